@@ -1,0 +1,39 @@
+# Two commands: `make demo` shows what bycatch does, `make test` checks that it does it right.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: demo test check accuracy clean
+
+$(BIN)/bycatch: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("bycatch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# A simulated visit through the whole chain, offline, and its catalogs against the truth.
+demo: $(BIN)/bycatch
+	rm -rf $(DEMO)
+	$(BIN)/bycatch simulate $(DEMO)
+	$(BIN)/bycatch run $(DEMO)/raw -o $(DEMO)/out --gaia $(DEMO)/gaia.ecsv -j 2
+	$(BIN)/bycatch assess $(DEMO)/out $(DEMO)
+
+# Everything: the tests on all cores.
+test: $(BIN)/bycatch
+	$(BIN)/python -m pytest -n auto
+
+# Style, types and the direction of imports.
+check: $(BIN)/bycatch
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The numbers of docs/accuracy.md.
+accuracy: $(BIN)/bycatch
+	$(BIN)/python benchmarks/accuracy.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info src/*.egg-info

@@ -1,0 +1,75 @@
+"""Photometry catalogs from HST/ACS parallel fields.
+
+::
+
+    import bycatch
+
+    report = bycatch.run("mastDownload/", "out")
+    catalog = report.images[0].catalog()
+
+Everything heavy is imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bycatch.version import __version__
+
+if TYPE_CHECKING:
+    from bycatch.drc import DrcImage, read_drc
+    from bycatch.flags import decode
+    from bycatch.pipeline import Inputs, RunReport, run, run_stages
+    from bycatch.settings import Settings
+    from bycatch.stages import align, crmask, detect, finalize, measure, sort
+    from bycatch.tables import read_table
+
+_HOMES = {
+    "DrcImage": "bycatch.drc",
+    "Inputs": "bycatch.pipeline",
+    "RunReport": "bycatch.pipeline",
+    "Settings": "bycatch.settings",
+    "align": "bycatch.stages.align",
+    "crmask": "bycatch.stages.crmask",
+    "decode": "bycatch.flags",
+    "detect": "bycatch.stages.detect",
+    "finalize": "bycatch.stages.finalize",
+    "measure": "bycatch.stages.measure",
+    "read_drc": "bycatch.drc",
+    "read_table": "bycatch.tables",
+    "run": "bycatch.pipeline",
+    "run_stages": "bycatch.pipeline",
+    "sort": "bycatch.stages.sort",
+}
+
+__all__ = [
+    "DrcImage",
+    "Inputs",
+    "RunReport",
+    "Settings",
+    "__version__",
+    "align",
+    "crmask",
+    "decode",
+    "detect",
+    "finalize",
+    "measure",
+    "read_drc",
+    "read_table",
+    "run",
+    "run_stages",
+    "sort",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module 'bycatch' has no attribute '{name}'"
+        raise AttributeError(msg)
+    home = importlib.import_module(_HOMES[name])
+    return home if home.__name__.endswith(f".stages.{name}") else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,567 @@
+"""The command line: it parses, prints and exits; everything else is done elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+from rich.console import Console
+
+from bycatch.errors import BycatchError, SettingsError, UnusableData
+from bycatch.settings import PRESETS, Settings, to_toml
+from bycatch.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bycatch.pipeline import Inputs, RunReport
+
+DONE, SOME_LOST, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="bycatch",
+    help="Photometry catalogs from HST/ACS parallel fields: drizzled images in, catalogs out.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings from a TOML file.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as detect.n_pixels=60."),
+]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help=f"A set of defaults: {' or '.join(PRESETS)}.")
+]
+Workers = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Images in parallel processes.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print problems only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more.")]
+LogFile = Annotated[
+    Path | None, typer.Option("--log-file", help="Where the log goes; OUT/bycatch.log by default.")
+]
+Gaia = Annotated[
+    Path | None,
+    typer.Option("--gaia", metavar="FILE", help="Gaia stars from a table, not the net."),
+]
+Sources = Annotated[
+    Path | None,
+    typer.Option("--sources", metavar="FILE", help="Measure these positions (x, y or ra, dec)."),
+]
+Exclude = Annotated[
+    Path | None, typer.Option("--exclude", metavar="FILE.reg", help="ds9 regions to leave out.")
+]
+Wht = Annotated[
+    Path | None, typer.Option("--wht", metavar="FILE", help="The weight of the image, if apart.")
+]
+FieldName = Annotated[
+    str | None, typer.Option("--field", metavar="NAME", help="Name of the field for all files.")
+]
+Mode = Annotated[
+    str | None, typer.Option("--mode", metavar="link|copy|move", help="How files are placed.")
+]
+Formats = Annotated[
+    str | None,
+    typer.Option("--formats", help="Also write catalogs as fits, csv, parquet, votable (commas)."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+Paths = Annotated[list[Path], typer.Argument(help="drc files, or folders to search for them.")]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Output folder.")]
+OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a run.")]
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line; every outcome has its exit status."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        stderr.print("bycatch: interrupted; finished products are kept", style="yellow")
+        sys.exit(INTERRUPTED)
+    except UnusableData as err:
+        stderr.print(f"bycatch: {err}", style="red", highlight=False, soft_wrap=True)
+        sys.exit(SOME_LOST)
+    except BycatchError as err:
+        stderr.print(f"bycatch: {err}", style="red", highlight=False, soft_wrap=True)
+        sys.exit(WRONG_USAGE)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        stdout.print(f"bycatch {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    paths: Paths,
+    out: Out,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = 1,
+    gaia: Gaia = None,
+    sources: Sources = None,
+    exclude: Exclude = None,
+    wht: Wht = None,
+    field: FieldName = None,
+    mode: Mode = None,
+    formats: Formats = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Run the whole chain: sort, detect, crmask, align, measure, finalize."""
+    extra = _shortcuts(field=field, mode=mode, formats=formats)
+    settings = Settings.load(config, [*(assign or []), *extra], preset)
+    inputs = _inputs(gaia, sources, exclude, wht)
+    from bycatch import pipeline
+
+    if dry_run:
+        _print_plan(*pipeline.dry_run(paths, out, settings, inputs))
+        return
+    with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        report = pipeline.run(paths, out, settings, inputs, jobs)
+    _finish(report, quiet=quiet)
+
+
+@app.command()
+def sort(
+    paths: Paths,
+    out: Out,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    wht: Wht = None,
+    field: FieldName = None,
+    mode: Mode = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Place the images under OUT/<program>_<visit>/<FILTER>/."""
+    extra = _shortcuts(field=field, mode=mode)
+    settings = Settings.load(config, [*(assign or []), *extra], preset)
+    inputs = _inputs(wht=wht)
+    from bycatch import pipeline
+
+    if dry_run:
+        _print_plan(*pipeline.dry_run(paths, out, settings, inputs))
+        return
+    with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        records, skipped = pipeline.sort_only(paths, out, settings, inputs)
+    if not quiet:
+        stdout.print(f"{len(records)} image(s) in {out}", highlight=False)
+    raise typer.Exit(SOME_LOST if any(s.bad for s in skipped) else DONE)
+
+
+@app.command()
+def detect(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = 1,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Find the sources: background, threshold per pixel, segmentation, deblending."""
+    _step("detect", out, config, assign, preset, jobs, quiet, verbose, log_file)
+
+
+@app.command()
+def crmask(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = 1,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Mask cosmic rays with LAcosmic."""
+    _step("crmask", out, config, assign, preset, jobs, quiet, verbose, log_file)
+
+
+@app.command()
+def align(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = 1,
+    gaia: Gaia = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Align the images to Gaia."""
+    inputs = _inputs(gaia)
+    _step("align", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
+
+
+@app.command()
+def measure(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = 1,
+    gaia: Gaia = None,
+    sources: Sources = None,
+    exclude: Exclude = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Measure the sources, or your own list of positions."""
+    inputs = _inputs(gaia, sources, exclude)
+    _step("measure", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
+
+
+@app.command()
+def finalize(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = 1,
+    formats: Formats = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Calibrate: aperture corrections, flux densities, AB magnitudes."""
+    assign = [*(assign or []), *_shortcuts(formats=formats)]
+    _step("finalize", out, config, assign, preset, jobs, quiet, verbose, log_file)
+
+
+@app.command()
+def simulate(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the visit goes.")],
+    config: Config = None,
+    assign: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a simulated visit with truth tables and a table of Gaia-like stars."""
+    settings = Settings.load(config, assign or ())
+    from bycatch.simulate import simulate_visit, write_visit
+
+    with stderr.status("simulating a visit") if not quiet else _nothing():
+        visit = simulate_visit(settings.simulate)
+        files = write_visit(visit, directory)
+    if not quiet:
+        for path in files.images:
+            stdout.print(str(path), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def assess(
+    out: OutArgument,
+    truth: Annotated[Path, typer.Argument(metavar="DIR", help="The simulated visit.")],
+) -> None:
+    """Compare the catalogs of a simulated visit with its truth."""
+    from bycatch.pipeline.assessment import assess_visit
+
+    _print_assessment(assess_visit(out, truth), out)
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="drc files.")],
+    config: Config = None,
+    assign: Set = None,
+) -> None:
+    """Say what a file holds, and all that looks wrong with it."""
+    settings = Settings.load(config, assign or ())
+    from bycatch.pipeline.inspection import inspect as inspect_file
+
+    lost = False
+    for path in files:
+        stdout.print(f"{path}", style="bold", highlight=False, soft_wrap=True)
+        try:
+            found = inspect_file(path, settings.input)
+        except UnusableData as err:
+            stdout.print(f"  can't be used: {err}", style="red", highlight=False, soft_wrap=True)
+            lost = True
+            continue
+        for name, text in found.facts:
+            stdout.print(f"  {name:<12} {text}", highlight=False, soft_wrap=True)
+        for text in found.warnings:
+            stdout.print(f"  ! {text}", style="yellow", highlight=False, soft_wrap=True)
+    raise typer.Exit(SOME_LOST if lost else DONE)
+
+
+@app.command()
+def config(
+    preset: Preset = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
+) -> None:
+    """Print every setting with its unit, meaning and default, as TOML."""
+    text = to_toml(Settings.load(preset=preset))
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as err:
+        raise SettingsError(f"{output}: can't be written ({err})", hint="check the path") from err
+
+
+def _step(
+    stage: str,
+    out: Path,
+    config_file: Path | None,
+    assign: list[str] | None,
+    preset: str | None,
+    jobs: int,
+    quiet: bool,
+    verbose: bool,
+    log_file: Path | None,
+    inputs: Inputs | None = None,
+) -> None:
+    """Do one step again on the images in OUT, with the settings of the last run as a base."""
+    from bycatch import pipeline
+
+    base = pipeline.saved_values(out)
+    settings = Settings.load(config_file, assign or (), preset, base)
+    with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        report = pipeline.run_stages(out, [stage], settings, inputs, jobs)
+    _finish(report, quiet=quiet)
+
+
+def _inputs(
+    gaia: Path | None = None,
+    sources: Path | None = None,
+    exclude: Path | None = None,
+    wht: Path | None = None,
+) -> Inputs:
+    from bycatch.pipeline import Inputs
+
+    return Inputs(gaia, sources, exclude, wht)
+
+
+def _shortcuts(**options: str | None) -> list[str]:
+    """Return options that stand for settings, as assignments."""
+    names = {"field": "sort.field", "mode": "sort.mode", "formats": "output.formats"}
+    out = []
+    for option, value in options.items():
+        if value is not None:
+            text = value if option != "formats" else str([v.strip() for v in value.split(",")])
+            out.append(f"{names[option]}={text}")
+    return out
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _logging(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[None]:
+    """Send the log to the terminal (with a progress bar on a real one) and to a file."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    logger = logging.getLogger("bycatch")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=stderr,
+        transient=True,
+        disable=quiet or not stderr.is_terminal,
+    )
+    level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
+    handlers: list[logging.Handler] = [
+        _TerminalHandler(progress, level),
+        _ProgressHandler(progress),
+    ]
+    handlers.append(_file_handler(log_file or out / "bycatch.log"))
+    logger.handlers = handlers
+    try:
+        with progress:
+            yield
+    finally:
+        for handler in handlers:
+            handler.close()
+        logger.handlers = []
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as err:
+        raise SettingsError(
+            f"can't write the log {path} ({err})",
+            hint="choose another output folder, or --log-file FILE",
+        ) from err
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    return handler
+
+
+class _TerminalHandler(logging.Handler):
+    """One plain line per record; colours only on a terminal."""
+
+    STYLES: ClassVar = {logging.WARNING: "yellow", logging.ERROR: "red"}
+
+    def __init__(self, progress: Any, level: int) -> None:
+        super().__init__(level)
+        self.console = progress.console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(
+            record.getMessage(),
+            style=self.STYLES.get(record.levelno),
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+class _ProgressHandler(logging.Handler):
+    """Moves the progress bar when a step is over."""
+
+    def __init__(self, progress: Any) -> None:
+        super().__init__()
+        self.progress = progress
+        self.task: Any = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        n_steps = getattr(record, "n_steps", None)
+        if n_steps is not None:
+            self.task = self.progress.add_task("bycatch", total=n_steps)
+        advance = getattr(record, "steps_lost", 0) + int(getattr(record, "step_over", False))
+        if advance and self.task is not None:
+            self.progress.advance(self.task, advance)
+
+
+def _finish(report: RunReport, *, quiet: bool) -> None:
+    """Print the closing table and exit with the status of the run."""
+    if not quiet:
+        _print_report(report)
+    raise typer.Exit(DONE if report.all_done else SOME_LOST)
+
+
+def _print_report(report: RunReport) -> None:
+    from rich.table import Table
+
+    table = Table(title=None, header_style="bold")
+    for name in ("field", "filter", "image", "outcome"):
+        table.add_column(name)
+    for name in ("exposures", "sources", "cr_flag", "Gaia", "alignment", "seconds"):
+        table.add_column(name, justify="right")
+    for image in report.images:
+        numbers = {k: v for part in image.summary.values() for k, v in part.items()}
+        table.add_row(
+            image.field,
+            image.filter,
+            image.root,
+            image.outcome,
+            _number(numbers.get("n_exposures")),
+            _number(numbers.get("n_measured")),
+            _number(numbers.get("n_cosmic_ray")),
+            _number(numbers.get("n_gaia")),
+            _alignment(numbers),
+            f"{image.seconds:.1f}",
+        )
+    stdout.print(table)
+    lost = [(i.root, str(i.outcome), i.reason) for i in report.images if i.reason]
+    lost += [(s.path.name, "dropped", s.reason) for s in report.skipped if s.bad]
+    for name, outcome, reason in lost:
+        stdout.print(f"{outcome}: {name}: {reason}", style="red", highlight=False, soft_wrap=True)
+    done = [image for image in report.images if image.outcome == "done"]
+    stdout.print(
+        f"{len(done)} of {len(done) + len(lost)} image(s) done in {report.seconds:.1f} s; "
+        f"summary in {report.out / 'summary.json'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _alignment(numbers: dict[str, Any]) -> str:
+    if "aligned" not in numbers:
+        return "-"
+    if not numbers["aligned"]:
+        return "own WCS"
+    ra, dec = numbers["rms_ra_mas"], numbers["rms_dec_mas"]
+    return f"{numbers['n_matches']} stars, rms {ra:.1f}, {dec:.1f} mas"
+
+
+def _print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for name in ("field", "filter", "image", "from"):
+        table.add_column(name)
+    steps = list(images[0].steps) if images else []
+    for name in [*steps, "MB"]:
+        table.add_column(name, justify="right" if name == "MB" else "left")
+    for image in images:
+        table.add_row(
+            image.field,
+            image.filter,
+            image.stem,
+            str(image.source),
+            *image.steps.values(),
+            f"{image.megabytes:.0f}",
+        )
+    stdout.print(table)
+    for skip in skipped:
+        word = "would be dropped" if skip.bad else "would be skipped"
+        stdout.print(f"{word}: {skip.path}: {skip.reason}", highlight=False, soft_wrap=True)
+    total = sum(image.megabytes for image in images)
+    stdout.print(
+        f"{len(images)} image(s), about {total:.0f} MB of products; nothing was written",
+        highlight=False,
+    )
+
+
+def _print_assessment(assessments: list[Any], out: Path) -> None:
+    from rich.table import Table
+
+    table = Table(title="Catalogs against the truth", header_style="bold")
+    names = list(assessments[0].row()) if assessments else []
+    for name in names:
+        table.add_column(name, justify="left" if name in ("image", "filter") else "right")
+    for assessment in assessments:
+        table.add_row(*assessment.row().values())
+    stdout.print(table)
+    stdout.print("Open these:", highlight=False)
+    for assessment in assessments:
+        stdout.print(f"  {assessment.catalog}", highlight=False, soft_wrap=True)
+    stdout.print(f"  {out / 'summary.json'}", highlight=False, soft_wrap=True)

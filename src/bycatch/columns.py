@@ -1,0 +1,281 @@
+"""The registry of catalog columns: name, type, unit, UCD, meaning and owner.
+
+Tables, empty tables, and the reference documentation are made from it; no
+column is described anywhere else.  ``{r}`` in a name stands for an aperture
+radius in pixels, written with ``%g``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+MISSING_GAIA = -999.0
+"""What GAIA_CAT_RA and GAIA_CAT_DEC hold where there is no match (for readers of older tables)."""
+FLAM = "erg / (Angstrom s cm2)"
+RATE = "electron / s"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    dtype: str
+    unit: str
+    ucd: str
+    meaning: str
+    nullable: bool = False
+
+    def at(self, radius_px: float) -> Column:
+        """Return the column of one aperture radius."""
+        text = f"{radius_px:g}"
+        return replace(
+            self, name=self.name.replace("{r}", text), meaning=self.meaning.replace("{r}", text)
+        )
+
+    @property
+    def per_radius(self) -> bool:
+        """True for a column that exists once per aperture radius."""
+        return "{r}" in self.name
+
+
+ID = Column("id", "i8", "", "meta.id;meta.main", "number of the source in this image, from 1")
+FLAGS = Column("flags", "i4", "", "meta.code", "bits of the flag registry; 0: nothing is wrong")
+CR_FLAG = Column(
+    "cr_flag",
+    "i2",
+    "",
+    "meta.code.qual",
+    "1: single exposure here and a pixel of the grown cosmic-ray mask nearby",
+)
+FWHM = Column(
+    "fwhm",
+    "f8",
+    "pix",
+    "phys.angSize",
+    "FWHM of a Moffat profile fitted to the pixels around the position; missing if the fit failed",
+    nullable=True,
+)
+SKY_POSITION = (
+    Column(
+        "RA_GAIA_WCS",
+        "f8",
+        "deg",
+        "pos.eq.ra;meta.main",
+        "right ascension from the image's WCS, in the Gaia frame at the epoch of observation "
+        "where the metadata say that it is aligned, else in the header's frame",
+        nullable=True,
+    ),
+    Column(
+        "DEC_GAIA_WCS",
+        "f8",
+        "deg",
+        "pos.eq.dec;meta.main",
+        "declination, as RA_GAIA_WCS",
+        nullable=True,
+    ),
+    Column(
+        "GAIA_CAT_RA",
+        "f8",
+        "deg",
+        "pos.eq.ra",
+        "right ascension of the Gaia match as the Gaia catalog gives it, at the catalog's own "
+        "epoch (2016.0), not moved to the observation; -999: no match",
+    ),
+    Column(
+        "GAIA_CAT_DEC",
+        "f8",
+        "deg",
+        "pos.eq.dec",
+        "declination of the Gaia match at the catalog's epoch; -999: no match",
+    ),
+)
+GAIA_MATCH = (
+    Column("gaia_source_id", "i8", "", "meta.id.cross", "Gaia source_id; 0: no match"),
+    Column(
+        "gaia_separation",
+        "f8",
+        "mas",
+        "pos.angDistance",
+        "distance from the Gaia star, moved to the epoch of observation",
+        nullable=True,
+    ),
+    Column("gaia_g", "f8", "mag", "phot.mag;em.opt", "Gaia G magnitude", nullable=True),
+)
+BOOKKEEPING = (
+    Column(
+        "n_exp",
+        "i4",
+        "",
+        "meta.number;obs.exposure",
+        "median number of exposures of the pixels within 2 px",
+    ),
+    Column(
+        "exptime",
+        "f8",
+        "s",
+        "time.duration;obs.exposure",
+        "effective exposure time: mean within 4 px, from WHT",
+    ),
+    Column(
+        "mjd", "f8", "d", "time.epoch", "mid-time of the image's exposures (MJD)", nullable=True
+    ),
+)
+
+SOURCES: tuple[Column, ...] = (
+    ID,
+    Column("x", "f8", "pix", "pos.cartesian.x;instr.det", "windowed centroid, 0-based"),
+    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "windowed centroid, 0-based"),
+    Column("x_segment", "f8", "pix", "pos.cartesian.x;instr.det", "barycentre of the segment"),
+    Column("y_segment", "f8", "pix", "pos.cartesian.y;instr.det", "barycentre of the segment"),
+    Column("x_min", "i8", "pix", "pos.cartesian.x;stat.min", "first column of the segment"),
+    Column("x_max", "i8", "pix", "pos.cartesian.x;stat.max", "last column of the segment"),
+    Column("y_min", "i8", "pix", "pos.cartesian.y;stat.min", "first row of the segment"),
+    Column("y_max", "i8", "pix", "pos.cartesian.y;stat.max", "last row of the segment"),
+    Column("area", "i8", "pix2", "phys.angArea", "number of pixels of the segment"),
+    Column("flux", "f8", RATE, "phot.count", "sum over the segment, background subtracted"),
+    Column("peak", "f8", RATE, "phot.count;stat.max", "highest pixel, background subtracted"),
+    Column("semimajor_px", "f8", "pix", "phys.angSize.smajAxis", "rms length, second moments"),
+    Column("semiminor_px", "f8", "pix", "phys.angSize.sminAxis", "rms width, second moments"),
+    Column("theta_deg", "f8", "deg", "pos.posAng", "angle of the long axis from +x towards +y"),
+    Column("ellipticity", "f8", "", "src.ellipticity", "1 - width / length"),
+    Column("background", "f8", RATE, "phot.count;instr.background", "background at the position"),
+    Column(
+        "noise",
+        "f8",
+        RATE,
+        "stat.stdev;instr.background",
+        "standard deviation of unsmoothed sky pixels at the position",
+    ),
+    Column("n_exp", "i4", "", "meta.number;obs.exposure", "median exposures of its pixels"),
+    Column(
+        "coverage",
+        "f8",
+        "",
+        "obs.field",
+        "share of pixels with data in the box of the coverage rule",
+    ),
+)
+REASON = Column("reason", "U40", "", "meta.note", "why the source was removed")
+REMOVED = (*SOURCES, REASON)
+EXCLUDED = (
+    ID,
+    Column("x", "f8", "pix", "pos.cartesian.x;instr.det", "position, 0-based pixel centres"),
+    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "position, 0-based pixel centres"),
+    REASON,
+)
+
+_RADII_RATES = (
+    Column(
+        "countrate_{r}",
+        "f8",
+        RATE,
+        "phot.count",
+        "sum in the aperture of {r} px, sky not subtracted",
+        nullable=True,
+    ),
+    Column(
+        "countrate_err_{r}",
+        "f8",
+        RATE,
+        "stat.error;phot.count",
+        "1-sigma error of the sky-subtracted sum in {r} px",
+        nullable=True,
+    ),
+)
+_RADII_AREAS = (
+    Column(
+        "area_{r}",
+        "f8",
+        "pix2",
+        "phys.angArea",
+        "area of the aperture of {r} px that has data",
+        nullable=True,
+    ),
+)
+
+PHOT: tuple[Column, ...] = (
+    ID,
+    Column("x", "f8", "pix", "pos.cartesian.x;instr.det", "position, 0-based pixel centres"),
+    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "position, 0-based pixel centres"),
+    *_RADII_RATES,
+    Column(
+        "sky_median",
+        "f8",
+        RATE,
+        "instr.skyLevel",
+        "clipped median of the annulus, per pixel",
+        nullable=True,
+    ),
+    Column(
+        "sky_std",
+        "f8",
+        RATE,
+        "stat.stdev;instr.skyLevel",
+        "clipped standard deviation of the annulus, per pixel",
+        nullable=True,
+    ),
+    Column("n_sky", "i4", "", "meta.number", "annulus pixels left after the clipping"),
+    FWHM,
+    CR_FLAG,
+    *SKY_POSITION,
+    *GAIA_MATCH,
+    *BOOKKEEPING,
+    *_RADII_AREAS,
+    FLAGS,
+)
+
+CAT: tuple[Column, ...] = (
+    Column("x_center", "f8", "pix", "pos.cartesian.x;instr.det", "position, 0-based pixel centres"),
+    Column("y_center", "f8", "pix", "pos.cartesian.y;instr.det", "position, 0-based pixel centres"),
+    Column(
+        "flux_{r}_apcor",
+        "f8",
+        FLAM,
+        "phot.flux.density;em.wl",
+        "flux density in the infinite aperture, measured in {r} px and corrected as for a point "
+        "source",
+        nullable=True,
+    ),
+    Column(
+        "err_{r}_apcor",
+        "f8",
+        FLAM,
+        "stat.error;phot.flux.density;em.wl",
+        "1-sigma statistical error of flux_{r}_apcor",
+        nullable=True,
+    ),
+    *SKY_POSITION,
+    ID,
+    CR_FLAG,
+    FWHM,
+    Column(
+        "mag_ab_{r}",
+        "f8",
+        "mag",
+        "phot.mag;em.opt",
+        "AB magnitude of flux_{r}_apcor; missing where the flux is not positive",
+        nullable=True,
+    ),
+    Column(
+        "mag_ab_err_{r}",
+        "f8",
+        "mag",
+        "stat.error;phot.mag;em.opt",
+        "1.0857 x error / flux, statistical",
+        nullable=True,
+    ),
+    Column("snr_{r}", "f8", "", "stat.snr", "flux / error in {r} px", nullable=True),
+    *BOOKKEEPING,
+    *GAIA_MATCH,
+    FLAGS,
+)
+
+
+def expand(columns: Iterable[Column], radii_px: Iterable[float] = ()) -> tuple[Column, ...]:
+    """Write out the per-radius columns: ``flux_{r}_apcor`` becomes one column per radius."""
+    radii = tuple(radii_px)
+    return tuple(
+        c for column in columns for c in (map(column.at, radii) if column.per_radius else [column])
+    )

@@ -1,0 +1,293 @@
+"""A drizzled image in memory: rates, weight, exposures and effective time per pixel."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+from numpy.typing import NDArray
+
+from bycatch.errors import InconsistentImage, MissingKeyword, UnreadableFile
+from bycatch.headers import Headers, ImageMeta, find_plane, headers_of, image_meta, opened
+from bycatch.kernels.exposures import exposure_counts
+from bycatch.settings import InputSettings
+
+Image = NDArray[np.float32]
+
+WCS_CARD = re.compile(
+    r"WCSAXES|WCSNAME|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT)[12]|(CD|PC)[12]_[12]"
+    r"|RADESYS|EQUINOX|LONPOLE|LATPOLE|[AB]P?_(ORDER|\d_\d)"
+)
+DARK_RATE = 0.012
+"""Dark current of ACS/WFC, e/s per pixel, middle of its range since 2009."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrcImage:
+    """One drizzled image, ready for the stages.  Arrays are (ny, nx) and read-only.
+
+    Attributes
+    ----------
+    path : Path
+    meta : ImageMeta
+    sci : float32, electrons per second; NaN where there are no data
+    wht : float32, the weight as the file holds it; 0 where there are no data
+    n_exp : int16, exposures that contribute
+    exptime_map_s : float32, effective exposure time, seconds
+    wcs : astropy WCS of the header
+    wht_type : 'exptime', 'ivm', 'relative', or 'none' (uniform depth assumed)
+    has_context : bool; False where n_exp is a guess from WHT
+    """
+
+    path: Path
+    meta: ImageMeta
+    sci: Image
+    wht: Image
+    n_exp: NDArray[np.int16]
+    exptime_map_s: Image
+    wcs: WCS
+    wht_type: str
+    has_context: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.sci.shape[0], self.sci.shape[1]
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """True where there are data."""
+        return np.isfinite(self.sci)
+
+    @cached_property
+    def scale_arcsec(self) -> float:
+        """Pixel scale, arcsec per pixel."""
+        return pixel_scale_arcsec(self.wcs)
+
+
+def pixel_scale_arcsec(wcs: WCS) -> float:
+    """Return the mean pixel scale of a celestial WCS, arcsec per pixel."""
+    return float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs.celestial))) * 3600.0)
+
+
+def read_drc(
+    path: str | Path, settings: InputSettings | None = None, wht_path: Path | None = None
+) -> DrcImage:
+    """Read a drizzled image (``.fits``, ``.fits.gz`` or ``.fits.fz``).
+
+    Parameters
+    ----------
+    path : path of a drc or drz file, or of a cutout with the image in PRIMARY
+    settings : what the user states about the input, in place of the headers
+    wht_path : the weight, if it is in a file of its own; ``<stem>_wht.fits``
+        beside ``<stem>_sci.fits`` is found without it
+
+    Raises
+    ------
+    UnreadableFile
+        Not FITS, truncated, or without an image.
+    InconsistentImage
+        Planes of different shapes, or no valid pixel.
+    UnsupportedImage
+        Not ACS, or a polarizer, ramp, grism or prism.
+    MissingKeyword
+        Exposure time, calibration, unit or celestial WCS is missing.
+    """
+    path, given = Path(path), settings or InputSettings()
+    with opened(path) as hdus:
+        headers = headers_of(path, hdus)
+        meta = image_meta(headers, given)
+        sci = _pixels(find_plane(hdus, "SCI"), path)
+        wht = _pixels(find_plane(hdus, "WHT"), path)
+        ctx = _pixels(find_plane(hdus, "CTX"), path)
+    assert sci is not None
+    if wht is None and (sibling := wht_path or weight_sibling(path)):
+        wht = _sibling_weight(sibling)
+    if wht is not None and wht.shape != sci.shape:
+        raise InconsistentImage(f"{path}: SCI is {sci.shape} but WHT is {wht.shape}")
+    sci, notes = _rates(sci.astype(np.float32), headers, meta, given)
+    valid = np.isfinite(sci) & ((wht > 0) if wht is not None else (sci != 0))
+    if not valid.any():
+        raise InconsistentImage(
+            f"{path}: no valid pixel (all NaN, or no weight anywhere)",
+            hint="leave it out, or fetch it again",
+        )
+    wcs = celestial_wcs(headers)
+    wht_type, time_map, wht_notes = _exposure_time(wht, valid, meta, wcs, headers, given)
+    n_exp, has_context, ctx_notes = _exposures(ctx, time_map, meta)
+    planes = {
+        "sci": np.where(valid, sci, np.float32(np.nan)),
+        "wht": np.where(valid, 1 if wht is None else wht, 0).astype(np.float32),
+        "n_exp": n_exp,
+        "exptime_map_s": time_map,
+    }
+    for plane in planes.values():
+        plane.flags.writeable = False
+    return DrcImage(
+        path=path,
+        meta=meta.noting(*notes, *ctx_notes, *wht_notes),
+        wcs=wcs,
+        wht_type=wht_type,
+        has_context=has_context,
+        **planes,
+    )
+
+
+def weight_sibling(path: Path) -> Path | None:
+    """Return ``<stem>_wht.fits`` beside ``<stem>_sci.fits``, if it exists."""
+    if not re.search(r"_sci\.fits", path.name):
+        return None
+    sibling = path.with_name(path.name.replace("_sci.fits", "_wht.fits"))
+    return sibling if sibling.exists() else None
+
+
+def _pixels(hdu: Any | None, path: Path) -> NDArray[Any] | None:
+    """Return an extension's pixels in native byte order."""
+    if hdu is None:
+        return None
+    data = hdu.data
+    if data is None:
+        raise UnreadableFile(f"{path}: extension {hdu.name} holds no pixels")
+    return np.asarray(data, dtype=data.dtype.newbyteorder("="))
+
+
+def _sibling_weight(path: Path) -> NDArray[Any]:
+    with opened(path) as hdus:
+        for name in ("WHT", "SCI"):
+            pixels = _pixels(find_plane(hdus, name), path)
+            if pixels is not None:
+                return pixels
+    raise UnreadableFile(f"{path}: no weight image in it")
+
+
+def _rates(
+    sci: Image, headers: Headers, meta: ImageMeta, given: InputSettings
+) -> tuple[Image, list[str]]:
+    """Return the image in electrons per second.
+
+    BUNIT alone can't be trusted: mosaics that hold rates say ELECTRONS. The
+    unit that drizzle noted for its output (D001OUUN) decides then.
+    """
+    bunit = str(headers.get("BUNIT", "")).upper().replace(" ", "")
+    drizzled = str(headers.get("D001OUUN", "")).lower()
+    notes: list[str] = []
+    if given.bunit:
+        is_rate = given.bunit == "electrons/s"
+    elif bunit in ("ELECTRONS/S", "ELECTRON/S", "E/S", "E-/S", "ELECTRONS/SEC"):
+        is_rate = True
+    elif drizzled in ("cps", "counts"):
+        is_rate = drizzled == "cps"
+        notes = [
+            f"BUNIT is '{bunit}', but drizzle wrote {drizzled}: "
+            + ("taken for electrons/s" if is_rate else "divided by the exposure time")
+        ]
+    else:
+        raise MissingKeyword(
+            f"{meta.stem}: BUNIT is '{bunit or 'missing'}', not ELECTRONS/S",
+            hint="say what the pixels are: --set input.bunit=electrons/s, or "
+            "--set input.bunit=electrons to have them divided by the exposure time",
+        )
+    return (sci if is_rate else sci / np.float32(meta.exptime_s)), notes
+
+
+def celestial_wcs(headers: Headers) -> WCS:
+    """Return the WCS of the SCI image.
+
+    Raises
+    ------
+    MissingKeyword
+        There is none, or it can't be read.
+    """
+    # From the WCS cards alone: a mosaic's header can hold 33,000 others.
+    cards = fits.Header()
+    has_cd = "CD1_1" in headers.sci
+    for key in headers.sci:
+        if key and WCS_CARD.fullmatch(key) and not (has_cd and key.startswith(("CDELT", "PC"))):
+            cards[key] = headers.sci[key]
+    shape = headers.shapes["SCI"]
+    cards["NAXIS1"], cards["NAXIS2"] = shape[-1], shape[-2]
+    try:
+        wcs = WCS(cards)
+    except Exception as err:  # wcslib raises many kinds
+        raise MissingKeyword(
+            f"{headers.path}: its WCS can't be read ({err})",
+            hint="repair the WCS cards of the SCI header",
+        ) from err
+    if not wcs.has_celestial:
+        raise MissingKeyword(
+            f"{headers.path}: no celestial WCS (CTYPE1, CRVAL1, CD1_1 ...)",
+            hint="drizzled images carry one; fetch the file again",
+        )
+    return wcs
+
+
+def _exposures(
+    ctx: NDArray[Any] | None, time_map_s: Image, meta: ImageMeta
+) -> tuple[NDArray[np.int16], bool, list[str]]:
+    """Return exposures per pixel, whether they come from a context image, and notes."""
+    valid = time_map_s > 0
+    if ctx is not None and ctx.shape[-2:] == valid.shape and ctx.dtype.kind in "iu":
+        counts = exposure_counts(ctx)
+        n_planes = 1 if ctx.ndim == 2 else ctx.shape[0]
+        if len(meta.chips) <= 32 * n_planes:
+            return np.where(valid, np.maximum(counts, 1), 0).astype(np.int16), True, []
+        why = f"the context image has {n_planes} plane(s) for {len(meta.chips)} inputs"
+    else:
+        why = "no context image" if ctx is None else f"context image of shape {ctx.shape}"
+    counts = np.clip(np.rint(time_map_s / meta.exptime_per_exposure_s), 1, meta.n_exposures)
+    return (
+        np.where(valid, counts, 0).astype(np.int16),
+        False,
+        [f"{why}: number of exposures guessed from the exposure time per pixel (WHT)"],
+    )
+
+
+def _exposure_time(
+    wht: NDArray[Any] | None,
+    valid: NDArray[np.bool_],
+    meta: ImageMeta,
+    wcs: WCS,
+    headers: Headers,
+    given: InputSettings,
+) -> tuple[str, Image, list[str]]:
+    """Return the type of WHT, the effective exposure time per pixel (s), and notes."""
+    if wht is None:
+        uniform = np.where(valid, meta.exptime_s, 0).astype(np.float32)
+        return "none", uniform, ["no weight: uniform depth assumed"]
+    area = (meta.native_scale_arcsec / pixel_scale_arcsec(wcs)) ** 2
+    weight = np.where(valid, wht, 0).astype(np.float32)
+    # Drizzle spreads a weight of EXPTIME per native pixel: WHT = EXPTIME x (output / native
+    # scale)^2 with 9 % of distortion, so seconds are WHT x area.
+    seconds = weight * np.float32(area)
+    typical = float(np.percentile(seconds[valid], 99))
+    kind = given.wht_type or _wht_type(typical, meta, headers)
+    notes: list[str] = []
+    if kind == "relative":
+        seconds *= np.float32(meta.exptime_s / typical)
+    elif kind == "ivm":
+        # 1/WHT is the background variance of a rate; per second of exposure that variance is
+        # sky + dark + readnoise^2 / duration of one exposure, spread over the pixel's area.
+        sky = meta.subtracted_sky_rate
+        if not np.isfinite(sky):
+            sky = 0.05
+            notes.append("sky rate unknown: 0.05 e/s per native pixel assumed")
+        per_second = sky + DARK_RATE + meta.readnoise_e**2 / meta.exptime_per_exposure_s
+        seconds = np.minimum(weight * np.float32(per_second / area), np.float32(meta.exptime_s))
+        notes.append("WHT holds inverse variances: exposure times derived from them")
+    return kind, seconds, notes
+
+
+def _wht_type(typical_s: float, meta: ImageMeta, headers: Headers) -> str:
+    # AstroDrizzle notes the factor of its weight: 1 for exposure times,
+    # (exposure time)^2 x (scale ratio)^4 for inverse variances.
+    weight_factor = headers.number("D001WTSC")
+    if weight_factor > 1.5 or typical_s > 1.5 * meta.exptime_s:
+        return "ivm"
+    return "exptime" if typical_s > 0.5 * meta.exptime_per_exposure_s else "relative"

@@ -1,0 +1,101 @@
+"""Every exception that bycatch raises on purpose.
+
+::
+
+    BycatchError
+    ├── SettingsError          wrong usage or settings: stop before any data are read (status 2)
+    ├── UnusableData           this image can't be used: it is dropped, the others go on
+    │   ├── UnreadableFile     not FITS, truncated, no image in it
+    │   ├── InconsistentImage  planes of different shapes, no valid pixel
+    │   ├── UnsupportedImage   not ACS, polarizer, ramp, a product of another kind
+    │   └── MissingKeyword     a number that photometry needs is absent, zero or ambiguous
+    ├── MissingProduct         a step was asked for, but an earlier step's product is not there
+    └── NoReferenceStars       no Gaia star could be had: the image keeps its own WCS
+
+Each error carries the numbers that explain it (``metadata``) and a hint that
+says what the user can do.  Anything else that is raised is a bug, and the
+pipeline reports it as one, with its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class BycatchError(Exception):
+    """Base of all errors of bycatch: a message, numbers and a way out.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, naming the file or setting.
+    hint : str, optional
+        The way out; the class's own hint when empty.
+    **metadata
+        Flat numbers and strings that explain the failure.
+    """
+
+    hint: str = "see the message"
+
+    def __init__(self, message: str, *, hint: str = "", **metadata: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint or type(self).hint
+        self.metadata = metadata
+
+    def __str__(self) -> str:
+        return f"{self.message} - {self.hint}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes send errors back by pickle, keyword arguments included.
+        return _rebuild, (type(self), self.message, self.hint, self.metadata)
+
+
+def _rebuild(
+    cls: type[BycatchError], message: str, hint: str, meta: dict[str, Any]
+) -> BycatchError:
+    return cls(message, hint=hint, **meta)
+
+
+class SettingsError(BycatchError):
+    """A setting or an argument is wrong; nothing has been read or written yet."""
+
+    hint = "'bycatch config' lists every setting with its unit and default"
+
+
+class UnusableData(BycatchError):
+    """The image can't be used; it is dropped with this reason and the run goes on."""
+
+    hint = "'bycatch inspect FILE' shows what the file holds"
+
+
+class UnreadableFile(UnusableData):
+    """The file is not FITS, is truncated, or holds no image."""
+
+    hint = "fetch the file again from the archive"
+
+
+class InconsistentImage(UnusableData):
+    """The planes of the image do not fit one another, or no pixel is valid."""
+
+
+class UnsupportedImage(UnusableData):
+    """A kind of image that bycatch does not calibrate."""
+
+
+class MissingKeyword(UnusableData):
+    """A header keyword that the photometry needs is absent, zero or ambiguous."""
+
+    hint = "give it with --set input.NAME=VALUE, or in a sidecar file <stem>.bycatch.toml"
+
+
+class MissingProduct(BycatchError):
+    """A product of an earlier step is needed and is not there."""
+
+    hint = "run the earlier step first, or 'bycatch run'"
+
+
+class NoReferenceStars(BycatchError):
+    """No reference stars could be had for a field."""
+
+    hint = "give a local table with --gaia FILE, or check the network"

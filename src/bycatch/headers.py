@@ -1,0 +1,442 @@
+"""What the headers of a drizzled image say: names, times, exposures, calibration.
+
+Nothing here reads pixels.  Keywords are looked for in the SCI header first and
+in PRIMARY second: drizzled products keep PHOTFLAM in SCI and EXPTIME in PRIMARY.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+
+from bycatch import photcal
+from bycatch.errors import MissingKeyword, UnreadableFile, UnsupportedImage
+from bycatch.settings import InputSettings
+
+FITS_SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
+# In jcmdp9zjq_flc.fits[sci,1], 12440_07_acs_wfc_f606w_01_jboa07y3q_flc.fits[sci,1] and
+# 19-06-i-1_flt_sci1.fits, what stands before the kind of product names the exposure.
+EXPOSURE_NAME = re.compile(
+    r"^(?P<name>.*?)(_(flt|flc|crj|crc))?(_sci\d+)?(_single)?\.fits", re.IGNORECASE
+)
+PHOTOMETRIC_FILTER = re.compile(r"F\d{3}(W|M|N|LP)")
+DEFAULT_READNOISE_E = 4.2
+"""Typical read noise of ACS/WFC and HRC (ACS Data Handbook: 3.75 to 5.65 e)."""
+NATIVE_SCALE_ARCSEC = {"WFC": 0.05, "HRC": 0.025}
+FULL_WELL_E = {"WFC": 77400.0, "HRC": 155000.0}
+"""Charge at which a pixel saturates (ACS Instrument Handbook; WFC: 72-82 ke over the field)."""
+
+
+def stem_of(path: Path) -> str:
+    """Return the file name without ``.fits``, ``.fits.gz`` or ``.fits.fz``."""
+    return FITS_SUFFIX.sub("", path.name)
+
+
+def root_of(stem: str) -> str:
+    """Return the stem without its kind: ``jdgq11020_drc`` gives ``jdgq11020``."""
+    return re.sub(r"_(drc|drz|sci)(_sci)?$", "", stem, flags=re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One drizzled input: a chip of an exposure, and one bit of the context image."""
+
+    exposure: str
+    exptime_s: float
+    mdrizsky_e: float
+    """Sky that drizzling subtracted from it, in electrons; NaN if unknown."""
+
+
+@dataclass(frozen=True)
+class Headers:
+    """The headers of one file and the shapes of its planes."""
+
+    path: Path
+    primary: fits.Header
+    sci: fits.Header
+    shapes: dict[str, tuple[int, ...]]
+    hdrtab: tuple[dict[str, Any], ...] = ()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a keyword from SCI, else from PRIMARY, else ``default``; blank means absent."""
+        for header in (self.sci, self.primary):
+            value = header.get(name)
+            if value is not None and not isinstance(value, fits.card.Undefined) and value != "":
+                return value.strip() if isinstance(value, str) else value
+        return default
+
+    def number(self, name: str) -> float:
+        """Return a keyword as a number; NaN when absent or not a number."""
+        try:
+            return float(self.get(name, "nan"))
+        except (TypeError, ValueError):
+            return float("nan")
+
+    @cached_property
+    def chips(self) -> tuple[Chip, ...]:
+        """The drizzled inputs in the order of their context bits, from the D00nDATA cards."""
+        names = {
+            int(found[1]): key
+            for key in [*self.primary, *self.sci]
+            if (found := re.fullmatch(r"D(\d+)DATA?", key))
+        }
+        skies = [_finite(row.get("MDRIZSKY")) for row in self.hdrtab]
+        common_sky = self.number("MDRIZSKY")
+        chips = []
+        for order, number in enumerate(sorted(names)):
+            data = str(self.get(names[number], ""))
+            found = EXPOSURE_NAME.match(data)
+            sky = skies[order] if order < len(skies) else common_sky
+            chips.append(
+                Chip(found["name"] if found else data, self.number(f"D{number:03d}DEXP"), sky)
+            )
+        return tuple(chips)
+
+
+def _finite(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def find_plane(hdus: fits.HDUList, name: str) -> Any | None:
+    """Return the first image extension of a name, or None; a 2-D image in PRIMARY counts as SCI."""
+    for hdu in hdus:
+        if hdu.name == name and hdu.is_image and len(getattr(hdu, "shape", ())) >= 2:
+            return hdu
+    primary = hdus[0]
+    if name == "SCI" and len(getattr(primary, "shape", ())) == 2:
+        return primary
+    return None
+
+
+def read_headers(path: Path) -> Headers:
+    """Read all headers of a FITS file.
+
+    Raises
+    ------
+    UnreadableFile
+        Not FITS, truncated, or without an image.
+    """
+    with opened(path) as hdus:
+        return headers_of(path, hdus)
+
+
+def headers_of(path: Path, hdus: fits.HDUList) -> Headers:
+    """Collect the headers of an open file (see `read_headers`)."""
+    sci = find_plane(hdus, "SCI")
+    if sci is None:
+        kinds = ", ".join(f"{h.name or 'unnamed'}" for h in hdus)
+        raise UnreadableFile(
+            f"{path}: no image in it (extensions: {kinds})",
+            hint="give a drizzled image (drc or drz) with a SCI extension",
+        )
+    shapes = {
+        name: tuple(plane.shape)
+        for name in ("SCI", "WHT", "CTX")
+        if (plane := find_plane(hdus, name)) is not None
+    }
+    return Headers(path, hdus[0].header, sci.header, shapes, _hdrtab_rows(hdus))
+
+
+def _hdrtab_rows(hdus: fits.HDUList) -> tuple[dict[str, Any], ...]:
+    for hdu in hdus:
+        if hdu.name == "HDRTAB" and isinstance(hdu, fits.BinTableHDU):
+            names = [
+                n for n in ("ROOTNAME", "EXPTIME", "CCDCHIP", "MDRIZSKY") if n in hdu.columns.names
+            ]
+            return tuple(
+                dict(zip(names, row, strict=True))
+                for row in zip(*(hdu.data[n] for n in names), strict=True)
+            )
+    return ()
+
+
+class opened:  # noqa: N801 - reads like the built-in open
+    """Context manager: an open FITS file, with astropy's complaints turned into errors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> fits.HDUList:
+        self._caught = warnings.catch_warnings()
+        self._caught.__enter__()
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message=".*truncated.*")
+        try:
+            self.hdus = fits.open(self.path, memmap=False)
+            len(self.hdus)  # reads the headers of all extensions
+        except FileNotFoundError as err:
+            self._caught.__exit__(None, None, None)
+            raise UnreadableFile(
+                f"{self.path}: there is no such file",
+                hint="check the path; a link may point to a file that moved",
+            ) from err
+        except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, Warning) as err:
+            self._caught.__exit__(None, None, None)
+            raise UnreadableFile(f"{self.path}: not FITS, or damaged ({_first_line(err)})") from err
+        return self.hdus
+
+    def __exit__(self, kind: Any, err: BaseException | None, trace: Any) -> None:
+        self.hdus.close()
+        self._caught.__exit__(None, None, None)
+        damaged = (OSError, EOFError, ValueError, TypeError, IndexError, Warning)
+        if isinstance(err, damaged):
+            raise UnreadableFile(f"{self.path}: truncated or damaged ({_first_line(err)})") from err
+
+
+def _first_line(err: BaseException) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0]
+
+
+@dataclass(frozen=True)
+class ImageMeta:
+    """What photometry and astrometry need to know of an image."""
+
+    root: str
+    stem: str
+    filter: str
+    detector: str
+    exptime_s: float
+    n_exposures: int
+    photflam: float
+    photplam: float
+    zeropoint_origin: str
+    """'header', 'settings' or 'table'."""
+    mjd_start: float
+    mjd_mid: float
+    mjd_end: float
+    chips: tuple[Chip, ...]
+    readnoise_e: float
+    gain: float
+    pixfrac: float
+    native_scale_arcsec: float
+    is_cte_corrected: bool
+    proposal: str
+    target: str
+    prime_instrument: str
+    photmode: str
+    rootname: str
+    wcsname: str
+    notes: tuple[str, ...] = ()
+    """What looks wrong or was assumed; goes to the log and into every table."""
+
+    def noting(self, *notes: str) -> ImageMeta:
+        """Return a copy with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    @property
+    def exptime_per_exposure_s(self) -> float:
+        """Mean duration of one exposure, seconds."""
+        return self.exptime_s / max(self.n_exposures, 1)
+
+    @property
+    def full_well_e(self) -> float:
+        """Charge at which a pixel of this detector saturates, electrons."""
+        return FULL_WELL_E[self.detector]
+
+    @property
+    def subtracted_sky_rate(self) -> float:
+        """Sky that drizzling subtracted, e/s per native pixel; NaN if the file does not say."""
+        known = [c for c in self.chips if c.mdrizsky_e >= 0 and c.exptime_s > 0]
+        if not known:
+            return float("nan")
+        return sum(c.mdrizsky_e for c in known) / sum(c.exptime_s for c in known)
+
+
+def image_meta(headers: Headers, settings: InputSettings | None = None) -> ImageMeta:
+    """Collect the metadata of an image; the user's ``input`` settings win over the headers.
+
+    Raises
+    ------
+    UnsupportedImage
+        Not ACS/WFC or HRC, a polarizer, ramp, grism or prism, or two filters.
+    MissingKeyword
+        Exposure time or calibration is absent or zero.
+    """
+    given = settings or InputSettings()
+    path = headers.path
+    detector = _detector(headers, given)
+    n_exposures, notes = _n_exposures(headers, given, detector)
+    start, mid, end, time_notes = _times(headers, given)
+    filter_name = _filter(headers, given)
+    photflam, photplam, origin, calibration_notes = _calibration(
+        headers, given, detector, filter_name
+    )
+    stem = stem_of(path)
+    cte = not re.search(r"_drz(_|$)", stem)
+    if not cte:
+        notes.append("a drz file: not corrected for charge-transfer losses (use the drc)")
+    return ImageMeta(
+        root=root_of(stem),
+        stem=stem,
+        filter=filter_name,
+        detector=detector,
+        exptime_s=_exptime(headers, given),
+        n_exposures=n_exposures,
+        photflam=photflam,
+        photplam=photplam,
+        zeropoint_origin=origin,
+        mjd_start=start,
+        mjd_mid=mid,
+        mjd_end=end,
+        chips=headers.chips,
+        readnoise_e=_mean_of(headers, "READNSE", DEFAULT_READNOISE_E),
+        gain=_mean_of(headers, "ATODGN", 2.0),
+        pixfrac=_positive(headers.number("D001PIXF"), 1.0),
+        native_scale_arcsec=NATIVE_SCALE_ARCSEC[detector],
+        is_cte_corrected=cte,
+        proposal=str(headers.get("PROPOSID", "")),
+        target=str(headers.get("TARGNAME", "")),
+        prime_instrument=str(headers.get("PRIMESI", "")),
+        photmode=str(headers.get("PHOTMODE", "")),
+        rootname=str(headers.get("ROOTNAME", "")),
+        wcsname=str(headers.get("WCSNAME", "")),
+        notes=(*notes, *time_notes, *calibration_notes),
+    )
+
+
+def _positive(value: float, default: float) -> float:
+    return value if value > 0 else default
+
+
+def _mean_of(headers: Headers, prefix: str, default: float) -> float:
+    values = [v for amp in "ABCD" if (v := headers.number(prefix + amp)) > 0]
+    return sum(values) / len(values) if values else default
+
+
+def _detector(headers: Headers, given: InputSettings) -> str:
+    if given.detector:
+        return given.detector
+    instrument = headers.get("INSTRUME")
+    if instrument is None:
+        raise MissingKeyword(
+            f"{headers.path}: INSTRUME is missing, so the detector is unknown",
+            hint="if it is ACS: --set input.detector=WFC (or HRC), or in <stem>.bycatch.toml",
+        )
+    detector = str(headers.get("DETECTOR", ""))
+    if instrument != "ACS" or detector not in NATIVE_SCALE_ARCSEC:
+        raise UnsupportedImage(
+            f"{headers.path}: taken with {instrument} {detector}, not with ACS/WFC or ACS/HRC",
+            hint="leave it out; bycatch knows the calibration of these two detectors only",
+        )
+    return detector
+
+
+def filter_names(headers: Headers) -> list[str]:
+    """Return the elements in the two filter wheels that are not CLEAR*."""
+    names = [str(headers.get(key, "")).upper() for key in ("FILTER1", "FILTER2")]
+    return [n for n in names if n and not n.startswith("CLEAR")]
+
+
+def _filter(headers: Headers, given: InputSettings) -> str:
+    if given.filter:
+        return given.filter.upper()
+    names = filter_names(headers)
+    if not names and (found := PHOTOMETRIC_FILTER.search(str(headers.get("FILTER", "")).upper())):
+        names = [found[0]]
+    if not names:
+        raise MissingKeyword(
+            f"{headers.path}: no filter in FILTER1 or FILTER2",
+            hint="give it with --set input.filter=F606W",
+        )
+    if len(names) == 2 or not PHOTOMETRIC_FILTER.fullmatch(names[0]):
+        raise UnsupportedImage(
+            f"{headers.path}: taken through {' + '.join(names)}; polarizers, ramps, grisms and "
+            "pairs of filters are not calibrated here",
+            hint="leave it out",
+        )
+    return names[0]
+
+
+def _exptime(headers: Headers, given: InputSettings) -> float:
+    value = given.exptime_s or _positive(headers.number("TEXPTIME"), headers.number("EXPTIME"))
+    if not value > 0:
+        raise MissingKeyword(
+            f"{headers.path}: EXPTIME is missing or 0",
+            hint="give it with --set input.exptime_s=600",
+        )
+    return value
+
+
+def _n_exposures(headers: Headers, given: InputSettings, detector: str) -> tuple[int, list[str]]:
+    if given.n_exposures:
+        return given.n_exposures, []
+    names = {chip.exposure for chip in headers.chips}
+    if names:
+        return len(names), []
+    # NDRIZIM counts chips: two per full-frame WFC exposure.
+    n_chips = headers.number("NDRIZIM")
+    if n_chips >= 1:
+        n = max(1, round(n_chips / (2 if detector == "WFC" else 1)))
+        return n, [f"no D00nDATA cards: {n} exposures taken from NDRIZIM = {n_chips:.0f}"]
+    return 1, ["neither D00nDATA nor NDRIZIM: taken for a single exposure"]
+
+
+def _times(headers: Headers, given: InputSettings) -> tuple[float, float, float, list[str]]:
+    start, end = headers.number("EXPSTART"), headers.number("EXPEND")
+    if given.mjd:
+        return start, given.mjd, end, []
+    if start > 0 and end >= start:
+        return start, 0.5 * (start + end), end, []
+    date = headers.get("DATE-OBS")
+    if date:
+        from astropy.time import Time
+
+        clock = headers.get("TIME-OBS", "00:00:00")
+        text = date if "T" in str(date) else f"{date}T{clock}"
+        try:
+            mjd = float(Time(text, format="isot", scale="utc").mjd)
+        except ValueError:
+            pass
+        else:
+            return mjd, mjd, mjd, ["no EXPSTART/EXPEND: time of observation from DATE-OBS"]
+    nan = float("nan")
+    return nan, nan, nan, ["time of observation unknown: proper motions are not applied"]
+
+
+def _calibration(
+    headers: Headers, given: InputSettings, detector: str, filter_name: str
+) -> tuple[float, float, str, list[str]]:
+    """Return PHOTFLAM, PHOTPLAM, where they come from, and notes."""
+    table = photcal.bundled_zeropoint(detector, filter_name)
+    flam, origin = given.photflam or headers.number("PHOTFLAM"), "header"
+    if given.photflam:
+        origin = "settings"
+    elif not flam > 0:
+        if not (given.zeropoint_fallback and table):
+            raise MissingKeyword(
+                f"{headers.path}: PHOTFLAM is missing or 0",
+                hint="give --set input.photflam=VALUE"
+                + (
+                    ", or take the bundled value with --set input.zeropoint_fallback=true"
+                    if table
+                    else ""
+                ),
+            )
+        flam, origin = table.photflam, "table"
+    plam = given.photplam or headers.number("PHOTPLAM")
+    notes = []
+    if origin == "table":
+        notes.append(f"PHOTFLAM is missing: bundled value of {photcal.ZEROPOINT_DATE} used")
+    if not plam > 0:
+        if not table:
+            raise MissingKeyword(
+                f"{headers.path}: PHOTPLAM is missing or 0",
+                hint="give it with --set input.photplam=VALUE",
+            )
+        plam = table.photplam
+        notes.append("PHOTPLAM is missing: bundled value used")
+    if table and abs(flam / table.photflam - 1) > photcal.ZEROPOINT_TOLERANCE:
+        notes.append(
+            f"PHOTFLAM {flam:.4g} differs by {100 * (flam / table.photflam - 1):+.1f} % from the "
+            f"{photcal.ZEROPOINT_DATE} value {table.photflam:.4g}"
+        )
+    return flam, plam, origin, notes

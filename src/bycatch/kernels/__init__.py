@@ -1,0 +1,1 @@
+"""Numerical work on plain arrays: no files, no settings, no units, no policy."""

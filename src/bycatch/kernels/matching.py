@@ -1,0 +1,325 @@
+"""Pairing two lists of positions: one to one, and across an unknown offset and roll.
+
+Plain arrays only.  Positions are ``(n, 2)`` arrays of (x, y) in a plane; every
+length of a call is in the same unit (the callers use arcseconds).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import uniform_filter
+from scipy.spatial import cKDTree
+from scipy.special import gammainc
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# Peaks of the vote cube that are refined: the true one may come second where
+# one detection in pieces votes several times for the same offset.
+N_PEAKS = 8
+N_REFINE = 4
+# Anything less is what rounding leaves in an empty part of the cube.
+_LEAST_VOTE = 1e-3
+
+
+@dataclass(frozen=True)
+class Offset:
+    """The best offset and roll between two lists, with its evidence.
+
+    ``a`` is carried onto ``b`` by rotating it by ``roll_rad`` about the origin
+    and adding ``(dx, dy)``.
+
+    Attributes
+    ----------
+    dx, dy : float
+        Shift, in the unit of the lists.
+    roll_rad : float
+        Rotation, radians, positive from x to y.
+    n_pairs : int
+        One-to-one pairs within the tolerance; 0 when there is none.
+    pair_density : float
+        Chance pairs that an arbitrary offset gives, per unit area of the tolerance circle.
+    chance : float
+        Number of offsets in the searched range that would do as well by chance.
+    """
+
+    dx: float
+    dy: float
+    roll_rad: float
+    n_pairs: int
+    pair_density: float
+    chance: float
+
+
+def match_one_to_one(a_xy: Floats, b_xy: Floats, radius: float) -> tuple[Ints, Ints]:
+    """Pair two lists one to one, closest pairs first.
+
+    Parameters
+    ----------
+    a_xy, b_xy : (n, 2) and (m, 2) arrays
+        Positions; rows that are not finite stay alone.
+    radius : float
+        Largest separation of a pair (included).
+
+    Returns
+    -------
+    ia, ib : integer arrays of equal length
+        Indices of the pairs, ordered by ``ia``.  Among equal separations the lower
+        indices win, so that the result does not depend on the order of the search.
+    """
+    ia, ib, separation = _pairs_within(a_xy, b_xy, radius)
+    order = np.lexsort((ib, ia, separation))
+    ia, ib = ia[order], ib[order]
+    found_a: list[Ints] = []
+    found_b: list[Ints] = []
+    while ia.size:
+        # A pair that is the closest left for both its members is final.  This is
+        # the greedy pairing, in a few vector steps instead of one step per pair.
+        first = np.zeros(ia.size, dtype=np.int64)
+        for index in (ia, ib):
+            first[np.unique(index, return_index=True)[1]] += 1
+        final = first == 2
+        found_a.append(ia[final])
+        found_b.append(ib[final])
+        left = ~(np.isin(ia, ia[final]) | np.isin(ib, ib[final]))
+        ia, ib = ia[left], ib[left]
+    if not found_a:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    all_a, all_b = np.concatenate(found_a), np.concatenate(found_b)
+    by_a = np.argsort(all_a)
+    return all_a[by_a], all_b[by_a]
+
+
+def find_offset(
+    a_xy: Floats,
+    b_xy: Floats,
+    *,
+    max_shift: float,
+    max_roll_rad: float,
+    tolerance: float,
+    area: float,
+) -> Offset:
+    """Search the shift and the small roll that carry most of ``a`` onto ``b``.
+
+    Every pair of positions votes for the shift between them, at each roll of a
+    grid; the highest peaks are refined, and the one with the most one-to-one
+    pairs wins (the tighter one among equals).  Three true pairs among hundreds
+    of positions are enough to make the peak.
+
+    Parameters
+    ----------
+    a_xy, b_xy : (n, 2) and (m, 2) arrays
+        Positions relative to the centre of rotation.
+    max_shift, max_roll_rad : float
+        Range of the search.
+    tolerance : float
+        Largest separation of a pair after the offset.
+    area : float
+        Area in which ``b`` could have been found.
+
+    Returns
+    -------
+    Offset
+        With ``n_pairs`` 0 and ``chance`` infinite where no two positions are close enough.
+    """
+    extent = extent_of(a_xy)
+    reach = max_shift + max_roll_rad * extent + tolerance
+    ia, ib, _ = _pairs_within(a_xy, b_xy, reach)
+    nothing = Offset(0.0, 0.0, 0.0, 0, 0.0, np.inf)
+    if not ia.size:
+        return nothing
+    rolls = _roll_grid(max_roll_rad, extent, tolerance)
+    best, best_key = nothing, (0, 0.0)
+    # The pieces of one broken-up source share one vote: else they would outvote the stars.
+    weights = 1.0 / _n_neighbours(b_xy, tolerance)[ib]
+    for dx, dy, roll in _vote_peaks(a_xy[ia], b_xy[ib], weights, rolls, max_shift, tolerance):
+        refined = _refine(a_xy, b_xy, (dx, dy, roll), tolerance)
+        if not _is_in_range(refined, max_shift, max_roll_rad, tolerance, extent):
+            continue
+        n_pairs, scatter = _count_pairs(a_xy, b_xy, refined, tolerance)
+        if (n_pairs, -scatter) > best_key:
+            best, best_key = Offset(*refined, n_pairs, 0.0, np.inf), (n_pairs, -scatter)
+    # What uniform lists would give; clustered lists have more close pairs than
+    # that, which the pairs of all other offsets show.
+    uniform = len(a_xy) * len(b_xy) / area
+    observed = (ia.size - best.n_pairs) / (np.pi * reach**2)
+    density = max(uniform, observed)
+    chance = expected_chance_peaks(
+        best.n_pairs,
+        pair_density=density,
+        tolerance=tolerance,
+        max_shift=max_shift,
+        max_roll_rad=max_roll_rad,
+        extent=extent,
+    )
+    return Offset(best.dx, best.dy, best.roll_rad, best.n_pairs, density, chance)
+
+
+def expected_chance_peaks(
+    n_pairs: int,
+    *,
+    pair_density: float,
+    tolerance: float,
+    max_shift: float,
+    max_roll_rad: float,
+    extent: float,
+) -> float:
+    """Return how many offsets of the searched range would give ``n_pairs`` by chance.
+
+    Unrelated lists give a Poisson number of pairs at one offset.  The range
+    holds as many independent offsets as tolerance circles (and roll steps) fit
+    in; a peak that may lie anywhere, not only at those, is more frequent by the
+    number of pairs squared, and once more for the roll (scan statistics: the
+    expected number of k-clusters; Glaz, Naus & Wallenstein 2001, ch. 5, leading term).
+
+    Parameters
+    ----------
+    n_pairs : int
+        One-to-one pairs within ``tolerance``.
+    pair_density : float
+        Chance pairs per unit area of the tolerance circle.
+    tolerance, max_shift, max_roll_rad, extent : float
+        Radius of a pair, range of the search, and the largest distance from the
+        centre of rotation.
+    """
+    if n_pairs < 1:
+        return np.inf
+    mean = pair_density * np.pi * tolerance**2
+    n_shifts = max(1.0, (max_shift / tolerance) ** 2) * n_pairs**2
+    n_rolls = 1.0 + n_pairs * max_roll_rad * extent / tolerance
+    # gammainc(k, m) is the Poisson probability of k or more where m are expected.
+    return float(n_shifts * n_rolls * gammainc(n_pairs, mean))
+
+
+def _is_in_range(
+    offset: tuple[float, float, float],
+    max_shift: float,
+    max_roll_rad: float,
+    tolerance: float,
+    extent: float,
+) -> bool:
+    """Tell whether a refined offset is still in the range, give or take one tolerance."""
+    in_shift = np.hypot(offset[0], offset[1]) <= max_shift + tolerance
+    return bool(in_shift and abs(offset[2]) * extent <= max_roll_rad * extent + tolerance)
+
+
+def extent_of(xy: Floats) -> float:
+    """Return the largest distance from the origin, 0 for an empty list."""
+    radius = np.hypot(xy[:, 0], xy[:, 1])
+    radius = radius[np.isfinite(radius)]
+    return float(radius.max()) if radius.size else 0.0
+
+
+def move(xy: Floats, dx: float, dy: float, roll_rad: float) -> Floats:
+    """Return positions rotated about the origin, then shifted."""
+    return np.asarray(xy @ _rotation(roll_rad).T + np.array([dx, dy]), dtype=np.float64)
+
+
+def _rotation(roll_rad: float) -> Floats:
+    c, s = np.cos(roll_rad), np.sin(roll_rad)
+    return np.array([[c, -s], [s, c]])
+
+
+def _pairs_within(a_xy: Floats, b_xy: Floats, radius: float) -> tuple[Ints, Ints, Floats]:
+    """Return all pairs closer than a radius: indices and separations."""
+    good_a = np.flatnonzero(np.isfinite(a_xy).all(axis=1))
+    good_b = np.flatnonzero(np.isfinite(b_xy).all(axis=1))
+    if not (good_a.size and good_b.size and radius >= 0):
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    pairs = cKDTree(a_xy[good_a]).sparse_distance_matrix(
+        cKDTree(b_xy[good_b]), radius, output_type="ndarray"
+    )
+    ia, ib = good_a[pairs["i"]], good_b[pairs["j"]]
+    order = np.lexsort((ib, ia))
+    return ia[order], ib[order], np.asarray(pairs["v"][order], dtype=np.float64)
+
+
+def _roll_grid(max_roll_rad: float, extent: float, tolerance: float) -> Floats:
+    """Return rolls so close that half a step moves no position by more than half a tolerance."""
+    n_side = int(np.ceil(max_roll_rad * extent / tolerance)) if max_roll_rad > 0 else 0
+    return np.linspace(-max_roll_rad, max_roll_rad, 2 * n_side + 1) if n_side else np.zeros(1)
+
+
+def _n_neighbours(xy: Floats, radius: float) -> Floats:
+    """Return how many positions of a list lie within a radius of each, itself included."""
+    counts = np.ones(len(xy))
+    good = np.flatnonzero(np.isfinite(xy).all(axis=1))
+    if good.size:
+        tree = cKDTree(xy[good])
+        counts[good] = tree.query_ball_point(xy[good], radius, return_length=True)
+    return counts
+
+
+def _vote_peaks(
+    a_xy: Floats,
+    b_xy: Floats,
+    weights: Floats,
+    rolls: Floats,
+    max_shift: float,
+    tolerance: float,
+) -> list[tuple[float, float, float]]:
+    """Return the (dx, dy, roll) that most of the given pairs agree on, best first."""
+    # Half-tolerance bins under a sliding box of one tolerance to each side: no
+    # peak is cut in two by the edge of a bin.
+    half = tolerance / 2.0
+    n_bins = 2 * int(np.ceil((max_shift + 2.0 * tolerance) / half)) + 1
+    limit = n_bins * half / 2.0
+    votes = np.zeros((rolls.size, n_bins, n_bins), dtype=np.float32)
+    for k, roll in enumerate(rolls):
+        shift = b_xy - a_xy @ _rotation(float(roll)).T
+        edges = (-limit, limit)
+        histogram = np.histogram2d(
+            shift[:, 0], shift[:, 1], bins=n_bins, range=(edges, edges), weights=weights
+        )[0]
+        votes[k] = uniform_filter(histogram, 5, mode="constant") * 25.0
+    peaks = []
+    centres = (np.arange(n_bins) + 0.5) * half - limit
+    for _ in range(N_PEAKS):
+        k, i, j = (int(v) for v in np.unravel_index(int(np.argmax(votes)), votes.shape))
+        if votes[k, i, j] < _LEAST_VOTE:
+            break
+        peaks.append((float(centres[i]), float(centres[j]), float(rolls[k])))
+        votes[max(k - 1, 0) : k + 2, max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3] = 0
+    return peaks
+
+
+def _refine(
+    a_xy: Floats, b_xy: Floats, start: tuple[float, float, float], tolerance: float
+) -> tuple[float, float, float]:
+    """Return the offset after a few rounds of pairing and least squares."""
+    dx, dy, roll = start
+    for step in range(N_REFINE):
+        # The first pairing still carries the errors of the two grids.
+        radius = tolerance * (1.5 if step == 0 else 1.0)
+        ia, ib = match_one_to_one(move(a_xy, dx, dy, roll), b_xy, radius)
+        if ia.size < 1:
+            break
+        # Two pairs always fit; only a third can testify for a roll.
+        fixed_roll = roll if ia.size < 3 else None
+        dx, dy, roll = _fit_offset(a_xy[ia], b_xy[ib], fixed_roll)
+    return dx, dy, roll
+
+
+def _fit_offset(a_xy: Floats, b_xy: Floats, roll_rad: float | None) -> tuple[float, float, float]:
+    """Return the least-squares shift and rotation of matched positions (2-D Procrustes)."""
+    mean_a, mean_b = a_xy.mean(axis=0), b_xy.mean(axis=0)
+    if roll_rad is None:
+        a, b = a_xy - mean_a, b_xy - mean_b
+        sine = float(np.sum(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))
+        roll_rad = float(np.arctan2(sine, float(np.sum(a * b))))
+    shift = mean_b - _rotation(roll_rad) @ mean_a
+    return float(shift[0]), float(shift[1]), roll_rad
+
+
+def _count_pairs(
+    a_xy: Floats, b_xy: Floats, offset: tuple[float, float, float], tolerance: float
+) -> tuple[int, float]:
+    """Return the number of one-to-one pairs and their mean squared separation."""
+    moved = move(a_xy, *offset)
+    ia, ib = match_one_to_one(moved, b_xy, tolerance)
+    if not ia.size:
+        return 0, np.inf
+    return ia.size, float(np.mean(np.sum((moved[ia] - b_xy[ib]) ** 2, axis=1)))

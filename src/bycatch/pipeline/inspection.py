@@ -1,0 +1,105 @@
+"""What a file holds, and all that looks wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bycatch import photcal
+from bycatch.drc import DrcImage, read_drc
+from bycatch.headers import Headers, read_headers
+from bycatch.pipeline.intake import sidecar_of
+from bycatch.settings import InputSettings, build, read_sidecar
+from bycatch.stages.sort import field_of
+
+UNALIGNED_NAMES = ("", "NONE", "OPUS")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Facts of a file as (name, text) pairs, and warnings in words."""
+
+    path: Path
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def inspect(path: Path, settings: InputSettings | None = None) -> Inspection:
+    """Read a file and say what it holds.
+
+    Raises
+    ------
+    UnusableData
+        It can't be used at all; the message says why.
+    """
+    given = (settings or InputSettings()).model_dump()
+    side = sidecar_of(path)
+    if side.exists():
+        given |= read_sidecar(side)
+    headers = read_headers(path)
+    image = read_drc(path, build(InputSettings, given, where=str(path)))
+    return Inspection(path, tuple(_facts(image)), tuple(_warnings(headers, image)))
+
+
+def _facts(image: DrcImage) -> list[tuple[str, str]]:
+    meta = image.meta
+    ny, nx = image.shape
+    covered = image.n_exp[image.n_exp > 0]
+    number, count = np.unique(covered, return_counts=True)
+    depth = ", ".join(
+        f"{n}: {100 * c / covered.size:.1f} %" for n, c in zip(number, count, strict=True)
+    )
+    if len(number) > 8:
+        depth = f"{number[0]} to {number[-1]}, median {int(np.median(covered))}"
+    vega = photcal.bundled_zeropoint(meta.detector, meta.filter)
+    ab = photcal.ab_zeropoint(meta.photflam, meta.photplam)
+    centre = image.wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
+    sky = image.sci[image.valid]
+    observed = f"MJD {meta.mjd_mid:.5f}, program {meta.proposal or 'unknown'}"
+    time = np.median(image.exptime_map_s[image.valid])
+    subtracted = f"drizzling subtracted {meta.subtracted_sky_rate:.4f} e/s per native px"
+    zero_points = f"AB {ab:.4f}, ST {photcal.st_zeropoint(meta.photflam):.4f}"
+    if vega:
+        zero_points += f", Vega {ab + vega.vega_minus_ab:.4f}"
+    origin = f"PHOTFLAM {meta.photflam:.5g} from {meta.zeropoint_origin}"
+    pointing = f"centre RA {float(centre[0]):.6f} Dec {float(centre[1]):.6f} deg"
+    return [
+        ("field", field_of(meta.stem, meta, meta.rootname) or "unknown (give --field NAME)"),
+        ("instrument", f"ACS/{meta.detector}, prime: {meta.prime_instrument or 'unknown'}"),
+        ("filter", meta.filter),
+        ("observed", f"{observed}, target {meta.target or 'unknown'}"),
+        ("exposures", f"{meta.n_exposures}, {meta.exptime_s:g} s together"),
+        ("size", f"{nx} x {ny} px of {image.scale_arcsec:.4f} arcsec"),
+        ("coverage", f"{100 * image.valid.mean():.1f} % of the array; exposures: {depth}"),
+        ("weight", f"type {image.wht_type}, {time:.0f} s per pixel (median)"),
+        ("sky", f"median {np.median(sky):.5f} e/s per px; {subtracted}"),
+        ("zero points", f"{zero_points} ({origin})"),
+        ("WCS", f"{meta.wcsname or 'unnamed'}, {pointing}"),
+    ]
+
+
+def _warnings(headers: Headers, image: DrcImage) -> list[str]:
+    meta = image.meta
+    found = list(meta.notes)
+    name = meta.wcsname.upper()
+    if name in UNALIGNED_NAMES:
+        found.append("the WCS has no telling name: its pointing may be off by an arcsecond or more")
+    elif "FIT_" not in name and "GAIA" not in name:
+        found.append(f"WCS {meta.wcsname} is not tied to Gaia: pointing errors of 0.1 to 1 arcsec")
+    if meta.n_exposures == 1:
+        found.append("a single exposure: no cosmic ray was rejected, and the sky is not subtracted")
+    elif image.has_context and (share := float((image.n_exp == 1).sum() / image.valid.sum())) > 0.2:
+        found.append(
+            f"{100 * share:.0f} % of the area has one exposure only: cosmic rays remain there"
+        )
+    if str(headers.get("EXPFLAG", "NORMAL")) not in ("NORMAL", "MULTIPLE"):
+        found.append(f"EXPFLAG is {headers.get('EXPFLAG')}: an exposure was interrupted")
+    if str(headers.get("FGSLOCK", "FINE")) not in ("FINE", "MULTIPLE"):
+        found.append(f"FGSLOCK is {headers.get('FGSLOCK')}: guiding was not on fine lock")
+    limit = 0.8 * meta.full_well_e / meta.exptime_per_exposure_s
+    saturated = int((image.sci > limit).sum())
+    if saturated:
+        found.append(f"{saturated} pixels near saturation or above")
+    return found

@@ -1,0 +1,227 @@
+"""From paths to images in their places: scanning, sorting, linking."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bycatch.drc import weight_sibling
+from bycatch.errors import BycatchError, SettingsError, UnreadableFile, UnusableData
+from bycatch.headers import FITS_SUFFIX, image_meta, read_headers, root_of, stem_of
+from bycatch.products import ImageRecord, atomic, checksum, find_records
+from bycatch.settings import InputSettings, Settings, build, read_sidecar
+from bycatch.stages import sort
+from bycatch.stages.sort import Candidate, Placement, Skipped, SortPlan
+
+logger = logging.getLogger("bycatch")
+
+SIDECAR = ".bycatch.toml"
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The files that will be used, those that will not, and what was passed over in silence."""
+
+    plan: SortPlan
+    sidecars: dict[Path, dict[str, Any]]
+    passed_over: Counter[str]
+    occupied: dict[Path, ImageRecord]
+    """Images of earlier runs that have this source."""
+
+
+def scan(paths: Iterable[Path], out: Path, settings: Settings) -> Intake:
+    """Find the drizzled images among files and folders, and plan their places.
+
+    Raises
+    ------
+    SettingsError
+        A path does not exist, a sidecar is wrong, or there is no image at all.
+    """
+    files, passed_over = find_files(paths, out)
+    if passed_over:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in passed_over.most_common())
+        logger.info("passed over: %s", kinds)
+    sidecars = {path: read_sidecar(side) for path in files if (side := sidecar_of(path)).exists()}
+    candidates = [_candidate(path, settings, sidecars.get(path, {})) for path in files]
+    if not candidates:
+        raise SettingsError(
+            f"no drizzled image (drc.fits or drz.fits) in {', '.join(str(p) for p in paths)}",
+            hint="give drc files or a folder that holds some, such as mastDownload/",
+        )
+    earlier = {Path(r.source): r for r in find_records(out)} if out.exists() else {}
+    plan = sort.run(_with_content(candidates, earlier), settings.sort)
+    return Intake(plan, sidecars, passed_over, earlier)
+
+
+def find_files(paths: Iterable[Path], out: Path) -> tuple[list[Path], Counter[str]]:
+    """Return candidate files, and the count by kind of those passed over.
+
+    A file that is named on the command line is always a candidate; in folders
+    the name decides.  The output folder itself is not searched.
+    """
+    files: list[Path] = []
+    passed_over: Counter[str] = Counter()
+    own = out.resolve()
+    for path in paths:
+        if path.is_file() or path.is_symlink():
+            files.append(path)
+        elif path.is_dir():
+            for folder, names, members in os.walk(path):
+                here = Path(folder)
+                names[:] = sorted(n for n in names if (here / n).resolve() != own)
+                for name in sorted(members):
+                    file = here / name
+                    if sort.is_image_name(file):
+                        files.append(file)
+                    else:
+                        passed_over[_kind_of(name)] += 1
+        else:
+            raise SettingsError(f"{path}: there is no such file or folder", hint="check the path")
+    unique = {file.absolute(): None for file in files}
+    weights = {sibling.absolute() for f in unique if (sibling := weight_sibling(f))}
+    return [f for f in unique if f not in weights], passed_over
+
+
+def _kind_of(name: str) -> str:
+    if FITS_SUFFIX.search(name):
+        return stem_of(Path(name)).rsplit("_", 1)[-1]
+    return name.rsplit(".", 1)[-1] if "." in name else "other"
+
+
+def sidecar_of(path: Path) -> Path:
+    """Return where the user may state what the headers do not say: ``<stem>.bycatch.toml``."""
+    return path.with_name(stem_of(path) + SIDECAR)
+
+
+def _candidate(path: Path, settings: Settings, sidecar: dict[str, Any]) -> Candidate:
+    """Read the headers of a file; what can't be used says why."""
+    given = build(
+        InputSettings, {**settings.input.model_dump(), **sidecar}, where=str(sidecar_of(path))
+    )
+    try:
+        return Candidate(path, image_meta(read_headers(path), given))
+    except UnusableData as err:
+        return Candidate(path, None, problem=str(err))
+    except OSError as err:
+        return Candidate(path, None, problem=f"{path}: can't be read ({err}) - check permissions")
+
+
+def _with_content(
+    candidates: Sequence[Candidate], earlier: dict[Path, ImageRecord]
+) -> list[Candidate]:
+    """Add checksums to files that share a name: true copies are told from other files by them."""
+    roots = Counter(root_of(stem_of(c.path)) for c in candidates)
+    taken = {record.root: path for path, record in earlier.items() if path.exists()}
+    out = []
+    for candidate in candidates:
+        root = root_of(stem_of(candidate.path))
+        rival = roots[root] > 1 or taken.get(root, candidate.path) != candidate.path
+        if candidate.meta is not None and rival:
+            candidate = replace(candidate, content=checksum(candidate.path))  # noqa: PLW2901
+        out.append(candidate)
+    return out
+
+
+def place(
+    intake: Intake, out: Path, settings: Settings, wht_path: Path | None
+) -> tuple[list[ImageRecord], list[Skipped]]:
+    """Link, copy or move the images to their places and write their records."""
+    records: list[ImageRecord] = []
+    problems: list[Skipped] = []
+    for placement in intake.plan.placements:
+        try:
+            record = planned_record(placement, intake, out, wht_path)
+            folder = record.paths(out).folder
+            folder.mkdir(parents=True, exist_ok=True)
+            if settings.sort.mode == "move":
+                _put_all(record, folder, placement, _move)
+                record.source = str(folder / placement.name)
+            else:
+                _put_all(
+                    record, folder, placement, _link if settings.sort.mode == "link" else _copy
+                )
+            record.write(out)
+            records.append(record)
+        except (OSError, BycatchError) as err:
+            problems.append(Skipped(placement.path, f"can't be placed: {err}", bad=True))
+    return records, problems
+
+
+def planned_record(
+    placement: Placement, intake: Intake, out: Path, wht_path: Path | None
+) -> ImageRecord:
+    """Return the record of an image, continuing an earlier run's."""
+    earlier = intake.occupied.get(placement.path)
+    weight = wht_path or weight_sibling(placement.path)
+    record = ImageRecord(
+        stem=placement.stem,
+        name=placement.name,
+        field=placement.field,
+        filter=placement.filter,
+        source=str(placement.path),
+        wht_source=str(weight.absolute()) if weight else "",
+        input=intake.sidecars.get(placement.path, {}),
+        notes=[placement.note] if placement.note else [],
+    )
+    if earlier and earlier.paths(out) == record.paths(out):
+        record.checksum, record.fingerprint = earlier.checksum, earlier.fingerprint
+        record.stages = earlier.stages
+    return record
+
+
+def _put_all(record: ImageRecord, folder: Path, placement: Placement, put: Any) -> None:
+    put(placement.path, folder / placement.name)
+    if record.wht_source:
+        weight = Path(record.wht_source)
+        put(weight, folder / weight.name)
+        if put is _move:
+            record.wht_source = str(folder / weight.name)
+
+
+def _link(source: Path, place: Path) -> None:
+    if place.is_symlink() and place.readlink() == source:
+        return
+    if place.exists() and not place.is_symlink():
+        if place.samefile(source):
+            return
+        raise UnreadableFile(
+            f"{place} exists and is not a link", hint="remove it, or choose another output folder"
+        )
+    with atomic(place) as partial:
+        partial.symlink_to(source)
+
+
+def _copy(source: Path, place: Path) -> None:
+    if place.exists() and not place.is_symlink():
+        if checksum(place) == checksum(source):
+            return
+        raise UnreadableFile(
+            f"{place} exists with other content", hint="remove it, or choose another output folder"
+        )
+    with atomic(place) as partial:
+        shutil.copy2(source, partial)
+
+
+def _move(source: Path, place: Path) -> None:
+    """Move without ever overwriting; across devices the original goes last."""
+    if place.exists() and place.samefile(source):
+        return
+    try:
+        os.link(source, place)  # fails if the place is taken, atomically
+    except FileExistsError:
+        raise UnreadableFile(
+            f"{place} exists: nothing is overwritten",
+            hint="remove it, or choose another output folder",
+        ) from None
+    except OSError:
+        if place.exists():
+            raise
+        with atomic(place) as partial:
+            shutil.copy2(source, partial)
+    source.unlink()

@@ -1,0 +1,173 @@
+"""What lies on disk: names of products, atomic writing, and the record of each image."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from dataclasses import field as member
+from pathlib import Path
+from typing import Any
+
+from bycatch.errors import UnreadableFile
+from bycatch.headers import root_of
+
+STAGES = ("detect", "crmask", "align", "measure", "finalize")
+PARTIAL = ".part-"
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; it becomes ``path`` on success, else it goes.
+
+    Nobody ever sees a half-written product, whatever interrupts the writing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; NaN becomes null."""
+    with atomic(path) as partial:
+        text = json.dumps(json_ready(content), indent=1, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def json_ready(value: Any) -> Any:
+    """Return plain Python values, with None for numbers that are not finite."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, dict):
+        return {str(k): json_ready(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(v) for v in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as 'sha256:...'."""
+    with path.open("rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def combined(*parts: Any) -> str:
+    """Return a short hash of several values."""
+    text = json.dumps([json_ready(p) for p in parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class ImagePaths:
+    """Where the products of one image lie: ``OUT/<field>/<filter>/``."""
+
+    folder: Path
+    stem: str
+
+    @property
+    def root(self) -> str:
+        """The stem without _drc."""
+        return root_of(self.stem)
+
+    def product(self, kind: str, suffix: str = ".ecsv") -> Path:
+        """Return ``<root>_<kind><suffix>``."""
+        return self.folder / f"{self.root}_{kind}{suffix}"
+
+    @property
+    def mask(self) -> Path:
+        """The cosmic-ray mask."""
+        return self.folder / f"{self.stem}.mask.fits"
+
+    @property
+    def segmentation(self) -> Path:
+        """The segmentation image."""
+        return self.product("segm", ".fits.gz")
+
+    @property
+    def wcs(self) -> Path:
+        """The aligned WCS."""
+        return self.product("wcs", ".fits")
+
+    @property
+    def record(self) -> Path:
+        """What is known of the image and its products."""
+        return self.product("state", ".json")
+
+
+@dataclass
+class StageRecord:
+    """A finished step: the key that tells whether it is stale, and what it gave."""
+
+    key: str
+    outputs: list[str]
+    seconds: float
+    summary: dict[str, Any] = member(default_factory=dict)
+
+
+@dataclass
+class ImageRecord:
+    """The state of one image, kept beside its products."""
+
+    stem: str
+    name: str
+    field: str
+    filter: str
+    source: str
+    wht_source: str = ""
+    checksum: str = ""
+    fingerprint: str = ""
+    input: dict[str, Any] = member(default_factory=dict)
+    """The user's statements about this file, from its sidecar."""
+    notes: list[str] = member(default_factory=list)
+    stages: dict[str, StageRecord] = member(default_factory=dict)
+
+    @property
+    def root(self) -> str:
+        """The stem without _drc."""
+        return root_of(self.stem)
+
+    def paths(self, out: Path) -> ImagePaths:
+        """Return where its products lie."""
+        return ImagePaths(out / self.field / self.filter, self.stem)
+
+    def write(self, out: Path) -> None:
+        """Write the record beside the products."""
+        write_json(self.paths(out).record, asdict(self))
+
+
+def read_record(path: Path) -> ImageRecord:
+    """Read the record of an image.
+
+    Raises
+    ------
+    UnreadableFile
+        It is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        stages = {name: StageRecord(**rec) for name, rec in content.pop("stages").items()}
+        return ImageRecord(**content, stages=stages)
+    except (OSError, ValueError, TypeError, KeyError) as err:
+        raise UnreadableFile(
+            f"{path}: not a readable record ({err})", hint="remove it and run again"
+        ) from err
+
+
+def find_records(out: Path) -> list[ImageRecord]:
+    """Return the records of all images below an output folder, sorted by place."""
+    return [read_record(path) for path in sorted(out.glob("*/*/*_state.json"))]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed run left half-written."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)

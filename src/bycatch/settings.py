@@ -1,0 +1,472 @@
+"""All settings: one frozen model per step, presets, TOML files and ``--set``.
+
+A setting lives in exactly one place: its field below, with type, default,
+range, unit and meaning.  ``bycatch config``, the reference documentation and
+the checks of user input are made from these fields.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+
+from bycatch.errors import SettingsError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def setting(default: Any, doc: str, unit: str = "", **limits: Any) -> Any:
+    """Declare a setting: its default, its meaning, its unit and its range."""
+    return Field(default, description=doc, json_schema_extra={"unit": unit}, **limits)
+
+
+class Section(BaseModel):
+    """Base of the settings of one step: frozen, and no unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a validated copy with some values changed."""
+        return type(self).model_validate({**self.model_dump(), **changes})
+
+    def digest(self) -> str:
+        """Return a short hash of all values, to tell whether a product is stale."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class InputSettings(Section):
+    """What the headers say, for files whose headers do not say it (or say it wrongly)."""
+
+    filter: str = setting("", "filter name such as F606W; empty: from FILTER1/FILTER2")
+    detector: Literal["", "WFC", "HRC"] = setting("", "ACS detector; empty: from DETECTOR")
+    exptime_s: float = setting(0.0, "total exposure time; 0: from EXPTIME", "s", ge=0)
+    n_exposures: int = setting(0, "number of exposures; 0: from the D00nDATA cards", ge=0)
+    photflam: float = setting(
+        0.0, "inverse sensitivity; 0: from PHOTFLAM", "erg cm-2 angstrom-1 electron-1", ge=0
+    )
+    photplam: float = setting(0.0, "pivot wavelength; 0: from PHOTPLAM", "angstrom", ge=0)
+    bunit: Literal["", "electrons/s", "electrons"] = setting(
+        "", "unit of the pixels; 'electrons' are divided by the exposure time; empty: from BUNIT"
+    )
+    mjd: float = setting(0.0, "mid-time of the exposures; 0: from EXPSTART and EXPEND", "d", ge=0)
+    wht_type: Literal["", "exptime", "ivm", "relative"] = setting(
+        "",
+        "what WHT holds: 'exptime' seconds, 'ivm' inverse variances, 'relative' a share of the "
+        "full depth; empty: told from its values",
+    )
+    zeropoint_fallback: bool = setting(
+        False, "use the bundled zero points where PHOTFLAM is missing (rows are flagged)"
+    )
+
+
+class SortSettings(Section):
+    """Finding the files and placing them under program/visit and filter."""
+
+    mode: Literal["link", "copy", "move"] = setting(
+        "link", "'link' leaves the user's files alone; 'copy' and 'move' do what they say"
+    )
+    field: str = setting("", "name of the field for all files; empty: <program>_<visit>")
+
+
+class DetectSettings(Section):
+    """Background, threshold, segmentation, deblending, coverage rule."""
+
+    box_px: int = setting(100, "side of the boxes of the background and noise maps", "px", ge=8)
+    filter_boxes: int = setting(3, "side of the median filter over the boxes", "boxes", ge=1)
+    clip_sigma: float = setting(3.0, "clipping of the pixels in a box", "sigma", gt=0)
+    n_sigma: float = setting(
+        2.0, "threshold above the background, in units of the unsmoothed local noise", "sigma", gt=0
+    )
+    kernel_fwhm_px: float = setting(2.5, "FWHM of the smoothing Gaussian", "px", gt=0)
+    kernel_size_px: int = setting(3, "side of the smoothing kernel (odd)", "px", ge=1)
+    n_pixels: int = setting(75, "least number of connected pixels above the threshold", "px", ge=1)
+    n_pixels_single: int = setting(
+        150, "the same for an image made of a single exposure", "px", ge=1
+    )
+    deblend: bool = setting(True, "separate overlapping sources")
+    deblend_n_pixels: int = setting(60, "least number of pixels of a deblended source", "px", ge=1)
+    deblend_n_levels: int = setting(3, "number of deblending levels", ge=1)
+    deblend_contrast: float = setting(
+        0.4, "least share of the blend's flux that makes a source of its own", ge=0, le=1
+    )
+    coverage_box_px: int = setting(100, "side of the box of the coverage rule", "px", ge=1)
+    min_coverage: float = setting(
+        0.98, "least share of covered pixels in that box; sources below are removed", ge=0, le=1
+    )
+
+    @field_validator("kernel_size_px", "filter_boxes")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            msg = "must be odd"
+            raise ValueError(msg)
+        return value
+
+
+class CrmaskSettings(Section):
+    """LAcosmic on the drizzled image."""
+
+    sigclip: float = setting(4.5, "Laplacian-to-noise limit of a cosmic ray", "sigma", gt=0)
+    sigfrac: float = setting(0.3, "limit of neighbouring pixels, as a share of sigclip", gt=0)
+    objlim: float = setting(5.0, "least contrast between Laplacian and fine structure", gt=0)
+    n_iterations: int = setting(4, "number of LAcosmic iterations", ge=1)
+    grow_sigma_px: float = setting(
+        0.5, "width of the Gaussian that grows the mask; 0: not grown", "px", ge=0
+    )
+    grow_threshold: float = setting(
+        0.01,
+        "value of the convolved mask above which a pixel belongs to the grown mask",
+        gt=0,
+        lt=1,
+    )
+
+
+class AlignSettings(Section):
+    """Alignment to Gaia."""
+
+    enabled: bool = setting(True, "align to Gaia; false: every image keeps its own WCS")
+    gaia_services: tuple[str, ...] = setting(
+        (
+            "https://gea.esac.esa.int/tap-server/tap gaiadr3.gaia_source",
+            "https://tapvizier.cds.unistra.fr/TAPVizieR/tap I/355/gaiadr3",
+        ),
+        "TAP services asked in turn, each as 'address table'; VizieR's tables (I/...) are asked "
+        "by VizieR's column names",
+        min_length=1,
+    )
+    gaia_timeout_s: float = setting(60.0, "longest silence of a service", "s", gt=0)
+    gaia_retries: int = setting(2, "repeats of a query that failed for a passing reason", ge=0)
+    gaia_retry_wait_s: float = setting(
+        2.0, "wait before the first repeat; doubled for each further one", "s", ge=0
+    )
+    gaia_max_rows: int = setting(100_000, "largest number of stars asked for", ge=1)
+    gaia_faint_limit_mag: float = setting(
+        0.0, "G magnitude of the faintest stars asked for; 0: no limit", "mag", ge=0
+    )
+    typical_motion_mas_yr: float = setting(
+        8.0, "error per axis that a star without a measured proper motion gets", "mas/yr", ge=0
+    )
+    max_shift_arcsec: float = setting(3.0, "largest pointing error searched", "arcsec", gt=0, le=20)
+    max_roll_deg: float = setting(0.3, "largest roll error searched", "deg", ge=0, le=5)
+    tolerance_mas: float = setting(
+        100.0, "largest separation of a pair in the search for the offset", "mas", gt=0
+    )
+    min_radius_mas: float = setting(
+        20.0, "least matching radius of the last fits, however small their scatter", "mas", gt=0
+    )
+    centroid_error_mas: float = setting(
+        5.0, "error per axis of a centroid, for the weights of the fit", "mas", gt=0
+    )
+    clip_sigma: float = setting(3.0, "clipping of the pairs in the fit", "sigma", gt=1)
+    max_ellipticity: float = setting(
+        0.4, "largest ellipticity of a star-like detection", gt=0, le=1
+    )
+    max_cr_share: float = setting(
+        0.5, "largest share of cosmic-ray pixels of a star-like detection", ge=0, le=1
+    )
+    min_matches: int = setting(3, "least number of pairs of an accepted fit", ge=2)
+    min_matches_rotation: int = setting(
+        3, "least number of pairs for a fit of shift and rotation; below: shift only", ge=2
+    )
+    min_spread_share: float = setting(
+        0.05,
+        "least rms distance of the pairs from their centre for a fit of rotation, as a share "
+        "of the image's half diagonal",
+        ge=0,
+        le=1,
+    )
+    max_rms_mas: float = setting(30.0, "largest rms per axis of an accepted fit", "mas", gt=0)
+    max_chance: float = setting(
+        1e-4, "largest number of equally good alignments expected by chance", gt=0, lt=1
+    )
+
+
+class MeasureSettings(Section):
+    """Aperture photometry, sky, profile fit, flags, match to Gaia."""
+
+    radii_px: tuple[Annotated[float, Field(gt=0)], ...] = setting(
+        (2.0, 4.0, 6.0, 8.0, 10.0), "radii of the apertures", "px", min_length=1
+    )
+    annulus_inner_px: float = setting(10.0, "inner radius of the sky annulus", "px", gt=0)
+    annulus_outer_px: float = setting(15.0, "outer radius of the sky annulus", "px", gt=0)
+    sky_clip_sigma: float = setting(3.0, "clipping of the annulus pixels", "sigma", gt=0)
+    correlated_noise: bool = setting(
+        True, "scale the sky noise of an aperture for the correlation that drizzling makes"
+    )
+    fwhm_radius_px: float = setting(5.0, "radius of the profile fit", "px", ge=3)
+    cr_radius_px: float = setting(
+        2.0, "cr_flag: how near a pixel of the grown mask must lie", "px", ge=0
+    )
+    gaia_radius_mas: float = setting(
+        200.0, "farthest Gaia counterpart, at the epoch of the image", "mas", gt=0
+    )
+
+    @field_validator("radii_px")
+    @classmethod
+    def _increasing(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            msg = "must increase, without repeats"
+            raise ValueError(msg)
+        if len({f"{r:g}" for r in value}) < len(value):
+            msg = "two radii would give the same column name"
+            raise ValueError(msg)
+        return value
+
+
+class FinalizeSettings(Section):
+    """Aperture correction and calibration."""
+
+    annulus_correction: bool = setting(
+        True, "correct for the starlight that falls into the sky annulus"
+    )
+
+
+class OutputSettings(Section):
+    """What is written, beside ECSV."""
+
+    formats: tuple[Literal["ecsv", "fits", "csv", "parquet", "votable"], ...] = setting(
+        ("ecsv",), "formats of the final catalogs"
+    )
+
+
+class SimulateSettings(Section):
+    """The simulated visit."""
+
+    seed: int = setting(1, "seed of the random numbers", ge=0)
+
+
+class Settings(Section):
+    """Everything: one section per step."""
+
+    input: InputSettings = InputSettings()
+    sort: SortSettings = SortSettings()
+    detect: DetectSettings = DetectSettings()
+    crmask: CrmaskSettings = CrmaskSettings()
+    align: AlignSettings = AlignSettings()
+    measure: MeasureSettings = MeasureSettings()
+    finalize: FinalizeSettings = FinalizeSettings()
+    output: OutputSettings = OutputSettings()
+    simulate: SimulateSettings = SimulateSettings()
+
+    @classmethod
+    def load(
+        cls,
+        config: Path | None = None,
+        assignments: Iterable[str] = (),
+        preset: str | None = None,
+        base: Mapping[str, Any] | None = None,
+    ) -> Settings:
+        """Build the settings from a preset, a TOML file and ``name=value`` strings.
+
+        Later sources win: ``base`` (values of an earlier run), preset, file,
+        assignments.  A preset that is named takes back what another one changed
+        in ``base``.
+
+        Raises
+        ------
+        SettingsError
+            An unknown name (with the nearest valid one), a wrong value, or an
+            unreadable file.
+        """
+        values: dict[str, dict[str, Any]] = {k: dict(v) for k, v in (base or {}).items()}
+        if preset is not None:
+            changed = preset_values(preset)
+            for section, name in {
+                (s, n) for p in PRESETS.values() for s, c in p.items() for n in c
+            }:
+                values.get(section, {}).pop(name, None)
+            _overlay(values, changed)
+        if config is not None:
+            _overlay(values, read_toml(config))
+        for text in assignments:
+            section, name, value = parse_assignment(text)
+            _overlay(values, {section: {name: value}})
+        return build(cls, values, where="settings")
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "classic": {},
+    "deep": {
+        "detect": {
+            "n_pixels": 7,
+            "n_pixels_single": 9,
+            "deblend_n_pixels": 7,
+            "deblend_n_levels": 32,
+            "deblend_contrast": 0.005,
+        }
+    },
+}
+
+
+def preset_values(name: str) -> dict[str, dict[str, Any]]:
+    """Return the values that a preset changes."""
+    if name not in PRESETS:
+        raise SettingsError(f"there is no preset '{name}'{_nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """Read sections of settings from a TOML file and check their names, with line numbers."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise SettingsError(f"{path}: can't be read ({err})") from err
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as err:
+        raise SettingsError(f"{path}: not valid TOML: {err}") from err
+    for section, content in values.items():
+        line = _line_of(text, section)
+        model = _section_model(section, f"{path}:{line}")
+        if not isinstance(content, dict):
+            raise SettingsError(f"{path}:{line}: '{section}' is a section: write [{section}]")
+        for name in content:
+            _check_name(model, section, name, f"{path}:{_line_of(text, name, section)}")
+    build(Settings, values, where=str(path))
+    return values
+
+
+def parse_assignment(text: str) -> tuple[str, str, Any]:
+    """Split ``section.name=value``; the value is read as TOML, else as a plain string."""
+    left, equals, right = text.partition("=")
+    section, dot, name = left.strip().partition(".")
+    if not (equals and dot):
+        raise SettingsError(f"--set {text}: write it as section.name=value")
+    _check_name(_section_model(section, f"--set {text}"), section, name, f"--set {text}")
+    return section, name, _toml_value(right.strip())
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read a sidecar file: ``name = value`` lines of the ``input`` section."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+        raise SettingsError(f"{path}: can't be read ({err})") from err
+    given: dict[str, Any] = values.get("input", values)
+    for name in given:
+        _check_name(InputSettings, "input", name, str(path))
+    build(InputSettings, given, where=str(path))
+    return given
+
+
+def build(model: type[M], values: Mapping[str, Any], where: str) -> M:
+    """Validate values into a settings model; every mistake is named in one message."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as err:
+        lines = [
+            f"{where}: {'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})"
+            for e in err.errors()
+        ]
+        raise SettingsError("; ".join(lines)) from err
+
+
+def walk() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Yield (section, name, field) of every setting, in order."""
+    for section, holder in Settings.model_fields.items():
+        model = typing.cast("type[Section]", holder.annotation)
+        for name, info in model.model_fields.items():
+            yield section, name, info
+
+
+def unit_of(info: FieldInfo) -> str:
+    """Return the unit of a setting, '' for a pure number or a choice."""
+    extra = typing.cast("Mapping[str, Any]", info.json_schema_extra or {})
+    return str(extra.get("unit", ""))
+
+
+def to_toml(settings: Settings, *, comments: bool = True) -> str:
+    """Write settings as TOML, with meaning, unit and default of each as comments."""
+    lines: list[str] = []
+    current = ""
+    for section, name, info in walk():
+        if section != current:
+            current = section
+            model = typing.cast("type[Section]", Settings.model_fields[section].annotation)
+            lines += ["", *([f"# {model.__doc__}"] if comments else []), f"[{section}]"]
+        value = getattr(getattr(settings, section), name)
+        if comments:
+            unit = f" [{unit_of(info)}]" if unit_of(info) else ""
+            lines.append(f"# {info.description}{unit}{_choices(info)}")
+            lines.append(f"# default: {_toml_text(info.default)}")
+        lines.append(f"{name} = {_toml_text(value)}")
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _choices(info: FieldInfo) -> str:
+    annotation = info.annotation
+    if typing.get_origin(annotation) is tuple:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) is not Literal:
+        return ""
+    return "; one of " + ", ".join(f'"{v}"' for v in typing.get_args(annotation))
+
+
+def _toml_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_toml_text(v) for v in value) + "]"
+    return repr(value)
+
+
+def _toml_value(text: str) -> Any:
+    """Read one TOML value; what is not TOML is a string, so that quotes are optional."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [_toml_value(t) for t in text.split(",")] if "," in text else text
+
+
+def _section_model(section: str, where: str) -> type[Section]:
+    if section not in Settings.model_fields:
+        raise SettingsError(
+            f"{where}: there is no section '{section}'{_nearest(section, Settings.model_fields)}"
+        )
+    return typing.cast("type[Section]", Settings.model_fields[section].annotation)
+
+
+def _check_name(model: type[Section], section: str, name: str, where: str) -> None:
+    if name in model.model_fields:
+        return
+    nearest = _nearest(name, model.model_fields)
+    if not nearest:
+        homes = [s for s, n, _ in walk() if n == name]
+        nearest = f"; it belongs to [{homes[0]}]" if homes else ""
+    raise SettingsError(f"{where}: [{section}] has no '{name}'{nearest}")
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f". Did you mean '{close[0]}'?" if close else ""
+
+
+def _line_of(text: str, name: str, section: str = "") -> int:
+    """Return the line (from 1) of a section header or of a name within a section."""
+    current = ""
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if line.startswith("["):
+            current = line.strip("[] ")
+            if not section and current.split(".")[0] == name:
+                return number
+        elif current == section and line.partition("=")[0].strip() == name:
+            return number
+    return 1
+
+
+def _overlay(values: dict[str, dict[str, Any]], changes: Mapping[str, Mapping[str, Any]]) -> None:
+    for section, content in changes.items():
+        values.setdefault(section, {}).update(content)

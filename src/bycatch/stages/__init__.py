@@ -1,0 +1,1 @@
+"""The steps of the chain: each a pure function of in-memory objects and frozen settings."""

@@ -1,0 +1,212 @@
+"""Sorting: which files are used, and where each goes.
+
+A plan is made from names and headers; the pipeline carries it out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bycatch.headers import FITS_SUFFIX, ImageMeta, root_of, stem_of
+from bycatch.settings import SortSettings
+
+# ipppssoot: instrument, program, visit, observation; ACS is 'j'.
+OBSERVATION = re.compile(
+    r"^j(?P<program>[a-z0-9]{3})(?P<visit>[a-z0-9]{2})[a-z0-9]{3}(_|$)", re.IGNORECASE
+)
+HAP = re.compile(
+    r"^hst_(?P<proposal>\d+)_(?P<visit>\w+?)_acs_(?P<detector>\w+?)_(?P<element>\w+?)"
+    r"_j(?P<ipppss>[a-z0-9]{5})(?P<exposure>[a-z0-9]{2,3})?_dr[cz]$",
+    re.IGNORECASE,
+)
+IN_EXPOSURE = re.compile(r"j([a-z0-9]{3})([a-z0-9]{2})[a-z0-9]{3}$", re.IGNORECASE)
+IMAGE = re.compile(r"_(drc|drz|sci)$", re.IGNORECASE)
+# Other kinds of files that an archive folder, or an earlier run, holds beside the images.
+OTHER_KIND = re.compile(
+    r"_(flt|flc|raw|asn|spt|trl|trx|jit|jif|crj|crc|cal|wht|ctx|hlet|log|seq|prb|pdq|blv_tmp"
+    r"|segm|segment|wcs|cat|cat_nocrs|phot|phot_nocrs|sources|removed|gaia|cr|psf)$|\.mask$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be an image: what its headers gave, or why they gave nothing."""
+
+    path: Path
+    meta: ImageMeta | None
+    problem: str = ""
+    content: str = ""
+    """Checksum of the file, where another one has the same name; tells true copies."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """An image that will be used: its place is ``<field>/<filter>/<stem><suffix>``."""
+
+    path: Path
+    field: str
+    filter: str
+    stem: str
+    suffix: str
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """File name in its place."""
+        return self.stem + self.suffix
+
+    @property
+    def folder(self) -> Path:
+        """Folder below the output folder."""
+        return Path(self.field) / self.filter
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is not used, and why; ``bad`` ones count as dropped."""
+
+    path: Path
+    reason: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class SortPlan:
+    """What to do with the files."""
+
+    placements: tuple[Placement, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def is_image_name(path: Path) -> bool:
+    """Tell from the name whether a file found in a folder may be a drizzled image."""
+    return bool(FITS_SUFFIX.search(path.name)) and not OTHER_KIND.search(stem_of(path))
+
+
+def hap_product(stem: str) -> str:
+    """Return why a Hubble Advanced Product is not used; '' if it is, or is none."""
+    if stem.lower().startswith("hst_skycell"):
+        return "a mosaic of a sky cell (multi-visit product): use the visit's drc files"
+    found = HAP.match(stem)
+    if found and found["element"].lower() == "total":
+        return "a 'total' product (all filters together): use the filter products"
+    if found and found["exposure"]:
+        return "a drizzle of one exposure of a visit: use the filter product"
+    return ""
+
+
+def field_of(stem: str, meta: ImageMeta, rootname: str = "") -> str:
+    """Return ``<program>_<visit>`` from name, ROOTNAME or exposures; '' if none tells."""
+    found = OBSERVATION.match(stem)
+    if found:
+        return f"{found['program']}_{found['visit']}".lower()
+    hap = HAP.match(stem)
+    if hap:
+        return f"{hap['ipppss'][:3]}_{hap['ipppss'][3:]}".lower()
+    found = OBSERVATION.match(rootname)
+    if found:
+        return f"{found['program']}_{found['visit']}".lower()
+    visits = {
+        f"{match[1]}_{match[2]}".lower()
+        for chip in meta.chips
+        if (match := IN_EXPOSURE.search(chip.exposure))
+    }
+    return visits.pop() if len(visits) == 1 else ""
+
+
+def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -> SortPlan:
+    """Decide which files are used and where they go.
+
+    Skipped with a reason: HAP total, mosaic and per-exposure products; a drz
+    whose drc is there; a drizzle of one exposure that another file contains;
+    a second copy of a file; what is no usable image, or fits no field.
+    """
+    chosen = settings or SortSettings()
+    skipped: list[Skipped] = []
+    placements: list[tuple[Placement, Candidate]] = []
+    for candidate in _preferred(candidates, skipped):
+        assert candidate.meta is not None
+        stem = stem_of(candidate.path)
+        field = chosen.field or field_of(stem, candidate.meta, candidate.meta.rootname)
+        if not field:
+            reason = "neither name nor header tell program and visit - give --field NAME"
+            skipped.append(Skipped(candidate.path, reason, bad=True))
+            continue
+        suffix = candidate.path.name[len(stem) :]
+        placement = Placement(candidate.path, field, candidate.meta.filter, stem, suffix)
+        placements.append((placement, candidate))
+    return SortPlan(tuple(_apart(placements, skipped)), tuple(skipped))
+
+
+def _preferred(candidates: Sequence[Candidate], skipped: list[Skipped]) -> list[Candidate]:
+    """Return the usable candidates; the others go to ``skipped``."""
+    usable = []
+    for candidate in candidates:
+        reason = hap_product(stem_of(candidate.path))
+        if reason:
+            skipped.append(Skipped(candidate.path, reason))
+        elif candidate.meta is None:
+            skipped.append(Skipped(candidate.path, candidate.problem, bad=True))
+        else:
+            usable.append(candidate)
+    corrected = {root_of(stem_of(c.path)) for c in usable if c.meta and c.meta.is_cte_corrected}
+    kept = []
+    for candidate in usable:
+        assert candidate.meta is not None
+        if not candidate.meta.is_cte_corrected and candidate.meta.root in corrected:
+            skipped.append(Skipped(candidate.path, "its CTE-corrected twin (drc) is used"))
+        elif (whole := _containing(candidate.meta, usable)) is not None:
+            reason = f"its one exposure is part of {whole.path.name}"
+            skipped.append(Skipped(candidate.path, reason))
+        else:
+            kept.append(candidate)
+    return kept
+
+
+def _containing(meta: ImageMeta, others: Sequence[Candidate]) -> Candidate | None:
+    """Return an image of more exposures that contains this one's only exposure."""
+    exposures = {chip.exposure for chip in meta.chips}
+    if len(exposures) != 1:
+        return None
+    for other in others:
+        assert other.meta is not None
+        theirs = {chip.exposure for chip in other.meta.chips}
+        if other.meta.filter == meta.filter and len(theirs) > 1 and exposures <= theirs:
+            return other
+    return None
+
+
+def _apart(
+    placements: Sequence[tuple[Placement, Candidate]], skipped: list[Skipped]
+) -> list[Placement]:
+    """Keep two different files apart that would land in one place; skip true copies."""
+    taken: dict[tuple[str, str, str], list[tuple[Placement, Candidate]]] = {}
+    out = []
+    for placement, candidate in placements:
+        key = (placement.field, placement.filter, root_of(placement.stem))
+        rivals = taken.setdefault(key, [])
+        twin = next((p for p, c in rivals if _same_file(c, candidate)), None)
+        if twin is not None:
+            skipped.append(Skipped(placement.path, f"the same file as {twin.path}"))
+            continue
+        if rivals:
+            note = f"another file has the same name: {rivals[0][0].path}; both are kept"
+            stem = _numbered(placement.stem, len(rivals) + 1)
+            placement = replace(placement, stem=stem, note=note)  # noqa: PLW2901
+        rivals.append((placement, candidate))
+        out.append(placement)
+    return out
+
+
+def _same_file(one: Candidate, other: Candidate) -> bool:
+    return one.path == other.path or (bool(one.content) and one.content == other.content)
+
+
+def _numbered(stem: str, number: int) -> str:
+    """Return ``jdgq11020-2_drc`` for the second ``jdgq11020_drc``."""
+    kind = IMAGE.search(stem)
+    return f"{stem[: kind.start()]}-{number}{kind[0]}" if kind else f"{stem}-{number}"

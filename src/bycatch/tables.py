@@ -1,0 +1,149 @@
+"""Catalogs: making them from the column registry, writing and reading them."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+
+from bycatch.columns import Column, expand
+from bycatch.errors import SettingsError, UnreadableFile
+
+SUFFIXES = {
+    "ecsv": ".ecsv",
+    "fits": ".fits",
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "votable": ".vot",
+}
+
+
+def make_table(
+    columns: Iterable[Column],
+    data: Mapping[str, Any],
+    radii_px: Iterable[float] = (),
+    meta: Mapping[str, Any] | None = None,
+) -> Table:
+    """Make a table of registered columns, with units, descriptions and UCDs.
+
+    Parameters
+    ----------
+    columns : the table's columns; those with ``{r}`` are written out for ``radii_px``
+    data : one array per column name, all of one length; exactly the registered names
+    radii_px : aperture radii, pixels
+    meta : metadata of the table
+
+    Returns
+    -------
+    Table
+        In nullable columns NaN is masked.
+    """
+    specs = expand(columns, radii_px)
+    unknown = set(data) - {c.name for c in specs}
+    if unknown:
+        msg = f"columns that the registry does not hold: {sorted(unknown)}"
+        raise KeyError(msg)
+    table = Table(meta=dict(meta or {}))
+    for spec in specs:
+        table[spec.name] = _column(spec, data[spec.name])
+    return table
+
+
+def empty_table(
+    columns: Iterable[Column], radii_px: Iterable[float] = (), meta: Mapping[str, Any] | None = None
+) -> Table:
+    """Return a table without rows that has every column: nothing found is a result, too."""
+    specs = expand(columns, radii_px)
+    return make_table(specs, {c.name: [] for c in specs}, meta=meta)
+
+
+def _column(spec: Column, values: Any) -> MaskedColumn:
+    array = np.ma.asarray(values)
+    if spec.nullable:
+        array = np.ma.masked_invalid(array.astype(spec.dtype))
+    column = MaskedColumn(
+        array.astype(spec.dtype), name=spec.name, unit=spec.unit or None, description=spec.meaning
+    )
+    column.info.meta = {"ucd": spec.ucd}
+    return column
+
+
+def write_table(table: Table, path: Path, kind: str = "ecsv") -> None:
+    """Write a table; ``kind`` is one of ecsv, fits, csv, parquet, votable."""
+    with warnings.catch_warnings():
+        # FITS headers can't hold long or nested metadata; VOTable finds 'electron' and 'erg'
+        # unusual. Both write what they can.
+        warnings.simplefilter("ignore")
+        if kind == "ecsv":
+            table.write(path, format="ascii.ecsv", overwrite=True)
+        elif kind == "csv":
+            table.write(path, format="ascii.csv", overwrite=True)
+        elif kind == "fits":
+            _flat_meta(table).write(path, format="fits", overwrite=True)
+        elif kind == "votable":
+            _write_votable(table, path)
+        elif kind == "parquet":
+            _write_parquet(table, path)
+        else:
+            raise SettingsError(f"unknown table format '{kind}'", hint=f"use {', '.join(SUFFIXES)}")
+
+
+def read_table(path: Path) -> Table:
+    """Read a table that `write_table` wrote.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is missing or damaged.
+    """
+    kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
+    kind = kinds.get(path.suffix, "ecsv")
+    formats = {"ecsv": "ascii.ecsv", "csv": "ascii.csv"}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Table.read(path, format=formats.get(kind, kind))
+    except Exception as err:  # the readers raise many kinds
+        raise UnreadableFile(
+            f"{path}: not a readable table ({err})", hint="remove it and run the step again"
+        ) from err
+
+
+def _flat_meta(table: Table) -> Table:
+    """Return a copy whose metadata a FITS header can hold."""
+    flat = table.copy(copy_data=False)
+    flat.meta = {}
+    for key, value in table.meta.items():
+        items = value.items() if isinstance(value, Mapping) else [("", value)]
+        for name, item in items:
+            text = item if isinstance(item, (bool, int, float, str)) else str(item)
+            if isinstance(text, float) and not np.isfinite(text):
+                text = str(text)
+            full = f"{key} {name}".strip()
+            if isinstance(text, str):
+                text = text.encode("ascii", "replace").decode()[: max(8, 68 - len(full))]
+            flat.meta[full] = text
+    return flat
+
+
+def _write_votable(table: Table, path: Path) -> None:
+    from astropy.io.votable import from_table
+    from astropy.io.votable.tree import Info
+
+    document = from_table(table)
+    first = document.get_first_table()
+    for field in first.fields:
+        field.ucd = (table[field.name].info.meta or {}).get("ucd")
+    first.infos.extend(Info(name=str(key), value=str(value)) for key, value in table.meta.items())
+    document.to_xml(str(path))
+
+
+def _write_parquet(table: Table, path: Path) -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise SettingsError("writing Parquet needs pyarrow", hint="pip install 'bycatch[parquet]'")
+    table.write(path, format="parquet", overwrite=True)

@@ -1,0 +1,133 @@
+"""A small synthetic drizzled image with known truth, and paths of data beside the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from numpy.typing import NDArray
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+DEBIAN_DRIZZLE = Path("/usr/share/python-drizzle-testdata")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the repository; tests without it are skipped."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"no real data at {SHARED} (it is not part of the repository)")
+    return SHARED
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a synthetic image holds: star positions (0-based) and total rates, e/s."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    sky_rate: float
+    noise: float
+
+
+def moffat(
+    shape: tuple[int, int], x: float, y: float, fwhm_px: float = 2.1, alpha: float = 3.0
+) -> NDArray[np.float64]:
+    """Return a Moffat profile of unit integral over the plane, sampled at pixel centres."""
+    gamma = fwhm_px / (2 * np.sqrt(2 ** (1 / alpha) - 1))
+    yy, xx = np.indices(shape)
+    norm = (alpha - 1) / (np.pi * gamma**2)
+    return norm * (1 + ((xx - x) ** 2 + (yy - y) ** 2) / gamma**2) ** -alpha
+
+
+def make_scene(
+    shape: tuple[int, int] = (260, 320), n_stars: int = 12, seed: int = 3
+) -> tuple[Scene, NDArray[np.float32]]:
+    """Return a scene of well separated stars on a noisy, sky-subtracted image."""
+    rng = np.random.default_rng(seed)
+    ny, nx = shape
+    columns = int(np.ceil(np.sqrt(n_stars * nx / ny)))
+    rows = -(-n_stars // columns)
+    grid = [(i, j) for j in range(rows) for i in range(columns)][:n_stars]
+    x = np.array([(i + 0.5) * nx / columns for i, _ in grid]) + rng.uniform(-5, 5, n_stars)
+    y = np.array([(j + 0.5) * ny / rows for _, j in grid]) + rng.uniform(-5, 5, n_stars)
+    rate = np.geomspace(15, 200, n_stars)
+    noise = 0.008
+    image = rng.normal(0, noise, shape)
+    for xi, yi, ri in zip(x, y, rate, strict=True):
+        image += ri * moffat(shape, xi, yi)
+    return Scene(x, y, rate, 0.0, noise), image.astype(np.float32)
+
+
+def drc_hdus(
+    sci: NDArray[np.float32],
+    *,
+    n_exposures: int = 2,
+    exptime_s: float = 1000.0,
+    filters: tuple[str, str] = ("F775W", "CLEAR2L"),
+    primary: dict[str, Any] | None = None,
+    sci_cards: dict[str, Any] | None = None,
+) -> fits.HDUList:
+    """Return a drizzled image as the archive delivers it: PRIMARY, SCI, WHT, CTX."""
+    shape = sci.shape
+    head = fits.Header()
+    head["TELESCOP"], head["INSTRUME"], head["DETECTOR"] = "HST", "ACS", "WFC"
+    head["FILTER1"], head["FILTER2"] = filters
+    head["EXPTIME"] = head["TEXPTIME"] = exptime_s
+    head["EXPSTART"], head["EXPEND"] = 57402.0, 57402.02
+    head["PROPOSID"], head["PRIMESI"], head["TARGNAME"] = 13711, "WFC3", "ANY"
+    head["NDRIZIM"] = 2 * n_exposures
+    head["CCDGAIN"] = 2.0
+    for amp in "ABCD":
+        head[f"READNSE{amp}"], head[f"ATODGN{amp}"] = 4.2, 2.0
+    for k in range(2 * n_exposures):
+        name = f"jabc01{chr(97 + k // 2)}aq_flc.fits[sci,{k % 2 + 1}]"
+        head[f"D{k + 1:03d}DATA"] = name
+        head[f"D{k + 1:03d}DEXP"] = exptime_s / n_exposures
+        head[f"D{k + 1:03d}OUUN"], head[f"D{k + 1:03d}PIXF"] = "cps", 1.0
+    head.update(primary or {})
+    card = fits.Header()
+    card["CTYPE1"], card["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    card["CRVAL1"], card["CRVAL2"] = 36.92, -8.47
+    card["CRPIX1"], card["CRPIX2"] = (shape[1] + 1) / 2, (shape[0] + 1) / 2
+    scale = 0.05 / 3600
+    card["CD1_1"], card["CD1_2"] = -scale * np.cos(0.5), scale * np.sin(0.5)
+    card["CD2_1"], card["CD2_2"] = scale * np.sin(0.5), scale * np.cos(0.5)
+    card["WCSNAME"], card["BUNIT"] = "IDC_0461802ej", "ELECTRONS/S"
+    card["PHOTFLAM"], card["PHOTPLAM"], card["PHOTZPT"] = 9.93e-20, 7693.0, -21.1
+    card["PHOTMODE"] = "ACS WFC1 F775W MJD#57402.0"
+    card.update(sci_cards or {})
+    wht = np.where(np.isfinite(sci), np.float32(exptime_s), np.float32(0))
+    ctx = np.where(np.isfinite(sci), sum(1 << (2 * k) for k in range(n_exposures)), 0)
+    return fits.HDUList(
+        [
+            fits.PrimaryHDU(header=head),
+            fits.ImageHDU(sci, card, name="SCI"),
+            fits.ImageHDU(wht, name="WHT"),
+            fits.ImageHDU(ctx.astype(np.int32), name="CTX"),
+        ]
+    )
+
+
+@pytest.fixture(scope="session")
+def scene() -> tuple[Scene, NDArray[np.float32]]:
+    """A scene and its image."""
+    return make_scene()
+
+
+@pytest.fixture
+def write_drc(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a drizzled image: ``write_drc(name, sci, **options)``."""
+
+    def write(name: str, sci: NDArray[np.float32] | None = None, **options: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drc_hdus(make_scene()[1] if sci is None else sci, **options).writeto(path)
+        return path
+
+    return write

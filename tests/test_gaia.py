@@ -1,0 +1,468 @@
+"""Reference stars: epochs against astropy, every file format, and a real TAP server."""
+
+import threading
+import time
+import urllib.parse
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import MaskedColumn, QTable, Table
+from astropy.time import Time
+
+from bycatch.errors import NoReferenceStars, SettingsError
+from bycatch.gaia import COLUMNS, adql_query, from_table, query_tap, read_local
+from bycatch.settings import AlignSettings
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+MJD_2016 = 57388.5  # J2016.0, to half a day
+
+
+def star_table(n=3, dec=-8.0):
+    rng = np.random.default_rng(1)
+    return Table(
+        {
+            "source_id": np.arange(n, dtype=np.int64) + 6123456789012345671,
+            "ra": rng.uniform(36.8, 37.0, n),
+            "dec": dec + rng.uniform(-0.1, 0.1, n),
+            "ra_error": np.full(n, 0.2),
+            "dec_error": np.full(n, 0.3),
+            "pmra": rng.normal(0, 30, n),
+            "pmdec": rng.normal(0, 30, n),
+            "pmra_error": np.full(n, 0.25),
+            "pmdec_error": np.full(n, 0.35),
+            "ref_epoch": np.full(n, 2016.0),
+        }
+    )
+
+
+# ---------------------------------------------------------------- epochs
+
+
+@pytest.mark.parametrize("dec", [-8.0, 60.0, 89.9])
+@pytest.mark.parametrize("years", [-13.7, 0.0, 8.2])
+def test_positions_agree_with_astropy(dec, years):
+    table = star_table(20, dec=min(dec, 89.85))
+    stars = from_table(table, "test")
+    then = Time(2016.0 + years, format="jyear", scale="tcb")
+    here = SkyCoord(
+        table["ra"] * u.deg,
+        table["dec"] * u.deg,
+        pm_ra_cosdec=table["pmra"] * u.mas / u.yr,
+        pm_dec=table["pmdec"] * u.mas / u.yr,
+        distance=np.full(20, 1.0) * u.kpc,
+        radial_velocity=np.zeros(20) * u.km / u.s,
+        obstime=Time(2016.0, format="jyear", scale="tcb"),
+    )
+    expected = here.apply_space_motion(new_obstime=then)
+    ra, dec_deg = stars.positions_at(then.mjd)
+    apart = SkyCoord(ra * u.deg, dec_deg * u.deg).separation(SkyCoord(expected.ra, expected.dec))
+    assert apart.to_value("mas").max() < 0.001
+
+
+def test_star_without_motion_stays_and_gets_a_larger_error():
+    table = star_table(2)
+    table["pmra"][1] = table["pmdec"][1] = np.nan
+    stars = from_table(table, "test")
+    mjd = MJD_2016 + 4 * 365.25
+    ra, dec = stars.positions_at(mjd)
+    assert ra[1] == pytest.approx(table["ra"][1], abs=1e-12)
+    assert dec[1] == pytest.approx(table["dec"][1], abs=1e-12)
+    moved_mas = (dec[0] - table["dec"][0]) * 3.6e6
+    assert moved_mas == pytest.approx(4 * table["pmdec"][0], abs=0.1)
+    ra_err, dec_err = stars.errors_at(mjd, typical_motion_mas_yr=5.0)
+    assert ra_err == pytest.approx([np.hypot(0.2, 4 * 0.25), np.hypot(0.2, 20.0)], rel=1e-3)
+    assert dec_err == pytest.approx([np.hypot(0.3, 4 * 0.35), np.hypot(0.3, 20.0)], rel=1e-3)
+
+
+def test_errors_are_the_same_before_and_after_the_epoch():
+    stars = from_table(star_table(), "test")
+    before = stars.errors_at(51544.5 - 365.25, 5.0)[0]
+    after = stars.errors_at(51544.5 + 33 * 365.25, 5.0)[0]
+    np.testing.assert_allclose(before, after, rtol=1e-9)
+
+
+def test_motion_without_an_error_takes_that_of_the_position():
+    table = star_table(1)
+    del table["pmra_error"]
+    ra_err, _ = from_table(table, "test").errors_at(MJD_2016 + 2 * 365.25, 5.0)
+    assert ra_err == pytest.approx([np.hypot(0.2, 2 * 0.2)], rel=1e-3)
+
+
+def test_unknown_position_error_stays_unknown():
+    table = star_table(1)
+    del table["ra_error"]
+    ra_err, dec_err = from_table(table, "test").errors_at(MJD_2016, 5.0)
+    assert np.isnan(ra_err).all()
+    assert np.isfinite(dec_err).all()
+
+
+# ---------------------------------------------------------------- tables
+
+
+def test_from_table_has_every_column_with_unit_and_description():
+    stars = from_table(Table({"ra": [10.0], "dec": [20.0]}), "mine.csv")
+    assert stars.table.colnames == list(COLUMNS)
+    assert len(stars) == 1
+    assert stars.origin == stars.table.meta["origin"] == "mine.csv"
+    for name, column in COLUMNS.items():
+        assert str(stars.table[name].unit or "") == column.unit
+        assert stars.table[name].description
+    assert stars.table["source_id"][0] == 1
+    assert stars.table["source_id"].dtype == np.int64
+    assert stars.table["ref_epoch"][0] == 2016.0
+    assert np.isnan(stars.table["pmra"][0])
+    assert np.isnan(stars.table["ra_error"][0])
+
+
+def test_from_table_reads_viziers_names():
+    table = star_table()
+    vizier = Table(table, copy=True)
+    for name in [n for n in table.colnames if n != "ref_epoch"]:
+        vizier.rename_column(name, COLUMNS[name].vizier)
+    vizier["RAJ2000"] = vizier["RA_ICRS"] + 1.0  # another epoch: must not be taken
+    ours, theirs = from_table(table, "a").table, from_table(vizier, "a").table
+    for name in COLUMNS:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+@pytest.mark.parametrize("change", [str.upper, str.title])
+def test_from_table_does_not_mind_the_case(change):
+    table = star_table()
+    table.rename_columns(table.colnames, [change(n) for n in table.colnames])
+    np.testing.assert_array_equal(from_table(table, "a").table["pmra"], star_table()["pmra"])
+
+
+def test_from_table_converts_units_and_fills_masks():
+    table = QTable(
+        {
+            "ra": np.deg2rad([10.0, 20.0]) * u.rad,
+            "dec": [1.0, 2.0] * u.deg,
+            "pmra": [0.01, 0.02] * u.arcsec / u.yr,
+        }
+    )
+    table["source_id"] = MaskedColumn([6123456789012345671, 0], mask=[False, True])
+    table["ruwe"] = MaskedColumn([1.0, 9.0], mask=[False, True])
+    stars = from_table(table, "a").table
+    assert stars["ra"] == pytest.approx([10.0, 20.0])
+    assert stars["pmra"] == pytest.approx([10.0, 20.0])
+    assert stars["source_id"].tolist() == [6123456789012345671, 2]
+    assert np.isnan(stars["ruwe"][1])
+
+
+def test_from_table_does_not_change_its_input():
+    table = star_table()
+    before = table.copy()
+    from_table(table, "a")
+    assert table.colnames == before.colnames
+    assert all((table[n] == before[n]).all() for n in table.colnames)
+
+
+def test_rows_without_a_position_are_left_out():
+    table = Table({"ra": [1.0, np.nan, 3.0], "dec": [1.0, 2.0, 3.0]})
+    assert from_table(table, "a").table["source_id"].tolist() == [1, 3]
+
+
+def test_empty_table_is_an_empty_result():
+    stars = from_table(Table({"ra": np.empty(0), "dec": np.empty(0)}), "a")
+    assert len(stars) == 0
+    assert stars.positions_at(MJD_2016)[0].size == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"x": [1.0], "y": [2.0]}, "my.csv: no column for dec and ra .* found: x, y"),
+        ({"RAJ2000": [1.0], "dec": [2.0]}, "no column for ra .* found: RAJ2000, dec"),
+        ({}, "found: none"),
+        ({"ra": ["one"], "dec": [2.0]}, "column ra does not hold numbers"),
+        ({"ra": [np.nan], "dec": [2.0]}, "none of its 1 rows has a position"),
+        ({"ra": [1.0], "dec": [95.0]}, "no positions in degrees"),
+        ({"ra": [1e6], "dec": [5.0]}, "no positions in degrees"),
+        ({"ra": [1.0], "dec": [5.0], "source_id": ["abc"]}, "does not hold identifiers"),
+    ],
+)
+def test_bad_tables_are_refused_by_name(columns, message):
+    with pytest.raises(SettingsError, match=message):
+        from_table(Table(columns), "my.csv")
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("stars.ecsv", "ascii.ecsv"),
+        ("stars.fits", "fits"),
+        ("stars.csv", "ascii.csv"),
+        ("stars.vot", "votable"),
+        ("stars.txt", "ascii.ecsv"),  # the contents tell, not the suffix
+        ("stars.dat", "votable"),
+    ],
+)
+def test_every_format_gives_the_same_stars(tmp_path, name, form):
+    table = star_table()
+    table["pmra"] = MaskedColumn(table["pmra"], mask=[False, True, False])
+    table.write(tmp_path / name, format=form)
+    stars = read_local(tmp_path / name)
+    assert stars.origin == str(tmp_path / name)
+    assert stars.table["source_id"].tolist() == table["source_id"].tolist()
+    assert np.isnan(stars.table["pmra"].tolist()).tolist() == [False, True, False]
+    np.testing.assert_allclose(stars.table["ra"], table["ra"], rtol=0, atol=1e-12)
+
+
+def test_gzipped_fits_is_read(tmp_path):
+    star_table().write(tmp_path / "stars.fits.gz", format="fits")
+    assert len(read_local(tmp_path / "stars.fits.gz")) == 3
+
+
+def test_own_table_survives_writing_and_reading(tmp_path):
+    stars = from_table(star_table(), "Gaia DR3 test")
+    stars.table.write(tmp_path / "gaia.ecsv")
+    again = read_local(tmp_path / "gaia.ecsv")
+    assert again.table.meta["release"] == "Gaia DR3"
+    for name in COLUMNS:
+        np.testing.assert_array_equal(again.table[name], stars.table[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.fits", b"SIMPLE  =                    T" + b" " * 50),
+        ("a.ecsv", b"# %ECSV 1.0\n# ---\n# datatype: nonsense\nra dec\n1 2\n"),
+        ("a.vot", b"<?xml version='1.0'?><VOTABLE><RESOURCE>"),
+        ("a.csv", b"\x00\x01\x02\xff\xfe" * 40),
+        ("empty.csv", b""),
+    ],
+)
+def test_broken_files_are_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SettingsError, match=name):
+        read_local(tmp_path / name)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"nothing.csv: can't be read"):
+        read_local(tmp_path / "nothing.csv")
+    with pytest.raises(SettingsError, match="can't be read"):
+        read_local(tmp_path)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "n", "first"),
+    [
+        ("gaia/astroquery_1710099405832VAL-result.vot", 2, 4583627001381815936),
+        ("gaia/astroquery_1712337806100O-result.ecsv", 5, 6636090334814214528),
+        ("gaia/gaia_dr3_47tuc_10000.csv", 10_000, 4689621262329503744),
+        ("gaia/gaia_dr3_M92.csv", 10_000, 1360216318738209792),
+        ("sim_visit/gaia.ecsv", 21, 6000000000000000),
+    ],
+)
+def test_real_extracts_are_read(name, n, first):
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    stars = read_local(path)
+    assert len(stars) == n
+    assert stars.table["source_id"][0] == first
+    assert np.isfinite(stars.table["phot_g_mean_mag"]).mean() > 0.9
+    assert np.all(stars.table["ref_epoch"] == 2016.0)
+    ra, dec = stars.positions_at(MJD_2016)
+    assert np.abs(dec - stars.table["dec"]).max() * 3.6e6 < 5.0  # half a day of any motion
+    assert np.isfinite(ra).all()
+
+
+# ---------------------------------------------------------------- TAP
+
+
+def votable_bytes(table, status="OK", note=""):
+    """A TAP answer: a VOTable with the status where the protocol puts it."""
+    buffer = BytesIO()
+    table.write(buffer, format="votable")
+    text = buffer.getvalue().decode()
+    head = f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="{status}">{note}</INFO>'
+    text = text.replace('<RESOURCE type="results">', head)
+    if status == "OVERFLOW":
+        text = text.replace(
+            "</RESOURCE>", '<INFO name="QUERY_STATUS" value="OVERFLOW"/></RESOURCE>'
+        )
+    return text.encode()
+
+
+@contextmanager
+def tap_server(answer):
+    """Serve ``answer(n, query) -> (status, body)`` at /tap/sync; yields address and queries."""
+    queries = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            length = int(self.headers.get("Content-Length", 0))
+            form = urllib.parse.parse_qs(self.rfile.read(length).decode())
+            assert self.path == "/tap/sync"
+            queries.append(form)
+            status, body, *promised = answer(len(queries), form["QUERY"][0])
+            self.send_response(status)
+            self.send_header("Content-Type", "application/x-votable+xml")
+            self.send_header("Content-Length", str(promised[0] if promised else len(body)))
+            self.end_headers()
+            with suppress(OSError):  # the client may have left
+                self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/tap", queries
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def asking(*services, **changes):
+    values = {"gaia_timeout_s": 5.0, "gaia_retries": 1, "gaia_retry_wait_s": 0.0} | changes
+    return AlignSettings(gaia_services=services, **values)
+
+
+def test_query_gets_the_stars():
+    with tap_server(lambda n, q: (200, votable_bytes(star_table()))) as (url, queries):
+        settings = asking(f"{url} gaiadr3.gaia_source", gaia_max_rows=77)
+        stars = query_tap(36.9, -8.0, 0.05, settings)
+    assert len(stars) == 3
+    assert stars.table["source_id"].tolist() == star_table()["source_id"].tolist()
+    assert stars.origin == f"{url} gaiadr3.gaia_source"
+    meta = stars.table.meta
+    assert (meta["ra_deg"], meta["dec_deg"], meta["radius_deg"]) == (36.9, -8.0, 0.05)
+    assert meta["release"] == "Gaia DR3"
+    assert len(queries) == 1
+    assert queries[0]["MAXREC"] == ["77"]
+    assert queries[0]["LANG"] == ["ADQL"]
+    assert "CIRCLE('ICRS', 36.900000000, -8.000000000, 0.050000000)" in queries[0]["QUERY"][0]
+
+
+def test_an_empty_sky_is_an_answer():
+    with tap_server(lambda n, q: (200, votable_bytes(star_table()[:0]))) as (url, _):
+        assert len(query_tap(36.9, -8.0, 0.001, asking(f"{url} gaiadr3.gaia_source"))) == 0
+
+
+def test_a_busy_service_is_asked_again():
+    def answer(n, query):
+        return (503, b"busy") if n == 1 else (200, votable_bytes(star_table()))
+
+    with tap_server(answer) as (url, queries):
+        assert len(query_tap(1.0, 2.0, 0.1, asking(f"{url} gaiadr3.gaia_source"))) == 3
+    assert len(queries) == 2
+
+
+def test_a_service_that_stays_busy_gives_way_to_the_next():
+    vizier = star_table()
+    for name in [n for n in vizier.colnames if n != "ref_epoch"]:
+        vizier.rename_column(name, COLUMNS[name].vizier)
+    with (
+        tap_server(lambda n, q: (503, b"busy")) as (busy, asked_busy),
+        tap_server(lambda n, q: (200, votable_bytes(vizier))) as (good, asked_good),
+    ):
+        settings = asking(f"{busy} gaiadr3.gaia_source", f"{good} I/355/gaiadr3")
+        stars = query_tap(1.0, 2.0, 0.1, settings)
+    assert stars.origin == f"{good} I/355/gaiadr3"
+    assert len(stars) == 3
+    assert len(asked_busy) == 2
+    assert len(asked_good) == 1
+    assert '"RA_ICRS"' in asked_good[0]["QUERY"][0]
+
+
+ERROR = votable_bytes(star_table()[:0], status="ERROR", note="no such table")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "n_asked"),
+    [
+        ((503, b"busy"), "503", 2),
+        ((404, b"not here"), "404", 1),
+        ((200, b"<html>welcome</html>"), "127.0.0.1", 1),
+        ((200, b"\x00\xff" * 100), "127.0.0.1", 1),
+        ((200, b""), "127.0.0.1", 1),
+        ((200, votable_bytes(star_table())[:700]), "127.0.0.1", 1),
+        ((200, votable_bytes(star_table())[:700], 5000), "Connection broken", 2),
+        ((200, ERROR), "no such table", 1),
+        ((400, ERROR), "no such table", 1),
+        ((200, votable_bytes(star_table(), status="OVERFLOW")), "cut off after 3 stars", 1),
+        ((200, votable_bytes(Table({"x": [1.0]}))), "no column for dec and ra", 1),
+    ],
+)
+def test_failures_end_in_no_reference_stars_with_the_reason(answer, reason, n_asked):
+    with (
+        tap_server(lambda n, q: answer) as (url, queries),
+        pytest.raises(NoReferenceStars, match=reason) as caught,
+    ):
+        query_tap(1.0, 2.0, 0.1, asking(f"{url} gaiadr3.gaia_source"))
+    assert caught.value.metadata["ra_deg"] == 1.0
+    assert "\n" not in str(caught.value)
+    assert len(queries) == n_asked
+
+
+def test_a_silent_service_is_left_after_the_timeout():
+    def answer(n, query):
+        time.sleep(0.6)
+        return 200, b""
+
+    with (
+        tap_server(answer) as (url, queries),
+        pytest.raises(NoReferenceStars, match=r"[Tt]imed? ?out"),
+    ):
+        query_tap(1.0, 2.0, 0.1, asking(f"{url} gaiadr3.gaia_source", gaia_timeout_s=0.1))
+    assert len(queries) == 2
+
+
+def test_no_service_at_the_address():
+    settings = asking("http://127.0.0.1:9/tap gaiadr3.gaia_source", "http://127.0.0.1:9/tap")
+    with pytest.raises(NoReferenceStars, match="write a service as 'address table'"):
+        query_tap(1.0, 2.0, 0.1, settings)
+
+
+@pytest.mark.parametrize(("counted", "complete"), [(50, True), (51, False)])
+def test_a_silent_row_cap_is_noticed(counted, complete):
+    def answer(n, query):
+        if "COUNT(*)" in query:
+            return 200, votable_bytes(Table({"n": [counted]}))
+        return 200, votable_bytes(star_table(50))
+
+    with tap_server(answer) as (url, queries):
+        settings = asking(f"{url} gaiadr3.gaia_source")
+        if complete:
+            assert len(query_tap(1.0, 2.0, 0.1, settings)) == 50
+        else:
+            with pytest.raises(NoReferenceStars, match="cut off after 50 stars"):
+                query_tap(1.0, 2.0, 0.1, settings)
+    assert len(queries) == 2
+
+
+def test_the_limit_of_rows_asked_for_is_a_cut():
+    # Some servers give MAXREC rows and say OK.
+    with (
+        tap_server(lambda n, q: (200, votable_bytes(star_table(7)))) as (url, _),
+        pytest.raises(NoReferenceStars, match="cut off after 7 stars"),
+    ):
+        query_tap(1.0, 2.0, 0.1, asking(f"{url} gaiadr3.gaia_source", gaia_max_rows=7))
+
+
+def test_queries_name_needed_columns_only():
+    query = adql_query("gaiadr3.gaia_source", (10.0, -20.0, 0.1), 20.5)
+    selected = query.partition("SELECT ")[2].partition(" FROM ")[0].split(", ")
+    assert selected == list(COLUMNS)
+    assert query.endswith("AND phot_g_mean_mag <= 20.5")
+    vizier = adql_query("I/355/gaiadr3", (10.0, -20.0, 0.1))
+    assert 'FROM "I/355/gaiadr3" WHERE' in vizier
+    assert "Gmag" in vizier
+    assert "<=" not in vizier
+    assert "ref_epoch" not in vizier

@@ -1,0 +1,199 @@
+"""Pairing one to one and across an offset, against brute force and known truth."""
+
+import math
+
+import numpy as np
+import pytest
+
+from bycatch.kernels.matching import (
+    expected_chance_peaks,
+    extent_of,
+    find_offset,
+    match_one_to_one,
+    move,
+)
+
+MAX_ROLL = math.radians(0.3)
+
+
+def greedy_twin(a, b, radius):
+    """The slow, readable twin: closest pair first, one pair at a time."""
+    pairs = sorted(
+        (math.hypot(*(p - q)), i, j)
+        for i, p in enumerate(a)
+        for j, q in enumerate(b)
+        if np.isfinite(p).all() and np.isfinite(q).all()
+    )
+    free_a, free_b, found = set(range(len(a))), set(range(len(b))), []
+    for separation, i, j in pairs:
+        if separation <= radius and i in free_a and j in free_b:
+            free_a.remove(i)
+            free_b.remove(j)
+            found.append((i, j))
+    return sorted(found)
+
+
+def pairs_of(a, b, radius):
+    ia, ib = match_one_to_one(np.asarray(a, float), np.asarray(b, float), radius)
+    return list(zip(ia.tolist(), ib.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_to_one_agrees_with_its_slow_twin(seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(0, 10, (60, 2)), rng.uniform(0, 10, (80, 2))
+    b[:10] = a[:10]
+    a[3] = np.nan
+    b[5, 1] = np.inf
+    for radius in (0.0, 0.3, 1.0, 20.0):
+        assert pairs_of(a, b, radius) == greedy_twin(a, b, radius)
+
+
+def test_one_to_one_uses_nothing_twice():
+    assert pairs_of([[0, 0], [0.2, 0]], [[0.1, 0]], 1.0) == [(0, 0)]
+    # The nearest of a[0] is taken by a[1], so it gets the next one.
+    assert pairs_of([[0, 0], [0.9, 0]], [[1.0, 0], [-1.2, 0]], 2.0) == [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(0, 0), (0, 3), (3, 0)])
+def test_one_to_one_of_nothing_is_nothing(n_a, n_b):
+    ia, ib = match_one_to_one(np.zeros((n_a, 2)), np.zeros((n_b, 2)), 1.0)
+    assert ia.size == ib.size == 0
+    assert ia.dtype.kind == ib.dtype.kind == "i"
+
+
+def shifted_lists(seed, n_true, n_a, n_b, half=101.0, noise=0.01, max_shift=2.1):
+    """Two lists with n_true positions in common, up to a known offset and roll."""
+    rng = np.random.default_rng(seed)
+    a = rng.uniform(-half, half, (n_a, 2))
+    b = rng.uniform(-half, half, (n_b, 2))
+    dx, dy = rng.uniform(-max_shift, max_shift, 2)
+    roll = rng.uniform(-MAX_ROLL, MAX_ROLL)
+    b[:n_true] = move(a[:n_true], dx, dy, roll) + rng.normal(0, noise, (n_true, 2))
+    return a, b[rng.permutation(n_b)], (dx, dy, roll)
+
+
+def search(a, b, half=101.0):
+    return find_offset(
+        a, b, max_shift=3.0, max_roll_rad=MAX_ROLL, tolerance=0.1, area=(2 * half) ** 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("n_true", "n_a", "n_b"), [(3, 3, 300), (4, 10, 300), (8, 12, 300), (10, 15, 5000)]
+)
+def test_offset_is_found_with_few_true_pairs_among_many(n_true, n_a, n_b):
+    for seed in range(10):
+        a, b, (dx, dy, roll) = shifted_lists(seed, n_true, n_a, n_b)
+        found = search(a, b)
+        # A noise of 0.01 per axis on three or more pairs moves the middle by less than 0.05,
+        # and the roll by less than that over the shortest base of these lists.
+        assert math.hypot(found.dx - dx, found.dy - dy) < 0.1
+        assert abs(found.roll_rad - roll) < 2e-3
+        assert found.n_pairs >= n_true
+        assert found.chance < 1e-3
+
+
+def test_offset_without_noise_is_exact():
+    a, b, (dx, dy, roll) = shifted_lists(3, 20, 20, 200, noise=0.0)
+    found = search(a, b)
+    assert (found.dx, found.dy, found.roll_rad) == pytest.approx((dx, dy, roll), abs=1e-9)
+    assert found.n_pairs == 20
+
+
+def test_offset_is_found_in_a_crowd():
+    a, b, (dx, dy, roll) = shifted_lists(1, 1500, 2000, 2000)
+    found = search(a, b)
+    assert (found.dx, found.dy) == pytest.approx((dx, dy), abs=2e-3)
+    assert found.roll_rad == pytest.approx(roll, abs=2e-5)
+    assert found.chance < 1e-100
+
+
+def test_offset_at_the_corner_of_the_range_is_found():
+    a, _, _ = shifted_lists(5, 0, 10, 10)
+    for sx, sy, sr in [(1, 1, 1), (1, -1, -1), (-1, 1, 1), (-1, -1, -1)]:
+        truth = (sx * 2.12, sy * 2.12, sr * MAX_ROLL)
+        found = search(a, move(a, *truth))
+        assert (found.dx, found.dy, found.roll_rad) == pytest.approx(truth, abs=1e-9)
+
+
+def test_offset_beyond_the_range_is_not_returned():
+    a, _, _ = shifted_lists(5, 0, 10, 10)
+    found = search(a, move(a, 3.5, 0.0, 0.0))
+    assert found.n_pairs < 3
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(3, 100), (10, 300), (40, 1000)])
+def test_unrelated_lists_are_not_significant(n_a, n_b):
+    chances = [search(*shifted_lists(seed, 0, n_a, n_b)[:2]).chance for seed in range(40)]
+    # An honest expectation: values below 0.1 in at most about a tenth of the trials.
+    assert np.sum(np.array(chances) < 0.1) <= 8
+    assert min(chances) > 1e-4
+
+
+def test_pieces_of_one_source_do_not_outvote_the_stars():
+    rng = np.random.default_rng(2)
+    a, b, (dx, dy, _) = shifted_lists(2, 5, 5, 100)
+    # A star in twelve pieces, all at nearly one wrong offset from one reference star.
+    pieces = a[0] + np.array([1.0, -2.0]) + rng.normal(0, 0.03, (12, 2))
+    found = search(a, np.vstack([b, pieces]))
+    assert found.n_pairs == 5
+    assert math.hypot(found.dx - dx, found.dy - dy) < 0.1
+
+
+def test_search_is_deterministic_and_leaves_its_input_alone():
+    a, b, _ = shifted_lists(7, 5, 10, 300)
+    before = a.copy(), b.copy()
+    assert search(a, b) == search(a, b)
+    np.testing.assert_array_equal(a, before[0])
+    np.testing.assert_array_equal(b, before[1])
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(0, 0), (0, 5), (5, 0), (1, 1)])
+def test_search_of_almost_nothing(n_a, n_b):
+    found = search(np.full((n_a, 2), 0.0), np.full((n_b, 2), 50.0))
+    assert found.n_pairs == 0
+    assert found.chance == math.inf
+
+
+def test_one_position_at_the_centre_of_rotation():
+    found = search(np.zeros((1, 2)), np.array([[1.0, 0.5]]))
+    assert (found.dx, found.dy, found.n_pairs) == (1.0, 0.5, 1)
+    assert found.chance > 1e-4
+
+
+def test_search_without_roll_keeps_it_at_zero():
+    a, _, _ = shifted_lists(5, 0, 10, 10)
+    found = find_offset(
+        a, move(a, 1.0, -1.0, 0.0), max_shift=3.0, max_roll_rad=0.0, tolerance=0.1, area=1e4
+    )
+    assert (found.dx, found.dy, found.roll_rad) == pytest.approx((1.0, -1.0, 0.0), abs=1e-9)
+
+
+def test_not_finite_positions_do_not_count():
+    a, b, (dx, dy, _) = shifted_lists(4, 6, 6, 100)
+    found = search(np.vstack([a, [[np.nan, 0.0]]]), np.vstack([b, [[1.0, np.inf]]]))
+    assert (found.dx, found.dy) == pytest.approx((dx, dy), abs=0.05)
+    assert found.n_pairs == 6
+
+
+def test_chance_falls_with_pairs_and_rises_with_density():
+    def chance(n_pairs, density):
+        return expected_chance_peaks(
+            n_pairs,
+            pair_density=density,
+            tolerance=0.1,
+            max_shift=3.0,
+            max_roll_rad=MAX_ROLL,
+            extent=100.0,
+        )
+
+    values = [chance(n, 0.07) for n in (2, 3, 4, 5, 10)]
+    assert all(np.diff(values) < 0)
+    assert chance(5, 0.7) > chance(5, 0.07)
+    assert chance(0, 0.07) == math.inf
+
+
+def test_extent_ignores_what_is_not_finite():
+    assert extent_of(np.array([[3.0, 4.0], [np.nan, 100.0]])) == 5.0
+    assert extent_of(np.empty((0, 2))) == 0.0
