@@ -441,6 +441,32 @@ def test_header_of_an_aligned_image():
     np.testing.assert_allclose(cd @ cd.T, old @ old.T, rtol=0, atol=1e-6 * np.abs(old).max() ** 2)
 
 
+def test_pc_matrix_and_old_frame_become_cd_and_icrs():
+    shape = (2000, 2100)
+    sources, truth, reference = make_field(3, 20, 50, shape=shape)
+    header = mispointed(truth, 1, 1, 0.1).to_header()  # PC and CDELT
+    header["RADESYS"], header["EQUINOX"] = "FK5", 2000.0
+    result = align.run(sources, WCS(header), shape, reference, MJD, SETTINGS)
+    assert result.aligned
+    assert worst_mas(result.wcs, truth, shape) < 0.01
+    written = result.header()
+    assert worst_mas(WCS(written), truth, shape) < 0.01
+    assert written["RADESYS"] == "ICRS"
+    assert "EQUINOX" not in written
+    assert "PC1_1" not in written
+
+
+def test_size_of_the_original_header_does_not_matter():
+    shape = (2000, 2100)
+    sources, truth, reference = make_field(3, 20, 50, shape=shape)
+    header = truth.to_header()
+    for k in range(3000):
+        header[f"PAD{k:05d}"] = (0.5 * k, "pipeline keyword")
+    result = align.run(sources, WCS(header), shape, reference, MJD, SETTINGS)
+    assert result.aligned
+    assert len(result.header()) < 40
+
+
 def test_header_of_an_image_that_keeps_its_wcs():
     shape = (4300, 4200)
     sources, truth, _ = make_field(3, 10, 100)

@@ -55,7 +55,7 @@ COLUMNS: dict[str, _Column] = {
     "parallax": _Column("mas", "parallax", "Plx"),
     "parallax_error": _Column("mas", "error of the parallax", "e_Plx", ("e_parallax",)),
     "ref_epoch": _Column("yr", "epoch of ra and dec (Julian year)", "", ("epoch", "refepoch")),
-    "phot_g_mean_mag": _Column("mag", "mean G magnitude (Vega)", "Gmag", ("g_mag", "g")),
+    "phot_g_mean_mag": _Column("mag", "mean G magnitude (Vega)", "Gmag", ("g_mag",)),
     "ruwe": _Column("", "renormalised unit weight error of the astrometry", "RUWE"),
 }
 

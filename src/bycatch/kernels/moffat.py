@@ -13,7 +13,9 @@ GAMMA_PX = (0.3, 20.0)
 ALPHA = (0.5, 30.0)
 """Ranges of the fit: a core narrower than a pixel, a profile as flat as the aperture; wings from
 divergent to Gaussian."""
-MAX_ITERATIONS = 60
+MAX_ITERATIONS = 100
+LOWER = np.array([0.0, np.log(GAMMA_PX[0]), np.log(ALPHA[0]), -np.inf])
+UPPER = np.array([np.inf, np.log(GAMMA_PX[1]), np.log(ALPHA[1]), np.inf])
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +138,19 @@ def _step(
     residual = (amplitude * shape + params[:, 3:4] - data) * weight
     normal = np.einsum("nkp,nkq->npq", jacobian, jacobian)
     gradient = np.einsum("nkp,nk->np", jacobian, residual)
+    # A shape parameter that sits at its border and is pushed outwards stays there, so that the
+    # others converge as if it were fixed.
+    free = ~(
+        ((params <= LOWER + 1e-12) & (gradient > 0)) | ((params >= UPPER - 1e-12) & (gradient < 0))
+    )
+    gradient = np.where(free, gradient, 0.0)
+    normal = normal * free[:, :, np.newaxis] * free[:, np.newaxis, :]
     diagonal = np.einsum("npp->np", normal)
     ridge = damping[:, np.newaxis] * diagonal + 1e-12 * diagonal.max(axis=1, keepdims=True) + 1e-300
-    system = normal + ridge[:, :, np.newaxis] * np.eye(4)
+    system = normal + (ridge + ~free)[:, :, np.newaxis] * np.eye(4)
     delta = -np.linalg.solve(system, gradient[:, :, np.newaxis])[:, :, 0]
     trial = params + np.clip(delta, [-np.inf, -0.7, -0.7, -np.inf], [np.inf, 0.7, 0.7, np.inf])
-    trial[:, 1] = np.clip(trial[:, 1], *np.log(GAMMA_PX))
-    trial[:, 2] = np.clip(trial[:, 2], *np.log(ALPHA))
+    trial = np.clip(trial, LOWER, UPPER)
     scale = np.abs(params[:, 0:1]) + 1e-30
     step = (trial - params) / np.concatenate([scale, np.ones_like(params[:, 1:3]), scale], axis=1)
     return trial, step

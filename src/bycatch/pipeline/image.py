@@ -324,12 +324,13 @@ class Workbench:
 
         found = detect.run(self.image, self.settings.detect)
         self.sources, self.segmentation = found.sources, found.segmentation
+        exposures = {"n_exposures": self.image.meta.n_exposures}
         outputs = [
             self._write(found.sources, "sources", ["input", "detect"]),
             self._write(found.removed, "removed", ["input", "detect"]),
             self._write_pixels(found.segmentation, self.paths.segmentation, "SEGM"),
         ]
-        return outputs, found.summary()
+        return outputs, exposures | found.summary()
 
     def _crmask(self) -> tuple[list[Path], dict[str, Any]]:
         from bycatch.stages import crmask

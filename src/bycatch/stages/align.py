@@ -174,7 +174,7 @@ def run(
     if search.offset.n_pairs < settings.min_matches:
         n = search.offset.n_pairs
         return _kept(
-            wcs, f"{n} of {n_inside} reference stars found, {settings.min_matches} needed", n_inside
+            wcs, f"{n} reference stars agree on an offset, {settings.min_matches} needed", n_inside
         )
     fit = _fit_until_stable(field, search, settings)
     if fit is None:
@@ -207,8 +207,8 @@ def _obstacle(
 class _Field:
     """Detections and reference stars in one plane.
 
-    ``*_px`` are pixels of the header's WCS (without distortions); ``*_plane`` the same
-    in arcsec from the image's centre, where the offset is searched.
+    ``*_px`` are 0-based pixels of the header's WCS without distortions; `plane` turns
+    them into arcsec from the image's centre, where the offset is searched.
     """
 
     corrector: Any
@@ -218,13 +218,13 @@ class _Field:
     area_arcsec2: float
     source_px: Floats
     starlike: Ints  # rows of the detections, brightest first
-    finite: Ints
-    star_ids: Ints
+    finite: Ints  # the same without the cuts of star-like ones
+    star_ids: Ints  # rows of the reference table, of the stars in reach
     star_px: Floats
     star_weights: Floats
     star_ra_deg: Floats
     star_dec_deg: Floats
-    inside: Bools
+    inside: Bools  # in the array, by the header's WCS
 
     def plane(self, xy_px: Floats) -> Floats:
         """Return pixel positions as arcsec from the image's centre."""

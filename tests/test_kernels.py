@@ -1,0 +1,400 @@
+"""Kernels against brute force and against the same thing in other libraries."""
+
+import numpy as np
+import pytest
+from astropy.convolution import convolve
+from astropy.stats import SigmaClip, sigma_clipped_stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from photutils.aperture import ApertureStats, CircularAnnulus
+from scipy.optimize import least_squares
+
+from bycatch.kernels.exposures import box_fraction, exposure_counts
+from bycatch.kernels.moffat import ALPHA, GAMMA_PX, fit_moffat
+from bycatch.kernels.neighbourhood import neighbourhood
+from bycatch.kernels.skystats import CHUNK, annulus_stats, clipped_rows
+from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+
+FEW = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+# ---------------------------------------------------------------- exposures per pixel
+
+
+def count_bits_slowly(planes):
+    counts = np.zeros(planes.shape[1:], dtype=int)
+    for plane in planes:
+        for row, column in np.ndindex(plane.shape):
+            value = int(plane[row, column]) % 2**32
+            while value:
+                counts[row, column] += value & 1
+                value >>= 1
+    return counts
+
+
+@FEW
+@given(arrays(np.uint32, st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5))))
+def test_exposure_counts_of_any_bits_in_signed_planes(bits):
+    planes = bits.view(np.int32)
+    counts = exposure_counts(planes)
+    assert counts.dtype == np.int16
+    np.testing.assert_array_equal(counts, count_bits_slowly(planes))
+    np.testing.assert_array_equal(exposure_counts(planes[0]), count_bits_slowly(planes[:1]))
+
+
+@pytest.mark.parametrize("kind", [">i4", "<i4", "i8", "u4", "i2", "u1"])
+def test_exposure_counts_of_other_integer_types(kind):
+    context = np.array([[0, 1, 5, 127]], dtype=kind)
+    np.testing.assert_array_equal(exposure_counts(context), [[0, 1, 2, 7]])
+
+
+def test_the_32nd_input_makes_the_value_negative_and_counts_once():
+    assert exposure_counts(np.array([[-(2**31)]], dtype=np.int32))[0, 0] == 1
+    # 35 inputs in two planes, as drizzle writes them
+    planes = np.array([[[-1]], [[7]]], dtype=np.int32)
+    assert exposure_counts(planes)[0, 0] == 35
+
+
+def test_exposure_counts_of_nothing():
+    assert exposure_counts(np.zeros((0, 7), dtype=np.int32)).shape == (0, 7)
+
+
+# ---------------------------------------------------------------- coverage around positions
+
+
+@FEW
+@given(
+    arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 11))),
+    st.lists(st.tuples(st.floats(-15, 20), st.floats(-15, 20)), max_size=5),
+    st.integers(1, 12),
+)
+def test_box_fraction_equals_brute_force(mask, positions, box_px):
+    x, y = np.array(positions).reshape(-1, 2).T
+    got = box_fraction(mask, x, y, box_px)
+    for value, xi, yi in zip(got, x, y, strict=True):
+        x0, y0 = round(xi) - box_px // 2, round(yi) - box_px // 2
+        box = [
+            mask[row, column]
+            for row in range(y0, y0 + box_px)
+            for column in range(x0, x0 + box_px)
+            if 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]
+        ]
+        if box:
+            assert value == pytest.approx(np.mean(box), abs=1e-14)
+        else:
+            assert np.isnan(value)
+
+
+def test_box_fraction_is_nan_where_there_is_no_position():
+    mask = np.ones((4, 6), dtype=bool)
+    x, y = np.array([np.nan, 2.0, np.inf, 1e30, 2.0]), np.array([1.0, np.nan, 1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(box_fraction(mask, x, y, 3), [np.nan] * 4 + [1.0])
+
+
+# ---------------------------------------------------------------- smoothing
+
+
+def test_gaussian_kernel_is_the_sampled_gaussian():
+    kernel = gaussian_kernel(2.5, 3)
+    sigma = 2.5 / 2.3548200450309493
+    assert kernel.sum() == pytest.approx(1, abs=1e-15)
+    assert kernel[1, 2] / kernel[1, 1] == pytest.approx(np.exp(-0.5 / sigma**2), rel=1e-12)
+    assert kernel[0, 0] / kernel[1, 1] == pytest.approx(np.exp(-1 / sigma**2), rel=1e-12)
+    np.testing.assert_array_equal(gaussian_kernel(2.5, 1), [[1.0]])
+
+
+@pytest.mark.parametrize("shape", [(23, 31), (31, 23), (1, 9), (2, 2)])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_smoothed_agrees_with_astropy(shape, size):
+    rng = np.random.default_rng(5)
+    data = rng.normal(3, 1, shape).astype(np.float32)
+    data[rng.random(shape) < 0.2] = np.nan
+    valid = np.isfinite(data)
+    valid[0, 0], data[0, 0] = True, 1.0
+    kernel = gaussian_kernel(2.5, size)
+    theirs = convolve(
+        data.astype(float), kernel, boundary="fill", fill_value=np.nan, nan_treatment="interpolate"
+    )
+    known = np.isfinite(theirs)
+    ours = smoothed(data, valid, kernel)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours[known], theirs[known], rtol=3e-6)
+    assert not ours[~known].any()
+
+
+def test_smoothing_keeps_a_constant_up_to_the_borders_and_holes():
+    valid = np.ones((9, 12), dtype=bool)
+    valid[3:6, 4] = False
+    data = np.where(valid, np.float32(7), np.float32(np.nan))
+    np.testing.assert_allclose(smoothed(data, valid, gaussian_kernel(2.5, 5)), 7, rtol=1e-6)
+
+
+def test_smoothing_where_nothing_is_valid_gives_zero():
+    data = np.full((5, 6), np.nan, dtype=np.float32)
+    assert not smoothed(data, np.zeros((5, 6), dtype=bool), gaussian_kernel(2.5, 3)).any()
+
+
+# ---------------------------------------------------------------- neighbourhoods
+
+
+@FEW
+@given(
+    st.tuples(st.integers(1, 12), st.integers(1, 9)),
+    st.floats(-20, 25),
+    st.floats(-20, 25),
+    st.floats(0, 6),
+)
+def test_neighbourhood_holds_every_pixel_within_the_radius_once(shape, x, y, radius):
+    near = neighbourhood(shape, x, y, radius)
+    within = near.distance[0] <= radius
+    found = list(zip(near.rows[0][within], near.columns[0][within], strict=True))
+    rows, columns = np.indices(shape)
+    distance = np.hypot(columns - x, rows - y)
+    assert sorted(found) == sorted(zip(*np.nonzero(distance <= radius), strict=True))
+    np.testing.assert_allclose(
+        near.distance[0][within], [distance[pixel] for pixel in found], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+def test_neighbourhood_of_no_position_is_off_the_image(bad):
+    near = neighbourhood((5, 7), [bad, 2.0, bad], [2.0, bad, bad], 3.0)
+    assert np.isinf(near.distance).all()
+    assert near.take(np.ones((5, 7))).shape == near.distance.shape
+
+
+def test_neighbourhood_of_no_positions():
+    near = neighbourhood((5, 7), [], [], 2.0)
+    assert near.distance.shape[0] == 0
+
+
+# ---------------------------------------------------------------- clipped statistics
+
+
+@FEW
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.integers(1, 5), st.integers(1, 60)),
+        elements=st.one_of(
+            st.floats(-100, 100, width=32), st.just(np.nan), st.sampled_from([0.0, 1.0, 5000.0])
+        ),
+    ),
+    st.sampled_from([1.0, 2.0, 3.0]),
+)
+def test_clipped_rows_agree_with_astropy(values, clip_sigma):
+    median, std, count = clipped_rows(values, clip_sigma)
+    for k, row in enumerate(values):
+        good = row[np.isfinite(row)]
+        assert count[k] <= good.size
+        if not good.size:
+            assert np.isnan(median[k])
+            assert np.isnan(std[k])
+            assert count[k] == 0
+            continue
+        kept = SigmaClip(sigma=clip_sigma, maxiters=None)(good, masked=False)
+        if kept.size != count[k]:
+            # A value exactly on the border may fall either way by rounding.
+            border = np.abs(np.abs(good - median[k]) - clip_sigma * std[k])
+            assert border.min() <= 1e-6 * max(1.0, np.abs(good).max())
+            continue
+        assert median[k] == pytest.approx(np.median(kept), rel=1e-12, abs=1e-12)
+        scale = max(1.0, np.abs(good).max())
+        assert std[k] == pytest.approx(np.std(kept), rel=1e-6, abs=1e-6 * scale)
+
+
+def test_clipping_is_exact_far_from_zero():
+    rng = np.random.default_rng(2)
+    values = rng.normal(1e6, 1e-3, (50, 300))
+    values[:, ::20] += 5
+    median, std, count = clipped_rows(values, 3.0)
+    for k in range(50):
+        _, their_median, their_std = sigma_clipped_stats(values[k], sigma=3.0, maxiters=None)
+        assert median[k] == pytest.approx(their_median, abs=1e-9)
+        assert std[k] == pytest.approx(their_std, rel=1e-5)
+        assert count[k] < 300
+
+
+def test_clipping_with_bright_outliers_keeps_the_precision_of_the_rest():
+    # A saturated neighbour of 1e5 e/s in an annulus whose scatter is 0.01 e/s.
+    rng = np.random.default_rng(4)
+    values = rng.normal(0, 0.01, (20, 400))
+    values[:, 7], values[:, 9] = 1e5, 3e4
+    _, std, count = clipped_rows(values, 3.0)
+    for k in range(20):
+        kept = SigmaClip(sigma=3.0, maxiters=None)(values[k], masked=False)
+        assert count[k] == kept.size
+        assert std[k] == pytest.approx(np.std(kept), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
+def test_clipped_rows_of_nothing(shape):
+    median, std, count = clipped_rows(np.empty(shape), 3.0)
+    assert median.shape == std.shape == count.shape == shape[:1]
+    assert np.isnan(median).all()
+    assert np.isnan(std).all()
+    assert not count.any()
+
+
+def test_annulus_statistics_equal_photutils_source_by_source():
+    rng = np.random.default_rng(11)
+    data = rng.normal(0.02, 0.01, (90, 130)).astype(np.float32)
+    data[rng.random(data.shape) < 0.01] += 3
+    valid = rng.random(data.shape) > 0.05
+    valid[:, :20] = False
+    x, y = rng.uniform(-3, 132, 60), rng.uniform(-3, 92, 60)
+    ours = annulus_stats(data, valid, x, y, (10.0, 15.0), 3.0)
+    theirs = ApertureStats(
+        data.astype(np.float64),
+        CircularAnnulus(np.column_stack([x, y]), 10.0, 15.0),
+        mask=~valid,
+        sigma_clip=SigmaClip(sigma=3.0, maxiters=None),
+        sum_method="center",
+    )
+    known = np.isfinite(theirs.median)
+    assert known.sum() > 40
+    np.testing.assert_allclose(ours.median[known], theirs.median[known], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(ours.std[known], theirs.std[known], rtol=1e-9)
+    np.testing.assert_array_equal(
+        ours.n_pixels[known], np.rint(theirs.center_aper_area.value[known])
+    )
+    assert np.isnan(ours.median[~known]).all()
+    assert not ours.n_pixels[~known].any()
+
+
+def test_annulus_statistics_do_not_depend_on_the_chunks():
+    rng = np.random.default_rng(12)
+    data = rng.normal(0, 1, (40, 50)).astype(np.float32)
+    valid = np.ones(data.shape, dtype=bool)
+    x, y = rng.uniform(0, 49, CHUNK + 3), rng.uniform(0, 39, CHUNK + 3)
+    whole = annulus_stats(data, valid, x, y, (3.0, 6.0), 3.0)
+    tail = annulus_stats(data, valid, x[-4:], y[-4:], (3.0, 6.0), 3.0)
+    np.testing.assert_array_equal(whole.median[-4:], tail.median)
+    np.testing.assert_array_equal(whole.std[-4:], tail.std)
+
+
+def test_annulus_statistics_off_the_image_without_position_and_of_nothing():
+    data, valid = np.ones((20, 30), dtype=np.float32), np.ones((20, 30), dtype=bool)
+    sky = annulus_stats(
+        data, valid, np.array([-500.0, np.nan, 15]), np.array([3.0, 3, 10]), (5, 8), 3.0
+    )
+    np.testing.assert_array_equal(sky.median, [np.nan, np.nan, 1.0])
+    np.testing.assert_array_equal(sky.std, [np.nan, np.nan, 0.0])
+    assert sky.n_pixels[:2].sum() == 0
+    empty = annulus_stats(data, valid, np.empty(0), np.empty(0), (5, 8), 3.0)
+    assert empty.median.shape == empty.std.shape == empty.n_pixels.shape == (0,)
+
+
+# ---------------------------------------------------------------- Moffat profiles
+
+
+def moffat(r, amplitude, gamma, alpha, bias):
+    return bias + amplitude * (1 + (r / gamma) ** 2) ** -alpha
+
+
+def star_pixels(n, radius=5.0, seed=1):
+    rng = np.random.default_rng(seed)
+    near = neighbourhood((41, 41), 20 + rng.uniform(-0.5, 0.5, n), np.full(n, 20.2), radius)
+    return np.where(near.distance <= radius, near.distance, 0.0), near.distance <= radius
+
+
+@pytest.mark.parametrize("fwhm", [1.2, 2.1, 3.5])
+@pytest.mark.parametrize("alpha", [1.5, 3.0, 6.0])
+@pytest.mark.parametrize("bias", [0.0, -0.03, 2.0])
+def test_noiseless_profiles_come_back(fwhm, alpha, bias):
+    r, used = star_pixels(12)
+    gamma = fwhm / (2 * np.sqrt(2 ** (1 / alpha) - 1))
+    fits = fit_moffat(r, moffat(r, 10.0, gamma, alpha, bias), used)
+    assert not fits.failed.any()
+    np.testing.assert_allclose(fits.fwhm_px, fwhm, atol=1e-4)
+    np.testing.assert_allclose(fits.alpha, alpha, rtol=1e-3)
+    np.testing.assert_allclose(fits.bias, bias, atol=1e-4)
+
+
+def test_noisy_fits_agree_with_scipy():
+    rng = np.random.default_rng(8)
+    n = 200
+    r, used = star_pixels(n)
+    fwhm, alpha = rng.uniform(1.5, 4, n), rng.uniform(1.5, 5, n)
+    gamma = fwhm / (2 * np.sqrt(2 ** (1 / alpha) - 1))
+    amplitude = rng.uniform(0.3, 30, n)
+    clean = moffat(r, amplitude[:, None], gamma[:, None], alpha[:, None], 0.01)
+    values = clean + rng.normal(0, 0.02, r.shape)
+    fits = fit_moffat(r, values, used)
+    low, high = np.log([GAMMA_PX[0], ALPHA[0]]), np.log([GAMMA_PX[1], ALPHA[1]])
+    compared = 0
+    for k in range(n):
+
+        def residual(p, k=k):
+            model = moffat(r[k], p[0], np.exp(p[1]), np.exp(p[2]), p[3])
+            return (model - values[k])[used[k]]
+
+        theirs = least_squares(
+            residual,
+            [amplitude[k], np.log(gamma[k]), np.log(alpha[k]), 0.01],
+            bounds=([-np.inf, low[0], low[1], -np.inf], [np.inf, high[0], high[1], np.inf]),
+            xtol=1e-12,
+            ftol=1e-12,
+            gtol=1e-12,
+        )
+        inside = np.exp(theirs.x[2]) < 0.9 * ALPHA[1] and np.exp(theirs.x[1]) < 0.9 * GAMMA_PX[1]
+        if not (theirs.success and inside):
+            continue
+        compared += 1
+        width = 2 * np.exp(theirs.x[1]) * np.sqrt(2 ** np.exp(-theirs.x[2]) - 1)
+        assert not fits.failed[k]
+        assert fits.fwhm_px[k] == pytest.approx(width, abs=1e-3)
+    assert compared > 150
+
+
+def test_unused_pixels_and_missing_values_do_not_enter():
+    r, used = star_pixels(3)
+    values = moffat(r, 5.0, 2.0, 3.0, 0.1)
+    holes = used.copy()
+    holes[:, ::7] = False
+    spoilt = np.where(holes, values, np.nan)
+    fits = fit_moffat(r, spoilt, holes)
+    np.testing.assert_allclose(fits.gamma_px, 2.0, rtol=1e-4)
+
+
+def test_hopeless_profiles_fail_and_say_so():
+    r, used = star_pixels(5)
+    values = moffat(r, 5.0, 2.0, 3.0, 0.1)
+    values[0] = moffat(r[0], -5.0, 2.0, 3.0, 0.1)  # a hole instead of a star
+    values[1] = 3.0  # flat
+    used[2] = False  # nothing to fit
+    few = np.flatnonzero(used[3])
+    used[3] = False
+    used[3, few[:7]] = True  # fewer pixels than needed
+    fits = fit_moffat(r, values, used)
+    np.testing.assert_array_equal(fits.failed, [True, True, True, True, False])
+    for name in ("amplitude", "gamma_px", "alpha", "bias", "fwhm_px"):
+        assert np.isnan(getattr(fits, name)[:4]).all()
+    assert not fits.pinned[:4].any()
+    assert fits.fwhm_px[4] == pytest.approx(4 * np.sqrt(2 ** (1 / 3) - 1), abs=1e-4)
+
+
+def test_shapes_at_the_border_of_their_range_are_pinned_not_hidden():
+    r, used = star_pixels(2)
+    values = np.zeros(r.shape)
+    values[0] = moffat(r[0], 5.0, 2.0, 3.0, 0.1)
+    nearest = np.argmin(np.where(used[1], r[1], np.inf))
+    values[1, nearest] = 8.0  # all in one pixel, as of a cosmic ray
+    fits = fit_moffat(r, values, used)
+    np.testing.assert_array_equal(fits.failed, [False, False])
+    np.testing.assert_array_equal(fits.pinned, [False, True])
+
+
+def test_fits_of_no_profiles():
+    fits = fit_moffat(np.empty((0, 9)), np.empty((0, 9)), np.empty((0, 9), dtype=bool))
+    assert fits.fwhm_px.shape == fits.failed.shape == fits.pinned.shape == (0,)
+
+
+def test_fits_do_not_depend_on_their_neighbours_in_the_batch():
+    r, used = star_pixels(30)
+    rng = np.random.default_rng(3)
+    values = moffat(r, 5.0, 2.0, 3.0, 0.1) + rng.normal(0, 0.1, r.shape)
+    whole = fit_moffat(r, values, used)
+    alone = fit_moffat(r[4:5], values[4:5], used[4:5])
+    np.testing.assert_allclose(alone.fwhm_px, whole.fwhm_px[4:5], rtol=1e-12)
