@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-DEBIAN_DRIZZLE = Path("/usr/share/python-drizzle-testdata")
+DEBIAN_DRIZZLE = Path("/usr/share/python-drizzle/test_data")
 
 
 @pytest.fixture(scope="session")
@@ -131,3 +137,110 @@ def write_drc(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def new_drc() -> Callable[..., fits.HDUList]:
+    """Return `drc_hdus`, which makes the HDUs of a drizzled image in memory."""
+    return drc_hdus
+
+
+@pytest.fixture(scope="session")
+def psf() -> Callable[..., NDArray[np.float64]]:
+    """Return `moffat`, a star of unit integral."""
+    return moffat
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit status, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+def command(*words: Any) -> Ended:
+    """Run a command line in this process, as in a pipe; ``words`` follow ``bycatch``."""
+    from bycatch.cli import main
+
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["bycatch", *(str(word) for word in words)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    finally:
+        sys.argv = before
+    return Ended(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def bycatch() -> Callable[..., Ended]:
+    """Return `command`: ``bycatch("run", folder, "-o", out)``."""
+    return command
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A visit of two images on disk, its stars and a Gaia-like table of them."""
+
+    raw: Path
+    gaia: Path
+    scene: Scene
+    wcs: WCS
+
+
+@pytest.fixture(scope="session")
+def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    """F775W of two exposures and F475W of one, of the same stars; do not write into it."""
+    folder = tmp_path_factory.mktemp("visit")
+    scene, sci = make_scene((200, 240), n_stars=9)
+    raw = folder / "raw"
+    raw.mkdir()
+    drc_hdus(sci).writeto(raw / "jabc01010_drc.fits")
+    # Ten times brighter: a single exposure needs 150 px above the threshold.
+    stars = zip(scene.x, scene.y, scene.rate, strict=True)
+    bright = sci + sum(9 * rate * moffat(sci.shape, x, y) for x, y, rate in stars)
+    blue = drc_hdus(
+        bright.astype(np.float32),
+        n_exposures=1,
+        filters=("F475W", "CLEAR2L"),
+        sci_cards={"PHOTFLAM": 1.8e-19, "PHOTPLAM": 4746.0},
+    )
+    blue.writeto(raw / "jabc01020_drc.fits")
+    wcs = WCS(blue["SCI"].header)
+    ra, dec = wcs.all_pix2world(scene.x, scene.y, 0)
+    catalog = Table(
+        {
+            "source_id": np.arange(len(ra)) + 4711,
+            "ra": ra,
+            "dec": dec,
+            "ra_error": np.full(len(ra), 0.1),
+            "dec_error": np.full(len(ra), 0.1),
+            "pmra": np.zeros(len(ra)),
+            "pmdec": np.zeros(len(ra)),
+            "phot_g_mean_mag": np.linspace(18, 20, len(ra)),
+        }
+    )
+    catalog.write(folder / "gaia.csv")
+    return Visit(raw, folder / "gaia.csv", scene, wcs)
+
+
+@pytest.fixture(scope="session")
+def finished(visit: Visit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a run on the visit; do not write into it."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    ended = command("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert ended.status == 0, ended.out + ended.err
+    return out
+
+
+@pytest.fixture
+def done(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished output folder, to be changed."""
+    out = tmp_path / "done"
+    shutil.copytree(finished, out, symlinks=True)
+    return out

@@ -106,6 +106,7 @@ def test_gaussian_kernel_is_the_sampled_gaussian():
 
 @pytest.mark.parametrize("shape", [(23, 31), (31, 23), (1, 9), (2, 2)])
 @pytest.mark.parametrize("size", [1, 3, 7])
+@pytest.mark.filterwarnings("ignore:nan_treatment:astropy.utils.exceptions.AstropyUserWarning")
 def test_smoothed_agrees_with_astropy(shape, size):
     rng = np.random.default_rng(5)
     data = rng.normal(3, 1, shape).astype(np.float32)
@@ -384,6 +385,29 @@ def test_shapes_at_the_border_of_their_range_are_pinned_not_hidden():
     fits = fit_moffat(r, values, used)
     np.testing.assert_array_equal(fits.failed, [False, False])
     np.testing.assert_array_equal(fits.pinned, [False, True])
+
+
+def test_broad_profiles_are_pinned_at_the_flattest_shape():
+    # A galaxy wider than the aperture: amplitude and bias are degenerate there.
+    r, used = star_pixels(40)
+    values = 1 - 0.02 * r**2 + np.random.default_rng(1).normal(0, 0.02, r.shape)
+    fits = fit_moffat(r, values, used)
+    assert not fits.failed.any()
+    assert fits.pinned.all()
+    assert (fits.fwhm_px > 8).all()
+
+
+def test_spikes_are_fitted_and_narrow():
+    rng = np.random.default_rng(0)
+    r, used = star_pixels(200)
+    values = rng.normal(0, 0.01, r.shape)
+    for k in range(200):
+        inner = np.argsort(np.where(used[k], r[k], 9))[: rng.integers(1, 4)]
+        values[k, inner] += rng.uniform(0.5, 2, len(inner))
+    fits = fit_moffat(r, values, used)
+    assert fits.failed.mean() < 0.1
+    assert np.nanmedian(fits.fwhm_px) < 1.5
+    assert (fits.pinned | fits.failed).mean() > 0.7
 
 
 def test_fits_of_no_profiles():

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from bycatch.pipeline import Inputs, RunReport
 
 DONE, SOME_LOST, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+STOPPED = "interrupted; what is finished is kept, and the next run goes on from there"
+
+ASSESSMENT_LEGEND = """\
+found      true sources with enough pixels above the threshold that were found
+real       rows seen by two or more exposures that are true sources
+stars      isolated, S/N > 50: median flux bias at 4 px, rms position error per axis
+CRs        cosmic rays detected in single exposures that carry cr_flag
+false CRs  stars there, no cosmic ray within 3 px, that carry it by mistake
+"""
 
 app = typer.Typer(
     name="bycatch",
@@ -86,14 +95,21 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
-        stderr.print("bycatch: interrupted; finished products are kept", style="yellow")
+        stderr.print(f"bycatch: {STOPPED}", style="yellow", highlight=False)
         sys.exit(INTERRUPTED)
-    except UnusableData as err:
-        stderr.print(f"bycatch: {err}", style="red", highlight=False, soft_wrap=True)
-        sys.exit(SOME_LOST)
-    except BycatchError as err:
-        stderr.print(f"bycatch: {err}", style="red", highlight=False, soft_wrap=True)
+    except SettingsError as err:
+        _complain(str(err))
         sys.exit(WRONG_USAGE)
+    except BycatchError as err:
+        _complain(str(err))
+        sys.exit(SOME_LOST)
+    except OSError as err:
+        _complain(f"{err} - check disk space and permissions, then run again")
+        sys.exit(SOME_LOST)
+
+
+def _complain(text: str) -> None:
+    stderr.print(f"bycatch: {text}", style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -340,6 +356,8 @@ def _step(
     """Do one step again on the images in OUT, with the settings of the last run as a base."""
     from bycatch import pipeline
 
+    if not out.is_dir():
+        raise SettingsError(f"{out}: there is no such folder", hint="give the OUT of a run")
     base = pipeline.saved_values(out)
     settings = Settings.load(config_file, assign or (), preset, base)
     with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
@@ -411,6 +429,9 @@ def _logging(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) ->
     try:
         with progress:
             yield
+    except KeyboardInterrupt:
+        stderr.print(f"bycatch: {STOPPED}", style="yellow", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         for handler in handlers:
             handler.close()
@@ -473,21 +494,27 @@ def _finish(report: RunReport, *, quiet: bool) -> None:
     raise typer.Exit(DONE if report.all_done else SOME_LOST)
 
 
-def _print_report(report: RunReport) -> None:
+def _table(left: list[str], right: list[str], title: str | None = None) -> Any:
+    """Return an empty table that fits 80 columns, with left- and right-aligned columns."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=None, header_style="bold")
-    for name in ("field", "filter", "image", "outcome"):
-        table.add_column(name)
-    for name in ("exposures", "sources", "cr_flag", "Gaia", "alignment", "seconds"):
-        table.add_column(name, justify="right")
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in left:
+        table.add_column(name, overflow="fold")
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _print_report(report: RunReport) -> None:
+    table = _table(["place", "image", "outcome"], ["exp.", "sources", "CR", "Gaia", "aligned", "s"])
     for image in report.images:
         numbers = {k: v for part in image.summary.values() for k, v in part.items()}
         table.add_row(
-            image.field,
-            image.filter,
+            f"{image.field}/{image.filter}",
             image.root,
-            image.outcome,
+            str(image.outcome),
             _number(numbers.get("n_exposures")),
             _number(numbers.get("n_measured")),
             _number(numbers.get("n_cosmic_ray")),
@@ -517,29 +544,17 @@ def _alignment(numbers: dict[str, Any]) -> str:
     if "aligned" not in numbers:
         return "-"
     if not numbers["aligned"]:
-        return "own WCS"
+        return "no, own WCS"
     ra, dec = numbers["rms_ra_mas"], numbers["rms_dec_mas"]
-    return f"{numbers['n_matches']} stars, rms {ra:.1f}, {dec:.1f} mas"
+    return f"{numbers['n_matches']} at {max(ra, dec):.1f} mas"
 
 
 def _print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
-    from rich.table import Table
-
-    table = Table(header_style="bold")
-    for name in ("field", "filter", "image", "from"):
-        table.add_column(name)
     steps = list(images[0].steps) if images else []
-    for name in [*steps, "MB"]:
-        table.add_column(name, justify="right" if name == "MB" else "left")
+    table = _table(["place", "image", *steps], ["MB"])
     for image in images:
-        table.add_row(
-            image.field,
-            image.filter,
-            image.stem,
-            str(image.source),
-            *image.steps.values(),
-            f"{image.megabytes:.0f}",
-        )
+        place = f"{image.field}/{image.filter}"
+        table.add_row(place, image.stem, *image.steps.values(), f"{image.megabytes:.0f}")
     stdout.print(table)
     for skip in skipped:
         word = "would be dropped" if skip.bad else "would be skipped"
@@ -552,15 +567,12 @@ def _print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
 
 
 def _print_assessment(assessments: list[Any], out: Path) -> None:
-    from rich.table import Table
-
-    table = Table(title="Catalogs against the truth", header_style="bold")
     names = list(assessments[0].row()) if assessments else []
-    for name in names:
-        table.add_column(name, justify="left" if name in ("image", "filter") else "right")
+    table = _table([], names)
     for assessment in assessments:
         table.add_row(*assessment.row().values())
     stdout.print(table)
+    stdout.print(ASSESSMENT_LEGEND, highlight=False)
     stdout.print("Open these:", highlight=False)
     for assessment in assessments:
         stdout.print(f"  {assessment.catalog}", highlight=False, soft_wrap=True)

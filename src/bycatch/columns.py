@@ -153,7 +153,7 @@ SOURCES: tuple[Column, ...] = (
         "coverage",
         "f8",
         "",
-        "obs.field",
+        "stat.value;obs.field",
         "share of pixels with data in the box of the coverage rule",
     ),
 )

@@ -25,6 +25,7 @@ WCS_CARD = re.compile(
     r"WCSAXES|WCSNAME|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT)[12]|(CD|PC)[12]_[12]"
     r"|RADESYS|EQUINOX|LONPOLE|LATPOLE|[AB]P?_(ORDER|\d_\d)"
 )
+MIN_SCALE_ARCSEC, MAX_SCALE_ARCSEC = 0.001, 10.0
 DARK_RATE = 0.012
 """Dark current of ACS/WFC, e/s per pixel, middle of its range since 2009."""
 
@@ -108,8 +109,9 @@ def read_drc(
         wht = _pixels(find_plane(hdus, "WHT"), path)
         ctx = _pixels(find_plane(hdus, "CTX"), path)
     assert sci is not None
-    if wht is None and (sibling := wht_path or weight_sibling(path)):
-        wht = _sibling_weight(sibling)
+    beside = wht_path or (weight_sibling(path) if wht is None else None)
+    if beside:
+        wht = _sibling_weight(beside)
     if wht is not None and wht.shape != sci.shape:
         raise InconsistentImage(f"{path}: SCI is {sci.shape} but WHT is {wht.shape}")
     sci, notes = _rates(sci.astype(np.float32), headers, meta, given)
@@ -208,14 +210,14 @@ def celestial_wcs(headers: Headers) -> WCS:
     # From the WCS cards alone: a mosaic's header can hold 33,000 others.
     cards = fits.Header()
     has_cd = "CD1_1" in headers.sci
-    for key in headers.sci:
-        if key and WCS_CARD.fullmatch(key) and not (has_cd and key.startswith(("CDELT", "PC"))):
-            cards[key] = headers.sci[key]
     shape = headers.shapes["SCI"]
-    cards["NAXIS1"], cards["NAXIS2"] = shape[-1], shape[-2]
     try:
+        for key in headers.sci:
+            if key and WCS_CARD.fullmatch(key) and not (has_cd and key.startswith(("CDELT", "PC"))):
+                cards[key] = headers.sci[key]
+        cards["NAXIS1"], cards["NAXIS2"] = shape[-1], shape[-2]
         wcs = WCS(cards)
-    except Exception as err:  # wcslib raises many kinds
+    except Exception as err:  # wcslib raises many kinds, and so do damaged cards
         raise MissingKeyword(
             f"{headers.path}: its WCS can't be read ({err})",
             hint="repair the WCS cards of the SCI header",
@@ -224,6 +226,12 @@ def celestial_wcs(headers: Headers) -> WCS:
         raise MissingKeyword(
             f"{headers.path}: no celestial WCS (CTYPE1, CRVAL1, CD1_1 ...)",
             hint="drizzled images carry one; fetch the file again",
+        )
+    scale = pixel_scale_arcsec(wcs)
+    if not MIN_SCALE_ARCSEC < scale < MAX_SCALE_ARCSEC:
+        raise MissingKeyword(
+            f"{headers.path}: its WCS gives pixels of {scale:.3g} arcsec",
+            hint="repair the CD matrix of the SCI header",
         )
     return wcs
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import Any, Protocol, TypeVar
+
+from bycatch.errors import BycatchError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,6 +46,7 @@ class Processes:
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Return the results in the order of the items."""
         context = multiprocessing.get_context("spawn")
+        others = set(multiprocessing.active_children())
         root = logging.getLogger("bycatch")
         queue = context.Queue()
         listener = logging.handlers.QueueListener(queue, _Relay(root))
@@ -55,6 +59,15 @@ class Processes:
         )
         try:
             return list(pool.map(function, items))
+        except BrokenExecutor as err:
+            raise BycatchError(
+                "a worker process died, most likely for lack of memory",
+                hint="run again with a smaller -j; what is finished is kept",
+            ) from err
+        except KeyboardInterrupt:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             listener.stop()
@@ -73,6 +86,8 @@ class _Relay(logging.Handler):
 
 
 def _forward_logs(queue: Any, level: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logger = logging.getLogger("bycatch")
     logger.handlers = [logging.handlers.QueueHandler(queue)]
     logger.setLevel(level)

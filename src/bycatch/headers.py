@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import warnings
+import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +68,10 @@ class Headers:
     def get(self, name: str, default: Any = None) -> Any:
         """Return a keyword from SCI, else from PRIMARY, else ``default``; blank means absent."""
         for header in (self.sci, self.primary):
-            value = header.get(name)
+            try:
+                value = header.get(name)
+            except fits.VerifyError:  # a card that can't be read says nothing
+                continue
             if value is not None and not isinstance(value, fits.card.Undefined) and value != "":
                 return value.strip() if isinstance(value, str) else value
         return default
@@ -93,10 +98,13 @@ class Headers:
             data = str(self.get(names[number], ""))
             found = EXPOSURE_NAME.match(data)
             sky = skies[order] if order < len(skies) else common_sky
-            chips.append(
-                Chip(found["name"] if found else data, self.number(f"D{number:03d}DEXP"), sky)
-            )
+            chips.append(Chip(found["name"] if found else data, self._chip_exptime_s(number), sky))
         return tuple(chips)
+
+    def _chip_exptime_s(self, number: int) -> float:
+        # Keywords of more than eight characters are written in full, or cut.
+        key = f"D{number:03d}DEXP"
+        return self.number(key if self.get(key) is not None else key[:8])
 
 
 def _finite(value: Any) -> float:
@@ -159,6 +167,13 @@ def _hdrtab_rows(hdus: fits.HDUList) -> tuple[dict[str, Any], ...]:
     return ()
 
 
+DAMAGED = (
+    OSError, EOFError, ValueError, TypeError, KeyError, IndexError,
+    zlib.error, fits.VerifyError, Warning,
+)  # fmt: skip
+"""What astropy raises when it meets bytes that it does not expect."""
+
+
 class opened:  # noqa: N801 - reads like the built-in open
     """Context manager: an open FITS file, with astropy's complaints turned into errors."""
 
@@ -166,29 +181,31 @@ class opened:  # noqa: N801 - reads like the built-in open
         self.path = path
 
     def __enter__(self) -> fits.HDUList:
-        self._caught = warnings.catch_warnings()
-        self._caught.__enter__()
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message=".*truncated.*")
+        self._stack = ExitStack()
         try:
-            self.hdus = fits.open(self.path, memmap=False)
-            len(self.hdus)  # reads the headers of all extensions
+            self._stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*truncated.*")
+            # Bytes after the last extension that are no header: one that was cut.
+            warnings.filterwarnings("error", message="(?s).*Error validating header")
+            # Opened here, so that it is closed whatever astropy finds in it.
+            file = self._stack.enter_context(self.path.open("rb"))
+            hdus = self._stack.enter_context(fits.open(file, memmap=False))
+            len(hdus)  # reads the headers of all extensions
         except FileNotFoundError as err:
-            self._caught.__exit__(None, None, None)
+            self._stack.close()
             raise UnreadableFile(
                 f"{self.path}: there is no such file",
                 hint="check the path; a link may point to a file that moved",
             ) from err
-        except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, Warning) as err:
-            self._caught.__exit__(None, None, None)
+        except DAMAGED as err:
+            self._stack.close()
             raise UnreadableFile(f"{self.path}: not FITS, or damaged ({_first_line(err)})") from err
-        return self.hdus
+        return hdus
 
     def __exit__(self, kind: Any, err: BaseException | None, trace: Any) -> None:
-        self.hdus.close()
-        self._caught.__exit__(None, None, None)
-        damaged = (OSError, EOFError, ValueError, TypeError, IndexError, Warning)
-        if isinstance(err, damaged):
+        self._stack.close()
+        if isinstance(err, DAMAGED):
             raise UnreadableFile(f"{self.path}: truncated or damaged ({_first_line(err)})") from err
 
 

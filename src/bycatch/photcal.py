@@ -68,7 +68,7 @@ class EncircledEnergy:
         curve = PchipInterpolator(np.log(self.radius_arcsec), self.fraction)
         clipped = np.clip(radius, inner, self.radius_arcsec[-1])
         core = 1.0 - (1.0 - first) ** ((radius / inner) ** 2)
-        return np.where(radius < inner, core, curve(np.log(clipped)))
+        return np.where(radius < inner, core, np.minimum(curve(np.log(clipped)), 1.0))
 
     def annulus_share(self, inner_arcsec: float, outer_arcsec: float) -> float:
         """Return the share of the light per square arcsec that the sky annulus measures.

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from bycatch.errors import SettingsError
@@ -32,7 +32,9 @@ def setting(default: Any, doc: str, unit: str = "", **limits: Any) -> Any:
 class Section(BaseModel):
     """Base of the settings of one step: frozen, and no unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some values changed."""
@@ -116,10 +118,30 @@ class DetectSettings(Section):
 class CrmaskSettings(Section):
     """LAcosmic on the drizzled image."""
 
-    sigclip: float = setting(4.5, "Laplacian-to-noise limit of a cosmic ray", "sigma", gt=0)
-    sigfrac: float = setting(0.3, "limit of neighbouring pixels, as a share of sigclip", gt=0)
-    objlim: float = setting(5.0, "least contrast between Laplacian and fine structure", gt=0)
-    n_iterations: int = setting(4, "number of LAcosmic iterations", ge=1)
+    sigclip: float = setting(3.0, "Laplacian-to-noise limit of a cosmic ray", "sigma", gt=0)
+    sigfrac: float = setting(0.5, "limit of neighbouring pixels, as a share of sigclip", gt=0)
+    objlim: float = setting(1.0, "least contrast between Laplacian and fine structure", gt=0)
+    n_iterations: int = setting(2, "number of LAcosmic iterations", ge=1)
+    cleantype: Literal["meanmask", "medmask", "median", "idw"] = setting(
+        "meanmask", "how a found cosmic ray is replaced before the next iteration"
+    )
+    fsmode: Literal["median", "convolve"] = setting(
+        "median", "how the fine structure is made: median filters, or convolution with the PSF"
+    )
+    psf_fwhm_px: float = setting(2.1, "FWHM of that PSF (fsmode 'convolve' only)", "px", gt=0)
+    max_track_fwhm_px: float = setting(
+        1.75,
+        "FWHM across its narrowest direction from which on a candidate is light, not charge; "
+        "in detector pixels",
+        "px",
+        gt=0,
+    )
+    snr_floor: float = setting(
+        4.6,
+        "signal-to-noise ratio s below which a width tells nothing; the limit above is "
+        "multiplied by 1 - (snr_floor/s)^2",
+        ge=0,
+    )
     grow_sigma_px: float = setting(
         0.5, "width of the Gaussian that grows the mask; 0: not grown", "px", ge=0
     )
@@ -222,6 +244,14 @@ class MeasureSettings(Section):
             raise ValueError(msg)
         return value
 
+    @field_validator("annulus_outer_px")
+    @classmethod
+    def _beyond_inner(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("annulus_inner_px", 0.0):
+            msg = "the outer radius of the sky annulus must be larger than the inner one"
+            raise ValueError(msg)
+        return value
+
 
 class FinalizeSettings(Section):
     """Aperture correction and calibration."""
@@ -243,6 +273,86 @@ class SimulateSettings(Section):
     """The simulated visit."""
 
     seed: int = setting(1, "seed of the random numbers", ge=0)
+    program: str = setting(
+        "sim", "program, three characters of the file names", pattern=r"^[a-z0-9]{3}$"
+    )
+    visit: str = setting("01", "visit, two characters of the file names", pattern=r"^[a-z0-9]{2}$")
+    filters: tuple[str, ...] = setting(
+        ("F475W", "F625W", "F775W"), "filters, one image each", min_length=1, max_length=9
+    )
+    n_exposures: tuple[Annotated[int, Field(ge=1, le=36)], ...] = setting(
+        (2, 1, 3), "number of exposures of each image", min_length=1
+    )
+    exptime_s: float = setting(600.0, "duration of one exposure", "s", gt=0)
+    mjd_start: float = setting(56200.0, "start of the first exposure", "d", gt=0)
+    ra_deg: float = setting(150.1, "right ascension of the field", "deg", ge=0, lt=360)
+    dec_deg: float = setting(2.2, "declination of the field", "deg", gt=-90, lt=90)
+    position_angle_deg: float = setting(
+        31.0, "position angle of the detector's columns, north through east", "deg", ge=-360, le=360
+    )
+    grid: Literal["detector", "north"] = setting(
+        "detector", "orientation of the output grid: along the detector, or north up"
+    )
+    scale_arcsec: float = setting(0.05, "pixel scale of the output", "arcsec", gt=0.01, le=0.2)
+    pixfrac: float = setting(1.0, "size of a drop, as a share of a detector pixel", gt=0, le=1)
+    n_columns: int = setting(1000, "width of a chip; 4096 is a full frame", "px", ge=32, le=4096)
+    n_rows: int = setting(475, "height of a chip; 2048 is a full frame", "px", ge=32, le=2048)
+    gap_px: int = setting(50, "gap between the two chips", "px", ge=0)
+    distortion_percent: float = setting(
+        9.0, "deviation of the area of a detector pixel in the corners", "%", ge=0, le=20
+    )
+    skew_deg: float = setting(
+        5.1, "what the angle between the detector's axes lacks to 90 degrees", "deg", ge=0, le=15
+    )
+    dither_x_px: float = setting(7.37, "step from exposure to exposure along x", "px")
+    dither_y_px: float = setting(21.61, "step from exposure to exposure along y", "px")
+    pointing_error_ra_arcsec: float = setting(
+        0.35, "error of the header's WCS towards east", "arcsec"
+    )
+    pointing_error_dec_arcsec: float = setting(
+        -0.28, "error of the header's WCS towards north", "arcsec"
+    )
+    roll_error_deg: float = setting(0.03, "error of the header's position angle", "deg")
+    stars_per_arcmin2: float = setting(100.0, "number density of the stars", "arcmin-2", ge=0)
+    mag_bright: float = setting(17.0, "AB magnitude of the brightest stars", "mag")
+    mag_faint: float = setting(27.0, "AB magnitude of the faintest stars", "mag")
+    galaxies_per_arcmin2: float = setting(150.0, "number density of the galaxies", "arcmin-2", ge=0)
+    galaxy_bright_mag: float = setting(19.0, "AB magnitude of the brightest galaxies", "mag")
+    galaxy_faint_mag: float = setting(27.0, "AB magnitude of the faintest galaxies", "mag")
+    min_separation_arcsec: float = setting(
+        0.0, "least distance between two objects", "arcsec", ge=0, le=5
+    )
+    motion_mas_yr: float = setting(
+        5.0, "scatter of the stars' proper motions per axis", "mas/yr", ge=0
+    )
+    sky_percent: float = setting(
+        100.0, "brightness of the sky, compared with average zodiacal light", "%", ge=0
+    )
+    dark_rate: float = setting(0.01, "dark current", "electron s-1 pixel-1", ge=0)
+    read_noise_e: float = setting(4.2, "read noise", "electron", ge=0)
+    full_well_e: float = setting(
+        77000.0, "charge above which a pixel bleeds along its column", "electron", gt=0
+    )
+    hot_pixel_share: float = setting(2e-4, "share of hot pixels", ge=0, le=0.1)
+    n_dead_columns: int = setting(1, "dead columns per chip", "columns", ge=0)
+    cosmic_ray_share: float = setting(
+        0.02, "share of the pixels that cosmic rays hit in 1000 s", ge=0, le=0.2
+    )
+    psf_variation_percent: float = setting(
+        2.0, "variation of the PSF's width over the field, as an amplitude", "%", ge=0, le=20
+    )
+    spike_percent: float = setting(
+        0.6, "share of a star's light in its diffraction spikes", "%", ge=0, le=3
+    )
+
+    @field_validator("mag_faint", "galaxy_faint_mag")
+    @classmethod
+    def _beyond_bright(cls, value: float, info: ValidationInfo) -> float:
+        bright = "mag_bright" if info.field_name == "mag_faint" else "galaxy_bright_mag"
+        if value <= info.data.get(bright, -99.0):
+            msg = "the faint limit must be fainter than the bright limit"
+            raise ValueError(msg)
+        return value
 
 
 class Settings(Section):
@@ -327,6 +437,8 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
         raise SettingsError(f"{path}: not valid TOML: {err}") from err
     for section, content in values.items():
         line = _line_of(text, section)
+        if section not in Settings.model_fields and (home := _home_of(section)):
+            raise SettingsError(f"{path}:{line}: '{section}' belongs to [{home}]")
         model = _section_model(section, f"{path}:{line}")
         if not isinstance(content, dict):
             raise SettingsError(f"{path}:{line}: '{section}' is a section: write [{section}]")
@@ -342,8 +454,15 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
     section, dot, name = left.strip().partition(".")
     if not (equals and dot):
         raise SettingsError(f"--set {text}: write it as section.name=value")
-    _check_name(_section_model(section, f"--set {text}"), section, name, f"--set {text}")
-    return section, name, _toml_value(right.strip())
+    model = _section_model(section, f"--set {text}")
+    _check_name(model, section, name, f"--set {text}")
+    default, raw = model.model_fields[name].default, right.strip()
+    value = _toml_value(raw)
+    if isinstance(default, str) and not isinstance(value, str):
+        value = raw  # a field may be called 2024, or true
+    elif isinstance(default, tuple) and not isinstance(value, list):
+        value = [value]
+    return section, name, value
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -352,11 +471,15 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
         raise SettingsError(f"{path}: can't be read ({err})") from err
-    given: dict[str, Any] = values.get("input", values)
+    given: Any = values.get("input", values)
+    others = [] if given is values else [name for name in values if name != "input"]
+    if others or not isinstance(given, dict):
+        what = f"not [{others[0]}]" if others else "under [input]"
+        raise SettingsError(f"{path}: a sidecar holds settings of the input, {what}")
     for name in given:
         _check_name(InputSettings, "input", name, str(path))
     build(InputSettings, given, where=str(path))
-    return given
+    return dict(given)
 
 
 def build(model: type[M], values: Mapping[str, Any], where: str) -> M:
@@ -443,9 +566,14 @@ def _check_name(model: type[Section], section: str, name: str, where: str) -> No
         return
     nearest = _nearest(name, model.model_fields)
     if not nearest:
-        homes = [s for s, n, _ in walk() if n == name]
-        nearest = f"; it belongs to [{homes[0]}]" if homes else ""
+        home = _home_of(name)
+        nearest = f"; it belongs to [{home}]" if home else ""
     raise SettingsError(f"{where}: [{section}] has no '{name}'{nearest}")
+
+
+def _home_of(name: str) -> str:
+    """Return the section that holds a setting of this name; '' if none does."""
+    return next((s for s, n, _ in walk() if n == name), "")
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:
@@ -459,10 +587,12 @@ def _line_of(text: str, name: str, section: str = "") -> int:
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
         if line.startswith("["):
-            current = line.strip("[] ")
-            if not section and current.split(".")[0] == name:
-                return number
-        elif current == section and line.partition("=")[0].strip() == name:
+            current = line.strip("[").partition("]")[0].strip()
+            key = current
+        else:
+            key = ".".join(filter(None, (current, line.partition("=")[0])))
+        parts = [part.strip(" \t\"'") for part in key.split(".")]
+        if parts == [section, name] or (not section and parts[0] == name):
             return number
     return 1
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
 from bycatch.columns import Column, expand
@@ -84,7 +86,7 @@ def write_table(table: Table, path: Path, kind: str = "ecsv") -> None:
         elif kind == "csv":
             table.write(path, format="ascii.csv", overwrite=True)
         elif kind == "fits":
-            _flat_meta(table).write(path, format="fits", overwrite=True)
+            _write_fits(table, path)
         elif kind == "votable":
             _write_votable(table, path)
         elif kind == "parquet":
@@ -107,11 +109,22 @@ def read_table(path: Path) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if kind == "parquet":
+                return _read_parquet(path)
             return Table.read(path, format=formats.get(kind, kind))
     except Exception as err:  # the readers raise many kinds
         raise UnreadableFile(
             f"{path}: not a readable table ({err})", hint="remove it and run the step again"
         ) from err
+
+
+def _write_fits(table: Table, path: Path) -> None:
+    _flat_meta(table).write(path, format="fits", overwrite=True)
+    # The FITS standard knows no electron, and astropy leaves out a unit that it does not know.
+    with fits.open(path, mode="update") as hdus:
+        for k, name in enumerate(table.colnames, start=1):
+            if table[name].unit is not None:
+                hdus[1].header.setdefault(f"TUNIT{k}", str(table[name].unit))
 
 
 def _flat_meta(table: Table) -> Table:
@@ -146,4 +159,48 @@ def _write_votable(table: Table, path: Path) -> None:
 def _write_parquet(table: Table, path: Path) -> None:
     if importlib.util.find_spec("pyarrow") is None:
         raise SettingsError("writing Parquet needs pyarrow", hint="pip install 'bycatch[parquet]'")
-    table.write(path, format="parquet", overwrite=True)
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    # Not by astropy, which writes a mask as a column of its own: missing is null in Parquet.
+    fields, arrays = [], []
+    for name in table.colnames:
+        column = table[name]
+        values = np.ma.getdata(column)
+        array = pa.array(
+            values.astype(object) if values.dtype.kind == "U" else np.ascontiguousarray(values),
+            mask=np.ma.getmaskarray(column),
+        )
+        about = {
+            "unit": str(column.unit or ""),
+            "description": str(column.description or ""),
+            "ucd": (column.info.meta or {}).get("ucd", ""),
+        }
+        fields.append(pa.field(name, array.type, metadata=about))
+        arrays.append(array)
+    about_all = {str(k): json.dumps(v, default=str) for k, v in table.meta.items()}
+    schema = pa.schema(fields, metadata=about_all)
+    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+
+
+def _read_parquet(path: Path) -> Table:
+    from pyarrow import parquet
+
+    data = parquet.read_table(path)
+    about_all = data.schema.metadata or {}
+    table = Table(meta={k.decode(): json.loads(v) for k, v in about_all.items()})
+    for field, values in zip(data.schema, data.columns, strict=True):
+        about = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
+        mask = values.is_null().to_numpy(zero_copy_only=False)
+        filled = values.fill_null(0) if values.null_count else values
+        array = filled.to_numpy(zero_copy_only=False)
+        column = MaskedColumn(
+            array.astype(str) if array.dtype == object else array,
+            name=field.name,
+            mask=mask,
+            unit=about.get("unit") or None,
+            description=about.get("description", ""),
+        )
+        column.info.meta = {"ucd": about.get("ucd", "")}
+        table[field.name] = column
+    return table

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.kernels.neighbourhood import nearest_pixel
+
 
 def exposure_counts(context: NDArray[np.integer]) -> NDArray[np.int16]:
     """Count the bits that are set in each pixel, over all planes.
@@ -47,13 +49,12 @@ def box_fraction(
     Returns
     -------
     (N,) float array
-        NaN where the box lies wholly off the array.
+        NaN where the box lies wholly off the array, or the position is not finite.
     """
     ny, nx = mask.shape
     total = np.zeros((ny + 1, nx + 1), dtype=np.int64)
     np.cumsum(np.cumsum(mask, axis=0, dtype=np.int64), axis=1, out=total[1:, 1:])
-    x0 = np.rint(np.asarray(x, dtype=float)).astype(np.int64) - box_px // 2
-    y0 = np.rint(np.asarray(y, dtype=float)).astype(np.int64) - box_px // 2
+    x0, y0 = (nearest_pixel(np.asarray(p, dtype=float)) - box_px // 2 for p in (x, y))
     left, right = np.clip(x0, 0, nx), np.clip(x0 + box_px, 0, nx)
     low, high = np.clip(y0, 0, ny), np.clip(y0 + box_px, 0, ny)
     count = total[high, right] - total[low, right] - total[high, left] + total[low, left]

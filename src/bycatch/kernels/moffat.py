@@ -120,7 +120,12 @@ def _cost(params: Floats, radius2: Floats, data: Floats, weight: Floats) -> Floa
 def _step(
     params: Floats, radius2: Floats, data: Floats, weight: Floats, damping: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the damped Gauss-Newton trial and its relative step."""
+    """Return the damped Gauss-Newton trial and the step of its shape.
+
+    Amplitude and bias are linear: they are not damped, and the trial holds their best values for
+    its shape (variable projection; Golub & Pereyra 1973).  Otherwise the search creeps along the
+    valley in which a broad profile trades amplitude for bias.
+    """
     shape, log_base, scaled, alpha = _model(params, radius2)
     amplitude = params[:, 0:1]
     jacobian = (
@@ -145,15 +150,29 @@ def _step(
     )
     gradient = np.where(free, gradient, 0.0)
     normal = normal * free[:, :, np.newaxis] * free[:, np.newaxis, :]
-    diagonal = np.einsum("npp->np", normal)
-    ridge = damping[:, np.newaxis] * diagonal + 1e-12 * diagonal.max(axis=1, keepdims=True) + 1e-300
-    system = normal + (ridge + ~free)[:, :, np.newaxis] * np.eye(4)
-    delta = -np.linalg.solve(system, gradient[:, :, np.newaxis])[:, :, 0]
+    # In units of each parameter's own curvature: amplitudes and shapes differ by many decades.
+    scale = np.sqrt(np.einsum("npp->np", normal)) + 1e-150
+    system = normal / (scale[:, :, np.newaxis] * scale[:, np.newaxis, :])
+    ridge = 1e-12 + damping[:, np.newaxis] * [0.0, 1.0, 1.0, 0.0] + ~free
+    system += ridge[:, :, np.newaxis] * np.eye(4)
+    delta = -np.linalg.solve(system, (gradient / scale)[:, :, np.newaxis])[:, :, 0] / scale
     trial = params + np.clip(delta, [-np.inf, -0.7, -0.7, -np.inf], [np.inf, 0.7, 0.7, np.inf])
     trial = np.clip(trial, LOWER, UPPER)
-    scale = np.abs(params[:, 0:1]) + 1e-30
-    step = (trial - params) / np.concatenate([scale, np.ones_like(params[:, 1:3]), scale], axis=1)
-    return trial, step
+    trial[:, 0], trial[:, 3] = _best_level(trial, radius2, data, weight)
+    return trial, (trial - params)[:, 1:3]
+
+
+def _best_level(
+    params: Floats, radius2: Floats, data: Floats, weight: Floats
+) -> tuple[Floats, Floats]:
+    """Return the least-squares amplitude (at least 0) and bias for given shapes."""
+    shape = _model(params, radius2)[0] * weight
+    n = weight.sum(axis=1)
+    centred = (shape - (shape.sum(axis=1) / n)[:, np.newaxis]) * weight
+    variance = np.einsum("nk,nk->n", centred, centred)
+    slope = np.einsum("nk,nk->n", centred, data) / np.maximum(variance, 1e-300)
+    amplitude = np.maximum(slope, 0.0)
+    return amplitude, (data.sum(axis=1) - amplitude * shape.sum(axis=1)) / n
 
 
 def _result(params: Floats, good: NDArray[np.bool_]) -> MoffatFits:

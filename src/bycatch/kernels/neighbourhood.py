@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+FAR = 1e8
+
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhood:
@@ -39,7 +41,7 @@ def neighbourhood(
     ----------
     shape : (ny, nx) of the image
     x, y : (N,) float
-        0-based pixel centres; may be off the image.
+        0-based pixel centres; may be off the image, or not finite.
     radius_px : float
     """
     x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
@@ -47,8 +49,7 @@ def neighbourhood(
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     # Candidates of any sub-pixel position: centre of the nearest pixel plus half a diagonal.
     near = np.hypot(dx, dy) <= radius_px + np.sqrt(0.5)
-    column0 = np.rint(np.nan_to_num(x, nan=-1e6)).astype(np.intp)[:, np.newaxis]
-    row0 = np.rint(np.nan_to_num(y, nan=-1e6)).astype(np.intp)[:, np.newaxis]
+    column0, row0 = nearest_pixel(x)[:, np.newaxis], nearest_pixel(y)[:, np.newaxis]
     columns, rows = column0 + dx[near], row0 + dy[near]
     ny, nx = shape
     on_image = (columns >= 0) & (columns < nx) & (rows >= 0) & (rows < ny)
@@ -58,3 +59,8 @@ def neighbourhood(
         np.clip(columns, 0, nx - 1),
         np.where(on_image, distance, np.inf),
     )
+
+
+def nearest_pixel(position: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the nearest index; what is no position, or beyond any image, is far off it."""
+    return np.rint(np.clip(np.nan_to_num(position, nan=-FAR), -FAR, FAR)).astype(np.intp)

@@ -26,7 +26,15 @@ from bycatch.pipeline.image import (
     run_image,
     stage_keys,
 )
-from bycatch.products import STAGES, ImageRecord, find_records, write_json
+from bycatch.products import (
+    PARTIAL,
+    STAGES,
+    ImageRecord,
+    atomic,
+    find_records,
+    remove_leftovers,
+    write_json,
+)
 from bycatch.settings import Settings, read_toml, to_toml
 from bycatch.stages.sort import Skipped
 from bycatch.version import __version__
@@ -197,7 +205,7 @@ def _sorted(
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / SETTINGS_FILE).touch()
+        _check_writable(out)
     except OSError as err:
         raise SettingsError(f"can't write to {out} ({err})", hint="choose another folder") from err
     records, problems = intake.place(found, out, settings, inputs.wht)
@@ -219,8 +227,15 @@ def _sorted(
     return records, skipped
 
 
+def _check_writable(out: Path) -> None:
+    probe = out / f"{PARTIAL}writable"
+    probe.touch()
+    probe.unlink()
+
+
 def _save_settings(out: Path, settings: Settings) -> None:
-    (out / SETTINGS_FILE).write_text(to_toml(settings), encoding="utf-8")
+    with atomic(out / SETTINGS_FILE) as partial:
+        partial.write_text(to_toml(settings), encoding="utf-8")
 
 
 def _run(
@@ -257,7 +272,7 @@ def _run(
         )
         for record in records
     ]
-    images = tuple(executor.map(run_image, jobs))
+    images = _done(executor, jobs)
     report = RunReport(
         out,
         images,
@@ -267,6 +282,15 @@ def _run(
     )
     write_json(out / "summary.json", report.to_dict())
     return report
+
+
+def _done(executor: Executor, jobs: Sequence[ImageJob]) -> tuple[ImageReport, ...]:
+    try:
+        return tuple(executor.map(run_image, jobs))
+    finally:
+        # Workers that were stopped or killed can't tidy up for themselves.
+        for job in jobs:
+            remove_leftovers(job.paths.folder)
 
 
 def _references(
@@ -282,7 +306,11 @@ def _references(
         return {name: fields.FieldStars(None, "none") for name in names}
     return {
         name: fields.reference_stars(
-            out / name, [r for r in records if r.field == name], settings.align, inputs.gaia
+            out / name,
+            [r for r in records if r.field == name],
+            settings.align,
+            inputs.gaia,
+            keep=stages != STAGES,
         )
         for name in names
     }

@@ -65,15 +65,23 @@ def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
 
 
 def reference_stars(
-    folder: Path, records: Sequence[ImageRecord], settings: AlignSettings, local: Path | None
+    folder: Path,
+    records: Sequence[ImageRecord],
+    settings: AlignSettings,
+    local: Path | None,
+    *,
+    keep: bool = False,
 ) -> FieldStars:
     """Return the reference stars of a field, in ``<folder>/gaia.ecsv``.
 
     The user's table wins; else an earlier run's answer for the same sky is
-    kept; else the services are asked.  Without stars the images keep their own
-    WCS, and the problem says why.
+    kept; else the services are asked.  ``keep`` takes the stars that are there
+    wherever they come from, as a step on its own does.  Without stars the
+    images keep their own WCS, and the problem says why.
     """
     target = folder / "gaia.ecsv"
+    if keep and local is None and target.exists():
+        return FieldStars(target, known_key(target))
     if not settings.enabled and local is None:
         return FieldStars(None, "none", "switched off (align.enabled = false)")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as member
 from enum import StrEnum
@@ -157,25 +157,40 @@ def run_image(job: ImageJob) -> ImageReport:
     )
 
 
+BUILDS_ON = {
+    "detect": (),
+    "crmask": (),
+    "align": ("detect", "crmask"),
+    "measure": ("detect", "crmask", "align"),
+    "finalize": ("measure",),
+}
+
+
 def stage_keys(job: ImageJob) -> dict[str, str]:
     """Return the key of each step: it changes when its input or one of its settings does.
 
     A key holds the keys of the steps that it builds on, so that what is
     downstream of a change is redone as well.
     """
+    keys: dict[str, str] = {}
+    for stage in STAGES:
+        keys[stage] = stage_key(job, stage, keys)
+    return keys
+
+
+def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
+    """Return the key of a step that builds on products of the ``earlier`` keys."""
     settings, record = job.settings, job.record
     given = [__version__, record.checksum, record.input, settings.input.digest()]
-    keys = {"detect": combined(given, "detect", settings.detect.digest())}
-    keys["crmask"] = combined(given, "crmask", settings.crmask.digest())
-    keys["align"] = combined(keys["detect"], keys["crmask"], settings.align.digest(), job.gaia_key)
     lists = [checksum(p) if p else "" for p in (job.sources_file, job.exclude_file)]
-    keys["measure"] = combined(
-        keys["detect"], keys["crmask"], keys["align"], settings.measure.digest(), lists
-    )
-    keys["finalize"] = combined(
-        keys["measure"], settings.finalize.digest(), settings.output.digest()
-    )
-    return keys
+    own: dict[str, list[Any]] = {
+        "detect": [settings.detect.digest()],
+        "crmask": [settings.crmask.digest()],
+        "align": [settings.align.digest(), job.gaia_key],
+        "measure": [settings.measure.digest(), job.gaia_key, lists],
+        "finalize": [settings.finalize.digest(), settings.output.digest()],
+    }
+    return combined(stage, given, [earlier.get(name, "") for name in BUILDS_ON[stage]], own[stage])
 
 
 def is_current(record: ImageRecord, folder: Path, stage: str, key: str) -> bool:
@@ -222,13 +237,20 @@ class Workbench:
             "finalize": self._finalize,
         }
         started = time.perf_counter()
-        self.record.stages.pop(stage, None)
+        before = self._forget(stage)
         outputs, summary = steps[stage]()
         seconds = time.perf_counter() - started
+        # A step on its own may build on products of other settings: its key says which.
+        built_on = {name: done.key for name, done in self.record.stages.items()}
         self.record.stages[stage] = StageRecord(
-            key, [p.name for p in outputs], round(seconds, 3), summary
+            stage_key(self.job, stage, built_on),
+            [p.name for p in outputs],
+            round(seconds, 3),
+            summary,
         )
         self.record.write(self.job.out)
+        for path in before - set(outputs):
+            path.unlink(missing_ok=True)
         logger.info(
             "%s: %s: %s (%.1f s)",
             self.job.label,
@@ -238,6 +260,14 @@ class Workbench:
             extra={"step_over": True},
         )
         return True
+
+    def _forget(self, stage: str) -> set[Path]:
+        """Strike a step from the record before its products change; return the old ones."""
+        known = self.record.stages.pop(stage, None)
+        if known is None:
+            return set()
+        self.record.write(self.job.out)
+        return {self.paths.folder / name for name in known.outputs}
 
     # ---- what the steps need -------------------------------------------------------------
 
@@ -540,7 +570,7 @@ def _in_words(summary: dict[str, Any]) -> str:
     """Return the scalars of a step as one line."""
     parts = []
     for name, value in summary.items():
-        if value is None or value == "":
+        if value is None or value == "" or (isinstance(value, float) and not np.isfinite(value)):
             continue
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         parts.append(f"{name}={text}")

@@ -108,7 +108,7 @@ def _exclude_percent(valid: NDArray[np.bool_], box: tuple[int, int]) -> float:
     """Return the share of missing pixels above which a box is left out, in percent."""
     largest = np.ceil(valid.shape[0] / box[0]) * np.ceil(valid.shape[1] / box[1])
     typical = 100.0 * (1.0 - valid.mean())
-    return 90.0 if largest >= 4 and typical < 50 else 99.9
+    return 90.0 if largest >= 4 and typical < 50 else 100.0
 
 
 def segment(

@@ -98,7 +98,7 @@ def run(
     fits = profile_fits(image, x, y, chosen.fwhm_radius_px)
     cr_flag = cosmic_ray_flags(x, y, exposures.count, cr_mask, chosen.cr_radius_px)
     flags = source_flags(image, x, y, areas, sky, fits, exposures, cr_flag, chosen)
-    lost = areas[:, -1] == 0
+    lost = areas == 0
     sums[lost], errors[lost] = np.nan, np.nan
     table = make_table(
         PHOT,
@@ -352,7 +352,8 @@ def sky_positions(
     if reference is None or not len(reference) or not len(known):
         return out
     star_ra, star_dec = reference.positions_at(mjd)
-    centre = (float(ra[known[0]]), float(dec[known[0]]))
+    # Not one of the positions: a user's list may hold some far off the image.
+    centre = (float(wcs.wcs.crval[wcs.wcs.lng]), float(wcs.wcs.crval[wcs.wcs.lat]))
     ours = tangent_mas(ra[known], dec[known], *centre)
     theirs = tangent_mas(np.asarray(star_ra), np.asarray(star_dec), *centre)
     mine, star = match_one_to_one(ours, theirs, radius_mas)

@@ -187,19 +187,26 @@ def _apart(
     taken: dict[tuple[str, str, str], list[tuple[Placement, Candidate]]] = {}
     out = []
     for placement, candidate in placements:
-        key = (placement.field, placement.filter, root_of(placement.stem))
-        rivals = taken.setdefault(key, [])
+        rivals = taken.setdefault(_place(placement, placement.stem), [])
         twin = next((p for p, c in rivals if _same_file(c, candidate)), None)
         if twin is not None:
             skipped.append(Skipped(placement.path, f"the same file as {twin.path}"))
             continue
         if rivals:
             note = f"another file has the same name: {rivals[0][0].path}; both are kept"
-            stem = _numbered(placement.stem, len(rivals) + 1)
+            number = len(rivals) + 1
+            while _place(placement, stem := _numbered(placement.stem, number)) in taken:
+                number += 1
             placement = replace(placement, stem=stem, note=note)  # noqa: PLW2901
+            taken[_place(placement, stem)] = [(placement, candidate)]
         rivals.append((placement, candidate))
         out.append(placement)
     return out
+
+
+def _place(placement: Placement, stem: str) -> tuple[str, str, str]:
+    """Return what two images must not share: products are named after the root."""
+    return placement.field, placement.filter, root_of(stem)
 
 
 def _same_file(one: Candidate, other: Candidate) -> bool:

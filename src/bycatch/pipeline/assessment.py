@@ -1,0 +1,90 @@
+"""The catalogs of a simulated visit against its truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from bycatch.drc import read_drc
+from bycatch.errors import SettingsError
+from bycatch.pipeline import saved_settings
+from bycatch.products import find_records
+from bycatch.settings import Settings
+from bycatch.simulate.comparison import TruthComparison, compare
+from bycatch.simulate.files import read_truth
+from bycatch.stages.detect import sky_maps
+from bycatch.tables import read_table
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """One image against its truth."""
+
+    root: str
+    filter: str
+    n_exposures: int
+    catalog: Path
+    comparison: TruthComparison
+
+    def row(self) -> dict[str, str]:
+        """Return the numbers as text, for a table."""
+        s = self.comparison.summary()
+        bias = s.get("flux_bias_4", np.nan)
+        return {
+            "filter": self.filter,
+            "exp.": str(self.n_exposures),
+            "found": _share(s["n_found"], s["n_detectable"]),
+            "real": _share(s["n_deep_real"], s["n_deep_rows"]),
+            "stars": str(s["n_good_stars"]),
+            "flux bias": f"{100 * bias:+.2f} %" if np.isfinite(bias) else "-",
+            "position": f"{s['position_rms_mas']:.1f} mas",
+            "CRs": _share(s["n_cosmic_rays_flagged"], s["n_cosmic_rays"]),
+            "false CRs": _share(s["n_single_stars_flagged"], s["n_single_stars"]),
+        }
+
+
+def assess_visit(out: Path, truth: Path, settings: Settings | None = None) -> list[Assessment]:
+    """Compare every image below ``out`` with the simulated visit in ``truth``.
+
+    Raises
+    ------
+    SettingsError
+        One of the folders holds no such thing.
+    """
+    chosen = settings or saved_settings(out)
+    records = find_records(out)
+    if not records:
+        raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
+    if not (truth / "truth").is_dir():
+        raise SettingsError(
+            f"{truth}: no simulated visit in it", hint="'bycatch simulate' makes one"
+        )
+    return [_assessed(record, out, truth, chosen) for record in records]
+
+
+def _assessed(record: Any, out: Path, truth: Path, settings: Settings) -> Assessment:
+    paths = record.paths(out)
+    image = read_drc(paths.folder / record.name, settings.input)
+    catalog = read_table(paths.product("cat"))
+    comparison = compare(
+        catalog,
+        tuple(f"{r:g}" for r in settings.measure.radii_px),
+        image.meta.photflam,
+        read_truth(truth, record.root),
+        np.asarray(fits.getdata(paths.segmentation)),
+        sky_maps(image, settings.detect)[1],
+        image.valid,
+        settings.detect,
+        image.meta.n_exposures,
+    )
+    return Assessment(
+        record.root, record.filter, image.meta.n_exposures, paths.product("cat"), comparison
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part}/{whole}" if whole else "-"

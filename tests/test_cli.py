@@ -1,0 +1,383 @@
+"""The command line: every command and option, what it prints, and how it exits."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bycatch import __version__
+from bycatch.errors import UnreadableFile
+from bycatch.settings import Settings, to_toml
+
+ANSI = re.compile(r"\x1b\[")
+STEPS = ("detect", "crmask", "align", "measure", "finalize")
+COMMANDS = ("run", "sort", *STEPS, "simulate", "assess", "inspect", "config")
+
+
+def python(*words, **options):
+    """Run a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def listing(folder):
+    """Return every file below a folder with its time of change."""
+    return {p: p.lstat().st_mtime_ns for p in sorted(folder.rglob("*"))}
+
+
+# ---------------------------------------------------------------- start
+
+
+@pytest.mark.parametrize("start", ["import bycatch", "import bycatch.cli"])
+def test_import_is_light(start):
+    heavy = ("numba", "matplotlib", "photutils", "astropy", "scipy", "skimage")
+    code = f"{start}; import sys; print([m for m in {heavy} if m in sys.modules])"
+    assert python("-c", code).stdout.strip() == "[]"
+
+
+def test_help_is_light():
+    code = (
+        "import sys; sys.argv = ['bycatch', '--help']\n"
+        "from bycatch.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print('status', end.code)\n"
+        "print([m for m in ('numba', 'matplotlib', 'photutils', 'astropy') if m in sys.modules])"
+    )
+    lines = python("-c", code).stdout.splitlines()
+    assert lines[-2:] == ["status 0", "[]"]
+
+
+def test_module_is_a_command():
+    ended = python("-m", "bycatch", "--version")
+    assert (ended.returncode, ended.stdout.strip()) == (0, f"bycatch {__version__}")
+
+
+def test_help_names_every_command(bycatch):
+    ended = bycatch("--help")
+    assert ended.status == 0
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} ", ended.out, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help(bycatch, name):
+    ended = bycatch(name, "--help")
+    assert ended.status == 0
+    assert "Usage: bycatch" in ended.out
+
+
+def test_public_names_exist():
+    import bycatch
+
+    for name in bycatch.__all__:
+        assert getattr(bycatch, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'runn'"):
+        bycatch.runn  # noqa: B018
+
+
+# ---------------------------------------------------------------- wrong usage: status 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "detect.n_pixel=60"], "Did you mean 'n_pixels'"),
+        (["--set", "detec.n_pixels=60"], "Did you mean 'detect'"),
+        (["--set", "n_pixels=60"], "section.name=value"),
+        (["--set", "detect.n_pixels"], "section.name=value"),
+        (["--set", "detect.n_pixels=none"], "detect.n_pixels"),
+        (["--set", "detect.n_pixels=0"], "greater than or equal to 1"),
+        (["--preset", "deeep"], "deep"),
+        (["--config", "absent.toml"], "absent.toml"),
+        (["--mode", "hardlink"], "sort.mode"),
+        (["--formats", "fits,xls"], "output.formats"),
+        (["--gaia", "absent.csv"], "absent.csv"),
+        (["--sources", "absent.csv"], "absent.csv"),
+        (["--exclude", "absent.reg"], "absent.reg"),
+        (["--wht", "absent.fits"], "absent.fits"),
+    ],
+)
+def test_wrong_settings_stop_before_any_data_are_read(bycatch, tmp_path, words, message):
+    broken = tmp_path / "raw" / "jabc01010_drc.fits"
+    broken.parent.mkdir()
+    broken.write_text("reading this would give another message")
+    ended = bycatch("run", broken.parent, "-o", tmp_path / "out", *words)
+    assert ended.status == 2
+    assert ended.err.startswith("bycatch: ")
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+    assert not list((tmp_path / "out").rglob("*_*/*"))
+
+
+def test_config_mistake_is_given_with_file_and_line(bycatch, tmp_path, visit):
+    file = tmp_path / "mine.toml"
+    file.write_text("[measure]\nfwhm_radius_px = 5\n\n[detect]\nn_sigma = 3\nn_pixel = 60\n")
+    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--config", file)
+    assert ended.status == 2
+    assert f"{file}:6" in ended.err
+    assert "n_pixels" in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["run"],
+        ["run", "in"],
+        ["rum", "in", "-o", "out"],
+        ["run", "in", "-o", "out", "-j", "0"],
+        ["run", "in", "-o", "out", "--no-such-option"],
+        ["detect"],
+        ["inspect"],
+    ],
+)
+def test_wrong_usage_is_status_2(bycatch, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = bycatch(*words)
+    assert ended.status == 2
+    assert "Usage" in ended.err + ended.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_path_and_empty_folder_are_wrong_usage(bycatch, tmp_path):
+    out = tmp_path / "out"
+    ended = bycatch("run", tmp_path / "absent", "-o", out)
+    assert ended.status == 2
+    assert "absent: there is no such file or folder" in ended.err
+    (tmp_path / "empty").mkdir()
+    ended = bycatch("run", tmp_path / "empty", "-o", out)
+    assert ended.status == 2
+    assert "no drizzled image" in ended.err
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_step_on_an_absent_folder_is_wrong_usage_and_makes_none(bycatch, tmp_path, step):
+    ended = bycatch(step, tmp_path / "absent")
+    assert ended.status == 2
+    assert "no such folder" in ended.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_step_on_a_folder_without_images_says_what_to_run(bycatch, tmp_path, step):
+    ended = bycatch(step, tmp_path)
+    assert ended.status == 2
+    assert "bycatch run" in ended.err
+
+
+def test_unwritable_places_are_named(bycatch, tmp_path, visit):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    ended = bycatch("run", visit.raw, "-o", tmp_path / "taken")
+    assert ended.status == 2
+    assert "taken" in ended.err
+    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--log-file", tmp_path / "taken/log")
+    assert ended.status == 2
+    assert "--log-file" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(UnreadableFile("x.fits: [no] image"), 1), (OSError(28, "No space left on device"), 1)],
+)
+def test_what_stops_a_run_is_one_line(bycatch, monkeypatch, tmp_path, visit, raised, status):
+    def fail(*args, **options):
+        raise raised
+
+    monkeypatch.setattr("bycatch.pipeline.run", fail)
+    ended = bycatch("run", visit.raw, "-o", tmp_path / "out")
+    assert ended.status == status
+    assert ended.err.count("\n") == 1
+    assert str(raised) in ended.err
+
+
+# ---------------------------------------------------------------- config
+
+
+@pytest.mark.parametrize("preset", ["classic", "deep"])
+def test_config_prints_settings_that_load_back(bycatch, tmp_path, preset):
+    ended = bycatch("config", "--preset", preset)
+    assert ended.status == 0
+    assert tomllib.loads(ended.out)["detect"]["n_sigma"] == 2.0
+    file = tmp_path / "all.toml"
+    assert bycatch("config", "--preset", preset, "-o", file).status == 0
+    assert file.read_text() == ended.out
+    assert Settings.load(file) == Settings.load(preset=preset)
+
+
+def test_config_says_meaning_unit_and_default(bycatch):
+    text = bycatch("config").out
+    assert "# radii of the apertures [px]\n# default: " in text
+    assert text.count("# default: ") == text.count(" = ") - len(re.findall("# .* = .*", text))
+
+
+def test_config_into_an_absent_folder_says_so(bycatch, tmp_path):
+    ended = bycatch("config", "-o", tmp_path / "absent" / "all.toml")
+    assert ended.status == 2
+    assert "all.toml: can't be written" in ended.err
+
+
+def test_settings_come_from_preset_file_and_assignments_in_this_order(bycatch, tmp_path, visit):
+    file = tmp_path / "mine.toml"
+    file.write_text("[detect]\nn_pixels = 20\ndeblend_n_levels = 8\n")
+    out = tmp_path / "out"
+    words = ["--preset", "deep", "--config", file, "--set", "detect.n_pixels=33"]
+    assert bycatch("sort", visit.raw, "-o", out, *words).status == 0
+    saved = Settings.load(out / "settings.toml").detect
+    deep = Settings.load(preset="deep").detect
+    assert saved == deep.replace(n_pixels=33, deblend_n_levels=8)
+
+
+# ---------------------------------------------------------------- inspect
+
+
+def test_inspect_says_what_the_file_holds(bycatch, visit):
+    file = visit.raw / "jabc01020_drc.fits"
+    ended = bycatch("inspect", file)
+    assert ended.status == 0
+    assert ended.err == ""
+    text = ended.out
+    assert text.startswith(f"{file}\n")
+    for name in ("filter       F475W", "exposures    1, 1000 s", "coverage", "zero points  AB "):
+        assert name in text
+    assert "WCS          IDC_0461802ej" in text
+    assert "! WCS IDC_0461802ej is not tied to Gaia" in text
+    assert "! a single exposure: no cosmic ray was rejected" in text
+    assert not ANSI.search(text)
+
+
+def test_inspect_goes_on_after_a_file_that_cannot_be_used(bycatch, visit, tmp_path):
+    bad = tmp_path / "bad_drc.fits"
+    bad.write_text("no")
+    ended = bycatch("inspect", bad, visit.raw / "jabc01010_drc.fits")
+    assert ended.status == 1
+    assert "can't be used" in ended.out
+    assert "F775W" in ended.out
+
+
+def test_inspect_takes_settings(bycatch, visit):
+    file = visit.raw / "jabc01010_drc.fits"
+    assert "filter       F606W" in bycatch("inspect", file, "--set", "input.filter=F606W").out
+
+
+# ---------------------------------------------------------------- what a run prints
+
+
+@pytest.fixture(scope="module")
+def piped(visit, tmp_path_factory):
+    """A run in a pipe, as another process, with a strict eye on warnings."""
+    out = tmp_path_factory.mktemp("piped") / "out"
+    words = ["run", visit.raw, "-o", out, "--gaia", visit.gaia]
+    return out, python("-W", "default", "-m", "bycatch", *words)
+
+
+def test_a_run_in_a_pipe_prints_plain_lines(piped):
+    out, ended = piped
+    assert ended.returncode == 0, ended.stderr
+    assert not ANSI.search(ended.stdout + ended.stderr)
+    assert "\r" not in ended.stderr
+    assert "Warning" not in ended.stderr
+    for image in ("F775W jabc01010", "F475W jabc01020"):
+        for step in STEPS:
+            assert len(re.findall(rf"^abc_01/{image}: {step}: ", ended.stderr, re.M)) == 1
+    assert "2 of 2 image(s) done" in ended.stdout
+    assert str(out / "summary.json") in ended.stdout
+
+
+def test_the_log_file_holds_the_same_lines(piped):
+    out, ended = piped
+    log = (out / "bycatch.log").read_text()
+    for line in ended.stderr.splitlines():
+        assert line in log
+
+
+def test_quiet_prints_nothing_when_all_is_well(bycatch, visit, done):
+    ended = bycatch("run", visit.raw, "-o", done, "--gaia", visit.gaia, "--quiet")
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
+def test_quiet_still_prints_what_is_lost(bycatch, visit, done, tmp_path):
+    bad = tmp_path / "jabc01030_drc.fits"
+    bad.write_text("no")
+    ended = bycatch("run", visit.raw, bad, "-o", done, "--gaia", visit.gaia, "-q")
+    assert ended.status == 1
+    assert ended.out == ""
+    assert len(ended.err.splitlines()) == 1
+    assert "jabc01030_drc.fits: dropped" in ended.err
+
+
+def test_verbose_and_log_file(bycatch, visit, done, tmp_path):
+    (done / "bycatch.log").unlink()
+    log = tmp_path / "logs" / "mine.log"
+    words = ["run", visit.raw, "-o", done, "--gaia", visit.gaia, "-v", "--log-file", log]
+    ended = bycatch(*words)
+    assert ended.status == 0
+    assert "finalize: up to date" in log.read_text()
+    assert not (done / "bycatch.log").exists()
+
+
+# ---------------------------------------------------------------- dry run
+
+
+def test_dry_run_lists_states_and_space_and_writes_nothing(bycatch, visit, tmp_path):
+    out = tmp_path / "out"
+    ended = bycatch("run", visit.raw, "-o", out, "--dry-run")
+    assert ended.status == 0
+    assert not out.exists()
+    assert ended.out.count("to do") == 10
+    assert "MB" in ended.out
+    assert "nothing was written" in ended.out
+
+
+def test_dry_run_tells_what_is_there_and_what_is_stale(bycatch, visit, done):
+    before = listing(done)
+    words = ["run", visit.raw, "-o", done, "--gaia", visit.gaia, "--dry-run"]
+    assert bycatch(*words).out.count(" done ") == 10
+    plan = bycatch(*words, "--set", "measure.cr_radius_px=3").out
+    assert plan.count(" done ") == 6
+    assert plan.count(" stale ") == 4
+    assert listing(done) == before
+
+
+def test_dry_run_of_sort(bycatch, visit, tmp_path):
+    ended = bycatch("sort", visit.raw, "-o", tmp_path / "out", "--mode", "copy", "--dry-run")
+    assert ended.status == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_names_what_would_be_dropped(bycatch, visit, tmp_path):
+    bad = tmp_path / "jabc01030_drc.fits"
+    bad.write_text("no")
+    ended = bycatch("run", visit.raw, bad, "-o", tmp_path / "out", "--dry-run")
+    assert f"would be dropped: {bad}" in ended.out
+
+
+# ---------------------------------------------------------------- simulate and assess
+
+
+def test_simulate_names_its_files(bycatch, tmp_path):
+    pytest.importorskip("drizzle")
+    small = [
+        "--set", "simulate.n_columns=96", "--set", "simulate.n_rows=64",
+        "--set", "simulate.gap_px=4", "--set", "simulate.filters=['F775W']",
+        "--set", "simulate.n_exposures=[2]",
+    ]  # fmt: skip
+    ended = bycatch("simulate", tmp_path / "visit", *small)
+    assert ended.status == 0, ended.err
+    files = [Path(line) for line in ended.out.split()]
+    assert len(files) == 1
+    assert all(file.exists() for file in files)
+
+
+def test_assess_without_truth_is_wrong_usage(bycatch, finished, tmp_path):
+    ended = bycatch("assess", finished, tmp_path)
+    assert ended.status == 2
+    assert "no simulated visit" in ended.err
+
+
+def test_written_settings_are_those_of_the_run(finished):
+    assert (finished / "settings.toml").read_text() == to_toml(Settings())

@@ -1,0 +1,217 @@
+"""Calibration: a star's flux closes, and the published catalogs follow from one another."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from bycatch import photcal
+from bycatch.columns import CAT, PHOT, expand
+from bycatch.flags import Flag
+from bycatch.headers import headers_of, image_meta
+from bycatch.settings import FinalizeSettings
+from bycatch.stages import finalize
+from bycatch.tables import empty_table, make_table
+
+RADII = (2.0, 4.0, 6.0, 8.0, 10.0)
+ANNULUS = (10.0, 15.0)
+PLAIN = FinalizeSettings(annulus_correction=False)
+
+
+@pytest.fixture
+def meta(new_drc):
+    from pathlib import Path
+
+    return image_meta(
+        headers_of(Path("jabc01010_drc.fits"), new_drc(np.ones((4, 5), dtype=np.float32)))
+    )
+
+
+def phot_table(net, error, radii=RADII, sky=0.0, **columns):
+    """Return a table of measure: net rates and errors, (N, R), on a sky."""
+    net, error = np.atleast_2d(net), np.atleast_2d(error)
+    n = len(net)
+    specs = expand(PHOT, radii)
+    data = {c.name: np.zeros(n) for c in specs} | {"id": np.arange(1, n + 1)}
+    data["sky_median"] = np.full(n, sky)
+    for k, r in enumerate(radii):
+        area = np.pi * r**2
+        data[f"area_{r:g}"] = np.full(n, area)
+        data[f"countrate_{r:g}"] = net[:, k] + sky * area
+        data[f"countrate_err_{r:g}"] = error[:, k]
+    return make_table(specs, data | columns)
+
+
+@pytest.mark.parametrize("detector", ["WFC", "HRC"])
+@pytest.mark.parametrize("scale", [0.025, 0.03, 0.05, 0.06])
+@pytest.mark.parametrize("correct", [True, False])
+def test_the_flux_of_a_star_closes(meta, detector, scale, correct):
+    meta = replace(meta, detector=detector)
+    curve = photcal.encircled_energy(detector, meta.filter)
+    held = photcal.aperture_fractions(curve, RADII, scale, ANNULUS if correct else None)
+    rate = np.array([[250.0], [3.0]])
+    phot = phot_table(rate * held, rate * held * 0.01, sky=0.7)
+    result = finalize.run(
+        phot, RADII, meta, scale, ANNULUS, FinalizeSettings(annulus_correction=correct)
+    )
+    zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
+    for r in RADII:
+        table = result.table
+        flux = table[f"flux_{r:g}_apcor"]
+        np.testing.assert_allclose(flux, rate[:, 0] * meta.photflam, rtol=1e-9)
+        np.testing.assert_allclose(table[f"err_{r:g}_apcor"] / flux, 0.01, rtol=1e-9)
+        np.testing.assert_allclose(table[f"snr_{r:g}"], 100, rtol=1e-9)
+        np.testing.assert_allclose(
+            table[f"mag_ab_{r:g}"], zeropoint - 2.5 * np.log10(rate[:, 0]), atol=1e-9
+        )
+        np.testing.assert_allclose(table[f"mag_ab_err_{r:g}"], 0.010857362, rtol=1e-6)
+
+
+def test_an_analytic_star_in_an_image_closes(meta):
+    # Without the correction, at the radii of the published table: hot star, F775W, WFC.
+    phot = phot_table([62.5, 83.6, 87.7, 90.4, 91.6], np.ones(5))
+    table = finalize.run(phot, RADII, meta, 0.05, ANNULUS, PLAIN).table
+    for r in RADII:
+        assert table[f"flux_{r:g}_apcor"][0] == pytest.approx(100 * 9.93e-20, rel=1e-9)
+
+
+def test_detectors_and_scales_have_their_own_fractions(meta):
+    phot = phot_table(np.full(5, 50.0), np.ones(5))
+    for detector, scale in (("WFC", 0.05), ("WFC", 0.03), ("HRC", 0.025), ("WFC", 0.06)):
+        its = replace(meta, detector=detector)
+        result = finalize.run(phot, RADII, its, scale, ANNULUS, PLAIN)
+        curve = photcal.encircled_energy(detector, "F775W")
+        expected = curve.at(np.array(RADII) * scale)
+        np.testing.assert_allclose(result.aperture_fractions, expected, rtol=1e-12)
+    hrc = finalize.run(phot, RADII, replace(meta, detector="HRC"), 0.025, ANNULUS, PLAIN)
+    np.testing.assert_allclose(hrc.aperture_fractions, [0.468, 0.65, 0.783, 0.807, 0.826])
+
+
+def test_any_radii_give_their_names(meta):
+    radii = (1.0, 2.5, 12.75)
+    result = finalize.run(
+        phot_table([1.0, 2.0, 3.0], np.ones(3), radii), radii, meta, 0.05, ANNULUS
+    )
+    assert result.table.colnames == [c.name for c in expand(CAT, radii)]
+    assert {"flux_2.5_apcor", "err_12.75_apcor", "mag_ab_1", "snr_2.5"} <= set(
+        result.table.colnames
+    )
+    assert list(result.metadata()["APCOR"]) == ["1", "2.5", "12.75"]
+    assert "n_snr5_2.5px" in result.summary()
+
+
+def test_negative_fluxes_have_no_magnitude(meta):
+    phot = phot_table([[-1.0] * 5, [0.0] * 5, [1.0] * 5], np.full((3, 5), 0.5))
+    table = finalize.run(phot, RADII, meta, 0.05, ANNULUS).table
+    assert table["flux_4_apcor"][0] < 0
+    assert table["snr_4"].tolist()[:2] == [-2.0, 0.0]
+    assert table["mag_ab_4"].mask.tolist() == [True, True, False]
+    assert table["mag_ab_err_4"].mask.tolist() == [True, True, False]
+    assert not table["flux_4_apcor"].mask.any()
+
+
+def test_what_was_not_measured_stays_missing(meta):
+    phot = phot_table(np.full((3, 5), 9.0), np.full((3, 5), 1.0))
+    phot["countrate_4"].mask = [True, False, False]
+    phot["sky_median"].mask = [False, True, False]
+    phot["countrate_err_6"][2] = 0.0
+    table = finalize.run(phot, RADII, meta, 0.05, ANNULUS).table
+    for name in ("flux_4_apcor", "mag_ab_4", "snr_4"):
+        assert table[name].mask.tolist() == [True, True, False]
+    assert table["snr_6"].mask.tolist() == [False, True, True]
+
+
+def test_columns_are_carried_over_and_flags_added(meta):
+    phot = phot_table(
+        np.full((2, 5), 9.0), np.ones((2, 5)), x=[3.0, 4.0], y=[5.0, 6.0], flags=[1, 4],
+        RA_GAIA_WCS=[10.0, np.nan], GAIA_CAT_RA=[-999.0, 10.0], cr_flag=[0, 1],
+        gaia_source_id=[0, 6123456789012345671],
+    )  # fmt: skip
+    own = finalize.run(phot, RADII, meta, 0.05, ANNULUS).table
+    assert own["x_center"].tolist() == [3.0, 4.0]
+    assert own["y_center"].tolist() == [5.0, 6.0]
+    assert own["flags"].tolist() == [1, 4]
+    assert own["RA_GAIA_WCS"].mask.tolist() == [False, True]
+    assert own["GAIA_CAT_RA"].tolist() == [-999.0, 10.0]
+    assert own["gaia_source_id"][1] == 6123456789012345671
+    fallback = finalize.run(phot, RADII, replace(meta, zeropoint_origin="table"), 0.05, ANNULUS)
+    bit = int(Flag.FALLBACK_ZEROPOINT)
+    assert fallback.table["flags"].tolist() == [1 | bit, 4 | bit]
+    assert phot["flags"].tolist() == [1, 4]
+
+
+def test_nothing_gives_an_empty_catalog(meta):
+    result = finalize.run(empty_table(PHOT, RADII), RADII, meta, 0.05, ANNULUS)
+    assert result.table.colnames == [c.name for c in expand(CAT, RADII)]
+    assert len(result.table) == 0
+    assert result.summary()["n_catalog"] == 0
+
+
+# ---------------------------------------------------------------- the published catalogs
+
+
+@pytest.fixture(scope="module")
+def published(shared):
+    """Return {(program, visit, filter): (table, PHOTFLAM)} of all published catalogs."""
+    with (shared / "facts" / "wd_original_photflam_by_file.csv").open() as file:
+        photflam = {(r["prog"], r["visit"], r["filt"]): float(r["K"]) for r in csv.DictReader(file)}
+    out = {}
+    for path in sorted((shared / "data" / "published").glob("*_phot_tab.csv")):
+        key = tuple(path.name.split("_")[:3])
+        out[key] = (Table.read(path, format="ascii.csv"), photflam[key])
+    assert len(out) == 125
+    return out
+
+
+def column(table, name):
+    return np.column_stack([table[name.replace("{r}", f"{r:g}")] for r in RADII])
+
+
+@pytest.mark.realdata
+def test_the_published_catalogs_follow_from_one_another(published, meta):
+    # They used HRC's table at the same pixel numbers: 0.025 arcsec/px instead of 0.05.
+    for (_, _, filter_name), (table, photflam) in published.items():
+        theirs = replace(meta, detector="HRC", filter=filter_name, photflam=photflam)
+        hrc = photcal.aperture_fractions(photcal.encircled_energy("HRC", filter_name), RADII, 0.025)
+        flux, error = column(table, "flux_{r}_apcor"), column(table, "err_{r}_apcor")
+        net = flux * hrc / photflam
+        # Their errors were divided by the fraction of 2 px at every radius.
+        their_error = error * hrc[0] / photflam
+        # The same numbers from our arithmetic, on any sky.
+        phot = phot_table(net, their_error, sky=0.3)
+        ours = finalize.run(phot, RADII, theirs, 0.025, ANNULUS, PLAIN).table
+        scale = np.abs(flux).max(axis=1, keepdims=True)
+        assert (np.abs(column(ours, "flux_{r}_apcor") - flux) / scale).max() < 1e-5
+        np.testing.assert_allclose(column(ours, "err_{r}_apcor") * hrc / hrc[0], error, rtol=1e-12)
+        # ... and they are those of net + A s^2 (1 + A / n_sky): one scatter s fits all radii.
+        areas = np.pi * np.array(RADII) ** 2
+        annulus = np.pi * (ANNULUS[1] ** 2 - ANNULUS[0] ** 2)
+        sky_variance = (their_error**2 - net) / (areas * (1 + areas / annulus))
+        clean = (net > 0).all(axis=1)
+        spread = np.ptp(sky_variance, axis=1) / np.abs(sky_variance).mean(axis=1)
+        assert np.median(spread[clean]) < 1e-6
+
+
+@pytest.mark.realdata
+def test_with_the_right_table_they_change_by_the_known_factors(published, meta, shared):
+    with (shared / "facts" / "wd_original_apcor_used.csv").open() as file:
+        factors = {
+            (r["filter"], float(r["radius_px"])): (
+                float(r["multiply_published_flux_by"]),
+                float(r["published_too_bright_mag"]),
+            )
+            for r in csv.DictReader(file)
+        }
+    for (_, _, filter_name), (table, photflam) in published.items():
+        hrc = photcal.encircled_energy("HRC", filter_name).at(np.array(RADII) * 0.025)
+        flux = column(table, "flux_{r}_apcor")
+        phot = phot_table(flux * hrc / photflam, np.abs(flux))
+        right = replace(meta, filter=filter_name, photflam=photflam)
+        ours = finalize.run(phot, RADII, right, 0.05, ANNULUS, PLAIN).table
+        for k, r in enumerate(RADII):
+            ratio = np.asarray(ours[f"flux_{r:g}_apcor"]) / flux[:, k]
+            factor, too_bright = factors[filter_name, r]
+            np.testing.assert_allclose(ratio, factor, atol=1e-4)
+            assert -2.5 * np.log10(ratio[0]) == pytest.approx(too_bright, abs=1e-3)

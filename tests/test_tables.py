@@ -1,0 +1,293 @@
+"""Columns, flags and tables: one registry, and every format gives back what it got."""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io.votable import ucd
+from astropy.table import Table
+
+from bycatch import tables
+from bycatch.columns import (
+    CAT,
+    EXCLUDED,
+    PHOT,
+    REMOVED,
+    SOURCES,
+    Column,
+    expand,
+)
+from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.flags import FLAGS, Flag, decode
+from bycatch.tables import SUFFIXES, empty_table, make_table, read_table, write_table
+
+TABLES = {"sources": SOURCES, "removed": REMOVED, "excluded": EXCLUDED, "phot": PHOT, "cat": CAT}
+EVERY = [pytest.param(c, id=f"{t}.{c.name}") for t, cols in TABLES.items() for c in cols]
+RADII = (2.0, 2.5, 10.0)
+
+
+# ---------------------------------------------------------------- registries
+
+
+@pytest.mark.parametrize("column", EVERY)
+def test_every_column_is_described(column):
+    assert len(column.meaning) > 10
+    assert np.dtype(column.dtype)
+    u.Unit(column.unit)
+    assert ucd.check_ucd(column.ucd, check_controlled_vocabulary=True, has_colon=False)
+    # Only floats can say "missing" by NaN.
+    assert not column.nullable or column.dtype == "f8"
+
+
+@pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
+def test_names_are_unique(columns):
+    names = [c.name for c in expand(columns, RADII)]
+    assert len(names) == len(set(names))
+
+
+def test_one_name_means_one_thing_in_all_tables():
+    seen = {}
+    for columns in TABLES.values():
+        for c in columns:
+            kind = (c.dtype, c.unit)
+            assert seen.setdefault(c.name, kind) == kind
+
+
+def test_the_columns_that_readers_of_older_tables_expect():
+    names = [c.name for c in expand(CAT, (2, 4))]
+    expected = [
+        "x_center", "y_center", "flux_2_apcor", "flux_4_apcor", "err_2_apcor", "err_4_apcor",
+        "RA_GAIA_WCS", "DEC_GAIA_WCS", "GAIA_CAT_RA", "GAIA_CAT_DEC",
+    ]  # fmt: skip
+    assert names[: len(expected)] == expected
+
+
+def test_radii_are_written_with_percent_g():
+    names = [c.name for c in expand(PHOT, (2.0, 2.5, 10, 0.1))]
+    for text in ("2", "2.5", "10", "0.1"):
+        assert f"countrate_{text}" in names
+        assert f"countrate_err_{text}" in names
+        assert f"area_{text}" in names
+    meaning = next(c.meaning for c in expand(PHOT, (2.5,)) if c.name == "countrate_2.5")
+    assert "2.5 px" in meaning
+
+
+def test_flags_are_distinct_bits_and_each_is_explained():
+    assert [m.flag for m in FLAGS] == list(Flag)
+    assert all(f.value.bit_count() == 1 for f in Flag)
+    assert len({f.value for f in Flag}) == len(Flag)
+    assert all(len(m.meaning) > 10 and m.owner for m in FLAGS)
+    assert max(Flag).value < 2**31
+
+
+def test_decode_names_the_bits():
+    assert decode(0) == []
+    assert decode(int(Flag.EDGE | Flag.SATURATED)) == ["edge", "saturated"]
+    assert decode(sum(Flag)) == [f.name.lower() for f in Flag]
+    assert decode(np.int32(4)) == ["cosmic_ray"]
+
+
+# ---------------------------------------------------------------- making tables
+
+SMALL = (
+    Column("id", "i8", "", "meta.id", "number of the source"),
+    Column("flux_{r}", "f8", "electron / s", "phot.flux", "flux in {r} px", nullable=True),
+    Column("exact", "f8", "deg", "pos.eq.ra", "never masked"),
+    Column("name", "U5", "", "meta.note", "a word of five letters"),
+)
+
+
+def small_table():
+    return make_table(
+        SMALL,
+        {
+            "id": [1, 2, 2**53 + 1],
+            "flux_2": [1.5, np.nan, -np.inf],
+            "exact": [1.0, -999.0, np.nan],
+            "name": ["a", "bcd", "too long"],
+        },
+        (2,),
+        meta={"FILTER": "F606W", "EXPTIME": 600.0, "N": 3, "notes": ["a note", "µ"]},
+    )
+
+
+def test_tables_carry_types_units_meanings_and_masks():
+    table = small_table()
+    assert table.colnames == ["id", "flux_2", "exact", "name"]
+    assert table["id"].dtype == np.int64
+    assert table["id"][2] == 2**53 + 1
+    assert table["flux_2"].unit == u.electron / u.s
+    assert table["flux_2"].description == "flux in 2 px"
+    assert table["flux_2"].info.meta["ucd"] == "phot.flux"
+    assert table["flux_2"].mask.tolist() == [False, True, True]
+    assert not np.any(table["exact"].mask)
+    assert np.isnan(table["exact"][2])
+    assert table.meta["FILTER"] == "F606W"
+
+
+def test_wrong_columns_are_refused():
+    good = {"id": [1], "flux_2": [1.0], "exact": [1.0], "name": ["a"]}
+    with pytest.raises(KeyError, match="flux_4"):
+        make_table(SMALL, {**good, "flux_4": [1.0]}, (2,))
+    with pytest.raises(KeyError, match="exact"):
+        make_table(SMALL, {k: v for k, v in good.items() if k != "exact"}, (2,))
+    with pytest.raises(ValueError, match="length"):
+        make_table(SMALL, {**good, "exact": [1.0, 2.0]}, (2,))
+
+
+def test_masked_input_stays_masked_and_the_input_is_not_changed():
+    flux = np.ma.array([1.0, 2.0], mask=[True, False])
+    table = make_table(
+        SMALL, {"id": [1, 2], "flux_2": flux, "exact": [0, 0], "name": ["", ""]}, (2,)
+    )
+    assert table["flux_2"].mask.tolist() == [True, False]
+    table["flux_2"][1] = 7
+    assert flux[1] == 2
+
+
+@pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
+def test_empty_tables_have_every_column(columns):
+    table = empty_table(columns, RADII, meta={"a": 1})
+    specs = expand(columns, RADII)
+    assert table.colnames == [c.name for c in specs]
+    assert len(table) == 0
+    assert table.meta == {"a": 1}
+    for c in specs:
+        assert table[c.name].dtype == np.dtype(c.dtype)
+        assert str(table[c.name].unit or "") == str(u.Unit(c.unit))
+
+
+# ---------------------------------------------------------------- writing and reading
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+@pytest.mark.parametrize("rows", [3, 0])
+def test_every_format_gives_back_what_it_got(tmp_path, kind, rows):
+    table = small_table()[:rows]
+    path = tmp_path / f"t{SUFFIXES[kind]}"
+    write_table(table, path, kind)
+    back = read_table(path)
+    assert back.colnames == table.colnames
+    assert len(back) == rows
+    if not rows:
+        return
+    assert back["id"].tolist() == table["id"].tolist()
+    flux = np.ma.filled(np.ma.asarray(back["flux_2"], dtype=float), np.nan)
+    np.testing.assert_array_equal(flux, [1.5, np.nan, np.nan])
+    assert back["exact"][1] == -999
+    assert [str(n).strip() for n in back["name"]] == ["a", "bcd", "too l"]
+    if kind != "csv":
+        assert str(back["flux_2"].unit).replace(" ", "") in ("electron/s", "electrons-1")
+
+
+@pytest.mark.parametrize("kind", ["ecsv", "parquet"])
+def test_metadata_and_masks_come_back_in_full(tmp_path, kind):
+    table = small_table()
+    path = tmp_path / f"t{SUFFIXES[kind]}"
+    write_table(table, path, kind)
+    back = read_table(path)
+    assert dict(back.meta) == dict(table.meta)
+    assert back["flux_2"].mask.tolist() == [False, True, True]
+    assert back["flux_2"].description == "flux in 2 px"
+    assert back["flux_2"].info.meta["ucd"] == "phot.flux"
+
+
+def test_positions_keep_every_bit_in_ecsv(tmp_path):
+    values = np.random.default_rng(1).uniform(0, 360, 200)
+    table = Table({"ra": values})
+    write_table(table, tmp_path / "t.ecsv")
+    np.testing.assert_array_equal(read_table(tmp_path / "t.ecsv")["ra"], values)
+
+
+def test_full_catalogs_of_every_format_keep_their_columns(tmp_path):
+    table = empty_table(CAT, RADII)
+    table.add_row([1.0] * len(table.colnames))
+    table.meta = {"bycatch": {"version": "1", "a nested": {"b": [1, 2]}}, "PHOTFLAM": 1e-19}
+    for kind, suffix in SUFFIXES.items():
+        path = tmp_path / f"cat{suffix}"
+        write_table(table, path, kind)
+        assert read_table(path).colnames == table.colnames
+
+
+def test_fits_headers_take_any_metadata(tmp_path):
+    table = small_table()
+    table.meta |= {
+        "long": "x" * 500,
+        "nan": np.nan,
+        "nested": {"a": 1, "b": {"c": 2}, "l": [1, 2]},
+        "a very long name of a keyword indeed, longer than any": 3,
+        "with\nnewline": "two\nlines",
+        "none": None,
+        "npfloat": np.float32(3),
+    }
+    path = tmp_path / "t.fits"
+    write_table(table, path, "fits")
+    meta = {k.upper(): v for k, v in read_table(path).meta.items()}
+    assert meta["FILTER"] == "F606W"
+    assert meta["EXPTIME"] == 600.0
+    assert meta["NESTED A"] == 1
+    assert "long" in table.meta
+
+
+def test_ucds_are_in_the_votable(tmp_path):
+    path = tmp_path / "t.vot"
+    write_table(small_table(), path, "votable")
+    text = path.read_text(encoding="utf-8")
+    assert 'ucd="phot.flux"' in text
+    assert 'name="FILTER" value="F606W"' in text
+
+
+def test_parquet_holds_values_nulls_and_units(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    write_table(small_table(), path, "parquet")
+    back = parquet.read_table(path)
+    assert back.column_names == small_table().colnames
+    assert back["id"].to_pylist() == [1, 2, 2**53 + 1]
+    assert back["flux_2"].to_pylist() == [1.5, None, None]
+    assert back.schema.field("flux_2").metadata[b"unit"] == b"electron / s"
+
+
+def test_an_existing_table_is_replaced(tmp_path):
+    for kind, suffix in SUFFIXES.items():
+        path = tmp_path / f"t{suffix}"
+        write_table(small_table(), path, kind)
+        write_table(small_table()[:1], path, kind)
+        assert len(read_table(path)) == 1
+
+
+def test_writing_leaves_the_warning_filters_alone(tmp_path):
+    before = list(warnings.filters)
+    write_table(small_table(), tmp_path / "t.fits", "fits")
+    assert warnings.filters == before
+
+
+def test_unknown_formats_and_a_missing_library_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(SettingsError, match=r"unknown table format 'xlsx' - use ecsv"):
+        write_table(small_table(), tmp_path / "t.xlsx", "xlsx")
+    monkeypatch.setattr(tables.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="pyarrow"):
+        write_table(small_table(), tmp_path / "t.parquet", "parquet")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES.values())
+@pytest.mark.parametrize("content", [None, b"", b"nothing of use \x00\xff", b"a,b\n1"])
+def test_missing_and_damaged_tables_are_refused(tmp_path, suffix, content):
+    path = tmp_path / f"t{suffix}"
+    if content is not None:
+        path.write_bytes(content)
+    if suffix == ".csv" and content is not None:
+        pytest.skip("any text is some table of comma-separated values")
+    with pytest.raises(UnreadableFile, match="not a readable table"):
+        read_table(path)
+
+
+def test_a_truncated_ecsv_is_refused(tmp_path):
+    path = tmp_path / "t.ecsv"
+    write_table(small_table(), path)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: len(text) // 2], encoding="utf-8")
+    with pytest.raises(UnreadableFile, match=r"t\.ecsv"):
+        read_table(path)
