@@ -82,7 +82,7 @@ Formats = Annotated[
     typer.Option("--formats", help="Also write catalogs as fits, csv, parquet, votable (commas)."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
-Paths = Annotated[list[Path], typer.Argument(help="drc files, or folders to search for them.")]
+Paths = Annotated[list[Path], typer.Argument(metavar="PATHS", help="drc files, or folders to search.")]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Output folder.")]
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a run.")]
 
@@ -93,7 +93,7 @@ stderr = Console(stderr=True)
 def main() -> None:
     """Run the command line; every outcome has its exit status."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="bycatch")
     except KeyboardInterrupt:
         stderr.print(f"bycatch: {STOPPED}", style="yellow", highlight=False)
         sys.exit(INTERRUPTED)
@@ -301,7 +301,7 @@ def assess(
 
 @app.command()
 def inspect(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="drc files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="drc files.")],
     config: Config = None,
     assign: Set = None,
 ) -> None:

@@ -310,7 +310,9 @@ class Workbench:
         from astropy.wcs import WCS
 
         self._need(self.paths.wcs, "align")
-        return WCS(fits.getheader(self.paths.wcs))
+        header = fits.getheader(self.paths.wcs)
+        header.remove("NAXIS")  # 0: it has no pixels of its own, which WCS finds odd
+        return WCS(header)
 
     @cached_property
     def phot(self) -> Table:
@@ -383,13 +385,13 @@ class Workbench:
             self.image.meta.mjd_mid,
             self.settings.align,
         )
-        self.aligned_wcs = found.wcs
         if not found.aligned and self.settings.align.enabled:
             logger.warning("%s: keeps its own WCS: %s", self.job.label, found.reason)
         from astropy.io import fits
 
         with atomic(self.paths.wcs) as partial:
             fits.PrimaryHDU(header=found.header()).writeto(partial, output_verify="silentfix")
+        # `aligned_wcs` is read back from there: a step on its own gets the same bits.
         return [self.paths.wcs], found.summary()
 
     def _measure(self) -> tuple[list[Path], dict[str, Any]]:
@@ -430,9 +432,16 @@ class Workbench:
         from bycatch.stages import finalize
 
         settings = self.settings
+        radii_px = settings.measure.radii_px
+        lacking = [f"{r:g}" for r in radii_px if f"countrate_{r:g}" not in self.phot.colnames]
+        if lacking:
+            raise MissingProduct(
+                f"{self.job.label}: nothing was measured in {', '.join(lacking)} px",
+                hint=f"run 'bycatch measure {self.job.out}' with these radii first",
+            )
         found = finalize.run(
             self.phot,
-            settings.measure.radii_px,
+            radii_px,
             self.image.meta,
             self.image.scale_arcsec,
             (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px),

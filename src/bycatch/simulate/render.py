@@ -135,10 +135,26 @@ def _galaxy_stamp(scene: Scene, k: int, where: Aim, psf: Mixture, dx: Floats, dy
     stamp = np.zeros((dy.size, dx.size))
     for width, weight in zip(psf.sigma_x, psf.weight, strict=True):
         base = width**2 * round_area + BOX_VARIANCE
-        for s, w in zip(sigma, share, strict=True):
-            a, b, c = s * s * shape[0, 0] + base, s * s * shape[1, 1] + base, s * s * shape[0, 1]
+        for square, w in _resolved(sigma, share, re, width):
+            a, b, c = square * shape[0, 0] + base, square * shape[1, 1] + base, square * shape[0, 1]
             det = a * b - c * c
             stamp += (weight * w / (2.0 * np.pi * np.sqrt(det))) * np.exp(
                 -0.5 * (b * xx + a * yy - 2.0 * c * xy) / det
             )
     return stamp
+
+
+def _resolved(
+    sigma: Floats, share: Floats, re_px: float, width_px: float
+) -> list[tuple[float, float]]:
+    """Return (variance, weight) of a profile's components, those merged that look alike.
+
+    Once convolved with a Gaussian of ``width_px``, components much narrower
+    than it differ by their variance only.
+    """
+    alike = sigma * re_px < 0.5 * width_px
+    parts = [(float(s * s), float(w)) for s, w in zip(sigma[~alike], share[~alike], strict=True)]
+    total = float(share[alike].sum())
+    if total > 0:
+        parts.append((float((share[alike] * sigma[alike] ** 2).sum()) / total, total))
+    return parts

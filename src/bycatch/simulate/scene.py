@@ -61,7 +61,7 @@ class Scene:
 
     def mag_at(self, wavelength: float) -> Floats:
         """Return AB magnitudes at a wavelength (angstrom)."""
-        return self.mag + self.colour * np.log(REFERENCE_WAVELENGTH / wavelength)
+        return np.asarray(self.mag + self.colour * np.log(REFERENCE_WAVELENGTH / wavelength))
 
 
 def make_scene(settings: SimulateSettings) -> Scene:
