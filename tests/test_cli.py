@@ -1,6 +1,8 @@
 """The command line: every command and option, what it prints, and how it exits."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -386,3 +388,26 @@ def test_assess_without_truth_is_wrong_usage(bycatch, finished, tmp_path):
 
 def test_written_settings_are_those_of_the_run(finished):
     assert (finished / "settings.toml").read_text() == to_toml(Settings())
+
+
+def test_ctrl_c_that_a_library_swallows_still_stops_the_run(bycatch, monkeypatch, tmp_path, visit):
+    from bycatch.stages import detect
+
+    real = detect.run
+
+    def swallowing(*args):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(100):  # the signal arrives between two instructions
+                pass
+        except BaseException:  # noqa: BLE001 - as a careless library does
+            pass
+        return real(*args)
+
+    monkeypatch.setattr(detect, "run", swallowing)
+    before = signal.getsignal(signal.SIGINT)
+    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--gaia", visit.gaia)
+    assert ended.status == 130
+    assert "interrupted" in ended.err
+    assert "crmask" not in ended.err.split("steps: ")[1].split("\n", 1)[1]
+    assert signal.getsignal(signal.SIGINT) == before

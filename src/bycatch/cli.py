@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -82,7 +84,9 @@ Formats = Annotated[
     typer.Option("--formats", help="Also write catalogs as fits, csv, parquet, votable (commas)."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
-Paths = Annotated[list[Path], typer.Argument(metavar="PATHS", help="drc files, or folders to search.")]
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="PATHS", help="drc files, or folders to search.")
+]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Output folder.")]
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a run.")]
 
@@ -420,14 +424,16 @@ def _logging(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) ->
         disable=quiet or not stderr.is_terminal,
     )
     level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
+    ctrl_c = _CtrlC()
     handlers: list[logging.Handler] = [
         _TerminalHandler(progress, level),
         _ProgressHandler(progress),
+        ctrl_c,
     ]
     handlers.append(_file_handler(log_file or out / "bycatch.log"))
     logger.handlers = handlers
     try:
-        with progress:
+        with ctrl_c, progress:
             yield
     except KeyboardInterrupt:
         stderr.print(f"bycatch: {STOPPED}", style="yellow", highlight=False)
@@ -485,6 +491,32 @@ class _ProgressHandler(logging.Handler):
         advance = getattr(record, "steps_lost", 0) + int(getattr(record, "step_over", False))
         if advance and self.task is not None:
             self.progress.advance(self.task, advance)
+
+
+class _CtrlC(logging.Handler):
+    """Ctrl-C that can't get lost.
+
+    Libraries swallow a KeyboardInterrupt at times, as when it comes in the
+    middle of an import; then the next line of the log stops the run.
+    """
+
+    def __enter__(self) -> None:
+        self.pressed = False
+        self.before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._press)
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self.before)
+
+    def _press(self, *_: object) -> None:
+        self.pressed = True
+        raise KeyboardInterrupt
+
+    def emit(self, _: logging.LogRecord) -> None:
+        if self.pressed and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
 
 
 def _finish(report: RunReport, *, quiet: bool) -> None:

@@ -192,7 +192,7 @@ def _rates(
         ]
     else:
         raise MissingKeyword(
-            f"{meta.stem}: BUNIT is '{bunit or 'missing'}', not ELECTRONS/S",
+            f"{headers.path}: BUNIT is '{bunit or 'missing'}', not ELECTRONS/S",
             hint="say what the pixels are: --set input.bunit=electrons/s, or "
             "--set input.bunit=electrons to have them divided by the exposure time",
         )

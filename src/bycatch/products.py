@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import UnreadableFile
-from bycatch.headers import root_of
+from bycatch.headers import FITS_SUFFIX, root_of
 
 STAGES = ("detect", "crmask", "align", "measure", "finalize")
 PARTIAL = ".part-"
@@ -134,6 +134,12 @@ class ImageRecord:
     def root(self) -> str:
         """The stem without _drc."""
         return root_of(self.stem)
+
+    @property
+    def wht_name(self) -> str:
+        """File name of the weight in its place; '' if it is not apart from the image."""
+        suffix = FITS_SUFFIX.search(self.wht_source)
+        return f"{self.root}_wht{suffix[0] if suffix else '.fits'}" if self.wht_source else ""
 
     def paths(self, out: Path) -> ImagePaths:
         """Return where its products lie."""

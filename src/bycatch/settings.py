@@ -119,7 +119,7 @@ class CrmaskSettings(Section):
     """LAcosmic on the drizzled image."""
 
     sigclip: float = setting(3.0, "Laplacian-to-noise limit of a cosmic ray", "sigma", gt=0)
-    sigfrac: float = setting(0.5, "limit of neighbouring pixels, as a share of sigclip", gt=0)
+    sigfrac: float = setting(0.3, "limit of neighbouring pixels, as a share of sigclip", gt=0)
     objlim: float = setting(1.0, "least contrast between Laplacian and fine structure", gt=0)
     n_iterations: int = setting(2, "number of LAcosmic iterations", ge=1)
     cleantype: Literal["meanmask", "medmask", "median", "idw"] = setting(
@@ -137,7 +137,7 @@ class CrmaskSettings(Section):
         gt=0,
     )
     snr_floor: float = setting(
-        4.6,
+        3.0,
         "signal-to-noise ratio s below which a width tells nothing; the limit above is "
         "multiplied by 1 - (snr_floor/s)^2",
         ge=0,
@@ -146,7 +146,7 @@ class CrmaskSettings(Section):
         0.5, "width of the Gaussian that grows the mask; 0: not grown", "px", ge=0
     )
     grow_threshold: float = setting(
-        0.01,
+        0.05,
         "value of the convolved mask above which a pixel belongs to the grown mask",
         gt=0,
         lt=1,

@@ -216,7 +216,8 @@ def _sorted(
             level, "%s: %s: %s", skip.path.name, "dropped" if skip.bad else "skipped", skip.reason
         )
     for placement in found.plan.placements:
-        logger.info(
+        logger.log(
+            logging.WARNING if placement.note else logging.INFO,
             "%s/%s %s: sort: %s%s",
             placement.field,
             placement.filter,

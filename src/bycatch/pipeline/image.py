@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.errors import BycatchError, MissingProduct, UnusableData
+from bycatch.errors import BycatchError, MissingProduct, UnreadableFile, UnusableData
 from bycatch.products import (
     STAGES,
     ImagePaths,
@@ -216,10 +216,17 @@ class Workbench:
 
     def _update_checksum(self) -> None:
         """Compute the checksum of the input again only if size or time changed."""
-        files = [p for p in (self.record.source, self.record.wht_source) if p]
-        fingerprint = " ".join(file_fingerprint(Path(p)) for p in files)
+        names = [name for name in (self.record.name, self.record.wht_name) if name]
+        files = [self.paths.folder / name for name in names]
+        for path in files:
+            if not path.exists():
+                raise UnreadableFile(
+                    f"{self.record.source}: {path} leads to no file any more",
+                    hint="give the file to 'bycatch run' again from where it is now",
+                )
+        fingerprint = " ".join(file_fingerprint(p) for p in files)
         if not self.record.checksum or fingerprint != self.record.fingerprint:
-            sums = [checksum(Path(p)) for p in files]
+            sums = [checksum(p) for p in files]
             self.record.checksum = sums[0] if len(sums) == 1 else " ".join(sums)
             self.record.fingerprint = fingerprint
 
@@ -251,11 +258,13 @@ class Workbench:
         self.record.write(self.job.out)
         for path in before - set(outputs):
             path.unlink(missing_ok=True)
-        logger.info(
+        unaligned = stage == "align" and self.settings.align.enabled and not summary["aligned"]
+        logger.log(
+            logging.WARNING if unaligned else logging.INFO,
             "%s: %s: %s (%.1f s)",
             self.job.label,
             stage,
-            _in_words(summary),
+            _in_words(stage, summary),
             seconds,
             extra={"step_over": True},
         )
@@ -281,7 +290,7 @@ class Workbench:
             {**self.settings.input.model_dump(), **self.record.input},
             where=self.record.source,
         )
-        weight = Path(self.record.wht_source) if self.record.wht_source else None
+        weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
         image = read_drc(self.paths.folder / self.record.name, given, weight)
         self.record.notes = list(image.meta.notes)
         for note in image.meta.notes:
@@ -385,8 +394,6 @@ class Workbench:
             self.image.meta.mjd_mid,
             self.settings.align,
         )
-        if not found.aligned and self.settings.align.enabled:
-            logger.warning("%s: keeps its own WCS: %s", self.job.label, found.reason)
         from astropy.io import fits
 
         with atomic(self.paths.wcs) as partial:
@@ -575,12 +582,20 @@ def _or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _in_words(summary: dict[str, Any]) -> str:
-    """Return the scalars of a step as one line."""
-    parts = []
-    for name, value in summary.items():
-        if value is None or value == "" or (isinstance(value, float) and not np.isfinite(value)):
-            continue
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        parts.append(f"{name}={text}")
-    return ", ".join(parts)
+def _in_words(stage: str, summary: dict[str, Any]) -> str:
+    """Return what a step found, as the end of its log line."""
+    if stage == "align":
+        if not summary["aligned"]:
+            return f"own WCS kept: {summary['reason']}"
+        return (
+            f"{summary['n_matches']} of {summary['n_reference']} Gaia stars, "
+            f"rms {summary['rms_ra_mas']:.1f}, {summary['rms_dec_mas']:.1f} mas, moved by "
+            f"{summary['shift_ra_mas']:.0f}, {summary['shift_dec_mas']:.0f} mas"
+        )
+    words = {
+        "detect": "{n_sources} sources, {n_removed} removed",
+        "crmask": "{n_cr_tracks} tracks, {n_cr_pixels} pixels",
+        "measure": "{n_measured} sources, {n_cosmic_ray} with cr_flag, {n_gaia} in Gaia",
+        "finalize": "{n_catalog} rows, AB zero point {zeropoint_ab:.3f}",
+    }
+    return words[stage].format(**summary)

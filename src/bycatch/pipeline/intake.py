@@ -56,7 +56,7 @@ def scan(paths: Iterable[Path], out: Path, settings: Settings) -> Intake:
         )
     earlier = {Path(r.source): r for r in find_records(out)} if out.exists() else {}
     plan = sort.run(_with_content(candidates, earlier), settings.sort)
-    return Intake(plan, sidecars, passed_over, earlier)
+    return Intake(_beside_earlier(plan, earlier), sidecars, passed_over, earlier)
 
 
 def find_files(paths: Iterable[Path], out: Path) -> tuple[list[Path], Counter[str]]:
@@ -83,9 +83,19 @@ def find_files(paths: Iterable[Path], out: Path) -> tuple[list[Path], Counter[st
                         passed_over[_kind_of(name)] += 1
         else:
             raise SettingsError(f"{path}: there is no such file or folder", hint="check the path")
-    unique = {file.absolute(): None for file in files}
-    weights = {sibling.absolute() for f in unique if (sibling := weight_sibling(f))}
+    unique = {_one_name(file, own): None for file in files}
+    weights = {sibling for f in unique if (sibling := weight_sibling(f))}
     return [f for f in unique if f not in weights], passed_over
+
+
+def _one_name(file: Path, own: Path) -> Path:
+    """Return a path that does not depend on how the user spelt it.
+
+    The user's own links keep their names; links in the output folder stand for
+    what they lead to.
+    """
+    placed = file.parent.resolve() / file.name
+    return placed.resolve() if placed.is_symlink() and own in placed.parents else placed
 
 
 def _kind_of(name: str) -> str:
@@ -126,6 +136,31 @@ def _with_content(
             candidate = replace(candidate, content=checksum(candidate.path))  # noqa: PLW2901
         out.append(candidate)
     return out
+
+
+def _beside_earlier(plan: SortPlan, earlier: dict[Path, ImageRecord]) -> SortPlan:
+    """Leave images where earlier runs put them, and give other files of the same name a number."""
+    owners = {_place_of(r.field, r.filter, r.stem): p for p, r in earlier.items() if p.exists()}
+    placements = []
+    for placement in plan.placements:
+        known = earlier.get(placement.path)
+        if known and (known.field, known.filter) == (placement.field, placement.filter):
+            placements.append(replace(placement, stem=known.stem))
+            continue
+        stem, note, number = placement.stem, placement.note, 1
+        while (
+            owner := owners.get(_place_of(placement.field, placement.filter, stem))
+        ) and checksum(owner) != checksum(placement.path):
+            number += 1
+            stem = sort.numbered(stem_of(placement.path), number)
+            note = f"another file has the same name: {owner}; both are kept"
+        owners[_place_of(placement.field, placement.filter, stem)] = placement.path
+        placements.append(replace(placement, stem=stem, note=note))
+    return replace(plan, placements=tuple(placements))
+
+
+def _place_of(field: str, filter_name: str, stem: str) -> tuple[str, str, str]:
+    return field, filter_name, root_of(stem)
 
 
 def place(
@@ -176,16 +211,15 @@ def planned_record(
 
 
 def _put_all(record: ImageRecord, folder: Path, placement: Placement, put: Any) -> None:
-    put(placement.path, folder / placement.name)
+    put(placement.path, folder / placement.name, record.checksum)
     if record.wht_source:
-        weight = Path(record.wht_source)
-        put(weight, folder / weight.name)
+        put(Path(record.wht_source), folder / record.wht_name, record.checksum)
         if put is _move:
-            record.wht_source = str(folder / weight.name)
+            record.wht_source = str(folder / record.wht_name)
 
 
-def _link(source: Path, place: Path) -> None:
-    if place.is_symlink() and place.readlink() == source:
+def _link(source: Path, place: Path, _known: str) -> None:
+    if source == place or (place.is_symlink() and place.readlink() == source):
         return
     if place.exists() and not place.is_symlink():
         if place.samefile(source):
@@ -197,21 +231,27 @@ def _link(source: Path, place: Path) -> None:
         partial.symlink_to(source)
 
 
-def _copy(source: Path, place: Path) -> None:
+def _copy(source: Path, place: Path, known: str) -> None:
     if place.exists() and not place.is_symlink():
-        if checksum(place) == checksum(source):
+        there = checksum(place)
+        if there == checksum(source):
             return
-        raise UnreadableFile(
-            f"{place} exists with other content", hint="remove it, or choose another output folder"
-        )
+        # What an earlier run copied here may follow its changed original.
+        if there not in known.split():
+            raise UnreadableFile(
+                f"{place} exists with other content",
+                hint="remove it, or choose another output folder",
+            )
     with atomic(place) as partial:
         shutil.copy2(source, partial)
 
 
-def _move(source: Path, place: Path) -> None:
+def _move(source: Path, place: Path, _known: str) -> None:
     """Move without ever overwriting; across devices the original goes last."""
-    if place.exists() and place.samefile(source):
+    if place == source:
         return
+    if place.is_symlink() and place.exists() and place.samefile(source):
+        place.unlink()  # an earlier run's link gives way to the file itself
     try:
         os.link(source, place)  # fails if the place is taken, atomically
     except FileExistsError:

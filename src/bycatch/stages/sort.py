@@ -195,7 +195,7 @@ def _apart(
         if rivals:
             note = f"another file has the same name: {rivals[0][0].path}; both are kept"
             number = len(rivals) + 1
-            while _place(placement, stem := _numbered(placement.stem, number)) in taken:
+            while _place(placement, stem := numbered(placement.stem, number)) in taken:
                 number += 1
             placement = replace(placement, stem=stem, note=note)  # noqa: PLW2901
             taken[_place(placement, stem)] = [(placement, candidate)]
@@ -213,7 +213,7 @@ def _same_file(one: Candidate, other: Candidate) -> bool:
     return one.path == other.path or (bool(one.content) and one.content == other.content)
 
 
-def _numbered(stem: str, number: int) -> str:
+def numbered(stem: str, number: int) -> str:
     """Return ``jdgq11020-2_drc`` for the second ``jdgq11020_drc``."""
     kind = IMAGE.search(stem)
     return f"{stem[: kind.start()]}-{number}{kind[0]}" if kind else f"{stem}-{number}"

@@ -1,0 +1,461 @@
+"""Bad input: each case has a clear message, costs one image, and leaves nothing half-written."""
+
+import errno
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from bycatch import Settings, read_table
+from bycatch.columns import CAT, PHOT, SOURCES, expand
+
+COMMAND = [sys.executable, "-m", "bycatch"]
+
+
+# ---------------------------------------------------------------- files that can't be used
+
+
+def not_fits(path, hdus):
+    path.write_text("<html>404: the archive is down</html>")
+
+
+def empty(path, hdus):
+    path.touch()
+
+
+def truncated(path, hdus):
+    hdus.writeto(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 6 // 10])
+
+
+def truncated_in_the_image(path, hdus):
+    hdus.writeto(path)
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def truncated_gzip(path, hdus):
+    hdus.writeto(path)
+    content = gzip.compress(path.read_bytes())
+    path.write_bytes(content[: len(content) // 2])
+
+
+def no_image(path, hdus):
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "E", array=np.ones(3))])
+    fits.HDUList([hdus[0], table]).writeto(path)
+
+
+def other_weight_shape(path, hdus):
+    hdus["WHT"].data = hdus["WHT"].data[:-1]
+    hdus.writeto(path)
+
+
+def all_nan(path, hdus):
+    hdus["SCI"].data[:] = np.nan
+    hdus.writeto(path)
+
+
+def no_weight_anywhere(path, hdus):
+    hdus["WHT"].data[:] = 0
+    hdus.writeto(path)
+
+
+def setting_card(name, value, header="SCI"):
+    """Return a maker that sets a card (None: removes it)."""
+
+    def make(path, hdus):
+        head = hdus[0 if header == "PRIMARY" else header].header
+        if value is None:
+            head.remove(name, remove_all=True)
+        else:
+            head[name] = value
+        if name == "EXPTIME":
+            head.remove("TEXPTIME", ignore_missing=True)
+        hdus.writeto(path)
+
+    return make
+
+
+def electrons_without_more(path, hdus):
+    hdus["SCI"].header["BUNIT"] = "ELECTRONS"
+    del hdus[0].header["D???OUUN"]
+    hdus.writeto(path)
+
+
+BAD = {
+    # name: (maker, what the message says, the way out)
+    "jbad01010_drc.fits": (not_fits, "not FITS, or damaged", "fetch the file again"),
+    "jbad01020_drc.fits": (empty, "not FITS, or damaged", "fetch the file again"),
+    "jbad01030_drc.fits": (truncated, "damaged", "fetch the file again"),
+    "jbad01040_drc.fits": (truncated_in_the_image, "damaged", "fetch the file again"),
+    "jbad01050_drc.fits.gz": (truncated_gzip, "damaged", "fetch the file again"),
+    "jbad01060_drc.fits": (no_image, "no image in it", "give a drizzled image"),
+    "jbad01070_drc.fits": (other_weight_shape, "WHT is (199, 240)", "bycatch inspect"),
+    "jbad01080_drc.fits": (all_nan, "no valid pixel", "leave it out"),
+    "jbad01090_drc.fits": (no_weight_anywhere, "no valid pixel", "leave it out"),
+    "jbad010a0_drc.fits": (
+        setting_card("INSTRUME", "WFC3", "PRIMARY"), "taken with WFC3 WFC", "leave it out",
+    ),
+    "jbad010b0_drc.fits": (
+        setting_card("FILTER2", "POL0V", "PRIMARY"), "F775W + POL0V", "leave it out",
+    ),
+    "jbad010c0_drc.fits": (
+        setting_card("FILTER1", "FR656N", "PRIMARY"), "through FR656N; polarizers, ramps",
+        "leave it out",
+    ),
+    "jbad010d0_drc.fits": (
+        setting_card("PHOTFLAM", None), "PHOTFLAM is missing or 0", "--set input.photflam",
+    ),
+    "jbad010e0_drc.fits": (
+        setting_card("PHOTFLAM", 0.0), "PHOTFLAM is missing or 0", "--set input.photflam",
+    ),
+    "jbad010f0_drc.fits": (
+        setting_card("EXPTIME", None, "PRIMARY"), "EXPTIME is missing or 0",
+        "--set input.exptime_s",
+    ),
+    "jbad010g0_drc.fits": (
+        setting_card("EXPTIME", 0.0, "PRIMARY"), "EXPTIME is missing or 0",
+        "--set input.exptime_s",
+    ),
+    "jbad010h0_drc.fits": (electrons_without_more, "BUNIT is 'ELECTRONS'", "input.bunit=electrons"),
+    "jbad010i0_drc.fits": (setting_card("CTYPE1", None), "WCS", "the SCI header"),
+    "jbad010j0_drc.fits": (
+        setting_card("FILTER1", "CLEAR1L", "PRIMARY"), "no filter in FILTER1", "input.filter",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hdus_of(visit):
+    """Return fresh HDUs of the red image."""
+    return lambda: fits.open(visit.raw / "jabc01010_drc.fits", memmap=False)
+
+
+@pytest.fixture(scope="module")
+def mixed(bycatch, visit, hdus_of, tmp_path_factory):
+    """One run on a good image and every bad one."""
+    folder = tmp_path_factory.mktemp("bad")
+    raw = folder / "raw"
+    raw.mkdir()
+    for name, (make, _, _) in BAD.items():
+        with hdus_of() as hdus:
+            make(raw / name, hdus)
+    shutil.copy(visit.raw / "jabc01010_drc.fits", raw)
+    ended = bycatch("run", raw, "-o", folder / "out", "--set", "align.enabled=false")
+    return folder, ended
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_each_bad_file_is_named_with_its_reason_and_the_way_out(mixed, name):
+    _, says, way_out = BAD[name]
+    _, ended = mixed
+    lines = [line for line in ended.err.splitlines() if name.removesuffix("_drc.fits") in line]
+    message = next(line for line in lines if "dropped" in line)
+    assert name in message
+    assert says in message
+    assert way_out in message
+    assert sum(name in line for line in ended.out.splitlines() if "dropped: " in line) == 1
+
+
+def test_bad_files_cost_themselves_only(mixed):
+    folder, ended = mixed
+    assert ended.status == 1
+    assert f"1 of {len(BAD) + 1} image(s) done" in ended.out
+    assert len(read_table(folder / "out/abc_01/F775W/jabc01010_cat.ecsv")) > 0
+
+
+def test_bad_files_give_no_traceback_and_are_no_bugs(mixed):
+    _, ended = mixed
+    for text in ("Traceback", "this is a bug", "failed: "):
+        assert text not in ended.out + ended.err
+
+
+def test_bad_files_leave_no_product(mixed):
+    folder, _ = mixed
+    left = [p for p in (folder / "out").rglob("jbad*") if not p.is_symlink()]
+    assert all(p.name.endswith("_state.json") for p in left)
+    assert not list((folder / "out").rglob(".part*"))
+
+
+def test_the_summary_lists_what_is_lost(mixed):
+    folder, _ = mixed
+    summary = json.loads((folder / "out" / "summary.json").read_text())
+    lost = [i["source"] for i in summary["images"] if i["outcome"] == "dropped"]
+    lost += [s["path"] for s in summary["skipped"] if s["dropped"]]
+    assert len(lost) == len(BAD)
+
+
+def test_the_users_statement_mends_a_file(bycatch, hdus_of, tmp_path):
+    with hdus_of() as hdus:
+        electrons_without_more(tmp_path / "jbad01010_drc.fits", hdus)
+    words = ["--set", "input.bunit=electrons", "--set", "align.enabled=false"]
+    words += ["--set", "detect.n_pixels=30"]
+    out = tmp_path / "out"
+    ended = bycatch("run", tmp_path / "jbad01010_drc.fits", "-o", out, *words)
+    assert ended.status == 0
+    table = read_table(out / "bad_01/F775W/jbad01010_phot.ecsv")
+    assert table.meta["SETTINGS"]["input"]["bunit"] == "electrons"
+
+
+# ---------------------------------------------------------------- odd files that can be used
+
+
+def run_odd(bycatch, tmp_path, hdus, *words):
+    """Run on changed HDUs; return how it ended and the catalog."""
+    file = tmp_path / "jodd01010_drc.fits"
+    hdus.writeto(file)
+    out = tmp_path / "out"
+    ended = bycatch("run", file, "-o", out, "--set", "align.enabled=false", *words)
+    assert ended.status == 0, ended.out + ended.err
+    return ended, read_table(out / "odd_01/F775W/jodd01010_cat.ecsv")
+
+
+@pytest.fixture(scope="module")
+def truth(finished):
+    """The catalog of the unchanged image."""
+    return read_table(finished / "abc_01/F775W/jabc01010_cat.ecsv")
+
+
+def same_fluxes(catalog, truth, rtol=1e-6):
+    np.testing.assert_allclose(catalog["x_center"], truth["x_center"], atol=1e-3)
+    np.testing.assert_allclose(catalog["flux_6_apcor"], truth["flux_6_apcor"], rtol=rtol)
+
+
+def test_an_image_in_primary_counts(bycatch, hdus_of, tmp_path, truth):
+    with hdus_of() as hdus:
+        head = hdus[0].header + hdus["SCI"].header
+        alone = fits.HDUList([fits.PrimaryHDU(hdus["SCI"].data, head)])
+        ended, catalog = run_odd(bycatch, tmp_path, alone)
+    same_fluxes(catalog, truth)
+    assert "no weight: uniform depth assumed" in ended.err
+    assert "no weight: uniform depth assumed" in catalog.meta["NOTES"]
+
+
+def test_missing_context_falls_back_to_the_weight_with_a_warning(bycatch, hdus_of, tmp_path, truth):
+    with hdus_of() as hdus:
+        del hdus["CTX"]
+        ended, catalog = run_odd(bycatch, tmp_path, hdus)
+    same_fluxes(catalog, truth)
+    assert "no context image" in ended.err
+    assert any("no context image" in note for note in catalog.meta["NOTES"])
+    assert list(catalog["n_exp"]) == [2] * len(catalog)
+
+
+def test_context_of_another_shape_falls_back_too(bycatch, hdus_of, tmp_path, truth):
+    with hdus_of() as hdus:
+        hdus["CTX"].data = hdus["CTX"].data[:-3, 5:]
+        ended, catalog = run_odd(bycatch, tmp_path, hdus)
+    same_fluxes(catalog, truth)
+    assert "context image of shape (197, 235)" in ended.err
+
+
+def test_no_data_as_zero_is_no_data(bycatch, hdus_of, tmp_path):
+    """Zeros under zero weight and NaN under zero weight give the same catalog."""
+    catalogs = []
+    for k, nothing in enumerate((0.0, np.nan)):
+        with hdus_of() as hdus:
+            hdus["SCI"].data[:, :60] = nothing
+            hdus["WHT"].data[:, :60] = 0
+            hdus["CTX"].data[:, :60] = 0
+            folder = tmp_path / str(k)
+            folder.mkdir()
+            catalogs.append(run_odd(bycatch, folder, hdus, "--set", "detect.min_coverage=0")[1])
+    assert 0 < len(catalogs[0]) == len(catalogs[1])
+    for name in catalogs[0].colnames:
+        np.testing.assert_array_equal(
+            np.ma.filled(catalogs[0][name], 0), np.ma.filled(catalogs[1][name], 0)
+        )
+
+
+def test_counts_of_electrons_are_divided_by_the_time(bycatch, hdus_of, tmp_path, truth):
+    with hdus_of() as hdus:
+        hdus["SCI"].data *= 1000
+        hdus["SCI"].header["BUNIT"] = "ELECTRONS"
+        del hdus[0].header["D???OUUN"]
+        _, catalog = run_odd(bycatch, tmp_path, hdus, "--set", "input.bunit=electrons")
+    same_fluxes(catalog, truth, rtol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".fits.gz", ".fits.fz"])
+def test_compressed_files_give_the_same(bycatch, hdus_of, tmp_path, truth, suffix):
+    file = tmp_path / f"jodd01010_drc{suffix}"
+    with hdus_of() as hdus:
+        if suffix == ".fits.gz":
+            hdus.writeto(file)
+        else:
+            planes = [
+                fits.CompImageHDU(h.data, h.header, name=h.name, compression_type="GZIP_1",
+                                  quantize_level=0)
+                for h in hdus[1:]
+            ]  # fmt: skip
+            fits.HDUList([hdus[0], *planes]).writeto(file)
+    out = tmp_path / "out"
+    ended = bycatch("run", file, "-o", out, "--set", "align.enabled=false")
+    assert ended.status == 0, ended.out + ended.err
+    same_fluxes(read_table(out / "odd_01/F775W/jodd01010_cat.ecsv"), truth)
+    assert (out / f"odd_01/F775W/jodd01010_drc{suffix}").is_symlink()
+    assert (out / "odd_01/F775W/jodd01010_drc.mask.fits").exists()
+
+
+def test_no_sources_is_a_result(bycatch, hdus_of, tmp_path):
+    with hdus_of() as hdus:
+        noise = np.random.default_rng(5).normal(0, 0.008, hdus["SCI"].data.shape)
+        hdus["SCI"].data = noise.astype(np.float32)
+        ended, catalog = run_odd(bycatch, tmp_path, hdus)
+    assert len(catalog) == 0
+    radii = Settings().measure.radii_px
+    folder = tmp_path / "out/odd_01/F775W"
+    for kind, columns in (("sources", SOURCES), ("phot", PHOT), ("cat", CAT), ("cat_noCRs", CAT)):
+        table = read_table(folder / f"jodd01010_{kind}.ecsv")
+        assert (len(table), table.colnames) == (0, [c.name for c in expand(columns, radii)])
+    assert "detect: 0 sources" in ended.err
+
+
+def test_no_sources_in_every_format(bycatch, hdus_of, tmp_path):
+    pytest.importorskip("pyarrow")
+    with hdus_of() as hdus:
+        hdus["SCI"].data = np.zeros_like(hdus["SCI"].data) + np.float32(0.001)
+        run_odd(bycatch, tmp_path, hdus, "--formats", "fits,csv,parquet,votable")
+
+
+# ---------------------------------------------------------------- places
+
+
+def test_a_place_that_cannot_be_written_costs_its_image_only(bycatch, visit, tmp_path):
+    out = tmp_path / "out"
+    (out / "abc_01").mkdir(parents=True)
+    (out / "abc_01" / "F475W").write_text("a file where a folder should be")
+    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert ended.status == 1
+    assert "jabc01020_drc.fits: dropped: can't be placed" in ended.err
+    assert (out / "abc_01/F775W/jabc01010_cat.ecsv").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_write_permission(bycatch, visit, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir(mode=0o500)
+    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert ended.status == 2
+    assert str(out) in ended.err
+
+
+def test_a_full_disk_fails_the_image_and_leaves_nothing_half_written(
+    bycatch, visit, tmp_path, monkeypatch
+):
+    import bycatch.tables as tables
+
+    write = tables.write_table
+
+    def full(table, path, kind="ecsv"):
+        write(table, path, kind)
+        if "jabc01010_phot" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(tables, "write_table", full)
+    out = tmp_path / "out"
+    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert ended.status == 1
+    assert "failed: jabc01010: " in ended.out
+    assert "No space left on device" in ended.out
+    assert "check disk space and permissions" in ended.out
+    assert "Traceback" not in ended.out + ended.err
+    assert not list(out.rglob(".part*"))
+    assert not (out / "abc_01/F775W/jabc01010_phot.ecsv").exists()
+    assert (out / "abc_01/F475W/jabc01020_cat.ecsv").exists()
+    monkeypatch.undo()
+    again = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert again.status == 0
+    assert "F775W jabc01010: detect: up to date" in again.err
+
+
+def test_a_source_that_went_away_is_explained(bycatch, visit, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(visit.raw, raw)
+    bycatch("sort", raw, "-o", out)
+    (raw / "jabc01010_drc.fits").unlink()
+    ended = bycatch("detect", out)
+    assert ended.status == 1
+    assert "jabc01010_drc.fits" in ended.out
+    assert "leads to no file any more - give the file to 'bycatch run' again" in ended.out
+    assert (out / "abc_01/F475W/jabc01020_sources.ecsv").exists()
+
+
+def test_a_bug_is_one_image_and_its_traceback_is_in_the_log(bycatch, visit, tmp_path, monkeypatch):
+    from bycatch.stages import detect
+
+    real = detect.run
+
+    def buggy(image, settings):
+        if image.meta.filter == "F775W":
+            raise ZeroDivisionError("oops")
+        return real(image, settings)
+
+    monkeypatch.setattr(detect, "run", buggy)
+    out = tmp_path / "out"
+    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert ended.status == 1
+    assert "failed: jabc01010: ZeroDivisionError: oops - this is a bug" in ended.out
+    assert "Traceback" not in ended.out + ended.err
+    assert "Traceback" in (out / "bycatch.log").read_text()
+    assert (out / "abc_01/F475W/jabc01020_cat.ecsv").exists()
+
+
+def test_a_damaged_record_says_what_to_remove(bycatch, done):
+    record = done / "abc_01/F775W/jabc01010_state.json"
+    record.write_text("{")
+    ended = bycatch("finalize", done)
+    assert ended.status == 1
+    assert str(record) in ended.err
+    assert "remove it and run again" in ended.err
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+def readable(path):
+    """Read a product to its end."""
+    if path.suffix == ".ecsv":
+        read_table(path)
+    elif path.suffix == ".json":
+        json.loads(path.read_text())
+    elif ".fits" in path.name:
+        with fits.open(path) as hdus:
+            assert len(hdus) > 0
+            _ = [h.data for h in hdus]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_leaves_whole_products_and_the_next_run_goes_on(visit, tmp_path, jobs):
+    out = tmp_path / "out"
+    words = [*COMMAND, "run", visit.raw, "-o", out, "--gaia", visit.gaia, "-j", str(jobs)]
+    # A group of its own, as a terminal gives it: Ctrl-C reaches all its processes.
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list(out.glob("abc_01/*/*_sources.ecsv")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stdout + stderr
+    assert "interrupted; what is finished is kept" in stderr
+    assert "Traceback" not in stdout + stderr
+    assert not list(out.rglob(".part*"))
+    for path in out.rglob("*"):
+        if path.is_file():
+            readable(path)
+    again = subprocess.run(words, check=False, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert len(list(out.glob("abc_01/*/*_cat.ecsv"))) == 2

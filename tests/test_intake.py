@@ -1,0 +1,326 @@
+"""From files to their places: what is found, linked, copied, moved, and kept apart."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from bycatch import read_table
+
+FAST = ("--set", "align.enabled=false")
+PLACE = "abc_01/F775W/jabc01010_drc.fits"
+
+
+def tree(folder):
+    """Return the files below a folder, with their content."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.fits")}
+
+
+@pytest.fixture
+def raw(visit, tmp_path):
+    """A copy of the red image, to be moved about."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    shutil.copy(visit.raw / "jabc01010_drc.fits", folder)
+    return folder
+
+
+def changed(path, value=1.0):
+    with fits.open(path, mode="update") as hdus:
+        hdus["SCI"].data[100, 100] += value
+
+
+# ---------------------------------------------------------------- link, copy, move
+
+
+@pytest.mark.parametrize("mode", ["link", "copy"])
+def test_link_and_copy_leave_the_users_files_alone(bycatch, raw, tmp_path, mode):
+    before = tree(raw)
+    out = tmp_path / "out"
+    assert bycatch("run", raw, "-o", out, "--mode", mode, *FAST).status == 0
+    assert tree(raw) == before
+    assert (out / PLACE).is_symlink() == (mode == "link")
+    assert (out / PLACE).read_bytes() == before["jabc01010_drc.fits"]
+
+
+def test_move_moves_and_the_output_folder_can_be_run_again(bycatch, raw, tmp_path):
+    content = (raw / "jabc01010_drc.fits").read_bytes()
+    out = tmp_path / "out"
+    assert bycatch("run", raw, "-o", out, "--mode", "move", *FAST).status == 0
+    assert not list(raw.iterdir())
+    assert (out / PLACE).read_bytes() == content
+    assert not (out / PLACE).is_symlink()
+    again = bycatch("run", out, "-o", out, "--mode", "move", *FAST)
+    assert again.status == 0, again.err
+    assert again.err.count("up to date") == 5
+    assert (out / PLACE).read_bytes() == content
+
+
+def test_move_never_overwrites(bycatch, raw, tmp_path):
+    place = tmp_path / "out" / PLACE
+    place.parent.mkdir(parents=True)
+    place.write_text("something else of that name")
+    ended = bycatch("sort", raw, "-o", tmp_path / "out", "--mode", "move")
+    assert ended.status == 1
+    assert "nothing is overwritten" in ended.err
+    assert place.read_text() == "something else of that name"
+    assert (raw / "jabc01010_drc.fits").exists()
+
+
+@pytest.mark.parametrize("mode", ["link", "copy"])
+def test_a_strange_file_in_the_place_is_kept(bycatch, raw, tmp_path, mode):
+    place = tmp_path / "out" / PLACE
+    place.parent.mkdir(parents=True)
+    place.write_text("something else of that name")
+    ended = bycatch("sort", raw, "-o", tmp_path / "out", "--mode", mode)
+    assert ended.status == 1
+    assert "choose another output folder" in ended.err
+    assert place.read_text() == "something else of that name"
+
+
+def test_a_link_gives_way_to_the_moved_file(bycatch, raw, tmp_path):
+    out = tmp_path / "out"
+    bycatch("sort", raw, "-o", out)
+    assert bycatch("sort", raw, "-o", out, "--mode", "move").status == 0
+    assert (out / PLACE).is_file()
+    assert not (out / PLACE).is_symlink()
+    assert not list(raw.iterdir())
+
+
+def test_a_copy_follows_its_changed_original(bycatch, raw, tmp_path):
+    out = tmp_path / "out"
+    words = ["run", raw, "-o", out, "--mode", "copy", *FAST]
+    bycatch(*words)
+    changed(raw / "jabc01010_drc.fits")
+    ended = bycatch(*words)
+    assert ended.status == 0, ended.err
+    assert "up to date" not in ended.err
+    assert (out / PLACE).read_bytes() == (raw / "jabc01010_drc.fits").read_bytes()
+
+
+def test_a_copy_can_do_without_its_original(bycatch, raw, tmp_path):
+    out = tmp_path / "out"
+    bycatch("sort", raw, "-o", out, "--mode", "copy")
+    shutil.rmtree(raw)
+    assert bycatch("detect", out).status == 0
+
+
+def test_running_on_the_output_folder_of_links_keeps_the_links(bycatch, raw, tmp_path):
+    out = tmp_path / "out"
+    bycatch("run", raw, "-o", out, *FAST)
+    ended = bycatch("run", out, "-o", out, *FAST)
+    assert ended.status == 0, ended.err
+    assert (out / PLACE).samefile(raw / "jabc01010_drc.fits")
+    assert ended.err.count("up to date") == 5
+
+
+def test_the_spelling_of_a_path_does_not_matter(bycatch, raw, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    bycatch("run", raw, "-o", out, *FAST)
+    monkeypatch.chdir(raw)
+    ended = bycatch("run", "../raw/./jabc01010_drc.fits", "-o", "../out", *FAST)
+    assert ended.err.count("up to date") == 5
+
+
+# ---------------------------------------------------------------- names that collide
+
+
+def test_two_different_files_of_one_name_are_both_kept_and_reported(bycatch, raw, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(raw, other)
+    changed(other / "jabc01010_drc.fits")
+    out = tmp_path / "out"
+    ended = bycatch("run", raw, other, "-o", out, *FAST)
+    assert ended.status == 0, ended.err
+    assert "another file has the same name" in ended.err
+    assert (out / PLACE).samefile(raw / "jabc01010_drc.fits")
+    assert (out / "abc_01/F775W/jabc01010-2_drc.fits").samefile(other / "jabc01010_drc.fits")
+    one = read_table(out / "abc_01/F775W/jabc01010_cat.ecsv")
+    two = read_table(out / "abc_01/F775W/jabc01010-2_cat.ecsv")
+    assert one.meta["CHECKSUM"] != two.meta["CHECKSUM"]
+    # The order of the files does not make them change places.
+    again = bycatch("run", other, raw, "-o", out, *FAST)
+    assert again.err.count("up to date") == 10
+
+
+def test_a_file_of_the_same_name_in_a_later_run_is_kept_beside_the_first(bycatch, raw, tmp_path):
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(raw, other)
+    changed(other / "jabc01010_drc.fits")
+    bycatch("run", raw, "-o", out, *FAST)
+    first = (out / "abc_01/F775W/jabc01010_cat.ecsv").read_bytes()
+    ended = bycatch("run", other, "-o", out, *FAST)
+    assert ended.status == 0
+    assert "both are kept" in ended.err
+    assert (out / PLACE).samefile(raw / "jabc01010_drc.fits")
+    assert (out / "abc_01/F775W/jabc01010_cat.ecsv").read_bytes() == first
+    assert (out / "abc_01/F775W/jabc01010-2_cat.ecsv").exists()
+
+
+def test_the_same_file_twice_is_used_once(bycatch, raw, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(raw, copy)
+    out = tmp_path / "out"
+    words = ["sort", raw, raw / "jabc01010_drc.fits", copy, "-o", out]
+    ended = bycatch(*words)
+    assert ended.status == 0
+    assert "1 image(s)" in ended.out
+    assert re.search(r"jabc01010_drc.fits: skipped: the same file as .*raw/jabc01010", ended.err)
+    assert len(list((out / "abc_01/F775W").glob("*_drc.fits"))) == 1
+
+
+def test_of_drc_and_drz_the_drc_is_used(bycatch, raw, tmp_path):
+    shutil.copy(raw / "jabc01010_drc.fits", raw / "jabc01010_drz.fits")
+    changed(raw / "jabc01010_drz.fits")
+    ended = bycatch("sort", raw, "-o", tmp_path / "out")
+    assert ended.status == 0
+    assert "jabc01010_drz.fits: skipped: its CTE-corrected twin (drc) is used" in ended.err
+    assert (tmp_path / "out" / PLACE).exists()
+
+
+def test_a_drz_alone_is_used_with_a_warning(bycatch, raw, tmp_path):
+    (raw / "jabc01010_drc.fits").rename(raw / "jabc01010_drz.fits")
+    ended = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
+    assert ended.status == 0
+    assert "not corrected for charge-transfer losses" in ended.err
+    table = read_table(tmp_path / "out/abc_01/F775W/jabc01010_cat.ecsv")
+    assert table.meta["CTECORR"] is False
+    assert any("charge-transfer" in note for note in table.meta["NOTES"])
+
+
+# ---------------------------------------------------------------- what a folder holds
+
+
+def test_a_download_tree_is_searched_and_the_rest_counted(bycatch, raw, tmp_path):
+    deep = tmp_path / "mastDownload" / "HST" / "jabc01010"
+    deep.mkdir(parents=True)
+    shutil.move(raw / "jabc01010_drc.fits", deep)
+    for name in ("jabc01aaq_flt.fits", "jabc01aaq_flc.fits", "jabc01abq_flc.fits",
+                 "jabc01010_asn.fits", "jabc01010_drc.jpg", "manifest.csv"):  # fmt: skip
+        (deep.parent / name).write_text("not read")
+    ended = bycatch("sort", tmp_path / "mastDownload", "-o", tmp_path / "out")
+    assert ended.status == 0
+    log = (tmp_path / "out" / "bycatch.log").read_text()
+    counts = log.split("passed over: ")[1].splitlines()[0]
+    assert set(counts.split(", ")) == {"2 flc", "1 flt", "1 asn", "1 jpg", "1 csv"}
+    assert (tmp_path / "out" / PLACE).exists()
+
+
+def test_hap_products(bycatch, raw, tmp_path):
+    file = raw / "jabc01010_drc.fits"
+    single = raw / "hst_13711_01_acs_wfc_f775w_jabc01_drc.fits"
+    file.rename(single)
+    shutil.copy(single, raw / "hst_13711_01_acs_wfc_total_jabc01_drc.fits")
+    shutil.copy(single, raw / "hst_13711_01_acs_wfc_f775w_jabc01aa_drc.fits")
+    ended = bycatch("sort", raw, "-o", tmp_path / "out")
+    assert ended.status == 0
+    assert "total_jabc01_drc.fits: skipped: a 'total' product" in ended.err
+    assert "jabc01aa_drc.fits: skipped: a drizzle of one exposure" in ended.err
+    assert [p.name for p in (tmp_path / "out/abc_01/F775W").glob("*.fits")] == [single.name]
+
+
+def test_a_file_without_program_needs_a_field(bycatch, raw, tmp_path):
+    with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
+        del hdus[0].header["D???DATA"]
+    (raw / "jabc01010_drc.fits").rename(raw / "mosaic.fits")
+    ended = bycatch("sort", raw, "-o", tmp_path / "out")
+    assert ended.status == 1
+    assert "mosaic.fits: dropped: neither name nor header tell program and visit" in ended.err
+    assert "--field NAME" in ended.err
+    assert bycatch("sort", raw, "-o", tmp_path / "out", "--field", "cosmos").status == 0
+    assert (tmp_path / "out/cosmos/F775W/mosaic.fits").exists()
+
+
+def test_the_output_folder_inside_the_input_is_not_searched(bycatch, raw):
+    out = raw / "out"
+    bycatch("run", raw, "-o", out, *FAST)
+    ended = bycatch("run", raw, "-o", out, *FAST)
+    assert ended.status == 0
+    assert "1 of 1 image(s) done" in ended.out
+
+
+# ---------------------------------------------------------------- weights and sidecars
+
+
+@pytest.fixture
+def apart(raw, tmp_path):
+    """A folder with <stem>_sci.fits and <stem>_wht.fits; a quarter has no data."""
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    with fits.open(raw / "jabc01010_drc.fits") as hdus:
+        head = hdus[0].header + hdus["SCI"].header
+        weight = hdus["WHT"].data.copy()
+        weight[:, :60] = 0
+        fits.PrimaryHDU(hdus["SCI"].data, head).writeto(folder / "deep_sci.fits")
+        fits.PrimaryHDU(weight).writeto(folder / "deep_wht.fits")
+    return folder
+
+
+def covered(out):
+    return np.count_nonzero(read_table(next(out.rglob("*_cat.ecsv")))["x_center"] < 60)
+
+
+@pytest.mark.parametrize("mode", ["link", "copy", "move"])
+def test_a_weight_beside_the_image_is_found(bycatch, apart, tmp_path, mode):
+    out = tmp_path / "out"
+    ended = bycatch("run", apart, "-o", out, "--field", "deep", "--mode", mode, *FAST)
+    assert ended.status == 0, ended.err
+    assert "no weight" not in ended.err
+    assert covered(out) == 0
+    assert (out / "deep/F775W/deep_wht.fits").exists()
+
+
+def test_a_weight_can_be_named(bycatch, apart, tmp_path):
+    (apart / "deep_wht.fits").rename(tmp_path / "w.fits")
+    out = tmp_path / "out"
+    words = ["run", apart / "deep_sci.fits", "-o", out, "--field", "deep", *FAST]
+    assert bycatch(*words, "--wht", tmp_path / "w.fits").status == 0
+    assert covered(out) == 0
+
+
+def test_one_weight_for_two_images_is_refused(bycatch, visit, apart, tmp_path):
+    ended = bycatch(
+        "run", visit.raw, "-o", tmp_path / "out", "--wht", apart / "deep_wht.fits", *FAST
+    )
+    assert ended.status == 2
+    assert "one weight for 2 images" in ended.err
+
+
+def test_a_changed_weight_redoes_the_image(bycatch, apart, tmp_path):
+    out = tmp_path / "out"
+    words = ["run", apart, "-o", out, "--field", "deep", *FAST]
+    bycatch(*words)
+    with fits.open(apart / "deep_wht.fits", mode="update") as hdus:
+        hdus[0].data[:, :60] = 1000
+    ended = bycatch(*words)
+    assert "up to date" not in ended.err
+    assert covered(out) > 0
+
+
+def test_a_sidecar_states_what_the_header_does_not(bycatch, raw, tmp_path):
+    (raw / "jabc01010_drc.bycatch.toml").write_text('photflam = 5e-20\nfilter = "F606W"\n')
+    out = tmp_path / "out"
+    assert bycatch("run", raw, "-o", out, *FAST).status == 0
+    meta = read_table(out / "abc_01/F606W/jabc01010_cat.ecsv").meta
+    assert (meta["PHOTFLAM"], meta["ZPORIGIN"]) == (5e-20, "settings")
+    assert meta["SETTINGS"]["file"] == {"photflam": 5e-20, "filter": "F606W"}
+
+
+def test_a_changed_sidecar_redoes_the_image(bycatch, raw, tmp_path):
+    side = raw / "jabc01010_drc.bycatch.toml"
+    side.write_text("photflam = 5e-20\n")
+    out = tmp_path / "out"
+    bycatch("run", raw, "-o", out, *FAST)
+    side.write_text("photflam = 6e-20\n")
+    assert "up to date" not in bycatch("run", raw, "-o", out, *FAST).err
+    assert read_table(out / "abc_01/F775W/jabc01010_cat.ecsv").meta["PHOTFLAM"] == 6e-20
+
+
+def test_a_wrong_sidecar_is_refused_with_its_name(bycatch, raw, tmp_path):
+    (raw / "jabc01010_drc.bycatch.toml").write_text("photflamm = 5e-20\n")
+    ended = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
+    assert ended.status == 2
+    assert "jabc01010_drc.bycatch.toml" in ended.err
+    assert "photflam" in ended.err
