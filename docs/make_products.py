@@ -66,9 +66,9 @@ TAIL = """## Images
 ## Metadata of the tables
 
 FITS names where they exist: FILTER, DETECTOR, EXPTIME, NEXP, PHOTFLAM, PHOTPLAM, PROPOSID,
-ROOTNAME; APCOR, the share of a star's light in each aperture; ALIGNMENT, the result of the alignment; NOTES,
-what was assumed or looked wrong; SETTINGS of the steps that made the table; CHECKSUM of the input;
-VERSIONS; DATE.
+ROOTNAME; APCOR, the share of a star's light in each aperture; ALIGNMENT, the result of the
+alignment; NOTES, what was assumed or looked wrong; SETTINGS of the steps that made the table;
+CHECKSUM of the input; VERSIONS; DATE.
 """
 
 

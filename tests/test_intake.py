@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 
 from bycatch import read_table
+from bycatch.products import damaged_records, find_records
 
 FAST = ("--set", "align.enabled=false")
 PLACE = "abc_01/F775W/jabc01010_drc.fits"
@@ -324,3 +325,11 @@ def test_a_wrong_sidecar_is_refused_with_its_name(bycatch, raw, tmp_path):
     assert ended.status == 2
     assert "jabc01010_drc.bycatch.toml" in ended.err
     assert "photflam" in ended.err
+
+
+def test_a_damaged_record_costs_its_image_only(done):
+    before = find_records(done)
+    broken = before[0].paths(done).record
+    broken.write_text("{", encoding="utf-8")
+    assert [r.root for r in find_records(done)] == [r.root for r in before[1:]]
+    assert "remove it and run again" in damaged_records(done)[broken]

@@ -169,8 +169,23 @@ def read_record(path: Path) -> ImageRecord:
 
 
 def find_records(out: Path) -> list[ImageRecord]:
-    """Return the records of all images below an output folder, sorted by place."""
-    return [read_record(path) for path in sorted(out.glob("*/*/*_state.json"))]
+    """Return the readable records of the images below an output folder, sorted by place."""
+    return _records(out)[0]
+
+
+def damaged_records(out: Path) -> dict[Path, str]:
+    """Return the records that can't be read, and why: they cost their images only."""
+    return _records(out)[1]
+
+
+def _records(out: Path) -> tuple[list[ImageRecord], dict[Path, str]]:
+    records, damaged = [], {}
+    for path in sorted(out.glob("*/*/*_state.json")):
+        try:
+            records.append(read_record(path))
+        except UnreadableFile as err:
+            damaged[path] = str(err)
+    return records, damaged
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -31,6 +31,7 @@ from bycatch.products import (
     STAGES,
     ImageRecord,
     atomic,
+    damaged_records,
     find_records,
     remove_leftovers,
     write_json,
@@ -170,12 +171,15 @@ def run_stages(
     started = time.perf_counter()
     out, given = Path(out), (inputs or Inputs()).checked()
     records = find_records(out)
-    if not records:
+    lost = tuple(Skipped(path, why, bad=True) for path, why in damaged_records(out).items())
+    if not records and not lost:
         raise SettingsError(
             f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"
         )
+    for skip in lost:
+        logger.error("dropped: %s", skip.reason)
     chosen = settings or saved_settings(out)
-    return _run(out, records, (), chosen, given, executor_for(workers), tuple(stages), started)
+    return _run(out, records, lost, chosen, given, executor_for(workers), tuple(stages), started)
 
 
 def saved_settings(out: Path) -> Settings:

@@ -188,7 +188,7 @@ def saturated_area(counts: Image, full_well_e: NDArray[np.floating[Any]]) -> Mas
 def drizzle_smoothing(pixfrac: float, scale_ratio: float) -> float:
     """Return by how much drizzling lowers the scatter of single pixels.
 
-    Casertano et al. (2000, AJ 120, 2747), equation A20, for the square kernel
+    Casertano et al. (2000, AJ 120, 2747) for the square kernel
     and all sub-pixel phases; ``scale_ratio`` is output over native pixel.
     """
     r = pixfrac / scale_ratio
