@@ -462,6 +462,8 @@ def _is_passing(err: Any) -> bool:
 
 def _one_line(err: Exception) -> str:
     text = " ".join(str(err).split())
+    if "NameResolutionError" in text or "Failed to establish" in text:
+        return "can't be reached (no network?)"
     return (text[:200] + "...") if len(text) > 200 else text or type(err).__name__
 
 
