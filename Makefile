@@ -31,7 +31,7 @@ check: $(BIN)/bycatch
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The numbers of docs/accuracy.md.
+# The numbers of docs/accuracy.md (about half an hour).
 accuracy: $(BIN)/bycatch
 	$(BIN)/python benchmarks/accuracy.py
 
