@@ -173,9 +173,8 @@ def aperture_sums(
 def correlation_factor(image: DrcImage) -> float:
     """Return by how much drizzling raises the noise of a sum above that of independent pixels.
 
-    Casertano et al. (2000, AJ 120, 2747): with r = pixfrac / scale,
-        R = 1 / (1 - r/3) for r <= 1 (kernel wider than an output pixel: r / (1 - 1/(3r))
-        for r >= 1), the limit for large apertures.
+    Casertano et al. (2000, AJ 120, 2747), with r = pixfrac / (output over native pixel):
+    R = r / (1 - 1/(3r)) for r >= 1 and 1 / (1 - r/3) for r <= 1; the limit for large apertures.
     """
     scale = image.scale_arcsec / image.meta.native_scale_arcsec
     ratio = image.meta.pixfrac / scale
