@@ -205,6 +205,12 @@ def test_clipped_rows_agree_with_astropy(values, clip_sigma):
         assert std[k] == pytest.approx(np.std(kept), rel=1e-6, abs=1e-6 * scale)
 
 
+def test_rounding_does_not_clip_a_row_away():
+    median, _, count = clipped_rows(np.array([[-1.0, 6e-41, 0.0]]), 1.0)
+    assert count[0] == 2
+    assert median[0] == pytest.approx(0.0, abs=1e-30)
+
+
 def test_clipping_is_exact_far_from_zero():
     rng = np.random.default_rng(2)
     values = rng.normal(1e6, 1e-3, (50, 300))

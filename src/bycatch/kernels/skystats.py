@@ -100,7 +100,8 @@ def clipped_rows(
         inside = (index >= low[:, np.newaxis]) & (index < high[:, np.newaxis])
         keep = inside & (filled >= bounds[0][:, np.newaxis]) & (filled <= bounds[1][:, np.newaxis])
         kept = keep.sum(axis=1)
-        changed = kept < high - low
+        # Rounding of the sums must not clip a row away altogether.
+        changed = (kept < high - low) & (kept > 0)
         if not changed.any():
             break
         low = np.where(changed, keep.argmax(axis=1), low)
