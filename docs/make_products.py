@@ -68,7 +68,7 @@ TAIL = """## Images
 FITS names where they exist: FILTER, DETECTOR, EXPTIME, NEXP, PHOTFLAM, PHOTPLAM, PROPOSID,
 ROOTNAME; APCOR, the share of a star's light in each aperture; ALIGNMENT, the result of the
 alignment; NOTES, what was assumed or looked wrong; SETTINGS of the steps that made the table;
-CHECKSUM of the input; VERSIONS; DATE.
+INSHA256, the checksum of the input; VERSIONS; DATE.
 """
 
 

@@ -117,7 +117,7 @@ def test_tables_carry_their_provenance(finished):
         meta = read_table(product(finished, suffix)).meta
         assert meta["CREATOR"].startswith("bycatch ")
         assert {"bycatch", "numpy", "astropy", "photutils"} <= set(meta["VERSIONS"])
-        assert meta["CHECKSUM"].startswith("sha256:")
+        assert meta["INSHA256"].startswith("sha256:")
         assert meta["FILENAME"] == "jabc01010_drc.fits"
         assert meta["SETTINGS"]["detect"]["n_pixels"] == 75
         assert (meta["FILTER"], meta["DETECTOR"], meta["EXPTIME"]) == ("F775W", "WFC", 1000.0)
@@ -552,3 +552,26 @@ def test_formats_hold_for_both_catalogs(all_formats):
     out, _ = all_formats
     for suffix in (".fits", ".csv", ".parquet", ".vot"):
         assert product(out, f"_cat_noCRs{suffix}").exists()
+
+
+def test_tables_record_the_settings_that_made_them(bycatch, done):
+    place = done / "abc_01/F775W/jabc01010_cat.ecsv"
+    before = read_table(place)
+    ended = bycatch(
+        "finalize", done, "--set", "detect.n_sigma=6", "--set", "measure.annulus_inner_px=30",
+        "--set", "measure.annulus_outer_px=40",
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    after = read_table(place)
+    assert after.meta["SETTINGS"]["detect"]["n_sigma"] == 2.0
+    assert after.meta["SETTINGS"]["measure"]["annulus_inner_px"] == 10.0
+    # The correction is that of the annulus in which the sky was measured.
+    assert after.meta["APCOR"] == before.meta["APCOR"]
+
+
+@pytest.mark.parametrize("name", ["../esc", "a/b", ".."])
+def test_a_field_can_not_lead_out_of_the_output_folder(bycatch, visit, tmp_path, name):
+    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--field", name)
+    assert ended.status == 2
+    assert "sort.field" in ended.err
+    assert list(tmp_path.iterdir()) == []

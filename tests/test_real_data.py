@@ -158,7 +158,7 @@ def test_weights_of_cutouts_are_used_and_missing_ones_named(cutouts):
         assert any("no weight" in note for note in catalog.meta["NOTES"]) is not weighted
         assert any("no context image" in note for note in catalog.meta["NOTES"])
         assert (catalog["flags"] & int(Flag.NO_EXPOSURE_MAP)).all()
-        assert catalog.meta["CHECKSUM"].count("sha256:") == (2 if weighted else 1)
+        assert catalog.meta["INSHA256"].count("sha256:") == (2 if weighted else 1)
 
 
 def test_cutouts_can_be_inspected(bycatch, cutouts):

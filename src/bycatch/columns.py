@@ -157,7 +157,7 @@ SOURCES: tuple[Column, ...] = (
         "share of pixels with data in the box of the coverage rule",
     ),
 )
-REASON = Column("reason", "U40", "", "meta.note", "why the source was removed")
+REASON = Column("reason", "U200", "", "meta.note", "why the source was removed")
 REMOVED = (*SOURCES, REASON)
 EXCLUDED = (
     ID,

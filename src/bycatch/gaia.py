@@ -126,6 +126,8 @@ class ReferenceStars:
         return np.asarray(self.table[name], dtype=np.float64)
 
     def _years_to(self, mjd: float) -> Floats:
+        if not np.isfinite(mjd):  # time unknown: the stars stay where the catalog has them
+            return np.zeros(len(self))
         return 2000.0 + (mjd - _MJD_J2000) / 365.25 - self._values("ref_epoch")
 
 

@@ -111,6 +111,8 @@ class StageRecord:
     outputs: list[str]
     seconds: float
     summary: dict[str, Any] = member(default_factory=dict)
+    settings: dict[str, Any] = member(default_factory=dict)
+    """What it was done with: later steps write this down, not what holds by then."""
 
 
 @dataclass

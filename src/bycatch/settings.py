@@ -49,7 +49,9 @@ class Section(BaseModel):
 class InputSettings(Section):
     """What the headers say, for files whose headers do not say it (or say it wrongly)."""
 
-    filter: str = setting("", "filter name such as F606W; empty: from FILTER1/FILTER2")
+    filter: str = setting(
+        "", "filter name such as F606W; empty: from FILTER1/FILTER2", pattern=r"^[A-Za-z0-9]*$"
+    )
     detector: Literal["", "WFC", "HRC"] = setting("", "ACS detector; empty: from DETECTOR")
     exptime_s: float = setting(0.0, "total exposure time; 0: from EXPTIME", "s", ge=0)
     n_exposures: int = setting(0, "number of exposures; 0: from the D00nDATA cards", ge=0)
@@ -77,7 +79,11 @@ class SortSettings(Section):
     mode: Literal["link", "copy", "move"] = setting(
         "link", "'link' leaves the user's files alone; 'copy' and 'move' do what they say"
     )
-    field: str = setting("", "name of the field for all files; empty: <program>_<visit>")
+    field: str = setting(
+        "",
+        "name of the field for all files, a folder name; empty: <program>_<visit>",
+        pattern=r"^([^./\\][^/\\]*)?$",
+    )
 
 
 class DetectSettings(Section):

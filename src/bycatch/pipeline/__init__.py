@@ -290,12 +290,18 @@ def _run(
 
 
 def _done(executor: Executor, jobs: Sequence[ImageJob]) -> tuple[ImageReport, ...]:
+    # Before and after all the work, never during it: images can share a folder. Workers that were
+    # stopped or killed can't tidy up for themselves.
+    _tidy(jobs)
     try:
         return tuple(executor.map(run_image, jobs))
     finally:
-        # Workers that were stopped or killed can't tidy up for themselves.
-        for job in jobs:
-            remove_leftovers(job.paths.folder)
+        _tidy(jobs)
+
+
+def _tidy(jobs: Sequence[ImageJob]) -> None:
+    for job in jobs:
+        remove_leftovers(job.paths.folder)
 
 
 def _references(

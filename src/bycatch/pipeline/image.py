@@ -25,7 +25,6 @@ from bycatch.products import (
     atomic,
     checksum,
     combined,
-    remove_leftovers,
 )
 from bycatch.settings import InputSettings, Settings, build
 from bycatch.version import __version__
@@ -115,7 +114,6 @@ def run_image(job: ImageJob) -> ImageReport:
     kept: list[str] = []
     outcome, reason, trace = Outcome.DONE, "", ""
     try:
-        remove_leftovers(job.paths.folder)
         work = Workbench(job)
         for stage in job.stages:
             (done if work.do(stage) else kept).append(stage)
@@ -254,6 +252,7 @@ class Workbench:
             [p.name for p in outputs],
             round(seconds, 3),
             summary,
+            self._current(stage),
         )
         self.record.write(self.job.out)
         for path in before - set(outputs):
@@ -446,12 +445,13 @@ class Workbench:
                 f"{self.job.label}: nothing was measured in {', '.join(lacking)} px",
                 hint=f"run 'bycatch measure {self.job.out}' with these radii first",
             )
+        measured = self._made_with("measure")
         found = finalize.run(
             self.phot,
             radii_px,
             self.image.meta,
             self.image.scale_arcsec,
-            (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px),
+            (measured["annulus_inner_px"], measured["annulus_outer_px"]),
             settings.finalize,
         )
         sections = ["input", "detect", "crmask", "align", "measure", "finalize"]
@@ -509,6 +509,16 @@ class Workbench:
             fits.PrimaryHDU(pixels, header).writeto(partial)
         return path
 
+    def _current(self, section: str) -> dict[str, Any]:
+        """Return the settings of a step as plain values."""
+        values = getattr(self.settings, section).model_dump()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    def _made_with(self, section: str) -> dict[str, Any]:
+        """Return the settings that a step was done with, which may not be today's."""
+        stage = self.record.stages.get(section)
+        return (stage.settings if stage else {}) or self._current(section)
+
     def _metadata(self, sections: list[str]) -> dict[str, Any]:
         """Return calibration and provenance, under FITS names where they exist."""
         import astropy
@@ -517,13 +527,7 @@ class Workbench:
         meta, image = self.image.meta, self.image
         align = self.record.stages.get("align")
         alignment = {k: v for k, v in align.summary.items() if v is not None} if align else {}
-        settings = {
-            name: {
-                k: list(v) if isinstance(v, tuple) else v
-                for k, v in getattr(self.settings, name).model_dump().items()
-            }
-            for name in sections
-        }
+        settings = {name: self._made_with(name) for name in sections}
         return {
             "CREATOR": f"bycatch {__version__}",
             "DATE": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -534,7 +538,7 @@ class Workbench:
                 "photutils": photutils.__version__,
             },
             "FILENAME": Path(self.record.source).name,
-            "CHECKSUM": self.record.checksum,
+            "INSHA256": self.record.checksum,
             "ROOTNAME": meta.root,
             "FIELD": self.record.field,
             "INSTRUME": "ACS",
