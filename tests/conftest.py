@@ -244,3 +244,21 @@ def done(finished: Path, tmp_path: Path) -> Path:
     out = tmp_path / "done"
     shutil.copytree(finished, out, symlinks=True)
     return out
+
+
+@pytest.fixture
+def as_image(new_drc: Any, tmp_path: Path) -> Any:
+    """Return a function that makes a DrcImage of pixels, with a change of its HDUs."""
+    from bycatch.drc import read_drc
+
+    count = iter(range(1000))
+
+    def make(sci, change=None, **options):
+        hdus = new_drc(np.asarray(sci, dtype=np.float32), **options)
+        if change:
+            change(hdus)
+        path = tmp_path / f"jabc01{next(count):02d}0_drc.fits"
+        hdus.writeto(path)
+        return read_drc(path)
+
+    return make

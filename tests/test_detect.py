@@ -6,28 +6,11 @@ from astropy.io import fits
 from photutils.segmentation import detect_sources
 
 from bycatch.columns import REMOVED, SOURCES
-from bycatch.drc import read_drc
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
 from bycatch.settings import DetectSettings
 from bycatch.stages import detect
 
 SMALL = DetectSettings(box_px=50, coverage_box_px=21)
-
-
-@pytest.fixture
-def as_image(new_drc, tmp_path):
-    """Return a function that makes a DrcImage of pixels, with a change of its HDUs."""
-    count = iter(range(1000))
-
-    def make(sci, change=None, **options):
-        hdus = new_drc(np.asarray(sci, dtype=np.float32), **options)
-        if change:
-            change(hdus)
-        path = tmp_path / f"jabc01{next(count):02d}0_drc.fits"
-        hdus.writeto(path)
-        return read_drc(path)
-
-    return make
 
 
 def noise(shape, sigma=0.01, seed=1):

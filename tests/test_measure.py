@@ -6,7 +6,6 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from bycatch.columns import PHOT, expand
-from bycatch.drc import read_drc
 from bycatch.flags import Flag, decode
 from bycatch.gaia import from_table
 from bycatch.kernels.skystats import SkyStats
@@ -15,22 +14,6 @@ from bycatch.stages import measure
 
 MJD = 57402.01
 PLAIN = MeasureSettings(correlated_noise=False)
-
-
-@pytest.fixture
-def as_image(new_drc, tmp_path):
-    """Return a function that makes a DrcImage of pixels, with a change of its HDUs."""
-    count = iter(range(1000))
-
-    def make(sci, change=None, **options):
-        hdus = new_drc(np.asarray(sci, dtype=np.float32), **options)
-        if change:
-            change(hdus)
-        path = tmp_path / f"jabc01{next(count):02d}0_drc.fits"
-        hdus.writeto(path)
-        return read_drc(path)
-
-    return make
 
 
 def noise(shape, sigma=0.01, seed=1):

@@ -31,6 +31,9 @@ PHOTOMETRIC_FILTER = re.compile(r"F\d{3}(W|M|N|LP)")
 DEFAULT_READNOISE_E = 4.2
 """Typical read noise of ACS/WFC and HRC (ACS Data Handbook: 3.75 to 5.65 e)."""
 NATIVE_SCALE_ARCSEC = {"WFC": 0.05, "HRC": 0.025}
+SATURATION_SHARE = 0.8
+"""A pixel above this share of the full well counts as saturated: drizzling averages a full pixel
+with its neighbours."""
 FULL_WELL_E = {"WFC": 77400.0, "HRC": 155000.0}
 """Charge at which a pixel saturates (ACS Instrument Handbook; WFC: 72-82 ke over the field)."""
 
@@ -258,6 +261,11 @@ class ImageMeta:
     def full_well_e(self) -> float:
         """Charge at which a pixel of this detector saturates, electrons."""
         return FULL_WELL_E[self.detector]
+
+    @property
+    def saturation_rate(self) -> float:
+        """Rate of a pixel that is near saturation in an exposure of mean duration, e/s."""
+        return SATURATION_SHARE * self.full_well_e / self.exptime_per_exposure_s
 
     @property
     def subtracted_sky_rate(self) -> float:

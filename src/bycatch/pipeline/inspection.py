@@ -98,7 +98,7 @@ def _warnings(headers: Headers, image: DrcImage) -> list[str]:
         found.append(f"EXPFLAG is {headers.get('EXPFLAG')}: an exposure was interrupted")
     if str(headers.get("FGSLOCK", "FINE")) not in ("FINE", "MULTIPLE"):
         found.append(f"FGSLOCK is {headers.get('FGSLOCK')}: guiding was not on fine lock")
-    limit = 0.8 * meta.full_well_e / meta.exptime_per_exposure_s
+    limit = meta.saturation_rate
     saturated = int((image.sci > limit).sum())
     if saturated:
         found.append(f"{saturated} pixels near saturation or above")

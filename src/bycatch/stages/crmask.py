@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.drc import DARK_RATE, DrcImage
+from bycatch.headers import SATURATION_SHARE
 from bycatch.kernels.neighbourhood import neighbourhood
-from bycatch.kernels.smoothing import SIGMA_PER_FWHM
+from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
 from bycatch.settings import CrmaskSettings
 
 Image = NDArray[np.float32]
@@ -36,8 +37,6 @@ BOX_PX = 64
 MIN_BOX_PX = 50
 PAD_PX = 8
 """LAcosmic leaves the outermost pixels alone (its medians reach 4 px)."""
-SATURATION_SHARE = 0.8
-"""Of the full well: drizzling averages a saturated pixel with its neighbours."""
 WINDOW_SIGMA_PX = 1.2
 """Gaussian weight of the moments, in detector pixels.  Wider ones let neighbours in, narrower
 ones tell less."""
@@ -186,13 +185,8 @@ def saturated_area(counts: Image, full_well_e: NDArray[np.floating[Any]]) -> Mas
 
 
 def drizzle_smoothing(pixfrac: float, scale_ratio: float) -> float:
-    """Return by how much drizzling lowers the scatter of single pixels.
-
-    Casertano et al. (2000, AJ 120, 2747) for the square kernel
-    and all sub-pixel phases; ``scale_ratio`` is output over native pixel.
-    """
-    r = pixfrac / scale_ratio
-    return (1 - 1 / (3 * r)) / r if r >= 1 else 1 - r / 3
+    """Return by how much drizzling lowers the scatter of single pixels (see the kernel)."""
+    return 1 / noise_correlation(pixfrac, scale_ratio)
 
 
 def level_and_scatter(values: NDArray[np.floating[Any]]) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from bycatch.kernels.matching import match_one_to_one
 from bycatch.kernels.moffat import MoffatFits, fit_moffat
 from bycatch.kernels.neighbourhood import neighbourhood
 from bycatch.kernels.skystats import SkyStats, annulus_stats
+from bycatch.kernels.smoothing import noise_correlation
 from bycatch.settings import MeasureSettings
 from bycatch.tables import make_table
 
@@ -28,8 +29,6 @@ EXPOSURE_RADIUS_PX = 2.0
 EXPTIME_RADIUS_PX = 4.0
 """Its effective exposure time is the mean within this radius."""
 MIN_SKY_PIXELS = 20
-SATURATION_SHARE = 0.8
-"""A peak above this share of the full well is flagged: drizzling spreads a full pixel."""
 CHUNK = 4000
 MAS_PER_DEG = 3.6e6
 
@@ -171,16 +170,9 @@ def aperture_sums(
 
 
 def correlation_factor(image: DrcImage) -> float:
-    """Return by how much drizzling raises the noise of a sum above that of independent pixels.
-
-    Casertano et al. (2000, AJ 120, 2747), with r = pixfrac / (output over native pixel):
-    R = r / (1 - 1/(3r)) for r >= 1 and 1 / (1 - r/3) for r <= 1; the limit for large apertures.
-    """
+    """Return the noise correlation of an image's drizzling (see the kernel)."""
     scale = image.scale_arcsec / image.meta.native_scale_arcsec
-    ratio = image.meta.pixfrac / scale
-    if ratio >= 1:
-        return ratio / (1 - 1 / (3 * ratio))
-    return 1 / (1 - ratio / 3)
+    return noise_correlation(image.meta.pixfrac, scale)
 
 
 def rate_errors(
@@ -281,7 +273,7 @@ def source_flags(
     reach = settings.annulus_outer_px
     near_edge = ~_all_valid(image, x, y, reach)
     whole = np.pi * settings.radii_px[-1] ** 2
-    full_well_rate = SATURATION_SHARE * image.meta.full_well_e / image.meta.exptime_per_exposure_s
+    full_well_rate = image.meta.saturation_rate
     conditions = {
         Flag.EDGE: near_edge,
         Flag.SINGLE_EXPOSURE: exposures.count == 1,
