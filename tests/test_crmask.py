@@ -262,16 +262,6 @@ def test_width_of_one_pixel_and_of_nothing():
     assert np.isfinite(width[0])
 
 
-def test_many_peaks_are_measured_in_parts(monkeypatch):
-    rng = np.random.default_rng(12)
-    signal, noise = gaussian_filter(rng.normal(0, 9, (60, 60)), 1), np.ones((60, 60))
-    y, x = np.nonzero(signal == maximum_filter(signal, 3))
-    whole = crmask.minor_widths(signal, noise, x, y, 1.0)
-    monkeypatch.setattr(crmask, "CHUNK", 7)
-    for one, other in zip(whole, crmask.minor_widths(signal, noise, x, y, 1.0), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
-
-
 def test_drizzle_smoothing_follows_casertano():
     # Correlated noise R of pixfrac, scale: 1, 1 -> 1.5; 0.8, 1 -> 1.364; 1, 0.6 -> 2.083.
     for pixfrac, scale, ratio in ((1, 1, 1.5), (0.8, 1, 1.364), (0.8, 0.6, 1.778), (1, 0.6, 2.083)):

@@ -14,6 +14,8 @@ from scipy.ndimage import uniform_filter
 from scipy.spatial import cKDTree
 from scipy.special import gammainc
 
+from bycatch.kernels.compiled import compiled
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -23,6 +25,38 @@ N_PEAKS = 8
 N_REFINE = 4
 # Anything less is what rounding leaves in an empty part of the cube.
 _LEAST_VOTE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Brightness:
+    """Magnitudes of two lists; a pair of very different ones is no pair.
+
+    Attributes
+    ----------
+    a, b : (n,) and (m,) float; NaN where unknown: such a position pairs with any
+    limit_mag : largest difference of a pair
+    """
+
+    a: Floats
+    b: Floats
+    limit_mag: float
+
+    def agree(self, ia: Ints, ib: Ints) -> npt.NDArray[np.bool_]:
+        """Return which of the given pairs are possible."""
+        return ~(np.abs(self.a[ia] - self.b[ib]) > self.limit_mag)
+
+    def share(self) -> float:
+        """Return the share of all n times m pairs that are possible."""
+        if not (self.a.size and self.b.size):
+            return 1.0
+        known = np.sort(self.b[np.isfinite(self.b)])
+        unknown = self.b.size - known.size
+        a = self.a[np.isfinite(self.a)]
+        inside = np.searchsorted(known, a + self.limit_mag, "right") - np.searchsorted(
+            known, a - self.limit_mag, "left"
+        )
+        n_possible = inside.sum() + a.size * unknown + (self.a.size - a.size) * self.b.size
+        return float(n_possible) / (self.a.size * self.b.size)
 
 
 @dataclass(frozen=True)
@@ -54,7 +88,9 @@ class Offset:
     chance: float
 
 
-def match_one_to_one(a_xy: Floats, b_xy: Floats, radius: float) -> tuple[Ints, Ints]:
+def match_one_to_one(
+    a_xy: Floats, b_xy: Floats, radius: float, brightness: Brightness | None = None
+) -> tuple[Ints, Ints]:
     """Pair two lists one to one, closest pairs first.
 
     Parameters
@@ -63,6 +99,8 @@ def match_one_to_one(a_xy: Floats, b_xy: Floats, radius: float) -> tuple[Ints, I
         Positions; rows that are not finite stay alone.
     radius : float
         Largest separation of a pair (included).
+    brightness : Brightness, optional
+        Magnitudes that a pair must share.
 
     Returns
     -------
@@ -70,7 +108,12 @@ def match_one_to_one(a_xy: Floats, b_xy: Floats, radius: float) -> tuple[Ints, I
         Indices of the pairs, ordered by ``ia``.  Among equal separations the lower
         indices win, so that the result does not depend on the order of the search.
     """
-    ia, ib, separation = _pairs_within(a_xy, b_xy, radius)
+    ia, ib, separation = pairs_within(a_xy, b_xy, radius, brightness)
+    return closest_first(ia, ib, separation)
+
+
+def closest_first(ia: Ints, ib: Ints, separation: Floats) -> tuple[Ints, Ints]:
+    """Return the pairs that remain when the closest is taken first, ordered by ``ia``."""
     order = np.lexsort((ib, ia, separation))
     ia, ib = ia[order], ib[order]
     found_a: list[Ints] = []
@@ -101,6 +144,7 @@ def find_offset(
     max_roll_rad: float,
     tolerance: float,
     area: float,
+    brightness: Brightness | None = None,
 ) -> Offset:
     """Search the shift and the small roll that carry most of ``a`` onto ``b``.
 
@@ -119,6 +163,8 @@ def find_offset(
         Largest separation of a pair after the offset.
     area : float
         Area in which ``b`` could have been found.
+    brightness : Brightness, optional
+        Magnitudes that a pair must share.
 
     Returns
     -------
@@ -127,7 +173,7 @@ def find_offset(
     """
     extent = extent_of(a_xy)
     reach = max_shift + max_roll_rad * extent + tolerance
-    ia, ib, _ = _pairs_within(a_xy, b_xy, reach)
+    ia, ib, _ = pairs_within(a_xy, b_xy, reach, brightness)
     nothing = Offset(0.0, 0.0, 0.0, 0, 0.0, np.inf)
     if not ia.size:
         return nothing
@@ -135,16 +181,18 @@ def find_offset(
     best, best_key = nothing, (0, 0.0)
     # The pieces of one broken-up source share one vote: else they would outvote the stars.
     weights = 1.0 / _n_neighbours(b_xy, tolerance)[ib]
-    for dx, dy, roll in _vote_peaks(a_xy[ia], b_xy[ib], weights, rolls, max_shift, tolerance):
-        refined = _refine(a_xy, b_xy, (dx, dy, roll), tolerance)
+    pairs = _Pairs(ia, ib, a_xy[ia], b_xy[ib])
+    for peak in _vote_peaks(pairs, weights, rolls, max_shift, tolerance):
+        refined = _refine(pairs, peak, tolerance)
         if not _is_in_range(refined, max_shift, max_roll_rad, tolerance, extent):
             continue
-        n_pairs, scatter = _count_pairs(a_xy, b_xy, refined, tolerance)
+        n_pairs, scatter = _count_pairs(pairs, refined, tolerance)
         if (n_pairs, -scatter) > best_key:
             best, best_key = Offset(*refined, n_pairs, 0.0, np.inf), (n_pairs, -scatter)
     # What uniform lists would give; clustered lists have more close pairs than
     # that, which the pairs of all other offsets show.
-    uniform = len(a_xy) * len(b_xy) / area
+    share = brightness.share() if brightness is not None else 1.0
+    uniform = len(a_xy) * len(b_xy) * share / area
     observed = (ia.size - best.n_pairs) / (np.pi * reach**2)
     density = max(uniform, observed)
     chance = expected_chance_peaks(
@@ -223,7 +271,9 @@ def _rotation(roll_rad: float) -> Floats:
     return np.array([[c, -s], [s, c]])
 
 
-def _pairs_within(a_xy: Floats, b_xy: Floats, radius: float) -> tuple[Ints, Ints, Floats]:
+def pairs_within(
+    a_xy: Floats, b_xy: Floats, radius: float, brightness: Brightness | None = None
+) -> tuple[Ints, Ints, Floats]:
     """Return all pairs closer than a radius: indices and separations."""
     good_a = np.flatnonzero(np.isfinite(a_xy).all(axis=1))
     good_b = np.flatnonzero(np.isfinite(b_xy).all(axis=1))
@@ -233,8 +283,12 @@ def _pairs_within(a_xy: Floats, b_xy: Floats, radius: float) -> tuple[Ints, Ints
         cKDTree(b_xy[good_b]), radius, output_type="ndarray"
     )
     ia, ib = good_a[pairs["i"]], good_b[pairs["j"]]
+    separation = np.asarray(pairs["v"], dtype=np.float64)
+    if brightness is not None:
+        possible = brightness.agree(ia, ib)
+        ia, ib, separation = ia[possible], ib[possible], separation[possible]
     order = np.lexsort((ib, ia))
-    return ia[order], ib[order], np.asarray(pairs["v"][order], dtype=np.float64)
+    return ia[order], ib[order], separation[order]
 
 
 def _roll_grid(max_roll_rad: float, extent: float, tolerance: float) -> Floats:
@@ -253,13 +307,32 @@ def _n_neighbours(xy: Floats, radius: float) -> Floats:
     return counts
 
 
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """All pairs that some offset of the range could bring together: indices and positions."""
+
+    ia: Ints
+    ib: Ints
+    a_xy: Floats
+    b_xy: Floats
+
+    def close(self, offset: tuple[float, float, float], radius: float) -> tuple[Ints, Floats]:
+        """Return which pairs an offset brings within a radius of each other, one to one.
+
+        The second array holds their separations.
+        """
+        apart = move(self.a_xy, *offset) - self.b_xy
+        separation = np.hypot(apart[:, 0], apart[:, 1])
+        near = np.flatnonzero(separation <= radius)
+        ia, ib = closest_first(self.ia[near], self.ib[near], separation[near])
+        # Pairs are ordered by ia, then ib: their place follows from both.
+        width = int(self.ib.max()) + 1
+        place = np.searchsorted(self.ia * width + self.ib, ia * width + ib)
+        return place, separation[place]
+
+
 def _vote_peaks(
-    a_xy: Floats,
-    b_xy: Floats,
-    weights: Floats,
-    rolls: Floats,
-    max_shift: float,
-    tolerance: float,
+    pairs: _Pairs, weights: Floats, rolls: Floats, max_shift: float, tolerance: float
 ) -> list[tuple[float, float, float]]:
     """Return the (dx, dy, roll) that most of the given pairs agree on, best first."""
     # Half-tolerance bins under a sliding box of one tolerance to each side: no
@@ -267,14 +340,8 @@ def _vote_peaks(
     half = tolerance / 2.0
     n_bins = 2 * int(np.ceil((max_shift + 2.0 * tolerance) / half)) + 1
     limit = n_bins * half / 2.0
-    votes = np.zeros((rolls.size, n_bins, n_bins), dtype=np.float32)
-    for k, roll in enumerate(rolls):
-        shift = b_xy - a_xy @ _rotation(float(roll)).T
-        edges = (-limit, limit)
-        histogram = np.histogram2d(
-            shift[:, 0], shift[:, 1], bins=n_bins, range=(edges, edges), weights=weights
-        )[0]
-        votes[k] = uniform_filter(histogram, 5, mode="constant") * 25.0
+    ballots = _ballots(pairs.a_xy, pairs.b_xy, weights, rolls, half, n_bins)
+    votes = uniform_filter(ballots, (0, 5, 5), mode="constant") * 25.0
     peaks = []
     centres = (np.arange(n_bins) + 0.5) * half - limit
     for _ in range(N_PEAKS):
@@ -286,20 +353,39 @@ def _vote_peaks(
     return peaks
 
 
+@compiled
+def _ballots(
+    a_xy: Floats, b_xy: Floats, weights: Floats, rolls: Floats, bin_size: float, n_bins: int
+) -> npt.NDArray[np.float32]:
+    """Return the votes of all pairs for their shift, in square bins at each roll."""
+    votes = np.zeros((rolls.size, n_bins, n_bins), dtype=np.float32)
+    limit = n_bins * bin_size / 2.0
+    for k in range(rolls.size):
+        cosine, sine = np.cos(rolls[k]), np.sin(rolls[k])
+        for p in range(len(a_xy)):
+            dx = b_xy[p, 0] - (cosine * a_xy[p, 0] - sine * a_xy[p, 1])
+            dy = b_xy[p, 1] - (sine * a_xy[p, 0] + cosine * a_xy[p, 1])
+            i = int(np.floor((dx + limit) / bin_size))
+            j = int(np.floor((dy + limit) / bin_size))
+            if 0 <= i < n_bins and 0 <= j < n_bins:
+                votes[k, i, j] += weights[p]
+    return votes
+
+
 def _refine(
-    a_xy: Floats, b_xy: Floats, start: tuple[float, float, float], tolerance: float
+    pairs: _Pairs, start: tuple[float, float, float], tolerance: float
 ) -> tuple[float, float, float]:
     """Return the offset after a few rounds of pairing and least squares."""
     dx, dy, roll = start
     for step in range(N_REFINE):
         # The first pairing still carries the errors of the two grids.
         radius = tolerance * (1.5 if step == 0 else 1.0)
-        ia, ib = match_one_to_one(move(a_xy, dx, dy, roll), b_xy, radius)
-        if ia.size < 1:
+        chosen, _ = pairs.close((dx, dy, roll), radius)
+        if chosen.size < 1:
             break
         # Two pairs always fit; only a third can testify for a roll.
-        fixed_roll = roll if ia.size < 3 else None
-        dx, dy, roll = _fit_offset(a_xy[ia], b_xy[ib], fixed_roll)
+        fixed_roll = roll if chosen.size < 3 else None
+        dx, dy, roll = _fit_offset(pairs.a_xy[chosen], pairs.b_xy[chosen], fixed_roll)
     return dx, dy, roll
 
 
@@ -315,11 +401,10 @@ def _fit_offset(a_xy: Floats, b_xy: Floats, roll_rad: float | None) -> tuple[flo
 
 
 def _count_pairs(
-    a_xy: Floats, b_xy: Floats, offset: tuple[float, float, float], tolerance: float
+    pairs: _Pairs, offset: tuple[float, float, float], tolerance: float
 ) -> tuple[int, float]:
     """Return the number of one-to-one pairs and their mean squared separation."""
-    moved = move(a_xy, *offset)
-    ia, ib = match_one_to_one(moved, b_xy, tolerance)
-    if not ia.size:
+    chosen, separation = pairs.close(offset, tolerance)
+    if not chosen.size:
         return 0, np.inf
-    return ia.size, float(np.mean(np.sum((moved[ia] - b_xy[ib]) ** 2, axis=1)))
+    return chosen.size, float(np.mean(separation**2))

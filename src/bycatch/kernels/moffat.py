@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.elementary import fast_exp, fast_log
+from bycatch.kernels.neighbourhood import plane, positions, span
 
 Floats = NDArray[np.float64]
 
@@ -13,9 +18,16 @@ GAMMA_PX = (0.3, 20.0)
 ALPHA = (0.5, 30.0)
 """Ranges of the fit: a core narrower than a pixel, a profile as flat as the aperture; wings from
 divergent to Gaussian."""
+MIN_PIXELS = 8
 MAX_ITERATIONS = 100
-LOWER = np.array([0.0, np.log(GAMMA_PX[0]), np.log(ALPHA[0]), -np.inf])
-UPPER = np.array([np.inf, np.log(GAMMA_PX[1]), np.log(ALPHA[1]), np.inf])
+FIRST_ALPHA = 2.5
+LONGEST_STEP = 0.7
+"""Of ln gamma and ln alpha, in one iteration."""
+SMALL_STEP, SMALL_GAIN = 1e-5, 1e-11
+"""A fit has converged when a step is as short, or gains as small a share of the cost."""
+LN_GAMMA = (math.log(GAMMA_PX[0]), math.log(GAMMA_PX[1]))
+LN_ALPHA = (math.log(ALPHA[0]), math.log(ALPHA[1]))
+AT_BORDER = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +50,23 @@ class MoffatFits:
         return 2.0 * self.gamma_px * np.sqrt(2.0 ** (1.0 / self.alpha) - 1.0)
 
 
-def fit_moffat(distance_px: Floats, values: Floats, used: NDArray[np.bool_]) -> MoffatFits:
-    """Fit a Moffat profile to each row by least squares (Levenberg-Marquardt).
+def fit_moffat_at(
+    data: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    x: ArrayLike,
+    y: ArrayLike,
+    radius_px: float,
+) -> MoffatFits:
+    """Fit Moffat profiles to the pixels around positions by least squares.
 
     Parameters
     ----------
-    distance_px, values : (N, K)
-        Radius and value of each pixel; every pixel has the same weight.
-    used : (N, K) bool
-        Pixels that enter.
+    data, valid : (ny, nx)
+        Only valid pixels enter, each with the same weight.
+    x, y : (N,) float
+        Centres of the profiles, 0-based; not fitted.
+    radius_px : float
+        Pixels enter whose centre lies within it.
 
     Returns
     -------
@@ -55,139 +75,273 @@ def fit_moffat(distance_px: Floats, values: Floats, used: NDArray[np.bool_]) -> 
         at the centre, or no convergence was reached; ``pinned`` where the
         shape ended at the border of its range.
     """
-    radius2 = np.where(used, distance_px, 0.0) ** 2
-    data = np.where(used, values, 0.0)
-    weight = used.astype(float)
-    params, hopeless = _start(distance_px, data, used)
-    cost = _cost(params, radius2, data, weight)
-    damping = np.full(len(data), 1e-2)
-    converged = np.zeros(len(data), dtype=bool)
-    for _ in range(MAX_ITERATIONS):
-        active = np.flatnonzero(~(converged | hopeless))
-        if not active.size:
-            break
-        trial, step = _step(
-            params[active], radius2[active], data[active], weight[active], damping[active]
-        )
-        trial_cost = _cost(trial, radius2[active], data[active], weight[active])
-        better = trial_cost <= cost[active]
-        settled = (np.abs(step) < 1e-6).all(axis=1) | (
-            better & (cost[active] - trial_cost <= 1e-12 * cost[active])
-        )
-        params[active] = np.where(better[:, np.newaxis], trial, params[active])
-        cost[active] = np.where(better, trial_cost, cost[active])
-        damping[active] *= np.where(better, 0.2, 8.0)
-        converged[active] = settled | (damping[active] > 1e12)
-    return _result(params, converged & ~hopeless)
+    column, row = positions(x), positions(y)
+    params, state = np.full((len(column), 4), np.nan), np.zeros(len(column), dtype=np.int64)
+    mask = plane(valid, np.bool_)
+    _fit_positions(plane(data), mask, column, row, float(radius_px), params, state)
+    return _result(params, state)
 
 
-def _start(
-    distance_px: Floats, data: Floats, used: NDArray[np.bool_]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return starting parameters (amplitude, ln gamma, ln alpha, bias) and the hopeless rows."""
-    far = np.where(used, distance_px, -np.inf)
-    rim = used & (far >= 0.8 * far.max(axis=1, keepdims=True, initial=0.0))
-    bias = (data * rim).sum(axis=1) / np.maximum(rim.sum(axis=1), 1)
-    core = used & (distance_px <= 1.0)
-    top = np.where(core, data, -np.inf).max(axis=1, initial=-np.inf)
-    amplitude = np.where(np.isfinite(top), top - bias, 0.0)
-    hopeless = (used.sum(axis=1) < 8) | ~(amplitude > 0)
-    # Half the pixels above half maximum lie within the half-width: a good first width.
-    above = used & (data - bias[:, np.newaxis] > 0.5 * amplitude[:, np.newaxis])
-    half_width = np.sqrt(np.maximum(above.sum(axis=1), 1) / np.pi)
-    alpha = np.full(len(data), 2.5)
-    gamma = np.clip(half_width / np.sqrt(2.0 ** (1 / 2.5) - 1.0), GAMMA_PX[0] * 2, GAMMA_PX[1] / 2)
-    params = np.stack([amplitude, np.log(gamma), np.log(alpha), bias], axis=1)
-    return np.where(hopeless[:, np.newaxis], 0.0, params), hopeless
+def fit_moffat(distance_px: Floats, values: Floats, used: NDArray[np.bool_]) -> MoffatFits:
+    """Fit a Moffat profile to each row of pixels, as `fit_moffat_at` does to those of an image.
 
-
-def _model(params: Floats, radius2: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return shape, log of its base, r^2/gamma^2 and alpha, all broadcast to (N, K)."""
-    gamma2 = np.exp(2.0 * params[:, 1:2])
-    alpha = np.exp(params[:, 2:3])
-    scaled = radius2 / gamma2
-    log_base = np.log1p(scaled)
-    return np.exp(-alpha * log_base), log_base, scaled, alpha
-
-
-def _cost(params: Floats, radius2: Floats, data: Floats, weight: Floats) -> Floats:
-    shape, *_ = _model(params, radius2)
-    residual = (params[:, 0:1] * shape + params[:, 3:4] - data) * weight
-    cost: Floats = np.einsum("nk,nk->n", residual, residual)
-    return cost
-
-
-def _step(
-    params: Floats, radius2: Floats, data: Floats, weight: Floats, damping: Floats
-) -> tuple[Floats, Floats]:
-    """Return the damped Gauss-Newton trial and the step of its shape.
-
-    Amplitude and bias are linear: they are not damped, and the trial holds their best values for
-    its shape (variable projection; Golub & Pereyra 1973).  Otherwise the search creeps along the
-    valley in which a broad profile trades amplitude for bias.
+    Parameters
+    ----------
+    distance_px, values : (N, K)
+        Radius and value of each pixel.
+    used : (N, K) bool
+        Pixels that enter.
     """
-    shape, log_base, scaled, alpha = _model(params, radius2)
-    amplitude = params[:, 0:1]
-    jacobian = (
-        np.stack(
-            [
-                shape,
-                amplitude * 2.0 * alpha * shape * scaled / (1.0 + scaled),
-                -amplitude * alpha * log_base * shape,
-                np.ones_like(shape),
-            ],
-            axis=2,
-        )
-        * weight[:, :, np.newaxis]
-    )
-    residual = (amplitude * shape + params[:, 3:4] - data) * weight
-    normal = np.einsum("nkp,nkq->npq", jacobian, jacobian)
-    gradient = np.einsum("nkp,nk->np", jacobian, residual)
-    # A shape parameter that sits at its border and is pushed outwards stays there, so that the
-    # others converge as if it were fixed.
-    free = ~(
-        ((params <= LOWER + 1e-12) & (gradient > 0)) | ((params >= UPPER - 1e-12) & (gradient < 0))
-    )
-    gradient = np.where(free, gradient, 0.0)
-    normal = normal * free[:, :, np.newaxis] * free[:, np.newaxis, :]
-    # In units of each parameter's own curvature: amplitudes and shapes differ by many decades.
-    scale = np.sqrt(np.einsum("npp->np", normal)) + 1e-150
-    system = normal / (scale[:, :, np.newaxis] * scale[:, np.newaxis, :])
-    ridge = 1e-12 + damping[:, np.newaxis] * [0.0, 1.0, 1.0, 0.0] + ~free
-    system += ridge[:, :, np.newaxis] * np.eye(4)
-    delta = -np.linalg.solve(system, (gradient / scale)[:, :, np.newaxis])[:, :, 0] / scale
-    trial = params + np.clip(delta, [-np.inf, -0.7, -0.7, -np.inf], [np.inf, 0.7, 0.7, np.inf])
-    trial = np.clip(trial, LOWER, UPPER)
-    trial[:, 0], trial[:, 3] = _best_level(trial, radius2, data, weight)
-    return trial, (trial - params)[:, 1:3]
+    params, state = np.full((len(used), 4), np.nan), np.zeros(len(used), dtype=np.int64)
+    _fit_rows(
+        plane(distance_px, np.float64), plane(values, np.float64), plane(used, np.bool_),
+        params, state,
+    )  # fmt: skip
+    return _result(params, state)
 
 
-def _best_level(
-    params: Floats, radius2: Floats, data: Floats, weight: Floats
-) -> tuple[Floats, Floats]:
-    """Return the least-squares amplitude (at least 0) and bias for given shapes."""
-    shape = _model(params, radius2)[0] * weight
-    n = weight.sum(axis=1)
-    centred = (shape - (shape.sum(axis=1) / n)[:, np.newaxis]) * weight
-    variance = np.einsum("nk,nk->n", centred, centred)
-    slope = np.einsum("nk,nk->n", centred, data) / np.maximum(variance, 1e-300)
-    amplitude = np.maximum(slope, 0.0)
-    return amplitude, (data.sum(axis=1) - amplitude * shape.sum(axis=1)) / n
+FAILED, CONVERGED, PINNED = 0, 1, 2
 
 
-def _result(params: Floats, good: NDArray[np.bool_]) -> MoffatFits:
-    amplitude, ln_gamma, ln_alpha, bias = np.where(good[:, np.newaxis], params, np.nan).T
-    good = good & (np.nan_to_num(amplitude, nan=-1.0) > 0)
-    border = np.zeros_like(good)
-    for value, limits in ((ln_gamma, GAMMA_PX), (ln_alpha, ALPHA)):
-        border |= np.isclose(value, np.log(limits[0]), atol=1e-6)
-        border |= np.isclose(value, np.log(limits[1]), atol=1e-6)
-    blank = np.where(good, 1.0, np.nan)
+def _result(params: Floats, state: NDArray[np.int64]) -> MoffatFits:
+    amplitude, ln_gamma, ln_alpha, bias = params.T
     return MoffatFits(
-        amplitude * blank,
-        np.exp(ln_gamma) * blank,
-        np.exp(ln_alpha) * blank,
-        bias * blank,
-        ~good,
-        border & good,
+        amplitude, np.exp(ln_gamma), np.exp(ln_alpha), bias, state == FAILED, state == PINNED
     )
+
+
+@compiled
+def _fit_positions(
+    data: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    x: Floats,
+    y: Floats,
+    radius: float,
+    params: Floats,
+    state: NDArray[np.int64],
+) -> None:
+    ny, nx = data.shape
+    side = int(2 * radius) + 3
+    work = np.empty((5, min(side, ny) * min(side, nx)))
+    radius2, values = work[0], work[1]
+    for k in range(x.size):
+        row0, row1 = span(y[k], radius, ny)
+        column0, column1 = span(x[k], radius, nx)
+        n = 0
+        for row in range(row0, row1):
+            dy2 = (row - y[k]) ** 2
+            for column in range(column0, column1):
+                distance2 = (column - x[k]) ** 2 + dy2
+                if distance2 <= radius * radius and valid[row, column]:
+                    radius2[n], values[n] = distance2, data[row, column]
+                    n += 1
+        state[k] = _fit(work, n, params[k])
+
+
+@compiled
+def _fit_rows(
+    distance: Floats,
+    data: Floats,
+    used: NDArray[np.bool_],
+    params: Floats,
+    state: NDArray[np.int64],
+) -> None:
+    work = np.empty((5, used.shape[1]))
+    radius2, values = work[0], work[1]
+    for k in range(used.shape[0]):
+        n = 0
+        for i in range(used.shape[1]):
+            if used[k, i]:
+                radius2[n], values[n] = distance[k, i] ** 2, data[k, i]
+                n += 1
+        state[k] = _fit(work, n, params[k])
+
+
+@compiled
+def _fit(work: Floats, n: int, params: Floats) -> int:
+    """Fit one profile; return FAILED, CONVERGED or PINNED, and fill (A, ln gamma, ln alpha, bias).
+
+    The first two rows of ``work`` hold squared radii and values of ``n`` pixels.
+
+    Amplitude and bias are linear: for each shape they take their best values
+    (variable projection, Golub & Pereyra 1973; the Jacobian is that of Kaufman
+    1975).  Levenberg-Marquardt then searches the two logarithms of the shape
+    only, and does not creep along the valley in which a broad profile trades
+    amplitude for bias.  The damping follows the ratio of the gain to what the
+    quadratic model promised (Marquardt 1963, Fletcher 1971).
+    """
+    ln_gamma, hopeless = _first_gamma(work[0], work[1], n)
+    if hopeless:
+        return FAILED
+    mean = _centre(work[1], n)
+    ln_alpha, damping = math.log(FIRST_ALPHA), 1e-3
+    now = _project(work, n, ln_gamma, ln_alpha)
+    for narrow in (2.0, 4.0, 8.0):
+        if now[0] <= 0.0:
+            # No positive amplitude fits at this width: the light is in fewer pixels.
+            ln_gamma = max(ln_gamma - math.log(narrow), LN_GAMMA[0])
+            now = _project(work, n, ln_gamma, ln_alpha)
+    if now[0] <= 0.0:
+        return FAILED
+    for _ in range(MAX_ITERATIONS):
+        cost, slope_g, slope_a, gg, ga, aa = now[2:]
+        step_g, step_a = _step(ln_gamma, ln_alpha, slope_g, slope_a, gg, ga, aa, damping)
+        trial = _project(work, n, ln_gamma + step_g, ln_alpha + step_a)
+        gain = cost - trial[2]
+        promised = -2.0 * _change(slope_g, slope_a, gg, ga, aa, step_g, step_a)
+        settled = max(abs(step_g), abs(step_a)) < SMALL_STEP or 0.0 <= gain <= SMALL_GAIN * cost
+        if gain >= 0.0:
+            ln_gamma, ln_alpha, now = ln_gamma + step_g, ln_alpha + step_a, trial
+        if settled or damping > 1e12:
+            params[0], params[1], params[2], params[3] = now[0], ln_gamma, ln_alpha, mean + now[1]
+            return PINNED if _at_border(ln_gamma, ln_alpha) else CONVERGED
+        if gain > 0.75 * promised:
+            damping *= 0.2
+        elif gain < 0.25 * promised:
+            damping *= 10.0
+    return FAILED
+
+
+@compiled
+def _centre(values: Floats, n: int) -> float:
+    """Subtract the mean of ``values[:n]``, and return it."""
+    total = 0.0
+    for i in range(n):
+        total += values[i]
+    for i in range(n):
+        values[i] -= total / n
+    return total / n
+
+
+@compiled
+def _first_gamma(radius2: Floats, values: Floats, n: int) -> tuple[float, bool]:
+    """Return a first ln gamma, and whether there is nothing to fit."""
+    if n < MIN_PIXELS:
+        return 0.0, True
+    farthest = 0.0
+    top = -np.inf
+    for i in range(n):
+        farthest = max(farthest, radius2[i])
+        if radius2[i] <= 1.0:
+            top = max(top, values[i])
+    total, n_rim = 0.0, 0
+    for i in range(n):
+        if radius2[i] >= 0.64 * farthest:
+            total += values[i]
+            n_rim += 1
+    bias = total / n_rim
+    if not (top > bias and math.isfinite(top)):
+        return 0.0, True
+    # Half the pixels above half maximum lie within the half-width: a good first width.
+    n_above = 0
+    for i in range(n):
+        n_above += values[i] - bias > 0.5 * (top - bias)
+    half_width = math.sqrt(n_above / math.pi)
+    gamma = half_width / math.sqrt(2.0 ** (1.0 / FIRST_ALPHA) - 1.0)
+    return math.log(min(max(gamma, 2.0 * GAMMA_PX[0]), 0.5 * GAMMA_PX[1])), False
+
+
+@compiled
+def _at_border(ln_gamma: float, ln_alpha: float) -> bool:
+    return not (
+        LN_GAMMA[0] + AT_BORDER < ln_gamma < LN_GAMMA[1] - AT_BORDER
+        and LN_ALPHA[0] + AT_BORDER < ln_alpha < LN_ALPHA[1] - AT_BORDER
+    )
+
+
+@compiled
+def _project(
+    work: Floats, n: int, ln_gamma: float, ln_alpha: float
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Return the best amplitude and bias of a shape, the cost, its slope and its curvature.
+
+    Slope (along ln gamma, ln alpha) and curvature (gg, ga, aa) are halved.  The
+    bias is that of values whose mean is 0, as those in ``work`` must be.
+    """
+    radius2, values, log_base, shape, by_gamma = work[0], work[1], work[2], work[3], work[4]
+    inverse_gamma2, alpha = math.exp(-2.0 * ln_gamma), math.exp(ln_alpha)
+    # One array in each loop, no sums: so compilers work on several pixels at a time.
+    for i in range(n):
+        log_base[i] = fast_log(1.0 + radius2[i] * inverse_gamma2)
+    for i in range(n):
+        shape[i] = fast_exp(-alpha * log_base[i])
+    for i in range(n):
+        scaled = radius2[i] * inverse_gamma2
+        by_gamma[i] = shape[i] * scaled / (1.0 + scaled)
+    # The derivatives are A x 2 alpha x by_gamma and A x -alpha x by_alpha.
+    sum_s, sum_g, sum_a, ss, sv, sg, sa = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        s, g = shape[i], by_gamma[i]
+        a = s * log_base[i]
+        sum_s += s
+        sum_g += g
+        sum_a += a
+        ss += s * s
+        sv += s * values[i]
+        sg += s * g
+        sa += s * a
+    mean_s, mean_g, mean_a = sum_s / n, sum_g / n, sum_a / n
+    variance = max(ss - sum_s * mean_s, 1e-300)
+    amplitude = max(sv / variance, 0.0)
+    tie_g, tie_a = (sg - sum_s * mean_g) / variance, (sa - sum_s * mean_a) / variance
+    cost, slope_g, slope_a, gg, ga, aa = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        # What of the derivatives amplitude and bias can't make up for.
+        s = shape[i] - mean_s
+        g = by_gamma[i] - mean_g - tie_g * s
+        a = shape[i] * log_base[i] - mean_a - tie_a * s
+        residual = amplitude * s - values[i]
+        cost += residual * residual
+        slope_g += g * residual
+        slope_a += a * residual
+        gg += g * g
+        ga += g * a
+        aa += a * a
+    k_g, k_a = 2.0 * alpha * amplitude, -alpha * amplitude
+    return (
+        amplitude, -amplitude * mean_s, cost,
+        k_g * slope_g, k_a * slope_a, k_g * k_g * gg, k_g * k_a * ga, k_a * k_a * aa,
+    )  # fmt: skip
+
+
+@compiled
+def _step(
+    ln_gamma: float,
+    ln_alpha: float,
+    slope_g: float,
+    slope_a: float,
+    gg: float,
+    ga: float,
+    aa: float,
+    damping: float,
+) -> tuple[float, float]:
+    """Return the damped Gauss-Newton step of the shape: the lowest of its model within a box.
+
+    The box is the range of the shape, and no farther than ``LONGEST_STEP``.
+    Where the step is cut at one side of it, the other parameter follows: the two
+    are tied so closely that a step cut without that goes up the valley's wall.
+    """
+    g0, g1 = max(LN_GAMMA[0] - ln_gamma, -LONGEST_STEP), min(LN_GAMMA[1] - ln_gamma, LONGEST_STEP)
+    a0, a1 = max(LN_ALPHA[0] - ln_alpha, -LONGEST_STEP), min(LN_ALPHA[1] - ln_alpha, LONGEST_STEP)
+    gg, aa = gg * (1.0 + damping) + 1e-300, aa * (1.0 + damping) + 1e-300
+    det = max(gg * aa - ga * ga, 1e-300)
+    free_g, free_a = (ga * slope_a - aa * slope_g) / det, (ga * slope_g - gg * slope_a) / det
+    if g0 <= free_g <= g1 and a0 <= free_a <= a1:
+        return free_g, free_a
+    first_g = min(max(free_g, g0), g1)
+    first_a = min(max(-(slope_a + ga * first_g) / aa, a0), a1)
+    second_a = min(max(free_a, a0), a1)
+    second_g = min(max(-(slope_g + ga * second_a) / gg, g0), g1)
+    first = _change(slope_g, slope_a, gg, ga, aa, first_g, first_a)
+    if first < _change(slope_g, slope_a, gg, ga, aa, second_g, second_a):
+        return first_g, first_a
+    return second_g, second_a
+
+
+@compiled
+def _change(
+    slope_g: float, slope_a: float, gg: float, ga: float, aa: float, step_g: float, step_a: float
+) -> float:
+    """Return by how much the quadratic model of half the cost changes with a step."""
+    bent = gg * step_g * step_g + 2.0 * ga * step_g * step_a + aa * step_a * step_a
+    return slope_g * step_g + slope_a * step_a + 0.5 * bent

@@ -1,12 +1,17 @@
-"""The pixels around many positions at once, as rectangular arrays."""
+"""The pixels around many positions: as rectangular arrays, and what is found in them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from bycatch.kernels.compiled import compiled
+
+Floats = NDArray[np.float64]
 
 FAR = 1e8
 
@@ -64,3 +69,184 @@ def neighbourhood(
 def nearest_pixel(position: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return the nearest index; what is no position, or beyond any image, is far off it."""
     return np.rint(np.clip(np.nan_to_num(position, nan=-FAR), -FAR, FAR)).astype(np.intp)
+
+
+def plane(image: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """Return a view of an image (a copy, if it must be) in the form that kernels take.
+
+    C-contiguous, native and read-only, so that each kernel is compiled for one
+    kind of array.  Without a ``dtype``, float32 stays and all else becomes float64.
+    """
+    if dtype is None:
+        dtype = np.float32 if image.dtype.newbyteorder("=") == np.float32 else np.float64
+    view = np.ascontiguousarray(image, dtype=dtype).view()
+    view.flags.writeable = False
+    return view
+
+
+def positions(values: ArrayLike) -> NDArray[np.float64]:
+    """Return coordinates in the form that kernels take: (N,) float64, read-only."""
+    return plane(np.atleast_1d(np.asarray(values, dtype=np.float64)), np.float64)
+
+
+@compiled
+def span(position: float, reach: float, size: int) -> tuple[int, int]:
+    """Return the first pixel, and the one past the last, that a reach about a position touches.
+
+    Nothing (0, 0) where it touches no pixel of an axis of that size, or is no number.
+    """
+    if not (-reach - 1 < position < size + reach):
+        return 0, 0
+    first = max(math.floor(position - reach), 0)
+    return first, min(math.ceil(position + reach) + 1, size)
+
+
+def any_within(
+    mask: NDArray[np.bool_], x: ArrayLike, y: ArrayLike, radius_px: float
+) -> NDArray[np.bool_]:
+    """Return whether the centre of a true pixel lies within a radius of each position.
+
+    Parameters
+    ----------
+    mask : (ny, nx) bool
+    x, y : (N,) float
+        0-based pixel centres; false for positions off the image, or not finite.
+    radius_px : float
+    """
+    column, row = positions(x), positions(y)
+    found = np.zeros(len(column), dtype=np.bool_)
+    _look_within(plane(mask, np.bool_), True, column, row, float(radius_px), found)
+    return found
+
+
+def all_within(
+    mask: NDArray[np.bool_], x: ArrayLike, y: ArrayLike, radius_px: float
+) -> NDArray[np.bool_]:
+    """Return whether the circle lies between pixel centres of the image, all true inside it.
+
+    Parameters are those of `any_within`.
+    """
+    column, row = positions(x), positions(y)
+    ny, nx = mask.shape
+    inside = (column >= radius_px) & (column <= nx - 1 - radius_px)
+    inside &= (row >= radius_px) & (row <= ny - 1 - radius_px)
+    missing = np.zeros(len(column), dtype=np.bool_)
+    _look_within(plane(mask, np.bool_), False, column, row, float(radius_px), missing)
+    return np.asarray(inside & ~missing)
+
+
+@compiled
+def _look_within(
+    mask: NDArray[np.bool_],
+    sought: bool,
+    x: Floats,
+    y: Floats,
+    radius: float,
+    found: NDArray[np.bool_],
+) -> None:
+    ny, nx = mask.shape
+    for k in range(x.size):
+        row0, row1 = span(y[k], radius, ny)
+        column0, column1 = span(x[k], radius, nx)
+        for row in range(row0, row1):
+            for column in range(column0, column1):
+                # The mask first: what is sought is rare.
+                if mask[row, column] == sought:
+                    dx, dy = column - x[k], row - y[k]
+                    if dx * dx + dy * dy <= radius * radius:
+                        found[k] = True
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """What contributes to the pixels around N positions; 0 or NaN where no valid one is near.
+
+    Attributes
+    ----------
+    n_exp : (N,) float
+        Median number of exposures of the inner pixels, halves not rounded.
+    exptime_s : (N,) float
+        Mean exposure time of the outer pixels.
+    peak_rate : (N,) float
+        Highest of the inner pixels; NaN where there is none.
+    """
+
+    n_exp: Floats
+    exptime_s: Floats
+    peak_rate: Floats
+
+
+def coverage(
+    planes: tuple[
+        NDArray[np.floating], NDArray[np.bool_], NDArray[np.integer], NDArray[np.floating]
+    ],
+    x: ArrayLike,
+    y: ArrayLike,
+    inner_px: float,
+    outer_px: float,
+) -> Coverage:
+    """Return exposures, exposure time and peak around positions.
+
+    Parameters
+    ----------
+    planes : rates, whether they are valid, numbers of exposures, exposure times; each (ny, nx)
+        Only valid pixels count.
+    x, y : (N,) float
+        0-based pixel centres; may be off the image, or not finite.
+    inner_px, outer_px : float
+        Radii within which the centre of a pixel must lie; the inner one is not the larger.
+    """
+    rate, valid, n_exp, exptime_s = planes
+    column, row = positions(x), positions(y)
+    out = np.zeros((3, len(column)))
+    _coverage(
+        plane(rate), plane(valid, np.bool_), plane(n_exp, np.int16), plane(exptime_s, np.float32),
+        column, row, (float(inner_px), float(outer_px)), out,
+    )  # fmt: skip
+    return Coverage(*out)
+
+
+@compiled
+def _coverage(
+    rate: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    n_exp: NDArray[np.int16],
+    exptime: NDArray[np.float32],
+    x: Floats,
+    y: Floats,
+    radii: tuple[float, float],
+    out: Floats,
+) -> None:
+    """Fill ``out``: median number of exposures, mean exposure time, peak."""
+    inner, outer = radii
+    ny, nx = rate.shape
+    side = int(2 * inner) + 3
+    counts = np.empty(side * side, dtype=np.int16)
+    for k in range(x.size):
+        row0, row1 = span(y[k], outer, ny)
+        column0, column1 = span(x[k], outer, nx)
+        n_inner, n_outer, seconds, top = 0, 0, 0.0, -np.inf
+        for row in range(row0, row1):
+            for column in range(column0, column1):
+                dx, dy = column - x[k], row - y[k]
+                distance2 = dx * dx + dy * dy
+                if distance2 <= outer * outer and valid[row, column]:
+                    n_outer += 1
+                    seconds += exptime[row, column]
+                    if distance2 <= inner * inner:
+                        insert(counts, n_inner, n_exp[row, column])
+                        n_inner += 1
+                        top = max(top, np.float64(rate[row, column]))
+        if n_inner:
+            out[0, k] = 0.5 * (counts[(n_inner - 1) // 2] + counts[n_inner // 2])
+        out[1, k] = seconds / max(n_outer, 1)
+        out[2, k] = top if n_inner else np.nan
+
+
+@compiled
+def insert(ordered: NDArray[np.int16], n: int, value: int) -> None:
+    """Insert a value into ``ordered[:n]``, which increases: for a few values the fastest sort."""
+    while n > 0 and ordered[n - 1] > value:
+        ordered[n] = ordered[n - 1]
+        n -= 1
+    ordered[n] = value

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from bycatch.kernels.neighbourhood import neighbourhood
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane, positions, span
 
-CHUNK = 2000
-"""Positions worked on at once: bounds the memory to some ten MB."""
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +24,10 @@ class SkyStats:
 
 
 def annulus_stats(
-    data: NDArray[np.float32],
+    data: NDArray[np.floating],
     valid: NDArray[np.bool_],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
+    x: ArrayLike,
+    y: ArrayLike,
     radii_px: tuple[float, float],
     clip_sigma: float,
 ) -> SkyStats:
@@ -45,79 +46,137 @@ def annulus_stats(
     SkyStats
         ``n_pixels`` are those left after the clipping.
     """
-    parts = [
-        _chunk_stats(data, valid, x[i : i + CHUNK], y[i : i + CHUNK], radii_px, clip_sigma)
-        for i in range(0, len(x), CHUNK)
-    ]
-    if not parts:
-        return SkyStats(np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
-    median, std, count = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return SkyStats(median, std, count)
+    column, row = positions(x), positions(y)
+    out = np.full((len(column), 3), [np.nan, np.nan, 0.0])
+    radii = (float(radii_px[0]), float(radii_px[1]))
+    _annulus_stats(plane(data), plane(valid, np.bool_), column, row, radii, float(clip_sigma), out)
+    return SkyStats(out[:, 0], out[:, 1], out[:, 2].astype(np.int64))
 
 
-def _chunk_stats(
-    data: NDArray[np.float32],
+def clipped_rows(values: Floats, clip_sigma: float) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Return clipped median, standard deviation and count of each row.
+
+    Only finite values count.  The clipping is that of `annulus_stats`.
+    """
+    out = np.full((len(values), 3), [np.nan, np.nan, 0.0])
+    _clipped_rows(plane(values, np.float64), float(clip_sigma), out)
+    return out[:, 0], out[:, 1], out[:, 2].astype(np.int64)
+
+
+@compiled
+def _annulus_stats(
+    data: NDArray[np.floating],
     valid: NDArray[np.bool_],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    radii_px: tuple[float, float],
+    x: Floats,
+    y: Floats,
+    radii: tuple[float, float],
     clip_sigma: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    inner, outer = radii_px
-    near = neighbourhood((data.shape[0], data.shape[1]), x, y, outer)
-    inside = (near.distance >= inner) & (near.distance <= outer) & near.take(valid)
-    columns = inside.any(axis=0)
-    values = np.where(inside, near.take(data), np.nan)[:, columns].astype(np.float64)
-    return clipped_rows(values, clip_sigma)
+    out: Floats,
+) -> None:
+    """Fill rows of ``out`` with median, standard deviation and count."""
+    ny, nx = data.shape
+    inner, outer = radii
+    side = int(2 * outer) + 3
+    values = np.empty(min(side, ny) * min(side, nx), dtype=data.dtype)
+    for k in range(x.size):
+        row0, row1 = span(y[k], outer, ny)
+        column0, column1 = span(x[k], outer, nx)
+        n = 0
+        for row in range(row0, row1):
+            dy2 = (row - y[k]) ** 2
+            for column in range(column0, column1):
+                distance2 = (column - x[k]) ** 2 + dy2
+                if inner * inner <= distance2 <= outer * outer and valid[row, column]:
+                    value = data[row, column]
+                    if math.isfinite(value):
+                        values[n] = value
+                        n += 1
+        if n:
+            out[k, 0], out[k, 1], out[k, 2] = clip(values, n, clip_sigma)
 
 
-def clipped_rows(
-    values: NDArray[np.float64], clip_sigma: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return clipped median, standard deviation and count of each row; NaN is ignored."""
-    ordered = np.sort(values, axis=1)  # NaN last: clipping then only moves two ends inwards
-    index = np.arange(ordered.shape[1])
-    low = np.zeros(len(ordered), dtype=np.int64)
-    high = np.isfinite(ordered).sum(axis=1)
-    filled = np.nan_to_num(ordered)
-    # Sums about the row's median keep the variance exact where the sky is far from zero.
-    pivot = _middle(filled, low, high)
-    sums = np.concatenate(
-        [np.zeros((len(ordered), 1)), np.cumsum(filled - pivot[:, np.newaxis], axis=1)], axis=1
-    )
-    squares = np.concatenate(
-        [np.zeros((len(ordered), 1)), np.cumsum((filled - pivot[:, np.newaxis]) ** 2, axis=1)],
-        axis=1,
-    )
-    rows = np.arange(len(ordered))
+@compiled
+def _clipped_rows(rows: Floats, clip_sigma: float, out: Floats) -> None:
+    values = np.empty(rows.shape[1])
+    for k in range(rows.shape[0]):
+        n = 0
+        for value in rows[k]:
+            if math.isfinite(value):
+                values[n] = value
+                n += 1
+        if n:
+            out[k, 0], out[k, 1], out[k, 2] = clip(values, n, clip_sigma)
+
+
+@compiled
+def clip(values: NDArray[np.floating], n: int, clip_sigma: float) -> tuple[float, float, int]:
+    """Return median, standard deviation and number of what clipping leaves of ``values[:n]``.
+
+    What is farther from the median than ``clip_sigma`` standard deviations is
+    dropped, until nothing is.  The values lose their order; ``n`` is at least 1.
+    """
     while True:
-        count = np.maximum(high - low, 1)
-        mean = (sums[rows, high] - sums[rows, low]) / count
-        mean_square = (squares[rows, high] - squares[rows, low]) / count
-        std = np.sqrt(np.maximum(mean_square - mean**2, 0.0))
-        median = _middle(filled, low, high)
-        bounds = (median - clip_sigma * std, median + clip_sigma * std)
-        inside = (index >= low[:, np.newaxis]) & (index < high[:, np.newaxis])
-        keep = inside & (filled >= bounds[0][:, np.newaxis]) & (filled <= bounds[1][:, np.newaxis])
-        kept = keep.sum(axis=1)
-        # Rounding of the sums must not clip a row away altogether.
-        changed = (kept < high - low) & (kept > 0)
-        if not changed.any():
-            break
-        low = np.where(changed, keep.argmax(axis=1), low)
-        high = np.where(changed, low + kept, high)
-    empty = high <= low
-    return np.where(empty, np.nan, median), np.where(empty, np.nan, std), high - low
+        median = middle(values, n)
+        # Sums about the median keep the variance exact where the sky is far from zero.
+        total, squares = 0.0, 0.0
+        for i in range(n):
+            offset = values[i] - median
+            total += offset
+            squares += offset * offset
+        mean = total / n
+        std = math.sqrt(max(squares / n - mean * mean, 0.0))
+        low, high = median - clip_sigma * std, median + clip_sigma * std
+        kept = 0
+        for i in range(n):
+            value = values[i]
+            values[kept] = value
+            kept += low <= value <= high
+        # Rounding of the sums must not clip everything away.
+        if kept in (n, 0):
+            return median, std, n
+        n = kept
 
 
-def _middle(
-    ordered: NDArray[np.float64], low: NDArray[np.int64], high: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the median of each row's ordered values between two indices."""
-    if not ordered.shape[1]:
-        return np.zeros(len(ordered))
-    rows, last = np.arange(len(ordered)), ordered.shape[1] - 1
-    left = np.clip((low + high - 1) // 2, 0, last)
-    right = np.clip((low + high) // 2, 0, last)
-    middle: NDArray[np.float64] = 0.5 * (ordered[rows, left] + ordered[rows, right])
-    return middle
+@compiled
+def middle(values: NDArray[np.floating], n: int) -> float:
+    """Return the median of ``values[:n]``, which lose their order."""
+    k = (n - 1) // 2
+    lower: float = np.float64(select(values, n, k))
+    if n % 2:
+        return lower
+    # What follows the k-th is not below it: the next one is the smallest of that.
+    upper: float = values[k + 1]
+    for i in range(k + 2, n):
+        upper = min(upper, values[i])
+    return 0.5 * (lower + upper)
+
+
+@compiled
+def select(values: NDArray[np.floating], n: int, k: int) -> float:
+    """Return the k-th smallest of ``values[:n]``, with the smaller before it (Hoare's FIND).
+
+    The parting has no branches, which can't be predicted, and takes the value at k
+    for the pivot: in the next round of a clipping that is nearly the k-th already.
+    """
+    first, stop = 0, n
+    while True:
+        pivot: float = values[k]
+        # Below the pivot, equal to it, above it.
+        below = first
+        for i in range(first, stop):
+            value = values[i]
+            values[i] = values[below]
+            values[below] = value
+            below += value < pivot
+        above = below
+        for i in range(below, stop):
+            value = values[i]
+            values[i] = values[above]
+            values[above] = value
+            above += value <= pivot
+        if k < below:
+            stop = below
+        elif k < above:
+            return pivot
+        else:
+            first = above

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane
+
+STRETCH = 128
 SIGMA_PER_FWHM = 1.0 / (2.0 * np.sqrt(2.0 * np.log(2.0)))
 
 
@@ -38,16 +44,111 @@ def smoothed(
     data, valid : (ny, nx)
         What is not valid, or beyond the edge, has no weight.
     kernel : (k, k)
-        Normalised and symmetric.
+        Normalised and symmetric; k is odd.
 
     Returns
     -------
     (ny, nx) float32
         0 where no valid pixel is within reach.
     """
-    from scipy.ndimage import convolve
+    out = np.empty(data.shape, np.float32)
+    weights = kernel.astype(np.float32).astype(np.float64)
+    image = np.ascontiguousarray(data, dtype=np.float32)
+    _smooth(plane(image), plane(valid, np.bool_), weights, out)
+    return out
 
-    weights = kernel.astype(np.float32)
-    total = convolve(np.where(valid, data, np.float32(0)), weights, mode="constant")
-    norm = convolve(valid.astype(np.float32), weights, mode="constant")
-    return np.divide(total, norm, out=np.zeros_like(total), where=norm > 1e-6)
+
+@compiled
+def _smooth(
+    data: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    out: NDArray[np.float32],
+) -> None:
+    ny, nx = data.shape
+    size, reach = len(weights), len(weights) // 2
+    values, known = window(size, nx)
+    for row in range(-reach, ny):
+        slot = (row + reach) % size
+        values[slot], known[slot] = np.float32(0), np.uint8(0)
+        if row + reach < ny:
+            for x in range(nx):
+                if valid[row + reach, x]:
+                    values[slot, x + reach] = data[row + reach, x]
+                    known[slot, x + reach] = np.uint8(1)
+        if row >= 0:
+            smooth_row(values, known, weights, row, out[row])
+
+
+@compiled
+def window(size: int, nx: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return room for as many rows as a kernel has, and for its reach beyond both ends.
+
+    Row r of the image is kept in row r % size: what is not valid is 0 in both
+    arrays, and so are rows beyond the edges.
+    """
+    width = nx + 2 * (size // 2)
+    return np.zeros((size, width), np.float32), np.zeros((size, width), np.uint8)
+
+
+@compiled
+def smooth_row(
+    values: NDArray[np.float32],
+    known: NDArray[np.uint8],
+    weights: NDArray[np.float64],
+    row: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Write one row of the convolved image, from the rows around it in a `window`.
+
+    In stretches, since most hold either only valid pixels or none: their norm is known.
+    """
+    size, nx = len(weights), out.size
+    reach = size // 2
+    total, norm = np.empty(STRETCH), np.empty(STRETCH)
+    whole = weights.sum()
+    for x0 in range(0, nx, STRETCH):
+        n = min(STRETCH, nx - x0)
+        n_known = 0
+        for j in range(size):
+            n_known += count(known[j, x0 : x0 + n + 2 * reach])
+        target = out[x0 : x0 + n]
+        if n_known == 0:
+            target[:] = np.float32(0)
+            continue
+        complete = n_known == size * (n + 2 * reach)
+        total[:] = 0.0
+        norm[:] = whole if complete else 0.0
+        for j in range(size):
+            slot = (row + j - reach) % size
+            for i in range(size):
+                weight = weights[size - 1 - j, size - 1 - i]
+                _add(total, values[slot, x0 + i : x0 + i + n], weight)
+                if not complete:
+                    _add(norm, known[slot, x0 + i : x0 + i + n], weight)
+        _divide(total, norm, target)
+
+
+@compiled
+def count(flags: NDArray[np.uint8] | NDArray[np.bool_]) -> int:
+    """Return how many flags are set."""
+    total = np.int32(0)
+    for x in range(flags.size):
+        total += np.int32(flags[x])
+    return int(total)
+
+
+@compiled
+def _add(total: NDArray[np.float64], line: NDArray[Any], weight: float) -> None:
+    for x in range(line.size):
+        total[x] += weight * line[x]
+
+
+@compiled
+def _divide(
+    total: NDArray[np.float64], norm: NDArray[np.float64], out: NDArray[np.float32]
+) -> None:
+    for x in range(out.size):
+        some = norm[x] > 1e-6
+        value = np.float32(total[x]) / np.float32(norm[x] if some else 1.0)
+        out[x] = value if some else np.float32(0)

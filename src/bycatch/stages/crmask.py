@@ -15,7 +15,7 @@ and candidates as wide as the PSF are given back; the mask is grown by a Gaussia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,17 +24,22 @@ from numpy.typing import NDArray
 
 from bycatch.drc import DARK_RATE, DrcImage
 from bycatch.headers import SATURATION_SHARE
-from bycatch.kernels.neighbourhood import neighbourhood
-from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
+from bycatch.kernels import charge as charges
+from bycatch.kernels import peaks
+from bycatch.kernels.charge import NoiseModel
+from bycatch.kernels.lacosmic import lacosmic
+from bycatch.kernels.neighbourhood import plane
+from bycatch.kernels.selection import median
+from bycatch.kernels.smoothing import gaussian_kernel, noise_correlation
 from bycatch.settings import CrmaskSettings
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
 
-BOX_PX = 64
-"""Side of the boxes in which the level and the scatter of the sky are measured."""
-MIN_BOX_PX = 50
+PSF_PX = 7
+"""Side of the PSF of fsmode 'convolve'."""
 PAD_PX = 8
 """LAcosmic leaves the outermost pixels alone (its medians reach 4 px)."""
 WINDOW_SIGMA_PX = 1.2
@@ -46,8 +51,6 @@ EDGE_PX = 2.3
 """A peak this near to missing pixels is cut off, and its width means nothing; detector pixels."""
 MAX_SKY_RATE = 0.5
 """Brightest sky that scatter is taken for, e/s per detector pixel: crowding scatters too."""
-CHUNK = 20_000
-"""Peaks measured at once; bounds the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,19 +98,22 @@ class Charge:
 
     Attributes
     ----------
-    counts, sky, variance : (ny, nx) float32; counts contain the sky, and are the sky where not good
+    counts, variance : (ny, nx) float32; counts contain the sky, and are the sky where not good
+    seconds : (ny, nx) float32; effective exposure time where good
     good : (ny, nx) bool; False where there are no data
     saturated : (ny, nx) bool; saturated stars and bleeding columns, with their borders
+    sky_rate : e/s per pixel, whole
     sky_added_e : sky that was put back in a pixel of typical depth
     noise_scale : measured over modelled scatter of the sky pixels
     smoothing : share of the scatter of single pixels that drizzling leaves
     """
 
     counts: Image
-    sky: Image
     variance: Image
+    seconds: Image
     good: Mask
     saturated: Mask
+    sky_rate: float
     sky_added_e: float
     noise_scale: float
     smoothing: float
@@ -127,10 +133,12 @@ def run(image: DrcImage, settings: CrmaskSettings | None = None) -> CrmaskResult
     charge = charge_of(image, good)
     candidates = lacosmic_mask(charge, chosen)
     native_px = image.meta.native_scale_arcsec / image.scale_arcsec
-    mask = narrow_part(candidates, charge, native_px, chosen)
+    # The counts are needed no more, and another plane would cost time and memory.
+    peaks.take_sky_off(charge.counts, charge.seconds, good, charge.sky_rate)
+    mask = narrow_part(candidates, charge.counts, charge, native_px, chosen)
     return CrmaskResult(
         mask=mask,
-        grown=grown_mask(mask, chosen) & good,
+        grown=grown_mask(mask, chosen, good),
         noise_scale=charge.noise_scale,
         sky_added_e=charge.sky_added_e,
         single=good & (image.n_exp == 1),
@@ -145,43 +153,37 @@ def charge_of(image: DrcImage, good: Mask) -> Charge:
     shows that it is missing: MDRIZSKY says what was measured, not whether it
     was taken off.  Without MDRIZSKY the sky follows from the scatter.
     """
-    typical_s = float(np.median(image.exptime_map_s[good]))
-    seconds = np.where(good, image.exptime_map_s, np.float32(typical_s))
-    n_exp = np.maximum(image.n_exp, 1)
-    rate = np.where(good, image.sci, np.float32(np.nan))
+    seconds, n_exp = image.exptime_map_s, image.n_exp
+    typical_s = median(seconds, good)
     area = (image.scale_arcsec / image.meta.native_scale_arcsec) ** 2
     smoothing = drizzle_smoothing(image.meta.pixfrac, np.sqrt(area))
-    fixed = area * (DARK_RATE * seconds + image.meta.readnoise_e**2 * n_exp)
+    model = NoiseModel(area, DARK_RATE, image.meta.readnoise_e, typical_s=typical_s)
 
-    level, scatter = level_and_scatter(rate)
+    level, scatter = charges.level_and_scatter(image.sci, good)
     expected = image.meta.subtracted_sky_rate * area
     if not np.isfinite(expected):
-        from_scatter = (scatter * typical_s / smoothing) ** 2 - float(np.median(fixed[good]))
+        fixed = model.fixed(seconds[good], n_exp[good])
+        from_scatter = (scatter * typical_s / smoothing) ** 2 - float(np.median(fixed))
         expected = min(max(from_scatter / typical_s, 0.0), MAX_SKY_RATE * area)
     added = expected - level if level < 0.5 * expected else 0.0
-    sky = np.float32(level + added) * seconds
-    counts = np.where(good, (rate + np.float32(added)) * seconds, sky)
+    model = replace(model, sky_rate=level + added, added_rate=added)
 
-    model = np.maximum(counts, 0.5 * sky) + fixed
-    _, scale = level_and_scatter(np.where(good, (counts - sky) / np.sqrt(model), np.nan))
+    counts, saturated = charges.electrons(
+        image.sci, seconds, n_exp, good, model, SATURATION_SHARE * image.meta.full_well_e
+    )
+    scale = charges.residual_scatter(counts, seconds, n_exp, good, model)
     scale = scale if scale > 0 else 1.0
     return Charge(
-        counts=counts.astype(np.float32),
-        sky=sky.astype(np.float32),
-        variance=(model * scale**2).astype(np.float32),
+        counts=counts,
+        variance=charges.variance_plane(counts, seconds, n_exp, good, model, scale**2),
+        seconds=seconds,
         good=good,
-        saturated=saturated_area(counts, image.meta.full_well_e * n_exp),
+        saturated=saturated,
+        sky_rate=model.sky_rate,
         sky_added_e=added * typical_s,
         noise_scale=scale,
         smoothing=smoothing,
     )
-
-
-def saturated_area(counts: Image, full_well_e: NDArray[np.floating[Any]]) -> Mask:
-    """Return the saturated pixels and those within 3 steps: bleeding columns are narrow too."""
-    from scipy.ndimage import binary_dilation
-
-    return np.asarray(binary_dilation(counts > SATURATION_SHARE * full_well_e, iterations=3))
 
 
 def drizzle_smoothing(pixfrac: float, scale_ratio: float) -> float:
@@ -189,56 +191,30 @@ def drizzle_smoothing(pixfrac: float, scale_ratio: float) -> float:
     return 1 / noise_correlation(pixfrac, scale_ratio)
 
 
-def level_and_scatter(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
-    """Return the typical median and scatter of boxes; NaN pixels are left out.
-
-    The scatter is the half width of the lower side of the distribution (median
-    minus 15.87th percentile): sources and cosmic rays sit on the upper side.
-    """
-    ny, nx = values.shape
-    levels, scatters = [], []
-    for y in range(0, ny, BOX_PX):
-        for x in range(0, nx, BOX_PX):
-            box = values[y : y + BOX_PX, x : x + BOX_PX]
-            box = box[np.isfinite(box)]
-            if box.size >= min(MIN_BOX_PX, values.size // 4):
-                low, middle = np.percentile(box, [15.87, 50.0])
-                levels.append(middle)
-                scatters.append(middle - low)
-    if not levels:
-        return float(np.nanmedian(values)), 0.0
-    return float(np.median(levels)), float(np.median(scatters))
-
-
 def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Mask:
     """Return the pixels that LAcosmic marks, saturated ones left out."""
-    import astroscrappy
-
-    # The border is mirrored outwards: cutouts have cosmic rays there too.
-    counts, variance, bad = (
-        np.ascontiguousarray(np.pad(plane, PAD_PX, mode="symmetric"))
-        for plane in (charge.counts, charge.variance, ~charge.good | charge.saturated)
-    )
-    found, _ = astroscrappy.detect_cosmics(
-        counts,
-        inmask=bad,
-        invar=variance,
+    is_matched = settings.fsmode == "convolve"
+    found = lacosmic(
+        charge.counts,
+        charge.variance,
+        ~charge.good | charge.saturated,
         sigclip=settings.sigclip,
         sigfrac=settings.sigfrac,
         objlim=settings.objlim,
-        niter=settings.n_iterations,
-        satlevel=np.inf,  # they are masked already, by the depth of each pixel
-        sepmed=True,
+        n_iterations=settings.n_iterations,
         cleantype=settings.cleantype,
-        fsmode=settings.fsmode,
-        psffwhm=settings.psf_fwhm_px,
+        psf=gaussian_kernel(settings.psf_fwhm_px, PSF_PX).astype(np.float32)
+        if is_matched
+        else None,
+        mirror_px=PAD_PX,  # cutouts have cosmic rays at their edge, too
     )
-    inner = found[PAD_PX:-PAD_PX, PAD_PX:-PAD_PX]
-    return np.asarray(inner, dtype=bool) & charge.good & ~charge.saturated
+    found &= charge.good
+    found &= ~charge.saturated
+    return found
 
 
 def narrow_part(
-    candidates: Mask, charge: Charge, native_px: float, settings: CrmaskSettings
+    candidates: Mask, signal: Image, charge: Charge, native_px: float, settings: CrmaskSettings
 ) -> Mask:
     """Return the candidates that belong to a peak narrower than light can be.
 
@@ -248,54 +224,36 @@ def narrow_part(
     Parameters
     ----------
     candidates : (ny, nx) bool
-    charge : the image
+    signal : (ny, nx) float32; the image without its sky, 0 where not good
+    charge : its noise
     native_px : size of a detector pixel in pixels of the image
     """
-    from scipy.ndimage import maximum_filter
-    from skimage.segmentation import watershed
-
-    if not candidates.any():
-        return candidates
-    signal = np.where(charge.good, charge.counts - charge.sky, 0.0)
-    near = maximum_filter(candidates, 3) & charge.good
-    y, x = np.nonzero(near & (signal >= maximum_filter(signal, 3)))
+    near = peaks.grown_by_one(candidates, charge.good)
+    x, y = peaks.maxima(signal, near)
+    fwhm_px, snr = minor_widths(signal, charge.variance, x, y, native_px)
     # Drizzling correlates pixels: sums over several are noisier than their scatter says.
-    noise = np.sqrt(charge.variance) / charge.smoothing
-    fwhm_px, snr = minor_widths(signal, noise, x, y, native_px)
+    snr *= charge.smoothing
     trust = np.maximum(1.0 - (settings.snr_floor / np.maximum(snr, 1e-9)) ** 2, 0.0)
     limit_px = settings.max_track_fwhm_px * native_px * trust
-    narrow = (fwhm_px < limit_px) & ~cut_off(charge.good, x, y, EDGE_PX * native_px)
-    markers = np.zeros(candidates.shape, dtype=np.int32)
-    markers[y, x] = np.arange(1, len(x) + 1)
-    basins = watershed(-signal, markers, mask=near, connectivity=2)
-    return np.asarray(candidates & np.concatenate([[False], narrow])[basins])
-
-
-def cut_off(good: Mask, x: NDArray[np.intp], y: NDArray[np.intp], radius_px: float) -> Mask:
-    """Return whether missing pixels, or the edge of the image, lie within a radius."""
-    near = neighbourhood(good.shape, x, y, radius_px)
-    reach = int(radius_px)
-    ny, nx = good.shape
-    at_edge = (x < reach) | (y < reach) | (x >= nx - reach) | (y >= ny - reach)
-    missing = (~near.take(good) & (near.distance <= radius_px)).any(axis=1)
-    return np.asarray(at_edge | missing)
+    narrow = (fwhm_px < limit_px) & ~peaks.is_cut_off(
+        plane(charge.good, bool), x, y, EDGE_PX * native_px
+    )
+    return candidates & peaks.narrow_basins(signal, near, x, y, narrow)
 
 
 def minor_widths(
-    signal: Floats, noise: Floats, x: NDArray[np.intp], y: NDArray[np.intp], native_px: float
+    signal: Image, variance: Image, x: Places, y: Places, native_px: float
 ) -> tuple[Floats, Floats]:
     """Return the FWHM of peaks across their narrowest direction, and their signal-to-noise ratio.
 
-    Second moments under a Gaussian window that follows the centroid; the window
-    is taken out as for a Gaussian profile: 1/observed = 1/true + 1/window.  So
-    measured, drizzled stars of ACS/WFC have 1.84 px (F475W, sub-pixel phase 0) to
-    2.45 px (F814W, phase one half), wherever in a pixel they lie; a charge of
-    one pixel has 0 to 1.2 px.
+    So measured (see the kernel), drizzled stars of ACS/WFC have 1.84 px (F475W,
+    sub-pixel phase 0) to 2.45 px (F814W, phase one half), wherever in a pixel they
+    lie; a charge of one pixel has 0 to 1.2 px.
 
     Parameters
     ----------
-    signal, noise : (ny, nx)
-        Image without its sky; error of a pixel as it counts in sums over many.
+    signal, variance : (ny, nx)
+        Image without its sky; squared error of a pixel.
     x, y : (N,) int
         Pixels of the peaks.
     native_px : float
@@ -306,63 +264,21 @@ def minor_widths(
     fwhm_px, snr : (N,) float
         FWHM is 0 where the moments are not positive, infinite where the window limits it.
     """
-    parts = [
-        _widths(signal, noise, x[i : i + CHUNK], y[i : i + CHUNK], native_px)
-        for i in range(0, len(x), CHUNK)
-    ]
-    fwhm_px, snr = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    return fwhm_px, snr
+    inner, outer = (radius * native_px for radius in RING_PX)
+    return peaks.minor_widths(signal, variance, x, y, WINDOW_SIGMA_PX * native_px, (inner, outer))
 
 
-def _widths(
-    signal: Floats, noise: Floats, x: NDArray[np.intp], y: NDArray[np.intp], native_px: float
-) -> tuple[Floats, Floats]:
-    window_px = WINDOW_SIGMA_PX * native_px
-    inner, outer = (r * native_px for r in RING_PX)
-    reach = int(np.ceil(outer))
-    offset = np.arange(-reach, reach + 1)
-    rows = np.clip(y[:, np.newaxis, np.newaxis] + offset[:, np.newaxis], 0, signal.shape[0] - 1)
-    columns = np.clip(x[:, np.newaxis, np.newaxis] + offset, 0, signal.shape[1] - 1)
-    stamps = signal[rows, columns]
-    radius = np.hypot(offset, offset[:, np.newaxis])
-    ring = (radius >= inner) & (radius <= outer)
-    stamps = stamps - np.median(stamps[:, ring], axis=1)[:, np.newaxis, np.newaxis]
-    dx0 = dy0 = np.zeros((len(x), 1, 1))
-    for _ in range(6):
-        dx, dy = offset - dx0, offset[:, np.newaxis] - dy0
-        window = np.exp(-0.5 * (dx**2 + dy**2) / window_px**2)
-        weighted = np.where(radius < inner, stamps * window, 0.0)
-        total = weighted.sum(axis=(1, 2))
-        norm = np.where(total > 0, total, np.inf)[:, np.newaxis, np.newaxis]
-        # The window halves the step of the centroid, hence the 2.
-        dx0, dy0 = (
-            np.clip(d0 + 2 * (weighted * d).sum(axis=(1, 2), keepdims=True) / norm, -1.5, 1.5)
-            for d0, d in ((dx0, dx), (dy0, dy))
-        )
-    xx, yy, xy = (
-        (weighted * product).sum(axis=(1, 2)) / norm[:, 0, 0]
-        for product in (dx * dx, dy * dy, dx * dy)
-    )
-    minor = np.maximum(0.5 * (xx + yy) - np.hypot(0.5 * (xx - yy), xy), 1e-9)
-    inverse = 1.0 / minor - 1.0 / window_px**2
-    variance = np.where(inverse > 0, 1.0 / np.where(inverse > 0, inverse, 1.0), np.inf)
-    variance = np.where(minor > 1e-9, variance, 0.0)
-    snr = total / np.sqrt((window**2 * noise[rows, columns] ** 2).sum(axis=(1, 2)))
-    return np.sqrt(variance) / SIGMA_PER_FWHM, snr
-
-
-def grown_mask(mask: Mask, settings: CrmaskSettings) -> Mask:
-    """Return the mask convolved with a Gaussian, above a threshold."""
-    from scipy.ndimage import gaussian_filter
-
-    if settings.grow_sigma_px == 0:
-        return mask
-    blurred = gaussian_filter(mask.astype(np.float32), settings.grow_sigma_px, mode="constant")
-    return mask | (blurred > settings.grow_threshold)
+def grown_mask(mask: Mask, settings: CrmaskSettings, good: Mask | None = None) -> Mask:
+    """Return the mask convolved with a Gaussian, above a threshold, where good."""
+    allowed = np.ones(mask.shape, bool) if good is None else good
+    sigma = settings.grow_sigma_px
+    if sigma == 0:
+        return mask & allowed
+    offset = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
+    weights = np.exp(-0.5 * (offset / sigma) ** 2)
+    return peaks.blurred_above(mask, weights / weights.sum(), settings.grow_threshold, allowed)
 
 
 def n_groups(mask: Mask) -> int:
     """Return the number of groups of touching pixels, diagonals included."""
-    from scipy.ndimage import label
-
-    return int(label(mask, np.ones((3, 3)))[1])
+    return int(peaks.n_groups(mask))

@@ -1,0 +1,297 @@
+"""Speed of the photometry against the libraries, as Markdown tables.
+
+    python benchmarks/speed_measure.py [--size 4300] [--sources 500 5000 50000] [--repeats 5]
+
+One image of noise, stars, galaxies and cosmic-ray-like spikes; at the same positions, in the same
+run, in one thread, warm:
+
+* apertures: 5 radii, sums and areas, against photutils' exact ones;
+* annulus: clipped median and standard deviation, against photutils' `ApertureStats` with astropy's
+  `SigmaClip` until nothing changes;
+* profiles: Moffat fits, against `scipy.optimize.least_squares` with the same model, bounds and
+  first guess, and its analytic derivatives;
+* the whole stage, against these three together (the libraries' flags and tables are not counted).
+
+The libraries' time is linear in the number of sources; it is measured with the first
+``--library`` of them, after the copies of the image that their calls need, and scaled up.
+Times are medians of the repeats.  Peak memory is what the stage allocates beyond its input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.stats import SigmaClip
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
+from scipy.optimize import least_squares
+
+from bycatch.drc import DrcImage
+from bycatch.headers import ImageMeta
+from bycatch.kernels.apertures import circle_sums
+from bycatch.kernels.moffat import ALPHA, FIRST_ALPHA, GAMMA_PX, fit_moffat_at
+from bycatch.kernels.skystats import annulus_stats
+from bycatch.stages import measure
+
+Floats = NDArray[np.float64]
+
+RADII_PX = (2.0, 4.0, 6.0, 8.0, 10.0)
+ANNULUS_PX = (10.0, 15.0)
+CLIP_SIGMA, FIT_RADIUS_PX = 3.0, 5.0
+NOISE = 0.01
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image and the positions to measure."""
+
+    image: DrcImage
+    x: Floats
+    y: Floats
+
+
+def make_scene(size: int, n: int, seed: int = 1) -> Scene:
+    """Return a square image with n sources at random places: 4 stars, 4 galaxies, 2 spikes of 10.
+
+    They are ordered by row, as detections are.  Peaks are 3 to 3000 times the noise, with many more faint ones; the sources
+    in the outer 20 px and near 1 % of missing columns have partial data.
+    """
+    rng = np.random.default_rng(seed)
+    sci = rng.normal(0, NOISE, (size, size)).astype(np.float32)
+    x, y = rng.uniform(0, size - 1, n), np.sort(rng.uniform(0, size - 1, n))
+    peak = NOISE * 3 * (1 - rng.random(n)) ** -0.7
+    peak = np.minimum(peak, 3000 * NOISE)
+    kind = rng.integers(0, 10, n)
+    width = np.exp(rng.uniform(np.log(1.2), np.log(5.0), n))
+    reach = 20
+    for k in range(n):
+        row, column = round(y[k]), round(x[k])
+        rows = slice(max(row - reach, 0), row + reach + 1)
+        columns = slice(max(column - reach, 0), column + reach + 1)
+        dy = np.arange(rows.start, min(rows.stop, size))[:, np.newaxis] - y[k]
+        dx = np.arange(columns.start, min(columns.stop, size)) - x[k]
+        r2 = dx**2 + dy**2
+        if kind[k] < 4:
+            profile = (1 + r2 / 1.9**2) ** -2.8
+        elif kind[k] < 8:
+            profile = np.exp(-1.68 * np.sqrt(r2 + 0.3 * dx * dy) / width[k])
+        else:
+            profile = np.exp(-r2 / 0.5)
+        sci[rows, columns] += peak[k] * profile
+    sci[:, rng.integers(0, size, size // 100)] = np.nan
+    return Scene(image_of(sci), x, y)
+
+
+def image_of(sci: NDArray[np.float32]) -> DrcImage:
+    """Return an image as it comes from a file, of two exposures of 500 s."""
+    seconds = np.where(np.isfinite(sci), np.float32(1000), np.float32(0))
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [36.9, -8.5]
+    wcs.wcs.crpix, wcs.wcs.cdelt = [sci.shape[1] / 2, sci.shape[0] / 2], [-0.05 / 3600, 0.05 / 3600]
+    meta = ImageMeta(
+        root="scene", stem="scene", filter="F775W", detector="WFC", exptime_s=1000.0,
+        n_exposures=2, photflam=1e-19, photplam=7693.0, zeropoint_origin="header",
+        mjd_start=57402.0, mjd_mid=57402.01, mjd_end=57402.02, chips=(), readnoise_e=4.2,
+        gain=2.0, pixfrac=1.0, native_scale_arcsec=0.05, is_cte_corrected=True, proposal="",
+        target="", prime_instrument="WFC3", photmode="", rootname="scene", wcsname="",
+    )  # fmt: skip
+    n_exp = np.where(np.isfinite(sci), 2, 0).astype(np.int16)
+    return DrcImage(Path("scene.fits"), meta, sci, seconds, n_exp, seconds, wcs, "exptime", True)
+
+
+# ---------------------------------------------------------------- the libraries
+
+
+def library_sums(data: Floats, weight: Floats, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return sums and areas by photutils, (N, R)."""
+    circles = [CircularAperture(np.column_stack([x, y]), r) for r in RADII_PX]
+    sums = [circle.do_photometry(data)[0] for circle in circles]
+    areas = [circle.do_photometry(weight)[0] for circle in circles]
+    return np.nan_to_num(np.column_stack(sums)), np.nan_to_num(np.column_stack(areas))
+
+
+def library_sky(data: Floats, masked: NDArray[np.bool_], x: Floats, y: Floats) -> Floats:
+    """Return clipped median, standard deviation and count by photutils and astropy, (3, N)."""
+    stats = ApertureStats(
+        data,
+        CircularAnnulus(np.column_stack([x, y]), *ANNULUS_PX),
+        mask=masked,
+        sigma_clip=SigmaClip(sigma=CLIP_SIGMA, maxiters=None),
+        sum_method="center",
+    )
+    return np.array([stats.median, stats.std, np.nan_to_num(stats.center_aper_area.value)])
+
+
+def library_fits(
+    data: Floats, valid: NDArray[np.bool_], x: Floats, y: Floats, tolerance: float
+) -> Floats:
+    """Return FWHM, cost and whether the shape is away from its borders by scipy, (3, N)."""
+    out = np.full((3, len(x)), np.nan)
+    lower = [0.0, np.log(GAMMA_PX[0]), np.log(ALPHA[0]), -np.inf]
+    upper = [np.inf, np.log(GAMMA_PX[1]), np.log(ALPHA[1]), np.inf]
+    for k in range(len(x)):
+        rows = np.arange(max(int(y[k]) - 6, 0), min(int(y[k]) + 8, data.shape[0]))
+        columns = np.arange(max(int(x[k]) - 6, 0), min(int(x[k]) + 8, data.shape[1]))
+        r2 = (rows[:, np.newaxis] - y[k]) ** 2 + (columns - x[k]) ** 2
+        box = np.ix_(rows, columns)
+        used = (r2 <= FIT_RADIUS_PX**2) & valid[box]
+        first = first_guess(np.sqrt(r2[used]), data[box][used])
+        if first is None:
+            continue
+        fit = least_squares(
+            residuals, first, derivatives, bounds=(lower, upper), x_scale="jac",
+            args=(r2[used], data[box][used]),
+            xtol=tolerance, ftol=tolerance, gtol=tolerance,
+        )  # fmt: skip
+        if not fit.success:
+            continue
+        gamma, alpha = np.exp(fit.x[1:3])
+        inside = (fit.x[1:3] - lower[1:3] > 1e-3).all() and (upper[1:3] - fit.x[1:3] > 1e-3).all()
+        out[:, k] = 2 * gamma * np.sqrt(2 ** (1 / alpha) - 1), 2 * fit.cost, inside
+    return out
+
+
+def first_guess(r: Floats, values: Floats) -> list[float] | None:
+    """Return the first amplitude, ln gamma, ln alpha and bias; None where nothing can be fitted."""
+    core = values[r <= 1]
+    if len(r) < 8 or not len(core):
+        return None
+    bias = float(values[r >= 0.8 * r.max()].mean())
+    amplitude = float(core.max()) - bias
+    if amplitude <= 0:
+        return None
+    half_width = np.sqrt((values - bias > 0.5 * amplitude).sum() / np.pi)
+    gamma = np.clip(half_width / np.sqrt(2 ** (1 / FIRST_ALPHA) - 1), 0.6, 10.0)
+    return [amplitude, float(np.log(gamma)), float(np.log(FIRST_ALPHA)), bias]
+
+
+def residuals(p: Floats, r2: Floats, values: Floats) -> Floats:
+    """Return model minus data."""
+    shape = np.exp(-np.exp(p[2]) * np.log1p(r2 * np.exp(-2 * p[1])))
+    return np.asarray(p[3] + p[0] * shape - values)
+
+
+def derivatives(p: Floats, r2: Floats, _values: Floats) -> Floats:
+    """Return the derivatives of the residuals, (K, 4)."""
+    scaled, alpha = r2 * np.exp(-2 * p[1]), np.exp(p[2])
+    log_base = np.log1p(scaled)
+    shape = np.exp(-alpha * log_base)
+    by_gamma = p[0] * 2 * alpha * shape * scaled / (1 + scaled)
+    return np.column_stack([shape, by_gamma, -p[0] * alpha * log_base * shape, np.ones_like(shape)])
+
+
+# ---------------------------------------------------------------- clocks and tables
+
+
+def seconds(function: Callable[[], Any], repeats: int) -> float:
+    """Return the median time of a call, after one to warm up."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def peak_mb(function: Callable[[], Any]) -> float:
+    """Return the peak of what a call allocates, MB (kernels allocate a few kB beside)."""
+    gc.collect()
+    tracemalloc.start()
+    function()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6
+
+
+def largest(values: Floats) -> float:
+    """Return the largest absolute value, 0 for none."""
+    known = np.abs(values[np.isfinite(values)])
+    return float(known.max()) if known.size else 0.0
+
+
+def compare(scene: Scene, repeats: int, n_library: int) -> list[str]:
+    """Return the rows of one scene: what, sources, ours, libraries', ratio, agreement."""
+    image, x, y = scene.image, scene.x, scene.y
+    n, part = len(x), slice(0, min(n_library, len(x)))
+    scale = n / len(x[part])
+    data, weight = np.nan_to_num(image.sci).astype(np.float64), image.valid.astype(np.float64)
+    masked = ~image.valid
+    rows, library_total = [], 0.0
+
+    def add(what: str, ours: float, library: float, agreement: str) -> None:
+        rows.append(
+            f"| {what} | {n} | {ours:.4g} | {1e6 * ours / n:.1f} | {library:.4g} "
+            f"| {library / ours:.0f} | {agreement} |"
+        )
+
+    def sums() -> tuple[Floats, Floats]:
+        return circle_sums(image.sci, image.valid, x, y, RADII_PX)
+
+    theirs = library_sums(data, weight, x[part], y[part])
+    spread = [largest((a[part] - b) / np.abs(b)) for a, b in zip(sums(), theirs, strict=True)]
+    took = scale * seconds(lambda: library_sums(data, weight, x[part], y[part]), repeats)
+    library_total += took
+    add("apertures", seconds(sums, repeats), took, f"sums {spread[0]:.0e}, areas {spread[1]:.0e}")
+
+    def sky() -> Any:
+        return annulus_stats(image.sci, image.valid, x, y, ANNULUS_PX, CLIP_SIGMA)
+
+    ours, their_sky = sky(), library_sky(data, masked, x[part], y[part])
+    same = np.mean(ours.n_pixels[part] == np.rint(their_sky[2]))
+    off = largest(ours.median[part] - their_sky[0]), largest(ours.std[part] / their_sky[1] - 1)
+    took = scale * seconds(lambda: library_sky(data, masked, x[part], y[part]), 1)
+    library_total += took
+    text = f"{100 * same:.4g} % same pixels, medians {off[0]:.0e}, std {off[1]:.0e}"
+    add("annulus", seconds(sky, repeats), took, text)
+
+    def fits() -> Any:
+        return fit_moffat_at(image.sci, image.valid, x, y, FIT_RADIUS_PX)
+
+    exact = library_fits(data, image.valid, x[part], y[part], 1e-13)
+    known = exact[2] == 1
+    off_px = np.abs(fits().fwhm_px[part] - exact[0])[known]
+    text = (
+        f"{100 * np.mean(off_px < 1e-3):.4g} % of {known.sum()} within 1e-3 px, "
+        f"median {np.nanmedian(off_px):.0e}"
+    )
+    took = scale * seconds(lambda: library_fits(data, image.valid, x[part], y[part], 1e-8), 1)
+    library_total += took
+    add("profiles", seconds(fits, repeats), took, text)
+
+    cr_mask = np.zeros(image.shape, dtype=bool)
+    cr_mask[::97, ::89] = True
+
+    def stage() -> Any:
+        return measure.run(image, x, y, cr_mask=cr_mask)
+
+    add("whole stage", seconds(stage, repeats), library_total, f"peak {peak_mb(stage):.0f} MB")
+    return rows
+
+
+def main() -> None:
+    """Simulate, measure both ways, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--size", type=int, default=4300, help="side of the image, px")
+    parser.add_argument("--sources", type=int, nargs="+", default=[500, 5000, 50000])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--library", type=int, default=300, help="sources that libraries measure")
+    given = parser.parse_args()
+    print("| what | sources | s | us/source | libraries, s | ratio | agreement |")
+    print("|---|---|---|---|---|---|---|")
+    for n in given.sources:
+        for row in compare(make_scene(given.size, n), given.repeats, given.library):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,587 @@
+"""Maps of background and noise: clipped statistics in boxes, and a smooth surface through them.
+
+The definitions are those of SExtractor (Bertin & Arnouts 1996, A&AS 117, 393) in
+the form that photutils' Background2D gives them, so that the maps equal its own
+but for the rounding of float32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane
+from bycatch.kernels.smoothing import count
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+MAX_ITERATIONS = 10
+N_BINS = 1024
+N_SAMPLES = 63
+N_NEIGHBOURS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class BoxStatistics:
+    """Clipped statistics of the boxes of an image, each (n_boxes_y, n_boxes_x) float32.
+
+    Attributes
+    ----------
+    mode : 2.5 median - 1.5 mean; the median where the two differ by 0.3 std and more
+    std : standard deviation; like the mode NaN where too few pixels are left
+    """
+
+    mode: Image
+    std: Image
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A cubic spline through the values of boxes.
+
+    Attributes
+    ----------
+    coefficients : (n_boxes_y, n_boxes_x) float64, of the B-spline
+    low, high : range of the boxes' values, which the surface does not leave
+    box_px : (height, width) of a box
+    """
+
+    coefficients: Floats
+    low: np.float32
+    high: np.float32
+    box_px: tuple[int, int]
+
+
+def sky_maps(
+    data: Image,
+    valid: Mask,
+    depth2: Image,
+    box_px: int,
+    filter_boxes: int,
+    clip_sigma: float,
+    min_share: float,
+) -> tuple[Image, Image]:
+    """Return background and noise of single pixels.
+
+    Parameters
+    ----------
+    data, valid : (ny, nx)
+        At least one pixel is valid.
+    depth2 : (ny, nx) float32
+        What the noise falls with the square root of, in any unit: the exposure time.
+        The noise is measured on the image times the root of it, since a box mixes depths
+        at chip gaps and dither edges, and divided by it again pixel by pixel.
+    box_px : side of the boxes
+    filter_boxes : side of the median filter over the boxes, odd
+    clip_sigma : clipping of a box's pixels, ten times at most
+    min_share : share of a box's pixels that must be left for it to count
+
+    Returns
+    -------
+    background, noise : (ny, nx) float32
+        0 where not valid; the noise also where the depth is 0.
+
+    Raises
+    ------
+    ValueError
+        No box has enough pixels.
+    """
+    ny, nx = data.shape
+    box = (min(box_px, ny), min(box_px, nx))
+    n_boxes = min(-(-ny // box[0]), -(-nx // box[1]))
+    size = min(filter_boxes, n_boxes - (n_boxes + 1) % 2)
+    boxes = box_statistics(data, valid, box, clip_sigma, min_share)
+    surface = surface_through(median_filtered(filled(boxes.mode), size), box)
+    background, noise = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
+    std = np.empty_like(boxes.std)
+    scaled = np.empty((box[0], nx), np.float32)
+    for row, y0 in enumerate(range(0, ny, box[0])):
+        strip = slice(y0, min(y0 + box[0], ny))
+        part = scaled[: min(box[0], ny - y0)]
+        write_scaled(data[strip], valid[strip], depth2[strip], surface, y0, background[strip], part)
+        std[row] = box_statistics(part, valid[strip], box, clip_sigma, min_share).std[0]
+    surface = surface_through(median_filtered(filled(std), size), box)
+    write_noise(depth2, valid, surface, noise)
+    return background, noise
+
+
+# ---------------------------------------------------------------- statistics of boxes
+
+
+def box_statistics(
+    data: Image, valid: Mask, box_px: tuple[int, int], clip_sigma: float, min_share: float
+) -> BoxStatistics:
+    """Return clipped statistics of the valid pixels in each box.
+
+    Parameters
+    ----------
+    data, valid : (ny, nx)
+    box_px : (height, width); boxes start at [0, 0], those at the far edges may be cut
+    clip_sigma, min_share : as in `sky_maps`
+
+    Notes
+    -----
+    A box's pixels are put in the order of the bins of a histogram.  Clipping then
+    only moves two ends inwards, and the median lies in a bin of a few pixels: each
+    pixel is moved once, however often the box is clipped.  All numbers are those of
+    the pixels, not of the bins.
+    """
+    ny, nx = data.shape
+    shape = (-(-ny // box_px[0]), -(-nx // box_px[1]))
+    mode, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    least = min_share * box_px[0] * box_px[1]
+    image, mask = plane(data), plane(valid, np.bool_)
+    _all_boxes(image, mask, box_px[0], box_px[1], float(clip_sigma), least, mode, std)
+    return BoxStatistics(mode, std)
+
+
+@compiled
+def _all_boxes(
+    data: Image,
+    valid: Mask,
+    height: int,
+    width: int,
+    clip_sigma: float,
+    least: float,
+    mode: Image,
+    std: Image,
+) -> None:
+    """Fill the two maps; NaN where not more than ``least`` pixels are left."""
+    ny, nx = data.shape
+    values = np.empty(height * width, np.float32)
+    ordered = np.empty(height * width, np.float32)
+    bins = np.empty(height * width, np.uint16)
+    starts = np.empty(N_BINS + 1, np.uint32)
+    for j in range(mode.shape[0]):
+        y0, y1 = j * height, min((j + 1) * height, ny)
+        for i in range(mode.shape[1]):
+            n = _gather(data, valid, y0, y1, i * width, min((i + 1) * width, nx), values)
+            mode[j, i], std[j, i] = np.float32(np.nan), np.float32(np.nan)
+            if n > least:
+                start, scale = _in_bins(values[:n], bins, starts, ordered)
+                centre, spread, left = _clipped(ordered[:n], starts, start, scale, clip_sigma)
+                if left > least:
+                    mode[j, i], std[j, i] = np.float32(centre), np.float32(spread)
+
+
+@compiled
+def _gather(data: Image, valid: Mask, y0: int, y1: int, x0: int, x1: int, values: Image) -> int:
+    """Write the valid pixels of a box one after the other; return how many."""
+    n, width = 0, x1 - x0
+    for y in range(y0, y1):
+        line, known, out = data[y, x0:x1], valid[y, x0:x1], values[n : n + width]
+        n_valid = count(known)
+        if n_valid == width:
+            # The usual case, in a form that the compiler makes a plain copy of.
+            for x in range(width):
+                out[x] = line[x]
+        elif n_valid:
+            i = 0
+            for x in range(width):
+                if known[x]:
+                    out[i] = line[x]
+                    i += 1
+        n += n_valid
+    return n
+
+
+@compiled
+def _in_bins(
+    values: Image, bins: NDArray[np.uint16], starts: NDArray[np.uint32], ordered: Image
+) -> tuple[np.float32, np.float32]:
+    """Write the values in the order of their bins; return start and scale of these.
+
+    The bins cover some six standard deviations about the median, judged from a few
+    samples; the first and the last take what is beyond.
+    """
+    n = values.size
+    step = max(n // N_SAMPLES, 1)
+    samples = values[::step].copy()
+    _sort(samples)
+    middle, low, high = samples.size // 2, samples.size // 6, (5 * samples.size) // 6
+    half = max(np.float32(3.0) * (samples[high] - samples[low]), np.float32(1e-30))
+    start, scale = samples[middle] - half, np.float32(N_BINS / 2) / half
+    for k in range(n):
+        bins[k] = np.uint16(_bin(values[k], start, scale))
+    starts[:] = 0
+    for k in range(n):
+        starts[bins[k]] += np.uint32(1)
+    total = np.uint32(0)
+    for b in range(N_BINS + 1):
+        count = starts[b]
+        starts[b] = total
+        total += count
+    for k in range(n):
+        b = bins[k]
+        ordered[starts[b]] = values[k]
+        starts[b] += np.uint32(1)
+    # Each start has moved on to the next one's place.
+    for b in range(N_BINS, 0, -1):
+        starts[b] = starts[b - 1]
+    starts[0] = 0
+    return start, scale
+
+
+@compiled
+def _bin(value: np.float32, start: np.float32, scale: np.float32) -> np.int32:
+    """Return the bin of a value, which never decreases with the value."""
+    position = max((value - start) * scale, np.float32(0))
+    return np.int32(min(position, np.float32(N_BINS - 1)))
+
+
+@compiled
+def _sort(values: Image) -> None:
+    """Sort a few values in place, by insertion."""
+    for i in range(1, values.size):
+        value, j = values[i], i
+        while j > 0 and values[j - 1] > value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
+
+
+@compiled
+def _clipped(
+    ordered: Image,
+    starts: NDArray[np.uint32],
+    start: np.float32,
+    scale: np.float32,
+    clip_sigma: float,
+) -> tuple[float, float, int]:
+    """Return mode, standard deviation and count of clipped values in the order of their bins.
+
+    Like astropy's SigmaClip: limits about the median, found from what earlier limits
+    left, and at last applied to all values.
+    """
+    # An int64, not the literal 0, for which numba would compile all that follows once more.
+    first, last = int(np.int64(0)), ordered.size
+    pivot = np.float64(ordered[last // 2])
+    total, squares = _sums(ordered, first, last, pivot)
+    low = high = median = mean = std = 0.0
+    for _ in range(MAX_ITERATIONS):
+        n = last - first
+        mean, std = total / n, _std(total, squares, n)
+        median = _median(ordered, starts, first, last)
+        low, high = median - clip_sigma * std, median + clip_sigma * std
+        cut_first = max(first, _first_not_below(ordered, starts, start, scale, low))
+        cut_last = min(last, _first_above(ordered, starts, start, scale, high))
+        if cut_first == first and cut_last == last:
+            break
+        total, squares = _less(
+            ordered, (first, last), (cut_first, cut_last), pivot, (total, squares)
+        )
+        first, last = cut_first, cut_last
+    final_first = _first_not_below(ordered, starts, start, scale, low)
+    final_last = _first_above(ordered, starts, start, scale, high)
+    if final_first != first or final_last != last:
+        first, last = final_first, final_last
+        total, squares = _sums(ordered, first, last, pivot)
+    n = last - first
+    mean, std = total / n, _std(total, squares, n)
+    median = _median(ordered, starts, first, last) - pivot
+    if std == 0:
+        return pivot + mean, std, n
+    skewed = abs(mean - median) / std >= 0.3
+    return pivot + (median if skewed else 2.5 * median - 1.5 * mean), std, n
+
+
+@compiled
+def _std(total: float, squares: float, n: int) -> float:
+    mean = total / n
+    return math.sqrt(max(squares / n - mean * mean, 0.0))
+
+
+@compiled
+def _less(
+    values: Image,
+    old: tuple[int, int],
+    new: tuple[int, int],
+    pivot: float,
+    sums: tuple[float, float],
+) -> tuple[float, float]:
+    """Return the sums over a part of a range from those over the whole."""
+    a, a2 = _sums(values, old[0], new[0], pivot)
+    b, b2 = _sums(values, new[1], old[1], pivot)
+    if a2 + b2 > 0.5 * sums[1]:
+        # Most of it goes: the difference would keep too few digits.
+        return _sums(values, new[0], new[1], pivot)
+    return sums[0] - a - b, sums[1] - a2 - b2
+
+
+@compiled
+def _sums(values: Image, first: int, last: int, pivot: float) -> tuple[float, float]:
+    """Return the sums of differences to a pivot, and of their squares.
+
+    A pivot among the values keeps the digits of the variance where the sky is far from zero.
+    Four sums at a time, since each addition waits for the one before.
+    """
+    a = b = c = d = 0.0
+    a2 = b2 = c2 = d2 = 0.0
+    k = first
+    while k + 4 <= last:
+        e, f = np.float64(values[k]) - pivot, np.float64(values[k + 1]) - pivot
+        g, h = np.float64(values[k + 2]) - pivot, np.float64(values[k + 3]) - pivot
+        a, b, c, d = a + e, b + f, c + g, d + h
+        a2, b2, c2, d2 = a2 + e * e, b2 + f * f, c2 + g * g, d2 + h * h
+        k += 4
+    while k < last:
+        e = np.float64(values[k]) - pivot
+        a, a2 = a + e, a2 + e * e
+        k += 1
+    return (a + b) + (c + d), (a2 + b2) + (c2 + d2)
+
+
+@compiled
+def _median(ordered: Image, starts: NDArray[np.uint32], first: int, last: int) -> float:
+    """Return the median of ``ordered[first:last]``."""
+    upper = (first + last) // 2
+    value = np.float64(_ranked(ordered, starts, first, last, upper))
+    if (last - first) % 2:
+        return value
+    return 0.5 * (value + np.float64(_ranked(ordered, starts, first, last, upper - 1)))
+
+
+@compiled
+def _ranked(
+    ordered: Image, starts: NDArray[np.uint32], first: int, last: int, rank: int
+) -> np.float32:
+    """Return what would stand at ``rank`` if ``ordered[first:last]`` were sorted."""
+    b, above = 0, N_BINS
+    while above - b > 1:
+        middle = (b + above) // 2
+        if starts[middle] <= rank:
+            b = middle
+        else:
+            above = middle
+    lo, hi = max(int(starts[b]), first), min(int(starts[b + 1]), last) - 1
+    # Hoare's selection within the bin, in place: the order within a bin is free.
+    while lo < hi:
+        pivot = ordered[(lo + hi) // 2]
+        i, j = lo, hi
+        while i <= j:
+            while ordered[i] < pivot:
+                i += 1
+            while ordered[j] > pivot:
+                j -= 1
+            if i <= j:
+                ordered[i], ordered[j] = ordered[j], ordered[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            hi = j
+        elif rank >= i:
+            lo = i
+        else:
+            break
+    value: np.float32 = ordered[rank]
+    return value
+
+
+@compiled
+def _first_not_below(
+    ordered: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
+) -> int:
+    """Move the values below a limit to the start of the limit's bin; return where they end."""
+    b = _bin(np.float32(limit), start, scale)
+    k = int(starts[b])
+    for i in range(k, int(starts[b + 1])):
+        if ordered[i] < limit:
+            ordered[i], ordered[k] = ordered[k], ordered[i]
+            k += 1
+    return k
+
+
+@compiled
+def _first_above(
+    ordered: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
+) -> int:
+    """Move the values above a limit to the end of the limit's bin; return where they start."""
+    b = _bin(np.float32(limit), start, scale)
+    k = int(starts[b])
+    for i in range(k, int(starts[b + 1])):
+        if ordered[i] <= limit:
+            ordered[i], ordered[k] = ordered[k], ordered[i]
+            k += 1
+    return k
+
+
+# ---------------------------------------------------------------- from boxes to pixels
+
+
+def filled(mesh: Image) -> Image:
+    """Return box values with what is NaN filled from the ten nearest boxes.
+
+    Weighted with the inverse of their distances (Shepard 1968, Proc. 23rd ACM Conf., 517).
+
+    Raises
+    ------
+    ValueError
+        All are NaN.
+    """
+    known = np.isfinite(mesh)
+    if known.all():
+        return mesh
+    if not known.any():
+        msg = "no box has enough pixels for its statistics"
+        raise ValueError(msg)
+    from scipy.spatial import cKDTree
+
+    distance, index = cKDTree(np.argwhere(known), leafsize=10).query(
+        np.argwhere(~known), k=N_NEIGHBOURS
+    )
+    # Fewer than ten boxes: those that are missing are infinitely far.
+    weight = np.asarray(1.0 / distance)
+    values = mesh[known].astype(np.float64)[np.minimum(index, known.sum() - 1)]
+    full = mesh.copy()
+    full[~known] = (weight * values).sum(axis=1) / weight.sum(axis=1)
+    return full
+
+
+def median_filtered(mesh: Image, size: int) -> Image:
+    """Return the median of ``size`` x ``size`` (odd) boxes; beyond the edge there are none."""
+    if size == 1:
+        return mesh
+    out = np.empty_like(mesh)
+    _median_filter(mesh, size // 2, out)
+    return out
+
+
+@compiled
+def _median_filter(mesh: Image, reach: int, out: Image) -> None:
+    ny, nx = mesh.shape
+    for y in range(ny):
+        for x in range(nx):
+            near = mesh[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+            values = near.copy().reshape(near.size)
+            _sort(values)
+            middle = near.size // 2
+            other = middle if near.size % 2 else middle - 1
+            out[y, x] = np.float32(0.5 * (np.float64(values[middle]) + np.float64(values[other])))
+
+
+def surface_through(mesh: Image, box_px: tuple[int, int]) -> Surface:
+    """Return the cubic spline through box values, mirrored at the edges."""
+    from scipy.ndimage import spline_filter
+
+    if (mesh == mesh[0, 0]).all():
+        coefficients = mesh.astype(np.float64)
+    else:
+        coefficients = np.asarray(spline_filter(mesh, 3, output=np.float64, mode="reflect"))
+    return Surface(coefficients, np.float32(mesh.min()), np.float32(mesh.max()), box_px)
+
+
+def surface_map(surface: Surface, valid: Mask) -> Image:
+    """Return a surface at every pixel, (ny, nx) float32; 0 where not valid."""
+    out = np.empty(valid.shape, np.float32)
+    write_noise(np.ones(valid.shape, np.float32), valid, surface, out)
+    return out
+
+
+def write_scaled(
+    data: Image,
+    valid: Mask,
+    depth2: Image,
+    surface: Surface,
+    first_row: int,
+    background: Image,
+    scaled: Image,
+) -> None:
+    """Write the rows of a background from ``first_row`` on, and the image at a common depth."""
+    images = (plane(data), plane(valid, np.bool_), plane(depth2))
+    _write_scaled(*images, _spline(surface, first_row, data.shape), background, scaled)
+
+
+def write_noise(depth2: Image, valid: Mask, surface: Surface, noise: Image) -> None:
+    """Write a surface over the root of the depth; 0 where not valid or without depth."""
+    spline = _spline(surface, 0, noise.shape)
+    _write_noise(plane(depth2), plane(valid, np.bool_), spline, noise)
+
+
+class Spline(NamedTuple):
+    """A surface, and the boxes and weights that each row and column of pixels takes of it."""
+
+    rows: Indices  # (4, ny)
+    row_weights: Floats
+    columns: Indices  # (4, nx)
+    column_weights: Floats
+    spans: Indices  # where the four boxes of a column change, from 0 to nx
+    coefficients: Floats
+    low: np.float32
+    high: np.float32
+
+
+def _spline(surface: Surface, first_row: int, shape: tuple[int, ...]) -> Spline:
+    """Return the spline of some rows of an image."""
+    n_boxes, box = surface.coefficients.shape, surface.box_px
+    rows, row_weights = _spline_weights(first_row, shape[0], box[0], n_boxes[0])
+    columns, column_weights = _spline_weights(0, shape[1], box[1], n_boxes[1])
+    changes = np.flatnonzero((np.diff(columns, axis=1) != 0).any(axis=0)) + 1
+    spans = np.concatenate([[0], changes, [shape[1]]]).astype(np.int64)
+    limits = (surface.low, surface.high)
+    return Spline(rows, row_weights, columns, column_weights, spans, surface.coefficients, *limits)
+
+
+def _spline_weights(first: int, n: int, box_px: int, n_boxes: int) -> tuple[Indices, Floats]:
+    """Return the (4, n) boxes that each pixel's value comes from, and their weights."""
+    position = (np.arange(first, first + n) + 0.5) / box_px - 0.5
+    below = np.floor(position).astype(np.int64)
+    t = position - below
+    weights = np.empty((4, n))
+    weights[0] = (1 - t) ** 3 / 6
+    weights[1] = (t * t * (t - 2) * 3 + 4) / 6
+    weights[2] = ((1 - t) ** 2 * (-1 - t) * 3 + 4) / 6
+    weights[3] = 1 - weights[:3].sum(axis=0)
+    # Mirrored at the edges.
+    index = (below + np.arange(-1, 3)[:, np.newaxis]) % (2 * n_boxes)
+    return np.minimum(index, 2 * n_boxes - 1 - index), weights
+
+
+@compiled
+def _write_scaled(
+    data: Image, valid: Mask, depth2: Image, spline: Spline, background: Image, scaled: Image
+) -> None:
+    line = np.empty(data.shape[1], np.float32)
+    for y in range(data.shape[0]):
+        _write_row(spline, y, line)
+        for x in range(line.size):
+            value = line[x] if valid[y, x] else np.float32(0)
+            depth = np.float32(math.sqrt(max(depth2[y, x], np.float32(0))))
+            background[y, x] = value
+            scaled[y, x] = (data[y, x] - value) * depth
+
+
+@compiled
+def _write_noise(depth2: Image, valid: Mask, spline: Spline, noise: Image) -> None:
+    line = np.empty(noise.shape[1], np.float32)
+    for y in range(noise.shape[0]):
+        _write_row(spline, y, line)
+        for x in range(line.size):
+            known = valid[y, x] and depth2[y, x] > 0
+            value = line[x] / np.float32(math.sqrt(depth2[y, x] if known else np.float32(1)))
+            noise[y, x] = value if known else np.float32(0)
+
+
+@compiled
+def _write_row(spline: Spline, y: int, out: Image) -> None:
+    """Write one row of a spline surface."""
+    line = np.zeros(spline.coefficients.shape[1])
+    for k in range(4):
+        for i in range(line.size):
+            line[i] += spline.row_weights[k, y] * spline.coefficients[spline.rows[k, y], i]
+    for j in range(spline.spans.size - 1):
+        # Four boxes serve all pixels from the middle of one box to that of the next.
+        x, end = spline.spans[j], spline.spans[j + 1]
+        a, b = line[spline.columns[0, x]], line[spline.columns[1, x]]
+        c, d = line[spline.columns[2, x]], line[spline.columns[3, x]]
+        w, piece = spline.column_weights[:, x:end], out[x:end]
+        for i in range(piece.size):
+            value = np.float32(w[0, i] * a + w[1, i] * b + w[2, i] * c + w[3, i] * d)
+            piece[i] = min(max(value, spline.low), spline.high)

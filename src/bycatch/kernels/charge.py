@@ -1,0 +1,321 @@
+"""An image of rates in electrons, its level and scatter, and the noise to be expected."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane
+from bycatch.kernels.rowmedians import lower, upper
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+BOX_PX = 64
+"""Side of the boxes in which level and scatter are measured."""
+MIN_BOX_PX = 50
+LOW_PERCENT, MIDDLE_PERCENT = 15.87, 50.0
+N_BINS = 128
+LAST_BIN = float(N_BINS)
+N_SAMPLE = 64
+SATURATED_REACH_PX = 3
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """What the variance of a pixel is made of: per second, per exposure, and of its charge.
+
+    Attributes
+    ----------
+    area : area of a pixel over that of a detector pixel
+    dark_rate : e/s per detector pixel
+    readnoise_e : per exposure and detector pixel
+    sky_rate : e/s per pixel, whole
+    added_rate : the part of it that the image lacks
+    typical_s : exposure time where the image has no data
+    """
+
+    area: float
+    dark_rate: float
+    readnoise_e: float
+    sky_rate: float = 0.0
+    added_rate: float = 0.0
+    typical_s: float = 0.0
+
+    def fixed(self, seconds: Image, n_exp: NDArray[np.int16]) -> Floats:
+        """Return the variance without light: dark current and read noise."""
+        n_read = np.maximum(n_exp, 1)
+        return np.asarray(self.area * (self.dark_rate * seconds + self.readnoise_e**2 * n_read))
+
+    @property
+    def numbers(self) -> Floats:
+        """All as one array, for the kernels."""
+        return np.array(
+            [
+                self.area * self.dark_rate,
+                self.area * self.readnoise_e**2,
+                self.sky_rate,
+                self.added_rate,
+                self.typical_s,
+            ]
+        )
+
+
+def level_and_scatter(values: NDArray[np.floating[Any]], good: Mask) -> tuple[float, float]:
+    """Return the typical median and scatter of boxes.
+
+    The scatter is the half width of the lower side of the distribution (median
+    minus 15.87th percentile): sources and cosmic rays sit on the upper side.
+
+    Parameters
+    ----------
+    values : (ny, nx), finite where good
+    good : (ny, nx) bool
+    """
+    used = plane(good, bool)
+    return _typical(_value_boxes(plane(values), used, _least_box(used)), values, good)
+
+
+def residual_scatter(
+    counts: Image, seconds: Image, n_exp: NDArray[np.int16], good: Mask, model: NoiseModel
+) -> float:
+    """Return the scatter of the image without its sky over the error that the model expects."""
+    used = plane(good, bool)
+    boxes = _residual_boxes(
+        plane(counts), plane(seconds), plane(n_exp, np.int16), used, model.numbers, _least_box(used)
+    )
+    return _typical(boxes, np.zeros(0), good)[1]
+
+
+def _least_box(good: Mask) -> int:
+    return min(MIN_BOX_PX, good.size // 4)
+
+
+def _typical(boxes: Floats, values: NDArray[np.floating[Any]], good: Mask) -> tuple[float, float]:
+    """Return the medians over the boxes of level and scatter; without boxes, of all pixels."""
+    measured = boxes[np.isfinite(boxes[:, 0])]
+    if len(measured):
+        low, middle = measured.T
+        return float(np.median(middle)), float(np.median(middle - low))
+    inside = values[good] if values.size else values
+    return (float(np.median(inside)) if inside.size else 0.0), 0.0
+
+
+@compiled
+def _value_boxes(values: Image, good: Mask, least: int) -> Floats:
+    """Return the two percentiles of each box; NaN where it has too few pixels."""
+    ny, nx = values.shape
+    n_x = -(-nx // BOX_PX)
+    out = np.full((-(-ny // BOX_PX) * n_x, 2), np.nan)
+    box, bins = np.empty(BOX_PX * BOX_PX), np.empty(BOX_PX * BOX_PX, np.uint8)
+    for k in range(len(out)):
+        y0, x0 = (k // n_x) * BOX_PX, (k % n_x) * BOX_PX
+        n = 0
+        for y in range(y0, min(y0 + BOX_PX, ny)):
+            for x in range(x0, min(x0 + BOX_PX, nx)):
+                box[n] = values[y, x]
+                n += good[y, x]
+        if n >= max(least, 1):
+            out[k, 0], out[k, 1] = two_percentiles(box[:n], bins)
+    return out
+
+
+@compiled
+def _residual_boxes(
+    counts: Image, seconds: Image, n_exp: NDArray[np.int16], good: Mask, model: Floats, least: int
+) -> Floats:
+    """Return the same of the image without its sky, over its expected error."""
+    ny, nx = counts.shape
+    n_x = -(-nx // BOX_PX)
+    out = np.full((-(-ny // BOX_PX) * n_x, 2), np.nan)
+    box, bins = np.empty(BOX_PX * BOX_PX), np.empty(BOX_PX * BOX_PX, np.uint8)
+    sky_rate = np.float32(model[2])
+    for k in range(len(out)):
+        y0, x0 = (k // n_x) * BOX_PX, (k % n_x) * BOX_PX
+        n = 0
+        for y in range(y0, min(y0 + BOX_PX, ny)):
+            for x in range(x0, min(x0 + BOX_PX, nx)):
+                sky = sky_rate * seconds[y, x]
+                expected = expected_variance(counts[y, x], sky, seconds[y, x], n_exp[y, x], model)
+                box[n] = (counts[y, x] - sky) / math.sqrt(expected)
+                n += good[y, x]
+        if n >= max(least, 1):
+            out[k, 0], out[k, 1] = two_percentiles(box[:n], bins)
+    return out
+
+
+@compiled
+def expected_variance(counts: Any, sky: Any, seconds: Any, n_exp: int, model: Floats) -> Any:
+    """Return the variance of a pixel: its charge (at least half the sky), dark, read noise."""
+    fixed = model[0] * seconds + model[1] * max(n_exp, 1)
+    return max(np.float64(counts), 0.5 * np.float64(sky)) + fixed
+
+
+@compiled
+def two_percentiles(values: Floats, bins: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the 15.87th and the 50th percentile, interpolated as numpy does.
+
+    The values are counted into bins between two guesses; only those of the bins that
+    hold the percentiles are sorted.
+
+    Parameters
+    ----------
+    values : (n,)
+    bins : (at least n,) uint8
+        Working memory.
+    """
+    n = len(values)
+    guess = np.sort(values[:: max(n // N_SAMPLE, 1)])
+    start, stop = guess[len(guess) // 20], guess[(len(guess) * 13) // 20]
+    if not stop > start:  # many equal values, or very few
+        ordered = np.sort(values)
+        return interpolated(ordered, LOW_PERCENT, 0, n), interpolated(ordered, MIDDLE_PERCENT, 0, n)
+    scale = N_BINS / (stop - start)
+    count = np.zeros(N_BINS + 3, np.int64)
+    for i in range(n):
+        bins[i] = np.uint8(lower(upper((values[i] - start) * scale, -1.0), LAST_BIN) + 1.0)
+    for i in range(n):
+        count[bins[i] + 1] += 1
+    n_before = np.cumsum(count)
+    first, last = bins_of(n_before, LOW_PERCENT, n)
+    first_middle, last_middle = bins_of(n_before, MIDDLE_PERCENT, n)
+    low, middle = np.empty(n), np.empty(n)
+    n_low, n_middle = 0, 0
+    for i in range(n):
+        # Written always, kept only where it belongs: no branch that is hard to foresee.
+        low[n_low] = middle[n_middle] = values[i]
+        n_low += (bins[i] >= first) & (bins[i] <= last)
+        n_middle += (bins[i] >= first_middle) & (bins[i] <= last_middle)
+    return (
+        interpolated(np.sort(low[:n_low]), LOW_PERCENT, n_before[first], n),
+        interpolated(np.sort(middle[:n_middle]), MIDDLE_PERCENT, n_before[first_middle], n),
+    )
+
+
+@compiled
+def bins_of(n_before: NDArray[np.int64], percent: float, n: int) -> tuple[int, int]:
+    """Return the bins of the two values that a percentile lies between."""
+    rank, first = int(percent / 100.0 * (n - 1)), 0
+    while n_before[first + 1] <= rank:
+        first += 1
+    last = first
+    while n_before[last + 1] <= min(rank + 1, n - 1):
+        last += 1
+    return first, last
+
+
+@compiled
+def interpolated(ordered: Floats, percent: float, n_before: int, n: int) -> Any:
+    """Return a percentile of n values, of which sorted ones after the first few are given."""
+    position = percent / 100.0 * (n - 1)
+    rank = int(position)
+    low = ordered[rank - n_before]
+    high = ordered[min(rank + 1, n - 1) - n_before]
+    return low + (high - low) * (position - rank)
+
+
+def electrons(
+    rate: Image,
+    seconds: Image,
+    n_exp: NDArray[np.int16],
+    good: Mask,
+    model: NoiseModel,
+    limit_e: float,
+) -> tuple[Image, Mask]:
+    """Return the image with its sky in electrons, and what is saturated.
+
+    Parameters
+    ----------
+    rate, seconds : (ny, nx) float32
+    n_exp : (ny, nx) int16
+    good : (ny, nx) bool
+        Elsewhere the image is set to its sky.
+    model : NoiseModel
+    limit_e : float
+        Charge of a saturated pixel, per exposure.
+
+    Returns
+    -------
+    counts : (ny, nx) float32
+    saturated : (ny, nx) bool
+        Saturated pixels and those within 3 steps along rows and columns:
+        bleeding columns are narrow too.
+    """
+    return _electrons(
+        plane(rate, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16),
+        plane(good, bool), model.numbers, limit_e,
+    )  # fmt: skip
+
+
+@compiled
+def _electrons(
+    rate: Image,
+    seconds: Image,
+    n_exp: NDArray[np.int16],
+    good: Mask,
+    model: Floats,
+    limit_e: float,
+) -> tuple[Image, Mask]:
+    ny, nx = rate.shape
+    counts, saturated = np.empty((ny, nx), np.float32), np.zeros((ny, nx), np.bool_)
+    sky_rate, added = np.float32(model[2]), np.float32(model[3])
+    outside = sky_rate * np.float32(model[4])
+    for y in range(ny):
+        for x in range(nx):
+            counts[y, x] = (rate[y, x] + added) * seconds[y, x] if good[y, x] else outside
+        for x in range(nx):
+            if counts[y, x] > limit_e and counts[y, x] > limit_e * max(n_exp[y, x], 1):
+                mark_diamond(saturated, y, x)
+    return counts, saturated
+
+
+@compiled
+def mark_diamond(mask: Mask, y: int, x: int) -> None:
+    """Mark the pixels within some steps of one."""
+    ny, nx = mask.shape
+    reach = SATURATED_REACH_PX
+    for v in range(max(y - reach, 0), min(y + reach + 1, ny)):
+        half = reach - abs(v - y)
+        for u in range(max(x - half, 0), min(x + half + 1, nx)):
+            mask[v, u] = True
+
+
+def variance_plane(
+    counts: Image,
+    seconds: Image,
+    n_exp: NDArray[np.int16],
+    good: Mask,
+    model: NoiseModel,
+    factor: float,
+) -> Image:
+    """Return the expected variance times a factor, (ny, nx) float32."""
+    return _variance_plane(
+        plane(counts, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16),
+        plane(good, bool), model.numbers, factor,
+    )  # fmt: skip
+
+
+@compiled
+def _variance_plane(
+    counts: Image,
+    seconds: Image,
+    n_exp: NDArray[np.int16],
+    good: Mask,
+    model: Floats,
+    factor: float,
+) -> Image:
+    out = np.empty(counts.shape, np.float32)
+    sky_rate, typical_s = np.float32(model[2]), np.float32(model[4])
+    for y in range(counts.shape[0]):
+        for x in range(counts.shape[1]):
+            time_s = seconds[y, x] if good[y, x] else typical_s
+            sky = sky_rate * time_s
+            expected = expected_variance(counts[y, x], sky, time_s, n_exp[y, x], model)
+            out[y, x] = np.float32(expected * factor)
+    return out

@@ -1,0 +1,412 @@
+"""Peaks among marked pixels: where they are, how wide, and which pixels belong to them."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane
+from bycatch.kernels.smoothing import SIGMA_PER_FWHM
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+N_STEPS = 6
+MAX_OFFSET_PX = 1.5
+LEAST_MOMENT = 1e-9
+ZERO = np.float32(0)
+
+
+def grown_by_one(mask: Mask, allowed: Mask) -> Mask:
+    """Return the pixels of a mask and their eight neighbours, where allowed."""
+    return _grown_by_one(np.flatnonzero(mask), plane(allowed, bool))
+
+
+@compiled
+def _grown_by_one(places: Places, allowed: Mask) -> Mask:
+    ny, nx = allowed.shape
+    out = np.zeros((ny, nx), np.bool_)
+    for place in places:
+        y, x = place // nx, place % nx
+        for v in range(max(y - 1, 0), min(y + 2, ny)):
+            for u in range(max(x - 1, 0), min(x + 2, nx)):
+                out[v, u] = allowed[v, u]
+    return out
+
+
+def take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: float) -> None:
+    """Take the sky off an image, in place; where it is not good it becomes 0."""
+    _take_sky_off(counts, plane(seconds, np.float32), plane(good, bool), np.float32(sky_rate))
+
+
+@compiled
+def _take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: np.float32) -> None:
+    pixels, times, used = counts.reshape(-1), seconds.reshape(-1), good.reshape(-1)
+    for i in range(len(pixels)):
+        pixels[i] = pixels[i] - sky_rate * times[i] if used[i] else ZERO
+
+
+def maxima(signal: Image, near: Mask) -> tuple[Places, Places]:
+    """Return the marked pixels that none of their eight neighbours exceeds: (x, y), row by row."""
+    y, x = np.divmod(_maxima(signal, np.flatnonzero(near)), signal.shape[1])
+    return x, y
+
+
+@compiled
+def _maxima(signal: Image, places: Places) -> Places:
+    out, n = np.empty(len(places), np.int64), 0
+    for place in places:
+        out[n] = place
+        n += is_maximum(signal, place // signal.shape[1], place % signal.shape[1])
+    return out[:n]
+
+
+@compiled
+def is_maximum(signal: Image, y: int, x: int) -> bool:
+    """Return whether none of the eight neighbours is brighter."""
+    ny, nx = signal.shape
+    for v in range(max(y - 1, 0), min(y + 2, ny)):
+        for u in range(max(x - 1, 0), min(x + 2, nx)):
+            if signal[v, u] > signal[y, x]:
+                return False
+    return True
+
+
+@compiled
+def is_cut_off(good: Mask, x: Places, y: Places, radius_px: float) -> Mask:
+    """Return whether missing pixels, or the edge of the image, lie within a radius of pixels."""
+    ny, nx = good.shape
+    reach = int(radius_px)
+    out = np.zeros(len(x), np.bool_)
+    for k in range(len(x)):
+        if x[k] < reach or y[k] < reach or x[k] >= nx - reach or y[k] >= ny - reach:
+            out[k] = True
+            continue
+        for dy in range(-reach, reach + 1):
+            for dx in range(-reach, reach + 1):
+                v, u = y[k] + dy, x[k] + dx
+                if dx * dx + dy * dy <= radius_px**2 and v < ny and u < nx:
+                    out[k] |= not good[v, u]
+    return out
+
+
+def minor_widths(
+    signal: Image,
+    variance: Image,
+    x: Places,
+    y: Places,
+    window_px: float,
+    ring_px: tuple[float, float],
+) -> tuple[Floats, Floats]:
+    """Return the FWHM of peaks across their narrowest direction, and their signal-to-noise ratio.
+
+    Second moments under a Gaussian window that follows the centroid; the window
+    is taken out as for a Gaussian profile: 1/observed = 1/true + 1/window.
+
+    Parameters
+    ----------
+    signal, variance : (ny, nx) float32
+        Image without its sky; squared error of a pixel.
+    x, y : (N,) int
+        Pixels of the peaks.
+    window_px : float
+        Standard deviation of the window.
+    ring_px : (float, float)
+        Radii of the ring whose median is the background; pixels inside of it
+        have moments.
+
+    Returns
+    -------
+    fwhm_px, snr : (N,) float
+        FWHM is 0 where the moments are not positive, infinite where the window limits it.
+    """
+    fwhm_px, snr = _minor_widths(
+        np.ascontiguousarray(signal, np.float32), np.ascontiguousarray(variance, np.float32),
+        np.asarray(x, np.int64), np.asarray(y, np.int64),
+        float(window_px), float(ring_px[0]), float(ring_px[1]),
+    )  # fmt: skip
+    return fwhm_px, snr
+
+
+@compiled
+def _minor_widths(
+    signal: Image,
+    variance: Image,
+    x: Places,
+    y: Places,
+    window_px: float,
+    inner: float,
+    outer: float,
+) -> tuple[Floats, Floats]:
+    fwhm_px, snr = np.empty(len(x)), np.empty(len(x))
+    reach, half = math.ceil(outer), math.ceil(inner)
+    stamp = np.empty((2 * half + 1, 2 * half + 1), np.float64)
+    fixed = np.exp(-0.5 * (np.arange(-reach, reach + 1) / window_px) ** 2)
+    across, down = np.empty(2 * reach + 1), np.empty(2 * reach + 1)
+    inside = np.empty((2 * half + 1, 2 * half + 1), np.float64)
+    for i in range(-half, half + 1):
+        for j in range(-half, half + 1):
+            inside[i + half, j + half] = math.hypot(i, j) < inner
+    for k in range(len(x)):
+        level = ring_median(signal, x[k], y[k], inner, outer)
+        cut_out(signal, x[k], y[k], level, inside, stamp)
+        x0, y0 = 0.0, 0.0
+        for step in range(N_STEPS):
+            shifted_window(fixed, x0, window_px, across)
+            shifted_window(fixed, y0, window_px, down)
+            sums = moments(stamp, across, down, x0, y0)
+            if step < N_STEPS - 1 and sums[0] > 0:
+                # The window halves the step of the centroid, hence the 2.
+                x0 = min(max(x0 + 2 * sums[1] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
+                y0 = min(max(y0 + 2 * sums[2] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
+        fwhm_px[k] = minor_fwhm(sums, window_px)
+        snr[k] = sums[0] / math.sqrt(window_noise(variance, x[k], y[k], across, down))
+    return fwhm_px, snr
+
+
+@compiled
+def ring_median(image: Image, x: int, y: int, inner: float, outer: float) -> Any:
+    """Return the median of the pixels between two radii; beyond the edge its pixels repeat."""
+    ny, nx = image.shape
+    reach = math.ceil(outer)
+    values, n = np.empty((2 * reach + 1) ** 2, np.float32), 0
+    for dy in range(-reach, reach + 1):
+        row = min(max(y + dy, 0), ny - 1)
+        for dx in range(-reach, reach + 1):
+            values[n] = image[row, min(max(x + dx, 0), nx - 1)]
+            n += inner * inner <= dx * dx + dy * dy <= outer * outer
+    return np.median(values[:n])
+
+
+@compiled
+def cut_out(image: Image, x: int, y: int, level: float, inside: Floats, stamp: Floats) -> None:
+    """Write what the pixels around one have above a level; beyond the edge its pixels repeat."""
+    ny, nx = image.shape
+    half = stamp.shape[0] // 2
+    for i in range(stamp.shape[0]):
+        row = min(max(y + i - half, 0), ny - 1)
+        for j in range(stamp.shape[1]):
+            value = image[row, min(max(x + j - half, 0), nx - 1)]
+            stamp[i, j] = inside[i, j] * (value - level)
+
+
+@compiled
+def shifted_window(fixed: Floats, shift: float, sigma: float, out: Floats) -> None:
+    """Write a Gaussian moved off the middle: two exponentials and powers of one of them."""
+    reach = len(fixed) // 2
+    factor = math.exp(shift / sigma**2)
+    up, down = math.exp(-0.5 * (shift / sigma) ** 2), math.exp(-0.5 * (shift / sigma) ** 2)
+    for i in range(reach + 1):
+        out[reach + i], out[reach - i] = fixed[reach + i] * up, fixed[reach - i] * down
+        up *= factor
+        down /= factor
+
+
+@compiled
+def moments(
+    stamp: Floats, across: Floats, down: Floats, x0: float, y0: float
+) -> tuple[float, float, float, float, float, float]:
+    """Return the windowed sums of 1, x, y, x^2, y^2 and xy about a centre."""
+    total, sx, sy, sxx, syy, sxy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    half, skip = stamp.shape[0] // 2, (len(across) - stamp.shape[0]) // 2
+    for i in range(stamp.shape[0]):
+        row, row_x, row_xx = 0.0, 0.0, 0.0
+        for j in range(stamp.shape[1]):
+            value, dx = stamp[i, j] * across[j + skip], j - half - x0
+            row += value
+            row_x += value * dx
+            row_xx += value * dx * dx
+        dy, weight = i - half - y0, down[i + skip]
+        total += weight * row
+        sx += weight * row_x
+        sy += weight * row * dy
+        sxx += weight * row_xx
+        syy += weight * row * dy * dy
+        sxy += weight * row_x * dy
+    return total, sx, sy, sxx, syy, sxy
+
+
+@compiled
+def minor_fwhm(sums: tuple[float, float, float, float, float, float], window_px: float) -> float:
+    """Return the FWHM along the minor axis of windowed moments, the window taken out."""
+    total = sums[0] if sums[0] > 0 else math.inf
+    xx, yy, xy = sums[3] / total, sums[4] / total, sums[5] / total
+    minor = max(0.5 * (xx + yy) - math.hypot(0.5 * (xx - yy), xy), LEAST_MOMENT)
+    if minor <= LEAST_MOMENT:
+        return 0.0
+    inverse = 1.0 / minor - 1.0 / window_px**2
+    return math.sqrt(1.0 / inverse) / SIGMA_PER_FWHM if inverse > 0 else math.inf
+
+
+@compiled
+def window_noise(variance: Image, x: int, y: int, across: Floats, down: Floats) -> float:
+    """Return the variance of the windowed sum; beyond the edge its pixels repeat."""
+    ny, nx = variance.shape
+    reach, total = len(across) // 2, 0.0
+    for i in range(len(down)):
+        row, here = min(max(y + i - reach, 0), ny - 1), 0.0
+        for j in range(len(across)):
+            here += across[j] ** 2 * variance[row, min(max(x + j - reach, 0), nx - 1)]
+        total += down[i] ** 2 * here
+    return total
+
+
+IN_MASK, IS_WIDE, IS_NARROW, SEEN, WIDE_BASIN, NARROW_BASIN = 1, 2, 4, 8, 16, 32
+"""Bits of a pixel on its way: of the mask; peak; visited; and whose it has become."""
+
+
+def narrow_basins(signal: Image, near: Mask, x: Places, y: Places, narrow: Mask) -> Mask:
+    """Return the pixels that a flood from the peaks downwards gives to narrow ones.
+
+    Each connected part of the mask (diagonals included) is shared out among its
+    peaks, the brightest pixels first (watershed of the negative image); a part
+    without peaks belongs to none.
+
+    Parameters
+    ----------
+    signal : (ny, nx) float32
+    near : (ny, nx) bool
+        Pixels to share out.
+    x, y : (N,) int
+        Pixels of the peaks, in ``near``.
+    narrow : (N,) bool
+    """
+    state = with_rim(near)
+    state[y + 1, x + 1] |= np.where(narrow, IS_NARROW, IS_WIDE).astype(np.uint8)
+    return _narrow_basins(signal, state, x[narrow], y[narrow])
+
+
+def with_rim(mask: Mask) -> NDArray[np.uint8]:
+    """Return a mask as bits, with a rim of zeros that spares asking where the image ends."""
+    state = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
+    state[1:-1, 1:-1] = mask
+    return state
+
+
+@compiled
+def _narrow_basins(signal: Image, state: NDArray[np.uint8], x: Places, y: Places) -> Mask:
+    ny, nx = signal.shape
+    out = np.zeros((ny, nx), np.bool_)
+    flat, part = state.reshape(-1), np.empty(1024, np.int64)
+    for k in range(len(x)):
+        first = (y[k] + 1) * (nx + 2) + x[k] + 1
+        if flat[first] & SEEN:
+            continue
+        part, n, kinds = connected(flat, nx + 2, first, part)
+        if kinds & IS_WIDE:
+            flood(signal, flat, part[:n])
+        for place in part[:n]:
+            if not kinds & IS_WIDE or flat[place] & NARROW_BASIN:
+                out[place // (nx + 2) - 1, place % (nx + 2) - 1] = True
+    return out
+
+
+@compiled
+def connected(
+    state: NDArray[np.uint8], width: int, first: int, part: Places
+) -> tuple[Places, int, int]:
+    """Return the pixels connected with one (in ``part``), their number, and all their bits."""
+    part[0], n, done, kinds = first, 1, 0, 0
+    state[first] |= SEEN
+    while done < n:
+        place = part[done]
+        kinds |= state[place]
+        done += 1
+        for row in (place - width, place, place + width):
+            for near in range(row - 1, row + 2):
+                if state[near] & IN_MASK and not state[near] & SEEN:
+                    state[near] |= SEEN
+                    if n == len(part):
+                        part = np.concatenate((part, part))
+                    part[n] = near
+                    n += 1
+    return part, n, kinds
+
+
+@compiled
+def flood(signal: Image, state: NDArray[np.uint8], part: Places) -> None:
+    """Share out a connected part among its peaks: brightest pixels first, then first come."""
+    nx = signal.shape[1]
+    width = nx + 2
+    queue = [(np.float32(0), 0, 0) for _ in range(0)]
+    for place in part:
+        if state[place] & (IS_WIDE | IS_NARROW):
+            state[place] |= NARROW_BASIN if state[place] & IS_NARROW else WIDE_BASIN
+            heapq.heappush(queue, (-signal[place // width - 1, place % width - 1], 0, place))
+    age = 0
+    while queue:
+        _, _, place = heapq.heappop(queue)
+        basin = state[place] & (WIDE_BASIN | NARROW_BASIN)
+        for j in range(8):
+            near = place + neighbour(j, width)
+            if state[near] & IN_MASK and not state[near] & (WIDE_BASIN | NARROW_BASIN):
+                state[near] |= basin
+                age += 1
+                heapq.heappush(queue, (-signal[near // width - 1, near % width - 1], age, near))
+
+
+@compiled
+def neighbour(j: int, width: int) -> int:
+    """Return the step to one of the eight neighbours: those beside first, then diagonals."""
+    if j < 4:
+        return (-width, -1, 1, width)[j]
+    return (-width - 1, -width + 1, width - 1, width + 1)[j - 4]
+
+
+def n_groups(mask: Mask) -> int:
+    """Return the number of groups of touching pixels, diagonals included."""
+    state = with_rim(mask)
+    return int(_n_groups(state.reshape(-1), state.shape[1], np.flatnonzero(state)))
+
+
+@compiled
+def _n_groups(state: NDArray[np.uint8], width: int, places: Places) -> int:
+    part, n = np.empty(1024, np.int64), 0
+    for place in places:
+        if not state[place] & SEEN:
+            part, _, _ = connected(state, width, place, part)
+            n += 1
+    return n
+
+
+def blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask) -> Mask:
+    """Return a mask grown by the pixels where its convolution passes a threshold.
+
+    Parameters
+    ----------
+    mask, allowed : (ny, nx) bool
+        Beyond the edge the mask is empty; what is not allowed is left out.
+    weights : (2 r + 1,)
+        Factors of the convolution along one axis; it is separable.
+    """
+    return _blurred_above(plane(mask, bool), weights, threshold, plane(allowed, bool))
+
+
+@compiled
+def _blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask) -> Mask:
+    ny, nx = mask.shape
+    reach = len(weights) // 2
+    out = mask & allowed
+    n = 2 * reach + 1
+    sums = np.zeros((n, nx + 2 * reach))  # of the rows that are not complete, in a ring
+    for y in range(ny + reach):
+        if y < ny:
+            here = mask[y]
+            for x in range(nx):
+                if here[x]:
+                    for j in range(n):
+                        for i in range(n):
+                            sums[(y + j) % n, x + i] += weights[j] * weights[i]
+        if y >= reach:  # row y - reach gets no more
+            row, done, may_be = sums[y % n], out[y - reach], allowed[y - reach]
+            for x in range(nx):
+                done[x] |= may_be[x] & (row[x + reach] > threshold)
+        sums[y % n] = 0.0
+    return out

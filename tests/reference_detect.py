@@ -1,0 +1,141 @@
+"""Detection made of library calls: the slow, readable twin of ``bycatch.stages.detect``.
+
+Background2D, detect_sources, deblend_sources and SourceCatalog of photutils, and
+scipy's filters, in the order in which the stage needs them.  The stage's kernels
+are compared with it, piece by piece and as a whole.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.stats import SigmaClip
+from photutils.background import Background2D
+from photutils.segmentation import (
+    SegmentationImage,
+    SourceCatalog,
+    deblend_sources,
+    detect_sources,
+)
+from scipy.ndimage import convolve, median
+
+from bycatch.kernels.smoothing import gaussian_kernel
+from bycatch.stages.detect import exclude_percent
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """All that the chain of library calls makes of an image."""
+
+    background: np.ndarray
+    noise: np.ndarray
+    smooth: np.ndarray
+    segmentation: np.ndarray
+    columns: dict
+
+
+def box_maps(data, valid, box_px, filter_boxes, clip_sigma, percent):
+    """Return the maps of background and rms, and the box maps that they come from."""
+    box = (min(box_px, data.shape[0]), min(box_px, data.shape[1]))
+    n_boxes = min(-(-data.shape[0] // box[0]), -(-data.shape[1] // box[1]))
+    maps = Background2D(
+        np.where(valid, data, np.float32(0)),
+        box,
+        coverage_mask=~valid,
+        exclude_percentile=percent,
+        filter_size=min(filter_boxes, n_boxes - (n_boxes + 1) % 2),
+        sigma_clip=SigmaClip(sigma=clip_sigma, maxiters=10),
+    )
+    return maps.background, maps.background_rms
+
+
+def sky_maps(image, settings):
+    """Return background and noise."""
+    common = (settings.box_px, settings.filter_boxes, settings.clip_sigma)
+    percent = exclude_percent(image.valid, settings.box_px)
+    background, _ = box_maps(image.sci, image.valid, *common, percent)
+    typical = np.median(image.exptime_map_s[image.valid])
+    depth = np.sqrt(np.maximum(image.exptime_map_s, 0) / typical).astype(np.float32)
+    scaled = np.where(image.valid, (image.sci - background) * depth, np.float32(0))
+    _, rms = box_maps(scaled, image.valid, *common, percent)
+    noise = np.divide(rms, depth, out=np.zeros_like(rms), where=image.valid & (depth > 0))
+    return background.astype(np.float32), noise.astype(np.float32)
+
+
+def smoothed(data, valid, kernel):
+    """Return the convolved image, averaged over valid pixels."""
+    weights = kernel.astype(np.float32)
+    total = convolve(np.where(valid, data, np.float32(0)), weights, mode="constant")
+    norm = convolve(valid.astype(np.float32), weights, mode="constant")
+    return np.divide(total, norm, out=np.zeros_like(total), where=norm > 1e-6)
+
+
+def segments(smooth, noise, valid, n_sigma, n_pixels):
+    """Return the connected pixels above the threshold."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = detect_sources(smooth, n_sigma * noise, n_pixels, mask=~valid)
+    return None if found is None else np.asarray(found.data, dtype=np.int32)
+
+
+def deblended(smooth, labels, settings):
+    """Return the labels of deblended sources."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = deblend_sources(
+            smooth,
+            SegmentationImage(labels),
+            settings.deblend_n_pixels,
+            n_levels=settings.deblend_n_levels,
+            contrast=settings.deblend_contrast,
+            progress_bar=False,
+        )
+    return np.asarray(found.data, dtype=np.int32)
+
+
+def properties(residual, smooth, valid, labels):
+    """Return photutils' properties of all segments, by the names of the kernel's result."""
+    found = SourceCatalog(residual, SegmentationImage(labels), convolved_data=smooth, mask=~valid)
+    barycentre, window = np.atleast_2d(found.centroid), np.atleast_2d(found.centroid_win)
+    return {
+        "labels": np.atleast_1d(found.labels),
+        "x_segment": barycentre[:, 0],
+        "y_segment": barycentre[:, 1],
+        "x_window": window[:, 0],
+        "y_window": window[:, 1],
+        "x_min": np.atleast_1d(found.bbox_xmin),
+        "x_max": np.atleast_1d(found.bbox_xmax),
+        "y_min": np.atleast_1d(found.bbox_ymin),
+        "y_max": np.atleast_1d(found.bbox_ymax),
+        "area": np.atleast_1d(found.area.value),
+        "flux": np.atleast_1d(found.segment_flux),
+        "peak": np.atleast_1d(found.max_value),
+        "semimajor_px": np.atleast_1d(found.semimajor_axis.value),
+        "semiminor_px": np.atleast_1d(found.semiminor_axis.value),
+        "theta_deg": np.atleast_1d(found.orientation.value),
+        "half_light_px": np.atleast_1d(found.flux_radius(0.5).value),
+    }
+
+
+def detect(image, settings):
+    """Return all that the stage finds, before the coverage rule."""
+    background, noise = sky_maps(image, settings)
+    residual = np.where(image.valid, image.sci - background, np.float32(0))
+    kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
+    smooth = smoothed(residual, image.valid, kernel)
+    single = image.meta.n_exposures == 1
+    n_pixels = settings.n_pixels_single if single else settings.n_pixels
+    labels = segments(smooth, noise, image.valid, settings.n_sigma, n_pixels)
+    if labels is None:
+        return Reference(background, noise, smooth, np.zeros(image.shape, np.int32), {})
+    if settings.deblend:
+        labels = deblended(smooth, labels, settings)
+    found = properties(residual, smooth, image.valid, labels)
+    found["n_exp"] = np.atleast_1d(median(image.n_exp, labels, found["labels"]))
+    barycentre = np.stack([found["x_segment"], found["y_segment"]])
+    window = np.stack([found["x_window"], found["y_window"]])
+    strayed = ~np.isfinite(window).all(axis=0) | (
+        np.hypot(*(window - barycentre)) > np.maximum(2.0, found["semimajor_px"])
+    )
+    found["x"], found["y"] = np.where(strayed, barycentre, window)
+    return Reference(background, noise, smooth, labels, found)
