@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bycatch.columns import CAT, EXCLUDED, PHOT, REMOVED, SOURCES, Column
+from bycatch.columns import CAT, CR_SHARE, EXCLUDED, PHOT, REMOVED, SOURCES, Column
 from bycatch.flags import FLAGS
+from bycatch.stages.align import GRADES
 
 PAGE = Path(__file__).with_name("products.md")
 
@@ -31,6 +32,7 @@ TABLES = (
     ("`<root>_sources.ecsv`: detections", SOURCES),
     ("`<root>_removed.ecsv`: detections that the coverage rule took out", REMOVED[-1:]),
     ("`<root>_excluded.ecsv`: rows in the regions of `--exclude`", EXCLUDED),
+    ("`<root>_crshare.ecsv`: what the alignment knows of cosmic rays", CR_SHARE),
 )
 
 
@@ -51,7 +53,8 @@ def page() -> str:
     parts.append("## Flags\n\nBits of the column `flags`; `bycatch.decode(value)` names them.\n")
     rows = [f"| {int(f.flag)} | {str(f.flag.name).lower()} | {f.meaning} |" for f in FLAGS]
     parts.append("\n".join(["| bit | name | meaning |", "| --- | --- | --- |", *rows]) + "\n")
-    parts.append(TAIL)
+    grades = "\n".join(f"| {grade} | {meaning} |" for grade, meaning in GRADES.items())
+    parts.append(TAIL.replace("{grades}", grades))
     return "\n".join(parts)
 
 
@@ -59,16 +62,62 @@ TAIL = """## Images
 
 - `<stem>.mask.fits`: uint8, 1 where the grown cosmic-ray mask is set.
 - `<root>_segm.fits.gz`: int32, 0 for sky, else the `id` of the source (removed ones as well).
-- `<root>_wcs.fits`: no pixels; a header whose WCS astropy reads, with the rms of the fit (RMS_RA,
-  RMS_DEC), the number of stars (NMATCHES) and its geometry (FITGEOM). WCSNAME is BYCATCH-GAIADR3
-  only if the alignment was accepted.
+- `<root>_wcs.fits`: the aligned WCS, see below.
+- `<root>_aligned_drc.fits` (with `--write-wcs`): a copy of the image with the aligned WCS in SCI,
+  WHT and CTX. The pixels are the same bits; the old WCS is kept as an alternate one under the
+  next free letter (WCSNAMEA, CRVAL1A, ...; O is left to HST's original WCS). WCSNAME, WCSTYPE,
+  HDRNAME, RMS_RA, RMS_DEC (mas), NMATCHES, FITGEOM, CRDER1 and CRDER2 (deg) have the meaning that
+  they have in HST's own products. An image that keeps its WCS (grade F) is not copied.
+- `<field>/alignment.png`: residuals of the field's Gaia stars on the sky, their scatter, and
+  their size against magnitude; a field without any says why. Needs matplotlib
+  (`bycatch[figures]`).
+
+## The aligned WCS
+
+`<root>_wcs.fits` has no pixels. astropy reads the WCS from its primary header, with these cards
+of the fit (what is not known is left out):
+
+| card | unit | meaning |
+| --- | --- | --- |
+| WCSNAME |  | BYCATCH-GAIADR3 (grades A to D), BYCATCH-TIED (E), the header's own (F) |
+| GRADE |  | A to F, see below |
+| NMATCHES, NFIELD |  | Gaia stars matched in this image, and in the field |
+| NTIED |  | sources that tie the image to the others of its field |
+| FITGEOM |  | none, shift, rshift (and roll), rscale (and scale), general |
+| RMS_RA, RMS_DEC | mas | weighted residuals of this image's stars |
+| LOO_RMS | mas | rms per axis with each star left out of the fit in turn |
+| ODDS |  | probability that a match this good is chance |
+| SHIFT_RA, SHIFTDEC | mas | what was added at the centre of the image (RA times cos Dec) |
+| ROLL | deg | what was added to the position angle of the y axis |
+| SCALEPPM | 1e-6 | change of the pixel scale |
+| CRDER1, CRDER2 | deg | error of the frame at its best known point, per axis |
+| ASTRMERR | mas | error of the frame per axis, typical over the image |
+| RELEASE, EPOCH | , yr | catalog of the reference stars; epoch to which they were moved |
+
+The extension FRAMEERR holds the covariance (6 x 6) of the frame's error: it may be off by (t_xi +
+a xi + b eta, t_eta + c xi + d eta) in the plane tangent at RA_PNT, DEC_PNT; terms t_xi, t_eta in
+mas, a to d in mas per arcsec. The extension PAIRS lists the Gaia stars of the fit: `source` (row
+of `_sources`, from 0), `source_id`, `gaia_g`, detection minus star (`dra_mas`, `ddec_mas`), the
+same with the star left out (`_loo_`), expected errors, and `weight` (0 for an outlier, to 1).
+
+| grade | meaning |
+| --- | --- |
+{grades}
+
+## The match with Gaia
+
+One to one, closest first, at the epoch of the image. The radius is `measure.gaia_n_sigma` times
+the error of both positions (star at the epoch, frame, centroid), at least
+`measure.gaia_min_radius_mas`, at most `measure.gaia_radius_mas`. How many of the matches are
+expected to be chance is GAIACHNC in the metadata and `n_gaia_chance` in `summary.json`: the mean
+number of matches with shifted stars.
 
 ## Metadata of the tables
 
 FITS names where they exist: FILTER, DETECTOR, EXPTIME, NEXP, PHOTFLAM, PHOTPLAM, PROPOSID,
 ROOTNAME; APCOR, the share of a star's light in each aperture; ALIGNMENT, the result of the
-alignment; NOTES, what was assumed or looked wrong; SETTINGS of the steps that made the table;
-INSHA256, the checksum of the input; VERSIONS; DATE.
+alignment; GAIACHNC, the Gaia matches expected by chance; NOTES, what was assumed or looked wrong;
+SETTINGS of the steps that made the table; INSHA256, the checksum of the input; VERSIONS; DATE.
 """
 
 

@@ -327,6 +327,21 @@ def test_verbose_and_log_file(bycatch, visit, done, tmp_path):
     assert not (done / "bycatch.log").exists()
 
 
+def test_the_closing_table_tells_grade_stars_and_error(piped):
+    _, ended = piped
+    line = next(x for x in ended.stdout.splitlines() if "jabc01010" in x and "done" in x)
+    assert re.search(r"A: \d+, \d+\.\d mas", line)
+    assert re.search(
+        r"F775W jabc01010: align: grade A, \d+ of \d+ Gaia stars, rms .* odds .*, moved by",
+        ended.stderr,
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "align"])
+def test_aligned_copies_are_an_option(bycatch, command):
+    assert "--write-wcs" in bycatch(command, "--help").out
+
+
 # ---------------------------------------------------------------- dry run
 
 
@@ -347,6 +362,8 @@ def test_dry_run_tells_what_is_there_and_what_is_stale(bycatch, visit, done):
     plan = bycatch(*words, "--set", "measure.cr_radius_px=3").out
     assert plan.count(" done ") == 6
     assert plan.count(" stale ") == 4
+    one_image = ["run", visit.raw / "jabc01010_drc.fits", "-o", done, "--dry-run"]
+    assert bycatch(*one_image).out.count(" done ") == 5
     assert listing(done) == before
 
 

@@ -42,10 +42,15 @@ def test_one_worker_is_serial():
 def test_results_come_in_the_order_of_the_items(executor):
     assert executor.map(abs, [-3, 2, -1, 0]) == [3, 2, 1, 0]
     assert executor.map(abs, []) == []
+    executor.close()
+    assert executor.map(abs, [-5]) == [5]
+    executor.close()
 
 
 def test_workers_log_here(lines):
-    Processes(2).map(logger.info, ["one", "two", "three"])
+    workers = Processes(2)
+    workers.map(logger.info, ["one", "two", "three"])
+    workers.close()
     assert sorted(lines) == ["one", "three", "two"]
 
 
@@ -53,6 +58,7 @@ def test_workers_log_here(lines):
 def test_what_a_function_raises_arrives(executor):
     with pytest.raises(ValueError, match="invalid literal"):
         executor.map(int, ["1", "x"])
+    executor.close()
 
 
 def test_errors_of_the_package_survive_the_way_between_processes():
@@ -69,4 +75,13 @@ def test_a_worker_that_dies_is_explained():
 
 
 def test_workers_leave_ctrl_c_to_the_parent():
-    assert Processes(1).map(signal.getsignal, [signal.SIGINT]) == [signal.SIG_IGN]
+    workers = Processes(1)
+    assert workers.map(signal.getsignal, [signal.SIGINT]) == [signal.SIG_IGN]
+    workers.close()
+
+
+def test_workers_are_kept_from_one_map_to_the_next():
+    workers = Processes(1)
+    who = ["__import__('os').getpid()"]
+    assert workers.map(eval, who) == workers.map(eval, who) != [os.getpid()]
+    workers.close()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bycatch.kernels.matching import (
+    Brightness,
     expected_chance_peaks,
     extent_of,
     find_offset,
@@ -197,3 +198,37 @@ def test_chance_falls_with_pairs_and_rises_with_density():
 def test_extent_ignores_what_is_not_finite():
     assert extent_of(np.array([[3.0, 4.0], [np.nan, 100.0]])) == 5.0
     assert extent_of(np.empty((0, 2))) == 0.0
+
+
+# ---------------------------------------------------------------- magnitudes
+
+
+def test_pairs_of_different_brightness_are_no_pairs():
+    a = np.array([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
+    mags = Brightness(np.array([18.0, 20.0, np.nan]), np.array([18.5, 25.0, 21.0]), 3.0)
+    ia, ib = match_one_to_one(a, a + 0.1, 1.0, mags)
+    assert ia.tolist() == ib.tolist() == [0, 2]
+    assert mags.share() == pytest.approx(7 / 9)
+
+
+def test_brightness_shares_are_counted_pair_by_pair():
+    rng = np.random.default_rng(1)
+    a, b = rng.uniform(18, 26, 40), rng.uniform(18, 26, 70)
+    a[::7] = np.nan
+    b[::9] = np.nan
+    mags = Brightness(a, b, 2.0)
+    ia, ib = (v.ravel() for v in np.meshgrid(np.arange(40), np.arange(70), indexing="ij"))
+    assert mags.share() == pytest.approx(mags.agree(ia, ib).mean())
+    assert Brightness(a[:0], b, 2.0).share() == 1.0
+
+
+def test_magnitudes_make_the_offset_of_few_pairs_certain():
+    rng = np.random.default_rng(2)
+    a = rng.uniform(-100, 100, (5, 2))
+    b = np.vstack([a + np.array([1.0, -0.5]), rng.uniform(-100, 100, (800, 2))])
+    b_mag = np.concatenate([np.full(5, 20.0), rng.uniform(23, 27, 800)])
+    options = {"max_shift": 3.0, "max_roll_rad": 0.005, "tolerance": 0.1, "area": 4e4}
+    without = find_offset(a, b, **options)
+    with_mags = find_offset(a, b, **options, brightness=Brightness(np.full(5, 20.0), b_mag, 2.0))
+    assert (without.n_pairs, with_mags.n_pairs) == (5, 5)
+    assert with_mags.chance < 1e-4 * without.chance

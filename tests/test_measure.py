@@ -198,6 +198,20 @@ def test_cosmic_rays_are_flagged_where_one_exposure_looks(as_image):
     assert exact.table["cr_flag"].tolist() == [1, 0, 0, 0, 0, 0]
 
 
+def test_a_source_between_one_and_two_exposures_is_not_single(as_image):
+    # Half of its 12 pixels have one exposure, half two: the median is 1.5.
+    def half(hdus):
+        hdus["CTX"].data[:, :60] = 1
+
+    image = as_image(noise((90, 120)), half)
+    mask = np.ones(image.shape, dtype=bool)
+    table = measure.run(image, [59.5, 58.4, 60.6], [45.5, 45.5, 45.5], cr_mask=mask).table
+    assert table["n_exp"].tolist() == [2, 1, 2]
+    assert table["n_exp"].dtype.kind == "i"
+    assert table["cr_flag"].tolist() == [0, 1, 0]
+    assert ["single_exposure" in names_of(table, k) for k in range(3)] == [False, True, False]
+
+
 @pytest.fixture
 def star_image(as_image, psf):
     shape = (120, 160)
@@ -463,7 +477,7 @@ def test_sources_do_not_depend_on_the_others_in_the_list(star_image):
 
 def test_crowds_of_many_sources(star_image):
     rng = np.random.default_rng(3)
-    n = measure.CHUNK + 5
+    n = 5000
     x, y = rng.uniform(0, 159, n), rng.uniform(0, 119, n)
     x[-1], y[-1] = 80.0, 60.0
     assert measure.run(star_image, x, y).table["fwhm"][-1] == pytest.approx(2.1, abs=0.05)

@@ -38,7 +38,7 @@ PURE_NUMBERS = {
     "crmask.grow_threshold",
     "align.max_ellipticity",
     "align.max_cr_share",
-    "align.min_spread_share",
+    "align.min_evidence",
     "align.max_chance",
     "simulate.cosmic_ray_share",
     "simulate.hot_pixel_share",

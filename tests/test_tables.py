@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
 from astropy.io.votable import ucd
 from astropy.table import Table
 
@@ -291,3 +292,16 @@ def test_a_truncated_ecsv_is_refused(tmp_path):
     path.write_text(text[: len(text) // 2], encoding="utf-8")
     with pytest.raises(UnreadableFile, match=r"t\.ecsv"):
         read_table(path)
+
+
+def test_fits_holds_every_setting_under_its_path(tmp_path):
+    table = Table({"x": [1.0]})
+    services = ["https://a.example/tap with_a_long_table_name", "https://b.example/tap other"]
+    table.meta = {"SETTINGS": {"align": {"gaia_services": services, "enabled": True, "x": 1.5}}}
+    path = tmp_path / "t.fits"
+    write_table(table, path, "fits")
+    header = fits.getheader(path, 1)
+    assert header["SETTINGS align gaia_services 1"].startswith("https://a.example")
+    assert header["SETTINGS align gaia_services 2"].startswith("https://b.example")
+    assert header["SETTINGS align enabled"] is True
+    assert header["SETTINGS align x"] == 1.5

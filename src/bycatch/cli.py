@@ -83,6 +83,9 @@ Formats = Annotated[
     str | None,
     typer.Option("--formats", help="Also write catalogs as fits, csv, parquet, votable (commas)."),
 ]
+WriteWcs = Annotated[
+    bool, typer.Option("--write-wcs", help="Write copies of the images with the aligned WCS.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 Paths = Annotated[
     list[Path], typer.Argument(metavar="PATHS", help="drc files, or folders to search.")
@@ -140,13 +143,14 @@ def run(
     field: FieldName = None,
     mode: Mode = None,
     formats: Formats = None,
+    write_wcs: WriteWcs = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
     """Run the whole chain: sort, detect, crmask, align, measure, finalize."""
-    extra = _shortcuts(field=field, mode=mode, formats=formats)
+    extra = _shortcuts(field=field, mode=mode, formats=formats, write_wcs=write_wcs)
     settings = Settings.load(config, [*(assign or []), *extra], preset)
     inputs = _inputs(gaia, sources, exclude, wht)
     from bycatch import pipeline
@@ -228,12 +232,14 @@ def align(
     preset: Preset = None,
     jobs: Workers = 1,
     gaia: Gaia = None,
+    write_wcs: WriteWcs = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Align the images to Gaia."""
+    """Align the images of each field to one another and to Gaia."""
     inputs = _inputs(gaia)
+    assign = [*(assign or []), *_shortcuts(write_wcs=write_wcs)]
     _step("align", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
 
 
@@ -380,10 +386,10 @@ def _inputs(
     return Inputs(gaia, sources, exclude, wht)
 
 
-def _shortcuts(**options: str | None) -> list[str]:
+def _shortcuts(*, write_wcs: bool = False, **options: str | None) -> list[str]:
     """Return options that stand for settings, as assignments."""
     names = {"field": "sort.field", "mode": "sort.mode", "formats": "output.formats"}
-    out = []
+    out = ["output.write_wcs=true"] if write_wcs else []
     for option, value in options.items():
         if value is not None:
             text = value if option != "formats" else str([v.strip() for v in value.split(",")])
@@ -573,12 +579,13 @@ def _number(value: Any) -> str:
 
 
 def _alignment(numbers: dict[str, Any]) -> str:
-    if "aligned" not in numbers:
+    """Return the grade, the number of Gaia stars and how well the frame is known."""
+    if "grade" not in numbers:
         return "-"
     if not numbers["aligned"]:
-        return "no, own WCS"
-    ra, dec = numbers["rms_ra_mas"], numbers["rms_dec_mas"]
-    return f"{numbers['n_matches']} at {max(ra, dec):.1f} mas"
+        return f"{numbers['grade']}: {'tied' if numbers['grade'] == 'E' else 'own WCS'}"
+    n_stars = numbers["n_field_matches"]
+    return f"{numbers['grade']}: {n_stars}, {numbers['astrom_err_mas']:.1f} mas"
 
 
 def _print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:

@@ -91,6 +91,33 @@ SKY_POSITION = (
         "declination of the Gaia match at the catalog's epoch; -999: no match",
     ),
 )
+SKY_ERRORS = (
+    Column(
+        "RA_GAIA_WCS_err",
+        "f8",
+        "mas",
+        "stat.error;pos.eq.ra",
+        "1-sigma error of RA_GAIA_WCS times cos(Dec): that of the frame and that of a centroid of "
+        "this brightness; missing where the flux is not positive",
+        nullable=True,
+    ),
+    Column(
+        "DEC_GAIA_WCS_err",
+        "f8",
+        "mas",
+        "stat.error;pos.eq.dec",
+        "1-sigma error of DEC_GAIA_WCS, as RA_GAIA_WCS_err",
+        nullable=True,
+    ),
+    Column(
+        "astrom_err",
+        "f8",
+        "mas",
+        "stat.error;pos.eq",
+        "1-sigma error per axis of the image's frame at the position: common to its neighbours",
+        nullable=True,
+    ),
+)
 GAIA_MATCH = (
     Column("gaia_source_id", "i8", "", "meta.id.cross", "Gaia source_id; 0: no match"),
     Column(
@@ -109,7 +136,7 @@ BOOKKEEPING = (
         "i4",
         "",
         "meta.number;obs.exposure",
-        "median number of exposures of the pixels within 2 px",
+        "median number of exposures of the pixels within 2 px, halves rounded up",
     ),
     Column(
         "exptime",
@@ -155,6 +182,16 @@ SOURCES: tuple[Column, ...] = (
         "",
         "stat.value;obs.field",
         "share of pixels with data in the box of the coverage rule",
+    ),
+)
+CR_SHARE: tuple[Column, ...] = (
+    ID,
+    Column(
+        "on_cr_mask",
+        "f8",
+        "",
+        "stat.value;meta.code.qual",
+        "share of the segment's pixels on the grown cosmic-ray mask",
     ),
 )
 REASON = Column("reason", "U200", "", "meta.note", "why the source was removed")
@@ -220,6 +257,7 @@ PHOT: tuple[Column, ...] = (
     FWHM,
     CR_FLAG,
     *SKY_POSITION,
+    *SKY_ERRORS,
     *GAIA_MATCH,
     *BOOKKEEPING,
     *_RADII_AREAS,
@@ -268,6 +306,7 @@ CAT: tuple[Column, ...] = (
     ),
     Column("snr_{r}", "f8", "", "stat.snr", "flux / error in {r} px", nullable=True),
     *BOOKKEEPING,
+    *SKY_ERRORS,
     *GAIA_MATCH,
     FLAGS,
 )

@@ -28,6 +28,10 @@ class Executor(Protocol):
         """Return the results in the order of the items."""
         ...
 
+    def close(self) -> None:
+        """Free what the work needed; a later `map` begins anew."""
+        ...
+
 
 class Serial:
     """One item after the other, in this process."""
@@ -36,42 +40,72 @@ class Serial:
         """Return the results in the order of the items."""
         return [function(item) for item in items]
 
+    def close(self) -> None:
+        """Nothing is kept."""
+
 
 class Processes:
-    """Items in parallel processes; what they log arrives here, in this process's handlers."""
+    """Items in parallel processes; what they log arrives here, in this process's handlers.
+
+    The processes are started by the first `map` and kept for the next ones: each takes seconds to
+    import what the work needs.
+    """
 
     def __init__(self, n_workers: int) -> None:
         self.n_workers = n_workers
+        self._pool: _Pool | None = None
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Return the results in the order of the items."""
-        context = multiprocessing.get_context("spawn")
-        others = set(multiprocessing.active_children())
-        root = logging.getLogger("bycatch")
-        queue = context.Queue()
-        listener = logging.handlers.QueueListener(queue, _Relay(root))
-        listener.start()
-        pool = ProcessPoolExecutor(
-            min(self.n_workers, max(len(items), 1)),
-            mp_context=context,
-            initializer=_forward_logs,
-            initargs=(queue, root.getEffectiveLevel()),
-        )
+        if self._pool is None:
+            self._pool = _Pool(self.n_workers)
         try:
-            return list(pool.map(function, items))
+            return list(self._pool.workers.map(function, items))
         except BrokenExecutor as err:
+            self.close()
             raise BycatchError(
                 "a worker process died, most likely for lack of memory",
                 hint="run again with a smaller -j; what is finished is kept",
             ) from err
         except KeyboardInterrupt:
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()
+            self._pool.terminate()
+            self.close()
             raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            listener.stop()
-            queue.close()
+
+    def close(self) -> None:
+        """Stop the processes."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+class _Pool:
+    """Worker processes, and the way in which their log records come here."""
+
+    def __init__(self, n_workers: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._others = set(multiprocessing.active_children())
+        root = logging.getLogger("bycatch")
+        self._queue = context.Queue()
+        self._listener = logging.handlers.QueueListener(self._queue, _Relay(root))
+        self._listener.start()
+        self.workers = ProcessPoolExecutor(
+            n_workers,
+            mp_context=context,
+            initializer=_forward_logs,
+            initargs=(self._queue, root.getEffectiveLevel()),
+        )
+
+    def terminate(self) -> None:
+        """Stop the workers amid their work."""
+        for worker in set(multiprocessing.active_children()) - self._others:
+            worker.terminate()
+
+    def close(self) -> None:
+        """Stop the workers when their work is done."""
+        self.workers.shutdown(wait=True, cancel_futures=True)
+        self._listener.stop()
+        self._queue.close()
 
 
 class _Relay(logging.Handler):

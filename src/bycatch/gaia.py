@@ -78,6 +78,11 @@ class ReferenceStars:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """Stars that may be used."""
+        return np.ones(len(self), dtype=np.bool_)
+
     def positions_at(self, mjd: float) -> tuple[Floats, Floats]:
         """Return right ascension and declination at an epoch, in degrees.
 

@@ -98,6 +98,17 @@ class ImagePaths:
         return self.product("wcs", ".fits")
 
     @property
+    def cr_share(self) -> Path:
+        """The share of each source on the cosmic-ray mask, for the alignment."""
+        return self.product("crshare")
+
+    @property
+    def aligned_image(self) -> Path:
+        """The copy of the drizzled image that has the aligned WCS."""
+        kind = self.stem.removeprefix(self.root)
+        return self.folder / f"{self.root}_aligned{kind}.fits"
+
+    @property
     def record(self) -> Path:
         """What is known of the image and its products."""
         return self.product("state", ".json")

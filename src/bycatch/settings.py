@@ -192,9 +192,6 @@ class AlignSettings(Section):
     min_radius_mas: float = setting(
         20.0, "least matching radius of the last fits, however small their scatter", "mas", gt=0
     )
-    centroid_error_mas: float = setting(
-        5.0, "error per axis of a centroid, for the weights of the fit", "mas", gt=0
-    )
     clip_sigma: float = setting(3.0, "clipping of the pairs in the fit", "sigma", gt=1)
     max_ellipticity: float = setting(
         0.4, "largest ellipticity of a star-like detection", gt=0, le=1
@@ -202,16 +199,31 @@ class AlignSettings(Section):
     max_cr_share: float = setting(
         0.5, "largest share of cosmic-ray pixels of a star-like detection", ge=0, le=1
     )
-    min_matches: int = setting(3, "least number of pairs of an accepted fit", ge=2)
-    min_matches_rotation: int = setting(
-        3, "least number of pairs for a fit of shift and rotation; below: shift only", ge=2
+    max_mag_difference: float = setting(
+        3.0,
+        "largest difference between a star's G and a source's AB magnitude, and between filters",
+        "mag",
+        gt=0,
     )
-    min_spread_share: float = setting(
-        0.05,
-        "least rms distance of the pairs from their centre for a fit of rotation, as a share "
-        "of the image's half diagonal",
-        ge=0,
-        le=1,
+    min_ties: int = setting(
+        5, "least number of common sources that tie two images to each other", ge=3
+    )
+    min_matches: int = setting(
+        3, "number of pairs with which the search stops at the brightest sources", ge=1
+    )
+    min_stars_scale: int = setting(12, "least number of stars for a fit of the scale", ge=3)
+    min_stars_general: int = setting(30, "least number of stars for a general linear fit", ge=6)
+    min_evidence: float = setting(
+        12.0, "least improvement of chi square per term for scale and skew", gt=0
+    )
+    unknown_error_mas: float = setting(
+        50.0, "error per axis of a reference star whose table gives none", "mas", gt=0
+    )
+    frame_floor_mas: float = setting(
+        0.3, "error of a frame that no number of stars takes away", "mas", ge=0
+    )
+    n_scrambles: int = setting(
+        16, "searches with scrambled stars that tell the odds of chance", ge=0
     )
     max_rms_mas: float = setting(30.0, "largest rms per axis of an accepted fit", "mas", gt=0)
     max_chance: float = setting(
@@ -235,8 +247,17 @@ class MeasureSettings(Section):
     cr_radius_px: float = setting(
         2.0, "cr_flag: how near a pixel of the grown mask must lie", "px", ge=0
     )
+    gaia_n_sigma: float = setting(
+        5.0, "farthest Gaia counterpart, in units of the errors of both positions", "sigma", gt=0
+    )
+    gaia_min_radius_mas: float = setting(
+        20.0, "least radius of the match to Gaia, however small the errors", "mas", ge=0
+    )
     gaia_radius_mas: float = setting(
-        200.0, "farthest Gaia counterpart, at the epoch of the image", "mas", gt=0
+        200.0, "largest radius of the match to Gaia, at the epoch of the image", "mas", gt=0
+    )
+    gaia_motion_mas_yr: float = setting(
+        8.0, "error per axis of the motion of a Gaia star without a measured one", "mas/yr", ge=0
     )
 
     @field_validator("radii_px")
@@ -272,6 +293,9 @@ class OutputSettings(Section):
 
     formats: tuple[Literal["ecsv", "fits", "csv", "parquet", "votable"], ...] = setting(
         ("ecsv",), "formats of the final catalogs"
+    )
+    write_wcs: bool = setting(
+        False, "write copies of the drc files with the aligned WCS (<root>_aligned_drc.fits)"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +130,26 @@ def _write_fits(table: Table, path: Path) -> None:
 def _flat_meta(table: Table) -> Table:
     """Return a copy whose metadata a FITS header can hold."""
     flat = table.copy(copy_data=False)
-    flat.meta = {}
-    for key, value in table.meta.items():
-        items = value.items() if isinstance(value, Mapping) else [("", value)]
-        for name, item in items:
-            text = item if isinstance(item, (bool, int, float, str)) else str(item)
-            if isinstance(text, float) and not np.isfinite(text):
-                text = str(text)
-            full = f"{key} {name}".strip()
-            if isinstance(text, str):
-                text = text.encode("ascii", "replace").decode()[: max(8, 68 - len(full))]
-            flat.meta[full] = text
+    flat.meta = dict(_cards("", table.meta))
     return flat
+
+
+def _cards(name: str, value: Any) -> Iterator[tuple[str, bool | int | float | str]]:
+    """Return the leaves of nested metadata, named by their path; a card has 80 characters."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _cards(f"{name} {key}".strip(), item)
+    elif isinstance(value, (list, tuple)) and len(str(value)) > 60 - len(name):
+        for k, item in enumerate(value, start=1):
+            yield from _cards(f"{name} {k}", item)
+    else:
+        plain = isinstance(value, (bool, int, str)) or (
+            isinstance(value, float) and np.isfinite(value)
+        )
+        text = value if plain else str(value)
+        if isinstance(text, str):
+            text = text.encode("ascii", "replace").decode()[: max(8, 68 - len(name))]
+        yield name, text
 
 
 def _write_votable(table: Table, path: Path) -> None:

@@ -6,22 +6,34 @@ and catches what goes wrong with an image.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bycatch import gaia
 from bycatch.errors import SettingsError
-from bycatch.executors import Executor, executor_for
+from bycatch.executors import Executor, Serial, executor_for
 from bycatch.pipeline import fields, intake, lists
+from bycatch.pipeline.alignment import (
+    FieldJob,
+    field_key,
+    place_of,
+    record_keys,
+    run_field,
+    takes_part,
+)
 from bycatch.pipeline.image import (
+    FIELD,
     ImageJob,
     ImageReport,
     Outcome,
+    Worked,
     file_fingerprint,
+    forget_last,
     is_current,
     run_image,
     stage_keys,
@@ -37,7 +49,7 @@ from bycatch.products import (
     write_json,
 )
 from bycatch.settings import Settings, read_toml, to_toml
-from bycatch.stages.sort import Skipped
+from bycatch.stages.sort import Placement, Skipped
 from bycatch.version import __version__
 
 __all__ = [
@@ -57,6 +69,7 @@ __all__ = [
 logger = logging.getLogger("bycatch")
 
 SETTINGS_FILE = "settings.toml"
+FIRST_STEPS, LAST_STEPS = STAGES[: STAGES.index("align")], STAGES[STAGES.index("align") + 1 :]
 PRODUCT_BYTES_PER_PIXEL = 1.3
 """Disk space of the products: a mask of one byte, a compressed segmentation, tables."""
 
@@ -97,6 +110,8 @@ class RunReport:
     seconds: float = 0.0
     references: dict[str, str] = field(default_factory=dict)
     """Per field: why there are no reference stars; '' where there are."""
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Per field: how its alignment went."""
 
     @property
     def all_done(self) -> bool:
@@ -116,6 +131,7 @@ class RunReport:
                 {"path": str(s.path), "reason": s.reason, "dropped": s.bad} for s in self.skipped
             ],
             "references": self.references,
+            "fields": self.fields,
         }
 
 
@@ -280,23 +296,116 @@ def _run(
     images = _done(executor, jobs)
     report = RunReport(
         out,
-        images,
+        tuple(image.report(out) for image in images),
         skipped,
         time.perf_counter() - started,
         {name: found.problem for name, found in stars.items()},
+        _field_summaries(images),
     )
     write_json(out / "summary.json", report.to_dict())
     return report
 
 
-def _done(executor: Executor, jobs: Sequence[ImageJob]) -> tuple[ImageReport, ...]:
+def _field_summaries(images: Sequence[Worked]) -> dict[str, dict[str, Any]]:
+    """Return how the alignment of each field went, from the records of its images."""
+    found: dict[str, dict[str, Any]] = {}
+    # What a lost image remembers of an earlier alignment comes last.
+    for image in sorted(images, key=lambda image: "align" not in (*image.done, *image.kept)):
+        align = image.record.stages.get("align")
+        if align and FIELD in align.summary:
+            found.setdefault(image.record.field, align.summary[FIELD])
+    return found
+
+
+def _done(executor: Executor, jobs: Sequence[ImageJob]) -> tuple[Worked, ...]:
     # Before and after all the work, never during it: images can share a folder. Workers that were
     # stopped or killed can't tidy up for themselves.
     _tidy(jobs)
     try:
-        return tuple(executor.map(run_image, jobs))
+        if isinstance(executor, Serial):
+            # Field by field: an image alone in its field stays in memory for all its steps.
+            done = [_worked(executor, field_jobs) for field_jobs in _by_field(jobs).values()]
+            return tuple(image for images in done for image in images)
+        return tuple(_worked(executor, jobs))
     finally:
+        executor.close()
+        forget_last()
         _tidy(jobs)
+
+
+def _by_field(jobs: Iterable[ImageJob]) -> dict[str, list[ImageJob]]:
+    found: dict[str, list[ImageJob]] = {}
+    for job in jobs:
+        found.setdefault(job.record.field, []).append(job)
+    return found
+
+
+def _worked(executor: Executor, jobs: Sequence[ImageJob]) -> list[Worked]:
+    """Do the steps before the alignment, the alignment field by field, and the steps after it."""
+    states = [Worked(job.record) for job in jobs]
+    keys = {job.record.field: "" for job in jobs}
+    for phase in (FIRST_STEPS, ("align",), LAST_STEPS):
+        # An image that was lost does not come back; the records are those of the workers.
+        going = [k for k, state in enumerate(states) if state.ok]
+        todo = [
+            _part(replace(jobs[k], record=states[k].record), phase, keys[jobs[k].record.field])
+            for k in going
+        ]
+        if phase == ("align",):
+            found = _aligned(executor, todo, keys)
+        elif todo and (todo[0].stages or todo[0].copies):
+            found = _fitting(executor, todo).map(run_image, todo)
+        else:
+            continue
+        for k, state in zip(going, found, strict=True):
+            states[k] = states[k].then(state)
+    return states
+
+
+def _fitting(executor: Executor, items: Sequence[Any]) -> Executor:
+    """Return the executor for some items: one alone is done sooner than a process starts."""
+    return executor if len(items) > 1 else Serial()
+
+
+def _part(job: ImageJob, phase: tuple[str, ...], key: str) -> ImageJob:
+    """Return what one phase of the run has to do for an image."""
+    return replace(
+        job,
+        stages=tuple(stage for stage in job.stages if stage in phase),
+        to_come=sum(STAGES.index(stage) > STAGES.index(phase[-1]) for stage in job.stages),
+        field_key=key,
+        copies=phase == LAST_STEPS and job.settings.output.write_wcs and "align" in job.stages,
+    )
+
+
+def _aligned(executor: Executor, jobs: Sequence[ImageJob], keys: dict[str, str]) -> list[Worked]:
+    """Align the fields, and note the key of each."""
+    if not jobs or "align" not in jobs[0].stages:
+        return [Worked(job.record) for job in jobs]
+    _name_missing_figures()
+    out = jobs[0].out
+    known = find_records(out)
+    works = []
+    for name, field_jobs in _by_field(jobs).items():
+        own = {job.paths.record for job in field_jobs}
+        others = [
+            r for r in known
+            if r.field == name and r.paths(out).record not in own and takes_part(r, out)
+        ]  # fmt: skip
+        works.append(FieldJob(name, tuple(field_jobs), tuple(others)))
+    found = _fitting(executor, works).map(run_field, works)
+    states: dict[Path, Worked] = {}
+    for work, done in zip(works, found, strict=True):
+        keys[work.name] = done.key
+        states |= {
+            job.paths.record: state for job, state in zip(work.jobs, done.images, strict=True)
+        }
+    return [states[job.paths.record] for job in jobs]
+
+
+def _name_missing_figures() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        logger.info("no figures: matplotlib is not there (pip install 'bycatch[figures]')")
 
 
 def _tidy(jobs: Sequence[ImageJob]) -> None:
@@ -315,10 +424,20 @@ def _references(
     names = list(dict.fromkeys(record.field for record in records))
     if not {"align", "measure"} & set(stages):
         return {name: fields.FieldStars(None, "none") for name in names}
+    # All images of a field, whichever of them this run is about: the same stars for all.
+    everything = {r.paths(out).record: r for r in (*find_records(out), *records)}
+    members = {
+        name: [
+            r
+            for _, r in sorted(everything.items())
+            if r.field == name and (r.paths(out).folder / r.name).exists()
+        ]
+        for name in names
+    }
     return {
         name: fields.reference_stars(
             out / name,
-            [r for r in records if r.field == name],
+            members[name] or [r for r in records if r.field == name],
             settings.align,
             inputs.gaia,
             keep=stages != STAGES,
@@ -350,23 +469,28 @@ def dry_run(
     """Return what `run` would do, touching nothing."""
     chosen, given = settings or Settings(), (inputs or Inputs()).checked()
     found = intake.scan(_as_paths(paths), Path(out), chosen)
+    jobs = [
+        _planned_job(placement, found, Path(out), chosen, given)
+        for placement in found.plan.placements
+    ]
+    expected = {name: _planned_key(part, Path(out)) for name, part in _by_field(jobs).items()}
     images = [
-        _planned(placement, found, Path(out), chosen, given) for placement in found.plan.placements
+        _planned(placement, replace(job, field_key=expected[job.record.field]))
+        for placement, job in zip(found.plan.placements, jobs, strict=True)
     ]
     return images, found.plan.skipped
 
 
-def _planned(
-    placement: Any, found: intake.Intake, out: Path, settings: Settings, inputs: Inputs
-) -> PlannedImage:
-    from bycatch.headers import read_headers
-
+def _planned_job(
+    placement: Placement, found: intake.Intake, out: Path, settings: Settings, inputs: Inputs
+) -> ImageJob:
+    """Return the job of an image as a run would make it."""
     record = intake.planned_record(placement, found, out, inputs.wht)
     current = file_fingerprint(placement.path)
     if record.fingerprint.split(" ")[0] != current:
         record.checksum = ""
     gaia_path = out / placement.field / "gaia.ecsv"
-    job = ImageJob(
+    return ImageJob(
         out,
         record,
         settings,
@@ -375,6 +499,29 @@ def _planned(
         sources_file=inputs.sources,
         exclude_file=inputs.exclude,
     )
+
+
+def _planned_key(jobs: Sequence[ImageJob], out: Path) -> str:
+    """Return the key that a field's detections would have after a run."""
+    own = {job.paths.record for job in jobs}
+    keys = {}
+    for job in jobs:
+        planned = stage_keys(job)
+        keys[place_of(job.record)] = (planned["detect"], planned["crmask"])
+    for record in find_records(out) if out.exists() else []:
+        if (
+            record.field == jobs[0].record.field
+            and record.paths(out).record not in own
+            and takes_part(record, out)
+        ):
+            keys[place_of(record)] = record_keys(record)
+    return field_key(keys)
+
+
+def _planned(placement: Placement, job: ImageJob) -> PlannedImage:
+    from bycatch.headers import read_headers
+
+    record, settings = job.record, job.settings
     keys = stage_keys(job)
     steps = {
         stage: "done"
@@ -384,8 +531,8 @@ def _planned(
     }
     ny, nx = read_headers(placement.path).shapes["SCI"][-2:]
     size = ny * nx * PRODUCT_BYTES_PER_PIXEL
-    if settings.sort.mode != "link":
-        size += placement.path.stat().st_size
+    copies = (settings.sort.mode != "link") + settings.output.write_wcs
+    size += copies * placement.path.stat().st_size
     return PlannedImage(
         placement.field, placement.filter, placement.stem, placement.path, steps, size / 1e6
     )

@@ -1,4 +1,8 @@
-"""One image through the steps: what is stale is done again, everything else is kept."""
+"""One image through its steps: what is stale is done again, everything else is kept.
+
+The alignment is a step of the field (alignment.py); the steps before and after it
+are done image by image here.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as member
 from enum import StrEnum
 from functools import cached_property
@@ -25,16 +29,17 @@ from bycatch.products import (
     atomic,
     checksum,
     combined,
+    json_ready,
 )
 from bycatch.settings import InputSettings, Settings, build
 from bycatch.version import __version__
 
 if TYPE_CHECKING:
     from astropy.table import Table
-    from astropy.wcs import WCS
 
     from bycatch.drc import DrcImage
     from bycatch.gaia import ReferenceStars
+    from bycatch.pipeline.frames import Frame
 
 logger = logging.getLogger("bycatch")
 
@@ -59,6 +64,12 @@ class ImageJob:
     stages: tuple[str, ...] = STAGES
     forced: tuple[str, ...] = ()
     """Steps that are done again even if they are not stale."""
+    to_come: int = 0
+    """Steps of the run that follow those of this job."""
+    copies: bool = False
+    """Write the copy of the image that has the aligned WCS."""
+    field_key: str = ""
+    """Stands for the detections and masks of all images of the field."""
     gaia_file: Path | None = None
     gaia_key: str = "none"
     sources_file: Path | None = None
@@ -107,16 +118,64 @@ class ImageReport:
         return read_table(self.catalog_path)
 
 
-def run_image(job: ImageJob) -> ImageReport:
-    """Run the steps of one image; whatever goes wrong stays with this image."""
+@dataclass(frozen=True)
+class Worked:
+    """What became of an image in some of its steps, and its record as it is now."""
+
+    record: ImageRecord
+    outcome: Outcome = Outcome.DONE
+    reason: str = ""
+    traceback: str = ""
+    done: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """True if the next steps can follow."""
+        return self.outcome is Outcome.DONE
+
+    def then(self, later: Worked) -> Worked:
+        """Return both parts as one."""
+        return replace(
+            later,
+            done=(*self.done, *later.done),
+            kept=(*self.kept, *later.kept),
+            seconds=self.seconds + later.seconds,
+        )
+
+    def report(self, out: Path) -> ImageReport:
+        """Return what the user is told."""
+        record = self.record
+        summaries = {name: dict(stage.summary) for name, stage in record.stages.items()}
+        for summary in summaries.values():
+            summary.pop(FIELD, None)
+        return ImageReport(
+            root=record.root,
+            field=record.field,
+            filter=record.filter,
+            source=record.source,
+            outcome=self.outcome,
+            reason=self.reason,
+            traceback=self.traceback,
+            done=self.done,
+            kept=self.kept,
+            seconds=self.seconds,
+            summary=summaries,
+            notes=tuple(record.notes),
+            folder=str(record.paths(out).folder),
+        )
+
+
+def attempt(job: ImageJob, work: Callable[[], None], n_steps: Callable[[], int]) -> Worked:
+    """Do some work on an image; whatever goes wrong stays with this image.
+
+    The only place that catches everything.  ``n_steps`` tells how many steps are lost by a failure.
+    """
     started = time.perf_counter()
-    done: list[str] = []
-    kept: list[str] = []
     outcome, reason, trace = Outcome.DONE, "", ""
     try:
-        work = Workbench(job)
-        for stage in job.stages:
-            (done if work.do(stage) else kept).append(stage)
+        work()
     except UnusableData as err:
         outcome, reason = Outcome.DROPPED, str(err)
     except BycatchError as err:
@@ -128,37 +187,62 @@ def run_image(job: ImageJob) -> ImageReport:
         outcome, trace = Outcome.FAILED, traceback.format_exc()
         reason = f"{type(err).__name__}: {err} - this is a bug; the log holds its traceback"
     if outcome is not Outcome.DONE:
-        logger.error(
-            "%s: %s: %s",
-            job.label,
-            outcome,
-            reason,
-            extra={"steps_lost": len(job.stages) - len(done) - len(kept)},
-        )
+        logger.error("%s: %s: %s", job.label, outcome, reason, extra={"steps_lost": n_steps()})
         if trace:
             logger.debug("%s", trace)
-    record = job.record
-    return ImageReport(
-        root=record.root,
-        field=record.field,
-        filter=record.filter,
-        source=record.source,
-        outcome=outcome,
-        reason=reason,
-        traceback=trace,
-        done=tuple(done),
-        kept=tuple(kept),
-        seconds=time.perf_counter() - started,
-        summary={name: stage.summary for name, stage in record.stages.items()},
-        notes=tuple(record.notes),
-        folder=str(job.paths.folder),
-    )
+    seconds = time.perf_counter() - started
+    return Worked(job.record, outcome, reason, trace, seconds=seconds)
 
+
+def run_image(job: ImageJob) -> Worked:
+    """Do the steps of a job, which are an image's own (all but align)."""
+    done: list[str] = []
+    kept: list[str] = []
+
+    def work() -> None:
+        bench = workbench(job)
+        if job.copies:
+            bench.write_aligned()
+        for stage in job.stages:
+            (done if bench.do(stage) else kept).append(stage)
+        if "crmask" in job.stages:
+            bench.share_mask()
+
+    worked = attempt(job, work, lambda: len(job.stages) + job.to_come - len(done) - len(kept))
+    return replace(worked, done=tuple(done), kept=tuple(kept))
+
+
+_last: list[Workbench] = []
+"""The workbench of the image that this process did last: one full image, never two."""
+
+
+def workbench(job: ImageJob) -> Workbench:
+    """Return the workbench of a job, with what is in memory already if the last job had its image.
+
+    In one process, an image alone in its field is read once.
+    """
+    bench = _last.pop() if _last else None
+    if bench is not None and bench.can_go_on_with(job):
+        bench.go_on_with(job)
+    else:
+        del bench
+        bench = Workbench(job)
+    _last.append(bench)
+    return bench
+
+
+def forget_last() -> None:
+    """Free the memory of the last image."""
+    _last.clear()
+
+
+FIELD = "field"
+"""Where the summary of a field's alignment stands in that of its images."""
 
 BUILDS_ON = {
     "detect": (),
     "crmask": (),
-    "align": ("detect", "crmask"),
+    "align": (),  # on the field's detections and masks: the field's key stands for them
     "measure": ("detect", "crmask", "align"),
     "finalize": ("measure",),
 }
@@ -184,9 +268,9 @@ def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
     own: dict[str, list[Any]] = {
         "detect": [settings.detect.digest()],
         "crmask": [settings.crmask.digest()],
-        "align": [settings.align.digest(), job.gaia_key],
+        "align": [settings.align.digest(), job.field_key, job.gaia_key],
         "measure": [settings.measure.digest(), job.gaia_key, lists],
-        "finalize": [settings.finalize.digest(), settings.output.digest()],
+        "finalize": [settings.finalize.digest(), settings.output.formats],
     }
     return combined(stage, given, [earlier.get(name, "") for name in BUILDS_ON[stage]], own[stage])
 
@@ -201,6 +285,34 @@ def is_current(record: ImageRecord, folder: Path, stage: str, key: str) -> bool:
     )
 
 
+def refresh_checksum(record: ImageRecord, folder: Path) -> None:
+    """Compute the checksum of an image's input again if its size or time changed.
+
+    Raises
+    ------
+    UnreadableFile
+        The input is not there any more.
+    """
+    files = [folder / name for name in (record.name, record.wht_name) if name]
+    for path in files:
+        if not path.exists():
+            raise UnreadableFile(
+                f"{record.source}: {path} leads to no file any more",
+                hint="give the file to 'bycatch run' again from where it is now",
+            )
+    fingerprint = " ".join(file_fingerprint(p) for p in files)
+    if not record.checksum or fingerprint != record.fingerprint:
+        sums = [checksum(p) for p in files]
+        record.checksum = sums[0] if len(sums) == 1 else " ".join(sums)
+        record.fingerprint = fingerprint
+
+
+def input_settings(settings: Settings, record: ImageRecord) -> InputSettings:
+    """Return what the user states about an image, its sidecar included."""
+    values = {**settings.input.model_dump(), **record.input}
+    return build(InputSettings, values, where=record.source)
+
+
 class Workbench:
     """The image and its products: read when first needed, kept between the steps."""
 
@@ -209,24 +321,31 @@ class Workbench:
         self.paths = job.paths
         self.record = job.record
         self.settings = job.settings
-        self._update_checksum()
+        refresh_checksum(self.record, self.paths.folder)
         self.keys = stage_keys(job)
 
-    def _update_checksum(self) -> None:
-        """Compute the checksum of the input again only if size or time changed."""
-        names = [name for name in (self.record.name, self.record.wht_name) if name]
-        files = [self.paths.folder / name for name in names]
-        for path in files:
-            if not path.exists():
-                raise UnreadableFile(
-                    f"{self.record.source}: {path} leads to no file any more",
-                    hint="give the file to 'bycatch run' again from where it is now",
-                )
-        fingerprint = " ".join(file_fingerprint(p) for p in files)
-        if not self.record.checksum or fingerprint != self.record.fingerprint:
-            sums = [checksum(p) for p in files]
-            self.record.checksum = sums[0] if len(sums) == 1 else " ".join(sums)
-            self.record.fingerprint = fingerprint
+    def can_go_on_with(self, job: ImageJob) -> bool:
+        """Tell whether what is in memory belongs to a job, too."""
+        fingerprint = self.record.fingerprint
+        refresh_checksum(job.record, job.paths.folder)
+        return (
+            self.paths.record == job.paths.record
+            and fingerprint == job.record.fingerprint
+            and self.record.checksum == job.record.checksum
+            and self.job.settings == job.settings
+            and self.record.input == job.record.input
+            and all(
+                self.record.stages.get(stage) == job.record.stages.get(stage)
+                for stage in ("detect", "crmask")
+            )
+        )
+
+    def go_on_with(self, job: ImageJob) -> None:
+        """Take on another job for the same image."""
+        self.job, self.record = job, job.record
+        self.keys = stage_keys(job)
+        for name in ("frame", "phot", "reference"):  # others may have written them meanwhile
+            self.__dict__.pop(name, None)
 
     def do(self, stage: str) -> bool:
         """Do a step, unless its products are up to date; return whether it was done."""
@@ -237,29 +356,17 @@ class Workbench:
         steps: dict[str, Callable[[], tuple[list[Path], dict[str, Any]]]] = {
             "detect": self._detect,
             "crmask": self._crmask,
-            "align": self._align,
             "measure": self._measure,
             "finalize": self._finalize,
         }
         started = time.perf_counter()
-        before = self._forget(stage)
+        before = forget(self.job, stage)
         outputs, summary = steps[stage]()
         seconds = time.perf_counter() - started
-        # A step on its own may build on products of other settings: its key says which.
-        built_on = {name: done.key for name, done in self.record.stages.items()}
-        self.record.stages[stage] = StageRecord(
-            stage_key(self.job, stage, built_on),
-            [p.name for p in outputs],
-            round(seconds, 3),
-            summary,
-            self._current(stage),
-        )
-        self.record.write(self.job.out)
+        remember(self.job, stage, outputs, summary, seconds)
         for path in before - set(outputs):
             path.unlink(missing_ok=True)
-        unaligned = stage == "align" and self.settings.align.enabled and not summary["aligned"]
-        logger.log(
-            logging.WARNING if unaligned else logging.INFO,
+        logger.info(
             "%s: %s: %s (%.1f s)",
             self.job.label,
             stage,
@@ -269,14 +376,6 @@ class Workbench:
         )
         return True
 
-    def _forget(self, stage: str) -> set[Path]:
-        """Strike a step from the record before its products change; return the old ones."""
-        known = self.record.stages.pop(stage, None)
-        if known is None:
-            return set()
-        self.record.write(self.job.out)
-        return {self.paths.folder / name for name in known.outputs}
-
     # ---- what the steps need -------------------------------------------------------------
 
     @cached_property
@@ -284,11 +383,7 @@ class Workbench:
         """The drizzled image."""
         from bycatch.drc import read_drc
 
-        given = build(
-            InputSettings,
-            {**self.settings.input.model_dump(), **self.record.input},
-            where=self.record.source,
-        )
+        given = input_settings(self.settings, self.record)
         weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
         image = read_drc(self.paths.folder / self.record.name, given, weight)
         self.record.notes = list(image.meta.notes)
@@ -312,15 +407,12 @@ class Workbench:
         return self._pixels(self.paths.mask, "crmask").astype(bool)
 
     @cached_property
-    def aligned_wcs(self) -> WCS:
-        """The WCS that the alignment gave."""
-        from astropy.io import fits
-        from astropy.wcs import WCS
+    def frame(self) -> Frame:
+        """The WCS that the alignment gave, and its error."""
+        from bycatch.pipeline.frames import read_frame
 
         self._need(self.paths.wcs, "align")
-        header = fits.getheader(self.paths.wcs)
-        header.remove("NAXIS")  # 0: it has no pixels of its own, which WCS finds odd
-        return WCS(header)
+        return read_frame(self.paths.wcs)
 
     @cached_property
     def phot(self) -> Table:
@@ -343,19 +435,11 @@ class Workbench:
         return read_table(path)
 
     def _pixels(self, path: Path, stage: str) -> NDArray[Any]:
-        from bycatch.headers import opened
-
         self._need(path, stage)
-        with opened(path) as hdus:
-            data = next(h.data for h in hdus if h.data is not None)
-            return np.asarray(data, dtype=data.dtype.newbyteorder("="))
+        return read_pixels(path)
 
     def _need(self, path: Path, stage: str) -> None:
-        if not path.exists():
-            raise MissingProduct(
-                f"{self.job.label}: {path.name} is not there",
-                hint=f"run 'bycatch {stage} {self.job.out}' first, or 'bycatch run'",
-            )
+        need(self.job, path, stage)
 
     # ---- the steps -----------------------------------------------------------------------
 
@@ -380,27 +464,30 @@ class Workbench:
         output = self._write_pixels(found.grown.astype(np.uint8), self.paths.mask, "CRMASK")
         return [output], found.summary()
 
-    def _align(self) -> tuple[list[Path], dict[str, Any]]:
-        from bycatch.stages import align
+    def share_mask(self) -> None:
+        """Write the share of each source on the cosmic-ray mask, while both are at hand."""
+        key = share_key(self.record)
+        there = self.paths.product("sources").exists() and self.paths.segmentation.exists()
+        if key and there and key != known_share_key(self.paths.cr_share):
+            write_share(self.record, self.paths, self.segmentation, self.cr_mask, self.sources)
 
-        candidates = self.sources.copy()
-        candidates["on_cr_mask"] = mask_share(self.segmentation, self.cr_mask, candidates["id"])
-        found = align.run(
-            candidates,
-            self.image.wcs,
-            self.image.shape,
-            self.reference,
-            self.image.meta.mjd_mid,
-            self.settings.align,
-        )
-        from astropy.io import fits
+    def write_aligned(self) -> None:
+        """Write the copy of the image that has the aligned WCS, unless it is there."""
+        from bycatch.pipeline.frames import write_aligned_copy
 
-        with atomic(self.paths.wcs) as partial:
-            fits.PrimaryHDU(header=found.header()).writeto(partial, output_verify="silentfix")
-        # `aligned_wcs` is read back from there: a step on its own gets the same bits.
-        return [self.paths.wcs], found.summary()
+        target, align = self.paths.aligned_image, self.record.stages.get("align")
+        if align is None or (target.name in align.outputs and target.exists()):
+            return
+        if self.frame.grade == "F":
+            logger.info("%s: no aligned copy: its WCS is the header's", self.job.label)
+            return
+        write_aligned_copy(self.paths.folder / self.record.name, self.frame, target)
+        align.outputs = [*dict.fromkeys([*align.outputs, target.name])]
+        self.record.write(self.job.out)
+        logger.info("%s: aligned copy: %s", self.job.label, target.name)
 
     def _measure(self) -> tuple[list[Path], dict[str, Any]]:
+        from bycatch.astrometry import expected_chance_matches
         from bycatch.stages import measure
 
         ids, x, y = self._targets()
@@ -411,13 +498,17 @@ class Workbench:
             y[~inside],
             ids=ids[~inside],
             cr_mask=self.cr_mask,
-            wcs=self.aligned_wcs,
+            wcs=self.frame.wcs,
+            frame_error=self.frame.error,
             reference=self.reference,
             settings=self.settings.measure,
         )
         self.phot = found.table
         sections = ["input", "detect", "crmask", "align", "measure"]
-        extra = {"NOISECOR": found.correlation}
+        chance = expected_chance_matches(
+            found.table, self.image.meta.mjd_mid, self.reference, self.settings.measure
+        )
+        extra = {"NOISECOR": found.correlation, "GAIACHNC": round(chance, 4)}
         table = found.table
         outputs = [
             self._write(table, "phot", sections, extra),
@@ -432,7 +523,7 @@ class Workbench:
             outputs.append(
                 self._write(make_table(EXCLUDED, {**gone, "reason": reasons}), "excluded", [])
             )
-        return outputs, found.summary()
+        return outputs, {**found.summary(), "n_gaia_chance": chance}
 
     def _finalize(self) -> tuple[list[Path], dict[str, Any]]:
         from bycatch.stages import finalize
@@ -455,9 +546,12 @@ class Workbench:
             settings.finalize,
         )
         sections = ["input", "detect", "crmask", "align", "measure", "finalize"]
+        stage = self.record.stages.get("measure")
+        chance = stage.summary.get("n_gaia_chance") if stage else None
+        extra = found.metadata() | ({} if chance is None else {"GAIACHNC": round(chance, 4)})
         tables = {"cat": found.table, "cat_noCRs": found.table[found.table["cr_flag"] == 0]}
         outputs = [
-            self._write(table, kind, sections, found.metadata(), form)
+            self._write(table, kind, sections, extra, form)
             for kind, table in tables.items()
             for form in dict.fromkeys(["ecsv", *settings.output.formats])
         ]
@@ -470,7 +564,7 @@ class Workbench:
         if self.job.sources_file:
             from bycatch.pipeline.lists import read_positions
 
-            x, y = read_positions(self.job.sources_file).pixels(self.aligned_wcs)
+            x, y = read_positions(self.job.sources_file).pixels(self.frame.wcs)
             return np.arange(1, len(x) + 1), x, y
         table = self.sources
         return np.asarray(table["id"]), np.asarray(table["x"]), np.asarray(table["y"])
@@ -480,7 +574,7 @@ class Workbench:
             return np.zeros(len(x), dtype=bool)
         from bycatch.pipeline.lists import read_regions
 
-        return read_regions(self.job.exclude_file).contain(x, y, self.aligned_wcs)
+        return read_regions(self.job.exclude_file).contain(x, y, self.frame.wcs)
 
     def _write(
         self,
@@ -509,24 +603,21 @@ class Workbench:
             fits.PrimaryHDU(pixels, header).writeto(partial)
         return path
 
-    def _current(self, section: str) -> dict[str, Any]:
-        """Return the settings of a step as plain values."""
-        values = getattr(self.settings, section).model_dump()
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-
     def _made_with(self, section: str) -> dict[str, Any]:
         """Return the settings that a step was done with, which may not be today's."""
         stage = self.record.stages.get(section)
-        return (stage.settings if stage else {}) or self._current(section)
+        return (stage.settings if stage else {}) or plain_settings(self.settings, section)
 
     def _metadata(self, sections: list[str]) -> dict[str, Any]:
         """Return calibration and provenance, under FITS names where they exist."""
         import astropy
-        import photutils
+        import numba
+        import scipy
 
         meta, image = self.image.meta, self.image
         align = self.record.stages.get("align")
-        alignment = {k: v for k, v in align.summary.items() if v is not None} if align else {}
+        known = align.summary.items() if align else ()
+        alignment = {k: v for k, v in known if v is not None and k != FIELD}
         settings = {name: self._made_with(name) for name in sections}
         return {
             "CREATOR": f"bycatch {__version__}",
@@ -535,7 +626,8 @@ class Workbench:
                 "bycatch": __version__,
                 "numpy": np.__version__,
                 "astropy": astropy.__version__,
-                "photutils": photutils.__version__,
+                "scipy": scipy.__version__,
+                "numba": numba.__version__,
             },
             "FILENAME": Path(self.record.source).name,
             "INSHA256": self.record.checksum,
@@ -565,6 +657,92 @@ class Workbench:
         }
 
 
+def need(job: ImageJob, path: Path, stage: str) -> None:
+    """Say which step to run where one of its products is missing."""
+    if not path.exists():
+        raise MissingProduct(
+            f"{job.label}: {path.name} is not there",
+            hint=f"run 'bycatch {stage} {job.out}' first, or 'bycatch run'",
+        )
+
+
+def forget(job: ImageJob, stage: str) -> set[Path]:
+    """Strike a step from the record before its products change; return the old ones."""
+    known = job.record.stages.pop(stage, None)
+    if known is None:
+        return set()
+    job.record.write(job.out)
+    return {job.paths.folder / name for name in known.outputs}
+
+
+def remember(
+    job: ImageJob, stage: str, outputs: list[Path], summary: dict[str, Any], seconds: float
+) -> None:
+    """Enter a finished step into the record of its image."""
+    # A step on its own may build on products of other settings: its key says which.
+    built_on = {name: done.key for name, done in job.record.stages.items()}
+    job.record.stages[stage] = StageRecord(
+        stage_key(job, stage, built_on),
+        [p.name for p in outputs],
+        round(seconds, 3),
+        json_ready(summary),
+        plain_settings(job.settings, stage),
+    )
+    job.record.write(job.out)
+
+
+def plain_settings(settings: Settings, section: str) -> dict[str, Any]:
+    """Return the settings of a step as plain values."""
+    values = getattr(settings, section).model_dump()
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def read_pixels(path: Path) -> NDArray[Any]:
+    """Return the pixels of a product of ours."""
+    from bycatch.headers import opened
+
+    with opened(path) as hdus:
+        data = next(h.data for h in hdus if h.data is not None)
+        return np.asarray(data, dtype=data.dtype.newbyteorder("="))
+
+
+def share_key(record: ImageRecord) -> str:
+    """Return the key of the shares of an image's sources on its mask; '' before both are there."""
+    stages = [record.stages.get(name) for name in ("detect", "crmask")]
+    return combined([stage.key for stage in stages if stage]) if all(stages) else ""
+
+
+def known_share_key(path: Path) -> str:
+    """Return the key that a file of shares was written with; '' where there is none."""
+    from bycatch.tables import read_table
+
+    if not path.exists():
+        return ""
+    try:
+        return str(read_table(path).meta.get("KEY", ""))
+    except UnreadableFile:
+        return ""
+
+
+def write_share(
+    record: ImageRecord,
+    paths: ImagePaths,
+    segmentation: NDArray[np.int32],
+    mask: NDArray[np.bool_],
+    sources: Table,
+) -> Table:
+    """Write the share of each source on the cosmic-ray mask, and return it."""
+    from bycatch.columns import CR_SHARE
+    from bycatch.tables import make_table, write_table
+
+    share = mask_share(segmentation, mask, sources["id"])
+    meta = {"KEY": share_key(record)}
+    table = make_table(CR_SHARE, {"id": sources["id"], "on_cr_mask": share}, meta=meta)
+    with atomic(paths.cr_share) as partial:
+        write_table(table, partial)
+    return table
+
+
 def mask_share(
     segmentation: NDArray[np.int32], mask: NDArray[np.bool_], ids: Any
 ) -> NDArray[np.float64]:
@@ -588,18 +766,11 @@ def _or_none(value: float) -> float | None:
 
 def _in_words(stage: str, summary: dict[str, Any]) -> str:
     """Return what a step found, as the end of its log line."""
-    if stage == "align":
-        if not summary["aligned"]:
-            return f"own WCS kept: {summary['reason']}"
-        return (
-            f"{summary['n_matches']} of {summary['n_reference']} Gaia stars, "
-            f"rms {summary['rms_ra_mas']:.1f}, {summary['rms_dec_mas']:.1f} mas, moved by "
-            f"{summary['shift_ra_mas']:.0f}, {summary['shift_dec_mas']:.0f} mas"
-        )
     words = {
         "detect": "{n_sources} sources, {n_removed} removed",
         "crmask": "{n_cr_tracks} tracks, {n_cr_pixels} pixels",
-        "measure": "{n_measured} sources, {n_cosmic_ray} with cr_flag, {n_gaia} in Gaia",
+        "measure": "{n_measured} sources, {n_cosmic_ray} with cr_flag, {n_gaia} in Gaia "
+        "({n_gaia_chance:.1f} by chance)",
         "finalize": "{n_catalog} rows, AB zero point {zeropoint_ab:.3f}",
     }
     return words[stage].format(**summary)

@@ -59,7 +59,10 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
     sky = image.sci[image.valid]
     observed = f"MJD {meta.mjd_mid:.5f}, program {meta.proposal or 'unknown'}"
     time = np.median(image.exptime_map_s[image.valid])
-    subtracted = f"drizzling subtracted {meta.subtracted_sky_rate:.4f} e/s per native px"
+    noted = meta.subtracted_sky_rate
+    subtracted = (
+        f"drizzling noted {noted:.4f} e/s per native px" if np.isfinite(noted) else "none noted"
+    )
     zero_points = f"AB {ab:.4f}, ST {photcal.st_zeropoint(meta.photflam):.4f}"
     if vega:
         zero_points += f", Vega {ab + vega.vega_minus_ab:.4f}"
@@ -80,6 +83,14 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
     ]
 
 
+def _has_sky(image: DrcImage) -> bool:
+    """Tell whether the image's level is nearer to the sky that drizzling noted than to zero."""
+    level = float(np.median(image.sci[image.valid]))
+    area = (image.scale_arcsec / image.meta.native_scale_arcsec) ** 2
+    noted = image.meta.subtracted_sky_rate * area
+    return level > 0.5 * noted if np.isfinite(noted) and noted > 0 else level > 0.01
+
+
 def _warnings(headers: Headers, image: DrcImage) -> list[str]:
     meta = image.meta
     found = list(meta.notes)
@@ -89,7 +100,8 @@ def _warnings(headers: Headers, image: DrcImage) -> list[str]:
     elif "FIT_" not in name and "GAIA" not in name:
         found.append(f"WCS {meta.wcsname} is not tied to Gaia: pointing errors of 0.1 to 1 arcsec")
     if meta.n_exposures == 1:
-        found.append("a single exposure: no cosmic ray was rejected, and the sky is not subtracted")
+        sky = "and the sky is not subtracted" if _has_sky(image) else "the sky is subtracted"
+        found.append(f"a single exposure: no cosmic ray was rejected, {sky}")
     elif image.has_context and (share := float((image.n_exp == 1).sum() / image.valid.sum())) > 0.2:
         found.append(
             f"{100 * share:.0f} % of the area has one exposure only: cosmic rays remain there"

@@ -50,6 +50,9 @@ class Positions:
 def read_positions(path: Path) -> Positions:
     """Read a list of positions (ECSV, CSV, FITS, VOTable or plain columns).
 
+    Where a table has positions on the sky and in pixels, those on the sky count: pixels are
+    those of one image, and the list is for all.
+
     Raises
     ------
     SettingsError
@@ -65,7 +68,7 @@ def read_positions(path: Path) -> Positions:
             hint="give ECSV, CSV, FITS or VOTable with columns x, y or ra, dec",
         ) from err
     names = {name.lower(): name for name in table.colnames}
-    for pairs, on_sky in ((PIXEL_NAMES, False), (SKY_NAMES, True)):
+    for pairs, on_sky in ((SKY_NAMES, True), (PIXEL_NAMES, False)):
         for one, two in pairs:
             if one in names and two in names:
                 return Positions(_values(table[names[one]]), _values(table[names[two]]), on_sky)

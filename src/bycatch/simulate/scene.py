@@ -1,4 +1,4 @@
-"""What is on the sky: stars, galaxies, their colours and motions, and what Gaia knows of them."""
+"""What is on the sky: stars, galaxies, their colours and motions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
 from bycatch.settings import SimulateSettings
@@ -14,9 +13,8 @@ from bycatch.simulate.geometry import Floats, detector_of, dithers_arcsec, outli
 
 Bools = NDArray[np.bool_]
 
-GAIA_EPOCH = 2016.0
 REFERENCE_WAVELENGTH = 6300.0
-"""Wavelength of the scene's magnitudes, angstrom; G is taken to be there too."""
+"""Wavelength of the scene's magnitudes, angstrom."""
 SERSIC_INDICES = (1.0, 1.5, 2.0, 3.0, 4.0)
 MARGIN_ARCSEC = 3.0
 STAR_SLOPE, GALAXY_SLOPE = 0.08, 0.28
@@ -137,71 +135,3 @@ def _separated(scene: Scene, least_arcsec: float) -> Bools:
         if keep[first]:
             keep[second] = False
     return keep
-
-
-def gaia_error_mas(g_mag: Floats) -> Floats:
-    """Return the error of a Gaia DR3 position per axis, mas: 0.05 at G = 17, 1.2 at 20.9."""
-    return np.asarray(0.05 * 10 ** (0.354 * np.maximum(g_mag - 17.0, 0.0)))
-
-
-def gaia_table(
-    settings: SimulateSettings, scene: Scene, ra_deg: Floats, dec_deg: Floats, epoch: float
-) -> Table:
-    """Return what Gaia lists of the scene, in the form of the archive's ``gaia_source``.
-
-    Stars of G 16 to 21, the faint ones with gaps; faint ones without proper
-    motion; and up to three compact galaxies.
-
-    Parameters
-    ----------
-    settings, scene
-    ra_deg, dec_deg : (N,) true positions at the epoch of the visit
-    epoch : of the visit, Julian year
-    """
-    random = random_stream(settings, "gaia")
-    n = scene.u.size
-    chance, short = random.uniform(size=n), random.uniform(size=n)
-    noise, ruwe = random.normal(size=(5, n)), random.normal(1.02, 0.05, n)
-    g = scene.mag
-    listed = scene.is_star & (g > 16.0) & (g < 21.0)
-    listed &= chance < np.interp(g, [16.0, 19.5, 21.0], [1.0, 1.0, 0.5])
-    compact = np.flatnonzero(~scene.is_star & (scene.re_arcsec < 0.3) & (g > 19.0) & (g < 21.0))
-    listed[compact[:3]] = True
-    two_parameters = (g > 20.3) & (short < 0.4) | ~scene.is_star
-    error = np.where(two_parameters, 2.0, 1.0) * gaia_error_mas(g)
-    years = GAIA_EPOCH - epoch
-    dec = dec_deg + (years * scene.pm_dec + error * noise[0]) / 3.6e6
-    ra = ra_deg + (years * scene.pm_ra + error * noise[1]) / 3.6e6 / np.cos(np.radians(dec_deg))
-    some = {
-        "pmra": scene.pm_ra + error * noise[2],
-        "pmdec": scene.pm_dec + error * noise[3],
-        "pmra_error": error,
-        "pmdec_error": error,
-        "parallax": 0.3 + error * noise[4],
-        "parallax_error": error,
-        "ruwe": ruwe,
-    }
-    table = Table(
-        {
-            "source_id": 6_000_000_000_000_000 + np.arange(n),
-            "ra": ra,
-            "dec": dec,
-            "ra_error": error,
-            "dec_error": error,
-            **{k: MaskedColumn(v, mask=two_parameters) for k, v in some.items()},
-            "ref_epoch": np.full(n, GAIA_EPOCH),
-            "phot_g_mean_mag": g,
-        }
-    )[listed]
-    for name, unit in (
-        ("ra", "deg"),
-        ("dec", "deg"),
-        ("phot_g_mean_mag", "mag"),
-        ("ref_epoch", "yr"),
-    ):
-        table[name].unit = unit
-    for name in ("ra_error", "dec_error", "parallax", "parallax_error"):
-        table[name].unit = "mas"
-    for name in ("pmra", "pmdec", "pmra_error", "pmdec_error"):
-        table[name].unit = "mas / yr"
-    return table

@@ -37,8 +37,9 @@ from bycatch.simulate.geometry import (
     true_wcs,
 )
 from bycatch.simulate.psf import psf
+from bycatch.simulate.reference import gaia_like, sky_objects
 from bycatch.simulate.render import Aim, aim, electrons
-from bycatch.simulate.scene import Scene, gaia_table, make_scene, random_stream
+from bycatch.simulate.scene import Scene, make_scene, random_stream
 
 Bools = NDArray[np.bool_]
 Image = NDArray[np.float32]
@@ -131,8 +132,9 @@ def simulate_scene(settings: SimulateSettings, scene: Scene) -> SimulatedVisit:
     )
     # The visit's stars do not move from image to image: one epoch for all.
     ra, dec = sky_positions(settings, scene)
-    gaia = gaia_table(settings, scene, ra, dec, epoch_jyear(settings))
-    return SimulatedVisit(settings, scene, images, gaia)
+    random = random_stream(settings, "gaia")
+    objects = sky_objects(scene, ra, dec, epoch_jyear(settings), random)
+    return SimulatedVisit(settings, scene, images, gaia_like(objects, random))
 
 
 def epoch_jyear(settings: SimulateSettings) -> float:

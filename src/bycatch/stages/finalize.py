@@ -20,6 +20,7 @@ MAG_PER_FRACTION = 2.5 / np.log(10.0)
 COPIED = (
     "RA_GAIA_WCS", "DEC_GAIA_WCS", "GAIA_CAT_RA", "GAIA_CAT_DEC", "id", "cr_flag", "fwhm",
     "n_exp", "exptime", "mjd", "gaia_source_id", "gaia_separation", "gaia_g",
+    "RA_GAIA_WCS_err", "DEC_GAIA_WCS_err", "astrom_err",
 )  # fmt: skip
 
 

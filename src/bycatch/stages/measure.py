@@ -10,15 +10,16 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.astrometry import sky_positions
+from bycatch.astrometry import FrameError, centroid_errors_px, sky_positions
 from bycatch.columns import PHOT
 from bycatch.drc import DrcImage
 from bycatch.flags import Flag
 from bycatch.gaia import ReferenceStars
-from bycatch.kernels.moffat import MoffatFits, fit_moffat
-from bycatch.kernels.neighbourhood import neighbourhood
+from bycatch.kernels.apertures import circle_sums
+from bycatch.kernels.moffat import MoffatFits, fit_moffat_at
+from bycatch.kernels.neighbourhood import all_within, any_within, coverage
 from bycatch.kernels.skystats import SkyStats, annulus_stats
-from bycatch.kernels.smoothing import noise_correlation
+from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
 from bycatch.settings import MeasureSettings
 from bycatch.tables import make_table
 
@@ -28,8 +29,9 @@ EXPOSURE_RADIUS_PX = 2.0
 """The number of exposures of a source is the median within this radius."""
 EXPTIME_RADIUS_PX = 4.0
 """Its effective exposure time is the mean within this radius."""
+CENTROID_RADIUS_PX = 4.0
+"""The flux in the aperture nearest to this one tells the error of a centroid."""
 MIN_SKY_PIXELS = 20
-CHUNK = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,7 @@ def run(
     ids: ArrayLike | None = None,
     cr_mask: NDArray[np.bool_] | None = None,
     wcs: WCS | None = None,
+    frame_error: FrameError | None = None,
     reference: ReferenceStars | None = None,
     settings: MeasureSettings | None = None,
 ) -> MeasureResult:
@@ -80,6 +83,8 @@ def run(
         The grown cosmic-ray mask; without it no ``cr_flag`` is set.
     wcs : WCS, optional
         The aligned WCS; the header's by default.
+    frame_error : FrameError, optional
+        The error of that WCS.
     reference : ReferenceStars, optional
         Stars to match with.
     """
@@ -87,7 +92,7 @@ def run(
     x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
     number = np.arange(1, len(x) + 1) if ids is None else np.asarray(ids)
     frame = wcs if wcs is not None else image.wcs
-    sums, areas = aperture_sums(image.sci, image.valid, *_finite(x, y), chosen.radii_px)
+    sums, areas = aperture_sums(image.sci, image.valid, x, y, chosen.radii_px)
     annulus = (chosen.annulus_inner_px, chosen.annulus_outer_px)
     sky = annulus_stats(image.sci, image.valid, x, y, annulus, chosen.sky_clip_sigma)
     exposures = exposures_at(image, x, y)
@@ -111,7 +116,16 @@ def run(
             "n_sky": sky.n_pixels,
             "fwhm": fits.fwhm_px,
             "cr_flag": cr_flag,
-            **sky_positions(x, y, frame, image.meta.mjd_mid, reference, chosen.gaia_radius_mas),
+            **sky_positions(
+                x,
+                y,
+                position_errors_px(sums, areas, sky, fits, exposures, chosen.radii_px),
+                frame,
+                image.meta.mjd_mid,
+                frame_error=frame_error,
+                reference=reference,
+                settings=chosen,
+            ),
             "n_exp": exposures.count,
             "exptime": exposures.exptime_s,
             "mjd": np.full(len(x), image.meta.mjd_mid),
@@ -127,12 +141,6 @@ def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[
     return {name.replace("{r}", f"{r:g}"): values[:, k] for k, r in enumerate(radii_px)}
 
 
-def _finite(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Return positions with NaN moved far off the image, where nothing is measured."""
-    lost = ~(np.isfinite(x) & np.isfinite(y))
-    return np.where(lost, -1e4, x), np.where(lost, -1e4, y)
-
-
 def aperture_sums(
     data: NDArray[np.float32],
     valid: NDArray[np.bool_],
@@ -146,7 +154,7 @@ def aperture_sums(
     ----------
     data, valid : (ny, nx)
         Only valid pixels count.
-    x, y : (N,) positions, 0-based pixel centres
+    x, y : (N,) positions, 0-based pixel centres; may be off the image, or not finite
     radii_px : R radii
 
     Returns
@@ -154,18 +162,22 @@ def aperture_sums(
     sums, areas : (N, R) float
         The area is that of the valid part, px^2; both are 0 where it is empty.
     """
-    from photutils.aperture import CircularAperture
+    return circle_sums(data, valid, x, y, radii_px)
 
-    sums, areas = np.zeros((len(x), len(radii_px))), np.zeros((len(x), len(radii_px)))
-    if not len(x):
-        return sums, areas
-    image = np.where(valid, data, 0).astype(np.float64)
-    weight = valid.astype(np.float64)
-    for k, radius in enumerate(radii_px):
-        circles = CircularAperture(np.column_stack([x, y]), radius)
-        sums[:, k] = np.nan_to_num(circles.do_photometry(image)[0])
-        areas[:, k] = np.nan_to_num(circles.do_photometry(weight)[0])
-    return sums, areas
+
+def position_errors_px(
+    sums: Floats,
+    areas: Floats,
+    sky: SkyStats,
+    fits: MoffatFits,
+    exposures: Exposures,
+    radii_px: tuple[float, ...],
+) -> Floats:
+    """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive."""
+    k = int(np.argmin(np.abs(np.asarray(radii_px) - CENTROID_RADIUS_PX)))
+    net = sums[:, k] - sky.median * areas[:, k]
+    errors = centroid_errors_px(net, sky.std, fits.fwhm_px * SIGMA_PER_FWHM, exposures.exptime_s)
+    return np.where(net > 0, errors, np.nan)
 
 
 def correlation_factor(image: DrcImage) -> float:
@@ -198,48 +210,24 @@ class Exposures:
     """Exposure bookkeeping of N positions."""
 
     count: NDArray[np.int64]
+    """Median number within 2 px, halves rounded up: 1 says that it is exactly 1."""
     exptime_s: Floats
+    """Mean within 4 px."""
     peak_rate: Floats
     """Highest pixel within 2 px, e/s; NaN where there is none."""
 
 
 def exposures_at(image: DrcImage, x: Floats, y: Floats) -> Exposures:
     """Return median number of exposures, mean exposure time and peak around each position."""
-    near = neighbourhood(image.shape, x, y, EXPTIME_RADIUS_PX)
-    covered = near.take(image.valid)
-    inner = covered & (near.distance <= EXPOSURE_RADIUS_PX)
-    outer = covered & (near.distance <= EXPTIME_RADIUS_PX)
-    number = np.where(inner, near.take(image.n_exp), np.nan)
-    seconds = np.where(outer, near.take(image.exptime_map_s), 0.0).sum(axis=1)
-    peak = np.where(inner, near.take(image.sci), -np.inf).max(axis=1, initial=-np.inf)
-    count = _median_rows(number)
-    mean_s = seconds / np.maximum(outer.sum(axis=1), 1)
-    return Exposures(
-        np.where(np.isfinite(count), np.floor(count), 0).astype(np.int64),
-        mean_s,
-        np.where(np.isfinite(peak), peak, np.nan),
-    )
-
-
-def _median_rows(values: Floats) -> Floats:
-    """Return the median of each row without NaN; NaN for rows that have nothing else."""
-    out = np.full(len(values), np.nan)
-    some = np.isfinite(values).any(axis=1)
-    if some.any():
-        out[some] = np.nanmedian(values[some], axis=1)
-    return out
+    planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
+    near = coverage(planes, x, y, EXPOSURE_RADIUS_PX, EXPTIME_RADIUS_PX)
+    # Up: where half the pixels have a second exposure, the source is not in a single one.
+    return Exposures(np.ceil(near.n_exp).astype(np.int64), near.exptime_s, near.peak_rate)
 
 
 def profile_fits(image: DrcImage, x: Floats, y: Floats, radius_px: float) -> MoffatFits:
     """Fit Moffat profiles to the pixels within a radius of each position."""
-    parts = []
-    for i in range(0, max(len(x), 1), CHUNK):
-        near = neighbourhood(image.shape, x[i : i + CHUNK], y[i : i + CHUNK], radius_px)
-        used = (near.distance <= radius_px) & near.take(image.valid)
-        distance = np.where(used, near.distance, 0.0)
-        parts.append(fit_moffat(distance, near.take(image.sci).astype(float), used))
-    names = ("amplitude", "gamma_px", "alpha", "bias", "failed", "pinned")
-    return MoffatFits(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+    return fit_moffat_at(image.sci, image.valid, x, y, radius_px)
 
 
 def cosmic_ray_flags(
@@ -250,10 +238,9 @@ def cosmic_ray_flags(
     radius_px: float,
 ) -> NDArray[np.int64]:
     """Return 1 where a single exposure looks and a masked pixel's centre lies within a radius."""
-    if cr_mask is None or not len(x):
+    if cr_mask is None:
         return np.zeros(len(x), dtype=np.int64)
-    near = neighbourhood((cr_mask.shape[0], cr_mask.shape[1]), x, y, radius_px)
-    hit = (near.take(cr_mask) & (near.distance <= radius_px)).any(axis=1)
+    hit = any_within(cr_mask, x, y, radius_px)
     return np.asarray(hit & (n_exp == 1), dtype=np.int64)
 
 
@@ -270,7 +257,7 @@ def source_flags(
 ) -> NDArray[np.int64]:
     """Return the flag bits of each source."""
     reach = settings.annulus_outer_px
-    near_edge = ~_all_valid(image, x, y, reach)
+    near_edge = ~all_within(image.valid, x, y, reach)
     whole = np.pi * settings.radii_px[-1] ** 2
     full_well_rate = image.meta.saturation_rate
     conditions = {
@@ -292,27 +279,13 @@ def source_flags(
     return flags
 
 
-def _all_valid(image: DrcImage, x: Floats, y: Floats, radius_px: float) -> NDArray[np.bool_]:
-    """Return whether every pixel within a radius exists and has data."""
-    good = np.zeros(len(x), dtype=bool)
-    for i in range(0, len(x), CHUNK):
-        near = neighbourhood(image.shape, x[i : i + CHUNK], y[i : i + CHUNK], radius_px)
-        within = near.distance <= radius_px
-        good[i : i + CHUNK] = (near.take(image.valid) | ~within).all(axis=1) & (
-            within.sum(axis=1) >= np.pi * (radius_px - 0.75) ** 2
-        )
-    ny, nx = image.shape
-    on_image = (x >= radius_px) & (x <= nx - 1 - radius_px)
-    on_image &= (y >= radius_px) & (y <= ny - 1 - radius_px)
-    return good & on_image
-
-
 def _has_neighbour(x: Floats, y: Floats, radius_px: float) -> NDArray[np.bool_]:
     """Return whether another position lies within a radius."""
     from scipy.spatial import KDTree
 
-    if len(x) < 2:
-        return np.zeros(len(x), dtype=bool)
-    points = np.column_stack(_finite(x, y))
-    distance = np.asarray(KDTree(points).query(points, k=2)[0])
-    return (distance[:, 1] <= radius_px) & np.isfinite(x) & np.isfinite(y)
+    near = np.zeros(len(x), dtype=bool)
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    if len(known) >= 2:
+        points = np.column_stack([x[known], y[known]])
+        near[known] = np.asarray(KDTree(points).query(points, k=2)[0])[:, 1] <= radius_px
+    return near

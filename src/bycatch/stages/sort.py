@@ -27,7 +27,10 @@ IMAGE = re.compile(r"_(drc|drz|sci)$", re.IGNORECASE)
 # Other kinds of files that an archive folder, or an earlier run, holds beside the images.
 OTHER_KIND = re.compile(
     r"_(flt|flc|raw|asn|spt|trl|trx|jit|jif|crj|crc|cal|wht|ctx|hlet|log|seq|prb|pdq|blv_tmp"
-    r"|segm|segment|wcs|cat|cat_nocrs|phot|phot_nocrs|sources|removed|gaia|cr|psf)$|\.mask$",
+    r"|ima|c0m|c0f|c1m|c1f|d0m|d0f|q0m|q1m|x1d|x2d|sx1|sx2|x1dsum|corrtag|counts|rawtag"
+    r"|epc|rwb|rwf|rawaccum|shm|i2d|s3d"  # other instruments' beside a parallel
+    r"|segm|segment|wcs|cat|cat_nocrs|phot|phot_nocrs|sources|removed|gaia|cr|psf"
+    r"|aligned_dr[cz])$|\.mask$",
     re.IGNORECASE,
 )
 

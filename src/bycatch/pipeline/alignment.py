@@ -1,0 +1,379 @@
+"""One field through its alignment: all its images at once, from their detections and headers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bycatch.errors import BycatchError
+from bycatch.pipeline.image import (
+    FIELD,
+    ImageJob,
+    Worked,
+    attempt,
+    forget,
+    input_settings,
+    is_current,
+    known_share_key,
+    need,
+    read_pixels,
+    refresh_checksum,
+    remember,
+    share_key,
+    stage_key,
+    write_share,
+)
+from bycatch.products import ImagePaths, ImageRecord, atomic, combined
+
+if TYPE_CHECKING:
+    from bycatch.figures import FigureImage
+    from bycatch.gaia import ReferenceStars
+    from bycatch.settings import Settings
+    from bycatch.stages.align import AlignResult, FieldAlignment, FieldImage
+
+logger = logging.getLogger("bycatch")
+
+FIGURE = "alignment.png"
+STEP_OVER = {"step_over": True}
+
+
+@dataclass(frozen=True)
+class FieldJob:
+    """All that a worker needs to know of one field."""
+
+    name: str
+    jobs: tuple[ImageJob, ...]
+    """Its images of this run."""
+    others: tuple[ImageRecord, ...] = ()
+    """Those of earlier runs that have detections: they take part, and keep their products."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the field lies."""
+        return self.jobs[0].out / self.name
+
+
+@dataclass(frozen=True)
+class FieldWorked:
+    """What became of the images of a field, and the key of what they were aligned from."""
+
+    images: tuple[Worked, ...]
+    key: str
+
+
+def takes_part(record: ImageRecord, out: Path) -> bool:
+    """Tell whether an image has what the alignment needs: its input, detections and mask."""
+    paths = record.paths(out)
+    products = [paths.product("sources"), paths.segmentation, paths.mask]
+    return (
+        {"detect", "crmask"} <= set(record.stages)
+        and (paths.folder / record.name).exists()
+        and all(path.exists() for path in products)
+    )
+
+
+def field_key(keys: dict[str, tuple[str, str]]) -> str:
+    """Return the key of a field's detections.
+
+    Parameters
+    ----------
+    keys : of detect and crmask, by the place of the image
+    """
+    return combined(sorted((place, *both) for place, both in keys.items()))
+
+
+def record_keys(record: ImageRecord) -> tuple[str, str]:
+    """Return the keys of the detections and of the mask that an image has."""
+    return record.stages["detect"].key, record.stages["crmask"].key
+
+
+def place_of(record: ImageRecord) -> str:
+    """Return what tells an image from the others of its field."""
+    return f"{record.filter}/{record.root}"
+
+
+def run_field(work: FieldJob) -> FieldWorked:
+    """Align the images of a field, unless all of them are up to date.
+
+    An image that can't take part is left out; the others are aligned without it.
+    """
+    return _Alignment(work).done()
+
+
+class _Alignment:
+    """The images of a field on their way through the alignment, by their places."""
+
+    def __init__(self, work: FieldJob) -> None:
+        self.work = work
+        self.jobs = {place_of(job.record): job for job in work.jobs}
+        self.states: dict[str, Worked] = {}
+        self.images: dict[str, FieldImage] = {}
+
+    def done(self) -> FieldWorked:
+        """Do what is to be done."""
+        for job in self.jobs.values():
+            self._attempt(job, lambda job=job: _check(job))  # type: ignore[misc]
+        key = self._key(self.work.others)
+        stale = [place for place in self._going() if self._is_stale(place, key)]
+        for place in self._going():
+            if place not in stale:
+                self.states[place] = replace(self.states[place], kept=("align",))
+                logger.info("%s: align: up to date", self.jobs[place].label, extra=STEP_OVER)
+        if stale:
+            key = self._align(stale)
+        return FieldWorked(tuple(self.states[place] for place in self.jobs), key)
+
+    def _attempt(self, job: ImageJob, work: Callable[[], None]) -> Worked:
+        """Do some work on an image and keep how it went; tell whether it went well."""
+        state = attempt(job, work, lambda: 1 + job.to_come)
+        self.states[place_of(job.record)] = state
+        return state
+
+    def _going(self) -> list[str]:
+        """Return the images of this run that nothing has befallen."""
+        return [place for place, state in self.states.items() if state.ok]
+
+    def _key(self, others: Sequence[ImageRecord]) -> str:
+        records = [self.jobs[place].record for place in self._going()]
+        return field_key({place_of(r): record_keys(r) for r in (*records, *others)})
+
+    def _is_stale(self, place: str, key: str) -> bool:
+        job = self.jobs[place]
+        key = stage_key(replace(job, field_key=key), "align", {})
+        return "align" in job.forced or not is_current(job.record, job.paths.folder, "align", key)
+
+    def _align(self, stale: list[str]) -> str:
+        """Align the field, write what it gives for the stale images, and return the field's key."""
+        started = time.perf_counter()
+        for place in self._going():
+            state, job = self.states[place], self.jobs[place]
+            if self._attempt(job, lambda job=job: self._load(job.record)).ok:  # type: ignore[misc]
+                self.states[place] = state
+        key = self._key(self._others())
+        stale = [place for place in stale if place in self.images]
+        found = self._fitted(stale)
+        if found is None:
+            return key
+        results = dict(zip(self.images, found.images, strict=True))
+        seconds = (time.perf_counter() - started) / len(results)
+        for place in stale:
+            job = replace(self.jobs[place], field_key=key)
+            part = _Part(results[place], found.summary(), seconds)
+            state = self._attempt(job, lambda job=job, part=part: _write(job, part))  # type: ignore[misc]
+            self.states[place] = replace(
+                state, done=("align",) if state.ok else (), seconds=seconds
+            )
+        _draw(self.work, found, list(self.images.values()))
+        self._name_outdated(key)
+        return key
+
+    def _name_outdated(self, key: str) -> None:
+        """Say which images of earlier runs took part, but keep an alignment without these ones."""
+        first = self.work.jobs[0]
+        for record in self.work.others:
+            job = replace(first, record=record, field_key=key)
+            expected = stage_key(job, "align", {})
+            if "align" in record.stages and record.stages["align"].key != expected:
+                logger.warning(
+                    "%s: align: done before with other images of its field: run it again as well",
+                    job.label,
+                )
+
+    def _load(self, record: ImageRecord) -> None:
+        first = self.work.jobs[0]
+        self.images[place_of(record)] = field_image(record, first.out, first.settings)
+
+    def _others(self) -> list[ImageRecord]:
+        """Load the field's images of earlier runs; return the records of those that could be."""
+        used = []
+        for record in self.work.others:
+            try:
+                self._load(record)
+            except (BycatchError, OSError) as err:
+                place = place_of(record)
+                logger.warning("%s: aligned without %s: %s", self.work.name, place, err)
+            else:
+                used.append(record)
+        return used
+
+    def _fitted(self, stale: list[str]) -> FieldAlignment | None:
+        """Return the alignment; what goes wrong there befalls all images of the field."""
+        from bycatch.stages import align
+
+        if not stale:
+            return None
+        # In one order, whatever the order of the files: the same field gives the same bits.
+        self.images = dict(sorted(self.images.items()))
+        found: list[FieldAlignment] = []
+
+        def fit() -> None:
+            settings = self.work.jobs[0].settings.align
+            found.append(align.run([*self.images.values()], _reference(self.work), settings))
+
+        for place in stale:
+            # Once, if it works; each image has its own report of a failure.
+            if not found:
+                self._attempt(self.jobs[place], fit)
+        return found[0] if found else None
+
+
+def _reference(work: FieldJob) -> ReferenceStars | None:
+    from bycatch import gaia
+
+    path = work.jobs[0].gaia_file
+    return gaia.read_local(path) if path and path.exists() else None
+
+
+def _check(job: ImageJob) -> None:
+    """See that an image has what it needs."""
+    refresh_checksum(job.record, job.paths.folder)
+    for path, stage in (
+        (job.paths.product("sources"), "detect"),
+        (job.paths.segmentation, "detect"),
+        (job.paths.mask, "crmask"),
+    ):
+        need(job, path, stage)
+
+
+def field_image(record: ImageRecord, out: Path, settings: Settings) -> FieldImage:
+    """Return what the alignment needs of an image, without reading its pixels."""
+    from bycatch import photcal
+    from bycatch.drc import celestial_wcs
+    from bycatch.headers import image_meta, read_headers
+    from bycatch.stages.align import FieldImage
+    from bycatch.tables import read_table
+
+    paths = record.paths(out)
+    headers = read_headers(paths.folder / record.name)
+    meta = image_meta(headers, input_settings(settings, record))
+    sources = read_table(paths.product("sources"))
+    sources["on_cr_mask"] = _shares(record, paths, sources)
+    ny, nx = headers.shapes["SCI"][-2:]
+    return FieldImage(
+        name=place_of(record),
+        filter=meta.filter,
+        sources=sources,
+        wcs=celestial_wcs(headers),
+        wcsname=meta.wcsname,
+        shape=(ny, nx),
+        mjd=meta.mjd_mid,
+        exptime_s=meta.exptime_s,
+        zeropoint_ab=photcal.ab_zeropoint(meta.photflam, meta.photplam),
+        saturation_rate=meta.saturation_rate,
+    )
+
+
+def _shares(record: ImageRecord, paths: ImagePaths, sources: Any) -> Any:
+    """Return the share of each source on the mask: known since the mask was made, or made now."""
+    from bycatch.tables import read_table
+
+    if known_share_key(paths.cr_share) == share_key(record):
+        known = read_table(paths.cr_share)
+        if np.array_equal(known["id"], sources["id"]):
+            return np.asarray(known["on_cr_mask"])
+    mask = read_pixels(paths.mask).astype(bool)
+    segmentation = read_pixels(paths.segmentation)
+    return np.asarray(write_share(record, paths, segmentation, mask, sources)["on_cr_mask"])
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What the alignment of a field gave for one image."""
+
+    found: AlignResult
+    field_summary: dict[str, Any]
+    seconds: float
+
+
+def _write(job: ImageJob, part: _Part) -> None:
+    """Write the frame of an image and say how it was found."""
+    from bycatch.pipeline.frames import write_frame
+
+    before = forget(job, "align")
+    write_frame(part.found, job.paths.wcs)
+    summary = part.found.summary()
+    remember(job, "align", [job.paths.wcs], {**summary, FIELD: part.field_summary}, part.seconds)
+    for path in before - {job.paths.wcs}:
+        path.unlink(missing_ok=True)
+    poor = part.found.grade in "DEF" and job.settings.align.enabled
+    logger.log(
+        logging.WARNING if poor else logging.INFO,
+        "%s: align: %s (%.1f s)",
+        job.label,
+        _in_words(summary),
+        part.seconds,
+        extra=STEP_OVER,
+    )
+
+
+def _in_words(found: dict[str, Any]) -> str:
+    """Return what the alignment of an image gave, as the end of its log line."""
+    grade, reason = found["grade"], found["reason"]
+    if grade == "F":
+        return f"grade F, own WCS kept: {reason}"
+    moved = f"moved by {round(found['shift_ra_mas'])}, {round(found['shift_dec_mas'])} mas"
+    if grade == "E":
+        return f"grade E, tied by {found['n_tied']} sources, but not to Gaia: {reason}; {moved}"
+    own = f"{found['n_matches']} of {found['n_reference']} Gaia stars"
+    if found["n_field_matches"] != found["n_matches"]:
+        own += f" ({found['n_field_matches']} in the field)"
+    rms = f"rms {found['rms_ra_mas']:.1f}, {found['rms_dec_mas']:.1f} mas, "
+    return (
+        f"grade {grade}, {own}, {rms if found['n_matches'] else ''}"
+        f"odds {found['odds']:.1g}, {moved}, known to {found['astrom_err_mas']:.1f} mas"
+    )
+
+
+def _draw(work: FieldJob, found: FieldAlignment, images: list[FieldImage]) -> None:
+    """Write the figure of the field; without matplotlib there is none."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        return
+    from bycatch.figures import alignment_figure
+
+    shown = [_shown(*both) for both in zip(images, found.images, strict=True)]
+    try:
+        figure = alignment_figure(work.name, shown)
+        with atomic(work.folder / FIGURE) as partial:
+            figure.savefig(partial, format="png", dpi=150)
+    except Exception as err:  # the figure is not worth an image  # noqa: BLE001
+        logger.warning("%s: no figure: %s: %s", work.name, type(err).__name__, err)
+
+
+def _shown(image: FieldImage, found: AlignResult) -> FigureImage:
+    """Return what the figure shows of an image."""
+    from bycatch.figures import FigureImage
+
+    ny, nx = image.shape
+    corners = found.wcs.all_pix2world(
+        [-0.5, nx - 0.5, nx - 0.5, -0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5], 0
+    )
+    pairs = found.matches
+    star = image.sources[np.asarray(pairs["source"])]
+    ra, dec = np.empty(0), np.empty(0)
+    if len(star):
+        ra, dec = found.wcs.all_pix2world(star["x"], star["y"], 0)
+    return FigureImage(
+        filter=image.filter,
+        grade=found.grade,
+        reason=found.reason,
+        n_stars=found.n_field_matches,
+        odds=found.odds,
+        error_mas=found.astrom_err_mas,
+        corners_deg=np.column_stack(corners),
+        ra_deg=ra,
+        dec_deg=dec,
+        dra_mas=np.asarray(pairs["dra_mas"]),
+        ddec_mas=np.asarray(pairs["ddec_mas"]),
+        error_pair_mas=np.asarray(np.hypot(pairs["dra_err_mas"], pairs["ddec_err_mas"]))
+        / np.sqrt(2),
+        weight=np.asarray(pairs["weight"]),
+        mag=np.asarray(pairs["gaia_g"]),
+    )

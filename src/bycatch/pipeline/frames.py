@@ -1,0 +1,241 @@
+"""The frame of an image on disk: ``<root>_wcs.fits``, and the copy of the image that has it."""
+
+from __future__ import annotations
+
+import re
+import string
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bycatch.astrometry import MAS_PER_DEG, FrameError, wcs_header
+from bycatch.errors import UnreadableFile
+from bycatch.headers import FITS_SUFFIX, find_plane, opened
+from bycatch.products import atomic
+from bycatch.version import __version__
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from astropy.table import Table
+    from astropy.wcs import WCS
+
+    from bycatch.stages.align import AlignResult
+
+FRAME_TERMS = "t_xi t_eta a b c d"
+TIED_NAME = "BYCATCH-TIED"
+"""WCSNAME of an image that is tied to the others of its field, but not to Gaia."""
+
+_MOVED_PART = re.compile(
+    r"(WCSAXES|WCSNAME|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CRDER|CSYER)[12]|(CD|PC)[12]_[12]"
+    r"|PV[12]_\d+|RADESYS|EQUINOX|LONPOLE|LATPOLE)$"
+)
+"""Cards that make up a linear celestial WCS, and may exist once per letter."""
+_FIT_CARDS = ("RMS_RA", "RMS_DEC", "NMATCHES", "FITGEOM", "HDRNAME", "WCSTYPE")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What ``<root>_wcs.fits`` holds.
+
+    Attributes
+    ----------
+    wcs : the aligned WCS
+    error : its error
+    header : the cards of the WCS and of the fit
+    pairs : the Gaia stars of the fit (``AlignResult.matches``)
+    """
+
+    wcs: WCS
+    error: FrameError
+    header: fits.Header
+    pairs: Table
+
+    @property
+    def grade(self) -> str:
+        """'A' to 'F'."""
+        return str(self.header["GRADE"])
+
+
+def write_frame(found: AlignResult, path: Path) -> None:
+    """Write the result of an alignment: WCS and fit, the error of the frame, and the pairs."""
+    from astropy.io import fits
+
+    primary = fits.PrimaryHDU(header=frame_header(found))
+    error = fits.ImageHDU(np.asarray(found.frame_error.covariance, dtype=float), name="FRAMEERR")
+    error.header["RA_PNT"] = (found.frame_error.ra_deg, "[deg] point of the tangent plane")
+    error.header["DEC_PNT"] = (found.frame_error.dec_deg, "[deg] point of the tangent plane")
+    error.header["TERMS"] = (FRAME_TERMS, "covariance: mas, mas per arcsec")
+    pairs = fits.table_to_hdu(_plain(found.matches))
+    pairs.name = "PAIRS"
+    with atomic(path) as partial:
+        fits.HDUList([primary, error, pairs]).writeto(partial, output_verify="silentfix")
+
+
+def _plain(table: Table) -> Table:
+    """Return a copy without descriptions and metadata, which FITS has no place for."""
+    from astropy.table import Table
+
+    plain = Table({name: np.asarray(table[name]) for name in table.colnames})
+    for name in table.colnames:
+        plain[name].unit = table[name].unit
+    return plain
+
+
+def frame_header(found: AlignResult) -> fits.Header:
+    """Return WCS and fit as FITS cards, the WCS in HST's CD form."""
+    header = wcs_header(found.wcs)
+    header["WCSNAME"] = _name_of(found, str(header.get("WCSNAME", "")))
+    error_ra, error_dec = found.frame_error.at(
+        np.array([found.frame_error.ra_deg]), np.array([found.frame_error.dec_deg])
+    )
+    cards: list[tuple[str, Any, str]] = [
+        ("GRADE", found.grade, "A (best) to F (WCS of the header kept)"),
+        ("NMATCHES", found.n_matches, "Gaia stars matched in this image"),
+        ("NFIELD", found.n_field_matches, "Gaia stars matched in the field"),
+        ("NTIED", found.n_tied, "sources that tie it to the field's other images"),
+        ("FITGEOM", found.geometry, "geometry of the fit"),
+        ("RMS_RA", found.rms_ra_mas, "[mas] rms residual in RA*cos(Dec)"),
+        ("RMS_DEC", found.rms_dec_mas, "[mas] rms residual in Dec"),
+        ("LOO_RMS", found.loo_rms_mas, "[mas] the same with each star left out"),
+        ("ODDS", found.odds, "probability that the match is chance"),
+        ("SHIFT_RA", found.shift_ra_mas, "[mas] RA*cos(Dec) added at the centre"),
+        ("SHIFTDEC", found.shift_dec_mas, "[mas] Dec added at the centre"),
+        ("ROLL", found.roll_deg, "[deg] added to the position angle of y"),
+        ("SCALEPPM", found.scale_ppm, "[1e-6] change of the pixel scale"),
+        ("CRDER1", float(error_ra[0]) / MAS_PER_DEG, "[deg] error of the frame along RA"),
+        ("CRDER2", float(error_dec[0]) / MAS_PER_DEG, "[deg] error of the frame along Dec"),
+        ("ASTRMERR", found.astrom_err_mas, "[mas] error of the frame, per axis"),
+        ("RELEASE", found.release, "catalog of the reference stars"),
+        ("EPOCH", found.epoch, "[yr] Julian epoch of the positions"),
+        ("CREATOR", f"bycatch {__version__}", ""),
+    ]
+    for name, value, comment in cards:
+        # FITS knows no NaN in a header: what is not known is left out.
+        if not isinstance(value, float) or np.isfinite(value):
+            header[name] = (value, comment)
+    return header
+
+
+def _name_of(found: AlignResult, name: str) -> str:
+    return TIED_NAME if found.grade == "E" else name
+
+
+def read_frame(path: Path) -> Frame:
+    """Read ``<root>_wcs.fits`` back.
+
+    Raises
+    ------
+    UnreadableFile
+        It is damaged, or of an older version.
+    """
+    from astropy.table import Table
+    from astropy.wcs import WCS
+
+    with opened(path) as hdus:
+        header = hdus[0].header.copy()
+        try:
+            error = FrameError(
+                float(hdus["FRAMEERR"].header["RA_PNT"]),
+                float(hdus["FRAMEERR"].header["DEC_PNT"]),
+                np.asarray(hdus["FRAMEERR"].data, dtype=float),
+            )
+            pairs = Table.read(hdus["PAIRS"], unit_parse_strict="silent")
+        except (KeyError, ValueError) as err:
+            raise UnreadableFile(
+                f"{path}: holds no error of the frame ({err})",
+                hint="remove it and run 'bycatch align' again",
+            ) from err
+    celestial = header.copy()
+    celestial.remove("NAXIS")  # 0: it has no pixels of its own, which WCS finds odd
+    return Frame(WCS(celestial), error, header, pairs)
+
+
+# ---- the copy of the image ---------------------------------------------------------------------
+
+
+def write_aligned_copy(source: Path, frame: Frame, target: Path) -> None:
+    """Write a copy of a drizzled image with the aligned WCS in SCI, WHT and CTX.
+
+    The pixels are copied as they are, bit for bit.  The WCS of the header is kept
+    as an alternate one under the next free letter ('O' is left to the original
+    WCS of HST's pipeline, as stwcs does), under its own name; the new one has the
+    names and the cards of the fit that HST's pipeline writes.
+    """
+    from astropy.io import fits
+
+    with (
+        opened(source),  # complains of damage in words
+        fits.open(
+            source,
+            memmap=False,
+            do_not_scale_image_data=True,
+            disable_image_compression=True,
+        ) as hdus,
+    ):
+        sci = find_plane(hdus, "SCI") or hdus["SCI"]
+        done = set()
+        for hdu in [sci, *(h for h in hdus if h.name in {"WHT", "CTX"})]:
+            if id(hdu) not in done and ("CTYPE1" in hdu.header or hdu is sci):
+                done.add(id(hdu))
+                realign_header(hdu.header, frame)
+                fit = fit_cards(frame, FITS_SUFFIX.sub("", source.name))
+                for name, value in (fit if hdu is sci else {}).items():
+                    hdu.header[name] = value
+        with atomic(target) as partial:
+            hdus.writeto(partial, output_verify="silentfix+ignore")
+
+
+def realign_header(header: fits.Header, frame: Frame) -> None:
+    """Put the aligned WCS into an image's header and keep the old one under the next free letter.
+
+    Checksums are removed: they would be those of the old header.
+    """
+    old = {key: header[key] for key in header if key and _MOVED_PART.fullmatch(key)}
+    letter = next_letter(header)
+    if old and letter:
+        old.setdefault("WCSNAME", "DEFAULT")
+        for key, value in old.items():
+            # RADESYS and the like have seven letters: the eighth is the WCS's own.
+            header[f"{key[:7]}{letter}"] = value
+    for key in (*old, *_FIT_CARDS, "CHECKSUM", "DATASUM"):
+        header.remove(key, ignore_missing=True)
+    for card in frame.header.cards:
+        if _MOVED_PART.fullmatch(card.keyword) and not card.keyword.startswith("CRDER"):
+            header[card.keyword] = (card.value, card.comment)
+
+
+def next_letter(header: fits.Header) -> str:
+    """Return the first letter that no alternate WCS has; '' where all are taken."""
+    taken = {
+        key[-1]
+        for key in header
+        if key
+        and (
+            re.fullmatch(r"(WCSNAME|WCSAXES|C(TYPE|RVAL|RPIX|UNIT)[12])[A-Z]", key)
+            or re.fullmatch(r"(CD|PC)[12]_[12][A-Z]", key)
+        )
+    }
+    return next((c for c in string.ascii_uppercase if c != "O" and c not in taken), "")
+
+
+def fit_cards(frame: Frame, stem: str) -> dict[str, tuple[Any, str]]:
+    """Return the cards of the fit, by the names of HST's pipeline."""
+    header = frame.header
+    name = str(header.get("WCSNAME", ""))
+    cards = {
+        key: (header[key], header.comments[key])
+        for key in ("RMS_RA", "RMS_DEC", "NMATCHES", "FITGEOM", "CRDER1", "CRDER2")
+        if key in header
+    }
+    stars = str(header.get("RELEASE", "")).replace(" ", "")
+    stars = stars if stars.startswith("Gaia") else "Gaia"  # a table of the user's may not say
+    kind = (
+        f"undistorted a posteriori solution aligned to {stars}"
+        if frame.grade in "ABCD"
+        else "undistorted a priori solution, tied to the images of the visit"
+    )
+    cards["WCSTYPE"] = (kind[:68], "")
+    cards["HDRNAME"] = (f"{stem}_{name}-hlet.fits"[:68], "")
+    return cards

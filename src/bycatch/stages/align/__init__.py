@@ -1,0 +1,356 @@
+"""Alignment of a field: its images to one another, and all of them together to Gaia.
+
+One pointing error is common to all images of a field to first order, so they
+are one problem.  First the images are tied to one another by everything they
+have in common, galaxies too.  Then the offset and roll between their objects
+and the reference stars are searched by votes, and one least-squares fit finds
+the frames of all images: a filter with two Gaia stars inherits from one with
+twenty.  A fit is accepted on its number of stars, its residuals, and the odds
+that chance would do as well, for which the same search is done with scrambled
+stars.  Without proof nothing is moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bycatch.astrometry import MAS_PER_DEG, FrameError, tangent_mas
+from bycatch.kernels.tiefit import REFERENCE, image_covariance
+from bycatch.stages.align.anchor import Anchor, anchored, pair_residuals, weighted_rms
+from bycatch.stages.align.model import GRADES, AlignResult, FieldAlignment, FieldImage
+from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, View, stars_near, view_of
+from bycatch.stages.align.ties import Group, tied_groups
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from astropy.wcs import WCS
+
+    from bycatch.gaia import ReferenceStars
+    from bycatch.settings import AlignSettings
+
+__all__ = ["GRADES", "AlignResult", "FieldAlignment", "FieldImage", "pointing_error_mas", "run"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+WCSNAME_ALIGNED = "BYCATCH-GAIADR3"
+
+POINTING_ERRORS_MAS = (("GAIA", 30.0), ("GSC240", 200.0), ("HSC30", 200.0))
+"""Errors to expect of a header's WCS by what its WCSNAME contains."""
+POINTING_ERROR_MAS = 1000.0
+GUIDE_STAR_ARCSEC = 600.0
+"""Distance of the guide stars from each other: it turns their errors into one of the roll."""
+
+
+def run(
+    images: Sequence[FieldImage], reference: ReferenceStars | None, settings: AlignSettings
+) -> FieldAlignment:
+    """Align the images of a field with one another and with reference stars.
+
+    Parameters
+    ----------
+    images : FieldImage
+        In any order; the result keeps it.
+    reference : ReferenceStars or None
+        Stars around the field; without them the images are only tied to one another.
+    settings : AlignSettings
+        Ranges of the search and limits of acceptance.
+
+    Returns
+    -------
+    FieldAlignment
+        An image for which nothing convinces keeps its header's WCS, with the reason.
+    """
+    results: dict[int, AlignResult] = {}
+    usable = []
+    for k, image in enumerate(images):
+        obstacle = _obstacle(image, settings)
+        if obstacle:
+            results[k] = _kept(image, obstacle, settings)
+        else:
+            usable.append(k)
+    if usable:
+        plane = Plane.of([images[k] for k in usable])
+        views = [view_of(k, images[k], plane, settings) for k in usable]
+        stars = stars_near(reference, plane, views, settings)
+        known: Affine | None = None
+        for group in tied_groups(views, settings):
+            anchor = anchored(group, stars, known, settings)
+            if anchor.frames is not None:
+                known = known or anchor.correction
+            for member in range(len(group.views)):
+                results[group.views[member].index] = _result(group, member, anchor, stars, settings)
+    return FieldAlignment(tuple(results[k] for k in range(len(images))))
+
+
+def _obstacle(image: FieldImage, settings: AlignSettings) -> str:
+    """Return why alignment can't be tried at all, or ''."""
+    if not settings.enabled:
+        return "alignment is switched off"
+    if not len(image.sources):
+        return "no detections"
+    if image.wcs.naxis != 2 or not image.wcs.is_celestial:
+        return "the header has no celestial WCS"
+    return ""
+
+
+def pointing_error_mas(wcsname: str) -> float:
+    """Return the error to expect of a header's WCS per axis (HST's WCSNAME conventions)."""
+    name = wcsname.upper()
+    return next((e for part, e in POINTING_ERRORS_MAS if part in name), POINTING_ERROR_MAS)
+
+
+def _pointing_covariance(error_mas: float, settings: AlignSettings) -> Floats:
+    """Return the (6, 6) covariance of a frame that nothing but the pointing determines."""
+    limit = np.deg2rad(settings.max_roll_deg) * 1000.0
+    roll = min(error_mas / GUIDE_STAR_ARCSEC, limit)
+    covariance = np.diag([error_mas**2, error_mas**2, 0.0, roll**2, roll**2, 0.0])
+    covariance[3, 4] = covariance[4, 3] = -(roll**2)
+    return covariance
+
+
+def _kept(image: FieldImage, reason: str, settings: AlignSettings) -> AlignResult:
+    """Return the result of an image that keeps its own WCS."""
+    return _without_gaia(
+        image, image.wcs, reason, 0, 0, pointing_error_mas(image.wcsname), settings
+    )
+
+
+def _without_gaia(
+    image: FieldImage,
+    wcs: WCS,
+    reason: str,
+    n_tied: int,
+    n_reference: int,
+    error_mas: float,
+    settings: AlignSettings,
+) -> AlignResult:
+    """Return the result of an image whose absolute frame is some header's."""
+    change = _change(image, wcs)
+    covariance = _pointing_covariance(error_mas, settings)
+    frame_error = FrameError(*_centre(image, wcs), covariance)
+    return AlignResult(
+        wcs=wcs,
+        grade="E" if n_tied else "F",
+        reason=reason,
+        geometry="none",
+        n_matches=0,
+        n_field_matches=0,
+        n_tied=n_tied,
+        n_reference=n_reference,
+        rms_ra_mas=np.nan,
+        rms_dec_mas=np.nan,
+        loo_rms_mas=np.nan,
+        odds=np.nan,
+        shift_ra_mas=change[0],
+        shift_dec_mas=change[1],
+        roll_deg=change[2],
+        scale_ppm=change[3],
+        astrom_err_mas=_typical_error(frame_error, image, wcs),
+        frame_error=frame_error,
+        release="",
+        epoch=_julian_year(image.mjd),
+        matches=_match_table(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), _NO_PAIRS),
+    )
+
+
+def _result(
+    group: Group, member: int, anchor: Anchor, stars: Stars, settings: AlignSettings
+) -> AlignResult:
+    """Return the result of one image of a group."""
+    view = group.views[member]
+    image = view.image
+    frame = (anchor.frames or group.frames)[member]
+    wcs = _corrected(image.wcs, view.plane, frame) if frame is not IDENTITY else image.wcs
+    n_reference = _n_inside(stars, view, wcs)
+    n_tied = group.n_tied[member]
+    if anchor.frames is None or anchor.data is None or anchor.fit is None:
+        # The hub's header decides for all of them.
+        error = pointing_error_mas(group.views[0].image.wcsname)
+        return _without_gaia(image, wcs, anchor.reason, n_tied, n_reference, error, settings)
+    wcs.wcs.name = WCSNAME_ALIGNED
+    covariance = image_covariance(anchor.fit, anchor.data, member)
+    covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2
+    frame_error = FrameError(*_centre(image, wcs), covariance)
+    matches, weights = _matches(group, member, anchor, stars)
+    change = _change(image, wcs)
+    own = np.column_stack([matches["dra_mas"], matches["ddec_mas"]])
+    left_out = np.column_stack([matches["dra_loo_mas"], matches["ddec_loo_mas"]])
+    rms = weighted_rms(own, weights) if len(own) else np.full(2, np.nan)
+    loo = left_out[np.isfinite(left_out).all(axis=1) & (matches["weight"] > 0.3)]
+    error_mas = _typical_error(frame_error, image, wcs)
+    n_field = len(anchor.star) if anchor.star is not None else 0
+    return AlignResult(
+        wcs=wcs,
+        grade=_grade(n_field, error_mas),
+        reason=anchor.reason,
+        geometry=anchor.geometry,
+        n_matches=len(matches),
+        n_field_matches=n_field,
+        n_tied=n_tied,
+        n_reference=n_reference,
+        rms_ra_mas=float(rms[0]),
+        rms_dec_mas=float(rms[1]),
+        loo_rms_mas=float(np.sqrt(np.mean(loo**2))) if len(loo) else np.nan,
+        odds=anchor.odds,
+        shift_ra_mas=change[0],
+        shift_dec_mas=change[1],
+        roll_deg=change[2],
+        scale_ppm=change[3],
+        astrom_err_mas=error_mas,
+        frame_error=frame_error,
+        release=stars.release,
+        epoch=_julian_year(image.mjd),
+        matches=matches,
+    )
+
+
+def _grade(n_stars: int, error_mas: float) -> str:
+    """Return the grade of an image that is on Gaia."""
+    if n_stars >= 5 and error_mas <= 5:
+        return "A"
+    if n_stars >= 3 and error_mas <= 15:
+        return "B"
+    return "C" if n_stars >= 2 and error_mas <= 50 else "D"
+
+
+def _matches(group: Group, member: int, anchor: Anchor, stars: Stars) -> tuple[Table, Floats]:
+    """Return the pairs of an image, and their weights per axis."""
+    data, fit = anchor.data, anchor.fit
+    assert data is not None
+    assert fit is not None
+    assert anchor.star is not None
+    assert anchor.linked is not None
+    row_of = np.full(group.n_objects, -1, dtype=np.int64)
+    row_of[group.obj[member]] = np.arange(len(group.obj[member]))
+    here = row_of[anchor.linked]
+    seen = here >= 0
+    rows = np.flatnonzero(data.image == member)[here[seen]]
+    star_rows = np.flatnonzero(data.image == REFERENCE)[seen]
+    own = fit.residuals[rows] - fit.residuals[star_rows]
+    left_out = own + fit.left_out[star_rows] - pair_residuals(fit, data)[seen]
+    variance = data.variance[rows] + data.variance[star_rows]
+    star = anchor.star[seen]
+    values = {
+        "dra_mas": own[:, 0],
+        "ddec_mas": own[:, 1],
+        "dra_loo_mas": left_out[:, 0],
+        "ddec_loo_mas": left_out[:, 1],
+        "dra_err_mas": np.sqrt(variance[:, 0]),
+        "ddec_err_mas": np.sqrt(variance[:, 1]),
+        "weight": fit.weights[star_rows],
+    }
+    detections = group.views[member].rows[here[seen]]
+    table = _match_table(detections, stars.source_id[star], stars.mag[star], values)
+    return table, fit.weights[star_rows, np.newaxis] / variance
+
+
+_NO_PAIRS: dict[str, Floats] = {
+    name: np.empty(0)
+    for name in (
+        "dra_mas",
+        "ddec_mas",
+        "dra_loo_mas",
+        "ddec_loo_mas",
+        "dra_err_mas",
+        "ddec_err_mas",
+        "weight",
+    )
+}
+
+
+def _match_table(source: Ints, source_id: Ints, gaia_g: Floats, values: dict[str, Floats]) -> Table:
+    """Return the pairs of a fit."""
+    from astropy.table import Table
+
+    meanings = {
+        "source": "row of the detections, from 0",
+        "source_id": "identifier of the reference star",
+        "gaia_g": "G magnitude of the reference star",
+        "dra_mas": "detection minus reference, right ascension times cos(dec)",
+        "ddec_mas": "detection minus reference, declination",
+        "dra_loo_mas": "dra_mas in a fit without this star",
+        "ddec_loo_mas": "ddec_mas in a fit without this star",
+        "dra_err_mas": "expected error of dra_mas",
+        "ddec_err_mas": "expected error of ddec_mas",
+        "weight": "0 (outlier) to 1",
+    }
+    table = Table({"source": source, "source_id": source_id, "gaia_g": gaia_g, **values})
+    for name, meaning in meanings.items():
+        table[name].description = meaning
+        if name.endswith("_mas"):
+            table[name].unit = "mas"
+    table["gaia_g"].unit = "mag"
+    return table
+
+
+def _n_inside(stars: Stars, view: View, wcs: WCS) -> int:
+    """Return how many usable stars lie in the array."""
+    if not len(stars):
+        return 0
+    x, y = wcs.all_world2pix(*view.plane.sky(stars.xy), 0, quiet=True)
+    ny, nx = view.image.shape
+    return int(((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)).sum())
+
+
+def _typical_error(error: FrameError, image: FieldImage, wcs: WCS) -> float:
+    """Return the rms error per axis of a frame over an image."""
+    ny, nx = image.shape
+    y, x = np.mgrid[0:1:5j, 0:1:5j]
+    along = error.at(*wcs.all_pix2world(x.ravel() * (nx - 1), y.ravel() * (ny - 1), 0))
+    return float(np.sqrt(np.mean(np.square(along))))
+
+
+def _centre(image: FieldImage, wcs: WCS) -> tuple[float, float]:
+    ny, nx = image.shape
+    ra, dec = wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
+    return float(ra), float(dec)
+
+
+def _corrected(wcs: WCS, plane: Plane, frame: Affine) -> WCS:
+    """Return a header's WCS with a map of the plane applied to CRVAL and the CD matrix."""
+    new = wcs.deepcopy()
+    pixel = wcs.wcs.crpix - 1.0
+    step = 500.0
+    points = pixel + step * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
+    ra, dec = plane.sky(frame(plane.positions(*wcs.wcs_pix2world(*points.T, 0))))
+    # In the plane tangent at the new reference point the map is linear again, to 0.01 mas.
+    local = tangent_mas(ra, dec, float(ra[0]), float(dec[0])) / MAS_PER_DEG
+    matrix = np.column_stack([local[1] - local[2], local[3] - local[4]]) / (2.0 * step)
+    new.wcs.crval = [ra[0], dec[0]]
+    if new.wcs.has_cd():
+        new.wcs.cd = matrix
+    else:
+        new.wcs.cdelt = [1.0, 1.0]
+        new.wcs.pc = matrix
+    # Whatever frame the header named, the sky positions are Gaia's now.
+    new.wcs.radesys = "ICRS"
+    new.wcs.equinox = np.nan
+    new.wcs.set()
+    return new
+
+
+def _change(image: FieldImage, after: WCS) -> tuple[float, float, float, float]:
+    """Return what was added at the image's centre [mas], to the angle of y [deg], to the scale."""
+    before = image.wcs
+    if after is before:
+        return 0.0, 0.0, 0.0, 0.0
+    ny, nx = image.shape
+    x, y = (nx - 1) / 2.0, (ny - 1) / 2.0
+    points = np.array([[x, y], [x, y + 100.0], [x + 100.0, y]])
+    frames = [np.stack(w.wcs_pix2world(*points.T, 0), axis=1) for w in (before, after)]
+    ra0, dec0 = (float(v) for v in frames[0][0])
+    old, new = (tangent_mas(sky[:, 0], sky[:, 1], ra0, dec0) for sky in frames)
+    angles = [np.degrees(np.arctan2(p[1, 0] - p[0, 0], p[1, 1] - p[0, 1])) for p in (old, new)]
+    areas = [abs(np.linalg.det(np.array([p[1] - p[0], p[2] - p[0]]))) for p in (old, new)]
+    turned = (angles[1] - angles[0] + 180.0) % 360.0 - 180.0
+    dra, ddec = new[0] - old[0]
+    return float(dra), float(ddec), float(turned), float(0.5e6 * (areas[1] / areas[0] - 1.0))
+
+
+def _julian_year(mjd: float) -> float:
+    return 2000.0 + (mjd - 51544.5) / 365.25

@@ -1,0 +1,137 @@
+"""What the alignment takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from bycatch.astrometry import FrameError
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from astropy.wcs import WCS
+
+GRADES: dict[str, str] = {
+    "A": "on Gaia: 5 or more stars, frame known to 5 mas",
+    "B": "on Gaia: 3 or more stars, frame known to 15 mas",
+    "C": "on Gaia: 2 or more stars, frame known to 50 mas",
+    "D": "on Gaia by one star, or known to no better than 50 mas",
+    "E": "tied to the other images of the field, but not to Gaia",
+    "F": "the header's WCS, as it was",
+}
+"""What the grades mean; the error is the frame's, per axis, typical over the image."""
+
+
+@dataclass(frozen=True, eq=False)
+class FieldImage:
+    """What the alignment needs of one image of a field.
+
+    Attributes
+    ----------
+    name : how messages name it
+    filter : its filter
+    sources : detections (columns.SOURCES) with ``on_cr_mask``, the share of each segment on the
+        cosmic-ray mask; what is missing speaks for a detection
+    wcs : the header's celestial WCS
+    wcsname : the header's WCSNAME, which tells what pointing error to expect
+    shape : (ny, nx)
+    mjd : mid-time of the exposures
+    exptime_s : exposure time
+    zeropoint_ab : AB magnitude of 1 e/s; NaN if unknown
+    saturation_rate : e/s of a pixel at the full well of one exposure; infinite if unknown
+    """
+
+    name: str
+    filter: str
+    sources: Table
+    wcs: WCS
+    wcsname: str
+    shape: tuple[int, int]
+    mjd: float
+    exptime_s: float
+    zeropoint_ab: float
+    saturation_rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class AlignResult:
+    """The WCS of an image after the alignment of its field, and the evidence for it.
+
+    Attributes
+    ----------
+    wcs : the aligned WCS; the header's own where nothing better was found (grade F)
+    grade : 'A' to 'F', see `GRADES`
+    reason : in words, why
+    geometry : 'none', 'shift', 'rshift', 'rscale' or 'general'
+    n_matches : Gaia stars matched in this image
+    n_field_matches : Gaia stars matched in the images that are tied to this one
+    n_tied : sources that tie it to the other images of the field
+    n_reference : usable Gaia stars inside the array
+    rms_ra_mas, rms_dec_mas : weighted residuals of the image's own pairs; NaN without
+    loo_rms_mas : rms per axis of the residuals with each star left out of the fit in turn
+    odds : probability that a match this good is chance; NaN without a match
+    shift_ra_mas, shift_dec_mas : what was added at the image's centre
+    roll_deg : what was added to the position angle of y (north through east)
+    scale_ppm : change of the pixel scale
+    astrom_err_mas : error of the frame per axis, typical over the image
+    frame_error : the same at any position
+    release, epoch : of the reference stars ('' without); epoch of the image, Julian year
+    matches : one row per Gaia star: ``source`` (row of the detections), ``source_id``, ``gaia_g``,
+        ``dra_mas``, ``ddec_mas`` (detection minus star), ``dra_loo_mas``, ``ddec_loo_mas`` (with
+        the star left out of the fit), ``dra_err_mas``, ``ddec_err_mas`` (expected), ``weight``
+    """
+
+    wcs: WCS
+    grade: str
+    reason: str
+    geometry: str
+    n_matches: int
+    n_field_matches: int
+    n_tied: int
+    n_reference: int
+    rms_ra_mas: float
+    rms_dec_mas: float
+    loo_rms_mas: float
+    odds: float
+    shift_ra_mas: float
+    shift_dec_mas: float
+    roll_deg: float
+    scale_ppm: float
+    astrom_err_mas: float
+    frame_error: FrameError
+    release: str
+    epoch: float
+    matches: Table
+
+    @property
+    def aligned(self) -> bool:
+        """True if the frame is Gaia's."""
+        return self.grade in "ABCD"
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars for the log, the report and the summary file."""
+        left_out = {"wcs", "frame_error", "matches"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+        return {"aligned": self.aligned, **values}
+
+
+@dataclass(frozen=True, eq=False)
+class FieldAlignment:
+    """The alignment of a field: its images in the order in which they were given."""
+
+    images: tuple[AlignResult, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars of the field for the log, the report and the summary file."""
+        found = [image for image in self.images if image.aligned]
+        best = min(found, key=lambda image: image.grade, default=None)
+        return {
+            "grade": best.grade if best else max((i.grade for i in self.images), default="F"),
+            "grades": "".join(image.grade for image in self.images),
+            "n_images": len(self.images),
+            "n_aligned": len(found),
+            "n_stars": max((image.n_field_matches for image in self.images), default=0),
+            "odds": best.odds if best else None,
+            "astrom_err_mas": best.astrom_err_mas if best else None,
+            "release": best.release if best else "",
+        }

@@ -1,0 +1,267 @@
+"""The plane tangent at the field's centre, with the detections and the stars in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bycatch.astrometry import centroid_errors_px, sky_of_tangent, tangent_mas
+from bycatch.stages.align.model import FieldImage
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from bycatch.gaia import ReferenceStars
+    from bycatch.settings import AlignSettings
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_LEAST_ERROR_MAS = 0.05
+"""No star's position is better than Gaia's own frame at the time of an HST image."""
+_HALO_PX = 15.0
+"""Least radius around a saturated source in which no centroid is trusted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """A map of the plane: matrix (2, 2) and shift (2,) in mas."""
+
+    matrix: Floats
+    shift: Floats
+
+    def __call__(self, xy: Floats) -> Floats:
+        """Return positions (N, 2) or (2,) mapped."""
+        return np.asarray(xy @ self.matrix.T + self.shift, dtype=np.float64)
+
+    def after(self, first: Affine) -> Affine:
+        """Return the map that does ``first`` and then this one."""
+        return Affine(self.matrix @ first.matrix, self.matrix @ first.shift + self.shift)
+
+    def inverse(self) -> Affine:
+        """Return the map back."""
+        back = np.asarray(np.linalg.inv(self.matrix), dtype=np.float64)
+        return Affine(back, -back @ self.shift)
+
+    @staticmethod
+    def turn(roll_rad: float, shift: Floats, centre: Floats) -> Affine:
+        """Return a rotation about a point, and then a shift."""
+        c, s = float(np.cos(roll_rad)), float(np.sin(roll_rad))
+        matrix: Floats = np.array([[c, -s], [s, c]])
+        return Affine(matrix, centre - matrix @ centre + shift)
+
+
+IDENTITY = Affine(np.eye(2), np.zeros(2))
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The plane tangent at the field's centre; positions in it are (xi, eta) in mas."""
+
+    ra_deg: float
+    dec_deg: float
+
+    @staticmethod
+    def of(images: Sequence[FieldImage]) -> Plane:
+        """Return the plane tangent amid the images' centres."""
+        corners = []
+        for image in images:
+            ny, nx = image.shape
+            ra, dec = np.radians(image.wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0))
+            corners.append([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+        x, y, z = np.mean(corners, axis=0)
+        return Plane(
+            float(np.degrees(np.arctan2(y, x)) % 360.0),
+            float(np.degrees(np.arctan2(z, np.hypot(x, y)))),
+        )
+
+    def positions(self, ra_deg: Floats, dec_deg: Floats) -> Floats:
+        """Return (N, 2) positions in the plane."""
+        return tangent_mas(np.asarray(ra_deg), np.asarray(dec_deg), self.ra_deg, self.dec_deg)
+
+    def sky(self, xy: Floats) -> tuple[Floats, Floats]:
+        """Return right ascension and declination of positions in the plane."""
+        return sky_of_tangent(xy, self.ra_deg, self.dec_deg)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The detections of an image that may be used, brightest first, in the plane."""
+
+    index: int
+    image: FieldImage
+    plane: Plane
+    rows: Ints
+    xy: Floats
+    variance: Floats
+    mag: Floats
+    starlike: Bools
+    corners: Floats  # (4, 2), mas
+
+    @property
+    def centre(self) -> Floats:
+        """The middle of the image."""
+        return np.asarray(self.corners.mean(axis=0))
+
+    @property
+    def area_arcsec2(self) -> float:
+        """Its area."""
+        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self.corners / 1000.0
+        return float(abs((x2 - x0) * (y3 - y1) - (x3 - x1) * (y2 - y0)) / 2.0)
+
+
+def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings) -> View:
+    """Bring the detections of an image into the plane, by its header's WCS."""
+    table = image.sources
+    x, y = _values(table, "x"), _values(table, "y")
+    flux = _values(table, "flux")
+    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & ~_spoilt(image))
+    rows = rows[np.argsort(-np.nan_to_num(flux[rows], nan=-np.inf), kind="stable")]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mag = image.zeropoint_ab - 2.5 * np.log10(flux[rows])
+    size = np.hypot(_values(table, "semimajor_px"), _values(table, "semiminor_px")) / np.sqrt(2.0)
+    error_px = centroid_errors_px(
+        np.nan_to_num(flux[rows], nan=1e6),
+        _values(table, "noise")[rows],
+        size[rows],
+        image.exptime_s,
+    )
+    ny, nx = image.shape
+    edge = np.array([[-0.5, -0.5], [nx - 0.5, -0.5], [nx - 0.5, ny - 0.5], [-0.5, ny - 0.5]])
+    corners = plane.positions(*image.wcs.all_pix2world(edge[:, 0], edge[:, 1], 0))
+    scale_mas = float(np.hypot(*(corners[1] - corners[0]))) / nx
+    xy = plane.positions(*image.wcs.all_pix2world(x[rows], y[rows], 0))
+    return View(
+        index=index,
+        image=image,
+        plane=plane,
+        rows=rows.astype(np.int64),
+        xy=xy,
+        variance=(error_px * scale_mas) ** 2,
+        mag=np.where(np.isfinite(mag), mag, np.nan),
+        starlike=_starlike(table, settings)[rows],
+        corners=corners,
+    )
+
+
+def _values(table: Table, name: str) -> Floats:
+    """Return a column as floats, NaN where masked and where the table has no such column."""
+    if name not in table.colnames:
+        return np.full(len(table), np.nan)
+    column = np.ma.asarray(getattr(table[name], "value", table[name])).astype(np.float64)
+    return np.array(np.ma.filled(column, np.nan), dtype=np.float64)
+
+
+def _spoilt(image: FieldImage) -> Bools:
+    """Return the detections whose centroids can't be trusted: saturated ones and their halos."""
+    from scipy.spatial import cKDTree
+
+    table = image.sources
+    saturated = _values(table, "peak") > 0.8 * image.saturation_rate
+    at = np.column_stack([_values(table, "x"), _values(table, "y")])
+    bright = np.flatnonzero(saturated & np.isfinite(at).all(axis=1))
+    if bright.size:
+        radius = 2.0 * np.nan_to_num(_values(table, "semimajor_px")[bright]) + _HALO_PX
+        finite = np.flatnonzero(np.isfinite(at).all(axis=1))
+        for near in cKDTree(at[finite]).query_ball_point(at[bright], radius):
+            saturated[finite[near]] = True
+    return np.asarray(saturated, dtype=np.bool_)
+
+
+def _starlike(sources: Table, settings: AlignSettings) -> Bools:
+    """Mark the detections that may be stars; a number that is missing speaks for them."""
+    round_enough = ~(_values(sources, "ellipticity") > settings.max_ellipticity)
+    # Where exposures were combined the cosmic rays are gone, and what the mask
+    # still holds there is the sharp cores of stars.
+    single = ~(_values(sources, "n_exp") > 1)
+    cosmic_ray = single & (_values(sources, "on_cr_mask") > settings.max_cr_share)
+    return np.asarray(round_enough & ~cosmic_ray, dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Stars:
+    """The usable reference stars in reach, in the plane, at the mean time of the images."""
+
+    rows: Ints  # of the reference table
+    xy: Floats
+    motion: dict[int, Floats]  # by image: what has been added since, at its own time
+    variance: Floats
+    mag: Floats
+    source_id: Ints
+    release: str
+    problem: str = ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def thinned(self, n: int) -> Stars:
+        """Return about n of the stars, of all magnitudes."""
+        step = -(-len(self) // n)
+        keep = np.sort(np.argsort(self.mag, kind="stable")[::step])
+        motion = {k: moved[keep] for k, moved in self.motion.items()}
+        return Stars(
+            self.rows[keep],
+            self.xy[keep],
+            motion,
+            self.variance[keep],
+            self.mag[keep],
+            self.source_id[keep],
+            self.release,
+        )
+
+
+def stars_near(
+    reference: ReferenceStars | None,
+    plane: Plane,
+    views: Sequence[View],
+    settings: AlignSettings,
+) -> Stars:
+    """Bring the reference stars near the images into the plane."""
+    times = [view.image.mjd for view in views if np.isfinite(view.image.mjd)]
+    if reference is None or not len(reference):
+        return _no_stars("no reference stars")
+    if not times:
+        return _no_stars("the time of the observation is unknown")
+    mjd = float(np.mean(times))
+    xy = plane.positions(*reference.positions_at(mjd))
+    corners = np.concatenate([view.corners for view in views])
+    margin = _margin_mas(settings, corners)
+    low, high = corners.min(axis=0) - margin, corners.max(axis=0) + margin
+    near = ((xy >= low) & (xy <= high)).all(axis=1) & reference.usable
+    rows = np.flatnonzero(near).astype(np.int64)
+    errors = np.column_stack(reference.errors_at(mjd, settings.typical_motion_mas_yr))[rows]
+    table = reference.table
+    return Stars(
+        rows=rows,
+        xy=xy[rows],
+        motion={
+            v.index: plane.positions(*reference.positions_at(v.image.mjd))[rows] - xy[rows]
+            for v in views
+            if np.isfinite(v.image.mjd)
+        },
+        variance=np.maximum(
+            np.where(np.isfinite(errors), errors, settings.unknown_error_mas), _LEAST_ERROR_MAS
+        )
+        ** 2,
+        mag=np.asarray(np.ma.filled(table["phot_g_mean_mag"], np.nan), dtype=np.float64)[rows],
+        source_id=np.asarray(table["source_id"], dtype=np.int64)[rows],
+        release=str(table.meta.get("release", "")),
+        problem="" if rows.size else "no reference stars near the image",
+    )
+
+
+def _no_stars(problem: str) -> Stars:
+    nothing, none = np.empty((0, 2)), np.empty(0, np.int64)
+    return Stars(none, nothing, {}, nothing, np.empty(0), none, "", problem)
+
+
+def _margin_mas(settings: AlignSettings, corners: Floats) -> float:
+    """Return how far a star may lie from where the headers have it."""
+    half_diagonal = float(np.hypot(*(np.ptp(corners, axis=0)))) / 2.0
+    roll = np.deg2rad(settings.max_roll_deg) * half_diagonal
+    return float(settings.max_shift_arcsec * 1000.0 + roll + 1000.0)

@@ -1,0 +1,174 @@
+"""The joint fit of a field's images: against truth, and against brute-force least squares."""
+
+import numpy as np
+import pytest
+
+from bycatch.kernels.tiefit import (
+    REFERENCE,
+    Observations,
+    fitted_frames,
+    image_affine,
+    image_covariance,
+)
+
+NO_PRIOR = np.full(6, np.inf)
+
+
+def turned(xy, roll_mas_per_arcsec, shift, centre):
+    w = roll_mas_per_arcsec / 1000.0
+    return xy + (xy - centre) @ np.array([[0, w], [-w, 0]]) + shift
+
+
+def field(seed, n_objects=60, n_stars=20, n_images=3, noise=2.0, star_noise=1.0, scale=0.0):
+    """Observations of a field whose images are off by known shifts and rolls."""
+    rng = np.random.default_rng(seed)
+    true = rng.uniform(-1e5, 1e5, (n_objects, 2))
+    centres = rng.uniform(-3e3, 3e3, (n_images, 2))
+    shifts, rolls = rng.normal(0, 50, (n_images, 2)), rng.normal(0, 0.3, n_images)
+    xy, image, obj = [], [], []
+    for k in range(n_images):
+        seen = np.flatnonzero(rng.random(n_objects) < 0.9)
+        here = turned(true[seen], rolls[k], shifts[k], centres[k]) * (1 + scale)
+        xy.append(here + rng.normal(0, noise, here.shape))
+        image.append(np.full(len(seen), k))
+        obj.append(seen)
+    xy.append(true[:n_stars] + rng.normal(0, star_noise, (n_stars, 2)))
+    image.append(np.full(n_stars, REFERENCE))
+    obj.append(np.arange(n_stars))
+    image = np.concatenate(image)
+    variance = np.where(image[:, None] == REFERENCE, star_noise**2, noise**2) * np.ones((1, 2))
+    data = Observations(np.concatenate(xy), variance, image, np.concatenate(obj), centres, 0)
+    return data, true
+
+
+@pytest.mark.parametrize("n_images", [1, 2, 4])
+def test_true_positions_are_recovered(n_images):
+    data, true = field(1, n_images=n_images, noise=1e-4, star_noise=1e-4)
+    fit = fitted_frames(data, 3, NO_PRIOR[:3])
+    for k in range(n_images):
+        matrix, shift = image_affine(fit, data, k)
+        mine = data.image == k
+        corrected = data.xy[mine] @ matrix.T + shift
+        # Small angles: 3e-4 squared at 100 arcsec is 0.01 mas.
+        np.testing.assert_allclose(corrected, true[data.obj[mine]], rtol=0, atol=0.1)
+
+
+def brute_force(data, n_terms, weights):
+    """The same problem with the objects' positions as unknowns, by dense least squares."""
+    n_images, n_objects = len(data.centres), int(data.obj.max()) + 1
+    n_frames = n_terms + 3 * (n_images - 1)
+    rows, right = [], []
+    for k in range(len(data.obj)):
+        x, y = data.xy[k] / 1000.0
+        for axis in (0, 1):
+            row = np.zeros(n_frames + 2 * n_objects)
+            if data.image[k] != REFERENCE:
+                row[:n_terms] = np.array(
+                    [[1, 0, -y, x, x, y], [0, 1, x, y, -y, x]][axis], dtype=float
+                )[:n_terms]
+                if data.image[k] > 0:
+                    dx, dy = (data.xy[k] - data.centres[data.image[k]]) / 1000.0
+                    at = n_terms + 3 * (data.image[k] - 1)
+                    row[at : at + 3] = [[1, 0, -dy], [0, 1, dx]][axis]
+            row[n_frames + 2 * data.obj[k] + axis] = -1.0
+            w = np.sqrt(weights[k, axis])
+            rows.append(row * w)
+            right.append(-data.xy[k, axis] * w)
+    design = np.array(rows)
+    used = np.abs(design).sum(axis=0) > 0
+    solution = np.linalg.lstsq(design[:, used], np.array(right), rcond=None)[0]
+    covariance = np.linalg.inv(design[:, used].T @ design[:, used])
+    return solution[:n_frames], covariance[:n_frames, :n_frames]
+
+
+@pytest.mark.parametrize("n_terms", [3, 4, 6])
+def test_eliminating_the_positions_changes_nothing(n_terms):
+    data, _ = field(2, n_objects=25, n_stars=12)
+    fit = fitted_frames(data, n_terms, NO_PRIOR[:n_terms])
+    weights = fit.weights[:, None] / data.variance
+    solution, covariance = brute_force(data, n_terms, weights)
+    mine = np.concatenate([fit.common, fit.relative[1:].ravel()])
+    sigma = np.sqrt(np.diag(covariance))
+    # The weights of the last round differ from those of the solution by their last change.
+    np.testing.assert_allclose(mine / sigma, solution / sigma, rtol=0, atol=0.02)
+    np.testing.assert_allclose(fit.covariance, covariance, rtol=0.02, atol=1e-3 * sigma.max() ** 2)
+
+
+def test_the_covariance_is_that_of_repeated_fits():
+    pulls = []
+    for seed in range(200):
+        data, _ = field(seed, n_objects=20, n_stars=8, n_images=2)
+        fit = fitted_frames(data, 3, NO_PRIOR[:3])
+        exact = fitted_frames(field_without_noise(seed), 3, NO_PRIOR[:3])
+        for image in (0, 1):
+            matrix, shift = image_affine(fit, data, image)
+            right_matrix, right_shift = image_affine(exact, data, image)
+            at = data.centres[image] + np.array([5e4, -3e4])
+            off = (at @ matrix.T + shift) - (at @ right_matrix.T + right_shift)
+            x, y = 50.0, -30.0
+            covariance = image_covariance(fit, data, image)
+            for axis, rows in ((0, [0, 2, 3]), (1, [1, 4, 5])):
+                terms = np.array([1.0, x, y])
+                pulls.append(off[axis] / np.sqrt(terms @ covariance[np.ix_(rows, rows)] @ terms))
+    # 800 pulls, some of them correlated; Student's weights cost some per cent of the efficiency.
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.12)
+    assert abs(np.mean(pulls)) < 0.15
+
+
+def field_without_noise(seed):
+    data, _ = field(seed, n_objects=20, n_stars=8, n_images=2)
+    clean, _ = field(seed, n_objects=20, n_stars=8, n_images=2, noise=1e-9, star_noise=1e-9)
+    return Observations(clean.xy, data.variance, data.image, data.obj, data.centres, data.hub)
+
+
+def test_outliers_do_no_harm():
+    data, _ = field(3, noise=1.0)
+    clean = fitted_frames(data, 3, NO_PRIOR[:3])
+    stars = np.flatnonzero(data.image == REFERENCE)
+    data.xy[stars[:3]] += 60.0
+    fit = fitted_frames(data, 3, NO_PRIOR[:3])
+    assert fit.weights[stars[:3]].max() < 0.05
+    sigma = np.sqrt(np.diag(clean.covariance)[:3])
+    assert (np.abs(fit.common - clean.common) / sigma).max() < 1.5
+
+
+def test_left_out_is_what_a_fit_without_the_star_gives():
+    data, _ = field(4, n_objects=12, n_stars=5, n_images=2)
+    data.variance[:] *= 16.0  # nothing looks like an outlier: all weights are 1
+    fit = fitted_frames(data, 3, NO_PRIOR[:3])
+    assert fit.weights.min() == 1.0
+    stars = np.flatnonzero(data.image == REFERENCE)
+    for star in stars:
+        keep = np.arange(len(data.obj)) != star
+        less = Observations(
+            data.xy[keep], data.variance[keep], data.image[keep], data.obj[keep], data.centres, 0
+        )
+        other = fitted_frames(less, 3, NO_PRIOR[:3])
+        total = np.zeros(2)
+        weight = np.zeros(2)
+        for k in np.flatnonzero((data.obj == data.obj[star]) & (data.image != REFERENCE)):
+            matrix, shift = image_affine(other, less, int(data.image[k]))
+            w = 1.0 / data.variance[k]
+            total += w * (matrix @ data.xy[k] + shift)
+            weight += w
+        expected = total / weight - data.xy[star]
+        np.testing.assert_allclose(fit.left_out[star], expected, rtol=0, atol=0.01)
+    assert np.isnan(fit.left_out[data.image != REFERENCE]).all()
+
+
+def test_a_prior_holds_what_one_star_leaves_open():
+    data, _ = field(5, n_objects=1, n_stars=1, n_images=1)
+    prior = np.array([np.inf, np.inf, 2.6**2])
+    fit = fitted_frames(data, 3, prior)
+    covariance = image_covariance(fit, data, 0)
+    assert np.isfinite(fit.common).all()
+    assert abs(fit.common[2]) < 1e-3 * 2.6
+    assert covariance[4, 4] == pytest.approx(2.6**2, rel=1e-3)
+
+
+def test_scale_and_skew_are_found():
+    data, _ = field(6, n_objects=80, n_stars=80, n_images=1, scale=1e-4)
+    fit = fitted_frames(data, 4, NO_PRIOR[:4])
+    assert fit.common[3] == pytest.approx(-0.1, abs=4 * np.sqrt(fit.covariance[3, 3]))
+    wider = fitted_frames(data, 6, NO_PRIOR)
+    assert (np.abs(wider.common[4:]) < 4 * np.sqrt(np.diag(wider.covariance)[4:])).all()
