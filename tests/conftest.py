@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEBIAN_DRIZZLE = Path("/usr/share/python-drizzle/test_data")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_cache_of_the_user() -> Iterator[None]:
+    """Keep the tests away from the user's cache of Gaia stars."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BYCATCH_CACHE", "off")
+        yield
 
 
 @pytest.fixture(scope="session")

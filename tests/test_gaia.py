@@ -1,5 +1,6 @@
 """Reference stars: epochs against astropy, every file format, and a real TAP server."""
 
+import re
 import threading
 import time
 import urllib.parse
@@ -16,8 +17,9 @@ from astropy.table import MaskedColumn, QTable, Table
 from astropy.time import Time
 
 from bycatch.errors import NoReferenceStars, SettingsError
-from bycatch.gaia import COLUMNS, adql_query, from_table, query_tap, read_local
+from bycatch.gaia import COLUMNS, from_table, parallax_shift, read_local
 from bycatch.settings import AlignSettings
+from bycatch.tap import Services, adql_query, query_tap
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 MJD_2016 = 57388.5  # J2016.0, to half a day
@@ -63,6 +65,58 @@ def test_positions_agree_with_astropy(dec, years):
     ra, dec_deg = stars.positions_at(then.mjd)
     apart = SkyCoord(ra * u.deg, dec_deg * u.deg).separation(SkyCoord(expected.ra, expected.dec))
     assert apart.to_value("mas").max() < 0.001
+
+
+def test_parallaxes_move_stars_as_astropy_has_it():
+    # A star at 20 pc, seen from the Earth half a year apart.
+    table = star_table(4)
+    table["parallax"], table["parallax_error"] = 50.0, 0.1
+    stars = from_table(table, "test")
+    for year in (2015.13, 2015.61):
+        time_then = Time(year, format="jyear", scale="tdb")
+        here = SkyCoord(
+            table["ra"] * u.deg,
+            table["dec"] * u.deg,
+            distance=np.full(4, 20.0) * u.pc,
+            pm_ra_cosdec=table["pmra"] * u.mas / u.yr,
+            pm_dec=table["pmdec"] * u.mas / u.yr,
+            radial_velocity=np.zeros(4) * u.km / u.s,
+            obstime=Time(2016.0, format="jyear", scale="tdb"),
+        ).apply_space_motion(new_obstime=time_then)
+        from astropy.coordinates import CartesianRepresentation, get_body_barycentric
+
+        star = here.cartesian.without_differentials() - get_body_barycentric("earth", time_then)
+        seen = SkyCoord(CartesianRepresentation(star.xyz), frame="icrs").spherical
+        ra, dec = stars.positions_at(time_then.mjd)
+        expected = SkyCoord(seen.lon, seen.lat)
+        assert SkyCoord(ra * u.deg, dec * u.deg).separation(expected).to_value("mas").max() < 0.05
+
+
+def test_a_parallax_within_its_error_is_left_alone_but_counts_as_an_error():
+    table = star_table(2)
+    table["parallax"], table["parallax_error"] = [1.0, 1.0], [0.1, 0.9]
+    plain = from_table(star_table(2), "test")
+    stars = from_table(table, "test")
+    mjd = MJD_2016 + 100.0
+    moved = (stars.positions_at(mjd)[1] - plain.positions_at(mjd)[1]) * 3.6e6
+    east, north = parallax_shift(np.asarray(table["ra"]), np.asarray(table["dec"]), 2016.27)
+    assert moved[0] == pytest.approx(north[0], abs=0.02)
+    assert moved[1] == pytest.approx(0.0, abs=1e-6)
+    errors = np.array(stars.errors_at(mjd, 5.0)) ** 2 - np.array(plain.errors_at(mjd, 5.0)) ** 2
+    assert np.sqrt(errors[0][1]) == pytest.approx(0.9 * abs(east[1]), abs=0.02)
+
+
+def test_a_bad_fit_and_two_stars_in_one_count_for_less_or_not_at_all():
+    table = star_table(3)
+    table["ruwe"] = [0.9, 3.0, np.nan]
+    table["duplicated_source"] = [False, False, True]
+    stars = from_table(table, "test")
+    plain = from_table(star_table(3), "test").errors_at(MJD_2016, 5.0)[0]
+    assert stars.errors_at(MJD_2016, 5.0)[0] / plain == pytest.approx([1.0, 3.0, 1.0])
+    assert stars.usable.tolist() == [True, True, False]
+    words = star_table(3)
+    words["duplicated_source"] = ["false", "True", ""]
+    assert from_table(words, "test").usable.tolist() == [True, False, True]
 
 
 def test_star_without_motion_stays_and_gets_a_larger_error():
@@ -396,7 +450,7 @@ ERROR = votable_bytes(star_table()[:0], status="ERROR", note="no such table")
         ((200, votable_bytes(star_table())[:700], 5000), "Connection broken", 2),
         ((200, ERROR), "no such table", 1),
         ((400, ERROR), "no such table", 1),
-        ((200, votable_bytes(star_table(), status="OVERFLOW")), "cut off after 3 stars", 1),
+        ((200, votable_bytes(star_table(), status="OVERFLOW")), "cut off after 3 stars", 15),
         ((200, votable_bytes(Table({"x": [1.0]}))), "no column for dec and ra", 1),
     ],
 )
@@ -444,7 +498,8 @@ def test_a_silent_row_cap_is_noticed(counted, complete):
         else:
             with pytest.raises(NoReferenceStars, match="cut off after 50 stars"):
                 query_tap(1.0, 2.0, 0.1, settings)
-    assert len(queries) == 2
+    # A query and its count; then in halves of halves, down to the smallest.
+    assert len(queries) == (2 if complete else 30)
 
 
 def test_the_limit_of_rows_asked_for_is_a_cut():
@@ -466,3 +521,67 @@ def test_queries_name_needed_columns_only():
     assert "Gmag" in vizier
     assert "<=" not in vizier
     assert "ref_epoch" not in vizier
+
+
+# ---------------------------------------------------------------- answers in parts
+
+
+def bounded_server(stars, cap, says_so):
+    """An answer to every query of a declination band, cut after ``cap`` rows."""
+
+    def answer(n, query):
+        bounds = re.search(r"AND dec >= (\S+) AND dec < (\S+)", query)
+        low, high = (float(v) for v in bounds.groups()) if bounds else (-90.0, 90.0)
+        found = stars[(stars["dec"] >= low) & (stars["dec"] < high)]
+        if "COUNT(*)" in query:
+            return 200, votable_bytes(Table({"n": [len(found)]}))
+        status = "OVERFLOW" if says_so and len(found) > cap else "OK"
+        return 200, votable_bytes(found[:cap], status)
+
+    return answer
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_an_answer_that_is_cut_off_is_asked_for_in_parts(says_so):
+    stars = star_table(230)
+    with tap_server(bounded_server(stars, 50, says_so)) as (url, queries):
+        found = query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))
+    assert sorted(found.table["source_id"]) == sorted(stars["source_id"])
+    assert len(set(found.table["source_id"])) == 230
+    assert len(queries) < 40
+
+
+def test_a_crowd_that_no_part_can_hold_is_an_outcome():
+    stars = star_table(200)
+    stars["dec"] = -8.0 + 1e-7 * np.arange(200)
+    with (
+        tap_server(bounded_server(stars, 50, True)) as (url, queries),
+        pytest.raises(NoReferenceStars, match="in parts of the field as well"),
+    ):
+        query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))
+    assert len(queries) < 60
+
+
+def test_a_service_that_can_not_be_reached_is_asked_once_in_a_run():
+    settings = asking(
+        "http://127.0.0.1:9/tap gaiadr3.gaia_source", gaia_retries=5, gaia_retry_wait_s=30.0
+    )
+    services = Services(settings)
+    started = time.monotonic()
+    with pytest.raises(NoReferenceStars, match=r"can't be reached \(no network\?\)"):
+        services.stars(1.0, 2.0, 0.1)
+    with pytest.raises(NoReferenceStars, match="not asked again"):
+        services.stars(5.0, 2.0, 0.1)
+    assert time.monotonic() - started < 20.0  # no repeats, which would wait for minutes
+
+
+def test_waiting_is_told(caplog, monkeypatch):
+    monkeypatch.setattr("bycatch.tap.SAY_EVERY_S", 0.1)
+
+    def slow(n, query):
+        time.sleep(0.5)
+        return 200, votable_bytes(star_table())
+
+    with caplog.at_level("INFO", "bycatch"), tap_server(slow) as (url, _):
+        query_tap(1.0, 2.0, 0.1, asking(f"{url} gaiadr3.gaia_source"))
+    assert any("still waiting for" in r.getMessage() for r in caplog.records)

@@ -11,7 +11,7 @@ from astropy.coordinates import GCRS, SkyCoord
 from astropy.table import Table
 from astropy.time import Time
 
-from bycatch.gaia import from_table, read_local
+from bycatch.gaia import from_table, parallax_shift, read_local
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.reference import (
     FIRST_ID,
@@ -20,7 +20,6 @@ from bycatch.simulate.reference import (
     gaia_like,
     is_reliable,
     object_rows,
-    parallax_shift,
     position_error_mas,
     sky_objects,
     with_n_usable,

@@ -86,6 +86,9 @@ Formats = Annotated[
 WriteWcs = Annotated[
     bool, typer.Option("--write-wcs", help="Write copies of the images with the aligned WCS.")
 ]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Ask no service: stars come from earlier runs only.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 Paths = Annotated[
     list[Path], typer.Argument(metavar="PATHS", help="drc files, or folders to search.")
@@ -144,13 +147,16 @@ def run(
     mode: Mode = None,
     formats: Formats = None,
     write_wcs: WriteWcs = False,
+    offline: Offline = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
     """Run the whole chain: sort, detect, crmask, align, measure, finalize."""
-    extra = _shortcuts(field=field, mode=mode, formats=formats, write_wcs=write_wcs)
+    extra = _shortcuts(
+        field=field, mode=mode, formats=formats, write_wcs=write_wcs, offline=offline
+    )
     settings = Settings.load(config, [*(assign or []), *extra], preset)
     inputs = _inputs(gaia, sources, exclude, wht)
     from bycatch import pipeline
@@ -233,13 +239,14 @@ def align(
     jobs: Workers = 1,
     gaia: Gaia = None,
     write_wcs: WriteWcs = False,
+    offline: Offline = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
     """Align the images of each field to one another and to Gaia."""
     inputs = _inputs(gaia)
-    assign = [*(assign or []), *_shortcuts(write_wcs=write_wcs)]
+    assign = [*(assign or []), *_shortcuts(write_wcs=write_wcs, offline=offline)]
     _step("align", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
 
 
@@ -386,10 +393,13 @@ def _inputs(
     return Inputs(gaia, sources, exclude, wht)
 
 
-def _shortcuts(*, write_wcs: bool = False, **options: str | None) -> list[str]:
+def _shortcuts(
+    *, write_wcs: bool = False, offline: bool = False, **options: str | None
+) -> list[str]:
     """Return options that stand for settings, as assignments."""
     names = {"field": "sort.field", "mode": "sort.mode", "formats": "output.formats"}
     out = ["output.write_wcs=true"] if write_wcs else []
+    out += ["align.offline=true"] if offline else []
     for option, value in options.items():
         if value is not None:
             text = value if option != "formats" else str([v.strip() for v in value.split(",")])

@@ -1,11 +1,7 @@
-"""Reference stars: from a TAP service or a local table, at any epoch.
-
-The only module that asks the network.  It knows tables and the sky, not images.
-"""
+"""Reference stars: their table, wherever it comes from, and their positions at any epoch."""
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bycatch.errors import NoReferenceStars, SettingsError
+from bycatch.errors import SettingsError
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from bycatch.settings import AlignSettings
-
 Floats = npt.NDArray[np.float64]
 
 EPOCH_DR3 = 2016.0
+SIGNIFICANT = 3.0
+"""A parallax counts where it exceeds this many of its errors."""
 _MAS_PER_RAD = 180.0 / np.pi * 3.6e6
 _MJD_J2000 = 51544.5
 
@@ -57,6 +53,7 @@ COLUMNS: dict[str, _Column] = {
     "ref_epoch": _Column("yr", "epoch of ra and dec (Julian year)", "", ("epoch", "refepoch")),
     "phot_g_mean_mag": _Column("mag", "mean G magnitude (Vega)", "Gmag", ("g_mag",)),
     "ruwe": _Column("", "renormalised unit weight error of the astrometry", "RUWE"),
+    "duplicated_source": _Column("", "1: Gaia found it twice; its data may be mixed up", "Dup"),
 }
 
 
@@ -80,15 +77,14 @@ class ReferenceStars:
 
     @property
     def usable(self) -> npt.NDArray[np.bool_]:
-        """Stars that may be used."""
-        return np.ones(len(self), dtype=np.bool_)
+        """Stars that may be used: not those of which Gaia has mixed up two."""
+        return np.asarray(self._values("duplicated_source") != 1, dtype=np.bool_)
 
     def positions_at(self, mjd: float) -> tuple[Floats, Floats]:
-        """Return right ascension and declination at an epoch, in degrees.
+        """Return right ascension and declination at an epoch as seen from the Earth, in degrees.
 
-        Each star moves along its great circle from ``ref_epoch`` on; a star without a
-        measured proper motion stays.  Parallax is left out (below 1 mas for nearly
-        all stars faint enough to be unsaturated).
+        Each star moves along its great circle from ``ref_epoch`` on, and by its parallax
+        where it has a significant one; a star without a measured proper motion stays.
 
         Parameters
         ----------
@@ -97,8 +93,9 @@ class ReferenceStars:
         """
         ra, dec = np.deg2rad(self._values("ra")), np.deg2rad(self._values("dec"))
         years = self._years_to(mjd)
-        east = _moved_rad(self._values("pmra"), years)
-        north = _moved_rad(self._values("pmdec"), years)
+        seen_east, seen_north = self._parallax_shift(mjd)
+        east = (np.nan_to_num(self._values("pmra")) * years + seen_east) / _MAS_PER_RAD
+        north = (np.nan_to_num(self._values("pmdec")) * years + seen_north) / _MAS_PER_RAD
         sin_ra, cos_ra, sin_dec, cos_dec = np.sin(ra), np.cos(ra), np.sin(dec), np.cos(dec)
         # Unit vectors, so that the poles need no special care.
         x = cos_dec * cos_ra - east * sin_ra - north * sin_dec * cos_ra
@@ -115,16 +112,27 @@ class ReferenceStars:
         star without a measured motion gets ``typical_motion_mas_yr`` instead.  A motion
         without an error gets the error of the position, which in Gaia DR3 is the
         same number within 30 % (Lindegren et al. 2021, A&A 649, A2, table 4).
+        Errors are multiplied by ``ruwe`` where it exceeds 1: it is the root of the
+        normalised chi square of the star's own fit (Lindegren 2018, GAIA-C3-TN-LU-LL-124).
         """
         years = np.abs(self._years_to(mjd))
+        shifts = self._seen(mjd)
+        parallax_error = np.nan_to_num(self._values("parallax_error"))
+        worse = np.fmax(self._values("ruwe"), 1.0)
         errors = []
-        for axis in ("ra", "dec"):
+        for axis, shift in zip(("ra", "dec"), shifts, strict=True):
             position = self._values(f"{axis}_error")
             motion = self._values(f"pm{axis}_error")
             motion = np.where(np.isfinite(motion), motion, np.nan_to_num(position))
             measured = np.isfinite(self._values(f"pm{axis}"))
-            motion = np.where(measured, motion, typical_motion_mas_yr)
-            errors.append(np.hypot(position, motion * years))
+            known = np.hypot(position, parallax_error * shift)
+            errors.append(
+                np.where(
+                    measured,
+                    worse * np.hypot(known, motion * years),
+                    np.hypot(worse * known, typical_motion_mas_yr * years),
+                )
+            )
         return errors[0], errors[1]
 
     def _values(self, name: str) -> Floats:
@@ -133,11 +141,47 @@ class ReferenceStars:
     def _years_to(self, mjd: float) -> Floats:
         if not np.isfinite(mjd):  # time unknown: the stars stay where the catalog has them
             return np.zeros(len(self))
-        return 2000.0 + (mjd - _MJD_J2000) / 365.25 - self._values("ref_epoch")
+        return _julian_year(mjd) - self._values("ref_epoch")
+
+    def _seen(self, mjd: float) -> tuple[Floats, Floats]:
+        """Return how far east and north a parallax of 1 shifts each star."""
+        if not np.isfinite(mjd):
+            return np.zeros(len(self)), np.zeros(len(self))
+        return parallax_shift(self._values("ra"), self._values("dec"), _julian_year(mjd))
+
+    def _parallax_shift(self, mjd: float) -> tuple[Floats, Floats]:
+        """Return the shifts by the significant parallaxes, mas."""
+        parallax = self._values("parallax")
+        known = parallax > SIGNIFICANT * self._values("parallax_error")
+        if not known.any():
+            return np.zeros(len(self)), np.zeros(len(self))
+        east, north = self._seen(mjd)
+        value = np.where(known, parallax, 0.0)
+        return value * east, value * north
 
 
-def _moved_rad(motion_mas_yr: Floats, years: Floats) -> Floats:
-    return np.nan_to_num(motion_mas_yr) * years / _MAS_PER_RAD
+def parallax_shift(ra_deg: Floats, dec_deg: Floats, epoch: float) -> tuple[Floats, Floats]:
+    """Return how far east and north a parallax of 1 shifts stars, seen from the Earth.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : (N,) float
+    epoch : Julian year
+    """
+    from astropy.coordinates import get_body_barycentric
+    from astropy.time import Time
+
+    # The time scale and the satellite's orbit make no difference of 0.001.
+    earth = get_body_barycentric("earth", Time(epoch, format="jyear", scale="tdb"))
+    x, y, z = earth.xyz.to_value("au")
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    east = x * np.sin(ra) - y * np.cos(ra)
+    north = (x * np.cos(ra) + y * np.sin(ra)) * np.sin(dec) - z * np.cos(dec)
+    return np.asarray(east), np.asarray(north)
+
+
+def _julian_year(mjd: float) -> float:
+    return 2000.0 + (mjd - _MJD_J2000) / 365.25
 
 
 def from_table(table: Table, origin: str) -> ReferenceStars:
@@ -210,11 +254,20 @@ def _float_values(table: Table, name: str, unit: str, origin: str) -> Floats:
     """Return a column as floats in a unit, NaN where masked."""
     column = table[name]
     try:
-        data = np.ma.asarray(getattr(column, "value", column)).astype(np.float64)
+        data: Any = np.ma.asarray(getattr(column, "value", column))
+        if data.dtype.kind == "U":  # some tables write true and false
+            data = np.ma.array(_as_numbers(data), mask=np.ma.getmaskarray(data))
+        data = data.astype(np.float64)
         values: Floats = np.array(np.ma.filled(data, np.nan), dtype=np.float64)
         return values * _unit_factor(column, unit)
     except (ValueError, TypeError) as err:
         raise SettingsError(f"{origin}: column {name} does not hold numbers ({err})") from err
+
+
+def _as_numbers(words: Any) -> list[str]:
+    """Return words with truth values written as numbers."""
+    truth = {"true": "1", "false": "0", "": "nan"}
+    return [truth.get(str(word).strip().lower(), str(word)) for word in words.data]
 
 
 def _unit_factor(column: Any, unit: str) -> float:
@@ -246,11 +299,12 @@ def _identifiers(table: Table, name: str | None, origin: str) -> npt.NDArray[np.
 
 def _release(table: Table, origin: str) -> str:
     """Return the release as far as the table or its origin names it."""
-    given = table.meta.get("release")
-    if given:
-        return str(given)
-    text = origin.lower()
-    return "Gaia DR3" if any(t in text for t in ("dr3", "i/355")) else "unknown"
+    return str(table.meta.get("release") or release_name(origin) or "unknown")
+
+
+def release_name(text: str) -> str:
+    """Return the Gaia release that a name of a table, a file or a service contains, or ''."""
+    return "Gaia DR3" if any(t in text.lower() for t in ("dr3", "i/355")) else ""
 
 
 def read_local(path: Path) -> ReferenceStars:
@@ -270,7 +324,7 @@ def read_local(path: Path) -> ReferenceStars:
         # The first table; a VizieR file may hold several.
         options |= {"table_id": 0, "use_names_over_ids": True}
     try:
-        with _quiet():
+        with quiet():
             table = Table.read(path, **options)
     except Exception as err:  # each format's reader has errors of its own
         raise SettingsError(
@@ -303,193 +357,8 @@ def _table_format(path: Path) -> str:
     return "ascii.csv"
 
 
-def query_tap(
-    ra_deg: float, dec_deg: float, radius_deg: float, settings: AlignSettings
-) -> ReferenceStars:
-    """Ask the TAP services in turn for the stars in a circle.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg : float
-        Centre of the circle (ICRS).
-    radius_deg : float
-        Its radius.
-    settings : AlignSettings
-        Services, limits, timeout and repeats.
-
-    Raises
-    ------
-    NoReferenceStars
-        No service gave a complete answer; the message says why, for each.
-    """
-    reasons = []
-    for service in settings.gaia_services:
-        url, _, name = service.strip().partition(" ")
-        name = name.strip()
-        if not name:
-            reasons.append(f"{service}: write a service as 'address table'")
-            continue
-        try:
-            table = _ask_service(url, name, (ra_deg, dec_deg, radius_deg), settings)
-            stars = from_table(table, f"{url} {name}")
-        except _ServiceError as err:
-            reasons.append(f"{url}: {err}")
-            continue
-        except SettingsError as err:
-            # Not the user's doing here: the service sent other columns than asked for.
-            reasons.append(err.message)
-            continue
-        stars.table.meta |= {"ra_deg": ra_deg, "dec_deg": dec_deg, "radius_deg": radius_deg}
-        return stars
-    raise NoReferenceStars(
-        f"no Gaia stars around RA {ra_deg:.5f}, Dec {dec_deg:.5f}: " + "; ".join(reasons),
-        ra_deg=ra_deg,
-        dec_deg=dec_deg,
-        radius_deg=radius_deg,
-    )
-
-
-class _ServiceError(Exception):
-    """Why one service gave nothing; passing troubles are worth a repeat."""
-
-    def __init__(self, reason: str, *, passing: bool = False) -> None:
-        super().__init__(reason)
-        self.passing = passing
-
-
-def adql_query(
-    table: str,
-    circle: tuple[float, float, float],
-    faint_limit_mag: float = 0.0,
-    *,
-    count: bool = False,
-) -> str:
-    """Return the ADQL of a cone search, in the column names of the table's host.
-
-    Parameters
-    ----------
-    table : str
-        Name of the table; one that starts with a VizieR catalogue number (``I/355/gaiadr3``)
-        is asked by VizieR's column names.
-    circle : tuple of three floats
-        Right ascension and declination of the centre, radius; degrees.
-    faint_limit_mag : float
-        Faintest G magnitude; 0 for no limit.
-    count : bool
-        Ask for the number of rows only.
-    """
-    vizier = "/" in table
-    names = {name: column.vizier if vizier else name for name, column in COLUMNS.items()}
-    quoted = {k: f'"{v}"' if vizier else v for k, v in names.items() if v}
-    columns = "COUNT(*) AS n" if count else ", ".join(quoted.values())
-    ra, dec, radius = circle
-    query = (
-        f"SELECT {columns} FROM {_quoted_table(table)} WHERE 1 = CONTAINS("  # noqa: S608
-        f"POINT('ICRS', {quoted['ra']}, {quoted['dec']}), "
-        f"CIRCLE('ICRS', {ra:.9f}, {dec:.9f}, {radius:.9f}))"
-    )
-    if faint_limit_mag > 0:
-        query += f" AND {quoted['phot_g_mean_mag']} <= {faint_limit_mag:g}"
-    return query
-
-
-def _quoted_table(table: str) -> str:
-    return f'"{table.strip(chr(34))}"' if "/" in table else table
-
-
-def _ask_service(
-    url: str, name: str, circle: tuple[float, float, float], settings: AlignSettings
-) -> Table:
-    """Return all rows of a service in a circle, or raise _ServiceError."""
-    query = adql_query(name, circle, settings.gaia_faint_limit_mag)
-    table, overflow = _repeated(url, query, settings)
-    n = len(table)
-    overflow = overflow or n >= settings.gaia_max_rows
-    if not overflow and n and n % 50 == 0:
-        # Some servers cut at a round number of rows (50, 2000) and do not say so.
-        counted, _ = _repeated(
-            url, adql_query(name, circle, settings.gaia_faint_limit_mag, count=True), settings
-        )
-        overflow = len(counted) != 1 or int(counted[0][0]) > n
-    if overflow:
-        raise _ServiceError(
-            f"the answer was cut off after {n} stars (set align.gaia_faint_limit_mag)"
-        )
-    return table
-
-
-def _repeated(url: str, query: str, settings: AlignSettings) -> tuple[Table, bool]:
-    """Return table and overflow mark; passing failures are repeated with growing waits."""
-    wait_s = settings.gaia_retry_wait_s
-    for attempt in range(settings.gaia_retries + 1):
-        try:
-            return _ask_once(url, query, settings)
-        except _ServiceError as err:
-            if not err.passing or attempt == settings.gaia_retries:
-                raise
-        time.sleep(wait_s)
-        wait_s *= 2
-    raise AssertionError("unreachable")
-
-
-def _ask_once(url: str, query: str, settings: AlignSettings) -> tuple[Table, bool]:
-    """Send one synchronous query."""
-    from pyvo.dal import TAPService
-    from pyvo.dal.exceptions import DALAccessError
-
-    session = _session(settings.gaia_timeout_s)
-    try:
-        with _quiet(), session:
-            service = TAPService(url, session=session)
-            results = service.run_sync(query, maxrec=settings.gaia_max_rows)
-            table = results.to_table()
-            overflow = str(results.status[0]).upper() == "OVERFLOW"
-    except DALAccessError as err:
-        raise _ServiceError(_one_line(err), passing=_is_passing(err)) from err
-    except OSError as err:  # what requests raises, too
-        raise _ServiceError(_one_line(err), passing=True) from err
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as err:
-        # A VOTable so broken that the parser stumbles.
-        raise _ServiceError(f"no valid answer ({_one_line(err)})") from err
-    return table, overflow
-
-
-def _is_passing(err: Any) -> bool:
-    """Tell whether a failed query is worth a repeat: a busy server, a lost connection.
-
-    A refused query or an answer that is no VOTable would come back the same.
-    """
-    from urllib3.exceptions import HTTPError
-
-    code = getattr(err, "code", None) or 0
-    # pyvo reports a timeout or a broken connection as a wrong format, with its cause.
-    lost = isinstance(getattr(err, "cause", None), (OSError, HTTPError))
-    return lost and (code in {0, 429} or code >= 500)
-
-
-def _one_line(err: Exception) -> str:
-    text = " ".join(str(err).split())
-    if "NameResolutionError" in text or "Failed to establish" in text:
-        return "can't be reached (no network?)"
-    return (text[:200] + "...") if len(text) > 200 else text or type(err).__name__
-
-
-def _session(timeout_s: float) -> Any:
-    """Return an HTTP session whose every request has a timeout (requests has none by default)."""
-    import requests
-
-    class Session(requests.Session):
-        def request(self, *args: Any, **kwargs: Any) -> Any:
-            kwargs.setdefault("timeout", timeout_s)
-            return super().request(*args, **kwargs)
-
-    session = Session()
-    session.headers["User-Agent"] = "bycatch"
-    return session
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Ignore the warnings of table readers: odd units and missing metadata do no harm."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -14,7 +14,7 @@ import tomllib
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -40,9 +40,13 @@ class Section(BaseModel):
         """Return a validated copy with some values changed."""
         return type(self).model_validate({**self.model_dump(), **changes})
 
+    NO_MATTER: ClassVar[frozenset[str]] = frozenset()
+    """Settings that do not change what is made, but how it is come by."""
+
     def digest(self) -> str:
-        """Return a short hash of all values, to tell whether a product is stale."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Return a short hash of all values that matter, to tell whether a product is stale."""
+        values = self.model_dump(mode="json", exclude=set(self.NO_MATTER))
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -162,6 +166,19 @@ class CrmaskSettings(Section):
 class AlignSettings(Section):
     """Alignment to Gaia."""
 
+    # The stars themselves are part of a product's key, whoever sent them.
+    NO_MATTER: ClassVar[frozenset[str]] = frozenset(
+        {
+            "offline",
+            "gaia_services",
+            "gaia_cache",
+            "gaia_timeout_s",
+            "gaia_retries",
+            "gaia_retry_wait_s",
+            "gaia_max_rows",
+        }
+    )
+
     enabled: bool = setting(True, "align to Gaia; false: every image keeps its own WCS")
     gaia_services: tuple[str, ...] = setting(
         (
@@ -171,6 +188,14 @@ class AlignSettings(Section):
         "TAP services asked in turn, each as 'address table'; VizieR's tables (I/...) are asked "
         "by VizieR's column names",
         min_length=1,
+    )
+    offline: bool = setting(
+        False, "ask no service: only the user's table, stored stars and the cache"
+    )
+    gaia_cache: str = setting(
+        "",
+        "folder in which answers of the services are kept; '': the variable BYCATCH_CACHE, or the "
+        "user's cache folder; 'off': nowhere",
     )
     gaia_timeout_s: float = setting(60.0, "longest silence of a service", "s", gt=0)
     gaia_retries: int = setting(2, "repeats of a query that failed for a passing reason", ge=0)

@@ -50,6 +50,7 @@ from bycatch.products import (
 )
 from bycatch.settings import Settings, read_toml, to_toml
 from bycatch.stages.sort import Placement, Skipped
+from bycatch.tap import Services
 from bycatch.version import __version__
 
 __all__ = [
@@ -434,13 +435,15 @@ def _references(
         ]
         for name in names
     }
+    services = Services(settings.align)
     return {
         name: fields.reference_stars(
             out / name,
             members[name] or [r for r in records if r.field == name],
             settings.align,
             inputs.gaia,
-            keep=stages != STAGES,
+            services,
+            keep_stored=stages != STAGES,
         )
         for name in names
     }

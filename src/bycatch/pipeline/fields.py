@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bycatch import gaia
 from bycatch.drc import celestial_wcs
-from bycatch.errors import NoReferenceStars, UnusableData
+from bycatch.errors import NoReferenceStars, UnreadableFile, UnusableData
 from bycatch.headers import read_headers
-from bycatch.products import ImageRecord, atomic, checksum, combined
+from bycatch.products import ImageRecord, atomic, checksum
 from bycatch.settings import AlignSettings
+from bycatch.starcache import Region, cache_folder, cached_stars, keep
 from bycatch.tables import read_table, write_table
+from bycatch.tap import Services, release_of
 
 logger = logging.getLogger("bycatch")
 
@@ -64,59 +67,141 @@ def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
     )
 
 
+MARGIN_ARCSEC = 10.0
+"""How far beyond the pointing error the circle reaches: stars move, too."""
+GUIDE_STAR_DEG = 0.3
+"""Farthest guide star: a roll error turns the image about it."""
+
+
+def margin_arcsec(settings: AlignSettings) -> float:
+    """Return how far a field's image may lie from where its header has it."""
+    turned = np.deg2rad(settings.max_roll_deg) * GUIDE_STAR_DEG * 3600
+    return float(settings.max_shift_arcsec + turned + MARGIN_ARCSEC)
+
+
 def reference_stars(
     folder: Path,
     records: Sequence[ImageRecord],
     settings: AlignSettings,
     local: Path | None,
+    services: Services,
     *,
-    keep: bool = False,
+    keep_stored: bool = False,
 ) -> FieldStars:
     """Return the reference stars of a field, in ``<folder>/gaia.ecsv``.
 
-    The user's table wins; else an earlier run's answer for the same sky is
-    kept; else the services are asked.  ``keep`` takes the stars that are there
-    wherever they come from, as a step on its own does.  Without stars the
-    images keep their own WCS, and the problem says why.
+    The user's table wins; else an earlier run's answer that covers the field is
+    kept; else the cache and then the services are asked.  If nothing answers,
+    stars that at least cover the images are used.  ``keep_stored`` takes the stars that
+    are there wherever they come from, as a step on its own does.  Without stars
+    the images keep their own WCS, and the problem says why.
     """
     target = folder / "gaia.ecsv"
-    if keep and local is None and target.exists():
+    if keep_stored and local is None and target.exists():
         return FieldStars(target, known_key(target))
     if not settings.enabled and local is None:
         return FieldStars(None, "none", "switched off (align.enabled = false)")
+    stored = _stored(target)
     try:
         images = [folder / r.filter / r.name for r in records]
-        cone = field_cone(images, 60.0 + settings.max_shift_arcsec)
-        wanted = combined(
-            [round(v, 4) for v in (cone.ra, cone.dec, cone.radius)],
-            checksum(local) if local else [settings.gaia_services, settings.gaia_faint_limit_mag],
-        )
-        if target.exists() and read_table(target).meta.get("QUERY") == wanted:
+        cone = field_cone(images, margin_arcsec(settings))
+        source = checksum(local) if local else ""
+        if stored is not None and stored.serves(cone, source, settings):
             return FieldStars(target, known_key(target))
-        stars = _local_stars(local, cone) if local else _asked(folder.name, cone, settings)
+        stars = _local_stars(local, cone) if local else _asked(folder.name, cone, services)
     except (NoReferenceStars, UnusableData) as err:
+        if stored is not None and not local and isinstance(err, NoReferenceStars):
+            bare = replace(cone, radius=cone.radius - margin_arcsec(settings) / 3600)
+            if stored.serves(bare, "", settings):
+                logger.warning(
+                    "%s: the stars of an earlier run are used, which cover the images but not all "
+                    "of their possible pointing errors: %s",
+                    folder.name,
+                    err,
+                )
+                return FieldStars(target, known_key(target))
         logger.warning("%s: no reference stars: %s", folder.name, err)
         return FieldStars(None, "none", str(err))
     table = stars.table
-    table.meta["QUERY"] = wanted
+    table.meta |= {
+        "ra_deg": cone.ra,
+        "dec_deg": cone.dec,
+        "radius_deg": cone.radius,
+        "limit_mag": settings.gaia_faint_limit_mag,
+        "source": source,
+    }
     with atomic(target) as partial:
         write_table(table, partial)
     logger.info("%s: %d Gaia stars from %s", folder.name, len(stars), stars.origin)
     return FieldStars(target, known_key(target))
 
 
-def _asked(name: str, cone: Cone, settings: AlignSettings) -> gaia.ReferenceStars:
+@dataclass(frozen=True)
+class _Stored:
+    """What an earlier run's stars of a field are good for."""
+
+    region: Region
+    source: str
+
+    def serves(self, cone: Cone, source: str, settings: AlignSettings) -> bool:
+        """Tell whether they are the stars that a run would get for a circle."""
+        if source or self.source:
+            wanted = replace(self.region, ra_deg=cone.ra, dec_deg=cone.dec, radius_deg=cone.radius)
+            return source == self.source and self.region.covers(wanted)
+        return any(self.region.covers(region) for region in _regions(cone, settings))
+
+
+def _stored(target: Path) -> _Stored | None:
+    """Return what an earlier run has left; None if that is nothing, or can't be read."""
+    if not target.exists():
+        return None
+    try:
+        meta = read_table(target).meta
+        names = ("ra_deg", "dec_deg", "radius_deg", "limit_mag")
+        ra, dec, radius, limit = (float(meta[name]) for name in names)
+        region = Region(ra, dec, radius, str(meta["release"]), limit)
+    except (UnreadableFile, KeyError, TypeError, ValueError):
+        return None
+    return _Stored(region, str(meta.get("source", "")))
+
+
+def _regions(cone: Cone, settings: AlignSettings) -> list[Region]:
+    """Return the regions that would do, one for each release that the services offer."""
+    releases = dict.fromkeys(release_of(service) for service in settings.gaia_services)
+    limit = settings.gaia_faint_limit_mag
+    return [Region(cone.ra, cone.dec, cone.radius, release, limit) for release in releases]
+
+
+def _asked(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
+    """Return the stars of a circle from the cache, or else from the services."""
+    settings = services.settings
+    folder = cache_folder(settings.gaia_cache)
+    for region in _regions(cone, settings):
+        kept = cached_stars(folder, region)
+        if kept is not None:
+            # A kept answer may be of a larger circle: each run gets the same stars.
+            inside = _within(kept, cone)
+            return gaia.ReferenceStars(kept.table[inside], f"the cache ({kept.origin})")
+    if settings.offline:
+        raise NoReferenceStars(
+            f"no Gaia stars around RA {cone.ra:.5f}, Dec {cone.dec:.5f} without the network",
+            hint="run once without --offline, or give a table with --gaia FILE",
+        )
     logger.info("%s: asking for Gaia stars within %.2f arcmin", name, cone.radius * 60)
-    return gaia.query_tap(cone.ra, cone.dec, cone.radius, settings)
+    stars = services.stars(cone.ra, cone.dec, cone.radius)
+    release = str(stars.table.meta["release"])
+    keep(
+        folder,
+        Region(cone.ra, cone.dec, cone.radius, release, settings.gaia_faint_limit_mag),
+        stars,
+    )
+    return stars
 
 
 def _local_stars(path: Path, cone: Cone) -> gaia.ReferenceStars:
     """Return the stars of the user's table that lie in the circle."""
     stars = gaia.read_local(path)
-    ra, dec = np.radians(np.asarray(stars.table["ra"])), np.radians(np.asarray(stars.table["dec"]))
-    ra0, dec0 = np.radians([cone.ra, cone.dec])
-    sine2 = np.sin((dec - dec0) / 2) ** 2 + np.cos(dec) * np.cos(dec0) * np.sin((ra - ra0) / 2) ** 2
-    near = np.degrees(2 * np.arcsin(np.sqrt(np.clip(sine2, 0, 1)))) <= cone.radius
+    near = _within(stars, cone)
     if not near.any():
         raise NoReferenceStars(
             f"{path}: none of its {len(stars)} stars lies within {cone.radius * 60:.1f} arcmin of "
@@ -124,6 +209,14 @@ def _local_stars(path: Path, cone: Cone) -> gaia.ReferenceStars:
             hint="give a table that covers the field",
         )
     return gaia.ReferenceStars(stars.table[near], stars.origin)
+
+
+def _within(stars: gaia.ReferenceStars, cone: Cone) -> NDArray[np.bool_]:
+    """Return which stars lie in a circle."""
+    ra, dec = np.radians(np.asarray(stars.table["ra"])), np.radians(np.asarray(stars.table["dec"]))
+    ra0, dec0 = np.radians([cone.ra, cone.dec])
+    sine2 = np.sin((dec - dec0) / 2) ** 2 + np.cos(dec) * np.cos(dec0) * np.sin((ra - ra0) / 2) ** 2
+    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.clip(sine2, 0, 1)))) <= cone.radius)
 
 
 def known_key(path: Path) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
+from bycatch.gaia import parallax_shift
 from bycatch.simulate.scene import REFERENCE_WAVELENGTH
 
 if TYPE_CHECKING:
@@ -219,21 +220,6 @@ _UNITS = {
     "ref_epoch": "yr",
     "phot_g_mean_mag": "mag",
 }
-
-
-def parallax_shift(ra_deg: Floats, dec_deg: Floats, epoch: float) -> tuple[Floats, Floats]:
-    """Return how far east and north a parallax of 1 shifts stars, seen from the Earth."""
-    from astropy.coordinates import get_body_barycentric
-    from astropy.time import Time
-
-    # The time scale and the satellite's orbit make no difference of 0.001.
-    x, y, z = get_body_barycentric("earth", Time(epoch, format="jyear", scale="tdb")).xyz.to_value(
-        "au"
-    )
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    east = x * np.sin(ra) - y * np.cos(ra)
-    north = (x * np.cos(ra) + y * np.sin(ra)) * np.sin(dec) - z * np.cos(dec)
-    return np.asarray(east), np.asarray(north)
 
 
 def object_rows(stars: Table) -> Ints:
