@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test check accuracy clean
+.PHONY: demo test check accuracy bench clean
 
 $(BIN)/bycatch: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("bycatch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -31,9 +31,14 @@ check: $(BIN)/bycatch
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The numbers of docs/accuracy.md (about half an hour).
+# The numbers of docs/accuracy.md (about three quarters of an hour).
 accuracy: $(BIN)/bycatch
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/alignment.py --workers 2
+
+# The numbers of docs/speed.md (some minutes; BENCH=--quick for small images).
+bench: $(BIN)/bycatch
+	$(BIN)/python benchmarks/speed.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info src/*.egg-info

@@ -62,8 +62,9 @@ class Scene:
 def make_scene(size: int, n: int, seed: int = 1) -> Scene:
     """Return a square image with n sources at random places: 4 stars, 4 galaxies, 2 spikes of 10.
 
-    They are ordered by row, as detections are.  Peaks are 3 to 3000 times the noise, with many more faint ones; the sources
-    in the outer 20 px and near 1 % of missing columns have partial data.
+    They are ordered by row, as detections are.  Peaks are 3 to 3000 times the noise, with many
+    more faint ones; the sources in the outer 20 px and near 1 % of missing columns have partial
+    data.
     """
     rng = np.random.default_rng(seed)
     sci = rng.normal(0, NOISE, (size, size)).astype(np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.table import MaskedColumn, QTable, Table
+from astropy.table import MaskedColumn, QTable, Table, vstack
 from astropy.time import Time
 
 from bycatch.errors import NoReferenceStars, SettingsError
@@ -209,6 +209,31 @@ def test_from_table_converts_units_and_fills_masks():
     assert np.isnan(stars["ruwe"][1])
 
 
+def test_release_and_epoch_are_known():
+    stars = from_table(star_table(), "https://a.example/tap gaiadr3.gaia_source")
+    assert (stars.release, stars.epoch) == ("Gaia DR3", 2016.0)
+    assert from_table(star_table(), "mine.csv").release == "unknown"
+    assert np.isnan(from_table(star_table()[:0], "mine.csv").epoch)
+
+
+def test_a_stored_table_remembers_its_service(tmp_path):
+    from_table(star_table(), "https://a.example/tap gaiadr3.gaia_source").table.write(
+        tmp_path / "gaia.ecsv"
+    )
+    again = read_local(tmp_path / "gaia.ecsv")
+    assert again.origin == str(tmp_path / "gaia.ecsv")
+    assert again.table.meta["origin"] == "https://a.example/tap gaiadr3.gaia_source"
+
+
+@pytest.mark.parametrize("mjd", [0.0, 1e6])
+def test_a_time_beyond_the_ephemeris_is_no_error(mjd):
+    table = star_table()
+    table["parallax"], table["parallax_error"] = np.full(3, 10.0), np.full(3, 0.1)
+    stars = from_table(table, "test")
+    assert np.isfinite(stars.positions_at(mjd)[0]).all()
+    assert np.isfinite(stars.errors_at(mjd, 8.0)[0]).all()
+
+
 def test_from_table_does_not_change_its_input():
     table = star_table()
     before = table.copy()
@@ -367,7 +392,8 @@ def tap_server(answer):
             self.send_header("Content-Length", str(promised[0] if promised else len(body)))
             self.end_headers()
             with suppress(OSError):  # the client may have left
-                self.wfile.write(body)
+                for part in [body] if isinstance(body, bytes) else body:
+                    self.wfile.write(part)
 
         def log_message(self, *args):
             pass
@@ -573,6 +599,114 @@ def test_a_service_that_can_not_be_reached_is_asked_once_in_a_run():
     with pytest.raises(NoReferenceStars, match="not asked again"):
         services.stars(5.0, 2.0, 0.1)
     assert time.monotonic() - started < 20.0  # no repeats, which would wait for minutes
+
+
+def test_a_service_that_stays_busy_is_not_asked_for_the_next_field():
+    with (
+        tap_server(lambda n, q: (503, b"busy")) as (busy, asked_busy),
+        tap_server(lambda n, q: (200, votable_bytes(star_table()))) as (good, asked_good),
+    ):
+        services = Services(asking(f"{busy} gaiadr3.gaia_source", f"{good} gaiadr3.gaia_source"))
+        for ra in (1.0, 2.0, 3.0):
+            assert len(services.stars(ra, 2.0, 0.1)) == 3
+    assert len(asked_busy) == 2
+    assert len(asked_good) == 3
+
+
+def test_a_service_that_refuses_one_field_is_asked_for_the_next():
+    def answer(n, query):
+        return (400, ERROR) if n == 1 else (200, votable_bytes(star_table()))
+
+    with tap_server(answer) as (url, _):
+        services = Services(asking(f"{url} gaiadr3.gaia_source"))
+        with pytest.raises(NoReferenceStars, match="no such table"):
+            services.stars(1.0, 2.0, 0.1)
+        assert len(services.stars(2.0, 2.0, 0.1)) == 3
+
+
+def test_an_answer_that_never_ends_leaves_time_for_the_next_service():
+    # A byte now and then: no silence is ever longer than the timeout.
+    done = threading.Event()
+
+    def trickle():
+        while not done.wait(0.05):
+            yield b" "
+
+    with (
+        tap_server(lambda n, q: (200, trickle(), 10_000)) as (slow, asked_slow),
+        tap_server(lambda n, q: (200, votable_bytes(star_table()))) as (good, _),
+    ):
+        settings = asking(
+            f"{slow} gaiadr3.gaia_source",
+            f"{good} gaiadr3.gaia_source",
+            gaia_timeout_s=2.0,
+            gaia_total_s=4.0,
+            gaia_retries=3,
+        )
+        started = time.monotonic()
+        stars = query_tap(1.0, 2.0, 0.1, settings)
+        waited = time.monotonic() - started
+        done.set()
+    assert stars.origin.startswith(good)
+    assert len(asked_slow) == 1
+    assert 1.5 < waited < 4.0  # the slow one's half
+
+
+def test_the_total_limit_ends_the_repeats():
+    with (
+        tap_server(lambda n, q: (503, b"busy")) as (url, queries),
+        pytest.raises(NoReferenceStars, match="503"),
+    ):
+        query_tap(
+            1.0,
+            2.0,
+            0.1,
+            asking(f"{url} t", gaia_retries=50, gaia_retry_wait_s=0.2, gaia_total_s=1.0),
+        )
+    assert 1 <= len(queries) <= 4
+
+
+def test_a_copy_of_the_catalog_that_lacks_columns_will_do():
+    table = star_table()
+    unknown = votable_bytes(table[:0], status="ERROR", note="Unknown column: duplicated_source")
+
+    def answer(n, query):
+        return (200, unknown) if "duplicated_source" in query else (200, votable_bytes(table))
+
+    with tap_server(answer) as (url, queries):
+        stars = query_tap(1.0, 2.0, 0.1, asking(f"{url} my.gaia"))
+    assert len(stars) == 3
+    assert stars.usable.all()
+    assert len(queries) == 2
+    selected = queries[1]["QUERY"][0].partition(" FROM ")[0]
+    assert "ruwe" not in selected
+    assert "pmra_error" in selected
+
+
+def test_an_answer_that_can_not_be_counted_is_asked_for_in_parts():
+    stars = star_table(90)
+    whole = bounded_server(stars, 50, says_so=False)
+
+    def answer(n, query):
+        return (500, b"no") if "COUNT(*)" in query else whole(n, query)
+
+    with tap_server(answer) as (url, _):
+        found = query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))
+    assert len(found) == 90
+
+
+def test_a_cap_at_a_power_of_two_is_noticed():
+    with tap_server(bounded_server(star_table(150), 64, says_so=False)) as (url, _):
+        assert len(query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))) == 150
+
+
+def test_stars_come_in_one_order_and_once():
+    table = star_table(8)
+    mixed = vstack([table[::-1], table[2:4]])
+    with tap_server(lambda n, q: (200, votable_bytes(mixed))) as (url, _):
+        stars = query_tap(1.0, 2.0, 0.1, asking(f"{url} gaiadr3.gaia_source"))
+    assert stars.table["source_id"].tolist() == table["source_id"].tolist()
+    np.testing.assert_array_equal(stars.table["ra"], table["ra"])
 
 
 def test_waiting_is_told(caplog, monkeypatch):

@@ -7,7 +7,8 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.io.votable import ucd
-from astropy.table import Table
+from astropy.table import Column as TableColumn
+from astropy.table import MaskedColumn, Table
 
 from bycatch import tables
 from bycatch.columns import (
@@ -192,6 +193,80 @@ def test_metadata_and_masks_come_back_in_full(tmp_path, kind):
     assert back["flux_2"].mask.tolist() == [False, True, True]
     assert back["flux_2"].description == "flux in 2 px"
     assert back["flux_2"].info.meta["ucd"] == "phot.flux"
+
+
+def random_table(rng, rows):
+    """Return a table of every type of column that there is, with the awkward values of each."""
+    awkward = ["", "two words", 'a "quote"', "µ Å 星", "it's", "#hash", "nan", "-0", "a,b;c\\d"]
+    floats = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, 1.7e308, 0.1, 1e16, -1e-5])
+    table = Table(meta={"a": 1, "nested": {"b": [1.5, "µ"], "c": None}})
+    ids = rng.integers(-(2**63), 2**63 - 1, rows)
+    some = rng.random(rows) < 0.3
+    bits = rng.integers(0, 2**63, rows).view(np.float64)
+    table["id"] = TableColumn(ids, description="any: even 'quoted' # text")
+    table["f8"] = np.where(some, rng.choice(floats, rows), bits)
+    table["f8"].unit = "electron / s"
+    table["f4"] = rng.normal(0, 1e-3, rows).astype(np.float32)
+    table["name"] = rng.choice(awkward, rows)
+    table["yes"] = rng.random(rows) < 0.5
+    table["i2"] = rng.integers(-9, 9, rows).astype(np.int16)
+    table["u8"] = rng.integers(0, 2**64 - 1, rows, dtype=np.uint64)
+    for name in table.colnames:
+        masked = MaskedColumn(table[name], name=f"{name}_masked", mask=rng.random(rows) < 0.5)
+        masked.info.meta = {"ucd": "meta.code;meta.main"}
+        table[f"{name}_masked"] = masked
+    table["a b"] = np.full(rows, 7.5)
+    return table
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 300])
+@pytest.mark.parametrize("first", ["id", "name", "name_masked", "f8_masked"])
+def test_ecsv_is_what_astropy_writes(tmp_path, rows, first):
+    table = random_table(np.random.default_rng(rows), rows)
+    table = table[[first, *(name for name in table.colnames if name != first)]]
+    if first.startswith("name"):
+        # Astropy writes it as a comment and loses the row.
+        table[first][table[first] == "#hash"] = "hash"
+    write_table(table, tmp_path / "ours.ecsv")
+    table.write(tmp_path / "theirs.ecsv", format="ascii.ecsv")
+    texts = [(tmp_path / f"{who}.ecsv").read_text("utf-8") for who in ("ours", "theirs")]
+    assert texts[0].replace('"#hash"', "#hash") == texts[1]
+    ours, theirs = (Table.read(tmp_path / f"{who}.ecsv") for who in ("ours", "theirs"))
+    assert ours.colnames == theirs.colnames
+    assert ours.meta == theirs.meta
+    for name in ours.colnames:
+        a, b = ours[name], theirs[name]
+        assert (type(a), a.dtype, a.unit, a.description) == (
+            type(b),
+            b.dtype,
+            b.unit,
+            b.description,
+        )
+        assert a.info.meta == b.info.meta
+        assert np.ma.getmaskarray(a).tolist() == np.ma.getmaskarray(b).tolist()
+        assert np.ma.getdata(a).tobytes() == np.ma.getdata(b).tobytes()
+
+
+def test_numbers_and_ids_keep_every_bit_in_ecsv(tmp_path):
+    table = random_table(np.random.default_rng(5), 200)
+    write_table(table, tmp_path / "t.ecsv")
+    back = read_table(tmp_path / "t.ecsv")
+    for name in ("id", "f8", "f4", "yes", "i2", "u8"):
+        np.testing.assert_array_equal(back[name], table[name])
+        assert back[name].dtype == table[name].dtype
+    assert np.signbit(back["f8"]).tolist() == np.signbit(table["f8"]).tolist()
+
+
+def test_a_first_word_that_begins_with_a_hash_is_no_comment(tmp_path):
+    table = Table({"name": ["#1", "a", "# 2"], "x": [1.0, 2.0, 3.0]})
+    write_table(table, tmp_path / "t.ecsv")
+    assert read_table(tmp_path / "t.ecsv")["name"].tolist() == ["#1", "a", "# 2"]
+
+
+def test_columns_that_are_not_plain_are_left_to_astropy(tmp_path):
+    table = Table({"x": [1.0, 2.0], "pair": [[1, 2], [3, 4]], "d": [1.0, 2.0] * u.pix})
+    write_table(table, tmp_path / "t.ecsv")
+    assert read_table(tmp_path / "t.ecsv")["pair"].tolist() == [[1, 2], [3, 4]]
 
 
 def test_positions_keep_every_bit_in_ecsv(tmp_path):

@@ -107,26 +107,31 @@ def read_drc(
         meta = image_meta(headers, given)
         sci = _pixels(find_plane(hdus, "SCI"), path)
         wht = _pixels(find_plane(hdus, "WHT"), path)
-        ctx = _pixels(find_plane(hdus, "CTX"), path)
+        context = _context(find_plane(hdus, "CTX"), path, meta, headers.shapes["SCI"])
     assert sci is not None
     beside = wht_path or (weight_sibling(path) if wht is None else None)
     if beside:
         wht = _sibling_weight(beside)
     if wht is not None and wht.shape != sci.shape:
         raise InconsistentImage(f"{path}: SCI is {sci.shape} but WHT is {wht.shape}")
-    sci, notes = _rates(sci.astype(np.float32), headers, meta, given)
-    valid = np.isfinite(sci) & ((wht > 0) if wht is not None else (sci != 0))
+    notes = _scale_to_rates(sci, headers, meta, given)
+    valid = np.isfinite(sci)
+    valid &= (sci != 0) if wht is None else (wht > 0)
     if not valid.any():
         raise InconsistentImage(
             f"{path}: no valid pixel (all NaN, or no weight anywhere)",
             hint="leave it out, or fetch it again",
         )
     wcs = celestial_wcs(headers)
+    missing = ~valid
+    sci[missing] = np.nan
+    if wht is not None:
+        wht[missing] = 0
     wht_type, time_map, wht_notes = _exposure_time(wht, valid, meta, wcs, headers, given)
-    n_exp, has_context, ctx_notes = _exposures(ctx, time_map, meta)
-    planes = {
-        "sci": np.where(valid, sci, np.float32(np.nan)),
-        "wht": np.where(valid, 1 if wht is None else wht, 0).astype(np.float32),
+    n_exp, ctx_notes = _exposures(context, time_map, meta)
+    planes: dict[str, Any] = {
+        "sci": sci,
+        "wht": valid.astype(np.float32) if wht is None else wht,
         "n_exp": n_exp,
         "exptime_map_s": time_map,
     }
@@ -137,7 +142,7 @@ def read_drc(
         meta=meta.noting(*notes, *ctx_notes, *wht_notes),
         wcs=wcs,
         wht_type=wht_type,
-        has_context=has_context,
+        has_context=isinstance(context, np.ndarray),
         **planes,
     )
 
@@ -150,17 +155,21 @@ def weight_sibling(path: Path) -> Path | None:
     return sibling if sibling.exists() else None
 
 
-def _pixels(hdu: Any | None, path: Path) -> NDArray[Any] | None:
-    """Return an extension's pixels in native byte order."""
-    if hdu is None:
-        return None
+def _pixels(hdu: Any | None, path: Path) -> Image | None:
+    """Return a copy of an extension's pixels: from the file to native numbers in one step."""
+    return None if hdu is None else np.array(_data(hdu, path), dtype=np.float32, order="C")
+
+
+def _data(hdu: Any, path: Path) -> NDArray[Any]:
+    """Return an extension's pixels as the file holds them, and let go of them."""
     data = hdu.data
+    del hdu.data
     if data is None:
         raise UnreadableFile(f"{path}: extension {hdu.name} holds no pixels")
-    return np.asarray(data, dtype=data.dtype.newbyteorder("="))
+    return np.asarray(data)
 
 
-def _sibling_weight(path: Path) -> NDArray[Any]:
+def _sibling_weight(path: Path) -> Image:
     with opened(path) as hdus:
         for name in ("WHT", "SCI"):
             pixels = _pixels(find_plane(hdus, name), path)
@@ -169,10 +178,10 @@ def _sibling_weight(path: Path) -> NDArray[Any]:
     raise UnreadableFile(f"{path}: no weight image in it")
 
 
-def _rates(
+def _scale_to_rates(
     sci: Image, headers: Headers, meta: ImageMeta, given: InputSettings
-) -> tuple[Image, list[str]]:
-    """Return the image in electrons per second.
+) -> list[str]:
+    """Turn the image into electrons per second, in place, and return notes.
 
     BUNIT alone can't be trusted: mosaics that hold rates say ELECTRONS. The
     unit that drizzle noted for its output (D001OUUN) decides then.
@@ -196,7 +205,9 @@ def _rates(
             hint="say what the pixels are: --set input.bunit=electrons/s, or "
             "--set input.bunit=electrons to have them divided by the exposure time",
         )
-    return (sci if is_rate else sci / np.float32(meta.exptime_s)), notes
+    if not is_rate:
+        sci /= np.float32(meta.exptime_s)
+    return notes
 
 
 def celestial_wcs(headers: Headers) -> WCS:
@@ -236,29 +247,38 @@ def celestial_wcs(headers: Headers) -> WCS:
     return wcs
 
 
+def _context(
+    hdu: Any | None, path: Path, meta: ImageMeta, shape: tuple[int, ...]
+) -> NDArray[np.int16] | str:
+    """Return exposures per pixel from the context image, or why it does not tell them."""
+    if hdu is None:
+        return "no context image"
+    ctx = _data(hdu, path)
+    if ctx.dtype.kind not in "iu" or ctx.ndim not in (2, 3) or ctx.shape[-2:] != shape[-2:]:
+        return f"context image of shape {ctx.shape}"
+    n_planes = 1 if ctx.ndim == 2 else ctx.shape[0]
+    if len(meta.chips) > 32 * n_planes:
+        return f"the context image has {n_planes} plane(s) for {len(meta.chips)} inputs"
+    return exposure_counts(ctx)
+
+
 def _exposures(
-    ctx: NDArray[Any] | None, time_map_s: Image, meta: ImageMeta
-) -> tuple[NDArray[np.int16], bool, list[str]]:
-    """Return exposures per pixel, whether they come from a context image, and notes."""
-    valid = time_map_s > 0
-    if ctx is not None and ctx.shape[-2:] == valid.shape and ctx.dtype.kind in "iu":
-        counts = exposure_counts(ctx)
-        n_planes = 1 if ctx.ndim == 2 else ctx.shape[0]
-        if len(meta.chips) <= 32 * n_planes:
-            return np.where(valid, np.maximum(counts, 1), 0).astype(np.int16), True, []
-        why = f"the context image has {n_planes} plane(s) for {len(meta.chips)} inputs"
+    context: NDArray[np.int16] | str, time_map_s: Image, meta: ImageMeta
+) -> tuple[NDArray[np.int16], list[str]]:
+    """Return exposures per pixel, 0 where there are no data, and notes."""
+    notes = []
+    if isinstance(context, str):
+        guess = np.rint(time_map_s / np.float32(meta.exptime_per_exposure_s))
+        counts = np.clip(guess, 1, meta.n_exposures).astype(np.int16)
+        notes = [f"{context}: number of exposures guessed from the exposure time per pixel (WHT)"]
     else:
-        why = "no context image" if ctx is None else f"context image of shape {ctx.shape}"
-    counts = np.clip(np.rint(time_map_s / meta.exptime_per_exposure_s), 1, meta.n_exposures)
-    return (
-        np.where(valid, counts, 0).astype(np.int16),
-        False,
-        [f"{why}: number of exposures guessed from the exposure time per pixel (WHT)"],
-    )
+        counts = np.maximum(context, np.int16(1), out=context)
+    counts[time_map_s <= 0] = 0
+    return counts, notes
 
 
 def _exposure_time(
-    wht: NDArray[Any] | None,
+    wht: Image | None,
     valid: NDArray[np.bool_],
     meta: ImageMeta,
     wcs: WCS,
@@ -270,11 +290,12 @@ def _exposure_time(
         uniform = np.where(valid, meta.exptime_s, 0).astype(np.float32)
         return "none", uniform, ["no weight: uniform depth assumed"]
     area = (meta.native_scale_arcsec / pixel_scale_arcsec(wcs)) ** 2
-    weight = np.where(valid, wht, 0).astype(np.float32)
     # Drizzle spreads a weight of EXPTIME per native pixel: WHT = EXPTIME x (output / native
     # scale)^2 with 9 % of distortion, so seconds are WHT x area.
-    seconds = weight * np.float32(area)
-    typical = float(np.percentile(seconds[valid], 99))
+    seconds = wht * np.float32(area)
+    # The weight is smooth: some of the pixels of a large image are enough.
+    step = max(1, int(np.sqrt(np.count_nonzero(valid) / 1e6)))
+    typical = float(np.percentile(seconds[valid][:: step**2], 99))
     kind = given.wht_type or _wht_type(typical, meta, headers)
     notes: list[str] = []
     if kind == "relative":
@@ -287,7 +308,8 @@ def _exposure_time(
             sky = 0.05
             notes.append("sky rate unknown: 0.05 e/s per native pixel assumed")
         per_second = sky + DARK_RATE + meta.readnoise_e**2 / meta.exptime_per_exposure_s
-        seconds = np.minimum(weight * np.float32(per_second / area), np.float32(meta.exptime_s))
+        np.multiply(wht, np.float32(per_second / area), out=seconds)
+        np.minimum(seconds, np.float32(meta.exptime_s), out=seconds)
         notes.append("WHT holds inverse variances: exposure times derived from them")
     return kind, seconds, notes
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 EPOCH_DR3 = 2016.0
+GOOD_RUWE = 1.4
 SIGNIFICANT = 3.0
 """A parallax counts where it exceeds this many of its errors."""
 _MAS_PER_RAD = 180.0 / np.pi * 3.6e6
@@ -76,6 +77,16 @@ class ReferenceStars:
         return len(self.table)
 
     @property
+    def release(self) -> str:
+        """The release of the catalog; 'unknown' where nothing names it."""
+        return str(self.table.meta.get("release", "unknown"))
+
+    @property
+    def epoch(self) -> float:
+        """The Julian year of the positions as the catalog gives them; NaN without stars."""
+        return float(np.median(self._values("ref_epoch"))) if len(self) else float("nan")
+
+    @property
     def usable(self) -> npt.NDArray[np.bool_]:
         """Stars that may be used: not those of which Gaia has mixed up two."""
         return np.asarray(self._values("duplicated_source") != 1, dtype=np.bool_)
@@ -112,13 +123,15 @@ class ReferenceStars:
         star without a measured motion gets ``typical_motion_mas_yr`` instead.  A motion
         without an error gets the error of the position, which in Gaia DR3 is the
         same number within 30 % (Lindegren et al. 2021, A&A 649, A2, table 4).
-        Errors are multiplied by ``ruwe`` where it exceeds 1: it is the root of the
-        normalised chi square of the star's own fit (Lindegren 2018, GAIA-C3-TN-LU-LL-124).
+        Errors are multiplied by ``ruwe`` where it exceeds 1.4, the limit of good fits: it is the
+        root of the normalised chi square of the star's own fit (Lindegren 2018,
+        GAIA-C3-TN-LU-LL-124).
         """
         years = np.abs(self._years_to(mjd))
         shifts = self._seen(mjd)
         parallax_error = np.nan_to_num(self._values("parallax_error"))
-        worse = np.fmax(self._values("ruwe"), 1.0)
+        ruwe = self._values("ruwe")
+        worse = np.where(ruwe > GOOD_RUWE, ruwe, 1.0)
         errors = []
         for axis, shift in zip(("ra", "dec"), shifts, strict=True):
             position = self._values(f"{axis}_error")
@@ -171,8 +184,11 @@ def parallax_shift(ra_deg: Floats, dec_deg: Floats, epoch: float) -> tuple[Float
     from astropy.coordinates import get_body_barycentric
     from astropy.time import Time
 
-    # The time scale and the satellite's orbit make no difference of 0.001.
-    earth = get_body_barycentric("earth", Time(epoch, format="jyear", scale="tdb"))
+    # The time scale and the satellite's orbit make no difference of 0.001. The ephemeris is part
+    # of astropy; quiet, as it complains of years before 1900 and after 2100.
+    with quiet():
+        time = Time(epoch, format="jyear", scale="tdb")
+        earth = get_body_barycentric("earth", time, ephemeris="builtin")
     x, y, z = earth.xyz.to_value("au")
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
     east = x * np.sin(ra) - y * np.cos(ra)
@@ -232,7 +248,8 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
         raise SettingsError(
             f"{origin}: columns {found['ra']}, {found['dec']} are no positions in degrees"
         )
-    stars.meta = {"origin": origin, "release": _release(table, origin)}
+    sent_by = str(table.meta.get("origin") or origin)  # of a table that was stored
+    stars.meta = {"origin": sent_by, "release": _release(table, origin)}
     return ReferenceStars(table=stars, origin=origin)
 
 

@@ -173,6 +173,7 @@ class AlignSettings(Section):
             "gaia_services",
             "gaia_cache",
             "gaia_timeout_s",
+            "gaia_total_s",
             "gaia_retries",
             "gaia_retry_wait_s",
             "gaia_max_rows",
@@ -198,6 +199,9 @@ class AlignSettings(Section):
         "user's cache folder; 'off': nowhere",
     )
     gaia_timeout_s: float = setting(60.0, "longest silence of a service", "s", gt=0)
+    gaia_total_s: float = setting(
+        240.0, "longest wait for the stars of a field, all services and repeats", "s", gt=0
+    )
     gaia_retries: int = setting(2, "repeats of a query that failed for a passing reason", ge=0)
     gaia_retry_wait_s: float = setting(
         2.0, "wait before the first repeat; doubled for each further one", "s", ge=0
@@ -245,7 +249,7 @@ class AlignSettings(Section):
         50.0, "error per axis of a reference star whose table gives none", "mas", gt=0
     )
     frame_floor_mas: float = setting(
-        0.3, "error of a frame that no number of stars takes away", "mas", ge=0
+        0.15, "error of a frame that no number of stars takes away", "mas", ge=0
     )
     n_scrambles: int = setting(
         16, "searches with scrambled stars that tell the odds of chance", ge=0

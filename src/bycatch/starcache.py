@@ -6,6 +6,7 @@ looking for a circle that covers another one opens no file.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -15,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bycatch.errors import SettingsError
-from bycatch.gaia import ReferenceStars, read_local
-from bycatch.tables import write_table
+from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.gaia import ReferenceStars, from_table
+from bycatch.tables import read_table, write_table
 
 logger = logging.getLogger("bycatch")
 
 OFF = "off"
+N_STARS = "n_stars"
 VARIABLE = "BYCATCH_CACHE"
 NAME = re.compile(
     r"(?P<release>.+)_G(?P<limit>[\d.]+)_(?P<ra>[\d.]+)_(?P<dec>[+-][\d.]+)_(?P<radius>[\d.]+)\.ecsv$"
@@ -91,10 +93,20 @@ def cached_stars(folder: Path | None, wanted: Region) -> ReferenceStars | None:
     for path, region in _kept(folder):
         if region.covers(_as_named(wanted)):
             try:
-                return read_local(path)
-            except SettingsError as err:
-                logger.warning("%s: not used: %s", path, err)
+                return _whole(path)
+            except (SettingsError, UnreadableFile) as err:
+                logger.warning("%s: damaged, not used: %s", path, err)
+                with contextlib.suppress(OSError):
+                    path.unlink()
     return None
+
+
+def _whole(path: Path) -> ReferenceStars:
+    """Read a kept answer, of which a full disk or a killed copy may have left a part."""
+    table = read_table(path)
+    if table.meta.get(N_STARS) != len(table):
+        raise SettingsError(f"{len(table)} of {table.meta.get(N_STARS)} stars are there")
+    return from_table(table, str(path))
 
 
 def keep(folder: Path | None, region: Region, stars: ReferenceStars) -> None:
@@ -103,12 +115,16 @@ def keep(folder: Path | None, region: Region, stars: ReferenceStars) -> None:
         return
     path = folder / region.file_name
     partial = folder / f".{path.name}.{os.getpid()}"
+    table = stars.table.copy(copy_data=False)
+    table.meta[N_STARS] = len(table)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_table(stars.table, partial)
+        write_table(table, partial)
         partial.replace(path)
     except OSError as err:
         logger.info("Gaia stars are not kept for later runs: %s", err)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _kept(folder: Path | None) -> Iterator[tuple[Path, Region]]:

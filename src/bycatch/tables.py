@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, Table
 
 from bycatch.columns import Column, expand
@@ -23,6 +26,8 @@ SUFFIXES = {
     "parquet": ".parquet",
     "votable": ".vot",
 }
+PLAIN = (TableColumn, MaskedColumn)
+NEEDS_QUOTES = re.compile(r'[ "\r\n]|^#|^$')
 
 
 def make_table(
@@ -50,10 +55,9 @@ def make_table(
     if unknown:
         msg = f"columns that the registry does not hold: {sorted(unknown)}"
         raise KeyError(msg)
-    table = Table(meta=dict(meta or {}))
-    for spec in specs:
-        table[spec.name] = _column(spec, data[spec.name])
-    return table
+    # All at once and not copied again: column by column takes twice as long.
+    made = [_column(spec, data[spec.name]) for spec in specs]
+    return Table(made, meta=dict(meta or {}), copy=False)
 
 
 def empty_table(
@@ -65,11 +69,17 @@ def empty_table(
 
 
 def _column(spec: Column, values: Any) -> MaskedColumn:
-    array = np.ma.asarray(values)
+    array: Any = np.ma.array(values, dtype=spec.dtype, copy=True)
+    mask = np.ma.getmaskarray(array)
     if spec.nullable:
-        array = np.ma.masked_invalid(array.astype(spec.dtype))
+        mask = mask | ~np.isfinite(array.data)
     column = MaskedColumn(
-        array.astype(spec.dtype), name=spec.name, unit=spec.unit or None, description=spec.meaning
+        array.data,
+        mask=mask,
+        name=spec.name,
+        unit=spec.unit or None,
+        description=spec.meaning,
+        copy=False,
     )
     column.info.meta = {"ucd": spec.ucd}
     return column
@@ -82,7 +92,7 @@ def write_table(table: Table, path: Path, kind: str = "ecsv") -> None:
         # unusual. Both write what they can.
         warnings.simplefilter("ignore")
         if kind == "ecsv":
-            table.write(path, format="ascii.ecsv", overwrite=True)
+            _write_ecsv(table, path)
         elif kind == "csv":
             table.write(path, format="ascii.csv", overwrite=True)
         elif kind == "fits":
@@ -116,6 +126,47 @@ def read_table(path: Path) -> Table:
         raise UnreadableFile(
             f"{path}: not a readable table ({err})", hint="remove it and run the step again"
         ) from err
+
+
+def _write_ecsv(table: Table, path: Path) -> None:
+    """Write what astropy's ECSV writer writes, but column by column.
+
+    That one takes a microsecond for each value several times over; the header is its own.
+    """
+    if not table.colnames or not all(_is_plain(column) for column in table.columns.values()):
+        table.write(path, format="ascii.ecsv", overwrite=True)
+        return
+    head = io.StringIO()
+    table[:0].write(head, format="ascii.ecsv")
+    rows = map(" ".join, zip(*map(_texts, table.columns.values()), strict=True))
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write("\n".join([head.getvalue().rstrip("\r\n"), *rows]) + "\n")
+
+
+def _is_plain(column: Any) -> bool:
+    """Tell whether a column is one of numbers, truth values or words."""
+    return type(column) in PLAIN and column.ndim == 1 and column.dtype.kind in "biufU"
+
+
+def _texts(column: Any) -> list[str]:
+    """Return a column's values as words of an ECSV file, floats with all the digits they need."""
+    values = np.ma.getdata(column)
+    if values.dtype.kind == "U":
+        words = {value: _quoted(value) for value in set(values.tolist())}
+        texts = [words[value] for value in values.tolist()]
+    elif values.dtype.kind == "f" and values.dtype != np.float64:
+        texts = values.astype(str).tolist()
+    else:
+        texts = list(map(repr, values.tolist()))
+    for row in np.flatnonzero(np.ma.getmaskarray(column)):
+        texts[row] = '""'
+    return texts
+
+
+def _quoted(value: str) -> str:
+    """Return a word in quotes if it needs them; a line that begins with # would be a comment."""
+    text = value.strip(" \t")
+    return '"' + text.replace('"', '""') + '"' if NEEDS_QUOTES.search(text) else text
 
 
 def _write_fits(table: Table, path: Path) -> None:

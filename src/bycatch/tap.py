@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bycatch.errors import NoReferenceStars, SettingsError
 from bycatch.gaia import COLUMNS, ReferenceStars, from_table, quiet, release_name
@@ -23,12 +27,17 @@ Circle = tuple[float, float, float]
 MAX_SPLITS = 7
 """How often a region is halved for an answer that was cut off."""
 SAY_EVERY_S = 5.0
+CONNECT_TIMEOUT_S = 10.0
+"""A host that drops packets, as behind a firewall, is not waited for as long as a busy one."""
+OPTIONAL = ("ruwe", "duplicated_source")
+"""Columns that a copy of the catalog may lack: it is asked again without them."""
 
 
 class Services:
     """The TAP services of a run, in the order in which they are asked.
 
-    One that can't be reached at all is not asked again for the next fields.
+    One that can't be reached, or stays silent or busy in spite of all repeats, is not asked
+    again for the next fields.
     """
 
     def __init__(self, settings: AlignSettings) -> None:
@@ -51,7 +60,13 @@ class Services:
             No service gave a complete answer; the message says why, for each.
         """
         reasons = []
+        end = time.monotonic() + self.settings.gaia_total_s
+        n_left = len(self.settings.gaia_services)
         for service in self.settings.gaia_services:
+            # What one service does not use is left for the others.
+            now = time.monotonic()
+            deadline = now + max(end - now, 0.0) / n_left
+            n_left -= 1
             url, _, name = service.strip().partition(" ")
             name = name.strip()
             if not name:
@@ -61,11 +76,13 @@ class Services:
                 reasons.append(f"{url}: {self.lost[url]}, not asked again")
                 continue
             try:
-                table = _ask_service(url, name, (ra_deg, dec_deg, radius_deg), self.settings)
-                stars = from_table(table, f"{url} {name}")
+                asking = _Asking(url, name, self.settings, deadline)
+                stars = _in_order(
+                    from_table(asking.rows((ra_deg, dec_deg, radius_deg)), f"{url} {name}")
+                )
             except _ServiceError as err:
                 reasons.append(f"{url}: {err}")
-                if err.unreachable:
+                if err.passing or err.unreachable:
                     self.lost[url] = str(err)
                 continue
             except SettingsError as err:
@@ -84,6 +101,12 @@ class Services:
         )
 
 
+def _in_order(stars: ReferenceStars) -> ReferenceStars:
+    """Return each star once, by its identifier: the same from every service, however asked."""
+    _, first = np.unique(np.asarray(stars.table["source_id"]), return_index=True)
+    return ReferenceStars(stars.table[first], stars.origin)
+
+
 def release_of(service: str) -> str:
     """Return the release that a service's table ('address table') holds, or the table's name."""
     table = service.strip().partition(" ")[2].strip()
@@ -98,12 +121,24 @@ def query_tap(
 
 
 class _ServiceError(Exception):
-    """Why one service gave nothing; passing troubles are worth a repeat."""
+    """Why one service gave nothing.
 
-    def __init__(self, reason: str, *, passing: bool = False, unreachable: bool = False) -> None:
+    Passing troubles are worth a repeat; an unreachable service is not; a refused query may do
+    in another form.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        passing: bool = False,
+        unreachable: bool = False,
+        refused: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.passing = passing
         self.unreachable = unreachable
+        self.refused = refused
 
 
 def adql_query(
@@ -113,6 +148,7 @@ def adql_query(
     *,
     count: bool = False,
     between_dec_deg: tuple[float, float] | None = None,
+    without: tuple[str, ...] = (),
 ) -> str:
     """Return the ADQL of a cone search, in the column names of the table's host.
 
@@ -129,11 +165,14 @@ def adql_query(
         Ask for the number of rows only.
     between_dec_deg : tuple of two floats, optional
         Declinations of a band of the circle: the first included, the second not.
+    without : tuple of str
+        Names in `COLUMNS` that are not asked for.
     """
     vizier = "/" in table
     names = {name: column.vizier if vizier else name for name, column in COLUMNS.items()}
     quoted = {k: f'"{v}"' if vizier else v for k, v in names.items() if v}
-    columns = "COUNT(*) AS n" if count else ", ".join(quoted.values())
+    wanted = [v for k, v in quoted.items() if k not in without]
+    columns = "COUNT(*) AS n" if count else ", ".join(wanted)
     ra, dec, radius = circle
     query = (
         f"SELECT {columns} FROM {_quoted_table(table)} WHERE 1 = CONTAINS("  # noqa: S608
@@ -152,102 +191,148 @@ def _quoted_table(table: str) -> str:
     return f'"{table.strip(chr(34))}"' if "/" in table else table
 
 
-def _ask_service(url: str, name: str, circle: Circle, settings: AlignSettings) -> Table:
-    """Return all rows of a service in a circle, or raise _ServiceError.
+@dataclass
+class _Asking:
+    """The queries to one service about one circle, and when they have to end."""
 
-    An answer that was cut off is asked for again in bands of declination.
-    """
-    from astropy.table import vstack
+    url: str
+    table: str
+    settings: AlignSettings
+    deadline: float
+    without: tuple[str, ...] = ()
 
-    table, is_cut = _ask_band(url, name, circle, None, settings)
-    if not is_cut:
-        return table
-    logger.info("the answer was cut off after %d stars: asking in parts", len(table))
-    _, dec, radius = circle
-    waiting = [(dec - radius - 1e-6, dec + radius + 1e-6, 0)]
-    parts = []
-    while waiting:
-        low, high, depth = waiting.pop()
-        if depth == MAX_SPLITS:
-            raise _ServiceError(
-                f"the answer was cut off after {len(table)} stars, in parts of the field as well "
-                "(set align.gaia_faint_limit_mag)"
-            )
-        middle = (low + high) / 2
-        for band in ((low, middle), (middle, high)):
-            part, is_cut = _ask_band(url, name, circle, band, settings)
-            if is_cut:
-                waiting.append((*band, depth + 1))
-            else:
-                parts.append(part)
-    with quiet():
-        return vstack(parts, metadata_conflicts="silent")
+    def rows(self, circle: Circle) -> Table:
+        """Return all rows in a circle, or raise _ServiceError.
 
+        An answer that was cut off is asked for again in bands of declination.
+        """
+        from astropy.table import vstack
 
-def _ask_band(
-    url: str,
-    name: str,
-    circle: Circle,
-    band: tuple[float, float] | None,
-    settings: AlignSettings,
-) -> tuple[Table, bool]:
-    """Return the rows of a band of a circle, and whether some were cut off."""
-    limit = settings.gaia_faint_limit_mag
-    table, overflow = _repeated(
-        url, adql_query(name, circle, limit, between_dec_deg=band), settings
-    )
-    n = len(table)
-    if overflow or n >= settings.gaia_max_rows:
-        return table, True
-    if n and n % 50 == 0:
-        # Some servers cut at a round number of rows (50, 2000) and do not say so.
-        count = adql_query(name, circle, limit, count=True, between_dec_deg=band)
-        counted, _ = _repeated(url, count, settings)
-        return table, len(counted) != 1 or int(counted[0][0]) > n
-    return table, False
+        table, is_cut = self.band(circle, None)
+        if not is_cut:
+            return table
+        logger.info("the answer was cut off after %d stars: asking in parts", len(table))
+        _, dec, radius = circle
+        waiting = [(dec - radius - 1e-6, dec + radius + 1e-6, 0)]
+        parts = []
+        while waiting:
+            low, high, depth = waiting.pop()
+            if depth == MAX_SPLITS:
+                raise _ServiceError(
+                    f"the answer was cut off after {len(table)} stars, in parts of the field as "
+                    "well (set align.gaia_faint_limit_mag)"
+                )
+            middle = (low + high) / 2
+            for band in ((low, middle), (middle, high)):
+                part, is_cut = self.band(circle, band)
+                if is_cut:
+                    waiting.append((*band, depth + 1))
+                else:
+                    parts.append(part)
+        with quiet():
+            return vstack(parts, metadata_conflicts="silent")
 
-
-def _repeated(url: str, query: str, settings: AlignSettings) -> tuple[Table, bool]:
-    """Return table and overflow mark; passing failures are repeated with growing waits."""
-    wait_s = settings.gaia_retry_wait_s
-    for attempt in range(settings.gaia_retries + 1):
+    def band(self, circle: Circle, band: tuple[float, float] | None) -> tuple[Table, bool]:
+        """Return the rows of a band of a circle, and whether some were cut off."""
         try:
-            return _patiently(url, query, settings)
+            table, overflow = self.answer(self.query(circle, band))
         except _ServiceError as err:
-            if not err.passing or attempt == settings.gaia_retries:
+            if not err.refused or self.without:
                 raise
-        time.sleep(wait_s)
-        wait_s *= 2
-    raise AssertionError("unreachable")
+            self.without = OPTIONAL
+            logger.info("%s: refused (%s): asking for fewer columns", self.url, err)
+            table, overflow = self.answer(self.query(circle, band))
+        n = len(table)
+        if overflow or n >= self.settings.gaia_max_rows:
+            return table, True
+        # Some servers cut at a round number of rows (50, 2000, 2048) and do not say so.
+        if n and (n % 50 == 0 or (n >= 64 and n & (n - 1) == 0)):
+            return table, self.is_short(n, circle, band)
+        return table, False
+
+    def is_short(self, n: int, circle: Circle, band: tuple[float, float] | None) -> bool:
+        """Tell whether a service has more rows than it sent; if it can't tell, it may have."""
+        try:
+            counted, _ = self.answer(self.query(circle, band, count=True))
+            return len(counted) != 1 or int(counted[0][0]) > n
+        except (_ServiceError, ValueError, TypeError):
+            return True
+
+    def query(
+        self, circle: Circle, band: tuple[float, float] | None, *, count: bool = False
+    ) -> str:
+        """Return the query for a band."""
+        return adql_query(
+            self.table,
+            circle,
+            self.settings.gaia_faint_limit_mag,
+            count=count,
+            between_dec_deg=band,
+            without=self.without,
+        )
+
+    def answer(self, query: str) -> tuple[Table, bool]:
+        """Return table and overflow mark; passing failures are repeated with growing waits."""
+        wait_s = self.settings.gaia_retry_wait_s
+        for attempt in range(self.settings.gaia_retries + 1):
+            try:
+                return _patiently(self.url, query, self.settings, self.deadline)
+            except _ServiceError as err:
+                last = attempt == self.settings.gaia_retries
+                if not err.passing or last or time.monotonic() + wait_s >= self.deadline:
+                    raise
+                logger.info("%s: %s: asking again in %.0f s", self.url, err, wait_s)
+            time.sleep(wait_s)
+            wait_s *= 2
+        raise AssertionError("unreachable")
 
 
-def _patiently(url: str, query: str, settings: AlignSettings) -> tuple[Table, bool]:
-    """Send one query, and say now and then that its answer is waited for."""
-    done = threading.Event()
+def _patiently(
+    url: str, query: str, settings: AlignSettings, deadline: float
+) -> tuple[Table, bool]:
+    """Send one query, say now and then that its answer is waited for, and give up in time.
 
-    def say() -> None:
-        waited = 0.0
-        while not done.wait(SAY_EVERY_S):
-            waited += SAY_EVERY_S
-            logger.info("still waiting for %s (%.0f s)", url, waited)
+    The answer comes in a thread of its own: a server that sends a byte now and then
+    keeps a connection alive for as long as it likes.
+    """
+    answers: queue.SimpleQueue[tuple[Table, bool] | Exception] = queue.SimpleQueue()
 
-    teller = threading.Thread(target=say, daemon=True)
-    teller.start()
-    try:
-        return _ask_once(url, query, settings)
-    finally:
-        done.set()
-        teller.join()
+    def ask() -> None:
+        try:
+            answers.put(_ask_once(url, query, settings))
+        except Exception as err:  # noqa: BLE001  # raised again where it is waited for
+            answers.put(err)
+
+    started = time.monotonic()
+    with quiet():  # here, not in the thread: filters of warnings belong to the whole process
+        threading.Thread(target=ask, daemon=True).start()
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                found = answers.get(timeout=min(max(left, 0.0), SAY_EVERY_S))
+            except queue.Empty:
+                waited = time.monotonic() - started
+                if left <= SAY_EVERY_S:
+                    raise _ServiceError(
+                        f"timed out: no complete answer within {waited:.0f} s "
+                        "(align.gaia_total_s is shared by the services)",
+                        passing=True,
+                    ) from None
+                logger.info("still waiting for %s (%.0f s)", url, waited)
+                continue
+            if isinstance(found, Exception):
+                raise found
+            return found
 
 
 def _ask_once(url: str, query: str, settings: AlignSettings) -> tuple[Table, bool]:
     """Send one synchronous query."""
     from pyvo.dal import TAPService
-    from pyvo.dal.exceptions import DALAccessError
+    from pyvo.dal.exceptions import DALAccessError, DALQueryError
 
     session = _session(settings.gaia_timeout_s)
     try:
-        with quiet(), session:
+        with session:
             service = TAPService(url, session=session)
             results = service.run_sync(query, maxrec=settings.gaia_max_rows)
             table = results.to_table()
@@ -257,7 +342,10 @@ def _ask_once(url: str, query: str, settings: AlignSettings) -> tuple[Table, boo
         lost = reason == NO_NETWORK
         # Without a network a repeat is as vain as the first try.
         passing = _is_passing(err) and not lost
-        raise _ServiceError(reason, passing=passing, unreachable=lost) from err
+        said_no = isinstance(err, DALQueryError) or getattr(err, "code", None) == 400
+        # Each service has its own words: "unknown column", "unresolved identifiers".
+        refused = said_no and any(word in reason.lower() for word in ("column", "identifier"))
+        raise _ServiceError(reason, passing=passing, unreachable=lost, refused=refused) from err
     except OSError as err:  # what requests raises, too
         reason = _one_line(err)
         lost = reason == NO_NETWORK
@@ -284,9 +372,17 @@ def _is_passing(err: Any) -> bool:
 NO_NETWORK = "can't be reached (no network?)"
 
 
+_SIGNS_OF_NO_NETWORK = (
+    "NameResolutionError",
+    "Failed to establish",
+    "ConnectTimeoutError",
+    "connect to proxy",
+)
+
+
 def _one_line(err: Exception) -> str:
     text = " ".join(str(err).split())
-    if "NameResolutionError" in text or "Failed to establish" in text:
+    if any(sign in text for sign in _SIGNS_OF_NO_NETWORK):
         return NO_NETWORK
     return (text[:200] + "...") if len(text) > 200 else text or type(err).__name__
 
@@ -297,7 +393,7 @@ def _session(timeout_s: float) -> Any:
 
     class Session(requests.Session):
         def request(self, *args: Any, **kwargs: Any) -> Any:
-            kwargs.setdefault("timeout", timeout_s)
+            kwargs.setdefault("timeout", (min(timeout_s, CONNECT_TIMEOUT_S), timeout_s))
             return super().request(*args, **kwargs)
 
     session = Session()

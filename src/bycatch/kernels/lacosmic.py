@@ -69,6 +69,9 @@ MEAN_WEIGHTS = np.ones((5, 5), np.float32)
 IDW_WEIGHTS = np.hypot(*np.mgrid[-2:3, -2:3]).clip(0.5).astype(np.float32) ** -1
 """The pixel itself never counts: it is one of those to be replaced."""
 LEAST_VARIANCE, LEAST_STRUCTURE = np.float32(1e-5), np.float32(0.01)
+IMAGES = ("image", "variance", "noise", "sharp", "fine", "peak")
+MASKS = ("bad", "found", "blocked")
+"""Names of the working planes."""
 
 
 def lacosmic(
@@ -133,7 +136,8 @@ def lacosmic(
     margin = work.reach_px
     planes = Planes.new(min(STRIP_PX + 2 * margin, len(rows)), len(columns))
     levels = np.full(2, np.nan, np.float32)
-    found = np.zeros(image.shape, bool)
+    found: Mask = np.zeros(image.shape, bool)
+    middle = slice(mirror_px, mirror_px + image.shape[1])
     for first in range(mirror_px, mirror_px + len(found), STRIP_PX):
         last = min(first + STRIP_PX, mirror_px + len(found))
         start = max(first - margin, 0)
@@ -142,8 +146,8 @@ def lacosmic(
             levels[:] = [lower_median(plane, ~unusable) for plane in (image, variance)]
             strip = planes.of_rows(image, variance, unusable, rows[start : last + margin], columns)
             find(strip, work, levels)
-        inner: Any = strip.pixels(strip.found)[first - start : last - start, mirror_px:]
-        found[first - mirror_px : last - mirror_px] = inner[:, : found.shape[1]]
+        inner = strip.pixels(strip.found)[first - start : last - start, middle]
+        found[first - mirror_px : last - mirror_px] = inner
     return found
 
 
@@ -203,9 +207,9 @@ class Planes:
     def new(cls, ny: int, nx: int) -> Planes:
         """Return empty planes."""
         shape = plane_shape(ny, nx)
-        images: Any = [np.zeros(shape, np.float32) for _ in range(6)]
-        images += [np.ones(shape, bool) for _ in range(3)]
-        return cls(*images, ny, nx)
+        planes: dict[str, Any] = {name: np.zeros(shape, np.float32) for name in IMAGES}
+        planes |= {name: np.ones(shape, bool) for name in MASKS}
+        return cls(**planes, ny=ny, nx=nx)
 
     def pixels(self, plane: NDArray[Any]) -> NDArray[Any]:
         """Return a plane without its edges."""
@@ -216,9 +220,8 @@ class Planes:
     ) -> Planes:
         """Return these planes, filled with rows and columns of an image, nothing found yet."""
         top = len(rows) + 2 * EDGE_Y
-        names = ("image", "variance", "noise", "sharp", "fine", "peak", "bad", "found", "blocked")
-        planes: Any = [getattr(self, name)[:top] for name in names]
-        strip = Planes(*planes, len(rows), self.nx)
+        planes: dict[str, Any] = {name: getattr(self, name)[:top] for name in IMAGES + MASKS}
+        strip = Planes(**planes, ny=len(rows), nx=self.nx)
         for plane, source in ((strip.image, image), (strip.variance, variance), (strip.bad, bad)):
             plane[-EDGE_Y:] = plane[:1]  # a shorter strip than the last one
             fill(strip.pixels(plane), source, rows, columns)

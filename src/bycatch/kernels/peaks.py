@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,9 @@ Places = NDArray[np.int64]
 N_STEPS = 6
 MAX_OFFSET_PX = 1.5
 LEAST_MOMENT = 1e-9
+LAST_ORDER = 2**31 - 1
+LANES = 32
+"""Numbers that the processor compares at once, and some times over."""
 ZERO = np.float32(0)
 
 
@@ -154,8 +156,10 @@ def _minor_widths(
     for i in range(-half, half + 1):
         for j in range(-half, half + 1):
             inside[i + half, j + half] = math.hypot(i, j) < inner
+    dx, dy = ring_steps(inner, outer)
+    order = np.full((len(dx) // LANES + 1) * LANES, LAST_ORDER, np.int32)
     for k in range(len(x)):
-        level = ring_median(signal, x[k], y[k], inner, outer)
+        level = ring_median(signal, x[k], y[k], dx, dy, order)
         cut_out(signal, x[k], y[k], level, inside, stamp)
         x0, y0 = 0.0, 0.0
         for step in range(N_STEPS):
@@ -172,17 +176,63 @@ def _minor_widths(
 
 
 @compiled
-def ring_median(image: Image, x: int, y: int, inner: float, outer: float) -> Any:
-    """Return the median of the pixels between two radii; beyond the edge its pixels repeat."""
-    ny, nx = image.shape
+def ring_steps(inner: float, outer: float) -> tuple[Places, Places]:
+    """Return the steps (dx, dy) from a pixel to those between two radii."""
     reach = math.ceil(outer)
-    values, n = np.empty((2 * reach + 1) ** 2, np.float32), 0
-    for dy in range(-reach, reach + 1):
-        row = min(max(y + dy, 0), ny - 1)
-        for dx in range(-reach, reach + 1):
-            values[n] = image[row, min(max(x + dx, 0), nx - 1)]
-            n += inner * inner <= dx * dx + dy * dy <= outer * outer
-    return np.median(values[:n])
+    dx, dy = np.empty((2, (2 * reach + 1) ** 2), np.int64)
+    n = 0
+    for v in range(-reach, reach + 1):
+        for u in range(-reach, reach + 1):
+            dx[n], dy[n] = u, v
+            n += inner * inner <= u * u + v * v <= outer * outer
+    return dx[:n], dy[:n]
+
+
+@compiled
+def ring_median(
+    image: Image, x: int, y: int, dx: Places, dy: Places, order: NDArray[np.int32]
+) -> float:
+    """Return the median of the pixels at steps from one; beyond the edge its pixels repeat.
+
+    The bits of a float32, read as an integer, rise with it (below zero they
+    fall, and are turned over), so that a median is found by halving the range
+    of the integers, with nothing but counts of those below.
+
+    Parameters
+    ----------
+    order : (at least as many as steps) int32
+        Working memory; ``LAST_ORDER`` behind the steps.
+    """
+    ny, nx = image.shape
+    n, values = len(dx), order.view(np.float32)
+    for i in range(n):
+        values[i] = image[min(max(y + dy[i], 0), ny - 1), min(max(x + dx[i], 0), nx - 1)]
+    for i in range(n):
+        order[i] ^= (order[i] >> 31) & LAST_ORDER
+    low, high, rank = -LAST_ORDER, LAST_ORDER, (n + 1) // 2
+    while low < high:  # the least integer that has so many at or below it
+        middle = (low + high) >> 1
+        if n_up_to(order, middle) >= rank:
+            high = middle
+        else:
+            low = middle + 1
+    following = high
+    if n % 2 == 0 and n_up_to(order, high) == rank:
+        following = LAST_ORDER
+        for i in range(n):
+            following = min(following, order[i]) if order[i] > high else following
+    order[0], order[1] = high ^ ((high >> 31) & LAST_ORDER), following
+    order[1] ^= (order[1] >> 31) & LAST_ORDER
+    return 0.5 * (np.float64(values[0]) + np.float64(values[1]))
+
+
+@compiled
+def n_up_to(order: NDArray[np.int32], limit: int) -> int:
+    """Return how many numbers are not above a limit."""
+    n, most = np.int32(0), np.int32(limit)
+    for i in range(len(order)):
+        n += np.int32(order[i] <= most)
+    return int(n)
 
 
 @compiled
@@ -267,7 +317,9 @@ def narrow_basins(signal: Image, near: Mask, x: Places, y: Places, narrow: Mask)
 
     Each connected part of the mask (diagonals included) is shared out among its
     peaks, the brightest pixels first (watershed of the negative image); a part
-    without peaks belongs to none.
+    without peaks belongs to none.  Among equal pixels those beside come before
+    those on the diagonal, and then the first come; scikit-image's watershed can
+    give pixels between equal peaks to the other one.
 
     Parameters
     ----------
@@ -363,15 +415,16 @@ def neighbour(j: int, width: int) -> int:
 def n_groups(mask: Mask) -> int:
     """Return the number of groups of touching pixels, diagonals included."""
     state = with_rim(mask)
-    return int(_n_groups(state.reshape(-1), state.shape[1], np.flatnonzero(state)))
+    return int(_n_groups(state.reshape(-1), mask.shape[1], np.flatnonzero(mask)))
 
 
 @compiled
-def _n_groups(state: NDArray[np.uint8], width: int, places: Places) -> int:
+def _n_groups(state: NDArray[np.uint8], nx: int, places: Places) -> int:
     part, n = np.empty(1024, np.int64), 0
     for place in places:
-        if not state[place] & SEEN:
-            part, _, _ = connected(state, width, place, part)
+        first = place + nx + 3 + 2 * (place // nx)  # within the rim
+        if not state[first] & SEEN:
+            part, _, _ = connected(state, nx + 2, first, part)
             n += 1
     return n
 

@@ -16,6 +16,8 @@ Values = NDArray[np.floating[Any]]
 SAMPLE = 20_000
 """Numbers that tell about where the sought one lies."""
 LEAST_SAMPLE = 1000
+CHUNK = 1024
+"""Numbers that are worked on at once."""
 HALF_SHARE = 0.02
 """Half width of the range that is looked into, as a share of all numbers: 5.6 sigma of the sample,
 so that it nearly always holds the sought one."""
@@ -74,11 +76,13 @@ def numbers_between(values: Values, used: Mask, low: float, high: float) -> tupl
     """Return how many used values lie below ``low`` and at it, and those in (low, high]."""
     inside = np.empty(len(values), values.dtype)  # as good as free: only what is written costs
     n_below, n_low, n = 0, 0, 0
-    for i in range(len(values)):
-        value, is_used = values[i], used[i]
-        n_below += is_used & (value < low)
-        n_low += is_used & (value == low)
-        # Written always, kept only where it belongs: no branch that is hard to foresee.
-        inside[n] = value
-        n += is_used & (value > low) & (value <= high)
+    for start in range(0, len(values), CHUNK):
+        some, chosen = values[start : start + CHUNK], used[start : start + CHUNK]
+        for i in range(len(some)):
+            n_below += chosen[i] & (some[i] < low)
+            n_low += chosen[i] & (some[i] == low)
+        for i in range(len(some)):
+            # Written always, kept only where it belongs: no branch that is hard to foresee.
+            inside[n] = some[i]
+            n += (some[i] > low) & (some[i] <= high) & chosen[i]
     return n_below, n_low, inside[:n].copy()

@@ -116,9 +116,11 @@ class RunReport:
 
     @property
     def all_done(self) -> bool:
-        """True if no image was dropped and none failed."""
-        return all(i.outcome is Outcome.DONE for i in self.images) and not any(
-            s.bad for s in self.skipped
+        """True if there were images, none was dropped and none failed."""
+        return (
+            bool(self.images)
+            and all(i.outcome is Outcome.DONE for i in self.images)
+            and not any(s.bad for s in self.skipped)
         )
 
     def to_dict(self) -> dict[str, Any]:

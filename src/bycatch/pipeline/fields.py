@@ -44,17 +44,21 @@ class Cone:
 def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
     """Return a circle that covers all images of a field and a margin.
 
+    An image that can't be read or has no WCS is left out: it is aligned by nobody.
+
     Raises
     ------
     UnusableData
-        No image of the field has a celestial WCS.
+        No image of the field has a celestial WCS; the first one's reason.
     """
-    corners = []
+    corners, problems = [], []
     for path in images:
-        headers = read_headers(path)
-        wcs = celestial_wcs(headers)
-        ny, nx = headers.shapes["SCI"][-2:]
-        corners.append(wcs.all_pix2world([0, nx - 1, 0, nx - 1], [0, 0, ny - 1, ny - 1], 0))
+        try:
+            corners.append(_corners(path))
+        except UnusableData as err:
+            problems.append(err)
+    if not corners:
+        raise problems[0] if problems else UnusableData("the field has no images")
     ra, dec = np.radians(np.concatenate(corners, axis=1))
     points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
     middle = points.mean(axis=1)
@@ -65,6 +69,17 @@ def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
         float(np.degrees(np.arcsin(middle[2]))),
         float(radius),
     )
+
+
+def _corners(path: Path) -> NDArray[np.float64]:
+    """Return right ascension and declination of an image's corners, degrees; (2, 4)."""
+    headers = read_headers(path)
+    wcs = celestial_wcs(headers)
+    ny, nx = headers.shapes["SCI"][-2:]
+    corners = wcs.all_pix2world([0, nx - 1, 0, nx - 1], [0, 0, ny - 1, ny - 1], 0)
+    if not np.all(np.isfinite(corners)):
+        raise UnusableData(f"{path.name}: its WCS gives no positions in its corners")
+    return np.asarray(corners)
 
 
 MARGIN_ARCSEC = 10.0
@@ -101,39 +116,67 @@ def reference_stars(
         return FieldStars(target, known_key(target))
     if not settings.enabled and local is None:
         return FieldStars(None, "none", "switched off (align.enabled = false)")
-    stored = _stored(target)
+    source = checksum(local) if local else ""
     try:
-        images = [folder / r.filter / r.name for r in records]
-        cone = field_cone(images, margin_arcsec(settings))
-        source = checksum(local) if local else ""
-        if stored is not None and stored.serves(cone, source, settings):
-            return FieldStars(target, known_key(target))
-        stars = _local_stars(local, cone) if local else _asked(folder.name, cone, services)
+        cone = field_cone([folder / r.filter / r.name for r in records], margin_arcsec(settings))
+        found = _found(target, cone, local, source, services)
     except (NoReferenceStars, UnusableData) as err:
-        if stored is not None and not local and isinstance(err, NoReferenceStars):
-            bare = replace(cone, radius=cone.radius - margin_arcsec(settings) / 3600)
-            if stored.serves(bare, "", settings):
-                logger.warning(
-                    "%s: the stars of an earlier run are used, which cover the images but not all "
-                    "of their possible pointing errors: %s",
-                    folder.name,
-                    err,
-                )
-                return FieldStars(target, known_key(target))
         logger.warning("%s: no reference stars: %s", folder.name, err)
         return FieldStars(None, "none", str(err))
-    table = stars.table
+    if found is not None:
+        _write(found, target, settings, source)
+        logger.info("%s: %d Gaia stars from %s", folder.name, len(found.stars), found.stars.origin)
+    return FieldStars(target, known_key(target))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Stars, and the circle of which they are all."""
+
+    stars: gaia.ReferenceStars
+    cone: Cone
+
+
+def _found(
+    target: Path, cone: Cone, local: Path | None, source: str, services: Services
+) -> _Found | None:
+    """Return the stars of a field; None if those that are stored will do."""
+    settings = services.settings
+    stored = _stored(target)
+    if stored is not None and stored.serves(cone, source, settings):
+        return None
+    if local is not None:
+        return _Found(_local_stars(local, cone), cone)
+    try:
+        return _Found(_asked(target.parent.name, cone, services), cone)
+    except NoReferenceStars as err:
+        # Better stars of the images alone than none.
+        bare = replace(cone, radius=cone.radius - margin_arcsec(settings) / 3600)
+        own = stored is not None and stored.serves(bare, "", settings)
+        kept = None if own else _kept(bare, settings)
+        if not own and kept is None:
+            raise
+        logger.warning(
+            "%s: the stars of an earlier run are used, which cover the images but not all of their "
+            "possible pointing errors: %s",
+            target.parent.name,
+            err,
+        )
+        return None if kept is None else _Found(kept, bare)
+
+
+def _write(found: _Found, target: Path, settings: AlignSettings, source: str) -> None:
+    """Write the stars of a field, and what they are all of."""
+    table = found.stars.table
     table.meta |= {
-        "ra_deg": cone.ra,
-        "dec_deg": cone.dec,
-        "radius_deg": cone.radius,
+        "ra_deg": found.cone.ra,
+        "dec_deg": found.cone.dec,
+        "radius_deg": found.cone.radius,
         "limit_mag": settings.gaia_faint_limit_mag,
         "source": source,
     }
     with atomic(target) as partial:
         write_table(table, partial)
-    logger.info("%s: %d Gaia stars from %s", folder.name, len(stars), stars.origin)
-    return FieldStars(target, known_key(target))
 
 
 @dataclass(frozen=True)
@@ -175,13 +218,9 @@ def _regions(cone: Cone, settings: AlignSettings) -> list[Region]:
 def _asked(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
     """Return the stars of a circle from the cache, or else from the services."""
     settings = services.settings
-    folder = cache_folder(settings.gaia_cache)
-    for region in _regions(cone, settings):
-        kept = cached_stars(folder, region)
-        if kept is not None:
-            # A kept answer may be of a larger circle: each run gets the same stars.
-            inside = _within(kept, cone)
-            return gaia.ReferenceStars(kept.table[inside], f"the cache ({kept.origin})")
+    kept = _kept(cone, settings)
+    if kept is not None:
+        return kept
     if settings.offline:
         raise NoReferenceStars(
             f"no Gaia stars around RA {cone.ra:.5f}, Dec {cone.dec:.5f} without the network",
@@ -191,11 +230,23 @@ def _asked(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
     stars = services.stars(cone.ra, cone.dec, cone.radius)
     release = str(stars.table.meta["release"])
     keep(
-        folder,
+        cache_folder(settings.gaia_cache),
         Region(cone.ra, cone.dec, cone.radius, release, settings.gaia_faint_limit_mag),
         stars,
     )
     return stars
+
+
+def _kept(cone: Cone, settings: AlignSettings) -> gaia.ReferenceStars | None:
+    """Return the stars of a circle from the cache; None if it does not have all of them."""
+    folder = cache_folder(settings.gaia_cache)
+    for region in _regions(cone, settings):
+        kept = cached_stars(folder, region)
+        if kept is not None:
+            # A kept answer may be of a larger circle: each run gets the same stars.
+            inside = _within(kept, cone)
+            return gaia.ReferenceStars(kept.table[inside], f"the cache ({kept.origin})")
+    return None
 
 
 def _local_stars(path: Path, cone: Cone) -> gaia.ReferenceStars:

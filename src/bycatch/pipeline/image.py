@@ -6,6 +6,7 @@ are done image by image here.
 
 from __future__ import annotations
 
+import gzip
 import logging
 import time
 import traceback
@@ -599,8 +600,14 @@ class Workbench:
         header = self.image.wcs.to_header()
         header["ROOTNAME"], header["EXTNAME"] = self.record.root, name
         header["CREATOR"] = f"bycatch {__version__}"
+        hdu = fits.PrimaryHDU(pixels, header)
         with atomic(path) as partial:
-            fits.PrimaryHDU(pixels, header).writeto(partial)
+            if path.suffix == ".gz":
+                # The lowest level: labels are small at any, and the highest takes twice as long.
+                with gzip.open(partial, "wb", compresslevel=1) as stream:
+                    hdu.writeto(stream)
+            else:
+                hdu.writeto(partial)
         return path
 
     def _made_with(self, section: str) -> dict[str, Any]:

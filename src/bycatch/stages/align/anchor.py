@@ -43,6 +43,7 @@ _SEARCH_STARS = 1000
 # So unlikely that a few scrambles tell enough.
 _CERTAIN = 1e-12
 _FEW_SCRAMBLES = 4
+_LEAST_LEFT_OUT = 4
 _MAX_ROUNDS = 10
 _PRIOR_STARS = 8.0
 """The expected errors count as much as this many stars when their scale is measured."""
@@ -449,6 +450,13 @@ def _doubt(group: Group, fitted: Fitted, odds: float, settings: AlignSettings) -
     rms = weighted_rms(pair_residuals(fitted.fit, fitted.data), _pair_weights(fitted))
     if rms.max() > settings.max_rms_mas:
         return f"{pairs} scatter by {rms.max():.0f} mas (allowed: {settings.max_rms_mas:g})"
+    # A few precise stars can make a fit that the others deny: leaving each out in turn tells.
+    left_out = weighted_rms(*_left_out(fitted)) if n >= _LEAST_LEFT_OUT else np.zeros(2)
+    if left_out.max() > settings.max_rms_mas:
+        return (
+            f"{pairs} do not agree: left out in turn they scatter by {left_out.max():.0f} mas "
+            f"(allowed: {settings.max_rms_mas:g})"
+        )
     middle = _middle(group)
     shift_arcsec = float(np.hypot(*(fitted.correction(middle) - middle))) / 1000.0
     matrix = fitted.correction.matrix
@@ -464,6 +472,14 @@ def _doubt(group: Group, fitted: Fitted, odds: float, settings: AlignSettings) -
     if not odds <= settings.max_chance:
         return f"{pairs} may be chance: odds {odds:.1g} (allowed: {settings.max_chance:g})"
     return ""
+
+
+def _left_out(fitted: Fitted) -> tuple[Floats, Floats]:
+    """Return object minus star for each pair in a fit without it, and inverse variances."""
+    stars = fitted.data.image == REFERENCE
+    apart = fitted.fit.left_out[stars]
+    known = np.isfinite(apart).all(axis=1)
+    return apart[known], 1.0 / fitted.data.variance[stars][known]
 
 
 def _pair_weights(fitted: Fitted) -> Floats:

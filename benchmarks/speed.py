@@ -1,0 +1,188 @@
+"""Speed of the whole chain against the same chain of library calls, as Markdown tables.
+
+    python benchmarks/speed.py [--size 4300] [--quick] [--no-library]
+
+Simulated images of stars, galaxies and cosmic-ray tracks in two depths, with a border, on disk as
+the archive delivers them; a table of their stars in place of the Gaia archive.  At both presets:
+seconds of each stage of the second image of a running process, reading and writing included, and
+those of ``library_chain.py`` on the same file, once; the command on one image, and on two in one
+and two processes; peak memory.  ``speed_crmask.py``, ``speed_detect.py``, ``speed_deblend.py`` and
+``speed_measure.py`` compare the kernels one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from astropy.wcs import WCS
+
+import bycatch
+from bycatch.products import find_records
+from bycatch.settings import Settings
+
+HOME = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(HOME / "tests"), str(HOME / "benchmarks")]
+from library_chain import chain  # noqa: E402
+
+from conftest import drc_hdus  # noqa: E402
+
+NOISE, DEPTH_S, REACH = 0.01, 1000.0, 30
+STAGES = ("detect", "crmask", "align", "measure", "finalize")
+
+
+def write_image(folder: Path, number: int, size: int) -> Path:
+    """Write an image, the table of its stars beside it, and return the image's path.
+
+    Half of it is covered by one exposure, where it has cosmic-ray tracks.  All have the same
+    sources, in noise and tracks of their own.
+    """
+    rng = np.random.default_rng(0)
+    n = round(1500 * (size / 4300) ** 2)
+    depth = np.full((size, size), np.float32(DEPTH_S))
+    depth[:, size // 2 :] *= 0.5
+    sci = np.random.default_rng(number).standard_normal((size, size), np.float32)
+    sci *= np.float32(NOISE) * np.sqrt(np.float32(DEPTH_S) / depth)
+    places = rng.uniform(REACH + 1, size - REACH - 2, (n, 2))
+    rates = np.minimum(0.25 * (rng.pareto(1.0, n) + 1), 50)
+    is_star = rng.random(n) < 0.5
+    rates[is_star] *= 8  # bright enough for the classic preset, which the alignment needs
+    yy, xx = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]
+    for (x, y), rate, round_ in zip(places, rates, is_star, strict=True):
+        a, b = (1.9, 1.9) if round_ else rng.uniform(1, 5, 2)
+        dx, dy = xx - (x - round(x)), yy - (y - round(y))
+        turn = rng.uniform(0, np.pi)
+        u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+        rows = slice(round(y) - REACH, round(y) + REACH + 1)
+        columns = slice(round(x) - REACH, round(x) + REACH + 1)
+        sci[rows, columns] += rate * (1 + (u / a) ** 2 + (v / b) ** 2) ** -2.5
+    rng = np.random.default_rng(number)
+    for _ in range(3 * n):
+        x, y = rng.uniform(size / 2 + 20, size - 20), rng.uniform(20, size - 20)
+        step, angle = np.arange(rng.integers(1, 12)), rng.uniform(0, np.pi)
+        track = (y + step * np.sin(angle)).astype(int), (x + step * np.cos(angle)).astype(int)
+        sci[track] += rng.uniform(0.5, 4)
+    rows, columns = np.ogrid[:size, :size]
+    off = (columns + 0.06 * rows < 0.06 * size) | (rows - 0.06 * columns < 0)
+    sci[off] = np.nan
+    hdus = drc_hdus(sci, n_exposures=2, exptime_s=DEPTH_S, primary={"PROPOSID": 13711 + number})
+    hdus["WHT"].data[:] = np.where(off, np.float32(0), depth)
+    hdus["CTX"].data[:, size // 2 :] &= 1
+    path = folder / f"jabc0{number}010_drc.fits"
+    hdus.writeto(path)
+    ra, dec = WCS(hdus["SCI"].header).all_pix2world(*places[is_star].T, 0)
+    nothing = np.zeros(len(ra))
+    stars = {
+        "source_id": np.arange(len(ra)) + 4711, "ra": ra, "dec": dec, "ra_error": nothing + 0.1,
+        "dec_error": nothing + 0.1, "pmra": nothing, "pmdec": nothing,
+        "phot_g_mean_mag": 20.5 - 2.5 * np.log10(rates[is_star]),
+    }  # fmt: skip
+    Table(stars).write(folder / "gaia.csv", overwrite=True)
+    return path
+
+
+def further_image(
+    paths: list[Path], gaia: Path, folder: Path, settings: Settings
+) -> tuple[float, dict[str, float], int]:
+    """Return seconds of the second image of a running process: all, by stage; and its sources."""
+    inputs = bycatch.Inputs(gaia=gaia)
+    for path in paths:
+        out = folder / f"out_{path.stem}"
+        shutil.rmtree(out, ignore_errors=True)
+        start = time.perf_counter()
+        report = bycatch.run(path, out, settings, inputs)
+        seconds = time.perf_counter() - start
+        if not report.all_done:
+            sys.exit(f"{path.name}: {report.images}")
+    record = find_records(out)[0]
+    return seconds, {s: record.stages[s].seconds for s in STAGES}, len(report.images[0].catalog())
+
+
+def command(
+    paths: list[Path], gaia: Path, folder: Path, preset: str, processes: int
+) -> tuple[float, float]:
+    """Return seconds and peak memory (MB, the largest process) of the command."""
+    out = folder / "out_command"
+    shutil.rmtree(out, ignore_errors=True)
+    words = ["run", *paths, "-o", out, "--gaia", gaia, "--preset", preset, "-j", processes, "-q"]
+    start = time.perf_counter()
+    child = subprocess.Popen([sys.executable, "-m", "bycatch", *map(str, words)])
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"bycatch {words} ended with {status}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1e3
+
+
+def source_extractor(path: Path, folder: Path) -> float | None:
+    """Return seconds of source-extractor with its default settings; None where it is not."""
+    program = shutil.which("source-extractor") or shutil.which("sex")
+    if program is None:
+        return None
+    (folder / "default.param").write_text("NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLUX_APER(5)\n")
+    words = [
+        program, f"{path}[1]", "-c", "/dev/null", "-FILTER", "N", "-PHOT_APERTURES", "4,8,12,16,20",
+        "-CATALOG_NAME", "sextractor.cat", "-DETECT_MINAREA", "75", "-VERBOSE_TYPE", "QUIET",
+    ]  # fmt: skip
+    start = time.perf_counter()
+    ended = subprocess.run(words, check=False, cwd=folder, capture_output=True)
+    return None if ended.returncode else time.perf_counter() - start
+
+
+def compare(preset: str, paths: list[Path], folder: Path, with_library: bool) -> None:
+    """Print the rows of one preset."""
+    settings, gaia = Settings.load(preset=preset), folder / "gaia.csv"
+    total, stages, n = further_image(paths, gaia, folder, settings)
+    theirs: dict[str, float] = {}
+    their_n: int | str = ""
+    if with_library:
+        theirs, their_n = chain(paths[-1], folder / "library.ecsv", settings)
+
+    def row(what: str, ours: float, library: float | None) -> None:
+        cells = ("", "") if library is None else (f"{library:.1f}", f"{library / ours:.0f}")
+        print(f"| {preset} | {what} | {ours:.2f} | {cells[0]} | {cells[1]} |", flush=True)
+
+    for stage in STAGES:
+        row(f"{stage}, with its reading and writing", stages[stage], theirs.get(stage))
+    row(
+        f"a further image in a running process ({n} sources; libraries: {their_n})",
+        total,
+        sum(theirs.values()) if theirs else None,
+    )
+    seconds, memory = command(paths[:1], gaia, folder, preset, 1)
+    row(f"the command on one image, {memory:.0f} MB at most", seconds, None)
+    for processes in (1, 2):
+        seconds, _ = command(paths, gaia, folder, preset, processes)
+        row(f"the command on two images, {processes} process(es)", seconds, None)
+
+
+def main() -> None:
+    """Simulate, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--size", type=int, default=4300, help="side of the images, px")
+    parser.add_argument("--quick", action="store_true", help="images of 1200 x 1200 px")
+    parser.add_argument("--no-library", action="store_true", help="leave the libraries out")
+    parser.add_argument("--presets", nargs="+", default=["classic", "deep"])
+    given = parser.parse_args()
+    size = 1200 if given.quick else given.size
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = [write_image(folder, number, size) for number in (1, 2)]
+        print(f"{size} x {size} px, {os.cpu_count()} processor cores\n")
+        print("| preset | what | s | libraries, s | ratio |\n|---|---|---:|---:|---:|", flush=True)
+        for preset in given.presets:
+            compare(preset, paths, folder, not given.no_library)
+        seconds = source_extractor(paths[1], folder)
+        if seconds is not None:
+            print(f"\nsource-extractor, 75 px, without cosmic rays: {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
