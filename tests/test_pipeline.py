@@ -18,9 +18,10 @@ from bycatch.products import STAGES
 PRODUCTS = {
     "_drc.mask.fits", "_sources.ecsv", "_removed.ecsv", "_segm.fits.gz", "_wcs.fits",
     "_phot.ecsv", "_phot_noCRs.ecsv", "_cat.ecsv", "_cat_noCRs.ecsv", "_crshare.ecsv",
+    "_coverage.fits",
 }  # fmt: skip
 OF_STEP = {
-    "detect": ("_sources.ecsv", "_removed.ecsv", "_segm.fits.gz"),
+    "detect": ("_sources.ecsv", "_removed.ecsv", "_segm.fits.gz", "_coverage.fits"),
     "crmask": ("_drc.mask.fits",),
     "align": ("_wcs.fits",),
     "measure": ("_phot.ecsv", "_phot_noCRs.ecsv"),

@@ -103,6 +103,11 @@ class ImagePaths:
         return self.product("crshare")
 
     @property
+    def coverage(self) -> Path:
+        """Where the image has data, block by block, for the other images of its field."""
+        return self.product("coverage", ".fits")
+
+    @property
     def aligned_image(self) -> Path:
         """The copy of the drizzled image that has the aligned WCS."""
         kind = self.stem.removeprefix(self.root)

@@ -354,6 +354,8 @@ def _worked(executor: Executor, jobs: Sequence[ImageJob]) -> list[Worked]:
             _part(replace(jobs[k], record=states[k].record), phase, keys[jobs[k].record.field])
             for k in going
         ]
+        if phase == LAST_STEPS:
+            todo = _with_companions(todo)
         if phase == ("align",):
             found = _aligned(executor, todo, keys)
         elif todo and (todo[0].stages or todo[0].copies):
@@ -363,6 +365,30 @@ def _worked(executor: Executor, jobs: Sequence[ImageJob]) -> list[Worked]:
         for k, state in zip(going, found, strict=True):
             states[k] = states[k].then(state)
     return states
+
+
+def _with_companions(jobs: Sequence[ImageJob]) -> list[ImageJob]:
+    """Return the jobs with the other images of their fields, those of earlier runs too."""
+    if not any("measure" in job.stages for job in jobs):
+        return list(jobs)
+    out = jobs[0].out
+    everything = {r.paths(out).record: r for r in (*find_records(out), *(j.record for j in jobs))}
+    aligned = [
+        record
+        for _, record in sorted(everything.items())
+        if {"detect", "align"} <= set(record.stages) and record.paths(out).coverage.exists()
+    ]
+    return [
+        replace(
+            job,
+            companions=tuple(
+                record
+                for record in aligned
+                if record.field == job.record.field and record.paths(out).record != job.paths.record
+            ),
+        )
+        for job in jobs
+    ]
 
 
 def _fitting(executor: Executor, items: Sequence[Any]) -> Executor:

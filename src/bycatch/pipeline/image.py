@@ -75,6 +75,8 @@ class ImageJob:
     gaia_key: str = "none"
     sources_file: Path | None = None
     exclude_file: Path | None = None
+    companions: tuple[ImageRecord, ...] = ()
+    """The other images of the field that are aligned."""
 
     @property
     def paths(self) -> ImagePaths:
@@ -454,6 +456,7 @@ class Workbench:
             self._write(found.sources, "sources", ["input", "detect"]),
             self._write(found.removed, "removed", ["input", "detect"]),
             self._write_pixels(found.segmentation, self.paths.segmentation, "SEGM"),
+            self._write_coverage(),
         ]
         return outputs, exposures | found.summary()
 
@@ -609,6 +612,19 @@ class Workbench:
             else:
                 hdu.writeto(partial)
         return path
+
+    def _write_coverage(self) -> Path:
+        """Write where the image has data, block by block: other images need no more of it."""
+        from astropy.io import fits
+
+        from bycatch.pipeline.companions import BLOCK_PX, covered_blocks
+
+        hdu = fits.PrimaryHDU(covered_blocks(self.image.valid))
+        hdu.header["EXTNAME"] = "COVERAGE"
+        hdu.header["BLOCKPX"] = (BLOCK_PX, "[pix] side of a block of the image")
+        with atomic(self.paths.coverage) as partial:
+            hdu.writeto(partial)
+        return self.paths.coverage
 
     def _made_with(self, section: str) -> dict[str, Any]:
         """Return the settings that a step was done with, which may not be today's."""
