@@ -12,7 +12,7 @@ import pytest
 
 from bycatch import __version__
 from bycatch.errors import UnreadableFile
-from bycatch.settings import Settings, to_toml
+from bycatch.settings import PRESETS, Settings, to_toml
 
 ANSI = re.compile(r"\x1b\[")
 STEPS = ("detect", "crmask", "align", "measure", "finalize")
@@ -41,7 +41,7 @@ def listing(folder):
 
 @pytest.mark.parametrize("start", ["import bycatch", "import bycatch.cli"])
 def test_import_is_light(start):
-    heavy = ("numba", "matplotlib", "photutils", "astropy", "scipy", "skimage")
+    heavy = ("numba", "matplotlib", "photutils", "astropy", "scipy", "skimage", "pydantic")
     code = f"{start}; import sys; print([m for m in {heavy} if m in sys.modules])"
     assert python("-c", code).stdout.strip() == "[]"
 
@@ -52,7 +52,7 @@ def test_help_is_light():
         "from bycatch.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: print('status', end.code)\n"
-        "print([m for m in ('numba', 'matplotlib', 'photutils', 'astropy') if m in sys.modules])"
+        "print([m for m in ('numba', 'matplotlib', 'astropy', 'pydantic') if m in sys.modules])"
     )
     lines = python("-c", code).stdout.splitlines()
     assert lines[-2:] == ["status 0", "[]"]
@@ -428,3 +428,8 @@ def test_ctrl_c_that_a_library_swallows_still_stops_the_run(bycatch, monkeypatch
     assert "interrupted" in ended.err
     assert "crmask" not in ended.err.split("steps: ")[1].split("\n", 1)[1]
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_help_names_every_preset(bycatch):
+    text = " ".join(bycatch("run", "--help").out.split())
+    assert f"A set of defaults: {' or '.join(PRESETS)}." in text

@@ -14,13 +14,13 @@ import typer
 from rich.console import Console
 
 from bycatch.errors import BycatchError, SettingsError, UnusableData
-from bycatch.settings import PRESETS, Settings, to_toml
 from bycatch.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bycatch.pipeline import Inputs, RunReport
+    from bycatch.settings import Settings
 
 DONE, SOME_LOST, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 STOPPED = "interrupted; what is finished is kept, and the next run goes on from there"
@@ -50,9 +50,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as detect.n_pixels=60."),
 ]
-Preset = Annotated[
-    str | None, typer.Option("--preset", help=f"A set of defaults: {' or '.join(PRESETS)}.")
-]
+Preset = Annotated[str | None, typer.Option("--preset", help="A set of defaults: classic or deep.")]
 Workers = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Images in parallel processes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print problems only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more.")]
@@ -157,7 +155,7 @@ def run(
     extra = _shortcuts(
         field=field, mode=mode, formats=formats, write_wcs=write_wcs, offline=offline
     )
-    settings = Settings.load(config, [*(assign or []), *extra], preset)
+    settings = _settings(config, [*(assign or []), *extra], preset)
     inputs = _inputs(gaia, sources, exclude, wht)
     from bycatch import pipeline
 
@@ -186,7 +184,7 @@ def sort(
 ) -> None:
     """Place the images under OUT/<program>_<visit>/<FILTER>/."""
     extra = _shortcuts(field=field, mode=mode)
-    settings = Settings.load(config, [*(assign or []), *extra], preset)
+    settings = _settings(config, [*(assign or []), *extra], preset)
     inputs = _inputs(wht=wht)
     from bycatch import pipeline
 
@@ -294,7 +292,7 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Make a simulated visit with truth tables and a table of Gaia-like stars."""
-    settings = Settings.load(config, assign or ())
+    settings = _settings(config, assign or ())
     from bycatch.simulate import simulate_visit, write_visit
 
     with stderr.status("simulating a visit") if not quiet else _nothing():
@@ -323,7 +321,7 @@ def inspect(
     assign: Set = None,
 ) -> None:
     """Say what a file holds, and all that looks wrong with it."""
-    settings = Settings.load(config, assign or ())
+    settings = _settings(config, assign or ())
     from bycatch.pipeline.inspection import inspect as inspect_file
 
     lost = False
@@ -348,7 +346,9 @@ def config(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
 ) -> None:
     """Print every setting with its unit, meaning and default, as TOML."""
-    text = to_toml(Settings.load(preset=preset))
+    from bycatch.settings import to_toml
+
+    text = to_toml(_settings(preset=preset))
     if output is None:
         sys.stdout.write(text)
         return
@@ -376,10 +376,22 @@ def _step(
     if not out.is_dir():
         raise SettingsError(f"{out}: there is no such folder", hint="give the OUT of a run")
     base = pipeline.saved_values(out)
-    settings = Settings.load(config_file, assign or (), preset, base)
+    settings = _settings(config_file, assign or (), preset, base)
     with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
         report = pipeline.run_stages(out, [stage], settings, inputs, jobs)
     _finish(report, quiet=quiet)
+
+
+def _settings(
+    config: Path | None = None,
+    assignments: Iterable[str] = (),
+    preset: str | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Return the settings; imported late, as --help needs none and should come at once."""
+    from bycatch.settings import Settings
+
+    return Settings.load(config, assignments, preset, base)
 
 
 def _inputs(
