@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from bycatch.pipeline import Inputs, RunReport
+    from bycatch.pipeline.status import Status
     from bycatch.settings import Settings
 
 DONE, SOME_LOST, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -341,6 +342,39 @@ def inspect(
 
 
 @app.command()
+def status(out: OutArgument) -> None:
+    """Show what is done in OUT, what is stale, and what was lost."""
+    from bycatch.pipeline import saved_settings
+    from bycatch.pipeline.status import status as status_of
+
+    found = status_of(out, saved_settings(out))
+    _print_status(found)
+    raise typer.Exit(DONE if found.is_done else SOME_LOST)
+
+
+@app.command()
+def export(
+    out: OutArgument,
+    formats: Annotated[
+        str, typer.Option("--formats", help="fits, csv, parquet, votable, ecsv, reg (ds9).")
+    ] = "fits",
+    kind: Annotated[
+        str, typer.Option("--kind", help="Which tables: cat, cat_noCRs, phot, sources, ...")
+    ] = "cat",
+    folder: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where they go.  [default: OUT/export]")
+    ] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="One table of all images.")] = False,
+) -> None:
+    """Write the catalogs in other formats, as ds9 regions, or all of them as one table."""
+    from bycatch.pipeline.export import export as exported
+
+    names = [name.strip() for name in formats.split(",") if name.strip()]
+    for path in exported(out, names, kind, folder, merged=merged):
+        stdout.print(str(path), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def config(
     preset: Preset = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
@@ -608,6 +642,23 @@ def _alignment(numbers: dict[str, Any]) -> str:
         return f"{numbers['grade']}: {'tied' if numbers['grade'] == 'E' else 'own WCS'}"
     n_stars = numbers["n_field_matches"]
     return f"{numbers['grade']}: {n_stars}, {numbers['astrom_err_mas']:.1f} mas"
+
+
+def _print_status(found: Status) -> None:
+    steps = list(found.images[0].steps) if found.images else []
+    table = _table(["place", "image", *steps, "last run"], [])
+    for image in found.images:
+        place = f"{image.field}/{image.filter}"
+        table.add_row(place, image.root, *image.steps.values(), image.outcome or "-")
+    stdout.print(table)
+    lost = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in found.images if i.reason]
+    for name, why in [*lost, *found.lost]:
+        stdout.print(f"{name}: {why}", style="red", highlight=False, soft_wrap=True)
+    n_done = sum(image.is_done for image in found.images)
+    stdout.print(
+        f"{n_done} of {len(found.images)} image(s) up to date, {len(found.lost)} file(s) lost",
+        highlight=False,
+    )
 
 
 def _print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:

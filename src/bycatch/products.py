@@ -17,6 +17,7 @@ from bycatch.headers import FITS_SUFFIX, root_of
 
 STAGES = ("detect", "crmask", "align", "measure", "finalize")
 PARTIAL = ".part-"
+SUMMARY = "summary.json"
 
 
 @contextlib.contextmanager
@@ -39,6 +40,15 @@ def write_json(path: Path, content: Any) -> None:
     with atomic(path) as partial:
         text = json.dumps(json_ready(content), indent=1, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
+
+
+def last_summary(out: Path) -> dict[str, Any]:
+    """Return what the last run into a folder said of itself; nothing if it left no summary."""
+    try:
+        content = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def json_ready(value: Any) -> Any:

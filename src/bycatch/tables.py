@@ -173,9 +173,17 @@ def _write_fits(table: Table, path: Path) -> None:
     _flat_meta(table).write(path, format="fits", overwrite=True)
     # The FITS standard knows no electron, and astropy leaves out a unit that it does not know.
     with fits.open(path, mode="update") as hdus:
+        header = hdus[1].header
         for k, name in enumerate(table.colnames, start=1):
-            if table[name].unit is not None:
-                hdus[1].header.setdefault(f"TUNIT{k}", str(table[name].unit))
+            column = table[name]
+            if column.unit is not None:
+                header.setdefault(f"TUNIT{k}", str(column.unit))
+            # As TOPCAT and STILTS write and read them.
+            if column.info.description:
+                header[f"TCOMM{k}"] = column.info.description
+            ucd = (column.info.meta or {}).get("ucd")
+            if ucd:
+                header[f"TUCD{k}"] = ucd
 
 
 def _flat_meta(table: Table) -> Table:

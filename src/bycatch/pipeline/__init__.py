@@ -41,10 +41,12 @@ from bycatch.pipeline.image import (
 from bycatch.products import (
     PARTIAL,
     STAGES,
+    SUMMARY,
     ImageRecord,
     atomic,
     damaged_records,
     find_records,
+    last_summary,
     remove_leftovers,
     write_json,
 )
@@ -113,6 +115,8 @@ class RunReport:
     """Per field: why there are no reference stars; '' where there are."""
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Per field: how its alignment went."""
+    inputs: Inputs = Inputs()
+    """Files of the user's beside the images."""
 
     @property
     def all_done(self) -> bool:
@@ -128,6 +132,7 @@ class RunReport:
         return {
             "bycatch": __version__,
             "out": str(self.out),
+            "inputs": {k: str(v) if v else "" for k, v in asdict(self.inputs).items()},
             "seconds": round(self.seconds, 2),
             "images": [asdict(image) for image in self.images],
             "skipped": [
@@ -188,7 +193,8 @@ def run_stages(
 ) -> RunReport:
     """Do some steps again on images that an earlier run has sorted into ``out``."""
     started = time.perf_counter()
-    out, given = Path(out), (inputs or Inputs()).checked()
+    out = Path(out)
+    given = _remembered(out, inputs or Inputs()).checked()
     records = find_records(out)
     lost = tuple(Skipped(path, why, bad=True) for path, why in damaged_records(out).items())
     if not records and not lost:
@@ -205,6 +211,17 @@ def saved_settings(out: Path) -> Settings:
     """Return the settings of the last run into a folder; the defaults if there are none."""
     path = out / SETTINGS_FILE
     return Settings.load(config=path) if path.exists() else Settings()
+
+
+def _remembered(out: Path, inputs: Inputs) -> Inputs:
+    """Return the user's lists: a step on its own keeps those of the last run, as its settings."""
+    known = last_summary(out).get("inputs", {})
+    kept = {
+        name: Path(known[name])
+        for name in ("sources", "exclude")
+        if known.get(name) and getattr(inputs, name) is None
+    }
+    return replace(inputs, **kept)
 
 
 def saved_values(out: Path) -> dict[str, dict[str, Any]]:
@@ -304,8 +321,9 @@ def _run(
         time.perf_counter() - started,
         {name: found.problem for name, found in stars.items()},
         _field_summaries(images),
+        inputs,
     )
-    write_json(out / "summary.json", report.to_dict())
+    write_json(out / SUMMARY, report.to_dict())
     return report
 
 

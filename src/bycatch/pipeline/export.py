@@ -1,0 +1,167 @@
+"""The tables of a finished run in other formats, as ds9 regions, or as one table of all images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bycatch.errors import SettingsError
+from bycatch.flags import Flag
+from bycatch.products import ImageRecord, atomic, find_records
+from bycatch.tables import SUFFIXES, read_table, write_table
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+REGIONS = "reg"
+FORMATS = (*SUFFIXES, REGIONS)
+FOLDER = "export"
+CIRCLE_ARCSEC = 0.2
+# Colours of Okabe & Ito, which colour-blind people can tell apart.
+COLOURS = {"cosmic ray": "#D55E00", "flagged": "#E69F00", "extended": "#0072B2", "point": "#009E73"}
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A table of one image."""
+
+    record: ImageRecord
+    name: str
+    table: Table
+
+
+def export(
+    out: str | Path,
+    formats: Sequence[str],
+    kind: str = "cat",
+    folder: str | Path | None = None,
+    *,
+    merged: bool = False,
+) -> list[Path]:
+    """Write the tables of a finished run in other formats; return the files.
+
+    Parameters
+    ----------
+    out : output folder of the run
+    formats : of ecsv, fits, csv, parquet, votable, and reg for ds9 regions
+    kind : which tables: cat, cat_noCRs, phot, sources, ...: the end of the product's name
+    folder : where the files go; ``OUT/export`` by default
+    merged : one table of all images, ``<kind>.<format>``, that says field, filter and image of
+        each row
+
+    Raises
+    ------
+    SettingsError
+        There is no such format or product.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise SettingsError(
+            f"there is no format '{', '.join(unknown)}'", hint=f"choose of {', '.join(FORMATS)}"
+        )
+    out = Path(out)
+    products = list(_products(out, kind))
+    if not products:
+        raise SettingsError(
+            f"{out}: no image has a product *_{kind}.ecsv",
+            hint="run 'bycatch run' first; 'cat', 'phot' and 'sources' are kinds",
+        )
+    target = Path(folder) if folder else out / FOLDER
+    if merged:
+        products = [Product(products[0].record, kind, merged_table(products))]
+    written = []
+    for product in products:
+        for form in dict.fromkeys(formats):
+            path = target / f"{product.name}{SUFFIXES.get(form, f'.{form}')}"
+            with atomic(path) as partial:
+                if form == REGIONS:
+                    partial.write_text(ds9_regions(product.table), encoding="utf-8")
+                else:
+                    write_table(product.table, partial, form)
+            written.append(path)
+    return written
+
+
+def _products(out: Path, kind: str) -> Iterator[Product]:
+    for record in find_records(out):
+        path = record.paths(out).product(kind)
+        if path.exists():
+            yield Product(record, path.stem, read_table(path))
+
+
+def merged_table(products: Sequence[Product]) -> Table:
+    """Return the rows of several images as one table.
+
+    Columns that only some images have are missing in the rows of the others.  Of the metadata
+    what all images have in common is kept.
+    """
+    from astropy.table import Column, vstack
+
+    parts = []
+    for product in products:
+        part = product.table.copy(copy_data=False)
+        record = product.record
+        for name, value in (
+            ("image", record.root),
+            ("filter", record.filter),
+            ("field", record.field),
+        ):
+            column = Column(np.full(len(part), value), name=name, description=f"{name} of the row")
+            part.add_column(column, index=0)
+        part.meta = {}
+        parts.append(part)
+    table = vstack(parts, join_type="outer", metadata_conflicts="silent")
+    metas = [product.table.meta for product in products]
+    table.meta = {
+        key: value
+        for key, value in metas[0].items()
+        if all(key in meta and meta[key] == value for meta in metas)
+    }
+    return table
+
+
+def ds9_regions(table: Table) -> str:
+    """Return the rows of a table as ds9 regions: on the sky where it has positions there.
+
+    Colours tell cosmic rays, flagged, extended and point sources; the text is the row's id.  Pixel
+    positions of ds9 count from 1.
+    """
+    sky = "RA_GAIA_WCS" in table.colnames
+    x, y = ("RA_GAIA_WCS", "DEC_GAIA_WCS") if sky else _pixel_names(table)
+    first, second = _values(table, x, np.nan), _values(table, y, np.nan)
+    size = f'{CIRCLE_ARCSEC}"' if sky else "4"
+    lines = ["# Region file format: DS9 version 4.1", "icrs" if sky else "image"]
+    for number, a, b, what in zip(table["id"], first, second, kinds(table), strict=True):
+        if np.isfinite(a) and np.isfinite(b):
+            place = f"{a:.8f},{b:.8f}" if sky else f"{a + 1:.3f},{b + 1:.3f}"
+            lines.append(f"circle({place},{size}) # color={COLOURS[what]} text={{{number}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _pixel_names(table: Table) -> tuple[str, str]:
+    for names in (("x_center", "y_center"), ("x", "y")):
+        if set(names) <= set(table.colnames):
+            return names
+    raise SettingsError("the table has no positions", hint="export cat, phot or sources as regions")
+
+
+def kinds(table: Table) -> list[str]:
+    """Return what each row is, of the keys of `COLOURS`."""
+    n = len(table)
+    flags = _values(table, "flags", np.zeros(n)).astype(np.int64)
+    cosmic = _values(table, "p_cr", (flags & int(Flag.COSMIC_RAY)) > 0) > 0.5
+    extended = _values(table, "p_star", np.ones(n)) < 0.5
+    harmless = int(Flag.SINGLE_EXPOSURE | Flag.NO_EXPOSURE_MAP | Flag.FALLBACK_ZEROPOINT)
+    flagged = (flags & ~harmless) > 0
+    names = np.select([cosmic, flagged, extended], ["cosmic ray", "flagged", "extended"], "point")
+    return [str(name) for name in names]
+
+
+def _values(table: Table, name: str, default: Any) -> Any:
+    if name not in table.colnames:
+        return np.asarray(default, dtype=float)
+    return np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan)

@@ -1,0 +1,101 @@
+"""What is done in an output folder, what is stale, and what was lost."""
+
+import os
+
+import pytest
+
+from bycatch.errors import SettingsError
+from bycatch.pipeline import saved_settings
+from bycatch.pipeline.status import status
+from bycatch.products import STAGES
+
+RED = "abc_01/F775W"
+
+
+def of(out):
+    """Return the states of the steps by image."""
+    found = status(out, saved_settings(out))
+    return {f"{i.field}/{i.filter}": i for i in found.images}
+
+
+def test_all_is_done_after_a_run(done):
+    assert status(done, saved_settings(done)).is_done
+    for image in of(done).values():
+        assert image.steps == dict.fromkeys(STAGES, "done")
+        assert (image.outcome, image.reason) == ("done", "")
+
+
+def test_a_setting_makes_what_comes_after_it_stale(done):
+    settings = saved_settings(done)
+    changed = settings.replace(measure=settings.measure.replace(cr_radius_px=4.0))
+    (first, *_) = status(done, changed).images
+    assert first.steps == dict.fromkeys(STAGES[:3], "done") | dict.fromkeys(STAGES[3:], "stale")
+
+
+def test_a_product_that_is_gone_makes_its_step_stale(done):
+    next((done / RED).glob("*_phot.ecsv")).unlink()
+    image = of(done)[RED]
+    assert image.steps["measure"] == "stale"
+    assert not image.is_done
+    assert of(done)["abc_01/F475W"].is_done
+
+
+def test_a_changed_input_makes_everything_stale(done):
+    link = next((done / RED).glob("*_drc.fits"))
+    target = link.resolve()
+    link.unlink()
+    link.write_bytes(target.read_bytes())
+    os.utime(link, (1e9, 1e9))
+    assert set(of(done)[RED].steps.values()) == {"stale"}
+
+
+def test_an_input_that_is_gone_is_named(done):
+    link = next((done / RED).glob("*_drc.fits"))
+    link.unlink()
+    image = of(done)[RED]
+    assert "leads to no file any more" in image.reason
+    assert not image.is_done
+
+
+def test_a_lost_file_is_told_of(bycatch, visit, tmp_path):
+    bad = tmp_path / "raw" / "jxyz01010_drc.fits"
+    bad.parent.mkdir()
+    bad.write_bytes(b"no FITS")
+    out = tmp_path / "out"
+    bycatch("run", bad.parent, "-o", out, "--gaia", visit.gaia)
+    ended = bycatch("status", out)
+    assert ended.status == 1
+    assert "jxyz01010_drc.fits" in ended.out
+
+
+def test_sorted_images_are_to_be_done(bycatch, visit, tmp_path):
+    out = tmp_path / "out"
+    bycatch("sort", visit.raw, "-o", out)
+    ended = bycatch("status", out)
+    assert ended.status == 1
+    assert ended.out.count("to do") == 2 * len(STAGES)
+    assert "0 of 2 image(s) up to date" in ended.out
+
+
+def test_a_damaged_record_is_named(done, bycatch):
+    next((done / RED).glob("*_state.json")).write_text("{")
+    ended = bycatch("status", done)
+    assert ended.status == 1
+    assert "not a readable record" in ended.out
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="no image in it"):
+        status(tmp_path, saved_settings(tmp_path))
+
+
+def test_a_list_of_positions_is_remembered(bycatch, visit, done, tmp_path):
+    positions = tmp_path / "mine.csv"
+    positions.write_text("x,y\n100,120\n200,80\n")
+    assert bycatch("measure", done, "--sources", positions).status == 0
+    assert of(done)[RED].steps["measure"] == "done"
+    ended = bycatch("measure", done)
+    assert ended.status == 0
+    assert "2 sources" in ended.err + ended.out
+    positions.write_text("x,y\n100,120\n")
+    assert of(done)[RED].steps["measure"] == "stale"
