@@ -19,6 +19,7 @@ from bycatch.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from bycatch.compare import Comparison
     from bycatch.pipeline import Inputs, RunReport
     from bycatch.pipeline.status import Status
     from bycatch.settings import Settings
@@ -286,6 +287,32 @@ def finalize(
 
 
 @app.command()
+def inject(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = 1,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Measure completeness, by artificial stars and galaxies put into the images."""
+    from bycatch import pipeline
+
+    if not out.is_dir():
+        raise SettingsError(f"{out}: there is no such folder", hint="give the OUT of a run")
+    settings = _settings(config, assign or (), preset, pipeline.saved_values(out))
+    from bycatch.pipeline.injection import inject as inject_images
+
+    with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        reports = inject_images(out, settings, jobs)
+    if not quiet:
+        _print_limits(reports)
+    raise typer.Exit(DONE if all(r.outcome == "done" for r in reports) else SOME_LOST)
+
+
+@app.command()
 def simulate(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the visit goes.")],
     config: Config = None,
@@ -372,6 +399,34 @@ def export(
     names = [name.strip() for name in formats.split(",") if name.strip()]
     for path in exported(out, names, kind, folder, merged=merged):
         stdout.print(str(path), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A catalog.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one of the same field.")],
+    columns: Annotated[
+        str, typer.Option("--columns", help="Of A: right ascension, declination, magnitude.")
+    ] = "",
+    columns_b: Annotated[str, typer.Option("--columns-b", help="The same of B.")] = "",
+    radius: Annotated[float, typer.Option("--radius", help="Largest separation, mas.")] = 150.0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for tables and figure.")
+    ] = None,
+) -> None:
+    """Compare two catalogs of a field: ours, the archive's, SExtractor's, or any other."""
+    from bycatch.compare import compare as compared
+    from bycatch.compare import read_catalog
+
+    names = [[c.strip() for c in text.split(",") if c.strip()] for text in (columns, columns_b)]
+    a, b = read_catalog(first, names[0]), read_catalog(second, names[1])
+    found = compared(a, b, radius)
+    _print_comparison(found)
+    if output is not None:
+        from bycatch.pipeline.export import write_comparison
+
+        for path in write_comparison(found, output):
+            stdout.print(str(path), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -644,6 +699,20 @@ def _alignment(numbers: dict[str, Any]) -> str:
     return f"{numbers['grade']}: {n_stars}, {numbers['astrom_err_mas']:.1f} mas"
 
 
+def _print_comparison(found: Comparison) -> None:
+    table = _table([], ["mag", "A", "in B", "B", "in A", "B - A, mag", "width, mag"])
+    for row in found.bins:
+        table.add_row(
+            f"{row['mag_low']:g} to {row['mag_high']:g}",
+            *(str(row[name]) for name in ("n_a", "a_in_b", "n_b", "b_in_a")),
+            *(f"{row[name]:.3f}" for name in ("dmag", "dmag_width")),
+        )
+    stdout.print(table)
+    for name, value in found.summary().items():
+        text = "-" if value is None else (f"{value:.4g}" if isinstance(value, float) else value)
+        stdout.print(f"{name.replace('_', ' '):<16} {text}", highlight=False)
+
+
 def _print_status(found: Status) -> None:
     steps = list(found.images[0].steps) if found.images else []
     table = _table(["place", "image", *steps, "last run"], [])
@@ -659,6 +728,37 @@ def _print_status(found: Status) -> None:
         f"{n_done} of {len(found.images)} image(s) up to date, {len(found.lost)} file(s) lost",
         highlight=False,
     )
+
+
+def _print_limits(reports: list[Any]) -> None:
+    """Print the completeness limits of all depths together, and where the rest lies."""
+    table = _table(["place", "image", "sources"], ["number", "90 %", "50 %"])
+    for report in reports:
+        for row in report.summary.get("limits", ()):
+            if row["n_exp"] == 0:
+                size = f' {row["re_arcsec"]:g}"' if row["re_arcsec"] else ""
+                table.add_row(
+                    f"{report.field}/{report.filter}",
+                    report.root,
+                    f"{row['kind']}{size}",
+                    str(row["n"]),
+                    *(_limit(row, level) for level in (90, 50)),
+                )
+    stdout.print(table)
+    stdout.print("AB magnitudes, total; cosmic rays by mistake count as lost", highlight=False)
+    for report in reports:
+        for path in report.files:
+            stdout.print(f"  {path}", highlight=False, soft_wrap=True)
+        if report.reason:
+            text = f"{report.outcome}: {report.root}: {report.reason}"
+            stdout.print(text, style="red", highlight=False, soft_wrap=True)
+
+
+def _limit(row: dict[str, Any], level: int) -> str:
+    value, error = row[f"mag_{level}_kept"], row[f"mag_{level}_kept_err"]
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if error is None else f"{value:.2f} ±{error:.2f}"
 
 
 def _print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:

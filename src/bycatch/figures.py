@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bycatch.compare import Comparison
+
 Floats = NDArray[np.float64]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -358,3 +360,125 @@ def _tidy(axes: Axes) -> None:
         label.set(fontsize=9.5, color=INK)
     for side, spine in axes.spines.items():
         spine.set(color=FAINT, linewidth=0.8, visible=side in {"left", "bottom"})
+
+
+@dataclass(frozen=True, eq=False)
+class FigureCurve:
+    """What the figure of the completeness shows of one kind and size, by magnitude (N,).
+
+    Attributes
+    ----------
+    label : of the kind and size
+    mag : middles of the bins
+    found, kept : completeness of the detection, and without those called cosmic rays
+    low, high : 68 % interval of the latter
+    bias, scatter : of the magnitudes; NaN where there are none
+    """
+
+    label: str
+    mag: Floats
+    found: Floats
+    kept: Floats
+    low: Floats
+    high: Floats
+    bias: Floats
+    scatter: Floats
+
+
+def completeness_figure(title: str, curves: Sequence[FigureCurve]) -> Figure:
+    """Return the figure of the completeness: shares above, errors of the magnitudes below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 6.6), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    shares, errors = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 1.0))
+    for level in (0.5, 0.9):
+        shares.axhline(level, color=FAINT, lw=0.8, zorder=0)
+    errors.axhline(0.0, color=FAINT, lw=0.8, zorder=0)
+    for k, curve in enumerate(curves):
+        colour, shape = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
+        bar = [np.maximum(curve.kept - curve.low, 0), np.maximum(curve.high - curve.kept, 0)]
+        shares.errorbar(
+            curve.mag, curve.kept, yerr=bar, color=colour, marker=shape, ms=4.5, lw=1.4,
+            elinewidth=0.9, label=curve.label,
+        )  # fmt: skip
+        shares.plot(curve.mag, curve.found, color=colour, lw=1.0, ls=(0, (2, 2)))
+        known = np.isfinite(curve.bias)
+        errors.errorbar(
+            curve.mag[known] + 0.03 * k, curve.bias[known], yerr=curve.scatter[known],
+            color=colour, marker=shape, ms=4, lw=0, elinewidth=0.9,
+        )  # fmt: skip
+    if not curves:
+        shares.text(0.5, 0.5, "no artificial sources", ha="center", transform=shares.transAxes)
+    shares.set_ylim(-0.03, 1.05)
+    shares.set_ylabel("completeness", color=INK)
+    errors.set_ylim(-0.5, 0.5)
+    errors.set_ylabel("measured - expected (mag)", color=INK)
+    errors.set_xlabel("true AB magnitude", color=INK)
+    if curves:
+        shares.legend(
+            frameon=False, fontsize=9.5, labelcolor=INK, loc="lower left",
+            title="dashed: detected\nsolid: and not called a cosmic ray", title_fontsize=8.5,
+        )  # fmt: skip
+    for axes in (shares, errors):
+        _tidy(axes)
+    figure.suptitle(title, fontsize=12, color=INK, x=0.012, ha="left")
+    return figure
+
+
+def comparison_figure(found: Comparison) -> Figure:
+    """Return the figure of two catalogs: offsets on the sky, of magnitudes, and completeness."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.5, 4.2), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    sky, mags, shares = figure.subplots(1, 3)
+    pairs, bins = found.matches, found.bins
+    size = float(np.clip(4000 / max(len(pairs), 1), 2, 20))
+    sky.scatter(pairs["dra_mas"], pairs["ddec_mas"], s=size, color=COLOURS[0], lw=0, alpha=0.6)
+    sky.axhline(0, color=FAINT, lw=0.8, zorder=0)
+    sky.axvline(0, color=FAINT, lw=0.8, zorder=0)
+    sky.plot(*found.offset_mas, "+", color=COLOURS[1], ms=14, mew=2)
+    sky.set(
+        title="B minus A on the sky (+: median)", xlabel="ΔRA cos Dec  [mas]", ylabel="ΔDec  [mas]"
+    )
+    sky.set_aspect("equal", adjustable="datalim")
+
+    known = np.isfinite(pairs["dmag"])
+    odd = np.asarray(pairs["strange"])
+    plain = {"s": size, "lw": 0, "alpha": 0.6}
+    mags.scatter(
+        pairs["mag_a"][known & ~odd], pairs["dmag"][known & ~odd], color=COLOURS[0], **plain
+    )
+    mags.scatter(pairs["mag_a"][odd], pairs["dmag"][odd], color=COLOURS[1], marker="s", s=14)
+    middle = (bins["mag_low"] + bins["mag_high"]) / 2
+    mags.errorbar(
+        middle, bins["dmag"], yerr=bins["dmag_width"], color=INK, fmt="o", ms=4, lw=0, elinewidth=1
+    )
+    mags.axhline(0, color=FAINT, lw=0.8, zorder=0)
+    mags.set(
+        title="magnitudes (squares: far off)",
+        xlabel=f"{found.a.columns[2]} of A",
+        ylabel="B minus A  [mag]",
+    )
+
+    for k, (n, both, label) in enumerate(
+        (("n_a", "a_in_b", "of A, found in B"), ("n_b", "b_in_a", "of B, found in A"))
+    ):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.asarray(bins[both]) / np.asarray(bins[n])
+        shares.plot(middle, share, color=COLOURS[k], marker=MARKERS[k], ms=5, lw=1.4, label=label)
+    shares.set(
+        title="share where both have data", xlabel="magnitude", ylabel="share", ylim=(-0.03, 1.05)
+    )
+    shares.legend(frameon=False, fontsize=9)
+    for axes in (sky, mags, shares):
+        _tidy(axes)
+    figure.suptitle(
+        f"A: {found.a.name}, {len(found.a)} rows   ·   "
+        f"B: {found.b.name}, {len(found.b)} rows   ·   {len(pairs)} in common",
+        x=0.01, ha="left", fontsize=11, color=INK,
+    )  # fmt: skip
+    return figure

@@ -17,6 +17,8 @@ from bycatch.tables import SUFFIXES, read_table, write_table
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from bycatch.compare import Comparison
+
 REGIONS = "reg"
 FORMATS = (*SUFFIXES, REGIONS)
 FOLDER = "export"
@@ -140,6 +142,33 @@ def ds9_regions(table: Table) -> str:
             place = f"{a:.8f},{b:.8f}" if sky else f"{a + 1:.3f},{b + 1:.3f}"
             lines.append(f"circle({place},{size}) # color={COLOURS[what]} text={{{number}}}")
     return "\n".join(lines) + "\n"
+
+
+def write_comparison(found: Comparison, folder: Path) -> list[Path]:
+    """Write what two catalogs have in common and what not, and the figure; return the files."""
+    from importlib.util import find_spec
+
+    tables = {
+        "matches": found.matches,
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+        "bins": found.bins,
+    }
+    written = []
+    for name, table in tables.items():
+        path = folder / f"compare_{name}.ecsv"
+        table.meta |= {"A": found.a.name, "B": found.b.name, "SUMMARY": found.summary()}
+        with atomic(path) as partial:
+            write_table(table, partial)
+        written.append(path)
+    if find_spec("matplotlib") is not None:
+        from bycatch.figures import comparison_figure
+
+        path = folder / "compare.png"
+        with atomic(path) as partial:
+            comparison_figure(found).savefig(partial, format="png", dpi=150)
+        written.append(path)
+    return written
 
 
 def _pixel_names(table: Table) -> tuple[str, str]:

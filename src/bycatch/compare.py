@@ -1,0 +1,360 @@
+"""Two catalogs of the same field: how far apart, how complete, and what differs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from bycatch.astrometry import tangent_mas
+from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.kernels.matching import closest_first, pairs_within
+from bycatch.tables import read_table
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+MISSING = -9990.0
+"""Values below this stand for 'missing' in the archive's catalogs (-9999)."""
+MIN_MATCHES = 3
+STRANGE_SIGMA = 5.0
+"""A pair whose magnitudes differ by more than this many robust widths of its bin is listed."""
+LEAST_WIDTH_MAG = 0.02
+
+KINDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "bycatch": (("RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_4"),),
+    "HAP point or segment catalog": (("RA", "DEC", "MagAp2"), ("RA", "DEC", "MagAP2")),
+    "SExtractor": (
+        ("ALPHA_J2000", "DELTA_J2000", "MAG_AUTO"),
+        ("ALPHA_J2000", "DELTA_J2000", "MAG_APER"),
+        ("ALPHAWIN_J2000", "DELTAWIN_J2000", "MAG_AUTO"),
+    ),
+    "table": (("ra", "dec", "mag"), ("ra", "dec", "phot_g_mean_mag")),
+}
+"""Columns of right ascension, declination and magnitude of the kinds of catalogs that are known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """Positions and magnitudes of a catalog, rows without a position left out.
+
+    Attributes
+    ----------
+    name : file name
+    ra, dec : (N,) float, degrees
+    mag : (N,) float; NaN where missing
+    row : (N,) int; the row of the file, from 0
+    columns : names of the three columns
+    """
+
+    name: str
+    ra: Floats
+    dec: Floats
+    mag: Floats
+    row: NDArray[np.int64]
+    columns: tuple[str, str, str]
+
+    def __len__(self) -> int:
+        return len(self.ra)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What two catalogs have in common.
+
+    Attributes
+    ----------
+    a, b : the catalogs
+    matches : table of the pairs: rows, positions, offsets B - A in mas and mag, ``strange``
+    only_a, only_b : tables of the rows without a partner that lie in the area of the other catalog
+    bins : table by magnitude: rows of each catalog, share found in the other, offset and scatter
+    offset_mas : (RA cos Dec, Dec); median of B - A, taken off before the matching
+    """
+
+    a: Catalog
+    b: Catalog
+    matches: Table
+    only_a: Table
+    only_b: Table
+    bins: Table
+    offset_mas: tuple[float, float]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers that tell most."""
+        dmag = np.asarray(self.matches["dmag"])
+        known = dmag[np.isfinite(dmag)]
+        n_a, n_b = (len(self.matches) + len(t) for t in (self.only_a, self.only_b))
+        return {
+            "rows_a": len(self.a),
+            "rows_b": len(self.b),
+            "matched": len(self.matches),
+            "share_of_a_in_b": len(self.matches) / n_a if n_a else None,
+            "share_of_b_in_a": len(self.matches) / n_b if n_b else None,
+            "offset_ra_mas": self.offset_mas[0],
+            "offset_dec_mas": self.offset_mas[1],
+            "scatter_mas": robust_width(
+                np.concatenate([self.matches["dra_mas"], self.matches["ddec_mas"]])
+            ),
+            "offset_mag": float(np.median(known)) if len(known) else None,
+            "scatter_mag": robust_width(known),
+            "strange": int(np.sum(self.matches["strange"])),
+        }
+
+
+def robust_width(values: Any) -> float | None:
+    """Return half the range that holds 68 % of the values; None without two of them."""
+    array = np.asarray(values, dtype=float)
+    array = array[np.isfinite(array)]
+    if len(array) < 2:
+        return None
+    low, high = np.percentile(array, [15.865, 84.135])
+    return float(high - low) / 2
+
+
+def read_catalog(path: str | Path, columns: Sequence[str] = ()) -> Catalog:
+    """Read positions and magnitudes of a catalog.
+
+    Parameters
+    ----------
+    path : a table of ours, of the archive (HAP), of SExtractor, or any other that astropy reads
+    columns : names of right ascension, declination (degrees) and magnitude; those of the kinds that
+        are known by default
+
+    Raises
+    ------
+    SettingsError
+        The table does not have these columns.
+    UnreadableFile
+        It is no table.
+    """
+    path = Path(path)
+    table = _table(path)
+    names = _columns(path, table, tuple(columns))
+    ra, dec, mag = (_numbers(path, table, name) for name in names)
+    known = np.isfinite(ra) & np.isfinite(dec)
+    return Catalog(path.name, ra[known], dec[known], mag[known], np.flatnonzero(known), names)
+
+
+def _table(path: Path) -> Table:
+    if not path.is_file():
+        raise UnreadableFile(f"{path}: there is no such file", hint="check the path")
+    try:
+        return read_table(path)
+    except (UnreadableFile, SettingsError) as first:
+        for form in ("ascii.sextractor", "ascii"):
+            with contextlib.suppress(Exception):  # readers raise what they like
+                table = Table.read(path, format=form)
+                if len(table.colnames) > 1:
+                    return table
+        raise UnreadableFile(f"{path}: not a table that can be read ({first})") from first
+
+
+def _columns(path: Path, table: Table, wanted: tuple[str, ...]) -> tuple[str, str, str]:
+    if wanted:
+        lacking = [name for name in wanted if name not in table.colnames]
+        if len(wanted) != 3 or lacking:
+            raise SettingsError(
+                f"{path.name}: no column {', '.join(lacking)}" if lacking else
+                f"{path.name}: three columns are needed, not {len(wanted)}",
+                hint=f"right ascension, declination, magnitude of {', '.join(table.colnames)}",
+            )  # fmt: skip
+        return (wanted[0], wanted[1], wanted[2])
+    for choices in KINDS.values():
+        for ra, dec, mag in choices:
+            if {ra, dec, mag} <= set(table.colnames):
+                return (ra, dec, mag)
+    raise SettingsError(
+        f"{path.name}: which columns hold right ascension, declination and magnitude?",
+        hint=f"name the three; there are {', '.join(table.colnames)}",
+    )
+
+
+def _numbers(path: Path, table: Table, name: str) -> Floats:
+    column = table[name]
+    try:
+        values: Floats = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+    except (TypeError, ValueError) as err:
+        raise SettingsError(f"{path.name}: column {name} holds no numbers ({err})") from err
+    if values.ndim > 1:  # SExtractor's MAG_APER: the first aperture
+        values = values.reshape(len(values), -1)[:, 0]
+    return np.where(values < MISSING, np.nan, values)
+
+
+def compare(a: Catalog, b: Catalog, radius_mas: float = 150.0, bin_mag: float = 1.0) -> Comparison:
+    """Match two catalogs and say how they differ.
+
+    Pairs are the mutually closest within the radius, once the median offset of all
+    pairs is taken off.  A row counts as missing in the other catalog only where that has data:
+    inside the convex hull of its positions.
+
+    Parameters
+    ----------
+    a, b : the catalogs
+    radius_mas : largest separation of a pair
+    bin_mag : width of the bins of magnitude
+
+    Raises
+    ------
+    SettingsError
+        Fewer than three rows match.
+    """
+    if not (len(a) and len(b)):
+        empty = a if not len(a) else b
+        raise SettingsError(f"{empty.name}: it has no row with a position")
+    at_a, at_b = _planes(a, b)
+    offset = np.zeros(2)
+    for _ in range(3):
+        ia, ib = closest_first(*pairs_within(at_a + offset, at_b, radius_mas))
+        if len(ia) < MIN_MATCHES:
+            raise SettingsError(
+                f"{a.name} and {b.name}: {len(ia)} of {len(a)} and {len(b)} rows match within "
+                f"{radius_mas:g} mas",
+                hint="are they of the same field? A larger --radius allows for larger offsets",
+            )
+        offset = np.median(at_b[ib] - at_a[ia], axis=0)
+    matches = _matches(a, b, (ia, ib), at_b[ib] - at_a[ia], bin_mag)
+    in_b, in_a = _inside(at_a + offset, at_b), _inside(at_b - offset, at_a)
+    in_b[ia], in_a[ib] = True, True
+    return Comparison(
+        a,
+        b,
+        matches,
+        _rows(a, in_b & ~_at(ia, len(a))),
+        _rows(b, in_a & ~_at(ib, len(b))),
+        _bins(a, b, (ia, ib), (in_b, in_a), bin_mag),
+        (float(offset[0]), float(offset[1])),
+    )
+
+
+def _planes(a: Catalog, b: Catalog) -> tuple[Floats, Floats]:
+    """Return both catalogs' positions in one tangent plane, mas; (N, 2)."""
+    # By the first row, wherever on the circle the field lies.
+    ra0 = b.ra[0] + float(np.median((b.ra - b.ra[0] + 180.0) % 360.0 - 180.0))
+    dec0 = float(np.median(b.dec))
+    return tangent_mas(a.ra, a.dec, ra0, dec0), tangent_mas(b.ra, b.dec, ra0, dec0)
+
+
+def _inside(points: Floats, others: Floats) -> Bools:
+    """Return whether points lie in the convex hull of others."""
+    from scipy.spatial import Delaunay, QhullError
+
+    others = others[np.isfinite(others).all(axis=1)]
+    found = np.zeros(len(points), dtype=bool)
+    known = np.isfinite(points).all(axis=1)
+    with contextlib.suppress(QhullError, ValueError):  # fewer than three, or all on a line
+        found[known] = Delaunay(others).find_simplex(points[known]) >= 0
+    return found
+
+
+def _at(index: NDArray[np.int64], n: int) -> Bools:
+    found = np.zeros(n, dtype=bool)
+    found[index] = True
+    return found
+
+
+def _matches(
+    a: Catalog,
+    b: Catalog,
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    apart: Floats,
+    bin_mag: float,
+) -> Table:
+    ia, ib = pairs
+    dmag = b.mag[ib] - a.mag[ia]
+    return Table(
+        {
+            "row_a": a.row[ia],
+            "row_b": b.row[ib],
+            "ra": a.ra[ia],
+            "dec": a.dec[ia],
+            "mag_a": a.mag[ia],
+            "mag_b": b.mag[ib],
+            "dra_mas": apart[:, 0],
+            "ddec_mas": apart[:, 1],
+            "dmag": dmag,
+            "strange": _strange(a.mag[ia], dmag, bin_mag),
+        },
+        units={"ra": "deg", "dec": "deg", "mag_a": "mag", "mag_b": "mag", "dra_mas": "mas",
+               "ddec_mas": "mas", "dmag": "mag"},
+        descriptions={
+            "row_a": f"row of {a.name}, from 0",
+            "row_b": f"row of {b.name}, from 0",
+            "dra_mas": "right ascension times cos(Dec), second catalog minus first",
+            "ddec_mas": "declination, second catalog minus first",
+            "dmag": "magnitude, second catalog minus first",
+            "strange": "the magnitudes differ by more than 5 widths from those of its bin",
+        },
+    )  # fmt: skip
+
+
+def _strange(mag: Floats, dmag: Floats, bin_mag: float) -> Bools:
+    """Return the pairs whose magnitudes differ by much more than those of their bin."""
+    found = np.zeros(len(mag), dtype=bool)
+    for inside in _in_bins(mag, bin_mag).values():
+        known = inside & np.isfinite(dmag)
+        width = robust_width(dmag[known])
+        if width is not None:
+            limit = STRANGE_SIGMA * max(width, LEAST_WIDTH_MAG)
+            found |= known & (np.abs(dmag - np.median(dmag[known])) > limit)
+    return found
+
+
+def _in_bins(mag: Floats, bin_mag: float) -> dict[float, Bools]:
+    """Return which magnitudes lie in each bin, by the bright end of the bin."""
+    number = np.floor(mag / bin_mag)
+    return {float(n * bin_mag): number == n for n in np.unique(number[np.isfinite(number)])}
+
+
+def _rows(catalog: Catalog, chosen: Bools) -> Table:
+    order = np.flatnonzero(chosen)[np.argsort(catalog.mag[chosen], kind="stable")]
+    return Table(
+        {
+            "row": catalog.row[order],
+            "ra": catalog.ra[order],
+            "dec": catalog.dec[order],
+            "mag": catalog.mag[order],
+        },
+        units={"ra": "deg", "dec": "deg", "mag": "mag"},
+        descriptions={"row": f"row of {catalog.name}, from 0"},
+    )
+
+
+def _bins(
+    a: Catalog,
+    b: Catalog,
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    covered: tuple[Bools, Bools],
+    bin_mag: float,
+) -> Table:
+    """Return counts, shares and differences by the magnitude of each catalog."""
+    ia, ib = pairs
+    found_a, found_b = _at(ia, len(a)), _at(ib, len(b))
+    dmag = np.full(len(a), np.nan)
+    dmag[ia] = b.mag[ib] - a.mag[ia]
+    bins_a, bins_b = _in_bins(a.mag, bin_mag), _in_bins(b.mag, bin_mag)
+    nothing_a, nothing_b = np.zeros(len(a), bool), np.zeros(len(b), bool)
+    rows = []
+    for bright in sorted({*bins_a, *bins_b}):
+        in_a, in_b = bins_a.get(bright, nothing_a), bins_b.get(bright, nothing_b)
+        known = dmag[in_a & np.isfinite(dmag)]
+        rows.append(
+            (
+                bright,
+                bright + bin_mag,
+                int((in_a & covered[0]).sum()),
+                int((in_a & found_a).sum()),
+                int((in_b & covered[1]).sum()),
+                int((in_b & found_b).sum()),
+                float(np.median(known)) if len(known) else np.nan,
+                robust_width(known) or np.nan,
+            )
+        )
+    names = ("mag_low", "mag_high", "n_a", "a_in_b", "n_b", "b_in_a", "dmag", "dmag_width")
+    kinds = ("f8", "f8", "i8", "i8", "i8", "i8", "f8", "f8")
+    return Table(rows=rows or None, names=names, dtype=kinds)

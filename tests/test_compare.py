@@ -1,0 +1,205 @@
+"""Two catalogs of the same field, with known differences."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from bycatch.compare import Catalog, compare, read_catalog, robust_width
+from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.figures import comparison_figure
+
+RED = "abc_01/F775W/jabc01010"
+DEC = -8.4
+
+
+def catalog(name, ra, dec, mag):
+    columns = ("RA", "DEC", "MAG")
+    return Catalog(
+        name, np.asarray(ra), np.asarray(dec), np.asarray(mag), np.arange(len(ra)), columns
+    )
+
+
+def field(n=400, seed=1):
+    """Return a catalog of n sources in 3 x 3 arcmin, from 18 to 26 mag."""
+    rng = np.random.default_rng(seed)
+    ra, dec = (
+        36.9 + rng.uniform(-0.025, 0.025, n) / np.cos(np.radians(DEC)),
+        DEC + rng.uniform(-0.025, 0.025, n),
+    )
+    return catalog("a", ra, dec, rng.uniform(18, 26, n))
+
+
+def moved(a, dra_mas=0.0, ddec_mas=0.0, dmag=0.0, noise_mas=0.0, keep=None, seed=2):
+    """Return a catalog with offsets and some of its rows."""
+    rng = np.random.default_rng(seed)
+    keep = np.ones(len(a), bool) if keep is None else keep
+    dra, ddec = rng.normal([[dra_mas], [ddec_mas]], noise_mas, (2, len(a))) / 3.6e6
+    ra = a.ra + dra / np.cos(np.radians(a.dec))
+    return catalog("b", ra[keep], (a.dec + ddec)[keep], (a.mag + dmag)[keep])
+
+
+def test_known_offsets_are_found():
+    a = field()
+    found = compare(a, moved(a, 60.0, -45.0, 0.12, noise_mas=5.0))
+    summary = found.summary()
+    assert summary["matched"] == 400
+    assert found.offset_mas == pytest.approx((60, -45), abs=1.0)
+    assert summary["offset_mag"] == pytest.approx(0.12, abs=1e-9)
+    assert summary["scatter_mas"] > 0
+    assert not found.matches["strange"].any()
+
+
+def test_an_offset_as_large_as_the_radius_loses_no_pair():
+    a = field()
+    summary = compare(a, moved(a, 95.0, 0.0, noise_mas=10.0), radius_mas=100.0).summary()
+    assert summary["matched"] == 400
+
+
+def test_missing_rows_are_listed_brightest_first():
+    a = field()
+    keep = np.random.default_rng(3).random(len(a)) < 0.7
+    found = compare(a, moved(a, keep=keep))
+    assert len(found.matches) == keep.sum()
+    assert len(found.only_b) == 0
+    assert set(found.only_a["row"]) <= set(np.flatnonzero(~keep))
+    # Some lie outside the hull of what is left.
+    assert len(found.only_a) > 0.9 * (~keep).sum()
+    assert (np.diff(found.only_a["mag"]) >= 0).all()
+
+
+def test_rows_outside_the_other_catalog_are_not_missing():
+    a = field()
+    found = compare(a, moved(a, keep=a.ra < 36.9))
+    assert len(found.only_a) == 0
+    assert found.summary()["share_of_a_in_b"] == 1.0
+    assert found.summary()["rows_a"] == 400
+
+
+def test_bins_count_what_is_there():
+    a = field()
+    b = moved(a, dmag=0.3, keep=a.mag < 24)
+    bins = compare(a, b).bins
+    assert bins["a_in_b"].sum() == len(b)
+    assert bins["n_b"].sum() == len(b)
+    faint = bins[bins["mag_low"] >= 25]
+    assert (faint["a_in_b"] == 0).all()
+    bright = bins[bins["mag_high"] <= 24]
+    np.testing.assert_allclose(bright["dmag"], 0.3, atol=1e-9)
+
+
+def test_a_pair_far_off_is_strange():
+    a = field()
+    b = moved(a)
+    noise = np.random.default_rng(5).normal(0, 0.05, len(b))
+    b.mag[:] += noise
+    b.mag[7] += 1.0
+    matches = compare(a, b).matches
+    assert matches["row_a"][matches["strange"]].tolist() == [7]
+
+
+def test_magnitudes_may_be_missing():
+    a = field(50)
+    b = moved(a)
+    b.mag[:] = np.nan
+    found = compare(a, b)
+    assert found.summary()["offset_mag"] is None
+    assert found.summary()["matched"] == 50
+    comparison_figure(found)
+
+
+def test_catalogs_of_different_fields_are_an_error():
+    a = field()
+    b = catalog("b", a.ra + 1.0, a.dec, a.mag)
+    with pytest.raises(SettingsError, match=r"0 of 400 and 400 rows match within 150 mas"):
+        compare(a, b)
+    far = catalog("b", (a.ra + 180.0) % 360, -a.dec, a.mag)
+    with pytest.raises(SettingsError, match="rows match within"):
+        compare(a, far)
+
+
+def test_an_empty_catalog_is_an_error():
+    with pytest.raises(SettingsError, match="b: it has no row with a position"):
+        compare(field(), catalog("b", [], [], []))
+
+
+def test_three_rows_on_a_line_can_be_compared():
+    a = catalog("a", [10.0, 10.001, 10.002], [0.0, 0.0, 0.0], [20.0, 21.0, 22.0])
+    found = compare(a, a)
+    assert found.summary()["share_of_a_in_b"] == 1.0
+
+
+def test_the_field_may_lie_at_ra_zero():
+    rng = np.random.default_rng(7)
+    ra = rng.uniform(-0.02, 0.02, 100) % 360
+    a = catalog("a", ra, rng.uniform(-0.02, 0.02, 100), rng.uniform(20, 24, 100))
+    assert len(compare(a, a).matches) == 100
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (("RA", "DEC", "MagAp2"), -9999.0),
+        (("ALPHA_J2000", "DELTA_J2000", "MAG_AUTO"), 99.0),
+        (("RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_4"), np.nan),
+        (("ra", "dec", "mag"), np.nan),
+    ],
+)
+def test_known_kinds_of_catalogs_are_read(tmp_path, names, missing):
+    table = Table([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0], [20.0, missing, 21.0]], names=names)
+    table.write(tmp_path / "t.ecsv")
+    found = read_catalog(tmp_path / "t.ecsv")
+    assert found.columns == names
+    assert found.row.tolist() == [0, 1]
+    if missing < 0:
+        assert np.isnan(found.mag[1])
+
+
+def test_sextractor_text_is_read(tmp_path):
+    text = "#   1 NUMBER Running number\n#   2 ALPHA_J2000 RA [deg]\n#   3 DELTA_J2000 Dec [deg]\n"
+    text += "#   4 MAG_AUTO Magnitude [mag]\n 1 36.9 -8.4 21.5\n 2 36.8 -8.3 22.5\n"
+    (tmp_path / "test.cat").write_text(text)
+    found = read_catalog(tmp_path / "test.cat")
+    assert found.mag.tolist() == [21.5, 22.5]
+
+
+def test_columns_can_be_named(tmp_path):
+    Table({"a": [1.0], "b": [2.0], "c": [3.0]}).write(tmp_path / "t.csv")
+    assert read_catalog(tmp_path / "t.csv", ["a", "b", "c"]).mag.tolist() == [3.0]
+    with pytest.raises(SettingsError, match=r"which columns hold .* there are a, b, c"):
+        read_catalog(tmp_path / "t.csv")
+    with pytest.raises(SettingsError, match="no column d"):
+        read_catalog(tmp_path / "t.csv", ["a", "b", "d"])
+    with pytest.raises(SettingsError, match="three columns are needed, not 2"):
+        read_catalog(tmp_path / "t.csv", ["a", "b"])
+
+
+def test_words_are_no_numbers(tmp_path):
+    Table({"ra": ["x"], "dec": [2.0], "mag": [3.0]}).write(tmp_path / "t.csv")
+    with pytest.raises(SettingsError, match="column ra holds no numbers"):
+        read_catalog(tmp_path / "t.csv")
+
+
+def test_what_is_no_table_is_named(tmp_path):
+    (tmp_path / "t.fits").write_bytes(b"\x00\x01")
+    with pytest.raises(UnreadableFile, match=r"t\.fits: not a table"):
+        read_catalog(tmp_path / "t.fits")
+    with pytest.raises(UnreadableFile, match="there is no such file"):
+        read_catalog(tmp_path / "gone.fits")
+
+
+def test_robust_width_is_that_of_a_gaussian():
+    values = np.random.default_rng(1).normal(3, 0.5, 20000)
+    assert robust_width(values) == pytest.approx(0.5, rel=0.03)
+    assert robust_width([1.0]) is None
+
+
+def test_the_command_compares_two_filters(bycatch, finished, tmp_path):
+    other = next((finished / "abc_01/F475W").glob("*_cat.ecsv"))
+    ended = bycatch("compare", finished / f"{RED}_cat.ecsv", other, "-o", tmp_path / "c")
+    assert ended.status == 0
+    assert "share of a in b" in ended.out
+    names = {p.name for p in (tmp_path / "c").iterdir()}
+    assert names == {
+        "compare_matches.ecsv", "compare_only_a.ecsv", "compare_only_b.ecsv", "compare_bins.ecsv",
+        "compare.png",
+    }  # fmt: skip
