@@ -357,15 +357,6 @@ def test_a_mask_alone_needs_no_detections(visit, red_out):
     assert package.run_stages(red_out, ["crmask"]).all_done
 
 
-def test_the_share_of_a_source_is_that_of_its_segment():
-    from bycatch.pipeline.image import mask_share
-
-    segments = np.array([[1, 1, 0], [1, 1, 3]], np.int32)
-    mask = np.array([[True, False, True], [False, False, True]])
-    np.testing.assert_array_equal(mask_share(segments, mask, [3, 1]), [1.0, 0.25])
-    assert mask_share(np.zeros((2, 2), np.int32), np.zeros((2, 2), bool), []).shape == (0,)
-
-
 def test_the_order_of_the_files_does_not_matter(visit, finished, tmp_path):
     out = tmp_path / "out"
     go(visit, [blue(visit), red(visit)], out)

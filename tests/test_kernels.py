@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from photutils.aperture import ApertureStats, CircularAnnulus
 from scipy.optimize import least_squares
 
-from bycatch.kernels.exposures import box_fraction, exposure_counts
+from bycatch.kernels.exposures import box_fraction, exposure_counts, mask_shares
 from bycatch.kernels.moffat import ALPHA, GAMMA_PX, fit_moffat
 from bycatch.kernels.neighbourhood import neighbourhood
 from bycatch.kernels.skystats import annulus_stats, clipped_rows
@@ -428,3 +428,16 @@ def test_fits_do_not_depend_on_their_neighbours_in_the_batch():
     whole = fit_moffat(r, values, used)
     alone = fit_moffat(r[4:5], values[4:5], used[4:5])
     np.testing.assert_allclose(alone.fwhm_px, whole.fwhm_px[4:5], rtol=1e-12)
+
+
+def test_mask_shares_are_those_of_the_segments():
+    segments = np.array([[1, 1, 0], [1, 1, 3]], np.int32)
+    mask = np.array([[True, False, True], [False, False, True]])
+    np.testing.assert_array_equal(mask_shares(segments, mask, [3, 1]), [1.0, 0.25])
+    np.testing.assert_array_equal(mask_shares(segments, mask, [2, 9]), [0.0, 0.0])
+    assert mask_shares(np.zeros((2, 2), np.int32), np.zeros((2, 2), bool), []).shape == (0,)
+    rng = np.random.default_rng(1)
+    segments = rng.integers(0, 40, (57, 83))
+    mask = rng.random((57, 83)) < 0.3
+    expected = [mask[segments == k].mean() for k in range(1, 40)]
+    np.testing.assert_allclose(mask_shares(segments, mask, np.arange(1, 40)), expected)

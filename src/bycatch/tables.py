@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,11 +136,20 @@ def _write_ecsv(table: Table, path: Path) -> None:
     if not table.colnames or not all(_is_plain(column) for column in table.columns.values()):
         table.write(path, format="ascii.ecsv", overwrite=True)
         return
-    head = io.StringIO()
-    table[:0].write(head, format="ascii.ecsv")
     rows = map(" ".join, zip(*map(_texts, table.columns.values()), strict=True))
     with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write("\n".join([head.getvalue().rstrip("\r\n"), *rows]) + "\n")
+        stream.write("\n".join([*_ecsv_header(table), *rows]) + "\n")
+
+
+def _ecsv_header(table: Table) -> list[str]:
+    """Return the lines above the rows: types, units, descriptions, metadata, and the names."""
+    from astropy.table.meta import get_yaml_from_header
+
+    content: dict[str, Any] = {"cols": list(table.columns.values()), "schema": "astropy-2.0"}
+    if table.meta:
+        content["meta"] = OrderedDict(table.meta)
+    lines = ["%ECSV 1.0", "---", *get_yaml_from_header(content)]
+    return [*(f"# {line}" for line in lines), " ".join(map(_quoted, table.colnames))]
 
 
 def _is_plain(column: Any) -> bool:

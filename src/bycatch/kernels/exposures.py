@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -96,3 +98,35 @@ def _box_counts(
         for x in range(left[k], right[k]):
             counts[k] += columns[x]
     return counts
+
+
+def mask_shares(
+    labels: NDArray[np.integer], mask: NDArray[np.bool_], ids: ArrayLike
+) -> NDArray[np.float64]:
+    """Return the share of the pixels of segments that a mask holds.
+
+    Parameters
+    ----------
+    labels : (ny, nx) int array
+        0 is no segment.
+    mask : (ny, nx) bool array
+    ids : (N,) int
+        Labels of the segments; one without pixels has a share of 0.
+    """
+    chosen = np.asarray(ids, dtype=np.int64)
+    n = int(max(chosen.max(initial=0), labels.max(initial=0))) + 1
+    area, hit = _pixels_of_labels(plane(labels, np.int32), plane(mask, bool), n)
+    return np.asarray(hit[chosen] / np.maximum(area[chosen], 1))
+
+
+@compiled
+def _pixels_of_labels(labels: Any, mask: Any, n: int) -> Any:
+    """Return the number of pixels of each label, and of those on the mask."""
+    area, hit = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label > 0:
+                area[label] += 1
+                hit[label] += mask[y, x]
+    return area, hit

@@ -336,13 +336,13 @@ def _draw(work: FieldJob, found: FieldAlignment, images: list[FieldImage]) -> No
 
     if find_spec("matplotlib") is None:
         return
-    from bycatch.figures import alignment_figure
+    from bycatch.figures import FAST_PNG, alignment_figure
 
     shown = [_shown(*both) for both in zip(images, found.images, strict=True)]
     try:
         figure = alignment_figure(work.name, shown)
         with atomic(work.folder / FIGURE) as partial:
-            figure.savefig(partial, format="png", dpi=150)
+            figure.savefig(partial, **FAST_PNG)
     except Exception as err:  # the figure is not worth an image  # noqa: BLE001
         logger.warning("%s: no figure: %s: %s", work.name, type(err).__name__, err)
 

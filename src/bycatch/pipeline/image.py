@@ -756,25 +756,15 @@ def write_share(
 ) -> Table:
     """Write the share of each source on the cosmic-ray mask, and return it."""
     from bycatch.columns import CR_SHARE
+    from bycatch.kernels.exposures import mask_shares
     from bycatch.tables import make_table, write_table
 
-    share = mask_share(segmentation, mask, sources["id"])
+    share = mask_shares(segmentation, mask, sources["id"])
     meta = {"KEY": share_key(record)}
     table = make_table(CR_SHARE, {"id": sources["id"], "on_cr_mask": share}, meta=meta)
     with atomic(paths.cr_share) as partial:
         write_table(table, partial)
     return table
-
-
-def mask_share(
-    segmentation: NDArray[np.int32], mask: NDArray[np.bool_], ids: Any
-) -> NDArray[np.float64]:
-    """Return the share of each segment's pixels that the mask holds."""
-    n = int(segmentation.max(initial=0)) + 1
-    area = np.bincount(segmentation.ravel(), minlength=n)
-    hit = np.bincount(segmentation[mask], minlength=n)
-    labels = np.asarray(ids, dtype=np.int64)
-    return hit[labels] / np.maximum(area[labels], 1)
 
 
 def file_fingerprint(path: Path) -> str:
