@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test check accuracy bench clean
+.PHONY: demo test check accuracy bench docs clean
 
 $(BIN)/bycatch: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("bycatch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -40,5 +40,10 @@ accuracy: $(BIN)/bycatch
 bench: $(BIN)/bycatch
 	$(BIN)/python benchmarks/speed.py $(BENCH)
 
+# The documentation as a site: docs/_build/index.html.
+docs: $(BIN)/bycatch
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python -m sphinx -W -q docs docs/_build
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) $(DEMO) docs/_build build dist *.egg-info src/*.egg-info

@@ -141,6 +141,7 @@ def test_the_field_may_lie_at_ra_zero():
         (("RA", "DEC", "MagAp2"), -9999.0),
         (("ALPHA_J2000", "DELTA_J2000", "MAG_AUTO"), 99.0),
         (("RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_4"), np.nan),
+        (("RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_3.5"), np.nan),
         (("ra", "dec", "mag"), np.nan),
     ],
 )

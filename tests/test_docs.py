@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +17,7 @@ from bycatch.cli import app
 from bycatch.settings import Settings, walk
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs"
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
 
 
@@ -27,11 +31,51 @@ def load_script(path: Path) -> ModuleType:
     return module
 
 
-def test_products_page_is_made_from_the_registries() -> None:
-    script = load_script(REPOSITORY / "docs" / "make_products.py")
-    assert script.PAGE.read_text(encoding="utf-8") == script.page(), (
-        "run python docs/make_products.py"
+@pytest.mark.parametrize("name", ["products.md", "settings.md", "commands.md"])
+def test_reference_pages_are_made_from_the_program(name: str) -> None:
+    script = load_script(REPOSITORY / "docs" / "make_reference.py")
+    assert (REPOSITORY / "docs" / name).read_text(encoding="utf-8") == script.PAGES[name](), (
+        "run python docs/make_reference.py"
     )
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Return the examples of a page, in order: language and text."""
+    return re.findall(
+        r"^```(sh|python)\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
+@pytest.mark.slow
+def test_every_example_of_the_tutorial_and_the_how_to_pages_runs(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "BYCATCH_CACHE": "off",
+    }
+    count = 0
+    for page in ("tutorial", "howto", "api"):
+        session = ""  # the Python examples of a page follow one another
+        for language, text in blocks(DOCS / f"{page}.md"):
+            session += text if language == "python" else ""
+            command = (
+                [sys.executable, "-c", session] if language == "python" else ["bash", "-ec", text]
+            )
+            ended = subprocess.run(
+                command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+            assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
+            count += 1
+    assert count > 15
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx")
+    words = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", DOCS, tmp_path / "site"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    pages = {path.stem for path in DOCS.glob("*.md")}
+    assert pages <= {path.stem for path in (tmp_path / "site").glob("*.html")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -39,7 +83,9 @@ def test_settings_named_in_the_pages_exist(page: Path) -> None:
     known = {f"{section}.{name}" for section, name, _ in walk()}
     sections = "|".join(Settings.model_fields)
     modules = r"run|read_drc|py|ecsv|md"
-    named = set(re.findall(rf"(?<![\w/.])((?:{sections})\.(?!{modules})[a-z_]+)", page.read_text()))
+    named = set(
+        re.findall(rf"(?<![\w/.])((?:{sections})\.(?!{modules})[a-z_0-9]+)", page.read_text())
+    )
     assert named <= known
 
 

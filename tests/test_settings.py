@@ -43,6 +43,8 @@ PURE_NUMBERS = {
     "simulate.cosmic_ray_share",
     "simulate.hot_pixel_share",
     "simulate.pixfrac",
+    "inject.galaxy_share",
+    "inject.sersic_index",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,10 @@ STRANGE_SIGMA = 5.0
 """A pair whose magnitudes differ by more than this many robust widths of its bin is listed."""
 LEAST_WIDTH_MAG = 0.02
 
+MAG_OF_RADIUS = re.compile(r"mag_ab_[\d.]+$")
+
 KINDS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "bycatch": (("RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_4"),),
+    "bycatch": (("RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_{r}"),),
     "HAP point or segment catalog": (("RA", "DEC", "MagAp2"), ("RA", "DEC", "MagAP2")),
     "SExtractor": (
         ("ALPHA_J2000", "DELTA_J2000", "MAG_AUTO"),
@@ -166,13 +169,20 @@ def _columns(path: Path, table: Table, wanted: tuple[str, ...]) -> tuple[str, st
             )  # fmt: skip
         return (wanted[0], wanted[1], wanted[2])
     for choices in KINDS.values():
-        for ra, dec, mag in choices:
+        for ra, dec, any_mag in choices:
+            mag = any_mag.replace("{r}", _middle_radius(table))
             if {ra, dec, mag} <= set(table.colnames):
                 return (ra, dec, mag)
     raise SettingsError(
         f"{path.name}: which columns hold right ascension, declination and magnitude?",
         hint=f"name the three; there are {', '.join(table.colnames)}",
     )
+
+
+def _middle_radius(table: Table) -> str:
+    """Return the radius of ours that is nearest to 4 px: small, and not sensitive to the focus."""
+    radii = [name.removeprefix("mag_ab_") for name in table.colnames if MAG_OF_RADIUS.match(name)]
+    return min(radii, key=lambda r: abs(float(r) - 4.0), default="")
 
 
 def _numbers(path: Path, table: Table, name: str) -> Floats:

@@ -414,6 +414,40 @@ class SimulateSettings(Section):
         return value
 
 
+class InjectSettings(Section):
+    """Artificial sources in the real image: completeness, bias, lost stars, false detections."""
+
+    seed: int = setting(1, "seed of the random numbers", ge=0)
+    n_sources: int = setting(2000, "number of artificial sources in an image", ge=1)
+    galaxy_share: float = setting(0.5, "share of them that are galaxies", ge=0, le=1)
+    half_light_arcsec: tuple[Annotated[float, Field(gt=0, le=2)], ...] = setting(
+        (0.1, 0.2, 0.4), "half-light radii of the galaxies, in equal numbers", "arcsec"
+    )
+    sersic_index: float = setting(1.0, "Sersic index of the galaxies", ge=0.5, le=4)
+    brighter_mag: float = setting(
+        5.0, "how much brighter than the expected limit the sources begin", "mag", ge=0.5, le=15
+    )
+    fainter_mag: float = setting(
+        1.5, "how much fainter than the expected limit they end", "mag", ge=0.5, le=5
+    )
+    spacing_px: float = setting(
+        100.0, "side of the grid cells, one source each: more sources take more runs", "px", ge=24
+    )
+    match_radius_px: float = setting(
+        1.5, "a source is found where a detection lies within this radius", "px", gt=0, le=10
+    )
+    match_mag: float = setting(
+        1.0, "and has the magnitude that is expected there to within this", "mag", gt=0
+    )
+    bin_mag: float = setting(0.5, "width of the magnitude bins", "mag", gt=0, le=5)
+    min_stars: int = setting(
+        5, "stars that the image's own PSF needs; else the published one is used", ge=3
+    )
+    false_detections: bool = setting(
+        True, "look for sources in the negative image, too: the rate of false ones"
+    )
+
+
 class Settings(Section):
     """Everything: one section per step."""
 
@@ -426,6 +460,7 @@ class Settings(Section):
     finalize: FinalizeSettings = FinalizeSettings()
     output: OutputSettings = OutputSettings()
     simulate: SimulateSettings = SimulateSettings()
+    inject: InjectSettings = InjectSettings()
 
     @classmethod
     def load(

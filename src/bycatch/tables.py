@@ -85,8 +85,9 @@ def _column(spec: Column, values: Any) -> MaskedColumn:
     return column
 
 
-def write_table(table: Table, path: Path, kind: str = "ecsv") -> None:
+def write_table(table: Table, path: str | Path, kind: str = "ecsv") -> None:
     """Write a table; ``kind`` is one of ecsv, fits, csv, parquet, votable."""
+    path = Path(path)
     with warnings.catch_warnings():
         # FITS headers can't hold long or nested metadata; VOTable finds 'electron' and 'erg'
         # unusual. Both write what they can.
@@ -105,7 +106,7 @@ def write_table(table: Table, path: Path, kind: str = "ecsv") -> None:
             raise SettingsError(f"unknown table format '{kind}'", hint=f"use {', '.join(SUFFIXES)}")
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: str | Path) -> Table:
     """Read a table that `write_table` wrote.
 
     Raises
@@ -113,6 +114,7 @@ def read_table(path: Path) -> Table:
     UnreadableFile
         The file is missing or damaged.
     """
+    path = Path(path)
     kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
     kind = kinds.get(path.suffix, "ecsv")
     formats = {"ecsv": "ascii.ecsv", "csv": "ascii.csv"}

@@ -86,6 +86,12 @@ class Inputs:
     exclude: Path | None = None
     wht: Path | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("gaia", "sources", "exclude", "wht"):
+            value = getattr(self, name)
+            if isinstance(value, str):  # as in a notebook
+                object.__setattr__(self, name, Path(value))
+
     def checked(self) -> Inputs:
         """Read all of them once, so that a mistake stops the run before any data are read."""
         for name in ("gaia", "sources", "exclude", "wht"):

@@ -1,18 +1,24 @@
-"""Write docs/products.md from the registries of columns and flags.
+"""Write products.md, settings.md and commands.md from the registries and the command line.
 
-Usage: python docs/make_products.py  (a test fails while the page is out of date)
+Usage: python docs/make_reference.py  (a test fails while a page is out of date)
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import typer
+from typer.testing import CliRunner
+
+from bycatch.cli import app
 from bycatch.columns import CAT, CR_SHARE, EXCLUDED, PHOT, REMOVED, SOURCES, Column
 from bycatch.flags import FLAGS
+from bycatch.settings import PRESETS, Settings, unit_of, walk
 from bycatch.stages.align import GRADES
 
-PAGE = Path(__file__).with_name("products.md")
+FOLDER = Path(__file__).parent
 
 HEAD = """# Products
 
@@ -42,8 +48,8 @@ def column_rows(columns: Iterable[Column]) -> list[str]:
     return lines + [f"| `{c.name}` | {c.unit} | {c.meaning} |" for c in columns]
 
 
-def page() -> str:
-    """Return the whole page."""
+def products_page() -> str:
+    """Return the page of tables, flags and images."""
     parts = [HEAD]
     for title, columns in TABLES:
         parts.append(f"## {title}\n")
@@ -121,5 +127,53 @@ SETTINGS of the steps that made the table; INSHA256, the checksum of the input; 
 """
 
 
+SETTINGS_HEAD = """# Settings
+
+Every setting, by step: `bycatch config` prints the same as TOML. Give them as
+`--set detect.n_pixels=60`, in a file with `--config my.toml`, or from Python as
+`bycatch.Settings.load(assignments=["detect.n_pixels=60"])`. A misspelt name is refused, with the
+nearest one.
+"""
+
+
+def settings_page() -> str:
+    """Return the page of settings."""
+    parts, current = [SETTINGS_HEAD], ""
+    for section, name, info in walk():
+        if section != current:
+            current = section
+            holder = Settings.model_fields[section].annotation
+            parts.append(f"\n## {section}\n\n{holder.__doc__}\n")
+            parts.append("| setting | default | unit | meaning |\n| --- | --- | --- | --- |")
+        default = json.dumps(info.default)
+        parts.append(f"| `{section}.{name}` | `{default}` | {unit_of(info)} | {info.description} |")
+    for name, changes in PRESETS.items():
+        parts.append(f"\n## Preset {name}\n")
+        values = [f"`{s}.{n} = {json.dumps(v)}`" for s, c in changes.items() for n, v in c.items()]
+        parts.append(", ".join(values) or "The defaults.")
+    return "\n".join(parts) + "\n"
+
+
+def commands_page() -> str:
+    """Return the page of commands: what --help says."""
+    parts = ["# Commands\n", "What `bycatch --help` says, command by command.\n"]
+    group = typer.main.get_command(app)
+    for name in ["", *group.commands]:
+        words = [name, "--help"] if name else ["--help"]
+        text = CliRunner().invoke(app, words, env=PLAIN, prog_name="bycatch").output
+        lines = [line.rstrip() for line in text.strip("\n").splitlines()]
+        parts.append(f"## bycatch {name}".rstrip() + "\n\n```text\n" + "\n".join(lines) + "\n```\n")
+    return "\n".join(parts)
+
+
+PLAIN = {"COLUMNS": "90", "TERM": "dumb", "NO_COLOR": "1"}
+
+PAGES = {
+    "products.md": products_page,
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+}
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for page, make in PAGES.items():
+        (FOLDER / page).write_text(make(), encoding="utf-8")

@@ -1,0 +1,30 @@
+"""How Sphinx builds the documentation: ``sphinx-build -W docs docs/_build``."""
+
+from bycatch.version import __version__
+
+project = "bycatch"
+author = "The bycatch developers"
+copyright = "the bycatch developers"  # noqa: A001  # Sphinx's name
+release = version = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "*.py"]
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autosummary_generate = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "bycatch"
+html_sidebars = {"**": []}  # few pages: the bar on top leads to all of them
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_show_sourcelink = False
