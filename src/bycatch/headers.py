@@ -34,6 +34,7 @@ NATIVE_SCALE_ARCSEC = {"WFC": 0.05, "HRC": 0.025}
 SATURATION_SHARE = 0.8
 """A pixel above this share of the full well counts as saturated: drizzling averages a full pixel
 with its neighbours."""
+HDRTAB_COLUMNS = ("ROOTNAME", "EXPTIME", "CCDCHIP", "MDRIZSKY", "EXPSTART", "EXPEND")
 FULL_WELL_E = {"WFC": 77400.0, "HRC": 155000.0}
 """Charge at which a pixel saturates (ACS Instrument Handbook; WFC: 72-82 ke over the field)."""
 
@@ -56,6 +57,17 @@ class Chip:
     exptime_s: float
     mdrizsky_e: float
     """Sky that drizzling subtracted from it, in electrons; NaN if unknown."""
+    mjd_mid: float = float("nan")
+    """Middle of the exposure; NaN if the file does not say."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One exposure, of all its chips."""
+
+    name: str
+    exptime_s: float
+    mjd_mid: float
 
 
 @dataclass(frozen=True)
@@ -101,8 +113,13 @@ class Headers:
             data = str(self.get(names[number], ""))
             found = EXPOSURE_NAME.match(data)
             sky = skies[order] if order < len(skies) else common_sky
-            chips.append(Chip(found["name"] if found else data, self._chip_exptime_s(number), sky))
+            name = found["name"] if found else data
+            chips.append(Chip(name, self._chip_exptime_s(number), sky, self._mjd_mid(order)))
         return tuple(chips)
+
+    def _mjd_mid(self, order: int) -> float:
+        row = self.hdrtab[order] if order < len(self.hdrtab) else {}
+        return 0.5 * (_finite(row.get("EXPSTART")) + _finite(row.get("EXPEND")))
 
     def _chip_exptime_s(self, number: int) -> float:
         # Keywords of more than eight characters are written in full, or cut.
@@ -160,9 +177,7 @@ def headers_of(path: Path, hdus: fits.HDUList) -> Headers:
 def _hdrtab_rows(hdus: fits.HDUList) -> tuple[dict[str, Any], ...]:
     for hdu in hdus:
         if hdu.name == "HDRTAB" and isinstance(hdu, fits.BinTableHDU):
-            names = [
-                n for n in ("ROOTNAME", "EXPTIME", "CCDCHIP", "MDRIZSKY") if n in hdu.columns.names
-            ]
+            names = [n for n in HDRTAB_COLUMNS if n in hdu.columns.names]
             return tuple(
                 dict(zip(names, row, strict=True))
                 for row in zip(*(hdu.data[n] for n in names), strict=True)
@@ -251,6 +266,14 @@ class ImageMeta:
     def noting(self, *notes: str) -> ImageMeta:
         """Return a copy with more notes."""
         return replace(self, notes=(*self.notes, *notes))
+
+    @property
+    def exposures(self) -> tuple[Exposure, ...]:
+        """The exposures that the file names, in the order of their first chips."""
+        firsts: dict[str, Chip] = {}
+        for chip in self.chips:
+            firsts.setdefault(chip.exposure, chip)
+        return tuple(Exposure(n, c.exptime_s, c.mjd_mid) for n, c in firsts.items())
 
     @property
     def exptime_per_exposure_s(self) -> float:

@@ -266,12 +266,17 @@ def _sci_header(image: SimulatedImage, wcs: fits.Header, settings: SimulateSetti
 def _hdrtab(image: SimulatedImage, settings: SimulateSettings) -> fits.BinTableHDU:
     chips = _chips(image)
     n = len(chips)
+    order = list(dict.fromkeys(name for name, _ in chips))
+    days = settings.exptime_s / 86400.0
+    starts = image.mjd_start + days * np.array([order.index(name) for name, _ in chips])
     return fits.BinTableHDU.from_columns(
         [
             fits.Column("ROOTNAME", "9A", array=np.array([name for name, _ in chips])),
             fits.Column("EXPTIME", "D", array=np.full(n, settings.exptime_s)),
             fits.Column("CCDCHIP", "K", array=np.array([3 - extension for _, extension in chips])),
             fits.Column("MDRIZSKY", "D", array=np.full(n, image.subtracted_sky_e)),
+            fits.Column("EXPSTART", "D", array=starts),
+            fits.Column("EXPEND", "D", array=starts + days),
         ],
         name="HDRTAB",
     )

@@ -1,0 +1,70 @@
+"""Which exposures look at a position: the bits of the context image, read where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.headers import Exposure, ImageMeta, find_plane, opened
+
+Sets = NDArray[np.int64]
+MOST = 63
+"""Exposures that a set can hold; those beyond it are left out."""
+
+
+def exposure_sets(path: Path, meta: ImageMeta, x: ArrayLike, y: ArrayLike) -> Sets:
+    """Return the exposures of the pixels at some positions.
+
+    Parameters
+    ----------
+    path : the drizzled image
+    meta : what its headers say
+    x, y : (N,) float; 0-based pixel centres
+
+    Returns
+    -------
+    (N,) int64
+        Bit k is set where exposure k of ``meta.exposures`` contributes; 0 where none does, off the
+        image, and without a context image.
+    """
+    column, row = (np.asarray(v, dtype=float).ravel() for v in (x, y))
+    found = np.zeros(len(column), dtype=np.int64)
+    with opened(path) as hdus:
+        hdu = find_plane(hdus, "CTX")
+        if hdu is None or not meta.chips or hdu.data is None or hdu.data.dtype.kind not in "iu":
+            return found
+        planes = hdu.data if hdu.data.ndim == 3 else hdu.data[np.newaxis]
+        if planes.ndim != 3 or 32 * len(planes) < len(meta.chips):
+            return found
+        ny, nx = planes.shape[1:]
+        inside = (column > -0.5) & (column < nx - 0.5) & (row > -0.5) & (row < ny - 0.5)
+        at_x, at_y = (np.rint(v[inside]).astype(int) for v in (column, row))
+        # Signed in the file, but the bits are what counts.
+        bits = np.asarray(planes[:, at_y, at_x]).astype(np.int64) & 0xFFFFFFFF
+    names = [exposure.name for exposure in meta.exposures]
+    sets = np.zeros(bits.shape[1], dtype=np.int64)
+    for k, chip in enumerate(meta.chips):
+        number = names.index(chip.exposure)
+        if number < MOST:
+            sets |= ((bits[k // 32] >> (k % 32)) & 1) << number
+    found[inside] = sets
+    return found
+
+
+def mean_mjd(sets: Sets, exposures: Sequence[Exposure], default: float) -> NDArray[np.float64]:
+    """Return the mean time of observation of each set, exposures weighted by their duration.
+
+    Where the file does not say when its exposures were taken, the ``default``.
+    """
+    weight, total = np.zeros(len(sets)), np.zeros(len(sets))
+    for number, exposure in enumerate(exposures[:MOST]):
+        if np.isfinite(exposure.mjd_mid) and exposure.exptime_s > 0:
+            looks = (sets >> number) & 1
+            weight += looks * exposure.exptime_s
+            total += looks * exposure.exptime_s * exposure.mjd_mid
+    mean = np.full(len(sets), default)
+    np.divide(total, weight, out=mean, where=weight > 0)
+    return mean
