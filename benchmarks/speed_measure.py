@@ -106,7 +106,7 @@ def image_of(sci: NDArray[np.float32]) -> DrcImage:
         target="", prime_instrument="WFC3", photmode="", rootname="scene", wcsname="",
     )  # fmt: skip
     n_exp = np.where(np.isfinite(sci), 2, 0).astype(np.int16)
-    return DrcImage(Path("scene.fits"), meta, sci, seconds, n_exp, seconds, wcs, "exptime", True)
+    return DrcImage(Path("scene.fits"), meta, None, sci, n_exp, seconds, wcs, "exptime", True)
 
 
 # ---------------------------------------------------------------- the libraries

@@ -25,6 +25,7 @@ WCS_CARD = re.compile(
     r"WCSAXES|WCSNAME|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT)[12]|(CD|PC)[12]_[12]"
     r"|RADESYS|EQUINOX|LONPOLE|LATPOLE|[AB]P?_(ORDER|\d_\d)"
 )
+ROWS = 64
 MIN_SCALE_ARCSEC, MAX_SCALE_ARCSEC = 0.001, 10.0
 DARK_RATE = 0.012
 """Dark current of ACS/WFC, e/s per pixel, middle of its range since 2009."""
@@ -38,8 +39,8 @@ class DrcImage:
     ----------
     path : Path
     meta : ImageMeta
+    wht_path : file of the weight, where it has one of its own
     sci : float32, electrons per second; NaN where there are no data
-    wht : float32, the weight as the file holds it; 0 where there are no data
     n_exp : int16, exposures that contribute
     exptime_map_s : float32, effective exposure time, seconds
     wcs : astropy WCS of the header
@@ -49,8 +50,8 @@ class DrcImage:
 
     path: Path
     meta: ImageMeta
+    wht_path: Path | None
     sci: Image
-    wht: Image
     n_exp: NDArray[np.int16]
     exptime_map_s: Image
     wcs: WCS
@@ -66,6 +67,22 @@ class DrcImage:
     def valid(self) -> NDArray[np.bool_]:
         """True where there are data."""
         return np.isfinite(self.sci)
+
+    @cached_property
+    def wht(self) -> Image:
+        """The weight as the file holds it, float32; 0 where there are no data.
+
+        No step needs it beside the exposure times: it is read again, not kept.
+        """
+        with opened(self.path) as hdus:
+            weight = _pixels(find_plane(hdus, "WHT"), self.path)
+        if self.wht_path:
+            weight = _sibling_weight(self.wht_path)
+        if weight is None:
+            weight = self.valid.astype(np.float32)
+        weight[~self.valid] = 0
+        weight.flags.writeable = False
+        return weight
 
     @cached_property
     def scale_arcsec(self) -> float:
@@ -131,7 +148,6 @@ def read_drc(
     n_exp, ctx_notes = _exposures(context, time_map, meta)
     planes: dict[str, Any] = {
         "sci": sci,
-        "wht": valid.astype(np.float32) if wht is None else wht,
         "n_exp": n_exp,
         "exptime_map_s": time_map,
     }
@@ -139,6 +155,7 @@ def read_drc(
         plane.flags.writeable = False
     return DrcImage(
         path=path,
+        wht_path=beside,
         meta=meta.noting(*notes, *ctx_notes, *wht_notes),
         wcs=wcs,
         wht_type=wht_type,
@@ -156,8 +173,13 @@ def weight_sibling(path: Path) -> Path | None:
 
 
 def _pixels(hdu: Any | None, path: Path) -> Image | None:
-    """Return a copy of an extension's pixels: from the file to native numbers in one step."""
-    return None if hdu is None else np.array(_data(hdu, path), dtype=np.float32, order="C")
+    """Return an extension's pixels as native numbers, if possible in the memory they are in."""
+    if hdu is None:
+        return None
+    data = _data(hdu, path)
+    if data.dtype == np.dtype(">f4") and data.flags.writeable and data.flags.c_contiguous:
+        return data.byteswap(inplace=True).view(np.dtype(np.float32))
+    return np.array(data, dtype=np.float32, order="C")
 
 
 def _data(hdu: Any, path: Path) -> NDArray[Any]:
@@ -285,22 +307,23 @@ def _exposure_time(
     headers: Headers,
     given: InputSettings,
 ) -> tuple[str, Image, list[str]]:
-    """Return the type of WHT, the effective exposure time per pixel (s), and notes."""
+    """Return the type of WHT, the effective exposure time per pixel (s), and notes.
+
+    The exposure times take the place of the weights.
+    """
     if wht is None:
         uniform = np.where(valid, meta.exptime_s, 0).astype(np.float32)
         return "none", uniform, ["no weight: uniform depth assumed"]
     area = (meta.native_scale_arcsec / pixel_scale_arcsec(wcs)) ** 2
     # Drizzle spreads a weight of EXPTIME per native pixel: WHT = EXPTIME x (output / native
     # scale)^2 with 9 % of distortion, so seconds are WHT x area.
-    seconds = wht * np.float32(area)
+    factor = np.float32(area)
     # The weight is smooth: some of the pixels of a large image are enough.
     step = max(1, int(np.sqrt(np.count_nonzero(valid) / 1e6)))
-    typical = float(np.percentile(seconds[valid][:: step**2], 99))
+    typical = float(np.percentile(every_nth(wht, valid, step**2) * factor, 99))
     kind = given.wht_type or _wht_type(typical, meta, headers)
     notes: list[str] = []
-    if kind == "relative":
-        seconds *= np.float32(meta.exptime_s / typical)
-    elif kind == "ivm":
+    if kind == "ivm":
         # 1/WHT is the background variance of a rate; per second of exposure that variance is
         # sky + dark + readnoise^2 / duration of one exposure, spread over the pixel's area.
         sky = meta.subtracted_sky_rate
@@ -308,10 +331,24 @@ def _exposure_time(
             sky = 0.05
             notes.append("sky rate unknown: 0.05 e/s per native pixel assumed")
         per_second = sky + DARK_RATE + meta.readnoise_e**2 / meta.exptime_per_exposure_s
-        np.multiply(wht, np.float32(per_second / area), out=seconds)
-        np.minimum(seconds, np.float32(meta.exptime_s), out=seconds)
+        wht *= np.float32(per_second / area)
+        np.minimum(wht, np.float32(meta.exptime_s), out=wht)
         notes.append("WHT holds inverse variances: exposure times derived from them")
-    return kind, seconds, notes
+    else:
+        wht *= factor
+    if kind == "relative":
+        wht *= np.float32(meta.exptime_s / typical)
+    return kind, wht, notes
+
+
+def every_nth(values: Image, used: NDArray[np.bool_], n: int) -> Image:
+    """Return the first of the values that are used, row by row, and every n-th after it."""
+    parts, first = [], 0
+    for y in range(0, len(values), ROWS):  # some rows at a time: no copy of all values
+        part = values[y : y + ROWS][used[y : y + ROWS]]
+        parts.append(part[first::n])
+        first = (first - len(part)) % n
+    return np.concatenate(parts)
 
 
 def _wht_type(typical_s: float, meta: ImageMeta, headers: Headers) -> str:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.rowmedians import lower, upper
+from bycatch.kernels.selection import range_of_median
+from bycatch.kernels.smoothing import count
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -53,6 +55,24 @@ class NoiseModel:
         n_read = np.maximum(n_exp, 1)
         return np.asarray(self.area * (self.dark_rate * seconds + self.readnoise_e**2 * n_read))
 
+    def typical_fixed(self, seconds: Image, n_exp: NDArray[np.int16], good: Mask) -> float:
+        """Return the median of it over the good pixels of an image, of which there are some."""
+        every = max(len(good) // N_SAMPLE, 1)
+        used = good[::every]
+        sample = np.sort(self.fixed(seconds[::every][used], n_exp[::every][used]))
+        low, high = range_of_median(sample)
+        n, n_below, n_low, inside = _fixed_between(
+            plane(seconds, np.float32), plane(n_exp, np.int16), plane(good, bool), self.numbers,
+            low, high,
+        )  # fmt: skip
+        ranks = np.array([(n - 1) // 2, n // 2]) - n_below - n_low
+        if ranks[0] < -n_low or ranks[1] >= len(inside):  # the sample led astray
+            return float(np.median(self.fixed(seconds[good], n_exp[good])))
+        if len(inside):
+            inside.partition(ranks.clip(0))
+        first, second = (low if rank < 0 else inside[rank] for rank in ranks)
+        return float(0.5 * (first + second))
+
     @property
     def numbers(self) -> Floats:
         """All as one array, for the kernels."""
@@ -63,6 +83,9 @@ class NoiseModel:
                 self.sky_rate,
                 self.added_rate,
                 self.typical_s,
+                self.dark_rate,
+                self.readnoise_e**2,
+                self.area,
             ]
         )
 
@@ -108,19 +131,47 @@ def _typical(boxes: Floats, values: NDArray[np.floating[Any]], good: Mask) -> tu
 
 
 @compiled
+def _fixed_between(
+    seconds: Image, n_exp: NDArray[np.int16], good: Mask, model: Floats, low: float, high: float
+) -> tuple[int, int, int, Floats]:
+    """Return how many pixels are good, below ``low`` and at it, and the values in (low, high].
+
+    The values are the good pixels' variances without light.
+    """
+    inside = np.empty(seconds.size)  # as good as free: only what is written costs
+    line = np.empty(seconds.shape[1])
+    n, n_below, n_low, n_inside = 0, 0, 0, 0
+    per_second, per_exposure = np.float32(model[5]), model[6]
+    for y in range(seconds.shape[0]):
+        times, exposures, used = seconds[y], n_exp[y], good[y]
+        for x in range(len(line)):
+            value = model[7] * (per_second * times[x] + per_exposure * max(exposures[x], 1))
+            line[x] = value if used[x] else np.nan  # which is in no range
+        n += count(used)
+        for x in range(len(line)):
+            n_below += line[x] < low
+            n_low += line[x] == low
+        for x in range(len(line)):
+            inside[n_inside] = line[x]
+            n_inside += (line[x] > low) & (line[x] <= high)
+    return n, n_below, n_low, inside[:n_inside].copy()
+
+
+@compiled
 def _value_boxes(values: Image, good: Mask, least: int) -> Floats:
     """Return the two percentiles of each box; NaN where it has too few pixels."""
     ny, nx = values.shape
     n_x = -(-nx // BOX_PX)
     out = np.full((-(-ny // BOX_PX) * n_x, 2), np.nan)
-    box, bins = np.empty(BOX_PX * BOX_PX), np.empty(BOX_PX * BOX_PX, np.uint8)
+    line, box, bins = working_memory()
     for k in range(len(out)):
         y0, x0 = (k // n_x) * BOX_PX, (k % n_x) * BOX_PX
-        n = 0
+        x1, n = min(x0 + BOX_PX, nx), 0
         for y in range(y0, min(y0 + BOX_PX, ny)):
-            for x in range(x0, min(x0 + BOX_PX, nx)):
-                box[n] = values[y, x]
-                n += good[y, x]
+            here = values[y, x0:x1]
+            for i in range(len(here)):
+                line[i] = here[i]
+            n = appended(line, good[y, x0:x1], box, n)
         if n >= max(least, 1):
             out[k, 0], out[k, 1] = two_percentiles(box[:n], bins)
     return out
@@ -134,27 +185,55 @@ def _residual_boxes(
     ny, nx = counts.shape
     n_x = -(-nx // BOX_PX)
     out = np.full((-(-ny // BOX_PX) * n_x, 2), np.nan)
-    box, bins = np.empty(BOX_PX * BOX_PX), np.empty(BOX_PX * BOX_PX, np.uint8)
-    sky_rate = np.float32(model[2])
+    line, box, bins = working_memory()
     for k in range(len(out)):
         y0, x0 = (k // n_x) * BOX_PX, (k % n_x) * BOX_PX
-        n = 0
+        x1, n = min(x0 + BOX_PX, nx), 0
         for y in range(y0, min(y0 + BOX_PX, ny)):
-            for x in range(x0, min(x0 + BOX_PX, nx)):
-                sky = sky_rate * seconds[y, x]
-                expected = expected_variance(counts[y, x], sky, seconds[y, x], n_exp[y, x], model)
-                box[n] = (counts[y, x] - sky) / math.sqrt(expected)
-                n += good[y, x]
+            write_residuals(counts[y, x0:x1], seconds[y, x0:x1], n_exp[y, x0:x1], model, line)
+            n = appended(line, good[y, x0:x1], box, n)
         if n >= max(least, 1):
             out[k, 0], out[k, 1] = two_percentiles(box[:n], bins)
     return out
 
 
 @compiled
+def working_memory() -> tuple[Floats, Floats, NDArray[np.uint8]]:
+    """Return room for a row of a box, for its pixels, and for the bins of these."""
+    size = BOX_PX * BOX_PX
+    return np.empty(BOX_PX), np.empty(size), np.empty(size, np.uint8)
+
+
+@compiled
+def write_residuals(
+    counts: Image, seconds: Image, n_exp: NDArray[np.int16], model: Floats, line: Floats
+) -> None:
+    """Write a row of the image without its sky, over its expected error."""
+    sky_rate = np.float32(model[2])
+    for i in range(len(counts)):
+        sky = sky_rate * seconds[i]
+        expected = expected_variance(counts[i], sky, seconds[i], n_exp[i], model)
+        line[i] = (counts[i] - sky) / math.sqrt(expected)
+
+
+@compiled
+def appended(line: Floats, used: Mask, box: Floats, n: int) -> int:
+    """Append the values of a row that are used; return how many there are then."""
+    if count(used) == len(used):  # as nearly always: a plain copy
+        for i in range(len(used)):
+            box[n + i] = line[i]
+        return n + len(used)
+    for i in range(len(used)):
+        box[n] = line[i]
+        n += used[i]
+    return n
+
+
+@compiled
 def expected_variance(counts: Any, sky: Any, seconds: Any, n_exp: int, model: Floats) -> Any:
     """Return the variance of a pixel: its charge (at least half the sky), dark, read noise."""
     fixed = model[0] * seconds + model[1] * max(n_exp, 1)
-    return max(np.float64(counts), 0.5 * np.float64(sky)) + fixed
+    return upper(np.float64(counts), 0.5 * np.float64(sky)) + fixed
 
 
 @compiled

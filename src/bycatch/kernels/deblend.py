@@ -62,9 +62,10 @@ TOUCHING = (0, 0, 0, 0, 0b0011, 0b0101, 0b1010, 0b1100)
 class Pixels(NamedTuple):
     """Pixels in a list, and where they are in the image.
 
-    ``at`` is a pixel's place in the flat image, which has a border of one pixel, and
-    ``back`` the way back: -1 where no listed pixel is.  ``steps`` lead from a place to its
-    neighbours, the four nearest ones first (the order in which scikit-image visits them).
+    ``at`` is a pixel's place: of all segments in the flat image, of a single one in its box,
+    which has a border of one pixel.  ``back`` is the way back from a box: -1 where no pixel
+    of the segment is.  ``steps`` lead from a place to its neighbours, the four nearest ones
+    first (the order in which scikit-image visits them).
     ``depth`` orders the values as integers, the brightest being the smallest.
     """
 
@@ -91,6 +92,7 @@ def deblended(
     n_pixels: int,
     n_levels: int,
     contrast: float,
+    in_place: bool = False,
 ) -> Ints:
     """Split segments into sources.
 
@@ -109,6 +111,8 @@ def deblended(
         exponentially, or equally where the faintest is not positive.
     contrast : float
         Least share of the segment's flux that makes a source: 0 to keep all, 1 to split none.
+    in_place : bool
+        The new labels may take the place of the old ones, where these are int32.
 
     Returns
     -------
@@ -131,7 +135,7 @@ def deblended(
     image = np.ascontiguousarray(smooth, dtype=np.float32)
     areas = _checked_areas(image, segments, n_labels, n_pixels, n_levels, contrast)
     if contrast == 1:
-        return segments.copy()
+        return segments if in_place else segments.copy()
     # Each of two sources needs its pixels.
     large = np.flatnonzero(areas >= 2 * n_pixels)
     first = np.full(len(areas), -1, dtype=np.int64)
@@ -139,14 +143,16 @@ def deblended(
     first[large] = start[:-1]
     n_sources = np.ones(len(areas), dtype=np.int64)
     source = np.zeros(start[-1], dtype=np.int32)
-    ny, nx = image.shape
-    back = np.empty((ny + 2) * (nx + 2), dtype=np.int32)
     if len(large):
-        pixels = _listed(image, segments, first, back, len(source))
+        value, at = np.empty(len(source), np.float32), np.empty(len(source), np.int32)
+        _gather(image, segments, first.copy(), value, at)
+        pixels = _listed(value, at)
         low = np.fmin.reduceat(pixels.value, start[:-1])
         high = np.fmax.reduceat(pixels.value, start[:-1])
         equal, exponential = thresholds(low, high, n_levels)
-        n_sources[large] = _split_all(pixels, start, exponential, equal, n_pixels, contrast, source)
+        n_sources[large] = _split_all(
+            pixels, image.shape[1], start, exponential, equal, n_pixels, contrast, source
+        )
     if (n_sources == IN_PIECES).any():
         message = f"segment {np.flatnonzero(n_sources == IN_PIECES)[0]} is in several pieces"
         raise ValueError(message)
@@ -155,7 +161,7 @@ def deblended(
     # A whole segment's new label, or what is added to the number of a source within its segment.
     offset = np.where(whole, np.cumsum(whole), whole.sum() + np.cumsum(n_sources) - n_sources)
     offset[0] = 0
-    out = np.zeros_like(segments)
+    out = segments if in_place else np.zeros_like(segments)
     _relabel(segments, first, offset.astype(np.int32), source, out)
     return out
 
@@ -214,17 +220,13 @@ def _checked_areas(
     return areas
 
 
-def _listed(image: Floats, segments: Ints, first: Longs, back: Ints, n: int) -> Pixels:
-    """Return the pixels of the segments that have a ``first`` place, segment after segment."""
-    value, at = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.int32)
-    _gather(image, segments, first.copy(), back, value, at)
+def _listed(value: Floats, at: Ints) -> Pixels:
+    """Return pixels with their depths; they have no box yet."""
     # Bits of a float are in the order of its value; of a negative one, in reverse.  0 - x, not
     # -x, lest the two zeros differ.
     bits = (np.float32(0) - value).view(np.int32)
     depth = bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
-    width = image.shape[1] + 2
-    steps = np.array([-width, -1, 1, width, -width - 1, 1 - width, width - 1, width + 1])
-    return Pixels(value, depth, at, back, steps.astype(np.int64))
+    return Pixels(value, depth, at, np.empty(0, np.int32), np.empty(0, np.int64))
 
 
 @compiled
@@ -247,28 +249,17 @@ def _count(labels: Ints, areas: Longs) -> bool:
 
 
 @compiled
-def _gather(
-    image: Floats, labels: Ints, cursor: Longs, back: Ints, value: Floats, at: Ints
-) -> None:
+def _gather(image: Floats, labels: Ints, cursor: Longs, value: Floats, at: Ints) -> None:
     """List the pixels of each segment in row order; ``cursor`` is its next place, or -1."""
     ny, nx = image.shape
-    back[: nx + 2] = -1
-    back[(ny + 1) * (nx + 2) :] = -1
     for row in range(ny):
-        place = (row + 1) * (nx + 2)
-        back[place] = -1
-        back[place + nx + 1] = -1
         for column in range(nx):
-            place += 1
             label = labels[row, column]
-            if label == 0 or cursor[label] < 0:
-                back[place] = -1
-                continue
-            i = cursor[label]
-            cursor[label] = i + 1
-            back[place] = i
-            value[i] = image[row, column]
-            at[i] = place
+            if label != 0 and cursor[label] >= 0:
+                i = cursor[label]
+                cursor[label] = i + 1
+                value[i] = image[row, column]
+                at[i] = row * nx + column
 
 
 @compiled
@@ -290,6 +281,7 @@ def _relabel(labels: Ints, first: Longs, offset: Ints, source: Ints, out: Ints) 
 @compiled
 def _split_all(
     pixels: Pixels,
+    nx: int,
     start: Longs,
     exponential: Floats,
     equal: Floats,
@@ -297,7 +289,7 @@ def _split_all(
     contrast: float,
     source: Ints,
 ) -> Longs:
-    """Split all segments, and return how many sources each has.
+    """Split all segments of an image with ``nx`` columns; return how many sources each has.
 
     Segment s has the pixels ``start[s]`` to ``start[s + 1]``; those of one that stays whole
     get the source number 0, those of others 1, 2, ...
@@ -308,15 +300,15 @@ def _split_all(
     for s in range(n_segments):
         longest = max(longest, start[s + 1] - start[s])
     work = _workspace(longest)
+    back = np.empty(1024, np.int32)
     for s in range(n_segments):
         begin, end = start[s], start[s + 1]
         own = Pixels(
-            pixels.value[begin:end],
-            pixels.depth[begin:end],
-            pixels.at[begin:end],
-            pixels.back,
-            pixels.steps,
-        )
+            pixels.value[begin:end], pixels.depth[begin:end], pixels.at[begin:end], back,
+            np.empty(8, np.int64),
+        )  # fmt: skip
+        back = _boxed(own, nx, begin)
+        own = Pixels(own.value, own.depth, own.at, back, own.steps)
         mine = source[begin:end]
         n = _mark(own, begin, exponential[s], n_pixels, work, mine)
         # Levels that are equally spaced anyway need no second try.
@@ -325,6 +317,32 @@ def _split_all(
         if n > 1:
             n_sources[s] = _flooded(own, begin, n, contrast, work, mine)
     return n_sources
+
+
+@compiled
+def _boxed(own: Pixels, nx: int, begin: int) -> Ints:
+    """Turn places in an image into those in a box around a segment, and steps along with them.
+
+    Return the way back, to numbers from ``begin`` on, in memory that is taken over or larger.
+    """
+    at, steps, back = own.at, own.steps, own.back
+    n = at.size
+    top, bottom, left, right = at[0] // nx, at[n - 1] // nx, nx, 0
+    for i in range(n):
+        column = at[i] % nx
+        left, right = min(left, column), max(right, column)
+    width = right - left + 3
+    size = (bottom - top + 3) * width
+    if size > back.size:
+        back = np.empty(2 * size, np.int32)
+    back[:size] = -1
+    for i in range(n):
+        place = (at[i] // nx - top + 1) * width + at[i] % nx - left + 1
+        at[i] = place
+        back[place] = begin + i
+    steps[0], steps[1], steps[2], steps[3] = -width, -1, 1, width
+    steps[4], steps[5], steps[6], steps[7] = -width - 1, 1 - width, width - 1, width + 1
+    return back
 
 
 @compiled

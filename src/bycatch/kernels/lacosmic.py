@@ -21,7 +21,8 @@ Medians leave the outermost pixels as they are: 2 px for 5 x 5, so that S' is
 zero and nothing is found there; nor is anything cleaned there.  Bad pixels are
 grown by one pixel first.
 
-How it is fast: S is not negative, so S' can't pass where S does not; of medians
+How it is fast: S is not negative, so S' can't pass where S does not, and medians of S and
+of the image are taken only around the pixels where it does; of medians
 that are only compared with a limit, it is enough to count the pixels on either side;
 later iterations renew planes only around pixels that were cleaned.  The image
 is worked on in strips of rows, with margins as wide as the iterations reach, so
@@ -69,6 +70,9 @@ MEAN_WEIGHTS = np.ones((5, 5), np.float32)
 IDW_WEIGHTS = np.hypot(*np.mgrid[-2:3, -2:3]).clip(0.5).astype(np.float32) ** -1
 """The pixel itself never counts: it is one of those to be replaced."""
 LEAST_VARIANCE, LEAST_STRUCTURE = np.float32(1e-5), np.float32(0.01)
+LOUD_PX = 3
+"""How far from a pixel above the limit the fine structure is needed, by its 7 x 7 median."""
+WIDE_PX = BLOCK_PX + 2 * LOUD_PX
 IMAGES = ("image", "variance", "noise", "sharp", "fine", "peak")
 MASKS = ("bad", "found", "blocked")
 """Names of the working planes."""
@@ -244,11 +248,18 @@ def find(strip: Planes, work: Work, levels: Image) -> bool:
     """Find the cosmic rays of a strip; return whether a level was needed for cleaning."""
     sigclip, siglow, objlim = work.limits
     size, is_level_needed = (strip.ny, strip.nx), False
-    stale, stale_peaks, stale_seeds = np.ones((3, strip.ny, n_blocks(strip.nx)), bool)
+    stale = Stale.new(strip)
     for iteration in range(work.n_iterations):
-        renew(strip, stale, stale_peaks, work.psf)
+        renew(strip, stale, work.psf, sigclip)
         seeds = seeds_of(
-            strip.peak, strip.fine, strip.noise, strip.bad, stale_seeds, size, sigclip, objlim
+            strip.peak,
+            strip.fine,
+            strip.noise,
+            strip.bad,
+            stale.seeds & stale.is_loud,
+            size,
+            sigclip,
+            objlim,
         )
         near = neighbours_above(seeds, strip.peak, strip.bad, sigclip)
         rays = neighbours_above(near, strip.peak, strip.bad, siglow)
@@ -269,18 +280,53 @@ def find(strip: Planes, work: Work, levels: Image) -> bool:
         changed = put(*planes, places, *values)
         if not changed.size:
             break
-        reach = work.plane_reach_px
-        for flags, far in ((stale, reach), (stale_peaks, reach + 2)):
-            flag_blocks(flags, changed, strip.image.shape[1], far)
-        flag_blocks(stale_seeds, changed, strip.image.shape[1], work.seed_reach_px)
+        stale.flag(changed, strip.image.shape[1], work)
     return is_level_needed
 
 
-def renew(strip: Planes, stale: Mask, stale_peaks: Mask, psf: Image) -> None:
-    """Write noise, sharpness, fine structure and peaks of stale blocks."""
+@dataclass(frozen=True, eq=False)
+class Stale:
+    """Blocks of which something has to be made anew, each (ny, number of blocks) bool.
+
+    Attributes
+    ----------
+    planes, loud, seeds : noise and sharpness; whether they are loud; their seeds
+    fine, peaks : the planes named so; they stay stale until they are needed
+    is_loud : whether a pixel in a block, or within 3 columns of it, can pass the limit
+    """
+
+    planes: Mask
+    loud: Mask
+    seeds: Mask
+    fine: Mask
+    peaks: Mask
+    is_loud: Mask
+
+    @classmethod
+    def new(cls, strip: Planes) -> Stale:
+        """Return flags of a strip of which nothing is made."""
+        return cls(*np.ones((6, strip.ny, n_blocks(strip.nx)), bool))
+
+    def flag(self, changed: Places, width: int, work: Work) -> None:
+        """Flag what depends on pixels that have changed."""
+        self.planes[:] = self.loud[:] = self.seeds[:] = False
+        for flags, reach in (
+            (self.planes, work.plane_reach_px),
+            (self.loud, work.plane_reach_px + LOUD_PX),
+            (self.seeds, work.seed_reach_px),
+            (self.fine, work.plane_reach_px),
+            (self.peaks, work.plane_reach_px + 2),
+        ):
+            flag_blocks(flags, changed, width, reach)
+
+
+def renew(strip: Planes, stale: Stale, psf: Image, sigclip: float) -> None:
+    """Write noise, sharpness, fine structure and peaks of stale blocks that matter."""
     size = (strip.ny, strip.nx)
-    median5x5_blocks(strip.variance, stale, strip.noise)
-    sharpness_blocks(strip.image, strip.variance, stale, size, strip.noise, strip.sharp)
+    median5x5_blocks(strip.variance, stale.planes, strip.noise)
+    sharpness_blocks(strip.image, strip.variance, stale.planes, size, strip.noise, strip.sharp)
+    loud_blocks(strip.sharp, stale.loud, np.float32(sigclip), stale.is_loud)
+    needed = stale.fine & within_rows(stale.is_loud, LOUD_PX)
     if psf.size:
         weights = np.zeros_like(strip.noise)
         strip.pixels(weights)[:] = ONE / strip.pixels(strip.noise) / strip.pixels(strip.noise)
@@ -288,12 +334,37 @@ def renew(strip: Planes, stale: Mask, stale_peaks: Mask, psf: Image) -> None:
         strip.pixels(weighted)[:] = (
             strip.pixels(strip.image) / strip.pixels(strip.noise) / strip.pixels(strip.noise)
         )
-        matched_blocks(weighted, weights, psf, stale, size, strip.fine)
+        matched_blocks(weighted, weights, psf, needed, size, strip.fine)
     else:
-        median3x3_blocks(strip.image, stale, strip.fine)
+        median3x3_blocks(strip.image, needed, strip.fine)
         copy_border(strip.image, size, strip.fine)
-    median5x5_blocks(strip.sharp, stale_peaks, strip.peak)
-    peak_blocks(strip.sharp, stale_peaks, size, strip.peak)
+    stale.fine[needed] = False
+    needed = stale.peaks & within_rows(stale.is_loud, 1)
+    median5x5_blocks(strip.sharp, needed, strip.peak)
+    peak_blocks(strip.sharp, needed, size, strip.peak)
+    stale.peaks[needed] = False
+
+
+def within_rows(flags: Mask, reach: int) -> Mask:
+    """Return flags that are set where one is in the same column, not more than so far away."""
+    out = flags.copy()
+    for step in range(1, reach + 1):
+        out[step:] |= flags[:-step]
+        out[:-step] |= flags[step:]
+    return out
+
+
+@compiled
+def loud_blocks(sharp: Image, stale: Mask, sigclip: np.float32, is_loud: Mask) -> None:
+    """Write of stale blocks whether the sharpness passes a limit in or closely beside them."""
+    for y in range(stale.shape[0]):
+        for block in range(stale.shape[1]):
+            if stale[y, block]:
+                row = sharp[y + EDGE_Y, EDGE_X + block * BLOCK_PX - LOUD_PX :]
+                n_loud = np.int32(0)
+                for i in range(WIDE_PX):  # without a branch
+                    n_loud += np.int32(row[i] > sigclip)
+                is_loud[y, block] = n_loud > 0
 
 
 @compiled
@@ -429,13 +500,9 @@ def seeds_of(
     for y in range(EDGE_Y, EDGE_Y + size[0]):
         for block in range(stale.shape[1]):
             x0 = EDGE_X + block * BLOCK_PX
-            row, unusable, is_loud = peak[y, x0:], bad[y, x0:], False
             if not stale[y - EDGE_Y, block]:
                 continue
-            for i in range(BLOCK_PX):  # without a branch: nearly all blocks end here
-                is_loud |= row[i] > sigclip
-            if not is_loud:
-                continue
+            row, unusable = peak[y, x0:], bad[y, x0:]
             for i in range(BLOCK_PX):
                 if row[i] > sigclip and not unusable[i]:
                     if n == len(out):
@@ -604,14 +671,13 @@ def put(image: Image, variance: Image, places: Places, values: Image, others: Im
 
 @compiled
 def flag_blocks(flags: Mask, places: Places, width: int, reach: int) -> None:
-    """Flag the blocks within reach of places, and no others."""
+    """Flag the blocks within reach of places."""
     ny, n = flags.shape
     rows = np.zeros_like(flags)
     for place in places:
         y, x = place // width - EDGE_Y, place % width - EDGE_X
         for block in range(max(x - reach, 0) // BLOCK_PX, min((x + reach) // BLOCK_PX + 1, n)):
             rows[y, block] = True
-    flags[:] = False
     for y in range(ny):
         for v in range(max(y - reach, 0), min(y + reach + 1, ny)):
             for block in range(n):

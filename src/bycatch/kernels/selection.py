@@ -71,6 +71,15 @@ def median(values: Values, used: Mask) -> float:
     return low if n % 2 else 0.5 * (low + high)
 
 
+def range_of_median(sample: Values) -> tuple[float, float]:
+    """Return numbers between which the median of many lies, given a sorted sample of them."""
+    last = len(sample) - 1
+    if last < 0:
+        return -np.inf, np.inf
+    low = sample[max(int((0.5 - 2 * HALF_SHARE) * last), 0)]
+    return float(low), float(sample[min(int((0.5 + 2 * HALF_SHARE) * last) + 1, last)])
+
+
 @compiled
 def numbers_between(values: Values, used: Mask, low: float, high: float) -> tuple[int, int, Values]:
     """Return how many used values lie below ``low`` and at it, and those in (low, high]."""

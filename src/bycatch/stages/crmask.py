@@ -162,8 +162,8 @@ def charge_of(image: DrcImage, good: Mask) -> Charge:
     level, scatter = charges.level_and_scatter(image.sci, good)
     expected = image.meta.subtracted_sky_rate * area
     if not np.isfinite(expected):
-        fixed = model.fixed(seconds[good], n_exp[good])
-        from_scatter = (scatter * typical_s / smoothing) ** 2 - float(np.median(fixed))
+        fixed = model.typical_fixed(seconds, n_exp, good)
+        from_scatter = (scatter * typical_s / smoothing) ** 2 - fixed
         expected = min(max(from_scatter / typical_s, 0.0), MAX_SKY_RATE * area)
     added = expected - level if level < 0.5 * expected else 0.0
     model = replace(model, sky_rate=level + added, added_rate=added)

@@ -120,6 +120,7 @@ def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSe
         settings.deblend_n_pixels,
         settings.deblend_n_levels,
         settings.deblend_contrast,
+        in_place=True,
     )
     return Segments(labels, int(labels.max()), found.smooth)
 
