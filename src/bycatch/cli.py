@@ -430,6 +430,31 @@ def compare(
 
 
 @app.command()
+def explain(
+    out: OutArgument,
+    xy: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--xy", metavar="X Y", help="0-based pixel of an image."),
+    ] = None,
+    radec: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--radec", metavar="RA DEC", help="Degrees, or hh:mm:ss dd:mm:ss."),
+    ] = None,
+    image: Annotated[
+        str, typer.Option("--image", metavar="ROOT", help="Root or filter of an image.")
+    ] = "",
+) -> None:
+    """Tell why a position is, or is not, in the catalogs."""
+    from bycatch.pipeline.explanation import explain as explained
+
+    for found in explained(out, xy=xy, radec=radec, image=image):
+        title = f"{found.place} {found.image}, x {found.x:.1f}, y {found.y:.1f}: {found.verdict}"
+        stdout.print(title, style="bold", highlight=False, soft_wrap=True)
+        for sentence in found.sentences:
+            stdout.print(f"  {sentence}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def config(
     preset: Preset = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,

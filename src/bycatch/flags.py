@@ -21,6 +21,12 @@ class Flag(IntFlag):
     SATURATED = 512
     FALLBACK_ZEROPOINT = 1024
     NO_EXPOSURE_MAP = 2048
+    EXTENDED = 4096
+    SPIKE = 8192
+    HALO = 16384
+    HOT_PIXEL = 32768
+    BAD_COLUMN = 65536
+    LIKELY_COSMIC_RAY = 131072
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,16 @@ FLAGS: tuple[FlagMeaning, ...] = (
     FlagMeaning(Flag.BAD_SKY, "fewer than 20 sky pixels survived the clipping", "measure"),
     FlagMeaning(Flag.FIT_FAILED, "the profile fit did not converge: fwhm is missing", "measure"),
     FlagMeaning(Flag.FIT_PINNED, "the profile fit ended at the border of its range", "measure"),
-    FlagMeaning(Flag.BLENDED, "another detection lies within the largest aperture", "measure"),
-    FlagMeaning(Flag.SATURATED, "the peak is near the full well of one exposure", "measure"),
+    FlagMeaning(
+        Flag.BLENDED,
+        "more than a tenth of the light in the middle aperture is that of neighbours",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.SATURATED,
+        "a pixel near the full well of one exposure, or the data quality of an exposure says so",
+        "measure",
+    ),
     FlagMeaning(
         Flag.FALLBACK_ZEROPOINT,
         "calibrated with the bundled zero point, not the header's",
@@ -56,6 +70,24 @@ FLAGS: tuple[FlagMeaning, ...] = (
         Flag.NO_EXPOSURE_MAP,
         "no context image: the number of exposures is a guess from WHT",
         "measure",
+    ),
+    FlagMeaning(
+        Flag.EXTENDED,
+        "p_star is below 0.5: fluxes corrected for the aperture miss the outer light",
+        "measure",
+    ),
+    FlagMeaning(Flag.SPIKE, "on a diffraction spike of a bright star", "measure"),
+    FlagMeaning(Flag.HALO, "where the wings of a bright star exceed the sky noise", "measure"),
+    FlagMeaning(
+        Flag.HOT_PIXEL,
+        "single exposure: all light comes from one detector pixel, hot or hit by a cosmic ray",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.BAD_COLUMN, "single exposure: a deviating detector column runs through it", "measure"
+    ),
+    FlagMeaning(
+        Flag.LIKELY_COSMIC_RAY, "p_cr reaches the threshold: left out of cat_clean", "measure"
     ),
 )
 

@@ -1,0 +1,135 @@
+"""Runs of deviating pixels along columns: bad columns of the detector, seen from a source."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane, positions
+
+Floats = NDArray[np.float64]
+
+FAR = 1e8
+CLIP_SIGMA = 4.0
+LEAST_KNOWN = 0.75
+"""Share of a stretch that must have data."""
+
+
+def column_runs(
+    contrast: NDArray[np.float32],
+    x: ArrayLike,
+    y: ArrayLike,
+    noise: ArrayLike,
+    slopes: ArrayLike,
+    n_sigma: float,
+    core_px: int,
+    reach_px: int,
+) -> NDArray[np.bool_]:
+    """Return which positions have a column that deviates above and below them.
+
+    Four stretches of a column, an inner and an outer one upwards and downwards, must
+    deviate to the same side; the outer ones at least half as much as the inner ones.
+
+    Parameters
+    ----------
+    contrast : (ny, nx) float32
+        What a pixel has above those beside its column; NaN where that is unknown.
+    x, y : (N,) float
+        0-based pixel centres; columns up to 2 px away are tried.  False where not finite.
+    noise : (N,) float
+        Scatter of ``contrast``; nothing is found where it is not positive.
+    slopes : (T,) float
+        Steps in x per step in y of a column.
+    n_sigma : float
+        Least deviation of a stretch.  Neighbours along a column are correlated by drizzling: a
+        mean over n pixels has the error ``noise * sqrt(2 / n)``.
+    core_px, reach_px : int
+        Steps from the position to the first pixel of a stretch and to its end.
+    """
+    column, row = positions(x), positions(y)
+    found = np.zeros(len(column), dtype=np.bool_)
+    _column_runs(
+        plane(contrast, np.float32), column, row, positions(noise), positions(slopes),
+        float(n_sigma), int(core_px), int(reach_px), found,
+    )  # fmt: skip
+    return found
+
+
+@compiled
+def _column_runs(
+    contrast: NDArray[np.float32],
+    x: Floats,
+    y: Floats,
+    noise: Floats,
+    slopes: Floats,
+    n_sigma: float,
+    core: int,
+    reach: int,
+    found: NDArray[np.bool_],
+) -> None:
+    for k in range(x.size):
+        if not (abs(x[k]) < FAR and abs(y[k]) < FAR and noise[k] > 0):
+            continue
+        column, row = round(x[k]), round(y[k])
+        for slope in slopes:
+            for offset in range(-2, 3):
+                if not found[k]:
+                    found[k] = _is_run(
+                        contrast, column + offset, row, noise[k], slope, n_sigma, core, reach
+                    )
+
+
+@compiled
+def _is_run(
+    contrast: NDArray[np.float32],
+    column: int,
+    row: int,
+    noise: float,
+    slope: float,
+    n_sigma: float,
+    core: int,
+    reach: int,
+) -> bool:
+    """Tell whether one column deviates; most do not in their first stretch, and cost no more."""
+    middle = (core + reach + 1) // 2
+    sign = 0.0
+    for side in (1, -1):
+        near = _deviation(contrast, column, row, noise, slope, side, core, middle)
+        if sign == 0.0:
+            sign = 1.0 if near > 0 else -1.0
+        if not sign * near > n_sigma:
+            return False
+        far = _deviation(contrast, column, row, noise, slope, side, middle, reach)
+        if not (sign * far > n_sigma and sign * far > 0.5 * sign * near):
+            return False
+    return True
+
+
+@compiled
+def _deviation(
+    contrast: NDArray[np.float32],
+    column: int,
+    row: int,
+    noise: float,
+    slope: float,
+    side: int,
+    first: int,
+    end: int,
+) -> float:
+    """Return the clipped mean of a stretch in units of its error; NaN where data are missing."""
+    ny, nx = contrast.shape
+    total, n = 0.0, 0
+    for step in range(first, end):
+        at_row = row + side * step
+        at_column = column + math.floor(slope * side * step + 0.5)
+        if 0 <= at_row < ny and 0 <= at_column < nx:
+            value = np.float64(contrast[at_row, at_column]) / noise
+            if not math.isnan(value):
+                total += min(max(value, -CLIP_SIGMA), CLIP_SIGMA)
+                n += 1
+    if n == 0 or n < LEAST_KNOWN * (end - first):
+        return math.nan
+    return total / math.sqrt(2.0 * n)

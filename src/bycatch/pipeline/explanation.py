@@ -1,0 +1,455 @@
+"""Why a position is, or is not, in a catalog: from the products and the drizzled image.
+
+Where nothing was found, the sky maps and the smoothed image of detection are made again, with the
+settings that it was done with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.errors import MissingProduct, SettingsError
+from bycatch.flags import FLAGS
+from bycatch.products import ImagePaths, ImageRecord, find_records
+from bycatch.settings import DetectSettings, build
+
+if TYPE_CHECKING:
+    from astropy.table import Row, Table
+
+    from bycatch.drc import DrcImage
+    from bycatch.pipeline.frames import Frame
+
+MATCH_PX = 3.0
+"""A row within this is the position's own."""
+NEAR_PX = 2.0
+"""How far a position given by hand may be off: the best pixel within counts."""
+AROUND_PX = 60
+"""How far connected pixels are followed."""
+
+
+class Verdict(StrEnum):
+    """What became of a position."""
+
+    IN_CATALOG = "in the catalog"
+    OFF_IMAGE = "off the image"
+    NO_DATA = "no data"
+    EXCLUDED = "in an excluded region"
+    REMOVED = "removed"
+    MERGED = "merged with a neighbour"
+    TOO_SMALL = "too few connected pixels"
+    TOO_FAINT = "below the threshold"
+    NOT_MEASURED = "detected, not measured"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a position is, or is not, in the catalog of one image.
+
+    Attributes
+    ----------
+    image : root of the image
+    place : ``<field>/<filter>``
+    x, y : 0-based pixels of the position
+    verdict : what became of it
+    sentences : the reasons, in words
+    source_id : row of the catalog, or segment, that has the position; 0 without
+    """
+
+    image: str
+    place: str
+    x: float
+    y: float
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    source_id: int = 0
+
+
+def explain(
+    out: Path,
+    *,
+    xy: tuple[float, float] | None = None,
+    radec: tuple[str, str] | None = None,
+    image: str = "",
+) -> list[Explanation]:
+    """Tell why a position is, or is not, in the catalogs of a run.
+
+    Parameters
+    ----------
+    out : output folder of a run
+    xy : 0-based pixel centres; needs ``image`` where there are several images
+    radec : right ascension and declination, degrees or sexagesimal (hours, degrees), in the frame
+        of the aligned WCS.  Without ``image``: all images that cover the position.
+    image : root or filter of an image; a filter may name several
+
+    Returns
+    -------
+    list of Explanation
+        One per image; with ``radec`` and no image that covers it, one per image that says so.
+
+    Raises
+    ------
+    SettingsError
+        Not exactly one position; an unknown image; several images and pixels.
+    MissingProduct
+        An image was not detected yet.
+    """
+    if (xy is None) == (radec is None):
+        raise SettingsError("give one position", hint="--xy X Y, or --radec RA DEC")
+    cases = [_Case(out, record) for record in _chosen(out, image)]
+    if xy is not None:
+        if len(cases) > 1:
+            names = ", ".join(case.record.root for case in cases)
+            raise SettingsError(
+                f"{len(cases)} images have pixels {xy[0]:g} {xy[1]:g}: {names}",
+                hint="choose one with --image ROOT, or give --radec RA DEC",
+            )
+        return [explained(case, *xy) for case in cases]
+    assert radec is not None
+    ra_deg, dec_deg = sky_position(*radec)
+    found = [explained(case, *case.pixel_of(ra_deg, dec_deg)) for case in cases]
+    covering = [e for e in found if e.verdict not in (Verdict.OFF_IMAGE, Verdict.NO_DATA)]
+    return covering or found
+
+
+def _chosen(out: Path, image: str) -> list[ImageRecord]:
+    """Return the records of the images that a name stands for."""
+    records = find_records(out)
+    if not records:
+        raise SettingsError(f"{out}: no image in it", hint="give the OUT of a run")
+    if not image:
+        return records
+    wanted = image.casefold()
+    named = [r for r in records if wanted in (r.root.casefold(), r.stem.casefold())]
+    named = named or [r for r in records if wanted == r.filter.casefold()]
+    if not named:
+        known = ", ".join(f"{r.root} ({r.filter})" for r in records)
+        raise SettingsError(f"no image '{image}' in {out}", hint=f"there are {known}")
+    return named
+
+
+def sky_position(ra: str, dec: str) -> tuple[float, float]:
+    """Return a position in degrees, from degrees or sexagesimal text (hours and degrees).
+
+    Raises
+    ------
+    SettingsError
+        It can't be read, or is no position.
+    """
+    from astropy.coordinates import Angle
+
+    try:
+        # Only text with colons, blanks or letters is sexagesimal: '10.5' is degrees.
+        unit = "hourangle" if re.search(r"[:hms ]", str(ra).strip()) else "deg"
+        ra_deg = float(Angle(str(ra), unit=unit).deg)
+        dec_deg = float(Angle(str(dec), unit="deg").deg)
+    except (ValueError, TypeError) as err:
+        raise SettingsError(
+            f"--radec {ra} {dec}: not a position ({err})",
+            hint="write degrees (150.1 2.2), or 10:00:24 +02:12:00",
+        ) from err
+    if not (np.isfinite(ra_deg) and abs(dec_deg) <= 90):
+        raise SettingsError(f"--radec {ra} {dec}: the declination is beyond the poles")
+    return ra_deg % 360.0, dec_deg
+
+
+class _Case:
+    """One image and its products, read when they are needed."""
+
+    def __init__(self, out: Path, record: ImageRecord) -> None:
+        self.record = record
+        self.paths: ImagePaths = record.paths(out)
+
+    def require_detection(self) -> None:
+        """Raise `MissingProduct` where the image was not detected yet."""
+        if "detect" not in self.record.stages:
+            raise MissingProduct(
+                f"{self.record.root}: it was not detected yet", hint="run 'bycatch run' first"
+            )
+
+    @property
+    def settings(self) -> DetectSettings:
+        """The settings that the image was detected with."""
+        stage = self.record.stages["detect"]
+        return build(DetectSettings, stage.settings, where=str(self.paths.record))
+
+    @cached_property
+    def image(self) -> DrcImage:
+        """The drizzled image."""
+        from bycatch.drc import read_drc
+        from bycatch.settings import InputSettings
+
+        given = build(InputSettings, self.record.input, where=str(self.paths.record))
+        weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
+        return read_drc(self.paths.folder / self.record.name, given, weight)
+
+    @cached_property
+    def frame(self) -> Frame | None:
+        """The aligned WCS, if there is one."""
+        from bycatch.pipeline.frames import read_frame
+
+        return read_frame(self.paths.wcs) if self.paths.wcs.exists() else None
+
+    def pixel_of(self, ra_deg: float, dec_deg: float) -> tuple[float, float]:
+        """Return the 0-based pixel of a direction; NaN on the far side of the sky."""
+        from bycatch.astrometry import tangent_mas
+
+        wcs = self.frame.wcs if self.frame is not None else self.image.wcs
+        place = np.array([ra_deg]), np.array([dec_deg])
+        # A projection has a second solution on the far hemisphere.
+        if not np.isfinite(tangent_mas(*place, *(float(v) for v in wcs.wcs.crval))).all():
+            return float("nan"), float("nan")
+        x, y = wcs.all_world2pix(ra_deg, dec_deg, 0, quiet=True)
+        return float(x), float(y)
+
+    def table(self, kind: str) -> Table | None:
+        """Return a table of the image, None where it is not there."""
+        from bycatch.tables import read_table
+
+        path = self.paths.product(kind)
+        return read_table(path) if path.exists() else None
+
+    def pixels(self, path: Path) -> NDArray[Any] | None:
+        """Return an image product, None where it is not there."""
+        from bycatch.pipeline.image import read_pixels
+
+        return read_pixels(path) if path.exists() else None
+
+    @cached_property
+    def detections(self) -> Table:
+        """All segments, those removed as well."""
+        from astropy.table import vstack
+
+        kept, gone = self.table("sources"), self.table("removed")
+        if kept is None or gone is None:
+            raise MissingProduct(
+                f"{self.record.root}: its detections are not there",
+                hint="run 'bycatch detect OUT' first",
+            )
+        names = kept.colnames
+        return vstack([kept, gone[names]], metadata_conflicts="silent")
+
+
+@dataclass(frozen=True)
+class _Reason:
+    """A verdict on a position and what there is to say."""
+
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    source_id: int = 0
+
+
+def explained(case: _Case, x: float, y: float) -> Explanation:
+    """Return the explanation of a position in one image: the first reason that holds."""
+    case.require_detection()
+    reasons = (_off_image, _in_catalog, _without_data, _left_out, _in_segment)
+    found = next((r for reason in reasons if (r := reason(case, x, y))), None)
+    found = found or _undetected(case, x, y)
+    place = f"{case.record.field}/{case.record.filter}"
+    sentences = (*found.sentences, *_on_mask(case, x, y))
+    return Explanation(case.record.root, place, x, y, found.verdict, sentences, found.source_id)
+
+
+def _off_image(case: _Case, x: float, y: float) -> _Reason | None:
+    ny, nx = case.image.shape
+    if -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5:
+        return None
+    text = f"The position is outside the array of {nx} x {ny} pixels."
+    return _Reason(Verdict.OFF_IMAGE, (text,))
+
+
+def _in_catalog(case: _Case, x: float, y: float) -> _Reason | None:
+    found = _nearest(_catalog(case), x, y)
+    if found is None:
+        return None
+    return _Reason(Verdict.IN_CATALOG, tuple(_catalog_words(case, *found)), _id(case, x, y))
+
+
+def _without_data(case: _Case, x: float, y: float) -> _Reason | None:
+    if case.image.valid[pixel_at(y), pixel_at(x)]:
+        return None
+    text = "No exposure has data at this pixel: a chip gap, or beyond the chips' edges."
+    return _Reason(Verdict.NO_DATA, (text,))
+
+
+def _left_out(case: _Case, x: float, y: float) -> _Reason | None:
+    """Return why a detection at the position was taken out."""
+    for kind, verdict in (("excluded", Verdict.EXCLUDED), ("removed", Verdict.REMOVED)):
+        found = _nearest(case.table(kind), x, y)
+        if found is not None:
+            gone, distance = found
+            text = (
+                f"Detection {gone['id']}, {distance:.1f} px away, was left out: {gone['reason']}."
+            )
+            return _Reason(verdict, (text,), int(gone["id"]))
+    return None
+
+
+def _in_segment(case: _Case, x: float, y: float) -> _Reason | None:
+    """Return what detection has made of the position, where a detection or segment has it."""
+    found = _nearest(case.detections, x, y)
+    if found is not None:
+        text = (
+            f"Detection {found[0]['id']} lies {found[1]:.1f} px away, but the catalog has no row: "
+            "the steps after detection are not done, or measured a list of positions."
+        )
+        return _Reason(Verdict.NOT_MEASURED, (text,), int(found[0]["id"]))
+    segments = case.pixels(case.paths.segmentation)
+    label = 0 if segments is None else int(segments[pixel_at(y), pixel_at(x)])
+    if not label:
+        return None
+    return _Reason(Verdict.MERGED, tuple(_merged_words(case, label, x, y)), label)
+
+
+def pixel_at(position: float) -> int:
+    """Return the pixel that a position on the image lies in; halves belong to the next one."""
+    return int(np.floor(position + 0.5))
+
+
+def _catalog(case: _Case) -> Table | None:
+    """Return the final catalog, else the photometry, with positions as x and y."""
+    table = case.table("cat")
+    if table is None:
+        return case.table("phot")
+    table.rename_columns(["x_center", "y_center"], ["x", "y"])
+    return table
+
+
+def _id(case: _Case, x: float, y: float) -> int:
+    found = _nearest(case.table("phot"), x, y)
+    return int(found[0]["id"]) if found else 0
+
+
+def _nearest(table: Table | None, x: float, y: float) -> tuple[Row, float] | None:
+    """Return the row nearest to a position and its distance, None beyond `MATCH_PX`."""
+    if table is None or not len(table):
+        return None
+    dx, dy = np.ma.asarray(table["x"] - x), np.ma.asarray(table["y"] - y)
+    distance: NDArray[np.float64] = np.ma.filled(np.ma.hypot(dx, dy), np.inf)
+    distance = np.nan_to_num(distance, nan=np.inf)
+    best = int(np.argmin(distance))
+    return (table[best], float(distance[best])) if distance[best] <= MATCH_PX else None
+
+
+def _catalog_words(case: _Case, row: Row, distance: float) -> Iterator[str]:
+    name = case.paths.product("cat").name
+    number = f"id {row['id']}" if "id" in row.colnames else f"row {row.index}, from 0,"
+    yield f"{name}: {number} lies {distance:.2f} px away, at x {row['x']:.2f}, y {row['y']:.2f}."
+    flags = int(row["flags"])
+    meanings = [
+        f"{str(entry.flag.name).lower()} ({entry.meaning})" for entry in FLAGS if flags & entry.flag
+    ]
+    yield f"Flags {flags}: {'; '.join(meanings)}." if meanings else "No flag is set."
+    numbers = [
+        f"{name} {float(row[name]):.3g}"
+        for name in ("cr_flag", "p_cr", "p_star", "blend_share")
+        if name in row.colnames and row[name] is not np.ma.masked
+    ]
+    if numbers:
+        yield f"Numbers: {', '.join(numbers)}."
+    if int(row["cr_flag"]) == 1:
+        yield "It is left out of the tables without cosmic rays (_noCRs)."
+
+
+def _merged_words(case: _Case, label: int, x: float, y: float) -> Iterator[str]:
+    table = case.detections
+    chosen = table[table["id"] == label]
+    yield f"The pixel belongs to segment {label}: it was not told apart from that source."
+    if len(chosen):
+        other = chosen[0]
+        distance = np.hypot(other["x"] - x, other["y"] - y)
+        yield (
+            f"Its centre is x {other['x']:.1f}, y {other['y']:.1f}, {distance:.1f} px away; "
+            f"it has {other['area']} pixels."
+        )
+    yield (
+        "Deblending needs a saddle between two peaks; more levels (detect.deblend_n_levels), a "
+        "lower detect.deblend_contrast or detect.deblend_n_pixels would split more."
+    )
+
+
+def _on_mask(case: _Case, x: float, y: float) -> list[str]:
+    from bycatch.kernels.neighbourhood import any_within
+
+    mask = case.pixels(case.paths.mask)
+    if mask is None or not any_within(mask.astype(bool), [x], [y], NEAR_PX)[0]:
+        return []
+    return [f"A pixel of the cosmic-ray mask lies within {NEAR_PX:g} px."]
+
+
+def _undetected(case: _Case, x: float, y: float) -> _Reason:
+    """Return why nothing was found at a position: too faint, or too few pixels."""
+    settings = case.settings
+    ratio, (x0, y0) = _smoothed_ratio(case, settings, pixel_at(x), pixel_at(y))
+    best, area = _best_near(ratio, pixel_at(x) - x0, pixel_at(y) - y0)
+    if not np.isfinite(best):
+        text = "The noise of the sky is not known here: too few pixels around have data."
+        return _Reason(Verdict.NO_DATA, (text,))
+    limit = settings.n_sigma
+    level = f"The smoothed image reaches {best:.2f} times the noise within {NEAR_PX:g} px"
+    if best <= limit:
+        need = "detect.n_sigma would have to be below " + f"{np.floor(100 * best) / 100:.2f}"
+        text = need if best >= 0.01 else "no threshold would find a source"
+        return _Reason(Verdict.TOO_FAINT, (f"{level}; the threshold is {limit:g}: {text}.",))
+    single = case.image.meta.n_exposures == 1
+    name = "n_pixels_single" if single else "n_pixels"
+    needed, n = getattr(settings, name), area(limit)
+    if n < needed:
+        return _Reason(
+            Verdict.TOO_SMALL,
+            (
+                f"{level}, above the threshold of {limit:g}.",
+                f"But only {n} connected pixels are above it, of {needed} that are needed.",
+                f"detect.{name} would have to be {n} or less.",
+            ),
+        )
+    text = f"{level}, and {n} connected pixels are above the threshold of {limit:g}: "
+    return _Reason(Verdict.MERGED, (text + "they belong to segments that begin farther away.",))
+
+
+def _smoothed_ratio(
+    case: _Case, settings: DetectSettings, column: int, row: int
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Return smoothed, background-subtracted image over noise around a pixel, and its corner.
+
+    The maps are those of the whole image, as detection makes them; NaN where there are no data.
+    """
+    from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+    from bycatch.stages.detect import sky_maps
+
+    background, noise = sky_maps(case.image, settings)
+    x0, y0 = max(0, column - AROUND_PX), max(0, row - AROUND_PX)
+    cut = np.s_[y0 : row + AROUND_PX + 1, x0 : column + AROUND_PX + 1]
+    valid, sigma = case.image.valid[cut], noise[cut]
+    light = np.where(valid, case.image.sci[cut] - background[cut], 0).astype(np.float32)
+    kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
+    smooth = smoothed(light, valid, kernel)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(valid & (sigma > 0), smooth / sigma, np.nan).astype(float), (x0, y0)
+
+
+def _best_near(
+    ratio: NDArray[np.float64], column: int, row: int
+) -> tuple[float, Callable[[float], int]]:
+    """Return the highest value near a pixel, and a function: connected pixels above a level."""
+    from scipy.ndimage import label
+
+    rows, columns = np.ogrid[: ratio.shape[0], : ratio.shape[1]]
+    near = np.hypot(rows - row, columns - column) <= NEAR_PX
+    values = np.where(near & np.isfinite(ratio), ratio, -np.inf)
+    top = np.unravel_index(int(np.argmax(values)), values.shape)
+
+    def area(level: float) -> int:
+        labels, _ = label(np.nan_to_num(ratio, nan=-np.inf) > level, structure=np.ones((3, 3)))
+        return int((labels == labels[top]).sum()) if labels[top] else 0
+
+    best = float(values[top])
+    return best, area

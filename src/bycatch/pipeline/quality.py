@@ -1,0 +1,63 @@
+"""The data quality of the exposures of an image, where their flc or flt files are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from bycatch.errors import UnreadableFile
+from bycatch.headers import opened
+from bycatch.stages.measure.blemishes import ChipQuality
+
+KINDS = ("flc", "flt")
+"""In the order of preference: flc is corrected for charge-transfer losses."""
+
+
+def exposure_files(exposures: Iterable[str], folders: Iterable[Path]) -> list[Path]:
+    """Return the files of exposures that lie in one of the folders, each exposure once.
+
+    Parameters
+    ----------
+    exposures : names as in `headers.Chip.exposure`, such as jcmdp9zjq; may repeat
+    folders : a folder that the user gives, and that of the drizzled image itself
+    """
+    places = list(folders)
+    names = [f"{kind}.fits{packed}" for kind in KINDS for packed in ("", ".gz", ".fz")]
+    found = []
+    for exposure in dict.fromkeys(exposures):
+        paths = [folder / f"{exposure}_{name}" for folder in places for name in names]
+        found += [path for path in paths if path.exists()][:1]
+    return found
+
+
+def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:
+    """Read DQ and WCS, with all its distortion, of every chip of some exposures.
+
+    Raises
+    ------
+    UnreadableFile
+        Not FITS, damaged, or without DQ.
+    """
+    chips: list[ChipQuality] = []
+    for path in paths:
+        with opened(path) as hdus:
+            chips += _chips_of(hdus, path)
+    return tuple(chips)
+
+
+def _chips_of(hdus: fits.HDUList, path: Path) -> list[ChipQuality]:
+    """Return the chips of one open file."""
+    quality = {hdu.ver: hdu for hdu in hdus if hdu.name == "DQ" and hdu.data is not None}
+    chips = [
+        # The look-up tables of the distortion are extensions of the same file.
+        ChipQuality(np.array(quality[hdu.ver].data, dtype=np.int32), WCS(hdu.header, hdus))
+        for hdu in hdus
+        if hdu.name == "SCI" and hdu.ver in quality
+    ]
+    if not chips:
+        raise UnreadableFile(f"{path}: no DQ in it", hint="give calibrated exposures (flc or flt)")
+    return chips

@@ -1,0 +1,204 @@
+"""Why a position is, or is not, in a catalog: every verdict on finished products."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bycatch import read_table
+from bycatch.errors import MissingProduct, SettingsError
+from bycatch.pipeline.explanation import Verdict, explain, pixel_at, sky_position
+from bycatch.tables import write_table
+
+ROOT = "jabc01010"
+
+
+def one(out, x, y, image=ROOT):
+    (found,) = explain(out, xy=(x, y), image=image)
+    return found
+
+
+def first_row(out):
+    (path,) = out.rglob(f"{ROOT}_cat.ecsv")
+    return read_table(path)[0]
+
+
+def test_a_row_of_the_catalog(finished):
+    row = first_row(finished)
+    found = one(finished, row["x_center"] + 0.5, row["y_center"])
+    assert found.verdict is Verdict.IN_CATALOG
+    assert found.source_id > 0
+    assert "0.50 px away" in found.sentences[0]
+    assert "cr_flag 0" in " ".join(found.sentences)
+
+
+@pytest.mark.parametrize(("x", "y"), [(-3, 20), (20, 1e6), (np.nan, 3), (239.6, 4)])
+def test_off_the_image(finished, x, y):
+    found = one(finished, x, y)
+    assert found.verdict is Verdict.OFF_IMAGE
+    assert "240 x 200" in found.sentences[0]
+
+
+def test_blank_sky_says_which_threshold_it_would_need(finished, visit):
+    yy, xx = np.mgrid[40:160, 40:200]
+    places = zip(visit.scene.x, visit.scene.y, strict=True)
+    far = np.min([np.hypot(xx - a, yy - b) for a, b in places], axis=0)
+    row, column = np.unravel_index(far.argmax(), far.shape)
+    found = one(finished, float(xx[row, column]), float(yy[row, column]))
+    assert found.verdict is Verdict.TOO_FAINT
+    assert "the threshold is 2" in found.sentences[0]
+    assert "detect.n_sigma" in found.sentences[0]
+
+
+def test_a_star_that_was_too_small(done, tmp_path, bycatch):
+    """With more pixels needed than a star has, the explanation names the number it has."""
+    before = first_row(done)
+    ended = bycatch("detect", done, "--set", "detect.n_pixels=3000")
+    assert ended.status == 0, ended.err
+    for kind in ("cat", "phot"):
+        next(done.rglob(f"{ROOT}_{kind}.ecsv")).unlink()
+    found = one(done, before["x_center"], before["y_center"])
+    assert found.verdict is Verdict.TOO_SMALL
+    text = " ".join(found.sentences)
+    n = int(text.split("detect.n_pixels would have to be ")[1].split()[0])
+    assert f"only {n} connected pixels" in text
+    assert bycatch("detect", done, "--set", f"detect.n_pixels={n}").status == 0
+    assert one(done, before["x_center"], before["y_center"]).verdict is Verdict.NOT_MEASURED
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"), [("removed", Verdict.REMOVED), ("excluded", Verdict.EXCLUDED)]
+)
+def test_what_was_left_out_has_its_reason(done, kind, verdict):
+    from bycatch.columns import EXCLUDED, REMOVED
+    from bycatch.tables import empty_table, make_table
+
+    place = {"id": [77], "x": [120.0], "y": [60.0], "reason": ["a good reason"]}
+    folder = next(done.rglob(f"{ROOT}_cat.ecsv")).parent
+    if kind == "removed":
+        blank = {c.name: np.zeros(1) for c in REMOVED if c.name not in place}
+        table = make_table(REMOVED, {**blank, **place})
+    else:
+        table = make_table(EXCLUDED, place)
+    assert empty_table(EXCLUDED).colnames
+    path = folder / f"{ROOT}_{kind}.ecsv"
+    path.unlink(missing_ok=True)
+    write_table(table, path)
+    for name in ("cat", "phot"):
+        there = folder / f"{ROOT}_{name}.ecsv"
+        rows = read_table(there)
+        there.unlink()
+        write_table(rows[:0], there)
+    found = one(done, 120.4, 60.0)
+    assert found.verdict is verdict
+    assert found.source_id == 77
+    assert "a good reason" in found.sentences[0]
+
+
+def test_a_pixel_of_another_source(done):
+    """A position within a segment, but far from its centre, was not told apart."""
+    from astropy.io import fits
+
+    row = first_row(done)
+    path = next(done.rglob(f"{ROOT}_segm.fits.gz"))
+    segments = fits.getdata(path)
+    label = segments[pixel_at(row["y_center"]), pixel_at(row["x_center"])]
+    rows, columns = np.nonzero(segments == label)
+    far = np.argmax(np.hypot(columns - row["x_center"], rows - row["y_center"]))
+    found = one(done, float(columns[far]), float(rows[far]))
+    assert found.verdict is Verdict.MERGED
+    assert found.source_id == label
+    assert f"segment {label}" in found.sentences[0]
+
+
+def test_gaps_have_no_data(tmp_path, new_drc, bycatch, scene):
+    sci = scene[1].copy()
+    sci[100:110] = np.nan
+    (tmp_path / "raw").mkdir()
+    new_drc(sci).writeto(tmp_path / "raw" / f"{ROOT}_drc.fits")
+    out = tmp_path / "out"
+    assert bycatch("sort", tmp_path / "raw", "-o", out).status == 0
+    with pytest.raises(MissingProduct, match="not detected yet"):
+        one(out, 50, 105)
+    assert bycatch("detect", out).status == 0
+    assert one(out, 50, 105).verdict is Verdict.NO_DATA
+
+
+def test_the_mask_is_mentioned(done):
+    from astropy.io import fits
+
+    path = next(done.rglob(f"{ROOT}_drc.mask.fits"))
+    with fits.open(path) as hdus:
+        mask = hdus[0].data.copy()
+        header = hdus[0].header
+    mask[:] = 1
+    path.unlink()
+    fits.PrimaryHDU(mask, header).writeto(path)
+    assert "cosmic-ray mask" in one(done, 100, 100).sentences[-1]
+
+
+# ---------------------------------------------------------------- positions on the sky, images
+
+
+def test_a_direction_is_looked_up_in_all_images(finished, visit):
+    ra, dec = (float(v) for v in visit.wcs.all_pix2world(visit.scene.x[3], visit.scene.y[3], 0))
+    found = explain(finished, radec=(str(ra), str(dec)))
+    assert sorted(e.image for e in found) == [ROOT, "jabc01020"]
+    assert {e.verdict for e in found} == {Verdict.IN_CATALOG}
+    only = explain(finished, radec=(str(ra), str(dec)), image="F475W")
+    assert [e.image for e in only] == ["jabc01020"]
+
+
+@pytest.mark.parametrize("where", [("10.0", "40.0"), ("216.92", "8.47")])
+def test_a_direction_that_no_image_covers(finished, where):
+    found = explain(finished, radec=where)
+    assert [e.verdict for e in found] == [Verdict.OFF_IMAGE] * 2
+
+
+def test_positions_may_be_sexagesimal():
+    assert sky_position("10:00:24", "+02:12:00") == pytest.approx((150.1, 2.2))
+    assert sky_position("10h00m24s", "-2d12m") == pytest.approx((150.1, -2.2))
+    assert sky_position("150.1", "-0.5") == pytest.approx((150.1, -0.5))
+    assert sky_position("-10", "0") == pytest.approx((350.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "match"),
+    [("here", "there", "not a position"), ("10", "95", "poles"), ("", "1", "not a position")],
+)
+def test_what_is_no_position(ra, dec, match):
+    with pytest.raises(SettingsError, match=match):
+        sky_position(ra, dec)
+
+
+def test_wrong_questions(finished, tmp_path):
+    with pytest.raises(SettingsError, match="2 images have pixels"):
+        explain(finished, xy=(3, 4))
+    with pytest.raises(SettingsError, match="no image 'F999W'"):
+        explain(finished, xy=(3, 4), image="F999W")
+    with pytest.raises(SettingsError, match="give one position"):
+        explain(finished)
+    with pytest.raises(SettingsError, match="give one position"):
+        explain(finished, xy=(1, 2), radec=("1", "2"))
+    with pytest.raises(SettingsError, match="no image in it"):
+        explain(tmp_path, xy=(3, 4))
+
+
+def test_the_command(finished, bycatch):
+    row = first_row(finished)
+    where = ("--xy", row["x_center"], row["y_center"])
+    ended = bycatch("explain", finished, *where, "--image", ROOT)
+    assert ended.status == 0
+    assert "in the catalog" in ended.out
+    away = bycatch("explain", finished, "--radec", "10:00:00", "-20:00:00")
+    assert away.status == 0
+    assert "off the image" in away.out
+    assert bycatch("explain", finished, *where).status == 2
+    assert bycatch("explain", finished).status == 2
+
+
+def test_nothing_is_changed(finished):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    one(finished, 100, 100)
+    assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    assert all(json.loads(p.read_text()) for p in finished.rglob("*_state.json"))
