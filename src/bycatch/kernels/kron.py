@@ -1,0 +1,379 @@
+"""Shapes and total fluxes at given positions: second moments, Kron ellipses, half-light radii.
+
+The definitions are SExtractor's (Bertin & Arnouts 1996, A&AS 117, 393; Kron 1980,
+ApJS 43, 305) in the form of photutils' SourceCatalog with ``aperture_mask_method='mask'``
+and ``kron_params=(2.5, 1.4, 0.0)``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.moments import (
+    FLUX_PRECISION,
+    HALF_DIAGONAL,
+    KRON_MIN,
+    KRON_REACH,
+    KRON_SCALE,
+    LEAST_RADIUS_PX,
+    MAX_STEPS,
+    RADIUS_PRECISION_PX,
+    THINNEST,
+    Ellipse,
+    _boxes,
+    _circle_flux,
+    _ellipse_share,
+    _extent,
+    _quadratic,
+    _ring_sums,
+    _scaled,
+)
+from bycatch.kernels.neighbourhood import nearest_pixel, plane, positions, span
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Labels = NDArray[np.int32]
+Floats = NDArray[np.float64]
+Images = tuple[Image, Mask, Labels]  # data, valid, labels
+
+MAX_REACH_PX = 200.0
+"""Nothing farther than this from a position is looked at (the longest Kron ellipse of a real galaxy
+in a field of ACS is shorter); it bounds the time that a bled star takes."""
+FIRST_WINDOW_PX = 1.5
+WINDOW_REACH = 4.0
+MAX_WINDOW_PX = 12.0
+MAX_ITERATIONS = 60
+SETTLED = 1e-5
+N_VALUES = 7
+
+
+@dataclass(frozen=True, eq=False)
+class KronShapes:
+    """Shapes of N positions; NaN where there is none.
+
+    Attributes
+    ----------
+    semimajor_px, semiminor_px : rms lengths of the second moments
+    theta_rad : angle of the long axis from +x towards +y, -pi/2 to pi/2
+    kron_radius : first-moment radius in units of the ellipse, 1.4 to 6
+    flux : sum in the ellipse of 2.5 Kron radii
+    area_px2 : what of that ellipse has data and is of no other segment
+    half_light_px : radius of the circle with half that flux
+    windowed : bool, the moments are those of a window, not of a segment
+    cut : bool, the ellipse reached the greatest size and was made to fit
+    """
+
+    semimajor_px: Floats
+    semiminor_px: Floats
+    theta_rad: Floats
+    kron_radius: Floats
+    flux: Floats
+    area_px2: Floats
+    half_light_px: Floats
+    windowed: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
+
+
+def kron_shapes(
+    data: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    sky: ArrayLike,
+    x: ArrayLike,
+    y: ArrayLike,
+    segmentation: NDArray[np.integer[Any]] | None = None,
+    labels: ArrayLike | None = None,
+) -> KronShapes:
+    """Measure shapes and total fluxes at positions.
+
+    Parameters
+    ----------
+    data, valid : (ny, nx)
+        Only valid pixels count.
+    sky : (N,) or a number
+        Level per pixel, subtracted.
+    x, y : (N,) float
+        0-based pixel centres; may be off the image, or not finite.
+    segmentation : (ny, nx) int, optional
+        Pixels of other segments than a position's own are left out.
+    labels : (N,) int, optional
+        Segment of each position; where it is 0, or there is no such one, it is the segment
+        that the position lies on, if any.
+
+    Notes
+    -----
+    With a segment the moments are those of its pixels that exceed the sky, about
+    their own barycentre; the ellipse is then laid around the position.  Without one
+    they are adaptive: weighted with a Gaussian whose covariance is made to be that of
+    the source (Bernstein & Jarvis 2002, AJ 123, 583, section 3), which weights noise
+    and neighbours down.  They equal the unweighted moments of a Gaussian source, and
+    are less than those of one with wings.
+    """
+    column, row = positions(x), positions(y)
+    n = len(column)
+    level = plane(np.broadcast_to(np.asarray(sky, dtype=np.float64), n), np.float64)
+    own, segments, boxes = _segments(segmentation, labels, data.shape, column, row)
+    images = (plane(data, np.float32), plane(valid, np.bool_), segments)
+    values, marks = np.full((n, N_VALUES), np.nan), np.zeros((n, 2), np.bool_)
+    _measure(images, level, column, row, own, boxes, values, marks)
+    return KronShapes(*values.T.copy(), *marks.T.copy())
+
+
+def _segments(
+    segmentation: NDArray[np.integer[Any]] | None,
+    labels: ArrayLike | None,
+    shape: tuple[int, ...],
+    x: Floats,
+    y: Floats,
+) -> tuple[NDArray[np.int64], Labels, NDArray[np.int64]]:
+    """Return labels, segmentation and boxes; an empty segmentation where none is given."""
+    n = len(x)
+    if segmentation is None:
+        nothing = plane(np.zeros((0, 0), np.int32), np.int32)
+        return np.zeros(n, np.int64), nothing, np.empty((0, 4), np.int64)
+    if segmentation.shape != shape:
+        msg = f"the segmentation is {segmentation.shape}, the image {shape}"
+        raise ValueError(msg)
+    own = np.zeros(n, np.int64) if labels is None else np.array(labels, np.int64).ravel()
+    if len(own) != n:
+        msg = f"{len(own)} labels for {n} positions"
+        raise ValueError(msg)
+    segments = plane(segmentation, np.int32)
+    boxes = np.empty((int(segments.max(initial=0)), 4), np.int64)
+    _boxes(segments, boxes)
+    column, row = nearest_pixel(x), nearest_pixel(y)
+    lost = (own <= 0) | (own > len(boxes))
+    on_image = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
+    own[lost] = 0
+    lost &= on_image
+    own[lost] = segments[row[lost], column[lost]]
+    return own, segments, boxes
+
+
+@compiled
+def _measure(
+    images: Images,
+    sky: Floats,
+    x: Floats,
+    y: Floats,
+    labels: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    values: Floats,
+    marks: Mask,
+) -> None:
+    """Fill (N, 7) values and whether windowed, whether cut."""
+    data = images[0]
+    for k in range(x.size):
+        # Where the position's own pixel is off the image there is nothing to measure.
+        if not (-0.5 <= x[k] < data.shape[1] - 0.5 and -0.5 <= y[k] < data.shape[0] - 0.5):
+            continue
+        if not math.isfinite(sky[k]):
+            continue
+        moments = (np.nan, np.nan, np.nan)
+        if labels[k] > 0:
+            moments = _segment_moments(images, sky[k], x[k], y[k], labels[k], boxes[labels[k] - 1])
+        if not math.isfinite(moments[0]):
+            marks[k, 0] = True
+            moments = _adaptive_moments(images, sky[k], x[k], y[k], labels[k])
+        a, b, theta = _axes(moments[0], moments[1], moments[2])
+        if not (math.isfinite(a) and b > 0):
+            continue
+        ellipse = (a, b, math.cos(theta), math.sin(theta))
+        values[k, 0], values[k, 1], values[k, 2] = a, b, theta
+        kron = _kron_radius(images, sky[k], x[k], y[k], labels[k], ellipse)
+        values[k, 3] = kron
+        if not math.isfinite(kron):
+            continue
+        scale = KRON_SCALE * kron
+        if scale * a > MAX_REACH_PX:
+            scale, marks[k, 1] = MAX_REACH_PX / a, True
+        _total(images, sky[k], x[k], y[k], labels[k], _scaled(ellipse, scale), values[k])
+
+
+@compiled
+def _axes(xx: float, yy: float, xy: float) -> tuple[float, float, float]:
+    """Return rms lengths (px) and angle (rad); variances of a thin source grow by a pixel's."""
+    while xx * yy - xy * xy < THINNEST * THINNEST:
+        xx += THINNEST
+        yy += THINNEST
+    mean, half = 0.5 * (xx + yy), math.hypot(0.5 * (xx - yy), xy)
+    theta = 0.5 * math.atan2(2.0 * xy, xx - yy)
+    return math.sqrt(mean + half), math.sqrt(max(mean - half, 0.0)), theta
+
+
+@compiled
+def _counts(images: Images, row: int, column: int, label: int) -> bool:
+    """Return whether a pixel has data and is of no other segment."""
+    if not images[1][row, column]:
+        return False
+    if images[2].size == 0:
+        return True
+    there = images[2][row, column]
+    return bool(there in (0, label))
+
+
+@compiled
+def _segment_moments(
+    images: Images, sky: float, x: float, y: float, label: int, box: NDArray[np.int64]
+) -> tuple[float, float, float]:
+    """Return variances xx, yy, xy of the positive pixels of a segment; NaN where it has none."""
+    data, valid, segments = images
+    x0, x1 = max(box[0], int(x - MAX_REACH_PX)), min(box[1], int(x + MAX_REACH_PX) + 1)
+    y0, y1 = max(box[2], int(y - MAX_REACH_PX)), min(box[3], int(y + MAX_REACH_PX) + 1)
+    total, sx, sy, xx, yy, xy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for row in range(y0, y1):
+        for column in range(x0, x1):
+            if segments[row, column] == label and valid[row, column]:
+                value = data[row, column] - sky
+                if value > 0:
+                    # About the position: so near the barycentre no digits cancel.
+                    dx, dy = column - x, row - y
+                    total += value
+                    sx += value * dx
+                    sy += value * dy
+                    xx += value * dx * dx
+                    yy += value * dy * dy
+                    xy += value * dx * dy
+    if total <= 0:
+        return np.nan, np.nan, np.nan
+    sx, sy = sx / total, sy / total
+    return xx / total - sx * sx, yy / total - sy * sy, xy / total - sx * sy
+
+
+@compiled
+def _adaptive_moments(
+    images: Images, sky: float, x: float, y: float, label: int
+) -> tuple[float, float, float]:
+    """Return variances xx, yy, xy under a Gaussian weight of the same shape; NaN if none fits.
+
+    Under a weight of its own covariance C a Gaussian has the covariance C / 2.
+    """
+    ny, nx = images[0].shape
+    xx = yy = FIRST_WINDOW_PX * FIRST_WINDOW_PX
+    xy = 0.0
+    for _ in range(MAX_ITERATIONS):
+        det = xx * yy - xy * xy
+        if not (xx > 0 and yy > 0 and max(xx, yy) < MAX_WINDOW_PX * MAX_WINDOW_PX):
+            break
+        if not det > THINNEST * THINNEST:
+            # Narrower than a pixel, as a cosmic ray is: there is no more to find.
+            return xx, yy, xy
+        reach_x, reach_y = WINDOW_REACH * math.sqrt(xx), WINDOW_REACH * math.sqrt(yy)
+        row0, row1 = span(y, reach_y, ny)
+        column0, column1 = span(x, reach_x, nx)
+        total, new_xx, new_yy, new_xy = 0.0, 0.0, 0.0, 0.0
+        for row in range(row0, row1):
+            dy = row - y
+            for column in range(column0, column1):
+                dx = column - x
+                square = (yy * dx * dx - 2.0 * xy * dx * dy + xx * dy * dy) / det
+                if square < WINDOW_REACH * WINDOW_REACH and _counts(images, row, column, label):
+                    value = (images[0][row, column] - sky) * math.exp(-0.5 * square)
+                    total += value
+                    new_xx += value * dx * dx
+                    new_yy += value * dy * dy
+                    new_xy += value * dx * dy
+        if not total > 0:
+            break
+        new_xx, new_yy, new_xy = 2.0 * new_xx / total, 2.0 * new_yy / total, 2.0 * new_xy / total
+        change = abs(new_xx - xx) + abs(new_yy - yy) + abs(new_xy - xy)
+        if change < SETTLED * (xx + yy):
+            return new_xx, new_yy, new_xy
+        xx, yy, xy = new_xx, new_yy, new_xy
+    return np.nan, np.nan, np.nan
+
+
+@compiled
+def _kron_radius(
+    images: Images, sky: float, x: float, y: float, label: int, ellipse: Ellipse
+) -> float:
+    """Return the first-moment radius in units of the ellipse; NaN beyond where it is measured."""
+    ny, nx = images[0].shape
+    width, height = _extent(_scaled(ellipse, KRON_REACH))
+    row0, row1 = span(y, min(height, MAX_REACH_PX), ny)
+    column0, column1 = span(x, min(width, MAX_REACH_PX), nx)
+    total, first = 0.0, 0.0
+    for row in range(row0, row1):
+        for column in range(column0, column1):
+            square = _quadratic(column - x, row - y, ellipse)
+            if square <= KRON_REACH * KRON_REACH and _counts(images, row, column, label):
+                value = images[0][row, column] - sky
+                total += value
+                first += value * math.sqrt(square)
+    if total <= 0 or first <= 0:
+        return KRON_MIN
+    return max(first / total, KRON_MIN) if first <= KRON_REACH * total else np.nan
+
+
+@compiled
+def _total(
+    images: Images, sky: float, x: float, y: float, label: int, ellipse: Ellipse, values: Floats
+) -> None:
+    """Fill flux and area of an ellipse, and the radius of half that flux."""
+    ny, nx = images[0].shape
+    longest = ellipse[0]
+    row0, row1 = span(y, longest, ny)
+    column0, column1 = span(x, longest, nx)
+    pixels = np.zeros((row1 - row0, column1 - column0), np.float32)
+    # No part of a pixel is farther from its centre than half a diagonal.
+    margin = HALF_DIAGONAL / ellipse[1]
+    inner2, outer2 = max(1.0 - margin, 0.0) ** 2, (1.0 + margin) ** 2
+    flux, area = 0.0, 0.0
+    for row in range(row0, row1):
+        dy = row - y
+        for column in range(column0, column1):
+            if not _counts(images, row, column, label):
+                continue
+            value = images[0][row, column] - sky
+            pixels[row - row0, column - column0] = value
+            square = _quadratic(column - x, dy, ellipse)
+            if square < outer2:
+                share = 1.0 if square < inner2 else _ellipse_share(column - x, dy, ellipse)
+                flux += share * value
+                area += share
+    values[4], values[5] = flux, area
+    if flux != 0:
+        values[6] = _half_flux_radius(pixels, x - column0, y - row0, 0.5 * flux, longest)
+
+
+@compiled
+def _half_flux_radius(pixels: Image, x: float, y: float, half: float, longest: float) -> float:
+    """Return the radius of a circle with half a flux; NaN where none is found.
+
+    The largest radius shrinks until the curve of growth crosses half the flux below it.
+    """
+    rings = _ring_sums(pixels, x, y, longest)
+    low, high = LEAST_RADIUS_PX, longest
+    at_low = 1.0 - _circle_flux(pixels, x, y, low, rings) / half
+    at_high = at_low
+    while high > LEAST_RADIUS_PX:
+        at_high = 1.0 - _circle_flux(pixels, x, y, high, rings) / half
+        if at_low * at_high <= 0:
+            break
+        high -= 0.1 * longest
+    if high <= LEAST_RADIUS_PX:
+        return np.nan
+    # Regula falsi, which halves the weight of an end that stays (Dowell & Jarratt 1971,
+    # BIT 11, 168).
+    stays = 0
+    for _ in range(MAX_STEPS):
+        if high - low < RADIUS_PRECISION_PX or at_low == at_high:
+            break
+        radius = (low * at_high - high * at_low) / (at_high - at_low)
+        value = 1.0 - _circle_flux(pixels, x, y, radius, rings) / half
+        if abs(value) < FLUX_PRECISION:
+            return radius
+        if value * at_high > 0:
+            high, at_high = radius, value
+            at_low *= 0.5 if stays == -1 else 1.0
+            stays = -1
+        else:
+            low, at_low = radius, value
+            at_high *= 0.5 if stays == 1 else 1.0
+            stays = 1
+    return 0.5 * (low + high)
