@@ -433,6 +433,9 @@ class InjectSettings(Section):
     spacing_px: float = setting(
         100.0, "side of the grid cells, one source each: more sources take more runs", "px", ge=24
     )
+    max_runs: int = setting(
+        30, "most runs for an image: a small one holds fewer sources than wanted", ge=1
+    )
     match_radius_px: float = setting(
         1.5, "a source is found where a detection lies within this radius", "px", gt=0, le=10
     )
