@@ -140,6 +140,7 @@ def test_stars_of_the_psf_are_isolated_bright_and_sharp():
         "snr_4": np.array([200.0, 200, 30, 200, 200, 60, 200]),
         "fwhm": np.array([2.1, 2.1, 2.1, 2.1, 4.0, 2.1, 2.1]),
         "cr_flag": np.array([0, 1, 0, 0, 0, 0, 0]),
+        "p_star": np.ones(n),
     }
     catalog = make_table(CAT, data, (4.0,))
     phot = Table({"sky_median": np.full(n, 0.01)})

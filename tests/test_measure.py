@@ -276,7 +276,10 @@ def test_a_sky_of_few_pixels_is_flagged(as_image):
 def test_neighbours_are_flagged(star_image):
     table = measure.run(star_image, [80.0, 90.0, 80.0, np.nan], [60.0, 60.0, 80.0, 3.0]).table
     blended = [bool(f & Flag.BLENDED) for f in table["flags"]]
-    assert blended == [True, True, False, False]
+    # Beside the star there is nothing but its light: that does not spoil the star itself.
+    assert blended[:2] == [False, True]
+    assert not blended[3]
+    assert table["blend_share"][0] < 0.02
     again = measure.run(star_image, [80.0, 80.0], [60.0, 60.0]).table
     assert all(f & Flag.BLENDED for f in again["flags"])
 

@@ -146,7 +146,108 @@ BOOKKEEPING = (
         "effective exposure time: mean within 4 px, from WHT",
     ),
     Column(
-        "mjd", "f8", "d", "time.epoch", "mid-time of the image's exposures (MJD)", nullable=True
+        "n_exp_min",
+        "i4",
+        "",
+        "meta.number;stat.min;obs.exposure",
+        "least number of exposures of the pixels within 4 px",
+    ),
+    Column(
+        "exposures",
+        "i8",
+        "",
+        "meta.code;obs.exposure",
+        "which exposures look: bit k is that of number k + 1 in the metadata's EXPOSURES; "
+        "0: the file does not say",
+    ),
+    Column(
+        "mjd",
+        "f8",
+        "d",
+        "time.epoch",
+        "mean time of the exposures that look (MJD), weighted by their durations; the image's "
+        "mid-time where the file does not name them",
+        nullable=True,
+    ),
+)
+CLASSES = (
+    Column(
+        "p_star",
+        "f8",
+        "",
+        "stat.probability;src.class.starGalaxy",
+        "probability that a real source is a point, from its concentrations against those of the "
+        "image's stars; low for what is sharper than stars, too; missing where nothing can be told",
+        nullable=True,
+    ),
+    Column(
+        "concentration",
+        "f8",
+        "mag",
+        "src.morph.param",
+        "magnitude within 1 px minus that within 3 px (native pixels)",
+        nullable=True,
+    ),
+    Column(
+        "blend_share",
+        "f8",
+        "",
+        "phot.count;arith.ratio",
+        "share of the light in the middle aperture that comes from other sources of the list",
+        nullable=True,
+    ),
+)
+SHAPES = (
+    Column(
+        "kron_radius",
+        "f8",
+        "",
+        "phys.angSize",
+        "Kron's first-moment radius, in units of the ellipse of the second moments, 1.4 to 6 "
+        "(photutils' kron_radius, after SExtractor)",
+        nullable=True,
+    ),
+    Column(
+        "half_light_px",
+        "f8",
+        "pix",
+        "phys.angSize",
+        "radius of the circle with half of the Kron flux (photutils' fluxfrac_radius(0.5), "
+        "SExtractor's FLUX_RADIUS); holds the PSF",
+        nullable=True,
+    ),
+    Column(
+        "semimajor_px",
+        "f8",
+        "pix",
+        "phys.angSize.smajAxis",
+        "rms length of the second moments (photutils' semimajor_sigma, SExtractor's A_IMAGE); "
+        "holds the PSF",
+        nullable=True,
+    ),
+    Column(
+        "semiminor_px",
+        "f8",
+        "pix",
+        "phys.angSize.sminAxis",
+        "rms width, likewise (semiminor_sigma, B_IMAGE)",
+        nullable=True,
+    ),
+    Column(
+        "theta_deg",
+        "f8",
+        "deg",
+        "pos.posAng;instr.det",
+        "angle of the long axis from +x towards +y, -90 to 90",
+        nullable=True,
+    ),
+    Column(
+        "pa_deg",
+        "f8",
+        "deg",
+        "pos.posAng",
+        "position angle of the long axis on the sky, east of north, 0 to 180",
+        nullable=True,
     ),
 )
 
@@ -256,6 +357,24 @@ PHOT: tuple[Column, ...] = (
     Column("n_sky", "i4", "", "meta.number", "annulus pixels left after the clipping"),
     FWHM,
     CR_FLAG,
+    *CLASSES,
+    Column(
+        "countrate_kron",
+        "f8",
+        RATE,
+        "phot.count",
+        "sky-subtracted sum in the ellipse of 2.5 Kron radii, without the pixels of other segments",
+        nullable=True,
+    ),
+    Column(
+        "countrate_err_kron",
+        "f8",
+        RATE,
+        "stat.error;phot.count",
+        "1-sigma error of countrate_kron",
+        nullable=True,
+    ),
+    *SHAPES,
     *SKY_POSITION,
     *SKY_ERRORS,
     *GAIA_MATCH,
@@ -273,7 +392,7 @@ CAT: tuple[Column, ...] = (
         FLAM,
         "phot.flux.density;em.wl",
         "flux density in the infinite aperture, measured in {r} px and corrected as for a point "
-        "source",
+        "source: too low for sources with the flag EXTENDED",
         nullable=True,
     ),
     Column(
@@ -305,6 +424,33 @@ CAT: tuple[Column, ...] = (
         nullable=True,
     ),
     Column("snr_{r}", "f8", "", "stat.snr", "flux / error in {r} px", nullable=True),
+    *CLASSES,
+    Column(
+        "flux_kron",
+        "f8",
+        FLAM,
+        "phot.flux.density;em.wl",
+        "flux density in the ellipse of 2.5 Kron radii, not corrected for light beyond: near "
+        "the total of extended sources (SExtractor's AUTO)",
+        nullable=True,
+    ),
+    Column(
+        "err_kron",
+        "f8",
+        FLAM,
+        "stat.error;phot.flux.density;em.wl",
+        "1-sigma statistical error of flux_kron",
+        nullable=True,
+    ),
+    Column(
+        "mag_ab_kron",
+        "f8",
+        "mag",
+        "phot.mag;em.opt",
+        "AB magnitude of flux_kron; missing where the flux is not positive",
+        nullable=True,
+    ),
+    *SHAPES,
     *BOOKKEEPING,
     *SKY_ERRORS,
     *GAIA_MATCH,

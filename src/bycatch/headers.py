@@ -6,6 +6,7 @@ in PRIMARY second: drizzled products keep PHOTFLAM in SCI and EXPTIME in PRIMARY
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 import zlib
@@ -31,7 +32,7 @@ PHOTOMETRIC_FILTER = re.compile(r"F\d{3}(W|M|N|LP)")
 DEFAULT_READNOISE_E = 4.2
 """Typical read noise of ACS/WFC and HRC (ACS Data Handbook: 3.75 to 5.65 e)."""
 NATIVE_SCALE_ARCSEC = {"WFC": 0.05, "HRC": 0.025}
-SATURATION_SHARE = 0.8
+SATURATION_SHARE = 0.73
 """A pixel above this share of the full well counts as saturated: drizzling averages a full pixel
 with its neighbours."""
 HDRTAB_COLUMNS = ("ROOTNAME", "EXPTIME", "CCDCHIP", "MDRIZSKY", "EXPSTART", "EXPEND")
@@ -260,6 +261,8 @@ class ImageMeta:
     photmode: str
     rootname: str
     wcsname: str
+    pa_v3_deg: float = math.nan
+    """Position angle of HST's V3 axis, which spikes follow; NaN if the file does not say."""
     notes: tuple[str, ...] = ()
     """What looks wrong or was assumed; goes to the log and into every table."""
 
@@ -347,6 +350,7 @@ def image_meta(headers: Headers, settings: InputSettings | None = None) -> Image
         photmode=str(headers.get("PHOTMODE", "")),
         rootname=str(headers.get("ROOTNAME", "")),
         wcsname=str(headers.get("WCSNAME", "")),
+        pa_v3_deg=headers.number("PA_V3"),
         notes=(*notes, *time_notes, *calibration_notes),
     )
 

@@ -155,6 +155,8 @@ class ImageRecord:
     fingerprint: str = ""
     input: dict[str, Any] = member(default_factory=dict)
     """The user's statements about this file, from its sidecar."""
+    exposures: list[str] = member(default_factory=list)
+    """What was drizzled together, as far as the file says."""
     notes: list[str] = member(default_factory=list)
     stages: dict[str, StageRecord] = member(default_factory=dict)
 

@@ -72,6 +72,11 @@ class InputSettings(Section):
         "what WHT holds: 'exptime' seconds, 'ivm' inverse variances, 'relative' a share of the "
         "full depth; empty: told from its values",
     )
+    exposures_dir: str = setting(
+        "",
+        "folder with the exposures (flc or flt files): their data quality tells what is saturated "
+        "or bad; always looked for beside the drizzled image as well",
+    )
     zeropoint_fallback: bool = setting(
         False, "use the bundled zero points where PHOTFLAM is missing (rows are flagged)"
     )

@@ -165,6 +165,8 @@ class Coverage:
     ----------
     n_exp : (N,) float
         Median number of exposures of the inner pixels, halves not rounded.
+    n_exp_min : (N,) float
+        Least number of exposures of the outer pixels.
     exptime_s : (N,) float
         Mean exposure time of the outer pixels.
     peak_rate : (N,) float
@@ -172,6 +174,7 @@ class Coverage:
     """
 
     n_exp: Floats
+    n_exp_min: Floats
     exptime_s: Floats
     peak_rate: Floats
 
@@ -198,7 +201,7 @@ def coverage(
     """
     rate, valid, n_exp, exptime_s = planes
     column, row = positions(x), positions(y)
-    out = np.zeros((3, len(column)))
+    out = np.zeros((4, len(column)))
     _coverage(
         plane(rate), plane(valid, np.bool_), plane(n_exp, np.int16), plane(exptime_s, np.float32),
         column, row, (float(inner_px), float(outer_px)), out,
@@ -217,7 +220,7 @@ def _coverage(
     radii: tuple[float, float],
     out: Floats,
 ) -> None:
-    """Fill ``out``: median number of exposures, mean exposure time, peak."""
+    """Fill ``out``: median and least number of exposures, mean exposure time, peak."""
     inner, outer = radii
     ny, nx = rate.shape
     side = int(2 * inner) + 3
@@ -225,7 +228,7 @@ def _coverage(
     for k in range(x.size):
         row0, row1 = span(y[k], outer, ny)
         column0, column1 = span(x[k], outer, nx)
-        n_inner, n_outer, seconds, top = 0, 0, 0.0, -np.inf
+        n_inner, n_outer, seconds, top, least = 0, 0, 0.0, -np.inf, np.int16(32767)
         for row in range(row0, row1):
             for column in range(column0, column1):
                 dx, dy = column - x[k], row - y[k]
@@ -233,14 +236,16 @@ def _coverage(
                 if distance2 <= outer * outer and valid[row, column]:
                     n_outer += 1
                     seconds += exptime[row, column]
+                    least = min(least, n_exp[row, column])
                     if distance2 <= inner * inner:
                         insert(counts, n_inner, n_exp[row, column])
                         n_inner += 1
                         top = max(top, np.float64(rate[row, column]))
         if n_inner:
             out[0, k] = 0.5 * (counts[(n_inner - 1) // 2] + counts[n_inner // 2])
-        out[1, k] = seconds / max(n_outer, 1)
-        out[2, k] = top if n_inner else np.nan
+        out[1, k] = least if n_outer else 0
+        out[2, k] = seconds / max(n_outer, 1)
+        out[3, k] = top if n_inner else np.nan
 
 
 @compiled

@@ -272,10 +272,27 @@ def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
         "detect": [settings.detect.digest()],
         "crmask": [settings.crmask.digest()],
         "align": [settings.align.digest(), job.field_key, job.gaia_key],
-        "measure": [settings.measure.digest(), job.gaia_key, lists],
+        "measure": [settings.measure.digest(), job.gaia_key, lists, quality_key(job)],
         "finalize": [settings.finalize.digest(), settings.output.formats],
     }
     return combined(stage, given, [earlier.get(name, "") for name in BUILDS_ON[stage]], own[stage])
+
+
+def quality_files(job: ImageJob) -> list[Path]:
+    """Return the exposures of an image whose data quality can be read.
+
+    They lie in the folder of the settings, or beside the drizzled image that the user gave.
+    """
+    from bycatch.pipeline.quality import exposure_files
+
+    given = input_settings(job.settings, job.record).exposures_dir
+    folders = [Path(given).expanduser()] if given else []
+    return exposure_files(job.record.exposures, [*folders, Path(job.record.source).parent])
+
+
+def quality_key(job: ImageJob) -> list[str]:
+    """Return what changes when other exposures are at hand."""
+    return [f"{path.name} {file_fingerprint(path)}" for path in quality_files(job)]
 
 
 def is_current(record: ImageRecord, folder: Path, stage: str, key: str) -> bool:
@@ -492,19 +509,25 @@ class Workbench:
 
     def _measure(self) -> tuple[list[Path], dict[str, Any]]:
         from bycatch.astrometry import expected_chance_matches
+        from bycatch.exposures import exposure_sets
+        from bycatch.pipeline.quality import read_quality
         from bycatch.stages import measure
 
         ids, x, y = self._targets()
         inside = self._excluded(x, y)
+        at_x, at_y = x[~inside], y[~inside]
         found = measure.run(
             self.image,
-            x[~inside],
-            y[~inside],
+            at_x,
+            at_y,
             ids=ids[~inside],
             cr_mask=self.cr_mask,
+            segmentation=self.segmentation,
             wcs=self.frame.wcs,
             frame_error=self.frame.error,
             reference=self.reference,
+            exposure_sets=exposure_sets(self.image.path, self.image.meta, at_x, at_y),
+            chips=read_quality(quality_files(self.job)),
             settings=self.settings.measure,
         )
         self.phot = found.table
@@ -666,6 +689,7 @@ class Workbench:
             "EXPSTART": _or_none(meta.mjd_start),
             "EXPEND": _or_none(meta.mjd_end),
             "MJD-AVG": _or_none(meta.mjd_mid),
+            "EXPOSURES": [exposure.name for exposure in meta.exposures],
             "PHOTFLAM": meta.photflam,
             "PHOTPLAM": meta.photplam,
             "PHOTMODE": meta.photmode,

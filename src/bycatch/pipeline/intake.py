@@ -202,6 +202,7 @@ def planned_record(
         source=str(placement.path),
         wht_source=str(weight.absolute()) if weight else "",
         input=intake.sidecars.get(placement.path, {}),
+        exposures=list(placement.exposures),
         notes=[placement.note] if placement.note else [],
     )
     if earlier and earlier.paths(out) == record.paths(out):

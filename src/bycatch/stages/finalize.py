@@ -20,7 +20,9 @@ MAG_PER_FRACTION = 2.5 / np.log(10.0)
 COPIED = (
     "RA_GAIA_WCS", "DEC_GAIA_WCS", "GAIA_CAT_RA", "GAIA_CAT_DEC", "id", "cr_flag", "fwhm",
     "n_exp", "exptime", "mjd", "gaia_source_id", "gaia_separation", "gaia_g",
-    "RA_GAIA_WCS_err", "DEC_GAIA_WCS_err", "astrom_err",
+    "RA_GAIA_WCS_err", "DEC_GAIA_WCS_err", "astrom_err", "p_star", "concentration",
+    "blend_share", "kron_radius", "half_light_px", "semimajor_px", "semiminor_px", "theta_deg",
+    "pa_deg", "n_exp_min", "exposures",
 )  # fmt: skip
 
 
@@ -89,6 +91,7 @@ def run(
     zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
     for radius, fraction in zip(radii_px, fractions, strict=True):
         data |= _calibrated(phot, f"{radius:g}", float(fraction), meta.photflam, zeropoint)
+    data |= _kron(phot, meta.photflam, zeropoint)
     return FinalizeResult(
         make_table(CAT, data, radii_px),
         radii_px,
@@ -112,6 +115,16 @@ def _calibrated(
         f"mag_ab_{r}": zeropoint - 2.5 * np.log10(positive),
         f"mag_ab_err_{r}": MAG_PER_FRACTION * error / positive,
         f"snr_{r}": np.divide(rate, error, out=np.full(len(rate), np.nan), where=error > 0),
+    }
+
+
+def _kron(phot: Table, photflam: float, zeropoint: float) -> dict[str, Any]:
+    """Return the columns of the Kron aperture."""
+    rate = _filled(phot, "countrate_kron")
+    return {
+        "flux_kron": rate * photflam,
+        "err_kron": _filled(phot, "countrate_err_kron") * photflam,
+        "mag_ab_kron": zeropoint - 2.5 * np.log10(np.where(rate > 0, rate, np.nan)),
     }
 
 

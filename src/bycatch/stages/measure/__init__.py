@@ -1,4 +1,4 @@
-"""Photometry: apertures, sky, errors, profile fits, cosmic-ray flag, positions, Gaia match."""
+"""Photometry: apertures, sky, errors, shapes, flags, what sources are, positions, Gaia match."""
 
 from __future__ import annotations
 
@@ -10,28 +10,37 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.astrometry import FrameError, centroid_errors_px, sky_positions
+from bycatch.astrometry import FrameError, sky_positions
 from bycatch.columns import PHOT
 from bycatch.drc import DrcImage
+from bycatch.exposures import mean_mjd
 from bycatch.flags import Flag
 from bycatch.gaia import ReferenceStars
-from bycatch.kernels.apertures import circle_sums
-from bycatch.kernels.moffat import MoffatFits, fit_moffat_at
-from bycatch.kernels.neighbourhood import all_within, any_within, coverage
-from bycatch.kernels.skystats import SkyStats, annulus_stats
-from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
 from bycatch.settings import MeasureSettings
+from bycatch.stages.measure import flagging, halos, neighbours, shapes, stellarity
+from bycatch.stages.measure.blemishes import (
+    Blemishes,
+    ChipQuality,
+    blemishes,
+    blemishes_from_quality,
+)
+from bycatch.stages.measure.photometry import (
+    Photometry,
+    aperture_sums,
+    correlation_factor,
+    photometry,
+    position_errors_px,
+    rate_errors,
+)
 from bycatch.tables import make_table
 
-Floats = NDArray[np.float64]
+__all__ = ["MeasureResult", "aperture_sums", "correlation_factor", "rate_errors", "run"]
 
-EXPOSURE_RADIUS_PX = 2.0
-"""The number of exposures of a source is the median within this radius."""
-EXPTIME_RADIUS_PX = 4.0
-"""Its effective exposure time is the mean within this radius."""
-CENTROID_RADIUS_PX = 4.0
-"""The flux in the aperture nearest to this one tells the error of a centroid."""
-MIN_SKY_PIXELS = 20
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+SAME_STAR_PX = 10.0
+"""A saturated source this near to a Gaia star is that star."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +48,28 @@ class MeasureResult:
     """Photometry of the positions (columns.PHOT), row for row.
 
     ``radii_px`` and ``correlation`` (the factor of the sky noise, see
-    `correlation_factor`) say how it was measured.
+    `correlation_factor`) say how it was measured; ``locus`` where the image's stars are
+    in concentration.
     """
 
     table: Table
     radii_px: tuple[float, ...]
     correlation: float
+    locus: stellarity.Locus
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
         fwhm = np.ma.compressed(self.table["fwhm"])
+        p_star = np.ma.compressed(self.table["p_star"])
         return {
             "n_measured": len(self.table),
             "n_cosmic_ray": int((self.table["cr_flag"] == 1).sum()),
             "n_gaia": int((self.table["gaia_source_id"] != 0).sum()),
+            "n_point": int((p_star >= flagging.EXTENDED_BELOW).sum()),
             "fwhm_median": float(np.median(fwhm)) if len(fwhm) else None,
             "noise_correlation": self.correlation,
+            "locus_concentration": [round(float(v), 4) for v in self.locus.index],
+            "locus_n_stars": self.locus.n_stars,
         }
 
 
@@ -64,10 +79,13 @@ def run(
     y: ArrayLike,
     *,
     ids: ArrayLike | None = None,
-    cr_mask: NDArray[np.bool_] | None = None,
+    cr_mask: Bools | None = None,
+    segmentation: NDArray[np.integer[Any]] | None = None,
     wcs: WCS | None = None,
     frame_error: FrameError | None = None,
     reference: ReferenceStars | None = None,
+    exposure_sets: NDArray[np.int64] | None = None,
+    chips: tuple[ChipQuality, ...] = (),
     settings: MeasureSettings | None = None,
 ) -> MeasureResult:
     """Measure sources at given positions.
@@ -81,211 +99,170 @@ def run(
         1, 2, ... by default.
     cr_mask : (ny, nx) bool, optional
         The grown cosmic-ray mask; without it no ``cr_flag`` is set.
+    segmentation : (ny, nx) int, optional
+        Shapes leave out the pixels of other segments; without it neighbours count.
     wcs : WCS, optional
         The aligned WCS; the header's by default.
     frame_error : FrameError, optional
         The error of that WCS.
     reference : ReferenceStars, optional
-        Stars to match with.
+        Stars to match with, and whose light reaches far.
+    exposure_sets : (N,) int, optional
+        Which exposures look (`bycatch.exposures.exposure_sets`).
+    chips : tuple of ChipQuality
+        Data quality of the exposures, as far as it is known.
     """
     chosen = settings or MeasureSettings()
     x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
     number = np.arange(1, len(x) + 1) if ids is None else np.asarray(ids)
+    sets = np.zeros(len(x), np.int64) if exposure_sets is None else np.asarray(exposure_sets)
     frame = wcs if wcs is not None else image.wcs
-    sums, areas = aperture_sums(image.sci, image.valid, x, y, chosen.radii_px)
-    annulus = (chosen.annulus_inner_px, chosen.annulus_outer_px)
-    sky = annulus_stats(image.sci, image.valid, x, y, annulus, chosen.sky_clip_sigma)
-    exposures = exposures_at(image, x, y)
-    correlation = correlation_factor(image) if chosen.correlated_noise else 1.0
-    errors = rate_errors(sums, areas, sky, exposures.exptime_s, correlation)
-    fits = profile_fits(image, x, y, chosen.fwhm_radius_px)
-    cr_flag = cosmic_ray_flags(x, y, exposures.count, cr_mask, chosen.cr_radius_px)
-    flags = source_flags(image, x, y, areas, sky, fits, exposures, cr_flag, chosen)
-    lost = areas == 0
-    sums[lost], errors[lost] = np.nan, np.nan
+    found = photometry(image, x, y, chosen)
+    errors = found.errors
+    positions = sky_positions(
+        x,
+        y,
+        position_errors_px(found),
+        frame,
+        image.meta.mjd_mid,
+        frame_error=frame_error,
+        reference=reference,
+        settings=chosen,
+    )
+    cosmic_ray = flagging.cosmic_ray_flags(found, cr_mask, chosen.cr_radius_px)
+    spoiled = _blemishes(image, found, chips)
+    light = _star_light(image, found, frame, reference, spoiled.saturated)
+    blends = neighbours.blends(
+        x,
+        y,
+        found.net[:, 0],
+        found.fits.fwhm_px,
+        neighbours.star_profile(image.meta.detector, image.meta.filter, image.scale_arcsec),
+        scale_arcsec=image.scale_arcsec,
+        small_px=chosen.radii_px[0],
+        aperture_px=chosen.radii_px[len(chosen.radii_px) // 2],
+    )
+    conditions = flagging.frame_flags(image, found, chosen) | flagging.light_flags(
+        spoiled, light, blends.is_blended
+    )
+    clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
+    in_gaia = np.asarray(positions["gaia_source_id"]) != 0
+    concentration, locus, p_star = _points(image, found, spoiled.saturated, clean, in_gaia)
+    conditions |= flagging.class_flags(p_star, cosmic_ray)
+    lost = found.areas == 0
     table = make_table(
         PHOT,
         {
             "id": number,
             "x": x,
             "y": y,
-            **_per_radius("countrate_{r}", sums, chosen.radii_px),
-            **_per_radius("countrate_err_{r}", errors, chosen.radii_px),
-            "sky_median": sky.median,
-            "sky_std": sky.std,
-            "n_sky": sky.n_pixels,
-            "fwhm": fits.fwhm_px,
-            "cr_flag": cr_flag,
-            **sky_positions(
-                x,
-                y,
-                position_errors_px(sums, areas, sky, fits, exposures, chosen.radii_px),
-                frame,
-                image.meta.mjd_mid,
-                frame_error=frame_error,
-                reference=reference,
-                settings=chosen,
-            ),
-            "n_exp": exposures.count,
-            "exptime": exposures.exptime_s,
-            "mjd": np.full(len(x), image.meta.mjd_mid),
-            **_per_radius("area_{r}", areas, chosen.radii_px),
-            "flags": flags,
+            **_per_radius("countrate_{r}", np.where(lost, np.nan, found.sums), chosen.radii_px),
+            **_per_radius("countrate_err_{r}", np.where(lost, np.nan, errors), chosen.radii_px),
+            "sky_median": found.sky.median,
+            "sky_std": found.sky.std,
+            "n_sky": found.sky.n_pixels,
+            "fwhm": found.fits.fwhm_px,
+            "cr_flag": cosmic_ray.astype(np.int64),
+            "p_star": p_star,
+            "concentration": concentration.index[:, 0],
+            "blend_share": blends.share,
+            **_shape_columns(image, found, segmentation, frame),
+            **positions,
+            "n_exp": found.exposures.count,
+            "n_exp_min": found.exposures.least,
+            "exposures": sets,
+            "exptime": found.exposures.exptime_s,
+            "mjd": mean_mjd(sets, image.meta.exposures, image.meta.mjd_mid),
+            **_per_radius("area_{r}", found.areas, chosen.radii_px),
+            "flags": flagging.bits(conditions),
         },
         chosen.radii_px,
     )
-    return MeasureResult(table, chosen.radii_px, correlation)
+    return MeasureResult(table, chosen.radii_px, found.correlation, locus)
 
 
 def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[str, Floats]:
     return {name.replace("{r}", f"{r:g}"): values[:, k] for k, r in enumerate(radii_px)}
 
 
-def aperture_sums(
-    data: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    x: Floats,
-    y: Floats,
-    radii_px: tuple[float, ...],
-) -> tuple[Floats, Floats]:
-    """Sum an image in circles with exact pixel overlap.
-
-    Parameters
-    ----------
-    data, valid : (ny, nx)
-        Only valid pixels count.
-    x, y : (N,) positions, 0-based pixel centres; may be off the image, or not finite
-    radii_px : R radii
-
-    Returns
-    -------
-    sums, areas : (N, R) float
-        The area is that of the valid part, px^2; both are 0 where it is empty.
-    """
-    return circle_sums(data, valid, x, y, radii_px)
+def _blemishes(image: DrcImage, found: Photometry, chips: tuple[ChipQuality, ...]) -> Blemishes:
+    """Return what the image shows, and what the data quality of its exposures tells."""
+    shown = blemishes(
+        image,
+        found.x,
+        found.y,
+        found.sky.median,
+        found.sky.std,
+        found.exposures.count,
+        found.exposures.peak_rate,
+    )
+    # The exposures have the header's frame, whatever the image was aligned to.
+    return shown | blemishes_from_quality(image.wcs, found.x, found.y, chips) if chips else shown
 
 
-def position_errors_px(
-    sums: Floats,
-    areas: Floats,
-    sky: SkyStats,
-    fits: MoffatFits,
-    exposures: Exposures,
-    radii_px: tuple[float, ...],
-) -> Floats:
-    """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive."""
-    k = int(np.argmin(np.abs(np.asarray(radii_px) - CENTROID_RADIUS_PX)))
-    net = sums[:, k] - sky.median * areas[:, k]
-    errors = centroid_errors_px(net, sky.std, fits.fwhm_px * SIGMA_PER_FWHM, exposures.exptime_s)
-    return np.where(net > 0, errors, np.nan)
-
-
-def correlation_factor(image: DrcImage) -> float:
-    """Return the noise correlation of an image's drizzling (see the kernel)."""
-    scale = image.scale_arcsec / image.meta.native_scale_arcsec
-    return noise_correlation(image.meta.pixfrac, scale)
-
-
-def rate_errors(
-    sums: Floats, areas: Floats, sky: SkyStats, exptime_s: Floats, correlation: float = 1.0
-) -> Floats:
-    """Return the 1-sigma errors of sky-subtracted aperture sums, (N, R) in e/s.
-
-    DAOPHOT's form for count rates: with net rate f, exposure time t, area A,
-    sky scatter s per pixel measured in n_sky pixels, and the noise correlation R,
-
-        var = f / t  +  R^2 A s^2 (1 + A / n_sky)
-
-    A rate has the Poisson variance f/t; leaving t out makes errors sqrt(t) too large.
-    """
-    net = sums - sky.median[:, np.newaxis] * areas
-    poisson = np.maximum(net, 0.0) / np.where(exptime_s > 0, exptime_s, np.nan)[:, np.newaxis]
-    scatter = correlation**2 * areas * sky.std[:, np.newaxis] ** 2
-    level = 1.0 + areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
-    return np.sqrt(poisson + scatter * level)
-
-
-@dataclass(frozen=True, eq=False)
-class Exposures:
-    """Exposure bookkeeping of N positions."""
-
-    count: NDArray[np.int64]
-    """Median number within 2 px, halves rounded up: 1 says that it is exactly 1."""
-    exptime_s: Floats
-    """Mean within 4 px."""
-    peak_rate: Floats
-    """Highest pixel within 2 px, e/s; NaN where there is none."""
-
-
-def exposures_at(image: DrcImage, x: Floats, y: Floats) -> Exposures:
-    """Return median number of exposures, mean exposure time and peak around each position."""
-    planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
-    near = coverage(planes, x, y, EXPOSURE_RADIUS_PX, EXPTIME_RADIUS_PX)
-    # Up: where half the pixels have a second exposure, the source is not in a single one.
-    return Exposures(np.ceil(near.n_exp).astype(np.int64), near.exptime_s, near.peak_rate)
-
-
-def profile_fits(image: DrcImage, x: Floats, y: Floats, radius_px: float) -> MoffatFits:
-    """Fit Moffat profiles to the pixels within a radius of each position."""
-    return fit_moffat_at(image.sci, image.valid, x, y, radius_px)
-
-
-def cosmic_ray_flags(
-    x: Floats,
-    y: Floats,
-    n_exp: NDArray[np.int64],
-    cr_mask: NDArray[np.bool_] | None,
-    radius_px: float,
-) -> NDArray[np.int64]:
-    """Return 1 where a single exposure looks and a masked pixel's centre lies within a radius."""
-    if cr_mask is None:
-        return np.zeros(len(x), dtype=np.int64)
-    hit = any_within(cr_mask, x, y, radius_px)
-    return np.asarray(hit & (n_exp == 1), dtype=np.int64)
-
-
-def source_flags(
+def _star_light(
     image: DrcImage,
-    x: Floats,
-    y: Floats,
-    areas: Floats,
-    sky: SkyStats,
-    fits: MoffatFits,
-    exposures: Exposures,
-    cr_flag: NDArray[np.int64],
-    settings: MeasureSettings,
-) -> NDArray[np.int64]:
-    """Return the flag bits of each source."""
-    reach = settings.annulus_outer_px
-    near_edge = ~all_within(image.valid, x, y, reach)
-    whole = np.pi * settings.radii_px[-1] ** 2
-    full_well_rate = image.meta.saturation_rate
-    conditions = {
-        Flag.EDGE: near_edge,
-        Flag.SINGLE_EXPOSURE: exposures.count == 1,
-        Flag.COSMIC_RAY: cr_flag == 1,
-        Flag.PARTIAL_APERTURE: areas[:, -1] < whole * (1 - 1e-6),
-        Flag.OFF_IMAGE: areas[:, -1] == 0,
-        Flag.BAD_SKY: sky.n_pixels < MIN_SKY_PIXELS,
-        Flag.FIT_FAILED: fits.failed,
-        Flag.FIT_PINNED: fits.pinned,
-        Flag.BLENDED: _has_neighbour(x, y, settings.radii_px[-1]),
-        Flag.SATURATED: np.nan_to_num(exposures.peak_rate) > full_well_rate,
-        Flag.NO_EXPOSURE_MAP: np.full(len(x), not image.has_context),
+    found: Photometry,
+    wcs: WCS,
+    reference: ReferenceStars | None,
+    saturated: Bools,
+) -> halos.StarLight:
+    """Return which sources lie in the halos and on the spikes of bright stars."""
+    known = halos.gaia_stars(reference, image, wcs)
+    seen = halos.saturated_stars(found.x, found.y, found.net[:, -1], saturated)
+    stars = halos.joined(known, seen, SAME_STAR_PX)
+    noise = found.sky.std[np.isfinite(found.sky.std)]
+    typical = float(np.median(noise)) if len(noise) else np.nan
+    angles = halos.spike_angles(image, stars)
+    return halos.star_light(found.x, found.y, image, stars, typical, angles)
+
+
+def _points(
+    image: DrcImage, found: Photometry, saturated: Bools, clean: Bools, in_gaia: Bools
+) -> tuple[stellarity.Concentration, stellarity.Locus, Floats]:
+    """Return the concentrations, where the image's stars are, and p_star."""
+    concentration = stellarity.concentration(
+        image,
+        found.x,
+        found.y,
+        found.sky.median,
+        found.sky.std,
+        found.exposures.exptime_s,
+        found.correlation,
+    )
+    expected = stellarity.expectation(image.meta.detector, image.meta.filter)
+    good = clean & ~saturated
+    locus = stellarity.locus(concentration, expected, usable=good, known_star=in_gaia)
+    p_star = stellarity.probability(concentration, locus, saturated=saturated, usable=clean)
+    return concentration, locus, p_star
+
+
+def _shape_columns(
+    image: DrcImage,
+    found: Photometry,
+    segmentation: NDArray[np.integer[Any]] | None,
+    wcs: WCS,
+) -> dict[str, Floats]:
+    """Return sizes, orientations, and the flux in Kron's aperture with its error."""
+    shape = shapes.measured(
+        image, found.x, found.y, found.sky.median, segmentation=segmentation, wcs=wcs
+    )
+    area = shape.kron_area_px2
+    with_sky = shape.kron_rate + found.sky.median * area
+    error = rate_errors(
+        with_sky[:, np.newaxis],
+        area[:, np.newaxis],
+        found.sky,
+        found.exposures.exptime_s,
+        found.correlation,
+    )
+    return {
+        "countrate_kron": shape.kron_rate,
+        "countrate_err_kron": error[:, 0],
+        "kron_radius": shape.kron_radius,
+        "half_light_px": shape.half_light_px,
+        "semimajor_px": shape.semimajor_px,
+        "semiminor_px": shape.semiminor_px,
+        "theta_deg": shape.theta_deg,
+        "pa_deg": shape.pa_deg,
     }
-    flags = np.zeros(len(x), dtype=np.int64)
-    for flag, true in conditions.items():
-        flags[true] |= int(flag)
-    return flags
-
-
-def _has_neighbour(x: Floats, y: Floats, radius_px: float) -> NDArray[np.bool_]:
-    """Return whether another position lies within a radius."""
-    from scipy.spatial import KDTree
-
-    near = np.zeros(len(x), dtype=bool)
-    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    if len(known) >= 2:
-        points = np.column_stack([x[known], y[known]])
-        near[known] = np.asarray(KDTree(points).query(points, k=2)[0])[:, 1] <= radius_px
-    return near

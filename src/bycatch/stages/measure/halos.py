@@ -7,7 +7,6 @@ flagged as saturated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -257,12 +256,12 @@ def _brightness(image: DrcImage) -> tuple[Floats, Floats]:
     return radius, falling * (1.0 - 1e-9 * np.arange(len(falling)))
 
 
-def spike_angles(image: DrcImage, header: Mapping[str, object], stars: BrightStars) -> Floats:
+def spike_angles(image: DrcImage, stars: BrightStars) -> Floats:
     """Return the directions of the spikes in an image, degrees from +x towards +y, 0 to 180.
 
     The vanes of HST's secondary mirror lie along V2 and V3, so that spikes do as well.
-    V3's position angle on the sky is PA_V3 in the header.  In TinyTim's PSFs of
-    ACS/WFC, spikes lie at 92.5 and 178.3 degrees in raw detector pixels, whose
+    V3's position angle on the sky is PA_V3 in the header (``image.meta.pa_v3_deg``).
+    In TinyTim's PSFs of ACS/WFC, spikes lie at 92.5 and 178.3 degrees in raw detector pixels, whose
     axes meet at 85 degrees: V2 and V3 within a degree.  Where the header has no
     PA_V3, a WCS that is not north-up is taken for the detector's orientation
     (ACS/WFC: V3 is 2.2 degrees from the y axis).  The image's own bright stars
@@ -271,12 +270,10 @@ def spike_angles(image: DrcImage, header: Mapping[str, object], stars: BrightSta
     Parameters
     ----------
     image : DrcImage
-    header : mapping
-        PA_V3 (degrees), if it has it: `Headers.primary` and ``Headers.sci`` merged.
     stars : BrightStars
         The brightest of them on the image are looked at.
     """
-    expected = expected_spike_angle(image.wcs, header)
+    expected = expected_spike_angle(image.wcs, image.meta.pa_v3_deg)
     signal = spike_signal(image, stars)
     if signal is None:
         return np.empty(0) if expected is None else np.array([expected, expected + 90.0]) % 180.0
@@ -294,16 +291,14 @@ def spike_angles(image: DrcImage, header: Mapping[str, object], stars: BrightSta
     return np.array(found) % 180.0
 
 
-def expected_spike_angle(wcs: WCS, header: Mapping[str, object]) -> float | None:
+def expected_spike_angle(wcs: WCS, pa_v3_deg: float) -> float | None:
     """Return the direction of one spike in the image, degrees; None if nothing tells it."""
     matrix = wcs.pixel_scale_matrix
-    try:
-        pa_v3 = float(str(header["PA_V3"]))
-    except (KeyError, ValueError):
+    if not np.isfinite(pa_v3_deg):
         north_up = abs(matrix[0, 1]) < 1e-3 * abs(matrix[0, 0])
         return None if north_up else V3_FROM_Y_DEG
     # East is xi, north is eta: the direction of V3 in the tangent plane, taken to pixels.
-    angle = np.radians(pa_v3)
+    angle = np.radians(pa_v3_deg)
     dx, dy = np.linalg.solve(matrix, [np.sin(angle), np.cos(angle)])
     return float(np.degrees(np.arctan2(dy, dx)) % 90.0)
 

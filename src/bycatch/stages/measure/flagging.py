@@ -1,0 +1,70 @@
+"""The flag bits that the measurement sets."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.drc import DrcImage
+from bycatch.flags import Flag
+from bycatch.kernels.neighbourhood import all_within, any_within
+from bycatch.settings import MeasureSettings
+from bycatch.stages.measure.blemishes import Blemishes
+from bycatch.stages.measure.halos import StarLight
+from bycatch.stages.measure.photometry import Photometry
+
+Bools = NDArray[np.bool_]
+
+MIN_SKY_PIXELS = 20
+EXTENDED_BELOW = 0.5
+"""p_star of sources that are flagged as extended."""
+
+
+def cosmic_ray_flags(found: Photometry, cr_mask: Bools | None, radius_px: float) -> Bools:
+    """Return where a single exposure looks and a masked pixel's centre lies within a radius."""
+    single = found.exposures.count == 1
+    if cr_mask is None:
+        return np.zeros(len(single), dtype=bool)
+    return np.asarray(any_within(cr_mask, found.x, found.y, radius_px) & single)
+
+
+def frame_flags(image: DrcImage, found: Photometry, settings: MeasureSettings) -> dict[Flag, Bools]:
+    """Return what is wrong with the pixels and fits of each source, by flag."""
+    whole = np.pi * settings.radii_px[-1] ** 2
+    area = found.areas[:, -1]
+    return {
+        Flag.EDGE: ~all_within(image.valid, found.x, found.y, settings.annulus_outer_px),
+        Flag.SINGLE_EXPOSURE: found.exposures.count == 1,
+        Flag.PARTIAL_APERTURE: area < whole * (1 - 1e-6),
+        Flag.OFF_IMAGE: area == 0,
+        Flag.BAD_SKY: found.sky.n_pixels < MIN_SKY_PIXELS,
+        Flag.FIT_FAILED: found.fits.failed,
+        Flag.FIT_PINNED: found.fits.pinned,
+        Flag.NO_EXPOSURE_MAP: np.full(len(area), not image.has_context),
+    }
+
+
+def light_flags(blemishes: Blemishes, light: StarLight, blended: Bools) -> dict[Flag, Bools]:
+    """Return what blemishes, bright stars and neighbours do to each source, by flag."""
+    return {
+        Flag.BLENDED: blended,
+        Flag.SATURATED: blemishes.saturated,
+        Flag.HOT_PIXEL: blemishes.hot_pixel,
+        Flag.BAD_COLUMN: blemishes.bad_column,
+        Flag.SPIKE: light.spike,
+        Flag.HALO: light.halo,
+    }
+
+
+def class_flags(p_star: NDArray[np.float64], cosmic_ray: Bools) -> dict[Flag, Bools]:
+    """Return what the sources seem to be, by flag; what is unknown sets none."""
+    with np.errstate(invalid="ignore"):
+        return {Flag.EXTENDED: p_star < EXTENDED_BELOW, Flag.COSMIC_RAY: cosmic_ray}
+
+
+def bits(conditions: dict[Flag, Bools]) -> NDArray[np.int64]:
+    """Return the bits of all conditions that are true, (N,)."""
+    flags = np.zeros(len(next(iter(conditions.values()))), dtype=np.int64)
+    for flag, true in conditions.items():
+        flags[true] |= int(flag)
+    return flags

@@ -1,0 +1,166 @@
+"""Sums in apertures, their sky and errors, exposures and profile fits at given positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.astrometry import centroid_errors_px
+from bycatch.drc import DrcImage
+from bycatch.kernels.apertures import circle_sums
+from bycatch.kernels.moffat import MoffatFits, fit_moffat_at
+from bycatch.kernels.neighbourhood import coverage
+from bycatch.kernels.skystats import SkyStats, annulus_stats
+from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
+from bycatch.settings import MeasureSettings
+
+Floats = NDArray[np.float64]
+
+EXPOSURE_RADIUS_PX = 2.0
+"""The number of exposures of a source is the median within this radius."""
+EXPTIME_RADIUS_PX = 4.0
+"""Its effective exposure time is the mean within this radius, and the least number that there."""
+CENTROID_RADIUS_PX = 4.0
+"""The flux in the aperture nearest to this one tells the error of a centroid."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photometry:
+    """What was measured at N positions in R radii.
+
+    Attributes
+    ----------
+    x, y : (N,) 0-based pixel centres
+    radii_px : the R radii
+    sums, areas : (N, R) sums (e/s, with sky) and areas (px^2) of the valid parts of the circles
+    sky : clipped statistics of the annulus
+    exposures : exposure bookkeeping
+    fits : Moffat profiles
+    correlation : factor of the sky noise for the correlation between pixels
+    """
+
+    x: Floats
+    y: Floats
+    radii_px: tuple[float, ...]
+    sums: Floats
+    areas: Floats
+    sky: SkyStats
+    exposures: Exposures
+    fits: MoffatFits
+    correlation: float
+
+    @property
+    def net(self) -> Floats:
+        """Sky-subtracted sums, (N, R) in e/s."""
+        return self.sums - self.sky.median[:, np.newaxis] * self.areas
+
+    @property
+    def errors(self) -> Floats:
+        """Their 1-sigma errors (`rate_errors`)."""
+        return rate_errors(
+            self.sums, self.areas, self.sky, self.exposures.exptime_s, self.correlation
+        )
+
+
+def photometry(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> Photometry:
+    """Measure an image at positions, (N,) 0-based pixel centres, on the image or not."""
+    radii_px, annulus = settings.radii_px, (settings.annulus_inner_px, settings.annulus_outer_px)
+    sums, areas = aperture_sums(image.sci, image.valid, x, y, radii_px)
+    return Photometry(
+        x,
+        y,
+        radii_px,
+        sums,
+        areas,
+        annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma),
+        exposures_at(image, x, y),
+        profile_fits(image, x, y, settings.fwhm_radius_px),
+        correlation_factor(image) if settings.correlated_noise else 1.0,
+    )
+
+
+def aperture_sums(
+    data: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    x: Floats,
+    y: Floats,
+    radii_px: tuple[float, ...],
+) -> tuple[Floats, Floats]:
+    """Sum an image in circles with exact pixel overlap.
+
+    Parameters
+    ----------
+    data, valid : (ny, nx)
+        Only valid pixels count.
+    x, y : (N,) positions, 0-based pixel centres; may be off the image, or not finite
+    radii_px : R radii
+
+    Returns
+    -------
+    sums, areas : (N, R) float
+        The area is that of the valid part, px^2; both are 0 where it is empty.
+    """
+    return circle_sums(data, valid, x, y, radii_px)
+
+
+def position_errors_px(found: Photometry) -> Floats:
+    """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive."""
+    k = int(np.argmin(np.abs(np.asarray(found.radii_px) - CENTROID_RADIUS_PX)))
+    net, sigma_px = found.net[:, k], found.fits.fwhm_px * SIGMA_PER_FWHM
+    errors = centroid_errors_px(net, found.sky.std, sigma_px, found.exposures.exptime_s)
+    return np.where(net > 0, errors, np.nan)
+
+
+def correlation_factor(image: DrcImage) -> float:
+    """Return the noise correlation of an image's drizzling (see the kernel)."""
+    scale = image.scale_arcsec / image.meta.native_scale_arcsec
+    return noise_correlation(image.meta.pixfrac, scale)
+
+
+def rate_errors(
+    sums: Floats, areas: Floats, sky: SkyStats, exptime_s: Floats, correlation: float = 1.0
+) -> Floats:
+    """Return the 1-sigma errors of sky-subtracted aperture sums, (N, R) in e/s.
+
+    DAOPHOT's form for count rates: with net rate f, exposure time t, area A,
+    sky scatter s per pixel measured in n_sky pixels, and the noise correlation R,
+
+        var = f / t  +  R^2 A s^2 (1 + A / n_sky)
+
+    A rate has the Poisson variance f/t; leaving t out makes errors sqrt(t) too large.
+    """
+    net = sums - sky.median[:, np.newaxis] * areas
+    poisson = np.maximum(net, 0.0) / np.where(exptime_s > 0, exptime_s, np.nan)[:, np.newaxis]
+    scatter = correlation**2 * areas * sky.std[:, np.newaxis] ** 2
+    level = 1.0 + areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
+    return np.sqrt(poisson + scatter * level)
+
+
+@dataclass(frozen=True, eq=False)
+class Exposures:
+    """Exposure bookkeeping of N positions."""
+
+    count: NDArray[np.int64]
+    """Median number within 2 px, halves rounded up: 1 says that it is exactly 1."""
+    least: NDArray[np.int64]
+    """Least number within 4 px."""
+    exptime_s: Floats
+    """Mean within 4 px."""
+    peak_rate: Floats
+    """Highest pixel within 2 px, e/s; NaN where there is none."""
+
+
+def exposures_at(image: DrcImage, x: Floats, y: Floats) -> Exposures:
+    """Return median number of exposures, mean exposure time and peak around each position."""
+    planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
+    near = coverage(planes, x, y, EXPOSURE_RADIUS_PX, EXPTIME_RADIUS_PX)
+    # Up: where half the pixels have a second exposure, the source is not in a single one.
+    count, least = np.ceil(near.n_exp).astype(np.int64), near.n_exp_min.astype(np.int64)
+    return Exposures(count, least, near.exptime_s, near.peak_rate)
+
+
+def profile_fits(image: DrcImage, x: Floats, y: Floats, radius_px: float) -> MoffatFits:
+    """Fit Moffat profiles to the pixels within a radius of each position."""
+    return fit_moffat_at(image.sci, image.valid, x, y, radius_px)
