@@ -19,7 +19,8 @@ LEAST_KNOWN = 0.75
 
 
 def column_runs(
-    contrast: NDArray[np.float32],
+    sci: NDArray[np.float32],
+    gap_px: int,
     x: ArrayLike,
     y: ArrayLike,
     noise: ArrayLike,
@@ -35,12 +36,15 @@ def column_runs(
 
     Parameters
     ----------
-    contrast : (ny, nx) float32
-        What a pixel has above those beside its column; NaN where that is unknown.
+    sci : (ny, nx) float32
+        NaN where there are no data.
+    gap_px : int
+        A column is a pair of the image's columns, between which drizzling divides it: its contrast
+        is their mean minus that of the pairs this far to both sides.
     x, y : (N,) float
         0-based pixel centres; columns up to 2 px away are tried.  False where not finite.
     noise : (N,) float
-        Scatter of ``contrast``; nothing is found where it is not positive.
+        Scatter of the contrast; nothing is found where it is not positive.
     slopes : (T,) float
         Steps in x per step in y of a column.
     n_sigma : float
@@ -52,22 +56,22 @@ def column_runs(
     column, row = positions(x), positions(y)
     found = np.zeros(len(column), dtype=np.bool_)
     _column_runs(
-        plane(contrast, np.float32), column, row, positions(noise), positions(slopes),
-        float(n_sigma), int(core_px), int(reach_px), found,
+        plane(sci, np.float32), int(gap_px), column, row, positions(noise), positions(slopes),
+        float(n_sigma), (int(core_px), int(reach_px)), found,
     )  # fmt: skip
     return found
 
 
 @compiled
 def _column_runs(
-    contrast: NDArray[np.float32],
+    sci: NDArray[np.float32],
+    gap: int,
     x: Floats,
     y: Floats,
     noise: Floats,
     slopes: Floats,
     n_sigma: float,
-    core: int,
-    reach: int,
+    stretches: tuple[int, int],
     found: NDArray[np.bool_],
 ) -> None:
     for k in range(x.size):
@@ -78,39 +82,50 @@ def _column_runs(
             for offset in range(-2, 3):
                 if not found[k]:
                     found[k] = _is_run(
-                        contrast, column + offset, row, noise[k], slope, n_sigma, core, reach
+                        sci, gap, column + offset, row, noise[k], slope, n_sigma, stretches
                     )
 
 
 @compiled
 def _is_run(
-    contrast: NDArray[np.float32],
+    sci: NDArray[np.float32],
+    gap: int,
     column: int,
     row: int,
     noise: float,
     slope: float,
     n_sigma: float,
-    core: int,
-    reach: int,
+    stretches: tuple[int, int],
 ) -> bool:
     """Tell whether one column deviates; most do not in their first stretch, and cost no more."""
+    core, reach = stretches
     middle = (core + reach + 1) // 2
     sign = 0.0
     for side in (1, -1):
-        near = _deviation(contrast, column, row, noise, slope, side, core, middle)
+        near = _deviation(sci, gap, column, row, noise, slope, side, core, middle)
         if sign == 0.0:
             sign = 1.0 if near > 0 else -1.0
         if not sign * near > n_sigma:
             return False
-        far = _deviation(contrast, column, row, noise, slope, side, middle, reach)
+        far = _deviation(sci, gap, column, row, noise, slope, side, middle, reach)
         if not (sign * far > n_sigma and sign * far > 0.5 * sign * near):
             return False
     return True
 
 
 @compiled
+def _contrast(line: NDArray[np.float32], column: int, gap: int) -> float:
+    """Return the mean of a pixel and the next minus that of the pairs beside them."""
+    own = np.float64(line[column]) + line[column + 1]
+    left = np.float64(line[column - gap]) + line[column - gap + 1]
+    right = np.float64(line[column + gap]) + line[column + gap + 1]
+    return 0.5 * own - 0.25 * (left + right)
+
+
+@compiled
 def _deviation(
-    contrast: NDArray[np.float32],
+    sci: NDArray[np.float32],
+    gap: int,
     column: int,
     row: int,
     noise: float,
@@ -120,13 +135,13 @@ def _deviation(
     end: int,
 ) -> float:
     """Return the clipped mean of a stretch in units of its error; NaN where data are missing."""
-    ny, nx = contrast.shape
+    ny, nx = sci.shape
     total, n = 0.0, 0
     for step in range(first, end):
         at_row = row + side * step
         at_column = column + math.floor(slope * side * step + 0.5)
-        if 0 <= at_row < ny and 0 <= at_column < nx:
-            value = np.float64(contrast[at_row, at_column]) / noise
+        if 0 <= at_row < ny and gap <= at_column < nx - gap - 1:
+            value = _contrast(sci[at_row], at_column, gap) / noise
             if not math.isnan(value):
                 total += min(max(value, -CLIP_SIGMA), CLIP_SIGMA)
                 n += 1

@@ -183,24 +183,12 @@ def on_bad_columns(
     tilts_deg : (T,) float
         Angles of a column against the y axis that are tried, positive towards +x.
     """
-    contrast = _contrast(sci, max(2, round(2 * detector_pixel_px)))
+    gap_px = max(2, round(2 * detector_pixel_px))
     slopes = np.tan(np.radians(tilts_deg))
     # The mean of two pixels against that of four.
     noise = np.sqrt(0.75) * np.asarray(sky_std, float)
-    return column_runs(contrast, x, y, noise, slopes, COLUMN_SIGMA, COLUMN_CORE_PX, COLUMN_REACH_PX)
-
-
-def _contrast(sci: NDArray[np.float32], gap: int) -> NDArray[np.float32]:
-    """Return the mean of each pixel and the next minus that of the pairs ``gap`` to both sides.
-
-    Drizzling divides a detector column between two of the image's.  NaN at the sides.
-    """
-    out = np.full(sci.shape, np.nan, dtype=np.float32)
-    if sci.shape[1] > 2 * gap + 1:
-        pair = 0.5 * (sci[:, 1:] + sci[:, :-1])
-        beside = 0.5 * (pair[:, : -2 * gap] + pair[:, 2 * gap :])
-        out[:, gap : -gap - 1] = pair[:, gap:-gap] - beside
-    return out
+    limits = COLUMN_SIGMA, COLUMN_CORE_PX, COLUMN_REACH_PX
+    return column_runs(sci, gap_px, x, y, noise, slopes, *limits)
 
 
 @dataclass(frozen=True, eq=False)
