@@ -119,7 +119,7 @@ def _contrast(line: NDArray[np.float32], column: int, gap: int) -> float:
     own = np.float64(line[column]) + line[column + 1]
     left = np.float64(line[column - gap]) + line[column - gap + 1]
     right = np.float64(line[column + gap]) + line[column + gap + 1]
-    return 0.5 * own - 0.25 * (left + right)
+    return float(0.5 * own - 0.25 * (left + right))
 
 
 @compiled
