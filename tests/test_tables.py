@@ -380,3 +380,56 @@ def test_fits_holds_every_setting_under_its_path(tmp_path):
     assert header["SETTINGS align gaia_services 2"].startswith("https://b.example")
     assert header["SETTINGS align enabled"] is True
     assert header["SETTINGS align x"] == 1.5
+
+
+def assert_same_tables(ours, theirs):
+    assert ours.colnames == theirs.colnames
+    assert dict(ours.meta) == dict(theirs.meta)
+    for name in ours.colnames:
+        one, other = ours[name], theirs[name]
+        assert type(one) is type(other), name
+        assert one.dtype == other.dtype, name
+        assert one.unit == other.unit
+        assert one.description == other.description
+        assert (one.info.meta or {}) == (other.info.meta or {})
+        np.testing.assert_array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other))
+        np.testing.assert_array_equal(np.ma.filled(one), np.ma.filled(other))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 40])
+def test_ecsv_is_read_as_astropy_reads_it(tmp_path, rows):
+    rng = np.random.default_rng(rows)
+    table = random_table(rng, rows)
+    plain = table.copy()
+    plain["name"] = rng.choice(["", "a", "#b", "nan", "µ"], rows)
+    for k, made in enumerate((table, plain, small_table()[: min(rows, 3)])):
+        path = tmp_path / f"{k}.ecsv"
+        write_table(made, path)
+        assert_same_tables(read_table(path), Table.read(path, format="ascii.ecsv"))
+
+
+def test_plain_ecsv_does_not_need_astropys_reader(tmp_path, monkeypatch):
+    write_table(small_table()[:2], tmp_path / "t.ecsv")
+    expected = Table.read(tmp_path / "t.ecsv", format="ascii.ecsv")
+    monkeypatch.setattr(Table, "read", None)
+    assert_same_tables(read_table(tmp_path / "t.ecsv"), expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("-999.0 bcd", "-999.0"),
+        ("1.5", "1.5 2.5"),
+        ("1 1.5", "1 one"),
+        ("1 1.5", "1.0 1.5"),
+        ("id flux_2", "id flux_3"),
+    ],
+)
+def test_damaged_rows_are_refused(tmp_path, old, new):
+    path = tmp_path / "t.ecsv"
+    write_table(small_table()[:2], path)
+    text = path.read_text("utf-8")
+    assert f"\n{old}" in text or f" {old}" in text
+    path.write_text(text.replace(f" {old}", f" {new}").replace(f"\n{old}", f"\n{new}"), "utf-8")
+    with pytest.raises(UnreadableFile, match=r"t\.ecsv"):
+        read_table(path)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import warnings
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, Table
 
+from bycatch import ecsv
 from bycatch.columns import Column, expand
 from bycatch.errors import SettingsError, UnreadableFile
 
@@ -26,8 +24,6 @@ SUFFIXES = {
     "parquet": ".parquet",
     "votable": ".vot",
 }
-PLAIN = (TableColumn, MaskedColumn)
-NEEDS_QUOTES = re.compile(r'[ "\r\n]|^#|^$')
 
 
 def make_table(
@@ -85,15 +81,20 @@ def _column(spec: Column, values: Any) -> MaskedColumn:
     return column
 
 
-def write_table(table: Table, path: str | Path, kind: str = "ecsv") -> None:
-    """Write a table; ``kind`` is one of ecsv, fits, csv, parquet, votable."""
+def write_table(
+    table: Table, path: str | Path, kind: str = "ecsv", texts: Sequence[str] | None = None
+) -> None:
+    """Write a table; ``kind`` is one of ecsv, fits, csv, parquet, votable.
+
+    ``texts`` are its rows as `ecsv.rows` gives them, where they are known already.
+    """
     path = Path(path)
     with warnings.catch_warnings():
         # FITS headers can't hold long or nested metadata; VOTable finds 'electron' and 'erg'
         # unusual. Both write what they can.
         warnings.simplefilter("ignore")
         if kind == "ecsv":
-            _write_ecsv(table, path)
+            ecsv.write(table, path, texts)
         elif kind == "csv":
             table.write(path, format="ascii.csv", overwrite=True)
         elif kind == "fits":
@@ -117,84 +118,18 @@ def read_table(path: str | Path) -> Table:
     path = Path(path)
     kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
     kind = kinds.get(path.suffix, "ecsv")
-    formats = {"ecsv": "ascii.ecsv", "csv": "ascii.csv"}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind == "parquet":
                 return _read_parquet(path)
-            return Table.read(path, format=formats.get(kind, kind))
+            if kind == "ecsv":
+                return ecsv.read(path)
+            return Table.read(path, format="ascii.csv" if kind == "csv" else kind)
     except Exception as err:  # the readers raise many kinds
         raise UnreadableFile(
             f"{path}: not a readable table ({err})", hint="remove it and run the step again"
         ) from err
-
-
-def _write_ecsv(table: Table, path: Path) -> None:
-    """Write what astropy's ECSV writer writes, but column by column.
-
-    That one takes a microsecond for each value several times over; the header is its own.
-    """
-    if not table.colnames or not all(_is_plain(column) for column in table.columns.values()):
-        table.write(path, format="ascii.ecsv", overwrite=True)
-        return
-    rows = map(" ".join, zip(*map(_texts, table.columns.values()), strict=True))
-    with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write("\n".join([*_ecsv_header(table), *rows]) + "\n")
-
-
-def _ecsv_header(table: Table) -> list[str]:
-    """Return the lines above the rows: types, units, descriptions, metadata, and the names."""
-    from astropy.table.meta import get_yaml_from_header
-
-    content: dict[str, Any] = {"cols": [], "schema": "astropy-2.0"}
-    if table.meta:
-        content["meta"] = OrderedDict(table.meta)
-    columns = [line for column in table.columns.values() for line in _column_lines(column)]
-    lines = ["%ECSV 1.0", "---", "datatype:", *columns, *get_yaml_from_header(content)[1:]]
-    return [*(f"# {line}" for line in lines), " ".join(map(_quoted, table.colnames))]
-
-
-_known_columns: dict[tuple[str, ...], list[str]] = {}
-"""How columns were written: YAML takes a millisecond for each, and every image has the same."""
-
-
-def _column_lines(column: Any) -> list[str]:
-    """Return the description of one column."""
-    from astropy.table.meta import get_yaml_from_header
-
-    info = column.info
-    told = column.name, column.dtype.str, info.unit, info.format, info.description, info.meta
-    key = (type(column).__name__, *map(repr, told))
-    if key not in _known_columns:
-        _known_columns[key] = get_yaml_from_header({"cols": [column]})[1:]
-    return _known_columns[key]
-
-
-def _is_plain(column: Any) -> bool:
-    """Tell whether a column is one of numbers, truth values or words."""
-    return type(column) in PLAIN and column.ndim == 1 and column.dtype.kind in "biufU"
-
-
-def _texts(column: Any) -> list[str]:
-    """Return a column's values as words of an ECSV file, floats with all the digits they need."""
-    values = np.ma.getdata(column)
-    if values.dtype.kind == "U":
-        words = {value: _quoted(value) for value in set(values.tolist())}
-        texts = [words[value] for value in values.tolist()]
-    elif values.dtype.kind == "f" and values.dtype != np.float64:
-        texts = values.astype(str).tolist()
-    else:
-        texts = list(map(repr, values.tolist()))
-    for row in np.flatnonzero(np.ma.getmaskarray(column)):
-        texts[row] = '""'
-    return texts
-
-
-def _quoted(value: str) -> str:
-    """Return a word in quotes if it needs them; a line that begins with # would be a comment."""
-    text = value.strip(" \t")
-    return '"' + text.replace('"', '""') + '"' if NEEDS_QUOTES.search(text) else text
 
 
 def _write_fits(table: Table, path: Path) -> None:

@@ -10,7 +10,7 @@ import gzip
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from enum import StrEnum
@@ -536,11 +536,10 @@ class Workbench:
             found.table, self.image.meta.mjd_mid, self.reference, self.settings.measure
         )
         extra = {"NOISECOR": found.correlation, "GAIACHNC": round(chance, 4)}
-        table = found.table
-        outputs = [
-            self._write(table, "phot", sections, extra),
-            self._write(table[table["cr_flag"] == 0], "phot_noCRs", sections, extra),
-        ]
+        good = found.table["cr_flag"] == 0
+        outputs = self._write_parts(
+            found.table, {"phot": None, "phot_noCRs": good}, sections, extra, ["ecsv"]
+        )
         if self.job.exclude_file:
             from bycatch.columns import EXCLUDED
             from bycatch.tables import make_table
@@ -576,12 +575,9 @@ class Workbench:
         stage = self.record.stages.get("measure")
         chance = stage.summary.get("n_gaia_chance") if stage else None
         extra = found.metadata() | ({} if chance is None else {"GAIACHNC": round(chance, 4)})
-        tables = {"cat": found.table, "cat_noCRs": found.table[found.table["cr_flag"] == 0]}
-        outputs = [
-            self._write(table, kind, sections, extra, form)
-            for kind, table in tables.items()
-            for form in dict.fromkeys(["ecsv", *settings.output.formats])
-        ]
+        parts = {"cat": None, "cat_noCRs": found.table["cr_flag"] == 0}
+        forms = dict.fromkeys(["ecsv", *settings.output.formats])
+        outputs = self._write_parts(found.table, parts, sections, extra, forms)
         return outputs, found.summary()
 
     # ---- helpers -------------------------------------------------------------------------
@@ -603,6 +599,26 @@ class Workbench:
 
         return read_regions(self.job.exclude_file).contain(x, y, self.frame.wcs)
 
+    def _write_parts(
+        self,
+        table: Table,
+        parts: Mapping[str, NDArray[np.bool_] | None],
+        sections: list[str],
+        extra: dict[str, Any],
+        forms: Iterable[str],
+    ) -> list[Path]:
+        """Write selections of the rows of a table (None: all); each row is put into words once."""
+        from bycatch import ecsv
+
+        texts = np.array(ecsv.rows(table), dtype=object)
+        outputs = []
+        for kind, rows in parts.items():
+            part, words = (table, texts) if rows is None else (table[rows], texts[np.asarray(rows)])
+            outputs += [
+                self._write(part, kind, sections, extra, form, words.tolist()) for form in forms
+            ]
+        return outputs
+
     def _write(
         self,
         table: Table,
@@ -610,6 +626,7 @@ class Workbench:
         sections: list[str],
         extra: dict[str, Any] | None = None,
         form: str = "ecsv",
+        texts: list[str] | None = None,
     ) -> Path:
         from bycatch.tables import SUFFIXES, write_table
 
@@ -617,7 +634,7 @@ class Workbench:
         table = table.copy(copy_data=False)
         table.meta = self._metadata(sections) | (extra or {})
         with atomic(path) as partial:
-            write_table(table, partial, form)
+            write_table(table, partial, form, texts)
         return path
 
     def _write_pixels(self, pixels: NDArray[Any], path: Path, name: str) -> Path:
