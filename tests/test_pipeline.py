@@ -588,3 +588,31 @@ def test_a_field_can_not_lead_out_of_the_output_folder(bycatch, visit, tmp_path,
     assert ended.status == 2
     assert "sort.field" in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_steps_at_a_time_give_the_same(visit, tmp_path, monkeypatch):
+    from bycatch import pipeline
+
+    monkeypatch.setattr(pipeline, "n_cores", lambda: 2)
+    image = next(visit.raw.glob("*_drc.fits"))
+    outs = [tmp_path / "one", tmp_path / "two"]
+    for workers, out in enumerate(outs, start=1):
+        report = pipeline.run(image, out, workers=workers)
+        assert report.images[0].done == STAGES
+    assert len(list(outs[0].rglob("*_cat.ecsv"))) == 1
+    for one in outs[0].rglob("*.ecsv"):
+        same_tables(read_table(one), read_table(outs[1] / one.relative_to(outs[0])))
+
+
+def test_a_failing_mask_beside_the_detection_is_reported(visit, tmp_path, monkeypatch):
+    from bycatch import pipeline
+    from bycatch.stages import crmask
+
+    def broken(*_):
+        raise ValueError("no mask today")
+
+    monkeypatch.setattr(pipeline, "n_cores", lambda: 2)
+    monkeypatch.setattr(crmask, "run", broken)
+    report = pipeline.run(next(visit.raw.glob("*_drc.fits")), tmp_path / "out", workers=2)
+    assert "no mask today" in report.images[0].reason
+    assert report.images[0].done == ("detect",)

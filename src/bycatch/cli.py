@@ -53,7 +53,12 @@ Set = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as detect.n_pixels=60."),
 ]
 Preset = Annotated[str | None, typer.Option("--preset", help="A set of defaults: classic or deep.")]
-Workers = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Images in parallel processes.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "-j", "--jobs", min=1, help="Images in parallel processes; of one image, two steps at once."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print problems only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more.")]
 LogFile = Annotated[

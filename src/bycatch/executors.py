@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -131,3 +132,10 @@ def _forward_logs(queue: Any, level: int) -> None:
 def executor_for(n_workers: int) -> Executor:
     """Return a serial executor for one worker, else processes."""
     return Serial() if n_workers <= 1 else Processes(n_workers)
+
+
+def n_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -16,7 +16,7 @@ from typing import Any
 
 from bycatch import gaia
 from bycatch.errors import SettingsError
-from bycatch.executors import Executor, Serial, executor_for
+from bycatch.executors import Executor, Serial, executor_for, n_cores
 from bycatch.pipeline import fields, intake, lists
 from bycatch.pipeline.alignment import (
     FieldJob,
@@ -164,7 +164,7 @@ def run(
     out : output folder; what is up to date in it is kept
     settings : all settings; the preset 'classic' by default
     inputs : files of the user's beside the images (Gaia table, positions, regions)
-    workers : number of parallel processes
+    workers : number of parallel processes; of one image, two steps are done at a time
 
     Raises
     ------
@@ -383,7 +383,10 @@ def _worked(executor: Executor, jobs: Sequence[ImageJob]) -> list[Worked]:
         if phase == ("align",):
             found = _aligned(executor, todo, keys)
         elif todo and (todo[0].stages or todo[0].copies):
-            found = _fitting(executor, todo).map(run_image, todo)
+            fitting = _fitting(executor, todo)
+            # Several workers but one image: a second one helps within it.
+            idle = fitting is not executor and not isinstance(executor, Serial) and n_cores() > 1
+            found = fitting.map(run_image, [replace(job, idle_cores=idle) for job in todo])
         else:
             continue
         for k, state in zip(going, found, strict=True):

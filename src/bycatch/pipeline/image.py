@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from enum import StrEnum
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bycatch.drc import DrcImage
     from bycatch.gaia import ReferenceStars
     from bycatch.pipeline.frames import Frame
+    from bycatch.stages.crmask import CrmaskResult
 
 logger = logging.getLogger("bycatch")
 
@@ -75,6 +77,8 @@ class ImageJob:
     gaia_key: str = "none"
     sources_file: Path | None = None
     exclude_file: Path | None = None
+    idle_cores: bool = False
+    """Steps that do not need one another may share the time."""
     companions: tuple[ImageRecord, ...] = ()
     """The other images of the field that are aligned."""
 
@@ -206,6 +210,8 @@ def run_image(job: ImageJob) -> Worked:
         bench = workbench(job)
         if job.copies:
             bench.write_aligned()
+        if job.idle_cores and {"detect", "crmask"} <= set(job.stages):
+            bench.begin_mask()
         for stage in job.stages:
             (done if bench.do(stage) else kept).append(stage)
         if "crmask" in job.stages:
@@ -343,6 +349,19 @@ class Workbench:
         self.settings = job.settings
         refresh_checksum(self.record, self.paths.folder)
         self.keys = stage_keys(job)
+        self._mask: Future[CrmaskResult] | None = None
+
+    def begin_mask(self) -> None:
+        """Look for cosmic rays while the sources are detected, if both have to be done.
+
+        The kernels leave Python's lock to one another, so that two cores halve the time.
+        """
+        from bycatch.stages import crmask
+
+        if not any(self._is_current(stage) for stage in ("detect", "crmask")):
+            pool = ThreadPoolExecutor(1)
+            self._mask = pool.submit(crmask.run, self.image, self.settings.crmask)
+            pool.shutdown(wait=False)
 
     def can_go_on_with(self, job: ImageJob) -> bool:
         """Tell whether what is in memory belongs to a job, too."""
@@ -369,8 +388,7 @@ class Workbench:
 
     def do(self, stage: str) -> bool:
         """Do a step, unless its products are up to date; return whether it was done."""
-        key = self.keys[stage]
-        if stage not in self.job.forced and is_current(self.record, self.paths.folder, stage, key):
+        if self._is_current(stage):
             logger.info("%s: %s: up to date", self.job.label, stage, extra={"step_over": True})
             return False
         steps: dict[str, Callable[[], tuple[list[Path], dict[str, Any]]]] = {
@@ -395,6 +413,11 @@ class Workbench:
             extra={"step_over": True},
         )
         return True
+
+    def _is_current(self, stage: str) -> bool:
+        is_forced = stage in self.job.forced
+        key = self.keys[stage]
+        return not is_forced and is_current(self.record, self.paths.folder, stage, key)
 
     # ---- what the steps need -------------------------------------------------------------
 
@@ -480,7 +503,8 @@ class Workbench:
     def _crmask(self) -> tuple[list[Path], dict[str, Any]]:
         from bycatch.stages import crmask
 
-        found = crmask.run(self.image, self.settings.crmask)
+        begun, self._mask = self._mask, None
+        found = begun.result() if begun else crmask.run(self.image, self.settings.crmask)
         self.cr_mask = found.grown
         output = self._write_pixels(found.grown.astype(np.uint8), self.paths.mask, "CRMASK")
         return [output], found.summary()
