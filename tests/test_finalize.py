@@ -149,6 +149,68 @@ def test_nothing_gives_an_empty_catalog(meta):
     assert result.summary()["n_catalog"] == 0
 
 
+def test_systematic_errors_are_fractions_of_the_flux(meta):
+    phot = phot_table([[9.0] * 5, [-9.0] * 5], np.ones((2, 5)))
+    result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
+    for r, fraction in zip(RADII, result.systematics, strict=True):
+        assert fraction == photcal.systematic_fraction(meta.filter, 0.05 * r)
+        table = result.table
+        np.testing.assert_allclose(
+            table[f"err_{r:g}_sys"], fraction * np.abs(table[f"flux_{r:g}_apcor"]), rtol=1e-12
+        )
+    assert result.systematics[0] > 2 * result.systematics[-1]
+
+
+def test_magnitudes_of_other_systems_on_request(meta):
+    phot = phot_table([[9.0] * 5, [-9.0] * 5], np.ones((2, 5)))
+    settings = FinalizeSettings(magnitude_systems=("AB", "ST", "Vega"))
+    result = finalize.run(phot, RADII, meta, 0.05, ANNULUS, settings)
+    table, zero = result.table, result.metadata()
+    for r in RADII:
+        ab = table[f"mag_ab_{r:g}"][0]
+        assert table[f"mag_st_{r:g}"][0] - ab == pytest.approx(zero["ZPST"] - zero["ZPAB"])
+        assert table[f"mag_vega_{r:g}"][0] - ab == pytest.approx(zero["ZPVEGA"] - zero["ZPAB"])
+        assert table[f"mag_st_{r:g}"].mask.tolist() == [False, True]
+    # F775W: Vega is 0.398 mag brighter than AB
+    assert zero["ZPVEGA"] - zero["ZPAB"] == pytest.approx(-0.398, abs=1e-9)
+    plain = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
+    assert not [n for n in plain.table.colnames if "st_" in n or "vega" in n]
+    assert plain.metadata()["ZPVEGA"] == zero["ZPVEGA"]
+
+
+def test_no_vega_magnitudes_without_a_zero_point(meta):
+    settings = FinalizeSettings(magnitude_systems=("Vega",))
+    hrc = replace(meta, detector="HRC")
+    phot = phot_table([9.0] * 5, np.ones(5))
+    result = finalize.run(phot, RADII, hrc, 0.025, ANNULUS, settings)
+    assert result.table["mag_vega_4"].mask.all()
+    assert "ZPVEGA" not in result.metadata()
+    assert "ZPAUDIT" not in result.metadata()
+
+
+def test_limits_become_magnitudes_of_point_sources(meta):
+    phot = phot_table(np.full((2, 5), 9.0), np.ones((2, 5)))
+    for r in RADII:
+        phot[f"limit_{r:g}"] = [0.5, np.nan]
+    result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
+    for r, fraction in zip(RADII, result.aperture_fractions, strict=True):
+        expected = result.zeropoint_ab - 2.5 * np.log10(0.5 / fraction)
+        assert result.table[f"maglim_{r:g}"][0] == pytest.approx(expected, abs=1e-9)
+        assert result.table[f"maglim_{r:g}"].mask.tolist() == [False, True]
+
+
+def test_the_audit_of_the_zero_point_is_written_down(meta):
+    phot = phot_table([9.0] * 5, np.ones(5))
+    today = photcal.expected_photflam("WFC", meta.filter, meta.mjd_mid)
+    for share, is_off in ((1.0, False), (0.991, True)):
+        result = finalize.run(phot, RADII, replace(meta, photflam=share * today), 0.05, ANNULUS)
+        audit = result.metadata()["ZPAUDIT"]
+        assert audit["outdated"] is is_off
+        assert audit["mmag"] == pytest.approx(-2500 * np.log10(share), abs=0.01)
+        assert any("outdated" in w for w in result.warnings()) is is_off
+        assert ("CALNOTES" in result.metadata()) is is_off
+
+
 # ---------------------------------------------------------------- the published catalogs
 
 

@@ -149,3 +149,116 @@ def test_no_zero_point_where_the_table_has_none():
 
 def test_systematic_errors_are_larger_in_the_reddest_filters():
     assert photcal.ee_systematic("F850LP") > photcal.ee_systematic("F606W") > 0
+
+
+def test_the_systematic_error_adds_its_parts_in_quadrature():
+    parts = (0.01, photcal.focus_scatter(0.1), photcal.phase_scatter(0.1), 0.01)
+    expected = np.sqrt(np.sum(np.square(parts)))
+    assert photcal.systematic_fraction("F606W", 0.1) == pytest.approx(expected, rel=1e-12)
+    # Two pixels depend on the focus; a correction from the image's own stars takes that away.
+    assert photcal.systematic_fraction("F606W", 0.1) > 0.03
+    assert photcal.systematic_fraction("F606W", 0.1, 0.002) < 0.025
+    assert photcal.systematic_fraction("F606W", 0.5) == pytest.approx(0.0143, abs=0.0005)
+    assert photcal.systematic_fraction("F850LP", 0.5) > 0.025
+
+
+def test_scatters_fall_with_the_radius_and_stay_beyond_the_table():
+    radii = [0.001, 0.05, 0.1, 0.2, 0.5, 9.0]
+    for scatter in (photcal.focus_scatter, photcal.phase_scatter):
+        values = [scatter(r) for r in radii]
+        assert values == sorted(values, reverse=True)
+        assert values[0] == values[1]
+        assert values[-1] == values[-2] > 0
+
+
+@pytest.mark.parametrize("filter_name", FILTERS)
+def test_vega_zero_points_are_the_published_ones(filter_name):
+    row = next(
+        r
+        for r in photcal._rows(f"zeropoints_wfc_{photcal.ZEROPOINT_DATE}.csv")
+        if r["filter"] == filter_name
+    )
+    table = photcal.bundled_zeropoint("WFC", filter_name)
+    ab = photcal.ab_zeropoint(table.photflam, table.photplam)
+    vega = photcal.vega_zeropoint("WFC", filter_name, ab)
+    assert vega == pytest.approx(float(row["VEGAmag"]), abs=0.002)
+    assert photcal.vega_zeropoint("HRC", filter_name, ab) is None
+
+
+# ---------------------------------------------------------------- zero points at other dates
+
+
+def test_the_known_loss_gives_the_zero_points_of_other_dates():
+    for row in photcal._rows("photflam_history_f435w.csv"):
+        mjd, photflam = float(row["mjd"]), float(row["PHOTFLAM"])
+        audit = photcal.zeropoint_audit("WFC", "F435W", photflam, mjd)
+        # 0.2 mmag since the repair of 2009; 5 mmag before the cooling of 2006.
+        assert abs(audit.difference_mmag) < (0.3 if mjd > photcal.REPAIR_MJD else 6)
+        assert not audit.is_off
+
+
+def test_the_bundled_history_is_the_published_one(shared):
+    from astropy.time import Time
+
+    with (shared / "facts" / "zeropoints_wfc_f435w_history.csv").open() as file:
+        published = {r["date"]: float(r["PHOTFLAM"]) for r in csv.DictReader(file)}
+    ours = photcal._rows("photflam_history_f435w.csv")
+    assert {r["date"]: float(r["PHOTFLAM"]) for r in ours} == published
+    for row in ours:
+        assert Time(row["date"]).mjd == float(row["mjd"])
+    assert Time(photcal.ZEROPOINT_DATE).mjd == photcal.ZEROPOINT_MJD
+
+
+# Programs 12967, 13711 and 15113: middle of the years in which they were observed.
+PROGRAM_MJD = {"byn": 56500.0, "cmd": 57250.0, "dgq": 58200.0}
+
+
+def test_files_calibrated_in_2018_are_found_to_be_outdated(shared):
+    with (shared / "facts" / "wd_original_photflam_by_file.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 125
+    for row in rows:
+        audit = photcal.zeropoint_audit(
+            "WFC", row["filt"], float(row["K"]), PROGRAM_MJD[row["prog"]]
+        )
+        assert audit.is_off
+        # 0.8 to 1.0 % too low; the date is known to a year, which is 0.7 mmag.
+        assert 7.5 < audit.difference_mmag < 11.5
+        assert "outdated" in audit.in_words()
+        assert "too faint" in audit.in_words()
+
+
+def test_a_file_of_today_agrees():
+    table = photcal.bundled_zeropoint("WFC", "F775W")
+    audit = photcal.zeropoint_audit("WFC", "F775W", table.photflam, photcal.ZEROPOINT_MJD)
+    assert audit.difference_mmag == pytest.approx(0, abs=1e-9)
+    assert "agrees with" in audit.in_words()
+    assert audit.metadata()["outdated"] is False
+    higher = photcal.zeropoint_audit("WFC", "F775W", 1.02 * table.photflam, 57479.0)
+    assert higher.difference_mmag == pytest.approx(-21.5, abs=0.1)
+    assert higher.is_off
+    assert "outdated" not in higher.in_words()
+    assert "too bright" in higher.in_words()
+
+
+@pytest.mark.parametrize(
+    ("filter_name", "ab"),
+    [
+        ("F435W", 25.684),
+        ("F606W", 26.505),
+        ("F775W", 25.678),
+        ("F814W", 25.959),
+        ("F850LP", 24.867),
+    ],
+)
+def test_zero_points_before_the_cooling_are_those_of_the_early_surveys(filter_name, ab):
+    # The zero points of the deep fields of 2002 to 2004, at -77 C.
+    plam = photcal.bundled_zeropoint("WFC", filter_name).photplam
+    expected = photcal.ab_zeropoint(photcal.expected_photflam("WFC", filter_name, 53000.0), plam)
+    assert expected == pytest.approx(ab, abs=0.013)
+
+
+def test_nothing_is_audited_where_nothing_is_known():
+    assert photcal.zeropoint_audit("HRC", "F606W", 1e-19, 53000.0) is None
+    assert photcal.zeropoint_audit("WFC", "F999W", 1e-19, 57000.0) is None
+    assert photcal.zeropoint_audit("WFC", "F606W", 1e-19, float("nan")) is None

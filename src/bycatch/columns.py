@@ -424,6 +424,15 @@ CAT: tuple[Column, ...] = (
         nullable=True,
     ),
     Column("snr_{r}", "f8", "", "stat.snr", "flux / error in {r} px", nullable=True),
+    Column(
+        "err_{r}_sys",
+        "f8",
+        FLAM,
+        "stat.error.sys;phot.flux.density;em.wl",
+        "error of flux_{r}_apcor that does not average down, a fraction of the flux: encircled "
+        "energy, aperture correction, sub-pixel phase, absolute scale",
+        nullable=True,
+    ),
     *CLASSES,
     Column(
         "flux_kron",
@@ -455,6 +464,30 @@ CAT: tuple[Column, ...] = (
     *SKY_ERRORS,
     *GAIA_MATCH,
     FLAGS,
+)
+MAG_ST = Column(
+    "mag_st_{r}",
+    "f8",
+    "mag",
+    "phot.mag;em.opt",
+    "ST magnitude of flux_{r}_apcor; its error is mag_ab_err_{r}",
+    nullable=True,
+)
+MAG_VEGA = Column(
+    "mag_vega_{r}",
+    "f8",
+    "mag",
+    "phot.mag;em.opt",
+    "Vega magnitude of flux_{r}_apcor; its error is mag_ab_err_{r}",
+    nullable=True,
+)
+MAGLIM = Column(
+    "maglim_{r}",
+    "f8",
+    "mag",
+    "phot.mag;stat.min;em.opt",
+    "AB magnitude of a point source of 5 sigma in {r} px at the position",
+    nullable=True,
 )
 
 

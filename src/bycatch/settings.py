@@ -320,6 +320,13 @@ class FinalizeSettings(Section):
     annulus_correction: bool = setting(
         True, "correct for the starlight that falls into the sky annulus"
     )
+    empirical_apcor: bool = setting(
+        True, "tie the small apertures to the one of 0.5 arcsec by the image's own stars"
+    )
+    empirical_min_stars: int = setting(20, "least number of good stars for that", ge=5)
+    magnitude_systems: tuple[Literal["AB", "ST", "Vega"], ...] = setting(
+        ("AB",), "magnitudes in the catalog; AB is always there"
+    )
 
 
 class OutputSettings(Section):

@@ -595,6 +595,8 @@ class Workbench:
             (measured["annulus_inner_px"], measured["annulus_outer_px"]),
             settings.finalize,
         )
+        for warning in found.warnings():
+            logger.warning("%s: %s", self.job.label, warning)
         sections = ["input", "detect", "crmask", "align", "measure", "finalize"]
         stage = self.record.stages.get("measure")
         chance = stage.summary.get("n_gaia_chance") if stage else None

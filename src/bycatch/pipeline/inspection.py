@@ -53,8 +53,8 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
     )
     if len(number) > 8:
         depth = f"{number[0]} to {number[-1]}, median {int(np.median(covered))}"
-    vega = photcal.bundled_zeropoint(meta.detector, meta.filter)
     ab = photcal.ab_zeropoint(meta.photflam, meta.photplam)
+    vega = photcal.vega_zeropoint(meta.detector, meta.filter, ab)
     centre = image.wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
     sky = image.sci[image.valid]
     observed = f"MJD {meta.mjd_mid:.5f}, program {meta.proposal or 'unknown'}"
@@ -63,9 +63,10 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
     subtracted = (
         f"drizzling noted {noted:.4f} e/s per native px" if np.isfinite(noted) else "none noted"
     )
+    audit = photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid)
     zero_points = f"AB {ab:.4f}, ST {photcal.st_zeropoint(meta.photflam):.4f}"
-    if vega:
-        zero_points += f", Vega {ab + vega.vega_minus_ab:.4f}"
+    if vega is not None:
+        zero_points += f", Vega {vega:.4f}"
     origin = f"PHOTFLAM {meta.photflam:.5g} from {meta.zeropoint_origin}"
     pointing = f"centre RA {float(centre[0]):.6f} Dec {float(centre[1]):.6f} deg"
     return [
@@ -79,6 +80,7 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
         ("weight", f"type {image.wht_type}, {time:.0f} s per pixel (median)"),
         ("sky", f"median {np.median(sky):.5f} e/s per px; {subtracted}"),
         ("zero points", f"{zero_points} ({origin})"),
+        ("zero-point audit", audit.in_words() if audit else "no value known to compare with"),
         ("WCS", f"{meta.wcsname or 'unnamed'}, {pointing}"),
     ]
 
@@ -106,6 +108,9 @@ def _warnings(headers: Headers, image: DrcImage) -> list[str]:
         found.append(
             f"{100 * share:.0f} % of the area has one exposure only: cosmic rays remain there"
         )
+    audit = photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid)
+    if audit and audit.is_off:
+        found.append(audit.in_words())
     if str(headers.get("EXPFLAG", "NORMAL")) not in ("NORMAL", "MULTIPLE"):
         found.append(f"EXPFLAG is {headers.get('EXPFLAG')}: an exposure was interrupted")
     if str(headers.get("FGSLOCK", "FINE")) not in ("FINE", "MULTIPLE"):

@@ -1,0 +1,238 @@
+"""Calibration: aperture corrections, flux densities, AB magnitudes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from bycatch import photcal
+from bycatch.columns import CAT, MAG_ST, MAG_VEGA, MAGLIM, Column
+from bycatch.flags import Flag
+from bycatch.headers import ImageMeta
+from bycatch.photcal import ZeropointAudit
+from bycatch.settings import FinalizeSettings
+from bycatch.stages.finalize.closure import Closure, closure
+from bycatch.tables import make_table
+
+MAG_PER_FRACTION = 2.5 / np.log(10.0)
+COPIED = (
+    "RA_GAIA_WCS", "DEC_GAIA_WCS", "GAIA_CAT_RA", "GAIA_CAT_DEC", "id", "cr_flag", "fwhm",
+    "n_exp", "exptime", "mjd", "gaia_source_id", "gaia_separation", "gaia_g",
+    "RA_GAIA_WCS_err", "DEC_GAIA_WCS_err", "astrom_err", "p_star", "concentration",
+    "blend_share", "kron_radius", "half_light_px", "semimajor_px", "semiminor_px", "theta_deg",
+    "pa_deg", "n_exp_min", "exposures",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class FinalizeResult:
+    """The calibrated catalog (columns.CAT) and the numbers that made it.
+
+    ``published_fractions`` and ``aperture_fractions`` are the share of a star's
+    light in each aperture as published, and as used.
+    """
+
+    table: Table
+    radii_px: tuple[float, ...]
+    aperture_fractions: tuple[float, ...]
+    photflam: float
+    zeropoint_ab: float
+    published_fractions: tuple[float, ...] = ()
+    correction_errors: tuple[float, ...] = ()
+    systematics: tuple[float, ...] = ()
+    zeropoint_st: float = float("nan")
+    zeropoint_vega: float | None = None
+    closure: Closure | None = None
+    audit: ZeropointAudit | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars for the log and the summary."""
+        middle = f"{self.radii_px[len(self.radii_px) // 2]:g}"
+        good = np.ma.compressed(self.table[f"snr_{middle}"])
+        found: dict[str, Any] = {
+            "n_catalog": len(self.table),
+            f"n_snr5_{middle}px": int((good >= 5).sum()),
+            "zeropoint_ab": self.zeropoint_ab,
+        }
+        if self.audit:
+            found["zeropoint_audit_mmag"] = round(self.audit.difference_mmag, 2)
+        if self.closure:
+            found["closure"] = self.closure.metadata()
+        return found
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the calibration for the table's metadata."""
+        found: dict[str, Any] = {
+            "PHOTFLAM": self.photflam,
+            "ZPAB": self.zeropoint_ab,
+            "ZPST": self.zeropoint_st,
+            "APCOR": self._by_radius(self.aperture_fractions),
+            "APCORPUB": self._by_radius(self.published_fractions),
+            "APCORERR": self._by_radius(self.correction_errors),
+            "ERRSYS": self._by_radius(self.systematics),
+        }
+        if self.zeropoint_vega is not None:
+            found["ZPVEGA"] = self.zeropoint_vega
+        if self.audit:
+            found["ZPAUDIT"] = self.audit.metadata()
+        if self.closure:
+            found["CLOSURE"] = self.closure.metadata()
+        if self.warnings():
+            found["CALNOTES"] = list(self.warnings())
+        return found
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say in words what is wrong with the calibration, for the log."""
+        audit = (self.audit.in_words(),) if self.audit and self.audit.is_off else ()
+        return (*audit, *(self.closure.warnings() if self.closure else ()))
+
+    def _by_radius(self, values: tuple[float, ...]) -> dict[str, float]:
+        return {f"{r:g}": round(v, 6) for r, v in zip(self.radii_px, values, strict=False)}
+
+
+def run(
+    phot: Table,
+    radii_px: tuple[float, ...],
+    meta: ImageMeta,
+    scale_arcsec: float,
+    annulus_px: tuple[float, float],
+    settings: FinalizeSettings | None = None,
+) -> FinalizeResult:
+    """Calibrate the photometry of an image.
+
+    flux = (countrate - sky x area) / aperture fraction x PHOTFLAM, and the same
+    factors for the error.  The fraction is the encircled energy of the image's
+    own detector and filter at radius x pixel scale, less the starlight that the
+    sky annulus takes for sky; in small apertures times what the image's own
+    stars say of it (see `bycatch.stages.finalize.closure`).
+
+    Parameters
+    ----------
+    phot : table of `measure` (columns.PHOT)
+    radii_px : its aperture radii
+    meta : calibration of the image
+    scale_arcsec : pixel scale
+    annulus_px : inner and outer radius of the sky annulus
+    """
+    chosen = settings or FinalizeSettings()
+    curve = photcal.encircled_energy(meta.detector, meta.filter)
+    published = photcal.aperture_fractions(
+        curve, radii_px, scale_arcsec, annulus_px if chosen.annulus_correction else None
+    )
+    closed = closure(
+        phot,
+        radii_px,
+        published,
+        scale_arcsec,
+        min_stars=chosen.empirical_min_stars,
+        correct=chosen.empirical_apcor,
+    )
+    fractions = published * closed.factor
+    errors = [
+        float(closed.error[k])
+        if closed.is_empirical[k]
+        else photcal.focus_scatter(r * scale_arcsec)
+        for k, r in enumerate(radii_px)
+    ]
+    systematics = [
+        photcal.systematic_fraction(meta.filter, r * scale_arcsec, error)
+        for r, error in zip(radii_px, errors, strict=True)
+    ]
+    data: dict[str, Any] = {name: phot[name] for name in COPIED}
+    data["x_center"], data["y_center"] = phot["x"], phot["y"]
+    fallback = meta.zeropoint_origin == "table"
+    data["flags"] = phot["flags"] | (int(Flag.FALLBACK_ZEROPOINT) if fallback else 0)
+    zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
+    others = _other_zeropoints(meta, zeropoint)
+    for radius, fraction, systematic in zip(radii_px, fractions, systematics, strict=True):
+        r = f"{radius:g}"
+        data |= _calibrated(phot, r, float(fraction), meta.photflam, zeropoint)
+        data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematic
+    data |= _kron(phot, meta.photflam, zeropoint)
+    extra, more = _on_request(phot, data, radii_px, fractions, zeropoint, others, chosen)
+    return FinalizeResult(
+        make_table((*CAT, *extra), data | more, radii_px),
+        radii_px,
+        tuple(float(f) for f in fractions),
+        meta.photflam,
+        zeropoint,
+        tuple(float(f) for f in published),
+        tuple(errors),
+        tuple(systematics),
+        photcal.st_zeropoint(meta.photflam),
+        others.get("Vega"),
+        closed,
+        photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid),
+    )
+
+
+def _other_zeropoints(meta: ImageMeta, zeropoint_ab: float) -> dict[str, float]:
+    """Return the zero points of the other magnitude systems, as far as they are known."""
+    vega = photcal.vega_zeropoint(meta.detector, meta.filter, zeropoint_ab)
+    found = {"ST": photcal.st_zeropoint(meta.photflam)}
+    return found if vega is None else found | {"Vega": vega}
+
+
+def _on_request(
+    phot: Table,
+    data: dict[str, Any],
+    radii_px: tuple[float, ...],
+    fractions: NDArray[np.float64],
+    zeropoint: float,
+    others: dict[str, float],
+    settings: FinalizeSettings,
+) -> tuple[list[Column], dict[str, Any]]:
+    """Return the columns beyond columns.CAT, and their values.
+
+    A magnitude system without a zero point (Vega for HRC) gives a column without values.
+    """
+    names = [f"{r:g}" for r in radii_px]
+    columns: list[Column] = []
+    values: dict[str, Any] = {}
+    for system, column in (("ST", MAG_ST), ("Vega", MAG_VEGA)):
+        if system in settings.magnitude_systems:
+            columns.append(column)
+            shift = others.get(system, np.nan) - zeropoint
+            values |= {column.name.replace("{r}", r): data[f"mag_ab_{r}"] + shift for r in names}
+    if all(f"limit_{r}" in phot.colnames for r in names):
+        columns.append(MAGLIM)
+        for r, fraction in zip(names, fractions, strict=True):
+            limit = _filled(phot, f"limit_{r}") / fraction
+            positive = np.where(limit > 0, limit, np.nan)
+            values[f"maglim_{r}"] = zeropoint - 2.5 * np.log10(positive)
+    return columns, values
+
+
+def _calibrated(
+    phot: Table, r: str, fraction: float, photflam: float, zeropoint: float
+) -> dict[str, Any]:
+    """Return the columns of one radius."""
+    net = _filled(phot, f"countrate_{r}") - _filled(phot, "sky_median") * _filled(phot, f"area_{r}")
+    rate = net / fraction
+    error = _filled(phot, f"countrate_err_{r}") / fraction
+    positive = np.where(rate > 0, rate, np.nan)
+    return {
+        f"flux_{r}_apcor": rate * photflam,
+        f"err_{r}_apcor": error * photflam,
+        f"mag_ab_{r}": zeropoint - 2.5 * np.log10(positive),
+        f"mag_ab_err_{r}": MAG_PER_FRACTION * error / positive,
+        f"snr_{r}": np.divide(rate, error, out=np.full(len(rate), np.nan), where=error > 0),
+    }
+
+
+def _kron(phot: Table, photflam: float, zeropoint: float) -> dict[str, Any]:
+    """Return the columns of the Kron aperture."""
+    rate = _filled(phot, "countrate_kron")
+    return {
+        "flux_kron": rate * photflam,
+        "err_kron": _filled(phot, "countrate_err_kron") * photflam,
+        "mag_ab_kron": zeropoint - 2.5 * np.log10(np.where(rate > 0, rate, np.nan)),
+    }
+
+
+def _filled(table: Table, name: str) -> NDArray[np.float64]:
+    return np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan)

@@ -1,0 +1,276 @@
+"""Do a star's fluxes agree in every aperture?  The image's own stars tell.
+
+The published encircled energy is that of sharp, well-focused, undrizzled
+images.  The telescope's focus changes with every orbit, and drizzling and
+centring take light from the smallest apertures.  Light lost there is found in
+larger ones: the ratio of a star's corrected flux in a small aperture to that
+in the reference aperture of 0.5 arcsec is 1 if the correction is right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from bycatch.flags import Flag
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+REFERENCE_ARCSEC = 0.5
+"""Radius that holds nine tenths of the light whatever the focus; the published curve goes on."""
+BOUNDS = ((0.05, 0.12), (0.10, 0.05), (0.20, 0.02))
+"""(radius in arcsec, share of the flux): what focus and drizzling can do.  A larger difference
+from the published curve has another cause, and is not corrected away."""
+SPOILED = (
+    Flag.EDGE | Flag.COSMIC_RAY | Flag.PARTIAL_APERTURE | Flag.OFF_IMAGE | Flag.BAD_SKY
+    | Flag.FIT_FAILED | Flag.FIT_PINNED | Flag.BLENDED | Flag.SATURATED | Flag.EXTENDED
+    | Flag.SPIKE | Flag.HALO | Flag.HOT_PIXEL | Flag.BAD_COLUMN | Flag.LIKELY_COSMIC_RAY
+)  # fmt: skip
+MAX_ERROR = 0.03
+"""Largest relative error of the flux in the reference aperture."""
+MAX_NEIGHBOUR_SHARE = 0.003
+"""Largest share of light of known neighbours, of a star's own light."""
+NEIGHBOUR_MARGIN_PX = 4.0
+"""Neighbours reach this far into the aperture from outside."""
+STAR_SIGMA = 0.01
+"""Scatter between stars that has nothing to do with noise; it keeps one star from deciding."""
+FEW = 8
+FWHM_WIDTHS = 4.0
+MIN_FWHM_WIDTH = 0.05
+"""Stars lie within so many robust widths of the median FWHM, a width being at least this share."""
+MAX_FAILURE, FAILURE_SIGMA = 0.01, 3.0
+"""An aperture does not close where the difference exceeds both."""
+
+
+@dataclass(frozen=True, eq=False)
+class Closure:
+    """Fluxes in the apertures, divided by that in the reference aperture; (R,) each.
+
+    ``deviation`` is the median ratio less 1, with the published correction; NaN
+    without stars.  ``scatter`` is that between the stars which noise does not
+    explain.  ``factor`` multiplies the published share of light: 1 where
+    nothing was measured or where ``is_plausible`` is False.
+    """
+
+    radii_px: tuple[float, ...]
+    reference_px: float
+    n_stars: int
+    deviation: Floats
+    error: Floats
+    scatter: Floats
+    factor: Floats
+    is_plausible: Bools
+
+    @property
+    def is_empirical(self) -> Bools:
+        """True for the radii whose correction the image's own stars decide."""
+        return np.asarray(self.factor != 1.0)
+
+    @property
+    def remaining(self) -> Floats:
+        """The deviation with the correction in use."""
+        return (1.0 + self.deviation) / self.factor - 1.0
+
+    @property
+    def fails(self) -> Bools:
+        """True for the radii that do not close."""
+        left = np.abs(self.remaining)
+        return np.asarray((left > MAX_FAILURE) & (left > FAILURE_SIGMA * self.error))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say in words what does not close."""
+        return tuple(
+            f"aperture corrections do not close: in {self.radii_px[k]:g} px stars have "
+            f"{100 * self.remaining[k]:+.1f} +- {100 * self.error[k]:.1f} % of their flux in "
+            f"{self.reference_px:g} px ({self.n_stars} stars)"
+            for k in np.flatnonzero(self.fails)
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the result per radius for a table's metadata; percent."""
+        return {
+            "reference_px": self.reference_px,
+            "n_stars": self.n_stars,
+            "percent": {
+                f"{r:g}": {
+                    "published": _percent(self.deviation[k]),
+                    "used": _percent(self.remaining[k]),
+                    "error": _percent(self.error[k]),
+                    "scatter": _percent(self.scatter[k]),
+                    "closes": not bool(self.fails[k]),
+                }
+                for k, r in enumerate(self.radii_px)
+            },
+        }
+
+
+def closure(
+    phot: Table,
+    radii_px: tuple[float, ...],
+    fractions: Floats,
+    scale_arcsec: float,
+    *,
+    min_stars: int = 20,
+    correct: bool = True,
+) -> Closure:
+    """Compare the fluxes of good stars in all apertures with those in the reference aperture.
+
+    Parameters
+    ----------
+    phot : table of `measure` (columns.PHOT)
+    radii_px : its aperture radii
+    fractions : (R,) float
+        Share of a star's light in each, after the subtraction of the sky.
+    scale_arcsec : float
+        Pixel scale.
+    min_stars : int
+        So many good stars make a correction.
+    correct : bool
+        False: the deviations are measured, and nothing is corrected.
+    """
+    reference = reference_index(radii_px, scale_arcsec)
+    n_radii, smallest = len(radii_px), int(np.argmin(radii_px))
+    flux = np.column_stack([_net(phot, r) for r in radii_px]) / fractions
+    error = np.column_stack([_filled(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
+    good = good_stars(phot, flux, error, radii_px, reference)
+    n_stars = int(good.sum())
+    deviation, spread, scatter = (np.full(n_radii, np.nan) for _ in range(3))
+    for k in range(n_radii if n_stars else 0):
+        if k == reference:
+            deviation[k] = spread[k] = scatter[k] = 0.0
+            continue
+        deviation[k], spread[k], scatter[k] = _typical(
+            flux[good], error[good], k, reference, smallest
+        )
+    radius = np.array(radii_px) * scale_arcsec
+    plausible = np.abs(deviation) <= bound(radius) + FAILURE_SIGMA * np.nan_to_num(spread)
+    measured = correct & (n_stars >= min_stars) & np.isfinite(spread)
+    smaller = np.array(radii_px) < radii_px[reference]
+    factor = np.where(measured & plausible & smaller, 1.0 + deviation, 1.0)
+    return Closure(
+        radii_px, radii_px[reference], n_stars, deviation, spread, scatter, factor, plausible
+    )
+
+
+def reference_index(radii_px: tuple[float, ...], scale_arcsec: float) -> int:
+    """Return which radius is the reference: the largest up to 0.5 arcsec, or the smallest."""
+    radius = np.array(radii_px) * scale_arcsec
+    small = np.flatnonzero(radius <= REFERENCE_ARCSEC * 1.001)
+    return int(small[np.argmax(radius[small])]) if len(small) else int(np.argmin(radius))
+
+
+def bound(radius_arcsec: Floats) -> Floats:
+    """Return the largest plausible deviation from the published curve."""
+    radii, values = np.transpose(BOUNDS)
+    return np.asarray(np.interp(np.log(radius_arcsec), np.log(radii), values))
+
+
+def good_stars(
+    phot: Table, flux: Floats, error: Floats, radii_px: tuple[float, ...], reference: int
+) -> Bools:
+    """Return which rows are bright, clean, isolated points.
+
+    The brightness that decides is that in the smallest aperture: a star is not
+    chosen, and not given weight, because noise or a neighbour added to the
+    reference aperture.
+    """
+    smallest = int(np.argmin(radii_px))
+    bright = flux[:, smallest] * MAX_ERROR > error[:, reference]
+    good = bright & np.isfinite(flux).all(axis=1) & np.isfinite(error).all(axis=1)
+    good &= (np.asarray(phot["flags"]) & int(SPOILED)) == 0
+    good &= np.asarray(phot["cr_flag"]) == 0
+    for name, low in (("p_star", 0.5), ("p_cr", None)):
+        if name in phot.colnames:
+            value = _filled(phot, name)
+            good &= ~(value < low) if low is not None else ~(value > 0.5)
+    good &= _isolated(phot, flux[:, smallest], radii_px[reference] + NEIGHBOUR_MARGIN_PX)
+    fwhm = _filled(phot, "fwhm")
+    if not (good & (fwhm > 0)).any():
+        return good
+    middle = float(np.median(fwhm[good & (fwhm > 0)]))
+    width = 1.4826 * float(np.median(np.abs(fwhm[good & (fwhm > 0)] - middle)))
+    width = max(width, MIN_FWHM_WIDTH * middle)
+    return np.asarray(good & (np.abs(fwhm - middle) < FWHM_WIDTHS * width))
+
+
+def _isolated(phot: Table, flux: Floats, reach_px: float) -> Bools:
+    """Return which sources have little light of other rows within reach."""
+    from scipy.spatial import KDTree
+
+    places = np.column_stack([_filled(phot, "x"), _filled(phot, "y")])
+    isolated = np.zeros(len(phot), dtype=bool)
+    known = np.flatnonzero(np.isfinite(places).all(axis=1))
+    if len(known) == 0:
+        return isolated
+    light = np.nan_to_num(np.maximum(flux[known], 0.0))
+    tree = KDTree(places[known])
+    near = tree.query_ball_point(places[known], reach_px)
+    others = np.array([light[n].sum() for n in near]) - light
+    isolated[known] = others < MAX_NEIGHBOUR_SHARE * light
+    return isolated
+
+
+def _typical(
+    flux: Floats, error: Floats, k: int, reference: int, smallest: int
+) -> tuple[float, float, float]:
+    """Return the weighted median ratio less 1, its error, and the scatter beyond the noise."""
+    ratio = flux[:, k] / flux[:, reference] - 1.0
+    # The small aperture lies in the large one: what is left is the noise of the ring.
+    noise = np.sqrt(np.maximum(error[:, reference] ** 2 - error[:, k] ** 2, 0.0))
+    noise = noise / flux[:, smallest]
+    weight = 1.0 / (noise**2 + STAR_SIGMA**2)
+    middle = weighted_median(ratio, weight)
+    scatter = excess_scatter(ratio - middle, noise)
+    # The scatter of a handful may be small by chance.
+    sigma = np.hypot(noise, scatter if len(ratio) >= FEW else max(scatter, STAR_SIGMA))
+    # A weighted median's variance: sum of w^2 / (2 sum of w p(0))^2, p being Gaussian.
+    error = np.sqrt(0.5 * np.pi * np.sum(weight**2)) / np.sum(weight / sigma)
+    return middle, float(error), scatter
+
+
+def excess_scatter(residual: Floats, noise: Floats) -> float:
+    """Return the scatter that makes, with the noise, the residuals of robust width 1; at least 0.
+
+    Halving an interval: the scaled width falls as the scatter grows.
+    """
+
+    def width(scatter: float) -> float:
+        sigma = np.maximum(np.hypot(noise, scatter), 1e-12)
+        return float(1.4826 * np.median(np.abs(residual) / sigma))
+
+    low, high = 0.0, 1.4826 * float(np.max(np.abs(residual)))
+    if width(low) <= 1.0:
+        return 0.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if width(middle) > 1.0 else (low, middle)
+    return high
+
+
+def weighted_median(values: Floats, weights: Floats) -> float:
+    """Return where half of the weight lies on either side; NaN for nothing."""
+    if len(values) == 0:
+        return float("nan")
+    order = np.argsort(values)
+    share = np.cumsum(weights[order]) - 0.5 * weights[order]
+    return float(np.interp(0.5 * weights.sum(), share, values[order]))
+
+
+def _net(phot: Table, radius_px: float) -> Floats:
+    r = f"{radius_px:g}"
+    return _filled(phot, f"countrate_{r}") - _filled(phot, "sky_median") * _filled(
+        phot, f"area_{r}"
+    )
+
+
+def _filled(table: Table, name: str) -> Floats:
+    return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
+
+
+def _percent(share: float) -> float | None:
+    return round(100.0 * float(share), 3) if np.isfinite(share) else None

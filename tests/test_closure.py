@@ -1,0 +1,291 @@
+"""Aperture corrections: stars with known light in every aperture, and what spoils them."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from scipy import ndimage
+
+from bycatch.flags import Flag
+from bycatch.kernels.kron import kron_shapes
+from bycatch.stages.finalize.closure import (
+    bound,
+    closure,
+    excess_scatter,
+    reference_index,
+    weighted_median,
+)
+
+RADII = (2.0, 4.0, 6.0, 8.0, 10.0)
+FRACTIONS = np.array([0.65, 0.83, 0.87, 0.89, 0.9])
+SCALE = 0.05
+
+
+def stars(
+    n=60, lost=(0.0, 0.0, 0.0, 0.0, 0.0), seed=1, noise=0.05, faint=50.0, rows=None, spacing=40.0
+):
+    """Return a table of measure with stars that lack a share of their light per aperture.
+
+    The noise is independent from ring to ring, as in an image.
+    """
+    rng = np.random.default_rng(seed)
+    rate = faint * 10 ** rng.uniform(0, 1.5, n)
+    net = rate[:, np.newaxis] * FRACTIONS * (1 + np.array(lost))
+    area = np.pi * np.array(RADII) ** 2
+    rings = noise * np.sqrt(np.diff(area, prepend=0.0))
+    net = net + np.cumsum(rng.normal(size=(n, 5)) * rings, axis=1)
+    side = int(np.ceil(np.sqrt(n)))
+    table = Table(
+        {
+            "x": spacing * (np.arange(n) % side) + 20.0,
+            "y": spacing * (np.arange(n) // side) + 20.0,
+            "flags": np.zeros(n, dtype=int),
+            "cr_flag": np.zeros(n, dtype=int),
+            "fwhm": rng.normal(2.0, 0.03, n),
+            "sky_median": np.full(n, 0.4),
+        }
+    )
+    for k, r in enumerate(RADII):
+        table[f"area_{r:g}"] = np.full(n, area[k])
+        table[f"countrate_{r:g}"] = net[:, k] + 0.4 * area[k]
+        table[f"countrate_err_{r:g}"] = np.full(n, noise * np.sqrt(area[k]))
+    return table
+
+
+def found(phot, **options):
+    return closure(phot, RADII, FRACTIONS, SCALE, **options)
+
+
+def test_perfect_stars_close_and_need_no_correction():
+    result = found(stars(noise=1e-6))
+    assert result.n_stars == 60
+    assert result.reference_px == 10.0
+    np.testing.assert_allclose(result.deviation, 0, atol=1e-6)
+    np.testing.assert_allclose(result.factor, 1, atol=1e-6)
+    assert not result.fails.any()
+    assert result.warnings() == ()
+
+
+def test_what_small_apertures_lost_is_found_and_corrected():
+    lost = (-0.03, -0.006, 0.002, 0.0, 0.0)
+    result = found(stars(lost=lost))
+    assert (np.abs(result.deviation - lost) < 3 * result.error + 1e-9).all()
+    np.testing.assert_allclose(result.factor, 1 + result.deviation)
+    np.testing.assert_allclose(result.remaining, 0, atol=1e-12)
+    assert result.is_empirical.tolist() == [True, True, True, True, False]
+    assert not result.fails.any()
+
+
+def test_errors_are_those_of_repeated_measurements():
+    drawn = [found(stars(seed=s, noise=0.15)) for s in range(80)]
+    pulls = np.array([r.deviation[:4] / r.error[:4] for r in drawn])
+    # 320 pulls that are not all independent
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.25)
+    assert abs(np.mean(pulls)) < 0.35
+
+
+def test_too_few_stars_correct_nothing_but_are_heard():
+    phot = stars(n=12, lost=(-0.04, -0.02, 0, 0, 0), noise=0.01)
+    result = found(phot)
+    assert result.n_stars == 12
+    assert (result.factor == 1).all()
+    assert result.fails.tolist() == [True, True, False, False, False]
+    assert len(result.warnings()) == 2
+    assert "in 2 px stars have -4.0 +-" in result.warnings()[0]
+    assert (found(phot, min_stars=10).factor[:2] < 0.99).all()
+
+
+def test_the_correction_can_be_switched_off():
+    result = found(stars(lost=(-0.04, 0, 0, 0, 0)), correct=False)
+    assert (result.factor == 1).all()
+    assert result.deviation[0] == pytest.approx(-0.04, abs=0.005)
+    assert result.fails.tolist() == [True, False, False, False, False]
+
+
+def test_what_no_focus_can_do_is_not_corrected_away():
+    result = found(stars(lost=(-0.15, -0.10, -0.01, 0, 0), noise=0.01))
+    assert result.is_plausible.tolist() == [False, False, True, True, True]
+    assert result.factor[:2].tolist() == [1.0, 1.0]
+    assert result.factor[2] == pytest.approx(0.99, abs=0.003)
+    assert len(result.warnings()) == 2
+
+
+def test_bounds_follow_the_radius():
+    assert bound(np.array([0.1, 0.2, 2.0])).tolist() == pytest.approx([0.05, 0.02, 0.02])
+
+
+@pytest.mark.parametrize(
+    "flag", [Flag.SATURATED, Flag.EDGE, Flag.EXTENDED, Flag.BLENDED, Flag.SPIKE, Flag.HOT_PIXEL]
+)
+def test_flagged_rows_do_not_count(flag):
+    phot = stars()
+    spoil(phot, slice(0, 40))
+    assert found(phot).deviation[0] < -0.05
+    phot["flags"][:40] = int(flag)
+    result = found(phot)
+    assert result.n_stars == 20
+    assert abs(result.deviation[0]) < 0.01
+
+
+def spoil(phot, rows):
+    """Take half of the light of the smallest aperture away."""
+    net = phot["countrate_2"][rows] - 0.4 * phot["area_2"][rows]
+    phot["countrate_2"][rows] = 0.5 * net + 0.4 * phot["area_2"][rows]
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.15])
+def test_errors_hold_for_stars_that_differ_from_one_another(noise):
+    pulls = []
+    for seed in range(80):
+        phot = stars(seed=seed, noise=noise)
+        own = np.random.default_rng(seed + 500).normal(0, 0.02, 60)
+        phot["countrate_2"] += own * (phot["countrate_2"] - 0.4 * phot["area_2"])
+        result = found(phot)
+        pulls.append(result.deviation[0] / result.error[0])
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.25)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("cr_flag", 1), ("fwhm", 1.0), ("fwhm", 3.5), ("fwhm", np.nan)]
+)
+def test_other_rows_than_stars_do_not_count(column, value):
+    phot = stars()
+    phot[column][:20] = value
+    assert found(phot).n_stars == 40
+
+
+def test_probabilities_decide_where_there_are_any():
+    phot = stars()
+    phot["p_star"] = np.where(np.arange(60) < 20, 0.2, 0.99)
+    assert found(phot).n_stars == 40
+    phot["p_cr"] = np.where(np.arange(60) >= 50, 0.8, 0.01)
+    assert found(phot).n_stars == 30
+
+
+def test_faint_stars_and_lost_rows_do_not_count():
+    assert found(stars(faint=0.5, noise=0.5)).n_stars < 20
+    phot = stars()
+    phot["countrate_10"][:5] = np.nan
+    phot["x"][5] = np.nan
+    assert found(phot).n_stars == 54
+
+
+def test_neighbours_are_seen():
+    phot = stars(n=60, spacing=12.0)
+    assert found(phot).n_stars < 10
+    assert found(stars(n=60, spacing=15.0)).n_stars == 60
+
+
+def test_undetected_neighbours_weigh_little():
+    # Each star has 0.3 e/s of other light in the aperture of 10 px.
+    phot = stars(n=200, noise=0.05, faint=20.0)
+    phot["countrate_10"] += 0.3
+    result = found(phot)
+    assert abs(result.deviation[0]) < 0.005
+
+
+def test_selection_by_brightness_does_not_favour_noise():
+    # As many stars fall short of the limit as exceed it.
+    drawn = [found(stars(n=100, seed=s, noise=0.6, faint=60.0)) for s in range(40)]
+    mean = np.mean([r.deviation[0] for r in drawn])
+    assert abs(mean) < 0.004
+
+
+def test_nothing_is_measured_without_stars():
+    for phot in (stars()[:0], stars(faint=1e-3)):
+        result = found(phot)
+        assert result.n_stars == 0
+        assert np.isnan(result.deviation).all()
+        assert (result.factor == 1).all()
+        assert not result.fails.any()
+        assert result.metadata()["percent"]["2"]["published"] is None
+
+
+def test_one_star_has_an_honest_error():
+    result = found(stars(n=1, lost=(-0.02, 0, 0, 0, 0)))
+    assert result.n_stars == 1
+    assert result.error[0] >= 0.01
+    assert not result.fails.any()
+
+
+def test_the_reference_is_half_an_arcsec():
+    assert reference_index(RADII, 0.05) == 4
+    assert reference_index(RADII, 0.1) == 1
+    assert reference_index((2.0, 20.0, 10.0), 0.05) == 2
+    assert reference_index((2.0, 10.0, 20.0), 0.025) == 2
+    assert reference_index((12.0, 30.0), 0.05) == 0
+
+
+def test_larger_radii_than_the_reference_are_not_corrected():
+    phot = stars(n=60, lost=(-0.02, 0, 0, 0, 0))
+    result = closure(phot, RADII, FRACTIONS, 0.1)
+    assert result.reference_px == 4.0
+    assert result.is_empirical.tolist() == [True, False, False, False, False]
+
+
+def test_scatter_beyond_the_noise():
+    rng = np.random.default_rng(4)
+    noise = rng.uniform(0.001, 0.02, 4000)
+    drawn = rng.normal(size=4000)
+    assert excess_scatter(drawn * np.hypot(noise, 0.015), noise) == pytest.approx(0.015, rel=0.05)
+    assert excess_scatter(0.9 * drawn * noise, noise) == 0
+    assert excess_scatter(np.zeros(3), np.zeros(3)) == 0
+
+
+def test_weighted_medians():
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.ones(3)) == 2.0
+    assert weighted_median(np.array([1.0, 2.0, 9.0]), np.array([1.0, 1.0, 100.0])) > 8.8
+    assert weighted_median(np.array([5.0]), np.array([0.1])) == 5.0
+    assert np.isnan(weighted_median(np.array([]), np.array([])))
+    values = np.random.default_rng(1).normal(size=999)
+    assert weighted_median(values, np.ones(999)) == pytest.approx(np.median(values), abs=1e-12)
+
+
+# ---------------------------------------------------------------- published magnitudes
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("catalog", "images", "n", "offset", "scatter"),
+    [
+        (
+            "BTK_real_galaxy_catalog_26_extension_example.fits",
+            "BTK_real_galaxy_images_extension.fits",
+            20, 0.03, 0.08,
+        ),
+        (
+            "paltas_real_galaxy_catalog_23.5.fits",
+            "paltas_real_galaxy_images_23.5_n1.fits",
+            10, 0.03, 0.06,
+        ),
+    ],
+)  # fmt: skip
+def test_magnitudes_of_real_galaxies_are_the_published_ones(
+    shared, catalog, images, n, offset, scatter
+):
+    folder = shared / "data" / "real_galaxies"
+    rows = fits.getdata(folder / catalog, 1)
+    difference = []
+    with fits.open(folder / images) as hdus:
+        for row in rows[rows["MAG"] < 24]:
+            stamp = np.asarray(hdus[int(row["GAL_HDU"])].data, dtype=np.float32)
+            difference.append(kron_magnitude(stamp, row) - row["MAG"])
+    assert len(difference) == n
+    middle = np.median(difference)
+    assert abs(middle) < offset
+    assert 1.4826 * np.median(np.abs(difference - middle)) < scatter
+
+
+def kron_magnitude(stamp, row):
+    """Return the magnitude of the galaxy in the middle of a stamp, in its Kron ellipse."""
+    sky, noise = float(row["NOISE_MEAN"]), float(np.sqrt(row["NOISE_VARIANCE"]))
+    smooth = ndimage.gaussian_filter(stamp - sky, 2.0)
+    # Two standard deviations of the smoothed noise, which is correlated to begin with.
+    labels, _ = ndimage.label(smooth > 2 * 2 * noise / np.sqrt(16 * np.pi))
+    ny, nx = stamp.shape
+    centre = labels[ny // 2 - 3 : ny // 2 + 4, nx // 2 - 3 : nx // 2 + 4]
+    own = int(np.bincount(centre[centre > 0]).argmax())
+    y, x = ndimage.center_of_mass(np.where(labels == own, smooth, 0))
+    valid = np.isfinite(stamp)
+    shape = kron_shapes(stamp, valid, sky, [x], [y], labels.astype(np.int32), [own])
+    return 25.94 - 2.5 * np.log10(shape.flux[0])
