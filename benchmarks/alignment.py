@@ -45,8 +45,8 @@ from numpy.typing import NDArray
 from bycatch.astrometry import sky_of_tangent, tangent_mas
 from bycatch.drc import read_drc
 from bycatch.gaia import ReferenceStars, from_table
+from bycatch.kernels.exposures import mask_shares
 from bycatch.photcal import ab_zeropoint
-from bycatch.pipeline.image import mask_share
 from bycatch.settings import AlignSettings, Settings, SimulateSettings
 from bycatch.simulate import simulate_scene, write_visit
 from bycatch.simulate.reference import (
@@ -299,7 +299,7 @@ def build_visits(plan: Plan) -> list[PoolVisit]:
             for preset in plan.presets:
                 found = detect.run(image, Settings.load(preset=preset).detect)
                 sources = found.sources.copy()
-                sources["on_cr_mask"] = mask_share(found.segmentation, rays, sources["id"])
+                sources["on_cr_mask"] = mask_shares(found.segmentation, rays, sources["id"])
                 true = simulated.wcs_true.wcs
                 images[preset].append(
                     PoolImage(
