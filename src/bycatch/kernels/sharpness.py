@@ -1,0 +1,178 @@
+"""How sharp sources are: what their brightest pixels and moments say, and masked light."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane, positions
+from bycatch.kernels.peaks import (
+    MAX_OFFSET_PX,
+    N_STEPS,
+    cut_out,
+    minor_fwhm,
+    moments,
+    ring_median,
+    ring_steps,
+    shifted_window,
+)
+
+from bycatch.kernels.peaks import LANES, LAST_ORDER  # isort: skip
+
+Floats = NDArray[np.float64]
+
+N_VALUES = 6
+MINOR, MAJOR, FLUX, NOISE, BOX, MASKED = range(N_VALUES)
+"""Columns of `sharpness`."""
+
+
+def sharpness(
+    image: NDArray[np.float32],
+    marked: NDArray[np.bool_],
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    window_px: float,
+    ring_px: tuple[float, float],
+    search_px: float,
+    box_px: int,
+) -> Floats:
+    """Measure the brightest pixel near each position and what surrounds it.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Finite everywhere.
+    marked : (ny, nx) bool
+        A mask, as that of cosmic rays.
+    x, y : (N,) float
+        0-based pixel centres.
+    window_px : float
+        Standard deviation of the Gaussian window of the moments.
+    ring_px : (float, float)
+        Radii of the ring whose median is the background.
+    search_px : float
+        The brightest pixel within so much of the position is the peak.
+    box_px : int
+        Side of the box that the light of one detector pixel fills.
+
+    Returns
+    -------
+    (N, 6) float
+        FWHM across the narrowest and the widest direction (window taken out; 0 where
+        the moments are not positive, infinite where the window limits it), sum under the
+        window, the root of the sum of its squared weights, share of the light within 2 px that
+        the brightest box with the peak holds, and share of the positive light of those
+        pixels that is marked.  NaN off the image.
+    """
+    column, row = positions(x), positions(y)
+    out = np.full((len(column), N_VALUES), np.nan)
+    _sharpness(
+        plane(image, np.float32), plane(marked, np.bool_), column, row, float(window_px),
+        (float(ring_px[0]), float(ring_px[1])), float(search_px), int(box_px), out,
+    )  # fmt: skip
+    return out
+
+
+@compiled
+def _sharpness(
+    image: NDArray[np.float32],
+    marked: NDArray[np.bool_],
+    x: Floats,
+    y: Floats,
+    window_px: float,
+    ring_px: tuple[float, float],
+    search_px: float,
+    box_px: int,
+    out: Floats,
+) -> None:
+    ny, nx = image.shape
+    inner, outer = ring_px
+    half, reach = math.ceil(inner), math.ceil(outer)
+    stamp = np.empty((2 * half + 1, 2 * half + 1), np.float64)
+    inside = np.empty((2 * half + 1, 2 * half + 1), np.float64)
+    for i in range(-half, half + 1):
+        for j in range(-half, half + 1):
+            inside[i + half, j + half] = math.hypot(i, j) < inner
+    fixed = np.exp(-0.5 * (np.arange(-reach, reach + 1) / window_px) ** 2)
+    across, down = np.empty(2 * reach + 1), np.empty(2 * reach + 1)
+    dx, dy = ring_steps(inner, outer)
+    order = np.full((len(dx) // LANES + 1) * LANES, LAST_ORDER, np.int32)
+    for k in range(len(x)):
+        # Not so written, NaN would pass.
+        if not (-0.5 <= x[k] < nx - 0.5 and -0.5 <= y[k] < ny - 0.5):
+            continue
+        column, row = brightest_near(image, x[k], y[k], search_px)
+        level = ring_median(image, column, row, dx, dy, order)
+        cut_out(image, column, row, level, inside, stamp)
+        x0, y0 = 0.0, 0.0
+        for step in range(N_STEPS):
+            shifted_window(fixed, x0, window_px, across)
+            shifted_window(fixed, y0, window_px, down)
+            sums = moments(stamp, across, down, x0, y0)
+            if step < N_STEPS - 1 and sums[0] > 0:
+                # The window halves the step of the centroid, hence the 2.
+                x0 = min(max(x0 + 2 * sums[1] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
+                y0 = min(max(y0 + 2 * sums[2] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
+        out[k, MINOR] = minor_fwhm(sums, window_px)
+        out[k, MAJOR] = major_fwhm(sums, window_px)
+        out[k, FLUX] = sums[0]
+        out[k, NOISE] = math.sqrt((across**2).sum() * (down**2).sum())
+        out[k, BOX] = box_share(stamp, box_px)
+        out[k, MASKED] = marked_share(stamp, marked, column, row)
+
+
+@compiled
+def brightest_near(
+    image: NDArray[np.float32], x: float, y: float, radius_px: float
+) -> tuple[int, int]:
+    """Return (x, y) of the brightest pixel whose centre lies within a radius."""
+    ny, nx = image.shape
+    column, row = math.floor(x + 0.5), math.floor(y + 0.5)
+    best_x, best_y = column, row
+    reach = math.ceil(radius_px)
+    for v in range(max(row - reach, 0), min(row + reach + 1, ny)):
+        for u in range(max(column - reach, 0), min(column + reach + 1, nx)):
+            if math.hypot(u - x, v - y) <= radius_px and image[v, u] > image[best_y, best_x]:
+                best_x, best_y = u, v
+    return best_x, best_y
+
+
+@compiled
+def major_fwhm(sums: tuple[float, float, float, float, float, float], window_px: float) -> float:
+    """Return the FWHM along the major axis: the minor one of moments turned by a right angle."""
+    total, xx, yy, xy = sums[0], sums[3], sums[4], sums[5]
+    # (xx + yy) - minor = major: a round profile with the major variance has it as its minor.
+    major = 0.5 * (xx + yy) + math.hypot(0.5 * (xx - yy), xy)
+    return minor_fwhm((total, 0.0, 0.0, major, major, 0.0), window_px)
+
+
+@compiled
+def box_share(stamp: Floats, box_px: int) -> float:
+    """Return the share of the light about the middle that the best box with the middle holds."""
+    middle = stamp.shape[0] // 2
+    best = -math.inf
+    for i in range(middle - box_px + 1, middle + 1):
+        for j in range(middle - box_px + 1, middle + 1):
+            best = max(best, stamp[i : i + box_px, j : j + box_px].sum())
+    reach = box_px
+    total = stamp[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1].sum()
+    return best / total if total > 0 else math.inf
+
+
+@compiled
+def marked_share(stamp: Floats, marked: NDArray[np.bool_], x: int, y: int) -> float:
+    """Return the share of the positive light within 2 px that lies on marked pixels."""
+    ny, nx = marked.shape
+    middle = stamp.shape[0] // 2
+    on, total = 0.0, 0.0
+    for i in range(-2, 3):
+        for j in range(-2, 3):
+            light = stamp[middle + i, middle + j]
+            if i * i + j * j <= 5 and light > 0 and 0 <= y + i < ny and 0 <= x + j < nx:
+                total += light
+                on += light if marked[y + i, x + j] else 0.0
+    return on / total if total > 0 else 0.0

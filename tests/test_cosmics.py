@@ -1,0 +1,158 @@
+"""Cosmic rays and hot pixels told from light."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bycatch.kernels import peaks, sharpness
+from bycatch.stages.measure import cosmics
+
+WINDOW, RING = 1.2, (3.5, 5.5)
+
+
+def gaussian(shape, x, y, fwhm, flux):
+    v, u = np.mgrid[: shape[0], : shape[1]]
+    sigma = fwhm / 2.3548
+    profile = np.exp(-0.5 * ((u - x) ** 2 + (v - y) ** 2) / sigma**2)
+    return (flux * profile / profile.sum()).astype(np.float32)
+
+
+def measured(image, x, y, marked=None):
+    mask = np.zeros(image.shape, bool) if marked is None else marked
+    return sharpness.sharpness(
+        image, mask, x, y, window_px=WINDOW, ring_px=RING, search_px=1.5, box_px=2
+    )
+
+
+def evidence(n, *, width=1.0, box=0.0, c=(0.0, 0.0), masked=0.0, snr=30.0, n_exp=1, seen=0, of=0):
+    full = np.full
+    return cosmics.Evidence(
+        full(n, width), full(n, 1.1), full(n, box), np.tile(np.array(c, float), (n, 1)),
+        full(n, masked), full(n, snr), full(n, n_exp),
+        cosmics.Elsewhere(full(n, of), full(n, seen), 0.01), 20,
+    )  # fmt: skip
+
+
+STAR = {"width": 1.0, "box": 0.0, "masked": 0.0}
+RAY = {"width": 0.45, "box": 0.4, "c": (-0.6, -0.2), "masked": 1.0}
+
+
+def joined(parts):
+    return cosmics.Evidence(
+        *(
+            np.concatenate([getattr(p, name) for p in parts])
+            for name in (
+                "width",
+                "elongation",
+                "box",
+                "concentration",
+                "mask_share",
+                "snr",
+                "n_exp",
+            )
+        ),
+        cosmics.Elsewhere(
+            np.concatenate([p.elsewhere.n_covering for p in parts]),
+            np.concatenate([p.elsewhere.n_seen for p in parts]),
+            0.01,
+        ),
+        20,
+    )
+
+
+def test_widths_are_those_of_the_cosmic_ray_stage():
+    image = gaussian((41, 53), 20.3, 18.8, 2.3, 100.0)
+    values = measured(image, [20.3], [18.8])
+    width, _ = peaks.minor_widths(
+        image, np.ones_like(image), np.array([20]), np.array([19]), WINDOW, RING
+    )
+    assert values[0, sharpness.MINOR] == pytest.approx(width[0], rel=1e-12)
+    assert values[0, sharpness.MAJOR] == pytest.approx(2.3, abs=0.1)
+
+
+def test_box_holds_all_light_of_two_by_two_pixels():
+    image = np.zeros((31, 31), np.float32)
+    image[15:17, 14:16] = [[3.0, 1.0], [1.0, 0.5]]
+    marked = np.zeros(image.shape, bool)
+    marked[15, 14] = True
+    values = measured(image, [14.4], [15.2], marked)
+    assert values[0, sharpness.BOX] == pytest.approx(1.0, abs=1e-6)
+    assert values[0, sharpness.MASKED] == pytest.approx(3.0 / 5.5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("x", "y"), [(np.nan, 3.0), (-5.0, 3.0), (3.0, 99.0)])
+def test_nothing_is_measured_off_the_image(x, y):
+    assert np.isnan(measured(np.ones((21, 25), np.float32), [x], [y])).all()
+
+
+def test_borders_and_empty_input():
+    image = gaussian((21, 25), 0.0, 20.0, 2.2, 50.0)
+    assert np.isfinite(measured(image, [0.0], [20.0])[0, sharpness.FLUX])
+    assert measured(image, [], []).shape == (0, sharpness.N_VALUES)
+    assert measured(np.ones((1, 1), np.float32), [0.0], [0.0]).shape == (1, sharpness.N_VALUES)
+
+
+def test_rays_are_told_from_stars():
+    p = cosmics.probability(joined([evidence(50, **STAR), evidence(500, **RAY)]))
+    assert (p[:50] < 0.1).all()
+    assert (p[50:] > 0.9).all()
+
+
+@pytest.mark.parametrize("snr", [20.0, 100.0, 1000.0, 1e5])
+def test_brightness_makes_no_star_a_cosmic_ray(snr):
+    p = cosmics.probability(joined([evidence(1, snr=snr), evidence(500, **RAY)]))
+    assert p[0] < 0.5
+
+
+def test_other_images_count():
+    faint = {"width": 0.8, "masked": 0.5, "snr": 6.0}
+    p = cosmics.probability(
+        joined(
+            [evidence(1, **faint, of=2), evidence(1, **faint, seen=2, of=2), evidence(99, **RAY)]
+        )
+    )
+    assert p[1] < p[0]
+
+
+def test_multiple_exposures_have_few_cosmic_rays():
+    vague = {"width": 0.85, "masked": 0.3, "snr": 8.0}
+    p = cosmics.probability(joined([evidence(1, **vague, n_exp=2), evidence(1, **vague)]))
+    assert p[0] < p[1]
+
+
+def test_what_could_not_be_measured_has_no_probability():
+    p = cosmics.probability(evidence(3, snr=np.nan))
+    assert np.isnan(p).all()
+    assert len(cosmics.probability(evidence(0))) == 0
+
+
+def test_probabilities_are_probabilities_whatever_the_evidence():
+    random = np.random.default_rng(1)
+    n = 400
+    found = cosmics.Evidence(
+        np.where(random.random(n) < 0.1, np.inf, random.exponential(1.0, n)),
+        np.where(random.random(n) < 0.1, np.nan, random.exponential(2.0, n)),
+        random.normal(0, 1, n), random.normal(0, 1, (n, 2)), random.random(n),
+        random.normal(5, 20, n), random.integers(0, 4, n),
+        cosmics.Elsewhere(random.integers(0, 4, n), np.zeros(n, np.int64), 0.0), 0,
+    )  # fmt: skip
+    p = cosmics.probability(found)
+    assert ((p >= 0) & (p <= 1)).all()
+
+
+def test_seen_elsewhere_counts_images_that_cover_and_see():
+    covers = np.array([True, True, False, True])
+    other = SimpleNamespace(
+        x=np.array([10.5, 200.0, 30.0, np.nan]), y=np.array([10.0, 200.0, 30.0, 1.0]), covers=covers
+    )
+    x, y = [10.0, 20.0, 30.0, np.nan], [10.0, 20.0, 30.0, 5.0]
+    found = cosmics.seen_elsewhere(x, y, [other, other])
+    assert found.n_covering.tolist() == [2, 2, 0, 0]
+    assert found.n_seen.tolist() == [2, 0, 0, 0]
+    assert 0 < found.chance < 0.01
+    nobody = cosmics.seen_elsewhere(x, y, [])
+    assert nobody.n_covering.tolist() == [0, 0, 0, 0]
+    assert nobody.chance == 0
