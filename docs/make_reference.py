@@ -13,7 +13,18 @@ import typer
 from typer.testing import CliRunner
 
 from bycatch.cli import app
-from bycatch.columns import CAT, CR_SHARE, EXCLUDED, PHOT, REMOVED, SOURCES, Column
+from bycatch.columns import (
+    CAT,
+    CR_SHARE,
+    EXCLUDED,
+    MAG_ST,
+    MAG_VEGA,
+    PHOT,
+    REMOVED,
+    SKY,
+    SOURCES,
+    Column,
+)
 from bycatch.flags import FLAGS
 from bycatch.settings import PRESETS, Settings, unit_of, walk
 from bycatch.stages.align import GRADES
@@ -33,8 +44,10 @@ aperture, scaled as if it were a star's.
 """
 
 TABLES = (
-    ("`<root>_cat.ecsv` (and `_cat_noCRs`): the calibrated catalog", CAT),
+    ("`<root>_cat.ecsv` (and `_cat_noCRs`, `_cat_clean`): the calibrated catalog", CAT),
+    ("Catalog columns on request (`finalize.magnitude_systems`)", (MAG_ST, MAG_VEGA)),
     ("`<root>_phot.ecsv` (and `_phot_noCRs`): count rates", PHOT),
+    ("`<root>_sky.ecsv`: blank places, which tell the noise of apertures", SKY),
     ("`<root>_sources.ecsv`: detections", SOURCES),
     ("`<root>_removed.ecsv`: detections that the coverage rule took out", REMOVED[-1:]),
     ("`<root>_excluded.ecsv`: rows in the regions of `--exclude`", EXCLUDED),

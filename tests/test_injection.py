@@ -132,7 +132,10 @@ def test_stars_of_the_psf_are_isolated_bright_and_sharp():
     n = 7
     rate = np.array([100.0, 90, 80, 70, 60, 3, 50])
     data = {column.name: np.zeros(n) for column in CAT if "{r}" not in column.name}
-    data |= {name: np.zeros(n) for name in ("err_4_apcor", "err_4_sys", "mag_ab_4", "mag_ab_err_4")}
+    data |= {
+        name: np.zeros(n)
+        for name in ("err_4_apcor", "err_4_sys", "maglim_4", "mag_ab_4", "mag_ab_err_4")
+    }
     data |= {
         "x_center": np.array([50.0, 100, 150, 200, 250, 205, np.nan]),
         "y_center": np.full(n, 50.0),
@@ -311,7 +314,7 @@ def catalogued(rows):
     x, y, mag, flag = np.array(rows, dtype=float).reshape(-1, 4).T
     n = len(x)
     data = {c.name: np.zeros(n) for c in CAT if "{r}" not in c.name}
-    others = ("flux_4_apcor", "err_4_apcor", "err_4_sys", "mag_ab_err_4", "snr_4")
+    others = ("flux_4_apcor", "err_4_apcor", "err_4_sys", "maglim_4", "mag_ab_err_4", "snr_4")
     data |= {name: np.zeros(n) for name in others}
     data |= {"x_center": x, "y_center": y, "mag_ab_4": mag, "cr_flag": flag}
     table = make_table(CAT, data, (4.0,))

@@ -153,6 +153,14 @@ BOOKKEEPING = (
         "least number of exposures of the pixels within 4 px",
     ),
     Column(
+        "n_covering",
+        "i4",
+        "",
+        "meta.number",
+        "other images of the field that cover the position",
+    ),
+    Column("n_seen", "i4", "", "meta.number", "of these, the ones that have a detection there"),
+    Column(
         "exposures",
         "i8",
         "",
@@ -171,6 +179,15 @@ BOOKKEEPING = (
     ),
 )
 CLASSES = (
+    Column(
+        "p_cr",
+        "f8",
+        "",
+        "stat.probability",
+        "probability that the source is a cosmic ray or a hot pixel: from its sharpness against "
+        "the image's stars, its light on the mask of cosmic rays, and the field's other images",
+        nullable=True,
+    ),
     Column(
         "p_star",
         "f8",
@@ -322,6 +339,16 @@ _RADII_RATES = (
         nullable=True,
     ),
 )
+_RADII_LIMITS = (
+    Column(
+        "limit_{r}",
+        "f8",
+        RATE,
+        "phot.count;stat.min",
+        "sky-subtracted sum in {r} px that is 5 times its error at the position",
+        nullable=True,
+    ),
+)
 _RADII_AREAS = (
     Column(
         "area_{r}",
@@ -379,9 +406,36 @@ PHOT: tuple[Column, ...] = (
     *SKY_ERRORS,
     *GAIA_MATCH,
     *BOOKKEEPING,
+    *_RADII_LIMITS,
     *_RADII_AREAS,
     FLAGS,
 )
+
+SKY: tuple[Column, ...] = (
+    ID,
+    Column("x", "f8", "pix", "pos.cartesian.x;instr.det", "position, 0-based pixel centres"),
+    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "position, 0-based pixel centres"),
+    Column("net_{r}", "f8", RATE, "phot.count", "sky-subtracted sum in {r} px", nullable=True),
+    Column(
+        "net_err_{r}", "f8", RATE, "stat.error;phot.count", "its 1-sigma error", nullable=True
+    ),
+    Column(
+        "sky_median", "f8", RATE, "instr.skyLevel", "clipped median of the annulus, per pixel",
+        nullable=True,
+    ),
+    Column(
+        "sky_std", "f8", RATE, "stat.stdev;instr.skyLevel",
+        "clipped standard deviation of the annulus, per pixel", nullable=True,
+    ),
+    Column("n_sky", "i4", "", "meta.number", "annulus pixels left after the clipping"),
+    Column(
+        "n_exp", "i4", "", "meta.number;obs.exposure",
+        "median number of exposures of the pixels within 2 px",
+    ),
+    Column(
+        "exptime", "f8", "s", "time.duration;obs.exposure", "effective exposure time, from WHT"
+    ),
+)  # fmt: skip
 
 CAT: tuple[Column, ...] = (
     Column("x_center", "f8", "pix", "pos.cartesian.x;instr.det", "position, 0-based pixel centres"),
@@ -433,6 +487,14 @@ CAT: tuple[Column, ...] = (
         "energy, aperture correction, sub-pixel phase, absolute scale",
         nullable=True,
     ),
+    Column(
+        "maglim_{r}",
+        "f8",
+        "mag",
+        "phot.mag;stat.min;em.opt",
+        "AB magnitude of a point source of 5 sigma in {r} px at the position",
+        nullable=True,
+    ),
     *CLASSES,
     Column(
         "flux_kron",
@@ -479,14 +541,6 @@ MAG_VEGA = Column(
     "mag",
     "phot.mag;em.opt",
     "Vega magnitude of flux_{r}_apcor; its error is mag_ab_err_{r}",
-    nullable=True,
-)
-MAGLIM = Column(
-    "maglim_{r}",
-    "f8",
-    "mag",
-    "phot.mag;stat.min;em.opt",
-    "AB magnitude of a point source of 5 sigma in {r} px at the position",
     nullable=True,
 )
 

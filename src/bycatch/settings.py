@@ -277,6 +277,12 @@ class MeasureSettings(Section):
     correlated_noise: bool = setting(
         True, "scale the sky noise of an aperture for the correlation that drizzling makes"
     )
+    n_blank: int = setting(
+        5000,
+        "blank places at which the noise of apertures is measured; 0: from the drizzling "
+        "parameters alone",
+        ge=0,
+    )
     fwhm_radius_px: float = setting(5.0, "radius of the profile fit", "px", ge=3)
     cr_radius_px: float = setting(
         2.0, "cr_flag: how near a pixel of the grown mask must lie", "px", ge=0

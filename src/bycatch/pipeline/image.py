@@ -534,6 +534,7 @@ class Workbench:
     def _measure(self) -> tuple[list[Path], dict[str, Any]]:
         from bycatch.astrometry import expected_chance_matches
         from bycatch.exposures import exposure_sets
+        from bycatch.pipeline.companions import companions
         from bycatch.pipeline.quality import read_quality
         from bycatch.stages import measure
 
@@ -552,6 +553,7 @@ class Workbench:
             reference=self.reference,
             exposure_sets=exposure_sets(self.image.path, self.image.meta, at_x, at_y),
             chips=read_quality(quality_files(self.job)),
+            others=companions(self.job.companions, self.job.out, self.frame.wcs, at_x, at_y),
             settings=self.settings.measure,
         )
         self.phot = found.table
@@ -564,6 +566,7 @@ class Workbench:
         outputs = self._write_parts(
             found.table, {"phot": None, "phot_noCRs": good}, sections, extra, ["ecsv"]
         )
+        outputs.append(self._write(found.sky, "sky", sections, extra))
         if self.job.exclude_file:
             from bycatch.columns import EXCLUDED
             from bycatch.tables import make_table
@@ -576,6 +579,7 @@ class Workbench:
         return outputs, {**found.summary(), "n_gaia_chance": chance}
 
     def _finalize(self) -> tuple[list[Path], dict[str, Any]]:
+        from bycatch.flags import Flag
         from bycatch.stages import finalize
 
         settings = self.settings
@@ -601,7 +605,11 @@ class Workbench:
         stage = self.record.stages.get("measure")
         chance = stage.summary.get("n_gaia_chance") if stage else None
         extra = found.metadata() | ({} if chance is None else {"GAIACHNC": round(chance, 4)})
-        parts = {"cat": None, "cat_noCRs": found.table["cr_flag"] == 0}
+        parts = {
+            "cat": None,
+            "cat_noCRs": found.table["cr_flag"] == 0,
+            "cat_clean": np.asarray(found.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) == 0,
+        }
         forms = dict.fromkeys(["ecsv", *settings.output.formats])
         outputs = self._write_parts(found.table, parts, sections, extra, forms)
         return outputs, found.summary()
@@ -849,8 +857,8 @@ def _in_words(stage: str, summary: dict[str, Any]) -> str:
     words = {
         "detect": "{n_sources} sources, {n_removed} removed",
         "crmask": "{n_cr_tracks} tracks, {n_cr_pixels} pixels",
-        "measure": "{n_measured} sources, {n_cosmic_ray} with cr_flag, {n_gaia} in Gaia "
-        "({n_gaia_chance:.1f} by chance)",
+        "measure": "{n_measured} sources, {n_likely_cosmic_ray} likely cosmic rays, "
+        "{n_gaia} in Gaia ({n_gaia_chance:.1f} by chance)",
         "finalize": "{n_catalog} rows, AB zero point {zeropoint_ab:.3f}",
     }
     return words[stage].format(**summary)

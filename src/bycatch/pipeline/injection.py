@@ -299,6 +299,7 @@ def catalogued(image: DrcImage, settings: Settings) -> Catalogued:
         np.asarray(table["y"]),
         ids=np.asarray(table["id"]),
         cr_mask=rays.grown,
+        segmentation=found.segmentation,
         settings=settings.measure,
     )
     annulus = (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px)

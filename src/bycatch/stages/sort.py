@@ -29,7 +29,7 @@ OTHER_KIND = re.compile(
     r"_(flt|flc|raw|asn|spt|trl|trx|jit|jif|crj|crc|cal|wht|ctx|hlet|log|seq|prb|pdq|blv_tmp"
     r"|ima|c0m|c0f|c1m|c1f|d0m|d0f|q0m|q1m|x1d|x2d|sx1|sx2|x1dsum|corrtag|counts|rawtag"
     r"|epc|rwb|rwf|rawaccum|shm|i2d|s3d"  # other instruments' beside a parallel
-    r"|segm|segment|wcs|cat|cat_nocrs|phot|phot_nocrs|sources|removed|gaia|cr|psf|coverage|sky|depth|inject"
+    r"|segm|segment|wcs|cat|cat_nocrs|cat_clean|phot|phot_nocrs|sources|removed|gaia|cr|psf|coverage|sky|depth|inject"
     r"|aligned_dr[cz])$|\.mask$",
     re.IGNORECASE,
 )

@@ -10,7 +10,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch import photcal
-from bycatch.columns import CAT, MAG_ST, MAG_VEGA, MAGLIM, Column
+from bycatch.columns import CAT, MAG_ST, MAG_VEGA, Column
 from bycatch.flags import Flag
 from bycatch.headers import ImageMeta
 from bycatch.photcal import ZeropointAudit
@@ -24,7 +24,7 @@ COPIED = (
     "n_exp", "exptime", "mjd", "gaia_source_id", "gaia_separation", "gaia_g",
     "RA_GAIA_WCS_err", "DEC_GAIA_WCS_err", "astrom_err", "p_star", "concentration",
     "blend_share", "kron_radius", "half_light_px", "semimajor_px", "semiminor_px", "theta_deg",
-    "pa_deg", "n_exp_min", "exposures",
+    "pa_deg", "n_exp_min", "exposures", "p_cr", "n_covering", "n_seen",
 )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def run(
         data |= _calibrated(phot, r, float(fraction), meta.photflam, zeropoint)
         data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematic
     data |= _kron(phot, meta.photflam, zeropoint)
-    extra, more = _on_request(phot, data, radii_px, fractions, zeropoint, others, chosen)
+    extra, more = _on_request(data, radii_px, zeropoint, others, chosen)
     return FinalizeResult(
         make_table((*CAT, *extra), data | more, radii_px),
         radii_px,
@@ -178,10 +178,8 @@ def _other_zeropoints(meta: ImageMeta, zeropoint_ab: float) -> dict[str, float]:
 
 
 def _on_request(
-    phot: Table,
     data: dict[str, Any],
     radii_px: tuple[float, ...],
-    fractions: NDArray[np.float64],
     zeropoint: float,
     others: dict[str, float],
     settings: FinalizeSettings,
@@ -198,12 +196,6 @@ def _on_request(
             columns.append(column)
             shift = others.get(system, np.nan) - zeropoint
             values |= {column.name.replace("{r}", r): data[f"mag_ab_{r}"] + shift for r in names}
-    if all(f"limit_{r}" in phot.colnames for r in names):
-        columns.append(MAGLIM)
-        for r, fraction in zip(names, fractions, strict=True):
-            limit = _filled(phot, f"limit_{r}") / fraction
-            positive = np.where(limit > 0, limit, np.nan)
-            values[f"maglim_{r}"] = zeropoint - 2.5 * np.log10(positive)
     return columns, values
 
 
@@ -215,7 +207,9 @@ def _calibrated(
     rate = net / fraction
     error = _filled(phot, f"countrate_err_{r}") / fraction
     positive = np.where(rate > 0, rate, np.nan)
+    limit = _filled(phot, f"limit_{r}") / fraction
     return {
+        f"maglim_{r}": zeropoint - 2.5 * np.log10(np.where(limit > 0, limit, np.nan)),
         f"flux_{r}_apcor": rate * photflam,
         f"err_{r}_apcor": error * photflam,
         f"mag_ab_{r}": zeropoint - 2.5 * np.log10(positive),

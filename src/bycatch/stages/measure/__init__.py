@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,13 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from bycatch.astrometry import FrameError, sky_positions
-from bycatch.columns import PHOT
+from bycatch.columns import PHOT, SKY
 from bycatch.drc import DrcImage
 from bycatch.exposures import mean_mjd
 from bycatch.flags import Flag
 from bycatch.gaia import ReferenceStars
 from bycatch.settings import MeasureSettings
-from bycatch.stages.measure import flagging, halos, neighbours, shapes, stellarity
+from bycatch.stages.measure import blank, cosmics, flagging, halos, neighbours, shapes, stellarity
 from bycatch.stages.measure.blemishes import (
     Blemishes,
     ChipQuality,
@@ -56,6 +57,9 @@ class MeasureResult:
     radii_px: tuple[float, ...]
     correlation: float
     locus: stellarity.Locus
+    noise: blank.NoiseModel
+    sky: Table
+    """The blank places (columns.SKY)."""
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -64,10 +68,14 @@ class MeasureResult:
         return {
             "n_measured": len(self.table),
             "n_cosmic_ray": int((self.table["cr_flag"] == 1).sum()),
+            "n_likely_cosmic_ray": int(
+                np.sum(np.asarray(self.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) > 0)
+            ),
             "n_gaia": int((self.table["gaia_source_id"] != 0).sum()),
             "n_point": int((p_star >= flagging.EXTENDED_BELOW).sum()),
             "fwhm_median": float(np.median(fwhm)) if len(fwhm) else None,
             "noise_correlation": self.correlation,
+            **self.noise.summary(),
             "locus_concentration": [round(float(v), 4) for v in self.locus.index],
             "locus_n_stars": self.locus.n_stars,
         }
@@ -86,6 +94,7 @@ def run(
     reference: ReferenceStars | None = None,
     exposure_sets: NDArray[np.int64] | None = None,
     chips: tuple[ChipQuality, ...] = (),
+    others: Sequence[cosmics.OtherImage] = (),
     settings: MeasureSettings | None = None,
 ) -> MeasureResult:
     """Measure sources at given positions.
@@ -100,7 +109,8 @@ def run(
     cr_mask : (ny, nx) bool, optional
         The grown cosmic-ray mask; without it no ``cr_flag`` is set.
     segmentation : (ny, nx) int, optional
-        Shapes leave out the pixels of other segments; without it neighbours count.
+        Shapes leave out the pixels of other segments; without it neighbours count.  It also says
+        where the sky is blank; without it the noise follows from the drizzling parameters.
     wcs : WCS, optional
         The aligned WCS; the header's by default.
     frame_error : FrameError, optional
@@ -111,6 +121,8 @@ def run(
         Which exposures look (`bycatch.exposures.exposure_sets`).
     chips : tuple of ChipQuality
         Data quality of the exposures, as far as it is known.
+    others : sequence of OtherImage
+        The field's other images, in the pixels of this one: light is seen there, too.
     """
     chosen = settings or MeasureSettings()
     x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
@@ -118,7 +130,11 @@ def run(
     sets = np.zeros(len(x), np.int64) if exposure_sets is None else np.asarray(exposure_sets)
     frame = wcs if wcs is not None else image.wcs
     found = photometry(image, x, y, chosen)
-    errors = found.errors
+    empty = _sky_objects(image, segmentation, cr_mask, chosen)
+    noise = blank.noise_model(image, empty, chosen)
+    sky_errors = noise.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
+    errors = blank.total_errors(found.net, sky_errors, found.exposures.exptime_s)
+    limits = blank.limits(sky_errors, found.exposures.exptime_s)
     positions = sky_positions(
         x,
         y,
@@ -148,7 +164,19 @@ def run(
     clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
     concentration, locus, p_star = _points(image, found, spoiled.saturated, clean, in_gaia)
-    conditions |= flagging.class_flags(p_star, cosmic_ray)
+    elsewhere = cosmics.seen_elsewhere(x, y, others)
+    p_cr = cosmics.probability(
+        cosmics.evidence(
+            image,
+            found,
+            concentration,
+            locus,
+            cr_mask=cr_mask,
+            elsewhere=elsewhere,
+            saturated=spoiled.saturated,
+        )
+    )
+    conditions |= flagging.class_flags(p_star, p_cr, cosmic_ray)
     lost = found.areas == 0
     table = make_table(
         PHOT,
@@ -163,26 +191,72 @@ def run(
             "n_sky": found.sky.n_pixels,
             "fwhm": found.fits.fwhm_px,
             "cr_flag": cosmic_ray.astype(np.int64),
+            "p_cr": p_cr,
             "p_star": p_star,
             "concentration": concentration.index[:, 0],
             "blend_share": blends.share,
-            **_shape_columns(image, found, segmentation, frame),
+            **_shape_columns(image, found, noise, segmentation, frame),
             **positions,
             "n_exp": found.exposures.count,
             "n_exp_min": found.exposures.least,
+            "n_covering": elsewhere.n_covering,
+            "n_seen": elsewhere.n_seen,
             "exposures": sets,
             "exptime": found.exposures.exptime_s,
             "mjd": mean_mjd(sets, image.meta.exposures, image.meta.mjd_mid),
+            **_per_radius("limit_{r}", np.where(lost, np.nan, limits), chosen.radii_px),
             **_per_radius("area_{r}", found.areas, chosen.radii_px),
             "flags": flagging.bits(conditions),
         },
         chosen.radii_px,
     )
-    return MeasureResult(table, chosen.radii_px, found.correlation, locus)
+    return MeasureResult(
+        table, chosen.radii_px, found.correlation, locus, noise, _sky_table(empty, noise, chosen)
+    )
 
 
 def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[str, Floats]:
     return {name.replace("{r}", f"{r:g}"): values[:, k] for k, r in enumerate(radii_px)}
+
+
+def _sky_objects(
+    image: DrcImage,
+    segmentation: NDArray[np.integer[Any]] | None,
+    cr_mask: Bools | None,
+    settings: MeasureSettings,
+) -> blank.SkyObjects:
+    """Measure places without sources and cosmic rays; none where nobody says where sources are."""
+    places = np.empty(0), np.empty(0)
+    if segmentation is not None:
+        occupied = segmentation > 0
+        if cr_mask is not None:
+            occupied |= cr_mask
+        reach_px = settings.radii_px[-1] + blank.MARGIN_PX
+        places = blank.blank_places(image.valid, occupied, reach_px, settings.n_blank)
+    return blank.sky_objects(image, *places, settings)
+
+
+def _sky_table(
+    empty: blank.SkyObjects, noise: blank.NoiseModel, settings: MeasureSettings
+) -> Table:
+    """Return the table of the blank places."""
+    errors = noise.sky_errors(empty.areas, empty.sky, empty.exposures.exptime_s)
+    return make_table(
+        SKY,
+        {
+            "id": np.arange(1, len(empty.x) + 1),
+            "x": empty.x,
+            "y": empty.y,
+            **_per_radius("net_{r}", empty.net, settings.radii_px),
+            **_per_radius("net_err_{r}", errors, settings.radii_px),
+            "sky_median": empty.sky.median,
+            "sky_std": empty.sky.std,
+            "n_sky": empty.sky.n_pixels,
+            "n_exp": empty.exposures.count,
+            "exptime": empty.exposures.exptime_s,
+        },
+        settings.radii_px,
+    )
 
 
 def _blemishes(image: DrcImage, found: Photometry, chips: tuple[ChipQuality, ...]) -> Blemishes:
@@ -240,6 +314,7 @@ def _points(
 def _shape_columns(
     image: DrcImage,
     found: Photometry,
+    noise: blank.NoiseModel,
     segmentation: NDArray[np.integer[Any]] | None,
     wcs: WCS,
 ) -> dict[str, Floats]:
@@ -247,15 +322,9 @@ def _shape_columns(
     shape = shapes.measured(
         image, found.x, found.y, found.sky.median, segmentation=segmentation, wcs=wcs
     )
-    area = shape.kron_area_px2
-    with_sky = shape.kron_rate + found.sky.median * area
-    error = rate_errors(
-        with_sky[:, np.newaxis],
-        area[:, np.newaxis],
-        found.sky,
-        found.exposures.exptime_s,
-        found.correlation,
-    )
+    seconds = found.exposures.exptime_s
+    sky_error = noise.sky_error_in(shape.kron_area_px2, found.sky, seconds)
+    error = blank.total_errors(shape.kron_rate[:, np.newaxis], sky_error[:, np.newaxis], seconds)
     return {
         "countrate_kron": shape.kron_rate,
         "countrate_err_kron": error[:, 0],

@@ -9,6 +9,7 @@ from bycatch.drc import DrcImage
 from bycatch.flags import Flag
 from bycatch.kernels.neighbourhood import all_within, any_within
 from bycatch.settings import MeasureSettings
+from bycatch.stages.measure import cosmics
 from bycatch.stages.measure.blemishes import Blemishes
 from bycatch.stages.measure.halos import StarLight
 from bycatch.stages.measure.photometry import Photometry
@@ -56,10 +57,16 @@ def light_flags(blemishes: Blemishes, light: StarLight, blended: Bools) -> dict[
     }
 
 
-def class_flags(p_star: NDArray[np.float64], cosmic_ray: Bools) -> dict[Flag, Bools]:
+def class_flags(
+    p_star: NDArray[np.float64], p_cr: NDArray[np.float64], on_mask: Bools
+) -> dict[Flag, Bools]:
     """Return what the sources seem to be, by flag; what is unknown sets none."""
     with np.errstate(invalid="ignore"):
-        return {Flag.EXTENDED: p_star < EXTENDED_BELOW, Flag.COSMIC_RAY: cosmic_ray}
+        return {
+            Flag.EXTENDED: p_star < EXTENDED_BELOW,
+            Flag.COSMIC_RAY: on_mask,
+            Flag.LIKELY_COSMIC_RAY: p_cr > cosmics.LIKELY,
+        }
 
 
 def bits(conditions: dict[Flag, Bools]) -> NDArray[np.int64]:

@@ -56,13 +56,6 @@ class Photometry:
         """Sky-subtracted sums, (N, R) in e/s."""
         return self.sums - self.sky.median[:, np.newaxis] * self.areas
 
-    @property
-    def errors(self) -> Floats:
-        """Their 1-sigma errors (`rate_errors`)."""
-        return rate_errors(
-            self.sums, self.areas, self.sky, self.exposures.exptime_s, self.correlation
-        )
-
 
 def photometry(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> Photometry:
     """Measure an image at positions, (N,) 0-based pixel centres, on the image or not."""

@@ -1,0 +1,231 @@
+"""The noise of apertures, measured where the sky is blank.
+
+Drizzling correlates pixels, so that the scatter of single pixels does not tell the
+noise of an aperture, and with the sub-pixel phase of drizzling both change from
+place to place in a single exposure.  So apertures of the same sizes are laid on blank sky,
+each with its own annulus, and measured like sources.  What their fluxes scatter by,
+over what uncorrelated pixels would give, is the scale of each radius; it follows a
+power of the local scatter of the pixels, which tells the phase: where pixels are
+smoother, neighbours are correlated more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.drc import DrcImage
+from bycatch.kernels.neighbourhood import all_within, any_within
+from bycatch.kernels.skystats import SkyStats, annulus_stats
+from bycatch.settings import MeasureSettings
+from bycatch.stages.measure.photometry import (
+    Exposures,
+    aperture_sums,
+    correlation_factor,
+    exposures_at,
+)
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+SEED = 20_160_101
+TRIES = 12
+"""Places that are tried for each one that is wanted."""
+MARGIN_PX = 2.0
+"""Between the largest aperture and the pixels of sources and cosmic rays."""
+MIN_PLACES = 60
+"""Fewer do not tell the noise to 10 %: then it follows from drizzling alone."""
+MIN_PLACES_SLOPE = 300
+"""Fewer do not tell how the scale follows the scatter of pixels."""
+N_BINS = 6
+SLOPE_RANGE = (-1.5, 0.5)
+MIN_SLOPE_SPREAD = 0.03
+"""Of the local scatter, in its logarithm: in less there is no slope to see."""
+LOCAL_RANGE = (0.3, 3.0)
+LIMIT_SIGMA = 5.0
+PERCENTILES = (15.865, 84.135)
+
+
+@dataclass(frozen=True, eq=False)
+class SkyObjects:
+    """Blank places, measured like sources: M places, R radii.
+
+    Attributes
+    ----------
+    x, y : (M,) 0-based pixel centres
+    net, areas : (M, R) sky-subtracted sums, e/s, and areas, px^2
+    sky : statistics of their annuli
+    exposures : exposure bookkeeping
+    """
+
+    x: Floats
+    y: Floats
+    net: Floats
+    areas: Floats
+    sky: SkyStats
+    exposures: Exposures
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    """How much the noise of apertures exceeds that of uncorrelated pixels.
+
+    Attributes
+    ----------
+    radii_px : the R radii
+    scale : (R,) at the typical scatter of the image
+    slope : (R,) exponent of the local scatter over the typical one
+    typical : scatter of pixels times the root of the exposure time, median
+    n_places : number of blank places that it was measured at
+    is_measured : False where it follows from the drizzling parameters alone
+    """
+
+    radii_px: tuple[float, ...]
+    scale: Floats
+    slope: Floats
+    typical: float
+    n_places: int
+    is_measured: bool
+
+    def sky_errors(self, areas: Floats, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
+        """Return the errors of sky in the R apertures and of its level together, (N, R) in e/s."""
+        local = self._local(sky, exptime_s)[:, np.newaxis] ** self.slope
+        return uncorrelated(areas, sky) * self.scale * local
+
+    def sky_error_in(self, area: Floats, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
+        """Return the same for one aperture of any area and form per source, (N,) in e/s."""
+        radius = np.sqrt(np.maximum(area, 0.0) / np.pi)
+        scale = np.interp(radius, self.radii_px, self.scale)
+        slope = np.interp(radius, self.radii_px, self.slope)
+        local = self._local(sky, exptime_s) ** slope
+        return uncorrelated(area[:, np.newaxis], sky)[:, 0] * scale * local
+
+    def _local(self, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
+        """Return the scatter of pixels over what is typical of their depth."""
+        depth = np.sqrt(np.maximum(np.asarray(exptime_s, float), 0.0))
+        local = np.clip(sky.std * depth / self.typical, *LOCAL_RANGE)
+        return np.where(np.isfinite(local), local, 1.0)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars for the summary."""
+        names = [f"{r:g}" for r in self.radii_px]
+        return {
+            "noise_origin": "blank sky" if self.is_measured else "drizzling parameters",
+            "noise_n_places": self.n_places,
+            "noise_scale": dict(zip(names, np.round(self.scale, 4).tolist(), strict=True)),
+            "noise_slope": round(float(self.slope[0]), 3),
+        }
+
+
+def uncorrelated(areas: Floats, sky: SkyStats) -> Floats:
+    """Return the error of sky and its level if pixels were independent, (N, R) in e/s."""
+    level = 1.0 + areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
+    return np.asarray(sky.std[:, np.newaxis] * np.sqrt(areas * level))
+
+
+def blank_places(
+    valid: Bools, occupied: Bools, reach_px: float, n_places: int, seed: int = SEED
+) -> tuple[Floats, Floats]:
+    """Return places whose surroundings have data, and neither source nor cosmic ray.
+
+    Parameters
+    ----------
+    valid, occupied : (ny, nx) bool
+    reach_px : float
+        Radius that must be free.
+    n_places : int
+        Wanted; fewer where there is no room, so that they seldom overlap.
+    seed : int
+
+    Returns
+    -------
+    x, y : (M,) float; the same for the same image
+    """
+    ny, nx = valid.shape
+    room = nx * ny / (np.pi * reach_px**2)
+    wanted = int(min(n_places, room))
+    rng = np.random.default_rng(seed)
+    places = np.empty((0, 2))
+    for _ in range(TRIES):
+        if len(places) >= wanted:
+            break
+        tried = rng.uniform(0.0, (nx - 1.0, ny - 1.0), (wanted, 2))
+        tried = tried[all_within(valid, tried[:, 0], tried[:, 1], reach_px)]
+        tried = tried[~any_within(occupied, tried[:, 0], tried[:, 1], reach_px)]
+        places = np.concatenate([places, tried])
+    return places[:wanted, 0], places[:wanted, 1]
+
+
+def sky_objects(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> SkyObjects:
+    """Measure blank places as sources are measured."""
+    sums, areas = aperture_sums(image.sci, image.valid, x, y, settings.radii_px)
+    annulus = (settings.annulus_inner_px, settings.annulus_outer_px)
+    sky = annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma)
+    net = sums - sky.median[:, np.newaxis] * areas
+    return SkyObjects(x, y, net, areas, sky, exposures_at(image, x, y))
+
+
+def noise_model(image: DrcImage, blank: SkyObjects, settings: MeasureSettings) -> NoiseModel:
+    """Return the noise of apertures from blank places; with too few, from drizzling.
+
+    Casertano et al. (2000, AJ 120, 2747, eq. A20) is that fallback.
+    """
+    n_radii = len(settings.radii_px)
+    depth = np.sqrt(blank.exposures.exptime_s)
+    expected = uncorrelated(blank.areas, blank.sky)
+    good = np.isfinite(blank.net).all(axis=1) & (expected > 0).all(axis=1) & (depth > 0)
+    n = int(good.sum())
+    if n < MIN_PLACES:
+        theory = correlation_factor(image) if settings.correlated_noise else 1.0
+        flat = np.zeros(n_radii)
+        return NoiseModel(settings.radii_px, flat + theory, flat, 1.0, n, False)
+    scatter = blank.sky.std[good] * depth[good]
+    typical = float(np.median(scatter))
+    ratio = blank.net[good] / expected[good]
+    local = np.log(scatter / typical)
+    slope = np.zeros(n_radii)
+    if n >= MIN_PLACES_SLOPE and width(local) > MIN_SLOPE_SPREAD:
+        # One for all radii: that of a single one has an error of 0.3.
+        slope[:] = np.mean([_slope(ratio[:, k], local) for k in range(n_radii)])
+    flat = ratio / np.exp(local[:, np.newaxis] * slope)
+    scale = np.array([width(flat[:, k]) for k in range(n_radii)])
+    return NoiseModel(settings.radii_px, scale, slope, typical, n, True)
+
+
+def width(values: Floats) -> float:
+    """Return half the distance of the percentiles that enclose 68 %."""
+    low, high = np.percentile(values, PERCENTILES)
+    return float(0.5 * (high - low))
+
+
+def _slope(ratio: Floats, local: Floats) -> float:
+    """Return the exponent with which the width of the ratios follows the local scatter."""
+    order = np.array_split(np.argsort(local), N_BINS)
+    widths = np.log([max(width(ratio[part]), 1e-9) for part in order])
+    middles = np.array([np.median(local[part]) for part in order])
+    found = np.polyfit(middles, widths, 1)[0]
+    return float(np.clip(found, *SLOPE_RANGE))
+
+
+def total_errors(net: Floats, sky_errors: Floats, exptime_s: ArrayLike) -> Floats:
+    """Return the errors of net sums, (N, R) in e/s: Poisson noise of the light, and the sky's.
+
+    A rate f has the Poisson variance f / t; leaving t out makes errors sqrt(t) too large.
+    """
+    seconds = np.asarray(exptime_s, float)[:, np.newaxis]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        poisson = np.maximum(net, 0.0) / np.where(seconds > 0, seconds, np.nan)
+    return np.asarray(np.sqrt(poisson + sky_errors**2))
+
+
+def limits(sky_errors: Floats, exptime_s: ArrayLike, n_sigma: float = LIMIT_SIGMA) -> Floats:
+    """Return the net rates that are ``n_sigma`` times their error, (N, R) in e/s.
+
+    The error holds the source's own Poisson noise: f = n sqrt(f / t + s^2).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = n_sigma**2 / np.asarray(exptime_s, float)[:, np.newaxis]
+    return np.asarray(0.5 * (own + np.sqrt(own**2 + 4.0 * n_sigma**2 * sky_errors**2)))

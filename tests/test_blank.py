@@ -1,0 +1,131 @@
+"""The noise of apertures from blank sky: known noise, known correlation, and too little of it."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from bycatch.settings import MeasureSettings
+from bycatch.stages import measure
+from bycatch.stages.measure import blank
+
+SETTINGS = MeasureSettings()
+SIGMA = 0.01
+
+
+def white(shape, seed=1):
+    return np.random.default_rng(seed).normal(0.02, SIGMA, shape)
+
+
+def objects(image, n, seed, occupied=None):
+    taken = np.zeros(image.shape, bool) if occupied is None else occupied
+    places = blank.blank_places(image.valid, taken, 12.0, n, seed)
+    return blank.sky_objects(image, *places, SETTINGS)
+
+
+def pulls(image, model, seed):
+    """Return the pulls of places that the model was not made of, (M, R)."""
+    other = objects(image, 5000, seed)
+    return other.net / model.sky_errors(other.areas, other.sky, other.exposures.exptime_s)
+
+
+def test_independent_pixels_have_scale_one(as_image):
+    image = as_image(white((900, 1000)))
+    model = blank.noise_model(image, objects(image, 5000, 1), SETTINGS)
+    assert model.is_measured
+    assert model.n_places > 1900
+    # Pixels that a small circle cuts count with the square of their share.
+    assert model.scale[0] == pytest.approx(0.93, abs=0.05)
+    # A median of the annulus scatters more than a mean, which shows in large apertures.
+    assert np.all((model.scale[1:] > 0.93) & (model.scale[1:] < 1.25))
+
+
+@pytest.mark.parametrize("smoothing_px", [0.0, 0.6, 1.0])
+def test_pulls_have_width_one_whatever_the_correlation(as_image, smoothing_px):
+    sci = white((900, 1000))
+    if smoothing_px:
+        sci = gaussian_filter(sci, smoothing_px)
+    image = as_image(sci)
+    model = blank.noise_model(image, objects(image, 5000, 1), SETTINGS)
+    widths = [blank.width(v) for v in pulls(image, model, 2).T]
+    assert widths == pytest.approx([1] * 5, abs=0.06)
+    if smoothing_px:
+        assert model.scale[-1] > 1.3
+
+
+def test_places_with_smoother_pixels_have_the_same_noise_in_large_apertures(as_image):
+    """As the phase of drizzling does: the left half is smoothed, its apertures are not."""
+    sci = white((900, 1000))
+    sci[:, :500] = gaussian_filter(sci[:, :500], 0.6)
+    image = as_image(sci)
+    model = blank.noise_model(image, objects(image, 5000, 1), SETTINGS)
+    assert model.slope[0] < -0.5
+    other = objects(image, 5000, 2)
+    pull = other.net / model.sky_errors(other.areas, other.sky, other.exposures.exptime_s)
+    for side in (other.x < 480, other.x > 520):
+        assert [blank.width(v) for v in pull[side].T[2:]] == pytest.approx([1] * 3, abs=0.12)
+
+
+def test_places_avoid_what_is_taken_and_missing(as_image):
+    sci = white((300, 500))
+    sci[:, 400:] = np.nan
+    image = as_image(sci)
+    taken = np.zeros(image.shape, bool)
+    taken[100:200, 100:200] = True
+    x, y = blank.blank_places(image.valid, taken, 12.0, 300)
+    assert len(x) > 100
+    assert x.max() < 399.5 - 11.5
+    assert x.min() >= 12
+    near = np.hypot(np.clip(x, 100, 199) - x, np.clip(y, 100, 199) - y)
+    assert near.min() >= 12.0
+    again = blank.blank_places(image.valid, taken, 12.0, 300)
+    np.testing.assert_array_equal(again, (x, y))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (40, 40), (90, 100)])
+def test_too_few_places_leave_the_noise_to_theory(as_image, shape):
+    image = as_image(white(shape))
+    model = blank.noise_model(image, objects(image, 5000, 1), SETTINGS)
+    assert not model.is_measured
+    assert model.scale == pytest.approx([measure.correlation_factor(image)] * 5)
+    assert model.slope == pytest.approx([0] * 5)
+
+
+def test_nothing_blank(as_image):
+    image = as_image(white((200, 200)))
+    found = objects(image, 5000, 1, np.ones(image.shape, bool))
+    assert len(found.x) == 0
+    assert not blank.noise_model(image, found, SETTINGS).is_measured
+
+
+def test_limits_are_their_own_error_times_five():
+    errors, seconds = np.array([[0.1, 0.2], [0.0, 0.4]]), np.array([500.0, 1000.0])
+    rate = blank.limits(errors, seconds)
+    assert rate == pytest.approx(5 * blank.total_errors(rate, errors, seconds))
+
+
+def test_an_aperture_of_any_area_lies_between_the_radii(as_image):
+    image = as_image(gaussian_filter(white((600, 600)), 0.6))
+    found = objects(image, 5000, 1)
+    model = blank.noise_model(image, found, SETTINGS)
+    seconds = found.exposures.exptime_s
+    circles = model.sky_errors(found.areas, found.sky, seconds)
+    for k in range(5):
+        one = model.sky_error_in(found.areas[:, k], found.sky, seconds)
+        assert one == pytest.approx(circles[:, k], rel=1e-3)
+
+
+def test_measure_keeps_the_blank_places(as_image, psf):
+    sci = white((500, 500)) + 30 * psf((500, 500), 250, 250)
+    segments = (psf((500, 500), 250, 250) > 1e-4).astype(np.int32)
+    image = as_image(sci)
+    found = measure.run(image, [250.0], [250.0], segmentation=segments)
+    assert found.noise.is_measured
+    assert len(found.sky) == found.noise.n_places
+    pull = np.asarray(found.sky["net_6"] / found.sky["net_err_6"])
+    assert blank.width(pull) == pytest.approx(1, abs=0.02)
+    assert found.summary()["noise_origin"] == "blank sky"
+    limit = found.table["limit_4"][0]
+    assert 3 * found.table["countrate_err_4"][0] > limit / 5
+    bare = measure.run(image, [250.0], [250.0])
+    assert not bare.noise.is_measured
+    assert len(bare.sky) == 0
