@@ -82,6 +82,9 @@ TAIL = """## Images
 - `<stem>.mask.fits`: uint8, 1 where the grown cosmic-ray mask is set.
 - `<root>_segm.fits.gz`: int32, 0 for sky, else the `id` of the source (removed ones as well).
 - `<root>_wcs.fits`: the aligned WCS, see below.
+- `<root>_depth.fits`: float32, one pixel per block of 16 x 16 px: the AB magnitude of a point
+  source of 5 sigma in the middle aperture where the sky is typical.
+- `<root>_coverage.fits`: uint8, 1 for the blocks that have data in every pixel.
 - `<root>_aligned_drc.fits` (with `--write-wcs`): a copy of the image with the aligned WCS in SCI,
   WHT and CTX. The pixels are the same bits; the old WCS is kept as an alternate one under the
   next free letter (WCSNAMEA, CRVAL1A, ...; O is left to HST's original WCS). WCSNAME, WCSTYPE,

@@ -129,3 +129,15 @@ def test_measure_keeps_the_blank_places(as_image, psf):
     bare = measure.run(image, [250.0], [250.0])
     assert not bare.noise.is_measured
     assert len(bare.sky) == 0
+
+
+def test_the_depth_map_is_the_limit_of_typical_sky(as_image):
+    image = as_image(gaussian_filter(white((700, 700)), 0.6))
+    found = objects(image, 5000, 1)
+    model = blank.noise_model(image, found, SETTINGS)
+    seconds = np.array([[found.exposures.exptime_s[0], 0.0]], dtype=np.float32)
+    depth = model.depth_map(seconds, 6.0, (10.0, 15.0))
+    errors = model.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
+    limits = blank.limits(errors, found.exposures.exptime_s)
+    assert depth[0, 0] == pytest.approx(np.median(limits[:, 2]), rel=0.02)
+    assert np.isnan(depth[0, 1])

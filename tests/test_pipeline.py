@@ -19,12 +19,13 @@ PRODUCTS = {
     "_drc.mask.fits", "_sources.ecsv", "_removed.ecsv", "_segm.fits.gz", "_wcs.fits",
     "_phot.ecsv", "_phot_noCRs.ecsv", "_cat.ecsv", "_cat_noCRs.ecsv", "_cat_clean.ecsv",
     "_crshare.ecsv", "_coverage.fits", "_sky.ecsv",
+    "_depth.fits",
 }  # fmt: skip
 OF_STEP = {
     "detect": ("_sources.ecsv", "_removed.ecsv", "_segm.fits.gz", "_coverage.fits"),
     "crmask": ("_drc.mask.fits",),
     "align": ("_wcs.fits",),
-    "measure": ("_phot.ecsv", "_phot_noCRs.ecsv", "_sky.ecsv"),
+    "measure": ("_phot.ecsv", "_phot_noCRs.ecsv", "_sky.ecsv", "_depth.fits"),
     "finalize": ("_cat.ecsv", "_cat_noCRs.ecsv", "_cat_clean.ecsv"),
 }
 RED = ("abc_01/F775W", "jabc01010")

@@ -118,6 +118,11 @@ class ImagePaths:
         return self.product("coverage", ".fits")
 
     @property
+    def depth(self) -> Path:
+        """How deep the image is, block by block."""
+        return self.product("depth", ".fits")
+
+    @property
     def aligned_image(self) -> Path:
         """The copy of the drizzled image that has the aligned WCS."""
         kind = self.stem.removeprefix(self.root)

@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.errors import BycatchError, MissingProduct, UnreadableFile, UnusableData
+from bycatch.errors import (
+    BycatchError,
+    MissingProduct,
+    UnreadableFile,
+    UnsupportedImage,
+    UnusableData,
+)
 from bycatch.products import (
     STAGES,
     ImagePaths,
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from bycatch.gaia import ReferenceStars
     from bycatch.pipeline.frames import Frame
     from bycatch.stages.crmask import CrmaskResult
+    from bycatch.stages.measure.blank import NoiseModel
 
 logger = logging.getLogger("bycatch")
 
@@ -567,6 +574,7 @@ class Workbench:
             found.table, {"phot": None, "phot_noCRs": good}, sections, extra, ["ecsv"]
         )
         outputs.append(self._write(found.sky, "sky", sections, extra))
+        outputs += self._write_depth(found.noise)
         if self.job.exclude_file:
             from bycatch.columns import EXCLUDED
             from bycatch.tables import make_table
@@ -699,6 +707,40 @@ class Workbench:
         with atomic(self.paths.coverage) as partial:
             hdu.writeto(partial)
         return self.paths.coverage
+
+    def _write_depth(self, noise: NoiseModel) -> list[Path]:
+        """Write the depth of the image, block by block: AB magnitude of 5 sigma, point source.
+
+        Nothing for a filter of which no encircled energy is known: finalize will say so.
+        """
+        from astropy.io import fits
+        from astropy.nddata import block_reduce
+
+        from bycatch import photcal
+        from bycatch.pipeline.companions import BLOCK_PX
+
+        meta, measured = self.image.meta, self.settings.measure
+        radius = measured.radii_px[len(measured.radii_px) // 2]
+        annulus = (measured.annulus_inner_px, measured.annulus_outer_px)
+        ny, nx = self.image.shape
+        margin = ((0, -ny % BLOCK_PX), (0, -nx % BLOCK_PX))
+        seconds = np.pad(np.where(self.image.valid, self.image.exptime_map_s, 0), margin)
+        typical = block_reduce(seconds, BLOCK_PX, np.mean)
+        try:
+            curve = photcal.encircled_energy(meta.detector, meta.filter)
+        except UnsupportedImage:
+            return []
+        rate = noise.depth_map(typical, radius, annulus) / curve.at(
+            radius * self.image.scale_arcsec
+        )
+        zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
+        hdu = fits.PrimaryHDU((zeropoint - 2.5 * np.log10(rate)).astype(np.float32))
+        hdu.header["EXTNAME"], hdu.header["BUNIT"] = "DEPTH", "mag(AB)"
+        hdu.header["BLOCKPX"] = (BLOCK_PX, "[pix] side of a block of the image")
+        hdu.header["RADIUS"] = (radius, "[pix] of the aperture; corrected to all light")
+        with atomic(self.paths.depth) as partial:
+            hdu.writeto(partial)
+        return [self.paths.depth]
 
     def _made_with(self, section: str) -> dict[str, Any]:
         """Return the settings that a step was done with, which may not be today's."""

@@ -103,6 +103,24 @@ class NoiseModel:
         local = self._local(sky, exptime_s) ** slope
         return uncorrelated(area[:, np.newaxis], sky)[:, 0] * scale * local
 
+    def depth_map(
+        self, exptime_s: NDArray[np.float32], radius_px: float, annulus_px: tuple[float, float]
+    ) -> NDArray[np.float32]:
+        """Return the net rate of 5 sigma in a radius, (ny, nx) in e/s, where the sky is typical.
+
+        NaN without exposure, or where no blank sky told the noise.
+        """
+        seconds = np.asarray(exptime_s, dtype=float)
+        area = np.pi * radius_px**2
+        level = 1.0 + area / (np.pi * (annulus_px[1] ** 2 - annulus_px[0] ** 2))
+        typical = self.typical if self.is_measured else np.nan
+        scale = float(np.interp(radius_px, self.radii_px, self.scale))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = typical / np.sqrt(seconds) * scale * np.sqrt(area * level)
+            own = LIMIT_SIGMA**2 / seconds
+        rate = 0.5 * (own + np.sqrt(own**2 + 4.0 * LIMIT_SIGMA**2 * error**2))
+        return np.where(seconds > 0, rate, np.nan).astype(np.float32)
+
     def _local(self, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
         """Return the scatter of pixels over what is typical of their depth."""
         depth = np.sqrt(np.maximum(np.asarray(exptime_s, float), 0.0))
