@@ -11,8 +11,8 @@ from bycatch import photcal
 from bycatch.columns import CAT, PHOT, expand
 from bycatch.flags import Flag
 from bycatch.headers import headers_of, image_meta
-from bycatch.settings import FinalizeSettings
-from bycatch.stages import finalize
+from bycatch.settings import FinalizeSettings, MeasureSettings
+from bycatch.stages import finalize, measure
 from bycatch.tables import empty_table, make_table
 
 RADII = (2.0, 4.0, 6.0, 8.0, 10.0)
@@ -186,6 +186,36 @@ def test_no_vega_magnitudes_without_a_zero_point(meta):
     assert result.table["mag_vega_4"].mask.all()
     assert "ZPVEGA" not in result.metadata()
     assert "ZPAUDIT" not in result.metadata()
+
+
+def test_parts_of_the_errors_on_request(meta, as_image, psf):
+    scene = 500.0 * psf((61, 61), 30.3, 29.8)
+    rng = np.random.default_rng(3)
+    image = as_image(scene + rng.normal(0, 0.02, scene.shape))
+    x, y = [30.3, -40.0], [29.8, 5.0]
+    plain = measure.run(image, x, y)
+    got = measure.run(image, x, y, settings=MeasureSettings(error_components=True))
+    assert set(got.table.colnames) - set(plain.table.colnames) == {
+        f"countrate_err_{r:g}_{part}" for r in RADII for part in ("poisson", "sky", "level")
+    }
+    table = finalize.run(got.table, RADII, meta, 0.05, ANNULUS).table
+    for r in RADII:
+        rates = [f"countrate_err_{r:g}_{part}" for part in ("poisson", "sky", "level")]
+        fluxes = [f"err_{r:g}_{part}" for part in ("poisson", "sky", "level")]
+        for made, parts, total in (
+            (got.table, rates, f"countrate_err_{r:g}"),
+            (table, fluxes, f"err_{r:g}_apcor"),
+        ):
+            squares = sum(made[name][0] ** 2 for name in parts)
+            assert squares == pytest.approx(made[total][0] ** 2, rel=1e-12)
+            assert all(made[name].mask[1] for name in parts)
+        net = got.table[f"countrate_{r:g}"] - got.table["sky_median"] * got.table[f"area_{r:g}"]
+        seconds, n_sky = got.table["exptime"][0], got.table["n_sky"][0]
+        assert got.table[rates[0]][0] == pytest.approx(np.sqrt(net[0] / seconds), rel=1e-12)
+        level, sky = got.table[rates[2]][0], got.table[rates[1]][0]
+        assert level / sky == pytest.approx(np.sqrt(np.pi * r**2 / n_sky), rel=1e-9)
+    assert not [n for n in finalize.run(plain.table, RADII, meta, 0.05, ANNULUS).table.colnames
+                if n.endswith(("_poisson", "_level"))]  # fmt: skip
 
 
 def test_limits_become_magnitudes_of_point_sources(meta):

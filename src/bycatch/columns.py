@@ -527,6 +527,43 @@ CAT: tuple[Column, ...] = (
     *GAIA_MATCH,
     FLAGS,
 )
+RATE_ERROR_PARTS = (
+    Column(
+        "countrate_err_{r}_poisson",
+        "f8",
+        RATE,
+        "stat.error;phot.count",
+        "part of countrate_err_{r}: Poisson noise of the source's own light",
+        nullable=True,
+    ),
+    Column(
+        "countrate_err_{r}_sky",
+        "f8",
+        RATE,
+        "stat.error;phot.count",
+        "part of countrate_err_{r}: noise of the sky in the aperture, with its correlation",
+        nullable=True,
+    ),
+    Column(
+        "countrate_err_{r}_level",
+        "f8",
+        RATE,
+        "stat.error;phot.count",
+        "part of countrate_err_{r}: error of the level of the sky, times the area",
+        nullable=True,
+    ),
+)
+FLUX_ERROR_PARTS = tuple(
+    replace(
+        column,
+        name=column.name.replace("countrate_err", "err"),
+        unit=FLAM,
+        ucd="stat.error;phot.flux.density;em.wl",
+        meaning=column.meaning.replace("countrate_err_{r}", "err_{r}_apcor"),
+    )
+    for column in RATE_ERROR_PARTS
+)
+"""Of the table of the photometry, and of the catalog; in quadrature they give the error."""
 MAG_ST = Column(
     "mag_st_{r}",
     "f8",

@@ -283,6 +283,9 @@ class MeasureSettings(Section):
         "parameters alone",
         ge=0,
     )
+    error_components: bool = setting(
+        False, "columns for the parts of the errors: the source's photons, sky, level of the sky"
+    )
     fwhm_radius_px: float = setting(5.0, "radius of the profile fit", "px", ge=3)
     cr_radius_px: float = setting(
         2.0, "cr_flag: how near a pixel of the grown mask must lie", "px", ge=0
@@ -329,7 +332,9 @@ class FinalizeSettings(Section):
     empirical_apcor: bool = setting(
         True, "tie the small apertures to the one of 0.5 arcsec by the image's own stars"
     )
-    empirical_min_stars: int = setting(20, "least number of good stars for that", ge=5)
+    empirical_min_stars: int = setting(
+        20, "good stars that do so alone; fewer, from 5 on, are pulled to the published curve", ge=5
+    )
     magnitude_systems: tuple[Literal["AB", "ST", "Vega"], ...] = setting(
         ("AB",), "magnitudes in the catalog; AB is always there"
     )

@@ -10,7 +10,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch import photcal
-from bycatch.columns import CAT, MAG_ST, MAG_VEGA, Column
+from bycatch.columns import CAT, FLUX_ERROR_PARTS, MAG_ST, MAG_VEGA, RATE_ERROR_PARTS, Column
 from bycatch.flags import Flag
 from bycatch.headers import ImageMeta
 from bycatch.photcal import ZeropointAudit
@@ -154,8 +154,10 @@ def run(
         data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematic
     data |= _kron(phot, meta.photflam, zeropoint)
     extra, more = _on_request(data, radii_px, zeropoint, others, chosen)
+    parts = _error_parts(phot, radii_px, fractions, meta.photflam)
+    extra += FLUX_ERROR_PARTS if parts else ()
     return FinalizeResult(
-        make_table((*CAT, *extra), data | more, radii_px),
+        make_table((*CAT, *extra), data | more | parts, radii_px),
         radii_px,
         tuple(float(f) for f in fractions),
         meta.photflam,
@@ -197,6 +199,18 @@ def _on_request(
             shift = others.get(system, np.nan) - zeropoint
             values |= {column.name.replace("{r}", r): data[f"mag_ab_{r}"] + shift for r in names}
     return columns, values
+
+
+def _error_parts(
+    phot: Table, radii_px: tuple[float, ...], fractions: NDArray[np.float64], photflam: float
+) -> dict[str, Any]:
+    """Return the parts of the errors, where the photometry has them."""
+    return {
+        flux.at(r).name: _filled(phot, rate.at(r).name) / fraction * photflam
+        for rate, flux in zip(RATE_ERROR_PARTS, FLUX_ERROR_PARTS, strict=True)
+        for r, fraction in zip(radii_px, fractions, strict=True)
+        if rate.at(r).name in phot.colnames
+    }
 
 
 def _calibrated(

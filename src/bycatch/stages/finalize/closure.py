@@ -17,6 +17,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.flags import Flag
+from bycatch.photcal import focus_scatter
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -40,6 +41,9 @@ NEIGHBOUR_MARGIN_PX = 4.0
 STAR_SIGMA = 0.01
 """Scatter between stars that has nothing to do with noise; it keeps one star from deciding."""
 FEW = 8
+FEWEST = 5
+"""Fewer good stars correct nothing; from so many up to ``min_stars`` the published curve, with the
+scatter of the telescope's focus, has a say by its weight."""
 FWHM_WIDTHS = 4.0
 MIN_FWHM_WIDTH = 0.05
 """Stars lie within so many robust widths of the median FWHM, a width being at least this share."""
@@ -129,7 +133,8 @@ def closure(
     scale_arcsec : float
         Pixel scale.
     min_stars : int
-        So many good stars make a correction.
+        So many good stars make a correction alone; with fewer, from 5 on, it is pulled to the
+        published curve.
     correct : bool
         False: the deviations are measured, and nothing is corrected.
     """
@@ -149,9 +154,10 @@ def closure(
         )
     radius = np.array(radii_px) * scale_arcsec
     plausible = np.abs(deviation) <= bound(radius) + FAILURE_SIGMA * np.nan_to_num(spread)
-    measured = correct & (n_stars >= min_stars) & np.isfinite(spread)
+    measured = correct & (n_stars >= min(FEWEST, min_stars)) & np.isfinite(spread)
     smaller = np.array(radii_px) < radii_px[reference]
-    factor = np.where(measured & plausible & smaller, 1.0 + deviation, 1.0)
+    weight = np.ones(n_radii) if n_stars >= min_stars else share_of_own_stars(radius, spread)
+    factor = np.where(measured & plausible & smaller, 1.0 + weight * deviation, 1.0)
     return Closure(
         radii_px, radii_px[reference], n_stars, deviation, spread, scatter, factor, plausible
     )
@@ -168,6 +174,12 @@ def bound(radius_arcsec: Floats) -> Floats:
     """Return the largest plausible deviation from the published curve."""
     radii, values = np.transpose(BOUNDS)
     return np.asarray(np.interp(np.log(radius_arcsec), np.log(radii), values))
+
+
+def share_of_own_stars(radius_arcsec: Floats, error: Floats) -> Floats:
+    """Return the weight of what few stars say, against the published curve with its scatter."""
+    known = np.array([focus_scatter(r) for r in radius_arcsec])
+    return np.asarray(known**2 / (known**2 + error**2))
 
 
 def good_stars(

@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from bycatch.astrometry import FrameError, sky_positions
-from bycatch.columns import PHOT, SKY
+from bycatch.columns import PHOT, RATE_ERROR_PARTS, SKY, Column
 from bycatch.drc import DrcImage
 from bycatch.exposures import mean_mjd
 from bycatch.flags import Flag
@@ -178,8 +178,9 @@ def run(
     )
     conditions |= flagging.class_flags(p_star, p_cr, cosmic_ray)
     lost = found.areas == 0
+    parts = _error_parts(found, sky_errors, lost) if chosen.error_components else {}
     table = make_table(
-        PHOT,
+        (*PHOT, *parts),
         {
             "id": number,
             "x": x,
@@ -207,6 +208,11 @@ def run(
             **_per_radius("limit_{r}", np.where(lost, np.nan, limits), chosen.radii_px),
             **_per_radius("area_{r}", found.areas, chosen.radii_px),
             "flags": flagging.bits(conditions),
+            **{
+                name: value
+                for column, values in parts.items()
+                for name, value in _per_radius(column.name, values, chosen.radii_px).items()
+            },
         },
         chosen.radii_px,
     )
@@ -217,6 +223,15 @@ def run(
 
 def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[str, Floats]:
     return {name.replace("{r}", f"{r:g}"): values[:, k] for k, r in enumerate(radii_px)}
+
+
+def _error_parts(found: Photometry, sky_errors: Floats, lost: Bools) -> dict[Column, Floats]:
+    """Return the parts of the errors with their columns."""
+    parts = blank.error_parts(
+        found.net, sky_errors, found.areas, found.sky, found.exposures.exptime_s
+    )
+    blanked = (np.where(lost, np.nan, part) for part in parts)
+    return dict(zip(RATE_ERROR_PARTS, blanked, strict=True))
 
 
 def _sky_objects(

@@ -144,6 +144,19 @@ def uncorrelated(areas: Floats, sky: SkyStats) -> Floats:
     return np.asarray(sky.std[:, np.newaxis] * np.sqrt(areas * level))
 
 
+def error_parts(
+    net: Floats, sky_errors: Floats, areas: Floats, sky: SkyStats, exptime_s: ArrayLike
+) -> tuple[Floats, Floats, Floats]:
+    """Return the parts of `total_errors`: photons, sky in the aperture, its level; (N, R) each.
+
+    What was measured on blank sky is the noise of aperture and level together; they share it as
+    those of independent pixels do, as 1 to A / n_sky in variance.
+    """
+    photons = total_errors(net, np.zeros_like(sky_errors), exptime_s)
+    ratio = areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
+    return photons, sky_errors / np.sqrt(1.0 + ratio), sky_errors * np.sqrt(ratio / (1.0 + ratio))
+
+
 def blank_places(
     valid: Bools, occupied: Bools, reach_px: float, n_places: int, seed: int = SEED
 ) -> tuple[Floats, Floats]:
