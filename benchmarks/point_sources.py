@@ -74,7 +74,7 @@ def cosmic_rays(folder: Path, root: str, width: int) -> NDArray[np.bool_]:
     packed = folder / "truth" / f"{root}_cr.npy"
     if packed.exists():
         return np.unpackbits(np.load(packed), axis=1)[:, :width].astype(bool)
-    return np.asarray(fits.getdata(folder / "truth" / f"{root}_cr.fits.gz")) > 0
+    return np.asarray(fits.getdata(folder / "truth" / f"{root}_cr.fits.gz")) & 1 > 0
 
 
 def brightest_within(phot: Table, truth: Table) -> NDArray[np.int64]:

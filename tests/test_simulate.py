@@ -445,6 +445,28 @@ def test_cosmic_rays_survive_where_one_exposure_looks():
     assert pair < alone / 5
 
 
+def test_defects_survive_in_single_exposures_only():
+    settings = SMALL.replace(
+        n_exposures=(1, 2), filters=("F606W", "F814W"), stars_per_arcmin2=0.0,
+        galaxies_per_arcmin2=0.0, cosmic_ray_share=0.0, hot_pixel_share=0.002,
+    )  # fmt: skip
+    single, pair = simulate_visit(settings).images
+    assert not pair.defects.any()
+    sky = np.nanmedian(single.sci)
+    odd = np.abs(single.sci - sky) > 8 * 1.4826 * np.nanmedian(np.abs(single.sci - sky))
+    assert odd.sum() > 100
+    assert single.defects[odd].all()
+    assert single.defects.mean() < 0.05
+
+
+def test_charges_of_cosmic_rays_follow_the_settings():
+    draw = np.random.default_rng
+    usual = cosmic_rays((500, 400), 1000.0, 0.002, draw(3))
+    faint = cosmic_rays((500, 400), 1000.0, 0.002, draw(3), median_e=250.0, least_e=50.0)
+    np.testing.assert_array_equal(usual > 0, faint > 0)
+    assert 0.2 < faint.sum() / usual.sum() < 0.6
+
+
 def test_the_map_of_cosmic_rays_marks_what_stands_out():
     settings = SMALL.replace(
         filters=("F625W",), n_exposures=(1,), stars_per_arcmin2=0.0, galaxies_per_arcmin2=0.0,
@@ -531,6 +553,7 @@ def test_written_files_are_read_as_the_archive_s_are(visit, tmp_path):
         )
         truth = read_truth(tmp_path, image.root)
         np.testing.assert_array_equal(truth.cosmic_rays, image.cosmic_rays)
+        np.testing.assert_array_equal(truth.defects, image.defects)
         np.testing.assert_allclose(truth.model, image.model, rtol=3e-4)
         assert truth.table.colnames == [
             "x", "y", "ra", "dec", "rate", "mag", "star", "re", "saturated",
@@ -652,7 +675,7 @@ def compared():
         catalog,
         ("4",),
         1e-19,
-        Truth(truth, rays, image.model),
+        Truth(truth, rays, image.defects, image.model),
         segments,
         np.full(image.sci.shape, 0.006, dtype=np.float32),
         image.wht > 0,

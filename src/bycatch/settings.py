@@ -420,6 +420,10 @@ class SimulateSettings(Section):
     cosmic_ray_share: float = setting(
         0.02, "share of the pixels that cosmic rays hit in 1000 s", ge=0, le=0.2
     )
+    cosmic_ray_charge_e: float = setting(
+        1000.0, "median charge of a short cosmic ray", "electron", gt=0
+    )
+    cosmic_ray_least_e: float = setting(500.0, "least charge of a cosmic ray", "electron", ge=0)
     psf_variation_percent: float = setting(
         2.0, "variation of the PSF's width over the field, as an amplitude", "%", ge=0, le=20
     )

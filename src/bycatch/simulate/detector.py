@@ -14,7 +14,7 @@ Bools = NDArray[np.bool_]
 
 # Cosmic rays of ACS (ACS ISR 2002-07): events of 4-5 pixels and about 1000 electrons, none below
 # 500, and a tail of long tracks.
-CR_MEDIAN_E, CR_SCATTER_DEX, CR_LEAST_E = 1000.0, 0.30, 500.0
+CR_MEDIAN_E, CR_SCATTER_DEX, CR_LEAST_E = 1000.0, 0.30, 500.0  # the first and last by default
 CR_PIXELS_PER_EVENT = 4.6
 CR_MEAN_LENGTH_PX, CR_LONG_SHARE, CR_LONG_LENGTH_PX = 1.9, 0.06, 12.0
 CR_SPREAD_PX = 0.12
@@ -59,7 +59,13 @@ def chip_defects(
 
 
 def cosmic_rays(
-    shape: tuple[int, int], exptime_s: float, share_per_1000s: float, random: np.random.Generator
+    shape: tuple[int, int],
+    exptime_s: float,
+    share_per_1000s: float,
+    random: np.random.Generator,
+    *,
+    median_e: float = CR_MEDIAN_E,
+    least_e: float = CR_LEAST_E,
 ) -> Floats:
     """Return the charge that cosmic rays leave in each pixel, electrons.
 
@@ -70,6 +76,8 @@ def cosmic_rays(
     share_per_1000s : float
         Share of the pixels that are hit in 1000 s (ACS: 0.015 to 0.03).
     random : Generator
+    median_e, least_e : float
+        Charge of a short event, electrons.
 
     Returns
     -------
@@ -80,8 +88,8 @@ def cosmic_rays(
     length = random.exponential(CR_MEAN_LENGTH_PX, n)
     long = random.uniform(size=n) < CR_LONG_SHARE
     length = np.where(long, 4.0 + random.exponential(CR_LONG_LENGTH_PX, n), length)
-    charge = CR_MEDIAN_E * 10 ** (CR_SCATTER_DEX * random.normal(size=n))
-    charge = np.maximum(charge + CR_E_PER_LENGTH * length, CR_LEAST_E)
+    charge = median_e * 10 ** (CR_SCATTER_DEX * random.normal(size=n))
+    charge = np.maximum(charge + CR_E_PER_LENGTH * length, least_e)
     angle = random.uniform(0.0, np.pi, n)
     x0, y0 = random.uniform(-0.5, nx - 0.5, n), random.uniform(-0.5, ny - 0.5, n)
     # Each track is a row of points, spread a little by diffusion.

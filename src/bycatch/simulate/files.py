@@ -54,11 +54,13 @@ class Truth:
     ----------
     table : the objects
     cosmic_rays : (ny, nx) bool, pixels where a cosmic ray has survived
+    defects : (ny, nx) bool, likewise a hot pixel or dead column
     model : (ny, nx) float32, the objects without noise, e/s
     """
 
     table: Table
     cosmic_rays: NDArray[np.bool_]
+    defects: NDArray[np.bool_]
     model: NDArray[np.float32]
 
 
@@ -66,7 +68,8 @@ def write_visit(visit: SimulatedVisit, directory: Path) -> VisitFiles:
     """Write a visit; files of the same names are replaced, each in one step.
 
     ``raw/<root>_drc.fits``, ``truth/<root>.ecsv`` (objects),
-    ``truth/<root>_cr.fits.gz`` (uint8 map of surviving cosmic rays),
+    ``truth/<root>_cr.fits.gz`` (uint8 map: 1 where a cosmic ray has survived, plus 2 where a hot
+    pixel or a dead column has),
     ``truth/<root>_model.fits.gz`` (noiseless objects), ``gaia.ecsv``,
     ``truth/wcs_error.json``.
     """
@@ -79,7 +82,7 @@ def write_visit(visit: SimulatedVisit, directory: Path) -> VisitFiles:
         rays, model = truth / f"{image.root}_cr.fits.gz", truth / f"{image.root}_model.fits.gz"
         _write_fits(drc_hdus(image, visit.settings), drc)
         _write_table(image.truth, table)
-        _write_fits(_one_image(image.cosmic_rays.astype(np.uint8)), rays)
+        _write_fits(_one_image(image.cosmic_rays + 2 * image.defects.astype(np.uint8)), rays)
         _write_fits(_one_image(_rounded(image.model)), model)
         paths.append((drc, table, rays, model))
     gaia, error = directory / "gaia.ecsv", truth / "wcs_error.json"
@@ -101,9 +104,11 @@ def wcs_error(settings: SimulateSettings) -> dict[str, float]:
 def read_truth(directory: Path, root: str) -> Truth:
     """Read the truth of an image that `write_visit` wrote below ``directory``."""
     folder = directory / "truth"
+    charge = np.asarray(fits.getdata(folder / f"{root}_cr.fits.gz"))
     return Truth(
         Table.read(folder / f"{root}.ecsv"),
-        np.asarray(fits.getdata(folder / f"{root}_cr.fits.gz")) > 0,
+        charge & 1 > 0,
+        charge & 2 > 0,
         np.asarray(fits.getdata(folder / f"{root}_model.fits.gz"), dtype=np.float32),
     )
 

@@ -66,6 +66,7 @@ class SimulatedImage:
     ctx : int32, one bit per chip; (n, ny, nx) with more than 32 chips
     model : float32, the objects without noise, sky and saturation, electrons per second
     cosmic_rays : bool, where a cosmic ray has survived
+    defects : bool, where hot pixels and dead columns are: in single exposures, which keep them
     truth : the objects (see `truth_table`)
     grid : the output grid
     wcs_true, wcs_header : the right WCS, and the one with the pointing error
@@ -81,6 +82,7 @@ class SimulatedImage:
     ctx: NDArray[np.int32]
     model: Image
     cosmic_rays: Bools
+    defects: Bools
     truth: Table
     grid: Grid
     wcs_true: WCS
@@ -207,6 +209,8 @@ class _ChipExposure:
     model_e: Floats
     charge_share: Floats
     """Surviving cosmic-ray charge in units of the noise."""
+    defects: Bools
+    """Hot pixels and dead columns that were not masked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +255,7 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
             planes.add(setup, exposed)
     start = settings.mjd_start + sum(settings.n_exposures[:index]) * settings.exptime_s / 86400.0
     sci, wht, ctx, model, rays = planes.results(settings)
+    defects = planes.defects()
     return SimulatedImage(
         root=f"j{settings.program}{settings.visit}{index + 1:02d}0",
         filter=name,
@@ -263,6 +268,7 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
         ctx=ctx,
         model=model,
         cosmic_rays=rays,
+        defects=defects,
         truth=truth_table(settings, scene, grid, mag, rates, saturated),
         grid=grid,
         wcs_true=true_wcs(settings, grid),
@@ -314,6 +320,8 @@ def _exposed(setup: _Setup, exposure: int, chip: Chip, where: Aim) -> tuple[_Chi
         time,
         settings.cosmic_ray_share,
         random_stream(settings, "cosmic rays", stream, exposure),
+        median_e=settings.cosmic_ray_charge_e,
+        least_e=settings.cosmic_ray_least_e,
     )
     defects = _defects(settings, chip)
     observed = observed_electrons(
@@ -333,6 +341,7 @@ def _exposed(setup: _Setup, exposure: int, chip: Chip, where: Aim) -> tuple[_Chi
         good,
         objects / area,
         np.where(good, rays, 0.0) / noise_e(light, settings),
+        good & defects.bad,
     ), np.where(peak > 0, peak + setup.sky * time, 0.0)
 
 
@@ -385,6 +394,7 @@ class _Planes:
         self.data = drizzle(kernel="square", out_shape=shape, max_ctx_id=2 * n_exposures - 1)
         self.model = drizzle(kernel="square", out_shape=shape, disable_ctx=True)
         self.rays = drizzle(kernel="square", out_shape=shape, disable_ctx=True)
+        self.flaws = drizzle(kernel="square", out_shape=shape, disable_ctx=True)
 
     def add(self, setup: _Setup, exposed: _ChipExposure) -> None:
         """Drizzle one chip; the values become electrons per second and output pixel."""
@@ -393,11 +403,14 @@ class _Planes:
         u, v = setup.detector.to_plane(*_pixels(exposed.chip))
         pixmap = np.dstack(setup.grid.from_plane(u + exposed.shift[0], v + exposed.shift[1]))
         weight = exposed.good.astype(np.float32)
-        for plane, values in (
+        drizzled: list[tuple[Any, Floats]] = [
             (self.data, exposed.data_e),
             (self.model, exposed.model_e),
             (self.rays, exposed.charge_share * settings.exptime_s),
-        ):
+        ]
+        if exposed.defects.any():
+            drizzled.append((self.flaws, exposed.defects.astype(float) * settings.exptime_s))
+        for plane, values in drizzled:
             plane.add_image(
                 (values / settings.exptime_s).astype(np.float32),
                 exptime=settings.exptime_s,
@@ -431,6 +444,10 @@ class _Planes:
             model,
             rays > (CR_TRUTH_SIGMA * DRIZZLED_NOISE),
         )
+
+    def defects(self) -> Bools:
+        """Return where a pixel holds some of a hot pixel or a dead column."""
+        return np.asarray(np.nan_to_num(self.flaws.out_img) > 0)
 
 
 def _drizzle_class() -> Any:
