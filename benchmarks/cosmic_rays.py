@@ -1,10 +1,11 @@
 """How well ``p_cr`` tells cosmic rays and hot pixels from stars and galaxies, as Markdown tables.
 
-    python benchmarks/cosmic_rays.py [VISIT ...] [--train [VISIT ...]]
+    python benchmarks/cosmic_rays.py [VISIT ...] [--faint] [--train [VISIT ...]]
 
 A VISIT is a folder that `bycatch simulate` wrote, with the products of
 ``bycatch run --preset deep`` in its folder ``deep``.  Without any, visits of single
-exposures are simulated, with seeds of their own for training and for the test.
+exposures are simulated, with seeds of their own for training and for the test; with
+``--faint`` the test has cosmic rays of a fourth of the charge, down to 50 electrons.
 ``--train`` replaces the coefficients of ``src/bycatch/data/cosmics.csv`` by those
 that fit best.
 
@@ -22,6 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -54,6 +56,7 @@ RIDGE = 1e-6
 MAG_EDGES = (17, 20, 22, 23, 24, 25, 26, 27, 28)
 P_EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0001)
 TRAINING = ((300.0, 101), (600.0, 102), (1200.0, 103))
+FAINT = {"cosmic_ray_charge_e": 250.0, "cosmic_ray_least_e": 50.0}
 TEST = ((300.0, 201), (600.0, 202), (1200.0, 203))
 
 
@@ -71,7 +74,7 @@ class Labelled:
     single: Bools
 
 
-def simulated(exptime_s: float, seed: int, folder: Path) -> Path:
+def simulated(exptime_s: float, seed: int, folder: Path, **change: Any) -> Path:
     """Simulate a visit of single exposures and run it; return its folder."""
     settings = Settings().simulate.replace(
         seed=seed,
@@ -81,6 +84,7 @@ def simulated(exptime_s: float, seed: int, folder: Path) -> Path:
         n_columns=2000,
         n_rows=950,
         stars_per_arcmin2=200.0,
+        **change,
     )
     home = folder / f"{exptime_s:.0f}s_{seed}"
     write_visit(simulate_visit(settings), home)
@@ -271,13 +275,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("visits", nargs="*", type=Path)
     parser.add_argument("--train", nargs="*", type=Path, metavar="VISIT")
+    parser.add_argument("--faint", action="store_true", help="test on faint cosmic rays")
     options = parser.parse_args()
+    change = FAINT if options.faint else {}
     with tempfile.TemporaryDirectory() as folder:
         if options.train is not None:
             homes = options.train or [simulated(*case, Path(folder)) for case in TRAINING]
             rows = [row for home in homes for row in labelled(home) if row.single.mean() > 0.5]
             write_table(*trained(rows), [provenance(home) for home in homes])
-        homes = options.visits or [simulated(*case, Path(folder)) for case in TEST]
+        homes = options.visits or [simulated(*case, Path(folder), **change) for case in TEST]
         print_tables([row for home in homes for row in labelled(home)])
 
 

@@ -5,11 +5,13 @@
 Visits of two generator settings, each with sub-pixel and with whole-pixel dithers, and images of
 1, 2, 3 and 6 exposures.  The stars are isolated and are measured at their true places; the truth
 of an aperture is the same measurement of the noiseless image, so that neighbours cancel.  Left out
-are stars near the edge, saturated ones, those with a true cosmic ray, hot pixel or dead column
-within the annulus' inner radius, and those below S/N 5.  Blank places are others than those that
-the errors are made of.  A pull is (measured - true) / error; its width is half the distance of the
-15.87th and 84.13th percentiles.  In the widths of blank places sources that were not detected count
-as noise; in the number of pulls beyond 5 they are subtracted, and cosmic rays and defects left out.
+are stars near the edge, saturated ones, those below S/N 5, and those with a pixel of the cosmic-ray
+mask within the annulus' inner radius.  Blank places are others than those that the errors are made
+of, off the mask likewise.  A pull is (measured - true) / error; its width is half the distance of
+the 15.87th and 84.13th percentiles.  Cosmic rays, hot pixels and dead columns that the mask misses
+count as noise in the widths, of stars as of blank places, and so do sources at blank places that
+were not detected.  In the number of pulls beyond 5 places with a true cosmic ray or defect within
+the annulus' inner radius are left out, and the light of all sources is subtracted.
 Above S/N 200 the scatter of measured / true is set against err_sys.
 """
 
@@ -96,17 +98,18 @@ def pulls(image: DrcImage, truth: Truth, settings: MeasureSettings) -> Pulls:
     net = net - level[:, None] * area
     true = true_net(image, truth.model, x, y, settings)
     usable = (np.asarray(table["flags"]) & BAD == 0) & ~np.asarray(stars["saturated"])
-    usable &= ~any_within(spoiled(truth), x, y, settings.annulus_inner_px)
+    usable &= ~any_within(rays.grown, x, y, settings.annulus_inner_px)
+    clear = ~any_within(spoiled(truth), x, y, settings.annulus_inner_px)
     snr = (true / error)[:, len(radii) // 2]
     faint = usable & (snr > MIN_SNR) & (snr < FAINT_SNR)
-    bright = usable & (snr >= FAINT_SNR)
-    star_pulls = (net - true)[faint] / error[faint]
+    bright = usable & clear & (snr >= FAINT_SNR)
+    star_pulls = (net - true) / error
     sky_pulls, far = blank_pulls(image, truth, found.segmentation > 0, rays.grown, got.noise)
     return Pulls(
-        star_pulls,
+        star_pulls[faint],
         net[bright] / true[bright],
         sky_pulls,
-        (int((np.abs(star_pulls) > FAR).any(axis=1).sum()), far),
+        (int((np.abs(star_pulls[faint & clear]) > FAR).any(axis=1).sum()), far),
         np.array(
             [photcal.systematic_fraction(image.meta.filter, r * image.scale_arcsec) for r in radii]
         ),
