@@ -1,0 +1,12 @@
+"""The report of a run: one page to look at, made from the products alone; figures as files.
+
+The page reads what the steps have written, and computes nothing that a step
+should have computed.
+"""
+
+from __future__ import annotations
+
+from bycatch.report.page import PAGE, write_report
+from bycatch.report.printed import write_figures
+
+__all__ = ["PAGE", "write_figures", "write_report"]

@@ -1,0 +1,269 @@
+"""The tables on top of the report: a row per field and per image, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bycatch.report.products import Folder, ReportedImage, values
+
+PULL_RANGE = (0.85, 1.18)
+"""Widths of the pulls outside of which the errors are called wrong."""
+MIN_PLACES = 100
+WARN, BAD = "warn", "bad"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: the text, what to sort by, and whether something is wrong.
+
+    Attributes
+    ----------
+    text : as shown
+    value : to sort by; None comes last
+    level : '', 'warn' or 'bad'
+    why : said beside it
+    """
+
+    text: str
+    value: float | str | None = None
+    level: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The head of a column; ``right`` for numbers."""
+
+    name: str
+    text: str
+    meaning: str
+    right: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table; ``problems`` in words."""
+
+    key: str
+    cells: dict[str, Cell]
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Tables of the fields and images, and the problems of all."""
+
+    field_headings: tuple[Heading, ...]
+    fields: tuple[Row, ...]
+    image_headings: tuple[Heading, ...]
+    images: tuple[Row, ...]
+    problems: tuple[tuple[str, str, str], ...] = field(default=())
+    """Level, place, what is wrong."""
+
+    @property
+    def checked(self) -> str:
+        """What was looked at, in words: that nothing looks wrong says no more than this."""
+        n = len(self.images)
+        parts = [
+            f"{words} in {sum(row.cells[name].value is not None for row in self.images)} of {n}"
+            for name, words in (
+                ("grade", "alignment"),
+                ("closure", "aperture corrections"),
+                ("pulls", "errors of blank apertures"),
+            )
+        ]
+        return f"Checked: {', '.join(parts)} images."
+
+
+FIELDS = (
+    Heading("field", "field", "program and visit", right=False),
+    Heading("grades", "grades", "of the images' alignment, A (best) to F", right=False),
+    Heading("n_images", "images", "number of images"),
+    Heading("n_stars", "Gaia stars", "stars in the fit of the field"),
+    Heading("odds", "odds of chance", "probability that a match this good is chance"),
+    Heading("astrom_err", "frame, mas", "error of the frame per axis, mas"),
+    Heading("note", "remark", "what went wrong with the reference stars", right=False),
+)
+IMAGES = (
+    Heading("field", "field", "program and visit", right=False),
+    Heading("filter", "filter", "filter of the image", right=False),
+    Heading("image", "image", "root name; opens the image below", right=False),
+    Heading("outcome", "outcome", "of the last run", right=False),
+    Heading("grade", "grade", "of the alignment, A (best) to F", right=False),
+    Heading("n_gaia", "Gaia", "stars of the field in the fit"),
+    Heading("astrom_err", "frame, mas", "error of the frame per axis, mas"),
+    Heading("n_exp", "exp.", "exposures drizzled together"),
+    Heading("exptime", "exp. time, s", "exposure time, seconds"),
+    Heading("sources", "sources", "rows of the catalog"),
+    Heading("likely_cr", "likely CR", "rows that are probably cosmic rays"),
+    Heading("cr_share", "CR pixels", "share of the pixels seen by one exposure that are on the "
+            "cosmic-ray mask, per cent"),
+    Heading("depth", "depth, AB", "AB magnitude of a point source of 5 sigma in the middle "
+            "aperture, median over the image"),
+    Heading("closure", "closure, %", "largest departure of the aperture corrections from the "
+            "image's own stars, as used, per cent"),
+    Heading("pulls", "pull", "width of the sums of blank apertures over their errors, middle "
+            "aperture: 1 if the errors are right"),
+    Heading("seconds", "run, s", "computing time of all steps"),
+)  # fmt: skip
+
+
+def overview(folder: Folder, metas: dict[str, dict[str, Any]]) -> Overview:
+    """Return the tables of a folder.
+
+    Parameters
+    ----------
+    folder : the images
+    metas : metadata of the catalogs by key of the image; of those that have one
+    """
+    images = tuple(_image_row(image, metas.get(key_of(image), {})) for image in folder.images)
+    fields = tuple(_field_row(name, folder) for name in _field_names(folder))
+    problems = [(BAD, path, why.removeprefix(f"{path}: ")) for path, why in folder.lost]
+    places = {key_of(image): image.place for image in folder.images}
+    problems += [(level, row.key, text) for row in fields for level, text in row.problems]
+    problems += [(level, places[row.key], text) for row in images for level, text in row.problems]
+    problems.sort(key=lambda problem: problem[0] != BAD)
+    return Overview(FIELDS, fields, IMAGES, images, tuple(problems))
+
+
+def key_of(image: ReportedImage) -> str:
+    """Return the name by which the page knows an image."""
+    return f"{image.record.field}/{image.record.filter}/{image.record.root}"
+
+
+def number(value: Any, digits: int = 0, *, level: str = "", why: str = "") -> Cell:
+    """Return the cell of a number, '-' if there is none."""
+    if value is None or np.isnan(value):
+        return Cell("-", None, level, why)
+    return Cell(f"{value:.{digits}f}", float(value), level, why)
+
+
+def _field_names(folder: Folder) -> list[str]:
+    return list(dict.fromkeys(image.record.field for image in folder.images))
+
+
+def _field_row(name: str, folder: Folder) -> Row:
+    members = [image for image in folder.images if image.record.field == name]
+    found = first_of(
+        folder.summary.get("fields", {}).get(name),
+        *(image.number("align", "field") for image in members),
+        {},
+    )
+    why = folder.summary.get("references", {}).get(name, "")
+    grades = "".join(str(image.number("align", "grade") or "-") for image in members)
+    odds = found.get("odds")
+    cells = {
+        "field": Cell(name, name),
+        "grades": Cell(grades, max(grades, default=""), _grade_level(max(grades, default=""))),
+        "n_images": number(len(members)),
+        "n_stars": number(found.get("n_stars")),
+        "odds": Cell("-", None) if odds is None else Cell(_odds(odds), float(odds)),
+        "astrom_err": number(found.get("astrom_err_mas"), 1),
+        "note": Cell(why or "", why, WARN if why else ""),
+    }
+    return Row(name, cells, ((WARN, f"reference stars: {why}"),) if why else ())
+
+
+def _odds(odds: float) -> str:
+    return "< 1e-12" if odds < 1e-12 else f"{odds:.1g}"
+
+
+def _grade_level(grade: str) -> str:
+    return {"D": WARN, "E": WARN, "F": BAD}.get(grade, "")
+
+
+def _image_row(image: ReportedImage, meta: dict[str, Any]) -> Row:
+    record, problems = image.record, []
+    outcome = Cell(image.outcome, image.outcome)
+    if image.outcome != "done":
+        level = BAD if image.outcome in {"dropped", "failed"} else WARN
+        why = image.reason or "not all steps are done"
+        outcome = Cell(image.outcome, image.outcome, level, why)
+        problems.append((level, f"{image.outcome}: {why}"))
+    grade = str(image.number("align", "grade") or "")
+    level = _grade_level(grade)
+    if level:
+        problems.append((level, f"alignment of grade {grade}: {image.number('align', 'reason')}"))
+    closure, said = _closure(image)
+    problems += [(WARN, text) for text in said]
+    problems += [(WARN, str(note)) for note in record.notes]
+    problems += [
+        (WARN, str(note)) for note in meta.get("CALNOTES", ()) if not str(note).startswith("aper")
+    ]
+    share = image.number("crmask", "share_of_single")
+    width = blank_pull(image)
+    pulls = number(width, 2)
+    if width is not None and not PULL_RANGE[0] <= width <= PULL_RANGE[1]:
+        text = f"errors of blank apertures are off: their pulls are {width:.2f} wide, not 1"
+        pulls = number(width, 2, level=WARN, why=text)
+        problems.append((WARN, text))
+    cells = {
+        "field": Cell(record.field, record.field),
+        "filter": Cell(record.filter, record.filter),
+        "image": Cell(record.root, record.root),
+        "outcome": outcome,
+        "grade": Cell(grade or "-", grade or None, level, str(image.number("align", "reason"))),
+        "n_gaia": number(image.number("align", "n_field_matches")),
+        "astrom_err": number(image.number("align", "astrom_err_mas"), 1),
+        "n_exp": number(image.number("detect", "n_exposures")),
+        "exptime": number(meta.get("EXPTIME")),
+        "sources": number(image.number("finalize", "n_catalog")),
+        "likely_cr": number(
+            first_of(
+                image.number("measure", "n_likely_cosmic_ray"),
+                image.number("measure", "n_cosmic_ray"),
+            )
+        ),
+        "cr_share": number(None if share is None else 100 * share, 1),
+        "depth": number(first_of(image.number("finalize", "depth_mag"), image.depth_mag()), 2),
+        "closure": closure,
+        "pulls": pulls,
+        "seconds": number(image.seconds, 1),
+    }
+    return Row(key_of(image), cells, tuple(problems))
+
+
+def first_of(*candidates: Any) -> Any:
+    """Return the first value that is there."""
+    return next((value for value in candidates if value is not None), None)
+
+
+def _closure(image: ReportedImage) -> tuple[Cell, list[str]]:
+    """Return the largest remaining departure of the aperture corrections, and complaints."""
+    found = image.number("finalize", "closure")
+    if not found:
+        return Cell("-", None), []
+    parts = {r: part for r, part in found["percent"].items() if part["used"] is not None}
+    if not parts:
+        return Cell("-", None, "", f"{found['n_stars']} stars: too few to tell"), []
+    off = max(parts, key=lambda r: abs(parts[r]["used"]))
+    open_ = [r for r, part in parts.items() if not part["closes"]]
+    said = [
+        f"aperture corrections do not close in {r} px: {parts[r]['used']:+.1f} "
+        f"± {parts[r]['error'] or 0:.1f} % ({found['n_stars']} stars)"
+        for r in open_
+    ]
+    worst = parts[off]["used"]
+    text = f"{worst:+.1f}" if abs(worst) >= 0.05 else "0.0"
+    return Cell(text, abs(worst), WARN if open_ else "", "; ".join(said)), said
+
+
+def blank_pull(image: ReportedImage) -> float | None:
+    """Return the width of net sum / error of the blank places, middle aperture; None without."""
+    sky = image.table("sky")
+    if sky is None or len(sky) < MIN_PLACES:
+        return None
+    radii = sorted(
+        (n.removeprefix("net_") for n in sky.colnames if n[:4] == "net_" and n[4:5].isdigit()),
+        key=float,
+    )
+    if not radii:
+        return None
+    middle = radii[len(radii) // 2]
+    pull = values(sky, f"net_{middle}") / values(sky, f"net_err_{middle}")
+    pull = pull[np.isfinite(pull)]
+    # By the middle half: what lies on unseen sources is no noise.
+    return float(np.subtract(*np.percentile(pull, [75, 25])) / 1.349) if len(pull) else None

@@ -1,0 +1,580 @@
+"use strict";
+// The page's own code: it unpacks the chosen image, fills the plots and the tables, and keeps
+// what is chosen in a plot and in a table the same.
+const bycatchReport = (() => {
+  const about = JSON.parse(document.getElementById("about").textContent);
+  const at = (id) => document.getElementById(id);
+  const ROWS_PER_PAGE = 25;
+  const MANY_RAYS = 300;
+  const PLOTS = ["picture", "counts", "errors", "shapes", "residuals"];
+  const MEANINGS = {
+    "point": "p_star of 0.5 and more",
+    "extended": "p_star below 0.5",
+    "cosmic ray": "p_cr near 1, or the cosmic-ray flag",
+    "in doubt": "a flag speaks against it",
+    "not told": "p_star is missing",
+  };
+  let models = null;
+  let shown = null;       // the content of the chosen image
+  let columns = {};       // its columns by name
+  let chosen = -1;        // the row that is chosen
+  let current = -1;       // number of the chosen image
+  const waiting = {};     // content that comes from files beside the page
+
+  // ---- small things -------------------------------------------------------------------------
+
+  function make(tag, attributes = {}, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name === "onclick") node.addEventListener("click", value);
+      else if (value !== null && value !== false) node.setAttribute(name, value);
+    }
+    node.append(...children.filter((child) => child !== null));
+    return node;
+  }
+
+  function inWords(value, digits) {
+    return value === null || value === undefined ? "-" : value.toFixed(digits);
+  }
+
+  function flagNames(value) {
+    return about.flags.filter((flag) => value & flag.bit).map((flag) => flag.name.replaceAll("_", " "));
+  }
+
+  function compare(a, b) {
+    const [noA, noB] = [a === null || a === "", b === null || b === ""];
+    if (noA || noB) return noA - noB;
+    const [x, y] = [Number(a), Number(b)];
+    return Number.isNaN(x) || Number.isNaN(y) ? String(a).localeCompare(String(b)) : x - y;
+  }
+
+  // What is missing stays at the end in both directions.
+  function ordered(items, value, down) {
+    const empty = (v) => v === null || v === undefined || v === "";
+    return [...items].sort((a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (empty(x) || empty(y)) return empty(x) - empty(y);
+      return down ? compare(y, x) : compare(x, y);
+    });
+  }
+
+  function turn(headers, header) {
+    const down = header.getAttribute("aria-sort") === "ascending";
+    for (const other of headers) other.setAttribute("aria-sort", "none");
+    header.setAttribute("aria-sort", down ? "descending" : "ascending");
+    return down;
+  }
+
+  // ---- the tables on top ----------------------------------------------------------------------
+
+  function makeSortable(table) {
+    const headers = [...table.tHead.rows[0].cells];
+    headers.forEach((header, k) => {
+      header.firstElementChild.addEventListener("click", () => {
+        const down = turn(headers, header);
+        const body = table.tBodies[0];
+        body.append(...ordered([...body.rows], (row) => row.cells[k].dataset.value, down));
+      });
+    });
+  }
+
+  // ---- content ----------------------------------------------------------------------------------
+
+  async function unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  function packedText(number) {
+    const inside = at(`packed-${number}`);
+    if (inside) return Promise.resolve(inside.textContent);
+    return new Promise((resolve, reject) => {
+      waiting[number] = resolve;
+      const script = make("script", { src: about.images[number].file });
+      script.addEventListener("error", () =>
+        reject(new Error(`${about.images[number].file} is not beside the page`)));
+      document.head.append(script);
+    });
+  }
+
+  function arrived(number, text) {
+    waiting[number](text);
+  }
+
+  async function show(number, scroll = false) {
+    if (number < 0 || number >= about.images.length) return;
+    current = number;
+    const image = about.images[number];
+    at("state").textContent = `Loading ${image.title} ...`;
+    let content;
+    try {
+      content = await unpacked(await packedText(number));
+    } catch (error) {
+      at("state").textContent = `${image.title} can't be shown: ${error.message}`;
+      at("content").hidden = true;
+      return;
+    }
+    if (number !== current) return;  // another one was chosen meanwhile
+    shown = content;
+    chosen = -1;
+    at("choose").value = String(number);
+    at("h-image").textContent = image.title;
+    at("content").hidden = Boolean(content.problem);
+    for (const row of at("images").tBodies[0].rows) {
+      const mine = row.dataset.key === image.key;
+      row.classList.toggle("chosen", mine);
+      if (mine) row.setAttribute("aria-current", "true"); else row.removeAttribute("aria-current");
+    }
+    at("state").textContent = content.problem || "";
+    if (!content.problem) fill();
+    document.body.dataset.shown = image.key;
+    if (scroll) {
+      at("image").scrollIntoView({ block: "start" });
+      at("image").focus({ preventScroll: true });
+    }
+  }
+
+  function fill() {
+    columns = {};
+    for (const column of shown.sources ? shown.sources.columns : []) columns[column.name] = column;
+    fillPlots();
+    fillKinds();
+    fillExposures();
+    fillCutouts();
+    sourceTable.start();
+    fillRemoved();
+    tellSource(-1);
+  }
+
+  function list(name) {
+    const found = columns[name];
+    if (found) return found.values;
+    return shown.sources ? shown.sources.kind.map(() => null) : [];
+  }
+
+  function named(kind) {
+    return shown.sources ? kind.replace("{r}", shown.sources.radius) : kind;
+  }
+
+  const nan = (values) => values.map((value) => (value === null ? NaN : value));
+
+  // ---- the plots ----------------------------------------------------------------------------------
+
+  function model(name) {
+    for (const document_ of Bokeh.documents) {
+      const found = document_.get_model_by_name(name);
+      if (found) return found;
+    }
+    throw new Error(`no plot part ${name}`);
+  }
+
+  function range(axis, start, end) {
+    axis.setv({ start, end, reset_start: start, reset_end: end });
+  }
+
+  function fillPlots() {
+    const rows = shown.sources;
+    const kinds = rows ? rows.kind : [];
+    const shape = shown.shape || { name: "fwhm", label: "FWHM, px", locus: null };
+    models.sources.selected.indices = [];
+    models.sources.data = {
+      row: kinds.map((_, k) => k),
+      id: list("id"),
+      x: nan(list("x_center")),
+      y: nan(list("y_center")),
+      mag: nan(list(named("mag_ab_{r}"))),
+      err: nan(list(named("mag_ab_err_{r}"))),
+      shape: nan(list(shape.name)),
+      snr: nan(list(named("snr_{r}"))),
+      kind: kinds,
+      text: list("flags").map((value) => flagNames(value || 0).join(", ") || "none"),
+    };
+    fillPicture(kinds);
+    fillCounts();
+    models.curve.data = shown.curve ? { x: shown.curve.mag, y: shown.curve.err } : { x: [], y: [] };
+    const mags = list(named("mag_ab_{r}"));
+    // Fainter than their noise: no use on an axis.
+    const errors = list(named("mag_ab_err_{r}")).map((value) => (value < 1.0857 ? value : null));
+    const told = (values) => values.map((value, k) => (errors[k] === null ? null : value));
+    const bright = middle(told(mags), 0, 1);
+    fit("errors", bright, middle(errors, 0.002, 1), true);
+    fit("shapes", bright, middle(told(list(shape.name)), 0.004, shape.name === "fwhm" ? 0.95 : 0.996), false);
+    models.locus.data = shape.locus === null || !bright
+      ? { x: [], y: [] } : { x: [0, 50], y: [shape.locus, shape.locus] };
+    model("shapes").left[0].axis_label = shape.name === "fwhm" ? "FWHM, px" : `${shape.name}, mag`;
+    at("t-shapes").textContent = `${shape.label[0].toUpperCase()}${shape.label.slice(1)}. Line: `
+      + (shape.n_stars ? `locus of the image's stars (${shape.n_stars} of them).` : "median.");
+    fillResiduals();
+  }
+
+  // The range of the values but for a share at both ends, which are no use on an axis.
+  function middle(values, low, high) {
+    const known = values.filter((value) => value !== null).sort((a, b) => a - b);
+    if (!known.length) return null;
+    return [low, high].map((share) => known[Math.round(share * (known.length - 1))]);
+  }
+
+  function fit(name, x, y, logarithmic) {
+    if (!x || !y) return;
+    const plot = model(name);
+    const pad = 0.08 * (y[1] - y[0]) + 0.01;
+    range(plot.x_range, x[0] - 0.4, x[1] + 0.4);
+    if (logarithmic) range(plot.y_range, Math.max(y[0], 5e-4) / 1.6, Math.max(y[1], 0.01) * 1.6);
+    else range(plot.y_range, y[0] - pad, y[1] + pad);
+  }
+
+  // Outlines of the kinds that the legend shows.
+  function fillOutlines() {
+    const outlines = shown && shown.sources ? shown.sources.outlines : { row: [], xs: [], ys: [] };
+    const kinds = shown && shown.sources ? shown.sources.kind : [];
+    const drawn = outlines.row.map((_, k) => k)
+      .filter((k) => renderer(kinds[outlines.row[k]]).visible);
+    // Twice the first corner, then the steps: back to corners, and once around.
+    const closed = (steps) => {
+      let sum = 0;
+      const line = steps.map((step) => (sum += step) / 2);
+      return [...line, line[0]];
+    };
+    models.outlines.data = {
+      xs: drawn.map((k) => closed(outlines.xs[k])),
+      ys: drawn.map((k) => closed(outlines.ys[k])),
+      colour: drawn.map((k) => about.kinds[kinds[outlines.row[k]]].colour),
+    };
+  }
+
+  function fillPicture(kinds) {
+    const picture = shown.picture;
+    // Thousands of cosmic rays would cover all that one wants to see.
+    const rays = kinds.filter((kind) => kind === "cosmic ray").length;
+    renderer("cosmic ray").visible = rays <= MANY_RAYS;
+    at("t-rays").textContent = rays > MANY_RAYS ? `${rays} cosmic rays are hidden: the legend shows them.` : "";
+    fillOutlines();
+    const gone = shown.removed || { x: [], y: [], id: [], reason: [] };
+    models.removed.data = { x: nan(gone.x), y: nan(gone.y), id: gone.id, reason: gone.reason };
+    const plot = model("picture");
+    if (!picture) {
+      models.image.data = { url: [], x: [], y: [], w: [], h: [] };
+      return;
+    }
+    models.image.data = { url: [picture.url], x: [-0.5], y: [-0.5], w: [picture.width], h: [picture.height] };
+    const side = Math.max(picture.nx, picture.ny);
+    plot.frame_width = Math.round((680 * picture.nx) / side);
+    plot.frame_height = Math.round((680 * picture.ny) / side);
+    range(plot.x_range, -0.5, picture.nx - 0.5);
+    range(plot.y_range, -0.5, picture.ny - 0.5);
+  }
+
+  function fillCounts() {
+    const bins = shown.histogram;
+    const limits = shown.limits || [];
+    models.bins.data = bins
+      ? { left: bins.edges.slice(0, -1), right: bins.edges.slice(1), all: bins.all, clean: bins.clean }
+      : { left: [], right: [], all: [], clean: [] };
+    const top = bins ? 3 * Math.max(10, ...bins.all) : 10;
+    models.limits.data = {
+      x: limits.map((limit) => limit.mag),
+      y0: limits.map(() => 0.5),
+      y1: limits.map(() => top),
+      label: limits.map((limit) => `${limit.label} `),
+    };
+    const plot = model("counts");
+    range(plot.y_range, 0.5, top);
+    if (bins) range(plot.x_range, bins.edges[0] - 0.3, bins.edges[bins.edges.length - 1] + 0.3);
+    at("t-counts").textContent = limits.map((limit) => `${limit.label}: ${limit.mag.toFixed(2)}`).join("; ");
+  }
+
+  function fillResiduals() {
+    const found = shown.residuals;
+    const pairs = found || { dra: [], ddec: [], dra_err: [], ddec_err: [], g: [], weight: [], star: [] };
+    const strong = pairs.weight.map((weight) => weight > 0.3);
+    const sum = (values, errors, sign) => values.map((value, k) => value + sign * (errors[k] || 0));
+    models.pairs.data = {
+      dra: pairs.dra, ddec: pairs.ddec, g: pairs.g, weight: pairs.weight, star: pairs.star,
+      left: sum(pairs.dra, pairs.dra_err, -1), right: sum(pairs.dra, pairs.dra_err, 1),
+      low: sum(pairs.ddec, pairs.ddec_err, -1), high: sum(pairs.ddec, pairs.ddec_err, 1),
+      marker: strong.map((good) => (good ? "circle" : "square")),
+      colour: strong.map((good) => (good ? "#0072B2" : "#777777")),
+    };
+    const rms = found && found.rms[0] !== null ? Math.hypot(...found.rms) / Math.SQRT2 : null;
+    models.rms.data = rms ? { x: [0], y: [0], r: [rms] } : { x: [], y: [], r: [] };
+    const sizes = pairs.dra.map((x, k) => Math.max(Math.abs(x), Math.abs(pairs.ddec[k])))
+      .filter((_, k) => strong[k]);
+    const reach = 1.25 * Math.max(2, 2 * (rms || 0), ...sizes);
+    const plot = model("residuals");
+    range(plot.x_range, reach, -reach);
+    range(plot.y_range, -reach, reach);
+    at("t-residuals").textContent = !found ? "There is no alignment."
+      : `Grade ${found.grade}: ${found.reason}. ` + (rms
+        ? `${pairs.dra.length} stars in this image; dashed: rms per axis, ${rms.toFixed(1)} mas; squares: outliers.`
+        : "No Gaia stars in this image.");
+  }
+
+  // ---- what is chosen -------------------------------------------------------------------------------
+
+  function picked(indices) {
+    const row = indices.length ? indices[0] : -1;
+    if (row === chosen) return;
+    chosen = row;
+    tellSource(row);
+    sourceTable.reveal(row);
+  }
+
+  function choose(row, zoom) {
+    models.sources.selected.indices = [row];
+    picked([row]);
+    if (zoom && shown.picture) lookAt(list("x_center")[row], list("y_center")[row]);
+  }
+
+  function lookAt(x, y) {
+    const plot = model("picture");
+    const half = Math.min(120, Math.max(shown.picture.nx, shown.picture.ny) / 2);
+    const flat = shown.picture.ny / shown.picture.nx;
+    plot.x_range.setv({ start: x - half, end: x + half });
+    plot.y_range.setv({ start: y - half * flat, end: y + half * flat });
+  }
+
+  function tellSource(row) {
+    const place = at("source");
+    for (const part of [place, at("h-source")]) part.classList.toggle("empty", row < 0);
+    if (row < 0) {
+      place.replaceChildren(make("p", {}, shown.sources
+        ? "Click a source in a plot, or its number in the table." : "There is no catalog."));
+      return;
+    }
+    const lines = make("dl", {});
+    lines.append(make("dt", {}, "kind"), make("dd", {}, shown.sources.kind[row]));
+    for (const column of shown.sources.columns) {
+      const value = column.values[row];
+      const text = column.name === "flags"
+        ? `${value}: ${flagNames(value).join(", ") || "nothing is wrong"}`
+        : inWords(value, column.digits) + (value !== null && column.unit ? ` ${column.unit}` : "");
+      lines.append(make("dt", { title: column.meaning }, column.name), make("dd", {}, text));
+    }
+    place.replaceChildren(lines);
+    place.dataset.row = String(row);
+  }
+
+  // ---- the table of the sources ----------------------------------------------------------------------
+
+  const IN_TABLE = ["id", "x_center", "y_center", "RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_{r}",
+    "mag_ab_err_{r}", "snr_{r}", "fwhm", "concentration", "p_star", "p_cr", "n_exp"];
+
+  const sourceTable = {
+    rows: [], page: 0,
+
+    start() {
+      const place = at("source-table");
+      if (!shown.sources) {
+        place.replaceChildren(make("p", {}, "There is no catalog."));
+        at("n-sources").textContent = "";
+        return;
+      }
+      const names = IN_TABLE.map(named).filter((name) => columns[name]);
+      this.names = names;
+      const titles = [...names.map((name) => [name, columns[name]]), ["kind", null], ["flags", null]];
+      this.headers = titles.map(([name, column]) => make("th",
+        { scope: "col", "aria-sort": "none", class: column ? "right" : null },
+        make("button", { type: "button", title: column ? `${column.meaning} [${column.unit}]; click to sort` : "click to sort",
+          onclick: (event) => this.sort(event.currentTarget.parentElement, name) }, name)));
+      this.body = make("tbody");
+      this.foot = make("span", { role: "status" });
+      place.replaceChildren(
+        make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Sources" },
+          make("table", { id: "sources" }, make("caption", { class: "unseen" }, "Sources of the image"),
+            make("thead", {}, make("tr", {}, ...this.headers)), this.body)),
+        make("div", { class: "pages" },
+          make("button", { type: "button", id: "back", onclick: () => this.go(this.page - 1) }, "back"),
+          make("button", { type: "button", id: "forward", onclick: () => this.go(this.page + 1) }, "forward"),
+          this.foot));
+      this.order = shown.sources.kind.map((_, k) => k);
+      this.filter();
+    },
+
+    value(name) {
+      if (name === "kind") return (row) => shown.sources.kind[row];
+      return (row) => list(name)[row];
+    },
+
+    sort(header, name) {
+      this.order = ordered(this.order, this.value(name), turn(this.headers, header));
+      this.filter();
+    },
+
+    filter() {
+      if (!shown || !shown.sources) return;
+      const kind = at("filter-kind").value;
+      const bit = Number(at("filter-flag").value);
+      const number = at("filter-id").value.trim();
+      const [flags, ids] = [list("flags"), list("id")];
+      this.rows = this.order.filter((row) => (!kind || shown.sources.kind[row] === kind)
+        && (!bit || flags[row] & bit) && (!number || String(ids[row]) === number));
+      const { total } = shown.sources;
+      const held = shown.sources.kind.length;
+      at("n-sources").textContent = `${this.rows.length} rows`
+        + (held < total ? `; the page holds the ${held} brightest of ${total}, cosmic rays last` : ` of ${total}`);
+      this.go(0);
+    },
+
+    go(page) {
+      const n_pages = Math.max(1, Math.ceil(this.rows.length / ROWS_PER_PAGE));
+      this.page = Math.min(Math.max(page, 0), n_pages - 1);
+      const part = this.rows.slice(this.page * ROWS_PER_PAGE, (this.page + 1) * ROWS_PER_PAGE);
+      this.body.replaceChildren(...part.map((row) => this.line(row)));
+      this.foot.textContent = `page ${this.page + 1} of ${n_pages}`;
+      at("back").disabled = this.page === 0;
+      at("forward").disabled = this.page === n_pages - 1;
+    },
+
+    line(row) {
+      const cells = this.names.map((name) => {
+        const text = inWords(columns[name].values[row], columns[name].digits);
+        if (name !== "id") return make("td", { class: "right" }, text);
+        return make("td", { class: "right" }, make("button", { type: "button", class: "row",
+          title: "show in the picture" }, text));
+      });
+      cells.push(make("td", {}, shown.sources.kind[row]),
+        make("td", {}, flagNames(list("flags")[row] || 0).join(", ")));
+      return make("tr", { "data-row": row, class: row === chosen ? "chosen" : null,
+        "aria-current": row === chosen ? "true" : null, onclick: () => choose(row, true) }, ...cells);
+    },
+
+    reveal(row) {
+      if (!this.body) return;
+      const where = this.rows.indexOf(row);
+      if (where >= 0) this.go(Math.floor(where / ROWS_PER_PAGE)); else this.go(this.page);
+    },
+  };
+
+  // ---- the rest ------------------------------------------------------------------------------------
+
+  const SHAPES = { circle: "○", square: "□", x: "✕", triangle: "△", diamond: "◇" };
+
+  function fillKinds() {
+    const counts = shown.sources ? shown.sources.counts : {};
+    at("kinds").tBodies[0].replaceChildren(...Object.entries(about.kinds).map(([kind, style]) =>
+      make("tr", {},
+        make("td", {}, make("span", { style: `color:${style.colour};font-weight:700`, "aria-hidden": "true" },
+          `${SHAPES[style.shape]} `), kind),
+        make("td", { class: "right" }, String(counts[kind] || 0)),
+        make("td", {}, MEANINGS[kind]))));
+  }
+
+  function fillExposures() {
+    const found = shown.exposures;
+    if (!found) {
+      at("exposures").replaceChildren(make("p", {}, "The drizzled image can't be read: no picture, no map."));
+      return;
+    }
+    const text = found.legend.map(([n, , share]) => `${n}: ${(100 * share).toFixed(0)} %`).join(", ");
+    at("exposures").replaceChildren(
+      make("img", { src: found.url, alt: `Map of the number of exposures; share of the area: ${text}` }),
+      make("p", { class: "small" }, ...found.legend.flatMap(([n, colour, share]) => [
+        make("span", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" }),
+        `${n}: ${(100 * share).toFixed(1)} %  `,
+      ]), found.guessed ? "(guessed from the weight)" : "of the area with data"));
+  }
+
+  function fillCutouts() {
+    const place = at("cutouts");
+    place.replaceChildren();
+    const cutouts = shown.cutouts || [];
+    for (const group of ["worst flags", "brightest cosmic-ray candidates"]) {
+      const members = cutouts.filter((cutout) => cutout.group === group);
+      place.append(make("p", { class: "group" }, `Sources with the ${group}`.replace("Sources with the brightest", "Brightest")));
+      if (!members.length) place.append(make("p", { class: "small" }, "none"));
+      place.append(make("div", { class: "strip" }, ...members.map((cutout) =>
+        make("button", { type: "button", onclick: () => choose(cutout.row, true) },
+          make("img", { src: cutout.url, alt: "" }), make("b", {}, `source ${cutout.id}`), make("span", {}, cutout.flags)))));
+    }
+  }
+
+  function fillRemoved() {
+    const place = at("removed");
+    const gone = shown.removed;
+    if (!gone) {
+      place.replaceChildren(make("p", {}, "There is no list of what was left out."));
+      return;
+    }
+    const held = gone.id.length;
+    const parts = [make("p", {}, `${gone.total} detections were left out`
+      + (gone.reasons.length ? `: ${gone.reasons.map(([why, n]) => `${why} (${n})`).join(", ")}.` : "."))];
+    if (held) {
+      const names = [["id", "id", 0], ["x", "x, px", 1], ["y", "y, px", 1], ["area", "area, px", 0],
+        ["flux", "flux, e/s", 3]];
+      const table = make("table", { id: "removed-table", class: "sortable plain" },
+        make("thead", {}, make("tr", {}, ...[...names.map((name) => name[1]), "reason"].map((text) =>
+          make("th", { scope: "col", "aria-sort": "none" }, make("button", { type: "button" }, text))))),
+        make("tbody", {}, ...gone.id.map((_, k) => make("tr", {},
+          ...names.map(([name, , digits]) => make("td", { class: "right", "data-value": gone[name][k] ?? "" },
+            inWords(gone[name][k], digits))),
+          make("td", { "data-value": gone.reason[k] }, gone.reason[k])))));
+      makeSortable(table);
+      parts.push(make("details", {}, make("summary", {}, held < gone.total
+        ? `the ${held} brightest` : "the list"), table));
+    }
+    place.replaceChildren(...parts);
+  }
+
+  // ---- start ------------------------------------------------------------------------------------------
+
+  function start() {
+    const names = ["sources", "outlines", "removed", "image", "bins", "limits", "curve", "locus", "pairs", "rms"];
+    models = {};
+    for (const name of names) models[name] = source(name);
+    for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
+    for (const button of document.querySelectorAll("button.open")) {
+      const number = about.images.findIndex((image) => image.key === button.dataset.key);
+      button.addEventListener("click", () => show(number, true));
+    }
+    at("choose").addEventListener("change", (event) => show(Number(event.target.value)));
+    at("previous").addEventListener("click", () => show(Math.max(current - 1, 0)));
+    at("next").addEventListener("click", () => show(Math.min(current + 1, about.images.length - 1)));
+    for (const id of ["filter-kind", "filter-flag", "filter-id"]) {
+      at(id).addEventListener("input", () => sourceTable.filter());
+    }
+    at("show-outlines").addEventListener("change", (event) => { renderer("outline").visible = event.target.checked; });
+    at("show-removed").addEventListener("change", (event) => { renderer("removed").visible = event.target.checked; });
+    for (const kind of Object.keys(about.kinds)) {
+      renderer(kind).properties.visible.change.connect(fillOutlines);
+    }
+    // The tools of the plots are no use on paper.
+    const tools = (visible) => {
+      for (const name of PLOTS) model(name).toolbar.visible = visible;
+    };
+    window.addEventListener("beforeprint", () => tools(false));
+    window.addEventListener("afterprint", () => tools(true));
+    if (about.images.length) show(about.first);
+    else {
+      at("state").textContent = "There is no image to show.";
+      at("content").hidden = true;
+    }
+  }
+
+  function renderer(name) {
+    return model("picture").renderers.find((part) => part.name === name);
+  }
+
+  // A data source and a renderer may bear the same name.
+  function source(name) {
+    for (const document_ of Bokeh.documents) {
+      for (const found of document_._all_models.values()) {
+        if (found.name === name && found.type === "ColumnDataSource") return found;
+      }
+    }
+    throw new Error(`no data ${name}`);
+  }
+
+  // Bokeh draws when it is ready; there is no promise of its to wait for.
+  function whenDrawn(tries = 0) {
+    const drawn = window.Bokeh && Bokeh.documents.length && Object.keys(Bokeh.index).length >= 1;
+    if (drawn) start();
+    else if (tries < 400) setTimeout(() => whenDrawn(tries + 1), 25);
+    else at("state").textContent = "The plots could not be drawn.";
+  }
+  whenDrawn();
+
+  return { arrived, picked, show, choose,
+    get state() { return { shown, chosen, current, models }; } };
+})();
+window.bycatchReport = bycatchReport;

@@ -1,0 +1,275 @@
+"""The plots of the page: made once, empty; the page fills them with the image that is chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bycatch.figures import COLOURS, FAINT, INK
+from bycatch.report.image import COSMIC, DOUBT, EXTENDED, KINDS, OPEN, POINT, SHOWN
+
+STYLES: dict[str, tuple[str, str]] = {
+    POINT: (COLOURS[0], "circle"),
+    EXTENDED: (COLOURS[2], "square"),
+    COSMIC: (COLOURS[1], "x"),
+    DOUBT: (COLOURS[3], "triangle"),
+    OPEN: ("#555555", "diamond"),
+}
+"""Colour and shape of each kind of source."""
+PICTURE_PX = 680
+PLOT_HEIGHT = 340
+LEAST_COUNT = 0.5
+"""Where the bars of the histogram begin: its axis is logarithmic."""
+
+
+def plots() -> dict[str, Any]:
+    """Return the empty plots by the name of their place on the page."""
+    from bokeh.models import ColumnDataSource
+
+    names = [
+        "row", "id", "x", "y", "mag", "err", "shape", "snr", "kind", "text",
+    ]  # fmt: skip
+    sources = ColumnDataSource({name: [] for name in names}, name="sources")
+    _tell(sources)
+    return {
+        "picture": _picture(sources),
+        "counts": _counts(),
+        "errors": _errors(sources),
+        "shapes": _shapes(sources),
+        "residuals": _residuals(),
+    }
+
+
+def _tell(sources: Any) -> None:
+    """Tell the page which sources were clicked."""
+    from bokeh.models import CustomJS
+
+    code = "if (window.bycatchReport) window.bycatchReport.picked(cb_obj.indices)"
+    sources.selected.js_on_change("indices", CustomJS(code=code))
+
+
+def _figure(name: str, x: str, y: str, tools: str, **options: Any) -> Any:
+    from bokeh.plotting import figure
+
+    plot = figure(
+        name=name,
+        height=options.pop("height", PLOT_HEIGHT),
+        sizing_mode=options.pop("sizing_mode", "stretch_width"),
+        tools=tools,
+        x_axis_label=x,
+        y_axis_label=y,
+        toolbar_location="above",
+        background_fill_color="white",
+        border_fill_color="white",
+        outline_line_color=FAINT,
+        **options,
+    )
+    plot.toolbar.logo = None
+    plot.xgrid.grid_line_color = plot.ygrid.grid_line_color = "#e6e6e6"
+    for axis in plot.axis:
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_color = axis.major_label_text_color = INK
+        axis.axis_label_text_font_size, axis.major_label_text_font_size = "13px", "12px"
+    return plot
+
+
+def _points(plot: Any, sources: Any, x: str, y: str, size: int) -> list[Any]:
+    """Draw the sources of each kind in its colour and shape; the legend hides and shows them."""
+    from bokeh.models import CDSView, GroupFilter
+
+    drawn = []
+    for kind in KINDS:
+        colour, shape = STYLES[kind]
+        style = {
+            "marker": shape,
+            "line_color": colour,
+            "fill_color": colour,
+            "fill_alpha": 0.0 if plot.name == "picture" else 0.35,
+            "line_width": 1.4,
+        }
+        points = plot.scatter(
+            x, y, source=sources, size=size, name=kind,
+            view=CDSView(filter=GroupFilter(column_name="kind", group=kind)),
+            legend_label=kind, level="underlay" if kind == COSMIC else "glyph", **style,
+        )  # fmt: skip
+        points.nonselection_glyph = None
+        chosen = points.glyph.clone()
+        chosen.update(size=size + 9, line_width=3.5, line_color="#000000", fill_color="#f0e442")
+        chosen.update(fill_alpha=0.0 if plot.name == "picture" else 0.6)
+        points.selection_glyph = chosen
+        drawn.append(points)
+    legend = plot.legend[0]
+    legend.click_policy = "hide"
+    legend.orientation = "horizontal"
+    legend.label_text_font_size, legend.label_text_color = "12px", INK
+    legend.border_line_alpha, legend.background_fill_alpha, legend.spacing = 0, 0.8, 6
+    legend.padding = legend.margin = 2
+    plot.add_layout(legend, "below")
+    return drawn
+
+
+def _hover(plot: Any, renderers: list[Any]) -> None:
+    from bokeh.models import HoverTool, TapTool
+
+    tooltips = [
+        ("source", "@id"),
+        ("kind", "@kind"),
+        ("magnitude", "@mag{0.000} ± @err{0.000}"),
+        ("S/N", "@snr{0.0}"),
+        ("x, y", "@x{0.0}, @y{0.0}"),
+        ("flags", "@text"),
+    ]
+    plot.add_tools(
+        HoverTool(renderers=renderers, tooltips=tooltips, mode="mouse", limit=2),
+        TapTool(renderers=renderers, mode="replace"),
+    )
+
+
+def _picture(sources: Any) -> Any:
+    from bokeh.models import BoxZoomTool, ColumnDataSource, ImageURL, MultiLine, Range1d
+
+    plot = _figure(
+        "picture", "x, px", "y, px", "pan,wheel_zoom,reset",
+        sizing_mode="fixed", width=PICTURE_PX + 80, height=PICTURE_PX + 120,
+        x_range=Range1d(0, 1), y_range=Range1d(0, 1),
+    )  # fmt: skip
+    plot.frame_width = plot.frame_height = PICTURE_PX
+    plot.add_tools(BoxZoomTool(match_aspect=True))
+    plot.grid.visible = False
+    plot.toolbar.active_scroll = "auto"
+    picture = ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name="image")
+    below = ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="bottom_left")
+    plot.add_glyph(picture, below, level="image").nonselection_glyph = None
+    outlines = ColumnDataSource({"xs": [], "ys": [], "colour": []}, name="outlines")
+    plot.add_glyph(
+        outlines,
+        MultiLine(xs="xs", ys="ys", line_color="colour", line_width=1.1, line_alpha=0.85),
+        name="outline",
+    )
+    points = _points(plot, sources, "x", "y", 11)
+    gone = ColumnDataSource({"x": [], "y": [], "id": [], "reason": []}, name="removed")
+    left_out = plot.scatter(
+        "x", "y", source=gone, size=9, marker="cross", line_color="#000000", line_width=1,
+        legend_label="left out", name="removed", visible=False,
+    )  # fmt: skip
+    left_out.nonselection_glyph = None
+    _hover(plot, points)
+    return plot
+
+
+def _counts() -> Any:
+    from bokeh.models import ColumnDataSource, LogTicker, Range1d
+
+    plot = _figure(
+        "counts", "AB magnitude", "sources per 0.25 mag", "pan,xwheel_zoom,box_zoom,reset",
+        x_range=Range1d(18, 30), y_range=Range1d(LEAST_COUNT, 10), y_axis_type="log",
+    )  # fmt: skip
+    plot.yaxis.ticker = LogTicker(mantissas=[1, 3], num_minor_ticks=0)
+    bins = ColumnDataSource({name: [] for name in ("left", "right", "all", "clean")}, name="bins")
+    span = {"left": "left", "right": "right", "bottom": LEAST_COUNT, "source": bins}
+    plot.quad(
+        top="all", line_color=COLOURS[1], fill_color=COLOURS[1], fill_alpha=0.12,
+        hatch_pattern="/", hatch_color=COLOURS[1], hatch_alpha=0.35,
+        legend_label="with likely cosmic rays", **span,
+    )  # fmt: skip
+    plot.quad(
+        top="clean", line_color="white", fill_color=COLOURS[0], legend_label="without", **span
+    )
+    lines = ColumnDataSource({name: [] for name in ("x", "y0", "y1", "label")}, name="limits")
+    plot.segment(
+        x0="x", x1="x", y0="y0", y1="y1", source=lines, line_color=INK, line_width=1.6,
+        line_dash="dashed",
+    )  # fmt: skip
+    plot.text(
+        x="x", y="y1", text="label", source=lines, angle=np.pi / 2, text_align="right",
+        text_baseline="top", text_font_size="12px", text_color=INK, x_offset=3,
+        background_fill_color="white", background_fill_alpha=0.75,
+    )  # fmt: skip
+    legend = plot.legend[0]
+    legend.location, legend.background_fill_alpha = "top_left", 0.8
+    legend.label_text_font_size, legend.border_line_alpha = "12px", 0
+    return plot
+
+
+def _errors(sources: Any) -> Any:
+    plot = _against_magnitude("errors", "its error, mag", y_axis_type="log")
+    points = _points(plot, sources, "mag", "err", 6)
+    _line(plot, "curve", "expected")
+    _hover(plot, points)
+    return plot
+
+
+def _shapes(sources: Any) -> Any:
+    plot = _against_magnitude("shapes", "shape")
+    points = _points(plot, sources, "mag", "shape", 6)
+    _line(plot, "locus", "stars")
+    _hover(plot, points)
+    return plot
+
+
+def _against_magnitude(name: str, y: str, **options: Any) -> Any:
+    from bokeh.models import Range1d
+
+    ranges = {"x_range": Range1d(18, 30), "y_range": Range1d(0.01, 1)}
+    return _figure(name, "AB magnitude", y, "pan,wheel_zoom,box_zoom,reset", **ranges, **options)
+
+
+def _line(plot: Any, name: str, label: str) -> None:
+    """Draw what is expected: black with white edges, to be seen on points of any colour."""
+    from bokeh.models import ColumnDataSource
+
+    line = ColumnDataSource({"x": [], "y": []}, name=name)
+    for colour, width in (("white", 5), ("#000000", 2)):
+        plot.line(
+            "x", "y", source=line, line_color=colour, line_width=width, legend_label=label
+        ).nonselection_glyph = None
+
+
+def _residuals() -> Any:
+    from bokeh.models import BoxZoomTool, ColumnDataSource, HoverTool, Range1d
+
+    plot = _figure(
+        "residuals", "ΔRA cos Dec, mas", "ΔDec, mas", "pan,wheel_zoom,reset", sizing_mode="fixed",
+        x_range=Range1d(10, -10), y_range=Range1d(-10, 10),
+    )  # fmt: skip
+    plot.frame_width = plot.frame_height = 260
+    plot.add_tools(BoxZoomTool(match_aspect=True))
+    zero = ColumnDataSource({"x": [0, -1e5], "y": [-1e5, 0], "x1": [0, 1e5], "y1": [1e5, 0]})
+    plot.segment("x", "y", "x1", "y1", source=zero, line_color=FAINT, line_width=1)
+    names = ("dra", "ddec", "left", "right", "low", "high", "g", "weight", "star", "marker")
+    pairs = ColumnDataSource({name: [] for name in (*names, "colour")}, name="pairs")
+    bars = {"source": pairs, "line_color": "colour", "line_alpha": 0.5}
+    plot.segment("left", "ddec", "right", "ddec", **bars)
+    plot.segment("dra", "low", "dra", "high", **bars)
+    points = plot.scatter(
+        "dra", "ddec", source=pairs, marker="marker", size=8, line_color="white",
+        fill_color="colour", name="pair",
+    )  # fmt: skip
+    ring = ColumnDataSource({"x": [], "y": [], "r": []}, name="rms")
+    plot.circle(
+        "x", "y", "r", source=ring, fill_alpha=0, line_color="#000000", line_width=2,
+        line_dash="dashed",
+    )  # fmt: skip
+    plot.add_tools(
+        HoverTool(
+            renderers=[points],
+            tooltips=[
+                ("Gaia DR3", "@star"),
+                ("G", "@g{0.00}"),
+                ("ΔRA, ΔDec", "@dra{0.0}, @ddec{0.0} mas"),
+                ("weight", "@weight{0.00}"),
+            ],
+        )
+    )
+    return plot
+
+
+def kind_styles() -> dict[str, dict[str, str]]:
+    """Return colours and shapes for the page's own legends."""
+    return {kind: {"colour": colour, "shape": shape} for kind, (colour, shape) in STYLES.items()}
+
+
+def column_names() -> list[str]:
+    """Return the patterns of the columns that a source has on the page."""
+    return [name for name, _ in SHOWN]

@@ -1,0 +1,429 @@
+"""The report, from the products' side: what it says is what the products hold."""
+
+import base64
+import gzip
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+pytest.importorskip("bokeh")
+pytest.importorskip("jinja2")
+
+from bycatch.errors import SettingsError
+from bycatch.flags import Flag
+from bycatch.products import find_records
+from bycatch.report import page, pixels, printed
+from bycatch.report.image import (
+    COSMIC,
+    DOUBT,
+    EXTENDED,
+    OPEN,
+    POINT,
+    Budget,
+    chosen_rows,
+    error_curve,
+    histogram,
+    kinds_of,
+    payload,
+)
+from bycatch.report.overview import BAD, WARN, overview
+from bycatch.report.products import middle_radius, read_folder, values
+from bycatch.report.summary import summary_page, undocumented
+from bycatch.tables import read_table
+
+BUDGET = Budget(side_px=400, n_sources=1000)
+
+
+@pytest.fixture(scope="module")
+def report(finished, tmp_path_factory):
+    """The page of the finished run, in a copy of its folder."""
+    out = tmp_path_factory.mktemp("report") / "out"
+    shutil.copytree(finished, out, symlinks=True)
+    return page.write_report(out)
+
+
+def contents(path):
+    """Return what the page holds of its images."""
+    found = re.findall(r'id="packed-\d+">([^<]+)<', path.read_text("utf-8"))
+    return [json.loads(gzip.decompress(base64.b64decode(text))) for text in found]
+
+
+def change_record(out, root, change):
+    """Change the record of an image."""
+    (path,) = out.glob(f"*/*/{root}_state.json")
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def table(**columns):
+    """Return a catalog of these columns; magnitudes are in 6 px."""
+    return Table({k: np.ma.masked_invalid(v) for k, v in columns.items()})
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_page_is_one_file_that_asks_no_network(report):
+    text = report.read_text("utf-8")
+    assert not (report.parent / page.BESIDE).exists()
+    own = text[text.index("</head>") :]
+    assert set(re.findall(r'(?:src|href)="([^"]{1,40})', own)) <= {"#image"}
+    # In the head: the icon, and the library itself.
+    assert re.findall(r"<link[^>]*>", text) == ['<link rel="icon" href="data:,">']
+    assert not re.findall(r"<script[^>]+src=", text)
+    assert not re.findall(r"@import|url\(", text[: text.index("</style>")])
+
+
+def test_page_names_every_image_and_its_numbers(report, finished):
+    text = report.read_text("utf-8")
+    for record in find_records(finished):
+        assert f'data-key="{record.field}/{record.filter}/{record.root}"' in text
+        assert f"{record.stages['finalize'].summary['n_catalog']}</td>" in text
+
+
+def test_content_is_that_of_the_catalog(report, finished):
+    for content, record in zip(contents(report), find_records(finished), strict=True):
+        catalog = read_table(record.paths(finished).product("cat"))
+        columns = {c["name"]: c for c in content["sources"]["columns"]}
+        assert content["sources"]["total"] == len(catalog) > 0
+        assert {"id", "mag_ab_6", "p_cr", "flags"} <= set(columns)
+        for name, column in columns.items():
+            truth = values(catalog, name)
+            shown = np.array([np.nan if v is None else v for v in column["values"]], float)
+            np.testing.assert_allclose(shown, truth, atol=0.5001 * 10.0 ** -column["digits"])
+            assert column["unit"] == str(catalog[name].unit or "")
+
+
+def test_every_source_of_a_segment_has_its_outline(report):
+    for content in contents(report):
+        sources = content["sources"]
+        columns = {c["name"]: c["values"] for c in sources["columns"]}
+        assert sources["outlines"]["row"] == list(range(len(sources["kind"])))
+        outlines = sources["outlines"]
+        for row, dx, dy in zip(*(outlines[k] for k in ("row", "xs", "ys")), strict=True):
+            xs, ys = np.cumsum(dx) / 2, np.cumsum(dy) / 2
+            assert min(xs) <= columns["x_center"][row] <= max(xs)
+            assert min(ys) <= columns["y_center"][row] <= max(ys)
+
+
+def test_many_images_lie_beside_the_page(done, monkeypatch):
+    monkeypatch.setattr(page, "MAX_INSIDE", 1)
+    path = page.write_report(done)
+    files = sorted((done / page.BESIDE).iterdir())
+    assert len(files) == 2
+    assert contents(path) == []
+    text = files[1].read_text()
+    found = re.fullmatch(r'bycatchReport\.arrived\(1, "([^"]+)"\);\n', text)
+    assert json.loads(gzip.decompress(base64.b64decode(found[1])))["root"] == "jabc01010"
+    monkeypatch.setattr(page, "MAX_INSIDE", 2)
+    assert len(contents(page.write_report(done))) == 2
+    assert not (done / page.BESIDE).exists()
+
+
+def test_names_and_reasons_are_only_text(done):
+    change_record(done, "jabc01010", lambda r: r["notes"].append("</script><b>odd & bold</b>"))
+    text = page.write_report(done).read_text("utf-8")
+    assert "&lt;/script&gt;&lt;b&gt;odd &amp; bold&lt;/b&gt;" in text
+    assert "<b>odd" not in text
+
+
+def test_page_without_the_other_products(done):
+    for path in done.glob("*/*/jabc01010_*"):
+        if not path.name.endswith("_state.json"):
+            path.unlink()
+    (content,) = [c for c in contents(page.write_report(done)) if c["root"] == "jabc01010"]
+    assert content["problem"] == "There is nothing to show."
+    assert [content[k] for k in ("picture", "exposures", "removed", "sources")] == [None] * 4
+
+
+def test_damaged_products_cost_only_themselves(done, caplog):
+    for kind in ("removed.ecsv", "segm.fits.gz", "wcs.fits", "depth.fits"):
+        (path,) = done.glob(f"*/*/jabc01010_{kind}")
+        path.write_bytes(b"no such thing")
+    found = {c["root"]: c for c in contents(page.write_report(done))}
+    assert found["jabc01010"]["sources"]["outlines"]["row"] == []
+    assert found["jabc01010"]["removed"] is None
+    assert found["jabc01020"]["removed"]
+    assert "left out of the report" in caplog.text
+
+
+def test_catalog_of_another_kind_is_said_to_be(done, caplog):
+    (path,) = done.glob("*/*/jabc01010_cat.ecsv")
+    Table({"x_center": ["a", "b"]}).write(path, format="ascii.ecsv", overwrite=True)
+    found = {c["root"]: c for c in contents(page.write_report(done))}
+    assert "can't be shown" in found["jabc01010"]["problem"]
+    assert "left out of the report" in caplog.text
+
+
+def test_folder_without_images(tmp_path):
+    with pytest.raises(SettingsError, match="no image in it"):
+        page.write_report(tmp_path)
+
+
+def test_missing_library_is_named(done, monkeypatch):
+    monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"bokeh and jinja2 - pip install 'bycatch\[report\]'"):
+        page.write_report(done)
+
+
+def test_command_writes_page_and_figures(bycatch, done):
+    ended = bycatch("report", done, "--figures", "--format", "pdf")
+    assert ended.status == 0, ended.err
+    paths = ended.out.split()
+    assert paths[-1] == str(done / "report.html")
+    assert len(paths) == len(set(paths)) == len(list((done / "figures").glob("*.pdf"))) + 1 > 10
+
+
+# ---------------------------------------------------------------- what is wrong stands out
+
+
+def problems(out):
+    """Return level and text of what the page says is wrong."""
+    return [(level, text) for level, _, text in overview(read_folder(out), {}).problems]
+
+
+def test_poor_alignment_is_said(done):
+    def spoil(record):
+        record["stages"]["align"]["summary"] |= {"grade": "F", "reason": "2 stars are too few"}
+
+    def mend(record):
+        record["stages"]["align"]["summary"] |= {"grade": "A", "reason": ""}
+
+    change_record(done, "jabc01010", spoil)
+    change_record(done, "jabc01020", mend)
+    assert (BAD, "alignment of grade F: 2 stars are too few") in problems(done)
+    rows = {row.key.split("/")[-1]: row for row in overview(read_folder(done), {}).images}
+    assert rows["jabc01010"].cells["grade"].level == BAD
+    assert rows["jabc01020"].cells["grade"].level == ""
+
+
+def test_open_closure_is_said(done):
+    def spoil(record):
+        part = {"published": 3.0, "used": -2.5, "error": 0.4, "scatter": 1.0, "closes": False}
+        record["stages"]["finalize"]["summary"]["closure"] = {
+            "reference_px": 10.0, "n_stars": 31, "percent": {"4": part},
+        }  # fmt: skip
+
+    change_record(done, "jabc01010", spoil)
+    text = "aperture corrections do not close in 4 px: -2.5 ± 0.4 % (31 stars)"
+    assert (WARN, text) in problems(done)
+
+
+def test_lost_images_and_files_are_said(done):
+    path = done / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["images"][0] |= {"outcome": "failed", "reason": "disk full"}
+    summary["skipped"] = [{"path": "x_drc.fits", "reason": "not FITS", "dropped": True}]
+    path.write_text(json.dumps(summary))
+    found = problems(done)
+    assert found[0] == (BAD, "not FITS")
+    assert (BAD, "failed: disk full") in found
+
+
+def test_errors_that_are_off_are_said(done):
+    (path,) = done.glob("*/*/jabc01010_sky.ecsv")
+    rng = np.random.default_rng(1)
+    n = 2000
+    net = {"4": np.zeros(n), "6": rng.normal(0, 2, n), "8": np.zeros(n)}
+    errors = {f"net_err_{r}": np.ones(n) for r in net}
+    sky = Table({f"net_{r}": v for r, v in net.items()} | errors)
+    sky.write(path, format="ascii.ecsv", overwrite=True)
+    found = {row.key.split("/")[-1]: row for row in overview(read_folder(done), {}).images}
+    cell = found["jabc01010"].cells["pulls"]
+    assert cell.value == pytest.approx(2.0, abs=0.1)
+    assert cell.level == WARN
+
+
+# ---------------------------------------------------------------- sources
+
+
+def test_kinds_in_order_of_what_matters():
+    flags = [0, 0, 0, Flag.EXTENDED, Flag.SATURATED, Flag.SATURATED | Flag.LIKELY_COSMIC_RAY]
+    catalog = table(
+        flags=np.array(flags, int), p_star=[0.9, 0.2, np.nan, np.nan, 0.9, 0.9], p_cr=[0.0] * 6
+    )
+    kinds = kinds_of(catalog)
+    assert kinds.tolist() == [POINT, EXTENDED, OPEN, EXTENDED, DOUBT, COSMIC]
+
+
+def test_kinds_without_the_probabilities():
+    catalog = table(flags=np.array([0, Flag.COSMIC_RAY], int), cr_flag=np.array([0, 1]))
+    assert kinds_of(catalog).tolist() == [OPEN, COSMIC]
+
+
+def test_rows_of_the_page_are_the_brightest_and_rays_the_last():
+    catalog = table(snr_6=[5.0, 900.0, 7.0, np.nan, 6.0])
+    kinds = np.array([POINT, COSMIC, POINT, OPEN, EXTENDED])
+    assert chosen_rows(catalog, kinds, "6", 3).tolist() == [0, 2, 4]
+    assert chosen_rows(catalog, kinds, "6", 9).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("names", "middle"), [
+    (("mag_ab_2", "mag_ab_4", "mag_ab_10", "mag_ab_kron", "mag_ab_err_4"), "4"),
+    (("mag_ab_2.5",), "2.5"), (("flux",), ""),
+])  # fmt: skip
+def test_middle_radius(names, middle):
+    assert middle_radius(Table({name: [1.0] for name in names})) == middle
+
+
+def test_histogram_counts_every_row_once():
+    mag = np.array([20.1, 20.1, 22.3, 23.9, np.nan])
+    found = histogram(table(mag_ab_6=mag), np.array([POINT, COSMIC, OPEN, COSMIC, POINT]), "6")
+    assert (sum(found["all"]), sum(found["clean"])) == (4, 2)
+    assert histogram(table(mag_ab_6=[np.nan]), np.array([OPEN]), "6") is None
+
+
+def test_expected_error_is_a_fifth_at_the_limit():
+    catalog = table(maglim_6=[26.0] * 3, mag_ab_6=[20.0, 24.0, 28.0], exptime=[500.0] * 3)
+    catalog.meta |= {"ZPAB": 25.7, "APCOR": {"6": 0.87}}
+    curve = error_curve(catalog, "6")
+    at_limit = np.interp(26.0, curve["mag"], curve["err"])
+    assert at_limit == pytest.approx(1.0857 / 5, rel=0.01)
+    # A bright source has the noise of its own electrons.
+    electrons = 0.87 * 10 ** (0.4 * (25.7 - curve["mag"][0])) * 500
+    assert curve["err"][0] == pytest.approx(1.0857 / np.sqrt(electrons), rel=0.05)
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def test_block_means_leave_out_what_is_missing():
+    image = np.arange(20, dtype=np.float32).reshape(4, 5)
+    image[0, 0] = np.nan
+    image[2:, 4] = np.nan
+    found = pixels.block_means(image, 2)
+    truth = [[(1 + 5 + 6) / 3, (2 + 3 + 7 + 8) / 4, (4 + 9) / 2],
+             [(10 + 11 + 15 + 16) / 4, (12 + 13 + 17 + 18) / 4, np.nan]]  # fmt: skip
+    np.testing.assert_allclose(found, truth)
+
+
+def test_picture_has_dark_sources_a_light_sky_and_its_first_row_on_top():
+    rng = np.random.default_rng(4)
+    sci = rng.normal(0, 1, (120, 200)).astype(np.float32)
+    sci[10:14, 150:154] = 500.0
+    sci[:, :20] = np.nan
+    found = pixels.picture(sci, 100)
+    assert found.shape == (60, 100)
+    assert found[60 - 6, 76] < 10
+    assert np.median(found[:, 12:]) > 200
+    assert np.all(found[:, :9] == 255)
+
+
+def test_picture_of_nothing_is_white():
+    assert np.all(pixels.stretched(np.full((3, 4), np.nan)) == 255)
+
+
+@pytest.mark.parametrize(("x", "y"), [(50.2, 40.1), (0.0, 0.0), (99.0, 79.0), (-4.0, 82.0)])
+def test_cutout_is_centred_on_its_source(x, y):
+    sci = np.random.default_rng(2).normal(0, 1, (80, 100)).astype(np.float32)
+    inside = 0 <= x < 100 and 0 <= y < 80
+    if inside:
+        sci[round(y), round(x)] = 1000.0
+    found = pixels.cutout(sci, x, y)
+    assert found.shape == (41, 41)
+    assert (found[20, 20] < 5) == inside
+
+
+def test_cutout_far_off_is_white():
+    assert np.all(pixels.cutout(np.ones((50, 50), np.float32), 500.0, 20.0) == 255)
+
+
+def test_outlines_pass_around_their_segments():
+    from matplotlib.path import Path as Polygon
+
+    yy, xx = np.indices((60, 70))
+    segments = np.zeros((60, 70), np.int32)
+    segments[(xx - 20) ** 2 + (yy - 30) ** 2 < 150] = 1
+    segments[5, 60] = 3  # one pixel
+    segments[40:60, 69] = 4  # on the border
+    found = pixels.outlines(segments, [1, 2, 3, 4, 9, 0])
+    assert sorted(found) == [1, 3, 4]
+    centres = np.column_stack([xx.ravel(), yy.ravel()])
+    for number, (xs, ys) in found.items():
+        inside = Polygon(np.column_stack([xs, ys])).contains_points(centres, radius=1e-6)
+        inside |= Polygon(np.column_stack([xs, ys])).contains_points(centres, radius=-1e-6)
+        np.testing.assert_array_equal(inside.reshape(segments.shape), segments == number)
+
+
+def test_outline_of_a_tall_segment_is_short():
+    xs, _ = pixels.outlines(np.ones((500, 9), np.int32), [1])[1]
+    assert len(xs) == 2 * (pixels.MAX_OUTLINE_ROWS + 2)
+
+
+def test_map_of_exposures():
+    n_exp = np.zeros((500, 400), np.int16)
+    n_exp[:250] = 1
+    n_exp[250:300] = 12
+    found = pixels.exposure_map(n_exp)
+    assert [text for text, _, _ in found.legend] == ["1", "9 +"]
+    assert sum(share for _, _, share in found.legend) == pytest.approx(1.0)
+    assert found.legend[0][2] == pytest.approx(250 / 300, abs=0.01)
+    assert found.rgb[-1, 0].tolist() == [0xFD, 0xE0, 0xA6]  # the lower half
+    assert found.rgb[0, 0].tolist() == [255, 255, 255]
+
+
+# ---------------------------------------------------------------- limits, figures
+
+
+def test_completeness_limits_are_shown(done):
+    (path,) = done.glob("*/*/jabc01010_cat.ecsv")
+    completeness = Table({"kind": ["star"]})
+    completeness.meta["LIMITS"] = [
+        {"kind": "star", "re_arcsec": 0.0, "n_exp": 0, "mag_90_kept": 25.51, "mag_50_kept": 26.2},
+        {"kind": "galaxy", "re_arcsec": 0.3, "n_exp": 0, "mag_90_kept": None, "mag_50_kept": 25.3},
+        {"kind": "star", "re_arcsec": 0.0, "n_exp": 2, "mag_90_kept": 25.6, "mag_50_kept": 26.3},
+    ]
+    completeness.write(path.with_name("jabc01010_completeness.ecsv"), format="ascii.ecsv")
+    (content,) = [c for c in contents(page.write_report(done)) if c["root"] == "jabc01010"]
+    labels = {limit["label"]: limit["mag"] for limit in content["limits"]}
+    labels.pop("5 sigma")
+    assert labels == {"90 % of stars": 25.51, "50 % of stars": 26.2, '50 % of galaxies 0.3"': 25.3}
+
+
+def test_figures_show_what_is_there(finished):
+    pytest.importorskip("matplotlib")
+    (image,) = [i for i in read_folder(finished).images if i.record.root == "jabc01010"]
+    content = payload(image, image.table("cat"), BUDGET)
+    found = dict(printed.figures(content))
+    assert set(found) >= {"picture", "counts", "errors", "shapes", "exposures"}
+    (axes,) = found["errors"].axes
+    assert axes.get_xlabel() == "AB magnitude"
+    drawn = sum(len(part.get_offsets()) for part in axes.collections)
+    assert drawn == np.isfinite(values(image.table("cat"), "mag_ab_err_6")).sum()
+
+
+def test_figures_of_an_image_without_products(done):
+    pytest.importorskip("matplotlib")
+    for path in done.glob("*/*/jabc01010_*"):
+        if not path.name.endswith("_state.json"):
+            path.unlink()
+    names = [path.name for path in printed.write_figures(done)]
+    assert names
+    assert all("jabc01020" in name or "residuals" in name for name in names)
+
+
+def test_unknown_format_of_figures(done):
+    with pytest.raises(SettingsError, match="--format tiff: not a format - use png or pdf"):
+        printed.write_figures(done, "tiff")
+
+
+# ---------------------------------------------------------------- summary.json
+
+
+def test_its_page_is_made_from_the_registry():
+    path = Path(__file__).resolve().parents[1] / "docs" / "summary.md"
+    assert path.read_text("utf-8") == summary_page(), "run python docs/make_reference.py"
+
+
+def test_every_value_of_the_summary_is_documented(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    assert undocumented(summary) == set()
+    assert undocumented({"seconds": 1, "images": [{"root": "a", "odd": [{"b": 1}]}]}) == {
+        "images[].odd[].b"
+    }

@@ -1,0 +1,310 @@
+"""The report in a real browser: opened from disk, the network off."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+
+pytest.importorskip("bokeh")
+pytest.importorskip("jinja2")
+pytest.importorskip("playwright")
+
+from playwright.sync_api import sync_playwright
+
+from bycatch.report import page as report_page
+from bycatch.report import write_report
+from bycatch.tables import read_table
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome")
+     if (found := shutil.which(name))), None,
+)  # fmt: skip
+if CHROMIUM is None:
+    pytest.skip("no chromium is installed (Debian's package: chromium)", allow_module_level=True)
+
+READY_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    # Chromium has no sandbox to offer to root.
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def folder(finished, tmp_path_factory):
+    """A finished run, whose image in two exposures kept its own WCS and whose other one is fine."""
+    out = tmp_path_factory.mktemp("browser") / "out"
+    shutil.copytree(finished, out, symlinks=True)
+    for root, grade in (("jabc01010", "F"), ("jabc01020", "A")):
+        (path,) = out.glob(f"*/*/{root}_state.json")
+        record = json.loads(path.read_text())
+        record["stages"]["align"]["summary"] |= {"grade": grade, "reason": "as the test has it"}
+        path.write_text(json.dumps(record))
+    write_report(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def window(browser, folder):
+    """The page of the finished run in a window, and what it has complained of."""
+    context, tab, complaints = open_page(browser, folder)
+    yield tab, complaints
+    context.close()
+
+
+@pytest.fixture
+def opened(window):
+    """Return the page with its first image anew; whatever it complains of fails the test."""
+    tab, complaints = window
+    tab.evaluate("delete document.body.dataset.shown; bycatchReport.show(0)")
+    tab.wait_for_function("document.body.dataset.shown", timeout=READY_MS)
+    yield tab
+    assert complaints == []
+
+
+def open_page(browser, folder):
+    """Open the page of a folder in a window of its own; return window, page, complaints."""
+    context = browser.new_context(viewport={"width": 1366, "height": 900}, offline=True)
+    tab = context.new_page()
+    complaints: list[str] = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on(
+        "console",
+        lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None,
+    )
+    tab.on(
+        "request",
+        lambda asked: (
+            complaints.append(asked.url)
+            if not asked.url.startswith(("data:", "file:", "blob:"))
+            else None
+        ),
+    )
+    tab.goto((folder / "report.html").as_uri())
+    tab.wait_for_function("document.body.dataset.shown", timeout=READY_MS)
+    return context, tab, complaints
+
+
+def column(tab, table, number):
+    """Return the texts of a column of a table, numbered from 1."""
+    return tab.locator(f"#{table} tbody td:nth-child({number})").all_inner_texts()
+
+
+def heading(tab, table, text):
+    """Return the button in the head of a column."""
+    return tab.locator(f"#{table} th button", has_text=text).first
+
+
+def place_in(tab, plot, x, y):
+    """Return where a point of a plot lies on the screen."""
+    return tab.evaluate(
+        """([plot, x, y]) => {
+            const view = [...Bokeh.index].flatMap((root) => [root, ...(root.child_views || [])])
+                .find((part) => part.model.name === plot);
+            const box = view.canvas_view.el.getBoundingClientRect();
+            const frame = view.frame;
+            return [box.left + frame.x_scale.compute(x), box.top + frame.y_scale.compute(y)];
+        }""",
+        [plot, x, y],
+    )
+
+
+def test_page_opens_and_shows_an_image(opened):
+    assert opened.title() == "bycatch: out"
+    assert opened.locator("#images tbody tr").count() == 2
+    assert opened.locator("#content").is_visible()
+    # The picture, four plots, each drawn.
+    assert opened.locator("figure .bk-Figure").count() == 5
+    assert opened.locator("#exposures img").evaluate("image => image.naturalWidth") > 0
+
+
+def test_what_is_wrong_stands_out_without_colour(opened):
+    problem = opened.locator("#problems li").first.inner_text()
+    assert "✖" in problem
+    assert "jabc01010" in problem
+    assert "grade F" in problem
+    cell = opened.locator("#images td.bad").first
+    assert cell.inner_text().split() == ["✖", "wrong:", "F"]
+
+
+def test_tables_are_sorted_by_clicks(opened):
+    head = heading(opened, "images", "exp.")
+    header = head.locator("xpath=..")
+    assert header.get_attribute("aria-sort") == "none"
+    head.click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    assert column(opened, "images", 8) == ["1", "2"]
+    head.click()
+    assert header.get_attribute("aria-sort") == "descending"
+    assert column(opened, "images", 8) == ["2", "1"]
+
+
+def test_tables_are_sorted_by_the_keyboard(opened):
+    head = heading(opened, "images", "filter")
+    head.focus()
+    opened.keyboard.press("Enter")
+    assert column(opened, "images", 2) == ["F475W", "F775W"]
+    opened.keyboard.press("Space")
+    assert column(opened, "images", 2) == ["F775W", "F475W"]
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.textContent") == "image"
+
+
+def test_an_image_is_chosen_in_the_table(opened, folder):
+    opened.locator("button.open", has_text="jabc01010").click()
+    opened.wait_for_function("document.body.dataset.shown.endsWith('jabc01010')")
+    assert opened.locator("#h-image").inner_text() == "abc_01/F775W jabc01010"
+    (path,) = folder.glob("*/*/jabc01010_cat.ecsv")
+    n_rows = len(read_table(path))
+    assert opened.locator("#n-sources").inner_text() == f"{n_rows} rows of {n_rows}"
+    assert opened.locator("#images tr.chosen").get_attribute("aria-current") == "true"
+    opened.locator("#choose").select_option(label="abc_01/F475W jabc01020")
+    opened.wait_for_function("document.body.dataset.shown.endsWith('jabc01020')")
+
+
+def test_a_source_clicked_in_the_picture_shows_its_row(opened, folder):
+    shown = opened.evaluate("document.body.dataset.shown").split("/")[-1]
+    (path,) = folder.glob(f"*/*/{shown}_cat.ecsv")
+    catalog = read_table(path)
+    source = catalog[int(catalog["snr_6"].argmax())]
+    opened.locator("#image").scroll_into_view_if_needed()
+    x, y = place_in(opened, "picture", source["x_center"], source["y_center"])
+    opened.mouse.click(x, y)
+    opened.wait_for_function("document.getElementById('source').dataset.row")
+    told = opened.locator("#source dl").inner_text().split("\n")
+    assert told[told.index("id") + 1] == str(source["id"])
+    assert told[told.index("mag_ab_6") + 1] == f"{source['mag_ab_6']:.3f} mag"
+    row = opened.locator("#sources tr.chosen")
+    assert row.locator("td").first.inner_text() == str(source["id"])
+
+
+def test_hovering_over_a_source_tells_its_number(opened, folder):
+    shown = opened.evaluate("document.body.dataset.shown").split("/")[-1]
+    (path,) = folder.glob(f"*/*/{shown}_cat.ecsv")
+    source = read_table(path)[0]
+    opened.locator("#image").scroll_into_view_if_needed()
+    x, y = place_in(opened, "picture", source["x_center"], source["y_center"])
+    opened.mouse.move(x - 3, y)
+    opened.mouse.move(x, y)
+    tip = opened.locator(".bk-tooltip-row-value").first
+    tip.wait_for(state="visible", timeout=READY_MS)
+    assert tip.inner_text().strip() == str(source["id"])
+
+
+def test_a_row_clicked_in_the_table_is_shown_in_the_picture(opened):
+    button = opened.locator("#sources button.row").nth(2)
+    number = button.inner_text()
+    button.focus()
+    opened.keyboard.press("Enter")
+    state = opened.evaluate(
+        """() => {
+            const { models, chosen } = bycatchReport.state;
+            const plot = Bokeh.documents[0].get_model_by_name("picture");
+            const { id, x, y } = models.sources.data;
+            return { chosen, indices: models.sources.selected.indices, id: id[chosen],
+                x: x[chosen], y: y[chosen], ranges: [plot.x_range.start, plot.x_range.end,
+                plot.y_range.start, plot.y_range.end] };
+        }"""
+    )
+    assert state["indices"] == [state["chosen"]]
+    assert str(state["id"]) == number
+    left, right, low, high = state["ranges"]
+    assert (left + right) / 2 == pytest.approx(state["x"])
+    assert (low + high) / 2 == pytest.approx(state["y"])
+    assert opened.locator("#source dd").nth(1).inner_text() == number
+
+
+def test_sources_are_sorted_and_filtered(opened):
+    before = column(opened, "sources", 1)
+    heading(opened, "sources", "mag_ab_6").click()
+    k = 1 + opened.locator("#sources th").all_inner_texts().index("mag_ab_6")
+    values = [float(text) for text in column(opened, "sources", k) if text != "-"]
+    assert values == sorted(values)
+    opened.locator("#filter-id").fill(before[0])
+    assert column(opened, "sources", 1) == [before[0]]
+    opened.locator("#filter-id").fill("")
+    assert sorted(column(opened, "sources", 1)) == sorted(before)
+
+
+def test_outlines_are_switched_off(opened):
+    visible = """Bokeh.documents[0].get_model_by_name("picture").renderers
+        .find((part) => part.name === "outline").visible"""
+    assert opened.evaluate(visible)
+    opened.locator("#show-outlines").uncheck()
+    assert not opened.evaluate(visible)
+
+
+def test_images_beside_the_page_come_when_they_are_asked_for(
+    browser, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(report_page, "MAX_INSIDE", 1)
+    out = tmp_path / "out"
+    shutil.copytree(folder, out, symlinks=True)
+    write_report(out)
+    context, tab, complaints = open_page(browser, out)
+    tab.locator("button.open").last.click()
+    tab.wait_for_function("document.body.dataset.shown.endsWith('jabc01010')", timeout=READY_MS)
+    assert tab.locator("#sources tbody tr").count() > 0
+    assert complaints == []
+    context.close()
+
+
+def test_a_missing_file_beside_the_page_is_said(browser, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_page, "MAX_INSIDE", 1)
+    out = tmp_path / "out"
+    shutil.copytree(folder, out, symlinks=True)
+    write_report(out)
+    for path in (out / report_page.BESIDE).glob("*jabc01010*"):
+        path.unlink()
+    context, tab, _ = open_page(browser, out)
+    tab.locator("button.open", has_text="jabc01010").click()
+    tab.wait_for_function("document.getElementById('state').textContent.includes('not beside')")
+    assert not tab.locator("#content").is_visible()
+    context.close()
+
+
+def test_the_page_begins_with_an_image_that_has_a_catalog(browser, folder, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(folder, out, symlinks=True)
+    for path in out.glob("*/F475W/*"):
+        if not path.name.endswith("_state.json"):
+            path.unlink()
+    write_report(out)
+    context, tab, complaints = open_page(browser, out)
+    assert tab.locator("#h-image").inner_text() == "abc_01/F775W jabc01010"
+    tab.locator("button.open", has_text="jabc01020").click()
+    tab.wait_for_function("document.body.dataset.shown.endsWith('jabc01020')", timeout=READY_MS)
+    assert tab.locator("#state").inner_text() == "There is nothing to show."
+    assert not tab.locator("#content").is_visible()
+    assert complaints == []
+    context.close()
+
+
+def test_a_run_that_lost_everything_has_a_page(browser, tmp_path):
+    skipped = [{"path": "x_drc.fits", "reason": "not a <FITS> file", "dropped": True}]
+    (tmp_path / "summary.json").write_text(json.dumps({"skipped": skipped}))
+    write_report(tmp_path)
+    context = browser.new_context(offline=True)
+    tab = context.new_page()
+    tab.goto((tmp_path / "report.html").as_uri())
+    tab.wait_for_function("document.getElementById('state').textContent.startsWith('There is no')")
+    assert tab.locator("#problems").inner_text() == "✖x_drc.fits: not a <FITS> file"
+    context.close()
+
+
+def test_page_prints(opened, tmp_path):
+    opened.emulate_media(media="print")
+    assert not opened.locator("#choose").is_visible()
+    assert opened.locator("#images").is_visible()
+    opened.pdf(path=tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").stat().st_size > 20_000
+    opened.emulate_media(media="screen")
