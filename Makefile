@@ -40,10 +40,10 @@ accuracy: $(BIN)/bycatch
 bench: $(BIN)/bycatch
 	$(BIN)/python benchmarks/speed.py $(BENCH)
 
-# The documentation as a site: docs/_build/index.html.
+# The documentation as a site: docs/_build/html/index.html.
 docs: $(BIN)/bycatch
 	$(BIN)/python docs/make_reference.py
-	$(BIN)/python -m sphinx -W -q docs docs/_build
+	$(BIN)/python -m sphinx -W -q docs docs/_build/html
 
 clean:
 	rm -rf $(VENV) $(DEMO) docs/_build build dist *.egg-info src/*.egg-info

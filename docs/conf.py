@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``sphinx-build -W docs docs/_build``."""
+"""How Sphinx builds the documentation: ``sphinx-build -W docs docs/_build/html``."""
 
 from bycatch.version import __version__
 
@@ -8,7 +8,7 @@ copyright = "the bycatch developers"  # noqa: A001  # Sphinx's name
 release = version = __version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
@@ -16,7 +16,12 @@ extensions = [
 ]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "*.py"]
+exclude_patterns = ["_build", "*.py", "**.ipynb_checkpoints"]
+# Notebooks are kept without their outputs: the build runs them, in a folder that goes away.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 autodoc_typehints_format = "short"

@@ -1,4 +1,4 @@
-"""Write products.md, settings.md and commands.md from the registries and the command line.
+"""Write the pages that come from the registries and the command line: those of PAGES.
 
 Usage: python docs/make_reference.py  (a test fails while a page is out of date)
 """
@@ -28,6 +28,7 @@ from bycatch.columns import (
     Column,
 )
 from bycatch.flags import FLAGS
+from bycatch.report.summary import summary_page
 from bycatch.settings import PRESETS, Settings, unit_of, walk
 from bycatch.stages.align import GRADES
 
@@ -97,6 +98,18 @@ TAIL = """## Images
 - `<field>/alignment.png`: residuals of the field's Gaia stars on the sky, their scatter, and
   their size against magnitude; a field without any says why. Needs matplotlib
   (`bycatch[figures]`).
+
+## The report
+
+`bycatch report OUT` writes `report.html` from the products that are there: a page that opens by a
+double click and asks no network. On top is what to look at, then tables of the fields and images,
+then the chosen image: its picture with the sources and their outlines, plots, cutouts, tables. A
+source clicked in a plot shows its row, and a row its source. Up to 50 images are in the page
+itself; the content of more lies in `report_files` beside it and moves with it. The page holds the
+brightest sources of an image (6000 of few images, 700 of many), likely cosmic rays last. With
+`--figures` the same plots are written as `figures/<field>_<filter>_<root>_<plot>.png`, or with
+`--format pdf` as PDF. The page needs `bycatch[report]`, the figures `bycatch[figures]`. The numbers
+of a run are in `summary.json`, too: [its values](summary.md).
 
 ## The aligned WCS
 
@@ -190,6 +203,7 @@ PLAIN = {"COLUMNS": "90", "TERM": "dumb", "NO_COLOR": "1"}
 
 PAGES = {
     "products.md": products_page,
+    "summary.md": summary_page,
     "settings.md": settings_page,
     "commands.md": commands_page,
 }

@@ -75,6 +75,7 @@ def test_sorted_images_are_to_be_done(bycatch, visit, tmp_path):
     assert ended.status == 1
     assert ended.out.count("to do") == 2 * len(STAGES)
     assert "0 of 2 image(s) up to date" in ended.out
+    assert "'bycatch run' does the rest" in ended.out
 
 
 def test_a_damaged_record_is_named(done, bycatch):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bycatch.version import __version__
 
 if TYPE_CHECKING:
+    from bycatch import gaia, simulate
     from bycatch.drc import DrcImage, read_drc
     from bycatch.flags import decode
     from bycatch.pipeline import Inputs, RunReport, run, run_stages
@@ -35,11 +36,13 @@ _HOMES = {
     "decode": "bycatch.flags",
     "detect": "bycatch.stages.detect",
     "finalize": "bycatch.stages.finalize",
+    "gaia": "bycatch.gaia",
     "measure": "bycatch.stages.measure",
     "read_drc": "bycatch.drc",
     "read_table": "bycatch.tables",
     "run": "bycatch.pipeline",
     "run_stages": "bycatch.pipeline",
+    "simulate": "bycatch.simulate",
     "sort": "bycatch.stages.sort",
 }
 
@@ -54,11 +57,13 @@ __all__ = [
     "decode",
     "detect",
     "finalize",
+    "gaia",
     "measure",
     "read_drc",
     "read_table",
     "run",
     "run_stages",
+    "simulate",
     "sort",
 ]
 
@@ -68,7 +73,7 @@ def __getattr__(name: str) -> Any:
         msg = f"module 'bycatch' has no attribute '{name}'"
         raise AttributeError(msg)
     home = importlib.import_module(_HOMES[name])
-    return home if home.__name__.endswith(f".stages.{name}") else getattr(home, name)
+    return home if home.__name__.endswith(f".{name}") else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -385,6 +385,24 @@ def status(out: OutArgument) -> None:
 
 
 @app.command()
+def report(
+    out: OutArgument,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write the plots of each image as files, too.")
+    ] = False,
+    kind: Annotated[
+        str, typer.Option("--format", metavar="png|pdf", help="Format of the figures.")
+    ] = "png",
+) -> None:
+    """Write OUT/report.html, a page to look at, from the products that are there."""
+    from bycatch.report import write_figures, write_report
+
+    paths = write_figures(out, kind) if figures else []
+    for path in (*paths, write_report(out)):
+        stdout.print(str(path), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def export(
     out: OutArgument,
     formats: Annotated[
@@ -546,35 +564,17 @@ def _nothing() -> Iterator[None]:
 @contextmanager
 def _logging(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[None]:
     """Send the log to the terminal (with a progress bar on a real one) and to a file."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from bycatch.progress import ProgressHandler, RunProgress, TerminalHandler
 
     logger = logging.getLogger("bycatch")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=stderr,
-        transient=True,
-        disable=quiet or not stderr.is_terminal,
-    )
+    progress = RunProgress(stderr, disable=quiet or not stderr.is_terminal)
     level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
     ctrl_c = _CtrlC()
     handlers: list[logging.Handler] = [
-        _TerminalHandler(progress, level),
-        _ProgressHandler(progress),
+        TerminalHandler(stderr, level),
+        ProgressHandler(progress, plain=not (quiet or stderr.is_terminal)),
         ctrl_c,
     ]
     handlers.append(_file_handler(log_file or out / "bycatch.log"))
@@ -602,42 +602,6 @@ def _file_handler(path: Path) -> logging.Handler:
         ) from err
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     return handler
-
-
-class _TerminalHandler(logging.Handler):
-    """One plain line per record; colours only on a terminal."""
-
-    STYLES: ClassVar = {logging.WARNING: "yellow", logging.ERROR: "red"}
-
-    def __init__(self, progress: Any, level: int) -> None:
-        super().__init__(level)
-        self.console = progress.console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.console.print(
-            record.getMessage(),
-            style=self.STYLES.get(record.levelno),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-
-
-class _ProgressHandler(logging.Handler):
-    """Moves the progress bar when a step is over."""
-
-    def __init__(self, progress: Any) -> None:
-        super().__init__()
-        self.progress = progress
-        self.task: Any = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        n_steps = getattr(record, "n_steps", None)
-        if n_steps is not None:
-            self.task = self.progress.add_task("bycatch", total=n_steps)
-        advance = getattr(record, "steps_lost", 0) + int(getattr(record, "step_over", False))
-        if advance and self.task is not None:
-            self.progress.advance(self.task, advance)
 
 
 class _CtrlC(logging.Handler):
@@ -688,22 +652,10 @@ def _table(left: list[str], right: list[str], title: str | None = None) -> Any:
 
 def _print_report(report: RunReport) -> None:
     table = _table(["place", "image", "outcome"], ["exp.", "sources", "CR", "Gaia", "aligned", "s"])
-    for image in report.images:
-        numbers = {k: v for part in image.summary.values() for k, v in part.items()}
-        table.add_row(
-            f"{image.field}/{image.filter}",
-            image.root,
-            str(image.outcome),
-            _number(numbers.get("n_exposures")),
-            _number(numbers.get("n_measured")),
-            _number(numbers.get("n_cosmic_ray")),
-            _number(numbers.get("n_gaia")),
-            _alignment(numbers),
-            f"{image.seconds:.1f}",
-        )
+    for row in report.rows():
+        table.add_row(*row.values())
     stdout.print(table)
-    lost = [(i.root, str(i.outcome), i.reason) for i in report.images if i.reason]
-    lost += [(s.path.name, "dropped", s.reason) for s in report.skipped if s.bad]
+    lost = report.lost()
     for name, outcome, reason in lost:
         stdout.print(f"{outcome}: {name}: {reason}", style="red", highlight=False, soft_wrap=True)
     done = [image for image in report.images if image.outcome == "done"]
@@ -713,20 +665,6 @@ def _print_report(report: RunReport) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _number(value: Any) -> str:
-    return "-" if value is None else str(value)
-
-
-def _alignment(numbers: dict[str, Any]) -> str:
-    """Return the grade, the number of Gaia stars and how well the frame is known."""
-    if "grade" not in numbers:
-        return "-"
-    if not numbers["aligned"]:
-        return f"{numbers['grade']}: {'tied' if numbers['grade'] == 'E' else 'own WCS'}"
-    n_stars = numbers["n_field_matches"]
-    return f"{numbers['grade']}: {n_stars}, {numbers['astrom_err_mas']:.1f} mas"
 
 
 def _print_comparison(found: Comparison) -> None:
@@ -748,7 +686,8 @@ def _print_status(found: Status) -> None:
     table = _table(["place", "image", *steps, "last run"], [])
     for image in found.images:
         place = f"{image.field}/{image.filter}"
-        table.add_row(place, image.root, *image.steps.values(), image.outcome or "-")
+        words = (*image.steps.values(), image.outcome or "-")
+        table.add_row(place, image.root, *(_state(word) for word in words))
     stdout.print(table)
     lost = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in found.images if i.reason]
     for name, why in [*lost, *found.lost]:
@@ -758,6 +697,16 @@ def _print_status(found: Status) -> None:
         f"{n_done} of {len(found.images)} image(s) up to date, {len(found.lost)} file(s) lost",
         highlight=False,
     )
+    if n_done < len(found.images):
+        stdout.print("'bycatch run' does the rest", highlight=False)
+
+
+def _state(word: str) -> Any:
+    """Return the state of a step, in the colour of what is left to do or lost."""
+    from rich.text import Text
+
+    styles = {"stale": "yellow", "to do": "yellow", "dropped": "red", "failed": "red"}
+    return Text(word, styles.get(word, ""))
 
 
 def _print_limits(reports: list[Any]) -> None:

@@ -10,13 +10,21 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.time import Time
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
-from bycatch.errors import InconsistentImage, MissingKeyword, UnreadableFile
+from bycatch import notebook, photcal
+from bycatch.errors import (
+    InconsistentImage,
+    MissingKeyword,
+    UnreadableFile,
+    UnsupportedImage,
+)
 from bycatch.headers import Headers, ImageMeta, find_plane, headers_of, image_meta, opened
 from bycatch.kernels.exposures import exposure_counts
+from bycatch.kernels.smoothing import noise_correlation
 from bycatch.settings import InputSettings
 
 Image = NDArray[np.float32]
@@ -26,6 +34,8 @@ WCS_CARD = re.compile(
     r"|RADESYS|EQUINOX|LONPOLE|LATPOLE|[AB]P?_(ORDER|\d_\d)"
 )
 ROWS = 64
+SAMPLED_SIDE = 500
+"""Pixels per side that are enough to tell what is typical of an image."""
 MIN_SCALE_ARCSEC, MAX_SCALE_ARCSEC = 0.001, 10.0
 DARK_RATE = 0.012
 """Dark current of ACS/WFC, e/s per pixel, middle of its range since 2009."""
@@ -88,6 +98,62 @@ class DrcImage:
     def scale_arcsec(self) -> float:
         """Pixel scale, arcsec per pixel."""
         return pixel_scale_arcsec(self.wcs)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a look at the image should tell, in words, from a sample of its pixels."""
+        ny, nx = self.shape
+        step = max(1, max(ny, nx) // SAMPLED_SIDE)
+        seconds, n_exp = self.exptime_map_s[::step, ::step], self.n_exp[::step, ::step]
+        covered = seconds > 0
+        ra, dec = (float(v) for v in self.wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0))
+        minutes = self.scale_arcsec / 60
+        low, middle, high = np.percentile(seconds[covered], (5, 50, 95))
+        depth = rough_depth(self)
+        return {
+            "instrument": f"ACS/{self.meta.detector}, {self.meta.filter}",
+            "target": self.meta.target or None,
+            "observed": _date(self.meta.mjd_mid),
+            "exposures": f"{self.meta.n_exposures}, {self.meta.exptime_s:g} s together",
+            "size": f"{nx} x {ny} px of {self.scale_arcsec:.3f} arcsec",
+            "on the sky": f"{nx * minutes:.2f} x {ny * minutes:.2f} arcmin",
+            "centre": f"RA {ra:.5f}, Dec {dec:.5f} deg",
+            "with data": f"{100 * float(covered.mean()):.0f} % of the array",
+            "one exposure only": f"{100 * float((n_exp[covered] == 1).mean()):.0f} % of that",
+            "time of a pixel": f"{middle:.0f} s (median; {low:.0f} to {high:.0f} s)",
+            "depth": f"about {depth:.1f} AB mag (point source, 5 sigma)" if depth else None,
+        }
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        look = notebook.image_picture(self.sci, f"{self.meta.root}, {self.meta.filter}")
+        return notebook.card(self.meta.root, self.facts(), picture=look, notes=self.meta.notes)
+
+
+def _date(mjd: float) -> str | None:
+    return f"{Time(mjd, format='mjd').iso[:16]} (MJD {mjd:.3f})" if np.isfinite(mjd) else None
+
+
+def rough_depth(image: DrcImage) -> float | None:
+    """Return the AB magnitude of 5 sigma of a point source, from the scatter of the sky.
+
+    Good to 0.2 mag, for a first look; None for a filter of which no encircled energy is known.
+    """
+    meta = image.meta
+    step = max(1, max(image.shape) // SAMPLED_SIDE)
+    sky = image.sci[::step, ::step]
+    sky = sky[np.isfinite(sky)]
+    scatter = 1.4826 * float(np.median(np.abs(sky - np.median(sky))))
+    radius_arcsec = 0.2
+    try:
+        share = float(photcal.encircled_energy(meta.detector, meta.filter).at(radius_arcsec))
+    except UnsupportedImage:
+        return None
+    area_px = np.pi * (radius_arcsec / image.scale_arcsec) ** 2
+    ratio = image.scale_arcsec / meta.native_scale_arcsec
+    rate = 5.0 * scatter * np.sqrt(area_px) * noise_correlation(meta.pixfrac, ratio) / share
+    if not rate > 0:
+        return None
+    return float(photcal.ab_zeropoint(meta.photflam, meta.photplam) - 2.5 * np.log10(rate))
 
 
 def pixel_scale_arcsec(wcs: WCS) -> float:

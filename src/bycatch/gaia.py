@@ -324,7 +324,7 @@ def release_name(text: str) -> str:
     return "Gaia DR3" if any(t in text.lower() for t in ("dr3", "i/355")) else ""
 
 
-def read_local(path: Path) -> ReferenceStars:
+def read_local(path: str | Path) -> ReferenceStars:
     """Read reference stars from a local ECSV, FITS, CSV or VOTable file.
 
     Raises
@@ -334,6 +334,7 @@ def read_local(path: Path) -> ReferenceStars:
     """
     from astropy.table import Table
 
+    path = Path(path)
     options: dict[str, Any] = {"format": _table_format(path)}
     if options["format"] == "ascii.csv":
         options["fill_values"] = [("", "0"), ("null", "0"), ("NULL", "0"), ("nan", "0")]

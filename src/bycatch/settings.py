@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from bycatch import notebook
 from bycatch.errors import SettingsError
 
 M = TypeVar("M", bound=BaseModel)
@@ -48,6 +49,23 @@ class Section(BaseModel):
         values = self.model_dump(mode="json", exclude=set(self.NO_MATTER))
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return name, value, unit and meaning of each setting, those of sections one by one."""
+        found = []
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Section):
+                found += [{**row, "setting": f"{name}.{row['setting']}"} for row in value.rows()]
+            else:
+                meaning = info.description or ""
+                words = {"value": str(value), "unit": unit_of(info), "meaning": meaning}
+                found.append({"setting": name, **words})
+        return found
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        return notebook.card(type(self).__name__, {}, table=notebook.rows_table(self.rows()))
 
 
 class InputSettings(Section):

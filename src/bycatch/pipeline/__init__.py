@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bycatch import gaia
+from bycatch import gaia, notebook
 from bycatch.errors import SettingsError
 from bycatch.executors import Executor, Serial, executor_for, n_cores
 from bycatch.pipeline import fields, intake, lists
@@ -36,6 +36,7 @@ from bycatch.pipeline.image import (
     forget_last,
     is_current,
     run_image,
+    sizes_mb,
     stage_keys,
 )
 from bycatch.products import (
@@ -147,6 +148,27 @@ class RunReport:
             "references": self.references,
             "fields": self.fields,
         }
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return the closing table: one row per image, in words."""
+        return [image.row() for image in self.images]
+
+    def lost(self) -> list[tuple[str, str, str]]:
+        """Return what was dropped or failed: name, outcome, reason."""
+        images = [(i.root, str(i.outcome), i.reason) for i in self.images if i.reason]
+        return images + [(s.path.name, "dropped", s.reason) for s in self.skipped if s.bad]
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        n_done = sum(image.outcome is Outcome.DONE for image in self.images)
+        facts = {
+            "images done": f"{n_done} of {n_done + len(self.lost())}",
+            "time": f"{self.seconds:.1f} s",
+            "products in": str(self.out),
+        }
+        notes = [f"{outcome}: {name}: {why}" for name, outcome, why in self.lost()]
+        notes += [f"{name}: {why}" for name, why in self.references.items() if why]
+        return notebook.card("Run", facts, table=notebook.rows_table(self.rows()), notes=notes)
 
 
 def run(
@@ -301,7 +323,7 @@ def _run(
         "%d image(s), steps: %s",
         len(records),
         ", ".join(stages),
-        extra={"n_steps": len(records) * len(stages)},
+        extra={"sizes_mb": sizes_mb(records, out), "steps": stages},
     )
     stars = _references(out, records, settings, inputs, stages)
     forced = stages if stages != STAGES else ()
@@ -428,7 +450,6 @@ def _part(job: ImageJob, phase: tuple[str, ...], key: str) -> ImageJob:
     return replace(
         job,
         stages=tuple(stage for stage in job.stages if stage in phase),
-        to_come=sum(STAGES.index(stage) > STAGES.index(phase[-1]) for stage in job.stages),
         field_key=key,
         copies=phase == LAST_STEPS and job.settings.output.write_wcs and "align" in job.stages,
     )

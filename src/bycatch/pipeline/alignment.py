@@ -17,6 +17,7 @@ from bycatch.pipeline.image import (
     ImageJob,
     Worked,
     attempt,
+    begin,
     forget,
     input_settings,
     is_current,
@@ -27,6 +28,7 @@ from bycatch.pipeline.image import (
     remember,
     share_key,
     stage_key,
+    step_over,
     write_share,
 )
 from bycatch.products import ImagePaths, ImageRecord, atomic, combined
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bycatch")
 
 FIGURE = "alignment.png"
-STEP_OVER = {"step_over": True}
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,15 @@ class _Alignment:
         for place in self._going():
             if place not in stale:
                 self.states[place] = replace(self.states[place], kept=("align",))
-                logger.info("%s: align: up to date", self.jobs[place].label, extra=STEP_OVER)
+                label = self.jobs[place].label
+                logger.info("%s: align: up to date", label, extra=step_over(label, "align"))
         if stale:
             key = self._align(stale)
         return FieldWorked(tuple(self.states[place] for place in self.jobs), key)
 
     def _attempt(self, job: ImageJob, work: Callable[[], None]) -> Worked:
         """Do some work on an image and keep how it went; tell whether it went well."""
-        state = attempt(job, work, lambda: 1 + job.to_come)
+        state = attempt(job, work)
         self.states[place_of(job.record)] = state
         return state
 
@@ -150,6 +152,7 @@ class _Alignment:
 
     def _align(self, stale: list[str]) -> str:
         """Align the field, write what it gives for the stale images, and return the field's key."""
+        begin(self.work.name, "align")
         started = time.perf_counter()
         for place in self._going():
             state, job = self.states[place], self.jobs[place]
@@ -308,7 +311,7 @@ def _write(job: ImageJob, part: _Part) -> None:
         job.label,
         _in_words(summary),
         part.seconds,
-        extra=STEP_OVER,
+        extra=step_over(job.label, "align", part.seconds),
     )
 
 

@@ -47,7 +47,9 @@ class Assessment:
         }
 
 
-def assess_visit(out: Path, truth: Path, settings: Settings | None = None) -> list[Assessment]:
+def assess_visit(
+    out: str | Path, truth: str | Path, settings: Settings | None = None
+) -> list[Assessment]:
     """Compare every image below ``out`` with the simulated visit in ``truth``.
 
     Raises
@@ -55,6 +57,7 @@ def assess_visit(out: Path, truth: Path, settings: Settings | None = None) -> li
     SettingsError
         One of the folders holds no such thing.
     """
+    out, truth = Path(out), Path(truth)
     chosen = settings or saved_settings(out)
     records = find_records(out)
     if not records:

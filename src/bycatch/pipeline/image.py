@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch import notebook
 from bycatch.errors import (
     BycatchError,
     MissingProduct,
@@ -74,8 +75,6 @@ class ImageJob:
     stages: tuple[str, ...] = STAGES
     forced: tuple[str, ...] = ()
     """Steps that are done again even if they are not stale."""
-    to_come: int = 0
-    """Steps of the run that follow those of this job."""
     copies: bool = False
     """Write the copy of the image that has the aligned WCS."""
     field_key: str = ""
@@ -131,6 +130,26 @@ class ImageReport:
 
         return read_table(self.catalog_path)
 
+    def row(self) -> dict[str, str]:
+        """Return the image's row of the closing table, in words."""
+        numbers = {k: v for part in self.summary.values() for k, v in part.items()}
+        counts = ("n_exposures", "n_measured", "n_cosmic_ray", "n_gaia")
+        shown = ["-" if numbers.get(name) is None else str(numbers[name]) for name in counts]
+        return {
+            "place": f"{self.field}/{self.filter}",
+            "image": self.root,
+            "outcome": str(self.outcome),
+            **dict(zip(("exp.", "sources", "CR", "Gaia"), shown, strict=True)),
+            "aligned": _alignment_in_words(numbers),
+            "s": f"{self.seconds:.1f}",
+        }
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        title = f"{self.field}/{self.filter} {self.root}: {self.outcome}"
+        notes = [*([self.reason] if self.reason else []), *self.notes]
+        return notebook.card(title, {}, groups=self.summary, notes=notes)
+
 
 @dataclass(frozen=True)
 class Worked:
@@ -181,10 +200,30 @@ class Worked:
         )
 
 
-def attempt(job: ImageJob, work: Callable[[], None], n_steps: Callable[[], int]) -> Worked:
+def sizes_mb(records: Iterable[ImageRecord], out: Path) -> dict[str, float]:
+    """Return the sizes of the files by the labels of the images; 0 for one that is gone."""
+    found = {}
+    for record in records:
+        path = record.paths(out).folder / record.name
+        size = path.stat().st_size if path.exists() else 0
+        found[f"{record.field}/{record.filter} {record.root}"] = size / 1e6
+    return found
+
+
+def begin(name: str, stage: str) -> None:
+    """Log that a step begins, on an image or on a field."""
+    logger.debug("%s: %s begins", name, stage, extra={"at_work": (name, stage)})
+
+
+def step_over(label: str, stage: str, seconds: float | None = None) -> dict[str, Any]:
+    """Return what the record says that tells of a step's end; no seconds: it was up to date."""
+    return {"step_over": True, "at_work": (label, stage), "seconds": seconds}
+
+
+def attempt(job: ImageJob, work: Callable[[], None]) -> Worked:
     """Do some work on an image; whatever goes wrong stays with this image.
 
-    The only place that catches everything.  ``n_steps`` tells how many steps are lost by a failure.
+    The only place that catches everything.
     """
     started = time.perf_counter()
     outcome, reason, trace = Outcome.DONE, "", ""
@@ -201,7 +240,8 @@ def attempt(job: ImageJob, work: Callable[[], None], n_steps: Callable[[], int])
         outcome, trace = Outcome.FAILED, traceback.format_exc()
         reason = f"{type(err).__name__}: {err} - this is a bug; the log holds its traceback"
     if outcome is not Outcome.DONE:
-        logger.error("%s: %s: %s", job.label, outcome, reason, extra={"steps_lost": n_steps()})
+        extra = {"lost": True, "at_work": (job.label, "")}
+        logger.error("%s: %s: %s", job.label, outcome, reason, extra=extra)
         if trace:
             logger.debug("%s", trace)
     seconds = time.perf_counter() - started
@@ -224,7 +264,7 @@ def run_image(job: ImageJob) -> Worked:
         if "crmask" in job.stages:
             bench.share_mask()
 
-    worked = attempt(job, work, lambda: len(job.stages) + job.to_come - len(done) - len(kept))
+    worked = attempt(job, work)
     return replace(worked, done=tuple(done), kept=tuple(kept))
 
 
@@ -396,8 +436,10 @@ class Workbench:
     def do(self, stage: str) -> bool:
         """Do a step, unless its products are up to date; return whether it was done."""
         if self._is_current(stage):
-            logger.info("%s: %s: up to date", self.job.label, stage, extra={"step_over": True})
+            extra = step_over(self.job.label, stage)
+            logger.info("%s: %s: up to date", self.job.label, stage, extra=extra)
             return False
+        begin(self.job.label, stage)
         steps: dict[str, Callable[[], tuple[list[Path], dict[str, Any]]]] = {
             "detect": self._detect,
             "crmask": self._crmask,
@@ -417,7 +459,7 @@ class Workbench:
             stage,
             _in_words(stage, summary),
             seconds,
-            extra={"step_over": True},
+            extra=step_over(self.job.label, stage, seconds),
         )
         return True
 
@@ -888,6 +930,15 @@ def file_fingerprint(path: Path) -> str:
     """Return size and time of a file: if they are the same, so is its content."""
     status = path.stat()
     return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _alignment_in_words(numbers: Mapping[str, Any]) -> str:
+    """Return the grade, the number of Gaia stars and how well the frame is known."""
+    if "grade" not in numbers:
+        return "-"
+    if not numbers["aligned"]:
+        return f"{numbers['grade']}: {'tied' if numbers['grade'] == 'E' else 'own WCS'}"
+    return f"{numbers['grade']}: {numbers['n_field_matches']}, {numbers['astrom_err_mas']:.1f} mas"
 
 
 def _or_none(value: float) -> float | None:

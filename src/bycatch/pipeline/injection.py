@@ -24,7 +24,16 @@ from bycatch.columns import Column
 from bycatch.drc import DrcImage, read_drc
 from bycatch.errors import SettingsError
 from bycatch.executors import executor_for
-from bycatch.pipeline.image import ImageJob, Outcome, attempt, input_settings, plain_settings
+from bycatch.pipeline.image import (
+    ImageJob,
+    Outcome,
+    attempt,
+    begin,
+    input_settings,
+    plain_settings,
+    sizes_mb,
+    step_over,
+)
 from bycatch.products import atomic, find_records
 from bycatch.settings import Settings
 from bycatch.simulate import injection
@@ -202,7 +211,8 @@ def inject(out: Path, settings: Settings, workers: int = 1) -> list[InjectionRep
     records = find_records(out)
     if not records:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
-    logger.info("%d image(s) in %s", len(records), out, extra={"n_steps": len(records)})
+    extra = {"sizes_mb": sizes_mb(records, out), "steps": ("inject",)}
+    logger.info("%d image(s) in %s", len(records), out, extra=extra)
     executor = executor_for(workers)
     try:
         return executor.map(_reported, [ImageJob(out, record, settings) for record in records])
@@ -215,6 +225,7 @@ def _reported(job: ImageJob) -> InjectionReport:
     files: list[Path] = []
 
     def work() -> None:
+        begin(job.label, "inject")
         record, folder = job.record, job.paths.folder
         weight = folder / record.wht_name if record.wht_source else None
         image = read_drc(folder / record.name, input_settings(job.settings, record), weight)
@@ -222,12 +233,12 @@ def _reported(job: ImageJob) -> InjectionReport:
         files.extend(_written(job, image, result))
         summary.update(result.summary())
 
-    worked = attempt(job, work, lambda: 1)
+    worked = attempt(job, work)
     if worked.ok:
         logger.info(
             "%s: inject: %d sources, PSF of %s (%.1f s)",
             job.label, summary["n_injected"], summary["psf"], worked.seconds,
-            extra={"step_over": True},
+            extra=step_over(job.label, "inject", worked.seconds),
         )  # fmt: skip
     record = job.record
     return InjectionReport(

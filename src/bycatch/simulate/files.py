@@ -64,7 +64,7 @@ class Truth:
     model: NDArray[np.float32]
 
 
-def write_visit(visit: SimulatedVisit, directory: Path) -> VisitFiles:
+def write_visit(visit: SimulatedVisit, directory: str | Path) -> VisitFiles:
     """Write a visit; files of the same names are replaced, each in one step.
 
     ``raw/<root>_drc.fits``, ``truth/<root>.ecsv`` (objects),
@@ -73,6 +73,7 @@ def write_visit(visit: SimulatedVisit, directory: Path) -> VisitFiles:
     ``truth/<root>_model.fits.gz`` (noiseless objects), ``gaia.ecsv``,
     ``truth/wcs_error.json``.
     """
+    directory = Path(directory)
     raw, truth = directory / "raw", directory / "truth"
     raw.mkdir(parents=True, exist_ok=True)
     truth.mkdir(exist_ok=True)

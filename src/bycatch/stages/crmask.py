@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch import notebook
 from bycatch.drc import DARK_RATE, DrcImage
 from bycatch.headers import SATURATION_SHARE
 from bycatch.kernels import charge as charges
@@ -94,6 +95,11 @@ class CrmaskResult:
             "noise_scale": self.noise_scale,
             "sky_added_e": self.sky_added_e,
         }
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        look = notebook.mask_picture(self.grown, "pixels of cosmic rays, grown")
+        return notebook.card("Cosmic-ray mask", self.summary(), picture=look)
 
 
 @dataclass(frozen=True, eq=False)

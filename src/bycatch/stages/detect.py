@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from bycatch import notebook
 from bycatch.columns import REMOVED, SOURCES
 from bycatch.drc import DrcImage
 from bycatch.kernels.background import sky_maps as box_sky_maps
@@ -53,6 +54,13 @@ class DetectResult:
             "background_median": float(np.median(background[sky])) if sky.any() else None,
             "noise_median": float(np.median(noise[sky])) if sky.any() else None,
         }
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        look = notebook.mask_picture(self.segmentation, "segments of the sources")
+        names = ("id", "x", "y", "area", "flux", "peak", "ellipticity", "n_exp", "coverage")
+        rows = notebook.first_rows(self.sources, names)
+        return notebook.card("Detections", self.summary(), table=rows, picture=look)
 
 
 def run(image: DrcImage, settings: DetectSettings | None = None) -> DetectResult:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from bycatch import notebook
 from bycatch.astrometry import FrameError
 
 if TYPE_CHECKING:
+    import numpy as np
     from astropy.table import Table
     from astropy.wcs import WCS
+    from numpy.typing import NDArray
+
+    from bycatch.drc import DrcImage
 
 GRADES: dict[str, str] = {
     "A": "on Gaia: 5 or more stars, frame known to 5 mas",
@@ -51,6 +56,42 @@ class FieldImage:
     exptime_s: float
     zeropoint_ab: float
     saturation_rate: float
+
+    @classmethod
+    def of(
+        cls,
+        image: DrcImage,
+        sources: Table,
+        segmentation: NDArray[np.integer[Any]] | None = None,
+        cr_mask: NDArray[np.bool_] | None = None,
+    ) -> FieldImage:
+        """Return what the alignment needs of an image in memory and its detections.
+
+        Parameters
+        ----------
+        image : DrcImage
+        sources : table of `detect`
+        segmentation, cr_mask : (ny, nx), optional
+            Of `detect` and `crmask` (the grown one); with both, cosmic rays are told from stars.
+        """
+        from bycatch import photcal
+        from bycatch.kernels.exposures import mask_shares
+
+        table, meta = sources.copy(), image.meta
+        if segmentation is not None and cr_mask is not None:
+            table["on_cr_mask"] = mask_shares(segmentation, cr_mask, table["id"])
+        return cls(
+            name=f"{meta.filter}/{meta.root}",
+            filter=meta.filter,
+            sources=table,
+            wcs=image.wcs,
+            wcsname=meta.wcsname,
+            shape=image.shape,
+            mjd=meta.mjd_mid,
+            exptime_s=meta.exptime_s,
+            zeropoint_ab=photcal.ab_zeropoint(meta.photflam, meta.photplam),
+            saturation_rate=meta.saturation_rate,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +155,12 @@ class AlignResult:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         return {"aligned": self.aligned, **values}
 
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        title = f"Alignment of an image: {self.grade}, {GRADES[self.grade]}"
+        rows = notebook.first_rows(self.matches) if len(self.matches) else ""
+        return notebook.card(title, self.summary(), table=rows)
+
 
 @dataclass(frozen=True, eq=False)
 class FieldAlignment:
@@ -135,3 +182,14 @@ class FieldAlignment:
             "astrom_err_mas": best.astrom_err_mas if best else None,
             "release": best.release if best else "",
         }
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        shown = ("grade", "reason", "n_matches", "n_tied", "astrom_err_mas")
+        names = [(name, notebook.WORDS[name]) for name in shown]
+        rows = [
+            {word: notebook.in_words(getattr(image, name), unit) for name, (word, unit) in names}
+            for image in self.images
+        ]
+        table = notebook.rows_table(rows)
+        return notebook.card("Alignment of a field", self.summary(), table=table)

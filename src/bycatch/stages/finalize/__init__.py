@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch import photcal
+from bycatch import notebook, photcal
 from bycatch.columns import CAT, FLUX_ERROR_PARTS, MAG_ST, MAG_VEGA, RATE_ERROR_PARTS, Column
 from bycatch.flags import Flag
 from bycatch.headers import ImageMeta
@@ -89,6 +89,14 @@ class FinalizeResult:
         """Say in words what is wrong with the calibration, for the log."""
         audit = (self.audit.in_words(),) if self.audit and self.audit.is_off else ()
         return (*audit, *(self.closure.warnings() if self.closure else ()))
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        r = f"{self.radii_px[len(self.radii_px) // 2]:g}"
+        magnitudes = (f"mag_ab_{r}", f"mag_ab_err_{r}", f"maglim_{r}")
+        names = ("id", "RA_GAIA_WCS", "DEC_GAIA_WCS", *magnitudes, "p_star", "p_cr", "flags")
+        rows = notebook.first_rows(self.table, names)
+        return notebook.card("Catalog", self.summary(), table=rows, notes=self.warnings())
 
     def _by_radius(self, values: tuple[float, ...]) -> dict[str, float]:
         return {f"{r:g}": round(v, 6) for r, v in zip(self.radii_px, values, strict=False)}

@@ -11,6 +11,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch import notebook
 from bycatch.astrometry import FrameError, sky_positions
 from bycatch.columns import PHOT, RATE_ERROR_PARTS, SKY, Column
 from bycatch.drc import DrcImage
@@ -79,6 +80,13 @@ class MeasureResult:
             "locus_concentration": [round(float(v), 4) for v in self.locus.index],
             "locus_n_stars": self.locus.n_stars,
         }
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        middle = f"countrate_{self.radii_px[len(self.radii_px) // 2]:g}"
+        names = ("id", "x", "y", middle, "sky_median", "fwhm", "p_star", "p_cr", "flags")
+        rows = notebook.first_rows(self.table, names)
+        return notebook.card("Photometry", self.summary(), table=rows)
 
 
 def run(
