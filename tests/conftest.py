@@ -185,6 +185,14 @@ def command(*words: Any) -> Ended:
     return Ended(status, out.getvalue(), err.getvalue())
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_page() -> Iterator[None]:
+    """Spare each run the second of its page: test_report.py and other processes write it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bycatch.cli._write_report", lambda report: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def bycatch() -> Callable[..., Ended]:
     """Return `command`: ``bycatch("run", folder, "-o", out)``."""

@@ -88,6 +88,25 @@ def test_too_few_places_leave_the_noise_to_theory(as_image, shape):
     assert not model.is_measured
     assert model.scale == pytest.approx([measure.correlation_factor(image)] * 5)
     assert model.slope == pytest.approx([0] * 5)
+    assert set(model.summary()["noise_pull"].values()) == {None}
+
+
+def test_without_blank_places_the_sources_surroundings_tell_the_depth(as_image):
+    image = as_image(white((40, 40)))
+    model = blank.noise_model(image, objects(image, 5000, 1), SETTINGS, np.array([2.0, 3.0, 7.0]))
+    assert model.typical == 3.0
+    depth = model.depth_map(np.array([[100.0, 0.0]], dtype=np.float32), 6.0, (10.0, 15.0))
+    assert np.isfinite(depth[0, 0])
+    assert np.isnan(depth[0, 1])
+    blind = blank.noise_model(image, objects(image, 5000, 1), SETTINGS)
+    assert np.isnan(blind.depth_map(np.ones((1, 1), dtype=np.float32), 6.0, (10.0, 15.0))).all()
+
+
+def test_pulls_of_places_without_a_say_are_one_wide(as_image):
+    image = as_image(gaussian_filter(white((1500, 1500)), 0.6))
+    model = blank.noise_model(image, objects(image, 5000, 1), SETTINGS)
+    assert model.pull == pytest.approx([1.0] * 5, abs=0.05)
+    assert model.summary()["noise_pull"]["6"] == pytest.approx(1.0, abs=0.05)
 
 
 def test_nothing_blank(as_image):

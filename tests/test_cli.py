@@ -292,7 +292,8 @@ def test_a_run_in_a_pipe_prints_plain_lines(piped):
         for step in STEPS:
             assert len(re.findall(rf"^abc_01/{image}: {step}: ", ended.stderr, re.MULTILINE)) == 1
     assert "2 of 2 image(s) done" in ended.stdout
-    assert str(out / "summary.json") in ended.stdout
+    assert str(out / "report.html") in ended.stdout
+    assert (out / "summary.json").exists()
 
 
 def test_the_log_file_holds_the_same_lines(piped):

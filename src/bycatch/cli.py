@@ -171,6 +171,8 @@ def run(
         return
     with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
         report = pipeline.run(paths, out, settings, inputs, jobs)
+    if settings.output.report:
+        _write_report(report)
     _finish(report, quiet=quiet)
 
 
@@ -630,6 +632,20 @@ class _CtrlC(logging.Handler):
             raise KeyboardInterrupt
 
 
+def _write_report(report: RunReport) -> None:
+    """Write the page at the end of a run: without the libraries, or a disk, the run is no worse."""
+    from bycatch.report import PAGE, write_report
+
+    if not report.images or (
+        not any(image.done for image in report.images) and (report.out / PAGE).exists()
+    ):
+        return
+    try:
+        write_report(report.out)
+    except (BycatchError, OSError) as err:
+        logging.getLogger("bycatch").warning("no report: %s", err)
+
+
 def _finish(report: RunReport, *, quiet: bool) -> None:
     """Print the closing table and exit with the status of the run."""
     if not quiet:
@@ -661,10 +677,15 @@ def _print_report(report: RunReport) -> None:
     done = [image for image in report.images if image.outcome == "done"]
     stdout.print(
         f"{len(done)} of {len(done) + len(lost)} image(s) done in {report.seconds:.1f} s; "
-        f"summary in {report.out / 'summary.json'}",
+        f"{_where_to_look(report.out)}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _where_to_look(out: Path) -> str:
+    page = out / "report.html"
+    return f"look at {page}" if page.exists() else f"summary in {out / 'summary.json'}"
 
 
 def _print_comparison(found: Comparison) -> None:

@@ -616,7 +616,9 @@ class Workbench:
             found.table, {"phot": None, "phot_noCRs": good}, sections, extra, ["ecsv"]
         )
         outputs.append(self._write(found.sky, "sky", sections, extra))
-        outputs += self._write_depth(found.noise)
+        depth_mag = self._depth_mag(found.noise)
+        if depth_mag is not None:
+            outputs.append(self._write_depth(depth_mag))
         if self.job.exclude_file:
             from bycatch.columns import EXCLUDED
             from bycatch.tables import make_table
@@ -626,7 +628,8 @@ class Workbench:
             outputs.append(
                 self._write(make_table(EXCLUDED, {**gone, "reason": reasons}), "excluded", [])
             )
-        return outputs, {**found.summary(), "n_gaia_chance": chance}
+        told = {"n_gaia_chance": chance, "depth_mag": _median(depth_mag)}
+        return outputs, found.summary() | told
 
     def _finalize(self) -> tuple[list[Path], dict[str, Any]]:
         from bycatch.flags import Flag
@@ -750,19 +753,18 @@ class Workbench:
             hdu.writeto(partial)
         return self.paths.coverage
 
-    def _write_depth(self, noise: NoiseModel) -> list[Path]:
-        """Write the depth of the image, block by block: AB magnitude of 5 sigma, point source.
+    def _depth_mag(self, noise: NoiseModel) -> NDArray[np.float32] | None:
+        """Return the depth of the image, block by block: AB magnitude of 5 sigma, point source.
 
-        Nothing for a filter of which no encircled energy is known: finalize will say so.
+        None for a filter of which no encircled energy is known: finalize will say so.
         """
-        from astropy.io import fits
         from astropy.nddata import block_reduce
 
         from bycatch import photcal
         from bycatch.pipeline.companions import BLOCK_PX
 
         meta, measured = self.image.meta, self.settings.measure
-        radius = measured.radii_px[len(measured.radii_px) // 2]
+        radius = _middle(measured.radii_px)
         annulus = (measured.annulus_inner_px, measured.annulus_outer_px)
         ny, nx = self.image.shape
         margin = ((0, -ny % BLOCK_PX), (0, -nx % BLOCK_PX))
@@ -771,18 +773,26 @@ class Workbench:
         try:
             curve = photcal.encircled_energy(meta.detector, meta.filter)
         except UnsupportedImage:
-            return []
+            return None
         rate = noise.depth_map(typical, radius, annulus) / curve.at(
             radius * self.image.scale_arcsec
         )
         zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
-        hdu = fits.PrimaryHDU((zeropoint - 2.5 * np.log10(rate)).astype(np.float32))
+        return np.asarray(zeropoint - 2.5 * np.log10(rate), dtype=np.float32)
+
+    def _write_depth(self, depth_mag: NDArray[np.float32]) -> Path:
+        from astropy.io import fits
+
+        from bycatch.pipeline.companions import BLOCK_PX
+
+        hdu = fits.PrimaryHDU(depth_mag)
         hdu.header["EXTNAME"], hdu.header["BUNIT"] = "DEPTH", "mag(AB)"
         hdu.header["BLOCKPX"] = (BLOCK_PX, "[pix] side of a block of the image")
+        radius = _middle(self.settings.measure.radii_px)
         hdu.header["RADIUS"] = (radius, "[pix] of the aperture; corrected to all light")
         with atomic(self.paths.depth) as partial:
             hdu.writeto(partial)
-        return [self.paths.depth]
+        return self.paths.depth
 
     def _made_with(self, section: str) -> dict[str, Any]:
         """Return the settings that a step was done with, which may not be today's."""
@@ -955,3 +965,13 @@ def _in_words(stage: str, summary: dict[str, Any]) -> str:
         "finalize": "{n_catalog} rows, AB zero point {zeropoint_ab:.3f}",
     }
     return words[stage].format(**summary)
+
+
+def _middle(radii_px: tuple[float, ...]) -> float:
+    return radii_px[len(radii_px) // 2]
+
+
+def _median(plane: NDArray[np.float32] | None) -> float | None:
+    """Return the median of the values that are there, None without any."""
+    known = plane[np.isfinite(plane)] if plane is not None else np.empty(0)
+    return round(float(np.median(known)), 3) if len(known) else None

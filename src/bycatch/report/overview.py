@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bycatch.report.products import Folder, ReportedImage, values
+from bycatch.report.products import Folder, ReportedImage
 
 PULL_RANGE = (0.85, 1.18)
 """Widths of the pulls outside of which the errors are called wrong."""
-MIN_PLACES = 100
 WARN, BAD = "warn", "bad"
 
 
@@ -105,8 +104,8 @@ IMAGES = (
             "aperture, median over the image"),
     Heading("closure", "closure, %", "largest departure of the aperture corrections from the "
             "image's own stars, as used, per cent"),
-    Heading("pulls", "pull", "width of the sums of blank apertures over their errors, middle "
-            "aperture: 1 if the errors are right"),
+    Heading("pulls", "pull", "width of the sums of blank apertures over the errors that other "
+            "blank places tell, middle aperture: 1 if the errors are right"),
     Heading("seconds", "run, s", "computing time of all steps"),
 )  # fmt: skip
 
@@ -218,7 +217,7 @@ def _image_row(image: ReportedImage, meta: dict[str, Any]) -> Row:
             )
         ),
         "cr_share": number(None if share is None else 100 * share, 1),
-        "depth": number(first_of(image.number("finalize", "depth_mag"), image.depth_mag()), 2),
+        "depth": number(image.number("measure", "depth_mag"), 2),
         "closure": closure,
         "pulls": pulls,
         "seconds": number(image.seconds, 1),
@@ -252,18 +251,6 @@ def _closure(image: ReportedImage) -> tuple[Cell, list[str]]:
 
 
 def blank_pull(image: ReportedImage) -> float | None:
-    """Return the width of net sum / error of the blank places, middle aperture; None without."""
-    sky = image.table("sky")
-    if sky is None or len(sky) < MIN_PLACES:
-        return None
-    radii = sorted(
-        (n.removeprefix("net_") for n in sky.colnames if n[:4] == "net_" and n[4:5].isdigit()),
-        key=float,
-    )
-    if not radii:
-        return None
-    middle = radii[len(radii) // 2]
-    pull = values(sky, f"net_{middle}") / values(sky, f"net_err_{middle}")
-    pull = pull[np.isfinite(pull)]
-    # By the middle half: what lies on unseen sources is no noise.
-    return float(np.subtract(*np.percentile(pull, [75, 25])) / 1.349) if len(pull) else None
+    """Return the width of the pulls of blank places in the middle aperture; None without."""
+    widths = list((image.number("measure", "noise_pull") or {}).values())
+    return widths[len(widths) // 2] if widths else None

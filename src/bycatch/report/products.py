@@ -71,12 +71,6 @@ class ReportedImage:
             logger.warning("%s: left out of the report: %s", self.place, err)
             return None
 
-    def depth_mag(self) -> float | None:
-        """Return the median of the map of depths, AB mag at 5 sigma; None without one."""
-        values = self.plane(self.paths.depth)
-        known = values[np.isfinite(values)] if values is not None else np.empty(0)
-        return float(np.median(known)) if len(known) else None
-
     def plane(self, path: Path) -> NDArray[Any] | None:
         """Read the first image of a FITS file; None if it is missing or damaged."""
         if not path.exists():

@@ -120,6 +120,8 @@ MEASURE = _group(
     ("noise_n_places", "", "blank places that were measured"),
     ("noise_scale.*", "", "by aperture: noise of blank places over that of independent pixels"),
     ("noise_slope", "", "how that changes from few to many exposures"),
+    ("noise_pull.*", "", "by aperture: width of blank places' pulls by the noise of other places"),
+    ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),
     ("locus_n_stars", "", "stars that say so"),
 )  # fmt: skip
@@ -129,7 +131,6 @@ FINALIZE = _group(
     ("n_snr5_*", "", "rows of S/N 5 and more in the aperture of that name"),
     ("zeropoint_ab", "mag", "AB zero point, for electrons per second"),
     ("zeropoint_audit_mmag", "mmag", "zero point of the header minus that of the tables"),
-    ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median"),
     ("closure.reference_px", "pix", "aperture to which the others are compared"),
     ("closure.n_stars", "", "stars of the image that were compared"),
     ("closure.percent.*.published", "%", "by aperture: excess of stars, published corrections"),

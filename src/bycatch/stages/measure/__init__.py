@@ -139,7 +139,8 @@ def run(
     frame = wcs if wcs is not None else image.wcs
     found = photometry(image, x, y, chosen)
     empty = _sky_objects(image, segmentation, cr_mask, chosen)
-    noise = blank.noise_model(image, empty, chosen)
+    scatter = found.sky.std * np.sqrt(found.exposures.exptime_s)
+    noise = blank.noise_model(image, empty, chosen, scatter)
     sky_errors = noise.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
     errors = blank.total_errors(found.net, sky_errors, found.exposures.exptime_s)
     limits = blank.limits(sky_errors, found.exposures.exptime_s)

@@ -78,9 +78,11 @@ class NoiseModel:
     radii_px : the R radii
     scale : (R,) at the typical scatter of the image
     slope : (R,) exponent of the local scatter over the typical one
-    typical : scatter of pixels times the root of the exposure time, median
+    typical : scatter of pixels times the root of the exposure time, median; NaN if unknown
     n_places : number of blank places that it was measured at
     is_measured : False where it follows from the drizzling parameters alone
+    pull : (R,) width of net sums over their errors, of each half of the places with the model
+        that the other half tells: 1 if the errors are right, NaN where they are not measured
     """
 
     radii_px: tuple[float, ...]
@@ -89,6 +91,7 @@ class NoiseModel:
     typical: float
     n_places: int
     is_measured: bool
+    pull: Floats
 
     def sky_errors(self, areas: Floats, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
         """Return the errors of sky in the R apertures and of its level together, (N, R) in e/s."""
@@ -108,15 +111,14 @@ class NoiseModel:
     ) -> NDArray[np.float32]:
         """Return the net rate of 5 sigma in a radius, (ny, nx) in e/s, where the sky is typical.
 
-        NaN without exposure, or where no blank sky told the noise.
+        NaN without exposure.
         """
         seconds = np.asarray(exptime_s, dtype=float)
         area = np.pi * radius_px**2
         level = 1.0 + area / (np.pi * (annulus_px[1] ** 2 - annulus_px[0] ** 2))
-        typical = self.typical if self.is_measured else np.nan
         scale = float(np.interp(radius_px, self.radii_px, self.scale))
         with np.errstate(divide="ignore", invalid="ignore"):
-            error = typical / np.sqrt(seconds) * scale * np.sqrt(area * level)
+            error = self.typical / np.sqrt(seconds) * scale * np.sqrt(area * level)
             own = LIMIT_SIGMA**2 / seconds
         rate = 0.5 * (own + np.sqrt(own**2 + 4.0 * LIMIT_SIGMA**2 * error**2))
         return np.where(seconds > 0, rate, np.nan).astype(np.float32)
@@ -135,6 +137,10 @@ class NoiseModel:
             "noise_n_places": self.n_places,
             "noise_scale": dict(zip(names, np.round(self.scale, 4).tolist(), strict=True)),
             "noise_slope": round(float(self.slope[0]), 3),
+            "noise_pull": {
+                name: round(float(v), 3) if np.isfinite(v) else None
+                for name, v in zip(names, self.pull, strict=True)
+            },
         }
 
 
@@ -199,31 +205,64 @@ def sky_objects(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings
     return SkyObjects(x, y, net, areas, sky, exposures_at(image, x, y))
 
 
-def noise_model(image: DrcImage, blank: SkyObjects, settings: MeasureSettings) -> NoiseModel:
+def noise_model(
+    image: DrcImage,
+    blank: SkyObjects,
+    settings: MeasureSettings,
+    scatter_elsewhere: Floats | None = None,
+) -> NoiseModel:
     """Return the noise of apertures from blank places; with too few, from drizzling.
 
-    Casertano et al. (2000, AJ 120, 2747, eq. A20) is that fallback.
+    Casertano et al. (2000, AJ 120, 2747, eq. A20) is that fallback; the typical scatter of pixels
+    then follows from ``scatter_elsewhere``, as of the sources' annuli, times the root of the
+    exposure time.
     """
-    n_radii = len(settings.radii_px)
     depth = np.sqrt(blank.exposures.exptime_s)
     expected = uncorrelated(blank.areas, blank.sky)
     good = np.isfinite(blank.net).all(axis=1) & (expected > 0).all(axis=1) & (depth > 0)
     n = int(good.sum())
     if n < MIN_PLACES:
         theory = correlation_factor(image) if settings.correlated_noise else 1.0
-        flat = np.zeros(n_radii)
-        return NoiseModel(settings.radii_px, flat + theory, flat, 1.0, n, False)
-    scatter = blank.sky.std[good] * depth[good]
+        known = np.asarray([] if scatter_elsewhere is None else scatter_elsewhere)
+        known = known[np.isfinite(known) & (known > 0)]
+        typical = float(np.median(known)) if len(known) else np.nan
+        flat = np.zeros(len(settings.radii_px))
+        return NoiseModel(
+            settings.radii_px, flat + theory, flat, typical, n, False, np.full_like(flat, np.nan)
+        )
+    ratio, scatter = blank.net[good] / expected[good], blank.sky.std[good] * depth[good]
+    scale, slope, typical = _fitted(ratio, scatter)
+    return NoiseModel(
+        settings.radii_px, scale, slope, typical, n, True, _held_out_widths(ratio, scatter)
+    )
+
+
+def _fitted(ratio: Floats, scatter: Floats) -> tuple[Floats, Floats, float]:
+    """Return scale and slope of each radius, and the typical scatter.
+
+    ``ratio`` holds net sums over the noise of uncorrelated pixels, (M, R).
+    """
+    n_radii = ratio.shape[1]
     typical = float(np.median(scatter))
-    ratio = blank.net[good] / expected[good]
     local = np.log(scatter / typical)
     slope = np.zeros(n_radii)
-    if n >= MIN_PLACES_SLOPE and width(local) > MIN_SLOPE_SPREAD:
+    if len(ratio) >= MIN_PLACES_SLOPE and width(local) > MIN_SLOPE_SPREAD:
         # One for all radii: that of a single one has an error of 0.3.
         slope[:] = np.mean([_slope(ratio[:, k], local) for k in range(n_radii)])
     flat = ratio / np.exp(local[:, np.newaxis] * slope)
     scale = np.array([width(flat[:, k]) for k in range(n_radii)])
-    return NoiseModel(settings.radii_px, scale, slope, typical, n, True)
+    return scale, slope, typical
+
+
+def _held_out_widths(ratio: Floats, scatter: Floats) -> Floats:
+    """Return the widths of the pulls of each half of the places by the model of the other, (R,)."""
+    pulls = np.empty_like(ratio)
+    for first in (0, 1):
+        told, other = slice(first, None, 2), slice(1 - first, None, 2)
+        scale, slope, typical = _fitted(ratio[told], scatter[told])
+        local = np.clip(scatter[other] / typical, *LOCAL_RANGE)
+        pulls[other] = ratio[other] / (scale * local[:, np.newaxis] ** slope)
+    return np.array([width(pulls[:, k]) for k in range(ratio.shape[1])])
 
 
 def width(values: Floats) -> float:
