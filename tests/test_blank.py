@@ -1,5 +1,7 @@
 """The noise of apertures from blank sky: known noise, known correlation, and too little of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -120,6 +122,21 @@ def test_limits_are_their_own_error_times_five():
     errors, seconds = np.array([[0.1, 0.2], [0.0, 0.4]]), np.array([500.0, 1000.0])
     rate = blank.limits(errors, seconds)
     assert rate == pytest.approx(5 * blank.total_errors(rate, errors, seconds))
+
+
+def test_limits_follow_the_number_of_exposures(as_image):
+    image = as_image(gaussian_filter(white((900, 900)), 0.6))
+    found = objects(image, 5000, 1)
+    model = blank.noise_model(image, found, SETTINGS)
+    n_exp = np.where(found.x < 450, 1, 3)
+    n_exp[:5] = 2  # too few to say
+    by_number = replace(found, exposures=replace(found.exposures, count=n_exp))
+    limits = blank.limits_by_exposures(by_number, model)
+    assert set(limits) == {1, 3}
+    errors = model.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
+    every = np.median(blank.limits(errors, found.exposures.exptime_s), axis=0)
+    assert limits[1] == pytest.approx(every, rel=0.05)
+    assert (np.diff(limits[3]) > 0).all()
 
 
 def test_an_aperture_of_any_area_lies_between_the_radii(as_image):

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from bycatch.drc import DrcImage
     from bycatch.gaia import ReferenceStars
+    from bycatch.photcal import EncircledEnergy
     from bycatch.pipeline.frames import Frame
     from bycatch.stages.crmask import CrmaskResult
     from bycatch.stages.measure.blank import NoiseModel
@@ -615,8 +616,10 @@ class Workbench:
         outputs = self._write_parts(
             found.table, {"phot": None, "phot_noCRs": good}, sections, extra, ["ecsv"]
         )
-        outputs.append(self._write(found.sky, "sky", sections, extra))
-        depth_mag = self._depth_mag(found.noise)
+        curve = self._energy_curve()
+        limits = self._limits_mag(found.limits, curve) if curve else {}
+        outputs.append(self._write(found.sky, "sky", sections, extra | {"LIMITMAG": limits}))
+        depth_mag = self._depth_mag(found.noise, curve) if curve else None
         if depth_mag is not None:
             outputs.append(self._write_depth(depth_mag))
         if self.job.exclude_file:
@@ -628,7 +631,11 @@ class Workbench:
             outputs.append(
                 self._write(make_table(EXCLUDED, {**gone, "reason": reasons}), "excluded", [])
             )
-        told = {"n_gaia_chance": chance, "depth_mag": _median(depth_mag)}
+        told = {
+            "n_gaia_chance": chance,
+            "depth_mag": _median(depth_mag),
+            "limit_mag": limits,
+        }
         return outputs, found.summary() | told
 
     def _finalize(self) -> tuple[list[Path], dict[str, Any]]:
@@ -753,32 +760,51 @@ class Workbench:
             hdu.writeto(partial)
         return self.paths.coverage
 
-    def _depth_mag(self, noise: NoiseModel) -> NDArray[np.float32] | None:
-        """Return the depth of the image, block by block: AB magnitude of 5 sigma, point source.
+    def _energy_curve(self) -> EncircledEnergy | None:
+        """Return the encircled energy; None if no curve is known: finalize will say so."""
+        from bycatch import photcal
 
-        None for a filter of which no encircled energy is known: finalize will say so.
-        """
+        try:
+            return photcal.encircled_energy(self.image.meta.detector, self.image.meta.filter)
+        except UnsupportedImage:
+            return None
+
+    def _limits_mag(
+        self, limits: Mapping[int, NDArray[np.float64]], curve: EncircledEnergy
+    ) -> dict[str, dict[str, float]]:
+        """Return AB magnitudes of point sources of 5 sigma, by exposures and by radius."""
+        radii = np.array(self.settings.measure.radii_px)
+        return {
+            str(n_exp): {
+                f"{r:g}": round(float(mag), 3)
+                for r, mag in zip(radii, self._point_mag(rates, radii, curve), strict=True)
+            }
+            for n_exp, rates in limits.items()
+        }
+
+    def _point_mag(self, rate: Any, radius_px: Any, curve: EncircledEnergy) -> NDArray[np.float64]:
+        """Return the AB magnitudes of point sources of net rates in apertures, e/s."""
+        from bycatch import photcal
+
+        zeropoint = photcal.ab_zeropoint(self.image.meta.photflam, self.image.meta.photplam)
+        total = np.asarray(rate) / curve.at(radius_px * self.image.scale_arcsec)
+        return np.asarray(zeropoint - 2.5 * np.log10(total))
+
+    def _depth_mag(self, noise: NoiseModel, curve: EncircledEnergy) -> NDArray[np.float32]:
+        """Return the depth of the image, block by block: AB magnitude of 5 sigma, point source."""
         from astropy.nddata import block_reduce
 
-        from bycatch import photcal
         from bycatch.pipeline.companions import BLOCK_PX
 
-        meta, measured = self.image.meta, self.settings.measure
+        measured = self.settings.measure
         radius = _middle(measured.radii_px)
         annulus = (measured.annulus_inner_px, measured.annulus_outer_px)
         ny, nx = self.image.shape
         margin = ((0, -ny % BLOCK_PX), (0, -nx % BLOCK_PX))
         seconds = np.pad(np.where(self.image.valid, self.image.exptime_map_s, 0), margin)
         typical = block_reduce(seconds, BLOCK_PX, np.mean)
-        try:
-            curve = photcal.encircled_energy(meta.detector, meta.filter)
-        except UnsupportedImage:
-            return None
-        rate = noise.depth_map(typical, radius, annulus) / curve.at(
-            radius * self.image.scale_arcsec
-        )
-        zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
-        return np.asarray(zeropoint - 2.5 * np.log10(rate), dtype=np.float32)
+        rate = noise.depth_map(typical, radius, annulus)
+        return self._point_mag(rate, radius, curve).astype(np.float32)
 
     def _write_depth(self, depth_mag: NDArray[np.float32]) -> Path:
         from astropy.io import fits

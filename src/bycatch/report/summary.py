@@ -122,6 +122,7 @@ MEASURE = _group(
     ("noise_slope", "", "how that changes from few to many exposures"),
     ("noise_pull.*", "", "by aperture: width of blank places' pulls by the noise of other places"),
     ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median"),
+    ("limit_mag.*.*", "mag", "the same at blank places, by number of exposures and by aperture"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),
     ("locus_n_stars", "", "stars that say so"),
 )  # fmt: skip

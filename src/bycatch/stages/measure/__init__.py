@@ -61,6 +61,8 @@ class MeasureResult:
     noise: blank.NoiseModel
     sky: Table
     """The blank places (columns.SKY)."""
+    limits: dict[int, Floats]
+    """Rates of 5 sigma in each radius where the sky is blank, (R,) in e/s, by exposures."""
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -226,7 +228,13 @@ def run(
         chosen.radii_px,
     )
     return MeasureResult(
-        table, chosen.radii_px, found.correlation, locus, noise, _sky_table(empty, noise, chosen)
+        table,
+        chosen.radii_px,
+        found.correlation,
+        locus,
+        noise,
+        _sky_table(empty, noise, chosen),
+        blank.limits_by_exposures(empty, noise),
     )
 
 

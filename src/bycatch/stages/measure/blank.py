@@ -291,6 +291,21 @@ def total_errors(net: Floats, sky_errors: Floats, exptime_s: ArrayLike) -> Float
     return np.asarray(np.sqrt(poisson + sky_errors**2))
 
 
+def limits_by_exposures(
+    blank: SkyObjects, noise: NoiseModel, at_least: int = 20
+) -> dict[int, Floats]:
+    """Return the median of `limits` of the blank places, (R,) in e/s, by number of exposures.
+
+    Numbers that fewer than ``at_least`` places have are left out.
+    """
+    errors = noise.sky_errors(blank.areas, blank.sky, blank.exposures.exptime_s)
+    rates, count = limits(errors, blank.exposures.exptime_s), blank.exposures.count
+    numbers, places = np.unique(count[count > 0], return_counts=True)
+    return {
+        int(n): np.median(rates[count == n], axis=0) for n in numbers[places >= at_least].tolist()
+    }
+
+
 def limits(sky_errors: Floats, exptime_s: ArrayLike, n_sigma: float = LIMIT_SIGMA) -> Floats:
     """Return the net rates that are ``n_sigma`` times their error, (N, R) in e/s.
 
