@@ -7,7 +7,7 @@ A VISIT is a folder that `bycatch simulate` wrote, with the products of
 exposures are simulated, with seeds of their own for training and for the test; with
 ``--faint`` the test has cosmic rays of a fourth of the charge, down to 50 electrons.
 ``--train`` replaces the coefficients of ``src/bycatch/data/cosmics.csv`` by those
-that fit best to visits of both kinds: how faint cosmic rays are is a choice of each simulation.
+that fit best.
 
 A detection is real if more than half of its light within 2 px is that of true objects; if
 not, it is a cosmic ray where charge of one lies within 2 px, and else a hot pixel (or noise).
@@ -55,10 +55,9 @@ MAX_CR_SHARE = 0.5
 RIDGE = 1e-6
 MAG_EDGES = (17, 20, 22, 23, 24, 25, 26, 27, 28)
 P_EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0001)
-FAINT = {"cosmic_ray_charge_e": 250.0, "cosmic_ray_least_e": 50.0}
 TRAINING = ((300.0, 101), (600.0, 102), (1200.0, 103))
-FAINT_TRAINING = ((300.0, 111), (600.0, 112), (1200.0, 113))
-TEST = ((300.0, 301), (600.0, 302), (1200.0, 303))
+FAINT = {"cosmic_ray_charge_e": 250.0, "cosmic_ray_least_e": 50.0}
+TEST = ((300.0, 201), (600.0, 202), (1200.0, 203))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +86,7 @@ def simulated(exptime_s: float, seed: int, folder: Path, **change: Any) -> Path:
         stars_per_arcmin2=200.0,
         **change,
     )
-    home = folder / f"{exptime_s:.0f}s_{seed}{'_faint' if change else ''}"
+    home = folder / f"{exptime_s:.0f}s_{seed}"
     write_visit(simulate_visit(settings), home)
     inputs = bycatch.Inputs(gaia=home / "gaia.ecsv")
     bycatch.run(home / "raw", home / "deep", Settings.load(preset="deep"), inputs, 1)
@@ -228,8 +227,7 @@ def provenance(visit: Path) -> str:
         for h in headers
         if h["NDRIZIM"] == 2
     ]
-    kind = ", faint cosmic rays" if visit.name.endswith("_faint") else ""
-    return f"seed {headers[0]['SIMSEED']}: {', '.join(parts)}{kind}"
+    return f"seed {headers[0]['SIMSEED']}: {', '.join(parts)}"
 
 
 def percent(chosen: Bools, of: Bools) -> str:
@@ -282,10 +280,7 @@ def main() -> None:
     change = FAINT if options.faint else {}
     with tempfile.TemporaryDirectory() as folder:
         if options.train is not None:
-            homes = options.train or [
-                *(simulated(*case, Path(folder)) for case in TRAINING),
-                *(simulated(*case, Path(folder), **FAINT) for case in FAINT_TRAINING),
-            ]
+            homes = options.train or [simulated(*case, Path(folder)) for case in TRAINING]
             rows = [row for home in homes for row in labelled(home) if row.single.mean() > 0.5]
             write_table(*trained(rows), [provenance(home) for home in homes])
         homes = options.visits or [simulated(*case, Path(folder), **change) for case in TEST]
