@@ -3,16 +3,15 @@
     python benchmarks/errors.py [--quick] [--seeds N]
 
 Visits of two generator settings, each with sub-pixel and with whole-pixel dithers, and images of
-1, 2, 3 and 6 exposures.  The stars are isolated and are measured at their true places; the truth
-of an aperture is the same measurement of the noiseless image, so that neighbours cancel.  Left out
-are stars near the edge, saturated ones, those below S/N 5, and those with a pixel of the cosmic-ray
-mask within the annulus' inner radius.  Blank places are others than those that the errors are made
-of, off the mask likewise.  A pull is (measured - true) / error; its width is half the distance of
-the 15.87th and 84.13th percentiles.  Cosmic rays, hot pixels and dead columns that the mask misses
-count as noise in the widths, of stars as of blank places, and so do sources at blank places that
-were not detected.  In the number of pulls beyond 5 places with a true cosmic ray or defect within
-the annulus' inner radius are left out, and the light of all sources is subtracted.
-Above S/N 200 the scatter of measured / true is set against err_sys.
+1, 2, 3 and 6 exposures.  A pull is (measured - true) / error; its width is half the distance of the
+15.87th and 84.13th percentiles.  The stars are isolated and are measured at their true places; the
+truth is the same measurement of the noiseless image of the stars alone, so that galaxies count as
+noise where they were not detected, as they do at blank places.  Left out are stars near the edge,
+saturated ones, those below S/N 5, those with another detection as near as blank places may have
+one, and those with a true cosmic ray, hot pixel or dead column within the annulus' inner radius.
+Blank places are others than those that the errors are made of.  In the number of pulls beyond 5
+the light of all sources is subtracted, and blank places with a true cosmic ray or defect are left
+out as well.  Above S/N 200 the scatter of measured / true is set against err_sys.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,16 @@ from bycatch.flags import Flag
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.kernels.skystats import annulus_stats
 from bycatch.settings import MeasureSettings, Settings
-from bycatch.simulate import simulate_visit, write_visit
+from bycatch.simulate import simulate_scene, write_visit
 from bycatch.simulate.files import Truth, read_truth
+from bycatch.simulate.scene import Scene, make_scene
 from bycatch.stages import crmask, detect, measure
 from bycatch.stages.measure import blank
 from bycatch.stages.measure.photometry import aperture_sums
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Image = NDArray[np.float32]
 
 FIELD = {
     "n_columns": 2000, "n_rows": 950, "stars_per_arcmin2": 400.0, "galaxies_per_arcmin2": 15.0,
@@ -79,8 +80,8 @@ Found = dict[tuple[str, str, int], list[Pulls]]
 """By simulation, dither and number of exposures."""
 
 
-def pulls(image: DrcImage, truth: Truth, settings: MeasureSettings) -> Pulls:
-    """Measure an image and set it against its truth."""
+def pulls(image: DrcImage, truth: Truth, galaxies: Image, settings: MeasureSettings) -> Pulls:
+    """Measure an image and set it against its truth, of which ``galaxies`` is a part."""
     found, rays = detect.run(image), crmask.run(image)
     stars = truth.table[np.asarray(truth.table["star"])]
     x, y = np.asarray(stars["x"], float), np.asarray(stars["y"], float)
@@ -96,24 +97,34 @@ def pulls(image: DrcImage, truth: Truth, settings: MeasureSettings) -> Pulls:
     )
     area = np.column_stack([np.ma.filled(table[f"area_{r:g}"], np.nan) for r in radii])
     net = net - level[:, None] * area
-    true = true_net(image, truth.model, x, y, settings)
+    true = true_net(image, truth.model - galaxies, x, y, settings)
+    light = true_net(image, truth.model, x, y, settings)
     usable = (np.asarray(table["flags"]) & BAD == 0) & ~np.asarray(stars["saturated"])
-    usable &= ~any_within(rays.grown, x, y, settings.annulus_inner_px)
-    clear = ~any_within(spoiled(truth), x, y, settings.annulus_inner_px)
+    usable &= ~any_within(spoiled(truth), x, y, settings.annulus_inner_px)
+    usable &= ~any_within(not_of(found.segmentation, x, y), x, y, radii[-1] + blank.MARGIN_PX)
     snr = (true / error)[:, len(radii) // 2]
     faint = usable & (snr > MIN_SNR) & (snr < FAINT_SNR)
-    bright = usable & clear & (snr >= FAINT_SNR)
-    star_pulls = (net - true) / error
+    bright = usable & (snr >= FAINT_SNR)
+    left = (net - light)[faint] / error[faint]
     sky_pulls, far = blank_pulls(image, truth, found.segmentation > 0, rays.grown, got.noise)
     return Pulls(
-        star_pulls[faint],
-        net[bright] / true[bright],
+        (net - true)[faint] / error[faint],
+        net[bright] / light[bright],
         sky_pulls,
-        (int((np.abs(star_pulls[faint & clear]) > FAR).any(axis=1).sum()), far),
+        (int((np.abs(left) > FAR).any(axis=1).sum()), far),
         np.array(
             [photcal.systematic_fraction(image.meta.filter, r * image.scale_arcsec) for r in radii]
         ),
     )
+
+
+def not_of(segmentation: NDArray[np.int32], x: Floats, y: Floats) -> Bools:
+    """Return the pixels of segments on which none of the positions lies."""
+    ny, nx = segmentation.shape
+    column = np.clip(np.round(x).astype(int), 0, nx - 1)
+    row = np.clip(np.round(y).astype(int), 0, ny - 1)
+    theirs = np.unique(segmentation[row, column])
+    return np.asarray((segmentation > 0) & ~np.isin(segmentation, theirs))
 
 
 def spoiled(truth: Truth) -> Bools:
@@ -122,7 +133,7 @@ def spoiled(truth: Truth) -> Bools:
 
 
 def true_net(
-    image: DrcImage, model: NDArray[np.float32], x: Floats, y: Floats, settings: MeasureSettings
+    image: DrcImage, model: Image, x: Floats, y: Floats, settings: MeasureSettings
 ) -> Floats:
     """Return what the measurement gives without noise, (N, R)."""
     sums, areas = aperture_sums(model, image.valid, x, y, settings.radii_px)
@@ -149,20 +160,28 @@ def blank_pulls(
 
 def measured_visit(settings: Any, folder: Path) -> list[tuple[int, Pulls]]:
     """Simulate a visit; return the pulls of its images with their numbers of exposures."""
-    write_visit(simulate_visit(settings), folder)
+    scene = make_scene(settings)
+    write_visit(simulate_scene(settings, scene), folder)
+    galaxies = simulate_scene(settings, galaxies_of(scene)).images
     made = []
-    for path in sorted((folder / "raw").glob("*_drc.fits")):
+    paths = sorted((folder / "raw").glob("*_drc.fits"))
+    for path, part in zip(paths, galaxies, strict=True):
         image = read_drc(path)
         truth = read_truth(folder, image.meta.root)
-        made.append((image.meta.n_exposures, pulls(image, truth, Settings().measure)))
+        made.append((image.meta.n_exposures, pulls(image, truth, part.model, Settings().measure)))
     return made
+
+
+def galaxies_of(scene: Scene) -> Scene:
+    """Return the galaxies alone."""
+    return Scene(*(getattr(scene, part.name)[~scene.is_star] for part in fields(Scene)))
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one generator, a small field")
-    parser.add_argument("--seeds", type=int, default=5, help="visits of each kind")
+    parser.add_argument("--seeds", type=int, default=6, help="visits of each kind")
     given = parser.parse_args()
     field = FIELD | ({"n_columns": 900, "n_rows": 420} if given.quick else {})
     found: Found = defaultdict(list)
