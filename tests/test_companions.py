@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bycatch.pipeline.companions import BLOCK_PX, companions, covered_blocks
+from bycatch.pipeline.companions import BLOCK_PX, block_sums, companions, covered_blocks
 from bycatch.pipeline.frames import read_frame
 from bycatch.products import find_records
 from bycatch.tables import read_table
@@ -63,3 +63,13 @@ def test_an_image_that_can_not_be_read_is_left_out(finished, tmp_path, caplog):
     wcs = read_frame(red.paths(finished).wcs).wcs
     assert companions([blue], tmp_path, wcs, np.array([1.0]), np.array([1.0])) == ()
     assert f"{blue.filter}/{blue.root}: not compared" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (33, 50), (7, 100)])
+def test_block_sums_are_those_of_the_pixels(shape):
+    plane = np.random.default_rng(1).random(shape).astype(np.float32)
+    sums = block_sums(plane)
+    assert sums.shape == tuple(-(-size // BLOCK_PX) for size in shape)
+    for row, column in np.ndindex(sums.shape):
+        block = plane[row * BLOCK_PX :, column * BLOCK_PX :][:BLOCK_PX, :BLOCK_PX]
+        assert sums[row, column] == pytest.approx(block.sum(dtype=float), rel=1e-5)

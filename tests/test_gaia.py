@@ -719,3 +719,12 @@ def test_waiting_is_told(caplog, monkeypatch):
     with caplog.at_level("INFO", "bycatch"), tap_server(slow) as (url, _):
         query_tap(1.0, 2.0, 0.1, asking(f"{url} gaiadr3.gaia_source"))
     assert any("still waiting for" in r.getMessage() for r in caplog.records)
+
+
+def test_a_table_that_changed_is_read_again(tmp_path):
+    path = tmp_path / "gaia.csv"
+    path.write_text("ra,dec\n1.0,2.0\n")
+    assert len(read_local(path)) == 1
+    assert read_local(path) is read_local(path)
+    path.write_text("ra,dec\n1.0,2.0\n3.0,4.0\n")
+    assert len(read_local(path)) == 2

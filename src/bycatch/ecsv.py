@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from astropy.table import Column, MaskedColumn, Table
+from numpy.typing import NDArray
 
 PLAIN = (Column, MaskedColumn)
 NEEDS_QUOTES = re.compile(r'[ "\r\n]|^#|^$')
@@ -22,7 +24,7 @@ FIRST_LINE = "# %ECSV "
 
 
 def write(table: Table, path: Path, texts: Sequence[str] | None = None) -> None:
-    """Write a table; ``texts`` are its `rows`, if they are known."""
+    """Write a table; ``texts`` are its `rows`, or some of them, if they are known."""
     if not table.colnames or not all(_is_plain(column) for column in table.columns.values()):
         table.write(path, format="ascii.ecsv", overwrite=True)
         return
@@ -46,16 +48,34 @@ def _header(table: Table) -> list[str]:
     """Return the lines above the rows: types, units, descriptions, metadata, and the names."""
     from astropy.table.meta import get_yaml_from_header
 
-    content: dict[str, Any] = {"cols": [], "schema": "astropy-2.0"}
-    if table.meta:
-        content["meta"] = OrderedDict(table.meta)
     columns = [line for column in table.columns.values() for line in _column_lines(column)]
-    lines = ["%ECSV 1.0", "---", "datatype:", *columns, *get_yaml_from_header(content)[1:]]
+    meta = [line for item in table.meta.items() for line in _meta_lines(*item)]
+    lines = ["%ECSV 1.0", "---", "datatype:", *columns]
+    lines += ["meta: !!omap", *meta] if meta else []
+    lines += get_yaml_from_header({"cols": [], "schema": "astropy-2.0"})[1:]
     return [*(f"# {line}" for line in lines), " ".join(map(_quoted, table.colnames))]
 
 
 _known_columns: dict[tuple[str, ...], list[str]] = {}
 """How columns were written: YAML takes a millisecond for each, and every image has the same."""
+_known_meta: dict[tuple[str, str], list[str]] = {}
+"""How metadata were written: the tables of an image, and of all images, have most in common."""
+MOST_META = 500
+
+
+def _meta_lines(key: str, value: Any) -> list[str]:
+    """Return an entry of the metadata."""
+    from astropy.table.meta import get_yaml_from_header
+
+    known = key, repr(value)
+    if known in _known_meta:
+        return _known_meta[known]
+    lines = get_yaml_from_header({"cols": [], "meta": OrderedDict({key: value})})[2:]
+    if len(_known_meta) >= MOST_META:
+        _known_meta.clear()
+    if "..." not in known[1]:  # numpy leaves out values of long arrays
+        _known_meta[known] = list(lines)
+    return list(lines)
 
 
 def _column_lines(column: Any) -> list[str]:
@@ -81,12 +101,30 @@ def _texts(column: Any) -> list[str]:
     if values.dtype.kind == "U":
         words = {value: _quoted(value) for value in set(values.tolist())}
         texts = [words[value] for value in values.tolist()]
-    elif values.dtype.kind == "f" and values.dtype != np.float64:
+    elif values.dtype == np.float64:
+        texts = _numbers(values)
+    elif values.dtype.kind == "f":
         texts = values.astype(str).tolist()
     else:
         texts = list(map(repr, values.tolist()))
     for row in np.flatnonzero(np.ma.getmaskarray(column)):
         texts[row] = '""'
+    return texts
+
+
+def _numbers(values: NDArray[np.float64]) -> list[str]:
+    """Return the words that `repr` has for floats, in a sixth of its time."""
+    if not len(values):
+        return []
+    finite = np.isfinite(values)
+    native = np.where(finite, values, 0.0)
+    json = orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY)
+    texts: list[str] = json[1:-1].decode().split(",")
+    size = np.abs(native)
+    # JSON knows no NaN, and writes 0.00001 and 1e-8.
+    rows = np.flatnonzero(~finite | ((size > 9e-11) & (size < 1e-4)))
+    for row, value in zip(rows.tolist(), values[rows].tolist(), strict=True):
+        texts[row] = repr(value)
     return texts
 
 

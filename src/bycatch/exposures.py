@@ -32,7 +32,7 @@ def exposure_sets(path: Path, meta: ImageMeta, x: ArrayLike, y: ArrayLike) -> Se
     """
     column, row = (np.asarray(v, dtype=float).ravel() for v in (x, y))
     found = np.zeros(len(column), dtype=np.int64)
-    with opened(path) as hdus:
+    with opened(path, memmap=True) as hdus:
         hdu = find_plane(hdus, "CTX")
         if hdu is None or not meta.chips or hdu.data is None or hdu.data.dtype.kind not in "iu":
             return found

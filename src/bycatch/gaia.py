@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -332,9 +333,23 @@ def read_local(path: str | Path) -> ReferenceStars:
     SettingsError
         The file can't be read, or lacks positions.
     """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except OSError as err:
+        raise _unreadable(path, err) from err
+    return _read_version(path, status.st_size, status.st_mtime_ns)
+
+
+def _unreadable(path: Path, err: Exception) -> SettingsError:
+    return SettingsError(f"{path}: can't be read ({err})", hint="check the path given with --gaia")
+
+
+@lru_cache(maxsize=4)
+def _read_version(path: Path, size: int, changed_ns: int) -> ReferenceStars:  # noqa: ARG001
+    """Read a file once for each of its versions: each step of each image asks for it."""
     from astropy.table import Table
 
-    path = Path(path)
     options: dict[str, Any] = {"format": _table_format(path)}
     if options["format"] == "ascii.csv":
         options["fill_values"] = [("", "0"), ("null", "0"), ("NULL", "0"), ("nan", "0")]
@@ -363,9 +378,7 @@ def _table_format(path: Path) -> str:
         with gzip.open(path) if head == b"\x1f\x8b" else path.open("rb") as file:
             head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
     except (OSError, EOFError) as err:
-        raise SettingsError(
-            f"{path}: can't be read ({err})", hint="check the path given with --gaia"
-        ) from err
+        raise _unreadable(path, err) from err
     if head.startswith(b"SIMPLE"):
         return "fits"
     if head.startswith(b"# %ECSV"):

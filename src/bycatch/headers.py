@@ -194,10 +194,13 @@ DAMAGED = (
 
 
 class opened:  # noqa: N801 - reads like the built-in open
-    """Context manager: an open FITS file, with astropy's complaints turned into errors."""
+    """Context manager: an open FITS file, with astropy's complaints turned into errors.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    ``memmap`` is for those who need few of the pixels, and none after it is closed.
+    """
+
+    def __init__(self, path: Path, *, memmap: bool = False) -> None:
+        self.path, self.memmap = path, memmap
 
     def __enter__(self) -> fits.HDUList:
         self._stack = ExitStack()
@@ -209,7 +212,7 @@ class opened:  # noqa: N801 - reads like the built-in open
             warnings.filterwarnings("error", message="(?s).*Error validating header")
             # Opened here, so that it is closed whatever astropy finds in it.
             file = self._stack.enter_context(self.path.open("rb"))
-            hdus = self._stack.enter_context(fits.open(file, memmap=False))
+            hdus = self._stack.enter_context(fits.open(file, memmap=self.memmap))
             len(hdus)  # reads the headers of all extensions
         except FileNotFoundError as err:
             self._stack.close()

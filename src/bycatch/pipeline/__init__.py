@@ -25,6 +25,7 @@ from bycatch.pipeline.alignment import (
     record_keys,
     run_field,
     takes_part,
+    wait_for_figures,
 )
 from bycatch.pipeline.image import (
     FIELD,
@@ -342,6 +343,7 @@ def _run(
         for record in records
     ]
     images = _done(executor, jobs)
+    wait_for_figures()
     report = RunReport(
         out,
         tuple(image.report(out) for image in images),

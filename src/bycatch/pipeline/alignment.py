@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +95,16 @@ def record_keys(record: ImageRecord) -> tuple[str, str]:
     return record.stages["detect"].key, record.stages["crmask"].key
 
 
+_figures: list[Thread] = []
+"""Figures in the making: other steps go on meanwhile, nobody needs them before the run ends."""
+
+
+def wait_for_figures() -> None:
+    """Return when the figures that this process has begun are written."""
+    while _figures:
+        _figures.pop().join()
+
+
 def place_of(record: ImageRecord) -> str:
     """Return what tells an image from the others of its field."""
     return f"{record.filter}/{record.root}"
@@ -172,7 +183,9 @@ class _Alignment:
             self.states[place] = replace(
                 state, done=("align",) if state.ok else (), seconds=seconds
             )
-        _draw(self.work, found, list(self.images.values()))
+        figure = Thread(target=_draw, args=(self.work, found, list(self.images.values())))
+        figure.start()
+        _figures.append(figure)
         self._name_outdated(key)
         return key
 

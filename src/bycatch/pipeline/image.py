@@ -707,10 +707,12 @@ class Workbench:
         texts = np.array(ecsv.rows(table), dtype=object)
         outputs = []
         for kind, rows in parts.items():
-            part, words = (table, texts) if rows is None else (table[rows], texts[np.asarray(rows)])
-            outputs += [
-                self._write(part, kind, sections, extra, form, words.tolist()) for form in forms
-            ]
+            chosen = np.ones(len(table), dtype=bool) if rows is None else np.asarray(rows)
+            words = texts[chosen].tolist()
+            for form in forms:
+                # The words say it all: the rows themselves are needed by other formats only.
+                part = table if form == "ecsv" or rows is None else table[chosen]
+                outputs.append(self._write(part, kind, sections, extra, form, words))
         return outputs
 
     def _write(
@@ -792,17 +794,12 @@ class Workbench:
 
     def _depth_mag(self, noise: NoiseModel, curve: EncircledEnergy) -> NDArray[np.float32]:
         """Return the depth of the image, block by block: AB magnitude of 5 sigma, point source."""
-        from astropy.nddata import block_reduce
-
-        from bycatch.pipeline.companions import BLOCK_PX
+        from bycatch.pipeline.companions import BLOCK_PX, block_sums
 
         measured = self.settings.measure
         radius = _middle(measured.radii_px)
         annulus = (measured.annulus_inner_px, measured.annulus_outer_px)
-        ny, nx = self.image.shape
-        margin = ((0, -ny % BLOCK_PX), (0, -nx % BLOCK_PX))
-        seconds = np.pad(np.where(self.image.valid, self.image.exptime_map_s, 0), margin)
-        typical = block_reduce(seconds, BLOCK_PX, np.mean)
+        typical = block_sums(self.image.exptime_map_s) / np.float32(BLOCK_PX**2)
         rate = noise.depth_map(typical, radius, annulus)
         return self._point_mag(rate, radius, curve).astype(np.float32)
 
