@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
 
+from bycatch.cli import _is_news as is_news
 from bycatch.cli import _write_report as write_at_the_end
 from bycatch.errors import SettingsError
 from bycatch.flags import Flag
@@ -36,6 +38,7 @@ from bycatch.report.image import (
 from bycatch.report.overview import BAD, WARN, overview
 from bycatch.report.products import middle_radius, read_folder, values
 from bycatch.report.summary import summary_page, undocumented
+from bycatch.settings import Settings
 from bycatch.tables import read_table
 
 BUDGET = Budget(side_px=400, n_sources=1000)
@@ -433,32 +436,65 @@ def test_every_value_of_the_summary_is_documented(finished):
 # ---------------------------------------------------------------- at the end of a run
 
 
-def ended(out, outcome=Outcome.DONE, steps=("detect",)):
-    image = ImageReport("jabc01010", "abc_01", "F775W", "x_drc.fits", outcome, done=steps)
-    return RunReport(out, (image,))
-
-
 def test_a_run_ends_with_its_page(done):
     (done / page.PAGE).unlink(missing_ok=True)
-    write_at_the_end(ended(done))
+    write_at_the_end(done, Settings(), changed=True)
     assert "jabc01010" in (done / page.PAGE).read_text("utf-8")
 
 
 def test_a_page_that_is_up_to_date_is_left_alone(done):
     (done / page.PAGE).write_text("as it was")
-    write_at_the_end(ended(done, steps=()))
+    write_at_the_end(done, Settings(), changed=False)
     assert (done / page.PAGE).read_text() == "as it was"
+
+
+def test_a_page_that_nobody_wants_is_not_written(done):
+    (done / page.PAGE).unlink(missing_ok=True)
+    write_at_the_end(done, Settings.load(assignments=["output.report=false"]), changed=True)
+    assert not (done / page.PAGE).exists()
+
+
+@pytest.mark.parametrize(("outcome", "steps", "news"), [
+    (Outcome.DONE, ("detect",), True), (Outcome.DONE, (), False), (Outcome.DROPPED, (), True),
+])  # fmt: skip
+def test_what_is_news_to_a_page(outcome, steps, news):
+    image = ImageReport("jabc01010", "abc_01", "F775W", "x_drc.fits", outcome, done=steps)
+    assert is_news(RunReport(Path("out"), (image,))) == news
 
 
 def test_without_its_libraries_a_run_says_so_and_is_no_worse(done, monkeypatch, caplog):
     (done / page.PAGE).unlink(missing_ok=True)
     monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
-    write_at_the_end(ended(done))
+    write_at_the_end(done, Settings(), changed=True)
     assert "no report: the report needs bokeh and jinja2" in caplog.text
     assert "bycatch[report]" in caplog.text
     assert not (done / page.PAGE).exists()
 
 
 def test_a_run_without_images_writes_no_page(tmp_path):
-    write_at_the_end(RunReport(tmp_path, ()))
+    write_at_the_end(tmp_path, Settings(), changed=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_step_of_its_own_writes_the_page_anew(bycatch, done, monkeypatch):
+    monkeypatch.setattr("bycatch.cli._write_report", write_at_the_end)
+    (done / page.PAGE).write_text("as it was")
+    assert bycatch("finalize", done, "--set", "finalize.empirical_apcor=false").status == 0
+    assert "jabc01010" in (done / page.PAGE).read_text("utf-8")
+
+
+def test_what_the_user_says_of_a_file_holds_for_the_page_and_for_explain(
+    bycatch, visit, tmp_path, caplog
+):
+    path = tmp_path / "bare_drc.fits"
+    shutil.copy(min(visit.raw.glob("*_drc.fits")), path)
+    with fits.open(path, "update") as hdus:
+        del hdus[0].header["INSTRUME"], hdus[0].header["DETECTOR"]
+    out = tmp_path / "out"
+    words = ["run", path, "-o", out, "--field", "bare", "--gaia", visit.gaia]
+    assert bycatch(*words, "--set", "input.detector=WFC").status == 0
+    (content,) = contents(page.write_report(out))
+    assert content["picture"]
+    assert "no picture" not in caplog.text
+    ended = bycatch("explain", out, "--xy", 100, 100)
+    assert ended.status == 0, ended.err

@@ -1,5 +1,6 @@
 """What is done in an output folder, what is stale, and what was lost."""
 
+import json
 import os
 
 import pytest
@@ -66,6 +67,15 @@ def test_a_lost_file_is_told_of(bycatch, visit, tmp_path):
     ended = bycatch("status", out)
     assert ended.status == 1
     assert "jxyz01010_drc.fits" in ended.out
+
+
+def test_a_step_of_its_own_forgets_no_lost_file(bycatch, done):
+    path = done / "summary.json"
+    lost = {"path": "raw/jxyz01010_drc.fits", "reason": "not a FITS file", "dropped": True}
+    mended = {"path": str(next((done / RED).glob("*_state.json"))), "reason": "", "dropped": True}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"skipped": [lost, mended]}))
+    assert bycatch("finalize", done).status == 0
+    assert status(done, saved_settings(done)).lost == ((lost["path"], lost["reason"]),)
 
 
 def test_sorted_images_are_to_be_done(bycatch, visit, tmp_path):

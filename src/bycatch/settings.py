@@ -367,7 +367,7 @@ class OutputSettings(Section):
     write_wcs: bool = setting(
         False, "write copies of the drc files with the aligned WCS (<root>_aligned_drc.fits)"
     )
-    report: bool = setting(True, "write report.html at the end of `bycatch run`")
+    report: bool = setting(True, "write report.html at the end of a run, and of a step of its own")
 
 
 class SimulateSettings(Section):
