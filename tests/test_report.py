@@ -385,9 +385,13 @@ def test_completeness_limits_are_shown(done):
     ]
     completeness.write(path.with_name("jabc01010_completeness.ecsv"), format="ascii.ecsv")
     (content,) = [c for c in contents(page.write_report(done)) if c["root"] == "jabc01010"]
-    labels = {limit["label"]: limit["mag"] for limit in content["limits"]}
-    labels.pop("5 sigma")
-    assert labels == {"90 % of stars": 25.51, "50 % of stars": 26.2, '50 % of galaxies 0.3"': 25.3}
+    depth, *limits = content["limits"]
+    assert depth["label"] == "5 sigma"
+    assert limits == [
+        {"label": "90 %", "of": "stars", "mag": 25.51, "drawn": True},
+        {"label": "50 %", "of": "stars", "mag": 26.2, "drawn": True},
+        {"label": "50 %", "of": 'galaxies 0.3"', "mag": 25.3, "drawn": False},
+    ]
 
 
 def test_figures_show_what_is_there(finished):

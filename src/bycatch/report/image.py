@@ -191,19 +191,26 @@ def histogram(catalog: Table, kinds: NDArray[np.str_], radius: str) -> dict[str,
 
 
 def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, Any]]:
-    """Return the limits of the image in magnitudes: depth, and completeness where it is known."""
+    """Return the limits of the image in magnitudes: depth, and completeness where it is known.
+
+    Those of stars are drawn; of what else was injected the numbers are told.
+    """
     found = []
     limit = values(catalog, f"maglim_{radius}")
     if np.isfinite(limit).any():
-        found.append({"mag": round(float(np.nanmedian(limit)), 2), "label": "5 sigma"})
+        depth = round(float(np.nanmedian(limit)), 2)
+        found.append({"mag": depth, "label": "5 sigma", "of": "", "drawn": True})
     table = image.table("completeness")
     for row in table.meta.get("LIMITS", ()) if table is not None else ():
         if row.get("n_exp") == 0:
             size = f' {row["re_arcsec"]:g}"' if row.get("re_arcsec") else ""
+            kind = f"{PLURAL.get(row['kind'], row['kind'])}{size}"
             found += [
                 {
                     "mag": round(float(row[f"mag_{level}_kept"]), 2),
-                    "label": f"{level} % of {PLURAL.get(row['kind'], row['kind'])}{size}",
+                    "label": f"{level} %",
+                    "of": kind,
+                    "drawn": row["kind"] == "star",
                 }
                 for level in (90, 50)
                 if row.get(f"mag_{level}_kept") is not None
