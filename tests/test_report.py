@@ -21,7 +21,7 @@ from bycatch.errors import SettingsError
 from bycatch.flags import Flag
 from bycatch.pipeline import ImageReport, Outcome, RunReport
 from bycatch.products import find_records
-from bycatch.report import page, pixels, printed
+from bycatch.report import embedded, page, pixels, printed
 from bycatch.report.image import (
     COSMIC,
     DOUBT,
@@ -185,6 +185,35 @@ def test_command_writes_page_and_figures(bycatch, done):
     assert len(paths) == len(set(paths)) == len(list((done / "figures").glob("*.pdf"))) + 1 > 10
 
 
+def test_empty_plots_are_made_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("BYCATCH_CACHE", str(tmp_path / "cache"))
+    made = embedded.embedded_plots()
+    assert {"picture", "counts", "errors", "shapes", "residuals"} <= set(made.places)
+    (kept,) = (tmp_path / "cache").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded, "_made", lambda: pytest.fail("they were made again"))
+        assert embedded.embedded_plots() == made
+    kept.write_text("{")
+    assert set(embedded.embedded_plots().places) == set(made.places)
+
+
+def test_empty_plots_of_another_version_are_made_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("BYCATCH_CACHE", str(tmp_path))
+    for number in ("3.0", "3.1"):
+        monkeypatch.setattr(embedded, "version", lambda name, number=number: number)
+        embedded.embedded_plots()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("place", ["off", "a file"])
+def test_empty_plots_without_a_place_to_keep_them(monkeypatch, tmp_path, place):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv("BYCATCH_CACHE", "off" if place == "off" else str(blocked / "cache"))
+    assert embedded.embedded_plots().script
+    assert list(tmp_path.iterdir()) == [blocked]
+
+
 # ---------------------------------------------------------------- what is wrong stands out
 
 
@@ -320,7 +349,7 @@ def test_picture_has_dark_sources_a_light_sky_and_its_first_row_on_top():
 
 
 def test_picture_of_nothing_is_white():
-    assert np.all(pixels.stretched(np.full((3, 4), np.nan)) == 255)
+    assert np.all(pixels.as_greys(np.full((3, 4), np.nan)) == 255)
 
 
 @pytest.mark.parametrize(("x", "y"), [(50.2, 40.1), (0.0, 0.0), (99.0, 79.0), (-4.0, 82.0)])

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.drc import DrcImage, read_drc
+from bycatch.drc import DrcImage, DrcLook, look_at
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile
 from bycatch.products import (
     STAGES,
@@ -98,13 +98,13 @@ class ReportedImage:
             logger.warning("%s: left out of the report: %s", self.place, err)
             return None
 
-    def pixels(self) -> DrcImage | None:
-        """Read the drizzled image in its place; None if it can't be read any more."""
+    def pixels(self) -> DrcImage | DrcLook | None:
+        """Return the drizzled image in its place; None if it can't be read any more."""
         record = self.record
         wht = self.paths.folder / record.wht_name if record.wht_name else None
         try:
             given = input_settings(self.settings, record)
-            return read_drc(self.paths.folder / record.name, given, wht)
+            return look_at(self.paths.folder / record.name, given, wht)
         except (BycatchError, OSError) as err:
             logger.warning("%s: no picture in the report: %s", self.place, err)
             return None
