@@ -88,6 +88,14 @@ def test_sorted_images_are_to_be_done(bycatch, visit, tmp_path):
     assert "'bycatch run' does the rest" in ended.out
 
 
+def test_what_is_left_after_a_step_keeps_its_settings(bycatch, done):
+    assert bycatch("measure", done, "--set", "measure.cr_radius_px=4").status == 0
+    ended = bycatch("status", done)
+    assert "'bycatch finalize OUT' with the settings as they are" in ended.out
+    assert bycatch("finalize", done).status == 0
+    assert bycatch("status", done).status == 0
+
+
 def test_a_damaged_record_is_named(done, bycatch):
     next((done / RED).glob("*_state.json")).write_text("{")
     ended = bycatch("status", done)

@@ -101,6 +101,20 @@ Paths = Annotated[
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Output folder.")]
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a run.")]
 
+COMPARED = {
+    "rows_a": ("rows of A", "d"),
+    "rows_b": ("rows of B", "d"),
+    "matched": ("pairs", "d"),
+    "share_of_a_in_b": ("share of A in B, where both look", ".3f"),
+    "share_of_b_in_a": ("share of B in A, where both look", ".3f"),
+    "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
+    "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
+    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+    "offset_mag": ("B - A in magnitude, median", ".3f"),
+    "scatter_mag": ("scatter of the magnitudes", ".3f"),
+    "strange": ("pairs more than 5 widths off in magnitude", "d"),
+}
+"""Words and digits of what tells most of a comparison."""
 stdout = Console()
 stderr = Console(stderr=True)
 
@@ -709,12 +723,17 @@ def _print_comparison(found: Comparison) -> None:
         table.add_row(
             f"{row['mag_low']:g} to {row['mag_high']:g}",
             *(str(row[name]) for name in ("n_a", "a_in_b", "n_b", "b_in_a")),
-            *(f"{row[name]:.3f}" for name in ("dmag", "dmag_width")),
+            *(_known(row[name], ".3f") for name in ("dmag", "dmag_width")),
         )
     _print_table(table)
     for name, value in found.summary().items():
-        text = "-" if value is None else (f"{value:.4g}" if isinstance(value, float) else value)
-        stdout.print(f"{name.replace('_', ' '):<16} {text}", highlight=False)
+        words, digits = COMPARED[name]
+        stdout.print(f"{words:<44} {_known(value, digits)}", highlight=False)
+
+
+def _known(value: float | None, digits: str) -> str:
+    """Return a number; '-' for what is not known."""
+    return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
 
 
 def _print_status(found: Status) -> None:
@@ -734,7 +753,18 @@ def _print_status(found: Status) -> None:
         highlight=False,
     )
     if n_done < len(found.images):
-        stdout.print("'bycatch run' does the rest", highlight=False)
+        stdout.print(_what_next(found), highlight=False, soft_wrap=True)
+
+
+def _what_next(found: Status) -> str:
+    """Return how to get the rest done: a run of its own would begin with the default settings."""
+    left = dict.fromkeys(
+        step for image in found.images for step, state in image.steps.items() if state != "done"
+    )
+    if not 0 < len(left) < len(found.images[0].steps):
+        return "'bycatch run' does the rest"
+    steps = ", ".join(f"'bycatch {step} OUT'" for step in found.images[0].steps if step in left)
+    return f"{steps} with the settings as they are, or 'bycatch run' with its own, does the rest"
 
 
 def _state(word: str) -> Any:
