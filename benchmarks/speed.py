@@ -27,6 +27,7 @@ from astropy.wcs import WCS
 
 import bycatch
 from bycatch.products import find_records
+from bycatch.report import write_report
 from bycatch.settings import Settings
 
 HOME = Path(__file__).resolve().parents[1]
@@ -106,6 +107,17 @@ def further_image(
     return seconds, {s: record.stages[s].seconds for s in STAGES}, len(report.images[0].catalog())
 
 
+def report(out: Path) -> tuple[float, float]:
+    """Return seconds of `bycatch report` on one image, and of a further one in this process."""
+    write_report(out)  # what the page of every image needs is kept from now on
+    start = time.perf_counter()
+    words = [sys.executable, "-m", "bycatch", "report", out]
+    subprocess.run(words, check=True, capture_output=True)
+    middle = time.perf_counter()
+    write_report(out)
+    return middle - start, time.perf_counter() - middle
+
+
 def command(
     paths: list[Path], gaia: Path, folder: Path, preset: str, processes: int
 ) -> tuple[float, float]:
@@ -156,6 +168,9 @@ def compare(preset: str, paths: list[Path], folder: Path, with_library: bool) ->
         total,
         sum(theirs.values()) if theirs else None,
     )
+    alone, further = report(folder / f"out_{paths[-1].stem}")
+    row("report.html of one image, by `bycatch report`", alone, None)
+    row("report.html of a further image in a running process", further, None)
     seconds, memory = command(paths[:1], gaia, folder, preset, 1)
     row(f"the command on one image, {memory:.0f} MB at most", seconds, None)
     for processes in (1, 2):

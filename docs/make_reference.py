@@ -101,13 +101,14 @@ TAIL = """## Images
 
 ## The report
 
-`bycatch report OUT` writes `report.html` from the products that are there: a page that opens by a
-double click and asks no network. On top is what to look at, then tables of the fields and images,
-then the chosen image: its picture with the sources and their outlines, plots, cutouts, tables. A
-source clicked in a plot shows its row, and a row its source. Up to 50 images are in the page
-itself; the content of more lies in `report_files` beside it and moves with it. The page holds the
-brightest sources of an image (6000 of few images, 700 of many), likely cosmic rays last. With
-`--figures` the same plots are written as `figures/<field>_<filter>_<root>_<plot>.png`, or with
+`bycatch run` writes `report.html` at its end, and so does every step of its own; `bycatch report
+OUT` writes it anew from the products that are there. `output.report = false` leaves it out. It is a
+page that opens by a double click and asks no network. On top is what to look at, then tables of the
+fields and images, then the chosen image: its picture with the sources and their outlines, plots,
+cutouts, tables. A source clicked in a plot shows its row, and a row its source. Up to 50 images are
+in the page itself; the content of more lies in `report_files` beside it and moves with it. The page
+holds the brightest sources of an image (6000 of few images, 700 of many), likely cosmic rays last.
+With `--figures` the same plots are written as `figures/<field>_<filter>_<root>_<plot>.png`, or with
 `--format pdf` as PDF. The page needs `bycatch[report]`, the figures `bycatch[figures]`. The numbers
 of a run are in `summary.json`, too: [its values](summary.md).
 

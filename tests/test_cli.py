@@ -9,9 +9,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from bycatch import __version__
+from bycatch import __version__, cli
 from bycatch.errors import UnreadableFile
+from bycatch.pipeline import ImageReport, Outcome, RunReport
 from bycatch.settings import PRESETS, Settings, to_toml
 
 ANSI = re.compile(r"\x1b\[")
@@ -294,6 +296,21 @@ def test_a_run_in_a_pipe_prints_plain_lines(piped):
     assert "2 of 2 image(s) done" in ended.stdout
     assert str(out / "report.html") in ended.stdout
     assert (out / "summary.json").exists()
+
+
+def test_the_closing_table_fits_eighty_columns(monkeypatch, tmp_path, capsys):
+    numbers = {"n_exposures": 12, "n_measured": 1234, "n_cosmic_ray": 1200, "n_gaia": 114}
+    aligned = {"aligned": True, "grade": "A", "n_field_matches": 114, "astrom_err_mas": 12.3}
+    image = ImageReport(
+        "jabcd1010", "abcd_01", "F850LP", "x_drc.fits", Outcome.DONE, seconds=1231.4,
+        summary={"measure": numbers, "align": aligned},
+    )  # fmt: skip
+    monkeypatch.setattr(cli, "stdout", Console(width=80))
+    cli._print_report(RunReport(tmp_path, (image,)))
+    (line,) = [text for text in capsys.readouterr().out.splitlines() if "jabcd1010" in text]
+    assert "abcd_01/F850LP" in line
+    assert "A: 114, 12.3 mas" in line
+    assert len(line) <= 80
 
 
 def test_the_log_file_holds_the_same_lines(piped):

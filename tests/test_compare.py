@@ -198,7 +198,7 @@ def test_the_command_compares_two_filters(bycatch, finished, tmp_path):
     other = next((finished / "abc_01/F475W").glob("*_cat.ecsv"))
     ended = bycatch("compare", finished / f"{RED}_cat.ecsv", other, "-o", tmp_path / "c")
     assert ended.status == 0
-    assert "share of a in b" in ended.out
+    assert "share of A in B" in ended.out
     names = {p.name for p in (tmp_path / "c").iterdir()}
     assert names == {
         "compare_matches.ecsv", "compare_only_a.ecsv", "compare_only_b.ecsv", "compare_bins.ecsv",

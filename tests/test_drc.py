@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from bycatch.drc import celestial_wcs, read_drc, weight_sibling
+from bycatch.drc import DrcImage, DrcLook, celestial_wcs, look_at, read_drc, weight_sibling
 from bycatch.errors import (
     InconsistentImage,
     MissingKeyword,
@@ -878,3 +878,40 @@ def test_the_real_hrc_drizzle_needs_what_its_headers_lack(shared):
             shared / "data" / "real_hrc" / "reference_blot_image.fits",
             InputSettings(detector="HRC", filter="F606W", photflam=1e-19, photplam=5888.0),
         )
+
+
+# ---------------------------------------------------------------- looking
+
+
+def uneven(hdus):
+    """Give each pixel a weight and exposures of its own."""
+    rng = np.random.default_rng(8)
+    hdus["WHT"].data = rng.choice([0.0, 500.0, 1000.0], SHAPE).astype(np.float32)
+    hdus["CTX"].data = rng.integers(0, 4, SHAPE).astype(np.int32)
+
+
+def without_context(hdus):
+    uneven(hdus)
+    del hdus["CTX"]
+
+
+@pytest.mark.parametrize(("change", "name", "kind"), [
+    (uneven, "jabc01010_drc.fits", DrcLook),
+    (uneven, "jabc01010_drc.fits.gz", DrcImage),
+    (without_context, "jabc01010_drc.fits", DrcImage),
+])  # fmt: skip
+def test_a_look_shows_what_reading_gives(save, change, name, kind):
+    path = save(change, name)
+    truth, look = read_drc(path), look_at(path)
+    assert isinstance(look, kind)
+    assert (look.shape, look.has_context) == (truth.shape, truth.has_context)
+    for part in (np.s_[:, :], np.s_[3:20:4, 50:70], np.s_[35:70, 5:9]):
+        np.testing.assert_array_equal(look.sci[part], truth.sci[part])
+        np.testing.assert_array_equal(look.n_exp[part], truth.n_exp[part])
+
+
+def test_a_look_at_a_damaged_file_is_as_bad_as_reading_it(save):
+    path = save()
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(UnreadableFile):
+        look_at(path)

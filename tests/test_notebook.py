@@ -128,7 +128,7 @@ def test_tables_show_their_first_rows():
 def test_block_means_are_means(shape):
     image = np.random.default_rng(1).normal(5.0, 0.1, shape).astype(np.float32)
     image[0, 0] = np.nan
-    means = notebook.block_means(image)
+    means = notebook.small(image)
     block = -(-max(shape) // 360)
     assert means.shape == tuple(-(-n // block) for n in shape)
     assert max(means.shape) <= 360
@@ -302,7 +302,7 @@ def test_a_run_shows_itself(visit, done, tmp_path):
 
 def test_a_full_frame_shows_itself_at_once():
     # No timing: what is looked at is small.
-    means = notebook.block_means(np.zeros((4300, 4250), np.float32))
+    means = notebook.small(np.zeros((4300, 4250), np.float32))
     assert means.shape == (-(-4300 // 12), -(-4250 // 12))
 
 

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
 
+from bycatch.cli import _is_news as is_news
 from bycatch.cli import _write_report as write_at_the_end
 from bycatch.errors import SettingsError
 from bycatch.flags import Flag
 from bycatch.pipeline import ImageReport, Outcome, RunReport
 from bycatch.products import find_records
-from bycatch.report import page, pixels, printed
+from bycatch.report import embedded, page, pixels, printed
 from bycatch.report.image import (
     COSMIC,
     DOUBT,
@@ -36,6 +38,7 @@ from bycatch.report.image import (
 from bycatch.report.overview import BAD, WARN, overview
 from bycatch.report.products import middle_radius, read_folder, values
 from bycatch.report.summary import summary_page, undocumented
+from bycatch.settings import Settings
 from bycatch.tables import read_table
 
 BUDGET = Budget(side_px=400, n_sources=1000)
@@ -182,6 +185,35 @@ def test_command_writes_page_and_figures(bycatch, done):
     assert len(paths) == len(set(paths)) == len(list((done / "figures").glob("*.pdf"))) + 1 > 10
 
 
+def test_empty_plots_are_made_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("BYCATCH_CACHE", str(tmp_path / "cache"))
+    made = embedded.embedded_plots()
+    assert {"picture", "counts", "errors", "shapes", "residuals"} <= set(made.places)
+    (kept,) = (tmp_path / "cache").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded, "_made", lambda: pytest.fail("they were made again"))
+        assert embedded.embedded_plots() == made
+    kept.write_text("{")
+    assert set(embedded.embedded_plots().places) == set(made.places)
+
+
+def test_empty_plots_of_another_version_are_made_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("BYCATCH_CACHE", str(tmp_path))
+    for number in ("3.0", "3.1"):
+        monkeypatch.setattr(embedded, "version", lambda name, number=number: number)
+        embedded.embedded_plots()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("place", ["off", "a file"])
+def test_empty_plots_without_a_place_to_keep_them(monkeypatch, tmp_path, place):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv("BYCATCH_CACHE", "off" if place == "off" else str(blocked / "cache"))
+    assert embedded.embedded_plots().script
+    assert list(tmp_path.iterdir()) == [blocked]
+
+
 # ---------------------------------------------------------------- what is wrong stands out
 
 
@@ -317,7 +349,7 @@ def test_picture_has_dark_sources_a_light_sky_and_its_first_row_on_top():
 
 
 def test_picture_of_nothing_is_white():
-    assert np.all(pixels.stretched(np.full((3, 4), np.nan)) == 255)
+    assert np.all(pixels.as_greys(np.full((3, 4), np.nan)) == 255)
 
 
 @pytest.mark.parametrize(("x", "y"), [(50.2, 40.1), (0.0, 0.0), (99.0, 79.0), (-4.0, 82.0)])
@@ -382,9 +414,13 @@ def test_completeness_limits_are_shown(done):
     ]
     completeness.write(path.with_name("jabc01010_completeness.ecsv"), format="ascii.ecsv")
     (content,) = [c for c in contents(page.write_report(done)) if c["root"] == "jabc01010"]
-    labels = {limit["label"]: limit["mag"] for limit in content["limits"]}
-    labels.pop("5 sigma")
-    assert labels == {"90 % of stars": 25.51, "50 % of stars": 26.2, '50 % of galaxies 0.3"': 25.3}
+    depth, *limits = content["limits"]
+    assert depth["label"] == "5 sigma"
+    assert limits == [
+        {"label": "90 %", "of": "stars", "mag": 25.51, "drawn": True},
+        {"label": "50 %", "of": "stars", "mag": 26.2, "drawn": True},
+        {"label": "50 %", "of": 'galaxies 0.3"', "mag": 25.3, "drawn": False},
+    ]
 
 
 def test_figures_show_what_is_there(finished):
@@ -433,32 +469,65 @@ def test_every_value_of_the_summary_is_documented(finished):
 # ---------------------------------------------------------------- at the end of a run
 
 
-def ended(out, outcome=Outcome.DONE, steps=("detect",)):
-    image = ImageReport("jabc01010", "abc_01", "F775W", "x_drc.fits", outcome, done=steps)
-    return RunReport(out, (image,))
-
-
 def test_a_run_ends_with_its_page(done):
     (done / page.PAGE).unlink(missing_ok=True)
-    write_at_the_end(ended(done))
+    write_at_the_end(done, Settings(), changed=True)
     assert "jabc01010" in (done / page.PAGE).read_text("utf-8")
 
 
 def test_a_page_that_is_up_to_date_is_left_alone(done):
     (done / page.PAGE).write_text("as it was")
-    write_at_the_end(ended(done, steps=()))
+    write_at_the_end(done, Settings(), changed=False)
     assert (done / page.PAGE).read_text() == "as it was"
+
+
+def test_a_page_that_nobody_wants_is_not_written(done):
+    (done / page.PAGE).unlink(missing_ok=True)
+    write_at_the_end(done, Settings.load(assignments=["output.report=false"]), changed=True)
+    assert not (done / page.PAGE).exists()
+
+
+@pytest.mark.parametrize(("outcome", "steps", "news"), [
+    (Outcome.DONE, ("detect",), True), (Outcome.DONE, (), False), (Outcome.DROPPED, (), True),
+])  # fmt: skip
+def test_what_is_news_to_a_page(outcome, steps, news):
+    image = ImageReport("jabc01010", "abc_01", "F775W", "x_drc.fits", outcome, done=steps)
+    assert is_news(RunReport(Path("out"), (image,))) == news
 
 
 def test_without_its_libraries_a_run_says_so_and_is_no_worse(done, monkeypatch, caplog):
     (done / page.PAGE).unlink(missing_ok=True)
     monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
-    write_at_the_end(ended(done))
+    write_at_the_end(done, Settings(), changed=True)
     assert "no report: the report needs bokeh and jinja2" in caplog.text
     assert "bycatch[report]" in caplog.text
     assert not (done / page.PAGE).exists()
 
 
 def test_a_run_without_images_writes_no_page(tmp_path):
-    write_at_the_end(RunReport(tmp_path, ()))
+    write_at_the_end(tmp_path, Settings(), changed=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_step_of_its_own_writes_the_page_anew(bycatch, done, monkeypatch):
+    monkeypatch.setattr("bycatch.cli._write_report", write_at_the_end)
+    (done / page.PAGE).write_text("as it was")
+    assert bycatch("finalize", done, "--set", "finalize.empirical_apcor=false").status == 0
+    assert "jabc01010" in (done / page.PAGE).read_text("utf-8")
+
+
+def test_what_the_user_says_of_a_file_holds_for_the_page_and_for_explain(
+    bycatch, visit, tmp_path, caplog
+):
+    path = tmp_path / "bare_drc.fits"
+    shutil.copy(min(visit.raw.glob("*_drc.fits")), path)
+    with fits.open(path, "update") as hdus:
+        del hdus[0].header["INSTRUME"], hdus[0].header["DETECTOR"]
+    out = tmp_path / "out"
+    words = ["run", path, "-o", out, "--field", "bare", "--gaia", visit.gaia]
+    assert bycatch(*words, "--set", "input.detector=WFC").status == 0
+    (content,) = contents(page.write_report(out))
+    assert content["picture"]
+    assert "no picture" not in caplog.text
+    ended = bycatch("explain", out, "--xy", 100, 100)
+    assert ended.status == 0, ended.err

@@ -301,6 +301,28 @@ def test_a_run_that_lost_everything_has_a_page(browser, tmp_path):
     context.close()
 
 
+def test_nothing_but_tables_is_wider_than_a_narrow_window(browser, folder):
+    context, tab, complaints = open_page(browser, folder)
+    tab.set_viewport_size({"width": 480, "height": 900})
+    tab.wait_for_function("document.documentElement.scrollWidth <= 480", timeout=READY_MS)
+    frame = tab.evaluate("Bokeh.documents[0].get_model_by_name('picture').frame_width")
+    assert 220 <= frame < 480
+    assert complaints == []
+    context.close()
+
+
+def test_legends_name_the_kinds_that_are_there(opened):
+    """A kind without a source has no mark to show in a legend."""
+    kinds = set(opened.evaluate("bycatchReport.state.shown.sources.kind"))
+    for plot in ("picture", "errors", "shapes"):
+        items = opened.evaluate(
+            """(plot) => Bokeh.documents[0].get_model_by_name(plot).below.find((part) => part.items)
+                .items.filter((item) => item.visible).map((item) => item.label.value)""",
+            plot,
+        )
+        assert set(items) - {"left out", "expected", "stars"} == kinds
+
+
 def test_page_prints(opened, tmp_path):
     opened.emulate_media(media="print")
     assert not opened.locator("#choose").is_visible()

@@ -1,5 +1,6 @@
 """What is done in an output folder, what is stale, and what was lost."""
 
+import json
 import os
 
 import pytest
@@ -68,6 +69,15 @@ def test_a_lost_file_is_told_of(bycatch, visit, tmp_path):
     assert "jxyz01010_drc.fits" in ended.out
 
 
+def test_a_step_of_its_own_forgets_no_lost_file(bycatch, done):
+    path = done / "summary.json"
+    lost = {"path": "raw/jxyz01010_drc.fits", "reason": "not a FITS file", "dropped": True}
+    mended = {"path": str(next((done / RED).glob("*_state.json"))), "reason": "", "dropped": True}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"skipped": [lost, mended]}))
+    assert bycatch("finalize", done).status == 0
+    assert status(done, saved_settings(done)).lost == ((lost["path"], lost["reason"]),)
+
+
 def test_sorted_images_are_to_be_done(bycatch, visit, tmp_path):
     out = tmp_path / "out"
     bycatch("sort", visit.raw, "-o", out)
@@ -76,6 +86,14 @@ def test_sorted_images_are_to_be_done(bycatch, visit, tmp_path):
     assert ended.out.count("to do") == 2 * len(STAGES)
     assert "0 of 2 image(s) up to date" in ended.out
     assert "'bycatch run' does the rest" in ended.out
+
+
+def test_what_is_left_after_a_step_keeps_its_settings(bycatch, done):
+    assert bycatch("measure", done, "--set", "measure.cr_radius_px=4").status == 0
+    ended = bycatch("status", done)
+    assert "'bycatch finalize OUT' with the settings as they are" in ended.out
+    assert bycatch("finalize", done).status == 0
+    assert bycatch("status", done).status == 0
 
 
 def test_a_damaged_record_is_named(done, bycatch):

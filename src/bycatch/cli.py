@@ -101,6 +101,20 @@ Paths = Annotated[
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Output folder.")]
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a run.")]
 
+COMPARED = {
+    "rows_a": ("rows of A", "d"),
+    "rows_b": ("rows of B", "d"),
+    "matched": ("pairs", "d"),
+    "share_of_a_in_b": ("share of A in B, where both look", ".3f"),
+    "share_of_b_in_a": ("share of B in A, where both look", ".3f"),
+    "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
+    "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
+    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+    "offset_mag": ("B - A in magnitude, median", ".3f"),
+    "scatter_mag": ("scatter of the magnitudes", ".3f"),
+    "strange": ("pairs more than 5 widths off in magnitude", "d"),
+}
+"""Words and digits of what tells most of a comparison."""
 stdout = Console()
 stderr = Console(stderr=True)
 
@@ -171,8 +185,7 @@ def run(
         return
     with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
         report = pipeline.run(paths, out, settings, inputs, jobs)
-    if settings.output.report:
-        _write_report(report)
+    _write_report(out, settings, changed=_is_news(report))
     _finish(report, quiet=quiet)
 
 
@@ -314,6 +327,7 @@ def inject(
 
     with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
         reports = inject_images(out, settings, jobs)
+    _write_report(out, settings, changed=any(report.files for report in reports))
     if not quiet:
         _print_limits(reports)
     raise typer.Exit(DONE if all(r.outcome == "done" for r in reports) else SOME_LOST)
@@ -518,6 +532,7 @@ def _step(
     settings = _settings(config_file, assign or (), preset, base)
     with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
         report = pipeline.run_stages(out, [stage], settings, inputs, jobs)
+    _write_report(out, settings, changed=_is_news(report))
     _finish(report, quiet=quiet)
 
 
@@ -632,16 +647,21 @@ class _CtrlC(logging.Handler):
             raise KeyboardInterrupt
 
 
-def _write_report(report: RunReport) -> None:
+def _is_news(report: RunReport) -> bool:
+    """Tell whether anything was done or lost that an earlier page does not tell."""
+    return not report.all_done or any(image.done for image in report.images)
+
+
+def _write_report(out: Path, settings: Settings, *, changed: bool) -> None:
     """Write the page at the end of a run: without the libraries, or a disk, the run is no worse."""
+    from bycatch.products import find_records
     from bycatch.report import PAGE, write_report
 
-    if not report.images or (
-        not any(image.done for image in report.images) and (report.out / PAGE).exists()
-    ):
+    there = (out / PAGE).exists()
+    if not settings.output.report or (there and not changed) or not find_records(out):
         return
     try:
-        write_report(report.out)
+        write_report(out)
     except (BycatchError, OSError) as err:
         logging.getLogger("bycatch").warning("no report: %s", err)
 
@@ -666,11 +686,20 @@ def _table(left: list[str], right: list[str], title: str | None = None) -> Any:
     return table
 
 
+def _print_table(table: Any) -> None:
+    """Print a table, its columns closer together where it would not fit otherwise."""
+    from rich.measure import Measurement
+
+    if Measurement.get(stdout, stdout.options.update(max_width=999), table).maximum > stdout.width:
+        table.padding, table.show_edge = 0, False
+    stdout.print(table)
+
+
 def _print_report(report: RunReport) -> None:
     table = _table(["place", "image", "outcome"], ["exp.", "sources", "CR", "Gaia", "aligned", "s"])
     for row in report.rows():
         table.add_row(*row.values())
-    stdout.print(table)
+    _print_table(table)
     lost = report.lost()
     for name, outcome, reason in lost:
         stdout.print(f"{outcome}: {name}: {reason}", style="red", highlight=False, soft_wrap=True)
@@ -694,12 +723,17 @@ def _print_comparison(found: Comparison) -> None:
         table.add_row(
             f"{row['mag_low']:g} to {row['mag_high']:g}",
             *(str(row[name]) for name in ("n_a", "a_in_b", "n_b", "b_in_a")),
-            *(f"{row[name]:.3f}" for name in ("dmag", "dmag_width")),
+            *(_known(row[name], ".3f") for name in ("dmag", "dmag_width")),
         )
-    stdout.print(table)
+    _print_table(table)
     for name, value in found.summary().items():
-        text = "-" if value is None else (f"{value:.4g}" if isinstance(value, float) else value)
-        stdout.print(f"{name.replace('_', ' '):<16} {text}", highlight=False)
+        words, digits = COMPARED[name]
+        stdout.print(f"{words:<44} {_known(value, digits)}", highlight=False)
+
+
+def _known(value: float | None, digits: str) -> str:
+    """Return a number; '-' for what is not known."""
+    return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
 
 
 def _print_status(found: Status) -> None:
@@ -709,7 +743,7 @@ def _print_status(found: Status) -> None:
         place = f"{image.field}/{image.filter}"
         words = (*image.steps.values(), image.outcome or "-")
         table.add_row(place, image.root, *(_state(word) for word in words))
-    stdout.print(table)
+    _print_table(table)
     lost = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in found.images if i.reason]
     for name, why in [*lost, *found.lost]:
         stdout.print(f"{name}: {why}", style="red", highlight=False, soft_wrap=True)
@@ -719,7 +753,18 @@ def _print_status(found: Status) -> None:
         highlight=False,
     )
     if n_done < len(found.images):
-        stdout.print("'bycatch run' does the rest", highlight=False)
+        stdout.print(_what_next(found), highlight=False, soft_wrap=True)
+
+
+def _what_next(found: Status) -> str:
+    """Return how to get the rest done: a run of its own would begin with the default settings."""
+    left = dict.fromkeys(
+        step for image in found.images for step, state in image.steps.items() if state != "done"
+    )
+    if not 0 < len(left) < len(found.images[0].steps):
+        return "'bycatch run' does the rest"
+    steps = ", ".join(f"'bycatch {step} OUT'" for step in found.images[0].steps if step in left)
+    return f"{steps} with the settings as they are, or 'bycatch run' with its own, does the rest"
 
 
 def _state(word: str) -> Any:
@@ -744,7 +789,7 @@ def _print_limits(reports: list[Any]) -> None:
                     str(row["n"]),
                     *(_limit(row, level) for level in (90, 50)),
                 )
-    stdout.print(table)
+    _print_table(table)
     stdout.print("AB magnitudes, total; cosmic rays by mistake count as lost", highlight=False)
     for report in reports:
         for path in report.files:
@@ -767,7 +812,7 @@ def _print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
     for image in images:
         place = f"{image.field}/{image.filter}"
         table.add_row(place, image.stem, *image.steps.values(), f"{image.megabytes:.0f}")
-    stdout.print(table)
+    _print_table(table)
     for skip in skipped:
         word = "would be dropped" if skip.bad else "would be skipped"
         stdout.print(f"{word}: {skip.path}: {skip.reason}", highlight=False, soft_wrap=True)
@@ -783,7 +828,7 @@ def _print_assessment(assessments: list[Any], out: Path) -> None:
     table = _table([], names)
     for assessment in assessments:
         table.add_row(*assessment.row().values())
-    stdout.print(table)
+    _print_table(table)
     stdout.print(ASSESSMENT_LEGEND, highlight=False)
     stdout.print("Open these:", highlight=False)
     for assessment in assessments:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +24,15 @@ from bycatch.errors import (
     UnreadableFile,
     UnsupportedImage,
 )
-from bycatch.headers import Headers, ImageMeta, find_plane, headers_of, image_meta, opened
+from bycatch.headers import (
+    DAMAGED,
+    Headers,
+    ImageMeta,
+    find_plane,
+    headers_of,
+    image_meta,
+    opened,
+)
 from bycatch.kernels.exposures import exposure_counts
 from bycatch.kernels.smoothing import noise_correlation
 from bycatch.settings import InputSettings
@@ -230,6 +240,84 @@ def read_drc(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A plane of pixels that are read where they are looked at: ``plane[ys, xs]``."""
+
+    shape: tuple[int, int]
+    read: Callable[[tuple[slice, slice]], NDArray[Any]]
+
+    def __getitem__(self, part: tuple[slice, slice]) -> NDArray[Any]:
+        return self.read(part)
+
+
+@dataclass(frozen=True, eq=False)
+class DrcLook:
+    """A drizzled image for looking at, not for measuring.
+
+    Attributes
+    ----------
+    sci : float32, in the unit of the file; NaN where there are no data
+    n_exp : int16, exposures that contribute
+    has_context : bool; always True
+    """
+
+    sci: Plane
+    n_exp: Plane
+    has_context: bool = True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.sci.shape
+
+
+def look_at(
+    path: str | Path, settings: InputSettings | None = None, wht_path: Path | None = None
+) -> DrcImage | DrcLook:
+    """Return a drizzled image to look at; few of its pixels are read, as a rule.
+
+    What is compressed, or lacks a plane, is read as a whole; see `read_drc` for what it raises.
+    """
+    path, given = Path(path), settings or InputSettings()
+    if path.suffix == ".fits" and wht_path is None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with fits.open(path, memmap=True) as hdus:
+                    found = _look(path, hdus, given)
+        except DAMAGED:
+            found = None
+        if found:
+            return found
+    return read_drc(path, given, wht_path)
+
+
+def _look(path: Path, hdus: fits.HDUList, given: InputSettings) -> DrcLook | None:
+    """Return the planes of an open file; None if not all are there, and of one shape."""
+    headers = headers_of(path, hdus)
+    planes: list[Any] = [find_plane(hdus, name) for name in ("SCI", "WHT", "CTX")]
+    if any(plane is None or isinstance(plane, fits.CompImageHDU) for plane in planes):
+        return None
+    sci, wht, ctx = (plane.data for plane in planes)
+    if not (sci.ndim == wht.ndim == 2 and sci.shape == wht.shape == ctx.shape[-2:]):
+        return None
+    if isinstance(_told(ctx, image_meta(headers, given), sci.shape), str):
+        return None
+
+    def rates(part: tuple[slice, slice]) -> Image:
+        found = np.array(sci[part], dtype=np.float32)
+        found[~(wht[part] > 0)] = np.nan
+        return found
+
+    def exposures(part: tuple[slice, slice]) -> NDArray[np.int16]:
+        counts = np.maximum(exposure_counts(ctx[..., part[0], part[1]]), np.int16(1))
+        counts[~np.isfinite(rates(part))] = 0
+        return counts
+
+    return DrcLook(Plane(sci.shape, rates), Plane(sci.shape, exposures))
+
+
 def weight_sibling(path: Path) -> Path | None:
     """Return ``<stem>_wht.fits`` beside ``<stem>_sci.fits``, if it exists."""
     if not re.search(r"_sci\.fits", path.name):
@@ -341,13 +429,18 @@ def _context(
     """Return exposures per pixel from the context image, or why it does not tell them."""
     if hdu is None:
         return "no context image"
-    ctx = _data(hdu, path)
+    told = _told(_data(hdu, path), meta, shape)
+    return told if isinstance(told, str) else exposure_counts(told)
+
+
+def _told(ctx: NDArray[Any], meta: ImageMeta, shape: tuple[int, ...]) -> NDArray[Any] | str:
+    """Return a context image, or why it does not tell the exposures."""
     if ctx.dtype.kind not in "iu" or ctx.ndim not in (2, 3) or ctx.shape[-2:] != shape[-2:]:
         return f"context image of shape {ctx.shape}"
     n_planes = 1 if ctx.ndim == 2 else ctx.shape[0]
     if len(meta.chips) > 32 * n_planes:
         return f"the context image has {n_planes} plane(s) for {len(meta.chips)} inputs"
-    return exposure_counts(ctx)
+    return ctx
 
 
 def _exposures(

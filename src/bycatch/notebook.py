@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PICTURE_SIDE_PX = 360
-ASINH_REACH = 25.0
-"""Ranges of zscale between the sky and black: linear in the sky, logarithmic above."""
 GREY_LEVELS = 64
 """Noise does not compress: fewer greys make the picture half as large and look the same."""
 SAMPLES = 4
@@ -234,18 +232,15 @@ def image_picture(image: NDArray[np.floating[Any]], label: str) -> str:
     label : what it shows, for those who can't see it
     """
     import numpy as np
-    from astropy.visualization import ZScaleInterval
 
-    means = block_means(image)
+    from bycatch.greys import stretched
+
+    means = small(image)
     known = np.isfinite(means)
     if not known.any():
         return ""
-    low, high = ZScaleInterval().get_limits(means[known])
-    span = max(float(high - low), 1e-12)
-    with np.errstate(invalid="ignore"):
-        steps = np.arcsinh(np.clip((means - low) / span, 0, ASINH_REACH)) / np.arcsinh(ASINH_REACH)
-    steps = np.where(known, np.round((1 - steps) * GREY_LEVELS) / GREY_LEVELS, 1.0)
-    return _img((250 * steps + 5 * ~known).astype(np.uint8), label)
+    steps = np.round((1 - stretched(means)) * GREY_LEVELS) / GREY_LEVELS
+    return _img(np.where(known, 250 * steps, 255).astype(np.uint8), label)
 
 
 def mask_picture(mask: NDArray[Any], label: str) -> str:
@@ -259,22 +254,13 @@ def mask_picture(mask: NDArray[Any], label: str) -> str:
     return _img(np.where(found, 0, 255).astype(np.uint8), label)
 
 
-def block_means(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def small(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return means of square blocks, at most 360 of them along a side; NaN without any data."""
-    import numpy as np
+    from bycatch.greys import block_means
 
     block = _block(image.shape)
     step = max(1, block // SAMPLES)
-    some = image[::step, ::step]
-    size = -(-block // step)
-    ny, nx = (-(-n // size) for n in some.shape)
-    padded = np.full((ny * size, nx * size), np.nan, dtype=np.float32)
-    padded[: some.shape[0], : some.shape[1]] = some
-    blocks = padded.reshape(ny, size, nx, size)
-    known = np.isfinite(blocks)
-    count = known.sum(axis=(1, 3))
-    total = np.where(known, blocks, 0).sum(axis=(1, 3), dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return block_means(image[::step, ::step], -(-block // step))
 
 
 def _block(shape: tuple[int, ...]) -> int:

@@ -14,10 +14,12 @@ from typing import Any
 
 from bycatch.errors import UnreadableFile
 from bycatch.headers import FITS_SUFFIX, root_of
+from bycatch.settings import InputSettings, Settings, build, read_toml
 
 STAGES = ("detect", "crmask", "align", "measure", "finalize")
 PARTIAL = ".part-"
 SUMMARY = "summary.json"
+SETTINGS_FILE = "settings.toml"
 
 
 @contextlib.contextmanager
@@ -49,6 +51,18 @@ def last_summary(out: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def saved_settings(out: Path) -> Settings:
+    """Return the settings of the last run into a folder; the defaults if there are none."""
+    path = out / SETTINGS_FILE
+    return Settings.load(config=path) if path.exists() else Settings()
+
+
+def saved_values(out: Path) -> dict[str, dict[str, Any]]:
+    """Return the same as plain values, for other settings to be laid over."""
+    path = out / SETTINGS_FILE
+    return read_toml(path) if path.exists() else {}
 
 
 def json_ready(value: Any) -> Any:
@@ -227,3 +241,9 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what a killed run left half-written."""
     for path in folder.glob(f"{PARTIAL}*"):
         path.unlink(missing_ok=True)
+
+
+def input_settings(settings: Settings, record: ImageRecord) -> InputSettings:
+    """Return what the user states about an image, its sidecar included."""
+    values = {**settings.input.model_dump(), **record.input}
+    return build(InputSettings, values, where=record.source)

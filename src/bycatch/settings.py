@@ -367,7 +367,7 @@ class OutputSettings(Section):
     write_wcs: bool = setting(
         False, "write copies of the drc files with the aligned WCS (<root>_aligned_drc.fits)"
     )
-    report: bool = setting(True, "write report.html at the end of `bycatch run`")
+    report: bool = setting(True, "write report.html at the end of a run, and of a step of its own")
 
 
 class SimulateSettings(Section):
@@ -586,7 +586,8 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(content, dict):
             raise SettingsError(f"{path}:{line}: '{section}' is a section: write [{section}]")
         for name in content:
-            _check_name(model, section, name, f"{path}:{_line_of(text, name, section)}")
+            if name not in model.model_fields:
+                _check_name(model, section, name, f"{path}:{_line_of(text, name, section)}")
     build(Settings, values, where=str(path))
     return values
 

@@ -40,7 +40,7 @@ class Announcement(events.Listener):  # type: ignore[misc]
         home = event.data["dispatcher"].py_func.__module__
         if not self.was_made and home.startswith("bycatch."):
             self.was_made = True
-            logger.info("compiling kernels, once on this machine")
+            logger.info("compiling kernels, once on this machine (a minute or two)")
 
     def on_end(self, event: Any) -> None:
         """Say nothing more."""

@@ -42,6 +42,7 @@ from bycatch.pipeline.image import (
 )
 from bycatch.products import (
     PARTIAL,
+    SETTINGS_FILE,
     STAGES,
     SUMMARY,
     ImageRecord,
@@ -50,9 +51,11 @@ from bycatch.products import (
     find_records,
     last_summary,
     remove_leftovers,
+    saved_settings,
+    saved_values,
     write_json,
 )
-from bycatch.settings import Settings, read_toml, to_toml
+from bycatch.settings import Settings, to_toml
 from bycatch.stages.sort import Placement, Skipped
 from bycatch.tap import Services
 from bycatch.version import __version__
@@ -68,12 +71,12 @@ __all__ = [
     "run",
     "run_stages",
     "saved_settings",
+    "saved_values",
     "sort_only",
 ]
 
 logger = logging.getLogger("bycatch")
 
-SETTINGS_FILE = "settings.toml"
 FIRST_STEPS, LAST_STEPS = STAGES[: STAGES.index("align")], STAGES[STAGES.index("align") + 1 :]
 PRODUCT_BYTES_PER_PIXEL = 1.3
 """Disk space of the products: a mask of one byte, a compressed segmentation, tables."""
@@ -236,12 +239,6 @@ def run_stages(
     return _run(out, records, lost, chosen, given, executor_for(workers), tuple(stages), started)
 
 
-def saved_settings(out: Path) -> Settings:
-    """Return the settings of the last run into a folder; the defaults if there are none."""
-    path = out / SETTINGS_FILE
-    return Settings.load(config=path) if path.exists() else Settings()
-
-
 def _remembered(out: Path, inputs: Inputs) -> Inputs:
     """Return the user's lists: a step on its own keeps those of the last run, as its settings."""
     known = last_summary(out).get("inputs", {})
@@ -251,12 +248,6 @@ def _remembered(out: Path, inputs: Inputs) -> Inputs:
         if known.get(name) and getattr(inputs, name) is None
     }
     return replace(inputs, **kept)
-
-
-def saved_values(out: Path) -> dict[str, dict[str, Any]]:
-    """Return the same as plain values, for other settings to be laid over."""
-    path = out / SETTINGS_FILE
-    return read_toml(path) if path.exists() else {}
 
 
 def _as_paths(paths: Iterable[str | Path] | str | Path) -> list[Path]:
@@ -353,8 +344,20 @@ def _run(
         _field_summaries(images),
         inputs,
     )
-    write_json(out / SUMMARY, report.to_dict())
+    write_json(out / SUMMARY, report.to_dict() | {"skipped": _skipped(report, stages)})
     return report
+
+
+def _skipped(report: RunReport, stages: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the files that were not used; a step on its own forgets none of the last run's."""
+    found: list[dict[str, Any]] = report.to_dict()["skipped"]
+    if stages == STAGES:
+        return found
+    # A record that was damaged then may be whole by now.
+    records = {str(record.paths(report.out).record) for record in find_records(report.out)}
+    known = records | {skip["path"] for skip in found}
+    before = last_summary(report.out).get("skipped", [])
+    return found + [skip for skip in before if skip["path"] not in known]
 
 
 def _field_summaries(images: Sequence[Worked]) -> dict[str, dict[str, Any]]:

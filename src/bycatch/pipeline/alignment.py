@@ -20,7 +20,6 @@ from bycatch.pipeline.image import (
     attempt,
     begin,
     forget,
-    input_settings,
     is_current,
     known_share_key,
     need,
@@ -32,7 +31,7 @@ from bycatch.pipeline.image import (
     step_over,
     write_share,
 )
-from bycatch.products import ImagePaths, ImageRecord, atomic, combined
+from bycatch.products import ImagePaths, ImageRecord, atomic, combined, input_settings
 
 if TYPE_CHECKING:
     from bycatch.figures import FigureImage

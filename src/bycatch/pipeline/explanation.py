@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 
 from bycatch.errors import MissingProduct, SettingsError
 from bycatch.flags import FLAGS
-from bycatch.products import ImagePaths, ImageRecord, find_records
+from bycatch.products import (
+    ImagePaths,
+    ImageRecord,
+    find_records,
+    input_settings,
+    saved_settings,
+)
 from bycatch.settings import DetectSettings, build
 
 if TYPE_CHECKING:
@@ -165,7 +171,7 @@ class _Case:
     """One image and its products, read when they are needed."""
 
     def __init__(self, out: Path, record: ImageRecord) -> None:
-        self.record = record
+        self.out, self.record = out, record
         self.paths: ImagePaths = record.paths(out)
 
     def require_detection(self) -> None:
@@ -185,9 +191,8 @@ class _Case:
     def image(self) -> DrcImage:
         """The drizzled image."""
         from bycatch.drc import read_drc
-        from bycatch.settings import InputSettings
 
-        given = build(InputSettings, self.record.input, where=str(self.paths.record))
+        given = input_settings(saved_settings(self.out), self.record)
         weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
         return read_drc(self.paths.folder / self.record.name, given, weight)
 

@@ -38,9 +38,10 @@ from bycatch.products import (
     atomic,
     checksum,
     combined,
+    input_settings,
     json_ready,
 )
-from bycatch.settings import InputSettings, Settings, build
+from bycatch.settings import Settings
 from bycatch.version import __version__
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class ImageReport:
             "outcome": str(self.outcome),
             **dict(zip(("exp.", "sources", "CR", "Gaia"), shown, strict=True)),
             "aligned": _alignment_in_words(numbers),
-            "s": f"{self.seconds:.1f}",
+            "s": f"{self.seconds:.{0 if self.seconds >= 100 else 1}f}",
         }
 
     @notebook.never_raising
@@ -379,12 +380,6 @@ def refresh_checksum(record: ImageRecord, folder: Path) -> None:
         sums = [checksum(p) for p in files]
         record.checksum = sums[0] if len(sums) == 1 else " ".join(sums)
         record.fingerprint = fingerprint
-
-
-def input_settings(settings: Settings, record: ImageRecord) -> InputSettings:
-    """Return what the user states about an image, its sidecar included."""
-    values = {**settings.input.model_dump(), **record.input}
-    return build(InputSettings, values, where=record.source)
 
 
 class Workbench:

@@ -29,12 +29,11 @@ from bycatch.pipeline.image import (
     Outcome,
     attempt,
     begin,
-    input_settings,
     plain_settings,
     sizes_mb,
     step_over,
 )
-from bycatch.products import atomic, find_records
+from bycatch.products import atomic, find_records, input_settings
 from bycatch.settings import Settings
 from bycatch.simulate import injection
 from bycatch.stages import crmask, detect, finalize, measure

@@ -67,6 +67,9 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
     zero_points = f"AB {ab:.4f}, ST {photcal.st_zeropoint(meta.photflam):.4f}"
     if vega is not None:
         zero_points += f", Vega {vega:.4f}"
+    audited = "no value known to compare with"
+    if audit:
+        audited = "outdated, as said below" if audit.is_off else audit.in_words()
     origin = f"PHOTFLAM {meta.photflam:.5g} from {meta.zeropoint_origin}"
     pointing = f"centre RA {float(centre[0]):.6f} Dec {float(centre[1]):.6f} deg"
     return [
@@ -80,7 +83,7 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
         ("weight", f"type {image.wht_type}, {time:.0f} s per pixel (median)"),
         ("sky", f"median {np.median(sky):.5f} e/s per px; {subtracted}"),
         ("zero points", f"{zero_points} ({origin})"),
-        ("zero-point audit", audit.in_words() if audit else "no value known to compare with"),
+        ("calibration", audited),
         ("WCS", f"{meta.wcsname or 'unnamed'}, {pointing}"),
     ]
 

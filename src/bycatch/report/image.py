@@ -11,13 +11,14 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.drc import DrcImage
+from bycatch.drc import DrcImage, DrcLook
 from bycatch.flags import Flag, decode
 from bycatch.report import pixels
 from bycatch.report.products import ReportedImage, integers, middle_radius, values
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Looked = DrcImage | DrcLook
 
 POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in doubt", "not told"
 KINDS = (POINT, EXTENDED, COSMIC, DOUBT, OPEN)
@@ -191,19 +192,26 @@ def histogram(catalog: Table, kinds: NDArray[np.str_], radius: str) -> dict[str,
 
 
 def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, Any]]:
-    """Return the limits of the image in magnitudes: depth, and completeness where it is known."""
+    """Return the limits of the image in magnitudes: depth, and completeness where it is known.
+
+    Those of stars are drawn; of what else was injected the numbers are told.
+    """
     found = []
     limit = values(catalog, f"maglim_{radius}")
     if np.isfinite(limit).any():
-        found.append({"mag": round(float(np.nanmedian(limit)), 2), "label": "5 sigma"})
+        depth = round(float(np.nanmedian(limit)), 2)
+        found.append({"mag": depth, "label": "5 sigma", "of": "", "drawn": True})
     table = image.table("completeness")
     for row in table.meta.get("LIMITS", ()) if table is not None else ():
         if row.get("n_exp") == 0:
             size = f' {row["re_arcsec"]:g}"' if row.get("re_arcsec") else ""
+            kind = f"{PLURAL.get(row['kind'], row['kind'])}{size}"
             found += [
                 {
                     "mag": round(float(row[f"mag_{level}_kept"]), 2),
-                    "label": f"{level} % of {PLURAL.get(row['kind'], row['kind'])}{size}",
+                    "label": f"{level} %",
+                    "of": kind,
+                    "drawn": row["kind"] == "star",
                 }
                 for level in (90, 50)
                 if row.get(f"mag_{level}_kept") is not None
@@ -293,7 +301,7 @@ def removed(image: ReportedImage, limit: int) -> dict[str, Any] | None:
     }
 
 
-def _picture(data: DrcImage | None, budget: Budget) -> dict[str, Any] | None:
+def _picture(data: Looked | None, budget: Budget) -> dict[str, Any] | None:
     if data is None:
         return None
     ny, nx = data.shape
@@ -309,7 +317,7 @@ def _picture(data: DrcImage | None, budget: Budget) -> dict[str, Any] | None:
     }
 
 
-def _exposures(data: DrcImage | None) -> dict[str, Any] | None:
+def _exposures(data: Looked | None) -> dict[str, Any] | None:
     if data is None:
         return None
     found = pixels.exposure_map(data.n_exp)
@@ -348,7 +356,7 @@ def compact(lines: list[list[float]]) -> list[list[int]]:
 
 
 def _cutouts(
-    data: DrcImage | None, part: Table, kinds: NDArray[np.str_], radius: str, limit: int
+    data: Looked | None, part: Table, kinds: NDArray[np.str_], radius: str, limit: int
 ) -> list[dict[str, Any]]:
     """Return cutouts of the sources with the worst flags and of the brightest cosmic rays."""
     if data is None:
@@ -367,7 +375,7 @@ def _cutouts(
 
 
 def _cut(
-    group: str, data: DrcImage, part: Table, rows: Sequence[int] | Ints, flags: Ints
+    group: str, data: Looked, part: Table, rows: Sequence[int] | Ints, flags: Ints
 ) -> list[dict[str, Any]]:
     x, y, ids = values(part, "x_center"), values(part, "y_center"), integers(part, "id")
     found = []

@@ -7,6 +7,7 @@ const bycatchReport = (() => {
   const ROWS_PER_PAGE = 25;
   const MANY_RAYS = 300;
   const PLOTS = ["picture", "counts", "errors", "shapes", "residuals"];
+  const WITH_KINDS = ["picture", "errors", "shapes"];
   const MEANINGS = {
     "point": "p_star of 0.5 and more",
     "extended": "p_star below 0.5",
@@ -35,6 +36,11 @@ const bycatchReport = (() => {
 
   function inWords(value, digits) {
     return value === null || value === undefined ? "-" : value.toFixed(digits);
+  }
+
+  // A name that may go on in a second line after each underscore.
+  function breakable(name) {
+    return name.split("_").flatMap((part, k) => (k ? ["_", make("wbr"), part] : [part]));
   }
 
   function flagNames(value) {
@@ -192,6 +198,12 @@ const bycatchReport = (() => {
     };
     fillPicture(kinds);
     fillCounts();
+    for (const name of WITH_KINDS) {
+      for (const item of model(name).below.find((part) => part.items).items) {
+        const kind = item.label.value;
+        if (about.kinds[kind]) item.visible = kinds.includes(kind);
+      }
+    }
     models.curve.data = shown.curve ? { x: shown.curve.mag, y: shown.curve.err } : { x: [], y: [] };
     const mags = list(named("mag_ab_{r}"));
     // Fainter than their noise: no use on an axis.
@@ -204,7 +216,8 @@ const bycatchReport = (() => {
       ? { x: [], y: [] } : { x: [0, 50], y: [shape.locus, shape.locus] };
     model("shapes").left[0].axis_label = shape.name === "fwhm" ? "FWHM, px" : `${shape.name}, mag`;
     at("t-shapes").textContent = `${shape.label[0].toUpperCase()}${shape.label.slice(1)}. Line: `
-      + (shape.n_stars ? `locus of the image's stars (${shape.n_stars} of them).` : "median.");
+      + (shape.n_stars ? `locus of the image's stars (${shape.n_stars} of them).`
+        : shape.name === "fwhm" ? "median." : "expected of stars; the image has too few to tell.");
     fillResiduals();
   }
 
@@ -258,11 +271,19 @@ const bycatchReport = (() => {
       return;
     }
     models.image.data = { url: [picture.url], x: [-0.5], y: [-0.5], w: [picture.width], h: [picture.height] };
-    const side = Math.max(picture.nx, picture.ny);
-    plot.frame_width = Math.round((680 * picture.nx) / side);
-    plot.frame_height = Math.round((680 * picture.ny) / side);
+    fitPicture();
     range(plot.x_range, -0.5, picture.nx - 0.5);
     range(plot.y_range, -0.5, picture.ny - 0.5);
+  }
+
+  // The picture keeps its shape, and is as large as the window allows.
+  function fitPicture() {
+    if (!shown || !shown.picture) return;
+    const { nx, ny } = shown.picture;
+    const plot = model("picture");
+    const side = Math.max(220, Math.min(680, at("content").clientWidth - 95)) / Math.max(nx, ny);
+    const [width, height] = [Math.round(nx * side), Math.round(ny * side)];
+    plot.setv({ frame_width: width, frame_height: height, width: width + 80, height: height + 120 });
   }
 
   function fillCounts() {
@@ -271,17 +292,26 @@ const bycatchReport = (() => {
     models.bins.data = bins
       ? { left: bins.edges.slice(0, -1), right: bins.edges.slice(1), all: bins.all, clean: bins.clean }
       : { left: [], right: [], all: [], clean: [] };
+    const drawn = limits.filter((limit) => limit.drawn);
     const top = bins ? 3 * Math.max(10, ...bins.all) : 10;
     models.limits.data = {
-      x: limits.map((limit) => limit.mag),
-      y0: limits.map(() => 0.5),
-      y1: limits.map(() => top),
-      label: limits.map((limit) => `${limit.label} `),
+      x: drawn.map((limit) => limit.mag),
+      y0: drawn.map(() => 0.5),
+      y1: drawn.map(() => top),
+      label: drawn.map((limit) => `${limit.label}${limit.of && ` of ${limit.of}`} `),
     };
     const plot = model("counts");
     range(plot.y_range, 0.5, top);
-    if (bins) range(plot.x_range, bins.edges[0] - 0.3, bins.edges[bins.edges.length - 1] + 0.3);
-    at("t-counts").textContent = limits.map((limit) => `${limit.label}: ${limit.mag.toFixed(2)}`).join("; ");
+    if (bins) {
+      const ends = [...bins.edges, ...drawn.map((limit) => limit.mag)];
+      range(plot.x_range, Math.min(...ends) - 0.3, Math.max(...ends) + 0.3);
+    }
+    const kinds = [...new Set(limits.map((limit) => limit.of))];
+    at("t-counts").textContent = kinds.map((kind) => {
+      const told = limits.filter((limit) => limit.of === kind)
+        .map((limit) => `${limit.label} at ${limit.mag.toFixed(2)}`).join(", ");
+      return kind ? `complete in ${kind}: ${told}` : told;
+    }).join("; ");
   }
 
   function fillResiduals() {
@@ -376,7 +406,7 @@ const bycatchReport = (() => {
       this.headers = titles.map(([name, column]) => make("th",
         { scope: "col", "aria-sort": "none", class: column ? "right" : null },
         make("button", { type: "button", title: column ? `${column.meaning} [${column.unit}]; click to sort` : "click to sort",
-          onclick: (event) => this.sort(event.currentTarget.parentElement, name) }, name)));
+          onclick: (event) => this.sort(event.currentTarget.parentElement, name) }, ...breakable(name))));
       this.body = make("tbody");
       this.foot = make("span", { role: "status" });
       place.replaceChildren(
@@ -538,6 +568,7 @@ const bycatchReport = (() => {
     for (const kind of Object.keys(about.kinds)) {
       renderer(kind).properties.visible.change.connect(fillOutlines);
     }
+    window.addEventListener("resize", fitPicture);
     // The tools of the plots are no use on paper.
     const tools = (visible) => {
       for (const name of PLOTS) model(name).toolbar.visible = visible;

@@ -18,9 +18,10 @@ from bycatch.errors import SettingsError
 from bycatch.flags import FLAGS
 from bycatch.products import atomic, json_ready
 from bycatch.report import pixels
+from bycatch.report.embedded import embedded_plots
 from bycatch.report.image import Budget, compact, payload
 from bycatch.report.overview import key_of, overview
-from bycatch.report.plots import kind_styles, plots
+from bycatch.report.plots import kind_styles
 from bycatch.report.products import Folder, ReportedImage, read_folder
 from bycatch.version import __version__
 
@@ -152,11 +153,9 @@ def _packed(content: dict[str, Any]) -> str:
 
 
 def _page(folder: Folder, metas: dict[str, dict[str, Any]], held: list[Held]) -> str:
-    from bokeh.embed import components
-    from bokeh.resources import Resources
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    script, places = components(plots(), wrap_script=False)
+    drawn = embedded_plots()
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -184,9 +183,9 @@ def _page(folder: Folder, metas: dict[str, dict[str, Any]], held: list[Held]) ->
         flags=about["flags"],
         styles=(HERE / "page.css").read_text(encoding="utf-8"),
         code=(HERE / "page.js").read_text(encoding="utf-8"),
-        bokeh=Resources(mode="inline", components=["bokeh"]).render_js(),
-        plots=places,
-        plot_script=script,
+        bokeh=drawn.library,
+        plots=drawn.places,
+        plot_script=drawn.script,
         kinds=kind_styles(),
     )
 

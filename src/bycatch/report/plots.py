@@ -19,6 +19,7 @@ STYLES: dict[str, tuple[str, str]] = {
 """Colour and shape of each kind of source."""
 PICTURE_PX = 680
 PLOT_HEIGHT = 340
+RESIDUALS_PX = 260
 LEAST_COUNT = 0.5
 """Where the bars of the histogram begin: its axis is logarithmic."""
 
@@ -99,6 +100,12 @@ def _points(plot: Any, sources: Any, x: str, y: str, size: int) -> list[Any]:
         chosen.update(fill_alpha=0.0 if plot.name == "picture" else 0.6)
         points.selection_glyph = chosen
         drawn.append(points)
+    _put_below(plot)
+    return drawn
+
+
+def _put_below(plot: Any) -> None:
+    """Put the legend below the plot, where it hides nothing."""
     legend = plot.legend[0]
     legend.click_policy = "hide"
     legend.orientation = "horizontal"
@@ -106,7 +113,6 @@ def _points(plot: Any, sources: Any, x: str, y: str, size: int) -> list[Any]:
     legend.border_line_alpha, legend.background_fill_alpha, legend.spacing = 0, 0.8, 6
     legend.padding = legend.margin = 2
     plot.add_layout(legend, "below")
-    return drawn
 
 
 def _hover(plot: Any, renderers: list[Any]) -> None:
@@ -186,9 +192,7 @@ def _counts() -> Any:
         text_baseline="top", text_font_size="12px", text_color=INK, x_offset=3,
         background_fill_color="white", background_fill_alpha=0.75,
     )  # fmt: skip
-    legend = plot.legend[0]
-    legend.location, legend.background_fill_alpha = "top_left", 0.8
-    legend.label_text_font_size, legend.border_line_alpha = "12px", 0
+    _put_below(plot)
     return plot
 
 
@@ -231,9 +235,9 @@ def _residuals() -> Any:
 
     plot = _figure(
         "residuals", "ΔRA cos Dec, mas", "ΔDec, mas", "pan,wheel_zoom,reset", sizing_mode="fixed",
-        x_range=Range1d(10, -10), y_range=Range1d(-10, 10),
+        width=RESIDUALS_PX + 80, x_range=Range1d(10, -10), y_range=Range1d(-10, 10),
     )  # fmt: skip
-    plot.frame_width = plot.frame_height = 260
+    plot.frame_width = plot.frame_height = RESIDUALS_PX
     plot.add_tools(BoxZoomTool(match_aspect=True))
     zero = ColumnDataSource({"x": [0, -1e5], "y": [-1e5, 0], "x1": [0, 1e5], "y1": [1e5, 0]})
     plot.segment("x", "y", "x1", "y1", source=zero, line_color=FAINT, line_width=1)

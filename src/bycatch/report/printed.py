@@ -183,9 +183,12 @@ def _counts(axes: Axes, content: dict[str, Any]) -> None:
     axes.set_yscale("log")
     axes.set_ylim(LEAST_COUNT, 3 * max(10, *found["all"]))
     for limit in content["limits"]:
+        if not limit["drawn"]:
+            continue
+        of = f" of {limit['of']}" if limit["of"] else ""
         axes.axvline(limit["mag"], color=INK, lw=1, ls=(0, (4, 2)))
         axes.text(
-            limit["mag"], 0.98, f"{limit['label']}  ", transform=axes.get_xaxis_transform(),
+            limit["mag"], 0.98, f"{limit['label']}{of}  ", transform=axes.get_xaxis_transform(),
             rotation=90, ha="right", va="top", fontsize=8, color=INK,
         )  # fmt: skip
     axes.set(xlabel="AB magnitude", ylabel="sources per 0.25 mag")

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.drc import DrcImage, read_drc
+from bycatch.drc import DrcImage, DrcLook, look_at
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile
 from bycatch.products import (
     STAGES,
@@ -20,9 +20,11 @@ from bycatch.products import (
     ImageRecord,
     damaged_records,
     find_records,
+    input_settings,
     last_summary,
+    saved_settings,
 )
-from bycatch.settings import InputSettings
+from bycatch.settings import Settings
 from bycatch.tables import read_table
 
 logger = logging.getLogger("bycatch")
@@ -38,12 +40,14 @@ class ReportedImage:
     ----------
     record : of the image
     paths : where its products lie
+    settings : of the last run
     outcome : done, dropped, failed; 'unknown' if no run took note of it
     reason : why it was dropped or failed
     """
 
     record: ImageRecord
     paths: ImagePaths
+    settings: Settings
     outcome: str = "unknown"
     reason: str = ""
 
@@ -94,24 +98,16 @@ class ReportedImage:
             logger.warning("%s: left out of the report: %s", self.place, err)
             return None
 
-    def pixels(self) -> DrcImage | None:
-        """Read the drizzled image in its place; None if it can't be read any more."""
+    def pixels(self) -> DrcImage | DrcLook | None:
+        """Return the drizzled image in its place; None if it can't be read any more."""
         record = self.record
         wht = self.paths.folder / record.wht_name if record.wht_name else None
         try:
-            return read_drc(
-                self.paths.folder / record.name, InputSettings(**self._statements()), wht
-            )
+            given = input_settings(self.settings, record)
+            return look_at(self.paths.folder / record.name, given, wht)
         except (BycatchError, OSError) as err:
             logger.warning("%s: no picture in the report: %s", self.place, err)
             return None
-
-    def _statements(self) -> dict[str, Any]:
-        """Return what the user said of the file, as the detection read it."""
-        detect = self.record.stages.get("detect")
-        known = (detect.settings if detect else {}).get("input", {}) or {}
-        names = set(InputSettings.model_fields)
-        return {k: v for k, v in {**known, **self.record.input}.items() if k in names}
 
 
 @dataclass(frozen=True)
@@ -147,13 +143,13 @@ def read_folder(out: str | Path) -> Folder:
     if not records and not lost:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
     ended = {(i["field"], i["filter"], i["root"]): i for i in summary.get("images", [])}
-    images = []
+    images, settings = [], saved_settings(out)
     for record in records:
         last = ended.get((record.field, record.filter, record.root), {})
         complete = set(STAGES) <= set(record.stages)
         outcome = str(last.get("outcome") or ("done" if complete else "unknown"))
         images.append(
-            ReportedImage(record, record.paths(out), outcome, str(last.get("reason", "")))
+            ReportedImage(record, record.paths(out), settings, outcome, str(last.get("reason", "")))
         )
     return Folder(out, tuple(images), summary, tuple(lost))
 

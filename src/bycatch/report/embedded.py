@@ -1,0 +1,64 @@
+"""The empty plots as the page holds them, kept on disk: making them takes longer than the rest.
+
+They are the same for all images and all runs; what they depend on is in the
+name of the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bycatch.products import atomic, checksum, combined
+from bycatch.starcache import cache_folder
+from bycatch.version import __version__
+
+HERE = Path(__file__).parent
+SOURCES = (HERE / "plots.py", HERE / "image.py", HERE.parent / "figures.py")
+"""What the plots are made of."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the page needs to show the plots.
+
+    Attributes
+    ----------
+    library : elements of the page's head
+    script : code that makes the plots
+    places : elements in which they come to lie, by name
+    """
+
+    library: str
+    script: str
+    places: dict[str, str]
+
+
+def embedded_plots() -> Embedded:
+    """Return the empty plots, from the cache folder if they are there."""
+    folder = cache_folder("")
+    if folder is None:
+        return _made()
+    key = combined(__version__, version("bokeh"), *map(checksum, SOURCES))
+    path = folder / f"plots-{key}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Embedded(**json.loads(path.read_text(encoding="utf-8")))
+    made = _made()
+    # A cache that can't be written costs time only.
+    with contextlib.suppress(OSError), atomic(path) as partial:
+        partial.write_text(json.dumps(asdict(made)), encoding="utf-8")
+    return made
+
+
+def _made() -> Embedded:
+    from bokeh.embed import components
+    from bokeh.resources import Resources
+
+    from bycatch.report.plots import plots
+
+    script, places = components(plots(), wrap_script=False)
+    library = Resources(mode="inline", components=["bokeh"]).render_js()
+    return Embedded(library, script, dict(places))
