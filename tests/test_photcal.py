@@ -4,6 +4,9 @@ import csv
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.interpolate import PchipInterpolator
 
 from bycatch import photcal
 from bycatch.errors import UnsupportedImage
@@ -262,3 +265,15 @@ def test_nothing_is_audited_where_nothing_is_known():
     assert photcal.zeropoint_audit("HRC", "F606W", 1e-19, 53000.0) is None
     assert photcal.zeropoint_audit("WFC", "F999W", 1e-19, 57000.0) is None
     assert photcal.zeropoint_audit("WFC", "F606W", 1e-19, float("nan")) is None
+
+
+@given(
+    steps=st.lists(st.floats(0.01, 10), min_size=2, max_size=12),
+    rises=st.lists(st.floats(-5, 5).map(lambda v: round(v, 3)), min_size=12, max_size=12),
+)
+def test_monotone_cubic_is_that_of_scipy(steps, rises):
+    x = np.cumsum([0.0, *steps])
+    y = np.cumsum([1.0, *rises[: len(steps)]])
+    at = np.linspace(x[0], x[-1], 57)
+    expected = PchipInterpolator(x, y)(at)
+    assert photcal.monotone_cubic(x, y, at) == pytest.approx(expected, rel=1e-9, abs=1e-9)
