@@ -31,5 +31,9 @@ autosummary_generate = False
 html_theme = "pydata_sphinx_theme"
 html_title = "bycatch"
 html_sidebars = {"**": []}  # few pages: the bar on top leads to all of them
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 4,
+}
 html_show_sourcelink = False

@@ -699,7 +699,8 @@ def _print_report(report: RunReport) -> None:
     table = _table(["place", "image", "outcome"], ["exp.", "sources", "CR", "Gaia", "aligned", "s"])
     for row in report.rows():
         table.add_row(*row.values())
-    _print_table(table)
+    if report.images:
+        _print_table(table)
     lost = report.lost()
     for name, outcome, reason in lost:
         stdout.print(f"{outcome}: {name}: {reason}", style="red", highlight=False, soft_wrap=True)

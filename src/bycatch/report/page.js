@@ -211,7 +211,12 @@ const bycatchReport = (() => {
     const told = (values) => values.map((value, k) => (errors[k] === null ? null : value));
     const bright = middle(told(mags), 0, 1);
     fit("errors", bright, middle(errors, 0.002, 1), true);
-    fit("shapes", bright, middle(told(list(shape.name)), 0.004, shape.name === "fwhm" ? 0.95 : 0.996), false);
+    const shapes = middle(told(list(shape.name)), 0.004, shape.name === "fwhm" ? 0.95 : 0.996);
+    if (shapes && shape.locus !== null) {
+      shapes[0] = Math.min(shapes[0], shape.locus);
+      shapes[1] = Math.max(shapes[1], shape.locus);
+    }
+    fit("shapes", bright, shapes, false);
     models.locus.data = shape.locus === null || !bright
       ? { x: [], y: [] } : { x: [0, 50], y: [shape.locus, shape.locus] };
     model("shapes").left[0].axis_label = shape.name === "fwhm" ? "FWHM, px" : `${shape.name}, mag`;
