@@ -147,9 +147,8 @@ def blank_pulls(
 ) -> tuple[Floats, int]:
     """Return the pulls of blank places other than those of the model, and how many are beyond 5."""
     settings = Settings().measure
-    reach = settings.radii_px[-1] + blank.MARGIN_PX
-    places = blank.blank_places(image.valid, sources | rays, reach, 5000, OTHER_SEED)
-    other = blank.sky_objects(image, *places, settings)
+    other = blank.blank_sky(image, sources | rays, settings, OTHER_SEED)
+    places = other.x, other.y
     errors = noise.sky_errors(other.areas, other.sky, other.exposures.exptime_s)
     light = true_net(image, truth.model, *places, settings)
     clear = ~any_within(spoiled(truth), *places, settings.annulus_inner_px)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from bycatch import photcal
 from bycatch.settings import MeasureSettings
 from bycatch.stages import measure
 from bycatch.stages.measure import blank
@@ -109,6 +110,48 @@ def test_pulls_of_places_without_a_say_are_one_wide(as_image):
     model = blank.noise_model(image, objects(image, 5000, 1), SETTINGS)
     assert model.pull == pytest.approx([1.0] * 5, abs=0.05)
     assert model.summary()["noise_pull"]["6"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_blank_sky_has_no_light_that_was_not_detected(as_image, psf):
+    sci = white((500, 500)) + 300 * SIGMA * psf((500, 500), 200, 260)
+    image = as_image(sci)
+    nothing = np.zeros(image.shape, bool)
+    found = blank.blank_sky(image, nothing, SETTINGS)
+    near = np.hypot(found.x - 200, found.y - 260) < 10
+    assert len(found.x) > 300
+    assert not near.any()
+    dark = blank.blank_sky(as_image(white((500, 500))), nothing, SETTINGS)
+    places = blank.blank_places(image.valid, nothing, 12.0, SETTINGS.n_blank)
+    assert len(dark.x) > 0.99 * len(places[0])  # noise hardly ever stands out
+    assert len(dark.sky.std) == len(dark.exposures.count) == len(dark.net) == len(dark.x)
+
+
+@pytest.mark.parametrize("radius", [2.0, 4.0])
+def test_photon_shares_are_those_of_spread_photons(as_image, radius):
+    image = as_image(white((50, 50)))
+    rng = np.random.default_rng(1)
+    n = 1_000_000
+    at = np.linspace(0.01, 12, 3000)
+    curve = photcal.encircled_energy(image.meta.detector, image.meta.filter)
+    share = curve.at(at * image.scale_arcsec)
+    distance = np.interp(rng.random(n) * share[-1], share, at)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    drop_px = image.meta.pixfrac * image.meta.native_scale_arcsec / image.scale_arcsec
+    inside = []
+    for _ in range(2):  # twice, independently, the part of a photon that falls inside
+        x = distance * np.cos(angle) + drop_px * rng.uniform(-0.5, 0.5, n)
+        y = distance * np.sin(angle) + drop_px * rng.uniform(-0.5, 0.5, n)
+        x, y = (v + rng.uniform(-0.5, 0.5, n) for v in (x, y))
+        inside.append(np.hypot(x, y) < radius)
+    expected = (inside[0] & inside[1]).mean() / inside[0].mean()
+    (found,) = blank.photon_shares(image, (radius,))
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_photon_shares_without_a_curve_are_whole(as_image):
+    image = as_image(white((50, 50)))
+    other = replace(image, meta=replace(image.meta, filter="CLEAR"))
+    assert blank.photon_shares(other, (2.0, 4.0)).tolist() == [1, 1]
 
 
 def test_nothing_blank(as_image):

@@ -144,8 +144,9 @@ def run(
     scatter = found.sky.std * np.sqrt(found.exposures.exptime_s)
     noise = blank.noise_model(image, empty, chosen, scatter)
     sky_errors = noise.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
-    errors = blank.total_errors(found.net, sky_errors, found.exposures.exptime_s)
-    limits = blank.limits(sky_errors, found.exposures.exptime_s)
+    share = blank.photon_shares(image, chosen.radii_px)
+    errors = blank.total_errors(found.net, sky_errors, found.exposures.exptime_s, share)
+    limits = blank.limits(sky_errors, found.exposures.exptime_s, photon_share=share)
     positions = sky_positions(
         x,
         y,
@@ -189,7 +190,7 @@ def run(
     )
     conditions |= flagging.class_flags(p_star, p_cr, cosmic_ray)
     lost = found.areas == 0
-    parts = _error_parts(found, sky_errors, lost) if chosen.error_components else {}
+    parts = _error_parts(found, sky_errors, share, lost) if chosen.error_components else {}
     table = make_table(
         (*PHOT, *parts),
         {
@@ -242,10 +243,12 @@ def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[
     return {name.replace("{r}", f"{r:g}"): values[:, k] for k, r in enumerate(radii_px)}
 
 
-def _error_parts(found: Photometry, sky_errors: Floats, lost: Bools) -> dict[Column, Floats]:
+def _error_parts(
+    found: Photometry, sky_errors: Floats, share: Floats, lost: Bools
+) -> dict[Column, Floats]:
     """Return the parts of the errors with their columns."""
     parts = blank.error_parts(
-        found.net, sky_errors, found.areas, found.sky, found.exposures.exptime_s
+        found.net, sky_errors, found.areas, found.sky, found.exposures.exptime_s, share
     )
     blanked = (np.where(lost, np.nan, part) for part in parts)
     return dict(zip(RATE_ERROR_PARTS, blanked, strict=True))
@@ -258,14 +261,12 @@ def _sky_objects(
     settings: MeasureSettings,
 ) -> blank.SkyObjects:
     """Measure places without sources and cosmic rays; none where nobody says where sources are."""
-    places = np.empty(0), np.empty(0)
-    if segmentation is not None:
-        occupied = segmentation > 0
-        if cr_mask is not None:
-            occupied |= cr_mask
-        reach_px = settings.radii_px[-1] + blank.MARGIN_PX
-        places = blank.blank_places(image.valid, occupied, reach_px, settings.n_blank)
-    return blank.sky_objects(image, *places, settings)
+    if segmentation is None:
+        return blank.sky_objects(image, np.empty(0), np.empty(0), settings)
+    occupied = segmentation > 0
+    if cr_mask is not None:
+        occupied |= cr_mask
+    return blank.blank_sky(image, occupied, settings)
 
 
 def _sky_table(

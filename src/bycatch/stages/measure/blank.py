@@ -11,15 +11,17 @@ smoother, neighbours are correlated more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bycatch.drc import DrcImage
-from bycatch.kernels.neighbourhood import all_within, any_within
+from bycatch.errors import UnsupportedImage
+from bycatch.kernels.neighbourhood import all_within, any_within, coverage
 from bycatch.kernels.skystats import SkyStats, annulus_stats
+from bycatch.photcal import encircled_energy
 from bycatch.settings import MeasureSettings
 from bycatch.stages.measure.photometry import (
     Exposures,
@@ -36,6 +38,8 @@ TRIES = 12
 """Places that are tried for each one that is wanted."""
 MARGIN_PX = 2.0
 """Between the largest aperture and the pixels of sources and cosmic rays."""
+STANDS_OUT_SIGMA = 5.0
+"""Blank sky has no pixel so far above its annulus, in units of the scatter there."""
 MIN_PLACES = 60
 """Fewer do not tell the noise to 10 %: then it follows from drizzling alone."""
 MIN_PLACES_SLOPE = 300
@@ -151,14 +155,19 @@ def uncorrelated(areas: Floats, sky: SkyStats) -> Floats:
 
 
 def error_parts(
-    net: Floats, sky_errors: Floats, areas: Floats, sky: SkyStats, exptime_s: ArrayLike
+    net: Floats,
+    sky_errors: Floats,
+    areas: Floats,
+    sky: SkyStats,
+    exptime_s: ArrayLike,
+    photon_share: Floats | float = 1.0,
 ) -> tuple[Floats, Floats, Floats]:
     """Return the parts of `total_errors`: photons, sky in the aperture, its level; (N, R) each.
 
     What was measured on blank sky is the noise of aperture and level together; they share it as
     those of independent pixels do, as 1 to A / n_sky in variance.
     """
-    photons = total_errors(net, np.zeros_like(sky_errors), exptime_s)
+    photons = total_errors(net, np.zeros_like(sky_errors), exptime_s, photon_share)
     ratio = areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
     return photons, sky_errors / np.sqrt(1.0 + ratio), sky_errors * np.sqrt(ratio / (1.0 + ratio))
 
@@ -194,6 +203,40 @@ def blank_places(
         tried = tried[~any_within(occupied, tried[:, 0], tried[:, 1], reach_px)]
         places = np.concatenate([places, tried])
     return places[:wanted, 0], places[:wanted, 1]
+
+
+def blank_sky(
+    image: DrcImage, occupied: Bools, settings: MeasureSettings, seed: int = SEED
+) -> SkyObjects:
+    """Find places where nothing is, and measure them as sources are measured.
+
+    Detection goes by area, and drops sources of few exposures: what it leaves out can be bright.
+    So places where a pixel stands out of its surroundings are no blank sky either.
+
+    Parameters
+    ----------
+    image : DrcImage
+    occupied : (ny, nx) bool; pixels of sources and cosmic rays
+    settings : ``n_blank`` places are tried
+    seed : int
+    """
+    reach_px = settings.radii_px[-1] + MARGIN_PX
+    places = blank_places(image.valid, occupied, reach_px, settings.n_blank, seed)
+    found = sky_objects(image, *places, settings)
+    planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
+    peak = coverage(planes, found.x, found.y, reach_px, reach_px).peak_rate
+    return _taken(found, peak - found.sky.median < STANDS_OUT_SIGMA * found.sky.std)
+
+
+def _taken(found: SkyObjects, rows: Bools) -> SkyObjects:
+    """Return some of the places."""
+    sky = SkyStats(*(getattr(found.sky, column.name)[rows] for column in fields(SkyStats)))
+    exposures = Exposures(
+        *(getattr(found.exposures, column.name)[rows] for column in fields(Exposures))
+    )
+    return SkyObjects(
+        found.x[rows], found.y[rows], found.net[rows], found.areas[rows], sky, exposures
+    )
 
 
 def sky_objects(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> SkyObjects:
@@ -280,14 +323,36 @@ def _slope(ratio: Floats, local: Floats) -> float:
     return float(np.clip(found, *SLOPE_RANGE))
 
 
-def total_errors(net: Floats, sky_errors: Floats, exptime_s: ArrayLike) -> Floats:
+def photon_shares(image: DrcImage, radii_px: tuple[float, ...]) -> Floats:
+    """Return the variance of a star's light in circles over that of as many whole photons, (R,).
+
+    Drizzling spreads each photon over a drop and the pixels below it, so that the edge of a circle
+    counts a share c of it.  Its variance is c^2, not c: what is missing is the mean of c (1 - c)
+    across the edge, half the mean distance of two draws from drop and pixel (here a Gaussian of
+    their variance), times the star's light per pixel of radius.
+    """
+    drop_px = image.meta.pixfrac * image.meta.native_scale_arcsec / image.scale_arcsec
+    missing_px = np.sqrt((drop_px**2 + 1.0) / 6.0) / np.sqrt(2.0 * np.pi)
+    try:
+        curve = encircled_energy(image.meta.detector, image.meta.filter)
+    except UnsupportedImage:
+        return np.ones(len(radii_px))
+    radius = np.array(radii_px)
+    low, middle, high = (curve.at((radius + d) * image.scale_arcsec) for d in (-0.5, 0.0, 0.5))
+    return np.asarray(np.clip(1.0 - missing_px * (high - low) / middle, 0.5, 1.0))
+
+
+def total_errors(
+    net: Floats, sky_errors: Floats, exptime_s: ArrayLike, photon_share: Floats | float = 1.0
+) -> Floats:
     """Return the errors of net sums, (N, R) in e/s: Poisson noise of the light, and the sky's.
 
-    A rate f has the Poisson variance f / t; leaving t out makes errors sqrt(t) too large.
+    A rate f has the Poisson variance f / t, times the `photon_shares`; leaving t out makes errors
+    sqrt(t) too large.
     """
     seconds = np.asarray(exptime_s, float)[:, np.newaxis]
     with np.errstate(divide="ignore", invalid="ignore"):
-        poisson = np.maximum(net, 0.0) / np.where(seconds > 0, seconds, np.nan)
+        poisson = photon_share * np.maximum(net, 0.0) / np.where(seconds > 0, seconds, np.nan)
     return np.asarray(np.sqrt(poisson + sky_errors**2))
 
 
@@ -306,11 +371,16 @@ def limits_by_exposures(
     }
 
 
-def limits(sky_errors: Floats, exptime_s: ArrayLike, n_sigma: float = LIMIT_SIGMA) -> Floats:
+def limits(
+    sky_errors: Floats,
+    exptime_s: ArrayLike,
+    n_sigma: float = LIMIT_SIGMA,
+    photon_share: Floats | float = 1.0,
+) -> Floats:
     """Return the net rates that are ``n_sigma`` times their error, (N, R) in e/s.
 
     The error holds the source's own Poisson noise: f = n sqrt(f / t + s^2).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = n_sigma**2 / np.asarray(exptime_s, float)[:, np.newaxis]
+        own = photon_share * n_sigma**2 / np.asarray(exptime_s, float)[:, np.newaxis]
     return np.asarray(0.5 * (own + np.sqrt(own**2 + 4.0 * n_sigma**2 * sky_errors**2)))
