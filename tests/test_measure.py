@@ -11,6 +11,7 @@ from bycatch.gaia import from_table
 from bycatch.kernels.skystats import SkyStats
 from bycatch.settings import MeasureSettings
 from bycatch.stages import measure
+from bycatch.stages.measure import blank
 
 MJD = 57402.01
 PLAIN = MeasureSettings(correlated_noise=False)
@@ -130,14 +131,16 @@ def test_each_source_has_its_own_exposure_time(as_image, psf):
         hdus["WHT"].data[:, 100:] = 500
         hdus["CTX"].data[:, 100:] = 1
 
-    table = measure.run(as_image(sci, half), [45.0, 155.0], [45.0, 45.0], settings=PLAIN).table
+    image = as_image(sci, half)
+    table = measure.run(image, [45.0, 155.0], [45.0, 45.0], settings=PLAIN).table
     np.testing.assert_allclose(table["exptime"], [1000, 500], rtol=1e-5)
     assert table["n_exp"].tolist() == [2, 1]
     for r in (4, 10):
         net = table[f"countrate_{r}"] - table["sky_median"] * table[f"area_{r}"]
         area = np.pi * r**2
         sky = area * table["sky_std"] ** 2 * (1 + area / table["n_sky"])
-        expected = np.sqrt(net / [1000, 500] + sky)
+        (share,) = blank.photon_shares(image, (float(r),))
+        expected = np.sqrt(share * net / [1000, 500] + sky)
         np.testing.assert_allclose(table[f"countrate_err_{r}"], expected, rtol=1e-5)
     assert table["countrate_err_10"][1] > 1.25 * table["countrate_err_10"][0]
 
