@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, positions, span
+from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
 
@@ -41,8 +42,12 @@ def circle_sums(
     sums, areas = np.zeros((len(column), len(radii))), np.zeros((len(column), len(radii)))
     order = np.argsort(radii)
     if len(radii):
-        image, mask = plane(data), plane(valid, np.bool_)
-        _circle_sums(image, mask, column, row, radii[order], sums, areas)
+        image, mask, rising = plane(data), plane(valid, np.bool_), radii[order]
+
+        def work(i: int, j: int) -> None:
+            _circle_sums(image, mask, column[i:j], row[i:j], rising, sums[i:j], areas[i:j])
+
+        in_portions(work, len(column), WORTH_A_THREAD)
     back = np.argsort(order)
     return sums[:, back], areas[:, back]
 

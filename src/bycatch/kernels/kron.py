@@ -15,26 +15,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bycatch.kernels.compiled import compiled
+from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
 from bycatch.kernels.moments import (
-    FLUX_PRECISION,
-    HALF_DIAGONAL,
     KRON_MIN,
     KRON_REACH,
     KRON_SCALE,
-    LEAST_RADIUS_PX,
-    MAX_STEPS,
-    RADIUS_PRECISION_PX,
     THINNEST,
     Ellipse,
     _boxes,
-    _circle_flux,
     _ellipse_share,
     _extent,
     _quadratic,
-    _ring_sums,
     _scaled,
 )
 from bycatch.kernels.neighbourhood import nearest_pixel, plane, positions, span
+from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -120,7 +115,12 @@ def kron_shapes(
     own, segments, boxes = _segments(segmentation, labels, data.shape, column, row)
     images = (plane(data, np.float32), plane(valid, np.bool_), segments)
     values, marks = np.full((n, N_VALUES), np.nan), np.zeros((n, 2), np.bool_)
-    _measure(images, level, column, row, own, boxes, values, marks)
+
+    def work(i: int, j: int) -> None:
+        at = (level[i:j], column[i:j], row[i:j], own[i:j])
+        _measure(images, *at, boxes, values[i:j], marks[i:j])
+
+    in_portions(work, n, WORTH_A_THREAD)
     return KronShapes(*values.T.copy(), *marks.T.copy())
 
 
@@ -253,7 +253,6 @@ def _adaptive_moments(
 
     Under a weight of its own covariance C a Gaussian has the covariance C / 2.
     """
-    ny, nx = images[0].shape
     xx = yy = FIRST_WINDOW_PX * FIRST_WINDOW_PX
     xy = 0.0
     for _ in range(MAX_ITERATIONS):
@@ -263,21 +262,7 @@ def _adaptive_moments(
         if not det > THINNEST * THINNEST:
             # Narrower than a pixel, as a cosmic ray is: there is no more to find.
             return xx, yy, xy
-        reach_x, reach_y = WINDOW_REACH * math.sqrt(xx), WINDOW_REACH * math.sqrt(yy)
-        row0, row1 = span(y, reach_y, ny)
-        column0, column1 = span(x, reach_x, nx)
-        total, new_xx, new_yy, new_xy = 0.0, 0.0, 0.0, 0.0
-        for row in range(row0, row1):
-            dy = row - y
-            for column in range(column0, column1):
-                dx = column - x
-                square = (yy * dx * dx - 2.0 * xy * dx * dy + xx * dy * dy) / det
-                if square < WINDOW_REACH * WINDOW_REACH and _counts(images, row, column, label):
-                    value = (images[0][row, column] - sky) * math.exp(-0.5 * square)
-                    total += value
-                    new_xx += value * dx * dx
-                    new_yy += value * dy * dy
-                    new_xy += value * dx * dy
+        total, new_xx, new_yy, new_xy = _weighted_sums(images, sky, x, y, label, (xx, yy, xy))
         if not total > 0:
             break
         new_xx, new_yy, new_xy = 2.0 * new_xx / total, 2.0 * new_yy / total, 2.0 * new_xy / total
@@ -286,6 +271,52 @@ def _adaptive_moments(
             return new_xx, new_yy, new_xy
         xx, yy, xy = new_xx, new_yy, new_xy
     return np.nan, np.nan, np.nan
+
+
+@compiled
+def _weighted_sums(
+    images: Images,
+    sky: float,
+    x: float,
+    y: float,
+    label: int,
+    variances: tuple[float, float, float],
+) -> tuple[float, float, float, float]:
+    """Return the sum under a Gaussian of given variances xx, yy, xy, and its second moments.
+
+    Along a row the weights are a geometric series with a ratio that is one, too.
+    """
+    ny, nx = images[0].shape
+    xx, yy, xy = variances
+    det = xx * yy - xy * xy
+    bend = math.exp(-yy / det)
+    row0, row1 = span(y, WINDOW_REACH * math.sqrt(yy), ny)
+    total, sum_xx, sum_yy, sum_xy = 0.0, 0.0, 0.0, 0.0
+    for row in range(row0, row1):
+        dy = row - y
+        room = WINDOW_REACH * WINDOW_REACH * yy - dy * dy
+        if room <= 0:
+            continue
+        middle, half = x + xy * dy / yy, math.sqrt(det * room) / yy
+        first, stop = max(math.ceil(middle - half), 0), min(math.floor(middle + half) + 1, nx)
+        dx = first - x
+        weight = math.exp(-0.5 * (yy * dx * dx - 2.0 * xy * dx * dy + xx * dy * dy) / det)
+        ratio = math.exp((xy * dy - yy * (dx + 0.5)) / det)
+        line, line_x, line_xx = 0.0, 0.0, 0.0
+        for column in range(first, stop):
+            if _counts(images, row, column, label):
+                value = (images[0][row, column] - sky) * weight
+                dx = column - x
+                line += value
+                line_x += value * dx
+                line_xx += value * dx * dx
+            weight *= ratio
+            ratio *= bend
+        total += line
+        sum_xx += line_xx
+        sum_yy += line * dy * dy
+        sum_xy += line_x * dy
+    return total, sum_xx, sum_yy, sum_xy
 
 
 @compiled
@@ -338,42 +369,4 @@ def _total(
                 area += share
     values[4], values[5] = flux, area
     if flux != 0:
-        values[6] = _half_flux_radius(pixels, x - column0, y - row0, 0.5 * flux, longest)
-
-
-@compiled
-def _half_flux_radius(pixels: Image, x: float, y: float, half: float, longest: float) -> float:
-    """Return the radius of a circle with half a flux; NaN where none is found.
-
-    The largest radius shrinks until the curve of growth crosses half the flux below it.
-    """
-    rings = _ring_sums(pixels, x, y, longest)
-    low, high = LEAST_RADIUS_PX, longest
-    at_low = 1.0 - _circle_flux(pixels, x, y, low, rings) / half
-    at_high = at_low
-    while high > LEAST_RADIUS_PX:
-        at_high = 1.0 - _circle_flux(pixels, x, y, high, rings) / half
-        if at_low * at_high <= 0:
-            break
-        high -= 0.1 * longest
-    if high <= LEAST_RADIUS_PX:
-        return np.nan
-    # Regula falsi, which halves the weight of an end that stays (Dowell & Jarratt 1971,
-    # BIT 11, 168).
-    stays = 0
-    for _ in range(MAX_STEPS):
-        if high - low < RADIUS_PRECISION_PX or at_low == at_high:
-            break
-        radius = (low * at_high - high * at_low) / (at_high - at_low)
-        value = 1.0 - _circle_flux(pixels, x, y, radius, rings) / half
-        if abs(value) < FLUX_PRECISION:
-            return radius
-        if value * at_high > 0:
-            high, at_high = radius, value
-            at_low *= 0.5 if stays == -1 else 1.0
-            stays = -1
-        else:
-            low, at_low = radius, value
-            at_high *= 0.5 if stays == 1 else 1.0
-            stays = 1
-    return 0.5 * (low + high)
+        values[6] = half_flux_radius(pixels, x - column0, y - row0, 0.5 * flux, longest)

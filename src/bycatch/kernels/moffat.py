@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.elementary import fast_exp, fast_log
 from bycatch.kernels.neighbourhood import plane, positions, span
+from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
 
@@ -77,8 +78,12 @@ def fit_moffat_at(
     """
     column, row = positions(x), positions(y)
     params, state = np.full((len(column), 4), np.nan), np.zeros(len(column), dtype=np.int64)
-    mask = plane(valid, np.bool_)
-    _fit_positions(plane(data), mask, column, row, float(radius_px), params, state)
+    image, mask, radius = plane(data), plane(valid, np.bool_), float(radius_px)
+
+    def work(i: int, j: int) -> None:
+        _fit_positions(image, mask, column[i:j], row[i:j], radius, params[i:j], state[i:j])
+
+    in_portions(work, len(column), WORTH_A_THREAD)
     return _result(params, state)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.neighbourhood import plane, span
+from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
+from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 
 Image = NDArray[np.float32]
@@ -29,15 +30,11 @@ THINNEST = 1.0 / 12.0
 """Variance of a pixel about its centre: added where a segment is thinner, px^2."""
 KRON_REACH, KRON_SCALE, KRON_MIN = 6.0, 2.5, 1.4
 MIN_HALF_LIGHT_PX = 0.5
-LEAST_RADIUS_PX = 0.1
 MAX_ITERATIONS = 16
 CONVERGED_PX = 1e-4
 MIN_LIMIT = 1_000_000
 """An aperture's box may have so many pixels at least, however small the image."""
-RINGS_PER_PX = 2
-MAX_STEPS, RADIUS_PRECISION_PX, FLUX_PRECISION = 60, 1e-8, 1e-8
 FAR = 10**9
-HALF_DIAGONAL = 0.70710678118654757
 
 
 @dataclass(frozen=True, eq=False)
@@ -447,10 +444,7 @@ def _sector(x0: float, y0: float, x1: float, y1: float) -> float:
 def _half_light_radius(
     images: Images, label: int, x: float, y: float, flux: float, max_radius: float
 ) -> float:
-    """Return the radius of the circle with half a flux; NaN where none is found.
-
-    The largest radius shrinks until the curve of growth crosses half the flux below it.
-    """
+    """Return the radius of the circle with half a flux; NaN where none is found."""
     if not math.isfinite(flux) or flux == 0:
         return np.nan
     box = _on_image(
@@ -463,118 +457,7 @@ def _half_light_radius(
     if box[0] >= box[1] or box[2] >= box[3]:
         return np.nan
     pixels = _cutout(images, label, x, y, box)
-    dx, dy = x - box[0], y - box[2]
-    rings = _ring_sums(pixels, dx, dy, max_radius)
-    half = 0.5 * flux
-    low, high = LEAST_RADIUS_PX, max_radius
-    at_low = 1.0 - _circle_flux(pixels, dx, dy, low, rings) / half
-    at_high = at_low
-    while high > LEAST_RADIUS_PX:
-        at_high = 1.0 - _circle_flux(pixels, dx, dy, high, rings) / half
-        if at_low * at_high <= 0:
-            break
-        high -= 0.1 * max_radius
-    if high <= LEAST_RADIUS_PX:
-        return np.nan
-    # Regula falsi, which halves the weight of an end that stays (Dowell & Jarratt 1971,
-    # BIT 11, 168).
-    stays = 0
-    for _ in range(MAX_STEPS):
-        if high - low < RADIUS_PRECISION_PX or at_low == at_high:
-            break
-        radius = (low * at_high - high * at_low) / (at_high - at_low)
-        value = 1.0 - _circle_flux(pixels, dx, dy, radius, rings) / half
-        if abs(value) < FLUX_PRECISION:
-            return radius
-        if value * at_high > 0:
-            high, at_high = radius, value
-            at_low *= 0.5 if stays == -1 else 1.0
-            stays = -1
-        else:
-            low, at_low = radius, value
-            at_high *= 0.5 if stays == 1 else 1.0
-            stays = 1
-    return 0.5 * (low + high)
-
-
-@compiled
-def _ring_sums(pixels: Image, x: float, y: float, max_radius: float) -> Floats:
-    """Return what lies within each of many radii, of pixels whose centres do."""
-    rings = np.zeros(int(RINGS_PER_PX * max_radius) + 2)
-    for row in range(pixels.shape[0]):
-        for column in range(pixels.shape[1]):
-            ring = _ring(column - x, row - y)
-            if ring < rings.size - 1:
-                rings[ring + 1] += pixels[row, column]
-    for k in range(1, rings.size):
-        rings[k] += rings[k - 1]
-    return rings
-
-
-@compiled
-def _ring(dx: float, dy: float) -> int:
-    return int(RINGS_PER_PX * math.sqrt(dx * dx + dy * dy))
-
-
-@compiled
-def _circle_flux(pixels: Image, x: float, y: float, radius: float, rings: Floats) -> float:
-    """Return the sum in a circle, with exact pixel overlap.
-
-    What lies deep inside is summed already: only the rings along the edge are looked at.
-    """
-    first = max(int(RINGS_PER_PX * (radius - HALF_DIAGONAL)), 0)
-    total = float(rings[first])
-    outer, inner = radius + HALF_DIAGONAL, first / RINGS_PER_PX
-    row0, row1 = span(y, outer, pixels.shape[0])
-    for row in range(row0, row1):
-        dy = row - y
-        chord = math.sqrt(max(outer * outer - dy * dy, 0.0))
-        hole = math.sqrt(max(inner * inner - dy * dy, 0.0)) - 1.0
-        column, end = span(x, chord, pixels.shape[1])
-        while column < end:
-            dx = column - x
-            if abs(dx) < hole:
-                # Over to the other side of what is summed already.
-                column = int(x + hole) + 1
-                continue
-            if _ring(dx, dy) >= first:
-                total += pixels[row, column] * _circle_share(abs(dx), abs(dy), radius)
-            column += 1
-    return total
-
-
-@compiled
-def _circle_share(dx: float, dy: float, radius: float) -> float:
-    """Return the area that a circle about the origin shares with a pixel at (dx, dy) >= 0.
-
-    A pixel that straddles an axis is folded on it.
-    """
-    x0, x1, y0, y1 = max(dx - 0.5, 0.0), dx + 0.5, max(dy - 0.5, 0.0), dy + 0.5
-    area = _quadrant_share(x0, x1, y0, y1, radius)
-    if dx < 0.5:
-        area += _quadrant_share(0.0, 0.5 - dx, y0, y1, radius)
-    if dy < 0.5:
-        area += _quadrant_share(x0, x1, 0.0, 0.5 - dy, radius)
-    if dx < 0.5 and dy < 0.5:
-        area += _quadrant_share(0.0, 0.5 - dx, 0.0, 0.5 - dy, radius)
-    return area
-
-
-@compiled
-def _quadrant_share(x0: float, x1: float, y0: float, y1: float, radius: float) -> float:
-    """Return the area of a circle within a rectangle of the first quadrant."""
-    square = radius * radius
-    if x0 * x0 + y0 * y0 >= square:
-        return 0.0
-    if x1 * x1 + y1 * y1 <= square:
-        return (x1 - x0) * (y1 - y0)
-    # Up to xa the rectangle is full, from there to xb the arc is its upper side.
-    xa = max(math.sqrt(max(square - y1 * y1, 0.0)), x0)
-    xb = min(math.sqrt(square - y0 * y0), x1)
-    ya, yb = math.sqrt(square - xa * xa), math.sqrt(max(square - xb * xb, 0.0))
-    sector = square * math.atan2(xb * ya - xa * yb, xa * xb + ya * yb)
-    under = 0.5 * (xb * yb - xa * ya + sector)
-    return (xa - x0) * (y1 - y0) + under - (xb - xa) * y0
+    return half_flux_radius(pixels, x - box[0], y - box[2], 0.5 * flux, max_radius)
 
 
 @compiled

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from bycatch.kernels.compiled import compiled
+from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
 
@@ -201,12 +202,15 @@ def coverage(
     """
     rate, valid, n_exp, exptime_s = planes
     column, row = positions(x), positions(y)
-    out = np.zeros((4, len(column)))
-    _coverage(
-        plane(rate), plane(valid, np.bool_), plane(n_exp, np.int16), plane(exptime_s, np.float32),
-        column, row, (float(inner_px), float(outer_px)), out,
-    )  # fmt: skip
-    return Coverage(*out)
+    out = np.zeros((len(column), 4))
+    images = (plane(rate), plane(valid, np.bool_), plane(n_exp, np.int16))
+    seconds, radii = plane(exptime_s, np.float32), (float(inner_px), float(outer_px))
+
+    def work(i: int, j: int) -> None:
+        _coverage(*images, seconds, column[i:j], row[i:j], radii, out[i:j])
+
+    in_portions(work, len(column), WORTH_A_THREAD)
+    return Coverage(*out.T.copy())
 
 
 @compiled
@@ -242,10 +246,10 @@ def _coverage(
                         n_inner += 1
                         top = max(top, np.float64(rate[row, column]))
         if n_inner:
-            out[0, k] = 0.5 * (counts[(n_inner - 1) // 2] + counts[n_inner // 2])
-        out[1, k] = least if n_outer else 0
-        out[2, k] = seconds / max(n_outer, 1)
-        out[3, k] = top if n_inner else np.nan
+            out[k, 0] = 0.5 * (counts[(n_inner - 1) // 2] + counts[n_inner // 2])
+        out[k, 1] = least if n_outer else 0
+        out[k, 2] = seconds / max(n_outer, 1)
+        out[k, 3] = top if n_inner else np.nan
 
 
 @compiled

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, positions
 from bycatch.kernels.peaks import (
+    LANES,
+    LAST_ORDER,
     MAX_OFFSET_PX,
     N_STEPS,
     cut_out,
@@ -19,8 +21,7 @@ from bycatch.kernels.peaks import (
     ring_steps,
     shifted_window,
 )
-
-from bycatch.kernels.peaks import LANES, LAST_ORDER  # isort: skip
+from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
 
@@ -70,10 +71,15 @@ def sharpness(
     """
     column, row = positions(x), positions(y)
     out = np.full((len(column), N_VALUES), np.nan)
-    _sharpness(
-        plane(image, np.float32), plane(marked, np.bool_), column, row, float(window_px),
-        (float(ring_px[0]), float(ring_px[1])), float(search_px), int(box_px), out,
-    )  # fmt: skip
+    pixels, mask = plane(image, np.float32), plane(marked, np.bool_)
+    window, search = float(window_px), float(search_px)
+    ring = (float(ring_px[0]), float(ring_px[1]))
+
+    def work(i: int, j: int) -> None:
+        at = (column[i:j], row[i:j])
+        _sharpness(pixels, mask, *at, window, ring, search, int(box_px), out[i:j])
+
+    in_portions(work, len(column), WORTH_A_THREAD)
     return out
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, positions, span
+from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
 
@@ -48,8 +49,13 @@ def annulus_stats(
     """
     column, row = positions(x), positions(y)
     out = np.full((len(column), 3), [np.nan, np.nan, 0.0])
+    image, mask, limit = plane(data), plane(valid, np.bool_), float(clip_sigma)
     radii = (float(radii_px[0]), float(radii_px[1]))
-    _annulus_stats(plane(data), plane(valid, np.bool_), column, row, radii, float(clip_sigma), out)
+
+    def work(i: int, j: int) -> None:
+        _annulus_stats(image, mask, column[i:j], row[i:j], radii, limit, out[i:j])
+
+    in_portions(work, len(column), WORTH_A_THREAD)
     return SkyStats(out[:, 0], out[:, 1], out[:, 2].astype(np.int64))
 
 
