@@ -54,9 +54,9 @@ Set = Annotated[
 ]
 Preset = Annotated[str | None, typer.Option("--preset", help="A set of defaults: classic or deep.")]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "-j", "--jobs", min=1, help="Images in parallel processes; of one image, two steps at once."
+        "-j", "--jobs", min=1, help="Images in parallel processes; one alone uses as many threads."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print problems only.")]
@@ -157,7 +157,7 @@ def run(
     config: Config = None,
     assign: Set = None,
     preset: Preset = None,
-    jobs: Workers = 1,
+    jobs: Workers = None,
     gaia: Gaia = None,
     sources: Sources = None,
     exclude: Exclude = None,
@@ -226,7 +226,7 @@ def detect(
     config: Config = None,
     assign: Set = None,
     preset: Preset = None,
-    jobs: Workers = 1,
+    jobs: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
@@ -241,7 +241,7 @@ def crmask(
     config: Config = None,
     assign: Set = None,
     preset: Preset = None,
-    jobs: Workers = 1,
+    jobs: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
@@ -256,7 +256,7 @@ def align(
     config: Config = None,
     assign: Set = None,
     preset: Preset = None,
-    jobs: Workers = 1,
+    jobs: Workers = None,
     gaia: Gaia = None,
     write_wcs: WriteWcs = False,
     offline: Offline = False,
@@ -276,7 +276,7 @@ def measure(
     config: Config = None,
     assign: Set = None,
     preset: Preset = None,
-    jobs: Workers = 1,
+    jobs: Workers = None,
     gaia: Gaia = None,
     sources: Sources = None,
     exclude: Exclude = None,
@@ -295,7 +295,7 @@ def finalize(
     config: Config = None,
     assign: Set = None,
     preset: Preset = None,
-    jobs: Workers = 1,
+    jobs: Workers = None,
     formats: Formats = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -312,7 +312,7 @@ def inject(
     config: Config = None,
     assign: Set = None,
     preset: Preset = None,
-    jobs: Workers = 1,
+    jobs: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
@@ -517,7 +517,7 @@ def _step(
     config_file: Path | None,
     assign: list[str] | None,
     preset: str | None,
-    jobs: int,
+    jobs: int | None,
     quiet: bool,
     verbose: bool,
     log_file: Path | None,

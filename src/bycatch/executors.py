@@ -2,7 +2,8 @@
 
 The seam for other engines: anything with this ``map`` will do.  Work items are
 small and picklable (paths and settings), results come back in the order of the
-items, and the work does not depend on which executor does it.
+items, and the work does not depend on which executor does it.  Cores that have no
+process of their own go to the kernels, as threads (`bycatch.kernels.threads`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from bycatch.errors import BycatchError
+from bycatch.kernels import threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,11 +37,15 @@ class Executor(Protocol):
 
 
 class Serial:
-    """One item after the other, in this process."""
+    """One item after the other, in this process, on so many cores; None: on all."""
+
+    def __init__(self, n_cores: int | None = None) -> None:
+        self.n_cores = n_cores
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Return the results in the order of the items."""
-        return [function(item) for item in items]
+        with threads.at_most(self.n_cores):
+            return [function(item) for item in items]
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -58,10 +64,14 @@ class Processes:
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Return the results in the order of the items."""
+        if len(items) == 1:
+            # Done here, on the cores of all processes, before one has started.
+            return Serial(self.n_workers).map(function, items)
         if self._pool is None:
             self._pool = _Pool(self.n_workers)
+        each = self.n_workers // min(self.n_workers, max(len(items), 1))
         try:
-            return list(self._pool.workers.map(function, items))
+            return list(self._pool.workers.map(partial(_on_cores, each, function), items))
         except BrokenExecutor as err:
             self.close()
             raise BycatchError(
@@ -129,13 +139,11 @@ def _forward_logs(queue: Any, level: int) -> None:
     logger.propagate = False
 
 
-def executor_for(n_workers: int) -> Executor:
-    """Return a serial executor for one worker, else processes."""
-    return Serial() if n_workers <= 1 else Processes(n_workers)
+def _on_cores(n: int, function: Callable[[T], R], item: T) -> R:
+    with threads.at_most(n):
+        return function(item)
 
 
-def n_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not everywhere
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def executor_for(n_workers: int | None) -> Executor:
+    """Return processes for several workers; else a serial executor: None, on all cores."""
+    return Processes(n_workers) if n_workers and n_workers > 1 else Serial(n_workers)

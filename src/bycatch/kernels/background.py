@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import count
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -102,12 +103,17 @@ def sky_maps(
     surface = surface_through(median_filtered(filled(boxes.mode), size), box)
     background, noise = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
     std = np.empty_like(boxes.std)
-    scaled = np.empty((box[0], nx), np.float32)
-    for row, y0 in enumerate(range(0, ny, box[0])):
-        strip = slice(y0, min(y0 + box[0], ny))
-        part = scaled[: min(box[0], ny - y0)]
-        write_scaled(data[strip], valid[strip], depth2[strip], surface, y0, background[strip], part)
-        std[row] = box_statistics(part, valid[strip], box, clip_sigma, min_share).std[0]
+
+    def work(first: int, last: int) -> None:
+        scaled = np.empty((box[0], nx), np.float32)
+        for row in range(first, last):
+            strip = slice(row * box[0], min((row + 1) * box[0], ny))
+            images = (data[strip], valid[strip], depth2[strip])
+            part = scaled[: len(images[0])]
+            write_scaled(*images, surface, strip.start, background[strip], part)
+            std[row] = box_statistics(part, valid[strip], box, clip_sigma, min_share).std[0]
+
+    in_portions(work, len(std), -(-ROWS_WORTH_A_THREAD // box[0]))
     surface = surface_through(median_filtered(filled(std), size), box)
     write_noise(depth2, valid, surface, noise)
     return background, noise
@@ -138,8 +144,14 @@ def box_statistics(
     shape = (-(-ny // box_px[0]), -(-nx // box_px[1]))
     mode, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
     least = min_share * box_px[0] * box_px[1]
-    image, mask = plane(data), plane(valid, np.bool_)
-    _all_boxes(image, mask, box_px[0], box_px[1], float(clip_sigma), least, mode, std)
+    image, mask, limit = plane(data), plane(valid, np.bool_), float(clip_sigma)
+
+    def work(first: int, last: int) -> None:
+        rows = slice(first * box_px[0], last * box_px[0])
+        out = (mode[first:last], std[first:last])
+        _all_boxes(image[rows], mask[rows], *box_px, limit, least, *out)
+
+    in_portions(work, len(mode), -(-ROWS_WORTH_A_THREAD // box_px[0]))
     return BoxStatistics(mode, std)
 
 
@@ -501,8 +513,14 @@ def write_scaled(
 
 def write_noise(depth2: Image, valid: Mask, surface: Surface, noise: Image) -> None:
     """Write a surface over the root of the depth; 0 where not valid or without depth."""
-    spline = _spline(surface, 0, noise.shape)
-    _write_noise(plane(depth2), plane(valid, np.bool_), spline, noise)
+    depth, mask = plane(depth2), plane(valid, np.bool_)
+
+    def work(first: int, last: int) -> None:
+        rows = slice(first, last)
+        spline = _spline(surface, first, noise[rows].shape)
+        _write_noise(depth[rows], mask[rows], spline, noise[rows])
+
+    in_portions(work, len(noise), ROWS_WORTH_A_THREAD)
 
 
 class Spline(NamedTuple):

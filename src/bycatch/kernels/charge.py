@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.rowmedians import lower, upper
 from bycatch.kernels.selection import range_of_median
 from bycatch.kernels.smoothing import count
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -102,7 +104,12 @@ def level_and_scatter(values: NDArray[np.floating[Any]], good: Mask) -> tuple[fl
     good : (ny, nx) bool
     """
     used = plane(good, bool)
-    return _typical(_value_boxes(plane(values), used, _least_box(used)), values, good)
+    pixels, least = plane(values), _least_box(used)
+
+    def boxes(rows: slice) -> Floats:
+        return _value_boxes(pixels[rows], used[rows], least)
+
+    return _typical(_in_all_boxes(boxes, values.shape), values, good)
 
 
 def residual_scatter(
@@ -110,10 +117,25 @@ def residual_scatter(
 ) -> float:
     """Return the scatter of the image without its sky over the error that the model expects."""
     used = plane(good, bool)
-    boxes = _residual_boxes(
-        plane(counts), plane(seconds), plane(n_exp, np.int16), used, model.numbers, _least_box(used)
-    )
-    return _typical(boxes, np.zeros(0), good)[1]
+    images, least = (plane(counts), plane(seconds), plane(n_exp, np.int16), used), _least_box(used)
+
+    def boxes(rows: slice) -> Floats:
+        part, times, numbers, chosen = (image[rows] for image in images)
+        return _residual_boxes(part, times, numbers, chosen, model.numbers, least)
+
+    return _typical(_in_all_boxes(boxes, counts.shape), np.zeros(0), good)[1]
+
+
+def _in_all_boxes(boxes: Callable[[slice], Floats], shape: tuple[int, ...]) -> Floats:
+    """Return the two numbers of every box from those of the boxes in some rows of pixels."""
+    n_y, n_x = (-(-n // BOX_PX) for n in shape)
+    out = np.empty((n_y * n_x, 2))
+
+    def work(first: int, last: int) -> None:
+        out[first * n_x : last * n_x] = boxes(slice(first * BOX_PX, last * BOX_PX))
+
+    in_portions(work, n_y, -(-ROWS_WORTH_A_THREAD // BOX_PX))
+    return out
 
 
 def _least_box(good: Mask) -> int:
@@ -326,10 +348,16 @@ def electrons(
         Saturated pixels and those within 3 steps along rows and columns:
         bleeding columns are narrow too.
     """
-    return _electrons(
-        plane(rate, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16),
-        plane(good, bool), model.numbers, limit_e,
-    )  # fmt: skip
+    images = (plane(rate, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16))
+    counts, saturated = np.empty(rate.shape, np.float32), np.zeros(rate.shape, np.bool_)
+    used = plane(good, bool)
+
+    def work(first: int, last: int) -> None:
+        rows, outputs = (first, last), (counts, saturated)
+        _electrons(*images, used, model.numbers, limit_e, rows, outputs)
+
+    in_portions(work, len(rate), ROWS_WORTH_A_THREAD)
+    return counts, saturated
 
 
 @compiled
@@ -340,18 +368,19 @@ def _electrons(
     good: Mask,
     model: Floats,
     limit_e: float,
-) -> tuple[Image, Mask]:
-    ny, nx = rate.shape
-    counts, saturated = np.empty((ny, nx), np.float32), np.zeros((ny, nx), np.bool_)
+    rows: tuple[int, int],
+    outputs: tuple[Image, Mask],
+) -> None:
+    """Fill some rows; what is saturated can reach into others, too."""
+    nx, (counts, saturated) = rate.shape[1], outputs
     sky_rate, added = np.float32(model[2]), np.float32(model[3])
     outside = sky_rate * np.float32(model[4])
-    for y in range(ny):
+    for y in range(rows[0], rows[1]):
         for x in range(nx):
             counts[y, x] = (rate[y, x] + added) * seconds[y, x] if good[y, x] else outside
         for x in range(nx):
             if counts[y, x] > limit_e and counts[y, x] > limit_e * max(n_exp[y, x], 1):
                 mark_diamond(saturated, y, x)
-    return counts, saturated
 
 
 @compiled
@@ -374,10 +403,16 @@ def variance_plane(
     factor: float,
 ) -> Image:
     """Return the expected variance times a factor, (ny, nx) float32."""
-    return _variance_plane(
-        plane(counts, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16),
-        plane(good, bool), model.numbers, factor,
-    )  # fmt: skip
+    images = (plane(counts, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16))
+    used, out = plane(good, bool), np.empty(counts.shape, np.float32)
+
+    def work(first: int, last: int) -> None:
+        rows = slice(first, last)
+        part, times, numbers = (image[rows] for image in images)
+        _variance_plane(part, times, numbers, used[rows], model.numbers, factor, out[rows])
+
+    in_portions(work, len(out), ROWS_WORTH_A_THREAD)
+    return out
 
 
 @compiled
@@ -388,8 +423,8 @@ def _variance_plane(
     good: Mask,
     model: Floats,
     factor: float,
-) -> Image:
-    out = np.empty(counts.shape, np.float32)
+    out: Image,
+) -> None:
     sky_rate, typical_s = np.float32(model[2]), np.float32(model[4])
     for y in range(counts.shape[0]):
         for x in range(counts.shape[1]):
@@ -397,4 +432,3 @@ def _variance_plane(
             sky = sky_rate * time_s
             expected = expected_variance(counts[y, x], sky, time_s, n_exp[y, x], model)
             out[y, x] = np.float32(expected * factor)
-    return out

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import nearest_pixel, plane
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 ROWS = 64
 
@@ -31,11 +32,15 @@ def exposure_counts(context: NDArray[np.integer]) -> NDArray[np.int16]:
     """
     planes = context if context.ndim == 3 else context[np.newaxis]
     counts = np.zeros(planes.shape[1:], dtype=np.int16)
-    for bits in planes:
-        # Some rows at a time: the copies stay in the processor's cache.
-        for y in range(0, len(bits), ROWS):
-            strip = slice(y, y + ROWS)
-            counts[strip] += np.bitwise_count(bits[strip].astype(np.uint32))
+
+    def work(first: int, last: int) -> None:
+        for bits in planes:
+            # Some rows at a time: the copies stay in the processor's cache.
+            for y in range(first, last, ROWS):
+                strip = slice(y, min(y + ROWS, last))
+                counts[strip] += np.bitwise_count(bits[strip].astype(np.uint32))
+
+    in_portions(work, len(counts), ROWS_WORTH_A_THREAD)
     return counts
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import count, smooth_row, window
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -65,16 +66,28 @@ def segments_above(
     """
     labels, smooth = np.zeros(data.shape, np.int32), np.zeros(data.shape, np.float32)
     weights = kernel.astype(np.float32).astype(np.float64)
-    runs, n_runs = _runs_above(
-        plane(data),
-        plane(background),
-        plane(noise),
-        plane(valid, np.bool_),
-        weights,
-        np.float32(n_sigma),
-        smooth,
-    )
-    return Segments(labels, _painted(runs, n_runs, n_pixels, labels), smooth)
+    images = (plane(data), plane(background), plane(noise), plane(valid, np.bool_))
+    found: dict[int, Runs] = {}
+
+    def work(first: int, last: int) -> None:
+        found[first] = _runs_above(*images, weights, np.float32(n_sigma), smooth, first, last)
+
+    in_portions(work, len(data), ROWS_WORTH_A_THREAD)
+    runs = joined([found[first] for first in sorted(found)])
+    return Segments(labels, _painted(runs, n_pixels, labels), smooth)
+
+
+def joined(parts: list[Runs]) -> Runs:
+    """Return the runs of successive portions of an image as one array, joined where they meet."""
+    starts = np.cumsum([0, *map(len, parts)])
+    runs = np.concatenate(parts)
+    for part, start in zip(parts, starts, strict=False):
+        runs[start : start + len(part), PARENT] += start
+    for start in starts[1:-1]:
+        if 0 < start < len(runs) and runs[start, ROW] == runs[start - 1, ROW] + 1:
+            before, after = np.searchsorted(runs[:, ROW], runs[start, ROW] + np.array([-1, 1]))
+            _join(runs, int(before), int(start), int(after))
+    return runs
 
 
 @compiled
@@ -86,8 +99,10 @@ def _runs_above(
     weights: NDArray[np.float64],
     n_sigma: np.float32,
     smooth: Image,
-) -> tuple[Runs, int]:
-    """Return the runs above the threshold, (n, 4) int32, and how many there are.
+    first_row: int,
+    last_row: int,
+) -> Runs:
+    """Return the runs of some rows above the threshold, (n, 4) int32.
 
     Each has its row, first and last column (exclusive), and the index of a run of
     the same group that comes before it, or its own.
@@ -99,16 +114,16 @@ def _runs_above(
     runs = np.empty((1024, 4), np.int32)
     # An int64, not the literal 0, for which numba would compile all that follows once more.
     first = second = n_runs = int(np.int64(0))
-    for row in range(-reach, ny):
+    for row in range(first_row - 2 * reach, last_row):
         slot, new = (row + reach) % size, row + reach
-        if new < ny:
+        if 0 <= new < ny:
             inner = slice(reach, reach + nx)
             _difference(
                 data[new], background[new], valid[new], values[slot, inner], known[slot, inner]
             )
         else:
             values[slot], known[slot] = np.float32(0), np.uint8(0)
-        if row < 0:
+        if row < first_row:
             continue
         smooth_row(values, known, weights, row, line)
         _compare(line, noise[row], valid[row], n_sigma, above)
@@ -120,7 +135,7 @@ def _runs_above(
         for k in range(second, n_runs):
             for x in range(runs[k, START], runs[k, END]):
                 smooth[row, x] = line[x]
-    return runs, n_runs
+    return runs[:n_runs].copy()
 
 
 @compiled
@@ -197,8 +212,9 @@ def _root(runs: Runs, k: int) -> int:
 
 
 @compiled
-def _painted(runs: Runs, n_runs: int, n_pixels: int, labels: NDArray[np.int32]) -> int:
+def _painted(runs: Runs, n_pixels: int, labels: NDArray[np.int32]) -> int:
     """Write the labels of groups that are large enough; return how many there are."""
+    n_runs = len(runs)
     sizes = np.zeros(n_runs, np.int64)
     for k in range(n_runs):
         sizes[_root(runs, k)] += runs[k, END] - runs[k, START]

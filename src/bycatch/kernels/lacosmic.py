@@ -36,6 +36,7 @@ there).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ from bycatch.kernels.rowmedians import (
     upper,
 )
 from bycatch.kernels.selection import lower_median
+from bycatch.kernels.threads import in_portions
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -61,9 +63,10 @@ Number = Any
 
 CLEANING = ("meanmask", "medmask", "median", "idw")
 MEANMASK, MEDMASK, MEDIAN, IDW = range(4)
-STRIP_PX = 512
+STRIP_PX = 256
 """Rows that are worked on at once."""
 NO_PSF = np.zeros((0, 0), np.float32)
+NO_LEVELS = np.full(2, np.nan, np.float32)
 FOUR, TWO, QUARTER = np.float32(4), np.float32(2), np.float32(0.25)
 ZERO, ONE = np.float32(0), np.float32(1)
 MEAN_WEIGHTS = np.ones((5, 5), np.float32)
@@ -137,21 +140,31 @@ def lacosmic(
         psf=kernel,
     )
     rows, columns = (np.pad(np.arange(n), mirror_px, mode="symmetric") for n in image.shape)
-    margin = work.reach_px
-    planes = Planes.new(min(STRIP_PX + 2 * margin, len(rows)), len(columns))
-    levels = np.full(2, np.nan, np.float32)
+    margin, n_rows = work.reach_px, image.shape[0]
     found: Mask = np.zeros(image.shape, bool)
     middle = slice(mirror_px, mirror_px + image.shape[1])
-    for first in range(mirror_px, mirror_px + len(found), STRIP_PX):
-        last = min(first + STRIP_PX, mirror_px + len(found))
-        start = max(first - margin, 0)
-        strip = planes.of_rows(image, variance, unusable, rows[start : last + margin], columns)
-        if find(strip, work, levels) and np.isnan(levels[0]):
-            levels[:] = [lower_median(plane, ~unusable) for plane in (image, variance)]
-            strip = planes.of_rows(image, variance, unusable, rows[start : last + margin], columns)
-            find(strip, work, levels)
-        inner = strip.pixels(strip.found)[first - start : last - start, middle]
-        found[first - mirror_px : last - mirror_px] = inner
+    free: list[Planes] = []  # a thread takes the planes of one that has done its strip
+
+    @lru_cache
+    def levels() -> Image:
+        return np.array([lower_median(p, ~unusable) for p in (image, variance)], np.float32)
+
+    def strips(i: int, j: int) -> None:
+        size = (min(STRIP_PX + 2 * margin, len(rows)), len(columns))
+        planes = free.pop() if free else Planes.new(*size)
+        for k in range(i, j):
+            first = mirror_px + k * STRIP_PX
+            last, start = min(first + STRIP_PX, mirror_px + n_rows), max(first - margin, 0)
+            chosen = rows[start : last + margin]
+            strip = planes.of_rows(image, variance, unusable, chosen, columns)
+            if find(strip, work, NO_LEVELS):
+                strip = planes.of_rows(image, variance, unusable, chosen, columns)
+                find(strip, work, levels())
+            inner = strip.pixels(strip.found)[first - start : last - start, middle]
+            found[first - mirror_px : last - mirror_px] = inner
+        free.append(planes)
+
+    in_portions(strips, -(-n_rows // STRIP_PX), 1)
     return found
 
 

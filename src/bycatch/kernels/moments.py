@@ -16,6 +16,7 @@ from bycatch.kernels.compiled import compiled
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
+from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -105,13 +106,23 @@ def segment_properties(
     _boxes(images[3], boxes)
     area, medians = np.zeros(n_labels, np.int64), np.empty(n_labels)
     sums, moments = np.empty((n_labels, 2)), np.empty((n_labels, 5))
-    _sums(*images, boxes, area, sums)
-    _moments(plane(smooth, np.float32), images[2], images[3], boxes, moments)
-    _medians(plane(counts, np.int16), images[3], boxes, medians)
+    pixels, numbers = plane(smooth, np.float32), plane(counts, np.int16)
+
+    def sum_up(i: int, j: int) -> None:
+        _sums(*images, i, boxes[i:j], area[i:j], sums[i:j])
+        _moments(pixels, images[2], images[3], i, boxes[i:j], moments[i:j])
+        _medians(numbers, images[3], i, boxes[i:j], medians[i:j])
+
+    in_portions(sum_up, n_labels, WORTH_A_THREAD)
     a, b, theta = _ellipses(moments[:, 2:])
     x, y = moments[:, 0].copy(), moments[:, 1].copy()
     windows = np.empty((n_labels, 3))
-    _windowed(images, (x, y), (a, b, theta), area, windows)
+
+    def follow(i: int, j: int) -> None:
+        shapes = (a[i:j], b[i:j], theta[i:j])
+        _windowed(images, i, (x[i:j], y[i:j]), shapes, area[i:j], windows[i:j])
+
+    in_portions(follow, n_labels, WORTH_A_THREAD)
     return Properties(
         x_min=boxes[:, 0],
         x_max=boxes[:, 1] - 1,
@@ -176,16 +187,18 @@ def _sums(
     background: Image,
     valid: Mask,
     labels: Labels,
+    first: int,
     boxes: NDArray[np.int64],
     area: Counts,
     sums: Floats,
 ) -> None:
-    """Fill number, sum and maximum of the valid pixels."""
+    """Fill number, sum and maximum of the valid pixels; the first label is ``first`` + 1."""
     for k in range(len(boxes)):
+        label = first + k + 1
         total, peak, n = 0.0, -np.inf, 0
         for y in range(boxes[k, 2], boxes[k, 3]):
             for x in range(boxes[k, 0], boxes[k, 1]):
-                if labels[y, x] == k + 1 and valid[y, x]:
+                if labels[y, x] == label and valid[y, x]:
                     value = float(data[y, x] - background[y, x])
                     total += value
                     peak = max(peak, value)
@@ -196,15 +209,21 @@ def _sums(
 
 @compiled
 def _moments(
-    smooth: Image, valid: Mask, labels: Labels, boxes: NDArray[np.int64], moments: Floats
+    smooth: Image,
+    valid: Mask,
+    labels: Labels,
+    first: int,
+    boxes: NDArray[np.int64],
+    moments: Floats,
 ) -> None:
     """Fill mean x and y, and the variances xx, yy, xy, of the positive pixels."""
     for k in range(len(boxes)):
+        label = first + k + 1
         x0, x1, y0, y1 = boxes[k]
         total, sx, sy = 0.0, 0.0, 0.0
         for y in range(y0, y1):
             for x in range(x0, x1):
-                if labels[y, x] == k + 1 and valid[y, x] and smooth[y, x] > 0:
+                if labels[y, x] == label and valid[y, x] and smooth[y, x] > 0:
                     value = float(smooth[y, x])
                     total += value
                     sx += value * (x - x0)
@@ -213,7 +232,7 @@ def _moments(
         xx, yy, xy = 0.0, 0.0, 0.0
         for y in range(y0, y1):
             for x in range(x0, x1):
-                if labels[y, x] == k + 1 and valid[y, x] and smooth[y, x] > 0:
+                if labels[y, x] == label and valid[y, x] and smooth[y, x] > 0:
                     value, dx, dy = float(smooth[y, x]), x - x0 - sx, y - y0 - sy
                     xx += value * dx * dx
                     yy += value * dy * dy
@@ -226,16 +245,18 @@ def _moments(
 def _medians(
     counts: NDArray[np.int16],
     labels: Labels,
+    first: int,
     boxes: NDArray[np.int64],
     medians: Floats,
 ) -> None:
     """Fill the median of small numbers over each segment, from how often each occurs."""
     often = np.zeros(32768, np.int64)
     for k in range(len(boxes)):
+        label = first + k + 1
         n, largest = 0, 0
         for y in range(boxes[k, 2], boxes[k, 3]):
             for x in range(boxes[k, 0], boxes[k, 1]):
-                if labels[y, x] == k + 1:
+                if labels[y, x] == label:
                     often[counts[y, x]] += 1
                     largest = max(largest, counts[y, x])
                     n += 1
@@ -257,6 +278,7 @@ def _medians(
 @compiled
 def _windowed(
     images: Images,
+    first: int,
     positions: tuple[Floats, Floats],
     shapes: tuple[Floats, Floats, Floats],
     area: Counts,
@@ -264,21 +286,22 @@ def _windowed(
 ) -> None:
     """Fill half-light radii and windowed centroids, (N, 3)."""
     for k in range(area.size):
+        label = first + k + 1
         windows[k] = np.nan
         x, y = positions[0][k], positions[1][k]
         a, b, theta = shapes[0][k], shapes[1][k], shapes[2][k]
         if area[k] == 0 or not math.isfinite(x + y + a + b):
             continue
         ellipse = (a, b, math.cos(theta), math.sin(theta))
-        kron = KRON_SCALE * _kron_radius(images, k + 1, x, y, ellipse)
+        kron = KRON_SCALE * _kron_radius(images, label, x, y, ellipse)
         if not math.isfinite(kron):
             continue
-        flux = _ellipse_flux(images, k + 1, x, y, _scaled(ellipse, kron))
-        radius = _half_light_radius(images, k + 1, x, y, flux, kron * a)
+        flux = _ellipse_flux(images, label, x, y, _scaled(ellipse, kron))
+        radius = _half_light_radius(images, label, x, y, flux, kron * a)
         windows[k, 0] = radius
         if math.isfinite(radius):
             sigma = 2.0 * max(radius, MIN_HALF_LIGHT_PX) * SIGMA_PER_FWHM
-            xw, yw = _window_centroid(images, k + 1, x, y, sigma)
+            xw, yw = _window_centroid(images, label, x, y, sigma)
             if not _quadratic(xw - x, yw - y, ellipse) <= 1:
                 xw, yw = x, y
             windows[k, 1], windows[k, 2] = xw, yw

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -45,7 +46,13 @@ def _grown_by_one(places: Places, allowed: Mask) -> Mask:
 
 def take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: float) -> None:
     """Take the sky off an image, in place; where it is not good it becomes 0."""
-    _take_sky_off(counts, plane(seconds, np.float32), plane(good, bool), np.float32(sky_rate))
+    times, used, rate = plane(seconds, np.float32), plane(good, bool), np.float32(sky_rate)
+
+    def work(first: int, last: int) -> None:
+        rows = slice(first, last)
+        _take_sky_off(counts[rows], times[rows], used[rows], rate)
+
+    in_portions(work, len(counts), ROWS_WORTH_A_THREAD)
 
 
 @compiled
@@ -129,11 +136,15 @@ def minor_widths(
     fwhm_px, snr : (N,) float
         FWHM is 0 where the moments are not positive, infinite where the window limits it.
     """
-    fwhm_px, snr = _minor_widths(
-        np.ascontiguousarray(signal, np.float32), np.ascontiguousarray(variance, np.float32),
-        np.asarray(x, np.int64), np.asarray(y, np.int64),
-        float(window_px), float(ring_px[0]), float(ring_px[1]),
-    )  # fmt: skip
+    images = (plane(signal, np.float32), plane(variance, np.float32))
+    column, row = plane(x, np.int64), plane(y, np.int64)
+    radii = (float(window_px), float(ring_px[0]), float(ring_px[1]))
+    fwhm_px, snr = np.empty(len(column)), np.empty(len(column))
+
+    def work(i: int, j: int) -> None:
+        _minor_widths(*images, column[i:j], row[i:j], *radii, fwhm_px[i:j], snr[i:j])
+
+    in_portions(work, len(column), WORTH_A_THREAD)
     return fwhm_px, snr
 
 
@@ -146,8 +157,9 @@ def _minor_widths(
     window_px: float,
     inner: float,
     outer: float,
-) -> tuple[Floats, Floats]:
-    fwhm_px, snr = np.empty(len(x)), np.empty(len(x))
+    fwhm_px: Floats,
+    snr: Floats,
+) -> None:
     reach, half = math.ceil(outer), math.ceil(inner)
     stamp = np.empty((2 * half + 1, 2 * half + 1), np.float64)
     fixed = np.exp(-0.5 * (np.arange(-reach, reach + 1) / window_px) ** 2)
@@ -172,7 +184,6 @@ def _minor_widths(
                 y0 = min(max(y0 + 2 * sums[2] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
         fwhm_px[k] = minor_fwhm(sums, window_px)
         snr[k] = sums[0] / math.sqrt(window_noise(variance, x[k], y[k], across, down))
-    return fwhm_px, snr
 
 
 @compiled

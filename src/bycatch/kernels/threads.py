@@ -18,10 +18,13 @@ PORTIONS_PER_THREAD = 4
 """More portions than threads: some take longer than others."""
 WORTH_A_THREAD = 100
 """Sources to measure; fewer take less time than a thread needs to wake up."""
+ROWS_WORTH_A_THREAD = 256
+"""Rows of pixels, likewise."""
 
 _limit: int | None = None
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 _lock = threading.Lock()
+_here = threading.local()
 
 
 def n_cores() -> int:
@@ -43,8 +46,8 @@ def limit_threads(n: int | None) -> None:
 
 
 @contextmanager
-def at_most(n: int) -> Iterator[None]:
-    """Let kernels use so many threads at most, for a while."""
+def at_most(n: int | None) -> Iterator[None]:
+    """Let kernels use so many threads at most, for a while; None: all cores."""
     before = _limit
     limit_threads(n)
     try:
@@ -58,12 +61,13 @@ def in_portions(work: Callable[[int, int], Any], n: int, least: int) -> None:
 
     Parameters
     ----------
-    work : releases Python's lock, writes to places of its portion alone, and splits no further
+    work : releases Python's lock and writes to places of its portion alone; what it splits is not
+        spread once more
     n : how many rows or positions there are
     least : fewer are not worth a thread of their own
     """
     count = min(n_threads() * PORTIONS_PER_THREAD, n // max(least, 1))
-    if n_threads() == 1 or count < 2:
+    if n_threads() == 1 or count < 2 or getattr(_here, "is_portion", False):
         work(0, n)
         return
     bounds = [n * k // count for k in range(count + 1)]
@@ -95,5 +99,9 @@ def _pool() -> ThreadPoolExecutor:
     key = (os.getpid(), n_threads())
     with _lock:
         if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(key[1], thread_name_prefix="kernels")
+            _pools[key] = ThreadPoolExecutor(key[1], "kernels", _mark)
         return _pools[key]
+
+
+def _mark() -> None:
+    _here.is_portion = True

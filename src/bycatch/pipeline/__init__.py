@@ -16,7 +16,7 @@ from typing import Any
 
 from bycatch import gaia, notebook
 from bycatch.errors import SettingsError
-from bycatch.executors import Executor, Serial, executor_for, n_cores
+from bycatch.executors import Executor, Serial, executor_for
 from bycatch.pipeline import fields, intake, lists
 from bycatch.pipeline.alignment import (
     FieldJob,
@@ -180,7 +180,7 @@ def run(
     out: str | Path,
     settings: Settings | None = None,
     inputs: Inputs | None = None,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> RunReport:
     """Run the whole chain on files and folders.
 
@@ -190,7 +190,8 @@ def run(
     out : output folder; what is up to date in it is kept
     settings : all settings; the preset 'classic' by default
     inputs : files of the user's beside the images (Gaia table, positions, regions)
-    workers : number of parallel processes; of one image, two steps are done at a time
+    workers : number of parallel processes, which one image alone uses as threads; by default
+        images are done one after the other, each on all cores
 
     Raises
     ------
@@ -221,7 +222,7 @@ def run_stages(
     stages: Sequence[str],
     settings: Settings | None = None,
     inputs: Inputs | None = None,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> RunReport:
     """Do some steps again on images that an earlier run has sorted into ``out``."""
     started = time.perf_counter()
@@ -410,10 +411,7 @@ def _worked(executor: Executor, jobs: Sequence[ImageJob]) -> list[Worked]:
         if phase == ("align",):
             found = _aligned(executor, todo, keys)
         elif todo and (todo[0].stages or todo[0].copies):
-            fitting = _fitting(executor, todo)
-            # Several workers but one image: a second one helps within it.
-            idle = fitting is not executor and not isinstance(executor, Serial) and n_cores() > 1
-            found = fitting.map(run_image, [replace(job, idle_cores=idle) for job in todo])
+            found = executor.map(run_image, todo)
         else:
             continue
         for k, state in zip(going, found, strict=True):
@@ -445,11 +443,6 @@ def _with_companions(jobs: Sequence[ImageJob]) -> list[ImageJob]:
     ]
 
 
-def _fitting(executor: Executor, items: Sequence[Any]) -> Executor:
-    """Return the executor for some items: one alone is done sooner than a process starts."""
-    return executor if len(items) > 1 else Serial()
-
-
 def _part(job: ImageJob, phase: tuple[str, ...], key: str) -> ImageJob:
     """Return what one phase of the run has to do for an image."""
     return replace(
@@ -475,7 +468,7 @@ def _aligned(executor: Executor, jobs: Sequence[ImageJob], keys: dict[str, str])
             if r.field == name and r.paths(out).record not in own and takes_part(r, out)
         ]  # fmt: skip
         works.append(FieldJob(name, tuple(field_jobs), tuple(others)))
-    found = _fitting(executor, works).map(run_field, works)
+    found = executor.map(run_field, works)
     states: dict[Path, Worked] = {}
     for work, done in zip(works, found, strict=True):
         keys[work.name] = done.key

@@ -11,7 +11,6 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from enum import StrEnum
@@ -30,6 +29,7 @@ from bycatch.errors import (
     UnsupportedImage,
     UnusableData,
 )
+from bycatch.kernels.threads import begun
 from bycatch.products import (
     STAGES,
     ImagePaths,
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from bycatch.gaia import ReferenceStars
     from bycatch.photcal import EncircledEnergy
     from bycatch.pipeline.frames import Frame
-    from bycatch.stages.crmask import CrmaskResult
     from bycatch.stages.measure.blank import NoiseModel
 
 logger = logging.getLogger("bycatch")
@@ -85,8 +84,6 @@ class ImageJob:
     gaia_key: str = "none"
     sources_file: Path | None = None
     exclude_file: Path | None = None
-    idle_cores: bool = False
-    """Steps that do not need one another may share the time."""
     companions: tuple[ImageRecord, ...] = ()
     """The other images of the field that are aligned."""
 
@@ -259,8 +256,6 @@ def run_image(job: ImageJob) -> Worked:
         bench = workbench(job)
         if job.copies:
             bench.write_aligned()
-        if job.idle_cores and {"detect", "crmask"} <= set(job.stages):
-            bench.begin_mask()
         for stage in job.stages:
             (done if bench.do(stage) else kept).append(stage)
         if "crmask" in job.stages:
@@ -390,21 +385,10 @@ class Workbench:
         self.paths = job.paths
         self.record = job.record
         self.settings = job.settings
+        # An image that is new has to be read whatever its checksum will be.
+        self._reading = None if self.record.checksum else begun(self._read)
         refresh_checksum(self.record, self.paths.folder)
         self.keys = stage_keys(job)
-        self._mask: Future[CrmaskResult] | None = None
-
-    def begin_mask(self) -> None:
-        """Look for cosmic rays while the sources are detected, if both have to be done.
-
-        The kernels leave Python's lock to one another, so that two cores halve the time.
-        """
-        from bycatch.stages import crmask
-
-        if not any(self._is_current(stage) for stage in ("detect", "crmask")):
-            pool = ThreadPoolExecutor(1)
-            self._mask = pool.submit(crmask.run, self.image, self.settings.crmask)
-            pool.shutdown(wait=False)
 
     def can_go_on_with(self, job: ImageJob) -> bool:
         """Tell whether what is in memory belongs to a job, too."""
@@ -469,15 +453,19 @@ class Workbench:
     @cached_property
     def image(self) -> DrcImage:
         """The drizzled image."""
-        from bycatch.drc import read_drc
-
-        given = input_settings(self.settings, self.record)
-        weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
-        image = read_drc(self.paths.folder / self.record.name, given, weight)
+        reading, self._reading = self._reading, None
+        image = reading.result() if reading else self._read()
         self.record.notes = list(image.meta.notes)
         for note in image.meta.notes:
             logger.warning("%s: %s", self.job.label, note)
         return image
+
+    def _read(self) -> DrcImage:
+        from bycatch.drc import read_drc
+
+        given = input_settings(self.settings, self.record)
+        weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
+        return read_drc(self.paths.folder / self.record.name, given, weight)
 
     @cached_property
     def sources(self) -> Table:
@@ -537,19 +525,19 @@ class Workbench:
         found = detect.run(self.image, self.settings.detect)
         self.sources, self.segmentation = found.sources, found.segmentation
         exposures = {"n_exposures": self.image.meta.n_exposures}
+        labels = begun(self._write_pixels, found.segmentation, self.paths.segmentation, "SEGM")
         outputs = [
             self._write(found.sources, "sources", ["input", "detect"]),
             self._write(found.removed, "removed", ["input", "detect"]),
-            self._write_pixels(found.segmentation, self.paths.segmentation, "SEGM"),
             self._write_coverage(),
+            labels.result(),
         ]
         return outputs, exposures | found.summary()
 
     def _crmask(self) -> tuple[list[Path], dict[str, Any]]:
         from bycatch.stages import crmask
 
-        begun, self._mask = self._mask, None
-        found = begun.result() if begun else crmask.run(self.image, self.settings.crmask)
+        found = crmask.run(self.image, self.settings.crmask)
         self.cr_mask = found.grown
         output = self._write_pixels(found.grown.astype(np.uint8), self.paths.mask, "CRMASK")
         return [output], found.summary()

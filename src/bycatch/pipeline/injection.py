@@ -196,7 +196,7 @@ class InjectionReport:
     seconds: float
 
 
-def inject(out: Path, settings: Settings, workers: int = 1) -> list[InjectionReport]:
+def inject(out: Path, settings: Settings, workers: int | None = None) -> list[InjectionReport]:
     """Put artificial sources into every image below ``out`` and write what became of them.
 
     Writes ``<root>_inject.ecsv``, ``<root>_completeness.ecsv``, ``<root>_purity.ecsv`` and
