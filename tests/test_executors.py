@@ -8,8 +8,10 @@ import pytest
 
 from bycatch.errors import BycatchError, UnreadableFile
 from bycatch.executors import Processes, Serial, executor_for
+from bycatch.kernels import threads
 
 logger = logging.getLogger("bycatch")
+CORES = {Serial: 4, Processes: threads.n_cores()}
 
 
 class Lines(logging.Handler):
@@ -71,17 +73,40 @@ def test_errors_of_the_package_survive_the_way_between_processes():
 
 def test_a_worker_that_dies_is_explained():
     with pytest.raises(BycatchError, match=r"process died.* a smaller -j"):
-        Processes(2).map(os._exit, [1])
+        Processes(2).map(os._exit, [1, 1])
 
 
 def test_workers_leave_ctrl_c_to_the_parent():
     workers = Processes(1)
-    assert workers.map(signal.getsignal, [signal.SIGINT]) == [signal.SIG_IGN]
+    assert workers.map(signal.getsignal, [signal.SIGINT] * 2) == [signal.SIG_IGN] * 2
     workers.close()
 
 
 def test_workers_are_kept_from_one_map_to_the_next():
     workers = Processes(1)
-    who = ["__import__('os').getpid()"]
-    assert workers.map(eval, who) == workers.map(eval, who) != [os.getpid()]
+    who = ["__import__('os').getpid()"] * 2
+    assert workers.map(eval, who) == workers.map(eval, who) != [os.getpid()] * 2
     workers.close()
+
+
+def n_threads(_):
+    return threads.n_threads()
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "n_items", "each"), [(None, 2, 4), (1, 2, 1), (2, 2, 1), (3, 2, 1), (4, 2, 2)]
+)
+def test_cores_without_a_process_go_to_the_kernels(monkeypatch, n_workers, n_items, each):
+    # Started processes see the cores that there are.
+    monkeypatch.setattr(threads, "n_cores", lambda: 4)
+    executor = executor_for(n_workers)
+    assert executor.map(n_threads, range(n_items)) == [min(each, CORES[executor.__class__])] * 2
+    executor.close()
+
+
+def test_one_item_is_done_here_on_all_cores_of_the_workers(monkeypatch):
+    monkeypatch.setattr(threads, "n_cores", lambda: 4)
+    workers = Processes(3)
+    assert workers.map(n_threads, [0]) == [3]
+    assert workers.map(eval, ["__import__('os').getpid()"]) == [os.getpid()]
+    assert threads.n_threads() == 4

@@ -594,29 +594,48 @@ def test_a_field_can_not_lead_out_of_the_output_folder(bycatch, visit, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_steps_at_a_time_give_the_same(visit, tmp_path, monkeypatch):
+def test_several_cores_give_the_same(visit, tmp_path, monkeypatch):
     from bycatch import pipeline
+    from bycatch.kernels import threads
 
-    monkeypatch.setattr(pipeline, "n_cores", lambda: 2)
     image = next(visit.raw.glob("*_drc.fits"))
-    outs = [tmp_path / "one", tmp_path / "two"]
-    for workers, out in enumerate(outs, start=1):
-        report = pipeline.run(image, out, workers=workers)
+    outs = [tmp_path / "one", tmp_path / "three"]
+    for n, out in zip((1, 3), outs, strict=True):
+        monkeypatch.setattr(threads, "n_cores", lambda n=n: n)
+        report = pipeline.run(image, out)
         assert report.images[0].done == STAGES
     assert len(list(outs[0].rglob("*_cat.ecsv"))) == 1
     for one in outs[0].rglob("*.ecsv"):
         same_tables(read_table(one), read_table(outs[1] / one.relative_to(outs[0])))
 
 
-def test_a_failing_mask_beside_the_detection_is_reported(visit, tmp_path, monkeypatch):
+def test_a_failing_step_keeps_those_before(visit, tmp_path, monkeypatch):
     from bycatch import pipeline
     from bycatch.stages import crmask
 
     def broken(*_):
         raise ValueError("no mask today")
 
-    monkeypatch.setattr(pipeline, "n_cores", lambda: 2)
     monkeypatch.setattr(crmask, "run", broken)
-    report = pipeline.run(next(visit.raw.glob("*_drc.fits")), tmp_path / "out", workers=2)
+    report = pipeline.run(next(visit.raw.glob("*_drc.fits")), tmp_path / "out")
     assert "no mask today" in report.images[0].reason
     assert report.images[0].done == ("detect",)
+
+
+def test_what_the_steps_took_is_told(bycatch, visit, tmp_path):
+    image = next(visit.raw.glob("*_drc.fits"))
+    ended = bycatch("run", image, "-o", tmp_path / "out", "--profile")
+    assert ended.status == 0
+    assert "peak, MB" in ended.out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    cost = summary["images"][0]["cost"]
+    assert tuple(cost) == STAGES
+    for step in STAGES:
+        assert step in ended.out
+        assert 0 < cost[step]["seconds"] < 600
+        assert 20 < cost[step]["peak_mb"] < 20_000
+    # Nothing is done again: nothing to tell, and what it once took stays known.
+    again = bycatch("run", image, "-o", tmp_path / "out", "--profile")
+    assert "detect " not in again.out
+    later = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert later["images"][0]["cost"] == cost

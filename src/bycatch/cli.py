@@ -94,6 +94,9 @@ WriteWcs = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Ask no service: stars come from earlier runs only.")
 ]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Print seconds and peak memory of each step, too.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 Paths = Annotated[
     list[Path], typer.Argument(metavar="PATHS", help="drc files, or folders to search.")
@@ -168,6 +171,7 @@ def run(
     write_wcs: WriteWcs = False,
     offline: Offline = False,
     dry_run: DryRun = False,
+    profile: Profile = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
@@ -186,6 +190,8 @@ def run(
     with _logging(out, quiet=quiet, verbose=verbose, log_file=log_file):
         report = pipeline.run(paths, out, settings, inputs, jobs)
     _write_report(out, settings, changed=_is_news(report))
+    if profile:
+        _print_profile(report)
     _finish(report, quiet=quiet)
 
 
@@ -711,6 +717,15 @@ def _print_report(report: RunReport) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _print_profile(report: RunReport) -> None:
+    """Print what the steps that were done in this run took; of all images together."""
+    table = _table(["step"], ["images", "s", "s / image", "peak, MB"])
+    for cost in report.profile():
+        row = (f"{cost.n_images}", f"{cost.seconds:.2f}", f"{cost.seconds / cost.n_images:.2f}")
+        table.add_row(cost.step, *row, _known(cost.peak_mb, ".0f"))
+    _print_table(table)
 
 
 def _where_to_look(out: Path) -> str:

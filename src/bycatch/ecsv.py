@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,17 +183,27 @@ def _parsed(given: dict[str, Any], words: list[str]) -> Column | MaskedColumn:
     kind = given["datatype"]
     parse, empty = PARSERS[kind]
     told = {key: given[key] for key in ("name", "unit", "description", "format") if key in given}
-    missing = np.array([word == EMPTY for word in words], dtype=bool)
-    if kind != "string" and missing.any():
+    is_complete = EMPTY not in words
+    if is_complete and kind != "string":
+        column = Column(np.array(_values(words, parse), dtype=kind), **told)
+    elif kind != "string":
+        missing = np.array([word == EMPTY for word in words], dtype=bool)
         values = np.array([empty if word == EMPTY else parse(word) for word in words], dtype=kind)
         column = MaskedColumn(values, mask=missing, **told)
     else:
-        plain = ["" if word == EMPTY else word for word in words] if missing.any() else words
-        dtype = "U" if kind == "string" else kind
-        column = Column(np.array(list(map(parse, plain)), dtype=dtype), **told)
+        plain = words if is_complete else ["" if word == EMPTY else word for word in words]
+        column = Column(np.array(plain, dtype="U"), **told)
     if "meta" in given:
         column.info.meta = given["meta"]
     return column
+
+
+def _values(words: list[str], parse: Callable[[str], Any]) -> list[Any]:
+    """Return the values of words; JSON's reader is the fastest one of floats, but knows no NaN."""
+    if parse is float:
+        with suppress(orjson.JSONDecodeError):
+            return list(orjson.loads(f"[{','.join(words)}]"))
+    return list(map(parse, words))
 
 
 def _truth(word: str) -> bool:

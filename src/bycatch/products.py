@@ -158,6 +158,8 @@ class StageRecord:
     summary: dict[str, Any] = member(default_factory=dict)
     settings: dict[str, Any] = member(default_factory=dict)
     """What it was done with: later steps write this down, not what holds by then."""
+    peak_mb: float | None = None
+    """The most memory that the process had meanwhile, where the system tells."""
 
 
 @dataclass

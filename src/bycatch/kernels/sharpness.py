@@ -46,7 +46,7 @@ def sharpness(
     Parameters
     ----------
     image : (ny, nx) float32
-        Finite everywhere.
+        What is NaN counts as 0.
     marked : (ny, nx) bool
         A mask, as that of cosmic rays.
     x, y : (N,) float
@@ -106,14 +106,17 @@ def _sharpness(
     fixed = np.exp(-0.5 * (np.arange(-reach, reach + 1) / window_px) ** 2)
     across, down = np.empty(2 * reach + 1), np.empty(2 * reach + 1)
     dx, dy = ring_steps(inner, outer)
+    far = max(half, reach)
+    near = np.empty((2 * far + 1, 2 * far + 1), np.float32)
     order = np.full((len(dx) // LANES + 1) * LANES, LAST_ORDER, np.int32)
     for k in range(len(x)):
         # Not so written, NaN would pass.
         if not (-0.5 <= x[k] < nx - 0.5 and -0.5 <= y[k] < ny - 0.5):
             continue
         column, row = brightest_near(image, x[k], y[k], search_px)
-        level = ring_median(image, column, row, dx, dy, order)
-        cut_out(image, column, row, level, inside, stamp)
+        copy_around(image, column, row, near)
+        level = ring_median(near, far, far, dx, dy, order)
+        cut_out(near, far, far, level, inside, stamp)
         x0, y0 = 0.0, 0.0
         for step in range(N_STEPS):
             shifted_window(fixed, x0, window_px, across)
@@ -142,9 +145,27 @@ def brightest_near(
     reach = math.ceil(radius_px)
     for v in range(max(row - reach, 0), min(row + reach + 1, ny)):
         for u in range(max(column - reach, 0), min(column + reach + 1, nx)):
-            if math.hypot(u - x, v - y) <= radius_px and image[v, u] > image[best_y, best_x]:
+            is_near = math.hypot(u - x, v - y) <= radius_px
+            if is_near and light(image[v, u]) > light(image[best_y, best_x]):
                 best_x, best_y = u, v
     return best_x, best_y
+
+
+@compiled
+def light(value: np.float32) -> np.float32:
+    """Return a pixel's value; 0 where there are no data."""
+    return value if math.isfinite(value) else np.float32(0)
+
+
+@compiled
+def copy_around(image: NDArray[np.float32], x: int, y: int, near: NDArray[np.float32]) -> None:
+    """Copy the pixels around one; beyond the edge pixels repeat."""
+    ny, nx = image.shape
+    far = near.shape[0] // 2
+    for i in range(near.shape[0]):
+        row = min(max(y + i - far, 0), ny - 1)
+        for j in range(near.shape[1]):
+            near[i, j] = light(image[row, min(max(x + j - far, 0), nx - 1)])
 
 
 @compiled

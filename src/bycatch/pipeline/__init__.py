@@ -115,6 +115,16 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class StepCost:
+    """What a step took in a run: seconds over its images, and the most memory of any, MB."""
+
+    step: str
+    n_images: int
+    seconds: float
+    peak_mb: float | None
+
+
+@dataclass(frozen=True)
 class RunReport:
     """What a run did: one report per image, and the files that were not used."""
 
@@ -156,6 +166,17 @@ class RunReport:
     def rows(self) -> list[dict[str, str]]:
         """Return the closing table: one row per image, in words."""
         return [image.row() for image in self.images]
+
+    def profile(self) -> list[StepCost]:
+        """Return what each step that was done in this run took, over all images."""
+        found = []
+        for step in STAGES:
+            costs = [image.cost[step] for image in self.images if step in image.done]
+            if costs:
+                seconds = sum(cost["seconds"] or 0.0 for cost in costs)
+                peaks = [peak for cost in costs if (peak := cost["peak_mb"]) is not None]
+                found.append(StepCost(step, len(costs), seconds, max(peaks, default=None)))
+        return found
 
     def lost(self) -> list[tuple[str, str, str]]:
         """Return what was dropped or failed: name, outcome, reason."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bycatch import memory
 from bycatch.errors import BycatchError
 from bycatch.pipeline.image import (
     FIELD,
@@ -163,6 +164,7 @@ class _Alignment:
     def _align(self, stale: list[str]) -> str:
         """Align the field, write what it gives for the stale images, and return the field's key."""
         begin(self.work.name, "align")
+        memory.forget_peak()
         started = time.perf_counter()
         for place in self._going():
             state, job = self.states[place], self.jobs[place]

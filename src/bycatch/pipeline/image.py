@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch import notebook
+from bycatch import memory, notebook
 from bycatch.errors import (
     BycatchError,
     MissingProduct,
@@ -115,6 +115,8 @@ class ImageReport:
     seconds: float = 0.0
     summary: dict[str, Any] = member(default_factory=dict)
     """Numbers of the steps, by step."""
+    cost: dict[str, dict[str, float | None]] = member(default_factory=dict)
+    """Seconds and peak memory (MB) of the steps, by step, when they were done last."""
     notes: tuple[str, ...] = ()
     folder: str = ""
 
@@ -194,6 +196,10 @@ class Worked:
             kept=self.kept,
             seconds=self.seconds,
             summary=summaries,
+            cost={
+                name: {"seconds": stage.seconds, "peak_mb": stage.peak_mb}
+                for name, stage in record.stages.items()
+            },
             notes=tuple(record.notes),
             folder=str(record.paths(out).folder),
         )
@@ -426,6 +432,7 @@ class Workbench:
             "measure": self._measure,
             "finalize": self._finalize,
         }
+        memory.forget_peak()
         started = time.perf_counter()
         before = forget(self.job, stage)
         outputs, summary = steps[stage]()
@@ -885,8 +892,13 @@ def remember(
         round(seconds, 3),
         json_ready(summary),
         plain_settings(job.settings, stage),
+        _rounded(memory.peak_mb()),
     )
     job.record.write(job.out)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value)
 
 
 def plain_settings(settings: Settings, section: str) -> dict[str, Any]:

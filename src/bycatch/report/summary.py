@@ -65,6 +65,8 @@ IMAGES = _group(
     ("seconds", "s", "time of this run for the image"),
     ("notes[]", "", "what was assumed, or looked wrong"),
     ("folder", "", "where its products lie"),
+    ("cost.*.seconds", "s", "by step: its time when it was done last"),
+    ("cost.*.peak_mb", "MB", "the most memory that the process had meanwhile (Linux)"),
 )
 
 DETECT = _group(

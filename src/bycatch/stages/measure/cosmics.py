@@ -201,7 +201,7 @@ def evidence(
     size_px = image.meta.native_scale_arcsec / image.scale_arcsec
     mask = np.zeros(image.shape, dtype=bool) if cr_mask is None else cr_mask
     values = sharpness.sharpness(
-        np.where(image.valid, image.sci, np.float32(0)),
+        image.sci,
         mask,
         found.x,
         found.y,
