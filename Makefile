@@ -36,9 +36,14 @@ accuracy: $(BIN)/bycatch
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/alignment.py --workers 2
 
-# The numbers of docs/speed.md (some minutes; BENCH=--quick for small images).
+# The numbers of docs/speed.md (half an hour; BENCH=--quick for small images of the whole chain).
 bench: $(BIN)/bycatch
 	$(BIN)/python benchmarks/speed.py $(BENCH)
+	$(BIN)/python benchmarks/scaling.py $(BENCH)
+	$(BIN)/python benchmarks/speed_crmask.py
+	$(BIN)/python benchmarks/speed_detect.py
+	$(BIN)/python benchmarks/speed_deblend.py
+	$(BIN)/python benchmarks/speed_measure.py
 
 # The documentation as a site: docs/_build/html/index.html.
 docs: $(BIN)/bycatch

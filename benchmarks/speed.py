@@ -4,10 +4,11 @@
 
 Simulated images of stars, galaxies and cosmic-ray tracks in two depths, with a border, on disk as
 the archive delivers them; a table of their stars in place of the Gaia archive.  At both presets:
-seconds of each stage of the second image of a running process, reading and writing included, and
-those of ``library_chain.py`` on the same file, once; the command on one image, and on two in one
-and two processes; peak memory.  ``speed_crmask.py``, ``speed_detect.py``, ``speed_deblend.py`` and
-``speed_measure.py`` compare the kernels one by one.
+seconds of each stage of a further image of a running process (medians), reading and writing
+included, and those of ``library_chain.py`` on the same file, once; the command on one image, and
+on two on all cores, on one, and in two processes; peak memory; ``source-extractor``, if installed.
+``speed_crmask.py``, ``speed_detect.py``, ``speed_deblend.py`` and ``speed_measure.py`` compare the
+kernels one by one, ``scaling.py`` tells how time and memory grow.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from astropy.table import Table
 from astropy.wcs import WCS
 
 import bycatch
-from bycatch.products import find_records
 from bycatch.report import write_report
 from bycatch.settings import Settings
 
@@ -40,14 +41,14 @@ NOISE, DEPTH_S, REACH = 0.01, 1000.0, 30
 STAGES = ("detect", "crmask", "align", "measure", "finalize")
 
 
-def write_image(folder: Path, number: int, size: int) -> Path:
-    """Write an image, the table of its stars beside it, and return the image's path.
+def write_image(folder: Path, number: int, size: int, n: int | None = None) -> Path:
+    """Write an image of ``n`` sources, the table of its stars beside it, and return its path.
 
     Half of it is covered by one exposure, where it has cosmic-ray tracks.  All have the same
     sources, in noise and tracks of their own.
     """
     rng = np.random.default_rng(0)
-    n = round(1500 * (size / 4300) ** 2)
+    n = round(1500 * (size / 4300) ** 2) if n is None else n
     depth = np.full((size, size), np.float32(DEPTH_S))
     depth[:, size // 2 :] *= 0.5
     sci = np.random.default_rng(number).standard_normal((size, size), np.float32)
@@ -66,7 +67,7 @@ def write_image(folder: Path, number: int, size: int) -> Path:
         columns = slice(round(x) - REACH, round(x) + REACH + 1)
         sci[rows, columns] += rate * (1 + (u / a) ** 2 + (v / b) ** 2) ** -2.5
     rng = np.random.default_rng(number)
-    for _ in range(3 * n):
+    for _ in range(round(4500 * (size / 4300) ** 2)):
         x, y = rng.uniform(size / 2 + 20, size - 20), rng.uniform(20, size - 20)
         step, angle = np.arange(rng.integers(1, 12)), rng.uniform(0, np.pi)
         track = (y + step * np.sin(angle)).astype(int), (x + step * np.cos(angle)).astype(int)
@@ -91,11 +92,15 @@ def write_image(folder: Path, number: int, size: int) -> Path:
 
 
 def further_image(
-    paths: list[Path], gaia: Path, folder: Path, settings: Settings
-) -> tuple[float, dict[str, float], int]:
-    """Return seconds of the second image of a running process: all, by stage; and its sources."""
-    inputs = bycatch.Inputs(gaia=gaia)
-    for path in paths:
+    paths: list[Path], gaia: Path, folder: Path, settings: Settings, repeats: int
+) -> tuple[dict[str, float], float, int]:
+    """Return seconds of a further image of a running process, peak memory (MB), and its sources.
+
+    Seconds are medians, by step and of all.
+    """
+    inputs, runs = bycatch.Inputs(gaia=gaia), []
+    for k in range(repeats + 1):
+        path = paths[(k + repeats + 1) % len(paths)]  # the last one is that of the libraries
         out = folder / f"out_{path.stem}"
         shutil.rmtree(out, ignore_errors=True)
         start = time.perf_counter()
@@ -103,8 +108,10 @@ def further_image(
         seconds = time.perf_counter() - start
         if not report.all_done:
             sys.exit(f"{path.name}: {report.images}")
-    record = find_records(out)[0]
-    return seconds, {s: record.stages[s].seconds for s in STAGES}, len(report.images[0].catalog())
+        runs.append({cost.step: cost.seconds for cost in report.profile()} | {"all": seconds})
+    peak = max(cost.peak_mb or 0 for cost in report.profile())
+    middle = {name: median(run[name] for run in runs[1:]) for name in runs[0]}
+    return middle, peak, len(report.images[0].catalog())
 
 
 def report(out: Path) -> tuple[float, float]:
@@ -119,12 +126,16 @@ def report(out: Path) -> tuple[float, float]:
 
 
 def command(
-    paths: list[Path], gaia: Path, folder: Path, preset: str, processes: int
+    paths: list[Path], gaia: Path, folder: Path, preset: str, processes: int | None
 ) -> tuple[float, float]:
-    """Return seconds and peak memory (MB, the largest process) of the command."""
+    """Return seconds and peak memory (MB, the largest process) of the command.
+
+    No number of processes: one image after the other, each on all cores.
+    """
     out = folder / "out_command"
     shutil.rmtree(out, ignore_errors=True)
-    words = ["run", *paths, "-o", out, "--gaia", gaia, "--preset", preset, "-j", processes, "-q"]
+    words = ["run", *paths, "-o", out, "--gaia", gaia, "--preset", preset, "-q"]
+    words += [] if processes is None else ["-j", processes]
     start = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-m", "bycatch", *map(str, words)])
     _, status, usage = os.wait4(child.pid, 0)
@@ -133,25 +144,26 @@ def command(
     return time.perf_counter() - start, usage.ru_maxrss / 1e3
 
 
-def source_extractor(path: Path, folder: Path) -> float | None:
-    """Return seconds of source-extractor with its default settings; None where it is not."""
+def source_extractor(path: Path, folder: Path, n_pixels: int) -> float | None:
+    """Return seconds of source-extractor with a minimum area; None where it is not installed."""
     program = shutil.which("source-extractor") or shutil.which("sex")
     if program is None:
         return None
     (folder / "default.param").write_text("NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLUX_APER(5)\n")
     words = [
         program, f"{path}[1]", "-c", "/dev/null", "-FILTER", "N", "-PHOT_APERTURES", "4,8,12,16,20",
-        "-CATALOG_NAME", "sextractor.cat", "-DETECT_MINAREA", "75", "-VERBOSE_TYPE", "QUIET",
+        "-CATALOG_NAME", "sextractor.cat", "-DETECT_MINAREA", str(n_pixels),
+        "-VERBOSE_TYPE", "QUIET",
     ]  # fmt: skip
     start = time.perf_counter()
     ended = subprocess.run(words, check=False, cwd=folder, capture_output=True)
     return None if ended.returncode else time.perf_counter() - start
 
 
-def compare(preset: str, paths: list[Path], folder: Path, with_library: bool) -> None:
+def compare(preset: str, paths: list[Path], folder: Path, with_library: bool, repeats: int) -> None:
     """Print the rows of one preset."""
     settings, gaia = Settings.load(preset=preset), folder / "gaia.csv"
-    total, stages, n = further_image(paths, gaia, folder, settings)
+    seconds, peak, n = further_image(paths, gaia, folder, settings, repeats)
     theirs: dict[str, float] = {}
     their_n: int | str = ""
     if with_library:
@@ -162,20 +174,21 @@ def compare(preset: str, paths: list[Path], folder: Path, with_library: bool) ->
         print(f"| {preset} | {what} | {ours:.2f} | {cells[0]} | {cells[1]} |", flush=True)
 
     for stage in STAGES:
-        row(f"{stage}, with its reading and writing", stages[stage], theirs.get(stage))
+        row(f"{stage}, with its reading and writing", seconds[stage], theirs.get(stage))
     row(
-        f"a further image in a running process ({n} sources; libraries: {their_n})",
-        total,
+        f"a further image in a running process ({n} sources, {peak:.0f} MB at most; "
+        f"libraries: {their_n} sources)",
+        seconds["all"],
         sum(theirs.values()) if theirs else None,
     )
     alone, further = report(folder / f"out_{paths[-1].stem}")
     row("report.html of one image, by `bycatch report`", alone, None)
     row("report.html of a further image in a running process", further, None)
-    seconds, memory = command(paths[:1], gaia, folder, preset, 1)
-    row(f"the command on one image, {memory:.0f} MB at most", seconds, None)
-    for processes in (1, 2):
-        seconds, _ = command(paths, gaia, folder, preset, processes)
-        row(f"the command on two images, {processes} process(es)", seconds, None)
+    took, memory = command(paths[:1], gaia, folder, preset, None)
+    row(f"the command on one image, {memory:.0f} MB at most", took, None)
+    for processes, how in ((None, "all cores"), (1, "one core"), (2, "two processes")):
+        took, _ = command(paths, gaia, folder, preset, processes)
+        row(f"the command on two images, {how}", took, None)
 
 
 def main() -> None:
@@ -184,6 +197,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4300, help="side of the images, px")
     parser.add_argument("--quick", action="store_true", help="images of 1200 x 1200 px")
     parser.add_argument("--no-library", action="store_true", help="leave the libraries out")
+    parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--presets", nargs="+", default=["classic", "deep"])
     given = parser.parse_args()
     size = 1200 if given.quick else given.size
@@ -193,10 +207,11 @@ def main() -> None:
         print(f"{size} x {size} px, {os.cpu_count()} processor cores\n")
         print("| preset | what | s | libraries, s | ratio |\n|---|---|---:|---:|---:|", flush=True)
         for preset in given.presets:
-            compare(preset, paths, folder, not given.no_library)
-        seconds = source_extractor(paths[1], folder)
-        if seconds is not None:
-            print(f"\nsource-extractor, 75 px, without cosmic rays: {seconds:.1f} s")
+            compare(preset, paths, folder, not given.no_library, given.repeats)
+        for n_pixels in (75, 10):
+            seconds = source_extractor(paths[1], folder, n_pixels)
+            if seconds is not None:
+                print(f"\nsource-extractor, {n_pixels} px, without cosmic rays: {seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Time detection and each of its kernels against the libraries, on the same image in one run.
 
     python benchmarks/speed_detect.py [--size 4300] [--sources 1500] [--repeats 5]
+        [--presets classic deep]
 
 The libraries' calls are those of ``tests/reference_detect.py``.  Times are medians
 over the repeats after one call for the compilation, which is listed; the libraries'
@@ -28,7 +29,7 @@ from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.labelling import segments_above
 from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
-from bycatch.settings import DetectSettings
+from bycatch.settings import Settings
 from bycatch.stages import detect
 
 NOISE = 0.01
@@ -139,8 +140,8 @@ def stages_agree(ours, theirs):
     return f"{len(offset)} sources, {differ} pixels differ, positions {np.max(offset):.1e} px"
 
 
-def source_extractor(image, n_pixels, n_sigma, repeats):
-    """Print the time of source-extractor at the same threshold and area, if it is installed."""
+def source_extractor(image, chosen, repeats):
+    """Print the time of source-extractor at the same settings, if it is installed."""
     program = shutil.which("source-extractor") or shutil.which("sex")
     if not program:
         print("source-extractor             not installed")
@@ -158,10 +159,10 @@ def source_extractor(image, n_pixels, n_sigma, repeats):
             "ISOAREA_IMAGE\nFLUX_RADIUS\n"
         )
         options = {
-            "DETECT_MINAREA": n_pixels,
-            "DETECT_THRESH": n_sigma,
-            "DEBLEND_NTHRESH": 3,
-            "DEBLEND_MINCONT": 0.4,
+            "DETECT_MINAREA": chosen.n_pixels,
+            "DETECT_THRESH": chosen.n_sigma,
+            "DEBLEND_NTHRESH": chosen.deblend_n_levels,
+            "DEBLEND_MINCONT": chosen.deblend_contrast,
             "BACK_SIZE": 100,
             "BACK_FILTERSIZE": 3,
             "WEIGHT_TYPE": "MAP_WEIGHT",
@@ -180,19 +181,12 @@ def source_extractor(image, n_pixels, n_sigma, repeats):
         print(f"source-extractor, whole run  {1e3 * seconds:9.0f} ms, {found} sources")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--size", type=int, default=4300, help="side of the image, px")
-    parser.add_argument("--sources", type=int, default=1500)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--library-repeats", type=int, default=1)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    image = simulated(options.size, options.sources)
+def compare_preset(image, preset, options):
+    """Print the rows of one preset."""
     sci, valid = image.sci, image.valid
-    chosen = DetectSettings(n_pixels=20, min_coverage=0.0)
+    chosen = Settings.load(preset=preset).detect.replace(min_coverage=0.0)
     kernel = gaussian_kernel(chosen.kernel_fwhm_px, chosen.kernel_size_px)
-    print(f"{options.size} x {options.size} px, {options.sources} simulated sources")
+    print(f"\n{preset}: {chosen.n_sigma:g} sigma, {chosen.n_pixels} px")
     print(f"{'':28s} {'ms':>9s} {'library':>10s} {'ratio':>7s} {'first':>7s}   agreement")
     (background, noise), _ = compare(
         "background and noise",
@@ -250,7 +244,22 @@ def main():
     )
     if ours is not None:
         print(f"{'peak memory of the stage, MB':28s} {ours:9.0f} {theirs:10.0f}")
-    source_extractor(image, chosen.n_pixels, chosen.n_sigma, options.repeats)
+    source_extractor(image, chosen, options.repeats)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--size", type=int, default=4300, help="side of the image, px")
+    parser.add_argument("--sources", type=int, default=1500)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--library-repeats", type=int, default=1)
+    parser.add_argument("--presets", nargs="+", default=["classic", "deep"])
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(f"{options.size} x {options.size} px, {options.sources} simulated sources")
+    image = simulated(options.size, options.sources)
+    for preset in options.presets:
+        compare_preset(image, preset, options)
 
 
 if __name__ == "__main__":

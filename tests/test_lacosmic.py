@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, label, maximum_filter, median_filter
 
-from bycatch.kernels import charge, peaks, rowmedians, selection
+from bycatch.kernels import charge, labelling, peaks, rowmedians, selection
 from bycatch.kernels import lacosmic as kernel
 from bycatch.kernels.lacosmic import lacosmic
 from bycatch.kernels.neighbourhood import neighbourhood
@@ -319,8 +319,8 @@ def test_growing_maxima_and_groups_are_scipys(shape):
     x, y = peaks.maxima(signal, near)
     expected = np.nonzero(near & (signal >= maximum_filter(signal, 3)))
     np.testing.assert_array_equal((y, x), expected)
-    assert peaks.n_groups(mask) == label(mask, np.ones((3, 3)))[1]
-    assert peaks.n_groups(np.zeros(shape, bool)) == 0
+    assert labelling.n_groups(mask) == label(mask, np.ones((3, 3)))[1]
+    assert labelling.n_groups(np.zeros(shape, bool)) == 0
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -433,3 +433,13 @@ def test_damaged_rows_are_refused(tmp_path, old, new):
     path.write_text(text.replace(f" {old}", f" {new}").replace(f"\n{old}", f"\n{new}"), "utf-8")
     with pytest.raises(UnreadableFile, match=r"t\.ecsv"):
         read_table(path)
+
+
+@pytest.mark.parametrize("kind", ["ecsv", "fits", "votable"])
+def test_other_metadata_are_written_and_the_table_keeps_its_own(tmp_path, kind):
+    table = make_table(SOURCES, {c.name: [1, 2] for c in SOURCES}, meta={"WHOSE": "its own"})
+    path = tmp_path / f"t{SUFFIXES[kind]}"
+    write_table(table, path, kind, meta={"WHOSE": "another"})
+    assert table.meta == {"WHOSE": "its own"}
+    assert "another" in path.read_bytes().decode("latin-1")
+    assert "its own" not in path.read_bytes().decode("latin-1")

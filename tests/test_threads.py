@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from scipy.ndimage import label
 
 from bycatch.drc import read_drc
-from bycatch.kernels import threads
+from bycatch.kernels import labelling, threads
 from bycatch.kernels.labelling import Segments, _painted, _runs_above, joined, segments_above
 from bycatch.settings import Settings, SimulateSettings
 from bycatch.simulate import simulate_visit, write_visit
@@ -121,6 +122,14 @@ def test_runs_of_portions_join_to_the_same_segments(seed, n_pixels, cuts):
     assert found.n_labels == whole.n_labels
     assert_array_equal(found.labels, whole.labels)
     assert_array_equal(found.smooth, whole.smooth)
+
+
+def test_groups_of_pixels_are_counted_across_portions(cores, monkeypatch):
+    monkeypatch.setattr(labelling, "ROWS_WORTH_A_THREAD", 5)
+    cores(3)
+    for seed in range(20):
+        mask = np.random.default_rng(seed).random((61, 47)) < 0.02 * seed
+        assert labelling.n_groups(mask) == label(mask, np.ones((3, 3)))[1]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,26 @@ EMPTY = '""'
 FIRST_LINE = "# %ECSV "
 
 
-def write(table: Table, path: Path, texts: Sequence[str] | None = None) -> None:
-    """Write a table; ``texts`` are its `rows`, or some of them, if they are known."""
+def write(
+    table: Table,
+    path: Path,
+    texts: Sequence[str] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a table.
+
+    ``texts`` are its `rows`, or some of them, if they are known; ``meta`` is written in place of
+    its own metadata.
+    """
+    told = table.meta if meta is None else meta
     if not table.colnames or not all(_is_plain(column) for column in table.columns.values()):
+        table = table.copy(copy_data=False)
+        table.meta = dict(told)
         table.write(path, format="ascii.ecsv", overwrite=True)
         return
     lines = rows(table) if texts is None else texts
     with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write("\n".join([*_header(table), *lines]) + "\n")
+        stream.write("\n".join([*_header(table, told), *lines]) + "\n")
 
 
 def rows(table: Table) -> list[str]:
@@ -45,12 +57,12 @@ def read(path: Path) -> Table:
     return Table.read(path, format="ascii.ecsv") if plain is None else plain
 
 
-def _header(table: Table) -> list[str]:
+def _header(table: Table, told: Mapping[str, Any]) -> list[str]:
     """Return the lines above the rows: types, units, descriptions, metadata, and the names."""
     from astropy.table.meta import get_yaml_from_header
 
     columns = [line for column in table.columns.values() for line in _column_lines(column)]
-    meta = [line for item in table.meta.items() for line in _meta_lines(*item)]
+    meta = [line for item in told.items() for line in _meta_lines(*item)]
     lines = ["%ECSV 1.0", "---", "datatype:", *columns]
     lines += ["meta: !!omap", *meta] if meta else []
     lines += get_yaml_from_header({"cols": [], "schema": "astropy-2.0"})[1:]

@@ -1,12 +1,26 @@
-"""The most memory that this process has had."""
+"""The memory of this process: the most that it has had, and what it no longer needs."""
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+M_MMAP_THRESHOLD = -3
+"""The number of the option in glibc's malloc.h."""
+LARGE_BLOCK = 4 * 2**20
+
+
+def free_at_once() -> None:
+    """Let large blocks go back to the system as soon as they are free, where it lets us (glibc).
+
+    By default those of up to 32 MB stay with the process once some were freed: 100 to 200 MB more
+    for a full image.  The limit of 4 MB costs no time that could be measured, one of 1 MB does.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # macOS, musl; Windows
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def forget_peak() -> None:

@@ -82,19 +82,27 @@ def _column(spec: Column, values: Any) -> MaskedColumn:
 
 
 def write_table(
-    table: Table, path: str | Path, kind: str = "ecsv", texts: Sequence[str] | None = None
+    table: Table,
+    path: str | Path,
+    kind: str = "ecsv",
+    texts: Sequence[str] | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a table; ``kind`` is one of ecsv, fits, csv, parquet, votable.
 
-    ``texts`` are its rows as `ecsv.rows` gives them, where they are known already.
+    ``texts`` are its rows as `ecsv.rows` gives them, where they are known already;
+    ``meta`` is written in place of its own metadata.
     """
     path = Path(path)
+    if meta is not None and kind != "ecsv":  # copies are slow: the usual format needs none
+        table = table.copy(copy_data=False)
+        table.meta = dict(meta)
     with warnings.catch_warnings():
         # FITS headers can't hold long or nested metadata; VOTable finds 'electron' and 'erg'
         # unusual. Both write what they can.
         warnings.simplefilter("ignore")
         if kind == "ecsv":
-            ecsv.write(table, path, texts)
+            ecsv.write(table, path, texts, meta)
         elif kind == "csv":
             table.write(path, format="ascii.csv", overwrite=True)
         elif kind == "fits":

@@ -77,6 +77,32 @@ def segments_above(
     return Segments(labels, _painted(runs, n_pixels, labels), smooth)
 
 
+def n_groups(mask: Mask) -> int:
+    """Return the number of groups of touching pixels of a mask, diagonals included."""
+    pixels, found = plane(mask, np.bool_), dict[int, Runs]()
+
+    def work(first: int, last: int) -> None:
+        found[first] = _runs_of(pixels, first, last)
+
+    in_portions(work, len(mask), ROWS_WORTH_A_THREAD)
+    runs = joined([found[first] for first in sorted(found)])
+    return int(np.count_nonzero(runs[:, PARENT] == np.arange(len(runs))))
+
+
+@compiled
+def _runs_of(mask: Mask, first_row: int, last_row: int) -> Runs:
+    """Return the runs of a mask in some rows, as `_runs_above`."""
+    nx = mask.shape[1]
+    runs, n_runs, first, second = np.empty((nx, 4), np.int32), 0, 0, 0
+    for row in range(first_row, last_row):
+        if len(runs) < n_runs + nx // 2 + 1:
+            runs = _longer(runs, nx)
+        first, second = second, n_runs
+        n_runs = _append_runs(mask[row].view(np.uint8), row, runs, n_runs)
+        _join(runs, first, second, n_runs)
+    return runs[:n_runs].copy()
+
+
 def joined(parts: list[Runs]) -> Runs:
     """Return the runs of successive portions of an image as one array, joined where they meet."""
     starts = np.cumsum([0, *map(len, parts)])

@@ -131,7 +131,9 @@ def lacosmic(
     given = np.zeros(image.shape, bool) if bad is None else np.asarray(bad, bool)
     if not image.shape == variance.shape == given.shape or image.ndim != 2:
         raise ValueError(f"planes of shapes {image.shape}, {variance.shape}, {given.shape}")
-    unusable = grown_by_one(given, mirror_px > 0)
+    unusable = given.copy()
+    grow_by_one(given, mirror_px > 0, unusable)
+    del bad, given  # the largest of images have to fit
     kernel = NO_PSF if psf is None else np.ascontiguousarray(psf[::-1, ::-1], np.float32)
     work = Work(
         limits=np.array([sigclip, np.float32(sigfrac) * np.float32(sigclip), objlim], np.float32),
@@ -381,10 +383,9 @@ def loud_blocks(sharp: Image, stale: Mask, sigclip: np.float32, is_loud: Mask) -
 
 
 @compiled
-def grown_by_one(bad: Mask, is_edge_grown: bool) -> Mask:
-    """Return bad pixels and their eight neighbours; on the edge only if so wanted."""
+def grow_by_one(bad: Mask, is_edge_grown: bool, out: Mask) -> None:
+    """Mark the eight neighbours of bad pixels, too; on the edge only if so wanted."""
     ny, nx = bad.shape
-    out = bad.copy()
     wide = np.empty(nx, np.bool_)
     for y in range(ny):
         here = bad[y]
@@ -400,7 +401,6 @@ def grown_by_one(bad: Mask, is_edge_grown: bool) -> Mask:
                 row = out[v]
                 for i in range(nx):
                     row[i] |= wide[i]
-    return out
 
 
 @compiled

@@ -29,19 +29,19 @@ ZERO = np.float32(0)
 
 def grown_by_one(mask: Mask, allowed: Mask) -> Mask:
     """Return the pixels of a mask and their eight neighbours, where allowed."""
-    return _grown_by_one(np.flatnonzero(mask), plane(allowed, bool))
+    out = np.zeros(allowed.shape, bool)
+    _grow_by_one(np.flatnonzero(mask), plane(allowed, bool), out)
+    return out
 
 
 @compiled
-def _grown_by_one(places: Places, allowed: Mask) -> Mask:
+def _grow_by_one(places: Places, allowed: Mask, out: Mask) -> None:
     ny, nx = allowed.shape
-    out = np.zeros((ny, nx), np.bool_)
     for place in places:
         y, x = place // nx, place % nx
         for v in range(max(y - 1, 0), min(y + 2, ny)):
             for u in range(max(x - 1, 0), min(x + 2, nx)):
                 out[v, u] = allowed[v, u]
-    return out
 
 
 def take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: float) -> None:
@@ -343,7 +343,9 @@ def narrow_basins(signal: Image, near: Mask, x: Places, y: Places, narrow: Mask)
     """
     state = with_rim(near)
     state[y + 1, x + 1] |= np.where(narrow, IS_NARROW, IS_WIDE).astype(np.uint8)
-    return _narrow_basins(signal, state, x[narrow], y[narrow])
+    out = np.zeros(near.shape, bool)
+    _fill_narrow_basins(signal, state, x[narrow], y[narrow], out)
+    return out
 
 
 def with_rim(mask: Mask) -> NDArray[np.uint8]:
@@ -354,9 +356,10 @@ def with_rim(mask: Mask) -> NDArray[np.uint8]:
 
 
 @compiled
-def _narrow_basins(signal: Image, state: NDArray[np.uint8], x: Places, y: Places) -> Mask:
-    ny, nx = signal.shape
-    out = np.zeros((ny, nx), np.bool_)
+def _fill_narrow_basins(
+    signal: Image, state: NDArray[np.uint8], x: Places, y: Places, out: Mask
+) -> None:
+    nx = signal.shape[1]
     flat, part = state.reshape(-1), np.empty(1024, np.int64)
     for k in range(len(x)):
         first = (y[k] + 1) * (nx + 2) + x[k] + 1
@@ -368,7 +371,6 @@ def _narrow_basins(signal: Image, state: NDArray[np.uint8], x: Places, y: Places
         for place in part[:n]:
             if not kinds & IS_WIDE or flat[place] & NARROW_BASIN:
                 out[place // (nx + 2) - 1, place % (nx + 2) - 1] = True
-    return out
 
 
 @compiled
@@ -423,23 +425,6 @@ def neighbour(j: int, width: int) -> int:
     return (-width - 1, -width + 1, width - 1, width + 1)[j - 4]
 
 
-def n_groups(mask: Mask) -> int:
-    """Return the number of groups of touching pixels, diagonals included."""
-    state = with_rim(mask)
-    return int(_n_groups(state.reshape(-1), mask.shape[1], np.flatnonzero(mask)))
-
-
-@compiled
-def _n_groups(state: NDArray[np.uint8], nx: int, places: Places) -> int:
-    part, n = np.empty(1024, np.int64), 0
-    for place in places:
-        first = place + nx + 3 + 2 * (place // nx)  # within the rim
-        if not state[first] & SEEN:
-            part, _, _ = connected(state, nx + 2, first, part)
-            n += 1
-    return n
-
-
 def blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask) -> Mask:
     """Return a mask grown by the pixels where its convolution passes a threshold.
 
@@ -450,14 +435,15 @@ def blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask) 
     weights : (2 r + 1,)
         Factors of the convolution along one axis; it is separable.
     """
-    return _blurred_above(plane(mask, bool), weights, threshold, plane(allowed, bool))
+    out: Mask = mask & allowed
+    _add_blurred(plane(mask, bool), weights, threshold, plane(allowed, bool), out)
+    return out
 
 
 @compiled
-def _blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask) -> Mask:
+def _add_blurred(mask: Mask, weights: Floats, threshold: float, allowed: Mask, out: Mask) -> None:
     ny, nx = mask.shape
     reach = len(weights) // 2
-    out = mask & allowed
     n = 2 * reach + 1
     sums = np.zeros((n, nx + 2 * reach))  # of the rows that are not complete, in a ring
     for y in range(ny + reach):
@@ -473,4 +459,3 @@ def _blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask)
             for x in range(nx):
                 done[x] |= may_be[x] & (row[x + reach] > threshold)
         sums[y % n] = 0.0
-    return out

@@ -50,22 +50,20 @@ class Companion:
 
 def covered_blocks(valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return 1 for the blocks of 16 x 16 px that have data in every pixel, else 0."""
-    rows, columns = (np.arange(0, size, BLOCK_PX) for size in valid.shape)
-    by_row = np.logical_and.reduceat(valid, rows, axis=0)
-    return np.logical_and.reduceat(by_row, columns, axis=1).astype(np.uint8)
+    return _by_rows(np.logical_and, _by_rows(np.logical_and, valid).T).T.astype(np.uint8)
 
 
 def block_sums(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the sums over blocks of 16 x 16 px; those at the upper edges may be smaller."""
-    return _row_sums(_row_sums(plane).T).T
+    return _by_rows(np.add, _by_rows(np.add, plane).T).T
 
 
-def _row_sums(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sums of 16 rows each; row by row is a fourth of the time of `reduceat`."""
+def _by_rows(function: np.ufunc, plane: NDArray[Any]) -> NDArray[Any]:
+    """Return 16 rows each made one; row by row is a fourth of the time of `reduceat`."""
     total = plane[::BLOCK_PX].copy()
     for k in range(1, min(BLOCK_PX, len(plane))):
         rows = plane[k::BLOCK_PX]
-        total[: len(rows)] += rows
+        function(total[: len(rows)], rows, out=total[: len(rows)])
     return total
 
 

@@ -391,6 +391,7 @@ class Workbench:
         self.paths = job.paths
         self.record = job.record
         self.settings = job.settings
+        memory.free_at_once()
         # An image that is new has to be read whatever its checksum will be.
         self._reading = None if self.record.checksum else begun(self._read)
         refresh_checksum(self.record, self.paths.folder)
@@ -717,10 +718,9 @@ class Workbench:
         from bycatch.tables import SUFFIXES, write_table
 
         path = self.paths.product(kind, SUFFIXES[form])
-        table = table.copy(copy_data=False)
-        table.meta = self._metadata(sections) | (extra or {})
+        meta = self._metadata(sections) | (extra or {})
         with atomic(path) as partial:
-            write_table(table, partial, form, texts)
+            write_table(table, partial, form, texts, meta)
         return path
 
     def _write_pixels(self, pixels: NDArray[Any], path: Path, name: str) -> Path:

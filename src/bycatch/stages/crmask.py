@@ -26,7 +26,7 @@ from bycatch import notebook
 from bycatch.drc import DARK_RATE, DrcImage
 from bycatch.headers import SATURATION_SHARE
 from bycatch.kernels import charge as charges
-from bycatch.kernels import peaks
+from bycatch.kernels import labelling, peaks
 from bycatch.kernels.charge import NoiseModel
 from bycatch.kernels.lacosmic import lacosmic
 from bycatch.kernels.neighbourhood import plane
@@ -152,7 +152,7 @@ def run(image: DrcImage, settings: CrmaskSettings | None = None) -> CrmaskResult
         noise_scale=charge.noise_scale,
         sky_added_e=charge.sky_added_e,
         single=good & (image.n_exp == 1),
-        n_tracks=n_groups(mask),
+        n_tracks=labelling.n_groups(mask),
     )
 
 
@@ -296,8 +296,3 @@ def grown_mask(mask: Mask, settings: CrmaskSettings, good: Mask | None = None) -
     offset = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
     weights = np.exp(-0.5 * (offset / sigma) ** 2)
     return peaks.blurred_above(mask, weights / weights.sum(), settings.grow_threshold, allowed)
-
-
-def n_groups(mask: Mask) -> int:
-    """Return the number of groups of touching pixels, diagonals included."""
-    return int(peaks.n_groups(mask))
