@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -128,7 +129,7 @@ def report(out: Path) -> tuple[float, float]:
 def command(
     paths: list[Path], gaia: Path, folder: Path, preset: str, processes: int | None
 ) -> tuple[float, float]:
-    """Return seconds and peak memory (MB, the largest process) of the command.
+    """Return seconds of the command, and peak memory of its first process, MB.
 
     No number of processes: one image after the other, each on all cores.
     """
@@ -138,10 +139,21 @@ def command(
     words += [] if processes is None else ["-j", processes]
     start = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-m", "bycatch", *map(str, words)])
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        sys.exit(f"bycatch {words} ended with {status}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1e3
+    peak = 0.0
+    while child.poll() is None:
+        peak = max(peak, peak_mb(child.pid))
+        time.sleep(0.02)
+    if child.returncode:
+        sys.exit(f"bycatch {words} ended with {child.returncode}")
+    return time.perf_counter() - start, peak
+
+
+def peak_mb(process: int) -> float:
+    """Return the peak of a process since it forgot it last; getrusage would tell ours if higher."""
+    with suppress(OSError, IndexError):
+        status = Path(f"/proc/{process}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    return 0.0
 
 
 def source_extractor(path: Path, folder: Path, n_pixels: int) -> float | None:

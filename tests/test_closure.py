@@ -9,6 +9,7 @@ from scipy import ndimage
 from bycatch.flags import Flag
 from bycatch.kernels.kron import kron_shapes
 from bycatch.stages.finalize.closure import (
+    _typical,
     bound,
     closure,
     excess_scatter,
@@ -303,3 +304,10 @@ def kron_magnitude(stamp, row):
     valid = np.isfinite(stamp)
     shape = kron_shapes(stamp, valid, sky, [x], [y], labels.astype(np.int32), [own])
     return 25.94 - 2.5 * np.log10(shape.flux[0])
+
+
+def test_stars_all_alike_and_without_noise_divide_by_nothing():
+    flux = np.full((9, 2), 5.0)
+    middle, error, scatter = _typical(flux, np.zeros((9, 2)), 0, 1, 0)
+    assert (middle, scatter) == (0.0, 0.0)
+    assert 0 <= error < 1e-6

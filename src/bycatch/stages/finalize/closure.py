@@ -38,6 +38,8 @@ MAX_NEIGHBOUR_SHARE = 0.003
 """Largest share of light of known neighbours, of a star's own light."""
 NEIGHBOUR_MARGIN_PX = 4.0
 """Neighbours reach this far into the aperture from outside."""
+LEAST_SIGMA = 1e-9
+"""Stars all alike and without noise would divide by zero."""
 STAR_SIGMA = 0.01
 """Scatter between stars that has nothing to do with noise; it keeps one star from deciding."""
 FEW = 8
@@ -240,6 +242,7 @@ def _typical(
     scatter = excess_scatter(ratio - middle, noise)
     # The scatter of a handful may be small by chance.
     sigma = np.hypot(noise, scatter if len(ratio) >= FEW else max(scatter, STAR_SIGMA))
+    sigma = np.maximum(sigma, LEAST_SIGMA)
     # A weighted median's variance: sum of w^2 / (2 sum of w p(0))^2, p being Gaussian.
     error = np.sqrt(0.5 * np.pi * np.sum(weight**2)) / np.sum(weight / sigma)
     return middle, float(error), scatter
