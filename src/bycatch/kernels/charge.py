@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.kernels.compiled import compiled
+from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.rowmedians import lower, upper
 from bycatch.kernels.selection import range_of_median
@@ -188,7 +188,7 @@ def _value_boxes(values: Image, good: Mask, least: int) -> Floats:
     line, box, bins = working_memory()
     for k in range(len(out)):
         y0, x0 = (k // n_x) * BOX_PX, (k % n_x) * BOX_PX
-        x1, n = min(x0 + BOX_PX, nx), 0
+        x1, n = min(x0 + BOX_PX, nx), long(0)
         for y in range(y0, min(y0 + BOX_PX, ny)):
             here = values[y, x0:x1]
             for i in range(len(here)):
@@ -210,7 +210,7 @@ def _residual_boxes(
     line, box, bins = working_memory()
     for k in range(len(out)):
         y0, x0 = (k // n_x) * BOX_PX, (k % n_x) * BOX_PX
-        x1, n = min(x0 + BOX_PX, nx), 0
+        x1, n = min(x0 + BOX_PX, nx), long(0)
         for y in range(y0, min(y0 + BOX_PX, ny)):
             write_residuals(counts[y, x0:x1], seconds[y, x0:x1], n_exp[y, x0:x1], model, line)
             n = appended(line, good[y, x0:x1], box, n)
@@ -275,8 +275,9 @@ def two_percentiles(values: Floats, bins: NDArray[np.uint8]) -> tuple[float, flo
     guess = np.sort(values[:: max(n // N_SAMPLE, 1)])
     start, stop = guess[len(guess) // 20], guess[(len(guess) * 13) // 20]
     if not stop > start:  # many equal values, or very few
-        ordered = np.sort(values)
-        return interpolated(ordered, LOW_PERCENT, 0, n), interpolated(ordered, MIDDLE_PERCENT, 0, n)
+        ordered, none = np.sort(values), long(0)
+        low_value = interpolated(ordered, LOW_PERCENT, none, n)
+        return low_value, interpolated(ordered, MIDDLE_PERCENT, none, n)
     scale = N_BINS / (stop - start)
     count = np.zeros(N_BINS + 3, np.int64)
     for i in range(n):

@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.kernels.compiled import compiled
+from bycatch.kernels.compiled import compiled, long
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -230,12 +230,6 @@ def _listed(value: Floats, at: Ints) -> Pixels:
 
 
 @compiled
-def _long(number: int) -> int:
-    """Return a number in 64 bits, so that a kernel is compiled for one type of integers only."""
-    return int(np.int64(number))
-
-
-@compiled
 def _count(labels: Ints, areas: Longs) -> bool:
     """Count the pixels of each label but 0; return whether all labels are in range."""
     for row in range(labels.shape[0]):
@@ -296,7 +290,7 @@ def _split_all(
     """
     n_segments = start.size - 1
     n_sources = np.ones(n_segments, np.int64)
-    longest = 0
+    longest = long(0)
     for s in range(n_segments):
         longest = max(longest, start[s + 1] - start[s])
     work = _workspace(longest)
@@ -424,7 +418,7 @@ def _root(forest: Ints, i: int) -> int:
     """Return the first pixel of a part, halving the way to it for the next time."""
     while forest[i, PARENT] != i:
         forest[i, PARENT] = forest[forest[i, PARENT], PARENT]
-        i = _long(forest[i, PARENT])
+        i = long(forest[i, PARENT])
     return i
 
 
@@ -435,7 +429,7 @@ def _join(added: Ints, at: Ints, back: Ints, steps: Longs, begin: int, forest: I
         forest[i, PARENT] = i
         forest[i, SIZE] = 1
         forest[i, STATE] = SMALL
-        here = _long(i)
+        here = long(i)
         found = 0
         for m in range(8):
             # A corner is joined already if a pixel beside it is.
@@ -479,7 +473,7 @@ def _keep(root: int, forest: Ints) -> None:
 def _settle(added: Ints, height: int, n_pixels: int, forest: Ints) -> None:
     """Note how the parts with added pixels stand when their level is complete."""
     for i in added:
-        root = _root(forest, _long(i))
+        root = _root(forest, long(i))
         if forest[root, STATE] == SMALL and forest[root, SIZE] >= n_pixels:
             forest[root, STATE] = SINGLE
         if forest[root, STATE] == SINGLE:
@@ -496,7 +490,7 @@ def _part_whole(listed: Ints, forest: Ints) -> None:
     if n_parts > 1:
         for i in listed:
             if forest[i, PARENT] == i:
-                _keep(_long(i), forest)
+                _keep(long(i), forest)
 
 
 @compiled
@@ -541,7 +535,7 @@ def _flooded(
         it is one), or IN_PIECES.
     """
     n = source.size
-    n_dry = _long(0)
+    n_dry = long(0)
     for i in range(n):
         work.level[i] = 0
         if source[i] == 0:
@@ -575,10 +569,10 @@ def _flood(own: Pixels, begin: int, n_dry: int, work: Work, source: Ints) -> boo
             break
         for i in dry:
             source[i] = 0
-        n_heap = _long(0)
+        n_heap = long(0)
         for k in range(source.size):
             if source[k] > 0:
-                n_heap = _push(heap, n_heap, _long(depth[k]) << AGE_BITS, k)
+                n_heap = _push(heap, n_heap, long(depth[k]) << AGE_BITS, k)
     n_left = 0
     for i in dry:
         n_left += source[i] == 0
@@ -590,13 +584,13 @@ def _rim(own: Pixels, begin: int, dry: Ints, work: Work, source: Ints) -> int:
     """Fill the heap with the pixels of sources that touch dry ones; return its size."""
     at, back, steps, depth = own.at, own.back, own.steps, own.depth
     heap, listed = work.heap, work.level
-    n_heap = _long(0)
+    n_heap = long(0)
     for i in dry:
         for step in steps:
             k = back[at[i] + step] - begin
             if 0 <= k < source.size and source[k] > 0 and listed[k] == 0:
                 listed[k] = 1
-                n_heap = _push(heap, n_heap, _long(depth[k]) << AGE_BITS, k)
+                n_heap = _push(heap, n_heap, long(depth[k]) << AGE_BITS, k)
     for k in range(n_heap):
         listed[heap[k, 1]] = 0
     return n_heap
@@ -624,7 +618,7 @@ def _spread(
                 continue
             source[k] = source[i]
             age += 1
-            level = max(key >> AGE_BITS, _long(depth[k]))
+            level = max(key >> AGE_BITS, long(depth[k]))
             n_heap = _push(heap, n_heap, (level << AGE_BITS) + age, k)
             # Of two equal pixels one must have spread for their order to matter.
             last = key
@@ -702,7 +696,7 @@ def _bright(
         faintest = _faintest(flux, alive, total, contrast)
         if faintest == 0:
             break
-        n_dry = _long(0)
+        n_dry = long(0)
         i = head[faintest]
         while i >= 0:
             work.order[n_dry] = i

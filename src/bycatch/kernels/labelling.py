@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.kernels.compiled import compiled
+from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import count, smooth_row, window
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
@@ -93,7 +93,8 @@ def n_groups(mask: Mask) -> int:
 def _runs_of(mask: Mask, first_row: int, last_row: int) -> Runs:
     """Return the runs of a mask in some rows, as `_runs_above`."""
     nx = mask.shape[1]
-    runs, n_runs, first, second = np.empty((nx, 4), np.int32), 0, 0, 0
+    runs = np.empty((nx, 4), np.int32)
+    first = second = n_runs = long(0)
     for row in range(first_row, last_row):
         if len(runs) < n_runs + nx // 2 + 1:
             runs = _longer(runs, nx)
@@ -138,8 +139,7 @@ def _runs_above(
     values, known = window(size, nx)
     line, above = np.empty(nx, np.float32), np.empty(nx, np.uint8)
     runs = np.empty((1024, 4), np.int32)
-    # An int64, not the literal 0, for which numba would compile all that follows once more.
-    first = second = n_runs = int(np.int64(0))
+    first = second = n_runs = long(0)
     for row in range(first_row - 2 * reach, last_row):
         slot, new = (row + reach) % size, row + reach
         if 0 <= new < ny:
@@ -185,7 +185,9 @@ def _compare(
 def _longer(runs: Runs, nx: int) -> Runs:
     """Return a copy with room for at least one more row of runs."""
     more = np.empty((2 * len(runs) + nx, 4), np.int32)
-    more[: len(runs)] = runs
+    for k in range(len(runs)):  # a slice would take numba longer to compile than all the rest
+        for i in range(4):
+            more[k, i] = runs[k, i]
     return more
 
 

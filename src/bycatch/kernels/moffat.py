@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.kernels.compiled import compiled
+from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.elementary import fast_exp, fast_log
 from bycatch.kernels.neighbourhood import plane, positions, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
@@ -132,7 +132,7 @@ def _fit_positions(
     for k in range(x.size):
         row0, row1 = span(y[k], radius, ny)
         column0, column1 = span(x[k], radius, nx)
-        n = 0
+        n = long(0)
         for row in range(row0, row1):
             dy2 = (row - y[k]) ** 2
             for column in range(column0, column1):
@@ -154,7 +154,7 @@ def _fit_rows(
     work = np.empty((5, used.shape[1]))
     radius2, values = work[0], work[1]
     for k in range(used.shape[0]):
-        n = 0
+        n = long(0)
         for i in range(used.shape[1]):
             if used[k, i]:
                 radius2[n], values[n] = distance[k, i] ** 2, data[k, i]

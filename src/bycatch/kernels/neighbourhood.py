@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from bycatch.kernels.compiled import compiled
+from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
@@ -232,7 +232,7 @@ def _coverage(
     for k in range(x.size):
         row0, row1 = span(y[k], outer, ny)
         column0, column1 = span(x[k], outer, nx)
-        n_inner, n_outer, seconds, top, least = 0, 0, 0.0, -np.inf, np.int16(32767)
+        n_inner, n_outer, seconds, top, least = long(0), 0, 0.0, -np.inf, np.int16(32767)
         for row in range(row0, row1):
             for column in range(column0, column1):
                 dx, dy = column - x[k], row - y[k]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.kernels.compiled import compiled
+from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import plane, positions, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
@@ -87,7 +87,7 @@ def _annulus_stats(
     for k in range(x.size):
         row0, row1 = span(y[k], outer, ny)
         column0, column1 = span(x[k], outer, nx)
-        n = 0
+        n = long(0)
         for row in range(row0, row1):
             dy2 = (row - y[k]) ** 2
             for column in range(column0, column1):
@@ -105,7 +105,7 @@ def _annulus_stats(
 def _clipped_rows(rows: Floats, clip_sigma: float, out: Floats) -> None:
     values = np.empty(rows.shape[1])
     for k in range(rows.shape[0]):
-        n = 0
+        n = long(0)
         for value in rows[k]:
             if math.isfinite(value):
                 values[n] = value
