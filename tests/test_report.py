@@ -384,6 +384,11 @@ def test_outlines_pass_around_their_segments():
         np.testing.assert_array_equal(inside.reshape(segments.shape), segments == number)
 
 
+def test_no_segment_has_no_outline():
+    assert pixels.outlines(np.zeros((3, 4), np.int32), [1, 2]) == {}
+    assert pixels.outlines(np.ones((3, 4), np.int32), []) == {}
+
+
 def test_outline_of_a_tall_segment_is_short():
     xs, _ = pixels.outlines(np.ones((500, 9), np.int32), [1])[1]
     assert len(xs) == 2 * (pixels.MAX_OUTLINE_ROWS + 2)

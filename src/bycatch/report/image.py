@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -170,9 +171,11 @@ def shown_columns(catalog: Table, radius: str) -> list[dict[str, Any]]:
 
 def rounded(numbers: Floats, digits: int) -> list[Any]:
     """Return numbers with so many digits; None for NaN."""
-    if digits == 0:
-        return [int(v) if np.isfinite(v) else None for v in numbers]
-    return [round(float(v), digits) if np.isfinite(v) else None for v in numbers]
+    known, plain = np.isfinite(numbers), np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
+    found = (plain.astype(np.int64) if digits == 0 else np.round(plain, digits)).tolist()
+    for row in np.flatnonzero(~known):
+        found[row] = None
+    return list(found)
 
 
 def histogram(catalog: Table, kinds: NDArray[np.str_], radius: str) -> dict[str, Any] | None:
@@ -350,9 +353,16 @@ def _outlines(image: ReportedImage, part: Table) -> dict[str, Any]:
     return found
 
 
-def compact(lines: list[list[float]]) -> list[list[int]]:
+def compact(lines: Sequence[Sequence[float]]) -> list[list[int]]:
     """Return corners as whole numbers that compress well: twice the first, then the steps."""
-    return [np.diff(np.round(2 * np.array(line)), prepend=0).astype(int).tolist() for line in lines]
+    end = np.cumsum([len(line) for line in lines], dtype=np.int64)
+    doubled = np.round(2.0 * np.fromiter(chain.from_iterable(lines), np.float64))
+    steps = np.diff(doubled, prepend=0.0)
+    first = np.append(0, end[:-1])[: len(end)]
+    begun = first[first < end]
+    steps[begun] = doubled[begun]
+    numbers = steps.astype(np.int64).tolist()
+    return [numbers[i:j] for i, j in zip(first.tolist(), end.tolist(), strict=True)]
 
 
 def _cutouts(

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 from astropy.table import Table
 
 from bycatch.errors import SettingsError
 from bycatch.flags import FLAGS
-from bycatch.products import atomic, json_ready
+from bycatch.products import atomic
 from bycatch.report import pixels
 from bycatch.report.embedded import embedded_plots
 from bycatch.report.image import Budget, compact, payload
@@ -147,9 +148,9 @@ def _content(image: ReportedImage, catalog: Table | None, budget: Budget) -> dic
 
 
 def _packed(content: dict[str, Any]) -> str:
-    """Return content as base64 of gzipped JSON: a third of its size."""
-    text = json.dumps(json_ready(content), separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode("ascii")
+    """Return content as base64 of gzipped JSON: a third of its size; null for NaN."""
+    text = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode("ascii")
 
 
 def _page(folder: Folder, metas: dict[str, dict[str, Any]], held: list[Held]) -> str:

@@ -149,13 +149,50 @@ def outlines(
     dict
         x and y of the corners, 0-based pixel centres, by id; what is not there is left out.
     """
-    label, y, left, right = _runs(segmentation)
+    label, y, left, right = _rows(segmentation)
+    wanted = np.unique(np.fromiter(ids, np.int64))
+    wanted = wanted[wanted > 0]
+    begin, end = np.searchsorted(label, wanted), np.searchsorted(label, wanted, side="right")
+    wanted, begin, end = (v[begin < end] for v in (wanted, begin, end))
+    chosen, n_rows = _some_rows(begin, end)
+    # The ends are closed at the pixels' borders, the sides pass through the rows' middles.
+    last = np.cumsum(n_rows) - 1
+    first = last - n_rows + 1
+    often = np.ones(len(chosen), np.int64)
+    often[first] += 1
+    often[last] += 1
+    up = np.repeat(chosen, often)
+    first += 2 * np.arange(len(first))
+    last = first + n_rows + 1
+    ys = y[up].astype(np.float64)
+    ys[first] -= 0.5
+    ys[last] += 0.5
+    lows, highs = (left[up] - 0.5).tolist(), (right[up] + 0.5).tolist()
+    heights = ys.tolist()
     found = {}
-    for number in ids:
-        mine = slice(*np.searchsorted(label, (number, number + 1)))
-        if number > 0 and mine.start < mine.stop:
-            found[number] = _outline(y[mine], left[mine], right[mine])
+    for number, i, j in zip(wanted.tolist(), first.tolist(), (last + 1).tolist(), strict=True):
+        side = heights[i:j]
+        found[number] = (lows[i:j] + highs[i:j][::-1], side + side[::-1])
     return found
+
+
+def _some_rows(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """Return which rows of segments to draw, one after the other, and how many each has."""
+    n_all = end - begin
+    n_rows = np.minimum(n_all, MAX_OUTLINE_ROWS)
+    step = np.arange(n_rows.sum()) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
+    # Evenly from the first to the last; all of them where there are no more.
+    gone = step * np.repeat(n_all - 1, n_rows) // np.repeat(np.maximum(n_rows - 1, 1), n_rows)
+    return np.repeat(begin, n_rows) + gone, n_rows
+
+
+def _rows(segmentation: NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return label, row, first and last column of each row of each segment."""
+    label, y, left, right = _runs(segmentation)
+    begins = np.ones(len(label), np.bool_)
+    begins[1:] = (label[1:] != label[:-1]) | (y[1:] != y[:-1])
+    first, last = np.flatnonzero(begins), np.flatnonzero(np.roll(begins, -1))
+    return label[first], y[first], left[first], right[last]
 
 
 def _runs(segmentation: NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
@@ -169,18 +206,3 @@ def _runs(segmentation: NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
     order = order[np.searchsorted(label[order], 1) :]  # without the sky
     nx = segmentation.shape[1]
     return label[order], begin[order] // nx, begin[order] % nx, end[order] % nx
-
-
-def _outline(y: Ints, left: Ints, right: Ints) -> tuple[list[float], list[float]]:
-    """Return the corners around runs of pixels: around the first and last of each row."""
-    rows, first = np.unique(y, return_index=True)
-    last = np.append(first[1:], len(y)) - 1
-    if len(rows) > MAX_OUTLINE_ROWS:
-        some = np.unique(np.linspace(0, len(rows) - 1, MAX_OUTLINE_ROWS).astype(int))
-        rows, first, last = rows[some], first[some], last[some]
-    lows, highs = left[first] - 0.5, right[last] + 0.5
-    # The ends are closed at the pixels' borders, the sides pass through the rows' middles.
-    ys = np.concatenate([[rows[0] - 0.5], rows, [rows[-1] + 0.5]])
-    lows = np.concatenate([lows[:1], lows, lows[-1:]])
-    highs = np.concatenate([highs[:1], highs, highs[-1:]])
-    return np.concatenate([lows, highs[::-1]]).tolist(), np.concatenate([ys, ys[::-1]]).tolist()

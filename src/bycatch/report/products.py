@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import logging
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +83,12 @@ class ReportedImage:
         if not path.exists():
             return None
         try:
-            with fits.open(path, memmap=False) as hdus:
+            # As a whole: looking for a next image in it, astropy would unpack it twice.
+            packed = path.suffix == ".gz"
+            file = io.BytesIO(gzip.decompress(path.read_bytes())) if packed else path
+            with fits.open(file, memmap=False) as hdus:
                 data = next((hdu.data for hdu in hdus if hdu.data is not None), None)
-        except (OSError, ValueError, TypeError) as err:
+        except (OSError, EOFError, ValueError, TypeError, zlib.error) as err:
             logger.warning("%s: left out of the report: %s: %s", self.place, path.name, err)
             return None
         return None if data is None else np.asarray(data)
