@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from bycatch import memory
 from bycatch.errors import BycatchError, SettingsError, UnusableData
 from bycatch.version import __version__
 
@@ -124,6 +125,7 @@ stderr = Console(stderr=True)
 
 def main() -> None:
     """Run the command line; every outcome has its exit status."""
+    memory.search_garbage_rarely()
     try:
         app(prog_name="bycatch")
     except KeyboardInterrupt:

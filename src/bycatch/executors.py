@@ -17,6 +17,7 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from bycatch import memory
 from bycatch.errors import BycatchError
 from bycatch.kernels import threads
 
@@ -103,7 +104,7 @@ class _Pool:
         self.workers = ProcessPoolExecutor(
             n_workers,
             mp_context=context,
-            initializer=_forward_logs,
+            initializer=_begin_worker,
             initargs=(self._queue, root.getEffectiveLevel()),
         )
 
@@ -130,7 +131,9 @@ class _Relay(logging.Handler):
         self.logger.handle(record)
 
 
-def _forward_logs(queue: Any, level: int) -> None:
+def _begin_worker(queue: Any, level: int) -> None:
+    """Forward what is logged to the parent's queue."""
+    memory.search_garbage_rarely()
     # Ctrl-C reaches every process of the terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logger = logging.getLogger("bycatch")

@@ -295,6 +295,11 @@ def forget_last() -> None:
     _last.clear()
 
 
+def _import_steps() -> None:
+    """Import now, while a file is read and its checksum computed, what the steps will need."""
+    from bycatch.stages import align, crmask, detect, finalize, measure  # noqa: F401
+
+
 FIELD = "field"
 """Where the summary of a field's alignment stands in that of its images."""
 
@@ -394,7 +399,10 @@ class Workbench:
         memory.free_at_once()
         # An image that is new has to be read whatever its checksum will be.
         self._reading = None if self.record.checksum else begun(self._read)
-        refresh_checksum(self.record, self.paths.folder)
+        checked = begun(refresh_checksum, self.record, self.paths.folder)
+        if self._reading:
+            _import_steps()
+        checked.result()
         self.keys = stage_keys(job)
 
     def can_go_on_with(self, job: ImageJob) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.io import fits
-from astropy.wcs import WCS
 
 from bycatch.errors import UnreadableFile
-from bycatch.headers import opened
-from bycatch.stages.measure.blemishes import ChipQuality
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+    from bycatch.stages.measure.blemishes import ChipQuality
 
 KINDS = ("flc", "flt")
 """In the order of preference: flc is corrected for charge-transfer losses."""
@@ -42,6 +44,8 @@ def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:
     UnreadableFile
         Not FITS, damaged, or without DQ.
     """
+    from bycatch.headers import opened
+
     chips: list[ChipQuality] = []
     for path in paths:
         with opened(path) as hdus:
@@ -51,6 +55,10 @@ def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:
 
 def _chips_of(hdus: fits.HDUList, path: Path) -> list[ChipQuality]:
     """Return the chips of one open file."""
+    from astropy.wcs import WCS
+
+    from bycatch.stages.measure.blemishes import ChipQuality
+
     quality = {hdu.ver: hdu for hdu in hdus if hdu.name == "DQ" and hdu.data is not None}
     chips = [
         # The look-up tables of the distortion are extensions of the same file.
