@@ -27,6 +27,8 @@ def no_cache_of_the_user() -> Iterator[None]:
     """Keep the tests away from the user's cache of Gaia stars."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BYCATCH_CACHE", "off")
+        # What is compiled here is compiled by the processes of the tests.
+        patch.setenv("BYCATCH_COMPILE_ALONE", "1")
         yield
 
 

@@ -95,9 +95,12 @@ def _circle_sums(
                         whole[0, r] += pixels[column]
                         whole[1, r] += 1.0
                 start, stop = whole0, whole1
+        total, area = 0.0, 0.0
         for r in range(n_radii):
-            sums[k, r] += whole[0, : r + 1].sum()
-            areas[k, r] += whole[1, : r + 1].sum()
+            total += whole[0, r]
+            area += whole[1, r]
+            sums[k, r] += total
+            areas[k, r] += area
 
 
 @compiled

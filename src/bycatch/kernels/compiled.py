@@ -8,18 +8,29 @@ is released, so that threads run side by side.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
+import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.core import event as events
 
+from bycatch.kernels.threads import n_cores
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 logger = logging.getLogger("bycatch")
+
+ALONE = "BYCATCH_COMPILE_ALONE"
+"""Environment variable that keeps a process from starting a second one to compile."""
 
 
 def compiled(function: F) -> F:
@@ -43,6 +54,31 @@ def long(number: int) -> int:
     return int(np.int64(number))
 
 
+def compile_aside() -> None:
+    """Let another process compile from the end of the chain meanwhile (`bycatch.rehearsal`).
+
+    It ends with this one at the latest.  Workers start none: their cores are taken.
+    """
+    is_worker = multiprocessing.parent_process() is not None
+    if n_cores() < 2 or is_worker or os.environ.get(ALONE) or not sys.executable:
+        return
+    path = os.pathsep.join(place for place in sys.path if place)
+    with suppress(OSError):
+        other = subprocess.Popen(
+            [sys.executable, "-P", "-m", "bycatch.rehearsal"],
+            env=os.environ | {ALONE: "1", "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        atexit.register(_end, other)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait()
+
+
 class FirstCall(events.Listener):  # type: ignore[misc]
     """Says why a process is slow when it compiles its first kernel, and compiles faster.
 
@@ -61,6 +97,7 @@ class FirstCall(events.Listener):  # type: ignore[misc]
         if not self.was_announced and home.startswith("bycatch."):
             self.was_announced = True
             logger.info("compiling kernels, once on this machine (about half a minute)")
+            compile_aside()
         if self.depth == 0:
             # Else a tenth of the time goes into searching the compiler's objects for garbage.
             self.collects = gc.isenabled()

@@ -389,7 +389,8 @@ def grow_by_one(bad: Mask, is_edge_grown: bool, out: Mask) -> None:
     wide = np.empty(nx, np.bool_)
     for y in range(ny):
         here = bad[y]
-        wide[:] = here
+        for i in range(nx):
+            wide[i] = here[i]
         for i in range(nx - 1):
             wide[i] |= here[i + 1]
         for i in range(nx - 1):
@@ -473,8 +474,10 @@ def peak_blocks(sharp: Image, stale: Mask, size: tuple[int, int], peak: Image) -
 def copy_border(image: Image, size: tuple[int, int], out: Image) -> None:
     """Copy the outermost pixels, which 3 x 3 medians leave as they are."""
     last_y, last_x = EDGE_Y + size[0] - 1, EDGE_X + size[1] - 1
-    out[EDGE_Y], out[last_y] = image[EDGE_Y], image[last_y]
-    out[:, EDGE_X], out[:, last_x] = image[:, EDGE_X], image[:, last_x]
+    for x in range(EDGE_X, last_x + 1):
+        out[EDGE_Y, x], out[last_y, x] = image[EDGE_Y, x], image[last_y, x]
+    for y in range(EDGE_Y, last_y + 1):
+        out[y, EDGE_X], out[y, last_x] = image[y, EDGE_X], image[y, last_x]
 
 
 @compiled

@@ -129,7 +129,10 @@ def _sharpness(
         out[k, MINOR] = minor_fwhm(sums, window_px)
         out[k, MAJOR] = major_fwhm(sums, window_px)
         out[k, FLUX] = sums[0]
-        out[k, NOISE] = math.sqrt((across**2).sum() * (down**2).sum())
+        squares = 0.0, 0.0
+        for i in range(len(across)):
+            squares = squares[0] + across[i] * across[i], squares[1] + down[i] * down[i]
+        out[k, NOISE] = math.sqrt(squares[0] * squares[1])
         out[k, BOX] = box_share(stamp, box_px)
         out[k, MASKED] = marked_share(stamp, marked, column, row)
 
@@ -184,10 +187,19 @@ def box_share(stamp: Floats, box_px: int) -> float:
     best = -math.inf
     for i in range(middle - box_px + 1, middle + 1):
         for j in range(middle - box_px + 1, middle + 1):
-            best = max(best, stamp[i : i + box_px, j : j + box_px].sum())
-    reach = box_px
-    total = stamp[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1].sum()
+            best = max(best, box_sum(stamp, i, j, box_px))
+    total = box_sum(stamp, middle - box_px, middle - box_px, 2 * box_px + 1)
     return best / total if total > 0 else math.inf
+
+
+@compiled
+def box_sum(stamp: Floats, row: int, column: int, side: int) -> float:
+    """Return the sum of a square box that begins at a pixel."""
+    total = 0.0
+    for i in range(row, row + side):
+        for j in range(column, column + side):
+            total += stamp[i, j]
+    return total
 
 
 @compiled

@@ -106,7 +106,9 @@ def smooth_row(
     size, nx = len(weights), out.size
     reach = size // 2
     total, norm = np.empty(STRETCH), np.empty(STRETCH)
-    whole = weights.sum()
+    whole = 0.0
+    for weight in weights.flat:
+        whole += weight
     for x0 in range(0, nx, STRETCH):
         n = min(STRETCH, nx - x0)
         n_known = 0
