@@ -17,7 +17,7 @@ $(BIN)/bycatch: pyproject.toml
 demo: $(BIN)/bycatch
 	rm -rf $(DEMO)
 	$(BIN)/bycatch simulate $(DEMO)
-	$(BIN)/bycatch run $(DEMO)/raw -o $(DEMO)/out --gaia $(DEMO)/gaia.ecsv -j 2
+	$(BIN)/bycatch run $(DEMO)/raw -o $(DEMO)/out --gaia $(DEMO)/gaia.ecsv
 	$(BIN)/bycatch assess $(DEMO)/out $(DEMO)
 
 # Everything: the tests on all cores.
