@@ -42,7 +42,6 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from bycatch.astrometry import sky_of_tangent, tangent_mas
 from bycatch.drc import read_drc
 from bycatch.gaia import ReferenceStars, from_table
 from bycatch.kernels.exposures import mask_shares
@@ -60,6 +59,7 @@ from bycatch.simulate.reference import (
 from bycatch.simulate.scene import Scene, make_scene
 from bycatch.simulate.visit import epoch_jyear, sky_positions
 from bycatch.stages import align, crmask, detect
+from bycatch.tangent import sky_of_tangent, tangent_mas
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -11,9 +11,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bycatch.astrometry import tangent_mas
 from bycatch.settings import AlignSettings
 from bycatch.simulate.geometry import header_wcs, output_grid
+from bycatch.tangent import tangent_mas
 
 
 def _benchmark() -> ModuleType:

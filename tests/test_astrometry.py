@@ -12,13 +12,12 @@ from bycatch.astrometry import (
     FrameError,
     centroid_errors_px,
     expected_chance_matches,
-    sky_of_tangent,
     sky_positions,
-    tangent_mas,
     wcs_header,
 )
 from bycatch.gaia import from_table
 from bycatch.settings import MeasureSettings
+from bycatch.tangent import sky_of_tangent, tangent_mas
 
 SCALE = 0.05 / 3600
 MJD = 57388.5

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from bycatch.astrometry import sky_of_tangent
 from bycatch.figures import COLOURS, MANY, FigureImage, alignment_figure
+from bycatch.tangent import sky_of_tangent
 
 
 def image(filter_name="F775W", n=12, grade="A", *, seed=1, ra=36.92, dec=-8.47, **changes):

@@ -13,10 +13,10 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.astrometry import tangent_mas
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.kernels.matching import closest_first, pairs_within
 from bycatch.tables import read_table
+from bycatch.tangent import tangent_mas
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

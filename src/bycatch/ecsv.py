@@ -22,6 +22,7 @@ PLAIN = (Column, MaskedColumn)
 NEEDS_QUOTES = re.compile(r'[ "\r\n]|^#|^$')
 EMPTY = '""'
 FIRST_LINE = "# %ECSV "
+ROWS_AT_A_TIME = 2048
 
 
 def write(
@@ -42,13 +43,25 @@ def write(
         table.write(path, format="ascii.ecsv", overwrite=True)
         return
     lines = rows(table) if texts is None else texts
-    with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write("\n".join([*_header(table, told), *lines]) + "\n")
+    with path.open("wb") as stream:
+        stream.write(("\n".join(_header(table, told)) + "\n").encode())
+        for k in range(0, len(lines), ROWS_AT_A_TIME):
+            stream.write(("\n".join(lines[k : k + ROWS_AT_A_TIME]) + "\n").encode())
 
 
 def rows(table: Table) -> list[str]:
     """Return the rows of a table of plain columns as lines."""
-    return list(map(" ".join, zip(*map(_texts, table.columns.values()), strict=True)))
+    columns = [(np.ma.getdata(c), np.ma.getmask(c)) for c in table.columns.values()]
+    lines: list[str] = []
+    # The words of all columns together would take several times the memory of the lines.
+    for k in range(0, len(table), ROWS_AT_A_TIME):
+        some = slice(k, k + ROWS_AT_A_TIME)
+        texts = [
+            _texts(values[some], mask if mask is np.ma.nomask else mask[some])
+            for values, mask in columns
+        ]
+        lines += map(" ".join, zip(*texts, strict=True))
+    return lines
 
 
 def read(path: Path) -> Table:
@@ -108,9 +121,8 @@ def _is_plain(column: Any) -> bool:
     return type(column) in PLAIN and column.ndim == 1 and column.dtype.kind in "biufU"
 
 
-def _texts(column: Any) -> list[str]:
-    """Return a column's values as words of an ECSV file, floats with all the digits they need."""
-    values = np.ma.getdata(column)
+def _texts(values: NDArray[Any], mask: Any) -> list[str]:
+    """Return values as words of an ECSV file, floats with all the digits they need."""
     if values.dtype.kind == "U":
         words = {value: _quoted(value) for value in set(values.tolist())}
         texts = [words[value] for value in values.tolist()]
@@ -120,8 +132,8 @@ def _texts(column: Any) -> list[str]:
         texts = values.astype(str).tolist()
     else:
         texts = list(map(repr, values.tolist()))
-    for row in np.flatnonzero(np.ma.getmaskarray(column)):
-        texts[row] = '""'
+    for row in np.flatnonzero(mask).tolist():
+        texts[row] = EMPTY
     return texts
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.tangent import tangent_mas
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -181,8 +183,6 @@ def _centre(images: Sequence[FigureImage]) -> tuple[float, float]:
 
 def _draw_sky(axes: Axes, images: Sequence[FigureImage], styles: Sequence[tuple[str, str]]) -> None:
     """Draw footprints, and residuals as arrows, north up and east to the left."""
-    from bycatch.astrometry import tangent_mas
-
     centre = _centre(images)
     reach = 1.0
     for image, (colour, _) in zip(images, styles, strict=True):
@@ -236,8 +236,6 @@ class _Arrows:
 
 def _arrows(image: FigureImage, ra0_deg: float, dec0_deg: float) -> _Arrows:
     """Return the residuals of an image; of many stars, their means in the cells of a grid."""
-    from bycatch.astrometry import tangent_mas
-
     xy = tangent_mas(image.ra_deg, image.dec_deg, ra0_deg, dec0_deg) / 1000.0
     residual = np.column_stack([image.dra_mas, image.ddec_mas])
     strong = image.weight > WEAK

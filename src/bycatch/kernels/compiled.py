@@ -23,6 +23,7 @@ import numba
 import numpy as np
 from numba.core import event as events
 
+from bycatch.beside import process_of
 from bycatch.kernels.threads import n_cores
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,14 +63,10 @@ def compile_aside() -> None:
     is_worker = multiprocessing.parent_process() is not None
     if n_cores() < 2 or is_worker or os.environ.get(ALONE) or not sys.executable:
         return
-    path = os.pathsep.join(place for place in sys.path if place)
+    nothing = subprocess.DEVNULL
     with suppress(OSError):
-        other = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bycatch.rehearsal"],
-            env=os.environ | {ALONE: "1", "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+        other = process_of(
+            "bycatch.rehearsal", {ALONE: "1"}, stdin=nothing, stdout=nothing, stderr=nothing
         )
         atexit.register(_end, other)
 

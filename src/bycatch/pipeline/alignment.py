@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -164,6 +165,7 @@ class _Alignment:
     def _align(self, stale: list[str]) -> str:
         """Align the field, write what it gives for the stale images, and return the field's key."""
         begin(self.work.name, "align")
+        _prepare_to_draw()
         memory.forget_peak()
         started = time.perf_counter()
         for place in self._going():
@@ -347,19 +349,29 @@ def _in_words(found: dict[str, Any]) -> str:
     )
 
 
+def _prepare_to_draw() -> None:
+    """Let the process that draws begin: it needs as long for its start as the alignment takes."""
+    if find_spec("matplotlib") is not None:
+        from bycatch.drawing import drawing_process
+
+        drawing_process()
+
+
 def _draw(work: FieldJob, found: FieldAlignment, images: list[FieldImage]) -> None:
     """Write the figure of the field; without matplotlib there is none."""
-    from importlib.util import find_spec
-
     if find_spec("matplotlib") is None:
         return
-    from bycatch.figures import FAST_PNG, alignment_figure
+    from bycatch import drawing
 
     shown = [_shown(*both) for both in zip(images, found.images, strict=True)]
+    other = drawing.drawing_process()
     try:
-        figure = alignment_figure(work.name, shown)
+        try:
+            picture = (other or drawing).png(work.name, shown)
+        except (EOFError, OSError):  # it was stopped
+            picture = drawing.png(work.name, shown)
         with atomic(work.folder / FIGURE) as partial:
-            figure.savefig(partial, **FAST_PNG)
+            partial.write_bytes(picture)
     except Exception as err:  # the figure is not worth an image  # noqa: BLE001
         logger.warning("%s: no figure: %s: %s", work.name, type(err).__name__, err)
 

@@ -205,7 +205,7 @@ class _Case:
 
     def pixel_of(self, ra_deg: float, dec_deg: float) -> tuple[float, float]:
         """Return the 0-based pixel of a direction; NaN on the far side of the sky."""
-        from bycatch.astrometry import tangent_mas
+        from bycatch.tangent import tangent_mas
 
         wcs = self.frame.wcs if self.frame is not None else self.image.wcs
         place = np.array([ra_deg]), np.array([dec_deg])

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bycatch.astrometry import MAS_PER_DEG, FrameError, wcs_header
+from bycatch.astrometry import FrameError, wcs_header
 from bycatch.errors import UnreadableFile
 from bycatch.headers import FITS_SUFFIX, find_plane, opened
 from bycatch.products import atomic
+from bycatch.tangent import MAS_PER_DEG
 from bycatch.version import __version__
 
 if TYPE_CHECKING:

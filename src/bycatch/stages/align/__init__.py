@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bycatch.astrometry import MAS_PER_DEG, FrameError, tangent_mas
+from bycatch.astrometry import FrameError
 from bycatch.kernels.tiefit import REFERENCE, image_covariance
 from bycatch.stages.align.anchor import Anchor, anchored, pair_residuals, weighted_rms
 from bycatch.stages.align.model import GRADES, AlignResult, FieldAlignment, FieldImage
 from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, View, stars_near, view_of
 from bycatch.stages.align.ties import Group, tied_groups
+from bycatch.tangent import MAS_PER_DEG, tangent_mas
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bycatch.astrometry import centroid_errors_px, sky_of_tangent, tangent_mas
+from bycatch.astrometry import centroid_errors_px
 from bycatch.stages.align.model import FieldImage
+from bycatch.tangent import sky_of_tangent, tangent_mas
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -1,0 +1,30 @@
+"""The plane that touches the sky at a point: positions and offsets there, in mas."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MAS_PER_DEG = 3_600_000.0
+
+
+def tangent_mas(ra_deg: Floats, dec_deg: Floats, ra0_deg: float, dec0_deg: float) -> Floats:
+    """Project onto the plane tangent at a point; (N, 2) in mas, NaN on the far hemisphere."""
+    d_ra, dec, dec0 = np.radians(ra_deg - ra0_deg), np.radians(dec_deg), np.radians(dec0_deg)
+    cosine = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(d_ra)
+    scale = np.degrees(1.0 / np.where(cosine > 0, cosine, np.nan)) * MAS_PER_DEG
+    xi = scale * np.cos(dec) * np.sin(d_ra)
+    eta = scale * (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(d_ra))
+    return np.column_stack([xi, eta])
+
+
+def sky_of_tangent(xy_mas: Floats, ra0_deg: float, dec0_deg: float) -> tuple[Floats, Floats]:
+    """Return right ascension and declination of points of the plane tangent at a point, deg."""
+    xi, eta = np.radians(np.asarray(xy_mas, dtype=float).T / MAS_PER_DEG)
+    dec0 = np.radians(dec0_deg)
+    depth = np.cos(dec0) - eta * np.sin(dec0)
+    ra = ra0_deg + np.degrees(np.arctan2(xi, depth))
+    dec = np.arctan2(np.sin(dec0) + eta * np.cos(dec0), np.hypot(xi, depth))
+    return ra % 360.0, np.degrees(dec)
