@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, positions
+from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
 
@@ -54,11 +55,15 @@ def column_runs(
         Steps from the position to the first pixel of a stretch and to its end.
     """
     column, row = positions(x), positions(y)
+    scatter, steps = positions(noise), positions(slopes)
     found = np.zeros(len(column), dtype=np.bool_)
-    _column_runs(
-        plane(sci, np.float32), int(gap_px), column, row, positions(noise), positions(slopes),
-        float(n_sigma), (int(core_px), int(reach_px)), found,
-    )  # fmt: skip
+    pixels, stretches = plane(sci, np.float32), (int(core_px), int(reach_px))
+
+    def work(i: int, j: int) -> None:
+        at = (column[i:j], row[i:j], scatter[i:j])
+        _column_runs(pixels, int(gap_px), *at, steps, float(n_sigma), stretches, found[i:j])
+
+    in_portions(work, len(column), WORTH_A_THREAD)
     return found
 
 

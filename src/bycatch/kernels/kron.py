@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bycatch.kernels.compiled import compiled
+from bycatch.kernels.elementary import fast_exp
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
 from bycatch.kernels.moments import (
     KRON_MIN,
@@ -168,6 +169,8 @@ def _measure(
 ) -> None:
     """Fill (N, 7) values and whether windowed, whether cut."""
     data = images[0]
+    side = 2 * int(WINDOW_REACH * MAX_WINDOW_PX) + 3
+    stamp, rows = np.empty((side, side)), np.empty((4, side))
     for k in range(x.size):
         # Where the position's own pixel is off the image there is nothing to measure.
         if not (-0.5 <= x[k] < data.shape[1] - 0.5 and -0.5 <= y[k] < data.shape[0] - 0.5):
@@ -179,7 +182,7 @@ def _measure(
             moments = _segment_moments(images, sky[k], x[k], y[k], labels[k], boxes[labels[k] - 1])
         if not math.isfinite(moments[0]):
             marks[k, 0] = True
-            moments = _adaptive_moments(images, sky[k], x[k], y[k], labels[k])
+            moments = _adaptive_moments(images, sky[k], x[k], y[k], labels[k], stamp, rows)
         a, b, theta = _axes(moments[0], moments[1], moments[2])
         if not (math.isfinite(a) and b > 0):
             continue
@@ -247,14 +250,16 @@ def _segment_moments(
 
 @compiled
 def _adaptive_moments(
-    images: Images, sky: float, x: float, y: float, label: int
+    images: Images, sky: float, x: float, y: float, label: int, stamp: Floats, rows: Floats
 ) -> tuple[float, float, float]:
     """Return variances xx, yy, xy under a Gaussian weight of the same shape; NaN if none fits.
 
-    Under a weight of its own covariance C a Gaussian has the covariance C / 2.
+    Under a weight of its own covariance C a Gaussian has the covariance C / 2.  The stamp and
+    the rows are working memory for the largest window.
     """
     xx = yy = FIRST_WINDOW_PX * FIRST_WINDOW_PX
-    xy = 0.0
+    xy, reach = 0.0, 0.0
+    box = (0, 0, 0, 0)
     for _ in range(MAX_ITERATIONS):
         det = xx * yy - xy * xy
         if not (xx > 0 and yy > 0 and max(xx, yy) < MAX_WINDOW_PX * MAX_WINDOW_PX):
@@ -262,7 +267,11 @@ def _adaptive_moments(
         if not det > THINNEST * THINNEST:
             # Narrower than a pixel, as a cosmic ray is: there is no more to find.
             return xx, yy, xy
-        total, new_xx, new_yy, new_xy = _weighted_sums(images, sky, x, y, label, (xx, yy, xy))
+        needed = WINDOW_REACH * math.sqrt(max(xx, yy))
+        if needed > reach:
+            reach = min(1.5 * needed, WINDOW_REACH * MAX_WINDOW_PX)
+            box = _fill_stamp(images, sky, x, y, label, reach, stamp)
+        total, new_xx, new_yy, new_xy = _weighted_sums(stamp, box, x, y, (xx, yy, xy), rows)
         if not total > 0:
             break
         new_xx, new_yy, new_xy = 2.0 * new_xx / total, 2.0 * new_yy / total, 2.0 * new_xy / total
@@ -274,44 +283,69 @@ def _adaptive_moments(
 
 
 @compiled
+def _fill_stamp(
+    images: Images, sky: float, x: float, y: float, label: int, reach: float, stamp: Floats
+) -> tuple[int, int, int, int]:
+    """Fill in the light around a position, 0 where none counts; return rows and columns of it."""
+    row0, row1 = span(y, reach, images[0].shape[0])
+    column0, column1 = span(x, reach, images[0].shape[1])
+    for row in range(row0, row1):
+        for column in range(column0, column1):
+            light = 0.0
+            if _counts(images, row, column, label):
+                light = images[0][row, column] - sky
+            stamp[row - row0, column - column0] = light
+    return row0, row1, column0, column1
+
+
+@compiled
 def _weighted_sums(
-    images: Images,
-    sky: float,
+    stamp: Floats,
+    box: tuple[int, int, int, int],
     x: float,
     y: float,
-    label: int,
     variances: tuple[float, float, float],
+    rows: Floats,
 ) -> tuple[float, float, float, float]:
     """Return the sum under a Gaussian of given variances xx, yy, xy, and its second moments.
 
     Along a row the weights are a geometric series with a ratio that is one, too.
     """
-    ny, nx = images[0].shape
+    first_row, end_row, first_column, end_column = box
     xx, yy, xy = variances
     det = xx * yy - xy * xy
-    bend = math.exp(-yy / det)
-    row0, row1 = span(y, WINDOW_REACH * math.sqrt(yy), ny)
+    # Divided by once: a division takes as long as several pixels.
+    by_yy, by_det = 1.0 / yy, 1.0 / det
+    root = math.sqrt(det)
+    bend = fast_exp(-yy * by_det)
+    reach = WINDOW_REACH * math.sqrt(yy)
+    row0 = max(math.floor(y - reach), first_row)
+    row1 = min(math.ceil(y + reach) + 1, end_row)
     total, sum_xx, sum_yy, sum_xy = 0.0, 0.0, 0.0, 0.0
-    for row in range(row0, row1):
-        dy = row - y
+    # All that a row needs first: that loop does several at a time.
+    for k in range(row1 - row0):
+        dy = k + (row0 - y)
         room = WINDOW_REACH * WINDOW_REACH * yy - dy * dy
-        if room <= 0:
-            continue
-        middle, half = x + xy * dy / yy, math.sqrt(det * room) / yy
-        first, stop = max(math.ceil(middle - half), 0), min(math.floor(middle + half) + 1, nx)
+        middle, half = x + xy * dy * by_yy, root * math.sqrt(max(room, 0.0)) * by_yy
+        first = max(np.ceil(middle - half), float(first_column))
+        end = min(np.floor(middle + half) + 1.0, float(end_column))
         dx = first - x
-        weight = math.exp(-0.5 * (yy * dx * dx - 2.0 * xy * dx * dy + xx * dy * dy) / det)
-        ratio = math.exp((xy * dy - yy * (dx + 0.5)) / det)
+        rows[0, k], rows[1, k] = first, end if room > 0.0 else first
+        rows[2, k] = fast_exp(-0.5 * (yy * dx * dx - 2.0 * xy * dx * dy + xx * dy * dy) * by_det)
+        rows[3, k] = fast_exp((xy * dy - yy * (dx + 0.5)) * by_det)
+    for k in range(row1 - row0):
         line, line_x, line_xx = 0.0, 0.0, 0.0
-        for column in range(first, stop):
-            if _counts(images, row, column, label):
-                value = (images[0][row, column] - sky) * weight
-                dx = column - x
-                line += value
-                line_x += value * dx
-                line_xx += value * dx * dx
+        light, dx = stamp[row0 + k - first_row], rows[0, k] - x
+        weight, ratio = rows[2, k], rows[3, k]
+        for i in range(int(rows[0, k]) - first_column, int(rows[1, k]) - first_column):
+            value = light[i] * weight
+            line += value
+            line_x += value * dx
+            line_xx += value * dx * dx
+            dx += 1.0
             weight *= ratio
             ratio *= bend
+        dy = k + (row0 - y)
         total += line
         sum_xx += line_xx
         sum_yy += line * dy * dy

@@ -116,7 +116,7 @@ def any_within(
     """
     column, row = positions(x), positions(y)
     found = np.zeros(len(column), dtype=np.bool_)
-    _look_within(plane(mask, np.bool_), True, column, row, float(radius_px), found)
+    _look_for(mask, True, column, row, radius_px, found)
     return found
 
 
@@ -132,8 +132,25 @@ def all_within(
     inside = (column >= radius_px) & (column <= nx - 1 - radius_px)
     inside &= (row >= radius_px) & (row <= ny - 1 - radius_px)
     missing = np.zeros(len(column), dtype=np.bool_)
-    _look_within(plane(mask, np.bool_), False, column, row, float(radius_px), missing)
+    _look_for(mask, False, column, row, radius_px, missing)
     return np.asarray(inside & ~missing)
+
+
+def _look_for(
+    mask: NDArray[np.bool_],
+    sought: bool,
+    x: Floats,
+    y: Floats,
+    radius_px: float,
+    found: NDArray[np.bool_],
+) -> None:
+    """Note at which positions there is what is sought, as `_look_within`, on all cores."""
+    pixels, radius = plane(mask, np.bool_), float(radius_px)
+
+    def work(i: int, j: int) -> None:
+        _look_within(pixels, sought, x[i:j], y[i:j], radius, found[i:j])
+
+    in_portions(work, len(x), WORTH_A_THREAD)
 
 
 @compiled

@@ -196,12 +196,13 @@ def _native_px(image: DrcImage) -> float:
 
 def _is_star_itself(star: NDArray[np.int64], distance: Floats, within_px: float) -> Bools:
     """Return which pairs are a star and the source that it is: the nearest, if near enough."""
-    order = np.lexsort([distance, star])
+    near = np.flatnonzero(distance <= within_px)
+    order = near[np.lexsort([distance[near], star[near]])]
     first = np.ones(len(order), dtype=bool)
     first[1:] = star[order][1:] != star[order][:-1]
-    out = np.zeros(len(order), dtype=bool)
+    out = np.zeros(len(star), dtype=bool)
     out[order[first]] = True
-    return out & (distance <= within_px)
+    return out
 
 
 def _along(dx: Floats, dy: Floats, angles_deg: Floats, native_px: float) -> Bools:
