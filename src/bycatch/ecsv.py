@@ -66,7 +66,10 @@ def rows(table: Table) -> list[str]:
 
 def read(path: Path) -> Table:
     """Read a table; whatever is wrong with it raises what astropy's reader raises."""
-    plain = _plain_table(path.read_text(encoding="utf-8"))
+    try:
+        plain = _plain_table(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:  # compressed
+        plain = None
     return Table.read(path, format="ascii.ecsv") if plain is None else plain
 
 

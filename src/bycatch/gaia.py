@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bycatch import ecsv
 from bycatch.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -282,10 +283,10 @@ def _float_values(table: Table, name: str, unit: str, origin: str) -> Floats:
         raise SettingsError(f"{origin}: column {name} does not hold numbers ({err})") from err
 
 
-def _as_numbers(words: Any) -> list[str]:
+def _as_numbers(words: Any) -> Any:
     """Return words with truth values written as numbers."""
-    truth = {"true": "1", "false": "0", "": "nan"}
-    return [truth.get(str(word).strip().lower(), str(word)) for word in words.data]
+    plain = np.strings.lower(np.strings.strip(words.data))
+    return np.select([plain == "true", plain == "false", plain == ""], ["1", "0", "nan"], plain)
 
 
 def _unit_factor(column: Any, unit: str) -> float:
@@ -309,7 +310,9 @@ def _identifiers(table: Table, name: str | None, origin: str) -> npt.NDArray[np.
     known = ~np.ma.getmaskarray(column)
     try:
         # Text as well as integers; never by way of floats, which lose the last digits.
-        numbers[known] = [int(v) for v in column.data[known].tolist()]
+        if column.dtype.kind == "f" and not np.isfinite(column.data[known]).all():
+            raise ValueError("not all are finite")
+        numbers[known] = column.data[known].astype(np.int64)
     except (ValueError, TypeError, OverflowError) as err:
         raise SettingsError(f"{origin}: column {name} does not hold identifiers ({err})") from err
     return numbers
@@ -358,7 +361,8 @@ def _read_version(path: Path, size: int, changed_ns: int) -> ReferenceStars:  # 
         options |= {"table_id": 0, "use_names_over_ids": True}
     try:
         with quiet():
-            table = Table.read(path, **options)
+            is_ecsv = options["format"] == "ascii.ecsv"
+            table = ecsv.read(path) if is_ecsv else Table.read(path, **options)
     except Exception as err:  # each format's reader has errors of its own
         raise SettingsError(
             f"{path}: can't be read as a table of stars ({options['format']}): "

@@ -115,25 +115,29 @@ def match_one_to_one(
 def closest_first(ia: Ints, ib: Ints, separation: Floats) -> tuple[Ints, Ints]:
     """Return the pairs that remain when the closest is taken first, ordered by ``ia``."""
     order = np.lexsort((ib, ia, separation))
-    ia, ib = ia[order], ib[order]
-    found_a: list[Ints] = []
-    found_b: list[Ints] = []
-    while ia.size:
-        # A pair that is the closest left for both its members is final.  This is
-        # the greedy pairing, in a few vector steps instead of one step per pair.
-        first = np.zeros(ia.size, dtype=np.int64)
-        for index in (ia, ib):
-            first[np.unique(index, return_index=True)[1]] += 1
-        final = first == 2
-        found_a.append(ia[final])
-        found_b.append(ib[final])
-        left = ~(np.isin(ia, ia[final]) | np.isin(ib, ib[final]))
-        ia, ib = ia[left], ib[left]
-    if not found_a:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    all_a, all_b = np.concatenate(found_a), np.concatenate(found_b)
-    by_a = np.argsort(all_a)
-    return all_a[by_a], all_b[by_a]
+    ia, ib = np.asarray(ia, np.int64)[order], np.asarray(ib, np.int64)[order]
+    kept = np.zeros(len(ia), np.bool_)
+    if len(ia):
+        _take_closest(
+            ia, ib, np.zeros(ia.max() + 1, np.bool_), np.zeros(ib.max() + 1, np.bool_), kept
+        )
+    ia, ib = ia[kept], ib[kept]
+    by_a = np.argsort(ia)
+    return ia[by_a], ib[by_a]
+
+
+@compiled
+def _take_closest(
+    ia: Ints,
+    ib: Ints,
+    taken_a: npt.NDArray[np.bool_],
+    taken_b: npt.NDArray[np.bool_],
+    kept: npt.NDArray[np.bool_],
+) -> None:
+    """Mark the pairs, closest first, whose members are both free when their turn comes."""
+    for k in range(len(ia)):
+        if not (taken_a[ia[k]] or taken_b[ib[k]]):
+            taken_a[ia[k]] = taken_b[ib[k]] = kept[k] = True
 
 
 def find_offset(

@@ -197,6 +197,8 @@ def _sorted_out(
     """Split the table by the coverage rule."""
     poor = np.asarray(found["coverage"] < settings.min_coverage, dtype=bool)
     removed = found[poor]
-    reasons = [f"coverage {c:.3f} < {settings.min_coverage:g} in box" for c in removed["coverage"]]
+    shares, number = np.unique(np.asarray(removed["coverage"]), return_inverse=True)
+    words = [f"coverage {c:.3f} < {settings.min_coverage:g} in box" for c in shares.tolist()]
+    reasons = np.array(words, dtype="U")[number]
     gone = make_table(REMOVED, {**{n: removed[n] for n in removed.colnames}, "reason": reasons})
     return DetectResult(found[~poor], gone, segments, background, noise)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bycatch.astrometry import centroid_errors_px
+from bycatch.kernels.matching import pairs_within
 from bycatch.stages.align.model import FieldImage
 from bycatch.tangent import sky_of_tangent, tangent_mas
 
@@ -160,17 +161,14 @@ def _values(table: Table, name: str) -> Floats:
 
 def _spoilt(image: FieldImage) -> Bools:
     """Return the detections whose centroids can't be trusted: saturated ones and their halos."""
-    from scipy.spatial import cKDTree
-
     table = image.sources
     saturated = _values(table, "peak") > 0.8 * image.saturation_rate
     at = np.column_stack([_values(table, "x"), _values(table, "y")])
     bright = np.flatnonzero(saturated & np.isfinite(at).all(axis=1))
     if bright.size:
         radius = 2.0 * np.nan_to_num(_values(table, "semimajor_px")[bright]) + _HALO_PX
-        finite = np.flatnonzero(np.isfinite(at).all(axis=1))
-        for near in cKDTree(at[finite]).query_ball_point(at[bright], radius):
-            saturated[finite[near]] = True
+        star, source, separation = pairs_within(at[bright], at, float(radius.max()))
+        saturated[source[separation <= radius[star]]] = True
     return np.asarray(saturated, dtype=np.bool_)
 
 

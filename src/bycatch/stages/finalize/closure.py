@@ -222,9 +222,9 @@ def _isolated(phot: Table, flux: Floats, reach_px: float) -> Bools:
     if len(known) == 0:
         return isolated
     light = np.nan_to_num(np.maximum(flux[known], 0.0))
-    tree = KDTree(places[known])
-    near = tree.query_ball_point(places[known], reach_px)
-    others = np.array([light[n].sum() for n in near]) - light
+    one, other = KDTree(places[known]).query_pairs(reach_px, output_type="ndarray").T
+    n = len(known)
+    others = np.bincount(one, light[other], n) + np.bincount(other, light[one], n)
     isolated[known] = others < MAX_NEIGHBOUR_SHARE * light
     return isolated
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from bycatch.drc import DrcImage
 from bycatch.errors import UnsupportedImage
 from bycatch.gaia import ReferenceStars
+from bycatch.kernels.matching import pairs_within
 from bycatch.photcal import ab_zeropoint, encircled_energy
 
 Floats = NDArray[np.float64]
@@ -164,8 +165,6 @@ def star_light(
         Directions of the spikes in the image (`spike_angles`), from +x towards +y; each holds for
         both sides of a star.  Empty: no spikes are predicted.
     """
-    from scipy.spatial import KDTree
-
     columns, rows = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
     halo, spike = np.zeros((2, len(columns)), dtype=bool)
     known = np.flatnonzero(np.isfinite(columns) & np.isfinite(rows))
@@ -174,11 +173,12 @@ def star_light(
     some = np.flatnonzero(farthest > 0)
     if not (len(known) and len(some)):
         return StarLight(halo, spike)
-    tree = KDTree(np.column_stack([columns[known], rows[known]]))
-    places = np.column_stack([stars.x[some], stars.y[some]])
-    near = tree.query_ball_point(places, farthest[some])
-    star = np.repeat(some, [len(n) for n in near])
-    source = known[np.concatenate([*near, []]).astype(int)]
+    star, source = _pairs(
+        np.column_stack([stars.x, stars.y])[some],
+        farthest[some],
+        np.column_stack([columns, rows])[known],
+    )
+    star, source = some[star], known[source]
     dx, dy = columns[source] - stars.x[star], rows[source] - stars.y[star]
     distance = np.hypot(dx, dy)
     others = ~_is_star_itself(star, distance, SELF_ARCSEC / image.scale_arcsec)
@@ -187,6 +187,24 @@ def star_light(
     on_spike &= _along(dx, dy, np.asarray(angles_deg, float), _native_px(image))
     spike[source[on_spike]] = True
     return StarLight(halo, spike)
+
+
+def _pairs(
+    stars: Floats, reach_px: Floats, sources: Floats
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of stars and sources within the reach of each star.
+
+    Stars of similar reach are looked at together: few reach far.
+    """
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    size = np.ceil(np.log2(reach_px))
+    for step in np.unique(size):
+        group = np.flatnonzero(size == step)
+        star, source, separation = pairs_within(stars[group], sources, float(2.0**step))
+        near = separation <= reach_px[group[star]]
+        found.append((group[star[near]], source[near]))
+    star, source = (np.concatenate(part) for part in zip(*found, strict=True))
+    return star, source
 
 
 def _native_px(image: DrcImage) -> float:
