@@ -10,7 +10,7 @@ from astropy.io.votable import ucd
 from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, Table
 
-from bycatch import tables
+from bycatch import ecsv, tables
 from bycatch.columns import (
     CAT,
     EXCLUDED,
@@ -22,6 +22,7 @@ from bycatch.columns import (
 )
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.flags import FLAGS, Flag, decode
+from bycatch.kernels.layout import rows_of_cells
 from bycatch.tables import SUFFIXES, empty_table, make_table, read_table, write_table
 
 TABLES = {"sources": SOURCES, "removed": REMOVED, "excluded": EXCLUDED, "phot": PHOT, "cat": CAT}
@@ -245,6 +246,39 @@ def test_ecsv_is_what_astropy_writes(tmp_path, rows, first):
         assert a.info.meta == b.info.meta
         assert np.ma.getmaskarray(a).tolist() == np.ma.getmaskarray(b).tolist()
         assert np.ma.getdata(a).tobytes() == np.ma.getdata(b).tobytes()
+
+
+@pytest.mark.parametrize(("n_columns", "n_rows"), [(1, 0), (1, 1), (1, 5), (4, 1), (3, 200)])
+def test_rows_are_their_cells_with_blanks_between(n_columns, n_rows):
+    rng = np.random.default_rng(n_rows)
+    words = [["".join(rng.choice(list("ab1.é-"), rng.integers(0, 6))) for _ in range(n_columns)]
+             for _ in range(n_rows)]  # fmt: skip
+    order = [(row, column) for row in range(n_rows) for column in range(n_columns)]
+    rng.shuffle(order)  # the cells may stand anywhere in the text
+    first, end = np.zeros((2, n_columns, n_rows), np.int64)
+    text = b""
+    for row, column in order:
+        cell = words[row][column].encode()
+        first[column, row], end[column, row] = len(text), len(text) + len(cell)
+        text += cell + b","
+    lines, ends = rows_of_cells(text, first, end)
+    expected = [(" ".join(row) + "\n").encode() for row in words]
+    assert lines.tobytes() == b"".join(expected)
+    assert ends.tolist() == np.cumsum([len(line) for line in expected]).tolist()
+
+
+@pytest.mark.parametrize("n", [1, 7, ecsv.ROWS_AT_A_TIME, 2 * ecsv.ROWS_AT_A_TIME + 3])
+def test_chosen_rows_are_those_of_the_whole(n):
+    rng = np.random.default_rng(n)
+    table = random_table(rng, n)
+    found = ecsv.rows(table)
+    lines = found.chosen().splitlines(keepends=True)
+    assert len(lines) == n
+    some = rng.random(n) < 0.4
+    kept = [line for line, is_kept in zip(lines, some, strict=True) if is_kept]
+    assert found.chosen(some) == b"".join(kept)
+    # A table of those rows has the same lines: no cell depends on its neighbours.
+    assert ecsv.rows(table[some]).chosen() == b"".join(kept)
 
 
 def test_numbers_and_ids_keep_every_bit_in_ecsv(tmp_path):

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import NDArray
+
+from bycatch.kernels.layout import rows_of_cells
 
 PLAIN = (Column, MaskedColumn)
 NEEDS_QUOTES = re.compile(r'[ "\r\n]|^#|^$')
@@ -25,16 +28,37 @@ FIRST_LINE = "# %ECSV "
 ROWS_AT_A_TIME = 2048
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of a table as the lines of a file.
+
+    Attributes
+    ----------
+    lines : uint8, the UTF-8 bytes of all lines
+    end : (N,) int, where each line ends
+    """
+
+    lines: NDArray[np.uint8]
+    end: NDArray[np.int64]
+
+    def chosen(self, rows: NDArray[np.bool_] | None = None) -> bytes:
+        """Return the lines of some rows, (N,) bool; of all by default."""
+        if rows is None:
+            return self.lines.tobytes()
+        each = np.repeat(np.asarray(rows), np.diff(self.end, prepend=0))
+        return self.lines[each].tobytes()
+
+
 def write(
     table: Table,
     path: Path,
-    texts: Sequence[str] | None = None,
+    lines: bytes | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a table.
 
-    ``texts`` are its `rows`, or some of them, if they are known; ``meta`` is written in place of
-    its own metadata.
+    ``lines`` are those of its `rows`, or of some of them, if they are known; ``meta`` is written in
+    place of its own metadata.
     """
     told = table.meta if meta is None else meta
     if not table.colnames or not all(_is_plain(column) for column in table.columns.values()):
@@ -42,26 +66,33 @@ def write(
         table.meta = dict(told)
         table.write(path, format="ascii.ecsv", overwrite=True)
         return
-    lines = rows(table) if texts is None else texts
+    body = rows(table).chosen() if lines is None else lines
     with path.open("wb") as stream:
         stream.write(("\n".join(_header(table, told)) + "\n").encode())
-        for k in range(0, len(lines), ROWS_AT_A_TIME):
-            stream.write(("\n".join(lines[k : k + ROWS_AT_A_TIME]) + "\n").encode())
+        stream.write(body)
 
 
-def rows(table: Table) -> list[str]:
-    """Return the rows of a table of plain columns as lines."""
+def rows(table: Table) -> Rows:
+    """Return the rows of a table of plain columns, of which there is one at least."""
     columns = [(np.ma.getdata(c), np.ma.getmask(c)) for c in table.columns.values()]
-    lines: list[str] = []
-    # The words of all columns together would take several times the memory of the lines.
+    parts, ends, length = [np.empty(0, np.uint8)], [np.empty(0, np.int64)], 0
+    # The cells of all rows together would take several times the memory of the lines.
     for k in range(0, len(table), ROWS_AT_A_TIME):
         some = slice(k, k + ROWS_AT_A_TIME)
-        texts = [
-            _texts(values[some], mask if mask is np.ma.nomask else mask[some])
+        cells = [
+            _cells(values[some], mask if mask is np.ma.nomask else mask[some])
             for values, mask in columns
         ]
-        lines += map(" ".join, zip(*texts, strict=True))
-    return lines
+        place = np.cumsum([0, *(len(c.text) for c in cells)])[:-1, np.newaxis]
+        lines, end = rows_of_cells(
+            b"".join(c.text for c in cells),
+            np.array([c.first for c in cells]) + place,
+            np.array([c.end for c in cells]) + place,
+        )
+        parts.append(lines)
+        ends.append(end + length)
+        length += len(lines)
+    return Rows(np.concatenate(parts), np.concatenate(ends))
 
 
 def read(path: Path) -> Table:
@@ -124,36 +155,56 @@ def _is_plain(column: Any) -> bool:
     return type(column) in PLAIN and column.ndim == 1 and column.dtype.kind in "biufU"
 
 
-def _texts(values: NDArray[Any], mask: Any) -> list[str]:
-    """Return values as words of an ECSV file, floats with all the digits they need."""
-    if values.dtype.kind == "U":
-        words = {value: _quoted(value) for value in set(values.tolist())}
-        texts = [words[value] for value in values.tolist()]
-    elif values.dtype == np.float64:
-        texts = _numbers(values)
-    elif values.dtype.kind == "f":
-        texts = values.astype(str).tolist()
+class Cells(NamedTuple):
+    """The cells of a column: a text that holds them, and where each begins and has ended in it."""
+
+    text: bytes
+    first: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+
+def _cells(values: NDArray[Any], mask: Any) -> Cells:
+    """Return the cells of a column, floats with all the digits they need, two quotes if masked."""
+    kind = values.dtype.kind
+    if kind in "iu" or values.dtype == np.float64:
+        found = _number_cells(values)
+    elif kind == "U":
+        # Few words are different ones.
+        words, number = np.unique(values, return_inverse=True)
+        found = _word_cells(np.array([_quoted(word).encode() for word in words.tolist()]), number)
     else:
-        texts = list(map(repr, values.tolist()))
-    for row in np.flatnonzero(mask).tolist():
-        texts[row] = EMPTY
-    return texts
+        words, number = np.unique(values, return_inverse=True)
+        found = _word_cells(words.astype("U").astype("S"), number)
+    if mask is not np.ma.nomask:
+        found.first[mask], found.end[mask] = len(found.text), len(found.text) + len(EMPTY)
+        found = found._replace(text=found.text + EMPTY.encode())
+    return found
 
 
-def _numbers(values: NDArray[np.float64]) -> list[str]:
-    """Return the words that `repr` has for floats, in a sixth of its time."""
-    if not len(values):
-        return []
-    finite = np.isfinite(values)
-    native = np.where(finite, values, 0.0)
-    json = orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY)
-    texts: list[str] = json[1:-1].decode().split(",")
-    size = np.abs(native)
-    # JSON knows no NaN, and writes 0.00001 and 1e-8.
-    rows = np.flatnonzero(~finite | ((size > 9e-11) & (size < 1e-4)))
-    for row, value in zip(rows.tolist(), values[rows].tolist(), strict=True):
-        texts[row] = repr(value)
-    return texts
+def _number_cells(values: NDArray[Any]) -> Cells:
+    """Return the words that `repr` has for numbers, by JSON's writer."""
+    odd = np.empty(0, np.int64)
+    if values.dtype.kind == "f":
+        finite, size = np.isfinite(values), np.abs(values)
+        # JSON knows no NaN, and writes 0.00001 and 1e-8.
+        odd = np.flatnonzero(~finite | ((size > 9e-11) & (size < 1e-4)))
+        native = np.where(finite, values, 0.0)
+    else:
+        native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    text = orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
+    end = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))
+    first = np.append(0, end[:-1] + 1)
+    if len(odd):
+        other = _word_cells(values[odd].astype("U").astype("S"), np.arange(len(odd)))
+        first[odd], end[odd] = other.first + len(text), other.end + len(text)
+        text += other.text
+    return Cells(text, first, end)
+
+
+def _word_cells(words: NDArray[np.bytes_], number: NDArray[np.int64]) -> Cells:
+    """Return cells that hold the words of given numbers."""
+    first = words.dtype.itemsize * np.arange(len(words))
+    return Cells(words.tobytes(), first[number], (first + np.strings.str_len(words))[number])
 
 
 def _quoted(value: str) -> str:
@@ -208,42 +259,65 @@ def _header_content(text: str) -> dict[str, Any] | None:
 def _parsed(given: dict[str, Any], words: list[str]) -> Column | MaskedColumn:
     """Return a column from its description and its words."""
     kind = given["datatype"]
-    parse, empty = PARSERS[kind]
+    values, missing = PARSERS[kind](words)
     told = {key: given[key] for key in ("name", "unit", "description", "format") if key in given}
-    is_complete = EMPTY not in words
-    if is_complete and kind != "string":
-        column = Column(np.array(_values(words, parse), dtype=kind), **told)
-    elif kind != "string":
-        missing = np.array([word == EMPTY for word in words], dtype=bool)
-        values = np.array([empty if word == EMPTY else parse(word) for word in words], dtype=kind)
-        column = MaskedColumn(values, mask=missing, **told)
+    if kind == "string":
+        column = Column(np.where(missing, "", values), **told)
+    elif missing.any():
+        column = MaskedColumn(_of_kind(values, kind), mask=missing, **told)
     else:
-        plain = words if is_complete else ["" if word == EMPTY else word for word in words]
-        column = Column(np.array(plain, dtype="U"), **told)
+        column = Column(_of_kind(values, kind), **told)
     if "meta" in given:
         column.info.meta = given["meta"]
     return column
 
 
-def _values(words: list[str], parse: Callable[[str], Any]) -> list[Any]:
-    """Return the values of words; JSON's reader is the fastest one of floats, but knows no NaN."""
-    if parse is float:
-        with suppress(orjson.JSONDecodeError):
-            return list(orjson.loads(f"[{','.join(words)}]"))
-    return list(map(parse, words))
+def _of_kind(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Return values as numbers of a kind that can hold them."""
+    found = values.astype(kind)
+    if values.dtype.kind == "i" and (found != values).any():
+        raise ValueError(f"there are numbers that are no {kind}")
+    return found
 
 
-def _truth(word: str) -> bool:
-    if word not in ("True", "False"):
-        msg = f"'{word}' is neither True nor False"
-        raise ValueError(msg)
-    return word == "True"
+Parsed = tuple[NDArray[Any], NDArray[np.bool_]]
 
 
-PARSERS: dict[str, tuple[Callable[[str], Any], Any]] = {
-    "bool": (_truth, False),
-    "string": (str, ""),
-    **dict.fromkeys(("float32", "float64"), (float, 0.0)),
-    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"), (int, 0)),
+def _floats(words: list[str]) -> Parsed:
+    """Return floats, and which are missing; JSON's reader is the fastest one, but knows no NaN."""
+    with suppress(orjson.JSONDecodeError):
+        read = orjson.loads(f"[{','.join(words)}]")
+        if EMPTY not in words:
+            return np.array(read, np.float64), np.zeros(len(words), np.bool_)
+        cells = np.array(read, dtype=object)
+        missing = np.equal(cells, "").astype(np.bool_)
+        cells[missing] = 0.0
+        return cells.astype(np.float64), missing
+    texts, missing = _words(words)
+    return np.where(missing, "0", texts).astype(np.float64), missing
+
+
+def _integers(words: list[str]) -> Parsed:
+    texts, missing = _words(words)
+    return np.where(missing, "0", texts).astype(np.int64), missing
+
+
+def _truths(words: list[str]) -> Parsed:
+    texts, missing = _words(words)
+    if not np.isin(texts, ["True", "False", EMPTY]).all():
+        raise ValueError("a truth value is neither True nor False")
+    return texts == "True", missing
+
+
+def _words(words: list[str]) -> Parsed:
+    texts = np.array(words, dtype="U")
+    return texts, texts == EMPTY
+
+
+PARSERS: dict[str, Callable[[list[str]], Parsed]] = {
+    "bool": _truths,
+    "string": _words,
+    **dict.fromkeys(("float32", "float64"), _floats),
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"), _integers),
 }
-"""How each type of ECSV that is read here is written, and what stands where it is missing."""
+"""How each type of ECSV that is read here is read."""

@@ -25,6 +25,7 @@ def rehearse() -> None:
     """Measure, mask and detect the sources of a small image: the chain from its end."""
     from astropy.wcs import WCS
 
+    from bycatch import ecsv
     from bycatch.drc import DrcImage
     from bycatch.headers import ImageMeta
     from bycatch.kernels.exposures import exposure_counts, mask_shares
@@ -51,7 +52,8 @@ def rehearse() -> None:
         plane.flags.writeable = False
     segments = _segments(x, y)
     mask = sci > 40 * NOISE
-    measure.run(image, x, y, cr_mask=mask, segmentation=segments)
+    found = measure.run(image, x, y, cr_mask=mask, segmentation=segments)
+    ecsv.rows(found.table)
     places = np.column_stack([x, y])
     find_offset(places, places, max_shift=5.0, max_roll_rad=0.0, tolerance=0.5, area=1e5)
     mask_shares(segments, mask, np.arange(1, len(x) + 1))

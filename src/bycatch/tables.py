@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,13 @@ def write_table(
     table: Table,
     path: str | Path,
     kind: str = "ecsv",
-    texts: Sequence[str] | None = None,
+    lines: bytes | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a table; ``kind`` is one of ecsv, fits, csv, parquet, votable.
 
-    ``texts`` are its rows as `ecsv.rows` gives them, where they are known already;
-    ``meta`` is written in place of its own metadata.
+    ``lines`` are those of its rows in ECSV (`ecsv.rows`), where they are known already; ``meta``
+    is written in place of its own metadata.
     """
     path = Path(path)
     if meta is not None and kind != "ecsv":  # copies are slow: the usual format needs none
@@ -102,7 +102,7 @@ def write_table(
         # unusual. Both write what they can.
         warnings.simplefilter("ignore")
         if kind == "ecsv":
-            ecsv.write(table, path, texts, meta)
+            ecsv.write(table, path, lines, meta)
         elif kind == "csv":
             table.write(path, format="ascii.csv", overwrite=True)
         elif kind == "fits":

@@ -703,15 +703,14 @@ class Workbench:
         """Write selections of the rows of a table (None: all); each row is put into words once."""
         from bycatch import ecsv
 
-        texts = np.array(ecsv.rows(table), dtype=object)
+        texts = ecsv.rows(table)
         outputs = []
         for kind, rows in parts.items():
-            chosen = np.ones(len(table), dtype=bool) if rows is None else np.asarray(rows)
-            words = texts[chosen].tolist()
+            lines = texts.chosen(rows)
             for form in forms:
-                # The words say it all: the rows themselves are needed by other formats only.
-                part = table if form == "ecsv" or rows is None else table[chosen]
-                outputs.append(self._write(part, kind, sections, extra, form, words))
+                # The lines say it all: the rows themselves are needed by other formats only.
+                part = table if form == "ecsv" or rows is None else table[rows]
+                outputs.append(self._write(part, kind, sections, extra, form, lines))
         return outputs
 
     def _write(
@@ -721,14 +720,14 @@ class Workbench:
         sections: list[str],
         extra: dict[str, Any] | None = None,
         form: str = "ecsv",
-        texts: list[str] | None = None,
+        lines: bytes | None = None,
     ) -> Path:
         from bycatch.tables import SUFFIXES, write_table
 
         path = self.paths.product(kind, SUFFIXES[form])
         meta = self._metadata(sections) | (extra or {})
         with atomic(path) as partial:
-            write_table(table, partial, form, texts, meta)
+            write_table(table, partial, form, lines, meta)
         return path
 
     def _write_pixels(self, pixels: NDArray[Any], path: Path, name: str) -> Path:
