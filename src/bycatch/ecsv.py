@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,29 +30,29 @@ ROWS_AT_A_TIME = 2048
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of a table as the lines of a file.
+    """The rows of a table as the lines of a file, in parts of `ROWS_AT_A_TIME`.
 
     Attributes
     ----------
-    lines : uint8, the UTF-8 bytes of all lines
-    end : (N,) int, where each line ends
+    parts : of each part the UTF-8 bytes of its lines, uint8, and where each line ends in them
     """
 
-    lines: NDArray[np.uint8]
-    end: NDArray[np.int64]
+    parts: tuple[tuple[NDArray[np.uint8], NDArray[np.int64]], ...]
 
-    def chosen(self, rows: NDArray[np.bool_] | None = None) -> bytes:
-        """Return the lines of some rows, (N,) bool; of all by default."""
-        if rows is None:
-            return self.lines.tobytes()
-        each = np.repeat(np.asarray(rows), np.diff(self.end, prepend=0))
-        return self.lines[each].tobytes()
+    def chosen(self, rows: NDArray[np.bool_] | None = None) -> Iterator[bytes]:
+        """Give the lines of some rows, (N,) bool, part by part; of all by default."""
+        for k, (lines, end) in enumerate(self.parts):
+            if rows is None:
+                yield lines.tobytes()
+                continue
+            some = np.asarray(rows[k * ROWS_AT_A_TIME :][: len(end)])
+            yield lines[np.repeat(some, np.diff(end, prepend=0))].tobytes()
 
 
 def write(
     table: Table,
     path: Path,
-    lines: bytes | None = None,
+    lines: Iterable[bytes] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a table.
@@ -69,13 +69,13 @@ def write(
     body = rows(table).chosen() if lines is None else lines
     with path.open("wb") as stream:
         stream.write(("\n".join(_header(table, told)) + "\n").encode())
-        stream.write(body)
+        stream.writelines(body)
 
 
 def rows(table: Table) -> Rows:
     """Return the rows of a table of plain columns, of which there is one at least."""
     columns = [(np.ma.getdata(c), np.ma.getmask(c)) for c in table.columns.values()]
-    parts, ends, length = [np.empty(0, np.uint8)], [np.empty(0, np.int64)], 0
+    parts = []
     # The cells of all rows together would take several times the memory of the lines.
     for k in range(0, len(table), ROWS_AT_A_TIME):
         some = slice(k, k + ROWS_AT_A_TIME)
@@ -84,15 +84,13 @@ def rows(table: Table) -> Rows:
             for values, mask in columns
         ]
         place = np.cumsum([0, *(len(c.text) for c in cells)])[:-1, np.newaxis]
-        lines, end = rows_of_cells(
+        part = rows_of_cells(
             b"".join(c.text for c in cells),
             np.array([c.first for c in cells]) + place,
             np.array([c.end for c in cells]) + place,
         )
-        parts.append(lines)
-        ends.append(end + length)
-        length += len(lines)
-    return Rows(np.concatenate(parts), np.concatenate(ends))
+        parts.append(part)
+    return Rows(tuple(parts))
 
 
 def read(path: Path) -> Table:

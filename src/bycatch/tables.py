@@ -85,7 +85,7 @@ def write_table(
     table: Table,
     path: str | Path,
     kind: str = "ecsv",
-    lines: bytes | None = None,
+    lines: Iterable[bytes] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a table; ``kind`` is one of ecsv, fits, csv, parquet, votable.

@@ -706,10 +706,10 @@ class Workbench:
         texts = ecsv.rows(table)
         outputs = []
         for kind, rows in parts.items():
-            lines = texts.chosen(rows)
             for form in forms:
                 # The lines say it all: the rows themselves are needed by other formats only.
                 part = table if form == "ecsv" or rows is None else table[rows]
+                lines = texts.chosen(rows)
                 outputs.append(self._write(part, kind, sections, extra, form, lines))
         return outputs
 
@@ -720,7 +720,7 @@ class Workbench:
         sections: list[str],
         extra: dict[str, Any] | None = None,
         form: str = "ecsv",
-        lines: bytes | None = None,
+        lines: Iterable[bytes] | None = None,
     ) -> Path:
         from bycatch.tables import SUFFIXES, write_table
 
