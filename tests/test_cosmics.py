@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from bycatch.kernels import peaks, sharpness
+from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.stages.measure import cosmics
 
 WINDOW, RING = 1.2, (3.5, 5.5)
@@ -93,6 +95,122 @@ def test_borders_and_empty_input():
     assert np.isfinite(measured(image, [0.0], [20.0])[0, sharpness.FLUX])
     assert measured(image, [], []).shape == (0, sharpness.N_VALUES)
     assert measured(np.ones((1, 1), np.float32), [0.0], [0.0]).shape == (1, sharpness.N_VALUES)
+
+
+# ---------------------------------------------------------------- sharpness, position by position
+
+
+def brightest_pixel(values, x, y, search_px):
+    """Return (row, column) of the first brightest pixel near a position; its own, if none is so."""
+    rows, columns = np.indices(values.shape)
+    near = np.where(np.hypot(columns - x, rows - y) <= search_px, values, -np.inf)
+    own = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
+    best = np.unravel_index(near.argmax(), values.shape)
+    return best if values[best] > values[own] else own
+
+
+def stamp_around(values, row, column, ring_px):
+    """Return the light within the ring, its background taken off; edges repeat."""
+    inner, outer = ring_px
+    offset = np.arange(-int(np.ceil(outer)), int(np.ceil(outer)) + 1)
+    rows, columns = (
+        np.clip(at + offset, 0, n - 1) for at, n in zip((row, column), values.shape, strict=True)
+    )
+    stamp, square = values[np.ix_(rows, columns)], offset**2 + offset[:, None] ** 2
+    ring = (square >= inner**2) & (square <= outer**2)
+    return np.where(square < inner**2, stamp - np.median(stamp[ring]), 0), offset
+
+
+def windowed(stamp, offset, window_px):
+    """Return the covariance under a window that follows the centroid, its sum and its noise."""
+    x0 = y0 = 0.0
+    for step in range(6):
+        dx, dy = offset - x0, (offset - y0)[:, None]
+        window = np.exp(-0.5 * (dx**2 + dy**2) / window_px**2)
+        light = stamp * window
+        total = light.sum()
+        if step < 5 and total > 0:
+            x0 = np.clip(x0 + 2 * (light * dx).sum() / total, -1.5, 1.5)
+            y0 = np.clip(y0 + 2 * (light * dy).sum() / total, -1.5, 1.5)
+    xx, yy, xy = (light * dx * dx).sum(), (light * dy * dy).sum(), (light * dx * dy).sum()
+    covariance = np.array([[xx, xy], [xy, yy]]) / (total if total > 0 else np.inf)
+    return covariance, total, np.sqrt((window**2).sum())
+
+
+def fwhm_without_window(variance, window_px):
+    if variance <= 1e-9:
+        return 0.0
+    inverse = 1 / variance - 1 / window_px**2
+    return np.sqrt(1 / inverse) / SIGMA_PER_FWHM if inverse > 0 else np.inf
+
+
+def share_of_the_best_box(stamp, side):
+    middle = len(stamp) // 2
+    firsts = range(middle - side + 1, middle + 1)
+    best = max(stamp[i : i + side, j : j + side].sum() for i in firsts for j in firsts)
+    around = slice(middle - side, middle + side + 1)
+    total = stamp[around, around].sum()
+    return best / total if total > 0 else np.inf
+
+
+def share_of_marked_light(stamp, marked, row, column):
+    on, total, middle = 0.0, 0.0, len(stamp) // 2
+    for v, u in np.ndindex(marked.shape):
+        i, j = v - row, u - column
+        if i * i + j * j <= 5:
+            light = max(stamp[middle + i, middle + j], 0)
+            on, total = on + light * marked[v, u], total + light
+    return on / total if total > 0 else 0.0
+
+
+def slow_sharpness(image, marked, x, y, *, window_px, ring_px, search_px, box_px):
+    """The kernel as plain numpy, position by position."""
+    values = np.where(np.isfinite(image), image, 0).astype(float)
+    out = np.full((len(x), sharpness.N_VALUES), np.nan)
+    for k, (a, b) in enumerate(zip(x, y, strict=True)):
+        if -0.5 <= a < image.shape[1] - 0.5 and -0.5 <= b < image.shape[0] - 0.5:
+            row, column = brightest_pixel(values, a, b, search_px)
+            stamp, offset = stamp_around(values, row, column, ring_px)
+            covariance, total, noise = windowed(stamp, offset, window_px)
+            out[k, sharpness.MINOR], out[k, sharpness.MAJOR] = (
+                fwhm_without_window(v, window_px) for v in np.linalg.eigvalsh(covariance)
+            )
+            out[k, sharpness.FLUX], out[k, sharpness.NOISE] = total, noise
+            out[k, sharpness.BOX] = share_of_the_best_box(stamp, box_px)
+            out[k, sharpness.MASKED] = share_of_marked_light(stamp, marked, row, column)
+    return out
+
+
+@pytest.mark.parametrize("shape", [(40, 53), (1, 1), (1, 9), (9, 2), (4, 30)])
+@pytest.mark.parametrize(("native_px", "box_px"), [(1.0, 2), (1.67, 3)])
+@pytest.mark.parametrize("step", [0, 30])
+def test_sharpness_is_that_of_its_slow_twin(shape, native_px, box_px, step):
+    rng = np.random.default_rng(2)
+    image = gaussian_filter(rng.normal(0, 30, shape), 0.8) + 200 * (rng.random(shape) < 0.03)
+    image = (np.rint(image / step) * step if step else image).astype(np.float32)
+    image[rng.random(shape) < 0.05] = np.nan
+    marked = rng.random(shape) < 0.3
+    x, y = rng.uniform(-2, shape[1] + 1, 250), rng.uniform(-2, shape[0] + 1, 250)
+    x[:40], y[20:60] = np.rint(x[:40]), np.rint(2 * y[20:60]) / 2
+    x[60], y[61], x[62] = np.nan, np.nan, np.inf
+    options = {
+        "window_px": 1.2 * native_px, "ring_px": (3.5 * native_px, 5.5 * native_px),
+        "search_px": 1.5 * native_px, "box_px": box_px,
+    }  # fmt: skip
+    found = sharpness.sharpness(image, marked, x, y, **options)
+    expected = slow_sharpness(image, marked, x, y, **options)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    on_image = ~np.isnan(expected[:, 0])
+    assert 10 < on_image.sum() < 240
+    rest = [sharpness.FLUX, sharpness.NOISE, sharpness.BOX, sharpness.MASKED]
+    np.testing.assert_allclose(found[:, rest], expected[:, rest], rtol=1e-9, atol=1e-9)
+    # Near zero and near the window's own width the FWHM magnifies rounding.
+    widths = (v[on_image][:, [sharpness.MINOR, sharpness.MAJOR]] for v in (found, expected))
+    ours, theirs = (np.minimum(v, 99) for v in widths)
+    assert (abs(ours - theirs) < 1e-5 * (1 + theirs)).mean() > 0.99
+
+
+# ---------------------------------------------------------------- probabilities
 
 
 def test_rays_are_told_from_stars():

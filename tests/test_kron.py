@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from photutils.aperture import CircularAperture, EllipticalAperture
 from photutils.segmentation import SegmentationImage, SourceCatalog
+from scipy.ndimage import label
 
-from bycatch.kernels.kron import MAX_REACH_PX, kron_shapes
+from bycatch.kernels.growth import half_flux_radius
+from bycatch.kernels.kron import MAX_REACH_PX, _weighted_sums, kron_shapes
 
 
 def gaussian(shape, x, y, a, b, theta, flux):
@@ -29,8 +32,6 @@ def crowded(seed=3, n=45, shape=(150, 190)):
         along = (columns - x) * np.cos(t) + (rows - y) * np.sin(t)
         across = (rows - y) * np.cos(t) - (columns - x) * np.sin(t)
         scene += rng.uniform(0.2, 5) * np.exp(-0.5 * ((along / a) ** 2 + (across / a / q) ** 2))
-    from scipy.ndimage import label
-
     valid = rng.random(shape) > 0.01
     valid[60:75, 100:120] = False
     segments = label((scene > 0.12) & valid)[0]
@@ -39,18 +40,24 @@ def crowded(seed=3, n=45, shape=(150, 190)):
     return scene.astype(np.float32), valid, segments.astype(np.int32)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_it_is_photutils_source_catalog(seed):
-    data, valid, segments = crowded(seed)
-    theirs = SourceCatalog(
-        data.astype(float),
+def by_photutils(data, valid, segments):
+    return SourceCatalog(
+        data,
         SegmentationImage(segments),
         mask=~valid,
         aperture_mask_method="mask",
         kron_params=(2.5, 1.4, 0.0),
     )
+
+
+@pytest.mark.parametrize(("seed", "sky"), [(3, 0.0), (4, 0.0), (3, 0.5)])
+def test_it_is_photutils_source_catalog(seed, sky):
+    data, valid, segments = crowded(seed)
+    data += np.float32(sky)
+    theirs = by_photutils(data.astype(float) - sky, valid, segments)
+    data[~valid] = np.nan
     x, y = theirs.x_centroid, theirs.y_centroid
-    mine = kron_shapes(data, valid, 0.0, x, y, segments, theirs.labels)
+    mine = kron_shapes(data, valid, np.full(len(x), sky), x, y, segments, theirs.labels)
     assert len(x) > 15
     assert not mine.windowed.any()
     close = {"rtol": 1e-6, "atol": 1e-9}
@@ -141,6 +148,10 @@ def test_no_position_and_one_pixel():
     # A pixel has no width: the least one is that of a pixel.
     np.testing.assert_allclose(one.semimajor_px, np.sqrt(1 / 12), rtol=1e-12)
     np.testing.assert_allclose([one.flux, one.area_px2, one.kron_radius], [[1], [1], [1.4]])
+    theirs = by_photutils(np.ones((1, 1)), valid, segment)
+    assert one.half_light_px == pytest.approx(theirs.flux_radius(0.5).value, rel=1e-6)
+    assert one.kron_radius == pytest.approx(theirs.kron_radius.value)
+    assert one.semiminor_px == pytest.approx(theirs.semiminor_axis.value)
 
 
 def test_at_the_border_only_the_image_counts():
@@ -183,3 +194,250 @@ def test_arguments_that_do_not_fit():
         kron_shapes(data, valid, 0.0, [1.0], [1.0], np.zeros((6, 5), int), [1])
     with pytest.raises(ValueError, match="2 labels for 1 positions"):
         kron_shapes(data, valid, 0.0, [1.0], [1.0], np.zeros((5, 6), int), [1, 2])
+
+
+# ---------------------------------------------------------------- without a segment
+
+
+def slow_windowed_moments(light, x, y):
+    """Return xx, yy, xy under the Gaussian of the same shape, over the whole image; NaN if none."""
+    rows, columns = np.indices(light.shape)
+    dx, dy = columns - x, rows - y
+    now = np.array([2.25, 2.25, 0.0])
+    for _ in range(60):
+        xx, yy, xy = now
+        det = xx * yy - xy * xy
+        if not (xx > 0 and yy > 0 and max(xx, yy) < 12**2):
+            break
+        if not det > 1 / 12**2:
+            return now
+        square = (yy * dx * dx - 2 * xy * dx * dy + xx * dy * dy) / det
+        weighted = np.where(square <= 16, light * np.exp(-0.5 * np.minimum(square, 16)), 0)
+        total = weighted.sum()
+        if not total > 0:
+            break
+        before, now = now, 2 * np.array([(weighted * p).sum() for p in (dx * dx, dy * dy, dx * dy)])
+        now /= total
+        if np.abs(now - before).sum() < 1e-5 * (xx + yy):
+            return now
+    return np.full(3, np.nan)
+
+
+def slow_axes(xx, yy, xy):
+    """Return semimajor and semiminor axis, and angle; a thin source is widened by a pixel."""
+    while xx * yy - xy * xy < 1 / 12**2:
+        xx, yy = xx + 1 / 12, yy + 1 / 12
+    squares, axes = np.linalg.eigh([[xx, xy], [xy, yy]])
+    minor, major = np.sqrt(np.maximum(squares, 0))
+    return major, minor, (np.arctan2(*axes[::-1, 1]) + np.pi / 2) % np.pi - np.pi / 2
+
+
+def slow_kron_radius(light, x, y, a, b, theta):
+    rows, columns = np.indices(light.shape)
+    along = (columns - x) * np.cos(theta) + (rows - y) * np.sin(theta)
+    across = (rows - y) * np.cos(theta) - (columns - x) * np.sin(theta)
+    radius = np.hypot(along / a, across / b)
+    near = radius <= 6
+    total, first = light[near].sum(), (light * radius)[near].sum()
+    if total <= 0 or first <= 0:
+        return 1.4
+    return max(first / total, 1.4) if first <= 6 * total else np.nan
+
+
+def slow_shape(light, used, x, y):
+    """Return axes, angle, Kron radius, flux and area at a position; NaN where there is none."""
+    out = np.full(6, np.nan)
+    moments = slow_windowed_moments(light, x, y)
+    if np.isfinite(moments).all():
+        a, b, theta = out[:3] = slow_axes(*moments)
+        out[3] = slow_kron_radius(light, x, y, a, b, theta)
+    if np.isfinite(out[3]):
+        scale = 2.5 * out[3]
+        ellipse = EllipticalAperture((x, y), scale * a, scale * b, theta=theta)
+        out[4:] = [ellipse.do_photometry(p.astype(float))[0][0] for p in (light, used)]
+    return out
+
+
+def slow_kron(data, used, sky, x, y):
+    """The kernel without segments, position by position."""
+    ny, nx = data.shape
+    out = np.full((len(x), 6), np.nan)
+    for k in range(len(x)):
+        on_image = -0.5 <= x[k] < nx - 0.5 and -0.5 <= y[k] < ny - 0.5
+        if on_image and np.isfinite(sky[k]):
+            light = np.where(used, data.astype(float) - sky[k], 0)
+            out[k] = slow_shape(light, used, x[k], y[k])
+    return out
+
+
+def agreeing(shapes, expected):
+    """Return which shapes agree, to 1e-5 of each value and 5e-5 of its unit."""
+    found = np.transpose(
+        [shapes.semimajor_px, shapes.semiminor_px, shapes.theta_rad, shapes.kron_radius,
+         shapes.flux, shapes.area_px2]
+    )  # fmt: skip
+    turn = (found[:, 2] - expected[:, 2] + np.pi / 2) % np.pi - np.pi / 2
+    # A round source has no angle.
+    turn[expected[:, 0] - expected[:, 1] < 1e-3] = 0
+    found[:, 2] = np.where(np.isnan(found[:, 2]), np.nan, expected[:, 2] + turn)
+    return np.isclose(found, expected, rtol=1e-5, atol=5e-5, equal_nan=True).all(axis=1)
+
+
+def circle_flux(light, x, y, radius):
+    return CircularAperture((x, y), radius).do_photometry(np.asarray(light, float))[0][0]
+
+
+def is_bracketed(light, x, y, half, longest):
+    """Return whether half the flux lies between 0.1 px and a radius, from the longest in tenths."""
+    inner = 1 - circle_flux(light, x, y, 0.1) / half
+    radius = longest
+    while radius > 0.1:
+        if inner * (1 - circle_flux(light, x, y, radius) / half) <= 0:
+            return True
+        radius -= 0.1 * longest
+    return False
+
+
+def few_sources(shape, rng, n_positions=60):
+    """Return noise with sources, valid pixels, and positions: half on sources, half anywhere."""
+    scene = rng.normal(0, 0.02, shape)
+    rows, columns = np.indices(shape)
+    centres = []
+    for _ in range(8):
+        x, y = rng.uniform(-0.5, shape[1] - 0.5), rng.uniform(-0.5, shape[0] - 0.5)
+        a, q, t = rng.uniform(0.3, 4), rng.uniform(0.1, 1), rng.uniform(0, np.pi)
+        along = (columns - x) * np.cos(t) + (rows - y) * np.sin(t)
+        across = (rows - y) * np.cos(t) - (columns - x) * np.sin(t)
+        scene += rng.uniform(0.2, 5) * np.exp(-0.5 * ((along / a) ** 2 + (across / a / q) ** 2))
+        centres.append((x, y))
+    x, y = (rng.uniform(-1.5, n + 0.5, n_positions) for n in shape[::-1])
+    half = n_positions // 2
+    x[:half], y[:half] = (
+        np.array(centres)[rng.integers(0, 8, half)] + rng.normal(0, 0.3, (half, 2))
+    ).T
+    x[::5], y[::7] = np.rint(x[::5]), np.rint(y[::7])
+    return scene.astype(np.float32), rng.random(shape) > 0.03, x, y
+
+
+def assert_half_light(light, x, y, shapes, k):
+    """Check that the radius of half the light holds half of it, or that there is none."""
+    half, radius = 0.5 * shapes.flux[k], shapes.half_light_px[k]
+    if np.isfinite(radius):
+        # The kernel sums light in float32.
+        assert circle_flux(light, x, y, radius) == pytest.approx(half, rel=1e-5)
+    elif np.isfinite(half):
+        longest = 2.5 * shapes.kron_radius[k] * shapes.semimajor_px[k]
+        assert not is_bracketed(light, x, y, half, longest)
+
+
+@pytest.mark.parametrize("shape", [(60, 73), (1, 1), (1, 9), (7, 1), (3, 40), (23, 5)])
+def test_shapes_without_a_segment_are_those_of_the_slow_twin(shape):
+    rng = np.random.default_rng(5)
+    agree, n_measured = np.zeros(0, bool), 0
+    for _ in range(4):
+        data, valid, x, y = few_sources(shape, rng)
+        data[~valid] = np.nan
+        sky = rng.normal(0, 0.05, len(x))
+        sky[3] = np.nan
+        shapes, expected = kron_shapes(data, valid, sky, x, y), slow_kron(data, valid, sky, x, y)
+        agree = np.append(agree, agreeing(shapes, expected))
+        measured = np.flatnonzero(np.isfinite(expected[:, 4]))
+        assert shapes.windowed[measured].all()
+        for k in measured:
+            light = np.where(valid, data.astype(float) - sky[k], 0)
+            assert_half_light(light, x[k], y[k], shapes, k)
+        n_measured += len(measured)
+    assert n_measured > 30
+    # Rounding may make the two stop one iteration apart.
+    assert (~agree).sum() <= 0.01 * len(agree)
+
+
+def test_segments_of_others_are_left_out_where_there_is_no_own():
+    rng = np.random.default_rng(6)
+    data, valid, x, y = few_sources((60, 73), rng, 400)
+    segments = label(data > 3)[0].astype(np.int32)
+    column, row = (np.rint(v).astype(int).clip(0, n) for v, n in ((x, 72), (y, 59)))
+    without = segments[row, column] == 0
+    x, y, used = x[without], y[without], valid & (segments == 0)
+    shapes = kron_shapes(data, valid, 0.02, x, y, segments)
+    expected = slow_kron(data, used, np.full(len(x), 0.02), x, y)
+    assert np.isfinite(expected[:, 4]).sum() > 60
+    assert (~agreeing(shapes, expected)).sum() <= 0.01 * len(x)
+    assert (~agreeing(kron_shapes(data, valid, 0.02, x, y), expected)).sum() > 20
+
+
+@pytest.mark.parametrize("off_px", [0.01, -0.02, 0.029])
+@pytest.mark.parametrize("upright", [True, False])
+def test_lines_of_one_pixel_are_as_wide_as_they_are_off(off_px, upright):
+    data = np.zeros((121, 25), np.float32)
+    data[:, 12] = np.exp(-0.5 * ((np.arange(121) - 60) / 8.5) ** 2)
+    x, y = np.array([12 + off_px]), np.array([60.0])
+    if not upright:
+        data, x, y = np.ascontiguousarray(data.T), y, x
+    valid = np.ones(data.shape, bool)
+    shapes, expected = kron_shapes(data, valid, 0.0, x, y), slow_kron(data, valid, [0.0], x, y)
+    assert agreeing(shapes, expected).all()
+    assert_half_light(data, x[0], y[0], shapes, 0)
+    # Under the first window of 1.5 px; of a source as thin as this, nothing more is asked.
+    length = 2 / (1 / 8.5**2 + 1 / 1.5**2)
+    if 2 * off_px**2 * length < 1 / 12**2:
+        minor, major = 2 * off_px**2 + 1 / 12, length + 1 / 12
+    else:
+        minor, major = 2 * off_px**2, 8.5**2
+    assert shapes.semiminor_px[0] == pytest.approx(np.sqrt(minor), rel=1e-6)
+    # The windows end at four times their rms.
+    assert shapes.semimajor_px[0] == pytest.approx(np.sqrt(major), rel=5e-3)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.03, 0.6, np.pi / 2, 2.5])
+def test_sums_under_the_narrowest_windows_are_those_of_numpy(turn):
+    """Their weights beside the line are no float64 any more: nothing of that may enter."""
+    rng = np.random.default_rng(8)
+    stamp, box, rows = rng.normal(1, 1, (121, 121)), (0, 101, 0, 101), np.empty((4, 121))
+    down, across = np.indices((101, 101))
+    c, s = np.cos(turn), np.sin(turn)
+    for major in (1.0, 10.0, 143.0):
+        for minor in (1.001 / 12**2 / major, 0.01, 0.3):
+            xx, yy = major * s * s + minor * c * c, major * c * c + minor * s * s
+            xy = (minor - major) * c * s
+            # No pixel lies on the very edge of a window.
+            x, y = 50 + rng.choice([0.013, -0.4, 0.487], 2)
+            dx, dy = across - x, down - y
+            square = (yy * dx * dx - 2 * xy * dx * dy + xx * dy * dy) / (xx * yy - xy * xy)
+            weighted = np.where(square <= 16, stamp[:101, :101] * np.exp(-square / 2), 0)
+            products = (np.ones_like(dx), dx * dx, dy * dy, dx * dy)
+            found = _weighted_sums(stamp, box, x, y, (xx, yy, xy), rows)
+            expected = [(weighted * product).sum() for product in products]
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+# ---------------------------------------------------------------- half of the light
+
+
+@pytest.mark.parametrize("shape", [(31, 40), (1, 1), (1, 9), (12, 3)])
+def test_a_circle_of_the_half_flux_radius_has_half_the_flux(shape):
+    rng = np.random.default_rng(7)
+    rows, columns = np.indices(shape)
+    n_found = n_none = 0
+    for k in range(150):
+        x, y = rng.uniform(-0.5, shape[1] - 0.5), rng.uniform(-0.5, shape[0] - 0.5)
+        if k % 3 == 0:
+            x, y = np.rint(x), np.rint(y)
+        light = np.exp(-0.5 * ((columns - x) ** 2 + (rows - y) ** 2) / rng.uniform(0.3, 4) ** 2)
+        light += rng.normal(0, rng.choice([0.01, 0.3]), shape)
+        light[rng.random(shape) < 0.1] = 0
+        pixels = (light * rng.choice([-1, 1])).astype(np.float32)
+        longest = float(rng.choice([0.05, 0.3, 2.0, 8.3, 15.0]))
+        half = 0.5 * circle_flux(pixels, x, y, longest) * rng.choice([1, 0.8])
+        if half == 0:
+            continue
+        radius = half_flux_radius(pixels, x, y, half, longest)
+        if np.isnan(radius):
+            assert not is_bracketed(pixels, x, y, half, longest)
+            n_none += 1
+        else:
+            assert radius <= longest
+            assert circle_flux(pixels, x, y, radius) == pytest.approx(half, rel=3e-6)
+            n_found += 1
+    assert n_found > 80
+    assert n_none > 10

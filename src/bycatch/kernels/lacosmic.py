@@ -63,7 +63,7 @@ Number = Any
 
 CLEANING = ("meanmask", "medmask", "median", "idw")
 MEANMASK, MEDMASK, MEDIAN, IDW = range(4)
-STRIP_PX = 256
+STRIP_PX = 160
 """Rows that are worked on at once."""
 NO_PSF = np.zeros((0, 0), np.float32)
 NO_LEVELS = np.full(2, np.nan, np.float32)

@@ -146,11 +146,13 @@ def run(image: DrcImage, settings: CrmaskSettings | None = None) -> CrmaskResult
     # The counts are needed no more, and another plane would cost time and memory.
     peaks.take_sky_off(charge.counts, charge.seconds, good, charge.sky_rate)
     mask = narrow_part(candidates, charge.counts, charge, native_px, chosen)
+    noise_scale, sky_added_e = charge.noise_scale, charge.sky_added_e
+    del charge, candidates  # the largest of images have to fit
     return CrmaskResult(
         mask=mask,
         grown=grown_mask(mask, chosen, good),
-        noise_scale=charge.noise_scale,
-        sky_added_e=charge.sky_added_e,
+        noise_scale=noise_scale,
+        sky_added_e=sky_added_e,
         single=good & (image.n_exp == 1),
         n_tracks=labelling.n_groups(mask),
     )
@@ -216,7 +218,7 @@ def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Mask:
     found = lacosmic(
         charge.counts,
         charge.variance,
-        ~charge.good | charge.saturated,
+        _either(~charge.good, charge.saturated),
         sigclip=settings.sigclip,
         sigfrac=settings.sigfrac,
         objlim=settings.objlim,
@@ -230,6 +232,12 @@ def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Mask:
     found &= charge.good
     found &= ~charge.saturated
     return found
+
+
+def _either(mask: Mask, other: Mask) -> Mask:
+    """Return where one of two masks is true, in the place of the first."""
+    mask |= other
+    return mask
 
 
 def narrow_part(
@@ -257,7 +265,9 @@ def narrow_part(
     narrow = (fwhm_px < limit_px) & ~peaks.is_cut_off(
         plane(charge.good, bool), x, y, EDGE_PX * native_px
     )
-    return candidates & peaks.narrow_basins(signal, near, x, y, narrow)
+    found = peaks.narrow_basins(signal, near, x, y, narrow)
+    found &= candidates
+    return found
 
 
 def minor_widths(
