@@ -199,6 +199,35 @@ def test_the_kernel_is_its_slow_twin():
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "has_columns"),
+    [((1, 1), False), ((3, 200), False), ((200, 3), False), ((5, 5), False),
+     ((45, 70), True), ((41, 6), True), ((41, 7), True)],
+)  # fmt: skip
+def test_the_kernel_is_its_slow_twin_on_small_images(shape, has_columns):
+    rng = np.random.default_rng(5)
+    ny, nx = shape
+    sci = rng.normal(0, NOISE, shape).astype(np.float32)
+    sci[:, nx // 2] += 5 * NOISE
+    sci[rng.random(shape) < 0.01] = np.nan
+    x, y = rng.uniform(-5, nx + 5, 300), rng.uniform(-5, ny + 5, 300)
+    x[:60], y[:30] = nx // 2, ny // 2 + rng.integers(-3, 4, 30)
+    x[60:90], y[40:80] = np.rint(x[60:90]) + 0.5, np.rint(y[40:80]) + 0.5
+    noise = np.full(300, NOISE)
+    noise[[0, 10, 20]] = np.nan, -1, np.inf
+    given = (sci, 2, x, y, noise, [-0.03, 0.0, 0.03], 0.9, 3, 20)
+    found, expected = column_runs(*given), slow_column_runs(*given)
+    np.testing.assert_array_equal(found, expected)
+    assert expected.any() == has_columns
+    assert not found[[0, 10, 20]].any()
+
+
+def test_without_positions_or_slopes_there_are_no_columns():
+    sci = sky((40, 50)).astype(np.float32)
+    assert column_runs(sci, 2, [], [], [], [0.0], 0.9, 3, 20).shape == (0,)
+    assert not column_runs(sci, 2, [20.0], [20.0], [NOISE], [], 0.0, 3, 20).any()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3)])
 def test_tiny_images_have_no_columns(shape):
     found = on_bad_columns(np.ones(shape, np.float32), np.zeros(1), np.zeros(1), np.full(1, NOISE))

@@ -191,6 +191,18 @@ def test_the_inputs_are_left_alone_and_the_result_repeats():
     np.testing.assert_array_equal(first, deblended(smooth, labels, n_labels, 5, 32, 0.001))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_in_place_the_labels_become_the_result(seed):
+    rng = np.random.default_rng(seed)
+    smooth = noisy(rng, blobs(rng, (60, 50), 15)).astype(np.float32)
+    labels, n_labels = segments_above(smooth, 1.0)
+    expected = deblended(smooth, labels, n_labels, 5, 32, 0.001)
+    found = deblended(smooth, labels, n_labels, 5, 32, 0.001, in_place=True)
+    assert found is labels
+    np.testing.assert_array_equal(found, expected)
+    assert expected.max() > n_labels
+
+
 def test_contrast_1_splits_nothing_and_does_not_renumber():
     rng = np.random.default_rng(1)
     smooth = noisy(rng, blobs(rng, (50, 40), 20)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,6 +191,25 @@ def test_boxes_without_value_are_filled_like_those_of_photutils(n_known):
 def test_no_box_with_a_value_is_an_error():
     with pytest.raises(ValueError, match="no box has enough pixels"):
         filled(np.full((2, 3), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (64, 65)])
+@pytest.mark.parametrize("without_depth", [False, True])
+def test_sky_of_small_images_is_that_of_photutils(shape, without_depth):
+    rng = np.random.default_rng(4)
+    valid = rng.random(shape) > 0.05
+    valid[0, 0] = True
+    data = np.where(valid, rng.normal(0.02, NOISE, shape), np.nan).astype(np.float32)
+    seconds = rng.choice([300.0, 600.0], shape).astype(np.float32)
+    if without_depth:
+        seconds[:, : shape[1] // 4] = 0
+    image = SimpleNamespace(sci=data, valid=valid, exptime_map_s=seconds)
+    chosen = DetectSettings(box_px=50, filter_boxes=3, clip_sigma=3.0)
+    share = 1 - detect.exclude_percent(valid, 50) / 100
+    ours = sky_maps(data, valid, seconds, 50, 3, 3.0, share)
+    for found, expected in zip(ours, reference.sky_maps(image, chosen), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
+    assert not ours[1][seconds == 0].any()
 
 
 def test_noise_follows_the_depth():
@@ -383,6 +403,12 @@ def test_properties_of_few_pixels(pixels):
     for y, x in pixels:
         image[y, x], labels[y, x] = 1.0 + 0.1 * x, 1
     check_properties(image, labels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2)])
+def test_properties_of_a_segment_that_is_the_image(shape):
+    image = np.random.default_rng(9).normal(1, 0.2, shape).astype(np.float32)
+    check_properties(image, np.ones(shape, np.int32))
 
 
 def test_diagonal_lines_have_a_shape():

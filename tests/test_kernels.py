@@ -43,6 +43,14 @@ def test_exposure_counts_of_any_bits_in_signed_planes(bits):
     np.testing.assert_array_equal(exposure_counts(planes[0]), count_bits_slowly(planes[:1]))
 
 
+def test_exposure_counts_of_many_rows_are_numpys():
+    bits = np.random.default_rng(1).integers(0, 2**32, (2, 700, 3), dtype=np.uint32)
+    bits[:, :, 1] = 0
+    bits[:, ::3] = 0
+    single = np.unpackbits(bits.view(np.uint8).reshape(2, 700, 3, 4), axis=3)
+    np.testing.assert_array_equal(exposure_counts(bits.view(np.int32)), single.sum(axis=(0, 3)))
+
+
 @pytest.mark.parametrize("kind", [">i4", "<i4", "i8", "u4", "i2", "u1"])
 def test_exposure_counts_of_other_integer_types(kind):
     context = np.array([[0, 1, 5, 127]], dtype=kind)

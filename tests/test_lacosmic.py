@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, label, maximum_filter, median_filter
 
-from bycatch.kernels import charge, labelling, peaks, rowmedians, selection
+from bycatch.kernels import labelling, peaks, rowmedians, selection
 from bycatch.kernels import lacosmic as kernel
 from bycatch.kernels.lacosmic import lacosmic
-from bycatch.kernels.neighbourhood import neighbourhood
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM, gaussian_kernel
 
 
@@ -106,16 +105,24 @@ def test_a_block_without_a_usable_pixel_gets_the_level_of_the_image():
     np.testing.assert_array_equal(lacosmic(image, variance, bad, **options), expected)
 
 
-def test_a_mirrored_border_is_that_of_a_padded_image():
-    rng = np.random.default_rng(2)
-    for shape in ((60, 45), (5, 5), (1, 1), (2, 9), (33, 64)):
+@pytest.mark.parametrize("cleantype", ["meanmask", "medmask", "idw"])
+@pytest.mark.parametrize("fsmode", ["median", "convolve"])
+@pytest.mark.parametrize("strip_px", [20, 512])
+def test_a_mirrored_border_is_that_of_a_padded_image(cleantype, fsmode, strip_px, monkeypatch):
+    monkeypatch.setattr(kernel, "STRIP_PX", strip_px)
+    rng = np.random.default_rng([strip_px, len(cleantype), len(fsmode)])
+    n_found = 0
+    for shape in ((97, 45), (61, 33), (40, 64), (5, 5), (1, 1), (2, 9), (21, 7)):
         image, variance = frame(*shape, rng)
         bad = rng.random(shape) < 0.05
         image[0, 0] += 500
         planes = (np.pad(p, 8, mode="symmetric") for p in (image, variance, bad))
-        expected = by_astroscrappy(*map(np.ascontiguousarray, planes), sigclip=3.0, objlim=1.0)
-        found = lacosmic(image, variance, bad, sigclip=3.0, objlim=1.0, mirror_px=8)
+        options = {"cleantype": cleantype, "sigclip": 3.0, "objlim": 1.0}
+        expected = by_astroscrappy(*map(np.ascontiguousarray, planes), fsmode=fsmode, **options)
+        found = lacosmic(image, variance, bad, psf=psf_of(fsmode), mirror_px=8, **options)
         np.testing.assert_array_equal(found, expected[8:-8, 8:-8])
+        n_found += found.sum()
+    assert n_found > 100
 
 
 def slow_peak_and_structure(image, variance):
@@ -215,6 +222,12 @@ def test_medians_of_windows_are_scipys(values):
             assert (untouched == 7).all()
 
 
+def assert_medians(values, used):
+    ordered = np.sort(values[used])
+    assert selection.median(values, used) == np.median(ordered.astype(float))
+    assert selection.lower_median(values, used) == ordered[(len(ordered) - 1) // 2]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 999, 50_000, 400_001])
 def test_median_of_many_is_numpys(size):
     rng = np.random.default_rng(size)
@@ -226,75 +239,37 @@ def test_median_of_many_is_numpys(size):
         used = rng.random(size) < 0.7
         used[0] = True
         values[~used] = np.nan
-        exact = np.median(values[used].astype(float))
-        assert selection.median(values, used) == exact
-        assert selection.lower_median(values, used) == np.sort(values[used])[(used.sum() - 1) // 2]
+        assert_medians(values, used)
+
+
+@pytest.mark.parametrize("share", [1e-5, 1e-3, 0.02])
+def test_median_of_few_among_many_is_numpys(share):
+    rng = np.random.default_rng(14)
+    values, used = rng.normal(0, 1, 400_001).astype(np.float32), rng.random(400_001) < share
+    used[7] = True
+    values[~used] = np.nan
+    assert_medians(values, used)
+
+
+@pytest.mark.parametrize("n", [499, 500])
+def test_median_of_a_cluster_among_many_is_numpys(n):
+    values = np.random.default_rng(15).normal(0, 1, 400_001).astype(np.float32)
+    used = np.zeros(values.shape, bool)
+    used[1000 : 1000 + n] = True
+    assert_medians(values, used)
+
+
+@pytest.mark.parametrize("change", [100, -100])
+def test_median_of_many_that_a_sample_misjudges_is_numpys(change):
+    values = np.random.default_rng(16).normal(0, 1, 400_001).astype(np.float32)
+    values[:: (len(values) // selection.SAMPLE) | 1] += change
+    assert_medians(values, np.ones(values.shape, bool))
 
 
 def test_median_of_none_is_nan():
     none = np.zeros(4, bool)
     assert np.isnan(selection.median(np.ones(4), none))
     assert np.isnan(selection.lower_median(np.ones(4), none))
-
-
-# ---------------------------------------------------------------- level, scatter, electrons
-
-
-def slow_level_and_scatter(values, good):
-    boxes = []
-    for y in range(0, values.shape[0], charge.BOX_PX):
-        for x in range(0, values.shape[1], charge.BOX_PX):
-            part = np.s_[y : y + charge.BOX_PX, x : x + charge.BOX_PX]
-            box = values[part][good[part]].astype(float)
-            if box.size >= min(charge.MIN_BOX_PX, values.size // 4) and box.size:
-                boxes.append(np.percentile(box, [15.87, 50]))
-    low, middle = np.transpose(boxes)
-    return np.median(middle), np.median(middle - low)
-
-
-@pytest.mark.parametrize("shape", [(200, 150), (64, 64), (3, 5), (130, 66)])
-def test_level_and_scatter_are_those_of_percentiles(shape):
-    rng = np.random.default_rng(6)
-    for numbers in (
-        rng.normal(3, 2, shape), rng.integers(0, 4, shape) * 1.0, np.full(shape, 2.0),
-        rng.normal(0, 1, shape) ** 9,
-    ):  # fmt: skip
-        values = numbers.astype(np.float32)
-        good = rng.random(shape) < 0.8
-        good[0, :2] = True
-        values[~good] = np.nan
-        found = charge.level_and_scatter(values, good)
-        np.testing.assert_allclose(found, slow_level_and_scatter(values, good), rtol=1e-12)
-
-
-def test_level_without_pixels_is_zero():
-    assert charge.level_and_scatter(np.ones((4, 4)), np.zeros((4, 4), bool)) == (0.0, 0.0)
-
-
-def test_electrons_variance_and_residuals_follow_the_model():
-    rng = np.random.default_rng(7)
-    shape = (90, 140)
-    rate = rng.normal(0.05, 0.01, shape).astype(np.float32)
-    rate[30, 40] = 200.0
-    good = rng.random(shape) < 0.95
-    good[30, 40] = True
-    rate[~good] = np.nan
-    seconds = np.where(good, rng.choice([300.0, 600.0], shape), 0).astype(np.float32)
-    n_exp = np.where(good, rng.integers(1, 3, shape), 0).astype(np.int16)
-    model = charge.NoiseModel(0.8, 0.012, 4.2, sky_rate=0.09, added_rate=0.04, typical_s=500.0)
-    counts, saturated = charge.electrons(rate, seconds, n_exp, good, model, 3e4)
-    sky = np.float32(0.09) * np.where(good, seconds, np.float32(500))
-    expected = np.where(good, (rate + np.float32(0.04)) * seconds, sky)
-    np.testing.assert_allclose(counts, expected, rtol=1e-6)
-    yy, xx = np.indices(shape)
-    np.testing.assert_array_equal(saturated, abs(yy - 30) + abs(xx - 40) <= 3)
-    time_s = np.where(good, seconds, 500.0)
-    variance = np.maximum(expected, 0.5 * sky) + model.fixed(time_s, n_exp)
-    found = charge.variance_plane(counts, seconds, n_exp, good, model, 0.49)
-    np.testing.assert_allclose(found, 0.49 * variance, rtol=1e-6)
-    residual = (expected.astype(float) - sky) / np.sqrt(variance)
-    scatter = charge.residual_scatter(counts, seconds, n_exp, good, model)
-    assert scatter == pytest.approx(slow_level_and_scatter(residual, good)[1], rel=1e-6)
 
 
 # ---------------------------------------------------------------- peaks
@@ -321,6 +296,17 @@ def test_growing_maxima_and_groups_are_scipys(shape):
     np.testing.assert_array_equal((y, x), expected)
     assert labelling.n_groups(mask) == label(mask, np.ones((3, 3)))[1]
     assert labelling.n_groups(np.zeros(shape, bool)) == 0
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (9, 1)])
+def test_all_pixels_of_a_plateau_are_maxima(shape):
+    rng = np.random.default_rng(14)
+    for _ in range(20):
+        signal, near = rng.integers(-1, 3, shape).astype(np.float32), rng.random(shape) < 0.6
+        x, y = peaks.maxima(signal, near)
+        np.testing.assert_array_equal(
+            (y, x), np.nonzero(near & (signal >= maximum_filter(signal, 3)))
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -363,16 +349,18 @@ def test_pixels_between_equal_peaks_belong_to_one_of_them():
         assert (found != basins).sum() < 0.05 * near.sum()
 
 
-@pytest.mark.parametrize("radius_px", [0.5, 1.0, 2.3, 4.6])
-def test_cut_off_peaks_are_near_missing_pixels_or_the_edge(radius_px):
-    rng = np.random.default_rng(10)
-    good = rng.random((40, 60)) < 0.98
-    y, x = np.divmod(np.arange(good.size), good.shape[1])
-    near = neighbourhood(good.shape, x, y, radius_px)
+@pytest.mark.parametrize("radius_px", [0.5, 1.0, 2.3, 4.6, 9.9])
+@pytest.mark.parametrize("shape", [(40, 60), (1, 1), (1, 8), (9, 2)])
+def test_cut_off_peaks_are_near_missing_pixels_or_the_edge(shape, radius_px):
+    ny, nx = shape
+    good = np.random.default_rng(10).random(shape) < (0.98 if ny > 9 else 0.8)
+    y, x = np.divmod(np.arange(good.size), nx)
+    rows, columns = np.nonzero(~good)
+    missing = (np.hypot(x[:, None] - columns, y[:, None] - rows) <= radius_px).any(axis=1)
     reach = int(radius_px)
-    edge = (x < reach) | (y < reach) | (x >= 60 - reach) | (y >= 40 - reach)
-    expected = edge | (~near.take(good) & (near.distance <= radius_px)).any(axis=1)
-    np.testing.assert_array_equal(peaks.is_cut_off(good, x, y, radius_px), expected)
+    edge = (x < reach) | (y < reach) | (x >= nx - reach) | (y >= ny - reach)
+    np.testing.assert_array_equal(peaks.is_cut_off(good, x, y, radius_px), edge | missing)
+    assert peaks.is_cut_off(good, x[:0], y[:0], radius_px).shape == (0,)
 
 
 def slow_widths(signal, variance, x, y, window_px, ring_px):
@@ -409,11 +397,21 @@ def slow_widths(signal, variance, x, y, window_px, ring_px):
     return np.sqrt(squared) / SIGMA_PER_FWHM, snr
 
 
+SIGNALS = {
+    "smooth": lambda signal, rng: signal,
+    "30 % zeros": lambda signal, rng: np.where(rng.random(signal.shape) < 0.3, 0, signal),
+    "90 % zeros": lambda signal, rng: np.where(rng.random(signal.shape) < 0.9, 0, signal),
+    "whole numbers": lambda signal, rng: np.rint(signal / 10),
+}
+
+
 @pytest.mark.parametrize("native_px", [1.0, 1.3, 2.0])
-@pytest.mark.parametrize("shape", [(60, 70), (1, 1), (4, 9)])
-def test_widths_are_those_of_stamps(native_px, shape):
+@pytest.mark.parametrize("shape", [(60, 70), (1, 1), (4, 9), (9, 1)])
+@pytest.mark.parametrize("kind", SIGNALS)
+def test_widths_are_those_of_stamps(native_px, shape, kind):
     rng = np.random.default_rng(11)
     signal, near, _ = marked(shape, rng, 0.5)
+    signal = SIGNALS[kind](signal, rng).astype(np.float32)
     variance = rng.uniform(10, 20, shape).astype(np.float32)
     x, y = peaks.maxima(signal, near | (signal == signal.max()))
     options = (1.2 * native_px, (3.5 * native_px, 5.5 * native_px))
@@ -446,8 +444,14 @@ def test_blurred_mask_is_scipys(sigma, shape):
         np.testing.assert_array_equal(found, (mask | (blurred > threshold)) & good)
 
 
-def test_the_sky_is_taken_off_where_good():
-    counts = np.full((3, 4), 10, np.float32)
-    seconds, good = np.full((3, 4), 2, np.float32), np.arange(12).reshape(3, 4) > 0
-    peaks.take_sky_off(counts, seconds, good, 3.0)
-    np.testing.assert_array_equal(counts, np.where(good, 4, 0))
+@pytest.mark.parametrize("shape", [(7, 9), (1, 1), (600, 5)])
+def test_the_sky_is_taken_off_where_good(shape):
+    rng = np.random.default_rng(17)
+    counts, seconds = rng.normal(10, 3, shape), rng.uniform(0, 9, shape)
+    good = rng.random(shape) < 0.7
+    good[0, 0] = True
+    expected = np.where(good, counts - 0.3 * seconds, 0)
+    found = np.where(good, counts, np.nan).astype(np.float32)
+    peaks.take_sky_off(found, np.where(good, seconds, np.nan).astype(np.float32), good, 0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-5)
+    assert not found[~good].any()

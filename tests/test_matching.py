@@ -7,35 +7,47 @@ import pytest
 
 from bycatch.kernels.matching import (
     Brightness,
+    _ballots,
+    closest_first,
     expected_chance_peaks,
     extent_of,
     find_offset,
     match_one_to_one,
     move,
+    pairs_within,
 )
 
 MAX_ROLL = math.radians(0.3)
 
 
-def greedy_twin(a, b, radius):
+def slow_pairs(a, b, radius, brightness=None):
+    """Return (i, j, separation) of all pairs, one at a time."""
+    pairs = []
+    for i, p in enumerate(a):
+        for j, q in enumerate(b):
+            near = np.isfinite([p, q]).all() and math.hypot(*(p - q)) <= radius
+            if near and (
+                brightness is None
+                or not abs(brightness.a[i] - brightness.b[j]) > brightness.limit_mag
+            ):
+                pairs.append((i, j, math.hypot(*(p - q))))
+    return pairs
+
+
+def greedy_twin(a, b, radius, brightness=None):
     """The slow, readable twin: closest pair first, one pair at a time."""
-    pairs = sorted(
-        (math.hypot(*(p - q)), i, j)
-        for i, p in enumerate(a)
-        for j, q in enumerate(b)
-        if np.isfinite(p).all() and np.isfinite(q).all()
-    )
+    pairs = sorted((s, i, j) for i, j, s in slow_pairs(a, b, radius, brightness))
     free_a, free_b, found = set(range(len(a))), set(range(len(b))), []
-    for separation, i, j in pairs:
-        if separation <= radius and i in free_a and j in free_b:
+    for _, i, j in pairs:
+        if i in free_a and j in free_b:
             free_a.remove(i)
             free_b.remove(j)
             found.append((i, j))
     return sorted(found)
 
 
-def pairs_of(a, b, radius):
-    ia, ib = match_one_to_one(np.asarray(a, float), np.asarray(b, float), radius)
+def pairs_of(a, b, radius, brightness=None):
+    ia, ib = match_one_to_one(np.asarray(a, float), np.asarray(b, float), radius, brightness)
     return list(zip(ia.tolist(), ib.tolist(), strict=True))
 
 
@@ -48,6 +60,74 @@ def test_one_to_one_agrees_with_its_slow_twin(seed):
     b[5, 1] = np.inf
     for radius in (0.0, 0.3, 1.0, 20.0):
         assert pairs_of(a, b, radius) == greedy_twin(a, b, radius)
+
+
+def grid_lists(seed, with_magnitudes):
+    """Two lists of whole numbers, many of them at equal separations; some are no positions."""
+    rng = np.random.default_rng(seed)
+    a, b = (rng.integers(0, 8, (n, 2)).astype(float) for n in rng.integers(0, 40, 2))
+    a[2:3], b[1:2, 0] = np.nan, np.inf
+    if not with_magnitudes:
+        return a, b, None
+    mags = [rng.uniform(18, 24, len(v)) for v in (a, b)]
+    mags[0][::4] = mags[1][::5] = np.nan
+    return a, b, Brightness(*mags, 1.5)
+
+
+@pytest.mark.parametrize("with_magnitudes", [False, True])
+@pytest.mark.parametrize("radius", [0.0, 1.0, 1.5, 4.0, -1.0])
+def test_equal_separations_go_to_the_lower_indices(radius, with_magnitudes):
+    n_pairs = 0
+    for seed in range(12):
+        a, b, brightness = grid_lists(seed, with_magnitudes)
+        expected = greedy_twin(a, b, radius, brightness)
+        assert pairs_of(a, b, radius, brightness) == expected
+        n_pairs += len(expected)
+    assert n_pairs > 15 or radius < 0
+
+
+@pytest.mark.parametrize("with_magnitudes", [False, True])
+@pytest.mark.parametrize("radius", [0.0, 1.0, 1.5, 4.0, -1.0, 100.0])
+def test_pairs_within_a_radius_are_those_of_a_double_loop(radius, with_magnitudes):
+    n_pairs = 0
+    for seed in range(12):
+        a, b, brightness = grid_lists(seed, with_magnitudes)
+        ia, ib, separation = pairs_within(a, b, radius, brightness)
+        pairs = slow_pairs(a, b, radius, brightness)
+        assert list(zip(ia.tolist(), ib.tolist(), strict=True)) == [p[:2] for p in pairs]
+        np.testing.assert_allclose(separation, [p[2] for p in pairs], rtol=0, atol=1e-12)
+        n_pairs += len(pairs)
+    assert n_pairs > 50 or radius < 0
+
+
+def vectorised_closest_first(ia, ib, separation):
+    """The greedy pairing in steps of many pairs: the closest left for both members is final."""
+    order = np.lexsort((ib, ia, separation))
+    ia, ib, found = ia[order], ib[order], np.zeros((0, 2), int)
+    while ia.size:
+        first = np.zeros(ia.size, int)
+        for index in (ia, ib):
+            first[np.unique(index, return_index=True)[1]] += 1
+        final = first == 2
+        found = np.vstack([found, np.transpose([ia[final], ib[final]])])
+        left = ~(np.isin(ia, ia[final]) | np.isin(ib, ib[final]))
+        ia, ib = ia[left], ib[left]
+    return found[np.argsort(found[:, 0])].T
+
+
+@pytest.mark.parametrize("n_pairs", [0, 1, 2, 30, 500, 5000])
+@pytest.mark.parametrize("n_separations", [1, 7, 1000])
+def test_closest_first_is_that_of_many_pairs_at_once(n_pairs, n_separations):
+    rng = np.random.default_rng([n_pairs, n_separations])
+    n_members = max(n_pairs // 4, 1)
+    every = np.unique(rng.integers(0, n_members, (n_pairs, 2)), axis=0)
+    ia, ib = rng.permutation(every).T
+    separation = rng.integers(0, n_separations, len(ia)).astype(float)
+    found, expected = (
+        take(ia, ib, separation) for take in (closest_first, vectorised_closest_first)
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert found[0].dtype == found[1].dtype == np.int64
 
 
 def test_one_to_one_uses_nothing_twice():
@@ -78,6 +158,40 @@ def search(a, b, half=101.0):
     return find_offset(
         a, b, max_shift=3.0, max_roll_rad=MAX_ROLL, tolerance=0.1, area=(2 * half) ** 2
     )
+
+
+def test_ballots_are_a_histogram_of_the_shifts():
+    rng = np.random.default_rng(2)
+    a, b = rng.uniform(-9, 9, (2, 400, 2))
+    weights, rolls = rng.uniform(0.2, 1, 400), np.linspace(-0.1, 0.1, 5)
+    for n_bins in (1, 2, 41):
+        ballots = _ballots(a, b, weights, rolls, 0.3, n_bins)
+        edges = (np.arange(n_bins + 1) - n_bins / 2) * 0.3
+        for roll, votes in zip(rolls, ballots, strict=True):
+            shifts = b - move(a, 0, 0, roll)
+            expected = np.histogram2d(*shifts.T, bins=[edges, edges], weights=weights)[0]
+            # Summed in float32.
+            np.testing.assert_allclose(votes, expected, rtol=0, atol=1e-5)
+            assert n_bins < 41 or 0.3 < expected.sum() / weights.sum() < 0.9
+
+
+def most_pairs(a, b, max_shift, max_roll_rad, tolerance):
+    """Return the most one-to-one pairs of any offset that brings some pair together exactly."""
+    best = 0
+    n_side = math.ceil(2 * max_roll_rad * np.hypot(*a.T).max() / tolerance)
+    for roll in np.linspace(-max_roll_rad, max_roll_rad, 2 * n_side + 1):
+        moved = move(a, 0, 0, roll)
+        for shift in (b[:, None] - moved).reshape(-1, 2):
+            if math.hypot(*shift) <= max_shift:
+                best = max(best, len(greedy_twin(moved + shift, b, tolerance)))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_offset_has_as_many_pairs_as_an_exhaustive_search_finds(seed):
+    a, b, _ = shifted_lists(seed, 4, 7, 14, half=20.0)
+    found = search(a, b, half=20.0)
+    assert found.n_pairs == most_pairs(a, b, 3.0, MAX_ROLL, 0.1) >= 4
 
 
 @pytest.mark.parametrize(

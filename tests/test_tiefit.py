@@ -1,5 +1,7 @@
 """The joint fit of a field's images: against truth, and against brute-force least squares."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,10 +55,14 @@ def test_true_positions_are_recovered(n_images):
         np.testing.assert_allclose(corrected, true[data.obj[mine]], rtol=0, atol=0.1)
 
 
-def brute_force(data, n_terms, weights):
-    """The same problem with the objects' positions as unknowns, by dense least squares."""
-    n_images, n_objects = len(data.centres), int(data.obj.max()) + 1
-    n_frames = n_terms + 3 * (n_images - 1)
+def brute_force(data, n_terms, weights, prior):
+    """The same problem with the objects' positions as unknowns, by dense least squares.
+
+    Returns the frames' numbers, the covariance of those that are determined, and the positions.
+    """
+    others = [k for k in range(len(data.centres)) if k != data.hub]
+    n_objects = int(data.obj.max()) + 1
+    n_frames = n_terms + 3 * len(others)
     rows, right = [], []
     for k in range(len(data.obj)):
         x, y = data.xy[k] / 1000.0
@@ -66,32 +72,167 @@ def brute_force(data, n_terms, weights):
                 row[:n_terms] = np.array(
                     [[1, 0, -y, x, x, y], [0, 1, x, y, -y, x]][axis], dtype=float
                 )[:n_terms]
-                if data.image[k] > 0:
+                if data.image[k] != data.hub:
                     dx, dy = (data.xy[k] - data.centres[data.image[k]]) / 1000.0
-                    at = n_terms + 3 * (data.image[k] - 1)
+                    at = n_terms + 3 * others.index(data.image[k])
                     row[at : at + 3] = [[1, 0, -dy], [0, 1, dx]][axis]
             row[n_frames + 2 * data.obj[k] + axis] = -1.0
             w = np.sqrt(weights[k, axis])
             rows.append(row * w)
             right.append(-data.xy[k, axis] * w)
+    for term in np.flatnonzero(np.isfinite(prior)):
+        row = np.zeros(n_frames + 2 * n_objects)
+        row[term] = 1 / np.sqrt(prior[term])
+        rows.append(row)
+        right.append(0.0)
     design = np.array(rows)
     used = np.abs(design).sum(axis=0) > 0
-    solution = np.linalg.lstsq(design[:, used], np.array(right), rcond=None)[0]
+    solution = np.zeros(len(used))
+    solution[used] = np.linalg.lstsq(design[:, used], np.array(right), rcond=None)[0]
     covariance = np.linalg.inv(design[:, used].T @ design[:, used])
-    return solution[:n_frames], covariance[:n_frames, :n_frames]
+    n = used[:n_frames].sum()
+    return solution[:n_frames], covariance[:n, :n], solution[n_frames:].reshape(-1, 2)
+
+
+def slow_residuals(fit, data, positions):
+    """Return corrected positions minus those of their objects, from the frames as maps."""
+    out = data.xy - positions[data.obj]
+    for k in np.flatnonzero(data.image != REFERENCE):
+        matrix, shift = image_affine(fit, data, int(data.image[k]))
+        out[k] = matrix @ data.xy[k] + shift - positions[data.obj[k]]
+    return out
+
+
+def slow_standard(residuals, data, weights):
+    """Return residuals over what is left of their errors; 0 where an object is seen once."""
+    out = np.zeros(len(residuals))
+    for k, mine in enumerate(data.obj):
+        left = 1 - weights[k] / weights[data.obj == mine].sum(axis=0)
+        if (left > 1e-9).all():
+            out[k] = np.sqrt((residuals[k] ** 2 / (data.variance[k] * left)).mean())
+    return out
+
+
+def numbers_of(fit, data):
+    """Return what `brute_force` solves for."""
+    return np.concatenate([fit.common, np.delete(fit.relative, data.hub, axis=0).ravel()])
+
+
+def field_with_lonely_objects(hub, along_y):
+    """Return a field with an object that only the catalog sees, and one that only an image sees.
+
+    Along y the variance is larger by a factor.
+    """
+    data, _ = field(2, n_objects=25, n_stars=12)
+    return Observations(
+        np.vstack([data.xy, [[1e4, 2e4], [3e4 + 0.1, -2e4 + 0.3]]]),
+        np.vstack([data.variance, [[1.3, 1.3], [3.1, 3.1]]]) * [1, along_y],
+        np.append(data.image, [REFERENCE, 1]),
+        np.append(data.obj, [25, 26]),
+        data.centres,
+        hub,
+    )
 
 
 @pytest.mark.parametrize("n_terms", [3, 4, 6])
-def test_eliminating_the_positions_changes_nothing(n_terms):
-    data, _ = field(2, n_objects=25, n_stars=12)
-    fit = fitted_frames(data, n_terms, NO_PRIOR[:n_terms])
+@pytest.mark.parametrize("hub", [0, 2])
+@pytest.mark.parametrize("along_y", [1, 4])
+@pytest.mark.parametrize("sigmas", [{}, {2: 0.05, 4: 0.02}])
+def test_eliminating_the_positions_changes_nothing(n_terms, hub, along_y, sigmas):
+    data = field_with_lonely_objects(hub, along_y)
+    prior = NO_PRIOR.copy()
+    for term, sigma in sigmas.items():
+        prior[term] = sigma**2
+    fit = fitted_frames(data, n_terms, prior[:n_terms])
     weights = fit.weights[:, None] / data.variance
-    solution, covariance = brute_force(data, n_terms, weights)
-    mine = np.concatenate([fit.common, fit.relative[1:].ravel()])
+    solution, covariance, positions = brute_force(data, n_terms, weights, prior[:n_terms])
     sigma = np.sqrt(np.diag(covariance))
     # The weights of the last round differ from those of the solution by their last change.
-    np.testing.assert_allclose(mine / sigma, solution / sigma, rtol=0, atol=0.02)
-    np.testing.assert_allclose(fit.covariance, covariance, rtol=0.02, atol=1e-3 * sigma.max() ** 2)
+    np.testing.assert_allclose(numbers_of(fit, data) / sigma, solution / sigma, rtol=0, atol=2e-3)
+    scale = np.outer(sigma, sigma)
+    np.testing.assert_allclose(fit.covariance / scale, covariance / scale, rtol=0, atol=2e-3)
+    assert not fit.relative[hub].any()
+    residuals = slow_residuals(fit, data, positions)
+    np.testing.assert_allclose(fit.residuals, residuals, rtol=0, atol=0.01)
+    standard = slow_standard(residuals, data, weights)
+    np.testing.assert_allclose(fit.standard, standard, rtol=0, atol=0.01)
+    assert fit.standard[-2:].tolist() == [0, 0]
+    assert np.isnan(fit.left_out[-2:]).all()
+    assert np.median(standard) > 0.3
+
+
+def without_reference(data):
+    keep = data.image != REFERENCE
+    return Observations(
+        data.xy[keep], data.variance[keep], data.image[keep], data.obj[keep], data.centres, data.hub
+    )
+
+
+@pytest.mark.parametrize("hub", [0, 2])
+def test_without_a_catalog_the_hub_stays_where_it_is(hub):
+    data = without_reference(field_with_lonely_objects(hub, 1))
+    held = np.full(3, 1e-12)
+    fit = fitted_frames(data, 3, held)
+    np.testing.assert_allclose(fit.common, 0, atol=1e-9)
+    matrix, shift = image_affine(fit, data, hub)
+    np.testing.assert_allclose(matrix, np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(shift, 0, atol=1e-9)
+    weights = fit.weights[:, None] / data.variance
+    solution, covariance, positions = brute_force(data, 3, weights, held)
+    sigma = np.sqrt(np.diag(covariance))[3:]
+    found = numbers_of(fit, data)[3:] / sigma
+    np.testing.assert_allclose(found, solution[3:] / sigma, rtol=0, atol=2e-3)
+    found, expected = (c[3:, 3:] / np.outer(sigma, sigma) for c in (fit.covariance, covariance))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
+    residuals = slow_residuals(fit, data, positions)
+    np.testing.assert_allclose(fit.residuals, residuals, rtol=0, atol=0.01)
+    standard = slow_standard(residuals, data, weights)
+    np.testing.assert_allclose(fit.standard, standard, rtol=0, atol=0.01)
+    assert np.isnan(fit.left_out).all()
+
+
+def test_an_image_without_observations_changes_nothing():
+    data, _ = field(3, n_objects=20, n_stars=8)
+    keep = data.image != 2
+    seen = (data.xy[keep], data.variance[keep], data.image[keep], data.obj[keep])
+    three = fitted_frames(Observations(*seen, data.centres, 0), 3, NO_PRIOR[:3])
+    two = fitted_frames(Observations(*seen, data.centres[:2], 0), 3, NO_PRIOR[:3])
+    np.testing.assert_allclose(three.common, two.common, atol=1e-9)
+    np.testing.assert_allclose(three.relative, [*two.relative, np.zeros(3)], atol=1e-9)
+    np.testing.assert_allclose(three.covariance[:6, :6], two.covariance, rtol=1e-9)
+    assert not three.covariance[6:].any()
+    np.testing.assert_allclose(three.residuals, two.residuals, atol=1e-9)
+    np.testing.assert_allclose(three.left_out, two.left_out, atol=1e-9)
+
+
+@pytest.mark.parametrize("hub", [0, 2])
+@pytest.mark.parametrize("n_terms", [3, 4, 6])
+def test_the_covariance_of_an_image_is_that_of_its_map(hub, n_terms):
+    data = replace(field(2, n_objects=25, n_stars=12)[0], hub=hub)
+    fit = fitted_frames(data, n_terms, NO_PRIOR[:n_terms])
+    others = [k for k in range(3) if k != hub]
+
+    def about_the_centre(numbers, image):
+        relative = np.zeros((3, 3))
+        relative[others] = numbers[n_terms:].reshape(-1, 3)
+        changed = replace(fit, common=numbers[:n_terms], relative=relative)
+        matrix, shift = image_affine(changed, data, image)
+        linear = matrix - np.eye(2)
+        return np.concatenate([shift + linear @ data.centres[image], 1000 * linear.ravel()])
+
+    numbers = numbers_of(fit, data)
+    for image in range(3):
+        # The map is linear in its numbers: any step gives the derivatives.
+        jacobian = np.transpose(
+            [
+                (about_the_centre(numbers + step, image) - about_the_centre(numbers - step, image))
+                / 2
+                for step in np.eye(len(numbers))
+            ]
+        )
+        expected = jacobian @ fit.covariance @ jacobian.T
+        found = image_covariance(fit, data, image)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
 def test_the_covariance_is_that_of_repeated_fits():
