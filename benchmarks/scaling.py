@@ -1,12 +1,13 @@
 """How time and memory grow with pixels, sources and processes, and what the first run costs.
 
-    python benchmarks/scaling.py [--sizes 1075 2150 4300 6080] [--sources 500 5000 50000]
-        [--mosaic 12000] [--repeats 3] [--quick]
+    python benchmarks/scaling.py [--sizes 1075 2150 4300 6080]
+        [--sources 500 5000 12500 25000 50000] [--mosaic 12000] [--repeats 3] [--images 6] [--quick]
 
 The images are those of ``speed.py``.  Seconds of the steps are medians over repeats in one process,
-after one image that is not counted; memory is the peak of the process in any step.  The first run
-is the command on a small image with an empty cache of compiled kernels; beside it stands the
-second.
+after one image that is not counted; memory is the peak of the process in any step.  The command on
+two and on more images tells what a further image costs on one core, on all cores, and in two
+processes.  The first run is the command on a small image with an empty cache of compiled kernels;
+beside it stands the second.
 """
 
 from __future__ import annotations
@@ -73,13 +74,30 @@ def first_run(folder: Path) -> tuple[float, float]:
     return took[0], took[1]
 
 
+def processes(folder: Path, size: int, n_images: int) -> None:
+    """Print seconds of the command on two and on more images, and of each further one."""
+    paths = [speed.write_image(folder, number, size) for number in range(1, n_images + 1)]
+    print(f"\n| images of {size} px | 2, s | {n_images}, s | a further image, s |")
+    print("|---|---:|---:|---:|")
+    for how, jobs in (("on one core", 1), ("each on all cores", None), ("in two processes", 2)):
+        few, many = (
+            speed.command(part, folder / "gaia.csv", folder, "deep", jobs)[0]
+            for part in (paths[:2], paths)
+        )
+        further = (many - few) / (n_images - 2)
+        print(f"| {how} | {few:.1f} | {many:.1f} | {further:.2f} |", flush=True)
+    for path in paths:
+        path.unlink()
+
+
 def main() -> None:
     """Simulate, time, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[1075, 2150, 4300, 6080])
-    parser.add_argument("--sources", type=int, nargs="*", default=[500, 5000, 50000])
+    parser.add_argument("--sources", type=int, nargs="*", default=[500, 5000, 12500, 25000, 50000])
     parser.add_argument("--mosaic", type=int, default=12000, help="side, px; 0: none")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--images", type=int, default=6, help="of the command; at least 3")
     parser.add_argument("--quick", action="store_true", help="small images only")
     given = parser.parse_args()
     if given.quick:
@@ -101,6 +119,7 @@ def main() -> None:
             row("sources", 4300, n, folder, settings, given.repeats)
         if given.mosaic:
             row("a mosaic", given.mosaic, 10000, folder, settings, 1)
+        processes(folder, 1200 if given.quick else 4300, given.images)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,6 @@ from bycatch.settings import Settings
 
 HOME = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HOME / "tests"), str(HOME / "benchmarks")]
-from library_chain import chain  # noqa: E402
-
 from conftest import drc_hdus  # noqa: E402
 
 NOISE, DEPTH_S, REACH = 0.01, 1000.0, 30
@@ -179,6 +177,8 @@ def compare(preset: str, paths: list[Path], folder: Path, with_library: bool, re
     theirs: dict[str, float] = {}
     their_n: int | str = ""
     if with_library:
+        from library_chain import chain  # late: its libraries are no part of our memory
+
         theirs, their_n = chain(paths[-1], folder / "library.ecsv", settings)
 
     def row(what: str, ours: float, library: float | None) -> None:
