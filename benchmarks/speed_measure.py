@@ -286,7 +286,7 @@ def compare(scene: Scene, repeats: int, n_library: int) -> list[str]:
     others = known[~(off_px < 1e-3)]
     if len(others):
         cost = squares(data, image.valid, x[others], y[others], found, others)
-        text += f", the others' cost at most {np.max(cost / exact[1][others]):.6g} of scipy's"
+        text += f", the others' cost at most {np.max(cost / exact[1][others]):.4f} of scipy's"
     took = scale * seconds(lambda: library_fits(data, image.valid, x[part], y[part], 1e-8), 1)
     library_total += took
     add("profiles", seconds(fits, repeats), took, text)
