@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bycatch.drc import DrcImage, DrcLook
 from bycatch.flags import Flag, decode
+from bycatch.kernels.threads import begun
 from bycatch.report import pixels
 from bycatch.report.products import ReportedImage, integers, middle_radius, values
 
@@ -94,18 +95,19 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
     Plain values, but for the pixels of ``picture`` and ``exposures``.
     """
     data = image.pixels()
+    # Most of their time is that of libraries in C: it passes while tables are read here.
+    picture, segments = begun(_picture, data, budget), begun(image.plane, image.paths.segmentation)
     found: dict[str, Any] = {
         "field": image.record.field,
         "filter": image.record.filter,
         "root": image.record.root,
-        "picture": _picture(data, budget),
         "exposures": _exposures(data),
         "residuals": residuals(image),
         "removed": removed(image, budget.n_removed),
         "sources": None,
     }
     if catalog is None or not len(catalog):
-        return found
+        return found | {"picture": picture.result()}
     radius = middle_radius(catalog)
     kinds = kinds_of(catalog)
     rows = chosen_rows(catalog, kinds, radius, budget.n_sources)
@@ -116,14 +118,14 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         "radius": radius,
         "total": len(catalog),
         "counts": {kind: int((kinds == kind).sum()) for kind in KINDS},
-        "outlines": _outlines(image, part),
+        "outlines": _outlines(segments.result(), part),
     }
     found["histogram"] = histogram(catalog, kinds, radius)
     found["limits"] = limits(image, catalog, radius)
     found["curve"] = error_curve(catalog, radius)
     found["shape"] = shape_locus(image, catalog)
     found["cutouts"] = _cutouts(data, part, part_kinds, radius, budget.n_cutouts)
-    return found
+    return found | {"picture": picture.result()}
 
 
 def kinds_of(catalog: Table) -> NDArray[np.str_]:
@@ -331,10 +333,8 @@ def _exposures(data: Looked | None) -> dict[str, Any] | None:
     }
 
 
-def _outlines(image: ReportedImage, part: Table) -> dict[str, Any]:
+def _outlines(segments: NDArray[Any] | None, part: Table) -> dict[str, Any]:
     """Return the outlines of the rows' segments; a row measured elsewhere has none."""
-    path = image.paths.segmentation
-    segments = image.plane(path)
     found: dict[str, Any] = {"row": [], "xs": [], "ys": []}
     if segments is None:
         return found
