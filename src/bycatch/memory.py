@@ -35,7 +35,7 @@ def search_garbage_rarely() -> None:
     By default a tenth of a command's time goes into that, most of it while libraries are imported.
     For processes of our own only.
     """
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(200_000, 20, 50)
 
 
 def forget_peak() -> None:

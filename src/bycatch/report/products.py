@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import logging
 import zlib
 from dataclasses import dataclass
@@ -83,10 +82,7 @@ class ReportedImage:
         if not path.exists():
             return None
         try:
-            # As a whole: looking for a next image in it, astropy would unpack it twice.
-            packed = path.suffix == ".gz"
-            file = io.BytesIO(gzip.decompress(path.read_bytes())) if packed else path
-            with fits.open(file, memmap=False) as hdus:
+            with _opened(path) as hdus:
                 data = next((hdu.data for hdu in hdus if hdu.data is not None), None)
         except (OSError, EOFError, ValueError, TypeError, zlib.error) as err:
             logger.warning("%s: left out of the report: %s: %s", self.place, path.name, err)
@@ -114,6 +110,17 @@ class ReportedImage:
         except (BycatchError, OSError) as err:
             logger.warning("%s: no picture in the report: %s", self.place, err)
             return None
+
+
+def _opened(path: Path) -> fits.HDUList:
+    """Open a FITS file of ours.
+
+    A packed one is unpacked as a whole: looking for a next image astropy would do so twice, and
+    its pixels stay where they are unpacked.
+    """
+    if path.suffix == ".gz":
+        return fits.HDUList.fromstring(gzip.decompress(path.read_bytes()))
+    return fits.open(path, memmap=False)
 
 
 @dataclass(frozen=True)
