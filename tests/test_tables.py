@@ -436,14 +436,47 @@ def test_ecsv_is_read_as_astropy_reads_it(tmp_path, rows):
     table = random_table(rng, rows)
     plain = table.copy()
     plain["name"] = rng.choice(["", "a", "#b", "nan", "µ"], rows)
-    for k, made in enumerate((table, plain, small_table()[: min(rows, 3)])):
+    quoted = table[[name for name in table.colnames if name != "a b"]]
+    for k, made in enumerate((table, plain, quoted, small_table()[: min(rows, 3)])):
         path = tmp_path / f"{k}.ecsv"
         write_table(made, path)
         assert_same_tables(read_table(path), Table.read(path, format="ascii.ecsv"))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        'a"b 1',
+        '"a b" 1\n"a ""b""" 2\n',
+        '"a b" 1\n"" ""\n" " "2"\n',
+        '"a b"  1\n',
+        '"a b"\t1\n',
+        '" a b " 1',
+        '""""""  1\n',
+        '"""""" 1\n"a b" 2\n',
+        '"two\nlines" 1\n',
+        'a"b" 1\n"c d" 2\n',
+        '"a"b 1\n',
+        '"a b\n',
+    ],
+)
+def test_quoted_words_are_read_as_astropy_reads_them(tmp_path, body):
+    path = tmp_path / "t.ecsv"
+    columns = "# - {name: s, datatype: string}\n# - {name: k, datatype: int64}"
+    path.write_text(f"# %ECSV 1.0\n# ---\n# datatype:\n{columns}\ns k\n{body}", "utf-8")
+    try:
+        theirs = Table.read(path, format="ascii.ecsv")
+    except Exception:  # whatever it is  # noqa: BLE001
+        with pytest.raises(UnreadableFile, match=r"t\.ecsv"):
+            read_table(path)
+    else:
+        assert_same_tables(read_table(path), theirs)
+
+
 def test_plain_ecsv_does_not_need_astropys_reader(tmp_path, monkeypatch):
-    write_table(small_table()[:2], tmp_path / "t.ecsv")
+    table = small_table()[:2]
+    table["why"] = ["two words", 'a "quote"']
+    write_table(table, tmp_path / "t.ecsv")
     expected = Table.read(tmp_path / "t.ecsv", format="ascii.ecsv")
     monkeypatch.setattr(Table, "read", None)
     assert_same_tables(read_table(tmp_path / "t.ecsv"), expected)

@@ -24,6 +24,9 @@ from bycatch.kernels.layout import rows_of_cells
 PLAIN = (Column, MaskedColumn)
 NEEDS_QUOTES = re.compile(r'[ "\r\n]|^#|^$')
 EMPTY = '""'
+TWO_QUOTES = '""' + EMPTY + '""'
+"""A word that is two quotes, in quotes: it would be taken for an empty one."""
+WORD = re.compile(r'"(?:[^"]|"")*"|[^\s"]+')
 FIRST_LINE = "# %ECSV "
 ROWS_AT_A_TIME = 2048
 
@@ -212,7 +215,7 @@ def _quoted(value: str) -> str:
 
 
 def _plain_table(text: str) -> Table | None:
-    """Return the table of a text without quoted words; None if astropy must read it."""
+    """Return the table of a text; None if astropy must read it."""
     comments = re.match(r"(?:#[^\n]*\n)+", text)
     if comments is None or not text.startswith(FIRST_LINE):
         return None
@@ -225,14 +228,29 @@ def _plain_table(text: str) -> Table | None:
     is_plain = all("subtype" not in column and column["datatype"] in PARSERS for column in given)
     if not is_plain or header.get("delimiter", " ") != " " or "__serialized_columns__" in meta:
         return None
-    words = body.split()
+    words = _split(body)
     n_columns, n_rows = len(given), len(body.splitlines())
     if names.split(" ") != [column["name"] for column in given] or len(words) != n_columns * n_rows:
         return None
-    if body.count('"') != 2 * words.count(EMPTY):
-        return None
     columns = [_parsed(column, words[k::n_columns]) for k, column in enumerate(given)]
     return Table(columns, meta=meta, copy=False)
+
+
+def _split(body: str) -> list[str]:
+    """Return the words of all rows, without their quotes; none if it is not clear what they are."""
+    if "\t" in body:  # of a table between tabs
+        return []
+    words = body.split()
+    if body.count('"') == 2 * words.count(EMPTY):
+        return words
+    words = WORD.findall(body)
+    if sum(map(len, words)) + len(words) != len(body) or TWO_QUOTES in body:
+        return []
+    return [_unquoted(word) if word[0] == '"' else word for word in words]
+
+
+def _unquoted(word: str) -> str:
+    return word[1:-1].replace('""', '"').strip(" \t") or EMPTY
 
 
 def _header_content(text: str) -> dict[str, Any] | None:
@@ -259,12 +277,8 @@ def _parsed(given: dict[str, Any], words: list[str]) -> Column | MaskedColumn:
     kind = given["datatype"]
     values, missing = PARSERS[kind](words)
     told = {key: given[key] for key in ("name", "unit", "description", "format") if key in given}
-    if kind == "string":
-        column = Column(np.where(missing, "", values), **told)
-    elif missing.any():
-        column = MaskedColumn(_of_kind(values, kind), mask=missing, **told)
-    else:
-        column = Column(_of_kind(values, kind), **told)
+    found = np.where(missing, "", values) if kind == "string" else _of_kind(values, kind)
+    column = MaskedColumn(found, mask=missing, **told) if missing.any() else Column(found, **told)
     if "meta" in given:
         column.info.meta = given["meta"]
     return column

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+BELOW_SIGMA, LINEAR_SIGMA = 3.0, 10.0
+"""Where the greys begin below the sky's median, and their linear range."""
 ASINH_REACH = 25.0
-"""Ranges of zscale between the sky and black: linear in the sky, logarithmic above."""
+"""Linear ranges between white and black: linear in the sky, logarithmic above."""
 ROWS = 32
 """Rows that are worked on at a time: they stay in the processor's cache."""
 
@@ -48,13 +50,17 @@ def _folded(values: NDArray[Any], block_px: int) -> NDArray[Any]:
 
 
 def stretched(image: NDArray[Any]) -> Floats:
-    """Return an image between 0 (sky) and 1 (brightest): zscale limits, asinh above; NaN stays."""
-    from astropy.visualization import ZScaleInterval
+    """Return an image between 0 (below the sky) and 1 (brightest); NaN stays.
 
+    White is 3 sigma below the median, where sigma is from the darker half of the pixels, which are
+    sky where most are; asinh of ranges of 10 sigma from there on.
+    """
     known = np.isfinite(image)
     if not known.any():
         return np.full(image.shape, np.nan)
-    low, high = ZScaleInterval().get_limits(image[known])
-    span = max(float(high - low), 1e-12)
-    scaled = np.arcsinh(np.clip((image - low) / span, 0, ASINH_REACH)) / np.arcsinh(ASINH_REACH)
+    dark, sky = np.percentile(image[known], (15.87, 50))
+    sigma = float(sky - dark) or float(image[known].std())  # an image without noise
+    span = max(LINEAR_SIGMA * sigma, 1e-12)
+    above = (image - (sky - BELOW_SIGMA * sigma)) / span
+    scaled = np.arcsinh(np.clip(above, 0, ASINH_REACH)) / np.arcsinh(ASINH_REACH)
     return np.asarray(scaled, np.float64)

@@ -224,7 +224,7 @@ def rows_table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def image_picture(image: NDArray[np.floating[Any]], label: str) -> str:
-    """Return a picture of an image: zscale limits, asinh above; sources dark, no data white.
+    """Return a picture of an image: asinh of the light above the sky; sources dark, no data white.
 
     Parameters
     ----------

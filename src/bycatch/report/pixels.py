@@ -29,8 +29,8 @@ MAX_OUTLINE_ROWS = 40
 def picture(sci: NDArray[np.float32] | Plane, side_px: int) -> Bytes8:
     """Return a down-sampled picture, (ny, nx) uint8: sky light, sources dark, no data white.
 
-    Means of blocks, between the limits of zscale, then asinh above them.  The
-    first row is the top, as in picture files.
+    Means of blocks, as `bycatch.greys.stretched` has them.  The first row is the top, as in
+    picture files.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def picture(sci: NDArray[np.float32] | Plane, side_px: int) -> Bytes8:
 
 
 def as_greys(image: NDArray[Any]) -> Bytes8:
-    """Return an image as greys: zscale limits, asinh above, dark sources on a light sky."""
+    """Return an image as greys: dark sources on a light sky."""
     grey = 250.0 * (1.0 - stretched(image))
     return np.asarray(np.nan_to_num(grey, nan=255.0), dtype=np.uint8)
 
