@@ -4,21 +4,23 @@
         [--sources 500 5000 12500 25000 50000] [--mosaic 12000] [--repeats 3] [--images 6] [--quick]
 
 The images are those of ``speed.py``.  Seconds of the steps are medians over repeats in one process,
-after one image that is not counted; memory is the peak of the process in any step.  The command on
-two and on more images tells what a further image costs on one core, on all cores, and in two
-processes.  The first run is the command on a small image with an empty cache of compiled kernels;
-beside it stands the second.
+after one image that is not counted; memory is the peak of the process, which does nothing else, in
+any step.  The command on two and on more images tells what a further image costs on one core, on
+all cores, and in two processes.  The first run is the command on a small image with an empty cache
+of compiled kernels; beside it stands the second.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -48,11 +50,11 @@ def whole_run(
 
 
 def row(
-    label: str, size: int, n: int, folder: Path, settings: Settings, repeats: int, number: int = 1
+    label: str, size: int, n: int, folder: Path, settings: Settings, repeats: int, runner: Executor
 ) -> None:
     """Simulate an image, run it, and print its row; the image goes."""
-    path = speed.write_image(folder, number, size, n)
-    seconds, peak, found = whole_run(path, folder, settings, repeats)
+    path = speed.write_image(folder, 1, size, n)
+    seconds, peak, found = runner.submit(whole_run, path, folder, settings, repeats).result()
     path.unlink()
     steps = " | ".join(f"{seconds[step]:.2f}" for step in (*speed.STAGES, "all"))
     print(f"| {label} | {size} | {n} | {found} | {steps} | {peak:.0f} |", flush=True)
@@ -107,18 +109,21 @@ def main() -> None:
         empty, kept = first_run(folder)
         print(f"first run on a machine: {empty:.1f} s; the second: {kept:.1f} s\n")
         settings = Settings.load(preset="deep")
-        whole_run(speed.write_image(folder, 1, 1075), folder, settings, 1)
-        (folder / "jabc01010_drc.fits").unlink()
+        runner = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        first = speed.write_image(folder, 1, 1075)
+        runner.submit(whole_run, first, folder, settings, 1).result()
+        first.unlink()
         names = " | ".join((*speed.STAGES, "all"))
         print(f"| growing | side, px | sources | found | {names} | peak, MB |")
         print("|---|" + "---:|" * (len(speed.STAGES) + 5))
         for size in given.sizes:
             n = round(1500 * (size / 4300) ** 2)
-            row("pixels and sources", size, n, folder, settings, given.repeats)
+            row("pixels and sources", size, n, folder, settings, given.repeats, runner)
         for n in given.sources:
-            row("sources", 4300, n, folder, settings, given.repeats)
+            row("sources", 4300, n, folder, settings, given.repeats, runner)
         if given.mosaic:
-            row("a mosaic", given.mosaic, 10000, folder, settings, 1)
+            row("a mosaic", given.mosaic, 10000, folder, settings, 1, runner)
+        runner.shutdown()
         processes(folder, 1200 if given.quick else 4300, given.images)
 
 

@@ -34,9 +34,8 @@ from bycatch.settings import Settings
 
 HOME = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HOME / "tests"), str(HOME / "benchmarks")]
-from conftest import drc_hdus  # noqa: E402
 
-NOISE, DEPTH_S, REACH = 0.01, 1000.0, 30
+NOISE, DEPTH_S, REACH, STAR_ERROR_MAS = 0.01, 1000.0, 30, 0.1
 STAGES = ("detect", "crmask", "align", "measure", "finalize")
 
 
@@ -46,6 +45,8 @@ def write_image(folder: Path, number: int, size: int, n: int | None = None) -> P
     Half of it is covered by one exposure, where it has cosmic-ray tracks.  All have the same
     sources, in noise and tracks of their own.
     """
+    from conftest import drc_hdus  # late: its libraries are no part of our memory
+
     rng = np.random.default_rng(0)
     n = round(1500 * (size / 4300) ** 2) if n is None else n
     depth = np.full((size, size), np.float32(DEPTH_S))
@@ -80,10 +81,12 @@ def write_image(folder: Path, number: int, size: int, n: int | None = None) -> P
     path = folder / f"jabc0{number}010_drc.fits"
     hdus.writeto(path)
     ra, dec = WCS(hdus["SCI"].header).all_pix2world(*places[is_star].T, 0)
-    nothing = np.zeros(len(ra))
+    nothing, error = np.zeros(len(ra)), np.full(len(ra), STAR_ERROR_MAS)
+    shift_deg = np.random.default_rng(1).normal(0, STAR_ERROR_MAS / 3.6e6, (2, len(ra)))
     stars = {
-        "source_id": np.arange(len(ra)) + 4711, "ra": ra, "dec": dec, "ra_error": nothing + 0.1,
-        "dec_error": nothing + 0.1, "pmra": nothing, "pmdec": nothing,
+        "source_id": np.arange(len(ra)) + 4711, "ra_error": error, "dec_error": error,
+        "ra": ra + shift_deg[0] / np.cos(np.deg2rad(dec)), "dec": dec + shift_deg[1],
+        "pmra": nothing, "pmdec": nothing, "pmra_error": nothing, "pmdec_error": nothing,
         "phot_g_mean_mag": 20.5 - 2.5 * np.log10(rates[is_star]),
     }  # fmt: skip
     Table(stars).write(folder / "gaia.csv", overwrite=True)

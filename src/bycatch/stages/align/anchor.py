@@ -45,6 +45,8 @@ _CERTAIN = 1e-12
 _FEW_SCRAMBLES = 4
 _LEAST_LEFT_OUT = 4
 _MAX_ROUNDS = 10
+# A variance of this share of another makes no difference.
+_NOTHING = 0.01
 _PRIOR_STARS = 8.0
 """The expected errors count as much as this many stars when their scale is measured."""
 
@@ -298,7 +300,7 @@ def _fitted(
         # What one round has found, the next has taken out: the geometry only grows.
         n_terms = len(fit.common)
         before, star_scale = star_scale, _error_scale(fit, data, star_scale)
-        same = same and abs(star_scale / before - 1.0) < 0.1
+        same = same and (abs(star_scale / before - 1.0) < 0.1 or _are_exact(data))
         moves = [Affine(*image_affine(fit, data, k)) for k in range(len(group.views))]
         frames = tuple(move.after(frame) for move, frame in zip(moves, frames, strict=True))
         total = moves[0].after(total)
@@ -307,6 +309,12 @@ def _fitted(
             break
         radius_mas = _next_radius_mas(fit, data, n_terms, settings)
     return best
+
+
+def _are_exact(data: Observations) -> bool:
+    """Tell whether the errors of the stars are nothing beside those of the images."""
+    stars = data.image == REFERENCE
+    return bool(np.median(data.variance[stars]) < _NOTHING * np.median(data.variance[~stars]))
 
 
 def _error_scale(fit: Frames, data: Observations, scale: float) -> float:
