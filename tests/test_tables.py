@@ -207,7 +207,8 @@ def random_table(rng, rows):
     table["id"] = TableColumn(ids, description="any: even 'quoted' # text")
     table["f8"] = np.where(some, rng.choice(floats, rows), bits)
     table["f8"].unit = "electron / s"
-    table["f4"] = rng.normal(0, 1e-3, rows).astype(np.float32)
+    short = rng.normal(0, 1e-3, rows)
+    table["f4"] = np.where(some, rng.choice(floats[:5], rows), short).astype(np.float32)
     table["name"] = rng.choice(awkward, rows)
     table["yes"] = rng.random(rows) < 0.5
     table["i2"] = rng.integers(-9, 9, rows).astype(np.int16)

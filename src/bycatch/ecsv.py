@@ -174,8 +174,7 @@ def _cells(values: NDArray[Any], mask: Any) -> Cells:
         words, number = np.unique(values, return_inverse=True)
         found = _word_cells(np.array([_quoted(word).encode() for word in words.tolist()]), number)
     else:
-        words, number = np.unique(values, return_inverse=True)
-        found = _word_cells(words.astype("U").astype("S"), number)
+        found = _plain_cells(values)
     if mask is not np.ma.nomask:
         found.first[mask], found.end[mask] = len(found.text), len(found.text) + len(EMPTY)
         found = found._replace(text=found.text + EMPTY.encode())
@@ -196,10 +195,15 @@ def _number_cells(values: NDArray[Any]) -> Cells:
     end = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))
     first = np.append(0, end[:-1] + 1)
     if len(odd):
-        other = _word_cells(values[odd].astype("U").astype("S"), np.arange(len(odd)))
+        other = _plain_cells(values[odd])
         first[odd], end[odd] = other.first + len(text), other.end + len(text)
         text += other.text
     return Cells(text, first, end)
+
+
+def _plain_cells(values: NDArray[Any]) -> Cells:
+    """Return the words that numpy has for numbers or truth values."""
+    return _word_cells(values.astype("U").astype("S"), np.arange(len(values)))
 
 
 def _word_cells(words: NDArray[np.bytes_], number: NDArray[np.int64]) -> Cells:
