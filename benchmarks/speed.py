@@ -31,6 +31,7 @@ from astropy.wcs import WCS
 import bycatch
 from bycatch.report import write_report
 from bycatch.settings import Settings
+from bycatch.tangent import MAS_PER_DEG
 
 HOME = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HOME / "tests"), str(HOME / "benchmarks")]
@@ -82,7 +83,7 @@ def write_image(folder: Path, number: int, size: int, n: int | None = None) -> P
     hdus.writeto(path)
     ra, dec = WCS(hdus["SCI"].header).all_pix2world(*places[is_star].T, 0)
     nothing, error = np.zeros(len(ra)), np.full(len(ra), STAR_ERROR_MAS)
-    shift_deg = np.random.default_rng(1).normal(0, STAR_ERROR_MAS / 3.6e6, (2, len(ra)))
+    shift_deg = np.random.default_rng(1).normal(0, STAR_ERROR_MAS / MAS_PER_DEG, (2, len(ra)))
     stars = {
         "source_id": np.arange(len(ra)) + 4711, "ra_error": error, "dec_error": error,
         "ra": ra + shift_deg[0] / np.cos(np.deg2rad(dec)), "dec": dec + shift_deg[1],
@@ -178,11 +179,11 @@ def compare(
     paths: list[Path],
     folder: Path,
     with_library: bool,
-    ours: tuple[dict[str, float], float, int],
+    measured: tuple[dict[str, float], float, int],
 ) -> None:
-    """Print the rows of one preset; ``ours`` is what `further_image` returned."""
+    """Print the rows of one preset; ``measured`` is what `further_image` returned."""
     settings, gaia = Settings.load(preset=preset), folder / "gaia.csv"
-    seconds, peak, n = ours
+    seconds, peak, n = measured
     theirs: dict[str, float] = {}
     their_n: int | str = ""
     if with_library:

@@ -6,6 +6,7 @@ in PRIMARY second: drizzled products keep PHOTFLAM in SCI and EXPTIME in PRIMARY
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 import warnings
@@ -196,11 +197,13 @@ DAMAGED = (
 class opened:  # noqa: N801 - reads like the built-in open
     """Context manager: an open FITS file, with astropy's complaints turned into errors.
 
-    ``memmap`` is for those who need few of the pixels, and none after it is closed.
+    ``memmap`` is for those who need few of the pixels, and none after it is closed; ``unpack`` for
+    a gzipped file that may be in memory as a whole: looking for a next image astropy would unpack
+    it twice.
     """
 
-    def __init__(self, path: Path, *, memmap: bool = False) -> None:
-        self.path, self.memmap = path, memmap
+    def __init__(self, path: Path, *, memmap: bool = False, unpack: bool = False) -> None:
+        self.path, self.memmap, self.unpack = path, memmap, unpack
 
     def __enter__(self) -> fits.HDUList:
         self._stack = ExitStack()
@@ -212,7 +215,11 @@ class opened:  # noqa: N801 - reads like the built-in open
             warnings.filterwarnings("error", message="(?s).*Error validating header")
             # Opened here, so that it is closed whatever astropy finds in it.
             file = self._stack.enter_context(self.path.open("rb"))
-            hdus = self._stack.enter_context(fits.open(file, memmap=self.memmap))
+            hdus = self._stack.enter_context(
+                fits.HDUList.fromstring(gzip.decompress(file.read()))
+                if self.unpack
+                else fits.open(file, memmap=self.memmap)
+            )
             len(hdus)  # reads the headers of all extensions
         except FileNotFoundError as err:
             self._stack.close()

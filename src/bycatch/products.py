@@ -12,8 +12,11 @@ from dataclasses import field as member
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bycatch.errors import UnreadableFile
-from bycatch.headers import FITS_SUFFIX, root_of
+from bycatch.headers import FITS_SUFFIX, opened, root_of
 from bycatch.settings import InputSettings, Settings, build, read_toml
 
 STAGES = ("detect", "crmask", "align", "measure", "finalize")
@@ -82,6 +85,21 @@ def checksum(path: Path) -> str:
     """Return the SHA-256 of a file's content, as 'sha256:...'."""
     with path.open("rb") as stream:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_pixels(path: Path) -> NDArray[Any]:
+    """Return the pixels of a product, the first image of a FITS file.
+
+    Raises
+    ------
+    UnreadableFile
+        Missing, damaged, or without an image.
+    """
+    with opened(path, unpack=path.suffix == ".gz") as hdus:
+        data = next((hdu.data for hdu in hdus if hdu.data is not None), None)
+        if data is not None:
+            return np.asarray(data, dtype=data.dtype.newbyteorder("="))
+    raise UnreadableFile(f"{path}: no image in it", hint="remove it and run the step again")
 
 
 def combined(*parts: Any) -> str:

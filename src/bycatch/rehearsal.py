@@ -87,5 +87,7 @@ def _segments(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int3
 
 
 if __name__ == "__main__":
-    os.environ["BYCATCH_COMPILE_ALONE"] = "1"
+    from bycatch.kernels.compiled import ALONE
+
+    os.environ[ALONE] = "1"
     rehearse()

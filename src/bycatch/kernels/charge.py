@@ -272,7 +272,7 @@ def two_percentiles(values: Floats, bins: NDArray[np.uint8]) -> tuple[float, flo
         Working memory.
     """
     n = len(values)
-    guess = np.sort(values[:: max(n // N_SAMPLE, 1)].copy())
+    guess = np.sort(values[:: max(n // N_SAMPLE, 1)].copy())  # one sort to compile, not two
     start, stop = guess[len(guess) // 20], guess[(len(guess) * 13) // 20]
     if not stop > start:  # many equal values, or very few
         ordered, none = np.sort(values), long(0)

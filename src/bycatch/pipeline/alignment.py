@@ -25,7 +25,6 @@ from bycatch.pipeline.image import (
     is_current,
     known_share_key,
     need,
-    read_pixels,
     refresh_checksum,
     remember,
     share_key,
@@ -33,7 +32,14 @@ from bycatch.pipeline.image import (
     step_over,
     write_share,
 )
-from bycatch.products import ImagePaths, ImageRecord, atomic, combined, input_settings
+from bycatch.products import (
+    ImagePaths,
+    ImageRecord,
+    atomic,
+    combined,
+    input_settings,
+    read_pixels,
+)
 
 if TYPE_CHECKING:
     from bycatch.figures import FigureImage
@@ -361,15 +367,11 @@ def _draw(work: FieldJob, found: FieldAlignment, images: list[FieldImage]) -> No
     """Write the figure of the field; without matplotlib there is none."""
     if find_spec("matplotlib") is None:
         return
-    from bycatch import drawing
+    from bycatch.drawing import png_beside
 
     shown = [_shown(*both) for both in zip(images, found.images, strict=True)]
-    other = drawing.drawing_process()
     try:
-        try:
-            picture = (other or drawing).png(work.name, shown)
-        except (EOFError, OSError):  # it was stopped
-            picture = drawing.png(work.name, shown)
+        picture = png_beside(work.name, shown)
         with atomic(work.folder / FIGURE) as partial:
             partial.write_bytes(picture)
     except Exception as err:  # the figure is not worth an image  # noqa: BLE001

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bycatch.errors import BycatchError
 from bycatch.pipeline.frames import read_frame
-from bycatch.pipeline.image import known_share_key, read_pixels, share_key
-from bycatch.products import ImagePaths, ImageRecord
+from bycatch.pipeline.image import known_share_key, share_key
+from bycatch.products import ImagePaths, ImageRecord, read_pixels
 from bycatch.tables import read_table
 
 if TYPE_CHECKING:

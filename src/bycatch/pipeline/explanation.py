@@ -224,7 +224,7 @@ class _Case:
 
     def pixels(self, path: Path) -> NDArray[Any] | None:
         """Return an image product, None where it is not there."""
-        from bycatch.pipeline.image import read_pixels
+        from bycatch.products import read_pixels
 
         return read_pixels(path) if path.exists() else None
 

@@ -40,6 +40,7 @@ from bycatch.products import (
     combined,
     input_settings,
     json_ready,
+    read_pixels,
 )
 from bycatch.settings import Settings
 from bycatch.version import __version__
@@ -912,15 +913,6 @@ def plain_settings(settings: Settings, section: str) -> dict[str, Any]:
     """Return the settings of a step as plain values."""
     values = getattr(settings, section).model_dump()
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-
-
-def read_pixels(path: Path) -> NDArray[Any]:
-    """Return the pixels of a product of ours."""
-    from bycatch.headers import opened
-
-    with opened(path) as hdus:
-        data = next(h.data for h in hdus if h.data is not None)
-        return np.asarray(data, dtype=data.dtype.newbyteorder("="))
 
 
 def share_key(record: ImageRecord) -> str:

@@ -359,8 +359,8 @@ def compact(lines: Sequence[Sequence[float]]) -> list[list[int]]:
     doubled = np.round(2.0 * np.fromiter(chain.from_iterable(lines), np.float64))
     steps = np.diff(doubled, prepend=0.0)
     first = np.append(0, end[:-1])[: len(end)]
-    begun = first[first < end]
-    steps[begun] = doubled[begun]
+    starts = first[first < end]
+    steps[starts] = doubled[starts]
     numbers = steps.astype(np.int64).tolist()
     return [numbers[i:j] for i, j in zip(first.tolist(), end.tolist(), strict=True)]
 

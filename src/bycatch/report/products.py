@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from bycatch.products import (
     find_records,
     input_settings,
     last_summary,
+    read_pixels,
     saved_settings,
 )
 from bycatch.settings import Settings
@@ -79,15 +78,11 @@ class ReportedImage:
 
     def plane(self, path: Path) -> NDArray[Any] | None:
         """Read the first image of a FITS file; None if it is missing or damaged."""
-        if not path.exists():
-            return None
         try:
-            with _opened(path) as hdus:
-                data = next((hdu.data for hdu in hdus if hdu.data is not None), None)
-        except (OSError, EOFError, ValueError, TypeError, zlib.error) as err:
-            logger.warning("%s: left out of the report: %s: %s", self.place, path.name, err)
+            return read_pixels(path) if path.exists() else None
+        except UnreadableFile as err:
+            logger.warning("%s: left out of the report: %s", self.place, err)
             return None
-        return None if data is None else np.asarray(data)
 
     def pairs(self) -> Table | None:
         """Read the Gaia pairs of the alignment; None if there is no aligned WCS."""
@@ -110,17 +105,6 @@ class ReportedImage:
         except (BycatchError, OSError) as err:
             logger.warning("%s: no picture in the report: %s", self.place, err)
             return None
-
-
-def _opened(path: Path) -> fits.HDUList:
-    """Open a FITS file of ours.
-
-    A packed one is unpacked as a whole: looking for a next image astropy would do so twice, and
-    its pixels stay where they are unpacked.
-    """
-    if path.suffix == ".gz":
-        return fits.HDUList.fromstring(gzip.decompress(path.read_bytes()))
-    return fits.open(path, memmap=False)
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Mask:
     found = lacosmic(
         charge.counts,
         charge.variance,
-        _either(~charge.good, charge.saturated),
+        ~charge.good | charge.saturated,
         sigclip=settings.sigclip,
         sigfrac=settings.sigfrac,
         objlim=settings.objlim,
@@ -232,12 +232,6 @@ def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Mask:
     found &= charge.good
     found &= ~charge.saturated
     return found
-
-
-def _either(mask: Mask, other: Mask) -> Mask:
-    """Return where one of two masks is true, in the place of the first."""
-    mask |= other
-    return mask
 
 
 def narrow_part(
