@@ -42,8 +42,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from bycatch.drc import read_drc
 from bycatch.gaia import ReferenceStars, from_table
+from bycatch.images.drc import read_drc
 from bycatch.kernels.exposures import mask_shares
 from bycatch.photcal import ab_zeropoint
 from bycatch.settings import AlignSettings, Settings, SimulateSettings

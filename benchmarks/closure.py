@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from bycatch.drc import DrcImage, read_drc
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.kron import kron_shapes
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.products import ImagePaths, find_records

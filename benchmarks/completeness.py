@@ -23,7 +23,7 @@ from scipy.spatial import KDTree
 from scipy.stats import chi2
 
 from bycatch import photcal
-from bycatch.drc import DrcImage, read_drc
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.exposures import box_fraction
 from bycatch.pipeline import injection as run
 from bycatch.settings import Settings

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 import bycatch
-from bycatch.drc import DrcImage, read_drc
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.photcal import ab_zeropoint

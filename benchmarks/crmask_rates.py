@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from bycatch.drc import DrcImage, read_drc
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.neighbourhood import neighbourhood
 from bycatch.settings import Settings, SimulateSettings
 from bycatch.simulate import SimulatedImage, simulate_visit, write_visit

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch import photcal
-from bycatch.drc import DrcImage, read_drc
 from bycatch.flags import Flag
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.kernels.skystats import annulus_stats
 from bycatch.settings import MeasureSettings, Settings

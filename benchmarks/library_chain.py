@@ -21,7 +21,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from bycatch.drc import DrcImage, read_drc
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.settings import CrmaskSettings, Settings
 from bycatch.stages import crmask
 

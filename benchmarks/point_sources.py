@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 import bycatch
-from bycatch.drc import DrcImage, read_drc
 from bycatch.flags import Flag
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.products import find_records
 from bycatch.settings import Settings

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bycatch.drc import DrcImage, read_drc
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.lacosmic import lacosmic
 from bycatch.settings import CrmaskSettings, SimulateSettings
 from bycatch.simulate import simulate_visit, write_visit

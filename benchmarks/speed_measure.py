@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
 from scipy.optimize import least_squares
 
-from bycatch.drc import DrcImage
-from bycatch.headers import ImageMeta
+from bycatch.images.drc import DrcImage
+from bycatch.images.meta import ImageMeta
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.moffat import ALPHA, FIRST_ALPHA, GAMMA_PX, MoffatFits, fit_moffat_at
 from bycatch.kernels.skystats import annulus_stats

@@ -267,7 +267,7 @@ def done(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def as_image(new_drc: Any, tmp_path: Path) -> Any:
     """Return a function that makes a DrcImage of pixels, with a change of its HDUs."""
-    from bycatch.drc import read_drc
+    from bycatch.images.drc import read_drc
 
     count = iter(range(1000))
 

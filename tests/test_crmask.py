@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt, gaussian_filter, maximum_filter
 
-from bycatch.drc import read_drc
+from bycatch.images.drc import read_drc
 from bycatch.kernels.neighbourhood import neighbourhood
 from bycatch.settings import CrmaskSettings, InputSettings
 from bycatch.stages import crmask

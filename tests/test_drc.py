@@ -9,7 +9,6 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from bycatch.drc import DrcImage, DrcLook, celestial_wcs, look_at, read_drc, weight_sibling
 from bycatch.errors import (
     InconsistentImage,
     MissingKeyword,
@@ -17,7 +16,13 @@ from bycatch.errors import (
     UnsupportedImage,
     UnusableData,
 )
-from bycatch.headers import image_meta, read_headers, root_of, stem_of
+from bycatch.images.drc import DrcImage, read_drc
+from bycatch.images.files import root_of, stem_of
+from bycatch.images.headers import read_headers
+from bycatch.images.look import DrcLook, look_at
+from bycatch.images.meta import image_meta
+from bycatch.images.planes import weight_sibling
+from bycatch.images.wcs import celestial_wcs
 from bycatch.settings import InputSettings
 
 SHAPE = (40, 60)

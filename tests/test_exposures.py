@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from bycatch.drc import read_drc
-from bycatch.exposures import exposure_sets, mean_mjd
-from bycatch.headers import Exposure
+from bycatch.images.drc import read_drc
+from bycatch.images.exposures import exposure_sets, mean_mjd
+from bycatch.images.headers import Exposure
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,8 @@ def test_two_chips_are_one_exposure(simulated_meta):
 @pytest.fixture(scope="module")
 def simulated_meta(tmp_path_factory):
     pytest.importorskip("drizzle")
-    from bycatch.headers import image_meta, read_headers
+    from bycatch.images.headers import read_headers
+    from bycatch.images.meta import image_meta
     from bycatch.settings import Settings
     from bycatch.simulate import simulate_visit, write_visit
 

@@ -319,15 +319,15 @@ def test_a_dry_run_knows_the_field(visit, red_out):
 
 def count_reads(monkeypatch):
     """Return a list that grows with every image that is read."""
-    import bycatch.drc
+    import bycatch.images.drc
 
-    real, read = bycatch.drc.read_drc, []
+    real, read = bycatch.images.drc.read_drc, []
 
     def counting(path, *args):
         read.append(path.name)
         return real(path, *args)
 
-    monkeypatch.setattr(bycatch.drc, "read_drc", counting)
+    monkeypatch.setattr(bycatch.images.drc, "read_drc", counting)
     return read
 
 

@@ -10,7 +10,8 @@ from astropy.table import Table
 from bycatch import photcal
 from bycatch.columns import CAT, PHOT, expand
 from bycatch.flags import Flag
-from bycatch.headers import headers_of, image_meta
+from bycatch.images.headers import headers_of
+from bycatch.images.meta import image_meta
 from bycatch.settings import FinalizeSettings, MeasureSettings
 from bycatch.stages import finalize, measure
 from bycatch.stages.measure import blank

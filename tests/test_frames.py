@@ -343,7 +343,7 @@ def test_bytes_that_are_no_image_leave_nothing_behind(drc, tmp_path):
 
 
 def test_bycatch_reads_the_copy(drc):
-    from bycatch.drc import read_drc
+    from bycatch.images.drc import read_drc
 
     _, copy, frame = aligned(drc())
     image = read_drc(copy)

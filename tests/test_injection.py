@@ -7,8 +7,8 @@ from numpy.testing import assert_allclose
 
 from bycatch import photcal
 from bycatch.columns import CAT
-from bycatch.drc import read_drc
 from bycatch.errors import SettingsError
+from bycatch.images.drc import read_drc
 from bycatch.kernels.exposures import box_fraction
 from bycatch.pipeline import injection as pipe
 from bycatch.settings import DetectSettings, Settings

@@ -247,7 +247,7 @@ def test_the_depth_of_an_image_is_about_what_its_noise_gives(stages, scene):
     rate = 5 * 0.008 * np.sqrt(np.pi * 16) * 1.5 / 0.84
     zeropoint = -2.5 * np.log10(9.93e-20) - 21.1 - 5 * np.log10(7693) + 18.6921
     expected = zeropoint - 2.5 * np.log10(rate)
-    from bycatch.drc import rough_depth
+    from bycatch.images.drc import rough_depth
 
     assert rough_depth(image) == pytest.approx(expected, abs=0.1)
 

@@ -14,8 +14,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from bycatch import photcal
-from bycatch.drc import read_drc
 from bycatch.errors import BycatchError, SettingsError
+from bycatch.images.drc import read_drc
 from bycatch.kernels.exposures import exposure_counts
 from bycatch.settings import DetectSettings, SimulateSettings
 from bycatch.simulate import Truth, read_truth, simulate_scene, simulate_visit, write_visit

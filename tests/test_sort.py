@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bycatch.headers import headers_of, image_meta
+from bycatch.images.headers import headers_of
+from bycatch.images.meta import image_meta
 from bycatch.settings import SortSettings
 from bycatch.stages import sort
 from bycatch.stages.sort import Candidate, field_of, hap_product, is_image_name

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.ndimage import label
 
-from bycatch.drc import read_drc
+from bycatch.images.drc import read_drc
 from bycatch.kernels import labelling, threads
 from bycatch.kernels.labelling import Segments, _painted, _runs_above, joined, segments_above
 from bycatch.settings import Settings, SimulateSettings

@@ -19,15 +19,15 @@ from bycatch.version import __version__
 
 if TYPE_CHECKING:
     from bycatch import gaia, simulate
-    from bycatch.drc import DrcImage, read_drc
     from bycatch.flags import decode
+    from bycatch.images.drc import DrcImage, read_drc
     from bycatch.pipeline import Inputs, RunReport, run, run_stages
     from bycatch.settings import Settings
     from bycatch.stages import align, crmask, detect, finalize, measure, sort
     from bycatch.tables import read_table
 
 _HOMES = {
-    "DrcImage": "bycatch.drc",
+    "DrcImage": "bycatch.images.drc",
     "Inputs": "bycatch.pipeline",
     "RunReport": "bycatch.pipeline",
     "Settings": "bycatch.settings",
@@ -38,7 +38,7 @@ _HOMES = {
     "finalize": "bycatch.stages.finalize",
     "gaia": "bycatch.gaia",
     "measure": "bycatch.stages.measure",
-    "read_drc": "bycatch.drc",
+    "read_drc": "bycatch.images.drc",
     "read_table": "bycatch.tables",
     "run": "bycatch.pipeline",
     "run_stages": "bycatch.pipeline",

@@ -13,8 +13,8 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from bycatch.columns import MISSING_GAIA
-from bycatch.drc import pixel_scale_arcsec
 from bycatch.gaia import ReferenceStars
+from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.kernels.matching import closest_first, pairs_within
 from bycatch.settings import MeasureSettings
 from bycatch.tangent import tangent_mas

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.errors import UnreadableFile
-from bycatch.headers import FITS_SUFFIX, opened, root_of
+from bycatch.images.files import FITS_SUFFIX, opened, root_of
 from bycatch.settings import InputSettings, Settings, build, read_toml
 
 STAGES = ("detect", "crmask", "align", "measure", "finalize")

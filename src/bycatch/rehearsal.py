@@ -26,8 +26,8 @@ def rehearse() -> None:
     from astropy.wcs import WCS
 
     from bycatch import ecsv
-    from bycatch.drc import DrcImage
-    from bycatch.headers import ImageMeta
+    from bycatch.images.drc import DrcImage
+    from bycatch.images.meta import ImageMeta
     from bycatch.kernels.exposures import exposure_counts, mask_shares
     from bycatch.kernels.matching import find_offset
     from bycatch.settings import Settings

@@ -617,7 +617,7 @@ def _planned_key(jobs: Sequence[ImageJob], out: Path) -> str:
 
 
 def _planned(placement: Placement, job: ImageJob) -> PlannedImage:
-    from bycatch.headers import read_headers
+    from bycatch.images.headers import read_headers
 
     record, settings = job.record, job.settings
     keys = stage_keys(job)

@@ -269,8 +269,9 @@ def _check(job: ImageJob) -> None:
 def field_image(record: ImageRecord, out: Path, settings: Settings) -> FieldImage:
     """Return what the alignment needs of an image, without reading its pixels."""
     from bycatch import photcal
-    from bycatch.drc import celestial_wcs
-    from bycatch.headers import image_meta, read_headers
+    from bycatch.images.headers import read_headers
+    from bycatch.images.meta import image_meta
+    from bycatch.images.wcs import celestial_wcs
     from bycatch.stages.align import FieldImage
     from bycatch.tables import read_table
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from bycatch.drc import read_drc
 from bycatch.errors import SettingsError
+from bycatch.images.drc import read_drc
 from bycatch.pipeline import saved_settings
 from bycatch.products import find_records
 from bycatch.settings import Settings

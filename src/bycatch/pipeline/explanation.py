@@ -31,7 +31,7 @@ from bycatch.settings import DetectSettings, build
 if TYPE_CHECKING:
     from astropy.table import Row, Table
 
-    from bycatch.drc import DrcImage
+    from bycatch.images.drc import DrcImage
     from bycatch.pipeline.frames import Frame
 
 MATCH_PX = 3.0
@@ -190,7 +190,7 @@ class _Case:
     @cached_property
     def image(self) -> DrcImage:
         """The drizzled image."""
-        from bycatch.drc import read_drc
+        from bycatch.images.drc import read_drc
 
         given = input_settings(saved_settings(self.out), self.record)
         weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch import gaia
-from bycatch.drc import celestial_wcs
 from bycatch.errors import NoReferenceStars, UnreadableFile, UnusableData
-from bycatch.headers import read_headers
+from bycatch.images.headers import read_headers
+from bycatch.images.wcs import celestial_wcs
 from bycatch.products import ImageRecord, atomic, checksum
 from bycatch.settings import AlignSettings
 from bycatch.starcache import Region, cache_folder, cached_stars, keep

@@ -12,7 +12,8 @@ import numpy as np
 
 from bycatch.astrometry import FrameError, wcs_header
 from bycatch.errors import UnreadableFile
-from bycatch.headers import FITS_SUFFIX, find_plane, opened
+from bycatch.images.files import FITS_SUFFIX, opened
+from bycatch.images.planes import find_plane
 from bycatch.products import atomic
 from bycatch.tangent import MAS_PER_DEG
 from bycatch.version import __version__

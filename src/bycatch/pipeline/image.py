@@ -48,8 +48,8 @@ from bycatch.version import __version__
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from bycatch.drc import DrcImage
     from bycatch.gaia import ReferenceStars
+    from bycatch.images.drc import DrcImage
     from bycatch.photcal import EncircledEnergy
     from bycatch.pipeline.frames import Frame
     from bycatch.stages.measure.blank import NoiseModel
@@ -478,7 +478,7 @@ class Workbench:
         return image
 
     def _read(self) -> DrcImage:
-        from bycatch.drc import read_drc
+        from bycatch.images.drc import read_drc
 
         given = input_settings(self.settings, self.record)
         weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
@@ -583,7 +583,7 @@ class Workbench:
 
     def _measure(self) -> tuple[list[Path], dict[str, Any]]:
         from bycatch.astrometry import expected_chance_matches
-        from bycatch.exposures import exposure_sets
+        from bycatch.images.exposures import exposure_sets
         from bycatch.pipeline.companions import companions
         from bycatch.pipeline.quality import read_quality
         from bycatch.stages import measure

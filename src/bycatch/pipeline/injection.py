@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from bycatch import photcal
 from bycatch.columns import Column
-from bycatch.drc import DrcImage, read_drc
 from bycatch.errors import SettingsError
 from bycatch.executors import executor_for
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.pipeline.image import (
     ImageJob,
     Outcome,

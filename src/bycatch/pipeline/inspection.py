@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from bycatch import photcal
-from bycatch.drc import DrcImage, read_drc
-from bycatch.headers import Headers, read_headers
+from bycatch.images.drc import DrcImage, read_drc
+from bycatch.images.headers import Headers, read_headers
 from bycatch.pipeline.intake import sidecar_of
 from bycatch.settings import InputSettings, build, read_sidecar
 from bycatch.stages.sort import field_of

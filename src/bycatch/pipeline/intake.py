@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bycatch.drc import weight_sibling
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile, UnusableData
-from bycatch.headers import FITS_SUFFIX, image_meta, read_headers, root_of, stem_of
+from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
+from bycatch.images.headers import read_headers
+from bycatch.images.meta import image_meta
+from bycatch.images.planes import weight_sibling
 from bycatch.products import ImageRecord, atomic, checksum, find_records
 from bycatch.settings import InputSettings, Settings, build, read_sidecar
 from bycatch.stages import sort

@@ -44,7 +44,7 @@ def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:
     UnreadableFile
         Not FITS, damaged, or without DQ.
     """
-    from bycatch.headers import opened
+    from bycatch.images.files import opened
 
     chips: list[ChipQuality] = []
     for path in paths:

@@ -12,8 +12,9 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.drc import DrcImage, DrcLook
 from bycatch.flags import Flag, decode
+from bycatch.images.drc import DrcImage
+from bycatch.images.look import DrcLook
 from bycatch.kernels.threads import begun
 from bycatch.report import pixels
 from bycatch.report.products import ReportedImage, integers, middle_radius, values

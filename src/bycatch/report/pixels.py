@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.drc import Plane
 from bycatch.greys import block_means, stretched
+from bycatch.images.look import Plane
 
 Bytes8 = NDArray[np.uint8]
 Ints = NDArray[np.int64]

@@ -12,8 +12,9 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.drc import DrcImage, DrcLook, look_at
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile
+from bycatch.images.drc import DrcImage
+from bycatch.images.look import DrcLook, look_at
 from bycatch.products import (
     STAGES,
     ImagePaths,

@@ -19,8 +19,8 @@ from astropy.table import Row, Table
 from numpy.typing import NDArray
 
 from bycatch import photcal
-from bycatch.drc import DrcImage
 from bycatch.flags import Flag
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch import notebook
-from bycatch.drc import DARK_RATE, DrcImage
-from bycatch.headers import SATURATION_SHARE
+from bycatch.images.drc import DrcImage
+from bycatch.images.meta import SATURATION_SHARE
+from bycatch.images.weights import DARK_RATE
 from bycatch.kernels import charge as charges
 from bycatch.kernels import labelling, peaks
 from bycatch.kernels.charge import NoiseModel

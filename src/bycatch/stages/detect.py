@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bycatch import notebook
 from bycatch.columns import REMOVED, SOURCES
-from bycatch.drc import DrcImage
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import sky_maps as box_sky_maps
 from bycatch.kernels.deblend import deblended
 from bycatch.kernels.exposures import box_fraction

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bycatch.headers import FITS_SUFFIX, ImageMeta, root_of, stem_of
+from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
+from bycatch.images.meta import ImageMeta
 from bycatch.settings import SortSettings
 
 # ipppssoot: instrument, program, visit, observation; ACS is 'j'.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
     from numpy.typing import NDArray
 
-    from bycatch.drc import DrcImage
+    from bycatch.images.drc import DrcImage
 
 GRADES: dict[str, str] = {
     "A": "on Gaia: 5 or more stars, frame known to 5 mas",

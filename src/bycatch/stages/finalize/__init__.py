@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bycatch import notebook, photcal
 from bycatch.columns import CAT, FLUX_ERROR_PARTS, MAG_ST, MAG_VEGA, RATE_ERROR_PARTS, Column
 from bycatch.flags import Flag
-from bycatch.headers import ImageMeta
+from bycatch.images.meta import ImageMeta
 from bycatch.photcal import ZeropointAudit
 from bycatch.settings import FinalizeSettings
 from bycatch.stages.finalize.closure import Closure, closure

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from bycatch import notebook
 from bycatch.astrometry import FrameError, sky_positions
 from bycatch.columns import PHOT, RATE_ERROR_PARTS, SKY, Column
-from bycatch.drc import DrcImage
-from bycatch.exposures import mean_mjd
 from bycatch.flags import Flag
 from bycatch.gaia import ReferenceStars
+from bycatch.images.drc import DrcImage
+from bycatch.images.exposures import mean_mjd
 from bycatch.settings import MeasureSettings
 from bycatch.stages.measure import blank, cosmics, flagging, halos, neighbours, shapes, stellarity
 from bycatch.stages.measure.blemishes import (
@@ -128,7 +128,7 @@ def run(
     reference : ReferenceStars, optional
         Stars to match with, and whose light reaches far.
     exposure_sets : (N,) int, optional
-        Which exposures look (`bycatch.exposures.exposure_sets`).
+        Which exposures look (`bycatch.images.exposures.exposure_sets`).
     chips : tuple of ChipQuality
         Data quality of the exposures, as far as it is known.
     others : sequence of OtherImage

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.drc import DrcImage
 from bycatch.errors import UnsupportedImage
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import all_within, any_within, coverage
 from bycatch.kernels.skystats import SkyStats, annulus_stats
 from bycatch.photcal import encircled_energy

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.drc import DrcImage
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.columnruns import column_runs
 from bycatch.kernels.neighbourhood import any_within, neighbourhood
 

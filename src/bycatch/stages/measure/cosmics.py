@@ -25,7 +25,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.drc import DrcImage
+from bycatch.images.drc import DrcImage
 from bycatch.kernels import sharpness
 from bycatch.stages.measure import stellarity
 from bycatch.stages.measure.photometry import Photometry

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.drc import DrcImage
 from bycatch.flags import Flag
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import all_within, any_within
 from bycatch.settings import MeasureSettings
 from bycatch.stages.measure import cosmics

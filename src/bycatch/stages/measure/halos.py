@@ -13,9 +13,9 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.drc import DrcImage
 from bycatch.errors import UnsupportedImage
 from bycatch.gaia import ReferenceStars
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.matching import pairs_within
 from bycatch.photcal import ab_zeropoint, encircled_energy
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.astrometry import centroid_errors_px
-from bycatch.drc import DrcImage
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.moffat import MoffatFits, fit_moffat_at
 from bycatch.kernels.neighbourhood import coverage

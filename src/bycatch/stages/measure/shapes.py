@@ -9,7 +9,7 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.drc import DrcImage
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.kron import kron_shapes
 
 Floats = NDArray[np.float64]

@@ -1,34 +1,17 @@
-"""What the headers of a drizzled image say: names, times, exposures, calibration.
-
-Nothing here reads pixels.  Keywords are looked for in the SCI header first and
-in PRIMARY second: drizzled products keep PHOTFLAM in SCI and EXPTIME in PRIMARY.
-"""
+"""What photometry and astrometry need to know of an image, from its headers and the user."""
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import warnings
-import zlib
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
-from typing import Any
-
-from astropy.io import fits
 
 from bycatch import photcal
-from bycatch.errors import MissingKeyword, UnreadableFile, UnsupportedImage
+from bycatch.errors import MissingKeyword, UnsupportedImage
+from bycatch.images.files import root_of, stem_of
+from bycatch.images.headers import Chip, Exposure, Headers
 from bycatch.settings import InputSettings
 
-FITS_SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
-# In jcmdp9zjq_flc.fits[sci,1], 12440_07_acs_wfc_f606w_01_jboa07y3q_flc.fits[sci,1] and
-# 19-06-i-1_flt_sci1.fits, what stands before the kind of product names the exposure.
-EXPOSURE_NAME = re.compile(
-    r"^(?P<name>.*?)(_(flt|flc|crj|crc))?(_sci\d+)?(_single)?\.fits", re.IGNORECASE
-)
 PHOTOMETRIC_FILTER = re.compile(r"F\d{3}(W|M|N|LP)")
 DEFAULT_READNOISE_E = 4.2
 """Typical read noise of ACS/WFC and HRC (ACS Data Handbook: 3.75 to 5.65 e)."""
@@ -36,210 +19,8 @@ NATIVE_SCALE_ARCSEC = {"WFC": 0.05, "HRC": 0.025}
 SATURATION_SHARE = 0.73
 """A pixel above this share of the full well counts as saturated: drizzling averages a full pixel
 with its neighbours."""
-HDRTAB_COLUMNS = ("ROOTNAME", "EXPTIME", "CCDCHIP", "MDRIZSKY", "EXPSTART", "EXPEND")
 FULL_WELL_E = {"WFC": 77400.0, "HRC": 155000.0}
 """Charge at which a pixel saturates (ACS Instrument Handbook; WFC: 72-82 ke over the field)."""
-
-
-def stem_of(path: Path) -> str:
-    """Return the file name without ``.fits``, ``.fits.gz`` or ``.fits.fz``."""
-    return FITS_SUFFIX.sub("", path.name)
-
-
-def root_of(stem: str) -> str:
-    """Return the stem without its kind: ``jdgq11020_drc`` gives ``jdgq11020``."""
-    return re.sub(r"_(drc|drz|sci)(_sci)?$", "", stem, flags=re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Chip:
-    """One drizzled input: a chip of an exposure, and one bit of the context image."""
-
-    exposure: str
-    exptime_s: float
-    mdrizsky_e: float
-    """Sky that drizzling subtracted from it, in electrons; NaN if unknown."""
-    mjd_mid: float = float("nan")
-    """Middle of the exposure; NaN if the file does not say."""
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """One exposure, of all its chips."""
-
-    name: str
-    exptime_s: float
-    mjd_mid: float
-
-
-@dataclass(frozen=True)
-class Headers:
-    """The headers of one file and the shapes of its planes."""
-
-    path: Path
-    primary: fits.Header
-    sci: fits.Header
-    shapes: dict[str, tuple[int, ...]]
-    hdrtab: tuple[dict[str, Any], ...] = ()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a keyword from SCI, else from PRIMARY, else ``default``; blank means absent."""
-        for header in (self.sci, self.primary):
-            try:
-                value = header.get(name)
-            except fits.VerifyError:  # a card that can't be read says nothing
-                continue
-            if value is not None and not isinstance(value, fits.card.Undefined) and value != "":
-                return value.strip() if isinstance(value, str) else value
-        return default
-
-    def number(self, name: str) -> float:
-        """Return a keyword as a number; NaN when absent or not a number."""
-        try:
-            return float(self.get(name, "nan"))
-        except (TypeError, ValueError):
-            return float("nan")
-
-    @cached_property
-    def chips(self) -> tuple[Chip, ...]:
-        """The drizzled inputs in the order of their context bits, from the D00nDATA cards."""
-        names = {
-            int(found[1]): key
-            for key in [*self.primary, *self.sci]
-            if (found := re.fullmatch(r"D(\d+)DATA?", key))
-        }
-        skies = [_finite(row.get("MDRIZSKY")) for row in self.hdrtab]
-        common_sky = self.number("MDRIZSKY")
-        chips = []
-        for order, number in enumerate(sorted(names)):
-            data = str(self.get(names[number], ""))
-            found = EXPOSURE_NAME.match(data)
-            sky = skies[order] if order < len(skies) else common_sky
-            name = found["name"] if found else data
-            chips.append(Chip(name, self._chip_exptime_s(number), sky, self._mjd_mid(order)))
-        return tuple(chips)
-
-    def _mjd_mid(self, order: int) -> float:
-        row = self.hdrtab[order] if order < len(self.hdrtab) else {}
-        return 0.5 * (_finite(row.get("EXPSTART")) + _finite(row.get("EXPEND")))
-
-    def _chip_exptime_s(self, number: int) -> float:
-        # Keywords of more than eight characters are written in full, or cut.
-        key = f"D{number:03d}DEXP"
-        return self.number(key if self.get(key) is not None else key[:8])
-
-
-def _finite(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
-
-
-def find_plane(hdus: fits.HDUList, name: str) -> Any | None:
-    """Return the first image extension of a name, or None; a 2-D image in PRIMARY counts as SCI."""
-    for hdu in hdus:
-        if hdu.name == name and hdu.is_image and len(getattr(hdu, "shape", ())) >= 2:
-            return hdu
-    primary = hdus[0]
-    if name == "SCI" and len(getattr(primary, "shape", ())) == 2:
-        return primary
-    return None
-
-
-def read_headers(path: Path) -> Headers:
-    """Read all headers of a FITS file.
-
-    Raises
-    ------
-    UnreadableFile
-        Not FITS, truncated, or without an image.
-    """
-    with opened(path) as hdus:
-        return headers_of(path, hdus)
-
-
-def headers_of(path: Path, hdus: fits.HDUList) -> Headers:
-    """Collect the headers of an open file (see `read_headers`)."""
-    sci = find_plane(hdus, "SCI")
-    if sci is None:
-        kinds = ", ".join(f"{h.name or 'unnamed'}" for h in hdus)
-        raise UnreadableFile(
-            f"{path}: no image in it (extensions: {kinds})",
-            hint="give a drizzled image (drc or drz) with a SCI extension",
-        )
-    shapes = {
-        name: tuple(plane.shape)
-        for name in ("SCI", "WHT", "CTX")
-        if (plane := find_plane(hdus, name)) is not None
-    }
-    return Headers(path, hdus[0].header, sci.header, shapes, _hdrtab_rows(hdus))
-
-
-def _hdrtab_rows(hdus: fits.HDUList) -> tuple[dict[str, Any], ...]:
-    for hdu in hdus:
-        if hdu.name == "HDRTAB" and isinstance(hdu, fits.BinTableHDU):
-            names = [n for n in HDRTAB_COLUMNS if n in hdu.columns.names]
-            return tuple(
-                dict(zip(names, row, strict=True))
-                for row in zip(*(hdu.data[n] for n in names), strict=True)
-            )
-    return ()
-
-
-DAMAGED = (
-    OSError, EOFError, ValueError, TypeError, KeyError, IndexError,
-    zlib.error, fits.VerifyError, Warning,
-)  # fmt: skip
-"""What astropy raises when it meets bytes that it does not expect."""
-
-
-class opened:  # noqa: N801 - reads like the built-in open
-    """Context manager: an open FITS file, with astropy's complaints turned into errors.
-
-    ``memmap`` is for those who need few of the pixels, and none after it is closed; ``unpack`` for
-    a gzipped file that may be in memory as a whole: looking for a next image astropy would unpack
-    it twice.
-    """
-
-    def __init__(self, path: Path, *, memmap: bool = False, unpack: bool = False) -> None:
-        self.path, self.memmap, self.unpack = path, memmap, unpack
-
-    def __enter__(self) -> fits.HDUList:
-        self._stack = ExitStack()
-        try:
-            self._stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message=".*truncated.*")
-            # Bytes after the last extension that are no header: one that was cut.
-            warnings.filterwarnings("error", message="(?s).*Error validating header")
-            # Opened here, so that it is closed whatever astropy finds in it.
-            file = self._stack.enter_context(self.path.open("rb"))
-            hdus = self._stack.enter_context(
-                fits.HDUList.fromstring(gzip.decompress(file.read()))
-                if self.unpack
-                else fits.open(file, memmap=self.memmap)
-            )
-            len(hdus)  # reads the headers of all extensions
-        except FileNotFoundError as err:
-            self._stack.close()
-            raise UnreadableFile(
-                f"{self.path}: there is no such file",
-                hint="check the path; a link may point to a file that moved",
-            ) from err
-        except DAMAGED as err:
-            self._stack.close()
-            raise UnreadableFile(f"{self.path}: not FITS, or damaged ({_first_line(err)})") from err
-        return hdus
-
-    def __exit__(self, kind: Any, err: BaseException | None, trace: Any) -> None:
-        self._stack.close()
-        if isinstance(err, DAMAGED):
-            raise UnreadableFile(f"{self.path}: truncated or damaged ({_first_line(err)})") from err
-
-
-def _first_line(err: BaseException) -> str:
-    return (str(err).splitlines() or [type(err).__name__])[0]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.headers import Exposure, ImageMeta, find_plane, opened
+from bycatch.images.files import opened
+from bycatch.images.headers import Exposure
+from bycatch.images.meta import ImageMeta
+from bycatch.images.planes import find_plane
 
 Sets = NDArray[np.int64]
 MOST = 63

@@ -1,0 +1,82 @@
+"""FITS files: their names, and opening them so that damage becomes an error with a name."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import warnings
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+
+from bycatch.errors import UnreadableFile
+
+FITS_SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
+
+
+def stem_of(path: Path) -> str:
+    """Return the file name without ``.fits``, ``.fits.gz`` or ``.fits.fz``."""
+    return FITS_SUFFIX.sub("", path.name)
+
+
+def root_of(stem: str) -> str:
+    """Return the stem without its kind: ``jdgq11020_drc`` gives ``jdgq11020``."""
+    return re.sub(r"_(drc|drz|sci)(_sci)?$", "", stem, flags=re.IGNORECASE)
+
+
+DAMAGED = (
+    OSError, EOFError, ValueError, TypeError, KeyError, IndexError,
+    zlib.error, fits.VerifyError, Warning,
+)  # fmt: skip
+"""What astropy raises when it meets bytes that it does not expect."""
+
+
+class opened:  # noqa: N801 - reads like the built-in open
+    """Context manager: an open FITS file, with astropy's complaints turned into errors.
+
+    ``memmap`` is for those who need few of the pixels, and none after it is closed; ``unpack`` for
+    a gzipped file that may be in memory as a whole: looking for a next image astropy would unpack
+    it twice.
+    """
+
+    def __init__(self, path: Path, *, memmap: bool = False, unpack: bool = False) -> None:
+        self.path, self.memmap, self.unpack = path, memmap, unpack
+
+    def __enter__(self) -> fits.HDUList:
+        self._stack = ExitStack()
+        try:
+            self._stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*truncated.*")
+            # Bytes after the last extension that are no header: one that was cut.
+            warnings.filterwarnings("error", message="(?s).*Error validating header")
+            # Opened here, so that it is closed whatever astropy finds in it.
+            file = self._stack.enter_context(self.path.open("rb"))
+            hdus = self._stack.enter_context(
+                fits.HDUList.fromstring(gzip.decompress(file.read()))
+                if self.unpack
+                else fits.open(file, memmap=self.memmap)
+            )
+            len(hdus)  # reads the headers of all extensions
+        except FileNotFoundError as err:
+            self._stack.close()
+            raise UnreadableFile(
+                f"{self.path}: there is no such file",
+                hint="check the path; a link may point to a file that moved",
+            ) from err
+        except DAMAGED as err:
+            self._stack.close()
+            raise UnreadableFile(f"{self.path}: not FITS, or damaged ({_first_line(err)})") from err
+        return hdus
+
+    def __exit__(self, kind: Any, err: BaseException | None, trace: Any) -> None:
+        self._stack.close()
+        if isinstance(err, DAMAGED):
+            raise UnreadableFile(f"{self.path}: truncated or damaged ({_first_line(err)})") from err
+
+
+def _first_line(err: BaseException) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0]

@@ -1,0 +1,100 @@
+"""A drizzled image to look at: few of its pixels are read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from bycatch.images.context import usable_context
+from bycatch.images.drc import DrcImage, Image, read_drc
+from bycatch.images.files import DAMAGED
+from bycatch.images.headers import headers_of
+from bycatch.images.meta import image_meta
+from bycatch.images.planes import find_plane
+from bycatch.kernels.exposures import exposure_counts
+from bycatch.settings import InputSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A plane of pixels that are read where they are looked at: ``plane[ys, xs]``."""
+
+    shape: tuple[int, int]
+    read: Callable[[tuple[slice, slice]], NDArray[Any]]
+
+    def __getitem__(self, part: tuple[slice, slice]) -> NDArray[Any]:
+        return self.read(part)
+
+
+@dataclass(frozen=True, eq=False)
+class DrcLook:
+    """A drizzled image for looking at, not for measuring.
+
+    Attributes
+    ----------
+    sci : float32, in the unit of the file; NaN where there are no data
+    n_exp : int16, exposures that contribute
+    has_context : bool; always True
+    """
+
+    sci: Plane
+    n_exp: Plane
+    has_context: bool = True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.sci.shape
+
+
+def look_at(
+    path: str | Path, settings: InputSettings | None = None, wht_path: Path | None = None
+) -> DrcImage | DrcLook:
+    """Return a drizzled image to look at; few of its pixels are read, as a rule.
+
+    What is compressed, or lacks a plane, is read as a whole; see `read_drc` for what it raises.
+    """
+    path, given = Path(path), settings or InputSettings()
+    if path.suffix == ".fits" and wht_path is None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with fits.open(path, memmap=True) as hdus:
+                    found = _look(path, hdus, given)
+        except DAMAGED:
+            found = None
+        if found:
+            return found
+    return read_drc(path, given, wht_path)
+
+
+def _look(path: Path, hdus: fits.HDUList, given: InputSettings) -> DrcLook | None:
+    """Return the planes of an open file; None if not all are there, and of one shape."""
+    headers = headers_of(path, hdus)
+    planes: list[Any] = [find_plane(hdus, name) for name in ("SCI", "WHT", "CTX")]
+    if any(plane is None or isinstance(plane, fits.CompImageHDU) for plane in planes):
+        return None
+    sci, wht, ctx = (plane.data for plane in planes)
+    if not (sci.ndim == wht.ndim == 2 and sci.shape == wht.shape == ctx.shape[-2:]):
+        return None
+    if isinstance(usable_context(ctx, image_meta(headers, given), sci.shape), str):
+        return None
+
+    def rates(part: tuple[slice, slice]) -> Image:
+        found = np.array(sci[part], dtype=np.float32)
+        found[~(wht[part] > 0)] = np.nan
+        return found
+
+    def exposures(part: tuple[slice, slice]) -> NDArray[np.int16]:
+        counts = np.maximum(exposure_counts(ctx[..., part[0], part[1]]), np.int16(1))
+        counts[~np.isfinite(rates(part))] = 0
+        return counts
+
+    return DrcLook(Plane(sci.shape, rates), Plane(sci.shape, exposures))
