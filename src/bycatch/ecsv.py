@@ -99,10 +99,16 @@ def rows(table: Table) -> Rows:
 def read(path: Path) -> Table:
     """Read a table; whatever is wrong with it raises what astropy's reader raises."""
     try:
-        plain = _plain_table(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:  # compressed
-        plain = None
-    return Table.read(path, format="ascii.ecsv") if plain is None else plain
+        return Table.read(path, format="ascii.ecsv")
+    return from_text(text)
+
+
+def from_text(text: str) -> Table:
+    """Return the table that a text is, with lines that end in a plain newline."""
+    plain = _plain_table(text)
+    return Table.read(text.split("\n"), format="ascii.ecsv") if plain is None else plain
 
 
 def _header(table: Table, told: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,9 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
@@ -130,7 +131,7 @@ def read_table(path: str | Path) -> Table:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind == "parquet":
-                return _read_parquet(path)
+                return parquet_table(path)
             if kind == "ecsv":
                 return ecsv.read(path)
             return Table.read(path, format="ascii.csv" if kind == "csv" else kind)
@@ -221,12 +222,16 @@ def _write_parquet(table: Table, path: Path) -> None:
     parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
 
 
-def _read_parquet(path: Path) -> Table:
+def parquet_table(source: Path | BinaryIO) -> Table:
+    """Read a table in Parquet; units and descriptions as `write_table` keeps them."""
     from pyarrow import parquet
 
-    data = parquet.read_table(path)
+    data = parquet.read_table(source)
     about_all = data.schema.metadata or {}
-    table = Table(meta={k.decode(): json.loads(v) for k, v in about_all.items()})
+    table = Table()
+    for key, value in about_all.items():
+        with suppress(ValueError):  # what other writers keep there
+            table.meta[key.decode()] = json.loads(value)
     for field, values in zip(data.schema, data.columns, strict=True):
         about = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
         mask = values.is_null().to_numpy(zero_copy_only=False)
