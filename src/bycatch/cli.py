@@ -73,6 +73,10 @@ Sources = Annotated[
     Path | None,
     typer.Option("--sources", metavar="FILE", help="Measure these positions (x, y or ra, dec)."),
 ]
+SourcesImage = Annotated[
+    str | None,
+    typer.Option("--sources-image", metavar="ROOT", help="The image whose pixels x, y are."),
+]
 Exclude = Annotated[
     Path | None, typer.Option("--exclude", metavar="FILE.reg", help="ds9 regions to leave out.")
 ]
@@ -165,6 +169,7 @@ def run(
     jobs: Workers = None,
     gaia: Gaia = None,
     sources: Sources = None,
+    sources_image: SourcesImage = None,
     exclude: Exclude = None,
     wht: Wht = None,
     field: FieldName = None,
@@ -183,7 +188,7 @@ def run(
         field=field, mode=mode, formats=formats, write_wcs=write_wcs, offline=offline
     )
     settings = _settings(config, [*(assign or []), *extra], preset)
-    inputs = _inputs(gaia, sources, exclude, wht)
+    inputs = _inputs(gaia, sources, exclude, wht, sources_image)
     from bycatch import pipeline
 
     if dry_run:
@@ -287,13 +292,14 @@ def measure(
     jobs: Workers = None,
     gaia: Gaia = None,
     sources: Sources = None,
+    sources_image: SourcesImage = None,
     exclude: Exclude = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
     """Measure the sources, or your own list of positions."""
-    inputs = _inputs(gaia, sources, exclude)
+    inputs = _inputs(gaia, sources, exclude, sources_image=sources_image)
     _step("measure", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
 
 
@@ -561,10 +567,11 @@ def _inputs(
     sources: Path | None = None,
     exclude: Path | None = None,
     wht: Path | None = None,
+    sources_image: str | None = None,
 ) -> Inputs:
     from bycatch.pipeline import Inputs
 
-    return Inputs(gaia, sources, exclude, wht)
+    return Inputs(gaia, sources, exclude, wht, sources_image)
 
 
 def _shortcuts(

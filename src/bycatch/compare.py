@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
+from bycatch.catalogs.user_tables import UserTable, read_user_table
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.kernels.matching import closest_first, pairs_within
-from bycatch.tables import read_table
 from bycatch.tangent import tangent_mas
 
 Floats = NDArray[np.float64]
@@ -30,17 +30,15 @@ LEAST_WIDTH_MAG = 0.02
 
 MAG_OF_RADIUS = re.compile(r"mag_ab_[\d.]+$")
 
-KINDS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "bycatch": (("RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_{r}"),),
-    "HAP point or segment catalog": (("RA", "DEC", "MagAp2"), ("RA", "DEC", "MagAP2")),
-    "SExtractor": (
-        ("ALPHA_J2000", "DELTA_J2000", "MAG_AUTO"),
-        ("ALPHA_J2000", "DELTA_J2000", "MAG_APER"),
-        ("ALPHAWIN_J2000", "DELTAWIN_J2000", "MAG_AUTO"),
-    ),
-    "table": (("ra", "dec", "mag"), ("ra", "dec", "phot_g_mean_mag")),
+KINDS: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
+    "bycatch": (("RA_GAIA_WCS", "DEC_GAIA_WCS"), ("mag_ab_{r}",)),
+    "HAP point or segment catalog": (("RA", "DEC"), ("MagAp2",)),
+    "SExtractor": (("ALPHA_J2000", "DELTA_J2000"), ("MAG_AUTO", "MAG_APER")),
+    "SExtractor, windowed": (("ALPHAWIN_J2000", "DELTAWIN_J2000"), ("MAG_AUTO",)),
 }
-"""Columns of right ascension, declination and magnitude of the kinds of catalogs that are known."""
+"""Columns of right ascension and declination, and of magnitude, of kinds of catalogs."""
+MAG_NAMES = ("mag", "magnitude", "phot_g_mean_mag", "Gmag", "mag_auto", "mag_iso", "mag_best")
+"""Names of the magnitude in any other table with positions on the sky."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,57 +123,69 @@ def read_catalog(path: str | Path, columns: Sequence[str] = ()) -> Catalog:
 
     Parameters
     ----------
-    path : a table of ours, of the archive (HAP), of SExtractor, or any other that astropy reads
+    path : a table of ours, of the archive (HAP), of SExtractor, or any other that
+        `read_user_table` knows
     columns : names of right ascension, declination (degrees) and magnitude; those of the kinds that
         are known by default
 
     Raises
     ------
     SettingsError
-        The table does not have these columns.
+        It is no table, does not have these columns, or they hold no numbers.
     UnreadableFile
-        It is no table.
+        There is no such file.
     """
     path = Path(path)
-    table = _table(path)
-    names = _columns(path, table, tuple(columns))
-    ra, dec, mag = (_numbers(path, table, name) for name in names)
+    if not path.is_file():
+        raise UnreadableFile(f"{path}: there is no such file", hint="check the path")
+    found = read_user_table(path, path.name)
+    names = _columns(found, tuple(columns))
+    for name in names:
+        _mask_missing(found.table, name)
+    ra, dec = found.sky(*names[:2])
+    mag = found.numbers(names[2], "mag")
+    mag = np.where(mag < MISSING, np.nan, mag)  # of words
     known = np.isfinite(ra) & np.isfinite(dec)
     return Catalog(path.name, ra[known], dec[known], mag[known], np.flatnonzero(known), names)
 
 
-def _table(path: Path) -> Table:
-    if not path.is_file():
-        raise UnreadableFile(f"{path}: there is no such file", hint="check the path")
-    try:
-        return read_table(path)
-    except (UnreadableFile, SettingsError) as first:
-        for form in ("ascii.sextractor", "ascii"):
-            with contextlib.suppress(Exception):  # readers raise what they like
-                table = Table.read(path, format=form)
-                if len(table.colnames) > 1:
-                    return table
-        raise UnreadableFile(f"{path}: not a table that can be read ({first})") from first
+def _mask_missing(table: Table, name: str) -> None:
+    """Mask what stands for 'missing', and take the first of several apertures, in place."""
+    column = table[name]
+    if column.dtype.kind not in "iuf":
+        return
+    values: Any = np.ma.asarray(column, dtype=float)
+    if values.ndim > 1:  # SExtractor's MAG_APER
+        values = values.reshape(len(values), -1)[:, 0]
+    unit, meta = column.unit, column.info.meta
+    table[name] = MaskedColumn(np.ma.masked_less(values, MISSING), unit=unit, meta=meta)
 
 
-def _columns(path: Path, table: Table, wanted: tuple[str, ...]) -> tuple[str, str, str]:
+def _columns(found: UserTable, wanted: tuple[str, ...]) -> tuple[str, str, str]:
+    label, there = found.label, ", ".join(found.table.colnames)
     if wanted:
-        lacking = [name for name in wanted if name not in table.colnames]
-        if len(wanted) != 3 or lacking:
+        if len(wanted) != 3:
             raise SettingsError(
-                f"{path.name}: no column {', '.join(lacking)}" if lacking else
-                f"{path.name}: three columns are needed, not {len(wanted)}",
-                hint=f"right ascension, declination, magnitude of {', '.join(table.colnames)}",
-            )  # fmt: skip
-        return (wanted[0], wanted[1], wanted[2])
-    for choices in KINDS.values():
-        for ra, dec, any_mag in choices:
-            mag = any_mag.replace("{r}", _middle_radius(table))
-            if {ra, dec, mag} <= set(table.colnames):
-                return (ra, dec, mag)
+                f"{label}: three columns are needed, not {len(wanted)}",
+                hint=f"right ascension, declination, magnitude of {there}",
+            )
+        names = [found.find(name) for name in wanted]
+        lacking = [name for name, own in zip(wanted, names, strict=True) if own is None]
+        if lacking:
+            raise SettingsError(
+                f"{label}: no column {', '.join(lacking)}",
+                hint=f"right ascension, declination, magnitude of {there}",
+            )
+        return (str(names[0]), str(names[1]), str(names[2]))
+    kinds = [*KINDS.values(), (found.sky_names() or ("", ""), MAG_NAMES)]
+    for (ra_name, dec_name), mag_names in kinds:
+        mags = [name.replace("{r}", _middle_radius(found.table)) for name in mag_names]
+        ra, dec, mag = found.find(ra_name), found.find(dec_name), found.find(*mags)
+        if ra and dec and mag:
+            return ra, dec, mag
     raise SettingsError(
-        f"{path.name}: which columns hold right ascension, declination and magnitude?",
-        hint=f"name the three; there are {', '.join(table.colnames)}",
+        f"{label}: which columns hold right ascension, declination and magnitude?",
+        hint=f"name the three; there are {there}",
     )
 
 
@@ -183,17 +193,6 @@ def _middle_radius(table: Table) -> str:
     """Return the radius of ours that is nearest to 4 px: small, and not sensitive to the focus."""
     radii = [name.removeprefix("mag_ab_") for name in table.colnames if MAG_OF_RADIUS.match(name)]
     return min(radii, key=lambda r: abs(float(r) - 4.0), default="")
-
-
-def _numbers(path: Path, table: Table, name: str) -> Floats:
-    column = table[name]
-    try:
-        values: Floats = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
-    except (TypeError, ValueError) as err:
-        raise SettingsError(f"{path.name}: column {name} holds no numbers ({err})") from err
-    if values.ndim > 1:  # SExtractor's MAG_APER: the first aperture
-        values = values.reshape(len(values), -1)[:, 0]
-    return np.where(values < MISSING, np.nan, values)
 
 
 def compare(a: Catalog, b: Catalog, radius_mas: float = 150.0, bin_mag: float = 1.0) -> Comparison:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from bycatch import ecsv
+from bycatch.catalogs.quantities import has_unit, numbers, rounding_note, sky_positions, words_of
+from bycatch.catalogs.user_tables import find_column, read_user_table
 from bycatch.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -25,6 +27,13 @@ EPOCH_DR3 = 2016.0
 GOOD_RUWE = 1.4
 SIGNIFICANT = 3.0
 """A parallax counts where it exceeds this many of its errors."""
+EPOCHS = (1900.0, 2100.0)
+"""Julian years that an epoch may have: a Julian date in its place moves stars by arcminutes."""
+LEAST_ERROR_MAS = 0.002
+"""Gaia's best errors are 0.007 mas: a column without a unit all below this is not in mas."""
+IDENTIFIER = re.compile(r"(?i)(?:gaia\s*e?dr\d+\s*)?([+-]?\d+)")
+LARGEST_EXACT = 2**53
+"""Whole numbers above this are rounded in double precision."""
 _MAS_PER_RAD = 180.0 / np.pi * 3.6e6
 _MJD_J2000 = 51544.5
 
@@ -43,8 +52,29 @@ class _Column:
 # RAJ2000/DEJ2000 are no variants on purpose: they are at another epoch than ref_epoch.
 COLUMNS: dict[str, _Column] = {
     "source_id": _Column("", "Gaia source identifier", "Source", ("sourceid", "gaia_id")),
-    "ra": _Column("deg", "right ascension (ICRS) at ref_epoch", "RA_ICRS", ("radeg",)),
-    "dec": _Column("deg", "declination (ICRS) at ref_epoch", "DE_ICRS", ("dedeg", "dec_icrs")),
+    "ra": _Column(
+        "deg",
+        "right ascension (ICRS) at ref_epoch",
+        "RA_ICRS",
+        ("radeg", "ra_deg", "_ra_icrs", "right_ascension", "alpha"),
+    ),
+    "dec": _Column(
+        "deg",
+        "declination (ICRS) at ref_epoch",
+        "DE_ICRS",
+        (
+            "dedeg",
+            "decdeg",
+            "dec_deg",
+            "de_deg",
+            "dec_icrs",
+            "_de_icrs",
+            "declination",
+            "decl",
+            "de",
+            "delta",
+        ),
+    ),
     "ra_error": _Column("mas", "error of ra, times cos(dec)", "e_RA_ICRS", ("e_radeg", "e_ra")),
     "dec_error": _Column("mas", "error of dec", "e_DE_ICRS", ("e_dedeg", "e_dec", "e_dec_icrs")),
     "pmra": _Column("mas / yr", "proper motion in ra, times cos(dec)", "pmRA", ("pm_ra",)),
@@ -54,7 +84,7 @@ COLUMNS: dict[str, _Column] = {
     "parallax": _Column("mas", "parallax", "Plx"),
     "parallax_error": _Column("mas", "error of the parallax", "e_Plx", ("e_parallax",)),
     "ref_epoch": _Column("yr", "epoch of ra and dec (Julian year)", "", ("epoch", "refepoch")),
-    "phot_g_mean_mag": _Column("mag", "mean G magnitude (Vega)", "Gmag", ("g_mag",)),
+    "phot_g_mean_mag": _Column("mag", "mean G magnitude (Vega)", "Gmag", ("g_mag", "mag_g")),
     "ruwe": _Column("", "renormalised unit weight error of the astrometry", "RUWE"),
     "duplicated_source": _Column("", "1: Gaia found it twice; its data may be mixed up", "Dup"),
 }
@@ -82,6 +112,11 @@ class ReferenceStars:
     def release(self) -> str:
         """The release of the catalog; 'unknown' where nothing names it."""
         return str(self.table.meta.get("release", "unknown"))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the table is in doubt."""
+        return tuple(str(note) for note in self.table.meta.get("notes", ()))
 
     @property
     def epoch(self) -> float:
@@ -209,7 +244,8 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     ----------
     table : `~astropy.table.Table`
         Columns under the names of the Gaia archive, of VizieR's copy, or common
-        variants, in any case; units are converted where they are given.  Only
+        variants, in any case; units are converted where they are given, and angles may be
+        written as h:m:s and d:m:s.  Only
         right ascension and declination are needed: missing errors and motions
         become NaN, the epoch 2016.0, the identifier the row number from 1.
         Rows without a position are left out.
@@ -219,11 +255,11 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     Raises
     ------
     SettingsError
-        No usable positions, or values that are not numbers.
+        No usable positions, values that are not numbers, or units of another kind.
     """
     from astropy.table import Table
 
-    found = _found_columns(table.colnames)
+    found = _found_columns(table, origin)
     lacking = {"ra", "dec"} - set(found)
     if lacking:
         raise SettingsError(
@@ -231,12 +267,19 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
             f"{', '.join(table.colnames) or 'none'}",
             hint="name the ICRS positions ra and dec, in degrees",
         )
+    identifiers, notes = _identifiers(table, found.get("source_id"), origin)
+    notes += filter(None, [rounding_note(table, (found["ra"], found["dec"]), origin)])
+    positions = dict(
+        zip(("ra", "dec"), sky_positions(table, found["ra"], found["dec"], origin), strict=True)
+    )
     stars = Table()
     for name, column in COLUMNS.items():
         if name == "source_id":
-            stars[name] = _identifiers(table, found.get(name), origin)
+            stars[name] = identifiers
+        elif name in positions:
+            stars[name] = positions[name]
         elif name in found:
-            stars[name] = _float_values(table, found[name], column.unit, origin)
+            stars[name] = _values_of(table, name, found[name], origin)
         else:
             stars[name] = np.full(len(table), np.nan)
         stars[name].unit = column.unit or None
@@ -246,76 +289,93 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     stars = stars[np.isfinite(stars["ra"]) & np.isfinite(stars["dec"])]
     if len(table) and not len(stars):
         raise SettingsError(f"{origin}: none of its {len(table)} rows has a position")
-    if np.any(np.abs(stars["dec"]) > 90.0) or np.any(np.abs(stars["ra"]) > 360.0):
-        raise SettingsError(
-            f"{origin}: columns {found['ra']}, {found['dec']} are no positions in degrees"
-        )
     sent_by = str(table.meta.get("origin") or origin)  # of a table that was stored
     stars.meta = {"origin": sent_by, "release": _release(table, origin)}
+    if notes:
+        stars.meta["notes"] = notes
     return ReferenceStars(table=stars, origin=origin)
 
 
-def _found_columns(names: list[str]) -> dict[str, str]:
+def _found_columns(table: Table, origin: str) -> dict[str, str]:
     """Return the name in the table of each known column that it has."""
-    by_lower: dict[str, str] = {}
-    for name in names:
-        by_lower.setdefault(name.lower(), name)
     found = {}
     for name, column in COLUMNS.items():
-        for variant in (name, column.vizier.lower(), *column.variants):
-            if variant and variant in by_lower:
-                found[name] = by_lower[variant]
-                break
+        names = [variant for variant in (name, column.vizier, *column.variants) if variant]
+        own = find_column(table, names, origin)
+        if own is not None:
+            found[name] = own
     return found
 
 
-def _float_values(table: Table, name: str, unit: str, origin: str) -> Floats:
-    """Return a column as floats in a unit, NaN where masked."""
-    column = table[name]
-    try:
-        data: Any = np.ma.asarray(getattr(column, "value", column))
-        if data.dtype.kind == "U":  # some tables write true and false
-            data = np.ma.array(_as_numbers(data), mask=np.ma.getmaskarray(data))
-        data = data.astype(np.float64)
-        values: Floats = np.array(np.ma.filled(data, np.nan), dtype=np.float64)
-        return values * _unit_factor(column, unit)
-    except (ValueError, TypeError) as err:
-        raise SettingsError(f"{origin}: column {name} does not hold numbers ({err})") from err
+def _values_of(table: Table, name: str, own_name: str, origin: str) -> Floats:
+    """Return a column in the unit of `COLUMNS`, NaN where missing; what can't be is refused."""
+    values = numbers(_plain_epoch(table, own_name) if name == "ref_epoch" else table,
+                     own_name, COLUMNS[name].unit, origin)  # fmt: skip
+    wrong, why = np.zeros(len(values), dtype=bool), ""
+    if name == "ref_epoch":
+        wrong, why = (values < EPOCHS[0]) | (values > EPOCHS[1]), "no Julian year"
+    elif name.endswith("_error"):
+        wrong, why = values < 0, "no error"
+        largest = np.max(values[np.isfinite(values)], initial=0.0)
+        if not has_unit(table, own_name) and 0 < largest < LEAST_ERROR_MAS:
+            wrong, why = values > 0, "too small for an error in mas"
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        raise SettingsError(
+            f"{origin}: column {own_name} has {values[rows[0]]:g} in row {rows[0] + 1}: {why}",
+            hint=f"name its unit, or give it in {COLUMNS[name].unit}",
+        )
+    return values
 
 
-def _as_numbers(words: Any) -> Any:
-    """Return words with truth values written as numbers."""
-    plain = np.strings.lower(np.strings.strip(words.data))
-    return np.select([plain == "true", plain == "false", plain == ""], ["1", "0", "nan"], plain)
+def _plain_epoch(table: Table, name: str) -> Table:
+    """Return the column of epochs alone, without the J of words like J2016.0."""
+    from astropy.table import Table
+
+    text = words_of(table, name, "")
+    if text is None:
+        return table
+    words, missing = text
+    years = [word.lstrip("Jj") for word in words]
+    return Table({name: np.ma.array(years, mask=missing, dtype="U")})
 
 
-def _unit_factor(column: Any, unit: str) -> float:
-    """Return what turns a column's own unit into ours; 1 where it names none that can be read."""
-    from astropy import units
-
-    own = getattr(column, "unit", None)
-    if own is None or not unit or isinstance(own, units.UnrecognizedUnit):
-        return 1.0
-    if unit == "mag" or not own.is_equivalent(unit):
-        return 1.0
-    return float(own.to(unit))
-
-
-def _identifiers(table: Table, name: str | None, origin: str) -> npt.NDArray[np.int64]:
-    """Return the source identifiers, or row numbers from 1 where the table has none."""
-    numbers = np.arange(1, len(table) + 1, dtype=np.int64)
+def _identifiers(
+    table: Table, name: str | None, origin: str
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Return the source identifiers, or row numbers from 1 where there are none; and notes."""
+    ids = np.arange(1, len(table) + 1, dtype=np.int64)
+    notes = [str(note) for note in table.meta.get("notes", [])]
     if name is None:
-        return numbers
-    column = np.ma.asarray(getattr(table[name], "value", table[name]))
-    known = ~np.ma.getmaskarray(column)
-    try:
-        # Text as well as integers; never by way of floats, which lose the last digits.
-        if column.dtype.kind == "f" and not np.isfinite(column.data[known]).all():
-            raise ValueError("not all are finite")
-        numbers[known] = column.data[known].astype(np.int64)
-    except (ValueError, TypeError, OverflowError) as err:
-        raise SettingsError(f"{origin}: column {name} does not hold identifiers ({err})") from err
-    return numbers
+        return ids, notes
+    text = words_of(table, name, origin)
+    if text is None:
+        column = np.ma.asarray(getattr(table[name], "value", table[name]))
+        missing = np.ma.getmaskarray(column)
+        if column.dtype.kind == "f":
+            missing = missing | np.isnan(column.data)
+        values = column.data.tolist()
+    else:
+        values, missing = text
+    rounded = False
+    for row in np.flatnonzero(~missing):
+        try:
+            # Never by way of floats, which lose the last digits.
+            found = IDENTIFIER.fullmatch(values[row]) if text else None
+            number = int(found[1]) if found else int(float(values[row]) if text else values[row])
+            ids[row] = number
+        except (ValueError, OverflowError) as err:
+            raise SettingsError(
+                f"{origin}: column {name} does not hold identifiers "
+                f"(row {row + 1}: '{str(values[row])[:40]}')"
+            ) from err
+        is_float = isinstance(values[row], float) or (text is not None and found is None)
+        rounded = rounded or (is_float and abs(number) > LARGEST_EXACT)
+    if rounded:
+        notes.append(
+            f"{origin}: column {name} holds rounded numbers: the last digits of source_id are lost"
+        )
+    return ids, notes
 
 
 def _release(table: Table, origin: str) -> str:
@@ -329,7 +389,7 @@ def release_name(text: str) -> str:
 
 
 def read_local(path: str | Path) -> ReferenceStars:
-    """Read reference stars from a local ECSV, FITS, CSV or VOTable file.
+    """Read reference stars from a table of any format that `read_user_table` knows.
 
     Raises
     ------
@@ -351,45 +411,7 @@ def _unreadable(path: Path, err: Exception) -> SettingsError:
 @lru_cache(maxsize=4)
 def _read_version(path: Path, size: int, changed_ns: int) -> ReferenceStars:  # noqa: ARG001
     """Read a file once for each of its versions: each step of each image asks for it."""
-    from astropy.table import Table
-
-    options: dict[str, Any] = {"format": _table_format(path)}
-    if options["format"] == "ascii.csv":
-        options["fill_values"] = [("", "0"), ("null", "0"), ("NULL", "0"), ("nan", "0")]
-    if options["format"] == "votable":
-        # The first table; a VizieR file may hold several.
-        options |= {"table_id": 0, "use_names_over_ids": True}
-    try:
-        with quiet():
-            is_ecsv = options["format"] == "ascii.ecsv"
-            table = ecsv.read(path) if is_ecsv else Table.read(path, **options)
-    except Exception as err:  # each format's reader has errors of its own
-        raise SettingsError(
-            f"{path}: can't be read as a table of stars ({options['format']}): "
-            f"{type(err).__name__}: {err}",
-            hint="give an ECSV, FITS, CSV or VOTable file",
-        ) from err
-    return from_table(table, str(path))
-
-
-def _table_format(path: Path) -> str:
-    """Tell the format from the first bytes, which a wrong suffix can't spoil."""
-    import gzip
-
-    try:
-        with path.open("rb") as file:
-            head = file.read(2)
-        with gzip.open(path) if head == b"\x1f\x8b" else path.open("rb") as file:
-            head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
-    except (OSError, EOFError) as err:
-        raise _unreadable(path, err) from err
-    if head.startswith(b"SIMPLE"):
-        return "fits"
-    if head.startswith(b"# %ECSV"):
-        return "ascii.ecsv"
-    if head.startswith((b"<?xml", b"<VOTABLE", b"<!--")):
-        return "votable"
-    return "ascii.csv"
+    return from_table(read_user_table(path).table, str(path))
 
 
 @contextmanager

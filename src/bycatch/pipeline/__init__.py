@@ -90,6 +90,8 @@ class Inputs:
     sources: Path | None = None
     exclude: Path | None = None
     wht: Path | None = None
+    sources_image: str | None = None
+    """Root of the image whose pixels ``sources`` holds, where images are of different grids."""
 
     def __post_init__(self) -> None:
         for name in ("gaia", "sources", "exclude", "wht"):
@@ -105,12 +107,18 @@ class Inputs:
                 raise SettingsError(
                     f"--{name} {path}: there is no such file", hint="check the path"
                 )
+        notes: list[str] = []
         if self.gaia:
-            gaia.read_local(self.gaia)
+            notes += [f"--gaia {note}" for note in gaia.read_local(self.gaia).notes]
         if self.sources:
-            lists.read_positions(self.sources)
+            notes += filter(None, [lists.read_positions(self.sources).note])
+        elif self.sources_image:
+            raise SettingsError("--sources-image: of which list?", hint="give --sources FILE too")
         if self.exclude:
-            lists.read_regions(self.exclude)
+            found = lists.read_regions(self.exclude).passed_over
+            notes += [f"--exclude {self.exclude}: passed over: {shape}" for shape in found]
+        for note in notes:
+            logger.warning("%s", note)
         return self
 
 
@@ -269,7 +277,10 @@ def _remembered(out: Path, inputs: Inputs) -> Inputs:
         for name in ("sources", "exclude")
         if known.get(name) and getattr(inputs, name) is None
     }
-    return replace(inputs, **kept)
+    if "sources" in kept and known.get("sources_image"):
+        inputs = replace(inputs, sources_image=inputs.sources_image or known["sources_image"])
+    inputs = replace(inputs, sources=kept.get("sources", inputs.sources))
+    return replace(inputs, exclude=kept.get("exclude", inputs.exclude))
 
 
 def _as_paths(paths: Iterable[str | Path] | str | Path) -> list[Path]:
@@ -339,6 +350,7 @@ def _run(
         ", ".join(stages),
         extra={"sizes_mb": sizes_mb(records, out), "steps": stages},
     )
+    frames = _frames_of_list(records, inputs, out) if "measure" in stages else {}
     stars = _references(out, records, settings, inputs, stages)
     forced = stages if stages != STAGES else ()
     jobs = [
@@ -351,6 +363,7 @@ def _run(
             gaia_file=stars[record.field].path,
             gaia_key=stars[record.field].key,
             sources_file=inputs.sources,
+            sources_frame=frames.get(record.paths(out).record),
             exclude_file=inputs.exclude,
         )
         for record in records
@@ -368,6 +381,20 @@ def _run(
     )
     write_json(out / SUMMARY, report.to_dict() | {"skipped": _skipped(report, stages)})
     return report
+
+
+def _frames_of_list(records: Sequence[ImageRecord], inputs: Inputs, out: Path) -> dict[Path, Path]:
+    """Return the WCS of the image whose pixels the list has, for the records of the others."""
+    if inputs.sources is None:
+        return {}
+    own = lists.image_of_list(inputs.sources, inputs.sources_image, records, out)
+    return (
+        {}
+        if own is None
+        else {
+            record.paths(out).record: own.paths(out).wcs for record in records if record is not own
+        }
+    )
 
 
 def _skipped(report: RunReport, stages: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -571,6 +598,8 @@ def dry_run(
         _planned_job(placement, found, Path(out), chosen, given)
         for placement in found.plan.placements
     ]
+    frames = _frames_of_list([job.record for job in jobs], given, Path(out))
+    jobs = [replace(job, sources_frame=frames.get(job.paths.record)) for job in jobs]
     expected = {name: _planned_key(part, Path(out)) for name, part in _by_field(jobs).items()}
     images = [
         _planned(placement, replace(job, field_key=expected[job.record.field]))

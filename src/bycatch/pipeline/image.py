@@ -84,6 +84,8 @@ class ImageJob:
     gaia_file: Path | None = None
     gaia_key: str = "none"
     sources_file: Path | None = None
+    sources_frame: Path | None = None
+    """The WCS of the image whose pixels ``sources_file`` holds, if that is another one."""
     exclude_file: Path | None = None
     companions: tuple[ImageRecord, ...] = ()
     """The other images of the field that are aligned."""
@@ -330,6 +332,7 @@ def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
     settings, record = job.settings, job.record
     given = [__version__, record.checksum, record.input, settings.input.digest()]
     lists = [checksum(p) if p else "" for p in (job.sources_file, job.exclude_file)]
+    lists += [job.sources_frame.name] if job.sources_frame else []
     own: dict[str, list[Any]] = {
         "detect": [settings.detect.digest()],
         "crmask": [settings.crmask.digest()],
@@ -679,9 +682,11 @@ class Workbench:
     def _targets(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Return ids and positions to measure: the detections, or the user's own list."""
         if self.job.sources_file:
+            from bycatch.pipeline.frames import read_frame
             from bycatch.pipeline.lists import read_positions
 
-            x, y = read_positions(self.job.sources_file).pixels(self.frame.wcs)
+            own = read_frame(self.job.sources_frame).wcs if self.job.sources_frame else None
+            x, y = read_positions(self.job.sources_file).pixels(self.frame.wcs, own)
             return np.arange(1, len(x) + 1), x, y
         table = self.sources
         return np.asarray(table["id"]), np.asarray(table["x"]), np.asarray(table["y"])
@@ -689,9 +694,16 @@ class Workbench:
     def _excluded(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
         if not self.job.exclude_file:
             return np.zeros(len(x), dtype=bool)
+        from bycatch.catalogs.regions import PhysicalFrame
+        from bycatch.images.headers import read_headers
         from bycatch.pipeline.lists import read_regions
 
-        return read_regions(self.job.exclude_file).contain(x, y, self.frame.wcs)
+        found = read_regions(self.job.exclude_file)
+        physical = None
+        if found.needs_physical:
+            headers = read_headers(self.paths.folder / self.record.name)
+            physical = PhysicalFrame.of_header(headers.sci)
+        return found.contain(x, y, self.frame.wcs, physical)
 
     def _write_parts(
         self,

@@ -2,53 +2,61 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from bycatch.errors import SettingsError
+from bycatch.catalogs import regions
+from bycatch.catalogs.quantities import rounding_note
+from bycatch.catalogs.user_tables import UserTable, read_user_table
+from bycatch.errors import SettingsError, UnusableData
+
+if TYPE_CHECKING:
+    from bycatch.products import ImageRecord
 
 Floats = NDArray[np.float64]
 
-PIXEL_NAMES = (
-    ("x", "y"),
-    ("x_center", "y_center"),
-    ("xcentroid", "ycentroid"),
-    ("x_centroid", "y_centroid"),
-    ("xcenter", "ycenter"),
-)
-SKY_NAMES = (
-    ("ra", "dec"),
-    ("ra_gaia_wcs", "dec_gaia_wcs"),
-    ("raj2000", "dej2000"),
-    ("alpha_j2000", "delta_j2000"),
-)
+SAME_GRID_PX = 0.01
+"""Pixels are the same ones in two images whose corners agree to this."""
 
 
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """Positions in pixels (0-based) or on the sky (degrees, frame of the aligned WCS)."""
+    """Positions in pixels (0-based) or on the sky (degrees, frame of the aligned WCS).
+
+    Attributes
+    ----------
+    first, second : (N,) float; NaN where missing
+    on_sky : which of both they are
+    note : what was understood, where that is not plain; ''
+    """
 
     first: Floats
     second: Floats
     on_sky: bool
+    note: str = ""
 
-    def pixels(self, wcs: WCS) -> tuple[Floats, Floats]:
-        """Return 0-based pixel positions; NaN where the sky position can't be projected."""
-        if not self.on_sky or not len(self.first):
-            return self.first, self.second
-        x, y = wcs.all_world2pix(self.first, self.second, 0, quiet=True)
+    def pixels(self, wcs: WCS, own: WCS | None = None) -> tuple[Floats, Floats]:
+        """Return 0-based pixel positions; NaN where the sky position can't be projected.
+
+        ``own`` is the WCS of the image whose pixels the list has, if that is another one.
+        """
+        first, second = self.first, self.second
+        if not len(first) or (not self.on_sky and own is None):
+            return first, second
+        if own is not None and not self.on_sky:
+            first, second = own.all_pix2world(first, second, 0)
+        x, y = wcs.all_world2pix(first, second, 0, quiet=True)
         return np.asarray(x, dtype=float), np.asarray(y, dtype=float)
 
 
 def read_positions(path: Path) -> Positions:
-    """Read a list of positions (ECSV, CSV, FITS, VOTable or plain columns).
+    """Read a list of positions, of any format that `read_user_table` knows.
 
     Where a table has positions on the sky and in pixels, those on the sky count: pixels are
     those of one image, and the list is for all.
@@ -56,74 +64,94 @@ def read_positions(path: Path) -> Positions:
     Raises
     ------
     SettingsError
-        Not readable, or no pair of position columns in it.
+        Not readable, no pair of position columns in it, or a value that is no position.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            table = Table.read(path) if path.suffix != ".txt" else Table.read(path, format="ascii")
-    except Exception as err:  # the readers raise many kinds
-        raise SettingsError(
-            f"--sources {path}: can't be read as a table ({err})",
-            hint="give ECSV, CSV, FITS or VOTable with columns x, y or ra, dec",
-        ) from err
-    names = {name.lower(): name for name in table.colnames}
-    for pairs, on_sky in ((SKY_NAMES, True), (PIXEL_NAMES, False)):
-        for one, two in pairs:
-            if one in names and two in names:
-                return Positions(_values(table[names[one]]), _values(table[names[two]]), on_sky)
+    found = read_user_table(path, f"--sources {path}")
+    sky, pixels = found.sky_names(), found.pixel_names()
+    if sky:
+        note = rounding_note(found.table, sky, found.label)
+        return Positions(*found.sky(*sky), on_sky=True, note=note)
+    if pixels:
+        return _in_pixels(found, *pixels)
     raise SettingsError(
-        f"--sources {path}: no position columns among {', '.join(table.colnames)}",
+        f"{found.label}: no position columns among {', '.join(found.table.colnames)}",
         hint="name them x, y (0-based pixel centres) or ra, dec (degrees)",
     )
 
 
-def _values(column: Any) -> Floats:
-    return np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+def _in_pixels(found: UserTable, x_name: str, y_name: str, first_pixel: int) -> Positions:
+    x, y = (found.numbers(name, "pix") - first_pixel for name in (x_name, y_name))
+    note = f"{found.label}: {x_name}, {y_name} are 1-based: 1 is taken off" if first_pixel else ""
+    return Positions(x, y, on_sky=False, note=note)
 
 
-@dataclass(frozen=True, eq=False)
-class RegionList:
-    """Regions of a ds9 file, in pixels or on the sky."""
-
-    regions: tuple[Any, ...]
-
-    def contain(self, x: Floats, y: Floats, wcs: WCS) -> NDArray[np.bool_]:
-        """Return which 0-based pixel positions lie in any of the regions."""
-        from regions import PixCoord, SkyRegion
-
-        inside = np.zeros(len(x), dtype=bool)
-        known = np.isfinite(x) & np.isfinite(y)
-        if not known.any():
-            return inside
-        points = PixCoord(x[known], y[known])
-        for region in self.regions:
-            shape = region.to_pixel(wcs) if isinstance(region, SkyRegion) else region
-            inside[known] |= np.asarray(shape.contains(points), dtype=bool)
-        return inside
+def read_regions(path: Path) -> regions.RegionList:
+    """Read a ds9 region file; see `bycatch.catalogs.regions.read_regions`."""
+    return regions.read_regions(path, f"--exclude {path}")
 
 
-def read_regions(path: Path) -> RegionList:
-    """Read a ds9 region file (its pixel positions are 1-based; they come back 0-based).
+def image_of_list(
+    path: Path, name: str | None, records: Sequence[ImageRecord], out: Path
+) -> ImageRecord | None:
+    """Return the image whose pixels a list has; None where it has positions on the sky.
+
+    Parameters
+    ----------
+    path : the list
+    name : root of the image, as the user gives it
+    records : the images of the run
+    out : where they lie
 
     Raises
     ------
     SettingsError
-        Not readable, or no region in it.
+        No such image; or the images are of different grids, and it is not said which is meant.
     """
-    from regions import Regions
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = Regions.read(path, format="ds9")
-    except Exception as err:  # the reader raises many kinds
+    if read_positions(path).on_sky:
+        return None
+    if name is not None:
+        chosen = [record for record in records if name in {record.root, record.name}]
+        if len(chosen) != 1:
+            roots = ", ".join(sorted(record.root for record in records))
+            raise SettingsError(
+                f"--sources-image {name}: {len(chosen)} images of this name", hint=f"of {roots}"
+            )
+        lost = {record.field for record in records} - {chosen[0].field}
+        if lost:
+            raise SettingsError(
+                f"--sources {path}: x, y are pixels of {name}, which is not in "
+                f"{', '.join(sorted(lost))}",
+                hint="give ra, dec, or the images of one field",
+            )
+        return chosen[0]
+    if not _have_one_grid(records, out):
         raise SettingsError(
-            f"--exclude {path}: can't be read as ds9 regions ({err})",
-            hint="save it from ds9 in ds9 format",
-        ) from err
-    if not len(found):
-        raise SettingsError(
-            f"--exclude {path}: no region in it", hint="save it from ds9 in ds9 format"
+            f"--sources {path}: x, y are pixels of one image, and the {len(records)} images are of "
+            "different grids",
+            hint="give ra, dec, or name the image with --sources-image ROOT",
         )
-    return RegionList(tuple(found))
+    return None
+
+
+def _have_one_grid(records: Sequence[ImageRecord], out: Path) -> bool:
+    """Tell whether all images have the same shape and WCS; one that can't be read is no other."""
+    from bycatch.images.headers import read_headers
+    from bycatch.images.wcs import celestial_wcs
+
+    first: tuple[WCS, tuple[int, ...], Floats] | None = None
+    for record in records if len(records) > 1 else ():
+        try:
+            placed = record.paths(out).folder / record.name
+            headers = read_headers(placed if placed.exists() else Path(record.source))
+            wcs = celestial_wcs(headers)
+        except UnusableData:
+            continue
+        shape = headers.shapes["SCI"][-2:]
+        corners = np.array([[0, 0], [shape[1], 0], [0, shape[0]], shape[::-1]], dtype=float)
+        if first is None:
+            first = wcs, shape, corners
+            continue
+        moved = first[0].all_world2pix(wcs.all_pix2world(corners, 0), 0, quiet=True)
+        if shape != first[1] or not np.allclose(moved, first[2], rtol=0, atol=SAME_GRID_PX):
+            return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from bycatch.errors import SettingsError
 from bycatch.pipeline.alignment import field_key, place_of, record_keys, takes_part
 from bycatch.pipeline.fields import known_key
 from bycatch.pipeline.image import ImageJob, Outcome, file_fingerprint, is_current, stage_keys
+from bycatch.pipeline.lists import image_of_list
 from bycatch.products import STAGES, ImageRecord, damaged_records, find_records, last_summary
 from bycatch.settings import Settings
 
@@ -77,11 +79,12 @@ def status(out: str | Path, settings: Settings) -> Status:
         raise SettingsError(
             f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"
         )
+    inputs = last.get("inputs", {})
     ended = {(i["field"], i["filter"], i["root"]): i for i in last.get("images", [])}
     images = []
     for record in records:
         then = ended.get((record.field, record.filter, record.root), {})
-        steps, problem = _steps(_job(record, out, settings, last.get("inputs", {})), records)
+        steps, problem = _steps(_job(record, records, out, settings, inputs), records)
         outcome = str(then.get("outcome", ""))
         reason = problem or (str(then.get("reason", "")) if outcome != Outcome.DONE else "")
         images.append(
@@ -92,7 +95,13 @@ def status(out: str | Path, settings: Settings) -> Status:
     return Status(tuple(images), tuple(lost))
 
 
-def _job(record: ImageRecord, out: Path, settings: Settings, inputs: dict[str, Any]) -> ImageJob:
+def _job(
+    record: ImageRecord,
+    records: list[ImageRecord],
+    out: Path,
+    settings: Settings,
+    inputs: dict[str, Any],
+) -> ImageJob:
     """Return the job that a run would make of an image."""
     stars = out / record.field / "gaia.ecsv"
     given = {
@@ -100,6 +109,12 @@ def _job(record: ImageRecord, out: Path, settings: Settings, inputs: dict[str, A
         for name, path in inputs.items()
         if name in {"sources", "exclude"} and path and Path(path).exists()
     }
+    frame = None
+    if "sources" in given:
+        with suppress(SettingsError):  # the list has changed: the step is stale in any case
+            name = str(inputs.get("sources_image") or "") or None
+            own = image_of_list(given["sources"], name, records, out)
+            frame = own.paths(out).wcs if own is not None and own is not record else None
     return ImageJob(
         out,
         record,
@@ -107,6 +122,7 @@ def _job(record: ImageRecord, out: Path, settings: Settings, inputs: dict[str, A
         gaia_file=stars if stars.exists() else None,
         gaia_key=known_key(stars),
         sources_file=given.get("sources"),
+        sources_frame=frame,
         exclude_file=given.get("exclude"),
     )
 

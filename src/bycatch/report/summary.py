@@ -31,7 +31,11 @@ RUN = _group(
     "",
     ("bycatch", "", "version of the program"),
     ("out", "", "output folder"),
-    ("inputs.*", "", "the user's files beside the images (gaia, sources, exclude, wht), or ''"),
+    (
+        "inputs.*",
+        "",
+        "the user's files (gaia, sources, exclude, wht) and the sources_image, or ''",
+    ),
     ("seconds", "s", "time of the run"),
     ("skipped[].path", "", "a file that was not used"),
     ("skipped[].reason", "", "why"),
