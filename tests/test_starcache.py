@@ -6,8 +6,9 @@ from astropy.table import Table
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bycatch.answers import separation_deg
 from bycatch.gaia import from_table
-from bycatch.starcache import Region, cache_folder, cached_stars, keep, separation_deg
+from bycatch.starcache import Region, cache_folder, cached_stars, keep
 
 
 def stars(n=3):
@@ -65,11 +66,47 @@ def test_a_part_of_an_answer_is_not_taken_for_all(tmp_path, caplog, n_lines):
     assert not path.exists()
 
 
-def test_an_answer_without_stars_is_kept(tmp_path):
+def test_an_answer_without_stars_is_not_kept(tmp_path):
     keep(tmp_path, WIDE, stars(0))
-    found = cached_stars(tmp_path, WIDE)
-    assert found is not None
-    assert len(found) == 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"dec": 5.0}, "outside of the circle"),
+        ({"ref_epoch": 1991.25}, "epoch"),
+        ({"pmra": 20_000.0}, "move faster"),
+        ({"phot_g_mean_mag": 28.0}, "magnitude"),
+    ],
+)
+def test_a_foreign_answer_is_removed(tmp_path, caplog, change, why):
+    found = stars()
+    for name, value in change.items():
+        found.table[name] = value
+    keep(tmp_path, WIDE, found)
+    assert cached_stars(tmp_path, WIDE) is None
+    assert why in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_answer_of_an_earlier_version_is_removed(tmp_path):
+    keep(tmp_path, WIDE, stars())
+    path = tmp_path / WIDE.file_name
+    text = path.read_text().replace("n_stars: 3", "n_stars: 0")
+    head = [line for line in text.splitlines(keepends=True) if line.startswith(("#", "source_id"))]
+    path.write_text("".join(head))
+    assert cached_stars(tmp_path, WIDE) is None
+    assert not path.exists()
+
+
+def test_odd_names_in_the_folder_are_left_alone(tmp_path):
+    odd = tmp_path / "gaia-dr3_G0_1.2.3_-5.00000_0.20000.ecsv"
+    odd.write_text("")
+    folder = tmp_path / WIDE.file_name
+    folder.mkdir()
+    assert cached_stars(tmp_path, WIDE) is None
+    assert odd.exists()
 
 
 def test_keeping_does_not_change_the_stars(tmp_path):

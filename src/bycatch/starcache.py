@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from bycatch.answers import misfit, separation_deg
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.gaia import ReferenceStars, from_table
 from bycatch.tables import read_table, write_table
@@ -49,7 +48,7 @@ class Region:
 
     def covers(self, other: Region) -> bool:
         """Tell whether all stars of another region are in this one."""
-        apart = separation_deg(self.ra_deg, self.dec_deg, other.ra_deg, other.dec_deg)
+        apart = float(separation_deg(self.ra_deg, self.dec_deg, other.ra_deg, other.dec_deg))
         same = (self.release, self.limit_mag) == (other.release, other.limit_mag)
         # File names and headers round to 1e-5 deg.
         return same and apart + other.radius_deg <= self.radius_deg + 3e-5
@@ -62,13 +61,6 @@ class Region:
             f"{release}_G{self.limit_mag:g}_{self.ra_deg:.5f}_{self.dec_deg:+.5f}_"
             f"{self.radius_deg:.5f}.ecsv"
         )
-
-
-def separation_deg(ra1: float, dec1: float, ra2: float, dec2: float) -> float:
-    """Return the distance of two positions on the sky."""
-    a1, d1, a2, d2 = np.radians([ra1, dec1, ra2, dec2])
-    sine2 = np.sin((d2 - d1) / 2) ** 2 + np.cos(d1) * np.cos(d2) * np.sin((a2 - a1) / 2) ** 2
-    return float(np.degrees(2 * np.arcsin(np.sqrt(np.clip(sine2, 0, 1)))))
 
 
 def cache_folder(setting: str) -> Path | None:
@@ -93,25 +85,34 @@ def cached_stars(folder: Path | None, wanted: Region) -> ReferenceStars | None:
     for path, region in _kept(folder):
         if region.covers(_as_named(wanted)):
             try:
-                return _whole(path)
+                return _whole(path, region)
             except (SettingsError, UnreadableFile) as err:
-                logger.warning("%s: damaged, not used: %s", path, err)
+                logger.warning("%s: damaged or foreign, not used: %s", path, err)
                 with contextlib.suppress(OSError):
                     path.unlink()
     return None
 
 
-def _whole(path: Path) -> ReferenceStars:
-    """Read a kept answer, of which a full disk or a killed copy may have left a part."""
+def _whole(path: Path, region: Region) -> ReferenceStars:
+    """Read a kept answer, of which a full disk may have left a part, or that is of elsewhere."""
     table = read_table(path)
     if table.meta.get(N_STARS) != len(table):
         raise SettingsError(f"{len(table)} of {table.meta.get(N_STARS)} stars are there")
-    return from_table(table, str(path))
+    stars = from_table(table, str(path))
+    circle = (region.ra_deg, region.dec_deg, region.radius_deg)
+    problem = misfit(stars, circle, region.limit_mag) if len(stars) else "no star in it"
+    if problem:
+        raise SettingsError(problem, hint="it is removed, and asked for again")
+    return stars
 
 
 def keep(folder: Path | None, region: Region, stars: ReferenceStars) -> None:
-    """Keep an answer; a folder that can't be written to is no reason to stop."""
-    if folder is None:
+    """Keep an answer; a folder that can't be written to is no reason to stop.
+
+    No star at all is the answer of a service in trouble more often than of an empty sky: it is
+    asked for again the next time.
+    """
+    if folder is None or not len(stars):
         return
     path = folder / region.file_name
     partial = folder / f".{path.name}.{os.getpid()}"
@@ -132,9 +133,10 @@ def _kept(folder: Path | None) -> Iterator[tuple[Path, Region]]:
         return
     for path in sorted(folder.iterdir()):
         found = NAME.match(path.name)
-        if found:
-            ra, dec, radius, limit = (float(found[k]) for k in ("ra", "dec", "radius", "limit"))
-            yield path, Region(ra, dec, radius, found["release"], limit)
+        if found and path.is_file():
+            with contextlib.suppress(ValueError):  # 1.2.3 is no number
+                ra, dec, radius, limit = (float(found[k]) for k in ("ra", "dec", "radius", "limit"))
+                yield path, Region(ra, dec, radius, found["release"], limit)
 
 
 def _as_named(region: Region) -> Region:

@@ -7,10 +7,12 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bycatch.answers import Circle, misfit
+from bycatch.catalogs.votables import VOTableError, read_votable
 from bycatch.errors import NoReferenceStars, SettingsError
 from bycatch.gaia import COLUMNS, ReferenceStars, from_table, quiet, release_name
 
@@ -21,12 +23,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bycatch")
 
-Circle = tuple[float, float, float]
-"""Right ascension and declination of the centre, radius; degrees."""
-
 MAX_SPLITS = 7
 """How often a region is halved for an answer that was cut off."""
 SAY_EVERY_S = 5.0
+MAX_ANSWER_BYTES = 256_000_000
+"""Larger than any answer of the most stars that are asked for, at 1 kB each."""
 CONNECT_TIMEOUT_S = 10.0
 """A host that drops packets, as behind a firewall, is not waited for as long as a busy one."""
 OPTIONAL = ("ruwe", "duplicated_source")
@@ -59,7 +60,7 @@ class Services:
         NoReferenceStars
             No service gave a complete answer; the message says why, for each.
         """
-        reasons = []
+        reasons, empty = [], None
         end = time.monotonic() + self.settings.gaia_total_s
         n_left = len(self.settings.gaia_services)
         for service in self.settings.gaia_services:
@@ -91,7 +92,12 @@ class Services:
                 continue
             circle = {"ra_deg": ra_deg, "dec_deg": dec_deg, "radius_deg": radius_deg}
             stars.table.meta |= {"release": release_of(service), **circle}
-            return stars
+            if len(stars):
+                return stars
+            logger.info("%s: no star there: asking the next service", url)
+            empty = empty or stars
+        if empty is not None:
+            return empty
         raise NoReferenceStars(
             f"no Gaia stars around RA {ra_deg:.5f}, Dec {dec_deg:.5f}: " + "; ".join(reasons),
             hint="give a table with --gaia FILE, or run again when the services answer",
@@ -243,20 +249,27 @@ class _Asking:
             logger.info("%s: refused (%s): asking for fewer columns", self.url, err)
             table, overflow = self.answer(self.query(circle, band))
         n = len(table)
+        stars = from_table(table, f"{self.url} {self.table}")
+        problem = misfit(stars, circle, self.settings.gaia_faint_limit_mag, band)
+        if problem:
+            raise _ServiceError(f"its answer is not believed: {problem}")
         if overflow or n >= self.settings.gaia_max_rows:
             return table, True
+        if n == 0 and band is None and self.counted(circle, band) not in {0, None}:
+            raise _ServiceError("it sends no star, and counts some")
         # Some servers cut at a round number of rows (50, 2000, 2048) and do not say so.
         if n and (n % 50 == 0 or (n >= 64 and n & (n - 1) == 0)):
-            return table, self.is_short(n, circle, band)
+            counted = self.counted(circle, band)
+            return table, counted is None or counted > n
         return table, False
 
-    def is_short(self, n: int, circle: Circle, band: tuple[float, float] | None) -> bool:
-        """Tell whether a service has more rows than it sent; if it can't tell, it may have."""
+    def counted(self, circle: Circle, band: tuple[float, float] | None) -> int | None:
+        """Return how many rows a service says there are; None if it can't tell."""
         try:
             counted, _ = self.answer(self.query(circle, band, count=True))
-            return len(counted) != 1 or int(counted[0][0]) > n
+            return int(counted[0][0]) if len(counted) == 1 else None
         except (_ServiceError, ValueError, TypeError):
-            return True
+            return None
 
     def query(
         self, circle: Circle, band: tuple[float, float] | None, *, count: bool = False
@@ -299,7 +312,7 @@ def _patiently(
 
     def ask() -> None:
         try:
-            answers.put(_ask_once(url, query, settings))
+            answers.put(_ask_once(url, query, settings, deadline))
         except Exception as err:  # noqa: BLE001  # raised again where it is waited for
             answers.put(err)
 
@@ -325,48 +338,73 @@ def _patiently(
             return found
 
 
-def _ask_once(url: str, query: str, settings: AlignSettings) -> tuple[Table, bool]:
-    """Send one synchronous query."""
-    from pyvo.dal import TAPService
-    from pyvo.dal.exceptions import DALAccessError, DALQueryError
-
-    session = _session(settings.gaia_timeout_s)
+def _ask_once(url: str, query: str, settings: AlignSettings, deadline: float) -> tuple[Table, bool]:
+    """Send one synchronous query (TAP 1.1, 2.3); return its table, and whether it is cut."""
+    form = {
+        "REQUEST": "doQuery",
+        "LANG": "ADQL",
+        "QUERY": query,
+        "MAXREC": str(settings.gaia_max_rows),
+    }
     try:
-        with session:
-            service = TAPService(url, session=session)
-            results = service.run_sync(query, maxrec=settings.gaia_max_rows)
-            table = results.to_table()
-            overflow = str(results.status[0]).upper() == "OVERFLOW"
-    except DALAccessError as err:
-        reason = _one_line(err)
-        lost = reason == NO_NETWORK
-        # Without a network a repeat is as vain as the first try.
-        passing = _is_passing(err) and not lost
-        said_no = isinstance(err, DALQueryError) or getattr(err, "code", None) == 400
-        # Each service has its own words: "unknown column", "unresolved identifiers".
-        refused = said_no and any(word in reason.lower() for word in ("column", "identifier"))
-        raise _ServiceError(reason, passing=passing, unreachable=lost, refused=refused) from err
+        status, reason, content = _posted(f"{url.rstrip('/')}/sync", form, settings, deadline)
     except OSError as err:  # what requests raises, too
         reason = _one_line(err)
         lost = reason == NO_NETWORK
+        # Without a network a repeat is as vain as the first try.
         raise _ServiceError(reason, passing=not lost, unreachable=lost) from err
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as err:
-        # A VOTable so broken that the parser stumbles.
-        raise _ServiceError(f"no valid answer ({_one_line(err)})") from err
-    return table, overflow
+    try:
+        answer = read_votable(content)
+    except VOTableError as err:
+        if status != 200:
+            passing = status == 429 or status >= 500
+            raise _ServiceError(f"{status} {reason}", passing=passing) from err
+        raise _ServiceError(f"{url}: no valid answer ({_one_line(err)})") from err
+    if status != 200 or answer.status == "ERROR":
+        said = _one_line(answer.message or f"{status} {reason}")
+        # Each service has its own words: "unknown column", "unresolved identifiers".
+        refused = any(word in said.lower() for word in ("column", "identifier"))
+        raise _ServiceError(
+            said, passing=status == 429 or status >= 500, refused=refused and status < 500
+        )
+    if len(answer.tables) != 1:
+        raise _ServiceError(f"{url}: no valid answer ({len(answer.tables)} tables)")
+    return answer.tables[0][1], answer.status == "OVERFLOW"
 
 
-def _is_passing(err: Any) -> bool:
-    """Tell whether a failed query is worth a repeat: a busy server, a lost connection.
+def _posted(
+    address: str, form: dict[str, str], settings: AlignSettings, deadline: float
+) -> tuple[int, str, bytes]:
+    """Return status, reason and content of an answer, of which no more is read than can be true.
 
-    A refused query or an answer that is no VOTable would come back the same.
+    Raises
+    ------
+    OSError
+        Nobody there, a broken connection, no end of the answer in time.
+    _ServiceError
+        An answer that is too large.
     """
-    from urllib3.exceptions import HTTPError
+    import requests
 
-    code = getattr(err, "code", None) or 0
-    # pyvo reports a timeout or a broken connection as a wrong format, with its cause.
-    lost = isinstance(getattr(err, "cause", None), (OSError, HTTPError))
-    return lost and (code in {0, 429} or code >= 500)
+    timeout = (min(settings.gaia_timeout_s, CONNECT_TIMEOUT_S), settings.gaia_timeout_s)
+    content = bytearray()
+    with (
+        requests.Session() as session,
+        session.post(
+            address, data=form, timeout=timeout, stream=True, headers={"User-Agent": "bycatch"}
+        ) as answer,
+    ):
+        # Decompressed as it comes: a small answer can hold gigabytes.
+        for part in answer.iter_content(1 << 16):
+            content += part
+            if len(content) > MAX_ANSWER_BYTES:
+                raise _ServiceError(
+                    f"its answer is larger than {MAX_ANSWER_BYTES / 1e6:.0f} MB "
+                    "(set align.gaia_faint_limit_mag)"
+                )
+            if time.monotonic() > deadline:
+                raise TimeoutError("timed out")
+        return answer.status_code, str(answer.reason), bytes(content)
 
 
 NO_NETWORK = "can't be reached (no network?)"
@@ -380,22 +418,8 @@ _SIGNS_OF_NO_NETWORK = (
 )
 
 
-def _one_line(err: Exception) -> str:
+def _one_line(err: Exception | str) -> str:
     text = " ".join(str(err).split())
     if any(sign in text for sign in _SIGNS_OF_NO_NETWORK):
         return NO_NETWORK
     return (text[:200] + "...") if len(text) > 200 else text or type(err).__name__
-
-
-def _session(timeout_s: float) -> Any:
-    """Return an HTTP session whose every request has a timeout (requests has none by default)."""
-    import requests
-
-    class Session(requests.Session):
-        def request(self, *args: Any, **kwargs: Any) -> Any:
-            kwargs.setdefault("timeout", (min(timeout_s, CONNECT_TIMEOUT_S), timeout_s))
-            return super().request(*args, **kwargs)
-
-    session = Session()
-    session.headers["User-Agent"] = "bycatch"
-    return session

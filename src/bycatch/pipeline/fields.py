@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch import gaia
+from bycatch.answers import separation_deg
 from bycatch.errors import NoReferenceStars, UnreadableFile, UnusableData
 from bycatch.images.headers import read_headers
 from bycatch.images.wcs import celestial_wcs
@@ -199,11 +200,14 @@ def _stored(target: Path) -> _Stored | None:
     if not target.exists():
         return None
     try:
-        meta = read_table(target).meta
+        table = read_table(target)
+        meta = table.meta
         names = ("ra_deg", "dec_deg", "radius_deg", "limit_mag")
         ra, dec, radius, limit = (float(meta[name]) for name in names)
         region = Region(ra, dec, radius, str(meta["release"]), limit)
     except (UnreadableFile, KeyError, TypeError, ValueError):
+        return None
+    if not len(table):  # a service said so; the next one may know better
         return None
     return _Stored(region, str(meta.get("source", "")))
 
@@ -264,10 +268,8 @@ def _local_stars(path: Path, cone: Cone) -> gaia.ReferenceStars:
 
 def _within(stars: gaia.ReferenceStars, cone: Cone) -> NDArray[np.bool_]:
     """Return which stars lie in a circle."""
-    ra, dec = np.radians(np.asarray(stars.table["ra"])), np.radians(np.asarray(stars.table["dec"]))
-    ra0, dec0 = np.radians([cone.ra, cone.dec])
-    sine2 = np.sin((dec - dec0) / 2) ** 2 + np.cos(dec) * np.cos(dec0) * np.sin((ra - ra0) / 2) ** 2
-    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.clip(sine2, 0, 1)))) <= cone.radius)
+    ra, dec = np.asarray(stars.table["ra"]), np.asarray(stars.table["dec"])
+    return np.asarray(separation_deg(ra, dec, cone.ra, cone.dec) <= cone.radius)
 
 
 def known_key(path: Path) -> str:
