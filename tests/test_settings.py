@@ -113,6 +113,62 @@ def test_settings_are_frozen_and_refuse_unknown_names():
     assert DetectSettings().replace(n_pixels=60).n_pixels == 60
 
 
+# ---------------------------------------------------------------- limits
+
+
+def limits(info):
+    """Return the lower and upper limits of a number."""
+    found = {}
+    for rule in info.metadata:
+        for name in ("ge", "gt", "le", "lt"):
+            if getattr(rule, name, None) is not None:
+                found[name] = getattr(rule, name)
+    return found
+
+
+@pytest.mark.parametrize(("section", "name", "info"), EVERY)
+def test_every_number_and_list_has_an_upper_limit_and_a_lower_one(section, name, info):
+    kinds = [info]
+    if typing.get_origin(info.annotation) is tuple:
+        assert any(getattr(rule, "max_length", None) for rule in info.metadata)
+        (inner, _) = typing.get_args(info.annotation)
+        kinds = [typing.get_args(inner)[1]] if typing.get_origin(inner) is typing.Annotated else []
+    elif info.annotation not in (int, float):
+        return
+    for kind in kinds:
+        found = limits(kind)
+        assert {"ge", "gt"} & set(found)
+        assert {"le", "lt"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("detect.box_px=1000000000", 10_000),
+        ("detect.n_pixels=1e9", 10_000_000),
+        ("detect.kernel_size_px=101", 99),
+        ("detect.deblend_n_levels=1000000000", 1000),
+        ("measure.radii_px=[2,1e6]", 500),
+        ("measure.annulus_outer_px=501", 500),
+        ("measure.n_blank=1000000000000", 1_000_000),
+        ("inject.n_sources=1000000000", 1_000_000),
+        ("simulate.n_columns=100000", 4096),
+        ("simulate.stars_per_arcmin2=1e9", 100_000),
+        ("align.gaia_max_rows=1000000000", 3_000_000),
+        ("align.max_shift_arcsec=3600", 20),
+        ("align.gaia_total_s=1e9", 86_400),
+        ("input.exptime_s=1e9", 100_000_000),
+        ("input.n_exposures=10001", 10_000),
+        ("input.mjd=1e6", 100_000),
+    ],
+)
+def test_impossible_sizes_are_refused_by_name(text, limit):
+    with pytest.raises(
+        SettingsError, match=rf"{text.partition('=')[0]}.* than or equal to {limit}"
+    ):
+        Settings.load(assignments=[text])
+
+
 # ---------------------------------------------------------------- values
 
 
@@ -121,7 +177,7 @@ def test_settings_are_frozen_and_refuse_unknown_names():
     [
         ("detect", {"kernel_size_px": 4}, "must be odd"),
         ("detect", {"filter_boxes": 2}, "must be odd"),
-        ("detect", {"n_sigma": 0}, "greater than 0"),
+        ("detect", {"n_sigma": 0}, "greater than or equal to 0.1"),
         ("detect", {"n_sigma": math.nan}, "n_sigma"),
         ("detect", {"n_sigma": math.inf}, "n_sigma"),
         ("detect", {"min_coverage": 1.2}, "less than or equal to 1"),
@@ -131,13 +187,20 @@ def test_settings_are_frozen_and_refuse_unknown_names():
         ("measure", {"radii_px": [4, 2]}, "must increase"),
         ("measure", {"radii_px": [2, 2]}, "must increase"),
         ("measure", {"radii_px": [2, 2.0000001]}, "same column name"),
-        ("measure", {"radii_px": [0, 2]}, "greater than 0"),
+        ("measure", {"radii_px": [0, 2]}, "greater than or equal to 0.1"),
         ("measure", {"annulus_inner_px": 15, "annulus_outer_px": 10}, "annulus"),
         ("measure", {"annulus_inner_px": 20}, "annulus"),
         ("input", {"detector": "SBC"}, "detector"),
         ("input", {"exptime_s": -1}, "exptime_s"),
         ("output", {"formats": ["ecsv", "xlsx"]}, "formats"),
         ("sort", {"mode": "steal"}, "mode"),
+        ("sort", {"field": "a\nb"}, "control characters"),
+        ("output", {"formats": ["fits", "c\x1bsv"]}, "control characters"),
+        ("input", {"exposures_dir": "a\0b"}, "control characters"),
+        ("detect", {"n_pixels": True}, "not true or false"),
+        ("measure", {"radii_px": [True, 4]}, "not true or false"),
+        ("detect", {"clip_sigma": 1e-12}, "clip_sigma"),
+        ("align", {"gaia_services": ["https://x y"] * 21}, "at most 20"),
     ],
 )
 def test_wrong_values_are_refused(section, changes, what):
@@ -192,6 +255,13 @@ def test_assignments(text, value):
         ("detect.n_pixels", "write it as section.name=value"),
         ("detect.n_pixels=few", "n_pixels"),
         ("=", "write it as"),
+        ("detect.=3", r"\[detect\] has no ''"),
+        ("detect.n_pixels=1e999", "finite number"),
+        ("detect.n_pixels=\uff16\uff10", "valid integer"),
+        ("detect.n_pixels=" + "9" * 5000, "n_pixels"),
+        ("detect.n_pixels=" + "[" * 10_000, "n_pixels"),
+        ("detect.n_pixels=5\n[align]\nmin_ties=3", "control characters"),
+        ("detect.n_pixels={a=1}", "valid integer"),
         ("", "write it as"),
         (".=", "there is no section ''"),
     ],
@@ -340,7 +410,7 @@ def test_sidecars_hold_input_settings_with_or_without_section(tmp_path):
     [
         ("filtre = 'F606W'\n", "Did you mean 'filter'"),
         ("exptime_s = -3\n", "exptime_s"),
-        ("exptime_s = \n", "can't be read"),
+        ("exptime_s = \n", "not valid TOML"),
         ("input = 3\n", "input"),
         ("[detect]\nn_pixels = 3\n", "detect"),
         ("[input]\nfilter = 'F606W'\n[detect]\nn_pixels = 3\n", "detect"),
@@ -431,3 +501,36 @@ def test_pure_numbers_are_the_only_floats_without_a_unit():
 def test_paths_may_be_given_as_path(tmp_path):
     assert isinstance(tmp_path, Path)
     assert Settings.load(config=Path(written(tmp_path, "")), preset=None) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[detect]\nn_pixels = " + "[" * 10_000 + "]" * 10_000, "nested too deeply"),
+        ("[detect]\nn_pixels = " + "9" * 5000, "4300 digits"),
+        ("#" * 1_000_001, "more than 1000000 bytes"),
+        ("[[detect]]\nn_pixels = 5\n", "'detect' is a section"),
+        ("[detect.n_pixels]\na = 1\n", "valid integer"),
+    ],
+    ids=["deep", "digits", "huge", "a list of sections", "a section in a section"],
+)
+def test_monsters_are_refused_with_their_file(tmp_path, content, message):
+    file = tmp_path / "monster.toml"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match=rf"monster\.toml.*{message}"):
+        read_toml(file)
+
+
+def test_a_device_is_no_endless_file():
+    with pytest.raises(SettingsError, match="more than 1000000 bytes"):
+        read_toml(Path("/dev/zero"))
+
+
+def test_a_sidecar_is_a_file(tmp_path):
+    with pytest.raises(SettingsError, match="it is no file"):
+        read_sidecar(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf[detect]\nn_pixels = 60\n")
+    assert read_toml(tmp_path / "a.toml") == {"detect": {"n_pixels": 60}}

@@ -12,6 +12,7 @@ import hashlib
 import json
 import tomllib
 import typing
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -23,6 +24,42 @@ from bycatch import notebook
 from bycatch.errors import SettingsError
 
 M = TypeVar("M", bound=BaseModel)
+
+# Beyond these a number is a slip of the pen: the work would not end, or not fit into memory.
+MOST_BOX_PX = 10_000
+"""Side of a box: more than a mosaic of two ACS fields."""
+MOST_AREA_PX = 10_000_000
+"""Pixels of a source: half of a full frame."""
+MOST_KERNEL_PX = 99
+"""Width of a PSF or of a kernel, some 40 times that of ACS."""
+MOST_RADIUS_PX = 500
+"""Radius of an aperture or annulus: 25 arcsec. The time goes with its square, times all sources."""
+MOST_SIGMA = 1000
+LEAST_CLIP_SIGMA = 0.5
+"""A narrower clipping leaves no pixel to tell a level from."""
+MOST_MAS = 10_000
+"""Errors, motions and matching radii: the fastest star moves 10 arcsec in a year."""
+MOST_MAG = 50
+MOST_STARS = 100_000
+MOST_S = 1e8
+"""An exposure of three years."""
+MOST_EXPOSURES = 10_000
+MOST_MJD = 100_000
+"""The year 2132."""
+MOST_ANGSTROM = 100_000
+MOST_WAIT_S = 86_400
+"""A service that has not answered within a day will not."""
+MOST_PER_ARCMIN2 = 100_000
+"""A star for every 4 x 4 pixels of 0.05 arcsec."""
+MOST_DITHER_PX = 2000
+"""Half of a detector: images with no area in common are no dither."""
+MOST_SEED = 2**63 - 1
+MOST_LETTERS = 4096
+"""The longest path of a file system."""
+MOST_LETTERS_OF_A_NAME = 100
+"""Names of folders may have 255 bytes, and a letter up to four."""
+MOST_TOML_BYTES = 1_000_000
+"""A file of all settings, with comments, has 20,000."""
 
 
 def setting(default: Any, doc: str, unit: str = "", **limits: Any) -> Any:
@@ -36,6 +73,20 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what would be taken for something else: true for 1, a line break for a name."""
+        numeric = cls.model_fields[info.field_name or ""].annotation in (int, float)
+        for word in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(word, bool) and (numeric or value is not word):
+                msg = "must be a number, not true or false"
+                raise ValueError(msg)
+            if isinstance(word, str) and any(unicodedata.category(c) == "Cc" for c in word):
+                msg = "must not hold control characters"
+                raise ValueError(msg)
+        return value
 
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some values changed."""
@@ -72,19 +123,28 @@ class InputSettings(Section):
     """What the headers say, for files whose headers do not say it (or say it wrongly)."""
 
     filter: str = setting(
-        "", "filter name such as F606W; empty: from FILTER1/FILTER2", pattern=r"^[A-Za-z0-9]*$"
+        "",
+        "filter name such as F606W; empty: from FILTER1/FILTER2",
+        pattern=r"^[A-Za-z0-9]*$",
+        max_length=MOST_LETTERS,
     )
     detector: Literal["", "WFC", "HRC"] = setting("", "ACS detector; empty: from DETECTOR")
-    exptime_s: float = setting(0.0, "total exposure time; 0: from EXPTIME", "s", ge=0)
-    n_exposures: int = setting(0, "number of exposures; 0: from the D00nDATA cards", ge=0)
-    photflam: float = setting(
-        0.0, "inverse sensitivity; 0: from PHOTFLAM", "erg cm-2 angstrom-1 electron-1", ge=0
+    exptime_s: float = setting(0.0, "total exposure time; 0: from EXPTIME", "s", ge=0, le=MOST_S)
+    n_exposures: int = setting(
+        0, "number of exposures; 0: from the D00nDATA cards", ge=0, le=MOST_EXPOSURES
     )
-    photplam: float = setting(0.0, "pivot wavelength; 0: from PHOTPLAM", "angstrom", ge=0)
+    photflam: float = setting(
+        0.0, "inverse sensitivity; 0: from PHOTFLAM", "erg cm-2 angstrom-1 electron-1", ge=0, le=1
+    )
+    photplam: float = setting(
+        0.0, "pivot wavelength; 0: from PHOTPLAM", "angstrom", ge=0, le=MOST_ANGSTROM
+    )
     bunit: Literal["", "electrons/s", "electrons"] = setting(
         "", "unit of the pixels; 'electrons' are divided by the exposure time; empty: from BUNIT"
     )
-    mjd: float = setting(0.0, "mid-time of the exposures; 0: from EXPSTART and EXPEND", "d", ge=0)
+    mjd: float = setting(
+        0.0, "mid-time of the exposures; 0: from EXPSTART and EXPEND", "d", ge=0, le=MOST_MJD
+    )
     wht_type: Literal["", "exptime", "ivm", "relative"] = setting(
         "",
         "what WHT holds: 'exptime' seconds, 'ivm' inverse variances, 'relative' a share of the "
@@ -94,6 +154,7 @@ class InputSettings(Section):
         "",
         "folder with the exposures (flc or flt files): their data quality tells what is saturated "
         "or bad; always looked for beside the drizzled image as well",
+        max_length=MOST_LETTERS,
     )
     zeropoint_fallback: bool = setting(
         False, "use the bundled zero points where PHOTFLAM is missing (rows are flagged)"
@@ -110,31 +171,50 @@ class SortSettings(Section):
         "",
         "name of the field for all files, a folder name; empty: <program>_<visit>",
         pattern=r"^([^./\\][^/\\]*)?$",
+        max_length=MOST_LETTERS_OF_A_NAME,
     )
 
 
 class DetectSettings(Section):
     """Background, threshold, segmentation, deblending, coverage rule."""
 
-    box_px: int = setting(100, "side of the boxes of the background and noise maps", "px", ge=8)
-    filter_boxes: int = setting(3, "side of the median filter over the boxes", "boxes", ge=1)
-    clip_sigma: float = setting(3.0, "clipping of the pixels in a box", "sigma", gt=0)
-    n_sigma: float = setting(
-        2.0, "threshold above the background, in units of the unsmoothed local noise", "sigma", gt=0
+    box_px: int = setting(
+        100, "side of the boxes of the background and noise maps", "px", ge=8, le=MOST_BOX_PX
     )
-    kernel_fwhm_px: float = setting(2.5, "FWHM of the smoothing Gaussian", "px", gt=0)
-    kernel_size_px: int = setting(3, "side of the smoothing kernel (odd)", "px", ge=1)
-    n_pixels: int = setting(75, "least number of connected pixels above the threshold", "px", ge=1)
+    filter_boxes: int = setting(3, "side of the median filter over the boxes", "boxes", ge=1, le=99)
+    clip_sigma: float = setting(
+        3.0, "clipping of the pixels in a box", "sigma", ge=LEAST_CLIP_SIGMA, le=MOST_SIGMA
+    )
+    n_sigma: float = setting(
+        2.0,
+        "threshold above the background, in units of the unsmoothed local noise",
+        "sigma",
+        ge=0.1,
+        le=MOST_SIGMA,
+    )
+    kernel_fwhm_px: float = setting(
+        2.5, "FWHM of the smoothing Gaussian", "px", ge=0.1, le=MOST_KERNEL_PX
+    )
+    kernel_size_px: int = setting(
+        3, "side of the smoothing kernel (odd)", "px", ge=1, le=MOST_KERNEL_PX
+    )
+    n_pixels: int = setting(
+        75, "least number of connected pixels above the threshold", "px", ge=1, le=MOST_AREA_PX
+    )
     n_pixels_single: int = setting(
-        150, "the same for an image made of a single exposure", "px", ge=1
+        150, "the same for an image made of a single exposure", "px", ge=1, le=MOST_AREA_PX
     )
     deblend: bool = setting(True, "separate overlapping sources")
-    deblend_n_pixels: int = setting(60, "least number of pixels of a deblended source", "px", ge=1)
-    deblend_n_levels: int = setting(3, "number of deblending levels", ge=1)
+    deblend_n_pixels: int = setting(
+        60, "least number of pixels of a deblended source", "px", ge=1, le=MOST_AREA_PX
+    )
+    deblend_n_levels: int = setting(3, "number of deblending levels", ge=1, le=1000)
     deblend_contrast: float = setting(
         0.4, "least share of the blend's flux that makes a source of its own", ge=0, le=1
     )
-    coverage_box_px: int = setting(100, "side of the box of the coverage rule", "px", ge=1)
+    coverage_box_px: int = setting(
+        100, "side of the box of the coverage rule", "px", ge=1, le=MOST_BOX_PX
+    )
     min_coverage: float = setting(
         0.98, "least share of covered pixels in that box; sources below are removed", ge=0, le=1
     )
@@ -151,32 +231,42 @@ class DetectSettings(Section):
 class CrmaskSettings(Section):
     """LAcosmic on the drizzled image."""
 
-    sigclip: float = setting(3.0, "Laplacian-to-noise limit of a cosmic ray", "sigma", gt=0)
-    sigfrac: float = setting(0.3, "limit of neighbouring pixels, as a share of sigclip", gt=0)
-    objlim: float = setting(1.0, "least contrast between Laplacian and fine structure", gt=0)
-    n_iterations: int = setting(2, "number of LAcosmic iterations", ge=1)
+    sigclip: float = setting(
+        3.0, "Laplacian-to-noise limit of a cosmic ray", "sigma", ge=0.1, le=MOST_SIGMA
+    )
+    sigfrac: float = setting(
+        0.3, "limit of neighbouring pixels, as a share of sigclip", ge=0.01, le=10
+    )
+    objlim: float = setting(
+        1.0, "least contrast between Laplacian and fine structure", ge=0.01, le=MOST_SIGMA
+    )
+    n_iterations: int = setting(2, "number of LAcosmic iterations", ge=1, le=100)
     cleantype: Literal["meanmask", "medmask", "median", "idw"] = setting(
         "meanmask", "how a found cosmic ray is replaced before the next iteration"
     )
     fsmode: Literal["median", "convolve"] = setting(
         "median", "how the fine structure is made: median filters, or convolution with the PSF"
     )
-    psf_fwhm_px: float = setting(2.1, "FWHM of that PSF (fsmode 'convolve' only)", "px", gt=0)
+    psf_fwhm_px: float = setting(
+        2.1, "FWHM of that PSF (fsmode 'convolve' only)", "px", ge=0.1, le=MOST_KERNEL_PX
+    )
     max_track_fwhm_px: float = setting(
         1.75,
         "FWHM across its narrowest direction from which on a candidate is light, not charge; "
         "in detector pixels",
         "px",
-        gt=0,
+        ge=0.1,
+        le=MOST_KERNEL_PX,
     )
     snr_floor: float = setting(
         3.0,
         "signal-to-noise ratio s below which a width tells nothing; the limit above is "
         "multiplied by 1 - (snr_floor/s)^2",
         ge=0,
+        le=MOST_SIGMA,
     )
     grow_sigma_px: float = setting(
-        0.5, "width of the Gaussian that grows the mask; 0: not grown", "px", ge=0
+        0.5, "width of the Gaussian that grows the mask; 0: not grown", "px", ge=0, le=20
     )
     grow_threshold: float = setting(
         0.05,
@@ -212,6 +302,7 @@ class AlignSettings(Section):
         "TAP services asked in turn, each as 'address table'; VizieR's tables (I/...) are asked "
         "by VizieR's column names",
         min_length=1,
+        max_length=20,
     )
     offline: bool = setting(
         False, "ask no service: only the user's table, stored stars and the cache"
@@ -220,31 +311,48 @@ class AlignSettings(Section):
         "",
         "folder in which answers of the services are kept; '': the variable BYCATCH_CACHE, or the "
         "user's cache folder; 'off': nowhere",
+        max_length=MOST_LETTERS,
     )
-    gaia_timeout_s: float = setting(60.0, "longest silence of a service", "s", gt=0)
+    gaia_timeout_s: float = setting(60.0, "longest silence of a service", "s", gt=0, le=MOST_WAIT_S)
     gaia_total_s: float = setting(
-        240.0, "longest wait for the stars of a field, all services and repeats", "s", gt=0
+        240.0,
+        "longest wait for the stars of a field, all services and repeats",
+        "s",
+        gt=0,
+        le=MOST_WAIT_S,
     )
-    gaia_retries: int = setting(2, "repeats of a query that failed for a passing reason", ge=0)
+    gaia_retries: int = setting(
+        2, "repeats of a query that failed for a passing reason", ge=0, le=1000
+    )
     gaia_retry_wait_s: float = setting(
-        2.0, "wait before the first repeat; doubled for each further one", "s", ge=0
+        2.0, "wait before the first repeat; doubled for each further one", "s", ge=0, le=MOST_WAIT_S
     )
-    gaia_max_rows: int = setting(100_000, "largest number of stars asked for", ge=1)
+    gaia_max_rows: int = setting(100_000, "largest number of stars asked for", ge=1, le=3_000_000)
     gaia_faint_limit_mag: float = setting(
-        0.0, "G magnitude of the faintest stars asked for; 0: no limit", "mag", ge=0
+        0.0, "G magnitude of the faintest stars asked for; 0: no limit", "mag", ge=0, le=MOST_MAG
     )
     typical_motion_mas_yr: float = setting(
-        8.0, "error per axis that a star without a measured proper motion gets", "mas/yr", ge=0
+        8.0,
+        "error per axis that a star without a measured proper motion gets",
+        "mas/yr",
+        ge=0,
+        le=MOST_MAS,
     )
     max_shift_arcsec: float = setting(3.0, "largest pointing error searched", "arcsec", gt=0, le=20)
     max_roll_deg: float = setting(0.3, "largest roll error searched", "deg", ge=0, le=5)
     tolerance_mas: float = setting(
-        100.0, "largest separation of a pair in the search for the offset", "mas", gt=0
+        100.0, "largest separation of a pair in the search for the offset", "mas", gt=0, le=MOST_MAS
     )
     min_radius_mas: float = setting(
-        20.0, "least matching radius of the last fits, however small their scatter", "mas", gt=0
+        20.0,
+        "least matching radius of the last fits, however small their scatter",
+        "mas",
+        gt=0,
+        le=MOST_MAS,
     )
-    clip_sigma: float = setting(3.0, "clipping of the pairs in the fit", "sigma", gt=1)
+    clip_sigma: float = setting(
+        3.0, "clipping of the pairs in the fit", "sigma", gt=1, le=MOST_SIGMA
+    )
     max_ellipticity: float = setting(
         0.4, "largest ellipticity of a star-like detection", gt=0, le=1
     )
@@ -256,28 +364,38 @@ class AlignSettings(Section):
         "largest difference between a star's G and a source's AB magnitude, and between filters",
         "mag",
         gt=0,
+        le=MOST_MAG,
     )
     min_ties: int = setting(
-        5, "least number of common sources that tie two images to each other", ge=3
+        5, "least number of common sources that tie two images to each other", ge=3, le=MOST_STARS
     )
     min_matches: int = setting(
-        3, "number of pairs with which the search stops at the brightest sources", ge=1
+        3,
+        "number of pairs with which the search stops at the brightest sources",
+        ge=1,
+        le=MOST_STARS,
     )
-    min_stars_scale: int = setting(12, "least number of stars for a fit of the scale", ge=3)
-    min_stars_general: int = setting(30, "least number of stars for a general linear fit", ge=6)
+    min_stars_scale: int = setting(
+        12, "least number of stars for a fit of the scale", ge=3, le=MOST_STARS
+    )
+    min_stars_general: int = setting(
+        30, "least number of stars for a general linear fit", ge=6, le=MOST_STARS
+    )
     min_evidence: float = setting(
-        12.0, "least improvement of chi square per term for scale and skew", gt=0
+        12.0, "least improvement of chi square per term for scale and skew", gt=0, le=1e6
     )
     unknown_error_mas: float = setting(
-        50.0, "error per axis of a reference star whose table gives none", "mas", gt=0
+        50.0, "error per axis of a reference star whose table gives none", "mas", gt=0, le=MOST_MAS
     )
     frame_floor_mas: float = setting(
-        0.15, "error of a frame that no number of stars takes away", "mas", ge=0
+        0.15, "error of a frame that no number of stars takes away", "mas", ge=0, le=MOST_MAS
     )
     n_scrambles: int = setting(
-        16, "searches with scrambled stars that tell the odds of chance", ge=0
+        16, "searches with scrambled stars that tell the odds of chance", ge=0, le=1000
     )
-    max_rms_mas: float = setting(30.0, "largest rms per axis of an accepted fit", "mas", gt=0)
+    max_rms_mas: float = setting(
+        30.0, "largest rms per axis of an accepted fit", "mas", gt=0, le=MOST_MAS
+    )
     max_chance: float = setting(
         1e-4, "largest number of equally good alignments expected by chance", gt=0, lt=1
     )
@@ -286,12 +404,18 @@ class AlignSettings(Section):
 class MeasureSettings(Section):
     """Aperture photometry, sky, profile fit, flags, match to Gaia."""
 
-    radii_px: tuple[Annotated[float, Field(gt=0)], ...] = setting(
-        (2.0, 4.0, 6.0, 8.0, 10.0), "radii of the apertures", "px", min_length=1
+    radii_px: tuple[Annotated[float, Field(ge=0.1, le=MOST_RADIUS_PX)], ...] = setting(
+        (2.0, 4.0, 6.0, 8.0, 10.0), "radii of the apertures", "px", min_length=1, max_length=50
     )
-    annulus_inner_px: float = setting(10.0, "inner radius of the sky annulus", "px", gt=0)
-    annulus_outer_px: float = setting(15.0, "outer radius of the sky annulus", "px", gt=0)
-    sky_clip_sigma: float = setting(3.0, "clipping of the annulus pixels", "sigma", gt=0)
+    annulus_inner_px: float = setting(
+        10.0, "inner radius of the sky annulus", "px", ge=0.1, le=MOST_RADIUS_PX
+    )
+    annulus_outer_px: float = setting(
+        15.0, "outer radius of the sky annulus", "px", ge=0.2, le=MOST_RADIUS_PX
+    )
+    sky_clip_sigma: float = setting(
+        3.0, "clipping of the annulus pixels", "sigma", ge=LEAST_CLIP_SIGMA, le=MOST_SIGMA
+    )
     correlated_noise: bool = setting(
         True, "scale the sky noise of an aperture for the correlation that drizzling makes"
     )
@@ -300,25 +424,42 @@ class MeasureSettings(Section):
         "blank places at which the noise of apertures is measured; 0: from the drizzling "
         "parameters alone",
         ge=0,
+        le=1_000_000,
     )
     error_components: bool = setting(
         False, "columns for the parts of the errors: the source's photons, sky, level of the sky"
     )
-    fwhm_radius_px: float = setting(5.0, "radius of the profile fit", "px", ge=3)
+    fwhm_radius_px: float = setting(5.0, "radius of the profile fit", "px", ge=3, le=50)
     cr_radius_px: float = setting(
-        2.0, "cr_flag: how near a pixel of the grown mask must lie", "px", ge=0
+        2.0, "cr_flag: how near a pixel of the grown mask must lie", "px", ge=0, le=50
     )
     gaia_n_sigma: float = setting(
-        5.0, "farthest Gaia counterpart, in units of the errors of both positions", "sigma", gt=0
+        5.0,
+        "farthest Gaia counterpart, in units of the errors of both positions",
+        "sigma",
+        gt=0,
+        le=MOST_SIGMA,
     )
     gaia_min_radius_mas: float = setting(
-        20.0, "least radius of the match to Gaia, however small the errors", "mas", ge=0
+        20.0,
+        "least radius of the match to Gaia, however small the errors",
+        "mas",
+        ge=0,
+        le=MOST_MAS,
     )
     gaia_radius_mas: float = setting(
-        200.0, "largest radius of the match to Gaia, at the epoch of the image", "mas", gt=0
+        200.0,
+        "largest radius of the match to Gaia, at the epoch of the image",
+        "mas",
+        gt=0,
+        le=MOST_MAS,
     )
     gaia_motion_mas_yr: float = setting(
-        8.0, "error per axis of the motion of a Gaia star without a measured one", "mas/yr", ge=0
+        8.0,
+        "error per axis of the motion of a Gaia star without a measured one",
+        "mas/yr",
+        ge=0,
+        le=MOST_MAS,
     )
 
     @field_validator("radii_px")
@@ -351,10 +492,13 @@ class FinalizeSettings(Section):
         True, "tie the small apertures to the one of 0.5 arcsec by the image's own stars"
     )
     empirical_min_stars: int = setting(
-        20, "good stars that do so alone; fewer, from 5 on, are pulled to the published curve", ge=5
+        20,
+        "good stars that do so alone; fewer, from 5 on, are pulled to the published curve",
+        ge=5,
+        le=MOST_STARS,
     )
     magnitude_systems: tuple[Literal["AB", "ST", "Vega"], ...] = setting(
-        ("AB",), "magnitudes in the catalog; AB is always there"
+        ("AB",), "magnitudes in the catalog; AB is always there", max_length=3
     )
 
 
@@ -362,7 +506,7 @@ class OutputSettings(Section):
     """What is written, beside ECSV."""
 
     formats: tuple[Literal["ecsv", "fits", "csv", "parquet", "votable"], ...] = setting(
-        ("ecsv",), "formats of the final catalogs"
+        ("ecsv",), "formats of the final catalogs", max_length=5
     )
     write_wcs: bool = setting(
         False, "write copies of the drc files with the aligned WCS (<root>_aligned_drc.fits)"
@@ -373,7 +517,7 @@ class OutputSettings(Section):
 class SimulateSettings(Section):
     """The simulated visit."""
 
-    seed: int = setting(1, "seed of the random numbers", ge=0)
+    seed: int = setting(1, "seed of the random numbers", ge=0, le=MOST_SEED)
     program: str = setting(
         "sim", "program, three characters of the file names", pattern=r"^[a-z0-9]{3}$"
     )
@@ -382,10 +526,10 @@ class SimulateSettings(Section):
         ("F475W", "F625W", "F775W"), "filters, one image each", min_length=1, max_length=9
     )
     n_exposures: tuple[Annotated[int, Field(ge=1, le=36)], ...] = setting(
-        (2, 1, 3), "number of exposures of each image", min_length=1
+        (2, 1, 3), "number of exposures of each image", min_length=1, max_length=9
     )
-    exptime_s: float = setting(600.0, "duration of one exposure", "s", gt=0)
-    mjd_start: float = setting(56200.0, "start of the first exposure", "d", gt=0)
+    exptime_s: float = setting(600.0, "duration of one exposure", "s", ge=0.1, le=100_000)
+    mjd_start: float = setting(56200.0, "start of the first exposure", "d", ge=48_000, le=MOST_MJD)
     ra_deg: float = setting(150.1, "right ascension of the field", "deg", ge=0, lt=360)
     dec_deg: float = setting(2.2, "declination of the field", "deg", gt=-90, lt=90)
     position_angle_deg: float = setting(
@@ -395,54 +539,72 @@ class SimulateSettings(Section):
         "detector", "orientation of the output grid: along the detector, or north up"
     )
     scale_arcsec: float = setting(0.05, "pixel scale of the output", "arcsec", gt=0.01, le=0.2)
-    pixfrac: float = setting(1.0, "size of a drop, as a share of a detector pixel", gt=0, le=1)
+    pixfrac: float = setting(1.0, "size of a drop, as a share of a detector pixel", ge=0.01, le=1)
     n_columns: int = setting(1000, "width of a chip; 4096 is a full frame", "px", ge=32, le=4096)
     n_rows: int = setting(475, "height of a chip; 2048 is a full frame", "px", ge=32, le=2048)
-    gap_px: int = setting(50, "gap between the two chips", "px", ge=0)
+    gap_px: int = setting(50, "gap between the two chips", "px", ge=0, le=1000)
     distortion_percent: float = setting(
         9.0, "deviation of the area of a detector pixel in the corners", "%", ge=0, le=20
     )
     skew_deg: float = setting(
         5.1, "what the angle between the detector's axes lacks to 90 degrees", "deg", ge=0, le=15
     )
-    dither_x_px: float = setting(7.37, "step from exposure to exposure along x", "px")
-    dither_y_px: float = setting(21.61, "step from exposure to exposure along y", "px")
+    dither_x_px: float = setting(
+        7.37, "step from exposure to exposure along x", "px", ge=-MOST_DITHER_PX, le=MOST_DITHER_PX
+    )
+    dither_y_px: float = setting(
+        21.61, "step from exposure to exposure along y", "px", ge=-MOST_DITHER_PX, le=MOST_DITHER_PX
+    )
     pointing_error_ra_arcsec: float = setting(
-        0.35, "error of the header's WCS towards east", "arcsec"
+        0.35, "error of the header's WCS towards east", "arcsec", ge=-60, le=60
     )
     pointing_error_dec_arcsec: float = setting(
-        -0.28, "error of the header's WCS towards north", "arcsec"
+        -0.28, "error of the header's WCS towards north", "arcsec", ge=-60, le=60
     )
-    roll_error_deg: float = setting(0.03, "error of the header's position angle", "deg")
-    stars_per_arcmin2: float = setting(100.0, "number density of the stars", "arcmin-2", ge=0)
-    mag_bright: float = setting(17.0, "AB magnitude of the brightest stars", "mag")
-    mag_faint: float = setting(27.0, "AB magnitude of the faintest stars", "mag")
-    galaxies_per_arcmin2: float = setting(150.0, "number density of the galaxies", "arcmin-2", ge=0)
-    galaxy_bright_mag: float = setting(19.0, "AB magnitude of the brightest galaxies", "mag")
-    galaxy_faint_mag: float = setting(27.0, "AB magnitude of the faintest galaxies", "mag")
+    roll_error_deg: float = setting(
+        0.03, "error of the header's position angle", "deg", ge=-10, le=10
+    )
+    stars_per_arcmin2: float = setting(
+        100.0, "number density of the stars", "arcmin-2", ge=0, le=MOST_PER_ARCMIN2
+    )
+    mag_bright: float = setting(
+        17.0, "AB magnitude of the brightest stars", "mag", ge=0, le=MOST_MAG
+    )
+    mag_faint: float = setting(27.0, "AB magnitude of the faintest stars", "mag", ge=0, le=MOST_MAG)
+    galaxies_per_arcmin2: float = setting(
+        150.0, "number density of the galaxies", "arcmin-2", ge=0, le=MOST_PER_ARCMIN2
+    )
+    galaxy_bright_mag: float = setting(
+        19.0, "AB magnitude of the brightest galaxies", "mag", ge=0, le=MOST_MAG
+    )
+    galaxy_faint_mag: float = setting(
+        27.0, "AB magnitude of the faintest galaxies", "mag", ge=0, le=MOST_MAG
+    )
     min_separation_arcsec: float = setting(
         0.0, "least distance between two objects", "arcsec", ge=0, le=5
     )
     motion_mas_yr: float = setting(
-        5.0, "scatter of the stars' proper motions per axis", "mas/yr", ge=0
+        5.0, "scatter of the stars' proper motions per axis", "mas/yr", ge=0, le=MOST_MAS
     )
     sky_percent: float = setting(
-        100.0, "brightness of the sky, compared with average zodiacal light", "%", ge=0
+        100.0, "brightness of the sky, compared with average zodiacal light", "%", ge=0, le=1e6
     )
-    dark_rate: float = setting(0.01, "dark current", "electron s-1 pixel-1", ge=0)
-    read_noise_e: float = setting(4.2, "read noise", "electron", ge=0)
+    dark_rate: float = setting(0.01, "dark current", "electron s-1 pixel-1", ge=0, le=1e4)
+    read_noise_e: float = setting(4.2, "read noise", "electron", ge=0, le=1e4)
     full_well_e: float = setting(
-        77000.0, "charge above which a pixel bleeds along its column", "electron", gt=0
+        77000.0, "charge above which a pixel bleeds along its column", "electron", gt=0, le=1e9
     )
     hot_pixel_share: float = setting(2e-4, "share of hot pixels", ge=0, le=0.1)
-    n_dead_columns: int = setting(1, "dead columns per chip", "columns", ge=0)
+    n_dead_columns: int = setting(1, "dead columns per chip", "columns", ge=0, le=1000)
     cosmic_ray_share: float = setting(
         0.02, "share of the pixels that cosmic rays hit in 1000 s", ge=0, le=0.2
     )
     cosmic_ray_charge_e: float = setting(
-        1000.0, "median charge of a short cosmic ray", "electron", gt=0
+        1000.0, "median charge of a short cosmic ray", "electron", gt=0, le=1e6
     )
-    cosmic_ray_least_e: float = setting(500.0, "least charge of a cosmic ray", "electron", ge=0)
+    cosmic_ray_least_e: float = setting(
+        500.0, "least charge of a cosmic ray", "electron", ge=0, le=1e6
+    )
     psf_variation_percent: float = setting(
         2.0, "variation of the PSF's width over the field, as an amplitude", "%", ge=0, le=20
     )
@@ -463,11 +625,14 @@ class SimulateSettings(Section):
 class InjectSettings(Section):
     """Artificial sources in the real image: completeness, bias, lost stars, false detections."""
 
-    seed: int = setting(1, "seed of the random numbers", ge=0)
-    n_sources: int = setting(2000, "number of artificial sources in an image", ge=1)
+    seed: int = setting(1, "seed of the random numbers", ge=0, le=MOST_SEED)
+    n_sources: int = setting(2000, "number of artificial sources in an image", ge=1, le=1_000_000)
     galaxy_share: float = setting(0.5, "share of them that are galaxies", ge=0, le=1)
     half_light_arcsec: tuple[Annotated[float, Field(gt=0, le=2)], ...] = setting(
-        (0.1, 0.2, 0.4), "half-light radii of the galaxies, in equal numbers", "arcsec"
+        (0.1, 0.2, 0.4),
+        "half-light radii of the galaxies, in equal numbers",
+        "arcsec",
+        max_length=20,
     )
     sersic_index: float = setting(1.0, "Sersic index of the galaxies", ge=0.5, le=4)
     brighter_mag: float = setting(
@@ -477,20 +642,27 @@ class InjectSettings(Section):
         1.5, "how much fainter than the expected limit they end", "mag", ge=0.5, le=5
     )
     spacing_px: float = setting(
-        100.0, "side of the grid cells, one source each: more sources take more runs", "px", ge=24
+        100.0,
+        "side of the grid cells, one source each: more sources take more runs",
+        "px",
+        ge=24,
+        le=MOST_BOX_PX,
     )
     max_runs: int = setting(
-        30, "most runs for an image: a small one holds fewer sources than wanted", ge=1
+        30, "most runs for an image: a small one holds fewer sources than wanted", ge=1, le=10_000
     )
     match_radius_px: float = setting(
         1.5, "a source is found where a detection lies within this radius", "px", gt=0, le=10
     )
     match_mag: float = setting(
-        1.0, "and has the magnitude that is expected there to within this", "mag", gt=0
+        1.0, "and has the magnitude that is expected there to within this", "mag", gt=0, le=MOST_MAG
     )
     bin_mag: float = setting(0.5, "width of the magnitude bins", "mag", gt=0, le=5)
     min_stars: int = setting(
-        5, "stars that the image's own PSF needs; else the published one is used", ge=3
+        5,
+        "stars that the image's own PSF needs; else the published one is used",
+        ge=3,
+        le=MOST_STARS,
     )
     false_detections: bool = setting(
         True, "look for sources in the negative image, too: the rate of false ones"
@@ -570,14 +742,7 @@ def preset_values(name: str) -> dict[str, dict[str, Any]]:
 
 def read_toml(path: Path) -> dict[str, dict[str, Any]]:
     """Read sections of settings from a TOML file and check their names, with line numbers."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise SettingsError(f"{path}: can't be read ({err})") from err
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as err:
-        raise SettingsError(f"{path}: not valid TOML: {err}") from err
+    text, values = _parsed(path)
     for section, content in values.items():
         line = _line_of(text, section)
         if section not in Settings.model_fields and (home := _home_of(section)):
@@ -590,6 +755,23 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
                 _check_name(model, section, name, f"{path}:{_line_of(text, name, section)}")
     build(Settings, values, where=str(path))
     return values
+
+
+def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the text of a TOML file, and what it says."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MOST_TOML_BYTES + 1)
+        text = content.decode("utf-8-sig")  # as some editors begin a file
+    except (OSError, UnicodeDecodeError) as err:
+        raise SettingsError(f"{path}: can't be read ({err})") from err
+    if len(content) > MOST_TOML_BYTES:
+        raise SettingsError(f"{path}: more than {MOST_TOML_BYTES} bytes are no file of settings")
+    try:
+        return text, tomllib.loads(text)
+    except (ValueError, RecursionError) as err:
+        why = "nested too deeply" if isinstance(err, RecursionError) else err
+        raise SettingsError(f"{path}: not valid TOML: {why}") from err
 
 
 def parse_assignment(text: str) -> tuple[str, str, Any]:
@@ -611,10 +793,9 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
 
 def read_sidecar(path: Path) -> dict[str, Any]:
     """Read a sidecar file: ``name = value`` lines of the ``input`` section."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
-        raise SettingsError(f"{path}: can't be read ({err})") from err
+    if not path.is_file():  # a pipe without a writer would keep us waiting
+        raise SettingsError(f"{path}: can't be read (it is no file)")
+    _, values = _parsed(path)
     given: Any = values.get("input", values)
     others = [] if given is values else [name for name in values if name != "input"]
     if others or not isinstance(given, dict):
@@ -631,11 +812,24 @@ def build(model: type[M], values: Mapping[str, Any], where: str) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as err:
+        places = [e["loc"] for e in err.errors()]
         lines = [
-            f"{where}: {'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})"
+            f"{where}: {'.'.join(str(part) for part in e['loc'])}: {e['msg']} "
+            f"(got {_short(e['input'])})"
             for e in err.errors()
+            # Without an element that is wrong a list may seem too short.
+            if not any(place[:-1] == e["loc"] for place in places)
         ]
         raise SettingsError("; ".join(lines)) from err
+
+
+def _short(value: Any) -> str:
+    """Return a value as it was given; of a long one its beginning."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # of thousands of digits, or levels
+        text = f"a {type(value).__name__} too long to show"
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def walk() -> Iterator[tuple[str, str, FieldInfo]]:
@@ -650,6 +844,19 @@ def unit_of(info: FieldInfo) -> str:
     """Return the unit of a setting, '' for a pure number or a choice."""
     extra = typing.cast("Mapping[str, Any]", info.json_schema_extra or {})
     return str(extra.get("unit", ""))
+
+
+def range_of(info: FieldInfo) -> str:
+    """Return the range of a number, such as '1 to 100' or 'above 0, to 20'; '' without limits."""
+    limits = {
+        name: f"{getattr(rule, name):,}".replace(",", " ").removesuffix(".0")
+        for rule in info.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(rule, name, None) is not None
+    }
+    low = limits.get("ge") or (f"above {limits['gt']}," if "gt" in limits else "")
+    high = limits.get("le") or (f"below {limits['lt']}" if "lt" in limits else "")
+    return f"{low} to {high}".replace("to below", "below") if low and high else ""
 
 
 def to_toml(settings: Settings, *, comments: bool = True) -> str:
@@ -692,9 +899,12 @@ def _toml_text(value: Any) -> str:
 def _toml_value(text: str) -> Any:
     """Read one TOML value; what is not TOML is a string, so that quotes are optional."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return [_toml_value(t) for t in text.split(",")] if "," in text else text
+        values = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        values = {}
+    if list(values) == ["value"]:  # a line break in it may begin another setting
+        return values["value"]
+    return [_toml_value(t) for t in text.split(",")] if "," in text else text
 
 
 def _section_model(section: str, where: str) -> type[Section]:
