@@ -27,6 +27,8 @@ MIN_MATCHES = 3
 STRANGE_SIGMA = 5.0
 """A pair whose magnitudes differ by more than this many robust widths of its bin is listed."""
 LEAST_WIDTH_MAG = 0.02
+MOST_RADIUS_MAS = 60_000.0
+"""An arcminute: within more of it all rows of a field would be pairs."""
 
 MAG_OF_RADIUS = re.compile(r"mag_ab_[\d.]+$")
 
@@ -211,8 +213,13 @@ def compare(a: Catalog, b: Catalog, radius_mas: float = 150.0, bin_mag: float = 
     Raises
     ------
     SettingsError
-        Fewer than three rows match.
+        Fewer than three rows match, or the radius is none.
     """
+    if not 0 < radius_mas <= MOST_RADIUS_MAS:
+        raise SettingsError(
+            f"--radius {radius_mas:g}: not a separation in mas",
+            hint=f"give a number from 0 to {MOST_RADIUS_MAS:g}",
+        )
     if not (len(a) and len(b)):
         empty = a if not len(a) else b
         raise SettingsError(f"{empty.name}: it has no row with a position")

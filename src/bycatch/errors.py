@@ -13,13 +13,22 @@
     └── NoReferenceStars       no Gaia star could be had: the image keeps its own WCS
 
 Each error carries the numbers that explain it (``metadata``) and a hint that
-says what the user can do.  Anything else that is raised is a bug, and the
-pipeline reports it as one, with its traceback.
+says what the user can do.  Anything else that is raised was not expected: `reason` puts it into
+one line, and the log holds its traceback.
 """
 
 from __future__ import annotations
 
+import logging
+import traceback
 from typing import Any
+
+MOST_WORDS = 500
+"""Characters of a library's message that are shown: compilers write pages."""
+TRACEBACK = "BYCATCH_TRACEBACK"
+DETAILS = f"{TRACEBACK}=1 in the environment shows the details"
+"""Where the traceback of an unexpected error is, without a log."""
+MORE_MEMORY = "use a smaller -j, smaller images, or a machine with more of it"
 
 
 class BycatchError(Exception):
@@ -99,3 +108,34 @@ class NoReferenceStars(BycatchError):
     """No reference stars could be had for a field."""
 
     hint = "give a local table with --gaia FILE, or check the network"
+
+
+def is_expected(err: BaseException) -> bool:
+    """Tell whether an error explains itself: one of ours, of the disk, or lack of memory."""
+    return isinstance(err, (BycatchError, OSError, MemoryError))
+
+
+def reason(err: BaseException, *, details: str = "the log holds the details") -> str:
+    """Return what went wrong and the way out, in one line.
+
+    Parameters
+    ----------
+    err : whatever was raised
+    details : where the traceback is to be found, for an error that nobody expects
+    """
+    if isinstance(err, BycatchError):
+        return str(err)
+    text = " ".join(str(err).split())[:MOST_WORDS]
+    if isinstance(err, OSError):
+        return f"{text} - check disk space and permissions, then run again"
+    if isinstance(err, MemoryError):
+        return f"not enough memory{f' ({text})' if text else ''} - {MORE_MEMORY}"
+    return f"unexpected error: {type(err).__name__}: {text} - {details}; please report it"
+
+
+def log_traceback(err: BaseException) -> None:
+    """Log where an error comes from, line by line: a log has a record per line."""
+    logger = logging.getLogger("bycatch")
+    for part in traceback.format_exception(err):
+        for line in part.splitlines():
+            logger.debug("%s", line)

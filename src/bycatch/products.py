@@ -205,6 +205,11 @@ class ImageRecord:
         return root_of(self.stem)
 
     @property
+    def label(self) -> str:
+        """How messages name the image."""
+        return f"{self.field}/{self.filter} {self.root}"
+
+    @property
     def wht_name(self) -> str:
         """File name of the weight in its place; '' if it is not apart from the image."""
         suffix = FITS_SUFFIX.search(self.wht_source)

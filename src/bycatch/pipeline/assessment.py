@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from bycatch.each import of_each
 from bycatch.errors import SettingsError
 from bycatch.images.drc import read_drc
 from bycatch.pipeline import saved_settings
@@ -66,7 +67,9 @@ def assess_visit(
         raise SettingsError(
             f"{truth}: no simulated visit in it", hint="'bycatch simulate' makes one"
         )
-    return [_assessed(record, out, truth, chosen) for record in records]
+    return list(
+        of_each(records, lambda r: _assessed(r, out, truth, chosen), lambda record: record.label)
+    )
 
 
 def _assessed(record: Any, out: Path, truth: Path, settings: Settings) -> Assessment:

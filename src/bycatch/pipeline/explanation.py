@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.each import of_each
 from bycatch.errors import MissingProduct, SettingsError
 from bycatch.flags import FLAGS
 from bycatch.products import (
@@ -110,18 +111,25 @@ def explain(
     """
     if (xy is None) == (radec is None):
         raise SettingsError("give one position", hint="--xy X Y, or --radec RA DEC")
-    cases = [_Case(out, record) for record in _chosen(out, image)]
+    records = _chosen(out, image)
     if xy is not None:
-        if len(cases) > 1:
-            names = ", ".join(case.record.root for case in cases)
+        if not np.isfinite(xy).all():
+            raise SettingsError(f"--xy {xy[0]} {xy[1]}: not a position", hint="give two numbers")
+        if len(records) > 1:
+            names = ", ".join(record.root for record in records)
             raise SettingsError(
-                f"{len(cases)} images have pixels {xy[0]:g} {xy[1]:g}: {names}",
+                f"{len(records)} images have pixels {xy[0]:g} {xy[1]:g}: {names}",
                 hint="choose one with --image ROOT, or give --radec RA DEC",
             )
-        return [explained(case, *xy) for case in cases]
+        return [explained(_Case(out, record), *xy) for record in records]
     assert radec is not None
-    ra_deg, dec_deg = sky_position(*radec)
-    found = [explained(case, *case.pixel_of(ra_deg, dec_deg)) for case in cases]
+    place = sky_position(*radec)
+
+    def at_place(record: ImageRecord) -> Explanation:
+        case = _Case(out, record)
+        return explained(case, *case.pixel_of(*place))
+
+    found = list(of_each(records, at_place, lambda record: record.label))
     covering = [e for e in found if e.verdict not in (Verdict.OFF_IMAGE, Verdict.NO_DATA)]
     return covering or found
 

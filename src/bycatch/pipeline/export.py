@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bycatch.each import of_each
 from bycatch.errors import SettingsError
 from bycatch.flags import Flag
 from bycatch.products import ImageRecord, atomic, find_records
@@ -66,7 +67,7 @@ def export(
             f"there is no format '{', '.join(unknown)}'", hint=f"choose of {', '.join(FORMATS)}"
         )
     out = Path(out)
-    products = list(_products(out, kind))
+    products = [product for found in _products(out, kind) for product in found]
     if not products:
         raise SettingsError(
             f"{out}: no image has a product *_{kind}.ecsv",
@@ -88,11 +89,14 @@ def export(
     return written
 
 
-def _products(out: Path, kind: str) -> Iterator[Product]:
-    for record in find_records(out):
+def _products(out: Path, kind: str) -> Iterator[list[Product]]:
+    """Give the table of each image, if it has one."""
+
+    def product(record: ImageRecord) -> list[Product]:
         path = record.paths(out).product(kind)
-        if path.exists():
-            yield Product(record, path.stem, read_table(path))
+        return [Product(record, path.stem, read_table(path))] if path.exists() else []
+
+    return of_each(find_records(out), product, lambda record: record.label)
 
 
 def merged_table(products: Sequence[Product]) -> Table:

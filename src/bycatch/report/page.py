@@ -123,7 +123,7 @@ def _content(image: ReportedImage, catalog: Table | None, budget: Budget) -> dic
     """Return what the page shows of an image; of a damaged one what could be read."""
     try:
         found = payload(image, catalog, budget)
-    except (ValueError, KeyError, TypeError, IndexError) as err:
+    except Exception as err:  # noqa: BLE001
         # A product of another version, or cut short: the page shows all the others.
         logger.warning("%s: left out of the report: %s: %s", image.place, type(err).__name__, err)
         record = image.record

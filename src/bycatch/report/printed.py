@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.each import of_each
 from bycatch.errors import SettingsError
 from bycatch.figures import COLOURS, FAINT, INK, WEAK
 from bycatch.products import atomic
 from bycatch.report.image import COSMIC, KINDS, Budget, payload
 from bycatch.report.plots import LEAST_COUNT, STYLES
-from bycatch.report.products import read_folder
+from bycatch.report.products import ReportedImage, read_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,9 +52,9 @@ def write_figures(out: str | Path, kind: str = "png") -> list[Path]:
     if importlib.util.find_spec("matplotlib") is None:
         raise SettingsError("figures need matplotlib", hint="pip install 'bycatch[figures]'")
     folder = read_folder(out)
-    paths = []
-    for image in folder.images:
-        record = image.record
+
+    def written(image: ReportedImage) -> list[Path]:
+        record, paths = image.record, []
         content = payload(image, image.table("cat"), BUDGET)
         for name, figure in figures(content):
             stem = f"{record.field}_{record.filter}_{record.root}_{name}"
@@ -61,7 +62,10 @@ def write_figures(out: str | Path, kind: str = "png") -> list[Path]:
             with atomic(path) as partial:
                 figure.savefig(partial, format=kind, dpi=DPI, metadata=_undated(kind))
             paths.append(path)
-    return paths
+        return paths
+
+    each = of_each(folder.images, written, lambda image: image.record.label)
+    return [path for paths in each for path in paths]
 
 
 def _undated(kind: str) -> dict[str, None]:
