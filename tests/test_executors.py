@@ -3,11 +3,13 @@
 import logging
 import os
 import signal
+import time
 
 import pytest
 
+from bycatch import executors
 from bycatch.errors import BycatchError, UnreadableFile
-from bycatch.executors import Processes, Serial, executor_for
+from bycatch.executors import HANGUP, Processes, Serial, executor_for
 from bycatch.kernels import threads
 
 logger = logging.getLogger("bycatch")
@@ -76,10 +78,50 @@ def test_a_worker_that_dies_is_explained():
         Processes(2).map(os._exit, [1, 1])
 
 
-def test_workers_leave_ctrl_c_to_the_parent():
-    workers = Processes(1)
-    assert workers.map(signal.getsignal, [signal.SIGINT] * 2) == [signal.SIG_IGN] * 2
+def die_of_two(item):
+    """Kill the process, of one item each time, of another once."""
+    path, number = item
+    if number == 1 or (number == 2 and not path.exists()):
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_only_an_item_that_kills_its_process_is_lost(tmp_path, lines):
+    workers = Processes(2)
+    items = [(tmp_path / "died", number) for number in range(4)]
+    assert workers.map(die_of_two, items, lambda item: -item[1]) == [0, -1, 2, 3]
+    assert "a worker process died: what is left is done one by one" in lines
     workers.close()
+
+
+def test_a_process_that_dies_idle_is_replaced():
+    workers = Processes(2)
+    (pid, _) = workers.map(eval, ["__import__('os').getpid()"] * 2)
+    os.kill(pid, signal.SIGTERM)
+    time.sleep(0.2)
+    assert workers.map(abs, [-1, -2]) == [1, 2]
+    workers.close()
+
+
+def test_workers_leave_signals_of_the_terminal_to_the_parent():
+    workers = Processes(1)
+    numbers = [signal.SIGINT, *HANGUP]
+    assert workers.map(signal.getsignal, numbers * 2) == [signal.SIG_IGN] * 2 * len(numbers)
+    workers.close()
+
+
+@pytest.mark.skipif(not HANGUP, reason="needs POSIX signals")
+def test_a_signal_waits_until_processes_have_begun(monkeypatch):
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        with executors._undisturbed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert came == []
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_workers_are_kept_from_one_map_to_the_next():

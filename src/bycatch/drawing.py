@@ -39,7 +39,6 @@ class DrawingProcess:
         self._process = process_of(
             "bycatch.drawing",
             {},
-            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
@@ -52,7 +51,7 @@ class DrawingProcess:
         ------
         RuntimeError
             It could not be drawn.
-        EOFError, OSError
+        EOFError, OSError, pickle.UnpicklingError
             The process has ended.
         """
         asked, told = self._process.stdin, self._process.stdout
@@ -92,7 +91,7 @@ def png_beside(name: str, images: Sequence[FigureImage]) -> bytes:
     """Return the same as `png`, drawn by the other process if there is one."""
     other = drawing_process()
     if other is not None:
-        with suppress(EOFError, OSError):  # it was stopped
+        with suppress(EOFError, OSError, pickle.UnpicklingError):  # it was stopped
             return other.png(name, images)
     return png(name, images)
 

@@ -12,14 +12,24 @@ import logging
 import logging.handlers
 import multiprocessing
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from bycatch import memory
+from bycatch.beside import end_with
 from bycatch.errors import BycatchError
 from bycatch.kernels import threads
+
+HANGUP = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
+"""The signal of a terminal that is closed; Windows has none."""
+DIED = "a worker process died, most likely for lack of memory"
+DIED_HINT = "run again with a smaller -j; what is finished is kept"
+
+logger = logging.getLogger("bycatch")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,8 +38,16 @@ R = TypeVar("R")
 class Executor(Protocol):
     """Applies a function to items."""
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Return the results in the order of the items."""
+    def map(
+        self, function: Callable[[T], R], items: Sequence[T], lost: Callable[[T], R] | None = None
+    ) -> list[R]:
+        """Return the results in the order of the items.
+
+        Parameters
+        ----------
+        function, items : the work
+        lost : gives the result of an item whose process died; without it that stops the work
+        """
         ...
 
     def close(self) -> None:
@@ -43,7 +61,12 @@ class Serial:
     def __init__(self, n_cores: int | None = None) -> None:
         self.n_cores = n_cores
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    def map(
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        lost: Callable[[T], R] | None = None,  # noqa: ARG002, no process of ours can be lost
+    ) -> list[R]:
         """Return the results in the order of the items."""
         with threads.at_most(self.n_cores):
             return [function(item) for item in items]
@@ -63,32 +86,81 @@ class Processes:
         self.n_workers = n_workers
         self._pool: _Pool | None = None
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Return the results in the order of the items."""
+    def map(
+        self, function: Callable[[T], R], items: Sequence[T], lost: Callable[[T], R] | None = None
+    ) -> list[R]:
+        """Return the results in the order of the items.
+
+        A process that dies takes the others with it. What they had not finished is done once more,
+        item by item, so that only an item that kills its process is lost.
+        """
         if len(items) == 1:
             # Done here, on the cores of all processes, before one has started.
             return Serial(self.n_workers).map(function, items)
-        if self._pool is None:
-            self._pool = _Pool(self.n_workers)
         each = self.n_workers // min(self.n_workers, max(len(items), 1))
+        first = self._answers(partial(_on_cores, each, function), items)
+        if any(isinstance(answer, BrokenExecutor) for answer in first):
+            logger.warning("a worker process died: what is left is done one by one")
+        found: list[R] = []
+        for item, answer in zip(items, first, strict=True):
+            if isinstance(answer, BrokenExecutor):
+                (answer,) = self._answers(partial(_on_cores, each, function), [item])  # noqa: PLW2901
+            if isinstance(answer, BrokenExecutor):
+                if lost is None:
+                    raise BycatchError(DIED, hint=DIED_HINT) from answer
+                answer = lost(item)  # noqa: PLW2901
+            found.append(answer)
+        return found
+
+    def _answers(self, function: Callable[[T], R], items: Sequence[T]) -> list[R | BrokenExecutor]:
+        """Return the results; in the place of one whose process died, the error that says so."""
         try:
-            return list(self._pool.workers.map(partial(_on_cores, each, function), items))
-        except BrokenExecutor as err:
-            self.close()
-            raise BycatchError(
-                "a worker process died, most likely for lack of memory",
-                hint="run again with a smaller -j; what is finished is kept",
-            ) from err
-        except KeyboardInterrupt:
-            self._pool.terminate()
-            self.close()
+            with _undisturbed():
+                self._pool = pool = self._pool or _Pool(self.n_workers)
+                begun = [pool.workers.submit(function, item) for item in items]
+            found = [_answer(future) for future in begun]
+        except BrokenExecutor as err:  # it died while there was nothing to do
+            found = [err for _ in items]
+        except BaseException as err:
+            if self._pool and not isinstance(err, Exception):  # Ctrl-C and the like
+                self._pool.terminate()
+                self.close()
             raise
+        if any(isinstance(answer, BrokenExecutor) for answer in found):
+            self.close()  # such a pool takes no more work
+        return found
 
     def close(self) -> None:
         """Stop the processes."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+
+
+def _answer(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BrokenExecutor as err:
+        return err
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold signals back while processes begin: one that is left half-begun would complain."""
+    came: list[tuple[Any, ...]] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, *HANGUP)}
+        before = {n: handler for n, handler in before.items() if callable(handler)}
+    for number in before:
+        signal.signal(number, lambda *args: came.append(args))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for args in came:
+            before[args[0]](*args)
 
 
 class _Pool:
@@ -132,14 +204,23 @@ class _Relay(logging.Handler):
 
 
 def _begin_worker(queue: Any, level: int) -> None:
-    """Forward what is logged to the parent's queue."""
+    """Forward what is logged to the parent's queue, and end with the parent."""
     memory.search_garbage_rarely()
-    # Ctrl-C reaches every process of the terminal; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # These reach every process of the terminal; the parent decides what they mean.
+    for number in (signal.SIGINT, *HANGUP):
+        signal.signal(number, signal.SIG_IGN)
+    end_with(_gone)
     logger = logging.getLogger("bycatch")
     logger.handlers = [logging.handlers.QueueHandler(queue)]
     logger.setLevel(level)
     logger.propagate = False
+
+
+def _gone() -> None:
+    """Wait for the end of the process that has begun this one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
 
 
 def _on_cores(n: int, function: Callable[[T], R], item: T) -> R:

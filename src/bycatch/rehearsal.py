@@ -87,7 +87,9 @@ def _segments(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int3
 
 
 if __name__ == "__main__":
+    from bycatch.beside import end_with_parent
     from bycatch.kernels.compiled import ALONE
 
+    end_with_parent()
     os.environ[ALONE] = "1"
     rehearse()

@@ -65,9 +65,7 @@ def compile_aside() -> None:
         return
     nothing = subprocess.DEVNULL
     with suppress(OSError):
-        other = process_of(
-            "bycatch.rehearsal", {ALONE: "1"}, stdin=nothing, stdout=nothing, stderr=nothing
-        )
+        other = process_of("bycatch.rehearsal", {ALONE: "1"}, stdout=nothing, stderr=nothing)
         atexit.register(_end, other)
 
 

@@ -20,6 +20,7 @@ from bycatch.executors import Executor, Serial, executor_for
 from bycatch.pipeline import fields, intake, lists
 from bycatch.pipeline.alignment import (
     FieldJob,
+    field_died,
     field_key,
     place_of,
     record_keys,
@@ -33,6 +34,7 @@ from bycatch.pipeline.image import (
     ImageReport,
     Outcome,
     Worked,
+    died,
     file_fingerprint,
     forget_last,
     is_current,
@@ -459,7 +461,7 @@ def _worked(executor: Executor, jobs: Sequence[ImageJob]) -> list[Worked]:
         if phase == ("align",):
             found = _aligned(executor, todo, keys)
         elif todo and (todo[0].stages or todo[0].copies):
-            found = executor.map(run_image, todo)
+            found = executor.map(run_image, todo, died)
         else:
             continue
         for k, state in zip(going, found, strict=True):
@@ -516,7 +518,7 @@ def _aligned(executor: Executor, jobs: Sequence[ImageJob], keys: dict[str, str])
             if r.field == name and r.paths(out).record not in own and takes_part(r, out)
         ]  # fmt: skip
         works.append(FieldJob(name, tuple(field_jobs), tuple(others)))
-    found = executor.map(run_field, works)
+    found = executor.map(run_field, works, field_died)
     states: dict[Path, Worked] = {}
     for work, done in zip(works, found, strict=True):
         keys[work.name] = done.key

@@ -21,6 +21,7 @@ from bycatch.pipeline.image import (
     Worked,
     attempt,
     begin,
+    died,
     forget,
     is_current,
     known_share_key,
@@ -123,6 +124,11 @@ def run_field(work: FieldJob) -> FieldWorked:
     An image that can't take part is left out; the others are aligned without it.
     """
     return _Alignment(work).done()
+
+
+def field_died(work: FieldJob) -> FieldWorked:
+    """Return what is told of a field whose process died, alone with it."""
+    return FieldWorked(tuple(died(job) for job in work.jobs), "")
 
 
 class _Alignment:

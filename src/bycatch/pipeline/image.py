@@ -28,7 +28,10 @@ from bycatch.errors import (
     UnreadableFile,
     UnsupportedImage,
     UnusableData,
+    is_expected,
 )
+from bycatch.errors import reason as reason_of
+from bycatch.executors import DIED, DIED_HINT
 from bycatch.kernels.threads import begun
 from bycatch.products import (
     STAGES,
@@ -64,7 +67,7 @@ class Outcome(StrEnum):
     DROPPED = "dropped"
     """The data can't be used: the reason says why."""
     FAILED = "failed"
-    """Not the data's fault: disk, permissions, or a bug (then with its traceback)."""
+    """Not the data's fault: disk, memory, or what nobody expects (then with its traceback)."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class ImageJob:
     @property
     def label(self) -> str:
         """How messages name the image."""
-        return f"{self.record.field}/{self.record.filter} {self.record.root}"
+        return self.record.label
 
 
 @dataclass(frozen=True)
@@ -244,14 +247,14 @@ def attempt(job: ImageJob, work: Callable[[], None]) -> Worked:
     except OSError as err:
         reason = f"{err} - check disk space and permissions of {job.out}"
         outcome = Outcome.FAILED
-    except Exception as err:  # a bug: it must not stop the other images  # noqa: BLE001
-        outcome, trace = Outcome.FAILED, traceback.format_exc()
-        reason = f"{type(err).__name__}: {err} - this is a bug; the log holds its traceback"
+    except Exception as err:  # it must not stop the other images  # noqa: BLE001
+        outcome, reason = Outcome.FAILED, reason_of(err)
+        trace = "" if is_expected(err) else traceback.format_exc()
     if outcome is not Outcome.DONE:
         extra = {"lost": True, "at_work": (job.label, "")}
         logger.error("%s: %s: %s", job.label, outcome, reason, extra=extra)
-        if trace:
-            logger.debug("%s", trace)
+        for line in trace.splitlines():
+            logger.debug("%s", line)
     seconds = time.perf_counter() - started
     return Worked(job.record, outcome, reason, trace, seconds=seconds)
 
@@ -272,6 +275,15 @@ def run_image(job: ImageJob) -> Worked:
 
     worked = attempt(job, work)
     return replace(worked, done=tuple(done), kept=tuple(kept))
+
+
+def died(job: ImageJob) -> Worked:
+    """Return what is told of an image whose process died, alone with it."""
+
+    def tell() -> None:
+        raise BycatchError(DIED, hint=DIED_HINT)
+
+    return attempt(job, tell)
 
 
 _last: list[Workbench] = []

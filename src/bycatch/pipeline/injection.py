@@ -27,8 +27,10 @@ from bycatch.images.drc import DrcImage, read_drc
 from bycatch.pipeline.image import (
     ImageJob,
     Outcome,
+    Worked,
     attempt,
     begin,
+    died,
     plain_settings,
     sizes_mb,
     step_over,
@@ -214,7 +216,8 @@ def inject(out: Path, settings: Settings, workers: int | None = None) -> list[In
     logger.info("%d image(s) in %s", len(records), out, extra=extra)
     executor = executor_for(workers)
     try:
-        return executor.map(_reported, [ImageJob(out, record, settings) for record in records])
+        jobs = [ImageJob(out, record, settings) for record in records]
+        return executor.map(_reported, jobs, _lost)
     finally:
         executor.close()
 
@@ -239,6 +242,17 @@ def _reported(job: ImageJob) -> InjectionReport:
             job.label, summary["n_injected"], summary["psf"], worked.seconds,
             extra=step_over(job.label, "inject", worked.seconds),
         )  # fmt: skip
+    return _report(job, worked, summary, files)
+
+
+def _lost(job: ImageJob) -> InjectionReport:
+    """Return what is told of an image whose process died, alone with it."""
+    return _report(job, died(job), {}, [])
+
+
+def _report(
+    job: ImageJob, worked: Worked, summary: dict[str, Any], files: list[Path]
+) -> InjectionReport:
     record = job.record
     return InjectionReport(
         record.root, record.field, record.filter, worked.outcome, worked.reason, summary,
