@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from bycatch.cli import app
+from bycatch.cli.app import app
 from bycatch.columns import (
     CAT,
     CR_SHARE,
@@ -29,7 +29,7 @@ from bycatch.columns import (
 )
 from bycatch.flags import FLAGS
 from bycatch.report.summary import summary_page
-from bycatch.settings import PRESETS, Settings, unit_of, walk
+from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk
 from bycatch.stages.align import GRADES
 
 FOLDER = Path(__file__).parent
@@ -166,7 +166,7 @@ SETTINGS_HEAD = """# Settings
 Every setting, by step: `bycatch config` prints the same as TOML. Give them as
 `--set detect.n_pixels=60`, in a file with `--config my.toml`, or from Python as
 `bycatch.Settings.load(assignments=["detect.n_pixels=60"])`. A misspelt name is refused, with the
-nearest one.
+nearest one, and a number beyond its range with the limit.
 """
 
 
@@ -178,9 +178,12 @@ def settings_page() -> str:
             current = section
             holder = Settings.model_fields[section].annotation
             parts.append(f"\n## {section}\n\n{holder.__doc__}\n")
-            parts.append("| setting | default | unit | meaning |\n| --- | --- | --- | --- |")
+            parts.append(
+                "| setting | default | range | unit | meaning |\n| --- | --- | --- | --- | --- |"
+            )
         default = json.dumps(info.default)
-        parts.append(f"| `{section}.{name}` | `{default}` | {unit_of(info)} | {info.description} |")
+        words = (f"`{section}.{name}`", f"`{default}`", range_of(info), unit_of(info))
+        parts.append(f"| {' | '.join(words)} | {info.description} |")
     for name, changes in PRESETS.items():
         parts.append(f"\n## Preset {name}\n")
         values = [f"`{s}.{n} = {json.dumps(v)}`" for s, c in changes.items() for n, v in c.items()]

@@ -191,7 +191,7 @@ def command(*words: Any) -> Ended:
 def no_page() -> Iterator[None]:
     """Spare each run the second of its page: test_report.py and other processes write it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bycatch.cli._write_report", lambda *_, **__: None)
+        patch.setattr("bycatch.cli.steps.write_page", lambda *_, **__: None)
         yield
 
 

@@ -39,8 +39,8 @@ def test_import_contracts_hold():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_the_command_line_prints(path):
-    if path.name == "cli.py":
+def test_only_the_console_of_the_command_line_prints(path):
+    if path == SOURCE / "cli" / "console.py":
         return
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         called = node.func if isinstance(node, ast.Call) else None

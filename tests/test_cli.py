@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bycatch import __version__, cli
+from bycatch import __version__
+from bycatch.cli import console, printing
 from bycatch.errors import UnreadableFile
 from bycatch.pipeline import ImageReport, Outcome, RunReport
 from bycatch.settings import PRESETS, Settings, to_toml
@@ -305,8 +306,8 @@ def test_the_closing_table_fits_eighty_columns(monkeypatch, tmp_path, capsys):
         "jabcd1010", "abcd_01", "F850LP", "x_drc.fits", Outcome.DONE, seconds=1231.4,
         summary={"measure": numbers, "align": aligned},
     )  # fmt: skip
-    monkeypatch.setattr(cli, "stdout", Console(width=80))
-    cli._print_report(RunReport(tmp_path, (image,)))
+    monkeypatch.setattr(console, "stdout", Console(width=80))
+    printing.print_report(RunReport(tmp_path, (image,)))
     (line,) = [text for text in capsys.readouterr().out.splitlines() if "jabcd1010" in text]
     assert "abcd_01/F850LP" in line
     assert "A: 114, 12.3 mas" in line

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from bycatch.cli import app
+from bycatch.cli.app import app
 from bycatch.settings import Settings, walk
 
 REPOSITORY = Path(__file__).resolve().parents[1]

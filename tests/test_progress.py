@@ -8,16 +8,17 @@ import pytest
 from rich.console import Console
 
 from bycatch import pipeline
-from bycatch.pipeline import Inputs
-from bycatch.products import STAGES
-from bycatch.progress import (
+from bycatch.cli import console as printer
+from bycatch.cli.progress import (
     SECONDS_PER_MB,
     ProgressHandler,
     RunProgress,
-    TerminalHandler,
     Workload,
     in_words,
 )
+from bycatch.cli.session import TerminalHandler
+from bycatch.pipeline import Inputs
+from bycatch.products import STAGES
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -146,7 +147,8 @@ def shown(monkeypatch):
     def show(terminal, *, level=logging.INFO):
         clock = Clock()
         logger, progress, stream, console = logged(terminal, clock)
-        handlers = [TerminalHandler(console, level), ProgressHandler(progress, plain=not terminal)]
+        monkeypatch.setattr(printer, "stderr", console)
+        handlers = [TerminalHandler(level), ProgressHandler(progress, plain=not terminal)]
         monkeypatch.setattr(logger, "handlers", handlers)
         monkeypatch.setattr(logger, "propagate", False)
         monkeypatch.setattr(logger, "level", logging.DEBUG)

@@ -15,8 +15,8 @@ from astropy.table import Table
 pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
 
-from bycatch.cli import _is_news as is_news
-from bycatch.cli import _write_report as write_at_the_end
+from bycatch.cli.steps import is_news
+from bycatch.cli.steps import write_page as write_at_the_end
 from bycatch.errors import SettingsError
 from bycatch.flags import Flag
 from bycatch.pipeline import ImageReport, Outcome, RunReport
@@ -515,7 +515,7 @@ def test_a_run_without_images_writes_no_page(tmp_path):
 
 
 def test_a_step_of_its_own_writes_the_page_anew(bycatch, done, monkeypatch):
-    monkeypatch.setattr("bycatch.cli._write_report", write_at_the_end)
+    monkeypatch.setattr("bycatch.cli.steps.write_page", write_at_the_end)
     (done / page.PAGE).write_text("as it was")
     assert bycatch("finalize", done, "--set", "finalize.empirical_apcor=false").status == 0
     assert "jabc01010" in (done / page.PAGE).read_text("utf-8")

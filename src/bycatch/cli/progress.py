@@ -11,10 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+from bycatch.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -151,9 +153,9 @@ class RunProgress(Progress):
         self.workload: Workload | None = None
         self.clock = clock
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(16),
-            TextColumn("{task.fields[steps]}"),
+            TextColumn("{task.fields[steps]}", markup=False),
             TimeElapsedColumn(),
             _TimeLeft(self),
             console=console,
@@ -179,7 +181,8 @@ class RunProgress(Progress):
         yield from super().get_renderables()
         now_s = self.clock()
         for name, (step, since_s) in sorted(self.workload.at_work.items() if self.workload else ()):
-            yield Text(f"  {name}: {step}, {now_s - since_s:.0f} s", overflow="ellipsis")
+            text = f"  {name}: {step}, {now_s - since_s:.0f} s"
+            yield Text(printable(text), overflow="ellipsis")
 
 
 def _shown(work: Workload) -> dict[str, Any]:
@@ -235,23 +238,3 @@ class ProgressHandler(logging.Handler):
         if self.plain and before < work.n_images_over < work.n_images:
             left = in_words(work.seconds_left(self.progress.clock()))
             logger.info("%s done, %s left", images_in_words(work), left)
-
-
-class TerminalHandler(logging.Handler):
-    """One plain line per record; colours only on a terminal."""
-
-    STYLES: ClassVar = {logging.WARNING: "yellow", logging.ERROR: "red"}
-
-    def __init__(self, console: Console, level: int) -> None:
-        super().__init__(level)
-        self.console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
-        self.console.print(
-            record.getMessage(),
-            style=self.STYLES.get(record.levelno),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )

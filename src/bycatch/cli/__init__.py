@@ -1,0 +1,43 @@
+"""The command line: it parses, prints and exits; everything else is done elsewhere.
+
+Of the package only `main` is for others.  What it needs is imported once signals are watched:
+Ctrl-C is understood from the first moment.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from bycatch.cli.signals import Stopped, watch
+
+
+def main() -> None:
+    """Run the command line; every outcome has its exit status."""
+    with watch:
+        try:
+            status = _status()
+        except Stopped as stop:
+            status = _stopped(stop)
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Do the command and return its exit status."""
+    from bycatch import memory
+    from bycatch.cli import console
+
+    console.prepare()
+    memory.search_garbage_rarely()
+    from bycatch.cli.app import done
+
+    status = done()
+    return console.flushed() or status
+
+
+def _stopped(stop: Stopped) -> int:
+    from bycatch.cli import console
+
+    text = "interrupted; what is finished is kept, and the next run goes on from there"
+    console.complain(text, "yellow")
+    console.flushed()
+    return stop.status

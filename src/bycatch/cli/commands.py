@@ -1,0 +1,211 @@
+"""The commands that look at what is there, and those that make what others need."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bycatch.cli import printing
+from bycatch.cli.console import busy, put, say
+from bycatch.cli.options import Config, OutArgument, Preset, Quiet, Set, settings_of, some_path
+from bycatch.cli.session import looking
+from bycatch.cli.status import DONE, SOME_LOST
+from bycatch.errors import DETAILS, SettingsError, reason
+
+
+def simulate(
+    directory: Annotated[
+        Path, typer.Argument(parser=some_path, metavar="DIR", help="Where the visit goes.")
+    ],
+    config: Config = None,
+    assign: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a simulated visit with truth tables and a table of Gaia-like stars."""
+    settings = settings_of(config, assign or ())
+    from bycatch.simulate import simulate_visit, write_visit
+
+    with nullcontext() if quiet else busy("simulating a visit"):
+        visit = simulate_visit(settings.simulate)
+        files = write_visit(visit, directory)
+    if not quiet:
+        for path in files.images:
+            say(str(path))
+
+
+def assess(
+    out: OutArgument,
+    truth: Annotated[
+        Path, typer.Argument(parser=some_path, metavar="DIR", help="The simulated visit.")
+    ],
+) -> None:
+    """Compare the catalogs of a simulated visit with its truth."""
+    from bycatch.pipeline.assessment import assess_visit
+
+    with looking(out):
+        printing.print_assessment(assess_visit(out, truth), out)
+
+
+def inspect(
+    files: Annotated[
+        list[Path], typer.Argument(parser=some_path, metavar="FILE", help="drc files.")
+    ],
+    config: Config = None,
+    assign: Set = None,
+) -> None:
+    """Say what a file holds, and all that looks wrong with it."""
+    settings = settings_of(config, assign or ())
+    from bycatch.pipeline.inspection import inspect as inspect_file
+
+    lost = False
+    for path in files:
+        say(f"{path}", "bold")
+        try:
+            found = inspect_file(path, settings.input)
+        except Exception as err:  # the other files are told all the same  # noqa: BLE001
+            say(f"  can't be used: {reason(err, details=DETAILS)}", "red")
+            lost = True
+            continue
+        for name, text in found.facts:
+            say(f"  {name:<12} {text}")
+        for text in found.warnings:
+            say(f"  ! {text}", "yellow")
+    raise typer.Exit(SOME_LOST if lost else DONE)
+
+
+def status(out: OutArgument) -> None:
+    """Show what is done in OUT, what is stale, and what was lost."""
+    from bycatch.pipeline import saved_settings
+    from bycatch.pipeline.status import status as status_of
+
+    with looking(out):
+        found = status_of(out, saved_settings(out))
+    printing.print_status(found)
+    raise typer.Exit(DONE if found.is_done else SOME_LOST)
+
+
+def report(
+    out: OutArgument,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write the plots of each image as files, too.")
+    ] = False,
+    kind: Annotated[
+        str, typer.Option("--format", metavar="png|pdf", help="Format of the figures.")
+    ] = "png",
+) -> None:
+    """Write OUT/report.html, a page to look at, from the products that are there."""
+    from bycatch.report import write_figures, write_report
+
+    with looking(out):
+        paths = write_figures(out, kind) if figures else []
+        for path in (*paths, write_report(out)):
+            say(str(path))
+
+
+def export(
+    out: OutArgument,
+    formats: Annotated[
+        str, typer.Option("--formats", help="fits, csv, parquet, votable, ecsv, reg (ds9).")
+    ] = "fits",
+    kind: Annotated[
+        str, typer.Option("--kind", help="Which tables: cat, cat_noCRs, phot, sources, ...")
+    ] = "cat",
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            parser=some_path,
+            metavar="PATH",
+            help="Where they go.  [default: OUT/export]",
+        ),
+    ] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="One table of all images.")] = False,
+) -> None:
+    """Write the catalogs in other formats, as ds9 regions, or all of them as one table."""
+    from bycatch.pipeline.export import export as exported
+
+    names = [name.strip() for name in formats.split(",") if name.strip()]
+    with looking(out):
+        for path in exported(out, names, kind, folder, merged=merged):
+            say(str(path))
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(parser=some_path, metavar="A", help="A catalog.")],
+    second: Annotated[
+        Path, typer.Argument(parser=some_path, metavar="B", help="Another one of the same field.")
+    ],
+    columns: Annotated[
+        str, typer.Option("--columns", help="Of A: right ascension, declination, magnitude.")
+    ] = "",
+    columns_b: Annotated[str, typer.Option("--columns-b", help="The same of B.")] = "",
+    radius: Annotated[float, typer.Option("--radius", help="Largest separation, mas.")] = 150.0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", parser=some_path, metavar="PATH", help="Folder for tables and figure."
+        ),
+    ] = None,
+) -> None:
+    """Compare two catalogs of a field: ours, the archive's, SExtractor's, or any other."""
+    from bycatch.compare import compare as compared
+    from bycatch.compare import read_catalog
+
+    names = [[c.strip() for c in text.split(",") if c.strip()] for text in (columns, columns_b)]
+    a, b = read_catalog(first, names[0]), read_catalog(second, names[1])
+    found = compared(a, b, radius)
+    printing.print_comparison(found)
+    if output is not None:
+        from bycatch.pipeline.export import write_comparison
+
+        for path in write_comparison(found, output):
+            say(str(path))
+
+
+def explain(
+    out: OutArgument,
+    xy: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--xy", metavar="X Y", help="0-based pixel of an image."),
+    ] = None,
+    radec: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--radec", metavar="RA DEC", help="Degrees, or hh:mm:ss dd:mm:ss."),
+    ] = None,
+    image: Annotated[
+        str, typer.Option("--image", metavar="ROOT", help="Root or filter of an image.")
+    ] = "",
+) -> None:
+    """Tell why a position is, or is not, in the catalogs."""
+    from bycatch.pipeline.explanation import explain as explained
+
+    with looking(out):
+        for found in explained(out, xy=xy, radec=radec, image=image):
+            place = f"{found.place} {found.image}, x {found.x:.1f}, y {found.y:.1f}"
+            say(f"{place}: {found.verdict}", "bold")
+            for sentence in found.sentences:
+                say(f"  {sentence}")
+
+
+def config(
+    preset: Preset = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", parser=some_path, metavar="PATH", help="Write to a file."),
+    ] = None,
+) -> None:
+    """Print every setting with its unit, meaning and default, as TOML."""
+    from bycatch.settings import to_toml
+
+    text = to_toml(settings_of(preset=preset))
+    if output is None:
+        put(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as err:
+        raise SettingsError(f"{output}: can't be written ({err})", hint="check the path") from err

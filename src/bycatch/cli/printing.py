@@ -1,0 +1,183 @@
+"""What the commands print: closing tables, and the lines below them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bycatch.cli.console import Rows, say
+
+if TYPE_CHECKING:
+    from bycatch.compare import Comparison
+    from bycatch.pipeline import RunReport
+    from bycatch.pipeline.status import Status
+
+ASSESSMENT_LEGEND = """\
+found      true sources with enough pixels above the threshold that were found
+real       rows seen by two or more exposures that are true sources
+stars      isolated, S/N > 50: median flux bias at 4 px, rms position error per axis
+CRs        cosmic rays detected in single exposures that carry cr_flag
+false CRs  stars there, no cosmic ray within 3 px, that carry it by mistake
+"""
+STATE_STYLES = {"stale": "yellow", "to do": "yellow", "dropped": "red", "failed": "red"}
+"""Colours of what is left to do or lost."""
+
+COMPARED = {
+    "rows_a": ("rows of A", "d"),
+    "rows_b": ("rows of B", "d"),
+    "matched": ("pairs", "d"),
+    "share_of_a_in_b": ("share of A in B, where both look", ".3f"),
+    "share_of_b_in_a": ("share of B in A, where both look", ".3f"),
+    "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
+    "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
+    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+    "offset_mag": ("B - A in magnitude, median", ".3f"),
+    "scatter_mag": ("scatter of the magnitudes", ".3f"),
+    "strange": ("pairs more than 5 widths off in magnitude", "d"),
+}
+"""Words and digits of what tells most of a comparison."""
+
+
+def print_report(report: RunReport) -> None:
+    """Print the closing table of a run, what was lost, and where to look."""
+    table = Rows(["place", "image", "outcome"], ["exp.", "sources", "CR", "Gaia", "aligned", "s"])
+    for row in report.rows():
+        table.add(*row.values())
+    if report.images:
+        table.show()
+    lost = report.lost()
+    for name, outcome, reason in lost:
+        say(f"{outcome}: {name}: {reason}", "red")
+    done = [image for image in report.images if image.outcome == "done"]
+    say(
+        f"{len(done)} of {len(done) + len(lost)} image(s) done in {report.seconds:.1f} s; "
+        f"{_where_to_look(report.out)}",
+    )
+
+
+def print_profile(report: RunReport) -> None:
+    """Print what the steps that were done in this run took; of all images together."""
+    table = Rows(["step"], ["images", "s", "s / image", "peak, MB"])
+    for cost in report.profile():
+        row = (f"{cost.n_images}", f"{cost.seconds:.2f}", f"{cost.seconds / cost.n_images:.2f}")
+        table.add(cost.step, *row, _known(cost.peak_mb, ".0f"))
+    table.show()
+
+
+def _where_to_look(out: Path) -> str:
+    page = out / "report.html"
+    return f"look at {page}" if page.exists() else f"summary in {out / 'summary.json'}"
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print two catalogs against each other, by magnitude and in all."""
+    table = Rows([], ["mag", "A", "in B", "B", "in A", "B - A, mag", "width, mag"])
+    for row in found.bins:
+        table.add(
+            f"{row['mag_low']:g} to {row['mag_high']:g}",
+            *(str(row[name]) for name in ("n_a", "a_in_b", "n_b", "b_in_a")),
+            *(_known(row[name], ".3f") for name in ("dmag", "dmag_width")),
+        )
+    table.show()
+    for name, value in found.summary().items():
+        words, digits = COMPARED[name]
+        say(f"{words:<44} {_known(value, digits)}")
+
+
+def _known(value: float | None, digits: str) -> str:
+    """Return a number; '-' for what is not known."""
+    return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
+
+
+def print_status(found: Status) -> None:
+    """Print how far each image is, what was lost, and what to do next."""
+    steps = list(found.images[0].steps) if found.images else []
+    table = Rows(["place", "image", *steps, "last run"], [])
+    for image in found.images:
+        place = f"{image.field}/{image.filter}"
+        words = (*image.steps.values(), image.outcome or "-")
+        table.add(place, image.root, *words, styles=STATE_STYLES)
+    table.show()
+    lost = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in found.images if i.reason]
+    for name, why in [*lost, *found.lost]:
+        say(f"{name}: {why}", "red")
+    n_done = sum(image.is_done for image in found.images)
+    say(
+        f"{n_done} of {len(found.images)} image(s) up to date, {len(found.lost)} file(s) lost",
+    )
+    if n_done < len(found.images):
+        say(_what_next(found))
+
+
+def _what_next(found: Status) -> str:
+    """Return how to get the rest done: a run of its own would begin with the default settings."""
+    left = dict.fromkeys(
+        step for image in found.images for step, state in image.steps.items() if state != "done"
+    )
+    if not 0 < len(left) < len(found.images[0].steps):
+        return "'bycatch run' does the rest"
+    steps = ", ".join(f"'bycatch {step} OUT'" for step in found.images[0].steps if step in left)
+    return f"{steps} with the settings as they are, or 'bycatch run' with its own, does the rest"
+
+
+def print_limits(reports: list[Any]) -> None:
+    """Print the completeness limits of all depths together, and where the rest lies."""
+    table = Rows(["place", "image", "sources"], ["number", "90 %", "50 %"])
+    for report in reports:
+        for row in report.summary.get("limits", ()):
+            if row["n_exp"] == 0:
+                size = f' {row["re_arcsec"]:g}"' if row["re_arcsec"] else ""
+                table.add(
+                    f"{report.field}/{report.filter}",
+                    report.root,
+                    f"{row['kind']}{size}",
+                    str(row["n"]),
+                    *(_limit(row, level) for level in (90, 50)),
+                )
+    table.show()
+    say("AB magnitudes, total; cosmic rays by mistake count as lost")
+    for report in reports:
+        for path in report.files:
+            say(f"  {path}")
+        if report.reason:
+            text = f"{report.outcome}: {report.root}: {report.reason}"
+            say(text, "red")
+
+
+def _limit(row: dict[str, Any], level: int) -> str:
+    value, error = row[f"mag_{level}_kept"], row[f"mag_{level}_kept_err"]
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if error is None else f"{value:.2f} ±{error:.2f}"
+
+
+def print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
+    """Print what a run would do."""
+    steps = list(images[0].steps) if images else []
+    table = Rows(["place", "image", *steps], ["MB"])
+    for image in images:
+        place = f"{image.field}/{image.filter}"
+        table.add(place, image.stem, *image.steps.values(), f"{image.megabytes:.0f}")
+    table.show()
+    for skip in skipped:
+        word = "would be dropped" if skip.bad else "would be skipped"
+        say(f"{word}: {skip.path}: {skip.reason}")
+    total = sum(image.megabytes for image in images)
+    say(
+        f"{len(images)} image(s), about {total:.0f} MB of products; nothing was written",
+    )
+
+
+def print_assessment(assessments: list[Any], out: Path) -> None:
+    """Print the catalogs of a simulated visit against its truth."""
+    names = list(assessments[0].row()) if assessments else []
+    table = Rows([], names)
+    for assessment in assessments:
+        table.add(*assessment.row().values())
+    table.show()
+    for line in (*ASSESSMENT_LEGEND.splitlines(), ""):
+        say(line)
+    say("Open these:")
+    for assessment in assessments:
+        say(f"  {assessment.catalog}")
+    say(f"  {out / 'summary.json'}")

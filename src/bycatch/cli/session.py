@@ -1,0 +1,154 @@
+"""The log of a command: on the terminal, with a bar while a run goes on, and in a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import typer
+
+from bycatch.cli.console import complain, silence, stderr, tell
+from bycatch.cli.signals import watch
+from bycatch.cli.status import SOME_LOST
+from bycatch.errors import BycatchError, SettingsError, is_expected, log_traceback, reason
+from bycatch.words import printable
+
+LOG = "bycatch.log"
+
+logger = logging.getLogger("bycatch")
+
+
+@contextmanager
+def working(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[None]:
+    """Log a run: to the terminal (with a progress bar on a real one) and to a file."""
+    from bycatch.cli.progress import ProgressHandler, RunProgress
+
+    progress = RunProgress(stderr, disable=quiet or not stderr.is_terminal)
+    shown = ProgressHandler(progress, plain=not (quiet or stderr.is_terminal))
+    level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
+    file = LogFile(log_file or out / LOG, is_ours=log_file is None)
+    with _logged([TerminalHandler(level), shown, file], file), progress:
+        yield
+
+
+@contextmanager
+def looking(out: Path | None = None) -> Iterator[None]:
+    """Log a command that only looks: problems to the terminal, the unexpected to the log of OUT.
+
+    What is lost with one image of several is logged as an error: then the status says so.
+    """
+    handlers: list[logging.Handler] = [TerminalHandler(logging.WARNING)]
+    lost = _Errors()
+    file = None
+    if out is not None:
+        folder(out)
+        with suppress(SettingsError):  # looking needs no right to write
+            file = LogFile(out / LOG, is_ours=True, only_traces=True)
+            handlers.append(file)
+    with _logged([*handlers, lost], file):
+        yield
+    if lost.were_there:
+        raise typer.Exit(SOME_LOST)
+
+
+def folder(out: Path) -> Path:
+    """Return an output folder that has to be there already."""
+    if not out.is_dir():
+        what = "a file, not a folder" if out.exists() else "there is no such folder"
+        raise SettingsError(f"{out}: {what}", hint="give the OUT of a run")
+    return out
+
+
+@contextmanager
+def _logged(handlers: list[logging.Handler], file: LogFile | None) -> Iterator[None]:
+    """Send the log to handlers; an error that nobody expects is logged with its traceback."""
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.handlers = [*handlers, _Stopping()]
+    try:
+        yield
+    except Exception as err:
+        watch.check()
+        if file is None or is_expected(err):
+            raise
+        log_traceback(err)
+        raise _Unexpected(reason(err, details=f"{file.path} holds the details")) from err
+    finally:
+        for handler in handlers:
+            handler.close()
+        logger.handlers = []
+
+
+class _Unexpected(BycatchError):
+    """An error that nobody expects, whose traceback is in the log."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class TerminalHandler(logging.Handler):
+    """One plain line per record; colours only on a terminal."""
+
+    STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}  # noqa: RUF012
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        tell(record.getMessage(), self.STYLES.get(record.levelno, ""))
+
+
+class LogFile(logging.FileHandler):
+    """The log of OUT, or of ``--log-file``: a line per record.
+
+    Parameters
+    ----------
+    path : where it goes
+    is_ours : the file is one of OUT, which no link may lead elsewhere
+    only_traces : the file is written when there is a traceback to keep, and not before
+    """
+
+    def __init__(self, path: Path, *, is_ours: bool, only_traces: bool = False) -> None:
+        self.path = path
+        try:
+            if is_ours and (path.is_symlink() or (path.exists() and not path.is_file())):
+                raise OSError("it is a link or a device")
+            if not only_traces:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            super().__init__(path, encoding="utf-8", delay=only_traces)
+        except OSError as err:
+            raise SettingsError(
+                f"can't write the log {path} ({err})",
+                hint="choose another output folder, or --log-file FILE",
+            ) from err
+        if only_traces:
+            self.addFilter(lambda record: record.levelno == logging.DEBUG)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        time = logging.Formatter().formatTime(record)
+        return f"{time} {record.levelname:<7} {printable(record.getMessage())}"
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 (of logging)
+        """Go on without the log where its disk is full."""
+        complain(f"no log any more: {self.path} can't be written")
+        silence(self.stream)
+
+
+class _Stopping(logging.Handler):
+    """Ends a run at the next line of its log where a library has swallowed the signal."""
+
+    def emit(self, _: logging.LogRecord) -> None:
+        watch.check()
+
+
+class _Errors(logging.Handler):
+    """Knows whether errors were logged."""
+
+    were_there = False
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+
+    def emit(self, _: logging.LogRecord) -> None:
+        self.were_there = True

@@ -1,0 +1,74 @@
+"""Signals that end a command: Ctrl-C, SIGTERM and SIGHUP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+GRACE_S = 1.0
+"""A further signal within this time is the same wish once more: a key pressed twice, or `timeout`,
+which signals both the process and its group.  Later ones end the process at once."""
+
+
+class Stopped(BaseException):
+    """The command has to end.
+
+    Not a KeyboardInterrupt: typer and other libraries answer that one on their own.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.status = 128 + number
+
+
+class Watch:
+    """Raises `Stopped` in the main thread when a signal comes; what is ignored stays ignored."""
+
+    def __init__(self) -> None:
+        self.stop: Stopped | None = None
+        self._since_s = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Watch:
+        self.stop, self._before = None, {}
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                before = signal.getsignal(number)
+                if before not in (signal.SIG_IGN, None):  # as nohup and 'command &' want it
+                    self._before[number] = before
+                    signal.signal(number, self._come)
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._swallowed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.unraisablehook = self._unraisable
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def check(self) -> None:
+        """Raise the `Stopped` that a library has swallowed, as in the middle of an import."""
+        if self.stop is not None and threading.current_thread() is threading.main_thread():
+            raise self.stop
+
+    def _come(self, number: int, _: FrameType | None) -> None:
+        now_s = time.monotonic()
+        if self.stop is None:
+            self.stop, self._since_s = Stopped(number), now_s
+            raise self.stop
+        if now_s - self._since_s > GRACE_S:
+            os._exit(128 + number)  # other processes of ours end with this one
+
+    def _swallowed(self, unraisable: Any) -> None:
+        """Say nothing of a `Stopped` that came where none can be raised: `check` raises it."""
+        if not isinstance(unraisable.exc_value, Stopped):
+            self._unraisable(unraisable)
+
+
+watch = Watch()
+"""The watch of this process's command."""

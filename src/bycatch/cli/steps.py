@@ -1,0 +1,274 @@
+"""The commands that work: the chain, its steps, and artificial sources."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from bycatch.cli import printing
+from bycatch.cli.console import say
+from bycatch.cli.options import (
+    Config,
+    DryRun,
+    Exclude,
+    FieldName,
+    Formats,
+    Gaia,
+    LogFile,
+    Mode,
+    Offline,
+    Out,
+    OutArgument,
+    Paths,
+    Preset,
+    Profile,
+    Quiet,
+    Set,
+    Sources,
+    SourcesImage,
+    Verbose,
+    Wht,
+    Workers,
+    WriteWcs,
+    inputs_of,
+    settings_of,
+    shortcuts,
+)
+from bycatch.cli.session import folder, working
+from bycatch.cli.status import DONE, SOME_LOST
+from bycatch.errors import log_traceback, reason
+
+if TYPE_CHECKING:
+    from bycatch.pipeline import Inputs, RunReport
+    from bycatch.settings import Settings
+
+logger = logging.getLogger("bycatch")
+
+
+def run(
+    paths: Paths,
+    out: Out,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    gaia: Gaia = None,
+    sources: Sources = None,
+    sources_image: SourcesImage = None,
+    exclude: Exclude = None,
+    wht: Wht = None,
+    field: FieldName = None,
+    mode: Mode = None,
+    formats: Formats = None,
+    write_wcs: WriteWcs = False,
+    offline: Offline = False,
+    dry_run: DryRun = False,
+    profile: Profile = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Run the whole chain: sort, detect, crmask, align, measure, finalize."""
+    extra = shortcuts(field=field, mode=mode, formats=formats, write_wcs=write_wcs, offline=offline)
+    settings = settings_of(config, [*(assign or []), *extra], preset)
+    inputs = inputs_of(gaia, sources, exclude, wht, sources_image)
+    from bycatch import pipeline
+
+    if dry_run:
+        printing.print_plan(*pipeline.dry_run(paths, out, settings, inputs))
+        return
+    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        report = pipeline.run(paths, out, settings, inputs, jobs)
+        write_page(out, settings, changed=is_news(report))
+    if profile:
+        printing.print_profile(report)
+    _finish(report, quiet=quiet)
+
+
+def sort(
+    paths: Paths,
+    out: Out,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    wht: Wht = None,
+    field: FieldName = None,
+    mode: Mode = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Place the images under OUT/<program>_<visit>/<FILTER>/."""
+    extra = shortcuts(field=field, mode=mode)
+    settings = settings_of(config, [*(assign or []), *extra], preset)
+    inputs = inputs_of(wht=wht)
+    from bycatch import pipeline
+
+    if dry_run:
+        printing.print_plan(*pipeline.dry_run(paths, out, settings, inputs))
+        return
+    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        records, skipped = pipeline.sort_only(paths, out, settings, inputs)
+    if not quiet:
+        say(f"{len(records)} image(s) in {out}")
+    raise typer.Exit(SOME_LOST if any(s.bad for s in skipped) else DONE)
+
+
+def detect(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Find the sources: background, threshold per pixel, segmentation, deblending."""
+    _step("detect", out, config, assign, preset, jobs, quiet, verbose, log_file)
+
+
+def crmask(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Mask cosmic rays with LAcosmic."""
+    _step("crmask", out, config, assign, preset, jobs, quiet, verbose, log_file)
+
+
+def align(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    gaia: Gaia = None,
+    write_wcs: WriteWcs = False,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Align the images of each field to one another and to Gaia."""
+    inputs = inputs_of(gaia)
+    assign = [*(assign or []), *shortcuts(write_wcs=write_wcs, offline=offline)]
+    _step("align", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
+
+
+def measure(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    gaia: Gaia = None,
+    sources: Sources = None,
+    sources_image: SourcesImage = None,
+    exclude: Exclude = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Measure the sources, or your own list of positions."""
+    inputs = inputs_of(gaia, sources, exclude, sources_image=sources_image)
+    _step("measure", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
+
+
+def finalize(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    formats: Formats = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Calibrate: aperture corrections, flux densities, AB magnitudes."""
+    assign = [*(assign or []), *shortcuts(formats=formats)]
+    _step("finalize", out, config, assign, preset, jobs, quiet, verbose, log_file)
+
+
+def inject(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Measure completeness, by artificial stars and galaxies put into the images."""
+    from bycatch import pipeline
+
+    settings = settings_of(config, assign or (), preset, pipeline.saved_values(folder(out)))
+    from bycatch.pipeline.injection import inject as inject_images
+
+    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        reports = inject_images(out, settings, jobs)
+        write_page(out, settings, changed=any(report.files for report in reports))
+    if not quiet:
+        printing.print_limits(reports)
+    raise typer.Exit(DONE if all(r.outcome == "done" for r in reports) else SOME_LOST)
+
+
+def _step(
+    stage: str,
+    out: Path,
+    config_file: Path | None,
+    assign: list[str] | None,
+    preset: str | None,
+    jobs: int | None,
+    quiet: bool,
+    verbose: bool,
+    log_file: Path | None,
+    inputs: Inputs | None = None,
+) -> None:
+    """Do one step again on the images in OUT, with the settings of the last run as a base."""
+    from bycatch import pipeline
+
+    base = pipeline.saved_values(folder(out))
+    settings = settings_of(config_file, assign or (), preset, base)
+    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        report = pipeline.run_stages(out, [stage], settings, inputs, jobs)
+        write_page(out, settings, changed=is_news(report))
+    _finish(report, quiet=quiet)
+
+
+def is_news(report: RunReport) -> bool:
+    """Tell whether anything was done or lost that an earlier page does not tell."""
+    return not report.all_done or any(image.done for image in report.images)
+
+
+def write_page(out: Path, settings: Settings, *, changed: bool) -> None:
+    """Write the page at the end of a run: the run is no worse where that can't be done."""
+    from bycatch.products import find_records
+    from bycatch.report import PAGE, write_report
+
+    there = (out / PAGE).exists()
+    if not settings.output.report or (there and not changed) or not find_records(out):
+        return
+    try:
+        write_report(out)
+    except Exception as err:  # noqa: BLE001
+        logger.warning("no report: %s", reason(err))
+        log_traceback(err)
+
+
+def _finish(report: RunReport, *, quiet: bool) -> None:
+    """Print the closing table and exit with the status of the run."""
+    if not quiet:
+        printing.print_report(report)
+    raise typer.Exit(DONE if report.all_done else SOME_LOST)
