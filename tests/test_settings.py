@@ -199,7 +199,8 @@ def test_impossible_sizes_are_refused_by_name(text, limit):
         ("input", {"exposures_dir": "a\0b"}, "control characters"),
         ("detect", {"n_pixels": True}, "not true or false"),
         ("measure", {"radii_px": [True, 4]}, "not true or false"),
-        ("detect", {"clip_sigma": 1e-12}, "clip_sigma"),
+        ("detect", {"clip_sigma": 1.4}, "greater than or equal to 1.5"),
+        ("measure", {"sky_clip_sigma": 1.4}, "greater than or equal to 1.5"),
         ("align", {"gaia_services": ["https://x y"] * 21}, "at most 20"),
     ],
 )

@@ -35,7 +35,7 @@ MOST_KERNEL_PX = 99
 MOST_RADIUS_PX = 500
 """Radius of an aperture or annulus: 25 arcsec. The time goes with its square, times all sources."""
 MOST_SIGMA = 1000
-LEAST_CLIP_SIGMA = 0.5
+LEAST_CLIP_SIGMA = 1.5
 """A narrower clipping leaves no pixel to tell a level from."""
 MOST_MAS = 10_000
 """Errors, motions and matching radii: the fastest star moves 10 arcsec in a year."""
