@@ -95,7 +95,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
     UnreadableFile
         Missing, damaged, or without an image.
     """
-    with opened(path, unpack=path.suffix == ".gz") as hdus:
+    with opened(path) as hdus:
         data = next((hdu.data for hdu in hdus if hdu.data is not None), None)
         if data is not None:
             return np.asarray(data, dtype=data.dtype.newbyteorder("="))
@@ -190,8 +190,11 @@ class ImageRecord:
     filter: str
     source: str
     wht_source: str = ""
+    ctx_source: str = ""
     checksum: str = ""
     fingerprint: str = ""
+    verified: str = ""
+    """The checksum of the content that was found to be whole."""
     input: dict[str, Any] = member(default_factory=dict)
     """The user's statements about this file, from its sidecar."""
     exposures: list[str] = member(default_factory=list)
@@ -212,8 +215,27 @@ class ImageRecord:
     @property
     def wht_name(self) -> str:
         """File name of the weight in its place; '' if it is not apart from the image."""
-        suffix = FITS_SUFFIX.search(self.wht_source)
-        return f"{self.root}_wht{suffix[0] if suffix else '.fits'}" if self.wht_source else ""
+        return self._name_apart("wht", self.wht_source)
+
+    @property
+    def ctx_name(self) -> str:
+        """File name of the context image in its place, likewise."""
+        return self._name_apart("ctx", self.ctx_source)
+
+    def _name_apart(self, kind: str, source: str) -> str:
+        stem = self.stem.removesuffix("_sci") if self.stem.endswith("_sci") else self.root
+        suffix = FITS_SUFFIX.search(source)
+        return f"{stem}_{kind}{suffix[0] if suffix else '.fits'}" if source else ""
+
+    @property
+    def names(self) -> list[str]:
+        """File names in their place: the image, and its weight and context if they are apart."""
+        return [name for name in (self.name, self.wht_name, self.ctx_name) if name]
+
+    def apart(self, folder: Path) -> tuple[Path | None, Path | None]:
+        """Return where weight and context lie, as `read_drc` takes them; None: in the image."""
+        wht, ctx = self.wht_name, self.ctx_name
+        return folder / wht if wht else None, folder / ctx if ctx else None
 
     def paths(self, out: Path) -> ImagePaths:
         """Return where its products lie."""
@@ -271,4 +293,6 @@ def remove_leftovers(folder: Path) -> None:
 def input_settings(settings: Settings, record: ImageRecord) -> InputSettings:
     """Return what the user states about an image, its sidecar included."""
     values = {**settings.input.model_dump(), **record.input}
+    if record.verified and record.verified == record.checksum:
+        values["verify"] = False  # once for each content
     return build(InputSettings, values, where=record.source)

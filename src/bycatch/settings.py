@@ -159,6 +159,13 @@ class InputSettings(Section):
     zeropoint_fallback: bool = setting(
         False, "use the bundled zero points where PHOTFLAM is missing (rows are flagged)"
     )
+    verify: bool = setting(
+        True,
+        "refuse a file that is not whole (fewer extensions than NEXTEND counts, data that do not "
+        "add up to DATASUM or CHECKSUM, rows of zeros that have weight) or all of one value",
+    )
+
+    NO_MATTER: ClassVar[frozenset[str]] = frozenset({"verify"})
 
 
 class SortSettings(Section):

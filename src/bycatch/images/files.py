@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import warnings
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from astropy.io import fits
 
 from bycatch.errors import UnreadableFile
+from bycatch.images.integrity import GZIP_MAGIC, refuse_if_altered, refuse_if_cut, unpacked
 
 FITS_SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
 
@@ -37,13 +37,13 @@ DAMAGED = (
 class opened:  # noqa: N801 - reads like the built-in open
     """Context manager: an open FITS file, with astropy's complaints turned into errors.
 
-    ``memmap`` is for those who need few of the pixels, and none after it is closed; ``unpack`` for
-    a gzipped file that may be in memory as a whole: looking for a next image astropy would unpack
-    it twice.
+    ``memmap`` is for those who need few of the pixels, and none after it is closed.  With
+    ``verify`` the file has to be whole, with the sums that its headers state.  A gzipped file is
+    unpacked once, in memory, and always checked.
     """
 
-    def __init__(self, path: Path, *, memmap: bool = False, unpack: bool = False) -> None:
-        self.path, self.memmap, self.unpack = path, memmap, unpack
+    def __init__(self, path: Path, *, memmap: bool = False, verify: bool = False) -> None:
+        self.path, self.memmap, self.verify = path, memmap, verify
 
     def __enter__(self) -> fits.HDUList:
         self._stack = ExitStack()
@@ -55,11 +55,7 @@ class opened:  # noqa: N801 - reads like the built-in open
             warnings.filterwarnings("error", message="(?s).*Error validating header")
             # Opened here, so that it is closed whatever astropy finds in it.
             file = self._stack.enter_context(self.path.open("rb"))
-            hdus = self._stack.enter_context(
-                fits.HDUList.fromstring(gzip.decompress(file.read()))
-                if self.unpack
-                else fits.open(file, memmap=self.memmap)
-            )
+            hdus = self._stack.enter_context(self._hdus(file))
             len(hdus)  # reads the headers of all extensions
         except FileNotFoundError as err:
             self._stack.close()
@@ -67,10 +63,23 @@ class opened:  # noqa: N801 - reads like the built-in open
                 f"{self.path}: there is no such file",
                 hint="check the path; a link may point to a file that moved",
             ) from err
+        except UnreadableFile:
+            self._stack.close()
+            raise
         except DAMAGED as err:
             self._stack.close()
             raise UnreadableFile(f"{self.path}: not FITS, or damaged ({_first_line(err)})") from err
         return hdus
+
+    def _hdus(self, file: BinaryIO) -> fits.HDUList:
+        is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        file.seek(0)
+        content = unpacked(self.path, file) if is_packed else file
+        if self.verify:
+            refuse_if_altered(self.path, content, refuse_if_cut(self.path, content))
+            content.seek(0)
+        # None maps the file where that can be done: scaled integers can't be mapped.
+        return fits.open(content, memmap=None if self.memmap and not is_packed else False)
 
     def __exit__(self, kind: Any, err: BaseException | None, trace: Any) -> None:
         self._stack.close()
