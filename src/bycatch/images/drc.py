@@ -14,11 +14,27 @@ from numpy.typing import NDArray
 
 from bycatch import notebook, photcal
 from bycatch.errors import InconsistentImage, MissingKeyword, UnsupportedImage
-from bycatch.images.context import context_counts, exposures_per_pixel
+from bycatch.images.context import NO_CONTEXT, context_counts, exposures_of, exposures_per_pixel
 from bycatch.images.files import opened
 from bycatch.images.headers import Headers, headers_of
+from bycatch.images.integrity import WAY_OUT
 from bycatch.images.meta import ImageMeta, image_meta
-from bycatch.images.planes import find_plane, pixels_of, sibling_weight, weight_sibling
+from bycatch.images.planes import (
+    context_sibling,
+    find_plane,
+    native,
+    pixels_of,
+    read_apart,
+    refuse_several,
+    weight_sibling,
+)
+from bycatch.images.validity import (
+    mark_no_data,
+    mark_no_time,
+    refuse_constant,
+    refuse_empty,
+    refuse_lost_parts,
+)
 from bycatch.images.wcs import celestial_wcs, pixel_scale_arcsec
 from bycatch.images.weights import exposure_time
 from bycatch.kernels.smoothing import noise_correlation
@@ -45,6 +61,7 @@ class DrcImage:
     wcs : astropy WCS of the header
     wht_type : 'exptime', 'ivm', 'relative', or 'none' (uniform depth assumed)
     has_context : bool; False where n_exp is a guess from WHT
+    ctx_path : file of the context image, where it has one of its own
     """
 
     path: Path
@@ -56,6 +73,7 @@ class DrcImage:
     wcs: WCS
     wht_type: str
     has_context: bool
+    ctx_path: Path | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,15 +91,18 @@ class DrcImage:
 
         No step needs it beside the exposure times: it is read again, not kept.
         """
-        with opened(self.path) as hdus:
-            weight = pixels_of(find_plane(hdus, "WHT"), self.path)
-        if self.wht_path:
-            weight = sibling_weight(self.wht_path)
+        weight = self._stored_weight()
         if weight is None:
             weight = self.valid.astype(np.float32)
         weight[~self.valid] = 0
         weight.flags.writeable = False
         return weight
+
+    def _stored_weight(self) -> Image | None:
+        if self.wht_path:
+            return native(read_apart(self.wht_path, "WHT"), self.wht_path, "WHT")
+        with opened(self.path) as hdus:
+            return pixels_of(find_plane(hdus, "WHT"), self.path)
 
     @cached_property
     def scale_arcsec(self) -> float:
@@ -146,7 +167,10 @@ def rough_depth(image: DrcImage) -> float | None:
 
 
 def read_drc(
-    path: str | Path, settings: InputSettings | None = None, wht_path: Path | None = None
+    path: str | Path,
+    settings: InputSettings | None = None,
+    wht_path: Path | None = None,
+    ctx_path: Path | None = None,
 ) -> DrcImage:
     """Read a drizzled image (``.fits``, ``.fits.gz`` or ``.fits.fz``).
 
@@ -154,64 +178,87 @@ def read_drc(
     ----------
     path : path of a drc or drz file, or of a cutout with the image in PRIMARY
     settings : what the user states about the input, in place of the headers
-    wht_path : the weight, if it is in a file of its own; ``<stem>_wht.fits``
-        beside ``<stem>_sci.fits`` is found without it
+    wht_path, ctx_path : weight and context, if they are in files of their own;
+        ``<stem>_wht.fits`` and ``<stem>_ctx.fits`` beside ``<stem>_sci.fits`` are found without
 
     Raises
     ------
     UnreadableFile
-        Not FITS, truncated, or without an image.
+        Not FITS, not whole, or without an image.
     InconsistentImage
-        Planes of different shapes, or no valid pixel.
+        Planes of different shapes, a cube, or nothing in it.
     UnsupportedImage
         Not ACS, or a polarizer, ramp, grism or prism.
     MissingKeyword
         Exposure time, calibration, unit or celestial WCS is missing.
     """
     path, given = Path(path), settings or InputSettings()
-    with opened(path) as hdus:
+    wht_path, ctx_path = wht_path or weight_sibling(path), ctx_path or context_sibling(path)
+    with opened(path, verify=given.verify) as hdus:
         headers = headers_of(path, hdus)
         meta = image_meta(headers, given)
+        refuse_several(hdus, path)
         sci = pixels_of(find_plane(hdus, "SCI"), path)
-        wht = pixels_of(find_plane(hdus, "WHT"), path)
-        context = context_counts(find_plane(hdus, "CTX"), path, meta, headers.shapes["SCI"])
-    assert sci is not None
-    beside = wht_path or (weight_sibling(path) if wht is None else None)
-    if beside:
-        wht = sibling_weight(beside)
+        wht = None if wht_path else pixels_of(find_plane(hdus, "WHT"), path)
+        ctx = None if ctx_path else find_plane(hdus, "CTX")
+        assert sci is not None
+        context = context_counts(ctx, path, meta, sci.shape)
+    if wht_path:
+        wht = native(read_apart(wht_path, "WHT", verify=given.verify), wht_path, "WHT")
+    if ctx_path:
+        apart = read_apart(ctx_path, "CTX", verify=given.verify)
+        context = exposures_of(apart, ctx_path, meta, sci.shape)
     if wht is not None and wht.shape != sci.shape:
-        raise InconsistentImage(f"{path}: SCI is {sci.shape} but WHT is {wht.shape}")
+        raise InconsistentImage(f"{wht_path or path}: SCI is {sci.shape} but WHT is {wht.shape}")
+    if given.verify:
+        _refuse_missing(path, headers, wht, context)
+        if wht is not None:
+            refuse_lost_parts(path, sci, wht, context)
     notes = _scale_to_rates(sci, headers, meta, given)
-    valid = np.isfinite(sci)
-    valid &= (sci != 0) if wht is None else (wht > 0)
-    if not valid.any():
-        raise InconsistentImage(
-            f"{path}: no valid pixel (all NaN, or no weight anywhere)",
-            hint="leave it out, or fetch it again",
-        )
+    valid, pixel_notes = mark_no_data(sci, wht)
+    refuse_empty(path, valid, wht is not None)
+    if given.verify:
+        refuse_constant(path, sci, valid)
     wcs = celestial_wcs(headers)
-    missing = ~valid
-    sci[missing] = np.nan
-    if wht is not None:
-        wht[missing] = 0
     wht_type, time_map, wht_notes = exposure_time(wht, valid, meta, wcs, headers, given)
+    time_notes = mark_no_time(sci, time_map, valid, meta.exptime_s)
     n_exp, ctx_notes = exposures_per_pixel(context, time_map, meta)
-    planes: dict[str, Any] = {
-        "sci": sci,
-        "n_exp": n_exp,
-        "exptime_map_s": time_map,
-    }
-    for plane in planes.values():
+    for plane in (sci, n_exp, time_map):
         plane.flags.writeable = False
     return DrcImage(
         path=path,
-        wht_path=beside,
-        meta=meta.noting(*notes, *ctx_notes, *wht_notes),
+        meta=meta.noting(*notes, *pixel_notes, *time_notes, *ctx_notes, *wht_notes),
+        wht_path=wht_path,
+        sci=sci,
+        n_exp=n_exp,
+        exptime_map_s=time_map,
         wcs=wcs,
         wht_type=wht_type,
         has_context=isinstance(context, np.ndarray),
-        **planes,
+        ctx_path=ctx_path,
     )
+
+
+def _refuse_missing(
+    path: Path, headers: Headers, wht: Image | None, context: NDArray[np.int16] | str
+) -> None:
+    """Complain where PRIMARY says that drizzle wrote a plane that is not there.
+
+    A cutout has its image in PRIMARY, and cards that were copied: they are believed only where
+    the image is an extension.
+    """
+    found = {
+        "D001OUWE": wht is not None,
+        "D001OUCO": not (isinstance(context, str) and context == NO_CONTEXT),
+    }
+    for key, is_there in found.items():
+        named = str(headers.primary.get(key, "")).strip()
+        if named and not is_there and headers.sci is not headers.primary:
+            raise InconsistentImage(
+                f"{path}: its {'weight (WHT)' if key == 'D001OUWE' else 'context image (CTX)'} is "
+                f"missing: drizzle wrote one ({key} is '{named}')",
+                hint=WAY_OUT,
+            )
 
 
 def _scale_to_rates(

@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.images.context import usable_context
 from bycatch.images.files import opened
 from bycatch.images.headers import Exposure
 from bycatch.images.meta import ImageMeta
-from bycatch.images.planes import find_plane
+from bycatch.images.planes import data_of, find_plane
 
 Sets = NDArray[np.int64]
 MOST = 63
 """Exposures that a set can hold; those beyond it are left out."""
 
 
-def exposure_sets(path: Path, meta: ImageMeta, x: ArrayLike, y: ArrayLike) -> Sets:
+def exposure_sets(
+    path: Path, meta: ImageMeta, x: ArrayLike, y: ArrayLike, ctx_path: Path | None = None
+) -> Sets:
     """Return the exposures of the pixels at some positions.
 
     Parameters
@@ -26,6 +29,7 @@ def exposure_sets(path: Path, meta: ImageMeta, x: ArrayLike, y: ArrayLike) -> Se
     path : the drizzled image
     meta : what its headers say
     x, y : (N,) float; 0-based pixel centres
+    ctx_path : the context image, where it has a file of its own
 
     Returns
     -------
@@ -35,13 +39,15 @@ def exposure_sets(path: Path, meta: ImageMeta, x: ArrayLike, y: ArrayLike) -> Se
     """
     column, row = (np.asarray(v, dtype=float).ravel() for v in (x, y))
     found = np.zeros(len(column), dtype=np.int64)
-    with opened(path, memmap=True) as hdus:
-        hdu = find_plane(hdus, "CTX")
-        if hdu is None or not meta.chips or hdu.data is None or hdu.data.dtype.kind not in "iu":
+    with opened(ctx_path or path, memmap=True) as hdus:
+        hdu = find_plane(hdus, "CTX", apart=ctx_path is not None)
+        if hdu is None or not meta.chips:
             return found
-        planes = hdu.data if hdu.data.ndim == 3 else hdu.data[np.newaxis]
-        if planes.ndim != 3 or 32 * len(planes) < len(meta.chips):
+        ctx = data_of(hdu, ctx_path or path)
+        told = usable_context(ctx, path, meta, ctx.shape[-2:])
+        if isinstance(told, str):
             return found
+        planes = told if told.ndim == 3 else told[np.newaxis]
         ny, nx = planes.shape[1:]
         inside = (column > -0.5) & (column < nx - 0.5) & (row > -0.5) & (row < ny - 0.5)
         at_x, at_y = (np.rint(v[inside]).astype(int) for v in (column, row))

@@ -17,7 +17,8 @@ from bycatch.images.drc import DrcImage, Image, read_drc
 from bycatch.images.files import DAMAGED
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta
-from bycatch.images.planes import find_plane
+from bycatch.images.planes import PLANES, find_plane, refuse_several
+from bycatch.images.validity import mark_no_data
 from bycatch.kernels.exposures import exposure_counts
 from bycatch.settings import InputSettings
 
@@ -55,14 +56,17 @@ class DrcLook:
 
 
 def look_at(
-    path: str | Path, settings: InputSettings | None = None, wht_path: Path | None = None
+    path: str | Path,
+    settings: InputSettings | None = None,
+    wht_path: Path | None = None,
+    ctx_path: Path | None = None,
 ) -> DrcImage | DrcLook:
     """Return a drizzled image to look at; few of its pixels are read, as a rule.
 
     What is compressed, or lacks a plane, is read as a whole; see `read_drc` for what it raises.
     """
     path, given = Path(path), settings or InputSettings()
-    if path.suffix == ".fits" and wht_path is None:
+    if path.suffix == ".fits" and wht_path is None and ctx_path is None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -72,28 +76,30 @@ def look_at(
             found = None
         if found:
             return found
-    return read_drc(path, given, wht_path)
+    return read_drc(path, given, wht_path, ctx_path)
 
 
 def _look(path: Path, hdus: fits.HDUList, given: InputSettings) -> DrcLook | None:
     """Return the planes of an open file; None if not all are there, and of one shape."""
     headers = headers_of(path, hdus)
-    planes: list[Any] = [find_plane(hdus, name) for name in ("SCI", "WHT", "CTX")]
+    planes: list[Any] = [find_plane(hdus, name) for name in PLANES]
     if any(plane is None or isinstance(plane, fits.CompImageHDU) for plane in planes):
         return None
+    refuse_several(hdus, path)
     sci, wht, ctx = (plane.data for plane in planes)
     if not (sci.ndim == wht.ndim == 2 and sci.shape == wht.shape == ctx.shape[-2:]):
         return None
-    if isinstance(usable_context(ctx, image_meta(headers, given), sci.shape), str):
+    bits = usable_context(ctx, path, image_meta(headers, given), sci.shape)
+    if isinstance(bits, str):
         return None
 
     def rates(part: tuple[slice, slice]) -> Image:
         found = np.array(sci[part], dtype=np.float32)
-        found[~(wht[part] > 0)] = np.nan
+        mark_no_data(found, np.array(wht[part], dtype=np.float32))
         return found
 
     def exposures(part: tuple[slice, slice]) -> NDArray[np.int16]:
-        counts = np.maximum(exposure_counts(ctx[..., part[0], part[1]]), np.int16(1))
+        counts = np.maximum(exposure_counts(bits[..., part[0], part[1]]), np.int16(1))
         counts[~np.isfinite(rates(part))] = 0
         return counts
 
