@@ -300,6 +300,127 @@ def test_a_changed_weight_redoes_the_image(bycatch, apart, tmp_path):
     assert covered(out) > 0
 
 
+@pytest.fixture
+def three(raw, tmp_path):
+    """A folder with <stem>_drc_sci.fits, _wht and _ctx: one exposure at x < 120, two elsewhere."""
+    folder = tmp_path / "three"
+    folder.mkdir()
+    with fits.open(raw / "jabc01010_drc.fits") as hdus:
+        context = hdus["CTX"].data.copy()
+        context[:, :120] = 4
+        for kind, data in (("sci", hdus["SCI"].data), ("wht", hdus["WHT"].data), ("ctx", context)):
+            head = hdus[0].header + hdus["SCI"].header
+            fits.PrimaryHDU(data, head).writeto(folder / f"jabc01010_drc_{kind}.fits")
+    return folder
+
+
+def n_exposures(out):
+    """Return the numbers of exposures of the sources, left and right of x = 120."""
+    table = read_table(next(out.rglob("*_cat.ecsv")))
+    left = table["x_center"] < 118
+    right = table["x_center"] > 122
+    return set(table["n_exp"][left]), set(table["n_exp"][right])
+
+
+@pytest.mark.parametrize("mode", ["link", "copy", "move"])
+def test_a_context_beside_the_image_is_used_by_every_step(bycatch, three, tmp_path, mode):
+    out = tmp_path / "out"
+    words = ["-o", out, "--mode", mode, *FAST]
+    ended = bycatch("run", *sorted(three.iterdir()), *words)  # as a shell's * gives them
+    assert ended.status == 0, ended.err
+    assert "no context" not in ended.err
+    assert n_exposures(out) == ({1}, {2})
+    names = {path.name for path in (out / "abc_01/F775W").glob("jabc01010_drc_*.fits")}
+    assert names >= {f"jabc01010_drc_{kind}.fits" for kind in ("sci", "wht", "ctx")}
+    assert bycatch("explain", out, "--xy", 60, 60).status == 0
+    again = bycatch("measure", out)
+    assert again.status == 0, again.err
+
+
+def test_a_changed_context_redoes_the_image(bycatch, three, tmp_path):
+    out = tmp_path / "out"
+    words = ["run", three, "-o", out, *FAST]
+    bycatch(*words)
+    with fits.open(three / "jabc01010_drc_ctx.fits", mode="update") as hdus:
+        hdus[0].data[:, :120] = 5
+    ended = bycatch(*words)
+    assert "up to date" not in ended.err
+    assert n_exposures(out) == ({2}, {2})
+    (three / "jabc01010_drc_ctx.fits").unlink()
+    assert "leads to no file" in bycatch("detect", out).err
+
+
+# ---------------------------------------------------------------- files that are not whole
+
+
+@pytest.mark.parametrize("command", ["run", "inspect"])
+def test_a_cut_file_costs_itself_only(bycatch, visit, tmp_path, command):
+    folder = tmp_path / "in"
+    shutil.copytree(visit.raw, folder)
+    cut = folder / "jabc01010_drc.fits"
+    with fits.open(cut, mode="update") as hdus:
+        hdus[0].header["NEXTEND"] = 3
+        starts = [hdu.fileinfo()["hdrLoc"] for hdu in hdus]
+    cut.write_bytes(cut.read_bytes()[: starts[3]])
+    out = tmp_path / "out"
+    words = [folder, "-o", out, *FAST] if command == "run" else sorted(folder.iterdir())
+    ended = bycatch(command, *words)
+    assert ended.status != 0
+    assert "NEXTEND is 3, 2 are there (SCI, WHT)" in " ".join((ended.out + ended.err).split())
+    if command == "run":
+        assert [path.name for path in out.rglob("*_cat.ecsv")] == ["jabc01020_cat.ecsv"]
+
+
+def test_a_file_is_verified_once_for_each_content(bycatch, raw, tmp_path, monkeypatch):
+    from bycatch.images import files
+
+    looked = []
+    monkeypatch.setattr(files, "refuse_if_altered", lambda path, *_: looked.append(path.name))
+    out = tmp_path / "out"
+    words = ["run", raw, "-o", out, *FAST]
+    assert bycatch(*words).status == 0
+    assert len(looked) == 1
+    assert "up to date" not in bycatch(*words, "--set", "detect.n_sigma=3").err.split("crmask")[0]
+    assert bycatch("explain", out, "--xy", 60, 60).status == 0
+    assert len(looked) == 1
+    with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
+        hdus["SCI"].data[5, 5] += 1
+    assert bycatch(*words).status == 0
+    assert len(looked) == 2
+    unchecked = bycatch(*words, "--set", "input.verify=false")
+    assert unchecked.err.count("up to date") == 5  # what is made does not depend on it
+
+
+@pytest.mark.parametrize(("value", "reason"), [
+    (0.0, "SCI is exactly 0"),
+    (2.5, "every pixel with data is 2.5"),
+    (np.nan, "no valid pixel"),
+])  # fmt: skip
+def test_an_image_with_nothing_in_it_is_dropped_with_the_reason(
+    bycatch, raw, tmp_path, value, reason
+):
+    with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
+        hdus["SCI"].data[:] = value
+    ended = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
+    assert ended.status != 0
+    assert reason in " ".join(ended.err.split())
+    assert "dropped" in ended.out + ended.err
+
+
+def test_an_image_without_a_source_is_done_with_a_note(bycatch, raw, tmp_path):
+    with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
+        noise = np.random.default_rng(4).normal(0, 0.008, hdus["SCI"].data.shape)
+        hdus["SCI"].data[:] = noise
+    out = tmp_path / "out"
+    for word in ("no source: nothing stands above the noise", "up to date"):
+        ended = bycatch("run", raw, "-o", out, *FAST)
+        assert ended.status == 0, ended.err
+        assert word in " ".join(ended.err.split())
+    table = read_table(next(out.rglob("*_cat.ecsv")))
+    assert len(table) == 0
+    assert "no source" in " ".join(table.meta["NOTES"])
+
+
 def test_a_sidecar_states_what_the_header_does_not(bycatch, raw, tmp_path):
     (raw / "jabc01010_drc.bycatch.toml").write_text('photflam = 5e-20\nfilter = "F606W"\n')
     out = tmp_path / "out"

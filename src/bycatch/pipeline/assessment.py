@@ -13,7 +13,7 @@ from bycatch.each import of_each
 from bycatch.errors import SettingsError
 from bycatch.images.drc import read_drc
 from bycatch.pipeline import saved_settings
-from bycatch.products import find_records
+from bycatch.products import find_records, input_settings
 from bycatch.settings import Settings
 from bycatch.simulate.comparison import TruthComparison, compare
 from bycatch.simulate.files import read_truth
@@ -74,7 +74,8 @@ def assess_visit(
 
 def _assessed(record: Any, out: Path, truth: Path, settings: Settings) -> Assessment:
     paths = record.paths(out)
-    image = read_drc(paths.folder / record.name, settings.input)
+    given = input_settings(settings, record)
+    image = read_drc(paths.folder / record.name, given, *record.apart(paths.folder))
     catalog = read_table(paths.product("cat"))
     comparison = compare(
         catalog,

@@ -201,8 +201,8 @@ class _Case:
         from bycatch.images.drc import read_drc
 
         given = input_settings(saved_settings(self.out), self.record)
-        weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
-        return read_drc(self.paths.folder / self.record.name, given, weight)
+        folder, record = self.paths.folder, self.record
+        return read_drc(folder / record.name, given, *record.apart(folder))
 
     @cached_property
     def frame(self) -> Frame | None:

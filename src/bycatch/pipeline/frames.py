@@ -13,7 +13,7 @@ import numpy as np
 from bycatch.astrometry import FrameError, wcs_header
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import FITS_SUFFIX, opened
-from bycatch.images.planes import find_plane
+from bycatch.images.planes import find_plane, name_of
 from bycatch.products import atomic
 from bycatch.tangent import MAS_PER_DEG
 from bycatch.version import __version__
@@ -176,9 +176,11 @@ def write_aligned_copy(source: Path, frame: Frame, target: Path) -> None:
             disable_image_compression=True,
         ) as hdus,
     ):
-        sci = find_plane(hdus, "SCI") or hdus["SCI"]
+        # Compressed images are tables here; fpack leaves one that was in PRIMARY without a name.
+        tables = [h for h in hdus[1:] if name_of(h) == "SCI"] or list(hdus[1:2])
+        sci = find_plane(hdus, "SCI") or tables[0]
         done = set()
-        for hdu in [sci, *(h for h in hdus if h.name in {"WHT", "CTX"})]:
+        for hdu in [sci, *(h for h in hdus if name_of(h) in {"WHT", "CTX"})]:
             if id(hdu) not in done and ("CTYPE1" in hdu.header or hdu is sci):
                 done.add(id(hdu))
                 realign_header(hdu.header, frame)

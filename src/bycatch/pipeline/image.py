@@ -315,6 +315,10 @@ def _import_steps() -> None:
     from bycatch.stages import align, crmask, detect, finalize, measure  # noqa: F401
 
 
+NO_SOURCE = (
+    "no source: nothing stands above the noise on enough pixels (detect.n_sigma, detect.n_pixels)"
+)
+
 FIELD = "field"
 """Where the summary of a field's alignment stands in that of its images."""
 
@@ -390,7 +394,7 @@ def refresh_checksum(record: ImageRecord, folder: Path) -> None:
     UnreadableFile
         The input is not there any more.
     """
-    files = [folder / name for name in (record.name, record.wht_name) if name]
+    files = [folder / name for name in record.names]
     for path in files:
         if not path.exists():
             raise UnreadableFile(
@@ -463,6 +467,8 @@ class Workbench:
         outputs, summary = steps[stage]()
         seconds = time.perf_counter() - started
         remember(self.job, stage, outputs, summary, seconds)
+        if stage == "detect":
+            self._note_nothing()
         for path in before - set(outputs):
             path.unlink(missing_ok=True)
         logger.info(
@@ -474,6 +480,14 @@ class Workbench:
             extra=step_over(self.job.label, stage, seconds),
         )
         return True
+
+    def _note_nothing(self) -> None:
+        """Say so where nothing was detected, and no longer where something is."""
+        nothing = self._found_nothing()
+        self.record.notes = [*self.image.meta.notes, *nothing]
+        for note in nothing:
+            logger.warning("%s: %s", self.job.label, note)
+        self.record.write(self.job.out)
 
     def _is_current(self, stage: str) -> bool:
         is_forced = stage in self.job.forced
@@ -487,17 +501,24 @@ class Workbench:
         """The drizzled image."""
         reading, self._reading = self._reading, None
         image = reading.result() if reading else self._read()
-        self.record.notes = list(image.meta.notes)
+        if input_settings(self.settings, self.record).verify:
+            self.record.verified = self.record.checksum
         for note in image.meta.notes:
             logger.warning("%s: %s", self.job.label, note)
+        self.record.notes = [*image.meta.notes, *self._found_nothing()]
         return image
+
+    def _found_nothing(self) -> list[str]:
+        """Return the note of an image in which nothing was detected."""
+        detected = self.record.stages.get("detect")
+        return [NO_SOURCE] if detected and detected.summary.get("n_sources") == 0 else []
 
     def _read(self) -> DrcImage:
         from bycatch.images.drc import read_drc
 
         given = input_settings(self.settings, self.record)
-        weight = self.paths.folder / self.record.wht_name if self.record.wht_source else None
-        return read_drc(self.paths.folder / self.record.name, given, weight)
+        folder, record = self.paths.folder, self.record
+        return read_drc(folder / record.name, given, *record.apart(folder))
 
     @cached_property
     def sources(self) -> Table:
@@ -616,7 +637,9 @@ class Workbench:
             wcs=self.frame.wcs,
             frame_error=self.frame.error,
             reference=self.reference,
-            exposure_sets=exposure_sets(self.image.path, self.image.meta, at_x, at_y),
+            exposure_sets=exposure_sets(
+                self.image.path, self.image.meta, at_x, at_y, self.image.ctx_path
+            ),
             chips=read_quality(quality_files(self.job)),
             others=companions(self.job.companions, self.job.out, self.frame.wcs, at_x, at_y),
             settings=self.settings.measure,
@@ -889,7 +912,7 @@ class Workbench:
             "CTECORR": meta.is_cte_corrected,
             "WCSNAME": meta.wcsname,
             "ALIGNMENT": alignment,
-            "NOTES": list(meta.notes),
+            "NOTES": [*meta.notes, *self._found_nothing()],
             "SETTINGS": settings | ({"file": self.record.input} if self.record.input else {}),
         }
 

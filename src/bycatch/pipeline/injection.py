@@ -229,8 +229,8 @@ def _reported(job: ImageJob) -> InjectionReport:
     def work() -> None:
         begin(job.label, "inject")
         record, folder = job.record, job.paths.folder
-        weight = folder / record.wht_name if record.wht_source else None
-        image = read_drc(folder / record.name, input_settings(job.settings, record), weight)
+        given = input_settings(job.settings, record)
+        image = read_drc(folder / record.name, given, *record.apart(folder))
         result = inject_image(image, job.settings)
         files.extend(_written(job, image, result))
         summary.update(result.summary())

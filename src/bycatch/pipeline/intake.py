@@ -15,7 +15,7 @@ from bycatch.errors import BycatchError, SettingsError, UnreadableFile, Unusable
 from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
 from bycatch.images.headers import read_headers
 from bycatch.images.meta import image_meta
-from bycatch.images.planes import weight_sibling
+from bycatch.images.planes import context_sibling, weight_sibling
 from bycatch.products import ImageRecord, atomic, checksum, find_records
 from bycatch.settings import InputSettings, Settings, build, read_sidecar
 from bycatch.stages import sort
@@ -86,8 +86,8 @@ def find_files(paths: Iterable[Path], out: Path) -> tuple[list[Path], Counter[st
         else:
             raise SettingsError(f"{path}: there is no such file or folder", hint="check the path")
     unique = {_one_name(file, own): None for file in files}
-    weights = {sibling for f in unique if (sibling := weight_sibling(f))}
-    return [f for f in unique if f not in weights], passed_over
+    apart = {plane for f in unique for plane in (weight_sibling(f), context_sibling(f))}
+    return [f for f in unique if f not in apart], passed_over
 
 
 def _one_name(file: Path, own: Path) -> Path:
@@ -196,6 +196,7 @@ def planned_record(
     """Return the record of an image, continuing an earlier run's."""
     earlier = intake.occupied.get(placement.path)
     weight = wht_path or weight_sibling(placement.path)
+    context = context_sibling(placement.path)
     record = ImageRecord(
         stem=placement.stem,
         name=placement.name,
@@ -203,22 +204,30 @@ def planned_record(
         filter=placement.filter,
         source=str(placement.path),
         wht_source=str(weight.absolute()) if weight else "",
+        ctx_source=str(context.absolute()) if context else "",
         input=intake.sidecars.get(placement.path, {}),
         exposures=list(placement.exposures),
         notes=[placement.note] if placement.note else [],
     )
     if earlier and earlier.paths(out) == record.paths(out):
         record.checksum, record.fingerprint = earlier.checksum, earlier.fingerprint
+        record.verified = earlier.verified
         record.stages = earlier.stages
     return record
 
 
 def _put_all(record: ImageRecord, folder: Path, placement: Placement, put: Any) -> None:
     put(placement.path, folder / placement.name, record.checksum)
-    if record.wht_source:
-        put(Path(record.wht_source), folder / record.wht_name, record.checksum)
-        if put is _move:
-            record.wht_source = str(folder / record.wht_name)
+    for source, name in (
+        (record.wht_source, record.wht_name),
+        (record.ctx_source, record.ctx_name),
+    ):
+        if source:
+            put(Path(source), folder / name, record.checksum)
+    if put is _move:
+        record.wht_source, record.ctx_source = (
+            str(folder / name) if name else "" for name in (record.wht_name, record.ctx_name)
+        )
 
 
 def _link(source: Path, place: Path, _known: str) -> None:

@@ -57,14 +57,21 @@ def _chips_of(hdus: fits.HDUList, path: Path) -> list[ChipQuality]:
     """Return the chips of one open file."""
     from astropy.wcs import WCS
 
+    from bycatch.images.planes import data_of, name_of
     from bycatch.stages.measure.blemishes import ChipQuality
 
-    quality = {hdu.ver: hdu for hdu in hdus if hdu.name == "DQ" and hdu.data is not None}
+    quality = {
+        hdu.ver: np.nan_to_num(data_of(hdu, path)).astype(
+            np.int32
+        )  # NaN: BLANK, which says nothing
+        for hdu in hdus
+        if name_of(hdu) == "DQ" and hdu.data is not None
+    }
     chips = [
         # The look-up tables of the distortion are extensions of the same file.
-        ChipQuality(np.array(quality[hdu.ver].data, dtype=np.int32), WCS(hdu.header, hdus))
+        ChipQuality(quality[hdu.ver], WCS(hdu.header, hdus))
         for hdu in hdus
-        if hdu.name == "SCI" and hdu.ver in quality
+        if name_of(hdu) == "SCI" and hdu.ver in quality
     ]
     if not chips:
         raise UnreadableFile(f"{path}: no DQ in it", hint="give calibrated exposures (flc or flt)")

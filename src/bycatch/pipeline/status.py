@@ -130,7 +130,7 @@ def _job(
 def _steps(job: ImageJob, records: list[ImageRecord]) -> tuple[dict[str, str], str]:
     """Return the state of each step, and what is wrong with the input."""
     record, problem = job.record, ""
-    files = [job.paths.folder / name for name in (record.name, record.wht_name) if name]
+    files = [job.paths.folder / name for name in record.names]
     gone = [path for path in files if not path.exists()]
     if gone:
         problem = f"{gone[0]} leads to no file any more"

@@ -99,10 +99,10 @@ class ReportedImage:
     def pixels(self) -> DrcImage | DrcLook | None:
         """Return the drizzled image in its place; None if it can't be read any more."""
         record = self.record
-        wht = self.paths.folder / record.wht_name if record.wht_name else None
         try:
             given = input_settings(self.settings, record)
-            return look_at(self.paths.folder / record.name, given, wht)
+            folder = self.paths.folder
+            return look_at(folder / record.name, given, *record.apart(folder))
         except (BycatchError, OSError) as err:
             logger.warning("%s: no picture in the report: %s", self.place, err)
             return None
