@@ -836,8 +836,10 @@ def test_real_cutouts_with_tens_of_thousands_of_cards(shared):
     with fits.open(path) as hdus:
         short = hdus[0].header[:120]
         short.update({k: v for k, v in hdus[0].header.items() if k[:2] in ("CD", "CR", "CT")})
-    ours = celestial_wcs(headers).all_pix2world(100, 200, 0)
-    np.testing.assert_allclose(ours, WCS(short).all_pix2world(100, 200, 0), atol=1e-9)
+    short["RADESYS"], short["EQUINOX"] = "FK5", 2000.0
+    ours = celestial_wcs(headers).wcs.all_pix2world(100, 200, 0)
+    sky = WCS(short).pixel_to_world(100, 200).icrs
+    np.testing.assert_allclose(ours, [sky.ra.deg, sky.dec.deg], rtol=0, atol=1e-9)
     assert sum(np.isfinite(c.exptime_s) for c in headers.chips) == 1908
 
 

@@ -58,10 +58,11 @@ class DrcImage:
     sci : float32, electrons per second; NaN where there are no data
     n_exp : int16, exposures that contribute
     exptime_map_s : float32, effective exposure time, seconds
-    wcs : astropy WCS of the header
+    wcs : its WCS on the sky, in ICRS (`images.wcs.CelestialWcs`)
     wht_type : 'exptime', 'ivm', 'relative', or 'none' (uniform depth assumed)
     has_context : bool; False where n_exp is a guess from WHT
     ctx_path : file of the context image, where it has one of its own
+    wcs_doubts : why the WCS may be wrong; with any the image has no say in its field's alignment
     """
 
     path: Path
@@ -74,6 +75,7 @@ class DrcImage:
     wht_type: str
     has_context: bool
     ctx_path: Path | None = None
+    wcs_doubts: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -219,20 +221,23 @@ def read_drc(
     refuse_empty(path, valid, wht is not None)
     if given.verify:
         refuse_constant(path, sci, valid)
-    wcs = celestial_wcs(headers)
-    wht_type, time_map, wht_notes = exposure_time(wht, valid, meta, wcs, headers, given)
+    sky = celestial_wcs(headers)
+    wht_type, time_map, wht_notes = exposure_time(wht, valid, meta, sky.wcs, headers, given)
     time_notes = mark_no_time(sci, time_map, valid, meta.exptime_s)
     n_exp, ctx_notes = exposures_per_pixel(context, time_map, meta)
     for plane in (sci, n_exp, time_map):
         plane.flags.writeable = False
     return DrcImage(
         path=path,
-        meta=meta.noting(*notes, *pixel_notes, *time_notes, *ctx_notes, *wht_notes),
+        meta=meta.noting(
+            *notes, *pixel_notes, *time_notes, *ctx_notes, *wht_notes, *sky.remarks
+        ),
         wht_path=wht_path,
         sci=sci,
         n_exp=n_exp,
         exptime_map_s=time_map,
-        wcs=wcs,
+        wcs=sky.wcs,
+        wcs_doubts=sky.doubts,
         wht_type=wht_type,
         has_context=isinstance(context, np.ndarray),
         ctx_path=ctx_path,

@@ -291,7 +291,7 @@ def field_image(record: ImageRecord, out: Path, settings: Settings) -> FieldImag
         name=place_of(record),
         filter=meta.filter,
         sources=sources,
-        wcs=celestial_wcs(headers),
+        wcs=celestial_wcs(headers).wcs,
         wcsname=meta.wcsname,
         shape=(ny, nx),
         mjd=meta.mjd_mid,

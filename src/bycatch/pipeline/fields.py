@@ -75,7 +75,7 @@ def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
 def _corners(path: Path) -> NDArray[np.float64]:
     """Return right ascension and declination of an image's corners, degrees; (2, 4)."""
     headers = read_headers(path)
-    wcs = celestial_wcs(headers)
+    wcs = celestial_wcs(headers).wcs
     ny, nx = headers.shapes["SCI"][-2:]
     corners = wcs.all_pix2world([0, nx - 1, 0, nx - 1], [0, 0, ny - 1, ny - 1], 0)
     if not np.all(np.isfinite(corners)):

@@ -781,7 +781,7 @@ class Workbench:
     def _write_pixels(self, pixels: NDArray[Any], path: Path, name: str) -> Path:
         from astropy.io import fits
 
-        header = self.image.wcs.to_header()
+        header = self.image.wcs.to_header(relax=True)
         header["ROOTNAME"], header["EXTNAME"] = self.record.root, name
         header["CREATOR"] = f"bycatch {__version__}"
         hdu = fits.PrimaryHDU(pixels, header)
