@@ -1,13 +1,14 @@
 """Alignment against known pointing errors, and refusal where there is nothing to align to."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 
 from bycatch.gaia import ReferenceStars, from_table, read_local
 from bycatch.settings import AlignSettings
@@ -627,6 +628,144 @@ def test_scale_and_skew_are_fitted_only_with_evidence():
     found = align.run([image], reference, SETTINGS).images[0]
     assert found.geometry == "general"
     assert worst_mas(found.wcs, truth, shape) < 5.0
+
+
+# ---------------------------------------------------------------- doubt
+
+
+def siblings(seed=5, n_images=3, n_star=25, n_other=120, shape=(2000, 2100)):
+    """Images of the same objects with a common pointing error, their true WCS, and stars."""
+    sources, truth, reference = make_field(
+        seed, n_star, n_star + n_other, shape=shape, error_mas=0.3
+    )
+    rng = np.random.default_rng(seed)
+    wrong, images = mispointed(truth, 0.3, -0.2, 0.02), []
+    for k in range(n_images):
+        table = sources.copy()
+        for axis in "xy":
+            table[axis] = table[axis] + rng.normal(0, 0.04, len(table))
+        table["ellipticity"] = 0.1
+        images.append(field_image(table, wrong, shape, name=f"image {k}"))
+    return images, truth, reference
+
+
+def with_wrong_wcs(image, how):
+    """The image with a WCS that is wrong; the error is of a kind and size."""
+    kind, size = how
+    wcs = image.wcs.deepcopy()
+    if kind == "crval":
+        wcs.wcs.crval = wcs.wcs.crval + np.array([size / 3600, 0.0])
+    elif kind == "roll":
+        wcs = mispointed(wcs, 0, 0, size)
+    elif kind == "scale":
+        wcs.wcs.cd = wcs.wcs.cd * (1 + size)
+    elif kind == "shear":
+        wcs.wcs.cd = wcs.wcs.cd @ np.array([[1.0, size], [0.0, 1.0]])
+    else:
+        bent = np.zeros((2, 3, 3))
+        bent[0, 2, 0], bent[1, 1, 1] = size, -size
+        wcs.sip = Sip(*bent, None, None, wcs.wcs.crpix)
+        wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+    wcs.wcs.set()
+    return replace(image, wcs=wcs)
+
+
+@pytest.mark.parametrize(
+    ("bad", "how"),
+    [(0, ("scale", 3e-4)), (2, ("shear", 1e-2)), (0, ("bent", 5e-6)), (2, ("crval", 1.0)),
+     (0, ("crval", 90.0))],
+)  # fmt: skip
+def test_an_image_in_doubt_has_no_say(bad, how):
+    images, _, reference = siblings()
+    good = [image for k, image in enumerate(images) if k != bad]
+    without = align.run(good, reference, SETTINGS).images
+    images[bad] = replace(with_wrong_wcs(images[bad], how), doubt="a card is odd")
+    found = align.run(images, reference, SETTINGS).images
+    for one, other in zip(without, (r for k, r in enumerate(found) if k != bad), strict=True):
+        assert worst_mas(one.wcs, other.wcs, images[0].shape) == 0
+        assert one.grade == other.grade == "A"
+        assert align.IN_DOUBT not in other.reason
+    assert found[bad].grade != "A"
+    assert f"{align.IN_DOUBT}: a card is odd" in found[bad].reason
+
+
+def test_an_image_in_doubt_takes_what_the_others_know():
+    images, truth, reference = siblings()
+    images[1] = replace(images[1], sources=images[1].sources[25:], doubt="odd")  # galaxies alone
+    found = align.run(images, reference, SETTINGS).images[1]
+    assert (found.grade, found.n_tied > 50) == ("B", True)
+    assert worst_mas(found.wcs, truth, images[1].shape) < 5
+    # Without Gaia its header does not count either.
+    images[1] = with_wrong_wcs(images[1], ("crval", 1.0))
+    found = align.run(images, None, SETTINGS).images
+    assert [image.grade for image in found] == ["E", "E", "E"]
+    assert worst_mas(found[1].wcs, found[0].wcs, images[1].shape) < 10
+    assert worst_mas(found[0].wcs, images[0].wcs, images[0].shape) < 10
+
+
+def test_an_image_in_doubt_says_nothing_to_another_one():
+    images, _, reference = siblings(n_images=2)
+    images = [replace(image, doubt="odd") for image in images]
+    alone = [align.run([image], reference, SETTINGS).images[0] for image in images]
+    for one, other in zip(alone, align.run(images, reference, SETTINGS).images, strict=True):
+        assert worst_mas(one.wcs, other.wcs, images[0].shape) == 0
+        assert other.grade == "B"
+
+
+@pytest.mark.parametrize(("n_images", "bad"), [(2, 1), (3, 0)])
+@pytest.mark.parametrize(
+    "how",
+    [("crval", 2.0), ("crval", 30.0), ("roll", 0.2), ("roll", 5.0), ("scale", 3e-4),
+     ("scale", 3e-3), ("shear", 5e-4), ("shear", 3e-3), ("bent", 1e-6), ("bent", 5e-6)],
+)  # fmt: skip
+def test_a_wrong_wcs_without_a_tell_moves_no_neighbour(how, n_images, bad):
+    images, truth, reference = siblings(n_images=n_images)
+    images[bad] = with_wrong_wcs(images[bad], how)
+    found = align.run(images, reference, SETTINGS).images
+    for k, result in enumerate(found):
+        off = worst_mas(result.wcs, truth, images[0].shape)
+        if k != bad:
+            assert off < 5 * result.astrom_err_mas
+        elif how[0] != "crval" and how[0] != "roll":
+            # Right, or said to be in doubt.
+            assert align.IN_DOUBT in result.reason
+            assert result.grade != "A"
+        else:
+            assert result.grade == "F" or off < 5
+
+
+@pytest.mark.parametrize(("misfit_mas", "tied"), [(2.6, True), (3.5, False)])
+def test_images_that_differ_by_3_mas_are_not_tied(misfit_mas, tied):
+    images, _, reference = siblings(n_images=3)
+    # A scale moves uniform positions by rms size / sqrt(12) of the image per axis.
+    size_mas = np.sqrt((2000**2 + 2100**2) / 2) * 50
+    images[1] = with_wrong_wcs(images[1], ("scale", misfit_mas / (size_mas / np.sqrt(12))))
+    found = align.run(images, reference, SETTINGS).images[1]
+    assert (found.n_tied > 100) == tied
+    assert (align.IN_DOUBT in found.reason) != tied
+    assert (f"off from others of the field by {misfit_mas:.0f} mas" in found.reason) != tied
+
+
+@pytest.mark.parametrize(("apart_deg", "together"), [(0.24, True), (0.26, False)])
+def test_images_a_quarter_of_a_degree_apart_have_nothing_in_common(apart_deg, together):
+    images, truth, reference = siblings(n_images=2)
+    other = replace(
+        images[1], wcs=mispointed(truth, 0, apart_deg * 3600, 0), sources=images[1].sources[:40]
+    )
+    results = align.run([images[0], other], reference, SETTINGS).images
+    alone = align.run(images[:1], reference, SETTINGS).images[0]
+    # Together they share a plane, whose point is between them: another rounding.
+    same = np.array_equal(results[0].wcs.wcs.crval, alone.wcs.wcs.crval)
+    assert same != together
+
+
+def test_images_elsewhere_are_a_field_of_their_own():
+    images, _, reference = siblings(n_images=2)
+    far = replace(images[0], wcs=tan_wcs(images[0].shape, ra=216.92, dec=8.47))
+    found = align.run([far, *images], reference, SETTINGS).images
+    assert found[0].grade == "F"
+    for one, other in zip(found[1:], align.run(images, reference, SETTINGS).images, strict=True):
+        assert worst_mas(one.wcs, other.wcs, images[0].shape) == 0
 
 
 @pytest.mark.parametrize(

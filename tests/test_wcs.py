@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 from astropy.coordinates import FK4, FK5, SkyCoord
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bycatch as package
 from bycatch.errors import InconsistentImage, MissingKeyword, UnsupportedImage, UnusableData
 from bycatch.images import wcs as module
 from bycatch.images.headers import Headers
 from bycatch.images.wcs import celestial_wcs
 from bycatch.images.wcscards import MAX_MATRIX_DIFFERENCE
+from bycatch.pipeline.fields import field_cone
+from bycatch.tangent import clusters
 
 SHAPE = (500, 520)
 RA, DEC, SCALE = 36.92, -8.47, 0.05 / 3600
@@ -440,3 +444,47 @@ def test_broken_cards_raise_nothing_else(cards):
         assert found.message.startswith("a_drc.fits: ")
         return
     assert np.isfinite(found.wcs.all_pix2world(*pixels(), 0)).all()
+
+
+# ---------------------------------------------------------------- in a field
+
+
+def test_clusters_of_positions():
+    ra = np.array([10.0, 200.0, 10.2, 359.9, 10.4, 0.1])
+    assert clusters(ra, np.zeros(6), 0.25) == [[0, 2, 4], [3, 5], [1]]
+    assert clusters(np.array([0.0, 180.0]), np.array([89.9, 89.9]), 0.25) == [[0, 1]]
+    assert clusters(np.empty(0), np.empty(0), 0.25) == []
+
+
+def test_a_wrong_place_does_not_make_the_circle_of_stars_huge(write_drc, caplog):
+    good = [write_drc(f"jabc010{k}0_drc.fits") for k in (1, 2)]
+    wrong = write_drc("jabc01030_drc.fits", sci_cards={"CRVAL1": 200.0})
+    assert field_cone([wrong, *good], 10.0) == field_cone(good, 10.0)
+    assert "jabc01030_drc.fits lies at RA 200.00000" in caplog.text
+
+
+def catalogs(visit, out, paths):
+    """Run the chain; return the final catalogs by the images' roots."""
+    report = package.run(paths, out, None, package.Inputs(gaia=visit.gaia))
+    assert report.all_done, [(i.root, i.reason) for i in report.images]
+    return {p.name[:9]: Table.read(p) for p in out.rglob("*_cat.ecsv")}
+
+
+def test_an_image_in_doubt_moves_no_neighbour(visit, tmp_path, caplog):
+    red, blue = visit.raw / "jabc01010_drc.fits", visit.raw / "jabc01020_drc.fits"
+    doubtful = tmp_path / "jabc01010_drc.fits"
+    with fits.open(red) as hdus:
+        hdus["SCI"].header.update(SIP)
+        hdus.writeto(doubtful)
+    alone = catalogs(visit, tmp_path / "alone", [blue])["jabc01020"]
+    both = catalogs(visit, tmp_path / "both", [doubtful, blue])
+    for name in ("RA_GAIA_WCS", "DEC_GAIA_WCS", "RA_GAIA_WCS_err"):
+        np.testing.assert_array_equal(both["jabc01020"][name], alone[name])
+    found = both["jabc01010"]
+    truth = visit.wcs.pixel_to_world(found["x_center"], found["y_center"])
+    sky = SkyCoord(found["RA_GAIA_WCS"], found["DEC_GAIA_WCS"], unit="deg")
+    assert sky.separation(truth).mas.max() < 5
+    assert any("the WCS is in doubt: A_ORDER" in note for note in found.meta["NOTES"])
+    assert found.meta["ALIGNMENT"]["grade"] == "B"
+    assert "its WCS is in doubt: A_ORDER" in found.meta["ALIGNMENT"]["reason"]
+    assert "align: grade B" in caplog.text

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 MAS_PER_DEG = 3_600_000.0
+SAME_PLACE_DEG = 0.25
+"""Images of a visit whose centres are farther apart have nothing to do with one another."""
 
 
 def tangent_mas(ra_deg: Floats, dec_deg: Floats, ra0_deg: float, dec0_deg: float) -> Floats:
@@ -18,6 +20,34 @@ def tangent_mas(ra_deg: Floats, dec_deg: Floats, ra0_deg: float, dec0_deg: float
     xi = scale * np.cos(dec) * np.sin(d_ra)
     eta = scale * (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(d_ra))
     return np.column_stack([xi, eta])
+
+
+def unit_vectors(ra_deg: Floats, dec_deg: Floats) -> Floats:
+    """Return directions as unit vectors, (N, 3)."""
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def direction(vectors: Floats) -> tuple[float, float]:
+    """Return right ascension and declination of the mean of unit vectors (N, 3), degrees."""
+    x, y, z = vectors.mean(axis=0)
+    ra, dec = np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+    return float(ra % 360.0), float(dec)
+
+
+def clusters(ra_deg: Floats, dec_deg: Floats, reach_deg: float) -> list[list[int]]:
+    """Return positions on the sky in groups, the largest first, each in its order.
+
+    Members of a group are linked by steps of no more than ``reach_deg``.
+    """
+    at = unit_vectors(ra_deg, dec_deg)
+    near = at @ at.T >= np.cos(np.radians(reach_deg))
+    groups: list[list[int]] = []
+    for k in range(len(at)):
+        linked = [g for g in groups if near[k, g].any()]
+        groups = [g for g in groups if g not in linked]
+        groups.append(sorted([k, *(i for g in linked for i in g)]))
+    return sorted(groups, key=lambda g: (-len(g), g[0]))
 
 
 def sky_of_tangent(xy_mas: Floats, ra0_deg: float, dec0_deg: float) -> tuple[Floats, Floats]:

@@ -287,11 +287,13 @@ def field_image(record: ImageRecord, out: Path, settings: Settings) -> FieldImag
     sources = read_table(paths.product("sources"))
     sources["on_cr_mask"] = _shares(record, paths, sources)
     ny, nx = headers.shapes["SCI"][-2:]
+    sky = celestial_wcs(headers)
     return FieldImage(
         name=place_of(record),
         filter=meta.filter,
         sources=sources,
-        wcs=celestial_wcs(headers).wcs,
+        wcs=sky.wcs,
+        doubt="; ".join(sky.doubts),
         wcsname=meta.wcsname,
         shape=(ny, nx),
         mjd=meta.mjd_mid,
@@ -326,6 +328,7 @@ class _Part:
 def _write(job: ImageJob, part: _Part) -> None:
     """Write the frame of an image and say how it was found."""
     from bycatch.pipeline.frames import write_frame
+    from bycatch.stages.align import IN_DOUBT
 
     before = forget(job, "align")
     write_frame(part.found, job.paths.wcs)
@@ -334,6 +337,7 @@ def _write(job: ImageJob, part: _Part) -> None:
     for path in before - {job.paths.wcs}:
         path.unlink(missing_ok=True)
     poor = part.found.grade in "DEF" and job.settings.align.enabled
+    poor = poor or IN_DOUBT in part.found.reason
     logger.log(
         logging.WARNING if poor else logging.INFO,
         "%s: align: %s (%.1f s)",
@@ -346,6 +350,8 @@ def _write(job: ImageJob, part: _Part) -> None:
 
 def _in_words(found: dict[str, Any]) -> str:
     """Return what the alignment of an image gave, as the end of its log line."""
+    from bycatch.stages.align import IN_DOUBT
+
     grade, reason = found["grade"], found["reason"]
     if grade == "F":
         return f"grade F, own WCS kept: {reason}"
@@ -359,6 +365,7 @@ def _in_words(found: dict[str, Any]) -> str:
     return (
         f"grade {grade}, {own}, {rms if found['n_matches'] else ''}"
         f"odds {found['odds']:.1g}, {moved}, known to {found['astrom_err_mas']:.1f} mas"
+        + (f"; {reason[reason.index(IN_DOUBT) :]}" if IN_DOUBT in reason else "")
     )
 
 

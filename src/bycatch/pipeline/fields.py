@@ -19,6 +19,7 @@ from bycatch.products import ImageRecord, atomic, checksum
 from bycatch.settings import AlignSettings
 from bycatch.starcache import Region, cache_folder, cached_stars, keep
 from bycatch.tables import read_table, write_table
+from bycatch.tangent import SAME_PLACE_DEG, clusters, direction, unit_vectors
 from bycatch.tap import Services, release_of
 
 logger = logging.getLogger("bycatch")
@@ -45,23 +46,35 @@ class Cone:
 def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
     """Return a circle that covers all images of a field and a margin.
 
-    An image that can't be read or has no WCS is left out: it is aligned by nobody.
+    An image that can't be read or has no WCS is left out: it is aligned by nobody.  So is one
+    that lies far from the others: a wrong CRVAL must not make a circle of half the sky.
 
     Raises
     ------
     UnusableData
         No image of the field has a celestial WCS; the first one's reason.
     """
-    corners, problems = [], []
+    corners, problems = {}, []
     for path in images:
         try:
-            corners.append(_corners(path))
+            corners[path] = unit_vectors(*_corners(path))
         except UnusableData as err:
             problems.append(err)
     if not corners:
         raise problems[0] if problems else UnusableData("the field has no images")
-    ra, dec = np.radians(np.concatenate(corners, axis=1))
-    points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+    centres = np.array([direction(points) for points in corners.values()])
+    here, *elsewhere = clusters(centres[:, 0], centres[:, 1], SAME_PLACE_DEG)
+    paths = list(corners)
+    for k in (k for group in elsewhere for k in group):
+        ra, dec = centres[k]
+        logger.warning(
+            "%s lies at RA %.5f, Dec %.5f by its WCS, far from the other images of its field: "
+            "no Gaia stars are asked for there",
+            paths[k].name,
+            ra,
+            dec,
+        )
+    points = np.ascontiguousarray(np.concatenate([corners[paths[k]] for k in here]).T)
     middle = points.mean(axis=1)
     middle /= np.linalg.norm(middle)
     radius = np.degrees(np.arccos(np.clip(middle @ points, -1, 1)).max()) + margin_arcsec / 3600

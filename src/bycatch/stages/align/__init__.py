@@ -8,11 +8,14 @@ the frames of all images: a filter with two Gaia stars inherits from one with
 twenty.  A fit is accepted on its number of stars, its residuals, and the odds
 that chance would do as well, for which the same search is done with scrambled
 stars.  Without proof nothing is moved.
+
+An image whose WCS is in doubt has no say: it is aligned with the others, they without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,10 +24,16 @@ import numpy.typing as npt
 from bycatch.astrometry import FrameError
 from bycatch.kernels.tiefit import REFERENCE, image_covariance
 from bycatch.stages.align.anchor import Anchor, anchored, pair_residuals, weighted_rms
-from bycatch.stages.align.model import GRADES, AlignResult, FieldAlignment, FieldImage
+from bycatch.stages.align.model import (
+    GRADES,
+    IN_DOUBT,
+    AlignResult,
+    FieldAlignment,
+    FieldImage,
+)
 from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, View, stars_near, view_of
 from bycatch.stages.align.ties import Group, tied_groups
-from bycatch.tangent import MAS_PER_DEG, tangent_mas
+from bycatch.tangent import MAS_PER_DEG, SAME_PLACE_DEG, clusters, tangent_mas
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -33,7 +42,15 @@ if TYPE_CHECKING:
     from bycatch.gaia import ReferenceStars
     from bycatch.settings import AlignSettings
 
-__all__ = ["GRADES", "AlignResult", "FieldAlignment", "FieldImage", "pointing_error_mas", "run"]
+__all__ = [
+    "GRADES",
+    "IN_DOUBT",
+    "AlignResult",
+    "FieldAlignment",
+    "FieldImage",
+    "pointing_error_mas",
+    "run",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -74,18 +91,45 @@ def run(
             results[k] = _kept(image, obstacle, settings)
         else:
             usable.append(k)
-    if usable:
-        plane = Plane.of([images[k] for k in usable])
-        views = [view_of(k, images[k], plane, settings) for k in usable]
-        stars = stars_near(reference, plane, views, settings)
-        known: Affine | None = None
-        for group in tied_groups(views, settings):
-            anchor = anchored(group, stars, known, settings)
-            if anchor.frames is not None:
-                known = known or anchor.correction
-            for member in range(len(group.views)):
-                results[group.views[member].index] = _result(group, member, anchor, stars, settings)
+    centres = np.array([_centre(images[k], images[k].wcs) for k in usable]).reshape(-1, 2)
+    for place in clusters(centres[:, 0], centres[:, 1], SAME_PLACE_DEG):
+        here = {usable[k]: images[usable[k]] for k in place}
+        trusted = {k: image for k, image in here.items() if not image.doubt}
+        results |= _aligned(trusted, reference, settings)
+        for k in here.keys() - trusted.keys():
+            # Its own result only: the others have theirs without it.
+            found = _aligned({**trusted, k: images[k]}, reference, settings)[k]
+            results[k] = _doubted(found, images[k].doubt)
     return FieldAlignment(tuple(results[k] for k in range(len(images))))
+
+
+def _aligned(
+    images: Mapping[int, FieldImage], reference: ReferenceStars | None, settings: AlignSettings
+) -> dict[int, AlignResult]:
+    """Align images that lie together, by their numbers."""
+    if not images:
+        return {}
+    results: dict[int, AlignResult] = {}
+    plane = Plane.of([*images.values()])
+    views = [view_of(k, image, plane, settings) for k, image in images.items()]
+    stars = stars_near(reference, plane, views, settings)
+    known: Affine | None = None
+    for group in tied_groups(views, settings):
+        anchor = anchored(group, stars, known, settings)
+        if anchor.frames is not None:
+            known = known or anchor.correction
+        for member in range(len(group.views)):
+            found = _result(group, member, anchor, stars, settings)
+            results[group.views[member].index] = _doubted(found, group.doubt)
+    return results
+
+
+def _doubted(found: AlignResult, doubt: str) -> AlignResult:
+    """Return the result of an image whose WCS is in doubt: an A is not believed."""
+    if not doubt:
+        return found
+    reason = f"{found.reason}; {IN_DOUBT}: {doubt}"
+    return replace(found, grade="B" if found.grade == "A" else found.grade, reason=reason)
 
 
 def _obstacle(image: FieldImage, settings: AlignSettings) -> str:

@@ -25,6 +25,8 @@ GRADES: dict[str, str] = {
     "F": "the header's WCS, as it was",
 }
 """What the grades mean; the error is the frame's, per axis, typical over the image."""
+IN_DOUBT = "its WCS is in doubt"
+"""What the reason of such an image says; its grade is B at the best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +39,14 @@ class FieldImage:
     filter : its filter
     sources : detections (columns.SOURCES) with ``on_cr_mask``, the share of each segment on the
         cosmic-ray mask; what is missing speaks for a detection
-    wcs : the header's celestial WCS
+    wcs : the header's celestial WCS, in ICRS
     wcsname : the header's WCSNAME, which tells what pointing error to expect
     shape : (ny, nx)
     mjd : mid-time of the exposures
     exptime_s : exposure time
     zeropoint_ab : AB magnitude of 1 e/s; NaN if unknown
     saturation_rate : e/s of a pixel at the full well of one exposure; infinite if unknown
+    doubt : why the WCS may be wrong, or ''; with one the image has no say in the field
     """
 
     name: str
@@ -56,6 +59,7 @@ class FieldImage:
     exptime_s: float
     zeropoint_ab: float
     saturation_rate: float
+    doubt: str = ""
 
     @classmethod
     def of(
@@ -91,6 +95,7 @@ class FieldImage:
             exptime_s=meta.exptime_s,
             zeropoint_ab=photcal.ab_zeropoint(meta.photflam, meta.photplam),
             saturation_rate=meta.saturation_rate,
+            doubt="; ".join(image.wcs_doubts),
         )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,10 @@ Bools = npt.NDArray[np.bool_]
 
 _TIE_BRIGHT = (400, 1600)
 """Numbers of the brightest sources that are tried."""
+_MAX_MISFIT_MAS = 3.0
+"""Images whose positions differ by more in scale or shape are not tied: one WCS is wrong."""
+_MISFIT_SIGMA = 4.0
+_N_CLIPS, _CLIP_SIGMA = 5, 5.0
 MEDIAN_STANDARD = np.sqrt(np.log(2.0))
 """Median of the size of a residual over its error, per axis (Rayleigh)."""
 
@@ -36,7 +40,8 @@ class Group:
     """Images that are tied to one another; the first is the hub, whose frame stays.
 
     ``frames`` carry each image's positions to the hub's frame; ``obj`` numbers the object of each
-    detection; ``error_scale`` is what the scatter between images makes of the expected errors.
+    detection; ``error_scale`` is what the scatter between images makes of the expected errors;
+    ``doubt`` says why it is not tied to a group of as many images or more that sees the same.
     """
 
     views: tuple[View, ...]
@@ -44,6 +49,7 @@ class Group:
     obj: tuple[Ints, ...]
     n_tied: tuple[int, ...]
     error_scale: float
+    doubt: str = ""
 
     @property
     def n_objects(self) -> int:
@@ -52,29 +58,56 @@ class Group:
 
 
 def tied_groups(views: Sequence[View], settings: AlignSettings) -> list[Group]:
-    """Return the images in groups that have enough in common, the largest group first."""
-    waiting = sorted(views, key=lambda v: (-v.starlike.sum(), v.index))
+    """Return the images in groups that have enough in common, the largest group first.
+
+    The hub of a group is an image whose WCS is not in doubt, if there is one.
+    """
+    waiting = sorted(views, key=lambda v: (bool(v.image.doubt), -v.starlike.sum(), v.index))
     groups = []
+    misfits: dict[tuple[int, int], float] = {}
     while waiting:
         members, frames = [waiting.pop(0)], [IDENTITY]
         grown = True
         while grown:
             grown = False
             for view in list(waiting):
-                frame = _tie(view, members, frames, settings)
+                frame = _tie(view, members, frames, misfits, settings)
                 if frame is not None:
                     members.append(view)
                     frames.append(frame)
                     waiting.remove(view)
                     grown = True
         groups.append(_linked(members, frames, settings))
+    groups = [replace(g, doubt=_doubt(g, groups, misfits)) for g in groups] if misfits else groups
     return sorted(groups, key=lambda g: (-len(g.views), g.views[0].index))
 
 
+def _doubt(group: Group, groups: Sequence[Group], misfits: Mapping[tuple[int, int], float]) -> str:
+    """Return what speaks against a group: another one of as many images or more, or ''."""
+    size_of = {v.index: len(g.views) for g in groups for v in g.views}
+    own = {v.index for v in group.views}
+    found = [
+        misfit
+        for pair, misfit in misfits.items()
+        for mine, theirs in (pair, pair[::-1])
+        if mine in own and theirs not in own and size_of[theirs] >= len(own)
+    ]
+    if not found:
+        return ""
+    return f"in scale or shape it is off from others of the field by {max(found):.0f} mas (rms)"
+
+
 def _tie(
-    view: View, members: Sequence[View], frames: Sequence[Affine], settings: AlignSettings
+    view: View,
+    members: Sequence[View],
+    frames: Sequence[Affine],
+    misfits: dict[tuple[int, int], float],
+    settings: AlignSettings,
 ) -> Affine | None:
-    """Return the frame of an image in a group, from the sources that it shares with one of them."""
+    """Return the frame of an image in a group, from the sources that it shares with one of them.
+
+    Members with which it shares sources, but neither scale nor shape, are entered in ``misfits``.
+    """
     for member, frame in zip(members, frames, strict=True):
         for n in _TIE_BRIGHT:
             mine, theirs = _brightest(view, n), _brightest(member, n)
@@ -90,10 +123,47 @@ def _tie(
                 ),
             )
             if offset.n_pairs >= settings.min_ties and offset.chance <= settings.max_chance:
-                return affine_of(offset, view.centre)
+                tie = affine_of(offset, view.centre)
+                pairs = match_one_to_one(
+                    tie(view.xy[mine]), frame(member.xy[theirs]), settings.tolerance_mas
+                )
+                here, there = view.xy[mine][pairs[0]], frame(member.xy[theirs])[pairs[1]]
+                misfit = _misfit_mas(tie(here), there)
+                if not misfit:
+                    return tie
+                misfits[view.index, member.index] = misfit
+                break
             if max(len(mine), len(theirs)) < n:
                 break
     return None
+
+
+def _misfit_mas(here: Floats, there: Floats) -> float:
+    """Return by how much two lists of the same objects differ in scale or shape; 0 if they may not.
+
+    A polynomial of second order, or a linear one for few pairs, is fitted to the differences,
+    outliers are left out, and what a shift and a roll can do is taken away (rms per axis).
+    """
+    n_terms = next((n for n, least in ((6, 18), (3, 5)) if len(here) >= least), 0)
+    if not n_terms:
+        return 0.0
+    middle, size = here.mean(axis=0), max(float(np.ptp(here, axis=0).max()), 1.0)
+    u, v = (here - middle).T / size
+    one, none = np.ones(len(u)), np.zeros(len(u))
+    bent = np.stack([one, u, v, u * u, u * v, v * v], axis=1)[:, :n_terms]
+    rigid = np.concatenate([np.stack([one, none, -v], axis=1), np.stack([none, one, u], axis=1)])
+    apart, kept = here - there, np.ones(len(u), dtype=np.bool_)
+    for _ in range(_N_CLIPS):
+        model = bent @ np.linalg.lstsq(bent[kept], apart[kept], rcond=None)[0]
+        separation = np.hypot(*(apart - model).T)
+        scatter = typical(separation[kept])
+        kept = separation <= _CLIP_SIGMA * max(scatter, 1e-3)
+    target = model.T.ravel()
+    inside = np.tile(kept, 2)
+    rest = target - rigid @ np.linalg.lstsq(rigid[inside], target[inside], rcond=None)[0]
+    misfit = float(np.sqrt(np.mean(rest[inside] ** 2)))
+    noise = scatter * np.sqrt(n_terms / max(kept.sum() - n_terms, 1))
+    return misfit if misfit > max(_MAX_MISFIT_MAS, _MISFIT_SIGMA * noise) else 0.0
 
 
 def _brightest(view: View, n: int) -> Ints:
