@@ -92,9 +92,10 @@ TAIL = """## Images
 - `<root>_coverage.fits`: uint8, 1 for the blocks that have data in every pixel.
 - `<root>_aligned_drc.fits` (with `--write-wcs`): a copy of the image with the aligned WCS in SCI,
   WHT and CTX. The pixels are the same bits; the old WCS is kept as an alternate one under the
-  next free letter (WCSNAMEA, CRVAL1A, ...; O is left to HST's original WCS). WCSNAME, WCSTYPE,
-  HDRNAME, RMS_RA, RMS_DEC (mas), NMATCHES, FITGEOM, CRDER1 and CRDER2 (deg) have the meaning that
-  they have in HST's own products. An image that keeps its WCS (grade F) is not copied.
+  next free letter (WCSNAMEA, CRVAL1A, ...; O is left to HST's original WCS), in ICRS where its
+  cards have a form that can't have a letter (CROTA2). WCSNAME, WCSTYPE, HDRNAME, RMS_RA, RMS_DEC
+  (mas), NMATCHES, FITGEOM, CRDER1 and CRDER2 (deg) have the meaning that they have in HST's own
+  products. An image that keeps its WCS (grade F) is not copied.
 - `<field>/alignment.png`: residuals of the field's Gaia stars on the sky, their scatter, and
   their size against magnitude; a field without any says why. Needs matplotlib
   (`bycatch[figures]`).

@@ -349,3 +349,65 @@ def test_bycatch_reads_the_copy(drc):
     image = read_drc(copy)
     np.testing.assert_allclose(image.wcs.wcs.crval, frame.wcs.wcs.crval, rtol=1e-14)
     assert image.meta.wcsname == "BYCATCH-GAIADR3"
+
+
+# ---------------------------------------------------------------- other forms of the old WCS
+
+
+def as_crota(header):
+    """CDELT and CROTA2 instead of the CD matrix."""
+    for i in (1, 2):
+        for j in (1, 2):
+            del header[f"CD{i}_{j}"]
+    header["CDELT1"], header["CDELT2"], header["CROTA2"] = -SCALE, SCALE, -np.degrees(0.5)
+
+
+def as_tpv(header):
+    header["CTYPE1"], header["CTYPE2"] = "RA---TPV", "DEC--TPV"
+    header["PV1_1"] = header["PV2_1"] = 1.0
+
+
+def as_old_frame(header):
+    header["RADECSYS"], header["EPOCH"] = "FK5", 2000.0
+
+
+def with_leftovers(header):
+    header["A_ORDER"] = header["B_ORDER"] = 2
+    header["A_2_0"], header["CROTA2"] = 1e-5, 30.0
+
+
+def with_a_third_axis(header):
+    header["WCSAXES"], header["CTYPE3"], header["CRVAL3"], header["CD3_3"] = 3, "FREQ", 1e14, 1.0
+
+
+SCALE = 0.05 / 3600
+CHANGES = [as_crota, as_tpv, as_old_frame, with_leftovers, with_a_third_axis]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_copy_holds_two_consistent_wcs(drc, change):
+    from bycatch.images.headers import read_headers
+    from bycatch.images.wcs import celestial_wcs
+
+    def changed(hdus):
+        change(hdus["SCI"].header)
+        hdus["SCI"].header["ORIENTAT"] = 77.0
+        hdus[0].header["CTYPE1"] = "RA---TAN"
+
+    source = drc(change=changed)
+    before = celestial_wcs(read_headers(source)).wcs
+    write_frame(result(shifted(before)), source.with_name("wcs.fits"))
+    frame = read_frame(source.with_name("wcs.fits"))
+    copy = source.with_name("jabc01010_aligned_drc.fits")
+    write_aligned_copy(source, frame, copy)
+    header = fits.getheader(copy, "SCI")
+    x, y = np.array([0.0, 59, 20]), np.array([0.0, 39, 7])
+    for key, want in ((" ", frame.wcs), ("A", before)):
+        sky = WCS(header, key=key).pixel_to_world(x, y).icrs
+        ra, dec = want.all_pix2world(x, y, 0)
+        np.testing.assert_allclose([sky.ra.deg, sky.dec.deg], [ra, dec], rtol=0, atol=1e-12)
+    left = {"CDELT1", "CROTA2", "PV1_1", "RADECSYS", "EPOCH", "A_ORDER", "A_2_0", "CTYPE3", "CD3_3"}
+    assert not left & set(header)
+    assert "CTYPE1" not in fits.getheader(copy)
+    matrix = frame.wcs.wcs.cd
+    assert header["ORIENTAT"] == pytest.approx(np.degrees(np.arctan2(matrix[0, 1], matrix[1, 1])))

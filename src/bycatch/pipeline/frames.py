@@ -13,7 +13,9 @@ import numpy as np
 from bycatch.astrometry import FrameError, wcs_header
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import FITS_SUFFIX, opened
+from bycatch.images.headers import headers_of
 from bycatch.images.planes import find_plane, name_of
+from bycatch.images.wcs import celestial_wcs
 from bycatch.products import atomic
 from bycatch.tangent import MAS_PER_DEG
 from bycatch.version import __version__
@@ -30,10 +32,18 @@ TIED_NAME = "BYCATCH-TIED"
 """WCSNAME of an image that is tied to the others of its field, but not to Gaia."""
 
 _MOVED_PART = re.compile(
-    r"(WCSAXES|WCSNAME|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CRDER|CSYER)[12]|(CD|PC)[12]_[12]"
+    r"(WCSAXES|WCSNAME|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CRDER|CSYER)[12]|(CD|PC)[12]_[12]"
     r"|PV[12]_\d+|RADESYS|EQUINOX|LONPOLE|LATPOLE)$"
 )
 """Cards that make up a linear celestial WCS, and may exist once per letter."""
+_SIP_PART = re.compile(r"[AB]P?_(ORDER|DMAX|\d_\d)$")
+_ONCE_ONLY_PART = re.compile(r"(CROTA\d|RADECSYS|EPOCH|(CD|PC)00\d00\d|WAT\d_\d+|PS[12]_\d+)$")
+"""Cards of old forms, which have no letter."""
+_OBSOLETE_PART = re.compile(
+    rf"{_MOVED_PART.pattern}|{_SIP_PART.pattern}|{_ONCE_ONLY_PART.pattern}"
+    r"|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT)[3-9]$|(CD|PC)\d_\d$"
+)
+"""Cards of a WCS that another one replaces."""
 _FIT_CARDS = ("RMS_RA", "RMS_DEC", "NMATCHES", "FITGEOM", "HDRNAME", "WCSTYPE")
 
 
@@ -168,7 +178,7 @@ def write_aligned_copy(source: Path, frame: Frame, target: Path) -> None:
     from astropy.io import fits
 
     with (
-        opened(source),  # complains of damage in words
+        opened(source) as whole,  # complains of damage in words
         fits.open(
             source,
             memmap=False,
@@ -179,11 +189,14 @@ def write_aligned_copy(source: Path, frame: Frame, target: Path) -> None:
         # Compressed images are tables here; fpack leaves one that was in PRIMARY without a name.
         tables = [h for h in hdus[1:] if name_of(h) == "SCI"] or list(hdus[1:2])
         sci = find_plane(hdus, "SCI") or tables[0]
+        old = wcs_header(celestial_wcs(headers_of(source, whole)).wcs)
+        if sci is not hdus[0]:
+            _remove(hdus[0].header, _OBSOLETE_PART)  # describes no pixels
         done = set()
         for hdu in [sci, *(h for h in hdus if name_of(h) in {"WHT", "CTX"})]:
             if id(hdu) not in done and ("CTYPE1" in hdu.header or hdu is sci):
                 done.add(id(hdu))
-                realign_header(hdu.header, frame)
+                realign_header(hdu.header, frame, old)
                 fit = fit_cards(frame, FITS_SUFFIX.sub("", source.name))
                 for name, value in (fit if hdu is sci else {}).items():
                     hdu.header[name] = value
@@ -191,23 +204,41 @@ def write_aligned_copy(source: Path, frame: Frame, target: Path) -> None:
             hdus.writeto(partial, output_verify="silentfix+ignore")
 
 
-def realign_header(header: fits.Header, frame: Frame) -> None:
+def realign_header(header: fits.Header, frame: Frame, before: fits.Header) -> None:
     """Put the aligned WCS into an image's header and keep the old one under the next free letter.
 
-    Checksums are removed: they would be those of the old header.
+    ``before`` is the old one as `images.wcs` reads it: it is kept where the header's own cards have
+    a form that can't have a letter.  Checksums are removed: they would be those of the old header.
     """
-    old = {key: header[key] for key in header if key and _MOVED_PART.fullmatch(key)}
+    has_letters = not any(_ONCE_ONLY_PART.fullmatch(key) for key in header)
+    source = header if has_letters and str(header.get("CTYPE1", "")).isupper() else before
+    old = {key: source[key] for key in source if key and _MOVED_PART.fullmatch(key)}
+    if "WCSAXES" in old:
+        old["WCSAXES"] = 2
+    if "CD1_1" in old:  # what stands beside it means nothing
+        old = {key: value for key, value in old.items() if not key.startswith(("PC", "CDELT"))}
     letter = next_letter(header)
     if old and letter:
         old.setdefault("WCSNAME", "DEFAULT")
         for key, value in old.items():
             # RADESYS and the like have seven letters: the eighth is the WCS's own.
             header[f"{key[:7]}{letter}"] = value
-    for key in (*old, *_FIT_CARDS, "CHECKSUM", "DATASUM"):
+    _remove(header, _OBSOLETE_PART)
+    for key in (*_FIT_CARDS, "CHECKSUM", "DATASUM"):
         header.remove(key, ignore_missing=True)
     for card in frame.header.cards:
-        if _MOVED_PART.fullmatch(card.keyword) and not card.keyword.startswith("CRDER"):
+        is_wcs = _MOVED_PART.fullmatch(card.keyword) or _SIP_PART.fullmatch(card.keyword)
+        if is_wcs and not card.keyword.startswith("CRDER"):
             header[card.keyword] = (card.value, card.comment)
+    if "ORIENTAT" in header:
+        matrix = frame.wcs.pixel_scale_matrix
+        header["ORIENTAT"] = float(np.degrees(np.arctan2(matrix[0, 1], matrix[1, 1])))
+
+
+def _remove(header: fits.Header, part: re.Pattern[str]) -> None:
+    """Remove the cards of a kind, all that there are of a name."""
+    for key in {key for key in header if part.fullmatch(key)}:
+        header.remove(key, remove_all=True)
 
 
 def next_letter(header: fits.Header) -> str:
