@@ -18,6 +18,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from bycatch import photcal
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEBIAN_DRIZZLE = Path("/usr/share/python-drizzle/test_data")
 
@@ -115,8 +117,11 @@ def drc_hdus(
     card["CD1_1"], card["CD1_2"] = -scale * np.cos(0.5), scale * np.sin(0.5)
     card["CD2_1"], card["CD2_2"] = scale * np.sin(0.5), scale * np.cos(0.5)
     card["WCSNAME"], card["BUNIT"] = "IDC_0461802ej", "ELECTRONS/S"
-    card["PHOTFLAM"], card["PHOTPLAM"], card["PHOTZPT"] = 9.93e-20, 7693.0, -21.1
-    card["PHOTMODE"] = "ACS WFC1 F775W MJD#57402.0"
+    name = next((f.upper() for f in filters if f[:1].upper() == "F"), "F775W")
+    table = photcal.bundled_zeropoint("WFC", name) if name != "F775W" else None
+    flam, plam = (table.photflam, table.photplam) if table else (9.93e-20, 7693.0)
+    card["PHOTFLAM"], card["PHOTPLAM"], card["PHOTZPT"] = flam, plam, -21.1
+    card["PHOTMODE"] = f"ACS WFC1 {name} MJD#57402.0"
     card.update(sci_cards or {})
     wht = np.where(np.isfinite(sci), np.float32(exptime_s), np.float32(0))
     ctx = np.where(np.isfinite(sci), sum(1 << (2 * k) for k in range(n_exposures)), 0)

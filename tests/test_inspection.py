@@ -41,8 +41,8 @@ def test_zero_points_are_given_in_all_systems(write_drc):
 
 def test_nothing_is_compared_where_nothing_is_known(write_drc):
     small = {"CD1_1": -7e-6, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 7e-6}
-    facts, warnings = lines(
-        write_drc("jabc01010_drc.fits", primary={"DETECTOR": "HRC"}, sci_cards=small)
-    )
+    hrc = {"PHOTMODE": "ACS HRC F775W", "PHOTFLAM": 1.9e-19, **small}
+    path = write_drc("jabc01010_drc.fits", primary={"DETECTOR": "HRC"}, sci_cards=hrc)
+    facts, warnings = lines(path)
     assert facts["calibration"] == "no value known to compare with"
     assert not any("PHOTFLAM" in w for w in warnings)

@@ -305,6 +305,12 @@ def bundled_zeropoint(detector: str, filter_name: str) -> Zeropoint | None:
     return None
 
 
+@functools.cache
+def filters_with_zeropoints() -> tuple[str, ...]:
+    """Return the filters of WFC that have a bundled zero point."""
+    return tuple(row["filter"] for row in _rows(f"zeropoints_wfc_{ZEROPOINT_DATE}.csv"))
+
+
 def st_zeropoint(photflam: float) -> float:
     """Return the STMAG zero point for count rates in e/s: -2.5 log10(PHOTFLAM) - 21.10."""
     return float(-2.5 * np.log10(photflam) - 21.10)

@@ -6,16 +6,19 @@ in PRIMARY second: drizzled products keep PHOTFLAM in SCI and EXPTIME in PRIMARY
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from astropy.io import fits
 
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import opened
+from bycatch.images.kinds import require_drizzled
 from bycatch.images.planes import find_plane
 
 # In jcmdp9zjq_flc.fits[sci,1], 12440_07_acs_wfc_f606w_01_jboa07y3q_flc.fits[sci,1] and
@@ -24,6 +27,26 @@ EXPOSURE_NAME = re.compile(
     r"^(?P<name>.*?)(_(flt|flc|crj|crc))?(_sci\d+)?(_single)?\.fits", re.IGNORECASE
 )
 HDRTAB_COLUMNS = ("ROOTNAME", "EXPTIME", "CCDCHIP", "MDRIZSKY", "EXPSTART", "EXPEND")
+PLAUSIBLE: dict[str, tuple[float, float]] = {
+    "EXPTIME": (0.1, 1e7),  # s; the deepest mosaics have some 2e6
+    "TEXPTIME": (0.1, 1e7),
+    "DnnnDEXP": (0.1, 1e5),  # one input, which may be a stack of exposures itself
+    "EXPSTART": (52330.0, 73050.0),  # d; ACS was installed in March 2002; 2058
+    "EXPEND": (52330.0, 73050.0),
+    "PHOTFLAM": (1e-21, 1e-15),  # all filters of all ACS detectors: 7e-20 to 1e-16
+    "PHOTPLAM": (1000.0, 12000.0),  # Angstrom
+    "PHOTZPT": (-30.0, -10.0),
+    "NDRIZIM": (1.0, 30000.0),
+    "READNSEx": (1.0, 12.0),  # e; ACS: 3.75 to 5.65
+    "ATODGNx": (0.2, 20.0),  # e/DN; ACS: 1, 2, 4, 8
+    "DnnnPIXF": (1e-3, 1.5),
+    "DnnnWTSC": (1e-12, 1e15),
+    "MDRIZSKY": (-1e3, 1e6),  # e per pixel
+    "PA_V3": (-360.0, 720.0),  # deg
+}
+"""Least and largest value that each numeric keyword can have; a value outside is none."""
+NO_VALUE = ("", "N/A", "NONE", "INDEF", "UNKNOWN", "NOT APPLICABLE", "MULTIPLE", "-999")
+"""How headers write that a keyword has no value (and 0, where it is not plausible)."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +92,46 @@ class Headers:
         return default
 
     def number(self, name: str) -> float:
-        """Return a keyword as a number; NaN when absent or not a number."""
-        try:
-            return float(self.get(name, "nan"))
-        except (TypeError, ValueError):
-            return float("nan")
+        """Return a keyword as a number; NaN when absent, not a number, or not plausible.
+
+        A number in quotes counts; a logical value does not.  SCI comes before PRIMARY.
+        """
+        found = (number_in(header, name) for header in (self.sci, self.primary))
+        return next((value for value in found if math.isfinite(value)), math.nan)
+
+    def doubtful(self) -> list[str]:
+        """Return the cards, in words, whose values are no plausible numbers and are not used."""
+        names = [n for n in PLAUSIBLE if not n.startswith("Dnnn") and not n.endswith("x")]
+        names += [f"{n}{amp}" for n in ("READNSE", "ATODGN") for amp in "ABCD"]
+        names += ["D001PIXF", "D001WTSC", "D001DEXP"]
+        found = []
+        for name in names:
+            for cards in (self.sci, self.primary):
+                value = _value_in(cards, name)
+                is_told = value != 0 and str(value).strip().upper() not in NO_VALUE
+                if value is not None and is_told and math.isnan(number_in(cards, name)):
+                    found.append(f"{name} = {value}")
+        return list(dict.fromkeys(found))
 
     @cached_property
-    def chips(self) -> tuple[Chip, ...]:
-        """The drizzled inputs in the order of their context bits, from the D00nDATA cards."""
-        names = {
+    def chip_numbers(self) -> dict[int, str]:
+        """The DnnnDATA cards, by number."""
+        return {
             int(found[1]): key
             for key in [*self.primary, *self.sci]
             if (found := re.fullmatch(r"D(\d+)DATA?", key))
         }
-        skies = [_finite(row.get("MDRIZSKY")) for row in self.hdrtab]
+
+    @cached_property
+    def chips(self) -> tuple[Chip, ...]:
+        """The drizzled inputs in the order of their context bits, from the DnnnDATA cards.
+
+        Empty where the cards have gaps: they can't be told to which bit each belongs.
+        """
+        names = self.chip_numbers
+        if sorted(names) != list(range(1, len(names) + 1)):
+            return ()
+        skies = [plausible("MDRIZSKY", row.get("MDRIZSKY")) for row in self.hdrtab]
         common_sky = self.number("MDRIZSKY")
         chips = []
         for order, number in enumerate(sorted(names)):
@@ -96,7 +144,9 @@ class Headers:
 
     def _mjd_mid(self, order: int) -> float:
         row = self.hdrtab[order] if order < len(self.hdrtab) else {}
-        return 0.5 * (_finite(row.get("EXPSTART")) + _finite(row.get("EXPEND")))
+        return 0.5 * (
+            plausible("EXPSTART", row.get("EXPSTART")) + plausible("EXPEND", row.get("EXPEND"))
+        )
 
     def _chip_exptime_s(self, number: int) -> float:
         # Keywords of more than eight characters are written in full, or cut.
@@ -104,11 +154,37 @@ class Headers:
         return self.number(key if self.get(key) is not None else key[:8])
 
 
-def _finite(value: Any) -> float:
+def number_in(header: fits.Header, name: str) -> float:
+    """Return a keyword of one header as a plausible number, else NaN."""
+    return plausible(name, _value_in(header, name))
+
+
+def plausible(name: str, value: Any) -> float:
+    """Return a value as a number if it is one that the keyword can have, else NaN."""
+    low, high = PLAUSIBLE[_registered(name)]
+    # A logical is a number to Python.
+    if value is None or isinstance(value, bool | np.bool_ | fits.card.Undefined):
+        return math.nan
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if low <= number <= high else math.nan
+
+
+def _registered(name: str) -> str:
+    name = re.sub(r"^(READNSE|ATODGN)[A-D]$", r"\1x", name)
+    found = re.match(r"^D\d+(DEXP|PIXF|WTSC|DEX|DE|D)$", name)
+    if found is None:
+        return name
+    return "Dnnn" + ("DEXP" if found[1].startswith("D") else found[1])
+
+
+def _value_in(header: fits.Header, name: str) -> Any:
+    try:
+        return header.get(name)
+    except fits.VerifyError:  # a card that can't be read says nothing
+        return None
 
 
 def read_headers(path: Path) -> Headers:
@@ -118,6 +194,8 @@ def read_headers(path: Path) -> Headers:
     ------
     UnreadableFile
         Not FITS, truncated, or without an image.
+    UnsupportedImage
+        Not a drizzled direct image of ACS (see `kinds`).
     """
     with opened(path) as hdus:
         return headers_of(path, hdus)
@@ -125,11 +203,11 @@ def read_headers(path: Path) -> Headers:
 
 def headers_of(path: Path, hdus: fits.HDUList) -> Headers:
     """Collect the headers of an open file (see `read_headers`)."""
+    require_drizzled(path, hdus)
     sci = find_plane(hdus, "SCI")
     if sci is None:
-        kinds = ", ".join(f"{h.name or 'unnamed'}" for h in hdus)
         raise UnreadableFile(
-            f"{path}: no image in it (extensions: {kinds})",
+            f"{path}: no image of two dimensions in it",
             hint="give a drizzled image (drc or drz) with a SCI extension",
         )
     shapes = {

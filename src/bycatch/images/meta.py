@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bycatch import photcal
-from bycatch.errors import MissingKeyword, UnsupportedImage
+from bycatch.errors import UnusableData
+from bycatch.images.calibration import calibration_of, detector_of, filter_of, require_unit
 from bycatch.images.files import root_of, stem_of
 from bycatch.images.headers import Chip, Exposure, Headers
+from bycatch.images.missing import Missing
+from bycatch.images.times import epoch_spread_yr, epochs, time_claims
+from bycatch.images.wcs import celestial_wcs
 from bycatch.settings import InputSettings
 
-PHOTOMETRIC_FILTER = re.compile(r"F\d{3}(W|M|N|LP)")
 DEFAULT_READNOISE_E = 4.2
 """Typical read noise of ACS/WFC and HRC (ACS Data Handbook: 3.75 to 5.65 e)."""
 NATIVE_SCALE_ARCSEC = {"WFC": 0.05, "HRC": 0.025}
@@ -70,6 +73,11 @@ class ImageMeta:
         return tuple(Exposure(n, c.exptime_s, c.mjd_mid) for n, c in firsts.items())
 
     @property
+    def epoch_spread_yr(self) -> float:
+        """Rms spread of the times of exposure, years; 0 for the exposures of some weeks."""
+        return epoch_spread_yr(self.mjd_start, self.mjd_end, self.exposures)
+
+    @property
     def exptime_per_exposure_s(self) -> float:
         """Mean duration of one exposure, seconds."""
         return self.exptime_s / max(self.n_exposures, 1)
@@ -93,26 +101,44 @@ class ImageMeta:
         return sum(c.mdrizsky_e for c in known) / sum(c.exptime_s for c in known)
 
 
-def image_meta(headers: Headers, settings: InputSettings | None = None) -> ImageMeta:
+def image_meta(
+    headers: Headers, settings: InputSettings | None = None, *, other_needs: Sequence[str] = ()
+) -> ImageMeta:
     """Collect the metadata of an image; the user's ``input`` settings win over the headers.
+
+    Of exposure times that disagree the one with most witnesses is taken; `witnesses.settled` asks
+    the pixels.
+
+    Parameters
+    ----------
+    headers : of the file
+    settings : what the user states
+    other_needs : what else the caller lacks; said together with the facts that are missing
 
     Raises
     ------
     UnsupportedImage
         Not ACS/WFC or HRC, a polarizer, ramp, grism or prism, or two filters.
     MissingKeyword
-        Exposure time or calibration is absent or zero.
+        Facts are absent or can't be believed: all of them in one error.
     """
     given = settings or InputSettings()
-    path = headers.path
-    detector = _detector(headers, given)
-    n_exposures, notes = _n_exposures(headers, given, detector)
-    start, mid, end, time_notes = _times(headers, given)
-    filter_name = _filter(headers, given)
-    photflam, photplam, origin, calibration_notes = _calibration(
-        headers, given, detector, filter_name
-    )
-    stem = stem_of(path)
+    missing, notes = Missing(headers.path), _doubts(headers)
+    detector = detector_of(headers, given, missing, notes)
+    filter_name = filter_of(headers, given, missing, notes)
+    claims = time_claims(headers)
+    exptime_s = given.exptime_s or (claims[0].seconds if claims else math.nan)
+    if not (given.exptime_s or any("EXPTIME" in claim.origins for claim in claims)):
+        value = f"{exptime_s:g}" if exptime_s > 0 else "<seconds>"
+        missing.add("EXPTIME is missing or 0", "exptime_s", value)
+    calibration = calibration_of(headers, given, detector, filter_name, missing, notes)
+    require_unit(headers, given, missing)
+    if missing:
+        missing.reasons += [*other_needs, *_wcs_problem(headers)]
+        raise missing.error()
+    n_exposures, count_notes = _n_exposures(headers, given, detector)
+    start, mid, end, time_notes = epochs(headers, given)
+    stem = stem_of(headers.path)
     cte = not re.search(r"_drz(_|$)", stem)
     if not cte:
         notes.append("a drz file: not corrected for charge-transfer losses (use the drc)")
@@ -121,11 +147,11 @@ def image_meta(headers: Headers, settings: InputSettings | None = None) -> Image
         stem=stem,
         filter=filter_name,
         detector=detector,
-        exptime_s=_exptime(headers, given),
+        exptime_s=exptime_s,
         n_exposures=n_exposures,
-        photflam=photflam,
-        photplam=photplam,
-        zeropoint_origin=origin,
+        photflam=calibration.photflam,
+        photplam=calibration.photplam,
+        zeropoint_origin=calibration.origin,
         mjd_start=start,
         mjd_mid=mid,
         mjd_end=end,
@@ -142,8 +168,23 @@ def image_meta(headers: Headers, settings: InputSettings | None = None) -> Image
         rootname=str(headers.get("ROOTNAME", "")),
         wcsname=str(headers.get("WCSNAME", "")),
         pa_v3_deg=headers.number("PA_V3"),
-        notes=(*notes, *time_notes, *calibration_notes),
+        notes=(*count_notes, *notes, *time_notes),
     )
+
+
+def _wcs_problem(headers: Headers) -> list[str]:
+    """Return why the image has no place on the sky: no statement mends that."""
+    try:
+        celestial_wcs(headers)
+    except UnusableData as err:
+        return [err.message.removeprefix(f"{headers.path}: ")]
+    return []
+
+
+def _doubts(headers: Headers) -> list[str]:
+    """Return a note on the cards whose values can't be."""
+    doubtful = headers.doubtful()
+    return [f"no plausible values, not used: {', '.join(doubtful)}"] if doubtful else []
 
 
 def _positive(value: float, default: float) -> float:
@@ -155,131 +196,22 @@ def _mean_of(headers: Headers, prefix: str, default: float) -> float:
     return sum(values) / len(values) if values else default
 
 
-def _detector(headers: Headers, given: InputSettings) -> str:
-    if given.detector:
-        return given.detector
-    instrument = headers.get("INSTRUME")
-    if instrument is None:
-        raise MissingKeyword(
-            f"{headers.path}: INSTRUME is missing, so the detector is unknown",
-            hint="if it is ACS: --set input.detector=WFC (or HRC), or in <stem>.bycatch.toml",
-        )
-    detector = str(headers.get("DETECTOR", ""))
-    if instrument != "ACS" or detector not in NATIVE_SCALE_ARCSEC:
-        raise UnsupportedImage(
-            f"{headers.path}: taken with {instrument} {detector}, not with ACS/WFC or ACS/HRC",
-            hint="leave it out; bycatch knows the calibration of these two detectors only",
-        )
-    return detector
-
-
-def filter_names(headers: Headers) -> list[str]:
-    """Return the elements in the two filter wheels that are not CLEAR*."""
-    names = [str(headers.get(key, "")).upper() for key in ("FILTER1", "FILTER2")]
-    return [n for n in names if n and not n.startswith("CLEAR")]
-
-
-def _filter(headers: Headers, given: InputSettings) -> str:
-    if given.filter:
-        return given.filter.upper()
-    names = filter_names(headers)
-    if not names and (found := PHOTOMETRIC_FILTER.search(str(headers.get("FILTER", "")).upper())):
-        names = [found[0]]
-    if not names:
-        raise MissingKeyword(
-            f"{headers.path}: no filter in FILTER1 or FILTER2",
-            hint="give it with --set input.filter=F606W",
-        )
-    if len(names) == 2 or not PHOTOMETRIC_FILTER.fullmatch(names[0]):
-        raise UnsupportedImage(
-            f"{headers.path}: taken through {' + '.join(names)}; polarizers, ramps, grisms and "
-            "pairs of filters are not calibrated here",
-            hint="leave it out",
-        )
-    return names[0]
-
-
-def _exptime(headers: Headers, given: InputSettings) -> float:
-    value = given.exptime_s or _positive(headers.number("TEXPTIME"), headers.number("EXPTIME"))
-    if not value > 0:
-        raise MissingKeyword(
-            f"{headers.path}: EXPTIME is missing or 0",
-            hint="give it with --set input.exptime_s=600",
-        )
-    return value
-
-
 def _n_exposures(headers: Headers, given: InputSettings, detector: str) -> tuple[int, list[str]]:
     if given.n_exposures:
         return given.n_exposures, []
-    names = {chip.exposure for chip in headers.chips}
-    if names:
-        return len(names), []
+    n_chips, n_cards = headers.number("NDRIZIM"), len(headers.chip_numbers)
+    if headers.chips:
+        notes = []
+        if n_chips > 0 and n_chips != n_cards:
+            notes = [f"NDRIZIM = {n_chips:.0f}, but {n_cards} DnnnDATA cards: these are believed"]
+        return len({chip.exposure for chip in headers.chips}), notes
+    why = "no DnnnDATA cards"
+    if n_cards:
+        why = f"DnnnDATA cards with gaps ({n_cards} of {max(headers.chip_numbers)}): not used"
     # NDRIZIM counts chips: two per full-frame WFC exposure.
-    n_chips = headers.number("NDRIZIM")
     if n_chips >= 1:
         n = max(1, round(n_chips / (2 if detector == "WFC" else 1)))
-        return n, [f"no D00nDATA cards: {n} exposures taken from NDRIZIM = {n_chips:.0f}"]
+        return n, [f"{why}: {n} exposures taken from NDRIZIM = {n_chips:.0f}"]
+    if n_cards:
+        return 1, [f"{why}, and no NDRIZIM: taken for a single exposure"]
     return 1, ["neither D00nDATA nor NDRIZIM: taken for a single exposure"]
-
-
-def _times(headers: Headers, given: InputSettings) -> tuple[float, float, float, list[str]]:
-    start, end = headers.number("EXPSTART"), headers.number("EXPEND")
-    if given.mjd:
-        return start, given.mjd, end, []
-    if start > 0 and end >= start:
-        return start, 0.5 * (start + end), end, []
-    date = headers.get("DATE-OBS")
-    if date:
-        from astropy.time import Time
-
-        clock = headers.get("TIME-OBS", "00:00:00")
-        text = date if "T" in str(date) else f"{date}T{clock}"
-        try:
-            mjd = float(Time(text, format="isot", scale="utc").mjd)
-        except ValueError:
-            pass
-        else:
-            return mjd, mjd, mjd, ["no EXPSTART/EXPEND: time of observation from DATE-OBS"]
-    nan = float("nan")
-    return nan, nan, nan, ["time of observation unknown: proper motions are not applied"]
-
-
-def _calibration(
-    headers: Headers, given: InputSettings, detector: str, filter_name: str
-) -> tuple[float, float, str, list[str]]:
-    """Return PHOTFLAM, PHOTPLAM, where they come from, and notes."""
-    table = photcal.bundled_zeropoint(detector, filter_name)
-    flam, origin = given.photflam or headers.number("PHOTFLAM"), "header"
-    if given.photflam:
-        origin = "settings"
-    elif not flam > 0:
-        if not (given.zeropoint_fallback and table):
-            raise MissingKeyword(
-                f"{headers.path}: PHOTFLAM is missing or 0",
-                hint="give --set input.photflam=VALUE"
-                + (
-                    ", or take the bundled value with --set input.zeropoint_fallback=true"
-                    if table
-                    else ""
-                ),
-            )
-        flam, origin = table.photflam, "table"
-    plam = given.photplam or headers.number("PHOTPLAM")
-    notes = []
-    if origin == "table":
-        notes.append(f"PHOTFLAM is missing: bundled value of {photcal.ZEROPOINT_DATE} used")
-    if not plam > 0:
-        if not table:
-            raise MissingKeyword(
-                f"{headers.path}: PHOTPLAM is missing or 0",
-                hint="give it with --set input.photplam=VALUE",
-            )
-        plam = table.photplam
-        notes.append("PHOTPLAM is missing: bundled value used")
-    if table and abs(flam / table.photflam - 1) > photcal.ZEROPOINT_TOLERANCE:
-        notes.append(
-            f"PHOTFLAM {flam:.4g} differs by {100 * (flam / table.photflam - 1):+.1f} % from the "
-            f"{photcal.ZEROPOINT_DATE} value {table.photflam:.4g}"
-        )
-    return flam, plam, origin, notes

@@ -10,9 +10,11 @@ import numpy as np
 from bycatch import photcal
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.images.headers import Headers, read_headers
+from bycatch.images.kinds import is_aligned_copy
+from bycatch.images.meta import image_meta
 from bycatch.pipeline.intake import sidecar_of
 from bycatch.settings import InputSettings, build, read_sidecar
-from bycatch.stages.sort import field_of
+from bycatch.stages.sort import field_of, needs_of_field
 
 UNALIGNED_NAMES = ("", "NONE", "OPUS")
 
@@ -38,8 +40,10 @@ def inspect(path: Path, settings: InputSettings | None = None) -> Inspection:
     side = sidecar_of(path)
     if side.exists():
         given |= read_sidecar(side)
+    facts = build(InputSettings, given, where=str(path))
     headers = read_headers(path)
-    image = read_drc(path, build(InputSettings, given, where=str(path)))
+    image_meta(headers, facts, other_needs=needs_of_field(headers))  # says at once what is missing
+    image = read_drc(path, facts)
     return Inspection(path, tuple(_facts(image)), tuple(_warnings(headers, image)))
 
 
@@ -99,6 +103,8 @@ def _has_sky(image: DrcImage) -> bool:
 def _warnings(headers: Headers, image: DrcImage) -> list[str]:
     meta = image.meta
     found = list(meta.notes)
+    if is_aligned_copy(headers.sci):
+        found.append("a copy with the aligned WCS, written by bycatch: a run takes its original")
     name = meta.wcsname.upper()
     if name in UNALIGNED_NAMES:
         found.append("the WCS has no telling name: its pointing may be off by an arcsecond or more")

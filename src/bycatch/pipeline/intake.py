@@ -14,6 +14,7 @@ from typing import Any
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile, UnusableData
 from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
 from bycatch.images.headers import read_headers
+from bycatch.images.kinds import is_aligned_copy
 from bycatch.images.meta import image_meta
 from bycatch.images.planes import context_sibling, weight_sibling
 from bycatch.products import ImageRecord, atomic, checksum, find_records
@@ -117,7 +118,12 @@ def _candidate(path: Path, settings: Settings, sidecar: dict[str, Any]) -> Candi
         InputSettings, {**settings.input.model_dump(), **sidecar}, where=str(sidecar_of(path))
     )
     try:
-        return Candidate(path, image_meta(read_headers(path), given))
+        headers = read_headers(path)
+        if is_aligned_copy(headers.sci):
+            problem = "a copy with the aligned WCS, written by bycatch: use its original"
+            return Candidate(path, None, problem=f"{path}: {problem}")
+        needs = sort.needs_of_field(headers, settings.sort)
+        return Candidate(path, image_meta(headers, given, other_needs=needs))
     except UnusableData as err:
         return Candidate(path, None, problem=str(err))
     except OSError as err:

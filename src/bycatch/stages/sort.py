@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
+from bycatch.images.headers import Headers
 from bycatch.images.meta import ImageMeta
 from bycatch.settings import SortSettings
 
@@ -80,6 +81,14 @@ class Skipped:
     bad: bool = False
 
 
+def needs_of_field(headers: Headers, settings: SortSettings | None = None) -> list[str]:
+    """Return, in words, that the field of a file must be named."""
+    if settings and settings.field:
+        return []
+    field = field_of(stem_of(headers.path), headers, str(headers.get("ROOTNAME", "")))
+    return [] if field else [f"{NO_FIELD} (for a run: --field NAME)"]
+
+
 @dataclass(frozen=True)
 class SortPlan:
     """What to do with the files."""
@@ -105,7 +114,10 @@ def hap_product(stem: str) -> str:
     return ""
 
 
-def field_of(stem: str, meta: ImageMeta, rootname: str = "") -> str:
+NO_FIELD = "neither name nor header tell program and visit"
+
+
+def field_of(stem: str, meta: ImageMeta | Headers, rootname: str = "") -> str:
     """Return ``<program>_<visit>`` from name, ROOTNAME or exposures; '' if none tells."""
     found = OBSERVATION.match(stem)
     if found:
@@ -139,7 +151,7 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
         stem = stem_of(candidate.path)
         field = chosen.field or field_of(stem, candidate.meta, candidate.meta.rootname)
         if not field:
-            reason = "neither name nor header tell program and visit - give --field NAME"
+            reason = f"{NO_FIELD} - give --field NAME"
             skipped.append(Skipped(candidate.path, reason, bad=True))
             continue
         suffix = candidate.path.name[len(stem) :]
