@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from bycatch import notebook, photcal
-from bycatch.errors import InconsistentImage, MissingKeyword, UnsupportedImage
+from bycatch.errors import InconsistentImage, UnsupportedImage
 from bycatch.images.context import NO_CONTEXT, context_counts, exposures_of, exposures_per_pixel
 from bycatch.images.files import opened
 from bycatch.images.headers import Headers, headers_of
@@ -37,6 +37,7 @@ from bycatch.images.validity import (
 )
 from bycatch.images.wcs import celestial_wcs, pixel_scale_arcsec
 from bycatch.images.weights import exposure_time
+from bycatch.images.witnesses import settled
 from bycatch.kernels.smoothing import noise_correlation
 from bycatch.settings import InputSettings
 
@@ -216,12 +217,14 @@ def read_drc(
         _refuse_missing(path, headers, wht, context)
         if wht is not None:
             refuse_lost_parts(path, sci, wht, context)
-    notes = _scale_to_rates(sci, headers, meta, given)
+    sky = celestial_wcs(headers)
+    meta, given = settled(meta, headers, given, (sci, wht, context), sky.wcs)
+    if given.bunit == "electrons":
+        sci /= np.float32(meta.exptime_s)
     valid, pixel_notes = mark_no_data(sci, wht)
     refuse_empty(path, valid, wht is not None)
     if given.verify:
         refuse_constant(path, sci, valid)
-    sky = celestial_wcs(headers)
     wht_type, time_map, wht_notes = exposure_time(wht, valid, meta, sky.wcs, headers, given)
     time_notes = mark_no_time(sci, time_map, valid, meta.exptime_s)
     n_exp, ctx_notes = exposures_per_pixel(context, time_map, meta)
@@ -229,9 +232,7 @@ def read_drc(
         plane.flags.writeable = False
     return DrcImage(
         path=path,
-        meta=meta.noting(
-            *notes, *pixel_notes, *time_notes, *ctx_notes, *wht_notes, *sky.remarks
-        ),
+        meta=meta.noting(*pixel_notes, *time_notes, *ctx_notes, *wht_notes, *sky.remarks),
         wht_path=wht_path,
         sci=sci,
         n_exp=n_exp,
@@ -264,35 +265,3 @@ def _refuse_missing(
                 f"missing: drizzle wrote one ({key} is '{named}')",
                 hint=WAY_OUT,
             )
-
-
-def _scale_to_rates(
-    sci: Image, headers: Headers, meta: ImageMeta, given: InputSettings
-) -> list[str]:
-    """Turn the image into electrons per second, in place, and return notes.
-
-    BUNIT alone can't be trusted: mosaics that hold rates say ELECTRONS. The
-    unit that drizzle noted for its output (D001OUUN) decides then.
-    """
-    bunit = str(headers.get("BUNIT", "")).upper().replace(" ", "")
-    drizzled = str(headers.get("D001OUUN", "")).lower()
-    notes: list[str] = []
-    if given.bunit:
-        is_rate = given.bunit == "electrons/s"
-    elif bunit in ("ELECTRONS/S", "ELECTRON/S", "E/S", "E-/S", "ELECTRONS/SEC"):
-        is_rate = True
-    elif drizzled in ("cps", "counts"):
-        is_rate = drizzled == "cps"
-        notes = [
-            f"BUNIT is '{bunit}', but drizzle wrote {drizzled}: "
-            + ("taken for electrons/s" if is_rate else "divided by the exposure time")
-        ]
-    else:
-        raise MissingKeyword(
-            f"{headers.path}: BUNIT is '{bunit or 'missing'}', not ELECTRONS/S",
-            hint="say what the pixels are: --set input.bunit=electrons/s, or "
-            "--set input.bunit=electrons to have them divided by the exposure time",
-        )
-    if not is_rate:
-        sci /= np.float32(meta.exptime_s)
-    return notes

@@ -74,6 +74,8 @@ def _wht_type(typical_s: float, meta: ImageMeta, headers: Headers) -> str:
     # AstroDrizzle notes the factor of its weight: 1 for exposure times,
     # (exposure time)^2 x (scale ratio)^4 for inverse variances.
     weight_factor = headers.number("D001WTSC")
-    if weight_factor > 1.5 or typical_s > 1.5 * meta.exptime_s:
+    if weight_factor > 1.5:
         return "ivm"
+    if typical_s > 1.5 * meta.exptime_s:
+        return "relative" if weight_factor == 1 else "ivm"
     return "exptime" if typical_s > 0.5 * meta.exptime_per_exposure_s else "relative"

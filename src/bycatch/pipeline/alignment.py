@@ -297,9 +297,11 @@ def field_image(record: ImageRecord, out: Path, settings: Settings) -> FieldImag
         wcsname=meta.wcsname,
         shape=(ny, nx),
         mjd=meta.mjd_mid,
-        exptime_s=meta.exptime_s,
+        # As the pixels had it, where the headers disagree.
+        exptime_s=float(sources.meta.get("EXPTIME", meta.exptime_s)),
         zeropoint_ab=photcal.ab_zeropoint(meta.photflam, meta.photplam),
         saturation_rate=meta.saturation_rate,
+        epoch_spread_yr=meta.epoch_spread_yr,
     )
 
 
