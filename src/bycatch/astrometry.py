@@ -65,6 +65,7 @@ def sky_positions(
     frame_error: FrameError | None = None,
     reference: ReferenceStars | None = None,
     settings: MeasureSettings | None = None,
+    epoch_spread_yr: float = 0.0,
 ) -> dict[str, Any]:
     """Return the sky coordinates of positions, their errors and their Gaia stars.
 
@@ -79,6 +80,7 @@ def sky_positions(
     frame_error : error of the WCS; without it only the centroid's counts
     reference : stars to match with
     settings : how far a star may lie (``gaia_...``)
+    epoch_spread_yr : rms spread of the times of the exposures
 
     Returns
     -------
@@ -106,7 +108,8 @@ def sky_positions(
     }
     if reference is None or not len(reference):
         return out
-    search = _Search.of(out, mjd, reference, settings or MeasureSettings())
+    chosen = settings or MeasureSettings()
+    search = _Search.of(out, mjd, reference, chosen, epoch_spread_yr)
     row, star, separation_mas = search.counterparts()
     catalog = reference.table
     out["GAIA_CAT_RA"][row] = np.asarray(catalog["ra"])[star]
@@ -122,6 +125,7 @@ def expected_chance_matches(
     mjd: float,
     reference: ReferenceStars | None,
     settings: MeasureSettings,
+    epoch_spread_yr: float = 0.0,
 ) -> float:
     """Return how many Gaia matches of a catalog are expected to be chance.
 
@@ -134,11 +138,11 @@ def expected_chance_matches(
         RA_GAIA_WCS, DEC_GAIA_WCS and their errors.
     mjd : epoch of the image
     reference : the stars
-    settings : as for `sky_positions`
+    settings, epoch_spread_yr : as for `sky_positions`
     """
     if reference is None or not len(reference) or not len(positions["RA_GAIA_WCS"]):
         return 0.0
-    search = _Search.of(positions, mjd, reference, settings)
+    search = _Search.of(positions, mjd, reference, settings, epoch_spread_yr)
     counts = []
     for k in range(N_SHIFTS):
         angle, steps = 2.0 * np.pi * k / N_SHIFTS, 5.0 + 2.5 * (k % 3)
@@ -164,12 +168,14 @@ class _Search:
         mjd: float,
         reference: ReferenceStars,
         settings: MeasureSettings,
+        epoch_spread_yr: float,
     ) -> _Search:
         """Project positions and stars at the epoch of the image."""
         names = ("RA_GAIA_WCS", "DEC_GAIA_WCS", "RA_GAIA_WCS_err", "DEC_GAIA_WCS_err")
         ra, dec, error_ra, error_dec = (_filled(positions[name]) for name in names)
         star_ra, star_dec = reference.positions_at(mjd)
-        star_error = np.hypot(*reference.errors_at(mjd, settings.gaia_motion_mas_yr))
+        motion = settings.gaia_motion_mas_yr
+        star_error = np.hypot(*reference.errors_at(mjd, motion, epoch_spread_yr))
         # The stars' own middle: a user's list of positions may hold some far off the image.
         centre = _middle(np.asarray(star_ra), np.asarray(star_dec))
         return _Search(

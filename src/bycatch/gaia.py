@@ -153,11 +153,14 @@ class ReferenceStars:
         moved_dec = np.rad2deg(np.arctan2(z, np.hypot(x, y)))
         return moved_ra, moved_dec
 
-    def errors_at(self, mjd: float, typical_motion_mas_yr: float) -> tuple[Floats, Floats]:
+    def errors_at(
+        self, mjd: float, typical_motion_mas_yr: float, spread_yr: float = 0.0
+    ) -> tuple[Floats, Floats]:
         """Return the errors of the positions at an epoch, in mas; NaN where unknown.
 
         The error of the proper motion grows with the years from ``ref_epoch``; a
-        star without a measured motion gets ``typical_motion_mas_yr`` instead.  A motion
+        star without a measured motion gets ``typical_motion_mas_yr`` instead.  Its motion
+        times ``spread_yr``, the rms spread of the times of the exposures, is added.  A motion
         without an error gets the error of the position, which in Gaia DR3 is the
         same number within 30 % (Lindegren et al. 2021, A&A 649, A2, table 4).
         Errors are multiplied by ``ruwe`` where it exceeds 1.4, the limit of good fits: it is the
@@ -176,11 +179,12 @@ class ReferenceStars:
             motion = np.where(np.isfinite(motion), motion, np.nan_to_num(position))
             measured = np.isfinite(self._values(f"pm{axis}"))
             known = np.hypot(position, parallax_error * shift)
+            moved = np.nan_to_num(self._values(f"pm{axis}")) * spread_yr
             errors.append(
                 np.where(
                     measured,
-                    worse * np.hypot(known, motion * years),
-                    np.hypot(worse * known, typical_motion_mas_yr * years),
+                    np.hypot(worse * np.hypot(known, motion * years), moved),
+                    np.hypot(worse * known, typical_motion_mas_yr * np.hypot(years, spread_yr)),
                 )
             )
         return errors[0], errors[1]

@@ -646,8 +646,9 @@ class Workbench:
         )
         self.phot = found.table
         sections = ["input", "detect", "crmask", "align", "measure"]
+        meta = self.image.meta
         chance = expected_chance_matches(
-            found.table, self.image.meta.mjd_mid, self.reference, self.settings.measure
+            found.table, meta.mjd_mid, self.reference, self.settings.measure, meta.epoch_spread_yr
         )
         extra = {"NOISECOR": found.correlation, "GAIACHNC": round(chance, 4)}
         good = found.table["cr_flag"] == 0

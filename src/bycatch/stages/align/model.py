@@ -47,6 +47,7 @@ class FieldImage:
     zeropoint_ab : AB magnitude of 1 e/s; NaN if unknown
     saturation_rate : e/s of a pixel at the full well of one exposure; infinite if unknown
     doubt : why the WCS may be wrong, or ''; with one the image has no say in the field
+    epoch_spread_yr : rms spread of the times of its exposures
     """
 
     name: str
@@ -60,6 +61,7 @@ class FieldImage:
     zeropoint_ab: float
     saturation_rate: float
     doubt: str = ""
+    epoch_spread_yr: float = 0.0
 
     @classmethod
     def of(
@@ -96,6 +98,7 @@ class FieldImage:
             zeropoint_ab=photcal.ab_zeropoint(meta.photflam, meta.photplam),
             saturation_rate=meta.saturation_rate,
             doubt="; ".join(image.wcs_doubts),
+            epoch_spread_yr=meta.epoch_spread_yr,
         )
 
 

@@ -233,7 +233,9 @@ def stars_near(
     low, high = corners.min(axis=0) - margin, corners.max(axis=0) + margin
     near = ((xy >= low) & (xy <= high)).all(axis=1) & reference.usable
     rows = np.flatnonzero(near).astype(np.int64)
-    errors = np.column_stack(reference.errors_at(mjd, settings.typical_motion_mas_yr))[rows]
+    spread_yr = max(view.image.epoch_spread_yr for view in views)
+    motion = settings.typical_motion_mas_yr
+    errors = np.column_stack(reference.errors_at(mjd, motion, spread_yr))[rows]
     table = reference.table
     return Stars(
         rows=rows,

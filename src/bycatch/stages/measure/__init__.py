@@ -156,6 +156,7 @@ def run(
         frame_error=frame_error,
         reference=reference,
         settings=chosen,
+        epoch_spread_yr=image.meta.epoch_spread_yr,
     )
     cosmic_ray = flagging.cosmic_ray_flags(found, cr_mask, chosen.cr_radius_px)
     spoiled = _blemishes(image, found, chips)
