@@ -143,7 +143,7 @@ def _have_one_grid(records: Sequence[ImageRecord], out: Path) -> bool:
         try:
             placed = record.paths(out).folder / record.name
             headers = read_headers(placed if placed.exists() else Path(record.source))
-            wcs = celestial_wcs(headers)
+            wcs = celestial_wcs(headers).wcs
         except UnusableData:
             continue
         shape = headers.shapes["SCI"][-2:]
