@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bycatch import gaia, notebook
+from bycatch.disk import atomic, remove_leftovers
 from bycatch.errors import SettingsError
 from bycatch.executors import Executor, Serial, executor_for
 from bycatch.pipeline import fields, intake, lists
@@ -24,6 +26,7 @@ from bycatch.pipeline.alignment import (
     place_of,
     record_keys,
     run_field,
+    step_states,
     takes_part,
     wait_for_figures,
 )
@@ -35,22 +38,19 @@ from bycatch.pipeline.image import (
     Worked,
     file_fingerprint,
     forget_last,
-    is_current,
     run_image,
     sizes_mb,
     stage_keys,
 )
 from bycatch.products import (
-    PARTIAL,
     SETTINGS_FILE,
     STAGES,
     SUMMARY,
+    ImagePaths,
     ImageRecord,
-    atomic,
     damaged_records,
     find_records,
     last_summary,
-    remove_leftovers,
     saved_settings,
     saved_values,
     write_json,
@@ -311,9 +311,8 @@ def _sorted(
 
 
 def _check_writable(out: Path) -> None:
-    probe = out / f"{PARTIAL}writable"
-    probe.touch()
-    probe.unlink()
+    with tempfile.TemporaryFile(dir=out):
+        pass
 
 
 def _save_settings(out: Path, settings: Settings) -> None:
@@ -357,6 +356,8 @@ def _run(
     ]
     images = _done(executor, jobs)
     wait_for_figures()
+    for image in images:
+        image.record.write(out)  # new times of what was copied, so that it need not be read again
     report = RunReport(
         out,
         tuple(image.report(out) for image in images),
@@ -449,7 +450,7 @@ def _with_companions(jobs: Sequence[ImageJob]) -> list[ImageJob]:
     aligned = [
         record
         for _, record in sorted(everything.items())
-        if {"detect", "align"} <= set(record.stages) and record.paths(out).coverage.exists()
+        if {"detect", "align"} <= set(record.stages) and _serves(record, record.paths(out))
     ]
     return [
         replace(
@@ -462,6 +463,21 @@ def _with_companions(jobs: Sequence[ImageJob]) -> list[ImageJob]:
         )
         for job in jobs
     ]
+
+
+def _serves(record: ImageRecord, paths: ImagePaths) -> bool:
+    """Tell whether what other images need of an image is there and whole."""
+    products = (paths.coverage, paths.product("sources"), paths.wcs)
+    damaged = [path.name for path in products if path.exists() and not record.has_whole(path)]
+    if damaged:
+        logger.warning(
+            "%s/%s: not compared with the field's other images: %s is not what was made; run it "
+            "again as well",
+            record.filter,
+            record.root,
+            ", ".join(damaged),
+        )
+    return not damaged and paths.coverage.exists()
 
 
 def _part(job: ImageJob, phase: tuple[str, ...], key: str) -> ImageJob:
@@ -587,13 +603,13 @@ def _planned_job(
     current = file_fingerprint(placement.path)
     if record.fingerprint.split(" ")[0] != current:
         record.checksum = ""
-    gaia_path = out / placement.field / "gaia.ecsv"
+    stars = fields.kept_stars(out / placement.field)
     return ImageJob(
         out,
         record,
         settings,
-        gaia_file=gaia_path if gaia_path.exists() else None,
-        gaia_key=fields.known_key(gaia_path),
+        gaia_file=stars,
+        gaia_key=fields.known_key(stars),
         sources_file=inputs.sources,
         exclude_file=inputs.exclude,
     )
@@ -619,14 +635,8 @@ def _planned_key(jobs: Sequence[ImageJob], out: Path) -> str:
 def _planned(placement: Placement, job: ImageJob) -> PlannedImage:
     from bycatch.images.headers import read_headers
 
-    record, settings = job.record, job.settings
-    keys = stage_keys(job)
-    steps = {
-        stage: "done"
-        if is_current(record, job.paths.folder, stage, keys[stage])
-        else ("stale" if stage in record.stages else "to do")
-        for stage in STAGES
-    }
+    settings = job.settings
+    steps = step_states(job)
     ny, nx = read_headers(placement.path).shapes["SCI"][-2:]
     size = ny * nx * PRODUCT_BYTES_PER_PIXEL
     copies = (settings.sort.mode != "link") + settings.output.write_wcs

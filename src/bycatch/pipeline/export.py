@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bycatch.disk import atomic
 from bycatch.errors import SettingsError
 from bycatch.flags import Flag
-from bycatch.products import ImageRecord, atomic, find_records
+from bycatch.products import ImageRecord, find_records
 from bycatch.tables import SUFFIXES, read_table, write_table
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bycatch.astrometry import FrameError, wcs_header
+from bycatch.disk import atomic
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import FITS_SUFFIX, opened
 from bycatch.images.planes import find_plane
-from bycatch.products import atomic
 from bycatch.tangent import MAS_PER_DEG
 from bycatch.version import __version__
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bycatch.disk import atomic, checksum
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile, UnusableData
 from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
 from bycatch.images.headers import read_headers
 from bycatch.images.meta import image_meta
 from bycatch.images.planes import weight_sibling
-from bycatch.products import ImageRecord, atomic, checksum, find_records
+from bycatch.products import ImageRecord, find_records
 from bycatch.settings import InputSettings, Settings, build, read_sidecar
 from bycatch.stages import sort
 from bycatch.stages.sort import Candidate, Placement, Skipped, SortPlan

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import SettingsError
-from bycatch.pipeline.alignment import field_key, place_of, record_keys, takes_part
-from bycatch.pipeline.fields import known_key
-from bycatch.pipeline.image import ImageJob, Outcome, file_fingerprint, is_current, stage_keys
-from bycatch.products import STAGES, ImageRecord, damaged_records, find_records, last_summary
+from bycatch.pipeline.alignment import (
+    field_key,
+    place_of,
+    record_keys,
+    step_states,
+    takes_part,
+)
+from bycatch.pipeline.fields import kept_stars, known_key
+from bycatch.pipeline.image import ImageJob, Outcome, file_fingerprint
+from bycatch.products import ImageRecord, damaged_records, find_records, last_summary
 from bycatch.settings import Settings
 
 
@@ -94,17 +100,17 @@ def status(out: str | Path, settings: Settings) -> Status:
 
 def _job(record: ImageRecord, out: Path, settings: Settings, inputs: dict[str, Any]) -> ImageJob:
     """Return the job that a run would make of an image."""
-    stars = out / record.field / "gaia.ecsv"
+    stars = kept_stars(out / record.field)
     given = {
         name: Path(path)
         for name, path in inputs.items()
-        if name in {"sources", "exclude"} and path and Path(path).exists()
+        if name in {"sources", "exclude"} and path and Path(path).is_file()
     }
     return ImageJob(
         out,
         record,
         settings,
-        gaia_file=stars if stars.exists() else None,
+        gaia_file=stars,
         gaia_key=known_key(stars),
         sources_file=given.get("sources"),
         exclude_file=given.get("exclude"),
@@ -122,11 +128,4 @@ def _steps(job: ImageJob, records: list[ImageRecord]) -> tuple[dict[str, str], s
         job = replace(job, record=replace(record, checksum=""))  # changed: all is stale
     companions = [r for r in records if r.field == record.field and takes_part(r, job.out)]
     key = field_key({place_of(r): record_keys(r) for r in companions})
-    keys = stage_keys(replace(job, field_key=key))
-    steps = {
-        stage: "done"
-        if is_current(record, job.paths.folder, stage, keys[stage])
-        else ("stale" if stage in record.stages else "to do")
-        for stage in STAGES
-    }
-    return steps, problem
+    return step_states(replace(job, field_key=key)), problem

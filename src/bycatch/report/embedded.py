@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bycatch.products import atomic, checksum, combined
+from bycatch.disk import atomic, checksum
+from bycatch.products import combined
 from bycatch.starcache import cache_folder
 from bycatch.version import __version__
 

@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 from astropy.table import Table
 
+from bycatch.disk import atomic
 from bycatch.errors import SettingsError
 from bycatch.flags import FLAGS
-from bycatch.products import atomic
 from bycatch.report import pixels
 from bycatch.report.embedded import embedded_plots
 from bycatch.report.image import Budget, compact, payload

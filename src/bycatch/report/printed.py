@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.disk import atomic
 from bycatch.errors import SettingsError
 from bycatch.figures import COLOURS, FAINT, INK, WEAK
-from bycatch.products import atomic
 from bycatch.report.image import COSMIC, KINDS, Budget, payload
 from bycatch.report.plots import LEAST_COUNT, STYLES
 from bycatch.report.products import read_folder
