@@ -100,6 +100,14 @@ class InputSettings(Section):
     )
 
 
+MAX_FIELD_BYTES = 64
+OWN_NAMES = frozenset({
+    "bycatch.log", "export", "figures", "products.json", "report.html", "report_files",
+    "settings.toml", "summary.json",
+})  # fmt: skip
+"""Names that are taken in an output folder."""
+
+
 class SortSettings(Section):
     """Finding the files and placing them under program/visit and filter."""
 
@@ -109,8 +117,19 @@ class SortSettings(Section):
     field: str = setting(
         "",
         "name of the field for all files, a folder name; empty: <program>_<visit>",
-        pattern=r"^([^./\\][^/\\]*)?$",
+        pattern=r"^([^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*)?$",
     )
+
+    @field_validator("field")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if len(value.encode()) > MAX_FIELD_BYTES:
+            msg = f"must have {MAX_FIELD_BYTES} bytes at most, as products are named after it"
+            raise ValueError(msg)
+        if value.casefold() in OWN_NAMES:
+            msg = "is what bycatch calls something else in the output folder"
+            raise ValueError(msg)
+        return value
 
 
 class DetectSettings(Section):
