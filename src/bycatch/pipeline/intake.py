@@ -110,7 +110,7 @@ def _with_content(
 def _facts(candidate: Candidate) -> str:
     """Return what a copy under another name has in common with its original."""
     meta = candidate.meta
-    if meta is None:
+    if meta is None or not _is_file(candidate.path):
         return str(candidate.path)
     exposures = [exposure.name for exposure in meta.exposures]
     size = candidate.path.stat().st_size

@@ -215,10 +215,10 @@ def _apart(
     for placement, candidate in placements:
         # Copies have other names at times: each would confirm the other's cosmic rays.
         content = candidate.content or str(candidate.path)
-        twin = contents.setdefault(content, candidate.path)
-        if twin is not candidate.path:
-            skipped.append(Skipped(placement.path, f"the same file as {twin}"))
+        if content in contents:
+            skipped.append(Skipped(placement.path, f"the same file as {contents[content]}"))
             continue
+        contents[content] = candidate.path
         rivals = taken.setdefault(_place(placement, placement.stem), [])
         if rivals:
             note = f"another file has the same name: {rivals[0][0].path}; both are kept"
