@@ -602,7 +602,7 @@ def _logging(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) ->
         ProgressHandler(progress, plain=not (quiet or stderr.is_terminal)),
         ctrl_c,
     ]
-    handlers.append(_file_handler(log_file or out / "bycatch.log"))
+    handlers.append(_file_handler(log_file or out / "bycatch.log", own=log_file is None))
     logger.handlers = handlers
     try:
         with ctrl_c, progress:
@@ -616,16 +616,17 @@ def _logging(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) ->
         logger.handlers = []
 
 
-def _file_handler(path: Path) -> logging.Handler:
+def _file_handler(path: Path, *, own: bool) -> logging.Handler:
+    from bycatch.logfile import LogFile
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = LogFile(path, own=own)
     except OSError as err:
         raise SettingsError(
             f"can't write the log {path} ({err})",
             hint="choose another output folder, or --log-file FILE",
         ) from err
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     return handler
 
 
@@ -663,10 +664,10 @@ def _is_news(report: RunReport) -> bool:
 def _write_report(out: Path, settings: Settings, *, changed: bool) -> None:
     """Write the page at the end of a run: without the libraries, or a disk, the run is no worse."""
     from bycatch.products import find_records
-    from bycatch.report import PAGE, write_report
+    from bycatch.report import is_current, write_report
 
-    there = (out / PAGE).exists()
-    if not settings.output.report or (there and not changed) or not find_records(out):
+    unchanged = not changed and is_current(out)
+    if not settings.output.report or unchanged or not find_records(out):
         return
     try:
         write_report(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from dataclasses import field as member
 from functools import cache
@@ -105,16 +106,42 @@ class FolderProduct:
     proof: Proof
 
 
+def own_folder(path: Path) -> Path:
+    """Return a folder of ours in an output folder, which no link leads elsewhere.
+
+    Raises
+    ------
+    UnreadableFile
+        It is a link.
+    """
+    if path.is_symlink():
+        raise UnreadableFile(
+            f"{path} is a link, and nothing is written through links",
+            hint="remove it, or choose another output folder",
+        )
+    return path
+
+
 def remember_product(path: Path, key: str = "") -> None:
     """Take note, beside it, of a product that was made for a field or for the whole folder."""
-    known = _folder_products(path.parent)
+    known = folder_products(path.parent)
     known[path.name] = FolderProduct(key, proof_of(path))
     write_json(path.with_name(FOLDER_FILE), {k: asdict(v) for k, v in sorted(known.items())})
 
 
+def forget_products(folder: Path, but: Collection[str] = ()) -> None:
+    """Strike products from the notes of a folder, all but some."""
+    path = folder / FOLDER_FILE
+    kept = {k: asdict(v) for k, v in folder_products(folder).items() if k in but}
+    if kept:
+        write_json(path, kept)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def known_product(path: Path) -> FolderProduct | None:
     """Return what was noted of a product; None if nothing was."""
-    return _folder_products(path.parent).get(path.name)
+    return folder_products(path.parent).get(path.name)
 
 
 def is_product_current(path: Path, key: str = "") -> bool:
@@ -123,7 +150,8 @@ def is_product_current(path: Path, key: str = "") -> bool:
     return known is not None and known.key == key and is_whole(path, known.proof)
 
 
-def _folder_products(folder: Path) -> dict[str, FolderProduct]:
+def folder_products(folder: Path) -> dict[str, FolderProduct]:
+    """Return what was noted of a folder's products, by name."""
     try:
         found = _schema(dict[str, FolderProduct]).validate_python(_json_of(folder / FOLDER_FILE))
     except ValueError:
@@ -307,6 +335,8 @@ def read_record(path: Path) -> ImageRecord:
                 stage["outputs"] = dict.fromkeys(stage["outputs"])
         record: ImageRecord = _schema(ImageRecord).validate_python(content)
         _check_place(record, path)
+    except UnreadableFile:
+        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
         reason = " ".join(str(err).split("\n")[:3])
         raise UnreadableFile(
@@ -326,8 +356,7 @@ def _check_place(record: ImageRecord, path: Path) -> None:
     if record.paths(out).record != path:
         raise ValueError("it is that of another image")
     for folder in path.parents[:2]:
-        if folder.is_symlink():
-            raise ValueError(f"{folder} is a link: nothing is written through links")
+        own_folder(folder)
     outputs = [name for stage in record.stages.values() for name in stage.outputs]
     for name in (record.name, *outputs):
         if not is_plain_name(name):

@@ -16,6 +16,7 @@ from astropy.table import MaskedColumn, Table
 from bycatch import ecsv
 from bycatch.columns import Column, expand
 from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.words import all_printable, ascii_words, cell_words, printable
 
 SUFFIXES = {
     "ecsv": ".ecsv",
@@ -66,6 +67,8 @@ def empty_table(
 
 def _column(spec: Column, values: Any) -> MaskedColumn:
     array: Any = np.ma.array(values, dtype=spec.dtype, copy=True)
+    if array.dtype.kind == "U" and not "".join(array.data.tolist()).isprintable():
+        array = np.ma.array([printable(v) for v in array.data.tolist()], mask=array.mask)
     mask = np.ma.getmaskarray(array)
     if spec.nullable:
         mask = mask | ~np.isfinite(array.data)
@@ -94,9 +97,10 @@ def write_table(
     is written in place of its own metadata.
     """
     path = Path(path)
-    if meta is not None and kind != "ecsv":  # copies are slow: the usual format needs none
+    meta = all_printable(dict(table.meta if meta is None else meta))
+    if kind != "ecsv":  # copies are slow: the usual format needs none
         table = table.copy(copy_data=False)
-        table.meta = dict(meta)
+        table.meta = meta
     with warnings.catch_warnings():
         # FITS headers can't hold long or nested metadata; VOTable finds 'electron' and 'erg'
         # unusual. Both write what they can.
@@ -104,7 +108,7 @@ def write_table(
         if kind == "ecsv":
             ecsv.write(table, path, lines, meta)
         elif kind == "csv":
-            table.write(path, format="ascii.csv", overwrite=True)
+            _write_csv(table, path)
         elif kind == "fits":
             _write_fits(table, path)
         elif kind == "votable":
@@ -138,6 +142,15 @@ def read_table(path: str | Path) -> Table:
         raise UnreadableFile(
             f"{path}: not a readable table ({err})", hint="remove it and run the step again"
         ) from err
+
+
+def _write_csv(table: Table, path: Path) -> None:
+    """Write text as text, that of others too: no cell is a formula to a spreadsheet."""
+    for name in [n for n in table.colnames if table[n].dtype.kind == "U"]:
+        column = table[name]
+        words = [cell_words(word) for word in np.ma.getdata(column).tolist()]
+        table[name] = MaskedColumn(words, mask=np.ma.getmaskarray(column), dtype="U")
+    table.write(path, format="ascii.csv", overwrite=True)
 
 
 def _write_fits(table: Table, path: Path) -> None:
@@ -178,7 +191,7 @@ def _cards(name: str, value: Any) -> Iterator[tuple[str, bool | int | float | st
         )
         text = value if plain else str(value)
         if isinstance(text, str):
-            text = text.encode("ascii", "replace").decode()[: max(8, 68 - len(name))]
+            text = ascii_words(text)[: max(8, 68 - len(name))]
         yield name, text
 
 

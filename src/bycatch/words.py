@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+FORMULA = re.compile(r"\s*[=+@＝＋－＠-]")
+"""How a cell begins that a spreadsheet would take for a formula, and compute."""
 
 
 def printable(text: str) -> str:
@@ -21,13 +25,27 @@ def ascii_words(text: str) -> str:
     return printable(text).encode("ascii", "backslashreplace").decode()
 
 
+def cell_words(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: an apostrophe comes before it.
+
+    A number stays what it is.
+    """
+    if not FORMULA.match(text):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def all_printable(value: Any) -> Any:
     """Return nested metadata with all their words printable."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
-        return {all_printable(k): all_printable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
+        return type(value)((all_printable(k), all_printable(v)) for k, v in value.items())
+    if type(value) in (list, tuple):
         return type(value)(all_printable(v) for v in value)
     return value
 

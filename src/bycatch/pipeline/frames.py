@@ -17,6 +17,7 @@ from bycatch.images.files import FITS_SUFFIX, opened
 from bycatch.images.planes import find_plane
 from bycatch.tangent import MAS_PER_DEG
 from bycatch.version import __version__
+from bycatch.words import ascii_words
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -239,5 +240,5 @@ def fit_cards(frame: Frame, stem: str) -> dict[str, tuple[Any, str]]:
         else "undistorted a priori solution, tied to the images of the visit"
     )
     cards["WCSTYPE"] = (kind[:68], "")
-    cards["HDRNAME"] = (f"{stem}_{name}-hlet.fits"[:68], "")
+    cards["HDRNAME"] = (ascii_words(f"{stem}_{name}-hlet.fits")[:68], "")
     return cards

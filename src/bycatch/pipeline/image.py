@@ -44,6 +44,7 @@ from bycatch.products import (
 )
 from bycatch.settings import Settings
 from bycatch.version import __version__
+from bycatch.words import ascii_words
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -765,7 +766,7 @@ class Workbench:
         from astropy.io import fits
 
         header = self.image.wcs.to_header()
-        header["ROOTNAME"], header["EXTNAME"] = self.record.root, name
+        header["ROOTNAME"], header["EXTNAME"] = ascii_words(self.record.root), name
         header["CREATOR"] = f"bycatch {__version__}"
         hdu = fits.PrimaryHDU(pixels, header)
         partial = self._partial(path)

@@ -18,7 +18,7 @@ from bycatch.images.headers import read_headers
 from bycatch.images.meta import image_meta
 from bycatch.images.planes import weight_sibling
 from bycatch.pipeline.search import find_files
-from bycatch.products import ImageRecord, find_records
+from bycatch.products import ImageRecord, find_records, own_folder
 from bycatch.settings import InputSettings, Settings, build, read_sidecar
 from bycatch.stages import sort
 from bycatch.stages.sort import Candidate, Placement, Skipped, SortPlan
@@ -150,7 +150,8 @@ def place(
         try:
             record = planned_record(placement, intake, out, wht_path)
             folder = record.paths(out).folder
-            _make_folder(folder)
+            own_folder(folder.parent)
+            own_folder(folder).mkdir(parents=True, exist_ok=True)
             if settings.sort.mode == "move":
                 _put_all(record, folder, placement, _move)
                 record.source = str(folder / placement.name)
@@ -163,17 +164,6 @@ def place(
         except (OSError, BycatchError) as err:
             problems.append(Skipped(placement.path, f"can't be placed: {err}", bad=True))
     return records, problems
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the folder of an image, two below the output folder, which no link leads elsewhere."""
-    for link in (folder.parent, folder):
-        if link.is_symlink():
-            raise UnreadableFile(
-                f"{link} is a link, and nothing is written through links",
-                hint="remove it, or choose another output folder",
-            )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def planned_record(
