@@ -265,11 +265,8 @@ def done(finished: Path, tmp_path: Path) -> Path:
     return out
 
 
-DAMAGES = ("gone", "empty", "cut", "longer", "flipped", "foreign", "link", "folder")
-
-
 def harm_file(path: Path, damage: str, other: Path) -> None:
-    """Damage a file; ``other`` is any other one."""
+    """Damage a file: gone, empty, cut, longer, flipped, foreign, link, or folder."""
     content, was = path.read_bytes(), path.stat()
     if damage in {"gone", "link", "folder"}:
         path.unlink()
@@ -288,11 +285,11 @@ def harm_file(path: Path, damage: str, other: Path) -> None:
 
 
 @pytest.fixture
-def harm(tmp_path: Path) -> Callable[[Path, str], None]:
-    """Return a function that damages a file in one of the ways of `DAMAGES`."""
-    other = tmp_path / "theirs.txt"
-    other.write_text("no product of ours")
-    return lambda path, damage: harm_file(path, damage, other)
+def harm(tmp_path: Path) -> Callable[..., None]:
+    """Return `harm_file`; it needs no other file."""
+    theirs = tmp_path / "theirs.txt"
+    theirs.write_text("no product of ours")
+    return lambda path, damage, other=theirs: harm_file(path, damage, other)
 
 
 @pytest.fixture

@@ -772,7 +772,8 @@ class Workbench:
         partial = self._partial(path)
         if path.suffix == ".gz":
             # The lowest level: labels are small at any, and the highest takes twice as long.
-            with gzip.open(partial, "wb", compresslevel=1) as stream:
+            # Without the time: the same labels are the same file.
+            with gzip.GzipFile(partial, "wb", compresslevel=1, mtime=0) as stream:
                 hdu.writeto(stream)
         else:
             hdu.writeto(partial)
