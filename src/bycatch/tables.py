@@ -231,13 +231,15 @@ def _write_parquet(table: Table, path: Path) -> None:
         arrays.append(array)
     about_all = {str(k): json.dumps(v, default=str) for k, v in table.meta.items()}
     schema = pa.schema(fields, metadata=about_all)
-    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+    with path.open("wb") as stream:  # it knows names in UTF-8 only
+        parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), stream)
 
 
 def _read_parquet(path: Path) -> Table:
     from pyarrow import parquet
 
-    data = parquet.read_table(path)
+    with path.open("rb") as stream:
+        data = parquet.read_table(stream)
     about_all = data.schema.metadata or {}
     table = Table(meta={k.decode(): json.loads(v) for k, v in about_all.items()})
     for field, values in zip(data.schema, data.columns, strict=True):

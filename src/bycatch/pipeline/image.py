@@ -660,7 +660,7 @@ class Workbench:
 
             gone = {"id": ids[inside], "x": x[inside], "y": y[inside]}
             reasons = [f"in a region of {self.job.exclude_file.name}"] * int(inside.sum())
-            self._write(make_table(EXCLUDED, {**gone, "reason": reasons}), "excluded", [])
+            self._write(make_table(EXCLUDED, {**gone, "reason": reasons}), "excluded", sections)
         told = {
             "n_gaia_chance": chance,
             "depth_mag": _median(depth_mag),
@@ -854,7 +854,8 @@ class Workbench:
         import scipy
 
         meta, image = self.image.meta, self.image
-        align = self.record.stages.get("align")
+        # Detections made again know nothing of the alignment that was made of those before.
+        align = self.record.stages.get("align") if "align" in sections else None
         known = align.summary.items() if align else ()
         alignment = {k: v for k, v in known if v is not None and k != FIELD}
         settings = {name: self._made_with(name) for name in sections}
