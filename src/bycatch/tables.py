@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,15 +146,24 @@ def read_table(path: str | Path) -> Table:
 
 def _write_csv(table: Table, path: Path) -> None:
     """Write text as text, that of others too: no cell is a formula to a spreadsheet."""
-    for name in [n for n in table.colnames if table[n].dtype.kind == "U"]:
-        column = table[name]
-        words = [cell_words(word) for word in np.ma.getdata(column).tolist()]
-        table[name] = MaskedColumn(words, mask=np.ma.getmaskarray(column), dtype="U")
+    _change_words(table, cell_words)
     table.write(path, format="ascii.csv", overwrite=True)
 
 
+def _change_words(table: Table, change: Callable[[str], str]) -> None:
+    """Change the cells of columns of text."""
+    for name in [n for n in table.colnames if table[n].dtype.kind == "U"]:
+        column = table[name]
+        words = [change(word) for word in np.ma.getdata(column).tolist()]
+        if words != column.data.tolist():
+            changed = MaskedColumn(words, mask=np.ma.getmaskarray(column), dtype="U")
+            changed.info.description, changed.info.meta = column.description, column.info.meta
+            table[name] = changed
+
+
 def _write_fits(table: Table, path: Path) -> None:
-    _flat_meta(table).write(path, format="fits", overwrite=True)
+    table = _flat(table)
+    table.write(path, format="fits", overwrite=True)
     # The FITS standard knows no electron, and astropy leaves out a unit that it does not know.
     with fits.open(path, mode="update") as hdus:
         header = hdus[1].header
@@ -170,10 +179,11 @@ def _write_fits(table: Table, path: Path) -> None:
                 header[f"TUCD{k}"] = ucd
 
 
-def _flat_meta(table: Table) -> Table:
-    """Return a copy whose metadata a FITS header can hold."""
+def _flat(table: Table) -> Table:
+    """Return a copy whose words a FITS file can hold."""
     flat = table.copy(copy_data=False)
     flat.meta = dict(_cards("", table.meta))
+    _change_words(flat, ascii_words)
     return flat
 
 
