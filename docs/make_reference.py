@@ -100,9 +100,9 @@ TAIL = """## Images
   (`bycatch[figures]`).
 
 In `csv` a text cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or
-`@`) has an apostrophe before it; numbers are as they are. Characters that can't be shown - a line feed
-or a byte that is not UTF-8 in the name of a file - are escaped in every format (`\\n`, `\\xff`), in
-FITS all that are not ASCII.
+`@`) has an apostrophe before it; numbers are as they are. Characters that can't be shown, such as a
+line feed or a byte that is not UTF-8 in the name of a file, are escaped in every format (`\\n`,
+`\\xff`), in FITS all that are not ASCII.
 
 ## The report
 
