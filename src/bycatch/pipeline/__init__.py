@@ -447,10 +447,12 @@ def _with_companions(jobs: Sequence[ImageJob]) -> list[ImageJob]:
         return list(jobs)
     out = jobs[0].out
     everything = {r.paths(out).record: r for r in (*find_records(out), *(j.record for j in jobs))}
+    own = {job.paths.record for job in jobs}
     aligned = [
         record
-        for _, record in sorted(everything.items())
-        if {"detect", "align"} <= set(record.stages) and _serves(record, record.paths(out))
+        for path, record in sorted(everything.items())
+        if {"detect", "align"} <= set(record.stages)
+        and _serves(record, record.paths(out), told=path in own)
     ]
     return [
         replace(
@@ -465,11 +467,14 @@ def _with_companions(jobs: Sequence[ImageJob]) -> list[ImageJob]:
     ]
 
 
-def _serves(record: ImageRecord, paths: ImagePaths) -> bool:
-    """Tell whether what other images need of an image is there and whole."""
+def _serves(record: ImageRecord, paths: ImagePaths, *, told: bool) -> bool:
+    """Tell whether what other images need of an image is there and whole.
+
+    ``told`` if the image takes part in the run, which will tell of it.
+    """
     products = (paths.coverage, paths.product("sources"), paths.wcs)
     damaged = [path.name for path in products if path.exists() and not record.has_whole(path)]
-    if damaged:
+    if damaged and not told:
         logger.warning(
             "%s/%s: not compared with the field's other images: %s is not what was made; run it "
             "again as well",
