@@ -100,6 +100,11 @@ TAIL = """## Images
   their size against magnitude; a field without any says why. Needs matplotlib
   (`bycatch[figures]`).
 
+In `csv` a text cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or
+`@`) has an apostrophe before it; numbers are as they are. Characters that can't be shown, such as a
+line feed or a byte that is not UTF-8 in the name of a file, are escaped in every format (`\\n`,
+`\\xff`), in FITS all that are not ASCII.
+
 ## The report
 
 `bycatch run` writes `report.html` at its end, and so does every step of its own; `bycatch report

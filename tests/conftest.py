@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -267,6 +268,33 @@ def done(finished: Path, tmp_path: Path) -> Path:
     out = tmp_path / "done"
     shutil.copytree(finished, out, symlinks=True)
     return out
+
+
+def harm_file(path: Path, damage: str, other: Path) -> None:
+    """Damage a file: gone, empty, cut, longer, flipped, foreign, link, or folder."""
+    content, was = path.read_bytes(), path.stat()
+    if damage in {"gone", "link", "folder"}:
+        path.unlink()
+    if damage == "flipped":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    elif damage == "link":
+        path.symlink_to(other)
+    elif damage == "folder":
+        path.mkdir()
+        (path / "kept.txt").write_text("of the user")
+    elif damage != "gone":
+        changed = {"empty": b"", "cut": content[:-1], "longer": content + b"\n"}
+        path.write_bytes(changed[damage] if damage in changed else other.read_bytes())
+
+
+@pytest.fixture
+def harm(tmp_path: Path) -> Callable[..., None]:
+    """Return `harm_file`; it needs no other file."""
+    theirs = tmp_path / "theirs.txt"
+    theirs.write_text("no product of ours")
+    return lambda path, damage, other=theirs: harm_file(path, damage, other)
 
 
 @pytest.fixture

@@ -442,6 +442,10 @@ def test_a_disk_that_is_full_costs_the_image_and_leaves_no_half_copy(visit, red_
 def test_a_frame_of_an_older_version_says_what_to_do(visit, red_out):
     header = fits.getheader(product(red_out, "_wcs.fits"))
     fits.PrimaryHDU(header=header).writeto(product(red_out, "_wcs.fits"), overwrite=True)
+    record = product(red_out, "_state.json")
+    content = json.loads(record.read_text())
+    content["stages"]["align"]["outputs"] = ["jabc01010_wcs.fits"]  # without proofs
+    record.write_text(json.dumps(content))
     report = package.run_stages(red_out, ["measure"])
     assert report.images[0].outcome is Outcome.DROPPED
     assert "bycatch align" in report.images[0].reason

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ pytest.importorskip("jinja2")
 
 from bycatch.cli.steps import is_news
 from bycatch.cli.steps import write_page as write_at_the_end
-from bycatch.errors import SettingsError
+from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.flags import Flag
 from bycatch.pipeline import ImageReport, Outcome, RunReport
 from bycatch.products import find_records
@@ -120,8 +121,9 @@ def test_every_source_of_a_segment_has_its_outline(report):
 def test_many_images_lie_beside_the_page(done, monkeypatch):
     monkeypatch.setattr(page, "MAX_INSIDE", 1)
     path = page.write_report(done)
-    files = sorted((done / page.BESIDE).iterdir())
+    files = sorted((done / page.BESIDE).glob("*.js"))
     assert len(files) == 2
+    assert page.is_current(done)
     assert contents(path) == []
     text = files[1].read_text()
     found = re.fullmatch(r'bycatchReport\.arrived\(1, "([^"]+)"\);\n', text)
@@ -186,10 +188,10 @@ def test_command_writes_page_and_figures(bycatch, done):
 
 
 def test_empty_plots_are_made_once(monkeypatch, tmp_path):
-    monkeypatch.setenv("BYCATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
     made = embedded.embedded_plots()
     assert {"picture", "counts", "errors", "shapes", "residuals"} <= set(made.places)
-    (kept,) = (tmp_path / "cache").iterdir()
+    (kept,) = tmp_path.rglob("plots-*.json")
     with monkeypatch.context() as patch:
         patch.setattr(embedded, "_made", lambda: pytest.fail("they were made again"))
         assert embedded.embedded_plots() == made
@@ -198,18 +200,31 @@ def test_empty_plots_are_made_once(monkeypatch, tmp_path):
 
 
 def test_empty_plots_of_another_version_are_made_anew(monkeypatch, tmp_path):
-    monkeypatch.setenv("BYCATCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
     for number in ("3.0", "3.1"):
         monkeypatch.setattr(embedded, "version", lambda name, number=number: number)
         embedded.embedded_plots()
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.rglob("plots-*.json"))) == 2
 
 
-@pytest.mark.parametrize("place", ["off", "a file"])
-def test_empty_plots_without_a_place_to_keep_them(monkeypatch, tmp_path, place):
+def test_what_a_cache_folder_holds_is_not_executed(done, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "code"))
+    embedded.embedded_plots()
+    (kept,) = tmp_path.rglob("plots-*.json")
+    cache = tmp_path / "cache"
+    for folder in (cache, cache / "gaia"):
+        folder.mkdir()
+        planted = dict.fromkeys(("library", "script"), "alert('planted')") | {"places": {}}
+        (folder / kept.name).write_text(json.dumps(planted))
+    monkeypatch.setenv("BYCATCH_CACHE", str(cache))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    assert "planted" not in page.write_report(done).read_text("utf-8")
+
+
+def test_empty_plots_without_a_place_to_keep_them(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.touch()
-    monkeypatch.setenv("BYCATCH_CACHE", "off" if place == "off" else str(blocked / "cache"))
+    monkeypatch.setattr(sys, "pycache_prefix", str(blocked))
     assert embedded.embedded_plots().script
     assert list(tmp_path.iterdir()) == [blocked]
 
@@ -481,9 +496,42 @@ def test_a_run_ends_with_its_page(done):
 
 
 def test_a_page_that_is_up_to_date_is_left_alone(done):
-    (done / page.PAGE).write_text("as it was")
+    path = page.write_report(done)
+    was = path.stat().st_mtime_ns
     write_at_the_end(done, Settings(), changed=False)
-    assert (done / page.PAGE).read_text() == "as it was"
+    assert path.stat().st_mtime_ns == was
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "foreign", "link", "folder"])
+def test_a_damaged_page_is_written_again(done, harm, damage):
+    path = page.write_report(done)
+    text = path.read_bytes()
+    harm(path, damage)
+    write_at_the_end(done, Settings(), changed=False)
+    assert path.read_bytes() == text
+    assert not path.is_symlink()
+
+
+def test_a_lost_file_beside_the_page_is_written_again(done, monkeypatch):
+    monkeypatch.setattr(page, "MAX_INSIDE", 1)
+    page.write_report(done)
+    file = done / page.BESIDE / "0001.js"
+    text = file.read_text()
+    file.unlink()
+    write_at_the_end(done, Settings(), changed=False)
+    assert file.read_text() == text
+
+
+def test_files_behind_a_planted_link_are_left_alone(done, monkeypatch, tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "0007.js").write_text("their own")
+    (done / page.BESIDE).symlink_to(theirs)
+    for most in (1, 2):
+        monkeypatch.setattr(page, "MAX_INSIDE", most)
+        with pytest.raises(UnreadableFile, match="nothing is written through links"):
+            page.write_report(done)
+    assert [p.name for p in theirs.iterdir()] == ["0007.js"]
 
 
 def test_a_page_that_nobody_wants_is_not_written(done):

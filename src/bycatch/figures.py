@@ -109,7 +109,8 @@ def alignment_figure(name: str, images: Sequence[FigureImage]) -> Figure:
         _draw_reasons(panels[1], images)
     for axes in panels:
         _tidy(axes)
-    figure.suptitle(_title(name, images), fontsize=12.5, color=INK, x=0.012, ha="left")
+    title = _title(name, images)
+    figure.suptitle(title, fontsize=12.5, color=INK, x=0.012, ha="left", parse_math=False)
     handles = [_handle(style, _label(image)) for image, style in zip(images, styles, strict=True)]
     if handles:
         figure.legend(
@@ -431,7 +432,7 @@ def completeness_figure(title: str, curves: Sequence[FigureCurve]) -> Figure:
         )  # fmt: skip
     for axes in (shares, errors):
         _tidy(axes)
-    figure.suptitle(title, fontsize=12, color=INK, x=0.012, ha="left")
+    figure.suptitle(title, fontsize=12, color=INK, x=0.012, ha="left", parse_math=False)
     return figure
 
 
@@ -487,6 +488,6 @@ def comparison_figure(found: Comparison) -> Figure:
     figure.suptitle(
         f"A: {found.a.name}, {len(found.a)} rows   ·   "
         f"B: {found.b.name}, {len(found.b)} rows   ·   {len(pairs)} in common",
-        x=0.01, ha="left", fontsize=11, color=INK,
+        x=0.01, ha="left", fontsize=11, color=INK, parse_math=False,
     )  # fmt: skip
     return figure

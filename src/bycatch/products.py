@@ -1,71 +1,162 @@
-"""What lies on disk: names of products, atomic writing, and the record of each image."""
+"""What lies on disk: names of products, and the records of what was made."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from dataclasses import field as member
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from bycatch.disk import Proof, atomic, is_whole, proof_of
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import FITS_SUFFIX, opened, root_of
 from bycatch.settings import InputSettings, Settings, build, read_toml
 
 STAGES = ("detect", "crmask", "align", "measure", "finalize")
-PARTIAL = ".part-"
 SUMMARY = "summary.json"
 SETTINGS_FILE = "settings.toml"
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; it becomes ``path`` on success, else it goes.
-
-    Nobody ever sees a half-written product, whatever interrupts the writing.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+FOLDER_FILE = "products.json"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically; NaN becomes null."""
+    """Write JSON atomically, unless the file says the same already; NaN becomes null."""
+    text = json.dumps(json_ready(content), indent=1, allow_nan=False) + "\n"
+    if not path.is_symlink() and _text_of(path) == text:
+        return
     with atomic(path) as partial:
-        text = json.dumps(json_ready(content), indent=1, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a file; '' where there is none."""
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds; nothing where it holds no object."""
+    try:
+        content = json.loads(_text_of(path))
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def last_summary(out: Path) -> dict[str, Any]:
-    """Return what the last run into a folder said of itself; nothing if it left no summary."""
-    try:
-        content = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """Return what the last run into a folder said of itself; nothing if it left no summary.
+
+    What is not as a run writes it is left out.
+    """
+    content = _json_of(out / SUMMARY)
+    parts: tuple[tuple[str, Any], ...] = (
+        ("images", list[_EndedImage]),
+        ("skipped", list[_EndedFile]),
+        ("inputs", dict[str, str]),
+        ("references", dict[str, str]),
+        ("fields", dict[str, dict[str, Any]]),
+    )
+    for name, kind in parts:
+        try:
+            _schema(kind).validate_python(content.get(name))
+        except ValueError:
+            content.pop(name, None)
+    return content
+
+
+@dataclass
+class _EndedImage:
+    field: str
+    filter: str
+    root: str
+
+
+@dataclass
+class _EndedFile:
+    path: str
+    reason: str
 
 
 def saved_settings(out: Path) -> Settings:
     """Return the settings of the last run into a folder; the defaults if there are none."""
     path = out / SETTINGS_FILE
-    return Settings.load(config=path) if path.exists() else Settings()
+    return Settings.load(config=path) if path.is_file() else Settings()
 
 
 def saved_values(out: Path) -> dict[str, dict[str, Any]]:
     """Return the same as plain values, for other settings to be laid over."""
     path = out / SETTINGS_FILE
-    return read_toml(path) if path.exists() else {}
+    return read_toml(path) if path.is_file() else {}
+
+
+@dataclass
+class FolderProduct:
+    """A product that is no image's own: what it was made for, and the proof that it is whole."""
+
+    key: str
+    proof: Proof
+
+
+def own_folder(path: Path) -> Path:
+    """Return a folder of ours in an output folder, which no link leads elsewhere.
+
+    Raises
+    ------
+    UnreadableFile
+        It is a link.
+    """
+    if path.is_symlink():
+        raise UnreadableFile(
+            f"{path} is a link, and nothing is written through links",
+            hint="remove it, or choose another output folder",
+        )
+    return path
+
+
+def remember_product(path: Path, key: str = "") -> None:
+    """Take note, beside it, of a product that was made for a field or for the whole folder."""
+    known = folder_products(path.parent)
+    known[path.name] = FolderProduct(key, proof_of(path))
+    write_json(path.with_name(FOLDER_FILE), {k: asdict(v) for k, v in sorted(known.items())})
+
+
+def forget_products(folder: Path, but: Collection[str] = ()) -> None:
+    """Strike products from the notes of a folder, all but some."""
+    path = folder / FOLDER_FILE
+    kept = {k: asdict(v) for k, v in folder_products(folder).items() if k in but}
+    if kept:
+        write_json(path, kept)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def known_product(path: Path) -> FolderProduct | None:
+    """Return what was noted of a product; None if nothing was."""
+    return folder_products(path.parent).get(path.name)
+
+
+def is_product_current(path: Path, key: str = "") -> bool:
+    """Tell whether a product is there, whole, and made for a key."""
+    known = known_product(path)
+    return known is not None and known.key == key and is_whole(path, known.proof)
+
+
+def folder_products(folder: Path) -> dict[str, FolderProduct]:
+    """Return what was noted of a folder's products, by name."""
+    try:
+        found = _schema(dict[str, FolderProduct]).validate_python(_json_of(folder / FOLDER_FILE))
+    except ValueError:
+        return {}
+    return dict(found)
 
 
 def json_ready(value: Any) -> Any:
@@ -79,12 +170,6 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0:
         return None
     return str(value) if isinstance(value, Path) else value
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file's content, as 'sha256:...'."""
-    with path.open("rb") as stream:
-        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
@@ -171,7 +256,8 @@ class StageRecord:
     """A finished step: the key that tells whether it is stale, and what it gave."""
 
     key: str
-    outputs: list[str]
+    outputs: dict[str, Proof | None]
+    """What it made, by name; None for the products of an earlier version, which kept no proof."""
     seconds: float
     summary: dict[str, Any] = member(default_factory=dict)
     settings: dict[str, Any] = member(default_factory=dict)
@@ -242,8 +328,21 @@ class ImageRecord:
         return ImagePaths(out / self.field / self.filter, self.stem)
 
     def write(self, out: Path) -> None:
-        """Write the record beside the products."""
+        """Write the record beside the products, unless it is there."""
         write_json(self.paths(out).record, asdict(self))
+
+    def add_output(self, out: Path, stage: str, path: Path) -> None:
+        """Enter one more product of a finished step."""
+        self.stages[stage].outputs[path.name] = proof_of(path)
+        self.write(out)
+
+    def has_whole(self, path: Path) -> bool:
+        """Tell whether a product is there and, as far as is known, what a step made."""
+        for stage in self.stages.values():
+            proof = stage.outputs.get(path.name)
+            if proof is not None:
+                return is_whole(path, proof)
+        return path.is_file()
 
 
 def read_record(path: Path) -> ImageRecord:
@@ -252,16 +351,48 @@ def read_record(path: Path) -> ImageRecord:
     Raises
     ------
     UnreadableFile
-        It is damaged.
+        It is damaged, or that of another image or place.
     """
     try:
+        if not path.is_file():
+            raise ValueError("not a file")
         content = json.loads(path.read_text(encoding="utf-8"))
-        stages = {name: StageRecord(**rec) for name, rec in content.pop("stages").items()}
-        return ImageRecord(**content, stages=stages)
-    except (OSError, ValueError, TypeError, KeyError) as err:
+        for stage in content["stages"].values():
+            if isinstance(stage["outputs"], list):  # of an earlier version
+                stage["outputs"] = dict.fromkeys(stage["outputs"])
+        record: ImageRecord = _schema(ImageRecord).validate_python(content)
+        _check_place(record, path)
+    except UnreadableFile:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
+        reason = " ".join(str(err).split("\n")[:3])
         raise UnreadableFile(
-            f"{path}: not a readable record ({err})", hint="remove it and run again"
+            f"{path}: not a readable record ({reason})", hint="remove it and run again"
         ) from err
+    return record
+
+
+@cache
+def _schema(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _check_place(record: ImageRecord, path: Path) -> None:
+    """Refuse a record that would have us read, write or remove anything elsewhere."""
+    out = path.parents[2]
+    if record.paths(out).record != path:
+        raise ValueError("it is that of another image")
+    for folder in path.parents[:2]:
+        own_folder(folder)
+    outputs = [name for stage in record.stages.values() for name in stage.outputs]
+    for name in (record.name, *outputs):
+        if not is_plain_name(name):
+            raise ValueError(f"{name!r} is no file beside it")
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a name is that of a file in a folder, and leads nowhere else."""
+    return name not in {"", ".", ".."} and not {"/", "\\", "\0"} & set(name)
 
 
 def find_records(out: Path) -> list[ImageRecord]:
@@ -282,12 +413,6 @@ def _records(out: Path) -> tuple[list[ImageRecord], dict[Path, str]]:
         except UnreadableFile as err:
             damaged[path] = str(err)
     return records, damaged
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run left half-written."""
-    for path in folder.glob(f"{PARTIAL}*"):
-        path.unlink(missing_ok=True)
 
 
 def input_settings(settings: Settings, record: ImageRecord) -> InputSettings:

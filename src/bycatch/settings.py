@@ -168,6 +168,14 @@ class InputSettings(Section):
     NO_MATTER: ClassVar[frozenset[str]] = frozenset({"verify"})
 
 
+MAX_FIELD_BYTES = 64
+OWN_NAMES = frozenset({
+    "bycatch.log", "export", "figures", "products.json", "report.html", "report_files",
+    "settings.toml", "summary.json",
+})  # fmt: skip
+"""Names that are taken in an output folder."""
+
+
 class SortSettings(Section):
     """Finding the files and placing them under program/visit and filter."""
 
@@ -177,9 +185,19 @@ class SortSettings(Section):
     field: str = setting(
         "",
         "name of the field for all files, a folder name; empty: <program>_<visit>",
-        pattern=r"^([^./\\][^/\\]*)?$",
-        max_length=MOST_LETTERS_OF_A_NAME,
+        pattern=r"^([^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*)?$",
     )
+
+    @field_validator("field")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if len(value.encode()) > MAX_FIELD_BYTES:
+            msg = f"must have {MAX_FIELD_BYTES} bytes at most, as products are named after it"
+            raise ValueError(msg)
+        if value.casefold() in OWN_NAMES:
+            msg = "is what bycatch calls something else in the output folder"
+            raise ValueError(msg)
+        return value
 
 
 class DetectSettings(Section):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bycatch.answers import misfit, separation_deg
+from bycatch.disk import atomic
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.gaia import ReferenceStars, from_table
 from bycatch.tables import read_table, write_table
@@ -115,17 +116,13 @@ def keep(folder: Path | None, region: Region, stars: ReferenceStars) -> None:
     if folder is None or not len(stars):
         return
     path = folder / region.file_name
-    partial = folder / f".{path.name}.{os.getpid()}"
     table = stars.table.copy(copy_data=False)
     table.meta[N_STARS] = len(table)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_table(table, partial)
-        partial.replace(path)
+        with atomic(path) as partial:
+            write_table(table, partial)
     except OSError as err:
         logger.info("Gaia stars are not kept for later runs: %s", err)
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _kept(folder: Path | None) -> Iterator[tuple[Path, Region]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ from astropy.table import MaskedColumn, Table
 from bycatch import ecsv
 from bycatch.columns import Column, expand
 from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.words import all_printable, ascii_words, cell_words, printable
 
 SUFFIXES = {
     "ecsv": ".ecsv",
@@ -67,6 +68,8 @@ def empty_table(
 
 def _column(spec: Column, values: Any) -> MaskedColumn:
     array: Any = np.ma.array(values, dtype=spec.dtype, copy=True)
+    if array.dtype.kind == "U" and not "".join(array.data.tolist()).isprintable():
+        array = np.ma.array([printable(v) for v in array.data.tolist()], mask=array.mask)
     mask = np.ma.getmaskarray(array)
     if spec.nullable:
         mask = mask | ~np.isfinite(array.data)
@@ -95,9 +98,10 @@ def write_table(
     is written in place of its own metadata.
     """
     path = Path(path)
-    if meta is not None and kind != "ecsv":  # copies are slow: the usual format needs none
+    meta = all_printable(dict(table.meta if meta is None else meta))
+    if kind != "ecsv":  # copies are slow: the usual format needs none
         table = table.copy(copy_data=False)
-        table.meta = dict(meta)
+        table.meta = meta
     with warnings.catch_warnings():
         # FITS headers can't hold long or nested metadata; VOTable finds 'electron' and 'erg'
         # unusual. Both write what they can.
@@ -105,7 +109,7 @@ def write_table(
         if kind == "ecsv":
             ecsv.write(table, path, lines, meta)
         elif kind == "csv":
-            table.write(path, format="ascii.csv", overwrite=True)
+            _write_csv(table, path)
         elif kind == "fits":
             _write_fits(table, path)
         elif kind == "votable":
@@ -141,8 +145,26 @@ def read_table(path: str | Path) -> Table:
         ) from err
 
 
+def _write_csv(table: Table, path: Path) -> None:
+    """Write text as text, that of others too: no cell is a formula to a spreadsheet."""
+    _change_words(table, cell_words)
+    table.write(path, format="ascii.csv", overwrite=True)
+
+
+def _change_words(table: Table, change: Callable[[str], str]) -> None:
+    """Change the cells of columns of text."""
+    for name in [n for n in table.colnames if table[n].dtype.kind == "U"]:
+        column = table[name]
+        words = [change(word) for word in np.ma.getdata(column).tolist()]
+        if words != column.data.tolist():
+            changed = MaskedColumn(words, mask=np.ma.getmaskarray(column), dtype="U")
+            changed.info.description, changed.info.meta = column.description, column.info.meta
+            table[name] = changed
+
+
 def _write_fits(table: Table, path: Path) -> None:
-    _flat_meta(table).write(path, format="fits", overwrite=True)
+    table = _flat(table)
+    table.write(path, format="fits", overwrite=True)
     # The FITS standard knows no electron, and astropy leaves out a unit that it does not know.
     with fits.open(path, mode="update") as hdus:
         header = hdus[1].header
@@ -158,10 +180,11 @@ def _write_fits(table: Table, path: Path) -> None:
                 header[f"TUCD{k}"] = ucd
 
 
-def _flat_meta(table: Table) -> Table:
-    """Return a copy whose metadata a FITS header can hold."""
+def _flat(table: Table) -> Table:
+    """Return a copy whose words a FITS file can hold."""
     flat = table.copy(copy_data=False)
     flat.meta = dict(_cards("", table.meta))
+    _change_words(flat, ascii_words)
     return flat
 
 
@@ -179,7 +202,7 @@ def _cards(name: str, value: Any) -> Iterator[tuple[str, bool | int | float | st
         )
         text = value if plain else str(value)
         if isinstance(text, str):
-            text = text.encode("ascii", "replace").decode()[: max(8, 68 - len(name))]
+            text = ascii_words(text)[: max(8, 68 - len(name))]
         yield name, text
 
 
@@ -219,13 +242,17 @@ def _write_parquet(table: Table, path: Path) -> None:
         arrays.append(array)
     about_all = {str(k): json.dumps(v, default=str) for k, v in table.meta.items()}
     schema = pa.schema(fields, metadata=about_all)
-    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+    with path.open("wb") as stream:  # it knows names in UTF-8 only
+        parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), stream)
 
 
 def parquet_table(source: Path | BinaryIO) -> Table:
     """Read a table in Parquet; units and descriptions as `write_table` keeps them."""
     from pyarrow import parquet
 
+    if isinstance(source, Path):
+        with source.open("rb") as stream:  # it knows names in UTF-8 only
+            return parquet_table(stream)
     data = parquet.read_table(source)
     about_all = data.schema.metadata or {}
     table = Table()

@@ -1,17 +1,53 @@
-"""Words of others - names of files, cards of headers - as text that can be shown anywhere."""
+"""Words of others - names of files, cards of headers - as text that every product can hold."""
 
 from __future__ import annotations
+
+import re
+from typing import Any
+
+FORMULA = re.compile(r"\s*[=+@＝＋－＠-]")
+"""How a cell begins that a spreadsheet would take for a formula, and compute."""
 
 
 def printable(text: str) -> str:
     r"""Return a text on one line, in characters that can be shown and encoded.
 
-    Others are escaped, so that no name drives a terminal: a line feed becomes ``\n``, a byte of a
-    file's name that is not UTF-8 ``\xff``.
+    Others are escaped: a line feed becomes ``\n``, a byte of a file's name that is not UTF-8
+    ``\xff``.
     """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def ascii_words(text: str) -> str:
+    """Return the same in the characters that a FITS card may hold."""
+    return printable(text).encode("ascii", "backslashreplace").decode()
+
+
+def cell_words(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: an apostrophe comes before it.
+
+    A number stays what it is.
+    """
+    if not FORMULA.match(text):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def all_printable(value: Any) -> Any:
+    """Return nested metadata with all their words printable."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return type(value)((all_printable(k), all_printable(v)) for k, v in value.items())
+    if type(value) in (list, tuple):
+        return type(value)(all_printable(v) for v in value)
+    return value
 
 
 def _escaped(letter: str) -> str:

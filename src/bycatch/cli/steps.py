@@ -255,10 +255,10 @@ def is_news(report: RunReport) -> bool:
 def write_page(out: Path, settings: Settings, *, changed: bool) -> None:
     """Write the page at the end of a run: the run is no worse where that can't be done."""
     from bycatch.products import find_records
-    from bycatch.report import PAGE, write_report
+    from bycatch.report import is_current, write_report
 
-    there = (out / PAGE).exists()
-    if not settings.output.report or (there and not changed) or not find_records(out):
+    unchanged = not changed and is_current(out)
+    if not settings.output.report or unchanged or not find_records(out):
         return
     try:
         write_report(out)

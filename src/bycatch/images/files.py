@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import warnings
 import zlib
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 
 from astropy.io import fits
 
+from bycatch import memory
 from bycatch.errors import UnreadableFile
 from bycatch.images.integrity import GZIP_MAGIC, refuse_if_altered, refuse_if_cut, unpacked
 
@@ -25,6 +27,35 @@ def stem_of(path: Path) -> str:
 def root_of(stem: str) -> str:
     """Return the stem without its kind: ``jdgq11020_drc`` gives ``jdgq11020``."""
     return re.sub(r"_(drc|drz|sci)(_sci)?$", "", stem, flags=re.IGNORECASE)
+
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+MAX_BYTES = 64e9
+"""Largest file that is read: a mosaic of 65,000 x 65,000 px in SCI, WHT and CTX has 51 GB."""
+
+
+def not_a_file(path: Path) -> str:
+    """Return why a path can't be read as a FITS file, in words, without opening it.
+
+    '' if it can, or if there is nothing: whoever opens it will say so.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    if not stat.S_ISREG(status.st_mode):
+        return f"{KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file"
+    # A file of holes (sparse) has any size, but so has none that can be read.
+    most = min(MAX_BYTES, memory.installed_bytes())
+    if status.st_size > most:
+        return f"{status.st_size / 1e9:.0f} GB: more than {most / 1e9:.0f} GB are not read"
+    return ""
 
 
 DAMAGED = (
@@ -46,6 +77,9 @@ class opened:  # noqa: N801 - reads like the built-in open
         self.path, self.memmap, self.verify = path, memmap, verify
 
     def __enter__(self) -> fits.HDUList:
+        problem = not_a_file(self.path)
+        if problem:
+            raise UnreadableFile(f"{self.path}: {problem}")
         self._stack = ExitStack()
         try:
             self._stack.enter_context(warnings.catch_warnings())

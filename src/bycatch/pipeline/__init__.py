@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bycatch import gaia, notebook
+from bycatch.disk import atomic, remove_leftovers
 from bycatch.errors import SettingsError
 from bycatch.executors import Executor, Serial, executor_for
 from bycatch.pipeline import fields, intake, lists
@@ -25,6 +27,7 @@ from bycatch.pipeline.alignment import (
     place_of,
     record_keys,
     run_field,
+    step_states,
     takes_part,
     wait_for_figures,
 )
@@ -37,22 +40,19 @@ from bycatch.pipeline.image import (
     died,
     file_fingerprint,
     forget_last,
-    is_current,
     run_image,
     sizes_mb,
     stage_keys,
 )
 from bycatch.products import (
-    PARTIAL,
     SETTINGS_FILE,
     STAGES,
     SUMMARY,
+    ImagePaths,
     ImageRecord,
-    atomic,
     damaged_records,
     find_records,
     last_summary,
-    remove_leftovers,
     saved_settings,
     saved_values,
     write_json,
@@ -324,9 +324,8 @@ def _sorted(
 
 
 def _check_writable(out: Path) -> None:
-    probe = out / f"{PARTIAL}writable"
-    probe.touch()
-    probe.unlink()
+    with tempfile.TemporaryFile(dir=out):
+        pass
 
 
 def _save_settings(out: Path, settings: Settings) -> None:
@@ -372,6 +371,8 @@ def _run(
     ]
     images = _done(executor, jobs)
     wait_for_figures()
+    for image in images:
+        image.record.write(out)  # new times of what was copied, so that it need not be read again
     report = RunReport(
         out,
         tuple(image.report(out) for image in images),
@@ -475,10 +476,12 @@ def _with_companions(jobs: Sequence[ImageJob]) -> list[ImageJob]:
         return list(jobs)
     out = jobs[0].out
     everything = {r.paths(out).record: r for r in (*find_records(out), *(j.record for j in jobs))}
+    own = {job.paths.record for job in jobs}
     aligned = [
         record
-        for _, record in sorted(everything.items())
-        if {"detect", "align"} <= set(record.stages) and record.paths(out).coverage.exists()
+        for path, record in sorted(everything.items())
+        if {"detect", "align"} <= set(record.stages)
+        and _serves(record, record.paths(out), told=path in own)
     ]
     return [
         replace(
@@ -491,6 +494,24 @@ def _with_companions(jobs: Sequence[ImageJob]) -> list[ImageJob]:
         )
         for job in jobs
     ]
+
+
+def _serves(record: ImageRecord, paths: ImagePaths, *, told: bool) -> bool:
+    """Tell whether what other images need of an image is there and whole.
+
+    ``told`` if the image takes part in the run, which will tell of it.
+    """
+    products = (paths.coverage, paths.product("sources"), paths.wcs)
+    damaged = [path.name for path in products if path.exists() and not record.has_whole(path)]
+    if damaged and not told:
+        logger.warning(
+            "%s/%s: not compared with the field's other images: %s is not what was made; run it "
+            "again as well",
+            record.filter,
+            record.root,
+            ", ".join(damaged),
+        )
+    return not damaged and paths.coverage.exists()
 
 
 def _part(job: ImageJob, phase: tuple[str, ...], key: str) -> ImageJob:
@@ -618,13 +639,13 @@ def _planned_job(
     current = file_fingerprint(placement.path)
     if record.fingerprint.split(" ")[0] != current:
         record.checksum = ""
-    gaia_path = out / placement.field / "gaia.ecsv"
+    stars = fields.kept_stars(out / placement.field)
     return ImageJob(
         out,
         record,
         settings,
-        gaia_file=gaia_path if gaia_path.exists() else None,
-        gaia_key=fields.known_key(gaia_path),
+        gaia_file=stars,
+        gaia_key=fields.known_key(stars),
         sources_file=inputs.sources,
         exclude_file=inputs.exclude,
     )
@@ -650,14 +671,8 @@ def _planned_key(jobs: Sequence[ImageJob], out: Path) -> str:
 def _planned(placement: Placement, job: ImageJob) -> PlannedImage:
     from bycatch.images.headers import read_headers
 
-    record, settings = job.record, job.settings
-    keys = stage_keys(job)
-    steps = {
-        stage: "done"
-        if is_current(record, job.paths.folder, stage, keys[stage])
-        else ("stale" if stage in record.stages else "to do")
-        for stage in STAGES
-    }
+    settings = job.settings
+    steps = step_states(job)
     ny, nx = read_headers(placement.path).shapes["SCI"][-2:]
     size = ny * nx * PRODUCT_BYTES_PER_PIXEL
     copies = (settings.sort.mode != "link") + settings.output.write_wcs

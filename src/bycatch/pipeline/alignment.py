@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bycatch import memory
+from bycatch.disk import atomic
 from bycatch.errors import BycatchError
+from bycatch.pipeline.frames import read_frame, write_frame
 from bycatch.pipeline.image import (
     FIELD,
     ImageJob,
@@ -24,25 +26,32 @@ from bycatch.pipeline.image import (
     died,
     forget,
     is_current,
-    known_share_key,
+    known_share,
     need,
     refresh_checksum,
     remember,
-    share_key,
+    remove,
     stage_key,
+    stage_keys,
     step_over,
     write_share,
 )
 from bycatch.products import (
-    ImagePaths,
+    STAGES,
     ImageRecord,
-    atomic,
     combined,
     input_settings,
+    is_product_current,
     read_pixels,
+    remember_product,
 )
+from bycatch.version import __version__
+from bycatch.words import printable
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+    from astropy.wcs import WCS
+
     from bycatch.figures import FigureImage
     from bycatch.gaia import ReferenceStars
     from bycatch.settings import Settings
@@ -78,13 +87,13 @@ class FieldWorked:
 
 
 def takes_part(record: ImageRecord, out: Path) -> bool:
-    """Tell whether an image has what the alignment needs: its input, detections and mask."""
+    """Tell whether an image has what the alignment needs: its input, detections and mask, whole."""
     paths = record.paths(out)
     products = [paths.product("sources"), paths.segmentation, paths.mask]
     return (
         {"detect", "crmask"} <= set(record.stages)
         and (paths.folder / record.name).exists()
-        and all(path.exists() for path in products)
+        and all(record.has_whole(path) for path in products)
     )
 
 
@@ -153,6 +162,8 @@ class _Alignment:
                 logger.info("%s: align: up to date", label, extra=step_over(label, "align"))
         if stale:
             key = self._align(stale)
+        elif self._going():
+            self._draw_again(key)
         return FieldWorked(tuple(self.states[place] for place in self.jobs), key)
 
     def _attempt(self, job: ImageJob, work: Callable[[], None]) -> Worked:
@@ -198,11 +209,30 @@ class _Alignment:
             self.states[place] = replace(
                 state, done=("align",) if state.ok else (), seconds=seconds
             )
-        figure = Thread(target=_draw, args=(self.work, found, list(self.images.values())))
-        figure.start()
-        _figures.append(figure)
+        job = replace(self.work.jobs[0], field_key=key)
+        images = [*zip(self.images.values(), found.images, strict=True)]
+        _begin_figure(job, lambda: [_shown(i, f.wcs, f.matches, f.summary()) for i, f in images])
         self._name_outdated(key)
         return key
+
+    def _draw_again(self, key: str) -> None:
+        """Draw a figure that is lost or damaged from the products of the aligned images."""
+        job = replace(self.work.jobs[0], field_key=key)
+        if figure_is_current(job):
+            return
+        _prepare_to_draw()
+        records = [self.jobs[place].record for place in self._going()]
+        aligned = [
+            record
+            for record in sorted([*records, *self.work.others], key=place_of)
+            if is_current(
+                record,
+                record.paths(job.out).folder,
+                "align",
+                stage_key(replace(job, record=record), "align", {}),
+            )
+        ]
+        _begin_figure(job, lambda: [_shown_again(record, job) for record in aligned])
 
     def _name_outdated(self, key: str) -> None:
         """Say which images of earlier runs took part, but keep an alignment without these ones."""
@@ -285,7 +315,7 @@ def field_image(record: ImageRecord, out: Path, settings: Settings) -> FieldImag
     headers = read_headers(paths.folder / record.name)
     meta = image_meta(headers, input_settings(settings, record))
     sources = read_table(paths.product("sources"))
-    sources["on_cr_mask"] = _shares(record, paths, sources)
+    sources["on_cr_mask"] = _shares(record, out, sources)
     ny, nx = headers.shapes["SCI"][-2:]
     sky = celestial_wcs(headers)
     return FieldImage(
@@ -305,17 +335,15 @@ def field_image(record: ImageRecord, out: Path, settings: Settings) -> FieldImag
     )
 
 
-def _shares(record: ImageRecord, paths: ImagePaths, sources: Any) -> Any:
+def _shares(record: ImageRecord, out: Path, sources: Any) -> Any:
     """Return the share of each source on the mask: known since the mask was made, or made now."""
-    from bycatch.tables import read_table
-
-    if known_share_key(paths.cr_share) == share_key(record):
-        known = read_table(paths.cr_share)
-        if np.array_equal(known["id"], sources["id"]):
-            return np.asarray(known["on_cr_mask"])
+    paths = record.paths(out)
+    known = known_share(record, paths)
+    if known is not None and np.array_equal(known["id"], sources["id"]):
+        return np.asarray(known["on_cr_mask"])
     mask = read_pixels(paths.mask).astype(bool)
     segmentation = read_pixels(paths.segmentation)
-    return np.asarray(write_share(record, paths, segmentation, mask, sources)["on_cr_mask"])
+    return np.asarray(write_share(record, out, segmentation, mask, sources)["on_cr_mask"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,15 +357,13 @@ class _Part:
 
 def _write(job: ImageJob, part: _Part) -> None:
     """Write the frame of an image and say how it was found."""
-    from bycatch.pipeline.frames import write_frame
     from bycatch.stages.align import IN_DOUBT
 
     before = forget(job, "align")
     write_frame(part.found, job.paths.wcs)
     summary = part.found.summary()
     remember(job, "align", [job.paths.wcs], {**summary, FIELD: part.field_summary}, part.seconds)
-    for path in before - {job.paths.wcs}:
-        path.unlink(missing_ok=True)
+    remove(before - {job.paths.wcs})
     poor = part.found.grade in "DEF" and job.settings.align.enabled
     poor = poor or IN_DOUBT in part.found.reason
     logger.log(
@@ -379,41 +405,85 @@ def _prepare_to_draw() -> None:
         drawing_process()
 
 
-def _draw(work: FieldJob, found: FieldAlignment, images: list[FieldImage]) -> None:
+def figure_key(job: ImageJob) -> str:
+    """Return the key of a field's figure: that of all that its alignment was made from."""
+    return combined(__version__, job.settings.align.digest(), job.field_key, job.gaia_key)
+
+
+def figure_is_current(job: ImageJob) -> bool:
+    """Tell whether the figure of an image's field is whole and of this alignment, or can't be."""
+    if find_spec("matplotlib") is None:
+        return True
+    return is_product_current(job.out / job.record.field / FIGURE, figure_key(job))
+
+
+def step_states(job: ImageJob) -> dict[str, str]:
+    """Return 'done', 'stale' or 'to do' by step; the figure of the field is part of align."""
+    keys, record = stage_keys(job), job.record
+    states = {
+        stage: "done"
+        if is_current(record, job.paths.folder, stage, keys[stage])
+        else ("stale" if stage in record.stages else "to do")
+        for stage in STAGES
+    }
+    if states["align"] == "done" and not figure_is_current(job):
+        states["align"] = "stale"
+    return states
+
+
+def _begin_figure(job: ImageJob, shown: Callable[[], list[FigureImage]]) -> None:
+    """Begin to draw the figure of a field, of what is shown of its images."""
+    figure = Thread(target=_draw, args=(job, shown))
+    figure.start()
+    _figures.append(figure)
+
+
+def _draw(job: ImageJob, shown: Callable[[], list[FigureImage]]) -> None:
     """Write the figure of the field; without matplotlib there is none."""
     if find_spec("matplotlib") is None:
         return
     from bycatch.drawing import png_beside
 
-    shown = [_shown(*both) for both in zip(images, found.images, strict=True)]
+    name = job.record.field
+    path = job.out / name / FIGURE
     try:
-        picture = png_beside(work.name, shown)
-        with atomic(work.folder / FIGURE) as partial:
+        picture = png_beside(printable(name), shown())
+        with atomic(path) as partial:
             partial.write_bytes(picture)
+        remember_product(path, figure_key(job))
     except Exception as err:  # the figure is not worth an image  # noqa: BLE001
-        logger.warning("%s: no figure: %s: %s", work.name, type(err).__name__, err)
+        logger.warning("%s: no figure: %s: %s", name, type(err).__name__, err)
 
 
-def _shown(image: FieldImage, found: AlignResult) -> FigureImage:
+def _shown_again(record: ImageRecord, job: ImageJob) -> FigureImage:
+    """Return what the figure shows of an image that is aligned already."""
+    frame = read_frame(record.paths(job.out).wcs)
+    image = field_image(record, job.out, job.settings)
+    return _shown(image, frame.wcs, frame.pairs, record.stages["align"].summary)
+
+
+def _shown(image: FieldImage, wcs: WCS, pairs: Table, summary: dict[str, Any]) -> FigureImage:
     """Return what the figure shows of an image."""
     from bycatch.figures import FigureImage
 
+    def number(name: str) -> float:
+        return float("nan") if summary[name] is None else float(summary[name])
+
     ny, nx = image.shape
-    corners = found.wcs.all_pix2world(
+    corners = wcs.all_pix2world(
         [-0.5, nx - 0.5, nx - 0.5, -0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5], 0
     )
-    pairs = found.matches
     star = image.sources[np.asarray(pairs["source"])]
     ra, dec = np.empty(0), np.empty(0)
     if len(star):
-        ra, dec = found.wcs.all_pix2world(star["x"], star["y"], 0)
+        ra, dec = wcs.all_pix2world(star["x"], star["y"], 0)
     return FigureImage(
         filter=image.filter,
-        grade=found.grade,
-        reason=found.reason,
-        n_stars=found.n_field_matches,
-        odds=found.odds,
-        error_mas=found.astrom_err_mas,
+        grade=summary["grade"],
+        reason=summary["reason"],
+        n_stars=summary["n_field_matches"],
+        odds=number("odds"),
+        error_mas=number("astrom_err_mas"),
         corners_deg=np.column_stack(corners),
         ra_deg=ra,
         dec_deg=dec,

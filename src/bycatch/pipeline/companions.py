@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bycatch.errors import BycatchError
 from bycatch.pipeline.frames import read_frame
-from bycatch.pipeline.image import known_share_key, share_key
+from bycatch.pipeline.image import known_share
 from bycatch.products import ImagePaths, ImageRecord, read_pixels
 from bycatch.tables import read_table
 
@@ -114,9 +114,7 @@ def _inside(blocks: NDArray[Any], x: Floats, y: Floats) -> NDArray[np.bool_]:
 def _trusted(record: ImageRecord, paths: ImagePaths) -> Table:
     """Return the detections that are not on the cosmic-ray mask, where the shares are known."""
     sources = read_table(paths.product("sources"))
-    if known_share_key(paths.cr_share) != share_key(record):
-        return sources
-    share = read_table(paths.cr_share)
-    if not np.array_equal(share["id"], sources["id"]):
+    share = known_share(record, paths)
+    if share is None or not np.array_equal(share["id"], sources["id"]):
         return sources
     return sources[np.asarray(share["on_cr_mask"]) <= MAX_CR_SHARE]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bycatch.disk import atomic
 from bycatch.each import of_each
 from bycatch.errors import SettingsError
 from bycatch.flags import Flag
-from bycatch.products import ImageRecord, atomic, find_records
+from bycatch.products import ImageRecord, find_records, own_folder
 from bycatch.tables import SUFFIXES, read_table, write_table
+from bycatch.words import printable
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -73,7 +75,7 @@ def export(
             f"{out}: no image has a product *_{kind}.ecsv",
             hint="run 'bycatch run' first; 'cat', 'phot' and 'sources' are kinds",
         )
-    target = Path(folder) if folder else out / FOLDER
+    target = Path(folder) if folder else own_folder(out / FOLDER)
     if merged:
         products = [Product(products[0].record, kind, merged_table(products))]
     written = []
@@ -116,7 +118,8 @@ def merged_table(products: Sequence[Product]) -> Table:
             ("filter", record.filter),
             ("field", record.field),
         ):
-            column = Column(np.full(len(part), value), name=name, description=f"{name} of the row")
+            words = np.full(len(part), printable(value))
+            column = Column(words, name=name, description=f"{name} of the row")
             part.add_column(column, index=0)
         part.meta = {}
         parts.append(part)

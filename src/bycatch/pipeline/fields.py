@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from bycatch import gaia
 from bycatch.answers import separation_deg
+from bycatch.disk import atomic, checksum, is_whole
 from bycatch.errors import NoReferenceStars, UnreadableFile, UnusableData
 from bycatch.images.headers import read_headers
 from bycatch.images.wcs import celestial_wcs
-from bycatch.products import ImageRecord, atomic, checksum
+from bycatch.products import ImageRecord, known_product, remember_product
 from bycatch.settings import AlignSettings
 from bycatch.starcache import Region, cache_folder, cached_stars, keep
 from bycatch.tables import read_table, write_table
@@ -23,6 +24,8 @@ from bycatch.tangent import SAME_PLACE_DEG, clusters, direction, unit_vectors
 from bycatch.tap import Services, release_of
 
 logger = logging.getLogger("bycatch")
+
+STARS = "gaia.ecsv"
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,8 @@ def reference_stars(
     are there wherever they come from, as a step on its own does.  Without stars
     the images keep their own WCS, and the problem says why.
     """
-    target = folder / "gaia.ecsv"
-    if keep_stored and local is None and target.exists():
+    target = folder / STARS
+    if keep_stored and local is None and kept_stars(folder):
         return FieldStars(target, known_key(target))
     if not settings.enabled and local is None:
         return FieldStars(None, "none", "switched off (align.enabled = false)")
@@ -191,6 +194,7 @@ def _write(found: _Found, target: Path, settings: AlignSettings, source: str) ->
     }
     with atomic(target) as partial:
         write_table(table, partial)
+    remember_product(target)
 
 
 @dataclass(frozen=True)
@@ -209,8 +213,8 @@ class _Stored:
 
 
 def _stored(target: Path) -> _Stored | None:
-    """Return what an earlier run has left; None if that is nothing, or can't be read."""
-    if not target.exists():
+    """Return what an earlier run has left; None if that is nothing, or no longer what it was."""
+    if kept_stars(target.parent) is None:
         return None
     try:
         table = read_table(target)
@@ -285,6 +289,17 @@ def _within(stars: gaia.ReferenceStars, cone: Cone) -> NDArray[np.bool_]:
     return np.asarray(separation_deg(ra, dec, cone.ra, cone.dec) <= cone.radius)
 
 
-def known_key(path: Path) -> str:
+def kept_stars(folder: Path) -> Path | None:
+    """Return the file of a field's stars, if it is there and, as far as is known, as it was made.
+
+    Earlier versions took no note of it.
+    """
+    path = folder / STARS
+    known = known_product(path)
+    whole = path.is_file() if known is None else is_whole(path, known.proof)
+    return path if whole else None
+
+
+def known_key(path: Path | None) -> str:
     """Return the key of stars that are already there."""
-    return checksum(path) if path.exists() else "none"
+    return checksum(path) if path else "none"

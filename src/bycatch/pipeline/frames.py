@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bycatch.astrometry import FrameError, wcs_header
+from bycatch.disk import atomic
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import FITS_SUFFIX, opened
 from bycatch.images.headers import headers_of
 from bycatch.images.planes import find_plane, name_of
 from bycatch.images.wcs import celestial_wcs
-from bycatch.products import atomic
 from bycatch.tangent import MAS_PER_DEG
 from bycatch.version import __version__
+from bycatch.words import ascii_words
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -272,5 +273,5 @@ def fit_cards(frame: Frame, stem: str) -> dict[str, tuple[Any, str]]:
         else "undistorted a priori solution, tied to the images of the visit"
     )
     cards["WCSTYPE"] = (kind[:68], "")
-    cards["HDRNAME"] = (f"{stem}_{name}-hlet.fits"[:68], "")
+    cards["HDRNAME"] = (ascii_words(f"{stem}_{name}-hlet.fits")[:68], "")
     return cards

@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from enum import StrEnum
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch import memory, notebook
+from bycatch.disk import Batch, atomic, checksum, is_whole, proof_of
 from bycatch.errors import (
     BycatchError,
     MissingProduct,
@@ -38,8 +40,6 @@ from bycatch.products import (
     ImagePaths,
     ImageRecord,
     StageRecord,
-    atomic,
-    checksum,
     combined,
     input_settings,
     json_ready,
@@ -47,6 +47,7 @@ from bycatch.products import (
 )
 from bycatch.settings import Settings
 from bycatch.version import __version__
+from bycatch.words import ascii_words
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -268,8 +269,11 @@ def run_image(job: ImageJob) -> Worked:
         bench = workbench(job)
         if job.copies:
             bench.write_aligned()
-        for stage in job.stages:
-            (done if bench.do(stage) else kept).append(stage)
+        try:
+            for stage in job.stages:
+                (done if bench.do(stage) else kept).append(stage)
+        finally:
+            bench.sealed()
         if "crmask" in job.stages:
             bench.share_mask()
 
@@ -377,12 +381,15 @@ def quality_key(job: ImageJob) -> list[str]:
 
 
 def is_current(record: ImageRecord, folder: Path, stage: str, key: str) -> bool:
-    """Tell whether a step's products are there and made of the same input and settings."""
+    """Tell whether a step's products are there, whole, and made of the same input and settings."""
     known = record.stages.get(stage)
     return (
         known is not None
         and known.key == key
-        and all((folder / name).exists() for name in known.outputs)
+        and all(
+            proof is not None and is_whole(folder / name, proof)
+            for name, proof in known.outputs.items()
+        )
     )
 
 
@@ -419,6 +426,8 @@ class Workbench:
         memory.free_at_once()
         # An image that is new has to be read whatever its checksum will be.
         self._reading = None if self.record.checksum else begun(self._read)
+        self._batch: Batch | None = None
+        self._sealing: Future[None] | None = None
         checked = begun(refresh_checksum, self.record, self.paths.folder)
         if self._reading:
             _import_steps()
@@ -455,7 +464,7 @@ class Workbench:
             logger.info("%s: %s: up to date", self.job.label, stage, extra=extra)
             return False
         begin(self.job.label, stage)
-        steps: dict[str, Callable[[], tuple[list[Path], dict[str, Any]]]] = {
+        steps: dict[str, Callable[[], dict[str, Any]]] = {
             "detect": self._detect,
             "crmask": self._crmask,
             "measure": self._measure,
@@ -463,14 +472,22 @@ class Workbench:
         }
         memory.forget_peak()
         started = time.perf_counter()
+        if stage in self.record.stages:
+            self.sealed()
         before = forget(self.job, stage)
-        outputs, summary = steps[stage]()
+        self._batch = Batch(self.paths.folder)
+        try:
+            summary = steps[stage]()
+        except BaseException:
+            self._batch.discard()
+            raise
         seconds = time.perf_counter() - started
-        remember(self.job, stage, outputs, summary, seconds)
+        self.sealed()
+        entry = self.record.stages[stage] = step_entry(self.job, stage, summary, seconds)
         if stage == "detect":
             self._note_nothing()
-        for path in before - set(outputs):
-            path.unlink(missing_ok=True)
+        # A disk takes its time, in which the next step can begin.
+        self._sealing = _in_a_thread(self._seal, self._batch, entry, before)
         logger.info(
             "%s: %s: %s (%.1f s)",
             self.job.label,
@@ -487,7 +504,24 @@ class Workbench:
         self.record.notes = [*self.image.meta.notes, *nothing]
         for note in nothing:
             logger.warning("%s: %s", self.job.label, note)
+
+    def sealed(self) -> None:
+        """Return when the products of the steps are on the disk, and so is the record of them."""
+        sealing, self._sealing = self._sealing, None
+        if sealing is not None:
+            sealing.result()
+
+    def _seal(self, batch: Batch, entry: StageRecord, before: set[Path]) -> None:
+        """Give the products of a step their names, enter them, and remove those of before."""
+        try:
+            batch.commit()
+            entry.outputs = {path.name: proof_of(path) for path in batch.paths}
+        except BaseException:
+            batch.discard()
+            self.record.stages = {k: v for k, v in self.record.stages.items() if v is not entry}
+            raise
         self.record.write(self.job.out)
+        remove(before - set(batch.paths))
 
     def _is_current(self, stage: str) -> bool:
         is_forced = stage in self.job.forced
@@ -568,56 +602,53 @@ class Workbench:
         return read_pixels(path)
 
     def _need(self, path: Path, stage: str) -> None:
+        self.sealed()
         need(self.job, path, stage)
 
     # ---- the steps -----------------------------------------------------------------------
 
-    def _detect(self) -> tuple[list[Path], dict[str, Any]]:
+    def _detect(self) -> dict[str, Any]:
         from bycatch.stages import detect
 
         found = detect.run(self.image, self.settings.detect)
         self.sources, self.segmentation = found.sources, found.segmentation
         exposures = {"n_exposures": self.image.meta.n_exposures}
         labels = begun(self._write_pixels, found.segmentation, self.paths.segmentation, "SEGM")
-        outputs = [
-            self._write(found.sources, "sources", ["input", "detect"]),
-            self._write(found.removed, "removed", ["input", "detect"]),
-            self._write_coverage(),
-            labels.result(),
-        ]
-        return outputs, exposures | found.summary()
+        self._write(found.sources, "sources", ["input", "detect"])
+        self._write(found.removed, "removed", ["input", "detect"])
+        self._write_coverage()
+        labels.result()
+        return exposures | found.summary()
 
-    def _crmask(self) -> tuple[list[Path], dict[str, Any]]:
+    def _crmask(self) -> dict[str, Any]:
         from bycatch.stages import crmask
 
         found = crmask.run(self.image, self.settings.crmask)
         self.cr_mask = found.grown
-        output = self._write_pixels(found.grown.astype(np.uint8), self.paths.mask, "CRMASK")
-        return [output], found.summary()
+        self._write_pixels(found.grown.astype(np.uint8), self.paths.mask, "CRMASK")
+        return found.summary()
 
     def share_mask(self) -> None:
         """Write the share of each source on the cosmic-ray mask, while both are at hand."""
-        key = share_key(self.record)
         there = self.paths.product("sources").exists() and self.paths.segmentation.exists()
-        if key and there and key != known_share_key(self.paths.cr_share):
-            write_share(self.record, self.paths, self.segmentation, self.cr_mask, self.sources)
+        if share_key(self.record) and there and known_share(self.record, self.paths) is None:
+            write_share(self.record, self.job.out, self.segmentation, self.cr_mask, self.sources)
 
     def write_aligned(self) -> None:
         """Write the copy of the image that has the aligned WCS, unless it is there."""
         from bycatch.pipeline.frames import write_aligned_copy
 
         target, align = self.paths.aligned_image, self.record.stages.get("align")
-        if align is None or (target.name in align.outputs and target.exists()):
+        if align is None or (target.name in align.outputs and self.record.has_whole(target)):
             return
         if self.frame.grade == "F":
             logger.info("%s: no aligned copy: its WCS is the header's", self.job.label)
             return
         write_aligned_copy(self.paths.folder / self.record.name, self.frame, target)
-        align.outputs = [*dict.fromkeys([*align.outputs, target.name])]
-        self.record.write(self.job.out)
+        self.record.add_output(self.job.out, "align", target)
         logger.info("%s: aligned copy: %s", self.job.label, target.name)
 
-    def _measure(self) -> tuple[list[Path], dict[str, Any]]:
+    def _measure(self) -> dict[str, Any]:
         from bycatch.astrometry import expected_chance_matches
         from bycatch.images.exposures import exposure_sets
         from bycatch.pipeline.companions import companions
@@ -652,32 +683,30 @@ class Workbench:
         )
         extra = {"NOISECOR": found.correlation, "GAIACHNC": round(chance, 4)}
         good = found.table["cr_flag"] == 0
-        outputs = self._write_parts(
+        self._write_parts(
             found.table, {"phot": None, "phot_noCRs": good}, sections, extra, ["ecsv"]
         )
         curve = self._energy_curve()
         limits = self._limits_mag(found.limits, curve) if curve else {}
-        outputs.append(self._write(found.sky, "sky", sections, extra | {"LIMITMAG": limits}))
+        self._write(found.sky, "sky", sections, extra | {"LIMITMAG": limits})
         depth_mag = self._depth_mag(found.noise, curve) if curve else None
         if depth_mag is not None:
-            outputs.append(self._write_depth(depth_mag))
+            self._write_depth(depth_mag)
         if self.job.exclude_file:
             from bycatch.columns import EXCLUDED
             from bycatch.tables import make_table
 
             gone = {"id": ids[inside], "x": x[inside], "y": y[inside]}
             reasons = [f"in a region of {self.job.exclude_file.name}"] * int(inside.sum())
-            outputs.append(
-                self._write(make_table(EXCLUDED, {**gone, "reason": reasons}), "excluded", [])
-            )
+            self._write(make_table(EXCLUDED, {**gone, "reason": reasons}), "excluded", sections)
         told = {
             "n_gaia_chance": chance,
             "depth_mag": _median(depth_mag),
             "limit_mag": limits,
         }
-        return outputs, found.summary() | told
+        return found.summary() | told
 
-    def _finalize(self) -> tuple[list[Path], dict[str, Any]]:
+    def _finalize(self) -> dict[str, Any]:
         from bycatch.flags import Flag
         from bycatch.stages import finalize
 
@@ -710,8 +739,8 @@ class Workbench:
             "cat_clean": np.asarray(found.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) == 0,
         }
         forms = dict.fromkeys(["ecsv", *settings.output.formats])
-        outputs = self._write_parts(found.table, parts, sections, extra, forms)
-        return outputs, found.summary()
+        self._write_parts(found.table, parts, sections, extra, forms)
+        return found.summary()
 
     # ---- helpers -------------------------------------------------------------------------
 
@@ -748,19 +777,17 @@ class Workbench:
         sections: list[str],
         extra: dict[str, Any],
         forms: Iterable[str],
-    ) -> list[Path]:
+    ) -> None:
         """Write selections of the rows of a table (None: all); each row is put into words once."""
         from bycatch import ecsv
 
         texts = ecsv.rows(table)
-        outputs = []
         for kind, rows in parts.items():
             for form in forms:
                 # The lines say it all: the rows themselves are needed by other formats only.
                 part = table if form == "ecsv" or rows is None else table[rows]
                 lines = texts.chosen(rows)
-                outputs.append(self._write(part, kind, sections, extra, form, lines))
-        return outputs
+                self._write(part, kind, sections, extra, form, lines)
 
     def _write(
         self,
@@ -770,32 +797,35 @@ class Workbench:
         extra: dict[str, Any] | None = None,
         form: str = "ecsv",
         lines: Iterable[bytes] | None = None,
-    ) -> Path:
+    ) -> None:
         from bycatch.tables import SUFFIXES, write_table
 
         path = self.paths.product(kind, SUFFIXES[form])
         meta = self._metadata(sections) | (extra or {})
-        with atomic(path) as partial:
-            write_table(table, partial, form, lines, meta)
-        return path
+        write_table(table, self._partial(path), form, lines, meta)
 
-    def _write_pixels(self, pixels: NDArray[Any], path: Path, name: str) -> Path:
+    def _partial(self, path: Path) -> Path:
+        """Return where to write a product of the step at work."""
+        assert self._batch is not None
+        return self._batch.partial(path)
+
+    def _write_pixels(self, pixels: NDArray[Any], path: Path, name: str) -> None:
         from astropy.io import fits
 
         header = self.image.wcs.to_header(relax=True)
-        header["ROOTNAME"], header["EXTNAME"] = self.record.root, name
+        header["ROOTNAME"], header["EXTNAME"] = ascii_words(self.record.root), name
         header["CREATOR"] = f"bycatch {__version__}"
         hdu = fits.PrimaryHDU(pixels, header)
-        with atomic(path) as partial:
-            if path.suffix == ".gz":
-                # The lowest level: labels are small at any, and the highest takes twice as long.
-                with gzip.open(partial, "wb", compresslevel=1) as stream:
-                    hdu.writeto(stream)
-            else:
-                hdu.writeto(partial)
-        return path
+        partial = self._partial(path)
+        if path.suffix == ".gz":
+            # The lowest level: labels are small at any, and the highest takes twice as long.
+            # Without the time: the same labels are the same file.
+            with gzip.GzipFile(partial, "wb", compresslevel=1, mtime=0) as stream:
+                hdu.writeto(stream)
+        else:
+            hdu.writeto(partial)
 
-    def _write_coverage(self) -> Path:
+    def _write_coverage(self) -> None:
         """Write where the image has data, block by block: other images need no more of it."""
         from astropy.io import fits
 
@@ -804,9 +834,7 @@ class Workbench:
         hdu = fits.PrimaryHDU(covered_blocks(self.image.valid))
         hdu.header["EXTNAME"] = "COVERAGE"
         hdu.header["BLOCKPX"] = (BLOCK_PX, "[pix] side of a block of the image")
-        with atomic(self.paths.coverage) as partial:
-            hdu.writeto(partial)
-        return self.paths.coverage
+        hdu.writeto(self._partial(self.paths.coverage))
 
     def _energy_curve(self) -> EncircledEnergy | None:
         """Return the encircled energy; None if no curve is known: finalize will say so."""
@@ -849,7 +877,7 @@ class Workbench:
         rate = noise.depth_map(typical, radius, annulus)
         return self._point_mag(rate, radius, curve).astype(np.float32)
 
-    def _write_depth(self, depth_mag: NDArray[np.float32]) -> Path:
+    def _write_depth(self, depth_mag: NDArray[np.float32]) -> None:
         from astropy.io import fits
 
         from bycatch.pipeline.companions import BLOCK_PX
@@ -859,9 +887,7 @@ class Workbench:
         hdu.header["BLOCKPX"] = (BLOCK_PX, "[pix] side of a block of the image")
         radius = _middle(self.settings.measure.radii_px)
         hdu.header["RADIUS"] = (radius, "[pix] of the aperture; corrected to all light")
-        with atomic(self.paths.depth) as partial:
-            hdu.writeto(partial)
-        return self.paths.depth
+        hdu.writeto(self._partial(self.paths.depth))
 
     def _made_with(self, section: str) -> dict[str, Any]:
         """Return the settings that a step was done with, which may not be today's."""
@@ -875,7 +901,8 @@ class Workbench:
         import scipy
 
         meta, image = self.image.meta, self.image
-        align = self.record.stages.get("align")
+        # Detections made again know nothing of the alignment that was made of those before.
+        align = self.record.stages.get("align") if "align" in sections else None
         known = align.summary.items() if align else ()
         alignment = {k: v for k, v in known if v is not None and k != FIELD}
         settings = {name: self._made_with(name) for name in sections}
@@ -919,10 +946,11 @@ class Workbench:
 
 
 def need(job: ImageJob, path: Path, stage: str) -> None:
-    """Say which step to run where one of its products is missing."""
-    if not path.exists():
+    """Say which step to run where one of its products is missing or no longer what it was."""
+    if not job.record.has_whole(path):
+        problem = "is not what was made: cut, changed or replaced"
         raise MissingProduct(
-            f"{job.label}: {path.name} is not there",
+            f"{job.label}: {path.name} {problem if path.exists() else 'is not there'}",
             hint=f"run 'bycatch {stage} {job.out}' first, or 'bycatch run'",
         )
 
@@ -939,18 +967,40 @@ def forget(job: ImageJob, stage: str) -> set[Path]:
 def remember(
     job: ImageJob, stage: str, outputs: list[Path], summary: dict[str, Any], seconds: float
 ) -> None:
-    """Enter a finished step into the record of its image."""
+    """Enter a finished step and its products into the record of its image."""
+    entry = step_entry(job, stage, summary, seconds)
+    entry.outputs = {path.name: proof_of(path) for path in outputs}
+    job.record.stages[stage] = entry
+    job.record.write(job.out)
+
+
+def step_entry(job: ImageJob, stage: str, summary: dict[str, Any], seconds: float) -> StageRecord:
+    """Return the entry of a finished step, without its products."""
     # A step on its own may build on products of other settings: its key says which.
     built_on = {name: done.key for name, done in job.record.stages.items()}
-    job.record.stages[stage] = StageRecord(
+    return StageRecord(
         stage_key(job, stage, built_on),
-        [p.name for p in outputs],
+        {},
         round(seconds, 3),
         json_ready(summary),
         plain_settings(job.settings, stage),
         _rounded(memory.peak_mb()),
     )
-    job.record.write(job.out)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove products that are no longer made; what has become a folder is not ours."""
+    for path in paths:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+def _in_a_thread(function: Callable[..., None], *args: Any) -> Future[None]:
+    """Begin a call that waits for the disk: it needs no core of its own."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(function, *args)
+    pool.shutdown(wait=False)
+    return future
 
 
 def _rounded(value: float | None) -> float | None:
@@ -969,21 +1019,25 @@ def share_key(record: ImageRecord) -> str:
     return combined([stage.key for stage in stages if stage]) if all(stages) else ""
 
 
-def known_share_key(path: Path) -> str:
-    """Return the key that a file of shares was written with; '' where there is none."""
+def known_share(record: ImageRecord, paths: ImagePaths) -> Table | None:
+    """Return the shares that belong to an image's sources and mask; None where they are not there.
+
+    They are noted under crmask, the later of the two steps that they come from.
+    """
     from bycatch.tables import read_table
 
-    if not path.exists():
-        return ""
+    if not (paths.cr_share.exists() and record.has_whole(paths.cr_share)):
+        return None
     try:
-        return str(read_table(path).meta.get("KEY", ""))
+        table = read_table(paths.cr_share)
     except UnreadableFile:
-        return ""
+        return None
+    return table if table.meta.get("KEY") == share_key(record) else None
 
 
 def write_share(
     record: ImageRecord,
-    paths: ImagePaths,
+    out: Path,
     segmentation: NDArray[np.int32],
     mask: NDArray[np.bool_],
     sources: Table,
@@ -996,8 +1050,10 @@ def write_share(
     share = mask_shares(segmentation, mask, sources["id"])
     meta = {"KEY": share_key(record)}
     table = make_table(CR_SHARE, {"id": sources["id"], "on_cr_mask": share}, meta=meta)
-    with atomic(paths.cr_share) as partial:
+    path = record.paths(out).cr_share
+    with atomic(path) as partial:
         write_table(table, partial)
+    record.add_output(out, "crmask", path)
     return table
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bycatch import photcal
 from bycatch.columns import Column
+from bycatch.disk import atomic
 from bycatch.errors import SettingsError
 from bycatch.executors import executor_for
 from bycatch.images.drc import DrcImage, read_drc
@@ -35,7 +36,7 @@ from bycatch.pipeline.image import (
     sizes_mb,
     step_over,
 )
-from bycatch.products import atomic, find_records, input_settings
+from bycatch.products import find_records, input_settings
 from bycatch.settings import Settings
 from bycatch.simulate import injection
 from bycatch.stages import crmask, detect, finalize, measure

@@ -1,4 +1,4 @@
-"""From paths to images in their places: scanning, sorting, linking."""
+"""From paths to images in their places: sorting, linking."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bycatch.disk import atomic, checksum
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile, UnusableData
-from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
+from bycatch.images.files import root_of, stem_of
 from bycatch.images.headers import read_headers
 from bycatch.images.kinds import is_aligned_copy
 from bycatch.images.meta import image_meta
 from bycatch.images.planes import context_sibling, weight_sibling
-from bycatch.products import ImageRecord, atomic, checksum, find_records
+from bycatch.pipeline.search import find_files
+from bycatch.products import ImageRecord, find_records, own_folder
 from bycatch.settings import InputSettings, Settings, build, read_sidecar
 from bycatch.stages import sort
 from bycatch.stages.sort import Candidate, Placement, Skipped, SortPlan
@@ -29,11 +31,10 @@ SIDECAR = ".bycatch.toml"
 
 @dataclass(frozen=True)
 class Intake:
-    """The files that will be used, those that will not, and what was passed over in silence."""
+    """The files that will be used, and those that will not."""
 
     plan: SortPlan
     sidecars: dict[Path, dict[str, Any]]
-    passed_over: Counter[str]
     occupied: dict[Path, ImageRecord]
     """Images of earlier runs that have this source."""
 
@@ -46,65 +47,29 @@ def scan(paths: Iterable[Path], out: Path, settings: Settings) -> Intake:
     SettingsError
         A path does not exist, a sidecar is wrong, or there is no image at all.
     """
-    files, passed_over = find_files(paths, out)
-    if passed_over:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in passed_over.most_common())
+    paths = list(paths)
+    found = find_files(paths, out)
+    if found.passed_over:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in found.passed_over.most_common())
         logger.info("passed over: %s", kinds)
-    sidecars = {path: read_sidecar(side) for path in files if (side := sidecar_of(path)).exists()}
-    candidates = [_candidate(path, settings, sidecars.get(path, {})) for path in files]
+    sidecars = {
+        path: read_sidecar(side) for path in found.files if _is_file(side := sidecar_of(path))
+    }
+    candidates = [_candidate(path, settings, sidecars.get(path, {})) for path in found.files]
     if not candidates:
+        also = "".join(f"; {skip.path}: {skip.reason}" for skip in found.skipped)
         raise SettingsError(
-            f"no drizzled image (drc.fits or drz.fits) in {', '.join(str(p) for p in paths)}",
+            f"no drizzled image (drc.fits or drz.fits) in {', '.join(str(p) for p in paths)}{also}",
             hint="give drc files or a folder that holds some, such as mastDownload/",
         )
     earlier = {Path(r.source): r for r in find_records(out)} if out.exists() else {}
     plan = sort.run(_with_content(candidates, earlier), settings.sort)
-    return Intake(_beside_earlier(plan, earlier), sidecars, passed_over, earlier)
+    plan = replace(plan, skipped=(*found.skipped, *plan.skipped))
+    return Intake(_beside_earlier(plan, earlier), sidecars, earlier)
 
 
-def find_files(paths: Iterable[Path], out: Path) -> tuple[list[Path], Counter[str]]:
-    """Return candidate files, and the count by kind of those passed over.
-
-    A file that is named on the command line is always a candidate; in folders
-    the name decides.  The output folder itself is not searched.
-    """
-    files: list[Path] = []
-    passed_over: Counter[str] = Counter()
-    own = out.resolve()
-    for path in paths:
-        if path.is_file() or path.is_symlink():
-            files.append(path)
-        elif path.is_dir():
-            for folder, names, members in os.walk(path):
-                here = Path(folder)
-                names[:] = sorted(n for n in names if (here / n).resolve() != own)
-                for name in sorted(members):
-                    file = here / name
-                    if sort.is_image_name(file):
-                        files.append(file)
-                    else:
-                        passed_over[_kind_of(name)] += 1
-        else:
-            raise SettingsError(f"{path}: there is no such file or folder", hint="check the path")
-    unique = {_one_name(file, own): None for file in files}
-    apart = {plane for f in unique for plane in (weight_sibling(f), context_sibling(f))}
-    return [f for f in unique if f not in apart], passed_over
-
-
-def _one_name(file: Path, own: Path) -> Path:
-    """Return a path that does not depend on how the user spelt it.
-
-    The user's own links keep their names; links in the output folder stand for
-    what they lead to.
-    """
-    placed = file.parent.resolve() / file.name
-    return placed.resolve() if placed.is_symlink() and own in placed.parents else placed
-
-
-def _kind_of(name: str) -> str:
-    if FITS_SUFFIX.search(name):
-        return stem_of(Path(name)).rsplit("_", 1)[-1]
-    return name.rsplit(".", 1)[-1] if "." in name else "other"
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113, unlike Path's it is False for a name too long
 
 
 def sidecar_of(path: Path) -> Path:
@@ -133,22 +98,36 @@ def _candidate(path: Path, settings: Settings, sidecar: dict[str, Any]) -> Candi
 def _with_content(
     candidates: Sequence[Candidate], earlier: dict[Path, ImageRecord]
 ) -> list[Candidate]:
-    """Add checksums to files that share a name: true copies are told from other files by them."""
+    """Add checksums to files that share a name or all facts: true copies are told by them."""
     roots = Counter(root_of(stem_of(c.path)) for c in candidates)
-    taken = {record.root: path for path, record in earlier.items() if path.exists()}
+    facts = Counter(_facts(c) for c in candidates)
+    taken = {record.root: path for path, record in earlier.items() if _is_file(path)}
     out = []
     for candidate in candidates:
         root = root_of(stem_of(candidate.path))
         rival = roots[root] > 1 or taken.get(root, candidate.path) != candidate.path
+        rival |= facts[_facts(candidate)] > 1
         if candidate.meta is not None and rival:
             candidate = replace(candidate, content=checksum(candidate.path))  # noqa: PLW2901
         out.append(candidate)
     return out
 
 
+def _facts(candidate: Candidate) -> str:
+    """Return what a copy under another name has in common with its original."""
+    meta = candidate.meta
+    if meta is None or not _is_file(candidate.path):
+        return str(candidate.path)
+    exposures = [exposure.name for exposure in meta.exposures]
+    size = candidate.path.stat().st_size
+    return repr((size, meta.filter, meta.exptime_s, meta.mjd_start, meta.mjd_end, exposures))
+
+
 def _beside_earlier(plan: SortPlan, earlier: dict[Path, ImageRecord]) -> SortPlan:
     """Leave images where earlier runs put them, and give other files of the same name a number."""
-    owners = {_place_of(r.field, r.filter, r.stem): p for p, r in earlier.items() if p.exists()}
+    owners = {
+        sort.place_key(r.field, r.filter, r.stem): p for p, r in earlier.items() if _is_file(p)
+    }
     placements = []
     for placement in plan.placements:
         known = earlier.get(placement.path)
@@ -157,18 +136,14 @@ def _beside_earlier(plan: SortPlan, earlier: dict[Path, ImageRecord]) -> SortPla
             continue
         stem, note, number = placement.stem, placement.note, 1
         while (
-            owner := owners.get(_place_of(placement.field, placement.filter, stem))
+            owner := owners.get(sort.place_key(placement.field, placement.filter, stem))
         ) and checksum(owner) != checksum(placement.path):
             number += 1
-            stem = sort.numbered(stem_of(placement.path), number)
+            stem = sort.numbered(placement.stem, number)
             note = f"another file has the same name: {owner}; both are kept"
-        owners[_place_of(placement.field, placement.filter, stem)] = placement.path
+        owners[sort.place_key(placement.field, placement.filter, stem)] = placement.path
         placements.append(replace(placement, stem=stem, note=note))
     return replace(plan, placements=tuple(placements))
-
-
-def _place_of(field: str, filter_name: str, stem: str) -> tuple[str, str, str]:
-    return field, filter_name, root_of(stem)
 
 
 def place(
@@ -181,7 +156,8 @@ def place(
         try:
             record = planned_record(placement, intake, out, wht_path)
             folder = record.paths(out).folder
-            folder.mkdir(parents=True, exist_ok=True)
+            own_folder(folder.parent)
+            own_folder(folder).mkdir(parents=True, exist_ok=True)
             if settings.sort.mode == "move":
                 _put_all(record, folder, placement, _move)
                 record.source = str(folder / placement.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bycatch.errors import UnreadableFile
+from bycatch.products import is_plain_name
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -31,8 +33,10 @@ def exposure_files(exposures: Iterable[str], folders: Iterable[Path]) -> list[Pa
     names = [f"{kind}.fits{packed}" for kind in KINDS for packed in ("", ".gz", ".fz")]
     found = []
     for exposure in dict.fromkeys(exposures):
+        if not is_plain_name(exposure):  # a header says it
+            continue
         paths = [folder / f"{exposure}_{name}" for folder in places for name in names]
-        found += [path for path in paths if path.exists()][:1]
+        found += [path for path in paths if os.path.isfile(path)][:1]  # noqa: PTH113, any length
     return found
 
 

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import SettingsError
-from bycatch.pipeline.alignment import field_key, place_of, record_keys, takes_part
-from bycatch.pipeline.fields import known_key
-from bycatch.pipeline.image import ImageJob, Outcome, file_fingerprint, is_current, stage_keys
+from bycatch.pipeline.alignment import (
+    field_key,
+    place_of,
+    record_keys,
+    step_states,
+    takes_part,
+)
+from bycatch.pipeline.fields import kept_stars, known_key
+from bycatch.pipeline.image import ImageJob, Outcome, file_fingerprint
 from bycatch.pipeline.lists import image_of_list
-from bycatch.products import STAGES, ImageRecord, damaged_records, find_records, last_summary
+from bycatch.products import ImageRecord, damaged_records, find_records, last_summary
 from bycatch.settings import Settings
 
 
@@ -103,11 +109,11 @@ def _job(
     inputs: dict[str, Any],
 ) -> ImageJob:
     """Return the job that a run would make of an image."""
-    stars = out / record.field / "gaia.ecsv"
+    stars = kept_stars(out / record.field)
     given = {
         name: Path(path)
         for name, path in inputs.items()
-        if name in {"sources", "exclude"} and path and Path(path).exists()
+        if name in {"sources", "exclude"} and path and Path(path).is_file()
     }
     frame = None
     if "sources" in given:
@@ -119,7 +125,7 @@ def _job(
         out,
         record,
         settings,
-        gaia_file=stars if stars.exists() else None,
+        gaia_file=stars,
         gaia_key=known_key(stars),
         sources_file=given.get("sources"),
         sources_frame=frame,
@@ -138,11 +144,4 @@ def _steps(job: ImageJob, records: list[ImageRecord]) -> tuple[dict[str, str], s
         job = replace(job, record=replace(record, checksum=""))  # changed: all is stale
     companions = [r for r in records if r.field == record.field and takes_part(r, job.out)]
     key = field_key({place_of(r): record_keys(r) for r in companions})
-    keys = stage_keys(replace(job, field_key=key))
-    steps = {
-        stage: "done"
-        if is_current(record, job.paths.folder, stage, keys[stage])
-        else ("stale" if stage in record.stages else "to do")
-        for stage in STAGES
-    }
-    return steps, problem
+    return step_states(replace(job, field_key=key)), problem

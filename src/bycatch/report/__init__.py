@@ -6,7 +6,7 @@ should have computed.
 
 from __future__ import annotations
 
-from bycatch.report.page import PAGE, write_report
+from bycatch.report.page import PAGE, is_current, write_report
 from bycatch.report.printed import write_figures
 
-__all__ = ["PAGE", "write_figures", "write_report"]
+__all__ = ["PAGE", "is_current", "write_figures", "write_report"]

@@ -1,7 +1,8 @@
 """The empty plots as the page holds them, kept on disk: making them takes longer than the rest.
 
 They are the same for all images and all runs; what they depend on is in the
-name of the file.
+name of the file.  They are code that the page runs, so they lie where Python keeps
+this module's own code: who can write there can change the program itself.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from importlib.util import cache_from_source
 from pathlib import Path
 
-from bycatch.products import atomic, checksum, combined
-from bycatch.starcache import cache_folder
+from bycatch.disk import atomic, checksum
+from bycatch.products import combined
 from bycatch.version import __version__
 
 HERE = Path(__file__).parent
@@ -38,16 +40,13 @@ class Embedded:
 
 
 def embedded_plots() -> Embedded:
-    """Return the empty plots, from the cache folder if they are there."""
-    folder = cache_folder("")
-    if folder is None:
-        return _made()
+    """Return the empty plots, from disk if they are there."""
     key = combined(__version__, version("bokeh"), *map(checksum, SOURCES))
-    path = folder / f"plots-{key}.json"
+    path = Path(cache_from_source(__file__)).with_name(f"plots-{key}.json")
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Embedded(**json.loads(path.read_text(encoding="utf-8")))
     made = _made()
-    # A cache that can't be written costs time only.
+    # A place that can't be written to costs time only.
     with contextlib.suppress(OSError), atomic(path) as partial:
         partial.write_text(json.dumps(asdict(made)), encoding="utf-8")
     return made

@@ -18,6 +18,7 @@ from bycatch.images.look import DrcLook
 from bycatch.kernels.threads import begun
 from bycatch.report import pixels
 from bycatch.report.products import ReportedImage, integers, middle_radius, values
+from bycatch.words import printable
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -99,9 +100,9 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
     # Most of their time is that of libraries in C: it passes while tables are read here.
     picture, segments = begun(_picture, data, budget), begun(image.plane, image.paths.segmentation)
     found: dict[str, Any] = {
-        "field": image.record.field,
-        "filter": image.record.filter,
-        "root": image.record.root,
+        "field": printable(image.record.field),
+        "filter": printable(image.record.filter),
+        "root": printable(image.record.root),
         "exposures": _exposures(data),
         "residuals": residuals(image),
         "removed": removed(image, budget.n_removed),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bycatch.report.products import Folder, ReportedImage
+from bycatch.words import printable
 
 PULL_RANGE = (0.85, 1.18)
 """Widths of the pulls outside of which the errors are called wrong."""
@@ -130,7 +131,7 @@ def overview(folder: Folder, metas: dict[str, dict[str, Any]]) -> Overview:
 
 def key_of(image: ReportedImage) -> str:
     """Return the name by which the page knows an image."""
-    return f"{image.record.field}/{image.record.filter}/{image.record.root}"
+    return printable(f"{image.record.field}/{image.record.filter}/{image.record.root}")
 
 
 def number(value: Any, digits: int = 0, *, level: str = "", why: str = "") -> Cell:

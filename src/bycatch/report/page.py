@@ -15,9 +15,16 @@ from typing import Any
 import orjson
 from astropy.table import Table
 
+from bycatch.disk import atomic
 from bycatch.errors import SettingsError
 from bycatch.flags import FLAGS
-from bycatch.products import atomic
+from bycatch.products import (
+    folder_products,
+    forget_products,
+    is_product_current,
+    own_folder,
+    remember_product,
+)
 from bycatch.report import pixels
 from bycatch.report.embedded import embedded_plots
 from bycatch.report.image import Budget, compact, payload
@@ -25,6 +32,7 @@ from bycatch.report.overview import key_of, overview
 from bycatch.report.plots import kind_styles
 from bycatch.report.products import Folder, ReportedImage, read_folder
 from bycatch.version import __version__
+from bycatch.words import printable
 
 logger = logging.getLogger("bycatch")
 
@@ -68,17 +76,27 @@ def write_report(out: str | Path) -> Path:
     ------
     SettingsError
         No image in the folder, or bokeh or jinja2 is not there.
+    UnreadableFile
+        ``report_files`` is a link.
     """
     _check_libraries()
     folder = read_folder(out)
+    own_folder(folder.out / BESIDE)
     metas: dict[str, dict[str, Any]] = {}
     held = list(_held(folder, metas))
     _forget_others(folder.out / BESIDE, held)
     text = _page(folder, metas, held)
     path = folder.out / PAGE
     with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+    remember_product(path)
     return path
+
+
+def is_current(out: Path) -> bool:
+    """Tell whether the page and the files beside it are there and whole."""
+    beside = [out / BESIDE / name for name in folder_products(out / BESIDE)]
+    return all(is_product_current(path) for path in (out / PAGE, *beside))
 
 
 def _check_libraries() -> None:
@@ -92,9 +110,10 @@ def _check_libraries() -> None:
 def _forget_others(beside: Path, held: list[Held]) -> None:
     """Remove the files of an earlier page that this one does not need."""
     needed = {Path(image.file).name for image in held}
-    for path in beside.glob("*.js"):
+    for path in beside.glob("[0-9][0-9][0-9][0-9]*.js"):
         if path.name not in needed:
             path.unlink()
+    forget_products(beside, needed)
     if beside.is_dir() and not any(beside.iterdir()):
         beside.rmdir()
 
@@ -112,10 +131,10 @@ def _held(folder: Folder, metas: dict[str, dict[str, Any]]) -> Iterator[Held]:
         if inside:
             yield Held(key_of(image), image.place, packed)
             continue
-        name = f"{BESIDE}/{number:04d}_{image.record.root}.js"
-        (folder.out / BESIDE).mkdir(exist_ok=True)
+        name = f"{BESIDE}/{number:04d}.js"
         with atomic(folder.out / name) as partial:
             partial.write_text(f'bycatchReport.arrived({number}, "{packed}");\n', encoding="ascii")
+        remember_product(folder.out / name)
         yield Held(key_of(image), image.place, file=name)
 
 
@@ -128,13 +147,13 @@ def _content(image: ReportedImage, catalog: Table | None, budget: Budget) -> dic
         logger.warning("%s: left out of the report: %s: %s", image.place, type(err).__name__, err)
         record = image.record
         return {
-            "field": record.field,
-            "filter": record.filter,
-            "root": record.root,
-            "problem": f"its products can't be shown ({type(err).__name__}: {err})",
+            "field": printable(record.field),
+            "filter": printable(record.filter),
+            "root": printable(record.root),
+            "problem": printable(f"its products can't be shown ({type(err).__name__}: {err})"),
         }
     if not found["picture"] and not found["sources"]:
-        found["problem"] = f"There is nothing to show. {image.reason}".strip()
+        found["problem"] = printable(f"There is nothing to show. {image.reason}".strip())
     if found["picture"]:
         grey = found["picture"].pop("grey")
         found["picture"]["url"] = pixels.data_uri(pixels.webp(grey, budget.picture_bytes), "webp")
@@ -174,7 +193,7 @@ def _page(folder: Folder, metas: dict[str, dict[str, Any]], held: list[Held]) ->
         "first": next((k for k, h in enumerate(held) if h.key in metas), 0),
     }
     return environment.get_template("page.html.j2").render(
-        name=folder.out.resolve().name,
+        name=printable(folder.out.resolve().name),
         version=__version__,
         made=_newest(folder),
         seconds=folder.summary.get("seconds"),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.disk import atomic
 from bycatch.each import of_each
 from bycatch.errors import SettingsError
 from bycatch.figures import COLOURS, FAINT, INK, WEAK
-from bycatch.products import atomic
+from bycatch.products import own_folder
 from bycatch.report.image import COSMIC, KINDS, Budget, payload
 from bycatch.report.plots import LEAST_COUNT, STYLES
 from bycatch.report.products import ReportedImage, read_folder
@@ -58,7 +59,7 @@ def write_figures(out: str | Path, kind: str = "png") -> list[Path]:
         content = payload(image, image.table("cat"), BUDGET)
         for name, figure in figures(content):
             stem = f"{record.field}_{record.filter}_{record.root}_{name}"
-            path = folder.out / FIGURES / f"{stem}.{kind}"
+            path = own_folder(folder.out / FIGURES) / f"{stem}.{kind}"
             with atomic(path) as partial:
                 figure.savefig(partial, format=kind, dpi=DPI, metadata=_undated(kind))
             paths.append(path)
@@ -88,7 +89,8 @@ def figures(content: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
             continue
         figure, axes = _empty(COLUMN_INCH * (1.5 if name == "picture" else 1.0), shape)
         draw(axes, content)
-        axes.set_title(f"{content['field']}  {content['filter']}  {content['root']}", loc="left")
+        title = f"{content['field']}  {content['filter']}  {content['root']}"
+        axes.set_title(title, loc="left", parse_math=False)
         _finish(axes)
         yield name, figure
 

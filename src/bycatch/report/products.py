@@ -28,6 +28,7 @@ from bycatch.products import (
 )
 from bycatch.settings import Settings
 from bycatch.tables import read_table
+from bycatch.words import printable
 
 logger = logging.getLogger("bycatch")
 
@@ -56,7 +57,7 @@ class ReportedImage:
     @property
     def place(self) -> str:
         """Field, filter and root, as in the log."""
-        return f"{self.record.field}/{self.record.filter} {self.record.root}"
+        return printable(f"{self.record.field}/{self.record.filter} {self.record.root}")
 
     @property
     def seconds(self) -> float:

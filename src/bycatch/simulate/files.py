@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from bycatch.disk import atomic
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC
 from bycatch.simulate.visit import SimulatedImage, SimulatedVisit, photflam_photplam
@@ -124,26 +125,24 @@ def _one_image(pixels: NDArray[Any]) -> fits.HDUList:
     return fits.HDUList([fits.PrimaryHDU(pixels)])
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".part-{path.name}")
-
-
 def _write_fits(hdus: fits.HDUList, path: Path) -> None:
     # The lowest compression is several times faster than astropy's and nearly as good.
     zipped = path.suffix == ".gz"
-    with gzip.open(_partial(path), "wb", 1) if zipped else _partial(path).open("wb") as stream:
+    with (
+        atomic(path) as partial,
+        gzip.open(partial, "wb", 1) if zipped else partial.open("wb") as stream,
+    ):
         hdus.writeto(stream)
-    _partial(path).replace(path)
 
 
 def _write_table(table: Table, path: Path) -> None:
-    table.write(_partial(path), format="ascii.ecsv", overwrite=True)
-    _partial(path).replace(path)
+    with atomic(path) as partial:
+        table.write(partial, format="ascii.ecsv")
 
 
 def _write_text(text: str, path: Path) -> None:
-    _partial(path).write_text(text, encoding="utf-8")
-    _partial(path).replace(path)
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def exposure_names(image: SimulatedImage) -> list[str]:

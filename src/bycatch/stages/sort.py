@@ -5,7 +5,10 @@ A plan is made from names and headers; the pipeline carries it out.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +38,13 @@ OTHER_KIND = re.compile(
     r"|aligned_dr[cz])$|\.mask$",
     re.IGNORECASE,
 )
+
+
+FILTER = re.compile(r"[A-Za-z0-9]{1,16}")
+"""What may be the name of a filter's folder: the headers are the words of others."""
+MAX_STEM_BYTES = 160
+"""Longest name of an image: those of its products and figures are up to 90 bytes longer, and file
+systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +164,16 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
             reason = f"{NO_FIELD} - give --field NAME"
             skipped.append(Skipped(candidate.path, reason, bad=True))
             continue
+        if not FILTER.fullmatch(candidate.meta.filter):
+            reason = f"{candidate.meta.filter!r} is no name of a filter"
+            skipped.append(Skipped(candidate.path, reason, bad=True))
+            continue
         suffix = candidate.path.name[len(stem) :]
         names = tuple(exposure.name for exposure in candidate.meta.exposures)
+        placed = shortened(stem)
+        note = "" if placed == stem else f"products are named {root_of(placed)}: its name is long"
         placement = Placement(
-            candidate.path, field, candidate.meta.filter, stem, suffix, exposures=names
+            candidate.path, field, candidate.meta.filter, placed, suffix, note, exposures=names
         )
         placements.append((placement, candidate))
     return SortPlan(tuple(_apart(placements, skipped)), tuple(skipped))
@@ -206,13 +222,16 @@ def _apart(
 ) -> list[Placement]:
     """Keep two different files apart that would land in one place; skip true copies."""
     taken: dict[tuple[str, str, str], list[tuple[Placement, Candidate]]] = {}
+    contents: dict[str, Path] = {}
     out = []
     for placement, candidate in placements:
-        rivals = taken.setdefault(_place(placement, placement.stem), [])
-        twin = next((p for p, c in rivals if _same_file(c, candidate)), None)
-        if twin is not None:
-            skipped.append(Skipped(placement.path, f"the same file as {twin.path}"))
+        # Copies have other names at times: each would confirm the other's cosmic rays.
+        content = candidate.content or str(candidate.path)
+        if content in contents:
+            skipped.append(Skipped(placement.path, f"the same file as {contents[content]}"))
             continue
+        contents[content] = candidate.path
+        rivals = taken.setdefault(_place(placement, placement.stem), [])
         if rivals:
             note = f"another file has the same name: {rivals[0][0].path}; both are kept"
             number = len(rivals) + 1
@@ -226,12 +245,30 @@ def _apart(
 
 
 def _place(placement: Placement, stem: str) -> tuple[str, str, str]:
-    """Return what two images must not share: products are named after the root."""
-    return placement.field, placement.filter, root_of(stem)
+    return place_key(placement.field, placement.filter, stem)
 
 
-def _same_file(one: Candidate, other: Candidate) -> bool:
-    return one.path == other.path or (bool(one.content) and one.content == other.content)
+def place_key(field: str, filter_name: str, stem: str) -> tuple[str, str, str]:
+    """Return what two images must not share: products are named after the root.
+
+    There are file systems to which small and capital letters, or an accent and its letter in two
+    characters, are the same.
+    """
+    field, filter_name, root = (
+        unicodedata.normalize("NFC", name).casefold()
+        for name in (field, filter_name, root_of(stem))
+    )
+    return field, filter_name, root
+
+
+def shortened(stem: str) -> str:
+    """Return a stem that leaves room for the names of products; a digest tells long ones apart."""
+    name = os.fsencode(stem)
+    if len(name) <= MAX_STEM_BYTES:
+        return stem
+    kind = IMAGE.search(stem)
+    end = f"-{hashlib.sha256(name).hexdigest()[:8]}{kind[0] if kind else ''}"
+    return name[: MAX_STEM_BYTES - len(end)].decode(errors="ignore") + end
 
 
 def numbered(stem: str, number: int) -> str:
