@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from bycatch.logfile import LogFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bycatch.cli.session import LogFile
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.images import files
 from bycatch.images.files import not_a_file, opened
@@ -392,30 +392,16 @@ def test_words_of_others_survive_in_every_format(tmp_path, form):
     assert str(back["reason"][0]) == (f"'{expected}" if form == "csv" else expected)
 
 
-def test_the_log_holds_any_words_on_lines_of_their_own(tmp_path):
-    import logging
-
-    handler = LogFile(tmp_path / "log", own=True)
-    record = logging.LogRecord(
-        "a", logging.INFO, "", 0, "name %s", ("a\n2026 ERROR\udcff\x1b",), None
-    )
-    handler.emit(record)
-    handler.close()
-    lines = (tmp_path / "log").read_text("utf-8").splitlines()
-    assert len(lines) == 2
-    assert lines[1] == r"    2026 ERROR\udcff\x1b"
-
-
 def test_a_log_that_the_user_names_may_be_a_link(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "log")
-    LogFile(tmp_path / "link", own=False).close()
+    LogFile(tmp_path / "link", is_ours=False).close()
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "log").exists()
 
 
 def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "log")
-    LogFile(tmp_path / "log", own=True).close()
+    LogFile(tmp_path / "log", is_ours=True).close()
     assert (tmp_path / "log").is_file()
 
 

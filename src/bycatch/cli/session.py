@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -104,15 +105,15 @@ class LogFile(logging.FileHandler):
     Parameters
     ----------
     path : where it goes
-    is_ours : the file is one of OUT, which no link may lead elsewhere
+    is_ours : the file is one of OUT: a link, a pipe or a device in its place gives way
     only_traces : the file is written when there is a traceback to keep, and not before
     """
 
     def __init__(self, path: Path, *, is_ours: bool, only_traces: bool = False) -> None:
         self.path = path
         try:
-            if is_ours and (path.is_symlink() or (path.exists() and not path.is_file())):
-                raise OSError("it is a link or a device")
+            if is_ours:
+                _make_plain(path)
             if not only_traces:
                 path.parent.mkdir(parents=True, exist_ok=True)
             super().__init__(path, encoding="utf-8", delay=only_traces)
@@ -133,6 +134,17 @@ class LogFile(logging.FileHandler):
         """Go on without the log where its disk is full."""
         complain(f"no log any more: {self.path} can't be written")
         silence(self.stream)
+
+
+def _make_plain(path: Path) -> None:
+    """Remove what is no plain file, or one that has another name as well."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
+        return  # opening a folder says what is wrong
+    path.unlink()
 
 
 class _Stopping(logging.Handler):
