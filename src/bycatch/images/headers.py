@@ -41,6 +41,8 @@ PLAUSIBLE: dict[str, tuple[float, float]] = {
     "ATODGNx": (0.2, 20.0),  # e/DN; ACS: 1, 2, 4, 8
     "DnnnPIXF": (1e-3, 1.5),
     "DnnnWTSC": (1e-12, 1e15),
+    "DnnnSCAL": (1e-3, 10.0),  # arcsec per pixel; older programs wrote a ratio
+    "DnnnISCL": (1e-3, 10.0),
     "MDRIZSKY": (-1e3, 1e6),  # e per pixel
     "PA_V3": (-360.0, 720.0),  # deg
 }
