@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,23 @@ from numpy.typing import NDArray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEBIAN_DRIZZLE = Path("/usr/share/python-drizzle/test_data")
+
+
+def pytest_configure() -> None:
+    """Where numba checks bounds, make a negative index an error, too.
+
+    numba, as numpy, lets it count from the end; in a kernel it is a mistake that nobody would see.
+    """
+    if os.environ.get("NUMBA_BOUNDSCHECK") == "1":
+        from numba.core import types
+        from numba.np import arrayobj
+
+        assert hasattr(arrayobj, "fix_integer_index")
+
+        def as_it_is(context: Any, builder: Any, kind: Any, index: Any, _size: Any) -> Any:
+            return context.cast(builder, index, kind, types.intp if kind.signed else types.uintp)
+
+        arrayobj.fix_integer_index = as_it_is
 
 
 @pytest.fixture(autouse=True, scope="session")
