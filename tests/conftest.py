@@ -25,6 +25,23 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEBIAN_DRIZZLE = Path("/usr/share/python-drizzle/test_data")
 
 
+def pytest_configure() -> None:
+    """Where numba checks bounds, make a negative index an error, too.
+
+    numba, as numpy, lets it count from the end; in a kernel it is a mistake that nobody would see.
+    """
+    if os.environ.get("NUMBA_BOUNDSCHECK") == "1":
+        from numba.core import types
+        from numba.np import arrayobj
+
+        assert hasattr(arrayobj, "fix_integer_index")
+
+        def as_it_is(context: Any, builder: Any, kind: Any, index: Any, _size: Any) -> Any:
+            return context.cast(builder, index, kind, types.intp if kind.signed else types.uintp)
+
+        arrayobj.fix_integer_index = as_it_is
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_cache_of_the_user() -> Iterator[None]:
     """Keep the tests away from the user's cache of Gaia stars."""

@@ -277,8 +277,8 @@ def test_a_segment_in_pieces_is_refused():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"smooth": np.ones((3, 4))}, "can't have labels of shape"),
-        ({"smooth": np.ones(9), "labels": np.ones(9, dtype=int)}, "can't have labels of shape"),
+        ({"smooth": np.ones((3, 4))}, "images of one shape"),
+        ({"smooth": np.ones(9), "labels": np.ones(9, dtype=int)}, "images of one shape"),
         ({"n_labels": 0}, "from 0 to n_labels = 0"),
         ({"labels": np.full((3, 3), -1)}, "from 0 to n_labels = 1"),
         ({"n_pixels": 0}, "n_pixels = 0"),

@@ -192,7 +192,7 @@ def test_wrong_arguments_are_told():
     flat = np.ones((9, 9), np.float32)
     with pytest.raises(ValueError, match="none of meanmask"):
         lacosmic(flat, flat, cleantype="mean")
-    with pytest.raises(ValueError, match="planes of shapes"):
+    with pytest.raises(ValueError, match="images of one shape"):
         lacosmic(flat, flat[:5])
 
 

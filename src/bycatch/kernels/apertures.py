@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.kernels.bounds import check_shapes, length_px
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.neighbourhood import plane, positions, span
+from bycatch.kernels.neighbourhood import plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
@@ -37,8 +38,9 @@ def circle_sums(
     sums, areas : (N, R) float
         The area is that of the valid part, px^2; both are 0 where it is empty.
     """
-    radii = np.asarray(radii_px, dtype=np.float64)
-    column, row = positions(x), positions(y)
+    check_shapes(data, valid)
+    radii = np.array([length_px(radius) for radius in radii_px], dtype=np.float64)
+    column, row = points(x, y)
     sums, areas = np.zeros((len(column), len(radii))), np.zeros((len(column), len(radii)))
     order = np.argsort(radii)
     if len(radii):
@@ -64,7 +66,8 @@ def _circle_sums(
 ) -> None:
     """Fill (N, R) sums and areas; the radii increase."""
     ny, nx = data.shape
-    n_radii, largest = radii.size, radii[-1]
+    n_radii = radii.size
+    largest = radii[n_radii - 1]
     whole = np.zeros((2, n_radii))
     for k in range(x.size):
         row0, row1 = span(y[k], largest, ny)

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
-from bycatch.kernels.smoothing import count
+from bycatch.kernels.rowmedians import lower, upper
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
@@ -26,8 +27,10 @@ Indices = NDArray[np.int64]
 
 MAX_ITERATIONS = 10
 N_BINS = 1024
+LAST_BIN = np.float32(N_BINS - 1)
 N_SAMPLES = 63
 N_NEIGHBOURS = 10
+NO_BOX = "no box has enough pixels for its statistics"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,6 @@ def sky_maps(
     Parameters
     ----------
     data, valid : (ny, nx)
-        At least one pixel is valid.
     depth2 : (ny, nx) float32
         What the noise falls with the square root of, in any unit: the exposure time.
         The noise is measured on the image times the root of it, since a box mixes depths
@@ -95,6 +97,9 @@ def sky_maps(
     ValueError
         No box has enough pixels.
     """
+    check_shapes(data, valid, depth2)
+    if not data.size:
+        raise ValueError(NO_BOX)
     ny, nx = data.shape
     box = (min(box_px, ny), min(box_px, nx))
     n_boxes = min(-(-ny // box[0]), -(-nx // box[1]))
@@ -130,6 +135,7 @@ def box_statistics(
     Parameters
     ----------
     data, valid : (ny, nx)
+        What is not finite, such as a product beyond the range of float32, does not count.
     box_px : (height, width); boxes start at [0, 0], those at the far edges may be cut
     clip_sigma, min_share : as in `sky_maps`
 
@@ -140,10 +146,13 @@ def box_statistics(
     pixel is moved once, however often the box is clipped.  All numbers are those of
     the pixels, not of the bins.
     """
+    check_shapes(data, valid)
+    if min(box_px) < 1:
+        raise ValueError(f"boxes of {box_px[0]} x {box_px[1]} px hold no pixels")
     ny, nx = data.shape
     shape = (-(-ny // box_px[0]), -(-nx // box_px[1]))
     mode, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    least = min_share * box_px[0] * box_px[1]
+    least = max(min_share, 0.0) * box_px[0] * box_px[1]
     image, mask, limit = plane(data), plane(valid, np.bool_), float(clip_sigma)
 
     def work(first: int, last: int) -> None:
@@ -186,11 +195,13 @@ def _all_boxes(
 
 @compiled
 def _gather(data: Image, valid: Mask, y0: int, y1: int, x0: int, x1: int, values: Image) -> int:
-    """Write the valid pixels of a box one after the other; return how many."""
+    """Write the valid, finite pixels of a box one after the other; return how many."""
     n, width = 0, x1 - x0
     for y in range(y0, y1):
         line, known, out = data[y, x0:x1], valid[y, x0:x1], values[n : n + width]
-        n_valid = count(known)
+        n_valid = 0
+        for x in range(width):
+            n_valid += known[x] & math.isfinite(line[x])
         if n_valid == width:
             # The usual case, in a form that the compiler makes a plain copy of.
             for x in range(width):
@@ -198,7 +209,7 @@ def _gather(data: Image, valid: Mask, y0: int, y1: int, x0: int, x1: int, values
         elif n_valid:
             i = 0
             for x in range(width):
-                if known[x]:
+                if known[x] and math.isfinite(line[x]):
                     out[i] = line[x]
                     i += 1
         n += n_valid
@@ -244,9 +255,9 @@ def _in_bins(
 
 @compiled
 def _bin(value: np.float32, start: np.float32, scale: np.float32) -> np.int32:
-    """Return the bin of a value, which never decreases with the value."""
-    position = max((value - start) * scale, np.float32(0))
-    return np.int32(min(position, np.float32(N_BINS - 1)))
+    """Return the bin of a value, which never decreases with the value; the first one for NaN."""
+    position = upper(np.float32(0), (value - start) * scale)
+    return np.int32(lower(position, LAST_BIN))
 
 
 @compiled
@@ -271,7 +282,7 @@ def _clipped(
     """Return mode, standard deviation and count of clipped values in the order of their bins.
 
     Like astropy's SigmaClip: limits about the median, found from what earlier limits
-    left, and at last applied to all values.
+    left, and at last applied to all values.  NaN where they leave none.
     """
     # An int64, not the literal 0, for which numba would compile all that follows once more.
     first, last = int(np.int64(0)), ordered.size
@@ -291,6 +302,8 @@ def _clipped(
             ordered, (first, last), (cut_first, cut_last), pivot, (total, squares)
         )
         first, last = cut_first, cut_last
+        if first >= last:  # clipped at less than one sigma
+            return math.nan, math.nan, 0
     final_first = _first_not_below(ordered, starts, start, scale, low)
     final_last = _first_above(ordered, starts, start, scale, high)
     if final_first != first or final_last != last:
@@ -442,8 +455,7 @@ def filled(mesh: Image) -> Image:
     if known.all():
         return mesh
     if not known.any():
-        msg = "no box has enough pixels for its statistics"
-        raise ValueError(msg)
+        raise ValueError(NO_BOX)
     from scipy.spatial import cKDTree
 
     distance, index = cKDTree(np.argwhere(known), leafsize=10).query(
@@ -459,7 +471,7 @@ def filled(mesh: Image) -> Image:
 
 def median_filtered(mesh: Image, size: int) -> Image:
     """Return the median of ``size`` x ``size`` (odd) boxes; beyond the edge there are none."""
-    if size == 1:
+    if size <= 1:
         return mesh
     out = np.empty_like(mesh)
     _median_filter(mesh, size // 2, out)
@@ -507,12 +519,14 @@ def write_scaled(
     scaled: Image,
 ) -> None:
     """Write the rows of a background from ``first_row`` on, and the image at a common depth."""
+    check_shapes(data, valid, depth2, background, scaled)
     images = (plane(data), plane(valid, np.bool_), plane(depth2))
     _write_scaled(*images, _spline(surface, first_row, data.shape), background, scaled)
 
 
 def write_noise(depth2: Image, valid: Mask, surface: Surface, noise: Image) -> None:
     """Write a surface over the root of the depth; 0 where not valid or without depth."""
+    check_shapes(depth2, valid, noise)
     depth, mask = plane(depth2), plane(valid, np.bool_)
 
     def work(first: int, last: int) -> None:
@@ -542,7 +556,7 @@ def _spline(surface: Surface, first_row: int, shape: tuple[int, ...]) -> Spline:
     rows, row_weights = _spline_weights(first_row, shape[0], box[0], n_boxes[0])
     columns, column_weights = _spline_weights(0, shape[1], box[1], n_boxes[1])
     changes = np.flatnonzero((np.diff(columns, axis=1) != 0).any(axis=0)) + 1
-    spans = np.concatenate([[0], changes, [shape[1]]]).astype(np.int64)
+    spans = np.unique(np.concatenate([[0], changes, [shape[1]]])).astype(np.int64)
     limits = (surface.low, surface.high)
     return Spline(rows, row_weights, columns, column_weights, spans, surface.coefficients, *limits)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.rowmedians import lower, upper
@@ -58,7 +59,8 @@ class NoiseModel:
         return np.asarray(self.area * (self.dark_rate * seconds + self.readnoise_e**2 * n_read))
 
     def typical_fixed(self, seconds: Image, n_exp: NDArray[np.int16], good: Mask) -> float:
-        """Return the median of it over the good pixels of an image, of which there are some."""
+        """Return the median of it over the good pixels of an image; NaN without any."""
+        check_shapes(seconds, n_exp, good)
         every = max(len(good) // N_SAMPLE, 1)
         used = good[::every]
         sample = np.sort(self.fixed(seconds[::every][used], n_exp[::every][used]))
@@ -67,6 +69,8 @@ class NoiseModel:
             plane(seconds, np.float32), plane(n_exp, np.int16), plane(good, bool), self.numbers,
             low, high,
         )  # fmt: skip
+        if n == 0:
+            return math.nan
         ranks = np.array([(n - 1) // 2, n // 2]) - n_below - n_low
         if ranks[0] < -n_low or ranks[1] >= len(inside):  # the sample led astray
             return float(np.median(self.fixed(seconds[good], n_exp[good])))
@@ -103,6 +107,7 @@ def level_and_scatter(values: NDArray[np.floating[Any]], good: Mask) -> tuple[fl
     values : (ny, nx), finite where good
     good : (ny, nx) bool
     """
+    check_shapes(values, good)
     used = plane(good, bool)
     pixels, least = plane(values), _least_box(used)
 
@@ -116,6 +121,7 @@ def residual_scatter(
     counts: Image, seconds: Image, n_exp: NDArray[np.int16], good: Mask, model: NoiseModel
 ) -> float:
     """Return the scatter of the image without its sky over the error that the model expects."""
+    check_shapes(counts, seconds, n_exp, good)
     used = plane(good, bool)
     images, least = (plane(counts), plane(seconds), plane(n_exp, np.int16), used), _least_box(used)
 
@@ -274,11 +280,11 @@ def two_percentiles(values: Floats, bins: NDArray[np.uint8]) -> tuple[float, flo
     n = len(values)
     guess = np.sort(values[:: max(n // N_SAMPLE, 1)].copy())  # one sort to compile, not two
     start, stop = guess[len(guess) // 20], guess[(len(guess) * 13) // 20]
-    if not stop > start:  # many equal values, or very few
+    scale = N_BINS / (stop - start)
+    if not 0 < scale < math.inf:  # many equal values, or very few, or some that are no numbers
         ordered, none = np.sort(values), long(0)
         low_value = interpolated(ordered, LOW_PERCENT, none, n)
         return low_value, interpolated(ordered, MIDDLE_PERCENT, none, n)
-    scale = N_BINS / (stop - start)
     count = np.zeros(N_BINS + 3, np.int64)
     for i in range(n):
         bins[i] = np.uint8(lower(upper((values[i] - start) * scale, -1.0), LAST_BIN) + 1.0)
@@ -349,6 +355,7 @@ def electrons(
         Saturated pixels and those within 3 steps along rows and columns:
         bleeding columns are narrow too.
     """
+    check_shapes(rate, seconds, n_exp, good)
     images = (plane(rate, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16))
     counts, saturated = np.empty(rate.shape, np.float32), np.zeros(rate.shape, np.bool_)
     used = plane(good, bool)
@@ -404,6 +411,7 @@ def variance_plane(
     factor: float,
 ) -> Image:
     """Return the expected variance times a factor, (ny, nx) float32."""
+    check_shapes(counts, seconds, n_exp, good)
     images = (plane(counts, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16))
     used, out = plane(good, bool), np.empty(counts.shape, np.float32)
 

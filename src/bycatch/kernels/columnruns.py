@@ -7,13 +7,13 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.kernels.bounds import FAR, length_px
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.neighbourhood import plane, positions
+from bycatch.kernels.neighbourhood import plane, points, positions
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
 
-FAR = 1e8
 CLIP_SIGMA = 4.0
 LEAST_KNOWN = 0.75
 """Share of a stretch that must have data."""
@@ -54,14 +54,18 @@ def column_runs(
     core_px, reach_px : int
         Steps from the position to the first pixel of a stretch and to its end.
     """
-    column, row = positions(x), positions(y)
-    scatter, steps = positions(noise), positions(slopes)
+    column, row, scatter = points(x, y, noise)
+    steps = positions(slopes)
+    if not (np.abs(steps) < FAR).all():
+        raise ValueError(f"slopes of columns must be finite, not {steps}")
     found = np.zeros(len(column), dtype=np.bool_)
-    pixels, stretches = plane(sci, np.float32), (int(core_px), int(reach_px))
+    gap = int(length_px(gap_px))
+    pixels = plane(sci, np.float32)
+    stretches = (int(length_px(core_px)), int(length_px(reach_px)))
 
     def work(i: int, j: int) -> None:
         at = (column[i:j], row[i:j], scatter[i:j])
-        _column_runs(pixels, int(gap_px), *at, steps, float(n_sigma), stretches, found[i:j])
+        _column_runs(pixels, gap, *at, steps, float(n_sigma), stretches, found[i:j])
 
     in_portions(work, len(column), WORTH_A_THREAD)
     return found
@@ -147,7 +151,7 @@ def _deviation(
         at_column = column + math.floor(slope * side * step + 0.5)
         if 0 <= at_row < ny and gap <= at_column < nx - gap - 1:
             value = _contrast(sci[at_row], at_column, gap) / noise
-            if not math.isnan(value):
+            if math.isfinite(value):
                 total += min(max(value, -CLIP_SIGMA), CLIP_SIGMA)
                 n += 1
     if n == 0 or n < LEAST_KNOWN * (end - first):

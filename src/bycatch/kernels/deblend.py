@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.bounds import MOST_LABELS, check_shapes, label_plane
 from bycatch.kernels.compiled import compiled, long
 
 Ints = NDArray[np.int32]
@@ -112,7 +113,7 @@ def deblended(
     contrast : float
         Least share of the segment's flux that makes a source: 0 to keep all, 1 to split none.
     in_place : bool
-        The new labels may take the place of the old ones, where these are int32.
+        The new labels may take the place of the old ones, where these are int32 and writable.
 
     Returns
     -------
@@ -131,7 +132,7 @@ def deblended(
     precision here (the segment's total is in single precision there), so that shares within
     some 1e-7 of ``contrast``, or of each other, may fall on the other side.
     """
-    segments = np.ascontiguousarray(labels, dtype=np.int32)
+    segments = label_plane(labels)
     image = np.ascontiguousarray(smooth, dtype=np.float32)
     areas = _checked_areas(image, segments, n_labels, n_pixels, n_levels, contrast)
     if contrast == 1:
@@ -161,7 +162,7 @@ def deblended(
     # A whole segment's new label, or what is added to the number of a source within its segment.
     offset = np.where(whole, np.cumsum(whole), whole.sum() + np.cumsum(n_sources) - n_sources)
     offset[0] = 0
-    out = segments if in_place else np.zeros_like(segments)
+    out = segments if in_place and segments.flags.writeable else np.zeros_like(segments)
     _relabel(segments, first, offset.astype(np.int32), source, out)
     return out
 
@@ -204,8 +205,9 @@ def _checked_areas(
     image: Floats, segments: Ints, n_labels: int, n_pixels: int, n_levels: int, contrast: float
 ) -> Longs:
     """Return the number of pixels of each label, 0 for label 0."""
-    if image.ndim != 2 or image.shape != segments.shape:
-        message = f"an image of shape {image.shape} can't have labels of shape {segments.shape}"
+    check_shapes(image, segments)
+    if image.size > np.iinfo(np.int32).max or n_labels > MOST_LABELS:
+        message = f"{n_labels} segments on an image of {image.size} pixels are too many"
         raise ValueError(message)
     if n_pixels < 1 or n_levels < 1:
         message = f"n_pixels = {n_pixels} and n_levels = {n_levels} must be at least 1"

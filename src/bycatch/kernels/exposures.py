@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.kernels.bounds import check_shapes, highest_label, label_plane, length_px
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.neighbourhood import nearest_pixel, plane
+from bycatch.kernels.neighbourhood import nearest_pixel, plane, points
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 ROWS = 64
@@ -64,7 +65,8 @@ def box_fraction(
         NaN where the box lies wholly off the array, or the position is not finite.
     """
     ny, nx = mask.shape
-    x0, y0 = (nearest_pixel(np.asarray(p, dtype=float)) - box_px // 2 for p in (x, y))
+    length_px(box_px)
+    x0, y0 = (nearest_pixel(p) - box_px // 2 for p in points(x, y))
     left, right = np.clip(x0, 0, nx), np.clip(x0 + box_px, 0, nx)
     low, high = np.clip(y0, 0, ny), np.clip(y0 + box_px, 0, ny)
     order = np.argsort(y0, kind="stable")
@@ -117,10 +119,18 @@ def mask_shares(
     mask : (ny, nx) bool array
     ids : (N,) int
         Labels of the segments; one without pixels has a share of 0.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or labels are absurd.
     """
+    check_shapes(labels, mask)
+    segments = plane(label_plane(labels), np.int32)
+    n = highest_label(segments) + 1
+    area, hit = _pixels_of_labels(segments, plane(mask, bool), n)
     chosen = np.asarray(ids, dtype=np.int64)
-    n = int(max(chosen.max(initial=0), labels.max(initial=0))) + 1
-    area, hit = _pixels_of_labels(plane(labels, np.int32), plane(mask, bool), n)
+    chosen = np.where((chosen > 0) & (chosen < n), chosen, 0)
     return np.asarray(hit[chosen] / np.maximum(area[chosen], 1))
 
 

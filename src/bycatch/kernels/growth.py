@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.kernels.apertures import pixel_share
+from bycatch.kernels.bounds import index_in
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import span
 
@@ -111,7 +112,7 @@ def circle_flux(pixels: Image, x: float, y: float, radius: float, rings: Floats)
 
     What lies deep inside is summed already: only the rings along the edge are looked at.
     """
-    first = max(int(RINGS_PER_PX * (radius - HALF_DIAGONAL)), 0)
+    first = index_in(RINGS_PER_PX * (radius - HALF_DIAGONAL), rings.size)
     total = float(rings[first])
     outer, inner = radius + HALF_DIAGONAL, first / RINGS_PER_PX
     row0, row1 = span(y, outer, pixels.shape[0])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.kernels.bounds import check_shapes, highest_label, label_plane
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.elementary import fast_exp
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
@@ -23,13 +24,13 @@ from bycatch.kernels.moments import (
     KRON_SCALE,
     THINNEST,
     Ellipse,
-    _boxes,
     _ellipse_share,
     _extent,
     _quadratic,
     _scaled,
+    segment_boxes,
 )
-from bycatch.kernels.neighbourhood import nearest_pixel, plane, positions, span
+from bycatch.kernels.neighbourhood import nearest_pixel, plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
@@ -110,7 +111,8 @@ def kron_shapes(
     and neighbours down.  They equal the unweighted moments of a Gaussian source, and
     are less than those of one with wings.
     """
-    column, row = positions(x), positions(y)
+    check_shapes(data, valid)
+    column, row = points(x, y)
     n = len(column)
     level = plane(np.broadcast_to(np.asarray(sky, dtype=np.float64), n), np.float64)
     own, segments, boxes = _segments(segmentation, labels, data.shape, column, row)
@@ -144,9 +146,8 @@ def _segments(
     if len(own) != n:
         msg = f"{len(own)} labels for {n} positions"
         raise ValueError(msg)
-    segments = plane(segmentation, np.int32)
-    boxes = np.empty((int(segments.max(initial=0)), 4), np.int64)
-    _boxes(segments, boxes)
+    segments = plane(label_plane(segmentation), np.int32)
+    boxes = segment_boxes(segments, highest_label(segments))
     column, row = nearest_pixel(x), nearest_pixel(y)
     lost = (own <= 0) | (own > len(boxes))
     on_image = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
@@ -200,7 +201,13 @@ def _measure(
 
 @compiled
 def _axes(xx: float, yy: float, xy: float) -> tuple[float, float, float]:
-    """Return rms lengths (px) and angle (rad); variances of a thin source grow by a pixel's."""
+    """Return rms lengths (px) and angle (rad); variances of a thin source grow by a pixel's.
+
+    NaN where it is longer than what is looked at: light that cancels gives any moments, and to
+    let variances grow to the size of such ones may take for ever.
+    """
+    if not abs(xy) < 2.0 * MAX_REACH_PX * MAX_REACH_PX:
+        return np.nan, np.nan, np.nan
     while xx * yy - xy * xy < THINNEST * THINNEST:
         xx += THINNEST
         yy += THINNEST

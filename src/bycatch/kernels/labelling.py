@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import plane
-from bycatch.kernels.smoothing import count, smooth_row, window
+from bycatch.kernels.smoothing import count, smooth_row, weights_of, window
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 Image = NDArray[np.float32]
@@ -53,7 +55,7 @@ def segments_above(
     ----------
     data, background, noise, valid : (ny, nx)
         The threshold is ``n_sigma`` times the noise, on the smoothed difference of data and
-        background.
+        background.  Where that is not finite it has no weight in the smoothing.
     kernel : (k, k) float
         Normalised and symmetric, k odd; see `smoothing.smoothed`.
     n_sigma : float
@@ -64,8 +66,9 @@ def segments_above(
     Runs of pixels along rows are collected, not pixels, and joined by union-find
     (Rosenfeld & Pfaltz 1966, J. ACM 13, 471); only what is kept is painted.
     """
+    check_shapes(data, background, noise, valid)
     labels, smooth = np.zeros(data.shape, np.int32), np.zeros(data.shape, np.float32)
-    weights = kernel.astype(np.float32).astype(np.float64)
+    weights = weights_of(kernel)
     images = (plane(data), plane(background), plane(noise), plane(valid, np.bool_))
     found: dict[int, Runs] = {}
 
@@ -169,8 +172,9 @@ def _difference(
     data: Image, background: Image, valid: Mask, values: Image, known: NDArray[np.uint8]
 ) -> None:
     for x in range(data.size):
-        values[x] = data[x] - background[x] if valid[x] else np.float32(0)
-        known[x] = valid[x]
+        value = data[x] - background[x]
+        known[x] = valid[x] & math.isfinite(value)
+        values[x] = value if known[x] else np.float32(0)
 
 
 @compiled

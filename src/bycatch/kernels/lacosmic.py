@@ -42,6 +42,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.rowmedians import (
     BLOCK_PX,
@@ -54,6 +55,7 @@ from bycatch.kernels.rowmedians import (
     upper,
 )
 from bycatch.kernels.selection import lower_median
+from bycatch.kernels.smoothing import weights_of
 from bycatch.kernels.threads import in_portions
 
 Image = NDArray[np.float32]
@@ -124,17 +126,21 @@ def lacosmic(
     Raises
     ------
     ValueError
-        Unknown ``cleantype``, or planes of different shapes.
+        Unknown ``cleantype``, planes of different shapes, a PSF that is not square and odd, or
+        less than no iterations.
     """
     if cleantype not in CLEANING:
         raise ValueError(f"cleantype '{cleantype}' is none of {', '.join(CLEANING)}")
     given = np.zeros(image.shape, bool) if bad is None else np.asarray(bad, bool)
-    if not image.shape == variance.shape == given.shape or image.ndim != 2:
-        raise ValueError(f"planes of shapes {image.shape}, {variance.shape}, {given.shape}")
+    check_shapes(image, variance, given)
+    if n_iterations < 0:
+        raise ValueError(f"{n_iterations} iterations can't be done")
+    if not image.size:
+        return np.zeros(image.shape, bool)
     unusable = given.copy()
     grow_by_one(given, mirror_px > 0, unusable)
     del bad, given  # the largest of images have to fit
-    kernel = NO_PSF if psf is None else np.ascontiguousarray(psf[::-1, ::-1], np.float32)
+    kernel = NO_PSF if psf is None else weights_of(psf)[::-1, ::-1].astype(np.float32, order="C")
     work = Work(
         limits=np.array([sigclip, np.float32(sigfrac) * np.float32(sigclip), objlim], np.float32),
         n_iterations=n_iterations,

@@ -23,6 +23,13 @@ Ints = npt.NDArray[np.int64]
 # one detection in pieces votes several times for the same offset.
 N_PEAKS = 8
 N_REFINE = 4
+MOST_BINS = 1 << 28
+"""Bins of the vote cube: 1 GiB, twice what a search of 20 arcsec and 5 deg by 0.1 arcsec takes."""
+MOST_VOTES = 1_000_000_000
+"""Seconds of work."""
+FAR_OUT = 10.0
+TOO_FAR = 1e150
+"""The square of a larger number is none."""
 # Anything less is what rounding leaves in an empty part of the cube.
 _LEAST_VOTE = 1e-3
 
@@ -96,7 +103,7 @@ def match_one_to_one(
     Parameters
     ----------
     a_xy, b_xy : (n, 2) and (m, 2) arrays
-        Positions; rows that are not finite stay alone.
+        Positions; rows that are not finite, or farther than any, stay alone.
     radius : float
         Largest separation of a pair (included).
     brightness : Brightness, optional
@@ -113,7 +120,15 @@ def match_one_to_one(
 
 
 def closest_first(ia: Ints, ib: Ints, separation: Floats) -> tuple[Ints, Ints]:
-    """Return the pairs that remain when the closest is taken first, ordered by ``ia``."""
+    """Return the pairs that remain when the closest is taken first, ordered by ``ia``.
+
+    Raises
+    ------
+    ValueError
+        An index is negative, or the arrays differ in length.
+    """
+    if not len(ia) == len(ib) == len(separation) or (len(ia) and min(ia.min(), ib.min()) < 0):
+        raise ValueError("pairs are indices from 0 on, as many of both lists as separations")
     order = np.lexsort((ib, ia, separation))
     ia, ib = np.asarray(ia, np.int64)[order], np.asarray(ib, np.int64)[order]
     kept = np.zeros(len(ia), np.bool_)
@@ -174,14 +189,28 @@ def find_offset(
     -------
     Offset
         With ``n_pairs`` 0 and ``chance`` infinite where no two positions are close enough.
+
+    Raises
+    ------
+    ValueError
+        The range has too many tolerances, or a number of it makes no sense.
     """
-    extent = extent_of(a_xy)
+    if not (0 < tolerance < np.inf and 0 <= max_shift < np.inf and 0 <= max_roll_rad < np.inf):
+        raise ValueError(f"no range: {max_shift=}, {max_roll_rad=}, {tolerance=}")
+    n_bins = _n_bins(max_shift, tolerance)
+    if n_bins**2 > MOST_BINS or not area > 0:
+        raise ValueError(f"no search: shifts to {max_shift} in steps of {tolerance}, {area=}")
+    # To turn leaves all as far from the centre as it was.  What lies much farther out than all of b
+    # has no partner, and one such position would widen the search without end.
+    farthest = FAR_OUT * (extent_of(b_xy) + max_shift + tolerance)
+    extent = extent_of(a_xy[~(np.abs(a_xy).max(axis=1) > farthest)])
     reach = max_shift + max_roll_rad * extent + tolerance
     ia, ib, _ = pairs_within(a_xy, b_xy, reach, brightness)
     nothing = Offset(0.0, 0.0, 0.0, 0, 0.0, np.inf)
     if not ia.size:
         return nothing
-    rolls = _roll_grid(max_roll_rad, extent, tolerance)
+    most = min(MOST_BINS // n_bins**2, max(MOST_VOTES // ia.size, 1))
+    rolls = _roll_grid(max_roll_rad, extent, tolerance, most)
     best, best_key = nothing, (0, 0.0)
     # The pieces of one broken-up source share one vote: else they would outvote the stars.
     weights = 1.0 / _n_neighbours(b_xy, tolerance)[ib]
@@ -260,8 +289,8 @@ def _is_in_range(
 
 def extent_of(xy: Floats) -> float:
     """Return the largest distance from the origin, 0 for an empty list."""
-    radius = np.hypot(xy[:, 0], xy[:, 1])
-    radius = radius[np.isfinite(radius)]
+    near = xy[_within_reach(xy)]
+    radius = np.hypot(near[:, 0], near[:, 1])
     return float(radius.max()) if radius.size else 0.0
 
 
@@ -279,8 +308,7 @@ def pairs_within(
     a_xy: Floats, b_xy: Floats, radius: float, brightness: Brightness | None = None
 ) -> tuple[Ints, Ints, Floats]:
     """Return all pairs closer than a radius: indices and separations."""
-    good_a = np.flatnonzero(np.isfinite(a_xy).all(axis=1))
-    good_b = np.flatnonzero(np.isfinite(b_xy).all(axis=1))
+    good_a, good_b = _within_reach(a_xy), _within_reach(b_xy)
     if not (good_a.size and good_b.size and radius >= 0):
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     pairs = cKDTree(a_xy[good_a]).sparse_distance_matrix(
@@ -295,16 +323,25 @@ def pairs_within(
     return ia[order], ib[order], separation[order]
 
 
-def _roll_grid(max_roll_rad: float, extent: float, tolerance: float) -> Floats:
-    """Return rolls so close that half a step moves no position by more than half a tolerance."""
-    n_side = int(np.ceil(max_roll_rad * extent / tolerance)) if max_roll_rad > 0 else 0
+def _within_reach(xy: Floats) -> Ints:
+    """Return the positions that have distances to others."""
+    return np.flatnonzero((np.abs(xy) < TOO_FAR).all(axis=1))
+
+
+def _roll_grid(max_roll_rad: float, extent: float, tolerance: float, most: int) -> Floats:
+    """Return rolls so close that half a step moves no position by more than half a tolerance.
+
+    Not more than ``most``, for which there are memory and time, however large the extent.
+    """
+    n_steps = min(np.ceil(max_roll_rad * extent / tolerance), (most - 1) // 2)
+    n_side = int(n_steps) if max_roll_rad > 0 else 0
     return np.linspace(-max_roll_rad, max_roll_rad, 2 * n_side + 1) if n_side else np.zeros(1)
 
 
 def _n_neighbours(xy: Floats, radius: float) -> Floats:
     """Return how many positions of a list lie within a radius of each, itself included."""
     counts = np.ones(len(xy))
-    good = np.flatnonzero(np.isfinite(xy).all(axis=1))
+    good = _within_reach(xy)
     if good.size:
         tree = cKDTree(xy[good])
         counts[good] = tree.query_ball_point(xy[good], radius, return_length=True)
@@ -341,8 +378,7 @@ def _vote_peaks(
     """Return the (dx, dy, roll) that most of the given pairs agree on, best first."""
     # Half-tolerance bins under a sliding box of one tolerance to each side: no
     # peak is cut in two by the edge of a bin.
-    half = tolerance / 2.0
-    n_bins = 2 * int(np.ceil((max_shift + 2.0 * tolerance) / half)) + 1
+    half, n_bins = tolerance / 2.0, _n_bins(max_shift, tolerance)
     limit = n_bins * half / 2.0
     ballots = _ballots(pairs.a_xy, pairs.b_xy, weights, rolls, half, n_bins)
     votes = uniform_filter(ballots, (0, 5, 5), mode="constant") * 25.0
@@ -357,6 +393,11 @@ def _vote_peaks(
     return peaks
 
 
+def _n_bins(max_shift: float, tolerance: float) -> int:
+    """Return how many bins of half a tolerance hold the shifts of a range along one axis."""
+    return 2 * int(np.ceil((max_shift + 2.0 * tolerance) / (tolerance / 2.0))) + 1
+
+
 @compiled
 def _ballots(
     a_xy: Floats, b_xy: Floats, weights: Floats, rolls: Floats, bin_size: float, n_bins: int
@@ -369,10 +410,9 @@ def _ballots(
         for p in range(len(a_xy)):
             dx = b_xy[p, 0] - (cosine * a_xy[p, 0] - sine * a_xy[p, 1])
             dy = b_xy[p, 1] - (sine * a_xy[p, 0] + cosine * a_xy[p, 1])
-            i = int(np.floor((dx + limit) / bin_size))
-            j = int(np.floor((dy + limit) / bin_size))
+            i, j = np.floor((dx + limit) / bin_size), np.floor((dy + limit) / bin_size)
             if 0 <= i < n_bins and 0 <= j < n_bins:
-                votes[k, i, j] += weights[p]
+                votes[k, int(i), int(j)] += weights[p]
     return votes
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.kernels.bounds import check_shapes, length_px
 from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.elementary import fast_exp, fast_log
-from bycatch.kernels.neighbourhood import plane, positions, span
+from bycatch.kernels.neighbourhood import plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
@@ -72,13 +73,14 @@ def fit_moffat_at(
     Returns
     -------
     MoffatFits
-        ``failed`` where fewer than 8 pixels enter, the profile has no maximum
-        at the centre, or no convergence was reached; ``pinned`` where the
-        shape ended at the border of its range.
+        ``failed`` where fewer than 8 pixels enter, one of them is not finite, the
+        profile has no maximum at the centre, or no convergence was reached; ``pinned``
+        where the shape ended at the border of its range.
     """
-    column, row = positions(x), positions(y)
+    check_shapes(data, valid)
+    column, row = points(x, y)
     params, state = np.full((len(column), 4), np.nan), np.zeros(len(column), dtype=np.int64)
-    image, mask, radius = plane(data), plane(valid, np.bool_), float(radius_px)
+    image, mask, radius = plane(data), plane(valid, np.bool_), length_px(radius_px)
 
     def work(i: int, j: int) -> None:
         _fit_positions(image, mask, column[i:j], row[i:j], radius, params[i:j], state[i:j])
@@ -97,6 +99,7 @@ def fit_moffat(distance_px: Floats, values: Floats, used: NDArray[np.bool_]) -> 
     used : (N, K) bool
         Pixels that enter.
     """
+    check_shapes(distance_px, values, used)
     params, state = np.full((len(used), 4), np.nan), np.zeros(len(used), dtype=np.int64)
     _fit_rows(
         plane(distance_px, np.float64), plane(values, np.float64), plane(used, np.bool_),

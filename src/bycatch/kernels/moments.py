@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.bounds import check_shapes, index_in, label_plane
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
 from bycatch.kernels.neighbourhood import plane
@@ -93,7 +94,12 @@ def segment_properties(
     valid : (ny, nx)
     labels : (ny, nx) int32
         0 for sky, else 1 to ``n_labels``.
-    counts : (ny, nx) int16, not negative
+    counts : (ny, nx) int16; less than 0 counts as 0
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or there are labels that are not from 0 to ``n_labels``.
 
     Notes
     -----
@@ -101,9 +107,10 @@ def segment_properties(
     of half the light, moved by twice the offset until it rests.  Pixels of other
     segments take the value of the pixel opposite.
     """
-    images = (plane(data), plane(background), plane(valid, np.bool_), plane(labels, np.int32))
-    boxes = np.empty((n_labels, 4), np.int64)
-    _boxes(images[3], boxes)
+    check_shapes(data, background, smooth, valid, labels, counts)
+    segments = plane(label_plane(labels), np.int32)
+    images = (plane(data), plane(background), plane(valid, np.bool_), segments)
+    boxes = segment_boxes(segments, n_labels)
     area, medians = np.zeros(n_labels, np.int64), np.empty(n_labels)
     sums, moments = np.empty((n_labels, 2)), np.empty((n_labels, 5))
     pixels, numbers = plane(smooth, np.float32), plane(counts, np.int16)
@@ -160,9 +167,23 @@ def _ellipses(variances: Floats) -> tuple[Floats, Floats, Floats]:
 # ---------------------------------------------------------------- sums over segments
 
 
+def segment_boxes(labels: Labels, n_labels: int) -> NDArray[np.int64]:
+    """Return first and last (exclusive) columns, then rows, of segments 1 to ``n_labels``, (N, 4).
+
+    Raises
+    ------
+    ValueError
+        There are other labels.
+    """
+    boxes = np.empty((n_labels, 4), np.int64)
+    if not _boxes(labels, boxes):
+        raise ValueError(f"labels must be from 0 to n_labels = {n_labels}")
+    return boxes
+
+
 @compiled
-def _boxes(labels: Labels, boxes: NDArray[np.int64]) -> None:
-    """Fill first and last (exclusive) columns, then rows, of each segment."""
+def _boxes(labels: Labels, boxes: NDArray[np.int64]) -> bool:
+    """Fill the boxes; return whether all labels have one."""
     ny, nx = labels.shape
     boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3] = nx, 0, ny, 0
     stretch = 64
@@ -175,10 +196,13 @@ def _boxes(labels: Labels, boxes: NDArray[np.int64]) -> None:
             if some == 0:
                 continue
             for i in range(piece.size):
+                if piece[i] < 0 or piece[i] > len(boxes):
+                    return False
                 if piece[i] > 0:
                     k, x = piece[i] - 1, x0 + i
                     boxes[k, 0], boxes[k, 1] = min(boxes[k, 0], x), max(boxes[k, 1], x + 1)
                     boxes[k, 2], boxes[k, 3] = min(boxes[k, 2], y), max(boxes[k, 3], y + 1)
+    return True
 
 
 @compiled
@@ -257,8 +281,9 @@ def _medians(
         for y in range(boxes[k, 2], boxes[k, 3]):
             for x in range(boxes[k, 0], boxes[k, 1]):
                 if labels[y, x] == label:
-                    often[counts[y, x]] += 1
-                    largest = max(largest, counts[y, x])
+                    number = max(counts[y, x], 0)
+                    often[number] += 1
+                    largest = max(largest, number)
                     n += 1
         low = high = -1
         below = 0
@@ -329,11 +354,14 @@ def _extent(ellipse: Ellipse) -> tuple[float, float]:
 
 @compiled
 def _on_image(x0: float, x1: float, y0: float, y1: float, shape: tuple[int, int]) -> Box:
-    """Return the part of a box that lies on the image; an empty one where it is too large."""
+    """Return the part of a box that lies on the image; an empty one where it is too large.
+
+    Its sides are whole numbers, but not integers, which they may be too large for.
+    """
     if not (x1 - x0) * (y1 - y0) <= max(shape[0] * shape[1], MIN_LIMIT):
         return 0, 0, 0, 0
-    left, low = int(max(x0, 0.0)), int(max(y0, 0.0))
-    right, high = int(min(x1, float(shape[1]))), int(min(y1, float(shape[0])))
+    left, low = index_in(x0, shape[1] + 1), index_in(y0, shape[0] + 1)
+    right, high = index_in(x1, shape[1] + 1), index_in(y1, shape[0] + 1)
     return left, max(left, right), low, max(low, high)
 
 
@@ -368,10 +396,10 @@ def _kron_radius(images: Images, label: int, x: float, y: float, ellipse: Ellips
     """Return the first-moment radius in units of the ellipse; NaN where it makes no sense."""
     width, height = _extent(_scaled(ellipse, KRON_REACH))
     box = _on_image(
-        math.floor(x - width + 0.5),
-        math.floor(x + width + 0.5) + 1,
-        math.floor(y - height + 0.5),
-        math.floor(y + height + 0.5) + 1,
+        np.floor(x - width + 0.5),
+        np.floor(x + width + 0.5) + 1,
+        np.floor(y - height + 0.5),
+        np.floor(y + height + 0.5) + 1,
         images[0].shape,
     )
     if box[0] >= box[1] or box[2] >= box[3]:
@@ -394,10 +422,10 @@ def _ellipse_flux(images: Images, label: int, x: float, y: float, ellipse: Ellip
     """Return the sum in an ellipse, with exact pixel overlap."""
     width, height = _extent(ellipse)
     box = _on_image(
-        math.floor(x - width + 0.5),
-        math.floor(x + width + 1.5),
-        math.floor(y - height + 0.5),
-        math.floor(y + height + 1.5),
+        np.floor(x - width + 0.5),
+        np.floor(x + width + 1.5),
+        np.floor(y - height + 0.5),
+        np.floor(y + height + 1.5),
         images[0].shape,
     )
     if box[0] >= box[1] or box[2] >= box[3]:
@@ -471,10 +499,10 @@ def _half_light_radius(
     if not math.isfinite(flux) or flux == 0:
         return np.nan
     box = _on_image(
-        math.floor(x - max_radius + 0.5),
-        math.ceil(x + max_radius + 0.5),
-        math.floor(y - max_radius + 0.5),
-        math.ceil(y + max_radius + 0.5),
+        np.floor(x - max_radius + 0.5),
+        np.ceil(x + max_radius + 0.5),
+        np.floor(y - max_radius + 0.5),
+        np.ceil(y + max_radius + 0.5),
         images[0].shape,
     )
     if box[0] >= box[1] or box[2] >= box[3]:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from bycatch.kernels.bounds import FAR, check_shapes, length_px
 from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
-
-FAR = 1e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +49,8 @@ def neighbourhood(
         0-based pixel centres; may be off the image, or not finite.
     radius_px : float
     """
-    x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
-    reach = int(np.ceil(radius_px + 0.5))
+    x, y = points(x, y)
+    reach = int(np.ceil(length_px(radius_px) + 0.5))
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     # Candidates of any sub-pixel position: centre of the nearest pixel plus half a diagonal.
     near = np.hypot(dx, dy) <= radius_px + np.sqrt(0.5)
@@ -90,16 +89,32 @@ def positions(values: ArrayLike) -> NDArray[np.float64]:
     return plane(np.atleast_1d(np.asarray(values, dtype=np.float64)), np.float64)
 
 
+def points(x: ArrayLike, y: ArrayLike, *others: ArrayLike) -> tuple[Floats, ...]:
+    """Return the coordinates of N positions, and other numbers of each, in the form of `positions`.
+
+    Raises
+    ------
+    ValueError
+        They are not N each.
+    """
+    columns = tuple(positions(values) for values in (x, y, *others))
+    if columns[0].ndim != 1 or len({column.shape for column in columns}) > 1:
+        shapes = ", ".join(str(column.shape) for column in columns)
+        raise ValueError(f"numbers of N positions are needed, not arrays of shapes {shapes}")
+    return columns
+
+
 @compiled
 def span(position: float, reach: float, size: int) -> tuple[int, int]:
     """Return the first pixel, and the one past the last, that a reach about a position touches.
 
     Nothing (0, 0) where it touches no pixel of an axis of that size, or is no number.
     """
-    if not (-reach - 1 < position < size + reach):
+    if not (reach >= 0 and -reach - 1 < position < size + reach):
         return 0, 0
-    first = max(math.floor(position - reach), 0)
-    return first, min(math.ceil(position + reach) + 1, size)
+    # Cut to the axis while they are numbers: not each of them would fit an integer.
+    first, last = max(position - reach, 0.0), min(position + reach, size - 1.0)
+    return math.floor(first), math.ceil(last) + 1
 
 
 def any_within(
@@ -114,7 +129,7 @@ def any_within(
         0-based pixel centres; false for positions off the image, or not finite.
     radius_px : float
     """
-    column, row = positions(x), positions(y)
+    column, row = points(x, y)
     found = np.zeros(len(column), dtype=np.bool_)
     _look_for(mask, True, column, row, radius_px, found)
     return found
@@ -127,7 +142,7 @@ def all_within(
 
     Parameters are those of `any_within`.
     """
-    column, row = positions(x), positions(y)
+    column, row = points(x, y)
     ny, nx = mask.shape
     inside = (column >= radius_px) & (column <= nx - 1 - radius_px)
     inside &= (row >= radius_px) & (row <= ny - 1 - radius_px)
@@ -145,7 +160,7 @@ def _look_for(
     found: NDArray[np.bool_],
 ) -> None:
     """Note at which positions there is what is sought, as `_look_within`, on all cores."""
-    pixels, radius = plane(mask, np.bool_), float(radius_px)
+    pixels, radius = plane(mask, np.bool_), length_px(radius_px)
 
     def work(i: int, j: int) -> None:
         _look_within(pixels, sought, x[i:j], y[i:j], radius, found[i:j])
@@ -218,10 +233,11 @@ def coverage(
         Radii within which the centre of a pixel must lie; the inner one is not the larger.
     """
     rate, valid, n_exp, exptime_s = planes
-    column, row = positions(x), positions(y)
+    check_shapes(rate, valid, n_exp, exptime_s)
+    column, row = points(x, y)
     out = np.zeros((len(column), 4))
     images = (plane(rate), plane(valid, np.bool_), plane(n_exp, np.int16))
-    seconds, radii = plane(exptime_s, np.float32), (float(inner_px), float(outer_px))
+    seconds, radii = plane(exptime_s, np.float32), (length_px(inner_px), length_px(outer_px))
 
     def work(i: int, j: int) -> None:
         _coverage(*images, seconds, column[i:j], row[i:j], radii, out[i:j])
@@ -245,7 +261,7 @@ def _coverage(
     inner, outer = radii
     ny, nx = rate.shape
     side = int(2 * inner) + 3
-    counts = np.empty(side * side, dtype=np.int16)
+    counts = np.empty(min(side, ny) * min(side, nx), dtype=np.int16)
     for k in range(x.size):
         row0, row1 = span(y[k], outer, ny)
         column0, column1 = span(x[k], outer, nx)

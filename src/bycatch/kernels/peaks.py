@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.bounds import check_pixels, check_shapes, length_px
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
@@ -29,6 +30,7 @@ ZERO = np.float32(0)
 
 def grown_by_one(mask: Mask, allowed: Mask) -> Mask:
     """Return the pixels of a mask and their eight neighbours, where allowed."""
+    check_shapes(mask, allowed)
     out = np.zeros(allowed.shape, bool)
     _grow_by_one(np.flatnonzero(mask), plane(allowed, bool), out)
     return out
@@ -46,6 +48,7 @@ def _grow_by_one(places: Places, allowed: Mask, out: Mask) -> None:
 
 def take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: float) -> None:
     """Take the sky off an image, in place; where it is not good it becomes 0."""
+    check_shapes(counts, seconds, good)
     times, used, rate = plane(seconds, np.float32), plane(good, bool), np.float32(sky_rate)
 
     def work(first: int, last: int) -> None:
@@ -57,14 +60,16 @@ def take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: float) -> 
 
 @compiled
 def _take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: np.float32) -> None:
-    pixels, times, used = counts.reshape(-1), seconds.reshape(-1), good.reshape(-1)
-    for i in range(len(pixels)):
-        pixels[i] = pixels[i] - sky_rate * times[i] if used[i] else ZERO
+    for y in range(counts.shape[0]):
+        pixels, times, used = counts[y], seconds[y], good[y]
+        for i in range(len(pixels)):
+            pixels[i] = pixels[i] - sky_rate * times[i] if used[i] else ZERO
 
 
 def maxima(signal: Image, near: Mask) -> tuple[Places, Places]:
     """Return the marked pixels that none of their eight neighbours exceeds: (x, y), row by row."""
-    y, x = np.divmod(_maxima(signal, np.flatnonzero(near)), signal.shape[1])
+    check_shapes(signal, near)
+    y, x = np.divmod(_maxima(plane(signal), np.flatnonzero(near)), max(signal.shape[1], 1))
     return x, y
 
 
@@ -88,9 +93,15 @@ def is_maximum(signal: Image, y: int, x: int) -> bool:
     return True
 
 
-@compiled
 def is_cut_off(good: Mask, x: Places, y: Places, radius_px: float) -> Mask:
     """Return whether missing pixels, or the edge of the image, lie within a radius of pixels."""
+    check_pixels(x, y, good.shape)
+    at = (plane(x, np.int64), plane(y, np.int64))
+    return np.asarray(_is_cut_off(plane(good, bool), *at, length_px(radius_px)))
+
+
+@compiled
+def _is_cut_off(good: Mask, x: Places, y: Places, radius_px: float) -> Mask:
     ny, nx = good.shape
     reach = int(radius_px)
     out = np.zeros(len(x), np.bool_)
@@ -135,10 +146,17 @@ def minor_widths(
     -------
     fwhm_px, snr : (N,) float
         FWHM is 0 where the moments are not positive, infinite where the window limits it.
+
+    Raises
+    ------
+    ValueError
+        A pixel is off the image, or the ring has no inside.
     """
+    check_shapes(signal, variance)
+    check_pixels(x, y, signal.shape)
     images = (plane(signal, np.float32), plane(variance, np.float32))
     column, row = plane(x, np.int64), plane(y, np.int64)
-    radii = (float(window_px), float(ring_px[0]), float(ring_px[1]))
+    radii = (float(window_px), *ring_of(ring_px))
     fwhm_px, snr = np.empty(len(column)), np.empty(len(column))
 
     def work(i: int, j: int) -> None:
@@ -146,6 +164,14 @@ def minor_widths(
 
     in_portions(work, len(column), WORTH_A_THREAD)
     return fwhm_px, snr
+
+
+def ring_of(radii_px: tuple[float, float]) -> tuple[float, float]:
+    """Return the radii of a ring; raise a ValueError if they are none, or in the wrong order."""
+    inner, outer = length_px(radii_px[0]), length_px(radii_px[1])
+    if inner > outer:
+        raise ValueError(f"a ring can't begin at {inner} px and end at {outer} px")
+    return inner, outer
 
 
 @compiled
@@ -341,10 +367,12 @@ def narrow_basins(signal: Image, near: Mask, x: Places, y: Places, narrow: Mask)
         Pixels of the peaks, in ``near``.
     narrow : (N,) bool
     """
+    check_shapes(signal, near)
+    check_pixels(x, y, near.shape)
     state = with_rim(near)
     state[y + 1, x + 1] |= np.where(narrow, IS_NARROW, IS_WIDE).astype(np.uint8)
     out = np.zeros(near.shape, bool)
-    _fill_narrow_basins(signal, state, x[narrow], y[narrow], out)
+    _fill_narrow_basins(plane(signal, np.float32), state, x[narrow], y[narrow], out)
     return out
 
 
@@ -435,8 +463,12 @@ def blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask) 
     weights : (2 r + 1,)
         Factors of the convolution along one axis; it is separable.
     """
-    out: Mask = mask & allowed
-    _add_blurred(plane(mask, bool), weights, threshold, plane(allowed, bool), out)
+    check_shapes(mask, allowed)
+    if weights.ndim != 1 or len(weights) % 2 == 0:
+        raise ValueError(f"a convolution has an odd number of factors, not {weights.shape}")
+    out: Mask = plane(mask, bool) & plane(allowed, bool)
+    factors = plane(weights, np.float64)
+    _add_blurred(plane(mask, bool), factors, threshold, plane(allowed, bool), out)
     return out
 
 

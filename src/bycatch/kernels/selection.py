@@ -33,9 +33,18 @@ def neighbours_in_order(values: Values, used: Mask, k: int) -> tuple[float, floa
         Where it is True, values must not be NaN.
     k : int
         Below the number of used values; the last one is its own next.
+
+    Raises
+    ------
+    ValueError
+        There are not so many values, or the shapes differ.
     """
+    if values.shape != used.shape:
+        raise ValueError(f"values of shape {values.shape}, of which {used.shape} are used")
     flat, wanted = plane(values.reshape(-1)), plane(used.reshape(-1), bool)
     n = int(np.count_nonzero(wanted))
+    if not 0 <= k < n:
+        raise ValueError(f"of {n} values none has {k} before it")
     following = min(k + 1, n - 1)
     step = max(flat.size // SAMPLE, 1) | 1  # odd, so that it meets all columns
     sample = np.sort(flat[::step][wanted[::step]])

@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.kernels.bounds import check_shapes, index_in, length_px
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.neighbourhood import plane, positions
+from bycatch.kernels.neighbourhood import plane, points
 from bycatch.kernels.peaks import (
     LANES,
     LAST_ORDER,
@@ -18,6 +19,7 @@ from bycatch.kernels.peaks import (
     minor_fwhm,
     moments,
     ring_median,
+    ring_of,
     ring_steps,
     shifted_window,
 )
@@ -69,15 +71,16 @@ def sharpness(
         the brightest box with the peak holds, and share of the positive light of those
         pixels that is marked.  NaN off the image.
     """
-    column, row = positions(x), positions(y)
+    check_shapes(image, marked)
+    column, row = points(x, y)
     out = np.full((len(column), N_VALUES), np.nan)
     pixels, mask = plane(image, np.float32), plane(marked, np.bool_)
-    window, search = float(window_px), float(search_px)
-    ring = (float(ring_px[0]), float(ring_px[1]))
+    window, search = float(window_px), length_px(search_px)
+    ring, box = ring_of(ring_px), int(length_px(box_px))
 
     def work(i: int, j: int) -> None:
         at = (column[i:j], row[i:j])
-        _sharpness(pixels, mask, *at, window, ring, search, int(box_px), out[i:j])
+        _sharpness(pixels, mask, *at, window, ring, search, box, out[i:j])
 
     in_portions(work, len(column), WORTH_A_THREAD)
     return out
@@ -97,7 +100,10 @@ def _sharpness(
 ) -> None:
     ny, nx = image.shape
     inner, outer = ring_px
-    half, reach = math.ceil(inner), math.ceil(outer)
+    # Room for the box and the pixels within 2 px, too, where pixels are so coarse that the ring
+    # lies among them; for these there is no light beyond its inner radius.
+    half = max(math.ceil(inner), box_px, 2)
+    reach = max(math.ceil(outer), half)
     stamp = np.empty((2 * half + 1, 2 * half + 1), np.float64)
     inside = np.empty((2 * half + 1, 2 * half + 1), np.float64)
     for i in range(-half, half + 1):
@@ -143,7 +149,7 @@ def brightest_near(
 ) -> tuple[int, int]:
     """Return (x, y) of the brightest pixel whose centre lies within a radius."""
     ny, nx = image.shape
-    column, row = math.floor(x + 0.5), math.floor(y + 0.5)
+    column, row = index_in(x + 0.5, nx), index_in(y + 0.5, ny)
     best_x, best_y = column, row
     reach = math.ceil(radius_px)
     for v in range(max(row - reach, 0), min(row + reach + 1, ny)):

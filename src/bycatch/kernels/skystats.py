@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.kernels.bounds import check_shapes, length_px
 from bycatch.kernels.compiled import compiled, long
-from bycatch.kernels.neighbourhood import plane, positions, span
+from bycatch.kernels.neighbourhood import plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 Floats = NDArray[np.float64]
@@ -47,10 +48,11 @@ def annulus_stats(
     SkyStats
         ``n_pixels`` are those left after the clipping.
     """
-    column, row = positions(x), positions(y)
+    check_shapes(data, valid)
+    column, row = points(x, y)
     out = np.full((len(column), 3), [np.nan, np.nan, 0.0])
     image, mask, limit = plane(data), plane(valid, np.bool_), float(clip_sigma)
-    radii = (float(radii_px[0]), float(radii_px[1]))
+    radii = (length_px(radii_px[0]), length_px(radii_px[1]))
 
     def work(i: int, j: int) -> None:
         _annulus_stats(image, mask, column[i:j], row[i:j], radii, limit, out[i:j])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 
@@ -34,6 +36,19 @@ def gaussian_kernel(fwhm_px: float, size_px: int) -> NDArray[np.float64]:
     return np.asarray(kernel / kernel.sum())
 
 
+def weights_of(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return a kernel in the form that compiled code takes, with the digits of float32.
+
+    Raises
+    ------
+    ValueError
+        It is not (k, k) with k odd.
+    """
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
+        raise ValueError(f"a kernel has an odd number of pixels each way, not {kernel.shape}")
+    return np.ascontiguousarray(kernel, dtype=np.float32).astype(np.float64)
+
+
 def smoothed(
     data: NDArray[np.float32], valid: NDArray[np.bool_], kernel: NDArray[np.float64]
 ) -> NDArray[np.float32]:
@@ -42,7 +57,7 @@ def smoothed(
     Parameters
     ----------
     data, valid : (ny, nx)
-        What is not valid, or beyond the edge, has no weight.
+        What is not valid, not finite, or beyond the edge has no weight.
     kernel : (k, k)
         Normalised and symmetric; k is odd.
 
@@ -51,8 +66,9 @@ def smoothed(
     (ny, nx) float32
         0 where no valid pixel is within reach.
     """
+    check_shapes(data, valid)
     out = np.empty(data.shape, np.float32)
-    weights = kernel.astype(np.float32).astype(np.float64)
+    weights = weights_of(kernel)
     image = np.ascontiguousarray(data, dtype=np.float32)
     _smooth(plane(image), plane(valid, np.bool_), weights, out)
     return out
@@ -73,7 +89,7 @@ def _smooth(
         values[slot], known[slot] = np.float32(0), np.uint8(0)
         if row + reach < ny:
             for x in range(nx):
-                if valid[row + reach, x]:
+                if valid[row + reach, x] and math.isfinite(data[row + reach, x]):
                     values[slot, x + reach] = data[row + reach, x]
                     known[slot, x + reach] = np.uint8(1)
         if row >= 0:
