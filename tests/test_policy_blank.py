@@ -1,4 +1,4 @@
-"""Decisions about blank sky and the noise of apertures, each just below and just above its limit."""
+"""Blank sky and the noise of apertures: each decision just below and just above its limit."""
 
 from dataclasses import replace
 

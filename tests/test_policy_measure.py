@@ -1,4 +1,4 @@
-"""Decisions of the measurement, each just below and just above its limit."""
+"""The measurement: each decision just below and just above its limit."""
 
 from dataclasses import replace
 from types import SimpleNamespace
