@@ -23,14 +23,15 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import importlib
 import itertools
 import json
 import os
+import pkgutil
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -56,8 +57,11 @@ COPIED = (
     "src", "tests", "benchmarks", "docs", "pyproject.toml", "README.md", "CONTRIBUTING.md",
     "CHANGELOG.md", "Makefile",
 )  # fmt: skip
-RECORD = "MUTANTS_RECORD"
-"""Environment variable: where a run of the tests writes which functions they call."""
+LIBRARIES = (
+    "astropy.coordinates", "astropy.io.fits", "astropy.table", "astropy.time", "astropy.wcs",
+    "numba", "pydantic", "scipy.ndimage", "scipy.optimize",
+    "scipy.sparse", "scipy.spatial", "scipy.stats", "typer.testing",
+)  # fmt: skip
 NO_TESTS = 5
 SURVIVED = ("alive", "no test")
 
@@ -90,8 +94,8 @@ class Mutant:
     end: int
     old: str
     new: str
-    functions: tuple[int, ...]
-    """First lines of the functions that the change is felt in; empty: any of the module."""
+    functions: tuple[str, ...]
+    """Names of the functions that the change is felt in; empty: any of the module."""
 
     @property
     def key(self) -> str:
@@ -109,7 +113,8 @@ class Finder(ast.NodeVisitor):
             self.lines.append(self.lines[-1] + len(raw))
         self.tree = ast.parse(text)
         self.found: list[Mutant] = []
-        self.function: int | None = None
+        self.function = ""
+        self.holder = ""
         self.constants: tuple[str, ...] = ()
         self.users = self._users()
 
@@ -118,13 +123,16 @@ class Finder(ast.NodeVisitor):
         self.visit(self.tree)
         return self.found
 
-    def _users(self) -> dict[str, set[int]]:
-        """Return the first lines of the functions that use each name."""
-        users: dict[str, set[int]] = defaultdict(set)
-        for node in outermost_functions(self.tree):
-            for part in ast.walk(node):
-                if isinstance(part, ast.Name):
-                    users[part.id].add(first_line(node))
+    def _users(self) -> dict[str, set[str]]:
+        """Return the functions, and methods of classes, that use each name."""
+        users: dict[str, set[str]] = defaultdict(set)
+        for node in self.tree.body:
+            holder = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
+            for function in node.body if isinstance(node, ast.ClassDef) else [node]:
+                if isinstance(function, ast.FunctionDef):
+                    for part in ast.walk(function):
+                        if isinstance(part, ast.Name):
+                            users[part.id].add(holder + function.name)
         return users
 
     def _place(self, line: int, column: int) -> int:
@@ -137,8 +145,8 @@ class Finder(ast.NodeVisitor):
         )
 
     def _add(self, node: Any, kind: str, start: int, end: int, new: str) -> None:
-        functions: tuple[int, ...] = (self.function,) if self.function is not None else ()
-        if self.function is None and self.constants:
+        functions = (self.function,) if self.function else ()
+        if not self.function and self.constants:
             kind = "constant" if kind in {"number", "switch"} else kind
             functions = tuple(sorted(set().union(*(self.users[n] for n in self.constants))))
         old = self.text[start:end].decode()
@@ -161,10 +169,17 @@ class Finder(ast.NodeVisitor):
         if node.name in {"_repr_html_", "__repr__"}:
             return
         outer = self.function
-        self.function = first_line(node) if outer is None else outer
+        self.function = outer or self.holder + node.name
         for part in (*node.args.defaults, *filter(None, node.args.kw_defaults), *node.body):
             self.visit(part)
         self.function = outer
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        """Note whose methods they are."""
+        self.holder = f"{node.name}."
+        for part in node.body:
+            self.visit(part)
+        self.holder = ""
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         """Leave the annotation."""
@@ -297,18 +312,6 @@ def changed(value: float) -> Iterator[str]:
         yield f"{0.8 * value:.6g}"
 
 
-def outermost_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
-    """Yield functions, and methods of classes, of a module; not those within functions."""
-    for node in tree.body:
-        inside = node.body if isinstance(node, ast.ClassDef) else [node]
-        yield from (n for n in inside if isinstance(n, ast.FunctionDef))
-
-
-def first_line(node: ast.FunctionDef) -> int:
-    """Return the first line of a function as its code object has it: with its decorators."""
-    return min([node.lineno, *(d.lineno for d in node.decorator_list)])
-
-
 def all_mutants(home: Path) -> list[Mutant]:
     """Return the mutants of all modules."""
     package = home / PACKAGE
@@ -329,7 +332,7 @@ class Recorder:
     """Notes which functions of the package the tests of one file call, and how long they take."""
 
     def __init__(self, out: Path) -> None:
-        self.out, self.prefix = out, str(Path.cwd() / PACKAGE) + os.sep
+        self.out, self.prefix = out, f"{Path.cwd() / PACKAGE}{os.sep}"
         self.calls: dict[str, set[str]] = {}
         self.seconds: dict[str, float] = {}
         self.shared: set[str] = set()
@@ -342,7 +345,8 @@ class Recorder:
         if name is None:
             path = code.co_filename
             inside = path.startswith(self.prefix)
-            name = f"{path[len(self.prefix) :]}:{code.co_firstlineno}" if inside else ""
+            outermost = code.co_qualname.partition(".<locals>")[0]
+            name = f"{path[len(self.prefix) :]}:{outermost}" if inside else ""
             self.names[code] = name
         if name:
             self.now.add(name)
@@ -378,12 +382,6 @@ class Recorder:
         self.out.write_text(json.dumps(notes), encoding="utf-8")
 
 
-def pytest_configure(config: Any) -> None:
-    """Record where a run of the tests is told to (``-p mutants``)."""
-    if RECORD in os.environ:
-        config.pluginmanager.register(Recorder(Path(os.environ[RECORD])))
-
-
 # ---- the copy of the repository, and runs of its tests ---------------------------------------
 
 
@@ -416,31 +414,53 @@ class Copy:
             )
             if not out.exists():
                 out.parent.mkdir(exist_ok=True)
-                status = self.tests([f"tests/{path.name}"], 1800.0, {RECORD: str(out)})
-                print(f"{path.name}: {status}", flush=True)
-            if out.exists():
-                self.notes |= json.loads(out.read_text(encoding="utf-8"))
+                status = self.tests([f"tests/{path.name}"], 1800.0, out)
+                if status != "alive":
+                    out.unlink(missing_ok=True)
+                    sys.exit(f"{path.name} fails as the code is: nothing can be learnt from it")
+            self.notes |= json.loads(out.read_text(encoding="utf-8"))
 
-    def tests(self, names: list[str], timeout_s: float, environment: dict[str, str]) -> str:
-        """Run tests until the first one fails; return 'alive', 'killed' or 'timeout'."""
-        paths = [str(self.root / "src"), str(self.root / "benchmarks")]
-        settings = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
-        words = ["-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "mutants"]
-        process = subprocess.Popen(
-            [sys.executable, *words, *names],
-            cwd=self.root, env=os.environ | settings | environment, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            return "alive" if process.wait(timeout_s) in {0, NO_TESTS} else "killed"
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return "timeout"
+    def tests(self, names: list[str], timeout_s: float, record: Path | None = None) -> str:
+        """Run tests until the first one fails; return 'alive', 'killed' or 'timeout'.
+
+        In a copy of this process, which has the libraries and kernels loaded already.
+        """
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in range(3):
+                os.dup2(nothing, stream)
+            os.chdir(self.root)
+            plugins = [Recorder(record)] if record else []
+            words = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+            status = pytest.main([*words, *names], plugins=plugins)
+            os._exit(int(status))
+        ends = time.monotonic() + timeout_s
+        while time.monotonic() < ends:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return "alive" if os.waitstatus_to_exitcode(status) in {0, NO_TESTS} else "killed"
+            time.sleep(0.05)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return "timeout"
+
+    def preload(self) -> None:
+        """Load what no mutant changes, once for all tests: libraries and kernels."""
+        paths = [str(self.root / "src"), str(self.root / "tests")]
+        sys.path[:0] = paths
+        sys.dont_write_bytecode = True
+        os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        for name in LIBRARIES:
+            importlib.import_module(name)
+        kernels = importlib.import_module("bycatch.kernels")
+        for module in pkgutil.iter_modules(kernels.__path__):
+            importlib.import_module(f"bycatch.kernels.{module.name}")
 
     def tests_of(self, mutant: Mutant, budget_s: float) -> list[str]:
         """Return the tests that call a mutant's function, the quickest first."""
-        places = {f"{mutant.path}:{line}" for line in mutant.functions}
+        places = {f"{mutant.path}:{name}" for name in mutant.functions}
 
         def calls(note: dict[str, Any]) -> bool:
             if places:
@@ -460,7 +480,7 @@ class Copy:
         text = path.read_bytes()
         try:
             path.write_bytes(text[: mutant.start] + mutant.new.encode() + text[mutant.end :])
-            return self.tests(names, 60.0 + 4.0 * budget_s, {})
+            return self.tests(names, 60.0 + 4.0 * budget_s)
         finally:
             path.write_bytes(text)
             shutil.copystat(whole, path)
@@ -507,6 +527,7 @@ def main() -> None:
     copy = Copy(options.folder.resolve())
     copy.folder.mkdir(parents=True, exist_ok=True)
     copy.fill()
+    copy.preload()
     copy.record()
     log = copy.folder / "results.jsonl"
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
