@@ -51,7 +51,7 @@ MODULES = ("stages/**/*.py", "pipeline/**/*.py", "columns.py", "flags.py", "phot
 LEFT_OUT = re.compile(
     r"test_(real_data|report_browser|notebook|simulate|compiled|rehearsal|threads|memory|drawing"
     r"|detect_kernels|measure_kernels|kernels|kron|lacosmic|deblend|matching|tiefit|charge"
-    r"|sextractor|architecture)\.py"
+    r"|sextractor)\.py"
 )
 COPIED = (
     "src", "tests", "benchmarks", "docs", "pyproject.toml", "README.md", "CONTRIBUTING.md",
