@@ -24,7 +24,6 @@ import argparse
 import ast
 import hashlib
 import importlib
-import itertools
 import json
 import os
 import pkgutil
@@ -333,10 +332,11 @@ class Recorder:
 
     def __init__(self, out: Path) -> None:
         self.out, self.prefix = out, f"{Path.cwd() / PACKAGE}{os.sep}"
-        self.calls: dict[str, set[str]] = {}
+        self.calls: dict[str, set[str]] = defaultdict(set)
         self.seconds: dict[str, float] = {}
-        self.shared: set[str] = set()
-        self.now: set[str] = self.shared
+        self.fixtures: dict[str, list[str]] = {}
+        self.costs: Counter[str] = Counter()
+        self.now: set[str] = set()
         self.names: dict[CodeType, str] = {}
 
     def _called(self, frame: FrameType, _event: str, _argument: Any) -> None:
@@ -353,7 +353,7 @@ class Recorder:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Begin with a test."""
-        self.now = self.calls[nodeid] = set()
+        self.now = self.calls[nodeid]
         self.seconds[nodeid] = -time.perf_counter()
         threading.settrace(self._called)
         sys.settrace(self._called)
@@ -363,22 +363,29 @@ class Recorder:
         sys.settrace(None)
         self.seconds[nodeid] += time.perf_counter()
 
+    def pytest_runtest_setup(self, item: Any) -> None:
+        """Note which fixtures a test needs."""
+        self.fixtures[item.nodeid] = list(item.fixturenames)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[Any]:
-        """Count what a fixture of many tests calls for all of them."""
-        before = self.now
-        if fixturedef.scope != "function":
-            self.now = self.shared
+        """Note what a fixture of many tests calls, and its time, apart from the tests."""
+        if fixturedef.scope == "function":
+            return (yield)
+        before, began = self.now, time.perf_counter()
+        self.now = self.calls[fixturedef.argname]
         result = yield
         self.now = before
+        self.costs[fixturedef.argname] += time.perf_counter() - began
         return result
 
     def pytest_sessionfinish(self) -> None:
-        """Write what was noted."""
-        notes = {
-            name: {"calls": sorted(calls | self.shared), "seconds": round(self.seconds[name], 3)}
-            for name, calls in self.calls.items()
-        }
+        """Write what was noted: what a test calls, and how long it and its fixtures take."""
+        notes = {}
+        for name, seconds in self.seconds.items():
+            waits = {f: self.costs[f] for f in self.fixtures.get(name, ()) if f in self.costs}
+            calls = self.calls[name].union(*(self.calls[f] for f in waits))
+            notes[name] = {"calls": sorted(calls), "seconds": seconds, "waits": waits}
         self.out.write_text(json.dumps(notes), encoding="utf-8")
 
 
@@ -393,7 +400,7 @@ class Copy:
         self.notes: dict[str, dict[str, Any]] = {}
 
     def fill(self) -> None:
-        """Copy what is there now; machine code of the kernels is kept with it."""
+        """Copy what is there now, with the machine code of the kernels."""
         for name in COPIED:
             source, target = HOME / name, self.root / name
             if source.is_dir():
@@ -450,8 +457,10 @@ class Copy:
         """Load what no mutant changes, once for all tests: libraries and kernels."""
         paths = [str(self.root / "src"), str(self.root / "tests")]
         sys.path[:0] = paths
-        sys.dont_write_bytecode = True
-        os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+        # Tests are compiled once; a changed module is told from the old one by its time.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.dont_write_bytecode = False
         for name in LIBRARIES:
             importlib.import_module(name)
         kernels = importlib.import_module("bycatch.kernels")
@@ -467,9 +476,20 @@ class Copy:
                 return not places.isdisjoint(note["calls"])
             return any(name.startswith(f"{mutant.path}:") for name in note["calls"])
 
-        found = sorted((n["seconds"], name) for name, n in self.notes.items() if calls(n))
-        total = itertools.accumulate(seconds for seconds, _ in found)
-        return [name for (_, name), sum_s in zip(found, total, strict=True) if sum_s < budget_s]
+        def cost(note: dict[str, Any]) -> float:
+            return float(note["seconds"] + sum(note["waits"].values()))
+
+        chosen, paid, left_s = [], set[str](), budget_s
+        for name, note in sorted(self.notes.items(), key=lambda item: cost(item[1])):
+            if calls(note):
+                # A fixture of many tests is made once.
+                waits = {f: s for f, s in note["waits"].items() if f not in paid}
+                left_s -= note["seconds"] + sum(waits.values())
+                if left_s < 0:
+                    break
+                paid |= set(waits)
+                chosen.append(name)
+        return chosen
 
     def outcome(self, mutant: Mutant, budget_s: float) -> str:
         """Change one place, run the tests, and change it back."""

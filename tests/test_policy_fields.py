@@ -8,11 +8,12 @@ from astropy.table import Table
 
 from bycatch import photcal
 from bycatch.columns import CAT
-from bycatch.pipeline import explanation, injection
+from bycatch.pipeline import explanation, fields, injection
 from bycatch.pipeline.companions import companions, covered_blocks
 from bycatch.pipeline.explanation import Verdict, explain
 from bycatch.pipeline.frames import read_frame
 from bycatch.products import find_records
+from bycatch.report import page
 from bycatch.report.overview import BAD, WARN, overview
 from bycatch.report.products import read_folder
 from bycatch.settings import Settings
@@ -103,6 +104,22 @@ def test_a_position_belongs_to_the_block_of_its_pixel(done):
     y = np.array([20.0, 20.0, 20.0, 20.0, 15.45, 31.55])
     (found,) = companions([record], done, wcs, x, y)
     assert found.covers.tolist() == [False, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("settings", "margin"),
+    [({}, 3 + np.deg2rad(0.3) * 1080 + 10), ({"max_roll_deg": 0.0}, 13.0),
+     ({"max_shift_arcsec": 1.0, "max_roll_deg": 0.0}, 11.0)],
+)  # fmt: skip
+def test_stars_are_asked_for_as_far_as_pointing_roll_and_motion_reach(visit, settings, margin):
+    """The shift, the roll about a guide star 0.3 deg away, and 10 arcsec."""
+    chosen = Settings().align.replace(**settings)
+    images = sorted(visit.raw.glob("*.fits"))
+    bare = fields.field_cone(images, 0.0)
+    cone = fields.field_cone(images, fields.margin_arcsec(chosen))
+    assert 3600 * (cone.radius - bare.radius) == pytest.approx(margin, abs=1e-6)
+    # The bare circle ends at the corners' pixels: 200 x 240 of 0.05 arcsec.
+    assert 3600 * bare.radius == pytest.approx(0.025 * np.hypot(199, 239), rel=1e-4)
 
 
 # ---------------------------------------------------------------- artificial sources
@@ -319,3 +336,23 @@ def test_bad_problems_come_first(finished):
     levels = [level for level, _, _ in overview(folder, {}).problems]
     assert levels == sorted(levels, key=lambda level: level != BAD)
     assert {WARN, BAD} <= set(levels)
+
+
+@pytest.mark.parametrize(
+    ("n_images", "n_sources", "is_inside"),
+    [(1, 6000, True), (6, 6000, True), (7, 2500, True), (16, 2500, True), (17, 700, True),
+     (50, 700, True), (51, 6000, False)],
+)  # fmt: skip
+def test_fifty_images_are_in_the_page_with_fewer_sources_of_more(
+    done, monkeypatch, n_images, n_sources, is_inside
+):
+    budgets = []
+    monkeypatch.setattr(page, "_content", lambda _image, _catalog, budget: budgets.append(budget))
+    monkeypatch.setattr(page, "_packed", lambda _: "")
+    folder = read_folder(done)
+    images = [replace(folder.images[0]) for _ in range(n_images)]
+    monkeypatch.setattr(type(images[0]), "table", lambda *_: None)
+    held = list(page._held(replace(folder, images=type(folder.images)(images)), {}))
+    assert len(held) == n_images
+    assert {budget.n_sources for budget in budgets} == {n_sources}
+    assert all(bool(image.file) != is_inside for image in held)
