@@ -46,9 +46,10 @@ import pytest
 HOME = Path(__file__).resolve().parents[1]
 PACKAGE = "src/bycatch"
 MODULES = ("stages/**/*.py", "pipeline/**/*.py", "columns.py", "flags.py", "photcal.py")
-# Tests of kernels, and those that take long and look at one page or picture.
+# Tests of kernels and processes, and those that take long and look at one page or picture.
 LEFT_OUT = re.compile(
     r"test_(real_data|report_browser|notebook|simulate|compiled|rehearsal|threads|memory|drawing"
+    r"|executors"
     r"|detect_kernels|measure_kernels|kernels|kron|lacosmic|deblend|matching|tiefit|charge"
     r"|sextractor)\.py"
 )

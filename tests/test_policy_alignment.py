@@ -1,5 +1,7 @@
 """The alignment: each documented number, and each decision about its limit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -8,9 +10,12 @@ from astropy.wcs import WCS
 
 from bycatch.astrometry import centroid_errors_px
 from bycatch.gaia import from_table
+from bycatch.kernels.tiefit import REFERENCE
 from bycatch.settings import AlignSettings
 from bycatch.stages import align
+from bycatch.stages.align import anchor
 from bycatch.stages.align.plane import Plane, view_of
+from bycatch.stages.align.ties import typical
 
 SETTINGS = AlignSettings()
 MJD = 57402.0
@@ -282,3 +287,34 @@ def test_pairs_that_scatter_by_more_than_30_mas_are_not_believed(rms_mas, is_ali
     assert found.aligned == is_aligned, found.reason
     if not is_aligned:
         assert "scatter" in found.reason
+
+
+# ---------------------------------------------------------------- scales of errors
+
+
+@pytest.mark.parametrize(("n", "ratio"), [(1, 9.0), (9, 2.0), (9, 0.5), (4000, 2.0)])
+def test_the_expected_errors_of_the_stars_count_as_much_as_eight_of_them(n, ratio):
+    """Residuals of ``ratio`` times their errors, of n pairs, of which a shift takes 1.5."""
+    standard = ratio * np.sqrt(np.log(2.0)) * np.ones(n)  # the median of a residual over its error
+    data = SimpleNamespace(image=np.full(n, REFERENCE))
+    found = anchor._error_scale(SimpleNamespace(standard=standard), data, 1.0)
+    free = max(n - 1.5, 0.0)
+    measured = ratio**2 * n / max(free, 1.0)
+    assert found == pytest.approx(np.sqrt((free * measured + 8) / (free + 8)))
+    if n == 1:
+        assert found == 1.0
+
+
+def test_the_scatter_of_distances_is_that_of_one_axis():
+    rng = np.random.default_rng(1)
+    assert typical(np.hypot(*rng.normal(0, 3.0, (2, 200_000)))) == pytest.approx(3.0, rel=0.005)
+    assert typical(np.empty(0)) == 0.0
+
+
+@pytest.mark.parametrize(("off_mas", "is_aligned"), [(0.0, True), (95.0, False)])
+def test_four_stars_of_which_one_disagrees_are_left_out_in_turn(off_mas, is_aligned):
+    x, y = np.array([[150.0, 150.0], [850.0, 200.0], [200.0, 800.0], [800.0, 850.0]]).T
+    ra, dec = north_up().all_pix2world(x, y, 0)
+    x[3] += off_mas / 50.0
+    (found,) = align.run([field_image(sources(x, y))], stars_at(ra, dec, 30.0), SETTINGS).images
+    assert found.aligned == is_aligned, found.reason

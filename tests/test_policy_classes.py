@@ -192,6 +192,40 @@ def test_photons_count_half_in_the_window(as_image, monkeypatch):
     assert result.snr == pytest.approx([200.0])
 
 
+@pytest.mark.parametrize(
+    ("scale", "pixfrac", "box_px"), [(0.05, 1.0, 2), (0.03, 1.0, 3), (0.03, 0.6, 2)]
+)
+def test_lengths_of_the_moments_are_in_pixels_of_the_detector(
+    as_image, monkeypatch, scale, pixfrac, box_px
+):
+    """A window of 1.2 px, a ring of 3.5 to 5.5, a peak within 1.5, the shadow of one pixel."""
+    given = {}
+
+    def noted(*places, **lengths):
+        given.update(lengths)
+        return np.ones((len(places[2]), 6))
+
+    monkeypatch.setattr(cosmics.sharpness, "sharpness", noted)
+
+    def change(hdus):
+        for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+            hdus["SCI"].header[name] *= scale / 0.05
+        hdus[0].header["D001PIXF"] = pixfrac
+
+    found = SimpleNamespace(
+        x=np.zeros(1), y=np.zeros(1), correlation=1.0, sky=SimpleNamespace(std=np.ones(1)),
+        exposures=SimpleNamespace(exptime_s=np.ones(1), count=np.ones(1, np.int64)),
+    )  # fmt: skip
+    concentration = Concentration(np.zeros(1), PLACE[np.newaxis], np.zeros((1, 2, 2)))
+    locus = Locus(PLACE, SCATTER, 100)
+    cosmics.evidence(as_image(np.zeros((20, 20)), change), found, concentration, locus)
+    size = 0.05 / scale
+    assert given["window_px"] == pytest.approx(1.2 * size)
+    assert given["ring_px"] == pytest.approx((3.5 * size, 5.5 * size))
+    assert given["search_px"] == pytest.approx(1.5 * size)
+    assert given["box_px"] == box_px
+
+
 # ---------------------------------------------------------------- points
 
 
@@ -238,6 +272,29 @@ def test_stars_scatter_no_more_than_is_known():
     index = PLACE + rng.uniform(-1, 1, (4000, 2)) * [0.34, 0.145]
     found = stellarity.locus(concentrations(index, 0.001), PLACE)
     assert np.sqrt(np.diag(found.covariance)) == pytest.approx([0.08, 0.03], rel=0.01)
+
+
+@pytest.mark.parametrize("n", [0, 10, 30])
+def test_ten_stars_count_as_much_as_the_usual_scatter(n):
+    """Of stars all alike nothing else is left; their place and the expected one share the rest."""
+    found = stellarity.locus(concentrations(np.tile(PLACE, (n, 1)), 1e-6), PLACE)
+    usual = np.array([[0.05**2, 0.5 * 0.05 * 0.018], [0.5 * 0.05 * 0.018, 0.018**2]])
+    scatter = usual * 10 / (n + 10)
+    # A median's variance is pi / 2 times that of a mean.
+    own = np.linalg.inv(0.5 * np.pi * scatter / n) if n else 0.0
+    error = np.linalg.inv(own + np.diag([0.08**-2, 0.03**-2]))
+    assert found.covariance == pytest.approx(scatter + error, rel=2e-3)
+
+
+@pytest.mark.parametrize(("n_others", "is_led"), [(17, True), (23, False)])
+def test_a_star_of_gaia_weighs_as_much_as_five_sources_when_the_densest_place_is_sought(
+    n_others, is_led
+):
+    """Four of them, which do not yet lead alone, against others as near to the expectation."""
+    aside = np.array([0.2, 0.0])
+    index = np.concatenate([np.tile(PLACE + aside, (4, 1)), np.tile(PLACE - aside, (n_others, 1))])
+    found = stellarity.locus(concentrations(index), PLACE, known_star=np.arange(len(index)) < 4)
+    assert (found.n_stars == 4) == is_led
 
 
 @pytest.mark.parametrize(("sharper", "is_point"), [(2.9, True), (3.1, False)])
