@@ -12,8 +12,8 @@ what only notebooks show.
 
 The work is done in a copy of the repository below ``--folder``, so that the sources stay as they
 are.  First each file of tests is run once, and it is noted which functions each test calls.  A
-mutant then meets the tests that call its function, the quickest first, until one fails or
-``--budget`` seconds of tests are over.  Results are appended to ``results.jsonl`` in the folder: a
+mutant then meets the tests that call its function, those that call little else first, until one
+fails or ``--budget`` seconds of tests are over.  Results are appended to ``results.jsonl`` in the folder: a
 run that is started again goes on where it was.  The end is a table in Markdown, and the list of the
 mutants that live.
 """
@@ -411,10 +411,10 @@ class Copy:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
 
-    def record(self) -> None:
+    def record(self, wanted: re.Pattern[str]) -> None:
         """Run each file of tests once, unless that is done, and note what its tests call."""
         for path in sorted((self.root / "tests").glob("test_*.py")):
-            if LEFT_OUT.fullmatch(path.name):
+            if LEFT_OUT.fullmatch(path.name) or not wanted.search(path.name):
                 continue
             text = path.read_bytes()
             out = (
@@ -470,7 +470,7 @@ class Copy:
             importlib.import_module(f"bycatch.kernels.{module.name}")
 
     def tests_of(self, mutant: Mutant, budget_s: float) -> list[str]:
-        """Return the tests that call a mutant's function, the quickest first."""
+        """Return the tests that call a mutant's function, those that call little else first."""
         places = {f"{mutant.path}:{name}" for name in mutant.functions}
 
         def calls(note: dict[str, Any]) -> bool:
@@ -478,11 +478,8 @@ class Copy:
                 return not places.isdisjoint(note["calls"])
             return any(name.startswith(f"{mutant.path}:") for name in note["calls"])
 
-        def cost(note: dict[str, Any]) -> float:
-            return float(note["seconds"] + sum(note["waits"].values()))
-
         chosen, paid, left_s = [], set[str](), budget_s
-        for name, note in sorted(self.notes.items(), key=lambda item: cost(item[1])):
+        for name, note in sorted(self.notes.items(), key=lambda item: len(item[1]["calls"])):
             if calls(note):
                 # A fixture of many tests is made once.
                 waits = {f: s for f, s in note["waits"].items() if f not in paid}
@@ -543,6 +540,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="part of the path of modules")
     parser.add_argument("--kinds", nargs="*", help="constant, number, comparison, hint, ...")
+    parser.add_argument("--tests", type=re.compile, default="", help="names of test files: a regex")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests for each")
     parser.add_argument("--again", action="store_true", help="try those that survived once more")
     options = parser.parse_args()
@@ -550,7 +548,7 @@ def main() -> None:
     copy.folder.mkdir(parents=True, exist_ok=True)
     copy.fill()
     copy.preload()
-    copy.record()
+    copy.record(options.tests)
     log = copy.folder / "results.jsonl"
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     known = {row["key"]: row["outcome"] for row in map(json.loads, lines)}
