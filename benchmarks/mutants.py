@@ -13,9 +13,9 @@ what only notebooks show.
 The work is done in a copy of the repository below ``--folder``, so that the sources stay as they
 are.  First each file of tests is run once, and it is noted which functions each test calls.  A
 mutant then meets the tests that call its function, those that call little else first, until one
-fails or ``--budget`` seconds of tests are over.  Results are appended to ``results.jsonl`` in the folder: a
-run that is started again goes on where it was.  The end is a table in Markdown, and the list of the
-mutants that live.
+fails or ``--budget`` seconds of tests are over.  Results are appended to ``results.jsonl`` in the
+folder: a run that is started again goes on where it was.  The end is a table in Markdown, and the
+list of the mutants that live.
 """
 
 from __future__ import annotations

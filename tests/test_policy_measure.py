@@ -135,11 +135,12 @@ def test_the_error_of_a_centroid_is_that_of_the_flux_nearest_to_four_pixels(as_i
         radii: measure.run(image, [45.2], [44.9], settings=MeasureSettings(radii_px=radii)).table[
             "RA_GAIA_WCS_err"
         ][0]
-        for radii in ((4.0,), (2.0, 4.0, 10.0), (2.0, 10.0), (3.5, 4.6), (3.5,))
+        for radii in ((2.0, 4.0, 10.0), (3.2, 4.9), (3.1, 4.8), (4.0,), (3.2,), (4.8,))
     }
     assert errors[2.0, 4.0, 10.0] == errors[4.0,]
-    assert errors[3.5, 4.6] == errors[3.5,]
-    assert errors[2.0, 10.0] > errors[4.0,]
+    assert errors[3.2, 4.9] == errors[3.2,]
+    assert errors[3.1, 4.8] == errors[4.8,]
+    assert len(set(errors.values())) == 3
 
 
 # ---------------------------------------------------------------- neighbours
@@ -398,6 +399,32 @@ def test_spikes_are_looked_for_within_eight_degrees_of_where_they_should_be(
     else:
         # Where the search ends, or where they should be: not on the ridge.
         assert (apart <= 8.0).all()
+
+
+@pytest.mark.parametrize(("contrast", "is_believed"), [(4.9, False), (5.1, True)])
+def test_a_spike_of_five_sigma_in_the_image_is_believed(dark, monkeypatch, contrast, is_believed):
+    """The noise of the ring is that of its median deviation, here 1."""
+    signal = np.tile([-1.0, 1.0], 90) / 1.4826
+    signal[6] = signal[96] = contrast
+    monkeypatch.setattr(halos, "spike_signal", lambda *_: signal)
+    star = halos.BrightStars(*np.full((3, 1), 130.0))
+    found = halos.spike_angles(dark, star)
+    assert found == pytest.approx([6.0, 96.0] if is_believed else [2.2, 92.2])
+
+
+@pytest.mark.parametrize(("contrast", "n"), [(2.4, 0), (2.6, 2)])
+def test_without_a_roll_both_directions_together_must_have_five_sigma(
+    as_image, monkeypatch, contrast, n
+):
+    def north_up(hdus):
+        for name in ("CD1_2", "CD2_1"):
+            hdus["SCI"].header[name] = 0.0
+
+    signal = np.tile([-1.0, 1.0], 90) / 2 / 1.4826  # both directions are added up
+    signal[33] = signal[123] = contrast
+    monkeypatch.setattr(halos, "spike_signal", lambda *_: signal)
+    star = halos.BrightStars(*np.full((3, 1), 130.0))
+    assert len(halos.spike_angles(as_image(sky((60, 60)), north_up), star)) == n
 
 
 @pytest.mark.parametrize(("edge", "is_whole"), [(45.5, True), (44.5, False)])
