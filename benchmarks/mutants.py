@@ -26,7 +26,6 @@ import hashlib
 import importlib
 import json
 import os
-import pkgutil
 import random
 import re
 import shutil
@@ -62,6 +61,7 @@ LIBRARIES = (
     "numba", "pydantic", "scipy.ndimage", "scipy.optimize",
     "scipy.sparse", "scipy.spatial", "scipy.stats", "typer.testing",
 )  # fmt: skip
+KEPT = ("bycatch.kernels", "bycatch.beside", "bycatch.version")
 NO_TESTS = 5
 SURVIVED = ("alive", "no test")
 
@@ -443,6 +443,7 @@ class Copy:
             os.chdir(self.root)
             plugins = [Recorder(record)] if record else []
             words = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+            words.append(f"--basetemp={self.folder / 'tmp'}")
             status = pytest.main([*words, *names], plugins=plugins)
             os._exit(int(status))
         ends = time.monotonic() + timeout_s
@@ -456,7 +457,7 @@ class Copy:
         return "timeout"
 
     def preload(self) -> None:
-        """Load what no mutant changes, once for all tests: libraries and kernels."""
+        """Load what no mutant changes, once for all tests: libraries and compiled kernels."""
         paths = [str(self.root / "src"), str(self.root / "tests")]
         sys.path[:0] = paths
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
@@ -465,9 +466,16 @@ class Copy:
         sys.dont_write_bytecode = False
         for name in LIBRARIES:
             importlib.import_module(name)
-        kernels = importlib.import_module("bycatch.kernels")
-        for module in pkgutil.iter_modules(kernels.__path__):
-            importlib.import_module(f"bycatch.kernels.{module.name}")
+        from bycatch import rehearsal
+        from bycatch.kernels.threads import at_most
+
+        with at_most(1):  # threads do not survive a fork
+            rehearsal.rehearse()
+        package = sys.modules["bycatch"]
+        for name in [n for n in sys.modules if n.startswith("bycatch.")]:
+            if not name.startswith(KEPT):
+                del sys.modules[name]
+                vars(package).pop(name.split(".")[1], None)
 
     def tests_of(self, mutant: Mutant, budget_s: float) -> list[str]:
         """Return the tests that call a mutant's function, those that call little else first."""
