@@ -123,12 +123,21 @@ def test_no_scatter_is_taken_for_a_sky_brighter_than_half_an_electron_a_second(a
     assert found.sky_added_e == pytest.approx(500.0, abs=20)
 
 
-@pytest.mark.parametrize(("apart", "is_cut"), [((2, 1), True), ((2, 2), False), ((3, 0), False)])
-def test_a_peak_within_2_3_pixels_of_missing_ones_is_not_judged(as_image, apart, is_cut):
+@pytest.mark.parametrize(
+    ("scale", "apart", "is_cut"),
+    [(0.05, (2, 1), True), (0.05, (2, 2), False), (0.03, (3, 2), True), (0.03, (4, 0), False)],
+)
+def test_a_peak_within_2_3_pixels_of_missing_ones_is_not_judged(as_image, scale, apart, is_cut):
+    """Pixels of the detector: 3.8 of 0.03 arcsec."""
     sci = sky((80, 80))
     sci[40, 40] = 3.0
     sci[40 + apart[1], 40 + apart[0]] = np.nan
-    found = crmask.run(exposed(as_image, sci, 50.0))
+
+    def finer(hdus):
+        for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+            hdus["SCI"].header[name] *= scale / 0.05
+
+    found = crmask.run(exposed(as_image, sci, 50.0, change=finer))
     assert found.mask[40, 40] == (not is_cut)
 
 

@@ -434,6 +434,16 @@ def test_only_a_whole_ring_of_45_pixels_tells_the_direction_of_spikes(as_image, 
     assert (halos.spike_signal(image, star) is not None) == is_whole
 
 
+@pytest.mark.parametrize(("missing", "is_whole"), [(16.5, True), (19.5, False)])
+def test_the_ring_begins_at_18_pixels(as_image, missing, is_whole):
+    """A star whose ring lacks a twentieth says nothing."""
+    star = halos.BrightStars(*np.array([[130.0], [130.0], [100.0]]))
+    sci = ridged((260, 260), star, 6.0, 1.0)
+    yy, xx = np.indices(sci.shape)
+    sci[np.hypot(xx - 130, yy - 130) < missing] = np.nan
+    assert (halos.spike_signal(as_image(sci), star) is not None) == is_whole
+
+
 def test_a_sun_has_the_colours_of_willmer_2018():
     photflam = 1e-19
     for pivot, colour in ((4300, -0.7), (4750, -0.45), (5350, -0.15), (5900, -0.05),
