@@ -14,7 +14,7 @@ from bycatch.kernels.tiefit import REFERENCE
 from bycatch.settings import AlignSettings
 from bycatch.stages import align
 from bycatch.stages.align import anchor
-from bycatch.stages.align.plane import Plane, view_of
+from bycatch.stages.align.plane import Plane, stars_near, view_of
 from bycatch.stages.align.ties import typical
 
 SETTINGS = AlignSettings()
@@ -221,6 +221,17 @@ def test_what_two_images_see_is_no_cosmic_ray_and_what_one_sees_pairs_with_no_st
         assert image.n_field_matches == 5
     (alone,) = align.run([both], stars_at(ra, dec), SETTINGS).images
     assert alone.n_field_matches == 9
+
+
+def test_no_star_is_known_better_than_0_05_mas_and_one_without_errors_to_50():
+    image = field_image(sources(*random_places(9)), mjd=57388.5)  # 2016.0, the stars' own epoch
+    found = []
+    for error in (0.01, 0.049, 0.2, np.nan):
+        stars = stars_at([36.92], [-8.47], error)
+        plane = Plane.of([image])
+        near = stars_near(stars, plane, [view_of(0, image, plane, SETTINGS)], SETTINGS)
+        found.append(float(np.sqrt(near.variance[0, 0])))
+    assert found == pytest.approx([0.05, 0.05, 0.2, 50.0], rel=1e-3)
 
 
 # ---------------------------------------------------------------- geometry

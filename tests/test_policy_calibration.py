@@ -100,7 +100,10 @@ def test_what_focus_and_phase_do_at_the_radii_of_the_table():
     assert [photcal.focus_scatter(r) for r in radii] == pytest.approx(focus)
     assert [photcal.phase_scatter(r) for r in radii] == pytest.approx(phase)
     # Between them straight in the logarithm of the radius.
-    assert photcal.focus_scatter(np.sqrt(0.05 * 0.10)) == pytest.approx(0.045)
+    for scatter, values in ((photcal.focus_scatter, focus), (photcal.phase_scatter, phase)):
+        for k in range(4):
+            between = scatter(np.sqrt(radii[k] * radii[k + 1]))
+            assert between == pytest.approx(0.5 * (values[k] + values[k + 1]))
 
 
 @pytest.mark.parametrize("detector", ["WFC", "HRC"])
@@ -241,7 +244,16 @@ def test_an_aperture_does_not_close_beyond_one_percent_and_three_sigma(left, err
 
 
 @pytest.mark.parametrize(
-    ("radius", "share"), [(0.03, 0.12), (0.05, 0.12), (0.10, 0.05), (0.20, 0.02), (0.5, 0.02)]
+    ("radius", "share"),
+    [
+        (0.03, 0.12),
+        (0.05, 0.12),
+        (0.005**0.5, 0.085),
+        (0.10, 0.05),
+        (0.02**0.5, 0.035),
+        (0.20, 0.02),
+        (0.5, 0.02),
+    ],
 )
 def test_what_focus_can_do(radius, share):
     assert bound(np.array([radius])) == pytest.approx([share])
