@@ -234,6 +234,41 @@ def test_no_star_is_known_better_than_0_05_mas_and_one_without_errors_to_50():
     assert found == pytest.approx([0.05, 0.05, 0.2, 50.0], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "n"),
+    [(-0.4, 500, 1), (-0.6, 500, 0), (999.4, 500, 1), (999.6, 500, 0), (500, -0.4, 1),
+     (500, -0.6, 0), (500, 799.4, 1), (500, 799.6, 0)],
+)  # fmt: skip
+def test_stars_in_the_array_are_counted_to_the_edges_of_its_pixels(x, y, n):
+    shape = (800, 1000)
+    image = field_image(sources(*random_places(9, shape=shape)), shape=shape)
+    ra, dec = image.wcs.all_pix2world([x], [y], 0)
+    (found,) = align.run([image], stars_at(ra, dec), SETTINGS).images
+    assert found.n_reference == n
+
+
+@pytest.mark.parametrize(("axis", "name"), [("ra", "dra_loo_mas"), ("dec", "ddec_loo_mas")])
+def test_a_star_that_is_off_shows_it_along_its_own_axis(axis, name):
+    x, y = random_places(12)
+    ra, dec = north_up().all_pix2world(x, y, 0)
+    stars = stars_at(ra, dec, 1.0)
+    stars.table[axis][4] += 12.0 / 3.6e6 / (np.cos(np.deg2rad(8.47)) if axis == "ra" else 1.0)
+    (found,) = align.run([field_image(sources(x, y))], stars, SETTINGS).images
+    (row,) = found.matches[found.matches["source_id"] == 5]
+    other = {"dra_loo_mas": "ddec_loo_mas", "ddec_loo_mas": "dra_loo_mas"}[name]
+    assert row[name] == pytest.approx(-12.0, abs=0.5)
+    assert row[other] == pytest.approx(0.0, abs=0.5)
+
+
+def test_a_field_without_gaia_is_named_by_the_image_that_nothing_ties():
+    x, y = random_places(30)
+    far = field_image(sources(*random_places(30, seed=9)), north_up(crval=(36.95, -8.4)))
+    images = [field_image(sources(x, y)), field_image(sources(x, y)), far]
+    found = align.run(images, None, SETTINGS)
+    assert [image.grade for image in found.images] == ["E", "E", "F"]
+    assert found.summary()["grade"] == "F"
+
+
 # ---------------------------------------------------------------- geometry
 
 

@@ -102,6 +102,16 @@ def test_a_local_scatter_counts_from_three_tenths_to_three_times_the_typical(rat
     assert error == pytest.approx(blank.uncorrelated(areas, place.sky) * 1.2 * counted**-0.5)
 
 
+def test_an_unknown_scatter_is_taken_for_the_typical_one():
+    model = blank.NoiseModel(
+        (2.0,), np.array([1.2]), np.array([-0.5]), np.nan, 10, False, np.array([np.nan])
+    )
+    place = objects(np.array([0.3]))
+    areas = place.areas[:, :1]
+    error = model.sky_errors(areas, place.sky, [1000.0])
+    assert error == pytest.approx(1.2 * blank.uncorrelated(areas, place.sky))
+
+
 def test_depths_are_told_for_numbers_of_exposures_with_twenty_places(as_image):
     image = as_image(uniform((60, 60)))
     n_exp = np.repeat([1, 2, 3], [19, 20, 100])

@@ -280,6 +280,25 @@ def test_the_reference_is_the_largest_aperture_up_to_half_an_arcsec(scale, refer
     assert RADII[reference_index(RADII, scale)] == reference
 
 
+def test_kron_fluxes_are_calibrated_without_a_correction(new_drc):
+    from bycatch.columns import PHOT, expand
+    from bycatch.stages import finalize
+    from bycatch.tables import make_table
+
+    meta = image_meta(
+        headers_of(Path("jabc01010_drc.fits"), new_drc(np.ones((4, 5), dtype=np.float32)))
+    )
+    specs = expand(PHOT, (6.0,))
+    data = {c.name: np.zeros(2) for c in specs} | {"id": np.arange(1, 3)}
+    data |= {"countrate_kron": np.array([20.0, -1.0]), "countrate_err_kron": np.full(2, 0.5)}
+    table = finalize.run(make_table(specs, data), (6.0,), meta, 0.05, (10.0, 15.0)).table
+    assert table["flux_kron"].tolist() == pytest.approx([20 * meta.photflam, -meta.photflam])
+    assert table["err_kron"].tolist() == pytest.approx([0.5 * meta.photflam] * 2)
+    zero = photcal.ab_zeropoint(meta.photflam, meta.photplam)
+    assert table["mag_ab_kron"][0] == pytest.approx(zero - 2.5 * np.log10(20.0))
+    assert table["mag_ab_kron"].mask.tolist() == [False, True]
+
+
 def test_the_summary_counts_stars_of_five_sigma(new_drc):
     from bycatch.columns import PHOT, expand
     from bycatch.stages import finalize

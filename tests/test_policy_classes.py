@@ -133,6 +133,14 @@ def test_two_images_see_one_source_within_one_and_a_half_pixels(apart, seen):
     assert found.chance == pytest.approx(2 * np.pi * 1.5**2 / 490**2, rel=1e-3)
 
 
+def test_a_source_is_seen_whichever_detection_of_the_other_image_is_there():
+    places = np.arange(6) * 100.0
+    other = SimpleNamespace(x=places, y=places, covers=np.ones(6, bool))
+    found = cosmics.seen_elsewhere(places + 0.5, places, [other])
+    assert found.n_seen.tolist() == [1] * 6
+    assert cosmics.seen_elsewhere(places + 50.0, places, [other]).n_seen.tolist() == [0] * 6
+
+
 # ---------------------------------------------------------------- the image's stars
 
 
@@ -295,6 +303,27 @@ def test_a_star_of_gaia_weighs_as_much_as_five_sources_when_the_densest_place_is
     index = np.concatenate([np.tile(PLACE + aside, (4, 1)), np.tile(PLACE - aside, (n_others, 1))])
     found = stellarity.locus(concentrations(index), PLACE, known_star=np.arange(len(index)) < 4)
     assert (found.n_stars == 4) == is_led
+
+
+@pytest.mark.parametrize(("n_aside", "is_led"), [(50, False), (75, True)])
+def test_stars_are_sought_where_they_should_be_within_twice_what_focus_does(n_aside, is_led):
+    """0.30 mag aside is 1.9 times 2 x 0.08: a place counts exp(-1.9^2 / 2) = 0.17 there."""
+    aside = PLACE + np.array([0.30, 0.0])
+    index = np.concatenate([np.tile(PLACE, (10, 1)), np.tile(aside, (n_aside, 1))])
+    found = stellarity.locus(concentrations(index), PLACE)
+    assert (found.n_stars == n_aside) == is_led
+
+
+def test_saturated_sources_have_no_say_in_the_share_of_points():
+    doubtful = PLACE + np.array([0.24, 0.17])
+    index = np.concatenate([[doubtful], np.tile(PLACE, (40, 1))])
+    found = concentrations(index, 0.1)
+    saturated = np.arange(41) > 0
+    alone = stellarity.probability(concentrations(doubtful, 0.1), Locus(PLACE, SCATTER, 100))
+    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), saturated=saturated)
+    with_them = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
+    assert p[0] == pytest.approx(alone[0], rel=1e-9)
+    assert with_them[0] > p[0]
 
 
 @pytest.mark.parametrize(("sharper", "is_point"), [(2.9, True), (3.1, False)])

@@ -141,6 +141,16 @@ def test_a_peak_within_2_3_pixels_of_missing_ones_is_not_judged(as_image, scale,
     assert found.mask[40, 40] == (not is_cut)
 
 
+@pytest.mark.parametrize("native_px", [1.0, 5 / 3])
+def test_widths_are_measured_in_a_window_and_above_a_ring_of_the_detector(monkeypatch, native_px):
+    """1.2 px, and 3.5 to 5.5 px."""
+    given = []
+    monkeypatch.setattr(crmask.peaks, "minor_widths", lambda *values: given.extend(values[4:]))
+    crmask.minor_widths(np.zeros((9, 9)), np.ones((9, 9)), [4], [4], native_px)
+    assert given[0] == pytest.approx(1.2 * native_px)
+    assert given[1] == pytest.approx((3.5 * native_px, 5.5 * native_px))
+
+
 @pytest.mark.parametrize(("fwhm_px", "is_ray"), [(1.6, True), (2.0, False)])
 def test_light_is_wider_than_1_75_pixels(as_image, fwhm_px, is_ray):
     """Gaussians that are sampled finely enough to have the width that they were given."""

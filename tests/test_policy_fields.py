@@ -1,9 +1,12 @@
 """What one image says of another, of artificial sources, positions and itself: the limits."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.io import fits
 from astropy.table import Table
 
 from bycatch import photcal
@@ -12,6 +15,7 @@ from bycatch.pipeline import explanation, fields, injection
 from bycatch.pipeline.companions import companions, covered_blocks
 from bycatch.pipeline.explanation import Verdict, explain
 from bycatch.pipeline.frames import read_frame
+from bycatch.pipeline.inspection import inspect
 from bycatch.products import find_records
 from bycatch.report import page
 from bycatch.report.overview import BAD, WARN, overview
@@ -91,8 +95,6 @@ def test_blocks_are_sixteen_pixels_wide():
 
 def test_a_position_belongs_to_the_block_of_its_pixel(done):
     """Pixel 15 ends the first block at 15.5."""
-    from astropy.io import fits
-
     record = record_of(done, BLUE)
     paths = record.paths(done)
     with fits.open(paths.coverage, mode="update") as hdus:
@@ -120,6 +122,20 @@ def test_stars_are_asked_for_as_far_as_pointing_roll_and_motion_reach(visit, set
     assert 3600 * (cone.radius - bare.radius) == pytest.approx(margin, abs=1e-6)
     # The bare circle ends at the corners' pixels: 200 x 240 of 0.05 arcsec.
     assert 3600 * bare.radius == pytest.approx(0.025 * np.hypot(199, 239), rel=1e-4)
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(10.0, 0.0), (359.99, 60.0), (200.0, -85.0)])
+@pytest.mark.parametrize(("share", "is_near"), [(0.99, True), (1.01, False)])
+def test_stars_of_a_table_count_within_the_circle(ra, dec, share, is_near):
+    from astropy.coordinates import SkyCoord
+
+    centre = SkyCoord(ra, dec, unit="deg")
+    places = centre.directional_offset_by(
+        np.arange(0, 360, 45) * u.deg, np.full(8, 0.05 * share) * u.deg
+    )
+    stars = SimpleNamespace(table={"ra": places.ra.deg, "dec": places.dec.deg})
+    near = fields._within(stars, fields.Cone(ra, dec, 0.05))
+    assert near.tolist() == [is_near] * 8
 
 
 # ---------------------------------------------------------------- artificial sources
@@ -202,6 +218,43 @@ def test_twenty_sources_tell_a_limit(n, is_told):
         assert limit == pytest.approx(25.0, abs=0.2)
 
 
+def test_a_limit_is_where_completeness_is_still_at_the_level():
+    """Ten found, ten of which half are, ten lost: to the end of the ten in the middle."""
+    mag = np.arange(30) * 0.1 + 22
+    found = np.concatenate([np.ones(10), np.tile([0, 1], 5), np.zeros(10)]).astype(bool)
+    limit, _ = injection.limit_and_error(mag, found, 0.5)
+    assert limit == pytest.approx(0.5 * (mag[19] + mag[20]))
+    assert injection.limit_and_error(mag, found, 0.9)[0] == pytest.approx(0.5 * (mag[9] + mag[10]))
+
+
+def test_limits_are_those_of_50_and_90_percent():
+    mag = np.linspace(22, 28, 300)
+    random = np.random.default_rng(3)
+    found = random.uniform(size=300) < 1 / (1 + np.exp((mag - 25.0) / 0.5))
+    n = len(mag)
+    data = {c.name: np.zeros(n) for c in injection.INJECT}
+    data |= {"id": np.arange(n), "kind": np.full(n, "star"), "mag": mag, "found": found,
+             "kept": found & (mag < 24.0), "outcome": np.full(n, "kept")}  # fmt: skip
+    (row,) = injection.limits_of(make_table(injection.INJECT, data))
+    for percent in (50, 90):
+        expected = injection.limit_and_error(mag, found, percent / 100)
+        assert (row[f"mag_{percent}_found"], row[f"mag_{percent}_found_err"]) == expected
+    assert row["mag_50_kept"] < row["mag_50_found"]
+
+
+def test_curves_of_the_figure_lie_in_the_middle_of_the_bins():
+    mag = np.array([24.1, 24.2, 24.6, 24.7])
+    data = {c.name: np.zeros(4) for c in injection.INJECT}
+    data |= {"id": np.arange(4), "kind": np.full(4, "star"), "mag": mag, "mag_expected": mag,
+             "mag_measured": mag + 0.1, "found": np.ones(4, bool), "kept": np.ones(4, bool),
+             "outcome": np.full(4, "kept")}  # fmt: skip
+    table = injection.completeness_table(make_table(injection.INJECT, data), 0.5)
+    (curve,) = injection.figure_curves(table)
+    assert (curve.label, curve.mag.tolist()) == ("stars", [24.25, 24.75])
+    assert curve.found.tolist() == curve.kept.tolist() == curve.high.tolist() == [1.0, 1.0]
+    assert curve.bias == pytest.approx([0.1, 0.1])
+
+
 @pytest.mark.parametrize(
     ("radii", "nearest"), [((2, 4, 6), 4.0), ((3, 5.5), 3.0), ((1, 3.05, 4.9), 4.9)]
 )
@@ -232,8 +285,6 @@ def test_a_row_within_three_pixels_is_the_positions_own(finished, apart, is_own)
 
 @pytest.mark.parametrize(("apart", "is_near"), [(2.0, True), (2.1, False)])
 def test_a_pixel_of_the_mask_within_two_pixels_is_mentioned(done, apart, is_near):
-    from astropy.io import fits
-
     record = record_of(done, RED)
     with fits.open(record.paths(done).mask, mode="update") as hdus:
         plane = next(hdu for hdu in hdus if hdu.data is not None)
@@ -264,6 +315,49 @@ def test_a_threshold_that_a_position_reaches_finds_nothing_and_one_below_does(fi
     else:
         assert best < 0.01
     assert "the threshold is 2:" in text
+
+
+# ---------------------------------------------------------------- what inspect warns about
+
+
+def warnings_of(write_drc, level=0.0, sky_e=None, single=0.0, n_exposures=2, **cards):
+    """What `inspect` says of an image of a level, of which a share has one exposure."""
+    sci = np.full((100, 100), level, np.float32)
+    path = write_drc(
+        f"jabc01{len(cards)}{int(1e4 * level) % 100:02d}_drc.fits", sci, n_exposures=n_exposures,
+        sci_cards=cards, primary={} if sky_e is None else {"MDRIZSKY": sky_e},
+    )  # fmt: skip
+    if single:
+        with fits.open(path, mode="update") as hdus:
+            hdus["CTX"].data[: round(100 * single)] = 1
+    return " ".join(inspect(path).warnings)
+
+
+@pytest.mark.parametrize(
+    ("level", "sky_e", "has_sky"),
+    [(0.045, 100.0, False), (0.055, 100.0, True), (0.009, None, False), (0.011, None, True)],
+)
+def test_a_sky_is_there_where_more_than_half_of_what_was_noted_is(write_drc, level, sky_e, has_sky):
+    """Of 100 e in 1000 s; where nothing was noted, from 0.01 e/s on."""
+    said = warnings_of(write_drc, level, sky_e, n_exposures=1)
+    assert ("the sky is not subtracted" in said) == has_sky
+    assert "no cosmic ray was rejected" in said
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(0.19, False), (0.21, True)])
+def test_a_fifth_of_single_exposures_is_warned_about(write_drc, share, is_said):
+    assert ("of the area has one exposure only" in warnings_of(write_drc, single=share)) == is_said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("IDC_X-FIT_REL_GAIAeDR3", ""), ("OPUS", "no telling name"), ("IDC_X", "not tied to Gaia"),
+     ("IDC_X-FIT_SVM_2MASS", ""), ("GAIA", "")],
+)  # fmt: skip
+def test_a_frame_that_is_not_tied_to_gaia_is_warned_about(write_drc, name, said):
+    found = warnings_of(write_drc, WCSNAME=name)
+    for words in ("no telling name", "not tied to Gaia"):
+        assert (words in found) == (words == said)
 
 
 # ---------------------------------------------------------------- what the report warns about

@@ -272,6 +272,44 @@ def test_a_defect_in_half_of_the_exposures_counts(n, counts):
     assert found.saturated.tolist() == [True]
 
 
+def test_what_the_exposures_say_reaches_the_table(as_image, psf):
+    image = as_image(sky((90, 90)) + 20 * psf((90, 90), 45.0, 45.0))
+    for bit, flag in ((256, Flag.SATURATED), (16, Flag.HOT_PIXEL), (4, Flag.BAD_COLUMN)):
+        one = ChipQuality(np.full((90, 90), bit, np.int32), image.wcs)
+        flags = [int(measure.run(image, [45.0], [45.0], chips=chips).table["flags"][0])
+                 for chips in ((), (one,))]  # fmt: skip
+        assert [bool(value & flag) for value in flags] == [False, True]
+
+
+def test_stars_are_told_by_sources_that_nothing_speaks_against(as_image, psf, monkeypatch):
+    """No cosmic rays, hot pixels or edges where the image's stars are looked for."""
+    seen = {}
+    real = measure._points
+
+    def noted(image, found, saturated, clean, in_gaia):
+        seen.update(clean=clean.tolist(), in_gaia=in_gaia.tolist())
+        return real(image, found, saturated, clean, in_gaia)
+
+    monkeypatch.setattr(measure, "_points", noted)
+    sci = sky((120, 120))
+    for x in (30.0, 60.0, 90.0):
+        sci += 20 * psf((120, 120), x, 60.0)
+    sci[30, 60] += 3.0  # one pixel's light
+    mask = np.zeros(sci.shape, bool)
+    mask[60, 30] = True
+    image = as_image(sci, n_exposures=1)
+    measure.run(image, [30.0, 60.0, 90.0, 60.0, 5.0], [60.0, 60.0, 60.0, 30.0, 60.0], cr_mask=mask)
+    assert seen["clean"] == [False, True, True, False, False]
+
+
+def test_what_has_no_gaia_star_has_none_of_its_numbers(as_image, psf):
+    image = as_image(sky((90, 90)) + 20 * psf((90, 90), 45.0, 45.0))
+    row = measure.run(image, [45.0], [45.0]).table
+    assert row["gaia_separation"].mask.tolist() == row["gaia_g"].mask.tolist() == [True]
+    assert row["gaia_source_id"].tolist() == [0]
+    assert row["GAIA_CAT_RA"].tolist() == row["GAIA_CAT_DEC"].tolist() == [-999.0]
+
+
 def test_flc_files_are_preferred_to_flt_and_a_folder_that_was_given_to_that_of_the_image(tmp_path):
     """flc files are corrected for charge-transfer losses."""
     given, own = tmp_path / "given", tmp_path / "own"
@@ -428,8 +466,12 @@ def test_without_a_roll_both_directions_together_must_have_five_sigma(
 
 
 @pytest.mark.parametrize(("edge", "is_whole"), [(45.5, True), (44.5, False)])
-def test_only_a_whole_ring_of_45_pixels_tells_the_direction_of_spikes(as_image, edge, is_whole):
-    star = halos.BrightStars(np.array([edge]), np.array([130.0]), np.array([100.0]))
+@pytest.mark.parametrize("side", range(4))
+def test_only_a_whole_ring_of_45_pixels_tells_the_direction_of_spikes(
+    as_image, edge, is_whole, side
+):
+    x, y = ((edge, 130), (259 - edge, 130), (130, edge), (130, 259 - edge))[side]
+    star = halos.BrightStars(np.array([x]), np.array([y]), np.array([100.0]))
     image = as_image(ridged((260, 260), star, 6.0, 1.0))
     assert (halos.spike_signal(image, star) is not None) == is_whole
 
