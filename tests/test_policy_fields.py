@@ -263,6 +263,13 @@ def test_magnitudes_are_compared_in_the_aperture_nearest_to_four_pixels(radii, n
     assert injection.aperture_of(settings) == nearest
 
 
+def test_one_of_one_is_a_share_between_one_half_and_one():
+    """Wilson (1927): (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)."""
+    low, high = injection.wilson(np.array([1.0, 0.0]), np.array([1.0, 1.0]))
+    assert low.tolist() == pytest.approx([0.5, 0.0])
+    assert high.tolist() == pytest.approx([1.0, 0.5])
+
+
 def test_the_share_of_noise_is_that_of_the_kept_rows():
     table = injection._purity([24.1, 24.2, 24.3, 24.4], [True, True, True, False], [24.2], 0.5)
     assert table["false_share"].tolist() == pytest.approx([1 / 3])
@@ -274,6 +281,16 @@ def test_the_share_of_noise_is_that_of_the_kept_rows():
 def a_row(out, root=RED):
     (path,) = out.rglob(f"{root}_cat.ecsv")
     return read_table(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "is_on"),
+    [(-0.4, 20, True), (-0.6, 20, False), (239.4, 20, True), (239.6, 20, False), (20, -0.4, True),
+     (20, -0.6, False), (20, 199.4, True), (20, 199.6, False)],
+)  # fmt: skip
+def test_an_image_ends_at_the_edges_of_its_pixels(finished, x, y, is_on):
+    (found,) = explain(finished, xy=(x, y), image=RED)
+    assert (found.verdict is not Verdict.OFF_IMAGE) == is_on
 
 
 @pytest.mark.parametrize(("apart", "is_own"), [(2.95, True), (3.05, False)])
@@ -342,6 +359,13 @@ def test_a_sky_is_there_where_more_than_half_of_what_was_noted_is(write_drc, lev
     said = warnings_of(write_drc, level, sky_e, n_exposures=1)
     assert ("the sky is not subtracted" in said) == has_sky
     assert "no cosmic ray was rejected" in said
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(0.99, False), (1.01, True)])
+def test_pixels_near_saturation_are_counted(write_drc, share, is_said):
+    """Above 73 % of the full well of one exposure of 500 s."""
+    found = warnings_of(write_drc, share * 0.73 * 77_400 / 500)
+    assert ("10000 pixels near saturation" in found) == is_said
 
 
 @pytest.mark.parametrize(("share", "is_said"), [(0.19, False), (0.21, True)])

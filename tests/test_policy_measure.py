@@ -209,8 +209,11 @@ def spike_of(share):
     return light
 
 
-@pytest.mark.parametrize(("share", "is_hot"), [(0.79, False), (0.81, True)])
+@pytest.mark.parametrize(
+    ("share", "is_hot"), [(0.79, False), (0.81, True), (1.09, True), (1.13, False)]
+)
 def test_four_fifths_of_the_light_in_one_pixels_shadow_is_hot(as_image, share, is_hot):
+    # A tenth may be missing around it.
     image = as_image(spike_of(share), n_exposures=1)
     found = one_pixel_sources(image, np.array([20.0]), np.array([20.0]), np.zeros(1), np.zeros(1))
     assert found.tolist() == [is_hot]
@@ -310,6 +313,18 @@ def test_what_has_no_gaia_star_has_none_of_its_numbers(as_image, psf):
     assert row["GAIA_CAT_RA"].tolist() == row["GAIA_CAT_DEC"].tolist() == [-999.0]
 
 
+def test_what_was_not_measured_is_missing_not_a_number(as_image, psf):
+    """Off the image, and where there is no sky: each value is finite, or masked."""
+    sci = sky((90, 90)) + 20 * psf((90, 90), 45.0, 45.0)
+    sci[30:, :30] = np.nan
+    settings = MeasureSettings(error_components=True)
+    table = measure.run(as_image(sci), [-50.0, 15.0, 28.0], [20.0, 60.0, 60.0], settings=settings)
+    for name in table.table.colnames:
+        column = np.ma.asarray(table.table[name])
+        if column.dtype.kind == "f":
+            assert np.isfinite(column.compressed()).all(), name
+
+
 def test_flc_files_are_preferred_to_flt_and_a_folder_that_was_given_to_that_of_the_image(tmp_path):
     """flc files are corrected for charge-transfer losses."""
     given, own = tmp_path / "given", tmp_path / "own"
@@ -370,6 +385,13 @@ def test_a_halo_ends_where_the_light_of_the_star_per_pixel_is_the_noise_of_the_s
     low, high = curve.at(0.05 * (reach - 1.5)), curve.at(0.05 * (reach + 1.5))
     brightness = rate * (high - low) / (np.pi * ((reach + 1.5) ** 2 - (reach - 1.5) ** 2))
     assert brightness / NOISE == pytest.approx(1.0, abs=0.12)
+
+
+def test_halos_beyond_5_5_arcsec_grow_with_the_third_root_of_the_light(dark):
+    rates = np.array([1.0, 8.0]) * 1e6
+    near, far = halos.reach_of(rates, NOISE, dark).halo_px
+    assert near > 5.5 / 0.05
+    assert far / near == pytest.approx(2.0, rel=0.02)
 
 
 def test_a_spike_ends_where_its_ridge_is_the_noise_of_the_sky(dark):
