@@ -275,6 +275,20 @@ def test_the_scatter_of_less_than_eight_stars_is_at_least_one_percent(n, is_wide
     assert result.error[0] == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
+def test_a_small_aperture_shares_its_noise_with_the_reference():
+    """What is left of errors of 4 and 5 % is that of the ring, 3 %: an error of a median of it."""
+    phot = stars(400)
+    phot["countrate_err_2"] = 4.0 * FRACTIONS[0]
+    for r, fraction in zip((4, 6, 8), FRACTIONS[1:], strict=False):
+        phot[f"countrate_err_{r}"] = 4.5 * fraction
+    phot["countrate_err_10"] = 2.9 * FRACTIONS[4]
+    quiet = found(phot).error[0]  # less in the reference than in the small one: no noise is left
+    assert quiet < 1e-6
+    phot["countrate_err_2"] = 2.0 * FRACTIONS[0]
+    ring = np.sqrt(2.9**2 - 2.0**2) / 100
+    assert found(phot).error[0] == pytest.approx(ring * np.sqrt(0.5 * np.pi / 400), rel=1e-3)
+
+
 @pytest.mark.parametrize(("scale", "reference"), [(0.05, 10.0), (0.0501, 8.0), (0.0625, 8.0)])
 def test_the_reference_is_the_largest_aperture_up_to_half_an_arcsec(scale, reference):
     assert RADII[reference_index(RADII, scale)] == reference

@@ -11,7 +11,8 @@ from astropy.table import Table
 
 from bycatch import photcal
 from bycatch.columns import CAT
-from bycatch.pipeline import explanation, fields, injection
+from bycatch.flags import Flag
+from bycatch.pipeline import explanation, export, fields, injection
 from bycatch.pipeline.companions import companions, covered_blocks
 from bycatch.pipeline.explanation import Verdict, explain
 from bycatch.pipeline.frames import read_frame
@@ -332,6 +333,15 @@ def test_a_threshold_that_a_position_reaches_finds_nothing_and_one_below_does(fi
     else:
         assert best < 0.01
     assert "the threshold is 2:" in text
+
+
+def test_rows_of_a_region_file_are_told_apart():
+    """By p_cr above one half, or the flag without it; by flags; by p_star below one half."""
+    flags = [0, int(Flag.COSMIC_RAY), int(Flag.EDGE), int(Flag.SINGLE_EXPOSURE), 0]
+    table = Table({"flags": flags, "p_star": [0.5, 0.9, 0.9, 0.9, 0.49]})
+    assert export.kinds(table) == ["point", "cosmic ray", "flagged", "point", "extended"]
+    table["p_cr"] = [0.5, 0.1, 0.51, 0.51, np.nan]
+    assert export.kinds(table) == ["point", "flagged", "cosmic ray", "cosmic ray", "extended"]
 
 
 # ---------------------------------------------------------------- what inspect warns about
