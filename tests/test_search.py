@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
-import subprocess
 import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np

@@ -146,7 +146,6 @@ def blends(
     n = len(columns)
     known = np.isfinite(columns) & np.isfinite(rows)
     sums = np.maximum(np.nan_to_num(np.asarray(net_rate, float).ravel()), 0.0)
-    sums[~known] = 0.0
     star_px = STAR_FWHM_ARCSEC / scale_arcsec
     stretch = np.nan_to_num(np.asarray(fwhm_px, float).ravel() / star_px, nan=1.0)
     # In steps: sources of one width share a table of shares.

@@ -1,0 +1,427 @@
+"""What tells points, galaxies and cosmic rays apart: each decision about its limit."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bycatch.kernels import sharpness
+from bycatch.photcal import encircled_energy
+from bycatch.settings import PRESETS
+from bycatch.stages.measure import cosmics, stellarity
+from bycatch.stages.measure.stellarity import Concentration, Locus
+
+PLACE = np.array([1.10, 0.29])
+SCATTER = np.array([[0.05**2, 0.0006], [0.0006, 0.018**2]])
+
+
+# ---------------------------------------------------------------- terms of the regression
+
+
+def evidence(width=1.0, elongation=1.1, box=0.0, c=(0.0, 0.0), masked=0.0, snr=30.0, n_exp=1,
+             of=0, seen=0, chance=0.01, n=1):  # fmt: skip
+    full = np.full
+    return cosmics.Evidence(
+        full(n, width), full(n, elongation), full(n, box), np.tile(np.array(c, float), (n, 1)),
+        full(n, masked), full(n, snr), full(n, n_exp),
+        cosmics.Elsewhere(full(n, of), full(n, seen), chance), 20,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # A track of S/N 10, where sharpness counts 100 / 125 = 0.8: sharp, long, on the mask.
+        (
+            {"width": 0.45, "elongation": 2.0, "box": 0.4, "c": (-0.6, -0.2), "masked": 1.0,
+             "snr": 10.0, "of": 2},
+            {"narrower": 0.44, "much_narrower": 0.24, "elongated": 0.8 * np.log(2),
+             "box_more": 0.32, "c13_sharp": 0.48, "c24_sharp": 0.16, "masked": 1.0,
+             "masked_narrow": 0.5, "missed": 2 * np.log10(10 / 3)},
+        ),
+        # Something wide of S/N 5, where sharpness counts half: two images at most count as seeing.
+        (
+            {"width": 1.15, "elongation": 1.0, "box": -0.1, "c": (0.3, 0.1), "snr": 5.0, "of": 4,
+             "seen": 3},
+            {"c13_wide": 0.15, "c24_wide": 0.05, "box_less": 0.05, "unmasked_wide": 0.5, "seen": 2,
+             "unmasked_star": np.exp(-0.5 * (0.15**2 + 0.3**2) / (0.08**2 + 0.2**2))},
+        ),
+        # Half on the mask and a little long; of S/N 3 another image need not see it.
+        (
+            {"width": 1.3, "elongation": 1.6, "masked": 0.5, "snr": 3.0, "of": 1},
+            {"elongated": 9 / 34 * np.log(1.6) / 3, "masked": 0.5, "unmasked_wide": 0.5,
+             "unmasked_star": 0.5 * np.exp(-0.5 * (0.3**2 / (0.08**2 + 1 / 9)
+                                                   + (np.log(1.6) - 0.1)**2 / (0.1**2 + 1 / 9)))},
+        ),
+        # Bright and a little narrow: an image that misses it counts once.
+        (
+            {"width": 0.85, "elongation": 1.0, "masked": 0.25, "snr": 1e9, "of": 1},
+            {"narrower": 0.15, "masked": 0.25, "masked_narrow": 0.0375, "unmasked_sharp": 0.0375,
+             "missed": 1.0, "unmasked_star": 0.75 * np.exp(-0.5 * (0.15 / 0.08)**2)},
+        ),
+        # Beyond all bounds.
+        (
+            {"width": 0.5, "elongation": 99.0, "box": 9.0, "c": (-9.0, 9.0), "masked": 1.0,
+             "snr": 1e9, "of": 9},
+            {"narrower": 0.5, "much_narrower": 0.25, "elongated": np.log(4), "box_more": 0.6,
+             "c13_sharp": 1.0, "c24_wide": 1.0, "masked": 1.0, "masked_narrow": 0.5, "missed": 2.0},
+        ),
+        ({"width": 9.0, "box": -9.0, "masked": 1.0, "snr": 1e9}, {"box_less": 0.3, "masked": 1.0}),
+        # Detections of others count less where they are common, never more.
+        (
+            {"elongation": 1.0, "masked": 1.0, "of": 1, "seen": 1, "chance": 0.1},
+            {"masked": 1.0, "seen": 0.5},
+        ),
+        (
+            {"elongation": 1.0, "masked": 1.0, "of": 1, "seen": 1, "chance": 1e-9},
+            {"masked": 1.0, "seen": 1.0},
+        ),
+    ],
+)  # fmt: skip
+def test_terms_are_what_the_weights_were_trained_on(given, expected):
+    found = dict(zip(cosmics.FEATURES, cosmics.features(evidence(**given))[0], strict=True))
+    assert found == pytest.approx(dict.fromkeys(found, 0.0) | {"constant": 1.0} | expected)
+
+
+def test_the_weights_are_those_of_the_file():
+    weights, share = cosmics.coefficients()
+    one = evidence(width=0.8, masked=0.6, snr=12.0, n=1)
+    logit = float(cosmics.features(one)[0] @ np.array(weights))
+    # One row alone: with a share of one half before, that counts for ten rows.
+    p = cosmics.probability(one)[0]
+    found = (p + 5) / 11
+    assert np.log(p / (1 - p)) == pytest.approx(logit + np.log(found / (1 - found)), abs=1e-3)
+    assert share == 0.5
+
+
+def test_many_exposures_have_one_cosmic_ray_in_a_hundred_rows():
+    """So it is before the image is known, with the weight of fifty rows."""
+    one = evidence(width=0.8, masked=0.6, snr=12.0, n_exp=2)
+    logit = float(cosmics.features(one)[0] @ np.array(cosmics.coefficients()[0]))
+    p = cosmics.probability(one)[0]
+    found = (p + 0.5) / 51
+    assert np.log(p / (1 - p)) == pytest.approx(logit + np.log(found / (1 - found)), abs=1e-3)
+
+
+def test_the_share_of_cosmic_rays_has_settled():
+    """Where rows are told apart by one sigma, more rounds change no probability by 1e-4."""
+    random = np.random.default_rng(1)
+    logit = np.concatenate([random.normal(1, 1, 300), random.normal(-1, 1, 600)])
+    share = 0.5
+    for _ in range(2000):
+        p = 1 / (1 + (1 / share - 1) * np.exp(-logit))
+        share = (p.sum() + 5) / (900 + 10)
+    assert cosmics._with_share(logit, *cosmics.PRIOR_SINGLE) == pytest.approx(p, abs=1e-4)
+
+
+def test_no_evidence_is_certain():
+    """Logits end at 12: in an image full of stars an odd row stays possible."""
+    ray = evidence(width=0.0, elongation=4.0, box=0.6, c=(-1.0, -1.0), masked=1.0, snr=1e9)
+    p = cosmics.probability(ray)[0]
+    share = (p + 5) / 11
+    assert p == pytest.approx(1 / (1 + (1 / share - 1) * np.exp(-12.0)), abs=1e-9)
+
+
+@pytest.mark.parametrize(("apart", "seen"), [(1.45, 1), (1.55, 0)])
+def test_two_images_see_one_source_within_one_and_a_half_pixels(apart, seen):
+    other = SimpleNamespace(
+        x=np.array([10.0, 500.0]), y=np.array([10.0, 500.0]), covers=np.array([True])
+    )
+    found = cosmics.seen_elsewhere([10.0 + apart], [10.0], [other])
+    assert found.n_seen.tolist() == [seen]
+    # Two detections in a square of 490 px.
+    assert found.chance == pytest.approx(2 * np.pi * 1.5**2 / 490**2, rel=1e-3)
+
+
+def test_a_source_is_seen_whichever_detection_of_the_other_image_is_there():
+    places = np.arange(6) * 100.0
+    other = SimpleNamespace(x=places, y=places, covers=np.ones(6, bool))
+    found = cosmics.seen_elsewhere(places + 0.5, places, [other])
+    assert found.n_seen.tolist() == [1] * 6
+    assert cosmics.seen_elsewhere(places + 50.0, places, [other]).n_seen.tolist() == [0] * 6
+
+
+# ---------------------------------------------------------------- the image's stars
+
+
+def looked_at(as_image, monkeypatch, *, flux=100.0, offset=(0.0, 0.0), masked=0.0, n=1, minor=2.2):
+    """Evidence of sources whose moments are given; a sky of 1 e/s, an exposure without end."""
+    values = np.zeros((n, 6))
+    values[:, sharpness.FLUX], values[:, sharpness.NOISE] = flux, 1.0
+    values[:, sharpness.MINOR], values[:, sharpness.MAJOR] = minor, 2.4
+    values[:, sharpness.BOX], values[:, sharpness.MASKED] = 0.48, masked
+    monkeypatch.setattr(cosmics.sharpness, "sharpness", lambda *_, **__: values)
+    found = SimpleNamespace(
+        x=np.zeros(n), y=np.zeros(n), correlation=1.0, sky=SimpleNamespace(std=np.ones(n)),
+        exposures=SimpleNamespace(exptime_s=np.full(n, 1e12), count=np.ones(n, np.int64)),
+    )  # fmt: skip
+    concentration = Concentration(np.zeros(n), np.tile(PLACE + offset, (n, 1)), np.zeros((n, 2, 2)))
+    image = as_image(np.zeros((20, 20)))
+    return cosmics.evidence(image, found, concentration, Locus(PLACE, SCATTER, 100))
+
+
+@pytest.mark.parametrize(
+    ("given", "n_stars"),
+    [
+        ({"flux": 15.1}, 1),
+        ({"flux": 14.9}, 0),
+        ({"masked": 0.099}, 1),
+        ({"masked": 0.101}, 0),
+        ({"offset": (0.149, 0.0)}, 1),
+        ({"offset": (0.151, 0.0)}, 0),
+        ({"offset": (0.0, -0.053)}, 1),
+        ({"offset": (0.0, -0.055)}, 0),
+    ],
+)
+def test_stars_that_tell_how_sharp_stars_are(as_image, monkeypatch, given, n_stars):
+    """Of S/N 15, with less than a tenth of their light on the mask, within 3 sigma of the locus."""
+    assert looked_at(as_image, monkeypatch, **given).n_stars == n_stars
+
+
+@pytest.mark.parametrize("n", [1, 3, 30])
+def test_the_width_of_three_stars_counts_as_much_as_the_usual_one(as_image, monkeypatch, n):
+    found = looked_at(as_image, monkeypatch, n=n, minor=2.6)
+    assert found.width[0] == pytest.approx(2.6 * (n + 3) / (n * 2.6 + 3 * 2.2))
+    assert found.box == pytest.approx([0.0] * n)
+
+
+def test_photons_count_half_in_the_window(as_image, monkeypatch):
+    """It holds half of a source's light: 100 e/s in 200 s are an error of 0.5 e/s."""
+    values = np.zeros((1, 6))
+    values[:, [sharpness.FLUX, sharpness.MINOR, sharpness.MAJOR]] = 100.0, 2.2, 2.2
+    monkeypatch.setattr(cosmics.sharpness, "sharpness", lambda *_, **__: values)
+    found = SimpleNamespace(
+        x=np.zeros(1), y=np.zeros(1), correlation=1.0, sky=SimpleNamespace(std=np.ones(1)),
+        exposures=SimpleNamespace(exptime_s=np.full(1, 200.0), count=np.ones(1, np.int64)),
+    )  # fmt: skip
+    concentration = Concentration(np.zeros(1), PLACE[np.newaxis], np.zeros((1, 2, 2)))
+    locus = Locus(PLACE, SCATTER, 100)
+    result = cosmics.evidence(as_image(np.zeros((20, 20))), found, concentration, locus)
+    assert result.snr == pytest.approx([200.0])
+
+
+@pytest.mark.parametrize(
+    ("scale", "pixfrac", "box_px"), [(0.05, 1.0, 2), (0.03, 1.0, 3), (0.03, 0.6, 2)]
+)
+def test_lengths_of_the_moments_are_in_pixels_of_the_detector(
+    as_image, monkeypatch, scale, pixfrac, box_px
+):
+    """A window of 1.2 px, a ring of 3.5 to 5.5, a peak within 1.5, the shadow of one pixel."""
+    given = {}
+
+    def noted(*places, **lengths):
+        given.update(lengths)
+        return np.ones((len(places[2]), 6))
+
+    monkeypatch.setattr(cosmics.sharpness, "sharpness", noted)
+
+    def change(hdus):
+        for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+            hdus["SCI"].header[name] *= scale / 0.05
+        hdus[0].header["D001PIXF"] = pixfrac
+
+    found = SimpleNamespace(
+        x=np.zeros(1), y=np.zeros(1), correlation=1.0, sky=SimpleNamespace(std=np.ones(1)),
+        exposures=SimpleNamespace(exptime_s=np.ones(1), count=np.ones(1, np.int64)),
+    )  # fmt: skip
+    concentration = Concentration(np.zeros(1), PLACE[np.newaxis], np.zeros((1, 2, 2)))
+    locus = Locus(PLACE, SCATTER, 100)
+    cosmics.evidence(as_image(np.zeros((20, 20)), change), found, concentration, locus)
+    size = 0.05 / scale
+    assert given["window_px"] == pytest.approx(1.2 * size)
+    assert given["ring_px"] == pytest.approx((3.5 * size, 5.5 * size))
+    assert given["search_px"] == pytest.approx(1.5 * size)
+    assert given["box_px"] == box_px
+
+
+# ---------------------------------------------------------------- points
+
+
+def concentrations(index, error=0.01, magnitude=-5.0):
+    index = np.atleast_2d(index)
+    covariance = np.tile(np.diag([error**2, (error / 3) ** 2]), (len(index), 1, 1))
+    return Concentration(np.full(len(index), magnitude), index, covariance)
+
+
+def test_nothing_is_told_from_a_concentration_with_an_error_of_three_quarters():
+    for error, is_told in ((0.74, True), (0.76, False)):
+        found = concentrations(PLACE, error)
+        assert found.known.tolist() == [is_told]
+        p = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
+        assert np.isfinite(p).tolist() == [is_told]
+
+
+@pytest.mark.parametrize(("error", "n_stars"), [(0.079, 9), (0.081, 0)])
+def test_stars_are_found_from_sources_with_small_errors(error, n_stars):
+    found = concentrations(np.tile(PLACE, (9, 1)), error)
+    assert stellarity.locus(found, PLACE).n_stars == n_stars
+
+
+@pytest.mark.parametrize(
+    ("offset", "n_stars"),
+    [((0.34, 0), 9), ((0.36, 0), 0), ((-0.34, 0), 9), ((0, 0.14), 9), ((0, 0.16), 0)],
+)
+def test_stars_are_looked_for_about_the_expectation(offset, n_stars):
+    found = concentrations(np.tile(PLACE + offset, (9, 1)))
+    assert stellarity.locus(found, PLACE).n_stars == n_stars
+
+
+@pytest.mark.parametrize(("n_known", "is_led"), [(4, False), (5, True)])
+def test_five_stars_of_gaia_lead_the_search(n_known, is_led):
+    crowd = np.tile(PLACE - [0.2, 0.07], (300, 1))
+    found = concentrations(np.concatenate([np.tile(PLACE, (n_known, 1)), crowd]))
+    known = np.arange(len(found.index)) < n_known
+    place = stellarity.locus(found, PLACE, known_star=known)
+    assert (place.n_stars == n_known) == is_led
+
+
+def test_stars_scatter_no_more_than_is_known():
+    rng = np.random.default_rng(4)
+    index = PLACE + rng.uniform(-1, 1, (4000, 2)) * [0.34, 0.145]
+    found = stellarity.locus(concentrations(index, 0.001), PLACE)
+    assert np.sqrt(np.diag(found.covariance)) == pytest.approx([0.08, 0.03], rel=0.01)
+
+
+@pytest.mark.parametrize("n", [0, 10, 30])
+def test_ten_stars_count_as_much_as_the_usual_scatter(n):
+    """Of stars all alike nothing else is left; their place and the expected one share the rest."""
+    found = stellarity.locus(concentrations(np.tile(PLACE, (n, 1)), 1e-6), PLACE)
+    usual = np.array([[0.05**2, 0.5 * 0.05 * 0.018], [0.5 * 0.05 * 0.018, 0.018**2]])
+    scatter = usual * 10 / (n + 10)
+    # A median's variance is pi / 2 times that of a mean.
+    own = np.linalg.inv(0.5 * np.pi * scatter / n) if n else 0.0
+    error = np.linalg.inv(own + np.diag([0.08**-2, 0.03**-2]))
+    assert found.covariance == pytest.approx(scatter + error, rel=2e-3)
+
+
+@pytest.mark.parametrize(("n_others", "is_led"), [(17, True), (23, False)])
+def test_a_star_of_gaia_weighs_as_much_as_five_sources_when_the_densest_place_is_sought(
+    n_others, is_led
+):
+    """Four of them, which do not yet lead alone, against others as near to the expectation."""
+    aside = np.array([0.2, 0.0])
+    index = np.concatenate([np.tile(PLACE + aside, (4, 1)), np.tile(PLACE - aside, (n_others, 1))])
+    found = stellarity.locus(concentrations(index), PLACE, known_star=np.arange(len(index)) < 4)
+    assert (found.n_stars == 4) == is_led
+
+
+@pytest.mark.parametrize(("n_aside", "is_led"), [(50, False), (75, True)])
+def test_stars_are_sought_where_they_should_be_within_twice_what_focus_does(n_aside, is_led):
+    """0.30 mag aside is 1.9 times 2 x 0.08: a place counts exp(-1.9^2 / 2) = 0.17 there."""
+    aside = PLACE + np.array([0.30, 0.0])
+    index = np.concatenate([np.tile(PLACE, (10, 1)), np.tile(aside, (n_aside, 1))])
+    found = stellarity.locus(concentrations(index), PLACE)
+    assert (found.n_stars == n_aside) == is_led
+
+
+def test_saturated_sources_have_no_say_in_the_share_of_points():
+    doubtful = PLACE + np.array([0.24, 0.17])
+    index = np.concatenate([[doubtful], np.tile(PLACE, (40, 1))])
+    found = concentrations(index, 0.1)
+    saturated = np.arange(41) > 0
+    alone = stellarity.probability(concentrations(doubtful, 0.1), Locus(PLACE, SCATTER, 100))
+    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), saturated=saturated)
+    with_them = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
+    assert p[0] == pytest.approx(alone[0], rel=1e-9)
+    assert with_them[0] > p[0]
+
+
+@pytest.mark.parametrize(("sharper", "is_point"), [(2.9, True), (3.1, False)])
+def test_a_saturated_source_is_a_point_unless_three_sigma_sharper_than_stars(sharper, is_point):
+    found = concentrations(PLACE - [sharper * 0.05, 0.5], 1e-3)
+    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), saturated=np.ones(1, bool))
+    assert (p[0] == 1.0) == is_point
+
+
+@pytest.mark.parametrize("filter_name", ["F475W", "F606W", "F814W"])
+def test_stars_are_less_concentrated_than_the_table_by_the_smear_of_drizzling(filter_name):
+    curve = encircled_energy("WFC", filter_name)
+    light = dict(zip((1, 2, 3, 4), curve.at([0.05, 0.10, 0.15, 0.20]), strict=True))
+    table = [2.5 * np.log10(light[3] / light[1]), 2.5 * np.log10(light[4] / light[2])]
+    found = stellarity.expectation("WFC", filter_name) - table
+    assert found == pytest.approx([0.13, 0.02])
+
+
+# ---------------------------------------------------------------- densities
+
+GRID = np.stack(np.meshgrid(np.arange(-2.5, 3.5, 0.01), np.arange(-2.5, 3.5, 0.01)), -1)
+OFFSETS = GRID.reshape(-1, 2)
+
+
+def moments(density):
+    """Total, mean and second moments of a density over the grid."""
+    weight = density * 1e-4
+    total = weight.sum()
+    mean = weight @ OFFSETS / total
+    return total, mean, np.einsum("n,ni,nj->ij", weight, OFFSETS, OFFSETS) / total
+
+
+def test_points_are_normal_with_wings_and_one_in_ten_blended():
+    noise = np.zeros((len(OFFSETS), 2, 2)) + np.diag([0.03**2, 0.03**2])
+    total, mean, second = moments(stellarity._point_density(OFFSETS, noise, SCATTER) - 1e-7)
+    assert total == pytest.approx(1.0, abs=1e-4)
+    assert mean == pytest.approx(0.1 * np.array([0.05, 0.08]), abs=1e-5)
+    shift = np.outer([0.05, 0.08], [0.05, 0.08])
+    blend = SCATTER + np.diag([0.07**2, 0.12**2]) + shift
+    expected = noise[0] + 0.8 * SCATTER + 0.1 * 4 * SCATTER + 0.1 * blend
+    assert second == pytest.approx(expected, abs=1e-6)
+    assert stellarity._point_density(np.array([[30.0, 30.0]]), noise[:1], SCATTER)[0] == (
+        pytest.approx(1e-7)
+    )
+
+
+def test_resolved_sources_thin_out_towards_the_stars_and_what_is_sharper_as_well():
+    """From 0.4 mag on there are as many of each concentration, up to 1.3 mag."""
+    spread = np.zeros((len(OFFSETS), 2, 2)) + SCATTER
+    wide, sharp = stellarity._other_densities(OFFSETS, spread)
+    for density, first, second_of in (
+        (wide, np.arange(0.05, 1.3, 0.1), lambda f: 0.75 * f + 0.15 * f**2),
+        (sharp, np.arange(-0.95, -0.2, 0.1), lambda f: 0.4 * f),
+    ):
+        weight = np.minimum(np.abs(first) / 0.4, 1.0)
+        weight /= weight.sum()
+        curve = np.column_stack([first, second_of(first)])
+        total, mean, second = moments(density - 1e-4)
+        assert total == pytest.approx(1.0, abs=1e-3)
+        assert mean == pytest.approx(weight @ curve, abs=2e-3)
+        expected = np.einsum("n,ni,nj->ij", weight, curve, curve) + SCATTER
+        assert second == pytest.approx(expected + np.diag([0.06**2, 0.1**2]), abs=2e-3)
+
+
+def share_of_points(n_points, n_others, magnitude=-5.0):
+    """The share of points at a magnitude, from sources of which each is certainly one or other."""
+    is_point = np.arange(n_points + n_others) < n_points
+    point, wide = np.where(is_point, 1.0, 1e-9), np.where(is_point, 1e-9, 1.0)
+    n = len(is_point)
+    share = stellarity._point_share(
+        np.full(n, magnitude), point, wide, np.zeros(n), np.ones(n, bool)
+    )
+    return share[0]
+
+
+@pytest.mark.parametrize(
+    ("n_points", "n_others", "share"),
+    [(2, 0, 4 / 6), (0, 2, 2 / 6), (3, 1, 5 / 8), (1000, 0, 0.9), (0, 1000, 0.1)],
+)
+def test_the_share_of_points_is_one_half_where_few_tell_and_never_beyond_nine_tenths(
+    n_points, n_others, share
+):
+    assert share_of_points(n_points, n_others) == pytest.approx(share, abs=1e-6)
+
+
+def test_magnitudes_half_a_magnitude_apart_count_half():
+    """Three points in one bin, three others in the next: each bin has its own and half of those."""
+    magnitude = np.array([-4.75] * 3 + [-4.25] * 3)
+    point = np.array([1.0] * 3 + [1e-9] * 3)
+    share = stellarity._point_share(magnitude, point, point[::-1], np.zeros(6), np.ones(6, bool))
+    assert share == pytest.approx([(3 + 2) / (4.5 + 4)] * 3 + [(1.5 + 2) / (4.5 + 4)] * 3)
+
+
+def test_the_preset_deep_is_what_the_documentation_says():
+    assert PRESETS["deep"]["detect"] == {
+        "n_pixels": 7,
+        "n_pixels_single": 9,
+        "deblend_n_pixels": 7,
+        "deblend_n_levels": 32,
+        "deblend_contrast": 0.005,
+    }

@@ -1,0 +1,82 @@
+"""Numbers that the pages written by hand state are those of the program."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bycatch.settings import PRESETS, Settings
+from bycatch.stages.align import GRADES
+from bycatch.stages.measure import cosmics
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+SETTINGS = Settings()
+
+# A phrase of a page, in which {} stands for the value of a setting as the page writes it.
+STATED = [
+    ("method.md", "boxes of {0} x {0} px (as", SETTINGS.detect.box_px),
+    ("method.md", "{:g}-sigma clipping, 3 x 3 median filter", SETTINGS.detect.clip_sigma),
+    ("method.md", "3-sigma clipping, {0} x {0} median filter", SETTINGS.detect.filter_boxes),
+    ("method.md", "{:g} x the noise of *unsmoothed* sky pixels", SETTINGS.detect.n_sigma),
+    ("method.md", "a Gaussian of FWHM {:g} px on 3 x 3 px", SETTINGS.detect.kernel_fwhm_px),
+    ("method.md", "a Gaussian of FWHM 2.5 px on {0} x {0} px", SETTINGS.detect.kernel_size_px),
+    ("method.md", "at least {} connected pixels", SETTINGS.detect.n_pixels),
+    ("method.md", "{} in an image of one exposure", SETTINGS.detect.n_pixels_single),
+    ("method.md", "with {} px, 3 levels", SETTINGS.detect.deblend_n_pixels),
+    ("method.md", "with 60 px, {} levels", SETTINGS.detect.deblend_n_levels),
+    ("method.md", "contrast {:g}; the labels", SETTINGS.detect.deblend_contrast),
+    ("method.md", "less than {:.0f} % of the box", 100 * SETTINGS.detect.min_coverage),
+    ("method.md", "of the box of {0} x {0} px around it", SETTINGS.detect.coverage_box_px),
+    ("method.md", "with a limit of {:g} sigma and a low", SETTINGS.crmask.sigclip),
+    ("method.md", "contrast limit (`objlim` {:g})", SETTINGS.crmask.objlim),
+    ("method.md", "below {:g} px of the detector", SETTINGS.crmask.max_track_fwhm_px),
+    ("method.md", "a Gaussian of {:g} px: each pixel", SETTINGS.crmask.grow_sigma_px),
+    ("method.md", "up to {:g} arcsec and 0.3 deg between", SETTINGS.align.max_shift_arcsec),
+    ("method.md", "up to 3 arcsec and {:g} deg between", SETTINGS.align.max_roll_deg),
+    ("method.md", "scale with {} or more stars", SETTINGS.align.min_stars_scale),
+    ("method.md", "general linear map with {} or more", SETTINGS.align.min_stars_general),
+    ("method.md", "accepted on its odds ({:.0e})", SETTINGS.align.max_chance),
+    ("method.md", "residuals ({:g} mas rms)", SETTINGS.align.max_rms_mas),
+    ("method.md", "Apertures** of {:g}, {:g}, {:g}, {:g} and {:g} px", SETTINGS.measure.radii_px),
+    ("method.md", "centres lie {:g} to 15 px away", SETTINGS.measure.annulus_inner_px),
+    ("method.md", "centres lie 10 to {:g} px away", SETTINGS.measure.annulus_outer_px),
+    ("method.md", "clipped at {:g} sigma until", SETTINGS.measure.sky_clip_sigma),
+    ("method.md", "up to {:,} places without sources", SETTINGS.measure.n_blank),
+    ("method.md", "fitted to the pixels within {:g} px", SETTINGS.measure.fwhm_radius_px),
+    ("method.md", "mask lies within {:g} px.", SETTINGS.measure.cr_radius_px),
+    ("method.md", "within {:g} mas of the star's position", SETTINGS.measure.gaia_radius_mas),
+    ("method.md", "With {} such stars or more", SETTINGS.finalize.empirical_min_stars),
+    ("method.md", "Above {:g} a row is flagged", cosmics.LIKELY),
+    ("howto.md", "`p_cr` above {:g} are gone", cosmics.LIKELY),
+    ("howto.md", "large enough for shapes ({} connected", SETTINGS.detect.n_pixels),
+    ("howto.md", "for {} sources per image", SETTINGS.inject.n_sources),
+    ("accuracy.md", "threshold ({} for `classic`", SETTINGS.detect.n_pixels),
+    ("accuracy.md", "for `classic`, {} in single exposures", SETTINGS.detect.n_pixels_single),
+    ("accuracy.md", "({} px, 9 px in single", PRESETS["deep"]["detect"]["n_pixels"]),
+    ("accuracy.md", "(7 px, {} px in single", PRESETS["deep"]["detect"]["n_pixels_single"]),
+    ("accuracy.md", "contrast {:g}) were chosen", PRESETS["deep"]["detect"]["deblend_contrast"]),
+    ("accuracy.md", "deblends with {} levels", PRESETS["deep"]["detect"]["deblend_n_levels"]),
+    ("accuracy.md", "lost, means p_cr > {:g}", cosmics.LIKELY),
+    ("../README.md", "large enough for shapes ({} connected pixels)", SETTINGS.detect.n_pixels),
+    ("../README.md", "no likely cosmic rays (p_cr <= {:g})", cosmics.LIKELY),
+]
+
+
+def words(page):
+    """A page without its line breaks."""
+    return " ".join((DOCS / page).read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize(("page", "phrase", "value"), STATED, ids=[row[1] for row in STATED])
+def test_pages_state_the_defaults(page, phrase, value):
+    stated = phrase.format(*value) if isinstance(value, tuple) else phrase.format(value)
+    assert stated.replace("1e-04", "1e-4") in words(page)
+
+
+@pytest.mark.parametrize("page", ["method.md", "products.md"])
+def test_grades_mean_the_same_on_every_page(page):
+    rows = dict(
+        re.findall(r"^\| ([A-F]) \| (.+?) \|$", (DOCS / page).read_text("utf-8"), re.MULTILINE)
+    )
+    # One page adds that errors are per axis.
+    assert {grade: row.replace(" per axis", "") for grade, row in rows.items()} == GRADES

@@ -1,0 +1,239 @@
+"""Every error names a way out, and the way exists: commands, options and settings in the hints."""
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from astropy.table import Table
+
+from bycatch import errors, photcal
+from bycatch.cli import app
+from bycatch.errors import BycatchError, MissingKeyword, MissingProduct, NoReferenceStars
+from bycatch.images.headers import headers_of
+from bycatch.images.meta import image_meta
+from bycatch.pipeline import Inputs, export, fields, intake, lists, run_stages, status
+from bycatch.pipeline.assessment import assess_visit
+from bycatch.pipeline.explanation import explain
+from bycatch.pipeline.injection import inject
+from bycatch.pipeline.quality import read_quality
+from bycatch.settings import Settings, parse_assignment, walk
+from bycatch.tap import Services
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "bycatch"
+
+
+def hints():
+    """Every text of a hint in the sources, without what is filled in."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            values = []
+            if isinstance(node, ast.Call):
+                values = [word.value for word in node.keywords if word.arg == "hint"]
+            elif isinstance(node, ast.Assign) and path.name == "errors.py":
+                values = [node.value] if ast.unparse(node.targets[0]) == "hint" else []
+            for value in values:
+                texts = [n.value for n in ast.walk(value) if isinstance(n, ast.Constant)]
+                text = " ".join(t for t in texts if isinstance(t, str))
+                if text:
+                    yield pytest.param(text, id=f"{path.stem}-{value.lineno}")
+
+
+COMMANDS = typer.main.get_command(app).commands
+OPTIONS = {opt for command in COMMANDS.values() for p in command.params for opt in p.opts}
+SETTINGS = {f"{section}.{name}" for section, name, _ in walk()}
+
+
+@pytest.mark.parametrize("hint", list(hints()))
+def test_a_hint_names_what_there_is(hint):
+    for command in re.findall(r"'bycatch ([a-z]+)", hint):
+        assert command in COMMANDS
+    for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", hint):
+        assert option in OPTIONS
+    sections = "|".join(Settings.model_fields)
+    for setting in re.findall(rf"\b((?:{sections})\.[a-z_]+)", hint):
+        assert setting in SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        ("SettingsError", "bycatch config"),
+        ("UnusableData", "bycatch inspect FILE"),
+        ("InconsistentImage", "bycatch inspect FILE"),
+        ("UnsupportedImage", "bycatch inspect FILE"),
+        ("UnreadableFile", "from the archive"),
+        ("MissingKeyword", "--set input.NAME=VALUE"),
+        ("MissingKeyword", "<stem>.bycatch.toml"),
+        ("MissingProduct", "bycatch run"),
+        ("NoReferenceStars", "--gaia FILE"),
+    ],
+)
+def test_every_kind_of_error_has_its_way_out(kind, way):
+    assert way in str(getattr(errors, kind)("what is wrong"))
+
+
+# ---------------------------------------------------------------- what a header lacks
+
+
+def without(hdus, name):
+    for hdu in hdus:
+        hdu.header.remove(name, ignore_missing=True, remove_all=True)
+    return hdus
+
+
+@pytest.mark.parametrize(
+    "lost", [("FILTER1",), ("EXPTIME", "TEXPTIME"), ("PHOTFLAM",), ("INSTRUME", "DETECTOR")]
+)
+def test_doing_what_the_hint_says_mends_it(new_drc, lost):
+    hdus = new_drc(np.ones((4, 5), dtype=np.float32))
+    for name in lost:
+        without(hdus, name)
+    headers = headers_of(Path("jabc01010_drc.fits"), hdus)
+    with pytest.raises(MissingKeyword) as caught:
+        image_meta(headers)
+    text = re.search(r"--set (input\.\w+=\S+)", caught.value.hint)[1].rstrip(",)")
+    section, name, value = parse_assignment(text.replace("VALUE", "1e-19"))
+    given = Settings.load(assignments=[f"{section}.{name}={value}"]).input
+    assert image_meta(headers, given).root == "jabc01010"
+
+
+def test_a_bundled_zero_point_is_offered_only_where_there_is_one(new_drc):
+    for filters, is_offered in ((("F775W", "CLEAR2L"), True), (("F999W", "CLEAR2L"), False)):
+        hdus = without(new_drc(np.ones((4, 5), dtype=np.float32), filters=filters), "PHOTFLAM")
+        with pytest.raises(MissingKeyword) as caught:
+            image_meta(headers_of(Path("jabc01010_drc.fits"), hdus))
+        assert ("input.zeropoint_fallback=true" in caught.value.hint) == is_offered
+
+
+def test_an_unknown_filter_is_told_which_are_known():
+    with pytest.raises(BycatchError) as caught:
+        photcal.encircled_energy("WFC", "F999W")
+    assert {"F435W", "F606W", "F814W"} <= set(re.findall(r"F\d+W", caught.value.hint))
+
+
+# ---------------------------------------------------------------- the pipeline
+
+
+def named(folder, text):
+    path = folder / "given.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+WRONG = [
+    (lambda _: Inputs(gaia="no.csv").checked(), "check the path"),
+    (lambda t: run_stages(t, ["detect"]), "bycatch run"),
+    (lambda t: status.status(t, Settings()), "bycatch run"),
+    (lambda t: inject(t, Settings()), "bycatch run"),
+    (lambda t: assess_visit(t, t), "bycatch run"),
+    (lambda t: explain(t, xy=(1.0, 1.0)), "the OUT of a run"),
+    (explain, "--xy X Y, or --radec RA DEC"),
+    (lambda t: explain(t, xy=(1.0, 1.0), radec=("1", "2")), "--xy X Y, or --radec RA DEC"),
+    (lambda t: export.export(t, ["doc"]), "choose of ecsv, fits, "),
+    (lambda t: export.export(t, ["fits"]), "bycatch run"),
+    (lambda t: intake.find_files([t / "nothing"], t), "check the path"),
+    (lambda t: intake.scan([t], t / "out", Settings()), "mastDownload/"),
+    (lambda t: lists.read_positions(named(t, "")), "x, y or ra, dec"),
+    (lambda t: lists.read_positions(named(t, "a b\n1 2\n")), "ra, dec (degrees)"),
+    (lambda t: lists.read_regions(named(t, "")), "ds9 format"),
+    (lambda t: lists.read_regions(named(t, "image\ncircle(1,\n")), "ds9 format"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "way"), WRONG)
+def test_wrong_questions_are_told_the_right_one(tmp_path, wrong, way):
+    with pytest.raises(BycatchError) as caught:
+        wrong(tmp_path)
+    assert way in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        ({"xy": (3.0, 3.0)}, "--image ROOT"),
+        ({"radec": ("north", "2")}, "150.1 2.2"),
+        ({"xy": (3.0, 3.0), "image": "nobody"}, "jabc01010 (F775W)"),
+    ],
+)
+def test_questions_about_a_run_are_told_what_it_holds(finished, given, way):
+    with pytest.raises(BycatchError) as caught:
+        explain(finished, **given)
+    assert way in caught.value.hint
+
+
+def test_an_image_whose_detections_are_gone_is_told_the_step(done):
+    for path in done.rglob("jabc01010_*.ecsv"):
+        path.unlink()
+    with pytest.raises(MissingProduct) as caught:
+        explain(done, xy=(120.0, 3.0), image="jabc01010")
+    assert "bycatch detect OUT" in caught.value.hint
+
+
+def test_a_visit_without_truth_is_told_who_makes_one(finished, tmp_path):
+    with pytest.raises(BycatchError) as caught:
+        assess_visit(finished, tmp_path)
+    assert "bycatch simulate" in caught.value.hint
+
+
+def test_radii_that_were_not_measured_are_told_the_step(done, bycatch):
+    ended = bycatch("finalize", done, "--set", "measure.radii_px=[2,5.5]")
+    assert ended.status != 0
+    assert "nothing was measured in 5.5 px" in ended.out + ended.err
+    assert "bycatch measure" in (ended.out + ended.err).replace("\n", " ")
+
+
+def test_a_step_whose_product_is_gone_is_told_the_one_before(done, bycatch):
+    for path in done.rglob("*_sources.ecsv"):
+        path.unlink()
+    ended = bycatch("measure", done)
+    assert "is not there" in ended.out + ended.err
+    assert "bycatch detect" in (ended.out + ended.err).replace("\n", " ")
+
+
+def test_one_weight_for_two_images_is_told_the_other_way(visit, tmp_path, bycatch):
+    weight = named(tmp_path, "")
+    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--wht", weight)
+    assert ended.status == 2
+    assert "<stem>_wht.fits" in (ended.out + ended.err).replace("\n", "")
+
+
+def test_a_place_that_is_taken_is_told_to_be_cleared(tmp_path):
+    one, two = named(tmp_path, "one"), tmp_path / "two"
+    two.write_text("two")
+    for place in (intake._link, intake._copy, intake._move):
+        with pytest.raises(BycatchError) as caught:
+            place(one, two, "")
+        assert "another output folder" in caught.value.hint
+        assert two.read_text() == "two"
+
+
+def test_exposures_without_quality_are_told_which_have_it(tmp_path, new_drc):
+    path = tmp_path / "some_flc.fits"
+    new_drc(np.ones((4, 5), dtype=np.float32)).writeto(path)
+    with pytest.raises(BycatchError) as caught:
+        read_quality([path])
+    assert "flc or flt" in caught.value.hint
+
+
+def test_stars_elsewhere_and_no_network_are_told_what_helps(tmp_path):
+    table = Table({"source_id": [1], "ra": [10.0], "dec": [10.0], "pmra": [0.0], "pmdec": [0.0],
+                   "phot_g_mean_mag": [18.0]})  # fmt: skip
+    table.write(tmp_path / "gaia.csv")
+    cone = fields.Cone(150.0, 2.0, 0.05)
+    with pytest.raises(NoReferenceStars) as caught:
+        fields._local_stars(tmp_path / "gaia.csv", cone)
+    assert "covers the field" in caught.value.hint
+    services = Services(Settings().align.replace(offline=True, gaia_cache="off"))
+    with pytest.raises(NoReferenceStars) as caught:
+        fields._asked("a field", cone, services)
+    assert "without --offline" in caught.value.hint
+    assert "--gaia FILE" in caught.value.hint
+
+
+def test_tables_without_positions_are_no_regions():
+    with pytest.raises(BycatchError) as caught:
+        export._pixel_names(Table({"a": [1]}))
+    assert "cat, phot or sources" in caught.value.hint
