@@ -4,7 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test check accuracy bench docs clean
+LIBRARIES := tests/test_cli.py tests/test_drc.py tests/test_export.py tests/test_frames.py \
+  tests/test_gaia.py tests/test_kernels.py tests/test_pipeline.py \
+  tests/test_report.py tests/test_settings.py tests/test_simulate.py tests/test_tables.py
+
+KERNELS := tests/test_kernel_safety.py tests/test_kernels.py tests/test_detect_kernels.py \
+  tests/test_measure_kernels.py tests/test_lacosmic.py tests/test_deblend.py tests/test_kron.py \
+  tests/test_charge.py tests/test_matching.py
+
+.PHONY: demo test bounds test-lowest test-newest check accuracy bench fuzz docs clean
 
 $(BIN)/bycatch: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("bycatch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -23,6 +31,26 @@ demo: $(BIN)/bycatch
 # Everything: the tests on all cores.
 test: $(BIN)/bycatch
 	$(BIN)/python -m pytest -n auto
+
+# The kernels' tests with numba's bounds checks: an index beyond an array is an error.
+# The cache is new each time, as numba does not notice a change in a kernel that another calls.
+bounds: $(BIN)/bycatch
+	rm -rf .bounds
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.bounds $(BIN)/python -m pytest -n auto $(KERNELS) -k "not astroscrappy"
+	rm -rf .bounds
+
+# The tests that depend most on libraries, with the lowest versions that pyproject.toml allows.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) .ci/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[dev]'
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m pytest -n auto $(LIBRARIES)
+
+# The same tests on another Python with the newest versions: make test-newest PYTHON=python3.13
+test-newest:
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --editable '.[dev]'
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m pytest -n auto $(LIBRARIES)
 
 # Style, types and the direction of imports.
 check: $(BIN)/bycatch
@@ -45,10 +73,14 @@ bench: $(BIN)/bycatch
 	$(BIN)/python benchmarks/speed_deblend.py
 	$(BIN)/python benchmarks/speed_measure.py
 
+# Damaged headers, files and tables by the thousand (half an hour; FUZZ='--examples 500' for fewer).
+fuzz: $(BIN)/bycatch
+	$(BIN)/python benchmarks/fuzz.py $(FUZZ)
+
 # The documentation as a site: docs/_build/html/index.html.
 docs: $(BIN)/bycatch
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python -m sphinx -W -q docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) $(DEMO) docs/_build build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-newest .bounds $(DEMO) docs/_build build dist *.egg-info src/*.egg-info
