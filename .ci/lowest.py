@@ -9,6 +9,9 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-for need in (*project["dependencies"], *(n for e in ("simulate", "parquet", "figures", "report") for n in extras[e])):
+for need in (
+    *project["dependencies"],
+    *(n for e in ("simulate", "parquet", "figures", "report") for n in extras[e]),
+):
     if found := re.fullmatch(r"([\w-]+)>=([\d.]+)", need):
         print(f"{found[1]}=={found[2]}")

@@ -6,6 +6,8 @@ from astropy.io import fits
 from photutils.segmentation import detect_sources
 
 from bycatch.columns import REMOVED, SOURCES
+from bycatch.errors import InconsistentImage
+from bycatch.kernels import background
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
 from bycatch.settings import DetectSettings
 from bycatch.stages import detect
@@ -284,3 +286,13 @@ def test_images_without_weight_or_context(as_image, scene):
 def test_the_image_of_this_module_is_one(as_image):
     image = as_image(noise((10, 12)))
     assert isinstance(fits.Header(image.wcs.to_header()), fits.Header)
+
+
+def test_a_background_that_can_not_be_measured_is_a_reason_to_drop(as_image, monkeypatch):
+    def without_boxes(*_):
+        raise ValueError(background.NO_BOX)
+
+    monkeypatch.setattr(detect, "box_sky_maps", without_boxes)
+    image = as_image(noise((60, 60)))
+    with pytest.raises(InconsistentImage, match=r"jabc01.*background can't be measured.*100 %"):
+        detect.run(image)

@@ -366,7 +366,7 @@ class AlignSettings(Section):
     max_shift_arcsec: float = setting(3.0, "largest pointing error searched", "arcsec", gt=0, le=20)
     max_roll_deg: float = setting(0.3, "largest roll error searched", "deg", ge=0, le=5)
     tolerance_mas: float = setting(
-        100.0, "largest separation of a pair in the search for the offset", "mas", gt=0, le=MOST_MAS
+        100.0, "largest separation of a pair in the search for the offset", "mas", ge=5, le=MOST_MAS
     )
     min_radius_mas: float = setting(
         20.0,

@@ -176,7 +176,7 @@ def plausible(name: str, value: Any) -> float:
 
 def _registered(name: str) -> str:
     name = re.sub(r"^(READNSE|ATODGN)[A-D]$", r"\1x", name)
-    found = re.match(r"^D\d+(DEXP|PIXF|WTSC|DEX|DE|D)$", name)
+    found = re.match(r"^D\d+(DEXP|PIXF|WTSC|SCAL|ISCL|DEX|DE|D)$", name)
     if found is None:
         return name
     return "Dnnn" + ("DEXP" if found[1].startswith("D") else found[1])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bycatch import notebook
 from bycatch.columns import REMOVED, SOURCES
+from bycatch.errors import InconsistentImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import sky_maps as box_sky_maps
 from bycatch.kernels.deblend import deblended
@@ -83,16 +84,29 @@ def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
     Both are splines through clipped statistics of boxes.  A box mixes depths at
     chip gaps and dither edges; the noise is therefore measured on the image
     scaled to a common depth, by sqrt(exposure time), and scaled back per pixel.
+
+    Raises
+    ------
+    InconsistentImage
+        Too few pixels hold data.
     """
-    return box_sky_maps(
-        image.sci,
-        image.valid,
-        image.exptime_map_s,
-        settings.box_px,
-        settings.filter_boxes,
-        settings.clip_sigma,
-        1 - exclude_percent(image.valid, settings.box_px) / 100,
-    )
+    try:
+        return box_sky_maps(
+            image.sci,
+            image.valid,
+            image.exptime_map_s,
+            settings.box_px,
+            settings.filter_boxes,
+            settings.clip_sigma,
+            1 - exclude_percent(image.valid, settings.box_px) / 100,
+        )
+    except ValueError as err:
+        share = 100 * float(image.valid.mean())
+        raise InconsistentImage(
+            f"{image.path}: the background can't be measured: {err} ({share:.2g} % of the pixels "
+            "hold data)",
+            hint="leave it out, or fetch it again",
+        ) from err
 
 
 def exclude_percent(valid: NDArray[np.bool_], box_px: int) -> float:
