@@ -10,7 +10,7 @@ import typer
 from astropy.table import Table
 
 from bycatch import errors, photcal
-from bycatch.cli import app
+from bycatch.cli.app import app
 from bycatch.errors import BycatchError, MissingKeyword, MissingProduct, NoReferenceStars
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta

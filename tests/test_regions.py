@@ -267,7 +267,7 @@ def test_what_has_no_area_is_passed_over_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "no text"),
+        ("", "an empty file"),
         ("# Region file format: DS9\nglobal color=red\nimage\n", "no region in it"),
         ("image\n-circle(90,80,10)\n", "every region has a minus sign"),
         ("amplifier\ncircle(1,2,3)", "line 2: .*frame 'amplifier' is not understood"),

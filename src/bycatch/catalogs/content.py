@@ -33,6 +33,8 @@ _OTHERS = {
 }
 _WORDS = {b"{": "JSON", b"[{": "JSON", b"<!doctype html": "a web page", b"<html": "a web page"}
 
+TABLES = "give ECSV, FITS, CSV or VOTable with columns x, y or ra, dec"
+
 
 def file_content(path: Path, label: str) -> bytes:
     """Return the content of a file, decompressed.
@@ -75,12 +77,12 @@ def kind_of(content: bytes, label: str) -> str:
     """
     head = content[:2048].lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head:
-        raise SettingsError(f"{label}: an empty file", hint="give a table")
+        raise SettingsError(f"{label}: an empty file", hint=TABLES)
     for magic, what in (_OTHERS | _WORDS).items():
         if head.lower().startswith(magic.lower()):
             raise SettingsError(
                 f"{label}: {what}, not a table that can be read",
-                hint="give ECSV, FITS, CSV or VOTable",
+                hint=TABLES,
             )
     if head.startswith(b"SIMPLE"):
         return "fits"
@@ -93,8 +95,13 @@ def kind_of(content: bytes, label: str) -> str:
     return "ecsv" if re.match(rb"#\s*%ECSV", letters) else "text"
 
 
-def decoded(content: bytes, label: str) -> str:
+def decoded(content: bytes, label: str, hint: str = TABLES) -> str:
     """Return text in UTF-8, UTF-16 or Latin-1, with plain line ends.
+
+    Parameters
+    ----------
+    content, label : the bytes, and what messages call them
+    hint : the way out if they are no text
 
     Raises
     ------
@@ -114,8 +121,6 @@ def decoded(content: bytes, label: str) -> str:
         text = content.decode("latin-1")
     control = re.search(r"[\x00-\x08\x0e-\x1b\x7f]", text)
     if control or not text.strip():
-        raise SettingsError(
-            f"{label}: no text, and no format of tables that is known",
-            hint="give ECSV, FITS, CSV or VOTable",
-        )
+        what = "no text, and no format that is known" if control else "an empty file"
+        raise SettingsError(f"{label}: {what}", hint=hint)
     return re.sub(r"\r\n?|[\x0b\x0c]", "\n", text)

@@ -209,7 +209,7 @@ def read_regions(path: Path, label: str = "") -> RegionList:
         Not readable, no area in it, or a line that is not understood.
     """
     label = label or str(path)
-    text = decoded(file_content(path, label), label)
+    text = decoded(file_content(path, label), label, "save it from ds9 in ds9 format")
     if text.lstrip("\ufeff \n\t").startswith("<"):
         raise SettingsError(f"{label}: regions in XML", hint="save them from ds9 in ds9 format")
     frame, regions = "physical", []
