@@ -731,7 +731,7 @@ def test_what_is_not_fits_is_refused(tmp_path, content, name):
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path):
-    with pytest.raises(UnreadableFile, match="not FITS, or damaged"):
+    with pytest.raises(UnreadableFile, match="a folder, not a file"):
         read_drc(tmp_path)
     with pytest.raises(UnreadableFile, match="no such file"):
         read_drc(tmp_path / "none.fits")

@@ -17,11 +17,12 @@ STATED = InputSettings(
     bunit="electrons", mjd=57402.0, wht_type="exptime",
 )  # fmt: skip
 SHAPE = (40, 60)
+SKY = np.random.default_rng(1).normal(0, 0.009, SHAPE).astype(np.float32)
 
 
 def frame(new_drc, **cards):
     """Return an exposure as the archive delivers it: SCI, ERR, DQ, and its distortion."""
-    hdus = new_drc(np.ones(SHAPE, np.float32))
+    hdus = new_drc(SKY)
     head = hdus[0].header
     for key in [k for k in head if k.startswith(("D00", "NDRIZIM"))]:
         del head[key]
@@ -44,7 +45,7 @@ def only_sci_with_sip(new_drc):
 
 
 def only_one_plane(new_drc, name):
-    hdus = new_drc(np.ones(SHAPE, np.float32))
+    hdus = new_drc(SKY)
     return fits.HDUList([fits.PrimaryHDU(), hdus[name]])
 
 
@@ -55,7 +56,7 @@ def in_primary(pixels, **cards):
 
 
 def drizzled(new_drc, **cards):
-    return new_drc(np.ones(SHAPE, np.float32), primary=cards)
+    return new_drc(SKY, primary=cards)
 
 
 def table(**columns):
@@ -136,7 +137,7 @@ def test_drizzled_images_are_none_of_these(new_drc, tmp_path, cards):
 
 
 def test_an_image_with_an_error_plane_is_drizzled_if_drizzle_says_so(new_drc, tmp_path):
-    hdus = new_drc(np.ones(SHAPE, np.float32))
+    hdus = new_drc(SKY)
     hdus.append(fits.ImageHDU(np.ones(SHAPE, np.float32), name="ERR"))
     path = tmp_path / "jabc01010_drc.fits"
     hdus.writeto(path)
@@ -147,8 +148,8 @@ def test_an_aligned_copy_is_not_taken_for_an_original(new_drc, tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
     cards = {"HDRNAME": "jabc01010_drc_IDC_0461802ej-FIT_REL_GAIADR3-hlet.fits"}
-    new_drc(np.ones(SHAPE, np.float32), sci_cards=cards).writeto(raw / "jxyz01010_drc.fits")
-    new_drc(np.ones(SHAPE, np.float32)).writeto(raw / "jabc01010_drc.fits")
+    new_drc(SKY, sci_cards=cards).writeto(raw / "jxyz01010_drc.fits")
+    new_drc(SKY).writeto(raw / "jabc01010_drc.fits")
     plan = scan([raw], tmp_path / "out", Settings()).plan
     assert [p.path.name for p in plan.placements] == ["jabc01010_drc.fits"]
     assert "aligned WCS, written by bycatch" in plan.skipped[0].reason
@@ -176,7 +177,7 @@ def test_real_files_of_other_kinds(shared, name, words):
 
 
 def test_all_that_is_missing_is_said_at_once(tmp_path, new_drc):
-    hdus = new_drc(np.ones(SHAPE, np.float32))
+    hdus = new_drc(SKY)
     bare = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(hdus["SCI"].data, name="SCI")])
     for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
         bare["SCI"].header[key] = hdus["SCI"].header[key]
@@ -198,7 +199,7 @@ def test_all_that_is_missing_is_said_at_once(tmp_path, new_drc):
 
 
 def test_what_is_known_is_filled_in(tmp_path, new_drc):
-    hdus = new_drc(np.ones(SHAPE, np.float32))
+    hdus = new_drc(SKY)
     for key in ("INSTRUME", "FILTER1", "FILTER2", "EXPTIME", "TEXPTIME"):
         del hdus[0].header[key]
     del hdus[0].header["D???OUUN"]
@@ -233,7 +234,7 @@ def test_a_real_bare_image_is_read_after_one_message(shared):
 
 
 def test_a_missing_sky_is_said_with_the_rest(tmp_path, new_drc):
-    hdus = new_drc(np.ones(SHAPE, np.float32))
+    hdus = new_drc(SKY)
     del hdus[0].header["EXPTIME"], hdus[0].header["TEXPTIME"]
     del hdus["SCI"].header["CTYPE1"], hdus["SCI"].header["CTYPE2"]
     path = tmp_path / "jabc01010_drc.fits"

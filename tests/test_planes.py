@@ -13,6 +13,7 @@ from bycatch.images.look import look_at
 from bycatch.images.planes import context_sibling, weight_sibling
 
 SHAPE = (30, 44)
+STEP = 2.0**-12
 EVERYWHERE = np.mgrid[: SHAPE[0], : SHAPE[1]].reshape(2, -1)[::-1]
 
 
@@ -25,7 +26,8 @@ def folder(tmp_path_factory):
 def pixels(new_drc):
     """The planes of an image whose values single precision and scaled integers both hold."""
     rng = np.random.default_rng(5)
-    sci = rng.integers(-400, 30000, SHAPE).astype(np.float32) / 8
+    sci = (np.rint(rng.normal(0, 0.009, SHAPE) / STEP) * STEP).astype(np.float32)
+    sci[20:24, 30:34] = 3.0
     sci[:, :4] = np.nan
     hdus = new_drc(sci, exptime_s=1024.0)
     hdus["CTX"].data[:, 4:20] = 4
@@ -58,11 +60,11 @@ def seen(path, truth, wht=None, ctx=None):
 
 
 def scaled(data, kind, blank):
-    """Return an extension of integers that stand for multiples of 1/8, with BLANK for NaN."""
+    """Return an extension of integers that stand for multiples of a step, with BLANK for NaN."""
     hdu = fits.ImageHDU(data)
-    stored = np.where(np.isfinite(data), np.nan_to_num(data) * 8 - 1600, blank).astype(kind)
+    stored = np.where(np.isfinite(data), np.nan_to_num(data) / STEP - 1600, blank).astype(kind)
     hdu = fits.ImageHDU(stored)
-    hdu.header["BSCALE"], hdu.header["BZERO"], hdu.header["BLANK"] = 0.125, 200.0, blank
+    hdu.header["BSCALE"], hdu.header["BZERO"], hdu.header["BLANK"] = STEP, 1600 * STEP, blank
     return hdu
 
 

@@ -123,7 +123,7 @@ def test_planes_of_different_shapes_are_refused(bycatch, tmp_path):
     ended = bycatch("run", file, "-o", tmp_path / "out", *words)
     assert ended.status == 1
     assert "dropped: reference_blot_image: " in ended.out
-    assert "SCI is (1024, 1024) but WHT is (1137, 1163)" in ended.out
+    assert "SCI is (1024, 1024) but CTX is (1137, 1163)" in ended.out
 
 
 # ---------------------------------------------------------------- ACS/WFC cutouts

@@ -220,7 +220,8 @@ def read_drc(
     sky = celestial_wcs(headers)
     meta, given = settled(meta, headers, given, (sci, wht, context), sky.wcs)
     if given.bunit == "electrons":
-        sci /= np.float32(meta.exptime_s)
+        with np.errstate(over="ignore"):  # what gets infinite is no data
+            sci /= np.float32(meta.exptime_s)
     valid, pixel_notes = mark_no_data(sci, wht)
     refuse_empty(path, valid, wht is not None)
     if given.verify:

@@ -67,6 +67,8 @@ class Verdict:
     """By which factor to change the exposure time for a ratio of 1."""
     is_refuted: bool
     is_supported: bool
+    ignores_sky: bool = False
+    """The noise is less than that of the sky that drizzling noted."""
 
     @property
     def distance(self) -> float:
@@ -108,6 +110,11 @@ def settled(
     if len(claims) > 1:
         notes.append(_disagreement(claims, best))
     believed, kind = replace(meta, exptime_s=best.claim.seconds), best.weight_kind
+    if best.ignores_sky:
+        notes.append(
+            f"MDRIZSKY ({meta.subtracted_sky_rate:.3g} e/s) makes more noise than there is"
+        )
+        believed = _without_sky(believed)
     if best.is_refuted:
         believed, kind, note = image.estimated(best, believed)
         notes.append(note)
@@ -176,6 +183,9 @@ class Witnesses:
         if not len(sample):
             return Verdict(claim, unit, "", claim.seconds, math.nan, 1.0, False, False)
         found = self._heard(claim, meta, unit, "")
+        if found.is_refuted and meta.subtracted_sky_rate > 0:
+            other = self._heard(claim, _without_sky(meta), unit, "")
+            found = replace(other, ignores_sky=True) if other.is_supported else found
         if found.is_refuted and found.weight_kind in ("exptime", "ivm") and not self.given.wht_type:
             other = self._heard(claim, meta, unit, "relative")
             found = other if other.is_supported else found
@@ -312,6 +322,12 @@ class Witnesses:
                 note = f"the headers name {n} exposures, but {whole} make up all the time (CTX)"
                 return whole, [note]
         return n, []
+
+
+def _without_sky(meta: ImageMeta) -> ImageMeta:
+    """Return the metadata without the sky that drizzling noted."""
+    chips = tuple(replace(chip, mdrizsky_e=math.nan) for chip in meta.chips)
+    return replace(meta, chips=chips)
 
 
 def _with_weight(claims: Sequence[TimeClaim], weight: TimeClaim) -> list[TimeClaim]:

@@ -103,7 +103,7 @@ def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
     except ValueError as err:
         share = 100 * float(image.valid.mean())
         raise InconsistentImage(
-            f"{image.path}: the background can't be measured: {err} ({share:.2g} % of the pixels "
+            f"{image.path}: the background can't be measured: {err} ({share:.3g} % of the pixels "
             "hold data)",
             hint="leave it out, or fetch it again",
         ) from err
