@@ -138,9 +138,10 @@ def change_pixels(hdus: fits.HDUList, rng: Generator) -> str:
         value = float(rng.choice([0, -1, 2**31 - 1, 255]))
     y, x = (int(rng.integers(n)) for n in SHAPE)
     size = int(rng.choice([1, 1, 5, 60, 1000]))
-    data[y : y + size, x : x + size] = value
     if size == 1000:
-        data[:] = value
+        y = x = 0
+    if data.dtype.kind == "f" or np.isfinite(value):
+        data[..., y : y + size, x : x + size] = value
     return f"{name}[{y}, {x}] and {size} px = {value:g}"
 
 
@@ -154,7 +155,7 @@ def change_plane(hdus: fits.HDUList, rng: Generator) -> str:
         "one plane": lambda: data[np.newaxis],
         "crop": lambda: data[: -int(rng.integers(1, 30))],
         "float": lambda: data.astype(str(rng.choice(["f4", "f8"]))),
-        "int": lambda: np.nan_to_num(data * 100).astype(str(rng.choice(["i2", "i4", "i8", "u1"]))),
+        "int": lambda: np.nan_to_num(data).round().astype(str(rng.choice(["i2", "i4", "i8"]))),
     }
     kind = str(rng.choice([*others, "gone", "lower", "twice"]))
     if kind in others:

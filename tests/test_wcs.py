@@ -135,7 +135,7 @@ SAME_SKY = {
                   CDELT1=SCALE, CDELT2=SCALE), ""),
     "PC and CD": (header(**dict(zip(PC, turned(0.5).ravel(), strict=True)), CDELT1=1.0,
                          CDELT2=1.0), ""),
-    "PC of no meaning": (header(PC1_1=1.0, CDELT1=1.0, CDELT2=1.0), ""),
+    "PC of no meaning": (header(PC1_1=1.0, CDELT1=1.0, CDELT2=1.0), "a PC matrix without meaning"),
     "old CD": (header(**NO_CD, **OLD_CD), "deprecated"),
     "CROTA2 beside CD": (header(CROTA2=77.0, CDELT1=-SCALE, CDELT2=SCALE), "CROTA2 beside a CD"),
     "Dec, RA": (header(turned(0.5)[::-1], **SWAPPED), "order RA, Dec"),

@@ -162,7 +162,9 @@ def _one_matrix(cards: dict[str, Any], path: Path) -> list[str]:
         _check_same(cd, pc, path)
         for key in [k for k in cards if k.startswith(("PC", "CDELT", "CROTA"))]:
             del cards[key]
-        return [f"{k} beside a CD matrix is ignored, as FITS has it" for k in turns]
+        is_unit = pc is not None and np.array_equal(pc, np.eye(2))
+        ignored = [*turns, *(["a PC matrix without meaning"] if is_unit else [])]
+        return [f"{k} beside a CD matrix is ignored" for k in ignored]
     if pc is not None and turns:
         raise InconsistentImage(
             f"{path}: {' and '.join(turns)} beside a PC matrix, which FITS forbids",
