@@ -284,8 +284,8 @@ def test_a_small_aperture_shares_its_noise_with_the_reference():
     phot["countrate_err_10"] = 2.9 * FRACTIONS[4]
     quiet = found(phot).error[0]  # less in the reference than in the small one: no noise is left
     assert quiet < 1e-6
-    phot["countrate_err_2"] = 2.0 * FRACTIONS[0]
-    ring = np.sqrt(2.9**2 - 2.0**2) / 100
+    phot["countrate_err_2"] = 2.5 * FRACTIONS[0]
+    ring = np.sqrt(2.9**2 - 2.5**2) / 100
     assert found(phot).error[0] == pytest.approx(ring * np.sqrt(0.5 * np.pi / 400), rel=1e-3)
 
 

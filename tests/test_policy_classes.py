@@ -186,18 +186,23 @@ def test_the_width_of_three_stars_counts_as_much_as_the_usual_one(as_image, monk
 
 
 def test_photons_count_half_in_the_window(as_image, monkeypatch):
-    """It holds half of a source's light: 100 e/s in 200 s are an error of 0.5 e/s."""
+    """It holds half of a source's light: 100 e/s in 200 s are an error of 0.5 e/s.
+
+    Beside them the sky, with what drizzling correlates.
+    """
     values = np.zeros((1, 6))
     values[:, [sharpness.FLUX, sharpness.MINOR, sharpness.MAJOR]] = 100.0, 2.2, 2.2
     monkeypatch.setattr(cosmics.sharpness, "sharpness", lambda *_, **__: values)
-    found = SimpleNamespace(
-        x=np.zeros(1), y=np.zeros(1), correlation=1.0, sky=SimpleNamespace(std=np.ones(1)),
-        exposures=SimpleNamespace(exptime_s=np.full(1, 200.0), count=np.ones(1, np.int64)),
-    )  # fmt: skip
+    image, locus = as_image(np.zeros((20, 20))), Locus(PLACE, SCATTER, 100)
     concentration = Concentration(np.zeros(1), PLACE[np.newaxis], np.zeros((1, 2, 2)))
-    locus = Locus(PLACE, SCATTER, 100)
-    result = cosmics.evidence(as_image(np.zeros((20, 20))), found, concentration, locus)
-    assert result.snr == pytest.approx([200.0])
+    for noise, error in ((0.0, 0.5), (1.5, np.hypot(0.5, 1.2 * 2.0 * 1.5))):
+        values[:, sharpness.NOISE] = noise
+        found = SimpleNamespace(
+            x=np.zeros(1), y=np.zeros(1), correlation=1.2, sky=SimpleNamespace(std=np.full(1, 2.0)),
+            exposures=SimpleNamespace(exptime_s=np.full(1, 200.0), count=np.ones(1, np.int64)),
+        )  # fmt: skip
+        result = cosmics.evidence(image, found, concentration, locus)
+        assert result.snr == pytest.approx([100.0 / error])
 
 
 @pytest.mark.parametrize(

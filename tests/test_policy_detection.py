@@ -1,6 +1,7 @@
 """Detection, cosmic-ray mask and sorting: each decision about its limit."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,6 +89,14 @@ def test_a_window_that_strays_gives_way_to_the_barycentre(
     assert row["x"] - row["x_segment"] == pytest.approx(offset if is_window else 0.0)
 
 
+def test_the_summary_knows_the_sky_beside_a_gap(as_image):
+    sci = 0.3 + sky((220, 220))
+    sci[:, :90] = np.nan
+    found = detect.run(as_image(sci)).summary()
+    assert found["background_median"] == pytest.approx(0.3, abs=0.003)
+    assert found["noise_median"] == pytest.approx(NOISE, rel=0.1)
+
+
 # ---------------------------------------------------------------- the cosmic-ray mask
 
 
@@ -152,14 +161,33 @@ def test_widths_are_measured_in_a_window_and_above_a_ring_of_the_detector(monkey
     assert given[1] == pytest.approx((3.5 * native_px, 5.5 * native_px))
 
 
-@pytest.mark.parametrize(("fwhm_px", "is_ray"), [(1.6, True), (2.0, False)])
-def test_light_is_wider_than_1_75_pixels(as_image, fwhm_px, is_ray):
-    """Gaussians that are sampled finely enough to have the width that they were given."""
-    yy, xx = np.indices((80, 80))
-    sigma = fwhm_px / 2.3548
-    blob = np.exp(-0.5 * ((xx - 40) ** 2 + (yy - 40) ** 2) / sigma**2)
-    found = crmask.run(exposed(as_image, sky((80, 80)) + 4 * blob, 50.0))
-    assert bool(found.mask[40, 40]) == is_ray
+@pytest.mark.parametrize(("fwhm_px", "is_ray"), [(1.7, True), (1.8, False)])
+@pytest.mark.parametrize("native_px", [1.0, 1.25])
+def test_light_is_wider_than_1_75_pixels_of_the_detector(fwhm_px, is_ray, native_px):
+    """A bright Gaussian, whose width is not in doubt; drizzled finer it is as wide on the sky."""
+    yy, xx = np.indices((60, 60))
+    sigma = fwhm_px * native_px / 2.3548
+    signal = (1e6 * np.exp(-0.5 * ((xx - 30) ** 2 + (yy - 30) ** 2) / sigma**2)).astype(np.float32)
+    everywhere = np.ones(signal.shape, bool)
+    charge = SimpleNamespace(good=everywhere, variance=np.ones_like(signal), smoothing=1.0)
+    near = np.hypot(xx - 30, yy - 30) < 1.5
+    found = crmask.narrow_part(near, signal, charge, native_px, CrmaskSettings())
+    assert bool(found[30, 30]) == is_ray
+
+
+@pytest.mark.parametrize(("snr", "is_ray"), [(4.0, False), (12.0, True)])
+def test_the_width_of_a_faint_candidate_tells_less(snr, is_ray):
+    """The limit is 1.75 px times 1 - (3 / S/N)^2: 0.77 px at a ratio of 4, 1.64 px at 12."""
+    yy, xx = np.indices((60, 60))
+    signal = np.exp(-0.5 * ((xx - 30) ** 2 + (yy - 30) ** 2) / (1.3 / 2.3548) ** 2)
+    signal = signal.astype(np.float32)
+    _, one = crmask.minor_widths(signal, np.ones_like(signal), np.array([30]), np.array([30]), 1.0)
+    charge = SimpleNamespace(
+        good=np.ones(signal.shape, bool), variance=np.ones_like(signal), smoothing=snr / one[0]
+    )
+    near = np.hypot(xx - 30, yy - 30) < 1.5
+    found = crmask.narrow_part(near, signal, charge, 1.0, CrmaskSettings())
+    assert bool(found[30, 30]) == is_ray
 
 
 def test_the_mask_is_grown_by_each_pixels_four_neighbours():

@@ -367,7 +367,14 @@ def warnings_of(write_drc, level=0.0, sky_e=None, single=0.0, n_exposures=2, **c
 
 @pytest.mark.parametrize(
     ("level", "sky_e", "has_sky"),
-    [(0.045, 100.0, False), (0.055, 100.0, True), (0.009, None, False), (0.011, None, True)],
+    [
+        (0.045, 100.0, False),
+        (0.055, 100.0, True),
+        (0.009, None, False),
+        (0.011, None, True),
+        (0.009, 0.0, False),
+        (0.011, 0.0, True),
+    ],
 )
 def test_a_sky_is_there_where_more_than_half_of_what_was_noted_is(write_drc, level, sky_e, has_sky):
     """Of 100 e in 1000 s; where nothing was noted, from 0.01 e/s on."""

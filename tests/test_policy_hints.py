@@ -193,6 +193,16 @@ def test_a_step_whose_product_is_gone_is_told_the_one_before(done, bycatch):
     assert "bycatch detect" in (ended.out + ended.err).replace("\n", " ")
 
 
+def test_an_input_that_moved_away_is_told_how_to_be_found_again(done, tmp_path, bycatch):
+    (link,) = done.rglob("jabc01010_drc.fits")
+    link.unlink()
+    link.symlink_to(tmp_path / "moved_drc.fits")
+    ended = bycatch("detect", done, "--set", "detect.n_pixels=80")
+    said = " ".join((ended.out + ended.err).split())
+    assert "leads to no file any more" in said
+    assert "from where it is now" in said
+
+
 def test_one_weight_for_two_images_is_told_the_other_way(visit, tmp_path, bycatch):
     weight = named(tmp_path, "")
     ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--wht", weight)
