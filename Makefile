@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 LIBRARIES := tests/test_cli.py tests/test_drc.py tests/test_export.py tests/test_frames.py \
-  tests/test_gaia.py tests/test_kernels.py tests/test_pipeline.py \
+  tests/test_gaia.py tests/test_pipeline.py \
   tests/test_report.py tests/test_settings.py tests/test_simulate.py tests/test_tables.py
 
 KERNELS := tests/test_kernel_safety.py tests/test_kernels.py tests/test_detect_kernels.py \
