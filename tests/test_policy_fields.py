@@ -12,7 +12,7 @@ from astropy.table import Table
 from bycatch import photcal
 from bycatch.columns import CAT
 from bycatch.flags import Flag
-from bycatch.pipeline import explanation, export, fields, injection
+from bycatch.pipeline import dry_run, explanation, export, fields, injection
 from bycatch.pipeline.companions import companions, covered_blocks
 from bycatch.pipeline.explanation import Verdict, explain
 from bycatch.pipeline.frames import read_frame
@@ -140,6 +140,43 @@ def test_stars_of_a_table_count_within_the_circle(ra, dec, share, is_near):
     stars = SimpleNamespace(table={"ra": places.ra.deg, "dec": places.dec.deg})
     near = fields._within(stars, fields.Cone(ra, dec, 0.05))
     assert near.tolist() == [is_near] * 8
+
+
+def test_the_clean_catalogs_leave_out_what_their_names_say(tmp_path, write_drc, scene, bycatch):
+    """Stars, and pixels that cosmic rays hit, of a single exposure."""
+    truth, sci = scene
+    hit = np.array([[37, 55], [120, 90], [200, 160], [240, 250], [90, 250], [10, 100]])
+    sci = 10 * sci
+    sci[hit[:, 1], hit[:, 0]] += 40.0
+    drc = write_drc("jabc01010_drc.fits", sci, n_exposures=1)
+    x, y = np.concatenate([truth.x, hit[:, 0]]), np.concatenate([truth.y, hit[:, 1]])
+    Table({"x": x, "y": y}).write(tmp_path / "places.csv")
+    ended = bycatch("run", drc, "-o", tmp_path / "out", "--offline",
+                    "--sources", tmp_path / "places.csv")  # fmt: skip
+    assert ended.status == 0, ended.out + ended.err
+    paths = record_of(tmp_path / "out", RED).paths(tmp_path / "out")
+    every, kept, clean = (
+        read_table(paths.product(kind)) for kind in ("cat", "cat_noCRs", "cat_clean")
+    )
+    likely = (np.asarray(every["flags"]) & int(Flag.LIKELY_COSMIC_RAY)) > 0
+    assert 0 < likely.sum() < len(every)
+    np.testing.assert_array_equal(likely, np.ma.filled(every["p_cr"], 0) > 0.9)
+    assert clean["id"].tolist() == every["id"][~likely].tolist()
+    assert kept["id"].tolist() == every["id"][every["cr_flag"] == 0].tolist()
+    assert 0 < len(kept) < len(every)
+
+
+def test_copies_are_counted_in_the_disk_space(visit, tmp_path):
+    sizes = {}
+    for words in ((), ("sort.mode=copy",), ("output.write_wcs=true",)):
+        settings = Settings.load(assignments=words)
+        planned, _ = dry_run(visit.raw, tmp_path / "out", settings)
+        sizes[words] = planned[0].megabytes
+        source = planned[0].source
+    # The products: 1.3 bytes per pixel.
+    assert sizes[()] == pytest.approx(200 * 240 * 1.3 / 1e6)
+    for words in (("sort.mode=copy",), ("output.write_wcs=true",)):
+        assert sizes[words] - sizes[()] == pytest.approx(source.stat().st_size / 1e6)
 
 
 # ---------------------------------------------------------------- artificial sources
