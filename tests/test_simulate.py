@@ -91,18 +91,24 @@ def grid_of_stars():
     return simulate_scene(settings, stars_at(x.ravel() + offsets[0], y.ravel() + offsets[1]))
 
 
-@pytest.mark.parametrize("index", [0, 1, 2], ids=["F475W-2", "F625W-1", "F775W-3"])
-def test_drizzled_stars_have_the_published_encircled_energy(grid_of_stars, index):
+def sums_in_circles(pixels, places, radius):
+    """The exact sums, by masks: photutils 3.1 deprecates the call that does it in one."""
     from photutils.aperture import CircularAperture
 
+    masks = CircularAperture(places, radius).to_mask(method="exact")
+    return np.array([mask.multiply(pixels.astype(float)).sum() for mask in masks])
+
+
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["F475W-2", "F625W-1", "F775W-3"])
+def test_drizzled_stars_have_the_published_encircled_energy(grid_of_stars, index):
     image = grid_of_stars.images[index]
     curve = photcal.encircled_energy("WFC", image.filter)
     place = np.column_stack([image.truth["x"], image.truth["y"]])
     for radius, tolerance in ((4, 0.003), (6, 0.003), (8, 0.003), (10, 0.003), (20, 0.003)):
-        total, _ = CircularAperture(place, radius).do_photometry(image.model.astype(float))
+        total = sums_in_circles(image.model, place, radius)
         share = np.median(total / image.truth["rate"])
         assert share == pytest.approx(float(curve.at(radius * 0.05)), rel=tolerance), radius
-    total, _ = CircularAperture(place, 2).do_photometry(image.model.astype(float))
+    total = sums_in_circles(image.model, place, 2)
     share = np.median(total / image.truth["rate"]) / float(curve.at(0.1))
     assert 0.96 < share < 1.015
 
