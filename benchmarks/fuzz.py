@@ -55,7 +55,6 @@ os.environ.setdefault("BYCATCH_CACHE", "off")
 os.environ.setdefault("BYCATCH_COMPILE_ALONE", "1")
 
 NAME = "jabc01010_drc.fits"
-RUN_EVERY = 10
 HANG_S = 60
 MAX_SHIFT_MAS = 1.0
 MAX_RATIO = 1.3
@@ -90,7 +89,7 @@ def healthy() -> tuple[fits.HDUList, Table]:
     return hdus, Table(stars)
 
 
-def make(number: int, seed: int, folder: Path) -> Example:
+def make(number: int, seed: int, folder: Path, *, runs: bool) -> Example:
     """Write the files of an example."""
     from fuzz_changes import (
         change_bytes,
@@ -124,14 +123,14 @@ def make(number: int, seed: int, folder: Path) -> Example:
         (folder / (NAME + ".gz" if packed else NAME)).write_bytes(content)
         example.changes.append(how)
     example.gaia = folder / "gaia.csv"
-    if number % RUN_EVERY == 0 and rng.random() < 0.3:
+    if runs and rng.random() < 0.3:
         example.changes.append(change_table(stars, example.gaia, rng))
     else:
         stars.write(example.gaia, format="ascii.csv")
-    if number % RUN_EVERY == 0 and rng.random() < 0.15:
+    if runs and rng.random() < 0.15:
         example.sources = folder / "sources.csv"
         example.changes.append(change_table(stars["ra", "dec"], example.sources, rng))
-    if number % RUN_EVERY == 0 and rng.random() < 0.15:
+    if runs and rng.random() < 0.15:
         example.exclude = folder / "exclude.reg"
         example.changes.append(write_regions(example.exclude, rng))
     return example
@@ -218,17 +217,18 @@ def numbers(catalog: Table) -> dict[str, Any]:
     return {name: np.ma.filled(np.ma.asarray(catalog[name], float), np.nan) for name in names}
 
 
-def work(number: int, seed: int, reference: dict[str, Any]) -> dict[str, Any]:
+def work(number: int, seed: int, reference: dict[str, Any], run_every: int) -> dict[str, Any]:
     """Do one example; everything that goes wrong is a finding."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     result: dict[str, Any] = {"number": number, "outcomes": [], "bad": [], "changes": []}
     signal.alarm(HANG_S)
     try:
-        example = make(number, seed, folder)
+        runs = number % run_every == 0
+        example = make(number, seed, folder, runs=runs)
         result["changes"] = example.changes
         file = next(f for f in folder.iterdir() if f.name.startswith(NAME))
         steps = [lambda: inspect_example(file)]
-        if number % RUN_EVERY == 0:
+        if runs:
             steps.append(lambda: run_example(example, folder, reference))
         for step in steps:
             outcome, bad = step()
@@ -272,21 +272,21 @@ def begin_worker() -> None:
     signal.signal(signal.SIGALRM, stop)
 
 
-def serve(todo: Any, done: Any, seed: int, reference: dict[str, Any]) -> None:
+def serve(todo: Any, done: Any, *how: Any) -> None:
     """Do examples until there are none; the last number that was begun says who crashed."""
     begin_worker()
     while (number := todo.get()) is not None:
         done.put((os.getpid(), number, None))
-        done.put((os.getpid(), number, work(number, seed, reference)))
+        done.put((os.getpid(), number, work(number, *how)))
 
 
 class Workers:
     """Processes that do examples; one that dies costs one of them."""
 
-    def __init__(self, count: int, seed: int, reference: dict[str, Any], n_workers: int) -> None:
+    def __init__(self, count: int, n_workers: int, *how: Any) -> None:
         self.context = multiprocessing.get_context("spawn")
         self.todo, self.done = self.context.Queue(), self.context.Queue()
-        self.args = (self.todo, self.done, seed, reference)
+        self.args = (self.todo, self.done, *how)
         for number in (*range(count), *[None] * n_workers):
             self.todo.put(number)
         self.at_work: dict[int | None, int] = {}
@@ -326,14 +326,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--run-every", type=int, default=10, help="take each N-th through a run")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", type=int, help="do this example alone and show it")
     parser.add_argument("--output", type=Path, help="write the findings here, as JSON lines")
     given = parser.parse_args()
-    reference = reference_numbers()
+    how = (given.seed, reference_numbers(), given.run_every)
     if given.only is not None:
         begin_worker()
-        found = work(given.only, given.seed, reference)
+        found = work(given.only, *how)
         print(
             "\n".join(
                 [*found["changes"], *found["outcomes"], *found["bad"], *found.get("trace", [])]
@@ -342,7 +343,7 @@ def main() -> None:
         return
     results = []
     began = time.monotonic()
-    for result in Workers(given.examples, given.seed, reference, given.workers).results():
+    for result in Workers(given.examples, given.workers, *how).results():
         results.append(result)
         if result["bad"]:
             print(f"{result['number']}: {result.get('changes')}: {result['bad'][0]}", flush=True)
