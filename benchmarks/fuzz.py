@@ -109,7 +109,7 @@ def make(number: int, seed: int, folder: Path, *, runs: bool) -> Example:
         edit = edits[rng.integers(len(edits))]
         try:
             example.changes.append(edit(hdus, rng))
-        except (KeyError, ValueError, TypeError, IndexError):
+        except (KeyError, ValueError, TypeError, IndexError, OverflowError):
             continue  # an earlier change has taken what this one needs
     file = folder / NAME
     with warnings.catch_warnings():
