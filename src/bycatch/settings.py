@@ -56,8 +56,6 @@ MOST_DITHER_PX = 2000
 MOST_SEED = 2**63 - 1
 MOST_LETTERS = 4096
 """The longest path of a file system."""
-MOST_LETTERS_OF_A_NAME = 100
-"""Names of folders may have 255 bytes, and a letter up to four."""
 MOST_TOML_BYTES = 1_000_000
 """A file of all settings, with comments, has 20,000."""
 
