@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bycatch.cli.session import LogFile
@@ -244,6 +244,7 @@ def image(new_drc):
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(folder=ODD_NAMES, end=ODD_NAMES)
+@example(folder="", end="a\\b")  # no separator here, only on Windows
 def test_an_odd_name_is_placed_as_a_plain_one(image, tmp_path, folder, end):
     top = tmp_path / "all"
     shutil.rmtree(top, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from dataclasses import field as member
@@ -392,7 +393,7 @@ def _check_place(record: ImageRecord, path: Path) -> None:
 
 def is_plain_name(name: str) -> bool:
     """Tell whether a name is that of a file in a folder, and leads nowhere else."""
-    return name not in {"", ".", ".."} and not {"/", "\\", "\0"} & set(name)
+    return name not in {"", ".", ".."} and not {"/", os.sep, "\0"} & set(name)
 
 
 def find_records(out: Path) -> list[ImageRecord]:
