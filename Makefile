@@ -10,7 +10,7 @@ LIBRARIES := tests/test_cli.py tests/test_drc.py tests/test_export.py tests/test
 
 KERNELS := tests/test_kernel_safety.py tests/test_kernels.py tests/test_detect_kernels.py \
   tests/test_measure_kernels.py tests/test_lacosmic.py tests/test_deblend.py tests/test_kron.py \
-  tests/test_charge.py tests/test_matching.py
+  tests/test_noise_image.py tests/test_matching.py
 
 .PHONY: demo test bounds test-lowest test-newest check accuracy bench fuzz docs clean
 

@@ -42,7 +42,6 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from bycatch.gaia import ReferenceStars, from_table
 from bycatch.images.drc import read_drc
 from bycatch.kernels.exposures import mask_shares
 from bycatch.photcal import ab_zeropoint
@@ -58,6 +57,7 @@ from bycatch.simulate.reference import (
 )
 from bycatch.simulate.scene import Scene, make_scene
 from bycatch.simulate.visit import epoch_jyear, sky_positions
+from bycatch.sky.gaia import ReferenceStars, from_table
 from bycatch.stages import align, crmask, detect
 from bycatch.tangent import sky_of_tangent, tangent_mas
 

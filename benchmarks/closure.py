@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from bycatch.catalogs.tables import read_table
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.kron import kron_shapes
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.products import ImagePaths, find_records
 from bycatch.settings import Settings
 from bycatch.stages import finalize, measure
-from bycatch.tables import read_table
 
 FAINT_MAG = 24.0
 BELOW_SATURATION_MAG = 0.5

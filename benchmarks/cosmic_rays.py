@@ -32,19 +32,19 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 import bycatch
+from bycatch.catalogs.tables import read_table
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.photcal import ab_zeropoint
 from bycatch.pipeline import saved_settings
-from bycatch.pipeline.companions import Companion
+from bycatch.pipeline.other_images import Companion
 from bycatch.products import find_records
 from bycatch.settings import Settings
 from bycatch.simulate import simulate_visit, write_visit
 from bycatch.simulate.files import read_truth
 from bycatch.stages.measure import cosmics, stellarity
 from bycatch.stages.measure.photometry import photometry
-from bycatch.tables import read_table
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

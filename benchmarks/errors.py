@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch import photcal
-from bycatch.flags import Flag
+from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.kernels.skystats import annulus_stats
@@ -36,7 +36,7 @@ from bycatch.simulate import simulate_scene, write_visit
 from bycatch.simulate.files import Truth, read_truth
 from bycatch.simulate.scene import Scene, make_scene
 from bycatch.stages import crmask, detect, measure
-from bycatch.stages.measure import blank
+from bycatch.stages.measure import sky_noise
 from bycatch.stages.measure.photometry import aperture_sums
 
 Floats = NDArray[np.float64]
@@ -101,7 +101,7 @@ def pulls(image: DrcImage, truth: Truth, galaxies: Image, settings: MeasureSetti
     light = true_net(image, truth.model, x, y, settings)
     usable = (np.asarray(table["flags"]) & BAD == 0) & ~np.asarray(stars["saturated"])
     usable &= ~any_within(spoiled(truth), x, y, settings.annulus_inner_px)
-    usable &= ~any_within(not_of(found.segmentation, x, y), x, y, radii[-1] + blank.MARGIN_PX)
+    usable &= ~any_within(not_of(found.segmentation, x, y), x, y, radii[-1] + sky_noise.MARGIN_PX)
     snr = (true / error)[:, len(radii) // 2]
     faint = usable & (snr > MIN_SNR) & (snr < FAINT_SNR)
     bright = usable & (snr >= FAINT_SNR)
@@ -143,16 +143,16 @@ def true_net(
 
 
 def blank_pulls(
-    image: DrcImage, truth: Truth, sources: Bools, rays: Bools, noise: blank.NoiseModel
+    image: DrcImage, truth: Truth, sources: Bools, rays: Bools, noise: sky_noise.NoiseModel
 ) -> tuple[Floats, int]:
     """Return the pulls of blank places other than those of the model, and how many are beyond 5."""
     settings = Settings().measure
-    other = blank.blank_sky(image, sources | rays, settings, OTHER_SEED)
+    other = sky_noise.blank_sky(image, sources | rays, settings, OTHER_SEED)
     places = other.x, other.y
     errors = noise.sky_errors(other.areas, other.sky, other.exposures.exptime_s)
     light = true_net(image, truth.model, *places, settings)
     clear = ~any_within(spoiled(truth), *places, settings.annulus_inner_px)
-    total = blank.total_errors(light, errors, other.exposures.exptime_s)
+    total = sky_noise.total_errors(light, errors, other.exposures.exptime_s)
     left = (other.net - light)[clear] / total[clear]
     return other.net / errors, int((np.abs(left) > FAR).any(axis=1).sum())
 
@@ -209,7 +209,7 @@ def print_pulls(found: Found, radii: list[str]) -> None:
         for k, kind in enumerate(("stars", "sky")):
             values = np.concatenate([(m.faint, m.sky)[k] for m in made])
             far = sum(m.n_far[k] for m in made)
-            widths = " | ".join(f"{blank.width(v):.3f}" for v in values.T)
+            widths = " | ".join(f"{sky_noise.width(v):.3f}" for v in values.T)
             print(f"| {name} | {dither} | {n_exp} | {kind} | {len(values)} | {widths} | {far} |")
 
 
@@ -224,7 +224,7 @@ def print_bright(found: Found, radii: list[str]) -> None:
         ratio = np.concatenate([m.bright for m in made])
         if len(ratio) >= MIN_BRIGHT:
             cells = [
-                f"{blank.width(v):.2%} / {s:.2%}"
+                f"{sky_noise.width(v):.2%} / {s:.2%}"
                 for v, s in zip(ratio.T, made[0].bright_sys, strict=True)
             ]
             print(f"| {name} | {n_exp} | {len(ratio)} | {' | '.join(cells)} |")

@@ -60,7 +60,7 @@ LIBRARIES = (
     "numba", "pydantic", "scipy.ndimage", "scipy.optimize",
     "scipy.sparse", "scipy.spatial", "scipy.stats", "typer.testing",
 )  # fmt: skip
-KEPT = ("bycatch.kernels", "bycatch.beside", "bycatch.version")
+KEPT = ("bycatch.kernels", "bycatch.system.subprocesses", "bycatch.version")
 NO_TESTS = 5
 SURVIVED = ("alive", "no test")
 
@@ -465,11 +465,11 @@ class Copy:
         sys.dont_write_bytecode = False
         for name in LIBRARIES:
             importlib.import_module(name)
-        from bycatch import rehearsal
+        from bycatch import precompile
         from bycatch.kernels.threads import at_most
 
         with at_most(1):  # threads do not survive a fork
-            rehearsal.rehearse()
+            precompile.rehearse()
         package = sys.modules["bycatch"]
         for name in [n for n in sys.modules if n.startswith("bycatch.")]:
             if not name.startswith(KEPT):

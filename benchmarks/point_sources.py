@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 import bycatch
-from bycatch.flags import Flag
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import read_table
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.products import find_records
 from bycatch.settings import Settings
 from bycatch.simulate import simulate_visit, write_visit
 from bycatch.stages.measure import correlation_factor, stellarity
-from bycatch.tables import read_table
 
 FIELD = {"n_columns": 2000, "n_rows": 950}
 VISITS = (

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from bycatch.cli.app import app
-from bycatch.columns import (
+from bycatch.catalogs.columns import (
     CAT,
     CR_SHARE,
     EXCLUDED,
@@ -27,7 +27,7 @@ from bycatch.columns import (
     SOURCES,
     Column,
 )
-from bycatch.flags import FLAGS
+from bycatch.catalogs.flags import FLAGS
 from bycatch.report.summary import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk
 from bycatch.stages.align import GRADES

@@ -10,8 +10,8 @@ from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 from astropy.wcs import WCS, Sip
 
-from bycatch.gaia import ReferenceStars, from_table, read_local
 from bycatch.settings import AlignSettings
+from bycatch.sky.gaia import ReferenceStars, from_table, read_local
 from bycatch.stages import align
 
 SIM_VISIT = Path(__file__).resolve().parents[2] / "shared" / "data" / "sim_visit"

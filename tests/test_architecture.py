@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bycatch import columns
-from bycatch.columns import Column, expand
-from bycatch.flags import FLAGS, Flag, decode
+from bycatch.catalogs import columns
+from bycatch.catalogs.columns import Column, expand
+from bycatch.catalogs.flags import FLAGS, Flag, decode
 from bycatch.products import STAGES
 from bycatch.settings import Settings
 

@@ -7,7 +7,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bycatch.astrometry import (
+from bycatch.settings import MeasureSettings
+from bycatch.sky.astrometry import (
     CENTROID_FLOOR_PX,
     FrameError,
     centroid_errors_px,
@@ -15,8 +16,7 @@ from bycatch.astrometry import (
     sky_positions,
     wcs_header,
 )
-from bycatch.gaia import from_table
-from bycatch.settings import MeasureSettings
+from bycatch.sky.gaia import from_table
 from bycatch.tangent import sky_of_tangent, tangent_mas
 
 SCALE = 0.05 / 3600

@@ -15,7 +15,7 @@ import pytest
 from astropy.io import fits
 
 from bycatch import Settings, read_table
-from bycatch.columns import CAT, PHOT, SOURCES, expand
+from bycatch.catalogs.columns import CAT, PHOT, SOURCES, expand
 
 COMMAND = [sys.executable, "-m", "bycatch"]
 
@@ -358,7 +358,7 @@ def test_no_write_permission(bycatch, visit, tmp_path):
 def test_a_full_disk_fails_the_image_and_leaves_nothing_half_written(
     bycatch, visit, tmp_path, monkeypatch
 ):
-    import bycatch.tables as tables
+    import bycatch.catalogs.tables as tables
 
     write = tables.write_table
 

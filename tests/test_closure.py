@@ -6,7 +6,7 @@ from astropy.io import fits
 from astropy.table import Table
 from scipy import ndimage
 
-from bycatch.flags import Flag
+from bycatch.catalogs.flags import Flag
 from bycatch.kernels.kron import kron_shapes
 from bycatch.stages.finalize.closure import (
     _typical,

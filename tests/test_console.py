@@ -17,7 +17,7 @@ import bycatch
 from bycatch.cli import console, printing
 from bycatch.cli.session import LogFile
 from bycatch.pipeline import ImageReport, Outcome, RunReport
-from bycatch.words import printable
+from bycatch.system.words import printable
 
 HOME = Path(bycatch.__file__).parent / "cli"
 NAMES = (

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bycatch import read_table
+from bycatch.catalogs.tables import write_table
 from bycatch.errors import MissingProduct, SettingsError
 from bycatch.pipeline.explanation import Verdict, explain, pixel_at, sky_position
-from bycatch.tables import write_table
 
 ROOT = "jabc01010"
 
@@ -70,8 +70,8 @@ def test_a_star_that_was_too_small(done, tmp_path, bycatch):
     ("kind", "verdict"), [("removed", Verdict.REMOVED), ("excluded", Verdict.EXCLUDED)]
 )
 def test_what_was_left_out_has_its_reason(done, kind, verdict):
-    from bycatch.columns import EXCLUDED, REMOVED
-    from bycatch.tables import empty_table, make_table
+    from bycatch.catalogs.columns import EXCLUDED, REMOVED
+    from bycatch.catalogs.tables import empty_table, make_table
 
     place = {"id": [77], "x": [120.0], "y": [60.0], "reason": ["a good reason"]}
     folder = next(done.rglob(f"{ROOT}_cat.ecsv")).parent

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import read_table
 from bycatch.errors import SettingsError
-from bycatch.flags import Flag
 from bycatch.pipeline.export import COLOURS, FORMATS, ds9_regions, export, kinds
-from bycatch.tables import read_table
 
 RED = "abc_01/F775W/jabc01010"
 STILTS = shutil.which("stilts")

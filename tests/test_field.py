@@ -140,8 +140,8 @@ def test_a_figure_that_fails_costs_no_image(visit, red_out, monkeypatch, lines):
     def fail(*args):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("bycatch.drawing.drawing_process", lambda: None)
-    monkeypatch.setattr("bycatch.drawing.alignment_figure", fail)
+    monkeypatch.setattr("bycatch.figures.process.drawing_process", lambda: None)
+    monkeypatch.setattr("bycatch.figures.process.alignment_figure", fail)
     assert package.run_stages(red_out, ["align"]).all_done
     assert any("no figure: RuntimeError: no ink" in line for line in lines())
 
@@ -153,7 +153,7 @@ def test_a_process_that_stops_drawing_costs_no_figure(red_out, monkeypatch):
         def png(self, *_):
             raise EOFError
 
-    monkeypatch.setattr("bycatch.drawing.drawing_process", Stopped)
+    monkeypatch.setattr("bycatch.figures.process.drawing_process", Stopped)
     (red_out / "abc_01/alignment.png").unlink(missing_ok=True)
     assert package.run_stages(red_out, ["align"]).all_done
     assert (red_out / "abc_01/alignment.png").exists()

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from bycatch.figures import COLOURS, MANY, FigureImage, alignment_figure
+from bycatch.figures.pictures import COLOURS, MANY, FigureImage, alignment_figure
 from bycatch.tangent import sky_of_tangent
 
 

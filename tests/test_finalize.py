@@ -8,14 +8,14 @@ import pytest
 from astropy.table import Table
 
 from bycatch import photcal
-from bycatch.columns import CAT, PHOT, expand
-from bycatch.flags import Flag
+from bycatch.catalogs.columns import CAT, PHOT, expand
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import empty_table, make_table
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta
 from bycatch.settings import FinalizeSettings, MeasureSettings
 from bycatch.stages import finalize, measure
-from bycatch.stages.measure import blank
-from bycatch.tables import empty_table, make_table
+from bycatch.stages.measure import sky_noise
 
 RADII = (2.0, 4.0, 6.0, 8.0, 10.0)
 ANNULUS = (10.0, 15.0)
@@ -213,7 +213,7 @@ def test_parts_of_the_errors_on_request(meta, as_image, psf):
             assert all(made[name].mask[1] for name in parts)
         net = got.table[f"countrate_{r:g}"] - got.table["sky_median"] * got.table[f"area_{r:g}"]
         seconds, n_sky = got.table["exptime"][0], got.table["n_sky"][0]
-        (share,) = blank.photon_shares(image, (r,))
+        (share,) = sky_noise.photon_shares(image, (r,))
         photons = np.sqrt(share * net[0] / seconds)
         assert got.table[rates[0]][0] == pytest.approx(photons, rel=1e-12)
         level, sky = got.table[rates[2]][0], got.table[rates[1]][0]

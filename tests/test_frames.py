@@ -8,7 +8,6 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bycatch.astrometry import FrameError
 from bycatch.errors import UnreadableFile
 from bycatch.pipeline.frames import (
     TIED_NAME,
@@ -18,6 +17,7 @@ from bycatch.pipeline.frames import (
     write_aligned_copy,
     write_frame,
 )
+from bycatch.sky.astrometry import FrameError
 from bycatch.stages.align import AlignResult
 
 SHIFT_MAS = np.array([350.0, -280.0])

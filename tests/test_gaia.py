@@ -18,9 +18,9 @@ from astropy.table import MaskedColumn, QTable, Table, vstack
 from astropy.time import Time
 
 from bycatch.errors import NoReferenceStars, SettingsError
-from bycatch.gaia import COLUMNS, from_table, parallax_shift, read_local
 from bycatch.settings import AlignSettings
-from bycatch.tap import Services, adql_query, query_tap
+from bycatch.sky.gaia import COLUMNS, from_table, parallax_shift, read_local
+from bycatch.sky.tap import Services, adql_query, query_tap
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 MJD_2016 = 57388.5  # J2016.0, to half a day
@@ -720,7 +720,7 @@ def test_stars_come_in_one_order_and_once():
 
 
 def test_waiting_is_told(caplog, monkeypatch):
-    monkeypatch.setattr("bycatch.tap.SAY_EVERY_S", 0.1)
+    monkeypatch.setattr("bycatch.sky.tap.SAY_EVERY_S", 0.1)
 
     def slow(n, query):
         time.sleep(0.5)
@@ -812,7 +812,7 @@ def test_an_empty_answer_is_believed_if_nobody_knows_better():
 
 
 def test_an_endless_answer_is_cut_short(monkeypatch):
-    monkeypatch.setattr("bycatch.tap.MAX_ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr("bycatch.sky.tap.MAX_ANSWER_BYTES", 1_000_000)
     sent = []
 
     def endless():
@@ -830,7 +830,7 @@ def test_an_endless_answer_is_cut_short(monkeypatch):
 
 
 def test_a_small_answer_that_unpacks_without_end_is_cut_short(monkeypatch):
-    monkeypatch.setattr("bycatch.tap.MAX_ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr("bycatch.sky.tap.MAX_ANSWER_BYTES", 1_000_000)
     bomb = gzip.compress(b" " * 30_000_000)
 
     class Packed(BaseHTTPRequestHandler):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bycatch import gaia
 from bycatch.photcal import encircled_energy
+from bycatch.sky import gaia
 from bycatch.stages.measure.halos import (
     HALO_SIGMA,
     BrightStars,

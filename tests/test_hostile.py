@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bycatch import each
 from bycatch.errors import TRACEBACK, BycatchError, is_expected, reason
+from bycatch.system import each
 
 NAME = "q[/b] :smile:\x1b[31m\n"
 """A folder's name that would drive a terminal."""

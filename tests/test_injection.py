@@ -6,7 +6,8 @@ from astropy.table import Table
 from numpy.testing import assert_allclose
 
 from bycatch import photcal
-from bycatch.columns import CAT
+from bycatch.catalogs.columns import CAT
+from bycatch.catalogs.tables import make_table, read_table
 from bycatch.errors import SettingsError
 from bycatch.images.drc import read_drc
 from bycatch.kernels.exposures import box_fraction
@@ -15,7 +16,6 @@ from bycatch.settings import DetectSettings, Settings
 from bycatch.simulate import injection, simulate_visit, write_visit
 from bycatch.simulate.files import read_truth
 from bycatch.simulate.psf import Mixture
-from bycatch.tables import make_table, read_table
 
 SKY = 0.008
 DEEP = ["inject.false_detections=false"]

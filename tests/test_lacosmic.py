@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, label, maximum_filter, median_filter
 
-from bycatch.kernels import labelling, peaks, rowmedians, selection
+from bycatch.kernels import labelling, large_medians, peaks, rowmedians
 from bycatch.kernels import lacosmic as kernel
 from bycatch.kernels.lacosmic import lacosmic
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM, gaussian_kernel
@@ -224,8 +224,8 @@ def test_medians_of_windows_are_scipys(values):
 
 def assert_medians(values, used):
     ordered = np.sort(values[used])
-    assert selection.median(values, used) == np.median(ordered.astype(float))
-    assert selection.lower_median(values, used) == ordered[(len(ordered) - 1) // 2]
+    assert large_medians.median(values, used) == np.median(ordered.astype(float))
+    assert large_medians.lower_median(values, used) == ordered[(len(ordered) - 1) // 2]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 999, 50_000, 400_001])
@@ -262,14 +262,14 @@ def test_median_of_a_cluster_among_many_is_numpys(n):
 @pytest.mark.parametrize("change", [100, -100])
 def test_median_of_many_that_a_sample_misjudges_is_numpys(change):
     values = np.random.default_rng(16).normal(0, 1, 400_001).astype(np.float32)
-    values[:: (len(values) // selection.SAMPLE) | 1] += change
+    values[:: (len(values) // large_medians.SAMPLE) | 1] += change
     assert_medians(values, np.ones(values.shape, bool))
 
 
 def test_median_of_none_is_nan():
     none = np.zeros(4, bool)
-    assert np.isnan(selection.median(np.ones(4), none))
-    assert np.isnan(selection.lower_median(np.ones(4), none))
+    assert np.isnan(large_medians.median(np.ones(4), none))
+    assert np.isnan(large_medians.lower_median(np.ones(4), none))
 
 
 # ---------------------------------------------------------------- peaks

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from bycatch.tables import read_table
+from bycatch.catalogs.tables import read_table
 
 X0, Y0 = 30, 20
 """Where the cutout begins in the first image."""

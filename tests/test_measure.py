@@ -5,13 +5,13 @@ import pytest
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bycatch.columns import PHOT, expand
-from bycatch.flags import Flag, decode
-from bycatch.gaia import from_table
+from bycatch.catalogs.columns import PHOT, expand
+from bycatch.catalogs.flags import Flag, decode
 from bycatch.kernels.skystats import SkyStats
 from bycatch.settings import MeasureSettings
+from bycatch.sky.gaia import from_table
 from bycatch.stages import measure
-from bycatch.stages.measure import blank
+from bycatch.stages.measure import sky_noise
 
 MJD = 57402.01
 PLAIN = MeasureSettings(correlated_noise=False)
@@ -139,7 +139,7 @@ def test_each_source_has_its_own_exposure_time(as_image, psf):
         net = table[f"countrate_{r}"] - table["sky_median"] * table[f"area_{r}"]
         area = np.pi * r**2
         sky = area * table["sky_std"] ** 2 * (1 + area / table["n_sky"])
-        (share,) = blank.photon_shares(image, (float(r),))
+        (share,) = sky_noise.photon_shares(image, (float(r),))
         expected = np.sqrt(share * net / [1000, 500] + sky)
         np.testing.assert_allclose(table[f"countrate_err_{r}"], expected, rtol=1e-5)
     assert table["countrate_err_10"][1] > 1.25 * table["countrate_err_10"][0]

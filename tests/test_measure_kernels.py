@@ -11,7 +11,7 @@ from scipy.optimize import least_squares
 
 from bycatch.kernels import threads
 from bycatch.kernels.apertures import circle_sums
-from bycatch.kernels.elementary import fast_exp, fast_log
+from bycatch.kernels.fastmath import fast_exp, fast_log
 from bycatch.kernels.moffat import (
     ALPHA,
     FIRST_ALPHA,

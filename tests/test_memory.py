@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from bycatch import memory
+from bycatch.system import memory
 
 linux = pytest.mark.skipif(not memory.STATUS.exists(), reason="the system keeps no peak")
 

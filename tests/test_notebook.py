@@ -12,7 +12,7 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 import bycatch
-from bycatch import notebook
+from bycatch.display import notebook
 from bycatch.pipeline import Inputs
 from bycatch.settings import walk
 
@@ -194,7 +194,7 @@ def stages(visit):
     image = bycatch.read_drc(visit.raw / "jabc01010_drc.fits")
     found = bycatch.detect.run(image)
     mask = bycatch.crmask.run(image)
-    gaia = bycatch.gaia.read_local(str(visit.gaia))
+    gaia = bycatch.sky.gaia.read_local(str(visit.gaia))
     one = bycatch.align.FieldImage.of(image, found.sources, found.segmentation, mask.grown)
     field = bycatch.align.run([one], gaia, bycatch.Settings().align)
     (aligned,) = field.images

@@ -12,8 +12,8 @@ from astropy.units import Unit
 from astropy.wcs import WCS
 
 from bycatch import Settings, read_table
-from bycatch.columns import CAT, PHOT, REMOVED, SOURCES, expand
-from bycatch.flags import Flag
+from bycatch.catalogs.columns import CAT, PHOT, REMOVED, SOURCES, expand
+from bycatch.catalogs.flags import Flag
 from bycatch.products import STAGES
 
 PRODUCTS = {
@@ -301,7 +301,7 @@ def test_formats_that_are_no_longer_wanted_do_not_stay_behind_stale(bycatch, vis
 
 def test_an_interrupted_redo_is_not_taken_for_finished(bycatch, visit, done, monkeypatch):
     """The record is struck before the first product of a step changes."""
-    import bycatch.tables as tables
+    import bycatch.catalogs.tables as tables
 
     write, calls = tables.write_table, []
 
@@ -345,7 +345,7 @@ def test_a_step_alone_keeps_the_reference_stars_and_asks_no_service(bycatch, don
     def fail(*args, **options):
         raise AssertionError("a service was asked")
 
-    monkeypatch.setattr("bycatch.tap._ask_once", fail)
+    monkeypatch.setattr("bycatch.sky.tap._ask_once", fail)
     ids = list(read_table(product(done, "_phot.ecsv"))["gaia_source_id"])
     for step in ("align", "measure"):
         assert bycatch(step, done).status == 0

@@ -8,7 +8,7 @@ import pytest
 from astropy.table import Table
 
 from bycatch import photcal
-from bycatch.flags import Flag
+from bycatch.catalogs.flags import Flag
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta
 from bycatch.stages.finalize.closure import Closure, bound, closure, reference_index
@@ -295,9 +295,9 @@ def test_the_reference_is_the_largest_aperture_up_to_half_an_arcsec(scale, refer
 
 
 def test_kron_fluxes_are_calibrated_without_a_correction(new_drc):
-    from bycatch.columns import PHOT, expand
+    from bycatch.catalogs.columns import PHOT, expand
+    from bycatch.catalogs.tables import make_table
     from bycatch.stages import finalize
-    from bycatch.tables import make_table
 
     meta = image_meta(
         headers_of(Path("jabc01010_drc.fits"), new_drc(np.ones((4, 5), dtype=np.float32)))
@@ -314,9 +314,9 @@ def test_kron_fluxes_are_calibrated_without_a_correction(new_drc):
 
 
 def test_the_summary_counts_stars_of_five_sigma(new_drc):
-    from bycatch.columns import PHOT, expand
+    from bycatch.catalogs.columns import PHOT, expand
+    from bycatch.catalogs.tables import make_table
     from bycatch.stages import finalize
-    from bycatch.tables import make_table
 
     meta = image_meta(
         headers_of(Path("jabc01010_drc.fits"), new_drc(np.ones((4, 5), dtype=np.float32)))

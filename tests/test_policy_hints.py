@@ -14,13 +14,13 @@ from bycatch.cli.app import app
 from bycatch.errors import BycatchError, MissingKeyword, MissingProduct, NoReferenceStars
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta
-from bycatch.pipeline import Inputs, export, fields, intake, lists, run_stages, status
+from bycatch.pipeline import Inputs, export, intake, lists, reference, run_stages, status
 from bycatch.pipeline.assessment import assess_visit
 from bycatch.pipeline.explanation import explain
 from bycatch.pipeline.injection import inject
 from bycatch.pipeline.quality import read_quality
 from bycatch.settings import Settings, parse_assignment, walk
-from bycatch.tap import Services
+from bycatch.sky.tap import Services
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "bycatch"
 
@@ -232,13 +232,13 @@ def test_stars_elsewhere_and_no_network_are_told_what_helps(tmp_path):
     table = Table({"source_id": [1], "ra": [10.0], "dec": [10.0], "pmra": [0.0], "pmdec": [0.0],
                    "phot_g_mean_mag": [18.0]})  # fmt: skip
     table.write(tmp_path / "gaia.csv")
-    cone = fields.Cone(150.0, 2.0, 0.05)
+    cone = reference.Cone(150.0, 2.0, 0.05)
     with pytest.raises(NoReferenceStars) as caught:
-        fields._local_stars(tmp_path / "gaia.csv", cone)
+        reference._local_stars(tmp_path / "gaia.csv", cone)
     assert "covers the field" in caught.value.hint
     services = Services(Settings().align.replace(offline=True, gaia_cache="off"))
     with pytest.raises(NoReferenceStars) as caught:
-        fields._asked("a field", cone, services)
+        reference._asked("a field", cone, services)
     assert "without --offline" in caught.value.hint
     assert "--gaia FILE" in caught.value.hint
 

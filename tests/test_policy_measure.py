@@ -8,16 +8,16 @@ import pytest
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bycatch.flags import Flag
-from bycatch.gaia import from_table
+from bycatch.catalogs.flags import Flag
 from bycatch.kernels.moffat import MoffatFits
 from bycatch.kernels.skystats import SkyStats
 from bycatch.photcal import encircled_energy
 from bycatch.pipeline.quality import exposure_files
 from bycatch.settings import MeasureSettings
+from bycatch.sky.gaia import from_table
 from bycatch.stages import measure
 from bycatch.stages.measure import flagging, halos, neighbours
-from bycatch.stages.measure.blemishes import (
+from bycatch.stages.measure.defects import (
     ChipQuality,
     blemishes,
     blemishes_from_quality,

@@ -11,7 +11,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from bycatch import read_table
-from bycatch.flags import Flag
+from bycatch.catalogs.flags import Flag
 
 pytestmark = pytest.mark.realdata
 

@@ -11,7 +11,6 @@ from astropy.coordinates import GCRS, SkyCoord
 from astropy.table import Table
 from astropy.time import Time
 
-from bycatch.gaia import from_table, parallax_shift, read_local
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.reference import (
     FIRST_ID,
@@ -26,6 +25,7 @@ from bycatch.simulate.reference import (
 )
 from bycatch.simulate.scene import make_scene
 from bycatch.simulate.visit import epoch_jyear, sky_positions
+from bycatch.sky.gaia import from_table, parallax_shift, read_local
 
 EPOCH = 2011.3
 

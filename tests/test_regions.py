@@ -9,8 +9,8 @@ from astropy.wcs import WCS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bycatch.catalogs.regions import NO_AREA, PhysicalFrame, read_regions
 from bycatch.errors import MissingKeyword, SettingsError
+from bycatch.user_files.regions import NO_AREA, PhysicalFrame, read_regions
 
 
 def image_wcs(roll_deg=35.0, scale=0.05 / 3600, dec=-8.47):

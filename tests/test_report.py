@@ -16,10 +16,11 @@ from astropy.table import Table
 pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
 
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import read_table
 from bycatch.cli.steps import is_news
 from bycatch.cli.steps import write_page as write_at_the_end
 from bycatch.errors import SettingsError, UnreadableFile
-from bycatch.flags import Flag
 from bycatch.pipeline import ImageReport, Outcome, RunReport
 from bycatch.products import find_records
 from bycatch.report import embedded, page, pixels, printed
@@ -40,7 +41,6 @@ from bycatch.report.overview import BAD, WARN, overview
 from bycatch.report.products import middle_radius, read_folder, values
 from bycatch.report.summary import summary_page, undocumented
 from bycatch.settings import Settings
-from bycatch.tables import read_table
 
 BUDGET = Budget(side_px=400, n_sources=1000)
 

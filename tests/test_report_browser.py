@@ -14,9 +14,9 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import sync_playwright
 
+from bycatch.catalogs.tables import read_table
 from bycatch.report import page as report_page
 from bycatch.report import write_report
-from bycatch.tables import read_table
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome")

@@ -13,6 +13,7 @@ from astropy.io import fits
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from bycatch.catalogs.tables import make_table, read_table, write_table
 from bycatch.cli.session import LogFile
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.images import files
@@ -21,8 +22,7 @@ from bycatch.pipeline.intake import place, scan
 from bycatch.pipeline.search import find_files
 from bycatch.settings import Settings
 from bycatch.stages import sort
-from bycatch.tables import make_table, read_table, write_table
-from bycatch.words import all_printable, ascii_words, cell_words, printable
+from bycatch.system.words import all_printable, ascii_words, cell_words, printable
 
 NAME = "jabc01010_drc.fits"
 
@@ -383,7 +383,7 @@ def test_no_cell_is_a_formula(text, cell):
 
 @pytest.mark.parametrize("form", ["ecsv", "fits", "csv", "votable", "parquet"])
 def test_words_of_others_survive_in_every_format(tmp_path, form):
-    from bycatch.columns import EXCLUDED
+    from bycatch.catalogs.columns import EXCLUDED
 
     evil = "=cmd|' /C calc'!A0\n\udcff\x07</script>"
     meta = {"FILENAME": evil, "NOTES": [evil], "EXPTIME": -1.5}

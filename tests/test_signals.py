@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from bycatch.catalogs.tables import read_table
 from bycatch.cli.console import Outlet
 from bycatch.cli.signals import SIGNALS, Stopped, Watch
-from bycatch.tables import read_table
 
 N_KILLS = int(os.environ.get("BYCATCH_KILLS", "3"))
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}

@@ -522,7 +522,7 @@ def test_objects_keep_their_distance_when_asked():
 
 
 def test_a_visit_comes_with_reference_stars_that_are_its_own(visit):
-    from bycatch.gaia import from_table
+    from bycatch.sky.gaia import from_table
 
     stars = from_table(visit.gaia, "simulated")
     ra, dec = stars.positions_at(visit.images[0].mjd_start)

@@ -10,8 +10,8 @@ from astropy.io.votable import ucd
 from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, Table
 
-from bycatch import ecsv, tables
-from bycatch.columns import (
+from bycatch.catalogs import ecsv, tables
+from bycatch.catalogs.columns import (
     CAT,
     EXCLUDED,
     PHOT,
@@ -20,10 +20,10 @@ from bycatch.columns import (
     Column,
     expand,
 )
+from bycatch.catalogs.flags import FLAGS, Flag, decode
+from bycatch.catalogs.tables import SUFFIXES, empty_table, make_table, read_table, write_table
 from bycatch.errors import SettingsError, UnreadableFile
-from bycatch.flags import FLAGS, Flag, decode
-from bycatch.kernels.layout import rows_of_cells
-from bycatch.tables import SUFFIXES, empty_table, make_table, read_table, write_table
+from bycatch.kernels.text_rows import rows_of_cells
 
 TABLES = {"sources": SOURCES, "removed": REMOVED, "excluded": EXCLUDED, "phot": PHOT, "cat": CAT}
 EVERY = [pytest.param(c, id=f"{t}.{c.name}") for t, cols in TABLES.items() for c in cols]

@@ -18,15 +18,15 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bycatch import answers, gaia, tap
-from bycatch.catalogs import content
-from bycatch.catalogs.quantities import known_unit, numbers, sky_positions
-from bycatch.catalogs.user_tables import SKY_NAMES, find_column, plain_name, read_user_table
-from bycatch.catalogs.votables import VOTableError, read_votable
+from bycatch.catalogs.tables import write_table
 from bycatch.errors import SettingsError
-from bycatch.gaia import COLUMNS, from_table, read_local
 from bycatch.pipeline.lists import read_positions
-from bycatch.tables import write_table
+from bycatch.sky import answers, gaia, tap
+from bycatch.sky.gaia import COLUMNS, from_table, read_local
+from bycatch.user_files import content
+from bycatch.user_files.quantities import known_unit, numbers, sky_positions
+from bycatch.user_files.user_tables import SKY_NAMES, find_column, plain_name, read_user_table
+from bycatch.user_files.votables import VOTableError, read_votable
 
 RA, DEC = np.array([36.92, 0.25, 359.875]), np.array([-8.47, -0.125, 89.5])
 
@@ -306,7 +306,7 @@ def test_an_image_is_no_list(tmp_path):
 
 
 def test_a_small_file_that_unpacks_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("bycatch.catalogs.content.MAX_BYTES", 1_000_000)
+    monkeypatch.setattr("bycatch.user_files.content.MAX_BYTES", 1_000_000)
     bomb = gzip.compress(b"0" * 50_000_000)
     assert len(bomb) < 100_000
     with pytest.raises(SettingsError, match="holds more than"):

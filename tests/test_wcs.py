@@ -20,7 +20,7 @@ from bycatch.images import wcs as module
 from bycatch.images.headers import Headers
 from bycatch.images.wcs import celestial_wcs
 from bycatch.images.wcscards import MAX_MATRIX_DIFFERENCE
-from bycatch.pipeline.fields import field_cone
+from bycatch.pipeline.reference import field_cone
 from bycatch.tangent import clusters
 
 SHAPE = (500, 520)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from bycatch.disk import Batch, Proof, atomic, is_whole, proof_of, remove_leftovers
 from bycatch.errors import UnreadableFile
 from bycatch.pipeline import saved_settings
 from bycatch.pipeline.status import status
@@ -25,6 +24,7 @@ from bycatch.products import (
     remember_product,
     write_json,
 )
+from bycatch.system.disk import Batch, Proof, atomic, is_whole, proof_of, remove_leftovers
 
 DAMAGES = ("gone", "empty", "cut", "longer", "flipped", "foreign", "link", "folder")
 OWN_FILES = {"summary.json", "settings.toml", "bycatch.log", "report.html", FOLDER_FILE}
@@ -211,7 +211,7 @@ def test_a_copy_is_whole_and_read_once(tmp_path, monkeypatch):
     proof = proof_of(path)
     shutil.copy(path, copy)
     assert is_whole(copy, proof)
-    monkeypatch.setattr("bycatch.disk.checksum", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("bycatch.system.disk.checksum", lambda _: pytest.fail("read again"))
     assert is_whole(copy, proof)
 
 
@@ -220,7 +220,7 @@ def test_files_of_other_sizes_are_not_read(tmp_path, monkeypatch):
     path.write_bytes(b"0123456789")
     proof = proof_of(path)
     path.write_bytes(b"0")
-    monkeypatch.setattr("bycatch.disk.checksum", lambda _: pytest.fail("read"))
+    monkeypatch.setattr("bycatch.system.disk.checksum", lambda _: pytest.fail("read"))
     assert not is_whole(path, proof)
 
 

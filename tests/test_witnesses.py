@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from bycatch.errors import UnusableData
-from bycatch.gaia import from_table
 from bycatch.images import skynoise, times, witnesses
 from bycatch.images.calibration import HRC_RATIO, PHOTFLAM_LIMIT, PHOTPLAM_TOLERANCE
 from bycatch.images.drc import read_drc
 from bycatch.images.headers import PLAUSIBLE, headers_of, plausible
 from bycatch.images.meta import image_meta
 from bycatch.settings import InputSettings
+from bycatch.sky.gaia import from_table
 
 SHAPE = (150, 160)
 TIME_S, SKY, READNOISE_E = 1000.0, 0.062, 4.2

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from bycatch.version import __version__
 
 if TYPE_CHECKING:
-    from bycatch import gaia, simulate
-    from bycatch.flags import decode
+    from bycatch import simulate
+    from bycatch.catalogs.flags import decode
+    from bycatch.catalogs.tables import read_table
     from bycatch.images.drc import DrcImage, read_drc
     from bycatch.pipeline import Inputs, RunReport, run, run_stages
     from bycatch.settings import Settings
+    from bycatch.sky import gaia
     from bycatch.stages import align, crmask, detect, finalize, measure, sort
-    from bycatch.tables import read_table
 
 _HOMES = {
     "DrcImage": "bycatch.images.drc",
@@ -33,13 +34,13 @@ _HOMES = {
     "Settings": "bycatch.settings",
     "align": "bycatch.stages.align",
     "crmask": "bycatch.stages.crmask",
-    "decode": "bycatch.flags",
+    "decode": "bycatch.catalogs.flags",
     "detect": "bycatch.stages.detect",
     "finalize": "bycatch.stages.finalize",
-    "gaia": "bycatch.gaia",
+    "gaia": "bycatch.sky.gaia",
     "measure": "bycatch.stages.measure",
     "read_drc": "bycatch.images.drc",
-    "read_table": "bycatch.tables",
+    "read_table": "bycatch.catalogs.tables",
     "run": "bycatch.pipeline",
     "run_stages": "bycatch.pipeline",
     "simulate": "bycatch.simulate",

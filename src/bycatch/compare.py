@@ -13,13 +13,11 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
-from bycatch.catalogs.user_tables import UserTable, read_user_table
+from bycatch.arrays import Bools, Floats
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.kernels.matching import closest_first, pairs_within
 from bycatch.tangent import tangent_mas
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from bycatch.user_files.user_tables import UserTable, read_user_table
 
 MISSING = -9990.0
 """Values below this stand for 'missing' in the archive's catalogs (-9999)."""

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from bycatch import memory
-from bycatch.beside import end_with
 from bycatch.errors import BycatchError
 from bycatch.kernels import threads
+from bycatch.system import memory
+from bycatch.system.subprocesses import end_with
 
 HANGUP = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 """The signal of a terminal that is closed; Windows has none."""

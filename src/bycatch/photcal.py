@@ -20,8 +20,9 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from bycatch.arrays import Floats
 from bycatch.errors import UnsupportedImage
 
 INFINITE_ARCSEC = 5.5
@@ -59,8 +60,6 @@ REPAIR_MJD = 54967.0
 """2009-05-16: WFC works again, after the failure of January 2007."""
 COOLING_LOSS_MAG = ((4330.0, 0.026), (6312.0, 0.011), (9032.0, 0.024))
 """(pivot wavelength in Angstrom, magnitudes): what was lost on that day (ACS ISR 2007-02)."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from bycatch.disk import Proof, atomic, is_whole, proof_of
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import FITS_SUFFIX, opened, root_of
 from bycatch.settings import InputSettings, Settings, build, read_toml
+from bycatch.system.disk import Proof, atomic, is_whole, proof_of
 
 STAGES = ("detect", "crmask", "align", "measure", "finalize")
 SUMMARY = "summary.json"

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from bycatch import notebook
+from bycatch.display import notebook
 from bycatch.errors import SettingsError
 
 M = TypeVar("M", bound=BaseModel)

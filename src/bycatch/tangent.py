@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from bycatch.arrays import Floats
 
 MAS_PER_DEG = 3_600_000.0
 SAME_PLACE_DEG = 0.25

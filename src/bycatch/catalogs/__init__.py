@@ -1,1 +1,1 @@
-"""Tables and regions that others made: read by what they hold, and doubted."""
+"""Our own catalogs: their columns and flags, and how they are written and read."""

@@ -23,8 +23,8 @@ def main() -> None:
 
 def _status() -> int:
     """Do the command and return its exit status."""
-    from bycatch import memory
     from bycatch.cli import console
+    from bycatch.system import memory
 
     console.prepare()
     memory.search_garbage_rarely()

@@ -11,7 +11,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
-from bycatch.words import printable
+from bycatch.system.words import printable
 
 
 def silence(stream: Any) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from bycatch.words import printable
+from bycatch.system.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

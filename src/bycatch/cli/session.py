@@ -14,7 +14,7 @@ from bycatch.cli.console import complain, silence, stderr, tell
 from bycatch.cli.signals import watch
 from bycatch.cli.status import SOME_LOST
 from bycatch.errors import BycatchError, SettingsError, is_expected, log_traceback, reason
-from bycatch.words import printable
+from bycatch.system.words import printable
 
 LOG = "bycatch.log"
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Image
 from bycatch.errors import InconsistentImage
 from bycatch.images.meta import ImageMeta
 from bycatch.images.planes import data_of
 from bycatch.kernels.exposures import exposure_counts
-
-Image = NDArray[np.float32]
 
 NO_CONTEXT = "no context image"
 LARGEST_BITS = 1 << 32

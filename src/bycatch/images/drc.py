@@ -12,7 +12,9 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from bycatch import notebook, photcal
+from bycatch import photcal
+from bycatch.arrays import Image
+from bycatch.display import notebook
 from bycatch.errors import InconsistentImage, UnsupportedImage
 from bycatch.images.context import NO_CONTEXT, context_counts, exposures_of, exposures_per_pixel
 from bycatch.images.files import opened
@@ -40,8 +42,6 @@ from bycatch.images.weights import exposure_time
 from bycatch.images.witnesses import settled
 from bycatch.kernels.smoothing import noise_correlation
 from bycatch.settings import InputSettings
-
-Image = NDArray[np.float32]
 
 SAMPLED_SIDE = 500
 """Pixels per side that are enough to tell what is typical of an image."""

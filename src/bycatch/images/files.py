@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 
 from astropy.io import fits
 
-from bycatch import memory
 from bycatch.errors import UnreadableFile
 from bycatch.images.integrity import GZIP_MAGIC, refuse_if_altered, refuse_if_cut, unpacked
+from bycatch.system import memory
 
 FITS_SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
 

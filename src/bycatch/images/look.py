@@ -12,8 +12,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from bycatch.arrays import Image
 from bycatch.images.context import usable_context
-from bycatch.images.drc import DrcImage, Image, read_drc
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.images.files import DAMAGED
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta

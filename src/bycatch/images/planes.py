@@ -10,10 +10,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from bycatch.arrays import Image
 from bycatch.errors import InconsistentImage, UnreadableFile
 from bycatch.images.files import opened
-
-Image = NDArray[np.float32]
 
 PLANES = ("SCI", "WHT", "CTX")
 

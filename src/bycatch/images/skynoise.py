@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Floats, Image
 from bycatch.images.meta import NATIVE_SCALE_ARCSEC, ImageMeta
 from bycatch.images.weights import DARK_RATE
 from bycatch.kernels.smoothing import noise_correlation
-
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 BLOCK_PX, BLOCKS_PER_SIDE = 24, 12
 """The sample: up to 144 blocks evenly over the image, 83,000 pixels."""

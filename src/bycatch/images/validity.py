@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Image
 from bycatch.errors import InconsistentImage
 from bycatch.images.integrity import WAY_OUT
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
-
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 MAX_RATE = 1e8
 """Electrons per second beyond which a value, of either sign, is none.  The fullest pixel in the
@@ -32,7 +30,7 @@ SPACING = 500
 """Pixels between those that are looked at first: one value makes a row one with values."""
 
 
-def mark_no_data(sci: Image, wht: Image | None) -> tuple[Mask, list[str]]:
+def mark_no_data(sci: Image, wht: Image | None) -> tuple[Bools, list[str]]:
     """Set SCI to NaN and WHT to 0 where there are no data, in place.
 
     Parameters
@@ -85,7 +83,7 @@ def mark_no_data(sci: Image, wht: Image | None) -> tuple[Mask, list[str]]:
     return valid, [_left_out(n, what) for what, n in found.items() if n]
 
 
-def mark_no_time(sci: Image, time_map_s: Image, valid: Mask, exptime_s: float) -> list[str]:
+def mark_no_time(sci: Image, time_map_s: Image, valid: Bools, exptime_s: float) -> list[str]:
     """Do the same where the exposure time of a pixel is none, in all three arrays; return notes."""
     longest = np.float32(MAX_SHARE_OF_TIME * exptime_s)
     if time_map_s.max() <= longest:  # as in nearly all images; NaN is not
@@ -125,7 +123,7 @@ def refuse_lost_parts(
 
 def lost_pixels(plane: NDArray[Any], wht: Image) -> int:
     """Count pixels with weight in rows of zeros, and after the last pixel that is not 0."""
-    has_values: Mask = np.asarray(plane[:, ::SPACING].any(axis=1))  # NaN is a value
+    has_values: Bools = np.asarray(plane[:, ::SPACING].any(axis=1))  # NaN is a value
     for y in np.flatnonzero(~has_values):
         has_values[y] = plane[y].any()
     if not has_values.any():
@@ -136,7 +134,7 @@ def lost_pixels(plane: NDArray[Any], wht: Image) -> int:
     return int(lost + np.count_nonzero(wht[last_row, last + 1 :] > 0))
 
 
-def refuse_empty(path: Path, valid: Mask, has_weight: bool) -> None:
+def refuse_empty(path: Path, valid: Bools, has_weight: bool) -> None:
     """Complain of an image without any data.
 
     Raises
@@ -152,7 +150,7 @@ def refuse_empty(path: Path, valid: Mask, has_weight: bool) -> None:
         )
 
 
-def refuse_constant(path: Path, sci: Image, valid: Mask) -> None:
+def refuse_constant(path: Path, sci: Image, valid: Bools) -> None:
     """Complain of an image of one value: no telescope made it.
 
     Raises

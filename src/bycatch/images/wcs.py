@@ -15,14 +15,12 @@ from astropy.coordinates import BaseCoordinateFrame, SkyCoord, Supergalactic
 from astropy.io import fits
 from astropy.wcs import WCS, Sip
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
-from numpy.typing import NDArray
 
+from bycatch.arrays import Floats
 from bycatch.errors import InconsistentImage, MissingKeyword, UnsupportedImage
 from bycatch.images.headers import Headers
 from bycatch.images.wcscards import REPAIR, wcs_cards
 from bycatch.tangent import MAS_PER_DEG, tangent_mas
-
-Floats = NDArray[np.float64]
 
 MIN_SCALE_ARCSEC, MAX_SCALE_ARCSEC = 0.001, 10.0
 MAX_MISFIT_MAS = 0.05

@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
+from bycatch.arrays import Floats
 from bycatch.errors import InconsistentImage, MissingKeyword, UnsupportedImage
 from bycatch.images.headers import Headers
-
-Floats = NDArray[np.float64]
 
 TEXT_CARD = re.compile(r"CTYPE[12]|CUNIT[12]|RADESYS|RADECSYS|WCSNAME|PS[12]_\d+|WAT[12]_\d+")
 NUMBER_CARD = re.compile(

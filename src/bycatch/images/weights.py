@@ -6,12 +6,11 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from bycatch.arrays import Image
 from bycatch.images.headers import Headers
 from bycatch.images.meta import ImageMeta
 from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.settings import InputSettings
-
-Image = NDArray[np.float32]
 
 ROWS = 64
 DARK_RATE = 0.012

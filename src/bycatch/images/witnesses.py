@@ -16,6 +16,7 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from bycatch.arrays import Image
 from bycatch.errors import InconsistentImage
 from bycatch.images.calibration import unit_of
 from bycatch.images.headers import Headers, plausible
@@ -25,8 +26,6 @@ from bycatch.images.times import TimeClaim, longest_s, span_note, time_claims
 from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.images.weights import exposure_time
 from bycatch.settings import InputSettings
-
-Image = NDArray[np.float32]
 
 TOO_QUIET, TOO_LOUD = 1.0 / 3.0, 4.0
 """The variance of the sky may be this share of the expected.  On real and simulated images it is

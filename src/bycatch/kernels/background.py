@@ -14,15 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.rowmedians import lower, upper
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 MAX_ITERATIONS = 10
@@ -66,7 +64,7 @@ class Surface:
 
 def sky_maps(
     data: Image,
-    valid: Mask,
+    valid: Bools,
     depth2: Image,
     box_px: int,
     filter_boxes: int,
@@ -128,7 +126,7 @@ def sky_maps(
 
 
 def box_statistics(
-    data: Image, valid: Mask, box_px: tuple[int, int], clip_sigma: float, min_share: float
+    data: Image, valid: Bools, box_px: tuple[int, int], clip_sigma: float, min_share: float
 ) -> BoxStatistics:
     """Return clipped statistics of the valid pixels in each box.
 
@@ -167,7 +165,7 @@ def box_statistics(
 @compiled
 def _all_boxes(
     data: Image,
-    valid: Mask,
+    valid: Bools,
     height: int,
     width: int,
     clip_sigma: float,
@@ -194,7 +192,7 @@ def _all_boxes(
 
 
 @compiled
-def _gather(data: Image, valid: Mask, y0: int, y1: int, x0: int, x1: int, values: Image) -> int:
+def _gather(data: Image, valid: Bools, y0: int, y1: int, x0: int, x1: int, values: Image) -> int:
     """Write the valid, finite pixels of a box one after the other; return how many."""
     n, width = 0, x1 - x0
     for y in range(y0, y1):
@@ -502,7 +500,7 @@ def surface_through(mesh: Image, box_px: tuple[int, int]) -> Surface:
     return Surface(coefficients, np.float32(mesh.min()), np.float32(mesh.max()), box_px)
 
 
-def surface_map(surface: Surface, valid: Mask) -> Image:
+def surface_map(surface: Surface, valid: Bools) -> Image:
     """Return a surface at every pixel, (ny, nx) float32; 0 where not valid."""
     out = np.empty(valid.shape, np.float32)
     write_noise(np.ones(valid.shape, np.float32), valid, surface, out)
@@ -511,7 +509,7 @@ def surface_map(surface: Surface, valid: Mask) -> Image:
 
 def write_scaled(
     data: Image,
-    valid: Mask,
+    valid: Bools,
     depth2: Image,
     surface: Surface,
     first_row: int,
@@ -524,7 +522,7 @@ def write_scaled(
     _write_scaled(*images, _spline(surface, first_row, data.shape), background, scaled)
 
 
-def write_noise(depth2: Image, valid: Mask, surface: Surface, noise: Image) -> None:
+def write_noise(depth2: Image, valid: Bools, surface: Surface, noise: Image) -> None:
     """Write a surface over the root of the depth; 0 where not valid or without depth."""
     check_shapes(depth2, valid, noise)
     depth, mask = plane(depth2), plane(valid, np.bool_)
@@ -578,7 +576,7 @@ def _spline_weights(first: int, n: int, box_px: int, n_boxes: int) -> tuple[Indi
 
 @compiled
 def _write_scaled(
-    data: Image, valid: Mask, depth2: Image, spline: Spline, background: Image, scaled: Image
+    data: Image, valid: Bools, depth2: Image, spline: Spline, background: Image, scaled: Image
 ) -> None:
     line = np.empty(data.shape[1], np.float32)
     for y in range(data.shape[0]):
@@ -591,7 +589,7 @@ def _write_scaled(
 
 
 @compiled
-def _write_noise(depth2: Image, valid: Mask, spline: Spline, noise: Image) -> None:
+def _write_noise(depth2: Image, valid: Bools, spline: Spline, noise: Image) -> None:
     line = np.empty(noise.shape[1], np.float32)
     for y in range(noise.shape[0]):
         _write_row(spline, y, line)

@@ -7,12 +7,11 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Floats
 from bycatch.kernels.bounds import FAR, length_px
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, points, positions
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
-
-Floats = NDArray[np.float64]
 
 CLIP_SIGMA = 4.0
 LEAST_KNOWN = 0.75

@@ -23,8 +23,8 @@ import numba
 import numpy as np
 from numba.core import event as events
 
-from bycatch.beside import process_of
 from bycatch.kernels.threads import n_cores
+from bycatch.system.subprocesses import process_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,7 +56,7 @@ def long(number: int) -> int:
 
 
 def compile_aside() -> None:
-    """Let another process compile from the end of the chain meanwhile (`bycatch.rehearsal`).
+    """Let another process compile from the end of the chain meanwhile (`bycatch.precompile`).
 
     It ends with this one at the latest.  Workers start none: their cores are taken.
     """
@@ -65,7 +65,7 @@ def compile_aside() -> None:
         return
     nothing = subprocess.DEVNULL
     with suppress(OSError):
-        other = process_of("bycatch.rehearsal", {ALONE: "1"}, stdout=nothing, stderr=nothing)
+        other = process_of("bycatch.precompile", {ALONE: "1"}, stdout=nothing, stderr=nothing)
         atexit.register(_end, other)
 
 

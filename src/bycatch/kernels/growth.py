@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bycatch.arrays import Floats, Image
 from bycatch.kernels.apertures import pixel_share
 from bycatch.kernels.bounds import index_in
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import span
-
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 RINGS_PER_PX = 2
 LEAST_RADIUS_PX = 0.1

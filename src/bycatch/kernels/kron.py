@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes, highest_label, label_plane
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.elementary import fast_exp
+from bycatch.kernels.fastmath import fast_exp
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
 from bycatch.kernels.moments import (
     KRON_MIN,
@@ -33,11 +34,8 @@ from bycatch.kernels.moments import (
 from bycatch.kernels.neighbourhood import nearest_pixel, plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]
-Floats = NDArray[np.float64]
-Images = tuple[Image, Mask, Labels]  # data, valid, labels
+Images = tuple[Image, Bools, Labels]  # data, valid, labels
 
 MAX_REACH_PX = 200.0
 """Nothing farther than this from a position is looked at (the longest Kron ellipse of a real galaxy
@@ -166,7 +164,7 @@ def _measure(
     labels: NDArray[np.int64],
     boxes: NDArray[np.int64],
     values: Floats,
-    marks: Mask,
+    marks: Bools,
 ) -> None:
     """Fill (N, 7) values and whether windowed, whether cut."""
     data = images[0]

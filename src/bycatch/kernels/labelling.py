@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Image
 from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import count, smooth_row, weights_of, window
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Runs = NDArray[np.int32]
 
 ROW, START, END, PARENT = range(4)
@@ -44,7 +43,7 @@ def segments_above(
     data: Image,
     background: Image,
     noise: Image,
-    valid: Mask,
+    valid: Bools,
     kernel: NDArray[np.float64],
     n_sigma: float,
     n_pixels: int,
@@ -80,7 +79,7 @@ def segments_above(
     return Segments(labels, _painted(runs, n_pixels, labels), smooth)
 
 
-def n_groups(mask: Mask) -> int:
+def n_groups(mask: Bools) -> int:
     """Return the number of groups of touching pixels of a mask, diagonals included."""
     pixels, found = plane(mask, np.bool_), dict[int, Runs]()
 
@@ -93,7 +92,7 @@ def n_groups(mask: Mask) -> int:
 
 
 @compiled
-def _runs_of(mask: Mask, first_row: int, last_row: int) -> Runs:
+def _runs_of(mask: Bools, first_row: int, last_row: int) -> Runs:
     """Return the runs of a mask in some rows, as `_runs_above`."""
     nx = mask.shape[1]
     runs = np.empty((nx, 4), np.int32)
@@ -125,7 +124,7 @@ def _runs_above(
     data: Image,
     background: Image,
     noise: Image,
-    valid: Mask,
+    valid: Bools,
     weights: NDArray[np.float64],
     n_sigma: np.float32,
     smooth: Image,
@@ -169,7 +168,7 @@ def _runs_above(
 
 @compiled
 def _difference(
-    data: Image, background: Image, valid: Mask, values: Image, known: NDArray[np.uint8]
+    data: Image, background: Image, valid: Bools, values: Image, known: NDArray[np.uint8]
 ) -> None:
     for x in range(data.size):
         value = data[x] - background[x]
@@ -179,7 +178,7 @@ def _difference(
 
 @compiled
 def _compare(
-    line: Image, noise: Image, valid: Mask, n_sigma: np.float32, above: NDArray[np.uint8]
+    line: Image, noise: Image, valid: Bools, n_sigma: np.float32, above: NDArray[np.uint8]
 ) -> None:
     for x in range(line.size):
         above[x] = np.uint8(line[x] > n_sigma * noise[x]) & np.uint8(valid[x])

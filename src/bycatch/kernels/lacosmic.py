@@ -42,8 +42,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Image
 from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled
+from bycatch.kernels.large_medians import lower_median
 from bycatch.kernels.rowmedians import (
     BLOCK_PX,
     EDGE_X,
@@ -54,12 +56,9 @@ from bycatch.kernels.rowmedians import (
     plane_shape,
     upper,
 )
-from bycatch.kernels.selection import lower_median
 from bycatch.kernels.smoothing import weights_of
 from bycatch.kernels.threads import in_portions
 
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Places = NDArray[np.int64]
 Number = Any
 
@@ -86,7 +85,7 @@ MASKS = ("bad", "found", "blocked")
 def lacosmic(
     image: Image,
     variance: Image,
-    bad: Mask | None = None,
+    bad: Bools | None = None,
     *,
     sigclip: float = 4.5,
     sigfrac: float = 0.3,
@@ -95,7 +94,7 @@ def lacosmic(
     cleantype: str = "meanmask",
     psf: Image | None = None,
     mirror_px: int = 0,
-) -> Mask:
+) -> Bools:
     """Return the pixels of cosmic rays.
 
     Parameters
@@ -149,7 +148,7 @@ def lacosmic(
     )
     rows, columns = (np.pad(np.arange(n), mirror_px, mode="symmetric") for n in image.shape)
     margin, n_rows = work.reach_px, image.shape[0]
-    found: Mask = np.zeros(image.shape, bool)
+    found: Bools = np.zeros(image.shape, bool)
     middle = slice(mirror_px, mirror_px + image.shape[1])
     free: list[Planes] = []  # a thread takes the planes of one that has done its strip
 
@@ -222,9 +221,9 @@ class Planes:
     sharp: Image
     fine: Image
     peak: Image
-    bad: Mask
-    found: Mask
-    blocked: Mask
+    bad: Bools
+    found: Bools
+    blocked: Bools
     ny: int
     nx: int
 
@@ -241,7 +240,7 @@ class Planes:
         return plane[EDGE_Y : EDGE_Y + self.ny, EDGE_X : EDGE_X + self.nx]
 
     def of_rows(
-        self, image: Image, variance: Image, bad: Mask, rows: Places, columns: Places
+        self, image: Image, variance: Image, bad: Bools, rows: Places, columns: Places
     ) -> Planes:
         """Return these planes, filled with rows and columns of an image, nothing found yet."""
         top = len(rows) + 2 * EDGE_Y
@@ -316,12 +315,12 @@ class Stale:
     is_loud : whether a pixel in a block, or within 3 columns of it, can pass the limit
     """
 
-    planes: Mask
-    loud: Mask
-    seeds: Mask
-    fine: Mask
-    peaks: Mask
-    is_loud: Mask
+    planes: Bools
+    loud: Bools
+    seeds: Bools
+    fine: Bools
+    peaks: Bools
+    is_loud: Bools
 
     @classmethod
     def new(cls, strip: Planes) -> Stale:
@@ -366,7 +365,7 @@ def renew(strip: Planes, stale: Stale, psf: Image, sigclip: float) -> None:
     stale.peaks[needed] = False
 
 
-def within_rows(flags: Mask, reach: int) -> Mask:
+def within_rows(flags: Bools, reach: int) -> Bools:
     """Return flags that are set where one is in the same column, not more than so far away."""
     out = flags.copy()
     for step in range(1, reach + 1):
@@ -376,7 +375,7 @@ def within_rows(flags: Mask, reach: int) -> Mask:
 
 
 @compiled
-def loud_blocks(sharp: Image, stale: Mask, sigclip: np.float32, is_loud: Mask) -> None:
+def loud_blocks(sharp: Image, stale: Bools, sigclip: np.float32, is_loud: Bools) -> None:
     """Write of stale blocks whether the sharpness passes a limit in or closely beside them."""
     for y in range(stale.shape[0]):
         for block in range(stale.shape[1]):
@@ -389,7 +388,7 @@ def loud_blocks(sharp: Image, stale: Mask, sigclip: np.float32, is_loud: Mask) -
 
 
 @compiled
-def grow_by_one(bad: Mask, is_edge_grown: bool, out: Mask) -> None:
+def grow_by_one(bad: Bools, is_edge_grown: bool, out: Bools) -> None:
     """Mark the eight neighbours of bad pixels, too; on the edge only if so wanted."""
     ny, nx = bad.shape
     wide = np.empty(nx, np.bool_)
@@ -412,7 +411,7 @@ def grow_by_one(bad: Mask, is_edge_grown: bool, out: Mask) -> None:
 
 @compiled
 def sharpness_blocks(
-    image: Image, variance: Image, stale: Mask, size: tuple[int, int], noise: Image, sharp: Image
+    image: Image, variance: Image, stale: Bools, size: tuple[int, int], noise: Image, sharp: Image
 ) -> None:
     """Write the sharpness of stale blocks, and make noise of what holds medians of the variance."""
     ny, nx = size
@@ -458,7 +457,7 @@ def laplacian(centre: Number, left: Number, right: Number, up: Number, down: Num
 
 
 @compiled
-def peak_blocks(sharp: Image, stale: Mask, size: tuple[int, int], peak: Image) -> None:
+def peak_blocks(sharp: Image, stale: Bools, size: tuple[int, int], peak: Image) -> None:
     """Turn medians of the sharpness into peaks; within 2 px of the edge they are zero."""
     ny, nx = size
     for y in range(ny):
@@ -488,7 +487,7 @@ def copy_border(image: Image, size: tuple[int, int], out: Image) -> None:
 
 @compiled
 def matched_blocks(
-    weighted: Image, weights: Image, psf: Image, stale: Mask, size: tuple[int, int], out: Image
+    weighted: Image, weights: Image, psf: Image, stale: Bools, size: tuple[int, int], out: Image
 ) -> None:
     """Write the weighted means under the PSF of stale blocks."""
     ny, nx = size
@@ -511,8 +510,8 @@ def seeds_of(
     peak: Image,
     fine: Image,
     noise: Image,
-    bad: Mask,
-    stale: Mask,
+    bad: Bools,
+    stale: Bools,
     size: tuple[int, int],
     sigclip: float,
     objlim: float,
@@ -577,7 +576,7 @@ def is_contrast(
 
 
 @compiled
-def neighbours_above(places: Places, peak: Image, bad: Mask, limit: float) -> Places:
+def neighbours_above(places: Places, peak: Image, bad: Bools, limit: float) -> Places:
     """Return those of the 3 x 3 pixels around places whose peak is above a limit, if not bad."""
     nx = peak.shape[1]
     peaks, unusable = peak.reshape(-1), bad.reshape(-1)
@@ -594,7 +593,7 @@ def neighbours_above(places: Places, peak: Image, bad: Mask, limit: float) -> Pl
 
 
 @compiled
-def marked(places: Places, found: Mask, blocked: Mask) -> Places:
+def marked(places: Places, found: Bools, blocked: Bools) -> Places:
     """Mark places; return those that were not marked before."""
     flat, closed = found.reshape(-1), blocked.reshape(-1)
     out, n = np.empty(len(places), np.int64), 0
@@ -607,7 +606,7 @@ def marked(places: Places, found: Mask, blocked: Mask) -> Places:
 
 
 @compiled
-def found_around(places: Places, found: Mask) -> Places:
+def found_around(places: Places, found: Bools) -> Places:
     """Return the found ones of the 5 x 5 pixels around places: those that are cleaned anew."""
     nx = found.shape[1]
     left = found.reshape(-1).copy()
@@ -626,7 +625,7 @@ def found_around(places: Places, found: Mask) -> Places:
 
 @compiled
 def masked_means(
-    image: Image, variance: Image, places: Places, blocked: Mask, weights: Image, levels: Image
+    image: Image, variance: Image, places: Places, blocked: Bools, weights: Image, levels: Image
 ) -> tuple[Image, Image, bool]:
     """Return the weighted means of the pixels around places that are not blocked.
 
@@ -655,7 +654,7 @@ def masked_means(
 
 @compiled
 def masked_medians(
-    image: Image, variance: Image, places: Places, blocked: Mask, levels: Image
+    image: Image, variance: Image, places: Places, blocked: Bools, levels: Image
 ) -> tuple[Image, Image, bool]:
     """Return the (lower) medians of the pixels around places that are not blocked."""
     nx = image.shape[1]
@@ -692,7 +691,7 @@ def put(image: Image, variance: Image, places: Places, values: Image, others: Im
 
 
 @compiled
-def flag_blocks(flags: Mask, places: Places, width: int, reach: int) -> None:
+def flag_blocks(flags: Bools, places: Places, width: int, reach: int) -> None:
     """Flag the blocks within reach of places."""
     ny, n = flags.shape
     rows = np.zeros_like(flags)

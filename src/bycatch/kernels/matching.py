@@ -14,10 +14,8 @@ from scipy.ndimage import uniform_filter
 from scipy.spatial import cKDTree
 from scipy.special import gammainc
 
+from bycatch.arrays import Floats, Ints
 from bycatch.kernels.compiled import compiled
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 # Peaks of the vote cube that are refined: the true one may come second where
 # one detection in pieces votes several times for the same offset.

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Floats
 from bycatch.kernels.bounds import check_shapes, length_px
 from bycatch.kernels.compiled import compiled, long
-from bycatch.kernels.elementary import fast_exp, fast_log
+from bycatch.kernels.fastmath import fast_exp, fast_log
 from bycatch.kernels.neighbourhood import plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
-
-Floats = NDArray[np.float64]
 
 GAMMA_PX = (0.3, 20.0)
 ALPHA = (0.5, 30.0)

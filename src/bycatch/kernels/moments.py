@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes, index_in, label_plane
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
@@ -19,14 +20,11 @@ from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 Ellipse = tuple[float, float, float, float]  # semi-axes, cosine and sine of the long one's angle
-Images = tuple[Image, Image, Mask, Labels]  # data, background, valid, labels
+Images = tuple[Image, Image, Bools, Labels]  # data, background, valid, labels
 
 THINNEST = 1.0 / 12.0
 """Variance of a pixel about its centre: added where a segment is thinner, px^2."""
@@ -79,7 +77,7 @@ def segment_properties(
     data: Image,
     background: Image,
     smooth: Image,
-    valid: Mask,
+    valid: Bools,
     labels: Labels,
     n_labels: int,
     counts: NDArray[np.int16],
@@ -209,7 +207,7 @@ def _boxes(labels: Labels, boxes: NDArray[np.int64]) -> bool:
 def _sums(
     data: Image,
     background: Image,
-    valid: Mask,
+    valid: Bools,
     labels: Labels,
     first: int,
     boxes: NDArray[np.int64],
@@ -234,7 +232,7 @@ def _sums(
 @compiled
 def _moments(
     smooth: Image,
-    valid: Mask,
+    valid: Bools,
     labels: Labels,
     first: int,
     boxes: NDArray[np.int64],

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from bycatch.arrays import Floats
 from bycatch.kernels.bounds import FAR, check_shapes, length_px
 from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

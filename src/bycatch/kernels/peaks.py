@@ -8,15 +8,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_pixels, check_shapes, length_px
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, WORTH_A_THREAD, in_portions
 
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 N_STEPS = 6
@@ -28,7 +26,7 @@ LANES = 32
 ZERO = np.float32(0)
 
 
-def grown_by_one(mask: Mask, allowed: Mask) -> Mask:
+def grown_by_one(mask: Bools, allowed: Bools) -> Bools:
     """Return the pixels of a mask and their eight neighbours, where allowed."""
     check_shapes(mask, allowed)
     out = np.zeros(allowed.shape, bool)
@@ -37,7 +35,7 @@ def grown_by_one(mask: Mask, allowed: Mask) -> Mask:
 
 
 @compiled
-def _grow_by_one(places: Places, allowed: Mask, out: Mask) -> None:
+def _grow_by_one(places: Places, allowed: Bools, out: Bools) -> None:
     ny, nx = allowed.shape
     for place in places:
         y, x = place // nx, place % nx
@@ -46,7 +44,7 @@ def _grow_by_one(places: Places, allowed: Mask, out: Mask) -> None:
                 out[v, u] = allowed[v, u]
 
 
-def take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: float) -> None:
+def take_sky_off(counts: Image, seconds: Image, good: Bools, sky_rate: float) -> None:
     """Take the sky off an image, in place; where it is not good it becomes 0."""
     check_shapes(counts, seconds, good)
     times, used, rate = plane(seconds, np.float32), plane(good, bool), np.float32(sky_rate)
@@ -59,14 +57,14 @@ def take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: float) -> 
 
 
 @compiled
-def _take_sky_off(counts: Image, seconds: Image, good: Mask, sky_rate: np.float32) -> None:
+def _take_sky_off(counts: Image, seconds: Image, good: Bools, sky_rate: np.float32) -> None:
     for y in range(counts.shape[0]):
         pixels, times, used = counts[y], seconds[y], good[y]
         for i in range(len(pixels)):
             pixels[i] = pixels[i] - sky_rate * times[i] if used[i] else ZERO
 
 
-def maxima(signal: Image, near: Mask) -> tuple[Places, Places]:
+def maxima(signal: Image, near: Bools) -> tuple[Places, Places]:
     """Return the marked pixels that none of their eight neighbours exceeds: (x, y), row by row."""
     check_shapes(signal, near)
     y, x = np.divmod(_maxima(plane(signal), np.flatnonzero(near)), max(signal.shape[1], 1))
@@ -93,7 +91,7 @@ def is_maximum(signal: Image, y: int, x: int) -> bool:
     return True
 
 
-def is_cut_off(good: Mask, x: Places, y: Places, radius_px: float) -> Mask:
+def is_cut_off(good: Bools, x: Places, y: Places, radius_px: float) -> Bools:
     """Return whether missing pixels, or the edge of the image, lie within a radius of pixels."""
     check_pixels(x, y, good.shape)
     at = (plane(x, np.int64), plane(y, np.int64))
@@ -101,7 +99,7 @@ def is_cut_off(good: Mask, x: Places, y: Places, radius_px: float) -> Mask:
 
 
 @compiled
-def _is_cut_off(good: Mask, x: Places, y: Places, radius_px: float) -> Mask:
+def _is_cut_off(good: Bools, x: Places, y: Places, radius_px: float) -> Bools:
     ny, nx = good.shape
     reach = int(radius_px)
     out = np.zeros(len(x), np.bool_)
@@ -349,7 +347,7 @@ IN_MASK, IS_WIDE, IS_NARROW, SEEN, WIDE_BASIN, NARROW_BASIN = 1, 2, 4, 8, 16, 32
 """Bits of a pixel on its way: of the mask; peak; visited; and whose it has become."""
 
 
-def narrow_basins(signal: Image, near: Mask, x: Places, y: Places, narrow: Mask) -> Mask:
+def narrow_basins(signal: Image, near: Bools, x: Places, y: Places, narrow: Bools) -> Bools:
     """Return the pixels that a flood from the peaks downwards gives to narrow ones.
 
     Each connected part of the mask (diagonals included) is shared out among its
@@ -376,7 +374,7 @@ def narrow_basins(signal: Image, near: Mask, x: Places, y: Places, narrow: Mask)
     return out
 
 
-def with_rim(mask: Mask) -> NDArray[np.uint8]:
+def with_rim(mask: Bools) -> NDArray[np.uint8]:
     """Return a mask as bits, with a rim of zeros that spares asking where the image ends."""
     state = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
     state[1:-1, 1:-1] = mask
@@ -385,7 +383,7 @@ def with_rim(mask: Mask) -> NDArray[np.uint8]:
 
 @compiled
 def _fill_narrow_basins(
-    signal: Image, state: NDArray[np.uint8], x: Places, y: Places, out: Mask
+    signal: Image, state: NDArray[np.uint8], x: Places, y: Places, out: Bools
 ) -> None:
     nx = signal.shape[1]
     flat, part = state.reshape(-1), np.empty(1024, np.int64)
@@ -453,7 +451,7 @@ def neighbour(j: int, width: int) -> int:
     return (-width - 1, -width + 1, width - 1, width + 1)[j - 4]
 
 
-def blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask) -> Mask:
+def blurred_above(mask: Bools, weights: Floats, threshold: float, allowed: Bools) -> Bools:
     """Return a mask grown by the pixels where its convolution passes a threshold.
 
     Parameters
@@ -466,14 +464,16 @@ def blurred_above(mask: Mask, weights: Floats, threshold: float, allowed: Mask) 
     check_shapes(mask, allowed)
     if weights.ndim != 1 or len(weights) % 2 == 0:
         raise ValueError(f"a convolution has an odd number of factors, not {weights.shape}")
-    out: Mask = plane(mask, bool) & plane(allowed, bool)
+    out: Bools = plane(mask, bool) & plane(allowed, bool)
     factors = plane(weights, np.float64)
     _add_blurred(plane(mask, bool), factors, threshold, plane(allowed, bool), out)
     return out
 
 
 @compiled
-def _add_blurred(mask: Mask, weights: Floats, threshold: float, allowed: Mask, out: Mask) -> None:
+def _add_blurred(
+    mask: Bools, weights: Floats, threshold: float, allowed: Bools, out: Bools
+) -> None:
     ny, nx = mask.shape
     reach = len(weights) // 2
     n = 2 * reach + 1

@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Image
 from bycatch.kernels.compiled import compiled
 
-Image = NDArray[np.float32]
 Number = Any
 """float32 stays float32 in compiled code."""
-Mask = NDArray[np.bool_]
 
 BLOCK_PX = 32
 """Pixels of a row that are worked on at once; a fixed number, so that no pixel is left over."""
@@ -96,7 +94,7 @@ def median5(a: Number, b: Number, c: Number, d: Number, e: Number) -> Number:
 
 
 @compiled
-def median5x5_blocks(plane: Image, stale: Mask, out: Image) -> None:
+def median5x5_blocks(plane: Image, stale: Bools, out: Image) -> None:
     """Write the medians of the 5 x 5 pixels around those of stale blocks.
 
     Parameters
@@ -154,7 +152,7 @@ def median5x5_blocks(plane: Image, stale: Mask, out: Image) -> None:
 
 
 @compiled
-def median3x3_blocks(plane: Image, stale: Mask, out: Image) -> None:
+def median3x3_blocks(plane: Image, stale: Bools, out: Image) -> None:
     """Write the medians of the 3 x 3 pixels around those of stale blocks (as above)."""
     for y in range(stale.shape[0]):
         for block in range(stale.shape[1]):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Floats
 from bycatch.kernels.bounds import check_shapes, index_in, length_px
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, points
@@ -24,8 +25,6 @@ from bycatch.kernels.peaks import (
     shifted_window,
 )
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
-
-Floats = NDArray[np.float64]
 
 N_VALUES = 6
 MINOR, MAJOR, FLUX, NOISE, BOX, MASKED = range(N_VALUES)

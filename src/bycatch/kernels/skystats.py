@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Floats
 from bycatch.kernels.bounds import check_shapes, length_px
 from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

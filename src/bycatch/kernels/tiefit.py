@@ -12,10 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from bycatch.arrays import Floats, Ints
 
 REFERENCE = -1
 """The "image" of observations that come from the reference catalog."""

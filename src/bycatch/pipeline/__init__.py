@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bycatch import gaia, notebook
-from bycatch.disk import atomic, remove_leftovers
+from bycatch.display import notebook
 from bycatch.errors import SettingsError
 from bycatch.executors import Executor, Serial, executor_for
-from bycatch.pipeline import fields, intake, lists
+from bycatch.pipeline import intake, lists, reference
 from bycatch.pipeline.alignment import (
     FieldJob,
     field_died,
@@ -58,8 +57,10 @@ from bycatch.products import (
     write_json,
 )
 from bycatch.settings import Settings, to_toml
+from bycatch.sky import gaia
+from bycatch.sky.tap import Services
 from bycatch.stages.sort import Placement, Skipped
-from bycatch.tap import Services
+from bycatch.system.disk import atomic, remove_leftovers
 from bycatch.version import __version__
 
 __all__ = [
@@ -565,11 +566,11 @@ def _references(
     settings: Settings,
     inputs: Inputs,
     stages: tuple[str, ...],
-) -> dict[str, fields.FieldStars]:
+) -> dict[str, reference.FieldStars]:
     """Return the reference stars of each field; only the steps that need them ask for them."""
     names = list(dict.fromkeys(record.field for record in records))
     if not {"align", "measure"} & set(stages):
-        return {name: fields.FieldStars(None, "none") for name in names}
+        return {name: reference.FieldStars(None, "none") for name in names}
     # All images of a field, whichever of them this run is about: the same stars for all.
     everything = {r.paths(out).record: r for r in (*find_records(out), *records)}
     members = {
@@ -582,7 +583,7 @@ def _references(
     }
     services = Services(settings.align)
     return {
-        name: fields.reference_stars(
+        name: reference.reference_stars(
             out / name,
             members[name] or [r for r in records if r.field == name],
             settings.align,
@@ -639,13 +640,13 @@ def _planned_job(
     current = file_fingerprint(placement.path)
     if record.fingerprint.split(" ")[0] != current:
         record.checksum = ""
-    stars = fields.kept_stars(out / placement.field)
+    stars = reference.kept_stars(out / placement.field)
     return ImageJob(
         out,
         record,
         settings,
         gaia_file=stars,
-        gaia_key=fields.known_key(stars),
+        gaia_key=reference.known_key(stars),
         sources_file=inputs.sources,
         exclude_file=inputs.exclude,
     )

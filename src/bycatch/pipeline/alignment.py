@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bycatch import memory
-from bycatch.disk import atomic
 from bycatch.errors import BycatchError
 from bycatch.pipeline.frames import read_frame, write_frame
 from bycatch.pipeline.image import (
@@ -45,16 +43,18 @@ from bycatch.products import (
     read_pixels,
     remember_product,
 )
+from bycatch.system import memory
+from bycatch.system.disk import atomic
+from bycatch.system.words import printable
 from bycatch.version import __version__
-from bycatch.words import printable
 
 if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.wcs import WCS
 
-    from bycatch.figures import FigureImage
-    from bycatch.gaia import ReferenceStars
+    from bycatch.figures.pictures import FigureImage
     from bycatch.settings import Settings
+    from bycatch.sky.gaia import ReferenceStars
     from bycatch.stages.align import AlignResult, FieldAlignment, FieldImage
 
 logger = logging.getLogger("bycatch")
@@ -285,7 +285,7 @@ class _Alignment:
 
 
 def _reference(work: FieldJob) -> ReferenceStars | None:
-    from bycatch import gaia
+    from bycatch.sky import gaia
 
     path = work.jobs[0].gaia_file
     return gaia.read_local(path) if path and path.exists() else None
@@ -305,11 +305,11 @@ def _check(job: ImageJob) -> None:
 def field_image(record: ImageRecord, out: Path, settings: Settings) -> FieldImage:
     """Return what the alignment needs of an image, without reading its pixels."""
     from bycatch import photcal
+    from bycatch.catalogs.tables import read_table
     from bycatch.images.headers import read_headers
     from bycatch.images.meta import image_meta
     from bycatch.images.wcs import celestial_wcs
     from bycatch.stages.align import FieldImage
-    from bycatch.tables import read_table
 
     paths = record.paths(out)
     headers = read_headers(paths.folder / record.name)
@@ -400,7 +400,7 @@ def _in_words(found: dict[str, Any]) -> str:
 def _prepare_to_draw() -> None:
     """Let the process that draws begin: it needs as long for its start as the alignment takes."""
     if find_spec("matplotlib") is not None:
-        from bycatch.drawing import drawing_process
+        from bycatch.figures.process import drawing_process
 
         drawing_process()
 
@@ -442,7 +442,7 @@ def _draw(job: ImageJob, shown: Callable[[], list[FigureImage]]) -> None:
     """Write the figure of the field; without matplotlib there is none."""
     if find_spec("matplotlib") is None:
         return
-    from bycatch.drawing import png_beside
+    from bycatch.figures.process import png_beside
 
     name = job.record.field
     path = job.out / name / FIGURE
@@ -464,7 +464,7 @@ def _shown_again(record: ImageRecord, job: ImageJob) -> FigureImage:
 
 def _shown(image: FieldImage, wcs: WCS, pairs: Table, summary: dict[str, Any]) -> FigureImage:
     """Return what the figure shows of an image."""
-    from bycatch.figures import FigureImage
+    from bycatch.figures.pictures import FigureImage
 
     def number(name: str) -> float:
         return float("nan") if summary[name] is None else float(summary[name])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from bycatch.each import of_each
+from bycatch.catalogs.tables import read_table
 from bycatch.errors import SettingsError
 from bycatch.images.drc import read_drc
 from bycatch.pipeline import saved_settings
@@ -18,7 +18,7 @@ from bycatch.settings import Settings
 from bycatch.simulate.comparison import TruthComparison, compare
 from bycatch.simulate.files import read_truth
 from bycatch.stages.detect import sky_maps
-from bycatch.tables import read_table
+from bycatch.system.each import of_each
 
 
 @dataclass(frozen=True, eq=False)

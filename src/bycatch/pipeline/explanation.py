@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.each import of_each
+from bycatch.catalogs.flags import FLAGS
 from bycatch.errors import MissingProduct, SettingsError
-from bycatch.flags import FLAGS
 from bycatch.products import (
     ImagePaths,
     ImageRecord,
@@ -28,6 +27,7 @@ from bycatch.products import (
     saved_settings,
 )
 from bycatch.settings import DetectSettings, build
+from bycatch.system.each import of_each
 
 if TYPE_CHECKING:
     from astropy.table import Row, Table
@@ -225,7 +225,7 @@ class _Case:
 
     def table(self, kind: str) -> Table | None:
         """Return a table of the image, None where it is not there."""
-        from bycatch.tables import read_table
+        from bycatch.catalogs.tables import read_table
 
         path = self.paths.product(kind)
         return read_table(path) if path.exists() else None

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bycatch.disk import atomic
-from bycatch.each import of_each
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import SUFFIXES, read_table, write_table
 from bycatch.errors import SettingsError
-from bycatch.flags import Flag
 from bycatch.products import ImageRecord, find_records, own_folder
-from bycatch.tables import SUFFIXES, read_table, write_table
-from bycatch.words import printable
+from bycatch.system.disk import atomic
+from bycatch.system.each import of_each
+from bycatch.system.words import printable
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -169,7 +169,7 @@ def write_comparison(found: Comparison, folder: Path) -> list[Path]:
             write_table(table, partial)
         written.append(path)
     if find_spec("matplotlib") is not None:
-        from bycatch.figures import comparison_figure
+        from bycatch.figures.pictures import comparison_figure
 
         path = folder / "compare.png"
         with atomic(path) as partial:

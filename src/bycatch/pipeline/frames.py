@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bycatch.astrometry import FrameError, wcs_header
-from bycatch.disk import atomic
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import FITS_SUFFIX, opened
 from bycatch.images.headers import headers_of
 from bycatch.images.planes import find_plane, name_of
 from bycatch.images.wcs import celestial_wcs
+from bycatch.sky.astrometry import FrameError, wcs_header
+from bycatch.system.disk import atomic
+from bycatch.system.words import ascii_words
 from bycatch.tangent import MAS_PER_DEG
 from bycatch.version import __version__
-from bycatch.words import ascii_words
 
 if TYPE_CHECKING:
     from astropy.io import fits

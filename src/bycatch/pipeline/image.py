@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch import memory, notebook
-from bycatch.disk import Batch, atomic, checksum, is_whole, proof_of
+from bycatch.display import notebook
 from bycatch.errors import (
     BycatchError,
     MissingProduct,
@@ -46,17 +45,19 @@ from bycatch.products import (
     read_pixels,
 )
 from bycatch.settings import Settings
+from bycatch.system import memory
+from bycatch.system.disk import Batch, atomic, checksum, is_whole, proof_of
+from bycatch.system.words import ascii_words
 from bycatch.version import __version__
-from bycatch.words import ascii_words
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from bycatch.gaia import ReferenceStars
     from bycatch.images.drc import DrcImage
     from bycatch.photcal import EncircledEnergy
     from bycatch.pipeline.frames import Frame
-    from bycatch.stages.measure.blank import NoiseModel
+    from bycatch.sky.gaia import ReferenceStars
+    from bycatch.stages.measure.sky_noise import NoiseModel
 
 logger = logging.getLogger("bycatch")
 
@@ -134,7 +135,7 @@ class ImageReport:
 
     def catalog(self) -> Table:
         """Read the final catalog."""
-        from bycatch.tables import read_table
+        from bycatch.catalogs.tables import read_table
 
         return read_table(self.catalog_path)
 
@@ -585,13 +586,13 @@ class Workbench:
     @cached_property
     def reference(self) -> ReferenceStars | None:
         """Gaia stars of the field."""
-        from bycatch import gaia
+        from bycatch.sky import gaia
 
         path = self.job.gaia_file
         return gaia.read_local(path) if path and path.exists() else None
 
     def _table(self, kind: str, stage: str) -> Table:
-        from bycatch.tables import read_table
+        from bycatch.catalogs.tables import read_table
 
         path = self.paths.product(kind)
         self._need(path, stage)
@@ -649,10 +650,10 @@ class Workbench:
         logger.info("%s: aligned copy: %s", self.job.label, target.name)
 
     def _measure(self) -> dict[str, Any]:
-        from bycatch.astrometry import expected_chance_matches
         from bycatch.images.exposures import exposure_sets
-        from bycatch.pipeline.companions import companions
+        from bycatch.pipeline.other_images import companions
         from bycatch.pipeline.quality import read_quality
+        from bycatch.sky.astrometry import expected_chance_matches
         from bycatch.stages import measure
 
         ids, x, y = self._targets()
@@ -693,8 +694,8 @@ class Workbench:
         if depth_mag is not None:
             self._write_depth(depth_mag)
         if self.job.exclude_file:
-            from bycatch.columns import EXCLUDED
-            from bycatch.tables import make_table
+            from bycatch.catalogs.columns import EXCLUDED
+            from bycatch.catalogs.tables import make_table
 
             gone = {"id": ids[inside], "x": x[inside], "y": y[inside]}
             reasons = [f"in a region of {self.job.exclude_file.name}"] * int(inside.sum())
@@ -707,7 +708,7 @@ class Workbench:
         return found.summary() | told
 
     def _finalize(self) -> dict[str, Any]:
-        from bycatch.flags import Flag
+        from bycatch.catalogs.flags import Flag
         from bycatch.stages import finalize
 
         settings = self.settings
@@ -759,9 +760,9 @@ class Workbench:
     def _excluded(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
         if not self.job.exclude_file:
             return np.zeros(len(x), dtype=bool)
-        from bycatch.catalogs.regions import PhysicalFrame
         from bycatch.images.headers import read_headers
         from bycatch.pipeline.lists import read_regions
+        from bycatch.user_files.regions import PhysicalFrame
 
         found = read_regions(self.job.exclude_file)
         physical = None
@@ -779,7 +780,7 @@ class Workbench:
         forms: Iterable[str],
     ) -> None:
         """Write selections of the rows of a table (None: all); each row is put into words once."""
-        from bycatch import ecsv
+        from bycatch.catalogs import ecsv
 
         texts = ecsv.rows(table)
         for kind, rows in parts.items():
@@ -798,7 +799,7 @@ class Workbench:
         form: str = "ecsv",
         lines: Iterable[bytes] | None = None,
     ) -> None:
-        from bycatch.tables import SUFFIXES, write_table
+        from bycatch.catalogs.tables import SUFFIXES, write_table
 
         path = self.paths.product(kind, SUFFIXES[form])
         meta = self._metadata(sections) | (extra or {})
@@ -829,7 +830,7 @@ class Workbench:
         """Write where the image has data, block by block: other images need no more of it."""
         from astropy.io import fits
 
-        from bycatch.pipeline.companions import BLOCK_PX, covered_blocks
+        from bycatch.pipeline.other_images import BLOCK_PX, covered_blocks
 
         hdu = fits.PrimaryHDU(covered_blocks(self.image.valid))
         hdu.header["EXTNAME"] = "COVERAGE"
@@ -868,7 +869,7 @@ class Workbench:
 
     def _depth_mag(self, noise: NoiseModel, curve: EncircledEnergy) -> NDArray[np.float32]:
         """Return the depth of the image, block by block: AB magnitude of 5 sigma, point source."""
-        from bycatch.pipeline.companions import BLOCK_PX, block_sums
+        from bycatch.pipeline.other_images import BLOCK_PX, block_sums
 
         measured = self.settings.measure
         radius = _middle(measured.radii_px)
@@ -880,7 +881,7 @@ class Workbench:
     def _write_depth(self, depth_mag: NDArray[np.float32]) -> None:
         from astropy.io import fits
 
-        from bycatch.pipeline.companions import BLOCK_PX
+        from bycatch.pipeline.other_images import BLOCK_PX
 
         hdu = fits.PrimaryHDU(depth_mag)
         hdu.header["EXTNAME"], hdu.header["BUNIT"] = "DEPTH", "mag(AB)"
@@ -1024,7 +1025,7 @@ def known_share(record: ImageRecord, paths: ImagePaths) -> Table | None:
 
     They are noted under crmask, the later of the two steps that they come from.
     """
-    from bycatch.tables import read_table
+    from bycatch.catalogs.tables import read_table
 
     if not (paths.cr_share.exists() and record.has_whole(paths.cr_share)):
         return None
@@ -1043,9 +1044,9 @@ def write_share(
     sources: Table,
 ) -> Table:
     """Write the share of each source on the cosmic-ray mask, and return it."""
-    from bycatch.columns import CR_SHARE
+    from bycatch.catalogs.columns import CR_SHARE
+    from bycatch.catalogs.tables import make_table, write_table
     from bycatch.kernels.exposures import mask_shares
-    from bycatch.tables import make_table, write_table
 
     share = mask_shares(segmentation, mask, sources["id"])
     meta = {"KEY": share_key(record)}

@@ -20,8 +20,9 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch import photcal
-from bycatch.columns import Column
-from bycatch.disk import atomic
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.columns import Column
+from bycatch.catalogs.tables import make_table, write_table
 from bycatch.errors import SettingsError
 from bycatch.executors import executor_for
 from bycatch.images.drc import DrcImage, read_drc
@@ -40,13 +41,11 @@ from bycatch.products import find_records, input_settings
 from bycatch.settings import Settings
 from bycatch.simulate import injection
 from bycatch.stages import crmask, detect, finalize, measure
-from bycatch.tables import make_table, write_table
+from bycatch.system.disk import atomic
 from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 KEPT, RAY, BLENDED, LOST = "kept", "cosmic ray", "blended", "lost"
 P_CR_LIMIT = 0.5
@@ -639,7 +638,7 @@ def _values(table: Table, name: str) -> Floats:
 
 def _written(job: ImageJob, image: DrcImage, result: InjectionResult) -> list[Path]:
     """Write the products of an image; return their paths."""
-    from bycatch.figures import completeness_figure
+    from bycatch.figures.pictures import completeness_figure
 
     summary = result.summary()
     meta = {
@@ -677,7 +676,7 @@ def _written(job: ImageJob, image: DrcImage, result: InjectionResult) -> list[Pa
 
 def figure_curves(completeness: Table) -> list[Any]:
     """Return what the figure shows: a curve per kind and size, all depths together."""
-    from bycatch.figures import FigureCurve
+    from bycatch.figures.pictures import FigureCurve
 
     curves = []
     whole = completeness[completeness["n_exp"] == 0]

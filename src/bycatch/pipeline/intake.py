@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bycatch.disk import atomic, checksum
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile, UnusableData
 from bycatch.images.files import root_of, stem_of
 from bycatch.images.headers import read_headers
@@ -23,6 +22,7 @@ from bycatch.products import ImageRecord, find_records, own_folder
 from bycatch.settings import InputSettings, Settings, build, read_sidecar
 from bycatch.stages import sort
 from bycatch.stages.sort import Candidate, Placement, Skipped, SortPlan
+from bycatch.system.disk import atomic, checksum
 
 logger = logging.getLogger("bycatch")
 

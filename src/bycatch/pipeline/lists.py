@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.wcs import WCS
-from numpy.typing import NDArray
 
-from bycatch.catalogs import regions
-from bycatch.catalogs.quantities import rounding_note
-from bycatch.catalogs.user_tables import UserTable, read_user_table
+from bycatch.arrays import Floats
 from bycatch.errors import SettingsError, UnusableData
+from bycatch.user_files import regions
+from bycatch.user_files.quantities import rounding_note
+from bycatch.user_files.user_tables import UserTable, read_user_table
 
 if TYPE_CHECKING:
     from bycatch.products import ImageRecord
 
-Floats = NDArray[np.float64]
 
 SAME_GRID_PX = 0.01
 """Pixels are the same ones in two images whose corners agree to this."""
@@ -86,7 +85,7 @@ def _in_pixels(found: UserTable, x_name: str, y_name: str, first_pixel: int) -> 
 
 
 def read_regions(path: Path) -> regions.RegionList:
-    """Read a ds9 region file; see `bycatch.catalogs.regions.read_regions`."""
+    """Read a ds9 region file; see `bycatch.user_files.regions.read_regions`."""
     return regions.read_regions(path, f"--exclude {path}")
 
 

@@ -15,7 +15,7 @@ from bycatch.products import is_plain_name
 if TYPE_CHECKING:
     from astropy.io import fits
 
-    from bycatch.stages.measure.blemishes import ChipQuality
+    from bycatch.stages.measure.defects import ChipQuality
 
 KINDS = ("flc", "flt")
 """In the order of preference: flc is corrected for charge-transfer losses."""
@@ -62,7 +62,7 @@ def _chips_of(hdus: fits.HDUList, path: Path) -> list[ChipQuality]:
     from astropy.wcs import WCS
 
     from bycatch.images.planes import data_of, name_of
-    from bycatch.stages.measure.blemishes import ChipQuality
+    from bycatch.stages.measure.defects import ChipQuality
 
     quality = {
         hdu.ver: np.nan_to_num(data_of(hdu, path)).astype(

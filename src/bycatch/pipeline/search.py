@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bycatch.disk import PARTIAL
 from bycatch.errors import SettingsError
 from bycatch.images.files import FITS_SUFFIX, not_a_file, stem_of
 from bycatch.images.planes import context_sibling, weight_sibling
 from bycatch.stages import sort
 from bycatch.stages.sort import Skipped
+from bycatch.system.disk import PARTIAL
 
 
 @dataclass

@@ -15,9 +15,9 @@ from bycatch.pipeline.alignment import (
     step_states,
     takes_part,
 )
-from bycatch.pipeline.fields import kept_stars, known_key
 from bycatch.pipeline.image import ImageJob, Outcome, file_fingerprint
 from bycatch.pipeline.lists import image_of_list
+from bycatch.pipeline.reference import kept_stars, known_key
 from bycatch.products import ImageRecord, damaged_records, find_records, last_summary
 from bycatch.settings import Settings
 

@@ -14,8 +14,8 @@ from importlib.metadata import version
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from bycatch.disk import atomic, checksum
 from bycatch.products import combined
+from bycatch.system.disk import atomic, checksum
 from bycatch.version import __version__
 
 HERE = Path(__file__).parent

@@ -12,16 +12,15 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.flags import Flag, decode
+from bycatch.arrays import Floats, Ints
+from bycatch.catalogs.flags import Flag, decode
 from bycatch.images.drc import DrcImage
 from bycatch.images.look import DrcLook
 from bycatch.kernels.threads import begun
 from bycatch.report import pixels
 from bycatch.report.products import ReportedImage, integers, middle_radius, values
-from bycatch.words import printable
+from bycatch.system.words import printable
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Looked = DrcImage | DrcLook
 
 POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in doubt", "not told"

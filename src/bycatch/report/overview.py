@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bycatch.report.products import Folder, ReportedImage
-from bycatch.words import printable
+from bycatch.system.words import printable
 
 PULL_RANGE = (0.85, 1.18)
 """Widths of the pulls outside of which the errors are called wrong."""

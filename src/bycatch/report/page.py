@@ -15,9 +15,8 @@ from typing import Any
 import orjson
 from astropy.table import Table
 
-from bycatch.disk import atomic
+from bycatch.catalogs.flags import FLAGS
 from bycatch.errors import SettingsError
-from bycatch.flags import FLAGS
 from bycatch.products import (
     folder_products,
     forget_products,
@@ -31,8 +30,9 @@ from bycatch.report.image import Budget, compact, payload
 from bycatch.report.overview import key_of, overview
 from bycatch.report.plots import kind_styles
 from bycatch.report.products import Folder, ReportedImage, read_folder
+from bycatch.system.disk import atomic
+from bycatch.system.words import printable
 from bycatch.version import __version__
-from bycatch.words import printable
 
 logger = logging.getLogger("bycatch")
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.greys import block_means, stretched
+from bycatch.arrays import Ints
+from bycatch.display.stretch import block_means, stretched
 from bycatch.images.look import Plane
 
 Bytes8 = NDArray[np.uint8]
-Ints = NDArray[np.int64]
 
 QUALITIES = (80, 65, 50, 35, 20)
 CUTOUT_PX = 41
@@ -29,8 +29,8 @@ MAX_OUTLINE_ROWS = 40
 def picture(sci: NDArray[np.float32] | Plane, side_px: int) -> Bytes8:
     """Return a down-sampled picture, (ny, nx) uint8: sky light, sources dark, no data white.
 
-    Means of blocks, as `bycatch.greys.stretched` has them.  The first row is the top, as in
-    picture files.
+    Means of blocks, as `bycatch.display.stretch.stretched` has them.  The first row is the top, as
+    in picture files.
 
     Parameters
     ----------

@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bycatch.disk import atomic
-from bycatch.each import of_each
+from bycatch.arrays import Floats
 from bycatch.errors import SettingsError
-from bycatch.figures import COLOURS, FAINT, INK, WEAK
+from bycatch.figures.pictures import COLOURS, FAINT, INK, WEAK
 from bycatch.products import own_folder
 from bycatch.report.image import COSMIC, KINDS, Budget, payload
 from bycatch.report.plots import LEAST_COUNT, STYLES
 from bycatch.report.products import ReportedImage, read_folder
+from bycatch.system.disk import atomic
+from bycatch.system.each import of_each
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Floats = NDArray[np.float64]
 
 FIGURES = "figures"
 FORMATS = ("png", "pdf")

@@ -12,6 +12,8 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from bycatch.arrays import Floats
+from bycatch.catalogs.tables import read_table
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile
 from bycatch.images.drc import DrcImage
 from bycatch.images.look import DrcLook, look_at
@@ -27,12 +29,9 @@ from bycatch.products import (
     saved_settings,
 )
 from bycatch.settings import Settings
-from bycatch.tables import read_table
-from bycatch.words import printable
+from bycatch.system.words import printable
 
 logger = logging.getLogger("bycatch")
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

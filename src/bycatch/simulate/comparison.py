@@ -9,15 +9,13 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.flags import Flag
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.flags import Flag
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.matching import match_one_to_one
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
 from bycatch.settings import DetectSettings
 from bycatch.simulate.files import Truth
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 MATCH_PX = 3.0
 ISOLATION_PX = 15.0

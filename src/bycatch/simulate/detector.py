@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Floats
 from bycatch.settings import SimulateSettings
-from bycatch.simulate.geometry import Chip, Floats
-
-Bools = NDArray[np.bool_]
+from bycatch.simulate.geometry import Chip
 
 # Cosmic rays of ACS (ACS ISR 2002-07): events of 4-5 pixels and about 1000 electrons, none below
 # 500, and a tail of long tracks.

@@ -13,10 +13,10 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch.disk import atomic
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC
 from bycatch.simulate.visit import SimulatedImage, SimulatedVisit, photflam_photplam
+from bycatch.system.disk import atomic
 
 # Widths of the band passes (ACS Instrument Handbook), angstrom rms.
 PHOTBW = {"F475W": 420.0, "F606W": 672.3, "F625W": 415.5, "F775W": 434.6, "F814W": 652.0}

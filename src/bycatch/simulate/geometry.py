@@ -14,9 +14,8 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from bycatch.arrays import Floats
 from bycatch.settings import SimulateSettings
-
-Floats = NDArray[np.float64]
 
 NATIVE_SCALE_ARCSEC = 0.05
 # Shares of the two axes in the change of pixel area, in proportion to ACS/WFC: mostly along the

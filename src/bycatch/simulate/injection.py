@@ -19,17 +19,14 @@ from astropy.table import Row, Table
 from numpy.typing import NDArray
 
 from bycatch import photcal
-from bycatch.flags import Flag
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
 from bycatch.settings import DetectSettings, InjectSettings
 from bycatch.simulate.psf import BOX_VARIANCE, Mixture, compact_psf, sersic
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Image = NDArray[np.float32]
 
 STAR, GALAXY = "star", "galaxy"
 

@@ -11,11 +11,9 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bycatch import photcal
-
-Floats = NDArray[np.float64]
+from bycatch.arrays import Floats
 
 SPIKE_LENGTH_PX, SPIKE_WIDTH_PX = 22.0, 0.8
 BOX_VARIANCE = 1.0 / 12.0

@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
-from numpy.typing import NDArray
 
-from bycatch.gaia import parallax_shift
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.simulate.scene import REFERENCE_WAVELENGTH
+from bycatch.sky.gaia import parallax_shift
 
 if TYPE_CHECKING:
     from bycatch.simulate.scene import Scene
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 GAIA_EPOCH = 2016.0
 FIRST_ID = 6_000_000_000_000_000

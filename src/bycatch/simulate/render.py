@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC, Chip, Detector, Floats
+from bycatch.arrays import Floats
+from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC, Chip, Detector
 from bycatch.simulate.psf import BOX_VARIANCE, Mixture, compact_psf, sersic
 from bycatch.simulate.scene import Scene
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.arrays import Bools, Floats
 from bycatch.settings import SimulateSettings
-from bycatch.simulate.geometry import Floats, detector_of, dithers_arcsec, outline
-
-Bools = NDArray[np.bool_]
+from bycatch.simulate.geometry import detector_of, dithers_arcsec, outline
 
 REFERENCE_WAVELENGTH = 6300.0
 """Wavelength of the scene's magnitudes, angstrom."""

@@ -14,6 +14,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from bycatch import photcal
+from bycatch.arrays import Bools, Floats, Image
 from bycatch.errors import BycatchError, SettingsError
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.detector import (
@@ -28,7 +29,6 @@ from bycatch.simulate.geometry import (
     NATIVE_SCALE_ARCSEC,
     Chip,
     Detector,
-    Floats,
     Grid,
     detector_of,
     dithers_arcsec,
@@ -40,9 +40,6 @@ from bycatch.simulate.psf import psf
 from bycatch.simulate.reference import gaia_like, sky_objects
 from bycatch.simulate.render import Aim, aim, electrons
 from bycatch.simulate.scene import Scene, make_scene, random_stream
-
-Bools = NDArray[np.bool_]
-Image = NDArray[np.float32]
 
 CR_TRUTH_SIGMA = 0.5
 """A pixel counts as hit where the surviving charge exceeds this share of the local noise."""

@@ -22,22 +22,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch import notebook
+from bycatch.arrays import Bools, Floats, Image
+from bycatch.display import notebook
 from bycatch.images.drc import DrcImage
 from bycatch.images.meta import SATURATION_SHARE
 from bycatch.images.weights import DARK_RATE
-from bycatch.kernels import charge as charges
 from bycatch.kernels import labelling, peaks
-from bycatch.kernels.charge import NoiseModel
+from bycatch.kernels import noise_image as charges
 from bycatch.kernels.lacosmic import lacosmic
+from bycatch.kernels.large_medians import median
 from bycatch.kernels.neighbourhood import plane
-from bycatch.kernels.selection import median
+from bycatch.kernels.noise_image import NoiseModel
 from bycatch.kernels.smoothing import gaussian_kernel, noise_correlation
 from bycatch.settings import CrmaskSettings
 
-Image = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 PSF_PX = 7
@@ -73,11 +71,11 @@ class CrmaskResult:
     n_tracks : connected groups of masked pixels
     """
 
-    mask: Mask
-    grown: Mask
+    mask: Bools
+    grown: Bools
     noise_scale: float
     sky_added_e: float
-    single: Mask
+    single: Bools
     n_tracks: int
 
     @cached_property
@@ -122,8 +120,8 @@ class Charge:
     counts: Image
     variance: Image
     seconds: Image
-    good: Mask
-    saturated: Mask
+    good: Bools
+    saturated: Bools
     sky_rate: float
     sky_added_e: float
     noise_scale: float
@@ -159,7 +157,7 @@ def run(image: DrcImage, settings: CrmaskSettings | None = None) -> CrmaskResult
     )
 
 
-def charge_of(image: DrcImage, good: Mask) -> Charge:
+def charge_of(image: DrcImage, good: Bools) -> Charge:
     """Return the image in electrons with its sky and its noise.
 
     The sky that drizzling subtracted is put back where the level of the image
@@ -201,7 +199,7 @@ def charge_of(image: DrcImage, good: Mask) -> Charge:
     )
 
 
-def sampled_rows(good: Mask) -> slice:
+def sampled_rows(good: Bools) -> slice:
     """Return the rows that tell what is typical of an image: all of a small one."""
     step = min(max(len(good) // SAMPLE_ROWS, 1), MAX_ROW_STEP)
     rows = slice(step // 2, None, step)
@@ -213,7 +211,7 @@ def drizzle_smoothing(pixfrac: float, scale_ratio: float) -> float:
     return 1 / noise_correlation(pixfrac, scale_ratio)
 
 
-def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Mask:
+def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Bools:
     """Return the pixels that LAcosmic marks, saturated ones left out."""
     is_matched = settings.fsmode == "convolve"
     found = lacosmic(
@@ -236,8 +234,8 @@ def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Mask:
 
 
 def narrow_part(
-    candidates: Mask, signal: Image, charge: Charge, native_px: float, settings: CrmaskSettings
-) -> Mask:
+    candidates: Bools, signal: Image, charge: Charge, native_px: float, settings: CrmaskSettings
+) -> Bools:
     """Return the candidates that belong to a peak narrower than light can be.
 
     Candidate pixels are shared out among the local maxima of the image by a
@@ -292,7 +290,7 @@ def minor_widths(
     return peaks.minor_widths(signal, variance, x, y, WINDOW_SIGMA_PX * native_px, (inner, outer))
 
 
-def grown_mask(mask: Mask, settings: CrmaskSettings, good: Mask | None = None) -> Mask:
+def grown_mask(mask: Bools, settings: CrmaskSettings, good: Bools | None = None) -> Bools:
     """Return the mask convolved with a Gaussian, above a threshold, where good."""
     allowed = np.ones(mask.shape, bool) if good is None else good
     sigma = settings.grow_sigma_px

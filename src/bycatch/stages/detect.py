@@ -9,8 +9,10 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch import notebook
-from bycatch.columns import REMOVED, SOURCES
+from bycatch.arrays import Image
+from bycatch.catalogs.columns import REMOVED, SOURCES
+from bycatch.catalogs.tables import empty_table, make_table
+from bycatch.display import notebook
 from bycatch.errors import InconsistentImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import sky_maps as box_sky_maps
@@ -20,9 +22,6 @@ from bycatch.kernels.labelling import Segments, segments_above
 from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel
 from bycatch.settings import DetectSettings
-from bycatch.tables import empty_table, make_table
-
-Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

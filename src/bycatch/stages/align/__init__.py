@@ -19,11 +19,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from bycatch.astrometry import FrameError
+from bycatch.arrays import Floats, Ints
 from bycatch.kernels.tiefit import REFERENCE, image_covariance
-from bycatch.stages.align.anchor import Anchor, anchored, pair_residuals, weighted_rms
+from bycatch.sky.astrometry import FrameError
+from bycatch.stages.align.absolute import Anchor, anchored, pair_residuals, weighted_rms
 from bycatch.stages.align.model import (
     GRADES,
     IN_DOUBT,
@@ -32,15 +32,15 @@ from bycatch.stages.align.model import (
     FieldImage,
 )
 from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, View, stars_near, view_of
-from bycatch.stages.align.ties import Group, tied_groups
+from bycatch.stages.align.relative import Group, tied_groups
 from bycatch.tangent import MAS_PER_DEG, SAME_PLACE_DEG, clusters, tangent_mas
 
 if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.wcs import WCS
 
-    from bycatch.gaia import ReferenceStars
     from bycatch.settings import AlignSettings
+    from bycatch.sky.gaia import ReferenceStars
 
 __all__ = [
     "GRADES",
@@ -52,8 +52,6 @@ __all__ = [
     "run",
 ]
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 WCSNAME_ALIGNED = "BYCATCH-GAIADR3"
 

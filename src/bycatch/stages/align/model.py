@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from bycatch import notebook
-from bycatch.astrometry import FrameError
+from bycatch.display import notebook
+from bycatch.sky.astrometry import FrameError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,22 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from bycatch.astrometry import centroid_errors_px
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.kernels.matching import pairs_within
+from bycatch.sky.astrometry import centroid_errors_px
 from bycatch.stages.align.model import FieldImage
 from bycatch.tangent import sky_of_tangent, tangent_mas
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from bycatch.gaia import ReferenceStars
     from bycatch.settings import AlignSettings
+    from bycatch.sky.gaia import ReferenceStars
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 _LEAST_ERROR_MAS = 0.05
 """No star's position is better than Gaia's own frame at the time of an HST image."""

@@ -9,14 +9,22 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from bycatch import notebook, photcal
-from bycatch.columns import CAT, FLUX_ERROR_PARTS, MAG_ST, MAG_VEGA, RATE_ERROR_PARTS, Column
-from bycatch.flags import Flag
+from bycatch import photcal
+from bycatch.catalogs.columns import (
+    CAT,
+    FLUX_ERROR_PARTS,
+    MAG_ST,
+    MAG_VEGA,
+    RATE_ERROR_PARTS,
+    Column,
+)
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import make_table
+from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
 from bycatch.photcal import ZeropointAudit
 from bycatch.settings import FinalizeSettings
 from bycatch.stages.finalize.closure import Closure, closure
-from bycatch.tables import make_table
 
 MAG_PER_FRACTION = 2.5 / np.log(10.0)
 COPIED = (

@@ -14,13 +14,10 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from numpy.typing import NDArray
 
-from bycatch.flags import Flag
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.flags import Flag
 from bycatch.photcal import focus_scatter
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 REFERENCE_ARCSEC = 0.5
 """Radius that holds nine tenths of the light whatever the focus; the published curve goes on."""

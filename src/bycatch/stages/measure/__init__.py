@@ -11,16 +11,26 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch import notebook
-from bycatch.astrometry import FrameError, sky_positions
-from bycatch.columns import PHOT, RATE_ERROR_PARTS, SKY, Column
-from bycatch.flags import Flag
-from bycatch.gaia import ReferenceStars
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.columns import PHOT, RATE_ERROR_PARTS, SKY, Column
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import make_table
+from bycatch.display import notebook
 from bycatch.images.drc import DrcImage
 from bycatch.images.exposures import mean_mjd
 from bycatch.settings import MeasureSettings
-from bycatch.stages.measure import blank, cosmics, flagging, halos, neighbours, shapes, stellarity
-from bycatch.stages.measure.blemishes import (
+from bycatch.sky.astrometry import FrameError, sky_positions
+from bycatch.sky.gaia import ReferenceStars
+from bycatch.stages.measure import (
+    cosmics,
+    flagging,
+    halos,
+    neighbours,
+    shapes,
+    sky_noise,
+    stellarity,
+)
+from bycatch.stages.measure.defects import (
     Blemishes,
     ChipQuality,
     blemishes,
@@ -34,12 +44,9 @@ from bycatch.stages.measure.photometry import (
     position_errors_px,
     rate_errors,
 )
-from bycatch.tables import make_table
 
 __all__ = ["MeasureResult", "aperture_sums", "correlation_factor", "rate_errors", "run"]
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 SAME_STAR_PX = 10.0
 """A saturated source this near to a Gaia star is that star."""
@@ -58,7 +65,7 @@ class MeasureResult:
     radii_px: tuple[float, ...]
     correlation: float
     locus: stellarity.Locus
-    noise: blank.NoiseModel
+    noise: sky_noise.NoiseModel
     sky: Table
     """The blank places (columns.SKY)."""
     limits: dict[int, Floats]
@@ -142,11 +149,11 @@ def run(
     found = photometry(image, x, y, chosen)
     empty = _sky_objects(image, segmentation, cr_mask, chosen)
     scatter = found.sky.std * np.sqrt(found.exposures.exptime_s)
-    noise = blank.noise_model(image, empty, chosen, scatter)
+    noise = sky_noise.noise_model(image, empty, chosen, scatter)
     sky_errors = noise.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
-    share = blank.photon_shares(image, chosen.radii_px)
-    errors = blank.total_errors(found.net, sky_errors, found.exposures.exptime_s, share)
-    limits = blank.limits(sky_errors, found.exposures.exptime_s, photon_share=share)
+    share = sky_noise.photon_shares(image, chosen.radii_px)
+    errors = sky_noise.total_errors(found.net, sky_errors, found.exposures.exptime_s, share)
+    limits = sky_noise.limits(sky_errors, found.exposures.exptime_s, photon_share=share)
     positions = sky_positions(
         x,
         y,
@@ -236,7 +243,7 @@ def run(
         locus,
         noise,
         _sky_table(empty, noise, chosen),
-        blank.limits_by_exposures(empty, noise),
+        sky_noise.limits_by_exposures(empty, noise),
     )
 
 
@@ -248,7 +255,7 @@ def _error_parts(
     found: Photometry, sky_errors: Floats, share: Floats, lost: Bools
 ) -> dict[Column, Floats]:
     """Return the parts of the errors with their columns."""
-    parts = blank.error_parts(
+    parts = sky_noise.error_parts(
         found.net, sky_errors, found.areas, found.sky, found.exposures.exptime_s, share
     )
     blanked = (np.where(lost, np.nan, part) for part in parts)
@@ -260,18 +267,18 @@ def _sky_objects(
     segmentation: NDArray[np.integer[Any]] | None,
     cr_mask: Bools | None,
     settings: MeasureSettings,
-) -> blank.SkyObjects:
+) -> sky_noise.SkyObjects:
     """Measure places without sources and cosmic rays; none where nobody says where sources are."""
     if segmentation is None:
-        return blank.sky_objects(image, np.empty(0), np.empty(0), settings)
+        return sky_noise.sky_objects(image, np.empty(0), np.empty(0), settings)
     occupied = segmentation > 0
     if cr_mask is not None:
         occupied |= cr_mask
-    return blank.blank_sky(image, occupied, settings)
+    return sky_noise.blank_sky(image, occupied, settings)
 
 
 def _sky_table(
-    empty: blank.SkyObjects, noise: blank.NoiseModel, settings: MeasureSettings
+    empty: sky_noise.SkyObjects, noise: sky_noise.NoiseModel, settings: MeasureSettings
 ) -> Table:
     """Return the table of the blank places."""
     errors = noise.sky_errors(empty.areas, empty.sky, empty.exposures.exptime_s)
@@ -348,7 +355,7 @@ def _points(
 def _shape_columns(
     image: DrcImage,
     found: Photometry,
-    noise: blank.NoiseModel,
+    noise: sky_noise.NoiseModel,
     segmentation: NDArray[np.integer[Any]] | None,
     wcs: WCS,
 ) -> dict[str, Floats]:
@@ -358,7 +365,9 @@ def _shape_columns(
     )
     seconds = found.exposures.exptime_s
     sky_error = noise.sky_error_in(shape.kron_area_px2, found.sky, seconds)
-    error = blank.total_errors(shape.kron_rate[:, np.newaxis], sky_error[:, np.newaxis], seconds)
+    error = sky_noise.total_errors(
+        shape.kron_rate[:, np.newaxis], sky_error[:, np.newaxis], seconds
+    )
     return {
         "countrate_kron": shape.kron_rate,
         "countrate_err_kron": error[:, 0],

@@ -23,16 +23,13 @@ from importlib.resources import files
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.kernels import sharpness
 from bycatch.stages.measure import stellarity
 from bycatch.stages.measure.photometry import Photometry
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 LIKELY = 0.9
 """Sources with a higher ``p_cr`` are left out of the clean catalog.  So high, since cosmic rays are

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.flags import Flag
+from bycatch.arrays import Bools
+from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import all_within, any_within
 from bycatch.settings import MeasureSettings
 from bycatch.stages.measure import cosmics
-from bycatch.stages.measure.blemishes import Blemishes
+from bycatch.stages.measure.defects import Blemishes
 from bycatch.stages.measure.halos import StarLight
 from bycatch.stages.measure.photometry import Photometry
-
-Bools = NDArray[np.bool_]
 
 MIN_SKY_PIXELS = 20
 EXTENDED_BELOW = 0.5

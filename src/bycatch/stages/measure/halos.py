@@ -13,14 +13,12 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Bools, Floats
 from bycatch.errors import UnsupportedImage
-from bycatch.gaia import ReferenceStars
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.matching import pairs_within
 from bycatch.photcal import ab_zeropoint, encircled_energy
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from bycatch.sky.gaia import ReferenceStars
 
 HALO_SIGMA = 1.0
 """A halo reaches to where the star's light per pixel falls to this many times the sky noise."""

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Floats, Ints
 from bycatch.errors import UnsupportedImage
 from bycatch.photcal import EncircledEnergy, encircled_energy
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 BLEND_LIMIT = 0.10
 """Share from which a source counts as blended."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.astrometry import centroid_errors_px
+from bycatch.arrays import Floats
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.moffat import MoffatFits, fit_moffat_at
@@ -15,8 +15,7 @@ from bycatch.kernels.neighbourhood import coverage
 from bycatch.kernels.skystats import SkyStats, annulus_stats
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
 from bycatch.settings import MeasureSettings
-
-Floats = NDArray[np.float64]
+from bycatch.sky.astrometry import centroid_errors_px
 
 EXPOSURE_RADIUS_PX = 2.0
 """The number of exposures of a source is the median within this radius."""

@@ -9,10 +9,9 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Floats
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.kron import kron_shapes
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bycatch.arrays import Bools, Floats
 from bycatch.errors import UnsupportedImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.photcal import encircled_energy
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 RADII_PX = (1.0, 2.0, 3.0, 4.0)
 """In native pixels of the detector: the PSF of a finer drizzle is as wide on the sky."""

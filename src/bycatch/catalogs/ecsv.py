@@ -1,0 +1,345 @@
+"""ECSV tables: written and read as astropy does, but column by column.
+
+astropy's writer and reader take a microsecond for each value several times over,
+and a run writes and reads each table of each image.  What is not plain goes to them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from astropy.table import Column, MaskedColumn, Table
+from numpy.typing import NDArray
+
+from bycatch.kernels.text_rows import rows_of_cells
+
+PLAIN = (Column, MaskedColumn)
+NEEDS_QUOTES = re.compile(r'[ "\r\n]|^#|^$')
+EMPTY = '""'
+TWO_QUOTES = '""' + EMPTY + '""'
+"""A word that is two quotes, in quotes: it would be taken for an empty one."""
+WORD = re.compile(r'"(?:[^"]|"")*"|[^\s"]+')
+FIRST_LINE = "# %ECSV "
+ROWS_AT_A_TIME = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of a table as the lines of a file, in parts of `ROWS_AT_A_TIME`.
+
+    Attributes
+    ----------
+    parts : of each part the UTF-8 bytes of its lines, uint8, and where each line ends in them
+    """
+
+    parts: tuple[tuple[NDArray[np.uint8], NDArray[np.int64]], ...]
+
+    def chosen(self, rows: NDArray[np.bool_] | None = None) -> Iterator[bytes]:
+        """Give the lines of some rows, (N,) bool, part by part; of all by default."""
+        for k, (lines, end) in enumerate(self.parts):
+            if rows is None:
+                yield lines.tobytes()
+                continue
+            some = np.asarray(rows[k * ROWS_AT_A_TIME :][: len(end)])
+            yield lines[np.repeat(some, np.diff(end, prepend=0))].tobytes()
+
+
+def write(
+    table: Table,
+    path: Path,
+    lines: Iterable[bytes] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a table.
+
+    ``lines`` are those of its `rows`, or of some of them, if they are known; ``meta`` is written in
+    place of its own metadata.
+    """
+    told = table.meta if meta is None else meta
+    if not table.colnames or not all(_is_plain(column) for column in table.columns.values()):
+        table = table.copy(copy_data=False)
+        table.meta = dict(told)
+        table.write(path, format="ascii.ecsv", overwrite=True)
+        return
+    body = rows(table).chosen() if lines is None else lines
+    with path.open("wb") as stream:
+        stream.write(("\n".join(_header(table, told)) + "\n").encode())
+        stream.writelines(body)
+
+
+def rows(table: Table) -> Rows:
+    """Return the rows of a table of plain columns, of which there is one at least."""
+    columns = [(np.ma.getdata(c), np.ma.getmask(c)) for c in table.columns.values()]
+    parts = []
+    # The cells of all rows together would take several times the memory of the lines.
+    for k in range(0, len(table), ROWS_AT_A_TIME):
+        some = slice(k, k + ROWS_AT_A_TIME)
+        cells = [
+            _cells(values[some], mask if mask is np.ma.nomask else mask[some])
+            for values, mask in columns
+        ]
+        place = np.cumsum([0, *(len(c.text) for c in cells)])[:-1, np.newaxis]
+        part = rows_of_cells(
+            b"".join(c.text for c in cells),
+            np.array([c.first for c in cells]) + place,
+            np.array([c.end for c in cells]) + place,
+        )
+        parts.append(part)
+    return Rows(tuple(parts))
+
+
+def read(path: Path) -> Table:
+    """Read a table; whatever is wrong with it raises what astropy's reader raises."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:  # compressed
+        return Table.read(path, format="ascii.ecsv")
+    return from_text(text)
+
+
+def from_text(text: str) -> Table:
+    """Return the table that a text is, with lines that end in a plain newline."""
+    plain = _plain_table(text)
+    return Table.read(text.split("\n"), format="ascii.ecsv") if plain is None else plain
+
+
+def _header(table: Table, told: Mapping[str, Any]) -> list[str]:
+    """Return the lines above the rows: types, units, descriptions, metadata, and the names."""
+    from astropy.table.meta import get_yaml_from_header
+
+    columns = [line for column in table.columns.values() for line in _column_lines(column)]
+    meta = [line for item in told.items() for line in _meta_lines(*item)]
+    lines = ["%ECSV 1.0", "---", "datatype:", *columns]
+    lines += ["meta: !!omap", *meta] if meta else []
+    lines += get_yaml_from_header({"cols": [], "schema": "astropy-2.0"})[1:]
+    return [*(f"# {line}" for line in lines), " ".join(map(_quoted, table.colnames))]
+
+
+_known_columns: dict[tuple[str, ...], list[str]] = {}
+"""How columns were written: YAML takes a millisecond for each, and every image has the same."""
+_known_meta: dict[tuple[str, str], list[str]] = {}
+"""How metadata were written: the tables of an image, and of all images, have most in common."""
+MOST_META = 500
+
+
+def _meta_lines(key: str, value: Any) -> list[str]:
+    """Return an entry of the metadata."""
+    from astropy.table.meta import get_yaml_from_header
+
+    known = key, repr(value)
+    if known in _known_meta:
+        return _known_meta[known]
+    lines = get_yaml_from_header({"cols": [], "meta": OrderedDict({key: value})})[2:]
+    if len(_known_meta) >= MOST_META:
+        _known_meta.clear()
+    if "..." not in known[1]:  # numpy leaves out values of long arrays
+        _known_meta[known] = list(lines)
+    return list(lines)
+
+
+def _column_lines(column: Any) -> list[str]:
+    """Return the description of one column."""
+    from astropy.table.meta import get_yaml_from_header
+
+    info = column.info
+    told = column.name, column.dtype.str, info.unit, info.format, info.description, info.meta
+    key = (type(column).__name__, *map(repr, told))
+    if key not in _known_columns:
+        _known_columns[key] = get_yaml_from_header({"cols": [column]})[1:]
+    return _known_columns[key]
+
+
+def _is_plain(column: Any) -> bool:
+    """Tell whether a column is one of numbers, truth values or words."""
+    return type(column) in PLAIN and column.ndim == 1 and column.dtype.kind in "biufU"
+
+
+class Cells(NamedTuple):
+    """The cells of a column: a text that holds them, and where each begins and has ended in it."""
+
+    text: bytes
+    first: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+
+def _cells(values: NDArray[Any], mask: Any) -> Cells:
+    """Return the cells of a column, floats with all the digits they need, two quotes if masked."""
+    kind = values.dtype.kind
+    if kind in "iu" or values.dtype == np.float64:
+        found = _number_cells(values)
+    elif kind == "U":
+        # Few words are different ones.
+        words, number = np.unique(values, return_inverse=True)
+        found = _word_cells(np.array([_quoted(word).encode() for word in words.tolist()]), number)
+    else:
+        found = _plain_cells(values)
+    if mask is not np.ma.nomask:
+        found.first[mask], found.end[mask] = len(found.text), len(found.text) + len(EMPTY)
+        found = found._replace(text=found.text + EMPTY.encode())
+    return found
+
+
+def _number_cells(values: NDArray[Any]) -> Cells:
+    """Return the words that `repr` has for numbers, by JSON's writer."""
+    odd = np.empty(0, np.int64)
+    if values.dtype.kind == "f":
+        finite, size = np.isfinite(values), np.abs(values)
+        # JSON knows no NaN, and writes 0.00001 and 1e-8.
+        odd = np.flatnonzero(~finite | ((size > 9e-11) & (size < 1e-4)))
+        native = np.where(finite, values, 0.0)
+    else:
+        native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    text = orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
+    end = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))
+    first = np.append(0, end[:-1] + 1)
+    if len(odd):
+        other = _plain_cells(values[odd])
+        first[odd], end[odd] = other.first + len(text), other.end + len(text)
+        text += other.text
+    return Cells(text, first, end)
+
+
+def _plain_cells(values: NDArray[Any]) -> Cells:
+    """Return the words that numpy has for numbers or truth values."""
+    return _word_cells(values.astype("U").astype("S"), np.arange(len(values)))
+
+
+def _word_cells(words: NDArray[np.bytes_], number: NDArray[np.int64]) -> Cells:
+    """Return cells that hold the words of given numbers."""
+    first = words.dtype.itemsize * np.arange(len(words))
+    return Cells(words.tobytes(), first[number], (first + np.strings.str_len(words))[number])
+
+
+def _quoted(value: str) -> str:
+    """Return a word in quotes if it needs them; a line that begins with # would be a comment."""
+    text = value.strip(" \t")
+    return '"' + text.replace('"', '""') + '"' if NEEDS_QUOTES.search(text) else text
+
+
+def _plain_table(text: str) -> Table | None:
+    """Return the table of a text; None if astropy must read it."""
+    comments = re.match(r"(?:#[^\n]*\n)+", text)
+    if comments is None or not text.startswith(FIRST_LINE):
+        return None
+    lines = comments[0].splitlines()[1:]
+    header = _header_content("\n".join(line[2:] for line in lines))
+    if header is None:
+        return None
+    given, meta = header.get("datatype", []), header.get("meta", {})
+    names, _, body = text[comments.end() :].partition("\n")
+    is_plain = all("subtype" not in column and column["datatype"] in PARSERS for column in given)
+    if not is_plain or header.get("delimiter", " ") != " " or "__serialized_columns__" in meta:
+        return None
+    words = _split(body)
+    n_columns, n_rows = len(given), len(body.splitlines())
+    if names.split(" ") != [column["name"] for column in given] or len(words) != n_columns * n_rows:
+        return None
+    columns = [_parsed(column, words[k::n_columns]) for k, column in enumerate(given)]
+    return Table(columns, meta=meta, copy=False)
+
+
+def _split(body: str) -> list[str]:
+    """Return the words of all rows, without their quotes; none if it is not clear what they are."""
+    if "\t" in body:  # of a table between tabs
+        return []
+    words = body.split()
+    if body.count('"') == 2 * words.count(EMPTY):
+        return words
+    words = WORD.findall(body)
+    if sum(map(len, words)) + len(words) != len(body) or TWO_QUOTES in body:
+        return []
+    return [_unquoted(word) if word[0] == '"' else word for word in words]
+
+
+def _unquoted(word: str) -> str:
+    return word[1:-1].replace('""', '"').strip(" \t") or EMPTY
+
+
+def _header_content(text: str) -> dict[str, Any] | None:
+    """Return what a header says, by the loader in C, which takes a tenth of the time."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
+
+    def ordered(loader: Any, node: Any) -> OrderedDict[str, Any]:
+        pairs = [loader.construct_mapping(item, deep=True) for item in node.value]
+        return OrderedDict(pair for mapping in pairs for pair in mapping.items())
+
+    Loader.add_constructor("tag:yaml.org,2002:omap", ordered)
+    try:
+        content = yaml.load(text, Loader=Loader)  # noqa: S506  # a safe loader
+    except yaml.YAMLError:  # such as a unit or a time in the metadata: astropy knows them
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _parsed(given: dict[str, Any], words: list[str]) -> Column | MaskedColumn:
+    """Return a column from its description and its words."""
+    kind = given["datatype"]
+    values, missing = PARSERS[kind](words)
+    told = {key: given[key] for key in ("name", "unit", "description", "format") if key in given}
+    found = np.where(missing, "", values) if kind == "string" else _of_kind(values, kind)
+    column = MaskedColumn(found, mask=missing, **told) if missing.any() else Column(found, **told)
+    if "meta" in given:
+        column.info.meta = given["meta"]
+    return column
+
+
+def _of_kind(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Return values as numbers of a kind that can hold them."""
+    found = values.astype(kind)
+    if values.dtype.kind == "i" and (found != values).any():
+        raise ValueError(f"there are numbers that are no {kind}")
+    return found
+
+
+Parsed = tuple[NDArray[Any], NDArray[np.bool_]]
+
+
+def _floats(words: list[str]) -> Parsed:
+    """Return floats, and which are missing; JSON's reader is the fastest one, but knows no NaN."""
+    with suppress(orjson.JSONDecodeError):
+        read = orjson.loads(f"[{','.join(words)}]")
+        if EMPTY not in words:
+            return np.array(read, np.float64), np.zeros(len(words), np.bool_)
+        cells = np.array(read, dtype=object)
+        missing = np.equal(cells, "").astype(np.bool_)
+        cells[missing] = 0.0
+        return cells.astype(np.float64), missing
+    texts, missing = _words(words)
+    return np.where(missing, "0", texts).astype(np.float64), missing
+
+
+def _integers(words: list[str]) -> Parsed:
+    texts, missing = _words(words)
+    return np.where(missing, "0", texts).astype(np.int64), missing
+
+
+def _truths(words: list[str]) -> Parsed:
+    texts, missing = _words(words)
+    if not np.isin(texts, ["True", "False", EMPTY]).all():
+        raise ValueError("a truth value is neither True nor False")
+    return texts == "True", missing
+
+
+def _words(words: list[str]) -> Parsed:
+    texts = np.array(words, dtype="U")
+    return texts, texts == EMPTY
+
+
+PARSERS: dict[str, Callable[[list[str]], Parsed]] = {
+    "bool": _truths,
+    "string": _words,
+    **dict.fromkeys(("float32", "float64"), _floats),
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"), _integers),
+}
+"""How each type of ECSV that is read here is read."""

@@ -1,0 +1,1 @@
+"""How results show themselves: pictures, and cards in notebooks."""

@@ -1,0 +1,108 @@
+"""Medians of many numbers: exactly, without sorting them all and without copies of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.arrays import Bools
+from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane
+
+Values = NDArray[np.floating[Any]]
+
+SAMPLE = 20_000
+"""Numbers that tell about where the sought one lies."""
+LEAST_SAMPLE = 1000
+CHUNK = 1024
+"""Numbers that are worked on at once."""
+HALF_SHARE = 0.02
+"""Half width of the range that is looked into, as a share of all numbers: 5.6 sigma of the sample,
+so that it nearly always holds the sought one."""
+
+
+def neighbours_in_order(values: Values, used: Bools, k: int) -> tuple[float, float]:
+    """Return the k-th smallest (from 0) of the values that are used, and the next one.
+
+    Parameters
+    ----------
+    values : any shape, C-contiguous
+    used : same shape, bool
+        Where it is True, values must not be NaN.
+    k : int
+        Below the number of used values; the last one is its own next.
+
+    Raises
+    ------
+    ValueError
+        There are not so many values, or the shapes differ.
+    """
+    if values.shape != used.shape:
+        raise ValueError(f"values of shape {values.shape}, of which {used.shape} are used")
+    flat, wanted = plane(values.reshape(-1)), plane(used.reshape(-1), bool)
+    n = int(np.count_nonzero(wanted))
+    if not 0 <= k < n:
+        raise ValueError(f"of {n} values none has {k} before it")
+    following = min(k + 1, n - 1)
+    step = max(flat.size // SAMPLE, 1) | 1  # odd, so that it meets all columns
+    sample = np.sort(flat[::step][wanted[::step]])
+    if len(sample) >= min(n, LEAST_SAMPLE):
+        last = len(sample) - 1
+        low = sample[max(int((k / n - HALF_SHARE) * last), 0)]
+        high = sample[min(int((k / n + HALF_SHARE) * last) + 1, last)]
+        n_below, n_low, inside = numbers_between(flat, wanted, low, high)
+        first, second = k - n_below - n_low, following - n_below - n_low
+        if -n_low <= first and second < len(inside):
+            if second >= 0:
+                inside.partition(sorted({max(first, 0), second}))
+            return (
+                float(inside[first] if first >= 0 else low),
+                float(inside[second] if second >= 0 else low),
+            )
+    ordered = np.partition(flat[wanted], sorted({k, following}))  # the sample led astray
+    return float(ordered[k]), float(ordered[following])
+
+
+def lower_median(values: Values, used: Bools) -> float:
+    """Return the median of the values that are used; the lower of two middle ones."""
+    n = int(np.count_nonzero(used))
+    return neighbours_in_order(values, used, (n - 1) // 2)[0] if n else float("nan")
+
+
+def median(values: Values, used: Bools) -> float:
+    """Return the median of the values that are used, as numpy does."""
+    n = int(np.count_nonzero(used))
+    if n == 0:
+        return float("nan")
+    low, high = neighbours_in_order(values, used, (n - 1) // 2)
+    return low if n % 2 else 0.5 * (low + high)
+
+
+def range_of_median(sample: Values) -> tuple[float, float]:
+    """Return numbers between which the median of many lies, given a sorted sample of them."""
+    last = len(sample) - 1
+    if last < 0:
+        return -np.inf, np.inf
+    low = sample[max(int((0.5 - 2 * HALF_SHARE) * last), 0)]
+    return float(low), float(sample[min(int((0.5 + 2 * HALF_SHARE) * last) + 1, last)])
+
+
+@compiled
+def numbers_between(
+    values: Values, used: Bools, low: float, high: float
+) -> tuple[int, int, Values]:
+    """Return how many used values lie below ``low`` and at it, and those in (low, high]."""
+    inside = np.empty(len(values), values.dtype)  # as good as free: only what is written costs
+    n_below, n_low, n = 0, 0, 0
+    for start in range(0, len(values), CHUNK):
+        some, chosen = values[start : start + CHUNK], used[start : start + CHUNK]
+        for i in range(len(some)):
+            n_below += chosen[i] & (some[i] < low)
+            n_low += chosen[i] & (some[i] == low)
+        for i in range(len(some)):
+            # Written always, kept only where it belongs: no branch that is hard to foresee.
+            inside[n] = some[i]
+            n += (some[i] > low) & (some[i] <= high) & chosen[i]
+    return n_below, n_low, inside[:n].copy()

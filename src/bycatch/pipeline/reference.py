@@ -1,0 +1,305 @@
+"""Reference stars of each field: from the user's table, an earlier run, or the network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.catalogs.tables import read_table, write_table
+from bycatch.errors import NoReferenceStars, UnreadableFile, UnusableData
+from bycatch.images.headers import read_headers
+from bycatch.images.wcs import celestial_wcs
+from bycatch.products import ImageRecord, known_product, remember_product
+from bycatch.settings import AlignSettings
+from bycatch.sky import gaia
+from bycatch.sky.answers import separation_deg
+from bycatch.sky.star_cache import Region, cache_folder, cached_stars, keep
+from bycatch.sky.tap import Services, release_of
+from bycatch.system.disk import atomic, checksum, is_whole
+from bycatch.tangent import SAME_PLACE_DEG, clusters, direction, unit_vectors
+
+logger = logging.getLogger("bycatch")
+
+STARS = "gaia.ecsv"
+
+
+@dataclass(frozen=True)
+class FieldStars:
+    """The reference stars of a field: their file, and a key that changes with them."""
+
+    path: Path | None
+    key: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Cone:
+    """A circle on the sky, degrees."""
+
+    ra: float
+    dec: float
+    radius: float
+
+
+def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
+    """Return a circle that covers all images of a field and a margin.
+
+    An image that can't be read or has no WCS is left out: it is aligned by nobody.  So is one
+    that lies far from the others: a wrong CRVAL must not make a circle of half the sky.
+
+    Raises
+    ------
+    UnusableData
+        No image of the field has a celestial WCS; the first one's reason.
+    """
+    corners, problems = {}, []
+    for path in images:
+        try:
+            corners[path] = unit_vectors(*_corners(path))
+        except UnusableData as err:
+            problems.append(err)
+    if not corners:
+        raise problems[0] if problems else UnusableData("the field has no images")
+    centres = np.array([direction(points) for points in corners.values()])
+    here, *elsewhere = clusters(centres[:, 0], centres[:, 1], SAME_PLACE_DEG)
+    paths = list(corners)
+    for k in (k for group in elsewhere for k in group):
+        ra, dec = centres[k]
+        logger.warning(
+            "%s lies at RA %.5f, Dec %.5f by its WCS, far from the other images of its field: "
+            "no Gaia stars are asked for there",
+            paths[k].name,
+            ra,
+            dec,
+        )
+    points = np.ascontiguousarray(np.concatenate([corners[paths[k]] for k in here]).T)
+    middle = points.mean(axis=1)
+    middle /= np.linalg.norm(middle)
+    radius = np.degrees(np.arccos(np.clip(middle @ points, -1, 1)).max()) + margin_arcsec / 3600
+    return Cone(
+        float(np.degrees(np.arctan2(middle[1], middle[0])) % 360),
+        float(np.degrees(np.arcsin(middle[2]))),
+        float(radius),
+    )
+
+
+def _corners(path: Path) -> NDArray[np.float64]:
+    """Return right ascension and declination of an image's corners, degrees; (2, 4)."""
+    headers = read_headers(path)
+    wcs = celestial_wcs(headers).wcs
+    ny, nx = headers.shapes["SCI"][-2:]
+    corners = wcs.all_pix2world([0, nx - 1, 0, nx - 1], [0, 0, ny - 1, ny - 1], 0)
+    if not np.all(np.isfinite(corners)):
+        raise UnusableData(f"{path.name}: its WCS gives no positions in its corners")
+    return np.asarray(corners)
+
+
+MARGIN_ARCSEC = 10.0
+"""How far beyond the pointing error the circle reaches: stars move, too."""
+GUIDE_STAR_DEG = 0.3
+"""Farthest guide star: a roll error turns the image about it."""
+
+
+def margin_arcsec(settings: AlignSettings) -> float:
+    """Return how far a field's image may lie from where its header has it."""
+    turned = np.deg2rad(settings.max_roll_deg) * GUIDE_STAR_DEG * 3600
+    return float(settings.max_shift_arcsec + turned + MARGIN_ARCSEC)
+
+
+def reference_stars(
+    folder: Path,
+    records: Sequence[ImageRecord],
+    settings: AlignSettings,
+    local: Path | None,
+    services: Services,
+    *,
+    keep_stored: bool = False,
+) -> FieldStars:
+    """Return the reference stars of a field, in ``<folder>/gaia.ecsv``.
+
+    The user's table wins; else an earlier run's answer that covers the field is
+    kept; else the cache and then the services are asked.  If nothing answers,
+    stars that at least cover the images are used.  ``keep_stored`` takes the stars that
+    are there wherever they come from, as a step on its own does.  Without stars
+    the images keep their own WCS, and the problem says why.
+    """
+    target = folder / STARS
+    if keep_stored and local is None and kept_stars(folder):
+        return FieldStars(target, known_key(target))
+    if not settings.enabled and local is None:
+        return FieldStars(None, "none", "switched off (align.enabled = false)")
+    source = checksum(local) if local else ""
+    try:
+        cone = field_cone([folder / r.filter / r.name for r in records], margin_arcsec(settings))
+        found = _found(target, cone, local, source, services)
+    except (NoReferenceStars, UnusableData) as err:
+        logger.warning("%s: no reference stars: %s", folder.name, err)
+        return FieldStars(None, "none", str(err))
+    if found is not None:
+        _write(found, target, settings, source)
+        logger.info("%s: %d Gaia stars from %s", folder.name, len(found.stars), found.stars.origin)
+    return FieldStars(target, known_key(target))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Stars, and the circle of which they are all."""
+
+    stars: gaia.ReferenceStars
+    cone: Cone
+
+
+def _found(
+    target: Path, cone: Cone, local: Path | None, source: str, services: Services
+) -> _Found | None:
+    """Return the stars of a field; None if those that are stored will do."""
+    settings = services.settings
+    stored = _stored(target)
+    if stored is not None and stored.serves(cone, source, settings):
+        return None
+    if local is not None:
+        return _Found(_local_stars(local, cone), cone)
+    try:
+        return _Found(_asked(target.parent.name, cone, services), cone)
+    except NoReferenceStars as err:
+        # Better stars of the images alone than none.
+        bare = replace(cone, radius=cone.radius - margin_arcsec(settings) / 3600)
+        own = stored is not None and stored.serves(bare, "", settings)
+        kept = None if own else _kept(bare, settings)
+        if not own and kept is None:
+            raise
+        logger.warning(
+            "%s: the stars of an earlier run are used, which cover the images but not all of their "
+            "possible pointing errors: %s",
+            target.parent.name,
+            err,
+        )
+        return None if kept is None else _Found(kept, bare)
+
+
+def _write(found: _Found, target: Path, settings: AlignSettings, source: str) -> None:
+    """Write the stars of a field, and what they are all of."""
+    table = found.stars.table
+    table.meta |= {
+        "ra_deg": found.cone.ra,
+        "dec_deg": found.cone.dec,
+        "radius_deg": found.cone.radius,
+        "limit_mag": settings.gaia_faint_limit_mag,
+        "source": source,
+    }
+    with atomic(target) as partial:
+        write_table(table, partial)
+    remember_product(target)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What an earlier run's stars of a field are good for."""
+
+    region: Region
+    source: str
+
+    def serves(self, cone: Cone, source: str, settings: AlignSettings) -> bool:
+        """Tell whether they are the stars that a run would get for a circle."""
+        if source or self.source:
+            wanted = replace(self.region, ra_deg=cone.ra, dec_deg=cone.dec, radius_deg=cone.radius)
+            return source == self.source and self.region.covers(wanted)
+        return any(self.region.covers(region) for region in _regions(cone, settings))
+
+
+def _stored(target: Path) -> _Stored | None:
+    """Return what an earlier run has left; None if that is nothing, or no longer what it was."""
+    if kept_stars(target.parent) is None:
+        return None
+    try:
+        table = read_table(target)
+        meta = table.meta
+        names = ("ra_deg", "dec_deg", "radius_deg", "limit_mag")
+        ra, dec, radius, limit = (float(meta[name]) for name in names)
+        region = Region(ra, dec, radius, str(meta["release"]), limit)
+    except (UnreadableFile, KeyError, TypeError, ValueError):
+        return None
+    if not len(table):  # a service said so; the next one may know better
+        return None
+    return _Stored(region, str(meta.get("source", "")))
+
+
+def _regions(cone: Cone, settings: AlignSettings) -> list[Region]:
+    """Return the regions that would do, one for each release that the services offer."""
+    releases = dict.fromkeys(release_of(service) for service in settings.gaia_services)
+    limit = settings.gaia_faint_limit_mag
+    return [Region(cone.ra, cone.dec, cone.radius, release, limit) for release in releases]
+
+
+def _asked(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
+    """Return the stars of a circle from the cache, or else from the services."""
+    settings = services.settings
+    kept = _kept(cone, settings)
+    if kept is not None:
+        return kept
+    if settings.offline:
+        raise NoReferenceStars(
+            f"no Gaia stars around RA {cone.ra:.5f}, Dec {cone.dec:.5f} without the network",
+            hint="run once without --offline, or give a table with --gaia FILE",
+        )
+    logger.info("%s: asking for Gaia stars within %.2f arcmin", name, cone.radius * 60)
+    stars = services.stars(cone.ra, cone.dec, cone.radius)
+    release = str(stars.table.meta["release"])
+    keep(
+        cache_folder(settings.gaia_cache),
+        Region(cone.ra, cone.dec, cone.radius, release, settings.gaia_faint_limit_mag),
+        stars,
+    )
+    return stars
+
+
+def _kept(cone: Cone, settings: AlignSettings) -> gaia.ReferenceStars | None:
+    """Return the stars of a circle from the cache; None if it does not have all of them."""
+    folder = cache_folder(settings.gaia_cache)
+    for region in _regions(cone, settings):
+        kept = cached_stars(folder, region)
+        if kept is not None:
+            # A kept answer may be of a larger circle: each run gets the same stars.
+            inside = _within(kept, cone)
+            return gaia.ReferenceStars(kept.table[inside], f"the cache ({kept.origin})")
+    return None
+
+
+def _local_stars(path: Path, cone: Cone) -> gaia.ReferenceStars:
+    """Return the stars of the user's table that lie in the circle."""
+    stars = gaia.read_local(path)
+    near = _within(stars, cone)
+    if not near.any():
+        raise NoReferenceStars(
+            f"{path}: none of its {len(stars)} stars lies within {cone.radius * 60:.1f} arcmin of "
+            f"RA {cone.ra:.4f}, Dec {cone.dec:.4f}",
+            hint="give a table that covers the field",
+        )
+    return gaia.ReferenceStars(stars.table[near], stars.origin)
+
+
+def _within(stars: gaia.ReferenceStars, cone: Cone) -> NDArray[np.bool_]:
+    """Return which stars lie in a circle."""
+    ra, dec = np.asarray(stars.table["ra"]), np.asarray(stars.table["dec"])
+    return np.asarray(separation_deg(ra, dec, cone.ra, cone.dec) <= cone.radius)
+
+
+def kept_stars(folder: Path) -> Path | None:
+    """Return the file of a field's stars, if it is there and, as far as is known, as it was made.
+
+    Earlier versions took no note of it.
+    """
+    path = folder / STARS
+    known = known_product(path)
+    whole = path.is_file() if known is None else is_whole(path, known.proof)
+    return path if whole else None
+
+
+def known_key(path: Path | None) -> str:
+    """Return the key of stars that are already there."""
+    return checksum(path) if path else "none"

@@ -1,0 +1,95 @@
+"""Every kernel once, on a small image: what a first run has to compile.
+
+numba compiles one kernel at a time.  A first run compiles what it comes to, from the beginning of
+the chain; ``python -m bycatch.precompile`` beside it does so from the end, so that two cores share
+the work and meet in the middle: each finds in the cache what the other has done.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHAPE = (560, 210)
+"""So large that the sky has a mesh of boxes, and that threads share the rows."""
+NOISE, EXPTIME_S = 0.01, 600.0
+SIGMA_PX = 1.5
+STEP_PX, FIRST_PX = 20, 25
+"""The sources stand in a square grid, with a fainter one close to every second."""
+
+
+def rehearse() -> None:
+    """Measure, mask and detect the sources of a small image: the chain from its end."""
+    from astropy.wcs import WCS
+
+    from bycatch.catalogs import ecsv
+    from bycatch.images.drc import DrcImage
+    from bycatch.images.meta import ImageMeta
+    from bycatch.kernels.exposures import exposure_counts, mask_shares
+    from bycatch.kernels.matching import find_offset
+    from bycatch.settings import Settings
+    from bycatch.stages import crmask, detect, measure
+
+    sci, x, y = _scene()
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [150.0, 2.0]
+    wcs.wcs.crpix, wcs.wcs.cdelt = [SHAPE[1] / 2, SHAPE[0] / 2], [-0.05 / 3600, 0.05 / 3600]
+    meta = ImageMeta(
+        root="rehearsal", stem="rehearsal", filter="F775W", detector="WFC", exptime_s=EXPTIME_S,
+        n_exposures=1, photflam=1e-19, photplam=7693.0, zeropoint_origin="header",
+        mjd_start=57402.0, mjd_mid=57402.01, mjd_end=57402.02, chips=(), readnoise_e=4.2,
+        gain=2.0, pixfrac=1.0, native_scale_arcsec=0.05, is_cte_corrected=True, proposal="",
+        target="", prime_instrument="", photmode="", rootname="rehearsal", wcsname="",
+    )  # fmt: skip
+    image = DrcImage(
+        Path("rehearsal.fits"), meta, None, sci, np.ones(sci.shape, np.int16),
+        np.full(sci.shape, np.float32(EXPTIME_S)), wcs, "exptime", True,
+    )  # fmt: skip
+    for plane in (image.sci, image.n_exp, image.exptime_map_s):
+        plane.flags.writeable = False
+    segments = _segments(x, y)
+    mask = sci > 40 * NOISE
+    found = measure.run(image, x, y, cr_mask=mask, segmentation=segments)
+    ecsv.rows(found.table)
+    places = np.column_stack([x, y])
+    find_offset(places, places, max_shift=5.0, max_roll_rad=0.0, tolerance=0.5, area=1e5)
+    mask_shares(segments, mask, np.arange(1, len(x) + 1))
+    crmask.run(image)
+    exposure_counts(np.ones(sci.shape, np.int32))
+    detect.run(image, Settings.load(preset="deep").detect)
+
+
+def _scene() -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """Return an image of noise, blends and cosmic rays, and where its sources are."""
+    rng = np.random.default_rng(0)
+    sci = rng.normal(0.0, NOISE, SHAPE)
+    rows, columns = (np.arange(FIRST_PX, n - FIRST_PX, STEP_PX, dtype=float) for n in SHAPE)
+    x, y = (axis.ravel() for axis in np.meshgrid(columns + 0.3, rows - 0.2))
+    for k, (column, row) in enumerate(zip(x, y, strict=True)):
+        for dx, share in ((0.0, 1.0), (5.0, 0.5 * (k % 2))):
+            across = np.exp(-0.5 * (np.arange(SHAPE[1]) - column - dx) ** 2 / SIGMA_PX**2)
+            along = np.exp(-0.5 * (np.arange(SHAPE[0]) - row) ** 2 / SIGMA_PX**2)
+            sci += 30 * NOISE * share * np.outer(along, across)
+    sci[STEP_PX::STEP_PX, STEP_PX] += 100 * NOISE
+    sci[:, 0] = np.nan
+    return sci.astype(np.float32), x, y
+
+
+def _segments(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Return a square around each position."""
+    segments = np.zeros(SHAPE, np.int32)
+    for k, (column, row) in enumerate(zip(x, y, strict=True), start=1):
+        segments[round(row) - 3 : round(row) + 4, round(column) - 3 : round(column) + 4] = k
+    return segments
+
+
+if __name__ == "__main__":
+    from bycatch.kernels.compiled import ALONE
+    from bycatch.system.subprocesses import end_with_parent
+
+    end_with_parent()
+    os.environ[ALONE] = "1"
+    rehearse()

@@ -1,0 +1,1 @@
+"""Reference stars, and the frame of an image on the sky."""

@@ -1,0 +1,384 @@
+"""The noise of apertures, measured where the sky is blank.
+
+Drizzling correlates pixels, so that the scatter of single pixels does not tell the
+noise of an aperture, and with the sub-pixel phase of drizzling both change from
+place to place in a single exposure.  So apertures of the same sizes are laid on blank sky,
+each with its own annulus, and measured like sources.  What their fluxes scatter by,
+over what uncorrelated pixels would give, is the scale of each radius; it follows a
+power of the local scatter of the pixels, which tells the phase: where pixels are
+smoother, neighbours are correlated more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.arrays import Bools, Floats
+from bycatch.errors import UnsupportedImage
+from bycatch.images.drc import DrcImage
+from bycatch.kernels.neighbourhood import all_within, any_within, coverage
+from bycatch.kernels.skystats import SkyStats, annulus_stats
+from bycatch.photcal import encircled_energy
+from bycatch.settings import MeasureSettings
+from bycatch.stages.measure.photometry import (
+    Exposures,
+    aperture_sums,
+    correlation_factor,
+    exposures_at,
+)
+
+SEED = 20_160_101
+TRIES = 12
+"""Places that are tried for each one that is wanted."""
+MARGIN_PX = 2.0
+"""Between the largest aperture and the pixels of sources and cosmic rays."""
+STANDS_OUT_SIGMA = 5.0
+"""Blank sky has no pixel so far above its annulus, in units of the scatter there."""
+MIN_PLACES = 60
+"""Fewer do not tell the noise to 10 %: then it follows from drizzling alone."""
+MIN_PLACES_SLOPE = 300
+"""Fewer do not tell how the scale follows the scatter of pixels."""
+N_BINS = 6
+SLOPE_RANGE = (-1.5, 0.5)
+MIN_SLOPE_SPREAD = 0.03
+"""Of the local scatter, in its logarithm: in less there is no slope to see."""
+LOCAL_RANGE = (0.3, 3.0)
+LIMIT_SIGMA = 5.0
+PERCENTILES = (15.865, 84.135)
+
+
+@dataclass(frozen=True, eq=False)
+class SkyObjects:
+    """Blank places, measured like sources: M places, R radii.
+
+    Attributes
+    ----------
+    x, y : (M,) 0-based pixel centres
+    net, areas : (M, R) sky-subtracted sums, e/s, and areas, px^2
+    sky : statistics of their annuli
+    exposures : exposure bookkeeping
+    """
+
+    x: Floats
+    y: Floats
+    net: Floats
+    areas: Floats
+    sky: SkyStats
+    exposures: Exposures
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    """How much the noise of apertures exceeds that of uncorrelated pixels.
+
+    Attributes
+    ----------
+    radii_px : the R radii
+    scale : (R,) at the typical scatter of the image
+    slope : (R,) exponent of the local scatter over the typical one
+    typical : scatter of pixels times the root of the exposure time, median; NaN if unknown
+    n_places : number of blank places that it was measured at
+    is_measured : False where it follows from the drizzling parameters alone
+    pull : (R,) width of net sums over their errors, of each half of the places with the model
+        that the other half tells: 1 if the errors are right, NaN where they are not measured
+    """
+
+    radii_px: tuple[float, ...]
+    scale: Floats
+    slope: Floats
+    typical: float
+    n_places: int
+    is_measured: bool
+    pull: Floats
+
+    def sky_errors(self, areas: Floats, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
+        """Return the errors of sky in the R apertures and of its level together, (N, R) in e/s."""
+        local = self._local(sky, exptime_s)[:, np.newaxis] ** self.slope
+        return uncorrelated(areas, sky) * self.scale * local
+
+    def sky_error_in(self, area: Floats, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
+        """Return the same for one aperture of any area and form per source, (N,) in e/s."""
+        radius = np.sqrt(np.maximum(area, 0.0) / np.pi)
+        scale = np.interp(radius, self.radii_px, self.scale)
+        slope = np.interp(radius, self.radii_px, self.slope)
+        local = self._local(sky, exptime_s) ** slope
+        return uncorrelated(area[:, np.newaxis], sky)[:, 0] * scale * local
+
+    def depth_map(
+        self, exptime_s: NDArray[np.float32], radius_px: float, annulus_px: tuple[float, float]
+    ) -> NDArray[np.float32]:
+        """Return the net rate of 5 sigma in a radius, (ny, nx) in e/s, where the sky is typical.
+
+        NaN without exposure.
+        """
+        seconds = np.asarray(exptime_s, dtype=float)
+        area = np.pi * radius_px**2
+        level = 1.0 + area / (np.pi * (annulus_px[1] ** 2 - annulus_px[0] ** 2))
+        scale = float(np.interp(radius_px, self.radii_px, self.scale))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = self.typical / np.sqrt(seconds) * scale * np.sqrt(area * level)
+            own = LIMIT_SIGMA**2 / seconds
+        rate = 0.5 * (own + np.sqrt(own**2 + 4.0 * LIMIT_SIGMA**2 * error**2))
+        return np.where(seconds > 0, rate, np.nan).astype(np.float32)
+
+    def _local(self, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
+        """Return the scatter of pixels over what is typical of their depth."""
+        depth = np.sqrt(np.maximum(np.asarray(exptime_s, float), 0.0))
+        local = np.clip(sky.std * depth / self.typical, *LOCAL_RANGE)
+        return np.where(np.isfinite(local), local, 1.0)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars for the summary."""
+        names = [f"{r:g}" for r in self.radii_px]
+        return {
+            "noise_origin": "blank sky" if self.is_measured else "drizzling parameters",
+            "noise_n_places": self.n_places,
+            "noise_scale": dict(zip(names, np.round(self.scale, 4).tolist(), strict=True)),
+            "noise_slope": round(float(self.slope[0]), 3),
+            "noise_pull": {
+                name: round(float(v), 3) if np.isfinite(v) else None
+                for name, v in zip(names, self.pull, strict=True)
+            },
+        }
+
+
+def uncorrelated(areas: Floats, sky: SkyStats) -> Floats:
+    """Return the error of sky and its level if pixels were independent, (N, R) in e/s."""
+    level = 1.0 + areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
+    return np.asarray(sky.std[:, np.newaxis] * np.sqrt(areas * level))
+
+
+def error_parts(
+    net: Floats,
+    sky_errors: Floats,
+    areas: Floats,
+    sky: SkyStats,
+    exptime_s: ArrayLike,
+    photon_share: Floats | float = 1.0,
+) -> tuple[Floats, Floats, Floats]:
+    """Return the parts of `total_errors`: photons, sky in the aperture, its level; (N, R) each.
+
+    What was measured on blank sky is the noise of aperture and level together; they share it as
+    those of independent pixels do, as 1 to A / n_sky in variance.
+    """
+    photons = total_errors(net, np.zeros_like(sky_errors), exptime_s, photon_share)
+    ratio = areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
+    return photons, sky_errors / np.sqrt(1.0 + ratio), sky_errors * np.sqrt(ratio / (1.0 + ratio))
+
+
+def blank_places(
+    valid: Bools, occupied: Bools, reach_px: float, n_places: int, seed: int = SEED
+) -> tuple[Floats, Floats]:
+    """Return places whose surroundings have data, and neither source nor cosmic ray.
+
+    Parameters
+    ----------
+    valid, occupied : (ny, nx) bool
+    reach_px : float
+        Radius that must be free.
+    n_places : int
+        Wanted; fewer where there is no room, so that they seldom overlap.
+    seed : int
+
+    Returns
+    -------
+    x, y : (M,) float; the same for the same image
+    """
+    ny, nx = valid.shape
+    room = nx * ny / (np.pi * reach_px**2)
+    wanted = int(min(n_places, room))
+    rng = np.random.default_rng(seed)
+    places = np.empty((0, 2))
+    for _ in range(TRIES):
+        if len(places) >= wanted:
+            break
+        tried = rng.uniform(0.0, (nx - 1.0, ny - 1.0), (wanted, 2))
+        tried = tried[all_within(valid, tried[:, 0], tried[:, 1], reach_px)]
+        tried = tried[~any_within(occupied, tried[:, 0], tried[:, 1], reach_px)]
+        places = np.concatenate([places, tried])
+    return places[:wanted, 0], places[:wanted, 1]
+
+
+def blank_sky(
+    image: DrcImage, occupied: Bools, settings: MeasureSettings, seed: int = SEED
+) -> SkyObjects:
+    """Find places where nothing is, and measure them as sources are measured.
+
+    Detection goes by area, and drops sources of few exposures: what it leaves out can be bright.
+    So places where a pixel stands out of its surroundings are no blank sky either.
+
+    Parameters
+    ----------
+    image : DrcImage
+    occupied : (ny, nx) bool; pixels of sources and cosmic rays
+    settings : ``n_blank`` places are tried
+    seed : int
+    """
+    reach_px = settings.radii_px[-1] + MARGIN_PX
+    places = blank_places(image.valid, occupied, reach_px, settings.n_blank, seed)
+    found = sky_objects(image, *places, settings)
+    planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
+    peak = coverage(planes, found.x, found.y, reach_px, reach_px).peak_rate
+    return _taken(found, peak - found.sky.median < STANDS_OUT_SIGMA * found.sky.std)
+
+
+def _taken(found: SkyObjects, rows: Bools) -> SkyObjects:
+    """Return some of the places."""
+    sky = SkyStats(*(getattr(found.sky, column.name)[rows] for column in fields(SkyStats)))
+    exposures = Exposures(
+        *(getattr(found.exposures, column.name)[rows] for column in fields(Exposures))
+    )
+    return SkyObjects(
+        found.x[rows], found.y[rows], found.net[rows], found.areas[rows], sky, exposures
+    )
+
+
+def sky_objects(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> SkyObjects:
+    """Measure blank places as sources are measured."""
+    sums, areas = aperture_sums(image.sci, image.valid, x, y, settings.radii_px)
+    annulus = (settings.annulus_inner_px, settings.annulus_outer_px)
+    sky = annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma)
+    net = sums - sky.median[:, np.newaxis] * areas
+    return SkyObjects(x, y, net, areas, sky, exposures_at(image, x, y))
+
+
+def noise_model(
+    image: DrcImage,
+    blank: SkyObjects,
+    settings: MeasureSettings,
+    scatter_elsewhere: Floats | None = None,
+) -> NoiseModel:
+    """Return the noise of apertures from blank places; with too few, from drizzling.
+
+    Casertano et al. (2000, AJ 120, 2747, eq. A20) is that fallback; the typical scatter of pixels
+    then follows from ``scatter_elsewhere``, as of the sources' annuli, times the root of the
+    exposure time.
+    """
+    depth = np.sqrt(blank.exposures.exptime_s)
+    expected = uncorrelated(blank.areas, blank.sky)
+    good = np.isfinite(blank.net).all(axis=1) & (expected > 0).all(axis=1) & (depth > 0)
+    n = int(good.sum())
+    if n < MIN_PLACES:
+        theory = correlation_factor(image) if settings.correlated_noise else 1.0
+        known = np.asarray([] if scatter_elsewhere is None else scatter_elsewhere)
+        known = known[np.isfinite(known) & (known > 0)]
+        typical = float(np.median(known)) if len(known) else np.nan
+        flat = np.zeros(len(settings.radii_px))
+        return NoiseModel(
+            settings.radii_px, flat + theory, flat, typical, n, False, np.full_like(flat, np.nan)
+        )
+    ratio, scatter = blank.net[good] / expected[good], blank.sky.std[good] * depth[good]
+    scale, slope, typical = _fitted(ratio, scatter)
+    return NoiseModel(
+        settings.radii_px, scale, slope, typical, n, True, _held_out_widths(ratio, scatter)
+    )
+
+
+def _fitted(ratio: Floats, scatter: Floats) -> tuple[Floats, Floats, float]:
+    """Return scale and slope of each radius, and the typical scatter.
+
+    ``ratio`` holds net sums over the noise of uncorrelated pixels, (M, R).
+    """
+    n_radii = ratio.shape[1]
+    typical = float(np.median(scatter))
+    local = np.log(scatter / typical)
+    slope = np.zeros(n_radii)
+    if len(ratio) >= MIN_PLACES_SLOPE and width(local) > MIN_SLOPE_SPREAD:
+        # One for all radii: that of a single one has an error of 0.3.
+        slope[:] = np.mean([_slope(ratio[:, k], local) for k in range(n_radii)])
+    flat = ratio / np.exp(local[:, np.newaxis] * slope)
+    scale = np.array([width(flat[:, k]) for k in range(n_radii)])
+    return scale, slope, typical
+
+
+def _held_out_widths(ratio: Floats, scatter: Floats) -> Floats:
+    """Return the widths of the pulls of each half of the places by the model of the other, (R,)."""
+    pulls = np.empty_like(ratio)
+    for first in (0, 1):
+        told, other = slice(first, None, 2), slice(1 - first, None, 2)
+        scale, slope, typical = _fitted(ratio[told], scatter[told])
+        local = np.clip(scatter[other] / typical, *LOCAL_RANGE)
+        pulls[other] = ratio[other] / (scale * local[:, np.newaxis] ** slope)
+    return np.array([width(pulls[:, k]) for k in range(ratio.shape[1])])
+
+
+def width(values: Floats) -> float:
+    """Return half the distance of the percentiles that enclose 68 %."""
+    low, high = np.percentile(values, PERCENTILES)
+    return float(0.5 * (high - low))
+
+
+def _slope(ratio: Floats, local: Floats) -> float:
+    """Return the exponent with which the width of the ratios follows the local scatter."""
+    order = np.array_split(np.argsort(local), N_BINS)
+    widths = np.log([max(width(ratio[part]), 1e-9) for part in order])
+    middles = np.array([np.median(local[part]) for part in order])
+    found = np.polyfit(middles, widths, 1)[0]
+    return float(np.clip(found, *SLOPE_RANGE))
+
+
+def photon_shares(image: DrcImage, radii_px: tuple[float, ...]) -> Floats:
+    """Return the variance of a star's light in circles over that of as many whole photons, (R,).
+
+    Drizzling spreads each photon over a drop and the pixels below it, so that the edge of a circle
+    counts a share c of it.  Its variance is c^2, not c: what is missing is the mean of c (1 - c)
+    across the edge, half the mean distance of two draws from drop and pixel (here a Gaussian of
+    their variance), times the star's light per pixel of radius.
+    """
+    drop_px = image.meta.pixfrac * image.meta.native_scale_arcsec / image.scale_arcsec
+    missing_px = np.sqrt((drop_px**2 + 1.0) / 6.0) / np.sqrt(2.0 * np.pi)
+    try:
+        curve = encircled_energy(image.meta.detector, image.meta.filter)
+    except UnsupportedImage:
+        return np.ones(len(radii_px))
+    radius = np.array(radii_px)
+    low, middle, high = (curve.at((radius + d) * image.scale_arcsec) for d in (-0.5, 0.0, 0.5))
+    return np.asarray(np.clip(1.0 - missing_px * (high - low) / middle, 0.5, 1.0))
+
+
+def total_errors(
+    net: Floats, sky_errors: Floats, exptime_s: ArrayLike, photon_share: Floats | float = 1.0
+) -> Floats:
+    """Return the errors of net sums, (N, R) in e/s: Poisson noise of the light, and the sky's.
+
+    A rate f has the Poisson variance f / t, times the `photon_shares`; leaving t out makes errors
+    sqrt(t) too large.
+    """
+    seconds = np.asarray(exptime_s, float)[:, np.newaxis]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        poisson = photon_share * np.maximum(net, 0.0) / np.where(seconds > 0, seconds, np.nan)
+    return np.asarray(np.sqrt(poisson + sky_errors**2))
+
+
+def limits_by_exposures(
+    blank: SkyObjects, noise: NoiseModel, at_least: int = 20
+) -> dict[int, Floats]:
+    """Return the median of `limits` of the blank places, (R,) in e/s, by number of exposures.
+
+    Numbers that fewer than ``at_least`` places have are left out.
+    """
+    errors = noise.sky_errors(blank.areas, blank.sky, blank.exposures.exptime_s)
+    rates, count = limits(errors, blank.exposures.exptime_s), blank.exposures.count
+    numbers, places = np.unique(count[count > 0], return_counts=True)
+    return {
+        int(n): np.median(rates[count == n], axis=0) for n in numbers[places >= at_least].tolist()
+    }
+
+
+def limits(
+    sky_errors: Floats,
+    exptime_s: ArrayLike,
+    n_sigma: float = LIMIT_SIGMA,
+    photon_share: Floats | float = 1.0,
+) -> Floats:
+    """Return the net rates that are ``n_sigma`` times their error, (N, R) in e/s.
+
+    The error holds the source's own Poisson noise: f = n sqrt(f / t + s^2).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = photon_share * n_sigma**2 / np.asarray(exptime_s, float)[:, np.newaxis]
+    return np.asarray(0.5 * (own + np.sqrt(own**2 + 4.0 * n_sigma**2 * sky_errors**2)))

@@ -1,0 +1,125 @@
+"""Reference stars of a field: stored, kept, asked for, or missing; with and without a network."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from bycatch.errors import NoReferenceStars
+from bycatch.pipeline import reference
+from bycatch.pipeline.reference import Cone, reference_stars
+from bycatch.settings import AlignSettings
+from bycatch.sky.gaia import ReferenceStars, from_table
+
+
+class Answering:
+    """Services that answer with stars around the circle's centre, or not at all."""
+
+    def __init__(self, settings, answers=True):
+        self.settings, self.answers, self.asked = settings, answers, []
+
+    def stars(self, ra, dec, radius):
+        self.asked.append((ra, dec, radius))
+        if not self.answers:
+            raise NoReferenceStars("no Gaia stars: can't be reached (no network?)")
+        rng = np.random.default_rng(1)
+        table = Table({"ra": ra + rng.uniform(-1, 1, 50) * radius, "dec": np.full(50, dec)})
+        found = from_table(table, "https://a.example/tap gaiadr3.gaia_source")
+        return ReferenceStars(found.table, found.origin)
+
+
+@pytest.fixture
+def field(tmp_path, monkeypatch):
+    """A field whose images span a circle that the test sets."""
+    cone = {"cone": Cone(10.0, 20.0, 0.05)}
+    monkeypatch.setattr(reference, "field_cone", lambda images, margin: cone["cone"])
+    folder = tmp_path / "out" / "jabc_01"
+    folder.mkdir(parents=True)
+    return folder, cone
+
+
+def settings(tmp_path, **changes):
+    return AlignSettings(**({"gaia_cache": str(tmp_path / "cache")} | changes))
+
+
+def test_the_services_are_asked_once(field, tmp_path):
+    folder, _ = field
+    services = Answering(settings(tmp_path))
+    first = reference_stars(folder, [], services.settings, None, services)
+    again = reference_stars(folder, [], services.settings, None, services)
+    assert first.path == folder / "gaia.ecsv"
+    assert again.key == first.key
+    assert len(services.asked) == 1
+
+
+def test_a_second_folder_needs_no_network(field, tmp_path):
+    folder, _ = field
+    services = Answering(settings(tmp_path))
+    first = reference_stars(folder, [], services.settings, None, services)
+    other = tmp_path / "other" / "jabc_01"
+    other.mkdir(parents=True)
+    offline = Answering(settings(tmp_path, offline=True), answers=False)
+    found = reference_stars(other, [], offline.settings, None, offline)
+    assert offline.asked == []
+    ours, theirs = (Table.read(p, format="ascii.ecsv") for p in (first.path, found.path))
+    inside = np.isin(ours["ra"], theirs["ra"])
+    assert inside.mean() > 0.9  # the circle itself; the service sent a square
+    assert len(theirs) == inside.sum()
+
+
+def test_offline_without_anything_says_what_to_do(field, tmp_path):
+    folder, _ = field
+    services = Answering(settings(tmp_path, offline=True))
+    found = reference_stars(folder, [], services.settings, None, services)
+    assert found.path is None
+    assert "run once without --offline" in found.problem
+    assert services.asked == []
+
+
+def test_a_field_that_grows_is_asked_for_again_and_falls_back(field, tmp_path, caplog):
+    folder, cone = field
+    chosen = settings(tmp_path)
+    first = reference_stars(folder, [], chosen, None, Answering(chosen))
+    cone["cone"] = Cone(10.0, 20.0, 0.052)
+    # A little more than what is stored: it covers the images, if not all pointing errors.
+    lost = Answering(chosen, answers=False)
+    found = reference_stars(folder, [], chosen, None, lost)
+    assert len(lost.asked) == 1
+    assert found.key == first.key
+    assert "earlier run are used" in caplog.text
+    cone["cone"] = Cone(10.5, 20.0, 0.052)
+    assert reference_stars(folder, [], chosen, None, lost).path is None
+    grown = Answering(chosen)
+    assert reference_stars(folder, [], chosen, None, grown).path is not None
+    assert len(grown.asked) == 1
+
+
+def test_the_users_table_wins_and_changes_with_its_content(field, tmp_path):
+    folder, _ = field
+    mine = tmp_path / "mine.csv"
+    services = Answering(settings(tmp_path))
+    Table({"ra": [10.0, 10.01], "dec": [20.0, 20.0]}).write(mine)
+    first = reference_stars(folder, [], services.settings, mine, services)
+    assert reference_stars(folder, [], services.settings, mine, services).key == first.key
+    Table({"ra": [10.0], "dec": [20.0]}).write(mine, overwrite=True)
+    assert reference_stars(folder, [], services.settings, mine, services).key != first.key
+    assert services.asked == []
+    # Without it the services are asked: the user's stars are not Gaia's answer.
+    reference_stars(folder, [], services.settings, None, services)
+    assert len(services.asked) == 1
+
+
+def test_a_damaged_file_is_asked_for_again(field, tmp_path):
+    folder, _ = field
+    services = Answering(settings(tmp_path, gaia_cache="off"))
+    reference_stars(folder, [], services.settings, None, services)
+    (folder / "gaia.ecsv").write_text("nothing")
+    reference_stars(folder, [], services.settings, None, services)
+    assert len(services.asked) == 2
+
+
+def test_nothing_is_asked_when_alignment_is_off(field, tmp_path):
+    folder, _ = field
+    services = Answering(settings(tmp_path, enabled=False))
+    found = reference_stars(folder, [], services.settings, None, services)
+    assert (found.path, services.asked) == (None, [])
+    assert "switched off" in found.problem
