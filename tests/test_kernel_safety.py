@@ -31,7 +31,6 @@ from bycatch.kernels import (
     apertures,
     background,
     bounds,
-    charge,
     columnruns,
     deblend,
     exposures,
@@ -39,17 +38,18 @@ from bycatch.kernels import (
     kron,
     labelling,
     lacosmic,
-    layout,
+    large_medians,
     matching,
     moffat,
     moments,
     neighbourhood,
+    noise_image,
     peaks,
     rowmedians,
-    selection,
     sharpness,
     skystats,
     smoothing,
+    text_rows,
     tiefit,
 )
 from bycatch.kernels.compiled import compiled
@@ -215,8 +215,8 @@ def _box_statistics(s: Scene) -> Any:
     ]
 
 
-def _model(s: Scene) -> charge.NoiseModel:
-    return charge.NoiseModel(1.0, *(float(v) for v in s.extra[:5]))
+def _model(s: Scene) -> noise_image.NoiseModel:
+    return noise_image.NoiseModel(1.0, *(float(v) for v in s.extra[:5]))
 
 
 def _counts(s: Scene) -> tuple[Any, ...]:
@@ -283,7 +283,7 @@ def _closest_first(s: Scene) -> Any:
 
 def _rows_of_cells(s: Scene) -> Any:
     first = np.searchsorted(np.arange(4.0), s.extra)[:100].reshape(2, -1)
-    return layout.rows_of_cells(b"12345678", first, first + 3)
+    return text_rows.rows_of_cells(b"12345678", first, first + 3)
 
 
 def _joined(s: Scene) -> Any:
@@ -323,11 +323,13 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "background.write_noise": _write_noise,
     "background.write_scaled": _write_scaled,
-    "charge.NoiseModel.typical_fixed": lambda s: _model(s).typical_fixed(*_counts(s)[1:]),
-    "charge.electrons": lambda s: charge.electrons(*_counts(s), _model(s), 1e4),
-    "charge.level_and_scatter": lambda s: charge.level_and_scatter(s.data, s.valid),
-    "charge.residual_scatter": lambda s: charge.residual_scatter(*_counts(s), _model(s)),
-    "charge.variance_plane": lambda s: charge.variance_plane(*_counts(s), _model(s), 1e30),
+    "noise_image.NoiseModel.typical_fixed": lambda s: _model(s).typical_fixed(*_counts(s)[1:]),
+    "noise_image.electrons": lambda s: noise_image.electrons(*_counts(s), _model(s), 1e4),
+    "noise_image.level_and_scatter": lambda s: noise_image.level_and_scatter(s.data, s.valid),
+    "noise_image.residual_scatter": lambda s: noise_image.residual_scatter(*_counts(s), _model(s)),
+    "noise_image.variance_plane": lambda s: noise_image.variance_plane(
+        *_counts(s), _model(s), 1e30
+    ),
     "columnruns.column_runs": lambda s: columnruns.column_runs(
         s.data, 4, s.x, s.y, s.extra, [0.0, 0.1, -1e7], 3.0, 2, 9
     ),
@@ -346,7 +348,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "labelling.n_groups": lambda s: labelling.n_groups(s.mask),
     "labelling.segments_above": _segments_above,
     "lacosmic.lacosmic": _lacosmic,
-    "layout.rows_of_cells": _rows_of_cells,
+    "text_rows.rows_of_cells": _rows_of_cells,
     "matching.closest_first": _closest_first,
     "matching.find_offset": _find_offset,
     "matching.match_one_to_one": lambda s: matching.match_one_to_one(*_lists(s), 1.0),
@@ -376,9 +378,11 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "peaks.narrow_basins": _narrow_basins,
     "peaks.take_sky_off": _take_sky_off,
-    "selection.lower_median": lambda s: selection.lower_median(s.data, s.valid),
-    "selection.median": lambda s: selection.median(s.data, s.valid),
-    "selection.neighbours_in_order": lambda s: selection.neighbours_in_order(s.data, s.valid, 3),
+    "large_medians.lower_median": lambda s: large_medians.lower_median(s.data, s.valid),
+    "large_medians.median": lambda s: large_medians.median(s.data, s.valid),
+    "large_medians.neighbours_in_order": lambda s: large_medians.neighbours_in_order(
+        s.data, s.valid, 3
+    ),
     "sharpness.sharpness": lambda s: [
         sharpness.sharpness(s.data, s.mask, s.x, s.y, ring_px=ring, **RING)
         for ring in ((3.5, 5.5), (0.3, 0.5), (2.1, 2.2))
@@ -392,13 +396,13 @@ CASES: dict[str, Callable[[Scene], Any]] = {
 """How each public kernel is called with a scene."""
 
 HARMLESS = {
-    "charge": {"NoiseModel"},
+    "noise_image": {"NoiseModel"},
     "lacosmic": {"fill", "find", "renew", "within_rows"},  # the steps of `lacosmic`
     "matching": {"expected_chance_peaks", "extent_of", "move"},
     "neighbourhood": {"nearest_pixel", "plane", "points", "positions"},
     "peaks": {"ring_of", "with_rim"},
     "rowmedians": {"n_blocks", "plane_shape"},
-    "selection": {"range_of_median"},
+    "large_medians": {"range_of_median"},
     "smoothing": {"gaussian_kernel", "noise_correlation", "weights_of"},
     "tiefit": {"fitted_frames", "image_affine", "image_covariance"},
 }
@@ -637,9 +641,9 @@ def test_a_position_that_rounds_up_to_the_edge_is_on_the_image():
 @settings(max_examples=100, deadline=None)
 def test_two_percentiles_are_those_of_the_sorted_values(values):
     bins = np.empty(len(values), np.uint8)
-    ours = charge.two_percentiles(np.array(values), bins)
+    ours = noise_image.two_percentiles(np.array(values), bins)
     with np.errstate(all="ignore"):
-        expected = np.percentile(values, [charge.LOW_PERCENT, charge.MIDDLE_PERCENT])
+        expected = np.percentile(values, [noise_image.LOW_PERCENT, noise_image.MIDDLE_PERCENT])
     for got, wanted in zip(ours, expected, strict=True):
         if np.isfinite(wanted):
             assert got == pytest.approx(wanted, rel=1e-9, abs=1e-9)
@@ -727,10 +731,14 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a label without memory": lambda: kron.kron_shapes(IMAGE, YES, 0, [1], [1], LABELS * 2**30),
     "labels without end": lambda: exposures.mask_shares(LABELS * 2**30, YES, [1]),
     "segments without end": lambda: deblend.deblended(IMAGE, LABELS, 2**40, 3, 32, 0.1),
-    "a cell before the text": lambda: layout.rows_of_cells(b"1", np.array([[-1]]), np.array([[1]])),
-    "a cell after the text": lambda: layout.rows_of_cells(b"1", np.array([[0]]), np.array([[2]])),
-    "a cell backwards": lambda: layout.rows_of_cells(b"123", np.array([[2]]), np.array([[1]])),
-    "no cells": lambda: layout.rows_of_cells(b"", *np.zeros((2, 0, 3), np.int64)),
+    "a cell before the text": lambda: text_rows.rows_of_cells(
+        b"1", np.array([[-1]]), np.array([[1]])
+    ),
+    "a cell after the text": lambda: text_rows.rows_of_cells(
+        b"1", np.array([[0]]), np.array([[2]])
+    ),
+    "a cell backwards": lambda: text_rows.rows_of_cells(b"123", np.array([[2]]), np.array([[1]])),
+    "no cells": lambda: text_rows.rows_of_cells(b"", *np.zeros((2, 0, 3), np.int64)),
     "an index below 0": lambda: matching.closest_first(*np.array([[0, -1], [0, 1]]), np.zeros(2)),
     "a pair without a separation": lambda: matching.closest_first(
         *np.array([[0], [1]]), np.zeros(0)
@@ -741,8 +749,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a search without end": lambda: matching.find_offset(
         IMAGE[:, :2], IMAGE[:, :2], max_shift=3.0, max_roll_rad=0.0, tolerance=1e-5, area=9.0
     ),
-    "a rank above all": lambda: selection.neighbours_in_order(IMAGE, YES, 72),
-    "values of two shapes": lambda: selection.median(IMAGE, YES[1:]),
+    "a rank above all": lambda: large_medians.neighbours_in_order(IMAGE, YES, 72),
+    "values of two shapes": lambda: large_medians.median(IMAGE, YES[1:]),
     "rows of two lengths": lambda: moffat.fit_moffat(IMAGE, IMAGE[:, 1:], YES),
 }
 

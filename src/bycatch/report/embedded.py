@@ -19,7 +19,7 @@ from bycatch.system.disk import atomic, checksum
 from bycatch.version import __version__
 
 HERE = Path(__file__).parent
-SOURCES = (HERE / "plots.py", HERE / "image.py", HERE.parent / "figures.py")
+SOURCES = (HERE / "plots.py", HERE / "image.py", HERE.parent / "figures/pictures.py")
 """What the plots are made of."""
 
 
