@@ -11,7 +11,7 @@ project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 extras = project["optional-dependencies"]
 for need in (
     *project["dependencies"],
-    *(n for e in ("simulate", "parquet", "figures", "report") for n in extras[e]),
+    *(n for e in ("simulate", "parquet", "figures", "report", "dask") for n in extras[e]),
 ):
     if found := re.fullmatch(r"([\w-]+)>=([\d.]+)", need):
         print(f"{found[1]}=={found[2]}")

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+VMSTAT, GROUPS = Path("/proc/vmstat"), Path("/proc/self/cgroup")
+GROUP_FOLDER = Path("/sys/fs/cgroup")
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 """Numbers of the options in glibc's malloc.h."""
 LARGE_BLOCK = 4 * 2**20
@@ -66,3 +68,39 @@ def installed_bytes() -> float:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):
         return float("inf")
+
+
+def n_killed() -> int | None:
+    """Return how many processes the kernel has killed for lack of memory; None if unknown.
+
+    Counted by Linux for the machine, and for the control group of this process, which in a
+    container or a batch job has a limit of its own: only a rise of the number means something.
+    """
+    counts = [_oom_kills(path) for path in (VMSTAT, *_group_counters())]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _group_counters() -> list[Path]:
+    """Return the files in which the control group of this process may count, of either version."""
+    try:
+        lines = GROUPS.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    found = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            found.append(GROUP_FOLDER / group.lstrip("/") / "memory.events")
+        elif "memory" in controllers.split(","):
+            found.append(GROUP_FOLDER / "memory" / group.lstrip("/") / "memory.oom_control")
+    return found
+
+
+def _oom_kills(path: Path) -> int | None:
+    """Return the value of ``oom_kill`` in a file of names and numbers."""
+    try:
+        words = path.read_text(encoding="ascii").split()
+        return int(words[words.index("oom_kill") + 1])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,427 @@
+"""Tasks of Dask: workers of this machine, or of a cluster that is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import signal
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bycatch.engines import records, signals
+from bycatch.engines.base import Lost, cores_per_task, lacked_memory, with_origin
+from bycatch.engines.worker import Failure, Said
+from bycatch.errors import BycatchError, SettingsError
+from bycatch.kernels import threads
+from bycatch.system import memory
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+PATIENCE_S = 60.0
+"""How long a worker of this machine has to begin in the place of one that died."""
+LOOK_S = 0.1
+"""How often we look whether it has, and whether others have joined."""
+GRACE_S = 1.0
+"""A result may come so much later than the news that its worker is gone."""
+RESULT_S = 2.0
+"""After this time we look whether the worker that holds a result is still there."""
+MOST_PLACES = 100
+"""Tasks that wait, as a cluster that adapts sees them."""
+GONE, GONE_HINT = "the Dask cluster is gone", "see its own log; what is finished is kept"
+INSTALL = "pip install 'bycatch[dask]'"
+
+logger = logging.getLogger("bycatch")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Dask:
+    """Items as tasks of Dask; what they log arrives here, in this process's handlers.
+
+    A worker that dies costs the tasks that it does: one for each of its threads.  When work on a
+    cluster that was not begun here is stopped, the tasks that have begun there run to their end.
+
+    Parameters
+    ----------
+    cluster : the address of a scheduler (``tcp://host:8786``), a `distributed.Client`, or a cluster
+        such as ``dask_jobqueue.SLURMCluster``, which are used and left as they are; None: workers
+        of this machine, begun when there is work and ended by `close`
+    n_workers : how many of them, one task each; None: one per core
+    prepare : called once by each worker's process, picklable; what it raises ends the work
+
+    Raises
+    ------
+    SettingsError
+        The package distributed is not there, or the client can't be used.
+    """
+
+    def __init__(
+        self,
+        cluster: object = None,
+        n_workers: int | None = None,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
+        try:
+            import distributed
+        except ImportError as err:
+            raise SettingsError("the engine dask needs distributed", hint=INSTALL) from err
+        if isinstance(cluster, distributed.Client) and cluster.asynchronous:
+            raise SettingsError("this client of Dask is asynchronous", hint="use one that is not")
+        self.cluster = cluster
+        self.n_workers = n_workers or threads.n_cores()
+        self.prepare = prepare
+        self._link: _Link | None = None
+
+    def work(
+        self, function: Callable[[T], R], items: Sequence[T]
+    ) -> Iterator[tuple[int, R | Lost]]:
+        """Yield the index of an item and its result, in the order in which they are finished.
+
+        Raises
+        ------
+        SettingsError
+            There is no scheduler at the address.
+        BycatchError
+            The cluster is gone, or its workers can't begin.
+        Exception
+            What ``function`` or ``prepare`` raises, or pickling what goes from process to process.
+        """
+        if not items:
+            return
+        # Half a cluster could not be closed; waiting for a far scheduler may be interrupted.
+        with signals.held_back() if self.cluster is None else nullcontext():
+            self._link = link = self._link or _linked(self.cluster, self.n_workers)
+        tasks = _Tasks(link, function, self.prepare, items)
+        try:
+            yield from tasks.results()
+        except BaseException as err:
+            if tasks.cancel() and link.is_ours:
+                self._link = None
+                link.close(at_once=True)
+            elif isinstance(err, BycatchError):
+                self.close()  # nothing more to be had from it
+            raise
+
+    def close(self) -> None:
+        """End the workers that were begun here; leave others as they were."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+
+@dataclass
+class _Link:
+    """A client at a scheduler, whose workers can do our tasks and send us what they log.
+
+    Attributes
+    ----------
+    client : of Dask
+    name : tells this engine from others that use the scheduler
+    cluster, n_workers : the workers that were begun here; None if others did
+    is_users : whether the client was made by the user
+    quiet : ends the silence of Dask's own log
+    """
+
+    client: Client
+    name: str
+    cluster: Any
+    n_workers: int
+    is_users: bool
+    quiet: ExitStack
+
+    @property
+    def is_ours(self) -> bool:
+        return self.cluster is not None
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Leave the scheduler, and end what was begun here, even in the middle of its work."""
+        with self.quiet:
+            if not self.is_ours:
+                # It, or its client, may be gone; Dask has an error for each case.
+                with suppress(Exception):
+                    self.client.unsubscribe_topic(self.name)
+                    self.client.unregister_worker_plugin(self.name)
+            if not self.is_users:
+                self.client.close()
+            if self.is_ours:
+                with self._killing() if at_once else nullcontext():
+                    self.cluster.close()
+
+    @contextmanager
+    def _killing(self) -> Iterator[None]:
+        """End the processes of workers that are being closed, for whose tasks Dask waits 4 s.
+
+        Not before: those that die earlier would be begun anew.
+        """
+        workers = list(self.cluster.workers.values())
+        is_closed = threading.Event()
+
+        def kill() -> None:
+            while not is_closed.wait(LOOK_S):
+                for worker in workers:
+                    with suppress(OSError, TypeError):  # it has no process any more
+                        os.kill(worker.pid, signal.SIGTERM)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        try:
+            yield
+        finally:
+            is_closed.set()
+            killer.join()
+
+
+def _linked(cluster: object, n_workers: int) -> _Link:
+    """Return a client that is ready for work.
+
+    Raises
+    ------
+    SettingsError
+        There is no scheduler at the address.
+    """
+    from distributed import Client
+
+    from bycatch.engines.dask_worker import Welcome
+
+    is_users = isinstance(cluster, Client)
+    with ExitStack() as quiet:
+        if not is_users:
+            quiet.enter_context(_silence())
+        ours = _local_cluster(n_workers) if cluster is None else None
+        try:
+            client: Any = cluster if is_users else Client(ours or cluster, set_as_default=False)
+        except (OSError, ValueError, TypeError) as err:
+            hint = "give the address of a scheduler, such as tcp://host:8786"
+            raise SettingsError(f"no Dask scheduler at {cluster}: {err}", hint=hint) from err
+        name = f"bycatch-{uuid.uuid4()}"
+        client.subscribe_topic(name, _handle)
+        client.register_plugin(Welcome(name, is_ours=ours is not None), name)
+        return _Link(client, name, ours, n_workers, is_users, quiet.pop_all())
+
+
+def _local_cluster(n_workers: int) -> Any:
+    """Begin workers of one thread each, without a page that shows them."""
+    import dask
+    from distributed import LocalCluster
+
+    settings = {
+        "distributed.scheduler.allowed-failures": 0,  # a death is known at once
+        "distributed.admin.low-level-log-length": 100,  # it would keep what our tasks log
+    }
+    with dask.config.set(settings):
+        return LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=0,  # else Dask lets tasks wait, or kills them, at a share of the memory
+            silence_logs=logging.CRITICAL,
+        )
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Dask logs here from all handlers: what matters is raised, or is a `Lost`."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed.")]
+    loggers = [logging.getLogger(name) for name in ("distributed", *names)]
+    before = [(logger, logger.level) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, number in before:
+            logger.setLevel(number)
+
+
+def _handle(event: tuple[float, bytes]) -> None:
+    """Take a log record of a worker."""
+    records.handle(pickle.loads(event[1]))  # noqa: S301, of our own tasks
+
+
+class _Tasks:
+    """The tasks of one `Dask.work`."""
+
+    def __init__(
+        self,
+        link: _Link,
+        function: Callable[[Any], Any],
+        prepare: Callable[[], object] | None,
+        items: Sequence[Any],
+    ) -> None:
+        import cloudpickle
+
+        from bycatch.engines.dask_worker import Job
+
+        n_cores = cores_per_task(link.n_workers, len(items)) if link.is_ours else None
+        job = Job(function, prepare, link.name, records.level(), n_cores)
+        self._pickled = cloudpickle.dumps
+        self._job = self._pickled(job)
+        self._link, self._items = link, items
+        self._waiting = deque(range(len(items)))
+        self._running: dict[Future, _Running] = {}
+        self._finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._places: list[Future] = []
+        self._began_s = self._mended_s = time.monotonic()
+
+    def results(self) -> Iterator[tuple[int, Any]]:
+        """Yield them as they come."""
+        if not self._workers():
+            logger.info("waiting for workers of Dask")
+        while self._waiting or self._running:
+            workers = self._workers()
+            self._submit(workers)
+            yield from self._left_behind(workers)
+            try:
+                future = self._finished.get(timeout=LOOK_S)
+            except queue.Empty:
+                continue
+            if future in self._running:
+                yield self._answer(future)
+
+    def cancel(self) -> bool:
+        """Ask for no more results; tell whether something is still being done."""
+        n_left = len(self._running)
+        if n_left and not self._link.is_ours:
+            with suppress(Exception):  # the scheduler is gone; Dask has an error for each case
+                self._link.client.cancel([*self._running, *self._places], force=True)
+        self._running.clear()
+        self._places.clear()
+        return n_left > 0
+
+    def _workers(self) -> dict[str, int]:
+        """Return how many tasks each worker can do at once, by its address.
+
+        Raises
+        ------
+        BycatchError
+            There is no scheduler any more, or workers of ours can't begin.
+        """
+        try:
+            found: dict[str, int] = self._link.client.nthreads()
+        except Exception as err:  # Dask has an error for each case
+            raise BycatchError(GONE, hint=GONE_HINT) from err
+        now_s = time.monotonic()
+        if found:
+            self._began_s = now_s
+        elif self._link.is_ours and now_s - self._began_s > PATIENCE_S:
+            raise BycatchError("no worker of Dask can begin", hint="try the engine 'processes'")
+        if self._link.is_ours and len(found) < self._link.n_workers and now_s > self._mended_s + 1:
+            # Dask begins a worker again that dies, but not one that dies while it begins.
+            self._link.cluster.scale(self._link.n_workers)
+            self._mended_s = now_s
+        return found
+
+    def _submit(self, workers: Mapping[str, int]) -> None:
+        """Hand tasks to workers that are free: a death costs all the tasks that a worker has."""
+        from distributed.comm import get_address_host
+
+        busy = Counter(running.address for running in self._running.values())
+        on_host: Counter[str] = Counter()
+        for address, n_tasks in workers.items():
+            on_host[get_address_host(address)] += n_tasks
+        for address, n_tasks in workers.items():
+            n_free = n_tasks - busy[address]
+            for _ in range(min(n_free, len(self._waiting))):
+                self._begin(self._waiting.popleft(), address, on_host[get_address_host(address)])
+        if not self._link.is_ours:
+            self._reserve(min(len(self._waiting), MOST_PLACES))
+
+    def _begin(self, index: int, address: str, n_tasks_there: int) -> None:
+        """Submit a task to a worker, and to no other: it is lost if that one is gone."""
+        from bycatch.engines.dask_worker import do
+
+        future = self._link.client.submit(
+            do,
+            self._job,
+            self._pickled(self._items[index]),
+            n_tasks_there,
+            key=f"{self._link.name}-{uuid.uuid4()}",
+            workers=[address],
+            pure=False,
+            retries=0,
+        )
+        self._running[future] = _Running(index, address, memory.n_killed())
+        future.add_done_callback(self._finished.put)
+
+    def _reserve(self, n: int) -> None:
+        """Let the scheduler see tasks that wait, by whose number a cluster adapts: stand-ins.
+
+        They are for a worker that does not exist; ours would be given to one that is at work.
+        """
+        while len(self._places) < n:
+            key = f"bycatch_waits-{uuid.uuid4()}"
+            place = self._link.client.submit(bool, key=key, workers=["none"], pure=False)
+            self._places.append(place)
+        del self._places[n:]
+
+    def _left_behind(self, workers: Mapping[str, int]) -> Iterator[tuple[int, Lost]]:
+        """Yield the tasks whose workers are gone, for which Dask would wait for ever."""
+        now_s = time.monotonic()
+        for future, running in list(self._running.items()):
+            if running.address in workers:
+                running.seen_s = now_s
+            elif now_s - running.seen_s > GRACE_S:
+                yield self._lose(future)
+
+    def _answer(self, future: Future) -> tuple[int, Any]:
+        """Return the index and the result of a task that is done."""
+        from distributed.scheduler import KilledWorker
+
+        running, most_s = self._running[future], RESULT_S
+        while True:
+            try:
+                what, content = pickle.loads(future.result(most_s))  # noqa: S301, of our own task
+                break
+            except KilledWorker:
+                return self._lose(future)
+            except TimeoutError:
+                if running.address not in self._workers():  # it died with its result
+                    return self._lose(future)
+                most_s *= 2
+            except CancelledError as err:
+                raise BycatchError(GONE, hint=GONE_HINT) from err
+        del self._running[future]
+        future.release()
+        if what is Said.ERROR:
+            failure: Failure = content
+            raise with_origin(failure.error(), failure.origin)
+        return running.index, content
+
+    def _lose(self, future: Future) -> tuple[int, Lost]:
+        """Give a task up, of whose worker's end Dask does not tell more."""
+        running = self._running.pop(future)
+        self._link.client.cancel([future])
+        may_be_memory = not self._link.is_ours or lacked_memory(running.n_killed_before)
+        reason = f"its worker process at {running.address} is gone"
+        return running.index, Lost(reason, may_be_memory)
+
+
+@dataclass
+class _Running:
+    """A task that Dask has.
+
+    Attributes
+    ----------
+    index : of its item
+    address : of the worker that does it
+    n_killed_before : `memory.n_killed` when it was submitted
+    seen_s : when its worker was last there
+    """
+
+    index: int
+    address: str
+    n_killed_before: int | None
+    seen_s: float = field(default_factory=time.monotonic)
