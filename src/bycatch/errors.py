@@ -10,6 +10,7 @@
     │   ├── UnsupportedImage   not ACS, polarizer, ramp, a product of another kind
     │   └── MissingKeyword     a number that photometry needs is absent, zero or ambiguous
     ├── MissingProduct         a step was asked for, but an earlier step's product is not there
+    ├── Held                   another run works in the same folder (bycatch.system.locks)
     └── NoReferenceStars       no Gaia star could be had: the image keeps its own WCS
 
 Each error carries the numbers that explain it (``metadata``) and a hint that
