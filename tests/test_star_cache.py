@@ -1,14 +1,31 @@
 """The cache of Gaia's answers: circles within circles, damage, folders that can't be written."""
 
+import multiprocessing
+import os
+import shutil
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.table import Table
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bycatch.sky import star_cache
 from bycatch.sky.answers import separation_deg
 from bycatch.sky.gaia import from_table
-from bycatch.sky.star_cache import Region, cache_folder, cached_stars, keep
+from bycatch.sky.star_cache import (
+    Region,
+    _cells_near,
+    _kept_near,
+    _place,
+    cache_folder,
+    cached_stars,
+    keep,
+    turn,
+)
+from bycatch.system.locks import Held, lock
 
 
 def stars(n=3):
@@ -47,18 +64,18 @@ def test_any_other_circle_is_not(tmp_path, other):
 
 def test_damage_is_ignored_and_replaced(tmp_path, caplog):
     keep(tmp_path, WIDE, stars())
-    (tmp_path / WIDE.file_name).write_text("not a table")
+    _place(tmp_path, WIDE).write_text("not a table")
     assert cached_stars(tmp_path, WIDE) is None
     assert "not used" in caplog.text
     keep(tmp_path, WIDE, stars())
     assert cached_stars(tmp_path, WIDE) is not None
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.rglob("*.ecsv"))) == 1
 
 
 @pytest.mark.parametrize("n_lines", [-1, -3, None])
 def test_a_part_of_an_answer_is_not_taken_for_all(tmp_path, caplog, n_lines):
     keep(tmp_path, WIDE, stars())
-    path = tmp_path / WIDE.file_name
+    path = _place(tmp_path, WIDE)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:n_lines] if n_lines else lines[:4]))
     assert cached_stars(tmp_path, WIDE) is None
@@ -87,12 +104,12 @@ def test_a_foreign_answer_is_removed(tmp_path, caplog, change, why):
     keep(tmp_path, WIDE, found)
     assert cached_stars(tmp_path, WIDE) is None
     assert why in caplog.text
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("*.ecsv"))
 
 
 def test_an_empty_answer_of_an_earlier_version_is_removed(tmp_path):
     keep(tmp_path, WIDE, stars())
-    path = tmp_path / WIDE.file_name
+    path = _place(tmp_path, WIDE)
     text = path.read_text().replace("n_stars: 3", "n_stars: 0")
     head = [line for line in text.splitlines(keepends=True) if line.startswith(("#", "source_id"))]
     path.write_text("".join(head))
@@ -148,3 +165,79 @@ def test_a_circle_covers_those_inside_it(ra, dec, radius, share, angle):
     assume(apart <= radius)  # meridians converge
     assert outer.covers(Region(a, d, radius - apart, "r"))
     assert not outer.covers(Region(a, d, radius - apart + 1e-3, "r"))
+
+
+# ---------------------------------------------------------------- cells of the sky
+
+DEGREES = st.floats(0, 1, exclude_max=True)
+
+
+@given(
+    ra=DEGREES.map(lambda u: 360 * u), dec=st.floats(-90, 90), radius=st.floats(0.01, 2.0),
+    share=DEGREES, towards=DEGREES,
+)  # fmt: skip
+def test_whatever_covers_a_circle_lies_in_the_cells_that_are_looked_at(
+    ra, dec, radius, share, towards
+):
+    """Centres up to radius - 0.01 deg away, in any direction, over poles and RA 0."""
+    wanted = Region(ra, dec, 0.005, "Gaia DR3")
+    apart, angle = np.radians(share * (radius - 0.01)), 2 * np.pi * towards
+    a, d = np.radians([ra, dec])
+    sine = np.sin(d) * np.cos(apart) + np.cos(d) * np.sin(apart) * np.cos(angle)
+    other_dec = np.arcsin(np.clip(sine, -1, 1))
+    other_ra = a + np.arctan2(
+        np.sin(angle) * np.sin(apart) * np.cos(d), np.cos(apart) - np.sin(d) * np.sin(other_dec)
+    )
+    other = Region(np.degrees(other_ra) % 360, np.degrees(other_dec), radius, "Gaia DR3")
+    assume(other.covers(wanted))
+    assert _place(Path(), other).parent.name in (*_cells_near(wanted), "wide")
+
+
+def test_few_answers_are_looked_at_of_many(tmp_path):
+    rng = np.random.default_rng(1)
+    for dec in np.degrees(np.arcsin(rng.uniform(-1, 1, 3000))):
+        path = _place(tmp_path, Region(rng.uniform(0, 360), dec, 0.1, "Gaia DR3"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert len(list(_kept_near(tmp_path, WIDE))) < 30
+
+
+def test_answers_of_earlier_versions_are_found_and_get_their_places(tmp_path):
+    keep(tmp_path, WIDE, stars())
+    path = _place(tmp_path, WIDE)
+    path.rename(tmp_path / path.name)
+    shutil.rmtree(tmp_path / "cells")
+    assert cached_stars(tmp_path, WIDE) is not None
+    assert path.exists()
+    assert not (tmp_path / path.name).exists()
+
+
+def ask(folder):
+    """Take a turn, and count who has one; return the most that were seen."""
+    most = 0
+    for _ in range(5):
+        with turn(folder, 3):
+            mine = folder / f"asks-{os.getpid()}"
+            mine.touch()
+            time.sleep(0.01)
+            most = max(most, len(list(folder.glob("asks-*"))))
+            mine.unlink()
+    return most
+
+
+def test_services_are_asked_by_few_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(star_cache, "TURN_POLL_S", 0.002)
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        assert max(pool.map(ask, [tmp_path] * 8)) in (2, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_place_for_turns_services_are_asked_all_the_same(tmp_path):
+    (tmp_path / "file").touch()
+    with turn(tmp_path / "file" / "cache", 1):
+        pass
+
+
+def test_what_goes_wrong_amid_a_turn_is_raised(tmp_path):
+    with pytest.raises(Held), turn(tmp_path, 2), lock(tmp_path / "x"):
+        lock(tmp_path / "x")

@@ -1,15 +1,20 @@
 """Answers of the Gaia services, kept on disk: a second run needs no network.
 
 One file per answer.  Its name says for which table and circle it is, so that
-looking for a circle that covers another one opens no file.
+looking for a circle that covers another one opens no file.  Files lie in a folder per cell of the
+sky of about a degree, so that it lists few of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import logging
+import math
 import os
 import re
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +24,22 @@ from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.sky.answers import misfit, separation_deg
 from bycatch.sky.gaia import ReferenceStars, from_table
 from bycatch.system.disk import atomic
+from bycatch.system.locks import Held, Lock, lock
 
 logger = logging.getLogger("bycatch")
 
 OFF = "off"
 N_STARS = "n_stars"
+TURN_POLL_S = 0.2
 VARIABLE = "BYCATCH_CACHE"
 NAME = re.compile(
     r"(?P<release>.+)_G(?P<limit>[\d.]+)_(?P<ra>[\d.]+)_(?P<dec>[+-][\d.]+)_(?P<radius>[\d.]+)\.ecsv$"
 )
+
+
+CELLS, WIDE = "cells", "wide"
+"""Folders of answers by the cell of their centre, and of those that reach beyond the next cells."""
+WIDEST_DEG = 0.9
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ def cache_folder(setting: str) -> Path | None:
 
 def cached_stars(folder: Path | None, wanted: Region) -> ReferenceStars | None:
     """Return the stars of a kept answer that covers a region; None if there is none."""
-    for path, region in _kept(folder):
+    for path, region in _kept_near(folder, wanted):
         if region.covers(_as_named(wanted)):
             try:
                 return _whole(path, region)
@@ -115,7 +127,7 @@ def keep(folder: Path | None, region: Region, stars: ReferenceStars) -> None:
     """
     if folder is None or not len(stars):
         return
-    path = folder / region.file_name
+    path = _place(folder, region)
     table = stars.table.copy(copy_data=False)
     table.meta[N_STARS] = len(table)
     try:
@@ -125,15 +137,98 @@ def keep(folder: Path | None, region: Region, stars: ReferenceStars) -> None:
         logger.info("Gaia stars are not kept for later runs: %s", err)
 
 
-def _kept(folder: Path | None) -> Iterator[tuple[Path, Region]]:
+def _place(folder: Path, region: Region) -> Path:
+    """Return where the answer of a region is kept."""
+    if region.radius_deg > WIDEST_DEG:
+        return folder / CELLS / WIDE / region.file_name
+    row = _row(region.dec_deg)
+    return folder / CELLS / f"{row:03d}-{_column(row, region.ra_deg):03d}" / region.file_name
+
+
+def _row(dec_deg: float) -> int:
+    """Return the number of the row of cells, of one degree in declination; 0 to 179."""
+    return min(max(math.floor(dec_deg + 90), 0), 179)
+
+
+def _n_columns(row: int) -> int:
+    """Return how many cells of at least a degree a row has; near the poles one."""
+    edge = max(abs(row - 90), abs(row - 89))
+    return max(math.floor(360 * math.cos(math.radians(edge))), 1)
+
+
+def _column(row: int, ra_deg: float) -> int:
+    return min(math.floor(ra_deg % 360 / 360 * _n_columns(row)), _n_columns(row) - 1)
+
+
+def _cells_near(region: Region) -> Iterator[str]:
+    """Give the cells that can hold a circle that covers a region."""
+    row = _row(region.dec_deg)
+    for near in range(max(row - 1, 0), min(row + 1, 179) + 1):
+        n, column = _n_columns(near), _column(near, region.ra_deg)
+        # A degree of the next row may be a bit more than one of its own columns.
+        for k in sorted({(column + step) % n for step in (-2, -1, 0, 1, 2)}):
+            yield f"{near:03d}-{k:03d}"
+
+
+def _kept_near(folder: Path | None, wanted: Region) -> Iterator[tuple[Path, Region]]:
+    """Give the kept answers that may cover a region."""
     if folder is None or not folder.is_dir():
         return
+    if not (folder / CELLS).is_dir():
+        _sort_into_cells(folder)
+        if not (folder / CELLS).is_dir():  # it is read-only
+            yield from _kept(folder)
+    for cell in (*_cells_near(wanted), WIDE):
+        place = folder / CELLS / cell
+        if place.is_dir():
+            yield from _kept(place)
+
+
+def _sort_into_cells(folder: Path) -> None:
+    """Give the answers that earlier versions kept in one folder their places."""
+    for path, region in _kept(folder):
+        place = _place(folder, region).with_name(path.name)
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
+
+
+def _kept(folder: Path) -> Iterator[tuple[Path, Region]]:
+    """Give the answers in a folder."""
     for path in sorted(folder.iterdir()):
         found = NAME.match(path.name)
         if found and path.is_file():
             with contextlib.suppress(ValueError):  # 1.2.3 is no number
                 ra, dec, radius, limit = (float(found[k]) for k in ("ra", "dec", "radius", "limit"))
                 yield path, Region(ra, dec, radius, found["release"], limit)
+
+
+@contextlib.contextmanager
+def turn(folder: Path | None, n_turns: int) -> Iterator[None]:
+    """Wait for one of so many turns to ask a service, among all processes that share a cache.
+
+    Parameters
+    ----------
+    folder : of the cache, on this host or shared; None: one of this host's user
+    n_turns : how many may ask at once
+    """
+    place = folder or Path(tempfile.gettempdir()) / f"bycatch-{getpass.getuser()}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        mine = _turn_in(place, n_turns)
+    except OSError:  # who can't write there asks without a turn
+        yield
+        return
+    with mine:
+        yield
+
+
+def _turn_in(place: Path, n_turns: int) -> Lock:
+    while True:
+        for number in range(n_turns):
+            with contextlib.suppress(Held):
+                return lock(place / f".turn-{number}")
+        time.sleep(TURN_POLL_S)
 
 
 def _as_named(region: Region) -> Region:
