@@ -88,11 +88,9 @@ def measured(image: DrcImage, paths: ImagePaths, settings: Settings) -> Table:
         mask = np.asarray(fits.getdata(paths.mask)) > 0
     return measure.run(
         image,
-        sources["x"],
-        sources["y"],
-        ids=sources["id"],
-        cr_mask=mask,
-        settings=settings.measure,
+        measure.Targets(sources["x"], sources["y"], sources["id"]),
+        settings.measure,
+        pixels=measure.Pixels(cr_mask=mask),
     ).table
 
 

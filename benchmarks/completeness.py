@@ -25,9 +25,8 @@ from scipy.stats import chi2
 from bycatch import photcal
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.exposures import box_fraction
-from bycatch.pipeline import injection as run
 from bycatch.settings import Settings
-from bycatch.simulate import injection
+from bycatch.simulate import completeness, injection, recovery, trial
 from bycatch.simulate.files import read_truth
 from bycatch.simulate.scene import SERSIC_INDICES
 
@@ -92,7 +91,7 @@ def expected_mags(
     rates = [
         injection._net_rate(
             injection.stamp(psf, row, axis, axis, image.scale_arcsec),
-            axis, axis, run.aperture_of(settings), annulus,
+            axis, axis, trial.aperture_of(settings), annulus,
         )
         for row in typical
     ]  # fmt: skip
@@ -169,23 +168,23 @@ def main() -> None:
             started = time.perf_counter()
             image = read_drc(path, settings.input)
             truth = read_truth(visit, image.meta.root).table
-            made = run.catalogued(image, settings)
-            psf = run.psf_of(image, made, settings)
+            made = trial.trial(image, settings)
+            psf = trial.psf_of(image, made, settings)
             zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
             true = true_sources(image, truth, settings)
             wanted = population(true, psf, zeropoint, given.injected, settings.inject.seed)
-            result = run.inject_image(image, settings, wanted)
+            result = completeness.inject_image(image, settings, wanted)
             expected = expected_mags(image, true, psf, settings, made, zeropoint)
             size_px = np.asarray(true["re"]) / image.scale_arcsec
             reach = np.hypot(settings.inject.match_radius_px, 0.5 * size_px)
-            name = f"mag_ab_{run.aperture_of(settings):g}"
+            name = f"mag_ab_{trial.aperture_of(settings):g}"
             catalog_mag = np.ma.filled(made.catalog[name], np.nan)
-            at = run.matches(
+            at = recovery.matches(
                 np.asarray(true["x"]), np.asarray(true["y"]), expected, reach, made.catalog,
                 catalog_mag, settings.inject.match_mag,
             )  # fmt: skip
             true_found = at >= 0
-            rays = run._is_ray(made.catalog)
+            rays = recovery._is_ray(made.catalog)
             true_kept = true_found & ~rays[np.maximum(at, 0)]
             true_mag = zeropoint - 2.5 * np.log10(np.asarray(true["rate"]))
             seconds = time.perf_counter() - started

@@ -86,7 +86,10 @@ def pulls(image: DrcImage, truth: Truth, galaxies: Image, settings: MeasureSetti
     stars = truth.table[np.asarray(truth.table["star"])]
     x, y = np.asarray(stars["x"], float), np.asarray(stars["y"], float)
     got = measure.run(
-        image, x, y, cr_mask=rays.grown, segmentation=found.segmentation, settings=settings
+        image,
+        measure.Targets(x, y),
+        settings,
+        pixels=measure.Pixels(cr_mask=rays.grown, segmentation=found.segmentation),
     )
     radii = settings.radii_px
     table = got.table

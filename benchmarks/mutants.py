@@ -43,12 +43,14 @@ import pytest
 
 HOME = Path(__file__).resolve().parents[1]
 PACKAGE = "src/bycatch"
-MODULES = ("stages/**/*.py", "pipeline/**/*.py", "columns.py", "flags.py", "photcal.py")
+MODULES = (
+    "stages/**/*.py", "pipeline/**/*.py", "catalogs/columns.py", "catalogs/flags.py", "photcal.py",
+)  # fmt: skip
 # Tests of kernels and processes, and those that take long and look at one page or picture.
 LEFT_OUT = re.compile(
-    r"test_(real_data|report_browser|notebook|simulate|compiled|rehearsal|threads|memory|drawing"
-    r"|executors"
-    r"|detect_kernels|measure_kernels|kernels|kron|lacosmic|deblend|matching|tiefit|charge"
+    r"test_(real_data|report_browser|notebook|simulate|compiled|precompile|threads|memory"
+    r"|figure_process|engines"
+    r"|detect_kernels|measure_kernels|kernels|kron|lacosmic|deblend|matching|tiefit|noise_image"
     r"|sextractor)\.py"
 )
 COPIED = (
@@ -469,7 +471,7 @@ class Copy:
         from bycatch.kernels.threads import at_most
 
         with at_most(1):  # threads do not survive a fork
-            precompile.rehearse()
+            precompile.compile_all()
         package = sys.modules["bycatch"]
         for name in [n for n in sys.modules if n.startswith("bycatch.")]:
             if not name.startswith(KEPT):

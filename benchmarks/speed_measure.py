@@ -295,7 +295,7 @@ def compare(scene: Scene, repeats: int, n_library: int) -> list[str]:
     cr_mask[::97, ::89] = True
 
     def stage() -> Any:
-        return measure.run(image, x, y, cr_mask=cr_mask)
+        return measure.run(image, measure.Targets(x, y), pixels=measure.Pixels(cr_mask=cr_mask))
 
     chosen = MeasureSettings(radii_px=RADII_PX)
 
