@@ -12,22 +12,26 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from bycatch.cli.app import app
 from bycatch.catalogs.columns import (
     CAT,
+    COMPLETENESS,
     CR_SHARE,
     EXCLUDED,
     FLUX_ERROR_PARTS,
+    INJECT,
     MAG_ST,
     MAG_VEGA,
     PHOT,
+    PURITY,
     RATE_ERROR_PARTS,
+    REFERENCE,
     REMOVED,
     SKY,
     SOURCES,
     Column,
 )
 from bycatch.catalogs.flags import FLAGS
+from bycatch.cli.app import app
 from bycatch.report.summary import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk
 from bycatch.stages.align import GRADES
@@ -36,7 +40,7 @@ FOLDER = Path(__file__).parent
 
 HEAD = """# Products
 
-The tables below are made from the registries in `columns.py` and `flags.py`.
+The tables below are made from the registries in `catalogs/columns.py` and `catalogs/flags.py`.
 `{r}` stands for an aperture radius in pixels, written with `%g`: 2, 4, 6, 8 and 10 by default.
 
 Positions are 0-based pixel centres: the centre of the first pixel is (0, 0). In ds9, and in FITS
@@ -52,11 +56,18 @@ TABLES = (
     ("Catalog columns on request (`measure.error_components`)", FLUX_ERROR_PARTS),
     ("`<root>_phot.ecsv` (and `_phot_noCRs`): count rates", PHOT),
     ("Columns of the photometry on request (`measure.error_components`)", RATE_ERROR_PARTS),
-    ("`<root>_sky.ecsv`: blank places, which tell the noise of apertures", SKY),
     ("`<root>_sources.ecsv`: detections", SOURCES),
-    ("`<root>_removed.ecsv`: detections that the coverage rule took out", REMOVED[-1:]),
+    (
+        "`<root>_segm.fits.gz`, table REMOVED: detections that the coverage rule took out",
+        REMOVED[-1:],
+    ),
+    ("`<root>_depth.fits`, table SKY: blank places, which tell the noise of apertures", SKY),
+    ("`<stem>.mask.fits`, table CRSHARE: the detections' light on the mask", CR_SHARE),
     ("`<root>_excluded.ecsv`: rows in the regions of `--exclude`", EXCLUDED),
-    ("`<root>_crshare.ecsv`: what the alignment knows of cosmic rays", CR_SHARE),
+    ("`<root>_inject.ecsv`: artificial sources (`bycatch inject`)", INJECT),
+    ("`<root>_completeness.ecsv`: how many of them are found, by magnitude", COMPLETENESS),
+    ("`<root>_purity.ecsv`: false detections, by magnitude", PURITY),
+    ("`<field>/gaia.ecsv`: reference stars, in the names of the Gaia archive", REFERENCE),
 )
 
 
@@ -84,12 +95,19 @@ def products_page() -> str:
 
 TAIL = """## Images
 
-- `<stem>.mask.fits`: uint8, 1 where the grown cosmic-ray mask is set.
-- `<root>_segm.fits.gz`: int32, 0 for sky, else the `id` of the source (removed ones as well).
+`<root>` is the name of the image, `<stem>` the same with `_drc`. Tables in FITS files have names,
+units (TUNIT) and meanings (TCOMM) of their columns; NaN is missing.
+
+- `<stem>.mask.fits`: the grown cosmic-ray mask in the extension CRMASK (uint8, 1 where it is set),
+  compressed by tiles (PLIO_1); astropy and ds9 read it as an image. COVERAGE is uint8, a pixel per
+  block of BLOCKPX x BLOCKPX px (16): 1 for blocks that have data in every pixel. The table CRSHARE
+  is there where the image has detections.
+- `<root>_segm.fits.gz`: int32, 0 for sky, else the `id` of the source (removed ones as well). The
+  table REMOVED lists the detections that the coverage rule took out.
 - `<root>_wcs.fits`: the aligned WCS, see below.
-- `<root>_depth.fits`: float32, one pixel per block of 16 x 16 px: the AB magnitude of a point
-  source of 5 sigma in the middle aperture where the sky is typical.
-- `<root>_coverage.fits`: uint8, 1 for the blocks that have data in every pixel.
+- `<root>_depth.fits`: DEPTH, float32, a pixel per block of 16 x 16 px: the AB magnitude of a point
+  source of 5 sigma in the middle aperture (RADIUS) where the sky is typical; empty for a filter
+  without a known encircled energy. The table SKY lists the blank places.
 - `<root>_aligned_drc.fits` (with `--write-wcs`): a copy of the image with the aligned WCS in SCI,
   WHT and CTX. The pixels are the same bits; the old WCS is kept as an alternate one under the
   next free letter (WCSNAMEA, CRVAL1A, ...; O is left to HST's original WCS), in ICRS where its
@@ -99,11 +117,32 @@ TAIL = """## Images
 - `<field>/alignment.png`: residuals of the field's Gaia stars on the sky, their scatter, and
   their size against magnitude; a field without any says why. Needs matplotlib
   (`bycatch[figures]`).
+- `<root>_completeness.png` (`bycatch inject`): the completeness and the errors of the magnitudes,
+  against magnitude.
 
 In `csv` a text cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or
 `@`) has an apostrophe before it; numbers are as they are. Characters that can't be shown, such as a
 line feed or a byte that is not UTF-8 in the name of a file, are escaped in every format (`\\n`,
 `\\xff`), in FITS all that are not ASCII.
+
+## What is kept of a large survey
+
+`--set output.products=survey` keeps of each image the catalog as Parquet (`<root>_cat.parquet`),
+the mask, the segmentation, and the aligned WCS; of each field `gaia.ecsv` and `field.json`. There
+are no other tables, no depth map, and no `alignment.png`. The catalog has all rows: `_cat_noCRs`
+are those with `cr_flag = 0`, `_cat_clean` those without the flag `likely_cosmic_ray`. Steps of
+their own (`bycatch measure`), `explain` and `export` need what was left out, and say so.
+
+## What a run writes down
+
+- `<field>/field.json`: the state of the field, from which a later run, `status` and the summary
+  know what is done. Of each image: its source and checksum, its exposures, notes, the steps with
+  their key, settings, numbers and products (size, times, SHA-256), and what became of it in the
+  last run that worked on it. While a run works on the field there is also `.lock`.
+- `settings.toml`: the settings of the last run. `run.json`: what it was given, how long it took,
+  and which files it did not use. `products.json`: size, times and SHA-256 of the page.
+- `summary.json`: [the numbers of all images](summary.md), put together from the fields' states.
+- `bycatch.log`, or `bycatch-3-of-40.log` of a shard.
 
 ## The report
 
@@ -112,11 +151,12 @@ OUT` writes it anew from the products that are there. `output.report = false` le
 page that opens by a double click and asks no network. On top is what to look at, then tables of the
 fields and images, then the chosen image: its picture with the sources and their outlines, plots,
 cutouts, tables. A source clicked in a plot shows its row, and a row its source. Up to 50 images are
-in the page itself; the content of more lies in `report_files` beside it and moves with it. The page
-holds the brightest sources of an image (6000 of few images, 700 of many), likely cosmic rays last.
-With `--figures` the same plots are written as `figures/<field>_<filter>_<root>_<plot>.png`, or with
-`--format pdf` as PDF. The page needs `bycatch[report]`, the figures `bycatch[figures]`. The numbers
-of a run are in `summary.json`, too: [its values](summary.md).
+in the page itself; of more, those of a field lie in `<field>/page.js`, without which the page can't
+show them. The page holds the brightest sources of an image (6000 of few images, 700 of many),
+likely cosmic rays last. With `--figures` the same plots are written as
+`figures/<field>_<filter>_<root>_<plot>.png`, or with `--format pdf` as PDF. The page needs
+`bycatch[report]`, the figures `bycatch[figures]`. The numbers are in `summary.json`, too:
+[its values](summary.md).
 
 ## The aligned WCS
 

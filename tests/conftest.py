@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
@@ -332,3 +333,19 @@ def as_image(new_drc: Any, tmp_path: Path) -> Any:
         return read_drc(path, InputSettings(verify=False))
 
     return make
+
+
+def change_record(out, root, change):
+    """Change the record of an image in the state of its field."""
+    for path in out.glob("*/field.json"):
+        state = json.loads(path.read_text())
+        for record in state["images"]:
+            if record["stem"].removesuffix("_drc") == root:
+                change(record)
+                path.write_text(json.dumps(state))
+
+
+@pytest.fixture(name="change_record", scope="session")
+def change_record_of_an_image():
+    """Return the function that changes the record of an image."""
+    return change_record

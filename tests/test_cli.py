@@ -14,7 +14,7 @@ from rich.console import Console
 from bycatch import __version__
 from bycatch.cli import console, printing
 from bycatch.errors import UnreadableFile
-from bycatch.pipeline import ImageReport, Outcome, RunReport
+from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.settings import PRESETS, Settings, to_toml
 
 ANSI = re.compile(r"\x1b\[")
@@ -303,11 +303,12 @@ def test_the_closing_table_fits_eighty_columns(monkeypatch, tmp_path, capsys):
     numbers = {"n_exposures": 12, "n_measured": 1234, "n_cosmic_ray": 1200, "n_gaia": 114}
     aligned = {"aligned": True, "grade": "A", "n_field_matches": 114, "astrom_err_mas": 12.3}
     image = ImageReport(
-        "jabcd1010", "abcd_01", "F850LP", "x_drc.fits", Outcome.DONE, seconds=1231.4,
-        summary={"measure": numbers, "align": aligned},
-    )  # fmt: skip
+        "jabcd1010", "abcd_01", "F850LP", "x_drc.fits", Outcome.DONE, seconds=1231.4
+    )
+    summary = {"measure": numbers, "align": aligned}
+    vars(image)["_numbers"] = {"summary": summary, "cost": {}, "notes": []}
     monkeypatch.setattr(console, "stdout", Console(width=80))
-    printing.print_report(RunReport(tmp_path, (image,)))
+    printing.print_report(RunReport(tmp_path, (FieldResult("abcd_01", (image,)),)))
     (line,) = [text for text in capsys.readouterr().out.splitlines() if "jabcd1010" in text]
     assert "abcd_01/F850LP" in line
     assert "A: 114, 12.3 mas" in line

@@ -13,6 +13,8 @@ import logging, threading
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 import numpy as np
 from bycatch.kernels.neighbourhood import any_within
+from bycatch.precompile import watch_first_compilation
+watch_first_compilation()
 mask = np.eye(9, dtype=bool)
 def call():
     found.append(any_within(mask, np.array([4.0]), np.array([4.0]), 2.0).tolist())

@@ -16,7 +16,7 @@ from rich.console import Console
 import bycatch
 from bycatch.cli import console, printing
 from bycatch.cli.session import LogFile
-from bycatch.pipeline import ImageReport, Outcome, RunReport
+from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.system.words import printable
 
 HOME = Path(bycatch.__file__).parent / "cli"
@@ -53,7 +53,7 @@ def test_names_are_printed_as_they_are(terminal, name):
 def test_names_in_tables_and_reasons_are_printed_as_they_are(monkeypatch, capsys, name):
     image = ImageReport(name, name, name, name, Outcome.FAILED, reason=f"{name}: no")
     monkeypatch.setattr(console, "stdout", Console(width=200, markup=False, highlight=False))
-    printing.print_report(RunReport(Path(name), (image,)))
+    printing.print_report(RunReport(Path(name), (FieldResult(name, (image,)),)))
     out = capsys.readouterr().out
     shown = SHOWN[name]
     assert f"{shown}/{shown}" in out

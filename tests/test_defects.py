@@ -12,8 +12,8 @@ from bycatch.stages.measure.defects import (
     COLUMN_REACH_PX,
     DQ_HOT,
     ChipQuality,
-    blemishes,
-    blemishes_from_quality,
+    defects,
+    defects_from_quality,
     flagged_exposures,
     on_bad_columns,
     one_pixel_sources,
@@ -36,9 +36,7 @@ def put_pixel(image, x, y, rate):
 
 def looked_at(image, x, y, n_exp=1, peak=0.1):
     n = len(x)
-    return blemishes(
-        image, x, y, np.zeros(n), np.full(n, NOISE), np.full(n, n_exp), np.full(n, peak)
-    )
+    return defects(image, x, y, np.zeros(n), np.full(n, NOISE), np.full(n, n_exp), np.full(n, peak))
 
 
 # ---------------------------------------------------------------- hot pixels
@@ -246,7 +244,7 @@ def test_saturation_is_per_exposure(as_image):
     image = as_image(sky())
     limit = image.meta.saturation_rate
     assert limit == pytest.approx(image.meta.full_well_e * 0.8 / 500, rel=0.15)
-    found = blemishes(
+    found = defects(
         image, [5.0, 9.0, 9.0], [5.0, 9.0, 9.0], np.zeros(3), np.full(3, NOISE), np.full(3, 2),
         [1.01 * limit, 0.99 * limit, np.nan],
     )  # fmt: skip
@@ -293,13 +291,13 @@ def test_one_saturated_exposure_spoils_half_with_a_defect_count():
     exposures = tuple(ChipQuality(np.zeros((200, 200), np.uint16), distorted(k)) for k in range(3))
     exposures[0].dq[80, 80] = 256
     x, y = wcs.all_world2pix(*exposures[0].wcs.all_pix2world([80.0], [80.0], 0), 0)
-    assert blemishes_from_quality(wcs, x, y, exposures).saturated.all()
+    assert defects_from_quality(wcs, x, y, exposures).saturated.all()
     for k in (0, 1):
-        found = blemishes_from_quality(wcs, x, y, exposures)
+        found = defects_from_quality(wcs, x, y, exposures)
         assert found.hot_pixel.tolist() == [False]
         px, py = exposures[k].wcs.all_world2pix(*wcs.all_pix2world(x, y, 0), 0)
         exposures[k].dq[round(float(py[0])), round(float(px[0]))] |= DQ_HOT
-    found = blemishes_from_quality(wcs, x, y, exposures)
+    found = defects_from_quality(wcs, x, y, exposures)
     assert found.hot_pixel.all()
     assert not found.bad_column.any()
 
@@ -314,7 +312,7 @@ def test_quality_of_a_real_exposure(shared):
     np.testing.assert_array_equal(chip.dq, dq)
     rows, columns = np.nonzero(dq & 16)
     x, y = flat().all_world2pix(*chip.wcs.all_pix2world(columns, rows, 0), 0)
-    found = blemishes_from_quality(flat(), x, y, (chip,))
+    found = defects_from_quality(flat(), x, y, (chip,))
     assert len(rows) > 50
     assert found.hot_pixel.all()
 
@@ -335,7 +333,7 @@ def test_a_file_without_quality(tmp_path, new_drc):
 
 
 def test_without_exposures_nothing_is_said():
-    found = blemishes_from_quality(flat(), [3.0], [4.0], ())
+    found = defects_from_quality(flat(), [3.0], [4.0], ())
     assert not (found.saturated | found.hot_pixel | found.bad_column).any()
-    other = blemishes_from_quality(flat(), [], [], ())
+    other = defects_from_quality(flat(), [], [], ())
     assert (other | other).saturated.shape == (0,)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -113,3 +114,32 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert {"demo", "test"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_design_page_names_every_module_and_no_other() -> None:
+    page = (DOCS / "design.md").read_text(encoding="utf-8")
+    package = REPOSITORY / "src" / "bycatch"
+    modules = {path.relative_to(package) for path in package.rglob("*.py")}
+    # Of kernels and of the simulation the page says what the package is for.
+    named = {
+        path.name
+        for path in modules
+        if path.parts[0] not in {"kernels", "simulate"} and not path.name.startswith("__")
+    }
+    written = set(re.findall(r"\b[a-z_]+\.py\b", page))
+    assert named <= written
+    assert written <= {path.name for path in modules}
+    folders = {path.parts[0] for path in modules if len(path.parts) > 1}
+    assert folders <= set(re.findall(r"^  ([a-z_]+)/", page, re.MULTILINE))
+
+
+def test_the_design_page_has_the_layers_of_the_contract() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = next(
+        contract
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers" and "containers" not in contract
+    )
+    page = (DOCS / "design.md").read_text(encoding="utf-8")
+    layers = "\n".join(contract["layers"]).replace("bycatch.", "")
+    assert f"```\n{layers}\n```" in page

@@ -13,8 +13,12 @@ from astropy.wcs import WCS
 import bycatch as package
 from bycatch import Inputs, Settings, read_table
 from bycatch.errors import UnreadableFile
+from bycatch.kernels.exposures import mask_shares
 from bycatch.pipeline import Outcome, dry_run
 from bycatch.pipeline.frames import read_frame
+from bycatch.pipeline.jobs import ImageJob
+from bycatch.pipeline.workbench import Workbench
+from bycatch.products import FieldFolder, read_extension, read_field
 
 RED = ("abc_01/F775W", "jabc01010")
 BLUE = ("abc_01/F475W", "jabc01020")
@@ -337,33 +341,39 @@ def test_an_image_alone_in_its_field_is_read_once(visit, tmp_path, monkeypatch):
     assert read == ["jabc01010_drc.fits"]
 
 
-def test_images_of_a_field_are_read_before_and_after_the_alignment(visit, tmp_path, monkeypatch):
-    from bycatch.pipeline import image
-
+def test_each_image_of_a_field_is_read_once(visit, tmp_path, monkeypatch):
     read = count_reads(monkeypatch)
     assert go(visit, visit.raw, tmp_path / "out").all_done
-    assert len(read) <= 4
-    assert image._last == []  # nothing stays in memory
+    assert sorted(read) == ["jabc01010_drc.fits", "jabc01020_drc.fits"]
 
 
 def test_the_alignment_reads_no_pixels(visit, done, monkeypatch):
-    def fail(path):
+    def fail(path, *_):
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("bycatch.pipeline.alignment.read_pixels", fail)
+    monkeypatch.setattr("bycatch.pipeline.workbench.read_pixels", fail)
+    monkeypatch.setattr("bycatch.images.drc.read_drc", fail)
     assert package.run_stages(done, ["align"]).all_done
 
 
 def test_shares_on_the_mask_follow_detections_and_mask(visit, red_out):
     sources = read_table(product(red_out, "_sources.ecsv"))
-    shares = product(red_out, "_crshare.ecsv")
-    assert list(read_table(shares)["id"]) == list(sources["id"])
-    before = read_table(shares).meta["KEY"]
+    mask = product(red_out, "_drc.mask.fits")
+    shares = read_extension(mask, "CRSHARE")
+    assert list(shares["id"]) == list(sources["id"])
     package.run_stages(red_out, ["detect"], Settings.load(assignments=["detect.n_sigma=20"]))
     fewer = read_table(product(red_out, "_sources.ecsv"))
-    package.run_stages(red_out, ["align"])
-    assert read_table(shares).meta["KEY"] != before
-    assert list(read_table(shares)["id"]) == list(fewer["id"])
+    folder = FieldFolder(red_out, read_field(red_out, "abc_01"))
+    (record,) = folder.state.images
+    bench = Workbench(folder, ImageJob(red_out, record, Settings()))
+    # Those in the file are of the detections before: they are made of segments and mask.
+    assert shares.meta["KEY"] != bench.share_key
+    expected = mask_shares(bench.segmentation, bench.cr_mask, fewer["id"])
+    assert list(bench.cr_share) == list(expected)
+    package.run_stages(red_out, ["crmask"])
+    again = read_extension(mask, "CRSHARE")
+    assert list(again["id"]) == list(fewer["id"])
+    assert list(again["on_cr_mask"]) == list(expected)
 
 
 def test_a_mask_alone_needs_no_detections(visit, red_out):
@@ -442,10 +452,10 @@ def test_a_disk_that_is_full_costs_the_image_and_leaves_no_half_copy(visit, red_
 def test_a_frame_of_an_older_version_says_what_to_do(visit, red_out):
     header = fits.getheader(product(red_out, "_wcs.fits"))
     fits.PrimaryHDU(header=header).writeto(product(red_out, "_wcs.fits"), overwrite=True)
-    record = product(red_out, "_state.json")
-    content = json.loads(record.read_text())
-    content["stages"]["align"]["outputs"] = ["jabc01010_wcs.fits"]  # without proofs
-    record.write_text(json.dumps(content))
+    state = red_out / "abc_01/field.json"
+    content = json.loads(state.read_text())
+    content["images"][0]["stages"]["align"]["outputs"] = {"jabc01010_wcs.fits": None}  # no proof
+    state.write_text(json.dumps(content))
     report = package.run_stages(red_out, ["measure"])
     assert report.images[0].outcome is Outcome.DROPPED
     assert "bycatch align" in report.images[0].reason

@@ -195,8 +195,8 @@ def test_parts_of_the_errors_on_request(meta, as_image, psf):
     rng = np.random.default_rng(3)
     image = as_image(scene + rng.normal(0, 0.02, scene.shape))
     x, y = [30.3, -40.0], [29.8, 5.0]
-    plain = measure.run(image, x, y)
-    got = measure.run(image, x, y, settings=MeasureSettings(error_components=True))
+    plain = measure.run(image, measure.Targets(x, y))
+    got = measure.run(image, measure.Targets(x, y), MeasureSettings(error_components=True))
     assert set(got.table.colnames) - set(plain.table.colnames) == {
         f"countrate_err_{r:g}_{part}" for r in RADII for part in ("poisson", "sky", "level")
     }

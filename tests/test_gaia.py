@@ -19,7 +19,7 @@ from astropy.time import Time
 
 from bycatch.errors import NoReferenceStars, SettingsError
 from bycatch.settings import AlignSettings
-from bycatch.sky.gaia import COLUMNS, from_table, parallax_shift, read_local
+from bycatch.sky.gaia import COLUMNS, VIZIER, from_table, parallax_shift, read_local
 from bycatch.sky.tap import Services, adql_query, query_tap
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -167,7 +167,7 @@ def test_from_table_has_every_column_with_unit_and_description():
     assert stars.origin == stars.table.meta["origin"] == "mine.csv"
     for name, column in COLUMNS.items():
         assert str(stars.table[name].unit or "") == column.unit
-        assert stars.table[name].description
+        assert stars.table[name].description == column.meaning
     assert stars.table["source_id"][0] == 1
     assert stars.table["source_id"].dtype == np.int64
     assert stars.table["ref_epoch"][0] == 2016.0
@@ -179,7 +179,7 @@ def test_from_table_reads_viziers_names():
     table = star_table()
     vizier = Table(table, copy=True)
     for name in [n for n in table.colnames if n != "ref_epoch"]:
-        vizier.rename_column(name, COLUMNS[name].vizier)
+        vizier.rename_column(name, VIZIER[name])
     vizier["RAJ2000"] = vizier["RA_ICRS"] + 1.0  # another epoch: must not be taken
     ours, theirs = from_table(table, "a").table, from_table(vizier, "a").table
     for name in COLUMNS:
@@ -457,7 +457,7 @@ def test_a_busy_service_is_asked_again():
 def test_a_service_that_stays_busy_gives_way_to_the_next():
     vizier = star_table()
     for name in [n for n in vizier.colnames if n != "ref_epoch"]:
-        vizier.rename_column(name, COLUMNS[name].vizier)
+        vizier.rename_column(name, VIZIER[name])
     with (
         tap_server(lambda n, q: (503, b"busy")) as (busy, asked_busy),
         tap_server(lambda n, q: (200, votable_bytes(vizier))) as (good, asked_good),

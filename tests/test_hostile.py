@@ -205,7 +205,7 @@ def test_where_no_image_is_left_its_error_is_the_answer():
 def test_an_unexpected_error_of_a_run_is_a_line_and_in_the_log(
     bycatch, visit, tmp_path, monkeypatch
 ):
-    def fail(*_):
+    def fail(*_, **__):
         raise KeyError("x\ny")
 
     monkeypatch.setattr("bycatch.pipeline.run", fail)

@@ -6,6 +6,7 @@ from astropy.table import Table
 from numpy.testing import assert_allclose
 
 from bycatch import photcal
+from bycatch.catalogs import columns
 from bycatch.catalogs.columns import CAT
 from bycatch.catalogs.tables import make_table, read_table
 from bycatch.errors import SettingsError
@@ -13,7 +14,7 @@ from bycatch.images.drc import read_drc
 from bycatch.kernels.exposures import box_fraction
 from bycatch.pipeline import injection as pipe
 from bycatch.settings import DetectSettings, Settings
-from bycatch.simulate import injection, simulate_visit, write_visit
+from bycatch.simulate import completeness, injection, recovery, simulate_visit, trial, write_visit
 from bycatch.simulate.files import read_truth
 from bycatch.simulate.psf import Mixture
 
@@ -318,7 +319,7 @@ def catalogued(rows):
     data |= {name: np.zeros(n) for name in others}
     data |= {"x_center": x, "y_center": y, "mag_ab_4": mag, "cr_flag": flag}
     table = make_table(CAT, data, (4.0,))
-    return pipe.Catalogued(Table(), table, 0.9, SKY, np.zeros((2, 2), np.float32))
+    return trial.Trial(Table(), table, 0.9, SKY, np.zeros((2, 2), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +347,7 @@ def test_found_is_what_was_not_there_before_and_is_as_bright_as_it_should(
     sources = stars_table([50.0], [50.0], [10 ** (-0.4 * (24.0 - zeropoint))])
     sources["aperture_rate"] = sources["rate"] * 0.9
     sources["n_exp"], sources["saturated"] = 2, False
-    found = pipe.recovered(sources, catalogued(after), catalogued(before), image, settings)
+    found = recovery.recovered(sources, catalogued(after), catalogued(before), image, settings)
     assert found["outcome"][0] == outcome
     assert found["found"][0] == (outcome in ("kept", "cosmic ray"))
     assert found["kept"][0] == (outcome == "kept")
@@ -356,7 +357,7 @@ def test_found_is_what_was_not_there_before_and_is_as_bright_as_it_should(
 def test_a_cosmic_ray_by_its_probability_counts_as_one():
     made = catalogued([(50.0, 50.0, 24.0, 0), (10.0, 10.0, 24.0, 0)])
     made.catalog["p_cr"] = [0.9, 0.1]
-    assert pipe._is_ray(made.catalog).tolist() == [True, False]
+    assert recovery._is_ray(made.catalog).tolist() == [True, False]
 
 
 # ---------------------------------------------------------------- tables
@@ -364,21 +365,21 @@ def test_a_cosmic_ray_by_its_probability_counts_as_one():
 
 def made_up(mag, found, kind="star", n_exp=1, size=0.0, kept=None):
     n = len(mag)
-    data = {c.name: np.zeros(n) for c in pipe.INJECT}
+    data = {c.name: np.zeros(n) for c in columns.INJECT}
     kept = found if kept is None else kept
     data |= {
         "id": np.arange(n) + 1, "kind": np.full(n, kind), "mag": mag, "found": found, "kept": kept,
         "called_cr": found & ~kept, "outcome": np.full(n, "kept"), "re_arcsec": np.full(n, size),
         "n_exp": np.broadcast_to(n_exp, n), "mag_expected": mag, "mag_measured": mag + 0.1,
     }  # fmt: skip
-    return make_table(pipe.INJECT, data)
+    return make_table(columns.INJECT, data)
 
 
 def test_completeness_counts_by_magnitude_and_depth():
     mag = np.array([24.1, 24.2, 24.4, 24.6, 24.9])
     found = np.array([True, True, False, True, False])
     kept = np.array([True, False, False, True, False])
-    table = pipe.completeness_table(made_up(mag, found, n_exp=[1, 1, 2, 2, 2], kept=kept), 0.5)
+    table = recovery.completeness_table(made_up(mag, found, n_exp=[1, 1, 2, 2, 2], kept=kept), 0.5)
     whole = table[table["n_exp"] == 0]
     assert whole["mag_low"].tolist() == [24.0, 24.5]
     assert whole["n"].tolist() == [3, 2]
@@ -387,12 +388,12 @@ def test_completeness_counts_by_magnitude_and_depth():
     assert_allclose(whole["called_cr"], [0.5, 0.0])
     assert_allclose(whole["mag_bias"], 0.1)
     assert set(table["n_exp"].tolist()) == {0, 1, 2}
-    assert len(pipe.completeness_table(made_up(mag[:0], found[:0]), 0.5)) == 0
+    assert len(recovery.completeness_table(made_up(mag[:0], found[:0]), 0.5)) == 0
 
 
 def test_intervals_are_wilsons():
     # 8 of 10 at 95 %: 0.4902 to 0.9433 (Brown, Cai & DasGupta 2001, Statist. Sci. 16, 101).
-    low, high = pipe.wilson(np.array([8.0, 0.0, 0.0]), np.array([10.0, 10.0, 0.0]), 1.959964)
+    low, high = recovery.wilson(np.array([8.0, 0.0, 0.0]), np.array([10.0, 10.0, 0.0]), 1.959964)
     assert_allclose(low[:2], [0.4902, 0.0], atol=2e-4)
     assert_allclose(high[:2], [0.9433, 0.2775], atol=2e-4)
     assert (low[2], high[2]) == (0.0, 1.0)
@@ -406,7 +407,7 @@ def test_limits_are_those_of_the_curve_that_the_sources_were_drawn_from():
         share = 1 / (1 + np.exp((mag - 26.0) / 0.25))
         yes = random.uniform(size=1500) < share
         for level in (0.5, 0.9):
-            limit, error = pipe.limit_and_error(mag, yes, level)
+            limit, error = recovery.limit_and_error(mag, yes, level)
             true = 26.0 + 0.25 * np.log(1 / level - 1)
             assert limit == pytest.approx(true, abs=0.35)
             pulls.append((limit - true) / error)
@@ -416,15 +417,15 @@ def test_limits_are_those_of_the_curve_that_the_sources_were_drawn_from():
 
 def test_limits_that_are_not_reached_are_none():
     mag = np.linspace(22, 28, 100)
-    assert pipe.limit_and_error(mag, np.ones(100, bool), 0.5) == (None, None)
-    assert pipe.limit_and_error(mag, np.zeros(100, bool), 0.5) == (None, None)
-    assert pipe.limit_and_error(mag[:5], mag[:5] < 22.1, 0.5) == (None, None)
+    assert recovery.limit_and_error(mag, np.ones(100, bool), 0.5) == (None, None)
+    assert recovery.limit_and_error(mag, np.zeros(100, bool), 0.5) == (None, None)
+    assert recovery.limit_and_error(mag[:5], mag[:5] < 22.1, 0.5) == (None, None)
 
 
 def test_false_detections_by_magnitude():
     mag = [24.1, 24.2, 25.1, 25.2, np.nan]
     kept = [True, True, True, False, True]
-    table = pipe._purity(mag, kept, [25.3, 25.4, np.nan], 0.5)
+    table = recovery.purity_of(mag, kept, [25.3, 25.4, np.nan], 0.5)
     assert table["mag_low"].tolist() == [24.0, 24.5, 25.0]
     assert table["n"].tolist() == [2, 0, 2]
     assert table["n_kept"].tolist() == [2, 0, 1]
@@ -432,7 +433,7 @@ def test_false_detections_by_magnitude():
     assert table["false_share"][0] == 0
     assert table["false_share"][2] == 1
     assert table["false_share"].mask[1]
-    assert len(pipe._purity([], [], [], 0.5)) == 0
+    assert len(recovery.purity_of([], [], [], 0.5)) == 0
 
 
 # ---------------------------------------------------------------- all of it
@@ -446,9 +447,9 @@ def small_run(image, **more):
 
 def test_the_same_seed_gives_the_same_sources_and_an_empty_field_is_complete(blank):
     image = blank((330, 360))
-    first = pipe.inject_image(image, small_run(image))
-    second = pipe.inject_image(image, small_run(image))
-    other = pipe.inject_image(image, small_run(image, seed=2))
+    first = completeness.inject_image(image, small_run(image))
+    second = completeness.inject_image(image, small_run(image))
+    other = completeness.inject_image(image, small_run(image, seed=2))
     assert np.array_equal(first.sources["mag_measured"].filled(-1),
                           second.sources["mag_measured"].filled(-1))  # fmt: skip
     assert not np.array_equal(first.sources["x"], other.sources["x"])
@@ -470,7 +471,7 @@ def test_the_negative_of_an_image_without_sources_has_as_many_false_ones(blank):
     settings = Settings.load(
         preset="deep", assignments=["inject.n_sources=1", "detect.n_sigma=0.7", "detect.n_pixels=5"]
     )
-    table = pipe.inject_image(image, settings).purity
+    table = completeness.inject_image(image, settings).purity
     n, n_negative = int(table["n"].sum()), int(table["n_negative"].sum())
     assert n > 30
     assert abs(n - n_negative) < 5 * np.sqrt(n + n_negative)
@@ -478,7 +479,7 @@ def test_the_negative_of_an_image_without_sources_has_as_many_false_ones(blank):
 
 def test_an_image_without_room_for_sources_gives_empty_tables(blank):
     image = blank((120, 120), hole=np.s_[::5, :])  # too many gaps for the coverage rule
-    result = pipe.inject_image(image, small_run(image))
+    result = completeness.inject_image(image, small_run(image))
     assert len(result.sources) == 0
     assert len(result.completeness) == 0
     assert result.limits == []
@@ -487,7 +488,7 @@ def test_an_image_without_room_for_sources_gives_empty_tables(blank):
 
 def test_a_small_image_gets_fewer_sources_than_wanted_rather_than_endless_runs(blank):
     image = blank((150, 150))
-    result = pipe.inject_image(image, small_run(image, max_runs=2))
+    result = completeness.inject_image(image, small_run(image, max_runs=2))
     assert result.n_runs == 2
     assert 0 < len(result.sources) < 40
 
@@ -543,10 +544,10 @@ def test_injected_completeness_is_the_true_one(tmp_path):
     settings = settings.replace(
         detect=settings.detect.replace(min_coverage=0.9, coverage_box_px=60)
     )
-    result = pipe.inject_image(image, settings, wanted)
+    result = completeness.inject_image(image, settings, wanted)
     assert result.psf.n_stars >= 5
-    made = pipe.catalogued(image, settings)
-    true_found = pipe.matches(
+    made = trial.trial(image, settings)
+    true_found = recovery.matches(
         np.asarray(stars["x"]), np.asarray(stars["y"]), mag, np.full(len(mag), 1.5), made.catalog,
         np.ma.filled(made.catalog["mag_ab_4"], np.nan), 1.0,
     ) >= 0  # fmt: skip

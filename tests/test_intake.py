@@ -1,5 +1,6 @@
 """From files to their places: what is found, linked, copied, moved, and kept apart."""
 
+import json
 import re
 import shutil
 
@@ -8,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from bycatch import read_table
-from bycatch.products import damaged_records, find_records
+from bycatch.products import damaged_fields, find_records
 
 FAST = ("--set", "align.enabled=false")
 PLACE = "abc_01/F775W/jabc01010_drc.fits"
@@ -448,9 +449,13 @@ def test_a_wrong_sidecar_is_refused_with_its_name(bycatch, raw, tmp_path):
     assert "photflam" in ended.err
 
 
-def test_a_damaged_record_costs_its_image_only(done):
-    before = find_records(done)
-    broken = before[0].paths(done).record
+def test_a_damaged_state_costs_its_field_only(done):
+    shutil.copytree(done / "abc_01", done / "abc_02")
+    other = json.loads((done / "abc_01/field.json").read_text().replace("abc_01", "abc_02"))
+    (done / "abc_02/field.json").write_text(json.dumps(other))
+    assert [r.field for r in find_records(done)] == ["abc_01"] * 2 + ["abc_02"] * 2
+    broken = done / "abc_01/field.json"
     broken.write_text("{", encoding="utf-8")
-    assert [r.root for r in find_records(done)] == [r.root for r in before[1:]]
-    assert "remove it and run again" in damaged_records(done)[broken]
+    assert [r.field for r in find_records(done)] == ["abc_02"] * 2
+    assert list(damaged_fields(done)) == [broken]
+    assert "remove it and run again" in damaged_fields(done)[broken]

@@ -30,6 +30,7 @@ from bycatch import kernels
 from bycatch.kernels import (
     apertures,
     background,
+    blocks,
     bounds,
     columnruns,
     deblend,
@@ -330,6 +331,8 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "noise_image.variance_plane": lambda s: noise_image.variance_plane(
         *_counts(s), _model(s), 1e30
     ),
+    "blocks.covered_blocks": lambda s: blocks.covered_blocks(s.valid),
+    "blocks.block_sums": lambda s: blocks.block_sums(s.data.astype(np.float32)),
     "columnruns.column_runs": lambda s: columnruns.column_runs(
         s.data, 4, s.x, s.y, s.extra, [0.0, 0.1, -1e7], 3.0, 2, 9
     ),

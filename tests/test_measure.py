@@ -31,7 +31,7 @@ def names_of(table, row=0):
 def test_sums_of_a_constant_are_areas(as_image):
     image = as_image(np.full((80, 110), 0.25))
     x, y = np.array([50.0, 50.3, 61.77]), np.array([40.0, 39.6, 38.41])
-    table = measure.run(image, x, y).table
+    table = measure.run(image, measure.Targets(x, y)).table
     for r in (2, 4, 6, 8, 10):
         np.testing.assert_allclose(table[f"area_{r}"], np.pi * r**2, rtol=1e-9)
         np.testing.assert_allclose(table[f"countrate_{r}"], 0.25 * np.pi * r**2, rtol=1e-7)
@@ -56,7 +56,7 @@ def test_invalid_pixels_do_not_count(as_image):
     sci = np.full((80, 110), 0.25)
     sci[40, 50] = np.nan
     image = as_image(sci)
-    table = measure.run(image, [50.0, 50.5], [40.0, 40.0]).table
+    table = measure.run(image, measure.Targets([50.0, 50.5], [40.0, 40.0])).table
     np.testing.assert_allclose(table["area_2"], np.pi * 4 - 1, rtol=1e-9)
     np.testing.assert_allclose(table["countrate_2"], 0.25 * (np.pi * 4 - 1), rtol=1e-7)
     assert "partial_aperture" in names_of(table)
@@ -65,7 +65,7 @@ def test_invalid_pixels_do_not_count(as_image):
 def test_a_star_is_measured_above_its_sky(as_image, psf):
     shape = (100, 120)
     image = as_image(0.3 + 50 * psf(shape, 60.3, 50.8))
-    table = measure.run(image, [60.3], [50.8]).table
+    table = measure.run(image, measure.Targets([60.3], [50.8])).table
     gamma2 = (2.1 / (2 * np.sqrt(2 ** (1 / 3) - 1))) ** 2
     for r in (4, 6, 8, 10):
         net = table[f"countrate_{r}"][0] - table["sky_median"][0] * table[f"area_{r}"][0]
@@ -81,7 +81,7 @@ def test_the_width_of_known_stars(as_image, psf, fwhm):
     x, y = np.array([30.2, 70.5, 110.8, 150.1]), np.array([40.0, 45.5, 44.7, 42.2])
     for xi, yi in zip(x, y, strict=True):
         sci += (100 * psf(shape, xi, yi, fwhm)).astype(np.float32)
-    table = measure.run(as_image(sci), x, y).table
+    table = measure.run(as_image(sci), measure.Targets(x, y)).table
     np.testing.assert_allclose(table["fwhm"], fwhm, rtol=0.02)
 
 
@@ -113,7 +113,7 @@ def test_errors_are_the_scatter(as_image, psf, rate):
     sci = rng.poisson(np.tile(star * rate * t, (n, n))) / t + rng.normal(0, 0.01, shape)
     gx, gy = np.meshgrid(17.0 + step * np.arange(n), 17.0 + step * np.arange(n))
     image = as_image(sci, exptime_s=t)
-    table = measure.run(image, gx.ravel(), gy.ravel(), settings=PLAIN).table
+    table = measure.run(image, measure.Targets(gx.ravel(), gy.ravel()), PLAIN).table
     for r in (2, 4, 6, 10):
         net = np.asarray(table[f"countrate_{r}"] - table["sky_median"] * table[f"area_{r}"])
         pull = (net - np.median(net)) / np.asarray(table[f"countrate_err_{r}"])
@@ -132,7 +132,7 @@ def test_each_source_has_its_own_exposure_time(as_image, psf):
         hdus["CTX"].data[:, 100:] = 1
 
     image = as_image(sci, half)
-    table = measure.run(image, [45.0, 155.0], [45.0, 45.0], settings=PLAIN).table
+    table = measure.run(image, measure.Targets([45.0, 155.0], [45.0, 45.0]), PLAIN).table
     np.testing.assert_allclose(table["exptime"], [1000, 500], rtol=1e-5)
     assert table["n_exp"].tolist() == [2, 1]
     for r in (4, 10):
@@ -149,7 +149,7 @@ def test_the_number_of_sky_pixels_is_the_actual_one(as_image):
     sci = noise((90, 120))
     sci[:, 70:] = np.nan
     image = as_image(sci)
-    table = measure.run(image, [40.0, 62.0], [45.0, 45.0]).table
+    table = measure.run(image, measure.Targets([40.0, 62.0], [45.0, 45.0])).table
     yy, xx = np.indices(sci.shape)
     for k, x in enumerate((40.0, 62.0)):
         d = np.hypot(xx - x, yy - 45.0)
@@ -170,8 +170,8 @@ def test_the_correlation_of_drizzled_noise(as_image, pixfrac, scale, factor):
 
     image = as_image(noise((90, 100)), change)
     assert measure.correlation_factor(image) == pytest.approx(factor, abs=1e-3)
-    loose = measure.run(image, [50.0], [45.0])
-    plain = measure.run(image, [50.0], [45.0], settings=PLAIN)
+    loose = measure.run(image, measure.Targets([50.0], [45.0]))
+    plain = measure.run(image, measure.Targets([50.0], [45.0]), PLAIN)
     assert (loose.correlation, plain.correlation) == (pytest.approx(factor, abs=1e-3), 1.0)
     assert loose.table["countrate_err_10"][0] > plain.table["countrate_err_10"][0]
 
@@ -188,16 +188,26 @@ def test_cosmic_rays_are_flagged_where_one_exposure_looks(as_image):
     mask[45, [30, 90]] = True
     x = np.array([30.0, 32.0, 32.01, 31.5, 90.0, 30.0])
     y = np.array([45.0, 45.0, 45.0, 46.2, 45.0, 60.0])
-    table = measure.run(image, x, y, cr_mask=mask).table
+    table = measure.run(image, measure.Targets(x, y), pixels=measure.Pixels(cr_mask=mask)).table
     assert table["cr_flag"].tolist() == [1, 1, 0, 1, 0, 0]
     assert [("cosmic_ray" in names_of(table, k)) for k in range(6)] == [True, True, False, True] + [
         False
     ] * 2
     assert table["n_exp"].tolist() == [1, 1, 1, 1, 2, 1]
-    wide = measure.run(image, x, y, cr_mask=mask, settings=MeasureSettings(cr_radius_px=15.0))
+    wide = measure.run(
+        image,
+        measure.Targets(x, y),
+        MeasureSettings(cr_radius_px=15.0),
+        pixels=measure.Pixels(cr_mask=mask),
+    )
     assert wide.table["cr_flag"].tolist() == [1, 1, 1, 1, 0, 1]
-    assert measure.run(image, x, y).table["cr_flag"].sum() == 0
-    exact = measure.run(image, x, y, cr_mask=mask, settings=MeasureSettings(cr_radius_px=0.0))
+    assert measure.run(image, measure.Targets(x, y)).table["cr_flag"].sum() == 0
+    exact = measure.run(
+        image,
+        measure.Targets(x, y),
+        MeasureSettings(cr_radius_px=0.0),
+        pixels=measure.Pixels(cr_mask=mask),
+    )
     assert exact.table["cr_flag"].tolist() == [1, 0, 0, 0, 0, 0]
 
 
@@ -208,7 +218,11 @@ def test_a_source_between_one_and_two_exposures_is_not_single(as_image):
 
     image = as_image(noise((90, 120)), half)
     mask = np.ones(image.shape, dtype=bool)
-    table = measure.run(image, [59.5, 58.4, 60.6], [45.5, 45.5, 45.5], cr_mask=mask).table
+    table = measure.run(
+        image,
+        measure.Targets([59.5, 58.4, 60.6], [45.5, 45.5, 45.5]),
+        pixels=measure.Pixels(cr_mask=mask),
+    ).table
     assert table["n_exp"].tolist() == [2, 1, 2]
     assert table["n_exp"].dtype.kind == "i"
     assert table["cr_flag"].tolist() == [0, 1, 0]
@@ -222,7 +236,7 @@ def star_image(as_image, psf):
 
 
 def test_a_good_star_has_no_flags(star_image):
-    assert names_of(measure.run(star_image, [80.0], [60.0]).table) == set()
+    assert names_of(measure.run(star_image, measure.Targets([80.0], [60.0])).table) == set()
 
 
 @pytest.mark.parametrize(
@@ -239,7 +253,7 @@ def test_a_good_star_has_no_flags(star_image):
     ],
 )
 def test_flags_of_places(star_image, x, y, flags):
-    table = measure.run(star_image, [x], [y]).table
+    table = measure.run(star_image, measure.Targets([x], [y])).table
     ignored = {"fit_pinned"} if "fit_failed" in flags else {"fit_pinned", "fit_failed"}
     assert names_of(table) - ignored == flags - ignored
     if "off_image" in flags:
@@ -250,7 +264,7 @@ def test_flags_of_places(star_image, x, y, flags):
 
 def test_an_aperture_without_a_pixel_has_no_value(star_image):
     # 5 px off the image: the circles of 6 px and more reach it, the smaller ones do not.
-    table = measure.run(star_image, [-5.6], [60.0]).table
+    table = measure.run(star_image, measure.Targets([-5.6], [60.0])).table
     assert table["countrate_2"].mask[0]
     assert table["countrate_err_4"].mask[0]
     assert not table["countrate_8"].mask[0]
@@ -260,9 +274,9 @@ def test_an_aperture_without_a_pixel_has_no_value(star_image):
 def test_flags_of_gaps(as_image, psf):
     sci = noise((120, 160)) + 30 * psf((120, 160), 80, 60)
     sci[:, 92:95] = np.nan
-    assert names_of(measure.run(as_image(sci), [80.0], [60.0]).table) == {"edge"}
+    assert names_of(measure.run(as_image(sci), measure.Targets([80.0], [60.0])).table) == {"edge"}
     sci[:, 85:95] = np.nan
-    assert names_of(measure.run(as_image(sci), [80.0], [60.0]).table) >= {
+    assert names_of(measure.run(as_image(sci), measure.Targets([80.0], [60.0])).table) >= {
         "edge",
         "partial_aperture",
     }
@@ -272,18 +286,20 @@ def test_a_sky_of_few_pixels_is_flagged(as_image):
     sci = np.full((60, 60), np.nan)
     sci[25:36, 25:36] = noise((11, 11))
     sci[30, 41:51] = 0.01
-    table = measure.run(as_image(sci), [30.0], [30.0]).table
+    table = measure.run(as_image(sci), measure.Targets([30.0], [30.0])).table
     assert "bad_sky" in names_of(table)
 
 
 def test_neighbours_are_flagged(star_image):
-    table = measure.run(star_image, [80.0, 90.0, 80.0, np.nan], [60.0, 60.0, 80.0, 3.0]).table
+    table = measure.run(
+        star_image, measure.Targets([80.0, 90.0, 80.0, np.nan], [60.0, 60.0, 80.0, 3.0])
+    ).table
     blended = [bool(f & Flag.BLENDED) for f in table["flags"]]
     # Beside the star there is nothing but its light: that does not spoil the star itself.
     assert blended[:2] == [False, True]
     assert not blended[3]
     assert table["blend_share"][0] < 0.02
-    again = measure.run(star_image, [80.0, 80.0], [60.0, 60.0]).table
+    again = measure.run(star_image, measure.Targets([80.0, 80.0], [60.0, 60.0])).table
     assert all(f & Flag.BLENDED for f in again["flags"])
 
 
@@ -293,7 +309,7 @@ def test_saturated_peaks_are_flagged(as_image, psf):
     peak = psf(shape, 50, 45).max()
     for share, flagged in ((0.7, False), (0.9, True)):
         sci = share * 154.8 / peak * psf(shape, 50, 45) + noise(shape)
-        table = measure.run(as_image(sci), [50.0], [45.0]).table
+        table = measure.run(as_image(sci), measure.Targets([50.0], [45.0])).table
         assert ("saturated" in names_of(table)) is flagged
 
 
@@ -301,7 +317,9 @@ def test_a_guessed_number_of_exposures_is_flagged(as_image):
     def no_context(hdus):
         del hdus["CTX"]
 
-    table = measure.run(as_image(noise((90, 100)), no_context), [50.0], [45.0]).table
+    table = measure.run(
+        as_image(noise((90, 100)), no_context), measure.Targets([50.0], [45.0])
+    ).table
     assert "no_exposure_map" in names_of(table)
 
 
@@ -309,10 +327,12 @@ def test_single_exposures_and_odd_fits_are_flagged(as_image):
     sci = noise((90, 100), 1e-4)
     sci[45, 50] = 5.0
     image = as_image(sci, n_exposures=1)
-    assert {"single_exposure", "fit_pinned"} <= names_of(measure.run(image, [50.0], [45.0]).table)
+    assert {"single_exposure", "fit_pinned"} <= names_of(
+        measure.run(image, measure.Targets([50.0], [45.0])).table
+    )
     hole = noise((90, 100), 1e-4)
     hole[44:47, 49:52] = -5
-    table = measure.run(as_image(hole), [50.0], [45.0]).table
+    table = measure.run(as_image(hole), measure.Targets([50.0], [45.0])).table
     assert "fit_failed" in names_of(table)
     assert table["fwhm"].mask[0]
 
@@ -326,19 +346,21 @@ def test_positions_count_from_zero(as_image, psf):
     x, y = image.wcs.all_world2pix(ra, dec, 0)
     star = np.asarray(image.sci) + 40 * psf((120, 160), float(x), float(y))
     image = as_image(star)
-    table = measure.run(image, [float(x)], [float(y)]).table
+    table = measure.run(image, measure.Targets([float(x)], [float(y)])).table
     assert table["RA_GAIA_WCS"][0] == pytest.approx(ra, abs=1e-9)
     assert table["DEC_GAIA_WCS"][0] == pytest.approx(dec, abs=1e-9)
     # the star is where the position says: its profile is that of the star
     assert table["fwhm"][0] == pytest.approx(2.1, abs=0.05)
-    shifted = measure.run(image, [float(x) + 1], [float(y) + 1]).table
+    shifted = measure.run(image, measure.Targets([float(x) + 1], [float(y) + 1])).table
     assert shifted["countrate_2"][0] < 0.9 * table["countrate_2"][0]
 
 
 def test_an_aligned_wcs_is_used(star_image):
     aligned = WCS(star_image.wcs.to_header())
     aligned.wcs.crval = [150.0, 2.0]
-    table = measure.run(star_image, [80.0], [60.0], wcs=aligned).table
+    table = measure.run(
+        star_image, measure.Targets([80.0], [60.0]), frame=measure.SkyFrame(aligned)
+    ).table
     expected = aligned.all_pix2world(80.0, 60.0, 0)
     assert table["RA_GAIA_WCS"][0] == pytest.approx(float(expected[0]), abs=1e-12)
     assert table["DEC_GAIA_WCS"][0] == pytest.approx(float(expected[1]), abs=1e-12)
@@ -373,7 +395,9 @@ def test_gaia_columns_keep_the_catalogs_epoch(star_image):
         moved_mas=(-motion[0] * years, -motion[1] * years),
         pm=motion,
     )
-    got = measure.run(star_image, [80.0], [60.0], reference=stars).table
+    got = measure.run(
+        star_image, measure.Targets([80.0], [60.0]), field=measure.FieldContext(reference=stars)
+    ).table
     assert got["GAIA_CAT_RA"][0] == table["ra"][0]
     assert got["GAIA_CAT_DEC"][0] == table["dec"][0]
     assert got["gaia_source_id"][0] == table["source_id"][0]
@@ -385,41 +409,62 @@ def test_gaia_columns_keep_the_catalogs_epoch(star_image):
 
 def test_no_match_is_minus_999(star_image):
     stars, _ = gaia_at(star_image, [20.0], [20.0])
-    got = measure.run(star_image, [80.0, np.nan, -500.0], [60.0, 60.0, 60.0], reference=stars)
+    got = measure.run(
+        star_image,
+        measure.Targets([80.0, np.nan, -500.0], [60.0, 60.0, 60.0]),
+        field=measure.FieldContext(reference=stars),
+    )
     table = got.table
     assert table["GAIA_CAT_RA"].tolist() == table["GAIA_CAT_DEC"].tolist() == [-999.0] * 3
     assert table["gaia_source_id"].tolist() == [0, 0, 0]
     assert all(table["gaia_separation"].mask)
     assert all(table["gaia_g"].mask)
     assert got.summary()["n_gaia"] == 0
-    alone = measure.run(star_image, [80.0], [60.0]).table
+    alone = measure.run(star_image, measure.Targets([80.0], [60.0])).table
     assert alone["GAIA_CAT_RA"][0] == -999
 
 
 def test_matches_are_one_to_one(star_image):
     # Two detections compete for one star: the nearer one has it.
     stars, _ = gaia_at(star_image, [80.0], [60.0])
-    got = measure.run(star_image, [81.5, 80.4, 120.0], [60.0, 60.0, 60.0], reference=stars).table
+    got = measure.run(
+        star_image,
+        measure.Targets([81.5, 80.4, 120.0], [60.0, 60.0, 60.0]),
+        field=measure.FieldContext(reference=stars),
+    ).table
     assert [bool(i) for i in got["gaia_source_id"]] == [False, True, False]
     # Two stars compete for one detection.
     stars, table = gaia_at(star_image, [81.5, 80.4], [60.0, 60.0])
-    got = measure.run(star_image, [80.0], [60.0], reference=stars).table
+    got = measure.run(
+        star_image, measure.Targets([80.0], [60.0]), field=measure.FieldContext(reference=stars)
+    ).table
     assert got["gaia_source_id"][0] == table["source_id"][1]
 
 
 def test_the_radius_of_the_match(star_image):
     stars, _ = gaia_at(star_image, [80.0], [60.0], moved_mas=(0.0, 150.0))
-    near = measure.run(star_image, [80.0], [60.0], reference=stars).table
+    near = measure.run(
+        star_image, measure.Targets([80.0], [60.0]), field=measure.FieldContext(reference=stars)
+    ).table
     assert near["gaia_separation"][0] == pytest.approx(150, abs=0.01)
     strict = MeasureSettings(gaia_radius_mas=149.0)
-    far = measure.run(star_image, [80.0], [60.0], reference=stars, settings=strict).table
+    far = measure.run(
+        star_image,
+        measure.Targets([80.0], [60.0]),
+        strict,
+        field=measure.FieldContext(reference=stars),
+    ).table
     assert far["gaia_source_id"][0] == 0
 
 
 def test_one_stray_position_does_not_disturb_the_matches(star_image):
     # The first position of a user's list may lie anywhere.
     stars, table = gaia_at(star_image, [80.0], [60.0], moved_mas=(0.0, 150.0))
-    got = measure.run(star_image, [4e6, 80.0], [0.0, 60.0], reference=stars).table
+    got = measure.run(
+        star_image,
+        measure.Targets([4e6, 80.0], [0.0, 60.0]),
+        field=measure.FieldContext(reference=stars),
+    ).table
     assert got["gaia_source_id"][1] == table["source_id"][0]
     assert got["gaia_separation"][1] == pytest.approx(150, abs=0.01)
 
@@ -429,7 +474,9 @@ def test_matches_across_ra_zero_and_near_the_pole(as_image):
         image = as_image(noise((90, 100)), sci_cards={"CRVAL1": ra, "CRVAL2": dec})
         x, y = np.array([20.0, 49.5, 80.0]), np.array([30.0, 44.5, 60.0])
         stars, table = gaia_at(image, x, y)
-        got = measure.run(image, x, y, reference=stars).table
+        got = measure.run(
+            image, measure.Targets(x, y), field=measure.FieldContext(reference=stars)
+        ).table
         assert got["gaia_source_id"].tolist() == table["source_id"].tolist()
         assert got["gaia_separation"].max() < 0.01
 
@@ -442,10 +489,9 @@ def test_nothing_to_measure_gives_an_empty_table(star_image):
     for reference in (None, stars):
         result = measure.run(
             star_image,
-            [],
-            [],
-            reference=reference,
-            cr_mask=np.zeros(star_image.shape, dtype=bool),
+            measure.Targets([], []),
+            pixels=measure.Pixels(cr_mask=np.zeros(star_image.shape, dtype=bool)),
+            field=measure.FieldContext(reference=reference),
         )
         assert result.table.colnames == [c.name for c in expand(PHOT, result.radii_px)]
         assert len(result.table) == 0
@@ -454,8 +500,8 @@ def test_nothing_to_measure_gives_an_empty_table(star_image):
 
 def test_rows_keep_their_order_and_ids(star_image):
     x, y = [80.0, -500.0, 20.0], [60.0, 3.0, 30.0]
-    assert measure.run(star_image, x, y).table["id"].tolist() == [1, 2, 3]
-    table = measure.run(star_image, x, y, ids=[7, 3, 5]).table
+    assert measure.run(star_image, measure.Targets(x, y)).table["id"].tolist() == [1, 2, 3]
+    table = measure.run(star_image, measure.Targets(x, y, [7, 3, 5])).table
     assert table["id"].tolist() == [7, 3, 5]
     assert table["x"].tolist() == x
     np.testing.assert_allclose(table["mjd"], MJD)
@@ -463,7 +509,7 @@ def test_rows_keep_their_order_and_ids(star_image):
 
 def test_any_radii(star_image):
     chosen = MeasureSettings(radii_px=(0.5, 2.5, 12))
-    result = measure.run(star_image, [80.0], [60.0], settings=chosen)
+    result = measure.run(star_image, measure.Targets([80.0], [60.0]), chosen)
     assert result.radii_px == (0.5, 2.5, 12)
     assert {"countrate_0.5", "countrate_err_2.5", "area_12"} <= set(result.table.colnames)
     assert result.table["area_0.5"][0] == pytest.approx(np.pi / 4)
@@ -472,8 +518,8 @@ def test_any_radii(star_image):
 def test_sources_do_not_depend_on_the_others_in_the_list(star_image):
     rng = np.random.default_rng(4)
     x, y = rng.uniform(-20, 180, 50), rng.uniform(-20, 140, 50)
-    whole = measure.run(star_image, x, y).table
-    alone = measure.run(star_image, x[17:18], y[17:18]).table
+    whole = measure.run(star_image, measure.Targets(x, y)).table
+    alone = measure.run(star_image, measure.Targets(x[17:18], y[17:18])).table
     for name in alone.colnames:
         if name not in ("id", "flags"):
             np.testing.assert_array_equal(
@@ -486,4 +532,6 @@ def test_crowds_of_many_sources(star_image):
     n = 5000
     x, y = rng.uniform(0, 159, n), rng.uniform(0, 119, n)
     x[-1], y[-1] = 80.0, 60.0
-    assert measure.run(star_image, x, y).table["fwhm"][-1] == pytest.approx(2.1, abs=0.05)
+    assert measure.run(star_image, measure.Targets(x, y)).table["fwhm"][-1] == pytest.approx(
+        2.1, abs=0.05
+    )

@@ -201,13 +201,10 @@ def stages(visit):
     settings = bycatch.Settings()
     measured = bycatch.measure.run(
         image,
-        found.sources["x"],
-        found.sources["y"],
-        cr_mask=mask.grown,
-        segmentation=found.segmentation,
-        wcs=aligned.wcs,
-        frame_error=aligned.frame_error,
-        reference=gaia,
+        bycatch.measure.Targets(found.sources["x"], found.sources["y"]),
+        pixels=bycatch.measure.Pixels(cr_mask=mask.grown, segmentation=found.segmentation),
+        frame=bycatch.measure.SkyFrame(aligned.wcs, aligned.frame_error),
+        field=bycatch.measure.FieldContext(reference=gaia),
     )
     annulus = (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px)
     final = bycatch.finalize.run(
@@ -253,11 +250,14 @@ def test_the_depth_of_an_image_is_about_what_its_noise_gives(stages, scene):
 
 
 def test_a_field_image_of_arrays_is_that_of_the_products(stages, finished):
-    from bycatch.pipeline.alignment import field_image
-    from bycatch.products import find_records
+    from bycatch.pipeline.field_image import field_image
+    from bycatch.pipeline.jobs import ImageJob
+    from bycatch.pipeline.workbench import Workbench
+    from bycatch.products import FieldFolder, read_field
 
-    (record,) = (r for r in find_records(finished) if r.filter == "F775W")
-    stored = field_image(record, finished, bycatch.Settings())
+    folder = FieldFolder(finished, read_field(finished, "abc_01"))
+    (record,) = (r for r in folder.state.images if r.filter == "F775W")
+    stored = field_image(Workbench(folder, ImageJob(finished, record, bycatch.Settings())))
     made = bycatch.align.FieldImage.of(
         stages["image"], stages["found"].sources, stages["found"].segmentation, stages["mask"].grown
     )

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from bycatch.catalogs.tables import read_table
+from bycatch.kernels.blocks import BLOCK_PX, block_sums, covered_blocks
 from bycatch.pipeline.frames import read_frame
-from bycatch.pipeline.other_images import BLOCK_PX, block_sums, companions, covered_blocks
-from bycatch.products import find_records
+from bycatch.pipeline.jobs import ImageJob
+from bycatch.pipeline.other_images import other_images
+from bycatch.pipeline.workbench import Workbench
+from bycatch.products import FieldFolder, find_records, read_field
+from bycatch.settings import Settings
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 31), (50, 5), (1, 1), (64, 33)])
@@ -28,12 +32,18 @@ def two_images(out):
     return red, blue
 
 
+def bench(record, out):
+    """Return an image with its products, as on the disk."""
+    folder = FieldFolder(out, read_field(out, record.field))
+    return Workbench(folder, ImageJob(out, record, Settings()))
+
+
 def test_sources_of_the_other_image_lie_on_those_of_this_one(finished):
     red, blue = two_images(finished)
     own = read_table(red.paths(finished).product("sources"))
     wcs = read_frame(red.paths(finished).wcs).wcs
     x, y = np.asarray(own["x"]), np.asarray(own["y"])
-    (found,) = companions([blue], finished, wcs, x, y)
+    (found,) = other_images([bench(blue, finished)], wcs, x, y)
     assert found.name == f"{blue.filter}/{blue.root}"
     apart = np.hypot(x[:, None] - found.x, y[:, None] - found.y).min(axis=1)
     assert np.median(apart[apart < 3]) < 0.2
@@ -45,15 +55,15 @@ def test_a_position_off_the_other_image_is_not_covered(finished):
     red, blue = two_images(finished)
     wcs = read_frame(red.paths(finished).wcs).wcs
     x, y = np.array([-1e4, np.nan, 250.0]), np.array([50.0, 50.0, np.nan])
-    (found,) = companions([blue], finished, wcs, x, y)
+    (found,) = other_images([bench(blue, finished)], wcs, x, y)
     assert not found.covers.any()
 
 
 def test_without_positions_or_images_there_is_nothing(finished):
     red, blue = two_images(finished)
     wcs = read_frame(red.paths(finished).wcs).wcs
-    assert companions([], finished, wcs, np.empty(0), np.empty(0)) == ()
-    (found,) = companions([blue], finished, wcs, np.empty(0), np.empty(0))
+    assert other_images([], wcs, np.empty(0), np.empty(0)) == ()
+    (found,) = other_images([bench(blue, finished)], wcs, np.empty(0), np.empty(0))
     assert len(found.covers) == 0
     assert len(found.x) > 0
 
@@ -61,7 +71,9 @@ def test_without_positions_or_images_there_is_nothing(finished):
 def test_an_image_that_can_not_be_read_is_left_out(finished, tmp_path, caplog):
     red, blue = two_images(finished)
     wcs = read_frame(red.paths(finished).wcs).wcs
-    assert companions([blue], tmp_path, wcs, np.array([1.0]), np.array([1.0])) == ()
+    (tmp_path / blue.field).mkdir()
+    gone = [bench(blue, tmp_path)]
+    assert other_images(gone, wcs, np.array([1.0]), np.array([1.0])) == ()
     assert f"{blue.filter}/{blue.root}: not compared" in caplog.text
 
 

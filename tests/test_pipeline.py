@@ -12,21 +12,19 @@ from astropy.units import Unit
 from astropy.wcs import WCS
 
 from bycatch import Settings, read_table
-from bycatch.catalogs.columns import CAT, PHOT, REMOVED, SOURCES, expand
+from bycatch.catalogs.columns import CAT, CR_SHARE, PHOT, REMOVED, SKY, SOURCES, expand
 from bycatch.catalogs.flags import Flag
-from bycatch.products import STAGES
+from bycatch.products import STAGES, read_extension
 
 PRODUCTS = {
-    "_drc.mask.fits", "_sources.ecsv", "_removed.ecsv", "_segm.fits.gz", "_wcs.fits",
-    "_phot.ecsv", "_phot_noCRs.ecsv", "_cat.ecsv", "_cat_noCRs.ecsv", "_cat_clean.ecsv",
-    "_crshare.ecsv", "_coverage.fits", "_sky.ecsv",
-    "_depth.fits",
+    "_drc.mask.fits", "_sources.ecsv", "_segm.fits.gz", "_wcs.fits", "_phot.ecsv",
+    "_phot_noCRs.ecsv", "_cat.ecsv", "_cat_noCRs.ecsv", "_cat_clean.ecsv", "_depth.fits",
 }  # fmt: skip
 OF_STEP = {
-    "detect": ("_sources.ecsv", "_removed.ecsv", "_segm.fits.gz", "_coverage.fits"),
+    "detect": ("_sources.ecsv", "_segm.fits.gz"),
     "crmask": ("_drc.mask.fits",),
     "align": ("_wcs.fits",),
-    "measure": ("_phot.ecsv", "_phot_noCRs.ecsv", "_sky.ecsv", "_depth.fits"),
+    "measure": ("_phot.ecsv", "_phot_noCRs.ecsv", "_depth.fits"),
     "finalize": ("_cat.ecsv", "_cat_noCRs.ecsv", "_cat_clean.ecsv"),
 }
 RED = ("abc_01/F775W", "jabc01010")
@@ -71,7 +69,7 @@ def same_tables(one, other):
 @pytest.mark.parametrize("image", [RED, BLUE])
 def test_a_run_makes_every_product_and_nothing_else(finished, image):
     names = {p.name for p in (finished / image[0]).iterdir()}
-    extra = {f"{image[1]}_drc.fits", f"{image[1]}_state.json"}
+    extra = {f"{image[1]}_drc.fits"}
     assert names == {image[1] + s for s in PRODUCTS} | extra
 
 
@@ -99,7 +97,7 @@ def test_catalogs_hold_the_true_stars(finished, visit, image):
 @pytest.mark.parametrize(
     ("suffix", "columns"),
     [
-        ("_sources.ecsv", SOURCES), ("_removed.ecsv", REMOVED), ("_phot.ecsv", PHOT),
+        ("_sources.ecsv", SOURCES), ("_phot.ecsv", PHOT),
         ("_phot_noCRs.ecsv", PHOT), ("_cat.ecsv", CAT), ("_cat_noCRs.ecsv", CAT),
     ],
 )  # fmt: skip
@@ -115,8 +113,24 @@ def test_tables_hold_the_registered_columns_with_units_and_meanings(finished, su
         assert column.dtype.kind == np.dtype(spec.dtype).kind
 
 
+@pytest.mark.parametrize(
+    ("suffix", "name", "columns"),
+    [("_segm.fits.gz", "REMOVED", REMOVED), ("_depth.fits", "SKY", SKY),
+     ("_drc.mask.fits", "CRSHARE", CR_SHARE)],
+)  # fmt: skip
+def test_small_tables_lie_in_the_files_that_they_belong_to(finished, suffix, name, columns):
+    table = read_extension(product(finished, suffix), name)
+    specs = expand(columns, Settings().measure.radii_px)
+    assert table.colnames == [c.name for c in specs]
+    for spec in specs:
+        column = table[spec.name]
+        assert column.description == spec.meaning
+        assert column.unit == (Unit(spec.unit) if spec.unit else None)
+        assert column.dtype.kind == np.dtype(spec.dtype).kind
+
+
 def test_tables_carry_their_provenance(finished):
-    for suffix in ("_sources.ecsv", "_removed.ecsv", "_phot.ecsv", "_cat.ecsv", "_cat_noCRs.ecsv"):
+    for suffix in ("_sources.ecsv", "_phot.ecsv", "_cat.ecsv", "_cat_noCRs.ecsv"):
         meta = read_table(product(finished, suffix)).meta
         assert meta["CREATOR"].startswith("bycatch ")
         assert {"bycatch", "numpy", "astropy", "numba"} <= set(meta["VERSIONS"])
@@ -134,9 +148,14 @@ def test_tables_carry_their_provenance(finished):
 
 def test_the_mask_is_uint8_on_the_images_grid(finished):
     with fits.open(product(finished, "_drc.mask.fits")) as hdus:
-        assert hdus[0].data.dtype == np.uint8
-        assert hdus[0].data.shape == (200, 240)
-        assert WCS(hdus[0].header).has_celestial
+        assert hdus["CRMASK"].data.dtype == np.uint8
+        assert hdus["CRMASK"].data.shape == (200, 240)
+        assert set(np.unique(hdus["CRMASK"].data)) <= {0, 1}
+        assert WCS(hdus["CRMASK"].header).has_celestial
+        assert hdus["COVERAGE"].data.shape == (13, 15)
+    # As anybody reads it, and small: a byte per pixel would be 48 kB.
+    assert fits.getdata(product(finished, "_drc.mask.fits")).shape == (200, 240)
+    assert product(finished, "_drc.mask.fits").stat().st_size < 25_000
 
 
 def test_the_segmentation_numbers_the_sources(finished):
@@ -301,17 +320,11 @@ def test_formats_that_are_no_longer_wanted_do_not_stay_behind_stale(bycatch, vis
 
 def test_an_interrupted_redo_is_not_taken_for_finished(bycatch, visit, done, monkeypatch):
     """The record is struck before the first product of a step changes."""
-    import bycatch.catalogs.tables as tables
 
-    write, calls = tables.write_table, []
+    def stop(*_args, **_options):
+        raise KeyboardInterrupt
 
-    def stop_at_second(*args, **options):
-        calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        write(*args, **options)
-
-    monkeypatch.setattr(tables, "write_table", stop_at_second)
+    monkeypatch.setattr("bycatch.pipeline.writing.write_table", stop)
     words = ["run", visit.raw / "jabc01010_drc.fits", "-o", done, "--gaia", visit.gaia]
     assert bycatch(*words, "--set", "detect.n_sigma=9").status == 130
     monkeypatch.undo()

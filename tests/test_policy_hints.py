@@ -14,7 +14,7 @@ from bycatch.cli.app import app
 from bycatch.errors import BycatchError, MissingKeyword, MissingProduct, NoReferenceStars
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta
-from bycatch.pipeline import Inputs, export, intake, lists, reference, run_stages, status
+from bycatch.pipeline import Inputs, export, intake, lists, placing, reference, run_stages, status
 from bycatch.pipeline.assessment import assess_visit
 from bycatch.pipeline.explanation import explain
 from bycatch.pipeline.injection import inject
@@ -213,7 +213,7 @@ def test_one_weight_for_two_images_is_told_the_other_way(visit, tmp_path, bycatc
 def test_a_place_that_is_taken_is_told_to_be_cleared(tmp_path):
     one, two = named(tmp_path, "one"), tmp_path / "two"
     two.write_text("two")
-    for place in (intake._link, intake._copy, intake._move):
+    for place in (placing._link, placing._copy, placing._move):
         with pytest.raises(BycatchError) as caught:
             place(one, two, "")
         assert "another output folder" in caught.value.hint

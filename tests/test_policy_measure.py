@@ -19,8 +19,8 @@ from bycatch.stages import measure
 from bycatch.stages.measure import flagging, halos, neighbours
 from bycatch.stages.measure.defects import (
     ChipQuality,
-    blemishes,
-    blemishes_from_quality,
+    defects,
+    defects_from_quality,
     on_bad_columns,
     one_pixel_sources,
 )
@@ -132,9 +132,9 @@ def test_the_number_of_exposures_is_the_median_within_two_pixels(as_image):
 def test_the_error_of_a_centroid_is_that_of_the_flux_nearest_to_four_pixels(as_image, psf):
     image = as_image(sky((90, 90)) + 20 * psf((90, 90), 45.2, 44.9))
     errors = {
-        radii: measure.run(image, [45.2], [44.9], settings=MeasureSettings(radii_px=radii)).table[
-            "RA_GAIA_WCS_err"
-        ][0]
+        radii: measure.run(
+            image, measure.Targets([45.2], [44.9]), MeasureSettings(radii_px=radii)
+        ).table["RA_GAIA_WCS_err"][0]
         for radii in ((2.0, 4.0, 10.0), (3.2, 4.9), (3.1, 4.8), (4.0,), (3.2,), (4.8,))
     }
     assert errors[2.0, 4.0, 10.0] == errors[4.0,]
@@ -197,7 +197,7 @@ def test_crowded_lights_have_converged():
     assert found.total_rate == pytest.approx(true, rel=2e-3)
 
 
-# ---------------------------------------------------------------- blemishes
+# ---------------------------------------------------------------- defects
 
 
 def spike_of(share):
@@ -255,7 +255,7 @@ def chip(value, row=80, column=80):
 def test_bits_of_the_data_quality_and_how_near_they_count(bit, radius, name):
     one = chip(bit)
     x = np.array([80.0 + radius - 0.02, 80.0 + radius + 0.02])
-    found = blemishes_from_quality(one.wcs, x, np.array([80.0, 80.0]), (one,))
+    found = defects_from_quality(one.wcs, x, np.array([80.0, 80.0]), (one,))
     for other in ("saturated", "hot_pixel", "bad_column"):
         assert getattr(found, other).tolist() == [other == name, False]
 
@@ -263,14 +263,14 @@ def test_bits_of_the_data_quality_and_how_near_they_count(bit, radius, name):
 @pytest.mark.parametrize("bit", [1, 2, 8, 32, 64, 512, 1024, 4096, 8192, 16384])
 def test_other_bits_of_the_data_quality_say_nothing(bit):
     one = chip(bit)
-    found = blemishes_from_quality(one.wcs, [80.0], [80.0], (one,))
+    found = defects_from_quality(one.wcs, [80.0], [80.0], (one,))
     assert not (found.saturated | found.hot_pixel | found.bad_column).any()
 
 
 @pytest.mark.parametrize(("n", "counts"), [(1, True), (2, True), (3, False)])
 def test_a_defect_in_half_of_the_exposures_counts(n, counts):
     chips = (chip(16 | 4 | 256), *(chip(0) for _ in range(n - 1)))
-    found = blemishes_from_quality(chips[0].wcs, [80.0], [80.0], chips)
+    found = defects_from_quality(chips[0].wcs, [80.0], [80.0], chips)
     assert found.hot_pixel.tolist() == found.bad_column.tolist() == [counts]
     assert found.saturated.tolist() == [True]
 
@@ -279,8 +279,10 @@ def test_what_the_exposures_say_reaches_the_table(as_image, psf):
     image = as_image(sky((90, 90)) + 20 * psf((90, 90), 45.0, 45.0))
     for bit, flag in ((256, Flag.SATURATED), (16, Flag.HOT_PIXEL), (4, Flag.BAD_COLUMN)):
         one = ChipQuality(np.full((90, 90), bit, np.int32), image.wcs)
-        flags = [int(measure.run(image, [45.0], [45.0], chips=chips).table["flags"][0])
-                 for chips in ((), (one,))]  # fmt: skip
+        target, flags = measure.Targets([45.0], [45.0]), []
+        for chips in ((), (one,)):
+            found = measure.run(image, target, field=measure.FieldContext(chips=chips))
+            flags.append(int(found.table["flags"][0]))
         assert [bool(value & flag) for value in flags] == [False, True]
 
 
@@ -301,13 +303,17 @@ def test_stars_are_told_by_sources_that_nothing_speaks_against(as_image, psf, mo
     mask = np.zeros(sci.shape, bool)
     mask[60, 30] = True
     image = as_image(sci, n_exposures=1)
-    measure.run(image, [30.0, 60.0, 90.0, 60.0, 5.0], [60.0, 60.0, 60.0, 30.0, 60.0], cr_mask=mask)
+    measure.run(
+        image,
+        measure.Targets([30.0, 60.0, 90.0, 60.0, 5.0], [60.0, 60.0, 60.0, 30.0, 60.0]),
+        pixels=measure.Pixels(cr_mask=mask),
+    )
     assert seen["clean"] == [False, True, True, False, False]
 
 
 def test_what_has_no_gaia_star_has_none_of_its_numbers(as_image, psf):
     image = as_image(sky((90, 90)) + 20 * psf((90, 90), 45.0, 45.0))
-    row = measure.run(image, [45.0], [45.0]).table
+    row = measure.run(image, measure.Targets([45.0], [45.0])).table
     assert row["gaia_separation"].mask.tolist() == row["gaia_g"].mask.tolist() == [True]
     assert row["gaia_source_id"].tolist() == [0]
     assert row["GAIA_CAT_RA"].tolist() == row["GAIA_CAT_DEC"].tolist() == [-999.0]
@@ -318,7 +324,9 @@ def test_what_was_not_measured_is_missing_not_a_number(as_image, psf):
     sci = sky((90, 90)) + 20 * psf((90, 90), 45.0, 45.0)
     sci[30:, :30] = np.nan
     settings = MeasureSettings(error_components=True)
-    table = measure.run(as_image(sci), [-50.0, 15.0, 28.0], [20.0, 60.0, 60.0], settings=settings)
+    table = measure.run(
+        as_image(sci), measure.Targets([-50.0, 15.0, 28.0], [20.0, 60.0, 60.0]), settings
+    )
     for name in table.table.colnames:
         column = np.ma.asarray(table.table[name])
         if column.dtype.kind == "f":
@@ -346,7 +354,7 @@ def test_saturation_begins_at_the_rate_of_the_image(as_image):
     limit = image.meta.saturation_rate
     # Two exposures of 500 s: 73 % of the full well of 77,400 e.
     assert limit == pytest.approx(0.73 * 77_400 / 500)
-    found = blemishes(
+    found = defects(
         image, [30.0, 30.0], [30.0, 30.0], np.zeros(2), np.full(2, NOISE), np.full(2, 2),
         [0.999 * limit, 1.001 * limit],
     )  # fmt: skip
@@ -536,7 +544,9 @@ def test_a_saturated_source_within_ten_pixels_of_a_gaia_star_is_that_star(
         ),
         "test",
     )  # fmt: skip
-    table = measure.run(image, [x, x - 25.0], [y, y], reference=stars).table
+    table = measure.run(
+        image, measure.Targets([x, x - 25.0], [y, y]), field=measure.FieldContext(reference=stars)
+    ).table
     flags = np.asarray(table["flags"])
     assert flags[0] & Flag.SATURATED
     assert bool(flags[1] & Flag.HALO) == in_halo

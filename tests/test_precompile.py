@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bycatch.kernels import compiled
+from bycatch import precompile
 from bycatch.settings import SimulateSettings
 from bycatch.simulate import simulate_visit, write_visit
 
@@ -15,7 +15,7 @@ RUN = """
 import importlib, json, pkgutil, sys
 from numba.core.dispatcher import Dispatcher
 import bycatch, bycatch.kernels
-from bycatch.precompile import rehearse
+from bycatch.precompile import compile_all
 from bycatch.settings import Settings
 
 def signatures():
@@ -27,7 +27,7 @@ def signatures():
                 found |= {f"{known.name}.{name}{types}" for types in value.overloads}
     return found
 
-rehearse()
+compile_all()
 rehearsed = signatures()
 out, gaia, paths = sys.argv[1], sys.argv[2], sys.argv[3:]
 for preset in ("classic", "deep"):
@@ -52,9 +52,9 @@ def begun(monkeypatch):
 
         wait = terminate
 
-    monkeypatch.setattr(compiled.subprocess, "Popen", Process)
-    monkeypatch.setattr(compiled, "n_cores", lambda: 2)
-    monkeypatch.delenv(compiled.ALONE, raising=False)
+    monkeypatch.setattr(precompile.subprocess, "Popen", Process)
+    monkeypatch.setattr(precompile, "n_cores", lambda: 2)
+    monkeypatch.delenv(precompile.ALONE, raising=False)
     return calls
 
 
@@ -66,7 +66,7 @@ def test_runs_need_no_kernel_that_was_not_rehearsed(tmp_path):
     write_visit(simulate_visit(settings), tmp_path / "visit")
     folder = tmp_path / "visit"
     words = [sys.executable, "-c", RUN, tmp_path, folder / "gaia.ecsv", folder / "raw"]
-    environment = os.environ | {compiled.ALONE: "1"}
+    environment = os.environ | {precompile.ALONE: "1"}
     ended = subprocess.run(
         [str(word) for word in words],
         check=False, capture_output=True, text=True, timeout=300, env=environment,
@@ -78,25 +78,25 @@ def test_runs_need_no_kernel_that_was_not_rehearsed(tmp_path):
 
 
 def test_a_first_run_lets_another_process_compile(begun):
-    compiled.compile_aside()
+    precompile.compile_aside()
     ((words, options),) = begun
     assert words[1:] == ["-P", "-m", "bycatch.precompile"]
-    assert options["env"][compiled.ALONE] == "1"  # which starts no third one
+    assert options["env"][precompile.ALONE] == "1"  # which starts no third one
     assert set(filter(None, sys.path)) <= set(options["env"]["PYTHONPATH"].split(os.pathsep))
 
 
 def test_one_core_or_a_wish_to_compile_alone(begun, monkeypatch):
-    monkeypatch.setenv(compiled.ALONE, "1")
-    compiled.compile_aside()
-    monkeypatch.delenv(compiled.ALONE)
-    monkeypatch.setattr(compiled, "n_cores", lambda: 1)
-    compiled.compile_aside()
+    monkeypatch.setenv(precompile.ALONE, "1")
+    precompile.compile_aside()
+    monkeypatch.delenv(precompile.ALONE)
+    monkeypatch.setattr(precompile, "n_cores", lambda: 1)
+    precompile.compile_aside()
     assert begun == []
 
 
 def test_workers_start_no_process_of_their_own(begun, monkeypatch):
-    monkeypatch.setattr(compiled.multiprocessing, "parent_process", object)
-    compiled.compile_aside()
+    monkeypatch.setattr(precompile.multiprocessing, "parent_process", object)
+    precompile.compile_aside()
     assert begun == []
 
 
@@ -104,5 +104,5 @@ def test_a_system_without_room_for_a_process_goes_on(begun, monkeypatch):
     def fail(*_, **__):
         raise OSError("no more processes")
 
-    monkeypatch.setattr(compiled.subprocess, "Popen", fail)
-    compiled.compile_aside()
+    monkeypatch.setattr(precompile.subprocess, "Popen", fail)
+    precompile.compile_aside()

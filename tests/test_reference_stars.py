@@ -6,7 +6,9 @@ from astropy.table import Table
 
 from bycatch.errors import NoReferenceStars
 from bycatch.pipeline import reference
+from bycatch.pipeline.jobs import UserFile
 from bycatch.pipeline.reference import Cone, reference_stars
+from bycatch.products import FieldFolder, FieldState, ImageRecord
 from bycatch.settings import AlignSettings
 from bycatch.sky.gaia import ReferenceStars, from_table
 
@@ -32,9 +34,27 @@ def field(tmp_path, monkeypatch):
     """A field whose images span a circle that the test sets."""
     cone = {"cone": Cone(10.0, 20.0, 0.05)}
     monkeypatch.setattr(reference, "field_cone", lambda images, margin: cone["cone"])
-    folder = tmp_path / "out" / "jabc_01"
-    folder.mkdir(parents=True)
-    return folder, cone
+    return folder_of(tmp_path / "out"), cone
+
+
+def folder_of(out):
+    """Return the folder of a field with one image."""
+    (out / "jabc_01" / "F775W").mkdir(parents=True)
+    (out / "jabc_01" / "F775W" / "a.fits").touch()
+    return FieldFolder(out, FieldState("jabc_01"))
+
+
+IMAGE = ImageRecord("a", "a.fits", "jabc_01", "F775W", "a.fits")
+
+
+def change_image(folder):
+    """Let the image be another one, of another place."""
+    path = folder.path / "F775W/a.fits"
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def stars_of(folder, services, local=None):
+    return reference_stars(folder, [IMAGE], UserFile.of(local), services)
 
 
 def settings(tmp_path, **changes):
@@ -44,9 +64,9 @@ def settings(tmp_path, **changes):
 def test_the_services_are_asked_once(field, tmp_path):
     folder, _ = field
     services = Answering(settings(tmp_path))
-    first = reference_stars(folder, [], services.settings, None, services)
-    again = reference_stars(folder, [], services.settings, None, services)
-    assert first.path == folder / "gaia.ecsv"
+    first = stars_of(folder, services)
+    again = stars_of(folder, services)
+    assert first.path == folder.path / "gaia.ecsv"
     assert again.key == first.key
     assert len(services.asked) == 1
 
@@ -54,11 +74,9 @@ def test_the_services_are_asked_once(field, tmp_path):
 def test_a_second_folder_needs_no_network(field, tmp_path):
     folder, _ = field
     services = Answering(settings(tmp_path))
-    first = reference_stars(folder, [], services.settings, None, services)
-    other = tmp_path / "other" / "jabc_01"
-    other.mkdir(parents=True)
+    first = stars_of(folder, services)
     offline = Answering(settings(tmp_path, offline=True), answers=False)
-    found = reference_stars(other, [], offline.settings, None, offline)
+    found = stars_of(folder_of(tmp_path / "other"), offline)
     assert offline.asked == []
     ours, theirs = (Table.read(p, format="ascii.ecsv") for p in (first.path, found.path))
     inside = np.isin(ours["ra"], theirs["ra"])
@@ -69,7 +87,7 @@ def test_a_second_folder_needs_no_network(field, tmp_path):
 def test_offline_without_anything_says_what_to_do(field, tmp_path):
     folder, _ = field
     services = Answering(settings(tmp_path, offline=True))
-    found = reference_stars(folder, [], services.settings, None, services)
+    found = stars_of(folder, services)
     assert found.path is None
     assert "run once without --offline" in found.problem
     assert services.asked == []
@@ -78,18 +96,22 @@ def test_offline_without_anything_says_what_to_do(field, tmp_path):
 def test_a_field_that_grows_is_asked_for_again_and_falls_back(field, tmp_path, caplog):
     folder, cone = field
     chosen = settings(tmp_path)
-    first = reference_stars(folder, [], chosen, None, Answering(chosen))
+    first = stars_of(folder, Answering(chosen))
     cone["cone"] = Cone(10.0, 20.0, 0.052)
+    change_image(folder)
     # A little more than what is stored: it covers the images, if not all pointing errors.
     lost = Answering(chosen, answers=False)
-    found = reference_stars(folder, [], chosen, None, lost)
+    found = stars_of(folder, lost)
     assert len(lost.asked) == 1
     assert found.key == first.key
+    stars_of(folder, lost)
+    assert len(lost.asked) == 2  # what is not enough is asked for again
     assert "earlier run are used" in caplog.text
     cone["cone"] = Cone(10.5, 20.0, 0.052)
-    assert reference_stars(folder, [], chosen, None, lost).path is None
+    change_image(folder)
+    assert stars_of(folder, lost).path is None
     grown = Answering(chosen)
-    assert reference_stars(folder, [], chosen, None, grown).path is not None
+    assert stars_of(folder, grown).path is not None
     assert len(grown.asked) == 1
 
 
@@ -98,28 +120,36 @@ def test_the_users_table_wins_and_changes_with_its_content(field, tmp_path):
     mine = tmp_path / "mine.csv"
     services = Answering(settings(tmp_path))
     Table({"ra": [10.0, 10.01], "dec": [20.0, 20.0]}).write(mine)
-    first = reference_stars(folder, [], services.settings, mine, services)
-    assert reference_stars(folder, [], services.settings, mine, services).key == first.key
+    first = stars_of(folder, services, mine)
+    assert stars_of(folder, services, mine).key == first.key
     Table({"ra": [10.0], "dec": [20.0]}).write(mine, overwrite=True)
-    assert reference_stars(folder, [], services.settings, mine, services).key != first.key
+    assert stars_of(folder, services, mine).key != first.key
     assert services.asked == []
     # Without it the services are asked: the user's stars are not Gaia's answer.
-    reference_stars(folder, [], services.settings, None, services)
+    stars_of(folder, services)
     assert len(services.asked) == 1
 
 
 def test_a_damaged_file_is_asked_for_again(field, tmp_path):
     folder, _ = field
     services = Answering(settings(tmp_path, gaia_cache="off"))
-    reference_stars(folder, [], services.settings, None, services)
-    (folder / "gaia.ecsv").write_text("nothing")
-    reference_stars(folder, [], services.settings, None, services)
+    stars_of(folder, services)
+    (folder.path / "gaia.ecsv").write_text("nothing")
+    stars_of(folder, services)
     assert len(services.asked) == 2
 
 
 def test_nothing_is_asked_when_alignment_is_off(field, tmp_path):
     folder, _ = field
     services = Answering(settings(tmp_path, enabled=False))
-    found = reference_stars(folder, [], services.settings, None, services)
+    found = stars_of(folder, services)
     assert (found.path, services.asked) == (None, [])
     assert "switched off" in found.problem
+
+
+def test_stars_that_are_there_are_not_looked_at_again(field, tmp_path, monkeypatch):
+    folder, _ = field
+    services = Answering(settings(tmp_path))
+    first = stars_of(folder, services)
+    monkeypatch.setattr(reference, "field_cone", lambda *_: pytest.fail("it was looked at"))
+    assert stars_of(folder, services).key == first.key

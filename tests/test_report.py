@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import read_table
 from bycatch.cli.steps import is_news
 from bycatch.cli.steps import write_page as write_at_the_end
-from bycatch.errors import SettingsError, UnreadableFile
-from bycatch.pipeline import ImageReport, Outcome, RunReport
+from bycatch.errors import SettingsError
+from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.products import find_records
 from bycatch.report import embedded, page, pixels, printed
 from bycatch.report.image import (
@@ -59,14 +60,6 @@ def contents(path):
     return [json.loads(gzip.decompress(base64.b64decode(text))) for text in found]
 
 
-def change_record(out, root, change):
-    """Change the record of an image."""
-    (path,) = out.glob(f"*/*/{root}_state.json")
-    record = json.loads(path.read_text())
-    change(record)
-    path.write_text(json.dumps(record))
-
-
 def table(**columns):
     """Return a catalog of these columns; magnitudes are in 6 px."""
     return Table({k: np.ma.masked_invalid(v) for k, v in columns.items()})
@@ -77,7 +70,7 @@ def table(**columns):
 
 def test_page_is_one_file_that_asks_no_network(report):
     text = report.read_text("utf-8")
-    assert not (report.parent / page.BESIDE).exists()
+    assert not (report.parent / "abc_01" / page.FIELD_PAGE).exists()
     own = text[text.index("</head>") :]
     assert set(re.findall(r'(?:src|href)="([^"]{1,40})', own)) <= {"#image"}
     # In the head: the icon, and the library itself.
@@ -118,22 +111,42 @@ def test_every_source_of_a_segment_has_its_outline(report):
             assert min(ys) <= columns["y_center"][row] <= max(ys)
 
 
-def test_many_images_lie_beside_the_page(done, monkeypatch):
+def test_many_images_lie_beside_the_page(done, monkeypatch, change_record):
     monkeypatch.setattr(page, "MAX_INSIDE", 1)
     path = page.write_report(done)
-    files = sorted((done / page.BESIDE).glob("*.js"))
-    assert len(files) == 2
+    file = done / "abc_01" / page.FIELD_PAGE
     assert page.is_current(done)
     assert contents(path) == []
-    text = files[1].read_text()
-    found = re.fullmatch(r'bycatchReport\.arrived\(1, "([^"]+)"\);\n', text)
+    lines = file.read_text().splitlines()
+    assert len(lines) == 2
+    found = re.fullmatch(
+        r'bycatchReport\.arrived\("abc_01/F775W/jabc01010", "([^"]+)"\);', lines[1]
+    )
     assert json.loads(gzip.decompress(base64.b64decode(found[1])))["root"] == "jabc01010"
+    was = file.stat().st_mtime_ns
+    page.write_report(done)
+    assert file.stat().st_mtime_ns == was  # nothing has changed
+    change_record(done, "jabc01010", lambda record: record["last"].update(outcome="failed"))
+    page.write_report(done)
+    assert file.stat().st_mtime_ns != was
     monkeypatch.setattr(page, "MAX_INSIDE", 2)
     assert len(contents(page.write_report(done))) == 2
-    assert not (done / page.BESIDE).exists()
 
 
-def test_names_and_reasons_are_only_text(done):
+def test_fields_of_a_large_run_write_their_parts_of_the_page(bycatch, visit, done, monkeypatch):
+    monkeypatch.setattr("bycatch.pipeline.runner.MAX_INSIDE", 1)
+    monkeypatch.setattr(page, "MAX_INSIDE", 1)
+    written = []
+    real = page.write_field_page
+    for place in ("bycatch.pipeline.field", "bycatch.report.page"):
+        noted = partial(lambda place, *args: written.append(place) or real(*args), place)
+        monkeypatch.setattr(f"{place}.write_field_page", noted)
+    assert bycatch("run", visit.raw, "-o", done, "--gaia", visit.gaia).status == 0
+    assert written[0] == "bycatch.pipeline.field"
+    assert (done / "abc_01" / page.FIELD_PAGE).exists()
+
+
+def test_names_and_reasons_are_only_text(done, change_record):
     change_record(done, "jabc01010", lambda r: r["notes"].append("</script><b>odd & bold</b>"))
     text = page.write_report(done).read_text("utf-8")
     assert "&lt;/script&gt;&lt;b&gt;odd &amp; bold&lt;/b&gt;" in text
@@ -142,15 +155,14 @@ def test_names_and_reasons_are_only_text(done):
 
 def test_page_without_the_other_products(done):
     for path in done.glob("*/*/jabc01010_*"):
-        if not path.name.endswith("_state.json"):
-            path.unlink()
+        path.unlink()
     (content,) = [c for c in contents(page.write_report(done)) if c["root"] == "jabc01010"]
     assert content["problem"] == "There is nothing to show."
     assert [content[k] for k in ("picture", "exposures", "removed", "sources")] == [None] * 4
 
 
 def test_damaged_products_cost_only_themselves(done, caplog):
-    for kind in ("removed.ecsv", "segm.fits.gz", "wcs.fits", "depth.fits"):
+    for kind in ("segm.fits.gz", "wcs.fits", "depth.fits"):
         (path,) = done.glob(f"*/*/jabc01010_{kind}")
         path.write_bytes(b"no such thing")
     found = {c["root"]: c for c in contents(page.write_report(done))}
@@ -234,10 +246,10 @@ def test_empty_plots_without_a_place_to_keep_them(monkeypatch, tmp_path):
 
 def problems(out):
     """Return level and text of what the page says is wrong."""
-    return [(level, text) for level, _, text in overview(read_folder(out), {}).problems]
+    return [(level, text) for level, _, text in overview(read_folder(out)).problems]
 
 
-def test_poor_alignment_is_said(done):
+def test_poor_alignment_is_said(done, change_record):
     def spoil(record):
         record["stages"]["align"]["summary"] |= {"grade": "F", "reason": "2 stars are too few"}
 
@@ -247,12 +259,12 @@ def test_poor_alignment_is_said(done):
     change_record(done, "jabc01010", spoil)
     change_record(done, "jabc01020", mend)
     assert (BAD, "alignment of grade F: 2 stars are too few") in problems(done)
-    rows = {row.key.split("/")[-1]: row for row in overview(read_folder(done), {}).images}
+    rows = {row.key.split("/")[-1]: row for row in overview(read_folder(done)).images}
     assert rows["jabc01010"].cells["grade"].level == BAD
     assert rows["jabc01020"].cells["grade"].level == ""
 
 
-def test_open_closure_is_said(done):
+def test_open_closure_is_said(done, change_record):
     def spoil(record):
         part = {"published": 3.0, "used": -2.5, "error": 0.4, "scatter": 1.0, "closes": False}
         record["stages"]["finalize"]["summary"]["closure"] = {
@@ -264,25 +276,25 @@ def test_open_closure_is_said(done):
     assert (WARN, text) in problems(done)
 
 
-def test_lost_images_and_files_are_said(done):
-    path = done / "summary.json"
-    summary = json.loads(path.read_text())
-    summary["images"][0] |= {"outcome": "failed", "reason": "disk full"}
-    summary["skipped"] = [{"path": "x_drc.fits", "reason": "not FITS", "dropped": True}]
-    path.write_text(json.dumps(summary))
+def test_lost_images_and_files_are_said(done, change_record):
+    lost = {"outcome": "failed", "reason": "disk full"}
+    change_record(done, "jabc01010", lambda record: record["last"].update(lost))
+    notes = json.loads((done / "run.json").read_text())
+    notes["skipped"] = [{"path": "x_drc.fits", "reason": "not FITS", "dropped": True}]
+    (done / "run.json").write_text(json.dumps(notes))
     found = problems(done)
     assert found[0] == (BAD, "not FITS")
     assert (BAD, "failed: disk full") in found
 
 
-def test_errors_that_are_off_are_said(done):
-    (path,) = done.glob("*/*/jabc01010_state.json")
-    state = json.loads(path.read_text())
-    widths = state["stages"]["measure"]["summary"]["noise_pull"]
-    assert set(widths) == {"2", "4", "6", "8", "10"}
-    widths["6"] = 2.0
-    path.write_text(json.dumps(state))
-    found = {row.key.split("/")[-1]: row for row in overview(read_folder(done), {}).images}
+def test_errors_that_are_off_are_said(done, change_record):
+    def spoil(record):
+        widths = record["stages"]["measure"]["summary"]["noise_pull"]
+        assert set(widths) == {"2", "4", "6", "8", "10"}
+        widths["6"] = 2.0
+
+    change_record(done, "jabc01010", spoil)
+    found = {row.key.split("/")[-1]: row for row in overview(read_folder(done)).images}
     cell = found["jabc01010"].cells["pulls"]
     assert cell.value == 2.0
     assert cell.level == WARN
@@ -458,8 +470,7 @@ def test_figures_show_what_is_there(finished):
 def test_figures_of_an_image_without_products(done):
     pytest.importorskip("matplotlib")
     for path in done.glob("*/*/jabc01010_*"):
-        if not path.name.endswith("_state.json"):
-            path.unlink()
+        path.unlink()
     names = [path.name for path in printed.write_figures(done)]
     assert names
     assert all("jabc01020" in name or "residuals" in name for name in names)
@@ -515,23 +526,21 @@ def test_a_damaged_page_is_written_again(done, harm, damage):
 def test_a_lost_file_beside_the_page_is_written_again(done, monkeypatch):
     monkeypatch.setattr(page, "MAX_INSIDE", 1)
     page.write_report(done)
-    file = done / page.BESIDE / "0001.js"
+    file = done / "abc_01" / page.FIELD_PAGE
     text = file.read_text()
     file.unlink()
-    write_at_the_end(done, Settings(), changed=False)
+    write_at_the_end(done, Settings(), changed=True)
     assert file.read_text() == text
 
 
-def test_files_behind_a_planted_link_are_left_alone(done, monkeypatch, tmp_path):
+def test_a_planted_link_in_the_place_of_a_field_page_is_replaced(done, monkeypatch, tmp_path):
     theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    (theirs / "0007.js").write_text("their own")
-    (done / page.BESIDE).symlink_to(theirs)
-    for most in (1, 2):
-        monkeypatch.setattr(page, "MAX_INSIDE", most)
-        with pytest.raises(UnreadableFile, match="nothing is written through links"):
-            page.write_report(done)
-    assert [p.name for p in theirs.iterdir()] == ["0007.js"]
+    theirs.write_text("their own")
+    (done / "abc_01" / page.FIELD_PAGE).symlink_to(theirs)
+    monkeypatch.setattr(page, "MAX_INSIDE", 1)
+    page.write_report(done)
+    assert theirs.read_text() == "their own"
+    assert not (done / "abc_01" / page.FIELD_PAGE).is_symlink()
 
 
 def test_a_page_that_nobody_wants_is_not_written(done):
@@ -545,7 +554,7 @@ def test_a_page_that_nobody_wants_is_not_written(done):
 ])  # fmt: skip
 def test_what_is_news_to_a_page(outcome, steps, news):
     image = ImageReport("jabc01010", "abc_01", "F775W", "x_drc.fits", outcome, done=steps)
-    assert is_news(RunReport(Path("out"), (image,))) == news
+    assert is_news(RunReport(Path("out"), (FieldResult("abc_01", (image,)),))) == news
 
 
 def test_without_its_libraries_a_run_says_so_and_is_no_worse(done, monkeypatch, caplog):

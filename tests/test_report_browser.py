@@ -40,15 +40,13 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def folder(finished, tmp_path_factory):
+def folder(finished, tmp_path_factory, change_record):
     """A finished run, whose image in two exposures kept its own WCS and whose other one is fine."""
     out = tmp_path_factory.mktemp("browser") / "out"
     shutil.copytree(finished, out, symlinks=True)
     for root, grade in (("jabc01010", "F"), ("jabc01020", "A")):
-        (path,) = out.glob(f"*/*/{root}_state.json")
-        record = json.loads(path.read_text())
-        record["stages"]["align"]["summary"] |= {"grade": grade, "reason": "as the test has it"}
-        path.write_text(json.dumps(record))
+        said = {"grade": grade, "reason": "as the test has it"}
+        change_record(out, root, lambda r, said=said: r["stages"]["align"]["summary"].update(said))
     write_report(out)
     return out
 
@@ -263,10 +261,10 @@ def test_a_missing_file_beside_the_page_is_said(browser, folder, tmp_path, monke
     out = tmp_path / "out"
     shutil.copytree(folder, out, symlinks=True)
     write_report(out)
-    for path in (out / report_page.BESIDE).glob("0001.js"):  # the second image
-        path.unlink()
-    context, tab, _ = open_page(browser, out)
-    tab.locator("button.open", has_text="jabc01010").click()
+    (out / "abc_01" / report_page.FIELD_PAGE).unlink()
+    context = browser.new_context(offline=True)
+    tab = context.new_page()
+    tab.goto((out / "report.html").as_uri())
     tab.wait_for_function("document.getElementById('state').textContent.includes('not beside')")
     assert not tab.locator("#content").is_visible()
     context.close()
@@ -276,8 +274,7 @@ def test_the_page_begins_with_an_image_that_has_a_catalog(browser, folder, tmp_p
     out = tmp_path / "out"
     shutil.copytree(folder, out, symlinks=True)
     for path in out.glob("*/F475W/*"):
-        if not path.name.endswith("_state.json"):
-            path.unlink()
+        path.unlink()
     write_report(out)
     context, tab, complaints = open_page(browser, out)
     assert tab.locator("#h-image").inner_text() == "abc_01/F775W jabc01010"
@@ -291,7 +288,7 @@ def test_the_page_begins_with_an_image_that_has_a_catalog(browser, folder, tmp_p
 
 def test_a_run_that_lost_everything_has_a_page(browser, tmp_path):
     skipped = [{"path": "x_drc.fits", "reason": "not a <FITS> file", "dropped": True}]
-    (tmp_path / "summary.json").write_text(json.dumps({"skipped": skipped}))
+    (tmp_path / "run.json").write_text(json.dumps({"skipped": skipped}))
     write_report(tmp_path)
     context = browser.new_context(offline=True)
     tab = context.new_page()

@@ -18,8 +18,10 @@ from bycatch.cli.session import LogFile
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.images import files
 from bycatch.images.files import not_a_file, opened
-from bycatch.pipeline.intake import place, scan
+from bycatch.pipeline import sort_only
+from bycatch.pipeline.intake import scan
 from bycatch.pipeline.search import find_files
+from bycatch.products import find_records
 from bycatch.settings import Settings
 from bycatch.stages import sort
 from bycatch.system.words import all_printable, ascii_words, cell_words, printable
@@ -253,14 +255,16 @@ def test_an_odd_name_is_placed_as_a_plain_one(image, tmp_path, folder, end):
     path = raw / f"jabc01010{end}_drc.fits"
     path.write_bytes(image)
     settings_ = Settings.load(assignments=["sort.field=abc_01"])
-    records, problems = place(scan([raw], out, settings_), out, settings_, None)
-    assert problems == []
+    records, problems = sort_only([raw], out, settings_)
+    assert problems == ()
     (record,) = records
     assert (record.field, record.filter, record.source) == ("abc_01", "F775W", str(path))
     link = record.paths(out).folder / record.name
     assert link.samefile(path)
-    (again,) = scan([raw], out, settings_).occupied.values()
+    (again,) = find_records(out)
     assert again == record
+    (file,) = scan([raw], out, settings_).files.values()
+    assert file.key == record.facts_key  # it was not opened again
 
 
 @pytest.mark.parametrize("length", [160, 161, 245])
@@ -282,7 +286,7 @@ def test_products_of_a_long_name_have_names_that_fit(image, tmp_path):
     raw.mkdir()
     (raw / f"jabc01010_{'x' * 235}_drc.fits").write_bytes(image)
     chosen = Settings()
-    records, problems = place(scan([raw], out, chosen), out, chosen, None)
+    records, problems = sort_only([raw], out, chosen)
     assert not problems
     paths = records[0].paths(out)
     figure = f"{'f' * 64}_{'F' * 16}_{records[0].root}_completeness.png"
@@ -333,8 +337,8 @@ def test_a_filter_is_a_plain_folder_name(image, tmp_path, name):
     from bycatch.images.headers import read_headers
     from bycatch.images.meta import image_meta
 
-    meta = replace(image_meta(read_headers(placement.path)), filter=name)
-    (skip,) = sort.run([sort.Candidate(path, meta)]).skipped
+    facts = replace(sort.facts_of(image_meta(read_headers(placement.path))), filter=name)
+    (skip,) = sort.run([sort.Candidate(path, facts)]).skipped
     assert skip.bad
     assert "no name of a filter" in skip.reason
 

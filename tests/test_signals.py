@@ -127,7 +127,7 @@ def test_a_run_that_is_ended_at_any_moment(begin, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_a_run_with_its_workers(begin, tmp_path, number):
-    command = begin("-j", "2")
+    command = begin("-j", "2", "--engine", "processes")
     command.wait_for(command.workers)
     status, out, err = command.end(number)
     assert status == STATUS[number]
@@ -139,7 +139,7 @@ def test_a_signal_ends_a_run_with_its_workers(begin, tmp_path, number):
 
 
 def test_workers_end_with_a_parent_that_was_killed(begin):
-    command = begin("-j", "2")
+    command = begin("-j", "2", "--engine", "processes")
     command.wait_for(lambda: len(command.workers()) == 2)
     command.process.kill()
     assert command.is_gone()
@@ -276,7 +276,7 @@ def test_a_signal_in_a_finalizer_says_nothing_and_counts_later(handlers, capsys)
 
 
 def test_an_error_that_a_signal_caused_is_the_signal(bycatch, monkeypatch, tmp_path, visit):
-    def fail(*_):
+    def fail(*_, **__):
         try:
             send(signal.SIGTERM)
         except BaseException as err:

@@ -199,7 +199,9 @@ def test_measure_keeps_the_blank_places(as_image, psf):
     sci = white((500, 500)) + 30 * psf((500, 500), 250, 250)
     segments = (psf((500, 500), 250, 250) > 1e-4).astype(np.int32)
     image = as_image(sci)
-    found = measure.run(image, [250.0], [250.0], segmentation=segments)
+    found = measure.run(
+        image, measure.Targets([250.0], [250.0]), pixels=measure.Pixels(segmentation=segments)
+    )
     assert found.noise.is_measured
     assert len(found.sky) == found.noise.n_places
     pull = np.asarray(found.sky["net_6"] / found.sky["net_err_6"])
@@ -207,7 +209,7 @@ def test_measure_keeps_the_blank_places(as_image, psf):
     assert found.summary()["noise_origin"] == "blank sky"
     limit = found.table["limit_4"][0]
     assert 3 * found.table["countrate_err_4"][0] > limit / 5
-    bare = measure.run(image, [250.0], [250.0])
+    bare = measure.run(image, measure.Targets([250.0], [250.0]))
     assert not bare.noise.is_measured
     assert len(bare.sky) == 0
 

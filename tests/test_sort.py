@@ -8,7 +8,7 @@ from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta
 from bycatch.settings import SortSettings
 from bycatch.stages import sort
-from bycatch.stages.sort import Candidate, field_of, hap_product, is_image_name
+from bycatch.stages.sort import Candidate, facts_of, field_of, hap_product, is_image_name
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def candidate(new_drc):
         if rootname:
             head["ROOTNAME"] = rootname
         path = Path(folder) / name
-        return Candidate(path, image_meta(headers_of(path, hdus)), content=content)
+        return Candidate(path, facts_of(image_meta(headers_of(path, hdus))), content=content)
 
     return make
 
@@ -71,8 +71,8 @@ def test_names_give_program_and_visit(candidate, name, place):
     ],
 )
 def test_other_names_say_nothing(candidate, stem):
-    meta = candidate(stem + ".fits", exposures=()).meta
-    assert field_of(stem, meta) == ""
+    facts = candidate(stem + ".fits", exposures=()).facts
+    assert field_of(stem, facts.exposures) == ""
 
 
 def test_the_header_decides_where_the_name_says_nothing(candidate):

@@ -70,9 +70,9 @@ def test_a_lost_file_is_told_of(bycatch, visit, tmp_path):
 
 
 def test_a_step_of_its_own_forgets_no_lost_file(bycatch, done):
-    path = done / "summary.json"
+    path = done / "run.json"
     lost = {"path": "raw/jxyz01010_drc.fits", "reason": "not a FITS file", "dropped": True}
-    mended = {"path": str(next((done / RED).glob("*_state.json"))), "reason": "", "dropped": True}
+    mended = {"path": str(done / "abc_01/field.json"), "reason": "", "dropped": True}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"skipped": [lost, mended]}))
     assert bycatch("finalize", done).status == 0
     assert status(done, saved_settings(done)).lost == ((lost["path"], lost["reason"]),)
@@ -97,7 +97,7 @@ def test_what_is_left_after_a_step_keeps_its_settings(bycatch, done):
 
 
 def test_a_damaged_record_is_named(done, bycatch):
-    next((done / RED).glob("*_state.json")).write_text("{")
+    (done / "abc_01/field.json").write_text("{")
     ended = bycatch("status", done)
     assert ended.status == 1
     assert "not a readable record" in ended.out

@@ -152,10 +152,8 @@ def test_stages_give_the_same_on_any_number_of_cores(cores, image, preset):
         found = detect.run(image, chosen.detect)
         rays = crmask.run(image, chosen.crmask)
         x, y = (np.asarray(found.sources[name]) for name in ("x", "y"))
-        seen = measure.run(
-            image, x, y, cr_mask=rays.grown, segmentation=found.segmentation,
-            settings=chosen.measure,
-        )  # fmt: skip
+        pixels = measure.Pixels(rays.grown, found.segmentation)
+        seen = measure.run(image, measure.Targets(x, y), chosen.measure, pixels=pixels)
         results.append((found, rays, seen))
     (found, rays, seen), (found3, rays3, seen3) = results
     assert len(found.sources) >= 2 * threads.WORTH_A_THREAD  # fewer are not split

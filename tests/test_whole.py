@@ -15,19 +15,24 @@ from bycatch.errors import UnreadableFile
 from bycatch.pipeline import saved_settings
 from bycatch.pipeline.status import status
 from bycatch.products import (
+    FIELD_FILE,
     FOLDER_FILE,
+    FieldFolder,
+    LastRun,
     find_records,
-    folder_products,
     is_product_current,
-    last_summary,
-    read_record,
+    last_run,
+    read_field,
     remember_product,
     write_json,
 )
 from bycatch.system.disk import Batch, Proof, atomic, is_whole, proof_of, remove_leftovers
 
 DAMAGES = ("gone", "empty", "cut", "longer", "flipped", "foreign", "link", "folder")
-OWN_FILES = {"summary.json", "settings.toml", "bycatch.log", "report.html", FOLDER_FILE}
+OWN_FILES = {
+    "summary.json", "run.json", "settings.toml", "bycatch.log", "report.html", FOLDER_FILE,
+    FIELD_FILE,
+}  # fmt: skip
 VARIES = re.compile(rb"DATE: '?\d{4}-[^\n]*|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 """When a product was made."""
 
@@ -60,10 +65,7 @@ def products(out):
     return sorted(
         path
         for path in out.rglob("*")
-        if path.is_file()
-        and not path.is_symlink()
-        and path.name not in OWN_FILES
-        and not path.name.endswith("_state.json")
+        if path.is_file() and not path.is_symlink() and path.name not in OWN_FILES
     )
 
 
@@ -83,7 +85,7 @@ def steps(out):
 
 
 def test_every_product_belongs_to_a_step(made):
-    noted = {made / "abc_01" / name for name in folder_products(made / "abc_01")}
+    noted = {made / "abc_01" / name for name in read_field(made, "abc_01").products}
     for record in find_records(made):
         folder = record.paths(made).folder
         noted |= {folder / name for stage in record.stages.values() for name in stage.outputs}
@@ -148,16 +150,16 @@ def test_damaged_stars_of_a_field_are_not_used_by_a_step_of_its_own(bycatch, who
     assert "no reference stars" in ended.err
 
 
-def test_a_companion_with_damaged_products_takes_no_part(bycatch, visit, whole):
-    path = whole / "abc_01/F475W/jabc01020_coverage.fits"
+def test_another_image_with_damaged_products_takes_no_part(bycatch, visit, whole):
+    path = whole / "abc_01/F475W/jabc01020_wcs.fits"
     path.write_bytes(path.read_bytes()[:-2880])
     red = visit.raw / "jabc01010_drc.fits"
     words = ("--gaia", visit.gaia, "--set", "measure.cr_radius_px=3")
     ended = bycatch("run", red, "-o", whole, *words)
     assert ended.status == 0
-    assert "jabc01020_coverage.fits is not what was made; run it again" in " ".join(
-        ended.err.split()
-    )
+    words = " ".join(ended.err.split())
+    assert "F475W/jabc01020: not compared: " in words
+    assert "jabc01020_wcs.fits is not what was made: cut, changed or replaced" in words
 
 
 # ---------------------------------------------------------------- the figure of a field
@@ -167,7 +169,9 @@ def test_a_lost_figure_is_drawn_again_the_same(bycatch, visit, whole):
     figure = whole / "abc_01/alignment.png"
     drawn = figure.read_bytes()
     figure.unlink()
-    (whole / "abc_01" / FOLDER_FILE).unlink()  # killed before it was noted
+    state = read_field(whole, "abc_01")
+    del state.products["alignment.png"]  # killed before it was noted
+    FieldFolder(whole, state).write()
     ended = run(bycatch, visit, whole)
     assert ended.err.count("up to date") == 10
     assert figure.read_bytes() == drawn
@@ -177,7 +181,7 @@ def test_the_figure_of_another_alignment_is_drawn_again(bycatch, visit, whole):
     figure = whole / "abc_01/alignment.png"
     drawn = figure.read_bytes()
     figure.write_bytes(b"that of an alignment of before")
-    remember_product(figure, "another key")
+    FieldFolder(whole, read_field(whole, "abc_01")).remember(figure, "another key")
     assert steps(whole)["F775W", "align"] == "stale"
     run(bycatch, visit, whole)
     assert figure.read_bytes() == drawn
@@ -185,7 +189,7 @@ def test_the_figure_of_another_alignment_is_drawn_again(bycatch, visit, whole):
 
 def test_without_matplotlib_no_figure_is_missed(whole, monkeypatch):
     (whole / "abc_01/alignment.png").unlink()
-    monkeypatch.setattr("bycatch.pipeline.alignment.find_spec", lambda _: None)
+    monkeypatch.setattr("bycatch.pipeline.figure.find_spec", lambda _: None)
     assert steps(whole)["F775W", "align"] == "done"
 
 
@@ -235,22 +239,31 @@ def test_a_copied_folder_is_up_to_date_and_read_once(bycatch, visit, whole, monk
             for outputs in stamps
             for proof in outputs.values()
         )
-    monkeypatch.setattr("bycatch.pipeline.image.checksum", lambda path: pytest.fail(f"{path}"))
+    monkeypatch.setattr("bycatch.pipeline.keys.checksum", lambda path: pytest.fail(f"{path}"))
     run(bycatch, visit, whole)
 
 
 def test_products_of_an_earlier_version_are_made_again_and_its_stars_kept(bycatch, visit, whole):
-    for path in whole.rglob("*_state.json"):
-        content = json.loads(path.read_text())
+    state = whole / "abc_01" / FIELD_FILE
+    for content in json.loads(state.read_text())["images"]:
+        folder = whole / "abc_01" / content["filter"]
+        root = content["stem"].removesuffix("_drc")
         for stage in content["stages"].values():
-            stage["outputs"] = list(stage["outputs"])
-        path.write_text(json.dumps(content))
-    (whole / "abc_01" / FOLDER_FILE).unlink()
+            stage["key"] = "of an earlier version"
+            stage["outputs"] = [*stage["outputs"], f"{root}_crshare.ecsv"]
+        for name in ("facts", "facts_key", "last"):
+            del content[name]
+        (folder / f"{root}_state.json").write_text(json.dumps(content))
+        (folder / f"{root}_crshare.ecsv").touch()
+    state.unlink()
+    (whole / "abc_01" / FOLDER_FILE).touch()
     assert set(steps(whole).values()) == {"stale"}
     was = (whole / "abc_01/gaia.ecsv").stat().st_mtime_ns
     ended = run(bycatch, visit, whole)
     assert "up to date" not in ended.err
     assert (whole / "abc_01/gaia.ecsv").stat().st_mtime_ns == was
+    left = ("_state.json", "_crshare.ecsv", FOLDER_FILE)
+    assert not [path for path in (whole / "abc_01").rglob("*") if path.name.endswith(left)]
     assert status(whole, saved_settings(whole)).is_done
 
 
@@ -380,15 +393,16 @@ def test_leftovers_of_a_killed_run_are_removed_and_their_links_not_followed(tmp_
 # ---------------------------------------------------------------- foreign records
 
 
-def of_record(out):
-    return next(out.glob("*/F775W/*_state.json"))
+def state_of(out):
+    return out / "abc_01" / FIELD_FILE
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda r: r.update(field="../esc"), "another image"),
-        (lambda r: r.update(stem="jabc01030_drc"), "another image"),
+        (lambda r: r.update(filter="../esc"), "another image"),
+        (lambda r: r.update(stem="../jabc01030_drc"), "no file beside it"),
         (lambda r: r.update(name="../../../jabc01010_drc.fits"), "no file beside it"),
         (lambda r: r.update(name=None), "name"),
         (lambda r: r.update(stages=[]), "list"),
@@ -397,42 +411,58 @@ def of_record(out):
         (lambda r: r["stages"]["detect"].update(seconds="long"), "seconds"),
         (lambda r: r["stages"]["detect"]["outputs"].update({"../x": None}), "no file beside it"),
         (lambda r: r["stages"]["detect"]["outputs"].update({"x": {"stamp": 1}}), "stamp"),
-        (lambda r: r.pop("stages"), "stages"),
     ],
 )
-def test_a_foreign_record_costs_its_image_only(whole, change, reason):
-    path = of_record(whole)
+def test_a_foreign_record_costs_what_its_field_has_done(bycatch, visit, whole, change, reason):
+    path = state_of(whole)
     content = json.loads(path.read_text())
-    change(content)
+    change(next(image for image in content["images"] if image["filter"] == "F775W"))
     path.write_text(json.dumps(content))
     with pytest.raises(UnreadableFile, match=reason):
-        read_record(path)
+        read_field(whole, "abc_01")
     found = status(whole, saved_settings(whole))
-    assert [image.filter for image in found.images] == ["F475W"]
+    assert found.images == ()
     assert [name for name, _ in found.lost] == [str(path)]
+
+
+def test_a_field_of_a_damaged_state_is_done_again(bycatch, visit, whole):
+    before = {path: undated(path) for path in products(whole)}
+    state_of(whole).write_text("{")
+    ended = run(bycatch, visit, whole)
+    assert "all of it is done again" in ended.err
+    assert {path: undated(path) for path in products(whole)} == before
+    assert status(whole, saved_settings(whole)).is_done
+
+
+def test_a_state_of_a_later_version_is_refused(bycatch, visit, whole):
+    content = json.loads(state_of(whole).read_text())
+    state_of(whole).write_text(json.dumps(content | {"format": 3}))
+    with pytest.raises(UnreadableFile, match="made by a later version of bycatch"):
+        read_field(whole, "abc_01")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, "\xff", "{}"])
 def test_what_is_no_record_is_told(whole, text):
-    of_record(whole).write_bytes(text.encode("latin-1"))
-    assert len(status(whole, saved_settings(whole)).images) == 1
+    state_of(whole).write_bytes(text.encode("latin-1"))
+    found = status(whole, saved_settings(whole))
+    assert (found.images, len(found.lost)) == ((), 1)
 
 
 def test_a_pipe_in_the_place_of_a_record_is_not_opened(whole):
-    path = of_record(whole)
+    path = state_of(whole)
     path.unlink()
     os.mkfifo(path)
-    assert len(status(whole, saved_settings(whole)).images) == 1
+    assert len(status(whole, saved_settings(whole)).lost) == 1
 
 
 @pytest.mark.parametrize(
     "content",
-    [[], 3, {"images": 3}, {"images": [3]}, {"images": [{"field": 1}]}, {"skipped": {"a": 1}},
-     {"inputs": []}, {"fields": {"abc_01": 3}}, {"references": [1]}],
+    [[], 3, {"inputs": 3}, {"skipped": [3]}, {"skipped": [{"path": 1}]}, {"skipped": {"a": 1}},
+     {"inputs": []}, {"seconds": "long"}],
 )  # fmt: skip
-def test_a_foreign_summary_is_left_out(whole, content):
-    (whole / "summary.json").write_text(json.dumps(content))
-    assert last_summary(whole) == {}
+def test_foreign_notes_of_a_run_are_left_out(whole, content):
+    (whole / "run.json").write_text(json.dumps(content))
+    assert last_run(whole) == LastRun()
     assert status(whole, saved_settings(whole)).is_done
 
 
@@ -454,7 +484,6 @@ def test_json_that_says_the_same_is_left_alone(tmp_path):
     assert path.stat().st_mtime_ns == was
     write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 2}
-    assert last_summary(tmp_path) == {}
 
 
 def test_a_proof_is_plain_values():

@@ -7,12 +7,26 @@ the work and meet in the middle: each finds in the cache what the other has done
 
 from __future__ import annotations
 
+import atexit
+import logging
+import multiprocessing
 import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bycatch.kernels.compiled import at_first_compilation
+from bycatch.kernels.threads import n_cores
+from bycatch.system.subprocesses import end_with_parent, process_of
+
+logger = logging.getLogger("bycatch")
+
+ALONE = "BYCATCH_COMPILE_ALONE"
+"""Environment variable that keeps a process from starting a second one to compile."""
 SHAPE = (560, 210)
 """So large that the sky has a mesh of boxes, and that threads share the rows."""
 NOISE, EXPTIME_S = 0.01, 600.0
@@ -21,7 +35,36 @@ STEP_PX, FIRST_PX = 20, 25
 """The sources stand in a square grid, with a fainter one close to every second."""
 
 
-def rehearse() -> None:
+def watch_first_compilation() -> None:
+    """Say why this process is slow when it compiles its first kernel, and have another one help."""
+    at_first_compilation(_announce)
+
+
+def _announce() -> None:
+    logger.info("compiling kernels, once on this machine (about half a minute)")
+    compile_aside()
+
+
+def compile_aside() -> None:
+    """Let another process compile from the end of the chain meanwhile.
+
+    It ends with this one at the latest.  Workers start none: their cores are taken.
+    """
+    is_worker = multiprocessing.parent_process() is not None
+    if n_cores() < 2 or is_worker or os.environ.get(ALONE) or not sys.executable:
+        return
+    nothing = subprocess.DEVNULL
+    with suppress(OSError):
+        other = process_of("bycatch.precompile", {ALONE: "1"}, stdout=nothing, stderr=nothing)
+        atexit.register(_end, other)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait()
+
+
+def compile_all() -> None:
     """Measure, mask and detect the sources of a small image: the chain from its end."""
     from astropy.wcs import WCS
 
@@ -38,21 +81,22 @@ def rehearse() -> None:
     wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [150.0, 2.0]
     wcs.wcs.crpix, wcs.wcs.cdelt = [SHAPE[1] / 2, SHAPE[0] / 2], [-0.05 / 3600, 0.05 / 3600]
     meta = ImageMeta(
-        root="rehearsal", stem="rehearsal", filter="F775W", detector="WFC", exptime_s=EXPTIME_S,
+        root="precompile", stem="precompile", filter="F775W", detector="WFC", exptime_s=EXPTIME_S,
         n_exposures=1, photflam=1e-19, photplam=7693.0, zeropoint_origin="header",
         mjd_start=57402.0, mjd_mid=57402.01, mjd_end=57402.02, chips=(), readnoise_e=4.2,
         gain=2.0, pixfrac=1.0, native_scale_arcsec=0.05, is_cte_corrected=True, proposal="",
-        target="", prime_instrument="", photmode="", rootname="rehearsal", wcsname="",
+        target="", prime_instrument="", photmode="", rootname="precompile", wcsname="",
     )  # fmt: skip
     image = DrcImage(
-        Path("rehearsal.fits"), meta, None, sci, np.ones(sci.shape, np.int16),
+        Path("precompile.fits"), meta, None, sci, np.ones(sci.shape, np.int16),
         np.full(sci.shape, np.float32(EXPTIME_S)), wcs, "exptime", True,
     )  # fmt: skip
     for plane in (image.sci, image.n_exp, image.exptime_map_s):
         plane.flags.writeable = False
     segments = _segments(x, y)
     mask = sci > 40 * NOISE
-    found = measure.run(image, x, y, cr_mask=mask, segmentation=segments)
+    targets, pixels = measure.Targets(x, y), measure.Pixels(mask, segments)
+    found = measure.run(image, targets, pixels=pixels)
     ecsv.rows(found.table)
     places = np.column_stack([x, y])
     find_offset(places, places, max_shift=5.0, max_roll_rad=0.0, tolerance=0.5, area=1e5)
@@ -87,9 +131,6 @@ def _segments(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int3
 
 
 if __name__ == "__main__":
-    from bycatch.kernels.compiled import ALONE
-    from bycatch.system.subprocesses import end_with_parent
-
     end_with_parent()
     os.environ[ALONE] = "1"
-    rehearse()
+    compile_all()

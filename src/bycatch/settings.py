@@ -168,7 +168,7 @@ class InputSettings(Section):
 
 MAX_FIELD_BYTES = 64
 OWN_NAMES = frozenset({
-    "bycatch.log", "export", "figures", "products.json", "report.html", "report_files",
+    "bycatch.log", "export", "figures", "products.json", "report.html", "run.json",
     "settings.toml", "summary.json",
 })  # fmt: skip
 """Names that are taken in an output folder."""
@@ -313,6 +313,7 @@ class AlignSettings(Section):
             "gaia_retries",
             "gaia_retry_wait_s",
             "gaia_max_rows",
+            "gaia_requests",
         }
     )
 
@@ -351,6 +352,9 @@ class AlignSettings(Section):
         2.0, "wait before the first repeat; doubled for each further one", "s", ge=0, le=MOST_WAIT_S
     )
     gaia_max_rows: int = setting(100_000, "largest number of stars asked for", ge=1, le=3_000_000)
+    gaia_requests: int = setting(
+        4, "largest number of requests at once, of all processes that share the cache", ge=1, le=64
+    )
     gaia_faint_limit_mag: float = setting(
         0.0, "G magnitude of the faintest stars asked for; 0: no limit", "mag", ge=0, le=MOST_MAG
     )
@@ -533,6 +537,11 @@ class OutputSettings(Section):
     )
     write_wcs: bool = setting(
         False, "write copies of the drc files with the aligned WCS (<root>_aligned_drc.fits)"
+    )
+    products: Literal["all", "survey"] = setting(
+        "all",
+        "what is kept of each image: all, or what a large survey needs (catalog as Parquet, mask, "
+        "segmentation, WCS)",
     )
     report: bool = setting(True, "write report.html at the end of a run, and of a step of its own")
 

@@ -87,6 +87,17 @@ def status(out: OutArgument) -> None:
     raise typer.Exit(DONE if found.is_done else SOME_LOST)
 
 
+def summarize(out: OutArgument) -> None:
+    """Put the fields in OUT together: summary.json and the page, as after shards of a run."""
+    from bycatch.cli.steps import write_page
+    from bycatch.pipeline import saved_settings, summarize
+
+    with looking(out):
+        path = summarize(out)
+        write_page(out, saved_settings(out), changed=True)
+    say(str(path))
+
+
 def report(
     out: OutArgument,
     figures: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from bycatch.engines import Executor
     from bycatch.pipeline import Inputs
     from bycatch.settings import Settings
 
@@ -41,8 +42,20 @@ Workers = Annotated[
         "--jobs",
         min=1,
         max=MOST_JOBS,
-        help="Images in parallel processes; one alone uses as many threads.",
+        help="Fields in parallel processes; one alone uses as many threads.",
     ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="serial|processes|dask", help="How fields are spread."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="ADDRESS", help="A dask scheduler, tcp://host:8786."),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", help="Every N-th field only, for array jobs."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print problems only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more.")]
@@ -141,6 +154,28 @@ def inputs_of(
     from bycatch.pipeline import Inputs
 
     return Inputs(gaia, sources, exclude, wht, sources_image)
+
+
+def shard_of(text: str | None) -> tuple[int, int] | None:
+    """Return number and count of a shard."""
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise typer.BadParameter(f"--shard {text}: such as 3/12")
+    return int(number), int(count)
+
+
+def engine_of(engine: str | None, jobs: int | None, scheduler: str | None) -> Executor | None:
+    """Return the executor that the options mean; None leaves it to the number of jobs."""
+    if engine is None and scheduler is None:
+        return None
+    if scheduler is not None and engine not in {None, "dask"}:
+        raise typer.BadParameter(f"--engine {engine} has no --scheduler: that is dask's")
+    from bycatch.engines import executor_of
+    from bycatch.pipeline.field import prepare_worker
+
+    return executor_of(scheduler or engine, jobs, prepare_worker)
 
 
 def shortcuts(

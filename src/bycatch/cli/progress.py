@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -56,8 +57,12 @@ class Workload:
     expected_s: float = 0.0
 
     def __post_init__(self) -> None:
+        self.steps = dict.fromkeys(step for _, step in self.pending)
         self.n_steps, self.total_s = len(self.pending), sum(self.pending.values())
-        self.n_images = len(self._images())
+        self.left = Counter(image for image, _ in self.pending)
+        """Steps that are not over, by image: looking through all of them takes long for many."""
+        self.n_images = len(self.left)
+        self.left_s = self.total_s
 
     @classmethod
     def of(cls, sizes_mb: Mapping[str, float], steps: Iterable[str]) -> Workload:
@@ -71,9 +76,6 @@ class Workload:
             }
         )
 
-    def _images(self) -> set[str]:
-        return {image for image, _ in self.pending}
-
     @property
     def n_over(self) -> int:
         """Number of steps that are done, or lost."""
@@ -82,12 +84,12 @@ class Workload:
     @property
     def n_images_over(self) -> int:
         """Number of images with which the run is through."""
-        return self.n_images - len(self._images())
+        return self.n_images - len(self.left)
 
     @property
     def share(self) -> float:
         """Share of the work that is over."""
-        return 1.0 - sum(self.pending.values()) / self.total_s if self.total_s else 1.0
+        return 1.0 - self.left_s / self.total_s if self.total_s else 1.0
 
     def begin(self, name: str, step: str, now_s: float) -> None:
         """Take down that a step begins on an image, or on a field."""
@@ -97,7 +99,7 @@ class Workload:
     def end(self, image: str, step: str, seconds: float | None) -> None:
         """Take down that a step of an image is over; without seconds nothing had to be done."""
         self._rest(image)
-        expected = self.pending.pop((image, step), 0.0)
+        expected = self._over(image, step)
         if seconds is not None:
             self.worked_s += seconds
             self.expected_s += expected
@@ -105,8 +107,19 @@ class Workload:
     def lose(self, image: str) -> None:
         """Take down that nothing more will be done on an image."""
         self._rest(image)
-        for key in [key for key in self.pending if key[0] == image]:
-            del self.pending[key]
+        for step in self.steps:
+            self._over(image, step)
+
+    def _over(self, image: str, step: str) -> float:
+        """Strike a step; return the seconds that were expected of it."""
+        if (image, step) not in self.pending:
+            return 0.0
+        expected = self.pending.pop((image, step))
+        self.left_s = max(self.left_s - expected, 0.0) if self.pending else 0.0
+        self.left[image] -= 1
+        if not self.left[image]:
+            del self.left[image]
+        return expected
 
     def _rest(self, image: str) -> None:
         self.at_work.pop(image, None)
@@ -115,11 +128,11 @@ class Workload:
     def seconds_left(self, now_s: float) -> float:
         """Return how long it will take from now on, by the pace so far."""
         pace = (TRUST_SECONDS + self.worked_s) / (TRUST_SECONDS + self.expected_s)
-        left = sum(self.pending.values()) * pace
+        left = self.left_s * pace
         for image, (step, since_s) in self.at_work.items():
             expected = self.pending.get((image, step), 0.0) * pace
             left -= min(now_s - since_s, 0.9 * expected)
-        return left / max(min(self.n_workers, len(self._images())), 1)
+        return left / max(min(self.n_workers, len(self.left)), 1)
 
 
 def in_words(seconds: float) -> str:

@@ -25,6 +25,9 @@ logger = logging.getLogger("bycatch")
 def working(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[None]:
     """Log a run: to the terminal (with a progress bar on a real one) and to a file."""
     from bycatch.cli.progress import ProgressHandler, RunProgress
+    from bycatch.precompile import watch_first_compilation
+
+    watch_first_compilation()
 
     progress = RunProgress(stderr, disable=quiet or not stderr.is_terminal)
     shown = ProgressHandler(progress, plain=not (quiet or stderr.is_terminal))

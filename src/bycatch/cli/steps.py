@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from bycatch.cli.console import say
 from bycatch.cli.options import (
     Config,
     DryRun,
+    Engine,
     Exclude,
     FieldName,
     Formats,
@@ -26,15 +28,19 @@ from bycatch.cli.options import (
     Preset,
     Profile,
     Quiet,
+    Scheduler,
     Set,
+    Shard,
     Sources,
     SourcesImage,
     Verbose,
     Wht,
     Workers,
     WriteWcs,
+    engine_of,
     inputs_of,
     settings_of,
+    shard_of,
     shortcuts,
 )
 from bycatch.cli.session import folder, working
@@ -55,6 +61,9 @@ def run(
     assign: Set = None,
     preset: Preset = None,
     jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
+    shard: Shard = None,
     gaia: Gaia = None,
     sources: Sources = None,
     sources_image: SourcesImage = None,
@@ -74,17 +83,22 @@ def run(
     """Run the whole chain: sort, detect, crmask, align, measure, finalize."""
     extra = shortcuts(field=field, mode=mode, formats=formats, write_wcs=write_wcs, offline=offline)
     settings = settings_of(config, [*(assign or []), *extra], preset)
-    inputs = inputs_of(gaia, sources, exclude, wht, sources_image)
+    inputs, part = inputs_of(gaia, sources, exclude, wht, sources_image), shard_of(shard)
     from bycatch import pipeline
 
     if dry_run:
         printing.print_plan(*pipeline.dry_run(paths, out, settings, inputs))
         return
+    log_file = log_file or (out / f"bycatch-{part[0]}-of-{part[1]}.log" if part else None)
     with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
-        report = pipeline.run(paths, out, settings, inputs, jobs)
-        write_page(out, settings, changed=is_news(report))
+        workers = engine_of(engine, jobs, scheduler)
+        report = pipeline.run(paths, out, settings, inputs, jobs, executor=workers, shard=part)
+        if part is None:
+            write_page(out, settings, changed=is_news(report))
     if profile:
         printing.print_profile(report)
+    if part is not None and not (report.results or report.skipped):
+        raise typer.Exit(DONE)  # more shards than fields
     _finish(report, quiet=quiet)
 
 
@@ -124,12 +138,15 @@ def detect(
     assign: Set = None,
     preset: Preset = None,
     jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
     """Find the sources: background, threshold per pixel, segmentation, deblending."""
-    _step("detect", out, config, assign, preset, jobs, quiet, verbose, log_file)
+    work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
+    _step("detect", work)
 
 
 def crmask(
@@ -138,12 +155,15 @@ def crmask(
     assign: Set = None,
     preset: Preset = None,
     jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
     """Mask cosmic rays with LAcosmic."""
-    _step("crmask", out, config, assign, preset, jobs, quiet, verbose, log_file)
+    work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
+    _step("crmask", work)
 
 
 def align(
@@ -152,6 +172,8 @@ def align(
     assign: Set = None,
     preset: Preset = None,
     jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
     gaia: Gaia = None,
     write_wcs: WriteWcs = False,
     offline: Offline = False,
@@ -162,7 +184,8 @@ def align(
     """Align the images of each field to one another and to Gaia."""
     inputs = inputs_of(gaia)
     assign = [*(assign or []), *shortcuts(write_wcs=write_wcs, offline=offline)]
-    _step("align", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
+    work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
+    _step("align", work, inputs)
 
 
 def measure(
@@ -171,6 +194,8 @@ def measure(
     assign: Set = None,
     preset: Preset = None,
     jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
     gaia: Gaia = None,
     sources: Sources = None,
     sources_image: SourcesImage = None,
@@ -181,7 +206,8 @@ def measure(
 ) -> None:
     """Measure the sources, or your own list of positions."""
     inputs = inputs_of(gaia, sources, exclude, sources_image=sources_image)
-    _step("measure", out, config, assign, preset, jobs, quiet, verbose, log_file, inputs)
+    work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
+    _step("measure", work, inputs)
 
 
 def finalize(
@@ -190,6 +216,8 @@ def finalize(
     assign: Set = None,
     preset: Preset = None,
     jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
     formats: Formats = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -197,7 +225,8 @@ def finalize(
 ) -> None:
     """Calibrate: aperture corrections, flux densities, AB magnitudes."""
     assign = [*(assign or []), *shortcuts(formats=formats)]
-    _step("finalize", out, config, assign, preset, jobs, quiet, verbose, log_file)
+    work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
+    _step("finalize", work)
 
 
 def inject(
@@ -206,6 +235,8 @@ def inject(
     assign: Set = None,
     preset: Preset = None,
     jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
@@ -217,34 +248,43 @@ def inject(
     from bycatch.pipeline.injection import inject as inject_images
 
     with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
-        reports = inject_images(out, settings, jobs)
+        workers = engine_of(engine, jobs, scheduler)
+        reports = inject_images(out, settings, jobs, executor=workers)
         write_page(out, settings, changed=any(report.files for report in reports))
     if not quiet:
         printing.print_limits(reports)
     raise typer.Exit(DONE if all(r.outcome == "done" for r in reports) else SOME_LOST)
 
 
-def _step(
-    stage: str,
-    out: Path,
-    config_file: Path | None,
-    assign: list[str] | None,
-    preset: str | None,
-    jobs: int | None,
-    quiet: bool,
-    verbose: bool,
-    log_file: Path | None,
-    inputs: Inputs | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Work:
+    """The options that all steps have."""
+
+    out: Path
+    config: Path | None
+    assign: list[str] | None
+    preset: str | None
+    jobs: int | None
+    engine: str | None
+    scheduler: str | None
+    quiet: bool
+    verbose: bool
+    log_file: Path | None
+
+
+def _step(stage: str, work: Work, inputs: Inputs | None = None) -> None:
     """Do one step again on the images in OUT, with the settings of the last run as a base."""
     from bycatch import pipeline
 
-    base = pipeline.saved_values(folder(out))
-    settings = settings_of(config_file, assign or (), preset, base)
-    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
-        report = pipeline.run_stages(out, [stage], settings, inputs, jobs)
-        write_page(out, settings, changed=is_news(report))
-    _finish(report, quiet=quiet)
+    base = pipeline.saved_values(folder(work.out))
+    settings = settings_of(work.config, work.assign or (), work.preset, base)
+    with working(work.out, quiet=work.quiet, verbose=work.verbose, log_file=work.log_file):
+        workers = engine_of(work.engine, work.jobs, work.scheduler)
+        report = pipeline.run_stages(
+            work.out, [stage], settings, inputs, work.jobs, executor=workers
+        )
+        write_page(work.out, settings, changed=is_news(report))
+    _finish(report, quiet=work.quiet)
 
 
 def is_news(report: RunReport) -> bool:
@@ -254,11 +294,11 @@ def is_news(report: RunReport) -> bool:
 
 def write_page(out: Path, settings: Settings, *, changed: bool) -> None:
     """Write the page at the end of a run: the run is no worse where that can't be done."""
-    from bycatch.products import find_records
+    from bycatch.products import field_names
     from bycatch.report import is_current, write_report
 
     unchanged = not changed and is_current(out)
-    if not settings.output.report or unchanged or not find_records(out):
+    if not settings.output.report or unchanged or not field_names(out):
         return
     try:
         write_report(out)

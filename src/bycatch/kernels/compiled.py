@@ -8,30 +8,15 @@ is released, so that threads run side by side.
 
 from __future__ import annotations
 
-import atexit
 import gc
-import logging
-import multiprocessing
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.core import event as events
 
-from bycatch.kernels.threads import n_cores
-from bycatch.system.subprocesses import process_of
-
 F = TypeVar("F", bound=Callable[..., Any])
-
-logger = logging.getLogger("bycatch")
-
-ALONE = "BYCATCH_COMPILE_ALONE"
-"""Environment variable that keeps a process from starting a second one to compile."""
 
 
 def compiled(function: F) -> F:
@@ -55,27 +40,19 @@ def long(number: int) -> int:
     return int(np.int64(number))
 
 
-def compile_aside() -> None:
-    """Let another process compile from the end of the chain meanwhile (`bycatch.precompile`).
+_at_first: list[Callable[[], None]] = []
 
-    It ends with this one at the latest.  Workers start none: their cores are taken.
+
+def at_first_compilation(call: Callable[[], None]) -> None:
+    """Have a function called before this process compiles its first kernel.
+
+    Such as to say why it is slow, and to have another process help.  The last one given counts.
     """
-    is_worker = multiprocessing.parent_process() is not None
-    if n_cores() < 2 or is_worker or os.environ.get(ALONE) or not sys.executable:
-        return
-    nothing = subprocess.DEVNULL
-    with suppress(OSError):
-        other = process_of("bycatch.precompile", {ALONE: "1"}, stdout=nothing, stderr=nothing)
-        atexit.register(_end, other)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    process.wait()
+    _at_first[:] = [call]
 
 
 class FirstCall(events.Listener):  # type: ignore[misc]
-    """Says why a process is slow when it compiles its first kernel, and compiles faster.
+    """Calls who wants to know when a process compiles its first kernel, and compiles faster.
 
     Reading a kernel from the cache is silent.  numba holds its lock meanwhile:
     no two threads come here at once.
@@ -91,8 +68,8 @@ class FirstCall(events.Listener):  # type: ignore[misc]
         home = event.data["dispatcher"].py_func.__module__
         if not self.was_announced and home.startswith("bycatch."):
             self.was_announced = True
-            logger.info("compiling kernels, once on this machine (about half a minute)")
-            compile_aside()
+            for call in _at_first:
+                call()
         if self.depth == 0:
             # Else a tenth of the time goes into searching the compiler's objects for garbage.
             self.collects = gc.isenabled()

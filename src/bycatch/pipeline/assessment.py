@@ -60,7 +60,7 @@ def assess_visit(
     """
     out, truth = Path(out), Path(truth)
     chosen = settings or saved_settings(out)
-    records = find_records(out)
+    records = list(find_records(out))
     if not records:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
     if not (truth / "truth").is_dir():

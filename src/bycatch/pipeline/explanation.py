@@ -10,30 +10,25 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.catalogs.flags import FLAGS
-from bycatch.errors import MissingProduct, SettingsError
+from bycatch.errors import SettingsError
+from bycatch.pipeline.case import Case
 from bycatch.products import (
-    ImagePaths,
     ImageRecord,
     find_records,
-    input_settings,
-    saved_settings,
 )
-from bycatch.settings import DetectSettings, build
+from bycatch.settings import DetectSettings
 from bycatch.system.each import of_each
 
 if TYPE_CHECKING:
     from astropy.table import Row, Table
 
-    from bycatch.images.drc import DrcImage
-    from bycatch.pipeline.frames import Frame
 
 MATCH_PX = 3.0
 """A row within this is the position's own."""
@@ -121,12 +116,12 @@ def explain(
                 f"{len(records)} images have pixels {xy[0]:g} {xy[1]:g}: {names}",
                 hint="choose one with --image ROOT, or give --radec RA DEC",
             )
-        return [explained(_Case(out, record), *xy) for record in records]
+        return [explained(Case(out, record), *xy) for record in records]
     assert radec is not None
     place = sky_position(*radec)
 
     def at_place(record: ImageRecord) -> Explanation:
-        case = _Case(out, record)
+        case = Case(out, record)
         return explained(case, *case.pixel_of(*place))
 
     found = list(of_each(records, at_place, lambda record: record.label))
@@ -136,7 +131,7 @@ def explain(
 
 def _chosen(out: Path, image: str) -> list[ImageRecord]:
     """Return the records of the images that a name stands for."""
-    records = find_records(out)
+    records = list(find_records(out))
     if not records:
         raise SettingsError(f"{out}: no image in it", hint="give the OUT of a run")
     if not image:
@@ -175,82 +170,6 @@ def sky_position(ra: str, dec: str) -> tuple[float, float]:
     return ra_deg % 360.0, dec_deg
 
 
-class _Case:
-    """One image and its products, read when they are needed."""
-
-    def __init__(self, out: Path, record: ImageRecord) -> None:
-        self.out, self.record = out, record
-        self.paths: ImagePaths = record.paths(out)
-
-    def require_detection(self) -> None:
-        """Raise `MissingProduct` where the image was not detected yet."""
-        if "detect" not in self.record.stages:
-            raise MissingProduct(
-                f"{self.record.root}: it was not detected yet", hint="run 'bycatch run' first"
-            )
-
-    @property
-    def settings(self) -> DetectSettings:
-        """The settings that the image was detected with."""
-        stage = self.record.stages["detect"]
-        return build(DetectSettings, stage.settings, where=str(self.paths.record))
-
-    @cached_property
-    def image(self) -> DrcImage:
-        """The drizzled image."""
-        from bycatch.images.drc import read_drc
-
-        given = input_settings(saved_settings(self.out), self.record)
-        folder, record = self.paths.folder, self.record
-        return read_drc(folder / record.name, given, *record.apart(folder))
-
-    @cached_property
-    def frame(self) -> Frame | None:
-        """The aligned WCS, if there is one."""
-        from bycatch.pipeline.frames import read_frame
-
-        return read_frame(self.paths.wcs) if self.paths.wcs.exists() else None
-
-    def pixel_of(self, ra_deg: float, dec_deg: float) -> tuple[float, float]:
-        """Return the 0-based pixel of a direction; NaN on the far side of the sky."""
-        from bycatch.tangent import tangent_mas
-
-        wcs = self.frame.wcs if self.frame is not None else self.image.wcs
-        place = np.array([ra_deg]), np.array([dec_deg])
-        # A projection has a second solution on the far hemisphere.
-        if not np.isfinite(tangent_mas(*place, *(float(v) for v in wcs.wcs.crval))).all():
-            return float("nan"), float("nan")
-        x, y = wcs.all_world2pix(ra_deg, dec_deg, 0, quiet=True)
-        return float(x), float(y)
-
-    def table(self, kind: str) -> Table | None:
-        """Return a table of the image, None where it is not there."""
-        from bycatch.catalogs.tables import read_table
-
-        path = self.paths.product(kind)
-        return read_table(path) if path.exists() else None
-
-    def pixels(self, path: Path) -> NDArray[Any] | None:
-        """Return an image product, None where it is not there."""
-        from bycatch.products import read_pixels
-
-        return read_pixels(path) if path.exists() else None
-
-    @cached_property
-    def detections(self) -> Table:
-        """All segments, those removed as well."""
-        from astropy.table import vstack
-
-        kept, gone = self.table("sources"), self.table("removed")
-        if kept is None or gone is None:
-            raise MissingProduct(
-                f"{self.record.root}: its detections are not there",
-                hint="run 'bycatch detect OUT' first",
-            )
-        names = kept.colnames
-        return vstack([kept, gone[names]], metadata_conflicts="silent")
-
-
 @dataclass(frozen=True)
 class _Reason:
     """A verdict on a position and what there is to say."""
@@ -260,7 +179,7 @@ class _Reason:
     source_id: int = 0
 
 
-def explained(case: _Case, x: float, y: float) -> Explanation:
+def explained(case: Case, x: float, y: float) -> Explanation:
     """Return the explanation of a position in one image: the first reason that holds."""
     case.require_detection()
     reasons = (_off_image, _in_catalog, _without_data, _left_out, _in_segment)
@@ -271,7 +190,7 @@ def explained(case: _Case, x: float, y: float) -> Explanation:
     return Explanation(case.record.root, place, x, y, found.verdict, sentences, found.source_id)
 
 
-def _off_image(case: _Case, x: float, y: float) -> _Reason | None:
+def _off_image(case: Case, x: float, y: float) -> _Reason | None:
     ny, nx = case.image.shape
     if -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5:
         return None
@@ -279,24 +198,27 @@ def _off_image(case: _Case, x: float, y: float) -> _Reason | None:
     return _Reason(Verdict.OFF_IMAGE, (text,))
 
 
-def _in_catalog(case: _Case, x: float, y: float) -> _Reason | None:
+def _in_catalog(case: Case, x: float, y: float) -> _Reason | None:
     found = _nearest(_catalog(case), x, y)
     if found is None:
         return None
     return _Reason(Verdict.IN_CATALOG, tuple(_catalog_words(case, *found)), _id(case, x, y))
 
 
-def _without_data(case: _Case, x: float, y: float) -> _Reason | None:
+def _without_data(case: Case, x: float, y: float) -> _Reason | None:
     if case.image.valid[pixel_at(y), pixel_at(x)]:
         return None
     text = "No exposure has data at this pixel: a chip gap, or beyond the chips' edges."
     return _Reason(Verdict.NO_DATA, (text,))
 
 
-def _left_out(case: _Case, x: float, y: float) -> _Reason | None:
+def _left_out(case: Case, x: float, y: float) -> _Reason | None:
     """Return why a detection at the position was taken out."""
-    for kind, verdict in (("excluded", Verdict.EXCLUDED), ("removed", Verdict.REMOVED)):
-        found = _nearest(case.table(kind), x, y)
+    for table, verdict in (
+        (case.table("excluded"), Verdict.EXCLUDED),
+        (case.removed, Verdict.REMOVED),
+    ):
+        found = _nearest(table, x, y)
         if found is not None:
             gone, distance = found
             text = (
@@ -306,7 +228,7 @@ def _left_out(case: _Case, x: float, y: float) -> _Reason | None:
     return None
 
 
-def _in_segment(case: _Case, x: float, y: float) -> _Reason | None:
+def _in_segment(case: Case, x: float, y: float) -> _Reason | None:
     """Return what detection has made of the position, where a detection or segment has it."""
     found = _nearest(case.detections, x, y)
     if found is not None:
@@ -327,7 +249,7 @@ def pixel_at(position: float) -> int:
     return int(np.floor(position + 0.5))
 
 
-def _catalog(case: _Case) -> Table | None:
+def _catalog(case: Case) -> Table | None:
     """Return the final catalog, else the photometry, with positions as x and y."""
     table = case.table("cat")
     if table is None:
@@ -336,7 +258,7 @@ def _catalog(case: _Case) -> Table | None:
     return table
 
 
-def _id(case: _Case, x: float, y: float) -> int:
+def _id(case: Case, x: float, y: float) -> int:
     found = _nearest(case.table("phot"), x, y)
     return int(found[0]["id"]) if found else 0
 
@@ -352,7 +274,7 @@ def _nearest(table: Table | None, x: float, y: float) -> tuple[Row, float] | Non
     return (table[best], float(distance[best])) if distance[best] <= MATCH_PX else None
 
 
-def _catalog_words(case: _Case, row: Row, distance: float) -> Iterator[str]:
+def _catalog_words(case: Case, row: Row, distance: float) -> Iterator[str]:
     name = case.paths.product("cat").name
     number = f"id {row['id']}" if "id" in row.colnames else f"row {row.index}, from 0,"
     yield f"{name}: {number} lies {distance:.2f} px away, at x {row['x']:.2f}, y {row['y']:.2f}."
@@ -372,7 +294,7 @@ def _catalog_words(case: _Case, row: Row, distance: float) -> Iterator[str]:
         yield "It is left out of the tables without cosmic rays (_noCRs)."
 
 
-def _merged_words(case: _Case, label: int, x: float, y: float) -> Iterator[str]:
+def _merged_words(case: Case, label: int, x: float, y: float) -> Iterator[str]:
     table = case.detections
     chosen = table[table["id"] == label]
     yield f"The pixel belongs to segment {label}: it was not told apart from that source."
@@ -389,7 +311,7 @@ def _merged_words(case: _Case, label: int, x: float, y: float) -> Iterator[str]:
     )
 
 
-def _on_mask(case: _Case, x: float, y: float) -> list[str]:
+def _on_mask(case: Case, x: float, y: float) -> list[str]:
     from bycatch.kernels.neighbourhood import any_within
 
     mask = case.pixels(case.paths.mask)
@@ -398,7 +320,7 @@ def _on_mask(case: _Case, x: float, y: float) -> list[str]:
     return [f"A pixel of the cosmic-ray mask lies within {NEAR_PX:g} px."]
 
 
-def _undetected(case: _Case, x: float, y: float) -> _Reason:
+def _undetected(case: Case, x: float, y: float) -> _Reason:
     """Return why nothing was found at a position: too faint, or too few pixels."""
     settings = case.settings
     ratio, (x0, y0) = _smoothed_ratio(case, settings, pixel_at(x), pixel_at(y))
@@ -429,7 +351,7 @@ def _undetected(case: _Case, x: float, y: float) -> _Reason:
 
 
 def _smoothed_ratio(
-    case: _Case, settings: DetectSettings, column: int, row: int
+    case: Case, settings: DetectSettings, column: int, row: int
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
     """Return smoothed, background-subtracted image over noise around a pixel, and its corner.
 

@@ -77,7 +77,11 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
     origin = f"PHOTFLAM {meta.photflam:.5g} from {meta.zeropoint_origin}"
     pointing = f"centre RA {float(centre[0]):.6f} Dec {float(centre[1]):.6f} deg"
     return [
-        ("field", field_of(meta.stem, meta, meta.rootname) or "unknown (give --field NAME)"),
+        (
+            "field",
+            field_of(meta.stem, [c.exposure for c in meta.chips], meta.rootname)
+            or "unknown (give --field NAME)",
+        ),
         ("instrument", f"ACS/{meta.detector}, prime: {meta.prime_instrument or 'unknown'}"),
         ("filter", meta.filter),
         ("observed", f"{observed}, target {meta.target or 'unknown'}"),

@@ -1,46 +1,107 @@
-"""From paths to images in their places: sorting, linking."""
+"""From paths to a plan: which files are images, and to which field each belongs."""
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bycatch.errors import BycatchError, SettingsError, UnreadableFile, UnusableData
+from bycatch.engines import Executor, Lost
+from bycatch.errors import SettingsError, UnusableData
 from bycatch.images.files import root_of, stem_of
 from bycatch.images.headers import read_headers
 from bycatch.images.kinds import is_aligned_copy
 from bycatch.images.meta import image_meta
-from bycatch.images.planes import context_sibling, weight_sibling
+from bycatch.pipeline.jobs import NewImage
+from bycatch.pipeline.keys import file_fingerprint
 from bycatch.pipeline.search import find_files
-from bycatch.products import ImageRecord, find_records, own_folder
+from bycatch.products import combined, find_records
 from bycatch.settings import InputSettings, Settings, build, read_sidecar
 from bycatch.stages import sort
-from bycatch.stages.sort import Candidate, Placement, Skipped, SortPlan
-from bycatch.system.disk import atomic, checksum
+from bycatch.stages.sort import Candidate, ImageFacts, Placement, SortPlan
+from bycatch.system.disk import checksum
 
 logger = logging.getLogger("bycatch")
 
 SIDECAR = ".bycatch.toml"
+FILES_PER_TASK = 64
+"""Headers that one task reads, where an executor shares them out."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier run left of an image: its place, and the facts of its headers."""
+
+    field: str
+    filter: str
+    stem: str
+    facts: dict[str, Any]
+    facts_key: str
+
+    @property
+    def root(self) -> str:
+        """The stem without _drc."""
+        return root_of(self.stem)
 
 
 @dataclass(frozen=True)
 class Intake:
-    """The files that will be used, and those that will not."""
+    """The files that will be used, and those that will not.
+
+    Attributes
+    ----------
+    plan : where each file goes
+    files : what was read of each, by path
+    """
 
     plan: SortPlan
-    sidecars: dict[Path, dict[str, Any]]
-    occupied: dict[Path, ImageRecord]
-    """Images of earlier runs that have this source."""
+    files: dict[Path, FileFacts]
+
+    def new_image(self, placement: Placement, wht: Path | None) -> NewImage:
+        """Return an image as the task of its field takes it."""
+        file = self.files[placement.path]
+        facts = {} if file.facts is None else file.facts.to_dict()
+        return NewImage(placement, file.sidecar, facts, file.key, wht)
 
 
-def scan(paths: Iterable[Path], out: Path, settings: Settings) -> Intake:
+@dataclass(frozen=True)
+class FileFacts:
+    """What was read of a file that may be an image.
+
+    Attributes
+    ----------
+    path : of the file
+    sidecar : the user's statements about it
+    facts : what sorting needs of its headers
+    problem : why there are none
+    key : stands for the file and the settings that it was read with
+    """
+
+    path: Path
+    sidecar: dict[str, Any]
+    facts: ImageFacts | None
+    problem: str = ""
+    key: str = ""
+
+
+def scan(
+    paths: Iterable[Path], out: Path, settings: Settings, executor: Executor | None = None
+) -> Intake:
     """Find the drizzled images among files and folders, and plan their places.
+
+    Files that an earlier run has placed and that have not changed are not opened.
+
+    Parameters
+    ----------
+    paths : of the user
+    out : output folder
+    settings : of the run
+    executor : reads the headers of many new files
 
     Raises
     ------
@@ -52,20 +113,104 @@ def scan(paths: Iterable[Path], out: Path, settings: Settings) -> Intake:
     if found.passed_over:
         kinds = ", ".join(f"{n} {kind}" for kind, n in found.passed_over.most_common())
         logger.info("passed over: %s", kinds)
-    sidecars = {
-        path: read_sidecar(side) for path in found.files if _is_file(side := sidecar_of(path))
-    }
-    candidates = [_candidate(path, settings, sidecars.get(path, {})) for path in found.files]
-    if not candidates:
+    earlier = _earlier(out)
+    files = _read(found.files, earlier, settings, executor)
+    if not files:
         also = "".join(f"; {skip.path}: {skip.reason}" for skip in found.skipped)
         raise SettingsError(
             f"no drizzled image (drc.fits or drz.fits) in {', '.join(str(p) for p in paths)}{also}",
             hint="give drc files or a folder that holds some, such as mastDownload/",
         )
-    earlier = {Path(r.source): r for r in find_records(out)} if out.exists() else {}
+    candidates = [Candidate(f.path, f.facts, f.problem) for f in files.values()]
     plan = sort.run(_with_content(candidates, earlier), settings.sort)
     plan = replace(plan, skipped=(*found.skipped, *plan.skipped))
-    return Intake(_beside_earlier(plan, earlier), sidecars, earlier)
+    return Intake(_beside_earlier(plan, earlier), files)
+
+
+def _earlier(out: Path) -> dict[Path, Known]:
+    """Return the images of earlier runs by their sources."""
+    if not out.exists():
+        return {}
+    return {
+        Path(r.source): Known(r.field, r.filter, r.stem, r.facts, r.facts_key)
+        for r in find_records(out)
+    }
+
+
+def _read(
+    paths: Sequence[Path],
+    earlier: dict[Path, Known],
+    settings: Settings,
+    executor: Executor | None,
+) -> dict[Path, FileFacts]:
+    """Return the facts of files, by path; those that are known are not read."""
+    known, new = {}, []
+    for path in paths:
+        before = earlier.get(path)
+        if before and before.facts and before.facts_key == _facts_key(path, settings):
+            facts = ImageFacts.from_dict(before.facts)
+            known[path] = FileFacts(path, _sidecar(path), facts, key=before.facts_key)
+        else:
+            new.append(path)
+    read = partial(read_files, settings=settings)
+    if executor is None or len(new) <= FILES_PER_TASK:
+        known |= {file.path: file for file in read(new)}
+    else:
+        parts = [new[k : k + FILES_PER_TASK] for k in range(0, len(new), FILES_PER_TASK)]
+        for number, answer in executor.work(read, parts):
+            part = read(parts[number]) if isinstance(answer, Lost) else answer
+            known |= {file.path: file for file in part}
+    return {path: known[path] for path in paths}
+
+
+def read_files(paths: Sequence[Path], settings: Settings) -> list[FileFacts]:
+    """Read the headers of files; what can't be used says why.
+
+    Raises
+    ------
+    SettingsError
+        A sidecar is wrong.
+    """
+    return [_file_facts(path, settings) for path in paths]
+
+
+def _file_facts(path: Path, settings: Settings) -> FileFacts:
+    sidecar = _sidecar(path)
+    given = build(
+        InputSettings, {**settings.input.model_dump(), **sidecar}, where=str(sidecar_of(path))
+    )
+    try:
+        headers = read_headers(path)
+        if is_aligned_copy(headers.sci):
+            problem = "a copy with the aligned WCS, written by bycatch: use its original"
+            return FileFacts(path, sidecar, None, f"{path}: {problem}")
+        needs = sort.needs_of_field(headers, settings.sort)
+        facts = sort.facts_of(image_meta(headers, given, other_needs=needs))
+    except UnusableData as err:
+        return FileFacts(path, sidecar, None, str(err))
+    except OSError as err:
+        problem = f"{path}: can't be read ({err}) - check permissions"
+        return FileFacts(path, sidecar, None, problem)
+    return FileFacts(path, sidecar, facts, key=_facts_key(path, settings))
+
+
+def _facts_key(path: Path, settings: Settings) -> str:
+    """Return what stays the same while the facts of a file do; '' for a file that is not there."""
+    try:
+        file = file_fingerprint(path)
+    except OSError:
+        return ""
+    given = (settings.input.digest(), bool(settings.sort.field))
+    return combined(FACTS_REVISION, file, _sidecar(path), *given)
+
+
+FACTS_REVISION = 1
+"""Bumped when the facts of the same headers would be others."""
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    side = sidecar_of(path)
+    return read_sidecar(side) if _is_file(side) else {}
 
 
 def _is_file(path: Path) -> bool:
@@ -77,27 +222,7 @@ def sidecar_of(path: Path) -> Path:
     return path.with_name(stem_of(path) + SIDECAR)
 
 
-def _candidate(path: Path, settings: Settings, sidecar: dict[str, Any]) -> Candidate:
-    """Read the headers of a file; what can't be used says why."""
-    given = build(
-        InputSettings, {**settings.input.model_dump(), **sidecar}, where=str(sidecar_of(path))
-    )
-    try:
-        headers = read_headers(path)
-        if is_aligned_copy(headers.sci):
-            problem = "a copy with the aligned WCS, written by bycatch: use its original"
-            return Candidate(path, None, problem=f"{path}: {problem}")
-        needs = sort.needs_of_field(headers, settings.sort)
-        return Candidate(path, image_meta(headers, given, other_needs=needs))
-    except UnusableData as err:
-        return Candidate(path, None, problem=str(err))
-    except OSError as err:
-        return Candidate(path, None, problem=f"{path}: can't be read ({err}) - check permissions")
-
-
-def _with_content(
-    candidates: Sequence[Candidate], earlier: dict[Path, ImageRecord]
-) -> list[Candidate]:
+def _with_content(candidates: Sequence[Candidate], earlier: dict[Path, Known]) -> list[Candidate]:
     """Add checksums to files that share a name or all facts: true copies are told by them."""
     roots = Counter(root_of(stem_of(c.path)) for c in candidates)
     facts = Counter(_facts(c) for c in candidates)
@@ -107,7 +232,7 @@ def _with_content(
         root = root_of(stem_of(candidate.path))
         rival = roots[root] > 1 or taken.get(root, candidate.path) != candidate.path
         rival |= facts[_facts(candidate)] > 1
-        if candidate.meta is not None and rival:
+        if candidate.facts is not None and rival:
             candidate = replace(candidate, content=checksum(candidate.path))  # noqa: PLW2901
         out.append(candidate)
     return out
@@ -115,15 +240,13 @@ def _with_content(
 
 def _facts(candidate: Candidate) -> str:
     """Return what a copy under another name has in common with its original."""
-    meta = candidate.meta
-    if meta is None or not _is_file(candidate.path):
+    facts = candidate.facts
+    if facts is None or not _is_file(candidate.path):
         return str(candidate.path)
-    exposures = [exposure.name for exposure in meta.exposures]
-    size = candidate.path.stat().st_size
-    return repr((size, meta.filter, meta.exptime_s, meta.mjd_start, meta.mjd_end, exposures))
+    return repr((candidate.path.stat().st_size, facts.filter, facts.times, facts.exposures))
 
 
-def _beside_earlier(plan: SortPlan, earlier: dict[Path, ImageRecord]) -> SortPlan:
+def _beside_earlier(plan: SortPlan, earlier: dict[Path, Known]) -> SortPlan:
     """Leave images where earlier runs put them, and give other files of the same name a number."""
     owners = {
         sort.place_key(r.field, r.filter, r.stem): p for p, r in earlier.items() if _is_file(p)
@@ -144,118 +267,3 @@ def _beside_earlier(plan: SortPlan, earlier: dict[Path, ImageRecord]) -> SortPla
         owners[sort.place_key(placement.field, placement.filter, stem)] = placement.path
         placements.append(replace(placement, stem=stem, note=note))
     return replace(plan, placements=tuple(placements))
-
-
-def place(
-    intake: Intake, out: Path, settings: Settings, wht_path: Path | None
-) -> tuple[list[ImageRecord], list[Skipped]]:
-    """Link, copy or move the images to their places and write their records."""
-    records: list[ImageRecord] = []
-    problems: list[Skipped] = []
-    for placement in intake.plan.placements:
-        try:
-            record = planned_record(placement, intake, out, wht_path)
-            folder = record.paths(out).folder
-            own_folder(folder.parent)
-            own_folder(folder).mkdir(parents=True, exist_ok=True)
-            if settings.sort.mode == "move":
-                _put_all(record, folder, placement, _move)
-                record.source = str(folder / placement.name)
-            else:
-                _put_all(
-                    record, folder, placement, _link if settings.sort.mode == "link" else _copy
-                )
-            record.write(out)
-            records.append(record)
-        except (OSError, BycatchError) as err:
-            problems.append(Skipped(placement.path, f"can't be placed: {err}", bad=True))
-    return records, problems
-
-
-def planned_record(
-    placement: Placement, intake: Intake, out: Path, wht_path: Path | None
-) -> ImageRecord:
-    """Return the record of an image, continuing an earlier run's."""
-    earlier = intake.occupied.get(placement.path)
-    weight = wht_path or weight_sibling(placement.path)
-    context = context_sibling(placement.path)
-    record = ImageRecord(
-        stem=placement.stem,
-        name=placement.name,
-        field=placement.field,
-        filter=placement.filter,
-        source=str(placement.path),
-        wht_source=str(weight.absolute()) if weight else "",
-        ctx_source=str(context.absolute()) if context else "",
-        input=intake.sidecars.get(placement.path, {}),
-        exposures=list(placement.exposures),
-        notes=[placement.note] if placement.note else [],
-    )
-    if earlier and earlier.paths(out) == record.paths(out):
-        record.checksum, record.fingerprint = earlier.checksum, earlier.fingerprint
-        record.verified = earlier.verified
-        record.stages = earlier.stages
-    return record
-
-
-def _put_all(record: ImageRecord, folder: Path, placement: Placement, put: Any) -> None:
-    put(placement.path, folder / placement.name, record.checksum)
-    for source, name in (
-        (record.wht_source, record.wht_name),
-        (record.ctx_source, record.ctx_name),
-    ):
-        if source:
-            put(Path(source), folder / name, record.checksum)
-    if put is _move:
-        record.wht_source, record.ctx_source = (
-            str(folder / name) if name else "" for name in (record.wht_name, record.ctx_name)
-        )
-
-
-def _link(source: Path, place: Path, _known: str) -> None:
-    if source == place or (place.is_symlink() and place.readlink() == source):
-        return
-    if place.exists() and not place.is_symlink():
-        if place.samefile(source):
-            return
-        raise UnreadableFile(
-            f"{place} exists and is not a link", hint="remove it, or choose another output folder"
-        )
-    with atomic(place) as partial:
-        partial.symlink_to(source)
-
-
-def _copy(source: Path, place: Path, known: str) -> None:
-    if place.exists() and not place.is_symlink():
-        there = checksum(place)
-        if there == checksum(source):
-            return
-        # What an earlier run copied here may follow its changed original.
-        if there not in known.split():
-            raise UnreadableFile(
-                f"{place} exists with other content",
-                hint="remove it, or choose another output folder",
-            )
-    with atomic(place) as partial:
-        shutil.copy2(source, partial)
-
-
-def _move(source: Path, place: Path, _known: str) -> None:
-    """Move without ever overwriting; across devices the original goes last."""
-    if place == source:
-        return
-    if place.is_symlink() and place.exists() and place.samefile(source):
-        place.unlink()  # an earlier run's link gives way to the file itself
-    try:
-        os.link(source, place)  # fails if the place is taken, atomically
-    except FileExistsError:
-        raise UnreadableFile(
-            f"{place} exists: nothing is overwritten",
-            hint="remove it, or choose another output folder",
-        ) from None
-    except OSError:
-        if place.exists():
-            raise
-        with atomic(place) as partial:
-            shutil.copy2(source, partial)
-    source.unlink()

@@ -14,11 +14,13 @@ from bycatch.catalogs.tables import read_table, write_table
 from bycatch.errors import NoReferenceStars, UnreadableFile, UnusableData
 from bycatch.images.headers import read_headers
 from bycatch.images.wcs import celestial_wcs
-from bycatch.products import ImageRecord, known_product, remember_product
+from bycatch.pipeline.jobs import UserFile
+from bycatch.pipeline.keys import file_fingerprint
+from bycatch.products import FieldFolder, ImageRecord, combined
 from bycatch.settings import AlignSettings
 from bycatch.sky import gaia
 from bycatch.sky.answers import separation_deg
-from bycatch.sky.star_cache import Region, cache_folder, cached_stars, keep
+from bycatch.sky.star_cache import Region, cache_folder, cached_stars, keep, turn
 from bycatch.sky.tap import Services, release_of
 from bycatch.system.disk import atomic, checksum, is_whole
 from bycatch.tangent import SAME_PLACE_DEG, clusters, direction, unit_vectors
@@ -112,15 +114,14 @@ def margin_arcsec(settings: AlignSettings) -> float:
 
 
 def reference_stars(
-    folder: Path,
+    folder: FieldFolder,
     records: Sequence[ImageRecord],
-    settings: AlignSettings,
-    local: Path | None,
+    local: UserFile | None,
     services: Services,
     *,
     keep_stored: bool = False,
 ) -> FieldStars:
-    """Return the reference stars of a field, in ``<folder>/gaia.ecsv``.
+    """Return the reference stars of a field, in ``gaia.ecsv`` of its folder.
 
     The user's table wins; else an earlier run's answer that covers the field is
     kept; else the cache and then the services are asked.  If nothing answers,
@@ -128,22 +129,36 @@ def reference_stars(
     are there wherever they come from, as a step on its own does.  Without stars
     the images keep their own WCS, and the problem says why.
     """
-    target = folder / STARS
+    target, settings = folder.path / STARS, services.settings
     if keep_stored and local is None and kept_stars(folder):
-        return FieldStars(target, known_key(target))
+        return FieldStars(target, known_key(folder))
     if not settings.enabled and local is None:
         return FieldStars(None, "none", "switched off (align.enabled = false)")
-    source = checksum(local) if local else ""
+    images = [r.paths(folder.out).folder / r.name for r in records]
+    asked = stars_key(images, settings, local)
+    if folder.state.stars_key == asked and kept_stars(folder):
+        return FieldStars(target, known_key(folder))
+    source = local.checksum if local else ""
     try:
-        cone = field_cone([folder / r.filter / r.name for r in records], margin_arcsec(settings))
-        found = _found(target, cone, local, source, services)
+        cone = field_cone(images, margin_arcsec(settings))
+        found = _found(folder, cone, local, services)
     except (NoReferenceStars, UnusableData) as err:
-        logger.warning("%s: no reference stars: %s", folder.name, err)
+        logger.warning("%s: no reference stars: %s", folder.path.name, err)
         return FieldStars(None, "none", str(err))
     if found is not None:
-        _write(found, target, settings, source)
-        logger.info("%s: %d Gaia stars from %s", folder.name, len(found.stars), found.stars.origin)
-    return FieldStars(target, known_key(target))
+        _write(found, folder, settings, source)
+        origin = found.stars.origin
+        logger.info("%s: %d Gaia stars from %s", folder.path.name, len(found.stars), origin)
+    stored = _stored(folder)
+    if stored is not None and stored.serves(cone, source, settings):
+        folder.state.stars_key = asked
+    return FieldStars(target, known_key(folder))
+
+
+def stars_key(images: Sequence[Path], settings: AlignSettings, local: UserFile | None) -> str:
+    """Return what stays the same while a field needs the same stars."""
+    files = [f"{path.name} {file_fingerprint(path)}" for path in images if path.exists()]
+    return combined(files, settings.digest(), local.checksum if local else "")
 
 
 @dataclass(frozen=True)
@@ -155,17 +170,17 @@ class _Found:
 
 
 def _found(
-    target: Path, cone: Cone, local: Path | None, source: str, services: Services
+    folder: FieldFolder, cone: Cone, local: UserFile | None, services: Services
 ) -> _Found | None:
     """Return the stars of a field; None if those that are stored will do."""
     settings = services.settings
-    stored = _stored(target)
+    stored, source = _stored(folder), local.checksum if local else ""
     if stored is not None and stored.serves(cone, source, settings):
         return None
     if local is not None:
-        return _Found(_local_stars(local, cone), cone)
+        return _Found(_local_stars(local.path, cone), cone)
     try:
-        return _Found(_asked(target.parent.name, cone, services), cone)
+        return _Found(_asked(folder.path.name, cone, services), cone)
     except NoReferenceStars as err:
         # Better stars of the images alone than none.
         bare = replace(cone, radius=cone.radius - margin_arcsec(settings) / 3600)
@@ -176,13 +191,13 @@ def _found(
         logger.warning(
             "%s: the stars of an earlier run are used, which cover the images but not all of their "
             "possible pointing errors: %s",
-            target.parent.name,
+            folder.path.name,
             err,
         )
         return None if kept is None else _Found(kept, bare)
 
 
-def _write(found: _Found, target: Path, settings: AlignSettings, source: str) -> None:
+def _write(found: _Found, folder: FieldFolder, settings: AlignSettings, source: str) -> None:
     """Write the stars of a field, and what they are all of."""
     table = found.stars.table
     table.meta |= {
@@ -192,9 +207,10 @@ def _write(found: _Found, target: Path, settings: AlignSettings, source: str) ->
         "limit_mag": settings.gaia_faint_limit_mag,
         "source": source,
     }
+    target = folder.path / STARS
     with atomic(target) as partial:
         write_table(table, partial)
-    remember_product(target)
+    folder.remember(target)
 
 
 @dataclass(frozen=True)
@@ -212,12 +228,12 @@ class _Stored:
         return any(self.region.covers(region) for region in _regions(cone, settings))
 
 
-def _stored(target: Path) -> _Stored | None:
+def _stored(folder: FieldFolder) -> _Stored | None:
     """Return what an earlier run has left; None if that is nothing, or no longer what it was."""
-    if kept_stars(target.parent) is None:
+    if kept_stars(folder) is None:
         return None
     try:
-        table = read_table(target)
+        table = read_table(folder.path / STARS)
         meta = table.meta
         names = ("ra_deg", "dec_deg", "radius_deg", "limit_mag")
         ra, dec, radius, limit = (float(meta[name]) for name in names)
@@ -248,10 +264,15 @@ def _asked(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
             hint="run once without --offline, or give a table with --gaia FILE",
         )
     logger.info("%s: asking for Gaia stars within %.2f arcmin", name, cone.radius * 60)
-    stars = services.stars(cone.ra, cone.dec, cone.radius)
+    folder = cache_folder(settings.gaia_cache)
+    with turn(folder, settings.gaia_requests):
+        kept = _kept(cone, settings)  # by a process that asked meanwhile
+        stars = kept or services.stars(cone.ra, cone.dec, cone.radius)
+    if kept is not None:
+        return kept
     release = str(stars.table.meta["release"])
     keep(
-        cache_folder(settings.gaia_cache),
+        folder,
         Region(cone.ra, cone.dec, cone.radius, release, settings.gaia_faint_limit_mag),
         stars,
     )
@@ -289,17 +310,21 @@ def _within(stars: gaia.ReferenceStars, cone: Cone) -> NDArray[np.bool_]:
     return np.asarray(separation_deg(ra, dec, cone.ra, cone.dec) <= cone.radius)
 
 
-def kept_stars(folder: Path) -> Path | None:
+def kept_stars(folder: FieldFolder) -> Path | None:
     """Return the file of a field's stars, if it is there and, as far as is known, as it was made.
 
-    Earlier versions took no note of it.
+    Versions before this one took note of it in another file.
     """
-    path = folder / STARS
-    known = known_product(path)
+    path = folder.path / STARS
+    known = folder.state.products.get(STARS)
     whole = path.is_file() if known is None else is_whole(path, known.proof)
     return path if whole else None
 
 
-def known_key(path: Path | None) -> str:
-    """Return the key of stars that are already there."""
-    return checksum(path) if path else "none"
+def known_key(folder: FieldFolder) -> str:
+    """Return the key of stars that are already there; 'none' without."""
+    path = kept_stars(folder)
+    if path is None:
+        return "none"
+    known = folder.state.products.get(STARS)
+    return known.proof.checksum if known else checksum(path)

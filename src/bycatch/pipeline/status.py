@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from bycatch.errors import SettingsError
-from bycatch.pipeline.alignment import (
-    field_key,
-    place_of,
-    record_keys,
-    step_states,
-    takes_part,
-)
-from bycatch.pipeline.image import ImageJob, Outcome, file_fingerprint
-from bycatch.pipeline.lists import image_of_list
+from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.pipeline.jobs import ImageJob, Inputs, UserFiles
+from bycatch.pipeline.keys import field_key, file_fingerprint, image_keys, takes_part
+from bycatch.pipeline.outcomes import Outcome
+from bycatch.pipeline.plan import step_states
 from bycatch.pipeline.reference import kept_stars, known_key
-from bycatch.products import ImageRecord, damaged_records, find_records, last_summary
+from bycatch.pipeline.runner import image_of_list
+from bycatch.products import (
+    FieldFolder,
+    damaged_fields,
+    field_names,
+    last_run,
+    read_field,
+)
 from bycatch.settings import Settings
 
 
@@ -78,62 +80,58 @@ def status(out: str | Path, settings: Settings) -> Status:
         There is no image in it, and nothing was lost.
     """
     out = Path(out)
-    records, last = find_records(out), last_summary(out)
-    lost = [(str(path), why) for path, why in damaged_records(out).items()]
-    lost += [(s["path"], s["reason"]) for s in last.get("skipped", []) if s.get("dropped")]
-    if not records and not lost:
+    last = last_run(out)
+    lost = [(str(path), why) for path, why in damaged_fields(out).items()]
+    lost += [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
+    images: list[ImageStatus] = []
+    for name in field_names(out):
+        with suppress(UnreadableFile):
+            state = read_field(out, name)
+            images += _of_field(FieldFolder(out, state), settings, last.inputs)
+            lost += state.unplaced.items()
+    if not images and not lost:
         raise SettingsError(
             f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"
-        )
-    inputs = last.get("inputs", {})
-    ended = {(i["field"], i["filter"], i["root"]): i for i in last.get("images", [])}
-    images = []
-    for record in records:
-        then = ended.get((record.field, record.filter, record.root), {})
-        steps, problem = _steps(_job(record, records, out, settings, inputs), records)
-        outcome = str(then.get("outcome", ""))
-        reason = problem or (str(then.get("reason", "")) if outcome != Outcome.DONE else "")
-        images.append(
-            ImageStatus(
-                record.field, record.filter, record.root, record.source, steps, outcome, reason
-            )
         )
     return Status(tuple(images), tuple(lost))
 
 
-def _job(
-    record: ImageRecord,
-    records: list[ImageRecord],
-    out: Path,
-    settings: Settings,
-    inputs: dict[str, Any],
-) -> ImageJob:
-    """Return the job that a run would make of an image."""
-    stars = kept_stars(out / record.field)
-    given = {
-        name: Path(path)
-        for name, path in inputs.items()
-        if name in {"sources", "exclude"} and path and Path(path).is_file()
+def _of_field(
+    folder: FieldFolder, settings: Settings, inputs: Mapping[str, str]
+) -> Iterator[ImageStatus]:
+    """Give the status of the images of a field."""
+    out, records = folder.out, folder.state.images
+    there = {
+        name: Path(inputs[name])
+        for name in ("sources", "exclude")
+        if inputs.get(name) and Path(inputs[name]).is_file()
     }
-    frame = None
-    if "sources" in given:
-        with suppress(SettingsError):  # the list has changed: the step is stale in any case
-            name = str(inputs.get("sources_image") or "") or None
-            own = image_of_list(given["sources"], name, records, out)
-            frame = own.paths(out).wcs if own is not None and own is not record else None
-    return ImageJob(
-        out,
-        record,
-        settings,
-        gaia_file=stars,
-        gaia_key=known_key(stars),
-        sources_file=given.get("sources"),
-        sources_frame=frame,
-        exclude_file=given.get("exclude"),
-    )
+    given = Inputs(**there, sources_image=inputs.get("sources_image") or None)
+    own = None
+    with suppress(SettingsError):  # the list has changed: the step is stale in any case
+        own = image_of_list(out, given, records)
+    files = UserFiles.of(given)
+    key = field_key({r.place: image_keys(r) for r in records if takes_part(r, out)})
+    for record in records:
+        job = ImageJob(
+            out,
+            record,
+            settings,
+            field_key=key,
+            gaia_file=kept_stars(folder),
+            gaia_key=known_key(folder),
+            files=files,
+            sources_frame=own.paths(out).wcs if own is not None and own is not record else None,
+        )
+        steps, problem = _steps(job, folder)
+        last = record.last
+        reason = problem or (last.reason if last.outcome != Outcome.DONE else "")
+        yield ImageStatus(
+            record.field, record.filter, record.root, record.source, steps, last.outcome, reason
+        )
 
 
-def _steps(job: ImageJob, records: list[ImageRecord]) -> tuple[dict[str, str], str]:
+def _steps(job: ImageJob, folder: FieldFolder) -> tuple[dict[str, str], str]:
     """Return the state of each step, and what is wrong with the input."""
     record, problem = job.record, ""
     files = [job.paths.folder / name for name in record.names]
@@ -142,6 +140,4 @@ def _steps(job: ImageJob, records: list[ImageRecord]) -> tuple[dict[str, str], s
         problem = f"{gone[0]} leads to no file any more"
     elif record.fingerprint != " ".join(file_fingerprint(path) for path in files):
         job = replace(job, record=replace(record, checksum=""))  # changed: all is stale
-    companions = [r for r in records if r.field == record.field and takes_part(r, job.out)]
-    key = field_key({place_of(r): record_keys(r) for r in companions})
-    return step_states(replace(job, field_key=key)), problem
+    return step_states(job, folder), problem

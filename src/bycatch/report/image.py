@@ -288,7 +288,7 @@ def residuals(image: ReportedImage) -> dict[str, Any] | None:
 
 def removed(image: ReportedImage, limit: int) -> dict[str, Any] | None:
     """Return the detections that were left out: how many for which reason, and the brightest."""
-    table = image.table("removed")
+    table = image.extension(image.paths.segmentation, "REMOVED")
     if table is None:
         return None
     kinds = [NUMBER.sub("", str(reason)).strip() for reason in table["reason"]]

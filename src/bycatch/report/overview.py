@@ -111,15 +111,9 @@ IMAGES = (
 )  # fmt: skip
 
 
-def overview(folder: Folder, metas: dict[str, dict[str, Any]]) -> Overview:
-    """Return the tables of a folder.
-
-    Parameters
-    ----------
-    folder : the images
-    metas : metadata of the catalogs by key of the image; of those that have one
-    """
-    images = tuple(_image_row(image, metas.get(key_of(image), {})) for image in folder.images)
+def overview(folder: Folder) -> Overview:
+    """Return the tables of a folder."""
+    images = tuple(_image_row(image) for image in folder.images)
     fields = tuple(_field_row(name, folder) for name in _field_names(folder))
     problems = [(BAD, path, why.removeprefix(f"{path}: ")) for path, why in folder.lost]
     places = {key_of(image): image.place for image in folder.images}
@@ -148,11 +142,11 @@ def _field_names(folder: Folder) -> list[str]:
 def _field_row(name: str, folder: Folder) -> Row:
     members = [image for image in folder.images if image.record.field == name]
     found = first_of(
-        folder.summary.get("fields", {}).get(name),
+        folder.fields[name].alignment or None,
         *(image.number("align", "field") for image in members),
         {},
     )
-    why = folder.summary.get("references", {}).get(name, "")
+    why = folder.fields[name].references
     grades = "".join(str(image.number("align", "grade") or "-") for image in members)
     odds = found.get("odds")
     cells = {
@@ -175,7 +169,7 @@ def _grade_level(grade: str) -> str:
     return {"D": WARN, "E": WARN, "F": BAD}.get(grade, "")
 
 
-def _image_row(image: ReportedImage, meta: dict[str, Any]) -> Row:
+def _image_row(image: ReportedImage) -> Row:
     record, problems = image.record, []
     outcome = Cell(image.outcome, image.outcome)
     if image.outcome != "done":
@@ -191,7 +185,9 @@ def _image_row(image: ReportedImage, meta: dict[str, Any]) -> Row:
     problems += [(WARN, text) for text in said]
     problems += [(WARN, str(note)) for note in record.notes]
     problems += [
-        (WARN, str(note)) for note in meta.get("CALNOTES", ()) if not str(note).startswith("aper")
+        (WARN, str(note))
+        for note in image.number("finalize", "calibration_notes") or ()
+        if not str(note).startswith("aper")
     ]
     share = image.number("crmask", "share_of_single")
     width = blank_pull(image)
@@ -209,7 +205,7 @@ def _image_row(image: ReportedImage, meta: dict[str, Any]) -> Row:
         "n_gaia": number(image.number("align", "n_field_matches")),
         "astrom_err": number(image.number("align", "astrom_err_mas"), 1),
         "n_exp": number(image.number("detect", "n_exposures")),
-        "exptime": number(meta.get("EXPTIME")),
+        "exptime": number(image.number("finalize", "exptime_s")),
         "sources": number(image.number("finalize", "n_catalog")),
         "likely_cr": number(
             first_of(

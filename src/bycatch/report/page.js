@@ -20,7 +20,8 @@ const bycatchReport = (() => {
   let columns = {};       // its columns by name
   let chosen = -1;        // the row that is chosen
   let current = -1;       // number of the chosen image
-  const waiting = {};     // content that comes from files beside the page
+  const waiting = {};     // who waits for content that comes from files beside the page
+  const there = {};       // what came with it: a file holds all images of a field
 
   // ---- small things -------------------------------------------------------------------------
 
@@ -95,8 +96,10 @@ const bycatchReport = (() => {
   function packedText(number) {
     const inside = at(`packed-${number}`);
     if (inside) return Promise.resolve(inside.textContent);
+    const key = about.images[number].key;
+    if (key in there) return Promise.resolve(there[key]);
     return new Promise((resolve, reject) => {
-      waiting[number] = resolve;
+      waiting[key] = resolve;
       const script = make("script", { src: about.images[number].file });
       script.addEventListener("error", () =>
         reject(new Error(`${about.images[number].file} is not beside the page`)));
@@ -104,8 +107,10 @@ const bycatchReport = (() => {
     });
   }
 
-  function arrived(number, text) {
-    waiting[number](text);
+  function arrived(key, text) {
+    there[key] = text;
+    if (key in waiting) waiting[key](text);
+    delete waiting[key];
   }
 
   async function show(number, scroll = false) {

@@ -7,7 +7,7 @@ import gzip
 import importlib.util
 import json
 import logging
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from astropy.table import Table
 from bycatch.catalogs.flags import FLAGS
 from bycatch.errors import SettingsError
 from bycatch.products import (
-    folder_products,
-    forget_products,
+    FIELD_FILE,
+    LOCK,
+    FieldFolder,
+    FieldState,
+    combined,
     is_product_current,
-    own_folder,
+    read_field,
     remember_product,
 )
 from bycatch.report import pixels
@@ -29,17 +32,22 @@ from bycatch.report.embedded import embedded_plots
 from bycatch.report.image import Budget, compact, payload
 from bycatch.report.overview import key_of, overview
 from bycatch.report.plots import kind_styles
-from bycatch.report.products import Folder, ReportedImage, read_folder
+from bycatch.report.products import Folder, ReportedImage, read_folder, reported
+from bycatch.settings import Settings
 from bycatch.system.disk import atomic
+from bycatch.system.locks import Held as HeldLock
+from bycatch.system.locks import lock
 from bycatch.system.words import printable
 from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-PAGE, BESIDE = "report.html", "report_files"
+PAGE, FIELD_PAGE = "report.html", "page.js"
+FIELD_PAGE_REVISION = 1
+"""Bumped when the page shows other things of the same products."""
 HERE = Path(__file__).parent
 MAX_INSIDE = 50
-"""Images that the page itself holds; those of a larger run lie in a folder beside it."""
+"""Images that the page itself holds; those of a larger run lie in the folders of their fields."""
 BUDGETS = (
     (6, Budget(1500, 6000)),
     (16, Budget(1150, 2500, picture_bytes=160_000, n_removed=200)),
@@ -69,23 +77,18 @@ class Held:
 def write_report(out: str | Path) -> Path:
     """Write the page of an output folder and return its path.
 
-    Up to 50 images are in the page itself; the content of more lies in
-    ``report_files`` beside it, which has to be moved with it.
+    Up to 50 images are in the page itself; the content of more lies in the folders of their fields
+    (`write_field_page`), with which it has to be moved.
 
     Raises
     ------
     SettingsError
         No image in the folder, or bokeh or jinja2 is not there.
-    UnreadableFile
-        ``report_files`` is a link.
     """
     _check_libraries()
     folder = read_folder(out)
-    own_folder(folder.out / BESIDE)
-    metas: dict[str, dict[str, Any]] = {}
-    held = list(_held(folder, metas))
-    _forget_others(folder.out / BESIDE, held)
-    text = _page(folder, metas, held)
+    held = _inside(folder) if len(folder.images) <= MAX_INSIDE else _in_fields(folder)
+    text = _page(folder, held)
     path = folder.out / PAGE
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -93,49 +96,74 @@ def write_report(out: str | Path) -> Path:
     return path
 
 
+def write_field_page(folder: FieldFolder, settings: Settings) -> None:
+    """Write what the page of a large run shows of a field's images, unless it is there.
+
+    The field's own task does so, and no other: the page itself only points there.
+    """
+    state, path = folder.state, folder.path / FIELD_PAGE
+    key = field_page_key(state)
+    if folder.is_current(FIELD_PAGE, key):
+        return
+    with atomic(path) as partial, partial.open("w", encoding="ascii") as stream:
+        for record in state.images:
+            image = reported(record, folder.out, settings)
+            packed = _packed(_content(image, image.table("cat"), BUDGET_BESIDE))
+            stream.write(f'bycatchReport.arrived({json.dumps(key_of(image))}, "{packed}");\n')
+    folder.remember(path, key)
+
+
+def field_page_key(state: FieldState) -> str:
+    """Return what stays the same while the page shows the same of a field."""
+    images = [
+        (r.place, r.last.outcome, r.last.reason, [(s.key, s.summary) for s in r.stages.values()])
+        for r in state.images
+    ]
+    return combined(FIELD_PAGE_REVISION, images)
+
+
 def is_current(out: Path) -> bool:
-    """Tell whether the page and the files beside it are there and whole."""
-    beside = [out / BESIDE / name for name in folder_products(out / BESIDE)]
-    return all(is_product_current(path) for path in (out / PAGE, *beside))
+    """Tell whether the page is there and whole."""
+    return is_product_current(out / PAGE)
+
+
+def can_be_made() -> bool:
+    """Tell whether the libraries of the page are there."""
+    return not _missing_libraries()
+
+
+def _missing_libraries() -> list[str]:
+    return [name for name in ("bokeh", "jinja2") if importlib.util.find_spec(name) is None]
 
 
 def _check_libraries() -> None:
-    missing = [name for name in ("bokeh", "jinja2") if importlib.util.find_spec(name) is None]
+    missing = _missing_libraries()
     if missing:
         raise SettingsError(
             f"the report needs {' and '.join(missing)}", hint="pip install 'bycatch[report]'"
         )
 
 
-def _forget_others(beside: Path, held: list[Held]) -> None:
-    """Remove the files of an earlier page that this one does not need."""
-    needed = {Path(image.file).name for image in held}
-    for path in beside.glob("[0-9][0-9][0-9][0-9]*.js"):
-        if path.name not in needed:
-            path.unlink()
-    forget_products(beside, needed)
-    if beside.is_dir() and not any(beside.iterdir()):
-        beside.rmdir()
-
-
-def _held(folder: Folder, metas: dict[str, dict[str, Any]]) -> Iterator[Held]:
-    """Give the content of the images one by one: only one catalog is in memory at a time."""
+def _inside(folder: Folder) -> list[Held]:
+    """Return the images with their content, read one by one."""
     n_images = len(folder.images)
-    inside = n_images <= MAX_INSIDE
-    budget = next((b for most, b in BUDGETS if n_images <= most), BUDGET_BESIDE)
-    for number, image in enumerate(folder.images):
-        catalog = image.table("cat")
-        if catalog is not None:
-            metas[key_of(image)] = dict(catalog.meta)
-        packed = _packed(_content(image, catalog, budget))
-        if inside:
-            yield Held(key_of(image), image.place, packed)
-            continue
-        name = f"{BESIDE}/{number:04d}.js"
-        with atomic(folder.out / name) as partial:
-            partial.write_text(f'bycatchReport.arrived({number}, "{packed}");\n', encoding="ascii")
-        remember_product(folder.out / name)
-        yield Held(key_of(image), image.place, file=name)
+    budget = next(b for most, b in BUDGETS if n_images <= most)
+    return [
+        Held(key_of(image), image.place, _packed(_content(image, image.table("cat"), budget)))
+        for image in folder.images
+    ]
+
+
+def _in_fields(folder: Folder) -> list[Held]:
+    """Return the images with the files of their content; what the fields lack is made now."""
+    for name in folder.fields:
+        with suppress(HeldLock, OSError), lock(folder.out / name / LOCK):
+            state = read_field(folder.out, name)
+            write_field_page(FieldFolder(folder.out, state), folder.settings)
+    return [
+        Held(key_of(image), image.place, file=f"{image.record.field}/{FIELD_PAGE}")
+        for image in folder.images
+    ]
 
 
 def _content(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict[str, Any]:
@@ -172,7 +200,7 @@ def _packed(content: dict[str, Any]) -> str:
     return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode("ascii")
 
 
-def _page(folder: Folder, metas: dict[str, dict[str, Any]], held: list[Held]) -> str:
+def _page(folder: Folder, held: list[Held]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     drawn = embedded_plots()
@@ -190,14 +218,14 @@ def _page(folder: Folder, metas: dict[str, dict[str, Any]], held: list[Held]) ->
         ],
         "kinds": kind_styles(),
         "images": [{"key": h.key, "title": h.title, "file": h.file} for h in held],
-        "first": next((k for k, h in enumerate(held) if h.key in metas), 0),
+        "first": next((k for k, image in enumerate(folder.images) if image.has_catalog), 0),
     }
     return environment.get_template("page.html.j2").render(
         name=printable(folder.out.resolve().name),
         version=__version__,
         made=_newest(folder),
-        seconds=folder.summary.get("seconds"),
-        overview=overview(folder, metas),
+        seconds=folder.seconds,
+        overview=overview(folder),
         held=held,
         about=json.dumps(about).replace("<", "\\u003c"),
         flags=about["flags"],
@@ -214,7 +242,8 @@ def _newest(folder: Folder) -> str:
     """Return when the newest product was made, UTC: the page of the same products is the same."""
     from datetime import UTC, datetime
 
-    times = [i.paths.record.stat().st_mtime for i in folder.images if i.paths.record.exists()]
+    files = [folder.out / name / FIELD_FILE for name in folder.fields]
+    times = [path.stat().st_mtime for path in files if path.exists()]
     if not times:
         return "unknown"
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC")

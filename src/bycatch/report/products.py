@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from bycatch.images.drc import DrcImage
 from bycatch.images.look import DrcLook, look_at
 from bycatch.products import (
     STAGES,
+    FieldState,
     ImagePaths,
     ImageRecord,
-    damaged_records,
-    find_records,
+    damaged_fields,
+    field_names,
     input_settings,
-    last_summary,
+    last_run,
+    read_extension,
+    read_field,
     read_pixels,
     saved_settings,
 )
@@ -59,6 +63,11 @@ class ReportedImage:
         return printable(f"{self.record.field}/{self.record.filter} {self.record.root}")
 
     @property
+    def has_catalog(self) -> bool:
+        """True if there is a final catalog to show."""
+        return any(self.paths.product("cat", end).exists() for end in (".ecsv", ".parquet"))
+
+    @property
     def seconds(self) -> float:
         """Time that its steps took, in whichever runs they were done."""
         return sum(stage.seconds for stage in self.record.stages.values())
@@ -69,10 +78,19 @@ class ReportedImage:
         return found.summary.get(name) if found else None
 
     def table(self, kind: str) -> Table | None:
-        """Read ``<root>_<kind>.ecsv``; None if it is missing or damaged."""
-        path = self.paths.product(kind)
+        """Read ``<root>_<kind>``, ECSV or Parquet; None if it is missing or damaged."""
+        paths = [self.paths.product(kind, suffix) for suffix in (".ecsv", ".parquet")]
+        path = next((path for path in paths if path.exists()), None)
         try:
-            return read_table(path) if path.exists() else None
+            return read_table(path) if path else None
+        except UnreadableFile as err:
+            logger.warning("%s: left out of the report: %s", self.place, err)
+            return None
+
+    def extension(self, path: Path, name: str) -> Table | None:
+        """Read a table in a FITS file; None if it is missing or damaged."""
+        try:
+            return read_extension(path, name) if path.exists() else None
         except UnreadableFile as err:
             logger.warning("%s: left out of the report: %s", self.place, err)
             return None
@@ -109,20 +127,32 @@ class ReportedImage:
 
 
 @dataclass(frozen=True)
+class ReportedField:
+    """A field: why it has no reference stars ('' where it has), and how its alignment went."""
+
+    references: str
+    alignment: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Folder:
     """An output folder.
 
     Attributes
     ----------
     out : its path
+    settings : of the last run
     images : sorted by place
-    summary : of the last run, as in ``summary.json``
+    fields : by name
+    seconds : time of the last run; None where that is not known
     lost : files that were dropped before they had a place, and damaged records; why
     """
 
     out: Path
+    settings: Settings
     images: tuple[ReportedImage, ...]
-    summary: dict[str, Any]
+    fields: dict[str, ReportedField]
+    seconds: float | None = None
     lost: tuple[tuple[str, str], ...] = ()
 
 
@@ -135,21 +165,30 @@ def read_folder(out: str | Path) -> Folder:
         There is no image in the folder, and nothing was lost.
     """
     out = Path(out)
-    records, summary = find_records(out), last_summary(out)
-    lost = [(str(path), why) for path, why in damaged_records(out).items()]
-    lost += [(s["path"], s["reason"]) for s in summary.get("skipped", []) if s.get("dropped")]
-    if not records and not lost:
+    states: list[FieldState] = []
+    images: list[ReportedImage] = []
+    fields: dict[str, ReportedField] = {}
+    last = last_run(out)
+    lost = [(str(path), why) for path, why in damaged_fields(out).items()]
+    lost += [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
+    for name in field_names(out):
+        with suppress(UnreadableFile):
+            states.append(read_field(out, name))
+    if not any(state.images for state in states) and not lost:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
-    ended = {(i["field"], i["filter"], i["root"]): i for i in summary.get("images", [])}
-    images, settings = [], saved_settings(out)
-    for record in records:
-        last = ended.get((record.field, record.filter, record.root), {})
-        complete = set(STAGES) <= set(record.stages)
-        outcome = str(last.get("outcome") or ("done" if complete else "unknown"))
-        images.append(
-            ReportedImage(record, record.paths(out), settings, outcome, str(last.get("reason", "")))
-        )
-    return Folder(out, tuple(images), summary, tuple(lost))
+    settings = saved_settings(out)
+    for state in states:
+        lost += state.unplaced.items()
+        images += [reported(record, out, settings) for record in state.images]
+        fields[state.name] = ReportedField(state.references, state.alignment)
+    return Folder(out, settings, tuple(images), fields, last.seconds, tuple(lost))
+
+
+def reported(record: ImageRecord, out: Path, settings: Settings) -> ReportedImage:
+    """Return an image as the report takes it."""
+    complete = set(STAGES) <= set(record.stages)
+    outcome = record.last.outcome or ("done" if complete else "unknown")
+    return ReportedImage(record, record.paths(out), settings, outcome, record.last.reason)
 
 
 def values(table: Table, name: str) -> Floats:

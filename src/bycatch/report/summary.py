@@ -36,7 +36,7 @@ RUN = _group(
         "",
         "the user's files (gaia, sources, exclude, wht) and the sources_image, or ''",
     ),
-    ("seconds", "s", "time of the run"),
+    ("seconds", "s", "time of the last run"),
     ("skipped[].path", "", "a file that was not used"),
     ("skipped[].reason", "", "why"),
     ("skipped[].dropped", "", "true if it should have been used, but could not be"),
@@ -61,12 +61,16 @@ IMAGES = _group(
     ("field", "", "field"),
     ("filter", "", "filter"),
     ("source", "", "the file that came in"),
-    ("outcome", "", "done, dropped (its data can't be used) or failed (disk, permissions, a bug)"),
-    ("reason", "", "why it was dropped or failed"),
+    (
+        "outcome",
+        "",
+        "done, dropped (its data can't be used), failed (disk, a bug) or lost (its worker died)",
+    ),
+    ("reason", "", "why it was dropped, failed or lost"),
     ("traceback", "", "of a failure"),
-    ("done[]", "", "steps done in this run"),
+    ("done[]", "", "steps done in that run"),
     ("kept[]", "", "steps whose products were up to date"),
-    ("seconds", "s", "time of this run for the image"),
+    ("seconds", "s", "time of that run for the image"),
     ("notes[]", "", "what was assumed, or looked wrong"),
     ("folder", "", "where its products lie"),
     ("cost.*.seconds", "s", "by step: its time when it was done last"),
@@ -138,6 +142,8 @@ FINALIZE = _group(
     ("n_snr5_*", "", "rows of S/N 5 and more in the aperture of that name"),
     ("zeropoint_ab", "mag", "AB zero point, for electrons per second"),
     ("zeropoint_audit_mmag", "mmag", "zero point of the header minus that of the tables"),
+    ("exptime_s", "s", "exposure time of the image, as its pixels have it"),
+    ("calibration_notes[]", "", "what was assumed, or looked wrong, in the calibration"),
     ("closure.reference_px", "pix", "aperture to which the others are compared"),
     ("closure.n_stars", "", "stars of the image that were compared"),
     ("closure.percent.*.published", "%", "by aperture: excess of stars, published corrections"),
@@ -161,9 +167,11 @@ SUMMARY_VALUES = tuple(value for _, values in SECTIONS for value in values)
 
 HEAD = """# `summary.json`
 
-What the last run did, in numbers. Paths below join names by dots; `[]` stands for each entry of a
-list, `*` for any name. What is not known is null; what a step that was not done would say is left
-out. The page `report.html` (`bycatch report OUT`) shows the same.
+All images of an output folder in numbers, and what became of each in the last run that worked on
+it. The file is put together from the states of the fields (`<field>/field.json`) at the end of each
+run and step, and by `bycatch summarize OUT`. Paths below join names by dots; `[]` stands for each
+entry of a list, `*` for any name. What is not known is null; what a step that was not done would
+say is left out. The page `report.html` (`bycatch report OUT`) shows the same.
 
 ```python
 import json

@@ -15,6 +15,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.columns import REFERENCE
 from bycatch.simulate.scene import REFERENCE_WAVELENGTH
 from bycatch.sky.gaia import parallax_shift
 
@@ -198,25 +199,9 @@ def gaia_like(objects: SkyObjects, random: np.random.Generator, crowding: float 
         "duplicated_source": duplicated,
     }
     table = Table(values)[listed]
-    for name, unit in _UNITS.items():
-        table[name].unit = unit
+    for column in REFERENCE:
+        table[column.name].unit = column.unit or None
     return table
-
-
-_UNITS = {
-    "ra": "deg",
-    "ra_error": "mas",
-    "dec": "deg",
-    "dec_error": "mas",
-    "parallax": "mas",
-    "parallax_error": "mas",
-    "pmra": "mas / yr",
-    "pmra_error": "mas / yr",
-    "pmdec": "mas / yr",
-    "pmdec_error": "mas / yr",
-    "ref_epoch": "yr",
-    "phot_g_mean_mag": "mag",
-}
 
 
 def object_rows(stars: Table) -> Ints:

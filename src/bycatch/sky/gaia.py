@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bycatch.arrays import Floats
+from bycatch.catalogs.columns import REFERENCE
 from bycatch.errors import SettingsError
 from bycatch.user_files.quantities import has_unit, numbers, rounding_note, sky_positions, words_of
 from bycatch.user_files.user_tables import find_column, read_user_table
@@ -38,56 +39,44 @@ _MAS_PER_RAD = 180.0 / np.pi * 3.6e6
 _MJD_J2000 = 51544.5
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of the reference table: unit, meaning, and the names it comes under."""
-
-    unit: str
-    description: str
-    vizier: str
-    variants: tuple[str, ...] = ()
-
-
-# Names of the Gaia archive (gaiadr3.gaia_source) and of VizieR's copy (I/355/gaiadr3).
-# RAJ2000/DEJ2000 are no variants on purpose: they are at another epoch than ref_epoch.
-COLUMNS: dict[str, _Column] = {
-    "source_id": _Column("", "Gaia source identifier", "Source", ("sourceid", "gaia_id")),
-    "ra": _Column(
-        "deg",
-        "right ascension (ICRS) at ref_epoch",
-        "RA_ICRS",
-        ("radeg", "ra_deg", "_ra_icrs", "right_ascension", "alpha"),
-    ),
-    "dec": _Column(
-        "deg",
-        "declination (ICRS) at ref_epoch",
-        "DE_ICRS",
-        (
-            "dedeg",
-            "decdeg",
-            "dec_deg",
-            "de_deg",
-            "dec_icrs",
-            "_de_icrs",
-            "declination",
-            "decl",
-            "de",
-            "delta",
-        ),
-    ),
-    "ra_error": _Column("mas", "error of ra, times cos(dec)", "e_RA_ICRS", ("e_radeg", "e_ra")),
-    "dec_error": _Column("mas", "error of dec", "e_DE_ICRS", ("e_dedeg", "e_dec", "e_dec_icrs")),
-    "pmra": _Column("mas / yr", "proper motion in ra, times cos(dec)", "pmRA", ("pm_ra",)),
-    "pmdec": _Column("mas / yr", "proper motion in dec", "pmDE", ("pm_dec",)),
-    "pmra_error": _Column("mas / yr", "error of pmra", "e_pmRA", ("pm_ra_error",)),
-    "pmdec_error": _Column("mas / yr", "error of pmdec", "e_pmDE", ("pm_dec_error", "e_pmdec")),
-    "parallax": _Column("mas", "parallax", "Plx"),
-    "parallax_error": _Column("mas", "error of the parallax", "e_Plx", ("e_parallax",)),
-    "ref_epoch": _Column("yr", "epoch of ra and dec (Julian year)", "", ("epoch", "refepoch")),
-    "phot_g_mean_mag": _Column("mag", "mean G magnitude (Vega)", "Gmag", ("g_mag", "mag_g")),
-    "ruwe": _Column("", "renormalised unit weight error of the astrometry", "RUWE"),
-    "duplicated_source": _Column("", "1: Gaia found it twice; its data may be mixed up", "Dup"),
+COLUMNS = {column.name: column for column in REFERENCE}
+"""By the names of the Gaia archive (gaiadr3.gaia_source)."""
+VIZIER = {
+    "source_id": "Source",
+    "ra": "RA_ICRS",
+    "dec": "DE_ICRS",
+    "ra_error": "e_RA_ICRS",
+    "dec_error": "e_DE_ICRS",
+    "pmra": "pmRA",
+    "pmdec": "pmDE",
+    "pmra_error": "e_pmRA",
+    "pmdec_error": "e_pmDE",
+    "parallax": "Plx",
+    "parallax_error": "e_Plx",
+    "phot_g_mean_mag": "Gmag",
+    "ruwe": "RUWE",
+    "duplicated_source": "Dup",
 }
+"""Their names in VizieR's copy (I/355/gaiadr3), which has no epoch."""
+# RAJ2000/DEJ2000 are no variants on purpose: they are at another epoch than ref_epoch.
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "source_id": ("sourceid", "gaia_id"),
+    "ra": ("radeg", "ra_deg", "_ra_icrs", "right_ascension", "alpha"),
+    "dec": (
+        "dedeg", "decdeg", "dec_deg", "de_deg", "dec_icrs", "_de_icrs", "declination", "decl",
+        "de", "delta",
+    ),
+    "ra_error": ("e_radeg", "e_ra"),
+    "dec_error": ("e_dedeg", "e_dec", "e_dec_icrs"),
+    "pmra": ("pm_ra",),
+    "pmdec": ("pm_dec",),
+    "pmra_error": ("pm_ra_error",),
+    "pmdec_error": ("pm_dec_error", "e_pmdec"),
+    "parallax_error": ("e_parallax",),
+    "ref_epoch": ("epoch", "refepoch"),
+    "phot_g_mean_mag": ("g_mag", "mag_g"),
+}  # fmt: skip
+"""Their names in other tables."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +276,7 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
         else:
             stars[name] = np.full(len(table), np.nan)
         stars[name].unit = column.unit or None
-        stars[name].description = column.description
+        stars[name].description = column.meaning
     epoch = np.asarray(stars["ref_epoch"])
     stars["ref_epoch"][~np.isfinite(epoch)] = EPOCH_DR3
     stars = stars[np.isfinite(stars["ra"]) & np.isfinite(stars["dec"])]
@@ -303,9 +292,9 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
 def _found_columns(table: Table, origin: str) -> dict[str, str]:
     """Return the name in the table of each known column that it has."""
     found = {}
-    for name, column in COLUMNS.items():
-        names = [variant for variant in (name, column.vizier, *column.variants) if variant]
-        own = find_column(table, names, origin)
+    for name in COLUMNS:
+        vizier = [VIZIER[name]] if name in VIZIER else []
+        own = find_column(table, [name, *vizier, *VARIANTS.get(name, ())], origin)
         if own is not None:
             found[name] = own
     return found

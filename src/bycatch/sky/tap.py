@@ -13,7 +13,7 @@ import numpy as np
 
 from bycatch.errors import NoReferenceStars, SettingsError
 from bycatch.sky.answers import Circle, misfit
-from bycatch.sky.gaia import COLUMNS, ReferenceStars, from_table, quiet, release_name
+from bycatch.sky.gaia import COLUMNS, VIZIER, ReferenceStars, from_table, quiet, release_name
 from bycatch.user_files.votables import VOTableError, read_votable
 
 if TYPE_CHECKING:
@@ -175,8 +175,7 @@ def adql_query(
         Names in `COLUMNS` that are not asked for.
     """
     vizier = "/" in table
-    names = {name: column.vizier if vizier else name for name, column in COLUMNS.items()}
-    quoted = {k: f'"{v}"' if vizier else v for k, v in names.items() if v}
+    quoted = {k: f'"{v}"' for k, v in VIZIER.items()} if vizier else {k: k for k in COLUMNS}
     wanted = [v for k, v in quoted.items() if k not in without]
     columns = "COUNT(*) AS n" if count else ", ".join(wanted)
     ra, dec, radius = circle

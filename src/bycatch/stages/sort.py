@@ -9,9 +9,10 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
 from bycatch.images.headers import Headers
@@ -48,11 +49,53 @@ systems take 255."""
 
 
 @dataclass(frozen=True)
+class ImageFacts:
+    """What sorting needs to know of an image.
+
+    Attributes
+    ----------
+    root : of the file's name
+    filter, rootname : of the headers
+    is_cte_corrected : of its exposures
+    exposures : their names, each once
+    times : exposure time in seconds, first and last MJD, as text: tells copies
+    """
+
+    root: str
+    filter: str
+    rootname: str
+    is_cte_corrected: bool
+    exposures: tuple[str, ...]
+    times: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageFacts:
+        """Return the facts of plain values."""
+        return cls(**{**values, "exposures": tuple(values["exposures"])})
+
+
+def facts_of(meta: ImageMeta) -> ImageFacts:
+    """Return what sorting needs of the metadata of an image."""
+    return ImageFacts(
+        meta.root,
+        meta.filter,
+        meta.rootname,
+        meta.is_cte_corrected,
+        tuple(exposure.name for exposure in meta.exposures),
+        repr((meta.exptime_s, meta.mjd_start, meta.mjd_end)),
+    )
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A file that may be an image: what its headers gave, or why they gave nothing."""
 
     path: Path
-    meta: ImageMeta | None
+    facts: ImageFacts | None
     problem: str = ""
     content: str = ""
     """Checksum of the file, where another one has the same name; tells true copies."""
@@ -95,7 +138,11 @@ def needs_of_field(headers: Headers, settings: SortSettings | None = None) -> li
     """Return, in words, that the field of a file must be named."""
     if settings and settings.field:
         return []
-    field = field_of(stem_of(headers.path), headers, str(headers.get("ROOTNAME", "")))
+    field = field_of(
+        stem_of(headers.path),
+        [chip.exposure for chip in headers.chips],
+        str(headers.get("ROOTNAME", "")),
+    )
     return [] if field else [f"{NO_FIELD} (for a run: --field NAME)"]
 
 
@@ -127,7 +174,7 @@ def hap_product(stem: str) -> str:
 NO_FIELD = "neither name nor header tell program and visit"
 
 
-def field_of(stem: str, meta: ImageMeta | Headers, rootname: str = "") -> str:
+def field_of(stem: str, exposures: Iterable[str], rootname: str = "") -> str:
     """Return ``<program>_<visit>`` from name, ROOTNAME or exposures; '' if none tells."""
     found = OBSERVATION.match(stem)
     if found:
@@ -140,8 +187,8 @@ def field_of(stem: str, meta: ImageMeta | Headers, rootname: str = "") -> str:
         return f"{found['program']}_{found['visit']}".lower()
     visits = {
         f"{match[1]}_{match[2]}".lower()
-        for chip in meta.chips
-        if (match := IN_EXPOSURE.search(chip.exposure))
+        for exposure in exposures
+        if (match := IN_EXPOSURE.search(exposure))
     }
     return visits.pop() if len(visits) == 1 else ""
 
@@ -157,23 +204,23 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
     skipped: list[Skipped] = []
     placements: list[tuple[Placement, Candidate]] = []
     for candidate in _preferred(candidates, skipped):
-        assert candidate.meta is not None
+        facts = candidate.facts
+        assert facts is not None
         stem = stem_of(candidate.path)
-        field = chosen.field or field_of(stem, candidate.meta, candidate.meta.rootname)
+        field = chosen.field or field_of(stem, facts.exposures, facts.rootname)
         if not field:
             reason = f"{NO_FIELD} - give --field NAME"
             skipped.append(Skipped(candidate.path, reason, bad=True))
             continue
-        if not FILTER.fullmatch(candidate.meta.filter):
-            reason = f"{candidate.meta.filter!r} is no name of a filter"
+        if not FILTER.fullmatch(facts.filter):
+            reason = f"{facts.filter!r} is no name of a filter"
             skipped.append(Skipped(candidate.path, reason, bad=True))
             continue
         suffix = candidate.path.name[len(stem) :]
-        names = tuple(exposure.name for exposure in candidate.meta.exposures)
         placed = shortened(stem)
         note = "" if placed == stem else f"products are named {root_of(placed)}: its name is long"
         placement = Placement(
-            candidate.path, field, candidate.meta.filter, placed, suffix, note, exposures=names
+            candidate.path, field, facts.filter, placed, suffix, note, exposures=facts.exposures
         )
         placements.append((placement, candidate))
     return SortPlan(tuple(_apart(placements, skipped)), tuple(skipped))
@@ -186,17 +233,18 @@ def _preferred(candidates: Sequence[Candidate], skipped: list[Skipped]) -> list[
         reason = hap_product(stem_of(candidate.path))
         if reason:
             skipped.append(Skipped(candidate.path, reason))
-        elif candidate.meta is None:
+        elif candidate.facts is None:
             skipped.append(Skipped(candidate.path, candidate.problem, bad=True))
         else:
             usable.append(candidate)
-    corrected = {root_of(stem_of(c.path)) for c in usable if c.meta and c.meta.is_cte_corrected}
+    corrected = {root_of(stem_of(c.path)) for c in usable if c.facts and c.facts.is_cte_corrected}
     kept = []
     for candidate in usable:
-        assert candidate.meta is not None
-        if not candidate.meta.is_cte_corrected and candidate.meta.root in corrected:
+        facts = candidate.facts
+        assert facts is not None
+        if not facts.is_cte_corrected and facts.root in corrected:
             skipped.append(Skipped(candidate.path, "its CTE-corrected twin (drc) is used"))
-        elif (whole := _containing(candidate.meta, usable)) is not None:
+        elif (whole := _containing(facts, usable)) is not None:
             reason = f"its one exposure is part of {whole.path.name}"
             skipped.append(Skipped(candidate.path, reason))
         else:
@@ -204,15 +252,15 @@ def _preferred(candidates: Sequence[Candidate], skipped: list[Skipped]) -> list[
     return kept
 
 
-def _containing(meta: ImageMeta, others: Sequence[Candidate]) -> Candidate | None:
+def _containing(facts: ImageFacts, others: Sequence[Candidate]) -> Candidate | None:
     """Return an image of more exposures that contains this one's only exposure."""
-    exposures = {chip.exposure for chip in meta.chips}
+    exposures = set(facts.exposures)
     if len(exposures) != 1:
         return None
     for other in others:
-        assert other.meta is not None
-        theirs = {chip.exposure for chip in other.meta.chips}
-        if other.meta.filter == meta.filter and len(theirs) > 1 and exposures <= theirs:
+        assert other.facts is not None
+        theirs = set(other.facts.exposures)
+        if other.facts.filter == facts.filter and len(theirs) > 1 and exposures <= theirs:
             return other
     return None
 

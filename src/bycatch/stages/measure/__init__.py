@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
 from astropy.wcs import WCS
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.columns import PHOT, RATE_ERROR_PARTS, SKY, Column
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import make_table
@@ -19,7 +18,7 @@ from bycatch.display import notebook
 from bycatch.images.drc import DrcImage
 from bycatch.images.exposures import mean_mjd
 from bycatch.settings import MeasureSettings
-from bycatch.sky.astrometry import FrameError, sky_positions
+from bycatch.sky.astrometry import expected_chance_matches, sky_positions
 from bycatch.sky.gaia import ReferenceStars
 from bycatch.stages.measure import (
     cosmics,
@@ -30,12 +29,14 @@ from bycatch.stages.measure import (
     sky_noise,
     stellarity,
 )
+from bycatch.stages.measure.context import FieldContext, Pixels, SkyFrame, Targets
 from bycatch.stages.measure.defects import (
-    Blemishes,
     ChipQuality,
-    blemishes,
-    blemishes_from_quality,
+    Defects,
+    defects,
+    defects_from_quality,
 )
+from bycatch.stages.measure.depth import Depth, depth
 from bycatch.stages.measure.photometry import (
     Photometry,
     aperture_sums,
@@ -45,7 +46,17 @@ from bycatch.stages.measure.photometry import (
     rate_errors,
 )
 
-__all__ = ["MeasureResult", "aperture_sums", "correlation_factor", "rate_errors", "run"]
+__all__ = [
+    "FieldContext",
+    "MeasureResult",
+    "Pixels",
+    "SkyFrame",
+    "Targets",
+    "aperture_sums",
+    "correlation_factor",
+    "rate_errors",
+    "run",
+]
 
 
 SAME_STAR_PX = 10.0
@@ -70,6 +81,10 @@ class MeasureResult:
     """The blank places (columns.SKY)."""
     limits: dict[int, Floats]
     """Rates of 5 sigma in each radius where the sky is blank, (R,) in e/s, by exposures."""
+    depth: Depth
+    """The same as AB magnitudes, and a map of them."""
+    n_gaia_chance: float
+    """Number of matches with Gaia that are expected by chance."""
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -88,6 +103,9 @@ class MeasureResult:
             **self.noise.summary(),
             "locus_concentration": [round(float(v), 4) for v in self.locus.index],
             "locus_n_stars": self.locus.n_stars,
+            "n_gaia_chance": self.n_gaia_chance,
+            "depth_mag": self.depth.median_mag,
+            "limit_mag": self.depth.limits_mag,
         }
 
     @notebook.never_raising
@@ -100,151 +118,199 @@ class MeasureResult:
 
 def run(
     image: DrcImage,
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    ids: ArrayLike | None = None,
-    cr_mask: Bools | None = None,
-    segmentation: NDArray[np.integer[Any]] | None = None,
-    wcs: WCS | None = None,
-    frame_error: FrameError | None = None,
-    reference: ReferenceStars | None = None,
-    exposure_sets: NDArray[np.int64] | None = None,
-    chips: tuple[ChipQuality, ...] = (),
-    others: Sequence[cosmics.OtherImage] = (),
+    targets: Targets,
     settings: MeasureSettings | None = None,
+    *,
+    pixels: Pixels | None = None,
+    frame: SkyFrame | None = None,
+    field: FieldContext | None = None,
 ) -> MeasureResult:
     """Measure sources at given positions.
 
     Parameters
     ----------
     image : DrcImage
-    x, y : (N,) float
-        0-based pixel centres; positions off the image, or NaN, give flagged rows without values.
-    ids : (N,) int, optional
-        1, 2, ... by default.
-    cr_mask : (ny, nx) bool, optional
-        The grown cosmic-ray mask; without it no ``cr_flag`` is set.
-    segmentation : (ny, nx) int, optional
-        Shapes leave out the pixels of other segments; without it neighbours count.  It also says
-        where the sky is blank; without it the noise follows from the drizzling parameters.
-    wcs : WCS, optional
-        The aligned WCS; the header's by default.
-    frame_error : FrameError, optional
-        The error of that WCS.
-    reference : ReferenceStars, optional
-        Stars to match with, and whose light reaches far.
-    exposure_sets : (N,) int, optional
-        Which exposures look (`bycatch.images.exposures.exposure_sets`).
-    chips : tuple of ChipQuality
-        Data quality of the exposures, as far as it is known.
-    others : sequence of OtherImage
-        The field's other images, in the pixels of this one: light is seen there, too.
+    targets : Targets
+        Where to measure.
+    settings : MeasureSettings, optional
+    pixels : Pixels, optional
+        Cosmic-ray mask and segmentation.
+    frame : SkyFrame, optional
+        The aligned WCS and its error; the header's WCS by default.
+    field : FieldContext, optional
+        Gaia stars, data quality of the exposures, other images.
     """
-    chosen = settings or MeasureSettings()
-    x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
-    number = np.arange(1, len(x) + 1) if ids is None else np.asarray(ids)
-    sets = np.zeros(len(x), np.int64) if exposure_sets is None else np.asarray(exposure_sets)
-    frame = wcs if wcs is not None else image.wcs
-    found = photometry(image, x, y, chosen)
-    empty = _sky_objects(image, segmentation, cr_mask, chosen)
-    scatter = found.sky.std * np.sqrt(found.exposures.exptime_s)
-    noise = sky_noise.noise_model(image, empty, chosen, scatter)
-    sky_errors = noise.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
-    share = sky_noise.photon_shares(image, chosen.radii_px)
-    errors = sky_noise.total_errors(found.net, sky_errors, found.exposures.exptime_s, share)
-    limits = sky_noise.limits(sky_errors, found.exposures.exptime_s, photon_share=share)
-    positions = sky_positions(
-        x,
-        y,
-        position_errors_px(found),
-        frame,
-        image.meta.mjd_mid,
-        frame_error=frame_error,
-        reference=reference,
-        settings=chosen,
-        epoch_spread_yr=image.meta.epoch_spread_yr,
-    )
-    cosmic_ray = flagging.cosmic_ray_flags(found, cr_mask, chosen.cr_radius_px)
-    spoiled = _blemishes(image, found, chips)
-    light = _star_light(image, found, frame, reference, spoiled.saturated)
-    blends = neighbours.blends(
-        x,
-        y,
-        found.net[:, 0],
-        found.fits.fwhm_px,
-        neighbours.star_profile(image.meta.detector, image.meta.filter, image.scale_arcsec),
-        scale_arcsec=image.scale_arcsec,
-        small_px=chosen.radii_px[0],
-        aperture_px=chosen.radii_px[len(chosen.radii_px) // 2],
-    )
+    chosen, pixels = settings or MeasureSettings(), pixels or Pixels()
+    frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
+    found = photometry(image, targets.x, targets.y, chosen)
+    noise = _noise(image, found, pixels, chosen)
+    positions = _positions(image, found, frame, field, chosen)
+    cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, chosen.cr_radius_px)
+    spoiled = _defects(image, found, field.chips)
+    light = _star_light(image, found, frame.wcs, field.reference, spoiled.saturated)
+    blends = _blends(image, found, chosen)
     conditions = flagging.frame_flags(image, found, chosen) | flagging.light_flags(
         spoiled, light, blends.is_blended
     )
     clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
-    concentration, locus, p_star = _points(image, found, spoiled.saturated, clean, in_gaia)
-    elsewhere = cosmics.seen_elsewhere(x, y, others)
-    p_cr = cosmics.probability(
-        cosmics.evidence(
-            image,
-            found,
-            concentration,
-            locus,
-            cr_mask=cr_mask,
-            elsewhere=elsewhere,
-            saturated=spoiled.saturated,
-        )
-    )
-    conditions |= flagging.class_flags(p_star, p_cr, cosmic_ray)
-    lost = found.areas == 0
-    parts = _error_parts(found, sky_errors, share, lost) if chosen.error_components else {}
-    table = make_table(
-        (*PHOT, *parts),
-        {
-            "id": number,
-            "x": x,
-            "y": y,
-            **_per_radius("countrate_{r}", np.where(lost, np.nan, found.sums), chosen.radii_px),
-            **_per_radius("countrate_err_{r}", np.where(lost, np.nan, errors), chosen.radii_px),
-            "sky_median": found.sky.median,
-            "sky_std": found.sky.std,
-            "n_sky": found.sky.n_pixels,
-            "fwhm": found.fits.fwhm_px,
-            "cr_flag": cosmic_ray.astype(np.int64),
-            "p_cr": p_cr,
-            "p_star": p_star,
-            "concentration": concentration.index[:, 0],
-            "blend_share": blends.share,
-            **_shape_columns(image, found, noise, segmentation, frame),
-            **positions,
-            "n_exp": found.exposures.count,
-            "n_exp_min": found.exposures.least,
-            "n_covering": elsewhere.n_covering,
-            "n_seen": elsewhere.n_seen,
-            "exposures": sets,
-            "exptime": found.exposures.exptime_s,
-            "mjd": mean_mjd(sets, image.meta.exposures, image.meta.mjd_mid),
-            **_per_radius("limit_{r}", np.where(lost, np.nan, limits), chosen.radii_px),
-            **_per_radius("area_{r}", found.areas, chosen.radii_px),
-            "flags": flagging.bits(conditions),
-            **{
-                name: value
-                for column, values in parts.items()
-                for name, value in _per_radius(column.name, values, chosen.radii_px).items()
-            },
-        },
-        chosen.radii_px,
-    )
+    points = _points(image, found, spoiled.saturated, clean, in_gaia)
+    elsewhere = cosmics.seen_elsewhere(targets.x, targets.y, field.others)
+    p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated)
+    conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
+    columns = {
+        "id": targets.ids,
+        "x": targets.x,
+        "y": targets.y,
+        **_flux_columns(found, noise, chosen),
+        **_shape_columns(image, found, noise.model, pixels.segmentation, frame.wcs),
+        **positions,
+        **_exposure_columns(image, found, targets.exposure_sets),
+        "cr_flag": cosmic_ray.astype(np.int64),
+        "p_cr": p_cr,
+        "p_star": points.p_star,
+        "concentration": points.concentration.index[:, 0],
+        "blend_share": blends.share,
+        "n_covering": elsewhere.n_covering,
+        "n_seen": elsewhere.n_seen,
+        "flags": flagging.bits(conditions),
+    }
+    parts = _error_parts(found, noise, chosen)
+    table = make_table((*PHOT, *parts), columns | _part_columns(parts, chosen), chosen.radii_px)
+    limits = sky_noise.limits_by_exposures(noise.empty, noise.model)
     return MeasureResult(
         table,
         chosen.radii_px,
         found.correlation,
-        locus,
-        noise,
-        _sky_table(empty, noise, chosen),
-        sky_noise.limits_by_exposures(empty, noise),
+        points.locus,
+        noise.model,
+        _sky_table(noise.empty, noise.model, chosen),
+        limits,
+        depth(image, noise.model, limits, chosen),
+        _n_gaia_chance(image, table, field.reference, chosen),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Noise:
+    """The noise of the image, and what it makes of the targets' errors.
+
+    Attributes
+    ----------
+    model, empty : of the image, and the blank places that it was measured in
+    sky_errors, errors, limits : (N, R) float, e/s
+    photon_share : (R,) float
+    """
+
+    model: sky_noise.NoiseModel
+    empty: sky_noise.SkyObjects
+    sky_errors: Floats
+    errors: Floats
+    limits: Floats
+    photon_share: Floats
+
+
+def _noise(image: DrcImage, found: Photometry, pixels: Pixels, settings: MeasureSettings) -> _Noise:
+    seconds = found.exposures.exptime_s
+    empty = _sky_objects(image, pixels.segmentation, pixels.cr_mask, settings)
+    scatter = found.sky.std * np.sqrt(seconds)
+    model = sky_noise.noise_model(image, empty, settings, scatter)
+    sky_errors = model.sky_errors(found.areas, found.sky, seconds)
+    share = sky_noise.photon_shares(image, settings.radii_px)
+    errors = sky_noise.total_errors(found.net, sky_errors, seconds, share)
+    limits = sky_noise.limits(sky_errors, seconds, photon_share=share)
+    return _Noise(model, empty, sky_errors, errors, limits, share)
+
+
+def _positions(
+    image: DrcImage,
+    found: Photometry,
+    frame: SkyFrame,
+    field: FieldContext,
+    settings: MeasureSettings,
+) -> dict[str, Any]:
+    """Return the columns of positions on the sky and of the match with Gaia."""
+    return sky_positions(
+        found.x,
+        found.y,
+        position_errors_px(found),
+        frame.wcs,
+        image.meta.mjd_mid,
+        frame_error=frame.error,
+        reference=field.reference,
+        settings=settings,
+        epoch_spread_yr=image.meta.epoch_spread_yr,
+    )
+
+
+def _n_gaia_chance(
+    image: DrcImage, table: Table, reference: ReferenceStars | None, settings: MeasureSettings
+) -> float:
+    """Return how many matches with Gaia are expected by chance."""
+    meta = image.meta
+    return expected_chance_matches(table, meta.mjd_mid, reference, settings, meta.epoch_spread_yr)
+
+
+def _blends(image: DrcImage, found: Photometry, settings: MeasureSettings) -> neighbours.Blends:
+    """Return whose light the neighbours have a share in."""
+    return neighbours.blends(
+        found.x,
+        found.y,
+        found.net[:, 0],
+        found.fits.fwhm_px,
+        neighbours.star_profile(image.meta.detector, image.meta.filter, image.scale_arcsec),
+        scale_arcsec=image.scale_arcsec,
+        small_px=settings.radii_px[0],
+        aperture_px=settings.radii_px[len(settings.radii_px) // 2],
+    )
+
+
+def _p_cr(
+    image: DrcImage,
+    found: Photometry,
+    points: _Points,
+    elsewhere: cosmics.Elsewhere,
+    cr_mask: Bools | None,
+    saturated: Bools,
+) -> Floats:
+    """Return the probability that each source is a cosmic ray."""
+    return cosmics.probability(
+        cosmics.evidence(
+            image,
+            found,
+            points.concentration,
+            points.locus,
+            cr_mask=cr_mask,
+            elsewhere=elsewhere,
+            saturated=saturated,
+        )
+    )
+
+
+def _flux_columns(found: Photometry, noise: _Noise, settings: MeasureSettings) -> dict[str, Any]:
+    """Return sums, errors, limits and areas of the apertures, and the sky around them."""
+    lost, radii_px = found.areas == 0, settings.radii_px
+    return {
+        **_per_radius("countrate_{r}", np.where(lost, np.nan, found.sums), radii_px),
+        **_per_radius("countrate_err_{r}", np.where(lost, np.nan, noise.errors), radii_px),
+        **_per_radius("limit_{r}", np.where(lost, np.nan, noise.limits), radii_px),
+        **_per_radius("area_{r}", found.areas, radii_px),
+        "sky_median": found.sky.median,
+        "sky_std": found.sky.std,
+        "n_sky": found.sky.n_pixels,
+        "fwhm": found.fits.fwhm_px,
+    }
+
+
+def _exposure_columns(image: DrcImage, found: Photometry, sets: Ints) -> dict[str, Any]:
+    """Return which exposures look at the sources, for how long, and when."""
+    return {
+        "n_exp": found.exposures.count,
+        "n_exp_min": found.exposures.least,
+        "exposures": sets,
+        "exptime": found.exposures.exptime_s,
+        "mjd": mean_mjd(sets, image.meta.exposures, image.meta.mjd_mid),
+    }
 
 
 def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[str, Floats]:
@@ -252,14 +318,29 @@ def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[
 
 
 def _error_parts(
-    found: Photometry, sky_errors: Floats, share: Floats, lost: Bools
+    found: Photometry, noise: _Noise, settings: MeasureSettings
 ) -> dict[Column, Floats]:
-    """Return the parts of the errors with their columns."""
+    """Return the parts of the errors with their columns, where they are wanted."""
+    if not settings.error_components:
+        return {}
     parts = sky_noise.error_parts(
-        found.net, sky_errors, found.areas, found.sky, found.exposures.exptime_s, share
+        found.net,
+        noise.sky_errors,
+        found.areas,
+        found.sky,
+        found.exposures.exptime_s,
+        noise.photon_share,
     )
-    blanked = (np.where(lost, np.nan, part) for part in parts)
+    blanked = (np.where(found.areas == 0, np.nan, part) for part in parts)
     return dict(zip(RATE_ERROR_PARTS, blanked, strict=True))
+
+
+def _part_columns(parts: dict[Column, Floats], settings: MeasureSettings) -> dict[str, Floats]:
+    return {
+        name: value
+        for column, values in parts.items()
+        for name, value in _per_radius(column.name, values, settings.radii_px).items()
+    }
 
 
 def _sky_objects(
@@ -300,9 +381,9 @@ def _sky_table(
     )
 
 
-def _blemishes(image: DrcImage, found: Photometry, chips: tuple[ChipQuality, ...]) -> Blemishes:
+def _defects(image: DrcImage, found: Photometry, chips: tuple[ChipQuality, ...]) -> Defects:
     """Return what the image shows, and what the data quality of its exposures tells."""
-    shown = blemishes(
+    shown = defects(
         image,
         found.x,
         found.y,
@@ -312,7 +393,7 @@ def _blemishes(image: DrcImage, found: Photometry, chips: tuple[ChipQuality, ...
         found.exposures.peak_rate,
     )
     # The exposures have the header's frame, whatever the image was aligned to.
-    return shown | blemishes_from_quality(image.wcs, found.x, found.y, chips) if chips else shown
+    return shown | defects_from_quality(image.wcs, found.x, found.y, chips) if chips else shown
 
 
 def _star_light(
@@ -332,9 +413,18 @@ def _star_light(
     return halos.star_light(found.x, found.y, image, stars, typical, angles)
 
 
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """How concentrated the sources are, where stars are in that, and p_star."""
+
+    concentration: stellarity.Concentration
+    locus: stellarity.Locus
+    p_star: Floats
+
+
 def _points(
     image: DrcImage, found: Photometry, saturated: Bools, clean: Bools, in_gaia: Bools
-) -> tuple[stellarity.Concentration, stellarity.Locus, Floats]:
+) -> _Points:
     """Return the concentrations, where the image's stars are, and p_star."""
     concentration = stellarity.concentration(
         image,
@@ -349,7 +439,7 @@ def _points(
     good = clean & ~saturated
     locus = stellarity.locus(concentration, expected, usable=good, known_star=in_gaia)
     p_star = stellarity.probability(concentration, locus, saturated=saturated, usable=clean)
-    return concentration, locus, p_star
+    return _Points(concentration, locus, p_star)
 
 
 def _shape_columns(

@@ -36,23 +36,23 @@ SATURATED_RADIUS_PX, DEFECT_RADIUS_PX = 2.0, 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class Blemishes:
+class Defects:
     """Which of N sources have which blemish, (N,) bool each."""
 
     saturated: Bools
     hot_pixel: Bools
     bad_column: Bools
 
-    def __or__(self, other: Blemishes) -> Blemishes:
+    def __or__(self, other: Defects) -> Defects:
         """Return what either says."""
-        return Blemishes(
+        return Defects(
             self.saturated | other.saturated,
             self.hot_pixel | other.hot_pixel,
             self.bad_column | other.bad_column,
         )
 
 
-def blemishes(
+def defects(
     image: DrcImage,
     x: ArrayLike,
     y: ArrayLike,
@@ -60,8 +60,8 @@ def blemishes(
     sky_std: ArrayLike,
     n_exp: ArrayLike,
     peak_rate: ArrayLike,
-) -> Blemishes:
-    """Find the blemishes that the drizzled image shows.
+) -> Defects:
+    """Find the defects that the drizzled image shows.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def blemishes(
         box_px = image.meta.native_scale_arcsec / image.scale_arcsec
         hot[single] = one_pixel_sources(image, *where, level, scatter, box_px)
         column[single] = on_bad_columns(image.sci, *where, scatter, box_px)
-    return Blemishes(saturated, hot & ~saturated, column)
+    return Defects(saturated, hot & ~saturated, column)
 
 
 def one_pixel_sources(
@@ -244,10 +244,10 @@ def flagged_exposures(
     return flagged, covering
 
 
-def blemishes_from_quality(
+def defects_from_quality(
     wcs: WCS, x: ArrayLike, y: ArrayLike, chips: tuple[ChipQuality, ...]
-) -> Blemishes:
-    """Return the blemishes that the data quality of the exposures tells (see `flagged_exposures`).
+) -> Defects:
+    """Return the defects that the data quality of the exposures tells (see `flagged_exposures`).
 
     One saturated exposure spoils the mean; defects count where half of the exposures or
     more have them under the source.
@@ -256,4 +256,4 @@ def blemishes_from_quality(
     hot, covering = flagged_exposures(wcs, x, y, chips, DQ_HOT, DEFECT_RADIUS_PX)
     bad, _ = flagged_exposures(wcs, x, y, chips, DQ_BAD, DEFECT_RADIUS_PX)
     least = np.maximum(0.5 * covering, 0.5)
-    return Blemishes(saturated > 0, hot >= least, bad >= least)
+    return Defects(saturated > 0, hot >= least, bad >= least)

@@ -11,7 +11,7 @@ from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import all_within, any_within
 from bycatch.settings import MeasureSettings
 from bycatch.stages.measure import cosmics
-from bycatch.stages.measure.defects import Blemishes
+from bycatch.stages.measure.defects import Defects
 from bycatch.stages.measure.halos import StarLight
 from bycatch.stages.measure.photometry import Photometry
 
@@ -44,13 +44,13 @@ def frame_flags(image: DrcImage, found: Photometry, settings: MeasureSettings) -
     }
 
 
-def light_flags(blemishes: Blemishes, light: StarLight, blended: Bools) -> dict[Flag, Bools]:
-    """Return what blemishes, bright stars and neighbours do to each source, by flag."""
+def light_flags(defects: Defects, light: StarLight, blended: Bools) -> dict[Flag, Bools]:
+    """Return what defects, bright stars and neighbours do to each source, by flag."""
     return {
         Flag.BLENDED: blended,
-        Flag.SATURATED: blemishes.saturated,
-        Flag.HOT_PIXEL: blemishes.hot_pixel,
-        Flag.BAD_COLUMN: blemishes.bad_column,
+        Flag.SATURATED: defects.saturated,
+        Flag.HOT_PIXEL: defects.hot_pixel,
+        Flag.BAD_COLUMN: defects.bad_column,
         Flag.SPIKE: light.spike,
         Flag.HALO: light.halo,
     }

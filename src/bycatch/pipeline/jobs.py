@@ -1,0 +1,178 @@
+"""What a task needs to know: of a field, and of one of its images."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bycatch.errors import SettingsError
+from bycatch.products import STAGES, ImagePaths, ImageRecord
+from bycatch.settings import Settings
+from bycatch.stages.sort import Placement
+from bycatch.system.disk import checksum
+
+logger = logging.getLogger("bycatch")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files of the user's beside the images."""
+
+    gaia: Path | None = None
+    sources: Path | None = None
+    exclude: Path | None = None
+    wht: Path | None = None
+    sources_image: str | None = None
+    """Root of the image whose pixels ``sources`` holds, where images are of different grids."""
+
+    def __post_init__(self) -> None:
+        for name in ("gaia", "sources", "exclude", "wht"):
+            value = getattr(self, name)
+            if isinstance(value, str):  # as in a notebook
+                object.__setattr__(self, name, Path(value))
+
+    def checked(self) -> Inputs:
+        """Read all of them once, so that a mistake stops the run before any data are read."""
+        from bycatch.pipeline import lists
+        from bycatch.sky import gaia
+
+        for name in ("gaia", "sources", "exclude", "wht"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise SettingsError(
+                    f"--{name} {path}: there is no such file", hint="check the path"
+                )
+        notes: list[str] = []
+        if self.gaia:
+            notes += [f"--gaia {note}" for note in gaia.read_local(self.gaia).notes]
+        if self.sources:
+            notes += filter(None, [lists.read_positions(self.sources).note])
+        elif self.sources_image:
+            raise SettingsError("--sources-image: of which list?", hint="give --sources FILE too")
+        if self.exclude:
+            found = lists.read_regions(self.exclude).passed_over
+            notes += [f"--exclude {self.exclude}: passed over: {shape}" for shape in found]
+        for note in notes:
+            logger.warning("%s", note)
+        return self
+
+
+@dataclass(frozen=True)
+class UserFile:
+    """A file of the user's, and the checksum of its content, computed once per run."""
+
+    path: Path
+    checksum: str
+
+    @classmethod
+    def of(cls, path: Path | None) -> UserFile | None:
+        """Return the file of a path; None without one."""
+        return None if path is None else cls(path.absolute(), checksum(path))
+
+
+@dataclass(frozen=True)
+class UserFiles:
+    """The user's files that a field needs."""
+
+    gaia: UserFile | None = None
+    sources: UserFile | None = None
+    exclude: UserFile | None = None
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> UserFiles:
+        """Return the files, with their checksums."""
+        paths = (inputs.gaia, inputs.sources, inputs.exclude)
+        return cls(*(UserFile.of(path) for path in paths))
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """An image that a run brings to a field: where it goes, and what its headers said.
+
+    Attributes
+    ----------
+    placement : its place
+    input : the user's statements about the file
+    facts, facts_key : as in `ImageRecord`
+    wht : its weight, where the user gives it apart
+    """
+
+    placement: Placement
+    input: dict[str, Any]
+    facts: dict[str, Any]
+    facts_key: str
+    wht: Path | None = None
+
+
+@dataclass(frozen=True)
+class FieldJob:
+    """All that a worker needs to know of a field: paths and settings, a few kB when pickled.
+
+    Attributes
+    ----------
+    out : output folder
+    name : of the field
+    settings : of all steps
+    images : those that a run brings; None for all that the field has already
+    stages : steps to do
+    forced : do them again even if they are up to date
+    files : of the user's
+    sources_place : the image whose pixels ``sources`` holds, as `ImageRecord.place`, if it is one
+    with_page : write what the page of a large run shows of the field
+    waits : wait for another process that has the field, instead of passing it over
+    """
+
+    out: Path
+    name: str
+    settings: Settings
+    images: tuple[NewImage, ...] | None = None
+    stages: tuple[str, ...] = STAGES
+    forced: bool = False
+    files: UserFiles = UserFiles()
+    sources_place: str = ""
+    with_page: bool = False
+    waits: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the field lies."""
+        return self.out / self.name
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """What is to be done on one image.
+
+    Attributes
+    ----------
+    out, record, settings : of the image
+    stages : steps to do
+    forced : do them again even if they are up to date
+    field_key : stands for the detections and masks of all images of the field
+    gaia_file, gaia_key : reference stars of the field
+    files : of the user's
+    sources_frame : the WCS of the image whose pixels ``sources`` holds, if that is another one
+    """
+
+    out: Path
+    record: ImageRecord
+    settings: Settings
+    stages: tuple[str, ...] = STAGES
+    forced: bool = False
+    field_key: str = ""
+    gaia_file: Path | None = None
+    gaia_key: str = "none"
+    files: UserFiles = UserFiles()
+    sources_frame: Path | None = None
+
+    @property
+    def paths(self) -> ImagePaths:
+        """Where the products lie."""
+        return self.record.paths(self.out)
+
+    @property
+    def label(self) -> str:
+        """How messages name the image."""
+        return self.record.label

@@ -1,0 +1,151 @@
+"""What is stale: each step has a key made of its input, its settings and the steps before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bycatch.errors import UnreadableFile
+from bycatch.pipeline.jobs import ImageJob
+from bycatch.pipeline.quality import exposure_files
+from bycatch.products import STAGES, ImageRecord, combined
+from bycatch.settings import Section, Settings
+from bycatch.system.disk import checksum, is_whole
+
+REVISIONS = {"detect": 1, "crmask": 1, "align": 1, "measure": 1, "finalize": 1}
+"""Bumped by whoever changes the results of a step: only then are products of older versions stale.
+`tests/test_revisions.py` fails when results change and these numbers do not."""
+
+BUILDS_ON = {
+    "detect": (),
+    "crmask": (),
+    "align": (),  # on the field's detections and masks: the field's key stands for them
+    "measure": ("detect", "crmask", "align"),
+    "finalize": ("measure",),
+}
+
+
+def stage_keys(job: ImageJob) -> dict[str, str]:
+    """Return the key of each step: it changes when its input or one of its settings does.
+
+    A key holds the keys of the steps that it builds on, so that what is
+    downstream of a change is redone as well.
+    """
+    keys: dict[str, str] = {}
+    for stage in STAGES:
+        keys[stage] = stage_key(job, stage, keys)
+    return keys
+
+
+def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
+    """Return the key of a step that builds on products of the ``earlier`` keys."""
+    settings, record = job.settings, job.record
+    given = [REVISIONS[stage], record.checksum, record.input, _digest(settings.input)]
+    lists = [file.checksum if file else "" for file in (job.files.sources, job.files.exclude)]
+    lists += [job.sources_frame.name] if job.sources_frame else []
+    own: dict[str, list[Any]] = {
+        "detect": [settings.output.products],
+        "crmask": [],
+        "align": [job.field_key, job.gaia_key],
+        "measure": [settings.output.products, job.gaia_key, lists],
+        "finalize": [settings.output.products, settings.output.formats],
+    }
+    if stage == "measure":
+        own["measure"] += quality_key(job)
+    section = _digest(getattr(settings, stage))
+    built_on = [earlier.get(name, "") for name in BUILDS_ON[stage]]
+    return combined(stage, given, built_on, [section, *own[stage]])
+
+
+@cache
+def _digest(section: Section) -> str:
+    return section.digest()
+
+
+def image_keys(record: ImageRecord) -> tuple[str, str]:
+    """Return the keys of the detections and of the mask that an image has."""
+    return record.stages["detect"].key, record.stages["crmask"].key
+
+
+def field_key(keys: Mapping[str, tuple[str, str]]) -> str:
+    """Return the key of a field's detections.
+
+    Parameters
+    ----------
+    keys : of detect and crmask, by the place of the image
+    """
+    return combined(sorted((place, *both) for place, both in keys.items()))
+
+
+def quality_files(settings: Settings, record: ImageRecord) -> list[Path]:
+    """Return the exposures of an image whose data quality can be read.
+
+    They lie in the folder of the settings, or beside the drizzled image that the user gave.
+    """
+    given = record.input.get("exposures_dir", settings.input.exposures_dir)
+    folders = [Path(given).expanduser()] if given else []
+    return exposure_files(record.exposures, [*folders, Path(record.source).parent])
+
+
+def quality_key(job: ImageJob) -> list[str]:
+    """Return what changes when other exposures are at hand."""
+    files = quality_files(job.settings, job.record)
+    return [f"{path.name} {file_fingerprint(path)}" for path in files]
+
+
+def is_current(record: ImageRecord, folder: Path, stage: str, key: str) -> bool:
+    """Tell whether a step's products are there, whole, and made of the same input and settings."""
+    known = record.stages.get(stage)
+    return (
+        known is not None
+        and known.key == key
+        and all(
+            proof is not None and is_whole(folder / name, proof)
+            for name, proof in known.outputs.items()
+        )
+    )
+
+
+def refresh_checksum(record: ImageRecord, folder: Path) -> None:
+    """Compute the checksum of an image's input again if its size or time changed.
+
+    Raises
+    ------
+    UnreadableFile
+        The input is not there any more.
+    """
+    files = [folder / name for name in record.names]
+    for path in files:
+        if not path.exists():
+            raise UnreadableFile(
+                f"{record.source}: {path} leads to no file any more",
+                hint="give the file to 'bycatch run' again from where it is now",
+            )
+    fingerprint = " ".join(file_fingerprint(p) for p in files)
+    if not record.checksum or fingerprint != record.fingerprint:
+        sums = [checksum(p) for p in files]
+        record.checksum = sums[0] if len(sums) == 1 else " ".join(sums)
+        record.fingerprint = fingerprint
+
+
+def file_fingerprint(path: Path) -> str:
+    """Return size and time of a file: if they are the same, so is its content."""
+    status = path.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def takes_part(record: ImageRecord, out: Path) -> bool:
+    """Tell whether an image has what the alignment needs: its input, detections and mask, whole."""
+    paths = record.paths(out)
+    steps = {"detect", "crmask"}
+    return (
+        steps <= set(record.stages)
+        and (paths.folder / record.name).exists()
+        and all(
+            record.has_whole(paths.folder / name)
+            for step in steps
+            for name in record.stages[step].outputs
+        )
+    )

@@ -1,0 +1,214 @@
+"""What became of images and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bycatch.display import notebook
+from bycatch.products import FIELD_FILE, FieldState, ImageOutcome, ImageRecord, read_field
+from bycatch.products.field_state import FIELD
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+
+class Outcome(StrEnum):
+    """What became of an image."""
+
+    DONE = "done"
+    DROPPED = "dropped"
+    """The data can't be used: the reason says why."""
+    FAILED = "failed"
+    """Not the data's fault: disk, memory, or a bug (then with its traceback)."""
+    LOST = "lost"
+    """Twice the process that worked on its field died: memory, a crash, a machine that is gone."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What became of an image in some of its steps."""
+
+    outcome: Outcome = Outcome.DONE
+    reason: str = ""
+    traceback: str = ""
+    done: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """True if the next steps can follow."""
+        return self.outcome is Outcome.DONE
+
+    def then(self, later: StepResult) -> StepResult:
+        """Return both parts as one."""
+        return replace(
+            later,
+            done=(*self.done, *later.done),
+            kept=(*self.kept, *later.kept),
+            seconds=self.seconds + later.seconds,
+        )
+
+    def entry(self) -> ImageOutcome:
+        """Return what the record of the image keeps of it."""
+        return ImageOutcome(
+            str(self.outcome), self.reason, self.traceback, self.done, self.kept,
+            round(self.seconds, 3),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """What was done to an image; its numbers are read from the field's state when asked for."""
+
+    root: str
+    field: str
+    filter: str
+    source: str
+    outcome: Outcome
+    reason: str = ""
+    traceback: str = ""
+    done: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    """Steps whose products were up to date."""
+    seconds: float = 0.0
+    folder: str = ""
+
+    @classmethod
+    def of(cls, record: ImageRecord, result: StepResult, out: Path) -> ImageReport:
+        """Return the report of an image after a run."""
+        return cls(
+            record.root, record.field, record.filter, record.source, result.outcome, result.reason,
+            result.traceback, result.done, result.kept, result.seconds,
+            str(record.paths(out).folder),
+        )  # fmt: skip
+
+    @cached_property
+    def _numbers(self) -> dict[str, Any]:
+        folder = Path(self.folder)
+        if not self.folder or not (folder.parent / FIELD_FILE).exists():
+            return numbers_of(None)
+        images = _state_of(folder.parent, (folder.parent / FIELD_FILE).stat().st_mtime_ns).images
+        place = f"{self.filter}/{self.root}"
+        return numbers_of(next((image for image in images if image.place == place), None))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Numbers of the steps, by step."""
+        return dict(self._numbers["summary"])
+
+    @property
+    def cost(self) -> dict[str, dict[str, float | None]]:
+        """Seconds and peak memory (MB) of the steps, by step, when they were done last."""
+        return dict(self._numbers["cost"])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, or looked wrong."""
+        return tuple(self._numbers["notes"])
+
+    @property
+    def catalog_path(self) -> Path:
+        """The final catalog."""
+        for suffix in (".ecsv", ".parquet"):
+            path = Path(self.folder) / f"{self.root}_cat{suffix}"
+            if path.exists():
+                break
+        return path
+
+    def catalog(self) -> Table:
+        """Read the final catalog."""
+        from bycatch.catalogs.tables import read_table
+
+        return read_table(self.catalog_path)
+
+    def row(self) -> dict[str, str]:
+        """Return the image's row of the closing table, in words."""
+        numbers = {k: v for part in self.summary.values() for k, v in part.items()}
+        counts = ("n_exposures", "n_measured", "n_cosmic_ray", "n_gaia")
+        shown = ["-" if numbers.get(name) is None else str(numbers[name]) for name in counts]
+        return {
+            "place": f"{self.field}/{self.filter}",
+            "image": self.root,
+            "outcome": str(self.outcome),
+            **dict(zip(("exp.", "sources", "CR", "Gaia"), shown, strict=True)),
+            "aligned": _alignment_in_words(numbers),
+            "s": f"{self.seconds:.{0 if self.seconds >= 100 else 1}f}",
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, as in ``summary.json``."""
+        return {
+            "root": self.root,
+            "field": self.field,
+            "filter": self.filter,
+            "source": self.source,
+            "outcome": str(self.outcome),
+            "reason": self.reason,
+            "traceback": self.traceback,
+            "done": self.done,
+            "kept": self.kept,
+            "seconds": self.seconds,
+            **self._numbers,
+            "folder": self.folder,
+        }
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        title = f"{self.field}/{self.filter} {self.root}: {self.outcome}"
+        notes = [*([self.reason] if self.reason else []), *self.notes]
+        return notebook.card(title, {}, groups=self.summary, notes=notes)
+
+
+@lru_cache(maxsize=4)
+def _state_of(folder: Path, _changed_ns: int) -> FieldState:
+    return read_field(folder.parent, folder.name)
+
+
+def numbers_of(record: ImageRecord | None) -> dict[str, Any]:
+    """Return summary, cost and notes of an image, as its report has them."""
+    stages = record.stages if record else {}
+    summary = {
+        name: {k: v for k, v in stage.summary.items() if k != FIELD}
+        for name, stage in stages.items()
+    }
+    cost = {
+        name: {"seconds": stage.seconds, "peak_mb": stage.peak_mb} for name, stage in stages.items()
+    }
+    return {"summary": summary, "cost": cost, "notes": list(record.notes) if record else []}
+
+
+def _alignment_in_words(numbers: Mapping[str, Any]) -> str:
+    """Return the grade, the number of Gaia stars and how well the frame is known."""
+    if "grade" not in numbers:
+        return "-"
+    if not numbers["aligned"]:
+        return f"{numbers['grade']}: {'tied' if numbers['grade'] == 'E' else 'own WCS'}"
+    return f"{numbers['grade']}: {numbers['n_field_matches']}, {numbers['astrom_err_mas']:.1f} mas"
+
+
+@dataclass(frozen=True)
+class FieldResult:
+    """What became of a field.
+
+    Attributes
+    ----------
+    name : of the field
+    images : of this run
+    references : why there are no reference stars; '' where there are
+    alignment : how its alignment went
+    unplaced : files that could not be placed, and why
+    holder : who else has the field, if it was passed over
+    """
+
+    name: str
+    images: tuple[ImageReport, ...] = ()
+    references: str = ""
+    alignment: Mapping[str, Any] | None = None
+    unplaced: tuple[tuple[str, str], ...] = ()
+    holder: str = ""

@@ -1,0 +1,146 @@
+"""What a run would do, and what is left to do: nothing is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bycatch.errors import UnreadableFile
+from bycatch.pipeline import intake
+from bycatch.pipeline.figure import FieldFigure
+from bycatch.pipeline.jobs import ImageJob, Inputs, UserFiles
+from bycatch.pipeline.keys import (
+    field_key,
+    file_fingerprint,
+    image_keys,
+    is_current,
+    stage_keys,
+    takes_part,
+)
+from bycatch.pipeline.placing import planned_record
+from bycatch.pipeline.reference import kept_stars, known_key
+from bycatch.pipeline.runner import as_paths, image_of_list
+from bycatch.products import STAGES, FieldFolder, FieldState, ImageRecord, read_field
+from bycatch.settings import Settings
+from bycatch.stages.sort import Placement, Skipped
+
+PRODUCT_BYTES_PER_PIXEL = 0.3
+"""Disk space of the products: a compressed mask and segmentation, tables."""
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """What a run would do with one image.
+
+    Attributes
+    ----------
+    field, filter, stem, source : as they will be
+    steps : 'done', 'stale' or 'to do' by step; after a step that is to be done, all are
+    megabytes : disk space that it will take, products and copies
+    """
+
+    field: str
+    filter: str
+    stem: str
+    source: Path
+    steps: dict[str, str]
+    megabytes: float
+
+
+def dry_run(
+    paths: Iterable[str | Path] | str | Path,
+    out: str | Path,
+    settings: Settings | None = None,
+    inputs: Inputs | None = None,
+) -> tuple[list[PlannedImage], tuple[Skipped, ...]]:
+    """Return what `run` would do, touching nothing."""
+    chosen, given, out = settings or Settings(), (inputs or Inputs()).checked(), Path(out)
+    found = intake.scan(as_paths(paths), out, chosen)
+    fields: dict[str, list[Placement]] = {}
+    for placement in found.plan.placements:
+        fields.setdefault(placement.field, []).append(placement)
+    files = UserFiles.of(given)
+    records = {
+        p.path: planned_record(found.new_image(p, given.wht), _images(out, p.field))
+        for p in found.plan.placements
+    }
+    place = image_of_list(out, given, records.values())
+    images: dict[Path, PlannedImage] = {}
+    for name, placements in fields.items():
+        folder = FieldFolder(out, _state(out, name))
+        jobs = []
+        for placement in placements:
+            record = records[placement.path]
+            # A file that has changed is another input, whatever its record says.
+            if record.fingerprint.split(" ")[0] != file_fingerprint(placement.path):
+                record.checksum = ""
+            frame = None
+            if place is not None and place.place != record.place:
+                frame = place.paths(out).wcs
+            jobs.append(
+                ImageJob(
+                    out, record, chosen, gaia_file=kept_stars(folder), gaia_key=known_key(folder),
+                    files=files, sources_frame=frame,
+                )
+            )  # fmt: skip
+        key = _planned_key(jobs, folder.state, out)
+        for placement, job in zip(placements, jobs, strict=True):
+            images[placement.path] = _planned(placement, replace(job, field_key=key), folder)
+    return [images[p.path] for p in found.plan.placements], found.plan.skipped
+
+
+def _state(out: Path, name: str) -> FieldState:
+    try:
+        return read_field(out, name)
+    except UnreadableFile:
+        return FieldState(name)
+
+
+def _images(out: Path, name: str) -> list[ImageRecord]:
+    return _state(out, name).images
+
+
+def _planned_key(jobs: list[ImageJob], state: FieldState, out: Path) -> str:
+    """Return the key that a field's detections would have after a run."""
+    keys = {}
+    for record in state.images:
+        if takes_part(record, out):
+            keys[record.place] = image_keys(record)
+    for job in jobs:
+        planned = stage_keys(job)
+        keys[job.record.place] = (planned["detect"], planned["crmask"])
+    return field_key(keys)
+
+
+def _planned(placement: Placement, job: ImageJob, folder: FieldFolder) -> PlannedImage:
+    from bycatch.images.headers import read_headers
+
+    settings = job.settings
+    ny, nx = read_headers(placement.path).shapes["SCI"][-2:]
+    size = ny * nx * PRODUCT_BYTES_PER_PIXEL
+    copies = (settings.sort.mode != "link") + settings.output.write_wcs
+    size += copies * placement.path.stat().st_size
+    return PlannedImage(
+        placement.field,
+        placement.filter,
+        placement.stem,
+        placement.path,
+        step_states(job, folder),
+        size / 1e6,
+    )
+
+
+def step_states(job: ImageJob, folder: FieldFolder) -> dict[str, str]:
+    """Return 'done', 'stale' or 'to do' by step; the figure of the field is part of align."""
+    keys, record = stage_keys(job), job.record
+    states = {
+        stage: "done"
+        if is_current(record, job.paths.folder, stage, keys[stage])
+        else ("stale" if stage in record.stages else "to do")
+        for stage in STAGES
+    }
+    figure = FieldFigure(folder, is_wanted=job.settings.output.products != "survey")
+    if states["align"] == "done" and not figure.is_current(figure.key(job)):
+        states["align"] = "stale"
+    return states

@@ -1,0 +1,374 @@
+"""The run: files are sorted to fields, fields are worked on, and what became of them is summed up.
+
+This process reads and writes nothing of a field itself: each is one task of an executor.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from bycatch.engines import Executor, Lost, Serial, executor_of
+from bycatch.errors import SettingsError
+from bycatch.images.files import root_of
+from bycatch.pipeline import intake, lists
+from bycatch.pipeline.field import lost_field, prepare_worker, run_field, tidy_up
+from bycatch.pipeline.jobs import FieldJob, Inputs, UserFiles
+from bycatch.pipeline.outcomes import FieldResult
+from bycatch.pipeline.placing import planned_record
+from bycatch.pipeline.report import RunReport
+from bycatch.pipeline.summary import summarize
+from bycatch.products import (
+    SETTINGS_FILE,
+    STAGES,
+    ImageRecord,
+    LastRun,
+    damaged_fields,
+    field_names,
+    find_records,
+    last_run,
+    read_field,
+    saved_settings,
+    write_last_run,
+)
+from bycatch.products.folder import UnusedFile
+from bycatch.report.page import MAX_INSIDE, can_be_made
+from bycatch.settings import Settings, to_toml
+from bycatch.stages.sort import Skipped
+from bycatch.system.disk import atomic
+
+logger = logging.getLogger("bycatch")
+
+
+def run(
+    paths: Iterable[str | Path] | str | Path,
+    out: str | Path,
+    settings: Settings | None = None,
+    inputs: Inputs | None = None,
+    workers: int | None = None,
+    *,
+    executor: Any = None,
+    shard: tuple[int, int] | None = None,
+) -> RunReport:
+    """Run the whole chain on files and folders.
+
+    Parameters
+    ----------
+    paths : drc files, or folders that are searched for them
+    out : output folder; what is up to date in it is kept
+    settings : all settings; the preset 'classic' by default
+    inputs : files of the user's beside the images (Gaia table, positions, regions)
+    workers : number of parallel processes, which one field alone uses as threads; by default
+        fields are done one after the other, each on all cores
+    executor : 'serial', 'processes' or 'dask', an object with the methods of `engines.Executor`, or
+        a dask Client or Cluster
+    shard : (i, n): every n-th field only, beginning with the i-th from 1; `summarize` puts the
+        shards together
+
+    Raises
+    ------
+    SettingsError
+        Wrong settings or arguments; nothing was done.
+    """
+    started = time.perf_counter()
+    chosen, given = settings or Settings(), (inputs or Inputs()).checked()
+    out = Path(out)
+    engine = executor_of(executor, workers, prepare_worker)
+    try:
+        found = _sorted(as_paths(paths), out, chosen, given, engine)
+        jobs = _in_shard(_jobs(found, out, chosen, given), shard)
+        if executor is None and len(jobs) == 1:
+            engine = Serial(workers)  # on the cores of all, before a process has started
+        return _run(out, jobs, found.plan.skipped, given, engine, started, is_shard=bool(shard))
+    finally:
+        engine.close()
+
+
+def sort_only(
+    paths: Iterable[str | Path] | str | Path,
+    out: str | Path,
+    settings: Settings | None = None,
+    inputs: Inputs | None = None,
+) -> tuple[list[ImageRecord], tuple[Skipped, ...]]:
+    """Place the images below the output folder, and do no more."""
+    chosen, given, out = settings or Settings(), (inputs or Inputs()).checked(), Path(out)
+    found = _sorted(as_paths(paths), out, chosen, given, executor_of("serial"))
+    jobs = [replace(job, stages=()) for job in _jobs(found, out, chosen, given)]
+    _save_settings(out, chosen)
+    skipped, records = list(found.plan.skipped), []
+    for job in jobs:
+        done = run_field(job)
+        skipped += [Skipped(Path(path), why, bad=True) for path, why in done.unplaced]
+        places = {(image.filter, image.root) for image in done.images}
+        images = read_field(out, job.name).images
+        records += [image for image in images if (image.filter, image.root) in places]
+    return records, tuple(skipped)
+
+
+def run_stages(
+    out: str | Path,
+    stages: Sequence[str],
+    settings: Settings | None = None,
+    inputs: Inputs | None = None,
+    workers: int | None = None,
+    *,
+    executor: Any = None,
+) -> RunReport:
+    """Do some steps again on images that an earlier run has sorted into ``out``."""
+    started = time.perf_counter()
+    out = Path(out)
+    given = _remembered(out, inputs or Inputs()).checked()
+    damaged = damaged_fields(out)
+    skipped = tuple(Skipped(path, why, bad=True) for path, why in damaged.items())
+    names = [name for name in field_names(out) if name not in {p.parent.name for p in damaged}]
+    if not names and not skipped:
+        raise SettingsError(
+            f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"
+        )
+    for skip in skipped:
+        logger.error("dropped: %s", skip.reason)
+    chosen = settings or saved_settings(out)
+    if chosen.output.products == "survey":
+        raise SettingsError(
+            f"{out}: it keeps nothing between the steps (output.products = survey)",
+            hint="'bycatch run' does all that a change needs",
+        )
+    own = image_of_list(out, given, find_records(out)) if "measure" in stages else None
+    jobs = [
+        FieldJob(
+            out.absolute(),
+            name,
+            chosen,
+            stages=tuple(stages),
+            forced=True,
+            sources_place=own.place if own and own.field == name else "",
+            files=UserFiles.of(given),
+        )
+        for name in names
+    ]
+    alone = executor is None and len(jobs) == 1
+    engine = Serial(workers) if alone else executor_of(executor, workers, prepare_worker)
+    try:
+        return _run(out, jobs, skipped, given, engine, started, is_whole=False)
+    finally:
+        engine.close()
+
+
+def as_paths(paths: Iterable[str | Path] | str | Path) -> list[Path]:
+    """Return one path or several as a list."""
+    return [Path(paths)] if isinstance(paths, (str, Path)) else [Path(p) for p in paths]
+
+
+def _remembered(out: Path, inputs: Inputs) -> Inputs:
+    """Return the user's lists: a step on its own keeps those of the last run, as its settings."""
+    known = last_run(out).inputs
+    kept = {
+        name: Path(known[name])
+        for name in ("sources", "exclude")
+        if known.get(name) and getattr(inputs, name) is None
+    }
+    if "sources" in kept and known.get("sources_image"):
+        inputs = replace(inputs, sources_image=inputs.sources_image or known["sources_image"])
+    inputs = replace(inputs, sources=kept.get("sources", inputs.sources))
+    return replace(inputs, exclude=kept.get("exclude", inputs.exclude))
+
+
+def _sorted(
+    paths: list[Path], out: Path, settings: Settings, inputs: Inputs, executor: Executor
+) -> intake.Intake:
+    """Plan where the images go, and see that the output folder can be written to."""
+    found = intake.scan(paths, out, settings, executor)
+    if inputs.wht and len(found.plan.placements) > 1:
+        raise SettingsError(
+            f"--wht {inputs.wht}: one weight for {len(found.plan.placements)} images",
+            hint="give one image with it, or name the weights <stem>_wht.fits",
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as err:
+        raise SettingsError(f"can't write to {out} ({err})", hint="choose another folder") from err
+    for skip in found.plan.skipped:
+        level, word = (logging.ERROR, "dropped") if skip.bad else (logging.WARNING, "skipped")
+        logger.log(level, "%s: %s: %s", skip.path.name, word, skip.reason)
+    return found
+
+
+def _jobs(found: intake.Intake, out: Path, settings: Settings, inputs: Inputs) -> list[FieldJob]:
+    """Return the tasks: a field each, in the order of their names."""
+    fields: dict[str, list[Any]] = {}
+    for placement in found.plan.placements:
+        fields.setdefault(placement.field, []).append(found.new_image(placement, inputs.wht))
+    records = (planned_record(image) for images in fields.values() for image in images)
+    own = image_of_list(out, inputs, records)
+    files = UserFiles.of(inputs)
+    return [
+        FieldJob(
+            out.absolute(),
+            name,
+            settings,
+            tuple(images),
+            sources_place=own.place if own and own.field == name else "",
+            files=files,
+        )
+        for name, images in sorted(fields.items())
+    ]
+
+
+def image_of_list(out: Path, inputs: Inputs, records: Iterable[ImageRecord]) -> ImageRecord | None:
+    """Return the image whose pixels the user's list has, if it is of one."""
+    if inputs.sources is None:
+        return None
+    return lists.image_of_list(inputs.sources, inputs.sources_image, list(records), out)
+
+
+def _in_shard(jobs: list[FieldJob], shard: tuple[int, int] | None) -> list[FieldJob]:
+    """Return every n-th field.
+
+    Raises
+    ------
+    SettingsError
+        There is no such shard.
+    """
+    if shard is None:
+        return jobs
+    number, count = shard
+    if not 1 <= number <= count:
+        raise SettingsError(f"--shard {number}/{count}: no such shard", hint="such as 3/12")
+    return jobs[number - 1 :: count]
+
+
+def _save_settings(out: Path, settings: Settings) -> None:
+    path, text = out / SETTINGS_FILE, to_toml(settings)
+    if path.is_symlink() or not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def _run(
+    out: Path,
+    jobs: Sequence[FieldJob],
+    skipped: tuple[Skipped, ...],
+    inputs: Inputs,
+    executor: Executor,
+    started: float,
+    *,
+    is_whole: bool = True,
+    is_shard: bool = False,
+) -> RunReport:
+    """Work on the fields and write the summary; a shard leaves that to who puts them together."""
+    if jobs:
+        _save_settings(out, jobs[0].settings)
+    stages = jobs[0].stages if jobs else STAGES
+    if _is_large(out, jobs):
+        jobs = [replace(job, with_page=True) for job in jobs]
+    sizes_mb = {label: size for job in jobs for label, size in _sizes_mb(job)}
+    logger.info(
+        "%d image(s) in %d field(s), steps: %s",
+        len(sizes_mb),
+        len(jobs),
+        ", ".join(stages),
+        extra={"sizes_mb": sizes_mb, "steps": stages},
+    )
+    if "align" in stages and importlib.util.find_spec("matplotlib") is None:
+        logger.info("no figures: matplotlib is not there (pip install 'bycatch[figures]')")
+    try:
+        fields = tuple(sorted(work_on(executor, jobs), key=lambda field: field.name))
+    except BaseException:
+        executor.close()
+        logging.disable()  # a line of the log may raise the signal again that ended the work
+        try:
+            for job in jobs:
+                tidy_up(job)  # workers that were stopped could not
+        finally:
+            logging.disable(logging.NOTSET)
+        raise
+    unplaced = [
+        Skipped(Path(path), why, bad=True) for field in fields for path, why in field.unplaced
+    ]
+    seconds = time.perf_counter() - started
+    report = RunReport(out, fields, (*skipped, *unplaced), seconds, inputs)
+    known = {k: _as_words(v) for k, v in asdict(inputs).items()}
+    unused = [UnusedFile(str(s.path), s.reason, s.bad) for s in skipped]
+    if not is_whole:  # a step on its own forgets none of the last run's
+        unused += _still_unused(out, unused)
+    write_last_run(out, LastRun(known, unused, round(report.seconds, 2)))
+    if not is_shard:
+        summarize(out)
+    return report
+
+
+def _is_large(out: Path, jobs: Sequence[FieldJob]) -> bool:
+    """Tell whether the page is too large to hold all images: then fields make parts of it."""
+    if not jobs or not jobs[0].settings.output.report or not can_be_made():
+        return False
+    n_images = sum(len(job.images or ()) for job in jobs)
+    return n_images > MAX_INSIDE or len(field_names(out)) > MAX_INSIDE
+
+
+def _as_words(value: Path | str | None) -> str:
+    return str(value.absolute() if isinstance(value, Path) else value or "")
+
+
+def _sizes_mb(job: FieldJob) -> Iterator[tuple[str, float]]:
+    """Give the labels of a field's images, and the sizes of their files; 0 for one that is gone."""
+    if job.images is not None:
+        files = [
+            (f"{p.field}/{p.filter} {root_of(p.stem)}", p.path)
+            for p in (image.placement for image in job.images)
+        ]
+    else:
+        records = read_field(job.out, job.name).images
+        files = [(r.label, r.paths(job.out).folder / r.name) for r in records]
+    for label, path in files:
+        yield label, path.stat().st_size / 1e6 if path.exists() else 0.0
+
+
+def _still_unused(out: Path, found: list[UnusedFile]) -> list[UnusedFile]:
+    """Return what earlier runs did not use, and this one says nothing of."""
+    known = {unused.path for unused in found}
+    # A state that was damaged then may be whole by now.
+    return [
+        unused
+        for unused in last_run(out).skipped
+        if unused.path not in known and not unused.path.endswith(".json")
+    ]
+
+
+def work_on(executor: Executor, jobs: Sequence[FieldJob]) -> Iterator[FieldResult]:
+    """Give what became of the fields, as they are done.
+
+    A field whose worker died is tried once more: by itself, with nothing beside it, where memory
+    may be the cause.  A field that another process has is waited for, when all others are done.
+    """
+    again: list[FieldJob] = []
+    alone: list[FieldJob] = []
+    taken: list[FieldJob] = []
+    for number, found in executor.work(run_field, jobs):
+        job = jobs[number]
+        if isinstance(found, Lost):
+            logger.warning("%s: %s; it is tried once more", job.name, found.reason)
+            (alone if found.may_be_memory else again).append(job)
+        elif found.holder:
+            logger.warning("%s: passed over for now: %s has it", job.name, found.holder)
+            taken.append(replace(job, waits=True))
+        else:
+            yield found
+    for group in filter(None, (again, *([job] for job in alone))):
+        for number, found in executor.work(run_field, [replace(job, waits=True) for job in group]):
+            if isinstance(found, Lost):
+                yield lost_field(group[number], f"its worker died twice: {found.reason}")
+            else:
+                yield found
+    for number, found in executor.work(run_field, taken) if taken else ():
+        if isinstance(found, Lost):
+            yield lost_field(taken[number], found.reason)
+        else:
+            yield found

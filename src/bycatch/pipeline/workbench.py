@@ -1,0 +1,271 @@
+"""One image and its products while a field is worked on: read when needed, kept between steps."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.arrays import Bools, Floats
+from bycatch.errors import MissingProduct, UnreadableFile
+from bycatch.kernels.threads import begun
+from bycatch.pipeline.jobs import ImageJob
+from bycatch.pipeline.keys import refresh_checksum, stage_keys
+from bycatch.pipeline.provenance import nothing_found
+from bycatch.products import (
+    FieldFolder,
+    ImageRecord,
+    combined,
+    input_settings,
+    read_extension,
+    read_pixels,
+)
+from bycatch.system import memory
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from bycatch.images.drc import DrcImage
+    from bycatch.pipeline.frames import Frame
+
+logger = logging.getLogger("bycatch")
+
+
+class Workbench:
+    """An image of a field.
+
+    Parameters
+    ----------
+    folder : of the field
+    job : what is to be done on the image
+    """
+
+    def __init__(self, folder: FieldFolder, job: ImageJob) -> None:
+        self.folder = folder
+        self.job = job
+        self.record: ImageRecord = job.record
+        self.paths = job.paths
+        self.sealing: Future[None] | None = None
+        self._reading: Future[DrcImage] | None = None
+        self._shelf: Shelf | None = None
+        self._keys: tuple[str, dict[str, str]] | None = None
+
+    def look(self, *, at_pixels: bool) -> None:
+        """See whether the file is as it was; one that is new is read meanwhile.
+
+        Raises
+        ------
+        UnreadableFile
+            It is not there any more.
+        """
+        memory.free_at_once()
+        if at_pixels and not self.record.checksum:
+            self._reading = begun(self._read)
+            _import_steps()
+        refresh_checksum(self.record, self.paths.folder)
+
+    def forget(self, *names: str) -> None:
+        """Forget what was read or computed of products that are made again."""
+        for name in names:
+            self.__dict__.pop(name, None)
+
+    def take(self, **changes: Any) -> None:
+        """Change what is to be done on the image."""
+        self.job = replace(self.job, **changes)
+        self._keys = None
+
+    # ---- the image -----------------------------------------------------------------------
+
+    @cached_property
+    def image(self) -> DrcImage:
+        """The drizzled image."""
+        if self._shelf is not None:
+            shelf, self._shelf = self._shelf, None
+            for name in ("segmentation", "cr_mask"):
+                if name in shelf.arrays:
+                    self.__dict__.setdefault(name, shelf.arrays[name])
+            return shelf.image
+        reading, self._reading = self._reading, None
+        image = reading.result() if reading else self._read()
+        if input_settings(self.job.settings, self.record).verify:
+            self.record.verified = self.record.checksum
+        for note in image.meta.notes:
+            logger.warning("%s: %s", self.job.label, note)
+        self.record.notes = [*image.meta.notes, *nothing_found(self.record)]
+        return image
+
+    def _read(self) -> DrcImage:
+        from bycatch.images.drc import read_drc
+
+        given = input_settings(self.job.settings, self.record)
+        folder, record = self.paths.folder, self.record
+        return read_drc(folder / record.name, given, *record.apart(folder))
+
+    def shelve(self) -> None:
+        """Put the pixels aside while others of the field are worked on: they need the memory."""
+        held = self.__dict__
+        if "image" not in held:
+            return
+        is_searched = {"detect", "crmask"} <= set(self.record.stages)
+        if is_searched:
+            _ = self.cr_share, self.coverage  # while the pixels are at hand
+        names: tuple[str, ...] = ("segmentation", "cr_mask")
+        arrays = {name: held.pop(name) for name in names if name in held}
+        self._shelf = Shelf(held.pop("image"), arrays)
+        del arrays
+        if is_searched:
+            _ = self.exposure_sets  # of the same file, while the system still has it in memory
+
+    def release(self) -> None:
+        """Forget all pixels and tables."""
+        self._shelf = self._reading = None
+        self.forget("image", "segmentation", "cr_mask", "phot")
+
+    # ---- its products --------------------------------------------------------------------
+
+    @cached_property
+    def sources(self) -> Table:
+        """The detections."""
+        return self._table("sources", "detect")
+
+    @cached_property
+    def segmentation(self) -> NDArray[np.int32]:
+        """The segmentation image."""
+        found: NDArray[np.int32] = self._pixels(self.paths.segmentation, "detect")
+        return found
+
+    @cached_property
+    def cr_mask(self) -> Bools:
+        """The grown cosmic-ray mask."""
+        return self._pixels(self.paths.mask, "crmask").astype(bool)
+
+    @cached_property
+    def coverage(self) -> NDArray[np.uint8]:
+        """Where the image has data, block by block: other images need no more of its pixels."""
+        from bycatch.images.files import opened
+        from bycatch.kernels.blocks import covered_blocks
+
+        if "image" in self.__dict__:
+            return covered_blocks(self.image.valid)
+        self.need(self.paths.mask, "crmask")
+        with opened(self.paths.mask) as hdus:
+            if "COVERAGE" not in hdus:
+                raise UnreadableFile(f"{self.paths.mask}: of an earlier version", hint=AGAIN)
+            return np.asarray(hdus["COVERAGE"].data)
+
+    @cached_property
+    def cr_share(self) -> Floats:
+        """Share of each detection's pixels that is on the cosmic-ray mask, (N,)."""
+        from bycatch.kernels.exposures import mask_shares
+
+        if "cr_mask" not in self.__dict__:
+            self.need(self.paths.mask, "crmask")
+            known = read_extension(self.paths.mask, "CRSHARE")
+            if known is not None and known.meta.get("KEY") == self.share_key:
+                return np.asarray(known["on_cr_mask"], dtype=float)
+        shares = mask_shares(self.segmentation, self.cr_mask, self.sources["id"])
+        return np.asarray(shares, dtype=float)
+
+    @cached_property
+    def exposure_sets(self) -> NDArray[np.int64]:
+        """Which exposures look at each detection, (N,)."""
+        from bycatch.images.exposures import exposure_sets
+
+        image = self._shelf.image if self._shelf else self.image  # its pixels are not needed
+        x, y = (np.asarray(self.sources[name]) for name in ("x", "y"))
+        return exposure_sets(image.path, image.meta, x, y, image.ctx_path)
+
+    @property
+    def share_key(self) -> str:
+        """Stands for the detections that the shares are of."""
+        detected = self.record.stages.get("detect")
+        return combined(detected.key, len(self.sources)) if detected else ""
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The WCS that the alignment gave, and its error."""
+        from bycatch.pipeline.frames import read_frame
+
+        self.need(self.paths.wcs, "align")
+        return read_frame(self.paths.wcs)
+
+    @cached_property
+    def phot(self) -> Table:
+        """The photometry."""
+        return self._table("phot", "measure")
+
+    def sealed(self) -> None:
+        """Return when the products of the steps are on the disk, and so is the record of them."""
+        sealing, self.sealing = self.sealing, None
+        if sealing is not None:
+            sealing.result()
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The keys of the steps, as `stage_keys` has them."""
+        if self._keys is None or self._keys[0] != self.record.checksum:
+            self._keys = self.record.checksum, stage_keys(self.job)
+        return self._keys[1]
+
+    def need(self, path: Path, stage: str) -> None:
+        """Say which step to run where one of its products is missing or no longer what it was."""
+        self.sealed()
+        if not self.record.has_whole(path):
+            problem = "is not what was made: cut, changed or replaced"
+            raise MissingProduct(
+                f"{self.job.label}: {path.name} {problem if path.exists() else 'is not there'}",
+                hint=f"run 'bycatch {stage} {self.job.out}' first, or 'bycatch run'",
+            )
+
+    def _table(self, kind: str, stage: str) -> Table:
+        from bycatch.catalogs.tables import read_table
+
+        path = self.paths.product(kind)
+        self.need(path, stage)
+        return read_table(path)
+
+    def _pixels(self, path: Path, stage: str) -> NDArray[Any]:
+        self.need(path, stage)
+        return read_pixels(path)
+
+
+AGAIN = "run 'bycatch run' again"
+
+
+class Shelf:
+    """The pixels of an image in a temporary file without a name, which ends with the process.
+
+    Mapped back into memory they are read as they are used.  To write and map a full frame takes
+    about as long as to read it from a FITS file on a local disk, and spares the archive's.
+    """
+
+    PLANES = ("sci", "n_exp", "exptime_map_s")
+
+    def __init__(self, image: DrcImage, arrays: dict[str, NDArray[Any]]) -> None:
+        planes = {name: getattr(image, name) for name in self.PLANES} | arrays
+        with tempfile.TemporaryFile(prefix="bycatch-") as file:
+            for plane in planes.values():
+                file.write(np.ascontiguousarray(plane).data)
+            file.flush()
+            offset = 0
+            mapped: dict[str, Any] = {}
+            for name, plane in planes.items():
+                # Kernels are compiled once more for arrays that can't be written to.
+                mode: Literal["c", "r"] = "c" if plane.flags.writeable else "r"
+                pixels = np.memmap(file, plane.dtype, mode, offset, plane.shape)
+                mapped[name] = np.asarray(pixels)
+                offset += plane.nbytes
+        self.arrays = {name: mapped.pop(name) for name in arrays}
+        self.image = replace(image, **mapped)
+
+
+def _import_steps() -> None:
+    """Import now, while a file is read and its checksum computed, what the steps will need."""
+    from bycatch.stages import align, crmask, detect, finalize, measure  # noqa: F401

@@ -1,0 +1,110 @@
+"""The completeness of an image's catalog, by artificial sources that go through its steps."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from bycatch import photcal
+from bycatch.images.drc import DrcImage
+from bycatch.settings import Settings
+from bycatch.simulate import injection
+from bycatch.simulate.recovery import (
+    completeness_table,
+    joined,
+    limits_of,
+    no_purity,
+    purity_table,
+    recovered,
+)
+from bycatch.simulate.trial import aperture_of, psf_of, trial
+
+
+@dataclass(frozen=True, eq=False)
+class InjectionResult:
+    """What artificial sources tell about an image.
+
+    Attributes
+    ----------
+    sources : one row per artificial source (INJECT)
+    completeness : by kind, size, number of exposures and magnitude (COMPLETENESS)
+    purity : false detections by magnitude (PURITY); without rows if they were not looked for
+    psf : the PSF of the image
+    limits : 50 and 90 % limits and the like, per kind and size
+    n_runs : times that the image went through the steps
+    """
+
+    sources: Table
+    completeness: Table
+    purity: Table
+    psf: injection.ImagePsf
+    limits: list[dict[str, Any]]
+    n_runs: int
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers for the summary."""
+        stars = self.sources[self.sources["kind"] == injection.STAR]
+        found = np.count_nonzero(stars["found"])
+        return {
+            "n_injected": len(self.sources),
+            "n_runs": self.n_runs,
+            "psf": self.psf.note,
+            "psf_fwhm_px": self.psf.fwhm_px,
+            "n_psf_stars": self.psf.n_stars,
+            "stars_called_cr": np.count_nonzero(stars["called_cr"]) / found if found else None,
+            "limits": self.limits,
+        }
+
+
+def inject_image(
+    image: DrcImage, settings: Settings, population: Table | None = None
+) -> InjectionResult:
+    """Put artificial sources into an image and see which of them its catalog would hold.
+
+    Parameters
+    ----------
+    image : DrcImage
+    settings : of all steps
+    population : table, optional
+        Sources to use instead of those of the settings, as `injection.artificial_sources`
+        gives them.
+
+    Notes
+    -----
+    The image goes through the steps once as it is, once for every grid of sources,
+    and once as its negative.  The position error of the frame plays no part.
+    """
+    chosen = settings.inject
+    random = np.random.default_rng([chosen.seed, zlib.crc32(image.meta.stem.encode())])
+    before = trial(image, settings)
+    psf = psf_of(image, before, settings)
+    zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
+    planned = population
+    if planned is None:
+        planned = injection.artificial_sources(
+            image, psf, before.noise_rate, zeropoint, settings.detect, chosen, random
+        )
+    done, runs, parts = 0, 0, []
+    while done < len(planned) and runs < chosen.max_runs:
+        x, y = injection.places(
+            image.valid, chosen.spacing_px, settings.detect.coverage_box_px,
+            settings.detect.min_coverage, random,
+        )  # fmt: skip
+        if not len(x):
+            break
+        some = planned[done : done + len(x)]
+        some["x"], some["y"] = x[: len(some)], y[: len(some)]
+        changed, some = injection.with_sources(
+            image, some, psf, before.noise_rate, random, aperture_of(settings),
+            (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px),
+        )  # fmt: skip
+        parts.append(recovered(some, trial(changed, settings), before, image, settings))
+        done, runs = done + len(some), runs + 1
+    sources = joined(parts)
+    purity = purity_table(image, before, settings) if chosen.false_detections else no_purity()
+    completeness = completeness_table(sources, chosen.bin_mag)
+    return InjectionResult(sources, completeness, purity, psf, limits_of(sources), runs)

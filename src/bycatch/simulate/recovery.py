@@ -1,0 +1,324 @@
+"""What artificial sources tell: which were recovered, completeness, limits, and false detections.
+
+An artificial source is *found* if the detection on the changed image has
+something at its place, with the brightness that is expected there, that was
+not there before.  What lies on a brighter real source is lost, as it would be in
+a catalog.  It is *kept* if it has no cosmic-ray flag either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from bycatch import photcal
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.columns import COMPLETENESS, INJECT, PURITY
+from bycatch.catalogs.tables import make_table
+from bycatch.images.drc import DrcImage
+from bycatch.settings import Settings
+from bycatch.simulate.trial import Trial, aperture_of, trial
+
+KEPT, RAY, BLENDED, LOST = "kept", "cosmic ray", "blended", "lost"
+P_CR_LIMIT = 0.5
+"""Where a catalog has p_cr: a source above it is called a cosmic ray."""
+CHANGE_SHARE = 0.5
+"""Least share of a source's light by which a detection that was there before must have changed."""
+MIN_FOR_LIMIT, N_BOOTSTRAP = 20, 100
+
+
+def recovered(
+    sources: Table, after: Trial, before: Trial, image: DrcImage, settings: Settings
+) -> dict[str, Any]:
+    """Return the columns of INJECT for the sources of one run."""
+    chosen = settings.inject
+    r = f"{aperture_of(settings):g}"
+    catalog = after.catalog
+    zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
+    share = after.aperture_share
+    x, y = np.asarray(sources["x"]), np.asarray(sources["y"])
+    expected = zeropoint - 2.5 * np.log10(np.asarray(sources["aperture_rate"]) / share)
+    # The centre of an extended source is known less well.
+    size_px = np.asarray(sources["re_arcsec"]) / image.scale_arcsec
+    reach = np.hypot(chosen.match_radius_px, 0.5 * size_px)
+    mag = _values(catalog, f"mag_ab_{r}")
+    row = matches(x, y, expected, reach, catalog, mag, chosen.match_mag)
+    is_there = row >= 0
+    at = np.where(is_there, row, 0)
+
+    old = matches(x, y, None, reach, before.catalog, _values(before.catalog, f"mag_ab_{r}"), 0.0)
+    had = old >= 0
+    old_rate = np.where(had, _rates(before.catalog, r, old, zeropoint), 0.0)
+    new_rate = _rates(catalog, r, at, zeropoint) if len(catalog) else np.zeros(len(x))
+    full = 10 ** (-0.4 * (expected - zeropoint))
+    blended = had & ((old_rate > full) | (is_there & (new_rate - old_rate < CHANGE_SHARE * full)))
+    found = is_there & ~blended
+    called = found & _is_ray(catalog)[at] if len(catalog) else found
+    outcome = np.full(len(x), LOST, dtype="U10")
+    outcome[blended], outcome[found], outcome[called] = BLENDED, KEPT, RAY
+
+    def taken(name: str) -> Floats:
+        if name not in catalog.colnames or not len(catalog):
+            return np.full(len(x), np.nan)
+        return np.where(found, _values(catalog, name)[at], np.nan)
+
+    offset = np.hypot(taken("x_center") - x, taken("y_center") - y)
+    return {
+        "x": x,
+        "y": y,
+        "kind": np.asarray(sources["kind"]),
+        "mag": np.asarray(sources["mag"]),
+        "re_arcsec": np.asarray(sources["re_arcsec"]),
+        "axis_ratio": np.asarray(sources["axis_ratio"]),
+        "n_exp": np.asarray(sources["n_exp"]),
+        "mag_expected": expected,
+        "outcome": outcome,
+        "found": found,
+        "kept": found & ~called,
+        "called_cr": called,
+        "saturated": np.asarray(sources["saturated"]),
+        "mag_measured": taken(f"mag_ab_{r}"),
+        "mag_err": taken(f"mag_ab_err_{r}"),
+        "offset_px": offset,
+        "fwhm": taken("fwhm"),
+        "p_cr": taken("p_cr"),
+        "p_star": taken("p_star"),
+    }
+
+
+def matches(
+    x: Floats,
+    y: Floats,
+    mag: Floats | None,
+    reach_px: Floats,
+    catalog: Table,
+    catalog_mag: Floats,
+    within_mag: float,
+) -> NDArray[np.int64]:
+    """Return the row of a catalog that each source is, -1 where there is none.
+
+    The nearest one within reach; with ``mag``, of those that have it to within ``within_mag``.
+    Without, the brightest.
+    """
+    from scipy.spatial import KDTree
+
+    row = np.full(len(x), -1, dtype=np.int64)
+    known = np.flatnonzero(np.isfinite(catalog_mag))
+    if not len(known) or not len(x):
+        return row
+    places_px = np.column_stack([_values(catalog, "x_center"), _values(catalog, "y_center")])
+    near = KDTree(places_px[known]).query_ball_point(np.column_stack([x, y]), reach_px)
+    for k, neighbours in enumerate(near):
+        some = known[np.asarray(neighbours, dtype=int)]
+        if mag is not None:
+            some = some[np.abs(catalog_mag[some] - mag[k]) <= within_mag]
+        if not len(some):
+            continue
+        if mag is None:
+            row[k] = some[np.argmin(catalog_mag[some])]
+        else:
+            dx, dy = places_px[some].T - np.array([[x[k]], [y[k]]])
+            row[k] = some[np.argmin(dx**2 + dy**2)]
+    return row
+
+
+def _rates(catalog: Table, r: str, rows: NDArray[np.int64], zeropoint: float) -> Floats:
+    if not len(catalog):
+        return np.zeros(len(rows))
+    mag = _values(catalog, f"mag_ab_{r}")[np.maximum(rows, 0)]
+    return np.asarray(np.nan_to_num(10 ** (-0.4 * (mag - zeropoint))))
+
+
+def _is_ray(catalog: Table) -> Bools:
+    """Return which rows the catalog calls cosmic rays."""
+    called: Bools = np.asarray(catalog["cr_flag"]) == 1
+    if "p_cr" in catalog.colnames:
+        called = called | (_values(catalog, "p_cr") > P_CR_LIMIT)
+    return called
+
+
+def joined(parts: Sequence[dict[str, Any]]) -> Table:
+    """Return the rows of several runs as one table, numbered from 1."""
+    if not parts:
+        return make_table(INJECT, {column.name: [] for column in INJECT})
+    data = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return make_table(INJECT, {"id": np.arange(1, len(data["x"]) + 1), **data})
+
+
+# ---- tables ------------------------------------------------------------------------------
+
+
+def wilson(n_yes: Floats, n: Floats, z: float = 1.0) -> tuple[Floats, Floats]:
+    """Return the Wilson (1927) interval of a share, ``z`` sigma; (0, 1) where n is 0."""
+    n, yes = np.asarray(n, float), np.asarray(n_yes, float)
+    safe = np.maximum(n, 1.0)
+    share = yes / safe
+    middle = (share + z**2 / (2 * safe)) / (1 + z**2 / safe)
+    half = z / (1 + z**2 / safe) * np.sqrt(share * (1 - share) / safe + z**2 / (4 * safe**2))
+    low, high = np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+    return np.where(n > 0, low, 0.0), np.where(n > 0, high, 1.0)
+
+
+def groups(sources: Table) -> list[tuple[str, float, int, Bools]]:
+    """Return (kind, half-light radius, exposures or 0 for all, rows), a size and depth each."""
+    out: list[tuple[str, float, int, Bools]] = []
+    kind, size = np.asarray(sources["kind"]), np.asarray(sources["re_arcsec"])
+    n_exp = np.asarray(sources["n_exp"])
+    pairs = sorted(set(zip(kind.tolist(), size.tolist(), strict=True)), key=lambda p: p[1])
+    for name, re_arcsec in pairs:
+        rows = (kind == name) & (size == re_arcsec)
+        depths = np.unique(n_exp[rows]).tolist()
+        out.append((name, re_arcsec, 0, rows))
+        if len(depths) > 1:
+            out += [(name, re_arcsec, depth, rows & (n_exp == depth)) for depth in depths]
+    return out
+
+
+def completeness_table(sources: Table, bin_mag: float) -> Table:
+    """Return the completeness by kind, size, number of exposures and magnitude (COMPLETENESS)."""
+    rows: list[dict[str, Any]] = []
+    for kind, size, depth, of_group in groups(sources):
+        bins = np.floor(np.asarray(sources["mag"])[of_group] / bin_mag).astype(int)
+        for k in np.unique(bins):
+            part = sources[of_group][bins == k]
+            kept = part[np.asarray(part["kept"])]
+            difference = _values(kept, "mag_measured") - np.asarray(kept["mag_expected"])
+            bias = float(np.median(difference)) if len(kept) else np.nan
+            n, n_found, n_kept = len(part), np.count_nonzero(part["found"]), len(kept)
+            rows.append(
+                {
+                    "kind": kind, "re_arcsec": size, "n_exp": depth,
+                    "mag_low": k * bin_mag, "mag_high": (k + 1) * bin_mag,
+                    "n": n, "n_found": n_found, "n_kept": n_kept,
+                    "found": n_found / n, "kept": n_kept / n,
+                    "called_cr": 1 - n_kept / n_found if n_found else np.nan,
+                    "mag_bias": bias,
+                    "mag_scatter": float(1.4826 * np.median(np.abs(difference - bias)))
+                    if len(kept) > 2 else np.nan,
+                }
+            )  # fmt: skip
+    data = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    if not rows:
+        return make_table(COMPLETENESS, {column.name: [] for column in COMPLETENESS})
+    for what in ("found", "kept"):
+        data[f"{what}_low"], data[f"{what}_high"] = wilson(data[f"n_{what}"], data["n"])
+    return make_table(COMPLETENESS, data)
+
+
+def limits_of(sources: Table) -> list[dict[str, Any]]:
+    """Return the magnitudes where completeness falls to 50 and 90 %, per group of `groups`.
+
+    Of the detection (``mag_50_found``) and without those called cosmic rays (``mag_50_kept``),
+    with their errors; None where it does not fall so far, or never was so high.
+    """
+    out = []
+    for kind, size, depth, rows in groups(sources):
+        mag = np.asarray(sources["mag"])[rows]
+        row: dict[str, Any] = {"kind": kind, "re_arcsec": size, "n_exp": depth, "n": len(mag)}
+        for what in ("found", "kept"):
+            for percent in (50, 90):
+                limit = limit_and_error(mag, np.asarray(sources[what])[rows], percent / 100)
+                row[f"mag_{percent}_{what}"], row[f"mag_{percent}_{what}_err"] = limit
+        out.append(row)
+    return out
+
+
+def limit_and_error(mag: Floats, yes: Bools, level: float) -> tuple[float | None, float | None]:
+    """Return where completeness falls to a level, and its 1-sigma error by bootstrap.
+
+    Parameters
+    ----------
+    mag : (N,) float
+    yes : (N,) bool
+    level : share
+
+    Notes
+    -----
+    Completeness is the best curve of all that fall with magnitude (isotonic
+    regression): no shape is assumed, since in a single exposure cosmic rays take
+    faint sources away long before the noise does.
+    """
+    limit = _limit(mag, yes, level)
+    if limit is None:
+        return None, None
+    random = np.random.default_rng(len(mag))
+    draws = (random.integers(0, len(mag), len(mag)) for _ in range(N_BOOTSTRAP))
+    limits = [value for rows in draws if (value := _limit(mag[rows], yes[rows], level)) is not None]
+    return limit, float(np.std(limits)) if len(limits) > N_BOOTSTRAP // 2 else None
+
+
+def _limit(mag: Floats, yes: Bools, level: float) -> float | None:
+    from scipy.optimize import isotonic_regression
+
+    if len(mag) < MIN_FOR_LIMIT:
+        return None
+    order = np.argsort(mag, kind="stable")
+    share = isotonic_regression(yes[order].astype(float), increasing=False).x
+    n_above = int(np.count_nonzero(share >= level))
+    if n_above == 0 or n_above == len(mag):
+        return None
+    return float(0.5 * (mag[order][n_above - 1] + mag[order][n_above]))
+
+
+def purity_table(image: DrcImage, before: Trial, settings: Settings) -> Table:
+    """Return false detections by magnitude (PURITY), from the negative of the image.
+
+    The noise of the sky is nearly symmetric, so the negative holds as many false
+    sources as the image.  It holds no cosmic rays: what their rejection leaves
+    behind is not counted here.  In crowded fields the sky is no sky.
+    """
+    flipped = 2 * before.background - image.sci
+    flipped.flags.writeable = False
+    negative = trial(replace(image, sci=flipped), settings)
+    name = f"mag_ab_{aperture_of(settings):g}"
+    return purity_of(
+        _values(before.catalog, name),
+        ~_is_ray(before.catalog),
+        _values(negative.catalog, name),
+        settings.inject.bin_mag,
+    )
+
+
+def purity_of(mag: Any, kept: Any, negative_mag: Any, bin_mag: float) -> Table:
+    """Return the share of false detections by magnitude.
+
+    Parameters
+    ----------
+    mag, kept : (N,) magnitudes of the detections, and which are not called cosmic rays
+    negative_mag : (M,) magnitudes of the detections in the negative image
+    bin_mag : width of the bins
+    """
+    mag, negative_mag = np.asarray(mag, float), np.asarray(negative_mag, float)
+    kept = np.asarray(kept, bool)
+    known = np.concatenate([mag[np.isfinite(mag)], negative_mag[np.isfinite(negative_mag)]])
+    if not len(known):
+        return make_table(PURITY, {column.name: [] for column in PURITY})
+    first = int(np.floor(known.min() / bin_mag))
+    edges = bin_mag * np.arange(first, int(np.floor(known.max() / bin_mag)) + 2)
+    n, n_kept, n_negative = (
+        np.histogram(values[np.isfinite(values)], edges)[0]
+        for values in (mag, mag[kept], negative_mag)
+    )
+    share = np.minimum(n_negative / np.maximum(n_kept, 1), 1.0)
+    return make_table(
+        PURITY,
+        {
+            "mag_low": edges[:-1], "mag_high": edges[1:],
+            "n": n, "n_kept": n_kept, "n_negative": n_negative,
+            "false_share": np.where(n_kept > 0, share, np.nan),
+        },
+    )  # fmt: skip
+
+
+def _values(table: Table, name: str) -> Floats:
+    return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
+
+
+def no_purity() -> Table:
+    """Return the table of false detections without rows: they were not looked for."""
+    return purity_of([], [], [], 1)

@@ -1,0 +1,67 @@
+"""An image through detection, mask, photometry and calibration, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from bycatch import photcal
+from bycatch.images.drc import DrcImage
+from bycatch.settings import Settings
+from bycatch.simulate import injection
+from bycatch.stages import crmask, detect, finalize, measure
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """An image through detect, crmask, measure and finalize."""
+
+    phot: Table
+    catalog: Table
+    aperture_share: float
+    """Share of a star's light that counts in the aperture of `aperture_of`."""
+    noise_rate: float
+    background: NDArray[np.float32]
+
+
+def trial(image: DrcImage, settings: Settings) -> Trial:
+    """Send an image through the steps, in memory."""
+    found = detect.run(image, settings.detect)
+    rays = crmask.run(image, settings.crmask)
+    table = found.sources
+    measured = measure.run(
+        image,
+        measure.Targets.of(table),
+        settings.measure,
+        pixels=measure.Pixels(rays.grown, found.segmentation),
+    )
+    annulus = (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px)
+    final = finalize.run(
+        measured.table, settings.measure.radii_px, image.meta, image.scale_arcsec, annulus,
+        settings.finalize,
+    )  # fmt: skip
+    noise = found.noise[image.valid & (found.noise > 0)]
+    typical = float(np.median(noise[:: max(1, noise.size // 100_000)])) if noise.size else np.nan
+    shares = dict(zip(final.radii_px, final.aperture_fractions, strict=True))
+    share = shares[aperture_of(settings)]
+    return Trial(measured.table, final.table, share, typical, found.background)
+
+
+def aperture_of(settings: Settings) -> float:
+    """Return the aperture radius whose magnitudes are compared, pixels: that nearest to 4."""
+    return min(settings.measure.radii_px, key=lambda r: abs(r - injection.CENTRE_RADIUS_PX))
+
+
+def psf_of(image: DrcImage, made: Trial, settings: Settings) -> injection.ImagePsf:
+    """Return the PSF of an image from the stars of its catalog."""
+    scale = image.scale_arcsec
+    curve = photcal.encircled_energy(image.meta.detector, image.meta.filter)
+    inner, outer = settings.measure.annulus_inner_px, settings.measure.annulus_outer_px
+    stars = injection.psf_stars(
+        made.catalog, made.phot, settings.measure.radii_px, image.meta.photflam, scale,
+        curve.annulus_share(inner * scale, outer * scale) * scale**2,
+    )  # fmt: skip
+    return injection.image_psf(image, stars, made.noise_rate, settings.inject.min_stars)

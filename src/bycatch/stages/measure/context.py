@@ -1,0 +1,117 @@
+"""What `measure.run` is given beside the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.sky.astrometry import FrameError
+from bycatch.sky.gaia import ReferenceStars
+from bycatch.stages.measure.cosmics import OtherImage
+from bycatch.stages.measure.defects import ChipQuality
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from astropy.wcs import WCS
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Positions to measure.
+
+    Attributes
+    ----------
+    x, y : (N,) float, 0-based pixel centres; positions off the image, or NaN, give flagged rows
+        without values
+    ids : (N,) int; 1, 2, ... by default
+    exposure_sets : (N,) int, which exposures look at them
+        (`bycatch.images.exposures.exposure_sets`); 0 where that is not known
+
+    Raises
+    ------
+    ValueError
+        They are not of one length.
+    """
+
+    x: Floats
+    y: Floats
+    ids: Ints
+    exposure_sets: Ints
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        ids: ArrayLike | None = None,
+        exposure_sets: ArrayLike | None = None,
+    ) -> None:
+        columns = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+        number = np.arange(1, len(columns[0]) + 1) if ids is None else np.asarray(ids)
+        sets = np.zeros(len(number), np.int64) if exposure_sets is None else exposure_sets
+        names = ("x", "y", "ids", "exposure_sets")
+        values = (*columns, number, np.asarray(sets))
+        if len({len(value) for value in values}) > 1:
+            lengths = ", ".join(f"{n}: {len(v)}" for n, v in zip(names, values, strict=True))
+            msg = f"targets are of different lengths: {lengths}"
+            raise ValueError(msg)
+        for name, value in zip(names, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, table: Table) -> Targets:
+        """Return the positions of a table of detections."""
+        return cls(*(np.asarray(table[name]) for name in ("x", "y", "id")))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """What is known of the pixels.
+
+    Attributes
+    ----------
+    cr_mask : (ny, nx) bool, the grown cosmic-ray mask; without it no ``cr_flag`` is set
+    segmentation : (ny, nx) int; shapes leave out the pixels of other segments, and it says where
+        the sky is blank.  Without it neighbours count, and the noise follows from the drizzling
+        parameters
+    """
+
+    cr_mask: Bools | None = None
+    segmentation: NDArray[np.integer[Any]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SkyFrame:
+    """Where the pixels lie on the sky.
+
+    Attributes
+    ----------
+    wcs : the aligned WCS
+    error : the error of that frame
+    """
+
+    wcs: WCS
+    error: FrameError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FieldContext:
+    """What the field knows beside the image.
+
+    Attributes
+    ----------
+    reference : Gaia stars to match with, and whose light reaches far
+    chips : data quality of the exposures, as far as it is known
+    others : the field's other images, in the pixels of this one: light is seen there, too
+    """
+
+    reference: ReferenceStars | None = None
+    chips: tuple[ChipQuality, ...] = ()
+    others: Sequence[OtherImage] = field(default=())
