@@ -89,7 +89,7 @@ def expected_mags(
     axis = np.arange(-20.0, 21)
     annulus = (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px)
     rates = [
-        injection._net_rate(
+        injection.net_rate(
             injection.stamp(psf, row, axis, axis, image.scale_arcsec),
             axis, axis, trial.aperture_of(settings), annulus,
         )
@@ -184,7 +184,7 @@ def main() -> None:
                 catalog_mag, settings.inject.match_mag,
             )  # fmt: skip
             true_found = at >= 0
-            rays = recovery._is_ray(made.catalog)
+            rays = recovery.is_cosmic_ray(made.catalog)
             true_kept = true_found & ~rays[np.maximum(at, 0)]
             true_mag = zeropoint - 2.5 * np.log10(np.asarray(true["rate"]))
             seconds = time.perf_counter() - started

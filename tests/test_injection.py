@@ -14,7 +14,15 @@ from bycatch.images.drc import read_drc
 from bycatch.kernels.exposures import box_fraction
 from bycatch.pipeline import injection as pipe
 from bycatch.settings import DetectSettings, Settings
-from bycatch.simulate import completeness, injection, recovery, simulate_visit, trial, write_visit
+from bycatch.simulate import (
+    completeness,
+    image_psf,
+    injection,
+    recovery,
+    simulate_visit,
+    trial,
+    write_visit,
+)
 from bycatch.simulate.files import read_truth
 from bycatch.simulate.psf import Mixture
 
@@ -58,9 +66,9 @@ def stars_table(x, y, rate, width=1.0):
 
 def true_psf(image):
     """Return a PSF unlike the published one in its core, and like it from 10 px on."""
-    start = injection.curve_psf(image).mixture
+    start = image_psf.curve_psf(image).mixture
     sigma = np.where(start.sigma_x < 2, start.sigma_x * 1.08, start.sigma_x)
-    return injection._normalised(Mixture(sigma, sigma, start.weight), image)
+    return image_psf._normalised(Mixture(sigma, sigma, start.weight), image)
 
 
 def field_of_stars(blank, n=40, spoiled=0, widths=None):
@@ -90,11 +98,11 @@ def test_the_psf_of_an_image_is_that_of_its_stars(blank, spoiled):
     image, truth, x, y, rate = field_of_stars(blank, spoiled=spoiled)
     random = np.random.default_rng(8)
     n = len(x)
-    stars = injection.PsfStars(
+    stars = image_psf.PsfStars(
         x + random.normal(0, 0.05, n), y + random.normal(0, 0.05, n),
         rate * random.normal(1, 0.03, n), np.zeros(n),
     )  # fmt: skip
-    psf = injection.image_psf(image, stars, SKY)
+    psf = image_psf.image_psf(image, stars, SKY)
     assert psf.n_stars >= n - 3
     axis = np.arange(-15.0, 16)
     for dx, dy in ((0.0, 0.0), (0.5, 0.5), (-0.3, 0.2)):
@@ -107,7 +115,7 @@ def test_the_psf_of_an_image_is_that_of_its_stars(blank, spoiled):
 def test_the_widths_of_the_stars_are_told(blank):
     wanted = np.random.default_rng(3).normal(1.0, 0.03, 40)
     image, _, x, y, rate = field_of_stars(blank, widths=wanted)
-    psf = injection.image_psf(image, injection.PsfStars(x, y, rate, np.zeros(len(x))), SKY)
+    psf = image_psf.image_psf(image, image_psf.PsfStars(x, y, rate, np.zeros(len(x))), SKY)
     assert len(psf.widths) >= 36
     assert np.std(psf.widths) == pytest.approx(np.std(wanted), abs=0.008)
 
@@ -115,7 +123,7 @@ def test_the_widths_of_the_stars_are_told(blank):
 @pytest.mark.parametrize("n", [0, 1, 4])
 def test_with_few_stars_the_psf_is_the_published_one(blank, n):
     image, _, x, y, rate = field_of_stars(blank)
-    psf = injection.image_psf(image, injection.PsfStars(x[:n], y[:n], rate[:n], x[:n] * 0), SKY)
+    psf = image_psf.image_psf(image, image_psf.PsfStars(x[:n], y[:n], rate[:n], x[:n] * 0), SKY)
     assert psf.n_stars == 0
     assert "published" in psf.note
     assert f"{n} good" in psf.note
@@ -148,7 +156,7 @@ def test_stars_of_the_psf_are_isolated_bright_and_sharp():
     }
     catalog = make_table(CAT, data, (4.0,))
     phot = Table({"sky_median": np.full(n, 0.01)})
-    found = injection.psf_stars(catalog, phot, (4.0,), 1e-19, 0.05, 1e-4)
+    found = image_psf.psf_stars(catalog, phot, (4.0,), 1e-19, 0.05, 1e-4)
     # Row 1 is a cosmic ray, 2 is faint, 4 wide; 5 is faint beside 3, whose neighbour counts little.
     assert 50.0 in found.x
     assert 200.0 in found.x
@@ -160,8 +168,8 @@ def test_stars_of_the_psf_are_isolated_bright_and_sharp():
 
 
 def test_a_galaxy_has_its_total_its_half_light_radius_and_its_angle(blank):
-    psf = injection.curve_psf(blank((40, 40)))
-    narrow = injection.ImagePsf(
+    psf = image_psf.curve_psf(blank((40, 40)))
+    narrow = image_psf.ImagePsf(
         Mixture(np.array([0.35]), np.array([0.35]), np.ones(1)), np.ones(1), 0, ""
     )
     axis = np.arange(-60.0, 61)
@@ -181,7 +189,7 @@ def test_a_galaxy_has_its_total_its_half_light_radius_and_its_angle(blank):
 
 def test_added_light_sums_to_what_was_asked_for(blank):
     image = blank(noise=0.0001)
-    psf = injection.curve_psf(image)
+    psf = image_psf.curve_psf(image)
     sources = stars_table([100.3, 200.8], [150.6, 80.1], [50.0, 800.0])
     random = np.random.default_rng(2)
     changed, table = injection.with_sources(image, sources, psf, SKY, random)
@@ -229,7 +237,7 @@ def test_a_drop_is_shared_out_whole(drop_px, phase_px):
 
 def test_sources_at_borders_and_gaps_leave_missing_pixels_missing(blank):
     image = blank((60, 80), hole=np.s_[20:30, :])
-    psf = injection.curve_psf(image)
+    psf = image_psf.curve_psf(image)
     sources = stars_table([0.2, 79.4, 40.0], [0.0, 59.4, 31.0], [50.0, 50.0, 50.0])
     changed, table = injection.with_sources(image, sources, psf, SKY, np.random.default_rng(1))
     assert np.array_equal(np.isnan(changed.sci), np.isnan(image.sci))
@@ -243,7 +251,7 @@ def test_sources_at_borders_and_gaps_leave_missing_pixels_missing(blank):
 
 def test_pixels_do_not_rise_above_the_full_well(blank):
     image = blank((60, 60))
-    psf = injection.curve_psf(image)
+    psf = image_psf.curve_psf(image)
     sources = stars_table([30.0], [30.0], [5000.0])
     changed, table = injection.with_sources(image, sources, psf, SKY, np.random.default_rng(1))
     full = image.meta.full_well_e / image.meta.exptime_per_exposure_s
@@ -271,7 +279,7 @@ def test_the_expected_limit_is_where_enough_pixels_rise_above_the_threshold():
 
 def test_sources_lie_about_the_limit_and_do_not_saturate(blank):
     image = blank()
-    psf = injection.curve_psf(image)
+    psf = image_psf.curve_psf(image)
     settings = Settings.load(assignments=["inject.n_sources=400"])
     sources = injection.artificial_sources(
         image, psf, SKY, 25.0, settings.detect, settings.inject, np.random.default_rng(1)
@@ -357,7 +365,7 @@ def test_found_is_what_was_not_there_before_and_is_as_bright_as_it_should(
 def test_a_cosmic_ray_by_its_probability_counts_as_one():
     made = catalogued([(50.0, 50.0, 24.0, 0), (10.0, 10.0, 24.0, 0)])
     made.catalog["p_cr"] = [0.9, 0.1]
-    assert recovery._is_ray(made.catalog).tolist() == [True, False]
+    assert recovery.is_cosmic_ray(made.catalog).tolist() == [True, False]
 
 
 # ---------------------------------------------------------------- tables

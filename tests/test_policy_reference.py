@@ -270,7 +270,7 @@ def test_an_extended_source_is_looked_for_farther_away(as_image):
 def test_a_source_is_called_a_cosmic_ray_above_one_half(p_cr, expected):
     made = catalogued((50.0, 50.0, 24.0, 0))
     made.catalog["p_cr"] = [p_cr]
-    assert recovery._is_ray(made.catalog).tolist() == [expected]
+    assert recovery.is_cosmic_ray(made.catalog).tolist() == [expected]
 
 
 @pytest.mark.parametrize(("n", "is_told"), [(19, False), (20, True)])

@@ -14,6 +14,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
+from bycatch.arrays import Floats
 from bycatch.catalogs import ecsv
 from bycatch.catalogs.columns import Column, expand
 from bycatch.errors import SettingsError, UnreadableFile
@@ -64,6 +65,11 @@ def empty_table(
     """Return a table without rows that has every column: nothing found is a result, too."""
     specs = expand(columns, radii_px)
     return make_table(specs, {c.name: [] for c in specs}, meta=meta)
+
+
+def floats(table: Table, name: str) -> Floats:
+    """Return a column as numbers, NaN where it is masked."""
+    return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
 
 
 def _column(spec: Column, values: Any) -> MaskedColumn:

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from astropy.table import Table
 
-from bycatch.arrays import Floats
-from bycatch.catalogs.tables import write_table
+from bycatch.catalogs.tables import floats, write_table
 from bycatch.engines import Lost, executor_of
 from bycatch.errors import SettingsError
 from bycatch.images.drc import DrcImage, read_drc
@@ -190,17 +188,13 @@ def figure_curves(completeness: Table) -> list[Any]:
         curves.append(
             FigureCurve(
                 label,
-                mag=0.5 * (_values(part, "mag_low") + _values(part, "mag_high")),
-                found=_values(part, "found"),
-                kept=_values(part, "kept"),
-                low=_values(part, "kept_low"),
-                high=_values(part, "kept_high"),
-                bias=_values(part, "mag_bias"),
-                scatter=_values(part, "mag_scatter"),
+                mag=0.5 * (floats(part, "mag_low") + floats(part, "mag_high")),
+                found=floats(part, "found"),
+                kept=floats(part, "kept"),
+                low=floats(part, "kept_low"),
+                high=floats(part, "kept_high"),
+                bias=floats(part, "mag_bias"),
+                scatter=floats(part, "mag_scatter"),
             )
         )
     return curves
-
-
-def _values(table: Table, name: str) -> Floats:
-    return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))

@@ -10,14 +10,16 @@ import numpy as np
 from astropy.table import Table
 
 from bycatch import photcal
+from bycatch.catalogs.columns import PURITY
+from bycatch.catalogs.tables import empty_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
 from bycatch.simulate import injection
+from bycatch.simulate.image_psf import ImagePsf
 from bycatch.simulate.recovery import (
     completeness_table,
     joined,
     limits_of,
-    no_purity,
     purity_table,
     recovered,
 )
@@ -41,7 +43,7 @@ class InjectionResult:
     sources: Table
     completeness: Table
     purity: Table
-    psf: injection.ImagePsf
+    psf: ImagePsf
     limits: list[dict[str, Any]]
     n_runs: int
 
@@ -105,6 +107,8 @@ def inject_image(
         parts.append(recovered(some, trial(changed, settings), before, image, settings))
         done, runs = done + len(some), runs + 1
     sources = joined(parts)
-    purity = purity_table(image, before, settings) if chosen.false_detections else no_purity()
+    purity = (
+        purity_table(image, before, settings) if chosen.false_detections else empty_table(PURITY)
+    )
     completeness = completeness_table(sources, chosen.bin_mag)
     return InjectionResult(sources, completeness, purity, psf, limits_of(sources), runs)

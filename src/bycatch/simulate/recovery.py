@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.columns import COMPLETENESS, INJECT, PURITY
-from bycatch.catalogs.tables import make_table
+from bycatch.catalogs.tables import empty_table, floats, make_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
 from bycatch.simulate.trial import Trial, aperture_of, trial
@@ -46,26 +46,26 @@ def recovered(
     # The centre of an extended source is known less well.
     size_px = np.asarray(sources["re_arcsec"]) / image.scale_arcsec
     reach = np.hypot(chosen.match_radius_px, 0.5 * size_px)
-    mag = _values(catalog, f"mag_ab_{r}")
+    mag = floats(catalog, f"mag_ab_{r}")
     row = matches(x, y, expected, reach, catalog, mag, chosen.match_mag)
     is_there = row >= 0
     at = np.where(is_there, row, 0)
 
-    old = matches(x, y, None, reach, before.catalog, _values(before.catalog, f"mag_ab_{r}"), 0.0)
+    old = matches(x, y, None, reach, before.catalog, floats(before.catalog, f"mag_ab_{r}"), 0.0)
     had = old >= 0
     old_rate = np.where(had, _rates(before.catalog, r, old, zeropoint), 0.0)
     new_rate = _rates(catalog, r, at, zeropoint) if len(catalog) else np.zeros(len(x))
     full = 10 ** (-0.4 * (expected - zeropoint))
     blended = had & ((old_rate > full) | (is_there & (new_rate - old_rate < CHANGE_SHARE * full)))
     found = is_there & ~blended
-    called = found & _is_ray(catalog)[at] if len(catalog) else found
+    called = found & is_cosmic_ray(catalog)[at] if len(catalog) else found
     outcome = np.full(len(x), LOST, dtype="U10")
     outcome[blended], outcome[found], outcome[called] = BLENDED, KEPT, RAY
 
     def taken(name: str) -> Floats:
         if name not in catalog.colnames or not len(catalog):
             return np.full(len(x), np.nan)
-        return np.where(found, _values(catalog, name)[at], np.nan)
+        return np.where(found, floats(catalog, name)[at], np.nan)
 
     offset = np.hypot(taken("x_center") - x, taken("y_center") - y)
     return {
@@ -111,7 +111,7 @@ def matches(
     known = np.flatnonzero(np.isfinite(catalog_mag))
     if not len(known) or not len(x):
         return row
-    places_px = np.column_stack([_values(catalog, "x_center"), _values(catalog, "y_center")])
+    places_px = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
     near = KDTree(places_px[known]).query_ball_point(np.column_stack([x, y]), reach_px)
     for k, neighbours in enumerate(near):
         some = known[np.asarray(neighbours, dtype=int)]
@@ -130,22 +130,22 @@ def matches(
 def _rates(catalog: Table, r: str, rows: NDArray[np.int64], zeropoint: float) -> Floats:
     if not len(catalog):
         return np.zeros(len(rows))
-    mag = _values(catalog, f"mag_ab_{r}")[np.maximum(rows, 0)]
+    mag = floats(catalog, f"mag_ab_{r}")[np.maximum(rows, 0)]
     return np.asarray(np.nan_to_num(10 ** (-0.4 * (mag - zeropoint))))
 
 
-def _is_ray(catalog: Table) -> Bools:
+def is_cosmic_ray(catalog: Table) -> Bools:
     """Return which rows the catalog calls cosmic rays."""
     called: Bools = np.asarray(catalog["cr_flag"]) == 1
     if "p_cr" in catalog.colnames:
-        called = called | (_values(catalog, "p_cr") > P_CR_LIMIT)
+        called = called | (floats(catalog, "p_cr") > P_CR_LIMIT)
     return called
 
 
 def joined(parts: Sequence[dict[str, Any]]) -> Table:
     """Return the rows of several runs as one table, numbered from 1."""
     if not parts:
-        return make_table(INJECT, {column.name: [] for column in INJECT})
+        return empty_table(INJECT)
     data = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return make_table(INJECT, {"id": np.arange(1, len(data["x"]) + 1), **data})
 
@@ -187,7 +187,7 @@ def completeness_table(sources: Table, bin_mag: float) -> Table:
         for k in np.unique(bins):
             part = sources[of_group][bins == k]
             kept = part[np.asarray(part["kept"])]
-            difference = _values(kept, "mag_measured") - np.asarray(kept["mag_expected"])
+            difference = floats(kept, "mag_measured") - np.asarray(kept["mag_expected"])
             bias = float(np.median(difference)) if len(kept) else np.nan
             n, n_found, n_kept = len(part), np.count_nonzero(part["found"]), len(kept)
             rows.append(
@@ -204,7 +204,7 @@ def completeness_table(sources: Table, bin_mag: float) -> Table:
             )  # fmt: skip
     data = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
     if not rows:
-        return make_table(COMPLETENESS, {column.name: [] for column in COMPLETENESS})
+        return empty_table(COMPLETENESS)
     for what in ("found", "kept"):
         data[f"{what}_low"], data[f"{what}_high"] = wilson(data[f"n_{what}"], data["n"])
     return make_table(COMPLETENESS, data)
@@ -277,9 +277,9 @@ def purity_table(image: DrcImage, before: Trial, settings: Settings) -> Table:
     negative = trial(replace(image, sci=flipped), settings)
     name = f"mag_ab_{aperture_of(settings):g}"
     return purity_of(
-        _values(before.catalog, name),
-        ~_is_ray(before.catalog),
-        _values(negative.catalog, name),
+        floats(before.catalog, name),
+        ~is_cosmic_ray(before.catalog),
+        floats(negative.catalog, name),
         settings.inject.bin_mag,
     )
 
@@ -297,7 +297,7 @@ def purity_of(mag: Any, kept: Any, negative_mag: Any, bin_mag: float) -> Table:
     kept = np.asarray(kept, bool)
     known = np.concatenate([mag[np.isfinite(mag)], negative_mag[np.isfinite(negative_mag)]])
     if not len(known):
-        return make_table(PURITY, {column.name: [] for column in PURITY})
+        return empty_table(PURITY)
     first = int(np.floor(known.min() / bin_mag))
     edges = bin_mag * np.arange(first, int(np.floor(known.max() / bin_mag)) + 2)
     n, n_kept, n_negative = (
@@ -313,12 +313,3 @@ def purity_of(mag: Any, kept: Any, negative_mag: Any, bin_mag: float) -> Table:
             "false_share": np.where(n_kept > 0, share, np.nan),
         },
     )  # fmt: skip
-
-
-def _values(table: Table, name: str) -> Floats:
-    return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
-
-
-def no_purity() -> Table:
-    """Return the table of false detections without rows: they were not looked for."""
-    return purity_of([], [], [], 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bycatch import photcal
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
-from bycatch.simulate import injection
+from bycatch.simulate.image_psf import CENTRE_RADIUS_PX, ImagePsf, image_psf, psf_stars
 from bycatch.stages import crmask, detect, finalize, measure
 
 
@@ -52,16 +52,16 @@ def trial(image: DrcImage, settings: Settings) -> Trial:
 
 def aperture_of(settings: Settings) -> float:
     """Return the aperture radius whose magnitudes are compared, pixels: that nearest to 4."""
-    return min(settings.measure.radii_px, key=lambda r: abs(r - injection.CENTRE_RADIUS_PX))
+    return min(settings.measure.radii_px, key=lambda r: abs(r - CENTRE_RADIUS_PX))
 
 
-def psf_of(image: DrcImage, made: Trial, settings: Settings) -> injection.ImagePsf:
+def psf_of(image: DrcImage, made: Trial, settings: Settings) -> ImagePsf:
     """Return the PSF of an image from the stars of its catalog."""
     scale = image.scale_arcsec
     curve = photcal.encircled_energy(image.meta.detector, image.meta.filter)
     inner, outer = settings.measure.annulus_inner_px, settings.measure.annulus_outer_px
-    stars = injection.psf_stars(
+    stars = psf_stars(
         made.catalog, made.phot, settings.measure.radii_px, image.meta.photflam, scale,
         curve.annulus_share(inner * scale, outer * scale) * scale**2,
     )  # fmt: skip
-    return injection.image_psf(image, stars, made.noise_rate, settings.inject.min_stars)
+    return image_psf(image, stars, made.noise_rate, settings.inject.min_stars)

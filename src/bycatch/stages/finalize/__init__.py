@@ -19,7 +19,7 @@ from bycatch.catalogs.columns import (
     Column,
 )
 from bycatch.catalogs.flags import Flag
-from bycatch.catalogs.tables import make_table
+from bycatch.catalogs.tables import floats, make_table
 from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
 from bycatch.photcal import ZeropointAudit
@@ -222,7 +222,7 @@ def _error_parts(
 ) -> dict[str, Any]:
     """Return the parts of the errors, where the photometry has them."""
     return {
-        flux.at(r).name: _filled(phot, rate.at(r).name) / fraction * photflam
+        flux.at(r).name: floats(phot, rate.at(r).name) / fraction * photflam
         for rate, flux in zip(RATE_ERROR_PARTS, FLUX_ERROR_PARTS, strict=True)
         for r, fraction in zip(radii_px, fractions, strict=True)
         if rate.at(r).name in phot.colnames
@@ -233,11 +233,11 @@ def _calibrated(
     phot: Table, r: str, fraction: float, photflam: float, zeropoint: float
 ) -> dict[str, Any]:
     """Return the columns of one radius."""
-    net = _filled(phot, f"countrate_{r}") - _filled(phot, "sky_median") * _filled(phot, f"area_{r}")
+    net = floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
     rate = net / fraction
-    error = _filled(phot, f"countrate_err_{r}") / fraction
+    error = floats(phot, f"countrate_err_{r}") / fraction
     positive = np.where(rate > 0, rate, np.nan)
-    limit = _filled(phot, f"limit_{r}") / fraction
+    limit = floats(phot, f"limit_{r}") / fraction
     return {
         f"maglim_{r}": zeropoint - 2.5 * np.log10(np.where(limit > 0, limit, np.nan)),
         f"flux_{r}_apcor": rate * photflam,
@@ -250,13 +250,9 @@ def _calibrated(
 
 def _kron(phot: Table, photflam: float, zeropoint: float) -> dict[str, Any]:
     """Return the columns of the Kron aperture."""
-    rate = _filled(phot, "countrate_kron")
+    rate = floats(phot, "countrate_kron")
     return {
         "flux_kron": rate * photflam,
-        "err_kron": _filled(phot, "countrate_err_kron") * photflam,
+        "err_kron": floats(phot, "countrate_err_kron") * photflam,
         "mag_ab_kron": zeropoint - 2.5 * np.log10(np.where(rate > 0, rate, np.nan)),
     }
-
-
-def _filled(table: Table, name: str) -> NDArray[np.float64]:
-    return np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan)

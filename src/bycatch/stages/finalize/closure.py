@@ -17,6 +17,7 @@ from astropy.table import Table
 
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import floats
 from bycatch.photcal import focus_scatter
 
 REFERENCE_ARCSEC = 0.5
@@ -140,7 +141,7 @@ def closure(
     reference = reference_index(radii_px, scale_arcsec)
     n_radii, smallest = len(radii_px), int(np.argmin(radii_px))
     flux = np.column_stack([_net(phot, r) for r in radii_px]) / fractions
-    error = np.column_stack([_filled(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
+    error = np.column_stack([floats(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
     good = good_stars(phot, flux, error, radii_px, reference)
     n_stars = int(good.sum())
     deviation, spread, scatter = (np.full(n_radii, np.nan) for _ in range(3))
@@ -197,10 +198,10 @@ def good_stars(
     good &= np.asarray(phot["cr_flag"]) == 0
     for name, low in (("p_star", 0.5), ("p_cr", None)):
         if name in phot.colnames:
-            value = _filled(phot, name)
+            value = floats(phot, name)
             good &= ~(value < low) if low is not None else ~(value > 0.5)
     good &= _isolated(phot, flux[:, smallest], radii_px[reference] + NEIGHBOUR_MARGIN_PX)
-    fwhm = _filled(phot, "fwhm")
+    fwhm = floats(phot, "fwhm")
     if not (good & (fwhm > 0)).any():
         return good
     middle = float(np.median(fwhm[good & (fwhm > 0)]))
@@ -213,7 +214,7 @@ def _isolated(phot: Table, flux: Floats, reach_px: float) -> Bools:
     """Return which sources have little light of other rows within reach."""
     from scipy.spatial import KDTree
 
-    places = np.column_stack([_filled(phot, "x"), _filled(phot, "y")])
+    places = np.column_stack([floats(phot, "x"), floats(phot, "y")])
     isolated = np.zeros(len(phot), dtype=bool)
     known = np.flatnonzero(np.isfinite(places).all(axis=1))
     if len(known) == 0:
@@ -275,13 +276,7 @@ def weighted_median(values: Floats, weights: Floats) -> float:
 
 def _net(phot: Table, radius_px: float) -> Floats:
     r = f"{radius_px:g}"
-    return _filled(phot, f"countrate_{r}") - _filled(phot, "sky_median") * _filled(
-        phot, f"area_{r}"
-    )
-
-
-def _filled(table: Table, name: str) -> Floats:
-    return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
+    return floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
 
 
 def _percent(share: float) -> float | None:
