@@ -1,7 +1,5 @@
 """The kernels of detection against their slow twins in photutils, astropy and scipy."""
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,9 +25,7 @@ from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
 from bycatch.settings import DetectSettings
 from bycatch.stages import detect
-
-sys.path.insert(0, str(Path(__file__).parent))
-import reference_detect as reference  # pytest does not put this folder on the path
+from bycatch.testing import reference_detect as reference
 
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
 NOISE = 0.01

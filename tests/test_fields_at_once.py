@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from astropy.io import fits
@@ -19,9 +18,7 @@ from bycatch.pipeline.field import CRASH, lost_field, run_field
 from bycatch.products import LOCK, find_records, read_field
 from bycatch.report import write_report
 from bycatch.system.locks import lock
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest does not
-from same_products import damaged_products, differences, leftovers
+from bycatch.testing.same_products import damaged_products, differences, leftovers
 
 NAMES = ["abc_01", "abd_02", "abe_03"]
 

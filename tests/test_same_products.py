@@ -1,13 +1,10 @@
 """The comparison of output folders, with which the runs that were killed are judged."""
 
 import gzip
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # pytest does not
-from same_products import damaged_products, differences, leftovers
+from bycatch.testing.same_products import damaged_products, differences, leftovers
 
 
 def first(out, pattern):

@@ -5,11 +5,15 @@ scipy's filters, in the order in which the stage needs them.  The stage's kernel
 are compared with it, piece by piece and as a whole.
 """
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.stats import SigmaClip
+from numpy.typing import NDArray
 from photutils.background import Background2D
 from photutils.segmentation import (
     SegmentationImage,
@@ -19,22 +23,29 @@ from photutils.segmentation import (
 )
 from scipy.ndimage import convolve, median
 
+from bycatch.arrays import Bools, Image
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.smoothing import gaussian_kernel
+from bycatch.settings import DetectSettings
 from bycatch.stages.detect import exclude_percent
+
+Labels = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
     """All that the chain of library calls makes of an image."""
 
-    background: np.ndarray
-    noise: np.ndarray
-    smooth: np.ndarray
-    segmentation: np.ndarray
-    columns: dict
+    background: Image
+    noise: Image
+    smooth: Image
+    segmentation: Labels
+    columns: dict[str, NDArray[Any]]
 
 
-def box_maps(data, valid, box_px, filter_boxes, clip_sigma, percent):
+def box_maps(
+    data: Image, valid: Bools, box_px: int, filter_boxes: int, clip_sigma: float, percent: float
+) -> tuple[Image, Image]:
     """Return the maps of background and rms, and the box maps that they come from."""
     box = (min(box_px, data.shape[0]), min(box_px, data.shape[1]))
     n_boxes = min(-(-data.shape[0] // box[0]), -(-data.shape[1] // box[1]))
@@ -49,7 +60,7 @@ def box_maps(data, valid, box_px, filter_boxes, clip_sigma, percent):
     return maps.background, maps.background_rms
 
 
-def sky_maps(image, settings):
+def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
     """Return background and noise."""
     common = (settings.box_px, settings.filter_boxes, settings.clip_sigma)
     percent = exclude_percent(image.valid, settings.box_px)
@@ -62,7 +73,7 @@ def sky_maps(image, settings):
     return background.astype(np.float32), noise.astype(np.float32)
 
 
-def smoothed(data, valid, kernel):
+def smoothed(data: Image, valid: Bools, kernel: NDArray[Any]) -> Image:
     """Return the convolved image, averaged over valid pixels."""
     weights = kernel.astype(np.float32)
     total = convolve(np.where(valid, data, np.float32(0)), weights, mode="constant")
@@ -70,15 +81,17 @@ def smoothed(data, valid, kernel):
     return np.divide(total, norm, out=np.zeros_like(total), where=norm > 1e-6)
 
 
-def segments(smooth, noise, valid, n_sigma, n_pixels):
-    """Return the connected pixels above the threshold."""
+def segments(
+    smooth: Image, noise: Image, valid: Bools, n_sigma: float, n_pixels: int
+) -> Labels | None:
+    """Return the connected pixels above the threshold; None where there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = detect_sources(smooth, n_sigma * noise, n_pixels, mask=~valid)
     return None if found is None else np.asarray(found.data, dtype=np.int32)
 
 
-def deblended(smooth, labels, settings):
+def deblended(smooth: Image, labels: Labels, settings: DetectSettings) -> Labels:
     """Return the labels of deblended sources."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -93,7 +106,9 @@ def deblended(smooth, labels, settings):
     return np.asarray(found.data, dtype=np.int32)
 
 
-def properties(residual, smooth, valid, labels):
+def properties(
+    residual: Image, smooth: Image, valid: Bools, labels: Labels
+) -> dict[str, NDArray[Any]]:
     """Return photutils' properties of all segments, by the names of the kernel's result."""
     found = SourceCatalog(residual, SegmentationImage(labels), convolved_data=smooth, mask=~valid)
     barycentre, window = np.atleast_2d(found.centroid), np.atleast_2d(found.centroid_win)
@@ -117,7 +132,7 @@ def properties(residual, smooth, valid, labels):
     }
 
 
-def detect(image, settings):
+def detect(image: DrcImage, settings: DetectSettings) -> Reference:
     """Return all that the stage finds, before the coverage rule."""
     background, noise = sky_maps(image, settings)
     residual = np.where(image.valid, image.sci - background, np.float32(0))
