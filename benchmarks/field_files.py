@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,7 @@ from astropy.io import fits
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
 
-HOME = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(HOME / "tests"))
+from bycatch.testing.scene import drc_hdus, make_scene, moffat, star_table
 
 IMAGES = (("F775W", 2, 1.0), ("F606W", 2, 0.8), ("F475W", 1, 10.0))
 """Filter, exposures, and brightness of the stars: a single exposure needs many pixels of each."""
@@ -87,16 +85,12 @@ def first_fields(fields: Fields, n: int, folder: Path) -> Fields:
 
 def _stars() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return positions of the stars and their rates in F775W, e/s."""
-    from conftest import make_scene
-
     scene, _ = make_scene((SIZE_PX, SIZE_PX), N_STARS)
     return scene.x, scene.y, np.geomspace(*RATES, N_STARS)
 
 
 def _first_field() -> list[bytes]:
     """Return the files of the first field."""
-    from conftest import drc_hdus, moffat
-
     shape = (SIZE_PX, SIZE_PX)
     stars = sum(rate * moffat(shape, x, y) for x, y, rate in zip(*_stars(), strict=True))
     rng = np.random.default_rng(1)
@@ -129,23 +123,9 @@ def _moved(content: bytes, start: bytes, ra_deg: float, dec_deg: float) -> bytes
 def _star_table(
     x: np.ndarray, y: np.ndarray, rate: np.ndarray, ra_deg: float, dec_deg: float, first_id: int
 ) -> Table:
-    from conftest import drc_hdus
-
     header = drc_hdus(np.zeros((SIZE_PX, SIZE_PX), np.float32))["SCI"].header
     header["CRVAL1"], header["CRVAL2"] = ra_deg, dec_deg
     ra, dec = WCS(header).all_pix2world(x, y, 0)
-    nothing, error = np.zeros(len(x)), np.full(len(x), 0.1)
-    return Table(
-        {
-            "source_id": np.arange(len(x)) + first_id,
-            "ra": ra,
-            "dec": dec + OFFSET_ARCSEC / 3600,
-            "ra_error": error,
-            "dec_error": error,
-            "pmra": nothing,
-            "pmdec": nothing,
-            "pmra_error": error,
-            "pmdec_error": error,
-            "phot_g_mean_mag": 22.5 - 2.5 * np.log10(rate),
-        }
-    )
+    mag = 22.5 - 2.5 * np.log10(rate)
+    shifted = dec + OFFSET_ARCSEC / 3600
+    return star_table(ra, shifted, mag, motion_error_mas_yr=0.1, first_id=first_id)

@@ -33,7 +33,6 @@ import os
 import queue
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -49,8 +48,6 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-HOME = Path(__file__).resolve().parents[1]
-sys.path += [str(HOME / "tests"), str(HOME / "benchmarks")]
 os.environ.setdefault("BYCATCH_CACHE", "off")
 os.environ.setdefault("BYCATCH_COMPILE_ALONE", "1")
 
@@ -75,18 +72,12 @@ def healthy() -> tuple[fits.HDUList, Table]:
     """Return the small image that all examples begin with, and its stars."""
     from fuzz_changes import SHAPE
 
-    from conftest import drc_hdus, make_scene
+    from bycatch.testing.scene import drc_hdus, make_scene, star_table
 
     scene, sci = make_scene(SHAPE, n_stars=9)
     hdus = drc_hdus(sci)
     ra, dec = WCS(hdus["SCI"].header).all_pix2world(scene.x, scene.y, 0)
-    nothing, error = np.zeros(len(ra)), np.full(len(ra), 0.3)
-    stars = {
-        "source_id": np.arange(len(ra)) + 4711, "ra": ra, "dec": dec, "ra_error": error,
-        "dec_error": error, "pmra": nothing, "pmdec": nothing, "pmra_error": nothing,
-        "pmdec_error": nothing, "phot_g_mean_mag": 25.66 - 2.5 * np.log10(scene.rate),
-    }  # fmt: skip
-    return hdus, Table(stars)
+    return hdus, star_table(ra, dec, 25.66 - 2.5 * np.log10(scene.rate), 0.3)
 
 
 def make(number: int, seed: int, folder: Path, *, runs: bool) -> Example:

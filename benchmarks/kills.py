@@ -7,8 +7,8 @@ Fields of three small images (``field_files.py``).  ``workers``: a process that 
 killed every few seconds.  ``parent``: the first process is killed at random moments of a run of six
 fields, and the command is given again.  ``crash``: the worker of one field dies each time.
 ``shards``: twelve parts of a run at once into one folder.  In the end the products must be those of
-an undisturbed run to the last byte (``tests/same_products.py``).  The exit status is 1 if a check
-fails.  About 20 minutes on 2 cores; Linux only.
+an undisturbed run to the last byte (``bycatch.testing.same_products``).  The exit status is 1 if a
+check fails.  About 20 minutes on 2 cores; Linux only.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from field_files import HOME, IMAGES, Fields, first_fields, write_fields
+from field_files import IMAGES, Fields, first_fields, write_fields
 
-sys.path.insert(0, str(HOME / "tests"))
-from same_products import damaged_products, differences, leftovers
+from bycatch.testing.same_products import damaged_products, differences, leftovers
 
 MODES = ("workers", "parent", "crash", "shards")
 PARENT_FIELDS, CRASH_FIELDS, N_SHARDS = 6, 8, 12

@@ -1,8 +1,8 @@
 """The chain made of library calls: astroscrappy, photutils, scipy and astropy, step by step.
 
 A readable reference for ``benchmarks/speed.py``: the same steps at the same settings on the same
-file, without the alignment.  Detection is that of ``tests/reference_detect.py``; the calls for
-apertures, annuli and profiles are those of ``speed_measure.py``.
+file, without the alignment.  Detection is that of ``bycatch.testing.reference_detect``; the calls
+for apertures, annuli and profiles are those of ``speed_measure.py``.
 
     python benchmarks/library_chain.py FILE_drc.fits OUT.ecsv [--preset deep]
 """
@@ -10,26 +10,21 @@ apertures, annuli and profiles are those of ``speed_measure.py``.
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from common import timed
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from speed_measure import library_fits, library_sky, library_sums
 
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.settings import CrmaskSettings, Settings
 from bycatch.stages import crmask
-
-HOME = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(HOME / "tests"), str(HOME / "benchmarks")]
-from speed_measure import library_fits, library_sky, library_sums  # noqa: E402
-
-import reference_detect  # noqa: E402
+from bycatch.testing import reference_detect
 
 
 @dataclass
@@ -40,9 +35,7 @@ class Clock:
 
     def timed(self, step: str, function: Any, *args: Any) -> Any:
         """Return what a call returns, and take its time."""
-        start = time.perf_counter()
-        result = function(*args)
-        self.seconds[step] = time.perf_counter() - start
+        self.seconds[step], result = timed(lambda: function(*args))
         return result
 
 

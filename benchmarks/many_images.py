@@ -13,32 +13,21 @@ status is 1 if a demand is not met.  About 40 minutes on 2 cores and 10 GB of di
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from common import Ended, command, timed
 from field_files import IMAGES, Fields, first_fields, write_fields
-from speed import peak_mb
 
 MODES = ("scaling", "nothing", "memory")
 MOST_NOTHING_S = 5.0
 MANY, MOST_MEMORY_MB = 10_000, 400.0
 REPEATS = 3
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a run of the command took: seconds, and the peak of its first process, MB."""
-
-    seconds: float
-    peak_mb: float
 
 
 @dataclass(frozen=True)
@@ -55,17 +44,7 @@ def run(fields: Fields, out: Path, jobs: int | None) -> Ended:
     """Run the command on all fields."""
     words = ["run", fields.raw, "-o", out, "--gaia", fields.gaia, "--offline", "-q"]
     words += [] if jobs is None else ["-j", jobs]
-    start, peak = time.perf_counter(), 0.0
-    child = subprocess.Popen(
-        [sys.executable, "-m", "bycatch", *map(str, words)],
-        env=os.environ | {"BYCATCH_CACHE": "off"},
-    )
-    while child.poll() is None:
-        peak = max(peak, peak_mb(child.pid))
-        time.sleep(0.02)
-    if child.returncode:
-        sys.exit(f"bycatch {' '.join(map(str, words))} ended with {child.returncode}")
-    return Ended(time.perf_counter() - start, peak)
+    return command(*words)
 
 
 def grown(fields: Fields, out: Path, jobs: int | None) -> Grown:
@@ -140,9 +119,8 @@ def main() -> None:
     demands = []
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
-        start = time.perf_counter()
-        fields = write_fields(folder / "all", max(*fields_of, n_finished))
-        seconds = time.perf_counter() - start
+        n = max(*fields_of, n_finished)
+        seconds, fields = timed(lambda: write_fields(folder / "all", n))
         print(f"{len(IMAGES) * len(fields.names)} images made in {seconds:.1f} s")
 
         @cache

@@ -11,7 +11,6 @@ same subpixels: it shows that what differs is the overlap and nothing else.
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
+from common import head, row, source_extractor
 from numpy.typing import NDArray
 
 from bycatch.kernels.apertures import circle_sums
@@ -33,11 +33,6 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def program() -> str | None:
-    """Return the command, under one of its names."""
-    return shutil.which("source-extractor") or shutil.which("sex")
-
-
 def pixels(path: Path) -> NDArray[np.float32]:
     """Return the SCI pixels of an image, what is unknown as 0: SExtractor has no NaN."""
     with fits.open(path) as hdus:
@@ -47,7 +42,7 @@ def pixels(path: Path) -> NDArray[np.float32]:
 
 def sextractor(data: NDArray[np.float32]) -> Table:
     """Run SExtractor on an image and return its catalog; its noise is that of the whole image."""
-    command = program()
+    command = source_extractor()
     assert command is not None
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
@@ -97,22 +92,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("images", nargs="+", type=Path)
     images = parser.parse_args().images
-    if program() is None:
+    if source_extractor() is None:
         raise SystemExit("source-extractor is not installed")
     groups: dict[str, list[Path]] = {}
     for path in images:
         groups.setdefault(path.absolute().parent.name, []).append(path)
-    print("| images | radius, px | sources | median | 16 to 84 % | same subpixels, 95 % within |")
-    print("|---|---|---|---|---|---|")
+    names = ("median", "16 to 84 %", "same subpixels, 95 % within")
+    print(head("images", "radius, px", "sources", *names))
     for name, paths in groups.items():
         found = np.concatenate([differences(path) for path in paths], axis=1)
         for k, radius in enumerate(RADII_PX):
             exact, same = (v[np.isfinite(v)] for v in found[:, :, k])
             low, high = np.percentile(exact, [16, 84])
-            print(
-                f"| {len(paths)} in {name} | {radius:g} | {exact.size} | {np.median(exact):+.3%} "
-                f"| {low:+.2%} to {high:+.2%} | {np.percentile(np.abs(same), 95):.4%} |"
-            )
+            cells = (f"{np.median(exact):+.3%}", f"{low:+.2%} to {high:+.2%}")
+            within = f"{np.percentile(np.abs(same), 95):.4%}"
+            print(row(f"{len(paths)} in {name}", f"{radius:g}", exact.size, *cells, within))
 
 
 if __name__ == "__main__":

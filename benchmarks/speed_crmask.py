@@ -12,15 +12,12 @@ Seconds are medians of repeats after one that is not counted; astroscrappy runs 
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import numpy as np
+from common import head, median_timed, peak_mb, row, timed
 
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.lacosmic import lacosmic
@@ -39,39 +36,24 @@ def simulated(n_columns: int, n_rows: int) -> DrcImage:
         return read_drc(files.images[0])
 
 
-def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Return the median seconds of repeats, after one that is not counted, and the result."""
-    result, seconds = function(), []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = function()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds), result
-
-
-def peak_mb() -> float:
-    """Return the most memory that this process has had, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def compare(charge: crmask.Charge, name: str, repeats: int, **options: float) -> str:
     """Return a row: seconds of the kernel and of astroscrappy, ratio, differing pixels."""
     import astroscrappy
 
     bad = ~charge.good | charge.saturated
     n_iterations = int(options.pop("n_iterations"))
-    fast_s, found = timed(
+    fast_s, found = median_timed(
         lambda: lacosmic(charge.counts, charge.variance, bad, n_iterations=n_iterations, **options),
         repeats,
     )
-    start = time.perf_counter()
-    expected, _ = astroscrappy.detect_cosmics(
-        charge.counts, inmask=bad, invar=charge.variance, satlevel=np.inf, sepmed=False,
-        niter=n_iterations, **options,
+    slow_s, (expected, _) = timed(
+        lambda: astroscrappy.detect_cosmics(
+            charge.counts, inmask=bad, invar=charge.variance, satlevel=np.inf, sepmed=False,
+            niter=n_iterations, **options,
+        )
     )  # fmt: skip
-    slow_s = time.perf_counter() - start
-    cells = (name, f"{fast_s:.3f}", f"{slow_s:.1f}", f"{slow_s / fast_s:.0f}")
-    return f"| {' | '.join(cells)} | {int((found != expected).sum())} of {int(expected.sum())} |"
+    differ = f"{int((found != expected).sum())} of {int(expected.sum())}"
+    return row(name, f"{fast_s:.3f}", f"{slow_s:.1f}", f"{slow_s / fast_s:.0f}", differ)
 
 
 def main() -> None:
@@ -83,21 +65,18 @@ def main() -> None:
     parser.add_argument("--no-reference", action="store_true", help="leave astroscrappy out")
     given = parser.parse_args()
     image = simulated(given.columns, given.rows)
-    before_mb = peak_mb()
-    start = time.perf_counter()
-    crmask.run(image)
-    first_s = time.perf_counter() - start
-    stage_s, result = timed(lambda: crmask.run(image), given.repeats)
+    before_mb = peak_mb(os.getpid())
+    first_s, _ = timed(lambda: crmask.run(image))
+    stage_s, result = median_timed(lambda: crmask.run(image), given.repeats)
     ny, nx = image.shape
     print(f"{ny} x {nx} px, {result.n_tracks} tracks, {result.n_pixels} pixels of cosmic rays\n")
     print(f"crmask.run: {stage_s:.3f} s (first call {first_s:.1f} s)")
-    print(f"peak memory: {before_mb:.0f} MB before, {peak_mb():.0f} MB after\n")
+    print(f"peak memory: {before_mb:.0f} MB before, {peak_mb(os.getpid()):.0f} MB after\n")
     if given.no_reference:
         return
     charge = crmask.charge_of(image, image.valid & (image.exptime_map_s > 0))
     own = CrmaskSettings()
-    print("| settings | kernel, s | astroscrappy, s | ratio | pixels that differ |")
-    print("|---|---|---|---|---|")
+    print(head("settings", "kernel, s", "astroscrappy, s", "ratio", "pixels that differ"))
     default = {"sigclip": 4.5, "sigfrac": 0.3, "objlim": 5.0, "n_iterations": 4}
     print(compare(charge, "astroscrappy's default", given.repeats, **default))
     names = ("sigclip", "sigfrac", "objlim", "n_iterations")

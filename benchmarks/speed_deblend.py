@@ -12,10 +12,10 @@ sources.  The last table is one segment as large as the image, which is beyond p
 from __future__ import annotations
 
 import argparse
-import time
 import warnings
 
 import numpy as np
+from common import head, median_timed, row, timed
 from numpy.typing import NDArray
 from photutils.segmentation import SegmentationImage, deblend_sources
 from scipy.ndimage import gaussian_filter, label
@@ -55,15 +55,9 @@ def segments(smooth: Image, threshold: float, n_pixels: int = 7) -> Labels:
 def seconds_and_labels(
     smooth: Image, labels: Labels, settings: tuple[int, int, float], repeats: int
 ) -> tuple[float, Labels]:
-    """Return the median time of several runs, after one that may compile."""
+    """Return the median time of several runs, after one that may compile, and the labels."""
     n_labels = int(labels.max())
-    result = deblended(smooth, labels, n_labels, *settings)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        deblended(smooth, labels, n_labels, *settings)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)), result
+    return median_timed(lambda: deblended(smooth, labels, n_labels, *settings), repeats)
 
 
 def photutils_labels(smooth: Image, labels: Labels, settings: tuple[int, int, float]) -> Labels:
@@ -88,17 +82,14 @@ def compare(name: str, smooth: Image, labels: Labels, repeats: int) -> None:
     what = f"{name}, {smooth.shape[1]} x {smooth.shape[0]}"
     for settings in SETTINGS:
         here, ours = seconds_and_labels(smooth, labels, settings, repeats)
-        start = time.perf_counter()
-        theirs = photutils_labels(smooth, labels, settings)
-        there = time.perf_counter() - start
+        there, theirs = timed(lambda s=settings: photutils_labels(smooth, labels, s))
         differ = (ours != theirs).sum() / areas.sum()
-        print(
-            f"| {what} | {len(areas)} | {areas.sum()} | {areas.max()} |"
-            f" {settings[0]} / {settings[1]} / {settings[2]} | {ours.max()} |"
-            f" {here:.3f} | {there:.2f} | {there / here:.0f} |"
-            f" {100 * differ:.4f} % | {int(ours.max()) - int(theirs.max()):+d} |",
-            flush=True,
-        )
+        cells = (
+            what, len(areas), areas.sum(), areas.max(), " / ".join(map(str, settings)), ours.max(),
+            f"{here:.3f}", f"{there:.2f}", f"{there / here:.0f}", f"{100 * differ:.4f} %",
+            f"{int(ours.max()) - int(theirs.max()):+d}",
+        )  # fmt: skip
+        print(row(*cells), flush=True)
 
 
 def one_segment(sizes: tuple[int, ...], settings: tuple[int, int, float]) -> None:
@@ -108,7 +99,8 @@ def one_segment(sizes: tuple[int, ...], settings: tuple[int, int, float]) -> Non
         smooth += np.float32(0.01) - smooth.min()
         labels = np.ones(smooth.shape, dtype=np.int32)
         here, ours = seconds_and_labels(smooth, labels, settings, 1)
-        print(f"| {size**2} | {ours.max()} | {here:.2f} | {1e9 * here / size**2:.0f} |", flush=True)
+        cells = (size**2, ours.max(), f"{here:.2f}", f"{1e9 * here / size**2:.0f}")
+        print(row(*cells), flush=True)
 
 
 def main() -> None:
@@ -117,18 +109,18 @@ def main() -> None:
     parser.add_argument("--crowded-size", type=int, default=1500)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    print(
-        "| image | segments | pixels | largest | n_pixels / levels / contrast | sources |", end=""
-    )
-    print(" s | photutils, s | ratio | pixels that differ | sources, difference |")
-    print("|---|" + "---:|" * 10)
+    names = (
+        "image", "segments", "pixels", "largest", "n_pixels / levels / contrast", "sources", "s",
+        "photutils, s", "ratio", "pixels that differ", "sources, difference",
+    )  # fmt: skip
+    print(head(*names, n_words=1))
     size = arguments.size
     sparse = field(size, round(2700 * (size / 4300) ** 2))
     compare("sparse", sparse, segments(sparse, 1.5), arguments.repeats)
     size = arguments.crowded_size
     crowded = field(size, size * size // 144)
     compare("crowded", crowded, segments(crowded, 1.0), arguments.repeats)
-    print("\n| pixels of one segment | sources | s | ns/px |\n|---:|---:|---:|---:|")
+    print(f"\n{head('pixels of one segment', 'sources', 's', 'ns/px', n_words=0)}")
     one_segment((500, 1000, 2000), (7, 32, 1e-5))
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/speed_measure.py [--size 4300] [--sources 500 5000 50000] [--repeats 5]
 
-One image of noise, stars, galaxies and cosmic-ray-like spikes; at the same positions, in the same
+The images of ``scene.py``; at the same positions, in the same
 run, warm, the kernels on all cores, the libraries on the one that they use:
 
 * apertures: 5 radii, sums and areas, against photutils' exact ones;
@@ -15,29 +15,26 @@ run, warm, the kernels on all cores, the libraries on the one that they use:
 
 The libraries' time is linear in the number of sources; it is measured with the first
 ``--library`` of them, after the copies of the image that their calls need, and scaled up.
-Times are medians of the repeats.  Peak memory is what the stage allocates beyond its input.
+Times are medians of the repeats.  Peak memory is what the stage adds to that of the process.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import time
-import tracemalloc
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.stats import SigmaClip
-from astropy.wcs import WCS
+from common import growth_mb, head, median_timed, row
 from numpy.typing import NDArray
 from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
+from scene import read_field
 from scipy.optimize import least_squares
 
 from bycatch.images.drc import DrcImage
-from bycatch.images.meta import ImageMeta
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.moffat import ALPHA, FIRST_ALPHA, GAMMA_PX, MoffatFits, fit_moffat_at
 from bycatch.kernels.skystats import annulus_stats
@@ -51,66 +48,6 @@ Floats = NDArray[np.float64]
 RADII_PX = (2.0, 4.0, 6.0, 8.0, 10.0)
 ANNULUS_PX = (10.0, 15.0)
 CLIP_SIGMA, FIT_RADIUS_PX = 3.0, 5.0
-NOISE = 0.01
-
-
-@dataclass(frozen=True)
-class Scene:
-    """An image and the positions to measure."""
-
-    image: DrcImage
-    x: Floats
-    y: Floats
-
-
-def make_scene(size: int, n: int, seed: int = 1) -> Scene:
-    """Return a square image with n sources at random places: 4 stars, 4 galaxies, 2 spikes of 10.
-
-    They are ordered by row, as detections are.  Peaks are 3 to 3000 times the noise, with many
-    more faint ones; the sources in the outer 20 px and near 1 % of missing columns have partial
-    data.
-    """
-    rng = np.random.default_rng(seed)
-    sci = rng.normal(0, NOISE, (size, size)).astype(np.float32)
-    x, y = rng.uniform(0, size - 1, n), np.sort(rng.uniform(0, size - 1, n))
-    peak = NOISE * 3 * (1 - rng.random(n)) ** -0.7
-    peak = np.minimum(peak, 3000 * NOISE)
-    kind = rng.integers(0, 10, n)
-    width = np.exp(rng.uniform(np.log(1.2), np.log(5.0), n))
-    reach = 20
-    for k in range(n):
-        row, column = round(y[k]), round(x[k])
-        rows = slice(max(row - reach, 0), row + reach + 1)
-        columns = slice(max(column - reach, 0), column + reach + 1)
-        dy = np.arange(rows.start, min(rows.stop, size))[:, np.newaxis] - y[k]
-        dx = np.arange(columns.start, min(columns.stop, size)) - x[k]
-        r2 = dx**2 + dy**2
-        if kind[k] < 4:
-            profile = (1 + r2 / 1.9**2) ** -2.8
-        elif kind[k] < 8:
-            profile = np.exp(-1.68 * np.sqrt(r2 + 0.3 * dx * dy) / width[k])
-        else:
-            profile = np.exp(-r2 / 0.5)
-        sci[rows, columns] += peak[k] * profile
-    sci[:, rng.integers(0, size, size // 100)] = np.nan
-    return Scene(image_of(sci), x, y)
-
-
-def image_of(sci: NDArray[np.float32]) -> DrcImage:
-    """Return an image as it comes from a file, of two exposures of 500 s."""
-    seconds = np.where(np.isfinite(sci), np.float32(1000), np.float32(0))
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [36.9, -8.5]
-    wcs.wcs.crpix, wcs.wcs.cdelt = [sci.shape[1] / 2, sci.shape[0] / 2], [-0.05 / 3600, 0.05 / 3600]
-    meta = ImageMeta(
-        root="scene", stem="scene", filter="F775W", detector="WFC", exptime_s=1000.0,
-        n_exposures=2, photflam=1e-19, photplam=7693.0, zeropoint_origin="header",
-        mjd_start=57402.0, mjd_mid=57402.01, mjd_end=57402.02, chips=(), readnoise_e=4.2,
-        gain=2.0, pixfrac=1.0, native_scale_arcsec=0.05, is_cte_corrected=True, proposal="",
-        target="", prime_instrument="WFC3", photmode="", rootname="scene", wcsname="",
-    )  # fmt: skip
-    n_exp = np.where(np.isfinite(sci), 2, 0).astype(np.int16)
-    return DrcImage(Path("scene.fits"), meta, None, sci, n_exp, seconds, wcs, "exptime", True)
 
 
 # ---------------------------------------------------------------- the libraries
@@ -200,11 +137,11 @@ def squares(
     """Return the sums of squares that our fits leave."""
     columns, lines = np.meshgrid(np.arange(data.shape[1]), np.arange(data.shape[0]))
     left = np.full(len(x), np.nan)
-    for k, row in enumerate(rows):
+    for k, place in enumerate(rows):
         r2 = (lines - y[k]) ** 2 + (columns - x[k]) ** 2
         used = (r2 <= FIT_RADIUS_PX**2) & valid
-        shape = (1 + r2[used] / found.gamma_px[row] ** 2) ** -found.alpha[row]
-        left[k] = ((found.bias[row] + found.amplitude[row] * shape - data[used]) ** 2).sum()
+        shape = (1 + r2[used] / found.gamma_px[place] ** 2) ** -found.alpha[place]
+        left[k] = ((found.bias[place] + found.amplitude[place] * shape - data[used]) ** 2).sum()
     return left
 
 
@@ -213,23 +150,7 @@ def squares(
 
 def seconds(function: Callable[[], Any], repeats: int) -> float:
     """Return the median time of a call, after one to warm up."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
-
-
-def peak_mb(function: Callable[[], Any]) -> float:
-    """Return the peak of what a call allocates, MB (kernels allocate a few kB beside)."""
-    gc.collect()
-    tracemalloc.start()
-    function()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 1e6
+    return median_timed(function, repeats)[0]
 
 
 def largest(values: Floats) -> float:
@@ -238,9 +159,8 @@ def largest(values: Floats) -> float:
     return float(known.max()) if known.size else 0.0
 
 
-def compare(scene: Scene, repeats: int, n_library: int) -> list[str]:
-    """Return the rows of one scene: what, sources, ours, libraries', ratio, agreement."""
-    image, x, y = scene.image, scene.x, scene.y
+def compare(image: DrcImage, x: Floats, y: Floats, repeats: int, n_library: int) -> list[str]:
+    """Return the rows of one image: what, sources, ours, libraries', ratio, agreement."""
     n, part = len(x), slice(0, min(n_library, len(x)))
     scale = n / len(x[part])
     data, weight = np.nan_to_num(image.sci).astype(np.float64), image.valid.astype(np.float64)
@@ -248,10 +168,8 @@ def compare(scene: Scene, repeats: int, n_library: int) -> list[str]:
     rows, library_total = [], 0.0
 
     def add(what: str, ours: float, library: float, agreement: str) -> None:
-        rows.append(
-            f"| {what} | {n} | {ours:.4g} | {1e6 * ours / n:.1f} | {library:.4g} "
-            f"| {library / ours:.0f} | {agreement} |"
-        )
+        cells = (f"{ours:.4g}", f"{1e6 * ours / n:.1f}", f"{library:.4g}", f"{library / ours:.0f}")
+        rows.append(row(what, n, *cells, agreement))
 
     def sums() -> tuple[Floats, Floats]:
         return circle_sums(image.sci, image.valid, x, y, RADII_PX)
@@ -306,7 +224,7 @@ def compare(scene: Scene, repeats: int, n_library: int) -> list[str]:
 
     add("the three, and flags", seconds(core, repeats), library_total, "")
 
-    add("whole stage", seconds(stage, repeats), library_total, f"peak {peak_mb(stage):.0f} MB")
+    add("whole stage", seconds(stage, repeats), library_total, f"peak {growth_mb(stage):.0f} MB")
     return rows
 
 
@@ -318,11 +236,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--library", type=int, default=300, help="sources that libraries measure")
     given = parser.parse_args()
-    print("| what | sources | s | us/source | libraries, s | ratio | agreement |")
-    print("|---|---|---|---|---|---|---|")
-    for n in given.sources:
-        for row in compare(make_scene(given.size, n), given.repeats, given.library):
-            print(row, flush=True)
+    names = ("what", "sources", "s", "us/source", "libraries, s", "ratio", "agreement")
+    print(head(*names))
+    with tempfile.TemporaryDirectory() as folder:
+        for n in given.sources:
+            field = read_field(Path(folder), given.size, n)
+            print("\n".join(compare(*field, given.repeats, given.library)), flush=True)
 
 
 if __name__ == "__main__":

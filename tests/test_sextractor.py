@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import sextractor_photometry as comparison
 
 pytestmark = pytest.mark.skipif(
-    comparison.program() is None, reason="source-extractor is not installed"
+    comparison.source_extractor() is None, reason="source-extractor is not installed"
 )
 
 
