@@ -32,7 +32,7 @@ from bycatch.catalogs.columns import (
 )
 from bycatch.catalogs.flags import FLAGS
 from bycatch.cli.app import app
-from bycatch.report.summary import summary_page
+from bycatch.display.summary_values import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk
 from bycatch.stages.align import GRADES
 

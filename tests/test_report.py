@@ -21,6 +21,7 @@ from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import read_table
 from bycatch.cli.steps import is_news
 from bycatch.cli.steps import write_page as write_at_the_end
+from bycatch.display.summary_values import summary_page, undocumented
 from bycatch.errors import SettingsError
 from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.products import find_records
@@ -40,7 +41,6 @@ from bycatch.report.image import (
 )
 from bycatch.report.overview import BAD, WARN, overview
 from bycatch.report.products import middle_radius, read_folder, values
-from bycatch.report.summary import summary_page, undocumented
 from bycatch.settings import Settings
 
 BUDGET = Budget(side_px=400, n_sources=1000)

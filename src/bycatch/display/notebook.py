@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bycatch.display.summary_values import WORDS
+
 if TYPE_CHECKING:
     import numpy as np
     from astropy.table import Table
@@ -34,56 +36,6 @@ FORMATS = {"%": ".2f", "mag": ".3f", "mag(AB)": ".3f", "mas": ".1f", "deg": ".6f
 FORMATS |= {"pix": ".2f", "px": ".2f"}
 """How numbers of a unit are shown; others have four digits."""
 
-WORDS: dict[str, tuple[str, str]] = {
-    "n_sources": ("sources", ""),
-    "n_removed": ("removed, with the reason", ""),
-    "background_median": ("background, median", "e/s per px"),
-    "noise_median": ("noise of a pixel, median", "e/s"),
-    "n_cr_pixels": ("pixels on the mask", ""),
-    "n_cr_tracks": ("cosmic-ray tracks", ""),
-    "share_of_single": ("of the area with one exposure", "%"),
-    "share_of_single_grown": ("the same, mask grown", "%"),
-    "noise_scale": ("noise, measured over expected", ""),
-    "sky_added_e": ("sky put back", "e per px"),
-    "grade": ("grade", ""),
-    "reason": ("because", ""),
-    "geometry": ("what was fitted", ""),
-    "n_matches": ("Gaia stars matched here", ""),
-    "n_field_matches": ("in all images of the field", ""),
-    "n_tied": ("sources in other images, too", ""),
-    "n_reference": ("Gaia stars in the array", ""),
-    "rms_ra_mas": ("residuals in RA, rms", "mas"),
-    "rms_dec_mas": ("residuals in Dec, rms", "mas"),
-    "loo_rms_mas": ("the same, star left out of the fit", "mas"),
-    "odds": ("odds that chance does as well", ""),
-    "shift_ra_mas": ("moved in RA", "mas"),
-    "shift_dec_mas": ("moved in Dec", "mas"),
-    "roll_deg": ("turned by", "deg"),
-    "scale_ppm": ("scale changed by", "ppm"),
-    "astrom_err_mas": ("frame known to", "mas"),
-    "release": ("reference", ""),
-    "epoch": ("epoch of the image", "yr"),
-    "grades": ("grades of the images", ""),
-    "n_images": ("images", ""),
-    "n_aligned": ("on Gaia", ""),
-    "n_stars": ("Gaia stars", ""),
-    "n_exposures": ("exposures", ""),
-    "n_measured": ("rows", ""),
-    "n_cosmic_ray": ("on the cosmic-ray mask (cr_flag)", ""),
-    "n_likely_cosmic_ray": ("likely cosmic rays (p_cr)", ""),
-    "n_gaia": ("in Gaia", ""),
-    "n_gaia_chance": ("in Gaia by chance, expected", ""),
-    "n_point": ("point-like", ""),
-    "fwhm_median": ("FWHM, median", "px"),
-    "noise_correlation": ("noise of large areas, over that of pixels", ""),
-    "noise_origin": ("noise of the apertures from", ""),
-    "noise_n_places": ("places of blank sky", ""),
-    "locus_n_stars": ("stars that say what a point is", ""),
-    "n_catalog": ("rows", ""),
-    "zeropoint_ab": ("AB zero point", "mag"),
-    "zeropoint_audit_mmag": ("zero point, header minus tables", "mmag"),
-}
-"""Words and unit of the scalars of a summary; others are shown by their own names."""
 UNTOLD = frozenset({"aligned", "noise_slope"})
 """What a card leaves out."""
 

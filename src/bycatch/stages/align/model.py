@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from bycatch.display import notebook
+from bycatch.display.summary_values import WORDS
 from bycatch.sky.astrometry import FrameError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from bycatch.images.drc import DrcImage
 
 GRADES: dict[str, str] = {
-    "A": "on Gaia: 5 or more stars, frame known to 5 mas",
+    "A": "on Gaia: 5 or more stars, frame known to 5 mas per axis",
     "B": "on Gaia: 3 or more stars, frame known to 15 mas",
     "C": "on Gaia: 2 or more stars, frame known to 50 mas",
     "D": "on Gaia by one star, or known to no better than 50 mas",
@@ -194,7 +195,7 @@ class FieldAlignment:
     @notebook.never_raising
     def _repr_html_(self) -> str:
         shown = ("grade", "reason", "n_matches", "n_tied", "astrom_err_mas")
-        names = [(name, notebook.WORDS[name]) for name in shown]
+        names = [(name, WORDS[name]) for name in shown]
         rows = [
             {word: notebook.in_words(getattr(image, name), unit) for name, (word, unit) in names}
             for image in self.images

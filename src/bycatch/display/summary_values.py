@@ -1,4 +1,7 @@
-"""What ``summary.json`` holds: one registry, from which its page of the documentation is made."""
+"""What ``summary.json`` holds, and how cards in notebooks show it: one registry.
+
+The page of the documentation is made from it.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,25 @@ class SummaryValue:
     path : names joined by dots; ``[]`` for each of a list, ``*`` for any name
     unit : '' for counts, texts and ratios
     meaning : in words
+    words : its name on a card; '' where cards show it by its own or not at all
+    card_unit : its unit on a card where that is another one
     """
 
     path: str
     unit: str
     meaning: str
+    words: str = ""
+    card_unit: str = ""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
 
 
-def _group(prefix: str, *rows: tuple[str, str, str]) -> tuple[SummaryValue, ...]:
-    return tuple(SummaryValue(f"{prefix}{name}", unit, meaning) for name, unit, meaning in rows)
+def _group(prefix: str, *rows: tuple[str, ...]) -> tuple[SummaryValue, ...]:
+    """Return values whose paths begin alike; a row holds the rest of the path, and what follows."""
+    return tuple(SummaryValue(f"{prefix}{name}", *about) for name, *about in rows)
 
 
 RUN = _group(
@@ -46,10 +59,10 @@ RUN = _group(
 FIELDS = _group(
     "fields.*.",
     ("grade", "", "best grade of the alignment of its images"),
-    ("grades", "", "grades of all of them"),
-    ("n_images", "", "images"),
-    ("n_aligned", "", "images on Gaia or tied to those that are"),
-    ("n_stars", "", "Gaia stars in the fit"),
+    ("grades", "", "grades of all of them", "grades of the images"),
+    ("n_images", "", "images", "images"),
+    ("n_aligned", "", "images on Gaia or tied to those that are", "on Gaia"),
+    ("n_stars", "", "Gaia stars in the fit", "Gaia stars"),
     ("odds", "", "probability that a match this good is chance"),
     ("astrom_err_mas", "mas", "error of the frame per axis"),
     ("release", "", "catalog of the reference stars"),
@@ -79,69 +92,111 @@ IMAGES = _group(
 
 DETECT = _group(
     "images[].summary.detect.",
-    ("n_exposures", "", "exposures that were drizzled together"),
-    ("n_sources", "", "detections"),
-    ("n_removed", "", "detections that the coverage rule took out"),
-    ("background_median", "electron / s", "median of the background, per pixel"),
-    ("noise_median", "electron / s", "median of the noise of a pixel"),
-)
+    ("n_exposures", "", "exposures that were drizzled together", "exposures"),
+    ("n_sources", "", "detections", "sources"),
+    ("n_removed", "", "detections that the coverage rule took out", "removed, with the reason"),
+    (
+        "background_median", "electron / s", "median of the background, per pixel",
+        "background, median", "e/s per px",
+    ),
+    (
+        "noise_median", "electron / s", "median of the noise of a pixel",
+        "noise of a pixel, median", "e/s",
+    ),
+)  # fmt: skip
 CRMASK = _group(
     "images[].summary.crmask.",
-    ("n_cr_pixels", "", "pixels on the cosmic-ray mask, not grown"),
-    ("n_cr_tracks", "", "connected groups of them"),
-    ("share_of_single", "", "share of the pixels of one exposure that are on the mask"),
-    ("share_of_single_grown", "", "the same of the grown mask"),
-    ("noise_scale", "", "noise that the image shows over that expected of its counts"),
-    ("sky_added_e", "electron", "sky that was put back for the noise, per pixel"),
-)
+    ("n_cr_pixels", "", "pixels on the cosmic-ray mask, not grown", "pixels on the mask"),
+    ("n_cr_tracks", "", "connected groups of them", "cosmic-ray tracks"),
+    (
+        "share_of_single", "", "share of the pixels of one exposure that are on the mask",
+        "of the area with one exposure", "%",
+    ),
+    ("share_of_single_grown", "", "the same of the grown mask", "the same, mask grown", "%"),
+    (
+        "noise_scale", "", "noise that the image shows over that expected of its counts",
+        "noise, measured over expected",
+    ),
+    (
+        "sky_added_e", "electron", "sky that was put back for the noise, per pixel",
+        "sky put back", "e per px",
+    ),
+)  # fmt: skip
 ALIGN = _group(
     "images[].summary.align.",
     ("aligned", "", "true if the WCS was changed"),
-    ("grade", "", "A (best) to F, as in the products' page"),
-    ("reason", "", "what the grade rests on"),
-    ("geometry", "", "none, shift, rshift (and roll), rscale (and scale), general"),
-    ("n_matches", "", "Gaia stars of this image in the fit"),
-    ("n_field_matches", "", "Gaia stars of the field in the fit"),
-    ("n_tied", "", "sources that tie the image to the others of its field"),
-    ("n_reference", "", "Gaia stars in the image's array"),
-    ("rms_ra_mas", "mas", "weighted residuals of this image's stars, RA times cos(Dec)"),
-    ("rms_dec_mas", "mas", "the same, declination"),
-    ("loo_rms_mas", "mas", "rms per axis with each star left out of the fit in turn"),
-    ("odds", "", "probability that a match this good is chance"),
-    ("shift_ra_mas", "mas", "what was added at the centre of the image, RA times cos(Dec)"),
-    ("shift_dec_mas", "mas", "the same, declination"),
-    ("roll_deg", "deg", "what was added to the position angle of the y axis"),
-    ("scale_ppm", "1e-6", "change of the pixel scale"),
-    ("astrom_err_mas", "mas", "error of the frame per axis, typical over the image"),
-    ("release", "", "catalog of the reference stars"),
-    ("epoch", "yr", "epoch to which they were moved"),
-)
+    ("grade", "", "A (best) to F, as in the products' page", "grade"),
+    ("reason", "", "what the grade rests on", "because"),
+    (
+        "geometry", "", "none, shift, rshift (and roll), rscale (and scale), general",
+        "what was fitted",
+    ),
+    ("n_matches", "", "Gaia stars of this image in the fit", "Gaia stars matched here"),
+    ("n_field_matches", "", "Gaia stars of the field in the fit", "in all images of the field"),
+    (
+        "n_tied", "", "sources that tie the image to the others of its field",
+        "sources in other images, too",
+    ),
+    ("n_reference", "", "Gaia stars in the image's array", "Gaia stars in the array"),
+    (
+        "rms_ra_mas", "mas", "weighted residuals of this image's stars, RA times cos(Dec)",
+        "residuals in RA, rms",
+    ),
+    ("rms_dec_mas", "mas", "the same, declination", "residuals in Dec, rms"),
+    (
+        "loo_rms_mas", "mas", "rms per axis with each star left out of the fit in turn",
+        "the same, star left out of the fit",
+    ),
+    ("odds", "", "probability that a match this good is chance", "odds that chance does as well"),
+    (
+        "shift_ra_mas", "mas", "what was added at the centre of the image, RA times cos(Dec)",
+        "moved in RA",
+    ),
+    ("shift_dec_mas", "mas", "the same, declination", "moved in Dec"),
+    ("roll_deg", "deg", "what was added to the position angle of the y axis", "turned by"),
+    ("scale_ppm", "1e-6", "change of the pixel scale", "scale changed by", "ppm"),
+    (
+        "astrom_err_mas", "mas", "error of the frame per axis, typical over the image",
+        "frame known to",
+    ),
+    ("release", "", "catalog of the reference stars", "reference"),
+    ("epoch", "yr", "epoch to which they were moved", "epoch of the image"),
+)  # fmt: skip
 MEASURE = _group(
     "images[].summary.measure.",
-    ("n_measured", "", "rows of the photometry"),
-    ("n_cosmic_ray", "", "rows with cr_flag"),
-    ("n_likely_cosmic_ray", "", "rows with the flag LIKELY_COSMIC_RAY (p_cr)"),
-    ("n_gaia", "", "rows with a Gaia match"),
-    ("n_gaia_chance", "", "matches expected by chance"),
-    ("n_point", "", "rows with p_star of 0.5 and more"),
-    ("fwhm_median", "pix", "median FWHM"),
-    ("noise_correlation", "", "noise of large areas over that of independent pixels"),
-    ("noise_origin", "", "blank sky, or the drizzling parameters"),
-    ("noise_n_places", "", "blank places that were measured"),
+    ("n_measured", "", "rows of the photometry", "rows"),
+    ("n_cosmic_ray", "", "rows with cr_flag", "on the cosmic-ray mask (cr_flag)"),
+    (
+        "n_likely_cosmic_ray", "", "rows with the flag LIKELY_COSMIC_RAY (p_cr)",
+        "likely cosmic rays (p_cr)",
+    ),
+    ("n_gaia", "", "rows with a Gaia match", "in Gaia"),
+    ("n_gaia_chance", "", "matches expected by chance", "in Gaia by chance, expected"),
+    ("n_point", "", "rows with p_star of 0.5 and more", "point-like"),
+    ("fwhm_median", "pix", "median FWHM", "FWHM, median", "px"),
+    (
+        "noise_correlation", "", "noise of large areas over that of independent pixels",
+        "noise of large areas, over that of pixels",
+    ),
+    ("noise_origin", "", "blank sky, or the drizzling parameters", "noise of the apertures from"),
+    ("noise_n_places", "", "blank places that were measured", "places of blank sky"),
     ("noise_scale.*", "", "by aperture: noise of blank places over that of independent pixels"),
     ("noise_slope", "", "how that changes from few to many exposures"),
     ("noise_pull.*", "", "by aperture: width of blank places' pulls by the noise of other places"),
     ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median"),
     ("limit_mag.*.*", "mag", "the same at blank places, by number of exposures and by aperture"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),
-    ("locus_n_stars", "", "stars that say so"),
+    ("locus_n_stars", "", "stars that say so", "stars that say what a point is"),
 )  # fmt: skip
 FINALIZE = _group(
     "images[].summary.finalize.",
-    ("n_catalog", "", "rows of the catalog"),
+    ("n_catalog", "", "rows of the catalog", "rows"),
     ("n_snr5_*", "", "rows of S/N 5 and more in the aperture of that name"),
-    ("zeropoint_ab", "mag", "AB zero point, for electrons per second"),
-    ("zeropoint_audit_mmag", "mmag", "zero point of the header minus that of the tables"),
+    ("zeropoint_ab", "mag", "AB zero point, for electrons per second", "AB zero point"),
+    (
+        "zeropoint_audit_mmag", "mmag", "zero point of the header minus that of the tables",
+        "zero point, header minus tables",
+    ),
     ("exptime_s", "s", "exposure time of the image, as its pixels have it"),
     ("calibration_notes[]", "", "what was assumed, or looked wrong, in the calibration"),
     ("closure.reference_px", "pix", "aperture to which the others are compared"),
@@ -164,6 +219,8 @@ SECTIONS: tuple[tuple[str, tuple[SummaryValue, ...]], ...] = (
     ("Images: finalize", FINALIZE),
 )
 SUMMARY_VALUES = tuple(value for _, values in SECTIONS for value in values)
+WORDS = {v.name: (v.words, v.card_unit or v.unit) for v in SUMMARY_VALUES if v.words}
+"""Words and unit by which cards show scalars."""
 
 HEAD = """# `summary.json`
 
