@@ -17,6 +17,7 @@ from playwright.sync_api import sync_playwright
 from bycatch.catalogs.tables import read_table
 from bycatch.report import page as report_page
 from bycatch.report import write_report
+from bycatch.report.image import KINDS
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome")
@@ -318,6 +319,12 @@ def test_legends_name_the_kinds_that_are_there(opened):
             plot,
         )
         assert set(items) - {"left out", "expected", "stars"} == kinds
+
+
+def test_the_table_of_kinds_says_what_each_means(opened):
+    rows = opened.locator("#kinds tbody tr").all()
+    cells = [row.locator("td").all_inner_texts() for row in rows]
+    assert [(kind.split(" ", 1)[1], meaning) for kind, _, meaning in cells] == list(KINDS.items())
 
 
 def test_page_prints(opened, tmp_path):

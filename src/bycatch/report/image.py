@@ -24,7 +24,14 @@ from bycatch.system.words import printable
 Looked = DrcImage | DrcLook
 
 POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in doubt", "not told"
-KINDS = (POINT, EXTENDED, COSMIC, DOUBT, OPEN)
+KINDS = {
+    POINT: "p_star of 0.5 and more",
+    EXTENDED: "p_star below 0.5",
+    COSMIC: "p_cr near 1, or the cosmic-ray flag",
+    DOUBT: "a flag speaks against it",
+    OPEN: "p_star is missing",
+}
+"""Kinds of sources, and what they mean on the page."""
 DOUBTFUL = (
     Flag.OFF_IMAGE
     | Flag.PARTIAL_APERTURE

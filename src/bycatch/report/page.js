@@ -8,13 +8,6 @@ const bycatchReport = (() => {
   const MANY_RAYS = 300;
   const PLOTS = ["picture", "counts", "errors", "shapes", "residuals"];
   const WITH_KINDS = ["picture", "errors", "shapes"];
-  const MEANINGS = {
-    "point": "p_star of 0.5 and more",
-    "extended": "p_star below 0.5",
-    "cosmic ray": "p_cr near 1, or the cosmic-ray flag",
-    "in doubt": "a flag speaks against it",
-    "not told": "p_star is missing",
-  };
   let models = null;
   let shown = null;       // the content of the chosen image
   let columns = {};       // its columns by name
@@ -497,7 +490,7 @@ const bycatchReport = (() => {
         make("td", {}, make("span", { style: `color:${style.colour};font-weight:700`, "aria-hidden": "true" },
           `${SHAPES[style.shape]} `), kind),
         make("td", { class: "right" }, String(counts[kind] || 0)),
-        make("td", {}, MEANINGS[kind]))));
+        make("td", {}, style.meaning))));
   }
 
   function fillExposures() {

@@ -270,8 +270,11 @@ def _residuals() -> Any:
 
 
 def kind_styles() -> dict[str, dict[str, str]]:
-    """Return colours and shapes for the page's own legends."""
-    return {kind: {"colour": colour, "shape": shape} for kind, (colour, shape) in STYLES.items()}
+    """Return colours, shapes and meanings for the page's own legends."""
+    return {
+        kind: {"colour": colour, "shape": shape, "meaning": KINDS[kind]}
+        for kind, (colour, shape) in STYLES.items()
+    }
 
 
 def column_names() -> list[str]:
