@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from bycatch.report.products import Folder, ReportedImage
+from bycatch.report.products import Folder, ReportedField, ReportedImage
 from bycatch.system.words import printable
 
 PULL_RANGE = (0.85, 1.18)
@@ -113,14 +115,20 @@ IMAGES = (
 
 def overview(folder: Folder) -> Overview:
     """Return the tables of a folder."""
-    images = tuple(_image_row(image) for image in folder.images)
-    fields = tuple(_field_row(name, folder) for name in _field_names(folder))
+    fields: list[Row] = []
+    images: list[Row] = []
+    places: dict[str, str] = {}
+    # Field by field: of a large folder the images of one are in memory at a time.
+    for name, members in groupby(folder.images, key=lambda image: image.record.field):
+        here = tuple(members)
+        images += [_image_row(image) for image in here]
+        fields.append(_field_row(name, here, folder.fields[name]))
+        places |= {key_of(image): image.place for image in here}
     problems = [(BAD, path, why.removeprefix(f"{path}: ")) for path, why in folder.lost]
-    places = {key_of(image): image.place for image in folder.images}
     problems += [(level, row.key, text) for row in fields for level, text in row.problems]
     problems += [(level, places[row.key], text) for row in images for level, text in row.problems]
     problems.sort(key=lambda problem: problem[0] != BAD)
-    return Overview(FIELDS, fields, IMAGES, images, tuple(problems))
+    return Overview(FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems))
 
 
 def key_of(image: ReportedImage) -> str:
@@ -135,18 +143,13 @@ def number(value: Any, digits: int = 0, *, level: str = "", why: str = "") -> Ce
     return Cell(f"{value:.{digits}f}", float(value), level, why)
 
 
-def _field_names(folder: Folder) -> list[str]:
-    return list(dict.fromkeys(image.record.field for image in folder.images))
-
-
-def _field_row(name: str, folder: Folder) -> Row:
-    members = [image for image in folder.images if image.record.field == name]
+def _field_row(name: str, members: Sequence[ReportedImage], field: ReportedField) -> Row:
     found = first_of(
-        folder.fields[name].alignment or None,
+        field.alignment or None,
         *(image.number("align", "field") for image in members),
         {},
     )
-    why = folder.fields[name].references
+    why = field.references
     grades = "".join(str(image.number("align", "grade") or "-") for image in members)
     odds = found.get("odds")
     cells = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from bycatch.images.drc import DrcImage
 from bycatch.images.look import DrcLook, look_at
 from bycatch.products import (
     STAGES,
-    FieldState,
     ImagePaths,
     ImageRecord,
     damaged_fields,
@@ -150,7 +150,7 @@ class Folder:
 
     out: Path
     settings: Settings
-    images: tuple[ReportedImage, ...]
+    images: Sequence[ReportedImage]
     fields: dict[str, ReportedField]
     seconds: float | None = None
     lost: tuple[tuple[str, str], ...] = ()
@@ -164,24 +164,49 @@ def read_folder(out: str | Path) -> Folder:
     SettingsError
         There is no image in the folder, and nothing was lost.
     """
-    out = Path(out)
-    states: list[FieldState] = []
-    images: list[ReportedImage] = []
-    fields: dict[str, ReportedField] = {}
+    out, settings = Path(out), saved_settings(Path(out))
     last = last_run(out)
     lost = [(str(path), why) for path, why in damaged_fields(out).items()]
     lost += [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
+    fields: dict[str, ReportedField] = {}
+    n_images = 0
     for name in field_names(out):
         with suppress(UnreadableFile):
-            states.append(read_field(out, name))
-    if not any(state.images for state in states) and not lost:
+            state = read_field(out, name)
+            lost += state.unplaced.items()
+            fields[name] = ReportedField(state.references, state.alignment)
+            n_images += len(state.images)
+    if not n_images and not lost:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
-    settings = saved_settings(out)
-    for state in states:
-        lost += state.unplaced.items()
-        images += [reported(record, out, settings) for record in state.images]
-        fields[state.name] = ReportedField(state.references, state.alignment)
-    return Folder(out, settings, tuple(images), fields, last.seconds, tuple(lost))
+    images: Sequence[ReportedImage] = ImagesOnDisk(out, tuple(fields), settings, n_images)
+    if n_images <= FEW:
+        images = tuple(images)
+    return Folder(out, settings, images, fields, last.seconds, tuple(lost))
+
+
+FEW = 50
+"""Images whose records are kept in memory; those of more are read when they are asked for."""
+
+
+class ImagesOnDisk(Sequence[ReportedImage]):
+    """The images of some fields, read field by field each time that they are gone through."""
+
+    def __init__(
+        self, out: Path, fields: tuple[str, ...], settings: Settings, n_images: int
+    ) -> None:
+        self.out, self.fields, self.settings, self.n_images = out, fields, settings, n_images
+
+    def __iter__(self) -> Iterator[ReportedImage]:
+        for name in self.fields:
+            with suppress(UnreadableFile):
+                for record in read_field(self.out, name).images:
+                    yield reported(record, self.out, self.settings)
+
+    def __len__(self) -> int:
+        return self.n_images
+
+    def __getitem__(self, number: Any) -> Any:
+        return list(self)[number]
 
 
 def reported(record: ImageRecord, out: Path, settings: Settings) -> ReportedImage:
