@@ -286,3 +286,27 @@ def test_an_error_that_a_signal_caused_is_the_signal(bycatch, monkeypatch, tmp_p
     ended = bycatch("run", visit.raw, "-o", tmp_path / "out")
     assert ended.status == 143
     assert "numpy" not in ended.err
+
+
+def test_a_signal_amid_code_that_bears_no_exception_waits_a_moment():
+    """Compiled code of numba that calls Python ended with a segmentation fault."""
+    ended = []
+
+    def call_in(module, function):
+        scope = {"__name__": module, "function": function}
+        exec("def call():\n    function()\n    return True", scope)
+        return scope["call"]()
+
+    def interrupted():
+        send(signal.SIGTERM)
+        ended.append("whole")
+
+    with Watch() as watch:
+        assert call_in("numba.core.typing", interrupted)
+        assert ended == ["whole"]
+        assert watch.stop is None
+        with pytest.raises(Stopped):
+            time.sleep(2.0)
+    with Watch(), pytest.raises(Stopped):
+        call_in("numpy", interrupted)
+    assert ended == ["whole"]

@@ -16,6 +16,13 @@ GRACE_S = 1.0
 which signals both the process and its group.  Later ones end the process at once."""
 
 
+LATER_S, MOST_LATER_S = 0.05, 2.0
+"""A signal that comes at a bad moment is sent again after this time; in all it waits so long."""
+FRAGILE = ("numba", "llvmlite")
+"""Libraries whose compiled code calls Python and bears no exception of ours: SystemError or a
+segmentation fault came of it, in one of some twenty runs stopped while kernels were loaded."""
+
+
 class Stopped(BaseException):
     """The command has to end.
 
@@ -32,11 +39,11 @@ class Watch:
 
     def __init__(self) -> None:
         self.stop: Stopped | None = None
-        self._since_s = 0.0
+        self._since_s = self._came_s = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Watch:
-        self.stop, self._before = None, {}
+        self.stop, self._came_s, self._before = None, 0.0, {}
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 before = signal.getsignal(number)
@@ -56,9 +63,21 @@ class Watch:
         if self.stop is not None and threading.current_thread() is threading.main_thread():
             raise self.stop
 
-    def _come(self, number: int, _: FrameType | None) -> None:
+    def _waits(self, number: int, frame: FrameType | None, now_s: float) -> bool:
+        """Tell whether a signal comes at a bad moment; then it is sent again a little later."""
+        self._came_s = self._came_s or now_s
+        if now_s - self._came_s > MOST_LATER_S or not _is_in_fragile_code(frame):
+            return False
+        later = threading.Timer(LATER_S, os.kill, (os.getpid(), number))
+        later.daemon = True
+        later.start()
+        return True
+
+    def _come(self, number: int, frame: FrameType | None) -> None:
         now_s = time.monotonic()
         if self.stop is None:
+            if self._waits(number, frame, now_s):
+                return
             self.stop, self._since_s = Stopped(number), now_s
             raise self.stop
         if now_s - self._since_s > GRACE_S:
@@ -68,6 +87,14 @@ class Watch:
         """Say nothing of a `Stopped` that came where none can be raised: `check` raises it."""
         if not isinstance(unraisable.exc_value, Stopped):
             self._unraisable(unraisable)
+
+
+def _is_in_fragile_code(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in FRAGILE:
+            return True
+        frame = frame.f_back
+    return False
 
 
 watch = Watch()
