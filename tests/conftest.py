@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
@@ -89,6 +91,33 @@ def new_drc() -> Callable[..., fits.HDUList]:
 def psf() -> Callable[..., NDArray[np.float64]]:
     """Return `moffat`, a star of unit integral."""
     return moffat
+
+
+class Records(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def lines(self) -> list[str]:
+        return [record.getMessage() for record in self.records]
+
+
+@pytest.fixture
+def logged() -> Iterator[Records]:
+    """What bycatch logs, at all levels."""
+    logger, handler = logging.getLogger("bycatch"), Records()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -245,3 +274,23 @@ def change_record(out, root, change):
 def change_record_of_an_image():
     """Return the function that changes the record of an image."""
     return change_record
+
+
+@pytest.fixture(scope="session")
+def catalogued() -> Callable[..., Any]:
+    """Return a function that makes a trial's catalog of (x, y, AB magnitude, cr_flag)."""
+    from bycatch.catalogs.columns import CAT
+    from bycatch.catalogs.tables import make_table
+    from bycatch.simulate.trial import Trial
+
+    def made(rows: Any, noise_rate: float) -> Trial:
+        x, y, mag, flag = np.array(rows, dtype=float).reshape(-1, 4).T
+        n = len(x)
+        data = {c.name: np.zeros(n) for c in CAT if "{r}" not in c.name}
+        others = ("flux_4_apcor", "err_4_apcor", "err_4_sys", "maglim_4", "mag_ab_err_4", "snr_4")
+        data |= {name: np.zeros(n) for name in others}
+        data |= {"x_center": x, "y_center": y, "mag_ab_4": mag, "cr_flag": flag}
+        table = make_table(CAT, data, (4.0,))
+        return Trial(Table(), table, 0.9, noise_rate, np.zeros((2, 2), np.float32))
+
+    return made

@@ -22,37 +22,13 @@ from bycatch.engines.base import NO_MEMORY, cores_per_task, lost_by
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile
 from bycatch.kernels import threads
 from bycatch.system import memory
+from engine_watch import by_index, gone, is_there, too_long
 
 logger = logging.getLogger("bycatch")
 PATIENCE_S = 60.0
 KILLED = "its worker process was killed by signal 9 (SIGKILL)"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-
-
-class Records(logging.Handler):
-    """Keeps what is logged."""
-
-    def __init__(self):
-        super().__init__()
-        self.records = []
-
-    def emit(self, record):
-        self.records.append(record)
-
-    @property
-    def lines(self):
-        return [record.getMessage() for record in self.records]
-
-
-@pytest.fixture
-def logged():
-    handler, level = Records(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 @pytest.fixture
@@ -68,26 +44,6 @@ def two():
     assert multiprocessing.active_children() == []
 
 
-def too_long(*_):
-    raise AssertionError("an engine hangs")
-
-
-def is_there(pid):
-    """Tell whether a process lives; one that is dead but not yet asked for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pids, within_s=10.0):
-    """Wait until processes are gone, and tell whether they are."""
-    deadline = time.monotonic() + within_s
-    while any(map(is_there, pids)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not any(map(is_there, pids))
-
-
 def pids_of_workers():
     """Find them from another thread than the one that looks after them."""
     found = []
@@ -99,10 +55,6 @@ def pids_of_workers():
         except OSError:
             continue
     return found
-
-
-def by_index(results):
-    return dict(sorted(results))
 
 
 # Results

@@ -18,6 +18,7 @@ from bycatch.engines import Dask, Lost, executor_of
 from bycatch.errors import BycatchError, SettingsError
 from bycatch.kernels import threads
 from bycatch.system import memory
+from engine_watch import by_index, gone, is_there, too_long
 
 logger = logging.getLogger("bycatch")
 PATIENCE_S = 120.0
@@ -27,38 +28,9 @@ distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 
-class Records(logging.Handler):
-    """Keeps what is logged."""
-
-    def __init__(self):
-        super().__init__()
-        self.records = []
-
-    def emit(self, record):
-        self.records.append(record)
-
-    @property
-    def lines(self):
-        return [record.getMessage() for record in self.records]
-
-
-@pytest.fixture
-def logged():
-    handler, level = Records(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(level)
-
-
 @pytest.fixture(autouse=True)
 def in_time():
     """Let no test hang."""
-
-    def too_long(*_):
-        raise AssertionError("an engine hangs")
-
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(int(PATIENCE_S))
     yield
@@ -100,25 +72,6 @@ def workers_of(parent):
         if int(number) == parent and state != "Z" and is_worker:
             found.append(int(path.name))
     return found
-
-
-def is_there(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pids, within_s=15.0):
-    """Wait until processes are gone, and tell whether they are."""
-    deadline = time.monotonic() + within_s
-    while any(map(is_there, pids)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not any(map(is_there, pids))
-
-
-def by_index(results):
-    return dict(sorted(results))
 
 
 # Workers of our own
@@ -231,7 +184,7 @@ def test_a_process_that_dies_idle_is_replaced(two):
     pids = {found for _, found in two.work(tasks.pid, [0, 0])}
     for number in pids:
         os.kill(number, signal.SIGKILL)
-    assert gone(pids)
+    assert gone(pids, 15)
     time.sleep(0.2)
     assert by_index(two.work(tasks.square, [1, 2, 3])) == {0: 1, 1: 4, 2: 9}
 
@@ -352,7 +305,7 @@ def test_no_worker_outlives_the_process_that_began_it(tmp_path, script):
         time.sleep(0.02)
     assert len(pids) == 2
     parent.kill()
-    assert gone(int(path.name) for path in pids)
+    assert gone((int(path.name) for path in pids), 15)
 
 
 @pytest.mark.parametrize("wait_s", [0.3, 0.8, 1.5, 3.0])

@@ -318,18 +318,6 @@ def test_places_keep_apart_and_stay_on_the_data():
 # ---------------------------------------------------------------- what counts as found
 
 
-def catalogued(rows):
-    """Return a catalog of (x, y, AB magnitude, cr_flag)."""
-    x, y, mag, flag = np.array(rows, dtype=float).reshape(-1, 4).T
-    n = len(x)
-    data = {c.name: np.zeros(n) for c in CAT if "{r}" not in c.name}
-    others = ("flux_4_apcor", "err_4_apcor", "err_4_sys", "maglim_4", "mag_ab_err_4", "snr_4")
-    data |= {name: np.zeros(n) for name in others}
-    data |= {"x_center": x, "y_center": y, "mag_ab_4": mag, "cr_flag": flag}
-    table = make_table(CAT, data, (4.0,))
-    return trial.Trial(Table(), table, 0.9, SKY, np.zeros((2, 2), np.float32))
-
-
 @pytest.mark.parametrize(
     ("before", "after", "outcome"),
     [
@@ -347,7 +335,7 @@ def catalogued(rows):
     ],
 )
 def test_found_is_what_was_not_there_before_and_is_as_bright_as_it_should(
-    blank, before, after, outcome
+    blank, catalogued, before, after, outcome
 ):
     image = blank((60, 60))
     settings = Settings()
@@ -355,15 +343,17 @@ def test_found_is_what_was_not_there_before_and_is_as_bright_as_it_should(
     sources = stars_table([50.0], [50.0], [10 ** (-0.4 * (24.0 - zeropoint))])
     sources["aperture_rate"] = sources["rate"] * 0.9
     sources["n_exp"], sources["saturated"] = 2, False
-    found = recovery.recovered(sources, catalogued(after), catalogued(before), image, settings)
+    found = recovery.recovered(
+        sources, catalogued(after, SKY), catalogued(before, SKY), image, settings
+    )
     assert found["outcome"][0] == outcome
     assert found["found"][0] == (outcome in ("kept", "cosmic ray"))
     assert found["kept"][0] == (outcome == "kept")
     assert found["mag_expected"][0] == pytest.approx(24.0)
 
 
-def test_a_cosmic_ray_by_its_probability_counts_as_one():
-    made = catalogued([(50.0, 50.0, 24.0, 0), (10.0, 10.0, 24.0, 0)])
+def test_a_cosmic_ray_by_its_probability_counts_as_one(catalogued):
+    made = catalogued([(50.0, 50.0, 24.0, 0), (10.0, 10.0, 24.0, 0)], SKY)
     made.catalog["p_cr"] = [0.9, 0.1]
     assert recovery.is_cosmic_ray(made.catalog).tolist() == [True, False]
 

@@ -11,7 +11,6 @@ from astropy.table import Table
 
 from bycatch import photcal
 from bycatch.catalogs import columns
-from bycatch.catalogs.columns import CAT
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import make_table, read_table
 from bycatch.kernels.blocks import covered_blocks
@@ -205,20 +204,14 @@ def test_copies_are_counted_in_the_disk_space(visit, tmp_path):
 # ---------------------------------------------------------------- artificial sources
 
 
-def catalogued(*rows):
-    """A catalog of (x, y, AB magnitude, cr_flag)."""
-    x, y, mag, flag = np.array(rows, dtype=float).reshape(-1, 4).T
-    n = len(x)
-    data = {c.name: np.zeros(n) for c in CAT if "{r}" not in c.name}
-    others = ("flux_4_apcor", "err_4_apcor", "err_4_sys", "maglim_4", "mag_ab_err_4", "snr_4")
-    data |= {name: np.zeros(n) for name in others}
-    data |= {"x_center": x, "y_center": y, "mag_ab_4": mag, "cr_flag": flag}
-    table = make_table(CAT, data, (4.0,))
-    return trial.Trial(Table(), table, 0.9, 0.01, np.zeros((2, 2), np.float32))
+@pytest.fixture
+def outcome(as_image, catalogued):
+    """Return the function that says what became of a source of 24 mag at (50, 50)."""
+    image = as_image(np.zeros((60, 60)))
+    return lambda *found, size_arcsec=0.0: outcome_on(image, catalogued, *found, size_arcsec)
 
 
-def outcome(image, before, after, size_arcsec=0.0):
-    """What became of a source of 24 mag at (50, 50)."""
+def outcome_on(image, catalogued, before, after, size_arcsec):
     zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
     rate = 10 ** (-0.4 * (24.0 - zeropoint))
     sources = Table(
@@ -227,7 +220,9 @@ def outcome(image, before, after, size_arcsec=0.0):
             "axis_ratio": [1.0], "n_exp": [2], "aperture_rate": [0.9 * rate], "saturated": [False],
         }
     )  # fmt: skip
-    found = recovery.recovered(sources, catalogued(*after), catalogued(*before), image, Settings())
+    found = recovery.recovered(
+        sources, catalogued(after, 0.01), catalogued(before, 0.01), image, Settings()
+    )
     return str(found["outcome"][0])
 
 
@@ -254,21 +249,21 @@ def plus(share):
         ([(51.52, 50.0, 20.0, 0)], [(50.0, 50.0, 24.0, 0)], "kept"),
     ],
 )
-def test_what_counts_as_found(as_image, before, after, expected):
+def test_what_counts_as_found(outcome, before, after, expected):
     """Within 1.5 px and 1 mag, and brighter than what was there, of which half is new."""
-    assert outcome(as_image(np.zeros((60, 60))), before, after) == expected
+    assert outcome(before, after) == expected
 
 
-def test_an_extended_source_is_looked_for_farther_away(as_image):
+def test_an_extended_source_is_looked_for_farther_away(outcome):
     """By half of its half-light radius, in quadrature: 1.5 and 4 px are 4.27."""
-    image = as_image(np.zeros((60, 60)))
     for apart, expected in ((4.25, "kept"), (4.3, "lost")):
-        assert outcome(image, [], [(50.0 + apart, 50.0, 24.0, 0)], 0.4) == expected
+        found = outcome([], [(50.0 + apart, 50.0, 24.0, 0)], size_arcsec=0.4)
+        assert found == expected
 
 
 @pytest.mark.parametrize(("p_cr", "expected"), [(0.49, False), (0.51, True), (np.nan, False)])
-def test_a_source_is_called_a_cosmic_ray_above_one_half(p_cr, expected):
-    made = catalogued((50.0, 50.0, 24.0, 0))
+def test_a_source_is_called_a_cosmic_ray_above_one_half(catalogued, p_cr, expected):
+    made = catalogued([(50.0, 50.0, 24.0, 0)], 0.01)
     made.catalog["p_cr"] = [p_cr]
     assert recovery.is_cosmic_ray(made.catalog).tolist() == [expected]
 

@@ -545,6 +545,11 @@ class OutputSettings(Section):
     )
     report: bool = setting(True, "write report.html at the end of a run, and of a step of its own")
 
+    @property
+    def is_survey(self) -> bool:
+        """True if nothing is kept between the steps."""
+        return self.products == "survey"
+
 
 class SimulateSettings(Section):
     """The simulated visit."""

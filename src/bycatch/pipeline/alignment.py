@@ -13,7 +13,7 @@ from bycatch.pipeline.attempts import attempt, begin, step_over
 from bycatch.pipeline.field_image import field_image
 from bycatch.pipeline.figure import FieldFigure
 from bycatch.pipeline.frames import write_frame
-from bycatch.pipeline.keys import field_key, image_keys, is_current, stage_key
+from bycatch.pipeline.keys import align_key, is_current, key_of_records
 from bycatch.pipeline.outcomes import StepResult
 from bycatch.pipeline.steps import stage_entry, strike
 from bycatch.pipeline.workbench import Workbench
@@ -83,7 +83,7 @@ class _Alignment:
         for place, bench in self.benches.items():
             self._attempt(place, lambda bench=bench: _check(bench))  # type: ignore[misc]
         key = self._key()
-        stale = [place for place in self._going() if self._is_stale(place, key)]
+        stale = [place for place in self._going() if self._is_stale(self.benches[place], key)]
         for place in self._going():
             if place not in stale:
                 self.results[place] = replace(self.results[place], kept=("align",))
@@ -106,14 +106,13 @@ class _Alignment:
         return [place for place, result in self.results.items() if result.ok]
 
     def _key(self) -> str:
-        benches = {place: self.benches[place] for place in self._going()} | self.others
-        return field_key({place: image_keys(bench.record) for place, bench in benches.items()})
+        return key_of_records(bench.record for bench in self._part_takers().values())
 
-    def _is_stale(self, place: str, key: str) -> bool:
-        bench = self.benches[place]
-        key = stage_key(replace(bench.job, field_key=key), "align", {})
-        folder = bench.paths.folder
-        return bench.job.forced or not is_current(bench.record, folder, "align", key)
+    def _is_stale(self, bench: Workbench, key: str) -> bool:
+        return bench.job.forced or not _is_aligned(bench, key)
+
+    def _part_takers(self) -> dict[str, Workbench]:
+        return {place: self.benches[place] for place in self._going()} | self.others
 
     def _align(self, stale: list[str]) -> str:
         """Align the field, write what it gives for the stale images, and return the field's key."""
@@ -153,25 +152,15 @@ class _Alignment:
         if self.figure.is_current(figure_key):
             return
         self.figure.prepare()
-        benches = {place: self.benches[place] for place in self._going()} | self.others
-        aligned = [
-            bench
-            for _, bench in sorted(benches.items())
-            if is_current(
-                bench.record,
-                bench.paths.folder,
-                "align",
-                stage_key(replace(bench.job, field_key=key), "align", {}),
-            )
-        ]
+        benches = sorted(self._part_takers().items())
+        aligned = [bench for _, bench in benches if _is_aligned(bench, key)]
         self.figure.begin_again(figure_key, aligned)
 
     def _name_outdated(self, key: str) -> None:
         """Say which images of earlier runs took part, but keep an alignment without these ones."""
         for bench in self.others.values():
-            expected = stage_key(replace(bench.job, field_key=key), "align", {})
             align = bench.record.stages.get("align")
-            if align and align.key != expected:
+            if align and align.key != align_key(bench.job, key):
                 logger.warning(
                     "%s: align: done before with other images of its field: run it again as well",
                     bench.job.label,
@@ -208,6 +197,11 @@ class _Alignment:
             if not found:
                 self._attempt(place, fit)
         return found[0] if found else None
+
+
+def _is_aligned(bench: Workbench, key: str) -> bool:
+    """Tell whether the alignment of an image is up to date for a key of its field."""
+    return is_current(bench.record, bench.paths.folder, "align", align_key(bench.job, key))
 
 
 def _check(bench: Workbench) -> None:

@@ -21,17 +21,16 @@ from bycatch.pipeline.alignment import align_field
 from bycatch.pipeline.attempts import attempt, log_loss
 from bycatch.pipeline.figure import FieldFigure
 from bycatch.pipeline.jobs import FieldJob, ImageJob
-from bycatch.pipeline.keys import field_key, image_keys, takes_part
+from bycatch.pipeline.keys import key_of_records, takes_part
 from bycatch.pipeline.other_images import OtherImageView, other_images
 from bycatch.pipeline.outcomes import FieldResult, ImageReport, Outcome, StepResult
 from bycatch.pipeline.placing import place, planned_record
 from bycatch.pipeline.reference import FieldStars, reference_stars
 from bycatch.pipeline.steps import do_stage
-from bycatch.pipeline.workbench import Workbench
+from bycatch.pipeline.workbench import Workbench, import_steps
 from bycatch.precompile import watch_first_compilation
 from bycatch.products import (
     LOCK,
-    STAGES,
     FieldFolder,
     FieldState,
     ImageRecord,
@@ -49,13 +48,11 @@ logger = logging.getLogger("bycatch")
 
 CRASH = "BYCATCH_CRASH_FIELD"
 """Environment variable for tests: the worker that gets this field kills itself."""
-FIRST_STEPS, LAST_STEPS = STAGES[: STAGES.index("align")], STAGES[STAGES.index("align") + 1 :]
 
 
 def prepare_worker() -> None:
     """Import what the steps need, before a worker's first task."""
-    from bycatch.stages import align, crmask, detect, finalize, measure  # noqa: F401
-
+    import_steps()
     watch_first_compilation()
 
 
@@ -152,7 +149,7 @@ class _FieldWork:
         self.job = job
         self.settings = job.settings
         self.folder = FieldFolder(job.out, _state_of(job))
-        self.figure = FieldFigure(self.folder, is_wanted=not self._is_survey)
+        self.figure = FieldFigure(self.folder, is_wanted=not self.settings.output.is_survey)
         self.stars = FieldStars(None, "none")
         self.benches: dict[str, Workbench] = {}
         self.others: dict[str, Workbench] = {}
@@ -163,10 +160,6 @@ class _FieldWork:
         """The Gaia stars of the field, read by the first step that needs them."""
         path = self.stars.path
         return gaia.read_local(path) if path and path.exists() else None
-
-    @property
-    def _is_survey(self) -> bool:
-        return self.settings.output.products == "survey"
 
     def done(self) -> FieldResult:
         """Do what is to be done."""
@@ -240,7 +233,6 @@ class _FieldWork:
             job.out,
             record,
             job.settings,
-            job.stages,
             job.forced,
             gaia_file=self.stars.path,
             gaia_key=self.stars.key,
@@ -264,7 +256,7 @@ class _FieldWork:
 
     def _first_steps(self) -> None:
         """Do the steps before the alignment; the last image stays in memory."""
-        if self._is_survey:
+        if self.settings.output.is_survey:
             self._force_stale()
         last = next(reversed(self.benches), "")
         for name, bench in self.benches.items():
@@ -275,7 +267,7 @@ class _FieldWork:
     def _force_stale(self) -> None:
         """Let all steps of an image be done if one has to be: what comes in between is not kept."""
         records = [r for r in self.folder.state.images if {"detect", "crmask"} <= set(r.stages)]
-        key = field_key({record.place: image_keys(record) for record in records})
+        key = key_of_records(records)
         for bench in self.benches.values():
             with suppress(UnreadableFile):
                 bench.look(at_pixels=False)

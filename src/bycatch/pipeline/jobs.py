@@ -148,7 +148,6 @@ class ImageJob:
     Attributes
     ----------
     out, record, settings : of the image
-    stages : steps to do
     forced : do them again even if they are up to date
     field_key : stands for the detections and masks of all images of the field
     gaia_file, gaia_key : reference stars of the field
@@ -159,7 +158,6 @@ class ImageJob:
     out: Path
     record: ImageRecord
     settings: Settings
-    stages: tuple[str, ...] = STAGES
     forced: bool = False
     field_key: str = ""
     gaia_file: Path | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,11 @@ def field_key(keys: Mapping[str, tuple[str, str]]) -> str:
     return combined(sorted((place, *both) for place, both in keys.items()))
 
 
+def key_of_records(records: Iterable[ImageRecord]) -> str:
+    """Return the key of the detections that the images of a field have."""
+    return field_key({record.place: image_keys(record) for record in records})
+
+
 def quality_files(settings: Settings, record: ImageRecord) -> list[Path]:
     """Return the exposures of an image whose data quality can be read.
 
@@ -87,6 +93,11 @@ def quality_files(settings: Settings, record: ImageRecord) -> list[Path]:
     given = record.input.get("exposures_dir", settings.input.exposures_dir)
     folders = [Path(given).expanduser()] if given else []
     return exposure_files(record.exposures, [*folders, Path(record.source).parent])
+
+
+def align_key(job: ImageJob, field_key: str) -> str:
+    """Return the key of an image's alignment, for a key of the field's detections."""
+    return stage_key(replace(job, field_key=field_key), "align", {})
 
 
 def quality_key(job: ImageJob) -> list[str]:

@@ -70,7 +70,8 @@ class ImageReport:
     field: str
     filter: str
     source: str
-    outcome: Outcome
+    outcome: str
+    """One of `Outcome`; '' for an image that no run took note of."""
     reason: str = ""
     traceback: str = ""
     done: tuple[str, ...] = ()
@@ -80,8 +81,8 @@ class ImageReport:
     folder: str = ""
 
     @classmethod
-    def of(cls, record: ImageRecord, result: StepResult, out: Path) -> ImageReport:
-        """Return the report of an image after a run."""
+    def of(cls, record: ImageRecord, result: StepResult | ImageOutcome, out: Path) -> ImageReport:
+        """Return the report of an image after a run, or of what its record keeps of the last."""
         return cls(
             record.root, record.field, record.filter, record.source, result.outcome, result.reason,
             result.traceback, result.done, result.kept, result.seconds,
@@ -141,8 +142,13 @@ class ImageReport:
             "s": f"{self.seconds:.{0 if self.seconds >= 100 else 1}f}",
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values, as in ``summary.json``."""
+    def to_dict(self, record: ImageRecord | None = None) -> dict[str, Any]:
+        """Return everything as plain values, as in ``summary.json``.
+
+        Parameters
+        ----------
+        record : of the image, where it is at hand; else it is read
+        """
         return {
             "root": self.root,
             "field": self.field,
@@ -154,7 +160,7 @@ class ImageReport:
             "done": self.done,
             "kept": self.kept,
             "seconds": self.seconds,
-            **self._numbers,
+            **(numbers_of(record) if record else self._numbers),
             "folder": self.folder,
         }
 

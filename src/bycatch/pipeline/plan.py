@@ -19,9 +19,9 @@ from bycatch.pipeline.keys import (
     takes_part,
 )
 from bycatch.pipeline.placing import planned_record
-from bycatch.pipeline.reference import kept_stars, known_key
+from bycatch.pipeline.reference import stars_at_hand
 from bycatch.pipeline.runner import as_paths, image_of_list
-from bycatch.products import STAGES, FieldFolder, FieldState, ImageRecord, read_field
+from bycatch.products import STAGES, FieldFolder, FieldState, read_field
 from bycatch.settings import Settings
 from bycatch.stages.sort import Placement, Skipped
 
@@ -61,15 +61,16 @@ def dry_run(
     for placement in found.plan.placements:
         fields.setdefault(placement.field, []).append(placement)
     files = UserFiles.of(given)
+    folders = {name: FieldFolder(out, _state(out, name)) for name in fields}
     records = {
-        p.path: planned_record(found.new_image(p, given.wht), _images(out, p.field))
+        p.path: planned_record(found.new_image(p, given.wht), folders[p.field].state.images)
         for p in found.plan.placements
     }
     place = image_of_list(out, given, records.values())
     images: dict[Path, PlannedImage] = {}
     for name, placements in fields.items():
-        folder = FieldFolder(out, _state(out, name))
-        jobs = []
+        folder, jobs = folders[name], []
+        stars = stars_at_hand(folder)
         for placement in placements:
             record = records[placement.path]
             # A file that has changed is another input, whatever its record says.
@@ -80,7 +81,7 @@ def dry_run(
                 frame = place.paths(out).wcs
             jobs.append(
                 ImageJob(
-                    out, record, chosen, gaia_file=kept_stars(folder), gaia_key=known_key(folder),
+                    out, record, chosen, gaia_file=stars.path, gaia_key=stars.key,
                     files=files, sources_frame=frame,
                 )
             )  # fmt: skip
@@ -95,10 +96,6 @@ def _state(out: Path, name: str) -> FieldState:
         return read_field(out, name)
     except UnreadableFile:
         return FieldState(name)
-
-
-def _images(out: Path, name: str) -> list[ImageRecord]:
-    return _state(out, name).images
 
 
 def _planned_key(jobs: list[ImageJob], state: FieldState, out: Path) -> str:
@@ -140,7 +137,7 @@ def step_states(job: ImageJob, folder: FieldFolder) -> dict[str, str]:
         else ("stale" if stage in record.stages else "to do")
         for stage in STAGES
     }
-    figure = FieldFigure(folder, is_wanted=job.settings.output.products != "survey")
+    figure = FieldFigure(folder, is_wanted=not job.settings.output.is_survey)
     if states["align"] == "done" and not figure.is_current(figure.key(job)):
         states["align"] = "stale"
     return states

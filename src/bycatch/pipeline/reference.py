@@ -129,15 +129,15 @@ def reference_stars(
     are there wherever they come from, as a step on its own does.  Without stars
     the images keep their own WCS, and the problem says why.
     """
-    target, settings = folder.path / STARS, services.settings
-    if keep_stored and local is None and kept_stars(folder):
-        return FieldStars(target, known_key(folder))
+    settings, at_hand = services.settings, stars_at_hand(folder)
+    if keep_stored and local is None and at_hand.path:
+        return at_hand
     if not settings.enabled and local is None:
         return FieldStars(None, "none", "switched off (align.enabled = false)")
     images = [r.paths(folder.out).folder / r.name for r in records]
     asked = stars_key(images, settings, local)
-    if folder.state.stars_key == asked and kept_stars(folder):
-        return FieldStars(target, known_key(folder))
+    if folder.state.stars_key == asked and at_hand.path:
+        return at_hand
     source = local.checksum if local else ""
     try:
         cone = field_cone(images, margin_arcsec(settings))
@@ -152,7 +152,7 @@ def reference_stars(
     stored = _stored(folder)
     if stored is not None and stored.serves(cone, source, settings):
         folder.state.stars_key = asked
-    return FieldStars(target, known_key(folder))
+    return stars_at_hand(folder)
 
 
 def stars_key(images: Sequence[Path], settings: AlignSettings, local: UserFile | None) -> str:
@@ -230,7 +230,7 @@ class _Stored:
 
 def _stored(folder: FieldFolder) -> _Stored | None:
     """Return what an earlier run has left; None if that is nothing, or no longer what it was."""
-    if kept_stars(folder) is None:
+    if stars_at_hand(folder).path is None:
         return None
     try:
         table = read_table(folder.path / STARS)
@@ -310,21 +310,13 @@ def _within(stars: gaia.ReferenceStars, cone: Cone) -> NDArray[np.bool_]:
     return np.asarray(separation_deg(ra, dec, cone.ra, cone.dec) <= cone.radius)
 
 
-def kept_stars(folder: FieldFolder) -> Path | None:
-    """Return the file of a field's stars, if it is there and, as far as is known, as it was made.
+def stars_at_hand(folder: FieldFolder) -> FieldStars:
+    """Return a field's stars, if they are there and, as far as is known, as they were made.
 
-    Versions before this one took note of it in another file.
+    Versions before this one took note of them in another file.
     """
     path = folder.path / STARS
     known = folder.state.products.get(STARS)
-    whole = path.is_file() if known is None else is_whole(path, known.proof)
-    return path if whole else None
-
-
-def known_key(folder: FieldFolder) -> str:
-    """Return the key of stars that are already there; 'none' without."""
-    path = kept_stars(folder)
-    if path is None:
-        return "none"
-    known = folder.state.products.get(STARS)
-    return known.proof.checksum if known else checksum(path)
+    if not (path.is_file() if known is None else is_whole(path, known.proof)):
+        return FieldStars(None, "none")
+    return FieldStars(path, known.proof.checksum if known else checksum(path))

@@ -63,7 +63,7 @@ class RunReport:
         """True if there were images, and all of them were done."""
         return (
             any(field.images for field in self.results)
-            and all(image.outcome is Outcome.DONE for image in self.images)
+            and all(image.outcome == Outcome.DONE for image in self.images)
             and not any(s.bad for s in self.skipped)
         )
 
@@ -104,7 +104,7 @@ class RunReport:
 
     @notebook.never_raising
     def _repr_html_(self) -> str:
-        n_done = sum(image.outcome is Outcome.DONE for image in self.images)
+        n_done = sum(image.outcome == Outcome.DONE for image in self.images)
         facts = {
             "images done": f"{n_done} of {n_done + len(self.lost())}",
             "time": f"{self.seconds:.1f} s",

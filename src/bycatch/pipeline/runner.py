@@ -38,7 +38,8 @@ from bycatch.products import (
     write_last_run,
 )
 from bycatch.products.folder import UnusedFile
-from bycatch.report.page import MAX_INSIDE, can_be_made
+from bycatch.report.page import can_be_made
+from bycatch.report.products import MAX_INSIDE
 from bycatch.settings import Settings, to_toml
 from bycatch.stages.sort import Skipped
 from bycatch.system.disk import atomic
@@ -134,7 +135,7 @@ def run_stages(
     for skip in skipped:
         logger.error("dropped: %s", skip.reason)
     chosen = settings or saved_settings(out)
-    if chosen.output.products == "survey":
+    if chosen.output.is_survey:
         raise SettingsError(
             f"{out}: it keeps nothing between the steps (output.products = survey)",
             hint="'bycatch run' does all that a change needs",

@@ -9,18 +9,12 @@ from pathlib import Path
 
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.pipeline.jobs import ImageJob, Inputs, UserFiles
-from bycatch.pipeline.keys import field_key, file_fingerprint, image_keys, takes_part
+from bycatch.pipeline.keys import file_fingerprint, key_of_records, takes_part
 from bycatch.pipeline.outcomes import Outcome
 from bycatch.pipeline.plan import step_states
-from bycatch.pipeline.reference import kept_stars, known_key
+from bycatch.pipeline.reference import stars_at_hand
 from bycatch.pipeline.runner import image_of_list
-from bycatch.products import (
-    FieldFolder,
-    damaged_fields,
-    field_names,
-    last_run,
-    read_field,
-)
+from bycatch.products import FieldFolder, last_run, read_fields
 from bycatch.settings import Settings
 
 
@@ -81,19 +75,22 @@ def status(out: str | Path, settings: Settings) -> Status:
     """
     out = Path(out)
     last = last_run(out)
-    lost = [(str(path), why) for path, why in damaged_fields(out).items()]
-    lost += [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
     images: list[ImageStatus] = []
-    for name in field_names(out):
-        with suppress(UnreadableFile):
-            state = read_field(out, name)
+    damaged: list[tuple[str, str]] = []
+    unplaced: list[tuple[str, str]] = []
+    for path, state in read_fields(out):
+        if isinstance(state, UnreadableFile):
+            damaged.append((str(path), str(state)))
+        else:
             images += _of_field(FieldFolder(out, state), settings, last.inputs)
-            lost += state.unplaced.items()
+            unplaced += state.unplaced.items()
+    dropped = [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
+    lost = (*damaged, *dropped, *unplaced)
     if not images and not lost:
         raise SettingsError(
             f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"
         )
-    return Status(tuple(images), tuple(lost))
+    return Status(tuple(images), lost)
 
 
 def _of_field(
@@ -111,15 +108,16 @@ def _of_field(
     with suppress(SettingsError):  # the list has changed: the step is stale in any case
         own = image_of_list(out, given, records)
     files = UserFiles.of(given)
-    key = field_key({r.place: image_keys(r) for r in records if takes_part(r, out)})
+    key = key_of_records(record for record in records if takes_part(record, out))
+    stars = stars_at_hand(folder)
     for record in records:
         job = ImageJob(
             out,
             record,
             settings,
             field_key=key,
-            gaia_file=kept_stars(folder),
-            gaia_key=known_key(folder),
+            gaia_file=stars.path,
+            gaia_key=stars.key,
             files=files,
             sources_frame=own.paths(out).wcs if own is not None and own is not record else None,
         )

@@ -50,10 +50,9 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
     if stage in bench.record.stages:
         bench.sealed()
     before = strike(bench, stage)
-    is_survey = job.settings.output.products == "survey"
     sections = ("input", *SECTIONS[stage])
     meta = metadata(bench.image, bench.record, job.settings, sections)
-    products = Products(bench.paths, meta, is_survey=is_survey)
+    products = Products(bench.paths, meta, is_survey=job.settings.output.is_survey)
     try:
         summary = work(products)
         seconds = time.perf_counter() - started

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bycatch.errors import SettingsError, UnreadableFile
-from bycatch.pipeline.outcomes import numbers_of
+from bycatch.pipeline.outcomes import ImageReport
 from bycatch.products import (
     SUMMARY,
-    FieldState,
-    ImageRecord,
     field_names,
     last_run,
-    read_field,
+    read_fields,
 )
 from bycatch.products.content import json_bytes
 from bycatch.products.folder import UnusedFile
@@ -53,47 +50,23 @@ def summarize(out: str | Path) -> Path:
         head["seconds"] = last.seconds
         stream.write(json_bytes(head).rstrip(b"}\n ") + b',\n  "images": [')
         first = True
-        for state in _states(out, skipped):
+        for found, state in read_fields(out):
+            if isinstance(state, UnreadableFile):
+                skipped.append(UnusedFile(str(found.parent), str(state), dropped=True))
+                continue
             references[state.name] = state.references
             if state.alignment:
                 fields[state.name] = state.alignment
             skipped += [UnusedFile(p, why, dropped=True) for p, why in state.unplaced.items()]
             for record in state.images:
-                first = _write_next(stream, _entry(record, out), first=first)
+                entry = ImageReport.of(record, record.last, out).to_dict(record)
+                first = _write_next(stream, entry, first=first)
         tail = {"skipped": skipped, "references": references, "fields": fields}
         stream.write(b"\n  ],\n" + json_bytes(tail)[2:])
     return path
-
-
-def _states(out: Path, skipped: list[UnusedFile]) -> Iterator[FieldState]:
-    """Give the states of the fields; one that can't be read is a file that is not used."""
-    for name in field_names(out):
-        try:
-            yield read_field(out, name)
-        except UnreadableFile as err:
-            skipped.append(UnusedFile(str(out / name), str(err), dropped=True))
 
 
 def _write_next(stream: BinaryIO, entry: dict[str, Any], *, first: bool) -> bool:
     stream.write(b"\n" if first else b",\n")
     stream.write(b"    " + json_bytes(entry).rstrip().replace(b"\n", b"\n    "))
     return False
-
-
-def _entry(record: ImageRecord, out: Path) -> dict[str, Any]:
-    """Return what the summary says of an image."""
-    last = record.last
-    return {
-        "root": record.root,
-        "field": record.field,
-        "filter": record.filter,
-        "source": record.source,
-        "outcome": last.outcome,
-        "reason": last.reason,
-        "traceback": last.traceback,
-        "done": last.done,
-        "kept": last.kept,
-        "seconds": last.seconds,
-        **numbers_of(record),
-        "folder": str(record.paths(out).folder),
-    }

@@ -68,7 +68,7 @@ class Workbench:
         memory.free_at_once()
         if at_pixels and not self.record.checksum:
             self._reading = begun(self._read)
-            _import_steps()
+            import_steps()  # while the file is read
         refresh_checksum(self.record, self.paths.folder)
 
     def forget(self, *names: str) -> None:
@@ -266,6 +266,6 @@ class Shelf:
         self.image = replace(image, **mapped)
 
 
-def _import_steps() -> None:
-    """Import now, while a file is read and its checksum computed, what the steps will need."""
+def import_steps() -> None:
+    """Import what the steps need, which takes as long as to read a file."""
     from bycatch.stages import align, crmask, detect, finalize, measure  # noqa: F401

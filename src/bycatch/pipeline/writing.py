@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,8 @@ class Products:
     is_survey : only what a large survey keeps is written
     """
 
-    KEPT = ("segm", "mask", "wcs", "cat.parquet")
-    """What a survey keeps, beside the state."""
+    SURVEY_TABLE = "cat.parquet"
+    """The one table that a survey keeps, beside mask, segmentation and WCS."""
 
     def __init__(self, paths: ImagePaths, meta: Mapping[str, Any], *, is_survey: bool) -> None:
         self.paths = paths
@@ -59,7 +59,7 @@ class Products:
     ) -> None:
         """Write ``<root>_<kind>``; ``extra`` goes to its metadata."""
         suffix = SUFFIXES[form]
-        if self.is_survey and f"{kind}{suffix}" not in self.KEPT:
+        if self.is_survey and f"{kind}{suffix}" != self.SURVEY_TABLE:
             return
         partial = self.batch.partial(self.paths.product(kind, suffix))
         write_table(table, partial, form, lines, self.meta | extra)
@@ -145,7 +145,7 @@ def _block_image(blocks: NDArray[Any], name: str, kind: Any = None) -> Any:
     return hdu
 
 
-def remove(paths: Iterable[Path] | Sequence[Path]) -> None:
+def remove(paths: Iterable[Path]) -> None:
     """Remove products that are no longer made; what has become a folder is not ours."""
     for path in paths:
         if path.is_symlink() or not path.is_dir():

@@ -13,6 +13,7 @@ from bycatch.products.field_state import (
     field_names,
     find_records,
     read_field,
+    read_fields,
 )
 from bycatch.products.folder import (
     FOLDER_FILE,
@@ -68,6 +69,7 @@ __all__ = [
     "own_folder",
     "read_extension",
     "read_field",
+    "read_fields",
     "read_json",
     "read_pixels",
     "remember_product",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field as member
 from pathlib import Path
@@ -215,19 +214,25 @@ def field_names(out: Path) -> list[str]:
     ]
 
 
+def read_fields(
+    out: Path, names: Iterable[str] | None = None
+) -> Iterator[tuple[Path, FieldState | UnreadableFile]]:
+    """Give the file of each field and its state, one at a time; what is wrong if it is damaged."""
+    for name in field_names(out) if names is None else names:
+        try:
+            yield out / name / FIELD_FILE, read_field(out, name)
+        except UnreadableFile as err:
+            yield out / name / FIELD_FILE, err
+
+
 def find_records(out: Path, fields: Iterable[str] | None = None) -> Iterator[ImageRecord]:
     """Give the images of an output folder, field by field; damaged fields are passed over."""
-    for name in field_names(out) if fields is None else fields:
-        with suppress(UnreadableFile):
-            yield from read_field(out, name).images
+    for _, state in read_fields(out, fields):
+        if isinstance(state, FieldState):
+            yield from state.images
 
 
 def damaged_fields(out: Path) -> dict[Path, str]:
     """Return the fields whose state can't be read, and why."""
-    found = {}
-    for name in field_names(out):
-        try:
-            read_field(out, name)
-        except UnreadableFile as err:
-            found[out / name / FIELD_FILE] = str(err)
-    return found
+    states = read_fields(out)
+    return {path: str(state) for path, state in states if isinstance(state, UnreadableFile)}

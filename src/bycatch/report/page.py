@@ -32,7 +32,7 @@ from bycatch.report.embedded import embedded_plots
 from bycatch.report.image import Budget, compact, payload
 from bycatch.report.overview import key_of, overview
 from bycatch.report.plots import kind_styles
-from bycatch.report.products import Folder, ReportedImage, read_folder, reported
+from bycatch.report.products import MAX_INSIDE, Folder, ReportedImage, read_folder, reported
 from bycatch.settings import Settings
 from bycatch.system.disk import atomic
 from bycatch.system.locks import Held as HeldLock
@@ -46,8 +46,6 @@ PAGE, FIELD_PAGE = "report.html", "page.js"
 FIELD_PAGE_REVISION = 1
 """Bumped when the page shows other things of the same products."""
 HERE = Path(__file__).parent
-MAX_INSIDE = 50
-"""Images that the page itself holds; those of a larger run lie in the folders of their fields."""
 BUDGETS = (
     (6, Budget(1500, 6000)),
     (16, Budget(1150, 2500, picture_bytes=160_000, n_removed=200)),

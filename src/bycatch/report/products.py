@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,11 @@ from bycatch.products import (
     STAGES,
     ImagePaths,
     ImageRecord,
-    damaged_fields,
-    field_names,
+    find_records,
     input_settings,
     last_run,
     read_extension,
-    read_field,
+    read_fields,
     read_pixels,
     saved_settings,
 )
@@ -36,6 +34,10 @@ from bycatch.settings import Settings
 from bycatch.system.words import printable
 
 logger = logging.getLogger("bycatch")
+
+MAX_INSIDE = 50
+"""Images that the page itself holds, and whose records are kept in memory; those of a larger run
+lie in the folders of their fields, and are read when they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -166,26 +168,25 @@ def read_folder(out: str | Path) -> Folder:
     """
     out, settings = Path(out), saved_settings(Path(out))
     last = last_run(out)
-    lost = [(str(path), why) for path, why in damaged_fields(out).items()]
-    lost += [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
     fields: dict[str, ReportedField] = {}
+    damaged: list[tuple[str, str]] = []
+    unplaced: list[tuple[str, str]] = []
     n_images = 0
-    for name in field_names(out):
-        with suppress(UnreadableFile):
-            state = read_field(out, name)
-            lost += state.unplaced.items()
-            fields[name] = ReportedField(state.references, state.alignment)
+    for path, state in read_fields(out):
+        if isinstance(state, UnreadableFile):
+            damaged.append((str(path), str(state)))
+        else:
+            fields[state.name] = ReportedField(state.references, state.alignment)
+            unplaced += state.unplaced.items()
             n_images += len(state.images)
+    dropped = [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
+    lost = (*damaged, *dropped, *unplaced)
     if not n_images and not lost:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
     images: Sequence[ReportedImage] = ImagesOnDisk(out, tuple(fields), settings, n_images)
-    if n_images <= FEW:
+    if n_images <= MAX_INSIDE:
         images = tuple(images)
-    return Folder(out, settings, images, fields, last.seconds, tuple(lost))
-
-
-FEW = 50
-"""Images whose records are kept in memory; those of more are read when they are asked for."""
+    return Folder(out, settings, images, fields, last.seconds, lost)
 
 
 class ImagesOnDisk(Sequence[ReportedImage]):
@@ -197,10 +198,8 @@ class ImagesOnDisk(Sequence[ReportedImage]):
         self.out, self.fields, self.settings, self.n_images = out, fields, settings, n_images
 
     def __iter__(self) -> Iterator[ReportedImage]:
-        for name in self.fields:
-            with suppress(UnreadableFile):
-                for record in read_field(self.out, name).images:
-                    yield reported(record, self.out, self.settings)
+        for record in find_records(self.out, self.fields):
+            yield reported(record, self.out, self.settings)
 
     def __len__(self) -> int:
         return self.n_images
