@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,15 +23,17 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from common import head, row, source_extractor
+from common import head, row
 from families import visit_folder
 from judging import JUDGING, SEEDS
 from numpy.typing import NDArray
+from peers import astroscrappy_mask, psf_photometry, sextractor
 from scipy.spatial import KDTree
 
 import bycatch
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import read_table
+from bycatch.kernels.neighbourhood import any_within
 from bycatch.pipeline.assessment import Assessment, assess_visit
 from bycatch.report.overview import overview
 from bycatch.report.products import read_folder
@@ -159,7 +160,13 @@ def frame_table(images: Sequence[Judged]) -> None:
         known = np.isfinite(pulls).all(axis=0)
         if known.sum() < 5:
             print(
-                row(image.recipe, image.label, image.summary["align"]["grade"], known.sum(), *["-"] * 4)
+                row(
+                    image.recipe,
+                    image.label,
+                    image.summary["align"]["grade"],
+                    known.sum(),
+                    *["-"] * 4,
+                )
             )
             continue
         beyond = 100 * np.mean(np.hypot(*pulls[:, known]) > 3.44)  # 3 sigma of two axes
@@ -259,7 +266,7 @@ def totals(image: Judged) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     theirs = np.full(len(mag), np.nan)
     if table is not None:
         zero = np.median(np.asarray(truth["mag"]) + 2.5 * np.log10(np.asarray(truth["rate"])))
-        here = nearest(place, np.asarray(table["X_IMAGE"]) - 1, np.asarray(table["Y_IMAGE"]) - 1)
+        here = nearest(place, np.asarray(table["x"]), np.asarray(table["y"]))
         auto = zero - 2.5 * np.log10(np.maximum(np.asarray(table["FLUX_AUTO"], float), 1e-9))
         theirs = np.where(here >= 0, auto[here], np.nan) - mag
     return size, mag, ours, theirs, np.where(mine >= 0, pull, np.nan)
@@ -282,26 +289,39 @@ def trust_table(images: Sequence[Judged]) -> None:
 
 
 def crowding_table(images: Sequence[Judged]) -> None:
-    """Print which true stars have a row of their own, by magnitude, with SExtractor's."""
-    print("\n### Stars that have a row, %: bycatch / SExtractor\n")
+    """Print which true stars have a row of their own, with those of SExtractor and photutils."""
+    print("\n### Stars that have a row, %: bycatch / SExtractor / photutils' PSF photometry\n")
     edges = (18.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0)
     print(head("recipe", "image", *(f"{a:g} to {b:g}" for a, b in pairwise(edges)), n_words=2))
     for image in images:
         truth = image.comparison.truth
         star = np.asarray(truth["star"], bool) & inside(image)
         place, mag = np.column_stack([truth["x"], truth["y"]]), np.asarray(truth["mag"])
-        mine = nearest(place, image.column("x_center"), image.column("y_center")) >= 0
-        table = sextractor(image.pixels)
-        theirs = None
-        if table is not None:
-            x, y = (np.asarray(table[f"{axis}_IMAGE"]) - 1 for axis in "XY")
-            theirs = nearest(place, x, y) >= 0
-        cells = []
-        for low, high in pairwise(edges):
-            here = star & (mag >= low) & (mag < high)
-            cells.append(
-                share(mine, here) + (f" / {share(theirs, here)}" if theirs is not None else "")
-            )
+        finds = [nearest(place, image.column("x_center"), image.column("y_center")) >= 0]
+        if (table := sextractor(image.pixels)) is not None:
+            finds.append(nearest(place, np.asarray(table["x"]), np.asarray(table["y"])) >= 0)
+        table = psf_photometry(image.pixels, float(np.nanmedian(image.column("fwhm"))))
+        finds.append(nearest(place, np.asarray(table["x_fit"]), np.asarray(table["y_fit"])) >= 0)
+        bins = [star & (mag >= low) & (mag < high) for low, high in pairwise(edges)]
+        cells = (" / ".join(share(found, here) for found in finds) for here in bins)
+        print(row(image.recipe, image.label, *cells))
+
+
+def mask_table(images: Sequence[Judged]) -> None:
+    """Print which detections the cosmic-ray masks hold, with astroscrappy's."""
+    print("\n### Rows on the cosmic-ray mask, %: bycatch / astroscrappy\n")
+    print(head("recipe", "image", "cosmic rays", "stars and galaxies", n_words=2))
+    for image in images:
+        if image.assessment.n_exposures > 1:
+            continue
+        compared = image.comparison
+        real = compared.is_real & compared.clear_of_cosmic_rays
+        ours = np.asarray(image.catalog["cr_flag"]) == 1
+        theirs = any_within(
+            astroscrappy_mask(image.pixels), image.column("x_center"), image.column("y_center"), 2.0
+        )
+        cells = (f"{share(ours, of)} / {share(theirs, of)} of {of.sum()}"
+                 for of in (compared.is_cosmic_ray, real))  # fmt: skip
         print(row(image.recipe, image.label, *cells))
 
 
@@ -360,39 +380,6 @@ def nearest(place: Floats, x: Floats, y: Floats) -> NDArray[np.int64]:
     return row_of
 
 
-_SEEN: dict[Path, Table | None] = {}
-
-
-def sextractor(pixels: Path) -> Table | None:
-    """Run source-extractor's AUTO on an image with its weights; None where it is not installed."""
-    program = source_extractor()
-    if program is None:
-        return None
-    if pixels in _SEEN:
-        return _SEEN[pixels]
-    with tempfile.TemporaryDirectory() as folder, fits.open(pixels) as hdus:
-        here = Path(folder)
-        sci = np.asarray(hdus[1].data, dtype=np.float32)
-        fits.writeto(here / "image.fits", np.nan_to_num(sci))
-        weight = np.where(np.isfinite(sci), hdus[2].data, 0).astype(np.float32)
-        fits.writeto(here / "weight.fits", weight)
-        (here / "columns.param").write_text("X_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLUXERR_AUTO\nFLAGS\n")
-        kernel = "CONV NORM\n1 2 1\n2 4 2\n1 2 1\n"
-        (here / "filter.conv").write_text(kernel)
-        (here / "empty.sex").write_text("")
-        options = {
-            "PARAMETERS_NAME": "columns.param", "FILTER_NAME": "filter.conv",
-            "CATALOG_NAME": "out.cat", "CATALOG_TYPE": "ASCII_HEAD", "DETECT_MINAREA": "7",
-            "DETECT_THRESH": "2", "ANALYSIS_THRESH": "2", "WEIGHT_TYPE": "MAP_WEIGHT",
-            "WEIGHT_IMAGE": "weight.fits", "BACK_SIZE": "64", "VERBOSE_TYPE": "QUIET",
-            "DEBLEND_NTHRESH": "32", "DEBLEND_MINCONT": "0.005",
-        }  # fmt: skip
-        words = [word for name, value in options.items() for word in (f"-{name}", value)]
-        subprocess.run([program, "image.fits", "-c", "empty.sex", *words], cwd=here, check=True)
-        _SEEN[pixels] = Table.read(here / "out.cat", format="ascii.sextractor")
-    return _SEEN[pixels]
-
-
 TABLES: tuple[tuple[Callable[[Sequence[Judged]], None], tuple[str, ...]], ...] = (
     (star_table, ()),
     (frame_table, ()),
@@ -401,6 +388,7 @@ TABLES: tuple[tuple[Callable[[Sequence[Judged]], None], tuple[str, ...]], ...] =
     (total_table, ("galaxies", "stack, clean")),
     (trust_table, ()),
     (crowding_table, ("crowded",)),
+    (mask_table, ()),
 )
 
 
