@@ -516,13 +516,7 @@ class FinalizeSettings(Section):
         True, "correct for the starlight that falls into the sky annulus"
     )
     empirical_apcor: bool = setting(
-        True, "tie the small apertures to the one of 0.5 arcsec by the image's own stars"
-    )
-    empirical_min_stars: int = setting(
-        20,
-        "good stars that do so alone; fewer, from 5 on, are pulled to the published curve",
-        ge=5,
-        le=MOST_STARS,
+        True, "combine the published aperture corrections with what the image's own stars say"
     )
     magnitude_systems: tuple[Literal["AB", "ST", "Vega"], ...] = setting(
         ("AB",), "magnitudes in the catalog; AB is always there", max_length=3
