@@ -146,6 +146,7 @@ def run(
         scale_arcsec,
         min_stars=chosen.empirical_min_stars,
         correct=chosen.empirical_apcor,
+        detector_px=meta.detector_px(scale_arcsec),
     )
     fractions = published * closed.factor
     errors = [
