@@ -55,13 +55,25 @@ def test_errors_are_those_of_repeated_measurements():
     assert abs(np.mean(pulls)) < 0.35
 
 
-def test_few_stars_are_heard():
-    phot = stars(n=4, lost=(-0.04, -0.02, 0, 0, 0), noise=0.01)
-    result = found(phot)
-    assert result.n_stars == 4
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_too_few_stars_check_nothing(n):
+    result = found(stars(n=max(n, 1), lost=(-0.04, -0.02, 0, 0, 0), noise=0.01)[:n])
+    assert result.n_stars == n
+    assert not result.is_checked.any()
+    assert not result.fails.any()
+    assert result.warnings() == ()
+    parts = result.metadata()["percent"].values()
+    assert {value for part in parts for value in part.values()} == {None}
+
+
+def test_five_stars_are_heard():
+    result = found(stars(n=5, lost=(-0.15, -0.08, 0, 0, 0), noise=0.01))
+    assert result.is_checked.tolist() == [True, True, True, True, False]
     assert result.fails.tolist() == [True, True, False, False, False]
-    assert len(result.warnings()) == 2
-    assert "in 2 px stars have -4.0 +-" in result.warnings()[0]
+    assert "in 2 px stars have -15.0 +-" in result.warnings()[0]
+    parts = result.metadata()["percent"]
+    # The reference is compared with nothing.
+    assert [parts[r]["closes"] for r in ("2", "6", "10")] == [False, True, None]
 
 
 @pytest.mark.parametrize(
@@ -148,13 +160,6 @@ def test_nothing_is_measured_without_stars():
         assert np.isnan(result.deviation).all()
         assert not result.fails.any()
         assert result.metadata()["percent"]["2"]["published"] is None
-
-
-def test_one_star_has_an_honest_error():
-    result = found(stars(n=1, lost=(-0.02, 0, 0, 0, 0)))
-    assert result.n_stars == 1
-    assert result.error[0] >= 0.01
-    assert not result.fails.any()
 
 
 def test_the_reference_is_half_an_arcsec():

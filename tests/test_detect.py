@@ -9,7 +9,7 @@ from bycatch.catalogs.columns import REMOVED, SOURCES
 from bycatch.errors import InconsistentImage
 from bycatch.kernels import background
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
-from bycatch.settings import DetectSettings
+from bycatch.settings import DetectSettings, Settings
 from bycatch.stages import detect
 
 SMALL = DetectSettings(box_px=50, coverage_box_px=21)
@@ -296,3 +296,64 @@ def test_a_background_that_can_not_be_measured_is_a_reason_to_drop(as_image, mon
     image = as_image(noise((60, 60)))
     with pytest.raises(InconsistentImage, match=r"jabc01.*background can't be measured.*100 % of"):
         detect.run(image)
+
+
+# ---------------------------------------------------------------- other pixel scales
+
+
+def test_settings_are_those_of_the_image_at_the_native_scale():
+    for given in (DetectSettings(), Settings.load(preset="deep").detect):
+        same = given.at(1.0)
+        assert same.replace(in_detector_pixels=True) == given
+        assert same.at(2.0) == same
+
+
+@pytest.mark.parametrize(
+    ("scale", "n_pixels", "kernel_size_px"), [(0.03, 19, 5), (0.06, 5, 3), (0.1, 2, 1)]
+)
+def test_settings_mean_the_same_on_the_sky(scale, n_pixels, kernel_size_px):
+    ratio = 0.05 / scale
+    found = Settings.load(preset="deep").detect.at(ratio)
+    assert (found.n_pixels, found.deblend_n_pixels) == (n_pixels, n_pixels)
+    assert found.kernel_size_px == kernel_size_px
+    assert found.kernel_fwhm_px == pytest.approx(2.5 * ratio)
+    assert (found.box_px, found.coverage_box_px) == (round(100 * ratio), round(100 * ratio))
+    assert found.n_sigma == 2.0
+
+
+def test_pixels_of_the_image_are_taken_at_their_word():
+    given = DetectSettings(in_detector_pixels=False, n_pixels=11)
+    assert given.at(0.05 / 0.03) is given
+
+
+@pytest.mark.parametrize(
+    ("detector", "scale", "ratio"),
+    [("WFC", 0.05, 1), ("WFC", 0.0492, 1), ("WFC", 0.03, 5 / 3), ("HRC", 0.025, 1)],
+)
+def test_detector_pixels_of_an_image(as_image, detector, scale, ratio):
+    def rescale(hdus):
+        for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+            hdus["SCI"].header[name] *= scale / 0.05
+        hdus[0].header["DETECTOR"] = detector
+        hdus["SCI"].header["PHOTMODE"] = f"ACS {detector} F775W"
+        hdus["SCI"].header["PHOTFLAM"] = 1.9e-19 if detector == "HRC" else 9.93e-20
+
+    image = as_image(np.random.default_rng(1).normal(0, 0.01, (60, 60)), rescale)
+    assert image.detector_px == pytest.approx(ratio, rel=1e-3)
+    assert (image.detector_px == 1) == (ratio == 1)
+
+
+def test_least_areas_follow_the_scale(as_image):
+    """A speck of 3 x 3 px has enough pixels of 0.05 arcsec for deep; of 0.025 it needs 28."""
+    sci = np.random.default_rng(2).normal(0, 0.01, (160, 160))
+    sci[80:83, 80:83] += 0.04
+
+    def finer(hdus):
+        for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+            hdus["SCI"].header[name] *= 0.5
+
+    deep = Settings.load(preset="deep").detect.replace(min_coverage=0.0)
+    assert len(detect.run(as_image(sci), deep).sources) == 1
+    assert len(detect.run(as_image(sci, finer), deep).sources) == 0
+    kept = deep.replace(in_detector_pixels=False)
+    assert len(detect.run(as_image(sci, finer), kept).sources) == 1

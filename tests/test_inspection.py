@@ -1,6 +1,8 @@
 """What `inspect` says of a file's calibration."""
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from bycatch import photcal
 from bycatch.pipeline.inspection import inspect
@@ -46,3 +48,38 @@ def test_nothing_is_compared_where_nothing_is_known(write_drc):
     facts, warnings = lines(path)
     assert facts["calibration"] == "no value known to compare with"
     assert not any("PHOTFLAM" in w for w in warnings)
+
+
+def with_rows(path, *values):
+    """Give a file a HDRTAB with PCTECORR of its exposures."""
+    rows = fits.BinTableHDU.from_columns(
+        [fits.Column("PCTECORR", "12A", array=np.array(values))], name="HDRTAB"
+    )
+    with fits.open(path, mode="append") as hdus:
+        hdus.append(rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "card", "rows", "said", "warns"),
+    [
+        ("jabc01010_drc.fits", "COMPLETE", (), "corrected (PCTECORR COMPLETE)", False),
+        ("jabc01010_drc.fits", None, ("COMPLETE", "COMPLETE"), "corrected (PCTECORR COMPLETE)",
+         False),
+        ("jabc01010_drc.fits", None, (), "corrected, by its name (PCTECORR is missing)", False),
+        ("mosaic.fits", None, (), "unknown (PCTECORR is missing)", False),
+        ("jabc01010_drz.fits", None, (), "drz: not corrected (PCTECORR is missing)", True),
+        ("jabc01010_drz.fits", "OMIT", (), "drz: not corrected (PCTECORR OMIT)", True),
+        ("jabc01010_drz.fits", "COMPLETE", (),
+         "corrected (PCTECORR COMPLETE), though it is named drz", True),
+        ("jabc01010_drc.fits", "OMIT", (), "not corrected (PCTECORR OMIT)", True),
+        ("jabc01010_drc.fits", None, ("COMPLETE", "OMIT"),
+         "not corrected in all exposures (PCTECORR COMPLETE, OMIT)", True),
+    ],
+)  # fmt: skip
+def test_the_correction_of_charge_transfer_is_told(write_drc, name, card, rows, said, warns):
+    primary = {} if card is None else {"PCTECORR": card}
+    path = write_drc(name, primary=primary)
+    facts, warnings = lines(with_rows(path, *rows) if rows else path)
+    assert facts["charge transfer"] == said
+    assert any("charge-transfer losses" in w for w in warnings) == warns

@@ -47,6 +47,7 @@ from bycatch.kernels import (
     noise_image,
     peaks,
     rowmedians,
+    sharp_peaks,
     sharpness,
     skystats,
     smoothing,
@@ -381,6 +382,8 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "peaks.narrow_basins": _narrow_basins,
     "peaks.take_sky_off": _take_sky_off,
+    "sharp_peaks.response": lambda s: sharp_peaks.response(0.8, 2.0),
+    "sharp_peaks.sharp_peaks": lambda s: sharp_peaks.sharp_peaks(s.data, s.valid, 0.8, 2.0, 0.0),
     "large_medians.lower_median": lambda s: large_medians.lower_median(s.data, s.valid),
     "large_medians.median": lambda s: large_medians.median(s.data, s.valid),
     "large_medians.neighbours_in_order": lambda s: large_medians.neighbours_in_order(
@@ -752,6 +755,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a search without end": lambda: matching.find_offset(
         IMAGE[:, :2], IMAGE[:, :2], max_shift=3.0, max_roll_rad=0.0, tolerance=1e-5, area=9.0
     ),
+    "a smooth peak": lambda: sharp_peaks.sharp_peaks(IMAGE, YES, 2.0, 0.8, 0.0),
+    "a peak without width": lambda: sharp_peaks.sharp_peaks(IMAGE, YES, np.nan, 2.0, 0.0),
     "a rank above all": lambda: large_medians.neighbours_in_order(IMAGE, YES, 72),
     "values of two shapes": lambda: large_medians.median(IMAGE, YES[1:]),
     "rows of two lengths": lambda: moffat.fit_moffat(IMAGE, IMAGE[:, 1:], YES),

@@ -276,6 +276,42 @@ def test_open_closure_is_said(done, change_record):
     assert (WARN, text) in problems(done)
 
 
+def cells_of(done, root="jabc01010"):
+    return {row.key.split("/")[-1]: row for row in overview(read_folder(done)).images}[root].cells
+
+
+def test_a_closure_without_stars_is_not_checked(done, change_record):
+    def spoil(record):
+        part = dict.fromkeys(("published", "used", "error", "scatter", "closes"))
+        record["stages"]["finalize"]["summary"]["closure"] = {
+            "reference_px": 10.0, "n_stars": 0, "percent": {"4": part},
+        }  # fmt: skip
+
+    change_record(done, "jabc01010", spoil)
+    cell = cells_of(done)["closure"]
+    assert (cell.text, cell.value, cell.level) == ("not checked", None, "")
+    assert cell.why == "0 good stars: too few to tell"
+    checked = sum(r.cells["closure"].value is not None for r in overview(read_folder(done)).images)
+    assert f"aperture corrections in {checked} of" in overview(read_folder(done)).checked
+
+
+@pytest.mark.parametrize(
+    ("n_stars", "origin", "level"), [(2, "published curve", WARN), (31, "stars", "")]
+)
+def test_points_told_by_the_published_curve_are_said(done, change_record, n_stars, origin, level):
+    def state(record):
+        record["stages"]["measure"]["summary"] |= {
+            "locus_n_stars": n_stars, "locus_origin": origin,
+        }  # fmt: skip
+
+    change_record(done, "jabc01010", state)
+    assert cells_of(done)["points"].level == level
+    text = (
+        "p_star rests on the published curve of the filter: 2 stars are too few to tell where the"
+    )
+    assert any(said.startswith(text) for _, said in problems(done)) == bool(level)
+
+
 def test_lost_images_and_files_are_said(done, change_record):
     lost = {"outcome": "failed", "reason": "disk full"}
     change_record(done, "jabc01010", lambda record: record["last"].update(lost))

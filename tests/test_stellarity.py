@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bycatch import photcal
 from bycatch.stages.measure import stellarity
 from bycatch.stages.measure.stellarity import Concentration, Locus
 
@@ -97,6 +98,20 @@ def test_expectations_are_within_the_published_range(filter_name):
 
 def test_an_unknown_filter_has_an_expectation():
     np.testing.assert_array_equal(stellarity.expectation("WFC", "F999X"), [1.08, 0.30])
+    np.testing.assert_array_equal(stellarity.expectation("HRC", "F220W"), [1.27, 0.43])
+
+
+def test_the_expectation_is_that_of_the_detectors_own_pixels():
+    # Isolated stars of the real HRC frame of 47 Tuc (F606W) have 1.23 and 0.44 mag, scattering by
+    # 0.07 and 0.04; ``benchmarks/hrc_core.py`` computes 1.25 and 0.44.
+    first, second = stellarity.expectation("HRC", "F606W")
+    assert first == pytest.approx(1.23, abs=0.07)
+    assert second == pytest.approx(0.44, abs=0.04)
+    for name in ("F435W", "F775W", "F850LP"):
+        curve = photcal.encircled_energy("HRC", name)
+        share = curve.at(np.array([0.025, 0.05, 0.075, 0.1]))
+        expected = 2.5 * np.log10(share[2:] / share[:2]) + stellarity.SMEAR
+        np.testing.assert_allclose(stellarity.expectation("HRC", name), expected)
 
 
 @pytest.mark.parametrize("n_stars", [25, 100])
@@ -140,11 +155,20 @@ def test_without_stars_the_expectation_holds():
     np.testing.assert_allclose(stars.index, EXPECTED, rtol=1e-12)
     assert stars.n_stars == 0
     np.testing.assert_allclose(np.diag(stars.covariance), [0.05**2 + 0.08**2, 0.018**2 + 0.03**2])
-    one = sample(np.random.default_rng(5), n_stars=1, n_galaxies=0)
-    between = stellarity.locus(one, EXPECTED)
-    assert between.n_stars == 1
-    inside = np.sort([EXPECTED, one.index[0]], axis=0)
-    assert ((inside[0] < between.index) & (between.index < inside[1])).all()
+
+
+@pytest.mark.parametrize(("n", "is_measured"), [(1, False), (4, False), (5, True)])
+def test_fewer_than_five_stars_have_no_say(n, is_measured):
+    found = sample(np.random.default_rng(5), n_stars=n, n_galaxies=0)
+    stars = stellarity.locus(found, EXPECTED)
+    assert (stars.n_stars, stars.is_measured) == (n, is_measured)
+    if is_measured:
+        inside = np.sort([EXPECTED, np.median(found.index, axis=0)], axis=0)
+        assert ((inside[0] < stars.index) & (stars.index < inside[1])).all()
+    else:
+        np.testing.assert_array_equal(stars.index, EXPECTED)
+        default = stellarity.locus(sample(np.random.default_rng(5), 0, 0), EXPECTED)
+        np.testing.assert_array_equal(stars.covariance, default.covariance)
 
 
 # ---------------------------------------------------------------- probability

@@ -5,6 +5,8 @@ Tables in ``data/``:
 - ``ee_bohlin2016_wfc.csv``, ``ee_bohlin2016_hrc.csv``: encircled energy of hot
   stars, Bohlin (2016, AJ 152, 60), Tables 8 and 9.  The infinite aperture of
   the ACS calibration, to which PHOTFLAM refers, has a radius of 5.5 arcsec.
+- ``ee_core_hrc.csv``: the same within one pixel of HRC, where Table 9 begins at two; computed by
+  ``benchmarks/hrc_core.py`` from the diffraction pattern and the light within two and four.
 - ``zeropoints_wfc_2016-04-01.csv``: zero points of ACS/WFC on 2016-04-01 from
   STScI's ACS zero-point calculator, as printed in the acstools documentation.
 - ``photflam_history_f435w.csv``: PHOTFLAM of F435W at five dates, same source;
@@ -119,7 +121,8 @@ class EncircledEnergy:
 
         Monotone cubic interpolation (PCHIP) in the logarithm of the radius: the
         curve is smooth there from the core to the wings.  Inside the innermost
-        tabulated radius a Gaussian core that meets the table is used.
+        tabulated radius, one pixel of the detector, a Gaussian core that meets
+        the table is used.
         """
         radius = np.asarray(radius_arcsec, dtype=float)
         inner, first = self.radius_arcsec[0], self.fraction[0]
@@ -189,6 +192,8 @@ def encircled_energy(detector: str, filter_name: str) -> EncircledEnergy:
         The table does not hold the filter.
     """
     rows = _rows(f"ee_bohlin2016_{detector.lower()}.csv")
+    if detector == "HRC":
+        rows = [*_rows("ee_core_hrc.csv"), *rows]
     if filter_name not in rows[0]:
         known = ", ".join(k for k in rows[0] if k.startswith("F"))
         raise UnsupportedImage(

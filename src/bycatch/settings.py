@@ -201,6 +201,11 @@ class SortSettings(Section):
 class DetectSettings(Section):
     """Background, threshold, segmentation, deblending, coverage rule."""
 
+    in_detector_pixels: bool = setting(
+        True,
+        "lengths and areas of this section count pixels of the detector (WFC 0.05, HRC 0.025 "
+        "arcsec) and are scaled to those of the image; false: they count pixels of the image",
+    )
     box_px: int = setting(
         100, "side of the boxes of the background and noise maps", "px", ge=8, le=MOST_BOX_PX
     )
@@ -241,6 +246,29 @@ class DetectSettings(Section):
     min_coverage: float = setting(
         0.98, "least share of covered pixels in that box; sources below are removed", ge=0, le=1
     )
+
+    LENGTHS: ClassVar[tuple[str, ...]] = ("box_px", "coverage_box_px")
+    AREAS: ClassVar[tuple[str, ...]] = ("n_pixels", "n_pixels_single", "deblend_n_pixels")
+
+    def at(self, detector_px: float) -> DetectSettings:
+        """Return the settings in pixels of an image, so that they mean the same on the sky.
+
+        Parameters
+        ----------
+        detector_px : float
+            Side of a detector pixel in pixels of the image (`DrcImage.detector_px`).
+        """
+        if not self.in_detector_pixels:
+            return self
+        changes: dict[str, Any] = {"in_detector_pixels": False}
+        if detector_px != 1:
+            changes |= {n: max(8, round(getattr(self, n) * detector_px)) for n in self.LENGTHS}
+            changes |= {n: max(1, round(getattr(self, n) * detector_px**2)) for n in self.AREAS}
+            changes["kernel_fwhm_px"] = self.kernel_fwhm_px * detector_px
+            # The nearest odd number.
+            half = max(0, round((self.kernel_size_px * detector_px - 1) / 2))
+            changes["kernel_size_px"] = 2 * half + 1
+        return self.model_copy(update=changes)
 
     @field_validator("kernel_size_px", "filter_boxes")
     @classmethod
@@ -456,9 +484,15 @@ class MeasureSettings(Section):
     error_components: bool = setting(
         False, "columns for the parts of the errors: the source's photons, sky, level of the sky"
     )
-    fwhm_radius_px: float = setting(5.0, "radius of the profile fit", "px", ge=3, le=50)
+    fwhm_radius_px: float = setting(
+        5.0, "radius of the profile fit; in detector pixels", "px", ge=3, le=50
+    )
     cr_radius_px: float = setting(
-        2.0, "cr_flag: how near a pixel of the grown mask must lie", "px", ge=0, le=50
+        2.0,
+        "cr_flag: how near a pixel of the grown mask must lie; in detector pixels",
+        "px",
+        ge=0,
+        le=50,
     )
     gaia_n_sigma: float = setting(
         5.0,

@@ -27,6 +27,7 @@ class Flag(IntFlag):
     HOT_PIXEL = 32768
     BAD_COLUMN = 65536
     LIKELY_COSMIC_RAY = 131072
+    UNLISTED_PEAK = 262144
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ FLAGS: tuple[FlagMeaning, ...] = (
     FlagMeaning(Flag.FIT_PINNED, "the profile fit ended at the border of its range", "measure"),
     FlagMeaning(
         Flag.BLENDED,
-        "more than a tenth of the light in the middle aperture is that of neighbours",
+        "more than a tenth of the light in the middle aperture is that of neighbours, with a row "
+        "or without",
         "measure",
     ),
     FlagMeaning(
@@ -88,6 +90,11 @@ FLAGS: tuple[FlagMeaning, ...] = (
     ),
     FlagMeaning(
         Flag.LIKELY_COSMIC_RAY, "p_cr reaches the threshold: left out of cat_clean", "measure"
+    ),
+    FlagMeaning(
+        Flag.UNLISTED_PEAK,
+        "its segment holds a peak of more than 3 per cent of its light that has no row of its own",
+        "measure",
     ),
 )
 

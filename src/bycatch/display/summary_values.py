@@ -186,7 +186,8 @@ MEASURE = _group(
     ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median"),
     ("limit_mag.*.*", "mag", "the same at blank places, by number of exposures and by aperture"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),
-    ("locus_n_stars", "", "stars that say so", "stars that say what a point is"),
+    ("locus_n_stars", "", "sources that look like stars", "stars that say what a point is"),
+    ("locus_origin", "", "stars, or with fewer than 5 the published curve", "p_star rests on"),
 )  # fmt: skip
 FINALIZE = _group(
     "images[].summary.finalize.",
@@ -205,7 +206,7 @@ FINALIZE = _group(
     ("closure.percent.*.used", "%", "the same with the corrections that were used"),
     ("closure.percent.*.error", "%", "error of the latter"),
     ("closure.percent.*.scatter", "%", "scatter from star to star beyond their noise"),
-    ("closure.percent.*.closes", "", "false if the corrections contradict the stars"),
+    ("closure.percent.*.closes", "", "false if stars contradict it; none if not checked"),
 )  # fmt: skip
 
 SECTIONS: tuple[tuple[str, tuple[SummaryValue, ...]], ...] = (

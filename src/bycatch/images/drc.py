@@ -112,6 +112,11 @@ class DrcImage:
         """Pixel scale, arcsec per pixel."""
         return pixel_scale_arcsec(self.wcs)
 
+    @cached_property
+    def detector_px(self) -> float:
+        """Side of a detector pixel in pixels of the image (see `ImageMeta.detector_px`)."""
+        return self.meta.detector_px(self.scale_arcsec)
+
     def facts(self) -> dict[str, Any]:
         """Return what a look at the image should tell, in words, from a sample of its pixels."""
         ny, nx = self.shape

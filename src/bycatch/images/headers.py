@@ -26,7 +26,8 @@ from bycatch.images.planes import find_plane
 EXPOSURE_NAME = re.compile(
     r"^(?P<name>.*?)(_(flt|flc|crj|crc))?(_sci\d+)?(_single)?\.fits", re.IGNORECASE
 )
-HDRTAB_COLUMNS = ("ROOTNAME", "EXPTIME", "CCDCHIP", "MDRIZSKY", "EXPSTART", "EXPEND")
+HDRTAB_COLUMNS = ("ROOTNAME", "EXPTIME", "CCDCHIP", "MDRIZSKY", "EXPSTART", "EXPEND",
+                  "PCTECORR")  # fmt: skip
 PLAUSIBLE: dict[str, tuple[float, float]] = {
     "EXPTIME": (0.1, 1e7),  # s; the deepest mosaics have some 2e6
     "TEXPTIME": (0.1, 1e7),
@@ -114,6 +115,13 @@ class Headers:
                 if value is not None and is_told and math.isnan(number_in(cards, name)):
                     found.append(f"{name} = {value}")
         return list(dict.fromkeys(found))
+
+    @property
+    def cte_corrections(self) -> tuple[str, ...]:
+        """What PCTECORR says, of the file and of each exposure in HDRTAB; empty if nowhere."""
+        told = [self.get("PCTECORR", ""), *(row.get("PCTECORR", "") for row in self.hdrtab)]
+        words = (str(value).strip().upper() for value in told)
+        return tuple(dict.fromkeys(word for word in words if word not in NO_VALUE))
 
     @cached_property
     def chip_numbers(self) -> dict[int, str]:

@@ -19,6 +19,8 @@ from bycatch.settings import InputSettings
 DEFAULT_READNOISE_E = 4.2
 """Typical read noise of ACS/WFC and HRC (ACS Data Handbook: 3.75 to 5.65 e)."""
 NATIVE_SCALE_ARCSEC = {"WFC": 0.05, "HRC": 0.025}
+SAME_SCALE = 0.02
+"""Distortion changes the size of a detector pixel by more across the field."""
 SATURATION_SHARE = 0.73
 """A pixel above this share of the full well counts as saturated: drizzling averages a full pixel
 with its neighbours."""
@@ -59,6 +61,15 @@ class ImageMeta:
     """Position angle of HST's V3 axis, which spikes follow; NaN if the file does not say."""
     notes: tuple[str, ...] = ()
     """What looks wrong or was assumed; goes to the log and into every table."""
+
+    def detector_px(self, scale_arcsec: float) -> float:
+        """Return the side of a detector pixel in pixels of a scale; exactly 1 if within 2 %.
+
+        Lengths of the PSF and of the sky are given in detector pixels, in which the stars of WFC
+        and HRC are about as wide.
+        """
+        ratio = self.native_scale_arcsec / scale_arcsec
+        return 1.0 if abs(ratio - 1.0) < SAME_SCALE else ratio
 
     def noting(self, *notes: str) -> ImageMeta:
         """Return a copy with more notes."""

@@ -16,6 +16,13 @@ from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 CLIP_SIGMA = 4.0
 LEAST_KNOWN = 0.75
 """Share of a stretch that must have data."""
+N_BESIDE, STEP_BESIDE = 12, 2
+"""Columns to either side that a column is compared with, and how far apart they lie."""
+LEAST_BESIDE = 20
+"""Stretches beside that tell how much columns deviate here anyhow."""
+BESIDE_SIGMA = 3.0
+"""Mean deviation of the four stretches, in units of the scatter of stretches beside."""
+MAD_TO_SIGMA = 1.4826
 
 
 def column_runs(
@@ -33,6 +40,9 @@ def column_runs(
 
     Four stretches of a column, an inner and an outer one upwards and downwards, must
     deviate to the same side; the outer ones at least half as much as the inner ones.
+    In a crowd many columns deviate: the mean of the four must be 3 times the scatter of such
+    stretches of the columns beside as well.  Nothing is found where fewer than 20 of these have
+    data.
 
     Parameters
     ----------
@@ -118,7 +128,42 @@ def _is_run(
         far = _deviation(sci, gap, column, row, noise, slope, side, middle, reach)
         if not (sign * far > n_sigma and sign * far > 0.5 * sign * near):
             return False
-    return True
+    total = 0.0
+    for side in (1, -1):
+        total += _deviation(sci, gap, column, row, noise, slope, side, core, middle)
+        total += _deviation(sci, gap, column, row, noise, slope, side, middle, reach)
+    beside = _scatter_beside(sci, gap, column, row, noise, slope, stretches)
+    return bool(0.25 * sign * total > BESIDE_SIGMA * beside)
+
+
+@compiled
+def _scatter_beside(
+    sci: NDArray[np.float32],
+    gap: int,
+    column: int,
+    row: int,
+    noise: float,
+    slope: float,
+    stretches: tuple[int, int],
+) -> float:
+    """Return the robust scatter of the stretches of the columns beside; NaN where few are known."""
+    core, reach = stretches
+    middle = (core + reach + 1) // 2
+    sizes, n = np.empty(8 * N_BESIDE), 0
+    for k in range(N_BESIDE):
+        # A column reaches into the contrast of those up to one gap and a pixel beside.
+        away = 2 * gap + 1 + STEP_BESIDE * k
+        for beside in (column - away, column + away):
+            for side in (1, -1):
+                near = _deviation(sci, gap, beside, row, noise, slope, side, core, middle)
+                far = _deviation(sci, gap, beside, row, noise, slope, side, middle, reach)
+                for value in (near, far):
+                    if math.isfinite(value):
+                        sizes[n] = abs(value)
+                        n += 1
+    if n < LEAST_BESIDE:
+        return math.nan
+    return float(MAD_TO_SIGMA * np.median(sizes[:n]))
 
 
 @compiled

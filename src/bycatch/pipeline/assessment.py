@@ -77,15 +77,16 @@ def _assessed(record: Any, out: Path, truth: Path, settings: Settings) -> Assess
     given = input_settings(settings, record)
     image = read_drc(paths.folder / record.name, given, *record.apart(paths.folder))
     catalog = read_table(paths.product("cat"))
+    detect = settings.detect.at(image.detector_px)
     comparison = compare(
         catalog,
         tuple(f"{r:g}" for r in settings.measure.radii_px),
         image.meta.photflam,
         read_truth(truth, record.root),
         np.asarray(fits.getdata(paths.segmentation)),
-        sky_maps(image, settings.detect)[1],
+        sky_maps(image, detect)[1],
         image.valid,
-        settings.detect,
+        detect,
         image.meta.n_exposures,
     )
     return Assessment(

@@ -322,7 +322,7 @@ def _on_mask(case: Case, x: float, y: float) -> list[str]:
 
 def _undetected(case: Case, x: float, y: float) -> _Reason:
     """Return why nothing was found at a position: too faint, or too few pixels."""
-    settings = case.settings
+    settings = case.settings.at(case.image.detector_px)
     ratio, (x0, y0) = _smoothed_ratio(case, settings, pixel_at(x), pixel_at(y))
     best, area = _best_near(ratio, pixel_at(x) - x0, pixel_at(y) - y0)
     if not np.isfinite(best):
@@ -343,11 +343,17 @@ def _undetected(case: Case, x: float, y: float) -> _Reason:
             (
                 f"{level}, above the threshold of {limit:g}.",
                 f"But only {n} connected pixels are above it, of {needed} that are needed.",
-                f"detect.{name} would have to be {n} or less.",
+                f"detect.{name} would have to be {_setting_for(n, case)} or less.",
             ),
         )
     text = f"{level}, and {n} connected pixels are above the threshold of {limit:g}: "
     return _Reason(Verdict.MERGED, (text + "they belong to segments that begin farther away.",))
+
+
+def _setting_for(n_pixels: int, case: Case) -> int:
+    """Return the largest setting that so many pixels of the image satisfy."""
+    area = case.image.detector_px**2 if case.settings.in_detector_pixels else 1.0
+    return int((n_pixels + 0.5) / area) if area != 1 else n_pixels
 
 
 def _smoothed_ratio(

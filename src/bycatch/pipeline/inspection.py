@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bycatch import photcal
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.images.headers import Headers, read_headers
 from bycatch.images.kinds import is_aligned_copy
-from bycatch.images.meta import image_meta
+from bycatch.images.meta import ImageMeta, image_meta
 from bycatch.pipeline.intake import sidecar_of
 from bycatch.settings import InputSettings, build, read_sidecar
 from bycatch.stages.sort import field_of, needs_of_field
@@ -44,10 +45,10 @@ def inspect(path: Path, settings: InputSettings | None = None) -> Inspection:
     headers = read_headers(path)
     image_meta(headers, facts, other_needs=needs_of_field(headers))  # says at once what is missing
     image = read_drc(path, facts)
-    return Inspection(path, tuple(_facts(image)), tuple(_warnings(headers, image)))
+    return Inspection(path, tuple(_facts(headers, image)), tuple(_warnings(headers, image)))
 
 
-def _facts(image: DrcImage) -> list[tuple[str, str]]:
+def _facts(headers: Headers, image: DrcImage) -> list[tuple[str, str]]:
     meta = image.meta
     ny, nx = image.shape
     covered = image.n_exp[image.n_exp > 0]
@@ -92,8 +93,26 @@ def _facts(image: DrcImage) -> list[tuple[str, str]]:
         ("sky", f"median {np.median(sky):.5f} e/s per px; {subtracted}"),
         ("zero points", f"{zero_points} ({origin})"),
         ("calibration", audited),
+        ("charge transfer", _cte(headers, meta)),
         ("WCS", f"{meta.wcsname or 'unnamed'}, {pointing}"),
     ]
+
+
+def _cte(headers: Headers, meta: ImageMeta) -> str:
+    """Return whether the losses of charge transfer are corrected, and who says so."""
+    told = headers.cte_corrections
+    if not told:
+        if not meta.is_cte_corrected:
+            return "drz: not corrected (PCTECORR is missing)"
+        said = "corrected, by its name" if re.search(r"_drc(_|$)", meta.stem) else "unknown"
+        return f"{said} (PCTECORR is missing)"
+    if set(told) == {"COMPLETE"}:
+        though = "" if meta.is_cte_corrected else ", though it is named drz"
+        return f"corrected (PCTECORR {told[0]}){though}"
+    if "COMPLETE" in told:
+        return f"not corrected in all exposures (PCTECORR {', '.join(told)})"
+    named = "" if meta.is_cte_corrected else "drz: "
+    return f"{named}not corrected (PCTECORR {', '.join(told)})"
 
 
 def _has_sky(image: DrcImage) -> bool:
@@ -121,9 +140,7 @@ def _warnings(headers: Headers, image: DrcImage) -> list[str]:
         found.append(
             f"{100 * share:.0f} % of the area has one exposure only: cosmic rays remain there"
         )
-    audit = photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid)
-    if audit and audit.is_off:
-        found.append(audit.in_words())
+    found += _calibration_warnings(headers, meta)
     if str(headers.get("EXPFLAG", "NORMAL")) not in ("NORMAL", "MULTIPLE"):
         found.append(f"EXPFLAG is {headers.get('EXPFLAG')}: an exposure was interrupted")
     if str(headers.get("FGSLOCK", "FINE")) not in ("FINE", "MULTIPLE"):
@@ -132,4 +149,14 @@ def _warnings(headers: Headers, image: DrcImage) -> list[str]:
     saturated = int((image.sci > limit).sum())
     if saturated:
         found.append(f"{saturated} pixels near saturation or above")
+    return found
+
+
+def _calibration_warnings(headers: Headers, meta: ImageMeta) -> list[str]:
+    found = []
+    if meta.is_cte_corrected and set(headers.cte_corrections) - {"COMPLETE"}:
+        found.append("charge-transfer losses are not corrected, though it is not named drz")
+    audit = photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid)
+    if audit and audit.is_off:
+        found.append(audit.in_words())
     return found

@@ -75,6 +75,7 @@ class Overview:
                 ("grade", "alignment"),
                 ("closure", "aperture corrections"),
                 ("pulls", "errors of blank apertures"),
+                ("points", "p_star's stars"),
             )
         ]
         return f"Checked: {', '.join(parts)} images."
@@ -109,6 +110,8 @@ IMAGES = (
             "image's own stars, as used, per cent"),
     Heading("pulls", "pull", "width of the sums of blank apertures over the errors that other "
             "blank places tell, middle aperture: 1 if the errors are right"),
+    Heading("points", "stars", "sources that tell where p_star's points are; with fewer than 5 the "
+            "published curve of the filter does"),
     Heading("seconds", "run, s", "computing time of all steps"),
 )  # fmt: skip
 
@@ -199,6 +202,8 @@ def _image_row(image: ReportedImage) -> Row:
         text = f"errors of blank apertures are off: their pulls are {width:.2f} wide, not 1"
         pulls = number(width, 2, level=WARN, why=text)
         problems.append((WARN, text))
+    points, guessed = _points(image)
+    problems += [(WARN, text) for text in guessed]
     cells = {
         "field": Cell(record.field, record.field),
         "filter": Cell(record.filter, record.filter),
@@ -220,6 +225,7 @@ def _image_row(image: ReportedImage) -> Row:
         "depth": number(image.number("measure", "depth_mag"), 2),
         "closure": closure,
         "pulls": pulls,
+        "points": points,
         "seconds": number(image.seconds, 1),
     }
     return Row(key_of(image), cells, tuple(problems))
@@ -235,9 +241,9 @@ def _closure(image: ReportedImage) -> tuple[Cell, list[str]]:
     found = image.number("finalize", "closure")
     if not found:
         return Cell("-", None), []
-    parts = {r: part for r, part in found["percent"].items() if part["used"] is not None}
+    parts = {r: part for r, part in found["percent"].items() if part["closes"] is not None}
     if not parts:
-        return Cell("-", None, "", f"{found['n_stars']} stars: too few to tell"), []
+        return Cell("not checked", None, "", f"{found['n_stars']} good stars: too few to tell"), []
     off = max(parts, key=lambda r: abs(parts[r]["used"]))
     open_ = [r for r, part in parts.items() if not part["closes"]]
     said = [
@@ -248,6 +254,18 @@ def _closure(image: ReportedImage) -> tuple[Cell, list[str]]:
     worst = parts[off]["used"]
     text = f"{worst:+.1f}" if abs(worst) >= 0.05 else "0.0"
     return Cell(text, abs(worst), WARN if open_ else "", "; ".join(said)), said
+
+
+def _points(image: ReportedImage) -> tuple[Cell, list[str]]:
+    """Return how many stars tell where points are, and a remark where too few do."""
+    n_stars = image.number("measure", "locus_n_stars")
+    if image.number("measure", "locus_origin") != "published curve":
+        return number(n_stars), []
+    text = (
+        f"p_star rests on the published curve of the filter: {n_stars} stars are too few to tell "
+        "where the image's own points are"
+    )
+    return Cell(f"{n_stars}: not used", None, WARN, text), [text]
 
 
 def blank_pull(image: ReportedImage) -> float | None:

@@ -83,18 +83,18 @@ def inject_image(
     chosen = settings.inject
     random = np.random.default_rng([chosen.seed, zlib.crc32(image.meta.stem.encode())])
     before = trial(image, settings)
+    detect = settings.detect.at(image.detector_px)
     psf = psf_of(image, before, settings)
     zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
     planned = population
     if planned is None:
         planned = injection.artificial_sources(
-            image, psf, before.noise_rate, zeropoint, settings.detect, chosen, random
+            image, psf, before.noise_rate, zeropoint, detect, chosen, random
         )
     done, runs, parts = 0, 0, []
     while done < len(planned) and runs < chosen.max_runs:
         x, y = injection.places(
-            image.valid, chosen.spacing_px, settings.detect.coverage_box_px,
-            settings.detect.min_coverage, random,
+            image.valid, chosen.spacing_px, detect.coverage_box_px, detect.min_coverage, random,
         )  # fmt: skip
         if not len(x):
             break

@@ -70,7 +70,7 @@ def run(image: DrcImage, settings: DetectSettings | None = None) -> DetectResult
     exceeds ``n_sigma`` times the noise of *unsmoothed* sky pixels of its own
     depth, and enough such pixels are connected.
     """
-    chosen = settings or DetectSettings()
+    chosen = (settings or DetectSettings()).at(image.detector_px)
     background, noise = sky_maps(image, chosen)
     segments = segment(image, background, noise, chosen)
     found = _measured(image, segments, background, noise, chosen)
@@ -83,12 +83,14 @@ def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
     Both are splines through clipped statistics of boxes.  A box mixes depths at
     chip gaps and dither edges; the noise is therefore measured on the image
     scaled to a common depth, by sqrt(exposure time), and scaled back per pixel.
+    Settings in detector pixels are taken to those of the image.
 
     Raises
     ------
     InconsistentImage
         Too few pixels hold data.
     """
+    settings = settings.at(image.detector_px)
     try:
         return box_sky_maps(
             image.sci,

@@ -62,6 +62,7 @@ def box_maps(
 
 def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
     """Return background and noise."""
+    settings = settings.at(image.detector_px)
     common = (settings.box_px, settings.filter_boxes, settings.clip_sigma)
     percent = exclude_percent(image.valid, settings.box_px)
     background, _ = box_maps(image.sci, image.valid, *common, percent)
@@ -134,6 +135,7 @@ def properties(
 
 def detect(image: DrcImage, settings: DetectSettings) -> Reference:
     """Return all that the stage finds, before the coverage rule."""
+    settings = settings.at(image.detector_px)
     background, noise = sky_maps(image, settings)
     residual = np.where(image.valid, image.sci - background, np.float32(0))
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)

@@ -149,7 +149,9 @@ def run(
         curve, radii_px, scale_arcsec, annulus_px if chosen.annulus_correction else None
     )
     if chosen.empirical_apcor:
-        corrected = corrections(phot, radii_px, published, scale_arcsec, meta.filter)
+        corrected = corrections(
+            phot, radii_px, published, scale_arcsec, meta.filter, meta.detector_px(scale_arcsec)
+        )
     else:
         corrected = published_only(radii_px, scale_arcsec, meta.filter)
     factors, errors = corrected.at(floats(phot, "x"), floats(phot, "y"))
@@ -184,7 +186,7 @@ def run(
         tuple(float(s) for s in photcal.systematic_fraction(meta.filter, corrected.error)),
         photcal.st_zeropoint(meta.photflam),
         others.get("Vega"),
-        closure(phot, radii_px, published, scale_arcsec, factors),
+        closure(phot, radii_px, published, scale_arcsec, factors, meta.detector_px(scale_arcsec)),
         corrected,
         photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid),
     )

@@ -23,6 +23,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.tables import floats
 from bycatch.stages.finalize import prior
 from bycatch.stages.finalize.closure import (
+    NEIGHBOUR_MARGIN_PX,
     good_stars,
     net_rates,
     reference_index,
@@ -33,7 +34,7 @@ FIELD_SIGMA = 0.5
 """Prior of the field's terms, in units of the focus mode, from the middle to the edge."""
 FIELD_TERMS = (0, 2, 5)
 """Constant, tilted, tilted and bent."""
-MOST_STARS = 300
+MOST_STARS = 120
 """The brightest stars tell as much as is needed."""
 MIN_EVIDENCE = 2.0
 """A field with more terms must be more probable by this, as a logarithm."""
@@ -162,6 +163,7 @@ def corrections(
     fractions: Floats,
     scale_arcsec: float,
     filter_name: str,
+    detector_px: float = 1.0,
 ) -> Corrections:
     """Combine the published curve with the image's own stars.
 
@@ -174,6 +176,8 @@ def corrections(
     scale_arcsec : float
         Pixel scale.
     filter_name : str
+    detector_px : float
+        Side of a detector pixel, pixels.
     """
     known = published_only(radii_px, scale_arcsec, filter_name)
     reference = reference_index(radii_px, scale_arcsec)
@@ -182,7 +186,8 @@ def corrections(
     if not (inner & free).any():
         return known
     frame = Frame.of(floats(phot, "x"), floats(phot, "y"))
-    stars = _stars(phot, radii_px, fractions, reference, inner, frame)
+    margin_px = NEIGHBOUR_MARGIN_PX * detector_px
+    stars = _stars(phot, radii_px, fractions, reference, inner, frame, margin_px)
     n_stars = len(stars.excess)
     if n_stars == 0:
         return known
@@ -208,10 +213,12 @@ def _stars(
     reference: int,
     inner: Bools,
     frame: Frame,
+    margin_px: float,
 ) -> Stars:
     flux = np.column_stack([net_rates(phot, r) for r in radii_px]) / fractions
     error = np.column_stack([floats(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
-    good = good_stars(phot, flux, error, radii_px, reference) & (flux > 0).all(axis=1)
+    good = good_stars(phot, flux, error, radii_px, reference, margin_px)
+    good &= (flux > 0).all(axis=1)
     bright = np.flatnonzero(good)
     bright = bright[np.argsort(-flux[bright, int(np.argmin(radii_px))], kind="stable")][:MOST_STARS]
     flux, error = flux[bright], error[bright]

@@ -25,19 +25,22 @@ SPOILED = (
     Flag.EDGE | Flag.COSMIC_RAY | Flag.PARTIAL_APERTURE | Flag.OFF_IMAGE | Flag.BAD_SKY
     | Flag.FIT_FAILED | Flag.FIT_PINNED | Flag.BLENDED | Flag.SATURATED | Flag.EXTENDED
     | Flag.SPIKE | Flag.HALO | Flag.HOT_PIXEL | Flag.BAD_COLUMN | Flag.LIKELY_COSMIC_RAY
+    | Flag.UNLISTED_PEAK
 )  # fmt: skip
 MAX_ERROR = 0.03
 """Largest relative error of the flux in the reference aperture."""
 MAX_NEIGHBOUR_SHARE = 0.003
 """Largest share of light of known neighbours, of a star's own light."""
 NEIGHBOUR_MARGIN_PX = 4.0
-"""Neighbours reach this far into the aperture from outside."""
+"""Neighbours reach this far into the aperture from outside, detector pixels."""
 LEAST_SIGMA = 1e-9
 """Stars all alike and without noise would divide by zero."""
 STAR_SIGMA = 0.01
 """Scatter between stars that has nothing to do with noise; it keeps one star from deciding."""
 FEW = 8
 """So many stars have a scatter; of fewer it may be small by chance."""
+FEWEST = 5
+"""Fewer good stars check nothing."""
 FWHM_WIDTHS = 4.0
 MIN_FWHM_WIDTH = 0.05
 """Stars lie within so many robust widths of the median FWHM, a width being at least this share."""
@@ -50,9 +53,9 @@ class Closure:
     """Fluxes in the apertures, divided by that in the reference aperture; (R,) each.
 
     ``deviation`` is the median ratio less 1, with the published correction, and
-    ``remaining`` that with the correction in use; NaN without stars.  ``error`` is
-    that of ``remaining``, ``scatter`` that between the stars which noise does not
-    explain.
+    ``remaining`` that with the correction in use; NaN with fewer than 5 stars,
+    which tell nothing.  ``error`` is that of ``remaining``, ``scatter`` that
+    between the stars which noise does not explain.
     """
 
     radii_px: tuple[float, ...]
@@ -64,8 +67,14 @@ class Closure:
     scatter: Floats
 
     @property
+    def is_checked(self) -> Bools:
+        """True for the radii that enough stars compare with the reference."""
+        others = np.array(self.radii_px) != self.reference_px
+        return np.asarray(np.isfinite(self.deviation) & others)
+
+    @property
     def fails(self) -> Bools:
-        """True for the radii that do not close."""
+        """True for the radii that do not close; False where nothing was checked."""
         left = np.abs(self.remaining)
         return np.asarray((left > MAX_FAILURE) & (left > FAILURE_SIGMA * self.error))
 
@@ -79,7 +88,7 @@ class Closure:
         )
 
     def metadata(self) -> dict[str, Any]:
-        """Return the result per radius for a table's metadata; percent."""
+        """Return the result per radius for a table's metadata; percent, None if not checked."""
         return {
             "reference_px": self.reference_px,
             "n_stars": self.n_stars,
@@ -89,7 +98,7 @@ class Closure:
                     "used": _percent(self.remaining[k]),
                     "error": _percent(self.error[k]),
                     "scatter": _percent(self.scatter[k]),
-                    "closes": not bool(self.fails[k]),
+                    "closes": not bool(self.fails[k]) if self.is_checked[k] else None,
                 }
                 for k, r in enumerate(self.radii_px)
             },
@@ -102,6 +111,7 @@ def closure(
     fractions: Floats,
     scale_arcsec: float,
     factors: Floats | None = None,
+    detector_px: float = 1.0,
 ) -> Closure:
     """Compare the fluxes of good stars in all apertures with those in the reference aperture.
 
@@ -115,17 +125,20 @@ def closure(
         Pixel scale.
     factors : (N, R) float, optional
         What the shares in use are of the published ones.
+    detector_px : float
+        Side of a detector pixel, pixels.
     """
     reference = reference_index(radii_px, scale_arcsec)
     n_radii, smallest = len(radii_px), int(np.argmin(radii_px))
     flux = np.column_stack([net_rates(phot, r) for r in radii_px]) / fractions
     error = np.column_stack([floats(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
-    good = good_stars(phot, flux, error, radii_px, reference)
+    margin_px = NEIGHBOUR_MARGIN_PX * detector_px
+    good = good_stars(phot, flux, error, radii_px, reference, margin_px)
     n_stars = int(good.sum())
     flux, error = flux[good], error[good]
     used = np.ones_like(flux) if factors is None else factors[good]
     deviation, remaining, spread, scatter = (np.full(n_radii, np.nan) for _ in range(4))
-    for k in range(n_radii if n_stars else 0):
+    for k in range(n_radii if n_stars >= FEWEST else 0):
         if k == reference:
             deviation[k] = remaining[k] = spread[k] = scatter[k] = 0.0
             continue
@@ -144,7 +157,12 @@ def reference_index(radii_px: tuple[float, ...], scale_arcsec: float) -> int:
 
 
 def good_stars(
-    phot: Table, flux: Floats, error: Floats, radii_px: tuple[float, ...], reference: int
+    phot: Table,
+    flux: Floats,
+    error: Floats,
+    radii_px: tuple[float, ...],
+    reference: int,
+    margin_px: float = NEIGHBOUR_MARGIN_PX,
 ) -> Bools:
     """Return which rows are bright, clean, isolated points.
 
@@ -161,7 +179,7 @@ def good_stars(
         if name in phot.colnames:
             value = floats(phot, name)
             good &= ~(value < low) if low is not None else ~(value > 0.5)
-    good &= _isolated(phot, flux[:, smallest], radii_px[reference] + NEIGHBOUR_MARGIN_PX)
+    good &= _isolated(phot, flux[:, smallest], radii_px[reference] + margin_px)
     fwhm = floats(phot, "fwhm")
     if not (good & (fwhm > 0)).any():
         return good

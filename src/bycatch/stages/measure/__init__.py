@@ -28,6 +28,7 @@ from bycatch.stages.measure import (
     shapes,
     sky_noise,
     stellarity,
+    unlisted,
 )
 from bycatch.stages.measure.context import FieldContext, Pixels, SkyFrame, Targets
 from bycatch.stages.measure.defects import (
@@ -60,7 +61,7 @@ __all__ = [
 
 
 SAME_STAR_PX = 10.0
-"""A saturated source this near to a Gaia star is that star."""
+"""A saturated source this near to a Gaia star is that star, detector pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,7 @@ class MeasureResult:
             **self.noise.summary(),
             "locus_concentration": [round(float(v), 4) for v in self.locus.index],
             "locus_n_stars": self.locus.n_stars,
+            "locus_origin": "stars" if self.locus.is_measured else "published curve",
             "n_gaia_chance": self.n_gaia_chance,
             "depth_mag": self.depth.median_mag,
             "limit_mag": self.depth.limits_mag,
@@ -145,17 +147,20 @@ def run(
     found = photometry(image, targets.x, targets.y, chosen)
     noise = _noise(image, found, pixels, chosen)
     positions = _positions(image, found, frame, field, chosen)
-    cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, chosen.cr_radius_px)
+    radius_px = chosen.cr_radius_px * image.detector_px
+    cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, radius_px)
     spoiled = _defects(image, found, field.chips)
     light = _star_light(image, found, frame.wcs, field.reference, spoiled.saturated)
-    blends = _blends(image, found, chosen)
+    blend_share, blended, merged = _blends(image, found, pixels, spoiled.saturated, chosen)
     conditions = flagging.frame_flags(image, found, chosen) | flagging.light_flags(
-        spoiled, light, blends.is_blended
+        spoiled, light, blended, merged
     )
     clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
     points = _points(image, found, spoiled.saturated, clean, in_gaia)
-    elsewhere = cosmics.seen_elsewhere(targets.x, targets.y, field.others)
+    elsewhere = cosmics.seen_elsewhere(
+        targets.x, targets.y, field.others, cosmics.SEEN_PX * image.detector_px
+    )
     p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
     columns = {
@@ -170,7 +175,7 @@ def run(
         "p_cr": p_cr,
         "p_star": points.p_star,
         "concentration": points.concentration.index[:, 0],
-        "blend_share": blends.share,
+        "blend_share": blend_share,
         "n_covering": elsewhere.n_covering,
         "n_seen": elsewhere.n_seen,
         "flags": flagging.bits(conditions),
@@ -233,7 +238,7 @@ def _positions(
     return sky_positions(
         found.x,
         found.y,
-        position_errors_px(found),
+        position_errors_px(found, image.detector_px),
         frame.wcs,
         image.meta.mjd_mid,
         frame_error=frame.error,
@@ -251,18 +256,38 @@ def _n_gaia_chance(
     return expected_chance_matches(table, meta.mjd_mid, reference, settings, meta.epoch_spread_yr)
 
 
-def _blends(image: DrcImage, found: Photometry, settings: MeasureSettings) -> neighbours.Blends:
-    """Return whose light the neighbours have a share in."""
-    return neighbours.blends(
-        found.x,
-        found.y,
-        found.net[:, 0],
-        found.fits.fwhm_px,
+def _blends(
+    image: DrcImage,
+    found: Photometry,
+    pixels: Pixels,
+    saturated: Bools,
+    settings: MeasureSettings,
+) -> tuple[Floats, Bools, Bools]:
+    """Return the share of neighbours, rows or not, where it is large, and which rows hide one."""
+    aperture_px = settings.radii_px[len(settings.radii_px) // 2]
+    hidden = unlisted.unlisted_peaks(
+        image,
+        found,
+        segmentation=pixels.segmentation,
+        cr_mask=pixels.cr_mask,
+        saturated=saturated,
+        reach_px=aperture_px + unlisted.REACH_PX * image.detector_px,
+    )
+    n = len(found.x)
+    blends = neighbours.blends(
+        np.concatenate([found.x, hidden.x]),
+        np.concatenate([found.y, hidden.y]),
+        np.concatenate([found.net[:, 0], hidden.net_rate]),
+        np.concatenate([found.fits.fwhm_px, np.full(len(hidden.x), np.nan)]),
         neighbours.star_profile(image.meta.detector, image.meta.filter, image.scale_arcsec),
         scale_arcsec=image.scale_arcsec,
         small_px=settings.radii_px[0],
-        aperture_px=settings.radii_px[len(settings.radii_px) // 2],
+        aperture_px=aperture_px,
+        detector_px=image.detector_px,
     )
+    rates = blends.total_rate[:n], blends.total_rate[n:]
+    merged = unlisted.has_unlisted_peak(pixels.segmentation, found, hidden, *rates)
+    return blends.share[:n], blends.is_blended[:n], merged
 
 
 def _p_cr(
@@ -406,7 +431,7 @@ def _star_light(
     """Return which sources lie in the halos and on the spikes of bright stars."""
     known = halos.gaia_stars(reference, image, wcs)
     seen = halos.saturated_stars(found.x, found.y, found.net[:, -1], saturated)
-    stars = halos.joined(known, seen, SAME_STAR_PX)
+    stars = halos.joined(known, seen, SAME_STAR_PX * image.detector_px)
     noise = found.sky.std[np.isfinite(found.sky.std)]
     typical = float(np.median(noise)) if len(noise) else np.nan
     angles = halos.spike_angles(image, stars)

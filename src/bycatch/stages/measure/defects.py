@@ -24,6 +24,7 @@ HOT_SHARE = 0.80
 """Drizzling spreads one detector pixel over two by two pixels, all but what distortion takes."""
 HOT_SIGMA = 4.0
 COLUMN_REACH_PX, COLUMN_CORE_PX = 52, 4
+"""How far a column is followed, and how near to the source that begins; detector pixels."""
 COLUMN_SIGMA = 3.0
 COLUMN_TILTS_DEG = np.arange(-3.2, 3.3, 0.8)
 """Detector columns in a drizzled image, against its y axis (WFC's two axes meet at 85 degrees)."""
@@ -184,8 +185,9 @@ def on_bad_columns(
     slopes = np.tan(np.radians(tilts_deg))
     # The mean of two pixels against that of four.
     noise = np.sqrt(0.75) * np.asarray(sky_std, float)
-    limits = COLUMN_SIGMA, COLUMN_CORE_PX, COLUMN_REACH_PX
-    return column_runs(sci, gap_px, x, y, noise, slopes, *limits)
+    # The side of a detector pixel differs by distortion: lengths need not be exact.
+    core_px, reach_px = (round(n * detector_pixel_px) for n in (COLUMN_CORE_PX, COLUMN_REACH_PX))
+    return column_runs(sci, gap_px, x, y, noise, slopes, COLUMN_SIGMA, core_px, reach_px)
 
 
 @dataclass(frozen=True, eq=False)

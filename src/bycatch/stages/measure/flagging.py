@@ -44,10 +44,13 @@ def frame_flags(image: DrcImage, found: Photometry, settings: MeasureSettings) -
     }
 
 
-def light_flags(defects: Defects, light: StarLight, blended: Bools) -> dict[Flag, Bools]:
+def light_flags(
+    defects: Defects, light: StarLight, blended: Bools, merged: Bools
+) -> dict[Flag, Bools]:
     """Return what defects, bright stars and neighbours do to each source, by flag."""
     return {
         Flag.BLENDED: blended,
+        Flag.UNLISTED_PEAK: merged,
         Flag.SATURATED: defects.saturated,
         Flag.HOT_PIXEL: defects.hot_pixel,
         Flag.BAD_COLUMN: defects.bad_column,

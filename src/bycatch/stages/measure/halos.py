@@ -260,7 +260,7 @@ def _brightness(image: DrcImage) -> tuple[Floats, Floats]:
     try:
         curve = encircled_energy(image.meta.detector, image.meta.filter)
     except UnsupportedImage:
-        curve = encircled_energy("WFC", "F606W")
+        curve = encircled_energy(image.meta.detector, "F606W")
     edges = np.geomspace(3.0, curve.radius_arcsec[-1] / image.scale_arcsec, 40)
     energy = curve.at(edges * image.scale_arcsec)
     middle = np.sqrt(edges[1:] * edges[:-1])

@@ -21,8 +21,9 @@ BLEND_LIMIT = 0.10
 REACH_ARCSEC = 1.25
 """How far beyond the aperture a neighbour may be: light from farther away is smooth over an
 aperture and its sky annulus, which takes it away."""
-STAR_FWHM_ARCSEC = 0.108
-"""FWHM of stars in drizzled images of ACS/WFC (published catalogs: 0.102 to 0.113 arcsec)."""
+STAR_FWHM_PX = 2.16
+"""FWHM of stars in drizzled images, detector pixels (published catalogs of ACS/WFC: 0.102 to 0.113
+arcsec; the real HRC frame of 47 Tuc: 2.3)."""
 MAX_STRETCH = 4.0
 """Widest profile, in units of the star's: broader fits have followed a neighbour."""
 UNKNOWN_FILTER = "F606W"
@@ -112,6 +113,7 @@ def blends(
     scale_arcsec: float,
     small_px: float,
     aperture_px: float,
+    detector_px: float = 1.0,
 ) -> Blends:
     """Tell how much of the light in each aperture comes from other sources.
 
@@ -130,6 +132,8 @@ def blends(
     small_px, aperture_px : float
         The aperture of ``net_rate`` (small: neighbours weigh little there), and the one that is
         asked about.
+    detector_px : float
+        Side of a detector pixel, pixels: it tells how wide stars are.
 
     Notes
     -----
@@ -144,7 +148,7 @@ def blends(
     n = len(columns)
     known = np.isfinite(columns) & np.isfinite(rows)
     sums = np.maximum(np.nan_to_num(np.asarray(net_rate, float).ravel()), 0.0)
-    star_px = STAR_FWHM_ARCSEC / scale_arcsec
+    star_px = STAR_FWHM_PX * detector_px
     stretch = np.nan_to_num(np.asarray(fwhm_px, float).ravel() / star_px, nan=1.0)
     # In steps: sources of one width share a table of shares.
     stretch = np.exp2(np.rint(4 * np.log2(np.clip(stretch, 1.0, MAX_STRETCH))) / 4)

@@ -22,7 +22,8 @@ EXPOSURE_RADIUS_PX = 2.0
 EXPTIME_RADIUS_PX = 4.0
 """Its effective exposure time is the mean within this radius, and the least number that there."""
 CENTROID_RADIUS_PX = 4.0
-"""The flux in the aperture nearest to this one tells the error of a centroid."""
+"""The flux in the aperture nearest to this one tells the error of a centroid.  These three are
+detector pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def photometry(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings)
         areas,
         annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma),
         exposures_at(image, x, y),
-        profile_fits(image, x, y, settings.fwhm_radius_px),
+        profile_fits(image, x, y, settings.fwhm_radius_px * image.detector_px),
         correlation_factor(image) if settings.correlated_noise else 1.0,
     )
 
@@ -97,9 +98,10 @@ def aperture_sums(
     return circle_sums(data, valid, x, y, radii_px)
 
 
-def position_errors_px(found: Photometry) -> Floats:
+def position_errors_px(found: Photometry, detector_px: float = 1.0) -> Floats:
     """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive."""
-    k = int(np.argmin(np.abs(np.asarray(found.radii_px) - CENTROID_RADIUS_PX)))
+    radius_px = CENTROID_RADIUS_PX * detector_px
+    k = int(np.argmin(np.abs(np.asarray(found.radii_px) - radius_px)))
     net, sigma_px = found.net[:, k], found.fits.fwhm_px * SIGMA_PER_FWHM
     errors = centroid_errors_px(net, found.sky.std, sigma_px, found.exposures.exptime_s)
     return np.where(net > 0, errors, np.nan)
@@ -135,19 +137,20 @@ class Exposures:
     """Exposure bookkeeping of N positions."""
 
     count: NDArray[np.int64]
-    """Median number within 2 px, halves rounded up: 1 says that it is exactly 1."""
+    """Median number within 2 detector pixels, halves rounded up: 1 says that it is exactly 1."""
     least: NDArray[np.int64]
-    """Least number within 4 px."""
+    """Least number within 4 detector pixels."""
     exptime_s: Floats
-    """Mean within 4 px."""
+    """Mean within 4 detector pixels."""
     peak_rate: Floats
-    """Highest pixel within 2 px, e/s; NaN where there is none."""
+    """Highest pixel within 2 detector pixels, e/s; NaN where there is none."""
 
 
 def exposures_at(image: DrcImage, x: Floats, y: Floats) -> Exposures:
     """Return median number of exposures, mean exposure time and peak around each position."""
     planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
-    near = coverage(planes, x, y, EXPOSURE_RADIUS_PX, EXPTIME_RADIUS_PX)
+    radii_px = (r * image.detector_px for r in (EXPOSURE_RADIUS_PX, EXPTIME_RADIUS_PX))
+    near = coverage(planes, x, y, *radii_px)
     # Up: where half the pixels have a second exposure, the source is not in a single one.
     count, least = np.ceil(near.n_exp).astype(np.int64), near.n_exp_min.astype(np.int64)
     return Exposures(count, least, near.exptime_s, near.peak_rate)

@@ -35,7 +35,7 @@ SEED = 20_160_101
 TRIES = 12
 """Places that are tried for each one that is wanted."""
 MARGIN_PX = 2.0
-"""Between the largest aperture and the pixels of sources and cosmic rays."""
+"""Between the largest aperture and the pixels of sources and cosmic rays, detector pixels."""
 STANDS_OUT_SIGMA = 5.0
 """Blank sky has no pixel so far above its annulus, in units of the scatter there."""
 MIN_PLACES = 60
@@ -218,7 +218,7 @@ def blank_sky(
     settings : ``n_blank`` places are tried
     seed : int
     """
-    reach_px = settings.radii_px[-1] + MARGIN_PX
+    reach_px = settings.radii_px[-1] + MARGIN_PX * image.detector_px
     places = blank_places(image.valid, occupied, reach_px, settings.n_blank, seed)
     found = sky_objects(image, *places, settings)
     planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)

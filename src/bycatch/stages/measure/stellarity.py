@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from bycatch.arrays import Bools, Floats
 from bycatch.errors import UnsupportedImage
 from bycatch.images.drc import DrcImage
+from bycatch.images.meta import NATIVE_SCALE_ARCSEC
 from bycatch.kernels.apertures import circle_sums
 from bycatch.photcal import encircled_energy
 
@@ -26,8 +27,9 @@ MAG = 2.5 / np.log(10.0)
 SMEAR = (0.13, 0.02)
 """Added to the concentrations of the encircled-energy table: the index of stars in drizzled
 images peaks at 1.08 where the table has 0.95; of 2 to 4 px, Gaia stars in published catalogs of
-F475W, F625W and F775W have 0.28, 0.31 and 0.34, the table 0.25, 0.27 and 0.32."""
-UNKNOWN_FILTER = (1.08, 0.30)
+F475W, F625W and F775W have 0.28, 0.31 and 0.34, the table 0.25, 0.27 and 0.32.  Drop and output
+pixel make 0.13 to 0.14 of the index of HRC as well (``benchmarks/hrc_core.py``)."""
+UNKNOWN_FILTER = {"WFC": (1.08, 0.30), "HRC": (1.27, 0.43)}
 EXPECTATION_SIGMA = (0.08, 0.03)
 """How far focus, phase and colour move an image's stars from the expectation."""
 STAR_SIGMA = (0.05, 0.018)
@@ -43,6 +45,8 @@ MAX_ERROR = 0.08
 """Error of the first concentration up to which a source helps to find them, mag."""
 NEAR = 12.0
 """Squared distance, in units of scatter and noise, within which 99.8 % of stars are."""
+MIN_STARS = 5
+"""Fewer do not tell where an image's stars are: a galaxy and a cosmic ray may be near by chance."""
 KNOWN_WEIGHT = 5.0
 MIN_KNOWN = 5
 UNTOLD_ERROR = 0.75
@@ -89,12 +93,18 @@ class Locus:
     ----------
     index : (2,) their concentrations
     covariance : (2, 2) of their scatter, without noise, and of the error of ``index``
-    n_stars : number of sources that it was found from; 0: the filter's expectation
+    n_stars : number of sources that look like stars; of fewer than 5 none has a say, and the
+        locus is the filter's expectation
     """
 
     index: Floats
     covariance: Floats
     n_stars: int
+
+    @property
+    def is_measured(self) -> bool:
+        """True where the image's own stars have a say."""
+        return self.n_stars >= MIN_STARS
 
 
 def concentration(
@@ -147,14 +157,14 @@ def concentration(
 def expectation(detector: str, filter_name: str) -> Floats:
     """Return the two concentrations that stars have in drizzled images of a filter.
 
-    From the encircled energy of Bohlin (2016, AJ 152, 60) at 1 to 4 px, and the smear
-    of drizzling.
+    From the encircled energy of Bohlin (2016, AJ 152, 60) at 1 to 4 pixels of the detector,
+    and the smear of drizzling.
     """
     try:
         curve = encircled_energy(detector, filter_name)
     except UnsupportedImage:
-        return np.array(UNKNOWN_FILTER)
-    held = -MAG * np.log(curve.at(np.array(RADII_PX) * curve.radius_arcsec[0]))
+        return np.array(UNKNOWN_FILTER[detector])
+    held = -MAG * np.log(curve.at(np.array(RADII_PX) * NATIVE_SCALE_ARCSEC[detector]))
     return np.asarray(held[:2] - held[2:] + SMEAR)
 
 
@@ -180,8 +190,8 @@ def locus(
     Returns
     -------
     Locus
-        The mean of expectation and stars, each with the weight that its error gives it,
-        so that an image without stars has the expectation, and that with 10 their own.
+        The mean of expectation and stars, each with the weight that its error gives it; the
+        expectation alone with fewer than 5 stars.
     """
     chosen = found.known & (found.covariance[:, 0, 0] < MAX_ERROR**2)
     chosen &= (np.abs(found.index - expected) < SEARCH).all(axis=1)
@@ -200,8 +210,10 @@ def locus(
         centre = np.median(index[near], axis=0)
         scatter = _scatter(index[near] - centre, noise[near], scatter, default)
     n = int(near.sum())
+    if n < MIN_STARS:
+        return Locus(expected, default + np.diag(np.array(EXPECTATION_SIGMA) ** 2), n)
     # A median's error is 1.25 times that of a mean.
-    own = np.linalg.inv(1.57 * scatter / n) if n else np.zeros((2, 2))
+    own = np.linalg.inv(1.57 * scatter / n)
     prior = np.linalg.inv(np.diag(np.array(EXPECTATION_SIGMA) ** 2))
     error = np.linalg.inv(own + prior)
     return Locus(error @ (own @ centre + prior @ expected), scatter + error, n)

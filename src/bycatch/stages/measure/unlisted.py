@@ -1,0 +1,196 @@
+"""Peaks without a row: what detection has left in the segment of another source, or left out.
+
+Deblending by few levels gives one row to close stars, and no deblending splits those whose saddle
+the smoothing fills.  Here the image itself is asked: its sharp peaks (`kernels.sharp_peaks`)
+that no row accounts for take part in the blends as if they had one (`neighbours`), and a row is
+told when its segment holds one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.images.drc import DrcImage
+from bycatch.kernels import peaks
+from bycatch.kernels.neighbourhood import all_within, any_within
+from bycatch.kernels.sharp_peaks import response, sharp_peaks
+from bycatch.stages.measure.photometry import Photometry, aperture_sums
+
+INNER_PX, OUTER_PX = 0.8, 2.0
+"""Widths of the Gaussians between which peaks stand out, detector pixels."""
+N_SIGMA = 5.0
+"""Significance of a peak."""
+LISTED_PX = 1.5
+"""A peak this near to a row is that row, detector pixels."""
+STRAYED_PX = 4.0
+"""So far from a row its own peak may lie, where none is that near: the centroid of a lopsided
+source does not lie on its peak, nor that of two."""
+SATURATED_PX = 12.0
+"""No peak is believed this near to a saturated source: flat and bled cores have many; detector
+pixels."""
+REACH_PX = 5.0
+"""Peaks on no row's segment count this far beyond the aperture, detector pixels."""
+EDGE_PX = 3.0
+"""Peaks this near to missing pixels are none, detector pixels."""
+LEAST_FWHM_PX = 1.75
+"""Peaks of single exposures that are narrower across are charge (as in the cosmic-ray mask)."""
+WINDOW_PX, RING_PX = 1.2, (3.5, 5.5)
+LEAST_SHARE = 0.03
+"""Light of an unlisted peak, of that of the brightest row of its segment: rings and spikes of
+stars are fainter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unlisted:
+    """Peaks of an image that no row accounts for.
+
+    Attributes
+    ----------
+    x, y : (M,) 0-based pixel centres
+    net_rate : (M,) sky-subtracted sums in the smallest aperture, e/s; the sky of the nearest row
+    error : (M,) their errors, of the sky alone
+    label : (M,) int, segment on which they lie; 0 on none
+    """
+
+    x: Floats
+    y: Floats
+    net_rate: Floats
+    error: Floats
+    label: Ints
+
+
+def unlisted_peaks(
+    image: DrcImage,
+    found: Photometry,
+    *,
+    segmentation: NDArray[np.integer[Any]] | None = None,
+    cr_mask: Bools | None = None,
+    saturated: Bools | None = None,
+    reach_px: float,
+) -> Unlisted:
+    """Find the sharp peaks that no row accounts for, on the segments of rows and near them.
+
+    Parameters
+    ----------
+    image, found : the image, and what was measured at N positions
+    segmentation : (ny, nx) int, optional
+    cr_mask : (ny, nx) bool, optional
+        Where single exposures look, peaks on it are none.
+    saturated : (N,) bool, optional
+    reach_px : float
+        Peaks that are on no row's segment count if a row is as near.
+    """
+    from scipy.spatial import KDTree
+
+    nothing = np.empty(0)
+    none = Unlisted(nothing, nothing, nothing, nothing, np.empty(0, np.int64))
+    places = np.column_stack([found.x, found.y])
+    rows = np.flatnonzero(np.isfinite(places).all(axis=1) & (found.sky.std > 0))
+    if not len(rows):
+        return none
+    size = image.detector_px
+    inner, outer = INNER_PX * size, OUTER_PX * size
+    noise = found.correlation * found.sky.std * response(inner, outer)
+    least = N_SIGMA * float(np.min(noise[rows]))
+    x, y, height = sharp_peaks(image.sci, image.valid, inner, outer, least)
+    distance, nearest = KDTree(places[rows]).query(np.column_stack([x, y]))
+    near, row = np.asarray(distance), rows[nearest]
+    column, line = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    seconds = np.maximum(image.exptime_map_s[line, column], 1e-9)
+    photons = np.maximum(image.sci[line, column] - found.sky.median[row], 0) / seconds
+    error = np.hypot(noise[row], response(inner, outer) * np.sqrt(photons))
+    labels = np.zeros(len(x), np.int64)
+    on_row = np.zeros(len(x), bool)
+    if segmentation is not None:
+        labels = segmentation[line, column].astype(np.int64)
+        on_row = np.isin(labels, labels_at(segmentation, found)[rows]) & (labels > 0)
+    keep = (height > N_SIGMA * error) & (on_row | (near < reach_px))
+    keep &= all_within(image.valid, x, y, EDGE_PX * size)
+    keep &= ~_listed(near, row, keep, len(found.x), size)
+    single = image.n_exp[line, column] <= 1
+    keep &= ~(single & _is_charge(image, column, line, cr_mask, keep & single))
+    if saturated is not None and saturated[rows].any():
+        bright = places[rows][saturated[rows]]
+        keep &= KDTree(bright).query(np.column_stack([x, y]))[0] > SATURATED_PX * size
+    x, y, row, labels = x[keep], y[keep], row[keep], labels[keep]
+    sums, areas = aperture_sums(image.sci, image.valid, x, y, found.radii_px[:1])
+    net = sums[:, 0] - found.sky.median[row] * areas[:, 0]
+    scatter = found.correlation * found.sky.std[row] * np.sqrt(areas[:, 0])
+    return Unlisted(x, y, net, scatter, labels)
+
+
+def labels_at(segmentation: NDArray[np.integer[Any]], found: Photometry) -> Ints:
+    """Return the segment on which each position lies, (N,); 0 for none."""
+    out = np.zeros(len(found.x), np.int64)
+    known = np.isfinite(found.x) & np.isfinite(found.y)
+    column = np.rint(np.where(known, found.x, -1)).astype(np.int64)
+    row = np.rint(np.where(known, found.y, -1)).astype(np.int64)
+    ny, nx = segmentation.shape
+    known &= (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
+    out[known] = segmentation[row[known], column[known]]
+    return out
+
+
+def _listed(near: Floats, row: Ints, counts: Bools, n_rows: int, size: float) -> Bools:
+    """Return which peaks are those of rows: all within 1.5 px, else the nearest within 4 px."""
+    listed = near < LISTED_PX * size
+    has_peak = np.zeros(n_rows, bool)
+    has_peak[row[listed & counts]] = True
+    strayed = np.flatnonzero(counts & ~has_peak[row] & (near < STRAYED_PX * size))
+    order = strayed[np.lexsort([near[strayed], row[strayed]])]
+    first = np.ones(len(order), bool)
+    first[1:] = row[order][1:] != row[order][:-1]
+    listed[order[first]] = True
+    return np.asarray(listed)
+
+
+def _is_charge(
+    image: DrcImage, column: Ints, line: Ints, cr_mask: Bools | None, asked: Bools
+) -> Bools:
+    """Return which of the peaks that are asked about are cosmic rays or hot pixels."""
+    out = np.zeros(len(column), bool)
+    at = np.flatnonzero(asked)
+    if not len(at):
+        return out
+    size = image.meta.native_scale_arcsec / image.scale_arcsec
+    sci = np.where(image.valid, image.sci, np.float32(0)).astype(np.float32)
+    ring = (RING_PX[0] * size, RING_PX[1] * size)
+    flat = np.ones_like(sci)
+    width, _ = peaks.minor_widths(sci, flat, column[at], line[at], WINDOW_PX * size, ring)
+    out[at] = width < LEAST_FWHM_PX * size
+    if cr_mask is not None:
+        out[at] |= any_within(cr_mask, column[at].astype(float), line[at].astype(float), 1.1)
+    return out
+
+
+def has_unlisted_peak(
+    segmentation: NDArray[np.integer[Any]] | None,
+    found: Photometry,
+    unlisted: Unlisted,
+    row_rate: Floats,
+    peak_rate: Floats,
+) -> Bools:
+    """Return which rows have a peak in their segment that is no row, (N,).
+
+    Parameters
+    ----------
+    segmentation : (ny, nx) int, optional
+        Without it no row has.
+    found, unlisted : what was measured, and the peaks
+    row_rate, peak_rate : (N,) and (M,) float
+        All the light of each, e/s, without that of its neighbours.
+    """
+    out = np.zeros(len(found.x), bool)
+    if segmentation is None or not len(unlisted.x):
+        return out
+    label = labels_at(segmentation, found)
+    brightest = np.zeros(int(max(label.max(initial=0), unlisted.label.max(initial=0))) + 1)
+    np.maximum.at(brightest, label, np.nan_to_num(row_rate))
+    real = (unlisted.label > 0) & (peak_rate > LEAST_SHARE * brightest[unlisted.label])
+    real &= peak_rate > N_SIGMA * unlisted.error
+    return np.asarray((label > 0) & np.isin(label, unlisted.label[real]))
