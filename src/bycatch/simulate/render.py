@@ -14,7 +14,7 @@ from bycatch.simulate.scene import Scene
 
 FAINTEST_E = 0.02
 """A stamp ends where an object gives less than this to a pixel, electrons."""
-MAX_STAR_RADIUS_PX, MAX_GALAXY_RADIUS_PX, MIN_RADIUS_PX = 120, 100, 8
+MAX_STAR_RADIUS_PX, MAX_GALAXY_RADIUS_PX, MIN_RADIUS_PX = 120, 240, 8
 _LADDER_PX = np.array([8.0, 12, 16, 24, 32, 48, 64, 90, 120])
 
 
@@ -88,7 +88,7 @@ def electrons(
 
 
 def _reachable(where: Aim, chip: Chip) -> NDArray[np.bool_]:
-    far = MAX_STAR_RADIUS_PX
+    far = max(MAX_STAR_RADIUS_PX, MAX_GALAXY_RADIUS_PX)
     row = where.y - chip.first_row
     return (
         (where.x > -far) & (where.x < chip.columns + far) & (row > -far) & (row < chip.rows + far)
