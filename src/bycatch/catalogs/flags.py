@@ -27,6 +27,8 @@ class Flag(IntFlag):
     HOT_PIXEL = 32768
     BAD_COLUMN = 65536
     LIKELY_COSMIC_RAY = 131072
+    TOTAL_BLENDED = 262144
+    SKY_ON_SOURCE = 524288
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,18 @@ FLAGS: tuple[FlagMeaning, ...] = (
     ),
     FlagMeaning(
         Flag.LIKELY_COSMIC_RAY, "p_cr reaches the threshold: left out of cat_clean", "measure"
+    ),
+    FlagMeaning(
+        Flag.TOTAL_BLENDED,
+        "more than a tenth of the Kron ellipse is of other segments: neighbours, or parts that "
+        "deblending has cut off; flux_kron and sizes may lack light",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.SKY_ON_SOURCE,
+        "extended, and its Kron ellipse reaches the sky annulus: fluxes in fixed apertures lose "
+        "what the annulus takes for sky (flux_kron and sizes do not, see sky_level)",
+        "measure",
     ),
 )
 
