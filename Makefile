@@ -12,7 +12,7 @@ KERNELS := tests/test_kernel_safety.py tests/test_kernels.py tests/test_detect_k
   tests/test_measure_kernels.py tests/test_lacosmic.py tests/test_deblend.py tests/test_kron.py \
   tests/test_noise_image.py tests/test_matching.py
 
-.PHONY: demo test bounds test-lowest test-newest check accuracy bench fuzz docs clean
+.PHONY: demo test bounds test-lowest test-newest check accuracy truth bench fuzz docs clean
 
 $(BIN)/bycatch: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("bycatch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -64,6 +64,11 @@ check: $(BIN)/bycatch
 accuracy: $(BIN)/bycatch
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/alignment.py --workers 2
+
+# The same on skies that the simulator's assumptions do not cover, of the family that judges (half an
+# hour; TRUTH='--seeds 2', or names of recipes).
+truth: $(BIN)/bycatch
+	$(BIN)/python benchmarks/truth.py $(TRUTH)
 
 # The numbers of docs/speed.md (half an hour; BENCH=--quick for small images of the whole chain).
 bench: $(BIN)/bycatch

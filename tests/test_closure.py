@@ -2,52 +2,19 @@
 
 import numpy as np
 import pytest
-from astropy.table import Table
 
 from bycatch.catalogs.flags import Flag
 from bycatch.stages.finalize.closure import (
     _typical,
-    bound,
     closure,
     excess_scatter,
     reference_index,
     weighted_median,
 )
+from bycatch.testing.growth import FRACTIONS, RADII
+from bycatch.testing.growth import star_photometry as stars
 
-RADII = (2.0, 4.0, 6.0, 8.0, 10.0)
-FRACTIONS = np.array([0.65, 0.83, 0.87, 0.89, 0.9])
 SCALE = 0.05
-
-
-def stars(
-    n=60, lost=(0.0, 0.0, 0.0, 0.0, 0.0), seed=1, noise=0.05, faint=50.0, rows=None, spacing=40.0
-):
-    """Return a table of measure with stars that lack a share of their light per aperture.
-
-    The noise is independent from ring to ring, as in an image.
-    """
-    rng = np.random.default_rng(seed)
-    rate = faint * 10 ** rng.uniform(0, 1.5, n)
-    net = rate[:, np.newaxis] * FRACTIONS * (1 + np.array(lost))
-    area = np.pi * np.array(RADII) ** 2
-    rings = noise * np.sqrt(np.diff(area, prepend=0.0))
-    net = net + np.cumsum(rng.normal(size=(n, 5)) * rings, axis=1)
-    side = int(np.ceil(np.sqrt(n)))
-    table = Table(
-        {
-            "x": spacing * (np.arange(n) % side) + 20.0,
-            "y": spacing * (np.arange(n) // side) + 20.0,
-            "flags": np.zeros(n, dtype=int),
-            "cr_flag": np.zeros(n, dtype=int),
-            "fwhm": rng.normal(2.0, 0.03, n),
-            "sky_median": np.full(n, 0.4),
-        }
-    )
-    for k, r in enumerate(RADII):
-        table[f"area_{r:g}"] = np.full(n, area[k])
-        table[f"countrate_{r:g}"] = net[:, k] + 0.4 * area[k]
-        table[f"countrate_err_{r:g}"] = np.full(n, noise * np.sqrt(area[k]))
-    return table
 
 
 def found(phot, **options):
@@ -59,19 +26,22 @@ def test_perfect_stars_close_and_need_no_correction():
     assert result.n_stars == 60
     assert result.reference_px == 10.0
     np.testing.assert_allclose(result.deviation, 0, atol=1e-6)
-    np.testing.assert_allclose(result.factor, 1, atol=1e-6)
+    np.testing.assert_allclose(result.remaining, 0, atol=1e-6)
     assert not result.fails.any()
     assert result.warnings() == ()
 
 
-def test_what_small_apertures_lost_is_found_and_corrected():
-    lost = (-0.03, -0.006, 0.002, 0.0, 0.0)
-    result = found(stars(lost=lost))
+def test_what_small_apertures_lost_is_found():
+    lost = np.array([-0.03, -0.006, 0.002, 0.0, 0.0])
+    phot = stars(lost=lost)
+    result = found(phot)
     assert (np.abs(result.deviation - lost) < 3 * result.error + 1e-9).all()
-    np.testing.assert_allclose(result.factor, 1 + result.deviation)
-    np.testing.assert_allclose(result.remaining, 0, atol=1e-12)
-    assert result.is_empirical.tolist() == [True, True, True, True, False]
-    assert not result.fails.any()
+    np.testing.assert_array_equal(result.remaining, result.deviation)
+    assert result.fails[0]
+    corrected = found(phot, factors=np.tile(1 + lost, (len(phot), 1)))
+    np.testing.assert_allclose(corrected.deviation, result.deviation)
+    np.testing.assert_allclose(corrected.remaining, result.deviation - lost, atol=1e-3)
+    assert not corrected.fails.any()
 
 
 def test_errors_are_those_of_repeated_measurements():
@@ -82,48 +52,13 @@ def test_errors_are_those_of_repeated_measurements():
     assert abs(np.mean(pulls)) < 0.35
 
 
-@pytest.mark.parametrize("noise", [0.01, 0.5])
-def test_a_few_stars_are_weighed_against_the_published_curve(noise):
-    lost = np.array([-0.04, -0.006, 0, 0, 0])
-    drawn = [found(stars(n=8, lost=lost, noise=noise, seed=s, faint=500.0)) for s in range(20)]
-    assert {r.n_stars for r in drawn} <= {7, 8}
-    factor = np.median([r.factor for r in drawn], axis=0)
-    # Between the two, the nearer to the stars the less their error is than that of the curve.
-    error = np.median([r.error[0] for r in drawn])
-    weight = 0.03**2 / (0.03**2 + error**2)
-    assert factor[0] == pytest.approx(1 - 0.04 * weight, abs=0.006)
-    for r in drawn:
-        np.testing.assert_array_less(np.abs(r.factor[:4] - 1), np.abs(r.deviation[:4]))
-        assert r.factor[4] == 1
-
-
-def test_too_few_stars_correct_nothing_but_are_heard():
+def test_few_stars_are_heard():
     phot = stars(n=4, lost=(-0.04, -0.02, 0, 0, 0), noise=0.01)
     result = found(phot)
     assert result.n_stars == 4
-    assert (result.factor == 1).all()
     assert result.fails.tolist() == [True, True, False, False, False]
     assert len(result.warnings()) == 2
     assert "in 2 px stars have -4.0 +-" in result.warnings()[0]
-
-
-def test_the_correction_can_be_switched_off():
-    result = found(stars(lost=(-0.04, 0, 0, 0, 0)), correct=False)
-    assert (result.factor == 1).all()
-    assert result.deviation[0] == pytest.approx(-0.04, abs=0.005)
-    assert result.fails.tolist() == [True, False, False, False, False]
-
-
-def test_what_no_focus_can_do_is_not_corrected_away():
-    result = found(stars(lost=(-0.15, -0.10, -0.01, 0, 0), noise=0.01))
-    assert result.is_plausible.tolist() == [False, False, True, True, True]
-    assert result.factor[:2].tolist() == [1.0, 1.0]
-    assert result.factor[2] == pytest.approx(0.99, abs=0.003)
-    assert len(result.warnings()) == 2
-
-
-def test_bounds_follow_the_radius():
-    assert bound(np.array([0.1, 0.2, 2.0])).tolist() == pytest.approx([0.05, 0.02, 0.02])
 
 
 @pytest.mark.parametrize(
@@ -208,7 +143,6 @@ def test_nothing_is_measured_without_stars():
         result = found(phot)
         assert result.n_stars == 0
         assert np.isnan(result.deviation).all()
-        assert (result.factor == 1).all()
         assert not result.fails.any()
         assert result.metadata()["percent"]["2"]["published"] is None
 
@@ -226,13 +160,6 @@ def test_the_reference_is_half_an_arcsec():
     assert reference_index((2.0, 20.0, 10.0), 0.05) == 2
     assert reference_index((2.0, 10.0, 20.0), 0.025) == 2
     assert reference_index((12.0, 30.0), 0.05) == 0
-
-
-def test_larger_radii_than_the_reference_are_not_corrected():
-    phot = stars(n=60, lost=(-0.02, 0, 0, 0, 0))
-    result = closure(phot, RADII, FRACTIONS, 0.1)
-    assert result.reference_px == 4.0
-    assert result.is_empirical.tolist() == [True, False, False, False, False]
 
 
 def test_scatter_beyond_the_noise():

@@ -16,6 +16,7 @@ from bycatch.images.meta import image_meta
 from bycatch.settings import FinalizeSettings, MeasureSettings
 from bycatch.stages import finalize, measure
 from bycatch.stages.measure import sky_noise
+from bycatch.testing.growth import star_photometry
 
 RADII = (2.0, 4.0, 6.0, 8.0, 10.0)
 ANNULUS = (10.0, 15.0)
@@ -63,12 +64,14 @@ def test_the_flux_of_a_star_closes(meta, detector, scale, correct):
         table = result.table
         flux = table[f"flux_{r:g}_apcor"]
         np.testing.assert_allclose(flux, rate[:, 0] * meta.photflam, rtol=1e-9)
-        np.testing.assert_allclose(table[f"err_{r:g}_apcor"] / flux, 0.01, rtol=1e-9)
-        np.testing.assert_allclose(table[f"snr_{r:g}"], 100, rtol=1e-9)
+        # The noise, and the scatter from star to star.
+        error = np.hypot(0.01, result.corrections.star_scatter[RADII.index(r)])
+        np.testing.assert_allclose(table[f"err_{r:g}_apcor"] / flux, error, rtol=1e-9)
+        np.testing.assert_allclose(table[f"snr_{r:g}"], 1 / error, rtol=1e-9)
         np.testing.assert_allclose(
             table[f"mag_ab_{r:g}"], zeropoint - 2.5 * np.log10(rate[:, 0]), atol=1e-9
         )
-        np.testing.assert_allclose(table[f"mag_ab_err_{r:g}"], 0.010857362, rtol=1e-6)
+        np.testing.assert_allclose(table[f"mag_ab_err_{r:g}"], 1.0857362 * error, rtol=1e-6)
 
 
 def test_an_analytic_star_in_an_image_closes(meta):
@@ -154,8 +157,9 @@ def test_nothing_gives_an_empty_catalog(meta):
 def test_systematic_errors_are_fractions_of_the_flux(meta):
     phot = phot_table([[9.0] * 5, [-9.0] * 5], np.ones((2, 5)))
     result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
+    expected = photcal.systematic_fraction(meta.filter, result.corrections.error)
+    assert result.systematics == tuple(expected)
     for r, fraction in zip(RADII, result.systematics, strict=True):
-        assert fraction == photcal.systematic_fraction(meta.filter, 0.05 * r)
         table = result.table
         np.testing.assert_allclose(
             table[f"err_{r:g}_sys"], fraction * np.abs(table[f"flux_{r:g}_apcor"]), rtol=1e-12
@@ -206,7 +210,7 @@ def test_parts_of_the_errors_on_request(meta, as_image, psf):
         fluxes = [f"err_{r:g}_{part}" for part in ("poisson", "sky", "level")]
         for made, parts, total in (
             (got.table, rates, f"countrate_err_{r:g}"),
-            (table, fluxes, f"err_{r:g}_apcor"),
+            (table, [*fluxes, f"err_{r:g}_scatter"], f"err_{r:g}_apcor"),
         ):
             squares = sum(made[name][0] ** 2 for name in parts)
             assert squares == pytest.approx(made[total][0] ** 2, rel=1e-12)
@@ -219,7 +223,7 @@ def test_parts_of_the_errors_on_request(meta, as_image, psf):
         level, sky = got.table[rates[2]][0], got.table[rates[1]][0]
         assert level / sky == pytest.approx(np.sqrt(np.pi * r**2 / n_sky), rel=1e-9)
     assert not [n for n in finalize.run(plain.table, RADII, meta, 0.05, ANNULUS).table.colnames
-                if n.endswith(("_poisson", "_level"))]  # fmt: skip
+                if n.endswith(("_poisson", "_level", "_scatter"))]  # fmt: skip
 
 
 def test_limits_become_magnitudes_of_point_sources(meta):
@@ -277,10 +281,13 @@ def test_the_published_catalogs_follow_from_one_another(published, meta):
         their_error = error * hrc[0] / photflam
         # The same numbers from our arithmetic, on any sky.
         phot = phot_table(net, their_error, sky=0.3)
-        ours = finalize.run(phot, RADII, theirs, 0.025, ANNULUS, PLAIN).table
+        result = finalize.run(phot, RADII, theirs, 0.025, ANNULUS, PLAIN)
+        ours = result.table
         scale = np.abs(flux).max(axis=1, keepdims=True)
         assert (np.abs(column(ours, "flux_{r}_apcor") - flux) / scale).max() < 1e-5
-        np.testing.assert_allclose(column(ours, "err_{r}_apcor") * hrc / hrc[0], error, rtol=1e-12)
+        # Ours hold the scatter between stars, too.
+        expected = np.hypot(error * hrc[0] / hrc, flux * result.corrections.star_scatter)
+        np.testing.assert_allclose(column(ours, "err_{r}_apcor"), expected, rtol=1e-9)
         # ... and they are those of net + A s^2 (1 + A / n_sky): one scatter s fits all radii.
         areas = np.pi * np.array(RADII) ** 2
         annulus = np.pi * (ANNULUS[1] ** 2 - ANNULUS[0] ** 2)
@@ -311,3 +318,34 @@ def test_with_the_right_table_they_change_by_the_known_factors(published, meta, 
             factor, too_bright = factors[filter_name, r]
             np.testing.assert_allclose(ratio, factor, atol=1e-4)
             assert -2.5 * np.log10(ratio[0]) == pytest.approx(too_bright, abs=1e-3)
+
+
+def as_phot(phot):
+    """Return a whole table of measure with the columns of sure stars."""
+    ones = np.ones((len(phot), 5))
+    return phot_table(ones, ones, p_star=ones[:, 0], **{n: phot[n] for n in phot.colnames})
+
+
+def test_the_correction_can_be_switched_off(meta):
+    phot = star_photometry(lost=(-0.12, 0, 0, 0, 0))
+    whole = as_phot(phot)
+    own = finalize.run(whole, RADII, meta, 0.05, ANNULUS)
+    assert own.aperture_fractions[0] < 0.96 * own.published_fractions[0]
+    off = finalize.run(whole, RADII, meta, 0.05, ANNULUS, FinalizeSettings(empirical_apcor=False))
+    assert off.aperture_fractions == off.published_fractions == own.published_fractions
+    assert off.closure.n_stars == own.closure.n_stars > 50
+    assert off.closure.deviation[0] == pytest.approx(own.closure.deviation[0])
+    assert off.correction_errors[0] > 5 * own.correction_errors[0]
+    assert set(off.metadata()["APCOR"]) == {"2", "4", "6", "8", "10"}
+
+
+def test_each_row_has_the_correction_of_its_place(meta):
+    phot = star_photometry(n=100, noise=0.02)
+    net = phot["countrate_2"] - phot["sky_median"] * phot["area_2"]
+    slope = 0.1 * (np.asarray(phot["x"]) / 400 - 0.5)
+    phot["countrate_2"] += net * slope
+    whole = as_phot(phot)
+    result = finalize.run(whole, RADII, meta, 0.05, ANNULUS)
+    ratio = np.asarray(result.table["flux_2_apcor"] / result.table["flux_10_apcor"])
+    assert np.std(ratio) < 0.2 * np.std(slope)
+    assert "APCORFIELD" in result.metadata()

@@ -3,14 +3,21 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bycatch.settings import PRESETS, Settings
 from bycatch.stages.align import GRADES
+from bycatch.stages.finalize import apcor, prior, starfit
 from bycatch.stages.measure import cosmics
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS = Settings()
+OTHER = starfit.OTHER_LIGHT
+SCATTER, CURVE_ERROR = (
+    float(prior.in_log_radius(np.array([0.1]), points)[0])
+    for points in (prior.SCATTER, prior.CURVE_ERROR)
+)
 
 # A phrase of a page, in which {} stands for the value of a setting as the page writes it.
 STATED = [
@@ -45,7 +52,13 @@ STATED = [
     ("method.md", "fitted to the pixels within {:g} px", SETTINGS.measure.fwhm_radius_px),
     ("method.md", "mask lies within {:g} px.", SETTINGS.measure.cr_radius_px),
     ("method.md", "within {:g} mas of the star's position", SETTINGS.measure.gaia_radius_mas),
-    ("method.md", "With {} such stars or more", SETTINGS.finalize.empirical_min_stars),
+    ("method.md", "shows: {:g} % in all of them", 100 * prior.COMMON_SCATTER),
+    ("method.md", "the usual one, of {:g} % at 0.1 arcsec", 100 * SCATTER),
+    ("method.md", "as much as that of {:g} stars", starfit.SCATTER_STARS),
+    ("method.md", "({:.0f}, {:.0f} or {:.0f} % of its own", tuple(100 * v for v in OTHER)),
+    ("method.md", "is higher by {:g} in the logarithm", apcor.MIN_EVIDENCE),
+    ("method.md", "{:g} % at 0.1 arcsec where stars do not tell", 100 * SCATTER),
+    ("method.md", "an error of {:g} % at 0.1 arcsec and 1 %", 100 * CURVE_ERROR),
     ("method.md", "Above {:g} a row is flagged", cosmics.LIKELY),
     ("howto.md", "`p_cr` above {:g} are gone", cosmics.LIKELY),
     ("howto.md", "large enough for shapes ({} connected", SETTINGS.detect.n_pixels),

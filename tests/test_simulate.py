@@ -20,7 +20,7 @@ from bycatch.kernels.exposures import exposure_counts
 from bycatch.settings import DetectSettings, SimulateSettings
 from bycatch.simulate import Truth, read_truth, simulate_scene, simulate_visit, write_visit
 from bycatch.simulate.comparison import compare
-from bycatch.simulate.detector import bled, cosmic_rays, rejectable
+from bycatch.simulate.detector import bled, rejectable
 from bycatch.simulate.geometry import (
     detector_of,
     dithers_arcsec,
@@ -28,9 +28,10 @@ from bycatch.simulate.geometry import (
     output_grid,
     true_wcs,
 )
-from bycatch.simulate.psf import BOX_VARIANCE, psf, sersic
+from bycatch.simulate.psf import BOX_VARIANCE, compact_psf, psf, sersic
 from bycatch.simulate.render import aim, electrons
 from bycatch.simulate.scene import Scene, make_scene
+from bycatch.simulate.tracks import cosmic_rays
 from bycatch.simulate.visit import sky_positions, sky_rate, true_rates
 
 SMALL = SimulateSettings(n_columns=260, n_rows=110, gap_px=20)
@@ -164,7 +165,9 @@ def test_rendered_galaxies_keep_their_light_and_size(index, ratio):
     scene = one_galaxy(0.4, index, ratio, angle=0.7)
     where = aim(scene, detector, (0.0, 0.0), 0.0)
     mixture = psf("F625W", 1.0, 1.0, 0.0)
-    image, peak = electrons(scene, np.array([1e5]), where, detector.chips[1], mixture)
+    image, peak = electrons(
+        scene, np.array([1e5]), where, detector.chips[1], mixture, compact_psf(mixture)
+    )
     assert 0.92e5 < image.sum() < 1.001e5  # the wings end beyond the stamp
     assert peak[0] == image.max()
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]

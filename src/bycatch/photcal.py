@@ -43,15 +43,6 @@ EE_SYSTEMATIC_RED = 0.025
 """The same for F850LP and F892N, where it depends on the spectrum of the source."""
 ABSOLUTE_SYSTEMATIC = 0.01
 """Error of the absolute flux scale (Bohlin 2016)."""
-FOCUS_SCATTER = ((0.05, 0.06), (0.10, 0.03), (0.15, 0.01), (0.20, 0.004), (0.50, 0.002))
-"""(radius in arcsec, share of the flux): how far the light within a radius strays from the
-published curve, as focus (it breathes with every orbit), centring and drizzling vary.  From the
-unsaturated Gaia stars of 125 real images: 2 to 4 % too little within 0.1 arcsec, no more than
-0.4 % from 0.2 arcsec on."""
-PHASE_SCATTER = ((0.05, 0.04), (0.10, 0.015), (0.15, 0.004), (0.20, 0.003), (0.50, 0.001))
-"""The same for what differs from star to star of one image: where in the pixel the star lies, and
-where in the field.  From simulated single exposures: 1 to 2 % within 0.1 arcsec, nothing that can
-be told from 0.2 arcsec on."""
 LOSS_PER_YEAR = 0.00061
 """Loss of sensitivity since 2009, as a fraction per year, in all filters (ACS ISR 2016-03)."""
 COOLING_MJD = 53920.0
@@ -249,46 +240,20 @@ def ee_systematic(filter_name: str) -> float:
     return EE_SYSTEMATIC_RED if filter_name in ("F850LP", "F892N") else EE_SYSTEMATIC
 
 
-def focus_scatter(radius_arcsec: float) -> float:
-    """Return how far the light in an aperture strays from the published curve (a fraction)."""
-    return _in_log_radius(radius_arcsec, FOCUS_SCATTER)
-
-
-def phase_scatter(radius_arcsec: float) -> float:
-    """Return the scatter between the stars of one image that noise does not explain."""
-    return _in_log_radius(radius_arcsec, PHASE_SCATTER)
-
-
-def systematic_fraction(
-    filter_name: str, radius_arcsec: float, correction_error: float | None = None
-) -> float:
-    """Return the error of a corrected flux that does not average down, as a fraction of the flux.
+def systematic_fraction(filter_name: str, correction_error: Floats) -> Floats:
+    """Return the errors of corrected fluxes that do not average down, as fractions of the flux.
 
     The quadratic sum of the errors of the encircled energy, of the aperture
-    correction, of the sub-pixel phase and of the absolute flux scale.
+    correction and of the absolute flux scale.
 
     Parameters
     ----------
     filter_name : str
-    radius_arcsec : float
-        Radius of the aperture.
-    correction_error : float, optional
-        Relative error of a correction that was measured on the image's own
-        stars; without it, what the focus does to the published one.
+    correction_error : float
+        Relative errors of the aperture corrections.
     """
-    correction = focus_scatter(radius_arcsec) if correction_error is None else correction_error
-    parts = (
-        ee_systematic(filter_name),
-        correction,
-        phase_scatter(radius_arcsec),
-        ABSOLUTE_SYSTEMATIC,
-    )
-    return float(np.sqrt(np.sum(np.square(parts))))
-
-
-def _in_log_radius(radius_arcsec: float, points: tuple[tuple[float, float], ...]) -> float:
-    radii, values = np.transpose(points)
-    return float(np.interp(np.log(radius_arcsec), np.log(radii), values))
+    fixed = ee_systematic(filter_name) ** 2 + ABSOLUTE_SYSTEMATIC**2
+    return np.asarray(np.sqrt(np.square(correction_error) + fixed))
 
 
 @functools.cache

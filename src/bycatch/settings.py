@@ -516,13 +516,7 @@ class FinalizeSettings(Section):
         True, "correct for the starlight that falls into the sky annulus"
     )
     empirical_apcor: bool = setting(
-        True, "tie the small apertures to the one of 0.5 arcsec by the image's own stars"
-    )
-    empirical_min_stars: int = setting(
-        20,
-        "good stars that do so alone; fewer, from 5 on, are pulled to the published curve",
-        ge=5,
-        le=MOST_STARS,
+        True, "combine the published aperture corrections with what the image's own stars say"
     )
     magnitude_systems: tuple[Literal["AB", "ST", "Vega"], ...] = setting(
         ("AB",), "magnitudes in the catalog; AB is always there", max_length=3
@@ -647,6 +641,83 @@ class SimulateSettings(Section):
     )
     spike_percent: float = setting(
         0.6, "share of a star's light in its diffraction spikes", "%", ge=0, le=3
+    )
+    # What the chain does not assume: all of it is off by default.
+    psf: Literal["published", "optics"] = setting(
+        "published",
+        "the stars' PSF: round with the published encircled energy, or of a pupil with vanes and "
+        "aberrations, which has the published energy beyond 10 px alone",
+    )
+    focus_waves: float = setting(
+        0.026, "defocus of the optics, rms at 547 nm", "waves", ge=-0.2, le=0.2
+    )
+    focus_field_waves: float = setting(
+        0.0, "change of the focus from the middle to a corner", "waves", ge=-0.1, le=0.1
+    )
+    breathing_waves: float = setting(
+        0.0, "scatter of the focus from exposure to exposure", "waves", ge=0, le=0.1
+    )
+    astigmatism_waves: float = setting(
+        0.027, "astigmatism along the axes, rms at 547 nm", "waves", ge=-0.1, le=0.1
+    )
+    coma_waves: float = setting(-0.009, "coma, rms at 547 nm", "waves", ge=-0.1, le=0.1)
+    diffusion_percent: float = setting(
+        45.0, "charge that leaves its pixel, with the PSF of the optics", "%", ge=0, le=70
+    )
+    galaxy_largest_arcsec: float = setting(
+        0.8, "half-light radius of the largest galaxies", "arcsec", ge=0.1, le=5
+    )
+    galaxy_knot_percent: float = setting(
+        0.0, "share of a galaxy's light in star-like knots", "%", ge=0, le=90
+    )
+    n_large_galaxies: int = setting(0, "large galaxies in the frame", "galaxies", ge=0, le=100)
+    large_galaxy_mag: float = setting(
+        16.5, "typical AB magnitude of the large galaxies", "mag", ge=5, le=25
+    )
+    large_galaxy_re_arcsec: float = setting(
+        4.0, "typical half-light radius of the large galaxies", "arcsec", ge=0.8, le=30
+    )
+    nebula_percent: float = setting(
+        0.0, "mean brightness of nebulosity, compared with the sky", "%", ge=0, le=1e5
+    )
+    nebula_scale_arcsec: float = setting(
+        8.0, "scale beyond which nebulosity is smooth", "arcsec", ge=0.5, le=100
+    )
+    n_trails: int = setting(
+        0, "trails of satellites in the first exposure of each image", "trails", ge=0, le=100
+    )
+    trail_e: float = setting(
+        150.0, "charge of a trail's brightest pixels", "electron", ge=0, le=1e6
+    )
+    trail_width_px: float = setting(3.0, "width of a trail, as a sigma", "px", ge=0.3, le=50)
+    ghost_percent: float = setting(
+        0.0, "light of a bright star in its ghost across the detector", "%", ge=0, le=10
+    )
+    cte_loss_percent: float = setting(
+        0.0, "charge of 1000 electrons that traps hold back at the far edge of a chip", "%",
+        ge=0, le=50,
+    )  # fmt: skip
+    residual_distortion_mas: float = setting(
+        0.0, "smooth distortion that the WCS leaves, rms per axis", "mas", ge=0, le=500
+    )
+    chip_shift_mas: float = setting(
+        0.0, "shift of the upper chip against the lower one", "mas", ge=-500, le=500
+    )
+    cosmic_ray_tracks: Literal["points", "silicon"] = setting(
+        "points", "form of cosmic rays: rows of points, or particles that cross a layer of silicon"
+    )
+    cosmic_ray_depth_px: float = setting(1.0, "depth of the silicon, in pixels", "px", gt=0, le=20)
+    cosmic_ray_diffusion_px: float = setting(
+        0.28, "diffusion of charge from the full depth, as a sigma", "px", ge=0, le=2
+    )
+    reject_sigma: float = setting(
+        3.5, "noise above which stacks lose a cosmic ray's pixel", "sigma", gt=0, le=1000
+    )
+    reject_beside_sigma: float = setting(
+        3.0, "noise above which they lose a pixel beside one", "sigma", gt=0, le=1000
+    )
+    reject_missed_percent: float = setting(
+        0.0, "share of such pixels that stay all the same", "%", ge=0, le=100
     )
 
     @field_validator("mag_faint", "galaxy_faint_mag")

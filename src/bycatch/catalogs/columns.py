@@ -464,7 +464,7 @@ CAT: tuple[Column, ...] = (
         "f8",
         FLAM,
         "stat.error;phot.flux.density;em.wl",
-        "1-sigma statistical error of flux_{r}_apcor",
+        "1-sigma error of flux_{r}_apcor: noise, and the scatter of stars' light in {r} px",
         nullable=True,
     ),
     *SKY_POSITION,
@@ -494,7 +494,7 @@ CAT: tuple[Column, ...] = (
         FLAM,
         "stat.error.sys;phot.flux.density;em.wl",
         "error of flux_{r}_apcor that does not average down, a fraction of the flux: encircled "
-        "energy, aperture correction, sub-pixel phase, absolute scale",
+        "energy, aperture correction, absolute scale",
         nullable=True,
     ),
     Column(
@@ -592,6 +592,14 @@ FLUX_ERROR_PARTS = tuple(
     for column in RATE_ERROR_PARTS
 )
 """Of the table of the photometry, and of the catalog; in quadrature they give the error."""
+SCATTER_ERROR = Column(
+    "err_{r}_scatter",
+    "f8",
+    FLAM,
+    "stat.error;phot.flux.density;em.wl",
+    "part of err_{r}_apcor: scatter of the light in {r} px from star to star",
+    nullable=True,
+)
 MAG_ST = Column(
     "mag_st_{r}",
     "f8",

@@ -208,7 +208,7 @@ FINALIZE = _group(
     ("closure.n_stars", "", "stars of the image that were compared"),
     ("closure.percent.*.published", "%", "by aperture: excess of stars, published corrections"),
     ("closure.percent.*.used", "%", "the same with the corrections that were used"),
-    ("closure.percent.*.error", "%", "its error"),
+    ("closure.percent.*.error", "%", "error of the latter"),
     ("closure.percent.*.scatter", "%", "scatter from star to star beyond their noise"),
     ("closure.percent.*.closes", "", "false if the corrections contradict the stars"),
 )  # fmt: skip

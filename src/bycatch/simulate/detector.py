@@ -11,17 +11,9 @@ from bycatch.arrays import Bools, Floats
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.geometry import Chip
 
-# Cosmic rays of ACS (ACS ISR 2002-07): events of 4-5 pixels and about 1000 electrons, none below
-# 500, and a tail of long tracks.
-CR_MEDIAN_E, CR_SCATTER_DEX, CR_LEAST_E = 1000.0, 0.30, 500.0  # the first and last by default
-CR_PIXELS_PER_EVENT = 4.6
-CR_MEAN_LENGTH_PX, CR_LONG_SHARE, CR_LONG_LENGTH_PX = 1.9, 0.06, 12.0
-CR_SPREAD_PX = 0.12
-CR_E_PER_LENGTH = 90.0
-_STEPS_PER_PX = 6
 # Rejection as in driz_cr (STScI drizzlepac: driz_cr_snr '3.5 3.0', driz_cr_scale '1.2 0.7'): a
 # first pass, and a second, deeper one beside what the first has found.
-REJECT_SIGMA, REJECT_SLOPE = (3.5, 3.0), (1.2, 0.7)
+REJECT_SLOPE = (1.2, 0.7)
 DEAD_COLUMN_RESPONSE = 0.4
 
 
@@ -55,54 +47,6 @@ def chip_defects(
     dead = np.zeros(shape, dtype=bool)
     dead[:, random.integers(0, chip.columns, settings.n_dead_columns)] = True
     return ChipDefects(hot, dead)
-
-
-def cosmic_rays(
-    shape: tuple[int, int],
-    exptime_s: float,
-    share_per_1000s: float,
-    random: np.random.Generator,
-    *,
-    median_e: float = CR_MEDIAN_E,
-    least_e: float = CR_LEAST_E,
-) -> Floats:
-    """Return the charge that cosmic rays leave in each pixel, electrons.
-
-    Parameters
-    ----------
-    shape : (ny, nx)
-    exptime_s : float
-    share_per_1000s : float
-        Share of the pixels that are hit in 1000 s (ACS: 0.015 to 0.03).
-    random : Generator
-    median_e, least_e : float
-        Charge of a short event, electrons.
-
-    Returns
-    -------
-    (ny, nx) float
-    """
-    ny, nx = shape
-    n = int(random.poisson(share_per_1000s * exptime_s / 1000.0 * nx * ny / CR_PIXELS_PER_EVENT))
-    length = random.exponential(CR_MEAN_LENGTH_PX, n)
-    long = random.uniform(size=n) < CR_LONG_SHARE
-    length = np.where(long, 4.0 + random.exponential(CR_LONG_LENGTH_PX, n), length)
-    charge = median_e * 10 ** (CR_SCATTER_DEX * random.normal(size=n))
-    charge = np.maximum(charge + CR_E_PER_LENGTH * length, least_e)
-    angle = random.uniform(0.0, np.pi, n)
-    x0, y0 = random.uniform(-0.5, nx - 0.5, n), random.uniform(-0.5, ny - 0.5, n)
-    # Each track is a row of points, spread a little by diffusion.
-    n_points = np.maximum(12, np.ceil(_STEPS_PER_PX * length).astype(int))
-    track = np.repeat(np.arange(n), n_points)
-    step = np.arange(track.size) - np.repeat(np.cumsum(n_points) - n_points, n_points)
-    along = (step + 0.5) / n_points[track] * length[track]
-    jitter = random.normal(0.0, CR_SPREAD_PX, (2, track.size))
-    column = np.rint(x0[track] + along * np.cos(angle[track]) + jitter[0]).astype(int)
-    row = np.rint(y0[track] + along * np.sin(angle[track]) + jitter[1]).astype(int)
-    inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
-    place = (row * nx + column)[inside]
-    points_e = (charge / n_points)[track[inside]]
-    return np.bincount(place, points_e, minlength=nx * ny).reshape(shape).astype(float)
 
 
 def bled(image_e: Floats, full_well_e: float) -> Floats:
@@ -139,6 +83,7 @@ def observed_electrons(
     light_e: Floats,
     charge_e: Floats,
     defects: ChipDefects,
+    chip: Chip,
     settings: SimulateSettings,
     random: np.random.Generator,
 ) -> Floats:
@@ -149,6 +94,7 @@ def observed_electrons(
     light_e : (ny, nx) expected electrons from sky and objects
     charge_e : (ny, nx) electrons from cosmic rays
     defects : ChipDefects
+    chip : Chip
     settings : SimulateSettings
     random : Generator
     """
@@ -157,7 +103,7 @@ def observed_electrons(
     expected = np.where(defects.dead, DEAD_COLUMN_RESPONSE, 1.0) * light_e
     expected += dark + defects.hot_rate * time
     collected = random.poisson(expected) + charge_e
-    full = bled(collected, settings.full_well_e)
+    full = transferred(bled(collected, settings.full_well_e), chip, settings)
     return full + random.normal(0.0, settings.read_noise_e, light_e.shape) - dark
 
 
@@ -167,20 +113,63 @@ def noise_e(light_e: Floats, settings: SimulateSettings) -> Floats:
     return np.sqrt(np.maximum(variance, 1.0))
 
 
-def rejectable(charge_e: Floats, light_e: Floats, settings: SimulateSettings) -> Bools:
+def rejectable(
+    charge_e: Floats,
+    light_e: Floats,
+    settings: SimulateSettings,
+    random: np.random.Generator | None = None,
+) -> Bools:
     """Return the cosmic-ray pixels that a comparison with another exposure finds.
 
     As in driz_cr, the charge must exceed a multiple of the noise plus a
     multiple of the steepest slope of the image: the latter protects the cores
-    of stars, and lets faint hits beside them survive.
+    of stars, and lets faint hits beside them survive.  What is below, the skirt of
+    a track, stays in the stack; so does a share of the pixels by chance.
     """
     from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
 
     # The largest difference from a neighbour, of light that drizzling has smoothed.
     slope = 0.5 * (maximum_filter(light_e, 3) - minimum_filter(light_e, 3))
     noise = noise_e(light_e, settings)
+    sigmas = (settings.reject_sigma, settings.reject_beside_sigma)
     first, second = (
         (charge_e > n_sigma * noise + factor * slope) & (charge_e > 0)
-        for n_sigma, factor in zip(REJECT_SIGMA, REJECT_SLOPE, strict=True)
+        for n_sigma, factor in zip(sigmas, REJECT_SLOPE, strict=True)
     )
-    return first | (second & binary_dilation(first, np.ones((3, 3), dtype=bool)))
+    found = first | (second & binary_dilation(first, np.ones((3, 3), dtype=bool)))
+    if random is not None and settings.reject_missed_percent > 0:
+        found &= random.uniform(size=found.shape) >= settings.reject_missed_percent / 100.0
+    return found
+
+
+CTE_EXPONENT = 0.6
+"""Lost charge grows more slowly than the packet (Massey et al. 2010, MNRAS 401, 371)."""
+CTE_TRAIL_PX = (1.5, 15.0)
+"""Scales of the release of trapped charge, half of it each."""
+CTE_REACH_PX = 60
+
+
+def transferred(image_e: Floats, chip: Chip, settings: SimulateSettings) -> Floats:
+    """Return what arrives after the transfer of the charge along the columns, (rows, columns).
+
+    A packet above the background loses a share to traps, in proportion to the number of
+    transfers, and they give it back behind it: away from the readout, which is at the outer
+    edge of either chip.  ``simulate.cte_loss_percent`` is the loss of 1000 electrons after all
+    transfers of a chip, however small it is.
+    """
+    loss = settings.cte_loss_percent / 100.0
+    if loss == 0:
+        return image_e
+    # Chip 1 (above) is read at its upper edge, chip 2 (below) at its lower one.
+    image = image_e[::-1] if chip.number == 1 else image_e
+    excess = np.maximum(image - np.median(image), 0.0)
+    transfers = (np.arange(chip.rows) + 0.5) / chip.rows
+    lost = loss * 1000.0 * (excess / 1000.0) ** CTE_EXPONENT * transfers[:, None]
+    lost = np.minimum(lost, 0.5 * excess)
+    after = np.arange(1, CTE_REACH_PX + 1)
+    release = sum(np.exp(-after / scale) / np.exp(-after / scale).sum() for scale in CTE_TRAIL_PX)
+    trail = np.zeros(image.shape)
+    for step, share in zip(after, 0.5 * np.asarray(release), strict=True):
+        trail[step:] += share * lost[:-step] if step < chip.rows else 0.0
+    moved = image - lost + trail
+    return moved[::-1] if chip.number == 1 else moved

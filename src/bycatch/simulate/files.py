@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC
-from bycatch.simulate.visit import SimulatedImage, SimulatedVisit, photflam_photplam
+from bycatch.simulate.visit import PHOTBW, SimulatedImage, SimulatedVisit, photflam_photplam
 from bycatch.system.disk import atomic
 
-# Widths of the band passes (ACS Instrument Handbook), angstrom rms.
-PHOTBW = {"F475W": 420.0, "F606W": 672.3, "F625W": 415.5, "F775W": 434.6, "F814W": 652.0}
 # Gains of the four amplifiers, January 2016 (CCDTAB xa81715gj).
 GAINS = {"A": 2.02, "B": 1.886, "C": 2.017, "D": 2.011}
 _DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"

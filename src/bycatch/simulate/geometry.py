@@ -32,6 +32,11 @@ class Chip:
     columns: int
     rows: int
 
+    def pixels(self) -> tuple[Floats, Floats]:
+        """Return detector positions (x, y) of the pixels, (rows, columns) each."""
+        y, x = np.mgrid[: self.rows, : self.columns].astype(float)
+        return x, y + self.first_row
+
 
 @dataclass(frozen=True)
 class Detector:
@@ -179,6 +184,25 @@ def dithers_arcsec(settings: SimulateSettings, n_exposures: int) -> list[tuple[f
         )
         for k in range(n_exposures)
     ]
+
+
+def displaced(settings: SimulateSettings, u: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Return where objects at (u, v) appear, arcsec: distortion that no WCS knows.
+
+    A smooth pattern of ``simulate.residual_distortion_mas`` rms per axis, which a cubic does not
+    fit well, and a shift of the upper chip alone.
+    """
+    detector = detector_of(settings)
+    size = NATIVE_SCALE_ARCSEC * detector.half_size
+    wave, chip = settings.residual_distortion_mas / 1e3, settings.chip_shift_mas / 1e3
+    if wave == 0 and chip == 0:
+        return u, v
+    a, b = u / size, v / size
+    du = wave * math.sqrt(2.0) * np.sin(2.6 * a + 1.1 * b + 0.4)
+    dv = wave * math.sqrt(2.0) * np.sin(1.3 * a - 2.9 * b + 1.9)
+    _, y = detector.from_plane(u, v)
+    upper = y > detector.centre[1]
+    return u + du + chip * upper, v + dv - 0.5 * chip * upper
 
 
 def outline(detector: Detector) -> tuple[Floats, Floats]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from bycatch import photcal
 from bycatch.arrays import Floats
 
 SPIKE_LENGTH_PX, SPIKE_WIDTH_PX = 22.0, 0.8
+PROFILE_END_RE = 8.0
+"""A Sersic profile is cut at this many half-light radii."""
 BOX_VARIANCE = 1.0 / 12.0
 """Variance of a box of one pixel, per axis."""
 _FIT_RADII_PX = np.array([1.0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 30, 40, 60, 110])
@@ -24,6 +27,42 @@ _FIT_WEIGHTS = np.array([0.15, 0.1, 0.05, 1, 0.1, 1, 0.1, 1, 0.1, 1, 0.1, 0.3, 0
 # Share of the table's light within 1 px: makes stars of a drizzled FWHM of 2.0 to 2.3 px, as in
 # the field.
 _CORE_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Local:
+    """What the PSF depends on at a place.
+
+    Attributes
+    ----------
+    ux, uy, vx, vy : Jacobian of the distortion there, nominal pixels per pixel
+    width : factor to the PSF's width there
+    focus_waves : defocus there, waves rms at 547 nm; of `AberratedPsf` only
+    """
+
+    ux: float
+    uy: float
+    vx: float
+    vy: float
+    width: float
+    focus_waves: float
+
+    @property
+    def area(self) -> float:
+        """Area of a detector pixel in nominal ones."""
+        return self.ux * self.vy - self.uy * self.vx
+
+
+class Psf(Protocol):
+    """A star's light on the detector, before noise."""
+
+    def surface_brightness(self, radius_px: Floats) -> Floats:
+        """Return the mean profile per square pixel, (R,)."""
+        ...
+
+    def star(self, x: Floats, y: Floats, local: Local) -> Floats:
+        """Return the light in pixels at distances x (nx,) and y (ny,) from the star, (ny, nx)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +84,16 @@ class Mixture:
         variance = self.sigma_x * self.sigma_y + BOX_VARIANCE
         shape = np.exp(-0.5 * np.square(radius_px)[:, None] / variance)
         return np.asarray((self.weight / (2.0 * np.pi * variance) * shape).sum(axis=1))
+
+    def energy(self, radius_px: Floats) -> Floats:
+        """Return the share of the light within circles, (R,); for round Gaussians."""
+        share = 1.0 - np.exp(-0.5 * (radius_px[:, None] / self.sigma_x) ** 2)
+        return np.asarray(share @ self.weight)
+
+    def star(self, x: Floats, y: Floats, local: Local) -> Floats:
+        """Return the light in each pixel, (ny, nx), of a star of total 1 (see `Psf`)."""
+        scale = local.width / np.sqrt(local.area)
+        return self.stamp(x, y, scale, scale)
 
     def stamp(self, x: Floats, y: Floats, scale_x: float, scale_y: float) -> Floats:
         """Return the light in each pixel, (ny, nx), of a star of total 1.
@@ -138,14 +187,14 @@ def _pair_sums(values: Floats) -> Floats:
 def sersic(index: float) -> tuple[Floats, Floats]:
     """Return a Sersic profile of half-light radius 1 as round Gaussians: (sigma, weight).
 
-    The profile is cut at 8 half-light radii and its weights add up to 1 (after
+    The profile is cut at `PROFILE_END_RE` and its weights add up to 1 (after
     Hogg & Lang 2013, PASP 125, 719; fitted here).
     """
     from scipy.optimize import nnls
     from scipy.special import gammainc, gammaincinv
 
     b = gammaincinv(2.0 * index, 0.5)
-    radius = np.geomspace(0.01, 8.0, 120)
+    radius = np.geomspace(0.01, PROFILE_END_RE, 120)
     enclosed = gammainc(2.0 * index, b * radius ** (1.0 / index))
     enclosed = enclosed / enclosed[-1]
     sigma = np.geomspace(0.03, 4.0, 12)

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Floats
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC, Chip, Detector
-from bycatch.simulate.psf import BOX_VARIANCE, Mixture, compact_psf, sersic
+from bycatch.simulate.psf import BOX_VARIANCE, PROFILE_END_RE, Local, Mixture, Psf, sersic
 from bycatch.simulate.scene import Scene
 
 FAINTEST_E = 0.02
 """A stamp ends where an object gives less than this to a pixel, electrons."""
-MAX_STAR_RADIUS_PX, MAX_GALAXY_RADIUS_PX, MIN_RADIUS_PX = 120, 240, 8
+MAX_STAR_RADIUS_PX, MAX_GALAXY_RADIUS_PX, MIN_RADIUS_PX = 120, 100, 8
+LARGE_RE_ARCSEC = 0.8
+"""Galaxies larger than this may have stamps of any size."""
+Focus = tuple[float, float]
 _LADDER_PX = np.array([8.0, 12, 16, 24, 32, 48, 64, 90, 120])
 
 
@@ -27,6 +30,7 @@ class Aim:
     x, y : detector pixels
     ux, uy, vx, vy : Jacobian of the distortion there, nominal pixels per pixel
     width : factor to the PSF's width there
+    focus_waves : defocus there, waves rms at 547 nm
     """
 
     x: Floats
@@ -36,20 +40,46 @@ class Aim:
     vx: Floats
     vy: Floats
     width: Floats
+    focus_waves: Floats
+
+    def at(self, k: int) -> Local:
+        """Return what the PSF of one object depends on."""
+        return Local(
+            float(self.ux[k]),
+            float(self.uy[k]),
+            float(self.vx[k]),
+            float(self.vy[k]),
+            float(self.width[k]),
+            float(self.focus_waves[k]),
+        )
 
 
-def aim(scene: Scene, detector: Detector, shift: tuple[float, float], psf_variation: float) -> Aim:
-    """Return where the objects fall in an exposure that is shifted by (u, v) arcsec."""
+def aim(
+    scene: Scene,
+    detector: Detector,
+    shift: tuple[float, float],
+    psf_variation: float,
+    focus: Focus = (0.0, 0.0),
+) -> Aim:
+    """Return where the objects fall in an exposure that is shifted by (u, v) arcsec.
+
+    Parameters
+    ----------
+    psf_variation : amplitude of the PSF's width over the field
+    focus : defocus in the middle, and what it gains towards a corner, waves rms at 547 nm
+    """
     x, y = detector.from_plane(scene.u - shift[0], scene.v - shift[1])
     cx, cy = detector.centre
     xi, eta = (x - cx) / detector.half_size, (y - cy) / detector.half_size
     # A saddle: its mean over the field is 0, so the mean PSF is the published one.
     width = 1.0 + psf_variation * np.clip(xi**2 - eta**2, -1.0, 1.0)
-    return Aim(x, y, *detector.jacobian(x, y), width)
+    # Tilted and bent, as the focal surface is.
+    bend = np.clip(0.5 * (xi + eta) + 0.5 * (xi**2 + eta**2 - 0.5), -1.5, 1.5)
+    return Aim(x, y, *detector.jacobian(x, y), width, focus[0] + focus[1] * bend)
 
 
 def electrons(
-    scene: Scene, totals_e: Floats, where: Aim, chip: Chip, psf: Mixture
+    scene: Scene, totals_e: Floats, where: Aim, chip: Chip, psf: Psf, galaxy_psf: Mixture
 ) -> tuple[Floats, Floats]:
     """Return the expected electrons per pixel of a chip, and the peak of each object.
 
@@ -59,7 +89,8 @@ def electrons(
     totals_e : (N,) electrons of each object in this exposure
     where : Aim
     chip : Chip
-    psf : Mixture
+    psf : of the stars
+    galaxy_psf : that galaxies are convolved with; few components do
 
     Returns
     -------
@@ -69,16 +100,15 @@ def electrons(
     image = np.zeros((chip.rows, chip.columns))
     peak = np.zeros(totals_e.size)
     profile = psf.surface_brightness(_LADDER_PX)
-    galaxy_psf = compact_psf(psf)
-    for k in map(int, np.flatnonzero(_reachable(where, chip))):
+    near = _reachable(where, chip, scene.re_arcsec / NATIVE_SCALE_ARCSEC)
+    for k in map(int, np.flatnonzero(near)):
         x, y = where.x[k], where.y[k] - chip.first_row
         radius = _stamp_radius(scene, k, totals_e[k], profile)
         columns, rows = _window(x, radius, chip.columns), _window(y, radius, chip.rows)
         if columns.size == 0 or rows.size == 0:
             continue
         if scene.is_star[k]:
-            scale = where.width[k] / np.sqrt(where.ux[k] * where.vy[k] - where.uy[k] * where.vx[k])
-            stamp = psf.stamp(columns - x, rows - y, scale, scale)
+            stamp = psf.star(columns - x, rows - y, where.at(k))
         else:
             stamp = _galaxy_stamp(scene, k, where, galaxy_psf, columns - x, rows - y)
         stamp *= totals_e[k]
@@ -87,8 +117,8 @@ def electrons(
     return image, peak
 
 
-def _reachable(where: Aim, chip: Chip) -> NDArray[np.bool_]:
-    far = max(MAX_STAR_RADIUS_PX, MAX_GALAXY_RADIUS_PX)
+def _reachable(where: Aim, chip: Chip, size_px: Floats) -> NDArray[np.bool_]:
+    far = np.maximum(MAX_STAR_RADIUS_PX, PROFILE_END_RE * size_px)
     row = where.y - chip.first_row
     return (
         (where.x > -far) & (where.x < chip.columns + far) & (row > -far) & (row < chip.rows + far)
@@ -102,6 +132,8 @@ def _stamp_radius(scene: Scene, k: int, total_e: float, profile: Floats) -> int:
     if scene.is_star[k]:
         return int(max(radius, MIN_RADIUS_PX))
     extent = 6.0 * scene.re_arcsec[k] / NATIVE_SCALE_ARCSEC
+    if scene.re_arcsec[k] > LARGE_RE_ARCSEC:
+        return int(PROFILE_END_RE / 6.0 * extent)
     return int(np.clip(max(0.6 * radius, extent), MIN_RADIUS_PX, MAX_GALAXY_RADIUS_PX))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,12 @@ MARGIN_ARCSEC = 3.0
 STAR_SLOPE, GALAXY_SLOPE = 0.08, 0.28
 """d log10 N / d mag of the luminosity functions."""
 # Purposes of the random numbers: each is a stream of its own.
-STREAMS = ("stars", "galaxies", "gaia", "exposure", "cosmic rays", "defects")
+STREAMS = ("stars", "galaxies", "gaia", "exposure", "cosmic rays", "defects", "large galaxies",
+           "knots", "nebula", "trails", "focus", "rejection")  # fmt: skip
+LARGE_MAG_SCATTER, LARGE_COLOUR = 0.5, 1.2
+KNOTS_PER_GALAXY = 12
+KNOT_COLOUR = 0.3
+"""Knots are young and blue."""
 
 
 def random_stream(
@@ -86,7 +91,7 @@ def make_scene(settings: SimulateSettings) -> Scene:
             [stars.uniform(0.0, 3.5, n_star), galaxies.uniform(0.0, 2.5, n_galaxy)]
         ),
         is_star=np.arange(n_star + n_galaxy) < n_star,
-        re_arcsec=np.concatenate([nothing, np.clip(size, 0.1, 0.8)]),
+        re_arcsec=np.concatenate([nothing, np.clip(size, 0.1, settings.galaxy_largest_arcsec)]),
         axis_ratio=np.concatenate([nothing + 1.0, galaxies.uniform(0.25, 1.0, n_galaxy)]),
         angle_rad=np.concatenate([nothing, galaxies.uniform(0.0, np.pi, n_galaxy)]),
         sersic_index=np.concatenate([nothing, galaxies.choice(SERSIC_INDICES, n_galaxy)]),
@@ -97,7 +102,70 @@ def make_scene(settings: SimulateSettings) -> Scene:
             [stars.normal(0.0, settings.motion_mas_yr, n_star), np.zeros(n_galaxy)]
         ),
     )
-    return take(scene, _separated(scene, settings.min_separation_arcsec))
+    small = take(scene, _separated(scene, settings.min_separation_arcsec))
+    return joined(small, _large_galaxies(settings, low, high))
+
+
+def _large_galaxies(settings: SimulateSettings, low: Floats, high: Floats) -> Scene:
+    """Draw galaxies that fill much of a frame."""
+    random, n = random_stream(settings, "large galaxies"), settings.n_large_galaxies
+    middle, half = 0.5 * (low + high), 0.35 * (high - low)
+    place = random.uniform(middle - half, middle + half, (n, 2))
+    nothing = np.zeros(n)
+    return Scene(
+        u=place[:, 0],
+        v=place[:, 1],
+        mag=settings.large_galaxy_mag + LARGE_MAG_SCATTER * random.normal(size=n),
+        colour=nothing + LARGE_COLOUR,
+        is_star=np.zeros(n, dtype=bool),
+        re_arcsec=settings.large_galaxy_re_arcsec * random.uniform(0.7, 1.3, n),
+        axis_ratio=random.uniform(0.35, 0.95, n),
+        angle_rad=random.uniform(0.0, np.pi, n),
+        sersic_index=random.choice((1.0, 2.0, 4.0), n),
+        pm_ra=nothing,
+        pm_dec=nothing,
+    )
+
+
+def with_knots(settings: SimulateSettings, scene: Scene) -> tuple[Scene, Floats]:
+    """Return the scene with star-like knots in its galaxies, and each object's share of light.
+
+    A galaxy gives ``simulate.galaxy_knot_percent`` of its light (at the scene's wavelength) to
+    `KNOTS_PER_GALAXY` knots within about its half-light radius.  Knots come after the objects.
+    """
+    share = settings.galaxy_knot_percent / 100.0
+    galaxies = np.flatnonzero(~scene.is_star)
+    if share == 0 or not galaxies.size:
+        return scene, np.ones(scene.u.size)
+    random = random_stream(settings, "knots")
+    host = np.repeat(galaxies, KNOTS_PER_GALAXY)
+    n = host.size
+    parts = random.exponential(size=(galaxies.size, KNOTS_PER_GALAXY))
+    parts /= parts.sum(axis=1, keepdims=True)
+    radius, angle = np.sqrt(random.uniform(size=n)), random.uniform(0.0, 2.0 * np.pi, n)
+    root = np.sqrt(scene.axis_ratio[host])
+    along = 1.2 * scene.re_arcsec[host] * radius * np.cos(angle) / root
+    across = 1.2 * scene.re_arcsec[host] * radius * np.sin(angle) * root
+    cos, sin = np.cos(scene.angle_rad[host]), np.sin(scene.angle_rad[host])
+    knots = take(scene, host)
+    knots = replace(
+        knots,
+        u=knots.u + cos * along - sin * across,
+        v=knots.v + sin * along + cos * across,
+        colour=np.full(n, KNOT_COLOUR),
+        is_star=np.ones(n, dtype=bool),
+        re_arcsec=np.zeros(n),
+        mag=knots.mag - 2.5 * np.log10(share * parts.ravel()),
+    )
+    shares = np.concatenate([np.where(scene.is_star, 1.0, 1.0 - share), np.ones(n)])
+    return joined(scene, knots), shares
+
+
+def joined(first: Scene, second: Scene) -> Scene:
+    """Return the objects of two scenes."""
+    return Scene(
+        **{name: np.concatenate([v, getattr(second, name)]) for name, v in vars(first).items()}
+    )
 
 
 def take(scene: Scene, which: NDArray[np.bool_] | NDArray[np.intp]) -> Scene:

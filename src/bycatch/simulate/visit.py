@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -15,36 +14,38 @@ from numpy.typing import NDArray
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Image
-from bycatch.errors import BycatchError, SettingsError
+from bycatch.errors import SettingsError
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.detector import (
     ChipDefects,
     chip_defects,
-    cosmic_rays,
     noise_e,
     observed_electrons,
     rejectable,
 )
+from bycatch.simulate.diffuse import ghosts, nebula, trails
 from bycatch.simulate.geometry import (
     NATIVE_SCALE_ARCSEC,
     Chip,
     Detector,
     Grid,
     detector_of,
+    displaced,
     dithers_arcsec,
     header_wcs,
     output_grid,
     true_wcs,
 )
-from bycatch.simulate.psf import psf
+from bycatch.simulate.optics import AberratedPsf, Optics
+from bycatch.simulate.planes import ChipExposure, Planes, drizzle_class
+from bycatch.simulate.psf import Mixture, Psf, compact_psf, psf
 from bycatch.simulate.reference import gaia_like, sky_objects
 from bycatch.simulate.render import Aim, aim, electrons
-from bycatch.simulate.scene import Scene, make_scene, random_stream
+from bycatch.simulate.scene import Scene, make_scene, random_stream, with_knots
+from bycatch.simulate.tracks import charge_e
 
-CR_TRUTH_SIGMA = 0.5
-"""A pixel counts as hit where the surviving charge exceeds this share of the local noise."""
-DRIZZLED_NOISE = 0.7
-"""Noise of a drizzled pixel compared with that of a detector pixel (pixfrac 1, same scale)."""
+# Widths of the band passes (ACS Instrument Handbook), angstrom rms.
+PHOTBW = {"F475W": 420.0, "F606W": 672.3, "F625W": 415.5, "F775W": 434.6, "F814W": 652.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ def simulate_scene(settings: SimulateSettings, scene: Scene) -> SimulatedVisit:
             "n_exposures",
             hint="give one number of exposures per filter",
         )
-    _drizzle_class()
+    drizzle_class()
     for name in settings.filters:
         photflam_photplam(name)
         sky_rate(name, settings)
@@ -195,22 +196,6 @@ def true_rates(scene: Scene, filter_name: str) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True, eq=False)
-class _ChipExposure:
-    """One chip of one exposure, calibrated: electrons per nominal pixel."""
-
-    chip: Chip
-    exposure: int
-    shift: tuple[float, float]
-    data_e: Floats
-    good: Bools
-    model_e: Floats
-    charge_share: Floats
-    """Surviving cosmic-ray charge in units of the noise."""
-    defects: Bools
-    """Hot pixels and dead columns that were not masked."""
-
-
-@dataclass(frozen=True, eq=False)
 class _Setup:
     """What all chips of one image share."""
 
@@ -229,27 +214,33 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
     name, n = settings.filters[index], settings.n_exposures[index]
     mag, rates = true_rates(scene, name)
     grid = output_grid(settings, n)
+    shown, shares = with_knots(settings, scene)
     setup = _Setup(
         settings,
         detector_of(settings),
-        scene,
-        rates,
+        _as_seen(settings, shown),
+        true_rates(shown, name)[1] * shares,
         name,
         index,
         dithers_arcsec(settings, n),
         sky_rate(name, settings),
         grid,
     )
-    planes = _Planes(grid.shape, n)
+    planes = Planes(grid.shape, n)
     saturated = np.zeros(rates.size, dtype=bool)
+    breathing = random_stream(settings, "focus", index).normal(0.0, settings.breathing_waves, n)
     for exposure in range(n):
         where = aim(
-            scene, setup.detector, setup.shifts[exposure], settings.psf_variation_percent / 100.0
+            setup.scene,
+            setup.detector,
+            setup.shifts[exposure],
+            settings.psf_variation_percent / 100.0,
+            (settings.focus_waves + float(breathing[exposure]), settings.focus_field_waves),
         )
         for chip in setup.detector.chips:
             exposed, peak = _exposed(setup, exposure, chip, where)
-            saturated |= peak > settings.full_well_e
-            planes.add(setup, exposed)
+            saturated |= peak[: rates.size] > settings.full_well_e
+            planes.add(settings, setup.detector, grid, exposed)
     start = settings.mjd_start + sum(settings.n_exposures[:index]) * settings.exptime_s / 86400.0
     sci, wht, ctx, model, rays = planes.results(settings)
     defects = planes.defects()
@@ -273,6 +264,12 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
     )
 
 
+def _as_seen(settings: SimulateSettings, scene: Scene) -> Scene:
+    """Return the scene with the distortion that no WCS knows."""
+    u, v = displaced(settings, scene.u, scene.v)
+    return replace(scene, u=u, v=v)
+
+
 def truth_table(
     settings: SimulateSettings,
     scene: Scene,
@@ -281,8 +278,11 @@ def truth_table(
     rates: Floats,
     saturated: Bools,
 ) -> Table:
-    """Return the true objects of an image; positions are at its epoch, in the Gaia frame."""
-    x, y = grid.from_plane(scene.u, scene.v)
+    """Return the true objects of an image; positions are at its epoch, in the Gaia frame.
+
+    A residual distortion moves x and y, and not ra and dec.
+    """
+    x, y = grid.from_plane(*displaced(settings, scene.u, scene.v))
     ra, dec = sky_positions(settings, scene)
     table = Table(
         {
@@ -304,33 +304,33 @@ def truth_table(
     return table
 
 
-def _exposed(setup: _Setup, exposure: int, chip: Chip, where: Aim) -> tuple[_ChipExposure, Floats]:
+def _exposed(setup: _Setup, exposure: int, chip: Chip, where: Aim) -> tuple[ChipExposure, Floats]:
     """Expose one chip; also return the objects' peaks (electrons, sky included)."""
     settings, time = setup.settings, setup.settings.exptime_s
-    mixture = _psf_of(setup)
-    objects, peak = electrons(setup.scene, setup.rates * time, where, chip, mixture)
+    totals = setup.rates * time
+    stars, galaxies = _psfs_of(setup)
+    objects, peak = electrons(setup.scene, totals, where, chip, stars, galaxies)
     area = _area(setup.detector, chip)
-    light = objects + setup.sky * time * area
+    light = objects + setup.sky * time * area + _diffuse(setup, exposure, chip, where, totals)
     stream = 10 * setup.index + chip.number
-    rays = cosmic_rays(
-        light.shape,
-        time,
-        settings.cosmic_ray_share,
-        random_stream(settings, "cosmic rays", stream, exposure),
-        median_e=settings.cosmic_ray_charge_e,
-        least_e=settings.cosmic_ray_least_e,
-    )
+    rays = charge_e(light.shape, settings, random_stream(settings, "cosmic rays", stream, exposure))
+    trail = _trails(setup, exposure, chip)
     defects = _defects(settings, chip)
     observed = observed_electrons(
-        light, rays, defects, settings, random_stream(settings, "exposure", stream, exposure)
+        light + trail,
+        rays,
+        defects,
+        chip,
+        settings,
+        random_stream(settings, "exposure", stream, exposure),
     )
     n_exposures = len(setup.shifts)
-    rejected = _rejected(setup, exposure, chip, rays, light)
+    rejected = _rejected(setup, exposure, chip, rays + trail, light)
     # Single exposures keep everything, as those of the archive do; else the defects are masked.
     good = ~rejected & ~defects.bad if n_exposures > 1 else np.ones(light.shape, dtype=bool)
     # Flat-fielding makes the sky uniform, which undoes the pixels' areas.
     sky = setup.sky * time if n_exposures > 1 else 0.0
-    return _ChipExposure(
+    return ChipExposure(
         chip,
         exposure,
         setup.shifts[exposure],
@@ -342,13 +342,57 @@ def _exposed(setup: _Setup, exposure: int, chip: Chip, where: Aim) -> tuple[_Chi
     ), np.where(peak > 0, peak + setup.sky * time, 0.0)
 
 
-def _psf_of(setup: _Setup) -> Any:
+def _diffuse(
+    setup: _Setup, exposure: int, chip: Chip, where: Aim, totals_e: Floats
+) -> Floats | float:
+    """Return the light of nebulosity and ghosts, electrons."""
     settings = setup.settings
-    return psf(
+    light: Floats | float = 0.0
+    if settings.nebula_percent > 0:
+        u, v = setup.detector.to_plane(*chip.pixels())
+        du, dv = setup.shifts[exposure]
+        clouds = nebula(settings, setup.detector, u + du, v + dv, setup.index)
+        mean = setup.sky * settings.exptime_s * settings.nebula_percent / 100.0
+        light = light + mean * clouds * _area(setup.detector, chip)
+    if settings.ghost_percent > 0:
+        light = light + ghosts(
+            totals_e, where, chip, setup.detector, settings.ghost_percent / 100.0
+        )
+    return light
+
+
+def _trails(setup: _Setup, exposure: int, chip: Chip) -> Floats | float:
+    if exposure > 0 or setup.settings.n_trails == 0:
+        return 0.0
+    return trails(setup.settings, chip, setup.detector, setup.index)
+
+
+def _psfs_of(setup: _Setup) -> tuple[Psf, Mixture]:
+    """Return the PSF of the stars, and that of the galaxies."""
+    settings = setup.settings
+    published = psf(
         setup.filter,
         settings.pixfrac,
         settings.scale_arcsec / NATIVE_SCALE_ARCSEC,
         settings.spike_percent / 100.0,
+    )
+    stars: Psf = published
+    if settings.psf == "optics":
+        stars = AberratedPsf(optics_of(settings, setup.filter))
+    return stars, compact_psf(published)
+
+
+def optics_of(settings: SimulateSettings, filter_name: str) -> Optics:
+    """Return the optics of a filter."""
+    _, plam = photflam_photplam(filter_name)
+    # A box of the same rms width.
+    width = PHOTBW.get(filter_name, 400.0) * np.sqrt(12.0)
+    return Optics(
+        filter_name,
+        round(float(width / plam), 4),
+        settings.astigmatism_waves,
+        settings.coma_waves,
+        settings.diffusion_percent / 100.0,
     )
 
 
@@ -356,14 +400,8 @@ def _defects(settings: SimulateSettings, chip: Chip) -> ChipDefects:
     return chip_defects(settings, chip, random_stream(settings, "defects", chip.number))
 
 
-def _pixels(chip: Chip) -> tuple[Floats, Floats]:
-    """Return detector positions (x, y) of a chip's pixels, (rows, columns) each."""
-    y, x = np.mgrid[: chip.rows, : chip.columns].astype(float)
-    return x, y + chip.first_row
-
-
 def _area(detector: Detector, chip: Chip) -> Floats:
-    return detector.area(*_pixels(chip))
+    return detector.area(*chip.pixels())
 
 
 def _rejected(setup: _Setup, exposure: int, chip: Chip, rays: Floats, light: Floats) -> Bools:
@@ -371,7 +409,8 @@ def _rejected(setup: _Setup, exposure: int, chip: Chip, rays: Floats, light: Flo
     rejected = np.zeros(light.shape, dtype=bool)
     if len(setup.shifts) == 1:
         return rejected
-    rows, columns = np.nonzero(rejectable(rays, light, setup.settings))
+    random = random_stream(setup.settings, "rejection", 10 * setup.index + chip.number, exposure)
+    rows, columns = np.nonzero(rejectable(rays, light, setup.settings, random))
     u, v = setup.detector.to_plane(columns.astype(float), rows.astype(float) + chip.first_row)
     mine = setup.shifts[exposure]
     covered = np.zeros(rows.size, dtype=bool)
@@ -381,77 +420,3 @@ def _rejected(setup: _Setup, exposure: int, chip: Chip, rays: Floats, light: Flo
             covered |= setup.detector.on_chip(*place)
     rejected[rows[covered], columns[covered]] = True
     return rejected
-
-
-class _Planes:
-    """The drizzled planes of one image: data, noiseless objects, cosmic rays."""
-
-    def __init__(self, shape: tuple[int, int], n_exposures: int) -> None:
-        drizzle = _drizzle_class()
-        self.data = drizzle(kernel="square", out_shape=shape, max_ctx_id=2 * n_exposures - 1)
-        self.model = drizzle(kernel="square", out_shape=shape, disable_ctx=True)
-        self.rays = drizzle(kernel="square", out_shape=shape, disable_ctx=True)
-        self.flaws = drizzle(kernel="square", out_shape=shape, disable_ctx=True)
-
-    def add(self, setup: _Setup, exposed: _ChipExposure) -> None:
-        """Drizzle one chip; the values become electrons per second and output pixel."""
-        settings = setup.settings
-        ratio = settings.scale_arcsec / NATIVE_SCALE_ARCSEC
-        u, v = setup.detector.to_plane(*_pixels(exposed.chip))
-        pixmap = np.dstack(setup.grid.from_plane(u + exposed.shift[0], v + exposed.shift[1]))
-        weight = exposed.good.astype(np.float32)
-        drizzled: list[tuple[Any, Floats]] = [
-            (self.data, exposed.data_e),
-            (self.model, exposed.model_e),
-            (self.rays, exposed.charge_share * settings.exptime_s),
-        ]
-        if exposed.defects.any():
-            drizzled.append((self.flaws, exposed.defects.astype(float) * settings.exptime_s))
-        for plane, values in drizzled:
-            plane.add_image(
-                (values / settings.exptime_s).astype(np.float32),
-                exptime=settings.exptime_s,
-                pixmap=pixmap,
-                weight_map=weight,
-                wht_scale=settings.exptime_s,
-                iscale=ratio**2,
-                pixel_scale_ratio=ratio,
-                pixfrac=settings.pixfrac,
-                in_units="cps",
-            )
-
-    def results(
-        self, settings: SimulateSettings
-    ) -> tuple[Image, Image, NDArray[np.int32], Image, Bools]:
-        """Return SCI, WHT, CTX, the noiseless objects, and the map of cosmic rays."""
-        wht = np.asarray(self.data.out_wht)
-        covered = wht > 0
-        ctx = np.asarray(self.data.out_ctx)
-        sci = np.where(covered, self.data.out_img, np.float32(np.nan)).astype(np.float32)
-        model = np.where(covered, self.model.out_img, 0).astype(np.float32)
-        # The mean over n exposures of (charge / noise) is that of one diluted n times, against
-        # noise that falls with the root of n.
-        ratio = settings.scale_arcsec / NATIVE_SCALE_ARCSEC
-        depth = np.sqrt(np.maximum(wht / (settings.exptime_s * ratio**2), 0.0))
-        rays = np.where(covered, self.rays.out_img, 0) / ratio**2 * depth
-        return (
-            sci,
-            wht,
-            ctx[0] if len(ctx) == 1 else ctx,
-            model,
-            rays > (CR_TRUTH_SIGMA * DRIZZLED_NOISE),
-        )
-
-    def defects(self) -> Bools:
-        """Return where a pixel holds some of a hot pixel or a dead column."""
-        return np.asarray(np.nan_to_num(self.flaws.out_img) > 0)
-
-
-def _drizzle_class() -> Any:
-    try:
-        from drizzle.resample import Drizzle
-    except ImportError as err:
-        raise BycatchError(
-            "the package drizzle is not installed", hint="pip install 'bycatch[simulate]'"
-        ) from err
-    return Drizzle

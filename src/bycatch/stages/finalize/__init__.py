@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from numpy.typing import NDArray
 
 from bycatch import photcal
+from bycatch.arrays import Floats
 from bycatch.catalogs.columns import (
     CAT,
     FLUX_ERROR_PARTS,
     MAG_ST,
     MAG_VEGA,
     RATE_ERROR_PARTS,
+    SCATTER_ERROR,
     Column,
 )
 from bycatch.catalogs.flags import Flag
@@ -24,6 +25,7 @@ from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
 from bycatch.photcal import ZeropointAudit
 from bycatch.settings import FinalizeSettings
+from bycatch.stages.finalize.apcor import Corrections, corrections, published_only
 from bycatch.stages.finalize.closure import Closure, closure
 from bycatch.stages.finalize.totals import kron_columns
 
@@ -42,7 +44,8 @@ class FinalizeResult:
     """The calibrated catalog (columns.CAT) and the numbers that made it.
 
     ``published_fractions`` and ``aperture_fractions`` are the share of a star's
-    light in each aperture as published, and as used.
+    light in each aperture as published, and as used at the mean place of the
+    sources; ``correction_errors`` and ``systematics`` are relative errors there.
     """
 
     table: Table
@@ -56,6 +59,7 @@ class FinalizeResult:
     zeropoint_st: float = float("nan")
     zeropoint_vega: float | None = None
     closure: Closure | None = None
+    corrections: Corrections | None = None
     audit: ZeropointAudit | None = None
 
     def summary(self) -> dict[str, Any]:
@@ -84,6 +88,11 @@ class FinalizeResult:
             "APCORERR": self._by_radius(self.correction_errors),
             "ERRSYS": self._by_radius(self.systematics),
         }
+        if self.corrections:
+            found["APCORSTARS"] = self.corrections.n_stars
+            found["APCORSCATTER"] = self._by_radius(tuple(self.corrections.star_scatter))
+            if self.corrections.metadata():
+                found["APCORFIELD"] = self.corrections.metadata()
         if self.zeropoint_vega is not None:
             found["ZPVEGA"] = self.zeropoint_vega
         if self.audit:
@@ -124,8 +133,8 @@ def run(
     flux = (countrate - sky x area) / aperture fraction x PHOTFLAM, and the same
     factors for the error.  The fraction is the encircled energy of the image's
     own detector and filter at radius x pixel scale, less the starlight that the
-    sky annulus takes for sky; in small apertures times what the image's own
-    stars say of it (see `bycatch.stages.finalize.closure`).
+    sky annulus takes for sky; within 0.5 arcsec times what the image's own stars
+    make of it (see `bycatch.stages.finalize.apcor`), whose scatter is part of the error.
 
     Parameters
     ----------
@@ -140,51 +149,44 @@ def run(
     published = photcal.aperture_fractions(
         curve, radii_px, scale_arcsec, annulus_px if chosen.annulus_correction else None
     )
-    closed = closure(
-        phot,
-        radii_px,
-        published,
-        scale_arcsec,
-        min_stars=chosen.empirical_min_stars,
-        correct=chosen.empirical_apcor,
-    )
-    fractions = published * closed.factor
-    errors = [
-        float(closed.error[k])
-        if closed.is_empirical[k]
-        else photcal.focus_scatter(r * scale_arcsec)
-        for k, r in enumerate(radii_px)
-    ]
-    systematics = [
-        photcal.systematic_fraction(meta.filter, r * scale_arcsec, error)
-        for r, error in zip(radii_px, errors, strict=True)
-    ]
+    if chosen.empirical_apcor:
+        corrected = corrections(phot, radii_px, published, scale_arcsec, meta.filter)
+    else:
+        corrected = published_only(radii_px, scale_arcsec, meta.filter)
+    factors, errors = corrected.at(floats(phot, "x"), floats(phot, "y"))
+    fractions = published * factors
+    systematics = photcal.systematic_fraction(meta.filter, errors)
     data: dict[str, Any] = {name: phot[name] for name in COPIED}
     data["x_center"], data["y_center"] = phot["x"], phot["y"]
     fallback = meta.zeropoint_origin == "table"
     data["flags"] = phot["flags"] | (int(Flag.FALLBACK_ZEROPOINT) if fallback else 0)
     zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
     others = _other_zeropoints(meta, zeropoint)
-    for radius, fraction, systematic in zip(radii_px, fractions, systematics, strict=True):
-        r = f"{radius:g}"
-        data |= _calibrated(phot, r, float(fraction), meta.photflam, zeropoint)
-        data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematic
+    for k, radius in enumerate(radii_px):
+        r, scatter = f"{radius:g}", float(corrected.star_scatter[k])
+        data |= _calibrated(phot, r, fractions[:, k], scatter, meta.photflam, zeropoint)
+        data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematics[:, k]
     data |= kron_columns(phot, meta, scale_arcsec, zeropoint)
     extra, more = _on_request(data, radii_px, zeropoint, others, chosen)
     parts = _error_parts(phot, radii_px, fractions, meta.photflam)
-    extra += FLUX_ERROR_PARTS if parts else ()
+    if parts:
+        extra += (*FLUX_ERROR_PARTS, SCATTER_ERROR)
+        for k, radius in enumerate(radii_px):
+            flux = np.maximum(data[f"flux_{radius:g}_apcor"], 0.0)
+            parts[f"err_{radius:g}_scatter"] = flux * corrected.star_scatter[k]
     return FinalizeResult(
         make_table((*CAT, *extra), data | more | parts, radii_px),
         radii_px,
-        tuple(float(f) for f in fractions),
+        tuple(float(f) for f in published * corrected.factor),
         meta.photflam,
         zeropoint,
         tuple(float(f) for f in published),
-        tuple(errors),
-        tuple(systematics),
+        tuple(float(e) for e in corrected.error),
+        tuple(float(s) for s in photcal.systematic_fraction(meta.filter, corrected.error)),
         photcal.st_zeropoint(meta.photflam),
         others.get("Vega"),
-        closed,
+        closure(phot, radii_px, published, scale_arcsec, factors),
+        corrected,
         photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid),
     )
 
@@ -219,24 +221,29 @@ def _on_request(
 
 
 def _error_parts(
-    phot: Table, radii_px: tuple[float, ...], fractions: NDArray[np.float64], photflam: float
+    phot: Table, radii_px: tuple[float, ...], fractions: Floats, photflam: float
 ) -> dict[str, Any]:
     """Return the parts of the errors, where the photometry has them."""
     return {
         flux.at(r).name: floats(phot, rate.at(r).name) / fraction * photflam
         for rate, flux in zip(RATE_ERROR_PARTS, FLUX_ERROR_PARTS, strict=True)
-        for r, fraction in zip(radii_px, fractions, strict=True)
+        for r, fraction in zip(radii_px, fractions.T, strict=True)
         if rate.at(r).name in phot.colnames
     }
 
 
 def _calibrated(
-    phot: Table, r: str, fraction: float, photflam: float, zeropoint: float
+    phot: Table, r: str, fraction: Floats, scatter: float, photflam: float, zeropoint: float
 ) -> dict[str, Any]:
-    """Return the columns of one radius."""
+    """Return the columns of one radius.
+
+    Of the noise and of the scatter between stars is the error; the limit is of sources that are
+    too faint for the scatter to count.
+    """
     net = floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
     rate = net / fraction
-    error = floats(phot, f"countrate_err_{r}") / fraction
+    noise = floats(phot, f"countrate_err_{r}") / fraction
+    error = np.where(noise > 0, np.hypot(noise, scatter * np.maximum(rate, 0.0)), noise)
     positive = np.where(rate > 0, rate, np.nan)
     limit = floats(phot, f"limit_{r}") / fraction
     return {

@@ -18,13 +18,9 @@ from astropy.table import Table
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats
-from bycatch.photcal import focus_scatter
 
 REFERENCE_ARCSEC = 0.5
 """Radius that holds nine tenths of the light whatever the focus; the published curve goes on."""
-BOUNDS = ((0.05, 0.12), (0.10, 0.05), (0.20, 0.02))
-"""(radius in arcsec, share of the flux): what focus and drizzling can do.  A larger difference
-from the published curve has another cause, and is not corrected away."""
 SPOILED = (
     Flag.EDGE | Flag.COSMIC_RAY | Flag.PARTIAL_APERTURE | Flag.OFF_IMAGE | Flag.BAD_SKY
     | Flag.FIT_FAILED | Flag.FIT_PINNED | Flag.BLENDED | Flag.SATURATED | Flag.EXTENDED
@@ -41,9 +37,7 @@ LEAST_SIGMA = 1e-9
 STAR_SIGMA = 0.01
 """Scatter between stars that has nothing to do with noise; it keeps one star from deciding."""
 FEW = 8
-FEWEST = 5
-"""Fewer good stars correct nothing; from so many up to ``min_stars`` the published curve, with the
-scatter of the telescope's focus, has a say by its weight."""
+"""So many stars have a scatter; of fewer it may be small by chance."""
 FWHM_WIDTHS = 4.0
 MIN_FWHM_WIDTH = 0.05
 """Stars lie within so many robust widths of the median FWHM, a width being at least this share."""
@@ -55,30 +49,19 @@ MAX_FAILURE, FAILURE_SIGMA = 0.01, 3.0
 class Closure:
     """Fluxes in the apertures, divided by that in the reference aperture; (R,) each.
 
-    ``deviation`` is the median ratio less 1, with the published correction; NaN
-    without stars.  ``scatter`` is that between the stars which noise does not
-    explain.  ``factor`` multiplies the published share of light: 1 where
-    nothing was measured or where ``is_plausible`` is False.
+    ``deviation`` is the median ratio less 1, with the published correction, and
+    ``remaining`` that with the correction in use; NaN without stars.  ``error`` is
+    that of ``remaining``, ``scatter`` that between the stars which noise does not
+    explain.
     """
 
     radii_px: tuple[float, ...]
     reference_px: float
     n_stars: int
     deviation: Floats
+    remaining: Floats
     error: Floats
     scatter: Floats
-    factor: Floats
-    is_plausible: Bools
-
-    @property
-    def is_empirical(self) -> Bools:
-        """True for the radii whose correction the image's own stars decide."""
-        return np.asarray(self.factor != 1.0)
-
-    @property
-    def remaining(self) -> Floats:
-        """The deviation with the correction in use."""
-        return (1.0 + self.deviation) / self.factor - 1.0
 
     @property
     def fails(self) -> Bools:
@@ -118,9 +101,7 @@ def closure(
     radii_px: tuple[float, ...],
     fractions: Floats,
     scale_arcsec: float,
-    *,
-    min_stars: int = 20,
-    correct: bool = True,
+    factors: Floats | None = None,
 ) -> Closure:
     """Compare the fluxes of good stars in all apertures with those in the reference aperture.
 
@@ -129,38 +110,30 @@ def closure(
     phot : table of `measure` (columns.PHOT)
     radii_px : its aperture radii
     fractions : (R,) float
-        Share of a star's light in each, after the subtraction of the sky.
+        Published share of a star's light in each, after the subtraction of the sky.
     scale_arcsec : float
         Pixel scale.
-    min_stars : int
-        So many good stars make a correction alone; with fewer, from 5 on, it is pulled to the
-        published curve.
-    correct : bool
-        False: the deviations are measured, and nothing is corrected.
+    factors : (N, R) float, optional
+        What the shares in use are of the published ones.
     """
     reference = reference_index(radii_px, scale_arcsec)
     n_radii, smallest = len(radii_px), int(np.argmin(radii_px))
-    flux = np.column_stack([_net(phot, r) for r in radii_px]) / fractions
+    flux = np.column_stack([net_rates(phot, r) for r in radii_px]) / fractions
     error = np.column_stack([floats(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
     good = good_stars(phot, flux, error, radii_px, reference)
     n_stars = int(good.sum())
-    deviation, spread, scatter = (np.full(n_radii, np.nan) for _ in range(3))
+    flux, error = flux[good], error[good]
+    used = np.ones_like(flux) if factors is None else factors[good]
+    deviation, remaining, spread, scatter = (np.full(n_radii, np.nan) for _ in range(4))
     for k in range(n_radii if n_stars else 0):
         if k == reference:
-            deviation[k] = spread[k] = scatter[k] = 0.0
+            deviation[k] = remaining[k] = spread[k] = scatter[k] = 0.0
             continue
-        deviation[k], spread[k], scatter[k] = _typical(
-            flux[good], error[good], k, reference, smallest
+        deviation[k], _, _ = _typical(flux, error, k, reference, smallest)
+        remaining[k], spread[k], scatter[k] = _typical(
+            flux / used, error / used, k, reference, smallest
         )
-    radius = np.array(radii_px) * scale_arcsec
-    plausible = np.abs(deviation) <= bound(radius) + FAILURE_SIGMA * np.nan_to_num(spread)
-    measured = correct & (n_stars >= min(FEWEST, min_stars)) & np.isfinite(spread)
-    smaller = np.array(radii_px) < radii_px[reference]
-    weight = np.ones(n_radii) if n_stars >= min_stars else share_of_own_stars(radius, spread)
-    factor = np.where(measured & plausible & smaller, 1.0 + weight * deviation, 1.0)
-    return Closure(
-        radii_px, radii_px[reference], n_stars, deviation, spread, scatter, factor, plausible
-    )
+    return Closure(radii_px, radii_px[reference], n_stars, deviation, remaining, spread, scatter)
 
 
 def reference_index(radii_px: tuple[float, ...], scale_arcsec: float) -> int:
@@ -168,18 +141,6 @@ def reference_index(radii_px: tuple[float, ...], scale_arcsec: float) -> int:
     radius = np.array(radii_px) * scale_arcsec
     small = np.flatnonzero(radius <= REFERENCE_ARCSEC * 1.001)
     return int(small[np.argmax(radius[small])]) if len(small) else int(np.argmin(radius))
-
-
-def bound(radius_arcsec: Floats) -> Floats:
-    """Return the largest plausible deviation from the published curve."""
-    radii, values = np.transpose(BOUNDS)
-    return np.asarray(np.interp(np.log(radius_arcsec), np.log(radii), values))
-
-
-def share_of_own_stars(radius_arcsec: Floats, error: Floats) -> Floats:
-    """Return the weight of what few stars say, against the published curve with its scatter."""
-    known = np.array([focus_scatter(r) for r in radius_arcsec])
-    return np.asarray(known**2 / (known**2 + error**2))
 
 
 def good_stars(
@@ -274,7 +235,8 @@ def weighted_median(values: Floats, weights: Floats) -> float:
     return float(np.interp(0.5 * weights.sum(), share, values[order]))
 
 
-def _net(phot: Table, radius_px: float) -> Floats:
+def net_rates(phot: Table, radius_px: float) -> Floats:
+    """Return the count rates in an aperture less the sky, (N,) e/s."""
     r = f"{radius_px:g}"
     return floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
 

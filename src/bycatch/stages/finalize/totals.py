@@ -12,8 +12,6 @@ from bycatch.catalogs.tables import floats
 from bycatch.images.meta import ImageMeta
 from bycatch.kernels.kron import ellipse_radius_px
 
-REFERENCE_ARCSEC = 0.5
-"""Ellipses are about as large: the systematic error of the calibration is that in this radius."""
 SERSIC_INDEX = 2.0
 """Of the profile that says what may lie beyond an ellipse: between discs (1) and spheroids (4)."""
 RADII = np.geomspace(0.05, 30.0, 300)
@@ -44,7 +42,8 @@ def kron_columns(
     half_px = floats(phot, "half_light_px")
     reach = np.divide(radius_px, half_px, out=np.full(len(phot), np.nan), where=half_px > 0)
     beyond = p_extended * light_beyond(reach)
-    calibration = photcal.systematic_fraction(meta.filter, REFERENCE_ARCSEC)
+    # No aperture correction was made: that of the encircled energy and of the scale remain.
+    calibration = photcal.systematic_fraction(meta.filter, np.zeros(len(phot)))
     return {
         "flux_kron": flux,
         "err_kron": floats(phot, "countrate_err_kron") * meta.photflam,

@@ -1,0 +1,131 @@
+"""Stars that may hold other light, or be none: where prior times likelihood is highest.
+
+Each star is of one of five kinds: clean, with a little, some or much other light in its apertures,
+or no star.  What kind is not known but by its odds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bycatch.arrays import Floats
+
+OTHER_LIGHT = (0.01, 0.05, 0.25)
+"""Other light in the reference aperture, as shares of the star's: spread evenly, give or take."""
+NO_STAR = 0.15
+"""Sources that are no stars have any excess of this order, alike in all apertures, and a third of
+it that is not."""
+SHARES = (0.8, 0.05, 0.05, 0.05, 0.05)
+"""Usual shares: clean stars, those with other light, those that are none."""
+SHARE_STARS = 8.0
+"""The usual shares count as much as so many stars."""
+N_ROUNDS, TOLERANCE = 60, 3e-5
+SCATTER_STARS = 4.0
+"""The usual scatter counts as much as that of so many stars without noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stars:
+    """Good stars: N of them, K radii inside the reference.
+
+    Attributes
+    ----------
+    excess : (N, K) logarithm of the flux in each aperture over that in the reference
+    noise : (N, K, K) its covariance
+    terms : (N, 5) terms of the field
+    outer : (K,) share of the reference aperture's area outside of each aperture
+    """
+
+    excess: Floats
+    noise: Floats
+    terms: Floats
+    outer: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Maximum:
+    """Where prior times likelihood is highest: the logarithm, and its curvature."""
+
+    parameters: Floats
+    scatter: Floats
+    height: float
+    precision: Floats
+
+
+def maximum(stars: Stars, design: Floats, before: Floats, usual: Floats, start: Floats) -> Maximum:
+    """Climb by expectation and maximization.
+
+    Dempster, Laird & Rubin (1977, J. R. Stat. Soc. B 39, 1).  The curvature is that of the
+    likelihood without knowledge of what each star is (Louis 1982, J. R. Stat. Soc. B 44, 226).
+
+    Parameters
+    ----------
+    stars : N of them
+    design : (N, K, P) from the parameters to the excess of a clean star
+    before : (P, P) covariance of the parameters' prior, about 0
+    usual : (K,) usual scatter between stars
+    start : (P,) parameters to start from
+    """
+    n = len(stars.excess)
+    information = np.linalg.inv(before)
+    shift, wide = _kinds(stars.outer)
+    found, scatter, share = start, usual, np.array(SHARES)
+    for _ in range(N_ROUNDS):
+        matrix = (stars.noise + np.diag(scatter**2))[:, None] + wide
+        inverse = np.linalg.inv(matrix)
+        residual = (stars.excess - design @ found)[:, None] - shift
+        pulled = np.einsum("ijkl,ijl->ijk", inverse, residual)
+        log = np.log(share) - 0.5 * (
+            np.einsum("ijk,ijk->ij", pulled, residual) + np.linalg.slogdet(matrix)[1]
+        )
+        top = log.max(axis=1, keepdims=True)
+        total = top[:, 0] + np.log(np.exp(log - top).sum(axis=1))
+        odds = np.exp(log - total[:, None])
+        weight = np.einsum("ij,ijkl->ikl", odds, inverse)
+        score = np.einsum("ikp,ijk->ijp", design, pulled)
+        precision = information + np.einsum("ikp,ikl,ilq->pq", design, weight, design)
+        slope = np.einsum("ij,ijp->p", odds, score) - information @ found
+        height = total.sum() - 0.5 * (found @ information @ found + np.linalg.slogdet(before)[1])
+        step = np.linalg.solve(precision, slope)
+        wider = _scatter(stars, stars.excess - design @ (found + step), odds[:, 0], scatter, usual)
+        if max(np.abs(step).max(), np.abs(wider - scatter).max()) < TOLERANCE:
+            break
+        found, scatter = found + step, wider
+        share = (SHARE_STARS * np.array(SHARES) + odds.sum(axis=0)) / (SHARE_STARS + n)
+    mean = np.einsum("ij,ijp->ip", odds, score)
+    unknown = np.einsum("ij,ijp,ijq->pq", odds, score, score) - mean.T @ mean
+    seen = precision - unknown
+    if np.linalg.eigvalsh(seen)[0] > 0:
+        precision = seen
+    return Maximum(found, scatter, float(height), precision)
+
+
+def _kinds(outer: Floats) -> tuple[Floats, Floats]:
+    """Return the mean (J, K) and covariance (J, K, K) of what each kind adds to the excess."""
+    k = len(outer)
+    nested = np.minimum(outer[:, None], outer[None, :])
+    shift = [np.zeros(k), *(-light * outer for light in OTHER_LIGHT), np.zeros(k)]
+    wide = [np.zeros((k, k)), *(light**2 * nested for light in OTHER_LIGHT)]
+    wide.append(NO_STAR**2 * (np.ones((k, k)) + np.eye(k) / 9.0))
+    return np.array(shift), np.array(wide)
+
+
+def _scatter(
+    stars: Stars, residual: Floats, clean: Floats, before: Floats, usual: Floats
+) -> Floats:
+    """Return the scatter between clean stars, (K,): theirs and the usual one.
+
+    Parameters
+    ----------
+    residual : (N, K)
+    clean : (N,) probability that a star is
+    before : (K,) the scatter before
+    """
+    noise = np.diagonal(stars.noise, axis1=1, axis2=2)
+    # A star whose noise is larger than the scatter tells little of it.
+    told = clean[:, None] * (before**2 / (before**2 + noise)) ** 2
+    excess = (told * (residual**2 - noise)).sum(axis=0)
+    square = (SCATTER_STARS * usual**2 + excess) / (SCATTER_STARS + told.sum(axis=0))
+    return np.asarray(np.sqrt(np.maximum(square, (0.1 * usual) ** 2)))
