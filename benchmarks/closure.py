@@ -1,22 +1,17 @@
-"""Do aperture-corrected fluxes close, and are they total?  Markdown tables.
+"""Do aperture-corrected fluxes close?  Markdown tables.
 
     python benchmarks/closure.py VISIT OUT [VISIT OUT ...]
-    python benchmarks/closure.py --stamps FOLDER
 
-The first takes pairs of folders: a simulated visit with ``raw/`` and ``truth/``, and what
+It takes pairs of folders: a simulated visit with ``raw/`` and ``truth/``, and what
 ``bycatch run`` made of it.  The detections are measured and calibrated afresh, with the published
 aperture corrections and with those tied to the image's own stars.  Counted are rows within 1 px
 of a true star from half a magnitude below saturation to 24 mag, with no other true object of more
 than 1 % of its light within 15 px and no true cosmic ray within 11 px.
-
-The second compares magnitudes of real galaxies, in stamps of drizzled ACS/WFC F814W images with
-0.03 arcsec per pixel (AB zero point 25.94), with the published ones.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections import defaultdict
 from pathlib import Path
 
@@ -24,12 +19,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import KDTree
 
 from bycatch.catalogs.tables import read_table
 from bycatch.images.drc import DrcImage, read_drc
-from bycatch.kernels.kron import kron_shapes
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.products import ImagePaths, find_records
 from bycatch.settings import Settings
@@ -39,15 +32,6 @@ FAINT_MAG = 24.0
 BELOW_SATURATION_MAG = 0.5
 MATCH_PX, ALONE_PX, CLEAR_PX = 1.0, 15.0, 11.0
 OTHER_SHARE = 0.01
-STAMP_ZEROPOINT = 25.94
-STAMPS = (
-    (
-        "BTK_real_galaxy_catalog_26_extension_example.fits",
-        "BTK_real_galaxy_images_extension.fits",
-    ),
-    ("paltas_real_galaxy_catalog_23.5.fits", "paltas_real_galaxy_images_23.5_n1.fits"),
-)
-STAMP_MAG_EDGES = (18.0, 23.0, 24.0, 25.0, 26.0)
 Floats = NDArray[np.float64]
 
 
@@ -154,54 +138,12 @@ def visit_tables(pairs: list[tuple[Path, Path]]) -> None:
         print(f"| all | {kind} | {len(ratio)} | " + " | ".join(cells) + " |")
 
 
-def stamp_tables(folder: Path) -> None:
-    """Print offset and scatter of the magnitudes of real galaxies from the published ones."""
-    print("\nKron magnitude less the published one\n")
-    print("| catalog | mag AB | galaxies | median | robust scatter |")
-    print("|---|---|---|---|---|")
-    for catalog, images in STAMPS:
-        rows = fits.getdata(folder / catalog, 1)
-        with fits.open(folder / images) as hdus:
-            stamps = [np.asarray(hdus[int(r["GAL_HDU"])].data, dtype=np.float32) for r in rows]
-        found = [kron_magnitude(s, r) for s, r in zip(stamps, rows, strict=True)]
-        mag = np.asarray(rows["MAG"], dtype=float)
-        off = np.array(found) - mag
-        for low, high in itertools.pairwise(STAMP_MAG_EDGES):
-            here = off[(mag > low) & (mag <= high) & np.isfinite(off)]
-            if len(here):
-                middle = np.median(here)
-                width = 1.4826 * np.median(np.abs(here - middle))
-                name = catalog.split("_")[0]
-                print(f"| {name} | {low:g}-{high:g} | {len(here)} | {middle:+.3f} | {width:.3f} |")
-
-
-def kron_magnitude(stamp: NDArray[np.float32], row: np.record) -> float:
-    """Return the magnitude of the galaxy in the middle of a stamp, in its Kron ellipse."""
-    sky, noise = float(row["NOISE_MEAN"]), float(np.sqrt(row["NOISE_VARIANCE"]))
-    smooth = ndimage.gaussian_filter(stamp - sky, 2.0)
-    # Two standard deviations of the smoothed noise, which is correlated to begin with.
-    labels, _ = ndimage.label(smooth > 2 * 2 * noise / np.sqrt(16 * np.pi))
-    ny, nx = stamp.shape
-    centre = labels[ny // 2 - 3 : ny // 2 + 4, nx // 2 - 3 : nx // 2 + 4]
-    if not (centre > 0).any():
-        return float("nan")
-    own = int(np.bincount(centre[centre > 0]).argmax())
-    y, x = ndimage.center_of_mass(np.where(labels == own, smooth, 0))
-    valid = np.isfinite(stamp)
-    shape = kron_shapes(stamp, valid, sky, [x], [y], labels.astype(np.int32), [own])
-    return float(STAMP_ZEROPOINT - 2.5 * np.log10(shape.flux[0]))
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="closure of the aperture corrections")
-    parser.add_argument("folders", nargs="*", type=Path, metavar="VISIT OUT")
-    parser.add_argument("--stamps", type=Path, metavar="FOLDER")
-    chosen = parser.parse_args()
-    if chosen.folders:
-        visit_tables(list(zip(chosen.folders[::2], chosen.folders[1::2], strict=True)))
-    if chosen.stamps:
-        stamp_tables(chosen.stamps)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="VISIT OUT")
+    folders = parser.parse_args().folders
+    visit_tables(list(zip(folders[::2], folders[1::2], strict=True)))
 
 
 if __name__ == "__main__":

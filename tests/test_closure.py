@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-from astropy.io import fits
-from scipy import ndimage
 
 from bycatch.catalogs.flags import Flag
-from bycatch.kernels.kron import kron_shapes
 from bycatch.stages.finalize.closure import (
     _typical,
     closure,
@@ -186,56 +183,6 @@ def test_weighted_medians():
     assert np.isnan(weighted_median(np.array([]), np.array([])))
     values = np.random.default_rng(1).normal(size=999)
     assert weighted_median(values, np.ones(999)) == pytest.approx(np.median(values), abs=1e-12)
-
-
-# ---------------------------------------------------------------- published magnitudes
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize(
-    ("catalog", "images", "n", "offset", "scatter"),
-    [
-        (
-            "BTK_real_galaxy_catalog_26_extension_example.fits",
-            "BTK_real_galaxy_images_extension.fits",
-            20, 0.03, 0.08,
-        ),
-        (
-            "paltas_real_galaxy_catalog_23.5.fits",
-            "paltas_real_galaxy_images_23.5_n1.fits",
-            10, 0.03, 0.06,
-        ),
-    ],
-)  # fmt: skip
-def test_magnitudes_of_real_galaxies_are_the_published_ones(
-    shared, catalog, images, n, offset, scatter
-):
-    folder = shared / "data" / "real_galaxies"
-    rows = fits.getdata(folder / catalog, 1)
-    difference = []
-    with fits.open(folder / images) as hdus:
-        for row in rows[rows["MAG"] < 24]:
-            stamp = np.asarray(hdus[int(row["GAL_HDU"])].data, dtype=np.float32)
-            difference.append(kron_magnitude(stamp, row) - row["MAG"])
-    assert len(difference) == n
-    middle = np.median(difference)
-    assert abs(middle) < offset
-    assert 1.4826 * np.median(np.abs(difference - middle)) < scatter
-
-
-def kron_magnitude(stamp, row):
-    """Return the magnitude of the galaxy in the middle of a stamp, in its Kron ellipse."""
-    sky, noise = float(row["NOISE_MEAN"]), float(np.sqrt(row["NOISE_VARIANCE"]))
-    smooth = ndimage.gaussian_filter(stamp - sky, 2.0)
-    # Two standard deviations of the smoothed noise, which is correlated to begin with.
-    labels, _ = ndimage.label(smooth > 2 * 2 * noise / np.sqrt(16 * np.pi))
-    ny, nx = stamp.shape
-    centre = labels[ny // 2 - 3 : ny // 2 + 4, nx // 2 - 3 : nx // 2 + 4]
-    own = int(np.bincount(centre[centre > 0]).argmax())
-    y, x = ndimage.center_of_mass(np.where(labels == own, smooth, 0))
-    valid = np.isfinite(stamp)
-    shape = kron_shapes(stamp, valid, sky, [x], [y], labels.astype(np.int32), [own])
-    return 25.94 - 2.5 * np.log10(shape.flux[0])
 
 
 def test_stars_all_alike_and_without_noise_divide_by_nothing():

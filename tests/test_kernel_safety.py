@@ -49,6 +49,7 @@ from bycatch.kernels import (
     rowmedians,
     sharp_peaks,
     sharpness,
+    skylevel,
     skystats,
     smoothing,
     text_rows,
@@ -319,6 +320,9 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.sky_maps": lambda s: background.sky_maps(
         s.data, s.valid, s.others[2], 16, 3, 3.0, 0.1
     ),
+    "background.surface_at": lambda s: background.surface_at(
+        _surface(s), s.data.shape, np.asarray(s.x, float), np.asarray(s.y, float)
+    ),
     "background.surface_map": lambda s: background.surface_map(_surface(s), s.valid),
     "background.surface_through": lambda s: background.surface_through(
         np.resize(s.extra.astype(np.float32), (3, 4)), (16, 16)
@@ -348,6 +352,9 @@ CASES: dict[str, Callable[[Scene], Any]] = {
         kron.kron_shapes(s.data, s.valid, s.extra, s.x, s.y),
         kron.kron_shapes(s.data, s.valid, 0.0, s.x, s.y, s.labels, np.arange(len(s.x)) - 9),
     ],
+    "skylevel.free_boxes": lambda s: skylevel.free_boxes(s.valid, 16, 0.1),
+    "skylevel.grown_segments": lambda s: skylevel.grown_segments(s.labels, 3.0, 8.0, 100.0),
+    "skylevel.level_at": lambda s: skylevel.level_at(s.data, s.valid, s.x, s.y, 16, 3.0, 0.1),
     "labelling.joined": _joined,
     "labelling.n_groups": lambda s: labelling.n_groups(s.mask),
     "labelling.segments_above": _segments_above,
@@ -402,6 +409,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
 """How each public kernel is called with a scene."""
 
 HARMLESS = {
+    "kron": {"ellipse_radius_px"},
     "noise_image": {"NoiseModel"},
     "lacosmic": {"fill", "find", "renew", "within_rows"},  # the steps of `lacosmic`
     "matching": {"expected_chance_peaks", "extent_of", "move"},

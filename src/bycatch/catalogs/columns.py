@@ -382,6 +382,15 @@ PHOT: tuple[Column, ...] = (
         nullable=True,
     ),
     Column("n_sky", "i4", "", "meta.number", "annulus pixels left after the clipping"),
+    Column(
+        "sky_level",
+        "f8",
+        RATE,
+        "instr.skyLevel",
+        "level far from all sources, per pixel: that of Kron fluxes and sizes, while fixed "
+        "apertures have sky_median; that of the annulus where no pixel is far from sources",
+        nullable=True,
+    ),
     FWHM,
     CR_FLAG,
     *CLASSES,
@@ -390,7 +399,8 @@ PHOT: tuple[Column, ...] = (
         "f8",
         RATE,
         "phot.count",
-        "sky-subtracted sum in the ellipse of 2.5 Kron radii, without the pixels of other segments",
+        "sum in the ellipse of 2.5 Kron radii less sky_level; pixels of other segments take the "
+        "value of those opposite",
         nullable=True,
     ),
     Column(
@@ -398,7 +408,7 @@ PHOT: tuple[Column, ...] = (
         "f8",
         RATE,
         "stat.error;phot.count",
-        "1-sigma error of countrate_kron",
+        "1-sigma error of countrate_kron: photons, sky, and the error of sky_level",
         nullable=True,
     ),
     *SHAPES,
@@ -501,8 +511,8 @@ CAT: tuple[Column, ...] = (
         "f8",
         FLAM,
         "phot.flux.density;em.wl",
-        "flux density in the ellipse of 2.5 Kron radii, not corrected for light beyond: near "
-        "the total of extended sources (SExtractor's AUTO)",
+        "flux density in the ellipse of 2.5 Kron radii (SExtractor's AUTO), not corrected for "
+        "light beyond: see kron_fraction and err_kron_sys",
         nullable=True,
     ),
     Column(
@@ -511,6 +521,24 @@ CAT: tuple[Column, ...] = (
         FLAM,
         "stat.error;phot.flux.density;em.wl",
         "1-sigma statistical error of flux_kron",
+        nullable=True,
+    ),
+    Column(
+        "err_kron_sys",
+        "f8",
+        FLAM,
+        "stat.error.sys;phot.flux.density;em.wl",
+        "systematic error of flux_kron / kron_fraction: of the calibration and, if extended, what "
+        "a profile of Sersic index 2 of this size has beyond the ellipse: so much may be missing",
+        nullable=True,
+    ),
+    Column(
+        "kron_fraction",
+        "f8",
+        "",
+        "phot.flux;arith.ratio",
+        "share of a point source's light within a circle as large as the ellipse: flux_kron / "
+        "kron_fraction is corrected for the wings of the PSF, as fluxes in apertures are",
         nullable=True,
     ),
     Column(

@@ -28,6 +28,8 @@ class Flag(IntFlag):
     BAD_COLUMN = 65536
     LIKELY_COSMIC_RAY = 131072
     UNLISTED_PEAK = 262144
+    TOTAL_BLENDED = 524288
+    SKY_ON_SOURCE = 1048576
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,18 @@ FLAGS: tuple[FlagMeaning, ...] = (
     FlagMeaning(
         Flag.UNLISTED_PEAK,
         "its segment holds a peak of more than 3 per cent of its light that has no row of its own",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.TOTAL_BLENDED,
+        "more than a tenth of the Kron ellipse is of other segments: neighbours, or parts that "
+        "deblending has cut off; flux_kron and sizes may lack light",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.SKY_ON_SOURCE,
+        "extended, and its Kron ellipse reaches the sky annulus: fluxes in fixed apertures lose "
+        "what the annulus takes for sky (flux_kron and sizes do not, see sky_level)",
         "measure",
     ),
 )

@@ -183,6 +183,11 @@ MEASURE = _group(
     ("noise_scale.*", "", "by aperture: noise of blank places over that of independent pixels"),
     ("noise_slope", "", "how that changes from few to many exposures"),
     ("noise_pull.*", "", "by aperture: width of blank places' pulls by the noise of other places"),
+    ("total_noise_scale", "", "noise of total fluxes over that of independent pixels"),
+    (
+        "sky_level_err", "electron / s", "error of sky_level, per pixel; null if not measured",
+    ),
+    ("sky_growth", "", "size over that of segments of what is left out of sky_level; 0: nothing"),
     ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median"),
     ("limit_mag.*.*", "mag", "the same at blank places, by number of exposures and by aperture"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),

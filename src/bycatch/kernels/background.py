@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.neighbourhood import plane
+from bycatch.kernels.neighbourhood import nearest_pixel, plane
 from bycatch.kernels.rowmedians import lower, upper
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
@@ -505,6 +505,22 @@ def surface_map(surface: Surface, valid: Bools) -> Image:
     out = np.empty(valid.shape, np.float32)
     write_noise(np.ones(valid.shape, np.float32), valid, surface, out)
     return out
+
+
+def surface_at(surface: Surface, shape: tuple[int, int], x: Floats, y: Floats) -> Floats:
+    """Return a surface at the pixels nearest to positions, (N,); NaN off an image of ``shape``."""
+    column, row = nearest_pixel(x), nearest_pixel(y)
+    on_image = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
+    column, row = column[on_image], row[on_image]
+    spline = _spline(surface, 0, shape)
+    found = np.zeros(len(column))
+    for j in range(4):
+        for i in range(4):
+            weight = spline.row_weights[j, row] * spline.column_weights[i, column]
+            found += weight * surface.coefficients[spline.rows[j, row], spline.columns[i, column]]
+    values = np.full(len(on_image), np.nan)
+    values[on_image] = np.clip(found, surface.low, surface.high)
+    return values
 
 
 def write_scaled(

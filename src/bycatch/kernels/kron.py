@@ -1,8 +1,8 @@
 """Shapes and total fluxes at given positions: second moments, Kron ellipses, half-light radii.
 
 The definitions are SExtractor's (Bertin & Arnouts 1996, A&AS 117, 393; Kron 1980,
-ApJS 43, 305) in the form of photutils' SourceCatalog with ``aperture_mask_method='mask'``
-and ``kron_params=(2.5, 1.4, 0.0)``.
+ApJS 43, 305) in the form of photutils' SourceCatalog with ``aperture_mask_method='correct'``
+and ``kron_params=(2.5, 1.4, 0.0)``, but for opposite pixels that are both of other segments.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WINDOW_REACH = 4.0
 MAX_WINDOW_PX = 12.0
 MAX_ITERATIONS = 60
 SETTLED = 1e-5
-N_VALUES = 7
+N_VALUES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,9 @@ class KronShapes:
     theta_rad : angle of the long axis from +x towards +y, -pi/2 to pi/2
     kron_radius : first-moment radius in units of the ellipse, 1.4 to 6
     flux : sum in the ellipse of 2.5 Kron radii
-    area_px2 : what of that ellipse has data and is of no other segment
+    area_px2 : what of that ellipse was summed
     half_light_px : radius of the circle with half that flux
+    others_px2 : what of that ellipse is of other segments, summed or not
     windowed : bool, the moments are those of a window, not of a segment
     cut : bool, the ellipse reached the greatest size and was made to fit
     """
@@ -71,8 +72,21 @@ class KronShapes:
     flux: Floats
     area_px2: Floats
     half_light_px: Floats
+    others_px2: Floats
     windowed: NDArray[np.bool_]
     cut: NDArray[np.bool_]
+
+
+def ellipse_radius_px(kron_radius: ArrayLike, a_px: ArrayLike, b_px: ArrayLike) -> Floats:
+    """Return the radii of circles as large as Kron ellipses, (N,).
+
+    Parameters
+    ----------
+    kron_radius, a_px, b_px : (N,) as `KronShapes` has them
+    """
+    kron, a, b = (np.asarray(v, dtype=float) for v in (kron_radius, a_px, b_px))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.minimum(KRON_SCALE * kron, MAX_REACH_PX / a) * np.sqrt(a * b))
 
 
 def kron_shapes(
@@ -95,7 +109,9 @@ def kron_shapes(
     x, y : (N,) float
         0-based pixel centres; may be off the image, or not finite.
     segmentation : (ny, nx) int, optional
-        Pixels of other segments than a position's own are left out.
+        Pixels of other segments than a position's own take the value of the pixel opposite the
+        position, or, if that is of another segment as well, the lower one of the two; they are left
+        out where there is none.
     labels : (N,) int, optional
         Segment of each position; where it is 0, or there is no such one, it is the segment
         that the position lies on, if any.
@@ -166,7 +182,7 @@ def _measure(
     values: Floats,
     marks: Bools,
 ) -> None:
-    """Fill (N, 7) values and whether windowed, whether cut."""
+    """Fill (N, 8) values and whether windowed, whether cut."""
     data = images[0]
     side = 2 * int(WINDOW_REACH * MAX_WINDOW_PX) + 3
     stamp, rows = np.empty((side, side)), np.empty((4, side))
@@ -223,6 +239,26 @@ def _counts(images: Images, row: int, column: int, label: int) -> bool:
         return True
     there = images[2][row, column]
     return bool(there in (0, label))
+
+
+@compiled
+def _without_others(images: Images, row: int, column: int, label: int, x: float, y: float) -> float:
+    """Return what a pixel of another segment would hold without it; NaN where nothing tells.
+
+    A source is as bright on the other side.  If that is of another segment, too, the fainter of
+    the two pixels is the better guess (as for the templates of SDSS' deblender): so a galaxy that
+    deblending has cut into pieces keeps its light.
+    """
+    if images[2].size == 0 or not images[1][row, column]:
+        return np.nan
+    ny, nx = images[0].shape
+    far_row, far_column = 2 * int(y + 0.5) - row, 2 * int(x + 0.5) - column
+    if not (0 <= far_row < ny and 0 <= far_column < nx) or not images[1][far_row, far_column]:
+        return np.nan
+    opposite = float(images[0][far_row, far_column])
+    if _counts(images, far_row, far_column, label):
+        return opposite
+    return min(opposite, float(images[0][row, column]))
 
 
 @compiled
@@ -371,8 +407,13 @@ def _kron_radius(
     for row in range(row0, row1):
         for column in range(column0, column1):
             square = _quadratic(column - x, row - y, ellipse)
-            if square <= KRON_REACH * KRON_REACH and _counts(images, row, column, label):
+            if square > KRON_REACH * KRON_REACH:
+                continue
+            if _counts(images, row, column, label):
                 value = images[0][row, column] - sky
+            else:
+                value = _without_others(images, row, column, label, x, y) - sky
+            if math.isfinite(value):
                 total += value
                 first += value * math.sqrt(square)
     if total <= 0 or first <= 0:
@@ -384,7 +425,7 @@ def _kron_radius(
 def _total(
     images: Images, sky: float, x: float, y: float, label: int, ellipse: Ellipse, values: Floats
 ) -> None:
-    """Fill flux and area of an ellipse, and the radius of half that flux."""
+    """Fill flux and area of an ellipse, the radius of half that flux, and others' part of it."""
     ny, nx = images[0].shape
     longest = ellipse[0]
     row0, row1 = span(y, longest, ny)
@@ -393,19 +434,26 @@ def _total(
     # No part of a pixel is farther from its centre than half a diagonal.
     margin = HALF_DIAGONAL / ellipse[1]
     inner2, outer2 = max(1.0 - margin, 0.0) ** 2, (1.0 + margin) ** 2
-    flux, area = 0.0, 0.0
+    flux, area, others = 0.0, 0.0, 0.0
     for row in range(row0, row1):
         dy = row - y
         for column in range(column0, column1):
-            if not _counts(images, row, column, label):
-                continue
-            value = images[0][row, column] - sky
-            pixels[row - row0, column - column0] = value
+            own = _counts(images, row, column, label)
+            if own:
+                value = images[0][row, column] - sky
+            else:
+                value = _without_others(images, row, column, label, x, y) - sky
+            counts = math.isfinite(value)
+            if counts:
+                pixels[row - row0, column - column0] = value
             square = _quadratic(column - x, dy, ellipse)
-            if square < outer2:
+            if square < outer2 and images[1][row, column]:
                 share = 1.0 if square < inner2 else _ellipse_share(column - x, dy, ellipse)
-                flux += share * value
-                area += share
-    values[4], values[5] = flux, area
+                if counts:
+                    flux += share * value
+                    area += share
+                if not own:
+                    others += share
+    values[4], values[5], values[7] = flux, area, others
     if flux != 0:
         values[6] = half_flux_radius(pixels, x - column0, y - row0, 0.5 * flux, longest)

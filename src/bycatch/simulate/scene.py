@@ -68,7 +68,7 @@ class Scene:
 
 def make_scene(settings: SimulateSettings) -> Scene:
     """Draw the objects of a visit: uniform positions, rising luminosity functions."""
-    low, high = _extent(settings)
+    low, high = extent(settings)
     area_arcmin2 = float(np.prod(high - low)) / 3600.0
     stars = random_stream(settings, "stars")
     galaxies = random_stream(settings, "galaxies")
@@ -173,7 +173,7 @@ def take(scene: Scene, which: NDArray[np.bool_] | NDArray[np.intp]) -> Scene:
     return Scene(**{name: values[which] for name, values in vars(scene).items()})
 
 
-def _extent(settings: SimulateSettings) -> tuple[Floats, Floats]:
+def extent(settings: SimulateSettings) -> tuple[Floats, Floats]:
     """Return the lower left and upper right corner of all exposures and a margin, (u, v)."""
     u, v = outline(detector_of(settings))
     shifts = np.vstack([dithers_arcsec(settings, n) for n in settings.n_exposures])

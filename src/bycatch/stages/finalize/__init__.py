@@ -27,6 +27,7 @@ from bycatch.photcal import ZeropointAudit
 from bycatch.settings import FinalizeSettings
 from bycatch.stages.finalize.apcor import Corrections, corrections, published_only
 from bycatch.stages.finalize.closure import Closure, closure
+from bycatch.stages.finalize.totals import kron_columns
 
 MAG_PER_FRACTION = 2.5 / np.log(10.0)
 COPIED = (
@@ -167,7 +168,7 @@ def run(
         r, scatter = f"{radius:g}", float(corrected.star_scatter[k])
         data |= _calibrated(phot, r, fractions[:, k], scatter, meta.photflam, zeropoint)
         data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematics[:, k]
-    data |= _kron(phot, meta.photflam, zeropoint)
+    data |= kron_columns(phot, meta, scale_arcsec, zeropoint)
     extra, more = _on_request(data, radii_px, zeropoint, others, chosen)
     parts = _error_parts(phot, radii_px, fractions, meta.photflam)
     if parts:
@@ -254,14 +255,4 @@ def _calibrated(
         f"mag_ab_{r}": zeropoint - 2.5 * np.log10(positive),
         f"mag_ab_err_{r}": MAG_PER_FRACTION * error / positive,
         f"snr_{r}": np.divide(rate, error, out=np.full(len(rate), np.nan), where=error > 0),
-    }
-
-
-def _kron(phot: Table, photflam: float, zeropoint: float) -> dict[str, Any]:
-    """Return the columns of the Kron aperture."""
-    rate = floats(phot, "countrate_kron")
-    return {
-        "flux_kron": rate * photflam,
-        "err_kron": floats(phot, "countrate_err_kron") * photflam,
-        "mag_ab_kron": zeropoint - 2.5 * np.log10(np.where(rate > 0, rate, np.nan)),
     }

@@ -24,6 +24,7 @@ from bycatch.stages.measure import (
     cosmics,
     flagging,
     halos,
+    level,
     neighbours,
     shapes,
     sky_noise,
@@ -78,6 +79,9 @@ class MeasureResult:
     correlation: float
     locus: stellarity.Locus
     noise: sky_noise.NoiseModel
+    total_noise: level.TotalNoise
+    sky_growth: float
+    """Factor by which segments have grown where the sky of total fluxes was measured."""
     sky: Table
     """The blank places (columns.SKY)."""
     limits: dict[int, Floats]
@@ -102,6 +106,8 @@ class MeasureResult:
             "fwhm_median": float(np.median(fwhm)) if len(fwhm) else None,
             "noise_correlation": self.correlation,
             **self.noise.summary(),
+            **self.total_noise.summary(),
+            "sky_growth": self.sky_growth,
             "locus_concentration": [round(float(v), 4) for v in self.locus.index],
             "locus_n_stars": self.locus.n_stars,
             "locus_origin": "stars" if self.locus.is_measured else "published curve",
@@ -146,6 +152,11 @@ def run(
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
     found = photometry(image, targets.x, targets.y, chosen)
     noise = _noise(image, found, pixels, chosen)
+    far = level.sky_level(image, pixels.segmentation, pixels.cr_mask)
+    levels = far.at(targets.x, targets.y)
+    levels = np.where(np.isfinite(levels), levels, found.sky.median)
+    total_noise = level.total_noise(noise.empty, far, noise.model, chosen.annulus_outer_px)
+    shape = _shapes(image, found, levels, pixels, frame.wcs)
     positions = _positions(image, found, frame, field, chosen)
     radius_px = chosen.cr_radius_px * image.detector_px
     cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, radius_px)
@@ -163,12 +174,13 @@ def run(
     )
     p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
+    conditions |= flagging.total_flags(shape, points.p_star, chosen.annulus_inner_px)
     columns = {
         "id": targets.ids,
         "x": targets.x,
         "y": targets.y,
         **_flux_columns(found, noise, chosen),
-        **_shape_columns(image, found, noise.model, pixels.segmentation, frame.wcs),
+        **_shape_columns(found, shape, levels, total_noise),
         **positions,
         **_exposure_columns(image, found, targets.exposure_sets),
         "cr_flag": cosmic_ray.astype(np.int64),
@@ -189,6 +201,8 @@ def run(
         found.correlation,
         points.locus,
         noise.model,
+        total_noise,
+        far.growth,
         _sky_table(noise.empty, noise.model, chosen),
         limits,
         depth(image, noise.model, limits, chosen),
@@ -467,23 +481,26 @@ def _points(
     return _Points(concentration, locus, p_star)
 
 
-def _shape_columns(
-    image: DrcImage,
-    found: Photometry,
-    noise: sky_noise.NoiseModel,
-    segmentation: NDArray[np.integer[Any]] | None,
-    wcs: WCS,
-) -> dict[str, Floats]:
-    """Return sizes, orientations, and the flux in Kron's aperture with its error."""
-    shape = shapes.measured(
-        image, found.x, found.y, found.sky.median, segmentation=segmentation, wcs=wcs
+def _shapes(
+    image: DrcImage, found: Photometry, levels: Floats, pixels: Pixels, wcs: WCS
+) -> shapes.Shapes:
+    """Return sizes, orientations, and the sums in Kron's apertures."""
+    return shapes.measured(
+        image, found.x, found.y, levels, segmentation=pixels.segmentation, wcs=wcs
     )
+
+
+def _shape_columns(
+    found: Photometry, shape: shapes.Shapes, levels: Floats, noise: level.TotalNoise
+) -> dict[str, Floats]:
+    """Return sizes, orientations, and the flux in Kron's aperture with its error and sky."""
     seconds = found.exposures.exptime_s
-    sky_error = noise.sky_error_in(shape.kron_area_px2, found.sky, seconds)
+    sky_error = noise.sky_error_in(shape.kron_area_px2, seconds)
     error = sky_noise.total_errors(
         shape.kron_rate[:, np.newaxis], sky_error[:, np.newaxis], seconds
     )
     return {
+        "sky_level": levels,
         "countrate_kron": shape.kron_rate,
         "countrate_err_kron": error[:, 0],
         "kron_radius": shape.kron_radius,

@@ -14,10 +14,14 @@ from bycatch.stages.measure import cosmics
 from bycatch.stages.measure.defects import Defects
 from bycatch.stages.measure.halos import StarLight
 from bycatch.stages.measure.photometry import Photometry
+from bycatch.stages.measure.shapes import Shapes
 
 MIN_SKY_PIXELS = 20
 EXTENDED_BELOW = 0.5
 """p_star of sources that are flagged as extended."""
+OTHERS_SHARE = 0.1
+"""Of a Kron ellipse: of simulated galaxies of 0.6 to 1.5 arcsec with more of it in other segments
+two fifths lose more than 0.4 mag, with less of it one in ten."""
 
 
 def cosmic_ray_flags(found: Photometry, cr_mask: Bools | None, radius_px: float) -> Bools:
@@ -57,6 +61,17 @@ def light_flags(
         Flag.SPIKE: light.spike,
         Flag.HALO: light.halo,
     }
+
+
+def total_flags(
+    shape: Shapes, p_star: NDArray[np.float64], annulus_inner_px: float
+) -> dict[Flag, Bools]:
+    """Return what is wrong with total fluxes, and with the annulus of extended sources, by flag."""
+    with np.errstate(invalid="ignore"):
+        return {
+            Flag.TOTAL_BLENDED: shape.others_share > OTHERS_SHARE,
+            Flag.SKY_ON_SOURCE: (p_star < EXTENDED_BELOW) & (shape.reach_px > annulus_inner_px),
+        }
 
 
 def class_flags(

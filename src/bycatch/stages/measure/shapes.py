@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bycatch.arrays import Floats
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.kron import kron_shapes
+from bycatch.kernels.kron import ellipse_radius_px, kron_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,8 @@ class Shapes:
     kron_radius : first-moment radius in units of the ellipse, 1.4 to 6
     kron_rate : net rate in the ellipse of 2.5 Kron radii, e/s
     kron_area_px2 : area of it that was summed
+    reach_px : half its long axis
+    others_share : share of it that is of other segments, summed (from opposite) or not
     half_light_px : radius of the circle with half of kron_rate
     windowed : bool, the moments are those of a Gaussian window: there is no segment
     cut : bool, the ellipse was cut to semi-axes of at most 200 px
@@ -38,6 +40,8 @@ class Shapes:
     kron_radius: Floats
     kron_rate: Floats
     kron_area_px2: Floats
+    reach_px: Floats
+    others_share: Floats
     half_light_px: Floats
     windowed: NDArray[np.bool_]
     cut: NDArray[np.bool_]
@@ -63,7 +67,8 @@ def measured(
     sky : (N,) float
         Level per pixel, e/s.
     segmentation : (ny, nx) int, optional
-        Pixels of other segments are left out.  Without it neighbours count.
+        Pixels of other segments take the value of the pixel opposite, or the lower one of the two.
+        Without it neighbours count.
     labels : (N,) int, optional
         Segment of each position; 0, as without them: that on which the position lies, if any.
     wcs : WCS, optional
@@ -72,14 +77,16 @@ def measured(
     Notes
     -----
     Definitions are those of photutils' SourceCatalog (after SExtractor) with
-    ``aperture_mask_method='mask'`` and ``kron_params=(2.5, 1.4, 0.0)``, and with the
-    apertures laid around the given position; masked pixels are not made up for, and
+    ``aperture_mask_method='correct'`` and ``kron_params=(2.5, 1.4, 0.0)``, and with the
+    apertures laid around the given position; pixels without data are not made up for, and
     the area says how much is left.  Positions without a segment have adaptive moments
     (see `bycatch.kernels.kron`).  The moments hold the PSF and the pixel.
     """
     x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
     found = kron_shapes(image.sci, image.valid, sky, x, y, segmentation, labels)
     frame = wcs if wcs is not None else image.wcs
+    a, b = found.semimajor_px, found.semiminor_px
+    radius = ellipse_radius_px(found.kron_radius, a, b)
     return Shapes(
         found.semimajor_px,
         found.semiminor_px,
@@ -88,6 +95,8 @@ def measured(
         found.kron_radius,
         found.flux,
         found.area_px2,
+        radius * np.sqrt(a / b),
+        found.others_px2 / (np.pi * radius**2),
         found.half_light_px,
         found.windowed,
         found.cut,
