@@ -144,7 +144,7 @@ def run(
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
     found = photometry(image, targets.x, targets.y, chosen)
     noise = _noise(image, found, pixels, chosen)
-    positions = _positions(image, found, frame, field, chosen)
+    positions = _positions(image, found, targets.centre_err_px, frame, field, chosen)
     cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, chosen.cr_radius_px)
     spoiled = _defects(image, found, field.chips)
     light = _star_light(image, found, frame.wcs, field.reference, spoiled.saturated)
@@ -225,15 +225,17 @@ def _noise(image: DrcImage, found: Photometry, pixels: Pixels, settings: Measure
 def _positions(
     image: DrcImage,
     found: Photometry,
+    centre_err_px: Floats,
     frame: SkyFrame,
     field: FieldContext,
     settings: MeasureSettings,
 ) -> dict[str, Any]:
     """Return the columns of positions on the sky and of the match with Gaia."""
+    expected = position_errors_px(found)
     return sky_positions(
         found.x,
         found.y,
-        position_errors_px(found),
+        np.where(np.isfinite(centre_err_px), centre_err_px, expected),
         frame.wcs,
         image.meta.mjd_mid,
         frame_error=frame.error,
