@@ -98,7 +98,8 @@ SKY_ERRORS = (
         "mas",
         "stat.error;pos.eq.ra",
         "1-sigma error of RA_GAIA_WCS times cos(Dec): that of the frame and that of a centroid of "
-        "this brightness; missing where the flux is not positive",
+        "this brightness, or of the centre of a saturated star's wings; missing where the flux is "
+        "not positive",
         nullable=True,
     ),
     Column(
@@ -270,8 +271,32 @@ SHAPES = (
 
 SOURCES: tuple[Column, ...] = (
     ID,
-    Column("x", "f8", "pix", "pos.cartesian.x;instr.det", "windowed centroid, 0-based"),
-    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "windowed centroid, 0-based"),
+    Column(
+        "x",
+        "f8",
+        "pix",
+        "pos.cartesian.x;instr.det",
+        "windowed centroid, 0-based; of a saturated star the centre of its wings",
+    ),
+    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "the same along y"),
+    Column(
+        "centre_err_px",
+        "f8",
+        "pix",
+        "stat.error;pos.cartesian;instr.det",
+        "1-sigma error per axis of x and y where they come from the wings of a saturated star; "
+        "missing: a centroid",
+        nullable=True,
+    ),
+    Column(
+        "centre_shared_err_px",
+        "f8",
+        "pix",
+        "stat.error.sys;pos.cartesian;instr.det",
+        "the part of centre_err_px that all such stars of the image share: how far wings are off "
+        "from cores",
+        nullable=True,
+    ),
     Column("x_segment", "f8", "pix", "pos.cartesian.x;instr.det", "barycentre of the segment"),
     Column("y_segment", "f8", "pix", "pos.cartesian.y;instr.det", "barycentre of the segment"),
     Column("x_min", "i8", "pix", "pos.cartesian.x;stat.min", "first column of the segment"),

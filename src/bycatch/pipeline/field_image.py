@@ -34,4 +34,5 @@ def field_image(bench: Workbench) -> FieldImage:
         zeropoint_ab=photcal.ab_zeropoint(meta.photflam, meta.photplam),
         saturation_rate=meta.saturation_rate,
         epoch_spread_yr=meta.epoch_spread_yr,
+        n_removed=record.stages["detect"].summary.get("n_removed", 0),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bycatch.arrays import Bools, Floats, Ints
+from bycatch.arrays import Bools, Floats
 from bycatch.errors import MissingProduct
 from bycatch.pipeline.attempts import begin, step_over
 from bycatch.pipeline.keys import is_current, quality_files, stage_key
@@ -24,6 +24,7 @@ from bycatch.system.disk import Batch, proof_of
 
 if TYPE_CHECKING:
     from bycatch.sky.gaia import ReferenceStars
+    from bycatch.stages.measure import Targets
     from bycatch.stages.measure.cosmics import OtherImage
 
 logger = logging.getLogger("bycatch")
@@ -221,19 +222,19 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     from bycatch.stages import measure
 
     job = bench.job
-    ids, x, y, sets = _targets(bench)
-    inside = _excluded(bench, x, y)
-    at_x, at_y = x[~inside], y[~inside]
+    targets = _targets(bench)
+    inside = _excluded(bench, targets.x, targets.y)
+    kept, gone = targets.take(~inside), targets.take(inside)
     found = measure.run(
         bench.image,
-        measure.Targets(at_x, at_y, ids[~inside], sets[~inside]),
+        kept,
         job.settings.measure,
         pixels=measure.Pixels(bench.cr_mask, bench.segmentation),
         frame=measure.SkyFrame(bench.frame.wcs, bench.frame.error),
         field=measure.FieldContext(
             field.reference,
             read_quality(quality_files(job.settings, job.record)),
-            field.others_of(bench, at_x, at_y),
+            field.others_of(bench, kept.x, kept.y),
         ),
     )
     bench.phot = found.table
@@ -246,9 +247,9 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
         from bycatch.catalogs.columns import EXCLUDED
         from bycatch.catalogs.tables import make_table
 
-        gone = {"id": ids[inside], "x": x[inside], "y": y[inside]}
-        reasons = [f"in a region of {job.files.exclude.path.name}"] * int(inside.sum())
-        products.table(make_table(EXCLUDED, {**gone, "reason": reasons}), "excluded")
+        reasons = [f"in a region of {job.files.exclude.path.name}"] * len(gone)
+        excluded = {"id": gone.ids, "x": gone.x, "y": gone.y, "reason": reasons}
+        products.table(make_table(EXCLUDED, excluded), "excluded")
     return summary
 
 
@@ -292,13 +293,13 @@ def finalize(bench: Workbench, products: Products) -> Summary:
     return found.summary() | notes | {"exptime_s": bench.image.meta.exptime_s}
 
 
-def _targets(bench: Workbench) -> tuple[Ints, Floats, Floats, Ints]:
-    """Return ids, positions and exposures to measure: the detections, or the user's own list."""
+def _targets(bench: Workbench) -> Targets:
+    """Return the positions to measure: the detections, or the user's own list."""
+    from bycatch.stages.measure import Targets
+
     job = bench.job
     if job.files.sources is None:
-        table = bench.sources
-        ids, x, y = (np.asarray(table[name]) for name in ("id", "x", "y"))
-        return ids, x, y, bench.exposure_sets
+        return Targets.of(bench.sources, bench.exposure_sets)
     from bycatch.images.exposures import exposure_sets
     from bycatch.pipeline.frames import read_frame
     from bycatch.pipeline.lists import read_positions
@@ -307,7 +308,7 @@ def _targets(bench: Workbench) -> tuple[Ints, Floats, Floats, Ints]:
     x, y = read_positions(job.files.sources.path).pixels(bench.frame.wcs, own)
     image = bench.image
     sets = exposure_sets(image.path, image.meta, x, y, image.ctx_path)
-    return np.arange(1, len(x) + 1), x, y, sets
+    return Targets(x, y, exposure_sets=sets)
 
 
 def _excluded(bench: Workbench, x: Floats, y: Floats) -> Bools:

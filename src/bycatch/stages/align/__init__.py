@@ -31,7 +31,15 @@ from bycatch.stages.align.model import (
     FieldAlignment,
     FieldImage,
 )
-from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, View, stars_near, view_of
+from bycatch.stages.align.plane import (
+    IDENTITY,
+    Affine,
+    Plane,
+    Stars,
+    n_inside,
+    stars_near,
+    view_of,
+)
 from bycatch.stages.align.relative import Group, tied_groups
 from bycatch.tangent import MAS_PER_DEG, SAME_PLACE_DEG, clusters, tangent_mas
 
@@ -209,7 +217,7 @@ def _result(
     image = view.image
     frame = (anchor.frames or group.frames)[member]
     wcs = _corrected(image.wcs, view.plane, frame) if frame is not IDENTITY else image.wcs
-    n_reference = _n_inside(stars, view, wcs)
+    n_reference = n_inside(stars, view, wcs)
     n_tied = group.n_tied[member]
     if anchor.frames is None or anchor.data is None or anchor.fit is None:
         # The hub's header decides for all of them.
@@ -329,15 +337,6 @@ def _match_table(source: Ints, source_id: Ints, gaia_g: Floats, values: dict[str
             table[name].unit = "mas"
     table["gaia_g"].unit = "mag"
     return table
-
-
-def _n_inside(stars: Stars, view: View, wcs: WCS) -> int:
-    """Return how many usable stars lie in the array."""
-    if not len(stars):
-        return 0
-    x, y = wcs.all_world2pix(*view.plane.sky(stars.xy), 0, quiet=True)
-    ny, nx = view.image.shape
-    return int(((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)).sum())
 
 
 def _typical_error(error: FrameError, image: FieldImage, wcs: WCS) -> float:

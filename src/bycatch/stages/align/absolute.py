@@ -23,6 +23,7 @@ from bycatch.kernels.tiefit import (
     fitted_frames,
     image_affine,
 )
+from bycatch.stages.align.account import tried
 from bycatch.stages.align.plane import IDENTITY, Affine, Stars
 from bycatch.stages.align.relative import MEDIAN_STANDARD, Group, affine_of, observations, typical
 
@@ -152,7 +153,7 @@ def anchored(group: Group, stars: Stars, known: Affine | None, settings: AlignSe
         if anchor.frames is not None:
             return replace(anchor, correction=anchor.correction.after(guess))
         reason = anchor.reason
-    return Anchor(reason)
+    return Anchor(f"{reason}; {tried(group, stars, settings)}")
 
 
 def _middle(group: Group) -> Floats:

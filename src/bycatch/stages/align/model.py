@@ -49,6 +49,7 @@ class FieldImage:
     saturation_rate : e/s of a pixel at the full well of one exposure; infinite if unknown
     doubt : why the WCS may be wrong, or ''; with one the image has no say in the field
     epoch_spread_yr : rms spread of the times of its exposures
+    n_removed : detections that the coverage rule took out, for messages
     """
 
     name: str
@@ -63,6 +64,7 @@ class FieldImage:
     saturation_rate: float
     doubt: str = ""
     epoch_spread_yr: float = 0.0
+    n_removed: int = 0
 
     @classmethod
     def of(

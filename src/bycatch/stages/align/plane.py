@@ -16,6 +16,7 @@ from bycatch.tangent import sky_of_tangent, tangent_mas
 
 if TYPE_CHECKING:
     from astropy.table import Table
+    from astropy.wcs import WCS
 
     from bycatch.settings import AlignSettings
     from bycatch.sky.gaia import ReferenceStars
@@ -98,6 +99,7 @@ class View:
     rows: Ints
     xy: Floats
     variance: Floats
+    is_measured: Bools  # the variance, by `detect`; others are expected and may be scaled
     mag: Floats
     starlike: Bools
     corners: Floats  # (4, 2), mas
@@ -119,7 +121,7 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
     table = image.sources
     x, y = _values(table, "x"), _values(table, "y")
     flux = _values(table, "flux")
-    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & ~_spoilt(image))
+    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & ~spoilt(image))
     rows = rows[np.argsort(-np.nan_to_num(flux[rows], nan=-np.inf), kind="stable")]
     with np.errstate(divide="ignore", invalid="ignore"):
         mag = image.zeropoint_ab - 2.5 * np.log10(flux[rows])
@@ -130,6 +132,8 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
         size[rows],
         image.exptime_s,
     )
+    wings = _wing_errors_px(table)[rows]
+    error_px = np.where(np.isfinite(wings), wings, error_px)
     ny, nx = image.shape
     edge = np.array([[-0.5, -0.5], [nx - 0.5, -0.5], [nx - 0.5, ny - 0.5], [-0.5, ny - 0.5]])
     corners = plane.positions(*image.wcs.all_pix2world(edge[:, 0], edge[:, 1], 0))
@@ -142,6 +146,7 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
         rows=rows.astype(np.int64),
         xy=xy,
         variance=(error_px * scale_mas) ** 2,
+        is_measured=np.isfinite(wings),
         mag=np.where(np.isfinite(mag), mag, np.nan),
         starlike=_starlike(table, settings)[rows],
         corners=corners,
@@ -156,27 +161,65 @@ def _values(table: Table, name: str) -> Floats:
     return np.array(np.ma.filled(column, np.nan), dtype=np.float64)
 
 
-def _spoilt(image: FieldImage) -> Bools:
-    """Return the detections whose centroids can't be trusted: saturated ones and their halos."""
-    table = image.sources
-    saturated = _values(table, "peak") > 0.8 * image.saturation_rate
+def are_saturated(image: FieldImage) -> Bools:
+    """Return the detections that are near saturation."""
+    return np.asarray(_values(image.sources, "peak") > 0.8 * image.saturation_rate)
+
+
+def _have_wings(sources: Table) -> Bools:
+    """Return the saturated stars whose positions are those of their wings (`detect`)."""
+    return np.asarray(_values(sources, "centre_err_px") > 0)
+
+
+def _wing_errors_px(sources: Table) -> Floats:
+    """Return the errors of the positions from wings as if they were independent; NaN elsewhere.
+
+    What the stars of an image share does not average out: each gets it as many times as there are
+    stars, so that their mean has it once.
+    """
+    error, shared = (_values(sources, name) for name in ("centre_err_px", "centre_shared_err_px"))
+    n_more = max(int(np.count_nonzero(error > 0)) - 1, 0)
+    found = np.sqrt(error**2 + n_more * np.nan_to_num(shared) ** 2)
+    return np.where(error > 0, found, np.nan)
+
+
+def spoilt(image: FieldImage) -> Bools:
+    """Return the detections whose positions can't be trusted: saturated ones and their halos.
+
+    A saturated star whose centre its wings tell is none of them.
+    """
+    table, bad = image.sources, are_saturated(image)
     at = np.column_stack([_values(table, "x"), _values(table, "y")])
-    bright = np.flatnonzero(saturated & np.isfinite(at).all(axis=1))
+    bright = np.flatnonzero(bad & np.isfinite(at).all(axis=1))
     if bright.size:
         radius = 2.0 * np.nan_to_num(_values(table, "semimajor_px")[bright]) + _HALO_PX
         star, source, separation = pairs_within(at[bright], at, float(radius.max()))
-        saturated[source[separation <= radius[star]]] = True
-    return np.asarray(saturated, dtype=np.bool_)
+        bad[source[separation <= radius[star]]] = True
+    return np.asarray(bad & ~_have_wings(table))
+
+
+def are_elongated(sources: Table, settings: AlignSettings) -> Bools:
+    """Return the detections that are too elongated for a star."""
+    return np.asarray(_values(sources, "ellipticity") > settings.max_ellipticity)
+
+
+def are_cosmic_rays(sources: Table, settings: AlignSettings) -> Bools:
+    """Return the detections of single exposures that are on the cosmic-ray mask.
+
+    Where exposures were combined the cosmic rays are gone, and what the mask still
+    holds there is the sharp cores of stars.
+    """
+    single = ~(_values(sources, "n_exp") > 1)
+    return np.asarray(single & (_values(sources, "on_cr_mask") > settings.max_cr_share))
 
 
 def _starlike(sources: Table, settings: AlignSettings) -> Bools:
-    """Mark the detections that may be stars; a number that is missing speaks for them."""
-    round_enough = ~(_values(sources, "ellipticity") > settings.max_ellipticity)
-    # Where exposures were combined the cosmic rays are gone, and what the mask
-    # still holds there is the sharp cores of stars.
-    single = ~(_values(sources, "n_exp") > 1)
-    cosmic_ray = single & (_values(sources, "on_cr_mask") > settings.max_cr_share)
-    return np.asarray(round_enough & ~cosmic_ray, dtype=np.bool_)
+    """Mark the detections that may be stars; a number that is missing speaks for them.
+
+    What has the wings of a saturated star is one, however long its bleeding column.
+    """
+    other = are_elongated(sources, settings) | are_cosmic_rays(sources, settings)
+    return np.asarray(~other | _have_wings(sources), dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,3 +306,12 @@ def _margin_mas(settings: AlignSettings, corners: Floats) -> float:
     half_diagonal = float(np.hypot(*(np.ptp(corners, axis=0)))) / 2.0
     roll = np.deg2rad(settings.max_roll_deg) * half_diagonal
     return float(settings.max_shift_arcsec * 1000.0 + roll + 1000.0)
+
+
+def n_inside(stars: Stars, view: View, wcs: WCS) -> int:
+    """Return how many usable stars lie in the array of an image, by a WCS."""
+    if not len(stars):
+        return 0
+    x, y = wcs.all_world2pix(*view.plane.sky(stars.xy), 0, quiet=True)
+    ny, nx = view.image.shape
+    return int(((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)).sum())

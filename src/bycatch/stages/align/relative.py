@@ -255,7 +255,8 @@ def observations(
     variance = [np.repeat(v.variance[:, np.newaxis], 2, axis=1) for v in group.views]
     image = [np.full(len(p), k, dtype=np.int64) for k, p in enumerate(xy)]
     obj = list(group.obj)
-    variance = [v * group.error_scale**2 for v in variance]
+    scales = [np.where(v.is_measured, 1.0, group.error_scale**2) for v in group.views]
+    variance = [v * scale[:, np.newaxis] for v, scale in zip(variance, scales, strict=True)]
     if stars is not None and star is not None and linked is not None:
         star_of = np.full(group.n_objects, -1, dtype=np.int64)
         star_of[linked] = star

@@ -157,7 +157,7 @@ def run(
     levels = np.where(np.isfinite(levels), levels, found.sky.median)
     total_noise = level.total_noise(noise.empty, far, noise.model, chosen.annulus_outer_px)
     shape = _shapes(image, found, levels, pixels, frame.wcs)
-    positions = _positions(image, found, frame, field, chosen)
+    positions = _positions(image, found, targets.centre_err_px, frame, field, chosen)
     radius_px = chosen.cr_radius_px * image.detector_px
     cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, radius_px)
     spoiled = _defects(image, found, field.chips)
@@ -244,15 +244,17 @@ def _noise(image: DrcImage, found: Photometry, pixels: Pixels, settings: Measure
 def _positions(
     image: DrcImage,
     found: Photometry,
+    centre_err_px: Floats,
     frame: SkyFrame,
     field: FieldContext,
     settings: MeasureSettings,
 ) -> dict[str, Any]:
     """Return the columns of positions on the sky and of the match with Gaia."""
+    expected = position_errors_px(found, image.detector_px)
     return sky_positions(
         found.x,
         found.y,
-        position_errors_px(found, image.detector_px),
+        np.where(np.isfinite(centre_err_px), centre_err_px, expected),
         frame.wcs,
         image.meta.mjd_mid,
         frame_error=frame.error,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.tables import floats
 from bycatch.sky.astrometry import FrameError
 from bycatch.sky.gaia import ReferenceStars
 from bycatch.stages.measure.cosmics import OtherImage
@@ -31,6 +32,8 @@ class Targets:
     ids : (N,) int; 1, 2, ... by default
     exposure_sets : (N,) int, which exposures look at them
         (`bycatch.images.exposures.exposure_sets`); 0 where that is not known
+    centre_err_px : (N,) float, errors per axis of the positions where `detect` has measured them;
+        NaN: what is expected of a centroid
 
     Raises
     ------
@@ -42,6 +45,7 @@ class Targets:
     y: Floats
     ids: Ints
     exposure_sets: Ints
+    centre_err_px: Floats
 
     def __init__(
         self,
@@ -49,12 +53,14 @@ class Targets:
         y: ArrayLike,
         ids: ArrayLike | None = None,
         exposure_sets: ArrayLike | None = None,
+        centre_err_px: ArrayLike | None = None,
     ) -> None:
         columns = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
         number = np.arange(1, len(columns[0]) + 1) if ids is None else np.asarray(ids)
         sets = np.zeros(len(number), np.int64) if exposure_sets is None else exposure_sets
-        names = ("x", "y", "ids", "exposure_sets")
-        values = (*columns, number, np.asarray(sets))
+        errors = np.full(len(number), np.nan) if centre_err_px is None else centre_err_px
+        names = ("x", "y", "ids", "exposure_sets", "centre_err_px")
+        values = (*columns, number, np.asarray(sets), np.asarray(errors, dtype=float))
         if len({len(value) for value in values}) > 1:
             lengths = ", ".join(f"{n}: {len(v)}" for n, v in zip(names, values, strict=True))
             msg = f"targets are of different lengths: {lengths}"
@@ -63,9 +69,15 @@ class Targets:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def of(cls, table: Table) -> Targets:
+    def of(cls, table: Table, exposure_sets: ArrayLike | None = None) -> Targets:
         """Return the positions of a table of detections."""
-        return cls(*(np.asarray(table[name]) for name in ("x", "y", "id")))
+        x, y, ids = (np.asarray(table[name]) for name in ("x", "y", "id"))
+        known = "centre_err_px" in table.colnames
+        return cls(x, y, ids, exposure_sets, floats(table, "centre_err_px") if known else None)
+
+    def take(self, which: Bools) -> Targets:
+        """Return some of them."""
+        return Targets(*(values[which] for values in vars(self).values()))
 
     def __len__(self) -> int:
         return len(self.x)

@@ -22,6 +22,7 @@ from bycatch.kernels.labelling import Segments, segments_above
 from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel
 from bycatch.settings import DetectSettings
+from bycatch.stages.detect import saturated
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,7 @@ def run(image: DrcImage, settings: DetectSettings | None = None) -> DetectResult
     background, noise = sky_maps(image, chosen)
     segments = segment(image, background, noise, chosen)
     found = _measured(image, segments, background, noise, chosen)
+    found = saturated.centred(image, found, segments.labels)
     return _sorted_out(found, segments.labels, background, noise, chosen)
 
 
@@ -181,6 +183,8 @@ def _measured(
             "id": np.arange(1, segments.n_labels + 1),
             "x": x,
             "y": y,
+            "centre_err_px": np.full(segments.n_labels, np.nan),
+            "centre_shared_err_px": np.full(segments.n_labels, np.nan),
             "x_segment": found.x_segment,
             "y_segment": found.y_segment,
             "x_min": found.x_min,
