@@ -23,6 +23,7 @@ from bycatch.kernels.tiefit import (
     fitted_frames,
     image_affine,
 )
+from bycatch.stages.align.distortion import MOST_ERROR_SCALE, Residual, residual_of
 from bycatch.stages.align.plane import IDENTITY, Affine, Stars
 from bycatch.stages.align.relative import MEDIAN_STANDARD, Group, affine_of, observations, typical
 
@@ -100,6 +101,7 @@ class Anchor:
     star, linked : the pairs: rows of the stars and numbers of the objects
     odds : probability that chance would do as well
     geometry : of the correction
+    residual : what the linear frames leave
     """
 
     reason: str
@@ -111,6 +113,7 @@ class Anchor:
     linked: Ints | None = None
     odds: float = np.nan
     geometry: str = "none"
+    residual: Residual | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,11 +237,12 @@ def _judged(group: Group, stars: Stars, search: Search, settings: AlignSettings)
     fitted = _fitted(group, stars, search, correction, settings)
     if fitted is None:
         return Anchor("no pair of star and source agrees with one fit")
-    n = len(fitted.star)
     odds = _odds(group, stars, search, fitted, settings)
     doubt = _doubt(group, fitted, odds, settings)
     if doubt:
         return Anchor(doubt)
+    fitted, residual = _with_residual(group, stars, search, fitted, settings)
+    n = len(fitted.star)
     return Anchor(
         f"{n} Gaia stars, odds of chance {odds:.1g}",
         fitted.frames,
@@ -249,7 +253,47 @@ def _judged(group: Group, stars: Stars, search: Search, settings: AlignSettings)
         fitted.linked,
         odds,
         fitted.geometry,
+        residual,
     )
+
+
+def _with_residual(
+    group: Group, stars: Stars, search: Search, fitted: Fitted, settings: AlignSettings
+) -> tuple[Fitted, Residual]:
+    """Return what a fit leaves; where that is a distortion, all pairs count that it explains.
+
+    A fit may have found the stars of one part of a distorted image alone: those of the others are
+    looked for as far away as they may be.
+    """
+    moved = replace(group, frames=fitted.frames)
+    star, linked = _paired(moved, stars, search, settings.tolerance_mas, settings)
+    data = observations(moved, stars, star, linked, min(fitted.star_scale, MOST_ERROR_SCALE))
+    fit = fitted_frames(data, len(fitted.fit.common), _prior(settings)[: len(fitted.fit.common)])
+    residual = residual_of(moved, data, fit, settings)
+    if residual.size_mas == 0:
+        return fitted, residual
+    return replace(fitted, data=data, fit=fit, star=star, linked=linked), residual
+
+
+def _paired(
+    group: Group, stars: Stars, search: Search, radius_mas: float, settings: AlignSettings
+) -> tuple[Ints, Ints]:
+    """Return the stars and the objects that are nearest to each other within a radius."""
+    catalog = _catalog(group)
+    pool = catalog.first(np.isin(catalog.number, search.pool.number))
+    star, place = match_one_to_one(
+        stars.xy,
+        pool.xy,
+        radius_mas,
+        Brightness(stars.mag, pool.mag, settings.max_mag_difference),
+    )
+    return star, pool.number[place]
+
+
+def _prior(settings: AlignSettings) -> Floats:
+    """Return the variances of the common numbers before: a roll beyond the search is excluded."""
+    roll_sigma = max(np.deg2rad(settings.max_roll_deg) / 2.0 * 1000.0, 1e-9)
+    return np.array([np.inf, np.inf, roll_sigma**2, np.inf, np.inf, np.inf])
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,6 +308,7 @@ class Fitted:
     linked: Ints
     geometry: str
     radius_mas: float
+    star_scale: float
 
 
 def _fitted(
@@ -277,17 +322,9 @@ def _fitted(
     frames = tuple(correction.after(frame) for frame in original)
     for _ in range(_MAX_ROUNDS):
         moved = replace(group, frames=frames)
-        catalog = _catalog(moved)
-        pool = catalog.first(np.isin(catalog.number, search.pool.number))
-        star, place = match_one_to_one(
-            stars.xy,
-            pool.xy,
-            radius_mas,
-            Brightness(stars.mag, pool.mag, settings.max_mag_difference),
-        )
+        star, linked = _paired(moved, stars, search, radius_mas, settings)
         if not star.size:
             return None
-        linked = pool.number[place]
         same = previous is not None and all(
             np.array_equal(a, b) for a, b in zip(previous, (star, linked), strict=True)
         )
@@ -301,7 +338,7 @@ def _fitted(
         moves = [Affine(*image_affine(fit, data, k)) for k in range(len(group.views))]
         frames = tuple(move.after(frame) for move, frame in zip(moves, frames, strict=True))
         total = moves[0].after(total)
-        best = Fitted(frames, total, data, fit, star, linked, geometry, radius_mas)
+        best = Fitted(frames, total, data, fit, star, linked, geometry, radius_mas, before)
         if same:
             break
         radius_mas = _next_radius_mas(fit, data, n_terms, settings)
@@ -333,9 +370,7 @@ def _laddered(
     data: Observations, n_stars: int, n_terms: int, settings: AlignSettings
 ) -> tuple[Frames, str]:
     """Return the fit whose geometry the stars can carry, of at least ``n_terms``."""
-    # A roll beyond the searched range is excluded: that is what is known before.
-    roll_sigma = max(np.deg2rad(settings.max_roll_deg) / 2.0 * 1000.0, 1e-9)
-    prior = np.array([np.inf, np.inf, roll_sigma**2, np.inf, np.inf, np.inf])
+    prior = _prior(settings)
     fit = fitted_frames(data, n_terms, prior[:n_terms])
     for wider, least in ((4, settings.min_stars_scale), (6, settings.min_stars_general)):
         if wider <= n_terms or n_stars < least:
@@ -345,7 +380,7 @@ def _laddered(
         gain = more.common[new] @ np.linalg.solve(more.covariance[new, new], more.common[new])
         if gain > settings.min_evidence * (wider - n_terms):
             fit, n_terms = more, wider
-    rolled = np.sqrt(fit.covariance[2, 2]) < 0.5 * roll_sigma and n_stars > 1
+    rolled = np.sqrt(fit.covariance[2, 2]) < 0.5 * np.sqrt(prior[2]) and n_stars > 1
     return fit, _GEOMETRIES[n_terms] if rolled else "shift"
 
 
