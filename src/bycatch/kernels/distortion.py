@@ -23,11 +23,12 @@ LENGTHS = (0.1, 0.2, 0.4, 0.8)
 """The correlation lengths, as shares of the reach; all as likely."""
 SMOOTHNESS = (2, 1)
 """Powers of the distance: exp(-r^2 / 2 L^2) is smooth, exp(-r / L) has steps (two chips)."""
-LIKELY = 0.05
+STEEP = 0.5
+LIKELY = 0.25
 """How likely a distortion of 1 mas or more is before anything is known of an image."""
 MOST_STARS = 100
 """More do not tell more of a smooth field, and cost their third power."""
-OUTLIERS, OUTLIER_MAS, OUTLIER_SQUARE = 0.03, 50.0, 16.0
+OUTLIERS, OUTLIER_MAS, OUTLIER_SQUARE = 0.005, 50.0, 20.0
 """Share of pairs that are wrong, their scatter per axis, and the chi square that makes one."""
 _LEAST_WEIGHT = 1e-3
 _FREE_MAS, _FREE_MAS_PER_ARCSEC = 1000.0, 10.0
@@ -110,7 +111,7 @@ def distortion(
     terms = _drift(xy, len(prior))
     fixed = np.diag(noise.T.ravel()) + (terms * prior) @ terms.T
     data = apart.T.ravel()
-    prior_of_size = 1.0 / np.array(SIZES_MAS)
+    prior_of_size = np.array(SIZES_MAS) ** -STEEP
     prior_of_size *= LIKELY / prior_of_size.sum() / (len(LENGTHS) * len(SMOOTHNESS))
     tried = [(0.0, 1.0, 2, 1.0 - LIKELY)] + [
         (size, length * reach_arcsec, power, likely)

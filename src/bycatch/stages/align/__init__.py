@@ -28,10 +28,11 @@ from bycatch.stages.align.corrected import (
     centre_of,
     change_at_centre,
     corrected,
-    inside,
+    pixels_of,
     typical_error,
     variance_map,
 )
+from bycatch.stages.align.coverage import coverage_of
 from bycatch.stages.align.model import (
     GRADES,
     IN_DOUBT,
@@ -203,6 +204,8 @@ def _without_gaia(
         scale_ppm=change[3],
         astrom_err_mas=typical_error(frame_error, image, wcs),
         frame_error=frame_error,
+        distortion_mas=np.nan,
+        distortion_arcsec=np.nan,
         release="",
         epoch=_julian_year(image.mjd),
         matches=_match_table(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), _NO_PAIRS),
@@ -218,7 +221,8 @@ def _result(
     frame = (anchor.frames or group.frames)[member]
     move = anchor.residual.move if anchor.residual is not None else IDENTITY
     wcs = corrected(image.wcs, view.plane, frame, move, image.shape)
-    n_reference = int(inside(stars.xy, view, wcs).sum())
+    star_x, star_y, inside = pixels_of(stars.xy, view, wcs)
+    n_reference = int(inside.sum())
     n_tied = group.n_tied[member]
     if anchor.frames is None or anchor.data is None or anchor.fit is None:
         # The hub's header decides for all of them.
@@ -228,8 +232,12 @@ def _result(
     covariance = image_covariance(anchor.fit, anchor.data, member)
     covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2
     frame_error = FrameError(*centre_of(image, wcs), covariance)
+    believed = anchor.believed(len(stars))[inside]
+    coverage = coverage_of(star_x[inside], star_y[inside], believed, image.shape)
     if anchor.residual is not None:
-        extra = variance_map(frame_error, view, wcs, anchor.residual)
+        extra = variance_map(
+            frame_error, view, wcs, anchor.residual, coverage, settings.tolerance_mas
+        )
         frame_error = replace(frame_error, extra=extra)
     matches, weights = _matches(group, member, anchor, stars)
     change = change_at_centre(image, wcs)
@@ -241,8 +249,8 @@ def _result(
     n_field = len(anchor.star) if anchor.star is not None else 0
     return AlignResult(
         wcs=wcs,
-        grade=_grade(n_field, error_mas),
-        reason=anchor.reason,
+        grade=_grade(n_field, error_mas, not coverage.reason),
+        reason="; ".join(filter(None, [anchor.reason, coverage.reason])),
         geometry=anchor.geometry,
         n_matches=len(matches),
         n_field_matches=n_field,
@@ -258,15 +266,17 @@ def _result(
         scale_ppm=change[3],
         astrom_err_mas=error_mas,
         frame_error=frame_error,
+        distortion_mas=anchor.residual.size_mas if anchor.residual else np.nan,
+        distortion_arcsec=anchor.residual.length_arcsec if anchor.residual else np.nan,
         release=stars.release,
         epoch=_julian_year(image.mjd),
         matches=matches,
     )
 
 
-def _grade(n_stars: int, error_mas: float) -> str:
+def _grade(n_stars: int, error_mas: float, is_covered: bool) -> str:
     """Return the grade of an image that is on Gaia."""
-    if n_stars >= 5 and error_mas <= 5:
+    if n_stars >= 5 and error_mas <= 5 and is_covered:
         return "A"
     if n_stars >= 3 and error_mas <= 15:
         return "B"

@@ -42,6 +42,7 @@ _SEARCH_STARS = 1000
 _CERTAIN = 1e-12
 _FEW_SCRAMBLES = 4
 _LEAST_LEFT_OUT = 4
+_OUTLIER_WEIGHT = 0.1
 _MAX_ROUNDS = 10
 # A variance of this share of another makes no difference.
 _NOTHING = 0.01
@@ -114,6 +115,14 @@ class Anchor:
     odds: float = np.nan
     geometry: str = "none"
     residual: Residual | None = None
+
+    def believed(self, n_stars: int) -> Bools:
+        """Tell which of all stars have a pair that is no outlier."""
+        out = np.zeros(n_stars, dtype=np.bool_)
+        if self.star is not None and self.fit is not None and self.data is not None:
+            weights = self.fit.weights[self.data.image == REFERENCE]
+            out[self.star[weights > _OUTLIER_WEIGHT]] = True
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +253,7 @@ def _judged(group: Group, stars: Stars, search: Search, settings: AlignSettings)
     fitted, residual = _with_residual(group, stars, search, fitted, settings)
     n = len(fitted.star)
     return Anchor(
-        f"{n} Gaia stars, odds of chance {odds:.1g}",
+        f"{n} Gaia stars, odds of chance {odds:.1g}{residual.in_words}",
         fitted.frames,
         fitted.correction,
         fitted.data,
@@ -272,7 +281,10 @@ def _with_residual(
     residual = residual_of(moved, data, fit, settings)
     if residual.size_mas == 0:
         return fitted, residual
-    return replace(fitted, data=data, fit=fit, star=star, linked=linked), residual
+    geometry = "sip" if residual.order > 1 else fitted.geometry
+    return replace(
+        fitted, data=data, fit=fit, star=star, linked=linked, geometry=geometry
+    ), residual
 
 
 def _paired(

@@ -11,6 +11,7 @@ from numpy.polynomial.polynomial import polyval2d
 from bycatch.arrays import Bools, Floats
 from bycatch.images.wcs import tangent_fit
 from bycatch.sky.astrometry import VarianceMap
+from bycatch.stages.align.coverage import Coverage
 from bycatch.stages.align.distortion import Bend, Residual
 from bycatch.stages.align.model import FieldImage
 from bycatch.stages.align.plane import IDENTITY, Affine, Plane, View
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 
 _MAP_POINTS = 13
-def inside(xy: Floats, view: View, wcs: WCS) -> Bools:
-    """Tell which positions (N, 2) in the true plane lie in the array of an image."""
+def pixels_of(xy: Floats, view: View, wcs: WCS) -> tuple[Floats, Floats, Bools]:
+    """Return the pixels of positions (N, 2) in the true plane, and which lie in the array."""
     if not len(xy):
-        return np.zeros(0, dtype=np.bool_)
+        return np.empty(0), np.empty(0), np.zeros(0, dtype=np.bool_)
     x, y = wcs.all_world2pix(*view.plane.sky(xy), 0, quiet=True)
     ny, nx = view.image.shape
-    return np.asarray((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5))
+    return x, y, np.asarray((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5))
 
 
 def typical_error(error: FrameError, image: FieldImage, wcs: WCS) -> float:
@@ -40,15 +41,27 @@ def typical_error(error: FrameError, image: FieldImage, wcs: WCS) -> float:
     return float(np.sqrt(np.mean(np.square(along))))
 
 
-def variance_map(error: FrameError, view: View, wcs: WCS, residual: Residual) -> VarianceMap:
-    """Return what the error of a frame lacks of that of its residual distortion."""
+def variance_map(
+    error: FrameError,
+    view: View,
+    wcs: WCS,
+    residual: Residual,
+    coverage: Coverage,
+    denied_mas: float,
+) -> VarianceMap:
+    """Return what the error of a frame lacks of that of its residual distortion.
+
+    A half of the image whose stars match nothing is off by ``denied_mas`` at least.
+    """
     ny, nx = view.image.shape
     edge = np.array([[-0.5, -0.5], [nx - 0.5, -0.5], [nx - 0.5, ny - 0.5], [-0.5, ny - 0.5]])
     box = tangent_mas(*wcs.all_pix2world(*edge.T, 0), error.ra_deg, error.dec_deg) / 1000.0
     axes = np.linspace(box.min(axis=0), box.max(axis=0), _MAP_POINTS, axis=1)
     at = np.column_stack([v.ravel() for v in np.meshgrid(*axes)]) * 1000.0
     xy = view.plane.positions(*sky_of_tangent(at, error.ra_deg, error.dec_deg))
-    extra = residual.extra_variance(xy).T.reshape(2, _MAP_POINTS, _MAP_POINTS)
+    extra = residual.extra_variance(xy)
+    extra[coverage.is_denied(*pixels_of(xy, view, wcs)[:2])] += denied_mas**2
+    extra = extra.T.reshape(2, _MAP_POINTS, _MAP_POINTS)
     return VarianceMap(axes[:, 0], axes[:, 1] - axes[:, 0], extra)
 
 

@@ -76,6 +76,14 @@ class Residual:
         """The order of the polynomial that is added, 1 if none is."""
         return self.move.order if isinstance(self.move, Bend) else 1
 
+    @property
+    def in_words(self) -> str:
+        """What it adds to the reason of a grade."""
+        if not self.size_mas:
+            return ""
+        what = f"a distortion of {self.size_mas:.0f} mas"
+        return f"; {what} is taken out (SIP)" if self.order > 1 else f"; {what} is left"
+
     def variance(self, xy: Floats) -> Floats:
         """Return the variances (N, 2), mas^2, of positions in the plane once it is added."""
         offset, variance = self.field.at(xy / 1000.0)
