@@ -58,7 +58,7 @@ def upper_half(random: np.random.Generator, size_mas: float) -> Displacement:
     """Return a shift of the upper half in a random direction."""
     angle = random.uniform(0, 2 * np.pi)
 
-    def moved(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    def moved(_: Floats, b: Floats) -> tuple[Floats, Floats]:
         upper = size_mas * (b > 0)
         return upper * np.cos(angle), upper * np.sin(angle)
 
@@ -116,9 +116,7 @@ def outcomes_of(pool: Sequence[alignment.PoolVisit], kind: str, seed: int) -> li
     out = []
     for image, result, true in zip(images, found.images, trial.true_wcs, strict=True):
         offset, stated = _errors_mas(result, true, image.shape, kind, moved)
-        out.append(
-            Outcome(kind, n_stars, seed, result.grade, result.geometry, offset, stated)
-        )
+        out.append(Outcome(kind, n_stars, seed, result.grade, result.geometry, offset, stated))
     return out
 
 
@@ -208,7 +206,10 @@ def demands(outcomes: Sequence[Outcome]) -> list[alignment.Criterion]:
         seeds = tuple(sorted({o.seed for o in best}))
         out.append(
             alignment.Criterion(
-                "half of the image elsewhere: never an A", f"{len(best)} of {len(lost)}", not best, seeds
+                "half of the image elsewhere: never an A",
+                f"{len(best)} of {len(lost)}",
+                not best,
+                seeds,
             )
         )
     return out

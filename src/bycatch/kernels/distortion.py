@@ -18,12 +18,11 @@ from bycatch.arrays import Bools, Floats
 from bycatch.kernels.tiefit import common_terms
 
 SIZES_MAS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""The rms sizes per axis that are tried; each is half as likely beforehand as the one before."""
+"""The rms sizes per axis that are tried; as likely beforehand as 1 / sqrt(size)."""
 LENGTHS = (0.1, 0.2, 0.4, 0.8)
 """The correlation lengths, as shares of the reach; all as likely."""
 SMOOTHNESS = (2, 1)
 """Powers of the distance: exp(-r^2 / 2 L^2) is smooth, exp(-r / L) has steps (two chips)."""
-STEEP = 0.5
 LIKELY = 0.25
 """How likely a distortion of 1 mas or more is before anything is known of an image."""
 MOST_STARS = 100
@@ -111,18 +110,16 @@ def distortion(
     terms = _drift(xy, len(prior))
     fixed = np.diag(noise.T.ravel()) + (terms * prior) @ terms.T
     data = apart.T.ravel()
-    prior_of_size = np.array(SIZES_MAS) ** -STEEP
-    prior_of_size *= LIKELY / prior_of_size.sum() / (len(LENGTHS) * len(SMOOTHNESS))
-    tried = [(0.0, 1.0, 2, 1.0 - LIKELY)] + [
-        (size, length * reach_arcsec, power, likely)
-        for size, likely in zip(SIZES_MAS, prior_of_size, strict=True)
+    likely = np.array(SIZES_MAS) ** -0.5
+    likely *= LIKELY / likely.sum() / (len(LENGTHS) * len(SMOOTHNESS))
+    nothing = np.empty((0, 0))
+    tried = [_Model(1.0 - LIKELY, 0.0, reach_arcsec, 2, nothing, nothing)] + [
+        _Model(float(weight), size, length * reach_arcsec, power, nothing, nothing)
+        for size, weight in zip(SIZES_MAS, likely, strict=True)
         for length in LENGTHS
         for power in SMOOTHNESS
     ]
-    found = [
-        _solved(_Model(likely, size, length, power, fixed, data), xy)
-        for size, length, power, likely in tried
-    ]
+    found = [_solved(model, xy, fixed, data) for model in tried]
     logs = np.array([log for log, _ in found])
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
@@ -145,20 +142,19 @@ def distortion(
     )
 
 
-def _solved(model: _Model, xy_arcsec: Floats) -> tuple[float, _Model]:
+def _solved(model: _Model, xy_arcsec: Floats, fixed: Floats, data: Floats) -> tuple[float, _Model]:
     """Solve the equations of a field; return the log of its likelihood times its weight, too.
 
     Stars that deny the others are taken for outliers, the worst first, at what that costs: a few
-    of them explain the residuals as well as a distortion, many do not.
+    of them explain the residuals as well as a distortion does, many do not.
     """
-    fixed, data = model.inverse, model.solved
     covariance = fixed + _both(_correlated(xy_arcsec, xy_arcsec, model))
     n = len(xy_arcsec)
     log = float(np.log(model.weight))
     outlier = np.zeros(n, dtype=np.bool_)
     while True:
         factor = np.linalg.cholesky(covariance)
-        inverse = np.linalg.inv(covariance)
+        inverse = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
         solved = inverse @ data
         # Squares of residuals in a fit without the star over their variances, both axes.
         square = (solved**2 / np.diag(inverse)).reshape(2, n).sum(axis=0)
@@ -187,4 +183,4 @@ def _correlated(a_arcsec: Floats, b_arcsec: Floats, model: _Model) -> Floats:
 
 def _both(one_axis: Floats) -> Floats:
     """Return the covariance of both axes, which are independent of each other."""
-    return np.kron(np.eye(2), one_axis)
+    return np.asarray(np.kron(np.eye(2), one_axis), dtype=np.float64)

@@ -96,7 +96,7 @@ def _map_hdu(extra: VarianceMap) -> fits.ImageHDU:
     hdu = fits.ImageHDU(np.asarray(extra.values, dtype=float), name="FRAMEVAR")
     hdu.header["BUNIT"] = "mas2"
     for (first, step), start, width in zip(_MAP_CARDS, extra.lower, extra.step, strict=True):
-        hdu.header[first] = (float(start), "[arcsec] of the first column or row, FRAMEERR's plane")
+        hdu.header[first] = (float(start), "[arcsec] of the first pixel in that plane")
         hdu.header[step] = (float(width), "[arcsec]")
     return hdu
 
@@ -136,7 +136,7 @@ def frame_header(found: AlignResult) -> fits.Header:
         ("RMS_RA", found.rms_ra_mas, "[mas] rms residual in RA*cos(Dec)"),
         ("RMS_DEC", found.rms_dec_mas, "[mas] rms residual in Dec"),
         ("LOO_RMS", found.loo_rms_mas, "[mas] the same with each star left out"),
-        ("DISTMAS", found.distortion_mas, "[mas] distortion that a linear frame leaves, rms"),
+        ("DISTMAS", found.distortion_mas, "[mas] rms distortion beyond a linear frame"),
         ("DISTLEN", found.distortion_arcsec, "[arcsec] over which it is correlated"),
         ("ODDS", found.odds, "probability that the match is chance"),
         ("SHIFT_RA", found.shift_ra_mas, "[mas] RA*cos(Dec) added at the centre"),

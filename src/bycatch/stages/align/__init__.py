@@ -40,9 +40,9 @@ from bycatch.stages.align.model import (
     FieldAlignment,
     FieldImage,
 )
-from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, View, stars_near, view_of
+from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, stars_near, view_of
 from bycatch.stages.align.relative import Group, tied_groups
-from bycatch.tangent import MAS_PER_DEG, SAME_PLACE_DEG, clusters, tangent_mas
+from bycatch.tangent import SAME_PLACE_DEG, clusters
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -298,12 +298,11 @@ def _matches(group: Group, member: int, anchor: Anchor, stars: Stars) -> tuple[T
     star_rows = np.flatnonzero(data.image == REFERENCE)[seen]
     own = fit.residuals[rows] - fit.residuals[star_rows]
     left_out = own + fit.left_out[star_rows] - pair_residuals(fit, data)[seen]
-    if anchor.residual is not None:
-        added = anchor.residual.move(data.xy[star_rows]) - data.xy[star_rows]
-        own, left_out = own + added, left_out + added
+    if anchor.residual is not None and anchor.residual.size_mas:
+        # The frames are those before the fit, and what was added to them.
+        own = anchor.residual.move(data.xy[rows]) - data.xy[star_rows]
         if anchor.residual.left_out is not None:
-            apart = own - pair_residuals(fit, data)[seen] - added
-            left_out = apart + anchor.residual.left_out[seen]
+            left_out = anchor.residual.left_out[seen]
     variance = data.variance[rows] + data.variance[star_rows]
     star = anchor.star[seen]
     values = {

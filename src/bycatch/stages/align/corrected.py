@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 _MAP_POINTS = 13
+
+
 def pixels_of(xy: Floats, view: View, wcs: WCS) -> tuple[Floats, Floats, Bools]:
     """Return the pixels of positions (N, 2) in the true plane, and which lie in the array."""
     if not len(xy):
@@ -55,7 +57,8 @@ def variance_map(
     """
     ny, nx = view.image.shape
     edge = np.array([[-0.5, -0.5], [nx - 0.5, -0.5], [nx - 0.5, ny - 0.5], [-0.5, ny - 0.5]])
-    box = tangent_mas(*wcs.all_pix2world(*edge.T, 0), error.ra_deg, error.dec_deg) / 1000.0
+    ra, dec = wcs.all_pix2world(*edge.T, 0)
+    box = tangent_mas(ra, dec, error.ra_deg, error.dec_deg) / 1000.0
     axes = np.linspace(box.min(axis=0), box.max(axis=0), _MAP_POINTS, axis=1)
     at = np.column_stack([v.ravel() for v in np.meshgrid(*axes)]) * 1000.0
     xy = view.plane.positions(*sky_of_tangent(at, error.ra_deg, error.dec_deg))

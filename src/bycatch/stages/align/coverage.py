@@ -7,14 +7,15 @@ cut through its middle in eight directions, as rotated images need it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 
 from bycatch.arrays import Bools, Floats
 
 _DIRECTIONS = np.pi / 4.0 * np.arange(8)
-_LEAST_EXPECTED, _MOST_FOUND = 5.0, 0.15
-"""A half that lacks pairs: so many expected by the rate of the other, and this share found."""
+_LEAST_CHANCE, _MOST_FOUND = 1e-3, 0.15
+"""A half is denied if so few pairs are less likely, and at most this share of the other's rate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,20 +54,25 @@ def coverage_of(x: Floats, y: Floats, paired: Bools, shape: tuple[int, int]) -> 
     directions = np.stack([np.cos(_DIRECTIONS), np.sin(_DIRECTIONS)], axis=1)
     halves = at @ directions.T > 0
     n, k = halves.sum(axis=0), (halves & paired[:, np.newaxis]).sum(axis=0)
-    there = np.roll(np.arange(len(_DIRECTIONS)), len(_DIRECTIONS) // 2)
-    expected = n * k[there] / np.maximum(n[there], 1)
-    missing = np.where(k <= _MOST_FOUND * expected, expected, 0.0)
-    worst = int(np.argmax(missing))
-    if missing[worst] >= _LEAST_EXPECTED:
-        o = there[worst]
+    n_all, k_all = len(x), int(paired.sum())
+    few = k * (n_all - n) <= _MOST_FOUND * n * (k_all - k)
+    chance = [_chance(int(k[h]), int(n[h]), k_all, n_all) if few[h] else 1.0 for h in range(len(k))]
+    worst = int(np.argmin(chance))
+    if chance[worst] < _LEAST_CHANCE:
         return Coverage(
             f"{k[worst]} of {n[worst]} stars of one half of the image match, "
-            f"{k[o]} of {n[o]} of the other",
+            f"{k_all - k[worst]} of {n_all - n[worst]} of the other",
             directions[worst],
             shape,
         )
     empty = bool((k == 0).any())
     return Coverage("no pair in one half of the image" if empty else "", None, shape)
+
+
+def _chance(k: int, n: int, k_all: int, n_all: int) -> float:
+    """Return how likely it is that at most k of k_all pairs fall on n of n_all stars."""
+    ways = sum(comb(n, i) * comb(n_all - n, k_all - i) for i in range(min(k, k_all) + 1))
+    return ways / comb(n_all, k_all)
 
 
 def _from_middle(x: Floats, y: Floats, shape: tuple[int, int]) -> Floats:

@@ -94,9 +94,7 @@ class Residual:
         return np.maximum(self.variance(xy) - common_variance(self.fit, xy / 1000.0), 0.0)
 
 
-def residual_of(
-    group: Group, data: Observations, fit: Frames, settings: AlignSettings
-) -> Residual:
+def residual_of(group: Group, data: Observations, fit: Frames, settings: AlignSettings) -> Residual:
     """Return what the fit of a group to its stars leaves."""
     stars = data.image == REFERENCE
     apart, variance = _pairs(data, fit)
@@ -110,24 +108,24 @@ def residual_of(
         return Residual(fit, field, IDENTITY, 0.0, np.nan)
     grid = _grid(group, data, reach)
     offset, variance = field.at(grid / 1000.0)
-    move: Affine | Bend = _linear(grid, offset, n_terms)
+    linear = _linear(grid, offset, n_terms)
+    move: Affine | Bend = linear
     if field.odds >= _BENT_ODDS and stars.sum() >= settings.min_stars_distortion:
-        move = _bent(grid, offset, variance, move)
+        move = _bent(grid, offset, variance, linear)
     left_out = _left_out(field, move, data.xy[stars]) if isinstance(move, Bend) else None
     return Residual(fit, field, move, field.size_mas, field.length_arcsec, left_out)
 
 
 def _pairs(data: Observations, fit: Frames) -> tuple[Floats, Floats]:
-    """Return star minus object (N, 2), mas, and its variance."""
+    """Return star minus object (N, 2), mas, in the frames as they are, and its variance."""
     stars = data.image == REFERENCE
-    n = int(data.obj.max()) + 1
-    apart, variance = np.empty((int(stars.sum()), 2)), np.empty((int(stars.sum()), 2))
+    here, n = data.obj[stars], int(data.obj.max()) + 1
+    apart, variance = np.empty((len(here), 2)), np.empty((len(here), 2))
     for axis in (0, 1):
         weight = np.where(stars, 0.0, fit.weights / data.variance[:, axis])
         total = np.maximum(np.bincount(data.obj, weight, n), 1e-300)
-        mean = np.bincount(data.obj, weight * fit.residuals[:, axis], n) / total
-        here = data.obj[stars]
-        apart[:, axis] = fit.residuals[stars, axis] - mean[here]
+        mean = np.bincount(data.obj, weight * data.xy[:, axis], n) / total
+        apart[:, axis] = data.xy[stars, axis] - mean[here]
         variance[:, axis] = 1.0 / total[here] + data.variance[stars, axis]
     return apart, variance
 
@@ -164,7 +162,8 @@ def _bent(grid: Floats, offset: Floats, variance: Floats, linear: Affine) -> Aff
     tried: list[tuple[float, Bend]] = []
     for order in ORDERS:
         powers = _powers((grid - middle) / unit, order)
-        bend = Bend(order, middle, unit, np.linalg.lstsq(powers, offset, rcond=None)[0])
+        fitted = np.linalg.lstsq(powers, offset, rcond=None)[0]
+        bend = Bend(order, middle, unit, np.asarray(fitted, dtype=np.float64))
         tried.append((_error_mas(bend, grid, offset, variance), bend))
     least = min(error for error, _ in tried)
     error, bend = next((e, b) for e, b in tried if e <= _ENOUGH * least)
