@@ -121,8 +121,12 @@ def _pairs(data: Observations, fit: Frames) -> tuple[Floats, Floats]:
     stars = data.image == REFERENCE
     here, n = data.obj[stars], int(data.obj.max()) + 1
     apart, variance = np.empty((len(here), 2)), np.empty((len(here), 2))
+    # An image that denies the others of an object counts less, a star that denies the fit does not.
+    best = np.zeros(n)
+    np.maximum.at(best, data.obj, np.where(stars, 0.0, fit.weights))
+    trust = fit.weights / np.maximum(best, 1e-300)[data.obj]
     for axis in (0, 1):
-        weight = np.where(stars, 0.0, fit.weights / data.variance[:, axis])
+        weight = np.where(stars, 0.0, trust / data.variance[:, axis])
         total = np.maximum(np.bincount(data.obj, weight, n), 1e-300)
         mean = np.bincount(data.obj, weight * data.xy[:, axis], n) / total
         apart[:, axis] = data.xy[stars, axis] - mean[here]
