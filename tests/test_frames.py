@@ -1,12 +1,13 @@
 """The frame of an image on disk, and the copy of the image that has it."""
 
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 
 from bycatch.errors import UnreadableFile
 from bycatch.pipeline.frames import (
@@ -56,6 +57,7 @@ def result(wcs, grade="A", n=3, **changes):
         "n_field_matches": 12, "n_tied": 40, "n_reference": 14, "rms_ra_mas": 2.5,
         "rms_dec_mas": 3.5, "loo_rms_mas": 3.1, "odds": 1e-7, "shift_ra_mas": 350.0,
         "shift_dec_mas": -280.0, "roll_deg": 0.02, "scale_ppm": 0.0, "astrom_err_mas": 1.2,
+        "distortion_mas": 0.0, "distortion_arcsec": np.nan,
         "frame_error": FrameError(36.92, -8.47, root @ root.T), "release": "Gaia DR3",
         "epoch": 2016.05, "matches": matches,
     }  # fmt: skip
@@ -349,6 +351,28 @@ def test_bycatch_reads_the_copy(drc):
     image = read_drc(copy)
     np.testing.assert_allclose(image.wcs.wcs.crval, frame.wcs.wcs.crval, rtol=1e-14)
     assert image.meta.wcsname == "BYCATCH-GAIADR3"
+
+
+def test_a_distortion_is_in_every_plane_of_the_copy(drc, tmp_path):
+    from bycatch.images.drc import read_drc
+
+    source, copy = drc(), tmp_path / "jabc01010_aligned_drc.fits"
+    wcs = shifted(WCS(fits.getheader(source, "SCI")))
+    a, b = np.zeros((2, 4, 4))
+    a[2, 0], b[1, 2] = 3e-5, -1e-7
+    wcs.sip = Sip(a, b, -a, -b, wcs.wcs.crpix)
+    wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+    write_frame(result(wcs), tmp_path / "wcs.fits")
+    write_aligned_copy(source, read_frame(tmp_path / "wcs.fits"), copy)
+    x, y = np.array([3.0, 60.0]), np.array([70.0, 20.0])
+    true = np.array(wcs.all_pix2world(x, y, 0))
+    assert np.abs(true - wcs.wcs_pix2world(x, y, 0)).max() > 1e-8
+    for plane in ("SCI", "WHT", "CTX"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            seen = WCS(fits.getheader(copy, plane)).all_pix2world(x, y, 0)
+        assert np.abs(np.array(seen) - true).max() < 1e-12
+    assert np.abs(np.array(read_drc(copy).wcs.all_pix2world(x, y, 0)) - true).max() < 1e-12
 
 
 # ---------------------------------------------------------------- other forms of the old WCS

@@ -436,6 +436,9 @@ class AlignSettings(Section):
     min_stars_general: int = setting(
         30, "least number of stars for a general linear fit", ge=6, le=MOST_STARS
     )
+    min_stars_distortion: int = setting(
+        12, "least number of stars for a distortion (SIP)", ge=6, le=MOST_STARS
+    )
     min_evidence: float = setting(
         12.0, "least improvement of chi square per term for scale and skew", gt=0, le=1e6
     )

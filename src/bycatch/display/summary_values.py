@@ -128,7 +128,7 @@ ALIGN = _group(
     ("grade", "", "A (best) to F, as in the products' page", "grade"),
     ("reason", "", "what the grade rests on", "because"),
     (
-        "geometry", "", "none, shift, rshift (and roll), rscale (and scale), general",
+        "geometry", "", "none, shift, rshift (and roll), rscale (and scale), general, sip",
         "what was fitted",
     ),
     ("n_matches", "", "Gaia stars of this image in the fit", "Gaia stars matched here"),
@@ -147,6 +147,11 @@ ALIGN = _group(
         "loo_rms_mas", "mas", "rms per axis with each star left out of the fit in turn",
         "the same, star left out of the fit",
     ),
+    (
+        "distortion_mas", "mas", "what linear frames leave, rms per axis; 0 without evidence",
+        "distortion, rms",
+    ),
+    ("distortion_arcsec", "arcsec", "length over which it is correlated", "correlated over"),
     ("odds", "", "probability that a match this good is chance", "odds that chance does as well"),
     (
         "shift_ra_mas", "mas", "what was added at the centre of the image, RA times cos(Dec)",

@@ -166,7 +166,7 @@ def _tangent_icrs(
     least = np.inf
     for order in range(1, MAX_SIP_ORDER + 1) if np.isfinite(sky).all() else ():
         for point in points:
-            fitted = _fitted(x, y, sky, point, _icrs(wcs, frame, *point), order)
+            fitted = tangent_fit(x, y, sky, point, _icrs(wcs, frame, *point), order)
             if fitted is None:
                 continue
             misfit = _misfit_mas(fitted, x, y, sky)
@@ -189,10 +189,18 @@ def _icrs(wcs: WCS, frame: BaseCoordinateFrame, x: Floats | float, y: Floats | f
     return np.stack([sky.ra.deg, sky.dec.deg])
 
 
-def _fitted(
+def tangent_fit(
     x: Floats, y: Floats, sky: Floats, point: tuple[float, float], tangent: Floats, order: int
 ) -> WCS | None:
-    """Return the TAN-SIP of an order about a point that fits the sky of pixels; None without."""
+    """Return the TAN-SIP of an order about a point that fits the sky of pixels; None without.
+
+    Parameters
+    ----------
+    x, y : (N,) 0-based pixels all over the image
+    sky : (2, N) their right ascensions and declinations, degrees
+    point, tangent : the pixel of CRPIX, 0-based, and its place on the sky
+    order : of the polynomials; 1 gives a TAN
+    """
     plane = tangent_mas(*sky, *tangent) / MAS_PER_DEG
     if not np.isfinite(plane).all():
         return None

@@ -132,6 +132,14 @@ def image_covariance(frames: Frames, data: Observations, image: int) -> Floats:
     return np.asarray(jacobian @ frames.covariance @ jacobian.T)
 
 
+def common_variance(frames: Frames, xy_arcsec: Floats) -> Floats:
+    """Return the variances (M, 2), mas^2, that the common numbers' errors make at positions."""
+    n = len(frames.common)
+    terms = [common_terms(xy_arcsec, axis)[:, :n] for axis in (0, 1)]
+    part = frames.covariance[:n, :n]
+    return np.stack([np.einsum("mi,ij,mj->m", t, part, t) for t in terms], axis=1)
+
+
 def image_affine(frames: Frames, data: Observations, image: int) -> tuple[Floats, Floats]:
     """Return matrix (2, 2) and shift (2,), mas, that correct an image's positions in the plane."""
     x, y = data.centres[image] / 1000.0
@@ -159,6 +167,14 @@ def _common_jacobian(x: float, y: float) -> Floats:
     )
 
 
+def common_terms(xy_arcsec: Floats, axis: int) -> Floats:
+    """Return the (K, 6) derivatives of one axis of positions by the TERMS."""
+    x, y = xy_arcsec.T
+    zero, one = np.zeros(len(x)), np.ones(len(x))
+    columns = [one, zero, -y, x, x, y] if axis == 0 else [zero, one, x, y, -y, x]
+    return np.stack(columns, axis=1)
+
+
 def _others(data: Observations) -> Ints:
     """Return the images but the hub."""
     return np.delete(np.arange(len(data.centres), dtype=np.int64), data.hub)
@@ -166,12 +182,8 @@ def _others(data: Observations) -> Ints:
 
 def _design(data: Observations, n_terms: int, axis: int) -> Floats:
     """Return the (K, P) derivatives of one axis of the positions by the numbers."""
-    x, y = data.xy.T / 1000.0
-    zero, one = np.zeros(len(x)), np.ones(len(x))
-    common = [
-        np.stack([one, zero, -y, x, x, y], axis=1),
-        np.stack([zero, one, x, y, -y, x], axis=1),
-    ][axis][:, :n_terms]
+    zero, one = np.zeros(len(data.xy)), np.ones(len(data.xy))
+    common = common_terms(data.xy / 1000.0, axis)[:, :n_terms]
     columns = [np.where(data.image[:, np.newaxis] == REFERENCE, 0.0, common)]
     for other in _others(data):
         mine = (data.image == other).astype(np.float64)[:, np.newaxis]

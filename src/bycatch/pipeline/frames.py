@@ -15,7 +15,7 @@ from bycatch.images.files import FITS_SUFFIX, opened
 from bycatch.images.headers import headers_of
 from bycatch.images.planes import find_plane, name_of
 from bycatch.images.wcs import celestial_wcs
-from bycatch.sky.astrometry import FrameError, wcs_header
+from bycatch.sky.astrometry import FrameError, VarianceMap, wcs_header
 from bycatch.system.disk import atomic
 from bycatch.system.words import ascii_words
 from bycatch.tangent import MAS_PER_DEG
@@ -80,10 +80,34 @@ def write_frame(found: AlignResult, path: Path) -> None:
     error.header["RA_PNT"] = (found.frame_error.ra_deg, "[deg] point of the tangent plane")
     error.header["DEC_PNT"] = (found.frame_error.dec_deg, "[deg] point of the tangent plane")
     error.header["TERMS"] = (FRAME_TERMS, "covariance: mas, mas per arcsec")
+    extra = [_map_hdu(found.frame_error.extra)] if found.frame_error.extra is not None else []
     pairs = fits.table_to_hdu(_plain(found.matches))
     pairs.name = "PAIRS"
     with atomic(path) as partial:
-        fits.HDUList([primary, error, pairs]).writeto(partial, output_verify="silentfix")
+        fits.HDUList([primary, error, *extra, pairs]).writeto(partial, output_verify="silentfix")
+
+
+_MAP_CARDS = (("XI_0", "XI_STEP"), ("ETA_0", "ETA_STEP"))
+
+
+def _map_hdu(extra: VarianceMap) -> fits.ImageHDU:
+    from astropy.io import fits
+
+    hdu = fits.ImageHDU(np.asarray(extra.values, dtype=float), name="FRAMEVAR")
+    hdu.header["BUNIT"] = "mas2"
+    for (first, step), start, width in zip(_MAP_CARDS, extra.lower, extra.step, strict=True):
+        hdu.header[first] = (float(start), "[arcsec] of the first pixel in that plane")
+        hdu.header[step] = (float(width), "[arcsec]")
+    return hdu
+
+
+def _read_map(hdus: fits.HDUList) -> VarianceMap | None:
+    """Return the map of a file; None where it has none."""
+    if "FRAMEVAR" not in hdus:
+        return None
+    hdu = hdus["FRAMEVAR"]
+    lower, step = (np.array([float(hdu.header[c[k]]) for c in _MAP_CARDS]) for k in (0, 1))
+    return VarianceMap(lower, step, np.asarray(hdu.data, dtype=float))
 
 
 def _plain(table: Table) -> Table:
@@ -112,6 +136,8 @@ def frame_header(found: AlignResult) -> fits.Header:
         ("RMS_RA", found.rms_ra_mas, "[mas] rms residual in RA*cos(Dec)"),
         ("RMS_DEC", found.rms_dec_mas, "[mas] rms residual in Dec"),
         ("LOO_RMS", found.loo_rms_mas, "[mas] the same with each star left out"),
+        ("DISTMAS", found.distortion_mas, "[mas] rms distortion beyond a linear frame"),
+        ("DISTLEN", found.distortion_arcsec, "[arcsec] over which it is correlated"),
         ("ODDS", found.odds, "probability that the match is chance"),
         ("SHIFT_RA", found.shift_ra_mas, "[mas] RA*cos(Dec) added at the centre"),
         ("SHIFTDEC", found.shift_dec_mas, "[mas] Dec added at the centre"),
@@ -153,6 +179,7 @@ def read_frame(path: Path) -> Frame:
                 float(hdus["FRAMEERR"].header["RA_PNT"]),
                 float(hdus["FRAMEERR"].header["DEC_PNT"]),
                 np.asarray(hdus["FRAMEERR"].data, dtype=float),
+                _read_map(hdus),
             )
             pairs = Table.read(hdus["PAIRS"], unit_parse_strict="silent")
         except (KeyError, ValueError) as err:

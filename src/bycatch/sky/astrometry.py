@@ -24,6 +24,33 @@ N_SHIFTS = 12
 
 
 @dataclass(frozen=True, eq=False)
+class VarianceMap:
+    """Variances along RA and Dec on a grid of the plane tangent at a point.
+
+    Attributes
+    ----------
+    lower, step : (2,) arcsec
+        The grid's first point and its steps in xi and eta.
+    values : (2, n_eta, n_xi) mas^2
+    """
+
+    lower: Floats
+    step: Floats
+    values: Floats
+
+    def at(self, xi: Floats, eta: Floats) -> Floats:
+        """Return the variances (2, N) at positions, arcsec; bilinear, beyond the edge as there."""
+        n = np.array(self.values.shape[:0:-1])
+        place = (np.column_stack([xi, eta]) - self.lower) / self.step
+        place = np.clip(np.nan_to_num(place), 0.0, n - 1.0)
+        first = np.minimum(place.astype(np.int64), n - 2)
+        (s, t), (i, j) = (place - first).T, first.T
+        low = (1 - s) * self.values[:, j, i] + s * self.values[:, j, i + 1]
+        high = (1 - s) * self.values[:, j + 1, i] + s * self.values[:, j + 1, i + 1]
+        return np.asarray((1 - t) * low + t * high)
+
+
+@dataclass(frozen=True, eq=False)
 class FrameError:
     """How well an image's frame is known on the sky.
 
@@ -35,20 +62,24 @@ class FrameError:
     ra_deg, dec_deg : the point
     covariance : (6, 6) float
         Of (t_xi, t_eta, a, b, c, d): mas, and mas per arcsec.
+    extra : VarianceMap or None
+        What is added, in the same plane: distortion that no affine map holds.
     """
 
     ra_deg: float
     dec_deg: float
     covariance: Floats
+    extra: VarianceMap | None = None
 
     def at(self, ra_deg: Floats, dec_deg: Floats) -> tuple[Floats, Floats]:
         """Return the 1-sigma errors along RA (times cos(dec)) and Dec at positions, mas."""
         xi, eta = tangent_mas(ra_deg, dec_deg, self.ra_deg, self.dec_deg).T / 1000.0
         terms = np.stack([np.ones_like(xi), xi, eta])
+        more = self.extra.at(xi, eta) if self.extra is not None else np.zeros((2, len(xi)))
         errors = []
-        for rows in ([0, 2, 3], [1, 4, 5]):
+        for rows, added in zip(([0, 2, 3], [1, 4, 5]), more, strict=True):
             part = self.covariance[np.ix_(rows, rows)]
-            errors.append(np.sqrt(np.einsum("in,ij,jn->n", terms, part, terms)))
+            errors.append(np.sqrt(np.einsum("in,ij,jn->n", terms, part, terms) + added))
         return errors[0], errors[1]
 
 

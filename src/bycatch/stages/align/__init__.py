@@ -24,6 +24,15 @@ from bycatch.arrays import Floats, Ints
 from bycatch.kernels.tiefit import REFERENCE, image_covariance
 from bycatch.sky.astrometry import FrameError
 from bycatch.stages.align.absolute import Anchor, anchored, pair_residuals, weighted_rms
+from bycatch.stages.align.corrected import (
+    centre_of,
+    change_at_centre,
+    corrected,
+    pixels_of,
+    typical_error,
+    variance_map,
+)
+from bycatch.stages.align.coverage import coverage_of
 from bycatch.stages.align.model import (
     GRADES,
     IN_DOUBT,
@@ -31,17 +40,9 @@ from bycatch.stages.align.model import (
     FieldAlignment,
     FieldImage,
 )
-from bycatch.stages.align.plane import (
-    IDENTITY,
-    Affine,
-    Plane,
-    Stars,
-    n_inside,
-    stars_near,
-    view_of,
-)
+from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, stars_near, view_of
 from bycatch.stages.align.relative import Group, tied_groups
-from bycatch.tangent import MAS_PER_DEG, SAME_PLACE_DEG, clusters, tangent_mas
+from bycatch.tangent import SAME_PLACE_DEG, clusters
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -97,7 +98,7 @@ def run(
             results[k] = _kept(image, obstacle, settings)
         else:
             usable.append(k)
-    centres = np.array([_centre(images[k], images[k].wcs) for k in usable]).reshape(-1, 2)
+    centres = np.array([centre_of(images[k], images[k].wcs) for k in usable]).reshape(-1, 2)
     for place in clusters(centres[:, 0], centres[:, 1], SAME_PLACE_DEG):
         here = {usable[k]: images[usable[k]] for k in place}
         trusted = {k: image for k, image in here.items() if not image.doubt}
@@ -181,9 +182,9 @@ def _without_gaia(
     settings: AlignSettings,
 ) -> AlignResult:
     """Return the result of an image whose absolute frame is some header's."""
-    change = _change(image, wcs)
+    change = change_at_centre(image, wcs)
     covariance = _pointing_covariance(error_mas, settings)
-    frame_error = FrameError(*_centre(image, wcs), covariance)
+    frame_error = FrameError(*centre_of(image, wcs), covariance)
     return AlignResult(
         wcs=wcs,
         grade="E" if n_tied else "F",
@@ -201,8 +202,10 @@ def _without_gaia(
         shift_dec_mas=change[1],
         roll_deg=change[2],
         scale_ppm=change[3],
-        astrom_err_mas=_typical_error(frame_error, image, wcs),
+        astrom_err_mas=typical_error(frame_error, image, wcs),
         frame_error=frame_error,
+        distortion_mas=np.nan,
+        distortion_arcsec=np.nan,
         release="",
         epoch=_julian_year(image.mjd),
         matches=_match_table(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), _NO_PAIRS),
@@ -216,8 +219,10 @@ def _result(
     view = group.views[member]
     image = view.image
     frame = (anchor.frames or group.frames)[member]
-    wcs = _corrected(image.wcs, view.plane, frame) if frame is not IDENTITY else image.wcs
-    n_reference = n_inside(stars, view, wcs)
+    move = anchor.residual.move if anchor.residual is not None else IDENTITY
+    wcs = corrected(image.wcs, view.plane, frame, move, image.shape)
+    star_x, star_y, inside = pixels_of(stars.xy, view, wcs)
+    n_reference = int(inside.sum())
     n_tied = group.n_tied[member]
     if anchor.frames is None or anchor.data is None or anchor.fit is None:
         # The hub's header decides for all of them.
@@ -226,19 +231,26 @@ def _result(
     wcs.wcs.name = WCSNAME_ALIGNED
     covariance = image_covariance(anchor.fit, anchor.data, member)
     covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2
-    frame_error = FrameError(*_centre(image, wcs), covariance)
+    frame_error = FrameError(*centre_of(image, wcs), covariance)
+    believed = anchor.believed(len(stars))[inside]
+    coverage = coverage_of(star_x[inside], star_y[inside], believed, image.shape)
+    if anchor.residual is not None:
+        extra = variance_map(
+            frame_error, view, wcs, anchor.residual, coverage, settings.tolerance_mas
+        )
+        frame_error = replace(frame_error, extra=extra)
     matches, weights = _matches(group, member, anchor, stars)
-    change = _change(image, wcs)
+    change = change_at_centre(image, wcs)
     own = np.column_stack([matches["dra_mas"], matches["ddec_mas"]])
     left_out = np.column_stack([matches["dra_loo_mas"], matches["ddec_loo_mas"]])
     rms = weighted_rms(own, weights) if len(own) else np.full(2, np.nan)
     loo = left_out[np.isfinite(left_out).all(axis=1) & (matches["weight"] > 0.3)]
-    error_mas = _typical_error(frame_error, image, wcs)
+    error_mas = typical_error(frame_error, image, wcs)
     n_field = len(anchor.star) if anchor.star is not None else 0
     return AlignResult(
         wcs=wcs,
-        grade=_grade(n_field, error_mas),
-        reason=anchor.reason,
+        grade=_grade(n_field, error_mas, not coverage.reason),
+        reason="; ".join(filter(None, [anchor.reason, coverage.reason])),
         geometry=anchor.geometry,
         n_matches=len(matches),
         n_field_matches=n_field,
@@ -254,15 +266,17 @@ def _result(
         scale_ppm=change[3],
         astrom_err_mas=error_mas,
         frame_error=frame_error,
+        distortion_mas=anchor.residual.size_mas if anchor.residual else np.nan,
+        distortion_arcsec=anchor.residual.length_arcsec if anchor.residual else np.nan,
         release=stars.release,
         epoch=_julian_year(image.mjd),
         matches=matches,
     )
 
 
-def _grade(n_stars: int, error_mas: float) -> str:
+def _grade(n_stars: int, error_mas: float, is_covered: bool) -> str:
     """Return the grade of an image that is on Gaia."""
-    if n_stars >= 5 and error_mas <= 5:
+    if n_stars >= 5 and error_mas <= 5 and is_covered:
         return "A"
     if n_stars >= 3 and error_mas <= 15:
         return "B"
@@ -284,6 +298,11 @@ def _matches(group: Group, member: int, anchor: Anchor, stars: Stars) -> tuple[T
     star_rows = np.flatnonzero(data.image == REFERENCE)[seen]
     own = fit.residuals[rows] - fit.residuals[star_rows]
     left_out = own + fit.left_out[star_rows] - pair_residuals(fit, data)[seen]
+    if anchor.residual is not None and anchor.residual.size_mas:
+        # The frames are those before the fit, and what was added to them.
+        own = anchor.residual.move(data.xy[rows]) - data.xy[star_rows]
+        if anchor.residual.left_out is not None:
+            left_out = anchor.residual.left_out[seen]
     variance = data.variance[rows] + data.variance[star_rows]
     star = anchor.star[seen]
     values = {
@@ -337,61 +356,6 @@ def _match_table(source: Ints, source_id: Ints, gaia_g: Floats, values: dict[str
             table[name].unit = "mas"
     table["gaia_g"].unit = "mag"
     return table
-
-
-def _typical_error(error: FrameError, image: FieldImage, wcs: WCS) -> float:
-    """Return the rms error per axis of a frame over an image."""
-    ny, nx = image.shape
-    y, x = np.mgrid[0:1:5j, 0:1:5j]
-    along = error.at(*wcs.all_pix2world(x.ravel() * (nx - 1), y.ravel() * (ny - 1), 0))
-    return float(np.sqrt(np.mean(np.square(along))))
-
-
-def _centre(image: FieldImage, wcs: WCS) -> tuple[float, float]:
-    ny, nx = image.shape
-    ra, dec = wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
-    return float(ra), float(dec)
-
-
-def _corrected(wcs: WCS, plane: Plane, frame: Affine) -> WCS:
-    """Return a header's WCS with a map of the plane applied to CRVAL and the CD matrix."""
-    new = wcs.deepcopy()
-    pixel = wcs.wcs.crpix - 1.0
-    step = 500.0
-    points = pixel + step * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
-    ra, dec = plane.sky(frame(plane.positions(*wcs.wcs_pix2world(*points.T, 0))))
-    # In the plane tangent at the new reference point the map is linear again, to 0.01 mas.
-    local = tangent_mas(ra, dec, float(ra[0]), float(dec[0])) / MAS_PER_DEG
-    matrix = np.column_stack([local[1] - local[2], local[3] - local[4]]) / (2.0 * step)
-    new.wcs.crval = [ra[0], dec[0]]
-    if new.wcs.has_cd():
-        new.wcs.cd = matrix
-    else:
-        new.wcs.cdelt = [1.0, 1.0]
-        new.wcs.pc = matrix
-    # Whatever frame the header named, the sky positions are Gaia's now.
-    new.wcs.radesys = "ICRS"
-    new.wcs.equinox = np.nan
-    new.wcs.set()
-    return new
-
-
-def _change(image: FieldImage, after: WCS) -> tuple[float, float, float, float]:
-    """Return what was added at the image's centre [mas], to the angle of y [deg], to the scale."""
-    before = image.wcs
-    if after is before:
-        return 0.0, 0.0, 0.0, 0.0
-    ny, nx = image.shape
-    x, y = (nx - 1) / 2.0, (ny - 1) / 2.0
-    points = np.array([[x, y], [x, y + 100.0], [x + 100.0, y]])
-    frames = [np.stack(w.wcs_pix2world(*points.T, 0), axis=1) for w in (before, after)]
-    ra0, dec0 = (float(v) for v in frames[0][0])
-    old, new = (tangent_mas(sky[:, 0], sky[:, 1], ra0, dec0) for sky in frames)
-    angles = [np.degrees(np.arctan2(p[1, 0] - p[0, 0], p[1, 1] - p[0, 1])) for p in (old, new)]
-    areas = [abs(np.linalg.det(np.array([p[1] - p[0], p[2] - p[0]]))) for p in (old, new)]
-    turned = (angles[1] - angles[0] + 180.0) % 360.0 - 180.0
-    dra, ddec = new[0] - old[0]
-    return float(dra), float(ddec), float(turned), float(0.5e6 * (areas[1] / areas[0] - 1.0))
 
 
 def _julian_year(mjd: float) -> float:

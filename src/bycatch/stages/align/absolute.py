@@ -24,6 +24,7 @@ from bycatch.kernels.tiefit import (
     image_affine,
 )
 from bycatch.stages.align.account import tried
+from bycatch.stages.align.distortion import MOST_ERROR_SCALE, Residual, residual_of
 from bycatch.stages.align.plane import IDENTITY, Affine, Stars
 from bycatch.stages.align.relative import MEDIAN_STANDARD, Group, affine_of, observations, typical
 
@@ -42,6 +43,7 @@ _SEARCH_STARS = 1000
 _CERTAIN = 1e-12
 _FEW_SCRAMBLES = 4
 _LEAST_LEFT_OUT = 4
+_OUTLIER_WEIGHT = 0.1
 _MAX_ROUNDS = 10
 # A variance of this share of another makes no difference.
 _NOTHING = 0.01
@@ -101,6 +103,7 @@ class Anchor:
     star, linked : the pairs: rows of the stars and numbers of the objects
     odds : probability that chance would do as well
     geometry : of the correction
+    residual : what the linear frames leave
     """
 
     reason: str
@@ -112,6 +115,15 @@ class Anchor:
     linked: Ints | None = None
     odds: float = np.nan
     geometry: str = "none"
+    residual: Residual | None = None
+
+    def believed(self, n_stars: int) -> Bools:
+        """Tell which of all stars have a pair that is no outlier."""
+        out = np.zeros(n_stars, dtype=np.bool_)
+        if self.star is not None and self.fit is not None and self.data is not None:
+            weights = self.fit.weights[self.data.image == REFERENCE]
+            out[self.star[weights > _OUTLIER_WEIGHT]] = True
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,13 +247,14 @@ def _judged(group: Group, stars: Stars, search: Search, settings: AlignSettings)
     fitted = _fitted(group, stars, search, correction, settings)
     if fitted is None:
         return Anchor("no pair of star and source agrees with one fit")
-    n = len(fitted.star)
     odds = _odds(group, stars, search, fitted, settings)
     doubt = _doubt(group, fitted, odds, settings)
     if doubt:
         return Anchor(doubt)
+    fitted, residual = _with_residual(group, stars, search, fitted, settings)
+    n = len(fitted.star)
     return Anchor(
-        f"{n} Gaia stars, odds of chance {odds:.1g}",
+        f"{n} Gaia stars, odds of chance {odds:.1g}{residual.in_words}",
         fitted.frames,
         fitted.correction,
         fitted.data,
@@ -250,7 +263,50 @@ def _judged(group: Group, stars: Stars, search: Search, settings: AlignSettings)
         fitted.linked,
         odds,
         fitted.geometry,
+        residual,
     )
+
+
+def _with_residual(
+    group: Group, stars: Stars, search: Search, fitted: Fitted, settings: AlignSettings
+) -> tuple[Fitted, Residual]:
+    """Return what a fit leaves; where that is a distortion, all pairs count that it explains.
+
+    A fit may have found the stars of one part of a distorted image alone: those of the others are
+    looked for as far away as they may be.
+    """
+    moved = replace(group, frames=fitted.frames)
+    star, linked = _paired(moved, stars, search, settings.tolerance_mas, settings)
+    data = observations(moved, stars, star, linked, min(fitted.star_scale, MOST_ERROR_SCALE))
+    fit = fitted_frames(data, len(fitted.fit.common), _prior(settings)[: len(fitted.fit.common)])
+    residual = residual_of(moved, data, fit, settings)
+    if residual.size_mas == 0:
+        return fitted, residual
+    geometry = "sip" if residual.order > 1 else fitted.geometry
+    return replace(
+        fitted, data=data, fit=fit, star=star, linked=linked, geometry=geometry
+    ), residual
+
+
+def _paired(
+    group: Group, stars: Stars, search: Search, radius_mas: float, settings: AlignSettings
+) -> tuple[Ints, Ints]:
+    """Return the stars and the objects that are nearest to each other within a radius."""
+    catalog = _catalog(group)
+    pool = catalog.first(np.isin(catalog.number, search.pool.number))
+    star, place = match_one_to_one(
+        stars.xy,
+        pool.xy,
+        radius_mas,
+        Brightness(stars.mag, pool.mag, settings.max_mag_difference),
+    )
+    return star, pool.number[place]
+
+
+def _prior(settings: AlignSettings) -> Floats:
+    """Return the variances of the common numbers before: a roll beyond the search is excluded."""
+    roll_sigma = max(np.deg2rad(settings.max_roll_deg) / 2.0 * 1000.0, 1e-9)
+    return np.array([np.inf, np.inf, roll_sigma**2, np.inf, np.inf, np.inf])
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,6 +321,7 @@ class Fitted:
     linked: Ints
     geometry: str
     radius_mas: float
+    star_scale: float
 
 
 def _fitted(
@@ -278,17 +335,9 @@ def _fitted(
     frames = tuple(correction.after(frame) for frame in original)
     for _ in range(_MAX_ROUNDS):
         moved = replace(group, frames=frames)
-        catalog = _catalog(moved)
-        pool = catalog.first(np.isin(catalog.number, search.pool.number))
-        star, place = match_one_to_one(
-            stars.xy,
-            pool.xy,
-            radius_mas,
-            Brightness(stars.mag, pool.mag, settings.max_mag_difference),
-        )
+        star, linked = _paired(moved, stars, search, radius_mas, settings)
         if not star.size:
             return None
-        linked = pool.number[place]
         same = previous is not None and all(
             np.array_equal(a, b) for a, b in zip(previous, (star, linked), strict=True)
         )
@@ -302,7 +351,7 @@ def _fitted(
         moves = [Affine(*image_affine(fit, data, k)) for k in range(len(group.views))]
         frames = tuple(move.after(frame) for move, frame in zip(moves, frames, strict=True))
         total = moves[0].after(total)
-        best = Fitted(frames, total, data, fit, star, linked, geometry, radius_mas)
+        best = Fitted(frames, total, data, fit, star, linked, geometry, radius_mas, before)
         if same:
             break
         radius_mas = _next_radius_mas(fit, data, n_terms, settings)
@@ -334,9 +383,7 @@ def _laddered(
     data: Observations, n_stars: int, n_terms: int, settings: AlignSettings
 ) -> tuple[Frames, str]:
     """Return the fit whose geometry the stars can carry, of at least ``n_terms``."""
-    # A roll beyond the searched range is excluded: that is what is known before.
-    roll_sigma = max(np.deg2rad(settings.max_roll_deg) / 2.0 * 1000.0, 1e-9)
-    prior = np.array([np.inf, np.inf, roll_sigma**2, np.inf, np.inf, np.inf])
+    prior = _prior(settings)
     fit = fitted_frames(data, n_terms, prior[:n_terms])
     for wider, least in ((4, settings.min_stars_scale), (6, settings.min_stars_general)):
         if wider <= n_terms or n_stars < least:
@@ -346,7 +393,7 @@ def _laddered(
         gain = more.common[new] @ np.linalg.solve(more.covariance[new, new], more.common[new])
         if gain > settings.min_evidence * (wider - n_terms):
             fit, n_terms = more, wider
-    rolled = np.sqrt(fit.covariance[2, 2]) < 0.5 * roll_sigma and n_stars > 1
+    rolled = np.sqrt(fit.covariance[2, 2]) < 0.5 * np.sqrt(prior[2]) and n_stars > 1
     return fit, _GEOMETRIES[n_terms] if rolled else "shift"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bycatch.images.drc import DrcImage
 
 GRADES: dict[str, str] = {
-    "A": "on Gaia: 5 or more stars, frame known to 5 mas per axis",
+    "A": "on Gaia: 5 or more stars on all sides, frame known to 5 mas per axis",
     "B": "on Gaia: 3 or more stars, frame known to 15 mas",
     "C": "on Gaia: 2 or more stars, frame known to 50 mas",
     "D": "on Gaia by one star, or known to no better than 50 mas",
@@ -114,7 +114,7 @@ class AlignResult:
     wcs : the aligned WCS; the header's own where nothing better was found (grade F)
     grade : 'A' to 'F', see `GRADES`
     reason : in words, why
-    geometry : 'none', 'shift', 'rshift', 'rscale' or 'general'
+    geometry : 'none', 'shift', 'rshift', 'rscale', 'general' or 'sip'
     n_matches : Gaia stars matched in this image
     n_field_matches : Gaia stars matched in the images that are tied to this one
     n_tied : sources that tie it to the other images of the field
@@ -127,6 +127,8 @@ class AlignResult:
     scale_ppm : change of the pixel scale
     astrom_err_mas : error of the frame per axis, typical over the image
     frame_error : the same at any position
+    distortion_mas, distortion_arcsec : rms size per axis and correlation length of what linear
+        frames leave; 0 and NaN where nothing tells of it
     release, epoch : of the reference stars ('' without); epoch of the image, Julian year
     matches : one row per Gaia star: ``source`` (row of the detections), ``source_id``, ``gaia_g``,
         ``dra_mas``, ``ddec_mas`` (detection minus star), ``dra_loo_mas``, ``ddec_loo_mas`` (with
@@ -151,6 +153,8 @@ class AlignResult:
     scale_ppm: float
     astrom_err_mas: float
     frame_error: FrameError
+    distortion_mas: float
+    distortion_arcsec: float
     release: str
     epoch: float
     matches: Table
