@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -20,9 +20,6 @@ from bycatch.simulate.geometry import (
     detector_of,
     header_wcs,
 )
-
-if TYPE_CHECKING:
-    from bycatch.simulate.visit import SimulatedImage
 
 # Bits of the DQ arrays (ACS Data Handbook).
 DQ_BAD, DQ_HOT, DQ_SATURATED, DQ_REJECTED = 4, 16, 256, 4096
@@ -78,19 +75,28 @@ def raw_chip(
 
 
 def flc_hdus(
-    image: SimulatedImage, chips: tuple[RawChip, ...], name: str, settings: SimulateSettings
+    chips: tuple[RawChip, ...], name: str, filter_name: str, grid: Grid, settings: SimulateSettings
 ) -> fits.HDUList:
-    """Return one exposure: SCI, ERR and DQ of either chip, with the distortion as SIP."""
+    """Return one exposure: SCI, ERR and DQ of either chip, with the distortion as SIP.
+
+    Parameters
+    ----------
+    chips : of the exposure
+    name : such as ``jsim01abq``
+    filter_name : str
+    grid : of the image that it is drizzled to
+    settings : SimulateSettings
+    """
     primary = fits.Header()
     cards: dict[str, Any] = {
         "TELESCOP": "HST", "INSTRUME": "ACS", "DETECTOR": "WFC", "ROOTNAME": name,
-        "FILENAME": f"{name}_flc.fits", "FILTER1": image.filter, "FILTER2": "CLEAR2L",
+        "FILENAME": f"{name}_flc.fits", "FILTER1": filter_name, "FILTER2": "CLEAR2L",
         "EXPTIME": settings.exptime_s, "CCDGAIN": 2.0, "PROD_VER": "bycatch simulate",
     }  # fmt: skip
     primary.update(cards)
     hdus: list[Any] = [fits.PrimaryHDU(header=primary)]
     for number, raw in enumerate(chips, start=1):
-        header = sip_header(settings, detector_of(settings), raw.chip, raw.shift, image.grid)
+        header = sip_header(settings, detector_of(settings), raw.chip, raw.shift, grid)
         header["BUNIT"], header["CCDCHIP"] = "ELECTRONS", raw.chip.number
         planes = {"SCI": raw.sci, "ERR": raw.err, "DQ": raw.dq}
         for plane, values in planes.items():

@@ -109,7 +109,7 @@ def _write_exposures(
     for name, chips in zip(exposure_names(image), image.exposures, strict=False):
         paths.append(directory / "exposures" / f"{name}_flc.fits")
         paths[-1].parent.mkdir(exist_ok=True)
-        _write_fits(flc_hdus(image, chips, name, settings), paths[-1])
+        _write_fits(flc_hdus(chips, name, image.filter, image.grid, settings), paths[-1])
     return paths
 
 
