@@ -24,7 +24,6 @@ from pathlib import Path
 
 import families
 import numpy as np
-from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
@@ -34,11 +33,12 @@ import bycatch
 from bycatch.catalogs.tables import read_table
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.apertures import circle_sums
+from bycatch.kernels.exposures import mask_shares
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.pipeline import saved_settings
 from bycatch.pipeline.other_images import OtherImageView
 from bycatch.pipeline.quality import exposure_files, read_quality
-from bycatch.products import find_records
+from bycatch.products import find_records, read_pixels
 from bycatch.settings import Settings
 from bycatch.simulate import simulate_visit, write_visit
 from bycatch.simulate.files import read_truth
@@ -104,18 +104,18 @@ def labelled(visit: Path) -> list[Labelled]:
     records = list(find_records(out))
     images = [read_drc(r.paths(out).folder / r.name, settings.input) for r in records]
     sources = [read_table(r.paths(out).product("sources")) for r in records]
-    trusted = [
-        s[np.asarray(read_table(r.paths(out).cr_share)["on_cr_mask"]) <= MAX_CR_SHARE]
-        for r, s in zip(records, sources, strict=True)
+    masks = [read_pixels(r.paths(out).mask) > 0 for r in records]
+    shares = [
+        mask_shares(read_pixels(r.paths(out).segmentation), mask, table["id"])
+        for r, mask, table in zip(records, masks, sources, strict=True)
     ]
+    trusted = [s[share <= MAX_CR_SHARE] for s, share in zip(sources, shares, strict=True)]
     result = []
     for k, (record, image, table) in enumerate(zip(records, images, sources, strict=True)):
         x, y = np.asarray(table["x"], float), np.asarray(table["y"], float)
         others = [
             companion(image, x, y, images[j], trusted[j]) for j in range(len(images)) if j != k
         ]
-        mask = fits.getdata(next(record.paths(out).folder.glob(f"{record.root}*mask.fits"))) > 0
-        share = np.asarray(read_table(record.paths(out).cr_share)["on_cr_mask"])
         found = photometry(image, x, y, settings.measure)
         concentration = stellarity.concentration(
             image,
@@ -127,13 +127,13 @@ def labelled(visit: Path) -> list[Labelled]:
             found.correlation,
         )
         expected = stellarity.expectation(image.meta.detector, record.filter)
-        locus = stellarity.locus(concentration, expected, usable=share < 0.01)
+        locus = stellarity.locus(concentration, expected, usable=shares[k] < 0.01)
         evidence = cosmics.evidence(
             image,
             found,
             concentration,
             locus,
-            cr_mask=mask,
+            cr_mask=masks[k],
             elsewhere=seen_elsewhere(x, y, others),
             saturated=np.nan_to_num(found.exposures.peak_rate) > image.meta.saturation_rate,
             chips=read_quality(exposure_files(record.exposures, [visit / "exposures"])),
