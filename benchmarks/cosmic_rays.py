@@ -1,13 +1,11 @@
 """How well ``p_cr`` tells cosmic rays and hot pixels from stars and galaxies, as Markdown tables.
 
-    python benchmarks/cosmic_rays.py [VISIT ...] [--faint] [--train [VISIT ...]]
+    python benchmarks/cosmic_rays.py [VISIT ...] [--work FOLDER] [--train [VISIT ...]]
 
-A VISIT is a folder that `bycatch simulate` wrote, with the products of
-``bycatch run --preset deep`` in its folder ``deep``.  Without any, visits of single
-exposures are simulated, with seeds of their own for training and for the test; with
-``--faint`` the test has cosmic rays of a fourth of the charge, down to 50 electrons.
-``--train`` replaces the coefficients of ``src/bycatch/data/cosmics.csv`` by those
-that fit best.
+A VISIT is a folder that `bycatch simulate` wrote with ``simulate.write_exposures``, and the
+products of ``bycatch run --preset deep`` in its folder ``deep``.  Without any, visits of
+families.py are made: recipes of `SINGLE` and `STACK` with `TRAINING_SEEDS` for ``--train``, which
+replaces ``src/bycatch/data/cosmics.csv``, and with `TEST_SEEDS` for the tables.
 
 A detection is real if more than half of its light within 2 px is that of true objects; if
 not, it is a cosmic ray where charge of one lies within 2 px, and else a hot pixel (or noise).
@@ -23,28 +21,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import families
 import numpy as np
-from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
+from scipy.optimize import minimize, minimize_scalar
 from scipy.spatial import KDTree
 
 import bycatch
 from bycatch.catalogs.tables import read_table
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.kernels.apertures import circle_sums
+from bycatch.kernels.exposures import mask_shares
 from bycatch.kernels.neighbourhood import any_within
-from bycatch.photcal import ab_zeropoint
 from bycatch.pipeline import saved_settings
-from bycatch.pipeline.other_images import Companion
-from bycatch.products import find_records
+from bycatch.pipeline.other_images import OtherImageView
+from bycatch.pipeline.quality import exposure_files, read_quality
+from bycatch.products import find_records, read_pixels
 from bycatch.settings import Settings
 from bycatch.simulate import simulate_visit, write_visit
 from bycatch.simulate.files import read_truth
 from bycatch.stages.measure import cosmics, stellarity
-from bycatch.stages.measure.photometry import photometry
+from bycatch.stages.measure.elsewhere import Elsewhere, seen_elsewhere
+from bycatch.stages.measure.photometry import photometry, rate_errors
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -52,12 +52,22 @@ Bools = NDArray[np.bool_]
 TABLE = Path(bycatch.__file__).parent / "data" / "cosmics.csv"
 REAL_SHARE, RAY_PX, CLEAR_PX = 0.5, 2.0, 3.0
 MAX_CR_SHARE = 0.5
-RIDGE = 1e-6
-MAG_EDGES = (17, 20, 22, 23, 24, 25, 26, 27, 28)
 P_EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0001)
-TRAINING = ((300.0, 101), (600.0, 102), (1200.0, 103))
-FAINT = {"cosmic_ray_charge_e": 250.0, "cosmic_ray_least_e": 50.0}
-TEST = ((300.0, 201), (600.0, 202), (1200.0, 203))
+SNR_EDGES = (5.0, 8.0, 12.0, 20.0, 50.0, np.inf)
+SINGLE = ("silicon", "thick", "faint tracks", "points", "dense tracks", "weak tracks",
+          "stars and tracks")  # fmt: skip
+STACK = ("cores", "clean", "soft tracks", "whole tracks", "thick cores", "stack", "crowded")
+DIFFUSE = (
+    "diffuse 1", "diffuse 2", "diffuse 3", "diffuse stack 1", "diffuse stack 2", "diffuse stack 3",
+    "diffuse stack 4",
+)  # fmt: skip
+"""Extreme tracks: they teach what charge can be like, but have no say in how often it is so."""
+TRAINING_SEEDS, TEST_SEEDS = (1, 2, 3), (101, 102)
+MORE = {"stars_per_arcmin2": 250.0, "galaxies_per_arcmin2": 350.0, "write_exposures": True}
+"""More stars and galaxies than the recipes have, where these have the usual number."""
+N_SUMS, RIDGE = 8, 3.0
+"""Size of the networks, and what large weights cost."""
+VARIANTS = ("drc alone", "other images", "exposures", "exposures and other images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,30 +76,24 @@ class Labelled:
 
     name: str
     evidence: cosmics.Evidence
-    magnitude: Floats
-    charge: Bools
-    hot: Bools
+    snr: Floats
+    real: Bools
     star: Bools
     galaxy: Bools
-    single: Bools
 
 
-def simulated(exptime_s: float, seed: int, folder: Path, **change: Any) -> Path:
-    """Simulate a visit of single exposures and run it; return its folder."""
-    settings = Settings().simulate.replace(
-        seed=seed,
-        filters=("F475W", "F625W", "F814W"),
-        n_exposures=(1, 1, 1),
-        exptime_s=exptime_s,
-        n_columns=2000,
-        n_rows=950,
-        stars_per_arcmin2=200.0,
-        **change,
-    )
-    home = folder / f"{exptime_s:.0f}s_{seed}"
-    write_visit(simulate_visit(settings), home)
-    inputs = bycatch.Inputs(gaia=home / "gaia.ecsv")
-    bycatch.run(home / "raw", home / "deep", Settings.load(preset="deep"), inputs, 1)
+def simulated(name: str, seed: int, folder: Path) -> Path:
+    """Make a visit of the training family and run it; return its folder."""
+    recipe = families.TRAINING[name]
+    home = folder / f"{name.replace(' ', '_')}_{seed}"
+    if not (home / "deep" / "summary.json").is_file():
+        settings = families.settings_of(MORE | recipe, seed)
+        write_visit(simulate_visit(settings), home)
+        inputs = bycatch.Inputs(gaia=home / "gaia.ecsv")
+        chosen = Settings.load(
+            preset="deep", assignments=[f"input.exposures_dir={home / 'exposures'}"]
+        )
+        bycatch.run(home / "raw", home / "deep", chosen, inputs, 1)
     return home
 
 
@@ -97,21 +101,21 @@ def labelled(visit: Path) -> list[Labelled]:
     """Return the detections of all images of a visit."""
     out = visit / "deep"
     settings = saved_settings(out)
-    records = find_records(out)
+    records = list(find_records(out))
     images = [read_drc(r.paths(out).folder / r.name, settings.input) for r in records]
     sources = [read_table(r.paths(out).product("sources")) for r in records]
-    trusted = [
-        s[np.asarray(read_table(r.paths(out).cr_share)["on_cr_mask"]) <= MAX_CR_SHARE]
-        for r, s in zip(records, sources, strict=True)
+    masks = [read_pixels(r.paths(out).mask) > 0 for r in records]
+    shares = [
+        mask_shares(read_pixels(r.paths(out).segmentation), mask, table["id"])
+        for r, mask, table in zip(records, masks, sources, strict=True)
     ]
+    trusted = [s[share <= MAX_CR_SHARE] for s, share in zip(sources, shares, strict=True)]
     result = []
     for k, (record, image, table) in enumerate(zip(records, images, sources, strict=True)):
         x, y = np.asarray(table["x"], float), np.asarray(table["y"], float)
         others = [
             companion(image, x, y, images[j], trusted[j]) for j in range(len(images)) if j != k
         ]
-        mask = fits.getdata(next(record.paths(out).folder.glob(f"{record.root}*mask.fits"))) > 0
-        share = np.asarray(read_table(record.paths(out).cr_share)["on_cr_mask"])
         found = photometry(image, x, y, settings.measure)
         concentration = stellarity.concentration(
             image,
@@ -123,22 +127,22 @@ def labelled(visit: Path) -> list[Labelled]:
             found.correlation,
         )
         expected = stellarity.expectation(image.meta.detector, record.filter)
-        locus = stellarity.locus(concentration, expected, usable=share < 0.01)
+        locus = stellarity.locus(concentration, expected, usable=shares[k] < 0.01)
         evidence = cosmics.evidence(
             image,
             found,
             concentration,
             locus,
-            cr_mask=mask,
-            elsewhere=cosmics.seen_elsewhere(x, y, others),
+            cr_mask=masks[k],
+            elsewhere=seen_elsewhere(x, y, others),
             saturated=np.nan_to_num(found.exposures.peak_rate) > image.meta.saturation_rate,
+            chips=read_quality(exposure_files(record.exposures, [visit / "exposures"])),
         )
         truth = read_truth(visit, record.root)
         net = found.net[:, 0]
         radius = settings.measure.radii_px[:1]
         light, _ = circle_sums(truth.model, np.ones(image.shape, bool), x, y, radius)
         real = light[:, 0] > REAL_SHARE * net
-        ray = any_within(truth.cosmic_rays, x, y, RAY_PX)
         clear = ~any_within(truth.cosmic_rays, x, y, CLEAR_PX)
         objects = truth.table
         distance, nearest = KDTree(np.column_stack([objects["x"], objects["y"]])).query(
@@ -146,128 +150,178 @@ def labelled(visit: Path) -> list[Labelled]:
         )
         is_star = np.asarray(objects["star"], bool)[nearest] & (distance < RAY_PX)
         is_galaxy = ~np.asarray(objects["star"], bool)[nearest]
-        zero = ab_zeropoint(image.meta.photflam, image.meta.photplam)
+        middle = len(settings.measure.radii_px) // 2
+        errors = rate_errors(
+            found.sums, found.areas, found.sky, found.exposures.exptime_s, found.correlation
+        )
         result.append(
             Labelled(
                 f"{visit.name} {record.filter}",
                 evidence,
-                zero - 2.5 * np.log10(np.maximum(net, 1e-9)),
-                ~real & ray,
-                ~real & ~ray,
+                np.nan_to_num(found.net[:, middle] / errors[:, middle]),
+                real,
                 real & is_star & clear,
                 real & is_galaxy & clear,
-                found.exposures.count <= 1,
             )
         )
     return result
 
 
-def companion(image: DrcImage, x: Floats, y: Floats, other: DrcImage, table: Table) -> Companion:
+def companion(
+    image: DrcImage, x: Floats, y: Floats, other: DrcImage, table: Table
+) -> OtherImageView:
     """Return another image in the pixels of this one."""
     sky = other.wcs.all_pix2world(np.asarray(table["x"]), np.asarray(table["y"]), 0)
     column, row = image.wcs.all_world2pix(*sky, 0)
     there = other.wcs.all_world2pix(*image.wcs.all_pix2world(x, y, 0), 0)
     covers = any_within(other.valid, there[0], there[1], 0.75)
-    return Companion(other.meta.filter, column, row, covers)
+    return OtherImageView(other.meta.filter, column, row, covers)
 
 
-def alone(found: cosmics.Evidence) -> cosmics.Evidence:
-    """Return the evidence without that of other images."""
+def with_less(found: cosmics.Evidence, variant: str) -> cosmics.Evidence:
+    """Return the evidence without what a variant does not have."""
     nothing = np.zeros(len(found.n_exp), np.int64)
-    return replace(found, elsewhere=cosmics.Elsewhere(nothing, nothing, 0.0))
+    if "other images" not in variant:
+        found = replace(found, elsewhere=Elsewhere(nothing, nothing, 0.0))
+    return found if "exposures" in variant else replace(found, exposures=None)
 
 
-def trained(rows: Iterable[Labelled]) -> tuple[Floats, float]:
-    """Fit the regression to single exposures, with other images and without: (weights, share).
+def training_set(rows: Iterable[Labelled], kind: str) -> tuple[Floats, Floats, Floats]:
+    """Return terms, 1 for cosmic rays, and the log odds of them at that S/N in that image.
 
-    Each image and class has the same total weight; a ridge keeps terms that say the same apart.
+    Each row counts twice: with other images, and without.
     """
-    terms, is_charge, weight = [], [], []
+    terms, is_ray, odds = [], [], []
     for row in rows:
-        charge = (row.charge | row.hot)[row.single]
-        for found in (row.evidence, alone(row.evidence)):
-            terms.append(cosmics.features(found)[row.single])
-            is_charge.append(charge)
-            weight.append(np.where(charge, 1 / charge.sum(), 1 / (~charge).sum()))
-    a, b, w = np.concatenate(terms), np.concatenate(is_charge), np.concatenate(weight)
-    w *= len(w) / w.sum()
-    known = np.isfinite(a).all(axis=1)
-    a, b, w = a[known], b[known].astype(float), w[known]
-    ridge = np.full(a.shape[1], RIDGE * len(b))
-    ridge[0] = 0.0
-    beta = np.zeros(a.shape[1])
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(a @ beta, -30, 30)))
-        hessian = (a.T * (w * p * (1 - p) + 1e-9)) @ a + np.diag(ridge + 1e-9)
-        step = np.linalg.solve(hessian, a.T @ (w * (b - p)) - ridge * beta)
-        beta += step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-9))
-    return beta, 0.5
+        found = row.evidence
+        chosen = (found.n_exp <= 1) == kind.startswith("single")
+        chosen &= np.isfinite(found.snr)
+        if kind.endswith("exposures"):
+            chosen &= found.exposures is not None and found.exposures.n_looking > 0
+        if not chosen.any():
+            continue
+        rays = ~row.real[chosen]
+        for variant in ("exposures", "exposures and other images"):
+            terms.append(cosmics.features(with_less(found, variant), kind)[chosen])
+            is_ray.append(rays.astype(float))
+            odds.append(log_odds(rays, found.snr[chosen]))
+    return np.concatenate(terms), np.concatenate(is_ray), np.concatenate(odds)
 
 
-def write_table(weights: Floats, share: float, names: list[str]) -> None:
-    """Write the coefficients where the package reads them."""
+def log_odds(rays: Bools, snr: Floats) -> Floats:
+    """Return the log odds of a cosmic ray within a bin of 0.15 dex of each row's S/N."""
+    place = np.clip((np.log10(np.maximum(snr, 1.0)) - 0.3) / 0.15, 0, 14).astype(int)
+    out = np.zeros(len(rays))
+    for k in np.unique(place):
+        near = np.abs(place - k) <= 1
+        share = (rays[near].sum() + 1) / (near.sum() + 2)
+        out[place == k] = np.log(share / (1 - share))
+    return out
+
+
+def trained(terms: Floats, is_ray: Floats, odds: Floats) -> cosmics.Network:
+    """Fit a network: the likelihood of the labels, given the odds of the image."""
+    mean, spread = terms.mean(axis=0), terms.std(axis=0) + 0.05
+    scaled = (terms - mean) / spread
+    n = scaled.shape[1]
+    random = np.random.default_rng(0)
+    first = [
+        random.normal(0, n**-0.5, n * N_SUMS), np.zeros(N_SUMS),
+        random.normal(0, 0.3, N_SUMS), np.zeros(n + 1),
+    ]  # fmt: skip
+
+    def parts(values: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        inner, bias, outer, direct = np.split(values, np.cumsum([n * N_SUMS, N_SUMS, N_SUMS]))
+        return inner.reshape(n, N_SUMS), bias, outer, direct
+
+    def cost(values: Floats) -> tuple[float, Floats]:
+        inner, bias, outer, direct = parts(values)
+        bent = np.tanh(scaled @ inner + bias)
+        logit = bent @ outer + scaled @ direct[:-1] + direct[-1] + odds
+        excess = 1 / (1 + np.exp(-np.clip(logit, -30, 30))) - is_ray
+        back = np.outer(excess, outer) * (1 - bent**2)
+        gradient = [
+            (scaled.T @ back + 2 * RIDGE * inner).ravel(), back.sum(axis=0),
+            bent.T @ excess + 2 * RIDGE * outer,
+            np.append(scaled.T @ excess, excess.sum()) + 2 * RIDGE * direct,
+        ]  # fmt: skip
+        size = sum(float(np.sum(w**2)) for w in (inner, outer, direct))
+        likelihood = float(np.sum(np.logaddexp(0, logit) - is_ray * logit))
+        return likelihood + RIDGE * size, np.concatenate(gradient)
+
+    found = minimize(
+        cost, np.concatenate(first), jac=True, method="L-BFGS-B", options={"maxiter": 500}
+    )
+    inner, bias, outer, direct = parts(found.x)
+    return cosmics.Network(mean, spread, direct[:-1], inner, bias, outer, float(direct[-1]))
+
+
+def calibrated(
+    network: cosmics.Network, terms: Floats, is_ray: Floats, odds: Floats
+) -> cosmics.Network:
+    """Return a network with the constant that fits some rows best."""
+    logit = network(terms) + odds
+    shift = minimize_scalar(
+        lambda c: np.sum(np.logaddexp(0, logit + c) - is_ray * (logit + c)),
+        bounds=(-3, 3),
+        method="bounded",
+    ).x
+    return replace(network, constant=network.constant + float(shift))
+
+
+def write_table(networks: dict[str, cosmics.Network]) -> None:
+    """Write the networks where the package reads them."""
     lines = [
-        "# Terms of the probability of a cosmic ray (bycatch.stages.measure.cosmics), trained by",
-        "# benchmarks/cosmic_rays.py --train on simulated single exposures:",
-        *(f"# {name}" for name in names),
-        "# share: of cosmic rays in the training, which weighs both kinds alike.",
-        "term,weight",
-        *(f"{n},{w:.4f}" for n, w in zip(cosmics.FEATURES, weights, strict=True)),
-        f"share,{share:.4f}",
+        "# Networks of the probability of a cosmic ray (stages.measure.cosmics), trained by",
+        "# benchmarks/cosmic_rays.py --train on simulated skies of the family training.",
+        "# kind of evidence|term|mean, spread, direct weight, weights into the sums",
+        "# and for each kind: offsets of the sums (bias), weights out of them (outer), constant",
     ]
+    for kind, net in networks.items():
+        rows = np.column_stack([net.mean, net.spread, net.direct, net.inner])
+        named = dict(zip(cosmics.terms_of(kind), rows, strict=True))
+        named |= {"bias": net.bias, "outer": net.outer, "constant": np.array([net.constant])}
+        lines += [f"{kind}|{k}|{','.join(f'{x:.4g}' for x in v)}" for k, v in named.items()]
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    cosmics.coefficients.cache_clear()
-
-
-def provenance(visit: Path) -> str:
-    """Return what a visit was simulated with, in words."""
-    headers = [fits.getheader(path) for path in sorted((visit / "raw").glob("*_drc.fits*"))]
-    parts = [
-        f"{h['FILTER1']} {h['NDRIZIM'] // 2} x {h['EXPTIME'] / (h['NDRIZIM'] // 2):.0f} s"
-        for h in headers
-        if h["NDRIZIM"] == 2
-    ]
-    return f"seed {headers[0]['SIMSEED']}: {', '.join(parts)}"
+    cosmics.network.cache_clear()
 
 
 def percent(chosen: Bools, of: Bools) -> str:
     """Return a share as text, with the number that it is of."""
-    return f"{100 * (chosen & of).sum() / of.sum():.2f} % of {of.sum()}" if of.any() else "-"
+    return f"{100 * (chosen & of).sum() / of.sum():.1f} % of {of.sum()}" if of.any() else "-"
 
 
-def print_tables(rows: list[Labelled]) -> None:
-    """Print rates per image, the calibration, and the clean catalog by magnitude."""
-    print("\n| image | evidence | cosmic rays | hot pixels | stars lost | galaxies lost |")
-    print("|---|---|---|---|---|---|")
-    kept = []
-    for row in rows:
-        for label, found in (("all", row.evidence), ("alone", alone(row.evidence))):
-            p = cosmics.probability(found)
-            bad = p > cosmics.LIKELY
-            cells = [percent(bad, m) for m in (row.charge, row.hot, row.star, row.galaxy)]
-            print(f"| {row.name} | {label} | " + " | ".join(cells) + " |")
-            if label == "all":
-                kept.append(p)
-    p = np.concatenate(kept)
-    charge = np.concatenate([r.charge | r.hot for r in rows])
-    light = ~charge
-    print("\n| p_cr | number | mean p_cr | cosmic rays |\n|---|---|---|---|")
+def print_tables(title: str, rows: list[Labelled]) -> None:
+    """Print the purity of the clean catalog and its losses, and how well p_cr is calibrated."""
+    real, star, galaxy = (
+        np.concatenate([getattr(row, name) for row in rows]) for name in ("real", "star", "galaxy")
+    )
+    snr = np.concatenate([row.snr for row in rows])
+    found = {
+        v: np.concatenate([cosmics.probability(with_less(r.evidence, v)) for r in rows])
+        for v in VARIANTS
+    }
+    bins = [f"S/N {a:g} to {b:g}" for a, b in pairwise(SNR_EDGES)]
+    print(f"\n{title}: purity of the clean catalog, and what it loses\n")
+    print("| evidence | " + " | ".join(bins) + " | stars lost | galaxies lost |")
+    print("|---" * (len(bins) + 3) + "|")
+    for variant, p in found.items():
+        clean = ~(p > cosmics.LIKELY)
+        cells = [percent(real, clean & (snr >= a) & (snr < b)) for a, b in pairwise(SNR_EDGES)]
+        cells += [percent(~clean, star), percent(~clean, galaxy)]
+        print(f"| {variant} | " + " | ".join(cells) + " |")
+    print(f"\n{title}: mean p_cr, share of cosmic rays, and number\n")
+    print("| p_cr | " + " | ".join(VARIANTS) + " |\n" + "|---" * (len(VARIANTS) + 1) + "|")
     for low, high in pairwise(P_EDGES):
-        here = (p >= low) & (p < high)
-        if here.any():
-            print(f"| {low}-{high:.2f} | {here.sum()} | {p[here].mean():.3f} | "
-                  f"{charge[here].mean():.3f} |")  # fmt: skip
-    magnitude = np.concatenate([r.magnitude for r in rows])
-    stars = np.concatenate([r.star for r in rows])
-    galaxies = np.concatenate([r.galaxy for r in rows])
-    clean = ~(p > cosmics.LIKELY)
-    print("\n| mag (AB, 2 px) | stars kept | galaxies kept | all real kept | purity before | "
-          "purity of the clean catalog |\n|---|---|---|---|---|---|")  # fmt: skip
-    for low, high in pairwise(MAG_EDGES):
-        here = (magnitude >= low) & (magnitude < high)
-        cells = [percent(clean, here & m) for m in (stars, galaxies, light)]
-        cells += [percent(light, here), percent(light, here & clean)]
-        print(f"| {low}-{high} | " + " | ".join(cells) + " |")
+        cells = []
+        for p in found.values():
+            here = (p >= low) & (p < high)
+            cells.append(
+                f"{p[here].mean():.3f}, {(~real)[here].mean():.3f} ({here.sum()})"
+                if here.any()
+                else "-"
+            )
+        print(f"| {low}-{high:.2f} | " + " | ".join(cells) + " |")
 
 
 def main() -> None:
@@ -275,16 +329,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("visits", nargs="*", type=Path)
     parser.add_argument("--train", nargs="*", type=Path, metavar="VISIT")
-    parser.add_argument("--faint", action="store_true", help="test on faint cosmic rays")
+    parser.add_argument("--work", type=Path, help="where simulated visits are kept")
     options = parser.parse_args()
-    change = FAINT if options.faint else {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.work or Path(scratch)
+
+        def made(names: Iterable[str], seeds: Iterable[int]) -> list[Path]:
+            return [simulated(name, seed, folder) for name in names for seed in seeds]
+
         if options.train is not None:
-            homes = options.train or [simulated(*case, Path(folder)) for case in TRAINING]
-            rows = [row for home in homes for row in labelled(home) if row.single.mean() > 0.5]
-            write_table(*trained(rows), [provenance(home) for home in homes])
-        homes = options.visits or [simulated(*case, Path(folder), **change) for case in TEST]
-        print_tables([row for home in homes for row in labelled(home)])
+            homes = options.train or made((*SINGLE, *STACK), TRAINING_SEEDS)
+            usual = [row for home in homes for row in labelled(home)]
+            extreme = [] if options.train else made(DIFFUSE, TRAINING_SEEDS[:1])
+            rows = usual + [row for home in extreme for row in labelled(home)]
+            networks = {kind: trained(*training_set(rows, kind)) for kind in cosmics.KINDS}
+            write_table({k: calibrated(n, *training_set(usual, k)) for k, n in networks.items()})
+        if options.visits:
+            print_tables("visits", [row for home in options.visits for row in labelled(home)])
+            return
+        for title, names in (("single exposures", SINGLE), ("stacks", STACK)):
+            homes = made(names, TEST_SEEDS)
+            print_tables(title, [row for home in homes for row in labelled(home)])
 
 
 if __name__ == "__main__":

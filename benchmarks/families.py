@@ -45,6 +45,64 @@ TRAINING: dict[str, Recipe] = {
     | OPTICS
     | TRACKS
     | {"reject_sigma": 3.5, "reject_beside_sigma": 2.0, "reject_missed_percent": 1.0},
+    # Tracks of other charge and number, and rejections that leave most and few of them.
+    "dense tracks": SINGLE
+    | OPTICS
+    | TRACKS
+    | {"cosmic_ray_share": 0.03, "cosmic_ray_depth_px": 1.4, "cosmic_ray_diffusion_px": 0.36}
+    | {"cosmic_ray_charge_e": 700.0},
+    "weak tracks": SINGLE
+    | OPTICS
+    | TRACKS
+    | {"cosmic_ray_charge_e": 180.0, "cosmic_ray_depth_px": 0.6, "exptime_s": 500.0},
+    "stars and tracks": SINGLE | OPTICS | TRACKS | {"stars_per_arcmin2": 1200.0},
+    "whole tracks": STACK
+    | OPTICS
+    | TRACKS
+    | {"reject_sigma": 40.0, "reject_beside_sigma": 30.0, "cosmic_ray_diffusion_px": 0.4},
+    "soft tracks": STACK
+    | OPTICS
+    | TRACKS
+    | {"reject_sigma": 10.0, "reject_beside_sigma": 10.0}
+    | {"cosmic_ray_depth_px": 2.0, "cosmic_ray_diffusion_px": 0.55},
+    "thick cores": STACK
+    | OPTICS
+    | TRACKS
+    | {"reject_sigma": 12.0, "reject_beside_sigma": 10.0, "reject_missed_percent": 0.5}
+    | {"cosmic_ray_depth_px": 2.0},
+    # Charge that spreads so far that it looks like light.
+    "diffuse 1": SINGLE
+    | OPTICS
+    | TRACKS
+    | {"cosmic_ray_charge_e": 300.0, "cosmic_ray_depth_px": 1.0, "cosmic_ray_diffusion_px": 0.6},
+    "diffuse 2": SINGLE
+    | OPTICS
+    | TRACKS
+    | {"cosmic_ray_charge_e": 150.0, "cosmic_ray_depth_px": 2.0, "cosmic_ray_diffusion_px": 0.8},
+    "diffuse 3": SINGLE
+    | OPTICS
+    | TRACKS
+    | {"cosmic_ray_charge_e": 100.0, "cosmic_ray_depth_px": 0.5, "cosmic_ray_diffusion_px": 0.45},
+    "diffuse stack 1": STACK
+    | OPTICS
+    | TRACKS
+    | {"reject_sigma": 40.0, "reject_beside_sigma": 40.0}
+    | {"cosmic_ray_charge_e": 800.0, "cosmic_ray_depth_px": 1.5, "cosmic_ray_diffusion_px": 0.6},
+    "diffuse stack 2": STACK
+    | OPTICS
+    | TRACKS
+    | {"reject_sigma": 20.0, "reject_beside_sigma": 20.0}
+    | {"cosmic_ray_charge_e": 2000.0, "cosmic_ray_depth_px": 2.0, "cosmic_ray_diffusion_px": 0.8},
+    "diffuse stack 3": STACK
+    | OPTICS
+    | TRACKS
+    | {"reject_sigma": 60.0, "reject_beside_sigma": 60.0}
+    | {"cosmic_ray_charge_e": 300.0, "cosmic_ray_depth_px": 1.0, "cosmic_ray_diffusion_px": 0.5},
+    "diffuse stack 4": STACK
+    | OPTICS
+    | TRACKS
+    | {"reject_sigma": 15.0, "reject_beside_sigma": 15.0}
+    | {"cosmic_ray_charge_e": 3000.0, "cosmic_ray_depth_px": 3.0, "cosmic_ray_diffusion_px": 1.0},
     # Focus.
     "focus -0.06": STACK | OPTICS | {"focus_waves": -0.06},
     "focus +0.06": STACK | OPTICS | {"focus_waves": 0.06},

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from bycatch.kernels import peaks, sharpness
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.stages.measure import cosmics
+from bycatch.stages.measure.remains import Remains
 
 WINDOW, RING = 1.2, (3.5, 5.5)
 
@@ -29,17 +30,19 @@ def measured(image, x, y, marked=None):
     )
 
 
-def evidence(n, *, width=1.0, box=0.0, c=(0.0, 0.0), masked=0.0, snr=30.0, n_exp=1, seen=0, of=0):
+def evidence(n, *, width=1.0, box=0.0, c=(0.0, 0.0), masked=0.0, snr=30.0, n_exp=1, seen=0, of=0,
+             charge=-9.0, misfit=1.0):  # fmt: skip
     full = np.full
     return cosmics.Evidence(
         full(n, width), full(n, 1.1), full(n, box), np.tile(np.array(c, float), (n, 1)),
         full(n, masked), full(n, snr), full(n, n_exp),
         cosmics.Elsewhere(full(n, of), full(n, seen), 0.01), 20,
+        full(n, charge), full(n, misfit), full(n, 0.0), Remains(*np.zeros((5, n))),
     )  # fmt: skip
 
 
 STAR = {"width": 1.0, "box": 0.0, "masked": 0.0}
-RAY = {"width": 0.45, "box": 0.4, "c": (-0.6, -0.2), "masked": 1.0}
+RAY = {"width": 0.45, "box": 0.4, "c": (-0.6, -0.2), "masked": 1.0, "charge": 16.0, "misfit": 8.0}
 
 
 def joined(parts):
@@ -62,6 +65,9 @@ def joined(parts):
             0.01,
         ),
         20,
+        *(np.concatenate([getattr(p, n) for p in parts]) for n in ("charge", "misfit")),
+        np.concatenate([p.mask_around for p in parts]),
+        Remains(*np.zeros((5, sum(len(p.snr) for p in parts)))),
     )
 
 
@@ -121,6 +127,17 @@ def stamp_around(values, row, column, ring_px):
     return np.where(square < inner**2, stamp - np.median(stamp[ring]), 0), offset
 
 
+def ring_median(values, row, column, ring_px):
+    """Return the median of the ring about a pixel; edges repeat."""
+    inner, outer = ring_px
+    offset = np.arange(-int(np.ceil(outer)), int(np.ceil(outer)) + 1)
+    rows, columns = (
+        np.clip(at + offset, 0, n - 1) for at, n in zip((row, column), values.shape, strict=True)
+    )
+    square = offset**2 + offset[:, None] ** 2
+    return np.median(values[np.ix_(rows, columns)][(square >= inner**2) & (square <= outer**2)])
+
+
 def windowed(stamp, offset, window_px):
     """Return the covariance under a window that follows the centroid, its sum and its noise."""
     x0 = y0 = 0.0
@@ -178,6 +195,8 @@ def slow_sharpness(image, marked, x, y, *, window_px, ring_px, search_px, box_px
             out[k, sharpness.FLUX], out[k, sharpness.NOISE] = total, noise
             out[k, sharpness.BOX] = share_of_the_best_box(stamp, box_px)
             out[k, sharpness.MASKED] = share_of_marked_light(stamp, marked, row, column)
+            out[k, sharpness.PEAK_X], out[k, sharpness.PEAK_Y] = column, row
+            out[k, sharpness.LEVEL] = ring_median(values, row, column, ring_px)
     return out
 
 
@@ -202,7 +221,8 @@ def test_sharpness_is_that_of_its_slow_twin(shape, native_px, box_px, step):
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     on_image = ~np.isnan(expected[:, 0])
     assert 10 < on_image.sum() < 240
-    rest = [sharpness.FLUX, sharpness.NOISE, sharpness.BOX, sharpness.MASKED]
+    widths = (sharpness.MINOR, sharpness.MAJOR)
+    rest = [k for k in range(sharpness.N_VALUES) if k not in widths]
     np.testing.assert_allclose(found[:, rest], expected[:, rest], rtol=1e-9, atol=1e-9)
     # Near zero and near the window's own width the FWHM magnifies rounding.
     widths = (v[on_image][:, [sharpness.MINOR, sharpness.MAJOR]] for v in (found, expected))
@@ -256,6 +276,8 @@ def test_probabilities_are_probabilities_whatever_the_evidence():
         random.normal(0, 1, n), random.normal(0, 1, (n, 2)), random.random(n),
         random.normal(5, 20, n), random.integers(0, 4, n),
         cosmics.Elsewhere(random.integers(0, 4, n), np.zeros(n, np.int64), 0.0), 0,
+        random.normal(0, 99, n), random.exponential(9.0, n), random.random(n),
+        Remains(*random.normal(0, 9, (5, n))),
     )  # fmt: skip
     p = cosmics.probability(found)
     assert ((p >= 0) & (p <= 1)).all()

@@ -434,6 +434,13 @@ def test_false_detections_by_magnitude():
     assert len(recovery.purity_of([], [], [], 0.5)) == 0
 
 
+def test_cosmic_rays_that_are_kept_count_as_false():
+    mag, p_cr = [24.1, 24.2, 24.3, 24.4], np.array([0.1, 0.3, 0.9, np.nan])
+    table = recovery.purity_of(mag, [True, True, False, True], [24.4], 0.5, p_cr)
+    assert table["n_cosmic_ray"].tolist() == pytest.approx([0.4])
+    assert table["false_share"].tolist() == pytest.approx([1.4 / 3])
+
+
 # ---------------------------------------------------------------- all of it
 
 

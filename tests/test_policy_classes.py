@@ -1,5 +1,6 @@
 """What tells points, galaxies and cosmic rays apart: each decision about its limit."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,8 @@ from bycatch.kernels import sharpness
 from bycatch.photcal import encircled_energy
 from bycatch.settings import PRESETS
 from bycatch.stages.measure import cosmics, stellarity
+from bycatch.stages.measure.exposure_charge import ExposureCharge
+from bycatch.stages.measure.remains import Remains
 from bycatch.stages.measure.stellarity import Concentration, Locus
 
 PLACE = np.array([1.10, 0.29])
@@ -19,107 +22,129 @@ SCATTER = np.array([[0.05**2, 0.0006], [0.0006, 0.018**2]])
 
 
 def evidence(width=1.0, elongation=1.1, box=0.0, c=(0.0, 0.0), masked=0.0, snr=30.0, n_exp=1,
-             of=0, seen=0, chance=0.01, n=1):  # fmt: skip
+             of=0, seen=0, chance=0.01, charge=0.0, misfit=1.0, around=0.0, left=(0.0,) * 5,
+             told=None, n=1):  # fmt: skip
     full = np.full
+    told = told and ExposureCharge(full(n, told[0]), *(full(n, float(v)) for v in told[1:]))
     return cosmics.Evidence(
         full(n, width), full(n, elongation), full(n, box), np.tile(np.array(c, float), (n, 1)),
         full(n, masked), full(n, snr), full(n, n_exp),
         cosmics.Elsewhere(full(n, of), full(n, seen), chance), 20,
+        full(n, charge), full(n, misfit), full(n, around),
+        Remains(*(full(n, float(v)) for v in left)), told,
     )  # fmt: skip
 
 
+NOTHING = {"log_snr": np.log10(30.0), "width": 1.0, "long": np.log(1.1), "long_narrow": np.log(1.1)}
+
+
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("kind", "given", "expected"),
     [
-        # A track of S/N 10, where sharpness counts 100 / 125 = 0.8: sharp, long, on the mask.
+        ("single", {}, {}),
+        # What is not known is as a star has it.
         (
+            "single",
+            {"width": np.nan, "elongation": np.nan, "box": np.nan, "c": (np.nan, np.nan),
+             "charge": np.nan, "misfit": np.nan},
+            {"long": 0.0, "long_narrow": 0.0},
+        ),
+        # A track.
+        (
+            "single",
             {"width": 0.45, "elongation": 2.0, "box": 0.4, "c": (-0.6, -0.2), "masked": 1.0,
-             "snr": 10.0, "of": 2},
-            {"narrower": 0.44, "much_narrower": 0.24, "elongated": 0.8 * np.log(2),
-             "box_more": 0.32, "c13_sharp": 0.48, "c24_sharp": 0.16, "masked": 1.0,
-             "masked_narrow": 0.5, "missed": 2 * np.log10(10 / 3)},
-        ),
-        # Something wide of S/N 5, where sharpness counts half: two images at most count as seeing.
-        (
-            {"width": 1.15, "elongation": 1.0, "box": -0.1, "c": (0.3, 0.1), "snr": 5.0, "of": 4,
-             "seen": 3},
-            {"c13_wide": 0.15, "c24_wide": 0.05, "box_less": 0.05, "unmasked_wide": 0.5, "seen": 2,
-             "unmasked_star": np.exp(-0.5 * (0.15**2 + 0.3**2) / (0.08**2 + 0.2**2))},
-        ),
-        # Half on the mask and a little long; of S/N 3 another image need not see it.
-        (
-            {"width": 1.3, "elongation": 1.6, "masked": 0.5, "snr": 3.0, "of": 1},
-            {"elongated": 9 / 34 * np.log(1.6) / 3, "masked": 0.5, "unmasked_wide": 0.5,
-             "unmasked_star": 0.5 * np.exp(-0.5 * (0.3**2 / (0.08**2 + 1 / 9)
-                                                   + (np.log(1.6) - 0.1)**2 / (0.1**2 + 1 / 9)))},
-        ),
-        # Bright and a little narrow: an image that misses it counts once.
-        (
-            {"width": 0.85, "elongation": 1.0, "masked": 0.25, "snr": 1e9, "of": 1},
-            {"narrower": 0.15, "masked": 0.25, "masked_narrow": 0.0375, "unmasked_sharp": 0.0375,
-             "missed": 1.0, "unmasked_star": 0.75 * np.exp(-0.5 * (0.15 / 0.08)**2)},
+             "snr": 10.0, "of": 3, "charge": 9.0, "misfit": np.e, "around": 0.09},
+            {"log_snr": 1.0, "width": 0.45, "narrow": 0.55, "long": np.log(2),
+             "long_narrow": np.log(2), "box": 0.4, "c13": -0.6, "c24": -0.2, "masked": 1.0,
+             "masked_narrow": 0.5, "missed": 2, "charge": 3.0, "misfit": 1.0, "mask_around": 0.3},
         ),
         # Beyond all bounds.
         (
-            {"width": 0.5, "elongation": 99.0, "box": 9.0, "c": (-9.0, 9.0), "masked": 1.0,
-             "snr": 1e9, "of": 9},
-            {"narrower": 0.5, "much_narrower": 0.25, "elongated": np.log(4), "box_more": 0.6,
-             "c13_sharp": 1.0, "c24_wide": 1.0, "masked": 1.0, "masked_narrow": 0.5, "missed": 2.0},
+            "single",
+            {"width": 9.0, "elongation": 99.0, "box": -9.0, "c": (9.0, -9.0), "snr": 1e9,
+             "charge": -1e9, "misfit": 1e9, "around": 1.0},
+            {"log_snr": np.log10(200), "width": 2.0, "long": np.log(4), "long_narrow": 0.0,
+             "box": -0.3, "c13": 1.0, "c24": -1.0, "light": 4.0, "misfit": np.log(60),
+             "mask_around": np.sqrt(0.4)},
         ),
-        ({"width": 9.0, "box": -9.0, "masked": 1.0, "snr": 1e9}, {"box_less": 0.3, "masked": 1.0}),
         # Detections of others count less where they are common, never more.
+        ("single", {"of": 1, "seen": 1, "chance": 0.1}, {"seen": 0.5}),
+        ("single", {"of": 3, "seen": 2, "chance": 1e-9}, {"seen": 1.0, "seen_twice": 1.0}),
         (
-            {"elongation": 1.0, "masked": 1.0, "of": 1, "seen": 1, "chance": 0.1},
-            {"masked": 1.0, "seen": 0.5},
+            "stack",
+            {"left": (0.2, 0.09, 0.4, -4.0, -3.0)},
+            {"hole": 0.2, "hole_near": 0.3, "has_hole": 1.0, "beside_hole": 0.4, "ring": -1.0,
+             "dark_hole": 3.0},
         ),
         (
-            {"elongation": 1.0, "masked": 1.0, "of": 1, "seen": 1, "chance": 1e-9},
-            {"masked": 1.0, "seen": 1.0},
+            "single, exposures",
+            {"told": (1, 0.8, -4.0, 0.0)},
+            {"exposure_masked": 0.8, "exposure_light": 2.0},
+        ),
+        (
+            "stack, exposures",
+            {"told": (2, 0.0, 99.0, 8.0)},
+            {"exposure_charge": np.sqrt(30), "alone": 2.0, "is_compared": 1.0},
         ),
     ],
 )  # fmt: skip
-def test_terms_are_what_the_weights_were_trained_on(given, expected):
-    found = dict(zip(cosmics.FEATURES, cosmics.features(evidence(**given))[0], strict=True))
-    assert found == pytest.approx(dict.fromkeys(found, 0.0) | {"constant": 1.0} | expected)
+def test_terms_are_what_the_weights_were_trained_on(kind, given, expected):
+    found = cosmics.features(evidence(**given), kind)[0]
+    found = dict(zip(cosmics.terms_of(kind), found, strict=True))
+    assert found == pytest.approx(dict.fromkeys(found, 0.0) | NOTHING | expected)
 
 
-def test_the_weights_are_those_of_the_file():
-    weights, share = cosmics.coefficients()
-    one = evidence(width=0.8, masked=0.6, snr=12.0, n=1)
-    logit = float(cosmics.features(one)[0] @ np.array(weights))
-    # One row alone: with a share of one half before, that counts for ten rows.
-    p = cosmics.probability(one)[0]
-    found = (p + 5) / 11
-    assert np.log(p / (1 - p)) == pytest.approx(logit + np.log(found / (1 - found)), abs=1e-3)
-    assert share == 0.5
+def ratio_of(found, kind="single"):
+    return float(cosmics.network(kind)(cosmics.features(found, kind))[0])
 
 
-def test_many_exposures_have_one_cosmic_ray_in_a_hundred_rows():
-    """So it is before the image is known, with the weight of fifty rows."""
-    one = evidence(width=0.8, masked=0.6, snr=12.0, n_exp=2)
-    logit = float(cosmics.features(one)[0] @ np.array(cosmics.coefficients()[0]))
-    p = cosmics.probability(one)[0]
-    found = (p + 0.5) / 51
-    assert np.log(p / (1 - p)) == pytest.approx(logit + np.log(found / (1 - found)), abs=1e-3)
+@pytest.mark.parametrize("kind", cosmics.KINDS)
+def test_the_network_is_that_of_the_file(kind):
+    text = (Path(cosmics.__file__).parents[2] / "data" / "cosmics.csv").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith(f"{kind}|")]
+    values = {name: np.array(row.split(","), float) for _, name, row in rows}
+    told = (2, 0.3, 5.0, 1.0)
+    terms = cosmics.features(evidence(width=0.8, masked=0.6, told=told), kind)[0]
+    total, sums = values["constant"][0], values["bias"].copy()
+    for name, term in zip(cosmics.terms_of(kind), terms, strict=True):
+        mean, spread, direct, *inner = values[name]
+        total += direct * (term - mean) / spread
+        sums += np.array(inner) * (term - mean) / spread
+    total += np.tanh(sums) @ values["outer"]
+    assert cosmics.network(kind)(terms[np.newaxis])[0] == pytest.approx(total)
+
+
+@pytest.mark.parametrize(("n_exp", "kind", "prior"), [(1, "single", 0.5), (2, "stack", 0.05)])
+def test_one_row_alone_has_the_share_of_before(n_exp, kind, prior):
+    """It counts for three rows, in the image and once more in its bin."""
+    one = evidence(width=0.9, masked=0.3, snr=12.0, n_exp=n_exp)
+    ratio, p = ratio_of(one, kind), cosmics.probability(one)[0]
+    whole = (p + 3 * prior) / 4
+    share = (p + 3 * whole) / 4
+    limited = np.clip(ratio, -12, 12)
+    assert np.log(p / (1 - p)) == pytest.approx(limited + np.log(share / (1 - share)), abs=0.15)
 
 
 def test_the_share_of_cosmic_rays_has_settled():
     """Where rows are told apart by one sigma, more rounds change no probability by 1e-4."""
     random = np.random.default_rng(1)
-    logit = np.concatenate([random.normal(1, 1, 300), random.normal(-1, 1, 600)])
+    ratio = np.concatenate([random.normal(1, 1, 300), random.normal(-1, 1, 600)])
+    found = cosmics._with_shares(ratio, np.full(900, 10.0), *cosmics.PRIOR_SINGLE)
     share = 0.5
     for _ in range(2000):
-        p = 1 / (1 + (1 / share - 1) * np.exp(-logit))
-        share = (p.sum() + 5) / (900 + 10)
-    assert cosmics._with_share(logit, *cosmics.PRIOR_SINGLE) == pytest.approx(p, abs=1e-4)
+        p = 1 / (1 + (1 / share - 1) * np.exp(-ratio))
+        whole = (p.sum() + 1.5) / 903
+        share = (p.sum() + 3 * whole) / 903
+    assert found == pytest.approx(p, abs=1e-4)
 
 
-def test_no_evidence_is_certain():
-    """Logits end at 12: in an image full of stars an odd row stays possible."""
-    ray = evidence(width=0.0, elongation=4.0, box=0.6, c=(-1.0, -1.0), masked=1.0, snr=1e9)
-    p = cosmics.probability(ray)[0]
-    share = (p + 5) / 11
-    assert p == pytest.approx(1 / (1 + (1 / share - 1) * np.exp(-12.0)), abs=1e-9)
+def test_the_share_differs_with_brightness():
+    """One half of the bright rows and few of the faint ones are charge: what is vague follows."""
+    ratio = np.concatenate([np.full(50, 9.0), np.full(51, -9.0), np.full(400, -9.0), [0.0, 0.0]])
+    snr = np.concatenate([np.full(101, 200.0), np.full(400, 6.0), [200.0, 6.0]])
+    p = cosmics._with_shares(ratio, snr, *cosmics.PRIOR_SINGLE)
+    assert p[-2] == pytest.approx(0.5, abs=0.05)
+    assert p[-1] < 0.01
 
 
 @pytest.mark.parametrize(("apart", "seen"), [(1.45, 1), (1.55, 0)])
@@ -146,7 +171,7 @@ def test_a_source_is_seen_whichever_detection_of_the_other_image_is_there():
 
 def looked_at(as_image, monkeypatch, *, flux=100.0, offset=(0.0, 0.0), masked=0.0, n=1, minor=2.2):
     """Evidence of sources whose moments are given; a sky of 1 e/s, an exposure without end."""
-    values = np.zeros((n, 6))
+    values = np.zeros((n, sharpness.N_VALUES))
     values[:, sharpness.FLUX], values[:, sharpness.NOISE] = flux, 1.0
     values[:, sharpness.MINOR], values[:, sharpness.MAJOR] = minor, 2.4
     values[:, sharpness.BOX], values[:, sharpness.MASKED] = 0.48, masked
@@ -190,7 +215,7 @@ def test_photons_count_half_in_the_window(as_image, monkeypatch):
 
     Beside them the sky, with what drizzling correlates.
     """
-    values = np.zeros((1, 6))
+    values = np.zeros((1, sharpness.N_VALUES))
     values[:, [sharpness.FLUX, sharpness.MINOR, sharpness.MAJOR]] = 100.0, 2.2, 2.2
     monkeypatch.setattr(cosmics.sharpness, "sharpness", lambda *_, **__: values)
     image, locus = as_image(np.zeros((20, 20))), Locus(PLACE, SCATTER, 100)
@@ -216,7 +241,7 @@ def test_lengths_of_the_moments_are_in_pixels_of_the_detector(
 
     def noted(*places, **lengths):
         given.update(lengths)
-        return np.ones((len(places[2]), 6))
+        return np.ones((len(places[2]), sharpness.N_VALUES))
 
     monkeypatch.setattr(cosmics.sharpness, "sharpness", noted)
 

@@ -756,6 +756,9 @@ class SimulateSettings(Section):
     reject_missed_percent: float = setting(
         0.0, "share of such pixels that stay all the same", "%", ge=0, le=100
     )
+    write_exposures: bool = setting(
+        False, "write the exposures as flc files, too: SCI, ERR and DQ of each chip"
+    )
 
     @field_validator("mag_faint", "galaxy_faint_mag")
     @classmethod

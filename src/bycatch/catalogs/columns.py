@@ -748,8 +748,13 @@ PURITY: tuple[Column, ...] = (
     Column("n_kept", "i4", "", "meta.number", "of them not called a cosmic ray"),
     Column("n_negative", "i4", "", "meta.number", "detections in the negative image"),
     Column(
+        "n_cosmic_ray", "f8", "", "meta.number",
+        "cosmic rays that are expected among n_kept: the sum of their p_cr",
+    ),
+    Column(
         "false_share", "f8", "", "stat.probability",
-        "n_negative / n_kept, at most 1: the share of noise in the catalog", nullable=True,
+        "(n_negative + n_cosmic_ray) / n_kept, at most 1: noise and cosmic rays in the catalog",
+        nullable=True,
     ),
 )  # fmt: skip
 

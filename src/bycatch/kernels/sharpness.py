@@ -26,8 +26,8 @@ from bycatch.kernels.peaks import (
 )
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
-N_VALUES = 6
-MINOR, MAJOR, FLUX, NOISE, BOX, MASKED = range(N_VALUES)
+N_VALUES = 9
+MINOR, MAJOR, FLUX, NOISE, BOX, MASKED, PEAK_X, PEAK_Y, LEVEL = range(N_VALUES)
 """Columns of `sharpness`."""
 
 
@@ -63,12 +63,13 @@ def sharpness(
 
     Returns
     -------
-    (N, 6) float
+    (N, 9) float
         FWHM across the narrowest and the widest direction (window taken out; 0 where
         the moments are not positive, infinite where the window limits it), sum under the
         window, the root of the sum of its squared weights, share of the light within 2 px that
-        the brightest box with the peak holds, and share of the positive light of those
-        pixels that is marked.  NaN off the image.
+        the brightest box with the peak holds, share of the positive light of those
+        pixels that is marked, the peak's column and row, and the ring's median.  NaN off the
+        image.
     """
     check_shapes(image, marked)
     column, row = points(x, y)
@@ -140,6 +141,7 @@ def _sharpness(
         out[k, NOISE] = math.sqrt(squares[0] * squares[1])
         out[k, BOX] = box_share(stamp, box_px)
         out[k, MASKED] = marked_share(stamp, marked, column, row)
+        out[k, PEAK_X], out[k, PEAK_Y], out[k, LEVEL] = column, row, level
 
 
 @compiled

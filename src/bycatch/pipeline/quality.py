@@ -1,7 +1,8 @@
-"""The data quality of the exposures of an image, where their flc or flt files are at hand."""
+"""The exposures of an image, where their flc or flt files are at hand: data quality and pixels."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bycatch.arrays import Image
 from bycatch.errors import UnreadableFile
 from bycatch.products import is_plain_name
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 KINDS = ("flc", "flt")
 """In the order of preference: flc is corrected for charge-transfer losses."""
+ELECTRONS = {"ELECTRONS", "ELECTRON", "E-"}
+"""Units of SCI that pixels are compared in."""
 
 
 def exposure_files(exposures: Iterable[str], folders: Iterable[Path]) -> list[Path]:
@@ -41,7 +45,9 @@ def exposure_files(exposures: Iterable[str], folders: Iterable[Path]) -> list[Pa
 
 
 def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:
-    """Read DQ and WCS, with all its distortion, of every chip of some exposures.
+    """Read DQ, SCI and WCS, with all its distortion, of every chip of some exposures.
+
+    SCI counts where it is in electrons, and EXPTIME is there.
 
     Raises
     ------
@@ -73,10 +79,32 @@ def _chips_of(hdus: fits.HDUList, path: Path) -> list[ChipQuality]:
     }
     chips = [
         # The look-up tables of the distortion are extensions of the same file.
-        ChipQuality(quality[hdu.ver], WCS(hdu.header, hdus))
+        ChipQuality(
+            quality[hdu.ver],
+            WCS(hdu.header, hdus),
+            _electrons(hdu, quality[hdu.ver].shape, path),
+            _seconds(hdus),
+        )
         for hdu in hdus
         if name_of(hdu) == "SCI" and hdu.ver in quality
     ]
     if not chips:
         raise UnreadableFile(f"{path}: no DQ in it", hint="give calibrated exposures (flc or flt)")
     return chips
+
+
+def _electrons(hdu: fits.ImageHDU, shape: tuple[int, ...], path: Path) -> Image | None:
+    """Return the pixels of a chip; None where they are in another unit, or of another shape."""
+    from bycatch.images.planes import data_of
+
+    unit = str(hdu.header.get("BUNIT", "")).strip().upper()
+    if unit not in ELECTRONS or hdu.data is None or hdu.data.shape != shape:
+        return None
+    return np.asarray(data_of(hdu, path), dtype=np.float32)
+
+
+def _seconds(hdus: fits.HDUList) -> float:
+    """Return the duration of an exposure; 0 where the header does not say it."""
+    value = hdus[0].header.get("EXPTIME", 0.0)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < math.inf else 0.0

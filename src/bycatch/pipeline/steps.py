@@ -25,7 +25,7 @@ from bycatch.system.disk import Batch, proof_of
 if TYPE_CHECKING:
     from bycatch.sky.gaia import ReferenceStars
     from bycatch.stages.measure import Targets
-    from bycatch.stages.measure.cosmics import OtherImage
+    from bycatch.stages.measure.elsewhere import OtherImage
 
 logger = logging.getLogger("bycatch")
 

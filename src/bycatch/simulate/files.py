@@ -14,6 +14,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.settings import SimulateSettings
+from bycatch.simulate.exposures import flc_hdus
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC
 from bycatch.simulate.visit import PHOTBW, SimulatedImage, SimulatedVisit, photflam_photplam
 from bycatch.system.disk import atomic
@@ -35,6 +36,7 @@ class VisitFiles:
     models : the noiseless images
     gaia : table of reference stars
     wcs_error : JSON with the error of the headers' WCS
+    exposures : the flc files, with ``simulate.write_exposures``
     """
 
     images: tuple[Path, ...]
@@ -43,6 +45,7 @@ class VisitFiles:
     models: tuple[Path, ...]
     gaia: Path
     wcs_error: Path
+    exposures: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,8 @@ def write_visit(visit: SimulatedVisit, directory: str | Path) -> VisitFiles:
     ``truth/<root>_cr.fits.gz`` (uint8 map: 1 where a cosmic ray has survived, plus 2 where a hot
     pixel or a dead column has),
     ``truth/<root>_model.fits.gz`` (noiseless objects), ``gaia.ecsv``,
-    ``truth/wcs_error.json``.
+    ``truth/wcs_error.json``; with ``simulate.write_exposures`` also
+    ``exposures/<exposure>_flc.fits``.
     """
     directory = Path(directory)
     raw, truth = directory / "raw", directory / "truth"
@@ -89,7 +93,24 @@ def write_visit(visit: SimulatedVisit, directory: str | Path) -> VisitFiles:
     _write_table(visit.gaia, gaia)
     _write_text(json.dumps(wcs_error(visit.settings), indent=1) + "\n", error)
     drcs, tables, masks, models = zip(*paths, strict=True)
-    return VisitFiles(drcs, tables, masks, models, gaia, error)
+    exposures = tuple(
+        path
+        for image in visit.images
+        for path in _write_exposures(image, directory, visit.settings)
+    )
+    return VisitFiles(drcs, tables, masks, models, gaia, error, exposures)
+
+
+def _write_exposures(
+    image: SimulatedImage, directory: Path, settings: SimulateSettings
+) -> list[Path]:
+    """Write the exposures of an image that kept them."""
+    paths = []
+    for name, chips in zip(exposure_names(image), image.exposures, strict=False):
+        paths.append(directory / "exposures" / f"{name}_flc.fits")
+        paths[-1].parent.mkdir(exist_ok=True)
+        _write_fits(flc_hdus(chips, name, image.filter, image.grid, settings), paths[-1])
+    return paths
 
 
 def wcs_error(settings: SimulateSettings) -> dict[str, float]:

@@ -269,22 +269,27 @@ def purity_table(image: DrcImage, before: Trial, settings: Settings) -> Table:
     """Return false detections by magnitude (PURITY), from the negative of the image.
 
     The noise of the sky is nearly symmetric, so the negative holds as many false
-    sources as the image.  It holds no cosmic rays: what their rejection leaves
-    behind is not counted here.  In crowded fields the sky is no sky.
+    sources as the image.  It holds no cosmic rays: of these, and what their rejection leaves
+    behind, there are as many among the kept rows as their p_cr add up to.  In crowded
+    fields the sky is no sky.
     """
     flipped = 2 * before.background - image.sci
     flipped.flags.writeable = False
     negative = trial(replace(image, sci=flipped), settings)
     name = f"mag_ab_{aperture_of(settings):g}"
+    p_cr = floats(before.catalog, "p_cr") if "p_cr" in before.catalog.colnames else None
     return purity_of(
         floats(before.catalog, name),
         ~is_cosmic_ray(before.catalog),
         floats(negative.catalog, name),
         settings.inject.bin_mag,
+        p_cr,
     )
 
 
-def purity_of(mag: Any, kept: Any, negative_mag: Any, bin_mag: float) -> Table:
+def purity_of(
+    mag: Any, kept: Any, negative_mag: Any, bin_mag: float, p_cr: Floats | None = None
+) -> Table:
     """Return the share of false detections by magnitude.
 
     Parameters
@@ -292,6 +297,7 @@ def purity_of(mag: Any, kept: Any, negative_mag: Any, bin_mag: float) -> Table:
     mag, kept : (N,) magnitudes of the detections, and which are not called cosmic rays
     negative_mag : (M,) magnitudes of the detections in the negative image
     bin_mag : width of the bins
+    p_cr : (N,) probability that they are cosmic rays; none are by default
     """
     mag, negative_mag = np.asarray(mag, float), np.asarray(negative_mag, float)
     kept = np.asarray(kept, bool)
@@ -304,12 +310,16 @@ def purity_of(mag: Any, kept: Any, negative_mag: Any, bin_mag: float) -> Table:
         np.histogram(values[np.isfinite(values)], edges)[0]
         for values in (mag, mag[kept], negative_mag)
     )
-    share = np.minimum(n_negative / np.maximum(n_kept, 1), 1.0)
+    chance = np.nan_to_num(p_cr) if p_cr is not None else np.zeros(len(mag))
+    used = kept & np.isfinite(mag)
+    n_rays = np.histogram(mag[used], edges, weights=chance[used])[0]
+    share = np.minimum((n_negative + n_rays) / np.maximum(n_kept, 1), 1.0)
     return make_table(
         PURITY,
         {
             "mag_low": edges[:-1], "mag_high": edges[1:],
             "n": n, "n_kept": n_kept, "n_negative": n_negative,
+            "n_cosmic_ray": n_rays,
             "false_share": np.where(n_kept > 0, share, np.nan),
         },
     )  # fmt: skip

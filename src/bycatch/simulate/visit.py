@@ -24,6 +24,7 @@ from bycatch.simulate.detector import (
     rejectable,
 )
 from bycatch.simulate.diffuse import ghosts, nebula, trails
+from bycatch.simulate.exposures import RawChip, raw_chip
 from bycatch.simulate.geometry import (
     NATIVE_SCALE_ARCSEC,
     Chip,
@@ -68,6 +69,7 @@ class SimulatedImage:
     truth : the objects (see `truth_table`)
     grid : the output grid
     wcs_true, wcs_header : the right WCS, and the one with the pointing error
+    exposures : the chips of each exposure, with ``simulate.write_exposures``
     """
 
     root: str
@@ -85,6 +87,7 @@ class SimulatedImage:
     grid: Grid
     wcs_true: WCS
     wcs_header: WCS
+    exposures: tuple[tuple[RawChip, ...], ...] = ()
 
     @property
     def name(self) -> str:
@@ -229,7 +232,9 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
     planes = Planes(grid.shape, n)
     saturated = np.zeros(rates.size, dtype=bool)
     breathing = random_stream(settings, "focus", index).normal(0.0, settings.breathing_waves, n)
+    kept: list[tuple[RawChip, ...]] = []
     for exposure in range(n):
+        chips = []
         where = aim(
             setup.scene,
             setup.detector,
@@ -238,9 +243,11 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
             (settings.focus_waves + float(breathing[exposure]), settings.focus_field_waves),
         )
         for chip in setup.detector.chips:
-            exposed, peak = _exposed(setup, exposure, chip, where)
+            exposed, peak, raw = _exposed(setup, exposure, chip, where)
             saturated |= peak[: rates.size] > settings.full_well_e
             planes.add(settings, setup.detector, grid, exposed)
+            chips.append(raw)
+        kept += [tuple(chips)] if settings.write_exposures else []
     start = settings.mjd_start + sum(settings.n_exposures[:index]) * settings.exptime_s / 86400.0
     sci, wht, ctx, model, rays = planes.results(settings)
     defects = planes.defects()
@@ -261,6 +268,7 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
         grid=grid,
         wcs_true=true_wcs(settings, grid),
         wcs_header=header_wcs(settings, grid),
+        exposures=tuple(kept),
     )
 
 
@@ -304,8 +312,10 @@ def truth_table(
     return table
 
 
-def _exposed(setup: _Setup, exposure: int, chip: Chip, where: Aim) -> tuple[ChipExposure, Floats]:
-    """Expose one chip; also return the objects' peaks (electrons, sky included)."""
+def _exposed(
+    setup: _Setup, exposure: int, chip: Chip, where: Aim
+) -> tuple[ChipExposure, Floats, RawChip]:
+    """Expose one chip; also return the objects' peaks (electrons, sky included), and its file."""
     settings, time = setup.settings, setup.settings.exptime_s
     totals = setup.rates * time
     stars, galaxies = _psfs_of(setup)
@@ -330,7 +340,7 @@ def _exposed(setup: _Setup, exposure: int, chip: Chip, where: Aim) -> tuple[Chip
     good = ~rejected & ~defects.bad if n_exposures > 1 else np.ones(light.shape, dtype=bool)
     # Flat-fielding makes the sky uniform, which undoes the pixels' areas.
     sky = setup.sky * time if n_exposures > 1 else 0.0
-    return ChipExposure(
+    exposed = ChipExposure(
         chip,
         exposure,
         setup.shifts[exposure],
@@ -339,7 +349,9 @@ def _exposed(setup: _Setup, exposure: int, chip: Chip, where: Aim) -> tuple[Chip
         objects / area,
         np.where(good, rays, 0.0) / noise_e(light, settings),
         good & defects.bad,
-    ), np.where(peak > 0, peak + setup.sky * time, 0.0)
+    )
+    raw = raw_chip(settings, chip, setup.shifts[exposure], observed, area, defects, rejected)
+    return exposed, np.where(peak > 0, peak + setup.sky * time, 0.0), raw
 
 
 def _diffuse(

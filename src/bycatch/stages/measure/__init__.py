@@ -39,6 +39,7 @@ from bycatch.stages.measure.defects import (
     defects_from_quality,
 )
 from bycatch.stages.measure.depth import Depth, depth
+from bycatch.stages.measure.elsewhere import SEEN_PX, Elsewhere, seen_elsewhere
 from bycatch.stages.measure.photometry import (
     Photometry,
     aperture_sums,
@@ -169,10 +170,8 @@ def run(
     clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
     points = _points(image, found, spoiled.saturated, clean, in_gaia)
-    elsewhere = cosmics.seen_elsewhere(
-        targets.x, targets.y, field.others, cosmics.SEEN_PX * image.detector_px
-    )
-    p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated)
+    elsewhere = seen_elsewhere(targets.x, targets.y, field.others, SEEN_PX * image.detector_px)
+    p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated, field.chips)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
     conditions |= flagging.total_flags(shape, points.p_star, chosen.annulus_inner_px)
     columns = {
@@ -310,9 +309,10 @@ def _p_cr(
     image: DrcImage,
     found: Photometry,
     points: _Points,
-    elsewhere: cosmics.Elsewhere,
+    elsewhere: Elsewhere,
     cr_mask: Bools | None,
     saturated: Bools,
+    chips: tuple[ChipQuality, ...],
 ) -> Floats:
     """Return the probability that each source is a cosmic ray."""
     return cosmics.probability(
@@ -324,6 +324,7 @@ def _p_cr(
             cr_mask=cr_mask,
             elsewhere=elsewhere,
             saturated=saturated,
+            chips=chips,
         )
     )
 

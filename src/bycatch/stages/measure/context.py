@@ -13,8 +13,8 @@ from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.tables import floats
 from bycatch.sky.astrometry import FrameError
 from bycatch.sky.gaia import ReferenceStars
-from bycatch.stages.measure.cosmics import OtherImage
 from bycatch.stages.measure.defects import ChipQuality
+from bycatch.stages.measure.elsewhere import OtherImage
 
 if TYPE_CHECKING:
     from astropy.table import Table

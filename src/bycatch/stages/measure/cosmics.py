@@ -1,17 +1,17 @@
 """The probability that a source is a cosmic ray or a hot pixel.
 
 Light has passed the optics, charge has not: it is sharper than the stars of its own
-image.  `evidence` measures by how much, and what else there is to know: the share
-of the light that lies on the cosmic-ray mask, the signal-to-noise ratio, the number of exposures,
-and whether the other images of the field see a source there.  `probability` is a
-logistic regression on these, whose coefficients (``data/cosmics.csv``) were trained on
-simulated single exposures by ``benchmarks/cosmic_rays.py``.  How many of an image's
-detections are cosmic rays depends on exposure time, threshold and stars: that share is
-found from the image itself (Saerens, Latinne & Decaestecker 2002, Neural Computation 14, 21).
-
-Brightness alone never speaks for a cosmic ray, nor faintness against one (how faint cosmic rays
-are is a choice of each simulation): the signal-to-noise ratio only says how far sharpness can
-be trusted, and whether other images should see the source.
+image.  `evidence` measures by how much, and what else there is to know: whether the pixels are
+those of light or of charge (`patterns`), the share of the light that lies on the
+cosmic-ray mask, the mask around, holes of the weight (`remains`), the number of exposures, what
+the exposures themselves say (`exposure_charge`), and whether the other images of the field
+see a source there.  `probability` makes of these a likelihood ratio with a small network
+(``data/cosmics.csv``), trained on families of simulated skies by ``benchmarks/cosmic_rays.py``.
+How many of an image's detections are cosmic rays depends on exposure time, threshold, rejection
+and stars: that share is found from the image itself at each signal-to-noise ratio
+(Saerens, Latinne & Decaestecker 2002, Neural Computation 14, 21).  So brightness alone
+never speaks for a cosmic ray, nor faintness against one: the ratio says how far the rest
+can be trusted.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.kernels import sharpness
-from bycatch.stages.measure import stellarity
+from bycatch.stages.measure import patterns, stellarity
+from bycatch.stages.measure.defects import ChipQuality
+from bycatch.stages.measure.elsewhere import Elsewhere, seen_elsewhere
+from bycatch.stages.measure.exposure_charge import ExposureCharge, charge_of_exposures
 from bycatch.stages.measure.photometry import Photometry
+from bycatch.stages.measure.remains import Remains, remains
 
-LIKELY = 0.9
-"""Sources with a higher ``p_cr`` are left out of the clean catalog.  So high, since cosmic rays are
-many: in simulated single exposures of 300 to 1200 s that had no say in it, it finds 99.4 % of them
-and loses 0.4 % of the stars; without other images 98.6 % and 0.8 % (``benchmarks/cosmic_rays.py``).
-Fainter than a signal-to-noise ratio of about 8 many cosmic rays stay below it."""
+LIKELY = 0.5
+"""Sources with a higher ``p_cr`` are left out of the clean catalog: what is more likely charge than
+light (``benchmarks/cosmic_rays.py`` says how pure that leaves it, and what it costs)."""
 WINDOW_PX, RING_PX, SEARCH_PX = 1.2, (3.5, 5.5), 1.5
 """Of the moments, as in the cosmic-ray mask; and how far the peak may lie from the position;
 detector pixels."""
@@ -47,60 +47,21 @@ STAR_SNR = 15.0
 """Stars brighter than that tell how sharp stars are."""
 MASK_SHARE_OF_STARS = 0.1
 """Those with a larger share of their light on the mask do not."""
-HALF_TRUST_SNR = 5.0
-"""Signal-to-noise ratio at which sharpness counts half."""
-NOISE_OF_SHAPE, USUAL_LOG_ELONGATION = 1.0, 0.10
-"""Errors of width and log elongation times the signal-to-noise ratio; log elongation of stars."""
-SEEN_PX = 1.5
-"""Two images see the same source if their positions differ by no more, detector pixels."""
 USUAL_CHANCE = 0.01
 """Chance of a detection within that radius; others' detections count less where it is higher."""
-PRIOR_SINGLE, PRIOR_MULTIPLE = (0.5, 10.0), (0.01, 50.0)
+SHARP_WIDTH, SHARP_OFFSET = 0.85, -0.15
+"""A saturated source is charge rather than a star where it is as narrow, in units of the stars, or
+its light ends as early (magnitudes of 2 to 4 px)."""
+AROUND_PX = (2.6, 7.0)
+"""Ring in which the mask is counted, detector pixels."""
+LEAST_HOLE_NEAR = 0.01
+PRIOR_SINGLE, PRIOR_MULTIPLE = (0.5, 3.0), (0.05, 3.0)
 """Share of cosmic rays among the detections before the image is known, and the number of detections
 that this counts for: in single exposures, and where drizzling has rejected them."""
-N_ROUNDS = 30
+BIN_DEX, MOST_SNR = 0.15, 500.0
+"""Bins of the signal-to-noise ratio in which the share is found."""
+N_ROUNDS = 40
 MOST_LOGIT = 12.0
-
-
-class OtherImage(Protocol):
-    """Another image of the field, in the pixels of this one.
-
-    Attributes
-    ----------
-    x, y : (M,) float; its detections
-    covers : (N,) bool; True where it has data around a position of this image
-    """
-
-    @property
-    def x(self) -> Floats:
-        """Columns of its detections."""
-        ...
-
-    @property
-    def y(self) -> Floats:
-        """Rows of its detections."""
-        ...
-
-    @property
-    def covers(self) -> Bools:
-        """Where it has data, of the positions of this image."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Elsewhere:
-    """What other images of the field see at N positions.
-
-    Attributes
-    ----------
-    n_covering : (N,) int; images that look
-    n_seen : (N,) int; of these, the ones that have a detection there
-    chance : of an unrelated detection of an image there
-    """
-
-    n_covering: Ints
-    n_seen: Ints
-    chance: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +79,11 @@ class Evidence:
     n_exp : (N,) int; number of exposures
     elsewhere : what other images see
     n_stars : sources that told how sharp stars are
+    charge : (N,) log likelihood of patterns of charge over those of light (`patterns.Fits`)
+    misfit : (N,) reduced chi-square of the best pattern of light
+    mask_around : (N,) share of the pixels from 2.6 to 7 px that are on the cosmic-ray mask
+    remains : holes of the weight about the sources
+    exposures : what the exposures say, where they are at hand
     """
 
     width: Floats
@@ -129,44 +95,11 @@ class Evidence:
     n_exp: Ints
     elsewhere: Elsewhere
     n_stars: int
-
-
-def seen_elsewhere(
-    x: ArrayLike, y: ArrayLike, others: Sequence[OtherImage], radius_px: float = SEEN_PX
-) -> Elsewhere:
-    """Count the other images that cover positions, and those that have a detection there.
-
-    Parameters
-    ----------
-    x, y : (N,) float
-        Positions in this image.
-    others : sequence of OtherImage
-        In its pixels.
-    radius_px : float
-    """
-    from scipy.spatial import KDTree
-
-    places = np.column_stack([np.asarray(x, float).ravel(), np.asarray(y, float).ravel()])
-    finite = np.isfinite(places).all(axis=1)
-    covering, seen = np.zeros((2, len(places)), dtype=np.int64)
-    expected, n_covers = 0.0, 0
-    for other in others:
-        points = np.column_stack([other.x, other.y])
-        points = points[np.isfinite(points).all(axis=1)]
-        covers = np.asarray(other.covers, dtype=bool) & finite
-        covering += covers
-        if not len(points) or not covers.any():
-            continue
-        near = np.zeros(len(places), dtype=bool)
-        near[finite] = KDTree(points).query(places[finite], distance_upper_bound=radius_px)[0] < (
-            radius_px
-        )
-        seen += near & covers
-        area = max(float(np.prod(np.ptp(points, axis=0))), 1.0)
-        expected += len(points) * np.pi * radius_px**2 / max(area, np.pi * radius_px**2)
-        n_covers += 1
-    chance = 1.0 - np.exp(-expected / n_covers) if n_covers and len(places) else 0.0
-    return Elsewhere(covering, seen, float(chance))
+    charge: Floats
+    misfit: Floats
+    mask_around: Floats
+    remains: Remains
+    exposures: ExposureCharge | None = None
 
 
 def evidence(
@@ -178,6 +111,7 @@ def evidence(
     cr_mask: Bools | None = None,
     elsewhere: Elsewhere | None = None,
     saturated: Bools | None = None,
+    chips: Sequence[ChipQuality] = (),
 ) -> Evidence:
     """Gather what tells cosmic rays and hot pixels from light.
 
@@ -193,7 +127,10 @@ def evidence(
     elsewhere : Elsewhere, optional
         What the field's other images see (`seen_elsewhere`); nothing looks by default.
     saturated : (N,) bool, optional
-        Their cores are flat and bleed: what they say of sharpness is left out.
+        Their cores are flat and bleed: what they say of sharpness is left out, unless they are
+        sharper than stars, which a hit that fills the well is.
+    chips : sequence of ChipQuality
+        The exposures, as far as they are at hand.
     """
     size_px = image.meta.native_scale_arcsec / image.scale_arcsec
     mask = np.zeros(image.shape, dtype=bool) if cr_mask is None else cr_mask
@@ -219,11 +156,18 @@ def evidence(
     near = near.all(axis=1) & (snr > STAR_SNR) & (masked < MASK_SHARE_OF_STARS)
     box = values[:, sharpness.BOX]
     width = values[:, sharpness.MINOR] / size_px
-    width = width / _typical(width[near], STAR_FWHM_PX)
+    fwhm_px = _typical(width[near], STAR_FWHM_PX)
+    width = width / fwhm_px
     box = box - _typical(box[near], STAR_BOX_SHARE)
+    fits, around, left = _pixels_about(image, found, mask, values, fwhm_px)
+    charge, misfit = fits.charge, fits.misfit
     if saturated is not None:
-        width, box, elongation = (np.where(saturated, np.nan, v) for v in (width, box, elongation))
-        offset = np.where(saturated[:, np.newaxis], np.nan, offset)
+        with np.errstate(invalid="ignore"):
+            is_flat = saturated & ~((width < SHARP_WIDTH) | (offset[:, 1] < SHARP_OFFSET))
+        width, box, elongation, charge, misfit = (
+            np.where(is_flat, np.nan, v) for v in (width, box, elongation, charge, misfit)
+        )
+        offset = np.where(is_flat[:, np.newaxis], np.nan, offset)
     return Evidence(
         width,
         elongation,
@@ -234,7 +178,38 @@ def evidence(
         found.exposures.count,
         elsewhere or seen_elsewhere(found.x, found.y, ()),
         int(near.sum()),
+        charge,
+        misfit,
+        around,
+        left,
+        charge_of_exposures(image, found.x, found.y, chips, _rounded(fwhm_px)),
     )
+
+
+def _pixels_about(
+    image: DrcImage, found: Photometry, mask: Bools, values: Floats, fwhm_px: float
+) -> tuple[patterns.Fits, Floats, Remains]:
+    """Return what the pixels about the peaks say: patterns, mask nearby, holes of the weight."""
+    size_px = image.meta.native_scale_arcsec / image.scale_arcsec
+    known = patterns.patterns(_rounded(fwhm_px), round(size_px, 3), image.meta.pixfrac)
+    at = np.nan_to_num(values[:, [sharpness.PEAK_X, sharpness.PEAK_Y]]).astype(np.int64)
+    x, y, level = at[:, 0], at[:, 1], np.nan_to_num(values[:, [sharpness.LEVEL]])
+    sky2 = np.nan_to_num(found.sky.std, nan=1.0)[:, np.newaxis] ** 2
+    seconds = np.maximum(np.nan_to_num(found.exposures.exptime_s), 1.0)[:, np.newaxis]
+    stamp = patterns.stamps(image.sci, x, y, known.dx, known.dy) - level
+    light, variance = patterns.with_errors(stamp, sky2, seconds)
+    fits = patterns.fitted(light, variance, known)
+    reach = int(np.ceil(AROUND_PX[1] * size_px))
+    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    radius = np.hypot(dx, dy) / size_px
+    ring = (radius > AROUND_PX[0]) & (radius <= AROUND_PX[1])
+    around = patterns.stamps(mask, x, y, dx[ring], dy[ring]).mean(axis=1)
+    return fits, around, remains(image, x, y, light, variance, known, fits)
+
+
+def _rounded(fwhm_px: float) -> float:
+    """Return a width rounded, so that images alike share their patterns."""
+    return round(fwhm_px, 2)
 
 
 def _typical(values: Floats, default: float) -> float:
@@ -245,83 +220,120 @@ def _typical(values: Floats, default: float) -> float:
 
 
 FEATURES = (
-    "constant",
-    "narrower",
-    "much_narrower",
-    "elongated",
-    "box_more",
-    "box_less",
-    "c13_sharp",
-    "c13_wide",
-    "c24_sharp",
-    "c24_wide",
-    "masked",
-    "masked_narrow",
-    "unmasked_sharp",
-    "unmasked_star",
-    "unmasked_wide",
-    "seen",
-    "missed",
-)
+    "log_snr", "charge", "light", "misfit", "width", "narrow", "long", "long_narrow", "box", "c13",
+    "c24", "masked", "masked_narrow", "mask_around", "seen", "seen_twice", "missed",
+)  # fmt: skip
+OF_STACKS = ("hole", "hole_near", "has_hole", "beside_hole", "ring", "dark_hole", "bright_hole")
+OF_EXPOSURES = ("exposure_masked", "exposure_charge", "exposure_light", "alone", "is_compared")
+KINDS = ("single", "stack", "single, exposures", "stack, exposures")
+"""Kinds of evidence: each has a network of its own."""
 
 
-def features(found: Evidence) -> Floats:
-    """Return the terms of the regression, (N, F) in the order of ``FEATURES``; 0 where unknown."""
-    snr = np.nan_to_num(np.maximum(found.snr, 0.0))
-    trust = snr**2 / (snr**2 + HALF_TRUST_SNR**2)
+def terms_of(kind: str) -> tuple[str, ...]:
+    """Return the names of the terms of a kind of evidence, in order."""
+    stack, exposures = kind.startswith("stack"), kind.endswith("exposures")
+    return FEATURES + OF_STACKS * stack + OF_EXPOSURES * exposures
+
+
+def features(found: Evidence, kind: str) -> Floats:
+    """Return the terms of a kind of evidence, (N, F) in order; 0, or as a star's, where unknown."""
+    snr = np.nan_to_num(found.snr)
+    charge = np.nan_to_num(np.clip(found.charge, -16.0, 16.0))
     width = np.nan_to_num(np.clip(found.width, 0.0, 2.0), nan=1.0)
-    box = np.nan_to_num(np.clip(found.box, -0.3, 0.6))
     long = np.nan_to_num(np.log(np.clip(found.elongation, 1.0, 4.0)))
     offset = np.nan_to_num(np.clip(found.concentration, -1.0, 1.0))
     masked = np.nan_to_num(found.mask_share)
     narrow = np.maximum(1.0 - width, 0.0)
-    likeness = star_likeness(width, long, offset[:, 0], snr)
-    n_seen, n_missed = (
-        found.elsewhere.n_seen, found.elsewhere.n_covering - found.elsewhere.n_seen
-    )  # fmt: skip
+    n_seen, n_covering = found.elsewhere.n_seen, found.elsewhere.n_covering
     weight = np.log(max(found.elsewhere.chance, 1e-4)) / np.log(USUAL_CHANCE)
-    expected = np.clip(np.log10(np.maximum(snr, 1e-3) / 3.0), 0.0, 1.0)
     columns = {
-        "constant": np.ones(len(snr)),
-        "narrower": trust * narrow,
-        "much_narrower": trust * np.maximum(0.75 - width, 0.0),
-        "elongated": trust * long * np.clip((1.4 - width) / 0.3, 0.0, 1.0),
-        "box_more": trust * np.maximum(box, 0.0),
-        "box_less": trust * np.maximum(-box, 0.0),
-        "c13_sharp": trust * np.maximum(-offset[:, 0], 0.0),
-        "c13_wide": trust * np.maximum(offset[:, 0], 0.0),
-        "c24_sharp": trust * np.maximum(-offset[:, 1], 0.0),
-        "c24_wide": trust * np.maximum(offset[:, 1], 0.0),
+        "log_snr": np.log10(np.clip(snr, 3.0, 200.0)),
+        "charge": np.sqrt(np.maximum(charge, 0.0)),
+        "light": np.sqrt(np.maximum(-charge, 0.0)),
+        "misfit": np.log(np.clip(np.nan_to_num(found.misfit, nan=1.0), 0.35, 60.0)),
+        "width": width,
+        "narrow": narrow,
+        "long": long,
+        "long_narrow": long * np.clip((1.4 - width) / 0.3, 0.0, 1.0),
+        "box": np.nan_to_num(np.clip(found.box, -0.3, 0.6)),
+        "c13": offset[:, 0],
+        "c24": offset[:, 1],
         "masked": masked,
         "masked_narrow": masked * np.minimum(narrow, 0.5),
-        "unmasked_sharp": (1 - masked) * np.maximum(0.9 - width, 0.0),
-        "unmasked_star": (1 - masked) * likeness,
-        "unmasked_wide": (1 - masked) * np.clip((width - 1.05) / 0.2, 0.0, 1.0),
-        "seen": np.minimum(weight, 1.0) * np.minimum(n_seen, 2),
-        "missed": np.where(n_seen == 0, np.minimum(n_missed, 2), 0) * expected,
+        "mask_around": np.sqrt(np.clip(found.mask_around, 0.0, 0.4)),
+        "seen": min(weight, 1.0) * (n_seen > 0),
+        "seen_twice": min(weight, 1.0) * (n_seen > 1),
+        "missed": np.where(n_seen == 0, np.minimum(n_covering, 2), 0),
     }
-    return np.column_stack([columns[name] for name in FEATURES])
+    if kind.startswith("stack"):
+        columns |= _terms_of_remains(found.remains)
+    if kind.endswith("exposures") and found.exposures is not None:
+        columns |= _terms_of_exposures(found.exposures)
+    return np.column_stack([columns[name] for name in terms_of(kind)]).astype(float)
 
 
-def star_likeness(width: Floats, log_elongation: Floats, offset: Floats, snr: Floats) -> Floats:
-    """Return how near sources are to the stars of their image, 1 to 0.
+def _terms_of_remains(left: Remains) -> dict[str, Floats]:
+    return {
+        "hole": left.core,
+        "hole_near": np.sqrt(np.clip(left.near, 0.0, 0.5)),
+        "has_hole": (left.near > LEAST_HOLE_NEAR).astype(float),
+        "beside_hole": np.clip(left.beside, -0.5, 0.8),
+        "ring": np.clip(left.ring, -8.0, 4.0) / 4.0,
+        "dark_hole": np.clip(-left.contrast, 0.0, 4.0),
+        "bright_hole": np.clip(left.contrast, 0.0, 4.0),
+    }
 
-    A normal curve in width, elongation (noise makes all sources a little long) and
-    concentration; its spread is that of stars, from sub-pixel phases, and noise.
+
+def _terms_of_exposures(told: ExposureCharge) -> dict[str, Floats]:
+    charge = np.clip(told.charge, -16.0, 30.0)
+    return {
+        "exposure_masked": told.marked,
+        "exposure_charge": np.sqrt(np.maximum(charge, 0.0)),
+        "exposure_light": np.sqrt(np.maximum(-charge, 0.0)),
+        "alone": np.clip(told.alone, -12.0, 12.0) / 4.0,
+        "is_compared": (told.n_looking > 1).astype(float),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Terms to a log likelihood ratio: a linear part, and one layer of bent sums.
+
+    Attributes
+    ----------
+    mean, spread : (F,) of the terms in the training; they are shifted and scaled by these
+    direct : (F,) weights of the linear part
+    inner, bias, outer : (F, H), (H,), (H,); weights into the sums, their offsets, and those out
+    constant : float
     """
-    noise = (NOISE_OF_SHAPE / np.maximum(snr, 1.0)) ** 2
-    long = np.maximum(log_elongation - USUAL_LOG_ELONGATION, 0.0)
-    parts = ((width - 1.0, 0.08), (long, 0.10), (offset, 0.08))
-    return np.asarray(np.exp(-0.5 * sum(v**2 / (s**2 + noise) for v, s in parts)))
+
+    mean: Floats
+    spread: Floats
+    direct: Floats
+    inner: Floats
+    bias: Floats
+    outer: Floats
+    constant: float
+
+    def __call__(self, terms: Floats) -> Floats:
+        """Return the log likelihood ratios of N sources from their terms, (N, F)."""
+        scaled = (terms - self.mean) / self.spread
+        bent = np.tanh(scaled @ self.inner + self.bias)
+        return np.asarray(bent @ self.outer + scaled @ self.direct + self.constant)
 
 
 @cache
-def coefficients() -> tuple[tuple[float, ...], float]:
-    """Return the coefficients of ``FEATURES``, and the share of cosmic rays in the training."""
+def network(kind: str) -> Network:
+    """Return the trained network of a kind of evidence."""
     path = files("bycatch") / "data" / "cosmics.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
-    pairs = dict(line.split(",") for line in lines if line and not line.startswith("#"))
-    return tuple(float(pairs[name]) for name in FEATURES), float(pairs["share"])
+    rows = [line.split("|") for line in lines if not line.startswith("#")]
+    own = {row[1]: np.array(row[2].split(","), float) for row in rows if row[0] == kind}
+    table = np.array([own[name] for name in terms_of(kind)])
+    return Network(
+        table[:, 0], table[:, 1], table[:, 2], table[:, 3:], own["bias"], own["outer"],
+        float(own["constant"][0]),
+    )  # fmt: skip
 
 
 def probability(found: Evidence) -> Floats:
@@ -334,24 +346,44 @@ def probability(found: Evidence) -> Floats:
 
     Notes
     -----
-    The share of cosmic rays among single exposures, and among all others, is the one that
-    maximises the likelihood of the image's own sources (EM).
+    The share of cosmic rays among single exposures, and among all others, is at each
+    signal-to-noise ratio the one that maximises the likelihood of the image's own sources (EM).
     """
-    weights, share = coefficients()
-    logit = features(found) @ np.array(weights) - np.log(share / (1 - share))
-    out = np.full(len(logit), np.nan)
+    out = np.full(len(found.snr), np.nan)
     measured = np.isfinite(found.snr)
     single = found.n_exp <= 1
+    told = found.exposures
+    looked = np.zeros(len(out), bool) if told is None else told.n_looking > 0
+    ratio = np.zeros(len(out))
+    for kind in KINDS:
+        rows = measured & (single == kind.startswith("single"))
+        rows &= looked == kind.endswith("exposures")
+        if rows.any():
+            ratio[rows] = network(kind)(features(found, kind)[rows])
     for chosen, prior in ((single, PRIOR_SINGLE), (~single, PRIOR_MULTIPLE)):
         rows = chosen & measured
-        out[rows] = _with_share(np.clip(logit[rows], -MOST_LOGIT, MOST_LOGIT), *prior)
+        if rows.any():
+            out[rows] = _with_shares(ratio[rows], found.snr[rows], *prior)
     return out
 
 
-def _with_share(logit: Floats, share: float, weight: float) -> Floats:
-    """Return probabilities from log likelihood ratios, with the share that they imply."""
-    start, p = share * weight, np.zeros(len(logit))
+def _with_shares(ratio: Floats, snr: Floats, prior: float, weight: float) -> Floats:
+    """Return probabilities from log likelihood ratios, with the shares that they imply.
+
+    The share changes smoothly with the signal-to-noise ratio; where few sources tell it, it is that
+    of the whole image, and of few sources in all the prior.
+    """
+    place = np.log10(np.clip(snr, 1.0, MOST_SNR)) / BIN_DEX
+    low = np.minimum(np.floor(place), np.floor(np.log10(MOST_SNR) / BIN_DEX) - 1).astype(np.int64)
+    n_bins = int(low.max()) + 1
+    middle = np.arange(n_bins) + 0.5
+    smooth = np.exp(-0.5 * (middle[:, np.newaxis] - middle) ** 2)
+    number = np.bincount(low, minlength=n_bins)
+    odds = np.exp(-np.clip(ratio, -MOST_LOGIT, MOST_LOGIT))
+    share, p = np.full(n_bins, prior), np.zeros(len(ratio))
     for _ in range(N_ROUNDS):
-        p = 1.0 / (1.0 + (1.0 / share - 1.0) * np.exp(-logit))
-        share = (p.sum() + start) / (len(p) + weight)
+        p = 1.0 / (1.0 + (1.0 / np.interp(place, middle, share) - 1.0) * odds)
+        rays = np.bincount(low, p, minlength=n_bins)
+        whole = (rays.sum() + prior * weight) / (len(p) + weight)
+        share = (smooth @ rays + whole * weight) / (smooth @ number + weight)
     return np.asarray(p)

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.arrays import Bools, Floats, Ints
+from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.columnruns import column_runs
 from bycatch.kernels.neighbourhood import any_within, neighbourhood
@@ -192,16 +192,20 @@ def on_bad_columns(
 
 @dataclass(frozen=True, eq=False)
 class ChipQuality:
-    """The data quality of one chip of one exposure.
+    """One chip of one exposure: its data quality, and its pixels.
 
     Attributes
     ----------
     dq : (ny, nx) integer bits
     wcs : its WCS with distortion, sky to 0-based detector pixels
+    sci : (ny, nx) float32, electrons with the sky; None where they are not known
+    exptime_s : duration of the exposure; 0 where it is not known
     """
 
     dq: NDArray[np.integer]
     wcs: WCS
+    sci: Image | None = None
+    exptime_s: float = 0.0
 
 
 def flagged_exposures(
