@@ -199,7 +199,7 @@ def test_sky_of_small_images_is_that_of_photutils(shape, without_depth):
     seconds = rng.choice([300.0, 600.0], shape).astype(np.float32)
     if without_depth:
         seconds[:, : shape[1] // 4] = 0
-    image = SimpleNamespace(sci=data, valid=valid, exptime_map_s=seconds)
+    image = SimpleNamespace(sci=data, valid=valid, exptime_map_s=seconds, detector_px=1.0)
     chosen = DetectSettings(box_px=50, filter_boxes=3, clip_sigma=3.0)
     share = 1 - detect.exclude_percent(valid, 50) / 100
     ours = sky_maps(data, valid, seconds, 50, 3, 3.0, share)

@@ -409,6 +409,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
 """How each public kernel is called with a scene."""
 
 HARMLESS = {
+    "distortion": {"distortion"},
     "kron": {"ellipse_radius_px"},
     "noise_image": {"NoiseModel"},
     "lacosmic": {"fill", "find", "renew", "within_rows"},  # the steps of `lacosmic`
@@ -418,7 +419,14 @@ HARMLESS = {
     "rowmedians": {"n_blocks", "plane_shape"},
     "large_medians": {"range_of_median"},
     "smoothing": {"gaussian_kernel", "noise_correlation", "weights_of"},
-    "tiefit": {"fitted_frames", "image_affine", "image_covariance"},
+    "tiefit": {
+        "common_terms",
+        "common_variance",
+        "fitted_frames",
+        "image_affine",
+        "image_covariance",
+    },
+    "wings": {"fit_wings"},
 }
 """Public functions that call no compiled code, or are called by those above alone."""
 MACHINERY = {"bounds", "compiled", "threads"}
