@@ -27,6 +27,9 @@ class Flag(IntFlag):
     HOT_PIXEL = 32768
     BAD_COLUMN = 65536
     LIKELY_COSMIC_RAY = 131072
+    NEBULOUS = 262144
+    IN_LARGE_OBJECT = 524288
+    TRAIL = 1048576
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,17 @@ FLAGS: tuple[FlagMeaning, ...] = (
     FlagMeaning(
         Flag.LIKELY_COSMIC_RAY, "p_cr reaches the threshold: left out of cat_clean", "measure"
     ),
+    FlagMeaning(
+        Flag.NEBULOUS,
+        "no point, where the sky has structure at the scale of apertures: perhaps part of it",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.IN_LARGE_OBJECT,
+        "on an object far larger than sources are, such as a large galaxy: perhaps part of it",
+        "measure",
+    ),
+    FlagMeaning(Flag.TRAIL, "on a straight trail across the image", "measure"),
 )
 
 

@@ -75,6 +75,7 @@ class Overview:
                 ("grade", "alignment"),
                 ("closure", "aperture corrections"),
                 ("pulls", "errors of blank apertures"),
+                ("covered", "nebulosity, large objects, trails and crowding"),
             )
         ]
         return f"Checked: {', '.join(parts)} images."
@@ -109,6 +110,8 @@ IMAGES = (
             "image's own stars, as used, per cent"),
     Heading("pulls", "pull", "width of the sums of blank apertures over the errors that other "
             "blank places tell, middle aperture: 1 if the errors are right"),
+    Heading("covered", "covered, %", "share of the image that sources and their wings cover, and "
+            "hide others, per cent"),
     Heading("seconds", "run, s", "computing time of all steps"),
 )  # fmt: skip
 
@@ -187,6 +190,9 @@ def _image_row(image: ReportedImage) -> Row:
     closure, said = _closure(image)
     problems += [(WARN, text) for text in said]
     problems += [(WARN, str(note)) for note in record.notes]
+    doubts = [str(note) for note in image.number("measure", "trust_notes") or ()]
+    problems += [(WARN, note) for note in doubts]
+    crowded = [note for note in doubts if note.startswith("crowded")]
     problems += [
         (WARN, str(note))
         for note in image.number("finalize", "calibration_notes") or ()
@@ -220,6 +226,12 @@ def _image_row(image: ReportedImage) -> Row:
         "depth": number(image.number("measure", "depth_mag"), 2),
         "closure": closure,
         "pulls": pulls,
+        "covered": number(
+            image.number("measure", "covered_percent"),
+            1,
+            level=WARN if crowded else "",
+            why="; ".join(crowded),
+        ),
         "seconds": number(image.seconds, 1),
     }
     return Row(key_of(image), cells, tuple(problems))

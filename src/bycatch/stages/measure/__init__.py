@@ -28,6 +28,7 @@ from bycatch.stages.measure import (
     shapes,
     sky_noise,
     stellarity,
+    trust,
 )
 from bycatch.stages.measure.context import FieldContext, Pixels, SkyFrame, Targets
 from bycatch.stages.measure.defects import (
@@ -85,6 +86,8 @@ class MeasureResult:
     """The same as AB magnitudes, and a map of them."""
     n_gaia_chance: float
     """Number of matches with Gaia that are expected by chance."""
+    trust: trust.Trust
+    """What stands against the catalog as a whole."""
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -106,6 +109,7 @@ class MeasureResult:
             "n_gaia_chance": self.n_gaia_chance,
             "depth_mag": self.depth.median_mag,
             "limit_mag": self.depth.limits_mag,
+            **self.trust.summary(),
         }
 
     @notebook.never_raising
@@ -158,6 +162,13 @@ def run(
     elsewhere = cosmics.seen_elsewhere(targets.x, targets.y, field.others)
     p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
+    structure = trust.sky_structure(
+        image,
+        pixels.segmentation,
+        pixels.cr_mask,
+        noise.model.typical,
+    )
+    conditions |= flagging.structure_flags(structure, found, points.p_star, conditions)
     columns = {
         "id": targets.ids,
         "x": targets.x,
@@ -188,6 +199,9 @@ def run(
         limits,
         depth(image, noise.model, limits, chosen),
         _n_gaia_chance(image, table, field.reference, chosen),
+        trust.judged(
+            image, structure, pixels.segmentation, table, ~conditions[Flag.LIKELY_COSMIC_RAY]
+        ),
     )
 
 
