@@ -40,6 +40,7 @@ from bycatch.kernels import (
     labelling,
     lacosmic,
     large_medians,
+    lines,
     matching,
     moffat,
     moments,
@@ -52,6 +53,7 @@ from bycatch.kernels import (
     skylevel,
     skystats,
     smoothing,
+    structure,
     text_rows,
     tiefit,
 )
@@ -329,6 +331,14 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "background.write_noise": _write_noise,
     "background.write_scaled": _write_scaled,
+    "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
+    "lines.traced": lambda s: lines.traced(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
+    "structure.at_cells": lambda s: structure.at_cells(s.data, 16),
+    "structure.local_scatter": lambda s: structure.local_scatter(s.data, 2, 4, 3),
+    "structure.map_of_blocks": lambda s: structure.map_of_blocks(
+        structure.local_scatter(s.data, 2, 16, 3), s.valid, 16
+    ),
+    "structure.most_in_window": lambda s: structure.most_in_window(s.mask, 5),
     "noise_image.NoiseModel.typical_fixed": lambda s: _model(s).typical_fixed(*_counts(s)[1:]),
     "noise_image.electrons": lambda s: noise_image.electrons(*_counts(s), _model(s), 1e4),
     "noise_image.level_and_scatter": lambda s: noise_image.level_and_scatter(s.data, s.valid),

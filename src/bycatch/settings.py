@@ -210,6 +210,12 @@ class DetectSettings(Section):
         100, "side of the boxes of the background and noise maps", "px", ge=8, le=MOST_BOX_PX
     )
     filter_boxes: int = setting(3, "side of the median filter over the boxes", "boxes", ge=1, le=99)
+    background: Literal["auto", "coarse", "fine"] = setting(
+        "auto",
+        "background of boxes of box_px (coarse), of fine_box_px (fine), or of the smaller ones "
+        "where the sky changes within the larger, as in nebulae, large galaxies and crowds",
+    )
+    fine_box_px: int = setting(16, "side of those smaller boxes", "px", ge=8, le=MOST_BOX_PX)
     clip_sigma: float = setting(
         3.0, "clipping of the pixels in a box", "sigma", ge=LEAST_CLIP_SIGMA, le=MOST_SIGMA
     )
@@ -247,7 +253,7 @@ class DetectSettings(Section):
         0.98, "least share of covered pixels in that box; sources below are removed", ge=0, le=1
     )
 
-    LENGTHS: ClassVar[tuple[str, ...]] = ("box_px", "coverage_box_px")
+    LENGTHS: ClassVar[tuple[str, ...]] = ("box_px", "coverage_box_px", "fine_box_px")
     AREAS: ClassVar[tuple[str, ...]] = ("n_pixels", "n_pixels_single", "deblend_n_pixels")
 
     def at(self, detector_px: float) -> DetectSettings:

@@ -30,6 +30,9 @@ class Flag(IntFlag):
     UNLISTED_PEAK = 262144
     TOTAL_BLENDED = 524288
     SKY_ON_SOURCE = 1048576
+    NEBULOUS = 2097152
+    IN_LARGE_OBJECT = 4194304
+    TRAIL = 8388608
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,17 @@ FLAGS: tuple[FlagMeaning, ...] = (
         "what the annulus takes for sky (flux_kron and sizes do not, see sky_level)",
         "measure",
     ),
+    FlagMeaning(
+        Flag.NEBULOUS,
+        "no point, where the sky has structure at the scale of apertures: perhaps part of it",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.IN_LARGE_OBJECT,
+        "on an object far larger than sources are, such as a large galaxy: perhaps part of it",
+        "measure",
+    ),
+    FlagMeaning(Flag.TRAIL, "on a straight trail across the image", "measure"),
 )
 
 

@@ -103,6 +103,14 @@ DETECT = _group(
         "noise_median", "electron / s", "median of the noise of a pixel",
         "noise of a pixel, median", "e/s",
     ),
+    (
+        "background_box_px", "pix", "side of the boxes that the background comes from",
+        "boxes of the background", "px",
+    ),
+    (
+        "n_oversubtracted", "",
+        "boxes of detect.fine_box_px whose sky lies far below the background of detect.box_px",
+    ),
 )  # fmt: skip
 CRMASK = _group(
     "images[].summary.crmask.",
@@ -198,6 +206,20 @@ MEASURE = _group(
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),
     ("locus_n_stars", "", "sources that look like stars", "stars that say what a point is"),
     ("locus_origin", "", "stars, or with fewer than 5 the published curve", "p_star rests on"),
+    ("n_nebulous", "", "rows with the flag NEBULOUS, likely cosmic rays aside"),
+    ("n_in_large_object", "", "the same with IN_LARGE_OBJECT"),
+    ("n_on_trail", "", "the same with TRAIL"),
+    ("n_trails", "", "straight trails across the image"),
+    (
+        "nebulous_percent", "%", "share of the sky with structure at the scale of apertures",
+        "sky with structure", "%",
+    ),
+    ("large_object_percent", "%", "share of the image under large objects"),
+    (
+        "covered_percent", "%", "share of the image that sources and their wings cover",
+        "covered by sources", "%",
+    ),
+    ("trust_notes[]", "", "what of the catalog is not to be trusted, and what helps"),
 )  # fmt: skip
 FINALIZE = _group(
     "images[].summary.finalize.",

@@ -239,6 +239,8 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     )
     bench.phot = found.table
     summary = found.summary()
+    for warning in found.trust.warnings():
+        logger.warning("%s: %s", job.label, warning)
     extra = {"NOISECOR": found.correlation, "GAIACHNC": round(summary["n_gaia_chance"], 4)}
     good = found.table["cr_flag"] == 0
     products.parts(found.table, {"phot": None, "phot_noCRs": good}, ["ecsv"], **extra)

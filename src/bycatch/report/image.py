@@ -41,6 +41,9 @@ DOUBTFUL = (
     | Flag.HALO
     | Flag.HOT_PIXEL
     | Flag.BAD_COLUMN
+    | Flag.NEBULOUS
+    | Flag.IN_LARGE_OBJECT
+    | Flag.TRAIL
 )
 """Flags that speak against the flux or the reality of a source."""
 

@@ -76,6 +76,7 @@ class Overview:
                 ("closure", "aperture corrections"),
                 ("pulls", "errors of blank apertures"),
                 ("points", "p_star's stars"),
+                ("covered", "nebulosity, large objects, trails and crowding"),
             )
         ]
         return f"Checked: {', '.join(parts)} images."
@@ -112,6 +113,8 @@ IMAGES = (
             "blank places tell, middle aperture: 1 if the errors are right"),
     Heading("points", "stars", "sources that tell where p_star's points are; with fewer than 5 the "
             "published curve of the filter does"),
+    Heading("covered", "covered, %", "share of the image that sources and their wings cover, and "
+            "hide others, per cent"),
     Heading("seconds", "run, s", "computing time of all steps"),
 )  # fmt: skip
 
@@ -190,6 +193,9 @@ def _image_row(image: ReportedImage) -> Row:
     closure, said = _closure(image)
     problems += [(WARN, text) for text in said]
     problems += [(WARN, str(note)) for note in record.notes]
+    doubts = [str(note) for note in image.number("measure", "trust_notes") or ()]
+    problems += [(WARN, note) for note in doubts]
+    crowded = [note for note in doubts if note.startswith("crowded")]
     problems += [
         (WARN, str(note))
         for note in image.number("finalize", "calibration_notes") or ()
@@ -226,6 +232,12 @@ def _image_row(image: ReportedImage) -> Row:
         "closure": closure,
         "pulls": pulls,
         "points": points,
+        "covered": number(
+            image.number("measure", "covered_percent"),
+            1,
+            level=WARN if crowded else "",
+            why="; ".join(crowded),
+        ),
         "seconds": number(image.seconds, 1),
     }
     return Row(key_of(image), cells, tuple(problems))

@@ -15,14 +15,33 @@ from bycatch.catalogs.tables import empty_table, make_table
 from bycatch.display import notebook
 from bycatch.errors import InconsistentImage
 from bycatch.images.drc import DrcImage
+from bycatch.kernels.background import (
+    box_statistics,
+    filled,
+    median_filtered,
+    surface_map,
+    surface_through,
+)
 from bycatch.kernels.background import sky_maps as box_sky_maps
 from bycatch.kernels.deblend import deblended
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.labelling import Segments, segments_above
 from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel
+from bycatch.kernels.structure import at_cells, local_scatter, map_of_blocks, most_in_window
 from bycatch.settings import DetectSettings
 from bycatch.stages.detect import saturated
+
+FILTER_CELLS = 3
+OVERSUBTRACTED_SIGMA = 0.4
+"""A cell whose sky lies so far below the background of the boxes, in units of the noise of a pixel,
+is no chance: its own noise is below 0.1, and nothing in the sky is negative."""
+WINDOW_CELLS, LEAST_CELLS = 21, 15
+"""So many of them in a square of so many tell of light that boxes can't follow: none to 9 on the
+ordinary fields of benchmarks/families.py, 24 and more with nebulae, large galaxies and crowds."""
+LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS = 2, 4, 3
+WHITE = 0.2
+"""Scatter of cells of sky without structure, in units of the noise of a pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +54,7 @@ class DetectResult:
     removed : table of the removed ones with the reason (columns.REMOVED)
     segmentation : (ny, nx) int32; 0 sky, else the source's id; removed sources keep theirs
     background, noise : (ny, nx) float32, e/s per pixel
+    background_box_px, n_oversubtracted : as in `Sky`
     """
 
     sources: Table
@@ -42,6 +62,8 @@ class DetectResult:
     segmentation: NDArray[np.int32]
     background: Image
     noise: Image
+    background_box_px: int
+    n_oversubtracted: int
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -54,6 +76,8 @@ class DetectResult:
             "n_removed": len(self.removed),
             "background_median": float(np.median(background[sky])) if sky.any() else None,
             "noise_median": float(np.median(noise[sky])) if sky.any() else None,
+            "background_box_px": self.background_box_px,
+            "n_oversubtracted": self.n_oversubtracted,
         }
 
     @notebook.never_raising
@@ -72,20 +96,42 @@ def run(image: DrcImage, settings: DetectSettings | None = None) -> DetectResult
     depth, and enough such pixels are connected.
     """
     chosen = (settings or DetectSettings()).at(image.detector_px)
-    background, noise = sky_maps(image, chosen)
-    segments = segment(image, background, noise, chosen)
-    found = _measured(image, segments, background, noise, chosen)
+    sky = sky_of(image, chosen)
+    segments = segment(image, sky.background, sky.noise, chosen)
+    found = _measured(image, segments, sky.background, sky.noise, chosen)
     found = saturated.centred(image, found, segments.labels)
-    return _sorted_out(found, segments.labels, background, noise, chosen)
+    return _sorted_out(found, segments.labels, sky, chosen)
 
 
-def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
-    """Return background and noise of unsmoothed pixels, each (ny, nx) in e/s.
+@dataclass(frozen=True, eq=False)
+class Sky:
+    """Background and noise of unsmoothed pixels.
+
+    Attributes
+    ----------
+    background, noise : (ny, nx) float32, e/s
+    box_px : side of the boxes that the background comes from
+    n_oversubtracted : cells of ``detect.fine_box_px`` whose sky lies far below the background of
+        the large boxes
+    """
+
+    background: Image
+    noise: Image
+    box_px: int
+    n_oversubtracted: int
+
+
+def sky_of(image: DrcImage, settings: DetectSettings) -> Sky:
+    """Return background and noise of unsmoothed pixels.
 
     Both are splines through clipped statistics of boxes.  A box mixes depths at
     chip gaps and dither edges; the noise is therefore measured on the image
     scaled to a common depth, by sqrt(exposure time), and scaled back per pixel.
     Settings in detector pixels are taken to those of the image.
+
+    Where the sky changes within a box, as in nebulae, large galaxies and crowds, the boxes' surface
+    lies above what is between; where that is so in many cells that lie together, the background
+    comes from the cells, and the noise holds what structure they have.
 
     Raises
     ------
@@ -93,9 +139,44 @@ def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
         Too few pixels hold data.
     """
     settings = settings.at(image.detector_px)
+    background, noise = _box_maps(image, image.sci, settings)
+    box = settings.fine_box_px
+    if settings.background == "coarse" or box >= settings.box_px:
+        return Sky(background, noise, settings.box_px, 0)
+    cells = box_statistics(image.sci, image.valid, (box, box), settings.clip_sigma, 0.5).mode
+    level, scatter = at_cells(background, box), at_cells(noise, box)
+    known = np.isfinite(cells) & (scatter > 0)
+    if not known.any():
+        return Sky(background, noise, settings.box_px, 0)
+    excess = np.full(cells.shape, np.nan, np.float32)
+    excess[known] = (cells[known] - level[known]) / scatter[known]
+    below = (median_filtered(filled(excess), FILTER_CELLS) < -OVERSUBTRACTED_SIGMA) & known
+    is_structured = most_in_window(below, WINDOW_CELLS) >= LEAST_CELLS
+    n_below = int(below.sum())
+    if settings.background == "auto" and not is_structured:
+        return Sky(background, noise, settings.box_px, n_below)
+    fine = surface_through(median_filtered(filled(cells), FILTER_CELLS), (box, box))
+    background = surface_map(fine, image.valid)
+    white = _box_maps(image, image.sci - background, settings)[1]
+    blocks = local_scatter(excess, LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS)
+    # Of the coarse noise, which the excess is in units of.
+    structure = map_of_blocks(
+        np.sqrt(np.maximum(blocks**2 - WHITE**2, 0.0)), image.valid, BLOCK_CELLS * box
+    )
+    return Sky(background, np.hypot(white, structure * noise), box, n_below)
+
+
+def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
+    """Return background and noise of `sky_of`, each (ny, nx) in e/s."""
+    sky = sky_of(image, settings)
+    return sky.background, sky.noise
+
+
+def _box_maps(image: DrcImage, data: Image, settings: DetectSettings) -> tuple[Image, Image]:
+    """Return background and noise of data in the large boxes."""
     try:
         return box_sky_maps(
-            image.sci,
+            data,
             image.valid,
             image.exptime_map_s,
             settings.box_px,
@@ -209,8 +290,7 @@ def _measured(
 def _sorted_out(
     found: Table,
     segments: NDArray[np.int32],
-    background: Image,
-    noise: Image,
+    sky: Sky,
     settings: DetectSettings,
 ) -> DetectResult:
     """Split the table by the coverage rule."""
@@ -220,4 +300,12 @@ def _sorted_out(
     words = [f"coverage {c:.3f} < {settings.min_coverage:g} in box" for c in shares.tolist()]
     reasons = np.array(words, dtype="U")[number]
     gone = make_table(REMOVED, {**{n: removed[n] for n in removed.colnames}, "reason": reasons})
-    return DetectResult(found[~poor], gone, segments, background, noise)
+    return DetectResult(
+        found[~poor],
+        gone,
+        segments,
+        sky.background,
+        sky.noise,
+        sky.box_px,
+        sky.n_oversubtracted,
+    )

@@ -29,6 +29,7 @@ from bycatch.stages.measure import (
     shapes,
     sky_noise,
     stellarity,
+    trust,
     unlisted,
 )
 from bycatch.stages.measure.context import FieldContext, Pixels, SkyFrame, Targets
@@ -91,6 +92,8 @@ class MeasureResult:
     """The same as AB magnitudes, and a map of them."""
     n_gaia_chance: float
     """Number of matches with Gaia that are expected by chance."""
+    trust: trust.Trust
+    """What stands against the catalog as a whole."""
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -115,6 +118,7 @@ class MeasureResult:
             "n_gaia_chance": self.n_gaia_chance,
             "depth_mag": self.depth.median_mag,
             "limit_mag": self.depth.limits_mag,
+            **self.trust.summary(),
         }
 
     @notebook.never_raising
@@ -174,6 +178,13 @@ def run(
     p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated, field.chips)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
     conditions |= flagging.total_flags(shape, points.p_star, chosen.annulus_inner_px)
+    structure = trust.sky_structure(
+        image,
+        pixels.segmentation,
+        pixels.cr_mask,
+        noise.model.typical,
+    )
+    conditions |= flagging.structure_flags(structure, found, points.p_star, conditions)
     columns = {
         "id": targets.ids,
         "x": targets.x,
@@ -206,6 +217,9 @@ def run(
         limits,
         depth(image, noise.model, limits, chosen),
         _n_gaia_chance(image, table, field.reference, chosen),
+        trust.judged(
+            image, structure, pixels.segmentation, table, ~conditions[Flag.LIKELY_COSMIC_RAY]
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from bycatch.stages.measure.defects import Defects
 from bycatch.stages.measure.halos import StarLight
 from bycatch.stages.measure.photometry import Photometry
 from bycatch.stages.measure.shapes import Shapes
+from bycatch.stages.measure.trust import SkyStructure
 
 MIN_SKY_PIXELS = 20
 EXTENDED_BELOW = 0.5
@@ -84,6 +85,27 @@ def class_flags(
             Flag.COSMIC_RAY: on_mask,
             Flag.LIKELY_COSMIC_RAY: p_cr > cosmics.LIKELY,
         }
+
+
+def structure_flags(
+    structure: SkyStructure,
+    found: Photometry,
+    p_star: NDArray[np.float64],
+    conditions: dict[Flag, Bools],
+) -> dict[Flag, Bools]:
+    """Return what the structure of the sky makes doubtful, by flag; stars explain their halos."""
+    of_star = conditions[Flag.HALO] | conditions[Flag.SPIKE]
+    known = np.isfinite(found.x) & np.isfinite(found.y) & ~conditions[Flag.OFF_IMAGE]
+    trail = known & structure.on_trail(found.x, found.y)
+    large = known & ~of_star & (structure.large_object(found.x, found.y) > 0)
+    with np.errstate(invalid="ignore"):
+        is_point = p_star >= EXTENDED_BELOW
+    nebulous = structure.is_nebulous(found.x, found.y) & ~is_point
+    return {
+        Flag.NEBULOUS: nebulous & known & ~of_star & ~large & ~trail,
+        Flag.IN_LARGE_OBJECT: large,
+        Flag.TRAIL: trail,
+    }
 
 
 def bits(conditions: dict[Flag, Bools]) -> NDArray[np.int64]:

@@ -1,0 +1,83 @@
+"""Structure of the sky at the scale of apertures: cells of a few pixels against one another."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.arrays import Floats, Image
+from bycatch.kernels.background import filled, surface_map, surface_through
+
+LEAST_DIFFERENCES = 30
+"""Fewer do not tell a scatter to a quarter."""
+
+
+def at_cells(image: Image, cell_px: int) -> Image:
+    """Return the pixels in the middle of the cells of a smooth map, one for each cell."""
+    ny, nx = image.shape
+    rows = np.minimum(np.arange(0, ny, cell_px) + cell_px // 2, ny - 1)
+    columns = np.minimum(np.arange(0, nx, cell_px) + cell_px // 2, nx - 1)
+    return image[np.ix_(rows, columns)]
+
+
+def most_in_window(which: NDArray[np.bool_], side: int) -> int:
+    """Return the largest number of cells that any square of ``side`` cells holds."""
+    if not which.any():
+        return 0
+    sums = np.zeros((which.shape[0] + 1, which.shape[1] + 1), np.int64)
+    sums[1:, 1:] = which.cumsum(axis=0).cumsum(axis=1)
+    height, width = (min(side, n) for n in which.shape)
+    held = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width]
+    return int((held + sums[:-height, :-width]).max())
+
+
+def local_scatter(cells: Image, lag: int, step: int, margin: int) -> Floats:
+    """Return what cells differ by from the mean of those on either side, block by block.
+
+    Along both axes; the median of the absolute differences, scaled to the standard deviation of a
+    cell if all were independent and Gaussian.  A linear slope makes no difference, a few cells with
+    sources neither.
+
+    Parameters
+    ----------
+    cells : (ny, nx) float; NaN where unknown
+    lag : how far away the two cells are
+    step : side of the blocks, in cells
+    margin : how many cells beyond its own a block takes in
+
+    Returns
+    -------
+    scatter : (ceil(ny / step), ceil(nx / step)) float; NaN where too few cells are known
+    """
+    ny, nx = cells.shape
+    rows, columns = -(-ny // step), -(-nx // step)
+    side = step + 2 * margin
+    padded = np.full((2, rows * step + 2 * margin, columns * step + 2 * margin), np.nan)
+    inside = padded[:, margin : margin + ny, margin : margin + nx]
+    values = np.where(np.isfinite(cells), cells, np.nan).astype(np.float64)
+    if ny > 2 * lag:
+        inside[0, lag:-lag] = values[lag:-lag] - 0.5 * (values[2 * lag :] + values[: -2 * lag])
+    if nx > 2 * lag:
+        across = values[:, lag:-lag] - 0.5 * (values[:, 2 * lag :] + values[:, : -2 * lag])
+        inside[1, :, lag:-lag] = across
+    windows = np.lib.stride_tricks.sliding_window_view(np.abs(padded), (side, side), axis=(1, 2))
+    blocks = windows[:, ::step, ::step].transpose(1, 2, 0, 3, 4).reshape(rows, columns, -1)
+    enough = np.isfinite(blocks).sum(axis=2) >= LEAST_DIFFERENCES
+    scatter = np.full((rows, columns), np.nan)
+    if enough.any():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            middle = np.nanmedian(blocks[enough], axis=1)
+        # 1.4826 for Gaussians; a difference has 1.5 times the variance of a cell.
+        scatter[enough] = 1.4826 / np.sqrt(1.5) * middle
+    return scatter
+
+
+def map_of_blocks(values: Floats, valid: NDArray[np.bool_], block_px: int) -> Image:
+    """Return a smooth map through the values of blocks, (ny, nx); 0 where not valid or unknown."""
+    if not np.isfinite(values).any():
+        return np.zeros(valid.shape, np.float32)
+    mesh = filled(values.astype(np.float32))
+    return surface_map(surface_through(mesh, (block_px, block_px)), valid)

@@ -1,0 +1,328 @@
+"""Where a catalog can't be trusted: nebulosity, large objects and their pieces, trails, crowds.
+
+From the image and the segmentation alone.  Cells of a few pixels, clipped, tell the sky: what they
+scatter by beyond noise is structure that apertures and their annuli can't tell from sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from bycatch.arrays import Bools, Floats, Image
+from bycatch.catalogs.flags import Flag
+from bycatch.images.drc import DrcImage
+from bycatch.kernels.background import box_statistics, filled, median_filtered
+from bycatch.kernels.lines import Line, Trace, lines_across, traced
+from bycatch.kernels.structure import local_scatter
+
+CELL_PX = 16
+GROW_PX = 3
+"""Wings of sources around their segments."""
+LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS = 2, 4, 3
+NEBULOUS_SIGMA = 0.3
+"""Scatter of cells (in units of the noise of a pixel) from which on the sky has structure: 0.2 on
+ordinary fields, at most 0.26 in 99 % of their blocks; 0.5 in nebulae (benchmarks/families.py)."""
+LEAST_NEBULOUS, NEBULOUS_SHARE, CROWDED_SHARE = 10, 0.15, 0.15
+"""From which on the page warns: rows on nebulosity, and area that sources cover (3 to 9 % on
+ordinary fields, 25 % with 2000 stars per square arcmin)."""
+STAR_CELLS = 3
+"""A large object with a saturated pixel so near to its peak is a star's halo."""
+TRAIL_CELL_PX, TRAIL_SIGMA, TRAIL_MARGIN_PX, TRAIL_BLOCK_CELLS = 8, 0.9, 2.0, 8
+LARGE_SIGMA, LARGE_CELLS, LARGE_PEAK_SIGMA, LARGE_CONTRAST = 1.0, 25, 10.0, 5.0
+"""A large object: so many cells together above so many times the noise of a pixel, whose peak is
+that bright and stands out of its middle that much."""
+
+
+@dataclass(frozen=True, eq=False)
+class SkyStructure:
+    """What the sky of an image holds beside noise and small sources.
+
+    Attributes
+    ----------
+    scatter : (by, bx) of blocks of cells, in units of the noise of a pixel; NaN where unknown
+    large : (cy, cx) int32 number of the large object that a cell lies on, 0 for none
+    trails : straight trails across the image
+    """
+
+    scatter: Floats
+    large: NDArray[np.int32]
+    trails: tuple[Trace, ...]
+
+    def is_nebulous(self, x: Floats, y: Floats) -> Bools:
+        """Return at which positions the sky has structure at the scale of apertures."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(_at(self.scatter, x, y, CELL_PX * BLOCK_CELLS) > NEBULOUS_SIGMA)
+
+    def large_object(self, x: Floats, y: Floats) -> NDArray[np.int32]:
+        """Return on which large object positions lie, 0 for none."""
+        return np.asarray(_at(self.large, x, y, CELL_PX))
+
+    def on_trail(self, x: Floats, y: Floats) -> Bools:
+        """Return which positions lie on a trail."""
+        found = np.zeros(len(x), dtype=bool)
+        for trail in self.trails:
+            found |= trail.holds(x, y, TRAIL_MARGIN_PX)
+        return found
+
+
+def sky_structure(
+    image: DrcImage,
+    segmentation: NDArray[np.integer[Any]] | None,
+    cr_mask: Bools | None,
+    noise: float,
+) -> SkyStructure:
+    """Look for structure, large objects and trails.
+
+    Parameters
+    ----------
+    image : DrcImage
+    segmentation, cr_mask : (ny, nx), or None
+    noise : scatter of pixels times the root of the exposure time (`NoiseModel.typical`)
+    """
+    if not (noise > 0 and image.valid.any()):
+        return SkyStructure(np.full((1, 1), np.nan), np.zeros((1, 1), np.int32), ())
+    sci = _scaled(image, noise)
+    free = image.valid.copy()
+    if segmentation is not None:
+        free &= ~_grown(segmentation > 0, GROW_PX)
+    if cr_mask is not None:
+        free &= ~cr_mask
+    sky = box_statistics(sci, free, (CELL_PX, CELL_PX), 3.0, 0.25).mode
+    blocks = local_scatter(sky, LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS)
+    known = np.isfinite(blocks)
+    if known.any():
+        blocks = np.where(known, median_filtered(filled(blocks.astype(np.float32)), 3), np.nan)
+    return SkyStructure(blocks, _large_objects(image, sci), _trails(image, sci))
+
+
+def _scaled(image: DrcImage, noise: float) -> Image:
+    """Return the image less its level, in units of the noise of a pixel of its own depth."""
+    some = image.sci[::16, ::16][image.valid[::16, ::16]]
+    level = np.float32(np.median(some)) if len(some) else np.float32(0)
+    depth = np.sqrt(np.maximum(image.exptime_map_s, 0)) / np.float32(noise)
+    return np.asarray((image.sci - level) * depth, dtype=np.float32)
+
+
+def _grown(mask: Bools, n_px: int) -> Bools:
+    """Return a mask with all pixels within a square of so many pixels to each side."""
+    wide = mask.copy()
+    for k in range(1, n_px + 1):
+        wide[:, k:] |= mask[:, :-k]
+        wide[:, :-k] |= mask[:, k:]
+    out = wide.copy()
+    for k in range(1, n_px + 1):
+        out[k:] |= wide[:-k]
+        out[:-k] |= wide[k:]
+    return out
+
+
+def _at(values: NDArray[Any], x: Floats, y: Floats, cell_px: int) -> NDArray[Any]:
+    """Return the values of the cells that positions lie in; off the image those of the nearest."""
+    ny, nx = values.shape
+    column, row = (np.where(np.isfinite(v), np.clip(v, -1.0, 1e9), 0.0) // cell_px for v in (x, y))
+    rows, columns = np.clip(row, 0, ny - 1).astype(int), np.clip(column, 0, nx - 1).astype(int)
+    return np.asarray(values[rows, columns])
+
+
+def _blocks(values: Image, known: Bools, side: int, blank: float = np.nan) -> Image:
+    """Return the values of square blocks, (by, bx, side^2); what is unknown is ``blank``."""
+    ny, nx = values.shape
+    rows, columns = -(-ny // side), -(-nx // side)
+    whole = np.full((rows * side, columns * side), blank, np.float32)
+    np.copyto(whole[:ny, :nx], values, where=known)
+    parts = whole.reshape(rows, side, columns, side).swapaxes(1, 2)
+    return parts.reshape(rows, columns, side * side)
+
+
+def _clipped_means(values: Image, valid: Bools, side: int) -> tuple[Image, Bools]:
+    """Return the means of cells of pixels clipped to 3, and where half of a cell is valid."""
+    ny, nx = values.shape
+    shape = (-(-ny // side), side, -(-nx // side), side)
+    whole = np.zeros((shape[0] * side, shape[2] * side), np.float32)
+    np.clip(values, -3.0, 3.0, out=whole[:ny, :nx], where=valid)
+    number = np.zeros(whole.shape, dtype=bool)
+    number[:ny, :nx] = valid
+    n = np.add.reduceat(number.view(np.uint8), np.arange(0, whole.shape[1], side), axis=1)
+    n = n.reshape(shape[0], side, shape[2]).sum(axis=1)
+    sums = np.add.reduceat(whole, np.arange(0, whole.shape[1], side), axis=1)
+    sums = sums.reshape(shape[0], side, shape[2]).sum(axis=1)
+    return np.asarray(sums / np.maximum(n, 1), np.float32), n >= 0.5 * side**2
+
+
+def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
+    """Return the numbers of large objects by cells."""
+    from scipy.ndimage import label
+
+    # One pixel in four along both axes: what is looked for is far larger.
+    few = slice(None, None, 4)
+    blocks = _blocks(sci[few, few], image.valid[few, few], CELL_PX // 4)
+    known = np.isfinite(blocks).mean(axis=2) >= 0.5
+    level = np.zeros(known.shape, np.float32)
+    if not known.any():
+        return np.zeros(known.shape, np.int32)
+    # Without data counts as 0, the level of the image.
+    level[known] = np.median(np.nan_to_num(blocks[known]), axis=1)
+    level[known] -= np.float32(np.percentile(level[known], 25.0))
+    smooth = np.where(known, median_filtered(level, 5), 0.0)
+    regions, n = label(smooth > LARGE_SIGMA, structure=np.ones((3, 3)))
+    sizes = np.bincount(regions.ravel(), minlength=n + 1)
+    out = np.zeros(regions.shape, np.int32)
+    for number in range(1, n + 1):
+        if sizes[number] < LARGE_CELLS:
+            continue
+        here = regions == number
+        peak = float(smooth[here].max())
+        row, column = np.unravel_index(int(np.where(here, smooth, -np.inf).argmax()), here.shape)
+        rows, columns = (
+            slice(max(k - STAR_CELLS, 0) * CELL_PX, (k + STAR_CELLS + 1) * CELL_PX)
+            for k in (int(row), int(column))
+        )
+        with np.errstate(invalid="ignore"):
+            is_star = bool((image.sci[rows, columns] > image.meta.saturation_rate).any())
+        stands_out = peak >= LARGE_CONTRAST * float(np.median(smooth[here]))
+        if peak >= LARGE_PEAK_SIGMA and stands_out and not is_star:
+            out[here] = number
+    return out
+
+
+def _trails(image: DrcImage, sci: Image) -> tuple[Trace, ...]:
+    """Return the straight trails across the image."""
+    cells, known = _clipped_means(sci, image.valid, TRAIL_CELL_PX)
+    if not known.any():
+        return ()
+    around = np.median(_blocks(cells, known, TRAIL_BLOCK_CELLS, blank=0.0), axis=2)
+    ny, nx = cells.shape
+    around = around.repeat(TRAIL_BLOCK_CELLS, 0).repeat(TRAIL_BLOCK_CELLS, 1)[:ny, :nx]
+    found = []
+    for line in lines_across(known & (cells - around > TRAIL_SIGMA), known):
+        middle = 0.5 * (TRAIL_CELL_PX - 1) * (np.cos(line.angle_rad) + np.sin(line.angle_rad))
+        in_pixels = Line(line.angle_rad, TRAIL_CELL_PX * line.offset + float(middle))
+        trace = traced(in_pixels, sci, image.valid, 1.0)
+        if trace is not None:
+            found.append(trace)
+    return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """What stands against a catalog as a whole; rows that are likely cosmic rays don't count.
+
+    Attributes
+    ----------
+    n_rows, n_nebulous, n_in_large_object, n_on_trail : rows, and those with the flags
+    n_trails : trails across the image
+    nebulous_percent : of the sky, with structure at the scale of apertures
+    large_object_percent : of the image, under large objects
+    covered_percent : of the image, by sources and their wings; None where nobody says where
+        sources are
+    """
+
+    n_rows: int
+    n_nebulous: int
+    n_in_large_object: int
+    n_on_trail: int
+    n_trails: int
+    nebulous_percent: float
+    large_object_percent: float
+    covered_percent: float | None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars for the summary."""
+        percents = (self.nebulous_percent, self.large_object_percent, self.covered_percent)
+        nebulous, large, covered = (None if p is None else round(p, 2) for p in percents)
+        return {
+            "n_nebulous": self.n_nebulous,
+            "n_in_large_object": self.n_in_large_object,
+            "n_on_trail": self.n_on_trail,
+            "n_trails": self.n_trails,
+            "nebulous_percent": nebulous,
+            "large_object_percent": large,
+            "covered_percent": covered,
+            "trust_notes": self.warnings(),
+        }
+
+    def warnings(self) -> list[str]:
+        """Return in words what is not to be trusted, and what helps."""
+        said = []
+        is_nebulous = self.n_nebulous >= max(LEAST_NEBULOUS, NEBULOUS_SHARE * self.n_rows)
+        if is_nebulous:
+            said.append(
+                f"nebulosity: {self.n_nebulous} of {self.n_rows} rows that are no cosmic rays may "
+                "be parts of it: leave out rows flagged nebulous, or raise detect.n_sigma"
+            )
+        if self.n_in_large_object and not (is_nebulous and self.nebulous_percent > 50):
+            said.append(
+                f"a large object covers {self.large_object_percent:.1f} % of the image: "
+                f"{self.n_in_large_object} rows on it may be parts of it, and its light is in "
+                "their sky: leave out rows flagged in_large_object, or mask it with --exclude"
+            )
+        if self.n_trails:
+            trails = "a trail crosses" if self.n_trails == 1 else f"{self.n_trails} trails cross"
+            said.append(
+                f"{trails} the image, with {self.n_on_trail} rows on it: leave out rows flagged "
+                "trail"
+            )
+        covered = self.covered_percent
+        if covered is not None and covered >= 100 * CROWDED_SHARE and not is_nebulous:
+            said.append(
+                f"crowded: sources cover {covered:.0f} % of the image, which hides about as many "
+                "of the faint ones, and blends go undetected: measure the loss with 'bycatch "
+                "inject', or fit the PSF"
+            )
+        return said
+
+
+def judged(
+    image: DrcImage,
+    structure: SkyStructure,
+    segmentation: NDArray[np.integer[Any]] | None,
+    table: Table,
+    is_light: Bools,
+) -> Trust:
+    """Return what stands against the catalog as a whole.
+
+    Parameters
+    ----------
+    image, structure, segmentation : as in `sky_structure`
+    table : (N,) rows with x, y and flags
+    is_light : (N,) bool; false for likely cosmic rays
+    """
+    flags = np.asarray(table["flags"], np.int64)[is_light]
+    nebulous, large, trail = (
+        int(np.count_nonzero(flags & int(flag)))
+        for flag in (Flag.NEBULOUS, Flag.IN_LARGE_OBJECT, Flag.TRAIL)
+    )
+    known = np.isfinite(structure.scatter)
+    rough = int((structure.scatter[known] > NEBULOUS_SIGMA).sum())
+    n_valid = max(int(np.count_nonzero(image.valid)), 1)
+    covered = None
+    if segmentation is not None:
+        x, y = (np.asarray(table[name], float)[is_light] for name in "xy")
+        inside = _inside(segmentation.shape, x, y)
+        labels = segmentation[
+            np.rint(y[inside]).astype(np.int64), np.rint(x[inside]).astype(np.int64)
+        ]
+        counted = np.zeros(int(segmentation.max(initial=0)) + 1, dtype=bool)
+        counted[labels[labels > 0]] = True
+        wide = _grown(counted[np.maximum(segmentation, 0)], GROW_PX) & image.valid
+        covered = 100.0 * int(np.count_nonzero(wide)) / n_valid
+    return Trust(
+        len(flags),
+        nebulous,
+        large,
+        trail,
+        len(structure.trails),
+        100.0 * rough / max(int(known.sum()), 1),
+        min(100.0, 100.0 * int(np.count_nonzero(structure.large)) * CELL_PX**2 / n_valid),
+        covered,
+    )
+
+
+def _inside(shape: tuple[int, ...], x: Floats, y: Floats) -> Bools:
+    ny, nx = shape
+    return np.asarray((x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5))
