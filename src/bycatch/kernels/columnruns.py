@@ -118,7 +118,7 @@ def _is_run(
     """Tell whether one column deviates; most do not in their first stretch, and cost no more."""
     core, reach = stretches
     middle = (core + reach + 1) // 2
-    sign = 0.0
+    sign = total = 0.0
     for side in (1, -1):
         near = _deviation(sci, gap, column, row, noise, slope, side, core, middle)
         if sign == 0.0:
@@ -128,10 +128,7 @@ def _is_run(
         far = _deviation(sci, gap, column, row, noise, slope, side, middle, reach)
         if not (sign * far > n_sigma and sign * far > 0.5 * sign * near):
             return False
-    total = 0.0
-    for side in (1, -1):
-        total += _deviation(sci, gap, column, row, noise, slope, side, core, middle)
-        total += _deviation(sci, gap, column, row, noise, slope, side, middle, reach)
+        total = total + near + far
     beside = _scatter_beside(sci, gap, column, row, noise, slope, stretches)
     return bool(0.25 * sign * total > BESIDE_SIGMA * beside)
 

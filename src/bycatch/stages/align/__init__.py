@@ -28,7 +28,6 @@ from bycatch.stages.align.corrected import (
     centre_of,
     change_at_centre,
     corrected,
-    pixels_of,
     typical_error,
     variance_map,
 )
@@ -40,7 +39,15 @@ from bycatch.stages.align.model import (
     FieldAlignment,
     FieldImage,
 )
-from bycatch.stages.align.plane import IDENTITY, Affine, Plane, Stars, stars_near, view_of
+from bycatch.stages.align.plane import (
+    IDENTITY,
+    Affine,
+    Plane,
+    Stars,
+    pixels_of,
+    stars_near,
+    view_of,
+)
 from bycatch.stages.align.relative import Group, tied_groups
 from bycatch.tangent import SAME_PLACE_DEG, clusters
 

@@ -12,7 +12,7 @@ from bycatch.stages.align.plane import (
     are_cosmic_rays,
     are_elongated,
     are_saturated,
-    n_inside,
+    pixels_of,
     spoilt,
 )
 from bycatch.stages.align.relative import Group
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def tried(group: Group, stars: Stars, settings: AlignSettings) -> str:
     """Return what was searched, and what was left out, with numbers."""
-    here = max(n_inside(stars, view, view.image.wcs) for view in group.views)
+    here = max(int(pixels_of(stars.xy, v, v.image.wcs)[2].sum()) for v in group.views)
     n_good = sum(int(view.starlike.sum()) for view in group.views)
     n_all = sum(len(view.rows) for view in group.views)
     text = (

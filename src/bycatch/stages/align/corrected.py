@@ -8,13 +8,13 @@ import numpy as np
 from astropy.wcs import Sip
 from numpy.polynomial.polynomial import polyval2d
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Floats
 from bycatch.images.wcs import tangent_fit
 from bycatch.sky.astrometry import VarianceMap
 from bycatch.stages.align.coverage import Coverage
 from bycatch.stages.align.distortion import Bend, Residual
 from bycatch.stages.align.model import FieldImage
-from bycatch.stages.align.plane import IDENTITY, Affine, Plane, View
+from bycatch.stages.align.plane import IDENTITY, Affine, Plane, View, pixels_of
 from bycatch.tangent import MAS_PER_DEG, sky_of_tangent, tangent_mas
 
 if TYPE_CHECKING:
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 
 
 _MAP_POINTS = 13
-
-
-def pixels_of(xy: Floats, view: View, wcs: WCS) -> tuple[Floats, Floats, Bools]:
-    """Return the pixels of positions (N, 2) in the true plane, and which lie in the array."""
-    if not len(xy):
-        return np.empty(0), np.empty(0), np.zeros(0, dtype=np.bool_)
-    x, y = wcs.all_world2pix(*view.plane.sky(xy), 0, quiet=True)
-    ny, nx = view.image.shape
-    return x, y, np.asarray((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5))
 
 
 def typical_error(error: FrameError, image: FieldImage, wcs: WCS) -> float:

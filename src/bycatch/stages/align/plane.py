@@ -308,10 +308,10 @@ def _margin_mas(settings: AlignSettings, corners: Floats) -> float:
     return float(settings.max_shift_arcsec * 1000.0 + roll + 1000.0)
 
 
-def n_inside(stars: Stars, view: View, wcs: WCS) -> int:
-    """Return how many usable stars lie in the array of an image, by a WCS."""
-    if not len(stars):
-        return 0
-    x, y = wcs.all_world2pix(*view.plane.sky(stars.xy), 0, quiet=True)
+def pixels_of(xy: Floats, view: View, wcs: WCS) -> tuple[Floats, Floats, Bools]:
+    """Return the pixels of positions (N, 2) in the true plane, and which lie in the array."""
+    if not len(xy):
+        return np.empty(0), np.empty(0), np.zeros(0, dtype=np.bool_)
+    x, y = wcs.all_world2pix(*view.plane.sky(xy), 0, quiet=True)
     ny, nx = view.image.shape
-    return int(((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)).sum())
+    return x, y, np.asarray((x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5))

@@ -22,12 +22,7 @@ from astropy.table import Table
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.tables import floats
 from bycatch.stages.finalize import prior
-from bycatch.stages.finalize.closure import (
-    NEIGHBOUR_MARGIN_PX,
-    good_stars,
-    net_rates,
-    reference_index,
-)
+from bycatch.stages.finalize.closure import reference_index, star_fluxes
 from bycatch.stages.finalize.starfit import Stars, maximum
 
 FIELD_SIGMA = 0.5
@@ -186,8 +181,7 @@ def corrections(
     if not (inner & free).any():
         return known
     frame = Frame.of(floats(phot, "x"), floats(phot, "y"))
-    margin_px = NEIGHBOUR_MARGIN_PX * detector_px
-    stars = _stars(phot, radii_px, fractions, reference, inner, frame, margin_px)
+    stars = _stars(phot, radii_px, fractions, reference, inner, frame, detector_px)
     n_stars = len(stars.excess)
     if n_stars == 0:
         return known
@@ -213,11 +207,9 @@ def _stars(
     reference: int,
     inner: Bools,
     frame: Frame,
-    margin_px: float,
+    detector_px: float,
 ) -> Stars:
-    flux = np.column_stack([net_rates(phot, r) for r in radii_px]) / fractions
-    error = np.column_stack([floats(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
-    good = good_stars(phot, flux, error, radii_px, reference, margin_px)
+    flux, error, good = star_fluxes(phot, radii_px, fractions, reference, detector_px)
     good &= (flux > 0).all(axis=1)
     bright = np.flatnonzero(good)
     bright = bright[np.argsort(-flux[bright, int(np.argmin(radii_px))], kind="stable")][:MOST_STARS]

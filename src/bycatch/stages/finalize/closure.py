@@ -130,10 +130,7 @@ def closure(
     """
     reference = reference_index(radii_px, scale_arcsec)
     n_radii, smallest = len(radii_px), int(np.argmin(radii_px))
-    flux = np.column_stack([net_rates(phot, r) for r in radii_px]) / fractions
-    error = np.column_stack([floats(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
-    margin_px = NEIGHBOUR_MARGIN_PX * detector_px
-    good = good_stars(phot, flux, error, radii_px, reference, margin_px)
+    flux, error, good = star_fluxes(phot, radii_px, fractions, reference, detector_px)
     n_stars = int(good.sum())
     flux, error = flux[good], error[good]
     used = np.ones_like(flux) if factors is None else factors[good]
@@ -154,6 +151,26 @@ def reference_index(radii_px: tuple[float, ...], scale_arcsec: float) -> int:
     radius = np.array(radii_px) * scale_arcsec
     small = np.flatnonzero(radius <= REFERENCE_ARCSEC * 1.001)
     return int(small[np.argmax(radius[small])]) if len(small) else int(np.argmin(radius))
+
+
+def star_fluxes(
+    phot: Table,
+    radii_px: tuple[float, ...],
+    fractions: Floats,
+    reference: int,
+    detector_px: float,
+) -> tuple[Floats, Floats, Bools]:
+    """Return the rows' corrected rates and their errors, (N, R) in e/s, and which are good stars.
+
+    Parameters
+    ----------
+    phot, radii_px, fractions, detector_px : as in `closure`
+    reference : index of the reference radius
+    """
+    flux = np.column_stack([net_rates(phot, r) for r in radii_px]) / fractions
+    error = np.column_stack([floats(phot, f"countrate_err_{r:g}") for r in radii_px]) / fractions
+    margin_px = NEIGHBOUR_MARGIN_PX * detector_px
+    return flux, error, good_stars(phot, flux, error, radii_px, reference, margin_px)
 
 
 def good_stars(
