@@ -310,3 +310,42 @@ def test_a_signal_amid_code_that_bears_no_exception_waits_a_moment():
     with Watch(), pytest.raises(Stopped):
         call_in("numpy", interrupted)
     assert ended == ["whole"]
+
+
+STARTED_AMID = """
+import os, signal, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+
+import bycatch.cli
+
+start = threading.Thread.start
+
+
+def interrupted_start(self):
+    threading.Thread.start = start
+    start(self)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def work():
+    pool = ThreadPoolExecutor(1)
+    threading.Thread.start = interrupted_start
+    pool.submit(int).result()
+    threading.Event().wait(5)
+    return 0
+
+
+bycatch.cli._status = work
+signal.signal(signal.SIGINT, signal.default_int_handler)
+bycatch.cli.main()
+"""
+
+
+def test_ctrl_c_amid_the_start_of_a_thread_ends_the_process():
+    """A pool's thread that was started but not yet in the pool's books held the exit for ever."""
+    ended = subprocess.run(
+        [sys.executable, "-c", STARTED_AMID],
+        check=False, capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert ended.returncode == STATUS[signal.SIGINT], ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -18,9 +18,11 @@ which signals both the process and its group.  Later ones end the process at onc
 
 LATER_S, MOST_LATER_S = 0.05, 2.0
 """A signal that comes at a bad moment is sent again after this time; in all it waits so long."""
-FRAGILE = ("numba", "llvmlite")
-"""Libraries whose compiled code calls Python and bears no exception of ours: SystemError or a
-segmentation fault came of it, in one of some twenty runs stopped while kernels were loaded."""
+FRAGILE = ("numba", "llvmlite", "concurrent.futures.thread")
+"""Modules that bear no exception of ours.  Compiled code of the first two calls Python: SystemError
+or a segmentation fault came of it, in one of some twenty runs stopped while kernels were loaded.
+The third starts a thread and only then enters it in its books: the exit waits for ever for a
+thread that is missing there."""
 
 
 class Stopped(BaseException):
@@ -91,7 +93,8 @@ class Watch:
 
 def _is_in_fragile_code(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] in FRAGILE:
+        module = frame.f_globals.get("__name__", "")
+        if any(module == name or module.startswith(f"{name}.") for name in FRAGILE):
             return True
         frame = frame.f_back
     return False
