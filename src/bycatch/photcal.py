@@ -285,6 +285,11 @@ def st_zeropoint(photflam: float) -> float:
     return float(-2.5 * np.log10(photflam) - 21.10)
 
 
+def microjansky(magnitude_ab: float) -> float:
+    """Return the f_nu of an AB magnitude, microjansky (23.9 mag is 1, Oke & Gunn 1983)."""
+    return float(10.0 ** (0.4 * (23.9 - magnitude_ab)))
+
+
 def ab_zeropoint(photflam: float, photplam: float) -> float:
     """Return the AB zero point for count rates in e/s (Sirianni et al. 2005, section 10)."""
     return float(st_zeropoint(photflam) - 5.0 * np.log10(photplam) + 18.6921)

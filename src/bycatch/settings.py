@@ -588,6 +588,33 @@ class OutputSettings(Section):
         return self.products == "survey"
 
 
+class ObjectsSettings(Section):
+    """The table of objects: all images of overlapping fields together."""
+
+    enabled: bool = setting(True, "make the tables of objects at the end of a run")
+    detection: Literal["deep", "run"] = setting(
+        "deep",
+        "detections that make the list: those of the preset deep, since agreement between images "
+        "cleans the list (images are searched once more if the run's are others), or the run's",
+    )
+    combined: bool = setting(
+        True, "search all images of a group together for what no single one shows"
+    )
+    tile_deg: float = setting(
+        0.25, "groups that extend farther are cut into tiles of this size", "deg", ge=0.06, le=10
+    )
+    margin_arcsec: float = setting(
+        20.0, "images count for a tile if they reach so near to it", "arcsec", ge=0, le=600
+    )
+    min_p_real: float = setting(
+        0.5, "objects below this probability of being real are not in the clean table", ge=0, le=1
+    )
+
+    def detect(self, run: DetectSettings) -> DetectSettings:
+        """Return the settings of the search, for those of the run."""
+        return run if self.detection == "run" else run.replace(**PRESETS["deep"]["detect"])
+
+
 class SimulateSettings(Section):
     """The simulated visit."""
 
@@ -833,6 +860,7 @@ class Settings(Section):
     align: AlignSettings = AlignSettings()
     measure: MeasureSettings = MeasureSettings()
     finalize: FinalizeSettings = FinalizeSettings()
+    objects: ObjectsSettings = ObjectsSettings()
     output: OutputSettings = OutputSettings()
     simulate: SimulateSettings = SimulateSettings()
     inject: InjectSettings = InjectSettings()

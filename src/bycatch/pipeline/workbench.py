@@ -101,6 +101,11 @@ class Workbench:
         self.record.notes = [*image.meta.notes, *nothing_found(self.record)]
         return image
 
+    def read_again(self) -> None:
+        """Read the pixels of an image whose steps are done: what there is to say was said."""
+        if "image" not in self.__dict__ and self._shelf is None:
+            self.__dict__["image"] = self._read()
+
     def _read(self) -> DrcImage:
         from bycatch.images.drc import read_drc
 
@@ -110,18 +115,21 @@ class Workbench:
 
     def shelve(self) -> None:
         """Put the pixels aside while others of the field are worked on: they need the memory."""
-        held = self.__dict__
-        if "image" not in held:
+        if "image" not in self.__dict__:
             return
         is_searched = {"detect", "crmask"} <= set(self.record.stages)
         if is_searched:
             _ = self.cr_share, self.coverage  # while the pixels are at hand
+        self.put_aside()
+        if is_searched:
+            _ = self.exposure_sets  # of the same file, while the system still has it in memory
+
+    def put_aside(self) -> None:
+        """Put image, segmentation and mask into a file until they are asked for."""
+        held = self.__dict__
         names: tuple[str, ...] = ("segmentation", "cr_mask")
         arrays = {name: held.pop(name) for name in names if name in held}
         self._shelf = Shelf(held.pop("image"), arrays)
-        del arrays
-        if is_searched:
-            _ = self.exposure_sets  # of the same file, while the system still has it in memory
 
     def release(self) -> None:
         """Forget all pixels and tables."""

@@ -1,0 +1,208 @@
+"""The columns of the tables of objects: registered as those of the catalogs (`columns.py`).
+
+``{f}`` in a name stands for a filter, ``{g}`` for the next redder one, ``{r}`` for a radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from bycatch.catalogs.columns import CAT, FLAGS, FLAM, Column
+
+OBJECT_ID = Column("id", "i8", "", "meta.id;meta.main", "number of the object in its group, from 1")
+
+OBJECTS: tuple[Column, ...] = (
+    OBJECT_ID,
+    Column("ra", "f8", "deg", "pos.eq.ra;meta.main", "right ascension in the Gaia frame, at mjd"),
+    Column("dec", "f8", "deg", "pos.eq.dec;meta.main", "declination, as ra"),
+    Column(
+        "ra_err", "f8", "mas", "stat.error;pos.eq.ra",
+        "1-sigma error of ra times cos(dec), that of the frame included", nullable=True,
+    ),
+    Column("dec_err", "f8", "mas", "stat.error;pos.eq.dec", "the same of dec", nullable=True),
+    Column("mjd", "f8", "d", "time.epoch", "mean time of the images that detected it", True),
+    Column(
+        "origin", "i2", "", "meta.code",
+        "what found it, added up: 1 an image, 2 all images together, 4 the user's list",
+    ),
+    Column("n_images", "i4", "", "meta.number;obs.image", "images that cover it"),
+    Column("n_detected", "i4", "", "meta.number;obs.image", "images that detected it"),
+    Column("n_filters", "i4", "", "meta.number", "filters that cover it"),
+    Column(
+        "position_chi2", "f8", "", "stat.fit.chi2",
+        "chi-square per degree of freedom of its positions in the images; missing with one",
+        nullable=True,
+    ),
+    Column(
+        "p_real", "f8", "", "stat.probability",
+        "probability that it is a star or galaxy, from all images together", nullable=True,
+    ),
+    Column(
+        "p_cr", "f8", "", "stat.probability",
+        "probability that it is a cosmic ray, likewise", nullable=True,
+    ),
+    Column(
+        "p_star", "f8", "", "stat.probability",
+        "probability that it is a point source, if it is real, likewise", nullable=True,
+    ),
+    Column(
+        "radius_px", "f8", "pix", "phys.angSize",
+        "radius of the apertures of flux_{f} and of the colours, the same in all filters: the one "
+        "of the best signal-to-noise".replace("{f}", "<filter>"), nullable=True,
+    ),
+    FLAGS,
+    Column("gaia_source_id", "i8", "", "meta.id.cross", "its Gaia star; 0: none"),
+    Column("gaia_g", "f8", "mag", "phot.mag;em.opt", "G of that star", nullable=True),
+    Column(
+        "pmra", "f8", "mas / yr", "pos.pm;pos.eq.ra",
+        "proper motion in ra times cos(dec), in the Gaia frame; missing without epochs enough",
+        nullable=True,
+    ),
+    Column("pmdec", "f8", "mas / yr", "pos.pm;pos.eq.dec", "proper motion in dec", nullable=True),
+    Column("pmra_err", "f8", "mas / yr", "stat.error;pos.pm;pos.eq.ra", "error of pmra", True),
+    Column("pmdec_err", "f8", "mas / yr", "stat.error;pos.pm;pos.eq.dec", "error of pmdec", True),
+    Column(
+        "motion_chi2", "f8", "", "stat.fit.chi2",
+        "chi-square per degree of freedom of the motion", nullable=True,
+    ),
+)  # fmt: skip
+"""An object, whatever the filters."""
+
+IN_FILTER: tuple[Column, ...] = (
+    Column("n_images_{f}", "i4", "", "meta.number;obs.image", "images in {f} that cover it"),
+    Column("n_detected_{f}", "i4", "", "meta.number;obs.image", "images in {f} that detected it"),
+    Column(
+        "flux_{f}", "f8", FLAM, "phot.flux.density;em.opt",
+        "mean flux density in {f}, in radius_px, corrected to all light of a point source; where "
+        "it is not detected the flux that is measured at its place", nullable=True,
+    ),
+    Column("flux_err_{f}", "f8", FLAM, "stat.error;phot.flux.density", "its random error", True),
+    Column(
+        "flux_err_sys_{f}", "f8", FLAM, "stat.error.sys;phot.flux.density",
+        "its systematic error: encircled energy, zero point", nullable=True,
+    ),
+    Column(
+        "mag_{f}", "f8", "mag", "phot.mag;em.opt",
+        "AB magnitude of flux_{f}; missing where that is not positive", nullable=True,
+    ),
+    Column("mag_err_{f}", "f8", "mag", "stat.error;phot.mag", "its random error", nullable=True),
+    Column("snr_{f}", "f8", "", "stat.snr", "flux_{f} over its random error", nullable=True),
+    Column(
+        "maglim_{f}", "f8", "mag", "phot.mag;stat.min",
+        "AB magnitude of 5 sigma of the mean in {f} at its place", nullable=True,
+    ),
+    Column(
+        "mag_total_{f}", "f8", "mag", "phot.mag;em.opt",
+        "total AB magnitude in {f}, in Kron's aperture (of the image that sees it best)",
+        nullable=True,
+    ),
+    Column(
+        "mag_total_err_{f}", "f8", "mag", "stat.error;phot.mag", "its error, statistical", True
+    ),
+    Column(
+        "chi2_{f}", "f8", "", "stat.fit.chi2",
+        "chi-square per degree of freedom of its fluxes in the images of {f} against a constant; "
+        "missing with one", nullable=True,
+    ),
+    Column(
+        "amplitude_{f}", "f8", "mag", "src.var.amplitude",
+        "rms variation in {f} beyond the errors", nullable=True,
+    ),
+    Column(
+        "p_variable_{f}", "f8", "", "stat.probability;src.var",
+        "probability that it varies in {f}", nullable=True,
+    ),
+)  # fmt: skip
+"""An object in a filter."""
+
+COLOUR: tuple[Column, ...] = (
+    Column(
+        "colour_{f}_{g}", "f8", "mag", "phot.color;em.opt",
+        "AB magnitude in {f} minus that in {g}: of points in radius_px, of extended objects in one "
+        "ellipse on images of one PSF", nullable=True,
+    ),
+    Column(
+        "colour_err_{f}_{g}", "f8", "mag", "stat.error;phot.color",
+        "its error, systematic parts included, without what both filters share", nullable=True,
+    ),
+    Column(
+        "colour_limit_{f}_{g}", "i2", "", "meta.code",
+        "0: measured; 1: a lower limit (not detected in {f}); -1: an upper limit (not in {g})",
+    ),
+)  # fmt: skip
+"""The colour of two neighbouring filters."""
+
+_MEASUREMENT_OF = (
+    "flux_{r}_apcor", "err_{r}_apcor", "err_{r}_sys", "mag_ab_{r}", "mag_ab_err_{r}", "maglim_{r}",
+    "flux_kron", "err_kron", "mag_ab_kron", "fwhm", "n_exp", "n_exp_min", "exptime",
+    "p_star", "flags",
+)  # fmt: skip
+
+MEASUREMENTS: tuple[Column, ...] = (
+    Column("object_id", "i8", "", "meta.id;meta.main", "number of the object in its group"),
+    Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root> of the image"),
+    Column("filter", "U8", "", "instr.filter", "its filter"),
+    Column("mjd", "f8", "d", "time.epoch", "mean time of the exposures that look at it", True),
+    Column(
+        "detected", "bool", "", "meta.code",
+        "True where this image detected it; else it is measured at the object's place",
+    ),
+    Column(
+        "source_id", "i8", "", "meta.id",
+        "number of the detection in the image's own catalog; 0: none there",
+    ),
+    Column("x", "f8", "pix", "pos.cartesian.x;instr.det", "where it is measured, 0-based"),
+    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "where it is measured, 0-based"),
+    Column(
+        "dra", "f8", "mas", "pos.eq.ra;arith.diff",
+        "its own position minus the object's at that time, times cos(dec)", nullable=True,
+    ),
+    Column("ddec", "f8", "mas", "pos.eq.dec;arith.diff", "the same of dec", nullable=True),
+    Column("dpos_err", "f8", "mas", "stat.error", "error of the own position, per axis", True),
+    Column(
+        "p_cr_alone", "f8", "", "stat.probability",
+        "probability that what this image detected is a cosmic ray, from this image alone",
+        nullable=True,
+    ),
+    Column(
+        "zeropoint_shift", "f8", "mag", "phot.mag;arith.diff",
+        "what the constant stars around say to add to its magnitudes, so that the images of the "
+        "filter agree; used for the variability only", nullable=True,
+    ),
+    *(column for column in CAT if column.name in _MEASUREMENT_OF),
+)  # fmt: skip
+"""An object in an image."""
+
+GROUP_IMAGES: tuple[Column, ...] = (
+    Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root>"),
+    Column("filter", "U8", "", "instr.filter", "its filter"),
+    Column("mjd", "f8", "d", "time.epoch", "mid-time of the exposures", nullable=True),
+    Column("exptime", "f8", "s", "time.duration;obs.exposure", "exposure time"),
+    Column("n_exp", "i4", "", "meta.number", "exposures"),
+    Column("grade", "U1", "", "meta.code.qual", "grade of its alignment in the group"),
+    Column("frame_err", "f8", "mas", "stat.error", "error of its frame, per axis", nullable=True),
+    Column("n_detections", "i4", "", "meta.number", "detections that went into the list"),
+    Column("n_matched", "i4", "", "meta.number", "of them seen in other images, too"),
+    Column(
+        "residual_rms", "f8", "mas", "stat.stdev",
+        "rms distance per axis of bright detections from their objects", nullable=True,
+    ),
+)  # fmt: skip
+"""The images of a group."""
+
+
+def in_filters(columns: Iterable[Column], filters: Sequence[str]) -> tuple[Column, ...]:
+    """Write out the columns of each filter: ``flux_{f}`` becomes one column per filter."""
+    return tuple(_named(column, f) for f in filters for column in columns)
+
+
+def of_colours(filters: Sequence[str]) -> tuple[Column, ...]:
+    """Return the columns of the colours of neighbouring filters, from blue to red."""
+    return tuple(_named(column, f, g) for f, g in pairwise(filters) for column in COLOUR)
+
+
+def _named(column: Column, f: str, g: str = "") -> Column:
+    name, meaning = (v.replace("{f}", f).replace("{g}", g) for v in (column.name, column.meaning))
+    return replace(column, name=name, meaning=meaning)

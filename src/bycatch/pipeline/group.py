@@ -1,0 +1,324 @@
+"""A group is one task: its objects, from the images and products of the fields that it holds.
+
+The fields are done by then; nothing of theirs is changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import vstack
+
+from bycatch.arrays import Floats
+from bycatch.catalogs.tables import SUFFIXES, write_table
+from bycatch.errors import BycatchError
+from bycatch.pipeline.attempts import attempt, begin, log_loss, step_over
+from bycatch.pipeline.frames import read_frame
+from bycatch.images.wcs import pixel_scale_arcsec
+from bycatch.pipeline.group_frames import GroupFrame, group_frames, label_of, size_of
+from bycatch.pipeline.group_images import (
+    GroupImage,
+    detections_in_all,
+    detections_of,
+    measured,
+    searched,
+)
+from bycatch.pipeline.jobs import ImageJob, UserFile
+from bycatch.pipeline.keys import takes_part
+from bycatch.pipeline.outcomes import Outcome, StepResult
+from bycatch.pipeline.provenance import plain_settings
+from bycatch.pipeline.reference import stars_at_hand
+from bycatch.pipeline.workbench import Workbench
+from bycatch.products import LOCK, FieldFolder, ImageRecord, combined, read_field
+from bycatch.products.group_state import GroupState, group_folder, read_group, write_group
+from bycatch.settings import Settings
+from bycatch.sky import gaia
+from bycatch.sky.footprints import Tile
+from bycatch.stages import objects
+from bycatch.stages.objects.combined import Combination, grid_over
+from bycatch.stages.objects.model import ImagePhotometry, ObjectList
+from bycatch.system.disk import Batch, proof_of, remove_leftovers
+from bycatch.system.locks import Held, lock, wait_for
+from bycatch.version import __version__
+
+logger = logging.getLogger("bycatch")
+
+REVISION = 1
+"""Bumped by whoever changes what the tables of objects hold."""
+
+
+@dataclass(frozen=True)
+class GroupJob:
+    """All that a worker needs to know of a group.
+
+    Attributes
+    ----------
+    out : output folder
+    name : of the group
+    images : field and place of each
+    settings : of all steps
+    tile : the part of the sky whose objects are wanted; None: all
+    sources : the user's list of positions
+    sources_frame : the WCS of the image whose pixels it has, if it is of one
+    forced : make the tables again even if they are up to date
+    waits : wait for another process that has the group
+    """
+
+    out: Path
+    name: str
+    images: tuple[tuple[str, str], ...]
+    settings: Settings
+    tile: Tile | None = None
+    sources: UserFile | None = None
+    sources_frame: Path | None = None
+    forced: bool = False
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """What became of a group.
+
+    Attributes
+    ----------
+    name : of the group
+    outcome, reason : as of an image
+    summary : its numbers
+    seconds : the time it took
+    is_new : its tables were made now
+    holder : who else has the group, if it was passed over
+    """
+
+    name: str
+    outcome: str
+    reason: str = ""
+    summary: dict[str, Any] | None = None
+    seconds: float = 0.0
+    is_new: bool = False
+    holder: str = ""
+
+
+def run_group(job: GroupJob) -> GroupReport:
+    """Make the tables of a group; what goes wrong is in the report."""
+    folder = group_folder(job.out, job.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = (wait_for if job.waits else lock)(folder / LOCK)
+    except Held as err:
+        return GroupReport(job.name, "", holder=err.holder.words())
+    except (BycatchError, OSError) as err:
+        return GroupReport(job.name, str(Outcome.FAILED), f"{err} - check disk space")
+    with taken:
+        work = _GroupWork(job)
+        result = attempt(f"objects {job.name}", job.out, work.do)
+        return work.entered(result)
+
+
+class _GroupWork:
+    """The work on a group."""
+
+    def __init__(self, job: GroupJob) -> None:
+        self.job, self.settings = job, job.settings
+        self.folder = group_folder(job.out, job.name)
+        self.state = GroupState(job.name)
+        self.is_new = False
+
+    def do(self) -> None:
+        """Make the tables, unless they are up to date."""
+        remove_leftovers(self.folder)
+        self.state = read_group(self.job.out, self.job.name)
+        benches = self._benches()
+        key = self._key(benches)
+        label = f"objects {self.job.name}"
+        if not self.job.forced and self.state.is_current(self.folder, key):
+            logger.info("%s: up to date", label, extra=step_over(label, "objects"))
+            return
+        begin(label, "objects")
+        started = time.perf_counter()
+        made = self._made(benches)
+        outputs = self._write(made)
+        self.is_new = True
+        self.state = GroupState(
+            self.job.name,
+            [label_of(bench) for bench in benches],
+            key,
+            outputs,
+            made.summary(),
+        )
+        seconds = time.perf_counter() - started
+        logger.info(
+            "%s: %s (%.1f s)", label, made.in_words(), seconds,
+            extra=step_over(label, "objects", seconds),
+        )  # fmt: skip
+
+    def entered(self, result: StepResult) -> GroupReport:
+        """Enter what became of the group, and return it."""
+        state = self.state
+        state.outcome, state.reason = str(result.outcome), result.reason
+        if self.is_new or not result.ok:
+            state.seconds = round(result.seconds, 3)
+            try:
+                write_group(self.job.out, state)
+            except OSError as err:
+                return GroupReport(self.job.name, str(Outcome.FAILED), str(err))
+        return GroupReport(
+            self.job.name, str(result.outcome), result.reason, state.summary, state.seconds,
+            self.is_new,
+        )  # fmt: skip
+
+    # ---- the images ----------------------------------------------------------------------
+
+    def _benches(self) -> list[Workbench]:
+        """Return the images, sorted; those whose steps are not done take no part."""
+        found = []
+        for field in sorted({field for field, _ in self.job.images}):
+            folder = FieldFolder(self.job.out, read_field(self.job.out, field))
+            stars = stars_at_hand(folder)
+            for record in folder.state.images:
+                if (field, record.place) in self.job.images and _is_done(record, self.job.out):
+                    job = ImageJob(
+                        self.job.out, record, self.settings,
+                        gaia_file=stars.path, gaia_key=stars.key,
+                    )  # fmt: skip
+                    found.append(Workbench(folder, job))
+        return sorted(found, key=label_of)
+
+    def _key(self, benches: list[Workbench]) -> str:
+        job, settings = self.job, self.settings
+        images = [
+            [label_of(b), b.job.gaia_key, *(stage.key for _, stage in sorted(b.record.stages.items()))]
+            for b in benches
+        ]
+        sections = [
+            getattr(settings, name).digest()
+            for name in ("objects", "detect", "align", "measure", "finalize")
+        ]
+        sources = [job.sources.checksum if job.sources else "", str(job.sources_frame or "")]
+        outputs = [settings.output.products, settings.output.formats]
+        return combined(REVISION, images, sections, sources, outputs, repr(job.tile))
+
+    def _made(self, benches: list[Workbench]) -> objects.Objects:
+        """Return the tables of the group."""
+        stars = self._stars(benches)
+        frames = group_frames(benches, stars, self.settings.align)
+        combination = self._combination(benches, frames)
+        images: list[GroupImage] = []
+        for bench in benches:
+
+            def search(bench: Workbench = bench) -> None:
+                frame = frames[label_of(bench)]
+                images.append(searched(bench, frame, self.settings, combination))
+
+            attempt(bench.job.label, self.job.out, search)
+        shown = [detections_of(image) for image in images]
+        more = None
+        if combination is not None and combination.n_images > 1:
+            more = detections_in_all(combination, self.settings)
+        found = objects.list_of(shown, [image.covers for image in images], more, self._users())
+        if self.job.tile is not None:
+            found = found.take(self.job.tile.contains(found.ra_deg, found.dec_deg))
+        photometry: list[ImagePhotometry] = []
+        for k, image in reversed([*enumerate(images)]):
+
+            def measure(k: int = k, image: GroupImage = image) -> None:
+                own = found.detection[:, k]
+                photometry.append(measured(image, shown[k], own, found, self.settings, stars))
+
+            attempt(image.bench.job.label, self.job.out, measure)
+            image.bench.release()
+        photometry.sort(key=lambda one: one.label)
+        return objects.tables(found, photometry, self.settings)
+
+    def _combination(
+        self, benches: list[Workbench], frames: Mapping[str, GroupFrame]
+    ) -> Combination | None:
+        """Return the empty sum of the images of the group, where it is wanted and can be."""
+        if not self.settings.objects.combined or len(benches) < 2:
+            return None
+        corners, scales = [], []
+        for bench in benches:
+            wcs = frames[label_of(bench)].wcs
+            corners.append(wcs.calc_footprint(axes=size_of(bench)))
+            scales.append(pixel_scale_arcsec(wcs))
+        at = np.concatenate(corners)
+        try:
+            return Combination(grid_over(at[:, 0], at[:, 1], min(scales)))
+        except ValueError as err:
+            logger.warning("objects %s: images are not searched together: %s", self.job.name, err)
+            return None
+
+    def _stars(self, benches: list[Workbench]) -> gaia.ReferenceStars | None:
+        """Return the Gaia stars of all fields of the group, each once."""
+        paths = sorted({bench.job.gaia_file for bench in benches if bench.job.gaia_file})
+        found = [gaia.read_local(path) for path in paths if path.exists()]
+        if len(found) < 2:
+            return found[0] if found else None
+        table = vstack([stars.table for stars in found], metadata_conflicts="silent")
+        _, first = np.unique(np.asarray(table["source_id"]), return_index=True)
+        return gaia.ReferenceStars(table[np.sort(first)], found[0].origin)
+
+    def _users(self) -> Floats | None:
+        """Return the user's positions on the sky, degrees."""
+        job = self.job
+        if job.sources is None:
+            return None
+        from bycatch.pipeline.lists import read_positions
+
+        positions = read_positions(job.sources.path)
+        first, second = positions.first, positions.second
+        if not positions.on_sky:
+            if job.sources_frame is None:
+                return None
+            first, second = read_frame(job.sources_frame).wcs.all_pix2world(first, second, 0)
+        return np.column_stack([first, second])
+
+    # ---- the products --------------------------------------------------------------------
+
+    def _write(self, made: objects.Objects) -> dict[str, Any]:
+        """Write the tables; return their names and proofs."""
+        output, batch = self.settings.output, Batch(self.folder)
+        forms = ["parquet"] if output.is_survey else [*dict.fromkeys(["ecsv", *output.formats])]
+        meta = {
+            "CREATOR": f"bycatch {__version__}",
+            "DATE": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "GROUP": self.job.name,
+            "FILTERS": list(made.filters),
+            "SETTINGS": {
+                name: plain_settings(self.settings, name)
+                for name in ("objects", "detect", "measure", "finalize")
+            },
+        }
+        try:
+            for kind, table in made.products().items():
+                for form in forms:
+                    path = self.folder / product_name(self.job.name, kind, form)
+                    write_table(table, batch.partial(path), form, meta=meta)
+            batch.commit()
+        except BaseException:
+            batch.discard()
+            raise
+        for name in set(self.state.outputs) - {path.name for path in batch.paths}:
+            (self.folder / name).unlink(missing_ok=True)
+        return {path.name: proof_of(path) for path in batch.paths}
+
+
+def product_name(group: str, kind: str, form: str = "ecsv") -> str:
+    """Return the file name of a table of a group."""
+    return f"{group}_{kind}{SUFFIXES[form]}"
+
+
+def _is_done(record: ImageRecord, out: Path) -> bool:
+    """Tell whether an image has what its objects need: frame, photometry, calibration."""
+    return {"align", "measure", "finalize"} <= set(record.stages) and takes_part(record, out)
+
+
+def lost_group(job: GroupJob, reason: str) -> GroupReport:
+    """Return the report of a group whose worker died."""
+    log_loss(f"objects {job.name}", Outcome.LOST, reason)
+    return GroupReport(job.name, str(Outcome.LOST), reason)

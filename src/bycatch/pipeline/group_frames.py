@@ -1,0 +1,88 @@
+"""The frames of the images of a group: those of their fields, or found together over fields."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bycatch.errors import BycatchError
+from bycatch.images.headers import read_headers
+from bycatch.pipeline.field_image import field_image
+from bycatch.pipeline.workbench import Workbench
+from bycatch.sky.astrometry import FrameError
+from bycatch.stages import align
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+    from bycatch.settings import AlignSettings
+    from bycatch.sky.gaia import ReferenceStars
+
+logger = logging.getLogger("bycatch")
+
+
+@dataclass(frozen=True, eq=False)
+class GroupFrame:
+    """The frame of an image in its group.
+
+    Attributes
+    ----------
+    wcs, error, grade : as the alignment gives them
+    """
+
+    wcs: WCS
+    error: FrameError
+    grade: str
+
+    @property
+    def error_mas(self) -> float:
+        """Error per axis at the point of its tangent plane."""
+        at = np.array([self.error.ra_deg]), np.array([self.error.dec_deg])
+        return float(np.hypot(*(v[0] for v in self.error.at(*at))) / np.sqrt(2.0))
+
+
+def label_of(bench: Workbench) -> str:
+    """Return ``<field>/<filter>/<root>``."""
+    return f"{bench.record.field}/{bench.record.place}"
+
+
+def size_of(bench: Workbench) -> tuple[int, int]:
+    """Return (nx, ny) of an image, from its header."""
+    ny, nx = read_headers(bench.paths.folder / bench.record.name).shapes["SCI"][-2:]
+    return nx, ny
+
+
+def group_frames(
+    benches: Sequence[Workbench], stars: ReferenceStars | None, settings: AlignSettings
+) -> dict[str, GroupFrame]:
+    """Return the frames of the images of a group, by label.
+
+    Images of several fields are aligned together, each at its own time; what they have in common
+    ties them where Gaia stars are few.  An image that gets a worse grade so keeps its field's frame.
+
+    Parameters
+    ----------
+    benches : the images, aligned by fields
+    stars : Gaia stars of all fields
+    settings : of the alignment
+    """
+    own = {label_of(b): GroupFrame(b.frame.wcs, b.frame.error, b.frame.grade) for b in benches}
+    if len({bench.record.field for bench in benches}) < 2 or not settings.enabled:
+        return own
+    loaded = {}
+    for bench in benches:
+        try:
+            loaded[label_of(bench)] = field_image(bench)
+        except (BycatchError, OSError) as err:
+            logger.warning("%s: its field's frame is kept: %s", bench.job.label, err)
+    found = align.run([*loaded.values()], stars, settings)
+    together = {
+        label: GroupFrame(result.wcs, result.frame_error, result.grade)
+        for label, result in zip(loaded, found.images, strict=True)
+    }
+    better = {label: f for label, f in together.items() if f.grade <= own[label].grade}
+    return own | better

@@ -1,0 +1,280 @@
+"""The images of a group: searched, put aside, and measured at the objects' places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from bycatch import photcal
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.tables import floats, read_table
+from bycatch.images.exposures import exposure_sets
+from bycatch.kernels.blocks import BLOCK_PX
+from bycatch.kernels.exposures import mask_shares
+from bycatch.pipeline.group_frames import GroupFrame, label_of
+from bycatch.pipeline.keys import quality_files
+from bycatch.pipeline.quality import read_quality
+from bycatch.pipeline.workbench import Workbench
+from bycatch.settings import MOST_SIGMA
+from bycatch.sky.astrometry import centroid_errors_px
+from bycatch.stages import detect, finalize, measure
+from bycatch.stages.objects.model import ImageDetections, ImagePhotometry, ObjectList
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from bycatch.images.meta import ImageMeta
+    from bycatch.settings import Settings
+    from bycatch.sky.gaia import ReferenceStars
+    from bycatch.stages.objects.combined import Combination
+
+SAME_SOURCE_PX = 1.0
+"""A detection of a second search this near to one of the first is the same."""
+SURE_CR = 0.95
+"""From this p_cr on an image alone is all but sure of a cosmic ray."""
+MASK_SHARE = 0.5
+"""A detection without p_cr is held for a cosmic ray where so much of it is on the mask."""
+
+
+@dataclass(eq=False)
+class GroupImage:
+    """An image of a group.
+
+    Attributes
+    ----------
+    bench : its pixels and products
+    meta, scale_arcsec : of its headers
+    frame : its frame in the group
+    sources : the detections that go into the list (columns.SOURCES)
+    source_ids : (N,) their numbers in the image's own catalog; 0: not in it
+    is_cosmic_ray : (N,) where the image alone is all but sure of it
+    """
+
+    bench: Workbench
+    meta: ImageMeta
+    scale_arcsec: float
+    frame: GroupFrame
+    sources: Table
+    source_ids: Ints
+    is_cosmic_ray: Bools
+
+    @property
+    def label(self) -> str:
+        """``<field>/<filter>/<root>``."""
+        return label_of(self.bench)
+
+    def covers(self, ra_deg: Floats, dec_deg: Floats) -> Bools:
+        """Return whether positions on the sky lie in blocks that are covered."""
+        x, y = self.frame.wcs.all_world2pix(ra_deg, dec_deg, 0, quiet=True)
+        blocks = self.bench.coverage
+        known = np.isfinite(x) & np.isfinite(y)
+        found = np.zeros(len(x), dtype=bool)
+        column, row = (np.floor((v[known] + 0.5) / BLOCK_PX).astype(int) for v in (x, y))
+        ny, nx = blocks.shape
+        inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
+        found[np.flatnonzero(known)[inside]] = blocks[row[inside], column[inside]] > 0
+        return found
+
+
+def searched(
+    bench: Workbench, frame: GroupFrame, settings: Settings, combination: Combination | None
+) -> GroupImage:
+    """Return an image with the detections for the list; its pixels are added and put aside.
+
+    Parameters
+    ----------
+    bench : the image, whose steps up to `finalize` are done
+    frame : its frame in the group
+    settings : of the run
+    combination : the sum of the images of the group, if one is made
+    """
+    bench.read_again()
+    chosen, image = settings.objects.detect(settings.detect), bench.image
+    found = None
+    if combination is not None or chosen != settings.detect:
+        found = detect.run(image, chosen)
+        bench.__dict__["segmentation"] = found.segmentation
+    sources = bench.sources if found is None else found.sources
+    ids, p_cr = _in_own_catalog(bench, sources)
+    on_mask = mask_shares(bench.segmentation, bench.cr_mask, sources["id"]) > MASK_SHARE
+    on_mask &= np.asarray(sources["n_exp"]) <= 1
+    if combination is not None and found is not None:
+        zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
+        combination.add(
+            image,
+            frame.wcs,
+            found.background,
+            found.noise,
+            microjansky=photcal.microjansky(zeropoint),
+            without=bench.cr_mask & (image.n_exp <= 1),
+        )
+    _ = bench.coverage  # while the pixels are at hand
+    result = GroupImage(
+        bench, image.meta, image.scale_arcsec, frame, sources, ids,
+        np.where(np.isfinite(p_cr), p_cr >= SURE_CR, on_mask),
+    )  # fmt: skip
+    bench.put_aside()
+    return result
+
+
+def _in_own_catalog(bench: Workbench, sources: Table) -> tuple[Ints, Floats]:
+    """Return the numbers of detections in the image's own catalog (0: not in it), and p_cr."""
+    ids, p_cr = np.zeros(len(sources), dtype=np.int64), np.full(len(sources), np.nan)
+    path = bench.paths.product("cat")
+    path = path if path.exists() else bench.paths.product("cat", ".parquet")
+    bench.need(path, "finalize")
+    catalog = read_table(path)
+    if len(catalog) and len(sources):
+        own = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
+        known = np.isfinite(own).all(axis=1)
+        tree = cKDTree(own[known])
+        here = np.column_stack([floats(sources, "x"), floats(sources, "y")])
+        distance, row = tree.query(here)
+        near = distance <= SAME_SOURCE_PX
+        row = np.flatnonzero(known)[row[near]]
+        ids[near] = np.asarray(catalog["id"])[row]
+        p_cr[near] = floats(catalog, "p_cr")[row]
+    return ids, p_cr
+
+
+def detections_of(image: GroupImage) -> ImageDetections:
+    """Return what an image shows, on the sky."""
+    sources = image.sources
+    x, y, flux, noise = (floats(sources, name) for name in ("x", "y", "flux", "noise"))
+    ra, dec = image.frame.wcs.all_pix2world(x, y, 0) if len(x) else (np.empty(0), np.empty(0))
+    size_px = np.sqrt(floats(sources, "semimajor_px") * floats(sources, "semiminor_px"))
+    error_px = centroid_errors_px(flux, noise, size_px, image.meta.exptime_s)
+    own = floats(sources, "centre_err_px")
+    error_px = np.where(np.isfinite(own), own, error_px)
+    scale_arcsec = image.scale_arcsec
+    star_px = np.nanpercentile(size_px, 20) if len(size_px) else 0.0
+    wider_px = np.sqrt(np.maximum(size_px**2 - star_px**2, 0.0))
+    return ImageDetections(
+        image.label,
+        image.meta.filter,
+        image.meta.mjd_mid,
+        np.asarray(ra),
+        np.asarray(dec),
+        error_px * scale_arcsec * 1000.0,
+        image.frame.error_mas,
+        flux / np.maximum(noise * np.sqrt(np.maximum(floats(sources, "area"), 1.0)), 1e-30),
+        wider_px * scale_arcsec,
+        image.is_cosmic_ray,
+        image.source_ids,
+    )
+
+
+def detections_in_all(combination: Combination, settings: Settings) -> Floats:
+    """Return what the sum of the images of a group shows.
+
+    The sum is of interpolated pixels, whose noise is lower than that of the images, but correlated:
+    the threshold is in units of the noise before.
+
+    Returns
+    -------
+    (K, 3) float
+        Right ascension, declination (degrees), error per axis (mas).
+    """
+    image = combination.image()
+    chosen = settings.objects.detect(settings.detect)
+    noise = detect.sky_of(image, chosen).noise
+    smoothed = float(np.median(noise[noise > 0]))
+    n_sigma = min(chosen.n_sigma / min(smoothed, 1.0), MOST_SIGMA)
+    sources = detect.run(image, chosen.replace(n_sigma=n_sigma)).sources
+    x, y, flux, area = (floats(sources, name) for name in ("x", "y", "flux", "area"))
+    if not len(x):
+        return np.empty((0, 3))
+    ra, dec = image.wcs.all_pix2world(x, y, 0)
+    size_px = np.sqrt(floats(sources, "semimajor_px") * floats(sources, "semiminor_px"))
+    # Of a centroid in noise alone: size over signal-to-noise.
+    error_px = size_px * np.sqrt(np.maximum(area, 1.0)) / np.maximum(flux, 1e-30)
+    return np.column_stack([ra, dec, error_px * image.scale_arcsec * 1000.0])
+
+
+def measured(
+    image: GroupImage,
+    shown: ImageDetections,
+    own: Ints,
+    objects: ObjectList,
+    settings: Settings,
+    reference: ReferenceStars | None,
+) -> ImagePhotometry:
+    """Measure the objects that an image covers, at their places at its time.
+
+    The code, errors and calibration are those of the image's own catalog.
+
+    Parameters
+    ----------
+    image : the image
+    shown : what it shows
+    own : (N,) int; row of each object in that, -1 where it is not detected
+    objects : the list
+    settings : of the run
+    reference : Gaia stars
+    """
+    bench = image.bench
+    pixels, meta = bench.image, bench.image.meta
+    ra, dec = objects.positions_at(meta.mjd_mid)
+    x, y = image.frame.wcs.all_world2pix(ra, dec, 0, quiet=True) if len(ra) else (ra, dec)
+    rows = np.flatnonzero(_has_data(pixels.valid, x, y))
+    scale_mas = pixels.scale_arcsec * 1000.0
+    found = measure.run(
+        pixels,
+        measure.Targets(
+            x[rows],
+            y[rows],
+            rows + 1,
+            exposure_sets(pixels.path, meta, x[rows], y[rows], pixels.ctx_path),
+            objects.err_mas[rows] / scale_mas,
+        ),
+        settings.measure,
+        pixels=measure.Pixels(bench.cr_mask, bench.segmentation),
+        frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
+        field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
+    )
+    calibrated = finalize.run(
+        found.table,
+        settings.measure.radii_px,
+        meta,
+        pixels.scale_arcsec,
+        (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px),
+        settings.finalize,
+    )
+    own = own[rows]
+    seen = own >= 0
+    own_ra, own_dec, own_err = (np.full(len(rows), np.nan) for _ in range(3))
+    own_ra[seen], own_dec[seen] = shown.ra_deg[own[seen]], shown.dec_deg[own[seen]]
+    own_err[seen] = shown.err_mas[own[seen]]
+    source_id = np.zeros(len(rows), dtype=np.int64)
+    source_id[seen] = image.source_ids[own[seen]]
+    zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
+    return ImagePhotometry(
+        image.label,
+        meta.filter,
+        meta.mjd_mid,
+        meta.exptime_s,
+        meta.n_exposures,
+        image.frame.grade,
+        image.frame.error_mas,
+        meta.photplam,
+        photcal.microjansky(zeropoint) / meta.photflam,
+        rows,
+        calibrated.table,
+        own_ra,
+        own_dec,
+        own_err,
+        source_id,
+    )
+
+
+def _has_data(valid: Bools, x: Floats, y: Floats) -> Bools:
+    """Return whether the pixels at some positions hold data."""
+    ny, nx = valid.shape
+    inside = (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)  # not NaN either
+    found = np.zeros(len(x), dtype=bool)
+    column, row = (np.rint(v[inside]).astype(int) for v in (x, y))
+    found[inside] = valid[row, column]
+    return found

@@ -1,0 +1,115 @@
+"""The state of a group: ``OUT/objects/<group>/group.json``, that only its task writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from dataclasses import field as member
+from pathlib import Path
+from typing import Any
+
+from bycatch.errors import UnreadableFile
+from bycatch.products.content import json_bytes, loaded, schema
+from bycatch.products.paths import is_plain_name, own_folder
+from bycatch.system.disk import Proof, atomic, is_whole
+
+OBJECTS_FOLDER = "objects"
+GROUP_FILE = "group.json"
+FORMAT = 1
+
+
+@dataclass
+class GroupState:
+    """What is known of a group.
+
+    Attributes
+    ----------
+    name : of the group
+    images : ``<field>/<filter>/<root>`` of its images, sorted
+    key : stands for all that its tables were made from
+    outputs : its products, by name
+    summary : numbers for the page and the terminal
+    outcome, reason : what became of it in the last run
+    seconds : that it took
+    format : of the file
+    """
+
+    name: str
+    images: list[str] = member(default_factory=list)
+    key: str = ""
+    outputs: dict[str, Proof | None] = member(default_factory=dict)
+    summary: dict[str, Any] = member(default_factory=dict)
+    outcome: str = ""
+    reason: str = ""
+    seconds: float = 0.0
+    format: int = FORMAT
+
+    def is_current(self, folder: Path, key: str) -> bool:
+        """Tell whether the products are whole and made for a key."""
+        return (
+            self.key == key
+            and bool(self.outputs)
+            and all(
+                proof is not None and is_whole(folder / name, proof)
+                for name, proof in self.outputs.items()
+            )
+        )
+
+
+def group_folder(out: Path, name: str) -> Path:
+    """Return the folder of a group."""
+    return own_folder(own_folder(out / OBJECTS_FOLDER) / name)
+
+
+def group_names(out: Path) -> list[str]:
+    """Return the names of the groups that an output folder holds, sorted."""
+    folder = out / OBJECTS_FOLDER
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208, bears that folders go meanwhile
+    except OSError:
+        return []
+    return [name for name in names if os.path.lexists(folder / name / GROUP_FILE)]
+
+
+def read_group(out: Path, name: str) -> GroupState:
+    """Read the state of a group; an empty one where there is none.
+
+    Raises
+    ------
+    UnreadableFile
+        It is damaged, of another place, or of a later version.
+    """
+    path = group_folder(out, name) / GROUP_FILE
+    if not path.is_symlink() and not path.exists():
+        return GroupState(name)
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise ValueError("not a file")
+        content = loaded(path.read_bytes())
+        if content["format"] > FORMAT:
+            raise ValueError("made by a later version of bycatch")
+        state: GroupState = schema(GroupState).validate_python(content)
+        if state.name != name or not all(map(is_plain_name, state.outputs)):
+            raise ValueError("it is that of another group")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as err:
+        reason = " ".join(str(err).split("\n")[:3])
+        raise UnreadableFile(
+            f"{path}: not a readable record ({reason})", hint="remove it and run again"
+        ) from err
+    return state
+
+
+def write_group(out: Path, state: GroupState) -> None:
+    """Write the state of a group."""
+    with atomic(group_folder(out, state.name) / GROUP_FILE) as partial:
+        partial.write_bytes(json_bytes(state))
+
+
+def read_groups(out: Path, names: Iterable[str] | None = None) -> Iterator[GroupState]:
+    """Give the states of the groups; damaged ones are passed over."""
+    for name in group_names(out) if names is None else names:
+        try:
+            yield read_group(out, name)
+        except UnreadableFile:
+            continue

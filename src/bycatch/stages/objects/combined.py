@@ -1,0 +1,178 @@
+"""The detection image of a group: all its images together, as signal over noise.
+
+Each image counts by what it tells of a source of flat spectrum (constant f_nu): the sum of f_nu
+over its variance, divided by the root of the sum of the inverse variances.  For such a source no
+other linear sum of the images has a better signal-to-noise, and the noise of the sum is Gaussian of
+unit width where that of the images is, so that detection's threshold keeps its meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from bycatch.arrays import Bools, Floats, Image
+from bycatch.images.drc import DrcImage
+from bycatch.kernels.resample import STEP_PX, add_resampled
+
+MOST_PIXELS = 10**8
+"""A grid of more is not made: its planes would take more than a gigabyte."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixels that the images of a group are brought to.
+
+    Attributes
+    ----------
+    wcs : a tangent plane, north up
+    shape : (ny, nx)
+    """
+
+    wcs: WCS
+    shape: tuple[int, int]
+
+
+def grid_over(ra_deg: Floats, dec_deg: Floats, scale_arcsec: float) -> Grid:
+    """Return the grid that covers some positions (the corners of images).
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : (N,) float
+    scale_arcsec : size of its pixels
+
+    Raises
+    ------
+    ValueError
+        It would have more than 10^8 pixels.
+    """
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = list(_middle(ra_deg, dec_deg))
+    wcs.wcs.cdelt = [-scale_arcsec / 3600.0, scale_arcsec / 3600.0]
+    wcs.wcs.crpix = [1.0, 1.0]
+    x, y = wcs.all_world2pix(ra_deg, dec_deg, 0)
+    nx, ny = (int(np.ceil(v.max() - v.min())) + 1 for v in (x, y))
+    if nx * ny > MOST_PIXELS:
+        msg = f"a grid of {nx} x {ny} pixels is too large"
+        raise ValueError(msg)
+    wcs.wcs.crpix = [1.0 - float(np.floor(x.min())), 1.0 - float(np.floor(y.min()))]
+    wcs.wcs.set()
+    return Grid(wcs, (ny + 1, nx + 1))
+
+
+def _middle(ra_deg: Floats, dec_deg: Floats) -> tuple[float, float]:
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+    x, y, z = vectors.mean(axis=1).tolist()
+    return (
+        float(np.degrees(np.arctan2(y, x)) % 360.0),
+        float(np.degrees(np.arctan2(z, np.hypot(x, y)))),
+    )
+
+
+class Combination:
+    """The images of a group, added one by one.
+
+    Parameters
+    ----------
+    grid : where they are added
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self._total = np.zeros(grid.shape, np.float32)
+        self._weight = np.zeros(grid.shape, np.float32)
+        self._first: DrcImage | None = None
+        self.n_images = 0
+
+    def add(
+        self,
+        image: DrcImage,
+        wcs: WCS,
+        background: Image,
+        noise: Image,
+        *,
+        microjansky: float,
+        without: Bools | None = None,
+    ) -> None:
+        """Add an image.
+
+        Parameters
+        ----------
+        image : its rates
+        wcs : the aligned one
+        background, noise : (ny, nx) of `detect`, e/s
+        microjansky : f_nu of 1 e/s
+        without : (ny, nx) bool; pixels that are left out, such as cosmic rays of single exposures
+        """
+        inverse = np.zeros(image.shape, np.float32)
+        known = image.valid & (noise > 0)
+        if without is not None:
+            known &= ~without
+        inverse[known] = (1.0 / (microjansky * noise[known])) ** 2
+        x, y = self._places_in(wcs)
+        # In microjansky: sums of f_nu over its variance.
+        add_resampled(
+            self._total,
+            self._weight,
+            image.sci * np.float32(microjansky),
+            background * np.float32(microjansky),
+            inverse,
+            x,
+            y,
+            1.0,
+        )
+        self._first = self._first or image
+        self.n_images += 1
+
+    def image(self) -> DrcImage:
+        """Return the sum as an image that detection takes: signal over noise, uniformly deep.
+
+        Raises
+        ------
+        ValueError
+            Nothing was added.
+        """
+        if self._first is None:
+            raise ValueError("no image was added")
+        covered = self._weight > 0
+        sci = np.full(self.grid.shape, np.nan, np.float32)
+        sci[covered] = self._total[covered] / np.sqrt(self._weight[covered])
+        n = max(2, self.n_images)  # rules of single exposures don't hold for a sum
+        meta = replace(
+            self._first.meta,
+            root="combined",
+            stem="combined",
+            n_exposures=n,
+            exptime_s=float(n),
+            chips=(),
+            notes=(),
+        )
+        n_exp: NDArray[np.int16] = np.where(covered, n, 0).astype(np.int16)
+        return DrcImage(
+            path=Path("combined"),
+            meta=meta,
+            wht_path=None,
+            sci=sci,
+            n_exp=n_exp,
+            exptime_map_s=np.where(covered, np.float32(n), np.float32(0)),
+            wcs=self.grid.wcs,
+            wht_type="exptime",
+            has_context=True,
+        )
+
+    def _places_in(self, wcs: WCS) -> tuple[Floats, Floats]:
+        """Return where each 32nd pixel of the grid lies in an image."""
+        ny, nx = self.grid.shape
+        rows = np.arange(0, ny + STEP_PX, STEP_PX, dtype=float)
+        columns = np.arange(0, nx + STEP_PX, STEP_PX, dtype=float)
+        x, y = np.meshgrid(columns, rows)
+        ra, dec = self.grid.wcs.all_pix2world(x.ravel(), y.ravel(), 0)
+        found = wcs.all_world2pix(ra, dec, 0, quiet=True)
+        places = [np.ascontiguousarray(np.reshape(v, x.shape)) for v in found]
+        return places[0], places[1]

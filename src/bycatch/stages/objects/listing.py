@@ -1,0 +1,161 @@
+"""The list of objects: what the images show, what only all of them show, what the user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from bycatch.arrays import Bools, Floats
+from bycatch.stages.objects.association import Detections, associate
+from bycatch.stages.objects.model import (
+    ORIGIN_COMBINED,
+    ORIGIN_IMAGE,
+    ORIGIN_USER,
+    ImageDetections,
+    ObjectList,
+)
+from bycatch.tangent import direction, sky_of_tangent, tangent_mas, unit_vectors
+
+SAME_ARCSEC = 0.15
+"""A position of the sum of the images, or of the user's, this near to an object is that object:
+about the FWHM of a drizzled star."""
+
+Covers = Callable[[Floats, Floats], Bools]
+"""Tells of positions on the sky (degrees) whether an image covers them."""
+
+
+def list_of(
+    images: Sequence[ImageDetections],
+    covers: Sequence[Covers],
+    combined: Floats | None = None,
+    user: Floats | None = None,
+) -> ObjectList:
+    """Return the objects of a group.
+
+    Detections that are one object are joined (`association.associate`).  A detection that its image
+    holds for a cosmic ray, and that no other image shows although one covers its place, is none.
+
+    Parameters
+    ----------
+    images : what each of them shows
+    covers : of each image
+    combined : (K, 3) float; right ascension, declination (degrees) and error (mas) of the
+        detections on the sum of the images
+    user : (K, 2) float; positions of the user's, degrees
+    """
+    given = [v for v in (combined, user) if v is not None and len(v)]
+    everything = [np.column_stack([i.ra_deg, i.dec_deg]) for i in images]
+    everything += [v[:, :2] for v in given]
+    points = np.concatenate([np.empty((0, 2)), *everything])
+    points = points[np.isfinite(points).all(axis=1)]
+    centre = direction(unit_vectors(*points.T)) if len(points) else (0.0, 0.0)
+    found = _detected(images, covers, centre)
+    if combined is not None:
+        found = _with(found, combined[:, :2], combined[:, 2], ORIGIN_COMBINED, centre)
+    if user is not None:
+        found = _with(found, user, np.zeros(len(user)), ORIGIN_USER, centre)
+    return found
+
+
+def _detected(
+    images: Sequence[ImageDetections], covers: Sequence[Covers], centre: tuple[float, float]
+) -> ObjectList:
+    if not images:
+        return _only(np.empty(0), np.empty(0), np.empty(0), 0, 0)
+    detections = [_on_plane(image, centre) for image in images]
+    joined = associate(detections)
+    detection = np.asarray(joined.detection, dtype=np.int64).reshape(-1, len(images))
+    seen = detection >= 0
+    xy_mas = 1000.0 * np.column_stack([joined.x_arcsec, joined.y_arcsec])
+    ra, dec = sky_of_tangent(xy_mas, *centre)
+    kept = ~_are_cosmic_rays(images, covers, detection, ra, dec)
+    mjd = np.array([image.mjd for image in images])
+    with np.errstate(invalid="ignore"):
+        mean_mjd = (seen * np.nan_to_num(mjd)).sum(axis=1) / seen.sum(axis=1)
+    n = len(ra)
+    found = ObjectList(
+        ra,
+        dec,
+        1000.0 * np.asarray(joined.err_arcsec),
+        np.asarray(joined.chi2_dof),
+        mean_mjd,
+        np.full(n, ORIGIN_IMAGE),
+        detection,
+        np.zeros((n, 2)),
+        int((~kept).sum()),
+    )
+    return found.take(kept)
+
+
+def _on_plane(image: ImageDetections, centre: tuple[float, float]) -> Detections:
+    xy = tangent_mas(image.ra_deg, image.dec_deg, *centre) / 1000.0
+    return Detections(
+        xy[:, 0],
+        xy[:, 1],
+        image.err_mas / 1000.0,
+        image.frame_err_mas / 1000.0,
+        np.nan_to_num(image.snr),
+        image.size_arcsec,
+    )
+
+
+def _are_cosmic_rays(
+    images: Sequence[ImageDetections],
+    covers: Sequence[Covers],
+    detection: np.ndarray,
+    ra: Floats,
+    dec: Floats,
+) -> Bools:
+    """Return which objects are a cosmic ray of one image that another one would show."""
+    seen = detection >= 0
+    suspect = np.zeros(len(detection), dtype=bool)
+    for m, image in enumerate(images):
+        alone = seen[:, m] & (seen.sum(axis=1) == 1)
+        alone[alone] = image.is_cosmic_ray[detection[alone, m]]
+        for other, covered in enumerate(covers):
+            if other != m and alone.any():
+                rows = np.flatnonzero(alone & ~suspect)
+                suspect[rows] |= covered(ra[rows], dec[rows])
+    return suspect
+
+
+def _with(
+    found: ObjectList, sky: Floats, err_mas: Floats, origin: int, centre: tuple[float, float]
+) -> ObjectList:
+    """Add positions to the list, and their origin to the objects that are there already."""
+    good = np.isfinite(sky).all(axis=1)
+    sky, err_mas = sky[good], err_mas[good]
+    if not len(sky):
+        return found
+    new = np.ones(len(sky), dtype=bool)
+    if len(found):
+        tree = cKDTree(tangent_mas(found.ra_deg, found.dec_deg, *centre))
+        distance, row = tree.query(tangent_mas(*sky.T, *centre))
+        new = distance > 1000.0 * SAME_ARCSEC
+        found.origin[np.unique(row[~new])] |= origin
+    more = _only(*sky[new].T, err_mas[new], origin, found.detection.shape[1])
+    return ObjectList(
+        **{
+            name: np.concatenate([value, getattr(more, name)])
+            for name, value in vars(found).items()
+            if name != "n_cosmic_rays"
+        },
+        n_cosmic_rays=found.n_cosmic_rays,
+    )
+
+
+def _only(ra: Floats, dec: Floats, err_mas: Floats, origin: int, n_images: int) -> ObjectList:
+    """Return objects that no image detected."""
+    n = len(ra)
+    return ObjectList(
+        ra,
+        dec,
+        err_mas,
+        np.full(n, np.nan),
+        np.full(n, np.nan),
+        np.full(n, origin),
+        np.full((n, n_images), -1),
+        np.zeros((n, 2)),
+    )

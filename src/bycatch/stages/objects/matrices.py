@@ -1,0 +1,84 @@
+"""What the images measured of the objects, as matrices: a row for an object, a column for an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.tables import floats
+from bycatch.stages.objects.model import ImagePhotometry
+
+
+@dataclass(frozen=True, eq=False)
+class Matrices:
+    """N objects in M images.
+
+    Attributes
+    ----------
+    n : number of objects
+    images : what each image measured
+    radii_px : of the apertures
+    """
+
+    n: int
+    images: Sequence[ImagePhotometry]
+    radii_px: tuple[float, ...]
+
+    def of(self, name: str) -> Floats:
+        """Return a column of the images' tables, (N, M); NaN where an image does not cover."""
+        found = np.full((self.n, len(self.images)), np.nan)
+        for k, image in enumerate(self.images):
+            found[image.rows, k] = floats(image.table, name)
+        return found
+
+    def per_radius(self, name: str) -> Floats:
+        """Return the columns of all radii, (N, M, R); ``name`` holds ``{r}``."""
+        layers = [self.of(name.replace("{r}", f"{r:g}")) for r in self.radii_px]
+        return np.stack(layers, axis=-1) if layers else np.empty((self.n, len(self.images), 0))
+
+    @cached_property
+    def covered(self) -> Bools:
+        """(N, M) bool; True where an image covers an object."""
+        found = np.zeros((self.n, len(self.images)), dtype=bool)
+        for k, image in enumerate(self.images):
+            found[image.rows, k] = True
+        return found
+
+    @cached_property
+    def detected(self) -> Bools:
+        """(N, M) bool; True where an image itself detected it."""
+        found = np.zeros((self.n, len(self.images)), dtype=bool)
+        for k, image in enumerate(self.images):
+            found[image.rows, k] = image.detected
+        return found
+
+    @cached_property
+    def flags(self) -> Ints:
+        """(N, M) int; the flags of the measurements, 0 where there is none."""
+        found = np.zeros((self.n, len(self.images)), dtype=np.int64)
+        for k, image in enumerate(self.images):
+            found[image.rows, k] = np.asarray(image.table["flags"])
+        return found
+
+    @cached_property
+    def filters(self) -> tuple[str, ...]:
+        """The filters, from blue to red."""
+        pivots = {image.filter: image.pivot_angstrom for image in self.images}
+        return tuple(sorted(pivots, key=lambda name: (pivots[name], name)))
+
+    def in_filter(self, name: str) -> NDArray[np.intp]:
+        """Return the columns of a filter's images."""
+        return np.flatnonzero([image.filter == name for image in self.images])
+
+    def own_positions(self) -> tuple[Floats, Floats, Floats]:
+        """Return right ascension, declination and error (mas) where images detected it, (N, M)."""
+        found = np.full((3, self.n, len(self.images)), np.nan)
+        for k, image in enumerate(self.images):
+            for part, values in enumerate((image.own_ra_deg, image.own_dec_deg, image.own_err_mas)):
+                found[part, image.rows, k] = values
+        return found[0], found[1], found[2]

@@ -1,0 +1,129 @@
+"""What the stage of objects takes and gives: detections, the list, and what is measured at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+
+from bycatch.arrays import Bools, Floats, Ints
+
+ORIGIN_IMAGE, ORIGIN_COMBINED, ORIGIN_USER = 1, 2, 4
+"""Bits of the column ``origin``."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDetections:
+    """What one image of a group shows, on the sky.
+
+    Attributes
+    ----------
+    label : ``<field>/<filter>/<root>``
+    filter : its filter
+    mjd : mid-time of its exposures
+    ra_deg, dec_deg : (N,) float, in the group's frame
+    err_mas : (N,) float, errors of the centres per axis, without the frame's
+    frame_err_mas : error of the frame per axis
+    snr : (N,) float
+    size_arcsec : (N,) float, rms radii; 0 of points
+    is_cosmic_ray : (N,) bool; where the image alone is all but sure of it
+    source_id : (N,) int, numbers in the image's own catalog; 0: not in it
+    """
+
+    label: str
+    filter: str
+    mjd: float
+    ra_deg: Floats
+    dec_deg: Floats
+    err_mas: Floats
+    frame_err_mas: float
+    snr: Floats
+    size_arcsec: Floats
+    is_cosmic_ray: Bools
+    source_id: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectList:
+    """The objects of a group: N of them, in M images.
+
+    Attributes
+    ----------
+    ra_deg, dec_deg : (N,) float; at ``mjd``
+    err_mas : (N,) float; per axis, without what the frames of the group have in common
+    chi2_dof : (N,) float; of the positions in the images; NaN of one
+    mjd : (N,) float; mean time of the images that detected it; NaN of none
+    origin : (N,) int; sum of `ORIGIN_IMAGE`, `ORIGIN_COMBINED` and `ORIGIN_USER`
+    detection : (N, M) int; row in the detections of each image; -1: not detected there
+    pm_mas_yr : (N, 2) float; motion along RA (times cos(dec)) and Dec that is known; 0 else
+    n_cosmic_rays : detections that were left out, as cosmic rays that one image alone shows
+    """
+
+    ra_deg: Floats
+    dec_deg: Floats
+    err_mas: Floats
+    chi2_dof: Floats
+    mjd: Floats
+    origin: Ints
+    detection: Ints
+    pm_mas_yr: Floats
+    n_cosmic_rays: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ra_deg)
+
+    def take(self, which: Bools) -> ObjectList:
+        """Return some of the objects."""
+        rows = {name: value[which] for name, value in vars(self).items() if name != "n_cosmic_rays"}
+        return ObjectList(**rows, n_cosmic_rays=self.n_cosmic_rays)
+
+    def positions_at(self, mjd: float) -> tuple[Floats, Floats]:
+        """Return right ascensions and declinations at a time, degrees."""
+        years = np.nan_to_num((mjd - self.mjd) / DAYS_PER_YEAR)
+        moved = self.pm_mas_yr * years[:, np.newaxis] / MAS_PER_DEG
+        dec = self.dec_deg + moved[:, 1]
+        return self.ra_deg + moved[:, 0] / np.cos(np.radians(dec)), dec
+
+
+DAYS_PER_YEAR = 365.25
+MAS_PER_DEG = 3_600_000.0
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePhotometry:
+    """The objects of a group as one image measures them.
+
+    Attributes
+    ----------
+    label, filter, mjd : of the image
+    exptime_s, n_exposures : likewise
+    grade, frame_err_mas : of its alignment
+    pivot_angstrom : of its filter
+    microjansky : f_nu of a flux density (f_lambda) of 1 erg / (Angstrom s cm2)
+    rows : (K,) int; the objects that it covers
+    table : K rows of `finalize` (columns.CAT)
+    own_ra_deg, own_dec_deg, own_err_mas : (K,) float; where the image itself detected it; NaN else
+    source_id : (K,) int
+    """
+
+    label: str
+    filter: str
+    mjd: float
+    exptime_s: float
+    n_exposures: int
+    grade: str
+    frame_err_mas: float
+    pivot_angstrom: float
+    microjansky: float
+    rows: Ints
+    table: Table
+    own_ra_deg: Floats
+    own_dec_deg: Floats
+    own_err_mas: Floats
+    source_id: Ints
+
+    @property
+    def detected(self) -> Bools:
+        """(K,) bool; True where the image itself detected the object."""
+        return np.isfinite(self.own_ra_deg)
