@@ -39,7 +39,6 @@ from bycatch.products import LOCK, FieldFolder, ImageRecord, combined, read_fiel
 from bycatch.products.group_state import GroupState, group_folder, read_group, write_group
 from bycatch.settings import Settings
 from bycatch.sky import gaia
-from bycatch.sky.footprints import Tile
 from bycatch.stages import objects
 from bycatch.stages.objects.combined import Combination, grid_over
 from bycatch.stages.objects.model import ImagePhotometry, ObjectList
@@ -74,7 +73,7 @@ class GroupJob:
     name: str
     images: tuple[tuple[str, str], ...]
     settings: Settings
-    tile: Tile | None = None
+    tile: Any = None
     sources: UserFile | None = None
     sources_frame: Path | None = None
     forced: bool = False

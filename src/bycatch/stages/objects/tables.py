@@ -1,0 +1,268 @@
+"""The tables of objects: each object, each object in each image, and the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.columns import expand
+from bycatch.catalogs.object_columns import (
+    GROUP_IMAGES,
+    IN_FILTER,
+    MEASUREMENTS,
+    OBJECTS,
+    in_filters,
+    of_colours,
+)
+from bycatch.catalogs.tables import floats, make_table
+from bycatch.stages.objects.fluxes import FilterFluxes, best_radius, in_filter
+from bycatch.stages.objects.matrices import Matrices
+from bycatch.stages.objects.model import MAS_PER_DEG, ImagePhotometry, ObjectList
+
+if TYPE_CHECKING:
+    from bycatch.settings import Settings
+
+
+MAG_PER_FRACTION = 2.5 / np.log(10.0)
+BRIGHT_SNR = 50.0
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The tables of a group.
+
+    Attributes
+    ----------
+    objects : Table (object_columns.OBJECTS, IN_FILTER and COLOUR)
+    measurements : Table (object_columns.MEASUREMENTS)
+    images : Table (object_columns.GROUP_IMAGES)
+    filters : from blue to red
+    n_cosmic_rays : detections of one image that are no objects
+    min_p_real : of the clean table
+    """
+
+    objects: Table
+    measurements: Table
+    images: Table
+    filters: tuple[str, ...]
+    n_cosmic_rays: int
+    min_p_real: float
+
+    @property
+    def clean(self) -> Table:
+        """The objects that are real more likely than not."""
+        return self.objects[floats(self.objects, "p_real") >= self.min_p_real]
+
+    def products(self) -> dict[str, Table]:
+        """Return the tables by the end of their file names."""
+        return {
+            "objects": self.objects,
+            "objects_clean": self.clean,
+            "measurements": self.measurements,
+            "images": self.images,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers for the log, the page and the summary."""
+        origin = np.asarray(self.objects["origin"])
+        return {
+            "n_objects": len(self.objects),
+            "n_real": len(self.clean),
+            "n_in_several": int((np.asarray(self.objects["n_detected"]) > 1).sum()),
+            "n_only_combined": int((origin == 2).sum()),
+            "n_measurements": len(self.measurements),
+            "n_single_cosmic_rays": self.n_cosmic_rays,
+            "n_group_images": len(self.images),
+            "filters": list(self.filters),
+        }
+
+    def in_words(self) -> str:
+        """Return what was found, as the end of a log line."""
+        found = self.summary()
+        return (
+            f"{found['n_objects']} objects in {found['n_group_images']} images, "
+            f"{found['n_real']} real, {found['n_only_combined']} seen in the sum of the images only"
+        )
+
+
+def tables(
+    found: ObjectList, photometry: Sequence[ImagePhotometry], settings: Settings
+) -> Objects:
+    """Return the tables of a group.
+
+    Parameters
+    ----------
+    found : the objects; those that no image covers are left out
+    photometry : what each image measured, in the order of the columns of ``found.detection``
+    settings : of the run
+    """
+    radii_px = settings.measure.radii_px
+    seen = Matrices(len(found), photometry, radii_px)
+    kept = seen.covered.any(axis=1)
+    number = np.cumsum(kept) * kept  # from 1; 0: left out
+    return Objects(
+        _objects(found, seen, kept, number),
+        _measurements(found, seen, number),
+        _images(found, seen),
+        seen.filters,
+        found.n_cosmic_rays,
+        settings.objects.min_p_real,
+    )
+
+
+def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Table:
+    """Return the table of the objects."""
+    radius = best_radius(seen)
+    zeropoint = np.array([23.9 - 2.5 * np.log10(i.microjansky) for i in seen.images])
+    data: dict[str, Any] = {
+        "id": number,
+        "ra": found.ra_deg,
+        "dec": found.dec_deg,
+        "ra_err": found.err_mas,
+        "dec_err": found.err_mas,
+        "mjd": found.mjd,
+        "origin": found.origin,
+        "n_images": seen.covered.sum(axis=1),
+        "n_detected": seen.detected.sum(axis=1),
+        "n_filters": sum(
+            (seen.covered[:, seen.in_filter(f)].any(axis=1).astype(int) for f in seen.filters),
+            start=np.zeros(seen.n, int),
+        ),
+        "position_chi2": found.chi2_dof,
+        "radius_px": np.asarray(seen.radii_px)[radius],
+        "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
+        **_gaia_of(seen),
+        **{n: np.full(seen.n, np.nan) for n in ("p_real", "p_cr", "p_star")},
+        **{n: np.full(seen.n, np.nan) for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")},
+    }
+    fluxes = {f: in_filter(seen, f, radius, zeropoint) for f in seen.filters}
+    for f, flux in fluxes.items():
+        data |= _filter_columns(seen, f, flux, zeropoint)
+    for f, g in pairwise(seen.filters):
+        data |= {n: np.full(seen.n, np.nan) for n in (f"colour_{f}_{g}", f"colour_err_{f}_{g}")}
+        data[f"colour_limit_{f}_{g}"] = np.zeros(seen.n, int)
+    specs = (*OBJECTS, *in_filters(IN_FILTER, seen.filters), *of_colours(seen.filters))
+    return make_table(specs, {name: values[kept] for name, values in data.items()})
+
+
+def _measurements(found: ObjectList, seen: Matrices, number: Ints) -> Table:
+    """Return the table of what each image measured, object by object."""
+    specs = expand(MEASUREMENTS, seen.radii_px)
+    parts: dict[str, list[Any]] = {spec.name: [] for spec in specs}
+    for image in seen.images:
+        ra, dec = found.positions_at(image.mjd)
+        cosine = np.cos(np.radians(dec[image.rows]))
+        k, detected = len(image.rows), image.detected
+        own: dict[str, Any] = {
+            "object_id": number[image.rows],
+            "image": np.full(k, image.label),
+            "filter": np.full(k, image.filter),
+            "detected": detected,
+            "source_id": image.source_id,
+            "x": floats(image.table, "x_center"),
+            "y": floats(image.table, "y_center"),
+            "dra": (image.own_ra_deg - ra[image.rows]) * cosine * MAS_PER_DEG,
+            "ddec": (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG,
+            "dpos_err": image.own_err_mas,
+            "p_cr_alone": np.where(detected, floats(image.table, "p_cr"), np.nan),
+            "zeropoint_shift": np.full(k, np.nan),
+        }
+        for name in parts:
+            parts[name].append(own[name] if name in own else np.ma.asarray(image.table[name]))
+    data = {
+        name: np.ma.concatenate(values) if values else np.empty(0) for name, values in parts.items()
+    }
+    order = np.lexsort((np.asarray(data["image"]), np.asarray(data["object_id"])))
+    return make_table(specs, {name: values[order] for name, values in data.items()})
+
+
+def _images(found: ObjectList, seen: Matrices) -> Table:
+    """Return the table of the images."""
+    several = (found.detection >= 0).sum(axis=1) > 1
+    rows = []
+    for k, image in enumerate(seen.images):
+        detected = found.detection[:, k] >= 0 if found.detection.shape[1] else several
+        rows.append(
+            {
+                "image": image.label,
+                "filter": image.filter,
+                "mjd": image.mjd,
+                "exptime": image.exptime_s,
+                "n_exp": image.n_exposures,
+                "grade": image.grade,
+                "frame_err": image.frame_err_mas,
+                "n_detections": int(detected.sum()),
+                "n_matched": int((detected & several).sum()),
+                "residual_rms": _residual_rms(found, image),
+            }
+        )
+    return make_table(GROUP_IMAGES, {c.name: [row[c.name] for row in rows] for c in GROUP_IMAGES})
+
+
+def _residual_rms(found: ObjectList, image: ImagePhotometry) -> float:
+    """Return the rms distance per axis of bright detections from their objects, mas."""
+    ra, dec = found.positions_at(image.mjd)
+    dx = (image.own_ra_deg - ra[image.rows]) * np.cos(np.radians(dec[image.rows])) * MAS_PER_DEG
+    dy = (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG
+    middle = image.table.colnames[
+        [n.startswith("snr_") for n in image.table.colnames].index(True)
+    ]
+    bright = (floats(image.table, middle) > BRIGHT_SNR) & np.isfinite(found.chi2_dof[image.rows])
+    both = np.concatenate([dx[bright], dy[bright]])
+    both = both[np.isfinite(both)]
+    return float(1.4826 * np.median(np.abs(both))) if len(both) else np.nan
+
+
+def _gaia_of(seen: Matrices) -> dict[str, Any]:
+    """Return the Gaia star of each object: that which most images match with it."""
+    star, g = np.zeros(seen.n, dtype=np.int64), np.full(seen.n, np.nan)
+    votes: dict[tuple[int, int], int] = {}
+    for image in seen.images:
+        ids = np.asarray(image.table["gaia_source_id"])
+        magnitude = floats(image.table, "gaia_g")
+        for row, source, mag in zip(image.rows, ids, magnitude, strict=True):
+            if source:
+                votes[row, source] = votes.get((row, source), 0) + 1
+                if votes[row, source] > votes.get((row, star[row]), 0):
+                    star[row], g[row] = source, mag
+    return {"gaia_source_id": star, "gaia_g": g}
+
+
+def _filter_columns(seen: Matrices, f: str, flux: FilterFluxes, zeropoint: Floats) -> dict[str, Any]:
+    """Return the columns of a filter."""
+    images = seen.in_filter(f)
+    zero = float(np.median(zeropoint[images]))
+    total, total_err = _best_total(seen, f)
+    return {
+        f"n_images_{f}": seen.covered[:, images].sum(axis=1),
+        f"n_detected_{f}": seen.detected[:, images].sum(axis=1),
+        f"flux_{f}": flux.flux,
+        f"flux_err_{f}": flux.err,
+        f"flux_err_sys_{f}": flux.err_sys,
+        f"mag_{f}": zero - 2.5 * np.log10(np.where(flux.flux > 0, flux.flux, np.nan)),
+        f"mag_err_{f}": MAG_PER_FRACTION * flux.err / np.where(flux.flux > 0, flux.flux, np.nan),
+        f"snr_{f}": flux.flux / flux.err,
+        f"maglim_{f}": zero - 2.5 * np.log10(flux.limit),
+        f"mag_total_{f}": total,
+        f"mag_total_err_{f}": total_err,
+        f"chi2_{f}": flux.chi2_dof,
+        f"amplitude_{f}": np.full(seen.n, np.nan),
+        f"p_variable_{f}": np.full(seen.n, np.nan),
+    }
+
+
+def _best_total(seen: Matrices, f: str) -> tuple[Floats, Floats]:
+    """Return total magnitudes in a filter, and their errors, of the image that sees them best."""
+    images = seen.in_filter(f)
+    mag, flux, err = (seen.of(n)[:, images] for n in ("mag_ab_kron", "flux_kron", "err_kron"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = MAG_PER_FRACTION * err / np.where(flux > 0, flux, np.nan)
+    best = np.argmin(np.where(np.isfinite(error), error, np.inf), axis=1)
+    rows = np.arange(seen.n)
+    return mag[rows, best], error[rows, best]
