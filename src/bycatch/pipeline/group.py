@@ -21,7 +21,7 @@ from bycatch.errors import BycatchError
 from bycatch.pipeline.attempts import attempt, begin, log_loss, step_over
 from bycatch.pipeline.frames import read_frame
 from bycatch.images.wcs import pixel_scale_arcsec
-from bycatch.pipeline.group_frames import GroupFrame, group_frames, label_of, size_of
+from bycatch.pipeline.group_frames import GroupFrame, group_frames, label_of, shape_of
 from bycatch.pipeline.group_images import (
     GroupImage,
     detections_in_all,
@@ -31,7 +31,7 @@ from bycatch.pipeline.group_images import (
 )
 from bycatch.pipeline.jobs import ImageJob, UserFile
 from bycatch.pipeline.keys import takes_part
-from bycatch.pipeline.outcomes import Outcome, StepResult
+from bycatch.pipeline.outcomes import GroupReport, Outcome, StepResult
 from bycatch.pipeline.provenance import plain_settings
 from bycatch.pipeline.reference import stars_at_hand
 from bycatch.pipeline.workbench import Workbench
@@ -39,6 +39,7 @@ from bycatch.products import LOCK, FieldFolder, ImageRecord, combined, read_fiel
 from bycatch.products.group_state import GroupState, group_folder, read_group, write_group
 from bycatch.settings import Settings
 from bycatch.sky import gaia
+from bycatch.sky.footprints import Tile
 from bycatch.stages import objects
 from bycatch.stages.objects.combined import Combination, grid_over
 from bycatch.stages.objects.model import ImagePhotometry, ObjectList
@@ -73,34 +74,11 @@ class GroupJob:
     name: str
     images: tuple[tuple[str, str], ...]
     settings: Settings
-    tile: Any = None
+    tile: Tile | None = None
     sources: UserFile | None = None
     sources_frame: Path | None = None
     forced: bool = False
     waits: bool = False
-
-
-@dataclass(frozen=True)
-class GroupReport:
-    """What became of a group.
-
-    Attributes
-    ----------
-    name : of the group
-    outcome, reason : as of an image
-    summary : its numbers
-    seconds : the time it took
-    is_new : its tables were made now
-    holder : who else has the group, if it was passed over
-    """
-
-    name: str
-    outcome: str
-    reason: str = ""
-    summary: dict[str, Any] | None = None
-    seconds: float = 0.0
-    is_new: bool = False
-    holder: str = ""
 
 
 def run_group(job: GroupJob) -> GroupReport:
@@ -180,7 +158,7 @@ class _GroupWork:
             folder = FieldFolder(self.job.out, read_field(self.job.out, field))
             stars = stars_at_hand(folder)
             for record in folder.state.images:
-                if (field, record.place) in self.job.images and _is_done(record, self.job.out):
+                if (field, record.place) in self.job.images and is_done(record, self.job.out):
                     job = ImageJob(
                         self.job.out, record, self.settings,
                         gaia_file=stars.path, gaia_key=stars.key,
@@ -221,7 +199,7 @@ class _GroupWork:
             more = detections_in_all(combination, self.settings)
         found = objects.list_of(shown, [image.covers for image in images], more, self._users())
         if self.job.tile is not None:
-            found = found.take(self.job.tile.contains(found.ra_deg, found.dec_deg))
+            found = found.take(self.job.tile.owns(found.ra_deg, found.dec_deg))
         photometry: list[ImagePhotometry] = []
         for k, image in reversed([*enumerate(images)]):
 
@@ -243,7 +221,7 @@ class _GroupWork:
         corners, scales = [], []
         for bench in benches:
             wcs = frames[label_of(bench)].wcs
-            corners.append(wcs.calc_footprint(axes=size_of(bench)))
+            corners.append(wcs.calc_footprint(axes=shape_of(bench.record, self.job.out)[::-1]))
             scales.append(pixel_scale_arcsec(wcs))
         at = np.concatenate(corners)
         try:
@@ -312,7 +290,7 @@ def product_name(group: str, kind: str, form: str = "ecsv") -> str:
     return f"{group}_{kind}{SUFFIXES[form]}"
 
 
-def _is_done(record: ImageRecord, out: Path) -> bool:
+def is_done(record: ImageRecord, out: Path) -> bool:
     """Tell whether an image has what its objects need: frame, photometry, calibration."""
     return {"align", "measure", "finalize"} <= set(record.stages) and takes_part(record, out)
 

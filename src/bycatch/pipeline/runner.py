@@ -20,7 +20,8 @@ from bycatch.images.files import root_of
 from bycatch.pipeline import intake, lists
 from bycatch.pipeline.field import lost_field, prepare_worker, run_field, tidy_up
 from bycatch.pipeline.jobs import FieldJob, Inputs, UserFiles
-from bycatch.pipeline.outcomes import FieldResult
+from bycatch.pipeline.objects import objects_of
+from bycatch.pipeline.outcomes import FieldResult, GroupReport
 from bycatch.pipeline.placing import planned_record
 from bycatch.pipeline.report import RunReport
 from bycatch.pipeline.summary import summarize
@@ -294,8 +295,11 @@ def _run(
     unplaced = [
         Skipped(Path(path), why, bad=True) for field in fields for path, why in field.unplaced
     ]
+    found: tuple[GroupReport, ...] = ()
+    if jobs and jobs[0].settings.objects.enabled and is_whole and not is_shard:
+        found = tuple(objects_of(out.absolute(), jobs[0].settings, inputs, executor))
     seconds = time.perf_counter() - started
-    report = RunReport(out, fields, (*skipped, *unplaced), seconds, inputs)
+    report = RunReport(out, fields, (*skipped, *unplaced), seconds, inputs, found)
     known = {k: _as_words(v) for k, v in asdict(inputs).items()}
     unused = [UnusedFile(str(s.path), s.reason, s.bad) for s in skipped]
     if not is_whole:  # a step on its own forgets none of the last run's
