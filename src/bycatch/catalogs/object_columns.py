@@ -27,6 +27,9 @@ OBJECTS: tuple[Column, ...] = (
         "origin", "i2", "", "meta.code",
         "what found it, added up: 1 an image, 2 all images together, 4 the user's list",
     ),
+    Column(
+        "list_row", "i8", "", "meta.id", "its row in the user's list, from 1; 0: not in one"
+    ),
     Column("n_images", "i4", "", "meta.number;obs.image", "images that cover it"),
     Column("n_detected", "i4", "", "meta.number;obs.image", "images that detected it"),
     Column("n_filters", "i4", "", "meta.number", "filters that cover it"),

@@ -60,9 +60,7 @@ def print_report(report: RunReport) -> None:
 
 def print_groups(groups: Sequence[GroupReport]) -> None:
     """Print the closing table of the objects: a row per group."""
-    table = Rows(
-        ["group", "outcome"], ["images", "objects", "real", "in several", "sum only", "s"]
-    )
+    table = Rows(["group", "outcome"], ["images", "objects", "real", "in several", "sum only", "s"])
     names = ("n_group_images", "n_objects", "n_real", "n_in_several", "n_only_combined")
     for group in groups:
         numbers = group.summary or {}

@@ -18,9 +18,9 @@ from astropy.table import vstack
 from bycatch.arrays import Floats
 from bycatch.catalogs.tables import SUFFIXES, write_table
 from bycatch.errors import BycatchError
+from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.pipeline.attempts import attempt, begin, log_loss, step_over
 from bycatch.pipeline.frames import read_frame
-from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.pipeline.group_frames import GroupFrame, group_frames, label_of, shape_of
 from bycatch.pipeline.group_images import (
     GroupImage,
@@ -42,7 +42,7 @@ from bycatch.sky import gaia
 from bycatch.sky.footprints import Tile
 from bycatch.stages import objects
 from bycatch.stages.objects.combined import Combination, grid_over
-from bycatch.stages.objects.model import ImagePhotometry, ObjectList
+from bycatch.stages.objects.model import ImagePhotometry
 from bycatch.system.disk import Batch, proof_of, remove_leftovers
 from bycatch.system.locks import Held, lock, wait_for
 from bycatch.version import __version__
@@ -169,7 +169,11 @@ class _GroupWork:
     def _key(self, benches: list[Workbench]) -> str:
         job, settings = self.job, self.settings
         images = [
-            [label_of(b), b.job.gaia_key, *(stage.key for _, stage in sorted(b.record.stages.items()))]
+            [
+                label_of(b),
+                b.job.gaia_key,
+                *(stage.key for _, stage in sorted(b.record.stages.items())),
+            ]
             for b in benches
         ]
         sections = [

@@ -64,7 +64,7 @@ def group_frames(
     """Return the frames of the images of a group, by label.
 
     Images of several fields are aligned together, each at its own time; what they have in common
-    ties them where Gaia stars are few.  An image that gets a worse grade so keeps its field's frame.
+    ties them where Gaia stars are few.  An image whose grade is worse then keeps its field's frame.
 
     Parameters
     ----------

@@ -99,9 +99,7 @@ def group_jobs(
         except (BycatchError, OSError, ValueError) as err:
             logger.warning("%s: in no group: %s", record.label, err)
     chosen = settings.objects
-    found = tiles(
-        groups(footprints), tile_deg=chosen.tile_deg, margin_arcsec=chosen.margin_arcsec
-    )
+    found = tiles(groups(footprints), tile_deg=chosen.tile_deg, margin_arcsec=chosen.margin_arcsec)
     sources = UserFile.of(inputs.sources)
     frame = _frame_of_list(inputs, list(records.values()), out) if sources else None
     return [_job(tile, records, out, settings, sources, frame, forced=forced) for tile in found]

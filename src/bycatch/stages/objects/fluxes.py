@@ -37,8 +37,8 @@ def best_radius(seen: Matrices) -> Ints:
     with np.errstate(invalid="ignore", divide="ignore"):
         snr2 = np.where(err > 0, np.maximum(flux / err, 0.0) ** 2, np.nan)
     total = np.nansum(snr2, axis=1)
-    lacks = (np.isnan(snr2) & seen.covered[:, :, np.newaxis]).any(axis=1)
-    total[lacks & ~lacks.all(axis=1, keepdims=True)] = -1.0
+    lacks = np.any(np.isnan(snr2) & seen.covered[:, :, np.newaxis], axis=1)
+    total[lacks & ~np.all(lacks, axis=1)[:, np.newaxis]] = -1.0
     return np.asarray(np.argmax(total, axis=1)) if len(seen.radii_px) else np.zeros(seen.n, int)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.stages.objects.association import Detections, associate
 from bycatch.stages.objects.model import (
     ORIGIN_COMBINED,
@@ -83,6 +83,7 @@ def _detected(
         mean_mjd,
         np.full(n, ORIGIN_IMAGE),
         detection,
+        np.zeros(n, dtype=np.int64),
         np.zeros((n, 2)),
         int((~kept).sum()),
     )
@@ -104,7 +105,7 @@ def _on_plane(image: ImageDetections, centre: tuple[float, float]) -> Detections
 def _are_cosmic_rays(
     images: Sequence[ImageDetections],
     covers: Sequence[Covers],
-    detection: np.ndarray,
+    detection: Ints,
     ra: Floats,
     dec: Floats,
 ) -> Bools:
@@ -126,16 +127,22 @@ def _with(
 ) -> ObjectList:
     """Add positions to the list, and their origin to the objects that are there already."""
     good = np.isfinite(sky).all(axis=1)
-    sky, err_mas = sky[good], err_mas[good]
+    sky, err_mas, list_row = sky[good], err_mas[good], np.flatnonzero(good) + 1
     if not len(sky):
         return found
-    new = np.ones(len(sky), dtype=bool)
+    new: Bools = np.ones(len(sky), dtype=bool)
     if len(found):
         tree = cKDTree(tangent_mas(found.ra_deg, found.dec_deg, *centre))
-        distance, row = tree.query(tangent_mas(*sky.T, *centre))
+        nearest = tree.query(tangent_mas(sky[:, 0], sky[:, 1], *centre))
+        distance, row = (np.asarray(v) for v in nearest)
         new = distance > 1000.0 * SAME_ARCSEC
         found.origin[np.unique(row[~new])] |= origin
-    more = _only(*sky[new].T, err_mas[new], origin, found.detection.shape[1])
+        if origin == ORIGIN_USER:
+            found.list_row[row[~new]] = list_row[~new]
+    ra, dec = sky[new].T
+    more = _only(ra, dec, err_mas[new], origin, found.detection.shape[1])
+    if origin == ORIGIN_USER:
+        more.list_row[:] = list_row[new]
     return ObjectList(
         **{
             name: np.concatenate([value, getattr(more, name)])
@@ -157,5 +164,6 @@ def _only(ra: Floats, dec: Floats, err_mas: Floats, origin: int, n_images: int) 
         np.full(n, np.nan),
         np.full(n, origin),
         np.full((n, n_images), -1),
+        np.zeros(n, dtype=np.int64),
         np.zeros((n, 2)),
     )

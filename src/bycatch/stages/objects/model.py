@@ -56,6 +56,7 @@ class ObjectList:
     mjd : (N,) float; mean time of the images that detected it; NaN of none
     origin : (N,) int; sum of `ORIGIN_IMAGE`, `ORIGIN_COMBINED` and `ORIGIN_USER`
     detection : (N, M) int; row in the detections of each image; -1: not detected there
+    list_row : (N,) int; row in the user's list, from 1; 0: not in it
     pm_mas_yr : (N, 2) float; motion along RA (times cos(dec)) and Dec that is known; 0 else
     n_cosmic_rays : detections that were left out, as cosmic rays that one image alone shows
     """
@@ -67,6 +68,7 @@ class ObjectList:
     mjd: Floats
     origin: Ints
     detection: Ints
+    list_row: Ints
     pm_mas_yr: Floats
     n_cosmic_rays: int = 0
 

@@ -91,9 +91,7 @@ class Objects:
         )
 
 
-def tables(
-    found: ObjectList, photometry: Sequence[ImagePhotometry], settings: Settings
-) -> Objects:
+def tables(found: ObjectList, photometry: Sequence[ImagePhotometry], settings: Settings) -> Objects:
     """Return the tables of a group.
 
     Parameters
@@ -104,8 +102,8 @@ def tables(
     """
     radii_px = settings.measure.radii_px
     seen = Matrices(len(found), photometry, radii_px)
-    kept = seen.covered.any(axis=1)
-    number = np.cumsum(kept) * kept  # from 1; 0: left out
+    kept: Bools = np.asarray(seen.covered.any(axis=1))
+    number: Ints = np.where(kept, np.cumsum(kept), 0)  # from 1; 0: left out
     return Objects(
         _objects(found, seen, kept, number),
         _measurements(found, seen, number),
@@ -134,12 +132,16 @@ def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Ta
             (seen.covered[:, seen.in_filter(f)].any(axis=1).astype(int) for f in seen.filters),
             start=np.zeros(seen.n, int),
         ),
+        "list_row": found.list_row,
         "position_chi2": found.chi2_dof,
         "radius_px": np.asarray(seen.radii_px)[radius],
         "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
         **_gaia_of(seen),
         **{n: np.full(seen.n, np.nan) for n in ("p_real", "p_cr", "p_star")},
-        **{n: np.full(seen.n, np.nan) for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")},
+        **{
+            n: np.full(seen.n, np.nan)
+            for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")
+        },
     }
     fluxes = {f: in_filter(seen, f, radius, zeropoint) for f in seen.filters}
     for f, flux in fluxes.items():
@@ -173,10 +175,11 @@ def _measurements(found: ObjectList, seen: Matrices, number: Ints) -> Table:
             "p_cr_alone": np.where(detected, floats(image.table, "p_cr"), np.nan),
             "zeropoint_shift": np.full(k, np.nan),
         }
-        for name in parts:
-            parts[name].append(own[name] if name in own else np.ma.asarray(image.table[name]))
+        for name, values in parts.items():
+            values.append(own[name] if name in own else np.ma.asarray(image.table[name]))
     data = {
-        name: np.ma.concatenate(values) if values else np.empty(0) for name, values in parts.items()
+        name: np.ma.concatenate(values) if values else np.empty(0)  # type: ignore[no-untyped-call]
+        for name, values in parts.items()
     }
     order = np.lexsort((np.asarray(data["image"]), np.asarray(data["object_id"])))
     return make_table(specs, {name: values[order] for name, values in data.items()})
@@ -210,9 +213,7 @@ def _residual_rms(found: ObjectList, image: ImagePhotometry) -> float:
     ra, dec = found.positions_at(image.mjd)
     dx = (image.own_ra_deg - ra[image.rows]) * np.cos(np.radians(dec[image.rows])) * MAS_PER_DEG
     dy = (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG
-    middle = image.table.colnames[
-        [n.startswith("snr_") for n in image.table.colnames].index(True)
-    ]
+    middle = image.table.colnames[[n.startswith("snr_") for n in image.table.colnames].index(True)]
     bright = (floats(image.table, middle) > BRIGHT_SNR) & np.isfinite(found.chi2_dof[image.rows])
     both = np.concatenate([dx[bright], dy[bright]])
     both = both[np.isfinite(both)]
@@ -234,7 +235,9 @@ def _gaia_of(seen: Matrices) -> dict[str, Any]:
     return {"gaia_source_id": star, "gaia_g": g}
 
 
-def _filter_columns(seen: Matrices, f: str, flux: FilterFluxes, zeropoint: Floats) -> dict[str, Any]:
+def _filter_columns(
+    seen: Matrices, f: str, flux: FilterFluxes, zeropoint: Floats
+) -> dict[str, Any]:
     """Return the columns of a filter."""
     images = seen.in_filter(f)
     zero = float(np.median(zeropoint[images]))
