@@ -21,6 +21,7 @@ from bycatch.catalogs.object_columns import (
     of_colours,
 )
 from bycatch.catalogs.tables import floats, make_table
+from bycatch.stages.objects.evidence import object_evidence
 from bycatch.stages.objects.fluxes import FilterFluxes, best_radius, in_filter
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import MAS_PER_DEG, ImagePhotometry, ObjectList
@@ -137,7 +138,7 @@ def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Ta
         "radius_px": np.asarray(seen.radii_px)[radius],
         "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
         **_gaia_of(seen),
-        **{n: np.full(seen.n, np.nan) for n in ("p_real", "p_cr", "p_star")},
+        **_evidence(seen),
         **{
             n: np.full(seen.n, np.nan)
             for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")
@@ -183,6 +184,23 @@ def _measurements(found: ObjectList, seen: Matrices, number: Ints) -> Table:
     }
     order = np.lexsort((np.asarray(data["image"]), np.asarray(data["object_id"])))
     return make_table(specs, {name: values[order] for name, values in data.items()})
+
+
+def _evidence(seen: Matrices) -> dict[str, Floats]:
+    """Return what the objects are, from all images together."""
+    # The smallest aperture: light of neighbours and charge nearby are in the large ones.
+    r = f"{min(seen.radii_px):g}"
+    microjansky = np.array([image.microjansky for image in seen.images])
+    found = object_evidence(
+        seen.of("p_cr"),
+        np.where(seen.detected, seen.of("p_star"), np.nan),
+        seen.detected,
+        seen.of(f"flux_{r}_apcor") * microjansky,
+        seen.of(f"err_{r}_apcor") * microjansky,
+        seen.of("n_exp"),
+        np.array([image.pivot_angstrom for image in seen.images]),
+    )
+    return {"p_real": found.p_real, "p_cr": found.p_cr, "p_star": found.p_star}
 
 
 def _images(found: ObjectList, seen: Matrices) -> Table:
