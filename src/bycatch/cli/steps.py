@@ -198,14 +198,18 @@ def measure(
     scheduler: Scheduler = None,
     gaia: Gaia = None,
     sources: Sources = None,
-    sources_image: SourcesImage = None,
     exclude: Exclude = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Measure the sources, or your own list of positions."""
-    inputs = inputs_of(gaia, sources, exclude, sources_image=sources_image)
+    """Measure the sources."""
+    if sources is not None:
+        raise typer.BadParameter(
+            f"--sources {sources}: measured as objects, in every image, beside the detections: "
+            f"'bycatch objects {out} --sources {sources}'"
+        )
+    inputs = inputs_of(gaia, exclude=exclude)
     work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
     _step("measure", work, inputs)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from astropy.table import vstack
 
-from bycatch.arrays import Floats
+from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.tables import SUFFIXES, write_table
 from bycatch.errors import BycatchError
 from bycatch.images.wcs import pixel_scale_arcsec
@@ -29,11 +29,12 @@ from bycatch.pipeline.group_images import (
     measured,
     searched,
 )
-from bycatch.pipeline.jobs import ImageJob, UserFile
+from bycatch.pipeline.jobs import ImageJob, UserFile, UserFiles
 from bycatch.pipeline.keys import takes_part
 from bycatch.pipeline.outcomes import GroupReport, Outcome, StepResult
 from bycatch.pipeline.provenance import plain_settings
 from bycatch.pipeline.reference import stars_at_hand
+from bycatch.pipeline.steps import excluded
 from bycatch.pipeline.workbench import Workbench
 from bycatch.products import LOCK, FieldFolder, ImageRecord, combined, read_field
 from bycatch.products.group_state import GroupState, group_folder, read_group, write_group
@@ -42,7 +43,7 @@ from bycatch.sky import gaia
 from bycatch.sky.footprints import Tile
 from bycatch.stages import objects
 from bycatch.stages.objects.combined import Combination, grid_over
-from bycatch.stages.objects.model import ImagePhotometry
+from bycatch.stages.objects.model import ImagePhotometry, ObjectList
 from bycatch.system.disk import Batch, proof_of, remove_leftovers
 from bycatch.system.locks import Held, lock, wait_for
 from bycatch.version import __version__
@@ -65,6 +66,7 @@ class GroupJob:
     settings : of all steps
     tile : the part of the sky whose objects are wanted; None: all
     sources : the user's list of positions
+    exclude : the user's regions without objects
     sources_frame : the WCS of the image whose pixels it has, if it is of one
     forced : make the tables again even if they are up to date
     waits : wait for another process that has the group
@@ -76,6 +78,7 @@ class GroupJob:
     settings: Settings
     tile: Tile | None = None
     sources: UserFile | None = None
+    exclude: UserFile | None = None
     sources_frame: Path | None = None
     forced: bool = False
     waits: bool = False
@@ -162,6 +165,7 @@ class _GroupWork:
                     job = ImageJob(
                         self.job.out, record, self.settings,
                         gaia_file=stars.path, gaia_key=stars.key,
+                        files=UserFiles(exclude=self.job.exclude),
                     )  # fmt: skip
                     found.append(Workbench(folder, job))
         return sorted(found, key=label_of)
@@ -180,7 +184,8 @@ class _GroupWork:
             getattr(settings, name).digest()
             for name in ("objects", "detect", "align", "measure", "finalize")
         ]
-        sources = [job.sources.checksum if job.sources else "", str(job.sources_frame or "")]
+        sources = [file.checksum if file else "" for file in (job.sources, job.exclude)]
+        sources += [str(job.sources_frame or "")]
         outputs = [settings.output.products, settings.output.formats]
         return combined(REVISION, images, sections, sources, outputs, repr(job.tile))
 
@@ -204,6 +209,7 @@ class _GroupWork:
         found = objects.list_of(shown, [image.covers for image in images], more, self._users())
         if self.job.tile is not None:
             found = found.take(self.job.tile.owns(found.ra_deg, found.dec_deg))
+        found = found.take(~self._excluded(images, found))
         photometry: list[ImagePhotometry] = []
         for k, image in reversed([*enumerate(images)]):
 
@@ -215,6 +221,14 @@ class _GroupWork:
             image.bench.release()
         photometry.sort(key=lambda one: one.label)
         return objects.tables(found, photometry, self.settings)
+
+    def _excluded(self, images: list[GroupImage], found: ObjectList) -> Bools:
+        """Return which objects lie in the user's regions, in any image."""
+        gone = np.zeros(len(found), dtype=bool)
+        for image in images if self.job.exclude else ():
+            x, y = image.frame.wcs.all_world2pix(found.ra_deg, found.dec_deg, 0, quiet=True)
+            gone |= excluded(image.bench, x, y)
+        return gone
 
     def _combination(
         self, benches: list[Workbench], frames: Mapping[str, GroupFrame]

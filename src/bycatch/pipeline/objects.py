@@ -12,14 +12,13 @@ from bycatch.engines import Executor, Lost, executor_of
 from bycatch.errors import BycatchError, SettingsError
 from bycatch.images.files import opened
 from bycatch.kernels.blocks import BLOCK_PX
-from bycatch.pipeline import lists
 from bycatch.pipeline.field import prepare_worker
 from bycatch.pipeline.frames import read_frame
 from bycatch.pipeline.group import GroupJob, is_done, lost_group, run_group
 from bycatch.pipeline.group_frames import shape_of
 from bycatch.pipeline.jobs import Inputs, UserFile
 from bycatch.pipeline.outcomes import GroupReport
-from bycatch.products import ImageRecord, find_records
+from bycatch.products import ImageRecord, find_records, last_run
 from bycatch.products.group_state import group_folder, group_names, read_groups
 from bycatch.settings import Settings
 from bycatch.sky.footprints import Footprint, Tile, footprint_of_blocks, groups, tiles
@@ -57,9 +56,10 @@ def make_objects(
         The folder holds no image whose steps are done.
     """
     out = Path(out).absolute()
+    given = (inputs or Inputs()).with_those_of(last_run(out)).checked()
     engine = executor_of(executor, workers, prepare_worker)
     try:
-        found = objects_of(out, settings, inputs or Inputs(), engine, forced=forced)
+        found = objects_of(out, settings, given, engine, forced=forced)
     finally:
         engine.close()
     if not found:
@@ -100,9 +100,9 @@ def group_jobs(
             logger.warning("%s: in no group: %s", record.label, err)
     chosen = settings.objects
     found = tiles(groups(footprints), tile_deg=chosen.tile_deg, margin_arcsec=chosen.margin_arcsec)
-    sources = UserFile.of(inputs.sources)
-    frame = _frame_of_list(inputs, list(records.values()), out) if sources else None
-    return [_job(tile, records, out, settings, sources, frame, forced=forced) for tile in found]
+    lists = UserFile.of(inputs.sources), UserFile.of(inputs.exclude)
+    frame = _frame_of_list(inputs, list(records.values()), out)
+    return [_job(tile, records, out, settings, lists, frame, forced=forced) for tile in found]
 
 
 def _job(
@@ -110,19 +110,17 @@ def _job(
     records: dict[str, ImageRecord],
     out: Path,
     settings: Settings,
-    sources: UserFile | None,
+    lists: tuple[UserFile | None, UserFile | None],
     frame: Path | None,
     *,
     forced: bool,
 ) -> GroupJob:
     images = tuple(sorted((records[n].field, records[n].place) for n in tile.members))
-    return GroupJob(out, tile.name, images, settings, tile, sources, frame, forced)
+    return GroupJob(out, tile.name, images, settings, tile, *lists, frame, forced)
 
 
 def _frame_of_list(inputs: Inputs, records: list[ImageRecord], out: Path) -> Path | None:
-    if inputs.sources is None:
-        return None
-    own = lists.image_of_list(inputs.sources, inputs.sources_image, records, out)
+    own = inputs.image_of_list(records, out)
     return own.paths(out).wcs if own else None
 
 

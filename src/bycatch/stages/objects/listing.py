@@ -136,6 +136,8 @@ def _with(
         nearest = tree.query(tangent_mas(sky[:, 0], sky[:, 1], *centre))
         distance, row = (np.asarray(v) for v in nearest)
         new = distance > 1000.0 * SAME_ARCSEC
+        if origin == ORIGIN_USER:  # two rows of a list are two objects
+            new |= ~np.isin(np.arange(len(row)), np.unique(row, return_index=True)[1])
         found.origin[np.unique(row[~new])] |= origin
         if origin == ORIGIN_USER:
             found.list_row[row[~new]] = list_row[~new]
