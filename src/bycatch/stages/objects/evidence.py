@@ -5,7 +5,8 @@ broad prior of its colours.  *False*: a cosmic ray or a peak of noise where it w
 nothing else in the images of other exposures.  The image of the best detection d speaks by its
 own probability alone; every other image j adds the likelihood of its forced flux,
 
-    false / real = (p_cr / (1 - p_cr) + noise)_d  P(f_j, j != d | false) / P(f_j, j != d | f_d, real),
+    false / real = (p_cr / (1 - p_cr) + noise)_d
+                   P(f_j, all j but d | false) / P(f_j, all j but d | f_d, real),
 
 with the odds of noise by the signal-to-noise ratio of d, and their share from all objects.
 
@@ -22,8 +23,13 @@ from numpy.typing import ArrayLike
 
 from bycatch.arrays import Bools, Floats, Ints
 
+BLUEST_SLOPE, BEYOND_BLUEST = -2.5, 0.02
+"""No continuum is bluer than the Rayleigh-Jeans law (f_nu as the frequency squared): a source that
+is has lines, and is rare."""
 _MOST_LOGIT = 14.0
 _N_ROUNDS = 30
+_FEW = 10.0
+_USUAL_SNR = 4.0
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 _FLUX_NODES, _FLUX_WEIGHTS = np.polynomial.hermite_e.hermegauss(3)
@@ -134,7 +140,9 @@ def object_evidence(
     prior = prior or Prior()
     covered = np.isfinite(flux) & (np.asarray(flux_err) > 0) & np.isfinite(flux_err)
     f, e = np.where(covered, flux, 0.0), np.where(covered, flux_err, 1.0)
-    detected = detected & covered
+    detected = np.asarray(detected & covered, np.bool_)
+    is_covered = np.asarray(covered.any(axis=1), np.bool_)
+    is_detected = np.asarray(detected.any(axis=1), np.bool_)
     share = _shares(p_cr, detected) if cr_share is None else np.asarray(cr_share, float)
     share = np.broadcast_to(np.clip(share, 1e-4, 1 - 1e-4), f.shape)
     p = np.where(np.isfinite(p_cr), p_cr, share)
@@ -150,12 +158,12 @@ def object_evidence(
     ln_real = _ln_real(f, e, others, best, np.asarray(pivot_angstrom, float), prior)
     ln_elsewhere = ln_real + ln_shape.sum(axis=1) - np.where(others, ln_false, 0.0).sum(axis=1)
     charge = _logit(p[row, best]) - ln_elsewhere
-    noise = _ln_noise((f / e)[row, best], detected.any(axis=1))
+    noise = _ln_noise((f / e)[row, best], is_detected)
     noise += np.log1p(np.exp(_logit(p[row, best]))) - ln_elsewhere
-    noise += _noise_logit(np.logaddexp(0.0, charge) - noise, covered.any(axis=1), prior)
+    noise += _noise_logit(np.logaddexp(0.0, charge) - noise, is_covered, prior)
     against = np.stack([charge, noise])
     total = np.logaddexp(0.0, np.logaddexp(*against))
-    none = ~covered.any(axis=1)
+    none = ~is_covered
     p_real, p_false, p_noise = (
         np.where(none, np.nan, np.exp(part - total)) for part in (0.0, *against)
     )
@@ -194,11 +202,14 @@ def _best(snr: Floats, detected: Bools, covered: Bools) -> Ints:
     """Return the image of the detection of highest S/N, of any cover where there is none."""
     rank = np.where(covered, snr, -np.inf)
     seen = np.where(detected, snr, -np.inf)
-    return np.where(detected.any(axis=1), seen.argmax(axis=1), rank.argmax(axis=1))
+    return np.asarray(
+        np.where(detected.any(axis=1), seen.argmax(axis=1), rank.argmax(axis=1)), np.int64
+    )
 
 
 def _logit(p: Floats) -> Floats:
-    return np.clip(np.log(np.maximum(p, 1e-9)) - np.log(np.maximum(1 - p, 1e-9)), -14.0, 14.0)
+    logit = np.log(np.maximum(p, 1e-9)) - np.log(np.maximum(1 - p, 1e-9))
+    return np.asarray(np.clip(logit, -_MOST_LOGIT, _MOST_LOGIT))
 
 
 def _ln_normal(f: Floats, mean: Floats | float, e: Floats, prior: Prior) -> Floats:
@@ -225,11 +236,18 @@ def _ln_noise(snr: Floats, detected: Bools) -> Floats:
     """Return ln of the density of S/N of noise peaks over that of all else, (N,).
 
     Above the threshold t, which the faintest detections show, peaks of noise have the density
-    s exp(-(s^2 - t^2) / 2) (of a Gaussian field's extrema), sources and cosmic rays t / s^2.
+    s exp(-(s^2 - t^2) / 2) (extrema of a Gaussian field), sources and cosmic rays a power law
+    a t^a / s^(1 + a), whose index is that of the objects above 1.5 t (Hill 1975, Ann. Statist. 3,
+    1163; drawn to 1 where they are few).
     """
-    threshold = max(float(np.percentile(snr[detected], 2)), 1.0) if detected.any() else 3.0
+    n = int(detected.sum())
+    faintest = float(np.percentile(snr[detected], 2)) if n else 0.0
+    threshold = max((n * faintest + 2 * _FEW * _USUAL_SNR) / (n + 2 * _FEW), 1.0)
     s = np.maximum(snr, threshold)
-    return np.asarray(3 * np.log(s) - np.log(threshold) - 0.5 * (s**2 - threshold**2))
+    excess = np.log(s[s > 1.5 * threshold] / (1.5 * threshold))
+    index = (excess.size + _FEW) / (excess.sum() + _FEW)
+    ln_other = np.log(index) + index * np.log(threshold) - (1.0 + index) * np.log(s)
+    return np.asarray(np.log(s) - 0.5 * (s**2 - threshold**2) - ln_other)
 
 
 def _noise_logit(ln_other: Floats, covered: Bools, prior: Prior) -> float:
@@ -282,7 +300,7 @@ def _slopes(prior: Prior) -> tuple[Floats, Floats]:
         )
     ]  # fmt: skip
     weights = np.sum(density, axis=0)
-    weights[slopes < -2.5] *= 0.02
+    weights[slopes < BLUEST_SLOPE] *= BEYOND_BLUEST
     return slopes, weights / weights.sum()
 
 

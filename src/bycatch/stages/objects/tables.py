@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from bycatch.catalogs.object_columns import (
 )
 from bycatch.catalogs.tables import floats, make_table
 from bycatch.stages.objects.evidence import object_evidence
-from bycatch.stages.objects.fluxes import FilterFluxes, best_radius, in_filter
+from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import MAS_PER_DEG, ImagePhotometry, ObjectList
 
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 MAG_PER_FRACTION = 2.5 / np.log(10.0)
 BRIGHT_SNR = 50.0
+AB_MICROJANSKY = 23.9
+"""AB magnitude of 1 microjansky (Oke & Gunn 1983)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +118,7 @@ def tables(found: ObjectList, photometry: Sequence[ImagePhotometry], settings: S
 
 def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Table:
     """Return the table of the objects."""
-    radius = best_radius(seen)
-    zeropoint = np.array([23.9 - 2.5 * np.log10(i.microjansky) for i in seen.images])
+    fluxes = object_fluxes(seen)
     data: dict[str, Any] = {
         "id": number,
         "ra": found.ra_deg,
@@ -127,29 +127,20 @@ def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Ta
         "dec_err": found.err_mas,
         "mjd": found.mjd,
         "origin": found.origin,
+        "list_row": found.list_row,
         "n_images": seen.covered.sum(axis=1),
         "n_detected": seen.detected.sum(axis=1),
-        "n_filters": sum(
-            (seen.covered[:, seen.in_filter(f)].any(axis=1).astype(int) for f in seen.filters),
-            start=np.zeros(seen.n, int),
-        ),
-        "list_row": found.list_row,
+        "n_filters": (fluxes.n_images > 0).sum(axis=1),
         "position_chi2": found.chi2_dof,
-        "radius_px": np.asarray(seen.radii_px)[radius],
+        "radius_px": fluxes.radius_px,
         "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
         **_gaia_of(seen),
         **_evidence(seen),
-        **{
-            n: np.full(seen.n, np.nan)
-            for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")
-        },
+        **{n: np.full(seen.n, np.nan) for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")},
     }
-    fluxes = {f: in_filter(seen, f, radius, zeropoint) for f in seen.filters}
-    for f, flux in fluxes.items():
-        data |= _filter_columns(seen, f, flux, zeropoint)
-    for f, g in pairwise(seen.filters):
-        data |= {n: np.full(seen.n, np.nan) for n in (f"colour_{f}_{g}", f"colour_err_{f}_{g}")}
-        data[f"colour_limit_{f}_{g}"] = np.zeros(seen.n, int)
+    for k, f in enumerate(seen.filters):
+        data |= _filter_columns(seen, k, f, fluxes)
+    data |= fluxes.colour_columns(seen.filters)
     specs = (*OBJECTS, *in_filters(IN_FILTER, seen.filters), *of_colours(seen.filters))
     return make_table(specs, {name: values[kept] for name, values in data.items()})
 
@@ -253,26 +244,27 @@ def _gaia_of(seen: Matrices) -> dict[str, Any]:
     return {"gaia_source_id": star, "gaia_g": g}
 
 
-def _filter_columns(
-    seen: Matrices, f: str, flux: FilterFluxes, zeropoint: Floats
-) -> dict[str, Any]:
+def _filter_columns(seen: Matrices, k: int, f: str, fluxes: ObjectFluxes) -> dict[str, Any]:
     """Return the columns of a filter."""
     images = seen.in_filter(f)
-    zero = float(np.median(zeropoint[images]))
+    flux, err, limit = fluxes.flux[:, k], fluxes.err[:, k], fluxes.limit[:, k]
+    positive = np.where(flux > 0, flux, np.nan)
+    # Microjansky of a flux density of 1: as good as the same in all images of a filter.
+    unit = float(np.median([seen.images[i].microjansky for i in images]))
     total, total_err = _best_total(seen, f)
     return {
         f"n_images_{f}": seen.covered[:, images].sum(axis=1),
         f"n_detected_{f}": seen.detected[:, images].sum(axis=1),
-        f"flux_{f}": flux.flux,
-        f"flux_err_{f}": flux.err,
-        f"flux_err_sys_{f}": flux.err_sys,
-        f"mag_{f}": zero - 2.5 * np.log10(np.where(flux.flux > 0, flux.flux, np.nan)),
-        f"mag_err_{f}": MAG_PER_FRACTION * flux.err / np.where(flux.flux > 0, flux.flux, np.nan),
-        f"snr_{f}": flux.flux / flux.err,
-        f"maglim_{f}": zero - 2.5 * np.log10(flux.limit),
+        f"flux_{f}": flux / unit,
+        f"flux_err_{f}": err / unit,
+        f"flux_err_sys_{f}": np.abs(flux) * fluxes.err_sys[:, k] / unit,
+        f"mag_{f}": AB_MICROJANSKY - 2.5 * np.log10(positive),
+        f"mag_err_{f}": MAG_PER_FRACTION * err / positive,
+        f"snr_{f}": flux / err,
+        f"maglim_{f}": AB_MICROJANSKY - 2.5 * np.log10(limit),
         f"mag_total_{f}": total,
         f"mag_total_err_{f}": total_err,
-        f"chi2_{f}": flux.chi2_dof,
+        f"chi2_{f}": fluxes.chi2_dof[:, k],
         f"amplitude_{f}": np.full(seen.n, np.nan),
         f"p_variable_{f}": np.full(seen.n, np.nan),
     }
