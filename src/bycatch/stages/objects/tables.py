@@ -21,9 +21,9 @@ from bycatch.catalogs.object_columns import (
 )
 from bycatch.catalogs.tables import floats, make_table
 from bycatch.stages.objects.evidence import object_evidence
-from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import MAS_PER_DEG, ImagePhotometry, ObjectList
+from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
 
 if TYPE_CHECKING:
     from bycatch.settings import Settings
@@ -136,7 +136,10 @@ def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Ta
         "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
         **_gaia_of(seen),
         **_evidence(seen),
-        **{n: np.full(seen.n, np.nan) for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")},
+        **{
+            n: np.full(seen.n, np.nan)
+            for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")
+        },
     }
     for k, f in enumerate(seen.filters):
         data |= _filter_columns(seen, k, f, fluxes)
