@@ -26,6 +26,11 @@ from bycatch.arrays import Bools, Floats, Ints
 BLUEST_SLOPE, BEYOND_BLUEST = -2.5, 0.02
 """No continuum is bluer than the Rayleigh-Jeans law (f_nu as the frequency squared): a source that
 is has lines, and is rare."""
+LEAST_JUDGED = 20
+"""Objects of an image that others must be able to judge before they correct its odds."""
+SLOPES, SHIFTS = np.arange(0.2, 1.25, 0.1), np.arange(-4.0, 8.25, 0.25)
+SLOPE_SIGMA, SHIFT_SIGMA = 0.5, 3.0
+"""Of the correction, before anything is seen."""
 _MOST_LOGIT = 14.0
 _N_ROUNDS = 30
 _FEW = 10.0
@@ -157,9 +162,11 @@ def object_evidence(
     ln_shape = np.where(detected & others, np.log(odd + (1 - odd) * (1 - p) / (1 - share)), 0.0)
     ln_real = _ln_real(f, e, others, best, np.asarray(pivot_angstrom, float), prior)
     ln_elsewhere = ln_real + ln_shape.sum(axis=1) - np.where(others, ln_false, 0.0).sum(axis=1)
-    charge = _logit(p[row, best]) - ln_elsewhere
+    is_single = np.nan_to_num(n_exp[row, best]) <= 1
+    at_home = _as_others_say(_logit(p[row, best]), ln_elsewhere, others.any(axis=1), best, is_single)
+    charge = at_home - ln_elsewhere
     noise = _ln_noise((f / e)[row, best], is_detected)
-    noise += np.log1p(np.exp(_logit(p[row, best]))) - ln_elsewhere
+    noise += np.log1p(np.exp(at_home)) - ln_elsewhere
     noise += _noise_logit(np.logaddexp(0.0, charge) - noise, is_covered, prior)
     against = np.stack([charge, noise])
     total = np.logaddexp(0.0, np.logaddexp(*against))
@@ -171,6 +178,43 @@ def object_evidence(
         p_real, p_false, p_noise, combined_p_star(p_star, detected, prior.star_correlation),
         np.where(none, -1, best), np.where(none, np.nan, ln_elsewhere),
     )  # fmt: skip
+
+
+def _as_others_say(
+    logit: Floats, ln_elsewhere: Floats, has_others: Bools, best: Ints, is_single: Bools
+) -> Floats:
+    """Return the log odds of a cosmic ray by shape, as the other images of the group correct them.
+
+    What an image's shapes promise depends on its charge, its rejection and its sky.  Where other
+    images look at the same places they tell how often it is kept: slope and shift of the log odds
+    that make what the others show most likely, for each image, and apart for places that a single
+    exposure covers (a logistic recalibration, Platt 1999, in which the other images stand for the
+    truth).  The corrected odds hold for the objects that no other image can judge, too.
+    """
+    found = logit.copy()
+    for image in np.unique(best):
+        for single in (False, True):
+            mine = (best == image) & (is_single == single)
+            judged = mine & has_others
+            if judged.sum() < LEAST_JUDGED:
+                continue
+            slope, shift = _likeliest(logit[judged], ln_elsewhere[judged])
+            found[mine] = np.clip(slope * logit[mine] + shift, -_MOST_LOGIT, _MOST_LOGIT)
+    return found
+
+
+def _likeliest(logit: Floats, ln_elsewhere: Floats) -> tuple[float, float]:
+    """Return slope and shift of the log odds of false to true that explain the others best."""
+    for_real = np.clip(ln_elsewhere, -30.0, 30.0)
+    best, likeliest = (1.0, 0.0), -np.inf
+    for slope in SLOPES:
+        for shift in SHIFTS:
+            odds = slope * logit + shift
+            total = np.sum(np.logaddexp(odds, for_real) - np.logaddexp(odds, 0.0))
+            total -= 0.5 * ((slope - 1.0) / SLOPE_SIGMA) ** 2 + 0.5 * (shift / SHIFT_SIGMA) ** 2
+            if total > likeliest:
+                best, likeliest = (float(slope), float(shift)), total
+    return best
 
 
 def combined_p_star(p_star: Floats, detected: Bools, correlation: float) -> Floats:
