@@ -164,7 +164,7 @@ def radius_by_snr(fluxes: FilterFluxes) -> Ints:
     with np.errstate(divide="ignore", invalid="ignore"):
         usual = _nan_median(flux)
         seen = usual > DETECTED_SIGMA * _nan_median(err)
-        voice = np.where(seen.any(axis=1)[:, None], seen, covered)
+        voice = np.where(seen.any(axis=1, keepdims=True), seen, covered)
         # Where nothing is seen, errors are compared in units of their median.
         unit = np.where(seen, usual, _nan_median(err))
         cost = (err / unit[:, :, None]) ** 2 + np.where(seen[:, :, None], fluxes.err_sys**2, 0.0)
