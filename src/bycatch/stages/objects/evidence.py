@@ -163,7 +163,9 @@ def object_evidence(
     ln_real = _ln_real(f, e, others, best, np.asarray(pivot_angstrom, float), prior)
     ln_elsewhere = ln_real + ln_shape.sum(axis=1) - np.where(others, ln_false, 0.0).sum(axis=1)
     is_single = np.nan_to_num(n_exp[row, best]) <= 1
-    at_home = _as_others_say(_logit(p[row, best]), ln_elsewhere, others.any(axis=1), best, is_single)
+    at_home = _as_others_say(
+        _logit(p[row, best]), ln_elsewhere, others.any(axis=1), best, is_single
+    )
     charge = at_home - ln_elsewhere
     noise = _ln_noise((f / e)[row, best], is_detected)
     noise += np.log1p(np.exp(at_home)) - ln_elsewhere

@@ -9,11 +9,13 @@ from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.stages.objects.association import Detections, associate
+from bycatch.stages.objects.epochs import with_motions
 from bycatch.stages.objects.model import (
     ORIGIN_COMBINED,
     ORIGIN_IMAGE,
     ORIGIN_USER,
     ImageDetections,
+    Motion,
     ObjectList,
 )
 from bycatch.tangent import direction, sky_of_tangent, tangent_mas, unit_vectors
@@ -84,10 +86,10 @@ def _detected(
         np.full(n, ORIGIN_IMAGE),
         detection,
         np.zeros(n, dtype=np.int64),
-        np.zeros((n, 2)),
+        Motion.none(n),
         int((~kept).sum()),
     )
-    return found.take(kept)
+    return with_motions(found.take(kept), images)
 
 
 def _on_plane(image: ImageDetections, centre: tuple[float, float]) -> Detections:
@@ -145,14 +147,7 @@ def _with(
     more = _only(ra, dec, err_mas[new], origin, found.detection.shape[1])
     if origin == ORIGIN_USER:
         more.list_row[:] = list_row[new]
-    return ObjectList(
-        **{
-            name: np.concatenate([value, getattr(more, name)])
-            for name, value in vars(found).items()
-            if name != "n_cosmic_rays"
-        },
-        n_cosmic_rays=found.n_cosmic_rays,
-    )
+    return found.and_of(more)
 
 
 def _only(ra: Floats, dec: Floats, err_mas: Floats, origin: int, n_images: int) -> ObjectList:
@@ -167,5 +162,5 @@ def _only(ra: Floats, dec: Floats, err_mas: Floats, origin: int, n_images: int) 
         np.full(n, origin),
         np.full((n, n_images), -1),
         np.zeros(n, dtype=np.int64),
-        np.zeros((n, 2)),
+        Motion.none(n),
     )

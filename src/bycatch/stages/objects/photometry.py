@@ -32,6 +32,7 @@ class ObjectFluxes:
     chi2_dof : (N, F) float; of the images of a filter against their mean; NaN of one
     n_images : (N, F) int
     colours : of neighbouring filters
+    image_flux, image_err : (N, M) float; in each image
     """
 
     radius_px: Floats
@@ -42,6 +43,8 @@ class ObjectFluxes:
     chi2_dof: Floats
     n_images: Ints
     colours: Colours
+    image_flux: Floats
+    image_err: Floats
 
     def colour_columns(self, filters: Sequence[str]) -> dict[str, Any]:
         """Return the columns of the colours (object_columns.COLOUR)."""
@@ -83,4 +86,5 @@ def object_fluxes(seen: Matrices) -> ObjectFluxes:
         np.where((means.n_images > 1) & (radius >= 0)[:, np.newaxis], chi2, np.nan),
         means.n_images,
         colours_of.colours(at, at_err, at_sys, pairs),
+        *(np.where(radius[:, np.newaxis] >= 0, v[rows, :, radius], np.nan) for v in (flux, err)),
     )

@@ -20,10 +20,12 @@ from bycatch.catalogs.object_columns import (
     of_colours,
 )
 from bycatch.catalogs.tables import floats, make_table
+from bycatch.stages.objects.epochs import epochs
 from bycatch.stages.objects.evidence import object_evidence
 from bycatch.stages.objects.matrices import Matrices
-from bycatch.stages.objects.model import MAS_PER_DEG, ImagePhotometry, ObjectList
+from bycatch.stages.objects.model import ImagePhotometry, ObjectList
 from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
+from bycatch.tangent import MAS_PER_DEG
 
 if TYPE_CHECKING:
     from bycatch.settings import Settings
@@ -104,11 +106,13 @@ def tables(found: ObjectList, photometry: Sequence[ImagePhotometry], settings: S
     """
     radii_px = settings.measure.radii_px
     seen = Matrices(len(found), photometry, radii_px)
+    fluxes, verdict = object_fluxes(seen), _evidence(seen)
+    told = epochs(found, seen, fluxes, verdict["p_star"])
     kept: Bools = np.asarray(seen.covered.any(axis=1))
     number: Ints = np.where(kept, np.cumsum(kept), 0)  # from 1; 0: left out
     return Objects(
-        _objects(found, seen, kept, number),
-        _measurements(found, seen, number),
+        _objects(found, seen, fluxes, verdict | told.columns, kept, number),
+        _measurements(found, seen, told.shift_mag, number),
         _images(found, seen),
         seen.filters,
         found.n_cosmic_rays,
@@ -116,9 +120,15 @@ def tables(found: ObjectList, photometry: Sequence[ImagePhotometry], settings: S
     )
 
 
-def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Table:
+def _objects(
+    found: ObjectList,
+    seen: Matrices,
+    fluxes: ObjectFluxes,
+    verdict: dict[str, Any],
+    kept: Bools,
+    number: Ints,
+) -> Table:
     """Return the table of the objects."""
-    fluxes = object_fluxes(seen)
     data: dict[str, Any] = {
         "id": number,
         "ra": found.ra_deg,
@@ -135,7 +145,8 @@ def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Ta
         "radius_px": fluxes.radius_px,
         "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
         **_gaia_of(seen),
-        **_evidence(seen),
+        **verdict,
+        **_motion_columns(found),
         **{
             n: np.full(seen.n, np.nan)
             for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")
@@ -148,11 +159,24 @@ def _objects(found: ObjectList, seen: Matrices, kept: Bools, number: Ints) -> Ta
     return make_table(specs, {name: values[kept] for name, values in data.items()})
 
 
-def _measurements(found: ObjectList, seen: Matrices, number: Ints) -> Table:
+def _motion_columns(found: ObjectList) -> dict[str, Any]:
+    motion = found.motion
+    return {
+        "pmra": motion.pm_mas_yr[:, 0],
+        "pmdec": motion.pm_mas_yr[:, 1],
+        "pmra_err": motion.pm_err_mas_yr[:, 0],
+        "pmdec_err": motion.pm_err_mas_yr[:, 1],
+        "parallax": motion.parallax_mas,
+        "parallax_err": motion.parallax_err_mas,
+        "motion_chi2": motion.chi2_dof,
+    }
+
+
+def _measurements(found: ObjectList, seen: Matrices, shift_mag: Floats, number: Ints) -> Table:
     """Return the table of what each image measured, object by object."""
     specs = expand(MEASUREMENTS, seen.radii_px)
     parts: dict[str, list[Any]] = {spec.name: [] for spec in specs}
-    for image in seen.images:
+    for column, image in enumerate(seen.images):
         ra, dec = found.positions_at(image.mjd)
         cosine = np.cos(np.radians(dec[image.rows]))
         k, detected = len(image.rows), image.detected
@@ -168,7 +192,7 @@ def _measurements(found: ObjectList, seen: Matrices, number: Ints) -> Table:
             "ddec": (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG,
             "dpos_err": image.own_err_mas,
             "p_cr_alone": np.where(detected, floats(image.table, "p_cr"), np.nan),
-            "zeropoint_shift": np.full(k, np.nan),
+            "zeropoint_shift": shift_mag[image.rows, column],
         }
         for name, values in parts.items():
             values.append(own[name] if name in own else np.ma.asarray(image.table[name]))
@@ -267,9 +291,6 @@ def _filter_columns(seen: Matrices, k: int, f: str, fluxes: ObjectFluxes) -> dic
         f"maglim_{f}": AB_MICROJANSKY - 2.5 * np.log10(limit),
         f"mag_total_{f}": total,
         f"mag_total_err_{f}": total_err,
-        f"chi2_{f}": fluxes.chi2_dof[:, k],
-        f"amplitude_{f}": np.full(seen.n, np.nan),
-        f"p_variable_{f}": np.full(seen.n, np.nan),
     }
 
 
