@@ -154,6 +154,14 @@ def no_page() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_objects() -> Iterator[None]:
+    """Spare each run the second of its objects: test_objects.py and other processes make them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bycatch.pipeline.runner.objects_of", lambda *_, **__: [])
+        yield
+
+
 @pytest.fixture(scope="session")
 def bycatch() -> Callable[..., Ended]:
     """Return `command`: ``bycatch("run", folder, "-o", out)``."""

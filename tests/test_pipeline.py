@@ -436,40 +436,6 @@ def test_parallel_gives_the_same_bits_as_serial(bycatch, visit, finished, tmp_pa
 # ---------------------------------------------------------------- the user's own lists
 
 
-def test_forced_photometry_keeps_every_row_in_order(bycatch, visit, done):
-    x = np.array([visit.scene.x[8], -500.0, 120.0, visit.scene.x[7], 1e5])
-    y = np.array([visit.scene.y[8], 3.0, 50.0, visit.scene.y[7], 1e5])
-    list_file = done / "mine.csv"
-    Table({"x": x, "y": y}).write(list_file)
-    run(bycatch, visit, done, "--sources", list_file)
-    catalog = read_table(product(done, "_cat.ecsv"))
-    assert list(catalog["id"]) == [1, 2, 3, 4, 5]
-    np.testing.assert_array_equal(catalog["x_center"], x)
-    np.testing.assert_array_equal(catalog["y_center"], y)
-    off = (catalog["flags"] & int(Flag.OFF_IMAGE)) > 0
-    assert list(off) == [False, True, False, False, True]
-    assert list(np.ma.getmaskarray(catalog["flux_6_apcor"])) == list(off)
-
-
-def test_forced_photometry_of_sky_positions_goes_through_the_aligned_wcs(bycatch, visit, done):
-    found = read_table(product(done, "_cat.ecsv"))
-    list_file = done / "mine.ecsv"
-    Table({"RA": found["RA_GAIA_WCS"], "Dec": found["DEC_GAIA_WCS"]}).write(list_file)
-    run(bycatch, visit, done, "--sources", list_file)
-    forced = read_table(product(done, "_cat.ecsv"))
-    np.testing.assert_allclose(forced["x_center"], found["x_center"], atol=1e-4)
-    np.testing.assert_allclose(forced["flux_6_apcor"], found["flux_6_apcor"], rtol=1e-5)
-
-
-def test_forced_photometry_of_no_position_gives_an_empty_catalog(bycatch, visit, done):
-    list_file = done / "none.csv"
-    list_file.write_text("x,y\n")
-    run(bycatch, visit, done, "--sources", list_file)
-    catalog = read_table(product(done, "_cat.ecsv"))
-    assert len(catalog) == 0
-    assert catalog.colnames == [c.name for c in expand(CAT, Settings().measure.radii_px)]
-
-
 def test_a_list_without_positions_is_refused_before_anything_is_done(bycatch, visit, tmp_path):
     list_file = tmp_path / "mine.csv"
     list_file.write_text("a,b\n1,2\n")

@@ -171,10 +171,8 @@ def test_the_clean_catalogs_leave_out_what_their_names_say(tmp_path, write_drc, 
     sci = 10 * sci
     sci[hit[:, 1], hit[:, 0]] += 40.0
     drc = write_drc("jabc01010_drc.fits", sci, n_exposures=1)
-    x, y = np.concatenate([truth.x, hit[:, 0]]), np.concatenate([truth.y, hit[:, 1]])
-    Table({"x": x, "y": y}).write(tmp_path / "places.csv")
-    ended = bycatch("run", drc, "-o", tmp_path / "out", "--offline",
-                    "--sources", tmp_path / "places.csv")  # fmt: skip
+    ended = bycatch("run", drc, "-o", tmp_path / "out", "--offline", "--preset", "deep",
+                    "--set", "detect.n_pixels_single=1", "--set", "detect.kernel_fwhm_px=0.5")  # fmt: skip
     assert ended.status == 0, ended.out + ended.err
     paths = record_of(tmp_path / "out", RED).paths(tmp_path / "out")
     every, kept, clean = (

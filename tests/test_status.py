@@ -106,15 +106,3 @@ def test_a_damaged_record_is_named(done, bycatch):
 def test_an_empty_folder_is_an_error(tmp_path):
     with pytest.raises(SettingsError, match="no image in it"):
         status(tmp_path, saved_settings(tmp_path))
-
-
-def test_a_list_of_positions_is_remembered(bycatch, visit, done, tmp_path):
-    positions = tmp_path / "mine.csv"
-    positions.write_text("x,y\n100,120\n200,80\n")
-    assert bycatch("measure", done, "--sources", positions).status == 0
-    assert of(done)[RED].steps["measure"] == "done"
-    ended = bycatch("measure", done)
-    assert ended.status == 0
-    assert "2 sources" in ended.err + ended.out
-    positions.write_text("x,y\n100,120\n")
-    assert of(done)[RED].steps["measure"] == "stale"

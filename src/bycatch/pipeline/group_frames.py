@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bycatch")
 
 
+RELATIVE_MAS = {"E": 10.0, "F": 50.0}
+"""Of images that were tied to one another but not to Gaia, and of headers of one visit."""
+
+
 @dataclass(frozen=True, eq=False)
 class GroupFrame:
     """The frame of an image in its group.
@@ -45,6 +49,12 @@ class GroupFrame:
         """Error per axis at the point of its tangent plane."""
         at = np.array([self.error.ra_deg]), np.array([self.error.dec_deg])
         return float(np.hypot(*(v[0] for v in self.error.at(*at))) / np.sqrt(2.0))
+
+
+    @property
+    def relative_mas(self) -> float:
+        """Error per axis relative to the other images: without Gaia stars they share the pointing's."""
+        return min(self.error_mas, RELATIVE_MAS.get(self.grade, np.inf))
 
 
 def label_of(bench: Workbench) -> str:

@@ -159,7 +159,7 @@ def detections_of(image: GroupImage) -> ImageDetections:
         np.asarray(ra),
         np.asarray(dec),
         error_px * scale_arcsec * 1000.0,
-        image.frame.error_mas,
+        image.frame.relative_mas,
         flux / np.maximum(noise * np.sqrt(np.maximum(floats(sources, "area"), 1.0)), 1e-30),
         wider_px * scale_arcsec,
         image.is_cosmic_ray,
