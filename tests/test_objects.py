@@ -1,0 +1,246 @@
+"""The table of objects, as a run makes it: filters, visits, limits, motions, lists."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from bycatch.catalogs.columns import CAT
+from bycatch.catalogs.object_columns import MEASUREMENTS, OBJECTS
+from bycatch.catalogs.tables import floats, read_table
+from bycatch.errors import SettingsError
+from bycatch.pipeline import saved_settings
+from bycatch.pipeline.objects import group_jobs, make_objects
+from bycatch.pipeline.jobs import Inputs
+from bycatch.products import find_records
+from bycatch.products.group_state import group_names, read_group
+from bycatch.testing.scene import drc_hdus, make_scene, moffat, star_table
+
+YEARS = 3.0
+MOVING_PX = 0.6
+"""How far one star of the second epoch has moved, in x."""
+
+
+def table_of(out, kind="objects"):
+    return read_table(next(out.glob(f"objects/*/*_{kind}.ecsv")))
+
+
+@pytest.fixture(scope="module")
+def two_visits(tmp_path_factory, bycatch):
+    """Two visits of two programs, three years apart: one star has moved, one has flared."""
+    folder = tmp_path_factory.mktemp("visits")
+    (folder / "raw").mkdir()
+    scene, sci = make_scene((300, 340), n_stars=30, seed=5)
+    # Brighter than the sky by far: a single run of classic finds each.
+    sci = sci + sum(9 * r * moffat(sci.shape, x, y) for x, y, r in zip(scene.x, scene.y, scene.rate))
+    moved, flared = 10, 17
+    later = sci.copy()
+    for k, dx, factor in ((moved, MOVING_PX, 1.0), (flared, 0.0, 2.0)):
+        rate = 10 * scene.rate[k]
+        later -= rate * moffat(sci.shape, scene.x[k], scene.y[k])
+        later += factor * rate * moffat(sci.shape, scene.x[k] + dx, scene.y[k])
+    rng = np.random.default_rng(2)
+    later += rng.normal(0, 0.008, sci.shape)
+    mjd = 57402.0 + 365.25 * YEARS
+    primary = {"EXPSTART": mjd, "EXPEND": mjd + 0.02, "PROPOSID": 15000}
+    for k in range(4):
+        primary[f"D{k + 1:03d}DATA"] = f"jdef05{chr(97 + k // 2)}aq_flc.fits[sci,{k % 2 + 1}]"
+    drc_hdus(sci.astype(np.float32)).writeto(folder / "raw/jabc01010_drc.fits")
+    hdus = drc_hdus(later.astype(np.float32), primary=primary)
+    hdus.writeto(folder / "raw/jdef05010_drc.fits")
+    wcs = WCS(hdus["SCI"].header)
+    still = np.delete(np.arange(30), moved)
+    ra, dec = wcs.all_pix2world(scene.x[still], scene.y[still], 0)
+    star_table(ra, dec, np.linspace(18, 20, 29), motion_error_mas_yr=0.1).write(
+        folder / "gaia.csv"
+    )
+    out = folder / "out"
+    ended = bycatch("run", folder / "raw", "-o", out, "--gaia", folder / "gaia.csv")
+    assert ended.status == 0, ended.err
+    assert bycatch("objects", out).status == 0
+    return out, scene, wcs, moved, flared
+
+
+@pytest.fixture(scope="module")
+def with_objects(finished, tmp_path_factory, bycatch):
+    """A finished run of a visit in two filters, with its objects; do not write into it."""
+    out = tmp_path_factory.mktemp("objects") / "out"
+    shutil.copytree(finished, out, symlinks=True)
+    ended = bycatch("objects", out)
+    assert ended.status == 0, ended.err
+    assert "real" in ended.out
+    return out
+
+
+def test_a_star_of_two_filters_is_one_object(with_objects, visit):
+    objects, measured = table_of(with_objects), table_of(with_objects, "measurements")
+    wcs = visit.wcs
+    x, y = wcs.all_world2pix(objects["ra"], objects["dec"], 0)
+    for star_x, star_y, rate in zip(visit.scene.x, visit.scene.y, visit.scene.rate, strict=True):
+        near = np.flatnonzero(np.hypot(x - star_x, y - star_y) < 1.0)
+        assert len(near) == 1
+        row = objects[near[0]]
+        assert (row["n_images"], row["n_filters"]) == (2, 2)
+        assert row["p_real"] > 0.9
+        own = measured[measured["object_id"] == row["id"]]
+        assert sorted(own["filter"]) == ["F475W", "F775W"]
+        # The blue image has ten times the rate.
+        flux = {f: float(row[f"flux_{f}"]) for f in ("F475W", "F775W")}
+        ratio = flux["F475W"] / 1.8e-19 / (flux["F775W"] / 9.93e-20)
+        assert ratio == pytest.approx(10.0, rel=0.1), rate
+    assert list(objects["id"]) == list(range(1, len(objects) + 1))
+    clean = table_of(with_objects, "objects_clean")
+    assert len(clean) == (floats(objects, "p_real") >= 0.5).sum()
+
+
+def test_the_forced_fluxes_are_those_of_the_catalogs(with_objects):
+    measured = table_of(with_objects, "measurements")
+    for path in with_objects.glob("abc_01/*/*_cat.ecsv"):
+        catalog = read_table(path)
+        root = path.name.removesuffix("_cat.ecsv")
+        own = measured[[str(v).endswith(root) for v in measured["image"]]]
+        own = own[own["source_id"] > 0]
+        assert len(own) == len(catalog)
+        rows = np.searchsorted(catalog["id"], own["source_id"])
+        for name in ("flux_6_apcor", "err_6_apcor", "maglim_6"):
+            np.testing.assert_allclose(own[name], catalog[name][rows], rtol=0.02)
+
+
+def test_what_no_image_detects_has_a_flux_an_error_and_a_limit(with_objects, tmp_path, bycatch):
+    out = tmp_path / "out"
+    shutil.copytree(with_objects, out, symlinks=True)
+    found = table_of(out)
+    blank = tmp_path / "mine.csv"
+    ra, dec = float(found["ra"][0]) + 2e-4, float(found["dec"][0]) + 2e-4
+    far = float(found["ra"][0]) + 1.0
+    Table({"ra": [ra, float(found["ra"][1]), far, np.nan], "dec": [dec, float(found["dec"][1]), dec, dec]}).write(blank)
+    assert bycatch("objects", out, "--sources", blank).status == 0
+    objects, measured = table_of(out), table_of(out, "measurements")
+    row = objects[objects["list_row"] == 1][0]
+    assert row["origin"] == 4
+    assert row["n_detected"] == 0
+    own = measured[measured["object_id"] == row["id"]]
+    assert len(own) == 2
+    for name in ("flux_6_apcor", "err_6_apcor", "maglim_6"):
+        assert np.isfinite(floats(own, name)).all()
+    assert np.isfinite([row["flux_F475W"], row["maglim_F475W"], row["maglim_F775W"]]).all()
+    joined = objects[objects["list_row"] == 2][0]
+    assert joined["origin"] & 4
+    assert joined["n_detected"] > 0
+    assert len(objects) == len(found) + 1  # none of a place that no image covers
+    # The detections' own catalogs are as they were.
+    for path in out.glob("abc_01/*/*_cat.ecsv"):
+        assert path.read_bytes() == (with_objects / path.relative_to(out)).read_bytes()
+
+
+def test_two_visits_are_one_group_with_motions_and_variables(two_visits):
+    out, scene, wcs, moved, flared = two_visits
+    assert len(group_names(out)) == 1
+    objects, images = table_of(out), table_of(out, "images")
+    assert list(images["filter"]) == ["F775W", "F775W"]
+    assert set(images["grade"]) <= set("ABC")
+    x, y = wcs.all_world2pix(objects["ra"], objects["dec"], 0)
+
+    def row_of(k, reach=1.0):
+        near = np.flatnonzero(np.hypot(x - scene.x[k], y - scene.y[k]) < reach)
+        assert len(near) == 1
+        return objects[near[0]]
+
+    # 0.6 px in x, in three years, with the rotation of the image.
+    step = np.array(wcs.all_pix2world([[100, 100], [100 + MOVING_PX, 100]], 0))
+    per_year = (step[1] - step[0]) * [np.cos(np.radians(-8.47)), 1.0] * 3.6e6 / YEARS
+    star = row_of(moved)
+    assert star["pmra"] == pytest.approx(per_year[0], abs=4 * star["pmra_err"])
+    assert star["pmdec"] == pytest.approx(per_year[1], abs=4 * star["pmdec_err"])
+    assert np.hypot(star["pmra"], star["pmdec"]) > 5 * star["pmra_err"]
+    variable = row_of(flared)
+    assert variable["p_variable_F775W"] > 0.99
+    others = [row_of(k) for k in range(30) if k not in {moved, flared}]
+    assert np.mean([row["p_variable_F775W"] > 0.5 for row in others]) < 0.1
+    still = np.array([[row["pmra"] / row["pmra_err"], row["pmdec"] / row["pmdec_err"]] for row in others])
+    assert 0.3 < np.std(still) < 1.6
+
+
+def test_what_is_up_to_date_is_kept_and_what_is_not_is_made_again(with_objects, tmp_path, bycatch):
+    out = tmp_path / "out"
+    shutil.copytree(with_objects, out, symlinks=True)
+    name = group_names(out)[0]
+    before = read_group(out, name)
+    assert "up to date" in bycatch("objects", out).err
+    assert read_group(out, name) == before
+    (out / f"objects/{name}/{name}_objects.ecsv").unlink()
+    assert "up to date" not in bycatch("objects", out).err
+    assert table_of(out).colnames == table_of(with_objects).colnames
+    bycatch("objects", out, "--set", "objects.combined=false")
+    assert read_group(out, name).key != before.key
+
+
+def test_one_bad_image_leaves_the_others(with_objects, tmp_path, bycatch):
+    out = tmp_path / "out"
+    shutil.copytree(with_objects, out, symlinks=True)
+    record = next(r for r in find_records(out) if r.filter == "F475W")
+    record.paths(out).wcs.write_bytes(b"nothing")
+    ended = bycatch("objects", out)
+    assert set(table_of(out, "images")["filter"]) == {"F775W"}
+    assert "F475W" in ended.err
+
+
+def test_groups_that_are_no_more_are_removed(with_objects, tmp_path, bycatch):
+    out = tmp_path / "out"
+    shutil.copytree(with_objects, out, symlinks=True)
+    old = group_names(out)[0]
+    shutil.move(out / "objects" / old, out / "objects" / "Jother")
+    state = json.loads((out / "objects/Jother/group.json").read_text())
+    state["name"] = "Jother"
+    (out / "objects/Jother/group.json").write_text(json.dumps(state))
+    assert bycatch("objects", out).status == 0
+    assert group_names(out) == [old]
+
+
+def test_regions_of_the_user_hold_no_objects(with_objects, tmp_path, bycatch, visit):
+    out, regions = tmp_path / "out", tmp_path / "mine.reg"
+    found = table_of(with_objects)
+    ra, dec = float(found["ra"][0]), float(found["dec"][0])
+    regions.write_text(f'fk5\ncircle({ra:.8f},{dec:.8f},0.5")\n')
+    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia, "--exclude", regions)
+    assert ended.status == 0, ended.err
+    assert bycatch("objects", out).status == 0
+    objects = table_of(out)
+    distance = np.hypot((objects["ra"] - ra) * np.cos(np.radians(dec)), objects["dec"] - dec)
+    assert distance.min() * 3600 > 0.5
+    assert len(objects) == len(found) - 1
+
+
+def test_a_folder_without_images_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="no image in it whose steps are done"):
+        make_objects(tmp_path, saved_settings(tmp_path))
+
+
+def test_measure_with_a_list_says_where_lists_are_measured(with_objects, tmp_path, bycatch):
+    (tmp_path / "mine.csv").write_text("x,y\n1,1\n")
+    ended = bycatch("measure", with_objects, "--sources", tmp_path / "mine.csv")
+    assert ended.status == 2
+    assert "bycatch objects" in ended.err
+
+
+def test_the_registry_has_the_columns_that_are_copied():
+    names = {column.name for column in MEASUREMENTS}
+    copied = {
+        "flux_{r}_apcor", "err_{r}_apcor", "err_{r}_sys", "mag_ab_{r}", "mag_ab_err_{r}",
+        "maglim_{r}", "flux_kron", "err_kron", "mag_ab_kron", "fwhm", "n_exp", "n_exp_min",
+        "exptime", "p_star", "flags",
+    }  # fmt: skip
+    assert copied <= names
+    assert copied <= {column.name for column in CAT}
+    assert len({column.name for column in OBJECTS}) == len(OBJECTS)
+
+
+def test_the_tasks_are_the_same_in_any_order(two_visits):
+    out = two_visits[0]
+    settings = saved_settings(out)
+    jobs = group_jobs(out, settings, Inputs())
+    assert len(jobs) == 1
+    assert {field for field, _ in jobs[0].images} == {"abc_01", "def_05"}
