@@ -279,7 +279,7 @@ def _likeliest_groups(s: Scene) -> Any:
     pairs = [np.sort(rng.integers(0, n, (2, 500)), axis=0), np.zeros((2, 0), np.int64)]
     near = rng.normal(0.0, 1.0, (n, 2))
     return [
-        association.likeliest_groups(xy, variance, density, image, *pair)
+        association.likeliest_groups(xy, variance, density, image, pair, np.arange(n + 2.0))
         for xy, variance in ((np.column_stack([s.x, s.y]), s.extra), (near, np.full(n, 0.1)))
         for density in (s.extra, np.full(n, -3.0))
         for image in (np.arange(n) % 5, np.arange(n) * (2**60))

@@ -6,7 +6,8 @@ sources per unit area,
 
     ln B = sum(-ln n_i + ln(w_i / 2 pi)) + mean(ln n_i) - ln(sum(w_i) / 2 pi) - sum(rho(chi2_i)),
 
-with chi2_i the squared distance from the weighted mean.  rho is chi2 / 2 but for a share of
+with chi2_i the squared distance from the weighted mean, and with the probability before anything
+is known that a source shows in so many images.  rho is chi2 / 2 but for a share of
 errors that are larger than said (`WIDE_SHARE`, `WIDE_FACTOR`).
 """
 
@@ -20,17 +21,22 @@ from bycatch.kernels.compiled import compiled
 WIDE_SHARE = 0.05
 """Share of the centres whose errors are larger than said: neighbours, cosmic rays, edges."""
 WIDE_FACTOR = 3.0
-MOST_SWEEPS = 20
+MOST_SWEEPS = 8
 _LEAST_GAIN = 1e-9
-_Rows = tuple[Floats, Floats, Floats, Ints]
-"""xy, variance, ln_density and image, see `likeliest_groups`."""
+_Rows = tuple[Floats, Floats, Floats, Floats, Ints]
+"""xy, variance, ln_density, ln_prior and image, see `likeliest_groups`."""
 _State = tuple[Ints, Ints, Ints, Ints, Floats]
 """group of each detection, first member of each group, following member (-1: none), empty groups
 with their number as last element, and evidence of each group."""
 
 
 def likeliest_groups(
-    xy: Floats, variance: Floats, ln_density: Floats, image: Ints, ia: Ints, ib: Ints
+    xy: Floats,
+    variance: Floats,
+    ln_density: Floats,
+    image: Ints,
+    pairs: tuple[Ints, Ints],
+    ln_prior: Floats,
 ) -> Ints:
     """Return the number of the group of each detection; the total likelihood is a maximum.
 
@@ -46,8 +52,11 @@ def likeliest_groups(
     ln_density : (N,) float
         Logarithm of the number of sources per unit area around each.
     image : (N,) int
-    ia, ib : (P,) int
+    pairs : two (P,) int
         Pairs of detections that may be one, the likeliest first.
+    ln_prior : (K,) float
+        Logarithm of the probability of a group of 0, 1, ... members; K is larger than the number
+        of images.
 
     Returns
     -------
@@ -57,13 +66,16 @@ def likeliest_groups(
     Raises
     ------
     ValueError
-        Arrays differ in length, or a pair is none of the detections.
+        Arrays differ in length, a pair is none of the detections, or there are more images
+        than the prior knows.
     """
-    n = len(xy)
+    n, (ia, ib) = len(xy), pairs
     if not n == len(variance) == len(ln_density) == len(image) or len(ia) != len(ib):
         raise ValueError("each detection has a position, a variance, a density and an image")
     if len(ia) and (min(ia.min(), ib.min()) < 0 or max(ia.max(), ib.max()) >= n):
         raise ValueError(f"pairs are indices from 0 to {n - 1}")
+    if len(ln_prior) <= max(len(np.unique(image)), 1):
+        raise ValueError(f"a prior of {len(ln_prior)} numbers of members is too short")
     return np.asarray(
         _grouped(
             np.ascontiguousarray(xy, np.float64),
@@ -72,12 +84,13 @@ def likeliest_groups(
             np.ascontiguousarray(image, np.int64),
             np.ascontiguousarray(ia, np.int64),
             np.ascontiguousarray(ib, np.int64),
+            np.ascontiguousarray(ln_prior, np.float64),
         )
     )
 
 
 def pair_gain(squared_separation: Floats, variance: Floats, ln_density: Floats) -> Floats:
-    """Return ln B of pairs: of the summed variances, and the mean of their ln densities."""
+    """Return ln B of pairs, of summed variances and the mean of ln densities, without the prior."""
     with np.errstate(divide="ignore", invalid="ignore"):
         half = 0.5 * squared_separation / variance
         cost = -2.0 * np.log(
@@ -99,16 +112,15 @@ def _rho(chi2: float) -> float:
 
 @compiled
 def _evidence(
-    xy: Floats,
-    variance: Floats,
-    ln_density: Floats,
+    rows: _Rows,
     following: Ints,
     a: int,
     without_a: int,
     b: int,
     without_b: int,
 ) -> float:
-    """Return ln B of the members of two groups (-1: none), two of them left out (-1: none)."""
+    """Return ln B and prior of two groups (-1: none) in one, but two members (-1: none)."""
+    xy, variance, ln_density, ln_prior, _ = rows
     n, sw, sx, sy, fixed, dens = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for side in range(2):
         i, left_out = (a, without_a) if side == 0 else (b, without_b)
@@ -123,7 +135,7 @@ def _evidence(
                 dens += ln_density[i]
             i = following[i]
     if n < 2:
-        return 0.0
+        return float(ln_prior[n])
     mx, my = sx / sw, sy / sw
     cost = 0.0
     for side in range(2):
@@ -132,7 +144,7 @@ def _evidence(
             if i != left_out:
                 cost += _rho(((xy[i, 0] - mx) ** 2 + (xy[i, 1] - my) ** 2) / variance[i])
             i = following[i]
-    return float(fixed + dens / n - np.log(sw / (2.0 * np.pi)) - cost)
+    return float(ln_prior[n] + fixed + dens / n - np.log(sw / (2.0 * np.pi)) - cost)
 
 
 @compiled
@@ -195,19 +207,11 @@ def _put_in(group: Ints, following: Ints, head: Ints, a: int, i: int) -> None:
 
 
 @compiled
-def _with(
-    xy: Floats,
-    variance: Floats,
-    ln_density: Floats,
-    following: Ints,
-    group: int,
-    without: int,
-    extra: int,
-) -> float:
+def _with(rows: _Rows, following: Ints, group: int, without: int, extra: int) -> float:
     """Return ln B of a group without one member, with a detection of another group."""
     kept = following[extra]
     following[extra] = -1
-    value = _evidence(xy, variance, ln_density, following, group, without, extra, -1)
+    value = _evidence(rows, following, group, without, extra, -1)
     following[extra] = kept
     return value
 
@@ -215,12 +219,12 @@ def _with(
 @compiled
 def _joins(rows: _Rows, state: _State, i: int, j: int) -> bool:
     """Join the groups of two detections if that gains; tell whether it did."""
-    xy, variance, ln_density, image = rows
+    image = rows[4]
     group, head, following, free, score = state
     a, b = group[i], group[j]
     if not _can_join(image, following, head[a], head[b]):
         return False
-    both = _evidence(xy, variance, ln_density, following, head[a], -1, head[b], -1)
+    both = _evidence(rows, following, head[a], -1, head[b], -1)
     if both <= score[a] + score[b] + _LEAST_GAIN:
         return False
     _join(group, following, head, a, b)
@@ -232,15 +236,15 @@ def _joins(rows: _Rows, state: _State, i: int, j: int) -> bool:
 @compiled
 def _moves(rows: _Rows, state: _State, i: int, j: int) -> bool:
     """Move detection i to the group of j if that gains; who has its place there goes to i's."""
-    xy, variance, ln_density, image = rows
+    image = rows[4]
     group, head, following, free, score = state
     a, b = group[i], group[j]
     other = _occupant(image, following, head[b], image[i])
-    new_b = _with(xy, variance, ln_density, following, head[b], other, i)
+    new_b = _with(rows, following, head[b], other, i)
     if other >= 0:
-        new_a = _with(xy, variance, ln_density, following, head[a], i, other)
+        new_a = _with(rows, following, head[a], i, other)
     else:
-        new_a = _evidence(xy, variance, ln_density, following, head[a], i, -1, -1)
+        new_a = _evidence(rows, following, head[a], i, -1, -1)
     if new_a + new_b <= score[a] + score[b] + _LEAST_GAIN:
         return False
     _take_out(group, following, head, i)
@@ -257,12 +261,11 @@ def _moves(rows: _Rows, state: _State, i: int, j: int) -> bool:
 @compiled
 def _leaves(rows: _Rows, state: _State, i: int) -> bool:
     """Give detection i a group of its own if that gains; tell whether it did."""
-    xy, variance, ln_density, _ = rows
     group, head, following, free, score = state
     a = group[i]
     if following[head[a]] < 0:
         return False
-    rest = _evidence(xy, variance, ln_density, following, head[a], i, -1, -1)
+    rest = _evidence(rows, following, head[a], i, -1, -1)
     if rest <= score[a] + _LEAST_GAIN:
         return False
     # As this group has two members or more, there is an empty one.
@@ -270,7 +273,7 @@ def _leaves(rows: _Rows, state: _State, i: int) -> bool:
     own = free[free[-1]]
     _take_out(group, following, head, i)
     _put_in(group, following, head, own, i)
-    score[a], score[own] = rest, 0.0
+    score[a], score[own] = rest, rows[3][1]
     return True
 
 
@@ -283,27 +286,40 @@ def _set_free(free: Ints, group: int) -> None:
 
 @compiled
 def _grouped(
-    xy: Floats, variance: Floats, ln_density: Floats, image: Ints, ia: Ints, ib: Ints
+    xy: Floats,
+    variance: Floats,
+    ln_density: Floats,
+    image: Ints,
+    ia: Ints,
+    ib: Ints,
+    ln_prior: Floats,
 ) -> Ints:
     """Return the groups, see `likeliest_groups`."""
     n = len(xy)
-    rows = (xy, variance, ln_density, image)
-    state = (np.arange(n), np.arange(n), np.full(n, -1), np.zeros(n + 1, np.int64), np.zeros(n))
+    rows = (xy, variance, ln_density, ln_prior, image)
+    score = np.full(n, ln_prior[1])
+    state = (np.arange(n), np.arange(n), np.full(n, -1), np.zeros(n + 1, np.int64), score)
     group = state[0]
+    # The round in which each group changed last: what has not changed since needs no second look.
+    changed = np.zeros(n, np.int64)
     for sweep in range(MOST_SWEEPS):
-        changed = False
+        any_changed = False
         for p in range(len(ia)):
             i, j = ia[p], ib[p]
-            if group[i] == group[j] or image[i] == image[j]:
+            a, b = group[i], group[j]
+            if a == b or image[i] == image[j] or max(changed[a], changed[b]) < sweep - 1:
                 continue
-            if _joins(rows, state, i, j):
-                changed = True
-            elif sweep > 0:
-                moved = _moves(rows, state, i, j) or _moves(rows, state, j, i)
-                changed = changed or moved
+            done = _joins(rows, state, i, j)
+            if not done and sweep > 0:  # the first round only joins
+                done = _moves(rows, state, i, j) or _moves(rows, state, j, i)
+            if done:
+                changed[a] = changed[b] = sweep
+                any_changed = True
         for i in range(n):
-            left = _leaves(rows, state, i)
-            changed = changed or left
-        if not changed and sweep > 0:  # the first round moves none
+            a = group[i]
+            if changed[a] >= sweep - 1 and _leaves(rows, state, i):
+                changed[a] = changed[group[i]] = sweep
+                any_changed = True
+        if not any_changed and sweep > 0:
             break
     return group

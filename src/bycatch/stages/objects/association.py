@@ -2,8 +2,9 @@
 
 Detections nearer than a reach, and than their errors allow, are candidates.  Chains of candidates
 are split into groups so that the total likelihood is a (local) maximum: the Bayes factors of
-Budavari & Szalay (2008, ApJ 679, 301) with the density of sources around each detection, see
-`bycatch.kernels.association`.  Neither the order of the images nor that of their rows has a say.
+Budavari & Szalay (2008, ApJ 679, 301) with the density of sources around each detection, and the
+number of images that show one, see `bycatch.kernels.association`.  Neither the order of the images
+nor that of their rows has a say.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.special import betaln
 
 from bycatch.arrays import Floats, Ints
 from bycatch.kernels.association import likeliest_groups, pair_gain
@@ -25,10 +27,6 @@ LEAST_ERROR_ARCSEC = 0.002
 MOST_SIGMA = 7.0
 N_NEIGHBOURS = 5
 """The local density is that within the distance of so many neighbours in the same image."""
-SINGLE_SHARE = 0.1
-"""Who is not the object that other images show nearby is one that they do not show: of the sources
-around, so many are such.  (Of simulated objects in 10 images, 1000 per arcmin2, 0.4 % are split;
-with a share of 1 it is 1 %, and no fewer are joined.)"""
 DENSITY_RANGE = (3e-4, 50.0)
 """Per square arcsec: one source per arcmin2, and as many as HST separates."""
 
@@ -124,8 +122,9 @@ def associate(
     if not 0 < reach_arcsec < np.inf:
         raise ValueError(f"no reach: {reach_arcsec=}")
     rows = _in_order(images, reach_arcsec, size_share)
-    ia, ib = _candidates(rows, reach_arcsec)
-    group = likeliest_groups(rows.xy, rows.variance, rows.ln_density, rows.image, ia, ib)
+    prior = _ln_prior(len(images))
+    pairs = _candidates(rows, reach_arcsec, float(prior[2] - 2 * prior[1]))
+    group = likeliest_groups(rows.xy, rows.variance, rows.ln_density, rows.image, pairs, prior)
     return _association(images, rows, group)
 
 
@@ -166,14 +165,26 @@ def _ln_density(xy: Floats) -> Floats:
     """Return ln of the density of others around each of an image's sources, per arcsec2."""
     least, most = DENSITY_RANGE
     if len(xy) < 2:
-        return np.full(len(xy), np.log(SINGLE_SHARE * least))
+        return np.full(len(xy), np.log(least))
     n = min(N_NEIGHBOURS, len(xy) - 1)
     distance = np.asarray(cKDTree(xy).query(xy, k=[n + 1])[0])[:, 0]
     with np.errstate(divide="ignore"):
-        return np.log(SINGLE_SHARE * np.clip(n / (np.pi * distance**2), least, most))
+        return np.log(np.clip(n / (np.pi * distance**2), least, most))
 
 
-def _candidates(rows: _Rows, reach: float) -> tuple[Ints, Ints]:
+def _ln_prior(n_images: int) -> Floats:
+    """Return ln of the probability that a source shows in given k of the images, k from 0 on.
+
+    Of its chance to show in one nothing is known: it is anything from 0 to 1.  So that two
+    sources, of which one shows in just the images that lack the other, are improbable: without
+    this half of the detections of a source in 40 images and the other half would make two.
+    Images that do not cover the place count as well; then less is said than could be.
+    """
+    k = np.arange(max(n_images, 2) + 1)
+    return np.asarray(betaln(k + 1.0, k[-1] - k + 1.0))
+
+
+def _candidates(rows: _Rows, reach: float, ln_odds: float) -> tuple[Ints, Ints]:
     """Return the pairs of different images that are one rather than two, the likeliest first."""
     none = np.empty(0, np.int64)
     if len(rows.xy) < 2:
@@ -188,7 +199,8 @@ def _candidates(rows: _Rows, reach: float) -> tuple[Ints, Ints]:
     near = squared <= MOST_SIGMA**2 * variance
     ia, ib, variance, squared = ia[near], ib[near], variance[near], squared[near]
     gain = pair_gain(squared, variance, 0.5 * (rows.ln_density[ia] + rows.ln_density[ib]))
-    ia, ib, gain = ia[gain > 0], ib[gain > 0], gain[gain > 0]
+    likely = gain + ln_odds > 0
+    ia, ib, gain = ia[likely], ib[likely], gain[likely]
     order = np.lexsort((ib, ia, -gain))
     return ia[order], ib[order]
 
