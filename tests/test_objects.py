@@ -35,7 +35,9 @@ def two_visits(tmp_path_factory, bycatch):
     (folder / "raw").mkdir()
     scene, sci = make_scene((300, 340), n_stars=30, seed=5)
     # Brighter than the sky by far: a single run of classic finds each.
-    sci = sci + sum(9 * r * moffat(sci.shape, x, y) for x, y, r in zip(scene.x, scene.y, scene.rate))
+    sci = sci + sum(
+        9 * r * moffat(sci.shape, x, y) for x, y, r in zip(scene.x, scene.y, scene.rate)
+    )
     moved, flared = 10, 17
     later = sci.copy()
     for k, dx, factor in ((moved, MOVING_PX, 1.0), (flared, 0.0, 2.0)):
@@ -54,9 +56,7 @@ def two_visits(tmp_path_factory, bycatch):
     wcs = WCS(hdus["SCI"].header)
     still = np.delete(np.arange(30), moved)
     ra, dec = wcs.all_pix2world(scene.x[still], scene.y[still], 0)
-    star_table(ra, dec, np.linspace(18, 20, 29), motion_error_mas_yr=0.1).write(
-        folder / "gaia.csv"
-    )
+    star_table(ra, dec, np.linspace(18, 20, 29), motion_error_mas_yr=0.1).write(folder / "gaia.csv")
     out = folder / "out"
     ended = bycatch("run", folder / "raw", "-o", out, "--gaia", folder / "gaia.csv")
     assert ended.status == 0, ended.err
@@ -116,7 +116,12 @@ def test_what_no_image_detects_has_a_flux_an_error_and_a_limit(with_objects, tmp
     blank = tmp_path / "mine.csv"
     ra, dec = float(found["ra"][0]) + 2e-4, float(found["dec"][0]) + 2e-4
     far = float(found["ra"][0]) + 1.0
-    Table({"ra": [ra, float(found["ra"][1]), far, np.nan], "dec": [dec, float(found["dec"][1]), dec, dec]}).write(blank)
+    Table(
+        {
+            "ra": [ra, float(found["ra"][1]), far, np.nan],
+            "dec": [dec, float(found["dec"][1]), dec, dec],
+        }
+    ).write(blank)
     assert bycatch("objects", out, "--sources", blank).status == 0
     objects, measured = table_of(out), table_of(out, "measurements")
     row = objects[objects["list_row"] == 1][0]
@@ -160,7 +165,9 @@ def test_two_visits_are_one_group_with_motions_and_variables(two_visits):
     assert variable["p_variable_F775W"] > 0.99
     others = [row_of(k) for k in range(30) if k not in {moved, flared}]
     assert np.mean([row["p_variable_F775W"] > 0.5 for row in others]) < 0.1
-    still = np.array([[row["pmra"] / row["pmra_err"], row["pmdec"] / row["pmdec_err"]] for row in others])
+    still = np.array(
+        [[row["pmra"] / row["pmra_err"], row["pmdec"] / row["pmdec_err"]] for row in others]
+    )
     assert 0.3 < np.std(still) < 1.6
 
 

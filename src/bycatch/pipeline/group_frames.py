@@ -50,7 +50,6 @@ class GroupFrame:
         at = np.array([self.error.ra_deg]), np.array([self.error.dec_deg])
         return float(np.hypot(*(v[0] for v in self.error.at(*at))) / np.sqrt(2.0))
 
-
     @property
     def relative_mas(self) -> float:
         """Error per axis relative to the other images: without Gaia stars they share the pointing's."""

@@ -20,7 +20,9 @@ from bycatch.arrays import Bools, Floats, Ints
 from bycatch.tangent import MAS_PER_DEG, direction, sky_of_tangent, tangent_mas, unit_vectors
 
 LEAST_AREA_ARCMIN2 = 0.05
-"""Images that share less (9 arcsec square) have next to no objects in common."""
+"""Images that share less (13 arcsec square) have next to no objects in common."""
+LEAST_SHARE = 0.1
+"""Of the smaller image, where that is less: cutouts."""
 TILE_DEG = 0.25
 MARGIN_ARCSEC = 10.0
 _COLUMNS = 1 << 16
@@ -184,8 +186,12 @@ def groups(
     radius = np.array([f.radius_deg for f in ordered])
     reach = 2.0 * np.sin(np.radians(min(2.0 * radius.max(), 180.0)) / 2.0) + 1e-12
     pairs = cKDTree(unit_vectors(*centres.T)).query_pairs(reach, output_type="ndarray")
+    area = [shared_area_arcmin2(footprint, footprint) for footprint in ordered]
     linked = [
-        (i, j) for i, j in pairs if shared_area_arcmin2(ordered[i], ordered[j]) > least_area_arcmin2
+        (i, j)
+        for i, j in pairs
+        if shared_area_arcmin2(ordered[i], ordered[j])
+        > min(least_area_arcmin2, LEAST_SHARE * min(area[i], area[j]))
     ]
     i, j = np.array(linked, np.int64).reshape(-1, 2).T
     n = len(ordered)

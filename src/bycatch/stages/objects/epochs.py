@@ -67,7 +67,13 @@ def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> Object
         np.where(moves, chi2_dof, np.nan),
     )
     return replace(
-        found, ra_deg=ra, dec_deg=dec, mjd=np.where(moves, fit.mjd, found.mjd), motion=motion
+        found,
+        ra_deg=ra,
+        dec_deg=dec,
+        err_mas=np.where(moves, np.hypot(*fit.err[:, :2].T) / np.sqrt(2.0), found.err_mas),
+        chi2_dof=np.where(moves, motion.chi2_dof, found.chi2_dof),
+        mjd=np.where(moves, fit.mjd, found.mjd),
+        motion=motion,
     )
 
 

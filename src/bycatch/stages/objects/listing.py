@@ -11,6 +11,7 @@ from bycatch.arrays import Bools, Floats, Ints
 from bycatch.stages.objects.association import Detections, associate
 from bycatch.stages.objects.epochs import with_motions
 from bycatch.stages.objects.model import (
+    DAYS_PER_YEAR,
     ORIGIN_COMBINED,
     ORIGIN_IMAGE,
     ORIGIN_USER,
@@ -23,6 +24,10 @@ from bycatch.tangent import direction, sky_of_tangent, tangent_mas, unit_vectors
 SAME_ARCSEC = 0.15
 """A position of the sum of the images, or of the user's, this near to an object is that object:
 about the FWHM of a drizzled star."""
+
+MOTION_MAS_YR = 10.0
+"""What stars may move per axis between the epochs of their detections: faint ones of the halo do
+3 to 10 mas a year."""
 
 Covers = Callable[[Floats, Floats], Bools]
 """Tells of positions on the sky (degrees) whether an image covers them."""
@@ -66,7 +71,9 @@ def _detected(
 ) -> ObjectList:
     if not images:
         return _only(np.empty(0), np.empty(0), np.empty(0), 0, 0)
-    detections = [_on_plane(image, centre) for image in images]
+    known = [image.mjd for image in images if np.isfinite(image.mjd)]
+    middle = float(np.mean(known)) if known else np.nan
+    detections = [_on_plane(image, centre, middle) for image in images]
     joined = associate(detections)
     detection = np.asarray(joined.detection, dtype=np.int64).reshape(-1, len(images))
     seen = detection >= 0
@@ -92,12 +99,13 @@ def _detected(
     return with_motions(found.take(kept), images)
 
 
-def _on_plane(image: ImageDetections, centre: tuple[float, float]) -> Detections:
+def _on_plane(image: ImageDetections, centre: tuple[float, float], mjd: float) -> Detections:
+    years = np.nan_to_num(abs(image.mjd - mjd) / DAYS_PER_YEAR)
     xy = tangent_mas(image.ra_deg, image.dec_deg, *centre) / 1000.0
     return Detections(
         xy[:, 0],
         xy[:, 1],
-        image.err_mas / 1000.0,
+        np.hypot(image.err_mas, MOTION_MAS_YR * years) / 1000.0,
         image.frame_err_mas / 1000.0,
         np.nan_to_num(image.snr),
         image.size_arcsec,
