@@ -225,7 +225,7 @@ def _joins(rows: _Rows, state: _State, i: int, j: int) -> bool:
     if not _can_join(image, following, head[a], head[b]):
         return False
     both = _evidence(rows, following, head[a], -1, head[b], -1)
-    if both <= score[a] + score[b] + _LEAST_GAIN:
+    if not both > score[a] + score[b] + _LEAST_GAIN:  # NaN gains nothing
         return False
     _join(group, following, head, a, b)
     score[a], score[b] = both, 0.0
@@ -245,7 +245,7 @@ def _moves(rows: _Rows, state: _State, i: int, j: int) -> bool:
         new_a = _with(rows, following, head[a], i, other)
     else:
         new_a = _evidence(rows, following, head[a], i, -1, -1)
-    if new_a + new_b <= score[a] + score[b] + _LEAST_GAIN:
+    if not new_a + new_b > score[a] + score[b] + _LEAST_GAIN:
         return False
     _take_out(group, following, head, i)
     if other >= 0:
@@ -266,11 +266,12 @@ def _leaves(rows: _Rows, state: _State, i: int) -> bool:
     if following[head[a]] < 0:
         return False
     rest = _evidence(rows, following, head[a], i, -1, -1)
-    if rest <= score[a] + _LEAST_GAIN:
+    if not rest > score[a] + _LEAST_GAIN:
         return False
     # As this group has two members or more, there is an empty one.
-    free[-1] -= 1
-    own = free[free[-1]]
+    last = free.size - 1
+    free[last] -= 1
+    own = free[free[last]]
     _take_out(group, following, head, i)
     _put_in(group, following, head, own, i)
     score[a], score[own] = rest, rows[3][1]
@@ -280,8 +281,9 @@ def _leaves(rows: _Rows, state: _State, i: int) -> bool:
 @compiled
 def _set_free(free: Ints, group: int) -> None:
     """Add a group to the list of empty ones, whose length is its last element."""
-    free[free[-1]] = group
-    free[-1] += 1
+    last = free.size - 1
+    free[free[last]] = group
+    free[last] += 1
 
 
 @compiled
