@@ -15,7 +15,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -98,7 +98,7 @@ def judged(name: str, out: Path, truth: Path) -> Judged:
     return Judged(name, objects, true, nearest, real, part & ~real)
 
 
-def _plane(*tables: Table):  # noqa: ANN202
+def _plane(*tables: Table) -> Callable[[Table], Floats]:
     ra0, dec0 = np.mean(tables[0]["ra"]), np.mean(tables[0]["dec"])
 
     def places(table: Table) -> Floats:
@@ -121,7 +121,8 @@ def print_clean(found: list[Judged]) -> None:
             n = max(int(here.sum()), 1)
             shares = (100 * (here & which).sum() / n for which in (one.real, one.part))
             real, part = shares
-            cells.append(f"{real:.0f} / {part:.0f} / {100 - real - part:.0f} of {here.sum()}")
+            false = max(100 - real - part, 0) if here.any() else 0
+            cells.append(f"{real:.0f} / {part:.0f} / {false:.0f} of {here.sum()}")
         star = np.asarray(one.truth["star"], bool)[one.nearest]
         lost = [
             100 * (one.real & ~clean & which).sum() / max((one.real & which).sum(), 1)

@@ -13,7 +13,6 @@ from astropy.wcs import WCS
 
 from bycatch import Settings, read_table
 from bycatch.catalogs.columns import CAT, CR_SHARE, PHOT, REMOVED, SKY, SOURCES, expand
-from bycatch.catalogs.flags import Flag
 from bycatch.products import STAGES, read_extension
 
 PRODUCTS = {

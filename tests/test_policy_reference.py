@@ -166,13 +166,15 @@ def test_stars_of_a_table_count_within_the_circle(ra, dec, share, is_near):
 
 def test_the_clean_catalogs_leave_out_what_their_names_say(tmp_path, write_drc, scene, bycatch):
     """Stars, and pixels that cosmic rays hit, of a single exposure."""
-    truth, sci = scene
+    sci = scene[1]
     hit = np.array([[37, 55], [120, 90], [200, 160], [240, 250], [90, 250], [10, 100]])
     sci = 10 * sci
     sci[hit[:, 1], hit[:, 0]] += 40.0
     drc = write_drc("jabc01010_drc.fits", sci, n_exposures=1)
-    ended = bycatch("run", drc, "-o", tmp_path / "out", "--offline", "--preset", "deep",
-                    "--set", "detect.n_pixels_single=1", "--set", "detect.kernel_fwhm_px=0.5")  # fmt: skip
+    small = ("--set", "detect.n_pixels_single=1", "--set", "detect.kernel_fwhm_px=0.5")
+    ended = bycatch(
+        "run", drc, "-o", tmp_path / "out", "--offline", "--preset", "deep", *small
+    )  # fmt: skip
     assert ended.status == 0, ended.out + ended.err
     paths = record_of(tmp_path / "out", RED).paths(tmp_path / "out")
     every, kept, clean = (

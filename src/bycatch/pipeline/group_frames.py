@@ -52,7 +52,7 @@ class GroupFrame:
 
     @property
     def relative_mas(self) -> float:
-        """Error per axis relative to the other images: without Gaia stars they share the pointing's."""
+        """Error per axis relative to the other images, which share that of the pointing."""
         return min(self.error_mas, RELATIVE_MAS.get(self.grade, np.inf))
 
 

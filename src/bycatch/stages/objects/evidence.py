@@ -26,6 +26,8 @@ from bycatch.arrays import Bools, Floats, Ints
 BLUEST_SLOPE, BEYOND_BLUEST = -2.5, 0.02
 """No continuum is bluer than the Rayleigh-Jeans law (f_nu as the frequency squared): a source that
 is has lines, and is rare."""
+NO_NOISE_SNR = 6.0
+"""Above that peaks of noise are too rare to count among what others judge."""
 LEAST_JUDGED = 20
 """Objects of an image that others must be able to judge before they correct its odds."""
 SLOPES, SHIFTS = np.arange(0.2, 1.25, 0.1), np.arange(-4.0, 8.25, 0.25)
@@ -163,9 +165,8 @@ def object_evidence(
     ln_real = _ln_real(f, e, others, best, np.asarray(pivot_angstrom, float), prior)
     ln_elsewhere = ln_real + ln_shape.sum(axis=1) - np.where(others, ln_false, 0.0).sum(axis=1)
     is_single = np.nan_to_num(n_exp[row, best]) <= 1
-    at_home = _as_others_say(
-        _logit(p[row, best]), ln_elsewhere, others.any(axis=1), best, is_single
-    )
+    judged: Bools = np.asarray(others.any(axis=1) & ((f / e)[row, best] > NO_NOISE_SNR))
+    at_home = _as_others_say(_logit(p[row, best]), ln_elsewhere, judged, best, is_single)
     charge = at_home - ln_elsewhere
     noise = _ln_noise((f / e)[row, best], is_detected)
     noise += np.log1p(np.exp(at_home)) - ln_elsewhere
@@ -183,7 +184,7 @@ def object_evidence(
 
 
 def _as_others_say(
-    logit: Floats, ln_elsewhere: Floats, has_others: Bools, best: Ints, is_single: Bools
+    logit: Floats, ln_elsewhere: Floats, tells: Bools, best: Ints, is_single: Bools
 ) -> Floats:
     """Return the log odds of a cosmic ray by shape, as the other images of the group correct them.
 
@@ -197,7 +198,7 @@ def _as_others_say(
     for image in np.unique(best):
         for single in (False, True):
             mine = (best == image) & (is_single == single)
-            judged = mine & has_others
+            judged = mine & tells
             if judged.sum() < LEAST_JUDGED:
                 continue
             slope, shift = _likeliest(logit[judged], ln_elsewhere[judged])

@@ -147,10 +147,6 @@ def _objects(
         **_gaia_of(seen),
         **verdict,
         **_motion_columns(found),
-        **{
-            n: np.full(seen.n, np.nan)
-            for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")
-        },
     }
     for k, f in enumerate(seen.filters):
         data |= _filter_columns(seen, k, f, fluxes)
@@ -250,7 +246,8 @@ def _residual_rms(found: ObjectList, image: ImagePhotometry) -> float:
     dx = (image.own_ra_deg - ra[image.rows]) * np.cos(np.radians(dec[image.rows])) * MAS_PER_DEG
     dy = (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG
     middle = image.table.colnames[[n.startswith("snr_") for n in image.table.colnames].index(True)]
-    bright = (floats(image.table, middle) > BRIGHT_SNR) & np.isfinite(found.chi2_dof[image.rows])
+    several = (found.detection[image.rows] >= 0).sum(axis=1) > 1
+    bright = (floats(image.table, middle) > BRIGHT_SNR) & several
     both = np.concatenate([dx[bright], dy[bright]])
     both = both[np.isfinite(both)]
     return float(1.4826 * np.median(np.abs(both))) if len(both) else np.nan
