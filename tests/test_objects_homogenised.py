@@ -1,0 +1,236 @@
+"""Colours of extended objects on images of one PSF, against galaxies whose light is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from astropy.wcs import WCS
+
+from bycatch.stages.objects import star_psf
+from bycatch.stages.objects.homogenised import EllipseFluxes, colours, ellipse_fluxes, in_filters
+from bycatch.stages.objects.stamps import Noise, SkyEllipses, Stamps, pixels_per_arcsec, stamps
+from bycatch.stages.objects.star_psf import StarPsf, matching_kernels
+
+SCALE = 0.05
+STEP_PX, N_SIDE = 52, 9
+HALF = 24
+MICROJANSKY = 0.5
+SKY = 0.6
+SHARP = ((0.72, 0.82), (0.22, 1.6), (0.06, 4.0))
+"""Share and rms width (px) of the Gaussians that a PSF is made of: FWHM 2.0 px, with wings."""
+BROAD = ((0.80, 1.10), (0.15, 2.0), (0.05, 4.5))
+"""FWHM 2.6 px."""
+EXPONENTIAL = (
+    (0.00077, 0.02393), (0.01017, 0.06490), (0.07313, 0.13580), (0.37188, 0.25096),
+    (1.39727, 0.42942), (3.56054, 0.69672), (4.74340, 1.08879), (1.78732, 1.67294),
+)  # fmt: skip
+"""Amplitude and width (half-light radii): an exponential disc, after Hogg & Lang (2013, PASP 125,
+719, table 1)."""
+
+
+def _disc() -> list[tuple[float, float]]:
+    light = np.array([amplitude for amplitude, _ in EXPONENTIAL])
+    return [(s, w) for s, (_, w) in zip(light / light.sum(), EXPONENTIAL, strict=True)]
+
+
+@dataclass
+class Galaxies:
+    """Discs on a grid, some of them stars; the flux of each image is colour**k times the first."""
+
+    seed: int = 0
+    n_stars: int = 12
+    flux: tuple[float, float] = (5.0, 50.0)
+    radius_px: tuple[float, float] = (0.8, 3.0)
+    bulge: float = 0.0
+    bulge_colour: float = 2.0
+    neighbours: bool = False
+    n_side: int = N_SIDE
+    size_px: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(self.seed)
+        n = self.n_side**2
+        self.size_px = int(self.n_side * STEP_PX * 1.45) + 2 * HALF
+        grid = (np.arange(self.n_side) - (self.n_side - 1) / 2) * STEP_PX
+        east, north = (v.ravel() for v in np.meshgrid(grid, grid))
+        self.east, self.north = east + rng.uniform(-1, 1, n), north + rng.uniform(-1, 1, n)
+        self.total = np.exp(rng.uniform(*np.log(self.flux), n))
+        self.radius = rng.uniform(*self.radius_px, n)
+        self.axis_ratio = rng.uniform(0.4, 1.0, n)
+        self.pa = rng.uniform(0.0, 180.0, n)
+        self.is_star = np.zeros(n, dtype=bool)
+        self.is_star[rng.choice(n, self.n_stars, replace=False)] = True
+        semimajor = np.clip(3.5 * np.hypot(0.7 * self.radius, 1.1), 3.5, 12.0)
+        semiminor = np.maximum(semimajor * self.axis_ratio, 3.5)
+        self.ellipses = SkyEllipses(
+            np.where(self.is_star, np.nan, semimajor * SCALE), semiminor * SCALE, self.pa
+        )
+
+    def components(self, i: int, colour: float) -> list[tuple[float, np.ndarray]]:
+        """Return light and covariance (east, north) of the Gaussians of one of them."""
+        if self.is_star[i]:
+            return [(3000.0, np.zeros((2, 2)))]
+        angle, parts = np.radians(self.pa[i]), []
+        turn = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
+        for share, width in _disc():
+            r = width * self.radius[i]
+            cov = turn @ np.diag([r**2, (r * self.axis_ratio[i]) ** 2]) @ turn.T
+            parts.append((self.total[i] * share * colour * (1.0 - self.bulge), cov))
+        if self.bulge:
+            cov = np.eye(2) * (0.2 * self.radius[i]) ** 2
+            parts.append((self.total[i] * self.bulge * colour * self.bulge_colour, cov))
+        return parts
+
+    def true_fluxes(self, colour: float, psf: tuple[tuple[float, float], ...]) -> np.ndarray:
+        """Return the light in the ellipses under a PSF, by sums over fine steps."""
+        found = np.full(len(self.pa), np.nan)
+        fine = (np.arange(5 * (2 * HALF + 1)) - 5 * HALF - 2) / 5
+        north, east = np.meshgrid(fine, fine, indexing="ij")
+        for i in np.flatnonzero(~self.is_star):
+            a = self.ellipses.semimajor_arcsec[i] / SCALE
+            b = self.ellipses.semiminor_arcsec[i] / SCALE
+            angle = np.radians(self.pa[i])
+            u = (north * np.cos(angle) + east * np.sin(angle)) / a
+            v = (east * np.cos(angle) - north * np.sin(angle)) / b
+            inside = u**2 + v**2 <= 1
+            points = np.stack([east[inside], north[inside]])
+            found[i] = _light(self.components(i, colour), psf, points, np.eye(2)).sum() / 25
+        return found
+
+
+def _light(parts, psf, points, to_image):
+    """Return the sum of Gaussians at (2, P) offsets; their covariances are of the sky."""
+    total = np.zeros(points.shape[1])
+    for light, cov in parts:
+        for share, width in psf:
+            c = to_image @ cov @ to_image.T + np.eye(2) * width**2
+            (a, b), (_, d) = c
+            det = a * d - b * b
+            square = (d * points[0] ** 2 - 2 * b * points[0] * points[1] + a * points[1] ** 2) / det
+            total += light * share * np.exp(-0.5 * square) / (2 * np.pi * np.sqrt(det))
+    return total
+
+
+@dataclass
+class Shot:
+    """An image: its pixels (microjansky, sky subtracted), and where the galaxies are on it."""
+
+    scene: Galaxies
+    psf: tuple[tuple[float, float], ...]
+    roll_deg: float
+    colour: float = 1.0
+    neighbour_colour: float = 1.0
+    noise: float = 0.0
+    electrons: float = 300.0
+
+    def __post_init__(self) -> None:
+        scene, n = self.scene, self.scene.size_px
+        self.wcs = WCS(naxis=2)
+        self.wcs.wcs.ctype, self.wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [150.0, 40.0]
+        self.wcs.wcs.crpix = [n / 2 + 0.3 + self.roll_deg / 50, n / 2 - 0.2]
+        c, s = np.cos(np.radians(self.roll_deg)), np.sin(np.radians(self.roll_deg))
+        self.wcs.wcs.cd = SCALE / 3600 * np.array([[-c, s], [s, c]])
+        flat = WCS(naxis=2)
+        flat.wcs.ctype, flat.wcs.crval = ["RA---TAN", "DEC--TAN"], [150.0, 40.0]
+        flat.wcs.crpix, flat.wcs.cdelt = [1, 1], [SCALE / 3600, SCALE / 3600]
+        self.ra, self.dec = flat.all_pix2world(scene.east, scene.north, 0)
+        self.x, self.y = self.wcs.all_world2pix(self.ra, self.dec, 0)
+        self.matrix = pixels_per_arcsec(self.wcs, self.ra, self.dec)
+        self.segments = np.zeros((n, n), np.int32)
+        self.model = np.zeros((n, n))
+        for i in range(len(self.x)):
+            turn = self.matrix[i] * SCALE
+            self._add(scene.components(i, self.colour), self.x[i], self.y[i], turn)
+            if scene.neighbours and i % 2 and not scene.is_star[i]:
+                self._add_neighbour(i, turn)
+        self.good = np.ones((n, n), bool)
+
+    def _add_neighbour(self, i: int, turn: np.ndarray) -> None:
+        away = self.scene.ellipses.semimajor_arcsec[i] / SCALE + 3.0
+        x, y = np.array([self.x[i], self.y[i]]) + turn @ (away * np.array([np.sin(i), np.cos(i)]))
+        self._add([(self.scene.total[i] * self.neighbour_colour, np.eye(2))], x, y, turn)
+        row, column = np.ogrid[: len(self.model), : len(self.model)]
+        box = np.s_[round(y) - 7 : round(y) + 8, round(x) - 7 : round(x) + 8]
+        self.segments[box][np.hypot(row[box[0]] - y, column[:, box[1]] - x) < 6] = i + 1000
+
+    def _add(self, parts, x, y, turn) -> None:
+        row, column = round(float(y)), round(float(x))
+        rows, columns = np.mgrid[row - HALF : row + HALF + 1, column - HALF : column + HALF + 1]
+        light = _light(parts, self.psf, np.stack([columns.ravel() - x, rows.ravel() - y]), turn)
+        self.model[rows[:, 0][:, None], columns[0]] += light.reshape(rows.shape)
+
+    def taken(self, seed: int = 0) -> tuple[Stamps, StarPsf | None]:
+        """Return stamps and PSF of the image with noise."""
+        scene, rng = self.scene, np.random.default_rng(seed)
+        variance = self.noise**2 + (self.model / self.electrons if self.noise else 0.0)
+        pixels = self.model + rng.normal(0.0, 1.0, self.model.shape) * np.sqrt(variance)
+        sci = (pixels / MICROJANSKY + SKY).astype(np.float32)
+        star = scene.is_star
+        psf = star_psf.star_psf(
+            sci, self.good, self.x[star], self.y[star], np.full(star.sum(), SKY),
+            self.matrix[star], SCALE,
+        )  # fmt: skip
+        areas = np.array([10.0, 1000.0])
+        return stamps(
+            sci, self.good, self.segments, self.x, self.y, np.zeros(len(self.x), int),
+            np.full(len(self.x), SKY), self.matrix,
+            rows=np.arange(len(self.x)), ellipses=scene.ellipses,
+            noise=Noise(areas, max(self.noise, 1e-9) * np.sqrt(areas), self.electrons, 0.0),
+            step_arcsec=SCALE, scale_arcsec=SCALE, microjansky=MICROJANSKY,
+        ), psf  # fmt: skip
+
+
+def fluxes_of(shots: list[Shot], *, matched: bool = True, seed: int = 0) -> EllipseFluxes:
+    """Return the fluxes of galaxies in images."""
+    taken = [shot.taken(10 * seed + k) for k, shot in enumerate(shots)]
+    matching = matching_kernels([psf if matched else None for _, psf in taken])
+    return ellipse_fluxes(shots[0].scene.ellipses, [one for one, _ in taken], matching)
+
+
+def colour_of(flux: np.ndarray) -> np.ndarray:
+    """Return the colour of the first two images."""
+    return np.asarray(-2.5 * np.log10(flux[:, 0] / flux[:, 1]))
+
+
+TRUE_COLOUR = 2.5 * np.log10(1.5)
+
+
+def test_a_small_galaxy_has_its_colour_only_on_images_of_one_psf():
+    scene = Galaxies()
+    shots = [Shot(scene, SHARP, 0.0), Shot(scene, BROAD, 30.0, colour=1.5)]
+    small = ~scene.is_star & (scene.radius < 1.5)
+    error = colour_of(fluxes_of(shots).flux)[~scene.is_star] - TRUE_COLOUR
+    without = colour_of(fluxes_of(shots, matched=False).flux)[small] - TRUE_COLOUR
+    assert np.median(without) < -0.02
+    assert np.abs(error).max() < 0.004
+
+
+def test_the_colour_of_a_galaxy_with_a_red_bulge_is_that_of_the_ellipse():
+    scene = Galaxies(bulge=0.3, n_side=6, n_stars=6)
+    shots = [Shot(scene, SHARP, -12.0), Shot(scene, BROAD, 30.0, colour=1.2)]
+    blue = scene.true_fluxes(1.0, BROAD)
+    red = scene.true_fluxes(1.2, BROAD)
+    found = fluxes_of(shots)
+    galaxies = ~scene.is_star
+    ratio = found.flux[galaxies] / np.stack([blue, red], axis=1)[galaxies]
+    assert np.abs(ratio - 1).max() < 0.006
+    assert np.abs(np.log(ratio[:, 0] / ratio[:, 1])).max() < 0.004
+
+
+def test_pulls_of_colours_are_one():
+    scene = Galaxies(flux=(1.0, 10.0))
+    shots = [
+        Shot(scene, SHARP, 10.0, noise=0.01),
+        Shot(scene, BROAD, -20.0, colour=1.5, noise=0.012),
+    ]
+    pulls, errors = [], []
+    for seed in range(5):
+        found = fluxes_of(shots, seed=seed)
+        colour, error = colours(*in_filters(found, [[0], [1]]))
+        galaxies = ~scene.is_star
+        pulls.append((colour[galaxies, 0] - TRUE_COLOUR) / error[galaxies, 0])
+        errors.append(error[galaxies, 0])
+    assert 0.9 < np.std(pulls) < 1.1
+    assert abs(np.mean(pulls)) < 0.2
+    assert 0.01 < np.median(errors) < 0.2
