@@ -29,6 +29,7 @@ import bycatch
 from bycatch import kernels
 from bycatch.kernels import (
     apertures,
+    association,
     background,
     blocks,
     bounds,
@@ -273,6 +274,20 @@ def _lists(s: Scene) -> tuple[Any, Any]:
     return a, np.concatenate([a[::2] + 0.3, b])
 
 
+def _likeliest_groups(s: Scene) -> Any:
+    n = len(s.x)
+    rng = np.random.default_rng(0)
+    pairs = [np.sort(rng.integers(0, n, (2, 500)), axis=0), np.zeros((2, 0), np.int64)]
+    near = rng.normal(0.0, 1.0, (n, 2))
+    return [
+        association.likeliest_groups(xy, variance, density, image, *pair)
+        for xy, variance in ((np.column_stack([s.x, s.y]), s.extra), (near, np.full(n, 0.1)))
+        for density in (s.extra, np.full(n, -3.0))
+        for image in (np.arange(n) % 5, np.arange(n) * (2**60))
+        for pair in pairs
+    ]
+
+
 def _find_offset(s: Scene) -> Any:
     limits = {"max_shift": 1.0, "tolerance": 0.2, "area": 100.0}
     near = [xy[np.abs(xy).max(axis=1) < 1e3] for xy in _lists(s)]
@@ -329,6 +344,8 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "apertures.circle_sums": lambda s: apertures.circle_sums(
         s.data, s.valid, s.x, s.y, [9, 0, 2.5]
     ),
+    "association.likeliest_groups": _likeliest_groups,
+    "association.pair_gain": lambda s: association.pair_gain(s.x, s.extra, s.y),
     "background.box_statistics": _box_statistics,
     "background.filled": _filled,
     "background.median_filtered": _median_filtered,

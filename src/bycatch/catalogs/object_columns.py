@@ -27,6 +27,9 @@ OBJECTS: tuple[Column, ...] = (
         "origin", "i2", "", "meta.code",
         "what found it, added up: 1 an image, 2 all images together, 4 the user's list",
     ),
+    Column(
+        "list_row", "i8", "", "meta.id", "its row in the user's list, from 1; 0: not in one"
+    ),
     Column("n_images", "i4", "", "meta.number;obs.image", "images that cover it"),
     Column("n_detected", "i4", "", "meta.number;obs.image", "images that detected it"),
     Column("n_filters", "i4", "", "meta.number", "filters that cover it"),
@@ -63,6 +66,11 @@ OBJECTS: tuple[Column, ...] = (
     Column("pmdec", "f8", "mas / yr", "pos.pm;pos.eq.dec", "proper motion in dec", nullable=True),
     Column("pmra_err", "f8", "mas / yr", "stat.error;pos.pm;pos.eq.ra", "error of pmra", True),
     Column("pmdec_err", "f8", "mas / yr", "stat.error;pos.pm;pos.eq.dec", "error of pmdec", True),
+    Column(
+        "parallax", "f8", "mas", "pos.parallax.trig",
+        "parallax; missing where the epochs can't tell it", nullable=True,
+    ),
+    Column("parallax_err", "f8", "mas", "stat.error;pos.parallax.trig", "its error", True),
     Column(
         "motion_chi2", "f8", "", "stat.fit.chi2",
         "chi-square per degree of freedom of the motion", nullable=True,
@@ -112,7 +120,12 @@ IN_FILTER: tuple[Column, ...] = (
     ),
     Column(
         "p_variable_{f}", "f8", "", "stat.probability;src.var",
-        "probability that it varies in {f}", nullable=True,
+        "probability that it varies in {f}, given how many others do", nullable=True,
+    ),
+    Column(
+        "false_rate_{f}", "f8", "", "stat.probability",
+        "share of constant objects that vary as much by their errors, which are scaled until most "
+        "objects are constant", nullable=True,
     ),
 )  # fmt: skip
 """An object in a filter."""

@@ -28,9 +28,9 @@ app = typer.Typer(
 
 COMMANDS = (
     steps.run, steps.sort, steps.detect, steps.crmask, steps.align, steps.measure, steps.finalize,
-    steps.inject, commands.simulate, commands.assess, commands.inspect, commands.status,
-    commands.summarize, commands.report, commands.export, commands.compare, commands.explain,
-    commands.config,
+    steps.objects, steps.inject, commands.simulate, commands.assess, commands.inspect,
+    commands.status, commands.summarize, commands.report, commands.export, commands.compare,
+    commands.explain, commands.config,
 )  # fmt: skip
 """In the order of the help."""
 

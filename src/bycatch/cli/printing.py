@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from bycatch.cli.console import Rows, say
 if TYPE_CHECKING:
     from bycatch.compare import Comparison
     from bycatch.pipeline import RunReport
+    from bycatch.pipeline.outcomes import GroupReport
     from bycatch.pipeline.status import Status
 
 ASSESSMENT_LEGEND = """\
@@ -45,6 +47,7 @@ def print_report(report: RunReport) -> None:
         table.add(*row.values())
     if report.images:
         table.show()
+    print_groups(report.groups)
     lost = report.lost()
     for name, outcome, reason in lost:
         say(f"{outcome}: {name}: {reason}", "red")
@@ -53,6 +56,18 @@ def print_report(report: RunReport) -> None:
         f"{len(done)} of {len(done) + len(lost)} image(s) done in {report.seconds:.1f} s; "
         f"{_where_to_look(report.out)}",
     )
+
+
+def print_groups(groups: Sequence[GroupReport]) -> None:
+    """Print the closing table of the objects: a row per group."""
+    table = Rows(["group", "outcome"], ["images", "objects", "real", "in several", "sum only", "s"])
+    names = ("n_group_images", "n_objects", "n_real", "n_in_several", "n_only_combined")
+    for group in groups:
+        numbers = group.summary or {}
+        shown = (_known(numbers.get(name), "d") for name in names)
+        table.add(group.name, group.outcome, *shown, f"{group.seconds:.1f}")
+    if groups:
+        table.show()
 
 
 def print_profile(report: RunReport) -> None:

@@ -198,14 +198,18 @@ def measure(
     scheduler: Scheduler = None,
     gaia: Gaia = None,
     sources: Sources = None,
-    sources_image: SourcesImage = None,
     exclude: Exclude = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Measure the sources, or your own list of positions."""
-    inputs = inputs_of(gaia, sources, exclude, sources_image=sources_image)
+    """Measure the sources."""
+    if sources is not None:
+        raise typer.BadParameter(
+            f"--sources {sources}: measured as objects, in every image, beside the detections: "
+            f"'bycatch objects {out} --sources {sources}'"
+        )
+    inputs = inputs_of(gaia, exclude=exclude)
     work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
     _step("measure", work, inputs)
 
@@ -227,6 +231,38 @@ def finalize(
     assign = [*(assign or []), *shortcuts(formats=formats)]
     work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
     _step("finalize", work)
+
+
+def objects(
+    out: OutArgument,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
+    sources: Sources = None,
+    sources_image: SourcesImage = None,
+    formats: Formats = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Make one table of objects of all images that overlap: filters, visits, programs."""
+    from bycatch import pipeline
+
+    base = pipeline.saved_values(folder(out))
+    settings = settings_of(config, [*(assign or []), *shortcuts(formats=formats)], preset, base)
+    inputs = inputs_of(sources=sources, sources_image=sources_image)
+    from bycatch.pipeline.objects import make_objects
+
+    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+        workers = engine_of(engine, jobs, scheduler)
+        reports = make_objects(out, settings, inputs, jobs, executor=workers)
+        write_page(out, settings, changed=any(report.is_new for report in reports))
+    if not quiet:
+        printing.print_groups(reports)
+    raise typer.Exit(DONE if all(r.outcome == "done" for r in reports) else SOME_LOST)
 
 
 def inject(

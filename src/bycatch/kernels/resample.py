@@ -17,11 +17,9 @@ def add_resampled(
     total: Image,
     weight: Image,
     sci: Image,
-    sky: Image,
     inverse_variance: Image,
     x_at: Floats,
     y_at: Floats,
-    scale: float,
 ) -> None:
     """Add an image to weighted sums, at the places where the pixels of their grid lie in it.
 
@@ -30,20 +28,17 @@ def add_resampled(
 
     Parameters
     ----------
-    total : (NY, NX) float32; sum of scale x (sci - sky) x inverse variance, changed in place
-    weight : (NY, NX) float32; sum of scale^2 x inverse variance, changed in place
-    sci, sky, inverse_variance : (ny, nx) float32; no weight, or NaN: no data
+    total : (NY, NX) float32; sum of values x inverse variances, changed in place
+    weight : (NY, NX) float32; sum of inverse variances, changed in place
+    sci, inverse_variance : (ny, nx) float32; no inverse variance, or NaN: no data
     x_at, y_at : (ceil(NY / 32) + 1, ceil(NX / 32) + 1) float; where each 32nd pixel of the grid
         lies in the image
-    scale : of the image's unit in that of the sums
     """
     if min(sci.shape) < 2:
         return
 
     def work(first: int, last: int) -> None:
-        _add_rows(
-            total, weight, sci, sky, inverse_variance, x_at, y_at, np.float32(scale), first, last
-        )
+        _add_rows(total, weight, sci, inverse_variance, x_at, y_at, first, last)
 
     in_portions(work, len(total), ROWS_WORTH_A_THREAD)
 
@@ -53,11 +48,9 @@ def _add_rows(
     total: Image,
     weight: Image,
     sci: Image,
-    sky: Image,
     inverse_variance: Image,
     x_at: Floats,
     y_at: Floats,
-    scale: float,
     first: int,
     last: int,
 ) -> None:
@@ -87,7 +80,7 @@ def _add_rows(
                     if share == 0.0:
                         continue
                     known = inverse_variance[low + dy, left + dx]
-                    pixel = sci[low + dy, left + dx] - sky[low + dy, left + dx]
+                    pixel = sci[low + dy, left + dx]
                     if not (known > 0.0 and np.isfinite(pixel)):
                         lacks = True
                         continue
@@ -95,5 +88,5 @@ def _add_rows(
                     variance += share / known
             if lacks:
                 continue
-            total[row, column] += scale * value / variance
-            weight[row, column] += scale * scale / variance
+            total[row, column] += value / variance
+            weight[row, column] += 1.0 / variance

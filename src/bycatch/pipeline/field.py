@@ -225,10 +225,6 @@ class _FieldWork:
 
     def _image_job(self, record: ImageRecord) -> ImageJob:
         job = self.job
-        frame = None
-        if job.sources_place and job.sources_place != record.place:
-            own = next(r for r in self.folder.state.images if r.place == job.sources_place)
-            frame = own.paths(job.out).wcs
         return ImageJob(
             job.out,
             record,
@@ -237,7 +233,6 @@ class _FieldWork:
             gaia_file=self.stars.path,
             gaia_key=self.stars.key,
             files=job.files,
-            sources_frame=frame,
         )
 
     def _attempt(self, name: str, work: Callable[[], None]) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from astropy.table import vstack
 
-from bycatch.arrays import Floats
+from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.tables import SUFFIXES, write_table
 from bycatch.errors import BycatchError
+from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.pipeline.attempts import attempt, begin, log_loss, step_over
 from bycatch.pipeline.frames import read_frame
-from bycatch.images.wcs import pixel_scale_arcsec
-from bycatch.pipeline.group_frames import GroupFrame, group_frames, label_of, size_of
+from bycatch.pipeline.group_frames import GroupFrame, group_frames, label_of, shape_of
 from bycatch.pipeline.group_images import (
     GroupImage,
     detections_in_all,
@@ -29,11 +29,12 @@ from bycatch.pipeline.group_images import (
     measured,
     searched,
 )
-from bycatch.pipeline.jobs import ImageJob, UserFile
+from bycatch.pipeline.jobs import ImageJob, UserFile, UserFiles
 from bycatch.pipeline.keys import takes_part
-from bycatch.pipeline.outcomes import Outcome, StepResult
+from bycatch.pipeline.outcomes import GroupReport, Outcome, StepResult
 from bycatch.pipeline.provenance import plain_settings
 from bycatch.pipeline.reference import stars_at_hand
+from bycatch.pipeline.steps import excluded
 from bycatch.pipeline.workbench import Workbench
 from bycatch.products import LOCK, FieldFolder, ImageRecord, combined, read_field
 from bycatch.products.group_state import GroupState, group_folder, read_group, write_group
@@ -65,6 +66,7 @@ class GroupJob:
     settings : of all steps
     tile : the part of the sky whose objects are wanted; None: all
     sources : the user's list of positions
+    exclude : the user's regions without objects
     sources_frame : the WCS of the image whose pixels it has, if it is of one
     forced : make the tables again even if they are up to date
     waits : wait for another process that has the group
@@ -76,32 +78,10 @@ class GroupJob:
     settings: Settings
     tile: Tile | None = None
     sources: UserFile | None = None
+    exclude: UserFile | None = None
     sources_frame: Path | None = None
     forced: bool = False
     waits: bool = False
-
-
-@dataclass(frozen=True)
-class GroupReport:
-    """What became of a group.
-
-    Attributes
-    ----------
-    name : of the group
-    outcome, reason : as of an image
-    summary : its numbers
-    seconds : the time it took
-    is_new : its tables were made now
-    holder : who else has the group, if it was passed over
-    """
-
-    name: str
-    outcome: str
-    reason: str = ""
-    summary: dict[str, Any] | None = None
-    seconds: float = 0.0
-    is_new: bool = False
-    holder: str = ""
 
 
 def run_group(job: GroupJob) -> GroupReport:
@@ -181,10 +161,11 @@ class _GroupWork:
             folder = FieldFolder(self.job.out, read_field(self.job.out, field))
             stars = stars_at_hand(folder)
             for record in folder.state.images:
-                if (field, record.place) in self.job.images and _is_done(record, self.job.out):
+                if (field, record.place) in self.job.images and is_done(record, self.job.out):
                     job = ImageJob(
                         self.job.out, record, self.settings,
                         gaia_file=stars.path, gaia_key=stars.key,
+                        files=UserFiles(exclude=self.job.exclude),
                     )  # fmt: skip
                     found.append(Workbench(folder, job))
         return sorted(found, key=label_of)
@@ -192,14 +173,19 @@ class _GroupWork:
     def _key(self, benches: list[Workbench]) -> str:
         job, settings = self.job, self.settings
         images = [
-            [label_of(b), b.job.gaia_key, *(stage.key for _, stage in sorted(b.record.stages.items()))]
+            [
+                label_of(b),
+                b.job.gaia_key,
+                *(stage.key for _, stage in sorted(b.record.stages.items())),
+            ]
             for b in benches
         ]
         sections = [
             getattr(settings, name).digest()
             for name in ("objects", "detect", "align", "measure", "finalize")
         ]
-        sources = [job.sources.checksum if job.sources else "", str(job.sources_frame or "")]
+        sources = [file.checksum if file else "" for file in (job.sources, job.exclude)]
+        sources += [str(job.sources_frame or "")]
         outputs = [settings.output.products, settings.output.formats]
         return combined(REVISION, images, sections, sources, outputs, repr(job.tile))
 
@@ -222,7 +208,8 @@ class _GroupWork:
             more = detections_in_all(combination, self.settings)
         found = objects.list_of(shown, [image.covers for image in images], more, self._users())
         if self.job.tile is not None:
-            found = found.take(self.job.tile.contains(found.ra_deg, found.dec_deg))
+            found = found.take(self.job.tile.owns(found.ra_deg, found.dec_deg))
+        found = found.take(~self._excluded(images, found))
         photometry: list[ImagePhotometry] = []
         for k, image in reversed([*enumerate(images)]):
 
@@ -235,6 +222,14 @@ class _GroupWork:
         photometry.sort(key=lambda one: one.label)
         return objects.tables(found, photometry, self.settings)
 
+    def _excluded(self, images: list[GroupImage], found: ObjectList) -> Bools:
+        """Return which objects lie in the user's regions, in any image."""
+        gone = np.zeros(len(found), dtype=bool)
+        for image in images if self.job.exclude else ():
+            x, y = image.frame.wcs.all_world2pix(found.ra_deg, found.dec_deg, 0, quiet=True)
+            gone |= excluded(image.bench, x, y)
+        return gone
+
     def _combination(
         self, benches: list[Workbench], frames: Mapping[str, GroupFrame]
     ) -> Combination | None:
@@ -244,7 +239,7 @@ class _GroupWork:
         corners, scales = [], []
         for bench in benches:
             wcs = frames[label_of(bench)].wcs
-            corners.append(wcs.calc_footprint(axes=size_of(bench)))
+            corners.append(wcs.calc_footprint(axes=shape_of(bench.record, self.job.out)[::-1]))
             scales.append(pixel_scale_arcsec(wcs))
         at = np.concatenate(corners)
         try:
@@ -313,7 +308,7 @@ def product_name(group: str, kind: str, form: str = "ecsv") -> str:
     return f"{group}_{kind}{SUFFIXES[form]}"
 
 
-def _is_done(record: ImageRecord, out: Path) -> bool:
+def is_done(record: ImageRecord, out: Path) -> bool:
     """Tell whether an image has what its objects need: frame, photometry, calibration."""
     return {"align", "measure", "finalize"} <= set(record.stages) and takes_part(record, out)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from bycatch.errors import BycatchError
 from bycatch.images.headers import read_headers
 from bycatch.pipeline.field_image import field_image
 from bycatch.pipeline.workbench import Workbench
+from bycatch.products import ImageRecord
 from bycatch.sky.astrometry import FrameError
 from bycatch.stages import align
 
@@ -50,10 +52,10 @@ def label_of(bench: Workbench) -> str:
     return f"{bench.record.field}/{bench.record.place}"
 
 
-def size_of(bench: Workbench) -> tuple[int, int]:
-    """Return (nx, ny) of an image, from its header."""
-    ny, nx = read_headers(bench.paths.folder / bench.record.name).shapes["SCI"][-2:]
-    return nx, ny
+def shape_of(record: ImageRecord, out: Path) -> tuple[int, int]:
+    """Return (ny, nx) of an image, from its header."""
+    ny, nx = read_headers(record.paths(out).folder / record.name).shapes["SCI"][-2:]
+    return ny, nx
 
 
 def group_frames(
@@ -62,7 +64,7 @@ def group_frames(
     """Return the frames of the images of a group, by label.
 
     Images of several fields are aligned together, each at its own time; what they have in common
-    ties them where Gaia stars are few.  An image that gets a worse grade so keeps its field's frame.
+    ties them where Gaia stars are few.  An image whose grade is worse then keeps its field's frame.
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ def searched(
             found.background,
             found.noise,
             microjansky=photcal.microjansky(zeropoint),
-            without=bench.cr_mask & (image.n_exp <= 1),
+            without=bench.cr_mask,  # in stacks, too: what the rejection has left
         )
     _ = bench.coverage  # while the pixels are at hand
     result = GroupImage(
@@ -134,7 +134,7 @@ def _in_own_catalog(bench: Workbench, sources: Table) -> tuple[Ints, Floats]:
         here = np.column_stack([floats(sources, "x"), floats(sources, "y")])
         distance, row = tree.query(here)
         near = distance <= SAME_SOURCE_PX
-        row = np.flatnonzero(known)[row[near]]
+        row = np.flatnonzero(known)[np.asarray(row)[near]]
         ids[near] = np.asarray(catalog["id"])[row]
         p_cr[near] = floats(catalog, "p_cr")[row]
     return ids, p_cr

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bycatch.errors import SettingsError
-from bycatch.products import STAGES, ImagePaths, ImageRecord
+from bycatch.products import STAGES, ImagePaths, ImageRecord, LastRun
 from bycatch.settings import Settings
 from bycatch.stages.sort import Placement
 from bycatch.system.disk import checksum
@@ -58,6 +59,33 @@ class Inputs:
             logger.warning("%s", note)
         return self
 
+    def with_those_of(self, last: LastRun) -> Inputs:
+        """Return them with the lists of the last run: a step on its own keeps those."""
+        known = last.inputs
+        kept = {
+            name: Path(known[name])
+            for name in ("sources", "exclude")
+            if known.get(name) and getattr(self, name) is None
+        }
+        image = self.sources_image
+        if "sources" in kept:
+            image = image or known.get("sources_image") or None
+        return replace(self, **kept, sources_image=image)
+
+    def image_of_list(self, records: Iterable[ImageRecord], out: Path) -> ImageRecord | None:
+        """Return the image whose pixels ``sources`` has; None where it is of the sky, or none.
+
+        Raises
+        ------
+        SettingsError
+            It is not clear which image is meant.
+        """
+        if self.sources is None:
+            return None
+        from bycatch.pipeline import lists
+
+        return lists.image_of_list(self.sources, self.sources_image, list(records), out)
+
 
 @dataclass(frozen=True)
 class UserFile:
@@ -77,13 +105,12 @@ class UserFiles:
     """The user's files that a field needs."""
 
     gaia: UserFile | None = None
-    sources: UserFile | None = None
     exclude: UserFile | None = None
 
     @classmethod
     def of(cls, inputs: Inputs) -> UserFiles:
         """Return the files, with their checksums."""
-        paths = (inputs.gaia, inputs.sources, inputs.exclude)
+        paths = (inputs.gaia, inputs.exclude)
         return cls(*(UserFile.of(path) for path in paths))
 
 
@@ -119,7 +146,6 @@ class FieldJob:
     stages : steps to do
     forced : do them again even if they are up to date
     files : of the user's
-    sources_place : the image whose pixels ``sources`` holds, as `ImageRecord.place`, if it is one
     with_page : write what the page of a large run shows of the field
     waits : wait for another process that has the field, instead of passing it over
     """
@@ -131,7 +157,6 @@ class FieldJob:
     stages: tuple[str, ...] = STAGES
     forced: bool = False
     files: UserFiles = UserFiles()
-    sources_place: str = ""
     with_page: bool = False
     waits: bool = False
 
@@ -152,7 +177,6 @@ class ImageJob:
     field_key : stands for the detections and masks of all images of the field
     gaia_file, gaia_key : reference stars of the field
     files : of the user's
-    sources_frame : the WCS of the image whose pixels ``sources`` holds, if that is another one
     """
 
     out: Path
@@ -163,7 +187,6 @@ class ImageJob:
     gaia_file: Path | None = None
     gaia_key: str = "none"
     files: UserFiles = UserFiles()
-    sources_frame: Path | None = None
 
     @property
     def paths(self) -> ImagePaths:

@@ -44,13 +44,12 @@ def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
     """Return the key of a step that builds on products of the ``earlier`` keys."""
     settings, record = job.settings, job.record
     given = [REVISIONS[stage], record.checksum, record.input, _digest(settings.input)]
-    lists = [file.checksum if file else "" for file in (job.files.sources, job.files.exclude)]
-    lists += [job.sources_frame.name] if job.sources_frame else []
+    exclude = job.files.exclude.checksum if job.files.exclude else ""
     own: dict[str, list[Any]] = {
         "detect": [settings.output.products],
         "crmask": [],
         "align": [job.field_key, job.gaia_key],
-        "measure": [settings.output.products, job.gaia_key, lists],
+        "measure": [settings.output.products, job.gaia_key, exclude],
         "finalize": [settings.output.products, settings.output.formats],
     }
     if stage == "measure":

@@ -115,13 +115,6 @@ def image_of_list(
             raise SettingsError(
                 f"--sources-image {name}: {len(chosen)} images of this name", hint=f"of {roots}"
             )
-        lost = {record.field for record in records} - {chosen[0].field}
-        if lost:
-            raise SettingsError(
-                f"--sources {path}: x, y are pixels of {name}, which is not in "
-                f"{', '.join(sorted(lost))}",
-                hint="give ra, dec, or the images of one field",
-            )
         return chosen[0]
     if not _have_one_grid(records, out):
         raise SettingsError(
@@ -129,7 +122,7 @@ def image_of_list(
             "different grids",
             hint="give ra, dec, or name the image with --sources-image ROOT",
         )
-    return None
+    return records[0] if records else None
 
 
 def _have_one_grid(records: Sequence[ImageRecord], out: Path) -> bool:

@@ -218,3 +218,26 @@ class FieldResult:
     alignment: Mapping[str, Any] | None = None
     unplaced: tuple[tuple[str, str], ...] = ()
     holder: str = ""
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """What became of a group.
+
+    Attributes
+    ----------
+    name : of the group
+    outcome, reason : as of an image
+    summary : its numbers
+    seconds : the time it took
+    is_new : its tables were made now
+    holder : who else has the group, if it was passed over
+    """
+
+    name: str
+    outcome: str
+    reason: str = ""
+    summary: dict[str, Any] | None = None
+    seconds: float = 0.0
+    is_new: bool = False
+    holder: str = ""

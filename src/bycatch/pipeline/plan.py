@@ -20,7 +20,7 @@ from bycatch.pipeline.keys import (
 )
 from bycatch.pipeline.placing import planned_record
 from bycatch.pipeline.reference import stars_at_hand
-from bycatch.pipeline.runner import as_paths, image_of_list
+from bycatch.pipeline.runner import as_paths
 from bycatch.products import STAGES, FieldFolder, FieldState, read_field
 from bycatch.settings import Settings
 from bycatch.stages.sort import Placement, Skipped
@@ -66,7 +66,7 @@ def dry_run(
         p.path: planned_record(found.new_image(p, given.wht), folders[p.field].state.images)
         for p in found.plan.placements
     }
-    place = image_of_list(out, given, records.values())
+    given.image_of_list(records.values(), out)  # refused now if it is of none
     images: dict[Path, PlannedImage] = {}
     for name, placements in fields.items():
         folder, jobs = folders[name], []
@@ -76,13 +76,10 @@ def dry_run(
             # A file that has changed is another input, whatever its record says.
             if record.fingerprint.split(" ")[0] != file_fingerprint(placement.path):
                 record.checksum = ""
-            frame = None
-            if place is not None and place.place != record.place:
-                frame = place.paths(out).wcs
             jobs.append(
                 ImageJob(
                     out, record, chosen, gaia_file=stars.path, gaia_key=stars.key,
-                    files=files, sources_frame=frame,
+                    files=files,
                 )
             )  # fmt: skip
         key = _planned_key(jobs, folder.state, out)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bycatch.display import notebook
 from bycatch.pipeline.jobs import Inputs
-from bycatch.pipeline.outcomes import FieldResult, ImageReport, Outcome
+from bycatch.pipeline.outcomes import FieldResult, GroupReport, ImageReport, Outcome
 from bycatch.products import STAGES
 from bycatch.stages.sort import Skipped
 from bycatch.version import __version__
@@ -35,6 +35,7 @@ class RunReport:
     skipped : files that were not used
     seconds : time of the run
     inputs : files of the user's beside the images
+    groups : what became of the tables of objects, by group
     """
 
     out: Path
@@ -42,6 +43,7 @@ class RunReport:
     skipped: tuple[Skipped, ...] = ()
     seconds: float = 0.0
     inputs: Inputs = field(default_factory=Inputs)
+    groups: tuple[GroupReport, ...] = ()
 
     @property
     def images(self) -> tuple[ImageReport, ...]:
@@ -65,6 +67,7 @@ class RunReport:
             any(field.images for field in self.results)
             and all(image.outcome == Outcome.DONE for image in self.images)
             and not any(s.bad for s in self.skipped)
+            and all(group.outcome == Outcome.DONE for group in self.groups)
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +103,8 @@ class RunReport:
     def lost(self) -> list[tuple[str, str, str]]:
         """Return what was dropped, failed or lost: name, outcome, reason."""
         images = [(i.root, str(i.outcome), i.reason) for i in self.images if i.reason]
-        return images + [(s.path.name, "dropped", s.reason) for s in self.skipped if s.bad]
+        groups = [(f"objects {g.name}", g.outcome, g.reason) for g in self.groups if g.reason]
+        return images + groups + [(s.path.name, "dropped", s.reason) for s in self.skipped if s.bad]
 
     @notebook.never_raising
     def _repr_html_(self) -> str:

@@ -17,10 +17,11 @@ from typing import Any
 from bycatch.engines import Executor, Lost, Serial, executor_of
 from bycatch.errors import SettingsError
 from bycatch.images.files import root_of
-from bycatch.pipeline import intake, lists
+from bycatch.pipeline import intake
 from bycatch.pipeline.field import lost_field, prepare_worker, run_field, tidy_up
 from bycatch.pipeline.jobs import FieldJob, Inputs, UserFiles
-from bycatch.pipeline.outcomes import FieldResult
+from bycatch.pipeline.objects import objects_of
+from bycatch.pipeline.outcomes import FieldResult, GroupReport
 from bycatch.pipeline.placing import planned_record
 from bycatch.pipeline.report import RunReport
 from bycatch.pipeline.summary import summarize
@@ -31,7 +32,6 @@ from bycatch.products import (
     LastRun,
     damaged_fields,
     field_names,
-    find_records,
     last_run,
     read_field,
     saved_settings,
@@ -124,7 +124,7 @@ def run_stages(
     """Do some steps again on images that an earlier run has sorted into ``out``."""
     started = time.perf_counter()
     out = Path(out)
-    given = _remembered(out, inputs or Inputs()).checked()
+    given = (inputs or Inputs()).with_those_of(last_run(out)).checked()
     damaged = damaged_fields(out)
     skipped = tuple(Skipped(path, why, bad=True) for path, why in damaged.items())
     names = [name for name in field_names(out) if name not in {p.parent.name for p in damaged}]
@@ -140,7 +140,6 @@ def run_stages(
             f"{out}: it keeps nothing between the steps (output.products = survey)",
             hint="'bycatch run' does all that a change needs",
         )
-    own = image_of_list(out, given, find_records(out)) if "measure" in stages else None
     jobs = [
         FieldJob(
             out.absolute(),
@@ -148,7 +147,6 @@ def run_stages(
             chosen,
             stages=tuple(stages),
             forced=True,
-            sources_place=own.place if own and own.field == name else "",
             files=UserFiles.of(given),
         )
         for name in names
@@ -164,20 +162,6 @@ def run_stages(
 def as_paths(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     """Return one path or several as a list."""
     return [Path(paths)] if isinstance(paths, (str, Path)) else [Path(p) for p in paths]
-
-
-def _remembered(out: Path, inputs: Inputs) -> Inputs:
-    """Return the user's lists: a step on its own keeps those of the last run, as its settings."""
-    known = last_run(out).inputs
-    kept = {
-        name: Path(known[name])
-        for name in ("sources", "exclude")
-        if known.get(name) and getattr(inputs, name) is None
-    }
-    if "sources" in kept and known.get("sources_image"):
-        inputs = replace(inputs, sources_image=inputs.sources_image or known["sources_image"])
-    inputs = replace(inputs, sources=kept.get("sources", inputs.sources))
-    return replace(inputs, exclude=kept.get("exclude", inputs.exclude))
 
 
 def _sorted(
@@ -208,7 +192,7 @@ def _jobs(found: intake.Intake, out: Path, settings: Settings, inputs: Inputs) -
     for placement in found.plan.placements:
         fields.setdefault(placement.field, []).append(found.new_image(placement, inputs.wht))
     records = (planned_record(image) for images in fields.values() for image in images)
-    own = image_of_list(out, inputs, records)
+    inputs.image_of_list(records, out)  # refused now if it is of none
     files = UserFiles.of(inputs)
     return [
         FieldJob(
@@ -216,18 +200,10 @@ def _jobs(found: intake.Intake, out: Path, settings: Settings, inputs: Inputs) -
             name,
             settings,
             tuple(images),
-            sources_place=own.place if own and own.field == name else "",
             files=files,
         )
         for name, images in sorted(fields.items())
     ]
-
-
-def image_of_list(out: Path, inputs: Inputs, records: Iterable[ImageRecord]) -> ImageRecord | None:
-    """Return the image whose pixels the user's list has, if it is of one."""
-    if inputs.sources is None:
-        return None
-    return lists.image_of_list(inputs.sources, inputs.sources_image, list(records), out)
 
 
 def _in_shard(jobs: list[FieldJob], shard: tuple[int, int] | None) -> list[FieldJob]:
@@ -294,8 +270,11 @@ def _run(
     unplaced = [
         Skipped(Path(path), why, bad=True) for field in fields for path, why in field.unplaced
     ]
+    found: tuple[GroupReport, ...] = ()
+    if jobs and jobs[0].settings.objects.enabled and is_whole and not is_shard:
+        found = tuple(objects_of(out.absolute(), jobs[0].settings, inputs, executor))
     seconds = time.perf_counter() - started
-    report = RunReport(out, fields, (*skipped, *unplaced), seconds, inputs)
+    report = RunReport(out, fields, (*skipped, *unplaced), seconds, inputs, found)
     known = {k: _as_words(v) for k, v in asdict(inputs).items()}
     unused = [UnusedFile(str(s.path), s.reason, s.bad) for s in skipped]
     if not is_whole:  # a step on its own forgets none of the last run's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from bycatch.pipeline.keys import file_fingerprint, key_of_records, takes_part
 from bycatch.pipeline.outcomes import Outcome
 from bycatch.pipeline.plan import step_states
 from bycatch.pipeline.reference import stars_at_hand
-from bycatch.pipeline.runner import image_of_list
 from bycatch.products import FieldFolder, last_run, read_fields
 from bycatch.settings import Settings
 
@@ -98,16 +96,8 @@ def _of_field(
 ) -> Iterator[ImageStatus]:
     """Give the status of the images of a field."""
     out, records = folder.out, folder.state.images
-    there = {
-        name: Path(inputs[name])
-        for name in ("sources", "exclude")
-        if inputs.get(name) and Path(inputs[name]).is_file()
-    }
-    given = Inputs(**there, sources_image=inputs.get("sources_image") or None)
-    own = None
-    with suppress(SettingsError):  # the list has changed: the step is stale in any case
-        own = image_of_list(out, given, records)
-    files = UserFiles.of(given)
+    exclude = Path(inputs.get("exclude") or "")
+    files = UserFiles.of(Inputs(exclude=exclude) if exclude.is_file() else Inputs())
     key = key_of_records(record for record in records if takes_part(record, out))
     stars = stars_at_hand(folder)
     for record in records:
@@ -119,7 +109,6 @@ def _of_field(
             gaia_file=stars.path,
             gaia_key=stars.key,
             files=files,
-            sources_frame=own.paths(out).wcs if own is not None and own is not record else None,
         )
         steps, problem = _steps(job, folder)
         last = record.last

@@ -24,7 +24,6 @@ from bycatch.system.disk import Batch, proof_of
 
 if TYPE_CHECKING:
     from bycatch.sky.gaia import ReferenceStars
-    from bycatch.stages.measure import Targets
     from bycatch.stages.measure.elsewhere import OtherImage
 
 logger = logging.getLogger("bycatch")
@@ -211,7 +210,7 @@ class FieldKnowledge(Protocol):
 
 
 def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summary:
-    """Measure the sources, or the user's positions.
+    """Measure the sources.
 
     Parameters
     ----------
@@ -222,8 +221,8 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     from bycatch.stages import measure
 
     job = bench.job
-    targets = _targets(bench)
-    inside = _excluded(bench, targets.x, targets.y)
+    targets = measure.Targets.of(bench.sources, bench.exposure_sets)
+    inside = excluded(bench, targets.x, targets.y)
     kept, gone = targets.take(~inside), targets.take(inside)
     found = measure.run(
         bench.image,
@@ -250,8 +249,8 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
         from bycatch.catalogs.tables import make_table
 
         reasons = [f"in a region of {job.files.exclude.path.name}"] * len(gone)
-        excluded = {"id": gone.ids, "x": gone.x, "y": gone.y, "reason": reasons}
-        products.table(make_table(EXCLUDED, excluded), "excluded")
+        rows = {"id": gone.ids, "x": gone.x, "y": gone.y, "reason": reasons}
+        products.table(make_table(EXCLUDED, rows), "excluded")
     return summary
 
 
@@ -295,25 +294,7 @@ def finalize(bench: Workbench, products: Products) -> Summary:
     return found.summary() | notes | {"exptime_s": bench.image.meta.exptime_s}
 
 
-def _targets(bench: Workbench) -> Targets:
-    """Return the positions to measure: the detections, or the user's own list."""
-    from bycatch.stages.measure import Targets
-
-    job = bench.job
-    if job.files.sources is None:
-        return Targets.of(bench.sources, bench.exposure_sets)
-    from bycatch.images.exposures import exposure_sets
-    from bycatch.pipeline.frames import read_frame
-    from bycatch.pipeline.lists import read_positions
-
-    own = read_frame(job.sources_frame).wcs if job.sources_frame else None
-    x, y = read_positions(job.files.sources.path).pixels(bench.frame.wcs, own)
-    image = bench.image
-    sets = exposure_sets(image.path, image.meta, x, y, image.ctx_path)
-    return Targets(x, y, exposure_sets=sets)
-
-
-def _excluded(bench: Workbench, x: Floats, y: Floats) -> Bools:
+def excluded(bench: Workbench, x: Floats, y: Floats) -> Bools:
     """Return which positions lie in the user's regions."""
     exclude = bench.job.files.exclude
     if exclude is None:

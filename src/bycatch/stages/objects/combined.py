@@ -120,12 +120,10 @@ class Combination:
         add_resampled(
             self._total,
             self._weight,
-            image.sci * np.float32(microjansky),
-            background * np.float32(microjansky),
+            (image.sci - background) * np.float32(microjansky),
             inverse,
             x,
             y,
-            1.0,
         )
         self._first = self._first or image
         self.n_images += 1

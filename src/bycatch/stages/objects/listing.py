@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.stages.objects.association import Detections, associate
+from bycatch.stages.objects.epochs import with_motions
 from bycatch.stages.objects.model import (
     ORIGIN_COMBINED,
     ORIGIN_IMAGE,
     ORIGIN_USER,
     ImageDetections,
+    Motion,
     ObjectList,
 )
 from bycatch.tangent import direction, sky_of_tangent, tangent_mas, unit_vectors
@@ -83,10 +85,11 @@ def _detected(
         mean_mjd,
         np.full(n, ORIGIN_IMAGE),
         detection,
-        np.zeros((n, 2)),
+        np.zeros(n, dtype=np.int64),
+        Motion.none(n),
         int((~kept).sum()),
     )
-    return found.take(kept)
+    return with_motions(found.take(kept), images)
 
 
 def _on_plane(image: ImageDetections, centre: tuple[float, float]) -> Detections:
@@ -104,7 +107,7 @@ def _on_plane(image: ImageDetections, centre: tuple[float, float]) -> Detections
 def _are_cosmic_rays(
     images: Sequence[ImageDetections],
     covers: Sequence[Covers],
-    detection: np.ndarray,
+    detection: Ints,
     ra: Floats,
     dec: Floats,
 ) -> Bools:
@@ -126,24 +129,25 @@ def _with(
 ) -> ObjectList:
     """Add positions to the list, and their origin to the objects that are there already."""
     good = np.isfinite(sky).all(axis=1)
-    sky, err_mas = sky[good], err_mas[good]
+    sky, err_mas, list_row = sky[good], err_mas[good], np.flatnonzero(good) + 1
     if not len(sky):
         return found
-    new = np.ones(len(sky), dtype=bool)
+    new: Bools = np.ones(len(sky), dtype=bool)
     if len(found):
         tree = cKDTree(tangent_mas(found.ra_deg, found.dec_deg, *centre))
-        distance, row = tree.query(tangent_mas(*sky.T, *centre))
+        nearest = tree.query(tangent_mas(sky[:, 0], sky[:, 1], *centre))
+        distance, row = (np.asarray(v) for v in nearest)
         new = distance > 1000.0 * SAME_ARCSEC
+        if origin == ORIGIN_USER:  # two rows of a list are two objects
+            new |= ~np.isin(np.arange(len(row)), np.unique(row, return_index=True)[1])
         found.origin[np.unique(row[~new])] |= origin
-    more = _only(*sky[new].T, err_mas[new], origin, found.detection.shape[1])
-    return ObjectList(
-        **{
-            name: np.concatenate([value, getattr(more, name)])
-            for name, value in vars(found).items()
-            if name != "n_cosmic_rays"
-        },
-        n_cosmic_rays=found.n_cosmic_rays,
-    )
+        if origin == ORIGIN_USER:
+            found.list_row[row[~new]] = list_row[~new]
+    ra, dec = sky[new].T
+    more = _only(ra, dec, err_mas[new], origin, found.detection.shape[1])
+    if origin == ORIGIN_USER:
+        more.list_row[:] = list_row[new]
+    return found.and_of(more)
 
 
 def _only(ra: Floats, dec: Floats, err_mas: Floats, origin: int, n_images: int) -> ObjectList:
@@ -157,5 +161,6 @@ def _only(ra: Floats, dec: Floats, err_mas: Floats, origin: int, n_images: int) 
         np.full(n, np.nan),
         np.full(n, origin),
         np.full((n, n_images), -1),
-        np.zeros((n, 2)),
+        np.zeros(n, dtype=np.int64),
+        Motion.none(n),
     )

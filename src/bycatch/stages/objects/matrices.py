@@ -1,4 +1,4 @@
-"""What the images measured of the objects, as matrices: a row for an object, a column for an image."""
+"""What the images measured of the objects, as matrices: objects by images."""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.tangent import MAS_PER_DEG
 
 ORIGIN_IMAGE, ORIGIN_COMBINED, ORIGIN_USER = 1, 2, 4
 """Bits of the column ``origin``."""
@@ -45,6 +47,39 @@ class ImageDetections:
 
 
 @dataclass(frozen=True, eq=False)
+class Motion:
+    """How N objects move; NaN where the epochs are not enough to tell.
+
+    Attributes
+    ----------
+    pm_mas_yr, pm_err_mas_yr : (N, 2) float; along RA (times cos(dec)) and Dec
+    parallax_mas, parallax_err_mas : (N,) float
+    chi2_dof : (N,) float
+    """
+
+    pm_mas_yr: Floats
+    pm_err_mas_yr: Floats
+    parallax_mas: Floats
+    parallax_err_mas: Floats
+    chi2_dof: Floats
+
+    @staticmethod
+    def none(n: int) -> Motion:
+        """Return that of objects of which nothing is known."""
+        two, one = np.full((n, 2), np.nan), np.full(n, np.nan)
+        return Motion(two, two.copy(), one, one.copy(), one.copy())
+
+    def take(self, which: Bools) -> Motion:
+        """Return that of some of them."""
+        return Motion(*(value[which] for value in vars(self).values()))
+
+    def and_of(self, n: int) -> Motion:
+        """Return that of these and of more objects of which nothing is known."""
+        pairs = zip(vars(self).values(), vars(Motion.none(n)).values(), strict=True)
+        return Motion(*(np.concatenate(pair) for pair in pairs))
+
+
+@dataclass(frozen=True, eq=False)
 class ObjectList:
     """The objects of a group: N of them, in M images.
 
@@ -56,7 +91,8 @@ class ObjectList:
     mjd : (N,) float; mean time of the images that detected it; NaN of none
     origin : (N,) int; sum of `ORIGIN_IMAGE`, `ORIGIN_COMBINED` and `ORIGIN_USER`
     detection : (N, M) int; row in the detections of each image; -1: not detected there
-    pm_mas_yr : (N, 2) float; motion along RA (times cos(dec)) and Dec that is known; 0 else
+    list_row : (N,) int; row in the user's list, from 1; 0: not in it
+    motion : of the objects
     n_cosmic_rays : detections that were left out, as cosmic rays that one image alone shows
     """
 
@@ -67,7 +103,8 @@ class ObjectList:
     mjd: Floats
     origin: Ints
     detection: Ints
-    pm_mas_yr: Floats
+    list_row: Ints
+    motion: Motion
     n_cosmic_rays: int = 0
 
     def __len__(self) -> int:
@@ -75,19 +112,30 @@ class ObjectList:
 
     def take(self, which: Bools) -> ObjectList:
         """Return some of the objects."""
-        rows = {name: value[which] for name, value in vars(self).items() if name != "n_cosmic_rays"}
-        return ObjectList(**rows, n_cosmic_rays=self.n_cosmic_rays)
+        rows: dict[str, Any] = {name: value[which] for name, value in self.arrays().items()}
+        return replace(self, **rows, motion=self.motion.take(which))
+
+    def and_of(self, more: ObjectList) -> ObjectList:
+        """Return these objects and more."""
+        others = more.arrays()
+        rows: dict[str, Any] = {
+            name: np.concatenate([value, others[name]]) for name, value in self.arrays().items()
+        }
+        return replace(self, **rows, motion=self.motion.and_of(len(more)))
+
+    def arrays(self) -> dict[str, Any]:
+        """Return what is one row for each object."""
+        return {k: v for k, v in vars(self).items() if k not in {"motion", "n_cosmic_rays"}}
 
     def positions_at(self, mjd: float) -> tuple[Floats, Floats]:
         """Return right ascensions and declinations at a time, degrees."""
         years = np.nan_to_num((mjd - self.mjd) / DAYS_PER_YEAR)
-        moved = self.pm_mas_yr * years[:, np.newaxis] / MAS_PER_DEG
+        moved = np.nan_to_num(self.motion.pm_mas_yr) * years[:, np.newaxis] / MAS_PER_DEG
         dec = self.dec_deg + moved[:, 1]
         return self.ra_deg + moved[:, 0] / np.cos(np.radians(dec)), dec
 
 
 DAYS_PER_YEAR = 365.25
-MAS_PER_DEG = 3_600_000.0
 
 
 @dataclass(frozen=True, eq=False)

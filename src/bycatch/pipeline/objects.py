@@ -1,0 +1,173 @@
+"""The objects of an output folder: which images form groups, and each group as one task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bycatch.engines import Executor, Lost, executor_of
+from bycatch.errors import BycatchError, SettingsError
+from bycatch.images.files import opened
+from bycatch.kernels.blocks import BLOCK_PX
+from bycatch.pipeline.field import prepare_worker
+from bycatch.pipeline.frames import read_frame
+from bycatch.pipeline.group import GroupJob, is_done, lost_group, run_group
+from bycatch.pipeline.group_frames import shape_of
+from bycatch.pipeline.jobs import Inputs, UserFile
+from bycatch.pipeline.outcomes import GroupReport
+from bycatch.products import ImageRecord, find_records, last_run
+from bycatch.products.group_state import group_folder, group_names, read_groups
+from bycatch.settings import Settings
+from bycatch.sky.footprints import Footprint, Tile, footprint_of_blocks, groups, tiles
+from bycatch.system.disk import remove_leftovers
+
+logger = logging.getLogger("bycatch")
+
+MJD_2000, DAYS_PER_YEAR = 51544.5, 365.25
+
+
+def make_objects(
+    out: str | Path,
+    settings: Settings,
+    inputs: Inputs | None = None,
+    workers: int | None = None,
+    *,
+    executor: Any = None,
+    forced: bool = False,
+) -> list[GroupReport]:
+    """Make the tables of objects of all groups of overlapping images of an output folder.
+
+    What is up to date is kept; groups that are no more are removed.
+
+    Parameters
+    ----------
+    out : output folder of a run
+    settings : of all steps
+    inputs : the user's list of positions
+    workers, executor : as for `bycatch.run`
+    forced : make all tables again
+
+    Raises
+    ------
+    SettingsError
+        The folder holds no image whose steps are done.
+    """
+    out = Path(out).absolute()
+    given = (inputs or Inputs()).with_those_of(last_run(out)).checked()
+    engine = executor_of(executor, workers, prepare_worker)
+    try:
+        found = objects_of(out, settings, given, engine, forced=forced)
+    finally:
+        engine.close()
+    if not found:
+        raise SettingsError(
+            f"{out}: no image in it whose steps are done", hint="run 'bycatch run' first"
+        )
+    return found
+
+
+def objects_of(
+    out: Path, settings: Settings, inputs: Inputs, executor: Executor, *, forced: bool = False
+) -> list[GroupReport]:
+    """Make the tables of all groups with an executor that is at hand; none without images."""
+    jobs = group_jobs(out, settings, inputs, forced=forced)
+    _forget_others(out, {job.name for job in jobs})
+    labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
+    logger.info(
+        "%d group(s) of overlapping images", len(jobs),
+        extra={"sizes_mb": labels, "steps": ("objects",)},
+    )  # fmt: skip
+    return sorted(work_on(executor, jobs), key=lambda report: report.name)
+
+
+def group_jobs(
+    out: Path, settings: Settings, inputs: Inputs, *, forced: bool = False
+) -> list[GroupJob]:
+    """Return the tasks: a group, or a tile of a large one, each."""
+    records = {
+        f"{record.field}/{record.place}": record
+        for record in find_records(out)
+        if is_done(record, out)
+    }
+    footprints = []
+    for name, record in records.items():
+        try:
+            footprints.append(footprint_of(name, record, out))
+        except (BycatchError, OSError, ValueError) as err:
+            logger.warning("%s: in no group: %s", record.label, err)
+    chosen = settings.objects
+    found = tiles(groups(footprints), tile_deg=chosen.tile_deg, margin_arcsec=chosen.margin_arcsec)
+    lists = UserFile.of(inputs.sources), UserFile.of(inputs.exclude)
+    frame = _frame_of_list(inputs, list(records.values()), out)
+    return [_job(tile, records, out, settings, lists, frame, forced=forced) for tile in found]
+
+
+def _job(
+    tile: Tile,
+    records: dict[str, ImageRecord],
+    out: Path,
+    settings: Settings,
+    lists: tuple[UserFile | None, UserFile | None],
+    frame: Path | None,
+    *,
+    forced: bool,
+) -> GroupJob:
+    images = tuple(sorted((records[n].field, records[n].place) for n in tile.members))
+    return GroupJob(out, tile.name, images, settings, tile, *lists, frame, forced)
+
+
+def _frame_of_list(inputs: Inputs, records: list[ImageRecord], out: Path) -> Path | None:
+    own = inputs.image_of_list(records, out)
+    return own.paths(out).wcs if own else None
+
+
+def footprint_of(name: str, record: ImageRecord, out: Path) -> Footprint:
+    """Return what an image covers, from its frame and its blocks with data.
+
+    Raises
+    ------
+    ValueError
+        It covers nothing.
+    """
+    paths = record.paths(out)
+    frame = read_frame(paths.wcs)
+    with opened(paths.mask) as hdus:
+        blocks = hdus["COVERAGE"].data > 0
+    mjd = MJD_2000 + (float(frame.header.get("EPOCH", "nan")) - 2000.0) * DAYS_PER_YEAR
+    return footprint_of_blocks(name, mjd, blocks, frame.wcs, BLOCK_PX, shape_of(record, out))
+
+
+def _forget_others(out: Path, names: set[str]) -> None:
+    """Remove the tables of groups that are no more: other images make up others."""
+    for state in read_groups(out, [name for name in group_names(out) if name not in names]):
+        folder = group_folder(out, state.name)
+        remove_leftovers(folder)
+        for name in (*state.outputs, "group.json"):
+            (folder / name).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def work_on(executor: Executor, jobs: Sequence[GroupJob]) -> Iterator[GroupReport]:
+    """Give what became of the groups, as they are done.
+
+    A group whose worker died is tried once more, alone; one that another process has is waited
+    for when all others are done.
+    """
+    again: list[GroupJob] = []
+    for number, found in executor.work(run_group, jobs):
+        job = jobs[number]
+        if isinstance(found, Lost):
+            logger.warning("objects %s: %s; tried once more", job.name, found.reason)
+            again.append(replace(job, waits=True))
+        elif found.holder:
+            logger.warning("objects %s: passed over for now: %s", job.name, found.holder)
+            again.append(replace(job, waits=True))
+        else:
+            yield found
+    for job in again:
+        for _, found in executor.work(run_group, [job]):
+            yield lost_group(job, found.reason) if isinstance(found, Lost) else found

@@ -1,0 +1,8 @@
+"""Objects: what the images of a group show together, and what each of them measures of it."""
+
+from __future__ import annotations
+
+from bycatch.stages.objects.listing import list_of
+from bycatch.stages.objects.tables import Objects, tables
+
+__all__ = ["Objects", "list_of", "tables"]

@@ -1,0 +1,225 @@
+"""Colours of points: one aperture per object in all filters, and the error of the difference.
+
+Fluxes are aperture-corrected, f_nu, and have three kinds of errors: random ones; fractions that
+the images of a filter share (encircled energy, zero point), which do not average down; and
+fractions of an image's own (its aperture correction), which do, but are common to all objects.
+The absolute scale, which all filters share, cancels in a colour and belongs into none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.arrays import Floats, Ints
+from bycatch.photcal import ee_systematic
+
+MAG = 2.5 / np.log(10.0)
+DETECTED_SIGMA = 3.0
+"""A flux below so many errors gives a limit of a colour."""
+LIMIT_SIGMA = 3.0
+"""The limit is that of a flux so many errors above what was measured (or above 0)."""
+MEASURED, BLUER, REDDER, UNKNOWN = 0, -1, 1, 2
+"""What a colour is: a value, an upper limit, a lower limit (magnitude of the first filter minus
+that of the second), nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class FilterFluxes:
+    """Means over the images of each of F filters, at R radii; NaN where no image covers.
+
+    Attributes
+    ----------
+    flux, err : (N, F, R) float
+        Weighted mean and its random error.
+    err_sys : (N, F, R) float
+        Systematic error as a fraction of the flux, without the absolute scale.
+    chi2 : (N, F, R) float
+        Of the images about the mean, with random errors and those of the images' own fractions.
+    n_images : (N, F) int
+    """
+
+    flux: Floats
+    err: Floats
+    err_sys: Floats
+    chi2: Floats
+    n_images: Ints
+
+    def at(self, radius: Ints) -> tuple[Floats, Floats, Floats]:
+        """Return flux, err and err_sys, (N, F), at the radius of each object; NaN where -1."""
+        row = np.arange(len(self.flux))
+        none = (np.asarray(radius) < 0)[:, None]
+        flux, err, err_sys = (
+            np.where(none, np.nan, value[row, :, radius])
+            for value in (self.flux, self.err, self.err_sys)
+        )
+        return flux, err, err_sys
+
+
+@dataclass(frozen=True, eq=False)
+class Colours:
+    """Colours of N objects in P pairs of filters.
+
+    Attributes
+    ----------
+    colour : (N, P) float
+        AB magnitude in the first filter minus that in the second; a limit where ``kind`` says so.
+    err : (N, P) float
+        Random error; NaN for limits.
+    err_sys : (N, P) float
+        Systematic error, the same for all objects of about one aperture.
+    kind : (N, P) int8
+        MEASURED, BLUER (the true colour is less), REDDER (it is more) or UNKNOWN.
+    """
+
+    colour: Floats
+    err: Floats
+    err_sys: Floats
+    kind: NDArray[np.int8]
+
+    @property
+    def err_total(self) -> Floats:
+        """Return the error of a colour against other instruments and models, (N, P)."""
+        return np.asarray(np.hypot(self.err, self.err_sys))
+
+
+def colour_systematic(filter_name: str, zeropoint_error: float = 0.0) -> float:
+    """Return the fraction that images of a filter share: as `photcal.systematic_fraction`, without
+    the absolute scale and without the aperture correction.
+
+    Parameters
+    ----------
+    filter_name : str
+    zeropoint_error : float
+        Relative error of the zero point against those of the other filters.
+    """  # noqa: D205
+    return float(np.hypot(ee_systematic(filter_name), zeropoint_error))
+
+
+def filter_fluxes(
+    flux: Floats,
+    err: Floats,
+    filter_of: Ints,
+    n_filters: int,
+    *,
+    shared_sys: Floats | float = 0.0,
+    own_sys: Floats | float = 0.0,
+    weight_err: Floats | None = None,
+) -> FilterFluxes:
+    """Return the mean flux of each filter from its images, weighted by inverse variance.
+
+    Parameters
+    ----------
+    flux, err : (N, M, R) float
+        Of N objects in M images within R radii; NaN where an image does not cover.
+    filter_of : (M,) int
+        The filter of each image, 0 to ``n_filters`` - 1.
+    shared_sys, own_sys : float arrays that broadcast to (N, M, R)
+        Fractions of the flux: common to the images of the filter, and of each image alone.
+    weight_err : (N, M, R) float, optional
+        Errors without the noise of the source's own light, for the weights: else who is high by
+        chance has less weight, and the mean is low.  By default ``err``.
+    """
+    flux, err = np.asarray(flux, float), np.asarray(err, float)
+    shared, own = (np.broadcast_to(np.asarray(s, float), flux.shape) for s in (shared_sys, own_sys))
+    for_weight = err if weight_err is None else np.asarray(weight_err, float)
+    good = np.isfinite(flux) & (err > 0) & np.isfinite(err) & (for_weight > 0)
+    weight = np.where(good, 1.0 / np.where(good, for_weight, 1.0) ** 2, 0.0)
+    f, e = np.where(good, flux, 0.0), np.where(good, err, 0.0)
+    shape = (flux.shape[0], n_filters, flux.shape[2])
+    mean, error, err_sys, chi2 = (np.full(shape, np.nan) for _ in range(4))
+    n_images = np.zeros(shape[:2], np.int64)
+    for k in range(n_filters):
+        m = np.asarray(filter_of) == k
+        w = weight[:, m]
+        total = w.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            w = w / total[:, None]
+            mean[:, k] = (w * f[:, m]).sum(axis=1)
+            error[:, k] = np.sqrt(((w * e[:, m]) ** 2).sum(axis=1))
+            common = (w * np.nan_to_num(shared[:, m])).sum(axis=1)
+            alone = ((w * np.nan_to_num(own[:, m])) ** 2).sum(axis=1)
+            err_sys[:, k] = np.sqrt(common**2 + alone)
+            apart = (f[:, m] - mean[:, None, k]) ** 2
+            variance = e[:, m] ** 2 + (own[:, m] * mean[:, None, k]) ** 2
+            chi2[:, k] = np.where(good[:, m], apart / variance, 0.0).sum(axis=1)
+        n_images[:, k] = good[:, m].any(axis=2).sum(axis=1)
+    return FilterFluxes(mean, error, err_sys, np.where(np.isfinite(mean), chi2, np.nan), n_images)
+
+
+def radius_by_snr(fluxes: FilterFluxes) -> Ints:
+    """Return the radius at which each object's colours have the least error, (N,) int.
+
+    The sum over the filters of (random error / flux)^2 + (systematic fraction)^2 is least.
+    The flux is the median over the radii, so that the choice does not go where noise is high;
+    filters in which it is below `DETECTED_SIGMA` errors have no say, unless all are.  -1 where
+    no radius was measured in all filters that cover the object.
+    """
+    flux, err = fluxes.flux, fluxes.err
+    covered = fluxes.n_images > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        usual = _nan_median(flux)
+        seen = usual > DETECTED_SIGMA * _nan_median(err)
+        voice = np.where(seen.any(axis=1, keepdims=True), seen, covered)
+        # Where nothing is seen, errors are compared in units of their median.
+        unit = np.where(seen, usual, _nan_median(err))
+        cost = (err / unit[:, :, None]) ** 2 + np.where(seen[:, :, None], fluxes.err_sys**2, 0.0)
+    total = np.where(voice[:, :, None], cost, 0.0).sum(axis=1)
+    whole = (np.isfinite(flux) | ~covered[:, :, None]).all(axis=1) & np.isfinite(total)
+    best = np.where(whole, total, np.inf).argmin(axis=1) if total.shape[1] else 0
+    return np.asarray(np.where(whole.any(axis=1) & covered.any(axis=1), best, -1), np.int64)
+
+
+def colours(
+    flux: Floats, err: Floats, err_sys: Floats, pairs: Sequence[tuple[int, int]]
+) -> Colours:
+    """Return the differences of AB magnitudes of pairs of filters.
+
+    Parameters
+    ----------
+    flux, err : (N, F) float
+        f_nu in one unit, within the same radius in all filters, and the random error.
+    err_sys : (N, F) float
+        Fractions of the flux that all objects share, independent between filters.
+    pairs : P pairs of filters, the bluer first
+    """
+    a, b = np.array(pairs, np.int64).reshape(-1, 2).T
+    known = np.asarray(np.isfinite(flux) & (err > 0), np.bool_)
+    seen = np.asarray(
+        known & (np.nan_to_num(flux) >= DETECTED_SIGMA * np.nan_to_num(err)), np.bool_
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        highest = np.maximum(flux, 0.0) + LIMIT_SIGMA * err
+        magnitude = -MAG * np.log(np.where(seen, flux, highest))
+        relative = np.where(seen, err / flux, np.nan)
+    colour = magnitude[:, a] - magnitude[:, b]
+    kind = np.full(colour.shape, UNKNOWN, np.int8)
+    kind[seen[:, a] & seen[:, b]] = MEASURED
+    kind[known[:, a] & ~seen[:, a] & seen[:, b]] = REDDER
+    kind[seen[:, a] & known[:, b] & ~seen[:, b]] = BLUER
+    systematic = MAG * np.hypot(err_sys[:, a], err_sys[:, b])
+    return Colours(
+        np.where(kind == UNKNOWN, np.nan, colour),
+        MAG * np.hypot(relative[:, a], relative[:, b]),
+        np.where(kind == UNKNOWN, np.nan, systematic),
+        kind,
+    )
+
+
+def neighbouring_pairs(pivot_angstrom: Floats) -> list[tuple[int, int]]:
+    """Return each filter with the next redder one, the bluest first."""
+    order = np.argsort(pivot_angstrom, kind="stable")
+    return [(int(i), int(j)) for i, j in pairwise(order)]
+
+
+def _nan_median(values: Floats) -> Floats:
+    """Return the median over the radii, (N, F); NaN where all are."""
+    ordered = np.sort(values, axis=-1)  # NaN last
+    n = np.isfinite(values).sum(axis=-1)
+    low, high = np.maximum((n - 1) // 2, 0), np.minimum(n // 2, max(values.shape[-1] - 1, 0))
+    take = [np.take_along_axis(ordered, k[..., None], -1)[..., 0] for k in (low, high)]
+    return np.where(n > 0, 0.5 * (take[0] + take[1]), np.nan)

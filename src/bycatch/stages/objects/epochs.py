@@ -1,0 +1,131 @@
+"""What several epochs say of an object: its motion, and whether it varies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.flags import Flag
+from bycatch.stages.objects.matrices import Matrices
+from bycatch.stages.objects.model import ImageDetections, Motion, ObjectList
+from bycatch.stages.objects.motion import fit_motions
+from bycatch.stages.objects.photometry import ObjectFluxes
+from bycatch.stages.objects.variability import Variability, variability, zeropoint_shifts
+from bycatch.tangent import MAS_PER_DEG, direction, tangent_mas, unit_vectors
+
+UNUSUAL = Flag.BLENDED | Flag.SATURATED | Flag.EDGE | Flag.SPIKE | Flag.HALO | Flag.PARTIAL_APERTURE
+"""What these flags stand on does not tell what errors are worth."""
+STAR = 0.8
+"""Objects of this p_star or more tell zero points."""
+MAG = 2.5 / np.log(10.0)
+
+
+def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> ObjectList:
+    """Return the list with the motions of the objects that several epochs detected.
+
+    Images of one field share the error of its frame.
+    """
+    n = len(found)
+    if not n or len(images) < 2:
+        return found
+    x, y, err = (np.full((n, len(images)), np.nan) for _ in range(3))
+    cosine = np.cos(np.radians(found.dec_deg))
+    for k, image in enumerate(images):
+        rows = np.flatnonzero(found.detection[:, k] >= 0)
+        own = found.detection[rows, k]
+        x[rows, k] = _wrapped(image.ra_deg[own] - found.ra_deg[rows]) * cosine[rows] * MAS_PER_DEG
+        y[rows, k] = (image.dec_deg[own] - found.dec_deg[rows]) * MAS_PER_DEG
+        err[rows, k] = image.err_mas[own]
+    fields = sorted({image.label.split("/")[0] for image in images})
+    fit = fit_motions(
+        x,
+        y,
+        err,
+        np.array([image.mjd for image in images]),
+        frame_err_mas=np.array([image.frame_err_mas for image in images]),
+        frame_of=np.array([fields.index(image.label.split("/")[0]) for image in images]),
+        ra_deg=found.ra_deg,
+        dec_deg=found.dec_deg,
+    )
+    moves = np.isfinite(fit.parameters[:, 2])
+    rows = np.flatnonzero(moves)
+    position = fit.parameters[rows, :2] / MAS_PER_DEG
+    ra, dec = found.ra_deg.copy(), found.dec_deg.copy()
+    ra[rows] += position[:, 0] / cosine[rows]
+    dec[rows] += position[:, 1]
+    with np.errstate(invalid="ignore"):
+        chi2_dof = np.where(fit.dof > 0, fit.chi2 / np.maximum(fit.dof, 1), np.nan)
+    motion = Motion(
+        np.where(moves[:, np.newaxis], fit.parameters[:, 2:4], np.nan),
+        np.where(moves[:, np.newaxis], fit.err[:, 2:4], np.nan),
+        fit.parameters[:, 4],
+        fit.err[:, 4],
+        np.where(moves, chi2_dof, np.nan),
+    )
+    return replace(
+        found, ra_deg=ra, dec_deg=dec, mjd=np.where(moves, fit.mjd, found.mjd), motion=motion
+    )
+
+
+def _wrapped(degrees: Floats) -> Floats:
+    """Return differences of right ascension between -180 and 180 degrees."""
+    return (degrees + 180.0) % 360.0 - 180.0
+
+
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """What the epochs of each filter say.
+
+    Attributes
+    ----------
+    columns : those of object_columns.IN_FILTER
+    shift_mag : (N, M) float; to add to the magnitudes of an image; NaN where nothing tells
+    """
+
+    columns: dict[str, Any]
+    shift_mag: Floats
+
+
+def epochs(found: ObjectList, seen: Matrices, fluxes: ObjectFluxes, p_star: Floats) -> Epochs:
+    """Return whether objects vary, filter by filter.
+
+    Each image is an epoch.  Where there is one of a filter, the columns are empty.
+    """
+    at = direction(unit_vectors(found.ra_deg, found.dec_deg)) if len(found) else (0.0, 0.0)
+    xy = tangent_mas(found.ra_deg, found.dec_deg, *at) / 1000.0
+    flags = np.bitwise_or.reduce(seen.flags, axis=1, initial=0)
+    usual: Bools = np.asarray((flags & int(UNUSUAL)) == 0)
+    is_star: Bools = np.asarray(usual & (np.nan_to_num(p_star) >= STAR))
+    columns: dict[str, Any] = {}
+    shift_mag = np.full((seen.n, len(seen.images)), np.nan)
+    for f in seen.filters:
+        images = seen.in_filter(f)
+        told = _variability(fluxes, images, xy, is_star, usual, shift_mag)
+        columns |= {
+            f"chi2_{f}": np.where(told.dof > 0, told.chi2 / np.maximum(told.dof, 1), np.nan),
+            f"amplitude_{f}": told.scatter_mag,
+            f"p_variable_{f}": np.where(told.dof > 0, told.p_variable, np.nan),
+            f"false_rate_{f}": np.where(told.dof > 0, told.false_rate, np.nan),
+        }
+    return Epochs(columns, shift_mag)
+
+
+def _variability(
+    fluxes: ObjectFluxes,
+    images: Any,
+    xy_arcsec: Floats,
+    is_star: Bools,
+    usual: Bools,
+    shift_mag: Floats,
+) -> Variability:
+    """Return the variability in a filter, and enter the shifts of its images."""
+    flux, err = fluxes.image_flux[:, images], fluxes.image_err[:, images]
+    shifts = None
+    if len(images) > 1:
+        shifts = zeropoint_shifts(flux, err, xy_arcsec[:, 0], xy_arcsec[:, 1], is_star)
+        shift_mag[:, images] = np.where(np.isfinite(shifts.err), MAG * shifts.shift, np.nan)
+    return variability(flux, err, shifts, usual)

@@ -1,0 +1,305 @@
+"""The tables of objects: each object, each object in each image, and the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.columns import expand
+from bycatch.catalogs.object_columns import (
+    GROUP_IMAGES,
+    IN_FILTER,
+    MEASUREMENTS,
+    OBJECTS,
+    in_filters,
+    of_colours,
+)
+from bycatch.catalogs.tables import floats, make_table
+from bycatch.stages.objects.epochs import epochs
+from bycatch.stages.objects.evidence import object_evidence
+from bycatch.stages.objects.matrices import Matrices
+from bycatch.stages.objects.model import ImagePhotometry, ObjectList
+from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
+from bycatch.tangent import MAS_PER_DEG
+
+if TYPE_CHECKING:
+    from bycatch.settings import Settings
+
+
+MAG_PER_FRACTION = 2.5 / np.log(10.0)
+BRIGHT_SNR = 50.0
+AB_MICROJANSKY = 23.9
+"""AB magnitude of 1 microjansky (Oke & Gunn 1983)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The tables of a group.
+
+    Attributes
+    ----------
+    objects : Table (object_columns.OBJECTS, IN_FILTER and COLOUR)
+    measurements : Table (object_columns.MEASUREMENTS)
+    images : Table (object_columns.GROUP_IMAGES)
+    filters : from blue to red
+    n_cosmic_rays : detections of one image that are no objects
+    min_p_real : of the clean table
+    """
+
+    objects: Table
+    measurements: Table
+    images: Table
+    filters: tuple[str, ...]
+    n_cosmic_rays: int
+    min_p_real: float
+
+    @property
+    def clean(self) -> Table:
+        """The objects that are real more likely than not."""
+        return self.objects[floats(self.objects, "p_real") >= self.min_p_real]
+
+    def products(self) -> dict[str, Table]:
+        """Return the tables by the end of their file names."""
+        return {
+            "objects": self.objects,
+            "objects_clean": self.clean,
+            "measurements": self.measurements,
+            "images": self.images,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers for the log, the page and the summary."""
+        origin = np.asarray(self.objects["origin"])
+        return {
+            "n_objects": len(self.objects),
+            "n_real": len(self.clean),
+            "n_in_several": int((np.asarray(self.objects["n_detected"]) > 1).sum()),
+            "n_only_combined": int((origin == 2).sum()),
+            "n_measurements": len(self.measurements),
+            "n_single_cosmic_rays": self.n_cosmic_rays,
+            "n_group_images": len(self.images),
+            "filters": list(self.filters),
+        }
+
+    def in_words(self) -> str:
+        """Return what was found, as the end of a log line."""
+        found = self.summary()
+        return (
+            f"{found['n_objects']} objects in {found['n_group_images']} images, "
+            f"{found['n_real']} real, {found['n_only_combined']} seen in the sum of the images only"
+        )
+
+
+def tables(found: ObjectList, photometry: Sequence[ImagePhotometry], settings: Settings) -> Objects:
+    """Return the tables of a group.
+
+    Parameters
+    ----------
+    found : the objects; those that no image covers are left out
+    photometry : what each image measured, in the order of the columns of ``found.detection``
+    settings : of the run
+    """
+    radii_px = settings.measure.radii_px
+    seen = Matrices(len(found), photometry, radii_px)
+    fluxes, verdict = object_fluxes(seen), _evidence(seen)
+    told = epochs(found, seen, fluxes, verdict["p_star"])
+    kept: Bools = np.asarray(seen.covered.any(axis=1))
+    number: Ints = np.where(kept, np.cumsum(kept), 0)  # from 1; 0: left out
+    return Objects(
+        _objects(found, seen, fluxes, verdict | told.columns, kept, number),
+        _measurements(found, seen, told.shift_mag, number),
+        _images(found, seen),
+        seen.filters,
+        found.n_cosmic_rays,
+        settings.objects.min_p_real,
+    )
+
+
+def _objects(
+    found: ObjectList,
+    seen: Matrices,
+    fluxes: ObjectFluxes,
+    verdict: dict[str, Any],
+    kept: Bools,
+    number: Ints,
+) -> Table:
+    """Return the table of the objects."""
+    data: dict[str, Any] = {
+        "id": number,
+        "ra": found.ra_deg,
+        "dec": found.dec_deg,
+        "ra_err": found.err_mas,
+        "dec_err": found.err_mas,
+        "mjd": found.mjd,
+        "origin": found.origin,
+        "list_row": found.list_row,
+        "n_images": seen.covered.sum(axis=1),
+        "n_detected": seen.detected.sum(axis=1),
+        "n_filters": (fluxes.n_images > 0).sum(axis=1),
+        "position_chi2": found.chi2_dof,
+        "radius_px": fluxes.radius_px,
+        "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
+        **_gaia_of(seen),
+        **verdict,
+        **_motion_columns(found),
+        **{
+            n: np.full(seen.n, np.nan)
+            for n in ("pmra", "pmdec", "pmra_err", "pmdec_err", "motion_chi2")
+        },
+    }
+    for k, f in enumerate(seen.filters):
+        data |= _filter_columns(seen, k, f, fluxes)
+    data |= fluxes.colour_columns(seen.filters)
+    specs = (*OBJECTS, *in_filters(IN_FILTER, seen.filters), *of_colours(seen.filters))
+    return make_table(specs, {name: values[kept] for name, values in data.items()})
+
+
+def _motion_columns(found: ObjectList) -> dict[str, Any]:
+    motion = found.motion
+    return {
+        "pmra": motion.pm_mas_yr[:, 0],
+        "pmdec": motion.pm_mas_yr[:, 1],
+        "pmra_err": motion.pm_err_mas_yr[:, 0],
+        "pmdec_err": motion.pm_err_mas_yr[:, 1],
+        "parallax": motion.parallax_mas,
+        "parallax_err": motion.parallax_err_mas,
+        "motion_chi2": motion.chi2_dof,
+    }
+
+
+def _measurements(found: ObjectList, seen: Matrices, shift_mag: Floats, number: Ints) -> Table:
+    """Return the table of what each image measured, object by object."""
+    specs = expand(MEASUREMENTS, seen.radii_px)
+    parts: dict[str, list[Any]] = {spec.name: [] for spec in specs}
+    for column, image in enumerate(seen.images):
+        ra, dec = found.positions_at(image.mjd)
+        cosine = np.cos(np.radians(dec[image.rows]))
+        k, detected = len(image.rows), image.detected
+        own: dict[str, Any] = {
+            "object_id": number[image.rows],
+            "image": np.full(k, image.label),
+            "filter": np.full(k, image.filter),
+            "detected": detected,
+            "source_id": image.source_id,
+            "x": floats(image.table, "x_center"),
+            "y": floats(image.table, "y_center"),
+            "dra": (image.own_ra_deg - ra[image.rows]) * cosine * MAS_PER_DEG,
+            "ddec": (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG,
+            "dpos_err": image.own_err_mas,
+            "p_cr_alone": np.where(detected, floats(image.table, "p_cr"), np.nan),
+            "zeropoint_shift": shift_mag[image.rows, column],
+        }
+        for name, values in parts.items():
+            values.append(own[name] if name in own else np.ma.asarray(image.table[name]))
+    data = {
+        name: np.ma.concatenate(values) if values else np.empty(0)  # type: ignore[no-untyped-call]
+        for name, values in parts.items()
+    }
+    order = np.lexsort((np.asarray(data["image"]), np.asarray(data["object_id"])))
+    return make_table(specs, {name: values[order] for name, values in data.items()})
+
+
+def _evidence(seen: Matrices) -> dict[str, Floats]:
+    """Return what the objects are, from all images together."""
+    # The smallest aperture: light of neighbours and charge nearby are in the large ones.
+    r = f"{min(seen.radii_px):g}"
+    microjansky = np.array([image.microjansky for image in seen.images])
+    found = object_evidence(
+        seen.of("p_cr"),
+        np.where(seen.detected, seen.of("p_star"), np.nan),
+        seen.detected,
+        seen.of(f"flux_{r}_apcor") * microjansky,
+        seen.of(f"err_{r}_apcor") * microjansky,
+        seen.of("n_exp"),
+        np.array([image.pivot_angstrom for image in seen.images]),
+    )
+    return {"p_real": found.p_real, "p_cr": found.p_cr, "p_star": found.p_star}
+
+
+def _images(found: ObjectList, seen: Matrices) -> Table:
+    """Return the table of the images."""
+    several = (found.detection >= 0).sum(axis=1) > 1
+    rows = []
+    for k, image in enumerate(seen.images):
+        detected = found.detection[:, k] >= 0 if found.detection.shape[1] else several
+        rows.append(
+            {
+                "image": image.label,
+                "filter": image.filter,
+                "mjd": image.mjd,
+                "exptime": image.exptime_s,
+                "n_exp": image.n_exposures,
+                "grade": image.grade,
+                "frame_err": image.frame_err_mas,
+                "n_detections": int(detected.sum()),
+                "n_matched": int((detected & several).sum()),
+                "residual_rms": _residual_rms(found, image),
+            }
+        )
+    return make_table(GROUP_IMAGES, {c.name: [row[c.name] for row in rows] for c in GROUP_IMAGES})
+
+
+def _residual_rms(found: ObjectList, image: ImagePhotometry) -> float:
+    """Return the rms distance per axis of bright detections from their objects, mas."""
+    ra, dec = found.positions_at(image.mjd)
+    dx = (image.own_ra_deg - ra[image.rows]) * np.cos(np.radians(dec[image.rows])) * MAS_PER_DEG
+    dy = (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG
+    middle = image.table.colnames[[n.startswith("snr_") for n in image.table.colnames].index(True)]
+    bright = (floats(image.table, middle) > BRIGHT_SNR) & np.isfinite(found.chi2_dof[image.rows])
+    both = np.concatenate([dx[bright], dy[bright]])
+    both = both[np.isfinite(both)]
+    return float(1.4826 * np.median(np.abs(both))) if len(both) else np.nan
+
+
+def _gaia_of(seen: Matrices) -> dict[str, Any]:
+    """Return the Gaia star of each object: that which most images match with it."""
+    star, g = np.zeros(seen.n, dtype=np.int64), np.full(seen.n, np.nan)
+    votes: dict[tuple[int, int], int] = {}
+    for image in seen.images:
+        ids = np.asarray(image.table["gaia_source_id"])
+        magnitude = floats(image.table, "gaia_g")
+        for row, source, mag in zip(image.rows, ids, magnitude, strict=True):
+            if source:
+                votes[row, source] = votes.get((row, source), 0) + 1
+                if votes[row, source] > votes.get((row, star[row]), 0):
+                    star[row], g[row] = source, mag
+    return {"gaia_source_id": star, "gaia_g": g}
+
+
+def _filter_columns(seen: Matrices, k: int, f: str, fluxes: ObjectFluxes) -> dict[str, Any]:
+    """Return the columns of a filter."""
+    images = seen.in_filter(f)
+    flux, err, limit = fluxes.flux[:, k], fluxes.err[:, k], fluxes.limit[:, k]
+    positive = np.where(flux > 0, flux, np.nan)
+    # Microjansky of a flux density of 1: as good as the same in all images of a filter.
+    unit = float(np.median([seen.images[i].microjansky for i in images]))
+    total, total_err = _best_total(seen, f)
+    return {
+        f"n_images_{f}": seen.covered[:, images].sum(axis=1),
+        f"n_detected_{f}": seen.detected[:, images].sum(axis=1),
+        f"flux_{f}": flux / unit,
+        f"flux_err_{f}": err / unit,
+        f"flux_err_sys_{f}": np.abs(flux) * fluxes.err_sys[:, k] / unit,
+        f"mag_{f}": AB_MICROJANSKY - 2.5 * np.log10(positive),
+        f"mag_err_{f}": MAG_PER_FRACTION * err / positive,
+        f"snr_{f}": flux / err,
+        f"maglim_{f}": AB_MICROJANSKY - 2.5 * np.log10(limit),
+        f"mag_total_{f}": total,
+        f"mag_total_err_{f}": total_err,
+    }
+
+
+def _best_total(seen: Matrices, f: str) -> tuple[Floats, Floats]:
+    """Return total magnitudes in a filter, and their errors, of the image that sees them best."""
+    images = seen.in_filter(f)
+    mag, flux, err = (seen.of(n)[:, images] for n in ("mag_ab_kron", "flux_kron", "err_kron"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = MAG_PER_FRACTION * err / np.where(flux > 0, flux, np.nan)
+    best = np.argmin(np.where(np.isfinite(error), error, np.inf), axis=1)
+    rows = np.arange(seen.n)
+    return mag[rows, best], error[rows, best]

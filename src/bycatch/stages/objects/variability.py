@@ -1,0 +1,267 @@
+"""Which objects vary in a filter: fluxes of several epochs, freed of their zero points.
+
+`zeropoint_shifts` finds from stars around how far each epoch is off at each object; `variability`
+then has chi2 about the mean.  How large chi2 becomes without any variation is told by the
+objects themselves: most are constant, so that errors which are too small or too large are scaled
+until half of them lie below the median of chi2 and three quarters below its quartile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.stats import chi2 as chi2_distribution
+
+from bycatch.arrays import Bools, Floats, Ints
+
+MAG = 2.5 / np.log(10.0)
+RADIUS_ARCSEC, MOST_STARS, LEAST_STARS = 60.0, 30, 5
+"""The nearest stars, so many within the radius, tell the shift of an epoch; fewer than 5 none."""
+STAR_SNR = 20.0
+"""Stars that tell are at least so well measured in an epoch."""
+MEDIAN_ERROR = 1.2533
+"""Error of a median over that of a mean."""
+NEAREST_SNR = 300
+"""The scale of the errors is that of so many objects of about the same signal-to-noise ratio."""
+LEAST_FOR_SCALE = 30
+VARIABLE_SHARE, SHARE_WEIGHT = 0.05, 20.0
+"""Share of variables before the objects are known, and for how many objects that counts."""
+N_ROUNDS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class ZeropointShifts:
+    """How far the fluxes of E epochs are off around N objects.
+
+    Attributes
+    ----------
+    shift : (N, E) float
+        Natural logarithm of the measured over the true flux, from stars around; 0 where too few.
+    err : (N, E) float
+        Its error; NaN where too few.
+    n_stars : (N, E) int
+    """
+
+    shift: Floats
+    err: Floats
+    n_stars: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Variability:
+    """What E epochs in one filter say of N objects; NaN with fewer than two epochs.
+
+    Attributes
+    ----------
+    mean, mean_err : (N,) float
+        Weighted mean of the corrected fluxes, and its error (scaled like the others).
+    chi2 : (N,) float
+        About the mean, with the errors as they are.
+    dof, n_epochs : (N,) int
+    err_scale : (N,) float
+        By which errors must be multiplied for constant objects to be constant.
+    scatter_mag : (N,) float
+        Scatter beyond the scaled errors (the root of the excess variance), 0 where there is none.
+    extreme_sigma : (N,) float
+        The largest deviation of an epoch from the mean of the others, in scaled errors, with its
+        sign (negative: fainter).
+    extreme_epoch : (N,) int
+    false_rate : (N,) float
+        Share of constant objects that look as variable: the p-value of the scaled chi2.
+    p_variable : (N,) float
+        Probability that it varies, given how many others do.
+    """
+
+    mean: Floats
+    mean_err: Floats
+    chi2: Floats
+    dof: Ints
+    n_epochs: Ints
+    err_scale: Floats
+    scatter_mag: Floats
+    extreme_sigma: Floats
+    extreme_epoch: Ints
+    false_rate: Floats
+    p_variable: Floats
+
+
+def zeropoint_shifts(
+    flux: Floats,
+    err: Floats,
+    x_arcsec: Floats,
+    y_arcsec: Floats,
+    is_star: Bools,
+    *,
+    radius_arcsec: float = RADIUS_ARCSEC,
+    most_stars: int = MOST_STARS,
+    least_stars: int = LEAST_STARS,
+) -> ZeropointShifts:
+    """Return the shift of each epoch at each object, from the medians of stars around it.
+
+    Parameters
+    ----------
+    flux, err : (N, E) float
+        In one filter; NaN where an epoch does not cover an object.
+    x_arcsec, y_arcsec : (N,) float
+        On a tangent plane.
+    is_star : (N,) bool
+        Isolated, unsaturated points; those that vary are found and passed over.  No object is
+        among the stars that tell its own shift.
+    """
+    n_objects = len(flux)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        good = is_star[:, None] & (flux > STAR_SNR * err) & (err > 0)
+        relative = np.where(good, err / flux, np.nan)
+        ln_flux = np.where(good, np.log(np.where(good, flux, 1.0)), np.nan)
+    good &= (good.sum(axis=1) > 1)[:, None]
+    off = _deviations(ln_flux, relative, good)
+    stars = np.flatnonzero(np.isfinite(off).any(axis=1))
+    nothing = np.full(flux.shape, np.nan)
+    at = np.column_stack([x_arcsec, y_arcsec]).astype(float)
+    placed = np.isfinite(at).all(axis=1)
+    stars = stars[placed[stars]]
+    if stars.size < least_stars or not n_objects:
+        return ZeropointShifts(np.zeros(flux.shape), nothing, np.zeros(flux.shape, np.int64))
+    k = min(most_stars + 1, stars.size)
+    distance, near = cKDTree(at[stars]).query(
+        np.where(placed[:, None], at, 0.0), k=list(range(1, k + 1))
+    )
+    use = (distance <= radius_arcsec) & (stars[near] != np.arange(n_objects)[:, None])
+    use &= placed[:, None] & (np.cumsum(use, axis=1) <= most_stars)
+    values = np.where(use[:, :, None], off[stars][near], np.nan)
+    n = np.isfinite(values).sum(axis=1)
+    shift = _median(values)
+    scatter = 1.4826 * _median(np.abs(values - shift[:, None]))
+    # A few stars may agree by chance better than their errors allow.
+    noise = _median(np.where(np.isfinite(values), relative[stars][near], np.nan))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = MEDIAN_ERROR * np.maximum(scatter, noise) / np.sqrt(n)
+    enough = n >= least_stars
+    return ZeropointShifts(np.where(enough, shift, 0.0), np.where(enough, error, np.nan), n)
+
+
+def variability(
+    flux: Floats, err: Floats, shifts: ZeropointShifts | None = None, is_usual: Bools | None = None
+) -> Variability:
+    """Return how much objects vary, and how many constant ones would look the same.
+
+    Parameters
+    ----------
+    flux, err : (N, E) float
+        In one filter, detected or forced; NaN where an epoch does not cover an object.
+    shifts : ZeropointShifts, optional
+        Taken off, with their errors added.
+    is_usual : (N,) bool, optional
+        Objects whose errors are those of most (no blends, no edges): they tell the scale of the
+        errors.  By default all.
+    """
+    flux, err = np.asarray(flux, float), np.asarray(err, float)
+    if shifts is not None:
+        flux = flux * np.exp(-shifts.shift)
+        err = np.hypot(err * np.exp(-shifts.shift), flux * np.nan_to_num(shifts.err))
+    good = np.isfinite(flux) & (err > 0) & np.isfinite(err)
+    f, w = np.where(good, flux, 0.0), np.where(good, 1.0 / np.where(good, err, 1.0) ** 2, 0.0)
+    n = good.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = w.sum(axis=1)
+        mean = (w * f).sum(axis=1) / total
+        off = np.where(good, f - mean[:, None], 0.0)
+        chi2 = np.where(n > 1, (w * off**2).sum(axis=1), np.nan)
+        snr = mean * np.sqrt(total / n)
+        scale = _error_scale(chi2, n - 1, snr, is_usual)
+        excess = np.maximum(chi2 - (n - 1) * scale**2, 0.0) / (total - (w**2).sum(axis=1) / total)
+        # Relative to the mean of the others, an epoch is off by more, and that more certainly.
+        others = total[:, None] - w
+        sigma = off * total[:, None] / others / np.sqrt(1.0 / w + 1.0 / others)
+        sigma = np.where(good & (n > 1)[:, None], sigma / scale[:, None], 0.0)
+        scatter = np.where(mean > 0, MAG * np.sqrt(excess) / mean, np.nan)
+        mean_err = scale / np.sqrt(total)
+    last = np.abs(sigma).argmax(axis=1) if sigma.shape[1] else np.zeros(len(f), np.int64)
+    extreme = sigma[np.arange(len(f)), last] if sigma.shape[1] else np.zeros(len(f))
+    false_rate = chi2_distribution.sf(chi2 / scale**2, np.maximum(n - 1, 1))
+    varies = n > 1
+    return Variability(
+        mean, mean_err, chi2, np.maximum(n - 1, 0), n, scale, np.where(varies, scatter, np.nan),
+        np.where(varies, extreme, np.nan), np.where(varies, last, -1), false_rate,
+        probability_of_effect(false_rate),
+    )  # fmt: skip
+
+
+def probability_of_effect(p_value: Floats) -> Floats:
+    """Return the probability that each null hypothesis is false, from all p-values, (N,).
+
+    They are a mixture of a uniform distribution (constant objects) and a p^(a - 1), a < 1,
+    whose share and a are fitted by EM (Pounds & Morris 2003, Bioinformatics 19, 1236).
+    The sum of 1 - p over a selection is the number of constant objects that it is to hold.
+    """
+    known = np.isfinite(p_value)
+    ln_p = np.log(np.maximum(np.where(known, p_value, 1.0), 1e-300))
+    share, a = VARIABLE_SHARE, 0.2
+    varies = np.zeros(ln_p.shape)
+    for _ in range(N_ROUNDS):
+        density = a * np.exp((a - 1.0) * ln_p)
+        varies = np.where(known, share * density / (share * density + 1.0 - share), 0.0)
+        share = (varies.sum() + VARIABLE_SHARE * SHARE_WEIGHT) / (known.sum() + SHARE_WEIGHT)
+        # A prior of one variable with ln p = -5 keeps a from 0; above 0.5 nothing is told apart.
+        a = min((varies.sum() + 1.0) / (5.0 - (varies * ln_p).sum()), 0.5)
+    return np.where(known, varies, np.nan)
+
+
+def _deviations(ln_flux: Floats, relative: Floats, good: Bools) -> Floats:
+    """Return the deviations of stars from their means, (N, E), freed of those that vary.
+
+    Means and the epochs' common shifts depend on each other where stars lack epochs.
+    """
+    w = np.where(good, 1.0 / np.where(good, relative, 1.0) ** 2, 0.0)
+    value = np.where(good, ln_flux, 0.0)
+    common = np.zeros(good.shape[1])
+    off = np.full(good.shape, np.nan)
+    for _ in range(4):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = (w * (value - common)).sum(axis=1) / w.sum(axis=1)
+        off = np.where(good, value - mean[:, None], np.nan)
+        common = np.nan_to_num(_median(off[None])[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chi2 = np.where(good, w * (off - common) ** 2, 0.0).sum(axis=1) / (good.sum(axis=1) - 1)
+    known = np.isfinite(chi2) & (chi2 > 0)
+    if known.any():
+        off[~(chi2 <= 5.0 * np.median(chi2[known]))] = np.nan
+    return off
+
+
+def _error_scale(chi2: Floats, dof: Ints, snr: Floats, is_usual: Bools | None) -> Floats:
+    """Return the factor of the errors of each object, from those of about its S/N."""
+    tells = np.isfinite(chi2) & np.isfinite(snr) & (dof > 0)
+    if is_usual is not None:
+        tells &= is_usual
+    rows = np.flatnonzero(tells)
+    if rows.size < LEAST_FOR_SCALE:
+        return np.ones(chi2.shape)
+    ln_snr = np.log(np.maximum(np.nan_to_num(snr), 0.1))
+    order = rows[np.argsort(ln_snr[rows], kind="stable")]
+    size = min(NEAREST_SNR, order.size)
+    # One value for each block of objects, interpolated: constant within an eighth of a window.
+    firsts = np.unique(np.linspace(0, order.size - size, 8 * (order.size // size) + 1).astype(int))
+    at, scale = [], []
+    for first in firsts:
+        block = order[first : first + size]
+        ratio = [_quantile_ratio(chi2[block], dof[block], share) for share in (0.5, 0.75)]
+        at.append(np.median(ln_snr[block]))
+        scale.append(np.sqrt(np.mean(ratio)))
+    return np.asarray(np.interp(ln_snr, at, scale))
+
+
+def _quantile_ratio(chi2: Floats, dof: Ints, share: float) -> float:
+    """Return by what chi2 must be divided for that share to be below the share's quantile."""
+    return float(np.quantile(chi2 / chi2_distribution.ppf(share, dof), share))
+
+
+def _median(values: Floats) -> Floats:
+    """Return medians along the second axis of (N, K, E); NaN where there is nothing."""
+    n = np.isfinite(values).sum(axis=1)
+    ordered = np.sort(values, axis=1)  # NaN last
+    low, high = np.maximum((n - 1) // 2, 0), np.minimum(n // 2, max(values.shape[1] - 1, 0))
+    middle = [np.take_along_axis(ordered, k[:, None], 1)[:, 0] for k in (low, high)]
+    return np.where(n > 0, 0.5 * (middle[0] + middle[1]), np.nan)

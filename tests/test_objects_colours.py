@@ -1,0 +1,158 @@
+"""Colours of points: pulls against a known covariance, radii, limits."""
+
+import numpy as np
+import pytest
+
+from bycatch.photcal import ABSOLUTE_SYSTEMATIC, systematic_fraction
+from bycatch.stages.objects import colours as c
+from bycatch.stages.objects.colours import (
+    colour_systematic,
+    colours,
+    filter_fluxes,
+    neighbouring_pairs,
+    radius_by_snr,
+)
+
+FILTER_OF = np.array([0, 0, 1, 1, 1, 2])
+SKY = np.array([[1.0, 0.8, 1.2, 2.0, 4.0]])  # error of the corrected flux by radius
+SHARED = np.array([0.03, 0.015, 0.01, 0.01, 0.01])
+OWN = np.array([0.02, 0.01, 0.006, 0.005, 0.005])
+
+
+def simulated(rng, true, source_noise=0.0):
+    """Return fluxes (N, M, R) of objects (N, F) with all kinds of errors, and the errors."""
+    n, m, r = len(true), FILTER_OF.size, SKY.shape[1]
+    depth = np.array([1.0, 1.3, 0.9, 1.0, 1.1, 1.5])
+    light = true[:, FILTER_OF][:, :, None]
+    sky = np.broadcast_to(depth[None, :, None] * SKY[:, None, :], (n, m, r))
+    err = np.sqrt(sky**2 + source_noise * light)
+    common = rng.normal(size=(3, 1))[FILTER_OF] * SHARED
+    own = rng.normal(size=(m, 1)) * OWN
+    # Noise of an aperture is partly that of the smaller one.
+    z = 0.8 * rng.normal(size=(n, m, 1)) + 0.6 * rng.normal(size=(n, m, r))
+    flux = light * (1 + common + own) + err * z
+    return flux, err, sky
+
+
+def measured(flux, err, sky):
+    means = filter_fluxes(
+        flux, err, FILTER_OF, 3, shared_sys=SHARED, own_sys=OWN[None, None, :], weight_err=sky
+    )
+    return means, radius_by_snr(means)
+
+
+@pytest.mark.parametrize("snr", [6.0, 20.0, 200.0])
+def test_pulls_of_colours(snr):
+    """Systematic errors are drawn once for all objects, many times."""
+    true = snr * 0.8 * np.array([[1.0, 1.4, 2.0]])
+    expected = -2.5 * np.log10(true[:, [0, 1]] / true[:, [1, 2]])
+    pulls, offsets = [], []
+    rng = np.random.default_rng(int(snr))
+    for _ in range(400):
+        means, radius = measured(*simulated(rng, np.repeat(true, 12, axis=0)))
+        found = colours(*means.at(radius), [(0, 1), (1, 2)])
+        off = found.colour - expected
+        pulls.append(off / found.err_total)
+        offsets.append((off - off.mean(axis=0)) / found.err * np.sqrt(12 / 11))
+    pulls, offsets = np.array(pulls), np.array(offsets)
+    assert np.sqrt(np.mean(pulls**2, axis=(0, 1))) == pytest.approx(1.0, abs=0.06)
+    # Of one field, objects scatter by the random part alone.
+    assert np.sqrt(np.mean(offsets**2, axis=(0, 1))) == pytest.approx(1.0, abs=0.05)
+    assert abs(np.median(pulls)) < 0.08
+
+
+def test_means_of_poisson_fluxes_are_not_low():
+    rng = np.random.default_rng(5)
+    true = np.full((20000, 3), 12.0)
+    flux, _, sky = simulated(rng, true, source_noise=0.5)
+    # The error that a program has is that of the measured flux.
+    err = np.sqrt(sky**2 + 0.5 * np.maximum(flux, 0))
+    bias = [
+        np.mean(filter_fluxes(flux, err, FILTER_OF, 3, weight_err=w).flux[:, 1, 1] / 12 - 1)
+        for w in (sky, None)
+    ]
+    truth = np.mean(flux[:, 2:5, 1]) / 12 - 1
+    assert abs(bias[0] - truth) < 0.003
+    assert bias[1] - truth < -0.01
+
+
+def test_systematic_errors_of_a_filter_do_not_average_down():
+    flux, err = np.full((1, 4, 1), 100.0), np.ones((1, 4, 1))
+    means = filter_fluxes(flux, err, np.zeros(4, int), 1, shared_sys=0.01, own_sys=0.02)
+    assert means.err[0, 0, 0] == pytest.approx(0.5)
+    assert means.err_sys[0, 0, 0] == pytest.approx(np.hypot(0.01, 0.01))
+    assert means.n_images[0, 0] == 4
+    assert means.chi2[0, 0, 0] == 0.0
+    weighted = filter_fluxes([[[8.0], [14.0]]], [[[1.0], [2.0]]], np.zeros(2, int), 1)
+    assert weighted.flux[0, 0, 0] == pytest.approx((8 + 14 / 4) / 1.25)
+
+
+def test_the_radius_is_that_of_the_least_error():
+    rng = np.random.default_rng(1)
+    faint, bright = (
+        measured(*simulated(rng, np.full((500, 3), level)))[1] for level in (8.0, 2000.0)
+    )
+    assert np.mean(faint == 1) > 0.95
+    assert np.mean(bright >= 2) > 0.99
+    undetected = measured(*simulated(rng, np.zeros((500, 3))))[1]
+    assert (undetected == 1).mean() > 0.8
+    flux, err, sky = simulated(rng, np.full((2, 3), 8.0))
+    flux[0, :2, 1] = np.nan  # not that radius in that filter
+    flux[1] = np.nan
+    _, radius = measured(flux, err, sky)
+    assert radius[0] != 1
+    assert radius[1] == -1
+
+
+def test_the_choice_of_the_radius_does_not_bias():
+    rng = np.random.default_rng(2)
+    true = np.full((20000, 3), 8.0)
+    flux, err, sky = simulated(rng, true)
+    means, radius = measured(flux, err, sky)
+    chosen = means.at(radius)[0]
+    fixed = means.flux[:, :, 1]
+    assert np.abs(chosen.mean(axis=0) - fixed.mean(axis=0)).max() < 0.02
+
+
+def test_limits():
+    flux = np.array([[10.0, 20.0], [0.5, 20.0], [10.0, -1.0], [0.1, 0.2], [np.nan, 20.0]])
+    found = colours(flux, np.ones_like(flux), np.full_like(flux, 0.01), [(0, 1)])
+    assert found.kind[:, 0].tolist() == [c.MEASURED, c.REDDER, c.BLUER, c.UNKNOWN, c.UNKNOWN]
+    assert found.colour[0, 0] == pytest.approx(2.5 * np.log10(2.0))
+    assert found.colour[1, 0] == pytest.approx(-2.5 * np.log10(3.5 / 20))
+    assert found.colour[2, 0] == pytest.approx(-2.5 * np.log10(10 / 3.0))
+    assert np.isnan(found.colour[3:, 0]).all()
+    assert np.isnan(found.err[1:, 0]).all()
+    assert found.err[0, 0] == pytest.approx(c.MAG * np.hypot(0.1, 0.05))
+    assert found.err_sys[0, 0] == pytest.approx(c.MAG * 0.01 * np.sqrt(2))
+
+
+def test_true_colours_are_beyond_their_limits():
+    rng = np.random.default_rng(0)
+    true = np.array([2.0, 40.0])
+    flux = true + rng.normal(size=(20000, 2))
+    found = colours(flux, np.ones_like(flux), np.zeros_like(flux), [(0, 1)])
+    redder = found.kind[:, 0] == c.REDDER
+    assert redder.mean() > 0.8
+    assert (-2.5 * np.log10(true[0] / true[1]) > found.colour[redder, 0]).mean() > 0.97
+
+
+def test_the_absolute_scale_is_in_no_colour():
+    for name in ("F606W", "F850LP"):
+        whole = float(systematic_fraction(name, np.array(0.02)))
+        assert np.sqrt(colour_systematic(name) ** 2 + 0.02**2 + ABSOLUTE_SYSTEMATIC**2) == (
+            pytest.approx(whole)
+        )
+    assert colour_systematic("F606W", 0.01) == pytest.approx(0.01 * np.sqrt(2))
+
+
+def test_pairs_and_nothing():
+    assert neighbouring_pairs(np.array([7000.0, 4000.0, 5000.0])) == [(1, 2), (2, 0)]
+    assert neighbouring_pairs(np.array([7000.0])) == []
+    empty = filter_fluxes(np.empty((0, 6, 5)), np.empty((0, 6, 5)), FILTER_OF, 3)
+    assert radius_by_snr(empty).size == 0
+    assert colours(np.ones((4, 1)), np.ones((4, 1)), np.ones((4, 1)), []).colour.shape == (4, 0)
+
+
+def test_numbers_that_the_documentation_states():
+    assert (c.DETECTED_SIGMA, c.LIMIT_SIGMA) == (3.0, 3.0)
