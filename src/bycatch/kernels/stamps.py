@@ -140,7 +140,9 @@ def _north_up(
                 cy = y[k] + yw * w + yn * n - row0
                 left, low = math.floor(cx), math.floor(cy)
                 if 1 <= left < width - 2 and 1 <= low < height - 2:
-                    values[at], masked[at] = _at(cut, kind, cx - left, cy - low, left, low)
+                    u, v = cx - left, cy - low
+                    values[at] = _value(cut, u, v, left, low)
+                    masked[at] = _lacking(kind, u, v, left, low) if lacks else 0
                 at += 1
 
 
@@ -223,9 +225,9 @@ def _fill_from(
             cx = 2.0 * x - i
             left = math.floor(cx)
             if 1 <= left < width - 2:
-                value, lacks = _at(splines, kind, cx - left, cy - low, left, low)
-                if lacks == 0:
-                    pixels[j, i] = value
+                u, v = cx - left, cy - low
+                if _lacking(kind, u, v, left, low) == 0:
+                    pixels[j, i] = _value(splines, u, v, left, low)
 
 
 @compiled
@@ -254,10 +256,8 @@ def _to_splines(cut: Floats) -> None:
 
 
 @compiled
-def _at(
-    cut: Floats, kind: NDArray[np.uint8], u: float, v: float, left: int, low: int
-) -> tuple[float, int]:
-    """Return the value between four pixels, and why it is masked (0: it is not)."""
+def _lacking(kind: NDArray[np.uint8], u: float, v: float, left: int, low: int) -> int:
+    """Return why a place between four pixels is masked; 0: it is not."""
     no_data, others = 0.0, 0.0
     for j in range(2):
         for i in range(2):
@@ -268,17 +268,32 @@ def _at(
                     others += share
                 else:
                     no_data += share
-    lacking = 0
     if no_data + others > MASKED_SHARE:
-        lacking = OTHERS if others > no_data else NO_DATA
+        return OTHERS if others > no_data else NO_DATA
+    return 0
+
+
+@compiled
+def _value(cut: Floats, u: float, v: float, left: int, low: int) -> float:
+    """Return the value of the splines between four pixels."""
     u0, u1, u2, u3 = _weights(u)
     v0, v1, v2, v3 = _weights(v)
-    rows = cut[low - 1 : low + 3, left - 1 : left + 3]
-    value = 0.0
-    for j, weight in enumerate((v0, v1, v2, v3)):
-        line = rows[j]
-        value += weight * (u0 * line[0] + u1 * line[1] + u2 * line[2] + u3 * line[3])
-    return value, lacking
+    value = v0 * _along(cut, low - 1, left - 1, u0, u1, u2, u3)
+    value += v1 * _along(cut, low, left - 1, u0, u1, u2, u3)
+    value += v2 * _along(cut, low + 1, left - 1, u0, u1, u2, u3)
+    value += v3 * _along(cut, low + 2, left - 1, u0, u1, u2, u3)
+    return value
+
+
+@compiled
+def _along(cut: Floats, row: int, first: int, u0: float, u1: float, u2: float, u3: float) -> float:
+    """Return the weighted sum of four pixels of a row."""
+    return (
+        u0 * cut[row, first]
+        + u1 * cut[row, first + 1]
+        + u2 * cut[row, first + 2]
+        + u3 * cut[row, first + 3]
+    )
 
 
 @compiled
