@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from astropy.wcs import WCS
+from scipy.ndimage import map_coordinates
 
+from bycatch.kernels.stamps import NO_DATA, OTHERS, ellipses_north_up, north_up
 from bycatch.stages.objects import star_psf
 from bycatch.stages.objects.homogenised import EllipseFluxes, colours, ellipse_fluxes, in_filters
 from bycatch.stages.objects.stamps import Noise, SkyEllipses, Stamps, pixels_per_arcsec, stamps
@@ -383,3 +385,68 @@ def test_directions_on_the_image_are_those_of_the_sky():
     wcs.wcs.crpix, wcs.wcs.cdelt = [50, 50], [-SCALE / 3600, SCALE / 3600]
     found = pixels_per_arcsec(wcs, np.array([10.0]), np.array([60.0]))
     np.testing.assert_allclose(found[0], [[-20.0, 0.0], [0.0, 20.0]], atol=1e-3)
+
+
+TURNED = np.array([[-0.8, 0.5], [0.5, 0.8]])
+
+
+def test_stamps_are_those_of_scipys_splines():
+    """The slow twin."""
+    sci = np.random.default_rng(4).normal(2.0, 1.0, (60, 70)).astype(np.float32)
+    yes, none = np.ones(sci.shape, bool), np.zeros(sci.shape, np.int32)
+    half, x, y = 7, 33.3, 28.8
+    values, masked = north_up(sci, yes, none, [x], [y], [0], [2.0], TURNED[np.newaxis], [half])
+    north, west = np.mgrid[-half : half + 1, -half : half + 1]
+    column = x + TURNED[0, 0] * west + TURNED[0, 1] * north
+    row = y + TURNED[1, 0] * west + TURNED[1, 1] * north
+    expected = map_coordinates(sci.astype(float) - 2.0, [row, column], order=3)
+    np.testing.assert_allclose(values.reshape(expected.shape), expected, atol=2e-3)
+    assert not masked.any()
+
+
+def test_what_does_not_count_is_masked_with_its_reason_and_filled_from_opposite():
+    row, column = np.mgrid[:60, :70]
+    x, y = 33.4, 28.7
+    sci = np.exp(-0.5 * ((column - x) ** 2 + (row - y) ** 2) / 2.0**2).astype(np.float32)
+    yes, none = np.ones(sci.shape, bool), np.zeros(sci.shape, np.int32)
+    where = [x], [y], [3], [0.0], np.array([[[-1.0, 0.0], [0.0, 1.0]]]), [8]
+    clean, _ = north_up(sci, yes, none, *where)
+    good, labels, spoilt = yes.copy(), none.copy(), sci.copy()
+    good[27, 30] = False
+    labels[24:28, 34:40], labels[29, 35] = 7, 3
+    spoilt[~good], spoilt[labels == 7], spoilt[36, 30] = 50.0, 5.0, np.nan
+    values, masked = north_up(spoilt, good, labels, *where)
+    assert set(np.unique(masked)) == {0, NO_DATA, OTHERS}
+    assert np.abs(values - clean).max() < 0.02
+    at = np.flatnonzero(masked.reshape(17, 17)[6] == NO_DATA)
+    assert len(at) > 0
+    assert (at > 8).all()  # rows go north, columns west: a pixel to the left lies east
+
+
+@pytest.mark.parametrize("far", [np.nan, np.inf, -1e300, 1e9])
+def test_there_is_nothing_far_off(far):
+    sci = np.ones((30, 20), np.float32)
+    yes, none = np.ones(sci.shape, bool), np.zeros(sci.shape, np.int32)
+    for x, sky, matrix in ((far, 0.0, TURNED), (9.0, 0.0, TURNED * far)):
+        values, masked = north_up(sci, yes, none, [x], [9.0], [0], [sky], matrix[np.newaxis], [3])
+        assert not values.any()
+        assert (masked == NO_DATA).all()
+
+
+def test_stamps_are_not_too_large():
+    sci = np.ones((30, 20), np.float32)
+    with pytest.raises(ValueError, match="121 steps"):
+        north_up(
+            sci, sci > 0, np.zeros(sci.shape, int), [9.0], [9.0], [0], [0.0],
+            TURNED[np.newaxis], [121],
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="121 steps"):
+        ellipses_north_up([1.0], [1.0], [0.0], 121)
+
+
+def test_ellipses_have_their_area_and_direction():
+    found = ellipses_north_up([9.0, 4.0, np.nan], [3.0, 4.0, 1.0], np.radians([30.0, 0, 0]), 12)
+    np.testing.assert_allclose(found.sum(axis=(1, 2)), [np.pi * 27, np.pi * 16, 0.0], rtol=5e-3)
+    north, west = np.mgrid[-12:13, -12:13]
+    # 30 degrees from north to east, and rows go west.
+    assert (found[0] * north * west).sum() < 0

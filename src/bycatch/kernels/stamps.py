@@ -288,12 +288,9 @@ def _value(cut: Floats, u: float, v: float, left: int, low: int) -> float:
 @compiled
 def _along(cut: Floats, row: int, first: int, u0: float, u1: float, u2: float, u3: float) -> float:
     """Return the weighted sum of four pixels of a row."""
-    return (
-        u0 * cut[row, first]
-        + u1 * cut[row, first + 1]
-        + u2 * cut[row, first + 2]
-        + u3 * cut[row, first + 3]
-    )
+    total = u0 * cut[row, first] + u1 * cut[row, first + 1]
+    total += u2 * cut[row, first + 2] + u3 * cut[row, first + 3]
+    return float(total)
 
 
 @compiled
