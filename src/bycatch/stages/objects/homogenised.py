@@ -6,7 +6,8 @@ stamp times the ellipse convolved with the mirrored kernel, which is the same su
 stamps are not convolved, and pixels that are left out of the ellipse are left out of all images.
 
 What convolution takes from the noise is worked out, for noise that drizzling correlates by a
-Gaussian: 2 to 15 % of the error of the sum over an ellipse.
+Gaussian: 3 to 6 % of the error of the sum over an ellipse from a FWHM of 1.9 to one of 2.6 px, 1 to
+3 % between F606W and F814W.
 """
 
 from __future__ import annotations

@@ -48,12 +48,17 @@ class StarPsf:
     pixels : (n, n) float; rows go north, columns west; its sum is the share of a star's light
         within its radius
     step_arcsec : of the grid
-    n_stars : that it was made from; fewer than 5 are no sure ground
+    n_stars : that it was made from
     """
 
     pixels: Floats
     step_arcsec: float
     n_stars: int
+
+    @property
+    def of_few(self) -> bool:
+        """True if it is made from fewer than 5 stars: no sure ground."""
+        return self.n_stars < FEW_STARS
 
     @property
     def equivalent_fwhm_arcsec(self) -> float:
