@@ -54,6 +54,7 @@ from bycatch.kernels import (
     skylevel,
     skystats,
     smoothing,
+    stamps,
     structure,
     text_rows,
     tiefit,
@@ -316,6 +317,18 @@ def _thresholds(s: Scene) -> Any:
     return deblend.thresholds(low, high, 32)
 
 
+def _north_up(s: Scene) -> Any:
+    n = len(s.x)
+    turned = np.resize(np.array([[-0.8, 0.5], [0.5, 0.8]]), (n, 2, 2))
+    return [
+        stamps.north_up(
+            s.data, s.valid, s.labels, s.x, s.y, np.arange(n), np.resize(sky, n), matrix,
+            np.arange(n) % 9,
+        )
+        for sky, matrix in ((0.5, turned), (s.extra, np.resize(s.extra, (n, 2, 2))))
+    ]  # fmt: skip
+
+
 def _segment_boxes(s: Scene) -> Any:
     return moments.segment_boxes(neighbourhood.plane(s.labels, np.int32), s.n_labels)
 
@@ -350,6 +363,10 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.write_scaled": _write_scaled,
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
     "lines.traced": lambda s: lines.traced(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
+    "stamps.ellipses_north_up": lambda s: stamps.ellipses_north_up(
+        *np.resize(s.extra, (3, 20)), half=6
+    ),
+    "stamps.north_up": _north_up,
     "structure.at_cells": lambda s: structure.at_cells(s.data, 16),
     "structure.local_scatter": lambda s: structure.local_scatter(s.data, 2, 4, 3),
     "structure.map_of_blocks": lambda s: structure.map_of_blocks(

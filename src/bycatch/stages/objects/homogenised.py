@@ -1,0 +1,254 @@
+"""Colours of extended objects: one ellipse in all images, brought to one PSF.
+
+Each image gives a stamp of each object on a common grid while its pixels are in memory, and its
+PSF.  Afterwards the flux in the ellipse of the image convolved with its kernel is the sum of the
+stamp times the ellipse convolved with the mirrored kernel, which is the same sum in another order:
+stamps are not convolved, and pixels that are left out of the ellipse are left out of all images.
+
+What convolution takes from the noise is worked out, for noise that drizzling correlates by a
+Gaussian: 3 to 6 % of the error of the sum over an ellipse from a FWHM of 1.9 to one of 2.6 px, 1 to
+3 % between F606W and F814W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.kernels.stamps import OTHERS, ellipses_north_up
+from bycatch.stages.objects.stamps import SkyEllipses, Stamps
+from bycatch.stages.objects.star_psf import Matching, transform
+
+MOST_MASKED = 0.5
+"""An image that has less than half of an ellipse does not measure it, nor spoil it for others."""
+CHUNK = 1 << 21
+"""Steps of stamps that are worked on at once, over all images."""
+MAG_PER_LN = 2.5 / np.log(10.0)
+
+
+@dataclass(frozen=True, eq=False)
+class EllipseFluxes:
+    """Fluxes of N objects in M images of one PSF, in one ellipse each.
+
+    Attributes
+    ----------
+    flux, err : (N, M) float, microjansky; NaN where an image does not measure it
+    sky_err : (N, M) float; the error without photon noise of the object
+    masked_share : (N,) float; share of the ellipse that is left out in all images; NaN of objects
+        that none measures
+    """
+
+    flux: Floats
+    err: Floats
+    sky_err: Floats
+    masked_share: Floats
+
+
+def ellipse_fluxes(
+    ellipses: SkyEllipses, images: Sequence[Stamps], matching: Matching
+) -> EllipseFluxes:
+    """Return the fluxes in the ellipses, on images brought to one PSF.
+
+    A pixel that is masked in one image is left out in all; what convolution moves from there to its
+    neighbours is taken from what is opposite.
+
+    Parameters
+    ----------
+    ellipses : of N objects
+    images : M of them, on one grid
+    matching : their kernels
+    """
+    n_objects, n_images = len(ellipses.pa_deg), len(images)
+    flux, err, sky_err = (np.full((n_objects, n_images), np.nan) for _ in range(3))
+    share = np.full(n_objects, np.nan)
+    if not images:
+        return EllipseFluxes(flux, err, sky_err, share)
+    step = images[0].step_arcsec
+    index = np.full((n_images, n_objects), -1)
+    for k, image in enumerate(images):
+        index[k, image.rows] = np.arange(len(image.rows))
+    half = np.where((index >= 0).any(axis=0), ellipses.half(step), -1)
+    for rows in _chunks(half, n_images):
+        h = int(half[rows[0]])
+        whole = ellipses_north_up(
+            ellipses.semimajor_arcsec[rows] / step,
+            ellipses.semiminor_arcsec[rows] / step,
+            np.radians(ellipses.pa_deg[rows]),
+            h,
+        )
+        area = whole.sum(axis=(1, 2), dtype=float)
+        shown: dict[int, _Shown] = {}
+        masked, others = (np.zeros(whole.shape, dtype=bool) for _ in range(2))
+        for k, image in enumerate(images):
+            here = np.flatnonzero(index[k, rows] >= 0)
+            if not len(here):
+                continue
+            own = index[k, rows[here]]
+            values, why = image.of(own)
+            lost = (whole[here] * (why > 0)).sum(axis=(1, 2), dtype=float)
+            has = lost <= MOST_MASKED * area[here]
+            masked[here[has]] |= why[has] > 0
+            others[here[has]] |= why[has] == OTHERS
+            shown[k] = _Shown(here[has], own[has], values[has], why[has] > 0)
+        weights = np.where(masked, np.float32(0), whole)
+        left = weights.sum(axis=(1, 2), dtype=float)
+        measured = np.zeros(len(rows), dtype=bool)
+        spread = _Spread(weights, h)
+        for k, one in shown.items():
+            if not len(one.here):
+                continue
+            measured[one.here] = True
+            at = rows[one.here], k
+            flux[at], sky_err[at], photons = spread.sums(
+                one.without(others[one.here]), one.here, one.own, left[one.here],
+                matching.kernels[k], images[k],
+            )  # fmt: skip
+            err[at] = np.sqrt(sky_err[at] ** 2 + photons)
+        share[rows[measured]] = 1.0 - left[measured] / area[measured]
+    nothing = share >= 1.0
+    for values in (flux, err, sky_err):
+        values[nothing] = np.nan
+    return EllipseFluxes(flux, err, sky_err, share)
+
+
+def _chunks(half: Ints, n_images: int) -> Iterator[NDArray[np.intp]]:
+    """Yield rows of objects whose stamps have one size, a few at a time."""
+    for h in np.unique(half[half >= 0]):
+        rows = np.flatnonzero(half == h)
+        most = max(1, CHUNK // ((2 * int(h) + 1) ** 2 * max(n_images, 1)))
+        yield from (rows[i : i + most] for i in range(0, len(rows), most))
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What an image shows of some objects.
+
+    Attributes
+    ----------
+    here : (B,) int; which of the objects at hand
+    own : (B,) int; which of the K objects of the image
+    values : (B, n, n) float32
+    masked : (B, n, n) bool
+    """
+
+    here: NDArray[np.intp]
+    own: NDArray[np.intp]
+    values: NDArray[np.float32]
+    masked: Bools
+
+    def without(self, others: Bools) -> NDArray[np.float32]:
+        """Return the values; where any image sees another segment, those opposite.
+
+        So light of a neighbour that only some images tell apart is not spread by the others; 0
+        where what is opposite does not count.
+        """
+        if not others.any():
+            return self.values
+        opposite = np.where(others | self.masked, np.float32(0), self.values)[:, ::-1, ::-1]
+        return np.where(others & ~self.masked, opposite, self.values)
+
+
+class _Spread:
+    """Ellipses convolved with the kernels of images.
+
+    Parameters
+    ----------
+    weights : (B, n, n) float32; what of each step is summed
+    half : n = 2 half + 1
+    """
+
+    def __init__(self, weights: NDArray[np.float32], half: int) -> None:
+        self.weights, self.side = weights, 2 * half + 1
+        self.n = fft.next_fast_len(self.side, real=True)
+        self.transform = fft.rfft2(weights, (self.n, self.n))
+        power = np.abs(self.transform) ** 2
+        power[:, :, 1 : (self.n + 1) // 2] *= 2.0  # the half of the plane that is not held
+        self.power = power
+
+    def sums(
+        self,
+        light: NDArray[np.float32],
+        here: NDArray[np.intp],
+        own: NDArray[np.intp],
+        left: Floats,
+        kernel: Floats,
+        image: Stamps,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return sums, their errors of sky, and variances of photons; (B,) each.
+
+        Parameters
+        ----------
+        light : (B, n, n) float32; microjansky per step
+        here : (B,) int; which of the ellipses
+        own : (B,) int; which of the K objects of the image
+        left : (B,) float; area that is summed, steps
+        kernel : of the image
+        image : the image
+        """
+        by = transform(kernel.astype(np.float32), self.n)
+        is_same = np.count_nonzero(kernel) == 1
+        weights, noise = self.weights[here], np.ones(len(here))
+        if not is_same:
+            spread = fft.irfft2(self.transform[here] * np.conj(by), (self.n, self.n))
+            weights = spread[:, : self.side, : self.side]
+            ratio = image.scale_arcsec / image.step_arcsec
+            correlated = _gaussian_power(self.n, image.noise.width_px * ratio)
+            power = self.power[here]
+            with np.errstate(invalid="ignore"):
+                noise = (power * (correlated * np.abs(by) ** 2)).sum(axis=(1, 2), dtype=float) / (
+                    power * correlated
+                ).sum(axis=(1, 2), dtype=float)
+        flux = np.einsum("bij,bij->b", light, weights).astype(float)
+        electrons = np.asarray(image.noise.electrons_per_microjansky)[own]
+        photons = np.einsum("bij,bij,bij->b", light, weights, weights) / electrons
+        area_px2 = left * (image.step_arcsec / image.scale_arcsec) ** 2
+        sky = image.noise.at(area_px2, own) * np.sqrt(noise)
+        return flux, sky, np.maximum(photons, 0.0)
+
+
+def _gaussian_power(n: int, width: float) -> NDArray[np.float32]:
+    """Return the power spectrum of noise that a Gaussian correlates, (n, n // 2 + 1)."""
+    square = fft.fftfreq(n)[:, np.newaxis] ** 2 + fft.rfftfreq(n) ** 2
+    return np.asarray(np.exp(-((2.0 * np.pi * width) ** 2) * square), dtype=np.float32)
+
+
+def in_filters(fluxes: EllipseFluxes, filters: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+    """Return the mean fluxes in filters, and their errors, (N, F) microjansky.
+
+    Weighted by the inverse variance of the sky, which brightness does not sway.
+
+    Parameters
+    ----------
+    fluxes : in M images
+    filters : the images of each filter
+    """
+    found = np.full((2, len(fluxes.flux), len(filters)), np.nan)
+    for f, which in enumerate(filters):
+        images = list(which)
+        flux, err = fluxes.flux[:, images], fluxes.err[:, images]
+        weight = np.where(np.isfinite(flux), fluxes.sky_err[:, images] ** -2.0, 0.0)
+        total = weight.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[0, :, f] = np.nansum(weight * flux, axis=1) / total
+            found[1, :, f] = np.sqrt(np.nansum((weight * err) ** 2, axis=1)) / total
+    return found[0], found[1]
+
+
+def colours(flux: Floats, err: Floats) -> tuple[Floats, Floats]:
+    """Return the colours of neighbouring filters and their errors, (N, F - 1) mag.
+
+    NaN where a flux is not positive.
+
+    Parameters
+    ----------
+    flux, err : (N, F) of `in_filters`, from blue to red
+    """
+    known = np.where(flux > 0, flux, np.nan)
+    relative = MAG_PER_LN * err / known
+    magnitude = -2.5 * np.log10(known)
+    return magnitude[:, :-1] - magnitude[:, 1:], np.hypot(relative[:, :-1], relative[:, 1:])
