@@ -142,7 +142,12 @@ COLOUR: tuple[Column, ...] = (
     ),
     Column(
         "colour_limit_{f}_{g}", "i2", "", "meta.code",
-        "0: measured; 1: a lower limit (not detected in {f}); -1: an upper limit (not in {g})",
+        "0: measured; 1: a lower limit (not detected in {f}); -1: an upper limit (not in {g}); 2: "
+        "not known",
+    ),
+    Column(
+        "colour_of_{f}_{g}", "bool", "", "meta.code",
+        "True: of an extended object, in one ellipse on images of one PSF; False: of a point",
     ),
 )  # fmt: skip
 """The colour of two neighbouring filters."""

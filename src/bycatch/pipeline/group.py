@@ -43,7 +43,7 @@ from bycatch.sky import gaia
 from bycatch.sky.footprints import Tile
 from bycatch.stages import objects
 from bycatch.stages.objects.combined import Combination, grid_over
-from bycatch.stages.objects.model import ImagePhotometry, ObjectList
+from bycatch.stages.objects.model import ColourGrid, ImagePhotometry, ObjectList
 from bycatch.system.disk import Batch, proof_of, remove_leftovers
 from bycatch.system.locks import Held, lock, wait_for
 from bycatch.version import __version__
@@ -210,17 +210,22 @@ class _GroupWork:
         if self.job.tile is not None:
             found = found.take(self.job.tile.owns(found.ra_deg, found.dec_deg))
         found = found.take(~self._excluded(images, found))
+        grid = None
+        if len({image.meta.filter for image in images}) > 1:
+            step_arcsec = min(image.scale_arcsec for image in images)
+            grid = ColourGrid(objects.ellipses_of(found, shown), step_arcsec)
         photometry: list[ImagePhotometry] = []
         for k, image in reversed([*enumerate(images)]):
 
             def measure(k: int = k, image: GroupImage = image) -> None:
                 own = found.detection[:, k]
-                photometry.append(measured(image, shown[k], own, found, self.settings, stars))
+                one = measured(image, shown[k], own, found, self.settings, stars, grid)
+                photometry.append(one)
 
             attempt(image.bench.job.label, self.job.out, measure)
             image.bench.release()
         photometry.sort(key=lambda one: one.label)
-        return objects.tables(found, photometry, self.settings)
+        return objects.tables(found, photometry, self.settings, grid)
 
     def _excluded(self, images: list[GroupImage], found: ObjectList) -> Bools:
         """Return which objects lie in the user's regions, in any image."""

@@ -15,13 +15,20 @@ from bycatch.images.exposures import exposure_sets
 from bycatch.kernels.blocks import BLOCK_PX
 from bycatch.kernels.exposures import mask_shares
 from bycatch.pipeline.group_frames import GroupFrame, label_of
+from bycatch.pipeline.group_stamps import psf_and_stamps
 from bycatch.pipeline.keys import quality_files
 from bycatch.pipeline.quality import read_quality
 from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
 from bycatch.sky.astrometry import centroid_errors_px
 from bycatch.stages import detect, finalize, measure
-from bycatch.stages.objects.model import ImageDetections, ImagePhotometry, ObjectList
+from bycatch.stages.objects.model import (
+    ColourGrid,
+    ImageDetections,
+    ImagePhotometry,
+    ObjectList,
+)
+from bycatch.stages.objects.stamps import SkyEllipses
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -33,6 +40,9 @@ if TYPE_CHECKING:
 
 SAME_SOURCE_PX = 1.0
 """A detection of a second search this near to one of the first is the same."""
+SHAPE = ("semimajor_px", "semiminor_px", "kron_radius", "pa_deg")
+EXTENDED_BELOW = 0.5
+"""p_star, as of the flag EXTENDED."""
 SURE_CR = 0.95
 """From this p_cr on an image alone is all but sure of a cosmic ray."""
 MASK_SHARE = 0.5
@@ -50,6 +60,7 @@ class GroupImage:
     frame : its frame in the group
     sources : the detections that go into the list (columns.SOURCES)
     source_ids : (N,) their numbers in the image's own catalog; 0: not in it
+    ellipses : (N,) of their total fluxes there; NaN of points
     is_cosmic_ray : (N,) where the image alone is all but sure of it
     """
 
@@ -59,6 +70,7 @@ class GroupImage:
     frame: GroupFrame
     sources: Table
     source_ids: Ints
+    ellipses: SkyEllipses
     is_cosmic_ray: Bools
 
     @property
@@ -98,7 +110,7 @@ def searched(
         found = detect.run(image, chosen)
         bench.__dict__["segmentation"] = found.segmentation
     sources = bench.sources if found is None else found.sources
-    ids, p_cr = _in_own_catalog(bench, sources)
+    ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
     on_mask = mask_shares(bench.segmentation, bench.cr_mask, sources["id"]) > MASK_SHARE
     on_mask &= np.asarray(sources["n_exp"]) <= 1
     if combination is not None and found is not None:
@@ -113,16 +125,19 @@ def searched(
         )
     _ = bench.coverage  # while the pixels are at hand
     result = GroupImage(
-        bench, image.meta, image.scale_arcsec, frame, sources, ids,
+        bench, image.meta, image.scale_arcsec, frame, sources, ids, ellipses,
         np.where(np.isfinite(p_cr), p_cr >= SURE_CR, on_mask),
     )  # fmt: skip
     bench.put_aside()
     return result
 
 
-def _in_own_catalog(bench: Workbench, sources: Table) -> tuple[Ints, Floats]:
-    """Return the numbers of detections in the image's own catalog (0: not in it), and p_cr."""
+def _in_own_catalog(
+    bench: Workbench, sources: Table, scale_arcsec: float
+) -> tuple[Ints, Floats, SkyEllipses]:
+    """Return numbers in the image's own catalog (0: not in it), p_cr and ellipses."""
     ids, p_cr = np.zeros(len(sources), dtype=np.int64), np.full(len(sources), np.nan)
+    shape = {name: np.full(len(sources), np.nan) for name in SHAPE}
     path = bench.paths.product("cat")
     path = path if path.exists() else bench.paths.product("cat", ".parquet")
     bench.need(path, "finalize")
@@ -137,7 +152,11 @@ def _in_own_catalog(bench: Workbench, sources: Table) -> tuple[Ints, Floats]:
         row = np.flatnonzero(known)[np.asarray(row)[near]]
         ids[near] = np.asarray(catalog["id"])[row]
         p_cr[near] = floats(catalog, "p_cr")[row]
-    return ids, p_cr
+        with np.errstate(invalid="ignore"):
+            extended = floats(catalog, "p_star")[row] < EXTENDED_BELOW
+        for name, values in shape.items():
+            values[near] = np.where(extended, floats(catalog, name)[row], np.nan)
+    return ids, p_cr, SkyEllipses.of_kron(**shape, scale_arcsec=scale_arcsec)
 
 
 def detections_of(image: GroupImage) -> ImageDetections:
@@ -164,6 +183,7 @@ def detections_of(image: GroupImage) -> ImageDetections:
         wider_px * scale_arcsec,
         image.is_cosmic_ray,
         image.source_ids,
+        image.ellipses,
     )
 
 
@@ -201,6 +221,7 @@ def measured(
     objects: ObjectList,
     settings: Settings,
     reference: ReferenceStars | None,
+    grid: ColourGrid | None,
 ) -> ImagePhotometry:
     """Measure the objects that an image covers, at their places at its time.
 
@@ -214,6 +235,7 @@ def measured(
     objects : the list
     settings : of the run
     reference : Gaia stars
+    grid : of the colours of extended objects; None: there are none
     """
     bench = image.bench
     pixels, meta = bench.image, bench.image.meta
@@ -251,6 +273,13 @@ def measured(
     source_id = np.zeros(len(rows), dtype=np.int64)
     source_id[seen] = image.source_ids[own[seen]]
     zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
+    psf, made = None, None
+    if grid is not None:
+        psf, made = psf_and_stamps(
+            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, found, calibrated.table,
+            ra_deg=ra[rows], dec_deg=dec[rows], rows=rows,
+            ellipses=grid.ellipses, step_arcsec=grid.step_arcsec,
+        )  # fmt: skip
     return ImagePhotometry(
         image.label,
         meta.filter,
@@ -267,6 +296,8 @@ def measured(
         own_dec,
         own_err,
         source_id,
+        psf,
+        made,
     )
 
 

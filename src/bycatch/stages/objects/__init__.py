@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bycatch.stages.objects.listing import list_of
+from bycatch.stages.objects.listing import ellipses_of, list_of
 from bycatch.stages.objects.tables import Objects, tables
 
-__all__ = ["Objects", "list_of", "tables"]
+__all__ = ["Objects", "ellipses_of", "list_of", "tables"]

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.arrays import Floats, Ints
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.photcal import ee_systematic
 
 MAG = 2.5 / np.log(10.0)
@@ -74,12 +74,15 @@ class Colours:
         Systematic error, the same for all objects of about one aperture.
     kind : (N, P) int8
         MEASURED, BLUER (the true colour is less), REDDER (it is more) or UNKNOWN.
+    in_ellipse : (N, P) bool
+        Of an extended object in one ellipse, not of a point.
     """
 
     colour: Floats
     err: Floats
     err_sys: Floats
     kind: NDArray[np.int8]
+    in_ellipse: Bools
 
     @property
     def err_total(self) -> Floats:
@@ -207,6 +210,7 @@ def colours(
         MAG * np.hypot(relative[:, a], relative[:, b]),
         np.where(kind == UNKNOWN, np.nan, systematic),
         kind,
+        np.zeros(kind.shape, np.bool_),
     )
 
 

@@ -19,6 +19,7 @@ from bycatch.stages.objects.model import (
     Motion,
     ObjectList,
 )
+from bycatch.stages.objects.stamps import SkyEllipses
 from bycatch.tangent import direction, sky_of_tangent, tangent_mas, unit_vectors
 
 SAME_ARCSEC = 0.15
@@ -28,6 +29,12 @@ about the FWHM of a drizzled star."""
 MOTION_MAS_YR = 10.0
 """What stars may move per axis between the epochs of their detections: faint ones of the halo do
 3 to 10 mas a year."""
+
+COLOUR_SHARE = 0.6
+"""Of the axes of the ellipse of the total flux (2.5 Kron radii): most of the light, and a third of
+the noise of the sky.  On images of one PSF a colour is right in any ellipse."""
+LEAST_AXIS_ARCSEC = 0.125
+"""Smaller ellipses know nothing of a match of the PSFs."""
 
 Covers = Callable[[Floats, Floats], Bools]
 """Tells of positions on the sky (degrees) whether an image covers them."""
@@ -64,6 +71,30 @@ def list_of(
     if user is not None:
         found = _with(found, user, np.zeros(len(user)), ORIGIN_USER, centre)
     return found
+
+
+def ellipses_of(found: ObjectList, images: Sequence[ImageDetections]) -> SkyEllipses:
+    """Return the ellipse of each extended object's colours: of the image that sees it best.
+
+    NaN of objects that are points there, or that no image detected.
+    """
+    n = len(found)
+    axes = np.full((3, n), np.nan)
+    best = np.full(n, -np.inf)
+    for k, image in enumerate(images):
+        rows = np.flatnonzero(found.detection[:, k] >= 0)
+        own = found.detection[rows, k]
+        better = np.nan_to_num(image.snr[own]) > best[rows]
+        rows, own = rows[better], own[better]
+        best[rows] = np.nan_to_num(image.snr[own])
+        shape = image.ellipses
+        for part, values in enumerate(
+            (shape.semimajor_arcsec, shape.semiminor_arcsec, shape.pa_deg)
+        ):
+            axes[part, rows] = values[own]
+    axes[:2] *= COLOUR_SHARE
+    axes[:2] = np.where(np.isfinite(axes[:2]), np.maximum(axes[:2], LEAST_AXIS_ARCSEC), np.nan)
+    return SkyEllipses(*axes)
 
 
 def _detected(

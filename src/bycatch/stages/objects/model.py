@@ -9,6 +9,8 @@ import numpy as np
 from astropy.table import Table
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.stages.objects.stamps import SkyEllipses, Stamps
+from bycatch.stages.objects.star_psf import StarPsf
 from bycatch.tangent import MAS_PER_DEG
 
 ORIGIN_IMAGE, ORIGIN_COMBINED, ORIGIN_USER = 1, 2, 4
@@ -31,6 +33,7 @@ class ImageDetections:
     size_arcsec : (N,) float, rms radii; 0 of points
     is_cosmic_ray : (N,) bool; where the image alone is all but sure of it
     source_id : (N,) int, numbers in the image's own catalog; 0: not in it
+    ellipses : of its total fluxes; NaN of points, and where its catalog has none
     """
 
     label: str
@@ -44,6 +47,7 @@ class ImageDetections:
     size_arcsec: Floats
     is_cosmic_ray: Bools
     source_id: Ints
+    ellipses: SkyEllipses
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +143,20 @@ DAYS_PER_YEAR = 365.25
 
 
 @dataclass(frozen=True, eq=False)
+class ColourGrid:
+    """What the colours of a group's extended objects are measured in.
+
+    Attributes
+    ----------
+    ellipses : of the N objects; NaN of points
+    step_arcsec : of the stamps of all images
+    """
+
+    ellipses: SkyEllipses
+    step_arcsec: float
+
+
+@dataclass(frozen=True, eq=False)
 class ImagePhotometry:
     """The objects of a group as one image measures them.
 
@@ -153,6 +171,8 @@ class ImagePhotometry:
     table : K rows of `finalize` (columns.CAT)
     own_ra_deg, own_dec_deg, own_err_mas : (K,) float; where the image itself detected it; NaN else
     source_id : (K,) int
+    psf : of its stars; None without one
+    stamps : of the extended objects; None where no colours are made of them
     """
 
     label: str
@@ -170,6 +190,8 @@ class ImagePhotometry:
     own_dec_deg: Floats
     own_err_mas: Floats
     source_id: Ints
+    psf: StarPsf | None = None
+    stamps: Stamps | None = None
 
     @property
     def detected(self) -> Bools:

@@ -13,7 +13,11 @@ from bycatch.arrays import Floats, Ints
 from bycatch.photcal import ABSOLUTE_SYSTEMATIC
 from bycatch.stages.objects import colours as colours_of
 from bycatch.stages.objects.colours import Colours, colour_systematic, filter_fluxes, radius_by_snr
+from bycatch.stages.objects.homogenised import colours as ellipse_colours
+from bycatch.stages.objects.homogenised import ellipse_fluxes, in_filters
 from bycatch.stages.objects.matrices import Matrices
+from bycatch.stages.objects.model import ColourGrid
+from bycatch.stages.objects.star_psf import StarPsf, matching_kernels
 
 LIMIT_SIGMA = 5.0
 """Of the limits in the catalogs."""
@@ -53,11 +57,16 @@ class ObjectFluxes:
             found[f"colour_{f}_{g}"] = self.colours.colour[:, k]
             found[f"colour_err_{f}_{g}"] = self.colours.err_total[:, k]
             found[f"colour_limit_{f}_{g}"] = self.colours.kind[:, k]
+            found[f"colour_of_{f}_{g}"] = self.colours.in_ellipse[:, k]
         return found
 
 
-def object_fluxes(seen: Matrices) -> ObjectFluxes:
-    """Return fluxes and colours of points: aperture-corrected, in one radius for all filters."""
+def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxes:
+    """Return fluxes and colours: aperture-corrected, in one radius for all filters.
+
+    Colours of extended objects are those of one ellipse on images of one PSF, where those are known
+    for a pair of filters.
+    """
     unit = np.array([image.microjansky for image in seen.images])[:, np.newaxis]
     flux, err = (seen.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))
     sky = 10.0 ** (0.4 * (23.9 - seen.per_radius("maglim_{r}"))) / LIMIT_SIGMA
@@ -85,6 +94,42 @@ def object_fluxes(seen: Matrices) -> ObjectFluxes:
         limits,
         np.where((means.n_images > 1) & (radius >= 0)[:, np.newaxis], chi2, np.nan),
         means.n_images,
-        colours_of.colours(at, at_err, at_sys, pairs),
+        _colours(seen, colours_of.colours(at, at_err, at_sys, pairs), grid),
         *(np.where(radius[:, np.newaxis] >= 0, v[rows, :, radius], np.nan) for v in (flux, err)),
     )
+
+
+def _colours(seen: Matrices, points: Colours, grid: ColourGrid | None) -> Colours:
+    """Return the colours of points, and in their place those of extended objects in ellipses."""
+    made = [(k, image.stamps) for k, image in enumerate(seen.images) if image.stamps is not None]
+    if grid is None or not made:
+        return points
+    psfs = _psfs(seen, [k for k, _ in made])
+    fluxes = ellipse_fluxes(grid.ellipses, [s for _, s in made], matching_kernels(psfs))
+    order = [k for k, _ in made]
+    groups = [[order.index(k) for k in seen.in_filter(f) if k in order] for f in seen.filters]
+    flux, err = in_filters(fluxes, groups)
+    colour, random = ellipse_colours(flux, err)
+    known = np.isfinite(colour) & (random > 0) & np.isfinite(random)
+    known &= (flux[:, :-1] > colours_of.DETECTED_SIGMA * err[:, :-1]) & (
+        flux[:, 1:] > colours_of.DETECTED_SIGMA * err[:, 1:]
+    )
+    systematic = np.array([colour_systematic(f) for f in seen.filters])
+    shared = colours_of.MAG * np.hypot(systematic[:-1], systematic[1:])
+    return Colours(
+        np.where(known, colour, points.colour),
+        np.where(known, random, points.err),
+        np.where(known, shared, points.err_sys),
+        np.where(known, colours_of.MEASURED, points.kind).astype(np.int8),
+        known,
+    )
+
+
+def _psfs(seen: Matrices, images: Sequence[int]) -> list[StarPsf | None]:
+    """Return the PSFs of images; one without stars has that of another image of its filter."""
+    found: list[StarPsf | None] = []
+    for k in images:
+        others = [seen.images[j].psf for j in seen.in_filter(seen.images[k].filter) if j in images]
+        there = [psf for psf in (seen.images[k].psf, *others) if psf is not None]
+        found.append(there[0] if there else None)
+    return found

@@ -23,7 +23,7 @@ from bycatch.catalogs.tables import floats, make_table
 from bycatch.stages.objects.epochs import epochs
 from bycatch.stages.objects.evidence import object_evidence
 from bycatch.stages.objects.matrices import Matrices
-from bycatch.stages.objects.model import ImagePhotometry, ObjectList
+from bycatch.stages.objects.model import ColourGrid, ImagePhotometry, ObjectList
 from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
 from bycatch.tangent import MAS_PER_DEG
 
@@ -95,7 +95,12 @@ class Objects:
         )
 
 
-def tables(found: ObjectList, photometry: Sequence[ImagePhotometry], settings: Settings) -> Objects:
+def tables(
+    found: ObjectList,
+    photometry: Sequence[ImagePhotometry],
+    settings: Settings,
+    grid: ColourGrid | None = None,
+) -> Objects:
     """Return the tables of a group.
 
     Parameters
@@ -103,10 +108,11 @@ def tables(found: ObjectList, photometry: Sequence[ImagePhotometry], settings: S
     found : the objects; those that no image covers are left out
     photometry : what each image measured, in the order of the columns of ``found.detection``
     settings : of the run
+    grid : of the colours of extended objects
     """
     radii_px = settings.measure.radii_px
     seen = Matrices(len(found), photometry, radii_px)
-    fluxes, verdict = object_fluxes(seen), _evidence(seen)
+    fluxes, verdict = object_fluxes(seen, grid), _evidence(seen)
     told = epochs(found, seen, fluxes, verdict["p_star"])
     kept: Bools = np.asarray(seen.covered.any(axis=1))
     number: Ints = np.where(kept, np.cumsum(kept), 0)  # from 1; 0: left out
