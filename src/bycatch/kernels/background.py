@@ -26,7 +26,7 @@ Indices = NDArray[np.int64]
 MAX_ITERATIONS = 10
 MOST_BINS, LEAST_BINS, BIN_PIXELS = 1024, 64, 2
 """Bins of a box: one for so many of its pixels, within limits."""
-MOST_SAMPLES, SAMPLE_PIXELS = 63, 8
+MOST_SAMPLES, SAMPLE_PIXELS = 63, 16
 """Samples that tell where the bins lie: one for so many pixels, to a limit."""
 N_NEIGHBOURS = 10
 NO_BOX = "no box has enough pixels for its statistics"
@@ -209,11 +209,11 @@ def _gather(data: Image, valid: Bools, y0: int, y1: int, x0: int, x1: int, value
             for x in range(width):
                 out[x] = line[x]
         elif n_valid:
+            # Without a branch, which is hard to foresee: what is not to stay is written over.
             i = 0
             for x in range(width):
-                if known[x] and math.isfinite(line[x]):
-                    out[i] = line[x]
-                    i += 1
+                out[i] = line[x]
+                i += known[x] & math.isfinite(line[x])
         n += n_valid
     return n
 

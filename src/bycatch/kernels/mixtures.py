@@ -52,8 +52,10 @@ def kinds(
             f"{shift.shape} and {wide.shape} do not belong together"
         )
     out = Kinds(np.empty(n), np.empty((n, j)), np.empty((n, j, k)), np.zeros((n, k, k)))
-    plain = [np.ascontiguousarray(v, np.float64) for v in (covariance, shift, wide, share)]
-    _tell(np.ascontiguousarray(residual, np.float64), *plain, *out)
+    vectors, own, mean, added, usual = (
+        np.ascontiguousarray(v, np.float64) for v in (residual, covariance, shift, wide, share)
+    )
+    _tell(vectors, own, mean, added, usual, out.log, out.odds, out.pulled, out.weight)
     return out
 
 
