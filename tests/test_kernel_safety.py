@@ -33,6 +33,7 @@ from bycatch.kernels import (
     background,
     blocks,
     bounds,
+    cells,
     columnruns,
     deblend,
     exposures,
@@ -43,6 +44,7 @@ from bycatch.kernels import (
     large_medians,
     lines,
     matching,
+    mixtures,
     moffat,
     moments,
     neighbourhood,
@@ -211,6 +213,13 @@ def _filled(s: Scene) -> Any:
 def _median_filtered(s: Scene) -> Any:
     mesh = np.resize(s.extra.astype(np.float32), (4, 5))
     return [background.median_filtered(mesh, size) for size in (-3, 0, 1, 3, 9)]
+
+
+def _kinds(s: Scene) -> Any:
+    vectors = s.data[:, :3]
+    k = vectors.shape[1]
+    wide = np.einsum("ij,ik->ijk", vectors, vectors)
+    return mixtures.kinds(vectors, wide, np.ones((2, k)), np.ones((2, k, k)), np.ones(2) / 2)
 
 
 def _box_statistics(s: Scene) -> Any:
@@ -398,7 +407,14 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ],
     "skylevel.free_boxes": lambda s: skylevel.free_boxes(s.valid, 16, 0.1),
     "skylevel.grown_segments": lambda s: skylevel.grown_segments(s.labels, 3.0, 8.0, 100.0),
-    "skylevel.level_at": lambda s: skylevel.level_at(s.data, s.valid, s.x, s.y, 16, 3.0, 0.1),
+    "skylevel.level_surface": lambda s: skylevel.level_surface(s.data, s.valid, 16, 3.0, 0.1),
+    "cells.at_one_depth": lambda s: cells.at_one_depth(s.data, s.data, 0.1, 2.0),
+    "cells.clipped_means": lambda s: cells.clipped_means(s.data, s.valid, 8, 3.0, 0.5),
+    "cells.grown_labels": lambda s: [
+        cells.grown_labels(s.labels, 3),
+        cells.grown_labels(s.labels, 70, np.arange(s.labels.max(initial=0) + 1) % 2 > 0),
+    ],
+    "mixtures.kinds": _kinds,
     "labelling.joined": _joined,
     "labelling.n_groups": lambda s: labelling.n_groups(s.mask),
     "labelling.segments_above": _segments_above,
@@ -814,6 +830,12 @@ REFUSED: dict[str, Callable[[], Any]] = {
     ),
     "a search without end": lambda: matching.find_offset(
         IMAGE[:, :2], IMAGE[:, :2], max_shift=3.0, max_roll_rad=0.0, tolerance=1e-5, area=9.0
+    ),
+    "cells of no size": lambda: cells.clipped_means(IMAGE, YES, 0, 3.0, 0.5),
+    "segments that shrink": lambda: cells.grown_labels(LABELS, -1),
+    "segments that grow without end": lambda: cells.grown_labels(LABELS, 10**6),
+    "kinds of other vectors": lambda: mixtures.kinds(
+        IMAGE, np.ones((9, 8, 8)), np.ones((2, 7)), np.ones((2, 7, 7)), np.ones(2)
     ),
     "a smooth peak": lambda: sharp_peaks.sharp_peaks(IMAGE, YES, 2.0, 0.8, 0.0),
     "a peak without width": lambda: sharp_peaks.sharp_peaks(IMAGE, YES, np.nan, 2.0, 0.0),

@@ -1,11 +1,13 @@
 """The peak of the memory: it rises with what is held, and can be forgotten."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from bycatch.system import memory
+from bycatch.system import blas, memory
 
 linux = pytest.mark.skipif(not memory.STATUS.exists(), reason="the system keeps no peak")
 
@@ -34,3 +36,19 @@ def test_where_nobody_tells_there_is_none(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
     monkeypatch.setitem(sys.modules, "resource", None)
     assert memory.peak_mb() is None
+
+
+def test_linear_algebra_of_our_processes_has_one_thread(monkeypatch):
+    for name in blas.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    blas.use_one_thread()
+    assert [os.environ[name] for name in blas.VARIABLES] == ["1", "3"]
+    # Variables are read with the first import of numpy: no command may come before.
+    code = (
+        "import sys, bycatch.cli, bycatch.system.blas, bycatch.engines.worker; print(*sys.modules)"
+    )
+    words = [sys.executable, "-c", code]
+    modules = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    assert "bycatch.cli" in modules
+    assert "numpy" not in modules

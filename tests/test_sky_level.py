@@ -6,7 +6,8 @@ from astropy.io import fits
 from scipy.special import gammainc, gammaincinv
 
 from bycatch.catalogs.flags import Flag
-from bycatch.kernels.skylevel import free_boxes, grown_segments, level_at
+from bycatch.kernels.background import surface_at
+from bycatch.kernels.skylevel import free_boxes, grown_segments, level_surface
 from bycatch.settings import Settings
 from bycatch.stages import detect, measure
 from bycatch.stages.finalize.totals import light_beyond
@@ -64,12 +65,14 @@ def test_the_level_is_that_of_free_pixels():
     free = np.hypot(columns - 250, rows - 200) > 60
     data[~free] += 5
     x, y = np.array([250.0, 160.0, 340.0]), np.array([200.0, 250.0, 150.0])
-    found = level_at(data, free, x, y, 100, 3.0, 0.1)
+    surface = level_surface(data, free, 100, 3.0, 0.1)
+    found = surface_at(surface, data.shape, x, y)
     np.testing.assert_allclose(found, 0.2 + 1e-4 * x - 5e-5 * y, atol=1e-3)
-    lost = level_at(data, free, [-5.0, np.nan, 499.4, 1e12], [3.0, 3.0, 399.4, 2.0], 100, 3.0, 0.1)
+    far = np.array([-5.0, np.nan, 499.4, 1e12]), np.array([3.0, 3.0, 399.4, 2.0])
+    lost = surface_at(surface, data.shape, *far)
     np.testing.assert_array_equal(np.isnan(lost), [True, True, False, True])
     with pytest.raises(ValueError, match="no box"):
-        level_at(data, np.zeros_like(free), x, y, 100, 3.0, 0.1)
+        level_surface(data, np.zeros_like(free), 100, 3.0, 0.1)
 
 
 def galaxy(shape, x, y, scale, total):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import warnings
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
+from astropy.units import Unit
 
 from bycatch.arrays import Floats
 from bycatch.catalogs import ecsv
@@ -83,12 +85,18 @@ def _column(spec: Column, values: Any) -> MaskedColumn:
         array.data,
         mask=mask,
         name=spec.name,
-        unit=spec.unit or None,
+        unit=_unit(spec.unit),
         description=spec.meaning,
         copy=False,
     )
     column.info.meta = {"ucd": spec.ucd}
     return column
+
+
+@functools.cache
+def _unit(name: str) -> Unit | None:
+    """Return a unit by its name; to read it anew takes a millisecond."""
+    return Unit(name) if name else None
 
 
 def write_table(

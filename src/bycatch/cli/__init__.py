@@ -29,9 +29,10 @@ def main() -> None:
 def _status() -> int:
     """Do the command and return its exit status."""
     from bycatch.cli import console
-    from bycatch.system import memory
+    from bycatch.system import blas, memory
 
     console.prepare()
+    blas.use_one_thread()
     memory.search_garbage_rarely()
     from bycatch.cli.app import done
 

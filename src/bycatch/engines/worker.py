@@ -16,7 +16,7 @@ from typing import Any
 
 from bycatch.engines import records, signals
 from bycatch.engines.base import NO_MEMORY, on_cores, origin_of
-from bycatch.system import memory
+from bycatch.system import blas, memory
 from bycatch.system.subprocesses import end_with
 
 
@@ -113,6 +113,7 @@ def serve(connection: Connection, prepare: Callable[[], object] | None, level: i
     # Before anything that takes time: the terminal's signals are blocked until here.
     signals.leave_terminal()
     end_with(_parent_gone)
+    blas.use_one_thread()
     memory.search_garbage_rarely()
     voice = Voice(connection)
     records.log_only_to(records.Courier(voice.say_record))

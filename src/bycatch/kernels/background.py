@@ -24,9 +24,10 @@ from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 Indices = NDArray[np.int64]
 
 MAX_ITERATIONS = 10
-N_BINS = 1024
-LAST_BIN = np.float32(N_BINS - 1)
-N_SAMPLES = 63
+MOST_BINS, LEAST_BINS, BIN_PIXELS = 1024, 64, 2
+"""Bins of a box: one for so many of its pixels, within limits."""
+MOST_SAMPLES, SAMPLE_PIXELS = 63, 16
+"""Samples that tell where the bins lie: one for so many pixels, to a limit."""
 N_NEIGHBOURS = 10
 NO_BOX = "no box has enough pixels for its statistics"
 
@@ -150,13 +151,15 @@ def box_statistics(
     ny, nx = data.shape
     shape = (-(-ny // box_px[0]), -(-nx // box_px[1]))
     mode, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    least = max(min_share, 0.0) * box_px[0] * box_px[1]
+    n_pixels = box_px[0] * box_px[1]
+    least = max(min_share, 0.0) * n_pixels
+    n_bins = min(max(n_pixels // BIN_PIXELS, LEAST_BINS), MOST_BINS)
     image, mask, limit = plane(data), plane(valid, np.bool_), float(clip_sigma)
 
     def work(first: int, last: int) -> None:
         rows = slice(first * box_px[0], last * box_px[0])
         out = (mode[first:last], std[first:last])
-        _all_boxes(image[rows], mask[rows], *box_px, limit, least, *out)
+        _all_boxes(image[rows], mask[rows], *box_px, n_bins, limit, least, *out)
 
     in_portions(work, len(mode), -(-ROWS_WORTH_A_THREAD // box_px[0]))
     return BoxStatistics(mode, std)
@@ -168,6 +171,7 @@ def _all_boxes(
     valid: Bools,
     height: int,
     width: int,
+    n_bins: int,
     clip_sigma: float,
     least: float,
     mode: Image,
@@ -178,7 +182,7 @@ def _all_boxes(
     values = np.empty(height * width, np.float32)
     ordered = np.empty(height * width, np.float32)
     bins = np.empty(height * width, np.uint16)
-    starts = np.empty(N_BINS + 1, np.uint32)
+    starts = np.empty(n_bins + 1, np.uint32)
     for j in range(mode.shape[0]):
         y0, y1 = j * height, min((j + 1) * height, ny)
         for i in range(mode.shape[1]):
@@ -205,11 +209,11 @@ def _gather(data: Image, valid: Bools, y0: int, y1: int, x0: int, x1: int, value
             for x in range(width):
                 out[x] = line[x]
         elif n_valid:
+            # Without a branch, which is hard to foresee: what is not to stay is written over.
             i = 0
             for x in range(width):
-                if known[x] and math.isfinite(line[x]):
-                    out[i] = line[x]
-                    i += 1
+                out[i] = line[x]
+                i += known[x] & math.isfinite(line[x])
         n += n_valid
     return n
 
@@ -223,20 +227,21 @@ def _in_bins(
     The bins cover some six standard deviations about the median, judged from a few
     samples; the first and the last take what is beyond.
     """
-    n = values.size
-    step = max(n // N_SAMPLES, 1)
+    n, n_bins = values.size, starts.size - 1
+    last = np.float32(n_bins - 1)
+    step = max(n // MOST_SAMPLES, min(SAMPLE_PIXELS, n // 8), 1)
     samples = values[::step].copy()
     _sort(samples)
     middle, low, high = samples.size // 2, samples.size // 6, (5 * samples.size) // 6
     half = max(np.float32(3.0) * (samples[high] - samples[low]), np.float32(1e-30))
-    start, scale = samples[middle] - half, np.float32(N_BINS / 2) / half
+    start, scale = samples[middle] - half, np.float32(n_bins / 2) / half
     for k in range(n):
-        bins[k] = np.uint16(_bin(values[k], start, scale))
+        bins[k] = np.uint16(_bin(values[k], start, scale, last))
     starts[:] = 0
     for k in range(n):
         starts[bins[k]] += np.uint32(1)
     total = np.uint32(0)
-    for b in range(N_BINS + 1):
+    for b in range(n_bins + 1):
         count = starts[b]
         starts[b] = total
         total += count
@@ -245,17 +250,17 @@ def _in_bins(
         ordered[starts[b]] = values[k]
         starts[b] += np.uint32(1)
     # Each start has moved on to the next one's place.
-    for b in range(N_BINS, 0, -1):
+    for b in range(n_bins, 0, -1):
         starts[b] = starts[b - 1]
     starts[0] = 0
     return start, scale
 
 
 @compiled
-def _bin(value: np.float32, start: np.float32, scale: np.float32) -> np.int32:
+def _bin(value: np.float32, start: np.float32, scale: np.float32, last: np.float32) -> np.int32:
     """Return the bin of a value, which never decreases with the value; the first one for NaN."""
     position = upper(np.float32(0), (value - start) * scale)
-    return np.int32(lower(position, LAST_BIN))
+    return np.int32(lower(position, last))
 
 
 @compiled
@@ -377,7 +382,7 @@ def _ranked(
     ordered: Image, starts: NDArray[np.uint32], first: int, last: int, rank: int
 ) -> np.float32:
     """Return what would stand at ``rank`` if ``ordered[first:last]`` were sorted."""
-    b, above = 0, N_BINS
+    b, above = 0, starts.size - 1
     while above - b > 1:
         middle = (b + above) // 2
         if starts[middle] <= rank:
@@ -413,7 +418,7 @@ def _first_not_below(
     ordered: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
 ) -> int:
     """Move the values below a limit to the start of the limit's bin; return where they end."""
-    b = _bin(np.float32(limit), start, scale)
+    b = _bin(np.float32(limit), start, scale, np.float32(starts.size - 2))
     k = int(starts[b])
     for i in range(k, int(starts[b + 1])):
         if ordered[i] < limit:
@@ -427,7 +432,7 @@ def _first_above(
     ordered: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
 ) -> int:
     """Move the values above a limit to the end of the limit's bin; return where they start."""
-    b = _bin(np.float32(limit), start, scale)
+    b = _bin(np.float32(limit), start, scale, np.float32(starts.size - 2))
     k = int(starts[b])
     for i in range(k, int(starts[b + 1])):
         if ordered[i] <= limit:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes, length_px
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
@@ -19,6 +19,9 @@ TRUNCATED = 3.0
 """Gaussians end at so many sigma."""
 LEAST_CURVATURE = 1e-30
 FAINTEST = 1e-12
+BAND_ROWS = 128
+"""So many rows of the difference are in memory at a time."""
+STRETCH = 512
 
 
 def sharp_peaks(
@@ -50,26 +53,115 @@ def sharp_peaks(
     if not 0 < length_px(inner_px) < length_px(outer_px):
         raise ValueError(f"{inner_px} and {outer_px} px are no widths of two Gaussians")
     ny, nx = sci.shape
-    margin = math.ceil(TRUNCATED * outer_px) + 2
+    light, known = plane(sci, np.float32), plane(valid, np.bool_)
+    weights = _weights(inner_px), _weights(outer_px)
     parts: dict[int, NDArray[np.float64]] = {}
 
     def work(first: int, end: int) -> None:
-        low, high = max(first - margin, 0), min(end + margin, ny)
-        known = valid[low:high] & np.isfinite(sci[low:high])
-        light = np.where(known, sci[low:high], np.float32(0)).astype(np.float32)
-        sharp = gaussian_filter(light, inner_px, mode="constant", truncate=TRUNCATED)
-        sharp -= gaussian_filter(light, outer_px, mode="constant", truncate=TRUNCATED)
-        rows = first - low, end - low, low
-        found = _peaks(
-            plane(sharp, np.float32), plane(known, np.bool_), *rows, max(least, FAINTEST)
-        )
-        parts[first] = found
+        for row in range(first, end, BAND_ROWS):
+            last = min(row + BAND_ROWS, end)
+            low, high = max(row - 1, 0), min(last + 1, ny)
+            sharp = np.empty((high - low, nx), np.float32)
+            _write_difference(light, known, low, *weights, sharp)
+            images = sharp, light[low:high], known[low:high]
+            parts[row] = _peaks(*images, row - low, last - low, low, max(least, FAINTEST))
 
     if ny and nx:
         in_portions(work, ny, ROWS_WORTH_A_THREAD)
     joined = [parts[first] for first in sorted(parts)] or [np.empty((3, 0))]
     x, y, height = np.concatenate(joined, axis=1)
     return x, y, height
+
+
+def _weights(sigma_px: float) -> Floats:
+    """Return one half of a Gaussian, from its middle outwards, as `gaussian_filter` has it."""
+    reach = int(TRUNCATED * sigma_px + 0.5)
+    profile = np.exp(-0.5 / sigma_px**2 * np.arange(-reach, reach + 1) ** 2)
+    return np.asarray((profile / profile.sum())[reach:])
+
+
+@compiled
+def _write_difference(
+    sci: Image, valid: Bools, first: int, inner: Floats, outer: Floats, out: Image
+) -> None:
+    """Write the rows of the difference of two Gaussians from ``first`` on.
+
+    Sums have the order of `scipy.ndimage.gaussian_filter`, and the same bits.
+    """
+    ny, nx = sci.shape
+    reach = len(outer) - 1
+    size = 2 * reach + 1
+    # Row r of the image is kept in row r % size.
+    light = np.zeros((size, nx), np.float32)
+    near, far = np.zeros(nx + 2 * reach, np.float32), np.zeros(nx + 2 * reach, np.float32)
+    total = np.empty(STRETCH)
+    for row in range(first - 2 * reach, first + len(out)):
+        line = light[(row + reach) % size]
+        line[:] = np.float32(0)
+        if 0 <= row + reach < ny:
+            _take(sci[row + reach], valid[row + reach], line)
+        if row < first:
+            continue
+        for x in range(0, nx, STRETCH):
+            end = min(x + STRETCH, nx)
+            _add_rows(light, row, x, end, inner, total)
+            _store(total, near[reach + x : reach + end])
+            _add_rows(light, row, x, end, outer, total)
+            _store(total, far[reach + x : reach + end])
+        target = out[row - first]
+        for x in range(0, nx, STRETCH):
+            end = min(x + STRETCH, nx)
+            _add_columns(near, reach + x, reach + end, inner, total)
+            _store(total, target[x:end])
+            _add_columns(far, reach + x, reach + end, outer, total)
+            _subtract(total, target[x:end])
+
+
+@compiled
+def _take(sci: Image, valid: Bools, line: Image) -> None:
+    for x in range(line.size):
+        known = valid[x] and math.isfinite(sci[x])
+        line[x] = sci[x] if known else np.float32(0)
+
+
+@compiled
+def _add_rows(light: Image, row: int, x: int, end: int, half: Floats, total: Floats) -> None:
+    """Write the sums down the columns; both sides of a Gaussian have the same weight."""
+    size = light.shape[0]
+    _multiply(light[row % size, x:end], half[0], total)
+    for j in range(len(half) - 1, 0, -1):
+        _add(light[(row - j) % size, x:end], light[(row + j) % size, x:end], half[j], total)
+
+
+@compiled
+def _add_columns(line: Image, x: int, end: int, half: Floats, total: Floats) -> None:
+    _multiply(line[x:end], half[0], total)
+    for j in range(len(half) - 1, 0, -1):
+        _add(line[x - j : end - j], line[x + j : end + j], half[j], total)
+
+
+@compiled
+def _multiply(line: Image, weight: float, total: Floats) -> None:
+    for x in range(line.size):
+        total[x] = np.float64(line[x]) * weight
+
+
+@compiled
+def _add(before: Image, after: Image, weight: float, total: Floats) -> None:
+    for x in range(before.size):
+        total[x] += (np.float64(before[x]) + np.float64(after[x])) * weight
+
+
+@compiled
+def _store(total: Floats, out: Image) -> None:
+    for x in range(out.size):
+        out[x] = np.float32(total[x])
+
+
+@compiled
+def _subtract(total: Floats, out: Image) -> None:
+    for x in range(out.size):
+        out[x] -= np.float32(total[x])
 
 
 def response(inner_px: float, outer_px: float) -> float:
@@ -84,7 +176,7 @@ def response(inner_px: float, outer_px: float) -> float:
 
 @compiled
 def _peaks(
-    sharp: NDArray[np.float32], valid: Bools, first: int, end: int, low: int, least: float
+    sharp: Image, sci: Image, valid: Bools, first: int, end: int, low: int, least: float
 ) -> NDArray[np.float64]:
     """Return (3, N): x, y, height of the peaks in some rows; the first row is ``low``."""
     ny, nx = sharp.shape
@@ -92,6 +184,8 @@ def _peaks(
     for row in range(first, end):
         for column in range(nx):
             if not (sharp[row, column] > least and valid[row, column]):
+                continue
+            if not math.isfinite(sci[row, column]):
                 continue
             if not is_maximum(sharp, row, column):
                 continue

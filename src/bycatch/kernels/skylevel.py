@@ -1,24 +1,24 @@
-"""The level of the sky far from all sources: a smooth surface through boxes, at given positions."""
+"""The level of the sky far from all sources: a smooth surface through boxes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from bycatch.arrays import Bools, Floats, Image
+from bycatch.arrays import Bools, Image
 from bycatch.kernels.background import (
+    Surface,
     box_statistics,
     filled,
     median_filtered,
-    surface_at,
     surface_through,
 )
 from bycatch.kernels.bounds import check_shapes, highest_label, label_plane
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.moments import segment_boxes
-from bycatch.kernels.neighbourhood import plane, points
+from bycatch.kernels.neighbourhood import plane
 
 FILTER_BOXES = 3
 
@@ -86,22 +86,15 @@ def _count(free: Bools, box_px: int, sums: NDArray[np.int64]) -> None:
             sums[y // box_px, i] += n
 
 
-def level_at(
-    data: Image,
-    free: Bools,
-    x: ArrayLike,
-    y: ArrayLike,
-    box_px: int,
-    clip_sigma: float,
-    min_share: float,
-) -> Floats:
-    """Return the level of free pixels at positions, (N,); NaN where they are off the image.
+def level_surface(
+    data: Image, free: Bools, box_px: int, clip_sigma: float, min_share: float
+) -> Surface:
+    """Return the surface of the level through free pixels (see `surface_at`).
 
     Parameters
     ----------
     data, free : (ny, nx)
         Only free pixels count.
-    x, y : (N,) 0-based pixel centres; may be off the image, or not finite
     box_px, clip_sigma, min_share : as in `bycatch.kernels.background.sky_maps`, whose statistics
         and surface these are
 
@@ -111,9 +104,7 @@ def level_at(
         No box has enough free pixels.
     """
     check_shapes(data, free)
-    column, row = points(x, y)
     box = (min(box_px, data.shape[0]), min(box_px, data.shape[1]))
     mesh = filled(box_statistics(data, free, box, clip_sigma, min_share).mode)
     size = min(FILTER_BOXES, min(mesh.shape) - (min(mesh.shape) + 1) % 2)
-    surface = surface_through(median_filtered(mesh, size), box)
-    return surface_at(surface, data.shape, column, row)
+    return surface_through(median_filtered(mesh, size), box)

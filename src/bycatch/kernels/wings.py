@@ -5,19 +5,20 @@ centre that is off leaves what the profile's slope predicts, and is moved until 
 left.  A pixel enters only if its mirror image does: then light that is the same on both sides, such
 as spikes and the structure of the rings, moves nothing, and neither does a full core or a bleeding
 column that is cut out, whatever its shape.
-
-Not compiled: saturated stars are few, and one takes some milliseconds.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.kernels.bounds import check_shapes, length_px
+from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import points
 
 N_SECTORS = 12
@@ -90,15 +91,185 @@ def fit_wings(
     places = np.column_stack(points(x, y, hole_px, reach_px))
     found = np.full((len(places), 5), np.nan)
     for k in np.flatnonzero(np.isfinite(places).all(axis=1)):
-        star = _Window.around(data, usable, *places[k]).star()
-        if star is not None:
-            found[k] = star
+        x_start, y_start, hole, reach = places[k]
+        window = _window(data, usable, x_start, y_start, hole, reach)
+        found[k] = _star(window) + np.array([*window.corner, 0.0, 0.0, 0.0])
     centre_x, centre_y, error, light, n_pixels = found.T
     return WingFits(centre_x, centre_y, error, light, np.nan_to_num(n_pixels).astype(np.int64))
 
 
-@dataclass(frozen=True, eq=False)
-class _Profile:
+class _Window(NamedTuple):
+    """The pixels around one star: values, which ones may be used, and where to begin in them."""
+
+    data: Floats
+    usable: Bools
+    corner: tuple[float, float]
+    x: float
+    y: float
+    hole: float
+    edges: Floats
+
+
+def _window(
+    data: NDArray[np.floating], usable: Bools, x: float, y: float, hole: float, reach: float
+) -> _Window:
+    """Cut the window out of an image; it has room for a centre that moves."""
+    edges = [0.0]
+    while edges[-1] < length_px(reach):
+        edges.append(edges[-1] + max(1.0, RING_GROWTH * edges[-1]))
+    half = 1.5 * edges[-1] + 1.0
+    (left, right), (low, high) = (
+        np.clip((int(c - half), int(c + half) + 2), 0, n)
+        for c, n in zip((x, y), data.shape[::-1], strict=True)
+    )
+    part = data[low:high, left:right].astype(np.float64)
+    good = usable[low:high, left:right] & np.isfinite(part)
+    corner = float(left), float(low)
+    return _Window(part, good, corner, x - left, y - low, float(hole), np.array(edges))
+
+
+@compiled
+def _star(window: _Window) -> Floats:
+    """Return x, y, error, light and number of pixels of a star; NaN where there is no centre."""
+    nothing = np.full(5, np.nan)
+    x, y, reach = window.x, window.y, window.edges[-1]
+    look, sums, step = _look(window, x, y), np.zeros((N_SECTORS, 5)), math.inf
+    for iteration in range(MAX_ITERATIONS):
+        look = _look(window, x, y)
+        if look.n == 0:
+            return nothing
+        sums = _sector_sums(look)
+        move_x, move_y = _solved(_total(sums))
+        if not (math.isfinite(move_x) and math.isfinite(move_y)):
+            return nothing
+        step = math.hypot(move_x, move_y)
+        # Pixels that come and go with the centre can make it swing: half of a step ends that.
+        is_early = iteration < N_LONG
+        limit, share = (LONG_STEP_PX, 1.0) if is_early else (SHORT_STEP_PX, 0.5)
+        share = min(share, limit / max(step, 1e-30))
+        x, y = x + share * move_x, y + share * move_y
+        if math.hypot(x - window.x, y - window.y) > 0.5 * reach:
+            return nothing
+        if step < (CONVERGED_PX if is_early else NEARLY_PX):
+            break
+    error = math.hypot(_jackknife(sums), step)
+    n_used = 0.0
+    for weight in look.weight:
+        n_used += weight != 0
+    if not (step < MOST_PX and math.isfinite(error)):
+        return nothing
+    return np.array([x, y, error, look.light, n_used])
+
+
+class _Look(NamedTuple):
+    """The n pixels of a star as seen from a centre; none where too little is left of it.
+
+    Attributes
+    ----------
+    slope_x, slope_y : (n,) what a move of the star along x and y adds to them
+    rest : (n,) values without the profile
+    weight : (n,) 0 for outliers and their mirror images
+    sector : (n,) int
+    light : level of the innermost ring above the outermost one
+    """
+
+    n: int
+    slope_x: Floats
+    slope_y: Floats
+    rest: Floats
+    weight: Floats
+    sector: Ints
+    light: float
+
+
+@compiled
+def _look(window: _Window, x: float, y: float) -> _Look:
+    """Return what a star looks like from a centre."""
+    none = np.empty(0)
+    nothing = _Look(0, none, none, none, none, np.empty(0, np.int64), 0.0)
+    rows, columns = _pairs(window, x, y)
+    if rows.size < LEAST_PIXELS:
+        return nothing
+    # Only full rings count; `number` is that of a ring among them.
+    ring, count = np.empty(rows.size, np.int64), np.zeros(window.edges.size, np.int64)
+    for k in range(rows.size):
+        ring[k] = _ring(window.edges, math.hypot(columns[k] - x, rows[k] - y))
+        count[ring[k]] += 1
+    number, n_rings = np.full(count.size, -1), 0
+    for j in range(count.size):
+        if count[j] >= LEAST_RING_PIXELS:
+            number[j], count[n_rings] = n_rings, count[j]
+            n_rings += 1
+    if n_rings < LEAST_RINGS:
+        return nothing
+    count, n = count[:n_rings].copy(), 0
+    for k in range(rows.size):
+        if number[ring[k]] >= 0:
+            rows[n], columns[n], ring[n] = rows[k], columns[k], number[ring[k]]
+            n += 1
+    rows, columns, ring = rows[:n], columns[:n], ring[:n]
+    value, log_radius = np.empty(n), np.empty(n)
+    for k in range(n):
+        value[k] = window.data[rows[k], columns[k]]
+        log_radius[k] = math.log(math.hypot(columns[k] - x, rows[k] - y))
+    profile = _profile(value, log_radius, ring, count)
+    rest = _less_profile(value, profile, log_radius)
+    scatter = 1.4826 * _medians(np.abs(rest), ring, count)
+    base = profile.level[-1]
+    for j in range(scatter.size):
+        height = abs(profile.level[j] - base)
+        scatter[j] = max(scatter[j], LEAST_SCATTER * height, 0.3 * profile.soft)
+    good = np.zeros(window.data.shape, np.bool_)
+    for k in range(n):
+        good[rows[k], columns[k]] = abs(rest[k]) < CLIP_SIGMA * scatter[ring[k]]
+    weight, sector = np.zeros(n), np.empty(n, np.int64)
+    slope_x, slope_y = np.empty(n), np.empty(n)
+    for k in range(n):
+        row, column = int(np.rint(2 * y - rows[k])), int(np.rint(2 * x - columns[k]))
+        if good[rows[k], columns[k]] and good[row, column]:
+            weight[k] = 1.0 / scatter[ring[k]] ** 2
+        dx, dy, log_r = columns[k] - x, rows[k] - y, log_radius[k]
+        turn = math.atan2(dy, dx) / math.pi % 1.0
+        sector[k] = min(int(turn * N_SECTORS), N_SECTORS - 1)
+        rise = _at(profile, log_r + SLOPE_STEP) - _at(profile, log_r - SLOPE_STEP)
+        towards = -rise / (2 * SLOPE_STEP * (dx * dx + dy * dy))
+        slope_x[k], slope_y[k] = towards * dx, towards * dy
+    return _Look(n, slope_x, slope_y, rest, weight, sector, profile.level[0] - base)
+
+
+@compiled
+def _ring(edges: Floats, radius: float) -> int:
+    """Return between which edges a radius lies."""
+    ring = long(0)
+    while ring < edges.size - 1 and edges[ring + 1] <= radius:
+        ring += 1
+    return ring
+
+
+@compiled
+def _pairs(window: _Window, x: float, y: float) -> tuple[Ints, Ints]:
+    """Return rows and columns of the usable pixels whose mirror images are usable."""
+    ny, nx = window.data.shape
+    near, far = max(window.hole, 0.5), window.edges[-1]
+    usable = np.zeros((ny, nx), np.bool_)
+    for row in range(ny):
+        for column in range(nx):
+            distance = math.hypot(column - x, row - y)
+            usable[row, column] = window.usable[row, column] and near <= distance < far
+    rows, columns = np.empty(ny * nx, np.int64), np.empty(ny * nx, np.int64)
+    n = 0
+    for row in range(ny):
+        for column in range(nx):
+            if usable[row, column]:
+                there, above = int(np.rint(2 * x - column)), int(np.rint(2 * y - row))
+                inside = 0 <= there < nx and 0 <= above < ny
+                if inside and usable[above, there]:
+                    rows[n], columns[n] = row, column
+                    n += 1
+    return rows[:n].copy(), columns[:n].copy()
+
+
+class _Profile(NamedTuple):
     """Levels of rings by the logarithm of the radius; in between, the asinh of the level is linear.
 
     The outermost ring is the base, and its scatter the softening: near it the level itself is.
@@ -106,190 +277,117 @@ class _Profile:
 
     log_radius: Floats
     level: Floats
+    height: Floats
     soft: float
 
-    def at(self, log_radius: Floats) -> Floats:
-        """Return the levels at some radii; inwards of all rings the slope goes on."""
-        base = self.level[-1]
-        height = np.arcsinh((self.level - base) / self.soft)
-        slope = (height[1] - height[0]) / (self.log_radius[1] - self.log_radius[0])
-        inwards = np.minimum(log_radius - self.log_radius[0], 0.0) * slope
-        found = np.interp(log_radius, self.log_radius, height) + inwards
-        return np.asarray(base + self.soft * np.sinh(np.clip(found, -50.0, 50.0)))
+
+@compiled
+def _at(profile: _Profile, log_radius: float) -> float:
+    """Return the level at a radius; inwards of all rings the slope goes on, outwards the level."""
+    radii, height = profile.log_radius, profile.height
+    j = long(0)
+    while j < radii.size - 2 and radii[j + 1] <= log_radius:
+        j += 1
+    slope = (height[j + 1] - height[j]) / (radii[j + 1] - radii[j])
+    found = height[j] + slope * (min(log_radius, radii[-1]) - radii[j])
+    return float(profile.level[-1] + profile.soft * math.sinh(min(max(found, -50.0), 50.0)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Window:
-    """The pixels around one star: values, which ones may be used, and where to begin in them."""
-
-    data: Floats
-    usable: Bools
-    corner: tuple[int, int]
-    x: float
-    y: float
-    hole: float
-    edges: Floats
-
-    @staticmethod
-    def around(
-        data: NDArray[np.floating], usable: Bools, x: float, y: float, hole: float, reach: float
-    ) -> _Window:
-        """Cut the window out of an image; it has room for a centre that moves."""
-        edges = [0.0]
-        while edges[-1] < length_px(reach):
-            edges.append(edges[-1] + max(1.0, RING_GROWTH * edges[-1]))
-        half = 1.5 * edges[-1] + 1.0
-        (left, right), (low, high) = (
-            np.clip((int(c - half), int(c + half) + 2), 0, n)
-            for c, n in zip((x, y), data.shape[::-1], strict=True)
-        )
-        part = data[low:high, left:right].astype(np.float64)
-        good = usable[low:high, left:right] & np.isfinite(part)
-        corner = int(left), int(low)
-        return _Window(part, good, corner, x - left, y - low, hole, np.array(edges))
-
-    def star(self) -> tuple[float, float, float, float, int] | None:
-        """Return centre, error, light and number of pixels; None where there is no centre."""
-        x, y, reach = self.x, self.y, self.edges[-1]
-        step, look = np.inf, None
-        for iteration in range(MAX_ITERATIONS):
-            look = self._look(x, y)
-            move = look.move() if look else None
-            if move is None:
-                return None
-            step = float(np.hypot(*move))
-            # Pixels that come and go with the centre can make it swing: half of a step ends that.
-            limit, share = (LONG_STEP_PX, 1.0) if iteration < N_LONG else (SHORT_STEP_PX, 0.5)
-            move = move * min(share, limit / max(step, 1e-30))
-            x, y = x + float(move[0]), y + float(move[1])
-            if np.hypot(x - self.x, y - self.y) > 0.5 * reach:
-                return None
-            if step < (CONVERGED_PX if iteration < N_LONG else NEARLY_PX):
-                break
-        error = float(np.hypot(look.error_px(), step)) if look and step < MOST_PX else np.nan
-        if look is None or not np.isfinite(error):
-            return None
-        left, low = self.corner
-        return x + left, y + low, error, look.light, int(np.count_nonzero(look.weight))
-
-    def _look(self, x: float, y: float) -> _Look | None:
-        """Return what the star looks like from a centre; None where too little is left of it."""
-        rows, columns = self._pairs(x, y)
-        if rows.size < LEAST_PIXELS:
-            return None
-        dx, dy, value = columns - x, rows - y, self.data[rows, columns]
-        radius = np.hypot(dx, dy)
-        log_radius = np.log(radius)
-        ring = np.searchsorted(self.edges, radius, side="right") - 1
-        count = np.bincount(ring)
-        full = np.flatnonzero(count >= LEAST_RING_PIXELS)
-        if full.size < LEAST_RINGS:
-            return None
-        number = np.full(count.size, -1)
-        number[full] = np.arange(full.size)
-        keep = number[ring] >= 0
-        rows, columns, dx, dy, value, radius, log_radius = (
-            v[keep] for v in (rows, columns, dx, dy, value, radius, log_radius)
-        )
-        ring = number[ring[keep]]
-        profile = _profile(value, log_radius, ring, count[full])
-        rest = value - profile.at(log_radius)
-        height = np.abs(profile.level - profile.level[-1])
-        scatter = 1.4826 * _medians(np.abs(rest), ring, count[full])
-        scatter = np.maximum(scatter, np.maximum(LEAST_SCATTER * height, 0.3 * profile.soft))[ring]
-        good = np.zeros(self.data.shape, dtype=np.bool_)
-        good[rows, columns] = np.abs(rest) < CLIP_SIGMA * scatter
-        mirrored = good[np.rint(2 * y - rows).astype(int), np.rint(2 * x - columns).astype(int)]
-        rise = profile.at(log_radius + SLOPE_STEP) - profile.at(log_radius - SLOPE_STEP)
-        towards = -rise / (2 * SLOPE_STEP * radius**2)
-        return _Look(
-            np.stack([towards * dx, towards * dy]),
-            rest,
-            np.where(good[rows, columns] & mirrored, 1.0 / scatter**2, 0.0),
-            np.minimum(np.arctan2(dy, dx) / np.pi % 1.0 * N_SECTORS, N_SECTORS - 1).astype(int),
-            float(profile.level[0] - profile.level[-1]),
-        )
-
-    def _pairs(self, x: float, y: float) -> tuple[Ints, Ints]:
-        """Return rows and columns of the usable pixels whose mirror images are usable."""
-        ny, nx = self.data.shape
-        across, along = np.arange(nx) - x, np.arange(ny) - y
-        distance = np.hypot(across, along[:, np.newaxis])
-        usable = self.usable & (distance < self.edges[-1]) & (distance >= max(self.hole, 0.5))
-        rows, columns = np.nonzero(usable)
-        there, above = np.rint(2 * x - columns).astype(int), np.rint(2 * y - rows).astype(int)
-        inside = (there >= 0) & (there < nx) & (above >= 0) & (above < ny)
-        inside[inside] = usable[above[inside], there[inside]]
-        return rows[inside], columns[inside]
+@compiled
+def _less_profile(value: Floats, profile: _Profile, log_radius: Floats) -> Floats:
+    rest = np.empty(value.size)
+    for k in range(value.size):
+        rest[k] = value[k] - _at(profile, log_radius[k])
+    return rest
 
 
+@compiled
 def _profile(value: Floats, log_radius: Floats, ring: Ints, count: Ints) -> _Profile:
     """Return the profile that leaves a median of 0 in each ring."""
     level = _medians(value, ring, count)
-    last = ring == len(count) - 1
-    scatter = 1.4826 * float(np.median(np.abs(value[last] - level[-1])))
-    soft = max(scatter, 1e-6 * float(np.ptp(level)), 1e-30)
-    found = _Profile(np.bincount(ring, log_radius) / count, level, soft)
+    # Of the last ring: the others' are not needed, but cost little.
+    scatter = 1.4826 * _medians(np.abs(value - level[-1]), ring, count)[-1]
+    soft = max(scatter, 1e-6 * (level.max() - level.min()), 1e-30)
+    mean = np.zeros(count.size)
+    for k in range(value.size):
+        mean[ring[k]] += log_radius[k]
+    profile = _with_heights(mean / count, level, soft)
     for _ in range(2):
-        more = _medians(value - found.at(log_radius), ring, count)
-        found = _Profile(found.log_radius, found.level + more, soft)
-    return found
+        more = _medians(_less_profile(value, profile, log_radius), ring, count)
+        profile = _with_heights(profile.log_radius, profile.level + more, soft)
+    return profile
 
 
+@compiled
+def _with_heights(log_radius: Floats, level: Floats, soft: float) -> _Profile:
+    height = np.empty(level.size)
+    for j in range(level.size):
+        height[j] = math.asinh((level[j] - level[-1]) / soft)
+    return _Profile(log_radius, level, height, soft)
+
+
+@compiled
 def _medians(values: Floats, ring: Ints, count: Ints) -> Floats:
     """Return the median of the values of each ring."""
-    ordered = values[np.lexsort((values, ring))]
-    first = np.cumsum(count) - count
-    return np.asarray(0.5 * (ordered[first + (count - 1) // 2] + ordered[first + count // 2]))
+    ordered, place = np.empty(values.size), np.cumsum(count) - count
+    first = place.copy()
+    for k in range(values.size):
+        # By insertion: a ring has some tens of pixels.
+        j, start = place[ring[k]], first[ring[k]]
+        while j > start and ordered[j - 1] > values[k]:
+            ordered[j] = ordered[j - 1]
+            j -= 1
+        ordered[j] = values[k]
+        place[ring[k]] += 1
+    out = np.empty(count.size)
+    for j in range(count.size):
+        middle = first[j] + count[j] // 2
+        out[j] = 0.5 * (ordered[first[j] + (count[j] - 1) // 2] + ordered[middle])
+    return out
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """Pixels of a star as seen from a centre.
-
-    Attributes
-    ----------
-    slope : (2, n) what a move of the star along x and y adds to them
-    rest : (n,) values without the profile
-    weight : (n,) 0 for outliers and their mirror images
-    sector : (n,) int
-    light : level of the innermost ring above the outermost one
-    """
-
-    slope: Floats
-    rest: Floats
-    weight: Floats
-    sector: Ints
-    light: float
-
-    def move(self) -> Floats | None:
-        """Return the move of the centre that least squares want, (2,); None if they want none."""
-        found = _solved(*(part.sum(axis=-1) for part in self._sums()))
-        return found if np.isfinite(found).all() else None
-
-    def error_px(self) -> float:
-        """Return the error per axis by the jackknife: each pair of sectors is left out in turn."""
-        normal, right = self._sums()
-        normal = normal.sum(axis=-1, keepdims=True) - normal
-        right = right.sum(axis=-1, keepdims=True) - right
-        moves = np.array([_solved(normal[..., k], right[:, k]) for k in range(N_SECTORS)])
-        spread = np.square(moves - moves.mean(axis=0)).sum(axis=0)
-        return float(np.sqrt((N_SECTORS - 1) / N_SECTORS * spread.mean()))
-
-    def _sums(self) -> tuple[Floats, Floats]:
-        """Return the normal equations of each sector, (2, 2, S) and (2, S)."""
-
-        def by_sector(values: Floats) -> Floats:
-            return np.bincount(self.sector, self.weight * values, N_SECTORS).astype(np.float64)
-
-        normal = np.array([[by_sector(a * b) for b in self.slope] for a in self.slope])
-        return normal, np.array([by_sector(a * self.rest) for a in self.slope])
+@compiled
+def _sector_sums(look: _Look) -> Floats:
+    """Return the normal equations of each sector, (S, 5): xx, xy, yy; x, y of the right side."""
+    sums = np.zeros((N_SECTORS, 5))
+    for k in range(look.n):
+        a, b, weight = look.slope_x[k], look.slope_y[k], look.weight[k]
+        own = sums[look.sector[k]]
+        own[0] += weight * a * a
+        own[1] += weight * a * b
+        own[2] += weight * b * b
+        own[3] += weight * a * look.rest[k]
+        own[4] += weight * b * look.rest[k]
+    return sums
 
 
-def _solved(normal: Floats, right: Floats) -> Floats:
-    """Return the solution of two equations, NaN where there is none."""
-    (xx, xy), (_, yy) = normal
+@compiled
+def _solved(sums: Floats) -> tuple[float, float]:
+    """Return the move of the centre that least squares want, NaN where there is none."""
+    xx, xy, yy, x, y = sums[0], sums[1], sums[2], sums[3], sums[4]
     det = xx * yy - xy * xy
     if not det > 1e-6 * xx * yy:
-        return np.full(2, np.nan)
-    return np.asarray([yy * right[0] - xy * right[1], xx * right[1] - xy * right[0]] / det)
+        return math.nan, math.nan
+    return (yy * x - xy * y) / det, (xx * y - xy * x) / det
+
+
+@compiled
+def _jackknife(sums: Floats) -> float:
+    """Return the error per axis: each pair of sectors is left out in turn."""
+    total, moves = _total(sums), np.empty((N_SECTORS, 2))
+    middle_x = middle_y = spread = 0.0
+    for k in range(N_SECTORS):
+        moves[k, 0], moves[k, 1] = _solved(total - sums[k])
+        middle_x += moves[k, 0] / N_SECTORS
+        middle_y += moves[k, 1] / N_SECTORS
+    for k in range(N_SECTORS):
+        spread += 0.5 * ((moves[k, 0] - middle_x) ** 2 + (moves[k, 1] - middle_y) ** 2)
+    return math.sqrt((N_SECTORS - 1) / N_SECTORS * spread)
+
+
+@compiled
+def _total(sums: Floats) -> Floats:
+    total = np.zeros(5)
+    for own in sums:
+        total += own
+    return total

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bycatch.arrays import Floats
+from bycatch.kernels.mixtures import kinds
 
 OTHER_LIGHT = (0.01, 0.05, 0.25)
 """Other light in the reference aperture, as shares of the star's: spread evenly, give or take."""
@@ -69,25 +70,24 @@ def maximum(stars: Stars, design: Floats, before: Floats, usual: Floats, start: 
     start : (P,) parameters to start from
     """
     n = len(stars.excess)
+    log_det = np.linalg.slogdet(before)[1]
     information = np.linalg.inv(before)
     shift, wide = _kinds(stars.outer)
     found, scatter, share = start, usual, np.array(SHARES)
     for _ in range(N_ROUNDS):
-        matrix = (stars.noise + np.diag(scatter**2))[:, None] + wide
-        inverse = np.linalg.inv(matrix)
-        residual = (stars.excess - design @ found)[:, None] - shift
-        pulled = np.einsum("ijkl,ijl->ijk", inverse, residual)
-        log = np.log(share) - 0.5 * (
-            np.einsum("ijk,ijk->ij", pulled, residual) + np.linalg.slogdet(matrix)[1]
+        told = kinds(
+            stars.excess - design @ found,
+            stars.noise + np.diag(scatter**2),
+            shift,
+            wide,
+            share,
         )
-        top = log.max(axis=1, keepdims=True)
-        total = top[:, 0] + np.log(np.exp(log - top).sum(axis=1))
-        odds = np.exp(log - total[:, None])
-        weight = np.einsum("ij,ijkl->ikl", odds, inverse)
-        score = np.einsum("ikp,ijk->ijp", design, pulled)
-        precision = information + np.einsum("ikp,ikl,ilq->pq", design, weight, design)
+        odds = told.odds
+        score = told.pulled @ design
+        weighted = (told.weight @ design).reshape(-1, len(found))
+        precision = information + design.reshape(-1, len(found)).T @ weighted
         slope = np.einsum("ij,ijp->p", odds, score) - information @ found
-        height = total.sum() - 0.5 * (found @ information @ found + np.linalg.slogdet(before)[1])
+        height = told.log.sum() - 0.5 * (found @ information @ found + log_det)
         step = np.linalg.solve(precision, slope)
         wider = _scatter(stars, stars.excess - design @ (found + step), odds[:, 0], scatter, usual)
         if max(np.abs(step).max(), np.abs(wider - scatter).max()) < TOLERANCE:
@@ -95,7 +95,8 @@ def maximum(stars: Stars, design: Floats, before: Floats, usual: Floats, start: 
         found, scatter = found + step, wider
         share = (SHARE_STARS * np.array(SHARES) + odds.sum(axis=0)) / (SHARE_STARS + n)
     mean = np.einsum("ij,ijp->ip", odds, score)
-    unknown = np.einsum("ij,ijp,ijq->pq", odds, score, score) - mean.T @ mean
+    spread = (odds[:, :, None] * score).reshape(-1, len(found))
+    unknown = spread.T @ score.reshape(-1, len(found)) - mean.T @ mean
     seen = precision - unknown
     if np.linalg.eigvalsh(seen)[0] > 0:
         precision = seen

@@ -6,6 +6,7 @@ pixels that are far from all segments, in boxes as wide as those of the detectio
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from bycatch.arrays import Bools, Floats
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.neighbourhood import all_within
-from bycatch.kernels.skylevel import free_boxes, grown_segments, level_at
+from bycatch.kernels.background import Surface, surface_at
+from bycatch.kernels.neighbourhood import all_within, points
+from bycatch.kernels.skylevel import free_boxes, grown_segments, level_surface
 from bycatch.stages.measure.sky_noise import MIN_PLACES, NoiseModel, SkyObjects, width
 
 BOX_PX = 100
@@ -38,21 +40,20 @@ class SkyLevel:
 
     Attributes
     ----------
-    image : DrcImage
     free : (ny, nx) bool, pixels with data far from sources and without cosmic rays
     growth : factor by which segments have grown; 0 if nobody says where sources are
+    surface : the level, e/s per pixel; None where too few pixels are free
     """
 
-    image: DrcImage
     free: Bools
     growth: float
+    surface: Surface | None
 
     def at(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """Return the level at positions, (N,) in e/s per pixel; NaN where it is not known."""
-        try:
-            return level_at(self.image.sci, self.free, x, y, BOX_PX, CLIP_SIGMA, MIN_SHARE)
-        except ValueError:
+        if self.surface is None:
             return np.full(np.size(x), np.nan)
+        return surface_at(self.surface, self.free.shape, *points(x, y))
 
 
 def sky_level(
@@ -68,7 +69,10 @@ def sky_level(
                 break
     if cr_mask is not None:
         free = free & ~cr_mask
-    return SkyLevel(image, free, growth)
+    surface = None
+    with suppress(ValueError):
+        surface = level_surface(image.sci, free, BOX_PX, CLIP_SIGMA, MIN_SHARE)
+    return SkyLevel(free, growth, surface)
 
 
 @dataclass(frozen=True, eq=False)

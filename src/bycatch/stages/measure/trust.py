@@ -17,10 +17,14 @@ from bycatch.arrays import Bools, Floats, Image
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import box_statistics, filled, median_filtered
+from bycatch.kernels.cells import at_one_depth, clipped_means, grown_labels
 from bycatch.kernels.lines import Line, Trace, lines_across, traced
 from bycatch.kernels.structure import local_scatter
 
 CELL_PX = 16
+CLIP_SIGMA = 3.0
+LEAST_KNOWN = 0.5
+"""Share of a cell's pixels that hold data."""
 GROW_PX = 3
 """Wings of sources around their segments."""
 LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS = 2, 4, 3
@@ -89,10 +93,10 @@ def sky_structure(
     sci = _scaled(image, noise)
     free = image.valid.copy()
     if segmentation is not None:
-        free &= ~_grown(segmentation > 0, GROW_PX)
+        free &= ~grown_labels(segmentation, GROW_PX)
     if cr_mask is not None:
         free &= ~cr_mask
-    sky = box_statistics(sci, free, (CELL_PX, CELL_PX), 3.0, 0.25).mode
+    sky = box_statistics(sci, free, (CELL_PX, CELL_PX), CLIP_SIGMA, 0.25).mode
     blocks = local_scatter(sky, LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS)
     known = np.isfinite(blocks)
     if known.any():
@@ -103,22 +107,8 @@ def sky_structure(
 def _scaled(image: DrcImage, noise: float) -> Image:
     """Return the image less its level, in units of the noise of a pixel of its own depth."""
     some = image.sci[::16, ::16][image.valid[::16, ::16]]
-    level = np.float32(np.median(some)) if len(some) else np.float32(0)
-    depth = np.sqrt(np.maximum(image.exptime_map_s, 0)) / np.float32(noise)
-    return np.asarray((image.sci - level) * depth, dtype=np.float32)
-
-
-def _grown(mask: Bools, n_px: int) -> Bools:
-    """Return a mask with all pixels within a square of so many pixels to each side."""
-    wide = mask.copy()
-    for k in range(1, n_px + 1):
-        wide[:, k:] |= mask[:, :-k]
-        wide[:, :-k] |= mask[:, k:]
-    out = wide.copy()
-    for k in range(1, n_px + 1):
-        out[k:] |= wide[:-k]
-        out[:-k] |= wide[k:]
-    return out
+    level = float(np.median(some)) if len(some) else 0.0
+    return at_one_depth(image.sci, image.exptime_map_s, level, noise)
 
 
 def _at(values: NDArray[Any], x: Floats, y: Floats, cell_px: int) -> NDArray[Any]:
@@ -139,21 +129,6 @@ def _blocks(values: Image, known: Bools, side: int, blank: float = np.nan) -> Im
     return parts.reshape(rows, columns, side * side)
 
 
-def _clipped_means(values: Image, valid: Bools, side: int) -> tuple[Image, Bools]:
-    """Return the means of cells of pixels clipped to 3, and where half of a cell is valid."""
-    ny, nx = values.shape
-    shape = (-(-ny // side), side, -(-nx // side), side)
-    whole = np.zeros((shape[0] * side, shape[2] * side), np.float32)
-    np.clip(values, -3.0, 3.0, out=whole[:ny, :nx], where=valid)
-    number = np.zeros(whole.shape, dtype=bool)
-    number[:ny, :nx] = valid
-    n = np.add.reduceat(number.view(np.uint8), np.arange(0, whole.shape[1], side), axis=1)
-    n = n.reshape(shape[0], side, shape[2]).sum(axis=1)
-    sums = np.add.reduceat(whole, np.arange(0, whole.shape[1], side), axis=1)
-    sums = sums.reshape(shape[0], side, shape[2]).sum(axis=1)
-    return np.asarray(sums / np.maximum(n, 1), np.float32), n >= 0.5 * side**2
-
-
 def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
     """Return the numbers of large objects by cells."""
     from scipy.ndimage import label
@@ -161,7 +136,7 @@ def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
     # One pixel in four along both axes: what is looked for is far larger.
     few = slice(None, None, 4)
     blocks = _blocks(sci[few, few], image.valid[few, few], CELL_PX // 4)
-    known = np.isfinite(blocks).mean(axis=2) >= 0.5
+    known = np.isfinite(blocks).mean(axis=2) >= LEAST_KNOWN
     level = np.zeros(known.shape, np.float32)
     if not known.any():
         return np.zeros(known.shape, np.int32)
@@ -192,7 +167,7 @@ def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
 
 def _trails(image: DrcImage, sci: Image) -> tuple[Trace, ...]:
     """Return the straight trails across the image."""
-    cells, known = _clipped_means(sci, image.valid, TRAIL_CELL_PX)
+    cells, known = clipped_means(sci, image.valid, TRAIL_CELL_PX, CLIP_SIGMA, LEAST_KNOWN)
     if not known.any():
         return ()
     around = np.median(_blocks(cells, known, TRAIL_BLOCK_CELLS, blank=0.0), axis=2)
@@ -309,7 +284,7 @@ def judged(
         ]
         counted = np.zeros(int(segmentation.max(initial=0)) + 1, dtype=bool)
         counted[labels[labels > 0]] = True
-        wide = _grown(counted[np.maximum(segmentation, 0)], GROW_PX) & image.valid
+        wide = grown_labels(segmentation, GROW_PX, counted) & image.valid
         covered = 100.0 * int(np.count_nonzero(wide)) / n_valid
     return Trust(
         len(flags),

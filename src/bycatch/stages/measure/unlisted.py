@@ -158,10 +158,10 @@ def _is_charge(
     if not len(at):
         return out
     size = image.meta.native_scale_arcsec / image.scale_arcsec
-    sci = np.where(image.valid, image.sci, np.float32(0)).astype(np.float32)
+    sci = np.where(image.valid, image.sci, np.float32(0))
     ring = (RING_PX[0] * size, RING_PX[1] * size)
-    flat = np.ones_like(sci)
-    width, _ = peaks.minor_widths(sci, flat, column[at], line[at], WINDOW_PX * size, ring)
+    # Any plane will do for the variance, on which no width depends.
+    width, _ = peaks.minor_widths(sci, sci, column[at], line[at], WINDOW_PX * size, ring)
     out[at] = width < LEAST_FWHM_PX * size
     if cr_mask is not None:
         out[at] |= any_within(cr_mask, column[at].astype(float), line[at].astype(float), 1.1)
