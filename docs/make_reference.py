@@ -31,6 +31,7 @@ from bycatch.catalogs.columns import (
     Column,
 )
 from bycatch.catalogs.flags import FLAGS
+from bycatch.catalogs.object_columns import COLOUR, GROUP_IMAGES, IN_FILTER, MEASUREMENTS, OBJECTS
 from bycatch.cli.app import app
 from bycatch.display.summary_values import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk
@@ -40,8 +41,9 @@ FOLDER = Path(__file__).parent
 
 HEAD = """# Products
 
-The tables below are made from the registries in `catalogs/columns.py` and `catalogs/flags.py`.
-`{r}` stands for an aperture radius in pixels, written with `%g`: 2, 4, 6, 8 and 10 by default.
+The tables below are made from the registries in `catalogs/columns.py`, `object_columns.py` and
+`flags.py`. `{r}` stands for an aperture radius in pixels, written with `%g`: 2, 4, 6, 8 and 10 by
+default; `{f}` for a filter.
 
 Positions are 0-based pixel centres: the centre of the first pixel is (0, 0). In ds9, and in FITS
 headers, it is (1, 1).
@@ -54,6 +56,11 @@ TABLES = (
     ("`<root>_cat.ecsv` (and `_cat_noCRs`, `_cat_clean`): the calibrated catalog", CAT),
     ("Catalog columns on request (`finalize.magnitude_systems`)", (MAG_ST, MAG_VEGA)),
     ("Catalog columns on request (`measure.error_components`)", FLUX_ERROR_PARTS),
+    ("`<group>_objects.ecsv` (and `_objects_clean`): the objects of all images", OBJECTS),
+    ("The same table, for each filter `{f}`", IN_FILTER),
+    ("The same table, for each filter `{f}` and the next redder one `{g}`", COLOUR),
+    ("`<group>_measurements.ecsv`: each object in each image", MEASUREMENTS),
+    ("`<group>_images.ecsv`: the images of the group", GROUP_IMAGES),
     ("`<root>_phot.ecsv` (and `_phot_noCRs`): count rates", PHOT),
     ("Columns of the photometry on request (`measure.error_components`)", RATE_ERROR_PARTS),
     ("`<root>_sources.ecsv`: detections", SOURCES),

@@ -149,7 +149,7 @@ class _GroupWork:
                 return GroupReport(self.job.name, str(Outcome.FAILED), str(err))
         return GroupReport(
             self.job.name, str(result.outcome), result.reason, state.summary, state.seconds,
-            self.is_new,
+            self.is_new, folder=str(self.folder),
         )  # fmt: skip
 
     # ---- the images ----------------------------------------------------------------------

@@ -232,6 +232,7 @@ class GroupReport:
     seconds : the time it took
     is_new : its tables were made now
     holder : who else has the group, if it was passed over
+    folder : of its tables
     """
 
     name: str
@@ -241,3 +242,11 @@ class GroupReport:
     seconds: float = 0.0
     is_new: bool = False
     holder: str = ""
+    folder: str = ""
+
+    def table(self, kind: str = "objects") -> Table:
+        """Read a table of the group: objects, objects_clean, measurements or images."""
+        from bycatch.catalogs.tables import read_table
+
+        paths = [Path(self.folder) / f"{self.name}_{kind}{end}" for end in (".ecsv", ".parquet")]
+        return read_table(next((path for path in paths if path.exists()), paths[0]))
