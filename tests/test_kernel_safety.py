@@ -50,6 +50,7 @@ from bycatch.kernels import (
     neighbourhood,
     noise_image,
     peaks,
+    resample,
     rowmedians,
     sharp_peaks,
     sharpness,
@@ -338,6 +339,19 @@ def _north_up(s: Scene) -> Any:
     ]  # fmt: skip
 
 
+def _add_resampled(s: Scene) -> Any:
+    found = []
+    for shape in ((40, 33), (1, 1), (0, 3)):
+        total, weight = np.zeros((2, *shape), np.float32)
+        places = [
+            np.resize(v, (-(-shape[0] // 32) + 1, -(-shape[1] // 32) + 1)).astype(float)
+            for v in (s.x if len(s.x) else np.zeros(1), s.y if len(s.y) else np.zeros(1))
+        ]
+        resample.add_resampled(total, weight, s.data, s.others[0], *places)
+        found.append((total, weight))
+    return found
+
+
 def _segment_boxes(s: Scene) -> Any:
     return moments.segment_boxes(neighbourhood.plane(s.labels, np.int32), s.n_labels)
 
@@ -372,6 +386,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.write_scaled": _write_scaled,
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
     "lines.traced": lambda s: lines.traced(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
+    "resample.add_resampled": _add_resampled,
     "stamps.ellipses_north_up": lambda s: stamps.ellipses_north_up(
         *np.resize(s.extra, (3, 20)), half=6
     ),

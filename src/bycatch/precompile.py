@@ -15,6 +15,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from numpy.typing import NDArray
 from bycatch.kernels.compiled import at_first_compilation
 from bycatch.kernels.threads import n_cores
 from bycatch.system.subprocesses import end_with_parent, process_of
+
+if TYPE_CHECKING:
+    from bycatch.images.drc import DrcImage
 
 logger = logging.getLogger("bycatch")
 
@@ -103,7 +107,40 @@ def compile_all() -> None:
     mask_shares(segments, mask, np.arange(1, len(x) + 1))
     crmask.run(image)
     exposure_counts(np.ones(sci.shape, np.int32))
-    detect.run(image, Settings.load(preset="deep").detect)
+    detected = detect.run(image, Settings.load(preset="deep").detect)
+    _objects(image, x, y, segments, detected.background, detected.noise)
+
+
+def _objects(
+    image: DrcImage,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    segments: NDArray[np.int32],
+    background: NDArray[np.float32],
+    noise: NDArray[np.float32],
+) -> None:
+    """Join two lists, add an image to a sum, and measure some sources in ellipses."""
+    from bycatch.stages.objects.association import Detections, associate
+    from bycatch.stages.objects.combined import Combination, grid_over
+    from bycatch.stages.objects.homogenised import ellipse_fluxes
+    from bycatch.stages.objects.stamps import Noise, SkyEllipses, pixels_per_arcsec, stamps
+    from bycatch.stages.objects.star_psf import matching_kernels, star_psf
+
+    n = len(x)
+    one = Detections(0.05 * x, 0.05 * y, np.full(n, 0.01), 0.0, np.ones(n))
+    associate([one, one])
+    ra, dec = image.wcs.all_pix2world(x, y, 0)
+    combination = Combination(grid_over(ra, dec, 0.05))
+    combination.add(image, image.wcs, background, noise, microjansky=1.0)
+    matrix, sky = pixels_per_arcsec(image.wcs, ra, dec), np.zeros(n)
+    psf = star_psf(image.sci, image.valid, x, y, sky, matrix, 0.05, segmentation=segments)
+    ellipses = SkyEllipses(np.full(n, 0.3), np.full(n, 0.2), np.zeros(n))
+    made = stamps(
+        image.sci, image.valid, segments, x, y, np.arange(1, n + 1), sky, matrix,
+        rows=np.arange(n), ellipses=ellipses, noise=Noise(np.array([1.0, 9.0]), np.ones(2), 1.0),
+        step_arcsec=0.05, scale_arcsec=0.05, microjansky=1.0,
+    )  # fmt: skip
+    ellipse_fluxes(ellipses, [made], matching_kernels([psf]))
 
 
 def _scene() -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:

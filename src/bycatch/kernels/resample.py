@@ -6,6 +6,7 @@ import numpy as np
 
 from bycatch.arrays import Floats, Image
 from bycatch.kernels.compiled import compiled
+from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 STEP_PX = 32
@@ -36,9 +37,10 @@ def add_resampled(
     """
     if min(sci.shape) < 2:
         return
+    pixels, known = plane(sci, np.float32), plane(inverse_variance, np.float32)
 
     def work(first: int, last: int) -> None:
-        _add_rows(total, weight, sci, inverse_variance, x_at, y_at, first, last)
+        _add_rows(total, weight, pixels, known, x_at, y_at, first, last)
 
     in_portions(work, len(total), ROWS_WORTH_A_THREAD)
 

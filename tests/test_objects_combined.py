@@ -1,0 +1,118 @@
+"""Images laid over one another, and the detection image that they make."""
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+
+from bycatch.kernels.resample import STEP_PX, add_resampled
+from bycatch.settings import Settings
+from bycatch.stages import detect
+from bycatch.stages.objects.combined import Combination, grid_over
+from bycatch.testing.scene import moffat
+
+SHAPE = (150, 170)
+
+
+def places(shape, dx=0.0, dy=0.0):
+    """Return where each 32nd pixel of a grid lies in an image that is shifted."""
+    rows, columns = (np.arange(0, n + STEP_PX, STEP_PX, dtype=float) for n in shape)
+    x, y = np.meshgrid(columns, rows)
+    return x + dx, y + dy
+
+
+def added(image, inverse, dx=0.0, dy=0.0, shape=SHAPE):
+    total, weight = np.zeros((2, *shape), np.float32)
+    add_resampled(total, weight, image, inverse, *places(shape, dx, dy))
+    return total, weight
+
+
+@pytest.fixture
+def pixels():
+    rng = np.random.default_rng(1)
+    return rng.normal(size=SHAPE).astype(np.float32), np.full(SHAPE, 4.0, np.float32)
+
+
+def test_an_image_on_its_own_grid_is_itself(pixels):
+    image, inverse = pixels
+    total, weight = added(image, inverse)
+    # The last row and column have no neighbour to interpolate to.
+    np.testing.assert_allclose(total[:-1, :-1], 4 * image[:-1, :-1], rtol=1e-6)
+    np.testing.assert_array_equal(weight[:-1, :-1], 4.0)
+    assert not weight[-1].any()
+
+
+def test_half_a_pixel_is_the_mean_of_neighbours(pixels):
+    image, inverse = pixels
+    total, weight = added(image, inverse, dx=0.5)
+    mean = 0.5 * (image[:, :-1] + image[:, 1:])
+    np.testing.assert_allclose(total[:-1, :-2], 4 * mean[:-1, :-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(weight[:-1, :-2], 4.0)
+
+
+def test_pixels_without_data_or_weight_add_nothing(pixels):
+    image, inverse = pixels
+    image, inverse = image.copy(), inverse.copy()
+    image[50, 60], inverse[90, 20] = np.nan, 0.0
+    total, weight = added(image, inverse, dx=0.3, dy=0.3)
+    for row, column in ((50, 60), (90, 20)):
+        assert not weight[row - 1 : row + 1, column - 1 : column + 1].any()
+        assert not total[row - 1 : row + 1, column - 1 : column + 1].any()
+    assert np.isfinite(total).all()
+    assert weight.astype(bool).sum() == (SHAPE[0] - 1) * (SHAPE[1] - 1) - 8
+
+
+def test_the_light_of_a_star_is_kept():
+    star = moffat(SHAPE, 80.3, 70.6).astype(np.float32)
+    total, _ = added(star, np.ones(SHAPE, np.float32), dx=0.37, dy=-0.21)
+    assert total.sum() == pytest.approx(star.sum(), rel=1e-3)
+
+
+def test_an_image_of_one_pixel_adds_nothing():
+    one = np.ones((1, 1), np.float32)
+    assert not added(one, one)[1].any()
+
+
+def test_a_grid_covers_its_corners_and_is_not_too_large():
+    ra, dec = np.array([359.999, 0.001, 0.001, 359.999]), np.array([-0.001, -0.001, 0.001, 0.001])
+    grid = grid_over(ra, dec, 0.05)
+    x, y = grid.wcs.all_world2pix(ra, dec, 0)
+    assert x.min() >= -0.5
+    assert y.min() >= -0.5
+    assert x.max() < grid.shape[1]
+    assert y.max() < grid.shape[0]
+    assert grid.shape[0] * 0.05 == pytest.approx(7.2, abs=0.2)
+    with pytest.raises(ValueError, match="too large"):
+        grid_over(10 * ra, 10 + 500 * dec, 0.05)
+
+
+def test_the_sum_shows_what_no_image_does(as_image):
+    """A star of 2.5 sigma a pixel in each of four images, and blank sky."""
+    rng = np.random.default_rng(7)
+    star = 0.35 * moffat((220, 260), 130.0, 110.0)
+    images = [
+        as_image((star + rng.normal(0, 0.01, star.shape)).astype(np.float32)) for _ in range(4)
+    ]
+    settings = Settings.load(preset="deep").detect
+    corners = images[0].wcs.calc_footprint(axes=(260, 220))
+    combination = Combination(grid_over(corners[:, 0], corners[:, 1], 0.05))
+    single = 0
+    for image in images:
+        found = detect.run(image, settings)
+        single += len(found.sources)
+        combination.add(image, image.wcs, found.background, found.noise, microjansky=2.0)
+    summed = combination.image()
+    assert combination.n_images == 4
+    x, y = summed.wcs.all_world2pix(*images[0].wcs.all_pix2world(130.0, 110.0, 0), 0)
+    sources = detect.run(summed, settings).sources
+    near = np.hypot(sources["x"] - x, sources["y"] - y) < 2
+    assert near.sum() == 1
+    assert single <= 1
+    # Signal over noise: interpolation takes a part of the noise away.
+    assert 0.4 < np.nanstd(summed.sci[:100, :100]) < 1.0
+
+
+def test_nothing_added_is_no_image():
+    grid = grid_over(np.array([0.0, 0.01]), np.array([0.0, 0.01]), 0.05)
+    assert isinstance(grid.wcs, WCS)
+    with pytest.raises(ValueError, match="no image"):
+        Combination(grid).image()
