@@ -259,6 +259,7 @@ def objects(
     with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
         workers = engine_of(engine, jobs, scheduler)
         reports = make_objects(out, settings, inputs, jobs, executor=workers)
+        pipeline.summarize(out)
         write_page(out, settings, changed=any(report.is_new for report in reports))
     if not quiet:
         printing.print_groups(reports)

@@ -241,6 +241,26 @@ FINALIZE = _group(
     ("closure.percent.*.closes", "", "false if stars contradict it; none if not checked"),
 )  # fmt: skip
 
+GROUPS = _group(
+    "groups.*.",
+    ("outcome", "", "of the objects of the group, as of an image"),
+    ("reason", "", "why they were not made; ''"),
+    ("images", "", "its images, <field>/<filter>/<root>"),
+    ("seconds", "s", "time that its objects took"),
+    ("summary.n_objects", "", "objects"),
+    ("summary.n_real", "", "objects with p_real of objects.min_p_real and more"),
+    ("summary.n_in_several", "", "objects that two images or more have detected"),
+    ("summary.n_only_combined", "", "objects that only the sum of all images shows"),
+    ("summary.n_measurements", "", "measurements: an object in an image"),
+    (
+        "summary.n_single_cosmic_rays",
+        "",
+        "detections left out: cosmic rays by their image, and no other shows them",
+    ),
+    ("summary.n_group_images", "", "images that were measured"),
+    ("summary.filters", "", "filters, from blue to red"),
+)
+
 SECTIONS: tuple[tuple[str, tuple[SummaryValue, ...]], ...] = (
     ("The run", RUN),
     ("Fields", FIELDS),
@@ -250,6 +270,7 @@ SECTIONS: tuple[tuple[str, tuple[SummaryValue, ...]], ...] = (
     ("Images: align", ALIGN),
     ("Images: measure", MEASURE),
     ("Images: finalize", FINALIZE),
+    ("Groups of images, and their objects", GROUPS),
 )
 SUMMARY_VALUES = tuple(value for _, values in SECTIONS for value in values)
 WORDS = {v.name: (v.words, v.card_unit or v.unit) for v in SUMMARY_VALUES if v.words}
@@ -258,8 +279,8 @@ WORDS = {v.name: (v.words, v.card_unit or v.unit) for v in SUMMARY_VALUES if v.w
 HEAD = """# `summary.json`
 
 All images of an output folder in numbers, and what became of each in the last run that worked on
-it. The file is put together from the states of the fields (`<field>/field.json`) at the end of each
-run and step, and by `bycatch summarize OUT`. Paths below join names by dots; `[]` stands for each
+it. The file is put together from the states of the fields (`<field>/field.json`) and of the groups
+(`objects/<group>/group.json`) at the end of each run and step, and by `bycatch summarize OUT`. Paths below join names by dots; `[]` stands for each
 entry of a list, `*` for any name. What is not known is null; what a step that was not done would
 say is left out. The page `report.html` (`bycatch report OUT`) shows the same.
 

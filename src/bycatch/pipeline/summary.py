@@ -16,6 +16,7 @@ from bycatch.products import (
 )
 from bycatch.products.content import json_bytes
 from bycatch.products.folder import UnusedFile
+from bycatch.products.group_state import read_groups
 from bycatch.system.disk import atomic
 from bycatch.system.locks import wait_for
 from bycatch.version import __version__
@@ -62,6 +63,16 @@ def summarize(out: str | Path) -> Path:
                 entry = ImageReport.of(record, record.last, out).to_dict(record)
                 first = _write_next(stream, entry, first=first)
         tail = {"skipped": skipped, "references": references, "fields": fields}
+        tail["groups"] = {
+            state.name: {
+                "outcome": state.outcome,
+                "reason": state.reason,
+                "images": state.images,
+                "seconds": state.seconds,
+                "summary": state.summary,
+            }
+            for state in read_groups(out)
+        }
         stream.write(b"\n  ],\n" + json_bytes(tail)[2:])
     return path
 

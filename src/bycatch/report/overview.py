@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bycatch.products.group_state import read_groups
 from bycatch.report.products import Folder, ReportedField, ReportedImage
 from bycatch.system.words import printable
 
@@ -133,6 +134,11 @@ def overview(folder: Folder) -> Overview:
     problems = [(BAD, path, why.removeprefix(f"{path}: ")) for path, why in folder.lost]
     problems += [(level, row.key, text) for row in fields for level, text in row.problems]
     problems += [(level, places[row.key], text) for row in images for level, text in row.problems]
+    problems += [
+        (BAD, printable(f"objects {state.name}"), printable(state.reason or state.outcome))
+        for state in read_groups(folder.out)
+        if state.outcome not in {"", "done"}
+    ]
     problems.sort(key=lambda problem: problem[0] != BAD)
     return Overview(FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems))
 

@@ -30,6 +30,7 @@ from bycatch.products import (
 from bycatch.report import pixels
 from bycatch.report.embedded import embedded_plots
 from bycatch.report.image import Budget, compact, payload
+from bycatch.report.objects import HEADINGS, reported_groups
 from bycatch.report.overview import key_of, overview
 from bycatch.report.plots import kind_styles
 from bycatch.report.products import MAX_INSIDE, Folder, ReportedImage, read_folder, reported
@@ -233,6 +234,8 @@ def _page(folder: Folder, held: list[Held]) -> str:
         plots=drawn.places,
         plot_script=drawn.script,
         kinds=kind_styles(),
+        groups=reported_groups(folder.out),
+        group_headings=HEADINGS,
     )
 
 
