@@ -280,9 +280,10 @@ HEAD = """# `summary.json`
 
 All images of an output folder in numbers, and what became of each in the last run that worked on
 it. The file is put together from the states of the fields (`<field>/field.json`) and of the groups
-(`objects/<group>/group.json`) at the end of each run and step, and by `bycatch summarize OUT`. Paths below join names by dots; `[]` stands for each
-entry of a list, `*` for any name. What is not known is null; what a step that was not done would
-say is left out. The page `report.html` (`bycatch report OUT`) shows the same.
+(`objects/<group>/group.json`) at the end of each run and step, and by `bycatch summarize OUT`.
+Paths below join names by dots; `[]` stands for each entry of a list, `*` for any name. What is not
+known is null; what a step that was not done would say is left out. The page `report.html` (`bycatch
+report OUT`) shows the same.
 
 ```python
 import json
