@@ -171,6 +171,7 @@ def run(
     conditions = flagging.frame_flags(image, found, chosen) | flagging.light_flags(
         spoiled, light, blended, merged
     )
+    conditions[Flag.PIECE] = targets.may_be_piece
     clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
     points = _points(image, found, spoiled.saturated, clean, in_gaia)
