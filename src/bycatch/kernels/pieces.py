@@ -16,6 +16,9 @@ Labels = NDArray[np.int32]
 
 FLUX, PEAK, PEAK_X, PEAK_Y, SUM_X, SUM_Y, SUM_XX, SUM_YY, SUM_XY = range(9)
 
+USUAL_PAIRS = 32
+"""Room for so many pairs of pixels across borders per label; more take a second pass."""
+
 
 @dataclass(frozen=True, eq=False)
 class Touching:
@@ -58,9 +61,14 @@ def touching(smooth: Image, labels: Labels, n_labels: int) -> Touching:
     image, segments = plane(smooth), label_plane(labels)
     check_shapes(image, segments)
     size = max(n_labels, 0) + 1
-    n_pairs = _borders(image, segments, size - 1, np.empty((0, 2), np.int32), np.empty(0))
-    pairs, heights = np.empty((n_pairs, 2), np.int32), np.empty(n_pairs)
-    _borders(image, segments, size - 1, pairs, heights)
+    room = USUAL_PAIRS * size
+    while True:
+        pairs, heights = np.empty((room, 2), np.int32), np.empty(room)
+        n_pairs = _borders(image, segments, size - 1, pairs, heights)
+        if n_pairs <= room:
+            break
+        room = n_pairs
+    pairs, heights = pairs[:n_pairs], heights[:n_pairs]
     # The highest of each pair of labels comes last.
     order = np.lexsort((heights, pairs[:, 1], pairs[:, 0]))
     pairs, heights = pairs[order], heights[order]
