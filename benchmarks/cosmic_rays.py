@@ -7,8 +7,8 @@ on it, and what it gathers of each detection is noted.  Without any, visits of
 families.py are made: recipes of `SINGLE` and `STACK` with `TRAINING_SEEDS` for ``--train``, which
 replaces ``src/bycatch/data/cosmics.csv``, and with `TEST_SEEDS` for the tables.
 
-The weights that ship were trained likewise on seeds 1 to 5 of more recipes; those of seed 1 alone are
-no better on seed 101, and let more cosmic rays through on other simulators.
+The weights that ship were trained likewise on seeds 1 to 5 of more recipes; those of seed 1 alone
+are no better on seed 101, and let more cosmic rays through on other simulators.
 
 A detection is real if more than half of its light within 2 px is that of true objects; if
 not, it is a cosmic ray where charge of one lies within 2 px, and else a hot pixel (or noise).
