@@ -49,6 +49,7 @@ from bycatch.kernels import (
     neighbourhood,
     noise_image,
     peaks,
+    pieces,
     rowmedians,
     sharp_peaks,
     sharpness,
@@ -415,6 +416,10 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "peaks.narrow_basins": _narrow_basins,
     "peaks.take_sky_off": _take_sky_off,
+    "pieces.touching": lambda s: pieces.touching(s.data, s.labels, s.n_labels),
+    "pieces.renamed": lambda s: pieces.renamed(
+        np.array(s.labels, np.int32), np.arange(s.n_labels + 1)
+    ),
     "sharp_peaks.response": lambda s: sharp_peaks.response(0.8, 2.0),
     "sharp_peaks.sharp_peaks": lambda s: sharp_peaks.sharp_peaks(s.data, s.valid, 0.8, 2.0, 0.0),
     "large_medians.lower_median": lambda s: large_medians.lower_median(s.data, s.valid),

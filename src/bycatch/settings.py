@@ -246,6 +246,13 @@ class DetectSettings(Section):
     deblend_contrast: float = setting(
         0.4, "least share of the blend's flux that makes a source of its own", ge=0, le=1
     )
+    deblend_prominence: float = setting(
+        0.0,
+        "height over the pass to a brighter source within whose light it lies, in units of the "
+        "noise of a pixel, below which a source is joined with that one; 0 joins none",
+        ge=0,
+        le=1000,
+    )
     coverage_box_px: int = setting(
         100, "side of the box of the coverage rule", "px", ge=1, le=MOST_BOX_PX
     )
@@ -882,6 +889,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "deblend_n_pixels": 7,
             "deblend_n_levels": 32,
             "deblend_contrast": 0.005,
+            "deblend_prominence": 2.0,
         }
     },
 }

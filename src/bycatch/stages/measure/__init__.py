@@ -40,7 +40,7 @@ from bycatch.stages.measure.defects import (
     defects_from_quality,
 )
 from bycatch.stages.measure.depth import Depth, depth
-from bycatch.stages.measure.elsewhere import SEEN_PX, Elsewhere, seen_elsewhere
+from bycatch.stages.measure.elsewhere import SEEN_PX, Elsewhere, light_at, seen_elsewhere
 from bycatch.stages.measure.photometry import (
     Photometry,
     aperture_sums,
@@ -171,10 +171,13 @@ def run(
     conditions = flagging.frame_flags(image, found, chosen) | flagging.light_flags(
         spoiled, light, blended, merged
     )
+    conditions[Flag.PIECE] = targets.may_be_piece
     clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
     points = _points(image, found, spoiled.saturated, clean, in_gaia)
-    elsewhere = seen_elsewhere(targets.x, targets.y, field.others, SEEN_PX * image.detector_px)
+    own = light_at(image, targets.x, targets.y) if field.others else None
+    radius_px = SEEN_PX * image.detector_px
+    elsewhere = seen_elsewhere(targets.x, targets.y, field.others, radius_px, own)
     p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated, field.chips)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
     conditions |= flagging.total_flags(shape, points.p_star, chosen.annulus_inner_px)
