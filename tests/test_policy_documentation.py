@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bycatch.kernels import distortion
 from bycatch.settings import PRESETS, Settings
 from bycatch.stages.align import GRADES
 from bycatch.stages.finalize import apcor, prior, starfit
@@ -43,7 +44,14 @@ STATED = [
     ("method.md", "scale with {} or more stars", SETTINGS.align.min_stars_scale),
     ("method.md", "general linear map with {} or more", SETTINGS.align.min_stars_general),
     ("method.md", "accepted on its odds ({:.0e})", SETTINGS.align.max_chance),
-    ("method.md", "residuals ({:g} mas rms)", SETTINGS.align.max_rms_mas),
+    ("method.md", "good frame's ({:g} mas rms)", SETTINGS.align.max_rms_mas),
+    (
+        "method.md",
+        "sizes of {:g} to {:g} mas, lengths",
+        distortion.SIZES_MAS[:: len(distortion.SIZES_MAS) - 1],
+    ),
+    ("method.md", "as likely as {:g} beforehand, a step", distortion.LIKELY),
+    ("method.md", "beforehand, a step {:g}, and no", distortion.STEP),
     ("method.md", "Apertures** of {:g}, {:g}, {:g}, {:g} and {:g} px", SETTINGS.measure.radii_px),
     ("method.md", "centres lie {:g} to 15 px away", SETTINGS.measure.annulus_inner_px),
     ("method.md", "centres lie 10 to {:g} px away", SETTINGS.measure.annulus_outer_px),

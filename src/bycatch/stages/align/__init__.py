@@ -5,9 +5,9 @@ are one problem.  First the images are tied to one another by everything they
 have in common, galaxies too.  Then the offset and roll between their objects
 and the reference stars are searched by votes, and one least-squares fit finds
 the frames of all images: a filter with two Gaia stars inherits from one with
-twenty.  A fit is accepted on its number of stars, its residuals, and the odds
-that chance would do as well, for which the same search is done with scrambled
-stars.  Without proof nothing is moved.
+twenty.  A fit is accepted on the odds that chance would do as well, for which
+the same search is done with scrambled stars.  Without proof nothing is moved.
+Pairs that are no chance but disagree make the error larger and the grade worse.
 
 An image whose WCS is in doubt has no say: it is aligned with the others, they without it.
 """
@@ -237,7 +237,7 @@ def _result(
         return _without_gaia(image, wcs, anchor.reason, n_tied, n_reference, error, settings)
     wcs.wcs.name = WCSNAME_ALIGNED
     covariance = image_covariance(anchor.fit, anchor.data, member)
-    covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2
+    covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2 + anchor.unexplained_mas**2
     frame_error = FrameError(*centre_of(image, wcs), covariance)
     believed = anchor.believed(len(stars))[inside]
     coverage = coverage_of(star_x[inside], star_y[inside], believed, image.shape)
@@ -256,7 +256,7 @@ def _result(
     n_field = len(anchor.star) if anchor.star is not None else 0
     return AlignResult(
         wcs=wcs,
-        grade=_grade(n_field, error_mas, not coverage.reason),
+        grade=_grade(n_field, error_mas, not coverage.reason, bool(anchor.disagreement)),
         reason="; ".join(filter(None, [anchor.reason, coverage.reason])),
         geometry=anchor.geometry,
         n_matches=len(matches),
@@ -281,11 +281,11 @@ def _result(
     )
 
 
-def _grade(n_stars: int, error_mas: float, is_covered: bool) -> str:
+def _grade(n_stars: int, error_mas: float, is_covered: bool, has_disagreement: bool) -> str:
     """Return the grade of an image that is on Gaia."""
-    if n_stars >= 5 and error_mas <= 5 and is_covered:
+    if n_stars >= 5 and error_mas <= 5 and is_covered and not has_disagreement:
         return "A"
-    if n_stars >= 3 and error_mas <= 15:
+    if n_stars >= 3 and error_mas <= 15 and not has_disagreement:
         return "B"
     return "C" if n_stars >= 2 and error_mas <= 50 else "D"
 
