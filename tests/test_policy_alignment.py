@@ -360,12 +360,13 @@ def test_the_scatter_of_distances_is_that_of_one_axis():
     assert typical(np.empty(0)) == 0.0
 
 
-@pytest.mark.parametrize(("off_mas", "grades"), [(0.0, "AB"), (95.0, "CD")])
+@pytest.mark.parametrize(("off_mas", "grades"), [(0.0, "ABC"), (95.0, "CD")])
 def test_four_stars_of_which_one_disagrees_are_left_out_in_turn(off_mas, grades):
     x, y = np.array([[150.0, 150.0], [850.0, 200.0], [200.0, 800.0], [800.0, 850.0]]).T
     ra, dec = north_up().all_pix2world(x, y, 0)
     x[3] += off_mas / 50.0
     (found,) = align.run([field_image(sources(x, y))], stars_at(ra, dec, 30.0), SETTINGS).images
     assert found.grade in grades, found.reason
+    assert ("scatter" in found.reason) == (off_mas > 0)
     true = found.wcs.all_world2pix(ra, dec, 0) - np.stack([x, y])
     assert np.abs(true[:, :3]).max() * 50.0 < 3 * found.astrom_err_mas + 1e-3
