@@ -8,7 +8,9 @@ import pytest
 
 from bycatch.kernels import distortion
 from bycatch.settings import PRESETS, Settings
-from bycatch.stages.align import GRADES
+from bycatch.sky.astrometry import CENTROID_FLOOR_PX
+from bycatch.stages.align import GRADES, floors
+from bycatch.stages.detect import centres
 from bycatch.stages.finalize import apcor, prior, starfit
 from bycatch.stages.measure import cosmics
 
@@ -50,6 +52,11 @@ STATED = [
         "sizes of {:g} to {:g} mas, lengths",
         distortion.SIZES_MAS[:: len(distortion.SIZES_MAS) - 1],
     ),
+    ("method.md", "tell the centroid to {:g} detector px", centres.BRIGHT_PX),
+    ("method.md", "get one of {:g} detector px", centres.WIDE_PX),
+    ("method.md", "is told by {:g} or more bright", floors.LEAST_STARS),
+    ("method.md", "at least {:g} detector px over", floors.PHASE_PX),
+    ("method.md", "such stars it is {:g} px", CENTROID_FLOOR_PX),
     ("method.md", "as likely as {:g} beforehand, a step", distortion.LIKELY),
     ("method.md", "beforehand, a step {:g}, and no", distortion.STEP),
     ("method.md", "Apertures** of {:g}, {:g}, {:g}, {:g} and {:g} px", SETTINGS.measure.radii_px),

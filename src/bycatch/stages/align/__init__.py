@@ -32,6 +32,7 @@ from bycatch.stages.align.corrected import (
     variance_map,
 )
 from bycatch.stages.align.coverage import coverage_of
+from bycatch.stages.align.floors import centroid_floors_mas
 from bycatch.stages.align.model import (
     GRADES,
     IN_DOUBT,
@@ -132,8 +133,10 @@ def _aligned(
         anchor = anchored(group, stars, known, settings)
         if anchor.frames is not None:
             known = known or anchor.correction
-        for member in range(len(group.views)):
+        for member, floor_mas in enumerate(centroid_floors_mas(group)):
             found = _result(group, member, anchor, stars, settings)
+            error = replace(found.frame_error, centroid_floor_mas=floor_mas)
+            found = replace(found, frame_error=error)
             results[group.views[member].index] = _doubted(found, group.doubt)
     return results
 

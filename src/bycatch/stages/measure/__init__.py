@@ -263,7 +263,9 @@ def _positions(
     settings: MeasureSettings,
 ) -> dict[str, Any]:
     """Return the columns of positions on the sky and of the match with Gaia."""
-    expected = position_errors_px(found, image.detector_px)
+    floor_mas = frame.error.centroid_floor_mas if frame.error is not None else np.nan
+    floor_px = floor_mas / (1000.0 * image.scale_arcsec)
+    expected = position_errors_px(found, image.detector_px, floor_px)
     return sky_positions(
         found.x,
         found.y,
