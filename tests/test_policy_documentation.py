@@ -12,7 +12,7 @@ from bycatch.sky.astrometry import CENTROID_FLOOR_PX
 from bycatch.stages.align import GRADES, floors
 from bycatch.stages.detect import centres
 from bycatch.stages.finalize import apcor, prior, starfit
-from bycatch.stages.measure import cosmics
+from bycatch.stages.measure import cosmics, transfer
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS = Settings()
@@ -74,6 +74,11 @@ STATED = [
     ("method.md", "is higher by {:g} in the logarithm", apcor.MIN_EVIDENCE),
     ("method.md", "{:g} % at 0.1 arcsec where stars do not tell", 100 * SCATTER),
     ("method.md", "an error of {:g} % at 0.1 arcsec and 1 %", 100 * CURVE_ERROR),
+    ("method.md", "warning needs {:g} sigma", transfer.MIN_SIGMA),
+    ("method.md", "4.5 sigma and {:g} %", transfer.MIN_LOSS_PERCENT),
+    ("method.md", "to the power of {:g}, is a trail", transfer.EXPONENT),
+    ("method.md", "cosmic rays too, of {:g} to 30,000 e", transfer.CHARGE_E[0]),
+    ("method.md", "from {:g} to {:g} px above", (transfer.FIRST_PX, transfer.LAST_PX)),
     ("method.md", "Above {:g} a row is flagged", cosmics.LIKELY),
     ("howto.md", "`p_cr` above {:g} are gone", cosmics.LIKELY),
     ("howto.md", "large enough for shapes ({} connected", SETTINGS.detect.n_pixels),
