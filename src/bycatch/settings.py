@@ -465,7 +465,12 @@ class AlignSettings(Section):
         16, "searches with scrambled stars that tell the odds of chance", ge=0, le=1000
     )
     max_rms_mas: float = setting(
-        30.0, "largest rms per axis of an accepted fit", "mas", gt=0, le=MOST_MAS
+        30.0,
+        "scatter of the pairs per axis, as they are or each left out of the fit, beyond which the "
+        "grade is C at the best",
+        "mas",
+        gt=0,
+        le=MOST_MAS,
     )
     max_chance: float = setting(
         1e-4, "largest number of equally good alignments expected by chance", gt=0, lt=1

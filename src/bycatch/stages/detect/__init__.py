@@ -31,6 +31,7 @@ from bycatch.kernels.smoothing import gaussian_kernel
 from bycatch.kernels.structure import at_cells, local_scatter, map_of_blocks, most_in_window
 from bycatch.settings import DetectSettings
 from bycatch.stages.detect import pieces, saturated
+from bycatch.stages.detect.centres import bright_centres
 from bycatch.stages.detect.pieces import Pieces
 
 FILTER_CELLS = 3
@@ -259,6 +260,10 @@ def _measured(
     followed = offset <= np.maximum(2.0, found.semimajor_px)
     x = np.where(followed, found.x_window, found.x_segment)
     y = np.where(followed, found.y_window, found.y_segment)
+    row, column = (
+        np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((y, x), image.shape, strict=True)
+    )
+    x, y = bright_centres(image, background, noise[row, column], segments.labels, found, (x, y))
     column = np.clip(np.rint(x).astype(int), 0, image.shape[1] - 1)
     row = np.clip(np.rint(y).astype(int), 0, image.shape[0] - 1)
     return make_table(

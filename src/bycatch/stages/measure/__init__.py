@@ -29,6 +29,7 @@ from bycatch.stages.measure import (
     shapes,
     sky_noise,
     stellarity,
+    transfer,
     trust,
     unlisted,
 )
@@ -94,6 +95,12 @@ class MeasureResult:
     """Number of matches with Gaia that are expected by chance."""
     trust: trust.Trust
     """What stands against the catalog as a whole."""
+    transfer: transfer.Transfer
+    """What is lost of the charge on its way to the readout."""
+
+    def warnings(self) -> list[str]:
+        """Return in words what of the catalog is not to be trusted, and what helps."""
+        return [*self.trust.warnings(), *self.transfer.warnings()]
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -119,6 +126,8 @@ class MeasureResult:
             "depth_mag": self.depth.median_mag,
             "limit_mag": self.depth.limits_mag,
             **self.trust.summary(),
+            **self.transfer.summary(),
+            "trust_notes": self.warnings(),
         }
 
     @notebook.never_raising
@@ -223,6 +232,8 @@ def run(
         trust.judged(
             image, structure, pixels.segmentation, table, ~conditions[Flag.LIKELY_COSMIC_RAY]
         ),
+        # Cosmic rays leave the same trails, and are many in single exposures.
+        transfer.transfer_of(image, pixels.segmentation, found.x, found.y, _near_rate(found)),
     )
 
 
@@ -266,7 +277,9 @@ def _positions(
     settings: MeasureSettings,
 ) -> dict[str, Any]:
     """Return the columns of positions on the sky and of the match with Gaia."""
-    expected = position_errors_px(found, image.detector_px)
+    floor_mas = frame.error.centroid_floor_mas if frame.error is not None else np.nan
+    floor_px = floor_mas / (1000.0 * image.scale_arcsec)
+    expected = position_errors_px(found, image.detector_px, floor_px)
     return sky_positions(
         found.x,
         found.y,
@@ -278,6 +291,11 @@ def _positions(
         settings=settings,
         epoch_spread_yr=image.meta.epoch_spread_yr,
     )
+
+
+def _near_rate(found: Photometry) -> Floats:
+    """Return the rates in the aperture of the middle radius, (N,) e/s."""
+    return found.net[:, len(found.radii_px) // 2]
 
 
 def _n_gaia_chance(
