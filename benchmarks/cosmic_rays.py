@@ -2,10 +2,13 @@
 
     python benchmarks/cosmic_rays.py [VISIT ...] [--work FOLDER] [--train [VISIT ...]]
 
-A VISIT is a folder that `bycatch simulate` wrote with ``simulate.write_exposures``, and the
-products of ``bycatch run --preset deep`` in its folder ``deep``.  Without any, visits of
+A VISIT is a folder that `bycatch simulate` wrote with ``simulate.write_exposures``; the chain runs
+on it, and what it gathers of each detection is noted.  Without any, visits of
 families.py are made: recipes of `SINGLE` and `STACK` with `TRAINING_SEEDS` for ``--train``, which
 replaces ``src/bycatch/data/cosmics.csv``, and with `TEST_SEEDS` for the tables.
+
+The weights that ship were trained likewise on seeds 1 to 5 of more recipes; those of seed 1 alone
+are no better on seed 101, and let more cosmic rays through on other simulators.
 
 A detection is real if more than half of its light within 2 px is that of true objects; if
 not, it is a cosmic ray where charge of one lies within 2 px, and else a hot pixel (or noise).
@@ -16,11 +19,15 @@ left out of the losses, but not of the calibration.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import pickle
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import families
 import numpy as np
@@ -31,20 +38,15 @@ from scipy.spatial import KDTree
 
 import bycatch
 from bycatch.catalogs.tables import read_table
-from bycatch.images.drc import DrcImage, read_drc
+from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
-from bycatch.kernels.exposures import mask_shares
 from bycatch.kernels.neighbourhood import any_within
-from bycatch.pipeline import saved_settings
-from bycatch.pipeline.other_images import OtherImageView
-from bycatch.pipeline.quality import exposure_files, read_quality
-from bycatch.products import find_records, read_pixels
+from bycatch.products import find_records
 from bycatch.settings import Settings
 from bycatch.simulate import simulate_visit, write_visit
 from bycatch.simulate.files import read_truth
-from bycatch.stages.measure import cosmics, stellarity
-from bycatch.stages.measure.elsewhere import Elsewhere, seen_elsewhere
-from bycatch.stages.measure.photometry import photometry, rate_errors
+from bycatch.stages.measure import cosmics
+from bycatch.stages.measure.elsewhere import Elsewhere
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -52,20 +54,16 @@ Bools = NDArray[np.bool_]
 TABLE = Path(bycatch.__file__).parent / "data" / "cosmics.csv"
 REAL_SHARE, RAY_PX, CLEAR_PX = 0.5, 2.0, 3.0
 MAX_CR_SHARE = 0.5
-P_EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0001)
-SNR_EDGES = (5.0, 8.0, 12.0, 20.0, 50.0, np.inf)
-SINGLE = ("silicon", "thick", "faint tracks", "points", "dense tracks", "weak tracks",
-          "stars and tracks")  # fmt: skip
-STACK = ("cores", "clean", "soft tracks", "whole tracks", "thick cores", "stack", "crowded")
-DIFFUSE = (
-    "diffuse 1", "diffuse 2", "diffuse 3", "diffuse stack 1", "diffuse stack 2", "diffuse stack 3",
-    "diffuse stack 4",
-)  # fmt: skip
+P_EDGES = (0.0, 0.02, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.98, 1.0001)
+SNR_EDGES = (5.0, 8.0, 10.0, 20.0, 50.0, np.inf)
+SINGLE = ("silicon", "weak tracks", "thick", "faint tracks", "dense tracks", "points")
+STACK = ("skirts", "cores", "clean", "whole tracks", "thick cores", "soft tracks")
+DIFFUSE = ("diffuse 1", "diffuse 3", "diffuse stack 1", "diffuse stack 2", "diffuse stack 3")
 """Extreme tracks: they teach what charge can be like, but have no say in how often it is so."""
-TRAINING_SEEDS, TEST_SEEDS = (1, 2, 3), (101, 102)
+TRAINING_SEEDS, TEST_SEEDS = (1,), (101,)
 MORE = {"stars_per_arcmin2": 250.0, "galaxies_per_arcmin2": 350.0, "write_exposures": True}
 """More stars and galaxies than the recipes have, where these have the usual number."""
-N_SUMS, RIDGE = 8, 3.0
+N_SUMS, RIDGE = 8, 5.0
 """Size of the networks, and what large weights cost."""
 VARIANTS = ("drc alone", "other images", "exposures", "exposures and other images")
 
@@ -83,106 +81,96 @@ class Labelled:
 
 
 def simulated(name: str, seed: int, folder: Path) -> Path:
-    """Make a visit of the training family and run it; return its folder."""
-    recipe = families.TRAINING[name]
+    """Return the folder of a visit of the training family, made unless it is there."""
     home = folder / f"{name.replace(' ', '_')}_{seed}"
-    if not (home / "deep" / "summary.json").is_file():
-        settings = families.settings_of(MORE | recipe, seed)
+    if not (home / "gaia.ecsv").is_file():
+        settings = families.settings_of(MORE | families.TRAINING[name], seed)
         write_visit(simulate_visit(settings), home)
-        inputs = bycatch.Inputs(gaia=home / "gaia.ecsv")
-        chosen = Settings.load(
-            preset="deep", assignments=[f"input.exposures_dir={home / 'exposures'}"]
-        )
-        bycatch.run(home / "raw", home / "deep", chosen, inputs, 1)
     return home
 
 
 def labelled(visit: Path) -> list[Labelled]:
-    """Return the detections of all images of a visit."""
-    out = visit / "deep"
-    settings = saved_settings(out)
-    records = list(find_records(out))
-    images = [read_drc(r.paths(out).folder / r.name, settings.input) for r in records]
-    sources = [read_table(r.paths(out).product("sources")) for r in records]
-    masks = [read_pixels(r.paths(out).mask) > 0 for r in records]
-    shares = [
-        mask_shares(read_pixels(r.paths(out).segmentation), mask, table["id"])
-        for r, mask, table in zip(records, masks, sources, strict=True)
-    ]
-    trusted = [s[share <= MAX_CR_SHARE] for s, share in zip(sources, shares, strict=True)]
-    result = []
-    for k, (record, image, table) in enumerate(zip(records, images, sources, strict=True)):
-        x, y = np.asarray(table["x"], float), np.asarray(table["y"], float)
-        others = [
-            companion(image, x, y, images[j], trusted[j]) for j in range(len(images)) if j != k
-        ]
-        found = photometry(image, x, y, settings.measure)
-        concentration = stellarity.concentration(
-            image,
-            x,
-            y,
-            found.sky.median,
-            found.sky.std,
-            found.exposures.exptime_s,
-            found.correlation,
-        )
-        expected = stellarity.expectation(image.meta.detector, record.filter)
-        locus = stellarity.locus(concentration, expected, usable=shares[k] < 0.01)
-        evidence = cosmics.evidence(
-            image,
-            found,
-            concentration,
-            locus,
-            cr_mask=masks[k],
-            elsewhere=seen_elsewhere(x, y, others),
-            saturated=np.nan_to_num(found.exposures.peak_rate) > image.meta.saturation_rate,
-            chips=read_quality(exposure_files(record.exposures, [visit / "exposures"])),
-        )
-        truth = read_truth(visit, record.root)
-        net = found.net[:, 0]
-        radius = settings.measure.radii_px[:1]
-        light, _ = circle_sums(truth.model, np.ones(image.shape, bool), x, y, radius)
-        real = light[:, 0] > REAL_SHARE * net
-        clear = ~any_within(truth.cosmic_rays, x, y, CLEAR_PX)
-        objects = truth.table
-        distance, nearest = KDTree(np.column_stack([objects["x"], objects["y"]])).query(
-            np.column_stack([x, y])
-        )
-        is_star = np.asarray(objects["star"], bool)[nearest] & (distance < RAY_PX)
-        is_galaxy = ~np.asarray(objects["star"], bool)[nearest]
-        middle = len(settings.measure.radii_px) // 2
-        errors = rate_errors(
-            found.sums, found.areas, found.sky, found.exposures.exptime_s, found.correlation
-        )
-        result.append(
-            Labelled(
-                f"{visit.name} {record.filter}",
-                evidence,
-                np.nan_to_num(found.net[:, middle] / errors[:, middle]),
-                real,
-                real & is_star & clear,
-                real & is_galaxy & clear,
-            )
-        )
-    return result
+    """Run the chain on a visit, and return what it gathers of its detections, with the truth.
+
+    The evidence is kept in ``<visit>/evidence.pickle`` as long as the code that gathers it is the
+    same.
+    """
+    kept, stamp = visit / "evidence.pickle", _stamp()
+    if kept.is_file():
+        known: tuple[str, list[Labelled]] = pickle.loads(kept.read_bytes())
+        if known[0] == stamp:
+            return known[1]
+    found: dict[str, cosmics.Evidence] = {}
+    gather = cosmics.evidence
+
+    def noted(image: DrcImage, *args: Any, **options: Any) -> cosmics.Evidence:
+        found[image.path.name[:9]] = evidence = gather(image, *args, **options)
+        return evidence
+
+    def unknown(evidence: cosmics.Evidence) -> Floats:
+        return np.zeros(len(evidence.snr))  # weights are not needed, nor need they fit the terms
+
+    chosen = Settings.load(
+        preset="deep", assignments=[f"input.exposures_dir={visit / 'exposures'}"]
+    )
+    with (
+        tempfile.TemporaryDirectory(dir=visit) as out,
+        patch.object(cosmics, "evidence", noted),
+        patch.object(cosmics, "probability", unknown),
+    ):
+        inputs = bycatch.Inputs(gaia=visit / "gaia.ecsv")
+        bycatch.run(visit / "raw", Path(out), chosen, inputs, 1)
+        rows = [
+            _with_truth(visit, record.root, f"{visit.name} {record.filter}", found[record.root],
+                        read_table(record.paths(Path(out)).product("phot")))
+            for record in find_records(Path(out))
+        ]  # fmt: skip
+    kept.write_bytes(pickle.dumps((stamp, rows)))
+    return rows
 
 
-def companion(
-    image: DrcImage, x: Floats, y: Floats, other: DrcImage, table: Table
-) -> OtherImageView:
-    """Return another image in the pixels of this one."""
-    sky = other.wcs.all_pix2world(np.asarray(table["x"]), np.asarray(table["y"]), 0)
-    column, row = image.wcs.all_world2pix(*sky, 0)
-    there = other.wcs.all_world2pix(*image.wcs.all_pix2world(x, y, 0), 0)
-    covers = any_within(other.valid, there[0], there[1], 0.75)
-    return OtherImageView(other.meta.filter, column, row, covers)
+def _stamp() -> str:
+    """Return what stands for the code that the evidence comes from."""
+    places = ("stages/measure", "stages/detect", "stages/crmask", "kernels", "stages/align")
+    home = Path(bycatch.__file__).parent
+    files = sorted(path for place in places for path in (home / place).glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _with_truth(
+    visit: Path, root: str, name: str, evidence: cosmics.Evidence, phot: Table
+) -> Labelled:
+    """Return detections with what they are."""
+    truth = read_truth(visit, root)
+    x, y, sky = (np.ma.filled(phot[n].astype(float), np.nan) for n in ("x", "y", "sky_median"))
+    net = {
+        r: np.ma.filled(phot[f"countrate_{r}"].astype(float), np.nan)
+        - sky * np.asarray(phot[f"area_{r}"], float)
+        for r in ("2", "4")
+    }
+    light, _ = circle_sums(truth.model, np.ones(truth.model.shape, bool), x, y, (2.0,))
+    real = light[:, 0] > REAL_SHARE * net["2"]
+    clear = ~any_within(truth.cosmic_rays, x, y, CLEAR_PX)
+    objects = truth.table
+    places = np.column_stack([objects["x"], objects["y"]])
+    distance, nearest = KDTree(places).query(np.column_stack([x, y]))
+    is_star = np.asarray(objects["star"], bool)[nearest]
+    error = np.ma.filled(phot["countrate_err_4"].astype(float), np.nan)
+    return Labelled(
+        name,
+        evidence,
+        np.nan_to_num(net["4"] / error),
+        real,
+        real & is_star & (distance < RAY_PX) & clear,
+        real & ~is_star & clear,
+    )
 
 
 def with_less(found: cosmics.Evidence, variant: str) -> cosmics.Evidence:
     """Return the evidence without what a variant does not have."""
     nothing = np.zeros(len(found.n_exp), np.int64)
     if "other images" not in variant:
-        found = replace(found, elsewhere=Elsewhere(nothing, nothing, 0.0))
+        found = replace(found, elsewhere=Elsewhere(nothing, nothing, 0.0, np.zeros(len(nothing))))
     return found if "exposures" in variant else replace(found, exposures=None)
 
 
@@ -250,7 +238,7 @@ def trained(terms: Floats, is_ray: Floats, odds: Floats) -> cosmics.Network:
         return likelihood + RIDGE * size, np.concatenate(gradient)
 
     found = minimize(
-        cost, np.concatenate(first), jac=True, method="L-BFGS-B", options={"maxiter": 500}
+        cost, np.concatenate(first), jac=True, method="L-BFGS-B", options={"maxiter": 400}
     )
     inner, bias, outer, direct = parts(found.x)
     return cosmics.Network(mean, spread, direct[:-1], inner, bias, outer, float(direct[-1]))
@@ -301,13 +289,14 @@ def print_tables(title: str, rows: list[Labelled]) -> None:
         v: np.concatenate([cosmics.probability(with_less(r.evidence, v)) for r in rows])
         for v in VARIANTS
     }
-    bins = [f"S/N {a:g} to {b:g}" for a, b in pairwise(SNR_EDGES)]
+    ranges = [*pairwise(SNR_EDGES), (20.0, np.inf), (10.0, np.inf), (5.0, np.inf)]
+    bins = [f"S/N {a:g} to {b:g}" if np.isfinite(b) else f"> {a:g}" for a, b in ranges]
     print(f"\n{title}: purity of the clean catalog, and what it loses\n")
     print("| evidence | " + " | ".join(bins) + " | stars lost | galaxies lost |")
     print("|---" * (len(bins) + 3) + "|")
     for variant, p in found.items():
         clean = ~(p > cosmics.LIKELY)
-        cells = [percent(real, clean & (snr >= a) & (snr < b)) for a, b in pairwise(SNR_EDGES)]
+        cells = [percent(real, clean & (snr >= a) & (snr < b)) for a, b in ranges]
         cells += [percent(~clean, star), percent(~clean, galaxy)]
         print(f"| {variant} | " + " | ".join(cells) + " |")
     print(f"\n{title}: mean p_cr, share of cosmic rays, and number\n")

@@ -18,6 +18,7 @@ SHAPE = (2000, 2100)
 SETTINGS = AlignSettings()
 FREE = np.array([np.inf, np.inf, 2.6**2])
 RNG = np.random.default_rng
+MIDDLE, LINES = np.zeros(2), np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [0.6, -0.8]])
 
 
 # ---------------------------------------------------------------- the kernel
@@ -38,13 +39,13 @@ def told(n, seed, field=None, error=1.5, outliers=()):
     apart = rng.normal(0, error, (n, 2)) + (0.0 if field is None else field(xy))
     for k in outliers:
         apart[k] += [30.0, -25.0]
-    return distortion(xy, apart, np.full((n, 2), error**2), FREE, 70.0), xy
+    return distortion(xy, apart, np.full((n, 2), error**2), FREE, 70.0, MIDDLE, LINES), xy
 
 
 def test_nothing_is_found_in_noise():
     likely = [told(n, seed)[0] for n in (3, 8, 30) for seed in range(10)]
     assert max(found.odds for found in likely) < 1
-    assert np.median([found.odds for found in likely]) < 0.2
+    assert np.median([found.odds for found in likely]) < 0.35
 
 
 def test_without_a_field_the_error_is_that_of_the_linear_fit():
@@ -67,6 +68,32 @@ def test_a_smooth_field_is_told_within_its_error(n, limit_mas):
     assert 0.6 < np.sqrt(np.mean(np.square(pulls))) < 1.4
 
 
+def step(xy):
+    """Two chips that are off by 20 and 10 mas from each other."""
+    return np.where(xy[:, 1:] > 0, [[10.0, -5.0]], [[-10.0, 5.0]])
+
+
+@pytest.mark.parametrize("n", [6, 12, 30])
+def test_a_step_between_two_halves_is_told_within_its_error(n):
+    pulls = []
+    for seed in range(12):
+        found, _ = told(n, seed, step)
+        at = RNG(seed).uniform(-50, 50, (100, 2))
+        offset, variance = found.at(at)
+        pulls.append((offset - step(at)) / np.sqrt(variance))
+    assert np.mean(np.abs(pulls) > 3) < 0.02
+    assert np.sqrt(np.mean(np.square(pulls))) > 0.5
+
+
+def test_a_half_without_a_star_may_be_off():
+    rng = RNG(4)
+    xy = np.column_stack([rng.uniform(-50, 50, 8), rng.uniform(-50, -5, 8)])
+    found = distortion(xy, rng.normal(0, 1, (8, 2)), np.ones((8, 2)), FREE, 70.0, MIDDLE, LINES)
+    near, far = (np.sqrt(found.at(np.array([[0.0, y]]))[1]).max() for y in (-25.0, 25.0))
+    assert near < 2.0
+    assert 5.0 < far < 20.0
+
+
 def test_outliers_are_no_distortion():
     found, _ = told(20, 3, outliers=(4, 11))
     assert found.odds < 1
@@ -76,7 +103,7 @@ def test_outliers_are_no_distortion():
 def test_far_from_all_stars_a_field_is_known_to_its_size():
     rng = RNG(5)
     xy = np.column_stack([rng.uniform(-50, 50, 30), rng.uniform(-50, -5, 30)])
-    found = distortion(xy, waves(xy), np.full((30, 2), 1.0), FREE, 70.0)
+    found = distortion(xy, waves(xy), np.full((30, 2), 1.0), FREE, 70.0, MIDDLE, LINES)
     near, far = (np.sqrt(found.at(np.array([[0.0, y]]))[1]).max() for y in (-25.0, 45.0))
     assert near < 3.0
     assert far > 10.0

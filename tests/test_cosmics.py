@@ -36,7 +36,7 @@ def evidence(n, *, width=1.0, box=0.0, c=(0.0, 0.0), masked=0.0, snr=30.0, n_exp
     return cosmics.Evidence(
         full(n, width), full(n, 1.1), full(n, box), np.tile(np.array(c, float), (n, 1)),
         full(n, masked), full(n, snr), full(n, n_exp),
-        cosmics.Elsewhere(full(n, of), full(n, seen), 0.01), 20,
+        cosmics.Elsewhere(full(n, of), full(n, seen), 0.01, np.zeros(n)), 20,
         full(n, charge), full(n, misfit), full(n, 0.0), Remains(*np.zeros((5, n))),
     )  # fmt: skip
 
@@ -63,6 +63,7 @@ def joined(parts):
             np.concatenate([p.elsewhere.n_covering for p in parts]),
             np.concatenate([p.elsewhere.n_seen for p in parts]),
             0.01,
+            np.concatenate([p.elsewhere.absent for p in parts]),
         ),
         20,
         *(np.concatenate([getattr(p, n) for p in parts]) for n in ("charge", "misfit")),
@@ -275,7 +276,9 @@ def test_probabilities_are_probabilities_whatever_the_evidence():
         np.where(random.random(n) < 0.1, np.nan, random.exponential(2.0, n)),
         random.normal(0, 1, n), random.normal(0, 1, (n, 2)), random.random(n),
         random.normal(5, 20, n), random.integers(0, 4, n),
-        cosmics.Elsewhere(random.integers(0, 4, n), np.zeros(n, np.int64), 0.0), 0,
+        cosmics.Elsewhere(
+            random.integers(0, 4, n), np.zeros(n, np.int64), 0.0, random.normal(0, 9, n)
+        ), 0,
         random.normal(0, 99, n), random.exponential(9.0, n), random.random(n),
         Remains(*random.normal(0, 9, (5, n))),
     )  # fmt: skip

@@ -58,7 +58,7 @@ def result(wcs, grade="A", n=3, **changes):
         "rms_dec_mas": 3.5, "loo_rms_mas": 3.1, "odds": 1e-7, "shift_ra_mas": 350.0,
         "shift_dec_mas": -280.0, "roll_deg": 0.02, "scale_ppm": 0.0, "astrom_err_mas": 1.2,
         "distortion_mas": 0.0, "distortion_arcsec": np.nan,
-        "frame_error": FrameError(36.92, -8.47, root @ root.T), "release": "Gaia DR3",
+        "frame_error": FrameError(36.92, -8.47, root @ root.T, None, 0.8), "release": "Gaia DR3",
         "epoch": 2016.05, "matches": matches,
     }  # fmt: skip
     return AlignResult(**values | changes)

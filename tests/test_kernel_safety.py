@@ -50,6 +50,7 @@ from bycatch.kernels import (
     neighbourhood,
     noise_image,
     peaks,
+    pieces,
     resample,
     rowmedians,
     sharp_peaks,
@@ -445,6 +446,9 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "moments.segment_properties": lambda s: moments.segment_properties(
         s.data, s.others[0], s.others[1], s.valid, s.labels, s.n_labels, s.n_exp
     ),
+    "moments.wide_centroids": lambda s: moments.wide_centroids(
+        s.data, s.others[0], s.valid, s.labels, np.arange(len(s.x)), s.x, s.y, 1.6
+    ),
     "neighbourhood.all_within": lambda s: neighbourhood.all_within(s.valid, s.x, s.y, 3.0),
     "neighbourhood.any_within": lambda s: neighbourhood.any_within(s.mask, s.x, s.y, 3.0),
     "neighbourhood.coverage": lambda s: neighbourhood.coverage(
@@ -464,6 +468,10 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "peaks.narrow_basins": _narrow_basins,
     "peaks.take_sky_off": _take_sky_off,
+    "pieces.touching": lambda s: pieces.touching(s.data, s.labels, s.n_labels),
+    "pieces.renamed": lambda s: pieces.renamed(
+        np.array(s.labels, np.int32), np.arange(s.n_labels + 1)
+    ),
     "sharp_peaks.response": lambda s: sharp_peaks.response(0.8, 2.0),
     "sharp_peaks.sharp_peaks": lambda s: sharp_peaks.sharp_peaks(s.data, s.valid, 0.8, 2.0, 0.0),
     "large_medians.lower_median": lambda s: large_medians.lower_median(s.data, s.valid),
@@ -820,6 +828,9 @@ REFUSED: dict[str, Callable[[], Any]] = {
     ),
     "a label too many": lambda: moments.segment_properties(
         IMAGE, IMAGE, IMAGE, YES, LABELS + 1, 1, LABELS.astype(np.int16)
+    ),
+    "a label without a position": lambda: moments.wide_centroids(
+        IMAGE, IMAGE, YES, LABELS, np.array([1, 2]), np.array([1.0]), np.array([1.0]), 1.6
     ),
     "a label below 0": lambda: moments.segment_boxes(-LABELS, 3),
     "a label of 64 bits": lambda: deblend.deblended(

@@ -23,13 +23,13 @@ SCATTER = np.array([[0.05**2, 0.0006], [0.0006, 0.018**2]])
 
 def evidence(width=1.0, elongation=1.1, box=0.0, c=(0.0, 0.0), masked=0.0, snr=30.0, n_exp=1,
              of=0, seen=0, chance=0.01, charge=0.0, misfit=1.0, around=0.0, left=(0.0,) * 5,
-             told=None, n=1):  # fmt: skip
+             told=None, absent=0.0, n=1):  # fmt: skip
     full = np.full
     told = told and ExposureCharge(full(n, told[0]), *(full(n, float(v)) for v in told[1:]))
     return cosmics.Evidence(
         full(n, width), full(n, elongation), full(n, box), np.tile(np.array(c, float), (n, 1)),
         full(n, masked), full(n, snr), full(n, n_exp),
-        cosmics.Elsewhere(full(n, of), full(n, seen), chance), 20,
+        cosmics.Elsewhere(full(n, of), full(n, seen), chance, full(n, float(absent))), 20,
         full(n, charge), full(n, misfit), full(n, around),
         Remains(*(full(n, float(v)) for v in left)), told,
     )  # fmt: skip
@@ -112,6 +112,23 @@ def test_the_network_is_that_of_the_file(kind):
         sums += np.array(inner) * (term - mean) / spread
     total += np.tanh(sums) @ values["outer"]
     assert cosmics.network(kind)(terms[np.newaxis])[0] == pytest.approx(total)
+
+
+def test_no_light_in_other_images_counts_half_of_its_likelihood_and_light_nothing():
+    def logit(absent):
+        vague = evidence(width=0.9, masked=0.3, snr=12.0, of=2, absent=absent, n=200)
+        known = evidence(width=0.9, masked=0.3, snr=12.0, of=2, n=200)
+        ratio = cosmics.network("single")(cosmics.features(known, "single"))
+        assert (
+            cosmics.features(vague, "single").tolist() == cosmics.features(known, "single").tolist()
+        )
+        return cosmics.probability(vague)[0], cosmics._with_shares(
+            ratio + 0.5 * min(max(absent, 0.0), 6.0), known.snr, *cosmics.PRIOR_SINGLE
+        )[0]
+
+    for absent in (-5.0, 0.0, 3.0, 6.0, 99.0):
+        found, expected = logit(absent)
+        assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("n_exp", "kind", "prior"), [(1, "single", 0.5), (2, "stack", 0.05)])
@@ -454,4 +471,5 @@ def test_the_preset_deep_is_what_the_documentation_says():
         "deblend_n_pixels": 7,
         "deblend_n_levels": 32,
         "deblend_contrast": 0.005,
+        "deblend_prominence": 2.0,
     }

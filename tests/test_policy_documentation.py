@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bycatch.kernels import distortion
 from bycatch.settings import PRESETS, Settings
-from bycatch.stages.align import GRADES
+from bycatch.sky.astrometry import CENTROID_FLOOR_PX
+from bycatch.stages.align import GRADES, floors
+from bycatch.stages.detect import centres
 from bycatch.stages.finalize import apcor, prior, starfit
-from bycatch.stages.measure import cosmics
+from bycatch.stages.measure import cosmics, transfer
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS = Settings()
@@ -43,7 +46,19 @@ STATED = [
     ("method.md", "scale with {} or more stars", SETTINGS.align.min_stars_scale),
     ("method.md", "general linear map with {} or more", SETTINGS.align.min_stars_general),
     ("method.md", "accepted on its odds ({:.0e})", SETTINGS.align.max_chance),
-    ("method.md", "residuals ({:g} mas rms)", SETTINGS.align.max_rms_mas),
+    ("method.md", "good frame's ({:g} mas rms)", SETTINGS.align.max_rms_mas),
+    (
+        "method.md",
+        "sizes of {:g} to {:g} mas, lengths",
+        distortion.SIZES_MAS[:: len(distortion.SIZES_MAS) - 1],
+    ),
+    ("method.md", "tell the centroid to {:g} detector px", centres.BRIGHT_PX),
+    ("method.md", "get one of {:g} detector px", centres.WIDE_PX),
+    ("method.md", "is told by {:g} or more bright", floors.LEAST_STARS),
+    ("method.md", "at least {:g} detector px over", floors.PHASE_PX),
+    ("method.md", "such stars it is {:g} px", CENTROID_FLOOR_PX),
+    ("method.md", "as likely as {:g} beforehand, a step", distortion.LIKELY),
+    ("method.md", "beforehand, a step {:g}, and no", distortion.STEP),
     ("method.md", "Apertures** of {:g}, {:g}, {:g}, {:g} and {:g} px", SETTINGS.measure.radii_px),
     ("method.md", "centres lie {:g} to 15 px away", SETTINGS.measure.annulus_inner_px),
     ("method.md", "centres lie 10 to {:g} px away", SETTINGS.measure.annulus_outer_px),
@@ -59,6 +74,11 @@ STATED = [
     ("method.md", "is higher by {:g} in the logarithm", apcor.MIN_EVIDENCE),
     ("method.md", "{:g} % at 0.1 arcsec where stars do not tell", 100 * SCATTER),
     ("method.md", "an error of {:g} % at 0.1 arcsec and 1 %", 100 * CURVE_ERROR),
+    ("method.md", "warning needs {:g} sigma", transfer.MIN_SIGMA),
+    ("method.md", "4.5 sigma and {:g} %", transfer.MIN_LOSS_PERCENT),
+    ("method.md", "to the power of {:g}, is a trail", transfer.EXPONENT),
+    ("method.md", "cosmic rays too, of {:g} to 30,000 e", transfer.CHARGE_E[0]),
+    ("method.md", "from {:g} to {:g} px above", (transfer.FIRST_PX, transfer.LAST_PX)),
     ("method.md", "Above {:g} a row is flagged", cosmics.LIKELY),
     ("howto.md", "`p_cr` above {:g} are gone", cosmics.LIKELY),
     ("howto.md", "large enough for shapes ({} connected", SETTINGS.detect.n_pixels),

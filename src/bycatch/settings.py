@@ -246,6 +246,13 @@ class DetectSettings(Section):
     deblend_contrast: float = setting(
         0.4, "least share of the blend's flux that makes a source of its own", ge=0, le=1
     )
+    deblend_prominence: float = setting(
+        0.0,
+        "height over the pass to a brighter source within whose light it lies, in units of the "
+        "noise of a pixel, below which a source is joined with that one; 0 joins none",
+        ge=0,
+        le=1000,
+    )
     coverage_box_px: int = setting(
         100, "side of the box of the coverage rule", "px", ge=1, le=MOST_BOX_PX
     )
@@ -458,7 +465,12 @@ class AlignSettings(Section):
         16, "searches with scrambled stars that tell the odds of chance", ge=0, le=1000
     )
     max_rms_mas: float = setting(
-        30.0, "largest rms per axis of an accepted fit", "mas", gt=0, le=MOST_MAS
+        30.0,
+        "scatter of the pairs per axis, as they are or each left out of the fit, beyond which the "
+        "grade is C at the best",
+        "mas",
+        gt=0,
+        le=MOST_MAS,
     )
     max_chance: float = setting(
         1e-4, "largest number of equally good alignments expected by chance", gt=0, lt=1
@@ -910,6 +922,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "deblend_n_pixels": 7,
             "deblend_n_levels": 32,
             "deblend_contrast": 0.005,
+            "deblend_prominence": 2.0,
         }
     },
 }

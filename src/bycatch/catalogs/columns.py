@@ -320,6 +320,14 @@ SOURCES: tuple[Column, ...] = (
     ),
     Column("n_exp", "i4", "", "meta.number;obs.exposure", "median exposures of its pixels"),
     Column(
+        "piece_of",
+        "i8",
+        "",
+        "meta.id.assoc",
+        "id of the larger source that it may be a piece of, such as a galaxy of which it may be a "
+        "knot; 0: of none",
+    ),
+    Column(
         "coverage",
         "f8",
         "",

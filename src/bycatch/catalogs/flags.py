@@ -33,6 +33,7 @@ class Flag(IntFlag):
     NEBULOUS = 2097152
     IN_LARGE_OBJECT = 4194304
     TRAIL = 8388608
+    PIECE = 16777216
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,12 @@ FLAGS: tuple[FlagMeaning, ...] = (
         "measure",
     ),
     FlagMeaning(Flag.TRAIL, "on a straight trail across the image", "measure"),
+    FlagMeaning(
+        Flag.PIECE,
+        "within the light of a larger extended source that it was deblended from: a knot or arm of "
+        "that galaxy, or a fainter object before it (piece_of in the sources tells which)",
+        "measure",
+    ),
 )
 
 

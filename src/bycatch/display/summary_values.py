@@ -219,6 +219,12 @@ MEASURE = _group(
         "covered_percent", "%", "share of the image that sources and their wings cover",
         "covered by sources", "%",
     ),
+    (
+        "cte_loss_percent", "%", ("charge of 1,000 electrons that is lost at the gap between the "
+        "chips, by trails; null if not told"), "charge lost in transfer", "%",
+    ),
+    ("cte_loss_err_percent", "%", "its 1-sigma error"),
+    ("cte_n_sources", "", "sources whose surroundings tell it"),
     ("trust_notes[]", "", "what of the catalog is not to be trusted, and what helps"),
 )  # fmt: skip
 FINALIZE = _group(

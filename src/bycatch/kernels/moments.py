@@ -298,6 +298,46 @@ def _medians(
 # ---------------------------------------------------------------- windowed centroids
 
 
+def wide_centroids(
+    data: Image,
+    background: Image,
+    valid: Bools,
+    labels: Labels,
+    number: Counts,
+    x: Floats,
+    y: Floats,
+    sigma_px: float,
+) -> tuple[Floats, Floats]:
+    """Return centroids of some segments in a Gaussian window of one width.
+
+    Parameters
+    ----------
+    data, background, valid, labels : (ny, nx), as in `segment_properties`
+    number : (N,) labels
+    x, y : (N,) where the windows begin
+    sigma_px : of the window
+
+    Returns
+    -------
+    x, y : (N,) float; NaN where a window is lost
+    """
+    check_shapes(data, background, valid, labels)
+    images = (plane(data), plane(background), plane(valid, np.bool_), plane(labels, np.int32))
+    at = np.stack([np.asarray(v, dtype=np.float64) for v in (x, y)], axis=1)
+    if not at.shape[0] == len(number) or not sigma_px > 0:
+        raise ValueError(f"{len(number)} labels for {len(at)} positions, sigma {sigma_px}")
+    _follow_all(images, np.asarray(number, dtype=np.int64), at, float(sigma_px))
+    return at[:, 0], at[:, 1]
+
+
+@compiled
+def _follow_all(images: Images, number: Counts, at: Floats, sigma: float) -> None:
+    """Move positions (N, 2) to the centroids in a window."""
+    for k in range(number.size):
+        if math.isfinite(at[k, 0] + at[k, 1]):
+            at[k, 0], at[k, 1] = _window_centroid(images, int(number[k]), at[k, 0], at[k, 1], sigma)
+
+
 @compiled
 def _windowed(
     images: Images,

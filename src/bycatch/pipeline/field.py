@@ -302,6 +302,11 @@ class _FieldWork:
             if "align" in self.job.stages:
                 bench.take(field_key=key)
             self._attempt(name, partial(self._end_image, name))
+            if name == next(iter(self.benches)) or "measure" not in self.job.stages:
+                bench.release()
+            else:
+                self._attempt(name, bench.lend)
+        for bench in self.benches.values():
             bench.release()
 
     def _end_image(self, name: str) -> None:

@@ -79,6 +79,9 @@ def write_frame(found: AlignResult, path: Path) -> None:
     error = fits.ImageHDU(np.asarray(found.frame_error.covariance, dtype=float), name="FRAMEERR")
     error.header["RA_PNT"] = (found.frame_error.ra_deg, "[deg] point of the tangent plane")
     error.header["DEC_PNT"] = (found.frame_error.dec_deg, "[deg] point of the tangent plane")
+    floor_mas = found.frame_error.centroid_floor_mas
+    if np.isfinite(floor_mas):
+        error.header["CENFLOOR"] = (floor_mas, "[mas] centroids of the brightest stars")
     error.header["TERMS"] = (FRAME_TERMS, "covariance: mas, mas per arcsec")
     extra = [_map_hdu(found.frame_error.extra)] if found.frame_error.extra is not None else []
     pairs = fits.table_to_hdu(_plain(found.matches))
@@ -180,6 +183,7 @@ def read_frame(path: Path) -> Frame:
                 float(hdus["FRAMEERR"].header["DEC_PNT"]),
                 np.asarray(hdus["FRAMEERR"].data, dtype=float),
                 _read_map(hdus),
+                float(hdus["FRAMEERR"].header.get("CENFLOOR", np.nan)),
             )
             pairs = Table.read(hdus["PAIRS"], unit_parse_strict="silent")
         except (KeyError, ValueError) as err:

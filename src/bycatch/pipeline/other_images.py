@@ -14,6 +14,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.errors import BycatchError
 from bycatch.kernels.blocks import BLOCK_PX
 from bycatch.pipeline.workbench import Workbench
+from bycatch.stages.measure.elsewhere import Light, light_at
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -33,12 +34,14 @@ class OtherImageView:
     name : filter and root
     x, y : (M,) float; its detections that are not on its cosmic-ray mask
     covers : (N,) bool; True where it has data around a position of this image
+    light : what it has at the positions of this image; None with a frame that is not known
     """
 
     name: str
     x: Floats
     y: Floats
     covers: Bools
+    light: Light | None = None
 
 
 def other_images(
@@ -69,9 +72,14 @@ def _view(bench: Workbench, wcs: WCS, ra: Floats, dec: Floats) -> OtherImageView
         x, y = wcs.all_world2pix(*sky, 0)
     covers = np.zeros(len(ra), dtype=bool)
     known = np.isfinite(ra) & np.isfinite(dec)
+    place = np.full((2, len(ra)), np.nan)
     if known.any():
-        covers[known] = _inside(bench.coverage, *own.all_world2pix(ra[known], dec[known], 0))
-    return OtherImageView(bench.record.place, x, y, covers)
+        place[:, known] = own.all_world2pix(ra[known], dec[known], 0)
+        covers[known] = _inside(bench.coverage, *place[:, known])
+    light = None
+    if bench.frame.grade != "F" and covers.any():
+        light = light_at(bench.pixels(), *place)
+    return OtherImageView(bench.record.place, x, y, covers, light)
 
 
 def _inside(blocks: NDArray[Any], x: Floats, y: Floats) -> Bools:

@@ -238,7 +238,7 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     )
     bench.phot = found.table
     summary = found.summary()
-    for warning in found.trust.warnings():
+    for warning in found.warnings():
         logger.warning("%s: %s", job.label, warning)
     extra = {"NOISECOR": found.correlation, "GAIACHNC": round(summary["n_gaia_chance"], 4)}
     good = found.table["cr_flag"] == 0

@@ -55,6 +55,7 @@ class Workbench:
         self.sealing: Future[None] | None = None
         self._reading: Future[DrcImage] | None = None
         self._shelf: Shelf | None = None
+        self._lent: DrcImage | None = None
         self._keys: tuple[str, dict[str, str]] | None = None
 
     def look(self, *, at_pixels: bool) -> None:
@@ -88,6 +89,7 @@ class Workbench:
         """The drizzled image."""
         if self._shelf is not None:
             shelf, self._shelf = self._shelf, None
+            self._lent = shelf.image
             for name in ("segmentation", "cr_mask"):
                 if name in shelf.arrays:
                     self.__dict__.setdefault(name, shelf.arrays[name])
@@ -131,9 +133,26 @@ class Workbench:
         arrays = {name: held.pop(name) for name in names if name in held}
         self._shelf = Shelf(held.pop("image"), arrays)
 
+    def lend(self) -> None:
+        """Forget what this image needs, but for pixels at which other images may look."""
+        if self._lent is None:
+            self.shelve()
+            self._lent = self._shelf.image if self._shelf else None
+        lent = self._lent
+        self.release()
+        self._lent = lent
+
+    def pixels(self) -> DrcImage:
+        """Return the image for a look at its pixels; it is not kept where it has to be read."""
+        if self._shelf is not None:
+            return self._shelf.image
+        if self._lent is not None:
+            return self._lent
+        return self.__dict__["image"] if "image" in self.__dict__ else self._read()
+
     def release(self) -> None:
         """Forget all pixels and tables."""
-        self._shelf = self._reading = None
+        self._shelf = self._reading = self._lent = None
         self.forget("image", "segmentation", "cr_mask", "phot")
 
     # ---- its products --------------------------------------------------------------------

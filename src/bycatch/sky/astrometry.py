@@ -64,12 +64,15 @@ class FrameError:
         Of (t_xi, t_eta, a, b, c, d): mas, and mas per arcsec.
     extra : VarianceMap or None
         What is added, in the same plane: distortion that no affine map holds.
+    centroid_floor_mas : error per axis of the centroids of the image's brightest stars, which is
+        each star's own; NaN where nothing tells of it
     """
 
     ra_deg: float
     dec_deg: float
     covariance: Floats
     extra: VarianceMap | None = None
+    centroid_floor_mas: float = np.nan
 
     def at(self, ra_deg: Floats, dec_deg: Floats) -> tuple[Floats, Floats]:
         """Return the 1-sigma errors along RA (times cos(dec)) and Dec at positions, mas."""
@@ -264,18 +267,34 @@ def wcs_header(wcs: WCS) -> fits.Header:
 
 
 CENTROID_FLOOR_PX = 0.03
-"""Error of the centroid of the brightest stars: undersampling and drizzling's sub-pixel phase."""
+"""Error of the centroid of the brightest stars where images do not tell: phase of the pixels, and
+a PSF whose lopsidedness varies over the field."""
 MIN_SIZE_PX = 1.0
 
 
 def centroid_errors_px(
-    flux: Floats, noise: Floats, size_px: Floats, exptime_s: Floats | float
+    flux: Floats,
+    noise: Floats,
+    size_px: Floats,
+    exptime_s: Floats | float,
+    floor_px: float = CENTROID_FLOOR_PX,
 ) -> Floats:
     """Return the 1-sigma errors of windowed centroids per axis, in pixels.
 
+    Photons (see `photon_variance_px2`) and a floor.
+    """
+    variance = photon_variance_px2(flux, noise, size_px, exptime_s)
+    return np.asarray(np.sqrt(floor_px**2 + variance))
+
+
+def photon_variance_px2(
+    flux: Floats, noise: Floats, size_px: Floats, exptime_s: Floats | float
+) -> Floats:
+    """Return the variances of centroids per axis that photons and sky make, px^2.
+
     Photon noise of the source and noise of the sky for a Gaussian profile
     (Thompson, Larson & Webb 2002, Biophys. J. 82, 2775, eq. 17, without the
-    pixel term), and a floor.
+    pixel term).
 
     Parameters
     ----------
@@ -288,5 +307,4 @@ def centroid_errors_px(
     size = np.maximum(np.nan_to_num(size_px, nan=MIN_SIZE_PX), MIN_SIZE_PX)
     # Drizzling's correlation of neighbours about doubles the variance of sums over pixels.
     sky = 2.0 * (np.nan_to_num(noise) * exptime_s) ** 2
-    variance = size**2 / electrons + 8.0 * np.pi * size**4 * sky / electrons**2
-    return np.asarray(np.sqrt(CENTROID_FLOOR_PX**2 + variance))
+    return np.asarray(size**2 / electrons + 8.0 * np.pi * size**4 * sky / electrons**2)

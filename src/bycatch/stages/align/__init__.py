@@ -5,9 +5,9 @@ are one problem.  First the images are tied to one another by everything they
 have in common, galaxies too.  Then the offset and roll between their objects
 and the reference stars are searched by votes, and one least-squares fit finds
 the frames of all images: a filter with two Gaia stars inherits from one with
-twenty.  A fit is accepted on its number of stars, its residuals, and the odds
-that chance would do as well, for which the same search is done with scrambled
-stars.  Without proof nothing is moved.
+twenty.  A fit is accepted on the odds that chance would do as well, for which
+the same search is done with scrambled stars.  Without proof nothing is moved.
+Pairs that are no chance but disagree make the error larger and the grade worse.
 
 An image whose WCS is in doubt has no say: it is aligned with the others, they without it.
 """
@@ -32,6 +32,7 @@ from bycatch.stages.align.corrected import (
     variance_map,
 )
 from bycatch.stages.align.coverage import coverage_of
+from bycatch.stages.align.floors import centroid_floors_mas
 from bycatch.stages.align.model import (
     GRADES,
     IN_DOUBT,
@@ -132,8 +133,10 @@ def _aligned(
         anchor = anchored(group, stars, known, settings)
         if anchor.frames is not None:
             known = known or anchor.correction
-        for member in range(len(group.views)):
+        for member, floor_mas in enumerate(centroid_floors_mas(group)):
             found = _result(group, member, anchor, stars, settings)
+            error = replace(found.frame_error, centroid_floor_mas=floor_mas)
+            found = replace(found, frame_error=error)
             results[group.views[member].index] = _doubted(found, group.doubt)
     return results
 
@@ -237,7 +240,7 @@ def _result(
         return _without_gaia(image, wcs, anchor.reason, n_tied, n_reference, error, settings)
     wcs.wcs.name = WCSNAME_ALIGNED
     covariance = image_covariance(anchor.fit, anchor.data, member)
-    covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2
+    covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2 + anchor.unexplained_mas**2
     frame_error = FrameError(*centre_of(image, wcs), covariance)
     believed = anchor.believed(len(stars))[inside]
     coverage = coverage_of(star_x[inside], star_y[inside], believed, image.shape)
@@ -256,7 +259,7 @@ def _result(
     n_field = len(anchor.star) if anchor.star is not None else 0
     return AlignResult(
         wcs=wcs,
-        grade=_grade(n_field, error_mas, not coverage.reason),
+        grade=_grade(n_field, error_mas, not coverage.reason, bool(anchor.disagreement)),
         reason="; ".join(filter(None, [anchor.reason, coverage.reason])),
         geometry=anchor.geometry,
         n_matches=len(matches),
@@ -281,11 +284,11 @@ def _result(
     )
 
 
-def _grade(n_stars: int, error_mas: float, is_covered: bool) -> str:
+def _grade(n_stars: int, error_mas: float, is_covered: bool, has_disagreement: bool) -> str:
     """Return the grade of an image that is on Gaia."""
-    if n_stars >= 5 and error_mas <= 5 and is_covered:
+    if n_stars >= 5 and error_mas <= 5 and is_covered and not has_disagreement:
         return "A"
-    if n_stars >= 3 and error_mas <= 15:
+    if n_stars >= 3 and error_mas <= 15 and not has_disagreement:
         return "B"
     return "C" if n_stars >= 2 and error_mas <= 50 else "D"
 

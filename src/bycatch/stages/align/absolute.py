@@ -104,6 +104,8 @@ class Anchor:
     odds : probability that chance would do as well
     geometry : of the correction
     residual : what the linear frames leave
+    disagreement : of the pairs, beyond ``max_rms_mas``, in words; '' without
+    unexplained_mas : what that adds to the error of the frame, per axis
     """
 
     reason: str
@@ -116,6 +118,8 @@ class Anchor:
     odds: float = np.nan
     geometry: str = "none"
     residual: Residual | None = None
+    disagreement: str = ""
+    unexplained_mas: float = 0.0
 
     def believed(self, n_stars: int) -> Bools:
         """Tell which of all stars have a pair that is no outlier."""
@@ -251,10 +255,12 @@ def _judged(group: Group, stars: Stars, search: Search, settings: AlignSettings)
     doubt = _doubt(group, fitted, odds, settings)
     if doubt:
         return Anchor(doubt)
+    disagreement = _disagreement(fitted, settings)
+    first = fitted
     fitted, residual = _with_residual(group, stars, search, fitted, settings)
-    n = len(fitted.star)
+    parts = [f"{len(fitted.star)} Gaia stars, odds of chance {odds:.1g}", disagreement]
     return Anchor(
-        f"{n} Gaia stars, odds of chance {odds:.1g}{residual.in_words}",
+        "; ".join(filter(None, parts)) + residual.in_words,
         fitted.frames,
         fitted.correction,
         fitted.data,
@@ -264,6 +270,8 @@ def _judged(group: Group, stars: Stars, search: Search, settings: AlignSettings)
         odds,
         fitted.geometry,
         residual,
+        disagreement,
+        _unexplained_mas(first, residual, settings) if disagreement else 0.0,
     )
 
 
@@ -497,19 +505,9 @@ def _scrambled_counts(
 
 
 def _doubt(group: Group, fitted: Fitted, odds: float, settings: AlignSettings) -> str:
-    """Return why a fit does not convince, or ''."""
+    """Return why a fit may be chance, or ''."""
     n = len(fitted.star)
     pairs = "1 pair" if n == 1 else f"{n} pairs"
-    rms = weighted_rms(pair_residuals(fitted.fit, fitted.data), _pair_weights(fitted))
-    if rms.max() > settings.max_rms_mas:
-        return f"{pairs} scatter by {rms.max():.0f} mas (allowed: {settings.max_rms_mas:g})"
-    # A few precise stars can make a fit that the others deny: leaving each out in turn tells.
-    left_out = weighted_rms(*_left_out(fitted)) if n >= _LEAST_LEFT_OUT else np.zeros(2)
-    if left_out.max() > settings.max_rms_mas:
-        return (
-            f"{pairs} do not agree: left out in turn they scatter by {left_out.max():.0f} mas "
-            f"(allowed: {settings.max_rms_mas:g})"
-        )
     middle = _middle(group)
     shift_arcsec = float(np.hypot(*(fitted.correction(middle) - middle))) / 1000.0
     matrix = fitted.correction.matrix
@@ -525,6 +523,41 @@ def _doubt(group: Group, fitted: Fitted, odds: float, settings: AlignSettings) -
     if not odds <= settings.max_chance:
         return f"{pairs} may be chance: odds {odds:.1g} (allowed: {settings.max_chance:g})"
     return ""
+
+
+def _disagreement(fitted: Fitted, settings: AlignSettings) -> str:
+    """Return how much the pairs of a match that is no chance disagree, or ''.
+
+    The image, or some of its positions, are off by that much: no reason to keep a header that is
+    off by ten times more.
+    """
+    rms = weighted_rms(pair_residuals(fitted.fit, fitted.data), _pair_weights(fitted))
+    good = f"(a good frame: {settings.max_rms_mas:g})"
+    if rms.max() > settings.max_rms_mas:
+        return f"they scatter by {rms.max():.0f} mas {good}"
+    # A few precise stars can make a fit that the others deny: leaving each out in turn tells.
+    enough = len(fitted.star) >= _LEAST_LEFT_OUT
+    left_out = weighted_rms(*_left_out(fitted)) if enough else np.zeros(2)
+    if left_out.max() > settings.max_rms_mas:
+        return f"left out in turn they scatter by {left_out.max():.0f} mas {good}"
+    return ""
+
+
+def _unexplained_mas(fitted: Fitted, residual: Residual, settings: AlignSettings) -> float:
+    """Return the error that pairs which disagree add to a frame, mas per axis.
+
+    Where the scatter is that of a distortion, the distortion's errors hold.  Else it is not known
+    what it is, and more pairs do not average it down.  Pairs are cut off at the tolerance: a
+    scatter near that of places anywhere in such a circle says nothing of the stars beyond.
+    """
+    rms = weighted_rms(pair_residuals(fitted.fit, fitted.data), _pair_weights(fitted))
+    n = 2 * len(fitted.star)
+    scatter = float(rms.max()) * np.sqrt(n / max(n - len(fitted.fit.common), 1))
+    if residual.size_mas > 0.5 * scatter:
+        return 0.0
+    anywhere = settings.tolerance_mas / 2.0
+    left = 1.0 - min(scatter / anywhere, 1.0) ** 2
+    return float(min(scatter / np.sqrt(max(left, 1e-6)), settings.tolerance_mas))
 
 
 def _left_out(fitted: Fitted) -> tuple[Floats, Floats]:

@@ -103,7 +103,10 @@ def residual_of(group: Group, data: Observations, fit: Frames, settings: AlignSe
     prior = np.full(n_terms, np.inf)
     prior[2] = max(roll_sigma, 1e-9) ** 2
     reach = max(float(np.hypot(*(v.corners[0] - v.centre))) for v in group.views) / 1000.0
-    field = distortion(data.xy[stars] / 1000.0, apart, variance, prior, reach)
+    middle = data.centres.mean(axis=0) / 1000.0
+    field = distortion(
+        data.xy[stars] / 1000.0, apart, variance, prior, reach, middle, _normals(group)
+    )
     if not field.odds >= _LINEAR_ODDS:
         return Residual(fit, field, IDENTITY, 0.0, np.nan)
     grid = _grid(group, data, reach)
@@ -114,6 +117,13 @@ def residual_of(group: Group, data: Observations, fit: Frames, settings: AlignSe
         move = _bent(grid, offset, variance, linear)
     left_out = _left_out(field, move, data.xy[stars]) if isinstance(move, Bend) else None
     return Residual(fit, field, move, field.size_mas, field.length_arcsec, left_out)
+
+
+def _normals(group: Group) -> Floats:
+    """Return (4, 2) normals of the lines along which two chips may meet: as coverage.py cuts."""
+    a, b, _, d = group.frames[0](group.views[0].corners)
+    x, y = ((side - a) / np.hypot(*(side - a)) for side in (b, d))
+    return np.stack([x, y, (x + y) / np.sqrt(2.0), (x - y) / np.sqrt(2.0)])
 
 
 def _pairs(data: Observations, fit: Frames) -> tuple[Floats, Floats]:

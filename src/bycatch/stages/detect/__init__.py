@@ -30,7 +30,9 @@ from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel
 from bycatch.kernels.structure import at_cells, local_scatter, map_of_blocks, most_in_window
 from bycatch.settings import DetectSettings
-from bycatch.stages.detect import saturated
+from bycatch.stages.detect import pieces, saturated
+from bycatch.stages.detect.centres import bright_centres
+from bycatch.stages.detect.pieces import Pieces
 
 FILTER_CELLS = 3
 OVERSUBTRACTED_SIGMA = 0.4
@@ -98,9 +100,10 @@ def run(image: DrcImage, settings: DetectSettings | None = None) -> DetectResult
     chosen = (settings or DetectSettings()).at(image.detector_px)
     sky = sky_of(image, chosen)
     segments = segment(image, sky.background, sky.noise, chosen)
-    found = _measured(image, segments, sky.background, sky.noise, chosen)
-    found = saturated.centred(image, found, segments.labels)
-    return _sorted_out(found, segments.labels, sky, chosen)
+    parts = pieces.joined(image, segments, sky.noise, chosen.deblend_prominence)
+    found = _measured(image, parts, sky.background, sky.noise, chosen)
+    found = saturated.centred(image, found, parts.segments.labels)
+    return _sorted_out(found, parts.segments.labels, sky, chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,12 +236,13 @@ def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSe
 
 def _measured(
     image: DrcImage,
-    segments: Segments,
+    parts: Pieces,
     background: Image,
     noise: Image,
     settings: DetectSettings,
 ) -> Table:
     """Return the table of all segments, kept or not."""
+    segments = parts.segments
     if not segments.n_labels:
         return empty_table(SOURCES)
     found = segment_properties(
@@ -256,6 +260,10 @@ def _measured(
     followed = offset <= np.maximum(2.0, found.semimajor_px)
     x = np.where(followed, found.x_window, found.x_segment)
     y = np.where(followed, found.y_window, found.y_segment)
+    row, column = (
+        np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((y, x), image.shape, strict=True)
+    )
+    x, y = bright_centres(image, background, noise[row, column], segments.labels, found, (x, y))
     column = np.clip(np.rint(x).astype(int), 0, image.shape[1] - 1)
     row = np.clip(np.rint(y).astype(int), 0, image.shape[0] - 1)
     return make_table(
@@ -282,6 +290,7 @@ def _measured(
             "background": background[row, column],
             "noise": noise[row, column],
             "n_exp": found.median_count,
+            "piece_of": parts.piece_of[1:],
             "coverage": box_fraction(image.valid, x, y, settings.coverage_box_px),
         },
     )

@@ -29,6 +29,7 @@ from bycatch.stages.measure import (
     shapes,
     sky_noise,
     stellarity,
+    transfer,
     trust,
     unlisted,
 )
@@ -40,7 +41,7 @@ from bycatch.stages.measure.defects import (
     defects_from_quality,
 )
 from bycatch.stages.measure.depth import Depth, depth
-from bycatch.stages.measure.elsewhere import SEEN_PX, Elsewhere, seen_elsewhere
+from bycatch.stages.measure.elsewhere import SEEN_PX, Elsewhere, light_at, seen_elsewhere
 from bycatch.stages.measure.photometry import (
     Photometry,
     aperture_sums,
@@ -94,6 +95,12 @@ class MeasureResult:
     """Number of matches with Gaia that are expected by chance."""
     trust: trust.Trust
     """What stands against the catalog as a whole."""
+    transfer: transfer.Transfer
+    """What is lost of the charge on its way to the readout."""
+
+    def warnings(self) -> list[str]:
+        """Return in words what of the catalog is not to be trusted, and what helps."""
+        return [*self.trust.warnings(), *self.transfer.warnings()]
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -119,6 +126,8 @@ class MeasureResult:
             "depth_mag": self.depth.median_mag,
             "limit_mag": self.depth.limits_mag,
             **self.trust.summary(),
+            **self.transfer.summary(),
+            "trust_notes": self.warnings(),
         }
 
     @notebook.never_raising
@@ -171,10 +180,13 @@ def run(
     conditions = flagging.frame_flags(image, found, chosen) | flagging.light_flags(
         spoiled, light, blended, merged
     )
+    conditions[Flag.PIECE] = targets.may_be_piece
     clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
     points = _points(image, found, spoiled.saturated, clean, in_gaia)
-    elsewhere = seen_elsewhere(targets.x, targets.y, field.others, SEEN_PX * image.detector_px)
+    own = light_at(image, targets.x, targets.y) if field.others else None
+    radius_px = SEEN_PX * image.detector_px
+    elsewhere = seen_elsewhere(targets.x, targets.y, field.others, radius_px, own)
     p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated, field.chips)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
     conditions |= flagging.total_flags(shape, points.p_star, chosen.annulus_inner_px)
@@ -220,6 +232,8 @@ def run(
         trust.judged(
             image, structure, pixels.segmentation, table, ~conditions[Flag.LIKELY_COSMIC_RAY]
         ),
+        # Cosmic rays leave the same trails, and are many in single exposures.
+        transfer.transfer_of(image, pixels.segmentation, found.x, found.y, _near_rate(found)),
     )
 
 
@@ -263,7 +277,9 @@ def _positions(
     settings: MeasureSettings,
 ) -> dict[str, Any]:
     """Return the columns of positions on the sky and of the match with Gaia."""
-    expected = position_errors_px(found, image.detector_px)
+    floor_mas = frame.error.centroid_floor_mas if frame.error is not None else np.nan
+    floor_px = floor_mas / (1000.0 * image.scale_arcsec)
+    expected = position_errors_px(found, image.detector_px, floor_px)
     return sky_positions(
         found.x,
         found.y,
@@ -275,6 +291,11 @@ def _positions(
         settings=settings,
         epoch_spread_yr=image.meta.epoch_spread_yr,
     )
+
+
+def _near_rate(found: Photometry) -> Floats:
+    """Return the rates in the aperture of the middle radius, (N,) e/s."""
+    return found.net[:, len(found.radii_px) // 2]
 
 
 def _n_gaia_chance(

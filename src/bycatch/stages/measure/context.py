@@ -34,6 +34,7 @@ class Targets:
         (`bycatch.images.exposures.exposure_sets`); 0 where that is not known
     centre_err_px : (N,) float, errors per axis of the positions where `detect` has measured them;
         NaN: what is expected of a centroid
+    may_be_piece : (N,) bool, within the light of a larger source that they were deblended from
 
     Raises
     ------
@@ -46,6 +47,7 @@ class Targets:
     ids: Ints
     exposure_sets: Ints
     centre_err_px: Floats
+    may_be_piece: Bools
 
     def __init__(
         self,
@@ -54,13 +56,21 @@ class Targets:
         ids: ArrayLike | None = None,
         exposure_sets: ArrayLike | None = None,
         centre_err_px: ArrayLike | None = None,
+        may_be_piece: ArrayLike | None = None,
     ) -> None:
         columns = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
         number = np.arange(1, len(columns[0]) + 1) if ids is None else np.asarray(ids)
         sets = np.zeros(len(number), np.int64) if exposure_sets is None else exposure_sets
         errors = np.full(len(number), np.nan) if centre_err_px is None else centre_err_px
-        names = ("x", "y", "ids", "exposure_sets", "centre_err_px")
-        values = (*columns, number, np.asarray(sets), np.asarray(errors, dtype=float))
+        pieces = np.zeros(len(number), bool) if may_be_piece is None else may_be_piece
+        names = ("x", "y", "ids", "exposure_sets", "centre_err_px", "may_be_piece")
+        values = (
+            *columns,
+            number,
+            np.asarray(sets),
+            np.asarray(errors, dtype=float),
+            np.asarray(pieces, dtype=bool),
+        )
         if len({len(value) for value in values}) > 1:
             lengths = ", ".join(f"{n}: {len(v)}" for n, v in zip(names, values, strict=True))
             msg = f"targets are of different lengths: {lengths}"
@@ -72,8 +82,10 @@ class Targets:
     def of(cls, table: Table, exposure_sets: ArrayLike | None = None) -> Targets:
         """Return the positions of a table of detections."""
         x, y, ids = (np.asarray(table[name]) for name in ("x", "y", "id"))
-        known = "centre_err_px" in table.colnames
-        return cls(x, y, ids, exposure_sets, floats(table, "centre_err_px") if known else None)
+        names = table.colnames
+        errors = floats(table, "centre_err_px") if "centre_err_px" in names else None
+        pieces = np.asarray(table["piece_of"]) > 0 if "piece_of" in names else None
+        return cls(x, y, ids, exposure_sets, errors, pieces)
 
     def take(self, which: Bools) -> Targets:
         """Return some of them."""

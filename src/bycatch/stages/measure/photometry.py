@@ -15,7 +15,7 @@ from bycatch.kernels.neighbourhood import coverage
 from bycatch.kernels.skystats import SkyStats, annulus_stats
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
 from bycatch.settings import MeasureSettings
-from bycatch.sky.astrometry import centroid_errors_px
+from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
 
 EXPOSURE_RADIUS_PX = 2.0
 """The number of exposures of a source is the median within this radius."""
@@ -98,12 +98,19 @@ def aperture_sums(
     return circle_sums(data, valid, x, y, radii_px)
 
 
-def position_errors_px(found: Photometry, detector_px: float = 1.0) -> Floats:
-    """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive."""
+def position_errors_px(
+    found: Photometry, detector_px: float = 1.0, floor_px: float = np.nan
+) -> Floats:
+    """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive.
+
+    ``floor_px`` is that of the brightest stars, if the alignment tells it.
+    """
+    floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX * detector_px
     radius_px = CENTROID_RADIUS_PX * detector_px
     k = int(np.argmin(np.abs(np.asarray(found.radii_px) - radius_px)))
     net, sigma_px = found.net[:, k], found.fits.fwhm_px * SIGMA_PER_FWHM
-    errors = centroid_errors_px(net, found.sky.std, sigma_px, found.exposures.exptime_s)
+    exptime_s = found.exposures.exptime_s
+    errors = centroid_errors_px(net, found.sky.std, sigma_px, exptime_s, floor_px)
     return np.where(net > 0, errors, np.nan)
 
 

@@ -1,0 +1,53 @@
+"""Losses of charge transfer are told by the trails that they leave."""
+
+import numpy as np
+import pytest
+
+from bycatch.images.drc import read_drc
+from bycatch.settings import Settings, SimulateSettings
+from bycatch.simulate import simulate_visit, write_visit
+from bycatch.stages import detect
+from bycatch.stages.measure import transfer
+
+
+def told(folder, loss_percent, seed):
+    """What a single exposure of a small frame tells."""
+    settings = SimulateSettings(
+        filters=("F606W",), n_exposures=(1,), cte_loss_percent=loss_percent, seed=seed,
+        stars_per_arcmin2=300.0,
+    )  # fmt: skip
+    files = write_visit(simulate_visit(settings), folder)
+    image = read_drc(files.images[0])
+    found = detect.run(image, Settings.load(preset="deep").detect)
+    columns = (np.asarray(found.sources[name], float) for name in ("x", "y", "flux"))
+    return transfer.transfer_of(image, found.segmentation, *columns)
+
+
+def test_a_loss_is_told_and_none_is_not(tmp_path):
+    lossy, plain = (told(tmp_path / str(loss), loss, 3) for loss in (10.0, 0.0))
+    assert lossy.loss_percent == pytest.approx(10.0, abs=3.5 * lossy.err_percent)
+    assert "charge transfer" in " ".join(lossy.warnings())
+    assert abs(plain.loss_percent) < 3.5 * plain.err_percent
+    assert not plain.warnings()
+    assert plain.summary()["cte_n_sources"] > transfer.LEAST_ROWS
+
+
+def test_without_segments_or_few_sources_nothing_is_told(as_image):
+    image = as_image(np.random.default_rng(1).normal(0, 0.01, (200, 200)))
+    nothing = np.zeros(0)
+    for segmentation in (None, np.zeros((200, 200), np.int32)):
+        found = transfer.transfer_of(image, segmentation, nothing, nothing, nothing)
+        assert np.isnan(found.loss_percent)
+        assert found.summary()["cte_loss_percent"] is None
+        assert not found.warnings()
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "says"), [(9.0, 1.9, True), (9.0, 2.1, False), (1.9, 0.1, False)]
+)
+def test_a_loss_has_to_be_large_and_certain(loss, error, says):
+    assert bool(transfer.Transfer(loss, error, 100, False).warnings()) == says
+
+
+def test_a_late_drz_is_named():
+    assert "drz" in transfer.Transfer(np.nan, np.nan, 0, True).warnings()[0]
