@@ -47,9 +47,9 @@ def test_pixels_of_one_image_are_refused_unless_it_is_named(bycatch, two_grids):
     assert ended.status == 0, ended.err
     assert "X_IMAGE, Y_IMAGE are 1-based" in ended.out + ended.err
     assert bycatch("objects", out, "-q").status == 0
-    measured = read_table(next(out.glob("objects/*/*_measurements.ecsv")))
+    measured = read_table(next(out.glob("objects/*/*_epochs.ecsv")))
     objects = read_table(next(out.glob("objects/*/*_objects.ecsv")))
-    listed = objects["id"][objects["list_row"] > 0]
+    listed = objects["object_id"][objects["list_row"] > 0]
     assert sorted(objects["list_row"][objects["list_row"] > 0]) == [1, 2, 3]
     for root, shift in (("jabc01010", (0, 0)), ("jabc01020", (X0, Y0))):
         own = measured[[str(name).endswith(root) for name in measured["image"]]]

@@ -9,7 +9,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from bycatch.catalogs.columns import CAT
-from bycatch.catalogs.object_columns import MEASUREMENTS, OBJECTS
+from bycatch.catalogs.object_columns import EPOCHS, OBJECTS
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import SettingsError
 from bycatch.pipeline import saved_settings
@@ -75,7 +75,7 @@ def with_objects(finished, tmp_path_factory, bycatch):
 
 
 def test_a_star_of_two_filters_is_one_object(with_objects, visit):
-    objects, measured = table_of(with_objects), table_of(with_objects, "measurements")
+    objects, measured = table_of(with_objects), table_of(with_objects, "epochs")
     wcs = visit.wcs
     x, y = wcs.all_world2pix(objects["ra"], objects["dec"], 0)
     for star_x, star_y, rate in zip(visit.scene.x, visit.scene.y, visit.scene.rate, strict=True):
@@ -84,19 +84,19 @@ def test_a_star_of_two_filters_is_one_object(with_objects, visit):
         row = objects[near[0]]
         assert (row["n_images"], row["n_filters"]) == (2, 2)
         assert row["p_real"] > 0.9
-        own = measured[measured["object_id"] == row["id"]]
+        own = measured[measured["object_id"] == row["object_id"]]
         assert sorted(own["filter"]) == ["F475W", "F775W"]
         # The blue image has ten times the rate.
         flux = {f: float(row[f"flux_{f}"]) for f in ("F475W", "F775W")}
         ratio = flux["F475W"] / 1.8e-19 / (flux["F775W"] / 9.93e-20)
         assert ratio == pytest.approx(10.0, rel=0.1), rate
-    assert list(objects["id"]) == list(range(1, len(objects) + 1))
+    assert len(set(objects["object_id"])) == len(objects)
     clean = table_of(with_objects, "objects_clean")
     assert len(clean) == (floats(objects, "p_real") >= 0.5).sum()
 
 
 def test_the_forced_fluxes_are_those_of_the_catalogs(with_objects):
-    measured = table_of(with_objects, "measurements")
+    measured = table_of(with_objects, "epochs")
     for path in with_objects.glob("abc_01/*/*_cat.ecsv"):
         catalog = read_table(path)
         root = path.name.removesuffix("_cat.ecsv")
@@ -122,11 +122,11 @@ def test_what_no_image_detects_has_a_flux_an_error_and_a_limit(with_objects, tmp
         }
     ).write(blank)
     assert bycatch("objects", out, "--sources", blank).status == 0
-    objects, measured = table_of(out), table_of(out, "measurements")
+    objects, measured = table_of(out), table_of(out, "epochs")
     row = objects[objects["list_row"] == 1][0]
     assert row["origin"] == 4
     assert row["n_detected"] == 0
-    own = measured[measured["object_id"] == row["id"]]
+    own = measured[measured["object_id"] == row["object_id"]]
     assert len(own) == 2
     for name in ("flux_6_apcor", "err_6_apcor", "maglim_6"):
         assert np.isfinite(floats(own, name)).all()
@@ -184,6 +184,39 @@ def test_what_is_up_to_date_is_kept_and_what_is_not_is_made_again(with_objects, 
     assert read_group(out, name).key != before.key
 
 
+def test_identifiers_survive_other_settings_and_another_image(two_visits, tmp_path, bycatch):
+    out = tmp_path / "out"
+    shutil.copytree(two_visits[0], out, symlinks=True)
+    both = set(table_of(out)["object_id"].tolist())
+    assert bycatch("objects", out, "--set", "objects.combined=false").status == 0
+    assert set(table_of(out)["object_id"].tolist()) >= both - {0}
+    # One visit less: what it shows keeps its identifiers, and again with both.
+    away = out / "def_05"
+    shutil.move(away, tmp_path / "def_05")
+    assert bycatch("objects", out).status == 0
+    alone = set(table_of(out)["object_id"].tolist())
+    assert len(alone & both) >= 0.97 * len(alone)
+    shutil.move(tmp_path / "def_05", away)
+    assert bycatch("objects", out).status == 0
+    assert len(set(table_of(out)["object_id"].tolist()) & both) >= 0.97 * len(both)
+
+
+def test_a_light_curve_is_in_time(two_visits, bycatch):
+    out, *_ = two_visits
+    report = make_objects(out, saved_settings(out))[0]
+    objects = report.objects()
+    star = objects[np.argmax(floats(objects, "chi2_F775W"))]
+    curve = report.light_curve(int(star["object_id"]))
+    assert len(curve) == 2
+    assert np.diff(curve.time.mjd)[0] == pytest.approx(365.25 * YEARS, abs=0.1)
+    first, last = (float(flux) for flux in np.asarray(curve["flux"]))
+    assert last / first == pytest.approx(2.0, rel=0.05)
+    assert len(report.epochs()) >= len(objects)
+    assert len(report.objects(clean=True)) <= len(objects)
+    with pytest.raises(KeyError, match="no object 5"):
+        report.light_curve(5)
+
+
 def test_one_bad_image_leaves_the_others(with_objects, tmp_path, bycatch):
     out = tmp_path / "out"
     shutil.copytree(with_objects, out, symlinks=True)
@@ -233,7 +266,7 @@ def test_measure_with_a_list_says_where_lists_are_measured(with_objects, tmp_pat
 
 
 def test_the_registry_has_the_columns_that_are_copied():
-    names = {column.name for column in MEASUREMENTS}
+    names = {column.name for column in EPOCHS}
     copied = {
         "flux_{r}_apcor", "err_{r}_apcor", "err_{r}_sys", "mag_ab_{r}", "mag_ab_err_{r}",
         "maglim_{r}", "flux_kron", "err_kron", "mag_ab_kron", "fwhm", "n_exp", "n_exp_min",

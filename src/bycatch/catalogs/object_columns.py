@@ -11,7 +11,14 @@ from itertools import pairwise
 
 from bycatch.catalogs.columns import CAT, FLAGS, FLAM, Column
 
-OBJECT_ID = Column("id", "i8", "", "meta.id;meta.main", "number of the object in its group, from 1")
+OBJECT_ID = Column(
+    "object_id",
+    "i8",
+    "",
+    "meta.id;meta.main",
+    "HEALPix cell (order 29, nested, ICRS) where the object was first found; it is kept when other "
+    "images move its position",
+)
 
 OBJECTS: tuple[Column, ...] = (
     OBJECT_ID,
@@ -51,6 +58,30 @@ OBJECTS: tuple[Column, ...] = (
         "probability that it is a point source, if it is real, likewise", nullable=True,
     ),
     Column(
+        "half_light_arcsec", "f8", "arcsec", "phys.angSize",
+        "radius of the circle with half of the total flux, of the image that sees it best; holds "
+        "the PSF", nullable=True,
+    ),
+    Column(
+        "semimajor_arcsec", "f8", "arcsec", "phys.angSize.smajAxis",
+        "semi-axis of the ellipse of the colours of an extended object; missing for points",
+        nullable=True,
+    ),
+    Column(
+        "semiminor_arcsec", "f8", "arcsec", "phys.angSize.sminAxis", "the shorter one", True
+    ),
+    Column(
+        "pa_deg", "f8", "deg", "pos.posAng", "its position angle, east of north", nullable=True
+    ),
+    Column(
+        "nearest_arcsec", "f8", "arcsec", "pos.angDistance",
+        "distance of the nearest object that is real more likely than not", nullable=True,
+    ),
+    Column(
+        "grade", "U1", "", "meta.code.qual",
+        "best grade of the alignment among the images that detected it; '' of none",
+    ),
+    Column(
         "radius_px", "f8", "pix", "phys.angSize",
         "radius of the apertures of flux_{f} and of the colours, the same in all filters: the one "
         "of the best signal-to-noise".replace("{f}", "<filter>"), nullable=True,
@@ -80,6 +111,9 @@ OBJECTS: tuple[Column, ...] = (
 
 IN_FILTER: tuple[Column, ...] = (
     Column("n_images_{f}", "i4", "", "meta.number;obs.image", "images in {f} that cover it"),
+    Column("exptime_{f}", "f8", "s", "time.duration;obs.exposure", "exposure time there in {f}"),
+    Column("first_mjd_{f}", "f8", "d", "time.epoch;stat.min", "first image in {f}", True),
+    Column("last_mjd_{f}", "f8", "d", "time.epoch;stat.max", "last image in {f}", True),
     Column("n_detected_{f}", "i4", "", "meta.number;obs.image", "images in {f} that detected it"),
     Column(
         "flux_{f}", "f8", FLAM, "phot.flux.density;em.opt",
@@ -158,8 +192,8 @@ _MEASUREMENT_OF = (
     "p_star", "flags",
 )  # fmt: skip
 
-MEASUREMENTS: tuple[Column, ...] = (
-    Column("object_id", "i8", "", "meta.id;meta.main", "number of the object in its group"),
+EPOCHS: tuple[Column, ...] = (
+    OBJECT_ID,
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root> of the image"),
     Column("filter", "U8", "", "instr.filter", "its filter"),
     Column("mjd", "f8", "d", "time.epoch", "mean time of the exposures that look at it", True),

@@ -257,7 +257,7 @@ GROUPS = _group(
     ("summary.n_real", "", "objects with p_real of objects.min_p_real and more"),
     ("summary.n_in_several", "", "objects that two images or more have detected"),
     ("summary.n_only_combined", "", "objects that only the sum of all images shows"),
-    ("summary.n_measurements", "", "measurements: an object in an image"),
+    ("summary.n_epoch_rows", "", "rows of the table of epochs: an object in an image"),
     (
         "summary.n_single_cosmic_rays",
         "",

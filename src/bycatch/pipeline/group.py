@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import vstack
+from astropy.table import Table, vstack
 
 from bycatch.arrays import Bools, Floats
-from bycatch.catalogs.tables import SUFFIXES, write_table
+from bycatch.catalogs.tables import SUFFIXES, read_table, write_table
 from bycatch.errors import BycatchError
 from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.pipeline.attempts import attempt, begin, log_loss, step_over
@@ -68,6 +68,7 @@ class GroupJob:
     sources : the user's list of positions
     exclude : the user's regions without objects
     sources_frame : the WCS of the image whose pixels it has, if it is of one
+    earlier : groups of before that had some of the images: their identifiers are kept
     forced : make the tables again even if they are up to date
     waits : wait for another process that has the group
     """
@@ -80,6 +81,7 @@ class GroupJob:
     sources: UserFile | None = None
     exclude: UserFile | None = None
     sources_frame: Path | None = None
+    earlier: tuple[str, ...] = ()
     forced: bool = False
     waits: bool = False
 
@@ -225,7 +227,7 @@ class _GroupWork:
             attempt(image.bench.job.label, self.job.out, measure)
             image.bench.release()
         photometry.sort(key=lambda one: one.label)
-        return objects.tables(found, photometry, self.settings, grid)
+        return objects.tables(found, photometry, self.settings, grid, self._earlier())
 
     def _excluded(self, images: list[GroupImage], found: ObjectList) -> Bools:
         """Return which objects lie in the user's regions, in any image."""
@@ -263,6 +265,22 @@ class _GroupWork:
         _, first = np.unique(np.asarray(table["source_id"]), return_index=True)
         return gaia.ReferenceStars(table[np.sort(first)], found[0].origin)
 
+    def _earlier(self) -> Table | None:
+        """Return the objects that the groups of before had, as far as they can be read."""
+        names = ("object_id", "ra", "dec")
+        parts = []
+        for name in self.job.earlier:
+            for end in (".ecsv", ".parquet"):
+                path = group_folder(self.job.out, name) / f"{name}_objects{end}"
+                try:
+                    if path.exists():
+                        found = read_table(path)
+                        parts.append(Table({n: np.asarray(found[n]) for n in names}))
+                        break
+                except (BycatchError, OSError, KeyError) as err:
+                    logger.warning("objects %s: identifiers are new: %s", self.job.name, err)
+        return vstack(parts) if parts else None
+
     def _users(self) -> Floats | None:
         """Return the user's positions on the sky, degrees."""
         job = self.job
@@ -289,6 +307,9 @@ class _GroupWork:
             "DATE": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "GROUP": self.job.name,
             "FILTERS": list(made.filters),
+            "IMAGES": made.images["image"].tolist(),
+            "MERGED": {str(k): v for k, v in made.identity.merged.items()},
+            "SPLIT": {str(k): v for k, v in made.identity.split.items()},
             "SETTINGS": {
                 name: plain_settings(self.settings, name)
                 for name in ("objects", "detect", "measure", "finalize")

@@ -286,6 +286,7 @@ def measured(
         meta.mjd_mid,
         meta.exptime_s,
         meta.n_exposures,
+        image.scale_arcsec,
         image.frame.grade,
         image.frame.error_mas,
         meta.photplam,

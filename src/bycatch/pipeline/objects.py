@@ -73,14 +73,26 @@ def objects_of(
     out: Path, settings: Settings, inputs: Inputs, executor: Executor, *, forced: bool = False
 ) -> list[GroupReport]:
     """Make the tables of all groups with an executor that is at hand; none without images."""
-    jobs = group_jobs(out, settings, inputs, forced=forced)
-    _forget_others(out, {job.name for job in jobs})
+    before = {state.name: set(state.images) for state in read_groups(out)}
+    jobs = [
+        replace(job, earlier=_earlier(job, before))
+        for job in group_jobs(out, settings, inputs, forced=forced)
+    ]
     labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
     logger.info(
         "%d group(s) of overlapping images", len(jobs),
         extra={"sizes_mb": labels, "steps": ("objects",)},
     )  # fmt: skip
-    return sorted(work_on(executor, jobs), key=lambda report: report.name)
+    found = sorted(work_on(executor, jobs), key=lambda report: report.name)
+    _forget_others(out, {job.name for job in jobs})
+    return found
+
+
+def _earlier(job: GroupJob, before: dict[str, set[str]]) -> tuple[str, ...]:
+    """Return the groups of before that had some of the images; its own name first."""
+    images = {f"{field}/{place}" for field, place in job.images}
+    names = [name for name, members in sorted(before.items()) if members & images]
+    return tuple(sorted(names, key=lambda name: name != job.name))
 
 
 def group_jobs(
@@ -116,7 +128,7 @@ def _job(
     forced: bool,
 ) -> GroupJob:
     images = tuple(sorted((records[n].field, records[n].place) for n in tile.members))
-    return GroupJob(out, tile.name, images, settings, tile, *lists, frame, forced)
+    return GroupJob(out, tile.name, images, settings, tile, *lists, frame, forced=forced)
 
 
 def _frame_of_list(inputs: Inputs, records: list[ImageRecord], out: Path) -> Path | None:

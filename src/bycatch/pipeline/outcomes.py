@@ -15,6 +15,7 @@ from bycatch.products.field_state import FIELD
 
 if TYPE_CHECKING:
     from astropy.table import Table
+    from astropy.timeseries import TimeSeries
 
 
 class Outcome(StrEnum):
@@ -245,8 +246,57 @@ class GroupReport:
     folder: str = ""
 
     def table(self, kind: str = "objects") -> Table:
-        """Read a table of the group: objects, objects_clean, measurements or images."""
+        """Read a table of the group: objects, objects_clean, epochs or images."""
         from bycatch.catalogs.tables import read_table
 
         paths = [Path(self.folder) / f"{self.name}_{kind}{end}" for end in (".ecsv", ".parquet")]
         return read_table(next((path for path in paths if path.exists()), paths[0]))
+
+    def objects(self, *, clean: bool = False) -> Table:
+        """Read the objects; with ``clean`` those that are real more likely than not."""
+        return self.table("objects_clean" if clean else "objects")
+
+    def epochs(self) -> Table:
+        """Read what each image measured of each object."""
+        return self.table("epochs")
+
+    def light_curve(self, object_id: int, radius_px: float | None = None) -> TimeSeries:
+        """Return the fluxes of an object over its images, in time.
+
+        Parameters
+        ----------
+        object_id : of the table of objects
+        radius_px : of the aperture; by default that of its colours
+
+        Raises
+        ------
+        KeyError
+            There is no such object, or nothing was measured in this radius.
+        """
+        import numpy as np
+        from astropy.time import Time
+        from astropy.timeseries import TimeSeries
+
+        objects, epochs = self.objects(), self.epochs()
+        own = objects[np.asarray(objects["object_id"]) == object_id]
+        if not len(own):
+            raise KeyError(f"no object {object_id} in {self.name}")
+        radius = f"{float(own['radius_px'][0]) if radius_px is None else radius_px:g}"
+        rows = epochs[np.asarray(epochs["object_id"]) == object_id]
+        known = np.isfinite(np.ma.filled(np.ma.asarray(rows["mjd"], dtype=float), np.nan))
+        rows = rows[known]
+        rows.sort("mjd")
+        names = {
+            "filter": "filter",
+            "image": "image",
+            f"flux_{radius}_apcor": "flux",
+            f"err_{radius}_apcor": "flux_err",
+            f"mag_ab_{radius}": "mag",
+            f"mag_ab_err_{radius}": "mag_err",
+            f"maglim_{radius}": "maglim",
+            "detected": "detected",
+            "zeropoint_shift": "zeropoint_shift",
+            "flags": "flags",
+        }
+        time = Time(np.asarray(rows["mjd"], dtype=float), format="mjd", scale="utc")
+        return TimeSeries(time=time, data={new: rows[old] for old, new in names.items()})

@@ -164,6 +164,7 @@ class ImagePhotometry:
     ----------
     label, filter, mjd : of the image
     exptime_s, n_exposures : likewise
+    scale_arcsec : of its pixels
     grade, frame_err_mas : of its alignment
     pivot_angstrom : of its filter
     microjansky : f_nu of a flux density (f_lambda) of 1 erg / (Angstrom s cm2)
@@ -180,6 +181,7 @@ class ImagePhotometry:
     mjd: float
     exptime_s: float
     n_exposures: int
+    scale_arcsec: float
     grade: str
     frame_err_mas: float
     pivot_angstrom: float

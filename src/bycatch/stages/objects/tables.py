@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
+from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.columns import expand
 from bycatch.catalogs.object_columns import (
+    EPOCHS,
     GROUP_IMAGES,
     IN_FILTER,
-    MEASUREMENTS,
     OBJECTS,
     in_filters,
     of_colours,
@@ -22,10 +24,11 @@ from bycatch.catalogs.object_columns import (
 from bycatch.catalogs.tables import floats, make_table
 from bycatch.stages.objects.epochs import epochs
 from bycatch.stages.objects.evidence import object_evidence
+from bycatch.stages.objects.identity import Identity, identify
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import ColourGrid, ImagePhotometry, ObjectList
 from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
-from bycatch.tangent import MAS_PER_DEG
+from bycatch.tangent import MAS_PER_DEG, direction, tangent_mas, unit_vectors
 
 if TYPE_CHECKING:
     from bycatch.settings import Settings
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 MAG_PER_FRACTION = 2.5 / np.log(10.0)
 BRIGHT_SNR = 50.0
+REAL = 0.5
+"""p_real of what counts as a neighbour."""
 AB_MICROJANSKY = 23.9
 """AB magnitude of 1 microjansky (Oke & Gunn 1983)."""
 
@@ -44,19 +49,21 @@ class Objects:
     Attributes
     ----------
     objects : Table (object_columns.OBJECTS, IN_FILTER and COLOUR)
-    measurements : Table (object_columns.MEASUREMENTS)
+    epochs : Table (object_columns.EPOCHS)
     images : Table (object_columns.GROUP_IMAGES)
     filters : from blue to red
     n_cosmic_rays : detections of one image that are no objects
     min_p_real : of the clean table
+    identity : what they are called
     """
 
     objects: Table
-    measurements: Table
+    epochs: Table
     images: Table
     filters: tuple[str, ...]
     n_cosmic_rays: int
     min_p_real: float
+    identity: Identity
 
     @property
     def clean(self) -> Table:
@@ -68,7 +75,7 @@ class Objects:
         return {
             "objects": self.objects,
             "objects_clean": self.clean,
-            "measurements": self.measurements,
+            "epochs": self.epochs,
             "images": self.images,
         }
 
@@ -80,7 +87,7 @@ class Objects:
             "n_real": len(self.clean),
             "n_in_several": int((np.asarray(self.objects["n_detected"]) > 1).sum()),
             "n_only_combined": int((origin == 2).sum()),
-            "n_measurements": len(self.measurements),
+            "n_epoch_rows": len(self.epochs),
             "n_single_cosmic_rays": self.n_cosmic_rays,
             "n_group_images": len(self.images),
             "filters": list(self.filters),
@@ -100,6 +107,7 @@ def tables(
     photometry: Sequence[ImagePhotometry],
     settings: Settings,
     grid: ColourGrid | None = None,
+    earlier: Table | None = None,
 ) -> Objects:
     """Return the tables of a group.
 
@@ -109,20 +117,26 @@ def tables(
     photometry : what each image measured, in the order of the columns of ``found.detection``
     settings : of the run
     grid : of the colours of extended objects
+    earlier : the table that was there before, whose identifiers are kept
     """
     radii_px = settings.measure.radii_px
     seen = Matrices(len(found), photometry, radii_px)
     fluxes, verdict = object_fluxes(seen, grid), _evidence(seen)
     told = epochs(found, seen, fluxes, verdict["p_star"])
     kept: Bools = np.asarray(seen.covered.any(axis=1))
-    number: Ints = np.where(kept, np.cumsum(kept), 0)  # from 1; 0: left out
+    old = () if earlier is None else [np.asarray(earlier[n]) for n in ("object_id", "ra", "dec")]
+    name = identify(found.ra_deg[kept], found.dec_deg[kept], *old)
+    object_id: Ints = np.zeros(seen.n, dtype=np.int64)
+    object_id[kept] = name.object_id
+    columns = verdict | told.columns | _shape_columns(found, seen, grid, verdict["p_real"])
     return Objects(
-        _objects(found, seen, fluxes, verdict | told.columns, kept, number),
-        _measurements(found, seen, told.shift_mag, number),
+        _objects(found, seen, fluxes, columns, kept, object_id),
+        _epochs(found, seen, told.shift_mag, object_id),
         _images(found, seen),
         seen.filters,
         found.n_cosmic_rays,
         settings.objects.min_p_real,
+        name,
     )
 
 
@@ -130,13 +144,13 @@ def _objects(
     found: ObjectList,
     seen: Matrices,
     fluxes: ObjectFluxes,
-    verdict: dict[str, Any],
+    columns: dict[str, Any],
     kept: Bools,
-    number: Ints,
+    object_id: Ints,
 ) -> Table:
     """Return the table of the objects."""
     data: dict[str, Any] = {
-        "id": number,
+        "object_id": object_id,
         "ra": found.ra_deg,
         "dec": found.dec_deg,
         "ra_err": found.err_mas,
@@ -151,7 +165,7 @@ def _objects(
         "radius_px": fluxes.radius_px,
         "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
         **_gaia_of(seen),
-        **verdict,
+        **columns,
         **_motion_columns(found),
     }
     for k, f in enumerate(seen.filters):
@@ -159,6 +173,48 @@ def _objects(
     data |= fluxes.colour_columns(seen.filters)
     specs = (*OBJECTS, *in_filters(IN_FILTER, seen.filters), *of_colours(seen.filters))
     return make_table(specs, {name: values[kept] for name, values in data.items()})
+
+
+def _shape_columns(
+    found: ObjectList, seen: Matrices, grid: ColourGrid | None, p_real: Floats
+) -> dict[str, Any]:
+    """Return sizes, the nearest neighbours, and the grades of the frames."""
+    nothing = np.full(seen.n, np.nan)
+    half_light = np.stack(
+        [image.scale_arcsec * seen.of("half_light_px")[:, k] for k, image in enumerate(seen.images)]
+        or [nothing],
+        axis=1,
+    )
+    best = np.argmax(np.nan_to_num(_snr(seen), nan=-np.inf), axis=1) if seen.images else 0
+    grades = np.array([image.grade for image in seen.images] or [""])
+    ranked = np.where(seen.detected, grades, "~") if seen.images else np.full((seen.n, 1), "~")
+    grade = np.sort(ranked, axis=1)[:, 0]
+    axes = grid.ellipses if grid is not None else None
+    return {
+        "half_light_arcsec": half_light[np.arange(seen.n), best],
+        "semimajor_arcsec": nothing if axes is None else axes.semimajor_arcsec,
+        "semiminor_arcsec": nothing if axes is None else axes.semiminor_arcsec,
+        "pa_deg": nothing if axes is None else axes.pa_deg,
+        "nearest_arcsec": _nearest(found, np.nan_to_num(p_real) >= REAL),
+        "grade": np.where(grade == "~", "", grade),
+    }
+
+
+def _snr(seen: Matrices) -> Floats:
+    """Return the signal-to-noise ratio in the middle aperture, (N, M)."""
+    return seen.of(f"snr_{seen.radii_px[len(seen.radii_px) // 2]:g}")
+
+
+def _nearest(found: ObjectList, real: Bools) -> Floats:
+    """Return the distance of each object from the nearest other one that is real, arcsec."""
+    distance = np.full(len(found), np.nan)
+    if real.sum() < 1 or len(found) < 2:
+        return distance
+    at = direction(unit_vectors(found.ra_deg, found.dec_deg))
+    xy = tangent_mas(found.ra_deg, found.dec_deg, *at) / 1000.0
+    away, _ = cKDTree(xy[real]).query(xy, k=2)
+    away = np.asarray(away)
+    return np.where(np.isfinite(own := np.where(real, away[:, 1], away[:, 0])), own, np.nan)
 
 
 def _motion_columns(found: ObjectList) -> dict[str, Any]:
@@ -174,16 +230,16 @@ def _motion_columns(found: ObjectList) -> dict[str, Any]:
     }
 
 
-def _measurements(found: ObjectList, seen: Matrices, shift_mag: Floats, number: Ints) -> Table:
+def _epochs(found: ObjectList, seen: Matrices, shift_mag: Floats, object_id: Ints) -> Table:
     """Return the table of what each image measured, object by object."""
-    specs = expand(MEASUREMENTS, seen.radii_px)
+    specs = expand(EPOCHS, seen.radii_px)
     parts: dict[str, list[Any]] = {spec.name: [] for spec in specs}
     for column, image in enumerate(seen.images):
         ra, dec = found.positions_at(image.mjd)
         cosine = np.cos(np.radians(dec[image.rows]))
         k, detected = len(image.rows), image.detected
         own: dict[str, Any] = {
-            "object_id": number[image.rows],
+            "object_id": object_id[image.rows],
             "image": np.full(k, image.label),
             "filter": np.full(k, image.filter),
             "detected": detected,
@@ -282,7 +338,15 @@ def _filter_columns(seen: Matrices, k: int, f: str, fluxes: ObjectFluxes) -> dic
     # Microjansky of a flux density of 1: as good as the same in all images of a filter.
     unit = float(np.median([seen.images[i].microjansky for i in images]))
     total, total_err = _best_total(seen, f)
+    looks = seen.covered[:, images]
+    mjd = np.where(looks, np.array([seen.images[i].mjd for i in images]), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all NaN where none covers
+        first, last = np.nanmin(mjd, axis=1), np.nanmax(mjd, axis=1)
     return {
+        f"exptime_{f}": np.nansum(seen.of("exptime")[:, images], axis=1),
+        f"first_mjd_{f}": first,
+        f"last_mjd_{f}": last,
         f"n_images_{f}": seen.covered[:, images].sum(axis=1),
         f"n_detected_{f}": seen.detected[:, images].sum(axis=1),
         f"flux_{f}": flux / unit,
