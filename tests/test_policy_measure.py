@@ -37,11 +37,11 @@ def sky(shape, seed=1):
 # ---------------------------------------------------------------- flags
 
 
-def test_below_one_half_p_star_is_extended_and_above_it_p_cr_a_cosmic_ray():
-    p = np.array([0.49, 0.50, 0.51, 0.91, np.nan])
+def test_below_one_half_p_star_is_extended_and_above_the_limit_p_cr_a_cosmic_ray():
+    p = np.array([0.49, 0.50, 0.70, 0.71, np.nan])
     flags = flagging.class_flags(p, p, np.zeros(5, bool))
     assert flags[Flag.EXTENDED].tolist() == [True, False, False, False, False]
-    assert flags[Flag.LIKELY_COSMIC_RAY].tolist() == [False, False, True, True, False]
+    assert flags[Flag.LIKELY_COSMIC_RAY].tolist() == [False, False, False, True, False]
 
 
 def photometry(n_sky=(300,), count=1):

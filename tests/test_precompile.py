@@ -74,7 +74,7 @@ def test_runs_need_no_kernel_that_was_not_rehearsed(tmp_path):
     assert ended.returncode == 0, ended.stderr
     n_rehearsed, left = json.loads(ended.stdout.splitlines()[-1])
     assert n_rehearsed > 50
-    assert left == []
+    assert left == [], left
 
 
 def test_a_first_run_lets_another_process_compile(begun):

@@ -31,6 +31,7 @@ EVERY = [pytest.param(s, n, i, id=f"{s}.{n}") for s, n, i in walk()]
 # Shares, contrasts and factors are pure numbers.
 PURE_NUMBERS = {
     "detect.deblend_contrast",
+    "detect.deblend_prominence",
     "detect.min_coverage",
     "crmask.sigfrac",
     "crmask.objlim",
@@ -40,6 +41,7 @@ PURE_NUMBERS = {
     "align.max_cr_share",
     "align.min_evidence",
     "align.max_chance",
+    "objects.min_p_real",
     "simulate.cosmic_ray_share",
     "simulate.hot_pixel_share",
     "simulate.pixfrac",

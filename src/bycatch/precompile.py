@@ -77,6 +77,9 @@ def compile_all() -> None:
     from bycatch.images.meta import ImageMeta
     from bycatch.kernels.exposures import exposure_counts, mask_shares
     from bycatch.kernels.matching import find_offset
+    from bycatch.kernels.mixtures import kinds
+    from bycatch.kernels.pieces import renamed
+    from bycatch.kernels.wings import fit_wings
     from bycatch.settings import Settings
     from bycatch.stages import crmask, detect, measure
 
@@ -102,12 +105,16 @@ def compile_all() -> None:
     targets, pixels = measure.Targets(x, y), measure.Pixels(mask, segments)
     found = measure.run(image, targets, pixels=pixels)
     ecsv.rows(found.table)
+    unit = np.eye(2)[np.newaxis]
+    kinds(np.zeros((1, 2)), unit, np.zeros((1, 2)), unit, np.ones(1))
     places = np.column_stack([x, y])
     find_offset(places, places, max_shift=5.0, max_roll_rad=0.0, tolerance=0.5, area=1e5)
     mask_shares(segments, mask, np.arange(1, len(x) + 1))
     crmask.run(image)
     exposure_counts(np.ones(sci.shape, np.int32))
     detected = detect.run(image, Settings.load(preset="deep").detect)
+    renamed(segments.copy(), np.arange(len(x) + 1))
+    fit_wings(sci, image.valid, x[:1], y[:1], [1.0], [8.0])
     _objects(image, x, y, segments, detected.background, detected.noise)
 
 

@@ -25,7 +25,7 @@ SPOILED = (
     Flag.EDGE | Flag.COSMIC_RAY | Flag.PARTIAL_APERTURE | Flag.OFF_IMAGE | Flag.BAD_SKY
     | Flag.FIT_FAILED | Flag.FIT_PINNED | Flag.BLENDED | Flag.SATURATED | Flag.EXTENDED
     | Flag.SPIKE | Flag.HALO | Flag.HOT_PIXEL | Flag.BAD_COLUMN | Flag.LIKELY_COSMIC_RAY
-    | Flag.UNLISTED_PEAK | Flag.NEBULOUS | Flag.IN_LARGE_OBJECT | Flag.TRAIL
+    | Flag.UNLISTED_PEAK | Flag.NEBULOUS | Flag.IN_LARGE_OBJECT | Flag.TRAIL | Flag.PIECE
 )  # fmt: skip
 MAX_ERROR = 0.03
 """Largest relative error of the flux in the reference aperture."""
