@@ -288,7 +288,9 @@ def _factored(one_axis: Floats | None, noise: Floats, shared: Floats) -> _Covari
         roots = (found[0], found[1])
         diagonal = np.concatenate([np.einsum("ij,ij->i", root, root) for root in roots])
     weighted = _times_root_square(roots, shared)
-    inner = np.linalg.cholesky(np.eye(shared.shape[1]) + shared.T @ weighted)
+    inner = np.asarray(
+        np.linalg.cholesky(np.eye(shared.shape[1]) + shared.T @ weighted), dtype=np.float64
+    )
     reduced = np.linalg.solve(inner, weighted.T).T
     log_det += 2.0 * float(np.log(np.diag(inner)).sum())
     diagonal = diagonal - (reduced**2).sum(axis=1)
