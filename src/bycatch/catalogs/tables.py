@@ -56,9 +56,15 @@ def make_table(
     if unknown:
         msg = f"columns that the registry does not hold: {sorted(unknown)}"
         raise KeyError(msg)
-    # All at once and not copied again: column by column takes twice as long.
-    made = [_column(spec, data[spec.name]) for spec in specs]
-    return Table(made, meta=dict(meta or {}), copy=False)
+    # All at once, and of arrays: a column that a table takes over is made a second time.
+    arrays = [_masked(spec, data[spec.name]) for spec in specs]
+    names = [spec.name for spec in specs]
+    table = Table(arrays, names=names, meta=dict(meta or {}), copy=False)
+    for spec in specs:
+        column = table[spec.name]
+        column.unit, column.description = _unit(spec.unit), spec.meaning
+        column.info.meta = {"ucd": spec.ucd}
+    return table
 
 
 def empty_table(
@@ -74,23 +80,15 @@ def floats(table: Table, name: str) -> Floats:
     return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
 
 
-def _column(spec: Column, values: Any) -> MaskedColumn:
+def _masked(spec: Column, values: Any) -> Any:
+    """Return the values of a column as a masked array."""
     array: Any = np.ma.array(values, dtype=spec.dtype, copy=True)
     if array.dtype.kind == "U" and not "".join(array.data.tolist()).isprintable():
         array = np.ma.array([printable(v) for v in array.data.tolist()], mask=array.mask)
     mask = np.ma.getmaskarray(array)
     if spec.nullable:
         mask = mask | ~np.isfinite(array.data)
-    column = MaskedColumn(
-        array.data,
-        mask=mask,
-        name=spec.name,
-        unit=_unit(spec.unit),
-        description=spec.meaning,
-        copy=False,
-    )
-    column.info.meta = {"ucd": spec.ucd}
-    return column
+    return np.ma.array(array.data, mask=mask, copy=False)
 
 
 @functools.cache

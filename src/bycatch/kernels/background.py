@@ -28,6 +28,7 @@ MOST_BINS, LEAST_BINS, BIN_PIXELS = 1024, 64, 2
 """Bins of a box: one for so many of its pixels, within limits."""
 MOST_SAMPLES, SAMPLE_PIXELS = 63, 16
 """Samples that tell where the bins lie: one for so many pixels, to a limit."""
+NARROW_PX = 32
 N_NEIGHBOURS = 10
 NO_BOX = "no box has enough pixels for its statistics"
 
@@ -199,6 +200,14 @@ def _all_boxes(
 def _gather(data: Image, valid: Bools, y0: int, y1: int, x0: int, x1: int, values: Image) -> int:
     """Write the valid, finite pixels of a box one after the other; return how many."""
     n, width = 0, x1 - x0
+    if width <= NARROW_PX:
+        # Of short rows each view costs more than its pixels: one by one, without a branch, which
+        # is hard to foresee; what is not to stay is written over.
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                values[n] = data[y, x]
+                n += valid[y, x] & math.isfinite(data[y, x])
+        return n
     for y in range(y0, y1):
         line, known, out = data[y, x0:x1], valid[y, x0:x1], values[n : n + width]
         n_valid = 0
@@ -209,7 +218,6 @@ def _gather(data: Image, valid: Bools, y0: int, y1: int, x0: int, x1: int, value
             for x in range(width):
                 out[x] = line[x]
         elif n_valid:
-            # Without a branch, which is hard to foresee: what is not to stay is written over.
             i = 0
             for x in range(width):
                 out[i] = line[x]
@@ -291,30 +299,34 @@ def _clipped(
     first, last = int(np.int64(0)), ordered.size
     pivot = np.float64(ordered[last // 2])
     total, squares = _sums(ordered, first, last, pivot)
-    low = high = median = mean = std = 0.0
+    median = mean = std = 0.0
+    not_below, above = first, last
     for _ in range(MAX_ITERATIONS):
         n = last - first
         mean, std = total / n, _std(total, squares, n)
         median = _median(ordered, starts, first, last)
         low, high = median - clip_sigma * std, median + clip_sigma * std
-        cut_first = max(first, _first_not_below(ordered, starts, start, scale, low))
-        cut_last = min(last, _first_above(ordered, starts, start, scale, high))
+        not_below = _first_not_below(ordered, starts, start, scale, low)
+        above = _first_above(ordered, starts, start, scale, high)
+        cut_first, cut_last = max(first, not_below), min(last, above)
         if cut_first == first and cut_last == last:
             break
         total, squares = _less(
             ordered, (first, last), (cut_first, cut_last), pivot, (total, squares)
         )
         first, last = cut_first, cut_last
+        median = math.nan
         if first >= last:  # clipped at less than one sigma
             return math.nan, math.nan, 0
-    final_first = _first_not_below(ordered, starts, start, scale, low)
-    final_last = _first_above(ordered, starts, start, scale, high)
-    if final_first != first or final_last != last:
-        first, last = final_first, final_last
+    if not_below != first or above != last:
+        first, last = not_below, above
+        median = math.nan
         total, squares = _sums(ordered, first, last, pivot)
     n = last - first
     mean, std = total / n, _std(total, squares, n)
-    median = _median(ordered, starts, first, last) - pivot
+    if math.isnan(median):  # not that of what is left
+        median = _median(ordered, starts, first, last)
+    median -= pivot
     if std == 0:
         return pivot + mean, std, n
     skewed = abs(mean - median) / std >= 0.3
@@ -371,17 +383,24 @@ def _sums(values: Image, first: int, last: int, pivot: float) -> tuple[float, fl
 def _median(ordered: Image, starts: NDArray[np.uint32], first: int, last: int) -> float:
     """Return the median of ``ordered[first:last]``."""
     upper = (first + last) // 2
-    value = np.float64(_ranked(ordered, starts, first, last, upper))
+    b = _bin_at(starts, upper)
+    value = np.float64(_ranked(ordered, starts, b, first, last, upper))
     if (last - first) % 2:
         return value
-    return 0.5 * (value + np.float64(_ranked(ordered, starts, first, last, upper - 1)))
+    lo = max(int(starts[b]), first)
+    if lo == upper:
+        b = _bin_at(starts, upper - 1)
+        return 0.5 * (value + np.float64(_ranked(ordered, starts, b, first, last, upper - 1)))
+    # What stands before it in its bin is no larger.
+    below = ordered[lo]
+    for k in range(lo + 1, upper):
+        below = max(below, ordered[k])
+    return 0.5 * (value + np.float64(below))
 
 
 @compiled
-def _ranked(
-    ordered: Image, starts: NDArray[np.uint32], first: int, last: int, rank: int
-) -> np.float32:
-    """Return what would stand at ``rank`` if ``ordered[first:last]`` were sorted."""
+def _bin_at(starts: NDArray[np.uint32], rank: int) -> int:
+    """Return the bin that holds the value of a rank."""
     b, above = 0, starts.size - 1
     while above - b > 1:
         middle = (b + above) // 2
@@ -389,6 +408,17 @@ def _ranked(
             b = middle
         else:
             above = middle
+    return b
+
+
+@compiled
+def _ranked(
+    ordered: Image, starts: NDArray[np.uint32], b: int, first: int, last: int, rank: int
+) -> np.float32:
+    """Return what would stand at ``rank``, in bin ``b``, if ``ordered[first:last]`` were sorted.
+
+    What comes before it in its bin is no larger then.
+    """
     lo, hi = max(int(starts[b]), first), min(int(starts[b + 1]), last) - 1
     # Hoare's selection within the bin, in place: the order within a bin is free.
     while lo < hi:

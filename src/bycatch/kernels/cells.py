@@ -91,31 +91,33 @@ def _clip_and_mean(
     count: NDArray[np.int64],
 ) -> None:
     ny, nx = data.shape
-    line, known = np.empty(nx, np.float32), np.empty(nx, np.int32)
-    sums = np.empty(means.shape[1])
+    # Down the columns first, many at a time.
+    sums, known = np.empty(nx), np.empty(nx, np.int32)
     for i in range(means.shape[0]):
-        sums[:] = 0.0
+        sums[:], known[:] = 0.0, np.int32(0)
         for y in range(i * side, min((i + 1) * side, ny)):
-            _clip(data[y], valid[y], limit, line, known)
-            for j in range(sums.size):
-                total, n = 0.0, 0
-                for x in range(j * side, min((j + 1) * side, nx)):
-                    total += line[x]
-                    n += known[x]
-                sums[j] += total
-                count[i, j] += n
-        for j in range(sums.size):
-            means[i, j] = np.float32(sums[j] / max(count[i, j], 1))
+            _add_clipped(data[y], valid[y], limit, sums, known)
+        for j in range(means.shape[1]):
+            total, n = 0.0, 0
+            for x in range(j * side, min((j + 1) * side, nx)):
+                total += sums[x]
+                n += known[x]
+            count[i, j] += n
+            means[i, j] = np.float32(total / max(n, 1))
 
 
 @compiled
-def _clip(
-    data: Image, valid: Bools, limit: np.float32, line: Image, known: NDArray[np.int32]
+def _add_clipped(
+    data: Image,
+    valid: Bools,
+    limit: np.float32,
+    sums: NDArray[np.float64],
+    known: NDArray[np.int32],
 ) -> None:
-    for x in range(line.size):
+    for x in range(sums.size):
         value = min(max(data[x], -limit), limit)
-        line[x] = value if valid[x] else np.float32(0)
-        known[x] = np.int32(valid[x])
+        sums[x] += np.float64(value if valid[x] else np.float32(0))
+        known[x] += np.int32(valid[x])
 
 
 def grown_labels(labels: NDArray[np.integer[Any]], n_px: int, wanted: Bools | None = None) -> Bools:
@@ -132,8 +134,10 @@ def grown_labels(labels: NDArray[np.integer[Any]], n_px: int, wanted: Bools | No
     segments = plane(label_plane(labels), np.int32)
     if not 0 <= n_px <= MOST_GROWTH_PX:
         raise ValueError(f"segments can't grow by {n_px} px")
-    counts = np.zeros(highest_label(segments) + 1, np.bool_)
-    counts[1:] = True if wanted is None else np.asarray(wanted, np.bool_)[1 : len(counts)]
+    counts = np.zeros(0, np.bool_)
+    if wanted is not None:
+        counts = np.zeros(highest_label(segments) + 1, np.bool_)
+        counts[1:] = np.asarray(wanted, np.bool_)[1 : len(counts)]
     out = np.zeros(segments.shape, np.bool_)
 
     def work(first: int, last: int) -> None:
@@ -148,7 +152,10 @@ def grown_labels(labels: NDArray[np.integer[Any]], n_px: int, wanted: Bools | No
 def _grow(
     labels: NDArray[np.int32], counts: Bools, n_px: int, first: int, out: NDArray[np.uint8]
 ) -> None:
-    """Write the rows from ``first`` on; row r, grown along itself, is kept in row r % size."""
+    """Write the rows from ``first`` on; row r, grown along itself, is kept in row r % size.
+
+    Without ``counts`` all segments do.
+    """
     ny, nx = labels.shape
     size = 2 * n_px + 1
     wide, line = np.zeros((size, nx), np.uint8), np.zeros(nx + 2 * n_px, np.uint8)
@@ -156,8 +163,12 @@ def _grow(
         target = wide[(row + n_px) % size]
         target[:] = np.uint8(0)
         if 0 <= row + n_px < ny:
-            for x in range(nx):
-                line[n_px + x] = np.uint8(counts[max(labels[row + n_px, x], 0)])
+            if counts.size:
+                for x in range(nx):
+                    line[n_px + x] = np.uint8(counts[max(labels[row + n_px, x], 0)])
+            else:
+                for x in range(nx):
+                    line[n_px + x] = np.uint8(labels[row + n_px, x] > 0)
             for k in range(size):
                 _join(line[k : k + nx], target)
         if row >= first:

@@ -36,6 +36,54 @@ _FREE_MAS, _FREE_MAS_PER_ARCSEC = 1000.0, 10.0
 
 
 @dataclass(frozen=True, eq=False)
+class _Covariance:
+    """A covariance of both axes, (W^T W)^-1 + U U^T, of which U has few columns.
+
+    Its inverse is W^T W - R R^T (Woodbury 1950, Princeton Statistical Research Group Memo 42).
+
+    Attributes
+    ----------
+    roots : (N, N) upper triangular W^T of each axis, or (2N,) both diagonals if there is no more
+    shared : (2N, r) U
+    weighted : (2N, r) W^T W U
+    inner : (r, r) lower triangular, the Cholesky factor of 1 + U^T W^T W U
+    reduced : (2N, r) R
+    diagonal : (2N,) of the inverse
+    log_det : log of the determinant of the covariance
+    """
+
+    roots: tuple[Floats, Floats] | Floats
+    shared: Floats
+    weighted: Floats
+    inner: Floats
+    reduced: Floats
+    diagonal: Floats
+    log_det: float
+
+    def solve(self, values: Floats) -> Floats:
+        """Return the inverse times values (2N,)."""
+        return _times_root_square(self.roots, values) - self.reduced @ (self.reduced.T @ values)
+
+    def change(self, shared: Floats, cross: Floats | None) -> Floats:
+        """Return what the data change the variance of a field by elsewhere, (2M,).
+
+        To what the field loses the error of U's coefficients is added (Rasmussen & Williams 2006,
+        equation 2.42): a difference of the large variances of these would have no digits left.
+
+        Parameters
+        ----------
+        shared : (2M, r) U there
+        cross : (M, N) covariance of the field there and at the data, of either axis
+        """
+        lost = np.zeros(len(shared))
+        if cross is not None and isinstance(self.roots, tuple):
+            lost = np.concatenate([((cross @ root) ** 2).sum(axis=1) for root in self.roots])
+            halves = np.split(self.weighted, 2)
+            shared = shared - np.concatenate([cross @ half for half in halves])
+        return np.asarray((np.linalg.solve(self.inner, shared.T) ** 2).sum(axis=0) - lost)
+
+
+@dataclass(frozen=True, eq=False)
 class _Model:
     """A field of one size and length: its weight, and the solved equations of the residuals.
 
@@ -47,8 +95,13 @@ class _Model:
     length_arcsec: float
     power: int
     normal: Floats
-    inverse: Floats  # (2N, 2N)
-    solved: Floats  # (2N,)
+    covariance: _Covariance | None = None  # of the residuals
+    solved: Floats | None = None  # (2N,) its inverse times the residuals
+
+    @property
+    def is_field(self) -> bool:
+        """Whether it is a smooth or a rough field, neither a step nor nothing."""
+        return self.size_mas > 0 and not self.normal.any()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +132,19 @@ class Distortion:
         """Return the offsets (M, 2), mas, at positions (M, 2), and their variances (M, 2)."""
         m = len(xy_arcsec)
         at = xy_arcsec - self.middle_arcsec
-        terms = _drift(xy_arcsec, len(self.prior))
-        own = _drift(self.xy_arcsec + self.middle_arcsec, len(self.prior))
-        shared = (terms * self.prior) @ own.T
-        alone = np.einsum("ij,j,ij->i", terms, self.prior, terms)
+        drift = _drift(xy_arcsec, self.prior)
         mean, square = np.zeros(2 * m), np.zeros(2 * m)
         for model in self.models:
-            cross = shared + _both(_correlated(at, self.xy_arcsec, model))
-            offset = cross @ model.solved
-            known = np.einsum("ij,ij->i", cross @ model.inverse, cross)
-            variance = np.maximum(alone + model.size_mas**2 - known, 0.0)
+            if model.covariance is None or model.solved is None:
+                continue
+            shared = _shared(at, drift, model)
+            offset = shared @ (model.covariance.shared.T @ model.solved)
+            cross = None
+            if model.is_field:
+                cross = _correlated(at, self.xy_arcsec, model)
+                offset += (model.solved.reshape(2, -1) @ cross.T).ravel()
+            alone = model.size_mas**2 if model.is_field else 0.0
+            variance = np.maximum(alone + model.covariance.change(shared, cross), 0.0)
             mean += model.weight * offset
             square += model.weight * (variance + offset**2)
         shape = (2, m)
@@ -120,20 +176,30 @@ def distortion(
     xy, apart, noise = (values[::step] for values in (xy_arcsec, residuals, variance))
     free = np.array([_FREE_MAS, _FREE_MAS, *[_FREE_MAS_PER_ARCSEC] * 4])[: len(prior)] ** 2
     prior = np.minimum(prior, free)
-    terms = _drift(xy, len(prior))
-    fixed = np.diag(noise.T.ravel()) + (terms * prior) @ terms.T
+    drift = _drift(xy, prior)
     data = apart.T.ravel()
     xy = xy - middle_arcsec
-    found = [_solved(model, xy, fixed, data) for model in _tried(reach_arcsec, normals)]
-    logs = np.array([log for log, _ in found])
+    tried = _tried(reach_arcsec, normals)
+    found = [_solved(model, xy, noise.T.ravel(), drift, data) for model in tried]
+    logs = np.array([log for log, _, _ in found])
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
     kept: Bools = weights > _LEAST_WEIGHT
     total = float(weights[kept].sum())
-    solved = [replace(found[k][1], weight=float(weights[k]) / total) for k in np.flatnonzero(kept)]
+    solved = [
+        replace(
+            tried[k],
+            weight=float(weights[k]) / total,
+            covariance=found[k][1],
+            solved=found[k][2],
+        )
+        for k in np.flatnonzero(kept)
+    ]
     real = [m for m in solved if m.size_mas > 0]
     some = sum(m.weight for m in real)
-    left_out = sum(m.weight * m.solved / np.diag(m.inverse) for m in solved)
+    left_out = sum(
+        float(weights[k]) / total * found[k][2] / found[k][1].diagonal for k in np.flatnonzero(kept)
+    )
     apart_alone = np.full(residuals.shape, np.nan)
     apart_alone[::step] = np.asarray(left_out).reshape(2, -1).T
     return Distortion(
@@ -150,69 +216,117 @@ def distortion(
 
 def _tried(reach_arcsec: float, normals: Floats) -> list[_Model]:
     """Return the fields that are tried, the absence of any first, with their weights before."""
-    nothing, no_line = np.empty((0, 0)), np.zeros(2)
+    no_line = np.zeros(2)
     likely = np.array(SIZES_MAS) ** -0.5
     likely /= likely.sum()
     share = LIKELY / (len(LENGTHS) * len(SMOOTHNESS))
-    models = [_Model(1.0 - LIKELY - STEP, 0.0, reach_arcsec, 2, no_line, nothing, nothing)]
+    models = [_Model(1.0 - LIKELY - STEP, 0.0, reach_arcsec, 2, no_line)]
     for size, weight in zip(SIZES_MAS, likely.tolist(), strict=True):
         models += [
-            _Model(weight * share, size, length * reach_arcsec, power, no_line, nothing, nothing)
+            _Model(weight * share, size, length * reach_arcsec, power, no_line)
             for length in LENGTHS
             for power in SMOOTHNESS
         ]
-        models += [
-            _Model(weight * STEP / len(normals), size, reach_arcsec, 0, n, nothing, nothing)
-            for n in normals
-        ]
+        models += [_Model(weight * STEP / len(normals), size, reach_arcsec, 0, n) for n in normals]
     return models
 
 
-def _solved(model: _Model, xy_arcsec: Floats, fixed: Floats, data: Floats) -> tuple[float, _Model]:
-    """Solve the equations of a field; return the log of its likelihood times its weight, too.
+def _solved(
+    model: _Model, xy_arcsec: Floats, noise: Floats, drift: Floats, data: Floats
+) -> tuple[float, _Covariance, Floats]:
+    """Solve the equations of a field.
 
     Stars that deny the others are taken for outliers, the worst first, at what that costs: a few
     of them explain the residuals as well as a distortion does, many do not.
+
+    Returns
+    -------
+    log : of the likelihood times the weight
+    covariance : of the residuals, outliers with their scatter
+    solved : (2N,) its inverse times the residuals
     """
-    covariance = fixed + _both(_correlated(xy_arcsec, xy_arcsec, model))
     n = len(xy_arcsec)
-    log = float(np.log(model.weight))
+    one_axis = _correlated(xy_arcsec, xy_arcsec, model) if model.is_field else None
+    shared = _shared(xy_arcsec, drift, model)
     outlier = np.zeros(n, dtype=np.bool_)
     while True:
-        factor = np.linalg.cholesky(covariance)
-        inverse = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
-        solved = inverse @ data
+        covariance = _factored(one_axis, noise, shared)
+        solved = covariance.solve(data)
         # Squares of residuals in a fit without the star over their variances, both axes.
-        square = (solved**2 / np.diag(inverse)).reshape(2, n).sum(axis=0)
+        square = (solved**2 / covariance.diagonal).reshape(2, n).sum(axis=0)
         square[outlier] = 0.0
         new = square > max(OUTLIER_SQUARE, 0.5 * square.max())
         if not new.any() or outlier.sum() + new.sum() > 0.5 * n:
             break
         outlier |= new
-        covariance[np.diag_indices(2 * n)] += OUTLIER_MAS**2 * np.tile(new, 2)
+        noise = noise + OUTLIER_MAS**2 * np.tile(new, 2)
+    log = float(np.log(model.weight))
     log += outlier.sum() * np.log(OUTLIERS) + (~outlier).sum() * np.log(1.0 - OUTLIERS)
-    log += -np.log(np.diag(factor)).sum() - 0.5 * data @ solved
-    return log, replace(model, inverse=inverse, solved=solved)
+    return log - 0.5 * covariance.log_det - 0.5 * float(data @ solved), covariance, solved
 
 
-def _drift(xy_arcsec: Floats, n_terms: int) -> Floats:
-    """Return (2M, n_terms): the linear terms of all xi, then of all eta."""
-    return np.concatenate([common_terms(xy_arcsec, axis)[:, :n_terms] for axis in (0, 1)])
+def _factored(one_axis: Floats | None, noise: Floats, shared: Floats) -> _Covariance:
+    """Return the covariance of noise (2N,), a field (N, N) of either axis, and shared errors.
+
+    The latter are (2N, r), each column an error of size 1.
+    """
+    from scipy.linalg.lapack import dtrtri
+
+    roots: tuple[Floats, Floats] | Floats
+    if one_axis is None:
+        roots = noise**-0.5
+        diagonal, log_det = 1.0 / noise, float(np.log(noise).sum())
+    else:
+        n = len(one_axis)
+        found, log_det = [], 0.0
+        for axis in (0, 1):
+            whole = one_axis.copy()
+            whole[np.diag_indices(n)] += noise[axis * n : (axis + 1) * n]
+            lower = np.linalg.cholesky(whole)
+            log_det += 2.0 * float(np.log(np.diag(lower)).sum())
+            found.append(np.asarray(dtrtri(lower.T, lower=0)[0], dtype=np.float64))
+        roots = (found[0], found[1])
+        diagonal = np.concatenate([np.einsum("ij,ij->i", root, root) for root in roots])
+    weighted = _times_root_square(roots, shared)
+    inner = np.asarray(
+        np.linalg.cholesky(np.eye(shared.shape[1]) + shared.T @ weighted), dtype=np.float64
+    )
+    reduced = np.linalg.solve(inner, weighted.T).T
+    log_det += 2.0 * float(np.log(np.diag(inner)).sum())
+    diagonal = diagonal - (reduced**2).sum(axis=1)
+    return _Covariance(roots, shared, weighted, inner, reduced, diagonal, log_det)
 
 
-def _correlated(a_arcsec: Floats, b_arcsec: Floats, model: _Model) -> Floats:
-    """Return the covariance of the field between positions, along one axis, mas^2.
+def _times_root_square(roots: tuple[Floats, Floats] | Floats, values: Floats) -> Floats:
+    """Return W^T W times values (2N,) or (2N, r)."""
+    if isinstance(roots, tuple):
+        halves = np.split(values, 2)
+        return np.concatenate(
+            [root @ (root.T @ half) for root, half in zip(roots, halves, strict=True)]
+        )
+    return np.asarray((values.T * roots**2).T)
+
+
+def _drift(xy_arcsec: Floats, prior: Floats) -> Floats:
+    """Return (2M, n_terms): the linear terms, at their errors, of all xi, then of all eta."""
+    terms = np.concatenate([common_terms(xy_arcsec, axis)[:, : len(prior)] for axis in (0, 1)])
+    return np.asarray(terms * np.sqrt(prior), dtype=np.float64)
+
+
+def _shared(xy_arcsec: Floats, drift: Floats, model: _Model) -> Floats:
+    """Return (2M, r): the drift and a step, which is one offset per axis and side.
 
     Positions are from the middle of the image.
     """
-    if model.normal.any():
-        same = (a_arcsec @ model.normal > 0)[:, np.newaxis] == (b_arcsec @ model.normal > 0)
-        return np.asarray(model.size_mas**2 * same, dtype=np.float64)
+    if not model.normal.any():
+        return drift
+    side = xy_arcsec @ model.normal > 0
+    sides = model.size_mas * np.stack([side, ~side], axis=1)
+    return np.hstack([drift, np.kron(np.eye(2), sides)])
+
+
+def _correlated(a_arcsec: Floats, b_arcsec: Floats, model: _Model) -> Floats:
+    """Return the covariance of a smooth or rough field between positions, along one axis, mas^2."""
     apart = np.hypot(*(a_arcsec[:, np.newaxis] - b_arcsec).transpose(2, 0, 1))
     ratio = apart / model.length_arcsec
     return np.asarray(model.size_mas**2 * np.exp(-(ratio**model.power) / model.power))
-
-
-def _both(one_axis: Floats) -> Floats:
-    """Return the covariance of both axes, which are independent of each other."""
-    return np.asarray(np.kron(np.eye(2), one_axis), dtype=np.float64)

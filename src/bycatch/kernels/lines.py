@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.arrays import Bools, Floats, Image
+from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.kernels.bounds import check_shapes
+from bycatch.kernels.compiled import compiled
 
 MOST_BRIGHT = 0.1
 """Where more of the cells are bright, lines mean nothing."""
@@ -89,9 +90,7 @@ def lines_across(bright: Bools, known: Bools) -> list[Line]:
     for _ in range(MOST_LINES):
         y, x = np.nonzero(left)
         votes = np.zeros((len(angles), 2 * reach + 2), np.int32)
-        for k in range(len(angles)):
-            offset = np.rint(x * cos[k] + y * sin[k]).astype(np.int64) + reach
-            votes[k] = np.bincount(offset, minlength=2 * reach + 2)
+        _vote(x, y, cos, sin, reach, votes)
         # A line between two rows of cells shares its votes among them.
         pairs = votes[:, 1:] + votes[:, :-1]
         best = None
@@ -110,6 +109,14 @@ def lines_across(bright: Bools, known: Bools) -> list[Line]:
         rows, columns = np.mgrid[:ny, :nx]
         left &= np.abs(best.across(columns, rows)) > 3
     return found
+
+
+@compiled
+def _vote(x: Ints, y: Ints, cos: Floats, sin: Floats, reach: int, votes: NDArray[np.int32]) -> None:
+    """Count the cells at each angle and offset; no offset is larger than ``reach``."""
+    for k in range(cos.size):
+        for i in range(x.size):
+            votes[k, int(np.rint(x[i] * cos[k] + y[i] * sin[k])) + reach] += np.int32(1)
 
 
 def _crosses(line: Line, bright: Bools, known: Bools) -> bool:

@@ -78,7 +78,8 @@ def centred(image: DrcImage, sources: Table, segmentation: NDArray[np.int32]) ->
         ``centre_shared_err_px`` state.
     """
     level = FULL_SHARE * image.meta.saturation_rate
-    rows, columns = np.nonzero(image.sci > level)
+    # By one index: to look for two along both axes takes eight times as long.
+    rows, columns = np.divmod(np.flatnonzero(image.sci > level), image.shape[1])
     if not 0 < rows.size < MOST_FULL * image.sci.size:
         return sources
     cores = _cores(rows, columns, segmentation)

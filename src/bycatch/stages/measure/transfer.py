@@ -146,15 +146,19 @@ def _above_less_below(
     inside = (row >= LAST_PX) & (row < ny - LAST_PX)
     inside &= (column >= HALF_WIDTH_PX) & (column < nx - HALF_WIDTH_PX)
     row, column = np.where(inside, row, LAST_PX), np.where(inside, column, HALF_WIDTH_PX)
-    own = segmentation[row, column]
+    # By one index each: two take three times as long.
+    middle = row * nx + column
+    sci, valid, labels = (np.ravel(v) for v in (image.sci, image.valid, segmentation))
+    own = labels[middle]
     total, n_pixels = np.zeros(len(x)), np.zeros(len(x))
     for step in range(FIRST_PX, LAST_PX + 1):
         for aside in range(-HALF_WIDTH_PX, HALF_WIDTH_PX + 1):
             free = np.ones(len(x), dtype=np.bool_)
-            for at in ((row + step, column + aside), (row - step, column + aside)):
-                label = segmentation[at]
-                free &= image.valid[at] & ((label == 0) | (label == own))
-            apart = image.sci[row + step, column + aside] - image.sci[row - step, column + aside]
+            above, below = middle + step * nx + aside, middle - step * nx + aside
+            for at in (above, below):
+                label = labels[at]
+                free &= valid[at] & ((label == 0) | (label == own))
+            apart = sci[above] - sci[below]
             total += np.where(free, apart, 0.0)
             n_pixels += free
     n_all = (LAST_PX - FIRST_PX + 1) * (2 * HALF_WIDTH_PX + 1)

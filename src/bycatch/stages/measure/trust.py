@@ -129,6 +129,14 @@ def _blocks(values: Image, known: Bools, side: int, blank: float = np.nan) -> Im
     return parts.reshape(rows, columns, side * side)
 
 
+def _medians(rows: Image) -> Image:
+    """Return the medians of rows of an even number of values, which are finite."""
+    # Few values are sorted faster than `np.median` finds their middle.
+    middle = rows.shape[1] // 2
+    low, high = np.sort(rows, axis=1)[:, middle - 1 : middle + 1].T
+    return np.asarray(np.float32(0.5) * (low + high))
+
+
 def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
     """Return the numbers of large objects by cells."""
     from scipy.ndimage import label
@@ -141,7 +149,7 @@ def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
     if not known.any():
         return np.zeros(known.shape, np.int32)
     # Without data counts as 0, the level of the image.
-    level[known] = np.median(np.nan_to_num(blocks[known]), axis=1)
+    level[known] = _medians(np.nan_to_num(blocks[known]))
     level[known] -= np.float32(np.percentile(level[known], 25.0))
     smooth = np.where(known, median_filtered(level, 5), 0.0)
     regions, n = label(smooth > LARGE_SIGMA, structure=np.ones((3, 3)))
@@ -170,7 +178,8 @@ def _trails(image: DrcImage, sci: Image) -> tuple[Trace, ...]:
     cells, known = clipped_means(sci, image.valid, TRAIL_CELL_PX, CLIP_SIGMA, LEAST_KNOWN)
     if not known.any():
         return ()
-    around = np.median(_blocks(cells, known, TRAIL_BLOCK_CELLS, blank=0.0), axis=2)
+    blocks = _blocks(cells, known, TRAIL_BLOCK_CELLS, blank=0.0)
+    around = _medians(blocks.reshape(-1, TRAIL_BLOCK_CELLS**2)).reshape(blocks.shape[:2])
     ny, nx = cells.shape
     around = around.repeat(TRAIL_BLOCK_CELLS, 0).repeat(TRAIL_BLOCK_CELLS, 1)[:ny, :nx]
     found = []
