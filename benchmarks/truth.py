@@ -33,6 +33,7 @@ from scipy.spatial import KDTree
 import bycatch
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import read_table
+from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.pipeline.assessment import Assessment, assess_visit
 from bycatch.report.overview import overview
@@ -360,14 +361,12 @@ def alone(truth: Table) -> Bools:
 
 
 def inside(image: Judged) -> Bools:
-    """Tell which true objects lie on pixels with data, 10 px from their border."""
-    from scipy.ndimage import binary_erosion
-
-    covered = np.isfinite(fits.getdata(image.pixels, 1))
-    covered = binary_erosion(covered, iterations=10)
-    x, y = (np.rint(np.asarray(image.comparison.truth[n])).astype(int) for n in "xy")
-    on = (x >= 0) & (y >= 0) & (x < covered.shape[1]) & (y < covered.shape[0])
-    return on & covered[np.where(on, y, 0), np.where(on, x, 0)]
+    """Tell which true objects lie where detection's coverage rule leaves rows."""
+    valid = np.isfinite(fits.getdata(image.pixels, 1)).astype(bool)
+    rule = Settings.load(preset="deep").detect
+    x, y = (np.asarray(image.comparison.truth[n], float) for n in "xy")
+    on = (x >= 0) & (y >= 0) & (x < valid.shape[1]) & (y < valid.shape[0])
+    return on & (box_fraction(valid, x, y, rule.coverage_box_px) >= rule.min_coverage)
 
 
 def nearest(place: Floats, x: Floats, y: Floats) -> NDArray[np.int64]:
