@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,8 @@ class _GroupWork:
         """Write the tables; return their names and proofs."""
         output, batch = self.settings.output, Batch(self.folder)
         forms = ["parquet"] if output.is_survey else [*dict.fromkeys(["ecsv", *output.formats])]
+        if find_spec("pyarrow") is not None and "parquet" not in forms:
+            forms.append("parquet")  # for machines: a tenth of the time to read
         meta = {
             "CREATOR": f"bycatch {__version__}",
             "DATE": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
