@@ -291,7 +291,7 @@ def _factored(one_axis: Floats | None, noise: Floats, shared: Floats) -> _Covari
     inner = np.asarray(
         np.linalg.cholesky(np.eye(shared.shape[1]) + shared.T @ weighted), dtype=np.float64
     )
-    reduced = np.linalg.solve(inner, weighted.T).T
+    reduced = np.asarray(np.linalg.solve(inner, weighted.T).T, dtype=np.float64)
     log_det += 2.0 * float(np.log(np.diag(inner)).sum())
     diagonal = diagonal - (reduced**2).sum(axis=1)
     return _Covariance(roots, shared, weighted, inner, reduced, diagonal, log_det)

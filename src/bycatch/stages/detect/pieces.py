@@ -87,7 +87,9 @@ class _Joining:
         self.noise = np.hypot(noise[self.y, self.x], np.sqrt(self.peak / seconds))
         self.star_peak = STAR_PEAK / image.detector_px**2
         self.doubtful: dict[int, int] = {}
-        self.passes: list[dict[int, float]] = [{} for _ in range(size)]
+        # Of those that touch, by label: so many empty ones would take longer than all else.
+        touches = np.unique(np.concatenate([known.first, known.second]))
+        self.passes: dict[int, dict[int, float]] = {k: {} for k in touches.tolist()}
         for a, b, height in zip(
             known.first.tolist(), known.second.tolist(), known.saddle.tolist(), strict=True
         ):
@@ -102,7 +104,7 @@ class _Joining:
 
     def join(self, least_prominence: float) -> None:
         """Join the faintest first, each with the neighbour to which the highest pass leads."""
-        touches = [k for k, passes in enumerate(self.passes) if passes]
+        touches = [k for k, passes in self.passes.items() if passes]
         for k in sorted(touches, key=lambda k: self.flux[k]):
             brighter = {h: v for h, v in self.passes[k].items() if self.flux[h] > self.flux[k]}
             if not brighter:
@@ -129,7 +131,7 @@ class _Joining:
     def hosts(self) -> NDArray[np.int64]:
         """Return by label of what it may be a piece, else 0."""
         out = np.zeros(len(self.parent), np.int64)
-        for k, passes in enumerate(self.passes):
+        for k, passes in self.passes.items():
             if self.parent[k] != k or not passes:
                 continue
             usable = [

@@ -40,7 +40,7 @@ EDGE_PX = 3.0
 LEAST_FWHM_PX = 1.75
 """Peaks of single exposures that are narrower across are charge (as in the cosmic-ray mask)."""
 WINDOW_PX, RING_PX = 1.2, (3.5, 5.5)
-FEW = 0.1
+FEW = 5000
 LEAST_SHARE = 0.03
 """Light of an unlisted peak, of that of the brightest row of its segment: rings and spikes of
 stars are fainter."""
@@ -155,31 +155,33 @@ def _is_charge(
 ) -> Bools:
     """Return which of the peaks that are asked about are cosmic rays or hot pixels."""
     out = np.zeros(len(column), bool)
-    at = np.flatnonzero(asked)
+    if cr_mask is not None:
+        at = np.flatnonzero(asked)
+        out[at] = any_within(cr_mask, column[at].astype(float), line[at].astype(float), 1.1)
+    # Most have been told by the mask.
+    at = np.flatnonzero(asked & ~out)
     if not len(at):
         return out
     size = image.meta.native_scale_arcsec / image.scale_arcsec
     ring = (RING_PX[0] * size, RING_PX[1] * size)
-    sci = _without_gaps(image, column[at], line[at], int(np.ceil(ring[1])) + 1)
+    sci = _without_gaps(image, column[at], line[at], int(np.ceil(ring[1])) + 2)
     # Any plane will do for the variance, on which no width depends.
     width, _ = peaks.minor_widths(sci, sci, column[at], line[at], WINDOW_PX * size, ring)
     out[at] = width < LEAST_FWHM_PX * size
-    if cr_mask is not None:
-        out[at] |= any_within(cr_mask, column[at].astype(float), line[at].astype(float), 1.1)
     return out
 
 
 def _without_gaps(image: DrcImage, column: Ints, line: Ints, reach_px: int) -> Image:
-    """Return the image with 0 where there are no data; only near the pixels, if they are few."""
-    ny, nx = image.shape
-    if len(line) * (2 * reach_px + 1) ** 2 > FEW * image.sci.size:
+    """Return the image with 0 where there are no data; about a few pixels, only near these."""
+    if len(line) > FEW:
         return np.where(image.valid, image.sci, np.float32(0))
-    dy, dx = np.mgrid[-reach_px : reach_px + 1, -reach_px : reach_px + 1]
-    rows = np.clip(line[:, np.newaxis] + dy.ravel(), 0, ny - 1)
-    columns = np.clip(column[:, np.newaxis] + dx.ravel(), 0, nx - 1)
     # Memory that nobody touches costs nothing.
     sci = np.empty(image.shape, np.float32)
-    sci[rows, columns] = np.where(image.valid[rows, columns], image.sci[rows, columns], 0)
+    for x, y in zip(column.tolist(), line.tolist(), strict=True):
+        near = np.s_[
+            max(y - reach_px, 0) : y + reach_px + 1, max(x - reach_px, 0) : x + reach_px + 1
+        ]
+        sci[near] = np.where(image.valid[near], image.sci[near], np.float32(0))
     return sci
 
 
