@@ -236,6 +236,7 @@ def _page(folder: Folder, held: list[Held]) -> str:
         kinds=kind_styles(),
         groups=reported_groups(folder.out),
         group_headings=HEADINGS,
+        own_search=folder.settings.objects.detection == "deep",
     )
 
 
