@@ -291,6 +291,7 @@ def measured(
         image.frame.error_mas,
         meta.photplam,
         photcal.microjansky(zeropoint) / meta.photflam,
+        1.0 / photcal.microjansky(zeropoint),
         rows,
         calibrated.table,
         own_ra,

@@ -2,8 +2,9 @@
 
 Two hypotheses are compared for each object.  *Real*: one source shines in all images, with a
 broad prior of its colours.  *False*: a cosmic ray or a peak of noise where it was detected, and
-nothing else in the images of other exposures.  The image of the best detection d speaks by its
-own probability alone; every other image j adds the likelihood of its forced flux,
+nothing else in the images of other exposures; or a hot pixel, with one count rate in all images
+that were not dithered against each other.  The image of the best detection d speaks by its own
+probability alone; every other image j adds the likelihood of its forced flux,
 
     false / real = (p_cr / (1 - p_cr) + noise)_d
                    P(f_j, all j but d | false) / P(f_j, all j but d | f_d, real),
@@ -28,6 +29,9 @@ BLUEST_SLOPE, BEYOND_BLUEST = -2.5, 0.02
 is has lines, and is rare."""
 NO_NOISE_SNR = 6.0
 """Above that peaks of noise are too rare to count among what others judge."""
+MOST_UNSEEN_SNR, BESIDE_SHARE = 10.0, 0.05
+"""An image that does not detect an object, though there is so much light at its place, may show the
+light of a neighbour or of a cosmic ray beside it, of whatever brightness."""
 LEAST_JUDGED = 20
 """Objects of an image that others must be able to judge before they correct its odds."""
 SLOPES, SHIFTS = np.arange(0.2, 1.25, 0.1), np.arange(-4.0, 8.25, 0.25)
@@ -67,6 +71,12 @@ class Prior:
         Forced fluxes whose errors are larger than said, and by how much: light of neighbours.
     odd_share : float
         Sources whose shape says nothing in any image.
+    unseen_odds : float
+        By which the odds of a source are less where only the sum of the images shows it: it was
+        chosen for being high in all of them at once.
+    hot_share, hot_scatter : float
+        Share of hot pixels among false detections of a single exposure (a third of it in stacks),
+        and by how much, relatively, their rates differ between images.
     star_correlation : float
         How far the ``p_star`` of an object's images say the same (0: independent, 1: the same).
     """
@@ -85,6 +95,9 @@ class Prior:
     outlier_share: float = 0.05
     outlier_sigma: float = 3.0
     odd_share: float = 0.1
+    unseen_odds: float = 0.05
+    hot_share: float = 0.03
+    hot_scatter: float = 0.15
     star_correlation: float = 0.5
 
 
@@ -123,6 +136,7 @@ def object_evidence(
     *,
     looks: ArrayLike | None = None,
     cr_share: ArrayLike | None = None,
+    rate_per_flux: ArrayLike | None = None,
     prior: Prior | None = None,
 ) -> ObjectEvidence:
     """Return what N objects are, from M images.
@@ -142,6 +156,9 @@ def object_evidence(
     cr_share : (M,) or (N, M) float, optional
         The share of cosmic rays that ``p_cr`` supposed before it saw the shape; by default the
         mean of ``p_cr`` of each image.
+    rate_per_flux : (M,) float, optional
+        Count rates of the images for a unit of flux: a hot pixel has one rate in all images that
+        see it at one place.  Without it there are none.
     prior : Prior, optional
     """
     prior = prior or Prior()
@@ -150,6 +167,7 @@ def object_evidence(
     detected = np.asarray(detected & covered, np.bool_)
     is_covered = np.asarray(covered.any(axis=1), np.bool_)
     is_detected = np.asarray(detected.any(axis=1), np.bool_)
+    beside = _ln_beside(f, e, detected)
     share = _shares(p_cr, detected) if cr_share is None else np.asarray(cr_share, float)
     share = np.broadcast_to(np.clip(share, 1e-4, 1 - 1e-4), f.shape)
     p = np.where(np.isfinite(p_cr), p_cr, share)
@@ -158,19 +176,28 @@ def object_evidence(
     look = np.arange(f.shape[1]) if looks is None else np.asarray(looks)
     others = covered & (look != look[best][:, None])
     ln_cr = np.clip(_logit(p) - _logit(share), -_MOST_LOGIT, _MOST_LOGIT)
-    ln_false = _ln_false(f, e, detected & others, ln_cr, n_exp, prior)
+    ln_false = np.logaddexp(_ln_false(f, e, detected & others, ln_cr, n_exp, prior), beside)
     # Of real sources some look like charge by nature, in all images.
     odd = prior.odd_share
     ln_shape = np.where(detected & others, np.log(odd + (1 - odd) * (1 - p) / (1 - share)), 0.0)
-    ln_real = _ln_real(f, e, others, best, np.asarray(pivot_angstrom, float), prior)
-    ln_elsewhere = ln_real + ln_shape.sum(axis=1) - np.where(others, ln_false, 0.0).sum(axis=1)
+    ln_real = _ln_real(f, e, others, best, np.asarray(pivot_angstrom, float), beside, prior)
     is_single = np.nan_to_num(n_exp[row, best]) <= 1
+    ln_none = np.where(others, ln_false, 0.0).sum(axis=1)
+    if rate_per_flux is not None:
+        share_hot = prior.hot_share * np.where(is_single, 1.0, 1.0 / 3.0)
+        ln_hot = _ln_hot(f, e, others, best, np.asarray(rate_per_flux, float), prior)
+        ln_hot += np.where(detected & others, ln_cr, 0.0).sum(axis=1)
+        ln_none = np.logaddexp(np.log1p(-share_hot) + ln_none, np.log(share_hot) + ln_hot)
+    ln_elsewhere = ln_real + ln_shape.sum(axis=1) - ln_none
     judged: Bools = np.asarray(others.any(axis=1) & ((f / e)[row, best] > NO_NOISE_SNR))
     at_home = _as_others_say(_logit(p[row, best]), ln_elsewhere, judged, best, is_single)
     charge = at_home - ln_elsewhere
     noise = _ln_noise((f / e)[row, best], is_detected)
     noise += np.log1p(np.exp(at_home)) - ln_elsewhere
     noise += _noise_logit(np.logaddexp(0.0, charge) - noise, is_covered, prior)
+    # What lies beside a bright source or track is in the sum, too.
+    unseen = np.where(np.isfinite(beside).any(axis=1), 2.0, 1.0) * np.log(prior.unseen_odds)
+    charge, noise = (odds - np.where(is_detected, 0.0, unseen) for odds in (charge, noise))
     against = np.stack([charge, noise])
     total = np.logaddexp(0.0, np.logaddexp(*against))
     none = ~is_covered
@@ -279,6 +306,28 @@ def _ln_false(
     return np.where(detected, chance, empty)
 
 
+def _ln_beside(f: Floats, e: Floats, detected: Bools) -> Floats:
+    """Return ln P of bright light of something beside, where nothing is detected, (N, M)."""
+    is_bright = ~detected & (f > MOST_UNSEEN_SNR * e)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        any_flux = np.log(BESIDE_SHARE) - np.log(np.log(1e3) * f)
+    return np.where(is_bright, any_flux, -np.inf)
+
+
+def _ln_hot(
+    f: Floats, e: Floats, others: Bools, best: Ints, rate_per_flux: Floats, prior: Prior
+) -> Floats:
+    """Return ln P of the other images' fluxes for a hot pixel: one rate in all of them, (N,)."""
+    row = np.arange(len(f))
+    same = rate_per_flux[best][:, None] / rate_per_flux[None, :]
+    expected = f[row, best][:, None] * same
+    error = np.sqrt(
+        e**2 + (e[row, best][:, None] * same) ** 2 + (prior.hot_scatter * expected) ** 2
+    )
+    ln_p = np.where(others, _ln_normal(f, expected, error, prior), 0.0)
+    return np.asarray(ln_p.sum(axis=1))
+
+
 def _ln_noise(snr: Floats, detected: Bools) -> Floats:
     """Return ln of the density of S/N of noise peaks over that of all else, (N,).
 
@@ -311,12 +360,12 @@ def _noise_logit(ln_other: Floats, covered: Bools, prior: Prior) -> float:
 
 
 def _ln_real(
-    f: Floats, e: Floats, others: Bools, best: Ints, pivot: Floats, prior: Prior
+    f: Floats, e: Floats, others: Bools, best: Ints, pivot: Floats, beside: Floats, prior: Prior
 ) -> Floats:
     """Return ln P of the other images' fluxes for one source of any colour, (N,)."""
     row = np.arange(len(f))
     ln_ratio = np.log(pivot[None, :] / pivot[best][:, None])
-    empty = np.where(others, _ln_normal(f, 0.0, e, prior), 0.0)
+    empty = np.where(others, np.logaddexp(_ln_normal(f, 0.0, e, prior), beside), 0.0)
     bluer = others & (ln_ratio < -0.02)
     f_best, e_best = f[row, best], e[row, best]
     slopes, weights = _slopes(prior)
@@ -325,7 +374,7 @@ def _ln_real(
         true = np.maximum(f_best + node * e_best, 0.3 * e_best)
         for slope, weight in zip(slopes, weights, strict=True):
             ln_p = _ln_power_law(f, e, np.log(true)[:, None] + slope * ln_ratio, ln_ratio, prior)
-            ln_p = np.where(others, ln_p, 0.0)
+            ln_p = np.where(others, np.logaddexp(ln_p, beside), 0.0)
             ln_weight = np.log(weight * node_weight)
             usual.append(ln_weight + ln_p.sum(axis=1))
             dropouts.append(ln_weight + np.where(bluer, empty, ln_p).sum(axis=1))

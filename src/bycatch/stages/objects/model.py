@@ -168,6 +168,7 @@ class ImagePhotometry:
     grade, frame_err_mas : of its alignment
     pivot_angstrom : of its filter
     microjansky : f_nu of a flux density (f_lambda) of 1 erg / (Angstrom s cm2)
+    rate_per_microjansky : e/s of an f_nu of 1 microjansky
     rows : (K,) int; the objects that it covers
     table : K rows of `finalize` (columns.CAT)
     own_ra_deg, own_dec_deg, own_err_mas : (K,) float; where the image itself detected it; NaN else
@@ -186,6 +187,7 @@ class ImagePhotometry:
     frame_err_mas: float
     pivot_angstrom: float
     microjansky: float
+    rate_per_microjansky: float
     rows: Ints
     table: Table
     own_ra_deg: Floats

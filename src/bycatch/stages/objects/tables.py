@@ -275,6 +275,7 @@ def _evidence(seen: Matrices) -> dict[str, Floats]:
         seen.of(f"err_{r}_apcor") * microjansky,
         seen.of("n_exp"),
         np.array([image.pivot_angstrom for image in seen.images]),
+        rate_per_flux=np.array([image.rate_per_microjansky for image in seen.images]),
     )
     return {"p_real": found.p_real, "p_cr": found.p_cr, "p_star": found.p_star}
 
