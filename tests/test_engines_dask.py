@@ -351,6 +351,7 @@ def test_on_another_cluster_only_the_task_that_kills_is_lost(cluster):
 
 
 def test_tasks_share_the_cores_of_a_machine(cluster):
+    cluster.wait_for_workers(2)  # those that a test before this one has killed
     engine = Dask(cluster)
     found = by_index(engine.work(tasks.threads_of_kernels, [0] * 4))
     assert set(found.values()) == {max(threads.n_cores() // 2, 1)}

@@ -38,7 +38,12 @@ def fields(visit, tmp_path_factory):
     return raw
 
 
+ALONE = ("--set", "objects.enabled=false")
+"""These tests are about fields: their groups are those of test_objects.py."""
+
+
 def go(visit, raw, out, settings=None, **options):
+    settings = settings or Settings.load(assignments=["objects.enabled=false"])
     return bycatch.run(raw, out, settings, Inputs(gaia=visit.gaia), **options)
 
 
@@ -106,7 +111,7 @@ def test_a_field_that_kills_its_worker_is_lost_and_the_others_are_done(
 ):
     monkeypatch.setenv(CRASH, "abd_02")
     out = tmp_path / "out"
-    words = ["run", fields, "-o", out, "--gaia", visit.gaia, "-j", "2"]
+    words = ["run", fields, "-o", out, "--gaia", visit.gaia, *ALONE, "-j", "2"]
     ended = bycatch(*words)
     assert ended.status == 1
     said = "abd_02: its worker process was killed by signal 9 (SIGKILL); it is tried once more"
@@ -189,8 +194,9 @@ def jobs_of(visit, raw, out):
     from bycatch.engines import Serial
     from bycatch.pipeline import intake
 
-    found = intake.scan([raw], out, Settings(), Serial())
-    return runner._jobs(found, out, Settings(), Inputs(gaia=visit.gaia))
+    settings = Settings.load(assignments=["objects.enabled=false"])
+    found = intake.scan([raw], out, settings, Serial())
+    return runner._jobs(found, out, settings, Inputs(gaia=visit.gaia))
 
 
 # ---------------------------------------------------------------- shards and two runs at once
@@ -206,7 +212,7 @@ def command(*words):
 
 def test_shards_at_once_give_what_one_run_gives(bycatch, visit, fields, serial, tmp_path):
     out = tmp_path / "out"
-    words = ["run", fields, "-o", out, "--gaia", visit.gaia, "-q"]
+    words = ["run", fields, "-o", out, "--gaia", visit.gaia, *ALONE, "-q"]
     shards = [command(*words, "--shard", f"{k}/4") for k in (1, 2, 3, 4)]
     for shard in shards:
         _, err = shard.communicate(timeout=120)
@@ -231,7 +237,7 @@ def test_a_shard_that_is_none(bycatch, visit, fields, tmp_path, text):
 
 def test_two_runs_at_once_into_one_folder(visit, fields, serial, tmp_path):
     out = tmp_path / "out"
-    words = ["run", fields, "-o", out, "--gaia", visit.gaia]
+    words = ["run", fields, "-o", out, "--gaia", visit.gaia, *ALONE]
     runs = [command(*words) for _ in range(2)]
     for run in runs:
         _, err = run.communicate(timeout=120)
@@ -247,7 +253,7 @@ def test_a_field_that_another_process_has_is_waited_for_when_all_others_are_done
     out = tmp_path / "out"
     (out / "abc_01").mkdir(parents=True)
     with lock(out / "abc_01" / LOCK):
-        run = command("run", fields, "-o", out, "--gaia", visit.gaia)
+        run = command("run", fields, "-o", out, "--gaia", visit.gaia, *ALONE)
         deadline = time.monotonic() + 60
         while not (out / "abe_03/F775W/jabe03010_cat.ecsv").exists():
             assert time.monotonic() < deadline
@@ -265,7 +271,7 @@ def test_a_field_that_another_process_has_is_waited_for_when_all_others_are_done
 
 def test_a_run_whose_parent_is_killed_leaves_nothing_half_done(visit, fields, serial, tmp_path):
     out = tmp_path / "out"
-    words = ["run", fields, "-o", out, "--gaia", visit.gaia, "-q", "-j", "2"]
+    words = ["run", fields, "-o", out, "--gaia", visit.gaia, *ALONE, "-q", "-j", "2"]
     for after_s in (1.2, 1.8, 2.4, 3.0):
         run = command(*words)
         try:

@@ -76,6 +76,7 @@ def compile_all() -> None:
     from bycatch.images.drc import DrcImage
     from bycatch.images.meta import ImageMeta
     from bycatch.kernels.exposures import exposure_counts, mask_shares
+    from bycatch.kernels.lines import lines_across
     from bycatch.kernels.matching import find_offset
     from bycatch.kernels.mixtures import kinds
     from bycatch.kernels.pieces import renamed
@@ -113,6 +114,8 @@ def compile_all() -> None:
     crmask.run(image)
     exposure_counts(np.ones(sci.shape, np.int32))
     detected = detect.run(image, Settings.load(preset="deep").detect)
+    bright = np.eye(200, dtype=np.bool_)
+    lines_across(bright, np.ones_like(bright))
     renamed(segments.copy(), np.arange(len(x) + 1))
     fit_wings(sci, image.valid, x[:1], y[:1], [1.0], [8.0])
     _objects(image, x, y, segments, detected.background, detected.noise)

@@ -6,14 +6,9 @@ Ctrl-C is understood from the first moment.
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 
 from bycatch.cli.signals import Stopped, watch
-
-MOST_EXIT_S = 20.0
-"""A stopped command waits so long for threads that write the last product; then it ends anyway."""
 
 
 def main() -> None:
@@ -46,7 +41,4 @@ def _stopped(stop: Stopped) -> int:
     text = "interrupted; what is finished is kept, and the next run goes on from there"
     console.complain(text, "yellow")
     console.flushed()
-    end = threading.Timer(MOST_EXIT_S, os._exit, (stop.status,))
-    end.daemon = True
-    end.start()
     return stop.status

@@ -88,7 +88,7 @@ def lines_across(bright: Bools, known: Bools) -> list[Line]:
     cos, sin = np.cos(angles), np.sin(angles)
     found: list[Line] = []
     for _ in range(MOST_LINES):
-        y, x = np.nonzero(left)
+        y, x = (np.ascontiguousarray(v) for v in np.nonzero(left))
         votes = np.zeros((len(angles), 2 * reach + 2), np.int32)
         _vote(x, y, cos, sin, reach, votes)
         # A line between two rows of cells shares its votes among them.
