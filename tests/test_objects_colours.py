@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bycatch.photcal import ABSOLUTE_SYSTEMATIC, systematic_fraction
+from bycatch.photcal import ABSOLUTE_SYSTEMATIC, MAG_PER_FRACTION, systematic_fraction
 from bycatch.stages.objects import colours as c
 from bycatch.stages.objects.colours import (
     colour_systematic,
@@ -123,8 +123,8 @@ def test_limits():
     assert found.colour[2, 0] == pytest.approx(-2.5 * np.log10(10 / 3.0))
     assert np.isnan(found.colour[3:, 0]).all()
     assert np.isnan(found.err[1:, 0]).all()
-    assert found.err[0, 0] == pytest.approx(c.MAG * np.hypot(0.1, 0.05))
-    assert found.err_sys[0, 0] == pytest.approx(c.MAG * 0.01 * np.sqrt(2))
+    assert found.err[0, 0] == pytest.approx(MAG_PER_FRACTION * np.hypot(0.1, 0.05))
+    assert found.err_sys[0, 0] == pytest.approx(MAG_PER_FRACTION * 0.01 * np.sqrt(2))
 
 
 def test_true_colours_are_beyond_their_limits():

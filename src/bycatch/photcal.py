@@ -43,6 +43,10 @@ EE_SYSTEMATIC = 0.01
 Bohlin (2016) and Sirianni et al. (2005, PASP 117, 1049) for all filters but the two reddest."""
 EE_SYSTEMATIC_RED = 0.025
 """The same for F850LP and F892N, where it depends on the spectrum of the source."""
+AB_MICROJANSKY = 23.9
+"""AB magnitude of 1 microjansky (Oke & Gunn 1983, ApJ 266, 713)."""
+MAG_PER_FRACTION = 2.5 / np.log(10.0)
+"""Magnitudes of a small relative difference of fluxes."""
 ABSOLUTE_SYSTEMATIC = 0.01
 """Error of the absolute flux scale (Bohlin 2016)."""
 LOSS_PER_YEAR = 0.00061
@@ -286,8 +290,8 @@ def st_zeropoint(photflam: float) -> float:
 
 
 def microjansky(magnitude_ab: float) -> float:
-    """Return the f_nu of an AB magnitude, microjansky (23.9 mag is 1, Oke & Gunn 1983)."""
-    return float(10.0 ** (0.4 * (23.9 - magnitude_ab)))
+    """Return the f_nu of an AB magnitude, microjansky."""
+    return float(10.0 ** (0.4 * (AB_MICROJANSKY - magnitude_ab)))
 
 
 def ab_zeropoint(photflam: float, photplam: float) -> float:

@@ -38,7 +38,13 @@ from bycatch.pipeline.reference import stars_at_hand
 from bycatch.pipeline.steps import excluded
 from bycatch.pipeline.workbench import Workbench
 from bycatch.products import LOCK, FieldFolder, ImageRecord, combined, read_field
-from bycatch.products.group_state import GroupState, group_folder, read_group, write_group
+from bycatch.products.group_state import (
+    GroupState,
+    group_folder,
+    read_group,
+    table_path,
+    write_group,
+)
 from bycatch.settings import Settings
 from bycatch.sky import gaia
 from bycatch.sky.footprints import Tile
@@ -271,15 +277,13 @@ class _GroupWork:
         names = ("object_id", "ra", "dec")
         parts = []
         for name in self.job.earlier:
-            for end in (".ecsv", ".parquet"):
-                path = group_folder(self.job.out, name) / f"{name}_objects{end}"
-                try:
-                    if path.exists():
-                        found = read_table(path)
-                        parts.append(Table({n: np.asarray(found[n]) for n in names}))
-                        break
-                except (BycatchError, OSError, KeyError) as err:
-                    logger.warning("objects %s: identifiers are new: %s", self.job.name, err)
+            path = table_path(group_folder(self.job.out, name), name, "objects")
+            try:
+                if path.exists():
+                    found = read_table(path)
+                    parts.append(Table({n: np.asarray(found[n]) for n in names}))
+            except (BycatchError, OSError, KeyError) as err:
+                logger.warning("objects %s: identifiers are new: %s", self.job.name, err)
         return vstack(parts) if parts else None
 
     def _users(self) -> Floats | None:
@@ -321,7 +325,7 @@ class _GroupWork:
         try:
             for kind, table in made.products().items():
                 for form in forms:
-                    path = self.folder / product_name(self.job.name, kind, form)
+                    path = self.folder / f"{self.job.name}_{kind}{SUFFIXES[form]}"
                     write_table(table, batch.partial(path), form, meta=meta)
             batch.commit()
         except BaseException:
@@ -330,11 +334,6 @@ class _GroupWork:
         for name in set(self.state.outputs) - {path.name for path in batch.paths}:
             (self.folder / name).unlink(missing_ok=True)
         return {path.name: proof_of(path) for path in batch.paths}
-
-
-def product_name(group: str, kind: str, form: str = "ecsv") -> str:
-    """Return the file name of a table of a group."""
-    return f"{group}_{kind}{SUFFIXES[form]}"
 
 
 def is_done(record: ImageRecord, out: Path) -> bool:

@@ -12,11 +12,11 @@ from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.images.exposures import exposure_sets
-from bycatch.kernels.blocks import BLOCK_PX
 from bycatch.kernels.exposures import mask_shares
 from bycatch.pipeline.group_frames import GroupFrame, label_of
 from bycatch.pipeline.group_stamps import psf_and_stamps
 from bycatch.pipeline.keys import quality_files
+from bycatch.pipeline.other_images import in_covered_blocks
 from bycatch.pipeline.quality import read_quality
 from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
@@ -81,13 +81,9 @@ class GroupImage:
     def covers(self, ra_deg: Floats, dec_deg: Floats) -> Bools:
         """Return whether positions on the sky lie in blocks that are covered."""
         x, y = self.frame.wcs.all_world2pix(ra_deg, dec_deg, 0, quiet=True)
-        blocks = self.bench.coverage
         known = np.isfinite(x) & np.isfinite(y)
         found = np.zeros(len(x), dtype=bool)
-        column, row = (np.floor((v[known] + 0.5) / BLOCK_PX).astype(int) for v in (x, y))
-        ny, nx = blocks.shape
-        inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
-        found[np.flatnonzero(known)[inside]] = blocks[row[inside], column[inside]] > 0
+        found[known] = in_covered_blocks(self.bench.coverage, x[known], y[known])
         return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from bycatch.engines import Executor, Lost, executor_of
 from bycatch.errors import BycatchError, SettingsError
 from bycatch.images.files import opened
+from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.kernels.blocks import BLOCK_PX
 from bycatch.pipeline.field import prepare_worker
 from bycatch.pipeline.frames import read_frame
@@ -22,11 +23,10 @@ from bycatch.products import ImageRecord, find_records, last_run
 from bycatch.products.group_state import group_folder, group_names, read_groups
 from bycatch.settings import Settings
 from bycatch.sky.footprints import Footprint, Tile, footprint_of_blocks, groups, tiles
+from bycatch.sky.gaia import MJD_J2000
 from bycatch.system.disk import remove_leftovers
 
 logger = logging.getLogger("bycatch")
-
-MJD_2000, DAYS_PER_YEAR = 51544.5, 365.25
 
 
 def make_objects(
@@ -148,7 +148,7 @@ def footprint_of(name: str, record: ImageRecord, out: Path) -> Footprint:
     frame = read_frame(paths.wcs)
     with opened(paths.mask) as hdus:
         blocks = hdus["COVERAGE"].data > 0
-    mjd = MJD_2000 + (float(frame.header.get("EPOCH", "nan")) - 2000.0) * DAYS_PER_YEAR
+    mjd = MJD_J2000 + (float(frame.header.get("EPOCH", "nan")) - 2000.0) * DAYS_PER_YEAR
     return footprint_of_blocks(name, mjd, blocks, frame.wcs, BLOCK_PX, shape_of(record, out))
 
 

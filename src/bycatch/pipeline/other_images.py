@@ -75,14 +75,14 @@ def _view(bench: Workbench, wcs: WCS, ra: Floats, dec: Floats) -> OtherImageView
     place = np.full((2, len(ra)), np.nan)
     if known.any():
         place[:, known] = own.all_world2pix(ra[known], dec[known], 0)
-        covers[known] = _inside(bench.coverage, *place[:, known])
+        covers[known] = in_covered_blocks(bench.coverage, *place[:, known])
     light = None
     if bench.frame.grade != "F" and covers.any():
         light = light_at(bench.pixels(), *place)
     return OtherImageView(bench.record.place, x, y, covers, light)
 
 
-def _inside(blocks: NDArray[Any], x: Floats, y: Floats) -> Bools:
+def in_covered_blocks(blocks: NDArray[Any], x: Floats, y: Floats) -> Bools:
     """Return whether positions lie in covered blocks."""
     column, row = (np.floor((v + 0.5) / BLOCK_PX).astype(int) for v in (x, y))
     ny, nx = blocks.shape

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bycatch.display import notebook
 from bycatch.products import FIELD_FILE, FieldState, ImageOutcome, ImageRecord, read_field
 from bycatch.products.field_state import FIELD
+from bycatch.products.group_state import table_path
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -249,8 +250,7 @@ class GroupReport:
         """Read a table of the group: objects, objects_clean, epochs or images."""
         from bycatch.catalogs.tables import read_table
 
-        paths = [Path(self.folder) / f"{self.name}_{kind}{end}" for end in (".ecsv", ".parquet")]
-        return read_table(next((path for path in paths if path.exists()), paths[0]))
+        return read_table(table_path(Path(self.folder), self.name, kind))
 
     def objects(self, *, clean: bool = False) -> Table:
         """Read the objects; with ``clean`` those that are real more likely than not."""

@@ -62,6 +62,13 @@ def group_folder(out: Path, name: str) -> Path:
     return own_folder(own_folder(out / OBJECTS_FOLDER) / name)
 
 
+def table_path(folder: Path, name: str, kind: str) -> Path:
+    """Return where a table of a group lies: ECSV, or the Parquet of a survey."""
+    path = folder / f"{name}_{kind}.ecsv"
+    other = path.with_suffix(".parquet")
+    return other if other.exists() and not path.exists() else path
+
+
 def group_names(out: Path) -> list[str]:
     """Return the names of the groups that an output folder holds, sorted."""
     folder = out / OBJECTS_FOLDER

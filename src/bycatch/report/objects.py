@@ -13,7 +13,13 @@ import numpy as np
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import UnreadableFile
-from bycatch.products.group_state import OBJECTS_FOLDER, GroupState, group_folder, read_groups
+from bycatch.products.group_state import (
+    OBJECTS_FOLDER,
+    GroupState,
+    group_folder,
+    read_groups,
+    table_path,
+)
 from bycatch.system.words import printable
 
 logger = logging.getLogger("bycatch")
@@ -81,11 +87,8 @@ def _group(out: Path, state: GroupState, *, with_diagrams: bool) -> ReportedGrou
 
 def _diagrams(out: Path, state: GroupState) -> tuple[str, ...]:
     """Return a colour-magnitude diagram for each pair of neighbouring filters."""
-    path = group_folder(out, state.name) / f"{state.name}_objects.ecsv"
-    if not path.exists():
-        path = path.with_suffix(".parquet")
     try:
-        table = read_table(path)
+        table = read_table(table_path(group_folder(out, state.name), state.name, "objects"))
         filters = [str(f) for f in state.summary.get("filters", ())]
         return tuple(_diagram(table, f, g) for f, g in pairwise(filters))
     except (UnreadableFile, KeyError, OSError) as err:

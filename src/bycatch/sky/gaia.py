@@ -36,7 +36,7 @@ IDENTIFIER = re.compile(r"(?i)(?:gaia\s*e?dr\d+\s*)?([+-]?\d+)")
 LARGEST_EXACT = 2**53
 """Whole numbers above this are rounded in double precision."""
 _MAS_PER_RAD = 180.0 / np.pi * 3.6e6
-_MJD_J2000 = 51544.5
+MJD_J2000 = 51544.5
 
 
 COLUMNS = {column.name: column for column in REFERENCE}
@@ -227,7 +227,7 @@ def parallax_shift(ra_deg: Floats, dec_deg: Floats, epoch: float) -> tuple[Float
 
 
 def _julian_year(mjd: float) -> float:
-    return 2000.0 + (mjd - _MJD_J2000) / 365.25
+    return 2000.0 + (mjd - MJD_J2000) / 365.25
 
 
 def from_table(table: Table, origin: str) -> ReferenceStars:

@@ -23,13 +23,12 @@ from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats, make_table
 from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
-from bycatch.photcal import ZeropointAudit
+from bycatch.photcal import MAG_PER_FRACTION, ZeropointAudit
 from bycatch.settings import FinalizeSettings
 from bycatch.stages.finalize.apcor import Corrections, corrections, published_only
 from bycatch.stages.finalize.closure import Closure, closure
 from bycatch.stages.finalize.totals import kron_columns
 
-MAG_PER_FRACTION = 2.5 / np.log(10.0)
 COPIED = (
     "RA_GAIA_WCS", "DEC_GAIA_WCS", "GAIA_CAT_RA", "GAIA_CAT_DEC", "id", "cr_flag", "fwhm",
     "n_exp", "exptime", "mjd", "gaia_source_id", "gaia_separation", "gaia_g",

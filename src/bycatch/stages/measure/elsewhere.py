@@ -37,7 +37,6 @@ DROPOUT_SHARE = 0.01
 """Sources without any light in a bluer filter."""
 STRAY_SHARE = 0.03
 """Places where an image has light of something else, as strong."""
-MICROJANSKY_AB = 23.9
 MOST_ABSENT = 6.0
 """No image counts more than that, as a log likelihood: models have tails."""
 
@@ -122,7 +121,7 @@ def light_at(image: DrcImage, x: Floats, y: Floats) -> Light:
         variance += correlation_factor(image) ** 2 * area * sky.std**2
         variance *= 1.0 + area / np.maximum(sky.n_pixels, 1)
     zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
-    unit = 10 ** (0.4 * (MICROJANSKY_AB - zeropoint))
+    unit = photcal.microjansky(zeropoint)
     return Light(net * unit, np.sqrt(variance) * unit, image.meta.photplam)
 
 

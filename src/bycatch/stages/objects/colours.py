@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.photcal import ee_systematic
+from bycatch.photcal import MAG_PER_FRACTION, ee_systematic
 
-MAG = 2.5 / np.log(10.0)
 DETECTED_SIGMA = 3.0
 """A flux below so many errors gives a limit of a colour."""
 LIMIT_SIGMA = 3.0
@@ -197,17 +196,17 @@ def colours(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         highest = np.maximum(flux, 0.0) + LIMIT_SIGMA * err
-        magnitude = -MAG * np.log(np.where(seen, flux, highest))
+        magnitude = -MAG_PER_FRACTION * np.log(np.where(seen, flux, highest))
         relative = np.where(seen, err / flux, np.nan)
     colour = magnitude[:, a] - magnitude[:, b]
     kind = np.full(colour.shape, UNKNOWN, np.int8)
     kind[seen[:, a] & seen[:, b]] = MEASURED
     kind[known[:, a] & ~seen[:, a] & seen[:, b]] = REDDER
     kind[seen[:, a] & known[:, b] & ~seen[:, b]] = BLUER
-    systematic = MAG * np.hypot(err_sys[:, a], err_sys[:, b])
+    systematic = MAG_PER_FRACTION * np.hypot(err_sys[:, a], err_sys[:, b])
     return Colours(
         np.where(kind == UNKNOWN, np.nan, colour),
-        MAG * np.hypot(relative[:, a], relative[:, b]),
+        MAG_PER_FRACTION * np.hypot(relative[:, a], relative[:, b]),
         np.where(kind == UNKNOWN, np.nan, systematic),
         kind,
         np.zeros(kind.shape, np.bool_),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.resample import STEP_PX, add_resampled
+from bycatch.tangent import direction, unit_vectors
 
 MOST_PIXELS = 10**8
 """A grid of more is not made: its planes would take more than a gigabyte."""
@@ -52,7 +53,7 @@ def grid_over(ra_deg: Floats, dec_deg: Floats, scale_arcsec: float) -> Grid:
     """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = list(_middle(ra_deg, dec_deg))
+    wcs.wcs.crval = list(direction(unit_vectors(ra_deg, dec_deg)))
     wcs.wcs.cdelt = [-scale_arcsec / 3600.0, scale_arcsec / 3600.0]
     wcs.wcs.crpix = [1.0, 1.0]
     x, y = wcs.all_world2pix(ra_deg, dec_deg, 0)
@@ -63,16 +64,6 @@ def grid_over(ra_deg: Floats, dec_deg: Floats, scale_arcsec: float) -> Grid:
     wcs.wcs.crpix = [1.0 - float(np.floor(x.min())), 1.0 - float(np.floor(y.min()))]
     wcs.wcs.set()
     return Grid(wcs, (ny + 1, nx + 1))
-
-
-def _middle(ra_deg: Floats, dec_deg: Floats) -> tuple[float, float]:
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
-    x, y, z = vectors.mean(axis=1).tolist()
-    return (
-        float(np.degrees(np.arctan2(y, x)) % 360.0),
-        float(np.degrees(np.arctan2(z, np.hypot(x, y)))),
-    )
 
 
 class Combination:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
+from bycatch.photcal import MAG_PER_FRACTION
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import ImageDetections, Motion, ObjectList
 from bycatch.stages.objects.motion import fit_motions
@@ -21,7 +22,6 @@ UNUSUAL = Flag.BLENDED | Flag.SATURATED | Flag.EDGE | Flag.SPIKE | Flag.HALO | F
 """What these flags stand on does not tell what errors are worth."""
 STAR = 0.8
 """Objects of this p_star or more tell zero points."""
-MAG = 2.5 / np.log(10.0)
 
 
 def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> ObjectList:
@@ -133,5 +133,7 @@ def _variability(
     shifts = None
     if len(images) > 1:
         shifts = zeropoint_shifts(flux, err, xy_arcsec[:, 0], xy_arcsec[:, 1], is_star)
-        shift_mag[:, images] = np.where(np.isfinite(shifts.err), MAG * shifts.shift, np.nan)
+        shift_mag[:, images] = np.where(
+            np.isfinite(shifts.err), MAG_PER_FRACTION * shifts.shift, np.nan
+        )
     return variability(flux, err, shifts, usual)

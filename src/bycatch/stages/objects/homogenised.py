@@ -21,6 +21,7 @@ from scipy import fft
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.kernels.stamps import OTHERS, ellipses_north_up
+from bycatch.photcal import MAG_PER_FRACTION
 from bycatch.stages.objects.stamps import SkyEllipses, Stamps
 from bycatch.stages.objects.star_psf import Matching, transform
 
@@ -28,7 +29,6 @@ MOST_MASKED = 0.5
 """An image that has less than half of an ellipse does not measure it, nor spoil it for others."""
 CHUNK = 1 << 21
 """Steps of stamps that are worked on at once, over all images."""
-MAG_PER_LN = 2.5 / np.log(10.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +249,6 @@ def colours(flux: Floats, err: Floats) -> tuple[Floats, Floats]:
     flux, err : (N, F) of `in_filters`, from blue to red
     """
     known = np.where(flux > 0, flux, np.nan)
-    relative = MAG_PER_LN * err / known
+    relative = MAG_PER_FRACTION * err / known
     magnitude = -2.5 * np.log10(known)
     return magnitude[:, :-1] - magnitude[:, 1:], np.hypot(relative[:, :-1], relative[:, 1:])

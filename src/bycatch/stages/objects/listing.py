@@ -8,10 +8,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.stages.objects.association import Detections, associate
 from bycatch.stages.objects.epochs import with_motions
 from bycatch.stages.objects.model import (
-    DAYS_PER_YEAR,
     ORIGIN_COMBINED,
     ORIGIN_IMAGE,
     ORIGIN_USER,

@@ -74,11 +74,3 @@ class Matrices:
     def in_filter(self, name: str) -> NDArray[np.intp]:
         """Return the columns of a filter's images."""
         return np.flatnonzero([image.filter == name for image in self.images])
-
-    def own_positions(self) -> tuple[Floats, Floats, Floats]:
-        """Return right ascension, declination and error (mas) where images detected it, (N, M)."""
-        found = np.full((3, self.n, len(self.images)), np.nan)
-        for k, image in enumerate(self.images):
-            for part, values in enumerate((image.own_ra_deg, image.own_dec_deg, image.own_err_mas)):
-                found[part, image.rows, k] = values
-        return found[0], found[1], found[2]

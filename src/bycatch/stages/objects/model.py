@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.stages.objects.stamps import SkyEllipses, Stamps
 from bycatch.stages.objects.star_psf import StarPsf
 from bycatch.tangent import MAS_PER_DEG
@@ -139,9 +140,6 @@ class ObjectList:
         return self.ra_deg + moved[:, 0] / np.cos(np.radians(dec)), dec
 
 
-DAYS_PER_YEAR = 365.25
-
-
 @dataclass(frozen=True, eq=False)
 class ColourGrid:
     """What the colours of a group's extended objects are measured in.
@@ -201,3 +199,12 @@ class ImagePhotometry:
     def detected(self) -> Bools:
         """(K,) bool; True where the image itself detected the object."""
         return np.isfinite(self.own_ra_deg)
+
+    def offsets_mas(self, found: ObjectList) -> tuple[Floats, Floats]:
+        """Return its own positions minus the objects' at its time, along RA and Dec, (K,) each."""
+        ra, dec = (v[self.rows] for v in found.positions_at(self.mjd))
+        cosine = np.cos(np.radians(dec))
+        return (
+            (self.own_ra_deg - ra) * cosine * MAS_PER_DEG,
+            (self.own_dec_deg - dec) * MAS_PER_DEG,
+        )

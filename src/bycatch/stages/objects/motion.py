@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import chi2 as chi2_distribution
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.sky.gaia import parallax_shift
+from bycatch.images.times import DAYS_PER_YEAR
+from bycatch.sky.gaia import MJD_J2000, parallax_shift
 
 LEAST_EPOCHS, LEAST_SPAN_YR = 2, 1.0
 """Fewer epochs, or a shorter time between the first and the last, give a mean position only."""
@@ -28,8 +29,6 @@ MOST_COST = 1.5
 OUTLIER_CHANCE, OUTLIER_CHI2 = 1e-3, 16.0
 """An image is left out where a fit with it is less likely than that by chance, and where chi2
 falls by more than this without it."""
-YEAR_DAYS = 365.25
-MJD_J2000 = 51544.5
 _NO_WEIGHT = 1e12
 _N = 5
 
@@ -72,7 +71,7 @@ class Motions:
 
     def at(self, mjd: float) -> Floats:
         """Return positions at a time, (N, 2) mas; without parallax, and without motion if none."""
-        years = (mjd - self.mjd) / YEAR_DAYS
+        years = (mjd - self.mjd) / DAYS_PER_YEAR
         return self.parameters[:, :2] + np.nan_to_num(self.parameters[:, 2:4]) * years[:, None]
 
 
@@ -150,7 +149,7 @@ def _data(
     shared = np.where(label[:, None] == label, frame_err[:, None] * frame_err, 0.0)
     factors = None
     if ra is not None and dec is not None and used.size:
-        year = 2000.0 + (mjd - MJD_J2000) / YEAR_DAYS
+        year = 2000.0 + (mjd - MJD_J2000) / DAYS_PER_YEAR
         factors = np.zeros(xy.shape)
         for k in np.flatnonzero(np.isfinite(year)):
             factors[:, :, k] = parallax_shift(ra, dec, float(year[k]))
@@ -172,7 +171,7 @@ def _solve(
         mean_mjd = (total * data.mjd).sum(axis=1) / total.sum(axis=1)
     moves = (n_epochs >= max(least_epochs, 2)) & (span >= least_span_yr)
     epoch = mean_mjd if reference_mjd is None else np.where(moves, reference_mjd, mean_mjd)
-    t = (data.mjd - np.nan_to_num(epoch)[:, None]) / YEAR_DAYS
+    t = (data.mjd - np.nan_to_num(epoch)[:, None]) / DAYS_PER_YEAR
     design = np.zeros((2, n, m, _N))
     design[0, :, :, 0] = design[1, :, :, 1] = 1.0
     design[0, :, :, 2] = design[1, :, :, 3] = t
@@ -245,7 +244,7 @@ def _epochs(mjd: Floats, used: Bools) -> tuple[Ints, Floats]:
     first = np.where(here, t, np.inf).min(axis=1, initial=np.inf)
     span = last.max(axis=1, initial=-np.inf) - first
     n_epochs = begins.sum(axis=1)
-    return n_epochs, np.where(n_epochs > 0, span, 0.0) / YEAR_DAYS
+    return n_epochs, np.where(n_epochs > 0, span, 0.0) / DAYS_PER_YEAR
 
 
 def _outliers(

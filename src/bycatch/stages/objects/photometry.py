@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bycatch.arrays import Floats, Ints
-from bycatch.photcal import ABSOLUTE_SYSTEMATIC
+from bycatch.photcal import AB_MICROJANSKY, ABSOLUTE_SYSTEMATIC, MAG_PER_FRACTION
 from bycatch.stages.objects import colours as colours_of
 from bycatch.stages.objects.colours import Colours, colour_systematic, filter_fluxes, radius_by_snr
 from bycatch.stages.objects.homogenised import colours as ellipse_colours
@@ -33,7 +33,6 @@ class ObjectFluxes:
     flux, err : (N, F) float
     err_sys : (N, F) float; systematic error as a fraction, that of the absolute scale included
     limit : (N, F) float; 5 sigma of blank sky
-    chi2_dof : (N, F) float; of the images of a filter against their mean; NaN of one
     n_images : (N, F) int
     colours : of neighbouring filters
     image_flux, image_err : (N, M) float; in each image
@@ -44,7 +43,6 @@ class ObjectFluxes:
     err: Floats
     err_sys: Floats
     limit: Floats
-    chi2_dof: Floats
     n_images: Ints
     colours: Colours
     image_flux: Floats
@@ -69,7 +67,7 @@ def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxe
     """
     unit = np.array([image.microjansky for image in seen.images])[:, np.newaxis]
     flux, err = (seen.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))
-    sky = 10.0 ** (0.4 * (23.9 - seen.per_radius("maglim_{r}"))) / LIMIT_SIGMA
+    sky = 10.0 ** (0.4 * (AB_MICROJANSKY - seen.per_radius("maglim_{r}"))) / LIMIT_SIGMA
     names = [image.filter for image in seen.images]
     number = np.array([seen.filters.index(name) for name in names], dtype=np.int64)
     shared = np.array([colour_systematic(name) for name in names])[:, np.newaxis]
@@ -83,7 +81,6 @@ def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxe
     at, at_err, at_sys = means.at(radius)
     limits = filter_fluxes(sky, sky, number, len(seen.filters)).at(radius)[1] * LIMIT_SIGMA
     rows = np.arange(seen.n)
-    chi2 = means.chi2[rows, :, radius] / np.maximum(means.n_images - 1, 1)
     pairs = [(k, k + 1) for k in range(len(seen.filters) - 1)]
     radii = np.array([*seen.radii_px, np.nan])
     return ObjectFluxes(
@@ -92,7 +89,6 @@ def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxe
         at_err,
         np.hypot(at_sys, ABSOLUTE_SYSTEMATIC),
         limits,
-        np.where((means.n_images > 1) & (radius >= 0)[:, np.newaxis], chi2, np.nan),
         means.n_images,
         _colours(seen, colours_of.colours(at, at_err, at_sys, pairs), grid),
         *(np.where(radius[:, np.newaxis] >= 0, v[rows, :, radius], np.nan) for v in (flux, err)),
@@ -115,7 +111,7 @@ def _colours(seen: Matrices, points: Colours, grid: ColourGrid | None) -> Colour
         flux[:, 1:] > colours_of.DETECTED_SIGMA * err[:, 1:]
     )
     systematic = np.array([colour_systematic(f) for f in seen.filters])
-    shared = colours_of.MAG * np.hypot(systematic[:-1], systematic[1:])
+    shared = MAG_PER_FRACTION * np.hypot(systematic[:-1], systematic[1:])
     return Colours(
         np.where(known, colour, points.colour),
         np.where(known, random, points.err),

@@ -22,24 +22,27 @@ from bycatch.catalogs.object_columns import (
     of_colours,
 )
 from bycatch.catalogs.tables import floats, make_table
+from bycatch.photcal import AB_MICROJANSKY, MAG_PER_FRACTION
 from bycatch.stages.objects.epochs import epochs
 from bycatch.stages.objects.evidence import object_evidence
 from bycatch.stages.objects.identity import Identity, identify
 from bycatch.stages.objects.matrices import Matrices
-from bycatch.stages.objects.model import ColourGrid, ImagePhotometry, ObjectList
+from bycatch.stages.objects.model import (
+    ORIGIN_COMBINED,
+    ColourGrid,
+    ImagePhotometry,
+    ObjectList,
+)
 from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
-from bycatch.tangent import MAS_PER_DEG, direction, tangent_mas, unit_vectors
+from bycatch.tangent import direction, tangent_mas, unit_vectors
 
 if TYPE_CHECKING:
     from bycatch.settings import Settings
 
 
-MAG_PER_FRACTION = 2.5 / np.log(10.0)
 BRIGHT_SNR = 50.0
 REAL = 0.5
 """p_real of what counts as a neighbour."""
-AB_MICROJANSKY = 23.9
-"""AB magnitude of 1 microjansky (Oke & Gunn 1983)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ class Objects:
             "n_objects": len(self.objects),
             "n_real": len(self.clean),
             "n_in_several": int((np.asarray(self.objects["n_detected"]) > 1).sum()),
-            "n_only_combined": int((origin == 2).sum()),
+            "n_only_combined": int((origin == ORIGIN_COMBINED).sum()),
             "n_epoch_rows": len(self.epochs),
             "n_single_cosmic_rays": self.n_cosmic_rays,
             "n_group_images": len(self.images),
@@ -214,7 +217,8 @@ def _nearest(found: ObjectList, real: Bools) -> Floats:
     xy = tangent_mas(found.ra_deg, found.dec_deg, *at) / 1000.0
     away, _ = cKDTree(xy[real]).query(xy, k=2)
     away = np.asarray(away)
-    return np.where(np.isfinite(own := np.where(real, away[:, 1], away[:, 0])), own, np.nan)
+    own = np.where(real, away[:, 1], away[:, 0])
+    return np.where(np.isfinite(own), own, np.nan)
 
 
 def _motion_columns(found: ObjectList) -> dict[str, Any]:
@@ -235,8 +239,7 @@ def _epochs(found: ObjectList, seen: Matrices, shift_mag: Floats, object_id: Int
     specs = expand(EPOCHS, seen.radii_px)
     parts: dict[str, list[Any]] = {spec.name: [] for spec in specs}
     for column, image in enumerate(seen.images):
-        ra, dec = found.positions_at(image.mjd)
-        cosine = np.cos(np.radians(dec[image.rows]))
+        dra, ddec = image.offsets_mas(found)
         k, detected = len(image.rows), image.detected
         own: dict[str, Any] = {
             "object_id": object_id[image.rows],
@@ -246,8 +249,8 @@ def _epochs(found: ObjectList, seen: Matrices, shift_mag: Floats, object_id: Int
             "source_id": image.source_id,
             "x": floats(image.table, "x_center"),
             "y": floats(image.table, "y_center"),
-            "dra": (image.own_ra_deg - ra[image.rows]) * cosine * MAS_PER_DEG,
-            "ddec": (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG,
+            "dra": dra,
+            "ddec": ddec,
             "dpos_err": image.own_err_mas,
             "p_cr_alone": np.where(detected, floats(image.table, "p_cr"), np.nan),
             "zeropoint_shift": shift_mag[image.rows, column],
@@ -305,13 +308,11 @@ def _images(found: ObjectList, seen: Matrices) -> Table:
 
 def _residual_rms(found: ObjectList, image: ImagePhotometry) -> float:
     """Return the rms distance per axis of bright detections from their objects, mas."""
-    ra, dec = found.positions_at(image.mjd)
-    dx = (image.own_ra_deg - ra[image.rows]) * np.cos(np.radians(dec[image.rows])) * MAS_PER_DEG
-    dy = (image.own_dec_deg - dec[image.rows]) * MAS_PER_DEG
+    dra, ddec = image.offsets_mas(found)
     middle = image.table.colnames[[n.startswith("snr_") for n in image.table.colnames].index(True)]
     several = (found.detection[image.rows] >= 0).sum(axis=1) > 1
     bright = (floats(image.table, middle) > BRIGHT_SNR) & several
-    both = np.concatenate([dx[bright], dy[bright]])
+    both = np.concatenate([dra[bright], ddec[bright]])
     both = both[np.isfinite(both)]
     return float(1.4826 * np.median(np.abs(both))) if len(both) else np.nan
 

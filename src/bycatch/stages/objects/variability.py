@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 from scipy.stats import chi2 as chi2_distribution
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.photcal import MAG_PER_FRACTION
 
-MAG = 2.5 / np.log(10.0)
 RADIUS_ARCSEC, MOST_STARS, LEAST_STARS = 60.0, 30, 5
 """The nearest stars, so many within the radius, tell the shift of an epoch; fewer than 5 none."""
 STAR_SNR = 20.0
@@ -176,7 +176,7 @@ def variability(
         others = total[:, None] - w
         sigma = off * total[:, None] / others / np.sqrt(1.0 / w + 1.0 / others)
         sigma = np.where(good & (n > 1)[:, None], sigma / scale[:, None], 0.0)
-        scatter = np.where(mean > 0, MAG * np.sqrt(excess) / mean, np.nan)
+        scatter = np.where(mean > 0, MAG_PER_FRACTION * np.sqrt(excess) / mean, np.nan)
         mean_err = scale / np.sqrt(total)
     last = np.abs(sigma).argmax(axis=1) if sigma.shape[1] else np.zeros(len(f), np.int64)
     extreme = sigma[np.arange(len(f)), last] if sigma.shape[1] else np.zeros(len(f))
