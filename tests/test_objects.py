@@ -227,6 +227,40 @@ def test_one_bad_image_leaves_the_others(with_objects, tmp_path, bycatch):
     assert "F475W" in ended.err
 
 
+def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
+    with_objects, tmp_path, bycatch, monkeypatch
+):
+    from bycatch.pipeline import group
+
+    real, search = group.measured, group.searched
+
+    def find_few(bench, *rest):
+        """Let the image that fails have detected less than the other."""
+        image = search(bench, *rest)
+        if image.meta.filter == "F475W":
+            few, shape = slice(5), image.ellipses
+            image.sources, image.source_ids = image.sources[few], image.source_ids[few]
+            image.is_cosmic_ray = image.is_cosmic_ray[few]
+            axes = (shape.semimajor_arcsec, shape.semiminor_arcsec, shape.pa_deg)
+            image.ellipses = type(shape)(*(values[few] for values in axes))
+        return image
+
+    def fail(image, *rest):
+        if image.meta.filter == "F475W":
+            raise OSError("the disk is gone")
+        return real(image, *rest)
+
+    out = tmp_path / "out"
+    shutil.copytree(with_objects, out, symlinks=True)
+    monkeypatch.setattr(group, "searched", find_few)
+    monkeypatch.setattr(group, "measured", fail)
+    ended = bycatch("objects", out, "--set", "objects.margin_arcsec=21")
+    assert "the disk is gone" in ended.err
+    images, epochs = table_of(out, "images"), table_of(out, "epochs")
+    assert list(images["filter"]) == ["F775W"]
+    assert images["n_detections"][0] == epochs["detected"].sum() > 5
+
+
 def test_groups_that_are_no_more_are_removed(with_objects, tmp_path, bycatch):
     out = tmp_path / "out"
     shutil.copytree(with_objects, out, symlinks=True)

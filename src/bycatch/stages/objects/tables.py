@@ -117,7 +117,7 @@ def tables(
     Parameters
     ----------
     found : the objects; those that no image covers are left out
-    photometry : what each image measured, in the order of the columns of ``found.detection``
+    photometry : what each image measured; images that failed are missing
     settings : of the run
     grid : of the colours of extended objects
     earlier : the table that was there before, whose identifiers are kept
@@ -288,7 +288,7 @@ def _images(found: ObjectList, seen: Matrices) -> Table:
     several = (found.detection >= 0).sum(axis=1) > 1
     rows = []
     for k, image in enumerate(seen.images):
-        detected = found.detection[:, k] >= 0 if found.detection.shape[1] else several
+        detected = seen.detected[:, k]  # not the list's: images that failed are in that, too
         rows.append(
             {
                 "image": image.label,
