@@ -1,8 +1,10 @@
 # Two commands: `make demo` shows what bycatch does, `make test` checks that it does it right.
 PYTHON ?= python3
+NEWEST ?= python3.13
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 LIBRARIES := tests/test_cli.py tests/test_drc.py tests/test_export.py tests/test_frames.py \
   tests/test_gaia.py tests/test_pipeline.py \
@@ -28,9 +30,9 @@ demo: $(BIN)/bycatch
 	$(BIN)/bycatch run $(DEMO)/raw -o $(DEMO)/out --gaia $(DEMO)/gaia.ecsv
 	$(BIN)/bycatch assess $(DEMO)/out $(DEMO)
 
-# Everything: the tests on all cores.
+# Everything: the tests on all cores, and one more process: some tests wait.
 test: $(BIN)/bycatch
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(WORKERS) --durations=20
 
 # The kernels' tests with numba's bounds checks: an index beyond an array is an error.
 # The cache is new each time, as numba does not notice a change in a kernel that another calls.
@@ -41,17 +43,23 @@ bounds: $(BIN)/bycatch
 
 # The tests that depend most on libraries, with the lowest versions that pyproject.toml allows;
 # old libraries beside new ones warn of each other's deprecated calls.
-test-lowest:
+test-lowest: .venv-lowest/bin/bycatch
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m pytest -n auto -W ignore::DeprecationWarning -m "not slow" $(LIBRARIES)
+
+.venv-lowest/bin/bycatch: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	$(PYTHON) .ci/lowest.py > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[dev]'
-	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m pytest -n auto -W ignore::DeprecationWarning $(LIBRARIES)
+	@touch $@
 
-# The same tests on another Python with the newest versions: make test-newest PYTHON=python3.13
-test-newest:
-	$(PYTHON) -m venv .venv-newest
+# The same tests on another Python with the newest versions: make test-newest NEWEST=python3.13
+test-newest: .venv-newest/bin/bycatch
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m pytest -n auto -m "not slow" $(LIBRARIES)
+
+.venv-newest/bin/bycatch: pyproject.toml
+	$(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --editable '.[dev]'
-	NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m pytest -n auto $(LIBRARIES)
+	@touch $@
 
 # Style, types and the direction of imports.
 check: $(BIN)/bycatch
