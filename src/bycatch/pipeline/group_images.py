@@ -101,21 +101,24 @@ def searched(
     """
     bench.read_again()
     chosen, image = settings.objects.detect(settings.detect), bench.image
-    found = None
-    if combination is not None or chosen != settings.detect:
-        found = detect.run(image, chosen)
-        bench.__dict__["segmentation"] = found.segmentation
-    sources = bench.sources if found is None else found.sources
+    is_other_list = chosen != settings.detect
+    sky = None
+    if is_other_list or combination is not None:
+        sky = detect.sky_of(image, chosen)
+    sources = bench.sources
+    if is_other_list:
+        found = detect.run(image, chosen, sky)
+        sources, bench.__dict__["segmentation"] = found.sources, found.segmentation
     ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
     on_mask = mask_shares(bench.segmentation, bench.cr_mask, sources["id"]) > MASK_SHARE
     on_mask &= np.asarray(sources["n_exp"]) <= 1
-    if combination is not None and found is not None:
+    if combination is not None and sky is not None:
         zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
         combination.add(
             image,
             frame.wcs,
-            found.background,
-            found.noise,
+            sky.background,
+            sky.noise,
             microjansky=photcal.microjansky(zeropoint),
             without=bench.cr_mask,  # in stacks, too: what the rejection has left
         )
@@ -196,10 +199,10 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
     """
     image = combination.image()
     chosen = settings.objects.detect(settings.detect)
-    noise = detect.sky_of(image, chosen).noise
-    smoothed = float(np.median(noise[noise > 0]))
+    sky = detect.sky_of(image, chosen)
+    smoothed = float(np.median(sky.noise[sky.noise > 0]))
     n_sigma = min(chosen.n_sigma / min(smoothed, 1.0), MOST_SIGMA)
-    sources = detect.run(image, chosen.replace(n_sigma=n_sigma)).sources
+    sources = detect.run(image, chosen.replace(n_sigma=n_sigma), sky).sources
     x, y, flux, area = (floats(sources, name) for name in ("x", "y", "flux", "area"))
     if not len(x):
         return np.empty((0, 3))

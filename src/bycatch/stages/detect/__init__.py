@@ -90,15 +90,23 @@ class DetectResult:
         return notebook.card("Detections", self.summary(), table=rows, picture=look)
 
 
-def run(image: DrcImage, settings: DetectSettings | None = None) -> DetectResult:
+def run(
+    image: DrcImage, settings: DetectSettings | None = None, sky: Sky | None = None
+) -> DetectResult:
     """Find the sources of an image.
 
     A pixel belongs to a source where the smoothed, background-subtracted image
     exceeds ``n_sigma`` times the noise of *unsmoothed* sky pixels of its own
     depth, and enough such pixels are connected.
+
+    Parameters
+    ----------
+    image : its pixels, e/s
+    settings : of the step
+    sky : background and noise, if `sky_of` has measured them with these settings
     """
     chosen = (settings or DetectSettings()).at(image.detector_px)
-    sky = sky_of(image, chosen)
+    sky = sky or sky_of(image, chosen)
     segments = segment(image, sky.background, sky.noise, chosen)
     parts = pieces.joined(image, segments, sky.noise, chosen.deblend_prominence)
     found = _measured(image, parts, sky.background, sky.noise, chosen)
