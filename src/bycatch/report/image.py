@@ -217,6 +217,9 @@ def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, 
     if np.isfinite(limit).any():
         depth = round(float(np.nanmedian(limit)), 2)
         found.append({"mag": depth, "label": "5 sigma", "of": "", "drawn": True})
+    reach = image.number("detect", "reach_mag")
+    if reach is not None:
+        found.append({"mag": reach, "label": "half of the stars found", "of": "", "drawn": True})
     table = image.table("completeness")
     for row in table.meta.get("LIMITS", ()) if table is not None else ():
         if row.get("n_exp") == 0:
