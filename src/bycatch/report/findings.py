@@ -10,27 +10,24 @@ BAD, WARN, NOTE = "bad", "warn", "note"
 """Levels, the worst first: data are lost or wrong; look at it; worth knowing."""
 ORDER = (BAD, WARN, NOTE)
 
-VARIABLE = re.compile(r"[-+±]?(?<![A-Za-z])\d[\d.,:e+-]*|\bF\d{3}[A-Z]+\b|'[^']*'|\S*/\S*|\S+\.fits\S*")
+VARIABLE = re.compile(
+    r"[-+±]?(?<![A-Za-z])\d[\d.,:e+-]*|\bF\d{3}[A-Z]+\b|'[^']*'|\S*/\S*|\S+\.fits\S*"
+)
 """What differs between equal warnings of two images: numbers, filters, names of files."""
 
-REMEDIES = (
-    (r"PHOTFLAM .*(differs|outdated)", "fetch the file again, or give the zero point with "
-     "--set input.photflam=VALUE"),
-    (r"a drz file", "fetch the drc file of the same name"),
-    (r"alignment of grade", "give stars with --gaia FILE, or a wider search with "
-     "--set align.max_shift_arcsec=VALUE; until then use positions relative to each other only"),
-    (r"reference stars:", "run again with a network, or give stars with --gaia FILE"),
-    (r"aperture corrections do not close", "use one aperture for all sources, and expect an error "
-     "of this size in total fluxes"),
-    (r"errors of blank apertures are off", "multiply the errors by the width of the pulls"),
-    (r"p_star rests on", "look at the plot of shapes before you use p_star"),
-    (r"time of observation unknown", "give it with --set input.mjd=VALUE"),
-    (r"(dropped|failed): ", "see what 'bycatch inspect FILE' says of it"),
-    (r"lost: ", "run again: what is done stays"),
-    (r"unknown: not all steps are done", "run again: what is done stays"),
-    (r"the preset deep reaches", "run with --preset deep"),
-    (r"cosmic rays outnumber", "use the clean catalog, or p_cr"),
-)  # fmt: skip
+REMEDIES = {
+    r"PHOTFLAM .*(differs|outdated)": "fetch the file again, or --set input.photflam=VALUE",
+    r"a drz file": "fetch the drc file of the same name",
+    r"alignment of grade": "give stars with --gaia FILE, or raise align.max_shift_arcsec",
+    r"reference stars:": "run again with a network, or give stars with --gaia FILE",
+    r"aperture corrections do not close": "use one aperture for all; total fluxes are off so much",
+    r"errors of blank apertures are off": "multiply the errors by the width of the pulls",
+    r"p_star rests on": "look at the plot of shapes before you use p_star",
+    r"time of observation unknown": "give it with --set input.mjd=VALUE",
+    r"(dropped|failed): ": "see what 'bycatch inspect FILE' says of it",
+    r"(lost|unknown): ": "run again: what is done stays",
+    r"the preset deep reaches": "run with --preset deep",
+}
 """Beginnings of warnings (regular expressions), and what helps; others say so themselves."""
 
 
@@ -68,7 +65,7 @@ class Finding:
 
 def remedy_of(text: str) -> str:
     """Return what to do about a warning; '' if none is known."""
-    return next((help_ for begin, help_ in REMEDIES if re.match(begin, text)), "")
+    return next((help_ for begin, help_ in REMEDIES.items() if re.match(begin, text)), "")
 
 
 def kind_of(text: str) -> str:

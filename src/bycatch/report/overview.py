@@ -314,8 +314,8 @@ def _reach(image: ReportedImage) -> tuple[Cell, list[str]]:
     if reached is None or deep is None or deep - reached < WORTH_MAG:
         return number(reached, 2), []
     text = (
-        f"the preset deep reaches {deep - reached:.1f} mag fainter stars: half of them are found at "
-        f"{deep:.1f} mag, with these settings at {reached:.1f}"
+        f"the preset deep reaches {deep - reached:.1f} mag fainter stars: half of them are found "
+        f"at {deep:.1f} mag, with these settings at {reached:.1f}"
     )
     return number(reached, 2), [text]
 
@@ -329,7 +329,7 @@ def _points(image: ReportedImage) -> tuple[Cell, list[str]]:
         f"p_star rests on the published curve of the filter: {n_stars} stars are too few to tell "
         "where the image's own points are"
     )
-    return Cell(f"{n_stars}: not used", None, WARN, text), [text]
+    return Cell(str(n_stars), None, WARN, text), [text]
 
 
 def blank_pull(image: ReportedImage) -> float | None:

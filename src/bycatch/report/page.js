@@ -345,9 +345,10 @@ const bycatchReport = (() => {
     const kinds = [...new Set(limits.map((limit) => limit.of))];
     at("t-counts").textContent = kinds.map((kind) => {
       const told = limits.filter((limit) => limit.of === kind)
-        .map((limit) => `${limit.label} at ${limit.mag.toFixed(2)}`).join(", ");
+        .map((limit) => `${limit.label} at ${limit.mag.toFixed(2)}${limit.error ? ` ± ${limit.error.toFixed(2)}` : ""}`)
+        .join(", ");
       return kind ? `complete in ${kind}: ${told}` : told;
-    }).join("; ");
+    }).join("; ") + (shown.false_share ? `. ${shown.false_share}` : "");
   }
 
   function fillResiduals() {

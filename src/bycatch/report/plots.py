@@ -173,13 +173,14 @@ def _picture(sources: Any) -> Any:
 
 
 def _counts() -> Any:
-    from bokeh.models import ColumnDataSource, LogTicker, NumeralTickFormatter, Range1d
+    from bokeh.models import ColumnDataSource, FixedTicker, NumeralTickFormatter, Range1d
 
     plot = _figure(
         "counts", "AB magnitude", "sources per 0.25 mag", "pan,xwheel_zoom,box_zoom,reset",
         x_range=Range1d(18, 30), y_range=Range1d(LEAST_COUNT, 10), y_axis_type="log",
     )  # fmt: skip
-    plot.yaxis.ticker = LogTicker(mantissas=[1, 2, 5], num_minor_ticks=0)
+    # Counts are whole numbers, and a range of less than ten has ticks, too.
+    plot.yaxis.ticker = FixedTicker(ticks=[n * 10**k for k in range(6) for n in (1, 2, 5)])
     plot.yaxis.formatter = NumeralTickFormatter(format="0")
     bins = ColumnDataSource({name: [] for name in ("left", "right", "all", "clean")}, name="bins")
     span = {"left": "left", "right": "right", "bottom": LEAST_COUNT, "source": bins}

@@ -18,7 +18,7 @@ from bycatch.arrays import Bools, Floats
 BIN_MAG = 0.1
 """The fit counts in bins: much narrower than any step."""
 PLATEAU = (4.0, 2.0)
-"""Mean and width of the logit of the plateau before the data speak: 0.5 to 0.9997 within 2 sigma."""
+"""Mean and width of the logit of the plateau before the data speak: 0.5 to 0.9997 in 2 sigma."""
 WIDTH_LN = (-1.2, 0.8)
 """The same of the logarithm of a step's width in magnitudes: 0.06 to 1.5."""
 OFFSET_LN = (0.5, 1.0)
@@ -47,9 +47,7 @@ class FallingCurve:
             return None, None
         # The level stays: dm = -(dc/dp) dp / (dc/dm).
         slope = float(self.at(found + STEP) - self.at(found - STEP)) / (2 * STEP)
-        by_parameter = _gradient(
-            lambda p: float(_curve(p, np.array([found]))[0]), self.parameters
-        )
+        by_parameter = _gradient(lambda p: float(_curve(p, np.array([found]))[0]), self.parameters)
         variance = float(by_parameter @ self.covariance @ by_parameter)
         return found, float(np.sqrt(max(variance, 0.0)) / abs(slope)) if slope else None
 
@@ -72,8 +70,8 @@ def fitted(mag: Floats, yes: Bools) -> FallingCurve | None:
     if not 0 < n_yes < len(mag):
         return None
     bins, where = np.unique(np.floor(mag / BIN_MAG), return_inverse=True)
-    n = np.bincount(where)
-    k = np.bincount(where, weights=yes)
+    n = np.bincount(where).astype(float)
+    k = np.bincount(where, weights=yes).astype(float)
     middle = (bins + 0.5) * BIN_MAG
     half = float(np.quantile(mag, n_yes / len(mag)))
     one = _best(middle, n, k, np.array([2.0, half, -1.2]))
@@ -81,9 +79,8 @@ def fitted(mag: Floats, yes: Bools) -> FallingCurve | None:
     penalty = 0.5 * 3 * np.log(len(mag))
     parameters = two[1] if two[0] + penalty < one[0] else one[1]
     hessian = _hessian(lambda p: _cost(p, middle, n, k), parameters)
-    return FallingCurve(
-        parameters, np.linalg.pinv(hessian, hermitian=True), (float(mag.min()), float(mag.max()))
-    )
+    covariance = np.asarray(np.linalg.pinv(hessian, hermitian=True), dtype=np.float64)
+    return FallingCurve(parameters, covariance, (float(mag.min()), float(mag.max())))
 
 
 def _best(mag: Floats, n: Floats, k: Floats, start: Floats) -> tuple[float, Floats]:
@@ -100,7 +97,7 @@ def _cost(p: Floats, mag: Floats, n: Floats, k: Floats) -> float:
     priors = [(p[0], PLATEAU), (p[2], WIDTH_LN)]
     if len(p) > 3:
         priors += [(p[3], SHARE), (p[4], OFFSET_LN), (p[5], WIDTH_LN)]
-    return cost + sum(0.5 * ((v - mean) / width) ** 2 for v, (mean, width) in priors)
+    return cost + sum(0.5 * float((v - mean) / width) ** 2 for v, (mean, width) in priors)
 
 
 def _curve(p: Floats, mag: Floats) -> Floats:

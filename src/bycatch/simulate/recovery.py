@@ -31,6 +31,10 @@ P_CR_LIMIT = 0.5
 CHANGE_SHARE = 0.5
 """Least share of a source's light by which a detection that was there before must have changed."""
 MIN_FOR_LIMIT = 20
+NEGATIVE_IS_BLIND_TO = (
+    "pieces of real sources, blends, spikes, halos, trails, nebulosity, hot pixels"
+)
+"""False detections that the negative of an image does not have."""
 
 
 def recovered(
@@ -306,4 +310,5 @@ def purity_of(
             "n_cosmic_ray": n_rays,
             "false_share": np.where(n_kept > 0, share, np.nan),
         },
+        meta={"NOTE": f"of noise and cosmic rays alone; not counted: {NEGATIVE_IS_BLIND_TO}"},
     )  # fmt: skip
