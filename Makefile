@@ -14,7 +14,8 @@ KERNELS := tests/test_kernel_safety.py tests/test_kernels.py tests/test_detect_k
   tests/test_measure_kernels.py tests/test_lacosmic.py tests/test_deblend.py tests/test_kron.py \
   tests/test_noise_image.py tests/test_matching.py
 
-.PHONY: demo test bounds test-lowest test-newest check accuracy truth bench fuzz docs clean
+.PHONY: demo test bounds test-lowest test-newest test-development check accuracy truth bench gate \
+  fuzz docs changelog release-check clean
 
 $(BIN)/bycatch: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("bycatch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -61,12 +62,24 @@ test-newest: .venv-newest/bin/bycatch
 	.venv-newest/bin/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# Style, types and the direction of imports.
+# The same tests against the versions that the libraries' developers work on, where an index of
+# nightly wheels can be reached: NIGHTLY is that of the scientific Python projects.
+NIGHTLY := https://pypi.anaconda.org/scientific-python-nightly-wheels/simple
+test-development:
+	$(PYTHON) -m venv .venv-development
+	.venv-development/bin/python -m pip install --quiet --editable '.[dev]'
+	.venv-development/bin/python -m pip install --quiet --upgrade --pre --extra-index-url $(NIGHTLY) \
+	  numpy scipy astropy photutils scikit-image pandas pyarrow matplotlib
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-development/numba .venv-development/bin/python -m pytest -n auto \
+	  -W default $(LIBRARIES)
+
+# Style, types, the direction of imports, and spelling.
 check: $(BIN)/bycatch
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 # The numbers of docs/accuracy.md (about three quarters of an hour).
 accuracy: $(BIN)/bycatch
@@ -87,6 +100,11 @@ bench: $(BIN)/bycatch
 	$(BIN)/python benchmarks/speed_deblend.py
 	$(BIN)/python benchmarks/speed_measure.py
 
+# Has a kernel or stage become slower relative to its library in this run, or does it need more
+# memory? (about two minutes; GATE=--record keeps what was measured in benchmarks/history.json.)
+gate: $(BIN)/bycatch
+	$(BIN)/python benchmarks/gate.py $(GATE)
+
 # Damaged headers, files and tables by the thousand (half an hour; FUZZ='--examples 500' for fewer).
 fuzz: $(BIN)/bycatch
 	$(BIN)/python benchmarks/fuzz.py $(FUZZ)
@@ -96,5 +114,16 @@ docs: $(BIN)/bycatch
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python -m sphinx -W -q docs docs/_build/html
 
+# What the fragments in changelog.d/ will say in the change log.
+changelog: $(BIN)/bycatch
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	$(BIN)/towncrier build --draft --version next
+
+# A release, tried and not published: build, twine check, wheel and source archive installed from a
+# local index into bare environments, and a demo there (some minutes).
+release-check: $(BIN)/bycatch
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	$(BIN)/python .ci/release.py
+
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest .bounds $(DEMO) docs/_build build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-newest .venv-development .bounds $(DEMO) docs/_build build dist *.egg-info src/*.egg-info

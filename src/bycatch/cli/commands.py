@@ -24,7 +24,7 @@ def simulate(
     assign: Set = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a simulated visit with truth tables and a table of Gaia-like stars."""
+    """Simulate a visit, with truth tables and Gaia-like stars."""
     settings = settings_of(config, assign or ())
     from bycatch.simulate import simulate_visit, write_visit
 
@@ -88,7 +88,10 @@ def status(out: OutArgument) -> None:
 
 
 def summarize(out: OutArgument) -> None:
-    """Put the fields in OUT together: summary.json and the page, as after shards of a run."""
+    """Put the fields together: summary.json and the page.
+
+    As after the shards of a run.
+    """
     from bycatch.cli.steps import write_page
     from bycatch.pipeline import saved_settings, summarize
 
@@ -104,10 +107,10 @@ def report(
         bool, typer.Option("--figures", help="Write the plots of each image as files, too.")
     ] = False,
     kind: Annotated[
-        str, typer.Option("--format", metavar="png|pdf", help="Format of the figures.")
+        str, typer.Option("--format", metavar="[png|pdf]", help="Format of the figures.")
     ] = "png",
 ) -> None:
-    """Write OUT/report.html, a page to look at, from the products that are there."""
+    """Write OUT/report.html from the products that are there."""
     from bycatch.report import write_figures, write_report
 
     with looking(out):
@@ -119,10 +122,16 @@ def report(
 def export(
     out: OutArgument,
     formats: Annotated[
-        str, typer.Option("--formats", help="fits, csv, parquet, votable, ecsv, reg (ds9).")
+        str,
+        typer.Option(
+            "--formats", metavar="NAMES", help="fits, csv, parquet, votable, ecsv, reg (ds9)."
+        ),
     ] = "fits",
     kind: Annotated[
-        str, typer.Option("--kind", help="Which tables: cat, cat_noCRs, phot, sources, ...")
+        str,
+        typer.Option(
+            "--kind", metavar="KIND", help="Which tables: cat, cat_noCRs, phot, sources, ..."
+        ),
     ] = "cat",
     folder: Annotated[
         Path | None,
@@ -136,7 +145,10 @@ def export(
     ] = None,
     merged: Annotated[bool, typer.Option("--merged", help="One table of all images.")] = False,
 ) -> None:
-    """Write the catalogs in other formats, as ds9 regions, or all of them as one table."""
+    """Write the catalogs in other formats, or all as one table.
+
+    Also as ds9 regions.
+    """
     from bycatch.pipeline.export import export as exported
 
     names = [name.strip() for name in formats.split(",") if name.strip()]
@@ -196,7 +208,9 @@ def explain(
 
     with looking(out):
         for found in explained(out, xy=xy, radec=radec, image=image):
-            place = f"{found.place} {found.image}, x {found.x:.1f}, y {found.y:.1f}"
+            place = f"{found.place} {found.image}"
+            if found.x == found.x:  # not NaN: on the near side of the sky
+                place += f", x {found.x:.1f}, y {found.y:.1f}"
             say(f"{place}: {found.verdict}", "bold")
             for sentence in found.sentences:
                 say(f"  {sentence}")
@@ -209,7 +223,7 @@ def config(
         typer.Option("-o", "--output", parser=some_path, metavar="PATH", help="Write to a file."),
     ] = None,
 ) -> None:
-    """Print every setting with its unit, meaning and default, as TOML."""
+    """Print every setting with its unit, meaning and default."""
     from bycatch.settings import to_toml
 
     text = to_toml(settings_of(preset=preset))

@@ -150,7 +150,11 @@ def print_limits(reports: list[Any]) -> None:
                     *(_limit(row, level) for level in (90, 50)),
                 )
     table.show()
-    say("AB magnitudes, total; cosmic rays by mistake count as lost")
+    say("AB magnitudes, total, of a fitted curve; cosmic rays by mistake count as lost")
+    if any(path.stem.endswith("_purity") for report in reports for path in report.files):
+        from bycatch.simulate.recovery import NEGATIVE_IS_BLIND_TO
+
+        say(f"false shares (_purity) are of noise and cosmic rays; not of {NEGATIVE_IS_BLIND_TO}")
     for report in reports:
         for path in report.files:
             say(f"  {path}")

@@ -32,9 +32,24 @@ def working(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> 
     progress = RunProgress(stderr, disable=quiet or not stderr.is_terminal)
     shown = ProgressHandler(progress, plain=not (quiet or stderr.is_terminal))
     level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     file = LogFile(log_file or out / LOG, is_ours=log_file is None)
-    with _logged([TerminalHandler(level), shown, file], file), progress:
-        yield
+    try:
+        with _logged([TerminalHandler(level), shown, file], file), progress:
+            yield
+    except SettingsError:
+        _remove_trace(new, file.path)
+        raise
+
+
+def _remove_trace(new: list[Path], log: Path) -> None:
+    """Remove the folders that a run made which could not begin, where they hold its log only."""
+    if not new or any(path != log for path in new[0].glob("*")):
+        return
+    with suppress(OSError):
+        log.unlink(missing_ok=True)
+        for folder in new:
+            folder.rmdir()
 
 
 @contextmanager

@@ -220,7 +220,7 @@ def _page(folder: Folder, held: list[Held]) -> str:
         "first": next((k for k, image in enumerate(folder.images) if image.has_catalog), 0),
     }
     return environment.get_template("page.html.j2").render(
-        name=printable(folder.out.resolve().name),
+        place=printable(str(folder.out.resolve())),
         version=__version__,
         made=_newest(folder),
         seconds=folder.seconds,

@@ -133,7 +133,14 @@ def _hover(plot: Any, renderers: list[Any]) -> None:
 
 
 def _picture(sources: Any) -> Any:
-    from bokeh.models import BoxZoomTool, ColumnDataSource, ImageURL, MultiLine, Range1d
+    from bokeh.models import (
+        BoxZoomTool,
+        ColumnDataSource,
+        ImageURL,
+        MultiLine,
+        Range1d,
+        WheelZoomTool,
+    )
 
     plot = _figure(
         "picture", "x, px", "y, px", "pan,wheel_zoom,reset",
@@ -143,7 +150,8 @@ def _picture(sources: Any) -> Any:
     plot.frame_width = plot.frame_height = PICTURE_PX
     plot.add_tools(BoxZoomTool(match_aspect=True))
     plot.grid.visible = False
-    plot.toolbar.active_scroll = "auto"
+    # At once: the caption says so.
+    plot.toolbar.active_scroll = next(t for t in plot.tools if isinstance(t, WheelZoomTool))
     picture = ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name="image")
     below = ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="bottom_left")
     plot.add_glyph(picture, below, level="image").nonselection_glyph = None
@@ -165,13 +173,15 @@ def _picture(sources: Any) -> Any:
 
 
 def _counts() -> Any:
-    from bokeh.models import ColumnDataSource, LogTicker, Range1d
+    from bokeh.models import ColumnDataSource, FixedTicker, NumeralTickFormatter, Range1d
 
     plot = _figure(
         "counts", "AB magnitude", "sources per 0.25 mag", "pan,xwheel_zoom,box_zoom,reset",
         x_range=Range1d(18, 30), y_range=Range1d(LEAST_COUNT, 10), y_axis_type="log",
     )  # fmt: skip
-    plot.yaxis.ticker = LogTicker(mantissas=[1, 3], num_minor_ticks=0)
+    # Counts are whole numbers, and a range of less than ten has ticks, too.
+    plot.yaxis.ticker = FixedTicker(ticks=[n * 10**k for k in range(6) for n in (1, 2, 5)])
+    plot.yaxis.formatter = NumeralTickFormatter(format="0")
     bins = ColumnDataSource({name: [] for name in ("left", "right", "all", "clean")}, name="bins")
     span = {"left": "left", "right": "right", "bottom": LEAST_COUNT, "source": bins}
     plot.quad(
@@ -198,16 +208,16 @@ def _counts() -> Any:
 
 def _errors(sources: Any) -> Any:
     plot = _against_magnitude("errors", "its error, mag", y_axis_type="log")
-    points = _points(plot, sources, "mag", "err", 6)
     _line(plot, "curve", "expected")
+    points = _points(plot, sources, "mag", "err", 6)
     _hover(plot, points)
     return plot
 
 
 def _shapes(sources: Any) -> Any:
     plot = _against_magnitude("shapes", "shape")
-    points = _points(plot, sources, "mag", "shape", 6)
     _line(plot, "locus", "stars")
+    points = _points(plot, sources, "mag", "shape", 6)
     _hover(plot, points)
     return plot
 
@@ -220,14 +230,14 @@ def _against_magnitude(name: str, y: str, **options: Any) -> Any:
 
 
 def _line(plot: Any, name: str, label: str) -> None:
-    """Draw what is expected: black with white edges, to be seen on points of any colour."""
+    """Draw what is expected, behind the points."""
     from bokeh.models import ColumnDataSource
 
     line = ColumnDataSource({"x": [], "y": []}, name=name)
-    for colour, width in (("white", 5), ("#000000", 2)):
-        plot.line(
-            "x", "y", source=line, line_color=colour, line_width=width, legend_label=label
-        ).nonselection_glyph = None
+    plot.line(
+        "x", "y", source=line, line_color="#000000", line_width=2, legend_label=label,
+        level="underlay",
+    ).nonselection_glyph = None  # fmt: skip
 
 
 def _residuals() -> Any:
