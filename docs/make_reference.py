@@ -31,7 +31,14 @@ from bycatch.catalogs.columns import (
     Column,
 )
 from bycatch.catalogs.flags import FLAGS
-from bycatch.catalogs.object_columns import COLOUR, COLOUR_PAIR, EPOCHS, GROUP_IMAGES, IN_FILTER, OBJECTS
+from bycatch.catalogs.object_columns import (
+    COLOUR,
+    COLOUR_PAIR,
+    EPOCHS,
+    GROUP_IMAGES,
+    IN_FILTER,
+    OBJECTS,
+)
 from bycatch.cli.app import app
 from bycatch.display.summary_values import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk

@@ -233,7 +233,8 @@ def shared_covariance(mag_err: Floats, pairs: Sequence[tuple[int, int]]) -> Floa
         opposite signs; others share nothing.
     """
     columns = [
-        -(mag_err[:, b] ** 2) if b == c else np.zeros(len(mag_err)) for (_, b), (c, _) in pairwise(pairs)
+        -(mag_err[:, b] ** 2) if b == c else np.zeros(len(mag_err))
+        for (_, b), (c, _) in pairwise(pairs)
     ]
     return np.stack(columns, axis=1) if columns else np.empty((len(mag_err), 0))
 
