@@ -99,7 +99,7 @@ def rows(table: Table) -> Rows:
 
 
 def rounded(values: NDArray[Any], digits: Any) -> NDArray[Any]:
-    """Return floats rounded to a format: ``.4f`` is 4 digits behind the point, ``.4g`` 4 that count.
+    """Return floats rounded to a format: ``.4f``, 4 digits behind the point; ``.4g``, 4 that count.
 
     Whatever else the format is, the values are returned as they are.
     """

@@ -106,13 +106,36 @@ def report(
     kind: Annotated[
         str, typer.Option("--format", metavar="png|pdf", help="Format of the figures.")
     ] = "png",
+    isochrone: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--isochrone",
+            parser=some_path,
+            metavar="FILE",
+            help="Table of absolute AB magnitudes, drawn over the diagrams; may be repeated.",
+        ),
+    ] = None,
+    distance_modulus: Annotated[
+        float, typer.Option("--distance-modulus", help="Is added to its magnitudes.")
+    ] = 0.0,
+    reddening: Annotated[
+        float, typer.Option("--reddening", help="E(B-V) of the SFD map in front of its stars, mag.")
+    ] = 0.0,
+    vega: Annotated[bool, typer.Option("--vega", help="Its magnitudes are Vega's.")] = False,
 ) -> None:
     """Write OUT/report.html, a page to look at, from the products that are there."""
-    from bycatch.report import write_figures, write_report
+    from bycatch.report import filters_of_groups, read_isochrone, write_figures, write_report
 
+    if not isochrone and (distance_modulus or reddening or vega):
+        raise typer.BadParameter("--distance-modulus, --reddening and --vega need an --isochrone")
     with looking(out):
+        filters, system = filters_of_groups(out) if isochrone else (), "vega" if vega else "ab"
+        curves = [
+            read_isochrone(path, filters, distance_modulus, reddening, system)
+            for path in isochrone or ()
+        ]
         paths = write_figures(out, kind) if figures else []
-        for path in (*paths, write_report(out)):
+        for path in (*paths, write_report(out, curves)):
             say(str(path))
 
 
@@ -122,7 +145,7 @@ def export(
         str, typer.Option("--formats", help="fits, csv, parquet, votable, ecsv, reg (ds9).")
     ] = "fits",
     kind: Annotated[
-        str, typer.Option("--kind", help="Which tables: cat, cat_noCRs, phot, sources, ...")
+        str, typer.Option("--kind", help="Which tables: cat, cat_noCRs, phot, sources, objects, epochs, ...")
     ] = "cat",
     folder: Annotated[
         Path | None,

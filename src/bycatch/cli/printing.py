@@ -113,7 +113,9 @@ def print_status(found: Status) -> None:
         words = (*image.steps.values(), image.outcome or "-")
         table.add(place, image.root, *words, styles=STATE_STYLES)
     table.show()
+    _print_group_status(found)
     lost = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in found.images if i.reason]
+    lost += [(f"objects {g.name}", g.reason) for g in found.groups if g.reason]
     for name, why in [*lost, *found.lost]:
         say(f"{name}: {why}", "red")
     n_done = sum(image.is_done for image in found.images)
@@ -122,6 +124,19 @@ def print_status(found: Status) -> None:
     )
     if n_done < len(found.images):
         say(_what_next(found))
+    elif any(group.state != "done" for group in found.groups):
+        say("'bycatch objects OUT' makes the objects that are stale or to do")
+
+
+def _print_group_status(found: Status) -> None:
+    """Print how far the objects of each group are."""
+    table = Rows(["group", "objects", "last run"], ["images", "rows", "real"])
+    for group in found.groups:
+        counts = (_known(n, "d") for n in (group.n_images, group.n_objects, group.n_real))
+        words = (group.name, group.state, group.outcome or "-")
+        table.add(*words, *counts, styles=STATE_STYLES)
+    if found.groups:
+        table.show()
 
 
 def _what_next(found: Status) -> str:

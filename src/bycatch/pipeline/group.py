@@ -115,6 +115,12 @@ def run_group(job: GroupJob) -> GroupReport:
         return report
 
 
+def key_of_group(job: GroupJob) -> str:
+    """Return what stands for all that the tables of a group are made from."""
+    work = _GroupWork(job)
+    return work._key(work._benches())  # noqa: SLF001
+
+
 class _GroupWork:
     """The work on a group."""
 

@@ -55,8 +55,8 @@ def read_isochrone(
 
     Parameters
     ----------
-    path : a table of any kind that `read_user_table` knows, with a column for each of two filters or
-        more, whose name holds that of the filter (F606W, mag_F606W, ACS_WFC_F606W, F606Wmag)
+    path : a table of any kind that `read_user_table` knows, with a column for each of two or more
+        filters, whose name holds that of the filter (F606W, mag_F606W, ACS_WFC_F606W, F606Wmag)
     filters : which are wanted
     distance_modulus : is added to all magnitudes
     reddening : E(B - V) of Schlegel, Finkbeiner & Davis (1998), mag; see `photcal.extinction`

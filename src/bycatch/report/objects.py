@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bycatch.errors import SettingsError
 from bycatch.products.group_state import OBJECTS_FOLDER, GroupState, read_groups
 from bycatch.system.words import printable
 
@@ -41,6 +42,20 @@ HEADINGS = (
 def reported_groups(out: Path) -> list[ReportedGroup]:
     """Return what the page shows of the objects; nothing where none were made."""
     return [_group(state) for state in read_groups(out)]
+
+
+def filters_of_groups(out: Path) -> tuple[str, ...]:
+    """Return the filters of all groups, sorted.
+
+    Raises
+    ------
+    SettingsError
+        No objects were made.
+    """
+    found = {str(f) for state in read_groups(out) for f in state.summary.get("filters", ())}
+    if not found:
+        raise SettingsError(f"{out}: no objects in it", hint="run 'bycatch objects OUT' first")
+    return tuple(sorted(found))
 
 
 def _group(state: GroupState) -> ReportedGroup:

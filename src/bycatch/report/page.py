@@ -97,8 +97,8 @@ def write_field_page(folder: FieldFolder, settings: Settings) -> None:
     with atomic(path) as partial, partial.open("w", encoding="ascii") as stream:
         for record in state.images:
             image = reported(record, folder.out, settings)
-            packed = packed(_content(image, image.table("cat"), BUDGET_BESIDE))
-            stream.write(f'bycatchReport.arrived({json.dumps(key_of(image))}, "{packed}");\n')
+            text = packed(_content(image, image.table("cat"), BUDGET_BESIDE))
+            stream.write(f'bycatchReport.arrived({json.dumps(key_of(image))}, "{text}");\n')
     folder.remember(path, key)
 
 

@@ -106,7 +106,7 @@ def _points(plot: Any, sources: Any, x: str, y: str, size: int) -> list[Any]:
 
 
 def put_legend_below(plot: Any, *, hides: bool = True) -> None:
-    """Put the legend below the plot, where it covers nothing; clicks hide and show what it names."""
+    """Put the legend below the plot, where it covers nothing; clicks hide what it names."""
     legend = plot.legend[0]
     legend.click_policy = "hide" if hides else "none"
     legend.orientation = "horizontal"

@@ -128,7 +128,7 @@ def three_colours(
     levels = _balanced([_in_sigmas(plane) for plane in planes])
     blue, red = levels[0], levels[-1]
     between = levels[1:-1] or [blue, red]
-    green = np.mean(between, axis=0)
+    green: Floats = np.mean(np.asarray(between), axis=0)
     rgb = make_lupton_rgb(red, green, blue, minimum=-2.0, stretch=STRETCH_SIGMA, Q=SOFTENING)
     found = np.asarray(rgb, np.uint8).copy()
     found[~covered] = NO_DATA
@@ -143,7 +143,7 @@ def _in_sigmas(plane: Floats) -> Floats:
     """Return the light above the sky in units of its noise, 0 where there are no data."""
     known = plane[np.isfinite(plane)]
     sky, dark = np.percentile(known, (50, 15.87))
-    return np.nan_to_num((plane - sky) / max(float(sky - dark), 1e-12))
+    return np.asarray(np.nan_to_num((plane - sky) / max(float(sky - dark), 1e-12)))
 
 
 def _balanced(levels: Sequence[Floats]) -> list[Floats]:
@@ -261,4 +261,4 @@ def frame_shift(image: ReportedImage, ra: Floats, dec: Floats, x: Floats, y: Flo
         return np.zeros(2)
     own_x, own_y = wcs.all_world2pix(ra, dec, 0, quiet=True)
     off = np.array([np.nanmedian(x - own_x), np.nanmedian(y - own_y)])
-    return np.nan_to_num(off)
+    return np.asarray(np.nan_to_num(off))
