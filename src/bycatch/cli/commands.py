@@ -145,7 +145,10 @@ def export(
         str, typer.Option("--formats", help="fits, csv, parquet, votable, ecsv, reg (ds9).")
     ] = "fits",
     kind: Annotated[
-        str, typer.Option("--kind", help="Which tables: cat, cat_noCRs, phot, sources, objects, epochs, ...")
+        str,
+        typer.Option(
+            "--kind", help="Which tables: cat, cat_noCRs, phot, sources, objects, epochs, ..."
+        ),
     ] = "cat",
     folder: Annotated[
         Path | None,
@@ -169,9 +172,14 @@ def export(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(parser=some_path, metavar="A", help="A catalog.")],
+    first: Annotated[
+        Path, typer.Argument(parser=some_path, metavar="A", help="A catalog, or OUT.")
+    ],
     second: Annotated[
-        Path, typer.Argument(parser=some_path, metavar="B", help="Another one of the same field.")
+        Path,
+        typer.Argument(
+            parser=some_path, metavar="B", help="Another one of the same field, or OUT."
+        ),
     ],
     columns: Annotated[
         str, typer.Option("--columns", help="Of A: right ascension, declination, magnitude.")
@@ -185,10 +193,13 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare two catalogs of a field: ours, the archive's, SExtractor's, or any other."""
+    """Compare two catalogs of a field, of any kind, or the objects of two output folders."""
     from bycatch.compare import compare as compared
     from bycatch.compare import read_catalog
 
+    if first.is_dir() and second.is_dir():
+        _compare_folders(first, second, radius, output)
+        return
     names = [[c.strip() for c in text.split(",") if c.strip()] for text in (columns, columns_b)]
     a, b = read_catalog(first, names[0]), read_catalog(second, names[1])
     found = compared(a, b, radius)
@@ -198,6 +209,17 @@ def compare(
 
         for path in write_comparison(found, output):
             say(str(path))
+
+
+def _compare_folders(first: Path, second: Path, radius: float, output: Path | None) -> None:
+    """Compare the objects of two output folders."""
+    from bycatch.pipeline.compared_objects import compare_objects, write_object_comparison
+
+    with looking(first):
+        found = compare_objects(first, second, radius)
+    printing.print_object_comparison(found)
+    for path in write_object_comparison(found, output) if output is not None else ():
+        say(str(path))
 
 
 def explain(
@@ -213,12 +235,29 @@ def explain(
     image: Annotated[
         str, typer.Option("--image", metavar="ROOT", help="Root or filter of an image.")
     ] = "",
+    number: Annotated[
+        int | None, typer.Option("--object", metavar="ID", help="object_id of an object.")
+    ] = None,
 ) -> None:
-    """Tell why a position is, or is not, in the catalogs."""
+    """Tell why a position is, or is not, in the catalogs, and what is known of the object there."""
     from bycatch.pipeline.explanation import explain as explained
+    from bycatch.pipeline.explanation import sky_position
+    from bycatch.pipeline.object_explanation import explain_objects
 
+    if number is not None and (xy or radec or image):
+        raise typer.BadParameter("--object says it all: leave out --xy, --radec and --image")
     with looking(out):
-        for found in explained(out, xy=xy, radec=radec, image=image):
+        objects = []
+        if number is not None:
+            objects = explain_objects(out, object_id=number)
+        elif radec is not None and not image:
+            objects = explain_objects(out, radec=sky_position(*radec))
+        for one in objects:
+            name = f"object {one.object_id}" if one.object_id else f"{one.ra:.6f} {one.dec:.6f}"
+            say(f"{one.group} {name}: {one.verdict}", "bold")
+            for sentence in one.sentences:
+                say(f"  {sentence}")
+        for found in explained(out, xy=xy, radec=radec, image=image) if number is None else ():
             place = f"{found.place} {found.image}, x {found.x:.1f}, y {found.y:.1f}"
             say(f"{place}: {found.verdict}", "bold")
             for sentence in found.sentences:

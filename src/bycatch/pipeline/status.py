@@ -121,7 +121,8 @@ def status(out: str | Path, settings: Settings) -> Status:
 
 def group_statuses(out: Path, settings: Settings, last: LastRun) -> tuple[GroupStatus, ...]:
     """Return how far the groups are; none where no objects are wanted and none were made."""
-    inputs = Inputs().with_those_of(last)
+    there = {k: v for k, v in last.inputs.items() if not v or Path(v).is_file()}
+    inputs = Inputs().with_those_of(replace(last, inputs=there))
     known = {state.name: state for state in read_groups(out)}
     if not settings.objects.enabled and not known:
         return ()
