@@ -1,4 +1,4 @@
-"""Two output folders compared object by object: identifiers, positions, magnitudes, what is lost."""
+"""Two output folders compared object by object: identifiers, positions, magnitudes, losses."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _matched(a: Table, b: Table, pairs: tuple[Ints, Ints, Floats]) -> tuple[Ints
     same = id_a[ia] == id_b[ib]
     by_id_a, by_id_b = ia[same], ib[same]
     free = ~np.isin(ia, by_id_a) & ~np.isin(ib, by_id_b)
-    more_a, more_b = closest_first(*(value[free] for value in pairs))
+    more_a, more_b = closest_first(ia[free], ib[free], pairs[2][free])
     return np.append(by_id_a, more_a), np.append(by_id_b, more_b)
 
 

@@ -118,7 +118,7 @@ def run_group(job: GroupJob) -> GroupReport:
 def key_of_group(job: GroupJob) -> str:
     """Return what stands for all that the tables of a group are made from."""
     work = _GroupWork(job)
-    return work._key(work._benches())  # noqa: SLF001
+    return work._key(work._benches())
 
 
 class _GroupWork:

@@ -15,7 +15,8 @@ const bycatchGroups = (() => {
 
   const list = (name) => (columns[name] ? columns[name].values : shown.id.map(() => null));
   const pairs = () => shown.filters.slice(1).map((g, k) => `${shown.filters[k]}_${g}`);
-  const inPair = (pair) => pair.replace("_", " - ");
+  const SIZE = "half_light_arcsec";
+  const inPair = (pair) => (pair === SIZE ? "half-light radius, arcsec" : `${pair.replace("_", " - ")}, AB mag`);
 
   async function show(number, scroll = false) {
     if (number < 0 || number >= about.groups.length) return;
@@ -53,7 +54,7 @@ const bycatchGroups = (() => {
     columns = {};
     for (const column of shown.columns) columns[column.name] = column;
     const two = pairs();
-    options("cmd-colour", two, inPair, two[0]);
+    options("cmd-colour", columns[SIZE] ? [...two, SIZE] : two, inPair, two[0] || SIZE);
     options("cmd-magnitude", shown.filters, (f) => f, shown.filters[shown.filters.length - 1]);
     options("ccd-across", two, inPair, two[0]);
     options("ccd-up", two, inPair, two[1] || two[0]);
@@ -94,6 +95,10 @@ const bycatchGroups = (() => {
 
   // Values of a colour: where it is measured, and where it is a limit, with the arrow's direction.
   function colourOf(pair, only) {
+    if (pair === SIZE) {
+      const none = shown.id.map(() => NaN);
+      return { measured: only(list(SIZE)), limit: none, way: shown.id.map(() => 0), error: shown.id.map(() => null) };
+    }
     const colour = only(list(`colour_${pair}`));
     const kind = list(`colour_limit_${pair}`);
     return {
@@ -110,7 +115,7 @@ const bycatchGroups = (() => {
     const pair = at("cmd-colour").value;
     const f = at("cmd-magnitude").value || shown.filters[0];
     if (!pair) {
-      at("t-cmd").textContent = "One filter has no colour.";
+      at("t-cmd").textContent = "One filter has no colour, and there are no sizes.";
       return Object.fromEntries(["x", "y", "lx", "tip", "turn"].map((name) => [`cmd_${name}`, nothing]));
     }
     const { measured, limit, way, error } = colourOf(pair, only);
@@ -119,14 +124,15 @@ const bycatchGroups = (() => {
       span(plot.x_range, measured, 0.15);
       span(plot.y_range, mag.map((m, k) => (Number.isFinite(measured[k]) ? m : NaN)), 0.4, true);
     }
-    plot.below[0].axis_label = `${inPair(pair)}, AB mag`;
+    plot.below[0].axis_label = inPair(pair);
     plot.left[0].axis_label = `${f}, AB mag`;
     const reach = ARROW_MAG * Math.abs(plot.x_range.end - plot.x_range.start) * 0.4;
     const some = limit.map((c, k) => (withLimits && Number.isFinite(mag[k]) ? c : NaN));
     const counted = measured.filter((c, k) => Number.isFinite(c + mag[k])).length;
     const limits = some.filter(Number.isFinite).length;
-    at("t-cmd").textContent = `${counted} objects measured in both filters; ${limits} limits (arrows: `
-      + "not detected in one of them). Crosses: median errors by magnitude. "
+    at("t-cmd").textContent = (pair === SIZE ? `${counted} objects; the radius holds the PSF. `
+      : `${counted} objects measured in both filters; ${limits} limits (arrows: `
+      + "not detected in one of them). Crosses: median errors by magnitude. ")
       + "Magnitudes are those of a point in the best aperture." + isochroneWords();
     bars("cmd", measured, mag, error, list(`mag_err_${f}`), plot);
     isochrones("cmd", (m) => colourOn(m, pair), (m) => m[f]);
@@ -147,8 +153,8 @@ const bycatchGroups = (() => {
       span(plot.x_range, a.measured, 0.15);
       span(plot.y_range, b.measured, 0.15);
     }
-    plot.below[0].axis_label = `${inPair(one)}, AB mag`;
-    plot.left[0].axis_label = `${inPair(two)}, AB mag`;
+    plot.below[0].axis_label = inPair(one);
+    plot.left[0].axis_label = inPair(two);
     const reach = [plot.x_range, plot.y_range].map((r) => ARROW_MAG * Math.abs(r.end - r.start) * 0.4);
     const any = (c, k) => (Number.isFinite(c.measured[k]) ? c.measured[k] : c.limit[k]);
     const isLimit = shown.id.map((_, k) => withLimits
@@ -206,6 +212,7 @@ const bycatchGroups = (() => {
 
   function colourOn(magnitudes, pair) {
     const [f, g] = pair.split("_");
+    if (pair === SIZE) return null;
     if (!magnitudes[f] || !magnitudes[g]) return null;
     return magnitudes[f].map((m, k) => (m === null || magnitudes[g][k] === null ? NaN : m - magnitudes[g][k]));
   }

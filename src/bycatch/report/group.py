@@ -29,6 +29,8 @@ POINT = 0.5
 """p_star of what is drawn as a point."""
 MARGIN_ARCSEC = 1.0
 """Around the objects, in the picture."""
+LEAST_STEP_ARCSEC = 0.04
+"""Finer pixels of the picture would show nothing more."""
 MOVES_CHI2 = 25.0
 """Motions of 5 sigma are drawn: of 100,000 objects at rest, none."""
 MOST_ARROWS = 300
@@ -146,7 +148,7 @@ def picture_grid(objects: Table, side_px: int) -> PictureGrid:
         off = 0.5 * (low + high) / 3600.0
         centre = (centre[0] + off[0] / np.cos(np.radians(centre[1])), centre[1] + off[1])
     span = np.maximum(high - low, 0.1)
-    step = float(span.max() / side_px)
+    step = max(float(span.max() / side_px), LEAST_STEP_ARCSEC)
     nx, ny = (int(np.ceil(s / step)) for s in span)
     return PictureGrid(float(centre[0]), float(centre[1]), step, nx, ny)
 

@@ -96,10 +96,10 @@ def _picture(objects: Any) -> Any:
     below = ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="center")
     plot.add_glyph(picture, below, level="image").nonselection_glyph = None
     points = plot.scatter(
-        "x", "y", source=objects, size=11, marker="marker", fill_alpha=0.0, line_width=1.3,
+        "x", "y", source=objects, size=14, marker="marker", fill_alpha=0.0, line_width=1.3,
         line_color=_mapper(ON_DARK), name="group_objects",
     )  # fmt: skip
-    _chosen(points, 17, dark=True)
+    _chosen(points, 20, dark=True)
     arrows = ColumnDataSource({name: [] for name in ("x", "y", "x1", "y1", "turn")}, name="motions")
     style = {"source": arrows, "line_color": "#FF5CA8", "level": "overlay"}
     for drawn in (
