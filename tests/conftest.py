@@ -159,6 +159,7 @@ def no_objects() -> Iterator[None]:
     """Spare each run the second of its objects: test_objects.py and other processes make them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bycatch.pipeline.runner.objects_of", lambda *_, **__: [])
+        patch.setattr("bycatch.pipeline.status.group_statuses", lambda *_: ())
         yield
 
 

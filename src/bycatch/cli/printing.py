@@ -11,6 +11,7 @@ from bycatch.cli.console import Rows, say
 if TYPE_CHECKING:
     from bycatch.compare import Comparison
     from bycatch.pipeline import RunReport
+    from bycatch.pipeline.compared_objects import ObjectComparison
     from bycatch.pipeline.outcomes import GroupReport
     from bycatch.pipeline.status import Status
 
@@ -38,6 +39,23 @@ COMPARED = {
     "strange": ("pairs more than 5 widths off in magnitude", "d"),
 }
 """Words and digits of what tells most of a comparison."""
+COMPARED_OBJECTS = {
+    "objects_a": ("objects of A", "d"),
+    "objects_b": ("objects of B", "d"),
+    "matched": ("pairs", "d"),
+    "same_id": ("of them with the same object_id", "d"),
+    "renamed": ("of them with another one", "d"),
+    "joined": ("of A, joined with another one in B", "d"),
+    "lost": ("of A, not in B", "d"),
+    "lost_real": ("of these real (p_real of 0.5 or more)", "d"),
+    "split": ("of B, split from another one of A", "d"),
+    "new": ("of B, not in A", "d"),
+    "new_real": ("of these real", "d"),
+    "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
+    "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
+    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+}
+"""The same of a comparison of objects."""
 
 
 def print_report(report: RunReport) -> None:
@@ -99,6 +117,18 @@ def print_comparison(found: Comparison) -> None:
         say(f"{words:<44} {_known(value, digits)}")
 
 
+def print_object_comparison(found: ObjectComparison) -> None:
+    """Print what the objects of two folders have in common, and what not."""
+    table = Rows(["filter"], ["pairs", "B - A, mag", "width, mag", "width / errors"])
+    for row in found.filters:
+        numbers = (_known(row[name], ".4f") for name in ("dmag", "width"))
+        table.add(row["filter"], str(row["n"]), *numbers, _known(row["pull_width"], ".2f"))
+    table.show()
+    for name, value in found.summary().items():
+        words, digits = COMPARED_OBJECTS[name]
+        say(f"{words:<44} {_known(value, digits)}")
+
+
 def _known(value: float | None, digits: str) -> str:
     """Return a number; '-' for what is not known."""
     return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
@@ -113,7 +143,9 @@ def print_status(found: Status) -> None:
         words = (*image.steps.values(), image.outcome or "-")
         table.add(place, image.root, *words, styles=STATE_STYLES)
     table.show()
+    _print_group_status(found)
     lost = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in found.images if i.reason]
+    lost += [(f"objects {g.name}", g.reason) for g in found.groups if g.reason]
     for name, why in [*lost, *found.lost]:
         say(f"{name}: {why}", "red")
     n_done = sum(image.is_done for image in found.images)
@@ -122,6 +154,19 @@ def print_status(found: Status) -> None:
     )
     if n_done < len(found.images):
         say(_what_next(found))
+    elif any(group.state != "done" for group in found.groups):
+        say("'bycatch objects OUT' makes the objects that are stale or to do")
+
+
+def _print_group_status(found: Status) -> None:
+    """Print how far the objects of each group are."""
+    table = Rows(["group", "objects", "last run"], ["images", "rows", "real"])
+    for group in found.groups:
+        counts = (_known(n, "d") for n in (group.n_images, group.n_objects, group.n_real))
+        words = (group.name, group.state, group.outcome or "-")
+        table.add(*words, *counts, styles=STATE_STYLES)
+    if found.groups:
+        table.show()
 
 
 def _what_next(found: Status) -> str:

@@ -19,8 +19,12 @@ from bycatch.pipeline.group import GroupJob, is_done, lost_group, run_group
 from bycatch.pipeline.group_frames import shape_of
 from bycatch.pipeline.jobs import Inputs, UserFile
 from bycatch.pipeline.outcomes import GroupReport
-from bycatch.products import ImageRecord, find_records, last_run
+from bycatch.products import FieldState, ImageRecord, find_records, last_run, read_fields
+from bycatch.products.folder import FOLDER_FILE
 from bycatch.products.group_state import group_folder, group_names, read_groups
+from bycatch.report.held import FIELD_PAGE
+from bycatch.report.page import can_be_made
+from bycatch.report.products import MAX_INSIDE
 from bycatch.settings import Settings
 from bycatch.sky.footprints import Footprint, Tile, footprint_of_blocks, groups, tiles
 from bycatch.sky.gaia import MJD_J2000
@@ -73,9 +77,10 @@ def objects_of(
     out: Path, settings: Settings, inputs: Inputs, executor: Executor, *, forced: bool = False
 ) -> list[GroupReport]:
     """Make the tables of all groups with an executor that is at hand; none without images."""
+    beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
     before = {state.name: set(state.images) for state in read_groups(out)}
     jobs = [
-        replace(job, earlier=_earlier(job, before))
+        replace(job, earlier=_earlier(job, before), with_page=beside)
         for job in group_jobs(out, settings, inputs, forced=forced)
     ]
     labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
@@ -86,6 +91,11 @@ def objects_of(
     found = sorted(work_on(executor, jobs), key=lambda report: report.name)
     _forget_others(out, {job.name for job in jobs})
     return found
+
+
+def _n_images(out: Path) -> int:
+    """Return how many images the output folder holds."""
+    return sum(len(s.images) for _, s in read_fields(out) if isinstance(s, FieldState))
 
 
 def _earlier(job: GroupJob, before: dict[str, set[str]]) -> tuple[str, ...]:
@@ -157,7 +167,7 @@ def _forget_others(out: Path, names: set[str]) -> None:
     for state in read_groups(out, [name for name in group_names(out) if name not in names]):
         folder = group_folder(out, state.name)
         remove_leftovers(folder)
-        for name in (*state.outputs, "group.json"):
+        for name in (*state.outputs, "group.json", FIELD_PAGE, FOLDER_FILE):
             (folder / name).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()

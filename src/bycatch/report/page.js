@@ -96,16 +96,15 @@ const bycatchReport = (() => {
     return JSON.parse(await new Response(stream).text());
   }
 
-  function packedText(number) {
-    const inside = at(`packed-${number}`);
+  // The content of an image or a group: in an element of the page, or in a file beside it.
+  function packedText(place, { key, file }) {
+    const inside = at(place);
     if (inside) return Promise.resolve(inside.textContent);
-    const key = about.images[number].key;
     if (key in there) return Promise.resolve(there[key]);
     return new Promise((resolve, reject) => {
       waiting[key] = resolve;
-      const script = make("script", { src: about.images[number].file });
-      script.addEventListener("error", () =>
-        reject(new Error(`${about.images[number].file} is not beside the page`)));
+      const script = make("script", { src: file });
+      script.addEventListener("error", () => reject(new Error(`${file} is not beside the page`)));
       document.head.append(script);
     });
   }
@@ -123,7 +122,7 @@ const bycatchReport = (() => {
     at("state").textContent = `Loading ${image.title} ...`;
     let content;
     try {
-      content = await unpacked(await packedText(number));
+      content = await unpacked(await packedText(`packed-${number}`, image));
     } catch (error) {
       at("state").textContent = `${image.title} can't be shown: ${error.message}`;
       at("content").hidden = true;
@@ -604,7 +603,7 @@ const bycatchReport = (() => {
     models = {};
     for (const name of names) models[name] = source(name);
     for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
-    for (const button of document.querySelectorAll("button.open")) {
+    for (const button of document.querySelectorAll("button.open:not(.open-group)")) {
       const number = about.images.findIndex((image) => image.key === button.dataset.key);
       button.addEventListener("click", () => show(number, true));
     }
@@ -659,14 +658,16 @@ const bycatchReport = (() => {
 
   // Bokeh draws when it is ready; there is no promise of its to wait for.
   function whenDrawn(tries = 0) {
-    const drawn = window.Bokeh && Bokeh.documents.length && Object.keys(Bokeh.index).length >= 1;
+    const drawn = window.Bokeh && Bokeh.documents.length && Object.keys(Bokeh.index).length >= 1
+      && Bokeh.documents.length >= (about.groups.length ? 2 : 1);
     if (drawn) start();
     else if (tries < 400) setTimeout(() => whenDrawn(tries + 1), 25);
     else at("state").textContent = "The plots could not be drawn.";
   }
   whenDrawn();
 
-  return { arrived, picked, show, choose,
+  return { arrived, picked, show, choose, about, at, make, inWords, flagNames, middle, nan, model, range,
+    source, packedText, unpacked,
     get state() { return { shown, chosen, current, models }; } };
 })();
 window.bycatchReport = bycatchReport;

@@ -50,7 +50,8 @@ def _tell(sources: Any) -> None:
     sources.selected.js_on_change("indices", CustomJS(code=code))
 
 
-def _figure(name: str, x: str, y: str, tools: str, **options: Any) -> Any:
+def plot_figure(name: str, x: str, y: str, tools: str, **options: Any) -> Any:
+    """Return an empty plot in the page's style."""
     from bokeh.plotting import figure
 
     plot = figure(
@@ -100,14 +101,14 @@ def _points(plot: Any, sources: Any, x: str, y: str, size: int) -> list[Any]:
         chosen.update(fill_alpha=0.0 if plot.name == "picture" else 0.6)
         points.selection_glyph = chosen
         drawn.append(points)
-    _put_below(plot)
+    put_legend_below(plot)
     return drawn
 
 
-def _put_below(plot: Any) -> None:
-    """Put the legend below the plot, where it hides nothing."""
+def put_legend_below(plot: Any, *, hides: bool = True) -> None:
+    """Put the legend below the plot, where it covers nothing; clicks hide what it names."""
     legend = plot.legend[0]
-    legend.click_policy = "hide"
+    legend.click_policy = "hide" if hides else "none"
     legend.orientation = "horizontal"
     legend.label_text_font_size, legend.label_text_color = "12px", INK
     legend.border_line_alpha, legend.background_fill_alpha, legend.spacing = 0, 0.8, 6
@@ -142,7 +143,7 @@ def _picture(sources: Any) -> Any:
         WheelZoomTool,
     )
 
-    plot = _figure(
+    plot = plot_figure(
         "picture", "x, px", "y, px", "pan,wheel_zoom,reset",
         sizing_mode="fixed", width=PICTURE_PX + 80, height=PICTURE_PX + 120,
         x_range=Range1d(0, 1), y_range=Range1d(0, 1),
@@ -175,7 +176,7 @@ def _picture(sources: Any) -> Any:
 def _counts() -> Any:
     from bokeh.models import ColumnDataSource, FixedTicker, NumeralTickFormatter, Range1d
 
-    plot = _figure(
+    plot = plot_figure(
         "counts", "AB magnitude", "sources per 0.25 mag", "pan,xwheel_zoom,box_zoom,reset",
         x_range=Range1d(18, 30), y_range=Range1d(LEAST_COUNT, 10), y_axis_type="log",
     )  # fmt: skip
@@ -202,7 +203,7 @@ def _counts() -> Any:
         text_baseline="top", text_font_size="12px", text_color=INK, x_offset=3,
         background_fill_color="white", background_fill_alpha=0.75,
     )  # fmt: skip
-    _put_below(plot)
+    put_legend_below(plot)
     return plot
 
 
@@ -226,7 +227,9 @@ def _against_magnitude(name: str, y: str, **options: Any) -> Any:
     from bokeh.models import Range1d
 
     ranges = {"x_range": Range1d(18, 30), "y_range": Range1d(0.01, 1)}
-    return _figure(name, "AB magnitude", y, "pan,wheel_zoom,box_zoom,reset", **ranges, **options)
+    return plot_figure(
+        name, "AB magnitude", y, "pan,wheel_zoom,box_zoom,reset", **ranges, **options
+    )
 
 
 def _line(plot: Any, name: str, label: str) -> None:
@@ -243,7 +246,7 @@ def _line(plot: Any, name: str, label: str) -> None:
 def _residuals() -> Any:
     from bokeh.models import BoxZoomTool, ColumnDataSource, HoverTool, Range1d
 
-    plot = _figure(
+    plot = plot_figure(
         "residuals", "ΔRA cos Dec, mas", "ΔDec, mas", "pan,wheel_zoom,reset", sizing_mode="fixed",
         width=RESIDUALS_PX + 80, x_range=Range1d(10, -10), y_range=Range1d(-10, 10),
     )  # fmt: skip
