@@ -84,8 +84,18 @@ def objects_of(
         extra={"sizes_mb": labels, "steps": ("objects",)},
     )  # fmt: skip
     found = sorted(work_on(executor, jobs), key=lambda report: report.name)
-    _forget_others(out, {job.name for job in jobs})
+    _forget_others(out, {job.name for job in jobs} | _of_images_that_are_gone(out, before))
     return found
+
+
+def _of_images_that_are_gone(out: Path, before: dict[str, set[str]]) -> set[str]:
+    """Return the groups with images that were removed since: their tables can't be made again."""
+    gone = {
+        f"{record.field}/{record.place}"
+        for record in (find_records(out) if before else ())
+        if "finalize" in record.stages and not (record.paths(out).folder / record.name).exists()
+    }
+    return {name for name, members in before.items() if members & gone}
 
 
 def _earlier(job: GroupJob, before: dict[str, set[str]]) -> tuple[str, ...]:
