@@ -56,6 +56,7 @@ class Faulty:
         self._lock = threading.Lock()
 
     def __call__(self, name: str, n: int) -> str:
+        """Return the fault of a request; '' without one."""
         fault = self.plan[name][n] if n < len(self.plan[name]) else ""
         with self._lock:
             self.met[fault] += 1
@@ -84,7 +85,7 @@ def print_faults(met: Counter[str]) -> None:
 
 
 def disturbed(archive: FakeArchive, data: Path, n_kills: int, seed: int) -> tuple[int, int, int]:
-    """Fetch with a command that is killed now and then; return kills, bad files seen, and status."""
+    """Fetch with a command that is killed now and then; return kills, bad files, and status."""
     rng, seen = random.Random(seed), 0
     words = [
         sys.executable,

@@ -5,9 +5,9 @@
 
 Fields of three small images (``field_files.py``), served by ``bycatch.testing.archive`` with the
 faults of a normal day: every tenth answer is one of "cut", "503", "slow", "redirect".  One command,
-``bycatch fetch --and-run``, once without disturbance and once with as many kills (SIGKILL) at random
-moments, after each of which it is given again.  The folders must be the same in the end, to the last
-byte (``bycatch.testing.same_products``).  The exit status is 1 if they are not.
+``bycatch fetch --and-run``, once without disturbance and once with as many kills (SIGKILL) at
+random moments, after each of which it is given again.  The folders must be the same in the end, to
+the last byte (``bycatch.testing.same_products``).  The exit status is 1 if they are not.
 """
 
 from __future__ import annotations

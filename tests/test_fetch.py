@@ -471,7 +471,7 @@ def test_a_stop_keeps_what_has_come(tmp_path: Path) -> None:
         work = Fetching(Wanted(("13711",)), tmp_path, chosen)
         work.look()
         threading.Timer(0.5, work.web.stop.set).start()
-        assert [*work.batches()] == [()]
+        assert [*work.batches()] == []
         assert states(work.report()) == {NAME: "started"}
     assert 0 < (tmp_path / ".part-fetch" / f"cmd_p9-{NAME}.part").stat().st_size < len(CONTENT)
 

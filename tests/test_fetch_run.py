@@ -46,8 +46,8 @@ def settings_of(archive: FakeArchive, *more: str) -> Settings:
     return Settings.load(assignments=[*archive.settings, "align.offline=true", *more])
 
 
-def looked(archive: FakeArchive, data: Path, **options: Any) -> Fetching:
-    work = Fetching(Wanted(("13711",)), data, settings_of(archive).fetch, **options)
+def looked(archive: FakeArchive, data: Path, *settings: str) -> Fetching:
+    work = Fetching(Wanted(("13711",)), data, settings_of(archive, *settings).fetch)
     work.look()
     return work
 
@@ -102,7 +102,10 @@ def test_images_of_finished_fields_are_discarded_and_not_fetched_again(
     assert report is not None
     assert report.all_done
     assert images(data) == [own.name]
-    assert len(report.groups) == len(group_names(out)) == 2
+    # The listing has them far apart, and they are not: what comes later is a group beside.
+    first, second = group_names(out)
+    assert second == f"{first}-2"
+    assert [group.name for group in report.groups] == [first, second]
     tables = {path: path.read_bytes() for path in (out / "objects").rglob("*.ecsv")}
     assert work.report().counts() == {"there": 1, "discarded": 3}
     n_asked = len(archive.downloads())
@@ -155,6 +158,36 @@ def test_images_are_not_moved_out_of_what_is_fetched_into(
         run_arrivals(work, tmp_path / "out", settings_of(archive, "sort.mode=move"))
 
 
+def test_images_and_products_do_not_share_a_folder(archive: FakeArchive, tmp_path: Path) -> None:
+    for out in (tmp_path, tmp_path / "data" / "out", tmp_path / "data"):
+        work = looked(archive, tmp_path / "data")
+        with pytest.raises(SettingsError, match="in one folder"):
+            run_arrivals(work, out, settings_of(archive))
+
+
+def test_downloads_wait_for_the_run_where_images_are_discarded(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """The last image comes after those of the first field are gone: one may come meanwhile."""
+    from bycatch.pipeline import arrivals
+
+    there: list[list[str]] = []
+    real = arrivals.run
+
+    def run(paths: Any, *words: Any) -> Any:
+        report = real(paths, *words)
+        there.append(images(tmp_path / "data"))
+        return report
+
+    monkeypatch.setattr(arrivals, "run", run)
+    work = looked(archive, tmp_path / "data", "fetch.downloads=1")
+    chosen = settings_of(archive, "fetch.ahead_gb=0")
+    assert run_arrivals(work, tmp_path / "out", chosen, discard=True) is not None
+    assert there[0][:2] == ["jabc01010_drc.fits", "jabc01020_drc.fits"]
+    assert "jabd01020_drc.fits" not in there[0]
+    assert there[-1] == ["jabd01010_drc.fits", "jabd01020_drc.fits"]
+
+
 def test_nothing_listed_is_no_run(archive: FakeArchive, tmp_path: Path) -> None:
     archive.files = {}
     assert run_arrivals(looked(archive, tmp_path / "data"), tmp_path / "out") is None
@@ -189,7 +222,7 @@ def test_every_fetch_of_the_pages_runs(
         assert "1 " in ended.out, words
     assert images(tmp_path / "data_hap") == [hap]
     assert images(tmp_path / "data") == []  # the last one discards
-    assert len(find_records(tmp_path / "out")) == 1
+    assert len([*find_records(tmp_path / "out")]) == 1
 
 
 def test_the_command_tells_what_failed(archive: FakeArchive, bycatch: Any, tmp_path: Path) -> None:

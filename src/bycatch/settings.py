@@ -652,6 +652,13 @@ class FetchSettings(Section):
         ge=0,
         le=MOST_WAIT_S,
     )
+    ahead_gb: float = setting(
+        20.0,
+        "images that may wait for the run of fetch --and-run --discard; downloads pause beyond",
+        "GB",
+        ge=0,
+        le=MOST_S,
+    )
     timeout_s: float = setting(
         60.0, "silence, or fewer than 1 kB, after which a connection is dropped", "s", gt=0, le=3600
     )

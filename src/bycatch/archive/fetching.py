@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +81,12 @@ class Fetching:
         self.mast = Mast(self.web)
         self.files: dict[str, FetchedFile] = {}
         self.refused: list[tuple[str, str]] = []
+        self.n_waiting_bytes = 0
+        """Of images that have come and that nobody has worked on yet."""
+        self.most_waiting_bytes = math.inf
+        """Downloads wait while there are more of them."""
         self._started = time.perf_counter()
+        self._places: dict[str, list[str]] = {}
         self._addresses: dict[str, str] = {}
         self._fatal: Exception | None = None
 
@@ -99,6 +105,21 @@ class Fetching:
         except Problem as problem:
             raise NoAnswer(f"{self.settings.server}: {problem}") from None
         self.files = {product.place: self._state(product) for product in products}
+        self._places = {}
+        for place, file in self.files.items():
+            self._places.setdefault(file.product.field, []).append(place)
+
+    def of_field(self, name: str) -> list[FetchedFile]:
+        """Return the files of a field."""
+        return [self.files[place] for place in self._places.get(name, ())]
+
+    def worked_on(self, fields: Iterable[str]) -> None:
+        """Take down that the images of fields are not waited for any more."""
+        self.n_waiting_bytes -= sum(self._bytes_of(field) for field in fields)
+
+    def _bytes_of(self, field: str) -> int:
+        there = {State.THERE, State.FETCHED, State.DISCARDED}
+        return sum(f.product.n_bytes or 0 for f in self.of_field(field) if f.state in there)
 
     def _state(self, product: Product) -> FetchedFile:
         """Return what is there of a listed file."""
@@ -180,31 +201,33 @@ class Fetching:
         done: queue.SimpleQueue[FetchedFile] = queue.SimpleQueue()
         threads = self._start([file.product for file in todo], done)
         try:
-            yield from (self._there_of(groups[k]) for k, n in enumerate(left) if n == 0)
+            for k, n in enumerate(left):
+                if n == 0:
+                    yield self._come(groups[k])
             for _ in todo:
-                file = self._next(done, threads)
-                if self._fatal is not None:
-                    raise self._fatal
-                self.files[file.product.place] = file
-                self.tally.over(file)
-                _log(file)
-                k = batch_of[file.product.field]
+                over = self._next(done, threads)
+                if over is None:
+                    return
+                self.files[over.product.place] = over
+                self.tally.over(over)
+                _log(over)
+                k = batch_of[over.product.field]
                 left[k] -= 1
-                if left[k] == 0:
-                    yield self._there_of(groups[k])
+                if left[k] == 0 and over.state != State.STARTED:
+                    yield self._come(groups[k])
         finally:
             self.web.stop.set()
             for thread in threads:
                 thread.join(ENDING_S)
 
-    def _there_of(self, fields: Iterable[str]) -> tuple[str, ...]:
-        """Return the fields of which images are there."""
-        there = {
-            file.product.field
-            for file in self.files.values()
-            if file.state in {State.THERE, State.FETCHED}
-        }
-        return tuple(field for field in fields if field in there)
+    def _come(self, fields: Iterable[str]) -> tuple[str, ...]:
+        """Return the fields of which images are there; they wait for whoever works on them."""
+        there = {State.THERE, State.FETCHED}
+        found = tuple(
+            field for field in fields if any(file.state in there for file in self.of_field(field))
+        )
+        self.n_waiting_bytes += sum(self._bytes_of(field) for field in found)
+        return found
 
     def _prepare(self, todo: list[FetchedFile]) -> None:
         """Say what there is to do, and find the places in the bucket."""
@@ -232,7 +255,9 @@ class Fetching:
             waiting.put(product)
 
         def work() -> None:
-            while not self.web.stop.is_set():
+            while not self.web.stop.wait(POLL_S if self._has_enough() else 0.0):
+                if self._has_enough():
+                    continue
                 try:
                     product = waiting.get_nowait()
                 except queue.Empty:
@@ -245,18 +270,23 @@ class Fetching:
             thread.start()
         return threads
 
+    def _has_enough(self) -> bool:
+        return self.n_waiting_bytes > self.most_waiting_bytes
+
     def _next(
         self, done: queue.SimpleQueue[FetchedFile], threads: list[threading.Thread]
-    ) -> FetchedFile:
-        """Return the next file that is over."""
+    ) -> FetchedFile | None:
+        """Return the next file that is over; None when the fetch has been stopped."""
         while True:
-            try:
-                return done.get(timeout=POLL_S)
-            except queue.Empty:
-                if self._fatal is not None:
-                    raise self._fatal from None
-                if not any(thread.is_alive() for thread in threads) and done.empty():
-                    raise RuntimeError("the threads that fetch have ended early") from None
+            file: FetchedFile | None = None
+            with suppress(queue.Empty):
+                file = done.get(timeout=POLL_S)
+            if self._fatal is not None:
+                raise self._fatal
+            if file is not None:
+                return file
+            if done.empty() and not any(thread.is_alive() for thread in threads):
+                return None
 
     def _fetched(self, product: Product) -> FetchedFile:
         """Fetch one file; whatever goes wrong with it is in what is returned."""

@@ -27,11 +27,12 @@ class FetchProgress:
     ----------
     tally : of the fetch
     quiet : show nothing
+    plain : lines on a terminal, too: another bar is there
     """
 
-    def __init__(self, tally: Tally, *, quiet: bool = False) -> None:
+    def __init__(self, tally: Tally, *, quiet: bool = False, plain: bool = False) -> None:
         self.tally = tally
-        self.plain = not stderr.is_terminal
+        self.plain = plain or not stderr.is_terminal
         self._over = threading.Event()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -66,7 +67,7 @@ class FetchProgress:
         task = self._bar.add_task("asking the archive", total=1.0, pace="")
         if self.plain:
             while not self._over.wait(SAY_EVERY_S):
-                if self.tally.n_files:
+                if self.tally.n_over < self.tally.n_files:
                     logger.info("%s; %s", files_in_words(self.tally), pace_in_words(self.tally))
             return
         while not self._over.wait(REFRESH_S):

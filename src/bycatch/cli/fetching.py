@@ -130,10 +130,12 @@ def _fetch_and_run(
     verbose: bool,
 ) -> None:
     """Fetch, and run the whole chain on what has come while the rest comes."""
+    from bycatch.cli.fetch_progress import FetchProgress
     from bycatch.cli.steps import is_news, write_page
     from bycatch.pipeline.arrivals import run_arrivals
 
-    with working(out, quiet=quiet, verbose=verbose, log_file=None):
+    shown = FetchProgress(work.tally, quiet=quiet, plain=True)
+    with working(out, quiet=quiet, verbose=verbose, log_file=None), shown:
         work.look()
         report = run_arrivals(work, out, settings, inputs, jobs, discard=discard)
         if report is not None:

@@ -195,7 +195,7 @@ def print_fetch(report: FetchReport) -> None:
     from bycatch.archive import State
     from bycatch.archive.model import in_mb, total_bytes
 
-    shown = report.files if report.is_plan else tuple(report.of(State.FAILED))
+    shown = report.files if report.is_plan else report.of(State.FAILED, State.THERE)
     table = Rows(["field", "file", "filter", "state"], ["MB"])
     for row in report.rows() if report.is_plan else ():
         table.add(*row.values(), styles=STATE_STYLES)

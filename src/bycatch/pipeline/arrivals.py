@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,18 +59,37 @@ def run_arrivals(
             "sort.mode = move: the next fetch would bring the images again",
             hint="use link, and --discard to be rid of the images",
         )
+    places = work.data.resolve(), out.resolve()
+    if places[0] in (places[1], *places[1].parents) or places[1] in places[0].parents:
+        raise SettingsError(
+            f"{work.data} and {out}: images and products in one folder",
+            hint="give --and-run a folder beside that of the images",
+        )
     # Objects are of all images that overlap: once, in the end, unless the images go before.
     alone = replace_objects(chosen, enabled=chosen.objects.enabled and discard)
+    if discard:
+        work.most_waiting_bytes = chosen.fetch.ahead_gb * 1e9
     runs: list[RunReport] = []
     come: list[str] = []
-    for names in _arrivals(work):
-        come += names
-        runs.append(run([work.data / name for name in names], out, alone, inputs, workers))
-        if discard:
-            _discard(work, out, names, runs[-1])
+    with closing(_arrivals(work)) as arrivals:
+        for names in arrivals:
+            logger.info(
+                "%s come, %d of %d file(s) fetched",
+                in_words(names), work.tally.n_over, work.tally.n_files,
+            )  # fmt: skip
+            come += names
+            runs.append(run([work.data / name for name in names], out, alone, inputs, workers))
+            if discard:
+                _discard(work, out, names, runs[-1])
+            work.worked_on(names)
     if runs and alone != chosen:
         runs.append(run([work.data / name for name in come], out, chosen, inputs, workers))
     return _together(runs) if runs else None
+
+
+def in_words(names: list[str]) -> str:
+    """Return the names of some fields, or how many there are."""
+    return ", ".join(names) if len(names) < 6 else f"{len(names)} fields"
 
 
 def _together(runs: list[RunReport]) -> RunReport:
@@ -91,7 +111,7 @@ def replace_objects(settings: Settings, *, enabled: bool) -> Settings:
     return settings.replace(objects=settings.objects.replace(enabled=enabled))
 
 
-def _arrivals(work: Fetching) -> Iterator[list[str]]:
+def _arrivals(work: Fetching) -> Generator[list[str]]:
     """Give the fields that have come since the last ones were given.
 
     A thread waits for them: files that come while a run goes on are named and counted at once.
@@ -138,13 +158,15 @@ def _discard(work: Fetching, out: Path, names: list[str], report: RunReport) -> 
             logger.warning("%s: its images are kept: %s", name, why)
             continue
         n_gone = 0
-        for place, file in work.files.items():
-            if file.product.field == name and file.state in {State.FETCHED, State.THERE}:
-                if work.ledger.discard(file.product):
-                    n_gone += 1
-                    work.files[place] = replace(file, state=State.DISCARDED)
-                else:
-                    logger.info("%s: kept: it was not fetched, or has changed since", place)
+        for file in work.of_field(name):
+            place = file.product.place
+            if file.state not in {State.FETCHED, State.THERE}:
+                continue
+            if work.ledger.discard(file.product):
+                n_gone += 1
+                work.files[place] = replace(file, state=State.DISCARDED)
+            else:
+                logger.info("%s: kept: it was not fetched, or has changed since", place)
         logger.info("%s: %d image(s) discarded", name, n_gone)
 
 
