@@ -82,8 +82,12 @@ def daily(name: str, n: int) -> str:
 
 
 def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[float]) -> Made:
-    """Make a survey with one command, killed after so many seconds each time."""
-    out, data = folder / "out", folder / "data"
+    """Make a survey with one command, killed after so many seconds each time.
+
+    It is made in a folder of one name, as states and links hold it, and moved to ``folder`` then.
+    """
+    work = folder.with_name("work")
+    out, data = work / "out", work / "data"
     with FakeArchive(OnDisk(fields), daily) as archive:
         words = [sys.executable, "-m", "bycatch", "fetch", "13711", "--parallels", "-o", str(data)]
         words += ["--and-run", str(out), "--gaia", str(fields.gaia), "--offline", "-q"]
@@ -101,7 +105,9 @@ def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[
                 process.kill()
                 process.wait()
         ended = subprocess.run(words, check=False)
-    return Made(out, data, tuple(kills_s), time.perf_counter() - started, ended.returncode)
+    seconds = time.perf_counter() - started
+    work.rename(folder)
+    return Made(folder / "out", folder / "data", tuple(kills_s), seconds, ended.returncode)
 
 
 def wrong(one: Made, other: Made, n_images: int, *, discard: bool) -> list[str]:

@@ -196,33 +196,40 @@ def test_nothing_listed_is_no_run(archive: FakeArchive, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the command
 
 
-def words_of(page: str) -> list[list[str]]:
-    """Return the fetch commands of a page."""
+def blocks(page: str, language: str) -> list[str]:
+    """Return the examples of a page in one language."""
     text = (REPOSITORY / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return [shlex.split(line, comments=True)[1:] for line in lines if "bycatch fetch" in line]
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_every_fetch_of_the_pages_runs(
+def words_of(page: str, command: str) -> list[list[str]]:
+    """Return the commands of a page that begin in some way, without 'bycatch'."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(command)]
+
+
+def test_every_example_of_the_page_runs(
     archive: FakeArchive, stored: dict[str, Stored], bycatch: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bycatch.archive.Settings", lambda: settings_of(archive))
     name = "jcmdp9010_drc.fits"
     hap = "hst_13711_p9_acs_wfc_f606w_jcmdp9_drc.fits"
     content = stored["jabc01010_drc.fits"].content.replace(b"jabc01", b"jcmdp9")
     archive.files = {name: Stored(content), hap: Stored(small_drc(hap))}
     extra = [word for text in archive.settings for word in ("--set", text)]
-    commands = [*words_of("docs/fetch.md"), *words_of("README.md")]
-    assert len(commands) >= 10
+    commands = [*words_of("docs/fetch.md", "bycatch"), *words_of("README.md", "bycatch fetch")]
+    assert len(commands) >= 11
     for words in commands:
-        more = ["--offline"] if "--and-run" in words else []
+        more = ["--offline"] if {"--and-run", "run"} & {*words} else []
         ended = bycatch(*words, *extra, *more)
         assert ended.status == 0, (words, ended)
         assert "1 " in ended.out, words
     assert images(tmp_path / "data_hap") == [hap]
-    assert images(tmp_path / "data") == []  # the last one discards
+    assert images(tmp_path / "data") == []  # one of the last ones discards
     assert len([*find_records(tmp_path / "out")]) == 1
+    (text,) = blocks("docs/fetch.md", "python")
+    exec(compile(text, "docs/fetch.md", "exec"), {})
 
 
 def test_the_command_tells_what_failed(archive: FakeArchive, bycatch: Any, tmp_path: Path) -> None:

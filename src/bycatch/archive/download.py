@@ -119,6 +119,7 @@ class Download:
             The disk is full, or can't be written to.
         """
         patience = Patience(self.web)
+        self.came(self.size)
         while True:
             before = self.size
             try:
