@@ -19,6 +19,7 @@ from bycatch.version import __version__
 
 if TYPE_CHECKING:
     from bycatch import simulate
+    from bycatch.archive import fetch
     from bycatch.catalogs.flags import decode
     from bycatch.catalogs.tables import read_table
     from bycatch.images.drc import DrcImage, read_drc
@@ -36,6 +37,7 @@ _HOMES = {
     "crmask": "bycatch.stages.crmask",
     "decode": "bycatch.catalogs.flags",
     "detect": "bycatch.stages.detect",
+    "fetch": "bycatch.archive",
     "finalize": "bycatch.stages.finalize",
     "gaia": "bycatch.sky.gaia",
     "measure": "bycatch.stages.measure",
@@ -57,6 +59,7 @@ __all__ = [
     "crmask",
     "decode",
     "detect",
+    "fetch",
     "finalize",
     "gaia",
     "measure",

@@ -627,6 +627,43 @@ class ObjectsSettings(Section):
         return run if self.detection == "run" else run.replace(**PRESETS["deep"]["detect"])
 
 
+class FetchSettings(Section):
+    """Images from the archive."""
+
+    server: str = setting(
+        "https://mast.stsci.edu", "address of the archive", max_length=MOST_LETTERS
+    )
+    bucket: str = setting(
+        "https://stpubdata.s3.us-east-1.amazonaws.com",
+        "address of the archive's public bucket, for --cloud",
+        max_length=MOST_LETTERS,
+    )
+    downloads: int = setting(4, "files that are fetched at a time", ge=1, le=16)
+    retries: int = setting(
+        6, "further tries of a file, or a question, that brought nothing new", ge=0, le=100
+    )
+    retry_wait_s: float = setting(
+        2.0, "wait before the first of them; each next one is twice as long", "s", ge=0, le=3600
+    )
+    most_wait_s: float = setting(
+        300.0,
+        "longest wait; a file for which the server wants a longer one is given up",
+        "s",
+        ge=0,
+        le=MOST_WAIT_S,
+    )
+    ahead_gb: float = setting(
+        20.0,
+        "images that may wait for the run of fetch --and-run --discard; downloads pause beyond",
+        "GB",
+        ge=0,
+        le=MOST_S,
+    )
+    timeout_s: float = setting(
+        60.0, "silence, or fewer than 1 kB, after which a connection is dropped", "s", gt=0, le=3600
+    )
+
+
 class SimulateSettings(Section):
     """The simulated visit."""
 
@@ -874,6 +911,7 @@ class Settings(Section):
     finalize: FinalizeSettings = FinalizeSettings()
     objects: ObjectsSettings = ObjectsSettings()
     output: OutputSettings = OutputSettings()
+    fetch: FetchSettings = FetchSettings()
     simulate: SimulateSettings = SimulateSettings()
     inject: InjectSettings = InjectSettings()
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bycatch.cli import commands, steps
+from bycatch.cli import commands, fetching, steps
 from bycatch.cli.console import complain, say, tell
 from bycatch.cli.signals import watch
 from bycatch.cli.status import DONE, SOME_LOST, WRONG_USAGE
@@ -27,10 +27,10 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    steps.run, steps.sort, steps.detect, steps.crmask, steps.align, steps.measure, steps.finalize,
-    steps.objects, steps.inject, commands.simulate, commands.assess, commands.inspect,
-    commands.status, commands.summarize, commands.report, commands.export, commands.compare,
-    commands.explain, commands.config,
+    fetching.fetch, steps.run, steps.sort, steps.detect, steps.crmask, steps.align, steps.measure,
+    steps.finalize, steps.objects, steps.inject, commands.simulate, commands.assess,
+    commands.inspect, commands.status, commands.summarize, commands.report, commands.export,
+    commands.compare, commands.explain, commands.config,
 )  # fmt: skip
 """In the order of the help."""
 

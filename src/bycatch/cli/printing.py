@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bycatch.cli.console import Rows, say
 
 if TYPE_CHECKING:
+    from bycatch.archive import FetchReport
     from bycatch.compare import Comparison
     from bycatch.pipeline import RunReport
     from bycatch.pipeline.compared_objects import ObjectComparison
@@ -22,7 +23,13 @@ stars      isolated, S/N > 50: median flux bias at 4 px, rms position error per 
 CRs        cosmic rays detected in single exposures that carry cr_flag
 false CRs  stars there, no cosmic ray within 3 px, that carry it by mistake
 """
-STATE_STYLES = {"stale": "yellow", "to do": "yellow", "dropped": "red", "failed": "red"}
+STATE_STYLES = {
+    "stale": "yellow",
+    "to do": "yellow",
+    "dropped": "red",
+    "failed": "red",
+    "to fetch": "yellow",
+}
 """Colours of what is left to do or lost."""
 
 COMPARED = {
@@ -230,6 +237,33 @@ def print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
     say(
         f"{len(images)} image(s), about {total:.0f} MB of products; nothing was written",
     )
+
+
+def print_fetch(report: FetchReport) -> None:
+    """Print the files of a fetch, or of its plan, and what came of them."""
+    from bycatch.archive import State
+    from bycatch.archive.model import in_mb, total_bytes
+
+    shown = report.files if report.is_plan else report.of(State.FAILED, State.THERE)
+    table = Rows(["field", "file", "filter", "state"], ["MB"])
+    for row in report.rows() if report.is_plan else ():
+        table.add(*row.values(), styles=STATE_STYLES)
+    if shown and report.is_plan:
+        table.show()
+    for file in shown:
+        if file.reason:
+            style = "red" if file.state == State.FAILED else ""
+            say(f"{file.state}: {file.product.place}: {file.reason}", style)
+    counts = ", ".join(f"{n} {state}" for state, n in report.counts().items())
+    if not report.files:
+        say(f"{report.wanted.words}: the archive lists no image")
+    elif report.is_plan:
+        left = report.of(State.TO_FETCH, State.STARTED)
+        say(f"{counts}; {in_mb(total_bytes(left))} MB to fetch; nothing was written")
+        if left and (report.wanted.parallels or report.wanted.filters):
+            say("the headers of those to fetch will tell whether they are wanted")
+    else:
+        say(f"{counts}; {in_mb(report.n_bytes)} MB in {report.seconds:.1f} s; in {report.data}")
 
 
 def print_assessment(assessments: list[Any], out: Path) -> None:

@@ -53,6 +53,16 @@ def _remove_trace(new: list[Path], log: Path) -> None:
 
 
 @contextmanager
+def bringing(data: Path | None, *, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Log a fetch: to the terminal, and to ``fetch.log`` in the folder of the data, if given."""
+    level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
+    handlers: list[logging.Handler] = [TerminalHandler(level)]
+    file = None if data is None else LogFile(data / "fetch.log", is_ours=True)
+    with _logged([*handlers, file] if file else handlers, file):
+        yield
+
+
+@contextmanager
 def looking(out: Path | None = None) -> Iterator[None]:
     """Log a command that only looks: problems to the terminal, the unexpected to the log of OUT.
 

@@ -79,9 +79,10 @@ def objects_of(
     """Make the tables of all groups with an executor that is at hand; none without images."""
     beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
     before = {state.name: set(state.images) for state in read_groups(out)}
+    kept = _of_images_that_are_gone(out, before)
     jobs = [
         replace(job, earlier=_earlier(job, before), with_page=beside)
-        for job in group_jobs(out, settings, inputs, forced=forced)
+        for job in _beside(group_jobs(out, settings, inputs, forced=forced), kept)
     ]
     labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
     logger.info(
@@ -89,7 +90,34 @@ def objects_of(
         extra={"sizes_mb": labels, "steps": ("objects",)},
     )  # fmt: skip
     found = sorted(work_on(executor, jobs), key=lambda report: report.name)
-    _forget_others(out, {job.name for job in jobs})
+    _forget_others(out, {job.name for job in jobs} | set(kept))
+    return found
+
+
+def _of_images_that_are_gone(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the groups with images that were removed since: their tables can't be made again."""
+    gone = {
+        f"{record.field}/{record.place}"
+        for record in (find_records(out) if before else ())
+        if "finalize" in record.stages and not (record.paths(out).folder / record.name).exists()
+    }
+    return {name: members for name, members in before.items() if members & gone}
+
+
+def _beside(jobs: list[GroupJob], kept: dict[str, set[str]]) -> list[GroupJob]:
+    """Return the tasks of images that no group has which is kept, under names that none has."""
+    found = []
+    for job in jobs:
+        images = {f"{field}/{place}" for field, place in job.images}
+        if any(images <= members for members in kept.values()):
+            continue
+        name, number = job.name, 1
+        while name in kept:
+            number += 1
+            name = f"{job.name}-{number}"
+        if name != job.name:
+            logger.warning("objects %s: images of it are gone: others make %s", job.name, name)
+        found.append(replace(job, name=name))
     return found
 
 
