@@ -96,6 +96,16 @@ class Partitions:
         k = np.searchsorted(self._first, ids, side="right") - 1
         return np.where((k >= 0) & (ids < self._last[np.maximum(k, 0)]), k, -1)
 
+    def of_cells(self, cells: Ints, order: int) -> list[int]:
+        """Return the numbers of the partitions that share sky with cells of an order."""
+        shift = 2 * (ORDER - order)
+        first, last = cells << shift, (cells + 1) << shift
+        return [
+            k
+            for k, (low, high) in enumerate(zip(self._first, self._last, strict=True))
+            if ((first < high) & (last > low)).any()
+        ]
+
     def in_ranges(self, ranges: Iterable[tuple[int, int]]) -> list[tuple[Cell, int, int]]:
         """Return the parts of ranges of cells that each partition holds."""
         found = []
@@ -170,10 +180,17 @@ def cone_ranges(ra_deg: float, dec_deg: float, radius_deg: float) -> list[tuple[
     order = cone_order(radius_deg)
     if order == 0:
         return [(0, 12 << (2 * ORDER))]
-    grid = HEALPix(nside=2**order, order="nested")
-    centre = int(cells_at(healpix_ids(np.array([ra_deg % 360.0]), np.array([dec_deg])), order)[0])
-    near = np.append(grid.neighbours(centre), centre)
+    centre = cells_at(healpix_ids(np.array([ra_deg % 360.0]), np.array([dec_deg])), order)
+    near = neighbours_of(centre, order).ravel()
     return merged_ranges(near[near >= 0], order)
+
+
+def neighbours_of(cells: Ints, order: int) -> Ints:
+    """Return cells (N,) and those around them, (9, N); -1 where there is none."""
+    if order == 0:
+        return np.repeat(np.arange(12, dtype=np.int64)[:, None], len(cells), axis=1)
+    grid = HEALPix(nside=2**order, order="nested")
+    return np.concatenate([grid.neighbours(cells), cells[None, :]]).astype(np.int64)
 
 
 def cone_order(radius_deg: float) -> int:
