@@ -49,12 +49,12 @@ SURVEY_IMAGES: tuple[Column, ...] = (
 SURVEY_EXPOSURES: tuple[Column, ...] = (
     Column("exposure", "U32", "", "meta.id;obs.exposure", "root name of the exposure"),
     IMAGE,
-    Column("filter", "U8", "", "instr.filter", "its filter"),
+    Column("filter", "U8", "", "meta.id;instr.filter", "its filter"),
     Column("mjd", "f8", "d", "time.epoch", "its mid-time; missing if not known", nullable=True),
     Column("exptime", "f8", "s", "time.duration;obs.exposure", "its duration", nullable=True),
 )
 
-_FILTER = Column("filter", "U8", "", "instr.filter", "filter of the image")
+_FILTER = Column("filter", "U8", "", "meta.id;instr.filter", "filter of the image")
 COVERAGE: tuple[Column, ...] = (
     GROUP,
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root>; '': all of the group"),

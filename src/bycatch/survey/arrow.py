@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Table
 from astropy.units import Unit, UnrecognizedUnit
 
 from bycatch.catalogs.columns import Column
@@ -119,44 +120,42 @@ def astropy_table(
     about : unit, ucd and description of columns by their names
     hidden : names of columns that are left out
     """
-    table = Table()
-    for name in data.column_names:
-        if name in hidden:
+    names = [name for name in data.column_names if name not in hidden]
+    # All at once, and of arrays: a column that a table takes over is made a second time.
+    table = Table([_numpy_of(data[name]) for name in names], names=names, copy=False)
+    for name in names:
+        known, column = about.get(name), table[name]
+        if known is None:
             continue
-        values = data[name].combine_chunks()
-        array, mask = _numpy_of(values)
-        if mask.any():
-            column: Any = MaskedColumn(array, name=name, mask=mask)
-        else:
-            column = MaskedColumn(array, name=name)
-        known = about.get(name, {})
-        if known.get("unit") and array.dtype.kind in "iuf":
+        if column.dtype.kind in "iuf" and known["unit"]:
             column.unit = _unit(known["unit"])
-        column.info.description = known.get("description") or None
-        column.info.meta = {"ucd": known.get("ucd", "")}
-        table[name] = column
+        column.description = known["description"]
+        column.meta = {"ucd": known["ucd"]}
     return table
 
 
-def _numpy_of(values: Any) -> tuple[Any, Any]:
-    """Return the values of an array of Arrow, and which are null."""
+def _numpy_of(values: Any) -> Any:
+    """Return the values of a column of Arrow, masked where some are null."""
     pa = needed("pyarrow", "a survey")
     kind = values.type
     if pa.types.is_dictionary(kind):
-        values = values.dictionary_decode()
-        kind = values.type
+        values, kind = values.cast(kind.value_type), kind.value_type
     if pa.types.is_decimal(kind):
-        values = values.cast(pa.float64())
-    mask = values.is_null().to_numpy(zero_copy_only=False)
+        values, kind = values.cast(pa.float64()), pa.float64()
     if pa.types.is_boolean(kind):
-        return np.array(values.fill_null(False).to_pylist(), dtype=bool), mask
-    if pa.types.is_integer(kind) or pa.types.is_floating(values.type):
-        return values.fill_null(0).to_numpy(zero_copy_only=False), mask
-    words = ["" if value is None else str(value) for value in values.to_pylist()]
-    return np.array(words, dtype=str), mask
+        array = np.array([bool(value) for value in values.to_pylist()], dtype=bool)
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        array = (values.fill_null(0) if values.null_count else values).to_numpy()
+    else:
+        words = ["" if value is None else str(value) for value in values.to_pylist()]
+        array = np.array(words, dtype=str)
+    # Masks are slow: a column that lacks nothing has none.
+    return np.ma.array(array, mask=values.is_null().to_numpy()) if values.null_count else array
 
 
+@cache
 def _unit(name: str) -> Any:
+    """Return a unit; to read it anew takes a millisecond."""
     try:
         return Unit(name)
     except ValueError:

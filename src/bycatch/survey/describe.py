@@ -19,7 +19,7 @@ from bycatch.survey.coverage import (
     footprint_moc,
     write_moc,
 )
-from bycatch.survey.hats import catalog_folder, leaf_path, read_leaf, write_leaf
+from bycatch.survey.hats import catalog_folder, leaf_path, read_leaf, read_schema, write_leaf
 from bycatch.survey.notes import Notes
 from bycatch.survey.page import front_page
 from bycatch.survey.readme import readme
@@ -107,9 +107,11 @@ def whole_table(
     """Return all rows of a table, in the order of the sky."""
     pa = needed("pyarrow", "a survey")
     root = catalog_folder(survey, table)
-    return pa.concat_tables(
-        [read_leaf(leaf_path(root, leaf.cell), columns) for leaf in notes.tables[table].leaves]
-    )
+    parts = [read_leaf(leaf_path(root, leaf.cell), columns) for leaf in notes.tables[table].leaves]
+    if parts:
+        return pa.concat_tables(parts)
+    empty = read_schema(root).empty_table()
+    return empty.select(columns) if columns else empty
 
 
 def _counts(new: Path, notes: Notes, filters: Sequence[str]) -> dict[str, Any]:

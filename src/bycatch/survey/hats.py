@@ -58,6 +58,13 @@ def read_leaf(path: Path, columns: list[str] | None = None) -> pa.Table:
         return parquet.read_table(stream, columns=columns)
 
 
+def read_schema(folder: Path) -> pa.Schema:
+    """Return the schema of a catalog."""
+    parquet = needed("pyarrow.parquet", "a survey")
+    with (folder / "dataset" / "_common_metadata").open("rb") as stream:
+        return parquet.read_schema(stream)
+
+
 def write_catalog(
     survey: Path, table: str, layout: Layout, schema: pa.Schema, notes: Notes
 ) -> list[str]:

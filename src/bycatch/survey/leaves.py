@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy_healpix import HEALPix  # type: ignore[import-untyped]
 
 from bycatch.arrays import Ints
 from bycatch.survey.arrow import conformed, needed
@@ -31,6 +30,7 @@ from bycatch.survey.sky import (
     Partitions,
     cells_at,
     margin_rows,
+    neighbours_of,
     partition,
 )
 from bycatch.survey.sources import Duplicates, Group, duplicates
@@ -275,11 +275,9 @@ def make_margin(task: MarginTask) -> Leaf:
 
 def neighbours(partitions: Partitions) -> list[set[int]]:
     """Return which partitions touch each one."""
-    grid = HEALPix(nside=2**EDGE_ORDER, order="nested")
     found: list[set[int]] = [set() for _ in partitions.cells]
     for k, cell in enumerate(partitions.cells):
-        edge = _edge_cells(cell)
-        around = np.unique(grid.neighbours(edge))
+        around = np.unique(neighbours_of(_edge_cells(cell), EDGE_ORDER))
         there = partitions.of(around[around >= 0] << (2 * (29 - EDGE_ORDER)))
         for other in set(there.tolist()) - {-1, k}:
             found[k].add(other)

@@ -7,6 +7,7 @@ nothing: it has no access to other files, and takes no statements but SELECT.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +18,16 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from bycatch.arrays import Floats
+from bycatch.arrays import Floats, Ints
 from bycatch.catalogs.survey_columns import TABLES, filters_in
 from bycatch.errors import SettingsError
 from bycatch.survey.arrow import about_field, astropy_table, needed
-from bycatch.survey.hats import catalog_folder, leaf_path
+from bycatch.survey.hats import catalog_folder, leaf_path, read_schema
+from bycatch.pipeline.lists import Positions
 from bycatch.survey.notes import read_notes
 from bycatch.survey.sky import (
     ORDER,
+    Cell,
     Partitions,
     cells_at,
     cone_order,
@@ -83,6 +86,7 @@ class Survey:
             table: Partitions([leaf.cell for leaf in self.notes.tables[table].leaves])
             for table in TABLES
         }
+        self._files: dict[tuple[str, Cell], tuple[Any, Ints, Ints]] = {}
         self._connection = self._connected()
 
     def __enter__(self) -> Survey:
@@ -106,6 +110,9 @@ class Survey:
     def close(self) -> None:
         """Let go of the files."""
         self._connection.close()
+        for file, *_ in self._files.values():
+            file.close()
+        self._files.clear()
 
     @property
     def filters(self) -> list[str]:
@@ -120,13 +127,8 @@ class Survey:
     @cached_property
     def _about(self) -> dict[str, dict[str, dict[str, str]]]:
         """Unit, UCD and description of the columns of each table."""
-        parquet = needed("pyarrow.parquet", "a survey")
-        found = {}
-        for table in TABLES:
-            folder = catalog_folder(self.path, table)
-            with (folder / "dataset" / "_common_metadata").open("rb") as stream:
-                found[table] = {f.name: about_field(f) for f in parquet.read_schema(stream)}
-        return found
+        schemas = {table: read_schema(catalog_folder(self.path, table)) for table in TABLES}
+        return {table: {f.name: about_field(f) for f in schemas[table]} for table in TABLES}
 
     def columns(self, table: str = "object") -> Table:
         """Return the names, units, UCDs and descriptions of the columns of a table."""
@@ -157,7 +159,8 @@ class Survey:
                 raise SettingsError(
                     "only one SELECT can be asked at a time", hint="a survey can't be changed so"
                 )
-            return self._answer(statements[0])
+            words = set(re.findall(r"[a-z]+", query.lower()))
+            return self._answer(statements[0], [table for table in TABLES if table in words])
         except duckdb.Error as err:
             text = " ".join(str(err).split("\n\n")[0].split())
             raise SettingsError(f"SQL: {text}", hint="survey.columns() lists the columns") from err
@@ -186,11 +189,14 @@ class Survey:
                 hint="right ascension and declination in degrees, the radius in arcsec",
             )
         ranges = cone_ranges(ra_deg, dec_deg, radius_arcsec / 3600.0)
-        distance = separation_sql("ra", "dec", repr(float(ra_deg)), repr(float(dec_deg)))
-        return self._in_ranges(
-            ranges, table, columns, f"{distance} AS separation",
-            f"separation <= {float(radius_arcsec)!r} ORDER BY separation",
-        )  # fmt: skip
+        rows = self._in_ranges(ranges, self._known(table), columns, ("ra", "dec"))
+        far = separation_arcsec(*(np.asarray(rows[k]) for k in ("ra", "dec")), ra_deg, dec_deg)
+        order = np.argsort(far, kind="stable")
+        order = order[far[order] <= radius_arcsec]
+        pa = needed("pyarrow", "a survey")
+        names = self._wanted(table, columns)
+        found = rows.select(names).take(order).append_column("separation", pa.array(far[order]))
+        return self._table_of(found, [table])
 
     def box(
         self,
@@ -215,7 +221,7 @@ class Survey:
             joint = "AND" if west <= east else "OR"
             inside += f" AND (ra >= {west!r} {joint} ra <= {east!r})"
         names = self._names(self._known(table), columns)
-        return self._answer(f'SELECT {names} FROM "{table}" WHERE {inside} ORDER BY _healpix_29')
+        return self._answer(f'SELECT {names} FROM "{table}" WHERE {inside} ORDER BY _healpix_29', [table])
 
     def light_curve(self, object_id: int) -> Table:
         """Return an object in all images that cover it, by filter and time.
@@ -233,12 +239,17 @@ class Survey:
         grid = HEALPix(nside=2**ORDER, order="nested")
         ra, dec = (v.to_value(units.deg) for v in grid.healpix_to_lonlat(number))
         ranges = cone_ranges(float(ra), float(dec), _POSITION_OF_EPOCH_ARCSEC / 3600.0)
-        order = f"object_id = {number} ORDER BY filter, mjd, image"
-        found = self._in_ranges(ranges, "epoch", None, "", order)
-        if not len(found):  # it has moved, or belongs to a cell far away by some other reason
-            names = self._names("epoch", None)
-            found = self._answer(f"SELECT {names} FROM epoch WHERE {order}")
-        return found
+        rows = self._in_ranges(ranges, "epoch", None, ("object_id",))
+        rows = rows.filter(np.asarray(rows["object_id"]) == number)
+        order = [(name, "ascending") for name in ("filter", "mjd", "image")]
+        if len(rows):
+            return self._table_of(rows.sort_by(order), ["epoch"])
+        # It has moved by more.
+        names = self._names("epoch", None)
+        return self._answer(
+            f"SELECT {names} FROM epoch WHERE object_id = {number} ORDER BY filter, mjd, image",
+            ["epoch"],
+        )
 
     def crossmatch(
         self,
@@ -320,6 +331,8 @@ class Survey:
             found.execute(f"SET {setting}")
         for table in TABLES:
             paths = [self._path(table, k) for k in range(len(self._partitions[table].cells))]
+            # Of a table without rows: its columns.
+            paths = paths or [catalog_folder(self.path, table) / "dataset" / "_common_metadata"]
             found.execute(f'CREATE VIEW "{table}" AS SELECT * FROM {_source(paths)}')
         found.execute("SET lock_configuration = true")
         return found
@@ -332,30 +345,56 @@ class Survey:
         ranges: Iterable[tuple[int, int]],
         table: str,
         columns: Sequence[str] | None,
-        more: str,
-        condition: str,
-    ) -> Table:
-        """Return the rows in ranges of cells of order 29 that fulfil a condition."""
-        names = self._names(self._known(table), columns)
-        parts = []
-        for cell, low, high in self._partitions[table].in_ranges(ranges):
-            path = leaf_path(catalog_folder(self.path, table), cell)
-            parts.append(
-                f"SELECT {names}{', ' if more else ''}{more} FROM {_source([path])} "
-                f"WHERE _healpix_29 >= {low} AND _healpix_29 < {high}"
-            )
-        if not parts:
-            extra = ", 0.0::DOUBLE AS separation" if more else ""
-            return self._answer(f'SELECT {names}{extra} FROM "{table}" LIMIT 0')
-        return self._answer(f"SELECT * FROM ({' UNION ALL '.join(parts)}) WHERE {condition}")
+        more: Sequence[str],
+    ) -> Any:
+        """Return the rows in ranges of cells of order 29, as a table of Arrow.
 
-    def _answer(self, query: Any) -> Table:
-        """Return the answer to a query as a table."""
-        found = self._connection.sql(query).to_arrow_table()
+        Not by DuckDB: to take in a query with all columns takes it longer than to answer it.
+        """
+        pa = needed("pyarrow", "a survey")
+        names = list(dict.fromkeys([*self._wanted(table, columns), *more]))
+        parts = []
+        by_leaf: dict[Cell, list[tuple[int, int]]] = {}
+        for cell, low, high in self._partitions[table].in_ranges(ranges):
+            by_leaf.setdefault(cell, []).append((low, high))
+        for cell, within in by_leaf.items():
+            file, low, high = self._file(table, cell)
+            groups = np.flatnonzero(np.any([(low < b) & (high >= a) for a, b in within], axis=0))
+            if not groups.size:
+                continue
+            ids = np.asarray(file.read_row_groups(groups, ["_healpix_29"])["_healpix_29"])
+            kept = np.any([(ids >= a) & (ids < b) for a, b in within], axis=0)
+            if kept.any():
+                parts.append(file.read_row_groups(groups, names, use_threads=False).filter(kept))
+        if parts:
+            return pa.concat_tables(parts)
+        return read_schema(catalog_folder(self.path, table)).empty_table()
+
+    def _file(self, table: str, cell: Cell) -> tuple[Any, Ints, Ints]:
+        """Return a partition, and the least and greatest cell of its row groups."""
+        known = self._files.get((table, cell))
+        if known is None:
+            parquet = needed("pyarrow.parquet", "a survey")
+            file = parquet.ParquetFile(leaf_path(catalog_folder(self.path, table), cell))
+            column = file.schema_arrow.get_field_index("_healpix_29")
+            limits = [
+                file.metadata.row_group(k).column(column).statistics
+                for k in range(file.metadata.num_row_groups)
+            ]
+            low, high = (np.array([getattr(s, k) for s in limits]) for k in ("min", "max"))
+            known = self._files[table, cell] = (file, low, high)
+        return known
+
+    def _answer(self, query: Any, tables: Sequence[str] = TABLES) -> Table:
+        """Return the answer to a query over some tables."""
+        return self._table_of(self._connection.sql(query).to_arrow_table(), tables)
+
+    def _table_of(self, rows: Any, tables: Sequence[str]) -> Table:
+        """Return rows as a table of astropy; what columns mean is what they do in some tables."""
         about = {"separation": SEPARATION}
-        for table in reversed(TABLES):
+        for table in reversed(tables):
             about |= self._about[table]
-        return astropy_table(found, about)
+        return astropy_table(rows, about)
 
     def _known(self, table: str) -> str:
         if table not in TABLES:
@@ -364,6 +403,10 @@ class Survey:
 
     def _names(self, table: str, columns: Collection[str] | None, prefix: str = "") -> str:
         """Return columns as SQL, quoted."""
+        return ", ".join(f'{prefix}"{name}"' for name in self._wanted(table, columns))
+
+    def _wanted(self, table: str, columns: Collection[str] | None) -> list[str]:
+        """Return the names of columns that are wanted, and there."""
         known = self.notes.tables[table].columns
         wanted = [c for c in known if c != "_healpix_29"] if columns is None else list(columns)
         unknown = [name for name in wanted if name not in known]
@@ -372,7 +415,7 @@ class Survey:
                 f"the table {table} has no column '{', '.join(unknown)}'",
                 hint="survey.columns() lists the columns",
             )
-        return ", ".join(f'{prefix}"{name}"' for name in wanted)
+        return wanted
 
     def _usual(self) -> list[str]:
         """Return the columns of objects that most want to see."""
@@ -383,8 +426,16 @@ class Survey:
         return [name for name in wanted if name in known]
 
 
+def separation_arcsec(ra_deg: Floats, dec_deg: Floats, ra0_deg: float, dec0_deg: float) -> Floats:
+    """Return the distance of positions from one, arcsec (haversines: exact for small ones)."""
+    ra, dec, ra0, dec0 = (np.radians(v) for v in (ra_deg, dec_deg, ra0_deg, dec0_deg))
+    square = np.sin((dec - dec0) / 2.0) ** 2
+    square = square + np.cos(dec) * np.cos(dec0) * np.sin((ra - ra0) / 2.0) ** 2
+    return np.asarray(np.degrees(2.0 * np.arcsin(np.sqrt(np.minimum(square, 1.0)))) * 3600.0)
+
+
 def separation_sql(ra: str, dec: str, ra0: str, dec0: str) -> str:
-    """Return the distance of two positions as SQL, arcsec (haversines: exact for small ones)."""
+    """Return the same as SQL, of two positions."""
     return (
         f"(2 * degrees(asin(least(1.0, sqrt(pow(sin(radians({dec} - ({dec0})) / 2), 2) + "
         f"cos(radians({dec})) * cos(radians({dec0})) * "
@@ -406,6 +457,19 @@ def _two_numbers(pair: tuple[float, float]) -> tuple[float, float]:
     if not (math.isfinite(first) and math.isfinite(second)):
         raise SettingsError(f"a box from {first} to {second}", hint="give degrees")
     return first, second
+
+
+def sky_table(positions: Positions) -> Table:
+    """Return a user's positions as a table for `Survey.crossmatch`.
+
+    Raises
+    ------
+    SettingsError
+        They are pixels of an image.
+    """
+    if not positions.on_sky:
+        raise SettingsError("the positions are pixels", hint="give ra and dec in degrees")
+    return Table({"ra": positions.first, "dec": positions.second})
 
 
 def _positions(given: Table | SkyCoord) -> tuple[Floats, Floats]:

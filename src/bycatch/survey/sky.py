@@ -138,8 +138,7 @@ def margin_rows(
     if cell.order < EDGE_ORDER:
         fine = cells_at(healpix_ids(ra_deg, dec_deg), EDGE_ORDER)
         unique, inverse = np.unique(fine, return_inverse=True)
-        grid = HEALPix(nside=2**EDGE_ORDER, order="nested")
-        around = grid.neighbours(unique)  # (8, U), -1 where there is none
+        around = neighbours_of(unique, EDGE_ORDER)
         outside = (around >> (2 * (EDGE_ORDER - cell.order))) != cell.pixel
         rows = np.flatnonzero(outside.any(axis=0)[inverse])
     if not rows.size:
@@ -190,7 +189,9 @@ def neighbours_of(cells: Ints, order: int) -> Ints:
     if order == 0:
         return np.repeat(np.arange(12, dtype=np.int64)[:, None], len(cells), axis=1)
     grid = HEALPix(nside=2**order, order="nested")
-    return np.concatenate([grid.neighbours(cells), cells[None, :]]).astype(np.int64)
+    with np.errstate(invalid="ignore"):  # where three base cells meet, one neighbour is missing
+        around = grid.neighbours(cells)
+    return np.concatenate([around, cells[None, :]]).astype(np.int64)
 
 
 def cone_order(radius_deg: float) -> int:
