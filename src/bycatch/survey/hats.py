@@ -55,7 +55,7 @@ def read_leaf(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a partition."""
     parquet = needed("pyarrow.parquet", "a survey")
     with path.open("rb") as stream:
-        return parquet.read_table(stream, columns=columns)
+        return parquet.read_table(stream, columns=columns, use_threads=False)
 
 
 def read_schema(folder: Path) -> pa.Schema:

@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bycatch.arrays import Ints
 from bycatch.survey.arrow import conformed, needed
 from bycatch.survey.coverage import completeness_of, coverage_of
 from bycatch.survey.hats import leaf_path, read_leaf, write_leaf
 from bycatch.survey.notes import Layout, Leaf
 from bycatch.survey.rows import merged_rows, rows_of
 from bycatch.survey.sky import (
-    EDGE_ORDER,
     MOST_ORDER,
+    ORDER,
     Cell,
     Partitions,
     cells_at,
@@ -170,7 +169,7 @@ def plan_leaves(
         added.update(counts)
     known = Partitions([leaf.cell for leaf in before.leaves])
     new_cells = np.array(sorted(added), dtype=np.int64)
-    touched = set(known.of(new_cells << (2 * (29 - MOST_ORDER))).tolist()) - {-1}
+    touched = set(known.of(new_cells << (2 * (ORDER - MOST_ORDER))).tolist()) - {-1}
     touched |= {
         k
         for k, leaf in enumerate(before.leaves)
@@ -276,31 +275,16 @@ def make_margin(task: MarginTask) -> Leaf:
 def neighbours(partitions: Partitions) -> list[set[int]]:
     """Return which partitions touch each one."""
     found: list[set[int]] = [set() for _ in partitions.cells]
-    for k, cell in enumerate(partitions.cells):
-        around = np.unique(neighbours_of(_edge_cells(cell), EDGE_ORDER))
-        there = partitions.of(around[around >= 0] << (2 * (29 - EDGE_ORDER)))
-        for other in set(there.tolist()) - {-1, k}:
-            found[k].add(other)
-            found[other].add(k)
+    for order in {cell.order for cell in partitions.cells}:
+        own = [k for k, cell in enumerate(partitions.cells) if cell.order == order]
+        around = neighbours_of(np.array([partitions.cells[k].pixel for k in own]), order)
+        # Cells as large or larger; smaller ones find this one from their side.
+        there = partitions.of(around.ravel() << (2 * (ORDER - order))).reshape(around.shape)
+        for k, others in zip(own, np.where(around >= 0, there, -1).T, strict=True):
+            for other in set(others.tolist()) - {-1, k}:
+                found[k].add(other)
+                found[other].add(k)
     return found
-
-
-def _edge_cells(cell: Cell) -> Ints:
-    """Return the cells of `EDGE_ORDER` along the edge inside a cell."""
-    n_bits = EDGE_ORDER - cell.order
-    side = np.arange(2**n_bits, dtype=np.int64)
-    zero, last = np.zeros_like(side), np.full_like(side, 2**n_bits - 1)
-    x = np.concatenate([side, side, zero, last])
-    y = np.concatenate([zero, last, side, side])
-    return np.unique((cell.pixel << (2 * n_bits)) + _spread(x) + 2 * _spread(y))
-
-
-def _spread(values: Ints) -> Ints:
-    """Return numbers with a 0 between each two of their bits."""
-    out = np.zeros_like(values)
-    for bit in range(EDGE_ORDER):
-        out |= ((values >> bit) & 1) << (2 * bit)
-    return out
 
 
 def changed_margins(

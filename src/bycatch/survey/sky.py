@@ -145,32 +145,31 @@ def margin_rows(
         return {}
     # A corner of another partition may enter the circle between two of its points: it is taken
     # a little larger than the margin.
-    found: dict[int, Bools] = {}
-    for radius in (1.1 * margin_arcsec, 0.55 * margin_arcsec):
-        for angle in np.linspace(0.0, 2.0 * np.pi, CIRCLE_POINTS, endpoint=False):
-            ra, dec = _offset(ra_deg[rows], dec_deg[rows], radius, angle)
-            there = partitions.of(healpix_ids(ra, dec))
-            for number in np.unique(there[(there >= 0) & (there != own)]):
-                known = found.setdefault(int(number), np.zeros(len(rows), dtype=bool))
-                known |= there == number
-    return {number: rows[near] for number, near in found.items()}
+    found: dict[int, list[Ints]] = {}
+    angle = np.linspace(0.0, 2.0 * np.pi, CIRCLE_POINTS, endpoint=False)
+    radius = np.repeat([1.1 * margin_arcsec, 0.55 * margin_arcsec], CIRCLE_POINTS)
+    for part in np.array_split(rows, len(rows) // 4096 + 1):
+        ra, dec = _offset(ra_deg[part, None], dec_deg[part, None], radius, np.tile(angle, 2))
+        there = partitions.of(healpix_ids(ra.ravel(), dec.ravel())).reshape(len(part), -1)
+        for number in np.unique(there[(there >= 0) & (there != own)]).tolist():
+            found.setdefault(number, []).append(part[(there == number).any(axis=1)])
+    return {number: np.concatenate(parts) for number, parts in found.items()}
 
 
 def _offset(
-    ra_deg: Floats, dec_deg: Floats, radius_arcsec: float, angle: float
+    ra_deg: Floats, dec_deg: Floats, radius_arcsec: Floats, angle: Floats
 ) -> tuple[Floats, Floats]:
-    """Return positions at a distance in a direction, at the poles as elsewhere."""
+    """Return positions (N, P) at P distances and directions from N, at the poles as elsewhere."""
     at = unit_vectors(ra_deg, dec_deg)
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
     east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
-    north = np.stack(
-        [-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1
-    )
-    r = np.radians(radius_arcsec / 3600.0)
-    to = np.cos(r) * at + np.sin(r) * (np.sin(angle) * east + np.cos(angle) * north)
+    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    r = np.radians(radius_arcsec / 3600.0)[:, None]
+    turn = angle[:, None]
+    to = np.cos(r) * at + np.sin(r) * (np.sin(turn) * east + np.cos(turn) * north)
     return (
-        np.degrees(np.arctan2(to[:, 1], to[:, 0])) % 360.0,
-        np.degrees(np.arctan2(to[:, 2], np.hypot(to[:, 0], to[:, 1]))),
+        np.degrees(np.arctan2(to[..., 1], to[..., 0])) % 360.0,
+        np.degrees(np.arctan2(to[..., 2], np.hypot(to[..., 0], to[..., 1]))),
     )
 
 
