@@ -256,8 +256,11 @@ def commands_page() -> str:
     """Return the page of commands: what --help says."""
     parts = ["# Commands\n", "What `bycatch --help` says, command by command.\n"]
     group = typer.main.get_command(app)
-    for name in ["", *group.commands]:
-        words = [name, "--help"] if name else ["--help"]
+    names = [""]
+    for name, command in group.commands.items():
+        names += [name, *(f"{name} {below}" for below in getattr(command, "commands", ()))]
+    for name in names:
+        words = [*name.split(), "--help"]
         text = CliRunner().invoke(app, words, env=PLAIN, prog_name="bycatch").output
         lines = [line.rstrip() for line in text.strip("\n").splitlines()]
         parts.append(f"## bycatch {name}".rstrip() + "\n\n```text\n" + "\n".join(lines) + "\n```\n")

@@ -214,6 +214,17 @@ def finished(visit: Visit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def with_objects(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a visit in two filters, with its objects; do not write into it."""
+    out = tmp_path_factory.mktemp("objects") / "out"
+    shutil.copytree(finished, out, symlinks=True)
+    ended = command("objects", out)
+    assert ended.status == 0, ended.err
+    assert "real" in ended.out
+    return out
+
+
 @pytest.fixture
 def done(finished: Path, tmp_path: Path) -> Path:
     """A copy of a finished output folder, to be changed."""

@@ -214,7 +214,7 @@ _MEASUREMENT_OF = (
 EPOCHS: tuple[Column, ...] = (
     OBJECT_ID,
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root> of the image"),
-    Column("filter", "U8", "", "instr.filter", "its filter"),
+    Column("filter", "U8", "", "meta.id;instr.filter", "its filter"),
     Column("mjd", "f8", "d", "time.epoch", "mean time of the exposures that look at it", True),
     Column(
         "detected", "bool", "", "meta.code",
@@ -248,7 +248,7 @@ EPOCHS: tuple[Column, ...] = (
 
 GROUP_IMAGES: tuple[Column, ...] = (
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root>"),
-    Column("filter", "U8", "", "instr.filter", "its filter"),
+    Column("filter", "U8", "", "meta.id;instr.filter", "its filter"),
     Column("mjd", "f8", "d", "time.epoch", "mid-time of the exposures", nullable=True),
     Column("exptime", "f8", "s", "time.duration;obs.exposure", "exposure time"),
     Column("n_exp", "i4", "", "meta.number", "exposures"),

@@ -244,10 +244,17 @@ def _precision(digits: str | None) -> str | None:
 def _write_parquet(table: Table, path: Path) -> None:
     if importlib.util.find_spec("pyarrow") is None:
         raise SettingsError("writing Parquet needs pyarrow", hint="pip install 'bycatch[parquet]'")
-    import pyarrow as pa
     from pyarrow import parquet
 
-    # Not by astropy, which writes a mask as a column of its own: missing is null in Parquet.
+    with path.open("wb") as stream:  # it knows names in UTF-8 only
+        parquet.write_table(arrow_table(table), stream)
+
+
+def arrow_table(table: Table) -> Any:
+    """Return a table as one of Arrow: missing is null; units, descriptions and UCDs are kept."""
+    import pyarrow as pa
+
+    # Not by astropy, which writes a mask as a column of its own.
     fields, arrays = [], []
     for name in table.colnames:
         column = table[name]
@@ -266,8 +273,7 @@ def _write_parquet(table: Table, path: Path) -> None:
         arrays.append(array)
     about_all = {str(k): json.dumps(v, default=str) for k, v in table.meta.items()}
     schema = pa.schema(fields, metadata=about_all)
-    with path.open("wb") as stream:  # it knows names in UTF-8 only
-        parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), stream)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def parquet_table(source: Path | BinaryIO) -> Table:

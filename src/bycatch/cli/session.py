@@ -63,12 +63,13 @@ def bringing(data: Path | None, *, quiet: bool, verbose: bool) -> Iterator[None]
 
 
 @contextmanager
-def looking(out: Path | None = None) -> Iterator[None]:
+def looking(out: Path | None = None, *, verbose: bool = False) -> Iterator[None]:
     """Log a command that only looks: problems to the terminal, the unexpected to the log of OUT.
 
     What is lost with one image of several is logged as an error: then the status says so.
     """
-    handlers: list[logging.Handler] = [TerminalHandler(logging.WARNING)]
+    level = logging.INFO if verbose else logging.WARNING
+    handlers: list[logging.Handler] = [TerminalHandler(level)]
     lost = _Errors()
     file = None
     if out is not None:
