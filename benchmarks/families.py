@@ -140,8 +140,8 @@ GROUPS: dict[str, Recipe] = {
     "epochs": FRAME
     | {"filters": ("F606W", "F814W"), "n_exposures": (4, 4), "exptime_s": 400.0}
     | {"n_epochs": 5, "epoch_years": 1.25, "epoch_roll_deg": 20.0, "epoch_offset_arcsec": 2.0}
-    | {"stars_per_arcmin2": 300.0, "galaxies_per_arcmin2": 120.0, "motion_mas_yr": 3.0}
-    | {"mag_bright": 18.0, "mag_faint": 26.0, "variable_percent": 20.0},
+    | {"stars_per_arcmin2": 800.0, "galaxies_per_arcmin2": 120.0, "min_separation_arcsec": 0.8}
+    | {"mag_bright": 18.0, "mag_faint": 26.5, "motion_mas_yr": 3.0, "variable_percent": 30.0},
     "mixed": FRAME | CHANGES | OPTICS | {"breathing_waves": 0.0},
     "dense": FRAME | CHANGES | {"stars_per_arcmin2": 700.0, "galaxies_per_arcmin2": 300.0},
 }

@@ -48,9 +48,9 @@ Ints = NDArray[np.int64]
 
 RECIPES = ("epochs", "mixed", "dense")
 SAME_ARCSEC = 0.15
-NEAR_ARCSEC, NEAR_MAG = 1.0, 2.5
+NEAR_ARCSEC, NEAR_MAG = 0.8, 2.5
 """An object with another one this near, and no fainter than by so much, is not alone."""
-BLANK_ARCSEC = 1.1
+BLANK_ARCSEC = 0.9
 """From all true objects, and from one another; twice as far from those brighter than 22 mag."""
 UNUSUAL = Flag.BLENDED | Flag.SATURATED | Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.SPIKE | Flag.HALO
 SNR_BINS = (5.0, 20.0, 50.0, 200.0)
@@ -151,7 +151,7 @@ def run_group(folder: Path, out: Path, n_visits: int) -> None:
         command("run", part, *words, *(("--sources", folder / "list.ecsv") if keeps else ()))
         if name == "before":
             shutil.copy(_table(out, "objects"), folder / "before.ecsv")
-    shutil.rmtree(part)
+
 
 
 def _table(out: Path, kind: str) -> Path:

@@ -57,7 +57,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 1
+REVISION = 2
 """Bumped by whoever changes what the tables of objects hold."""
 
 
