@@ -153,7 +153,6 @@ def run_group(folder: Path, out: Path, n_visits: int) -> None:
             shutil.copy(_table(out, "objects"), folder / "before.ecsv")
 
 
-
 def _table(out: Path, kind: str) -> Path:
     (path,) = out.glob(f"objects/*/*_{kind}.ecsv")
     return path

@@ -105,5 +105,7 @@ def _with_p_star(image: align.FieldImage, bench: Workbench) -> align.FieldImage:
     path = bench.paths.product("cat")
     catalog = read_table(path if path.exists() else bench.paths.product("cat", ".parquet"))
     known = dict(zip(np.asarray(catalog["id"]).tolist(), floats(catalog, "p_star"), strict=True))
-    image.sources["p_star"] = [known.get(k, np.nan) for k in np.asarray(image.sources["id"]).tolist()]
+    image.sources["p_star"] = [
+        known.get(k, np.nan) for k in np.asarray(image.sources["id"]).tolist()
+    ]
     return image
