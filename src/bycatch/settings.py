@@ -841,6 +841,26 @@ class SimulateSettings(Section):
     write_exposures: bool = setting(
         False, "write the exposures as flc files, too: SCI, ERR and DQ of each chip"
     )
+    n_epochs: int = setting(1, "visits of one sky: more than one make a group", ge=1, le=99)
+    epoch_years: float = setting(1.25, "time from visit to visit", "yr", ge=0, le=20)
+    epoch_roll_deg: float = setting(
+        0.0, "by how much each visit is rolled against the one before", "deg", ge=-180, le=180
+    )
+    epoch_offset_arcsec: float = setting(
+        0.0, "how far the visits after the first point beside it, each to another side", "arcsec",
+        ge=0, le=600,
+    )  # fmt: skip
+    epoch_n_filters: int = setting(
+        0, "filters of each visit, which take turns; 0: all", "filters", ge=0, le=9
+    )
+    epoch_depths: tuple[Annotated[float, Field(gt=0, le=100)], ...] = setting(
+        (1.0,), "exptime_s of the visits, as shares of the first; they take turns", min_length=1,
+        max_length=99,
+    )  # fmt: skip
+    variable_percent: float = setting(
+        0.0, "share of the stars that vary from visit to visit", "%", ge=0, le=100
+    )
+    variable_mag: float = setting(0.1, "rms of their variation", "mag", ge=0, le=3)
 
     @field_validator("mag_faint", "galaxy_faint_mag")
     @classmethod

@@ -20,19 +20,29 @@ def simulate(
     directory: Annotated[
         Path, typer.Argument(parser=some_path, metavar="DIR", help="Where the visit goes.")
     ],
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Visits of one sky; the same as --set simulate.n_epochs=N."
+        ),
+    ] = None,
     config: Config = None,
     assign: Set = None,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate a visit, with truth tables and Gaia-like stars."""
-    settings = settings_of(config, assign or ())
-    from bycatch.simulate import simulate_visit, write_visit
+    """Simulate a visit, or several of one sky, with truth tables."""
+    extra = () if epochs is None else (f"simulate.n_epochs={epochs}",)
+    settings = settings_of(config, (*(assign or ()), *extra))
+    from bycatch.simulate import simulate_group, simulate_visit, write_group, write_visit
 
-    with nullcontext() if quiet else busy("simulating a visit"):
-        visit = simulate_visit(settings.simulate)
-        files = write_visit(visit, directory)
+    chosen = settings.simulate
+    with nullcontext() if quiet else busy("simulating"):
+        if chosen.n_epochs > 1:
+            visits = write_group(simulate_group(chosen), directory)
+        else:
+            visits = (write_visit(simulate_visit(chosen), directory),)
     if not quiet:
-        for path in files.images:
+        for path in (path for files in visits for path in files.images):
             say(str(path))
 
 

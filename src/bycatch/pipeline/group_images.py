@@ -20,7 +20,7 @@ from bycatch.pipeline.other_images import in_covered_blocks
 from bycatch.pipeline.quality import read_quality
 from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
-from bycatch.sky.astrometry import centroid_errors_px
+from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
 from bycatch.stages import detect, finalize, measure
 from bycatch.stages.objects.model import (
     ColourGrid,
@@ -164,7 +164,9 @@ def detections_of(image: GroupImage) -> ImageDetections:
     x, y, flux, noise = (floats(sources, name) for name in ("x", "y", "flux", "noise"))
     ra, dec = image.frame.wcs.all_pix2world(x, y, 0) if len(x) else (np.empty(0), np.empty(0))
     size_px = np.sqrt(floats(sources, "semimajor_px") * floats(sources, "semiminor_px"))
-    error_px = centroid_errors_px(flux, noise, size_px, image.meta.exptime_s)
+    floor_px = image.frame.error.centroid_floor_mas / (1000.0 * image.scale_arcsec)
+    floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX
+    error_px = centroid_errors_px(flux, noise, size_px, image.meta.exptime_s, floor_px)
     own = floats(sources, "centre_err_px")
     error_px = np.where(np.isfinite(own), own, error_px)
     scale_arcsec = image.scale_arcsec

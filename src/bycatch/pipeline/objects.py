@@ -90,7 +90,8 @@ def objects_of(
         extra={"sizes_mb": labels, "steps": ("objects",)},
     )  # fmt: skip
     found = sorted(work_on(executor, jobs), key=lambda report: report.name)
-    _forget_others(out, {job.name for job in jobs} | set(kept))
+    if jobs:  # else the images can't be read: what was made of them stays
+        _forget_others(out, {job.name for job in jobs} | set(kept))
     return found
 
 
