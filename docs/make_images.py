@@ -133,7 +133,15 @@ def draw_completeness(axes: Axes, out: Path) -> None:
     """Draw the recovered fraction of stars in the demo field."""
     for name in ("F475W", "F625W", "F775W"):
         mag, kept, low, high = recovered(out, name)
-        axes.errorbar(mag, kept, (kept - low, high - kept), marker="o", ms=3.5, lw=1, label=name)
+        axes.errorbar(
+            mag,
+            kept,
+            np.maximum((kept - low, high - kept), 0),
+            marker="o",
+            ms=3.5,
+            lw=1,
+            label=name,
+        )
     axes.set(xlabel="true magnitude [AB]", ylabel="recovered fraction", ylim=(0, 1.03))
     axes.legend(fontsize=8)
 

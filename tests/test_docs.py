@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -143,6 +144,30 @@ def test_the_design_page_has_the_layers_of_the_contract() -> None:
     page = (DOCS / "design.md").read_text(encoding="utf-8")
     layers = "\n".join(contract["layers"]).replace("bycatch.", "")
     assert f"```\n{layers}\n```" in page
+
+
+UNDESCRIBED = {"kernels": 0, "stages": 34}
+"""Public functions with arguments whose docstring has no section Parameters: fewer only."""
+
+
+def lacks_parameters(function: ast.stmt) -> bool:
+    """Return whether a statement is a public function whose arguments are not described."""
+    if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
+        return False
+    arguments = function.args
+    has_any = arguments.posonlyargs or arguments.args or arguments.kwonlyargs
+    return bool(has_any) and "Parameters\n---" not in (ast.get_docstring(function) or "")
+
+
+@pytest.mark.parametrize("package", UNDESCRIBED)
+def test_public_functions_describe_their_parameters(package: str) -> None:
+    lacking = [
+        f"{path.name}: {statement.name}"
+        for path in sorted((REPOSITORY / "src" / "bycatch" / package).rglob("*.py"))
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body
+        if lacks_parameters(statement)
+    ]
+    assert len(lacking) <= UNDESCRIBED[package], lacking
 
 
 def slug(heading: str) -> str:

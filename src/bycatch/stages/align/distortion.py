@@ -95,7 +95,15 @@ class Residual:
 
 
 def residual_of(group: Group, data: Observations, fit: Frames, settings: AlignSettings) -> Residual:
-    """Return what the fit of a group to its stars leaves."""
+    """Return what the fit of a group to its stars leaves.
+
+    Parameters
+    ----------
+    group : Group
+    data : Observations of the group and the stars
+    fit : Frames, the linear fit
+    settings : AlignSettings
+    """
     stars = data.image == REFERENCE
     apart, variance = _pairs(data, fit)
     roll_sigma = np.deg2rad(settings.max_roll_deg) / 2.0 * 1000.0

@@ -235,13 +235,24 @@ KINDS = ("single", "stack", "single, exposures", "stack, exposures")
 
 
 def terms_of(kind: str) -> tuple[str, ...]:
-    """Return the names of the terms of a kind of evidence, in order."""
+    """Return the names of the terms of a kind of evidence, in order.
+
+    Parameters
+    ----------
+    kind : one of KINDS
+    """
     stack, exposures = kind.startswith("stack"), kind.endswith("exposures")
     return FEATURES + OF_STACKS * stack + OF_EXPOSURES * exposures
 
 
 def features(found: Evidence, kind: str) -> Floats:
-    """Return the terms of a kind of evidence, (N, F) in order; 0, or as a star's, where unknown."""
+    """Return the terms of a kind of evidence, (N, F) in order; 0, or as a star's, where unknown.
+
+    Parameters
+    ----------
+    found : Evidence of N sources
+    kind : one of KINDS
+    """
     snr = np.nan_to_num(found.snr)
     charge = np.nan_to_num(np.clip(found.charge, -16.0, 16.0))
     width = np.nan_to_num(np.clip(found.width, 0.0, 2.0), nan=1.0)
@@ -329,7 +340,12 @@ class Network:
 
 @cache
 def network(kind: str) -> Network:
-    """Return the trained network of a kind of evidence."""
+    """Return the trained network of a kind of evidence.
+
+    Parameters
+    ----------
+    kind : one of KINDS
+    """
     path = files("bycatch") / "data" / "cosmics.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = [line.split("|") for line in lines if not line.startswith("#")]
@@ -343,6 +359,10 @@ def network(kind: str) -> Network:
 
 def probability(found: Evidence) -> Floats:
     """Return the probability that sources are cosmic rays or hot pixels.
+
+    Parameters
+    ----------
+    found : Evidence of N sources
 
     Returns
     -------

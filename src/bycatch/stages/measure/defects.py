@@ -257,6 +257,12 @@ def defects_from_quality(
 
     One saturated exposure spoils the mean; defects count where half of the exposures or
     more have them under the source.
+
+    Parameters
+    ----------
+    wcs : of the drizzled image
+    x, y : (N,) float, 0-based pixel centres
+    chips : data quality of the chips of all exposures
     """
     saturated, _ = flagged_exposures(wcs, x, y, chips, DQ_SATURATED, SATURATED_RADIUS_PX)
     hot, covering = flagged_exposures(wcs, x, y, chips, DQ_HOT, DEFECT_RADIUS_PX)

@@ -126,7 +126,13 @@ def unlisted_peaks(
 
 
 def labels_at(segmentation: NDArray[np.integer[Any]], found: Photometry) -> Ints:
-    """Return the segment on which each position lies, (N,); 0 for none."""
+    """Return the segment on which each position lies, (N,); 0 for none.
+
+    Parameters
+    ----------
+    segmentation : (ny, nx) int, 0 for sky
+    found : Photometry of N sources
+    """
     out = np.zeros(len(found.x), np.int64)
     known = np.isfinite(found.x) & np.isfinite(found.y)
     column = np.rint(np.where(known, found.x, -1)).astype(np.int64)
