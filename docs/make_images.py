@@ -149,15 +149,15 @@ def draw_completeness(axes: Axes, out: Path) -> None:
 def draw_colours(axes: Axes) -> None:
     """Draw measured minus true colours with their scatter."""
     rows = rows_below("objects.md", "| visit | colour |")
-    for k, (visit, colour, of, _, median, width, *_) in enumerate(rows):
-        axes.errorbar(k, float(median), float(width), marker="o", ms=3.5, lw=1,
-                      color="C0" if of == "stars" else "C1")  # fmt: skip
-        axes.text(k, -0.24, f"{visit}\n{colour.replace(' - ', '-')}", rotation=90, fontsize=5.5,
-                  ha="center", va="bottom")  # fmt: skip
+    names = [f"{visit}, {colour.replace(' - ', '-')}" for visit, colour, *_ in rows]
+    for k, (_, _, of, _, median, width, *_) in enumerate(rows):
+        colour = "C0" if of == "stars" else "C1"
+        axes.errorbar(k, float(median), float(width), marker="o", ms=3.5, lw=1, color=colour)
+    axes.set_xticks(range(len(rows)), names, rotation=90, fontsize=6)
     axes.plot([], [], "o", color="C0", label="stars")
     axes.plot([], [], "o", color="C1", label="galaxies")
     axes.axhline(0, lw=0.8, color="0.3")
-    axes.set(ylabel="colour: measured - true [mag]", xticks=[], ylim=(-0.5, 0.3))
+    axes.set(ylabel="colour: measured - true [mag]", ylim=(-0.3, 0.3))
     axes.legend(fontsize=8)
 
 

@@ -466,7 +466,7 @@ def test_ctrl_c_leaves_whole_products_and_the_next_run_goes_on(visit, tmp_path, 
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     assert process.returncode == 130, stdout + stderr
-    assert "interrupted; what is finished is kept" in stderr
+    assert "interrupted; finished work is kept" in stderr
     assert "Traceback" not in stdout + stderr
     assert not list(out.rglob(".part*"))
     for path in out.rglob("*"):

@@ -229,7 +229,7 @@ def test_a_file_without_program_needs_a_field(bycatch, raw, tmp_path):
     (raw / "jabc01010_drc.fits").rename(raw / "mosaic.fits")
     ended = bycatch("sort", raw, "-o", tmp_path / "out")
     assert ended.status == 1
-    assert "mosaic.fits: dropped: neither name nor header tell program and visit" in ended.err
+    assert "mosaic.fits: dropped: neither name nor header gives program and visit" in ended.err
     assert "--field NAME" in ended.err
     assert bycatch("sort", raw, "-o", tmp_path / "out", "--field", "cosmos").status == 0
     assert (tmp_path / "out/cosmos/F775W/mosaic.fits").exists()

@@ -429,7 +429,7 @@ def test_a_field_of_a_damaged_state_is_done_again(bycatch, visit, whole):
     before = {path: undated(path) for path in products(whole)}
     state_of(whole).write_text("{")
     ended = run(bycatch, visit, whole)
-    assert "all of it is done again" in ended.err
+    assert "everything is done again" in ended.err
     assert {path: undated(path) for path in products(whole)} == before
     assert status(whole, saved_settings(whole)).is_done
 

@@ -91,7 +91,7 @@ class Section(BaseModel):
         return type(self).model_validate({**self.model_dump(), **changes})
 
     NO_MATTER: ClassVar[frozenset[str]] = frozenset()
-    """Settings that do not change what is made, but how it is come by."""
+    """Settings that change how the products are made, not the products."""
 
     def digest(self) -> str:
         """Return a short hash of all values that matter, to tell whether a product is stale."""
@@ -146,7 +146,7 @@ class InputSettings(Section):
     wht_type: Literal["", "exptime", "ivm", "relative"] = setting(
         "",
         "what WHT holds: 'exptime' seconds, 'ivm' inverse variances, 'relative' a share of the "
-        "full depth; empty: told from its values",
+        "full depth; empty: inferred from its values",
     )
     exposures_dir: str = setting(
         "",

@@ -34,7 +34,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as detect.n_pixels=60."),
 ]
-Preset = Annotated[str | None, typer.Option("--preset", help="A set of defaults: classic or deep.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="Defaults: classic or deep.")]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -42,12 +42,14 @@ Workers = Annotated[
         "--jobs",
         min=1,
         max=MOST_JOBS,
-        help="Fields in parallel processes; one alone uses as many threads.",
+        help="Fields in parallel; a single field uses threads.",
     ),
 ]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", metavar="serial|processes|dask", help="How fields are spread."),
+    typer.Option(
+        "--engine", metavar="serial|processes|dask", help="How fields are run in parallel."
+    ),
 ]
 Scheduler = Annotated[
     str | None,
@@ -71,7 +73,10 @@ LogFile = Annotated[
 Gaia = Annotated[
     Path | None,
     typer.Option(
-        "--gaia", parser=some_path, metavar="FILE", help="Gaia stars from a table, not the net."
+        "--gaia",
+        parser=some_path,
+        metavar="FILE",
+        help="Gaia stars from a table, not from the archive.",
     ),
 ]
 Sources = Annotated[
@@ -95,12 +100,10 @@ Exclude = Annotated[
 ]
 Wht = Annotated[
     Path | None,
-    typer.Option(
-        "--wht", parser=some_path, metavar="FILE", help="The weight of the image, if apart."
-    ),
+    typer.Option("--wht", parser=some_path, metavar="FILE", help="The weight image, if separate."),
 ]
 FieldName = Annotated[
-    str | None, typer.Option("--field", metavar="NAME", help="Name of the field for all files.")
+    str | None, typer.Option("--field", metavar="NAME", help="Field name for all files.")
 ]
 Mode = Annotated[
     str | None, typer.Option("--mode", metavar="link|copy|move", help="How files are placed.")
@@ -113,12 +116,12 @@ WriteWcs = Annotated[
     bool, typer.Option("--write-wcs", help="Write copies of the images with the aligned WCS.")
 ]
 Offline = Annotated[
-    bool, typer.Option("--offline", help="Ask no service: stars come from earlier runs only.")
+    bool, typer.Option("--offline", help="Use reference stars of earlier runs only.")
 ]
 Profile = Annotated[
-    bool, typer.Option("--profile", help="Print seconds and peak memory of each step, too.")
+    bool, typer.Option("--profile", help="Print time and peak memory of each step.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")]
 Paths = Annotated[
     list[Path],
     typer.Argument(parser=some_path, metavar="PATHS", help="drc files, or folders to search."),

@@ -105,7 +105,7 @@ def serve(asked: BinaryIO, told: BinaryIO) -> None:
             return
         try:
             answer: bytes | str = png(name, images)
-        except Exception as err:  # told to whoever asked  # noqa: BLE001
+        except Exception as err:  # returned to the caller  # noqa: BLE001
             answer = f"{type(err).__name__}: {err}"
         pickle.dump(answer, told)
         told.flush()

@@ -30,7 +30,7 @@ COUNTS = ("ELECTRONS", "ELECTRON", "E", "E-")
 
 @dataclass(frozen=True)
 class Calibration:
-    """The zero point in use: PHOTFLAM, PHOTPLAM and whence ('header', 'settings', 'table')."""
+    """The zero point in use: PHOTFLAM, PHOTPLAM, their origin ('header', 'settings', 'table')."""
 
     photflam: float
     photplam: float
@@ -66,14 +66,14 @@ def detector_of(headers: Headers, given: InputSettings, missing: Missing, notes:
     if name != "ACS" or detector not in DETECTORS:
         raise UnsupportedImage(
             f"{headers.path}: taken with {name} {detector}, not with ACS/WFC or ACS/HRC",
-            hint="leave it out; bycatch knows the calibration of these two detectors only",
+            hint="leave it out; bycatch has the calibration of these two detectors only",
         )
     if told and told[1] != detector:
         # PHOTFLAM of HRC is about 1.6 times that of WFC.
         fits_wfc = "PHOTFLAM" in _supporters(headers, _photmode_filter(headers))
         believed = "WFC" if fits_wfc else "HRC"
         notes.append(
-            f"PHOTMODE says {told[1]}, DETECTOR {detector}: {believed} is believed, as PHOTFLAM "
+            f"PHOTMODE says {told[1]}, DETECTOR {detector}: {believed} is used, as PHOTFLAM "
             f"{'is' if fits_wfc else 'is not'} that of WFC"
         )
         return believed
@@ -113,11 +113,11 @@ def filter_of(headers: Headers, given: InputSettings, missing: Missing, notes: l
     if len(supporters) > 1 and not _supporters(headers, card):
         notes.append(
             f"the filter card says {card}, but {', '.join(supporters)} are of {other}: "
-            f"{other} is believed"
+            f"{other} is used"
         )
         return other
     if told and told != card:
-        notes.append(f"PHOTMODE says {told}, the filter card {card}: the card is believed")
+        notes.append(f"PHOTMODE says {told}, the filter card {card}: the card is used")
     return card
 
 
@@ -225,7 +225,7 @@ def _photflam(
     missing: Missing,
     notes: list[str],
 ) -> tuple[float, str]:
-    """Return PHOTFLAM and whence it comes."""
+    """Return PHOTFLAM and its origin."""
     if given.photflam:
         return given.photflam, "settings"
     flam = headers.number("PHOTFLAM")

@@ -136,7 +136,7 @@ class Headers:
     def chips(self) -> tuple[Chip, ...]:
         """The drizzled inputs in the order of their context bits, from the DnnnDATA cards.
 
-        Empty where the cards have gaps: they can't be told to which bit each belongs.
+        Empty where the cards have gaps: the bit of each is then unknown.
         """
         names = self.chip_numbers
         if sorted(names) != list(range(1, len(names) + 1)):
@@ -217,7 +217,7 @@ def headers_of(path: Path, hdus: fits.HDUList) -> Headers:
     sci = find_plane(hdus, "SCI")
     if sci is None:
         raise UnreadableFile(
-            f"{path}: no image of two dimensions in it",
+            f"{path}: no two-dimensional image in it",
             hint="give a drizzled image (drc or drz) with a SCI extension",
         )
     shapes = {

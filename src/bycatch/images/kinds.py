@@ -1,4 +1,4 @@
-"""What a file is, told from what it holds: only drizzled images of ACS are measured.
+"""What a file is, judged by its content: only drizzled images of ACS are measured.
 
 This comes before any keyword is asked for, and no statement of the user's changes it: a distorted
 exposure, a spectrum or a mask must not pass as an image for want of a fact.

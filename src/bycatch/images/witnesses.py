@@ -291,10 +291,10 @@ class Witnesses:
         told = f"the scatter of the sky is {best.ratio:.2g} times that of {claimed} (in variance)"
         kind = self.given.wht_type
         if self.given.exptime_s or self.given.bunit:
-            return meta, kind, f"{told}: what you state of exposure time and unit is believed"
+            return meta, kind, f"{told}: your exposure time and unit are used"
         seconds = best.local_s * best.estimate
         if not self.sample.is_noise or not seconds < LONGEST_S:
-            return meta, kind, f"{told}, but is no photon noise: smoothed pixels?"
+            return meta, kind, f"{told}, but this is not photon noise: are the pixels smoothed?"
         seconds = float(f"{seconds:.2g}")
         n_exposures = meta.n_exposures
         if best.weight_kind == "none":
@@ -340,7 +340,7 @@ def _with_weight(claims: Sequence[TimeClaim], weight: TimeClaim) -> list[TimeCla
 
 def _disagreement(claims: Sequence[TimeClaim], best: Verdict) -> str:
     told = "; ".join(claim.in_words() for claim in claims)
-    why = "most of them say"
+    why = "most of them agree"
     if best.is_supported:
         why = "the noise of the pixels supports"
-    return f"exposure times disagree ({told}): {best.claim.seconds:g} s is believed, as {why}"
+    return f"exposure times disagree ({told}): {best.claim.seconds:g} s is used, as {why}"

@@ -320,7 +320,7 @@ def find(strip: Planes, work: Work, levels: Image) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Stale:
-    """Blocks of which something has to be made anew, each (ny, number of blocks) bool.
+    """Blocks of which something must be made again, each (ny, number of blocks) bool.
 
     Attributes
     ----------
@@ -723,7 +723,7 @@ def marked(places: Places, found: Bools, blocked: Bools) -> Places:
 
 @compiled
 def found_around(places: Places, found: Bools) -> Places:
-    """Return the found ones of the 5 x 5 pixels around places: those that are cleaned anew.
+    """Return the found ones of the 5 x 5 pixels around places: those that are cleaned again.
 
     Parameters
     ----------

@@ -297,7 +297,7 @@ def _catalog_words(case: Case, row: Row, distance: float) -> Iterator[str]:
 def _merged_words(case: Case, label: int, x: float, y: float) -> Iterator[str]:
     table = case.detections
     chosen = table[table["id"] == label]
-    yield f"The pixel belongs to segment {label}: it was not told apart from that source."
+    yield f"The pixel belongs to segment {label}: it was not separated from that source."
     if len(chosen):
         other = chosen[0]
         distance = np.hypot(other["x"] - x, other["y"] - y)

@@ -100,7 +100,7 @@ def align_key(job: ImageJob, field_key: str) -> str:
 
 
 def quality_key(job: ImageJob) -> list[str]:
-    """Return what changes when other exposures are at hand."""
+    """Return what changes when other exposures are available."""
     files = quality_files(job.settings, job.record)
     return [f"{path.name} {file_fingerprint(path)}" for path in files]
 

@@ -72,7 +72,7 @@ def make_objects(
 def objects_of(
     out: Path, settings: Settings, inputs: Inputs, executor: Executor, *, forced: bool = False
 ) -> list[GroupReport]:
-    """Make the tables of all groups with an executor that is at hand; none without images."""
+    """Make the tables of all groups with a given executor; none without images."""
     before = {state.name: set(state.images) for state in read_groups(out)}
     jobs = [
         replace(job, earlier=_earlier(job, before))

@@ -121,7 +121,7 @@ class Workbench:
             return
         is_searched = {"detect", "crmask"} <= set(self.record.stages)
         if is_searched:
-            _ = self.cr_share, self.coverage  # while the pixels are at hand
+            _ = self.cr_share, self.coverage  # while the pixels are in memory
         self.put_aside()
         if is_searched:
             _ = self.exposure_sets  # of the same file, while the system still has it in memory

@@ -23,7 +23,7 @@ from bycatch.system.words import printable
 
 Looked = DrcImage | DrcLook
 
-POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in doubt", "not told"
+POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in doubt", "unknown"
 KINDS = {
     POINT: "p_star of 0.5 and more",
     EXTENDED: "p_star below 0.5",

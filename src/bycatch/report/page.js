@@ -95,7 +95,7 @@ const bycatchReport = (() => {
       waiting[key] = resolve;
       const script = make("script", { src: about.images[number].file });
       script.addEventListener("error", () =>
-        reject(new Error(`${about.images[number].file} is not beside the page`)));
+        reject(new Error(`${about.images[number].file} is missing beside the report`)));
       document.head.append(script);
     });
   }
@@ -220,7 +220,7 @@ const bycatchReport = (() => {
     model("shapes").left[0].axis_label = shape.name === "fwhm" ? "FWHM, px" : `${shape.name}, mag`;
     at("t-shapes").textContent = `${shape.label[0].toUpperCase()}${shape.label.slice(1)}. Line: `
       + (shape.n_stars ? `locus of the image's stars (${shape.n_stars} of them).`
-        : shape.name === "fwhm" ? "median." : "expected of stars; the image has too few to tell.");
+        : shape.name === "fwhm" ? "median." : "expected of stars; the image has too few.");
     fillResiduals();
   }
 
@@ -526,7 +526,7 @@ const bycatchReport = (() => {
     const place = at("removed");
     const gone = shown.removed;
     if (!gone) {
-      place.replaceChildren(make("p", {}, "There is no list of what was left out."));
+      place.replaceChildren(make("p", {}, "There is no list of removed detections."));
       return;
     }
     const held = gone.id.length;

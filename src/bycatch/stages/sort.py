@@ -192,7 +192,7 @@ def hap_product(stem: str) -> str:
     return ""
 
 
-NO_FIELD = "neither name nor header tell program and visit"
+NO_FIELD = "neither name nor header gives program and visit"
 
 
 def field_of(stem: str, exposures: Iterable[str], rootname: str = "") -> str:
@@ -246,7 +246,7 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
             skipped.append(Skipped(candidate.path, reason, bad=True))
             continue
         if not FILTER.fullmatch(facts.filter):
-            reason = f"{facts.filter!r} is no name of a filter"
+            reason = f"{facts.filter!r} is not the name of a filter"
             skipped.append(Skipped(candidate.path, reason, bad=True))
             continue
         suffix = candidate.path.name[len(stem) :]

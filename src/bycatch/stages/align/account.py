@@ -34,7 +34,7 @@ def tried(group: Group, stars: Stars, settings: AlignSettings) -> str:
     n_good = sum(int(view.starlike.sum()) for view in group.views)
     n_all = sum(len(view.rows) for view in group.views)
     text = (
-        f"tried: {_stars(len(stars))} in reach, {here} on the image by its header, with "
+        f"tried: {_stars(len(stars))} in range, {here} on the image by its header, with "
         f"{n_good} star-like detections and then all {n_all}, shifts up to "
         f"{settings.max_shift_arcsec:g} arcsec, rolls up to {settings.max_roll_deg:g} deg"
     )

@@ -27,7 +27,7 @@ _MOST_PX = 0.1
 
 
 def centroid_floors_mas(group: Group) -> list[float]:
-    """Return the error per axis of the brightest stars of each image, mas; NaN where not told.
+    """Return the error per axis of the brightest stars of each image, mas; NaN where not measured.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ class FieldImage:
         image : DrcImage
         sources : table of `detect`
         segmentation, cr_mask : (ny, nx), optional
-            Of `detect` and `crmask` (the grown one); with both, cosmic rays are told from stars.
+            Of `detect` and `crmask` (the grown one); with both, cosmic rays are left out.
         """
         from bycatch import photcal
         from bycatch.kernels.exposures import mask_shares

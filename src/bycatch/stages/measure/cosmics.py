@@ -83,12 +83,12 @@ class Evidence:
     snr : (N,) signal-to-noise ratio under the window of the moments
     n_exp : (N,) int; number of exposures
     elsewhere : what other images see
-    n_stars : sources that told how sharp stars are
+    n_stars : sources that define how sharp stars are
     charge : (N,) log likelihood of patterns of charge over those of light (`patterns.Fits`)
     misfit : (N,) reduced chi-square of the best pattern of light
     mask_around : (N,) share of the pixels from 2.6 to 7 px that are on the cosmic-ray mask
     remains : holes of the weight about the sources
-    exposures : what the exposures say, where they are at hand
+    exposures : what the exposures say, where they are available
     """
 
     width: Floats
@@ -135,7 +135,7 @@ def evidence(
         Their cores are flat and bleed: what they say of sharpness is left out, unless they are
         sharper than stars, which a hit that fills the well is.
     chips : sequence of ChipQuality
-        The exposures, as far as they are at hand.
+        The exposures, as far as they are available.
     """
     size_px = image.meta.native_scale_arcsec / image.scale_arcsec
     mask = np.zeros(image.shape, dtype=bool) if cr_mask is None else cr_mask

@@ -97,7 +97,7 @@ class Elsewhere:
     n_seen : (N,) int; of these, the ones that have a detection there
     chance : of an unrelated detection of an image there
     absent : (N,) log likelihood that the others have no light there over that they have that of a
-        star or galaxy; 0 where nobody looks
+        star or galaxy; 0 where no other image looks
     """
 
     n_covering: Ints

@@ -41,7 +41,7 @@ class SkyLevel:
     Attributes
     ----------
     free : (ny, nx) bool, pixels with data far from sources and without cosmic rays
-    growth : factor by which segments have grown; 0 if nobody says where sources are
+    growth : factor by which segments have grown; 0 if the sources are not known
     surface : the level, e/s per pixel; None where too few pixels are free
     """
 

@@ -164,7 +164,7 @@ def _is_charge(
     if cr_mask is not None:
         at = np.flatnonzero(asked)
         out[at] = any_within(cr_mask, column[at].astype(float), line[at].astype(float), 1.1)
-    # Most have been told by the mask.
+    # The mask has marked most of them.
     at = np.flatnonzero(asked & ~out)
     if not len(at):
         return out
@@ -181,7 +181,7 @@ def _without_gaps(image: DrcImage, column: Ints, line: Ints, reach_px: int) -> I
     """Return the image with 0 where there are no data; about a few pixels, only near these."""
     if len(line) > FEW:
         return np.where(image.valid, image.sci, np.float32(0))
-    # Memory that nobody touches costs nothing.
+    # Untouched memory costs nothing.
     sci = np.empty(image.shape, np.float32)
     for x, y in zip(column.tolist(), line.tolist(), strict=True):
         near = np.s_[
