@@ -393,7 +393,7 @@ def test_a_source_that_went_away_is_explained(bycatch, visit, tmp_path):
     ended = bycatch("detect", out)
     assert ended.status == 1
     assert "jabc01010_drc.fits" in ended.out
-    assert "leads to no file any more - give the file to 'bycatch run' again" in ended.out
+    assert "no longer leads to a file - give the file to 'bycatch run' again" in ended.out
     assert (out / "abc_01/F475W/jabc01020_sources.ecsv").exists()
 
 

@@ -542,5 +542,7 @@ def test_an_engine_of_the_user_is_taken_as_it_is():
 
 @pytest.mark.parametrize("engine", ["threads", "", 7, object()])
 def test_what_is_no_engine_is_refused(engine):
-    with pytest.raises(SettingsError, match=r"is no engine - use 'serial', 'processes', 'dask'"):
+    with pytest.raises(
+        SettingsError, match=r"is not an engine - use 'serial', 'processes', 'dask'"
+    ):
         executor_of(engine, 2)

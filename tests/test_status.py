@@ -54,7 +54,7 @@ def test_an_input_that_is_gone_is_named(done):
     link = next((done / RED).glob("*_drc.fits"))
     link.unlink()
     image = of(done)[RED]
-    assert "leads to no file any more" in image.reason
+    assert "no longer leads to a file" in image.reason
     assert not image.is_done
 
 

@@ -131,7 +131,7 @@ def image_meta(
     UnsupportedImage
         Not ACS/WFC or HRC, a polarizer, ramp, grism or prism, or two filters.
     MissingKeyword
-        Facts are absent or can't be believed: all of them in one error.
+        Facts are missing or implausible: all of them in one error.
     """
     given = settings or InputSettings()
     missing, notes = Missing(headers.path), _doubts(headers)

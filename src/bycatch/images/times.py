@@ -54,17 +54,17 @@ def exposures_of(headers: Headers) -> dict[str, Exposure]:
 
 def time_claims(headers: Headers) -> list[TimeClaim]:
     """Return the total exposure times that the headers claim, those with most votes first."""
-    told = [
+    statements = [
         ("TEXPTIME", headers.number("TEXPTIME"), "EXPTIME"),
         ("EXPTIME", number_in(headers.primary, "EXPTIME"), "EXPTIME"),
     ]
     if headers.sci is not headers.primary:
-        told.append(("EXPTIME of SCI", number_in(headers.sci, "EXPTIME"), "EXPTIME"))
+        statements.append(("EXPTIME of SCI", number_in(headers.sci, "EXPTIME"), "EXPTIME"))
     exposures = exposures_of(headers)
-    told.append(("sum of DnnnDEXP", sum(e.exptime_s for e in exposures.values()), "DEXP"))
-    told.append(("sum of HDRTAB", _hdrtab_time(headers, len(exposures)), "HDRTAB"))
+    statements.append(("sum of DnnnDEXP", sum(e.exptime_s for e in exposures.values()), "DEXP"))
+    statements.append(("sum of HDRTAB", _hdrtab_time(headers, len(exposures)), "HDRTAB"))
     claims: list[TimeClaim] = []
-    for card, seconds, origin in told:
+    for card, seconds, origin in statements:
         if not seconds > 0:
             continue
         at = next((k for k, c in enumerate(claims) if same_time(c.seconds, seconds)), None)

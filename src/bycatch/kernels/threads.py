@@ -86,8 +86,8 @@ def in_portions(work: Callable[[int, int], Any], n: int, least: int) -> None:
         future.result()
 
 
-def begun(function: Callable[..., Any], *args: Any) -> Future[Any]:
-    """Begin a call that goes on beside others, if there are cores; else it is done when returned.
+def in_background(function: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Start a call in a thread of its own, if there are cores; else do it before returning.
 
     It may split its own work: it does not take a thread of theirs.
 

@@ -347,7 +347,7 @@ def _undetected(case: Case, x: float, y: float) -> _Reason:
             ),
         )
     text = f"{level}, and {n} connected pixels are above the threshold of {limit:g}: "
-    return _Reason(Verdict.MERGED, (text + "they belong to segments that begin farther away.",))
+    return _Reason(Verdict.MERGED, (text + "they belong to segments that start farther away.",))
 
 
 def _setting_for(n_pixels: int, case: Case) -> int:

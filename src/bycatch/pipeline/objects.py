@@ -176,7 +176,7 @@ def work_on(executor: Executor, jobs: Sequence[GroupJob]) -> Iterator[GroupRepor
             logger.warning("objects %s: %s; tried once more", job.name, found.reason)
             again.append(replace(job, waits=True))
         elif found.holder:
-            logger.warning("objects %s: passed over for now: %s", job.name, found.holder)
+            logger.warning("objects %s: skipped for now: %s", job.name, found.holder)
             again.append(replace(job, waits=True))
         else:
             yield found

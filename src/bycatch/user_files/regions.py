@@ -218,9 +218,9 @@ def read_regions(path: Path, label: str = "") -> RegionList:
                 no_area.setdefault(found, []).append(str(number))
     passed_over = [f"{shape} (line {', '.join(at)}) has no area" for shape, at in no_area.items()]
     if all(region.is_hole for region in regions):
-        told = "; ".join(passed_over) or "no region in it"
+        why = "; ".join(passed_over) or "no region in it"
         raise SettingsError(
-            f"{label}: no region with an area to leave out ({told})"
+            f"{label}: no region with an area to leave out ({why})"
             if not regions
             else f"{label}: every region has a minus sign: nothing is left out",
             hint="save it from ds9 in ds9 format",

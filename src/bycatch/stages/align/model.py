@@ -27,7 +27,7 @@ GRADES: dict[str, str] = {
 }
 """What the grades mean; the error is the frame's, per axis, typical over the image."""
 IN_DOUBT = "its WCS is in doubt"
-"""What the reason of such an image says; its grade is B at the best."""
+"""What the reason of such an image says; its grade is B at best."""
 
 
 @dataclass(frozen=True, eq=False)

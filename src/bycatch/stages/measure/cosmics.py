@@ -300,14 +300,14 @@ def _terms_of_remains(left: Remains) -> dict[str, Floats]:
     }
 
 
-def _terms_of_exposures(told: ExposureCharge) -> dict[str, Floats]:
-    charge = np.clip(told.charge, -16.0, 30.0)
+def _terms_of_exposures(charge_seen: ExposureCharge) -> dict[str, Floats]:
+    charge = np.clip(charge_seen.charge, -16.0, 30.0)
     return {
-        "exposure_masked": told.marked,
+        "exposure_masked": charge_seen.marked,
         "exposure_charge": np.sqrt(np.maximum(charge, 0.0)),
         "exposure_light": np.sqrt(np.maximum(-charge, 0.0)),
-        "alone": np.clip(told.alone, -12.0, 12.0) / 4.0,
-        "is_compared": (told.n_looking > 1).astype(float),
+        "alone": np.clip(charge_seen.alone, -12.0, 12.0) / 4.0,
+        "is_compared": (charge_seen.n_looking > 1).astype(float),
     }
 
 
@@ -377,8 +377,8 @@ def probability(found: Evidence) -> Floats:
     out = np.full(len(found.snr), np.nan)
     measured = np.isfinite(found.snr)
     single = found.n_exp <= 1
-    told = found.exposures
-    looked = np.zeros(len(out), bool) if told is None else told.n_looking > 0
+    exposures = found.exposures
+    looked = np.zeros(len(out), bool) if exposures is None else exposures.n_looking > 0
     ratio = np.zeros(len(out))
     for kind in KINDS:
         rows = measured & (single == kind.startswith("single"))

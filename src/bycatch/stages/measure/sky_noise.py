@@ -327,8 +327,8 @@ def _held_out_widths(ratio: Floats, scatter: Floats) -> Floats:
     """Return the widths of the pulls of each half of the places by the model of the other, (R,)."""
     pulls = np.empty_like(ratio)
     for first in (0, 1):
-        told, other = slice(first, None, 2), slice(1 - first, None, 2)
-        scale, slope, typical = _fitted(ratio[told], scatter[told])
+        half, other = slice(first, None, 2), slice(1 - first, None, 2)
+        scale, slope, typical = _fitted(ratio[half], scatter[half])
         local = np.clip(scatter[other] / typical, *LOCAL_RANGE)
         pulls[other] = ratio[other] / (scale * local[:, np.newaxis] ** slope)
     return np.array([width(pulls[:, k]) for k in range(ratio.shape[1])])

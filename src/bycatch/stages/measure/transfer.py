@@ -67,9 +67,10 @@ class Transfer:
         if is_seen:
             lost = f"{self.loss_percent:.0f} +- {self.err_percent:.0f} %"
             text = (
-                f"charge transfer: trails away from the readout say that {lost} of 1,000 electrons "
-                "are lost at the gap between the chips, and faint stars there are too faint: use "
-                "the corrected image (drc), or compare stars at one distance from the readout"
+                f"charge transfer: trails away from the readout show that {lost} of 1,000 "
+                "electrons are lost at the gap between the chips, and faint stars there are too "
+                "faint: use the corrected image (drc), or compare stars at one distance from the "
+                "readout"
             )
             return [text]
         if self.is_late_drz:
