@@ -452,4 +452,4 @@ def test_ctrl_c_that_a_library_swallows_still_stops_the_run(bycatch, monkeypatch
 
 def test_help_names_every_preset(bycatch):
     text = " ".join(bycatch("run", "--help").out.split())
-    assert f"Defaults: {' or '.join(PRESETS)}." in text
+    assert f"A set of defaults: {' or '.join(PRESETS)}." in text

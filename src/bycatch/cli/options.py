@@ -34,7 +34,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as detect.n_pixels=60."),
 ]
-Preset = Annotated[str | None, typer.Option("--preset", help="Defaults: classic or deep.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="A set of defaults: classic or deep.")]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -42,14 +42,12 @@ Workers = Annotated[
         "--jobs",
         min=1,
         max=MOST_JOBS,
-        help="Fields in parallel; a single field uses threads.",
+        help="Fields in parallel processes; one alone uses as many threads.",
     ),
 ]
 Engine = Annotated[
     str | None,
-    typer.Option(
-        "--engine", metavar="serial|processes|dask", help="How fields are run in parallel."
-    ),
+    typer.Option("--engine", metavar="serial|processes|dask", help="How fields are spread."),
 ]
 Scheduler = Annotated[
     str | None,
@@ -72,12 +70,7 @@ LogFile = Annotated[
 ]
 Gaia = Annotated[
     Path | None,
-    typer.Option(
-        "--gaia",
-        parser=some_path,
-        metavar="FILE",
-        help="Gaia stars from a table, not from the archive.",
-    ),
+    typer.Option("--gaia", parser=some_path, metavar="FILE", help="Gaia stars from a table."),
 ]
 Sources = Annotated[
     Path | None,
