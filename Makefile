@@ -81,7 +81,7 @@ check: $(BIN)/bycatch
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-# The numbers of docs/accuracy.md (about three quarters of an hour).
+# The numbers of docs/accuracy_tables.md (about three quarters of an hour).
 accuracy: $(BIN)/bycatch
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/alignment.py --workers 2
@@ -91,7 +91,7 @@ accuracy: $(BIN)/bycatch
 truth: $(BIN)/bycatch
 	$(BIN)/python benchmarks/truth.py $(TRUTH)
 
-# The numbers of docs/speed.md (half an hour; BENCH=--quick for small images of the whole chain).
+# The numbers of docs/speed_tables.md (half an hour; BENCH=--quick for small images of the whole chain).
 bench: $(BIN)/bycatch
 	$(BIN)/python benchmarks/speed.py $(BENCH)
 	$(BIN)/python benchmarks/scaling.py $(BENCH)

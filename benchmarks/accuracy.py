@@ -1,4 +1,4 @@
-"""How right the chain is, on simulated visits: the tables of docs/accuracy.md.
+"""How right the chain is, on simulated visits: the tables of docs/accuracy_tables.md.
 
 Usage: python benchmarks/accuracy.py [--seeds N] [--jobs N] [--only multi single deep]
 

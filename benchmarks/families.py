@@ -2,7 +2,7 @@
 
 A recipe is a name and what it changes of ``[simulate]``.  Recipes of `TRAINING` with seeds below
 100 may choose constants and weights; with seeds from 100 to 199 they confirm.  Recipes of
-`JUDGING`, with seeds from 1000 on, have no say in any choice: the tables of docs/accuracy.md name
+`JUDGING`, with seeds from 1000 on, influence no choice.  The tables of docs/accuracy_tables.md name
 the family that they come from.
 
     python benchmarks/families.py                      # lists them

@@ -133,7 +133,7 @@ def print_clean(found: list[Judged]) -> None:
 
 def print_reliability(found: list[Judged]) -> None:
     """Print what p_real promises, and what is true (parts left out)."""
-    print("\n## What p_real promises: what is true\n")
+    print("\n## Calibration of p_real: mean p_real and fraction that is real\n")
     print(head("visit", *(f"{a:g} to {b:g}" for a, b in pairwise(P_EDGES)), n_words=1))
     for one in found:
         cells = []
@@ -148,8 +148,17 @@ def print_reliability(found: list[Judged]) -> None:
 
 def print_joins(found: list[Judged]) -> None:
     """Print how often one true object is two rows, and what only the sum of the images shows."""
-    print("\n## Joins\n")
-    print(head("visit", "true stars", "split, %", "only in the sum", "of them real, %", n_words=1))
+    print("\n## Association\n")
+    print(
+        head(
+            "visit",
+            "true stars",
+            "split, %",
+            "only in the combined image",
+            "of them real, %",
+            n_words=1,
+        )
+    )
     for one in found:
         clean = one.p_real >= 0.5
         star = np.asarray(one.truth["star"], bool)

@@ -1,4 +1,4 @@
-"""The chain that users run, against truth that no choice was made with: docs/accuracy.md's tables.
+"""The chain that users run, against truth that no choice was made with: docs/judging.md.
 
     python benchmarks/truth.py [RECIPE ...] [--seeds N] [--keep FOLDER]      # or: make truth
 
@@ -209,7 +209,7 @@ def lost_from(image: Judged, stars: bool) -> Bools:
 
 def reliability_table(images: Sequence[Judged]) -> None:
     """Print how often a row of a given p_cr is no object, by recipe."""
-    print("\n### What p_cr promises, and what is true\n")
+    print("\n### Calibration of p_cr: mean p_cr and fraction that is no object\n")
     print(
         head(
             "recipe",
@@ -275,7 +275,7 @@ def totals(image: Judged) -> tuple[Floats, Floats, Floats, Floats, Floats]:
 
 def trust_table(images: Sequence[Judged]) -> None:
     """Print false rows, how many of them are flagged, and what the page warns of."""
-    print("\n### Rows that are no object, and what the page says\n")
+    print("\n### Rows that are no object, and the warnings\n")
     flags = ("NEBULOUS", "IN_LARGE_OBJECT", "TRAIL", "BLENDED")
     shares = (f"{f.lower()}: of false, of real, %" for f in flags)
     print(head("recipe", "image", "clean rows", "false", *shares, "warnings", n_words=2))
@@ -291,7 +291,9 @@ def trust_table(images: Sequence[Judged]) -> None:
 
 def crowding_table(images: Sequence[Judged]) -> None:
     """Print which true stars have a row of their own, with those of SExtractor and photutils."""
-    print("\n### Stars that have a row, %: bycatch / SExtractor / photutils' PSF photometry\n")
+    print(
+        "\n### Recovered fraction of stars, %: bycatch / SExtractor / photutils' PSF photometry\n"
+    )
     edges = (18.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0)
     print(head("recipe", "image", *(f"{a:g} to {b:g}" for a, b in pairwise(edges)), n_words=2))
     for image in images:

@@ -30,10 +30,11 @@ autosummary_generate = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "bycatch"
-html_sidebars = {"**": []}  # few pages: the bar on top leads to all of them
+PLAIN = ("index", "installation", "tutorial", "howto", "accuracy", "speed")
+html_sidebars: dict[str, list[str]] = {page: [] for page in PLAIN}  # the bar on top leads there
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 4,
+    "header_links_before_dropdown": 7,  # all sections, in one line at 1366 px
 }
 html_show_sourcelink = False

@@ -48,15 +48,23 @@ FOLDER = Path(__file__).parent
 
 HEAD = """# Products
 
-The tables below are made from the registries in `catalogs/columns.py`, `object_columns.py` and
-`flags.py`. `{r}` stands for an aperture radius in pixels, written with `%g`: 2, 4, 6, 8 and 10 by
-default; `{f}` for a filter.
+What a run writes: the columns of its tables, the flags, the images, and the records.
 
-Positions are 0-based pixel centres: the centre of the first pixel is (0, 0). In ds9, and in FITS
-headers, it is (1, 1).
+**Where to start.** `_objects_clean` has one row per star or galaxy for all images. `_cat_clean` has
+the sources of one image without likely cosmic rays. Read first `mag_ab_4` and `mag_ab_err_4` (in
+the objects `mag_{f}`), `p_star`, `flags`, and the grade of the image.
 
-Aperture-corrected fluxes are right for point sources. For extended ones they hold the light in the
-aperture, scaled as if it were a star's.
+**Names.** `<root>` is the root name of an image, `<field>` its program and visit. `{r}` stands for
+an aperture radius in pixels: 2, 4, 6, 8 and 10 by default. `{f}` stands for a filter.
+
+**Positions** are 0-based: the centre of the first pixel is (0, 0). In ds9 and in FITS headers it is
+(1, 1).
+
+**Fluxes in apertures** are corrected to the total light of a point source. For extended sources
+they are too low: use `flux_kron`, or in the objects `mag_total_{f}`.
+
+The tables of columns and flags are generated from the program
+(`catalogs/columns.py`, `object_columns.py`, `flags.py`).
 """
 
 TABLES = (
@@ -73,16 +81,16 @@ TABLES = (
     ("Columns of the photometry on request (`measure.error_components`)", RATE_ERROR_PARTS),
     ("`<root>_sources.ecsv`: detections", SOURCES),
     (
-        "`<root>_segm.fits.gz`, table REMOVED: detections that the coverage rule took out",
+        "`<root>_segm.fits.gz`, table REMOVED: detections removed by the coverage rule",
         REMOVED[-1:],
     ),
-    ("`<root>_depth.fits`, table SKY: blank places, which tell the noise of apertures", SKY),
-    ("`<stem>.mask.fits`, table CRSHARE: the detections' light on the mask", CR_SHARE),
+    ("`<root>_depth.fits`, table SKY: blank places, which set the noise of apertures", SKY),
+    ("`<stem>.mask.fits`, table CRSHARE: share of the detections' light on the mask", CR_SHARE),
     ("`<root>_excluded.ecsv`: rows in the regions of `--exclude`", EXCLUDED),
     ("`<root>_inject.ecsv`: artificial sources (`bycatch inject`)", INJECT),
-    ("`<root>_completeness.ecsv`: how many of them are found, by magnitude", COMPLETENESS),
+    ("`<root>_completeness.ecsv`: the recovered fraction, by magnitude", COMPLETENESS),
     ("`<root>_purity.ecsv`: false detections, by magnitude", PURITY),
-    ("`<field>/gaia.ecsv`: reference stars, in the names of the Gaia archive", REFERENCE),
+    ("`<field>/gaia.ecsv`: reference stars, with the column names of the Gaia archive", REFERENCE),
 )
 
 
@@ -110,73 +118,74 @@ def products_page() -> str:
 
 TAIL = """## Images
 
-`<root>` is the name of the image, `<stem>` the same with `_drc`. Tables in FITS files have names,
-units (TUNIT) and meanings (TCOMM) of their columns; NaN is missing.
+`<root>` is the root name of the image, `<stem>` the same with `_drc`. Tables in FITS files have
+names, units (TUNIT) and descriptions (TCOMM) of their columns. NaN is missing.
 
 - `<stem>.mask.fits`: the grown cosmic-ray mask in the extension CRMASK (uint8, 1 where it is set),
-  compressed by tiles (PLIO_1); astropy and ds9 read it as an image. COVERAGE is uint8, a pixel per
-  block of BLOCKPX x BLOCKPX px (16): 1 for blocks that have data in every pixel. The table CRSHARE
-  is there where the image has detections.
-- `<root>_segm.fits.gz`: int32, 0 for sky, else the `id` of the source (removed ones as well). The
-  table REMOVED lists the detections that the coverage rule took out.
+  compressed by tiles (PLIO_1); astropy and ds9 read it as an image. COVERAGE (uint8) has a pixel
+  per block of BLOCKPX x BLOCKPX px (16): 1 for blocks that have data in every pixel. The table
+  CRSHARE is there if the image has detections.
+- `<root>_segm.fits.gz`: int32, 0 for sky, else the `id` of the source (removed ones too). The table
+  REMOVED lists the detections removed by the coverage rule.
 - `<root>_wcs.fits`: the aligned WCS, see below.
-- `<root>_depth.fits`: DEPTH, float32, a pixel per block of 16 x 16 px: the AB magnitude of a point
-  source of 5 sigma in the middle aperture (RADIUS) where the sky is typical; empty for a filter
+- `<root>_depth.fits`: DEPTH (float32) has a pixel per block of 16 x 16 px: the AB magnitude of a
+  point source of 5 sigma in the middle aperture (RADIUS) for typical sky. It is empty for a filter
   without a known encircled energy. The table SKY lists the blank places.
 - `<root>_aligned_drc.fits` (with `--write-wcs`): a copy of the image with the aligned WCS in SCI,
-  WHT and CTX. The pixels are the same bits; the old WCS is kept as an alternate one under the
-  next free letter (WCSNAMEA, CRVAL1A, ...; O is left to HST's original WCS), in ICRS where its
-  cards have a form that can't have a letter (CROTA2). WCSNAME, WCSTYPE, HDRNAME, RMS_RA, RMS_DEC
-  (mas), NMATCHES, FITGEOM, CRDER1 and CRDER2 (deg) have the meaning that they have in HST's own
-  products. An image that keeps its WCS (grade F) is not copied.
-- `<field>/alignment.png`: residuals of the field's Gaia stars on the sky, their scatter, and
-  their size against magnitude; a field without any says why. Needs matplotlib
+  WHT and CTX. The pixels are the same bits. The old WCS becomes an alternate WCS under the next
+  free letter (WCSNAMEA, CRVAL1A, ...; O is left to HST's original WCS), in ICRS if its cards have a
+  form that can't have a letter (CROTA2). WCSNAME, WCSTYPE, HDRNAME, RMS_RA, RMS_DEC (mas),
+  NMATCHES, FITGEOM, CRDER1 and CRDER2 (deg) have the same meaning as in HST's own products. An
+  image that keeps its WCS (grade F) is not copied.
+- `<field>/alignment.png`: residuals of the field's Gaia stars on the sky, their scatter, and their
+  size against magnitude. A field without Gaia stars says why. Needs matplotlib
   (`bycatch[figures]`).
-- `<root>_completeness.png` (`bycatch inject`): the completeness and the errors of the magnitudes,
-  against magnitude.
+- `<root>_completeness.png` (`bycatch inject`): completeness and magnitude errors against magnitude.
 
-In `csv` a text cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or
-`@`) has an apostrophe before it; numbers are as they are. Characters that can't be shown, such as a
-line feed or a byte that is not UTF-8 in the name of a file, are escaped in every format (`\\n`,
-`\\xff`), in FITS all that are not ASCII.
+In `csv`, a text cell that a spreadsheet would take for a formula (it starts with `=`, `+`, `-` or
+`@`) gets an apostrophe before it; numbers are unchanged. Characters that can't be shown, such as a
+line feed or a byte that is not UTF-8 in a file name, are escaped in every format (`\\n`, `\\xff`);
+in FITS all that are not ASCII.
 
-## What is kept of a large survey
+## Large surveys
 
 `--set output.products=survey` keeps of each image the catalog as Parquet (`<root>_cat.parquet`),
-the mask, the segmentation, and the aligned WCS; of each field `gaia.ecsv` and `field.json`. There
-are no other tables, no depth map, and no `alignment.png`. The catalog has all rows: `_cat_noCRs`
-are those with `cr_flag = 0`, `_cat_clean` those without the flag `likely_cosmic_ray`. Steps of
-their own (`bycatch measure`), `explain` and `export` need what was left out, and say so.
+the mask, the segmentation and the aligned WCS, and of each field `gaia.ecsv` and `field.json`.
+There are no other tables, no depth map and no `alignment.png`. The catalog has all rows:
+`_cat_noCRs` are those with `cr_flag = 0`, `_cat_clean` those without the flag `likely_cosmic_ray`.
+Single steps (`bycatch measure`), `explain` and `export` need the files that are left out, and say
+so.
 
-## What a run writes down
+## Records of a run
 
-- `<field>/field.json`: the state of the field, from which a later run, `status` and the summary
-  know what is done. Of each image: its source and checksum, its exposures, notes, the steps with
-  their key, settings, numbers and products (size, times, SHA-256), and what became of it in the
-  last run that worked on it. While a run works on the field there is also `.lock`.
-- `settings.toml`: the settings of the last run. `run.json`: what it was given, how long it took,
-  and which files it did not use. `products.json`: size, times and SHA-256 of the page.
-- `summary.json`: [the numbers of all images](summary.md), put together from the fields' states.
+- `<field>/field.json`: the state of the field. Later runs, `status` and the summary read from it
+  what is done. For each image it has source and checksum, exposures, notes, the steps with their
+  key, settings, numbers and products (size, times, SHA-256), and the outcome of the last run that
+  worked on it. While a run works on the field there is also `.lock`.
+- `settings.toml`: the settings of the last run. `run.json`: its input, its time, and the files that
+  it did not use. `products.json`: size, times and SHA-256 of the report.
+- `summary.json`: [the numbers of all images](summary.md), collected from the fields' states.
 - `bycatch.log`, or `bycatch-3-of-40.log` of a shard.
 
 ## The report
 
-`bycatch run` writes `report.html` at its end, and so does every step of its own; `bycatch report
-OUT` writes it anew from the products that are there. `output.report = false` leaves it out. It is a
-page that opens by a double click and asks no network. On top is what to look at, then tables of the
-fields and images, then the chosen image: its picture with the sources and their outlines, plots,
-cutouts, tables. A source clicked in a plot shows its row, and a row its source. Up to 50 images are
-in the page itself; of more, those of a field lie in `<field>/page.js`, without which the page can't
-show them. The page holds the brightest sources of an image (6000 of few images, 700 of many),
-likely cosmic rays last. With `--figures` the same plots are written as
-`figures/<field>_<filter>_<root>_<plot>.png`, or with `--format pdf` as PDF. The page needs
-`bycatch[report]`, the figures `bycatch[figures]`. The numbers are in `summary.json`, too:
-[its values](summary.md).
+`bycatch run` writes `report.html` at its end, and so does every single step. `bycatch report OUT`
+writes it again from the existing products. `output.report = false` turns it off. The report opens
+with a double click and needs no network. It has at the top what to look at, then tables of fields
+and images, then the chosen image: its picture with the sources and their outlines, plots, cutouts,
+tables. Click a source in a plot to see its row, and a row to see its source.
+
+Up to 50 images are in the file itself. With more, the images of a field are in `<field>/page.js`,
+which the report needs. The report has the brightest sources of an image (6000 with few images, 700
+with many), with likely cosmic rays last. `--figures` writes the same plots as
+`figures/<field>_<filter>_<root>_<plot>.png`, or with `--format pdf` as PDF. The report needs
+`bycatch[report]`, the figures need `bycatch[figures]`. The numbers are in
+[`summary.json`](summary.md), too.
 
 ## The aligned WCS
 
-`<root>_wcs.fits` has no pixels. astropy reads the WCS from its primary header, with these cards
-of the fit (what is not known is left out):
+`<root>_wcs.fits` has no pixels. astropy reads the WCS from its primary header, with these cards of
+the fit (unknown values are left out):
 
 | card | unit | meaning |
 | --- | --- | --- |
@@ -188,18 +197,19 @@ of the fit (what is not known is left out):
 | RMS_RA, RMS_DEC | mas | weighted residuals of this image's stars |
 | LOO_RMS | mas | rms per axis with each star left out of the fit in turn |
 | ODDS |  | probability that a match this good is chance |
-| SHIFT_RA, SHIFTDEC | mas | what was added at the centre of the image (RA times cos Dec) |
-| ROLL | deg | what was added to the position angle of the y axis |
+| SHIFT_RA, SHIFTDEC | mas | shift applied at the centre of the image (RA times cos Dec) |
+| ROLL | deg | change of the position angle of the y axis |
 | SCALEPPM | 1e-6 | change of the pixel scale |
 | CRDER1, CRDER2 | deg | error of the frame at its best known point, per axis |
 | ASTRMERR | mas | error of the frame per axis, typical over the image |
 | RELEASE, EPOCH | , yr | catalog of the reference stars; epoch to which they were moved |
 
-The extension FRAMEERR holds the covariance (6 x 6) of the frame's error: it may be off by (t_xi +
-a xi + b eta, t_eta + c xi + d eta) in the plane tangent at RA_PNT, DEC_PNT; terms t_xi, t_eta in
-mas, a to d in mas per arcsec. The extension PAIRS lists the Gaia stars of the fit: `source` (row
-of `_sources`, from 0), `source_id`, `gaia_g`, detection minus star (`dra_mas`, `ddec_mas`), the
-same with the star left out (`_loo_`), expected errors, and `weight` (0 for an outlier, to 1).
+The extension FRAMEERR holds the covariance (6 x 6) of the frame's error. The frame may be off by
+(t_xi + a xi + b eta, t_eta + c xi + d eta) in the plane tangent at RA_PNT, DEC_PNT; terms t_xi,
+t_eta in mas, a to d in mas per arcsec. The extension PAIRS lists the Gaia stars of the fit:
+`source` (row of `_sources`, from 0), `source_id`, `gaia_g`, detection minus star (`dra_mas`,
+`ddec_mas`), the same with the star left out (`_loo_`), expected errors, and `weight` (from 0 for an
+outlier to 1).
 
 | grade | meaning |
 | --- | --- |
@@ -207,27 +217,28 @@ same with the star left out (`_loo_`), expected errors, and `weight` (0 for an o
 
 ## The match with Gaia
 
-One to one, closest first, at the epoch of the image. The radius is `measure.gaia_n_sigma` times
-the error of both positions (star at the epoch, frame, centroid), at least
-`measure.gaia_min_radius_mas`, at most `measure.gaia_radius_mas`. How many of the matches are
-expected to be chance is GAIACHNC in the metadata and `n_gaia_chance` in `summary.json`: the mean
-number of matches with shifted stars.
+Matches are one to one, closest first, at the epoch of the image. The radius is
+`measure.gaia_n_sigma` times the error of both positions (star at the epoch, frame, centroid), at
+least `measure.gaia_min_radius_mas` and at most `measure.gaia_radius_mas`. GAIACHNC in the metadata
+and `n_gaia_chance` in `summary.json` give the number of matches expected by chance: the mean number
+of matches with shifted stars.
 
 ## Metadata of the tables
 
 FITS names where they exist: FILTER, DETECTOR, EXPTIME, NEXP, PHOTFLAM, PHOTPLAM, PROPOSID,
-ROOTNAME; APCOR, the share of a star's light in each aperture; ALIGNMENT, the result of the
-alignment; GAIACHNC, the Gaia matches expected by chance; NOTES, what was assumed or looked wrong;
-SETTINGS of the steps that made the table; INSHA256, the checksum of the input; VERSIONS; DATE.
+ROOTNAME. APCOR is the share of a star's light in each aperture, ALIGNMENT the result of the
+alignment, GAIACHNC the number of Gaia matches expected by chance. NOTES lists assumptions and
+problems. SETTINGS are those of the steps that made the table, INSHA256 is the checksum of the
+input. VERSIONS and DATE complete the record.
 """
 
 
 SETTINGS_HEAD = """# Settings
 
-Every setting, by step: `bycatch config` prints the same as TOML. Give them as
-`--set detect.n_pixels=60`, in a file with `--config my.toml`, or from Python as
-`bycatch.Settings.load(assignments=["detect.n_pixels=60"])`. A misspelt name is refused, with the
-nearest one, and a number beyond its range with the limit.
+All settings, by step. `bycatch config` prints the same as TOML. Set them with
+`--set detect.n_pixels=60`, in a file with `--config my.toml`, or in Python with
+`bycatch.Settings.load(assignments=["detect.n_pixels=60"])`. A misspelt name is refused with the
+nearest name, and a number out of range with the limit.
 """
 
 

@@ -393,7 +393,7 @@ def test_a_source_that_went_away_is_explained(bycatch, visit, tmp_path):
     ended = bycatch("detect", out)
     assert ended.status == 1
     assert "jabc01010_drc.fits" in ended.out
-    assert "leads to no file any more - give the file to 'bycatch run' again" in ended.out
+    assert "no longer leads to a file - give the file to 'bycatch run' again" in ended.out
     assert (out / "abc_01/F475W/jabc01020_sources.ecsv").exists()
 
 
@@ -466,7 +466,7 @@ def test_ctrl_c_leaves_whole_products_and_the_next_run_goes_on(visit, tmp_path, 
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     assert process.returncode == 130, stdout + stderr
-    assert "interrupted; what is finished is kept" in stderr
+    assert "interrupted; finished work is kept" in stderr
     assert "Traceback" not in stdout + stderr
     assert not list(out.rglob(".part*"))
     for path in out.rglob("*"):

@@ -184,7 +184,7 @@ def test_words_are_no_numbers(tmp_path):
 
 def test_what_is_no_table_is_named(tmp_path):
     (tmp_path / "t.fits").write_bytes(b"\x00\x01")
-    with pytest.raises(SettingsError, match=r"t\.fits: no text, and no format"):
+    with pytest.raises(SettingsError, match=r"t\.fits: neither text nor a known format"):
         read_catalog(tmp_path / "t.fits")
     with pytest.raises(UnreadableFile, match="there is no such file"):
         read_catalog(tmp_path / "gone.fits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -32,7 +33,7 @@ def load_script(path: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["products.md", "settings.md", "commands.md"])
+@pytest.mark.parametrize("name", ["products.md", "summary.md", "settings.md", "commands.md"])
 def test_reference_pages_are_made_from_the_program(name: str) -> None:
     script = load_script(REPOSITORY / "docs" / "make_reference.py")
     assert (REPOSITORY / "docs" / name).read_text(encoding="utf-8") == script.PAGES[name](), (
@@ -54,7 +55,7 @@ def test_every_example_of_the_tutorial_and_the_how_to_pages_runs(tmp_path: Path)
         "BYCATCH_CACHE": "off",
     }
     count = 0
-    for page in ("tutorial", "howto", "api"):
+    for page in ("tutorial", "howto", "api", "installation"):
         session = ""  # the Python examples of a page follow one another
         for language, text in blocks(DOCS / f"{page}.md"):
             session += text if language == "python" else ""
@@ -143,3 +144,41 @@ def test_the_design_page_has_the_layers_of_the_contract() -> None:
     page = (DOCS / "design.md").read_text(encoding="utf-8")
     layers = "\n".join(contract["layers"]).replace("bycatch.", "")
     assert f"```\n{layers}\n```" in page
+
+
+UNDESCRIBED = {"kernels": 0, "stages": 34}
+"""Public functions with arguments whose docstring has no section Parameters: fewer only."""
+
+
+def lacks_parameters(function: ast.stmt) -> bool:
+    """Return whether a statement is a public function whose arguments are not described."""
+    if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
+        return False
+    arguments = function.args
+    has_any = arguments.posonlyargs or arguments.args or arguments.kwonlyargs
+    return bool(has_any) and "Parameters\n---" not in (ast.get_docstring(function) or "")
+
+
+@pytest.mark.parametrize("package", UNDESCRIBED)
+def test_public_functions_describe_their_parameters(package: str) -> None:
+    lacking = [
+        f"{path.name}: {statement.name}"
+        for path in sorted((REPOSITORY / "src" / "bycatch" / package).rglob("*.py"))
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body
+        if lacks_parameters(statement)
+    ]
+    assert len(lacking) <= UNDESCRIBED[package], lacking
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading, as MyST and GitHub make it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        linked = (page.parent / target) if target else page
+        text = linked.read_text(encoding="utf-8")
+        anchors = {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+        assert anchor in anchors | set(re.findall(r"^\((\S+)\)=$", text, re.MULTILINE)), anchor

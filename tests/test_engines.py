@@ -238,7 +238,7 @@ def test_an_error_of_the_preparation_arrives():
 
 def test_workers_that_can_not_begin_are_not_begun_for_ever():
     engine = Processes(2, prepare=tasks.prepare_deadly)
-    with pytest.raises(BycatchError, match=r"no process can begin: .*exit status 5.*__main__"):
+    with pytest.raises(BycatchError, match=r"no process can start: .*exit status 5.*__main__"):
         list(engine.work(tasks.square, [1, 2, 3]))
     assert multiprocessing.active_children() == []
 
@@ -374,7 +374,7 @@ def test_a_process_that_dies_before_its_first_task_costs_none():
         (-11, 3, 4, "was killed by signal 11 (SIGSEGV)", False),
         (-63, 3, 4, "was killed by signal 63", False),
         (1, 3, 4, "ended with exit status 1", False),
-        (NO_MEMORY, 3, 3, "had not enough memory", True),
+        (NO_MEMORY, 3, 3, "ran out of memory", True),
         (None, 3, 3, "is gone", False),
     ],
 )
@@ -385,7 +385,7 @@ def test_how_a_process_died_is_said_in_words(monkeypatch, status, before, now, w
 
 def test_a_result_for_which_there_is_no_memory_loses_its_task(two):
     ((_, lost),) = two.work(tasks.too_large, [0])
-    assert lost == Lost("its worker process had not enough memory", may_be_memory=True)
+    assert lost == Lost("its worker process ran out of memory", may_be_memory=True)
 
 
 # The end
@@ -542,5 +542,7 @@ def test_an_engine_of_the_user_is_taken_as_it_is():
 
 @pytest.mark.parametrize("engine", ["threads", "", 7, object()])
 def test_what_is_no_engine_is_refused(engine):
-    with pytest.raises(SettingsError, match=r"is no engine - use 'serial', 'processes', 'dask'"):
+    with pytest.raises(
+        SettingsError, match=r"is not an engine - use 'serial', 'processes', 'dask'"
+    ):
         executor_of(engine, 2)

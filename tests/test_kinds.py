@@ -72,8 +72,8 @@ KINDS = {
     "sip": (only_sci_with_sip, "an exposure (distorted)"),
     "weight": (lambda n: only_one_plane(n, "WHT"), "a weight image"),
     "context": (lambda n: only_one_plane(n, "CTX"), "a context image"),
-    "mask": (lambda n: in_primary(np.zeros(SHAPE, np.uint8)), "its pixels are whole numbers"),
-    "labels": (lambda n: in_primary(np.zeros(SHAPE, np.int32)), "its pixels are whole numbers"),
+    "mask": (lambda n: in_primary(np.zeros(SHAPE, np.uint8)), "its pixels are integers"),
+    "labels": (lambda n: in_primary(np.zeros(SHAPE, np.int32)), "its pixels are integers"),
     "own mask": (
         lambda n: in_primary(np.zeros(SHAPE, np.uint8), EXTNAME="CRMASK", CREATOR="bycatch 1"),
         "a cosmic-ray mask made by bycatch",

@@ -66,7 +66,7 @@ def test_physical_regions_are_those_of_each_image(bycatch, two_grids):
     (folder / "mine.reg").write_text(f"physical\n{regions}# text(5,5) text={{a}}\n")
     ended = bycatch("run", folder, "-o", folder / "out", "--exclude", folder / "mine.reg", *QUICK)
     assert ended.status == 0, ended.err
-    assert "passed over: text (line 5) has no area" in ended.out + ended.err
+    assert "skipped: text (line 5) has no area" in ended.out + ended.err
     for table in catalogs(folder / "out", "excluded").values():
         assert len(table) == 3
 

@@ -279,7 +279,7 @@ def test_a_holder_learns_that_another_host_has_taken_over(place, monkeypatch, ca
         write(place.with_name("theirs"), Holder("elsewhere", 1, SINCE), age_s=5000)
         place.with_name("theirs").replace(place)
         deadline = time.monotonic() + 10
-        while "has taken this lock over" not in caplog.text:
+        while "has taken over this lock" not in caplog.text:
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert time.time() - place.stat().st_mtime > 4000

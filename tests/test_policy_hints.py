@@ -199,7 +199,7 @@ def test_an_input_that_moved_away_is_told_how_to_be_found_again(done, tmp_path, 
     link.symlink_to(tmp_path / "moved_drc.fits")
     ended = bycatch("detect", done, "--set", "detect.n_pixels=80")
     said = " ".join((ended.out + ended.err).split())
-    assert "leads to no file any more" in said
+    assert "no longer leads to a file" in said
     assert "from where it is now" in said
 
 

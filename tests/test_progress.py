@@ -46,7 +46,7 @@ def test_every_step_of_the_chain_has_an_expected_time():
 
 def test_there_is_an_estimate_before_anything_is_done():
     small, large = work_of(1, 50.0), work_of(10, 220.0)
-    # docs/speed.md: 6 to 8 s for a full frame.
+    # docs/speed_tables.md: 6 to 8 s for a full frame.
     assert 2 < small.seconds_left(0) < 6
     assert 50 < large.seconds_left(0) < 120
 

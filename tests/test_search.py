@@ -340,7 +340,7 @@ def test_a_filter_is_a_plain_folder_name(image, tmp_path, name):
     facts = replace(sort.facts_of(image_meta(read_headers(placement.path))), filter=name)
     (skip,) = sort.run([sort.Candidate(path, facts)]).skipped
     assert skip.bad
-    assert "no name of a filter" in skip.reason
+    assert "not the name of a filter" in skip.reason
 
 
 # ---------------------------------------------------------------- words

@@ -132,7 +132,7 @@ def test_a_signal_ends_a_run_with_its_workers(begin, tmp_path, number):
     status, out, err = command.end(number)
     assert status == STATUS[number]
     assert out == ""
-    assert err.splitlines()[-1].startswith("bycatch: interrupted; what is finished is kept")
+    assert err.splitlines()[-1].startswith("bycatch: interrupted; finished work is kept")
     assert "Traceback" not in err
     assert command.is_gone()
     assert not list((tmp_path / "out").rglob(".part-*"))
@@ -171,7 +171,7 @@ def test_a_full_disk_under_the_log_costs_the_log(bycatch, visit, done):
     words = ["run", visit.raw, "-o", done, "--gaia", visit.gaia, "--log-file", "/dev/full"]
     ended = bycatch(*words)
     assert ended.status == 0
-    assert ended.err.count("no log any more: /dev/full can't be written") == 1
+    assert ended.err.count("the log has stopped: /dev/full can't be written") == 1
     assert "Traceback" not in ended.err
 
 

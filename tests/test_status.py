@@ -54,7 +54,7 @@ def test_an_input_that_is_gone_is_named(done):
     link = next((done / RED).glob("*_drc.fits"))
     link.unlink()
     image = of(done)[RED]
-    assert "leads to no file any more" in image.reason
+    assert "no longer leads to a file" in image.reason
     assert not image.is_done
 
 
@@ -85,13 +85,13 @@ def test_sorted_images_are_to_be_done(bycatch, visit, tmp_path):
     assert ended.status == 1
     assert ended.out.count("to do") == 2 * len(STAGES)
     assert "0 of 2 image(s) up to date" in ended.out
-    assert "'bycatch run' does the rest" in ended.out
+    assert "run 'bycatch run' to finish" in ended.out
 
 
 def test_what_is_left_after_a_step_keeps_its_settings(bycatch, done):
     assert bycatch("measure", done, "--set", "measure.cr_radius_px=4").status == 0
     ended = bycatch("status", done)
-    assert "'bycatch finalize OUT' with the settings as they are" in ended.out
+    assert "run 'bycatch finalize OUT' to finish with these settings" in ended.out
     assert bycatch("finalize", done).status == 0
     assert bycatch("status", done).status == 0
 

@@ -95,9 +95,9 @@ def test_work_within_a_portion_waits_for_no_other(cores):
 @pytest.mark.parametrize("n_cores", [1, 2])
 def test_what_was_begun_ends(cores, n_cores):
     cores(n_cores)
-    assert threads.begun(divmod, 7, 2).result() == (3, 1)
+    assert threads.in_background(divmod, 7, 2).result() == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        threads.begun(divmod, 7, 0).result()
+        threads.in_background(divmod, 7, 0).result()
 
 
 @settings(deadline=None)  # the first compiles

@@ -75,7 +75,7 @@ def test_what_is_no_data_is_none_in_all_planes_and_noted_where_it_surprises(read
     if note:
         (found,) = image.meta.notes
         assert found.startswith(note)
-        assert found.endswith("taken as no data")
+        assert found.endswith("taken as missing")
     else:
         assert image.meta.notes == ()
 
@@ -104,7 +104,7 @@ def test_values_without_weight_are_noted_if_they_are_many(read):
 
     assert read(lambda hdus: change(hdus, 63)).meta.notes == ()
     (note,) = read(lambda hdus: change(hdus, 64)).meta.notes
-    assert note == "64 pixels with a value, but of weight 0: taken as no data"
+    assert note == "64 pixels with a value, but of weight 0: taken as missing"
 
 
 @settings(max_examples=150, deadline=None)

@@ -149,11 +149,11 @@ SAME_SKY = {
     "ICRS of 1950": (header(RADESYS="ICRS", EQUINOX=1950.0), ""),
     "ICRS of words": (header(RADESYS="ICRS", EQUINOX="J2000"), ""),
     "other WCS": (header(CTYPE1A="RA---TAN", CRVAL1A=3.0, CD1_1A=1.0), ""),
-    "galactic": (in_frame("galactic", ("GLON-TAN", "GLAT-TAN")), "GLON-TAN turned to ICRS"),
-    "supergalactic": (in_frame("supergalactic", ("SLON-TAN", "SLAT-TAN")), "turned to ICRS"),
+    "galactic": (in_frame("galactic", ("GLON-TAN", "GLAT-TAN")), "GLON-TAN converted to ICRS"),
+    "supergalactic": (in_frame("supergalactic", ("SLON-TAN", "SLAT-TAN")), "converted to ICRS"),
     "FK5 of 1975": (
         in_frame(FK5(equinox="J1975"), ("RA---TAN", "DEC--TAN"), RADESYS="FK5", EQUINOX=1975.0),
-        "FK5 (equinox 1975) turned to ICRS"),
+        "FK5 (equinox 1975) converted to ICRS"),
     "FK5 by EQUINOX": (
         in_frame("fk5", ("RA---TAN", "DEC--TAN"), EQUINOX=2000.0), "FK5 (equinox 2000)"),
     "FK4": (in_frame(FK4(equinox="B1950"), ("RA---TAN", "DEC--TAN"), RADESYS="FK4"),
@@ -230,8 +230,8 @@ DOUBTFUL = {
     "SIP without": (header(CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP"), "A_ORDER", TRUTH),
     "lower case": (header(CTYPE1="ra---tan", CTYPE2="dec--tan"), "CTYPE1 is 'ra---tan'", TRUTH),
     "mirror": (header(turned(0.5) * [[-1, 1], [-1, 1]]), "mirrors the sky", None),
-    "shear": (header(turned(0.5) @ [[1.0, 0.01], [0.0, 1.0]]), "no squares of one size", None),
-    "reference far off": (header(CRPIX1=1e6), "no squares of one size", None),
+    "shear": (header(turned(0.5) @ [[1.0, 0.01], [0.0, 1.0]]), "not squares of one size", None),
+    "reference far off": (header(CRPIX1=1e6), "not squares of one size", None),
     "PV beside TAN": (header(PV1_1=0.0, PV1_2=89.0), "PV1_1 and the like", None),
     "scale": (header(D001SCAL=0.0502, D001ISCL=0.05), "D001SCAL is 0.0502", TRUTH),
 }
@@ -266,7 +266,7 @@ def test_the_limits_of_doubt():
     # A ratio of scales, as older programs wrote it.
     assert read(header(D001SCAL=1.0)).doubts == ()
     read(header(turned(0.5) @ np.diag([1.149, 1.0])))
-    with pytest.raises(InconsistentImage, match="no squares of one size"):
+    with pytest.raises(InconsistentImage, match="not squares of one size"):
         read(header(turned(0.5) @ np.diag([1.151, 1.0])))
 
 

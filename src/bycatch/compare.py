@@ -229,7 +229,7 @@ def compare(a: Catalog, b: Catalog, radius_mas: float = 150.0, bin_mag: float = 
             raise SettingsError(
                 f"{a.name} and {b.name}: {len(ia)} of {len(a)} and {len(b)} rows match within "
                 f"{radius_mas:g} mas",
-                hint="are they of the same field? A larger --radius allows for larger offsets",
+                hint="check that both show the same field; a larger --radius allows larger offsets",
             )
         offset = np.median(at_b[ib] - at_a[ia], axis=0)
     matches = _matches(a, b, (ia, ib), at_b[ib] - at_a[ia], bin_mag)

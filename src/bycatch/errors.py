@@ -129,7 +129,7 @@ def reason(err: BaseException, *, details: str = "the log holds the details") ->
     Parameters
     ----------
     err : whatever was raised
-    details : where the traceback is to be found, for an error that nobody expects
+    details : where the traceback is, for an unexpected error
     """
     if isinstance(err, BycatchError):
         return str(err)

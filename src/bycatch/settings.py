@@ -91,7 +91,7 @@ class Section(BaseModel):
         return type(self).model_validate({**self.model_dump(), **changes})
 
     NO_MATTER: ClassVar[frozenset[str]] = frozenset()
-    """Settings that do not change what is made, but how it is come by."""
+    """Settings that change how the products are made, not the products."""
 
     def digest(self) -> str:
         """Return a short hash of all values that matter, to tell whether a product is stale."""
@@ -146,12 +146,12 @@ class InputSettings(Section):
     wht_type: Literal["", "exptime", "ivm", "relative"] = setting(
         "",
         "what WHT holds: 'exptime' seconds, 'ivm' inverse variances, 'relative' a share of the "
-        "full depth; empty: told from its values",
+        "full depth; empty: inferred from its values",
     )
     exposures_dir: str = setting(
         "",
-        "folder with the exposures (flc or flt files): their data quality tells what is saturated "
-        "or bad; always looked for beside the drizzled image as well",
+        "folder with the exposures (flc or flt files): their data quality marks saturated "
+        "and bad pixels; the folder of the image is always searched, too",
         max_length=MOST_LETTERS,
     )
     zeropoint_fallback: bool = setting(
@@ -178,7 +178,7 @@ class SortSettings(Section):
     """Finding the files and placing them under program/visit and filter."""
 
     mode: Literal["link", "copy", "move"] = setting(
-        "link", "'link' leaves the user's files alone; 'copy' and 'move' do what they say"
+        "link", "'link' leaves your files unchanged; 'copy' and 'move' copy and move them"
     )
     field: str = setting(
         "",
@@ -190,7 +190,7 @@ class SortSettings(Section):
     @classmethod
     def _free(cls, value: str) -> str:
         if len(value.encode()) > MAX_FIELD_BYTES:
-            msg = f"must have {MAX_FIELD_BYTES} bytes at most, as products are named after it"
+            msg = f"must have {MAX_FIELD_BYTES} bytes at most, because products are named after it"
             raise ValueError(msg)
         if value.casefold() in OWN_NAMES:
             msg = "is what bycatch calls something else in the output folder"
@@ -215,7 +215,7 @@ class DetectSettings(Section):
         "background of boxes of box_px (coarse), of fine_box_px (fine), or of the smaller ones "
         "where the sky changes within the larger, as in nebulae, large galaxies and crowds",
     )
-    fine_box_px: int = setting(16, "side of those smaller boxes", "px", ge=8, le=MOST_BOX_PX)
+    fine_box_px: int = setting(16, "side of the smaller boxes", "px", ge=8, le=MOST_BOX_PX)
     clip_sigma: float = setting(
         3.0, "clipping of the pixels in a box", "sigma", ge=LEAST_CLIP_SIGMA, le=MOST_SIGMA
     )
@@ -233,18 +233,18 @@ class DetectSettings(Section):
         3, "side of the smoothing kernel (odd)", "px", ge=1, le=MOST_KERNEL_PX
     )
     n_pixels: int = setting(
-        75, "least number of connected pixels above the threshold", "px", ge=1, le=MOST_AREA_PX
+        75, "minimum number of connected pixels above the threshold", "px", ge=1, le=MOST_AREA_PX
     )
     n_pixels_single: int = setting(
         150, "the same for an image made of a single exposure", "px", ge=1, le=MOST_AREA_PX
     )
     deblend: bool = setting(True, "separate overlapping sources")
     deblend_n_pixels: int = setting(
-        60, "least number of pixels of a deblended source", "px", ge=1, le=MOST_AREA_PX
+        60, "minimum number of pixels of a deblended source", "px", ge=1, le=MOST_AREA_PX
     )
     deblend_n_levels: int = setting(3, "number of deblending levels", ge=1, le=1000)
     deblend_contrast: float = setting(
-        0.4, "least share of the blend's flux that makes a source of its own", ge=0, le=1
+        0.4, "minimum share of the blend's flux for a separate source", ge=0, le=1
     )
     deblend_prominence: float = setting(
         0.0,
@@ -257,7 +257,7 @@ class DetectSettings(Section):
         100, "side of the box of the coverage rule", "px", ge=1, le=MOST_BOX_PX
     )
     min_coverage: float = setting(
-        0.98, "least share of covered pixels in that box; sources below are removed", ge=0, le=1
+        0.98, "minimum share of covered pixels in that box; sources below are removed", ge=0, le=1
     )
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("box_px", "coverage_box_px", "fine_box_px")
@@ -302,21 +302,21 @@ class CrmaskSettings(Section):
         0.3, "limit of neighbouring pixels, as a share of sigclip", ge=0.01, le=10
     )
     objlim: float = setting(
-        1.0, "least contrast between Laplacian and fine structure", ge=0.01, le=MOST_SIGMA
+        1.0, "minimum contrast between Laplacian and fine structure", ge=0.01, le=MOST_SIGMA
     )
     n_iterations: int = setting(2, "number of LAcosmic iterations", ge=1, le=100)
     cleantype: Literal["meanmask", "medmask", "median", "idw"] = setting(
         "meanmask", "how a found cosmic ray is replaced before the next iteration"
     )
     fsmode: Literal["median", "convolve"] = setting(
-        "median", "how the fine structure is made: median filters, or convolution with the PSF"
+        "median", "how the fine structure is computed: median filters, or convolution with the PSF"
     )
     psf_fwhm_px: float = setting(
         2.1, "FWHM of that PSF (fsmode 'convolve' only)", "px", ge=0.1, le=MOST_KERNEL_PX
     )
     max_track_fwhm_px: float = setting(
         1.75,
-        "FWHM across its narrowest direction from which on a candidate is light, not charge; "
+        "FWHM across the narrowest direction above which a candidate is light, not charge; "
         "in detector pixels",
         "px",
         ge=0.1,
@@ -324,7 +324,7 @@ class CrmaskSettings(Section):
     )
     snr_floor: float = setting(
         3.0,
-        "signal-to-noise ratio s below which a width tells nothing; the limit above is "
+        "signal-to-noise ratio s below which a width is meaningless; the limit above is "
         "multiplied by 1 - (snr_floor/s)^2",
         ge=0,
         le=MOST_SIGMA,
@@ -364,17 +364,17 @@ class AlignSettings(Section):
             "https://gea.esac.esa.int/tap-server/tap gaiadr3.gaia_source",
             "https://tapvizier.cds.unistra.fr/TAPVizieR/tap I/355/gaiadr3",
         ),
-        "TAP services asked in turn, each as 'address table'; VizieR's tables (I/...) are asked "
-        "by VizieR's column names",
+        "TAP services, queried in turn, each as 'address table'; VizieR's tables (I/...) are "
+        "queried by VizieR's column names",
         min_length=1,
         max_length=20,
     )
     offline: bool = setting(
-        False, "ask no service: only the user's table, stored stars and the cache"
+        False, "use no service: only the user's table, stored stars and the cache"
     )
     gaia_cache: str = setting(
         "",
-        "folder in which answers of the services are kept; '': the variable BYCATCH_CACHE, or the "
+        "folder for the answers of the services; '': the variable BYCATCH_CACHE, or the "
         "user's cache folder; 'off': nowhere",
         max_length=MOST_LETTERS,
     )
@@ -387,17 +387,24 @@ class AlignSettings(Section):
         le=MOST_WAIT_S,
     )
     gaia_retries: int = setting(
-        2, "repeats of a query that failed for a passing reason", ge=0, le=1000
+        2, "repeats of a query that failed for a temporary reason", ge=0, le=1000
     )
     gaia_retry_wait_s: float = setting(
-        2.0, "wait before the first repeat; doubled for each further one", "s", ge=0, le=MOST_WAIT_S
+        2.0,
+        "wait before the first repeat; doubled for each further repeat",
+        "s",
+        ge=0,
+        le=MOST_WAIT_S,
     )
-    gaia_max_rows: int = setting(100_000, "largest number of stars asked for", ge=1, le=3_000_000)
+    gaia_max_rows: int = setting(100_000, "maximum number of stars in a query", ge=1, le=3_000_000)
     gaia_requests: int = setting(
-        4, "largest number of requests at once, of all processes that share the cache", ge=1, le=64
+        4,
+        "maximum number of simultaneous queries, of all processes that share the cache",
+        ge=1,
+        le=64,
     )
     gaia_faint_limit_mag: float = setting(
-        0.0, "G magnitude of the faintest stars asked for; 0: no limit", "mag", ge=0, le=MOST_MAG
+        0.0, "G magnitude of the faintest stars in a query; 0: no limit", "mag", ge=0, le=MOST_MAG
     )
     typical_motion_mas_yr: float = setting(
         8.0,
@@ -413,7 +420,7 @@ class AlignSettings(Section):
     )
     min_radius_mas: float = setting(
         20.0,
-        "least matching radius of the last fits, however small their scatter",
+        "minimum matching radius of the last fits, however small their scatter",
         "mas",
         gt=0,
         le=MOST_MAS,
@@ -435,39 +442,39 @@ class AlignSettings(Section):
         le=MOST_MAG,
     )
     min_ties: int = setting(
-        5, "least number of common sources that tie two images to each other", ge=3, le=MOST_STARS
+        5, "minimum number of common sources that tie two images to each other", ge=3, le=MOST_STARS
     )
     min_matches: int = setting(
         3,
-        "number of pairs with which the search stops at the brightest sources",
+        "number of pairs at which the search among the brightest sources stops",
         ge=1,
         le=MOST_STARS,
     )
     min_stars_scale: int = setting(
-        12, "least number of stars for a fit of the scale", ge=3, le=MOST_STARS
+        12, "minimum number of stars for a fit of the scale", ge=3, le=MOST_STARS
     )
     min_stars_general: int = setting(
-        30, "least number of stars for a general linear fit", ge=6, le=MOST_STARS
+        30, "minimum number of stars for a general linear fit", ge=6, le=MOST_STARS
     )
     min_stars_distortion: int = setting(
-        12, "least number of stars for a distortion (SIP)", ge=6, le=MOST_STARS
+        12, "minimum number of stars for a distortion (SIP)", ge=6, le=MOST_STARS
     )
     min_evidence: float = setting(
-        12.0, "least improvement of chi square per term for scale and skew", gt=0, le=1e6
+        12.0, "minimum improvement of chi square per term for scale and skew", gt=0, le=1e6
     )
     unknown_error_mas: float = setting(
         50.0, "error per axis of a reference star whose table gives none", "mas", gt=0, le=MOST_MAS
     )
     frame_floor_mas: float = setting(
-        0.15, "error of a frame that no number of stars takes away", "mas", ge=0, le=MOST_MAS
+        0.15, "error of a frame that no number of stars removes", "mas", ge=0, le=MOST_MAS
     )
     n_scrambles: int = setting(
-        16, "searches with scrambled stars that tell the odds of chance", ge=0, le=1000
+        16, "searches with scrambled stars, for the odds of chance", ge=0, le=1000
     )
     max_rms_mas: float = setting(
         30.0,
         "scatter of the pairs per axis, as they are or each left out of the fit, beyond which the "
-        "grade is C at the best",
+        "grade is C at best",
         "mas",
         gt=0,
         le=MOST_MAS,
@@ -517,21 +524,21 @@ class MeasureSettings(Section):
     )
     gaia_n_sigma: float = setting(
         5.0,
-        "farthest Gaia counterpart, in units of the errors of both positions",
+        "maximum distance of a Gaia counterpart, in units of the errors of both positions",
         "sigma",
         gt=0,
         le=MOST_SIGMA,
     )
     gaia_min_radius_mas: float = setting(
         20.0,
-        "least radius of the match to Gaia, however small the errors",
+        "minimum radius of the match to Gaia, however small the errors",
         "mas",
         ge=0,
         le=MOST_MAS,
     )
     gaia_radius_mas: float = setting(
         200.0,
-        "largest radius of the match to Gaia, at the epoch of the image",
+        "maximum radius of the match to Gaia, at the epoch of the image",
         "mas",
         gt=0,
         le=MOST_MAS,
@@ -571,10 +578,10 @@ class FinalizeSettings(Section):
         True, "correct for the starlight that falls into the sky annulus"
     )
     empirical_apcor: bool = setting(
-        True, "combine the published aperture corrections with what the image's own stars say"
+        True, "combine the published aperture corrections with those of the image's own stars"
     )
     magnitude_systems: tuple[Literal["AB", "ST", "Vega"], ...] = setting(
-        ("AB",), "magnitudes in the catalog; AB is always there", max_length=3
+        ("AB",), "magnitudes in the catalog; AB is always included", max_length=3
     )
 
 
@@ -592,7 +599,7 @@ class OutputSettings(Section):
         "what is kept of each image: all, or what a large survey needs (catalog as Parquet, mask, "
         "segmentation, WCS)",
     )
-    report: bool = setting(True, "write report.html at the end of a run, and of a step of its own")
+    report: bool = setting(True, "write report.html at the end of a run or of a single step")
 
     @property
     def is_survey(self) -> bool:
@@ -610,16 +617,16 @@ class ObjectsSettings(Section):
         "cleans the list (images are searched once more if the run's are others), or the run's",
     )
     combined: bool = setting(
-        True, "search all images of a group together for what no single one shows"
+        True, "search the combined image of a group for sources that no single image shows"
     )
     tile_deg: float = setting(
-        0.25, "groups that extend farther are cut into tiles of this size", "deg", ge=0.06, le=10
+        0.25, "larger groups are divided into tiles of this size", "deg", ge=0.06, le=10
     )
     margin_arcsec: float = setting(
-        20.0, "images count for a tile if they reach so near to it", "arcsec", ge=0, le=600
+        20.0, "images contribute to a tile if they reach this close to it", "arcsec", ge=0, le=600
     )
     min_p_real: float = setting(
-        0.5, "objects below this probability of being real are not in the clean table", ge=0, le=1
+        0.5, "objects with a lower p_real are not in the clean table", ge=0, le=1
     )
 
     def detect(self, run: DetectSettings) -> DetectSettings:
@@ -877,7 +884,7 @@ class InjectSettings(Section):
 
     seed: int = setting(1, "seed of the random numbers", ge=0, le=MOST_SEED)
     n_sources: int = setting(2000, "number of artificial sources in an image", ge=1, le=1_000_000)
-    galaxy_share: float = setting(0.5, "share of them that are galaxies", ge=0, le=1)
+    galaxy_share: float = setting(0.5, "share of galaxies among them", ge=0, le=1)
     half_light_arcsec: tuple[Annotated[float, Field(gt=0, le=2)], ...] = setting(
         (0.1, 0.2, 0.4),
         "half-light radii of the galaxies, in equal numbers",
@@ -886,36 +893,44 @@ class InjectSettings(Section):
     )
     sersic_index: float = setting(1.0, "Sersic index of the galaxies", ge=0.5, le=4)
     brighter_mag: float = setting(
-        5.0, "how much brighter than the expected limit the sources begin", "mag", ge=0.5, le=15
+        5.0,
+        "magnitudes by which the brightest sources are above the expected limit",
+        "mag",
+        ge=0.5,
+        le=15,
     )
     fainter_mag: float = setting(
-        1.5, "how much fainter than the expected limit they end", "mag", ge=0.5, le=5
+        1.5,
+        "magnitudes by which the faintest sources are below the expected limit",
+        "mag",
+        ge=0.5,
+        le=5,
     )
     spacing_px: float = setting(
         100.0,
-        "side of the grid cells, one source each: more sources take more runs",
+        "side of the grid cells with one source each; more sources need more runs",
         "px",
         ge=24,
         le=MOST_BOX_PX,
     )
     max_runs: int = setting(
-        30, "most runs for an image: a small one holds fewer sources than wanted", ge=1, le=10_000
+        30, "maximum number of runs per image; a small image holds fewer sources", ge=1, le=10_000
     )
     match_radius_px: float = setting(
         1.5, "a source is found where a detection lies within this radius", "px", gt=0, le=10
     )
     match_mag: float = setting(
-        1.0, "and has the magnitude that is expected there to within this", "mag", gt=0, le=MOST_MAG
+        1.0, "and has the expected magnitude to within this", "mag", gt=0, le=MOST_MAG
     )
     bin_mag: float = setting(0.5, "width of the magnitude bins", "mag", gt=0, le=5)
     min_stars: int = setting(
         5,
-        "stars that the image's own PSF needs; else the published one is used",
+        "stars needed for the image's own PSF; with fewer the published one is used",
         ge=3,
         le=MOST_STARS,
     )
     false_detections: bool = setting(
-        True, "look for sources in the negative image, too: the rate of false ones"
+        True, "search the negative image, too, for the rate of false detections"
     )
 
 

@@ -43,7 +43,7 @@ class Column:
 
 
 ID = Column("id", "i8", "", "meta.id;meta.main", "number of the source in this image, from 1")
-FLAGS = Column("flags", "i4", "", "meta.code", "bits of the flag registry; 0: nothing is wrong")
+FLAGS = Column("flags", "i4", "", "meta.code", "bits of the flags; 0: no problem")
 CR_FLAG = Column(
     "cr_flag",
     "i2",
@@ -160,9 +160,9 @@ BOOKKEEPING = (
         "i4",
         "",
         "meta.number",
-        "other images of the field that cover the position",
+        "number of other images of the field that cover the position",
     ),
-    Column("n_seen", "i4", "", "meta.number", "of these, the ones that have a detection there"),
+    Column("n_seen", "i4", "", "meta.number", "number of these that have a detection there"),
     Column(
         "exposures",
         "i8",
@@ -188,7 +188,7 @@ CLASSES = (
         "",
         "stat.probability",
         "probability that the source is a cosmic ray or a hot pixel: from its sharpness against "
-        "the image's stars, its light on the mask of cosmic rays, and the field's other images",
+        "the image's stars, its light on the cosmic-ray mask, and the field's other images",
         nullable=True,
     ),
     Column(
@@ -197,7 +197,7 @@ CLASSES = (
         "",
         "stat.probability;src.class.starGalaxy",
         "probability that a real source is a point, from its concentrations against those of the "
-        "image's stars; low for what is sharper than stars, too; missing where nothing can be told",
+        "image's stars; low for what is sharper than stars, too; missing where not measurable",
         nullable=True,
     ),
     Column(
@@ -347,7 +347,7 @@ CR_SHARE: tuple[Column, ...] = (
         "share of the segment's pixels on the grown cosmic-ray mask",
     ),
 )
-REASON = Column("reason", "U200", "", "meta.note", "why the source was removed")
+REASON = Column("reason", "U200", "", "meta.note", "reason of the removal")
 REMOVED = (*SOURCES, REASON)
 EXCLUDED = (
     ID,
@@ -416,7 +416,7 @@ PHOT: tuple[Column, ...] = (
         "clipped standard deviation of the annulus, per pixel",
         nullable=True,
     ),
-    Column("n_sky", "i4", "", "meta.number", "annulus pixels left after the clipping"),
+    Column("n_sky", "i4", "", "meta.number", "annulus pixels left after clipping"),
     Column(
         "sky_level",
         "f8",
@@ -472,7 +472,7 @@ SKY: tuple[Column, ...] = (
         "sky_std", "f8", RATE, "stat.stdev;instr.skyLevel",
         "clipped standard deviation of the annulus, per pixel", nullable=True,
     ),
-    Column("n_sky", "i4", "", "meta.number", "annulus pixels left after the clipping"),
+    Column("n_sky", "i4", "", "meta.number", "annulus pixels left after clipping"),
     Column(
         "n_exp", "i4", "", "meta.number;obs.exposure",
         "median number of exposures of the pixels within 2 px",
@@ -564,7 +564,7 @@ CAT: tuple[Column, ...] = (
         FLAM,
         "stat.error.sys;phot.flux.density;em.wl",
         "systematic error of flux_kron / kron_fraction: of the calibration and, if extended, what "
-        "a profile of Sersic index 2 of this size has beyond the ellipse: so much may be missing",
+        "a profile of Sersic index 2 of this size has beyond the ellipse: this much may be missing",
         nullable=True,
     ),
     Column(

@@ -54,10 +54,12 @@ FLAGS: tuple[FlagMeaning, ...] = (
     FlagMeaning(
         Flag.PARTIAL_APERTURE, "pixels without data lie in the largest aperture", "measure"
     ),
-    FlagMeaning(Flag.OFF_IMAGE, "no pixel with data at the position: nothing measured", "measure"),
+    FlagMeaning(
+        Flag.OFF_IMAGE, "no pixel with data at the position: nothing is measured", "measure"
+    ),
     FlagMeaning(Flag.BAD_SKY, "fewer than 20 sky pixels survived the clipping", "measure"),
     FlagMeaning(Flag.FIT_FAILED, "the profile fit did not converge: fwhm is missing", "measure"),
-    FlagMeaning(Flag.FIT_PINNED, "the profile fit ended at the border of its range", "measure"),
+    FlagMeaning(Flag.FIT_PINNED, "the profile fit ended at a limit of its range", "measure"),
     FlagMeaning(
         Flag.BLENDED,
         "more than a tenth of the light in the middle aperture is that of neighbours, with a row "
@@ -76,7 +78,7 @@ FLAGS: tuple[FlagMeaning, ...] = (
     ),
     FlagMeaning(
         Flag.NO_EXPOSURE_MAP,
-        "no context image: the number of exposures is a guess from WHT",
+        "no context image: the number of exposures is estimated from WHT",
         "measure",
     ),
     FlagMeaning(
@@ -116,12 +118,12 @@ FLAGS: tuple[FlagMeaning, ...] = (
     ),
     FlagMeaning(
         Flag.NEBULOUS,
-        "no point, where the sky has structure at the scale of apertures: perhaps part of it",
+        "not a point, where the sky has structure at the scale of apertures: perhaps part of it",
         "measure",
     ),
     FlagMeaning(
         Flag.IN_LARGE_OBJECT,
-        "on an object far larger than sources are, such as a large galaxy: perhaps part of it",
+        "on an object much larger than the sources, such as a large galaxy: perhaps part of it",
         "measure",
     ),
     FlagMeaning(Flag.TRAIL, "on a straight trail across the image", "measure"),

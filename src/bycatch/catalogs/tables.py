@@ -95,7 +95,7 @@ def _masked(spec: Column, values: Any) -> Any:
 
 @functools.cache
 def _unit(name: str) -> Unit | None:
-    """Return a unit by its name; to read it anew takes a millisecond."""
+    """Return a unit by its name, cached: parsing takes a millisecond."""
     return Unit(name) if name else None
 
 

@@ -38,7 +38,7 @@ def _status() -> int:
 def _stopped(stop: Stopped) -> int:
     from bycatch.cli import console
 
-    text = "interrupted; what is finished is kept, and the next run goes on from there"
+    text = "interrupted; finished work is kept, and the next run continues from there"
     console.complain(text, "yellow")
     console.flushed()
     return stop.status

@@ -75,7 +75,7 @@ def inspect(
         say(f"{path}", "bold")
         try:
             found = inspect_file(path, settings.input)
-        except Exception as err:  # the other files are told all the same  # noqa: BLE001
+        except Exception as err:  # the other files are shown all the same  # noqa: BLE001
             say(f"  can't be used: {reason(err, details=DETAILS)}", "red")
             lost = True
             continue

@@ -1,4 +1,4 @@
-"""The one way to print: words of others as they are, and no loss when nobody reads them."""
+"""The one way to print: words of others as they are, and no loss when the reader has gone."""
 
 from __future__ import annotations
 

@@ -74,9 +74,7 @@ LogFile = Annotated[
 ]
 Gaia = Annotated[
     Path | None,
-    typer.Option(
-        "--gaia", parser=some_path, metavar="FILE", help="Gaia stars from a table, not the net."
-    ),
+    typer.Option("--gaia", parser=some_path, metavar="FILE", help="Gaia stars from a table."),
 ]
 Sources = Annotated[
     Path | None,
@@ -99,12 +97,10 @@ Exclude = Annotated[
 ]
 Wht = Annotated[
     Path | None,
-    typer.Option(
-        "--wht", parser=some_path, metavar="FILE", help="The weight of the image, if apart."
-    ),
+    typer.Option("--wht", parser=some_path, metavar="FILE", help="The weight image, if separate."),
 ]
 FieldName = Annotated[
-    str | None, typer.Option("--field", metavar="NAME", help="Name of the field for all files.")
+    str | None, typer.Option("--field", metavar="NAME", help="Field name for all files.")
 ]
 Mode = Annotated[
     str | None, typer.Option("--mode", metavar="[link|copy|move]", help="How files are placed.")
@@ -121,12 +117,12 @@ WriteWcs = Annotated[
     bool, typer.Option("--write-wcs", help="Write copies of the images with the aligned WCS.")
 ]
 Offline = Annotated[
-    bool, typer.Option("--offline", help="Ask no service: stars come from earlier runs only.")
+    bool, typer.Option("--offline", help="Use reference stars of earlier runs only.")
 ]
 Profile = Annotated[
-    bool, typer.Option("--profile", help="Print seconds and peak memory of each step, too.")
+    bool, typer.Option("--profile", help="Print time and peak memory of each step.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")]
 Paths = Annotated[
     list[Path],
     typer.Argument(parser=some_path, metavar="PATHS", help="drc files, or folders to search."),

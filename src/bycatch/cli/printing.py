@@ -182,9 +182,9 @@ def _what_next(found: Status) -> str:
         step for image in found.images for step, state in image.steps.items() if state != "done"
     )
     if not 0 < len(left) < len(found.images[0].steps):
-        return "'bycatch run' does the rest"
+        return "run 'bycatch run' to finish"
     steps = ", ".join(f"'bycatch {step} OUT'" for step in found.images[0].steps if step in left)
-    return f"{steps} with the settings as they are, or 'bycatch run' with its own, does the rest"
+    return f"run {steps} to finish with these settings, or 'bycatch run' with its own"
 
 
 def print_limits(reports: list[Any]) -> None:

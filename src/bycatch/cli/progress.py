@@ -32,8 +32,8 @@ SECONDS_PER_MB = {
     "finalize": 0.002,
     "inject": 0.25,
 }
-"""Seconds of a step per MB of its file on a common machine (docs/speed.md): what is expected before
-anything is done, and how the steps share the time of an image."""
+"""Seconds of a step per MB of its file on a common machine (docs/speed_tables.md): the expectation
+before anything is done, and how the steps share the time of an image."""
 START_SECONDS = 0.4
 """Seconds of a step for the smallest file."""
 TRUST_SECONDS = 3.0

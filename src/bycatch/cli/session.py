@@ -93,7 +93,7 @@ def folder(out: Path) -> Path:
 
 @contextmanager
 def _logged(handlers: list[logging.Handler], file: LogFile | None) -> Iterator[None]:
-    """Send the log to handlers; an error that nobody expects is logged with its traceback."""
+    """Send the log to handlers; an unexpected error is logged with its traceback."""
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.handlers = [*handlers, _Stopping()]
@@ -112,7 +112,7 @@ def _logged(handlers: list[logging.Handler], file: LogFile | None) -> Iterator[N
 
 
 class _Unexpected(BycatchError):
-    """An error that nobody expects, whose traceback is in the log."""
+    """An unexpected error, whose traceback is in the log."""
 
     def __str__(self) -> str:
         return self.message
@@ -161,7 +161,7 @@ class LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 (of logging)
         """Go on without the log where its disk is full."""
-        complain(f"no log any more: {self.path} can't be written")
+        complain(f"the log has stopped: {self.path} can't be written")
         silence(self.stream)
 
 

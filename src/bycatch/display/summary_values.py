@@ -52,7 +52,7 @@ RUN = _group(
     ("seconds", "s", "time of the last run"),
     ("skipped[].path", "", "a file that was not used"),
     ("skipped[].reason", "", "why"),
-    ("skipped[].dropped", "", "true if it should have been used, but could not be"),
+    ("skipped[].dropped", "", "true if it should have been used but could not be"),
     ("references.*", "", "by field: why there are no reference stars; '' where there are"),
 )  # fmt: skip
 
@@ -84,17 +84,17 @@ IMAGES = _group(
     ("done[]", "", "steps done in that run"),
     ("kept[]", "", "steps whose products were up to date"),
     ("seconds", "s", "time of that run for the image"),
-    ("notes[]", "", "what was assumed, or looked wrong"),
-    ("folder", "", "where its products lie"),
-    ("cost.*.seconds", "s", "by step: its time when it was done last"),
-    ("cost.*.peak_mb", "MB", "the most memory that the process had meanwhile (Linux)"),
+    ("notes[]", "", "assumptions and problems"),
+    ("folder", "", "folder of its products"),
+    ("cost.*.seconds", "s", "by step: its time in the last run that did it"),
+    ("cost.*.peak_mb", "MB", "peak memory of the process during the step (Linux)"),
 )
 
 DETECT = _group(
     "images[].summary.detect.",
     ("n_exposures", "", "exposures that were drizzled together", "exposures"),
     ("n_sources", "", "detections", "sources"),
-    ("n_removed", "", "detections that the coverage rule took out", "removed, with the reason"),
+    ("n_removed", "", "detections removed by the coverage rule", "removed, with the reason"),
     (
         "background_median", "electron / s", "median of the background, per pixel",
         "background, median", "e/s per px",
@@ -127,11 +127,11 @@ CRMASK = _group(
     ),
     ("share_of_single_grown", "", "the same of the grown mask", "the same, mask grown", "%"),
     (
-        "noise_scale", "", "noise that the image shows over that expected of its counts",
+        "noise_scale", "", "measured noise over the noise expected from the counts",
         "noise, measured over expected",
     ),
     (
-        "sky_added_e", "electron", "sky that was put back for the noise, per pixel",
+        "sky_added_e", "electron", "sky added back for the noise, per pixel",
         "sky put back", "e per px",
     ),
 )  # fmt: skip
@@ -139,7 +139,7 @@ ALIGN = _group(
     "images[].summary.align.",
     ("aligned", "", "true if the WCS was changed"),
     ("grade", "", "A (best) to F, as in the products' page", "grade"),
-    ("reason", "", "what the grade rests on", "because"),
+    ("reason", "", "reason for the grade", "because"),
     (
         "geometry", "", "none, shift, rshift (and roll), rscale (and scale), general, sip",
         "what was fitted",
@@ -161,17 +161,17 @@ ALIGN = _group(
         "the same, star left out of the fit",
     ),
     (
-        "distortion_mas", "mas", "what linear frames leave, rms per axis; 0 without evidence",
+        "distortion_mas", "mas", "residual distortion, rms per axis; 0 without evidence",
         "distortion, rms",
     ),
     ("distortion_arcsec", "arcsec", "length over which it is correlated", "correlated over"),
     ("odds", "", "probability that a match this good is chance", "odds that chance does as well"),
     (
-        "shift_ra_mas", "mas", "what was added at the centre of the image, RA times cos(Dec)",
+        "shift_ra_mas", "mas", "shift at the centre of the image, RA times cos(Dec)",
         "moved in RA",
     ),
     ("shift_dec_mas", "mas", "the same, declination", "moved in Dec"),
-    ("roll_deg", "deg", "what was added to the position angle of the y axis", "turned by"),
+    ("roll_deg", "deg", "change of the position angle of the y axis", "turned by"),
     ("scale_ppm", "1e-6", "change of the pixel scale", "scale changed by", "ppm"),
     (
         "astrom_err_mas", "mas", "error of the frame per axis, typical over the image",
@@ -190,7 +190,7 @@ MEASURE = _group(
     ),
     ("n_gaia", "", "rows with a Gaia match", "in Gaia"),
     ("n_gaia_chance", "", "matches expected by chance", "in Gaia by chance, expected"),
-    ("n_point", "", "rows with p_star of 0.5 and more", "point-like"),
+    ("n_point", "", "rows with p_star of 0.5 or more", "point-like"),
     ("fwhm_median", "pix", "median FWHM", "FWHM, median", "px"),
     (
         "noise_correlation", "", "noise of large areas over that of independent pixels",
@@ -205,11 +205,11 @@ MEASURE = _group(
     (
         "sky_level_err", "electron / s", "error of sky_level, per pixel; null if not measured",
     ),
-    ("sky_growth", "", "size over that of segments of what is left out of sky_level; 0: nothing"),
+    ("sky_growth", "", "growth of the segments that are left out of sky_level; 0: none"),
     ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median"),
     ("limit_mag.*.*", "mag", "the same at blank places, by number of exposures and by aperture"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),
-    ("locus_n_stars", "", "sources that look like stars", "stars that say what a point is"),
+    ("locus_n_stars", "", "sources that look like stars", "stars that define the point sources"),
     ("locus_origin", "", "stars, or with fewer than 5 the published curve", "p_star rests on"),
     ("n_nebulous", "", "rows with the flag NEBULOUS, likely cosmic rays aside"),
     ("n_in_large_object", "", "the same with IN_LARGE_OBJECT"),
@@ -226,27 +226,27 @@ MEASURE = _group(
     ),
     (
         "cte_loss_percent", "%", ("charge of 1,000 electrons that is lost at the gap between the "
-        "chips, by trails; null if not told"), "charge lost in transfer", "%",
+        "chips, by trails; null if not measured"), "charge lost in transfer", "%",
     ),
     ("cte_loss_err_percent", "%", "its 1-sigma error"),
-    ("cte_n_sources", "", "sources whose surroundings tell it"),
-    ("trust_notes[]", "", "what of the catalog is not to be trusted, and what helps"),
+    ("cte_n_sources", "", "sources used to measure it"),
+    ("trust_notes[]", "", "where the catalog is unreliable, and what helps"),
 )  # fmt: skip
 FINALIZE = _group(
     "images[].summary.finalize.",
     ("n_catalog", "", "rows of the catalog", "rows"),
-    ("n_snr5_*", "", "rows of S/N 5 and more in the aperture of that name"),
+    ("n_snr5_*", "", "rows of S/N 5 or more in the aperture of that name"),
     ("zeropoint_ab", "mag", "AB zero point, for electrons per second", "AB zero point"),
     (
         "zeropoint_audit_mmag", "mmag", "zero point of the header minus that of the tables",
         "zero point, header minus tables",
     ),
-    ("exptime_s", "s", "exposure time of the image, as its pixels have it"),
-    ("calibration_notes[]", "", "what was assumed, or looked wrong, in the calibration"),
+    ("exptime_s", "s", "exposure time of the image, as its pixels show"),
+    ("calibration_notes[]", "", "assumptions and problems in the calibration"),
     ("closure.reference_px", "pix", "aperture to which the others are compared"),
     ("closure.n_stars", "", "stars of the image that were compared"),
     ("closure.percent.*.published", "%", "by aperture: excess of stars, published corrections"),
-    ("closure.percent.*.used", "%", "the same with the corrections that were used"),
+    ("closure.percent.*.used", "%", "the same with the corrections in use"),
     ("closure.percent.*.error", "%", "error of the latter"),
     ("closure.percent.*.scatter", "%", "scatter from star to star beyond their noise"),
     ("closure.percent.*.closes", "", "false if stars contradict it; none if not checked"),
@@ -259,9 +259,9 @@ GROUPS = _group(
     ("images", "", "its images, <field>/<filter>/<root>"),
     ("seconds", "s", "time that its objects took"),
     ("summary.n_objects", "", "objects"),
-    ("summary.n_real", "", "objects with p_real of objects.min_p_real and more"),
-    ("summary.n_in_several", "", "objects that two images or more have detected"),
-    ("summary.n_only_combined", "", "objects that only the sum of all images shows"),
+    ("summary.n_real", "", "objects with p_real of objects.min_p_real or more"),
+    ("summary.n_in_several", "", "objects detected in two or more images"),
+    ("summary.n_only_combined", "", "objects found only in the combined image"),
     ("summary.n_epoch_rows", "", "rows of the table of epochs: an object in an image"),
     (
         "summary.n_single_cosmic_rays",

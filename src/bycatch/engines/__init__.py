@@ -59,7 +59,7 @@ def executor_of(
         return cast("Executor", engine)
     names = ", ".join(map(repr, NAMES))
     raise SettingsError(
-        f"{engine!r} is no engine",
+        f"{engine!r} is not an engine",
         hint=f"use {names}, or the address of a Dask scheduler, such as 'tcp://host:8786'",
     )
 

@@ -35,7 +35,7 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the work needed; a later `work` begins anew."""
+        """Free what the work needed; a later `work` starts again."""
         ...
 
 
@@ -64,7 +64,7 @@ def lost_by(exit_status: int | None, n_killed_before: int | None) -> Lost:
     if exit_status is None:
         return Lost("its worker process is gone", lacked_memory(n_killed_before))
     if exit_status == NO_MEMORY:
-        return Lost("its worker process had not enough memory", may_be_memory=True)
+        return Lost("its worker process ran out of memory", may_be_memory=True)
     if exit_status >= 0:
         return Lost(f"its worker process ended with exit status {exit_status}", may_be_memory=False)
     number = -exit_status

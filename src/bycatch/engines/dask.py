@@ -37,7 +37,7 @@ RESULT_S = 2.0
 """After this time we look whether the worker that holds a result is still there."""
 MOST_PLACES = 100
 """Tasks that wait, as a cluster that adapts sees them."""
-GONE, GONE_HINT = "the Dask cluster is gone", "see its own log; what is finished is kept"
+GONE, GONE_HINT = "the Dask cluster is gone", "see its own log; finished work is kept"
 INSTALL = "pip install 'bycatch[dask]'"
 
 logger = logging.getLogger("bycatch")
@@ -50,13 +50,13 @@ class Dask:
     """Items as tasks of Dask; what they log arrives here, in this process's handlers.
 
     A worker that dies costs the tasks that it does: one for each of its threads.  When work on a
-    cluster that was not begun here is stopped, the tasks that have begun there run to their end.
+    cluster that was not started here is stopped, its running tasks run to their end.
 
     Parameters
     ----------
     cluster : the address of a scheduler (``tcp://host:8786``), a `distributed.Client`, or a cluster
         such as ``dask_jobqueue.SLURMCluster``, which are used and left as they are; None: workers
-        of this machine, begun when there is work and ended by `close`
+        of this machine, started when there is work and ended by `close`
     n_workers : how many of them, one task each; None: one per core
     prepare : called once by each worker's process, picklable; what it raises ends the work
 
@@ -114,7 +114,7 @@ class Dask:
             raise
 
     def close(self) -> None:
-        """End the workers that were begun here; leave others as they were."""
+        """End the workers that were started here; leave others as they were."""
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -128,7 +128,7 @@ class _Link:
     ----------
     client : of Dask
     name : tells this engine from others that use the scheduler
-    cluster, n_workers : the workers that were begun here; None if others did
+    cluster, n_workers : the workers that were started here; None if others did
     is_users : whether the client was made by the user
     quiet : ends the silence of Dask's own log
     """
@@ -145,7 +145,7 @@ class _Link:
         return self.cluster is not None
 
     def close(self, *, at_once: bool = False) -> None:
-        """Leave the scheduler, and end what was begun here, even in the middle of its work."""
+        """Leave the scheduler, and end what was started here, even in the middle of its work."""
         with self.quiet:
             if not self.is_ours:
                 # It, or its client, may be gone; Dask has an error for each case.
@@ -162,7 +162,7 @@ class _Link:
     def _killing(self) -> Iterator[None]:
         """End the processes of workers that are being closed, for whose tasks Dask waits 4 s.
 
-        Not before: those that die earlier would be begun anew.
+        Not before: those that die earlier would be started again.
         """
         workers = list(self.cluster.workers.values())
         is_closed = threading.Event()
@@ -279,7 +279,7 @@ class _Tasks:
     def results(self) -> Iterator[tuple[int, Any]]:
         """Yield them as they come."""
         if not self._workers():
-            logger.info("waiting for workers of Dask")
+            logger.info("waiting for Dask workers")
         while self._waiting or self._running:
             workers = self._workers()
             self._submit(workers)
@@ -317,7 +317,7 @@ class _Tasks:
         if found:
             self._began_s = now_s
         elif self._link.is_ours and now_s - self._began_s > PATIENCE_S:
-            raise BycatchError("no worker of Dask can begin", hint="try the engine 'processes'")
+            raise BycatchError("no Dask worker can start", hint="try the engine 'processes'")
         if self._link.is_ours and len(found) < self._link.n_workers and now_s > self._mended_s + 1:
             # Dask begins a worker again that dies, but not one that dies while it begins.
             self._link.cluster.scale(self._link.n_workers)

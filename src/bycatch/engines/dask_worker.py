@@ -96,7 +96,7 @@ def do(job: bytes, item: bytes, n_tasks_here: int) -> bytes:
         todo: Job = pickle.loads(job)  # noqa: S301, who can submit tasks can run anything
         result = _done(todo, pickle.loads(item), n_tasks_here)  # noqa: S301
         message: bytes = cloudpickle.dumps((Said.RESULT, result))
-    except BaseException as err:  # noqa: BLE001, it is raised where the work was begun
+    except BaseException as err:  # noqa: BLE001, it is raised where the work was started
         return pickle.dumps((Said.ERROR, Failure.of(err)))
     return message
 

@@ -23,9 +23,9 @@ POLITE_S, PATIENCE_S = 5.0, 2.0
 LOOK_S = 1.0
 """How often we look whether workers live, which their pipes do not show if others hold them."""
 MOST_FAILED_STARTS = 40
-"""So many workers in a row that end before their first task: no further one is begun."""
+"""So many workers in a row that end before their first task: no further one is started."""
 START_HINT = (
-    "a script that starts processes has to do its work below 'if __name__ == \"__main__\":'; "
+    "a script that starts processes must do its work below 'if __name__ == \"__main__\":'; "
     "else try -j 1"
 )
 
@@ -42,9 +42,9 @@ class Processes:
     which it gets one task at a time and sends its result and what it logs; its death costs nothing
     but that task, and another worker takes its place.
 
-    Workers are begun when there is work, and kept for the next `work`: each takes seconds to import
-    what the work needs.  They end with this process, however that ends, and can't begin processes
-    of `multiprocessing` themselves.  Records are handled, and further tasks handed out, while the
+    Workers are started when there is work, and kept for the next `work`: each needs seconds to
+    import.  They end with this process, however that ends, and can't start processes of
+    `multiprocessing` themselves.  Records are handled, and further tasks handed out, while the
     caller waits for a result.
 
     Parameters
@@ -76,7 +76,7 @@ class Processes:
             What ``function`` or ``prepare`` raises, or pickling what goes from process to process.
         """
         if any(worker.is_busy for worker in self._workers):
-            raise RuntimeError("this engine is at work: read or close its results first")
+            raise RuntimeError("this engine is busy: read or close its results first")
         n_cores = cores_per_task(self.n_workers, len(items))
         answers: list[tuple[int, Any]] = []
         self._waiting, self._returned, self._failed_starts = deque(range(len(items))), set(), []
@@ -133,7 +133,7 @@ class Processes:
             with signals.held_back():
                 self._workers.append(_Worker(self.prepare))
         if n_tasks and not self._workers:
-            raise BycatchError(f"no process can begin: {self._failed_starts[-1]}", hint=START_HINT)
+            raise BycatchError(f"no process can start: {self._failed_starts[-1]}", hint=START_HINT)
 
     def _answers(self) -> list[tuple[int, Any]]:
         """Wait for workers, and return the results that they have."""

@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 class Serial:
-    """One item after the other, in this process; an item is begun when its result is asked for.
+    """One item after the other, in this process; an item is started when its result is requested.
 
     Parameters
     ----------

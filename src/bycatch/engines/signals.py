@@ -1,4 +1,4 @@
-"""Signals while processes begin, and in processes that have begun."""
+"""Signals while processes start, and in running processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TERMINAL = (signal.SIGINT, *HANGUP)
 def held_back() -> Iterator[None]:
     """Hold signals back, here and in processes that begin meanwhile.
 
-    A process that is left half-begun would complain, and a young one that a Ctrl-C reaches
+    A half-started process would complain, and a young one that a Ctrl-C reaches
     would show where it was.  It begins with the terminal's signals blocked, until `leave_terminal`.
     """
     came: list[tuple[Any, ...]] = []
@@ -46,7 +46,7 @@ def _blocked() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker  # not for Windows
 
-    # It is begun with the first process, and would unblock them.
+    # It is started with the first process, and would unblock them.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
     try:

@@ -160,7 +160,7 @@ def _next(connection: Connection, voice: Voice) -> bool:
 
 
 def _parent_gone() -> None:
-    """Wait for the end of the process that has begun this one."""
+    """Wait for the end of the process that started this one."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

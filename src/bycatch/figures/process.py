@@ -54,13 +54,13 @@ class DrawingProcess:
         EOFError, OSError, pickle.UnpicklingError
             The process has ended.
         """
-        asked, told = self._process.stdin, self._process.stdout
-        if asked is None or told is None or asked.closed:
+        requests, answers = self._process.stdin, self._process.stdout
+        if requests is None or answers is None or requests.closed:
             raise EOFError
         with self._turn:
-            pickle.dump((name, tuple(images)), asked)
-            asked.flush()
-            answer = pickle.load(told)  # noqa: S301, of a process of ours
+            pickle.dump((name, tuple(images)), requests)
+            requests.flush()
+            answer = pickle.load(answers)  # noqa: S301, of a process of ours
         if isinstance(answer, bytes):
             return answer
         raise RuntimeError(answer)
@@ -96,19 +96,19 @@ def png_beside(name: str, images: Sequence[FigureImage]) -> bytes:
     return png(name, images)
 
 
-def serve(asked: BinaryIO, told: BinaryIO) -> None:
-    """Answer what is asked with a picture, or with why there is none, until nothing is asked."""
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer each request with a picture, or with the reason why there is none, until they end."""
     while True:
         try:
-            name, images = pickle.load(asked)  # noqa: S301, of the process that began this one
+            name, images = pickle.load(requests)  # noqa: S301, of the process that started this one
         except EOFError:
             return
         try:
             answer: bytes | str = png(name, images)
-        except Exception as err:  # told to whoever asked  # noqa: BLE001
+        except Exception as err:  # returned to the caller  # noqa: BLE001
             answer = f"{type(err).__name__}: {err}"
-        pickle.dump(answer, told)
-        told.flush()
+        pickle.dump(answer, answers)
+        answers.flush()
 
 
 if __name__ == "__main__":

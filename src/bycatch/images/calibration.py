@@ -30,7 +30,7 @@ COUNTS = ("ELECTRONS", "ELECTRON", "E", "E-")
 
 @dataclass(frozen=True)
 class Calibration:
-    """The zero point in use: PHOTFLAM, PHOTPLAM and whence ('header', 'settings', 'table')."""
+    """The zero point in use: PHOTFLAM, PHOTPLAM, their origin ('header', 'settings', 'table')."""
 
     photflam: float
     photplam: float
@@ -54,29 +54,29 @@ def detector_of(headers: Headers, given: InputSettings, missing: Missing, notes:
     if given.detector:
         return given.detector
     name, detector = instrument_of(headers.get("INSTRUME"), headers.get("DETECTOR"))
-    told = re.search(r"\b(WFC|HRC)", str(headers.get("PHOTMODE", "")).upper())
+    photmode = re.search(r"\b(WFC|HRC)", str(headers.get("PHOTMODE", "")).upper())
     if not name or (name == "ACS" and not detector):
         card = "DETECTOR" if name else "INSTRUME"
         missing.add(
             f"{card} is missing, so the detector is unknown",
             "detector",
-            told[1] if told else "<WFC or HRC>",
+            photmode[1] if photmode else "<WFC or HRC>",
         )
         return ""
     if name != "ACS" or detector not in DETECTORS:
         raise UnsupportedImage(
             f"{headers.path}: taken with {name} {detector}, not with ACS/WFC or ACS/HRC",
-            hint="leave it out; bycatch knows the calibration of these two detectors only",
+            hint="leave it out; bycatch has the calibration of these two detectors only",
         )
-    if told and told[1] != detector:
+    if photmode and photmode[1] != detector:
         # PHOTFLAM of HRC is about 1.6 times that of WFC.
         fits_wfc = "PHOTFLAM" in _supporters(headers, _photmode_filter(headers))
-        believed = "WFC" if fits_wfc else "HRC"
+        chosen = "WFC" if fits_wfc else "HRC"
         notes.append(
-            f"PHOTMODE says {told[1]}, DETECTOR {detector}: {believed} is believed, as PHOTFLAM "
+            f"PHOTMODE says {photmode[1]}, DETECTOR {detector}: {chosen} is used, as PHOTFLAM "
             f"{'is' if fits_wfc else 'is not'} that of WFC"
         )
-        return believed
+        return chosen
     return detector
 
 
@@ -93,9 +93,9 @@ def filter_of(headers: Headers, given: InputSettings, missing: Missing, notes: l
     names = filter_names(headers)
     if not names and (found := PHOTOMETRIC_FILTER.search(str(headers.get("FILTER", "")).upper())):
         names = [found[0]]
-    told = _photmode_filter(headers)
+    of_photmode = _photmode_filter(headers)
     if not names:
-        missing.add("no filter in FILTER1 or FILTER2", "filter", told or "<filter>")
+        missing.add("no filter in FILTER1 or FILTER2", "filter", of_photmode or "<filter>")
         return ""
     if len(names) == 2 or not PHOTOMETRIC_FILTER.fullmatch(names[0]):
         raise UnsupportedImage(
@@ -105,7 +105,7 @@ def filter_of(headers: Headers, given: InputSettings, missing: Missing, notes: l
         )
     card = names[0]
     other = max(
-        {told, _filter_at(headers.number("PHOTPLAM"))} - {card, ""},
+        {of_photmode, _filter_at(headers.number("PHOTPLAM"))} - {card, ""},
         key=lambda name: len(_supporters(headers, name)),
         default="",
     )
@@ -113,11 +113,11 @@ def filter_of(headers: Headers, given: InputSettings, missing: Missing, notes: l
     if len(supporters) > 1 and not _supporters(headers, card):
         notes.append(
             f"the filter card says {card}, but {', '.join(supporters)} are of {other}: "
-            f"{other} is believed"
+            f"{other} is used"
         )
         return other
-    if told and told != card:
-        notes.append(f"PHOTMODE says {told}, the filter card {card}: the card is believed")
+    if of_photmode and of_photmode != card:
+        notes.append(f"PHOTMODE says {of_photmode}, the filter card {card}: the card is used")
     return card
 
 
@@ -190,7 +190,7 @@ def calibration_of(
     missing: Missing,
     notes: list[str],
 ) -> Calibration:
-    """Return PHOTFLAM and PHOTPLAM; what the bundled table contradicts is not believed."""
+    """Return PHOTFLAM and PHOTPLAM; values that the bundled table contradicts are not used."""
     table = photcal.bundled_zeropoint(detector, filter_name)
     flam, origin = _photflam(headers, given, detector, filter_name, missing, notes)
     plam = given.photplam or headers.number("PHOTPLAM")
@@ -225,7 +225,7 @@ def _photflam(
     missing: Missing,
     notes: list[str],
 ) -> tuple[float, str]:
-    """Return PHOTFLAM and whence it comes."""
+    """Return PHOTFLAM and its origin."""
     if given.photflam:
         return given.photflam, "settings"
     flam = headers.number("PHOTFLAM")
@@ -233,7 +233,7 @@ def _photflam(
     problem = "PHOTFLAM is missing or 0"
     if flam > 0:
         problem = _photflam_problem(flam, detector, filter_name)
-        if not problem or given.filter:  # a filter that the user states is believed
+        if not problem or given.filter:  # a filter that the user states is used
             if table and abs(flam / table.photflam - 1) > photcal.ZEROPOINT_TOLERANCE:
                 notes.append(
                     f"PHOTFLAM {flam:.4g} differs by {100 * (flam / table.photflam - 1):+.1f} % "

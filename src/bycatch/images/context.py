@@ -32,8 +32,8 @@ def exposures_of(
     ctx: NDArray[Any], path: Path, meta: ImageMeta, shape: tuple[int, ...]
 ) -> NDArray[np.int16] | str:
     """Return exposures per pixel from the pixels of a context image, likewise."""
-    told = usable_context(ctx, path, meta, shape)
-    return told if isinstance(told, str) else exposure_counts(told)
+    usable = usable_context(ctx, path, meta, shape)
+    return usable if isinstance(usable, str) else exposure_counts(usable)
 
 
 def usable_context(

@@ -44,10 +44,10 @@ def exposure_sets(
         if hdu is None or not meta.chips:
             return found
         ctx = data_of(hdu, ctx_path or path)
-        told = usable_context(ctx, path, meta, ctx.shape[-2:])
-        if isinstance(told, str):
+        usable = usable_context(ctx, path, meta, ctx.shape[-2:])
+        if isinstance(usable, str):
             return found
-        planes = told if told.ndim == 3 else told[np.newaxis]
+        planes = usable if usable.ndim == 3 else usable[np.newaxis]
         ny, nx = planes.shape[1:]
         inside = (column > -0.5) & (column < nx - 0.5) & (row > -0.5) & (row < ny - 0.5)
         at_x, at_y = (np.rint(v[inside]).astype(int) for v in (column, row))

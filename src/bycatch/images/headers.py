@@ -111,16 +111,16 @@ class Headers:
         for name in names:
             for cards in (self.sci, self.primary):
                 value = _value_in(cards, name)
-                is_told = value != 0 and str(value).strip().upper() not in NO_VALUE
-                if value is not None and is_told and math.isnan(number_in(cards, name)):
+                is_given = value != 0 and str(value).strip().upper() not in NO_VALUE
+                if value is not None and is_given and math.isnan(number_in(cards, name)):
                     found.append(f"{name} = {value}")
         return list(dict.fromkeys(found))
 
     @property
     def cte_corrections(self) -> tuple[str, ...]:
         """What PCTECORR says, of the file and of each exposure in HDRTAB; empty if nowhere."""
-        told = [self.get("PCTECORR", ""), *(row.get("PCTECORR", "") for row in self.hdrtab)]
-        words = (str(value).strip().upper() for value in told)
+        values = [self.get("PCTECORR", ""), *(row.get("PCTECORR", "") for row in self.hdrtab)]
+        words = (str(value).strip().upper() for value in values)
         return tuple(dict.fromkeys(word for word in words if word not in NO_VALUE))
 
     @cached_property
@@ -136,7 +136,7 @@ class Headers:
     def chips(self) -> tuple[Chip, ...]:
         """The drizzled inputs in the order of their context bits, from the DnnnDATA cards.
 
-        Empty where the cards have gaps: they can't be told to which bit each belongs.
+        Empty where the cards have gaps: the bit of each is then unknown.
         """
         names = self.chip_numbers
         if sorted(names) != list(range(1, len(names) + 1)):
@@ -217,7 +217,7 @@ def headers_of(path: Path, hdus: fits.HDUList) -> Headers:
     sci = find_plane(hdus, "SCI")
     if sci is None:
         raise UnreadableFile(
-            f"{path}: no image of two dimensions in it",
+            f"{path}: no two-dimensional image in it",
             hint="give a drizzled image (drc or drz) with a SCI extension",
         )
     shapes = {

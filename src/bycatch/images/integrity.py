@@ -109,7 +109,8 @@ def refuse_if_cut(path: Path, file: BinaryIO) -> list[Unit]:
 
 
 WAY_OUT = (
-    "fetch the file again; if it was made so on purpose, --set input.verify=false reads it as it is"
+    "fetch the file again; if it is meant to be like this, --set input.verify=false reads it as it "
+    "is"
 )
 
 
@@ -169,7 +170,7 @@ def _wrong_sum(file: BinaryIO, unit: Unit) -> str:
         return ""
     total = _sum(file, unit.data, unit.stop)
     if is_stated and (total - int(datasum)) % ALL_ONES:
-        return f"damaged, or changed: the data of its {unit.name} do not add up to DATASUM"
+        return f"damaged or changed: the data of its {unit.name} do not add up to DATASUM"
     if checksum.strip("0") and (total + _sum(file, unit.start, unit.data)) % ALL_ONES:
         return f"damaged, or changed: header and data of its {unit.name} do not sum to CHECKSUM"
     return ""

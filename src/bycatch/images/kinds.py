@@ -1,4 +1,4 @@
-"""What a file is, told from what it holds: only drizzled images of ACS are measured.
+"""What a file is, judged by its content: only drizzled images of ACS are measured.
 
 This comes before any keyword is asked for, and no statement of the user's changes it: a distorted
 exposure, a spectrum or a mask must not pass as an image for want of a fact.
@@ -62,8 +62,8 @@ def require_drizzled(path: Path, hdus: fits.HDUList) -> None:
         There is no image in it.
     """
     cards = _Cards(hdus)
-    for told in (_own, _by_type, _other_telescope, _other_instrument, _spectrum):
-        found = told(cards)
+    for kind_by in (_own, _by_type, _other_telescope, _other_instrument, _spectrum):
+        found = kind_by(cards)
         if found:
             raise UnsupportedImage(f"{path}: {found}", hint=_way_out(found))
     if not cards.images:
@@ -74,8 +74,8 @@ def require_drizzled(path: Path, hdus: fits.HDUList) -> None:
             f"{path}: no image in it (extensions: {kinds}{table})",
             hint="give a drizzled image (drc or drz) with a SCI extension",
         )
-    for told in (_exposure, _other_plane, _stamps):
-        found = told(cards)
+    for kind_by in (_exposure, _other_plane, _stamps):
+        found = kind_by(cards)
         if found:
             raise UnsupportedImage(f"{path}: {found}", hint=_way_out(found))
 
@@ -218,7 +218,7 @@ def _other_plane(cards: _Cards) -> str:
     whole = header.get("BITPIX", -32) > 0 and header.get("BSCALE", 1) == 1
     if whole and not cards.is_drizzled:
         return (
-            f"its pixels are whole numbers (BITPIX {header['BITPIX']}): a mask, a segmentation or "
+            f"its pixels are integers (BITPIX {header['BITPIX']}): a mask, a segmentation or "
             "context image, or raw counts"
         )
     return ""

@@ -131,7 +131,7 @@ def image_meta(
     UnsupportedImage
         Not ACS/WFC or HRC, a polarizer, ramp, grism or prism, or two filters.
     MissingKeyword
-        Facts are absent or can't be believed: all of them in one error.
+        Facts are missing or implausible: all of them in one error.
     """
     given = settings or InputSettings()
     missing, notes = Missing(headers.path), _doubts(headers)
@@ -195,7 +195,7 @@ def _wcs_problem(headers: Headers) -> list[str]:
 def _doubts(headers: Headers) -> list[str]:
     """Return a note on the cards whose values can't be."""
     doubtful = headers.doubtful()
-    return [f"no plausible values, not used: {', '.join(doubtful)}"] if doubtful else []
+    return [f"implausible values, not used: {', '.join(doubtful)}"] if doubtful else []
 
 
 def _positive(value: float, default: float) -> float:
@@ -214,7 +214,7 @@ def _n_exposures(headers: Headers, given: InputSettings, detector: str) -> tuple
     if headers.chips:
         notes = []
         if n_chips > 0 and n_chips != n_cards:
-            notes = [f"NDRIZIM = {n_chips:.0f}, but {n_cards} DnnnDATA cards: these are believed"]
+            notes = [f"NDRIZIM = {n_chips:.0f}, but {n_cards} DnnnDATA cards: these are used"]
         return len({chip.exposure for chip in headers.chips}), notes
     why = "no DnnnDATA cards"
     if n_cards:

@@ -58,7 +58,7 @@ def refuse_several(hdus: fits.HDUList, path: Path) -> None:
         if len(versions) > 1:
             raise InconsistentImage(
                 f"{path}: {len(versions)} {name} extensions (EXTVER {', '.join(versions)}), "
-                "and nothing tells which is meant",
+                "and nothing shows which is meant",
                 hint="write each image with its WHT and CTX to a file of its own",
             )
 
@@ -116,7 +116,7 @@ def data_of(hdu: Any, path: Path) -> NDArray[Any]:
     stored = hdu.data
     del hdu.data
     if stored is None:
-        raise UnreadableFile(f"{path}: extension {hdu.name} holds no pixels")
+        raise UnreadableFile(f"{path}: extension {hdu.name} has no pixels")
     data: NDArray[Any] = np.asarray(stored)
     while data.ndim > 2 and data.shape[0] == 1:
         data = data[0]

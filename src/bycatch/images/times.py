@@ -54,17 +54,17 @@ def exposures_of(headers: Headers) -> dict[str, Exposure]:
 
 def time_claims(headers: Headers) -> list[TimeClaim]:
     """Return the total exposure times that the headers claim, those with most votes first."""
-    told = [
+    statements = [
         ("TEXPTIME", headers.number("TEXPTIME"), "EXPTIME"),
         ("EXPTIME", number_in(headers.primary, "EXPTIME"), "EXPTIME"),
     ]
     if headers.sci is not headers.primary:
-        told.append(("EXPTIME of SCI", number_in(headers.sci, "EXPTIME"), "EXPTIME"))
+        statements.append(("EXPTIME of SCI", number_in(headers.sci, "EXPTIME"), "EXPTIME"))
     exposures = exposures_of(headers)
-    told.append(("sum of DnnnDEXP", sum(e.exptime_s for e in exposures.values()), "DEXP"))
-    told.append(("sum of HDRTAB", _hdrtab_time(headers, len(exposures)), "HDRTAB"))
+    statements.append(("sum of DnnnDEXP", sum(e.exptime_s for e in exposures.values()), "DEXP"))
+    statements.append(("sum of HDRTAB", _hdrtab_time(headers, len(exposures)), "HDRTAB"))
     claims: list[TimeClaim] = []
-    for card, seconds, origin in told:
+    for card, seconds, origin in statements:
         if not seconds > 0:
             continue
         at = next((k for k, c in enumerate(claims) if same_time(c.seconds, seconds)), None)
@@ -108,7 +108,7 @@ def span_note(headers: Headers, exptime_s: float) -> list[str]:
         return []
     span = f"{(span_s - SPAN_MARGIN_S) / SPAN_MARGIN:.0f} s"
     note = f"{exptime_s:g} s of exposure do not fit between EXPSTART and EXPEND ({span})"
-    return [f"{note}: the dates are not of all exposures"]
+    return [f"{note}: the dates do not cover all exposures"]
 
 
 # ---- dates -------------------------------------------------------------------------------------
@@ -148,9 +148,9 @@ def _checked(
         values = list(others.values())
         if len(values) == 2 and abs(values[0] - values[1]) <= SAME_DATE_D:
             mjd = others["DATE-OBS"]
-            note = f"{words} are not within {span} (MJD): DATE-OBS is believed"
+            note = f"{words} are not within {span} (MJD): DATE-OBS is used"
             return mjd, mjd, mjd, [note]
-        notes.append(f"{words} is not within {span} (MJD): EXPSTART and EXPEND are believed")
+        notes.append(f"{words} is not within {span} (MJD): EXPSTART and EXPEND are used")
     if end - start > LONG_SPAN_D:
         notes.append(
             f"the exposures span {(end - start) / DAYS_PER_YEAR:.1f} years (MJD {start:.1f} to "

@@ -96,7 +96,7 @@ def mark_no_time(sci: Image, time_map_s: Image, valid: Bools, exptime_s: float) 
 
 def _left_out(n: int, what: str) -> str:
     """Return a note of pixels that are left out."""
-    return f"{n} {'pixel' if n == 1 else 'pixels'} {what}: taken as no data"
+    return f"{n} {'pixel' if n == 1 else 'pixels'} {what}: taken as missing"
 
 
 def refuse_lost_parts(

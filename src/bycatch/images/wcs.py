@@ -238,15 +238,15 @@ def _changes(wcs: WCS, cards: fits.Header, misfit_mas: float) -> list[str]:
     """Return in words what was converted; the forms of the matrix are not worth a word."""
     inner, changes = wcs.wcs, []
     if inner.lngtyp != "RA":
-        changes.append(f"{inner.ctype[inner.lng]} turned to ICRS")
+        changes.append(f"{inner.ctype[inner.lng]} converted to ICRS")
     elif inner.radesys != "ICRS":
-        changes.append(f"{inner.radesys} (equinox {inner.equinox:g}) turned to ICRS")
+        changes.append(f"{inner.radesys} (equinox {inner.equinox:g}) converted to ICRS")
     if inner.lng != 0:
         changes.append("axes put in the order RA, Dec")
     if cards["CTYPE1"][5:8] != "TAN":
         changes.append(f"projection {cards['CTYPE1'][5:]} written as TAN")
     if inner.lonpole != 180 and inner.lngtyp == "RA":
-        changes.append(f"LONPOLE of {inner.lonpole:g} deg made part of the matrix")
+        changes.append(f"LONPOLE of {inner.lonpole:g} deg included in the matrix")
     return [f"WCS: {', '.join(changes)} (the same sky to {misfit_mas:.1g} mas)"] if changes else []
 
 
@@ -269,12 +269,12 @@ def _doubts(wcs: WCS, shape: tuple[int, int], headers: Headers) -> list[str]:
     if shear > MAX_SHEAR:
         raise InconsistentImage(
             f"{path}: its WCS gives pixels of {largest.max():.3g} x {least.min():.3g} arcsec, "
-            "no squares of one size",
+            "not squares of one size",
             hint="repair the CD matrix (or CDELT, CRPIX) of the SCI header",
         )
     doubts = []
     if shear > DOUBTFUL_SHEAR:
-        doubts.append(f"its pixels are no squares of one size (by {100 * shear:.2g} %)")
+        doubts.append(f"its pixels are not squares of one size (by {100 * shear:.2g} %)")
     if mirrored:
         doubts.append("it mirrors the sky (its determinant is positive)")
     # Older programs wrote a ratio into D001SCAL, and no D001ISCL.

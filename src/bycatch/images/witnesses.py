@@ -1,7 +1,7 @@
 """Exposure time and unit of an image: what headers, weights and the noise of the pixels say.
 
 The scatter of the sky tells an exposure time to a factor of two, and rates from counts with
-certainty.  Where the headers disagree, what the pixels support is believed, with a note; where
+certainty.  Where the headers disagree, what the pixels support is used, with a note; where
 they agree and the pixels do not allow it, the exposure time is estimated from the scatter.
 """
 
@@ -31,10 +31,10 @@ TOO_QUIET, TOO_LOUD = 1.0 / 3.0, 4.0
 """The variance of the sky may be this share of the expected.  On real and simulated images it is
 0.5 to 1.4 of it; exposures that are exactly aligned make it 2.3 times as large."""
 CLOSER = 2.0
-"""Of exposure times that fit, one that fits better by this factor of the variance is believed;
+"""Of exposure times that fit, one that fits better by this factor of the variance is used;
 otherwise the number of witnesses decides."""
 BRIGHTER_SKY = 10.0
-"""A sky of which the file says nothing is believed to be this much brighter than any (a nebula, a
+"""A sky of which the file says nothing may be this much brighter than any (a nebula, a
 galaxy) rather than that headers and weights err alike."""
 SAME_WEIGHT = 0.25
 """Weights in seconds are those of an exposure time within this: distortion changes them by 9 %."""
@@ -94,7 +94,7 @@ def settled(
     Returns
     -------
     ImageMeta, InputSettings
-        With exposure time, number of exposures, unit and type of the weight as believed.
+        With exposure time, number of exposures, unit and type of the weight in use.
 
     Raises
     ------
@@ -168,10 +168,10 @@ class Witnesses:
             )
         ranked = sorted(possible, key=lambda v: -self._votes(v.claim))
         if len(ranked) > 1 and self._votes(ranked[0].claim) == self._votes(ranked[1].claim):
-            told = "; ".join(v.claim.in_words() for v in verdicts)
+            claimed_times = "; ".join(v.claim.in_words() for v in verdicts)
             raise InconsistentImage(
-                f"{self.headers.path}: exposure times disagree ({told}), and the pixels do not "
-                "tell which is right",
+                f"{self.headers.path}: exposure times disagree ({claimed_times}), and the pixels "
+                "do not decide between them",
                 hint="state it: --set input.exptime_s=<seconds>",
             )
         return ranked[0]
@@ -236,8 +236,8 @@ class Witnesses:
         weight = None if self.sample.wht is None else self.sample.wht.reshape(n, -1).copy()
         valid = np.ones((n, 1) if weight is None else weight.shape, dtype=bool)
         kind, times, _ = exposure_time(weight, valid, meta, self.wcs, self.headers, given)
-        told = self._time_of_all
-        is_other = told > 0 and abs(told / meta.exptime_s - 1.0) > SAME_WEIGHT
+        full_s = self._time_of_all
+        is_other = full_s > 0 and abs(full_s / meta.exptime_s - 1.0) > SAME_WEIGHT
         if kind == "exptime" and is_other and not given.wht_type:
             return self._seconds(meta, "relative")
         return kind, times.mean(axis=1, dtype=np.float64)
@@ -265,19 +265,19 @@ class Witnesses:
         if seconds is None:
             return None
         of_all = self._time_of_all
-        told = of_all if of_all > 0 else float(np.percentile(seconds, 99))
-        told = plausible("EXPTIME", told)
+        full_s = of_all if of_all > 0 else float(np.percentile(seconds, 99))
+        full_s = plausible("EXPTIME", full_s)
         is_needed = len(verdicts) > 1 or all(v.is_refuted for v in verdicts)
         # Weights of about the exposure time that are not quite it; shares of it are far from it.
         ratio = of_all / verdicts[0].claim.seconds
         are_seconds = SHARE < ratio < 1.0 / SHARE or self.headers.number("D001WTSC") == 1
         is_needed |= are_seconds and abs(ratio - 1.0) > SAME_WEIGHT
-        if not is_needed or math.isnan(told):
+        if not is_needed or math.isnan(full_s):
             return None
-        return TimeClaim(told, ("WHT",), frozenset({"WHT"}))
+        return TimeClaim(full_s, ("WHT",), frozenset({"WHT"}))
 
     def unit_notes(self, unit: str) -> list[str]:
-        """Return what is to say of the unit that is believed."""
+        """Return the notes on the unit that is used."""
         stated, notes = unit_of(self.headers, self.given)
         if unit == stated:
             return notes
@@ -288,13 +288,15 @@ class Witnesses:
     def estimated(self, best: Verdict, meta: ImageMeta) -> tuple[ImageMeta, str, str]:
         """Return exposure time and type of the weight for the noise that there is, and a note."""
         claimed = best.claim.in_words()
-        told = f"the scatter of the sky is {best.ratio:.2g} times that of {claimed} (in variance)"
+        scatter = (
+            f"the scatter of the sky is {best.ratio:.2g} times that of {claimed} (in variance)"
+        )
         kind = self.given.wht_type
         if self.given.exptime_s or self.given.bunit:
-            return meta, kind, f"{told}: what you state of exposure time and unit is believed"
+            return meta, kind, f"{scatter}: your exposure time and unit are used"
         seconds = best.local_s * best.estimate
         if not self.sample.is_noise or not seconds < LONGEST_S:
-            return meta, kind, f"{told}, but is no photon noise: smoothed pixels?"
+            return meta, kind, f"{scatter}, but this is not photon noise: are the pixels smoothed?"
         seconds = float(f"{seconds:.2g}")
         n_exposures = meta.n_exposures
         if best.weight_kind == "none":
@@ -303,7 +305,7 @@ class Witnesses:
                 n_exposures = max(1, round(n_exposures * seconds / meta.exptime_s))
         else:
             kind = kind or "relative"
-        note = f"{told}: an exposure time of {seconds:g} s is estimated from it"
+        note = f"{scatter}: an exposure time of {seconds:g} s is estimated from it"
         return replace(meta, exptime_s=seconds, n_exposures=n_exposures), kind, note
 
     def exposures(self, best: Verdict, meta: ImageMeta) -> tuple[int, list[str]]:
@@ -339,8 +341,8 @@ def _with_weight(claims: Sequence[TimeClaim], weight: TimeClaim) -> list[TimeCla
 
 
 def _disagreement(claims: Sequence[TimeClaim], best: Verdict) -> str:
-    told = "; ".join(claim.in_words() for claim in claims)
-    why = "most of them say"
+    claimed_times = "; ".join(claim.in_words() for claim in claims)
+    why = "most of them agree"
     if best.is_supported:
         why = "the noise of the pixels supports"
-    return f"exposure times disagree ({told}): {best.claim.seconds:g} s is believed, as {why}"
+    return f"exposure times disagree ({claimed_times}): {best.claim.seconds:g} s is used, as {why}"

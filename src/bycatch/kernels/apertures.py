@@ -132,6 +132,13 @@ def row_runs(
     """Return which columns of a row a circle touches, and which of them lie in it as a whole.
 
     Both as a first index and the one past the last, within ``first`` and ``stop``.
+
+    Parameters
+    ----------
+    x : column of the circle's centre, px
+    dy : distance of the row from the centre, px, 0 or more
+    radius : px
+    first, stop : first column, and the one past the last
     """
     square = radius * radius
     low = max(dy - 0.5, 0.0)
@@ -155,6 +162,11 @@ def pixel_share(dx: float, dy: float, radius: float) -> float:
 
     ``dx`` and ``dy`` are not negative.  A pixel that straddles an axis is folded
     on it, so that all areas lie in the first quadrant, where the circle falls.
+
+    Parameters
+    ----------
+    dx, dy : of the pixel's centre from the circle's, px, 0 or more
+    radius : px
     """
     x0, x1, y0, y1 = dx - 0.5, dx + 0.5, dy - 0.5, dy + 0.5
     left, low = max(x0, 0.0), max(y0, 0.0)

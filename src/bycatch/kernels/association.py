@@ -90,7 +90,14 @@ def likeliest_groups(
 
 
 def pair_gain(squared_separation: Floats, variance: Floats, ln_density: Floats) -> Floats:
-    """Return ln B of pairs, of summed variances and the mean of ln densities, without the prior."""
+    """Return ln B of pairs, of summed variances and the mean of ln densities, without the prior.
+
+    Parameters
+    ----------
+    squared_separation : (N,) float, squared distances
+    variance : (N,) float, sum of both variances per axis, in the same unit
+    ln_density : (N,) float, ln of the density of sources per unit area
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         half = 0.5 * squared_separation / variance
         cost = -2.0 * np.log(

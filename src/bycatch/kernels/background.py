@@ -479,6 +479,10 @@ def filled(mesh: Image) -> Image:
 
     Weighted with the inverse of their distances (Shepard 1968, Proc. 23rd ACM Conf., 517).
 
+    Parameters
+    ----------
+    mesh : (n_boxes_y, n_boxes_x) float, NaN where not known
+
     Raises
     ------
     ValueError
@@ -503,7 +507,13 @@ def filled(mesh: Image) -> Image:
 
 
 def median_filtered(mesh: Image, size: int) -> Image:
-    """Return the median of ``size`` x ``size`` (odd) boxes; beyond the edge there are none."""
+    """Return the median of ``size`` x ``size`` (odd) boxes; beyond the edge there are none.
+
+    Parameters
+    ----------
+    mesh : (n_boxes_y, n_boxes_x) float
+    size : side of the window in boxes, odd; 1 or less returns the mesh
+    """
     if size <= 1:
         return mesh
     out = np.empty_like(mesh)
@@ -525,7 +535,13 @@ def _median_filter(mesh: Image, reach: int, out: Image) -> None:
 
 
 def surface_through(mesh: Image, box_px: tuple[int, int]) -> Surface:
-    """Return the cubic spline through box values, mirrored at the edges."""
+    """Return the cubic spline through box values, mirrored at the edges.
+
+    Parameters
+    ----------
+    mesh : (n_boxes_y, n_boxes_x) float, finite
+    box_px : height and width of a box, px
+    """
     from scipy.ndimage import spline_filter
 
     if (mesh == mesh[0, 0]).all():
@@ -536,14 +552,27 @@ def surface_through(mesh: Image, box_px: tuple[int, int]) -> Surface:
 
 
 def surface_map(surface: Surface, valid: Bools) -> Image:
-    """Return a surface at every pixel, (ny, nx) float32; 0 where not valid."""
+    """Return a surface at every pixel, (ny, nx) float32; 0 where not valid.
+
+    Parameters
+    ----------
+    surface : Surface
+    valid : (ny, nx) bool
+    """
     out = np.empty(valid.shape, np.float32)
     write_noise(np.ones(valid.shape, np.float32), valid, surface, out)
     return out
 
 
 def surface_at(surface: Surface, shape: tuple[int, int], x: Floats, y: Floats) -> Floats:
-    """Return a surface at the pixels nearest to positions, (N,); NaN off an image of ``shape``."""
+    """Return a surface at the pixels nearest to positions, (N,); NaN off an image of ``shape``.
+
+    Parameters
+    ----------
+    surface : Surface
+    shape : (ny, nx) of the image
+    x, y : (N,) float, 0-based pixel centres
+    """
     column, row = nearest_pixel(x), nearest_pixel(y)
     on_image = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
     column, row = column[on_image], row[on_image]
@@ -567,14 +596,30 @@ def write_scaled(
     background: Image,
     scaled: Image,
 ) -> None:
-    """Write the rows of a background from ``first_row`` on, and the image at a common depth."""
+    """Write the rows of a background from ``first_row`` on, and the image at a common depth.
+
+    Parameters
+    ----------
+    data, valid, depth2 : (n_rows, nx), rows of the image, its mask, and its squared depth
+    surface : Surface, the background
+    first_row : row of the image that the arrays start with
+    background, scaled : (n_rows, nx) float32, written
+    """
     check_shapes(data, valid, depth2, background, scaled)
     images = (plane(data), plane(valid, np.bool_), plane(depth2))
     _write_scaled(*images, _spline(surface, first_row, data.shape), background, scaled)
 
 
 def write_noise(depth2: Image, valid: Bools, surface: Surface, noise: Image) -> None:
-    """Write a surface over the root of the depth; 0 where not valid or without depth."""
+    """Write a surface over the root of the depth; 0 where not valid or without depth.
+
+    Parameters
+    ----------
+    depth2 : (ny, nx), squared depth
+    valid : (ny, nx) bool
+    surface : Surface, the noise at the common depth
+    noise : (ny, nx) float32, written
+    """
     check_shapes(depth2, valid, noise)
     depth, mask = plane(depth2), plane(valid, np.bool_)
 

@@ -28,7 +28,12 @@ def covered_blocks(valid: Bools) -> NDArray[np.uint8]:
 
 
 def block_sums(plane: Image) -> Image:
-    """Return the sums over the blocks, (ceil(ny / 16), ceil(nx / 16)) float32."""
+    """Return the sums over the blocks, (ceil(ny / 16), ceil(nx / 16)) float32.
+
+    Parameters
+    ----------
+    plane : (ny, nx) float32
+    """
     return _by_rows(np.add, _by_rows(np.add, plane).T).T
 
 

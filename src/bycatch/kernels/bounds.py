@@ -22,7 +22,13 @@ MOST_LABELS = 1 << 24
 
 @compiled
 def index_in(value: float, n: int) -> int:
-    """Return the index from 0 to ``n`` - 1 that a number is truncated to; 0 for NaN."""
+    """Return the index from 0 to ``n`` - 1 that a number is truncated to; 0 for NaN.
+
+    Parameters
+    ----------
+    value : any float, also NaN or infinite
+    n : length of the axis, at least 1
+    """
     if not value > 0:
         return 0
     return int(value) if value < n else n - 1
@@ -36,14 +42,24 @@ def check_shapes(*images: NDArray[Any]) -> None:
 
 
 def length_px(value: float) -> float:
-    """Return a radius or another length; raise a ValueError if no image has room for it."""
+    """Return a radius or another length; raise a ValueError if no image has room for it.
+
+    Parameters
+    ----------
+    value : px
+    """
     if not 0 <= value <= FAR:
         raise ValueError(f"{value} is no length in pixels")
     return float(value)
 
 
 def label_plane(labels: NDArray[Any]) -> NDArray[np.int32]:
-    """Return labels as int32, C-contiguous; raise a ValueError where they are too large for it."""
+    """Return labels as int32, C-contiguous; raise a ValueError where they are too large for it.
+
+    Parameters
+    ----------
+    labels : (ny, nx) of any integer type
+    """
     limits = np.iinfo(np.int32)
     if labels.dtype != np.int32 and labels.size:
         least, most = int(labels.min()), int(labels.max())
@@ -53,7 +69,12 @@ def label_plane(labels: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def highest_label(labels: NDArray[np.int32]) -> int:
-    """Return the highest label, for which there has to be memory; raise a ValueError if absurd."""
+    """Return the highest label, for which there has to be memory; raise a ValueError if absurd.
+
+    Parameters
+    ----------
+    labels : (ny, nx) int32; may be empty
+    """
     most = int(labels.max(initial=0))
     if most > MOST_LABELS:
         raise ValueError(f"{most} is no label of a segment: the most is {MOST_LABELS}")
@@ -61,7 +82,13 @@ def highest_label(labels: NDArray[np.int32]) -> int:
 
 
 def check_pixels(x: ArrayLike, y: ArrayLike, shape: tuple[int, ...]) -> None:
-    """Raise a ValueError unless (x, y) are pixels of an image."""
+    """Raise a ValueError unless (x, y) are pixels of an image.
+
+    Parameters
+    ----------
+    x, y : (N,) int, columns and rows
+    shape : (ny, nx) of the image
+    """
     column, row = np.asarray(x), np.asarray(y)
     if column.shape != row.shape or column.ndim != 1:
         raise ValueError(f"{column.shape} columns and {row.shape} rows are no list of pixels")

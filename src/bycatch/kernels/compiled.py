@@ -24,6 +24,10 @@ def compiled(function: F) -> F:
 
     Division by zero gives inf or NaN, as in numpy; sums keep their order, so
     that results do not depend on the machine.
+
+    Parameters
+    ----------
+    function : of arrays and numbers, in numba's subset of Python
     """
     # No one calls kernels by a pointer from C; without that wrapper they compile faster.
     options = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
@@ -36,6 +40,10 @@ def long(number: int) -> int:
 
     A count that begins with the literal 0, or one of an image's 32-bit integers,
     would let numba compile what it is given to once more, for that type.
+
+    Parameters
+    ----------
+    number : an integer of any type
     """
     return int(np.int64(number))
 
@@ -47,6 +55,10 @@ def at_first_compilation(call: Callable[[], None]) -> None:
     """Have a function called before this process compiles its first kernel.
 
     Such as to say why it is slow, and to have another process help.  The last one given counts.
+
+    Parameters
+    ----------
+    call : without arguments
     """
     _at_first[:] = [call]
 

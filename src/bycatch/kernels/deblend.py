@@ -225,7 +225,7 @@ def _checked_areas(
 def _listed(value: Floats, at: Ints) -> Pixels:
     """Return pixels with their depths; they have no box yet."""
     # Bits of a float are in the order of its value; of a negative one, in reverse.  0 - x, not
-    # -x, lest the two zeros differ.
+    # -x, so that the two zeros agree.
     bits = (np.float32(0) - value).view(np.int32)
     depth = bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
     return Pixels(value, depth, at, np.empty(0, np.int32), np.empty(0, np.int64))
@@ -602,7 +602,7 @@ def _rim(own: Pixels, begin: int, dry: Ints, work: Work, source: Ints) -> int:
 def _spread(
     own: Pixels, begin: int, n_heap: int, heap: Longs, source: Ints, stop_at_tie: bool
 ) -> bool:
-    """Flood from the pixels in the heap; at a tie between them return False, if told so.
+    """Flood from the pixels in the heap; at a tie between them return False, if asked to.
 
     A key holds a pixel's depth, or the flood's where that is deeper, and the pixel's age.
     """

@@ -1,4 +1,4 @@
-"""What a linear frame can't remove: a smooth field of offsets, told by the residuals of stars.
+"""What a linear frame can't remove: a smooth field of offsets, measured by the residuals of stars.
 
 Residuals are the sum of an error of the frame's linear terms, a Gaussian random field of rms
 size s that is correlated over a length L, and the errors of the stars (kriging with a drift:

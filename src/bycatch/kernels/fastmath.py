@@ -25,7 +25,12 @@ MANTISSA, BITS_OF_ONE = 0x000FFFFFFFFFFFFF, 0x3FF0000000000000
 
 @compiled
 def fast_exp(x: float) -> float:
-    """Return exp(x) to 1e-14 of it, for -700 < x < 700; nothing is checked."""
+    """Return exp(x) to 1e-14 of it, for -700 < x < 700; nothing is checked.
+
+    Parameters
+    ----------
+    x : float, between -700 and 700
+    """
     shifted = x * LOG2_E + ROUNDING
     whole = shifted - ROUNDING
     f = (x - whole * LN2_HIGH) - whole * LN2_LOW
@@ -43,7 +48,12 @@ def fast_exp(x: float) -> float:
 
 @compiled
 def fast_log(x: float) -> float:
-    """Return ln(x), for finite x of at least 1; errs by 1e-15 of it, and by 1e-15."""
+    """Return ln(x), for finite x of at least 1; errs by 1e-15 of it, and by 1e-15.
+
+    Parameters
+    ----------
+    x : finite float, at least 1
+    """
     bits = np.float64(x).view(np.int64)
     exponent = np.int64((bits >> EXPONENT_BITS) | BITS_OF_TWO_52).view(np.float64)
     exponent -= TWO_52 + BIAS

@@ -77,7 +77,14 @@ def half_flux_radius(pixels: Image, x: float, y: float, half: float, longest: fl
 
 @compiled
 def ring_sums(pixels: Image, x: float, y: float, longest: float) -> Floats:
-    """Return what lies within each of many radii, of pixels whose centres do."""
+    """Return what lies within each of many radii, of pixels whose centres do.
+
+    Parameters
+    ----------
+    pixels : (ny, nx) float, without sky
+    x, y : centre, 0-based pixel centres
+    longest : largest radius, px
+    """
     rings = np.zeros(int(RINGS_PER_PX * longest) + 2)
     for row in range(pixels.shape[0]):
         for column in range(pixels.shape[1]):
@@ -91,7 +98,13 @@ def ring_sums(pixels: Image, x: float, y: float, longest: float) -> Floats:
 
 @compiled
 def first_reached(rings: Floats, half: float) -> float:
-    """Return the least radius of a ring within which half the flux lies, px; the largest one."""
+    """Return the least radius of a ring within which half the flux lies, px; the largest one.
+
+    Parameters
+    ----------
+    rings : (n_rings,) float, sums within growing radii (see `ring_sums`)
+    half : half of the flux, in the unit of the sums
+    """
     for k in range(1, rings.size):
         if rings[k] / half >= 1.0:
             return k / RINGS_PER_PX
@@ -108,6 +121,13 @@ def circle_flux(pixels: Image, x: float, y: float, radius: float, rings: Floats)
     """Return the sum in a circle, with exact pixel overlap.
 
     What lies deep inside is summed already: only the rings along the edge are looked at.
+
+    Parameters
+    ----------
+    pixels : (ny, nx) float, without sky
+    x, y : centre, 0-based pixel centres
+    radius : px
+    rings : (n_rings,) float, of `ring_sums` for the same pixels and centre
     """
     first = index_in(RINGS_PER_PX * (radius - HALF_DIAGONAL), rings.size)
     total = float(rings[first])

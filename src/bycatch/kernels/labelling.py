@@ -80,7 +80,12 @@ def segments_above(
 
 
 def n_groups(mask: Bools) -> int:
-    """Return the number of groups of touching pixels of a mask, diagonals included."""
+    """Return the number of groups of touching pixels of a mask, diagonals included.
+
+    Parameters
+    ----------
+    mask : (ny, nx) bool
+    """
     pixels, found = plane(mask, np.bool_), dict[int, Runs]()
 
     def work(first: int, last: int) -> None:
@@ -107,7 +112,12 @@ def _runs_of(mask: Bools, first_row: int, last_row: int) -> Runs:
 
 
 def joined(parts: list[Runs]) -> Runs:
-    """Return the runs of successive portions of an image as one array, joined where they meet."""
+    """Return the runs of successive portions of an image as one array, joined where they meet.
+
+    Parameters
+    ----------
+    parts : of each portion, top to bottom, its runs (n, 4) int32: ROW, START, END, PARENT
+    """
     starts = np.cumsum([0, *map(len, parts)])
     runs = np.concatenate(parts)
     for part, start in zip(parts, starts, strict=False):

@@ -255,7 +255,14 @@ class Planes:
 
 
 def fill(out: NDArray[Any], source: NDArray[Any], rows: Places, columns: Places) -> None:
-    """Write rows of a source, with its columns and those mirrored."""
+    """Write rows of a source, with its columns and those mirrored.
+
+    Parameters
+    ----------
+    out : (n_rows, len(columns)), written
+    source : (ny, nx) of the same type
+    rows, columns : (n,) int, indices into the source, with those mirrored at the edges
+    """
     n_mirrored = (len(columns) - source.shape[1]) // 2
     inner = out[:, n_mirrored : n_mirrored + source.shape[1]]
     is_run = rows[-1] - rows[0] == len(rows) - 1 and rows[0] == rows.min()
@@ -265,7 +272,14 @@ def fill(out: NDArray[Any], source: NDArray[Any], rows: Places, columns: Places)
 
 
 def find(strip: Planes, work: Work, levels: Image) -> bool:
-    """Find the cosmic rays of a strip; return whether a level was needed for cleaning."""
+    """Find the cosmic rays of a strip; return whether a level was needed for cleaning.
+
+    Parameters
+    ----------
+    strip : Planes; its image is cleaned and its cosmic rays are marked
+    work : Work
+    levels : (2,) float32, medians of image and variance; empty before they are known
+    """
     sigclip, siglow, objlim = work.limits
     size, is_level_needed = (strip.ny, strip.nx), False
     stale = Stale.new(strip)
@@ -306,7 +320,7 @@ def find(strip: Planes, work: Work, levels: Image) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Stale:
-    """Blocks of which something has to be made anew, each (ny, number of blocks) bool.
+    """Blocks of which something must be made again, each (ny, number of blocks) bool.
 
     Attributes
     ----------
@@ -341,7 +355,15 @@ class Stale:
 
 
 def renew(strip: Planes, stale: Stale, psf: Image, sigclip: float) -> None:
-    """Write noise, sharpness, fine structure and peaks of stale blocks that matter."""
+    """Write noise, sharpness, fine structure and peaks of stale blocks that matter.
+
+    Parameters
+    ----------
+    strip : Planes, written
+    stale : Stale, updated
+    psf : (k, k) float32, k odd; empty for the median in its place
+    sigclip : limit of the peaks, in sigma
+    """
     size = (strip.ny, strip.nx)
     median5x5_blocks(strip.variance, stale.planes, strip.noise)
     sharpness_blocks(strip.image, strip.variance, stale.planes, size, strip.noise, strip.sharp)
@@ -366,7 +388,13 @@ def renew(strip: Planes, stale: Stale, psf: Image, sigclip: float) -> None:
 
 
 def within_rows(flags: Bools, reach: int) -> Bools:
-    """Return flags that are set where one is in the same column, not more than so far away."""
+    """Return flags that are set where one is in the same column, not more than so far away.
+
+    Parameters
+    ----------
+    flags : (ny, n) bool
+    reach : rows
+    """
     out = flags.copy()
     for step in range(1, reach + 1):
         out[step:] |= flags[:-step]
@@ -376,7 +404,15 @@ def within_rows(flags: Bools, reach: int) -> Bools:
 
 @compiled
 def loud_blocks(sharp: Image, stale: Bools, sigclip: np.float32, is_loud: Bools) -> None:
-    """Write of stale blocks whether the sharpness passes a limit in or closely beside them."""
+    """Write of stale blocks whether the sharpness passes a limit in or closely beside them.
+
+    Parameters
+    ----------
+    sharp : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
+    stale : (ny, number of blocks) bool
+    sigclip : limit of the sharpness, in sigma
+    is_loud : (ny, number of blocks) bool, written
+    """
     for y in range(stale.shape[0]):
         for block in range(stale.shape[1]):
             if stale[y, block]:
@@ -389,7 +425,14 @@ def loud_blocks(sharp: Image, stale: Bools, sigclip: np.float32, is_loud: Bools)
 
 @compiled
 def grow_by_one(bad: Bools, is_edge_grown: bool, out: Bools) -> None:
-    """Mark the eight neighbours of bad pixels, too; on the edge only if so wanted."""
+    """Mark the eight neighbours of bad pixels, too; on the edge only if so wanted.
+
+    Parameters
+    ----------
+    bad : (ny, nx) bool
+    is_edge_grown : whether pixels on the edge count
+    out : (ny, nx) bool, added to
+    """
     ny, nx = bad.shape
     wide = np.empty(nx, np.bool_)
     for y in range(ny):
@@ -413,7 +456,17 @@ def grow_by_one(bad: Bools, is_edge_grown: bool, out: Bools) -> None:
 def sharpness_blocks(
     image: Image, variance: Image, stale: Bools, size: tuple[int, int], noise: Image, sharp: Image
 ) -> None:
-    """Write the sharpness of stale blocks, and make noise of what holds medians of the variance."""
+    """Write the sharpness of stale blocks, and make noise of what holds medians of the variance.
+
+    Parameters
+    ----------
+    image, variance : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
+    stale : (ny, number of blocks) bool
+    size : (ny, nx) without the edges
+    noise : (NY, NX) float32, with the edges of `rowmedians.plane_shape`; medians of the variance
+        come in, sigma goes out
+    sharp : (NY, NX) float32, with the edges of `rowmedians.plane_shape`, written
+    """
     ny, nx = size
     for y in range(ny):
         for block in range(stale.shape[1]):
@@ -446,6 +499,10 @@ def laplacian(centre: Number, left: Number, right: Number, up: Number, down: Num
 
     Each is 2 x centre minus two neighbours; the operations are those of the
     convolution of the split image, in its order, so that rounding is the same.
+
+    Parameters
+    ----------
+    centre, left, right, up, down : float32, a pixel and its four neighbours
     """
     four = FOUR * centre
     start, other = four - centre, four - right
@@ -458,7 +515,16 @@ def laplacian(centre: Number, left: Number, right: Number, up: Number, down: Num
 
 @compiled
 def peak_blocks(sharp: Image, stale: Bools, size: tuple[int, int], peak: Image) -> None:
-    """Turn medians of the sharpness into peaks; within 2 px of the edge they are zero."""
+    """Turn medians of the sharpness into peaks; within 2 px of the edge they are zero.
+
+    Parameters
+    ----------
+    sharp : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
+    stale : (ny, number of blocks) bool
+    size : (ny, nx) without the edges
+    peak : (NY, NX) float32, with the edges of `rowmedians.plane_shape`; medians of the sharpness
+        come in, peaks go out
+    """
     ny, nx = size
     for y in range(ny):
         for block in range(stale.shape[1]):
@@ -477,7 +543,13 @@ def peak_blocks(sharp: Image, stale: Bools, size: tuple[int, int], peak: Image) 
 
 @compiled
 def copy_border(image: Image, size: tuple[int, int], out: Image) -> None:
-    """Copy the outermost pixels, which 3 x 3 medians leave as they are."""
+    """Copy the outermost pixels, which 3 x 3 medians leave as they are.
+
+    Parameters
+    ----------
+    image, out : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
+    size : (ny, nx) without the edges
+    """
     last_y, last_x = EDGE_Y + size[0] - 1, EDGE_X + size[1] - 1
     for x in range(EDGE_X, last_x + 1):
         out[EDGE_Y, x], out[last_y, x] = image[EDGE_Y, x], image[last_y, x]
@@ -489,7 +561,17 @@ def copy_border(image: Image, size: tuple[int, int], out: Image) -> None:
 def matched_blocks(
     weighted: Image, weights: Image, psf: Image, stale: Bools, size: tuple[int, int], out: Image
 ) -> None:
-    """Write the weighted means under the PSF of stale blocks."""
+    """Write the weighted means under the PSF of stale blocks.
+
+    Parameters
+    ----------
+    weighted, weights : (NY, NX) float32, with the edges of `rowmedians.plane_shape`, image over
+        variance and inverse variance
+    psf : (k, k) float32, k odd
+    stale : (ny, number of blocks) bool
+    size : (ny, nx) without the edges
+    out : (NY, NX) float32, with the edges of `rowmedians.plane_shape`, written
+    """
     ny, nx = size
     reach_y, reach_x = psf.shape[0] // 2, psf.shape[1] // 2
     for y in range(ny):
@@ -516,7 +598,17 @@ def seeds_of(
     sigclip: float,
     objlim: float,
 ) -> Places:
-    """Return the (flat) places of peaks in stale blocks that are sharper than their structure."""
+    """Return the (flat) places of peaks in stale blocks that are sharper than their structure.
+
+    Parameters
+    ----------
+    peak, fine, noise : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
+    bad : (NY, NX) bool, with the edges of `rowmedians.plane_shape`, not to be found
+    stale : (ny, number of blocks) bool
+    size : (ny, nx) without the edges
+    sigclip : limit of the peaks, in sigma
+    objlim : limit of the contrast
+    """
     out, n = np.empty(64, np.int64), 0
     for y in range(EDGE_Y, EDGE_Y + size[0]):
         for block in range(stale.shape[1]):
@@ -547,6 +639,16 @@ def is_contrast(
 
     The structure is what the image has above its 7 x 7 median.  The factor is
     passed if it were with 25 of the 49 in place of the median: no need to know it.
+
+    Parameters
+    ----------
+    fine : (NY, NX) float32, with the edges of `rowmedians.plane_shape`, not yet lowered by its
+        median
+    sigma : float32, noise of the pixel
+    y, x : the pixel in the padded planes
+    peak : float32, of the pixel, in sigma
+    objlim : limit of the contrast
+    size : (ny, nx) without the edges
     """
     if not peak / LEAST_STRUCTURE > objlim:
         return False
@@ -577,7 +679,15 @@ def is_contrast(
 
 @compiled
 def neighbours_above(places: Places, peak: Image, bad: Bools, limit: float) -> Places:
-    """Return those of the 3 x 3 pixels around places whose peak is above a limit, if not bad."""
+    """Return those of the 3 x 3 pixels around places whose peak is above a limit, if not bad.
+
+    Parameters
+    ----------
+    places : (N,) int64, flat indices into the padded planes
+    peak : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
+    bad : (NY, NX) bool, with the edges of `rowmedians.plane_shape`, not to be found
+    limit : in sigma
+    """
     nx = peak.shape[1]
     peaks, unusable = peak.reshape(-1), bad.reshape(-1)
     seen = np.zeros(peak.size, np.bool_)
@@ -594,7 +704,13 @@ def neighbours_above(places: Places, peak: Image, bad: Bools, limit: float) -> P
 
 @compiled
 def marked(places: Places, found: Bools, blocked: Bools) -> Places:
-    """Mark places; return those that were not marked before."""
+    """Mark places; return those that were not marked before.
+
+    Parameters
+    ----------
+    places : (N,) int64, flat indices into the padded planes
+    found, blocked : (NY, NX) bool, with the edges of `rowmedians.plane_shape`; both are marked
+    """
     flat, closed = found.reshape(-1), blocked.reshape(-1)
     out, n = np.empty(len(places), np.int64), 0
     for place in places:
@@ -607,7 +723,13 @@ def marked(places: Places, found: Bools, blocked: Bools) -> Places:
 
 @compiled
 def found_around(places: Places, found: Bools) -> Places:
-    """Return the found ones of the 5 x 5 pixels around places: those that are cleaned anew."""
+    """Return the found ones of the 5 x 5 pixels around places: those that are cleaned again.
+
+    Parameters
+    ----------
+    places : (N,) int64, flat indices into the padded planes
+    found : (NY, NX) bool, with the edges of `rowmedians.plane_shape`
+    """
     nx = found.shape[1]
     left = found.reshape(-1).copy()
     out, n = np.empty(64, np.int64), 0
@@ -631,6 +753,14 @@ def masked_means(
 
     Places without any get the level of the whole image, and it is said that
     one was needed.  Found pixels lie at least 2 px from the edge.
+
+    Parameters
+    ----------
+    image, variance : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
+    places : (N,) int64, flat indices into the padded planes
+    blocked : (NY, NX) bool, with the edges of `rowmedians.plane_shape`, not used
+    weights : (5, 5) float32
+    levels : (2,) float32, of image and variance
     """
     nx = image.shape[1]
     values, others = np.empty(len(places), np.float32), np.empty(len(places), np.float32)
@@ -656,7 +786,15 @@ def masked_means(
 def masked_medians(
     image: Image, variance: Image, places: Places, blocked: Bools, levels: Image
 ) -> tuple[Image, Image, bool]:
-    """Return the (lower) medians of the pixels around places that are not blocked."""
+    """Return the (lower) medians of the pixels around places that are not blocked.
+
+    Parameters
+    ----------
+    image, variance : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
+    places : (N,) int64, flat indices into the padded planes
+    blocked : (NY, NX) bool, with the edges of `rowmedians.plane_shape`, not used
+    levels : (2,) float32, of image and variance
+    """
     nx = image.shape[1]
     values, others = np.empty(len(places), np.float32), np.empty(len(places), np.float32)
     window, other_window = np.empty(25, np.float32), np.empty(25, np.float32)
@@ -678,7 +816,14 @@ def masked_medians(
 
 @compiled
 def put(image: Image, variance: Image, places: Places, values: Image, others: Image) -> Places:
-    """Write values of image and variance; return the places where they are new."""
+    """Write values of image and variance; return the places where they are new.
+
+    Parameters
+    ----------
+    image, variance : (NY, NX) float32, with the edges of `rowmedians.plane_shape`, written
+    places : (N,) int64, flat indices into the padded planes
+    values, others : (N,) float32, for image and variance
+    """
     pixels, variances = image.reshape(-1), variance.reshape(-1)
     out, n = np.empty(len(places), np.int64), 0
     for i in range(len(places)):
@@ -692,7 +837,15 @@ def put(image: Image, variance: Image, places: Places, values: Image, others: Im
 
 @compiled
 def flag_blocks(flags: Bools, places: Places, width: int, reach: int) -> None:
-    """Flag the blocks within reach of places."""
+    """Flag the blocks within reach of places.
+
+    Parameters
+    ----------
+    flags : (ny, number of blocks) bool, added to
+    places : (N,) int64, flat indices into the padded planes
+    width : NX of the padded planes
+    reach : px
+    """
     ny, n = flags.shape
     rows = np.zeros_like(flags)
     for place in places:

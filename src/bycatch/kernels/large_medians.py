@@ -66,13 +66,25 @@ def neighbours_in_order(values: Values, used: Bools, k: int) -> tuple[float, flo
 
 
 def lower_median(values: Values, used: Bools) -> float:
-    """Return the median of the values that are used; the lower of two middle ones."""
+    """Return the median of the values that are used; the lower of two middle ones.
+
+    Parameters
+    ----------
+    values : (N,) float
+    used : (N,) bool
+    """
     n = int(np.count_nonzero(used))
     return neighbours_in_order(values, used, (n - 1) // 2)[0] if n else float("nan")
 
 
 def median(values: Values, used: Bools) -> float:
-    """Return the median of the values that are used, as numpy does."""
+    """Return the median of the values that are used, as numpy does.
+
+    Parameters
+    ----------
+    values : (N,) float
+    used : (N,) bool
+    """
     n = int(np.count_nonzero(used))
     if n == 0:
         return float("nan")
@@ -81,7 +93,12 @@ def median(values: Values, used: Bools) -> float:
 
 
 def range_of_median(sample: Values) -> tuple[float, float]:
-    """Return numbers between which the median of many lies, given a sorted sample of them."""
+    """Return numbers between which the median of many lies, given a sorted sample of them.
+
+    Parameters
+    ----------
+    sample : (n,) float, sorted
+    """
     last = len(sample) - 1
     if last < 0:
         return -np.inf, np.inf
@@ -93,7 +110,14 @@ def range_of_median(sample: Values) -> tuple[float, float]:
 def numbers_between(
     values: Values, used: Bools, low: float, high: float
 ) -> tuple[int, int, Values]:
-    """Return how many used values lie below ``low`` and at it, and those in (low, high]."""
+    """Return how many used values lie below ``low`` and at it, and those in (low, high].
+
+    Parameters
+    ----------
+    values : (N,) float
+    used : (N,) bool
+    low, high : in the unit of the values
+    """
     inside = np.empty(len(values), values.dtype)  # as good as free: only what is written costs
     n_below, n_low, n = 0, 0, 0
     for start in range(0, len(values), CHUNK):

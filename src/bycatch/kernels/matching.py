@@ -120,6 +120,11 @@ def match_one_to_one(
 def closest_first(ia: Ints, ib: Ints, separation: Floats) -> tuple[Ints, Ints]:
     """Return the pairs that remain when the closest is taken first, ordered by ``ia``.
 
+    Parameters
+    ----------
+    ia, ib : (N,) int, indices into both lists, 0 or more
+    separation : (N,) float, in any unit
+
     Raises
     ------
     ValueError
@@ -286,14 +291,26 @@ def _is_in_range(
 
 
 def extent_of(xy: Floats) -> float:
-    """Return the largest distance from the origin, 0 for an empty list."""
+    """Return the largest distance from the origin, 0 for an empty list.
+
+    Parameters
+    ----------
+    xy : (N, 2) float; positions that are not finite, or too far off to be used, do not count
+    """
     near = xy[_within_reach(xy)]
     radius = np.hypot(near[:, 0], near[:, 1])
     return float(radius.max()) if radius.size else 0.0
 
 
 def move(xy: Floats, dx: float, dy: float, roll_rad: float) -> Floats:
-    """Return positions rotated about the origin, then shifted."""
+    """Return positions rotated about the origin, then shifted.
+
+    Parameters
+    ----------
+    xy : (N, 2) float
+    dx, dy : in the unit of xy
+    roll_rad : rad
+    """
     return np.asarray(xy @ _rotation(roll_rad).T + np.array([dx, dy]), dtype=np.float64)
 
 
@@ -305,7 +322,15 @@ def _rotation(roll_rad: float) -> Floats:
 def pairs_within(
     a_xy: Floats, b_xy: Floats, radius: float, brightness: Brightness | None = None
 ) -> tuple[Ints, Ints, Floats]:
-    """Return all pairs closer than a radius: indices and separations."""
+    """Return all pairs closer than a radius: indices and separations.
+
+    Parameters
+    ----------
+    a_xy : (N, 2) float
+    b_xy : (M, 2) float, in the same unit
+    radius : in that unit
+    brightness : which pairs are possible; all without it
+    """
     good_a, good_b = _within_reach(a_xy), _within_reach(b_xy)
     if not (good_a.size and good_b.size and radius >= 0):
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)

@@ -168,6 +168,11 @@ def _ellipses(variances: Floats) -> tuple[Floats, Floats, Floats]:
 def segment_boxes(labels: Labels, n_labels: int) -> NDArray[np.int64]:
     """Return first and last (exclusive) columns, then rows, of segments 1 to ``n_labels``, (N, 4).
 
+    Parameters
+    ----------
+    labels : (ny, nx) int32
+    n_labels : highest label
+
     Raises
     ------
     ValueError

@@ -66,7 +66,12 @@ def neighbourhood(
 
 
 def nearest_pixel(position: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the nearest index; what is no position, or beyond any image, is far off it."""
+    """Return the nearest index; what is no position, or beyond any image, is far off it.
+
+    Parameters
+    ----------
+    position : (N,) float, px; may not be finite
+    """
     return np.rint(np.clip(np.nan_to_num(position, nan=-FAR), -FAR, FAR)).astype(np.intp)
 
 
@@ -75,6 +80,11 @@ def plane(image: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
 
     C-contiguous, native and read-only, so that each kernel is compiled for one
     kind of array.  Without a ``dtype``, float32 stays and all else becomes float64.
+
+    Parameters
+    ----------
+    image : of any shape and byte order
+    dtype : of the result
     """
     if dtype is None:
         dtype = np.float32 if image.dtype.newbyteorder("=") == np.float32 else np.float64
@@ -84,12 +94,22 @@ def plane(image: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
 
 
 def positions(values: ArrayLike) -> NDArray[np.float64]:
-    """Return coordinates in the form that kernels take: (N,) float64, read-only."""
+    """Return coordinates in the form that kernels take: (N,) float64, read-only.
+
+    Parameters
+    ----------
+    values : N numbers, or one
+    """
     return plane(np.atleast_1d(np.asarray(values, dtype=np.float64)), np.float64)
 
 
 def points(x: ArrayLike, y: ArrayLike, *others: ArrayLike) -> tuple[Floats, ...]:
     """Return the coordinates of N positions, and other numbers of each, in the form of `positions`.
+
+    Parameters
+    ----------
+    x, y : N numbers each, or one
+    others : N numbers each
 
     Raises
     ------
@@ -108,6 +128,12 @@ def span(position: float, reach: float, size: int) -> tuple[int, int]:
     """Return the first pixel, and the one past the last, that a reach about a position touches.
 
     Nothing (0, 0) where it touches no pixel of an axis of that size, or is no number.
+
+    Parameters
+    ----------
+    position : px, 0-based pixel centres
+    reach : px
+    size : pixels of the axis
     """
     if not (reach >= 0 and -reach - 1 < position < size + reach):
         return 0, 0
@@ -140,6 +166,12 @@ def all_within(
     """Return whether the circle lies between pixel centres of the image, all true inside it.
 
     Parameters are those of `any_within`.
+
+    Parameters
+    ----------
+    mask : (ny, nx) bool
+    x, y : (N,) float, 0-based pixel centres
+    radius_px : px
     """
     column, row = points(x, y)
     ny, nx = mask.shape
@@ -286,7 +318,14 @@ def _coverage(
 
 @compiled
 def insert(ordered: NDArray[np.int16], n: int, value: int) -> None:
-    """Insert a value into ``ordered[:n]``, which increases: for a few values the fastest sort."""
+    """Insert a value into ``ordered[:n]``, which increases: for a few values the fastest sort.
+
+    Parameters
+    ----------
+    ordered : (m,) int16, m above n; written
+    n : values in it so far
+    value : integer that fits 16 bits
+    """
     while n > 0 and ordered[n - 1] > value:
         ordered[n] = ordered[n - 1]
         n -= 1

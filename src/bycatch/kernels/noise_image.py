@@ -117,7 +117,16 @@ def level_and_scatter(values: NDArray[np.floating[Any]], good: Bools) -> tuple[f
 def residual_scatter(
     counts: Image, seconds: Image, n_exp: NDArray[np.int16], good: Bools, model: NoiseModel
 ) -> float:
-    """Return the scatter of the image without its sky over the error that the model expects."""
+    """Return the scatter of the image without its sky over the error that the model expects.
+
+    Parameters
+    ----------
+    counts : (ny, nx) float32, electrons
+    seconds : (ny, nx) float32, exposure time
+    n_exp : (ny, nx) int16, number of exposures
+    good : (ny, nx) bool
+    model : NoiseModel
+    """
     check_shapes(counts, seconds, n_exp, good)
     used = plane(good, bool)
     images, least = (plane(counts), plane(seconds), plane(n_exp, np.int16), used), _least_box(used)
@@ -233,7 +242,15 @@ def working_memory() -> tuple[Floats, Floats, NDArray[np.uint8]]:
 def write_residuals(
     counts: Image, seconds: Image, n_exp: NDArray[np.int16], model: Floats, line: Floats
 ) -> None:
-    """Write a row of the image without its sky, over its expected error."""
+    """Write a row of the image without its sky, over its expected error.
+
+    Parameters
+    ----------
+    counts, seconds : (n,) float32, electrons and s
+    n_exp : (n,) int16
+    model : numbers of a NoiseModel
+    line : (n,) float, written
+    """
     sky_rate = np.float32(model[2])
     for i in range(len(counts)):
         sky = sky_rate * seconds[i]
@@ -243,7 +260,15 @@ def write_residuals(
 
 @compiled
 def appended(line: Floats, used: Bools, box: Floats, n: int) -> int:
-    """Append the values of a row that are used; return how many there are then."""
+    """Append the values of a row that are used; return how many there are then.
+
+    Parameters
+    ----------
+    line : (m,) float
+    used : (m,) bool
+    box : (M,) float with room for m values after the first n; written
+    n : values in it so far
+    """
     if count(used) == len(used):  # as nearly always: a plain copy
         for i in range(len(used)):
             box[n + i] = line[i]
@@ -256,7 +281,15 @@ def appended(line: Floats, used: Bools, box: Floats, n: int) -> int:
 
 @compiled
 def expected_variance(counts: Any, sky: Any, seconds: Any, n_exp: int, model: Floats) -> Any:
-    """Return the variance of a pixel: its charge (at least half the sky), dark, read noise."""
+    """Return the variance of a pixel: its charge (at least half the sky), dark, read noise.
+
+    Parameters
+    ----------
+    counts, sky : electrons
+    seconds : exposure time
+    n_exp : number of exposures
+    model : numbers of a NoiseModel
+    """
     fixed = model[0] * seconds + model[1] * max(n_exp, 1)
     return upper(np.float64(counts), 0.5 * np.float64(sky)) + fixed
 
@@ -305,7 +338,14 @@ def two_percentiles(values: Floats, bins: NDArray[np.uint8]) -> tuple[float, flo
 
 @compiled
 def bins_of(n_before: NDArray[np.int64], percent: float, n: int) -> tuple[int, int]:
-    """Return the bins of the two values that a percentile lies between."""
+    """Return the bins of the two values that a percentile lies between.
+
+    Parameters
+    ----------
+    n_before : (n_bins + 1,) int, values before each bin
+    percent : 0 to 100
+    n : number of values
+    """
     rank, first = int(percent / 100.0 * (n - 1)), 0
     while n_before[first + 1] <= rank:
         first += 1
@@ -317,7 +357,15 @@ def bins_of(n_before: NDArray[np.int64], percent: float, n: int) -> tuple[int, i
 
 @compiled
 def interpolated(ordered: Floats, percent: float, n_before: int, n: int) -> Any:
-    """Return a percentile of n values, of which sorted ones after the first few are given."""
+    """Return a percentile of n values, of which sorted ones after the first few are given.
+
+    Parameters
+    ----------
+    ordered : (m,) float, the values after the first ``n_before``
+    percent : 0 to 100
+    n_before : values that are left out
+    n : number of all values
+    """
     position = percent / 100.0 * (n - 1)
     rank = int(position)
     low = ordered[rank - n_before]
@@ -390,7 +438,13 @@ def _electrons(
 
 @compiled
 def mark_diamond(mask: Bools, y: int, x: int) -> None:
-    """Mark the pixels within some steps of one."""
+    """Mark the pixels within some steps of one.
+
+    Parameters
+    ----------
+    mask : (ny, nx) bool, written
+    y, x : the pixel
+    """
     ny, nx = mask.shape
     reach = SATURATED_REACH_PX
     for v in range(max(y - reach, 0), min(y + reach + 1, ny)):
@@ -407,7 +461,17 @@ def variance_plane(
     model: NoiseModel,
     factor: float,
 ) -> Image:
-    """Return the expected variance times a factor, (ny, nx) float32."""
+    """Return the expected variance times a factor, (ny, nx) float32.
+
+    Parameters
+    ----------
+    counts : (ny, nx) float32, electrons
+    seconds : (ny, nx) float32, exposure time
+    n_exp : (ny, nx) int16, number of exposures
+    good : (ny, nx) bool
+    model : NoiseModel
+    factor : float
+    """
     check_shapes(counts, seconds, n_exp, good)
     images = (plane(counts, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16))
     used, out = plane(good, bool), np.empty(counts.shape, np.float32)

@@ -27,7 +27,12 @@ ZERO = np.float32(0)
 
 
 def grown_by_one(mask: Bools, allowed: Bools) -> Bools:
-    """Return the pixels of a mask and their eight neighbours, where allowed."""
+    """Return the pixels of a mask and their eight neighbours, where allowed.
+
+    Parameters
+    ----------
+    mask, allowed : (ny, nx) bool
+    """
     check_shapes(mask, allowed)
     out = np.zeros(allowed.shape, bool)
     _grow_by_one(np.flatnonzero(mask), plane(allowed, bool), out)
@@ -45,7 +50,15 @@ def _grow_by_one(places: Places, allowed: Bools, out: Bools) -> None:
 
 
 def take_sky_off(counts: Image, seconds: Image, good: Bools, sky_rate: float) -> None:
-    """Take the sky off an image, in place; where it is not good it becomes 0."""
+    """Take the sky off an image, in place; where it is not good it becomes 0.
+
+    Parameters
+    ----------
+    counts : (ny, nx) float32, electrons, written
+    seconds : (ny, nx) float32, exposure time
+    good : (ny, nx) bool
+    sky_rate : electrons / s per pixel
+    """
     check_shapes(counts, seconds, good)
     times, used, rate = plane(seconds, np.float32), plane(good, bool), np.float32(sky_rate)
 
@@ -65,7 +78,13 @@ def _take_sky_off(counts: Image, seconds: Image, good: Bools, sky_rate: np.float
 
 
 def maxima(signal: Image, near: Bools) -> tuple[Places, Places]:
-    """Return the marked pixels that none of their eight neighbours exceeds: (x, y), row by row."""
+    """Return the marked pixels that none of their eight neighbours exceeds: (x, y), row by row.
+
+    Parameters
+    ----------
+    signal : (ny, nx) float
+    near : (ny, nx) bool, the marked pixels
+    """
     check_shapes(signal, near)
     y, x = np.divmod(_maxima(plane(signal), np.flatnonzero(near)), max(signal.shape[1], 1))
     return x, y
@@ -82,7 +101,13 @@ def _maxima(signal: Image, places: Places) -> Places:
 
 @compiled
 def is_maximum(signal: Image, y: int, x: int) -> bool:
-    """Return whether none of the eight neighbours is brighter."""
+    """Return whether none of the eight neighbours is brighter.
+
+    Parameters
+    ----------
+    signal : (ny, nx) float
+    y, x : the pixel
+    """
     ny, nx = signal.shape
     for v in range(max(y - 1, 0), min(y + 2, ny)):
         for u in range(max(x - 1, 0), min(x + 2, nx)):
@@ -92,7 +117,14 @@ def is_maximum(signal: Image, y: int, x: int) -> bool:
 
 
 def is_cut_off(good: Bools, x: Places, y: Places, radius_px: float) -> Bools:
-    """Return whether missing pixels, or the edge of the image, lie within a radius of pixels."""
+    """Return whether missing pixels, or the edge of the image, lie within a radius of pixels.
+
+    Parameters
+    ----------
+    good : (ny, nx) bool
+    x, y : (N,) int, pixels of the image
+    radius_px : px
+    """
     check_pixels(x, y, good.shape)
     at = (plane(x, np.int64), plane(y, np.int64))
     return np.asarray(_is_cut_off(plane(good, bool), *at, length_px(radius_px)))
@@ -165,7 +197,12 @@ def minor_widths(
 
 
 def ring_of(radii_px: tuple[float, float]) -> tuple[float, float]:
-    """Return the radii of a ring; raise a ValueError if they are none, or in the wrong order."""
+    """Return the radii of a ring; raise a ValueError if they are none, or in the wrong order.
+
+    Parameters
+    ----------
+    radii_px : inner and outer radius, px
+    """
     inner, outer = length_px(radii_px[0]), length_px(radii_px[1])
     if inner > outer:
         raise ValueError(f"a ring can't begin at {inner} px and end at {outer} px")
@@ -212,7 +249,12 @@ def _minor_widths(
 
 @compiled
 def ring_steps(inner: float, outer: float) -> tuple[Places, Places]:
-    """Return the steps (dx, dy) from a pixel to those between two radii."""
+    """Return the steps (dx, dy) from a pixel to those between two radii.
+
+    Parameters
+    ----------
+    inner, outer : radii, px
+    """
     reach = math.ceil(outer)
     dx, dy = np.empty((2, (2 * reach + 1) ** 2), np.int64)
     n = 0
@@ -263,7 +305,13 @@ def ring_median(
 
 @compiled
 def n_up_to(order: NDArray[np.int32], limit: int) -> int:
-    """Return how many numbers are not above a limit."""
+    """Return how many numbers are not above a limit.
+
+    Parameters
+    ----------
+    order : (N,) int32
+    limit : integer that fits 32 bits
+    """
     n, most = np.int32(0), np.int32(limit)
     for i in range(len(order)):
         n += np.int32(order[i] <= most)
@@ -272,7 +320,16 @@ def n_up_to(order: NDArray[np.int32], limit: int) -> int:
 
 @compiled
 def cut_out(image: Image, x: int, y: int, level: float, inside: Floats, stamp: Floats) -> None:
-    """Write what the pixels around one have above a level; beyond the edge its pixels repeat."""
+    """Write what the pixels around one have above a level; beyond the edge its pixels repeat.
+
+    Parameters
+    ----------
+    image : (ny, nx) float
+    x, y : the pixel
+    level : in the unit of the image
+    inside : (k, k) float, factor of each pixel
+    stamp : (k, k) float, k odd, written
+    """
     ny, nx = image.shape
     half = stamp.shape[0] // 2
     for i in range(stamp.shape[0]):
@@ -284,7 +341,15 @@ def cut_out(image: Image, x: int, y: int, level: float, inside: Floats, stamp: F
 
 @compiled
 def shifted_window(fixed: Floats, shift: float, sigma: float, out: Floats) -> None:
-    """Write a Gaussian moved off the middle: two exponentials and powers of one of them."""
+    """Write a Gaussian moved off the middle: two exponentials and powers of one of them.
+
+    Parameters
+    ----------
+    fixed : (k,) float, the Gaussian in the middle, k odd
+    shift : px
+    sigma : of the Gaussian, px
+    out : (k,) float, written
+    """
     reach = len(fixed) // 2
     factor = math.exp(shift / sigma**2)
     up, down = math.exp(-0.5 * (shift / sigma) ** 2), math.exp(-0.5 * (shift / sigma) ** 2)
@@ -298,7 +363,14 @@ def shifted_window(fixed: Floats, shift: float, sigma: float, out: Floats) -> No
 def moments(
     stamp: Floats, across: Floats, down: Floats, x0: float, y0: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Return the windowed sums of 1, x, y, x^2, y^2 and xy about a centre."""
+    """Return the windowed sums of 1, x, y, x^2, y^2 and xy about a centre.
+
+    Parameters
+    ----------
+    stamp : (k, k) float, k odd
+    across, down : (m,) float, windows along x and y, m at least k
+    x0, y0 : centre, px from the middle of the stamp
+    """
     total, sx, sy, sxx, syy, sxy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     half, skip = stamp.shape[0] // 2, (len(across) - stamp.shape[0]) // 2
     for i in range(stamp.shape[0]):
@@ -320,7 +392,13 @@ def moments(
 
 @compiled
 def minor_fwhm(sums: tuple[float, float, float, float, float, float], window_px: float) -> float:
-    """Return the FWHM along the minor axis of windowed moments, the window taken out."""
+    """Return the FWHM along the minor axis of windowed moments, the window taken out.
+
+    Parameters
+    ----------
+    sums : of `moments`
+    window_px : sigma of the Gaussian window, px
+    """
     total = sums[0] if sums[0] > 0 else math.inf
     xx, yy, xy = sums[3] / total, sums[4] / total, sums[5] / total
     minor = max(0.5 * (xx + yy) - math.hypot(0.5 * (xx - yy), xy), LEAST_MOMENT)
@@ -332,7 +410,14 @@ def minor_fwhm(sums: tuple[float, float, float, float, float, float], window_px:
 
 @compiled
 def window_noise(variance: Image, x: int, y: int, across: Floats, down: Floats) -> float:
-    """Return the variance of the windowed sum; beyond the edge its pixels repeat."""
+    """Return the variance of the windowed sum; beyond the edge its pixels repeat.
+
+    Parameters
+    ----------
+    variance : (ny, nx) float
+    x, y : the pixel
+    across, down : (k,) float, windows along x and y, k odd
+    """
     ny, nx = variance.shape
     reach, total = len(across) // 2, 0.0
     for i in range(len(down)):
@@ -375,7 +460,12 @@ def narrow_basins(signal: Image, near: Bools, x: Places, y: Places, narrow: Bool
 
 
 def with_rim(mask: Bools) -> NDArray[np.uint8]:
-    """Return a mask as bits, with a rim of zeros that spares asking where the image ends."""
+    """Return a mask as bits, with a rim of zeros that spares asking where the image ends.
+
+    Parameters
+    ----------
+    mask : (ny, nx) bool
+    """
     state = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
     state[1:-1, 1:-1] = mask
     return state
@@ -403,7 +493,15 @@ def _fill_narrow_basins(
 def connected(
     state: NDArray[np.uint8], width: int, first: int, part: Places
 ) -> tuple[Places, int, int]:
-    """Return the pixels connected with one (in ``part``), their number, and all their bits."""
+    """Return the pixels connected with one (in ``part``), their number, and all their bits.
+
+    Parameters
+    ----------
+    state : flat (ny + 2)(nx + 2) uint8, bits of the pixels with a rim; written
+    width : nx + 2
+    first : flat index of the pixel to start from
+    part : (m,) int64, room for the result
+    """
     part[0], n, done, kinds = first, 1, 0, 0
     state[first] |= SEEN
     while done < n:
@@ -423,7 +521,14 @@ def connected(
 
 @compiled
 def flood(signal: Image, state: NDArray[np.uint8], part: Places) -> None:
-    """Share out a connected part among its peaks: brightest pixels first, then first come."""
+    """Share out a connected part among its peaks: brightest pixels first, then first come.
+
+    Parameters
+    ----------
+    signal : (ny, nx) float32
+    state : flat (ny + 2)(nx + 2) uint8, bits of the pixels with a rim; written
+    part : (n,) int64, flat indices into the state
+    """
     nx = signal.shape[1]
     width = nx + 2
     queue = [(np.float32(0), 0, 0) for _ in range(0)]
@@ -445,7 +550,13 @@ def flood(signal: Image, state: NDArray[np.uint8], part: Places) -> None:
 
 @compiled
 def neighbour(j: int, width: int) -> int:
-    """Return the step to one of the eight neighbours: those beside first, then diagonals."""
+    """Return the step to one of the eight neighbours: those beside first, then diagonals.
+
+    Parameters
+    ----------
+    j : 0 to 7
+    width : of a row, px
+    """
     if j < 4:
         return (-width, -1, 1, width)[j]
     return (-width - 1, -width + 1, width - 1, width + 1)[j - 4]

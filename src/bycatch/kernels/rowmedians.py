@@ -26,36 +26,66 @@ STRIDE = BLOCK_PX + 8
 
 
 def plane_shape(ny: int, nx: int) -> tuple[int, int]:
-    """Return the shape of a plane for an image: whole blocks, and edges on all sides."""
+    """Return the shape of a plane for an image: whole blocks, and edges on all sides.
+
+    Parameters
+    ----------
+    ny, nx : of the image, px
+    """
     return ny + 2 * EDGE_Y, n_blocks(nx) * BLOCK_PX + 2 * EDGE_X
 
 
 def n_blocks(nx: int) -> int:
-    """Return how many blocks cover a row."""
+    """Return how many blocks cover a row.
+
+    Parameters
+    ----------
+    nx : pixels of a row
+    """
     return -(-nx // BLOCK_PX)
 
 
 @compiled
 def lower(a: Number, b: Number) -> Number:
-    """Return the smaller of two numbers."""
+    """Return the smaller of two numbers.
+
+    Parameters
+    ----------
+    a, b : numbers of one type
+    """
     return a if a < b else b  # noqa: FURB136, what min() does with NaN can't be vectorised
 
 
 @compiled
 def upper(a: Number, b: Number) -> Number:
-    """Return the larger of two numbers."""
+    """Return the larger of two numbers.
+
+    Parameters
+    ----------
+    a, b : numbers of one type
+    """
     return b if a < b else a  # noqa: FURB136
 
 
 @compiled
 def ordered(a: Number, b: Number) -> tuple[Number, Number]:
-    """Return two numbers in rising order."""
+    """Return two numbers in rising order.
+
+    Parameters
+    ----------
+    a, b : numbers of one type
+    """
     return lower(a, b), upper(a, b)
 
 
 @compiled
 def sorted3(a: Number, b: Number, c: Number) -> tuple[Number, Number, Number]:
-    """Return three numbers in rising order."""
+    """Return three numbers in rising order.
+
+    Parameters
+    ----------
+    a, b, c : numbers of one type
+    """
     a, b = ordered(a, b)
     b, c = ordered(b, c)
     a, b = ordered(a, b)
@@ -66,7 +96,12 @@ def sorted3(a: Number, b: Number, c: Number) -> tuple[Number, Number, Number]:
 def sorted5(
     a: Number, b: Number, c: Number, d: Number, e: float
 ) -> tuple[Number, Number, Number, Number, Number]:
-    """Return five numbers in rising order (nine comparisons, the fewest there are)."""
+    """Return five numbers in rising order (nine comparisons, the fewest there are).
+
+    Parameters
+    ----------
+    a, b, c, d, e : numbers of one type
+    """
     a, b = ordered(a, b)
     d, e = ordered(d, e)
     c, e = ordered(c, e)
@@ -81,13 +116,23 @@ def sorted5(
 
 @compiled
 def median3(a: Number, b: Number, c: Number) -> Number:
-    """Return the median of three numbers."""
+    """Return the median of three numbers.
+
+    Parameters
+    ----------
+    a, b, c : numbers of one type
+    """
     return upper(lower(a, b), lower(upper(a, b), c))
 
 
 @compiled
 def median5(a: Number, b: Number, c: Number, d: Number, e: Number) -> Number:
-    """Return the median of five numbers: the least and the greatest of four fall out."""
+    """Return the median of five numbers: the least and the greatest of four fall out.
+
+    Parameters
+    ----------
+    a, b, c, d, e : numbers of one type
+    """
     a, b = ordered(a, b)
     c, d = ordered(c, d)
     return median3(e, upper(a, c), lower(b, d))
@@ -153,7 +198,13 @@ def median5x5_blocks(plane: Image, stale: Bools, out: Image) -> None:
 
 @compiled
 def median3x3_blocks(plane: Image, stale: Bools, out: Image) -> None:
-    """Write the medians of the 3 x 3 pixels around those of stale blocks (as above)."""
+    """Write the medians of the 3 x 3 pixels around those of stale blocks (as above).
+
+    Parameters
+    ----------
+    plane, out : float32, shape of `plane_shape`
+    stale : (ny, number of blocks) bool
+    """
     for y in range(stale.shape[0]):
         for block in range(stale.shape[1]):
             if not stale[y, block]:

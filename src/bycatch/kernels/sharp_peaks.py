@@ -165,7 +165,12 @@ def _subtract(total: Floats, out: Image) -> None:
 
 
 def response(inner_px: float, outer_px: float) -> float:
-    """Return the noise of the difference for independent pixels of noise 1."""
+    """Return the noise of the difference for independent pixels of noise 1.
+
+    Parameters
+    ----------
+    inner_px, outer_px : sigmas of the two Gaussians, px
+    """
     side = 2 * (math.ceil(TRUNCATED * outer_px) + 1) + 1
     point = np.zeros((side, side))
     point[side // 2, side // 2] = 1.0

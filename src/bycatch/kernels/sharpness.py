@@ -148,7 +148,14 @@ def _sharpness(
 def brightest_near(
     image: NDArray[np.float32], x: float, y: float, radius_px: float
 ) -> tuple[int, int]:
-    """Return (x, y) of the brightest pixel whose centre lies within a radius."""
+    """Return (x, y) of the brightest pixel whose centre lies within a radius.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    x, y : position, 0-based pixel centres
+    radius_px : px
+    """
     ny, nx = image.shape
     column, row = index_in(x + 0.5, nx), index_in(y + 0.5, ny)
     best_x, best_y = column, row
@@ -163,13 +170,25 @@ def brightest_near(
 
 @compiled
 def light(value: np.float32) -> np.float32:
-    """Return a pixel's value; 0 where there are no data."""
+    """Return a pixel's value; 0 where there are no data.
+
+    Parameters
+    ----------
+    value : float32, of a pixel
+    """
     return value if math.isfinite(value) else np.float32(0)
 
 
 @compiled
 def copy_around(image: NDArray[np.float32], x: int, y: int, near: NDArray[np.float32]) -> None:
-    """Copy the pixels around one; beyond the edge pixels repeat."""
+    """Copy the pixels around one; beyond the edge pixels repeat.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    x, y : the pixel
+    near : (k, k) float32, k odd, written
+    """
     ny, nx = image.shape
     far = near.shape[0] // 2
     for i in range(near.shape[0]):
@@ -180,7 +199,13 @@ def copy_around(image: NDArray[np.float32], x: int, y: int, near: NDArray[np.flo
 
 @compiled
 def major_fwhm(sums: tuple[float, float, float, float, float, float], window_px: float) -> float:
-    """Return the FWHM along the major axis: the minor one of moments turned by a right angle."""
+    """Return the FWHM along the major axis: the minor one of moments turned by a right angle.
+
+    Parameters
+    ----------
+    sums : of `peaks.moments`
+    window_px : sigma of the Gaussian window, px
+    """
     total, xx, yy, xy = sums[0], sums[3], sums[4], sums[5]
     # (xx + yy) - minor = major: a round profile with the major variance has it as its minor.
     major = 0.5 * (xx + yy) + math.hypot(0.5 * (xx - yy), xy)
@@ -189,7 +214,13 @@ def major_fwhm(sums: tuple[float, float, float, float, float, float], window_px:
 
 @compiled
 def box_share(stamp: Floats, box_px: int) -> float:
-    """Return the share of the light about the middle that the best box with the middle holds."""
+    """Return the share of the light about the middle that the best box with the middle holds.
+
+    Parameters
+    ----------
+    stamp : (k, k) float, k odd, at least 2 box_px + 1
+    box_px : side of the box, px
+    """
     middle = stamp.shape[0] // 2
     best = -math.inf
     for i in range(middle - box_px + 1, middle + 1):
@@ -201,7 +232,14 @@ def box_share(stamp: Floats, box_px: int) -> float:
 
 @compiled
 def box_sum(stamp: Floats, row: int, column: int, side: int) -> float:
-    """Return the sum of a square box that begins at a pixel."""
+    """Return the sum of a square box that begins at a pixel.
+
+    Parameters
+    ----------
+    stamp : (k, k) float
+    row, column : the first pixel of the box
+    side : px
+    """
     total = 0.0
     for i in range(row, row + side):
         for j in range(column, column + side):
@@ -211,7 +249,14 @@ def box_sum(stamp: Floats, row: int, column: int, side: int) -> float:
 
 @compiled
 def marked_share(stamp: Floats, marked: NDArray[np.bool_], x: int, y: int) -> float:
-    """Return the share of the positive light within 2 px that lies on marked pixels."""
+    """Return the share of the positive light within 2 px that lies on marked pixels.
+
+    Parameters
+    ----------
+    stamp : (k, k) float, k odd, at least 5
+    marked : (ny, nx) bool, of the image
+    x, y : pixel of the image in the middle of the stamp
+    """
     ny, nx = marked.shape
     middle = stamp.shape[0] // 2
     on, total = 0.0, 0.0

@@ -67,6 +67,12 @@ def free_boxes(free: Bools, box_px: int, min_share: float) -> Bools:
     """Return which boxes have more than a share of free pixels, (n_boxes_y, n_boxes_x).
 
     Boxes that the far edges cut are no smaller than the others in this.
+
+    Parameters
+    ----------
+    free : (ny, nx) bool
+    box_px : side of a box, px, at least 1
+    min_share : 0 to 1
     """
     if box_px < 1:
         raise ValueError(f"boxes of {box_px} px hold no pixels")

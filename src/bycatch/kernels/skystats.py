@@ -64,6 +64,11 @@ def clipped_rows(values: Floats, clip_sigma: float) -> tuple[Floats, Floats, NDA
     """Return clipped median, standard deviation and count of each row.
 
     Only finite values count.  The clipping is that of `annulus_stats`.
+
+    Parameters
+    ----------
+    values : (N, M) float
+    clip_sigma : limit, in standard deviations
     """
     out = np.full((len(values), 3), [np.nan, np.nan, 0.0])
     _clipped_rows(plane(values, np.float64), float(clip_sigma), out)
@@ -121,6 +126,12 @@ def clip(values: NDArray[np.floating], n: int, clip_sigma: float) -> tuple[float
 
     What is farther from the median than ``clip_sigma`` standard deviations is
     dropped, until nothing is.  The values lose their order; ``n`` is at least 1.
+
+    Parameters
+    ----------
+    values : (m,) float, m at least n, all finite; reordered
+    n : values to use
+    clip_sigma : limit, in standard deviations
     """
     while True:
         median = middle(values, n)
@@ -146,7 +157,13 @@ def clip(values: NDArray[np.floating], n: int, clip_sigma: float) -> tuple[float
 
 @compiled
 def middle(values: NDArray[np.floating], n: int) -> float:
-    """Return the median of ``values[:n]``, which lose their order."""
+    """Return the median of ``values[:n]``, which lose their order.
+
+    Parameters
+    ----------
+    values : (m,) float, m at least n; reordered
+    n : values to use, at least 1
+    """
     k = (n - 1) // 2
     lower: float = np.float64(select(values, n, k))
     if n % 2:
@@ -164,6 +181,12 @@ def select(values: NDArray[np.floating], n: int, k: int) -> float:
 
     The parting has no branches, which can't be predicted, and takes the value at k
     for the pivot: in the next round of a clipping that is nearly the k-th already.
+
+    Parameters
+    ----------
+    values : (m,) float, m at least n; reordered
+    n : values to use
+    k : 0 to n - 1
     """
     first, stop = 0, n
     while True:

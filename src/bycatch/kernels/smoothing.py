@@ -23,13 +23,24 @@ def noise_correlation(pixfrac: float, scale_ratio: float) -> float:
     limit for large areas: with r = pixfrac / scale_ratio (output over native pixel),
     R = r / (1 - 1/(3r)) for r >= 1 and 1 / (1 - r/3) for r <= 1.  Its inverse is
     by how much the scatter of single pixels is lowered.
+
+    Parameters
+    ----------
+    pixfrac : of the drop, in native pixels
+    scale_ratio : output over native pixel
     """
     r = pixfrac / scale_ratio
     return r / (1 - 1 / (3 * r)) if r >= 1 else 1 / (1 - r / 3)
 
 
 def gaussian_kernel(fwhm_px: float, size_px: int) -> NDArray[np.float64]:
-    """Return a normalised Gaussian sampled on ``size_px`` x ``size_px`` pixels (odd)."""
+    """Return a normalised Gaussian sampled on ``size_px`` x ``size_px`` pixels (odd).
+
+    Parameters
+    ----------
+    fwhm_px : px
+    size_px : side of the kernel, px, odd
+    """
     axis = np.arange(size_px) - size_px // 2
     profile = np.exp(-0.5 * (axis / (fwhm_px * SIGMA_PER_FWHM)) ** 2)
     kernel: NDArray[np.float64] = np.outer(profile, profile)
@@ -38,6 +49,10 @@ def gaussian_kernel(fwhm_px: float, size_px: int) -> NDArray[np.float64]:
 
 def weights_of(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return a kernel in the form that compiled code takes, with the digits of float32.
+
+    Parameters
+    ----------
+    kernel : (k, k) float
 
     Raises
     ------
@@ -102,6 +117,11 @@ def window(size: int, nx: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
 
     Row r of the image is kept in row r % size: what is not valid is 0 in both
     arrays, and so are rows beyond the edges.
+
+    Parameters
+    ----------
+    size : rows of the kernel, odd
+    nx : pixels of a row
     """
     width = nx + 2 * (size // 2)
     return np.zeros((size, width), np.float32), np.zeros((size, width), np.uint8)
@@ -118,6 +138,13 @@ def smooth_row(
     """Write one row of the convolved image, from the rows around it in a `window`.
 
     In stretches, since most hold either only valid pixels or none: their norm is known.
+
+    Parameters
+    ----------
+    values, known : (k, nx + k - 1) float32 and uint8, of `window`
+    weights : (k, k) float
+    row : of the image
+    out : (nx,) float32, written
     """
     size, nx = len(weights), out.size
     reach = size // 2
@@ -149,7 +176,12 @@ def smooth_row(
 
 @compiled
 def count(flags: NDArray[np.uint8] | NDArray[np.bool_]) -> int:
-    """Return how many flags are set."""
+    """Return how many flags are set.
+
+    Parameters
+    ----------
+    flags : (n,) uint8 or bool
+    """
     total = np.int32(0)
     for x in range(flags.size):
         total += np.int32(flags[x])

@@ -13,7 +13,13 @@ LEAST_DIFFERENCES = 30
 
 
 def at_cells(image: Image, cell_px: int) -> Image:
-    """Return the pixels in the middle of the cells of a smooth map, one for each cell."""
+    """Return the pixels in the middle of the cells of a smooth map, one for each cell.
+
+    Parameters
+    ----------
+    image : (ny, nx) float
+    cell_px : side of a cell, px
+    """
     ny, nx = image.shape
     rows = np.minimum(np.arange(0, ny, cell_px) + cell_px // 2, ny - 1)
     columns = np.minimum(np.arange(0, nx, cell_px) + cell_px // 2, nx - 1)
@@ -21,7 +27,13 @@ def at_cells(image: Image, cell_px: int) -> Image:
 
 
 def most_in_window(which: NDArray[np.bool_], side: int) -> int:
-    """Return the largest number of cells that any square of ``side`` cells holds."""
+    """Return the largest number of cells that any square of ``side`` cells holds.
+
+    Parameters
+    ----------
+    which : (n_cells_y, n_cells_x) bool
+    side : of the square, in cells
+    """
     if not which.any():
         return 0
     sums = np.zeros((which.shape[0] + 1, which.shape[1] + 1), np.int64)
@@ -74,7 +86,14 @@ def local_scatter(cells: Image, lag: int, step: int, margin: int) -> Floats:
 
 
 def map_of_blocks(values: Floats, valid: NDArray[np.bool_], block_px: int) -> Image:
-    """Return a smooth map through the values of blocks, (ny, nx); 0 where not valid or unknown."""
+    """Return a smooth map through the values of blocks, (ny, nx); 0 where not valid or unknown.
+
+    Parameters
+    ----------
+    values : (n_blocks_y, n_blocks_x) float, NaN where not known
+    valid : (ny, nx) bool
+    block_px : side of a block, px
+    """
     if not np.isfinite(values).any():
         return np.zeros(valid.shape, np.float32)
     mesh = filled(values.astype(np.float32))

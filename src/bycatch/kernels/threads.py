@@ -40,14 +40,24 @@ def n_threads() -> int:
 
 
 def limit_threads(n: int | None) -> None:
-    """Let kernels use so many threads at most from now on, in this process; None: all cores."""
+    """Let kernels use so many threads at most from now on, in this process; None: all cores.
+
+    Parameters
+    ----------
+    n : number of threads, at least 1; None: all cores
+    """
     global _limit  # noqa: PLW0603, one number for the process, as it has one set of cores
     _limit = None if n is None else max(n, 1)
 
 
 @contextmanager
 def at_most(n: int | None) -> Iterator[None]:
-    """Let kernels use so many threads at most, for a while; None: all cores."""
+    """Let kernels use so many threads at most, for a while; None: all cores.
+
+    Parameters
+    ----------
+    n : number of threads, at least 1; None: all cores
+    """
     before = _limit
     limit_threads(n)
     try:
@@ -76,10 +86,15 @@ def in_portions(work: Callable[[int, int], Any], n: int, least: int) -> None:
         future.result()
 
 
-def begun(function: Callable[..., Any], *args: Any) -> Future[Any]:
-    """Begin a call that goes on beside others, if there are cores; else it is done when returned.
+def in_background(function: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Start a call in a thread of its own, if there are cores; else do it before returning.
 
     It may split its own work: it does not take a thread of theirs.
+
+    Parameters
+    ----------
+    function : the work
+    args : its arguments
     """
     if n_threads() > 1:
         pool = ThreadPoolExecutor(1)

@@ -129,6 +129,12 @@ def image_covariance(frames: Frames, data: Observations, image: int) -> Floats:
     """Return the (6, 6) covariance of an image's affine correction about its centre.
 
     In the order of t_xi, t_eta and the matrix row by row; mas, and mas per arcsec.
+
+    Parameters
+    ----------
+    frames : Frames
+    data : Observations
+    image : index of the image
     """
     n_terms = len(frames.common)
     x, y = data.centres[image] / 1000.0
@@ -141,7 +147,13 @@ def image_covariance(frames: Frames, data: Observations, image: int) -> Floats:
 
 
 def common_variance(frames: Frames, xy_arcsec: Floats) -> Floats:
-    """Return the variances (M, 2), mas^2, that the common numbers' errors make at positions."""
+    """Return the variances (M, 2), mas^2, that the common numbers' errors make at positions.
+
+    Parameters
+    ----------
+    frames : Frames
+    xy_arcsec : (M, 2) float, arcsec in the tangent plane
+    """
     n = len(frames.common)
     terms = [common_terms(xy_arcsec, axis)[:, :n] for axis in (0, 1)]
     part = frames.covariance[:n, :n]
@@ -149,7 +161,14 @@ def common_variance(frames: Frames, xy_arcsec: Floats) -> Floats:
 
 
 def image_affine(frames: Frames, data: Observations, image: int) -> tuple[Floats, Floats]:
-    """Return matrix (2, 2) and shift (2,), mas, that correct an image's positions in the plane."""
+    """Return matrix (2, 2) and shift (2,), mas, that correct an image's positions in the plane.
+
+    Parameters
+    ----------
+    frames : Frames
+    data : Observations
+    image : index of the image
+    """
     x, y = data.centres[image] / 1000.0
     common = _common_jacobian(0.0, 0.0)[:, : len(frames.common)] @ frames.common
     own = frames.relative[image]
@@ -176,7 +195,13 @@ def _common_jacobian(x: float, y: float) -> Floats:
 
 
 def common_terms(xy_arcsec: Floats, axis: int) -> Floats:
-    """Return the (K, 6) derivatives of one axis of positions by the TERMS."""
+    """Return the (K, 6) derivatives of one axis of positions by the TERMS.
+
+    Parameters
+    ----------
+    xy_arcsec : (K, 2) float, arcsec in the tangent plane
+    axis : 0 for xi, 1 for eta
+    """
     x, y = xy_arcsec.T
     zero, one = np.zeros(len(x)), np.ones(len(x))
     columns = [one, zero, -y, x, x, y] if axis == 0 else [zero, one, x, y, -y, x]

@@ -310,7 +310,7 @@ def _catalog_words(case: Case, row: Row, distance: float) -> Iterator[str]:
 def _merged_words(case: Case, label: int, x: float, y: float) -> Iterator[str]:
     table = case.detections
     chosen = table[table["id"] == label]
-    yield f"The pixel belongs to segment {label}: it was not told apart from that source."
+    yield f"The pixel belongs to segment {label}: it was not separated from that source."
     if len(chosen):
         other = chosen[0]
         distance = np.hypot(other["x"] - x, other["y"] - y)
@@ -360,7 +360,7 @@ def _undetected(case: Case, x: float, y: float) -> _Reason:
             ),
         )
     text = f"{level}, and {n} connected pixels are above the threshold of {limit:g}: "
-    return _Reason(Verdict.MERGED, (text + "they belong to segments that begin farther away.",))
+    return _Reason(Verdict.MERGED, (text + "they belong to segments that start farther away.",))
 
 
 def _setting_for(n_pixels: int, case: Case) -> int:

@@ -1,4 +1,4 @@
-"""A field is one task: all steps of all its images, in its own folder, with nobody else's records.
+"""A field is one task: all steps of all its images, in its own folder, with its own records.
 
 It can be done again at any time: what is up to date is kept.  Each image is read once.
 """
@@ -122,12 +122,12 @@ def _state_of(job: FieldJob) -> FieldState:
     except UnreadableFile as err:
         if job.images is None:
             raise
-        logger.warning("%s: all of it is done again: %s", job.name, err)
+        logger.warning("%s: everything is done again: %s", job.name, err)
         return FieldState(job.name)
 
 
 def _clear(folder: FieldFolder) -> None:
-    """Remove what a killed process left half-written: nobody else writes here now."""
+    """Remove half-written files of a killed process: no other process writes here now."""
     remove_leftovers(folder.path)
     for path in sorted(folder.path.iterdir()):
         if path.is_dir() and not path.is_symlink():
@@ -135,7 +135,7 @@ def _clear(folder: FieldFolder) -> None:
 
 
 def tidy_up(job: FieldJob) -> None:
-    """Remove what the work on a field left when it was stopped amid it."""
+    """Remove what interrupted work on a field left behind."""
     if not os.path.lexists(job.folder / LOCK):
         return
     with suppress(Held, BycatchError, OSError), lock(job.folder / LOCK):

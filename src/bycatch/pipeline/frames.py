@@ -188,7 +188,7 @@ def read_frame(path: Path) -> Frame:
             pairs = Table.read(hdus["PAIRS"], unit_parse_strict="silent")
         except (KeyError, ValueError) as err:
             raise UnreadableFile(
-                f"{path}: holds no error of the frame ({err})",
+                f"{path}: has no error of the frame ({err})",
                 hint="remove it and run 'bycatch align' again",
             ) from err
     celestial = header.copy()

@@ -122,7 +122,7 @@ def searched(
             microjansky=photcal.microjansky(zeropoint),
             without=bench.cr_mask,  # in stacks, too: what the rejection has left
         )
-    _ = bench.coverage  # while the pixels are at hand
+    _ = bench.coverage  # while the pixels are in memory
     result = GroupImage(
         bench, image.meta, image.scale_arcsec, frame, sources, ids, ellipses,
         np.where(np.isfinite(p_cr), p_cr >= SURE_CR, on_mask),

@@ -72,9 +72,9 @@ def _facts(headers: Headers, image: DrcImage) -> list[tuple[str, str]]:
     zero_points = f"AB {ab:.4f}, ST {photcal.st_zeropoint(meta.photflam):.4f}"
     if vega is not None:
         zero_points += f", Vega {vega:.4f}"
-    audited = "no value known to compare with"
+    audited = "no reference value"
     if audit:
-        audited = "outdated, as said below" if audit.is_off else audit.in_words()
+        audited = "outdated, see below" if audit.is_off else audit.in_words()
     origin = f"PHOTFLAM {meta.photflam:.5g} from {meta.zeropoint_origin}"
     pointing = f"centre RA {float(centre[0]):.6f} Dec {float(centre[1]):.6f} deg"
     return [
@@ -100,19 +100,19 @@ def _facts(headers: Headers, image: DrcImage) -> list[tuple[str, str]]:
 
 def _cte(headers: Headers, meta: ImageMeta) -> str:
     """Return whether the losses of charge transfer are corrected, and who says so."""
-    told = headers.cte_corrections
-    if not told:
+    states = headers.cte_corrections
+    if not states:
         if not meta.is_cte_corrected:
             return "drz: not corrected (PCTECORR is missing)"
         said = "corrected, by its name" if re.search(r"_drc(_|$)", meta.stem) else "unknown"
         return f"{said} (PCTECORR is missing)"
-    if set(told) == {"COMPLETE"}:
+    if set(states) == {"COMPLETE"}:
         though = "" if meta.is_cte_corrected else ", though it is named drz"
-        return f"corrected (PCTECORR {told[0]}){though}"
-    if "COMPLETE" in told:
-        return f"not corrected in all exposures (PCTECORR {', '.join(told)})"
+        return f"corrected (PCTECORR {states[0]}){though}"
+    if "COMPLETE" in states:
+        return f"not corrected in all exposures (PCTECORR {', '.join(states)})"
     named = "" if meta.is_cte_corrected else "drz: "
-    return f"{named}not corrected (PCTECORR {', '.join(told)})"
+    return f"{named}not corrected (PCTECORR {', '.join(states)})"
 
 
 def _has_sky(image: DrcImage) -> bool:
@@ -130,7 +130,9 @@ def _warnings(headers: Headers, image: DrcImage) -> list[str]:
         found.append("a copy with the aligned WCS, written by bycatch: a run takes its original")
     name = meta.wcsname.upper()
     if name in UNALIGNED_NAMES:
-        found.append("the WCS has no telling name: its pointing may be off by an arcsecond or more")
+        found.append(
+            "the WCS name gives no origin: its pointing may be off by an arcsecond or more"
+        )
     elif "FIT_" not in name and "GAIA" not in name:
         found.append(f"WCS {meta.wcsname} is not tied to Gaia: pointing errors of 0.1 to 1 arcsec")
     if meta.n_exposures == 1:

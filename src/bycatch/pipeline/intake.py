@@ -223,7 +223,7 @@ def sidecar_of(path: Path) -> Path:
 
 
 def _with_content(candidates: Sequence[Candidate], earlier: dict[Path, Known]) -> list[Candidate]:
-    """Add checksums to files that share a name or all facts: true copies are told by them."""
+    """Add checksums to files that share a name or all facts: they identify true copies."""
     roots = Counter(root_of(stem_of(c.path)) for c in candidates)
     facts = Counter(_facts(c) for c in candidates)
     taken = {record.root: path for path, record in earlier.items() if _is_file(path)}

@@ -54,7 +54,7 @@ class Inputs:
             raise SettingsError("--sources-image: of which list?", hint="give --sources FILE too")
         if self.exclude:
             found = lists.read_regions(self.exclude).passed_over
-            notes += [f"--exclude {self.exclude}: passed over: {shape}" for shape in found]
+            notes += [f"--exclude {self.exclude}: skipped: {shape}" for shape in found]
         for note in notes:
             logger.warning("%s", note)
         return self

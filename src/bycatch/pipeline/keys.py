@@ -100,7 +100,7 @@ def align_key(job: ImageJob, field_key: str) -> str:
 
 
 def quality_key(job: ImageJob) -> list[str]:
-    """Return what changes when other exposures are at hand."""
+    """Return what changes when other exposures are available."""
     files = quality_files(job.settings, job.record)
     return [f"{path.name} {file_fingerprint(path)}" for path in files]
 
@@ -130,7 +130,7 @@ def refresh_checksum(record: ImageRecord, folder: Path) -> None:
     for path in files:
         if not path.exists():
             raise UnreadableFile(
-                f"{record.source}: {path} leads to no file any more",
+                f"{record.source}: {path} no longer leads to a file",
                 hint="give the file to 'bycatch run' again from where it is now",
             )
     fingerprint = " ".join(file_fingerprint(p) for p in files)

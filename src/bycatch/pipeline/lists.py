@@ -80,7 +80,7 @@ def read_positions(path: Path) -> Positions:
 
 def _in_pixels(found: UserTable, x_name: str, y_name: str, first_pixel: int) -> Positions:
     x, y = (found.numbers(name, "pix") - first_pixel for name in (x_name, y_name))
-    note = f"{found.label}: {x_name}, {y_name} are 1-based: 1 is taken off" if first_pixel else ""
+    note = f"{found.label}: {x_name}, {y_name} are 1-based: 1 is subtracted" if first_pixel else ""
     return Positions(x, y, on_sky=False, note=note)
 
 

@@ -76,7 +76,7 @@ def make_objects(
 def objects_of(
     out: Path, settings: Settings, inputs: Inputs, executor: Executor, *, forced: bool = False
 ) -> list[GroupReport]:
-    """Make the tables of all groups with an executor that is at hand; none without images."""
+    """Make the tables of all groups with a given executor; none without images."""
     beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
     before = {state.name: set(state.images) for state in read_groups(out)}
     kept = _of_images_that_are_gone(out, before)
@@ -215,7 +215,7 @@ def work_on(executor: Executor, jobs: Sequence[GroupJob]) -> Iterator[GroupRepor
             logger.warning("objects %s: %s; tried once more", job.name, found.reason)
             again.append(replace(job, waits=True))
         elif found.holder:
-            logger.warning("objects %s: passed over for now: %s", job.name, found.holder)
+            logger.warning("objects %s: skipped for now: %s", job.name, found.holder)
             again.append(replace(job, waits=True))
         else:
             yield found

@@ -150,7 +150,7 @@ class ImageReport:
 
         Parameters
         ----------
-        record : of the image, where it is at hand; else it is read
+        record : of the image, if it is loaded; else it is read
         """
         return {
             "root": self.root,

@@ -90,7 +90,7 @@ def plain_settings(settings: Settings, section: str) -> dict[str, Any]:
 
 
 NO_SOURCE = (
-    "no source: nothing stands above the noise on enough pixels (detect.n_sigma, detect.n_pixels)"
+    "no source: nothing is above the noise on enough pixels (detect.n_sigma, detect.n_pixels)"
 )
 
 

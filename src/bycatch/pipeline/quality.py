@@ -1,4 +1,4 @@
-"""The exposures of an image, where their flc or flt files are at hand: data quality and pixels."""
+"""Data quality and pixels of the exposures of an image, where flc or flt files are available."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Cone:
 def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
     """Return a circle that covers all images of a field and a margin.
 
-    An image that can't be read or has no WCS is left out: it is aligned by nobody.  So is one
+    An image that can't be read or has no WCS is left out: it is not aligned.  So is one
     that lies far from the others: a wrong CRVAL must not make a circle of half the sky.
 
     Raises

@@ -137,8 +137,8 @@ def run_stages(
     chosen = settings or saved_settings(out)
     if chosen.output.is_survey:
         raise SettingsError(
-            f"{out}: it keeps nothing between the steps (output.products = survey)",
-            hint="'bycatch run' does all that a change needs",
+            f"{out}: it has no intermediate products (output.products = survey)",
+            hint="use 'bycatch run'",
         )
     jobs = [
         FieldJob(
@@ -255,7 +255,7 @@ def _run(
         extra={"sizes_mb": sizes_mb, "steps": stages},
     )
     if "align" in stages and importlib.util.find_spec("matplotlib") is None:
-        logger.info("no figures: matplotlib is not there (pip install 'bycatch[figures]')")
+        logger.info("no figures: matplotlib is not installed (pip install 'bycatch[figures]')")
     try:
         fields = tuple(sorted(work_on(executor, jobs), key=lambda field: field.name))
     except BaseException:
@@ -337,7 +337,7 @@ def work_on(executor: Executor, jobs: Sequence[FieldJob]) -> Iterator[FieldResul
             logger.warning("%s: %s; it is tried once more", job.name, found.reason)
             (alone if found.may_be_memory else again).append(job)
         elif found.holder:
-            logger.warning("%s: passed over for now: %s has it", job.name, found.holder)
+            logger.warning("%s: skipped for now: %s has it", job.name, found.holder)
             taken.append(replace(job, waits=True))
         else:
             yield found

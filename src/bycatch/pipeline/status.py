@@ -175,7 +175,7 @@ def _steps(job: ImageJob, folder: FieldFolder) -> tuple[dict[str, str], str]:
     files = [job.paths.folder / name for name in record.names]
     gone = [path for path in files if not path.exists()]
     if gone:
-        problem = f"{gone[0]} leads to no file any more"
+        problem = f"{gone[0]} no longer leads to a file"
     elif record.fingerprint != " ".join(file_fingerprint(path) for path in files):
         job = replace(job, record=replace(record, checksum=""))  # changed: all is stale
     return step_states(job, folder), problem

@@ -158,14 +158,16 @@ def _in_a_thread(function: Callable[..., None], *args: Any) -> Future[None]:
 
 def detect(bench: Workbench, products: Products) -> Summary:
     """Find the sources."""
-    from bycatch.kernels.threads import begun
+    from bycatch.kernels.threads import in_background
     from bycatch.stages import detect
 
     found = detect.run(bench.image, bench.job.settings.detect)
     bench.forget("cr_share", "coverage", "exposure_sets")
     bench.sources, bench.segmentation = found.sources, found.segmentation
     bench.sources.meta["EXPTIME"] = bench.image.meta.exptime_s  # as the pixels have it
-    labels = begun(products.segmentation, found.segmentation, bench.image.wcs, found.removed)
+    labels = in_background(
+        products.segmentation, found.segmentation, bench.image.wcs, found.removed
+    )
     products.table(found.sources, "sources")
     labels.result()
     return {"n_exposures": bench.image.meta.n_exposures} | found.summary()

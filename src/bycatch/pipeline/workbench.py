@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats
 from bycatch.errors import MissingProduct, UnreadableFile
-from bycatch.kernels.threads import begun
+from bycatch.kernels.threads import in_background
 from bycatch.pipeline.jobs import ImageJob
 from bycatch.pipeline.keys import refresh_checksum, stage_keys
 from bycatch.pipeline.provenance import nothing_found
@@ -68,7 +68,7 @@ class Workbench:
         """
         memory.free_at_once()
         if at_pixels and not self.record.checksum:
-            self._reading = begun(self._read)
+            self._reading = in_background(self._read)
             import_steps()  # while the file is read
         refresh_checksum(self.record, self.paths.folder)
 
@@ -121,7 +121,7 @@ class Workbench:
             return
         is_searched = {"detect", "crmask"} <= set(self.record.stages)
         if is_searched:
-            _ = self.cr_share, self.coverage  # while the pixels are at hand
+            _ = self.cr_share, self.coverage  # while the pixels are in memory
         self.put_aside()
         if is_searched:
             _ = self.exposure_sets  # of the same file, while the system still has it in memory
@@ -245,7 +245,7 @@ class Workbench:
         """Say which step to run where one of its products is missing or no longer what it was."""
         self.sealed()
         if not self.record.has_whole(path):
-            problem = "is not what was made: cut, changed or replaced"
+            problem = "was cut, changed or replaced after it was made"
             raise MissingProduct(
                 f"{self.job.label}: {path.name} {problem if path.exists() else 'is not there'}",
                 hint=f"run 'bycatch {stage} {self.job.out}' first, or 'bycatch run'",

@@ -16,7 +16,7 @@ from bycatch.arrays import Floats, Ints
 from bycatch.catalogs.flags import Flag, decode
 from bycatch.images.drc import DrcImage
 from bycatch.images.look import DrcLook
-from bycatch.kernels.threads import begun
+from bycatch.kernels.threads import in_background
 from bycatch.report import pixels
 from bycatch.report.limits import false_share, limits
 from bycatch.report.products import ReportedImage, integers, middle_radius, values
@@ -24,7 +24,7 @@ from bycatch.system.words import printable
 
 Looked = DrcImage | DrcLook
 
-POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in doubt", "not told"
+POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in doubt", "unknown"
 KINDS = {
     POINT: "p_star of 0.5 and more",
     EXTENDED: "p_star below 0.5",
@@ -107,7 +107,10 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
     """
     data = image.pixels()
     # Most of their time is that of libraries in C: it passes while tables are read here.
-    picture, segments = begun(_picture, data, budget), begun(image.plane, image.paths.segmentation)
+    picture, segments = (
+        in_background(_picture, data, budget),
+        in_background(image.plane, image.paths.segmentation),
+    )
     found: dict[str, Any] = {
         "field": printable(image.record.field),
         "filter": printable(image.record.filter),

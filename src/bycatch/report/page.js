@@ -104,7 +104,8 @@ const bycatchReport = (() => {
     return new Promise((resolve, reject) => {
       waiting[key] = resolve;
       const script = make("script", { src: file });
-      script.addEventListener("error", () => reject(new Error(`${file} is not beside the page`)));
+      script.addEventListener("error", () =>
+        reject(new Error(`${file} is missing beside the report`)));
       document.head.append(script);
     });
   }
@@ -252,7 +253,7 @@ const bycatchReport = (() => {
     model("shapes").left[0].axis_label = shape.name === "fwhm" ? "FWHM, px" : `${shape.name}, mag`;
     at("t-shapes").textContent = `${shape.label[0].toUpperCase()}${shape.label.slice(1)}. Line: `
       + (shape.n_stars ? `locus of the image's stars (${shape.n_stars} of them).`
-        : shape.name === "fwhm" ? "median." : "expected of stars; the image has too few to tell.");
+        : shape.name === "fwhm" ? "median." : "expected of stars; the image has too few.");
     fillResiduals();
   }
 
@@ -573,7 +574,7 @@ const bycatchReport = (() => {
     const place = at("removed");
     const gone = shown.removed;
     if (!gone) {
-      place.replaceChildren(make("p", {}, "There is no list of what was left out."));
+      place.replaceChildren(make("p", {}, "There is no list of removed detections."));
       return;
     }
     const held = gone.id.length;

@@ -220,7 +220,7 @@ def with_n_usable(stars: Table, usable: Bools, n: int, random: np.random.Generat
     """Return the stars without some of the usable ones, so that ``n`` of these are left.
 
     As large a share of the others is taken away, but a fifth of them always stays:
-    what is not usable still has to be told from what is.
+    stars that are not usable must still be recognised.
 
     Raises
     ------

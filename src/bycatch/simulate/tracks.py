@@ -138,7 +138,7 @@ def _moyal(random: np.random.Generator, n: int) -> Floats:
 
 
 def _sums_within(values: Floats, first: NDArray[np.int64]) -> Floats:
-    """Return cumulative sums that begin anew with each track, whose first point is given."""
+    """Return cumulative sums that start again with each track, whose first point is given."""
     total = np.cumsum(values)
     before = np.concatenate([[0.0], total])[first]
     return np.asarray(total - before)

@@ -115,7 +115,7 @@ def _whole(path: Path, region: Region) -> ReferenceStars:
     circle = (region.ra_deg, region.dec_deg, region.radius_deg)
     problem = misfit(stars, circle, region.limit_mag) if len(stars) else "no star in it"
     if problem:
-        raise SettingsError(problem, hint="it is removed, and asked for again")
+        raise SettingsError(problem, hint="it is removed and fetched again")
     return stars
 
 

@@ -251,11 +251,11 @@ class _Asking:
         stars = from_table(table, f"{self.url} {self.table}")
         problem = misfit(stars, circle, self.settings.gaia_faint_limit_mag, band)
         if problem:
-            raise _ServiceError(f"its answer is not believed: {problem}")
+            raise _ServiceError(f"its answer is rejected: {problem}")
         if overflow or n >= self.settings.gaia_max_rows:
             return table, True
         if n == 0 and band is None and self.counted(circle, band) not in {0, None}:
-            raise _ServiceError("it sends no star, and counts some")
+            raise _ServiceError("it counts stars but sends none")
         # Some servers cut at a round number of rows (50, 2000, 2048) and do not say so.
         if n and (n % 50 == 0 or (n >= 64 and n & (n - 1) == 0)):
             counted = self.counted(circle, band)
@@ -350,7 +350,7 @@ def _ask_once(url: str, query: str, settings: AlignSettings, deadline: float) ->
     except OSError as err:  # what requests raises, too
         reason = _one_line(err)
         lost = reason == NO_NETWORK
-        # Without a network a repeat is as vain as the first try.
+        # Without a network another attempt would fail too.
         raise _ServiceError(reason, passing=not lost, unreachable=lost) from err
     try:
         answer = read_votable(content)
@@ -379,7 +379,7 @@ def _posted(
     Raises
     ------
     OSError
-        Nobody there, a broken connection, no end of the answer in time.
+        No server, a broken connection, or no complete answer in time.
     _ServiceError
         An answer that is too large.
     """

@@ -133,6 +133,11 @@ def run(image: DrcImage, settings: CrmaskSettings | None = None) -> CrmaskResult
 
     Returns masks for the whole image; where two or more exposures look,
     drizzling has removed the cosmic rays and few are left to find.
+
+    Parameters
+    ----------
+    image : DrcImage
+    settings : CrmaskSettings; the defaults without them
     """
     chosen = settings or CrmaskSettings()
     good = image.valid & (image.exptime_map_s > 0)
@@ -163,6 +168,11 @@ def charge_of(image: DrcImage, good: Bools) -> Charge:
     The sky that drizzling subtracted is put back where the level of the image
     shows that it is missing: MDRIZSKY says what was measured, not whether it
     was taken off.  Without MDRIZSKY the sky follows from the scatter.
+
+    Parameters
+    ----------
+    image : DrcImage
+    good : (ny, nx) bool, pixels with data and exposure time
     """
     seconds, n_exp = image.exptime_map_s, image.n_exp
     rows = sampled_rows(good)
@@ -200,19 +210,36 @@ def charge_of(image: DrcImage, good: Bools) -> Charge:
 
 
 def sampled_rows(good: Bools) -> slice:
-    """Return the rows that tell what is typical of an image: all of a small one."""
+    """Return the rows that tell what is typical of an image: all of a small one.
+
+    Parameters
+    ----------
+    good : (ny, nx) bool
+    """
     step = min(max(len(good) // SAMPLE_ROWS, 1), MAX_ROW_STEP)
     rows = slice(step // 2, None, step)
     return rows if good[rows].any() else slice(None)
 
 
 def drizzle_smoothing(pixfrac: float, scale_ratio: float) -> float:
-    """Return by how much drizzling lowers the scatter of single pixels (see the kernel)."""
+    """Return by how much drizzling lowers the scatter of single pixels (see the kernel).
+
+    Parameters
+    ----------
+    pixfrac : of the drop, in native pixels
+    scale_ratio : output over native pixel
+    """
     return 1 / noise_correlation(pixfrac, scale_ratio)
 
 
 def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Bools:
-    """Return the pixels that LAcosmic marks, saturated ones left out."""
+    """Return the pixels that LAcosmic marks, saturated ones left out.
+
+    Parameters
+    ----------
+    charge : Charge, the image in electrons with its noise
+    settings : CrmaskSettings
+    """
     is_matched = settings.fsmode == "convolve"
     found = lacosmic(
         charge.counts,
@@ -291,7 +318,14 @@ def minor_widths(
 
 
 def grown_mask(mask: Bools, settings: CrmaskSettings, good: Bools | None = None) -> Bools:
-    """Return the mask convolved with a Gaussian, above a threshold, where good."""
+    """Return the mask convolved with a Gaussian, above a threshold, where good.
+
+    Parameters
+    ----------
+    mask : (ny, nx) bool
+    settings : CrmaskSettings
+    good : (ny, nx) bool; everywhere without it
+    """
     allowed = np.ones(mask.shape, bool) if good is None else good
     sigma = settings.grow_sigma_px
     if sigma == 0:

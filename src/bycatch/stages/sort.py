@@ -79,7 +79,12 @@ class ImageFacts:
 
 
 def facts_of(meta: ImageMeta) -> ImageFacts:
-    """Return what sorting needs of the metadata of an image."""
+    """Return what sorting needs of the metadata of an image.
+
+    Parameters
+    ----------
+    meta : ImageMeta
+    """
     return ImageFacts(
         meta.root,
         meta.filter,
@@ -135,7 +140,13 @@ class Skipped:
 
 
 def needs_of_field(headers: Headers, settings: SortSettings | None = None) -> list[str]:
-    """Return, in words, that the field of a file must be named."""
+    """Return, in words, that the field of a file must be named.
+
+    Parameters
+    ----------
+    headers : Headers of the file
+    settings : SortSettings; the defaults without them
+    """
     if settings and settings.field:
         return []
     field = field_of(
@@ -155,12 +166,22 @@ class SortPlan:
 
 
 def is_image_name(path: Path) -> bool:
-    """Tell from the name whether a file found in a folder may be a drizzled image."""
+    """Tell from the name whether a file found in a folder may be a drizzled image.
+
+    Parameters
+    ----------
+    path : of the file
+    """
     return bool(FITS_SUFFIX.search(path.name)) and not OTHER_KIND.search(stem_of(path))
 
 
 def hap_product(stem: str) -> str:
-    """Return why a Hubble Advanced Product is not used; '' if it is, or is none."""
+    """Return why a Hubble Advanced Product is not used; '' if it is, or is none.
+
+    Parameters
+    ----------
+    stem : name of the file without its suffixes
+    """
     if stem.lower().startswith("hst_skycell"):
         return "a mosaic of a sky cell (multi-visit product): use the visit's drc files"
     found = HAP.match(stem)
@@ -171,11 +192,18 @@ def hap_product(stem: str) -> str:
     return ""
 
 
-NO_FIELD = "neither name nor header tell program and visit"
+NO_FIELD = "neither name nor header gives program and visit"
 
 
 def field_of(stem: str, exposures: Iterable[str], rootname: str = "") -> str:
-    """Return ``<program>_<visit>`` from name, ROOTNAME or exposures; '' if none tells."""
+    """Return ``<program>_<visit>`` from name, ROOTNAME or exposures; '' if none tells.
+
+    Parameters
+    ----------
+    stem : name of the file without its suffixes
+    exposures : names of the drizzled exposures
+    rootname : of the header
+    """
     found = OBSERVATION.match(stem)
     if found:
         return f"{found['program']}_{found['visit']}".lower()
@@ -199,6 +227,11 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
     Skipped with a reason: HAP total, mosaic and per-exposure products; a drz
     whose drc is there; a drizzle of one exposure that another file contains;
     a second copy of a file; what is no usable image, or fits no field.
+
+    Parameters
+    ----------
+    candidates : Sequence of Candidate, files with their facts
+    settings : SortSettings; the defaults without them
     """
     chosen = settings or SortSettings()
     skipped: list[Skipped] = []
@@ -213,7 +246,7 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
             skipped.append(Skipped(candidate.path, reason, bad=True))
             continue
         if not FILTER.fullmatch(facts.filter):
-            reason = f"{facts.filter!r} is no name of a filter"
+            reason = f"{facts.filter!r} is not the name of a filter"
             skipped.append(Skipped(candidate.path, reason, bad=True))
             continue
         suffix = candidate.path.name[len(stem) :]
@@ -301,6 +334,11 @@ def place_key(field: str, filter_name: str, stem: str) -> tuple[str, str, str]:
 
     There are file systems to which small and capital letters, or an accent and its letter in two
     characters, are the same.
+
+    Parameters
+    ----------
+    field, filter_name : names of the folders
+    stem : name of the file without its suffixes
     """
     field, filter_name, root = (
         unicodedata.normalize("NFC", name).casefold()
@@ -310,7 +348,12 @@ def place_key(field: str, filter_name: str, stem: str) -> tuple[str, str, str]:
 
 
 def shortened(stem: str) -> str:
-    """Return a stem that leaves room for the names of products; a digest tells long ones apart."""
+    """Return a stem that leaves room for the names of products; a digest tells long ones apart.
+
+    Parameters
+    ----------
+    stem : name of the file without its suffixes
+    """
     name = os.fsencode(stem)
     if len(name) <= MAX_STEM_BYTES:
         return stem
@@ -320,6 +363,12 @@ def shortened(stem: str) -> str:
 
 
 def numbered(stem: str, number: int) -> str:
-    """Return ``jdgq11020-2_drc`` for the second ``jdgq11020_drc``."""
+    """Return ``jdgq11020-2_drc`` for the second ``jdgq11020_drc``.
+
+    Parameters
+    ----------
+    stem : name of the file without its suffixes
+    number : 2 or more
+    """
     kind = IMAGE.search(stem)
     return f"{stem[: kind.start()]}-{number}{kind[0]}" if kind else f"{stem}-{number}"

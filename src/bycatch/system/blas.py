@@ -9,7 +9,7 @@ VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def use_one_thread() -> None:
-    """Let linear algebra use one thread, here and in processes begun from here, unless told.
+    """Let linear algebra use one thread, here and in child processes, unless set otherwise.
 
     Its matrices are small.  The threads of OpenBLAS wait for one another in loops: on two cores
     that others use, the alignment of 750 stars took 5 to 20 s of processor time instead of 0.5 s.

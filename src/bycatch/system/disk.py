@@ -16,9 +16,9 @@ from pathlib import Path
 
 PARTIAL = ".part-"
 NO_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
-"""What a file system that can't be told to write now answers."""
+"""The error of a file system that can't be told to write now."""
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""What a file system without hard links answers, such as exFAT."""
+"""The errors of a file system without hard links, such as exFAT."""
 
 logger = logging.getLogger("bycatch")
 
@@ -27,7 +27,7 @@ class Batch:
     """Files of one folder that get their names together, once all are safe on the disk.
 
     Until then they lie in a folder of their own that only this user may enter and whose name
-    nobody can foresee: no link planted there leads the writing astray, and names get no longer.
+    can't be foreseen: no link planted there leads the writing astray, and names get no longer.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class Batch:
 def atomic(path: Path) -> Iterator[Path]:
     """Give a place to write to; it becomes ``path`` on success, else it goes.
 
-    Nobody ever sees a half-written file, whatever interrupts the writing, a power cut included.
+    A half-written file is never visible, whatever interrupts the writing, a power cut included.
     """
     batch = Batch(path.parent)
     try:
@@ -119,14 +119,14 @@ def _sync(path: Path) -> None:
 
 
 def _make_room(path: Path) -> None:
-    """Move a folder that has a file's name aside: nobody knows what is in it."""
+    """Move a folder that has a file's name aside: its content is unknown."""
     if path.is_symlink() or not path.is_dir():
         return
     number = 1
     while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
         number += 1
     path.rename(aside)
-    logger.warning("%s was a folder: it is %s now", path, aside.name)
+    logger.warning("%s was a folder; it is now %s", path, aside.name)
 
 
 def checksum(path: Path) -> str:

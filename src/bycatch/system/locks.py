@@ -92,7 +92,7 @@ class Held(BycatchError):
         """Return the error for a lock file and its holder."""
         return cls(
             f"{path.parent}: in use by another run: {holder.words()}",
-            hint=f"wait until it has ended; if you are sure that it has, remove {path}",
+            hint=f"wait until it ends; if you are sure that it has, remove {path}",
             path=str(path),
             **asdict(holder),
         )
@@ -150,7 +150,7 @@ class Lock:
                     # Without a time of ours: the file server takes its own.
                     os.utime(self.path, follow_symlinks=os.utime not in os.supports_follow_symlinks)
                 elif not self._ended.is_set():
-                    logger.warning("%s: another run has taken this lock over", self.path)
+                    logger.warning("%s: another run has taken over this lock", self.path)
                     return
 
 
@@ -416,7 +416,7 @@ def _is_removed(path: Path, seen: _Sight) -> bool:
     if found != seen:  # its holder goes on after all, or has released it and another one has it
         with contextlib.suppress(OSError):
             _is_linked(aside, path)
-    with contextlib.suppress(OSError):  # a folder stays, aside: nobody knows what is in it
+    with contextlib.suppress(OSError):  # a folder is moved aside and kept: its content is unknown
         aside.unlink()
     return found == seen
 

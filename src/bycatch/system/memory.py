@@ -33,7 +33,7 @@ def free_at_once() -> None:
 
 
 def search_garbage_rarely() -> None:
-    """Let Python look less often for cycles of objects that nobody needs: there are few.
+    """Let Python look for reference cycles less often: there are few.
 
     By default a tenth of a command's time goes into that, most of it while libraries are imported.
     For processes of our own only.
@@ -42,13 +42,13 @@ def search_garbage_rarely() -> None:
 
 
 def forget_peak() -> None:
-    """Begin anew, where the system can (Linux); elsewhere the peak stays that since the start."""
+    """Start again, where the system can (Linux); elsewhere the peak stays that since the start."""
     with suppress(OSError):
         CLEAR.write_text("5", encoding="ascii")
 
 
 def peak_mb() -> float | None:
-    """Return the peak of the resident memory since `forget_peak`, MB; None where nobody tells."""
+    """Return the peak of the resident memory since `forget_peak`, MB; None where unknown."""
     try:
         status = STATUS.read_text(encoding="ascii")
         return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
@@ -63,7 +63,7 @@ def peak_mb() -> float | None:
 
 
 def installed_bytes() -> float:
-    """Return the memory of this machine; infinity where nobody tells."""
+    """Return the memory of this machine; infinity where it is not known."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 PARENT = "BYCATCH_PARENT"
-"""Environment variable that holds the number of the process that has begun this one."""
+"""Environment variable that holds the number of the process that started this one."""
 
 
 def process_of(module: str, environment: dict[str, str], **streams: Any) -> subprocess.Popen[bytes]:
@@ -39,7 +39,7 @@ def process_of(module: str, environment: dict[str, str], **streams: Any) -> subp
 
 
 def end_with_parent() -> None:
-    """End this process with the one that has begun it by `process_of`, if one has."""
+    """End this process with the one that started it by `process_of`, if one did."""
     if os.environ.get(PARENT) == str(os.getppid()):
         end_with(sys.stdin.buffer.read)
 

@@ -121,6 +121,6 @@ def decoded(content: bytes, label: str, hint: str = TABLES) -> str:
         text = content.decode("latin-1")
     control = re.search(r"[\x00-\x08\x0e-\x1b\x7f]", text)
     if control or not text.strip():
-        what = "no text, and no format that is known" if control else "an empty file"
+        what = "neither text nor a known format" if control else "an empty file"
         raise SettingsError(f"{label}: {what}", hint=hint)
     return re.sub(r"\r\n?|[\x0b\x0c]", "\n", text)

@@ -178,7 +178,7 @@ def _factor(column: Any, name: str, wanted: str, label: str) -> float:
 
 def _wrong_unit(label: str, name: str, unit: str, wanted: str) -> SettingsError:
     return SettingsError(
-        f"{label}: column {name} is in '{unit[:40]}', which can't be turned into {wanted}",
+        f"{label}: column {name} is in '{unit[:40]}', which can't be converted to {wanted}",
         hint=f"correct its unit, or give it in {wanted}",
     )
 

@@ -72,7 +72,7 @@ class PhysicalFrame:
             cross, ltv, ltm = np.nan, (0.0, 0.0), (1.0, 1.0)
         if cross != 0 or not np.isfinite([*ltv, *ltm]).all() or min(ltm) <= 0:
             raise MissingKeyword(
-                "the physical frame of regions can't be had from LTV and LTM of the image",
+                "the physical frame of regions does not follow from LTV and LTM of the image",
                 hint="save the regions from ds9 in the icrs or image frame",
             )
         return cls(ltv, ltm)
@@ -218,9 +218,9 @@ def read_regions(path: Path, label: str = "") -> RegionList:
                 no_area.setdefault(found, []).append(str(number))
     passed_over = [f"{shape} (line {', '.join(at)}) has no area" for shape, at in no_area.items()]
     if all(region.is_hole for region in regions):
-        told = "; ".join(passed_over) or "no region in it"
+        why = "; ".join(passed_over) or "no region in it"
         raise SettingsError(
-            f"{label}: no region with an area to leave out ({told})"
+            f"{label}: no region with an area to leave out ({why})"
             if not regions
             else f"{label}: every region has a minus sign: nothing is left out",
             hint="save it from ds9 in ds9 format",
@@ -272,7 +272,7 @@ def _region(line: int, command: str, frame: str, label: str) -> Region | str:
     if shape in NO_AREA:
         return shape
     if shape not in MIN_NUMBERS:
-        raise _not_understood(label, line, command, f"'{shape}' is no shape of ds9's")
+        raise _not_understood(label, line, command, f"'{shape}' is not a ds9 shape")
     if OTHER_FRAMES.fullmatch(frame):
         raise _not_understood(label, line, command, f"the frame '{frame}' is not understood")
     words = [w for w in re.split(r"[,\s]+", (inside if inside is not None else bare).strip()) if w]
@@ -346,31 +346,31 @@ def _coordinate(word: str, frame: str, *, is_first: bool) -> float:
         sign, whole, *letter, minutes, seconds = found.groups()
         hours = letter == ["h"] if letter else is_first and frame not in {"galactic", "ecliptic"}
         if float(minutes) >= 60 or float(seconds) > 60 or (hours and int(whole) > 24):
-            raise ValueError(f"{word} is no angle")
+            raise ValueError(f"{word} is not an angle")
         value = int(whole) + float(minutes) / 60 + float(seconds) / 3600
         value = (-value if sign == "-" else value) * (15.0 if hours else 1.0)
     else:
         value, unit = _number(word)
         allowed = {"", "d", "r"} if on_sky else {"", "i" if frame == "image" else "p"}
         if unit not in allowed:
-            raise ValueError(f"{word} is no position in the {frame} frame")
+            raise ValueError(f"{word} is not a position in the {frame} frame")
         value = float(np.degrees(value)) if unit == "r" else value
     if on_sky and not (-90 <= value <= 90 or (is_first and -360 <= value <= 720)):
-        raise ValueError(f"{word} is no position on the sky")
+        raise ValueError(f"{word} is not a position on the sky")
     return value
 
 
 def _number(word: str) -> tuple[float, str]:
     found = NUMBER.fullmatch(word)
     if found is None or not np.isfinite(float(found[1])):
-        raise ValueError(f"{word} is no number")
+        raise ValueError(f"{word} is not a number")
     return float(found[1]), found[2]
 
 
 def _angle(word: str) -> float:
     value, unit = _number(word)
     if unit not in {"", "d", "r"}:
-        raise ValueError(f"{word} is no angle")
+        raise ValueError(f"{word} is not an angle")
     return float(np.degrees(value)) if unit == "r" else value
 
 
@@ -378,7 +378,7 @@ def _length(word: str, frame: str) -> tuple[float, bool]:
     """Return a length, and whether it is in arcsec; else in pixels."""
     value, unit = _number(word)
     if value < 0:
-        raise ValueError(f"{word} is no length")
+        raise ValueError(f"{word} is not a length")
     if unit in ARCSEC_PER:
         return value * ARCSEC_PER[unit], True
     if unit == "" and frame in SKY_FRAMES:  # degrees

@@ -194,7 +194,7 @@ def _table(
             for block, cells in zip(blocks, zip(*some, strict=True), strict=True):
                 block.append(_words(cells))
     except csv.Error as err:
-        raise SettingsError(f"{label}: its lines can't be told apart ({err})") from err
+        raise SettingsError(f"{label}: its lines can't be separated ({err})") from err
     table = Table()
     for k, (name, block) in enumerate(zip(names, blocks, strict=True)):
         plain, unit = _name_and_unit(name, units[k])

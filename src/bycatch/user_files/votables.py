@@ -73,7 +73,7 @@ class _Scan:
         """Look at an element."""
         element = name.rpartition(":")[2].upper()
         known = {key.rpartition(":")[2].lower(): value for key, value in attributes.items()}
-        # LINK and schemaLocation name addresses too, which nobody opens.
+        # LINK and schemaLocation name addresses too, which are never opened.
         if element in {"STREAM", "INCLUDE", "PARQUET"} and "href" in known:
             raise VOTableError(f"its data lie at another address ({known['href'][:100]})")
         if element == "TABLE" and _number(known.get("nrows", "")) > self.size:

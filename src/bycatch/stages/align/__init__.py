@@ -142,7 +142,7 @@ def _aligned(
 
 
 def _doubted(found: AlignResult, doubt: str) -> AlignResult:
-    """Return the result of an image whose WCS is in doubt: an A is not believed."""
+    """Return the result of an image whose WCS is in doubt: its grade is not an A."""
     if not doubt:
         return found
     reason = f"{found.reason}; {IN_DOUBT}: {doubt}"

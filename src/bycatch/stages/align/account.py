@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 
 
 def tried(group: Group, stars: Stars, settings: AlignSettings) -> str:
-    """Return what was searched, and what was left out, with numbers."""
+    """Return what was searched, and what was left out, with numbers.
+
+    Parameters
+    ----------
+    group : Group, images that are tied to one another
+    stars : Stars in reach
+    settings : AlignSettings
+    """
     here = max(int(pixels_of(stars.xy, v, v.image.wcs)[2].sum()) for v in group.views)
     n_good = sum(int(view.starlike.sum()) for view in group.views)
     n_all = sum(len(view.rows) for view in group.views)
     text = (
-        f"tried: {_stars(len(stars))} in reach, {here} on the image by its header, with "
+        f"tried: {_stars(len(stars))} in range, {here} on the image by its header, with "
         f"{n_good} star-like detections and then all {n_all}, shifts up to "
         f"{settings.max_shift_arcsec:g} arcsec, rolls up to {settings.max_roll_deg:g} deg"
     )

@@ -27,7 +27,14 @@ _MAP_POINTS = 13
 
 
 def typical_error(error: FrameError, image: FieldImage, wcs: WCS) -> float:
-    """Return the rms error per axis of a frame over an image."""
+    """Return the rms error per axis of a frame over an image.
+
+    Parameters
+    ----------
+    error : FrameError
+    image : FieldImage
+    wcs : of the image
+    """
     ny, nx = image.shape
     y, x = np.mgrid[0:1:5j, 0:1:5j]
     along = error.at(*wcs.all_pix2world(x.ravel() * (nx - 1), y.ravel() * (ny - 1), 0))
@@ -45,6 +52,15 @@ def variance_map(
     """Return what the error of a frame lacks of that of its residual distortion.
 
     A half of the image whose stars match nothing is off by ``denied_mas`` at least.
+
+    Parameters
+    ----------
+    error : FrameError
+    view : View of the image
+    wcs : of the image, aligned
+    residual : Residual, what the fit leaves
+    coverage : Coverage, which halves have pairs
+    denied_mas : mas
     """
     ny, nx = view.image.shape
     edge = np.array([[-0.5, -0.5], [nx - 0.5, -0.5], [nx - 0.5, ny - 0.5], [-0.5, ny - 0.5]])
@@ -60,7 +76,13 @@ def variance_map(
 
 
 def centre_of(image: FieldImage, wcs: WCS) -> tuple[float, float]:
-    """Return right ascension and declination of the middle of an image."""
+    """Return right ascension and declination of the middle of an image.
+
+    Parameters
+    ----------
+    image : FieldImage
+    wcs : of the image
+    """
     ny, nx = image.shape
     ra, dec = wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
     return float(ra), float(dec)
@@ -143,7 +165,13 @@ def _moved(wcs: WCS, plane: Plane, frame: Affine) -> WCS:
 
 
 def change_at_centre(image: FieldImage, after: WCS) -> tuple[float, float, float, float]:
-    """Return what was added at the image's centre [mas], to the angle of y [deg], to the scale."""
+    """Return what was added at the image's centre [mas], to the angle of y [deg], to the scale.
+
+    Parameters
+    ----------
+    image : FieldImage, with its WCS before the alignment
+    after : WCS after it
+    """
     before = image.wcs
     if after is before:
         return 0.0, 0.0, 0.0, 0.0

@@ -82,7 +82,7 @@ class Residual:
         if not self.size_mas:
             return ""
         what = f"a distortion of {self.size_mas:.0f} mas"
-        return f"; {what} is taken out (SIP)" if self.order > 1 else f"; {what} is left"
+        return f"; {what} is removed (SIP)" if self.order > 1 else f"; {what} is left"
 
     def variance(self, xy: Floats) -> Floats:
         """Return the variances (N, 2), mas^2, of positions in the plane once it is added."""
@@ -95,7 +95,15 @@ class Residual:
 
 
 def residual_of(group: Group, data: Observations, fit: Frames, settings: AlignSettings) -> Residual:
-    """Return what the fit of a group to its stars leaves."""
+    """Return what the fit of a group to its stars leaves.
+
+    Parameters
+    ----------
+    group : Group
+    data : Observations of the group and the stars
+    fit : Frames, the linear fit
+    settings : AlignSettings
+    """
     stars = data.image == REFERENCE
     apart, variance = _pairs(data, fit)
     roll_sigma = np.deg2rad(settings.max_roll_deg) / 2.0 * 1000.0
@@ -190,7 +198,7 @@ def _error_mas(move: Affine | Bend, grid: Floats, offset: Floats, variance: Floa
 
 
 def _left_out(field: Distortion, bend: Bend, xy: Floats) -> Floats:
-    """Return object minus star for each pair, the offsets told by the others; NaN if not known."""
+    """Return object minus star for each pair, as the others predict it; NaN if unknown."""
     known = np.isfinite(field.left_out).all(axis=1)
     out = np.full(xy.shape, np.nan)
     lost = field.at(xy[known] / 1000.0)[0] - (bend(xy[known]) - xy[known])

@@ -27,7 +27,12 @@ _MOST_PX = 0.1
 
 
 def centroid_floors_mas(group: Group) -> list[float]:
-    """Return the error per axis of the brightest stars of each image, mas; NaN where not told."""
+    """Return the error per axis of the brightest stars of each image, mas; NaN where not measured.
+
+    Parameters
+    ----------
+    group : Group, images that are tied to one another
+    """
     n = len(group.views)
     bright = [_bright(view) for view in group.views]
     rows, found, weights = [], [], []

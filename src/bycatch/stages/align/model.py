@@ -27,7 +27,7 @@ GRADES: dict[str, str] = {
 }
 """What the grades mean; the error is the frame's, per axis, typical over the image."""
 IN_DOUBT = "its WCS is in doubt"
-"""What the reason of such an image says; its grade is B at the best."""
+"""What the reason of such an image says; its grade is B at best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class FieldImage:
         image : DrcImage
         sources : table of `detect`
         segmentation, cr_mask : (ny, nx), optional
-            Of `detect` and `crmask` (the grown one); with both, cosmic rays are told from stars.
+            Of `detect` and `crmask` (the grown one); with both, cosmic rays are left out.
         """
         from bycatch import photcal
         from bycatch.kernels.exposures import mask_shares

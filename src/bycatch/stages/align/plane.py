@@ -70,7 +70,7 @@ class Plane:
 
     @staticmethod
     def of(images: Sequence[FieldImage]) -> Plane:
-        """Return the plane tangent amid the images' centres."""
+        """Return the plane tangent at the mean of the images' centres."""
         corners = []
         for image in images:
             ny, nx = image.shape

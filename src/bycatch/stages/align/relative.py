@@ -94,7 +94,7 @@ def _doubt(group: Group, groups: Sequence[Group], misfits: Mapping[tuple[int, in
     ]
     if not found:
         return ""
-    return f"in scale or shape it is off from others of the field by {max(found):.0f} mas (rms)"
+    return f"its scale or shape differs from others of the field by {max(found):.0f} mas (rms)"
 
 
 def _tie(

@@ -137,7 +137,14 @@ class Frame:
 def published_only(
     radii_px: tuple[float, ...], scale_arcsec: float, filter_name: str
 ) -> Corrections:
-    """Return the published curve, with what is known of its errors."""
+    """Return the published curve, with what is known of its errors.
+
+    Parameters
+    ----------
+    radii_px : R radii of the apertures, px
+    scale_arcsec : arcsec per pixel
+    filter_name : such as F606W
+    """
     radius = np.array(radii_px) * scale_arcsec
     n = len(radii_px)
     return Corrections(

@@ -147,7 +147,13 @@ def closure(
 
 
 def reference_index(radii_px: tuple[float, ...], scale_arcsec: float) -> int:
-    """Return which radius is the reference: the largest up to 0.5 arcsec, or the smallest."""
+    """Return which radius is the reference: the largest up to 0.5 arcsec, or the smallest.
+
+    Parameters
+    ----------
+    radii_px : R radii of the apertures, px
+    scale_arcsec : arcsec per pixel
+    """
     radius = np.array(radii_px) * scale_arcsec
     small = np.flatnonzero(radius <= REFERENCE_ARCSEC * 1.001)
     return int(small[np.argmax(radius[small])]) if len(small) else int(np.argmin(radius))
@@ -186,6 +192,14 @@ def good_stars(
     The brightness that decides is that in the smallest aperture: a star is not
     chosen, and not given weight, because noise or a neighbour added to the
     reference aperture.
+
+    Parameters
+    ----------
+    phot : photometry table of N sources
+    flux, error : (N, R) float, e/s
+    radii_px : R radii of the apertures, px
+    reference : index of the reference radius
+    margin_px : px beyond the reference aperture that are free of neighbours
     """
     smallest = int(np.argmin(radii_px))
     bright = flux[:, smallest] * MAX_ERROR > error[:, reference]
@@ -246,6 +260,10 @@ def excess_scatter(residual: Floats, noise: Floats) -> float:
     """Return the scatter that makes, with the noise, the residuals of robust width 1; at least 0.
 
     Halving an interval: the scaled width falls as the scatter grows.
+
+    Parameters
+    ----------
+    residual, noise : (N,) float, in one unit
     """
 
     def width(scatter: float) -> float:
@@ -262,7 +280,12 @@ def excess_scatter(residual: Floats, noise: Floats) -> float:
 
 
 def weighted_median(values: Floats, weights: Floats) -> float:
-    """Return where half of the weight lies on either side; NaN for nothing."""
+    """Return where half of the weight lies on either side; NaN for nothing.
+
+    Parameters
+    ----------
+    values, weights : (N,) float
+    """
     if len(values) == 0:
         return float("nan")
     order = np.argsort(values)
@@ -271,7 +294,13 @@ def weighted_median(values: Floats, weights: Floats) -> float:
 
 
 def net_rates(phot: Table, radius_px: float) -> Floats:
-    """Return the count rates in an aperture less the sky, (N,) e/s."""
+    """Return the count rates in an aperture less the sky, (N,) e/s.
+
+    Parameters
+    ----------
+    phot : photometry table of N sources
+    radius_px : radius of the aperture, px
+    """
     r = f"{radius_px:g}"
     return floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
 

@@ -38,6 +38,11 @@ def covariance(filter_name: str, radius_arcsec: Floats) -> Floats:
     """Return the prior covariance of ln(light / published light) within radii, (R, R).
 
     0 from 0.5 arcsec on.
+
+    Parameters
+    ----------
+    filter_name : such as F606W
+    radius_arcsec : (R,) float, arcsec
     """
     modes = light_modes(filter_name, radius_arcsec) * np.array(AMPLITUDES)[:, None]
     error = in_log_radius(radius_arcsec, CURVE_ERROR)
@@ -51,6 +56,11 @@ def light_modes(filter_name: str, radius_arcsec: Floats) -> Floats:
 
     Interpolated in the logarithm of the radius; 0 from 0.5 arcsec on.  Filters without modes have
     those of F606W.  HRC has those of WFC at the same radius in arcsec.
+
+    Parameters
+    ----------
+    filter_name : such as F606W
+    radius_arcsec : (R,) float, arcsec
     """
     radii, table = _table()
     values = table.get(filter_name, table["F606W"])
@@ -59,7 +69,13 @@ def light_modes(filter_name: str, radius_arcsec: Floats) -> Floats:
 
 
 def in_log_radius(radius_arcsec: Floats, points: tuple[tuple[float, float], ...]) -> Floats:
-    """Interpolate (radius, value) points in the logarithm of the radius."""
+    """Interpolate (radius, value) points in the logarithm of the radius.
+
+    Parameters
+    ----------
+    radius_arcsec : (R,) float, arcsec
+    points : pairs of radius in arcsec and value
+    """
     radii, values = np.transpose(points)
     return np.asarray(np.interp(np.log(radius_arcsec), np.log(radii), values))
 

@@ -75,19 +75,19 @@ def maximum(stars: Stars, design: Floats, before: Floats, usual: Floats, start: 
     shift, wide = _kinds(stars.outer)
     found, scatter, share = start, usual, np.array(SHARES)
     for _ in range(N_ROUNDS):
-        told = kinds(
+        mixture = kinds(
             stars.excess - design @ found,
             stars.noise + np.diag(scatter**2),
             shift,
             wide,
             share,
         )
-        odds = told.odds
-        score = told.pulled @ design
-        weighted = (told.weight @ design).reshape(-1, len(found))
+        odds = mixture.odds
+        score = mixture.pulled @ design
+        weighted = (mixture.weight @ design).reshape(-1, len(found))
         precision = information + design.reshape(-1, len(found)).T @ weighted
         slope = np.einsum("ij,ijp->p", odds, score) - information @ found
-        height = told.log.sum() - 0.5 * (found @ information @ found + log_det)
+        height = mixture.log.sum() - 0.5 * (found @ information @ found + log_det)
         step = np.linalg.solve(precision, slope)
         wider = _scatter(stars, stars.excess - design @ (found + step), odds[:, 0], scatter, usual)
         if max(np.abs(step).max(), np.abs(wider - scatter).max()) < TOLERANCE:
@@ -126,7 +126,7 @@ def _scatter(
     """
     noise = np.diagonal(stars.noise, axis1=1, axis2=2)
     # A star whose noise is larger than the scatter tells little of it.
-    told = clean[:, None] * (before**2 / (before**2 + noise)) ** 2
-    excess = (told * (residual**2 - noise)).sum(axis=0)
-    square = (SCATTER_STARS * usual**2 + excess) / (SCATTER_STARS + told.sum(axis=0))
+    trust = clean[:, None] * (before**2 / (before**2 + noise)) ** 2
+    excess = (trust * (residual**2 - noise)).sum(axis=0)
+    square = (SCATTER_STARS * usual**2 + excess) / (SCATTER_STARS + trust.sum(axis=0))
     return np.asarray(np.sqrt(np.maximum(square, (0.1 * usual) ** 2)))

@@ -426,7 +426,7 @@ def _sky_objects(
     cr_mask: Bools | None,
     settings: MeasureSettings,
 ) -> sky_noise.SkyObjects:
-    """Measure places without sources and cosmic rays; none where nobody says where sources are."""
+    """Measure places without sources and cosmic rays; none if the sources are not known."""
     if segmentation is None:
         return sky_noise.sky_objects(image, np.empty(0), np.empty(0), settings)
     occupied = segmentation > 0

@@ -83,12 +83,12 @@ class Evidence:
     snr : (N,) signal-to-noise ratio under the window of the moments
     n_exp : (N,) int; number of exposures
     elsewhere : what other images see
-    n_stars : sources that told how sharp stars are
+    n_stars : sources that define how sharp stars are
     charge : (N,) log likelihood of patterns of charge over those of light (`patterns.Fits`)
     misfit : (N,) reduced chi-square of the best pattern of light
     mask_around : (N,) share of the pixels from 2.6 to 7 px that are on the cosmic-ray mask
     remains : holes of the weight about the sources
-    exposures : what the exposures say, where they are at hand
+    exposures : what the exposures say, where they are available
     """
 
     width: Floats
@@ -135,7 +135,7 @@ def evidence(
         Their cores are flat and bleed: what they say of sharpness is left out, unless they are
         sharper than stars, which a hit that fills the well is.
     chips : sequence of ChipQuality
-        The exposures, as far as they are at hand.
+        The exposures, as far as they are available.
     """
     size_px = image.meta.native_scale_arcsec / image.scale_arcsec
     mask = np.zeros(image.shape, dtype=bool) if cr_mask is None else cr_mask
@@ -235,13 +235,24 @@ KINDS = ("single", "stack", "single, exposures", "stack, exposures")
 
 
 def terms_of(kind: str) -> tuple[str, ...]:
-    """Return the names of the terms of a kind of evidence, in order."""
+    """Return the names of the terms of a kind of evidence, in order.
+
+    Parameters
+    ----------
+    kind : one of KINDS
+    """
     stack, exposures = kind.startswith("stack"), kind.endswith("exposures")
     return FEATURES + OF_STACKS * stack + OF_EXPOSURES * exposures
 
 
 def features(found: Evidence, kind: str) -> Floats:
-    """Return the terms of a kind of evidence, (N, F) in order; 0, or as a star's, where unknown."""
+    """Return the terms of a kind of evidence, (N, F) in order; 0, or as a star's, where unknown.
+
+    Parameters
+    ----------
+    found : Evidence of N sources
+    kind : one of KINDS
+    """
     snr = np.nan_to_num(found.snr)
     charge = np.nan_to_num(np.clip(found.charge, -16.0, 16.0))
     width = np.nan_to_num(np.clip(found.width, 0.0, 2.0), nan=1.0)
@@ -289,14 +300,14 @@ def _terms_of_remains(left: Remains) -> dict[str, Floats]:
     }
 
 
-def _terms_of_exposures(told: ExposureCharge) -> dict[str, Floats]:
-    charge = np.clip(told.charge, -16.0, 30.0)
+def _terms_of_exposures(charge_seen: ExposureCharge) -> dict[str, Floats]:
+    charge = np.clip(charge_seen.charge, -16.0, 30.0)
     return {
-        "exposure_masked": told.marked,
+        "exposure_masked": charge_seen.marked,
         "exposure_charge": np.sqrt(np.maximum(charge, 0.0)),
         "exposure_light": np.sqrt(np.maximum(-charge, 0.0)),
-        "alone": np.clip(told.alone, -12.0, 12.0) / 4.0,
-        "is_compared": (told.n_looking > 1).astype(float),
+        "alone": np.clip(charge_seen.alone, -12.0, 12.0) / 4.0,
+        "is_compared": (charge_seen.n_looking > 1).astype(float),
     }
 
 
@@ -329,7 +340,12 @@ class Network:
 
 @cache
 def network(kind: str) -> Network:
-    """Return the trained network of a kind of evidence."""
+    """Return the trained network of a kind of evidence.
+
+    Parameters
+    ----------
+    kind : one of KINDS
+    """
     path = files("bycatch") / "data" / "cosmics.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = [line.split("|") for line in lines if not line.startswith("#")]
@@ -344,6 +360,10 @@ def network(kind: str) -> Network:
 def probability(found: Evidence) -> Floats:
     """Return the probability that sources are cosmic rays or hot pixels.
 
+    Parameters
+    ----------
+    found : Evidence of N sources
+
     Returns
     -------
     (N,) float
@@ -357,8 +377,8 @@ def probability(found: Evidence) -> Floats:
     out = np.full(len(found.snr), np.nan)
     measured = np.isfinite(found.snr)
     single = found.n_exp <= 1
-    told = found.exposures
-    looked = np.zeros(len(out), bool) if told is None else told.n_looking > 0
+    exposures = found.exposures
+    looked = np.zeros(len(out), bool) if exposures is None else exposures.n_looking > 0
     ratio = np.zeros(len(out))
     for kind in KINDS:
         rows = measured & (single == kind.startswith("single"))

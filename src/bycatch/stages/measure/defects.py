@@ -1,7 +1,7 @@
 """Pixels that lie: saturation, hot pixels, bad columns.
 
 From the drizzled image alone, and from the data quality of the exposures (flc
-files) where these are at hand.
+files) where these are available.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def one_pixel_sources(
     """Return which sources are the light of one detector pixel.
 
     Such a pixel fills the smallest square that holds its shadow on the output grid;
-    a star fills it with half of its light.  A hot pixel in a single exposure can't be told from a
-    cosmic ray that hit one pixel.
+    a star fills it with half of its light.  In a single exposure a hot pixel looks like a cosmic
+    ray that hit one pixel.
 
     Parameters
     ----------
@@ -253,10 +253,16 @@ def flagged_exposures(
 def defects_from_quality(
     wcs: WCS, x: ArrayLike, y: ArrayLike, chips: tuple[ChipQuality, ...]
 ) -> Defects:
-    """Return the defects that the data quality of the exposures tells (see `flagged_exposures`).
+    """Return the defects in the data quality of the exposures (see `flagged_exposures`).
 
     One saturated exposure spoils the mean; defects count where half of the exposures or
     more have them under the source.
+
+    Parameters
+    ----------
+    wcs : of the drizzled image
+    x, y : (N,) float, 0-based pixel centres
+    chips : data quality of the chips of all exposures
     """
     saturated, _ = flagged_exposures(wcs, x, y, chips, DQ_SATURATED, SATURATED_RADIUS_PX)
     hot, covering = flagged_exposures(wcs, x, y, chips, DQ_HOT, DEFECT_RADIUS_PX)

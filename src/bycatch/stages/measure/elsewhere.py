@@ -97,7 +97,7 @@ class Elsewhere:
     n_seen : (N,) int; of these, the ones that have a detection there
     chance : of an unrelated detection of an image there
     absent : (N,) log likelihood that the others have no light there over that they have that of a
-        star or galaxy; 0 where nobody looks
+        star or galaxy; 0 where no other image looks
     """
 
     n_covering: Ints
@@ -107,7 +107,13 @@ class Elsewhere:
 
 
 def light_at(image: DrcImage, x: Floats, y: Floats) -> Light:
-    """Measure the light at positions of an image, (N,) 0-based pixels, on it or not."""
+    """Measure the light at positions of an image, (N,) 0-based pixels, on it or not.
+
+    Parameters
+    ----------
+    image : DrcImage
+    x, y : (N,) float, 0-based pixel centres
+    """
     size = image.detector_px
     ring = (RING_PX[0] * size, RING_PX[1] * size)
     sums, areas = circle_sums(image.sci, image.valid, x, y, (APERTURE_PX * size,))
@@ -138,6 +144,10 @@ def absence(own: Light, other: Light) -> Floats:
 
     Of a source of whose own flux nothing is known but its error, that of the other image is
     expected at the ratio that its colour gives; colours are those of stars and galaxies.
+
+    Parameters
+    ----------
+    own, other : Light of N sources in two images
     """
     width = np.log(other.wavelength / own.wavelength)
     ratio = 10 ** (0.4 * COLOURS * width)  # other over own flux

@@ -162,14 +162,26 @@ def _look(
 
 
 def clean_plane(chip: ChipQuality) -> tuple[Image, Bools]:
-    """Return the pixels of a chip in electrons, bad ones at 0, and which are good."""
+    """Return the pixels of a chip in electrons, bad ones at 0, and which are good.
+
+    Parameters
+    ----------
+    chip : ChipQuality with its pixels
+    """
     assert chip.sci is not None
     good = np.isfinite(chip.sci) & (chip.dq & (DQ_BAD | DQ_SATURATED) == 0)
     return np.where(good, chip.sci, np.float32(0)).astype(np.float32), good
 
 
 def rays_of(sci: Image, bad: Bools, noise2: float) -> Bools:
-    """Return LAcosmic's pixels of an exposure in electrons."""
+    """Return LAcosmic's pixels of an exposure in electrons.
+
+    Parameters
+    ----------
+    sci : (ny, nx) float32, electrons
+    bad : (ny, nx) bool
+    noise2 : variance of a pixel without light, electrons^2
+    """
     variance = (np.maximum(sci, 0) + np.float32(noise2)).astype(np.float32)
     return lacosmic(
         sci, variance, bad, sigclip=SIGCLIP, sigfrac=SIGFRAC, objlim=OBJLIM, n_iterations=2

@@ -26,7 +26,14 @@ two fifths lose more than 0.4 mag, with less of it one in ten."""
 
 
 def cosmic_ray_flags(found: Photometry, cr_mask: Bools | None, radius_px: float) -> Bools:
-    """Return where a single exposure looks and a masked pixel's centre lies within a radius."""
+    """Return where a single exposure looks and a masked pixel's centre lies within a radius.
+
+    Parameters
+    ----------
+    found : Photometry of N sources
+    cr_mask : (ny, nx) bool, the grown mask
+    radius_px : px
+    """
     single = found.exposures.count == 1
     if cr_mask is None:
         return np.zeros(len(single), dtype=bool)
@@ -34,7 +41,14 @@ def cosmic_ray_flags(found: Photometry, cr_mask: Bools | None, radius_px: float)
 
 
 def frame_flags(image: DrcImage, found: Photometry, settings: MeasureSettings) -> dict[Flag, Bools]:
-    """Return what is wrong with the pixels and fits of each source, by flag."""
+    """Return what is wrong with the pixels and fits of each source, by flag.
+
+    Parameters
+    ----------
+    image : DrcImage
+    found : Photometry of N sources
+    settings : MeasureSettings
+    """
     whole = np.pi * settings.radii_px[-1] ** 2
     area = found.areas[:, -1]
     return {
@@ -52,7 +66,14 @@ def frame_flags(image: DrcImage, found: Photometry, settings: MeasureSettings) -
 def light_flags(
     defects: Defects, light: StarLight, blended: Bools, merged: Bools
 ) -> dict[Flag, Bools]:
-    """Return what defects, bright stars and neighbours do to each source, by flag."""
+    """Return what defects, bright stars and neighbours do to each source, by flag.
+
+    Parameters
+    ----------
+    defects : Defects of N sources
+    light : StarLight at them
+    blended, merged : (N,) bool
+    """
     return {
         Flag.BLENDED: blended,
         Flag.UNLISTED_PEAK: merged,
@@ -67,7 +88,14 @@ def light_flags(
 def total_flags(
     shape: Shapes, p_star: NDArray[np.float64], annulus_inner_px: float
 ) -> dict[Flag, Bools]:
-    """Return what is wrong with total fluxes, and with the annulus of extended sources, by flag."""
+    """Return what is wrong with total fluxes, and with the annulus of extended sources, by flag.
+
+    Parameters
+    ----------
+    shape : Shapes of N sources
+    p_star : (N,) float, 0 to 1
+    annulus_inner_px : px
+    """
     with np.errstate(invalid="ignore"):
         return {
             Flag.TOTAL_BLENDED: shape.others_share > OTHERS_SHARE,
@@ -78,7 +106,13 @@ def total_flags(
 def class_flags(
     p_star: NDArray[np.float64], p_cr: NDArray[np.float64], on_mask: Bools
 ) -> dict[Flag, Bools]:
-    """Return what the sources seem to be, by flag; what is unknown sets none."""
+    """Return what the sources seem to be, by flag; what is unknown sets none.
+
+    Parameters
+    ----------
+    p_star, p_cr : (N,) float, 0 to 1, NaN where not known
+    on_mask : (N,) bool
+    """
     with np.errstate(invalid="ignore"):
         return {
             Flag.EXTENDED: p_star < EXTENDED_BELOW,
@@ -93,7 +127,15 @@ def structure_flags(
     p_star: NDArray[np.float64],
     conditions: dict[Flag, Bools],
 ) -> dict[Flag, Bools]:
-    """Return what the structure of the sky makes doubtful, by flag; stars explain their halos."""
+    """Return what the structure of the sky makes doubtful, by flag; stars explain their halos.
+
+    Parameters
+    ----------
+    structure : SkyStructure of the image
+    found : Photometry of N sources
+    p_star : (N,) float, 0 to 1
+    conditions : (N,) bool by flag, of HALO, SPIKE and OFF_IMAGE
+    """
     of_star = conditions[Flag.HALO] | conditions[Flag.SPIKE]
     known = np.isfinite(found.x) & np.isfinite(found.y) & ~conditions[Flag.OFF_IMAGE]
     trail = known & structure.on_trail(found.x, found.y)
@@ -109,7 +151,12 @@ def structure_flags(
 
 
 def bits(conditions: dict[Flag, Bools]) -> NDArray[np.int64]:
-    """Return the bits of all conditions that are true, (N,)."""
+    """Return the bits of all conditions that are true, (N,).
+
+    Parameters
+    ----------
+    conditions : (N,) bool by flag
+    """
     flags = np.zeros(len(next(iter(conditions.values()))), dtype=np.int64)
     for flag, true in conditions.items():
         flags[true] |= int(flag)

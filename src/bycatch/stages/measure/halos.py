@@ -99,7 +99,14 @@ def gaia_stars(reference: ReferenceStars | None, image: DrcImage, wcs: WCS) -> B
 
 
 def expected_rate(gaia_g: ArrayLike, photflam: float, photplam: float) -> Floats:
-    """Return the count rate (e/s) of a star like the Sun of a G magnitude, to about 0.5 mag."""
+    """Return the count rate (e/s) of a star like the Sun of a G magnitude, to about 0.5 mag.
+
+    Parameters
+    ----------
+    gaia_g : (N,) float, mag
+    photflam : erg / cm2 / Angstrom / electron
+    photplam : Angstrom
+    """
     colour = np.interp(photplam, _SOLAR_PIVOT, _SOLAR_COLOUR)
     magnitude = np.asarray(gaia_g, dtype=float) - colour
     return np.asarray(10 ** (-0.4 * (magnitude - ab_zeropoint(photflam, photplam))))
@@ -123,7 +130,13 @@ def saturated_stars(
 
 
 def joined(stars: BrightStars, others: BrightStars, within_px: float) -> BrightStars:
-    """Return both lists as one; of the others, those that are not near one of the first."""
+    """Return both lists as one; of the others, those that are not near one of the first.
+
+    Parameters
+    ----------
+    stars, others : BrightStars
+    within_px : px
+    """
     from scipy.spatial import KDTree
 
     new: Bools = np.ones(len(others), dtype=bool)
@@ -239,6 +252,12 @@ def reach_of(rate: ArrayLike, sky_noise: float, image: DrcImage) -> Reach:
     (Bohlin 2016), falls to `HALO_SIGMA` times the sky noise of a pixel; beyond
     the table's 5.5 arcsec it falls as the cube of the radius.  A spike: to where its
     ridge does.
+
+    Parameters
+    ----------
+    rate : (N,) float, e/s
+    sky_noise : of a pixel, e/s
+    image : DrcImage
     """
     rates = np.maximum(np.nan_to_num(np.asarray(rate, float)), 0.0)
     native_px = _native_px(image)
@@ -309,7 +328,13 @@ def spike_angles(image: DrcImage, stars: BrightStars) -> Floats:
 
 
 def expected_spike_angle(wcs: WCS, pa_v3_deg: float) -> float | None:
-    """Return the direction of one spike in the image, degrees; None if nothing tells it."""
+    """Return the direction of one spike in the image, degrees; None if nothing tells it.
+
+    Parameters
+    ----------
+    wcs : of the image
+    pa_v3_deg : position angle of the telescope's V3 axis; NaN if not known
+    """
     matrix = wcs.pixel_scale_matrix
     if not np.isfinite(pa_v3_deg):
         north_up = abs(matrix[0, 1]) < 1e-3 * abs(matrix[0, 0])
@@ -330,6 +355,12 @@ def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floa
     Each star's ring from 18 to 45 native pixels is divided by its mean, the median over
     directions subtracted, opposite directions are added, and the median of the stars is
     taken.  None without a star that has a whole ring on the image.
+
+    Parameters
+    ----------
+    image : DrcImage
+    stars : BrightStars
+    n_stars : the most stars to use, brightest first
     """
     from scipy.ndimage import map_coordinates, uniform_filter1d
 

@@ -41,7 +41,7 @@ class SkyLevel:
     Attributes
     ----------
     free : (ny, nx) bool, pixels with data far from sources and without cosmic rays
-    growth : factor by which segments have grown; 0 if nobody says where sources are
+    growth : factor by which segments have grown; 0 if the sources are not known
     surface : the level, e/s per pixel; None where too few pixels are free
     """
 
@@ -59,7 +59,14 @@ class SkyLevel:
 def sky_level(
     image: DrcImage, segmentation: NDArray[np.integer[Any]] | None, cr_mask: Bools | None
 ) -> SkyLevel:
-    """Find the pixels far from all sources; in crowded images those a little less far."""
+    """Find the pixels far from all sources; in crowded images those a little less far.
+
+    Parameters
+    ----------
+    image : DrcImage
+    segmentation : (ny, nx) int, 0 for sky
+    cr_mask : (ny, nx) bool, the grown mask
+    """
     free, growth = image.valid, 0.0
     if segmentation is not None:
         n_boxes = np.count_nonzero(free_boxes(image.valid, BOX_PX, MIN_SHARE))
@@ -119,6 +126,13 @@ def total_noise(
     What a circle and the annulus about it deviate by from the level has two parts: noise, which
     they do not share, and the error of the level, which they do.  Its variance is the covariance
     of the two.
+
+    Parameters
+    ----------
+    blank : SkyObjects, blank places
+    level : SkyLevel
+    model : NoiseModel of the apertures
+    annulus_px : outer radius of the annulus, px
     """
     if not model.is_measured:
         return TotalNoise(float(model.scale[-1]), model.typical, np.nan)

@@ -95,7 +95,14 @@ class Blends:
 
 
 def star_profile(detector: str, filter_name: str, scale_arcsec: float) -> RadialProfile:
-    """Return the profile of a star in a filter (Bohlin 2016, AJ 152, 60), in pixels."""
+    """Return the profile of a star in a filter (Bohlin 2016, AJ 152, 60), in pixels.
+
+    Parameters
+    ----------
+    detector : WFC or HRC
+    filter_name : such as F606W
+    scale_arcsec : arcsec per pixel
+    """
     try:
         curve = encircled_energy(detector, filter_name)
     except UnsupportedImage:

@@ -108,7 +108,14 @@ def charges() -> list[Floats]:
 
 
 def profile(sigma_px: tuple[float, float], angle: float, x: float, y: float) -> Floats:
-    """Return a star of two Gaussians at (x, y) in detector pixels; sigmas include the pixel."""
+    """Return a star of two Gaussians at (x, y) in detector pixels; sigmas include the pixel.
+
+    Parameters
+    ----------
+    sigma_px : along both axes, detector px
+    angle : of the first axis from +x, rad
+    x, y : centre, detector px from the middle
+    """
     v, u = np.mgrid[-NATIVE : NATIVE + 1, -NATIVE : NATIVE + 1].astype(float)
     u, v = u - x, v - y
     along, beside = u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle)
@@ -123,7 +130,16 @@ def profile(sigma_px: tuple[float, float], angle: float, x: float, y: float) -> 
 def drizzled(
     pattern: Floats, phase: tuple[float, float], native_px: float, pixfrac: float, half: int
 ) -> Floats:
-    """Return what drizzling makes of detector pixels, (2 half + 1)^2 output pixels."""
+    """Return what drizzling makes of detector pixels, (2 half + 1)^2 output pixels.
+
+    Parameters
+    ----------
+    pattern : (P, P) float, detector pixels
+    phase : (x, y) of the detector pixel's centre from the output pixel's, detector px
+    native_px : side of a detector pixel, output px
+    pixfrac : of the drop, in detector pixels
+    half : output px
+    """
     rows = [_overlaps(p, native_px, pixfrac, half) for p in phase]
     total = rows[1] @ pattern @ rows[0].T
     weight = np.outer(rows[1].sum(axis=1), rows[0].sum(axis=1))
@@ -180,7 +196,14 @@ def patterns(star_fwhm_px: float, native_px: float, pixfrac: float) -> Patterns:
 
 
 def stamps(image: NDArray[Any], x: Ints, y: Ints, dx: Ints, dy: Ints) -> NDArray[Any]:
-    """Return the pixels at steps from some, (N, P); beyond the edge pixels repeat."""
+    """Return the pixels at steps from some, (N, P); beyond the edge pixels repeat.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+    x, y : (N,) int, pixels
+    dx, dy : (P,) int, steps, px
+    """
     ny, nx = image.shape
     rows = np.clip(y[:, np.newaxis] + dy, 0, ny - 1)
     columns = np.clip(x[:, np.newaxis] + dx, 0, nx - 1)
@@ -246,7 +269,13 @@ def fitted(light: Stamps, variance: Stamps, known: Patterns) -> Fits:
 
 
 def gain_of(light: Stamps, variance: Stamps, pattern: Stamps) -> Floats:
-    """Return by how much chi-square falls with a pattern of each stamp's own, (N, P)."""
+    """Return by how much chi-square falls with a pattern of each stamp's own, (N, P).
+
+    Parameters
+    ----------
+    light, variance : (N, P) float, e/s and its square
+    pattern : (N, P) float, in any unit
+    """
     w = 1.0 / variance
     total = w.sum(axis=1)
     product = (w * light * pattern).sum(axis=1) - (w * light).sum(axis=1) * (w * pattern).sum(

@@ -58,7 +58,14 @@ class Photometry:
 
 
 def photometry(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> Photometry:
-    """Measure an image at positions, (N,) 0-based pixel centres, on the image or not."""
+    """Measure an image at positions, (N,) 0-based pixel centres, on the image or not.
+
+    Parameters
+    ----------
+    image : DrcImage
+    x, y : (N,) float, 0-based pixel centres
+    settings : MeasureSettings
+    """
     radii_px, annulus = settings.radii_px, (settings.annulus_inner_px, settings.annulus_outer_px)
     sums, areas = aperture_sums(image.sci, image.valid, x, y, radii_px)
     return Photometry(
@@ -104,6 +111,12 @@ def position_errors_px(
     """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive.
 
     ``floor_px`` is that of the brightest stars, if the alignment tells it.
+
+    Parameters
+    ----------
+    found : Photometry of N sources
+    detector_px : side of a detector pixel, image px
+    floor_px : px
     """
     floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX * detector_px
     radius_px = CENTROID_RADIUS_PX * detector_px
@@ -115,7 +128,12 @@ def position_errors_px(
 
 
 def correlation_factor(image: DrcImage) -> float:
-    """Return the noise correlation of an image's drizzling (see the kernel)."""
+    """Return the noise correlation of an image's drizzling (see the kernel).
+
+    Parameters
+    ----------
+    image : DrcImage
+    """
     scale = image.scale_arcsec / image.meta.native_scale_arcsec
     return noise_correlation(image.meta.pixfrac, scale)
 
@@ -131,6 +149,14 @@ def rate_errors(
         var = f / t  +  R^2 A s^2 (1 + A / n_sky)
 
     A rate has the Poisson variance f/t; leaving t out makes errors sqrt(t) too large.
+
+    Parameters
+    ----------
+    sums : (N, R) float, e/s, sky included
+    areas : (N, R) float, px^2
+    sky : SkyStats of N annuli
+    exptime_s : (N,) float, s
+    correlation : factor R of the noise
     """
     net = sums - sky.median[:, np.newaxis] * areas
     poisson = np.maximum(net, 0.0) / np.where(exptime_s > 0, exptime_s, np.nan)[:, np.newaxis]
@@ -154,7 +180,13 @@ class Exposures:
 
 
 def exposures_at(image: DrcImage, x: Floats, y: Floats) -> Exposures:
-    """Return median number of exposures, mean exposure time and peak around each position."""
+    """Return median number of exposures, mean exposure time and peak around each position.
+
+    Parameters
+    ----------
+    image : DrcImage
+    x, y : (N,) float, 0-based pixel centres
+    """
     planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
     radii_px = (r * image.detector_px for r in (EXPOSURE_RADIUS_PX, EXPTIME_RADIUS_PX))
     near = coverage(planes, x, y, *radii_px)
@@ -164,5 +196,12 @@ def exposures_at(image: DrcImage, x: Floats, y: Floats) -> Exposures:
 
 
 def profile_fits(image: DrcImage, x: Floats, y: Floats, radius_px: float) -> MoffatFits:
-    """Fit Moffat profiles to the pixels within a radius of each position."""
+    """Fit Moffat profiles to the pixels within a radius of each position.
+
+    Parameters
+    ----------
+    image : DrcImage
+    x, y : (N,) float, 0-based pixel centres
+    radius_px : px
+    """
     return fit_moffat_at(image.sci, image.valid, x, y, radius_px)

@@ -147,7 +147,13 @@ class NoiseModel:
 
 
 def uncorrelated(areas: Floats, sky: SkyStats) -> Floats:
-    """Return the error of sky and its level if pixels were independent, (N, R) in e/s."""
+    """Return the error of sky and its level if pixels were independent, (N, R) in e/s.
+
+    Parameters
+    ----------
+    areas : (N, R) float, px^2
+    sky : SkyStats of N annuli
+    """
     level = 1.0 + areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
     return np.asarray(sky.std[:, np.newaxis] * np.sqrt(areas * level))
 
@@ -164,6 +170,14 @@ def error_parts(
 
     What was measured on blank sky is the noise of aperture and level together; they share it as
     those of independent pixels do, as 1 to A / n_sky in variance.
+
+    Parameters
+    ----------
+    net, sky_errors : (N, R) float, e/s
+    areas : (N, R) float, px^2
+    sky : SkyStats of N annuli
+    exptime_s : (N,) float, s
+    photon_share : of `photon_shares`, (R,) or one number
     """
     photons = total_errors(net, np.zeros_like(sky_errors), exptime_s, photon_share)
     ratio = areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
@@ -238,7 +252,14 @@ def _taken(found: SkyObjects, rows: Bools) -> SkyObjects:
 
 
 def sky_objects(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> SkyObjects:
-    """Measure blank places as sources are measured."""
+    """Measure blank places as sources are measured.
+
+    Parameters
+    ----------
+    image : DrcImage
+    x, y : (N,) float, 0-based pixel centres
+    settings : MeasureSettings
+    """
     sums, areas = aperture_sums(image.sci, image.valid, x, y, settings.radii_px)
     annulus = (settings.annulus_inner_px, settings.annulus_outer_px)
     sky = annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma)
@@ -257,6 +278,13 @@ def noise_model(
     Casertano et al. (2000, AJ 120, 2747, eq. A20) is that fallback; the typical scatter of pixels
     then follows from ``scatter_elsewhere``, as of the sources' annuli, times the root of the
     exposure time.
+
+    Parameters
+    ----------
+    image : DrcImage
+    blank : SkyObjects, blank places
+    settings : MeasureSettings
+    scatter_elsewhere : (M,) float, e/s times the root of s
     """
     depth = np.sqrt(blank.exposures.exptime_s)
     expected = uncorrelated(blank.areas, blank.sky)
@@ -299,15 +327,20 @@ def _held_out_widths(ratio: Floats, scatter: Floats) -> Floats:
     """Return the widths of the pulls of each half of the places by the model of the other, (R,)."""
     pulls = np.empty_like(ratio)
     for first in (0, 1):
-        told, other = slice(first, None, 2), slice(1 - first, None, 2)
-        scale, slope, typical = _fitted(ratio[told], scatter[told])
+        half, other = slice(first, None, 2), slice(1 - first, None, 2)
+        scale, slope, typical = _fitted(ratio[half], scatter[half])
         local = np.clip(scatter[other] / typical, *LOCAL_RANGE)
         pulls[other] = ratio[other] / (scale * local[:, np.newaxis] ** slope)
     return np.array([width(pulls[:, k]) for k in range(ratio.shape[1])])
 
 
 def width(values: Floats) -> float:
-    """Return half the distance of the percentiles that enclose 68 %."""
+    """Return half the distance of the percentiles that enclose 68 %.
+
+    Parameters
+    ----------
+    values : (N,) float, finite, N at least 1
+    """
     low, high = np.percentile(values, PERCENTILES)
     return float(0.5 * (high - low))
 
@@ -328,6 +361,11 @@ def photon_shares(image: DrcImage, radii_px: tuple[float, ...]) -> Floats:
     counts a share c of it.  Its variance is c^2, not c: what is missing is the mean of c (1 - c)
     across the edge, half the mean distance of two draws from drop and pixel (here a Gaussian of
     their variance), times the star's light per pixel of radius.
+
+    Parameters
+    ----------
+    image : DrcImage
+    radii_px : R radii of the apertures, px
     """
     drop_px = image.meta.pixfrac * image.meta.native_scale_arcsec / image.scale_arcsec
     missing_px = np.sqrt((drop_px**2 + 1.0) / 6.0) / np.sqrt(2.0 * np.pi)
@@ -347,6 +385,12 @@ def total_errors(
 
     A rate f has the Poisson variance f / t, times the `photon_shares`; leaving t out makes errors
     sqrt(t) too large.
+
+    Parameters
+    ----------
+    net, sky_errors : (N, R) float, e/s
+    exptime_s : (N,) float, s
+    photon_share : of `photon_shares`, (R,) or one number
     """
     seconds = np.asarray(exptime_s, float)[:, np.newaxis]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -360,6 +404,12 @@ def limits_by_exposures(
     """Return the median of `limits` of the blank places, (R,) in e/s, by number of exposures.
 
     Numbers that fewer than ``at_least`` places have are left out.
+
+    Parameters
+    ----------
+    blank : SkyObjects, blank places
+    noise : NoiseModel
+    at_least : number of places
     """
     errors = noise.sky_errors(blank.areas, blank.sky, blank.exposures.exptime_s)
     rates, count = limits(errors, blank.exposures.exptime_s), blank.exposures.count
@@ -378,6 +428,13 @@ def limits(
     """Return the net rates that are ``n_sigma`` times their error, (N, R) in e/s.
 
     The error holds the source's own Poisson noise: f = n sqrt(f / t + s^2).
+
+    Parameters
+    ----------
+    sky_errors : (N, R) float, e/s
+    exptime_s : (N,) float, s
+    n_sigma : of the limit
+    photon_share : of `photon_shares`, (R,) or one number
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         own = photon_share * n_sigma**2 / np.asarray(exptime_s, float)[:, np.newaxis]

@@ -26,7 +26,7 @@ RECOVERED = 0.5
 """Share of the lost charge that the strips hold: benchmarks/families.py, "points" with a loss of
 8 % at 1,000 e, tells 3.8 % in them."""
 MIN_SIGMA, MIN_LOSS_PERCENT = 4.5, 2.0
-"""A loss is told from this on: images without one reach 2.1 sigma (12 images)."""
+"""A loss is reported from this on: images without one reach 2.1 sigma (12 images)."""
 LEAST_ROWS = 50
 _CLIP_SIGMA, _LEAST_PIXELS, _LEAST_FILLED = 4.0, 0.7, 0.85
 LATE_MJD = 53371.0
@@ -35,7 +35,7 @@ LATE_MJD = 53371.0
 
 @dataclass(frozen=True)
 class Transfer:
-    """The loss of 1,000 electrons at the gap between the chips; NaN where it can't be told.
+    """The loss of 1,000 electrons at the gap between the chips; NaN where it can't be measured.
 
     Attributes
     ----------
@@ -67,9 +67,10 @@ class Transfer:
         if is_seen:
             lost = f"{self.loss_percent:.0f} +- {self.err_percent:.0f} %"
             text = (
-                f"charge transfer: trails away from the readout say that {lost} of 1,000 electrons "
-                "are lost at the gap between the chips, and faint stars there are too faint: use "
-                "the corrected image (drc), or compare stars at one distance from the readout"
+                f"charge transfer: trails away from the readout show that {lost} of 1,000 "
+                "electrons are lost at the gap between the chips, and faint stars there are too "
+                "faint: use the corrected image (drc), or compare stars at one distance from the "
+                "readout"
             )
             return [text]
         if self.is_late_drz:
@@ -93,7 +94,7 @@ def transfer_of(
     Parameters
     ----------
     image : DrcImage
-        Drizzled along the detector, with both chips: else nothing is told.
+        Drizzled along the detector, with both chips: else there is no result.
     segmentation : (ny, nx) int, or None
     x, y, rate : (N,) positions and e/s of all that was detected, cosmic rays too
     """

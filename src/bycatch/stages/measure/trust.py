@@ -202,7 +202,7 @@ class Trust:
     n_trails : trails across the image
     nebulous_percent : of the sky, with structure at the scale of apertures
     large_object_percent : of the image, under large objects
-    covered_percent : of the image, by sources and their wings; None where nobody says where
+    covered_percent : of the image, by sources and their wings; None where it is not known where
         sources are
     """
 
@@ -236,7 +236,7 @@ class Trust:
         is_nebulous = self.n_nebulous >= max(LEAST_NEBULOUS, NEBULOUS_SHARE * self.n_rows)
         if is_nebulous:
             said.append(
-                f"nebulosity: {self.n_nebulous} of {self.n_rows} rows that are no cosmic rays may "
+                f"nebulosity: {self.n_nebulous} of {self.n_rows} rows that are not cosmic rays may "
                 "be parts of it: leave out rows flagged nebulous, or raise detect.n_sigma"
             )
         if self.n_in_large_object and not (is_nebulous and self.nebulous_percent > 50):

@@ -126,7 +126,13 @@ def unlisted_peaks(
 
 
 def labels_at(segmentation: NDArray[np.integer[Any]], found: Photometry) -> Ints:
-    """Return the segment on which each position lies, (N,); 0 for none."""
+    """Return the segment on which each position lies, (N,); 0 for none.
+
+    Parameters
+    ----------
+    segmentation : (ny, nx) int, 0 for sky
+    found : Photometry of N sources
+    """
     out = np.zeros(len(found.x), np.int64)
     known = np.isfinite(found.x) & np.isfinite(found.y)
     column = np.rint(np.where(known, found.x, -1)).astype(np.int64)
@@ -158,7 +164,7 @@ def _is_charge(
     if cr_mask is not None:
         at = np.flatnonzero(asked)
         out[at] = any_within(cr_mask, column[at].astype(float), line[at].astype(float), 1.1)
-    # Most have been told by the mask.
+    # The mask has marked most of them.
     at = np.flatnonzero(asked & ~out)
     if not len(at):
         return out
@@ -175,7 +181,7 @@ def _without_gaps(image: DrcImage, column: Ints, line: Ints, reach_px: int) -> I
     """Return the image with 0 where there are no data; about a few pixels, only near these."""
     if len(line) > FEW:
         return np.where(image.valid, image.sci, np.float32(0))
-    # Memory that nobody touches costs nothing.
+    # Untouched memory costs nothing.
     sci = np.empty(image.shape, np.float32)
     for x, y in zip(column.tolist(), line.tolist(), strict=True):
         near = np.s_[
