@@ -224,13 +224,13 @@ def _picture(
 def _placed(image: ReportedImage, epochs: Table, objects: Table) -> PictureImage:
     """Return an image with the places of the real objects in it."""
     label = f"{image.record.field}/{image.record.place}"
-    own = epochs[np.asarray(epochs["image"]).astype(str) == label]
-    row = _rows_of(integers(objects, "object_id"), integers(own, "object_id"))
-    real = values(objects, "p_real")[row] >= REAL
-    x, y = values(own, "x")[real], values(own, "y")[real]
-    ra, dec = (values(objects, name)[row][real] for name in ("ra", "dec"))
-    known = np.isfinite(x) & np.isfinite(y)
-    return PictureImage(image, frame_shift(image, ra, dec, x, y), x[known], y[known])
+    own = np.flatnonzero(np.asarray(epochs["image"]).astype(str) == label)
+    row = _rows_of(integers(objects, "object_id"), integers(epochs, "object_id")[own])
+    x, y = values(epochs, "x")[own], values(epochs, "y")[own]
+    known = (values(objects, "p_real")[row] >= REAL) & np.isfinite(x) & np.isfinite(y)
+    x, y, row = x[known], y[known], row[known]
+    ra, dec = (values(objects, name)[row] for name in ("ra", "dec"))
+    return PictureImage(image, frame_shift(image, ra, dec, x, y), x, y)
 
 
 def _rows_of(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> Ints:
@@ -262,26 +262,31 @@ def light_curves(
     stars around say of each image; where there is none, the limit is told.
     """
     found = []
-    ids = integers(epochs, "object_id")
-    for row in variable_rows(part, filters, limit).tolist():
-        radius = values(part, "radius_px")[row]
-        own = epochs[ids == integers(part, "object_id")[row]]
-        own = own[np.argsort(values(own, "mjd"), kind="stable")]
-        own = own[np.isfinite(values(own, "mjd"))]
-        name = f"{radius:g}"
-        mag = values(own, f"mag_ab_{name}") + np.nan_to_num(values(own, "zeropoint_shift"))
-        best = max(filters, key=lambda f: np.nan_to_num(values(part, f"p_variable_{f}")[row]))
+    rows = variable_rows(part, filters, limit)
+    if not len(rows):
+        return []
+    # Tables are slow to take rows of: each column once.
+    ids, mjd = integers(epochs, "object_id"), values(epochs, "mjd")
+    names, detected = np.asarray(epochs["filter"]).astype(str), np.asarray(epochs["detected"])
+    shift = np.nan_to_num(values(epochs, "zeropoint_shift"))
+    radii = values(part, "radius_px")
+    chance = np.column_stack([np.nan_to_num(values(part, f"p_variable_{f}")) for f in filters])
+    for row in rows.tolist():
+        own = np.flatnonzero((ids == integers(part, "object_id")[row]) & np.isfinite(mjd))
+        own = own[np.argsort(mjd[own], kind="stable")]
+        r = f"{radii[row]:g}"
+        best = int(np.argmax(chance[row]))
         found.append(
             {
                 "row": row,
-                "filter": [str(f) for f in own["filter"]],
-                "mjd": rounded(values(own, "mjd"), 5),
-                "mag": rounded(mag, 3),
-                "err": rounded(values(own, f"mag_ab_err_{name}"), 3),
-                "limit": rounded(values(own, f"maglim_{name}"), 2),
-                "detected": [bool(v) for v in own["detected"]],
-                "p_variable": rounded(values(part, f"p_variable_{best}")[[row]], 3)[0],
-                "varies_in": printable(best),
+                "filter": names[own].tolist(),
+                "mjd": rounded(mjd[own], 5),
+                "mag": rounded((values(epochs, f"mag_ab_{r}") + shift)[own], 3),
+                "err": rounded(values(epochs, f"mag_ab_err_{r}")[own], 3),
+                "limit": rounded(values(epochs, f"maglim_{r}")[own], 2),
+                "detected": detected[own].astype(bool).tolist(),
+                "p_variable": round(float(chance[row, best]), 3),
+                "varies_in": printable(filters[best]),
             }
         )
     return found

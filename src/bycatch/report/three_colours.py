@@ -175,8 +175,6 @@ def _mean_plane(
 
 def _resampled(one: PictureImage, ra: Floats, dec: Floats, step_arcsec: float) -> Floats | None:
     """Return an image on the grid, means of blocks of about its pixels; NaN off the image."""
-    from scipy.ndimage import map_coordinates
-
     from bycatch.images.wcs import pixel_scale_arcsec
 
     data, wcs = one.image.pixels(), _wcs_of(one.image)
@@ -189,14 +187,26 @@ def _resampled(one: PictureImage, ra: Floats, dec: Floats, step_arcsec: float) -
     clean = _without_cosmic_rays(one, data)
     means = block_means(Sampled(clean, step), -(-block // step))
     side = step * -(-block // step)
-    at = [(v - 0.5 * (side - step)) / side for v in (y, x)]
-    # NaN would spread over a whole block: where one is, the nearest value counts.
-    found = map_coordinates(np.nan_to_num(means), at, order=1, mode="constant", cval=np.nan)
-    known = map_coordinates(np.isfinite(means).astype(float), at, order=1, mode="constant", cval=0)
+    found = _interpolated(means, *((v - 0.5 * (side - step)) / side for v in (x, y)))
     zeropoint = one.image.number("finalize", "zeropoint_ab")
     scale = photcal.microjansky(zeropoint) if zeropoint else 1.0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known > 0.5, scale * found / known, np.nan).reshape(ra.shape)
+    return scale * found.reshape(ra.shape)
+
+
+def _interpolated(image: Floats, x: Floats, y: Floats) -> Floats:
+    """Return the values of an image at positions, linear between pixels; NaN where most is."""
+    ny, nx = image.shape
+    inside = (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)  # not NaN either
+    column, row = (np.floor(np.where(inside, v, 0.0)).astype(np.int64) for v in (x, y))
+    total, weight = np.zeros(len(x)), np.zeros(len(x))
+    for dy in (0, 1):
+        for dx in (0, 1):
+            share = np.abs(1 - dx - (x - column)) * np.abs(1 - dy - (y - row))
+            part = image[np.clip(row + dy, 0, ny - 1), np.clip(column + dx, 0, nx - 1)]
+            known = inside & np.isfinite(part)
+            total[known] += (share * part)[known]
+            weight[known] += share[known]
+    return np.where(weight > 0.5, total / np.maximum(weight, 0.5), np.nan)
 
 
 @dataclass(frozen=True, eq=False)
