@@ -87,6 +87,7 @@ class Fetching:
         """Downloads wait while there are more of them."""
         self._started = time.perf_counter()
         self._places: dict[str, list[str]] = {}
+        self._foreign: list[Product] = []
         self._addresses: dict[str, str] = {}
         self._fatal: Exception | None = None
 
@@ -139,7 +140,7 @@ class Fetching:
     def _there(self, product: Product) -> FetchedFile:
         """Return the state of a file whose name is taken: nothing is ever overwritten."""
         path, entry = self.ledger.path(product), self.ledger.entry(product)
-        if self.ledger.is_ours(product):
+        if self.ledger.is_known(product):
             assert entry is not None
             if entry.listed_bytes == product.n_bytes:
                 return FetchedFile(product, State.THERE)
@@ -152,6 +153,7 @@ class Fetching:
         if fault:
             why = f"a file of this name is there, and is not touched: {fault}"
             return FetchedFile(product, State.FAILED, why)
+        self._foreign.append(product)
         return FetchedFile(product, State.THERE)
 
     def _unwanted(self, cards: Mapping[str, str]) -> str:
@@ -232,6 +234,8 @@ class Fetching:
     def _prepare(self, todo: list[FetchedFile]) -> None:
         """Say what there is to do, and find the places in the bucket."""
         self.tally.begin(todo)
+        for product in self._foreign:
+            self.ledger.enter(product)
         needed, free = total_bytes(todo), shutil.disk_usage(self.data).free
         logger.info(
             "%d file(s) to fetch, %s MB; %d there", len(todo), in_mb(needed),
@@ -340,7 +344,7 @@ class Fetching:
         path = self.ledger.path(product)
         path.parent.mkdir(exist_ok=True)
         place_new(download.part, path)
-        self.ledger.is_ours(product)  # with the stamp of its name
+        self.ledger.is_known(product)  # with the stamp of its name
         self.ledger.field(product.field).write()
         download.note_path.unlink(missing_ok=True)
 

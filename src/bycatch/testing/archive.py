@@ -88,7 +88,7 @@ class FakeArchive:
     executing : how many times a search is still under way
     page_rows : rows of a page, at the most
     in_bucket : which files the bucket has
-    pace_bytes_per_s : how fast it sends; 0 for as fast as it can
+    pace_bytes_per_s : how fast it sends files; 0 for as fast as it can
     asked : all requests that came
     history : earlier versions of files that have changed
     """
@@ -252,7 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         sent = 0
         end = len(body) if stop < 0 else min(stop, len(body))
-        step = 4096 if self.home.pace_bytes_per_s else 1 << 16
+        pace = self.home.pace_bytes_per_s if status in {200, 206} and "uri=" in self.path else 0
+        step = 4096 if pace else 1 << 16
         asked = Asked(self.command, self.path, dict(self.headers), status, 0)
         self.home.asked.append(asked)
         try:
@@ -261,8 +262,8 @@ class _Handler(BaseHTTPRequestHandler):
                 piece = body[sent : min(sent + step, end)]
                 sent = asked.n_bytes = sent + len(piece)
                 self.wfile.write(piece)
-                if self.home.pace_bytes_per_s:
-                    time.sleep(len(piece) / self.home.pace_bytes_per_s)
+                if pace:
+                    time.sleep(len(piece) / pace)
         except OSError:
             self.close_connection = True
         if stop >= 0:
