@@ -24,7 +24,8 @@ from pathlib import Path
 
 from field_files import IMAGES, Fields, centre_deg, write_fields
 
-from bycatch.testing.archive import FakeArchive, Stored
+from bycatch.testing.archive import FakeArchive
+from bycatch.testing.archive_files import Stored
 from bycatch.testing.same_products import damaged_products, differences, leftovers
 
 DAILY = ("cut", "503", "slow", "redirect")

@@ -19,14 +19,15 @@ import pytest
 import bycatch
 from bycatch.archive import Fetching, FetchReport, State, Tally, Wanted, names
 from bycatch.archive.download import HEAD_BYTES, fault_of
-from bycatch.archive.fetching import groups_on_sky
 from bycatch.archive.model import FetchedFile, Product
+from bycatch.archive.overlap import groups_on_sky
 from bycatch.archive.tokens import Token, token_for
 from bycatch.archive.web import retry_after_s
 from bycatch.errors import NoAnswer, SettingsError
 from bycatch.settings import FetchSettings, Settings
 from bycatch.system.locks import Held, lock
-from bycatch.testing.archive import FAULTS, FakeArchive, Stored, archive_of, changed, small_drc
+from bycatch.testing.archive import FAULTS, FakeArchive
+from bycatch.testing.archive_files import Stored, archive_of, changed, small_drc
 
 NAME = "jcmdp9010_drc.fits"
 NAMES = (NAME, "jcmdp9020_drc.fits", "jcmd01010_drc.fits", "jdgq11020_drc.fits")
