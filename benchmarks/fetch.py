@@ -25,7 +25,8 @@ import numpy as np
 
 from bycatch import fetch
 from bycatch.settings import Settings
-from bycatch.testing.archive import FAULTS, FakeArchive, Stored, archive_of
+from bycatch.testing.archive import FAULTS, FakeArchive
+from bycatch.testing.archive_files import Stored, archive_of
 
 MOST_FAULTS = 3
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"

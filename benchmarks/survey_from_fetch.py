@@ -1,13 +1,13 @@
 """From an archive on this machine to the catalogs of many fields, in one command, killed twice.
 
-    python benchmarks/survey_from_fetch.py [--fields 3000] [--kills 2] [--jobs 2] [--discard]
-        [--folder FOLDER]
+    python benchmarks/survey_from_fetch.py [--fields 3000] [--images 3] [--kills 2] [--jobs 2]
+        [--discard] [--folder FOLDER]
 
-Fields of three small images (``field_files.py``), served by ``bycatch.testing.archive`` with the
-faults of a normal day: every tenth answer is one of "cut", "503", "slow", "redirect".  One command,
-``bycatch fetch --and-run``, once without disturbance and once with as many kills (SIGKILL) at
-random moments, after each of which it is given again.  The folders must be the same in the end, to
-the last byte (``bycatch.testing.same_products``).  The exit status is 1 if they are not.
+Fields of up to three small images (``field_files.py``), served by ``bycatch.testing.archive`` with
+the faults of a normal day: every tenth answer is one of "cut", "503", "slow", "redirect".  One
+command, ``bycatch fetch --and-run``, once without disturbance and once with as many kills (SIGKILL)
+at random moments, after each of which it is given again.  The folders must be the same in the end,
+to the last byte (``bycatch.testing.same_products``).  The exit status is 1 if they are not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pathlib import Path
 
 from field_files import IMAGES, Fields, centre_deg, write_fields
 
-from bycatch.testing.archive import FakeArchive, Stored
+from bycatch.testing.archive import FakeArchive
+from bycatch.testing.archive_files import Stored
 from bycatch.testing.same_products import damaged_products, differences, leftovers
 
 DAILY = ("cut", "503", "slow", "redirect")
@@ -44,10 +45,12 @@ class Made:
 class OnDisk(dict[str, Stored]):
     """Files that are read when they are asked for: thousands do not fit into memory."""
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, n_images: int) -> None:
         super().__init__()
         numbers = {name: k for k, name in enumerate(fields.names)}
         for path in sorted(fields.raw.glob("*_drc.fits")):
+            if int(path.name[7]) > n_images:
+                continue
             ra_deg, dec_deg = centre_deg(numbers[f"{path.name[1:4]}_{path.name[4:6]}"])
             size = path.stat().st_size
             self[path.name] = File(path, ra_deg, dec_deg, size)
@@ -88,10 +91,10 @@ def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[
     """
     work = folder.with_name("work")
     out, data = work / "out", work / "data"
-    with FakeArchive(OnDisk(fields), daily) as archive:
+    with FakeArchive(OnDisk(fields, given.images), daily) as archive:
         words = [sys.executable, "-m", "bycatch", "fetch", "13711", "--parallels", "-o", str(data)]
         words += ["--and-run", str(out), "--gaia", str(fields.gaia), "--offline", "-q"]
-        words += ["--set", "output.report=false"]
+        words += ["--set", "output.report=false", "--set", "output.products=survey"]
         words += ["-j", str(given.jobs)] if given.jobs else []
         words += ["--discard"] if given.discard else []
         for text in archive.settings:
@@ -113,7 +116,7 @@ def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[
 def wrong(one: Made, other: Made, n_images: int, *, discard: bool) -> list[str]:
     """Return what is wrong with a survey that was disturbed, beside one that was not."""
     found = [f"exit status {made.status}" for made in (one, other) if made.status]
-    n_catalogs = len([*other.out.glob("*/*/*_cat.ecsv")])
+    n_catalogs = len([*other.out.glob("*/*/*_cat.parquet")])
     if n_catalogs != n_images:
         found.append(f"{n_catalogs} catalogs of {n_images} images")
     found += [
@@ -133,6 +136,7 @@ def main() -> None:
     """Make the fields, the survey twice, and compare."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--fields", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=len(IMAGES), help="of each field")
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, help="as -j of the command; none by default")
@@ -146,12 +150,13 @@ def main() -> None:
         rng = random.Random(given.seed)
         kills_s = [first.seconds * rng.uniform(0.2, 0.5) for _ in range(given.kills)]
         second = made(fields, folder / "two", given, kills_s)
-        found = wrong(first, second, len(IMAGES) * given.fields, discard=given.discard)
+        n_images = given.images * given.fields
+        found = wrong(first, second, n_images, discard=given.discard)
         print("| fields | images | kills after, s | s without | s with | what is wrong |")
         print("|---:|---:|---|---:|---:|---:|")
         moments = ", ".join(f"{s:.0f}" for s in kills_s) or "-"
         print(
-            f"| {given.fields} | {len(IMAGES) * given.fields} | {moments} | {first.seconds:.0f} "
+            f"| {given.fields} | {n_images} | {moments} | {first.seconds:.0f} "
             f"| {second.seconds:.0f} | {len(found)} |"
         )
         for text in found[:20]:

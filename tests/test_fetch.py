@@ -19,14 +19,15 @@ import pytest
 import bycatch
 from bycatch.archive import Fetching, FetchReport, State, Tally, Wanted, names
 from bycatch.archive.download import HEAD_BYTES, fault_of
-from bycatch.archive.fetching import groups_on_sky
 from bycatch.archive.model import FetchedFile, Product
+from bycatch.archive.overlap import groups_on_sky
 from bycatch.archive.tokens import Token, token_for
 from bycatch.archive.web import retry_after_s
 from bycatch.errors import NoAnswer, SettingsError
 from bycatch.settings import FetchSettings, Settings
 from bycatch.system.locks import Held, lock
-from bycatch.testing.archive import FAULTS, FakeArchive, Stored, archive_of, changed, small_drc
+from bycatch.testing.archive import FAULTS, FakeArchive
+from bycatch.testing.archive_files import Stored, archive_of, changed, small_drc
 
 NAME = "jcmdp9010_drc.fits"
 NAMES = (NAME, "jcmdp9020_drc.fits", "jcmd01010_drc.fits", "jdgq11020_drc.fits")
@@ -230,7 +231,9 @@ def test_filters_are_told_by_the_listing_and_then_by_the_header(tmp_path: Path) 
 # ---------------------------------------------------------------- what is there
 
 
-def test_what_is_there_is_not_fetched_and_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_what_is_there_is_not_fetched_and_nothing_is_overwritten(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
     with FakeArchive(archive_of(NAMES)) as archive:
         own = tmp_path / "cmd_p9" / NAME
         own.parent.mkdir()
@@ -242,8 +245,12 @@ def test_what_is_there_is_not_fetched_and_nothing_is_overwritten(tmp_path: Path)
         assert report.counts() == {"there": 1, "fetched": 2, "failed": 1}
         assert own.read_bytes() == b"something of the user's"
         n_asked = len(archive.downloads())
+        # What was proven once is not read again: its entry says that it is the user's.
+        monkeypatch.setattr("bycatch.archive.fetching.fault_of", lambda *_: "read again")
         assert fetched(archive, tmp_path).counts() == {"there": 3, "failed": 1}
         assert len(archive.downloads()) == n_asked
+    entries = json.loads((tmp_path / ".part-fetch" / "cmd_01.json").read_text())["files"]
+    assert entries[NAMES[2]]["brought"] is False
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(

@@ -18,7 +18,8 @@ from bycatch.pipeline.arrivals import run_arrivals
 from bycatch.products import field_names, find_records
 from bycatch.products.group_state import group_names
 from bycatch.settings import Settings
-from bycatch.testing.archive import FakeArchive, Stored, small_drc
+from bycatch.testing.archive import FakeArchive
+from bycatch.testing.archive_files import Stored, small_drc
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FIELDS = (b"jabc01", b"jabd01")

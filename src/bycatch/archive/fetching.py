@@ -26,6 +26,7 @@ from bycatch.archive.model import (
     in_mb,
     total_bytes,
 )
+from bycatch.archive.overlap import groups_on_sky
 from bycatch.archive.tally import Tally
 from bycatch.archive.tokens import token_for
 from bycatch.archive.web import Problem, Stopping, Web
@@ -38,9 +39,6 @@ logger = logging.getLogger("bycatch")
 
 DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 """What is no better with the next file."""
-APART_DEG = 0.12
-"""Centres of images farther from one another than this have nothing in common: WFC's diagonal is
-0.08 degrees, and what was dithered reaches somewhat farther."""
 POLL_S = 0.5
 ENDING_S = 2.0
 DECIDING = ("PRIMESI", "INSTRUME", "FILTER1", "FILTER2")
@@ -87,6 +85,7 @@ class Fetching:
         """Downloads wait while there are more of them."""
         self._started = time.perf_counter()
         self._places: dict[str, list[str]] = {}
+        self._foreign: list[Product] = []
         self._addresses: dict[str, str] = {}
         self._fatal: Exception | None = None
 
@@ -139,7 +138,7 @@ class Fetching:
     def _there(self, product: Product) -> FetchedFile:
         """Return the state of a file whose name is taken: nothing is ever overwritten."""
         path, entry = self.ledger.path(product), self.ledger.entry(product)
-        if self.ledger.is_ours(product):
+        if self.ledger.is_known(product):
             assert entry is not None
             if entry.listed_bytes == product.n_bytes:
                 return FetchedFile(product, State.THERE)
@@ -152,6 +151,7 @@ class Fetching:
         if fault:
             why = f"a file of this name is there, and is not touched: {fault}"
             return FetchedFile(product, State.FAILED, why)
+        self._foreign.append(product)
         return FetchedFile(product, State.THERE)
 
     def _unwanted(self, cards: Mapping[str, str]) -> str:
@@ -232,6 +232,8 @@ class Fetching:
     def _prepare(self, todo: list[FetchedFile]) -> None:
         """Say what there is to do, and find the places in the bucket."""
         self.tally.begin(todo)
+        for product in self._foreign:
+            self.ledger.enter(product)
         needed, free = total_bytes(todo), shutil.disk_usage(self.data).free
         logger.info(
             "%d file(s) to fetch, %s MB; %d there", len(todo), in_mb(needed),
@@ -340,7 +342,7 @@ class Fetching:
         path = self.ledger.path(product)
         path.parent.mkdir(exist_ok=True)
         place_new(download.part, path)
-        self.ledger.is_ours(product)  # with the stamp of its name
+        self.ledger.is_known(product)  # with the stamp of its name
         self.ledger.field(product.field).write()
         download.note_path.unlink(missing_ok=True)
 
@@ -357,40 +359,3 @@ def _log(file: FetchedFile) -> None:
         logger.info("%s: left out: %s", name, file.reason)
     else:
         logger.debug("%s: %s", name, file.state)
-
-
-def groups_on_sky(products: list[Product], apart_deg: float = APART_DEG) -> list[list[str]]:
-    """Return the fields in groups whose images may overlap, by the listed positions.
-
-    Parameters
-    ----------
-    products : as listed
-    apart_deg : two observations farther from one another than this do not overlap
-    """
-    import numpy as np
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
-
-    fields = sorted({product.field for product in products})
-    if not fields:
-        return []
-    number = {field: k for k, field in enumerate(fields)}
-    places = [
-        (number[product.field], product.ra_deg, product.dec_deg)
-        for product in products
-        if product.ra_deg is not None and product.dec_deg is not None
-    ]
-    pairs = np.zeros((0, 2), dtype=int)
-    if places:
-        of_field, ra_deg, dec_deg = (np.array(column) for column in zip(*places, strict=True))
-        ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-        at = np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
-        chord = 2 * math.sin(math.radians(apart_deg) / 2)
-        pairs = of_field[cKDTree(at).query_pairs(chord, output_type="ndarray")]
-    ones, n = np.ones(len(pairs)), len(fields)
-    _, label = connected_components(coo_array((ones, (pairs[:, 0], pairs[:, 1])), (n, n)), False)
-    groups: dict[int, list[str]] = {}
-    for k, field in enumerate(fields):
-        groups.setdefault(int(label[k]), []).append(field)
-    return list(groups.values())

@@ -19,7 +19,7 @@ FOLDER = f"{PARTIAL}fetch"
 
 @dataclass
 class Entry:
-    """An image that a fetch brought.
+    """An image that is there and was whole.
 
     Attributes
     ----------
@@ -27,6 +27,7 @@ class Entry:
     stamp, checksum : proof of the file
     listed_bytes : its size in the listing, which may be wrong
     discarded : it was removed, after a run was done with it
+    brought : a fetch brought it; else it was there before
     """
 
     uri: str
@@ -34,6 +35,7 @@ class Entry:
     checksum: str
     listed_bytes: int | None = None
     discarded: bool = False
+    brought: bool = True
 
 
 @dataclass
@@ -88,21 +90,29 @@ class Ledger:
             return self._fields[name]
 
     def entry(self, product: Product) -> Entry | None:
-        """Return what is known of an image that a fetch brought."""
+        """Return what is known of an image; None if nothing."""
         return self.field(product.field).entries.get(product.name)
 
-    def enter(self, product: Product, part: Path) -> None:
-        """Enter a file that is whole, before it gets its name: who finds it there knows it then."""
-        proof = proof_of(part)
+    def enter(self, product: Product, part: Path | None = None) -> None:
+        """Enter a file that is whole, so that it need not be proven again.
+
+        Parameters
+        ----------
+        product : as listed
+        part : where it lies that a fetch brought; it is entered before it gets its name: who finds
+            it there knows it then.  Without it, the file was there before.
+        """
+        proof = proof_of(part or self.path(product))
         entry = Entry(product.uri, proof.stamp, proof.checksum, product.n_bytes)
+        entry.brought = part is not None
         with self._lock:
             own = self.field(product.field)
             own.entries[product.name] = entry
             own.heads.pop(product.name, None)
             own.write()
 
-    def is_ours(self, product: Product) -> bool:
-        """Tell whether the file of a name is the one that a fetch brought, and still whole."""
+    def is_known(self, product: Product) -> bool:
+        """Tell whether the file of a name is the one that was entered, and still whole."""
         entry = self.entry(product)
         if entry is None:
             return False
@@ -127,10 +137,10 @@ class Ledger:
 
     def discard(self, product: Product) -> bool:
         """Remove an image that a fetch brought and that is unchanged; tell whether it was."""
-        if not self.is_ours(product):
+        own = self.field(product.field)
+        if not (self.is_known(product) and own.entries[product.name].brought):
             return False
         with self._lock:
-            own = self.field(product.field)
             own.entries[product.name].discarded = True
             own.write()
             self.path(product).unlink()

@@ -169,14 +169,14 @@ class FetchReport:
     data : folder of the images
     wanted : what was asked for
     files : all that the archive lists for it, in the order of fields and names
-    seconds : time of the fetch
+    elapsed_s : time of the fetch
     is_plan : nothing was fetched
     """
 
     data: Path
     wanted: Wanted
     files: tuple[FetchedFile, ...]
-    seconds: float = 0.0
+    elapsed_s: float = 0.0
     is_plan: bool = False
 
     @property
@@ -209,7 +209,7 @@ class FetchReport:
         return {
             "data": str(self.data),
             "wanted": self.wanted.words,
-            "seconds": round(self.seconds, 2),
+            "seconds": round(self.elapsed_s, 2),
             "bytes_received": self.n_bytes,
             "files": [file.to_dict() for file in self.files],
         }
@@ -233,7 +233,7 @@ class FetchReport:
             "asked for": self.wanted.words,
             **self.counts(),
             "received": f"{in_mb(self.n_bytes)} MB",
-            "time": f"{self.seconds:.1f} s",
+            "time": f"{self.elapsed_s:.1f} s",
             "in": str(self.data),
         }
         notes = [f"{f.product.name}: {f.reason}" for f in self.of(State.FAILED)]

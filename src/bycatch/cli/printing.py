@@ -263,7 +263,7 @@ def print_fetch(report: FetchReport) -> None:
         if left and (report.wanted.parallels or report.wanted.filters):
             say("the headers of those to fetch will tell whether they are wanted")
     else:
-        say(f"{counts}; {in_mb(report.n_bytes)} MB in {report.seconds:.1f} s; in {report.data}")
+        say(f"{counts}; {in_mb(report.n_bytes)} MB in {report.elapsed_s:.1f} s; in {report.data}")
 
 
 def print_assessment(assessments: list[Any], out: Path) -> None:

@@ -7,8 +7,6 @@ request by request.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
 import threading
@@ -21,7 +19,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from bycatch.archive.names import field_of_name, kind_of
+from bycatch.testing.archive_files import (
+    Stored,
+    changed,
+    is_inside,
+    observation_row,
+    passes,
+    product_rows,
+    reprocessed,
+)
 
 FAULTS = (
     "slow", "cut", "reset", "429", "503", "date", "redirect", "short", "long", "bytes", "foreign",
@@ -31,33 +37,6 @@ FAULTS = (
 """What can be wrong with the answer to one request for a file."""
 PAGE = b"<!DOCTYPE html><html><body>Down for maintenance</body></html>"
 FITS_TYPE = "application/fits"
-
-
-@dataclass
-class Stored:
-    """A file in the archive.
-
-    Attributes
-    ----------
-    content : its bytes
-    listed_bytes : what the listing says; the true size by default
-    public : anybody may have it
-    """
-
-    content: bytes
-    filter: str = "F606W"
-    program: str = "13711"
-    ra_deg: float = 36.92
-    dec_deg: float = -8.47
-    listed_bytes: int | None = None
-    public: bool = True
-    version: int = 1
-    uri: str = ""
-
-    @property
-    def etag(self) -> str:
-        """A strong validator."""
-        return f'"v{self.version}-{hashlib.sha256(self.content).hexdigest()[:16]}"'
 
 
 @dataclass
@@ -88,7 +67,7 @@ class FakeArchive:
     executing : how many times a search is still under way
     page_rows : rows of a page, at the most
     in_bucket : which files the bucket has
-    pace_bytes_per_s : how fast it sends; 0 for as fast as it can
+    pace_bytes_per_s : how fast it sends files; 0 for as fast as it can
     asked : all requests that came
     history : earlier versions of files that have changed
     """
@@ -179,17 +158,17 @@ class FakeArchive:
     def _observations(self, words: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows = {}
         for name, stored in self.files.items():
-            row = _observation(name, stored)
-            if all(_passes(row, one) for one in words["filters"]) and _inside(row, words):
+            row = observation_row(name, stored)
+            if all(passes(row, one) for one in words["filters"]) and is_inside(row, words):
                 rows[row["obsid"]] = row
         return list(rows.values())
 
     def _products(self, obsids: Iterable[str]) -> list[dict[str, Any]]:
         wanted, rows = set(obsids), []
         for name, stored in self.files.items():
-            observation = _observation(name, stored)
+            observation = observation_row(name, stored)
             if str(observation["obsid"]) in wanted:
-                rows += _product_rows(name, stored, observation)
+                rows += product_rows(name, stored, observation)
         return rows + (self.extra_rows if rows else [])
 
 
@@ -252,7 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         sent = 0
         end = len(body) if stop < 0 else min(stop, len(body))
-        step = 4096 if self.home.pace_bytes_per_s else 1 << 16
+        pace = self.home.pace_bytes_per_s if status in {200, 206} and "uri=" in self.path else 0
+        step = 4096 if pace else 1 << 16
         asked = Asked(self.command, self.path, dict(self.headers), status, 0)
         self.home.asked.append(asked)
         try:
@@ -261,8 +241,8 @@ class _Handler(BaseHTTPRequestHandler):
                 piece = body[sent : min(sent + step, end)]
                 sent = asked.n_bytes = sent + len(piece)
                 self.wfile.write(piece)
-                if self.home.pace_bytes_per_s:
-                    time.sleep(len(piece) / self.home.pace_bytes_per_s)
+                if pace:
+                    time.sleep(len(piece) / pace)
         except OSError:
             self.close_connection = True
         if stop >= 0:
@@ -346,143 +326,3 @@ class _Sending:
         if self.fault == "weak":
             headers["ETag"] = f"W/{headers['ETag']}"
         return headers
-
-
-def changed(content: bytes) -> bytes:
-    """Return a file with other pixels, and the same length and header."""
-    at = len(content) // 2
-    return content[:at] + bytes(b ^ 0x5A for b in content[at : at + 100]) + content[at + 100 :]
-
-
-def reprocessed(content: bytes) -> bytes:
-    """Return a file with other pixels and the same length, as the archive makes it anew."""
-    from astropy.io import fits
-
-    file = io.BytesIO()
-    with fits.open(io.BytesIO(content)) as hdus:
-        hdus["SCI"].data = hdus["SCI"].data + np.float32(1)
-        hdus.writeto(file, checksum="CHECKSUM" in hdus["SCI"].header)
-    return file.getvalue()
-
-
-def small_drc(
-    name: str,
-    *,
-    prime: str = "WFC3",
-    filters: tuple[str, str] = ("CLEAR1L", "F606W"),
-    seed: int = 1,
-    size_px: int = 64,
-    sums: bool = True,
-    n_more_cards: int = 400,
-) -> bytes:
-    """Return a small drizzled image as the archive keeps it, of some 90 kB.
-
-    Parameters
-    ----------
-    name : of the file; its header repeats it
-    prime : the prime instrument
-    filters : of both wheels
-    sums : with CHECKSUM and DATASUM, which real products lack
-    n_more_cards : in PRIMARY, which has 840 in a real product
-    """
-    from astropy.io import fits
-
-    random = np.random.default_rng(seed)
-    head = fits.Header()
-    head["NEXTEND"], head["FILENAME"], head["ROOTNAME"] = 3, name, name
-    head["TELESCOP"], head["INSTRUME"], head["DETECTOR"] = "HST", "ACS", "WFC"
-    head["PRIMESI"], head["PROPOSID"] = prime, 13711
-    head["FILTER1"], head["FILTER2"] = filters
-    for k in range(n_more_cards):
-        head[f"HIERARCH MORE {k}"] = k
-    shape = (size_px, size_px)
-    planes = [
-        fits.ImageHDU(random.normal(size=shape).astype(np.float32), name="SCI"),
-        fits.ImageHDU(np.full(shape, 1000, dtype=np.float32), name="WHT"),
-        fits.ImageHDU(np.ones(shape, dtype=np.int32), name="CTX"),
-    ]
-    file = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(header=head), *planes]).writeto(file, checksum=sums)
-    return file.getvalue()
-
-
-def _observation(name: str, stored: Stored) -> dict[str, Any]:
-    """Return an observation, as advSearch.json has them."""
-    obs_id = name.removesuffix(".fits").rsplit("_", 1)[0]
-    number = int(hashlib.sha256(obs_id.encode()).hexdigest()[:8], 16)
-    return {
-        "dataproduct_type": "image", "calib_level": 3, "obs_collection": "HST", "obs_id": obs_id,
-        "target_name": "ANY", "s_ra": stored.ra_deg, "s_dec": stored.dec_deg, "t_min": 57402.0,
-        "t_max": 57402.1, "t_exptime": 1550.0, "wavelength_region": "OPTICAL",
-        "filters": stored.filter, "em_min": 0, "em_max": 0, "target_classification": "",
-        "obs_title": "", "t_obs_release": 57767.0, "instrument_name": "ACS/WFC",
-        "proposal_pi": "", "proposal_id": stored.program, "project": "HST", "s_region": "",
-        "jpegURL": None, "dataURL": None, "dataRights": _rights(stored), "obsid": number,
-        "objID": number + 1,
-    }  # fmt: skip
-
-
-def _rights(stored: Stored) -> str:
-    return "PUBLIC" if stored.public else "EXCLUSIVE_ACCESS"
-
-
-def _product_rows(
-    name: str, stored: Stored, observation: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Return the products of an observation, as products.json has them."""
-    rows = []
-    root = name.removesuffix(".fits").rsplit("_", 1)[0]
-    for kind, size in (("flc", 168_000_000), ("spt", 90_000), ("drc", 0)):
-        filename = name if kind == "drc" else f"{root}_{kind}.fits"
-        listed = stored.listed_bytes
-        rows.append(
-            {
-                "_selected_": None,
-                "obsID": observation["obsid"],
-                "obs_collection": "HST",
-                "dataproduct_type": "image",
-                "obs_id": observation["obs_id"],
-                "description": f"DADS {kind.upper()} file",
-                "type": "D",
-                "dataURI": (kind == "drc" and stored.uri) or f"mast:HST/product/{filename}",
-                "productType": "SCIENCE",
-                "productGroupDescription": None,
-                "productSubGroupDescription": kind.upper(),
-                "productDocumentationURL": None,
-                "project": "HAP-SVM" if kind_of(name) == "hap" else "CALACS",
-                "prvversion": None,
-                "productFilename": filename,
-                "size": size or (len(stored.content) if listed is None else listed),
-                "parent_obsid": observation["obsid"],
-                "dataRights": _rights(stored),
-            }
-        )
-    return rows
-
-
-def _passes(row: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
-    """Tell whether an observation passes a filter of a search."""
-    value = str(row[one["paramName"]])
-    pattern = one.get("freeText")
-    if pattern and re.fullmatch(re.escape(pattern).replace("%", ".*"), value, re.IGNORECASE):
-        return True
-    return value in one["values"]
-
-
-def _inside(row: Mapping[str, Any], words: Mapping[str, Any]) -> bool:
-    if "position" not in words:
-        return True
-    ra, dec, radius = (float(word) for word in words["position"].split(","))
-    east = (row["s_ra"] - ra) * np.cos(np.radians(dec))
-    return bool(np.hypot(east, row["s_dec"] - dec) <= radius)
-
-
-def archive_of(names: Iterable[str], **options: Any) -> dict[str, Stored]:
-    """Return small files of some names; fields lie apart on the sky."""
-    found = {}
-    for k, name in enumerate(names):
-        number = int(hashlib.sha256(field_of_name(name).encode()).hexdigest()[:6], 16)
-        ra_deg, dec_deg = 360 * number / 2**24, 60 * ((number * 0.618) % 1) - 30
-        content = small_drc(name, seed=k, **options)
-        found[name] = Stored(content, ra_deg=ra_deg, dec_deg=dec_deg)
-    return found
