@@ -448,6 +448,21 @@ def residuals(one: Judged) -> list[float]:
     return found
 
 
+def are_parts(one: Judged) -> Bools:
+    """Return the rows in the outskirts of a galaxy, or in the halo of a bright star."""
+    plane, sky = _plane(one.sky), one.sky
+    at = plane(floats(one.objects, "ra"), floats(one.objects, "dec"))
+    centres = plane(sky["ra"], sky["dec"])
+    mag = np.min([np.asarray(sky[n]) for n in sky.colnames if n.startswith("mag_")], axis=0)
+    star, size = np.asarray(sky["star"]), np.asarray(sky["re"])
+    reach = np.where(star, np.where(mag < 19.0, 3.0, 1.5), 2.0 * size + 0.3)
+    reach[mag > np.where(star, 22.0, 26.0)] = 0.0
+    found = np.zeros(len(at), dtype=bool)
+    for k in np.flatnonzero(reach):
+        found |= np.hypot(*(at - centres[k]).T) < reach[k]
+    return found
+
+
 def realness(one: Judged) -> dict[str, float]:
     """Return shares of real objects at S/N of 8 and more, and of real ones that are lost."""
     objects = one.objects
@@ -462,7 +477,8 @@ def realness(one: Judged) -> dict[str, float]:
         if n.startswith("n_detected_")
     )
     real = one.nearest >= 0
-    bright = clean & (snr >= 8) & (detected > 0) & ~listed
+    part = are_parts(one) & ~real
+    bright = clean & (snr >= 8) & (detected > 0) & ~listed & ~part
     two = real & (np.asarray(in_filters) > 1)
     return {
         "bright": int(bright.sum()), "real": int((bright & real).sum()),
