@@ -29,8 +29,8 @@ LEAST_FOR_SCALE = 30
 VARIABLE_SHARE, SHARE_WEIGHT = 0.05, 20.0
 """Share of variables before the objects are known, and for how many objects that counts."""
 HIT_SHARE = 0.01
-"""Share of the epochs of constant objects that charge of a cosmic ray, which no rejection found, has
-made brighter: 0.6 % of those of simulated stacks."""
+"""Share of the epochs of constant objects that charge of a cosmic ray, which no rejection found,
+has made brighter: 0.6 % of those of simulated stacks."""
 MOST_HIT_SIGMA = 10.0
 """What rejection leaves is seldom more, in errors of the epoch."""
 CLIP_RATE, N_CLIPS = 0.01, 4
@@ -198,7 +198,7 @@ def variability(
 
 
 def _false_rate(chi2: Floats, sigma: Floats, n: Ints) -> Floats:
-    """Return the share of constant objects whose chi2 is as large: by errors, or with one epoch hit.
+    """Return the share of constant objects of such a chi2: by errors, or with one epoch hit.
 
     Of three and more epochs the others tell whether the brightest one alone deviates: where they
     agree, the object is one of the constant ones that a cosmic ray has hit.
