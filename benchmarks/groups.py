@@ -2,10 +2,11 @@
 
     python benchmarks/groups.py [RECIPE ...] [--seeds 100 101] [--keep FOLDER]
 
-Simulates groups of visits of one sky (`bycatch simulate --epochs`), whose pointings, rolls, filters,
-depths and epochs differ, runs `bycatch run --preset deep` on all visits but the last, and again with
-it, and compares the objects with the truth.  Beside the sky's own objects there are faint stars, near
-the 5-sigma limit of a filter, and blank places; both are in the list of positions (`--sources`).
+Simulates groups of visits of one sky (`bycatch simulate --epochs`), whose pointings, rolls,
+filters, depths and epochs differ, runs `bycatch run --preset deep` on all visits but the last, and
+again with it, and compares the objects with the truth.  Beside the sky's own objects there are
+faint stars, near the 5-sigma limit of a filter, and blank places; both are in the list of positions
+(`--sources`).
 
 A true object is **shown** by an image where the nearest detection lies within 0.15 arcsec and the
 nearest true object to that is this one.  It is **split** if two images show it in different rows of
@@ -40,7 +41,7 @@ from bycatch.simulate import simulate_group, write_group
 from bycatch.simulate.geometry import detector_of, plane_to_sky, sky_to_plane
 from bycatch.simulate.group import Sky, make_sky, visits_of
 from bycatch.simulate.scene import joined, take
-from bycatch.simulate.visit import sky_rate, photflam_photplam
+from bycatch.simulate.visit import photflam_photplam, sky_rate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -52,6 +53,8 @@ NEAR_ARCSEC, NEAR_MAG = 0.8, 2.5
 """An object with another one this near, and no fainter than by so much, is not alone."""
 BLANK_ARCSEC = 0.9
 """From all true objects, and from one another; twice as far from those brighter than 22 mag."""
+LIMIT_MAG = 0.24
+"""Faint stars this near to the limit tell how many at the limit exceed it."""
 UNUSUAL = Flag.BLENDED | Flag.SATURATED | Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.SPIKE | Flag.HALO
 SNR_BINS = (5.0, 20.0, 50.0, 200.0)
 DAYS_PER_YEAR = 365.25
@@ -98,7 +101,7 @@ def with_faint_stars(settings: SimulateSettings, sky: Sky) -> tuple[Sky, Table]:
     is_star = np.arange(len(chosen)) % 2 == 0
     # Each near the limit in one filter: all of one colour.
     which = np.array(chosen, dtype=np.int64)[is_star]
-    limits = [expected_limit(settings, visits, name) for name in settings.filters]
+    limits = [expected_limit(visits, name) for name in settings.filters]
     n = len(which)
     pivots = [photflam_photplam(name)[1] for name in settings.filters]
     filter_of = np.arange(n) % len(limits)
@@ -120,9 +123,7 @@ def with_faint_stars(settings: SimulateSettings, sky: Sky) -> tuple[Sky, Table]:
     return Sky(joined(scene, stars), parallax, variation), places
 
 
-def expected_limit(
-    settings: SimulateSettings, visits: Sequence[SimulateSettings], name: str
-) -> float:
+def expected_limit(visits: Sequence[SimulateSettings], name: str) -> float:
     """Return about the 5-sigma limit of a star in all images of a filter, AB mag."""
     flam, plam = photflam_photplam(name)
     variance = 0.0
@@ -217,7 +218,7 @@ def judged(name: str, folder: Path, out: Path) -> Judged:
         for row_number, (d, j) in enumerate(zip(distance, k, strict=True)):
             if d < SAME_ARCSEC and back[j] == row_number:
                 shown[int(bright[j])][label] = int(row_of[here[row_number]])
-    nearest = _nearest(objects, sky, true, to_plane)
+    nearest = _nearest(objects, sky, to_plane)
     return Judged(
         name, objects, epochs, images, read_table(folder / "before.ecsv"), sky,
         Table.read(folder / "list.ecsv"), true, row_of, dict(shown), nearest,
@@ -228,6 +229,12 @@ def judged(name: str, folder: Path, out: Path) -> Judged:
 def radius_of(epochs: Table) -> str:
     """Return the smallest aperture."""
     return min((n[7:] for n in epochs.colnames if n.startswith("maglim_")), key=float)
+
+
+def epoch_snr(one: Judged) -> Floats:
+    """Return the signal-to-noise ratio of each epoch row in the smallest aperture."""
+    r = radius_of(one.epochs)
+    return floats(one.epochs, f"flux_{r}_apcor") / floats(one.epochs, f"err_{r}_apcor")
 
 
 def own_positions(
@@ -256,9 +263,7 @@ def _plane(sky: Table) -> Callable[[Floats, Floats], Floats]:
     return places
 
 
-def _nearest(
-    objects: Table, sky: Table, true: dict[str, Table], to_plane: Callable[..., Floats]
-) -> Ints:
+def _nearest(objects: Table, sky: Table, to_plane: Callable[..., Floats]) -> Ints:
     """Return the nearest true object of each row at the row's own time; -1: none."""
     best = np.min([np.asarray(sky[n]) for n in sky.colnames if n.startswith("mag_")], axis=0)
     there = np.flatnonzero(best < 29.0)
@@ -267,7 +272,7 @@ def _nearest(
     centres = to_plane(np.asarray(sky["ra"])[there], np.asarray(sky["dec"])[there])
     places = to_plane(floats(objects, "ra"), floats(objects, "dec"))
     motion = np.column_stack([sky["pmra"], sky["pmdec"]])[there] / 1e3
-    distance, k = cKDTree(centres).query(places, k=6)
+    k = np.asarray(cKDTree(centres).query(places, k=6)[1])
     at = centres[k] + motion[k] * years[:, None, None]
     away = np.hypot(*(at - places[:, None]).transpose(2, 0, 1))
     pick = away.argmin(axis=1)
@@ -314,7 +319,7 @@ def joins(one: Judged) -> dict[str, Any]:
     ]
     # Of the rows of before that are a true object's, those whose identifier it has still.
     plane = _plane(one.sky)
-    nearest = _nearest(one.before, one.sky, one.true, plane)
+    nearest = _nearest(one.before, one.sky, plane)
     now = defaultdict(set)
     for k, t in enumerate(one.nearest):
         now[int(t)].add(int(one.objects["object_id"][k]))
@@ -353,7 +358,7 @@ def colour_errors(one: Judged) -> list[tuple[str, str, float, float, float]]:
 
 
 def places(one: Judged) -> tuple[list[float], list[float], list[bool]]:
-    """Return pulls at blank places, in images and in filters; and which stars exceed their limit."""
+    """Return pulls at blank places, in images and filters; and which stars exceed the limit."""
     objects, listed = one.objects, one.places
     own = np.asarray(objects["list_row"])
     in_images, in_filters, exceed = [], [], []
@@ -364,27 +369,16 @@ def places(one: Judged) -> tuple[list[float], list[float], list[bool]]:
     names = [n[5:] for n in objects.colnames if n.startswith("flux_F")]
     for f in names:
         in_filters += list((floats(objects, f"flux_{f}") / floats(objects, f"flux_err_{f}"))[blank])
-    here = np.isin(one.row_of, blank)
-    in_images += list(
-        (
-            floats(one.epochs, f"flux_{radius_of(one.epochs)}_apcor")
-            / floats(one.epochs, f"err_{radius_of(one.epochs)}_apcor")
-        )[here]
-    )
+    in_images += list(epoch_snr(one)[np.isin(one.row_of, blank)])
     for r in range(len(listed)):
         if listed["id"][r] == 0 or not usual[rows[r + 1]]:
             continue
         k, t = rows[r + 1], int(listed["id"][r]) - 1
         for f in names:
-            zeropoint = -2.5 * np.log10(photflam_photplam(f)[0])
-            true = photflam_photplam(f)[0] * 10 ** (
-                -0.4 * (one.sky[f"mag_{f}"][t] - photcal.ab_zeropoint(*photflam_photplam(f)))
-            )
-            limit = photflam_photplam(f)[0] * 10 ** (
-                -0.4 * (objects[f"maglim_{f}"][k] - photcal.ab_zeropoint(*photflam_photplam(f)))
-            )
-            if 0.8 < true / limit < 1.25:
-                exceed.append(bool(objects[f"flux_{f}"][k] > true))
+            true = float(one.sky[f"mag_{f}"][t])
+            if abs(true - float(objects[f"maglim_{f}"][k])) < LIMIT_MAG:
+                mag = floats(objects, f"mag_{f}")[k]
+                exceed.append(bool(mag < true))  # not where the flux is negative
     return in_images, in_filters, exceed
 
 
@@ -419,10 +413,8 @@ def variability(one: Judged) -> list[tuple[bool, float, float]]:
 
 
 def residuals(one: Judged) -> list[float]:
-    """Return own positions of stars of S/N above 50 less the true ones, about the star's mean, mas."""
-    snr = floats(one.epochs, f"flux_{radius_of(one.epochs)}_apcor") / floats(
-        one.epochs, f"err_{radius_of(one.epochs)}_apcor"
-    )
+    """Return own positions less true ones about each star's mean, mas: of S/N above 50."""
+    snr = epoch_snr(one)
     t = one.nearest[one.row_of]
     good = np.asarray(one.epochs["detected"]) & (snr > 50) & (t >= 0)
     good &= one.alone[t] & np.asarray(one.sky["star"])[t]
@@ -448,6 +440,21 @@ def residuals(one: Judged) -> list[float]:
     return found
 
 
+def are_parts(one: Judged) -> Bools:
+    """Return the rows in the outskirts of a galaxy, or in the halo of a bright star."""
+    plane, sky = _plane(one.sky), one.sky
+    at = plane(floats(one.objects, "ra"), floats(one.objects, "dec"))
+    centres = plane(sky["ra"], sky["dec"])
+    mag = np.min([np.asarray(sky[n]) for n in sky.colnames if n.startswith("mag_")], axis=0)
+    star, size = np.asarray(sky["star"]), np.asarray(sky["re"])
+    reach = np.where(star, np.where(mag < 19.0, 3.0, 1.5), 2.0 * size + 0.3)
+    reach[mag > np.where(star, 22.0, 26.0)] = 0.0
+    found = np.zeros(len(at), dtype=bool)
+    for k in np.flatnonzero(reach):
+        found |= np.hypot(*(at - centres[k]).T) < reach[k]
+    return found
+
+
 def realness(one: Judged) -> dict[str, float]:
     """Return shares of real objects at S/N of 8 and more, and of real ones that are lost."""
     objects = one.objects
@@ -462,7 +469,8 @@ def realness(one: Judged) -> dict[str, float]:
         if n.startswith("n_detected_")
     )
     real = one.nearest >= 0
-    bright = clean & (snr >= 8) & (detected > 0) & ~listed
+    part = are_parts(one) & ~real
+    bright = clean & (snr >= 8) & (detected > 0) & ~listed & ~part
     two = real & (np.asarray(in_filters) > 1)
     return {
         "bright": int(bright.sum()), "real": int((bright & real).sum()),
@@ -558,7 +566,8 @@ def print_places(found: dict[str, list[Judged]]) -> None:
         parts = [places(one) for one in groups]
         images, filters, exceed = ([v for p in parts for v in p[k]] for k in range(3))
         print(row(
-            name, f"{width(images):.3f} of {len(images)}", f"{width(filters):.3f} of {len(filters)}",
+            name, f"{width(images):.3f} of {len(images)}",
+            f"{width(filters):.3f} of {len(filters)}",
             f"{np.nanmedian(images):+.2f}, {np.nanmedian(filters):+.2f}",
             f"{100 * np.mean(exceed):.1f} +- {50 / np.sqrt(max(len(exceed), 1)):.1f}",
         ))  # fmt: skip
@@ -568,8 +577,9 @@ def print_epochs(found: dict[str, list[Judged]]) -> None:
     """Print motions, variables, and residuals of positions."""
     print("\n## Epochs\n")
     print(head(
-        "group", "pulls of motions, stars", "galaxies", "error at 21.5 to 22.5 mag, mas/yr", "stated",
-        "0.1 mag found at S/N 25 to 40, %", "constant stars found, %", "residuals at S/N above 50, mas",
+        "group", "pulls of motions, stars", "galaxies", "error at 21.5 to 22.5 mag, mas/yr",
+        "stated", "0.1 mag found at S/N 25 to 40, %", "constant stars found, %",
+        "residuals at S/N above 50, mas",
         n_words=1,
     ))  # fmt: skip
     for name, groups in found.items():

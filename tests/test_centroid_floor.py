@@ -34,7 +34,8 @@ def field(floors_px, n=60, n_exp=2.0, flux=3000.0, seed=1, years=()):
         images.append(
             align.FieldImage(
                 name=f"{k}", filter="F814W", sources=table, wcs=wcs(), wcsname="", shape=SHAPE,
-                mjd=56000.0 + 365.25 * year, exptime_s=600.0, zeropoint_ab=25.9, saturation_rate=np.inf,
+                mjd=56000.0 + 365.25 * year, exptime_s=600.0, zeropoint_ab=25.9,
+                saturation_rate=np.inf,
             )
         )  # fmt: skip
     found = align.run(images, None, AlignSettings()).images

@@ -1,6 +1,7 @@
 """Detections of several images become objects: false joins and splits counted against truth."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,6 +190,13 @@ def test_what_no_image_tells_apart_is_one():
     assert len(associate(apart).x_arcsec) == 2
     far = [points([0, 0], err=0.005), points([0.15, 0], err=0.005)]
     assert len(associate(far).x_arcsec) == 2
+    extended = [replace(one, size_arcsec=np.array([0.4])) for one in far]
+    assert len(associate(extended).x_arcsec) == 1
+
+
+def test_the_reach_of_what_is_not_resolved():
+    assert association.UNRESOLVED_ARCSEC == 0.1  # docs/objects.md
+    assert association.MOST_UNRESOLVED_ARCSEC == 0.3
 
 
 def test_numbers_that_the_documentation_states():

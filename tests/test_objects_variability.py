@@ -61,13 +61,15 @@ def test_variables_are_found(scale):
 def test_transients():
     rng = np.random.default_rng(3)
     flux, err, _ = constant(rng, n=1000, snr=1.0, missing=0.0)
-    flux[:20, 3] += 12.0
+    flux[:20, 3] += 60.0
     flux[20:25, 1] -= 12.0
+    flux[25:45, 2] += 7.0  # what a cosmic ray leaves
     found = variability(flux, err)
     assert (found.extreme_epoch[:20] == 3).all()
     assert (found.extreme_sigma[:20] > 7).all()
     assert (found.extreme_sigma[20:25] < -7).all()
     assert (found.p_variable[:25] > 0.95).all()
+    assert (found.p_variable[25:45] < 0.5).mean() > 0.9
 
 
 def test_errors_that_are_too_small_for_bright_objects_alone():

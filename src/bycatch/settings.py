@@ -867,7 +867,7 @@ class SimulateSettings(Section):
     variable_percent: float = setting(
         0.0, "share of the stars that vary from visit to visit", "%", ge=0, le=100
     )
-    variable_mag: float = setting(0.1, "rms of their variation", "mag", ge=0, le=3)
+    variable_mag: float = setting(0.1, "rms of their variation over the visits", "mag", ge=0, le=3)
 
     @field_validator("mag_faint", "galaxy_faint_mag")
     @classmethod

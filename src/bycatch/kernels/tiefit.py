@@ -243,7 +243,7 @@ def _without_motion(values: Floats, weights: Floats, data: Observations) -> Floa
 
 
 def _motion_share(weights: Floats, data: Observations) -> tuple[Floats, Floats]:
-    """Return times from each object's mean, (K,), and the variances of the motions, (n_objects,)."""
+    """Return times from each object's mean, (K,), and variances of the motions, (n_objects,)."""
     assert data.years is not None
     assert data.motion_variance is not None
     years = _within(data.years[:, np.newaxis], weights, data.obj)[:, 0]

@@ -136,8 +136,10 @@ def make_sky(settings: SimulateSettings) -> Sky:
     n = len(scene.mag)
     parallax = sky_objects(scene, scene.u, scene.v, 2000.0, random).parallax
     varies = scene.is_star & (random.uniform(size=n) < settings.variable_percent / 100.0)
-    phase = random.uniform(0.0, 2.0 * np.pi, (len(chosen), n))
-    variation = math.sqrt(2.0) * settings.variable_mag * np.sin(phase)
+    variation = random.normal(size=(len(chosen), n))
+    variation -= variation.mean(axis=0)
+    rms = np.sqrt(np.mean(variation**2, axis=0))
+    variation *= settings.variable_mag / np.where(rms > 0, rms, 1.0)
     return Sky(scene, parallax, np.where(varies, variation, 0.0))
 
 

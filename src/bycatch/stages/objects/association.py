@@ -27,7 +27,9 @@ LEAST_ERROR_ARCSEC = 0.002
 MOST_SIGMA = 7.0
 UNRESOLVED_ARCSEC = 0.1
 """About the FWHM of HST's stars: nearer than that no image shows two sources, and centres of blends
-differ between images by more than their errors say."""
+differ between images by more than their errors say.  Of extended ones, whose centre an edge or a
+knot moves, this or half of their size."""
+MOST_UNRESOLVED_ARCSEC = 0.3
 N_NEIGHBOURS = 5
 """The local density is that within the distance of so many neighbours in the same image."""
 DENSITY_RANGE = (3e-4, 50.0)
@@ -97,6 +99,7 @@ class _Rows:
     variance: Floats
     ln_density: Floats
     weight: Floats
+    size: Floats
     image: Ints
     row: Ints
 
@@ -139,23 +142,29 @@ def _in_order(images: Sequence[Detections], reach: float, size_share: float) -> 
         row = np.flatnonzero(np.isfinite(xy).all(axis=1))
         err = _known_errors(np.asarray(image.err_arcsec, float), reach)
         variance = np.maximum(err, LEAST_ERROR_ARCSEC) ** 2 + image.frame_err_arcsec**2
-        if image.size_arcsec is not None:
-            variance = variance + (size_share * np.nan_to_num(image.size_arcsec)) ** 2
+        size = np.zeros(len(xy)) if image.size_arcsec is None else np.nan_to_num(image.size_arcsec)
+        variance = variance + (size_share * size) ** 2
         weight = np.nan_to_num(np.asarray(image.weight, float))
         parts.append(
             (
-                xy[row], variance[row], _ln_density(xy[row]), weight[row],
+                xy[row], variance[row], _ln_density(xy[row]), weight[row], size[row],
                 np.full(row.size, m), row,
             )
         )  # fmt: skip
     if not parts:
-        return _Rows(np.empty((0, 2)), *np.empty((3, 0)), *np.empty((2, 0), np.int64))
-    xy, variance, ln_density, weight, image_of, row = (
-        np.concatenate([part[k] for part in parts]) for k in range(6)
+        return _Rows(np.empty((0, 2)), *np.empty((4, 0)), *np.empty((2, 0), np.int64))
+    xy, variance, ln_density, weight, size, image_of, row = (
+        np.concatenate([part[k] for part in parts]) for k in range(7)
     )
     order = np.lexsort((variance, xy[:, 1], xy[:, 0], -weight))
     return _Rows(
-        xy[order], variance[order], ln_density[order], weight[order], image_of[order], row[order]
+        xy[order],
+        variance[order],
+        ln_density[order],
+        weight[order],
+        size[order],
+        image_of[order],
+        row[order],
     )
 
 
@@ -217,10 +226,15 @@ def _with_unresolved(rows: _Rows, group: Ints) -> Ints:
         return group
     total = np.bincount(of, w, n)
     mean = np.column_stack([np.bincount(of, w * rows.xy[:, k], n) / total for k in range(2)])
-    pairs = cKDTree(mean).query_pairs(UNRESOLVED_ARCSEC, output_type="ndarray")
+    size = np.zeros(n)
+    np.maximum.at(size, of, rows.size)
+    reach = np.clip(0.5 * size, UNRESOLVED_ARCSEC, MOST_UNRESOLVED_ARCSEC)
+    pairs = cKDTree(mean).query_pairs(float(reach.max()), output_type="ndarray")
+    squared = ((mean[pairs[:, 0]] - mean[pairs[:, 1]]) ** 2).sum(axis=1)
+    near = squared <= np.maximum(reach[pairs[:, 0]], reach[pairs[:, 1]]) ** 2
+    pairs, squared = pairs[near], squared[near]
     if not len(pairs):
         return group
-    squared = ((mean[pairs[:, 0]] - mean[pairs[:, 1]]) ** 2).sum(axis=1)
     images: dict[int, set[int]] = {k: set() for k in np.unique(pairs).tolist()}
     for k, image in zip(of.tolist(), rows.image.tolist(), strict=True):
         if k in images:

@@ -20,6 +20,10 @@ from bycatch.tangent import MAS_PER_DEG, direction, tangent_mas, unit_vectors
 
 UNUSUAL = Flag.BLENDED | Flag.SATURATED | Flag.EDGE | Flag.SPIKE | Flag.HALO | Flag.PARTIAL_APERTURE
 """What these flags stand on does not tell what errors are worth."""
+PHASE_MAS = 0.5
+"""Error of a star's centre that the images of one visit share, which see it at one phase of the
+pixels and through the same optics: bright stars of simulated stacks differ by 0.7 mas between
+visits."""
 STAR = 0.8
 """Objects of this p_star or more tell zero points."""
 
@@ -27,7 +31,7 @@ STAR = 0.8
 def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> ObjectList:
     """Return the list with the motions of the objects that several epochs detected.
 
-    Images of one field share the error of its frame.
+    Images of one field share the errors of its frame and of the phase.
     """
     n = len(found)
     if not n or len(images) < 2:
@@ -46,7 +50,7 @@ def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> Object
         y,
         err,
         np.array([image.mjd for image in images]),
-        frame_err_mas=np.array([image.frame_err_mas for image in images]),
+        frame_err_mas=np.hypot([image.frame_err_mas for image in images], PHASE_MAS),
         frame_of=np.array([fields.index(image.label.split("/")[0]) for image in images]),
         ra_deg=found.ra_deg,
         dec_deg=found.dec_deg,
