@@ -666,7 +666,7 @@ const bycatchReport = (() => {
   }
   whenDrawn();
 
-  return { arrived, picked, show, choose,
+  return { arrived, picked, show, choose, range: (name) => model(name).x_range,
     get state() { return { shown, chosen, current, models }; } };
 })();
 window.bycatchReport = bycatchReport;
