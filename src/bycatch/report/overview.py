@@ -189,12 +189,11 @@ def _field_row(name: str, members: Sequence[ReportedImage], field: ReportedField
     )
     why = field.references
     grades = "".join(str(image.number("align", "grade") or "-") for image in members)
+    worst = max(grades, default="")
     odds = found.get("odds")
     cells = {
         "field": Cell(name, name),
-        "grades": Cell(
-            _in_short(grades), max(grades, default=""), _grade_level(max(grades, default=""))
-        ),
+        "grades": Cell(_in_short(grades), worst, _grade_level(worst)),
         "n_images": number(len(members)),
         "n_stars": number(found.get("n_stars")),
         "odds": Cell("-", None) if odds is None else Cell(_odds(odds), float(odds)),
