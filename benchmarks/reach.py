@@ -2,9 +2,9 @@
 
     python benchmarks/reach.py FOLDER [--recipes stack silicon points] [--seed 3] [--stars 700]
 
-Visits of the training family (`families.py`), two chips of 600 x 285 px, go through `bycatch run` with
-each preset and through `inject` with stars only: ``reach_mag`` of the summary beside the magnitude at
-which the injected stars fall to 50 %.
+Visits of the training family (`families.py`), two chips of 600 x 285 px, go through `bycatch run`
+with each preset and through `inject` with stars only: ``reach_mag`` of the summary beside the
+magnitude at which the injected stars fall to 50 %.
 """
 
 from __future__ import annotations
