@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -118,7 +119,7 @@ def place_in(tab, plot, x, y):
 
 
 def test_page_opens_and_shows_an_image(opened):
-    assert opened.title() == "bycatch: out"
+    assert re.search(r"browser\d+/out, \d{4}-\d\d-\d\d \d\d:\d\d UTC - bycatch$", opened.title())
     assert opened.locator("#images tbody tr").count() == 2
     assert opened.locator("#content").is_visible()
     # The picture, four plots, each drawn.
@@ -220,6 +221,57 @@ def test_a_row_clicked_in_the_table_is_shown_in_the_picture(opened):
     assert (left + right) / 2 == pytest.approx(state["x"])
     assert (low + high) / 2 == pytest.approx(state["y"])
     assert opened.locator("#source dd").nth(1).inner_text() == number
+
+
+def test_the_address_holds_image_and_source(browser, folder, opened):
+    opened.evaluate("bycatchReport.choose(2, true)")
+    address = opened.url
+    number = opened.evaluate(
+        "bycatchReport.state.shown.sources.columns.find((c) => c.name === 'id').values[2]"
+    )
+    assert address.endswith(f"#image=abc_01%2FF475W%2Fjabc01020&source={number}")
+    context, tab, complaints = open_page(browser, folder)
+    tab.goto(address.replace("F475W%2Fjabc01020", "F775W%2Fjabc01010").replace("source", "no"))
+    tab.wait_for_function("document.body.dataset.shown === 'abc_01/F775W/jabc01010'")
+    tab.goto(address)
+    tab.wait_for_function("bycatchReport.state.chosen === 2")
+    assert tab.evaluate("document.body.dataset.shown") == "abc_01/F475W/jabc01020"
+    assert complaints == []
+    context.close()
+
+
+def test_a_source_chosen_far_below_scrolls_to_the_picture(opened):
+    opened.locator("#source-table").scroll_into_view_if_needed()
+    opened.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    opened.evaluate("bycatchReport.choose(1, true)")
+    top = opened.evaluate("document.querySelector('figure.wide').getBoundingClientRect().top")
+    assert 0 <= top < 450
+
+
+def test_the_wheel_zooms_at_once(opened):
+    width = (
+        "(() => { const { start, end } = bycatchReport.view('picture'); return end - start; })()"
+    )
+    opened.locator("figure.wide").scroll_into_view_if_needed()
+    before = opened.evaluate(width)
+    x, y = place_in(opened, "picture", 100, 100)
+    opened.mouse.move(x, y)
+    opened.mouse.wheel(0, -240)
+    opened.wait_for_function(f"{width} < {0.95 * before}")
+
+
+def test_the_table_shows_what_is_read_first_and_all_on_request(opened):
+    first = opened.locator("#sources th").all_inner_texts()
+    assert first[0] == "id"
+    assert len(first) <= 15
+    opened.locator("#all-columns").check()
+    assert len(opened.locator("#sources th").all_inner_texts()) > len(first)
+    opened.locator("#all-columns").uncheck()
+
+
+def test_a_warning_leads_to_its_image(opened):
+    opened.locator("#problems a", has_text="jabc01010").first.click()
+    opened.wait_for_function("document.body.dataset.shown === 'abc_01/F775W/jabc01010'")
 
 
 def test_sources_are_sorted_and_filtered(opened):

@@ -16,6 +16,7 @@ from bycatch.system.words import printable
 
 PULL_RANGE = (0.85, 1.18)
 """Widths of the pulls outside of which the errors are called wrong."""
+MOST_GRADES = 12
 WORTH_MMAG = 10.0
 """A zero point that is off by less is no warning: other errors are larger."""
 WORTH_MAG = 0.5
@@ -188,10 +189,11 @@ def _field_row(name: str, members: Sequence[ReportedImage], field: ReportedField
     )
     why = field.references
     grades = "".join(str(image.number("align", "grade") or "-") for image in members)
+    worst = max(grades, default="")
     odds = found.get("odds")
     cells = {
         "field": Cell(name, name),
-        "grades": Cell(grades, max(grades, default=""), _grade_level(max(grades, default=""))),
+        "grades": Cell(_in_short(grades), worst, _grade_level(worst)),
         "n_images": number(len(members)),
         "n_stars": number(found.get("n_stars")),
         "odds": Cell("-", None) if odds is None else Cell(_odds(odds), float(odds)),
@@ -199,6 +201,13 @@ def _field_row(name: str, members: Sequence[ReportedImage], field: ReportedField
         "note": Cell(why or "", why, WARN if why else ""),
     }
     return Row(name, cells, ((WARN, f"reference stars: {why}"),) if why else ())
+
+
+def _in_short(grades: str) -> str:
+    """Return the grades of a field's images: each of a few, the numbers of many."""
+    if len(grades) <= MOST_GRADES:
+        return grades
+    return ", ".join(f"{grade} {grades.count(grade)}" for grade in sorted(set(grades)))
 
 
 def _odds(odds: float) -> str:

@@ -667,8 +667,8 @@ const bycatchReport = (() => {
   }
   whenDrawn();
 
-  return { arrived, picked, show, choose, about, at, make, inWords, flagNames, middle, nan, model, range,
-    source, packedText, unpacked,
+  return { arrived, picked, show, choose, about, at, make, inWords, flagNames, middle, nan, model,
+    range, source, packedText, unpacked, view: (name) => model(name).x_range,
     get state() { return { shown, chosen, current, models }; } };
 })();
 window.bycatchReport = bycatchReport;

@@ -25,6 +25,7 @@ OFFSET_LN = (0.5, 1.0)
 """The same of the logarithm of what lies between two steps."""
 SHARE = (0.0, 2.0)
 """The same of the logit of the first step's share."""
+MOST_ERROR_MAG = 1.0
 STEP = 1e-4
 
 
@@ -41,7 +42,10 @@ class FallingCurve:
         return _curve(self.parameters, np.asarray(mag, float))
 
     def limit(self, level: float) -> tuple[float | None, float | None]:
-        """Return where the curve falls to a level, and the 1-sigma error; None outside the data."""
+        """Return where the curve falls to a level, and the 1-sigma error.
+
+        None where it does not within the data, or nobody knows where to `MOST_ERROR_MAG`.
+        """
         found = _where(self.parameters, level, self.mag_range)
         if found is None:
             return None, None
@@ -49,7 +53,8 @@ class FallingCurve:
         slope = float(self.at(found + STEP) - self.at(found - STEP)) / (2 * STEP)
         by_parameter = _gradient(lambda p: float(_curve(p, np.array([found]))[0]), self.parameters)
         variance = float(by_parameter @ self.covariance @ by_parameter)
-        return found, float(np.sqrt(max(variance, 0.0)) / abs(slope)) if slope else None
+        error = float(np.sqrt(max(variance, 0.0)) / abs(slope)) if slope else np.inf
+        return (found, error) if error <= MOST_ERROR_MAG else (None, None)
 
 
 def fitted(mag: Floats, yes: Bools) -> FallingCurve | None:
