@@ -1,0 +1,80 @@
+"""Objects, epochs and images as one VOTable: frame, time scale, UCDs, units of the VO."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+
+from bycatch.system.disk import Batch
+from bycatch.system.words import printable
+
+if TYPE_CHECKING:
+    from bycatch.survey.publish import Content
+
+MEANING = {
+    "objects": "stars and galaxies",
+    "epochs": "each object in each image",
+    "images": "the images",
+}
+
+
+def write(content: Content, batch: Batch) -> None:
+    """Write the file."""
+    path = batch.folder / f"{content.release.name}.vot"
+    title = f"{content.release.name} {content.release.version}"
+    document(content.tables, title, content.notes.creator).to_xml(str(batch.partial(path)))
+
+
+def document(tables: dict[str, Table], title: str, creator: str) -> Any:
+    """Return tables as a document of the VO.
+
+    Parameters
+    ----------
+    tables : by name
+    title, creator : what it says of itself
+    """
+    from astropy.io.votable.tree import CooSys, Info, Resource, TableElement, TimeSys, VOTableFile
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the VO finds erg and Angstrom old, and the field does not
+        file = VOTableFile(version="1.4")
+        file.description = printable(title)
+        resource = Resource(type="results")
+        resource.infos.append(Info(name="CREATOR", value=printable(creator)))
+        resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS"))
+        resource.time_systems.append(
+            TimeSys(ID="mjd", timeorigin="MJD-origin", timescale="UTC", refposition="GEOCENTER")
+        )
+        file.resources.append(resource)
+        for number, (name, table) in enumerate(tables.items()):
+            element = TableElement.from_table(file, _plain(table))
+            element.name, element.ID = name, f"t{number}"
+            element.description = MEANING.get(name, name)
+            for k, field in enumerate(element.fields):
+                column = table[field.name]
+                field.ID = f"t{number}_{k}"
+                field.ucd = (column.info.meta or {}).get("ucd") or None
+                field.description = column.description or None
+                field.unit = str(column.unit.to_string("vounit")) if column.unit else None
+                if field.name in {"ra", "dec"}:
+                    field.ref = "icrs"
+                elif "mjd" in field.name:
+                    field.ref = "mjd"
+            resource.tables.append(element)
+    return file
+
+
+def _plain(table: Table) -> Table:
+    """Return a table without units, which are entered in the words of the VO."""
+    plain = table.copy(copy_data=False)
+    for name in plain.colnames:
+        column = plain[name]
+        column.unit = None
+        column.meta = {}
+        if column.dtype.kind == "i" and column.dtype.itemsize == 1:
+            plain[name] = column.astype(np.int16)
+    plain.meta = {}
+    return plain
