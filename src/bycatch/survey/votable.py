@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
@@ -25,14 +26,15 @@ def write(content: Content, batch: Batch) -> None:
     """Write the file."""
     path = batch.folder / f"{content.release.name}.vot"
     title = f"{content.release.name} {content.release.version}"
-    document(content.tables, title, content.notes.creator).to_xml(str(batch.partial(path)))
+    write_votable(batch.partial(path), content.tables, title, content.notes.creator)
 
 
-def document(tables: dict[str, Table], title: str, creator: str) -> Any:
-    """Return tables as a document of the VO.
+def write_votable(path: Path, tables: dict[str, Table], title: str, creator: str) -> None:
+    """Write tables as a document of the VO.
 
     Parameters
     ----------
+    path : of the file
     tables : by name
     title, creator : what it says of itself
     """
@@ -64,7 +66,7 @@ def document(tables: dict[str, Table], title: str, creator: str) -> Any:
                 elif "mjd" in field.name:
                     field.ref = "mjd"
             resource.tables.append(element)
-    return file
+        file.to_xml(str(path))
 
 
 def _plain(table: Table) -> Table:
@@ -72,9 +74,10 @@ def _plain(table: Table) -> Table:
     plain = table.copy(copy_data=False)
     for name in plain.colnames:
         column = plain[name]
+        if column.dtype.kind == "U":  # of any length: one letter has a form of its own
+            plain[name] = np.asarray(column, dtype=object)
+            continue
         column.unit = None
         column.meta = {}
-        if column.dtype.kind == "i" and column.dtype.itemsize == 1:
-            plain[name] = column.astype(np.int16)
     plain.meta = {}
     return plain
