@@ -38,9 +38,7 @@ def build(
     jobs: Workers = None,
     engine: Engine = None,
     scheduler: Scheduler = None,
-    rows: Annotated[
-        int, typer.Option("--rows", min=1, help="Most rows of a partition.")
-    ] = 500_000,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Most rows of a partition.")] = 500_000,
     margin: Annotated[
         float, typer.Option("--margin", help="Margin of a partition, arcsec, 20 at most.")
     ] = 5.0,
@@ -109,7 +107,7 @@ def query(
             found = opened.light_curve(light_curve)
         elif match is not None:
             from bycatch.pipeline.lists import read_positions
-            from bycatch.survey.query import sky_table
+            from bycatch.survey.places import sky_table
 
             found = opened.crossmatch(sky_table(read_positions(match)), radius)
         else:
@@ -180,9 +178,7 @@ def view(
     regions: Annotated[
         bool, typer.Option("--regions", help="Write the objects as ds9 regions only.")
     ] = False,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page.")
-    ] = True,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
     """Show the objects over their image: a page, or the programs that listen to SAMP."""
     from bycatch.survey.view import send_group, view_group, write_regions

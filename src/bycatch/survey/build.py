@@ -179,8 +179,7 @@ class _Build:
         names = {name for group in groups for name in group.columns}
         columns = {table: survey_columns(table, names) for table in TABLES}
         anew = {
-            table: [c.name for c in columns[table]]
-            != self.old.tables.get(table, Layout()).columns
+            table: [c.name for c in columns[table]] != self.old.tables.get(table, Layout()).columns
             for table in TABLES
         }
         same = (self.old.most_rows, self.old.margin_arcsec, self.old.creator) == (
@@ -382,7 +381,7 @@ def _exchanged(a: Path, b: Path) -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     here = -100
-    return rename(here, os.fsencode(a), here, os.fsencode(b), _EXCHANGE) == 0
+    return bool(rename(here, os.fsencode(a), here, os.fsencode(b), _EXCHANGE) == 0)
 
 
 def _aside(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """Tables for CDS and journals: fixed columns, a description byte by byte, ReadMe and MRT.
 
-The standard is that of CDS (https://vizier.cds.unistra.fr/doc/catstd.htx); numbers have the digits that
-`digits.py` gives them.
+The standard is that of CDS (https://vizier.cds.unistra.fr/doc/catstd.htx); numbers have the digits
+that `digits.py` gives them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bycatch.system.words import ascii_words
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from bycatch.survey.publish import Content
+    from bycatch.survey.release import Content
 
 LABELS = {"ra": "RAdeg", "dec": "DEdeg"}
 """Names that CDS has for some columns."""

@@ -35,6 +35,7 @@ DEPTH_ORDER = 14
 MOC_ORDER = 17
 """Smallest cells of a MOC: 1.6 arcsec."""
 
+
 def coverage_of(group: Group) -> pa.Table:
     """Return how deep the images of a group are, cell by cell; from its objects without maps."""
     found: dict[str, list[Any]] = {column.name: [] for column in COVERAGE}
@@ -114,7 +115,9 @@ def depth_maps(coverage: pa.Table) -> dict[str, tuple[Ints, Floats, Ints]]:
     for name in sorted(set(names.tolist())):
         own = names == name
         # What has no image is of a group, and of that one only.
-        _, key = np.unique(np.where(images[own] == "", groups[own], images[own]), return_inverse=True)
+        _, key = np.unique(
+            np.where(images[own] == "", groups[own], images[own]), return_inverse=True
+        )
         _, first = np.unique(np.column_stack([key, cells[own]]), axis=0, return_index=True)
         unique, inverse = np.unique(cells[own][first], return_inverse=True)
         total = np.bincount(inverse, weight[own][first], len(unique))
@@ -177,7 +180,7 @@ def area_deg2(moc: Any) -> float:
 
 
 def completeness_at(table: pa.Table) -> dict[str, float]:
-    """Return, by filter, the magnitude at which half of the stars are found: of the median image."""
+    """Return, by filter, where half of the stars are found, AB: of the median image."""
     found: dict[str, list[float]] = {}
     rows = table.to_pylist()
     for image in sorted({row["image"] for row in rows}):

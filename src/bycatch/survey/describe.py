@@ -1,4 +1,4 @@
-"""What describes a survey as a whole: maps, completeness, numbers, schema, README and front page."""
+"""What describes a survey as a whole: maps, completeness, numbers, schema, README, front page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def write_part(
     if not parts:
         return
     table = pa.concat_tables(parts)
-    keys = [key for key in ("group", "image", "filter", "cell", "kind") if key in table.column_names]
+    keys = [
+        key for key in ("group", "image", "filter", "cell", "kind") if key in table.column_names
+    ]
     more = [key for key in ("re_arcsec", "n_exp", "mag_low") if key in table.column_names]
     table = table.sort_by([(key, "ascending") for key in (*keys, *more)])
     write_leaf(table.combine_chunks(), new / f"{name}.parquet")

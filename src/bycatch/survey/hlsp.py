@@ -21,7 +21,7 @@ from bycatch.system.disk import Batch, checksum
 from bycatch.system.words import cell_words, printable
 
 if TYPE_CHECKING:
-    from bycatch.survey.publish import Content
+    from bycatch.survey.release import Content
 
 MOST_LETTERS = 90
 PRODUCTS = {"objects": "cat", "epochs": "epoch-cat", "images": "image-list"}
@@ -55,7 +55,10 @@ def write(content: Content, batch: Batch) -> None:
         write_table(content.tables[table], path, "fits", meta={})
         _add_cards(path, content, product)
     for name in content.filters:
-        for source, product in ((f"depth_{name}.fits", "depth-map"), (f"footprint_{name}.fits", "moc")):
+        for source, product in (
+            (f"depth_{name}.fits", "depth-map"),
+            (f"footprint_{name}.fits", "moc"),
+        ):
             if (content.path / source).is_file():
                 own = file_name(content, f"{product}.fits", name)
                 path = batch.partial(batch.folder / own)

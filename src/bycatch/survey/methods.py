@@ -109,24 +109,24 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path) -> str:
     hours = sum(found["exptime_h"] for found in numbers["filters"].values())
     radii = ", ".join(f"{radius:g}" for radius in first.measure.radii_px)
     parts = [
-        f"We used {numbers['n_images']} drizzled images of HST/ACS in {', '.join(numbers['filters'])} "
-        f"with a total exposure time of {hours:.2f} h, taken between MJD "
-        f"{_number(numbers['first_mjd'], '.2f')} and {_number(numbers['last_mjd'], '.2f')}; they cover "
-        f"{3600 * numbers['area_deg2']:.2f} square arcmin in {numbers['n_groups']} groups of "
+        f"We used {numbers['n_images']} drizzled images of HST/ACS in "
+        f"{', '.join(numbers['filters'])} with a total exposure time of {hours:.2f} h, taken between MJD "
+        f"{_number(numbers['first_mjd'], '.2f')} and {_number(numbers['last_mjd'], '.2f')}; "
+        f"they cover {3600 * numbers['area_deg2']:.2f} square arcmin in {numbers['n_groups']} groups of "
         "overlapping images.",
         f"They were processed with bycatch {__version__}. Sources were detected in each image above "
         f"{first.detect.n_sigma:g} sigma of the local background on at least "
-        f"{first.detect.n_pixels} pixels ({first.detect.n_pixels_single} in single exposures), cosmic "
-        "rays masked with LAcosmic (van Dokkum 2001), and fluxes measured in apertures of "
+        f"{first.detect.n_pixels} pixels ({first.detect.n_pixels_single} in single exposures), "
+        "cosmic rays masked with LAcosmic (van Dokkum 2001), and fluxes measured in apertures of "
         f"{radii} pixels, corrected with the encircled energy of Bohlin (2016) and the images' own "
         "stars. Magnitudes are AB.",
-        f"{n_aligned} of {len(grades)} images are aligned to Gaia DR3 (Gaia Collaboration 2023); the "
-        f"median error of a frame is {_number(_median(frame), '.1f')} mas per axis."
+        f"{n_aligned} of {len(grades)} images are aligned to Gaia DR3 (Gaia Collaboration 2023); "
+        f"the median error of a frame is {_number(_median(frame), '.1f')} mas per axis."
         if n_aligned
         else "No image could be aligned to Gaia: positions are in the frame of the headers.",
         "Detections of all overlapping images were joined by likelihood (Budavari & Szalay 2008), "
-        "together with what only the sum of the images shows, and each object measured in every image "
-        f"that covers it. This gave {len(objects)} objects"
+        "together with what only the sum of the images shows, and each object measured in every "
+        f"image that covers it. This gave {len(objects)} objects"
         + (
             f" with a probability of 0.5 or more to be real, of {numbers['n_objects']} in all."
             if len(objects) != numbers["n_objects"]

@@ -43,9 +43,7 @@ def rows_of(group: Group, table: str, schema: pa.Schema, known: Duplicates) -> p
     }
     rows, values = making[table](group, known)
     values["group"] = [group.label] * len(rows)
-    values["_healpix_29"] = healpix_ids(
-        _numbers(rows, values, "ra"), _numbers(rows, values, "dec")
-    )
+    values["_healpix_29"] = healpix_ids(_numbers(rows, values, "ra"), _numbers(rows, values, "dec"))
     return conformed(rows, schema, values)
 
 

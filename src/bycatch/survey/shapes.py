@@ -70,7 +70,9 @@ def shapes_of(objects: Table) -> list[Shape]:
 def kinds_of(objects: Table) -> list[str]:
     """Return what each object is, of the keys of `WORDS`."""
     flags = np.asarray(objects["flags"], dtype=np.int64)
-    p_real, p_cr = (np.nan_to_num(floats(objects, n), nan=v) for n, v in (("p_real", 1.0), ("p_cr", 0.0)))
+    p_real, p_cr = (
+        np.nan_to_num(floats(objects, n), nan=v) for n, v in (("p_real", 1.0), ("p_cr", 0.0))
+    )
     extended = np.isfinite(floats(objects, "semimajor_arcsec"))
     flagged = (flags & int(Flag.SATURATED | Flag.EDGE)) > 0
     listed = np.asarray(objects["origin"]) == _OF_LIST

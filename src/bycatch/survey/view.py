@@ -1,4 +1,4 @@
-"""Looking at the objects of a group over its images: a page, ds9 regions, programs that know SAMP."""
+"""Looking at the objects of a group over its images: a page, ds9 regions, SAMP."""
 
 from __future__ import annotations
 
@@ -244,7 +244,8 @@ stroke-width:1.5;vector-effect:non-scaling-stroke}button{margin-right:.5rem}#ala
 SCRIPT = """
 const figures = [...document.querySelectorAll("figure")];
 for (const button of document.querySelectorAll("button[data-show]"))
-  button.onclick = () => figures.forEach(f => { f.hidden = f.dataset.number !== button.dataset.show; });
+  button.onclick = () => figures.forEach(
+    f => { f.hidden = f.dataset.number !== button.dataset.show; });
 document.querySelector("#load").onclick = event => {
   event.target.disabled = true;
   const said = document.querySelector("#said");

@@ -13,7 +13,7 @@ from bycatch.system.disk import Batch
 from bycatch.system.words import printable
 
 if TYPE_CHECKING:
-    from bycatch.survey.publish import Content
+    from bycatch.survey.release import Content
 
 MEANING = {
     "objects": "stars and galaxies",
