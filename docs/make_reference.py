@@ -31,7 +31,7 @@ from bycatch.catalogs.columns import (
     Column,
 )
 from bycatch.catalogs.flags import FLAGS
-from bycatch.catalogs.object_columns import COLOUR, GROUP_IMAGES, IN_FILTER, EPOCHS, OBJECTS
+from bycatch.catalogs.object_columns import COLOUR, EPOCHS, GROUP_IMAGES, IN_FILTER, OBJECTS
 from bycatch.cli.app import app
 from bycatch.display.summary_values import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk

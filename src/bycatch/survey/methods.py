@@ -110,10 +110,11 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path) -> str:
     radii = ", ".join(f"{radius:g}" for radius in first.measure.radii_px)
     parts = [
         f"We used {numbers['n_images']} drizzled images of HST/ACS in "
-        f"{', '.join(numbers['filters'])} with a total exposure time of {hours:.2f} h, taken between MJD "
+        f"{', '.join(numbers['filters'])} with a total exposure time of {hours:.2f} h, "
+        "taken between MJD "
         f"{_number(numbers['first_mjd'], '.2f')} and {_number(numbers['last_mjd'], '.2f')}; "
-        f"they cover {3600 * numbers['area_deg2']:.2f} square arcmin in {numbers['n_groups']} groups of "
-        "overlapping images.",
+        f"they cover {3600 * numbers['area_deg2']:.2f} square arcmin in "
+        f"{numbers['n_groups']} groups of overlapping images.",
         f"They were processed with bycatch {__version__}. Sources were detected in each image above "
         f"{first.detect.n_sigma:g} sigma of the local background on at least "
         f"{first.detect.n_pixels} pixels ({first.detect.n_pixels_single} in single exposures), "

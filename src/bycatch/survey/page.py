@@ -19,8 +19,8 @@ MOST_SHAPES = 4000
 STYLE = """
 body{font:16px/1.45 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
 color:#222;background:#fff}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;
-text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}pre{background:#f4f4f4;
-padding:.6rem;overflow-x:auto}svg{max-width:100%;height:auto}.grid{fill:none;stroke:#ccc}
+text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
+pre{background:#f4f4f4;padding:.6rem;overflow-x:auto}svg{max-width:100%;height:auto}.grid{fill:none;stroke:#ccc}
 .edge{fill:#fafafa;stroke:#888}.seen{fill:#0072B2}text{font-size:11px;fill:#666}
 @media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre{background:#262626}
 .edge{fill:#202020}.grid{stroke:#444}td,th{border-color:#444}text{fill:#aaa}.seen{fill:#56B4E9}}

@@ -51,13 +51,13 @@ def write_votable(path: Path, tables: dict[str, Table], title: str, creator: str
             TimeSys(ID="mjd", timeorigin="MJD-origin", timescale="UTC", refposition="GEOCENTER")
         )
         file.resources.append(resource)
-        for number, (name, table) in enumerate(tables.items()):
+        for name, table in tables.items():
             element = TableElement.from_table(file, _plain(table))
-            element.name, element.ID = name, f"t{number}"
+            element.name = element.ID = name
             element.description = MEANING.get(name, name)
-            for k, field in enumerate(element.fields):
+            for field in element.fields:
                 column = table[field.name]
-                field.ID = f"t{number}_{k}"
+                field.ID = None  # readers go by the names
                 field.ucd = (column.info.meta or {}).get("ucd") or None
                 field.description = column.description or None
                 field.unit = str(column.unit.to_string("vounit")) if column.unit else None
