@@ -5,7 +5,7 @@ Usage: python benchmarks/survey.py OUT [--rows 100000 1000000 10000000] [--folde
 OUT holds objects (``bycatch run``).  Fields of 3,000 objects lie at random on the sky; each object
 is one of OUT with other values by a few per cent.  10^7 rows take 8 GB of disk while they are made.
 Warm: the same kind of question was asked before, at another place.  Each time is given twice: by
-the clock, and that of the processor, which a busy machine does not change (of all threads together).
+the clock, and that of the processor (of all threads), which a busy machine does not change.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """A survey of the objects of output folders: built, brought up to date, asked."""
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 
-from bycatch.catalogs.object_columns import EPOCHS, GROUP_IMAGES, IN_FILTER, OBJECTS, in_filters
 from bycatch.catalogs.columns import expand
+from bycatch.catalogs.object_columns import EPOCHS, GROUP_IMAGES, IN_FILTER, OBJECTS, in_filters
 from bycatch.catalogs.survey_columns import TABLES
 from bycatch.catalogs.tables import make_table, read_table, write_table
 from bycatch.errors import SettingsError
@@ -89,7 +87,7 @@ def scatter(ra0, dec0, n, seed, width=0.012):
 
 @pytest.fixture(scope="module")
 def scattered(tmp_path_factory):
-    """An output folder of five groups where spheres go wrong, and its survey of small partitions."""
+    """An output folder of groups where spheres go wrong, and its survey of small partitions."""
     folder = tmp_path_factory.mktemp("scattered")
     for k, (ra, dec) in enumerate(POLES):
         put_group(folder / "out", f"J{k:06d}", *scatter(ra, dec, N, k), seed=k)
@@ -373,7 +371,7 @@ def test_a_survey_that_is_killed_is_as_before_or_complete(scattered, tmp_path, s
     again = build_survey([out], survey, most_rows=20)
     assert again.is_new == (step != "_exchange+")
     assert (survey / "mine.txt").read_text() == "of the user"
-    assert sorted(os.listdir(tmp_path)) == ["out", "s"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "s"]
     same(survey, build_survey([out], tmp_path / "new", most_rows=20).path)
 
 
@@ -386,7 +384,7 @@ def test_nothing_is_built_into_a_folder_of_others(scattered, tmp_path):
         build_survey([tmp_path], tmp_path / "t")
     with pytest.raises(SettingsError, match="margin"):
         build_survey([scattered / "out"], tmp_path / "t", margin_arcsec=30)
-    assert sorted(os.listdir(tmp_path)) == ["s"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s"]
 
 
 def test_processes_make_the_same_survey(scattered, tmp_path):
@@ -473,7 +471,7 @@ def test_a_cross_match_finds_the_nearest(scattered, form):
         np.testing.assert_allclose(found["separation"], far.arcsec, atol=1e-6)
         assert len(opened.crossmatch(asked, 0.2)) < len(at) / 2
         more = opened.crossmatch(asked, 60.0, nearest=False, columns=["object_id"])
-        i, j, _, _ = at.search_around_sky(moved, 60 / 3600 * at.ra.unit)
+        i, _, _, _ = at.search_around_sky(moved, 60 / 3600 * at.ra.unit)
         assert len(more) == len(i)
         assert len(opened.crossmatch(Table({"ra": [np.nan], "dec": [0.0]}))) == 0
         with pytest.raises(SettingsError, match="no positions"):

@@ -57,7 +57,7 @@ SURVEY_EXPOSURES: tuple[Column, ...] = (
 _FILTER = Column("filter", "U8", "", "meta.id;instr.filter", "filter of the image")
 COVERAGE: tuple[Column, ...] = (
     GROUP,
-    Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root>; '': all of the group"),
+    Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root>; '': of all"),
     _FILTER,
     Column("cell", "i8", "", "pos.healpix", "HEALPix cell (order 14, nested, ICRS)"),
     Column(

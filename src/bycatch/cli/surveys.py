@@ -107,7 +107,7 @@ def query(
             found = opened.light_curve(light_curve)
         elif match is not None:
             from bycatch.pipeline.lists import read_positions
-            from bycatch.survey.query import sky_table
+            from bycatch.survey.places import sky_table
 
             found = opened.crossmatch(sky_table(read_positions(match)), radius)
         else:

@@ -54,7 +54,7 @@ def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         with path.open("rb") as file:
             return parquet.read_table(file, columns=columns)
-    except Exception as err:  # of many kinds  # noqa: BLE001
+    except Exception as err:  # of many kinds
         raise UnreadableFile(
             f"{path}: not a readable table ({err})", hint="remove it and run the step again"
         ) from err

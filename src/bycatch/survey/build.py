@@ -381,7 +381,7 @@ def _exchanged(a: Path, b: Path) -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     here = -100
-    return rename(here, os.fsencode(a), here, os.fsencode(b), _EXCHANGE) == 0
+    return bool(rename(here, os.fsencode(a), here, os.fsencode(b), _EXCHANGE) == 0)
 
 
 def _aside(path: Path) -> Path:

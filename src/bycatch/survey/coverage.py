@@ -180,7 +180,7 @@ def area_deg2(moc: Any) -> float:
 
 
 def completeness_at(table: pa.Table) -> dict[str, float]:
-    """Return, by filter, the magnitude at which half of the stars are found: of the median image."""
+    """Return, by filter, where half of the stars are found, AB: of the median image."""
     found: dict[str, list[float]] = {}
     rows = table.to_pylist()
     for image in sorted({row["image"] for row in rows}):

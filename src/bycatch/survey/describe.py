@@ -1,4 +1,4 @@
-"""What describes a survey as a whole: maps, completeness, numbers, schema, README and front page."""
+"""What describes a survey as a whole: maps, completeness, numbers, schema, README, front page."""
 
 from __future__ import annotations
 

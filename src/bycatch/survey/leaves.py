@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -306,7 +307,7 @@ def changed_margins(
 
 def _are_apart(cells: Sequence[Cell]) -> bool:
     limits = sorted(cell.limits() for cell in cells)
-    return all(a[1] <= b[0] for a, b in zip(limits, limits[1:], strict=False))
+    return all(a[1] <= b[0] for a, b in pairwise(limits))
 
 
 def _beside(old: Partitions, away: set[Cell], number: Mapping[Cell, int]) -> set[int]:

@@ -17,10 +17,10 @@ from bycatch.tangent import direction, unit_vectors
 WIDTH, HEIGHT = 640, 320
 MOST_SHAPES = 4000
 STYLE = """
-body{font:16px/1.45 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;
-background:#fff}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;text-align:right;
-border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}pre{background:#f4f4f4;
-padding:.6rem;overflow-x:auto}svg{max-width:100%;height:auto}.grid{fill:none;stroke:#ccc}
+body{font:16px/1.45 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+color:#222;background:#fff}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;
+text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
+pre{background:#f4f4f4;padding:.6rem;overflow-x:auto}svg{max-width:100%;height:auto}.grid{fill:none;stroke:#ccc}
 .edge{fill:#fafafa;stroke:#888}.seen{fill:#0072B2}text{font-size:11px;fill:#666}
 @media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre{background:#262626}
 .edge{fill:#202020}.grid{stroke:#444}td,th{border-color:#444}text{fill:#aaa}.seen{fill:#56B4E9}}
@@ -66,10 +66,10 @@ def front_page(notes: Notes, outlines: Sequence[str]) -> str:
 {escape(notes.made[:10])}.</p>
 {sky_map(outlines)}
 <h2>Filters</h2><table><tr>{heads}</tr>{rows}</table>
-<p>Depth: 5 sigma of a point source, all images together, median of the map. Half found: where half of
-the artificial stars are found, if they were put in (<code>bycatch inject</code>).</p>
-<h2>Tables</h2><table><tr><th>table</th><th>rows</th><th>partitions</th><th>a row is</th></tr>{tables}
-</table><p>{files}</p>
+<p>Depth: 5 sigma of a point source, all images together, median of the map. Half found: where half
+of the artificial stars are found, if they were put in (<code>bycatch inject</code>).</p>
+<h2>Tables</h2><table><tr><th>table</th><th>rows</th><th>partitions</th><th>a row is</th></tr>
+{tables}</table><p>{files}</p>
 <h2>Questions</h2>{asked}
 <p>In Python: <code>bycatch.open_survey("{name}").cone(ra, dec, radius_arcsec)</code>.</p>
 </body></html>
@@ -82,11 +82,12 @@ def _number(value: float | None) -> str:
 
 def sky_map(outlines: Sequence[str]) -> str:
     """Return the sky (Mollweide, RA growing to the left, 180 degrees amid) with images as SVG."""
-    lines = []
-    for dec in (-60, -30, 0, 30, 60):
-        lines.append(_path(np.linspace(0, 359.99, 90), np.full(90, float(dec))))
-    for ra in (60.0, 120.0, 180.0, 240.0, 300.0):
-        lines.append(_path(np.full(60, ra), np.linspace(-90, 90, 60)))
+    hours = (60.0, 120.0, 180.0, 240.0, 300.0)
+    lines = [
+        _path(np.linspace(0, 359.99, 90), np.full(90, dec))
+        for dec in (-60.0, -30.0, 0.0, 30.0, 60.0)
+    ]
+    lines += [_path(np.full(60, ra), np.linspace(-90, 90, 60)) for ra in hours]
     centres = np.array(
         [direction(unit_vectors(*corners_of(text))) for text in sorted(set(outlines))]
     ).reshape(-1, 2)
@@ -98,7 +99,7 @@ def sky_map(outlines: Sequence[str]) -> str:
     labels = "".join(
         f'<text x="{float(mollweide(np.array([ra]), np.array([0.0]))[0][0]):.0f}" '
         f'y="{HEIGHT / 2 - 3:.0f}" text-anchor="middle">{ra / 15:.0f}h</text>'
-        for ra in (60.0, 120.0, 180.0, 240.0, 300.0)
+        for ra in hours
     )
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '

@@ -18,13 +18,14 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from bycatch.arrays import Floats, Ints
+from bycatch.arrays import Ints
 from bycatch.catalogs.survey_columns import TABLES, filters_in
 from bycatch.errors import SettingsError
+from bycatch.stages.objects.identity import healpix_ids
 from bycatch.survey.arrow import about_field, astropy_table, needed
 from bycatch.survey.hats import catalog_folder, leaf_path, read_schema
-from bycatch.pipeline.lists import Positions
 from bycatch.survey.notes import read_notes
+from bycatch.survey.places import positions_of, separation_arcsec, separation_sql
 from bycatch.survey.sky import (
     ORDER,
     Cell,
@@ -32,7 +33,6 @@ from bycatch.survey.sky import (
     cells_at,
     cone_order,
     cone_ranges,
-    healpix_ids,
     neighbours_of,
 )
 
@@ -43,10 +43,8 @@ SEPARATION = {
 }
 MOST_RADIUS_ARCSEC = 60.0
 """Of a cross-match."""
-_RA = ("ra", "ra_deg", "raj2000", "ra_icrs", "ra_gaia_wcs", "alpha_j2000")
-_DEC = ("dec", "dec_deg", "dej2000", "de_icrs", "dec_gaia_wcs", "delta_j2000")
 _POSITION_OF_EPOCH_ARCSEC = 5.0
-"""How far an object may be from where it was first found: what moves more is looked for everywhere."""
+"""How far an object may be from where it was first found; else it is looked for everywhere."""
 
 
 def open_survey(path: str | Path) -> Survey:
@@ -190,7 +188,7 @@ class Survey:
             )
         ranges = cone_ranges(ra_deg, dec_deg, radius_arcsec / 3600.0)
         rows = self._in_ranges(ranges, self._known(table), columns, ("ra", "dec"))
-        far = separation_arcsec(*(np.asarray(rows[k]) for k in ("ra", "dec")), ra_deg, dec_deg)
+        far = separation_arcsec(np.asarray(rows["ra"]), np.asarray(rows["dec"]), ra_deg, dec_deg)
         order = np.argsort(far, kind="stable")
         order = order[far[order] <= radius_arcsec]
         pa = needed("pyarrow", "a survey")
@@ -233,7 +231,7 @@ class Survey:
         object_id : of the table object
         """
         from astropy import units
-        from astropy_healpix import HEALPix  # type: ignore[import-untyped]
+        from astropy_healpix import HEALPix
 
         number = int(object_id)
         if not 0 <= number < 12 << (2 * ORDER):
@@ -281,7 +279,7 @@ class Survey:
                 hint=f"at most {MOST_RADIUS_ARCSEC:g} arcsec",
             )
         pa = needed("pyarrow", "a cross-match")
-        ra, dec = _positions(positions)
+        ra, dec = positions_of(positions)
         rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90))
         wanted = columns if columns is not None else self._usual()
         names = self._names("object", wanted, "o.")
@@ -360,8 +358,8 @@ class Survey:
         for cell, low, high in self._partitions[table].in_ranges(ranges):
             by_leaf.setdefault(cell, []).append((low, high))
         for cell, within in by_leaf.items():
-            file, low, high = self._file(table, cell)
-            groups = np.flatnonzero(np.any([(low < b) & (high >= a) for a, b in within], axis=0))
+            file, least, most = self._file(table, cell)
+            groups = np.flatnonzero(np.any([(least < b) & (most >= a) for a, b in within], axis=0))
             if not groups.size:
                 continue
             ids = np.asarray(file.read_row_groups(groups, ["_healpix_29"])["_healpix_29"])
@@ -428,23 +426,6 @@ class Survey:
         return [name for name in wanted if name in known]
 
 
-def separation_arcsec(ra_deg: Floats, dec_deg: Floats, ra0_deg: float, dec0_deg: float) -> Floats:
-    """Return the distance of positions from one, arcsec (haversines: exact for small ones)."""
-    ra, dec, ra0, dec0 = (np.radians(v) for v in (ra_deg, dec_deg, ra0_deg, dec0_deg))
-    square = np.sin((dec - dec0) / 2.0) ** 2
-    square = square + np.cos(dec) * np.cos(dec0) * np.sin((ra - ra0) / 2.0) ** 2
-    return np.asarray(np.degrees(2.0 * np.arcsin(np.sqrt(np.minimum(square, 1.0)))) * 3600.0)
-
-
-def separation_sql(ra: str, dec: str, ra0: str, dec0: str) -> str:
-    """Return the same as SQL, of two positions."""
-    return (
-        f"(2 * degrees(asin(least(1.0, sqrt(pow(sin(radians({dec} - ({dec0})) / 2), 2) + "
-        f"cos(radians({dec})) * cos(radians({dec0})) * "
-        f"pow(sin(radians({ra} - ({ra0})) / 2), 2))))) * 3600)"
-    )
-
-
 def _source(paths: Sequence[Path]) -> str:
     listed = ", ".join(_quoted(str(path)) for path in paths)
     return f"read_parquet([{listed}], hive_partitioning = false)"
@@ -459,35 +440,3 @@ def _two_numbers(pair: tuple[float, float]) -> tuple[float, float]:
     if not (math.isfinite(first) and math.isfinite(second)):
         raise SettingsError(f"a box from {first} to {second}", hint="give degrees")
     return first, second
-
-
-def sky_table(positions: Positions) -> Table:
-    """Return a user's positions as a table for `Survey.crossmatch`.
-
-    Raises
-    ------
-    SettingsError
-        They are pixels of an image.
-    """
-    if not positions.on_sky:
-        raise SettingsError("the positions are pixels", hint="give ra and dec in degrees")
-    return Table({"ra": positions.first, "dec": positions.second})
-
-
-def _positions(given: Table | SkyCoord) -> tuple[Floats, Floats]:
-    """Return right ascension and declination of positions, degrees."""
-    if isinstance(given, SkyCoord):
-        at = given.icrs
-        return np.atleast_1d(at.ra.deg), np.atleast_1d(at.dec.deg)
-    lower = {name.lower(): name for name in given.colnames}
-    for ra, dec in zip(_RA, _DEC, strict=True):
-        if ra in lower and dec in lower:
-            first, second = (
-                np.ma.filled(np.ma.asarray(given[lower[name]], dtype=float), np.nan)
-                for name in (ra, dec)
-            )
-            return np.asarray(first), np.asarray(second)
-    raise SettingsError(
-        f"no positions among the columns {', '.join(given.colnames)}",
-        hint="call them ra and dec, in degrees",
-    )

@@ -54,8 +54,8 @@ def readme(notes: Notes) -> str:
         f"# {notes.name}",
         "",
         f"{numbers['n_objects']} objects, {numbers['n_real']} of them real more likely than not "
-        f"(p_real of 0.5 or more), in {numbers['n_images']} images of {numbers['n_groups']} groups; "
-        f"{numbers['area_deg2'] * 3600:.2f} square arcmin. Made by {notes.creator} on "
+        f"(p_real of 0.5 or more), in {numbers['n_images']} images of {numbers['n_groups']} "
+        f"groups; {numbers['area_deg2'] * 3600:.2f} square arcmin. Made by {notes.creator} on "
         f"{notes.made[:10]}.",
         "",
         "| table | rows | a row is |",
@@ -68,7 +68,7 @@ def readme(notes: Notes) -> str:
         "",
         "- `footprint.fits`, `footprint_<filter>.fits`: MOCs of what is covered",
         "- `depth_<filter>.fits`: HEALPix maps of the 5-sigma limit of a point source, AB",
-        "- `completeness.parquet`: share of artificial sources that are found, where it was measured",
+        "- `completeness.parquet`: share of artificial sources that are found, where measured",
         "- `coverage.parquet`: what the maps are made of",
         "- `survey.json`: the groups of images that are in it, for `bycatch survey build`",
         "- `index.html`: the same to look at",

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from astropy import units
-from astropy_healpix import HEALPix  # type: ignore[import-untyped]
+from astropy_healpix import HEALPix
 
-from bycatch.arrays import Bools, Floats, Ints
+from bycatch.arrays import Floats, Ints
 from bycatch.stages.objects.identity import healpix_ids
 from bycatch.tangent import unit_vectors
 

@@ -1,4 +1,4 @@
-"""What goes into a survey: the groups of output folders, and which of their objects are the same."""
+"""What goes into a survey: groups of output folders, and which of their objects are the same."""
 
 from __future__ import annotations
 
@@ -206,8 +206,8 @@ def duplicates(group: Group, better: Sequence[Group]) -> Duplicates:
         if not len(there) or not len(at):
             continue
         far, nearest = cKDTree(there).query(at, distance_upper_bound=_chord(SAME_ARCSEC))
-        for row in np.flatnonzero(np.isfinite(far)):
-            other.setdefault(int(ids[row]), int(their_ids[nearest[row]]))
+        for row in np.flatnonzero(np.isfinite(far)).tolist():
+            other.setdefault(int(ids[row]), int(their_ids[np.asarray(nearest)[row]]))
     named = {own: their for own, their in other.items() if own not in same}
     return Duplicates(frozenset(same), named, frozenset(images))
 
@@ -224,4 +224,4 @@ def _chord(arcsec: float) -> float:
 
 def group_of(content: Mapping[str, Any]) -> Group:
     """Return a group from the notes of a survey."""
-    return Group(**{**content})
+    return Group(**content)

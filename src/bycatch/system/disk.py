@@ -39,6 +39,10 @@ class Batch:
     def partial(self, path: Path) -> Path:
         """Return where to write what will be ``path``."""
         self.paths.append(path)
+        return self.beside(path)
+
+    def beside(self, path: Path) -> Path:
+        """Return where a file lies that has no name yet."""
         return self._beside / path.name
 
     def commit(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy import units
-from astropy_healpix import HEALPix  # type: ignore[import-untyped]
+from astropy_healpix import HEALPix
 from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints

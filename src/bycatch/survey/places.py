@@ -1,0 +1,66 @@
+"""Positions that a survey is asked about, and distances from them."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+
+from bycatch.arrays import Floats
+from bycatch.catalogs.tables import floats
+from bycatch.errors import SettingsError
+from bycatch.pipeline.lists import Positions
+
+_RA = ("ra", "ra_deg", "raj2000", "ra_icrs", "ra_gaia_wcs", "alpha_j2000")
+_DEC = ("dec", "dec_deg", "dej2000", "de_icrs", "dec_gaia_wcs", "delta_j2000")
+
+
+def separation_arcsec(ra_deg: Floats, dec_deg: Floats, ra0_deg: float, dec0_deg: float) -> Floats:
+    """Return the distance of positions from one, arcsec (haversines: exact for small ones)."""
+    ra, dec, ra0, dec0 = (np.radians(v) for v in (ra_deg, dec_deg, ra0_deg, dec0_deg))
+    square = np.sin((dec - dec0) / 2.0) ** 2
+    square = square + np.cos(dec) * np.cos(dec0) * np.sin((ra - ra0) / 2.0) ** 2
+    return np.asarray(np.degrees(2.0 * np.arcsin(np.sqrt(np.minimum(square, 1.0)))) * 3600.0)
+
+
+def separation_sql(ra: str, dec: str, ra0: str, dec0: str) -> str:
+    """Return the same as SQL, of two positions."""
+    return (
+        f"(2 * degrees(asin(least(1.0, sqrt(pow(sin(radians({dec} - ({dec0})) / 2), 2) + "
+        f"cos(radians({dec})) * cos(radians({dec0})) * "
+        f"pow(sin(radians({ra} - ({ra0})) / 2), 2))))) * 3600)"
+    )
+
+
+def sky_table(positions: Positions) -> Table:
+    """Return a user's positions as a table of ra and dec.
+
+    Raises
+    ------
+    SettingsError
+        They are pixels of an image.
+    """
+    if not positions.on_sky:
+        raise SettingsError("the positions are pixels", hint="give ra and dec in degrees")
+    return Table({"ra": positions.first, "dec": positions.second})
+
+
+def positions_of(given: Table | SkyCoord) -> tuple[Floats, Floats]:
+    """Return right ascension and declination of positions, degrees.
+
+    Raises
+    ------
+    SettingsError
+        The table has no columns of positions.
+    """
+    if isinstance(given, SkyCoord):
+        at = given.icrs
+        return np.atleast_1d(at.ra.deg), np.atleast_1d(at.dec.deg)
+    lower = {name.lower(): name for name in given.colnames}
+    for ra, dec in zip(_RA, _DEC, strict=True):
+        if ra in lower and dec in lower:
+            return floats(given, lower[ra]), floats(given, lower[dec])
+    raise SettingsError(
+        f"no positions among the columns {', '.join(given.colnames)}",
+        hint="call them ra and dec, in degrees",
+    )

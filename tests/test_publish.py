@@ -1,0 +1,276 @@
+"""What archives want of a survey, and objects shown over images."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from bycatch.catalogs.tables import read_table
+from bycatch.errors import SettingsError
+from bycatch.survey import view
+from bycatch.survey.cds import bytes_of, data_lines, written
+from bycatch.survey.digits import format_of
+from bycatch.survey.publish import publish_survey
+from bycatch.survey.release import Release
+from bycatch.survey.shapes import COLOURS, WORDS, Shape, region_lines, shapes_of
+from bycatch.system.disk import checksum
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("duckdb")
+pytest.importorskip("mocpy")
+STILTS = shutil.which("stilts")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "surveys.md"
+
+
+@pytest.fixture(scope="module")
+def published(with_objects, tmp_path_factory, bycatch):
+    """A folder where the commands of the page were run, on a folder ``out``."""
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(with_objects, folder / "out", symlinks=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        session = {}
+        blocks = re.findall(
+            r"^```(sh|python)\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL
+        )
+        for language, text in blocks:
+            if language == "python":
+                exec(text, session)
+                continue
+            for line in text.splitlines():
+                ended = bycatch(*shlex.split(line)[1:])
+                assert ended.status == 0, f"{line}\n{ended.err}"
+    assert len(session["matched"]) == len(session["bright"]) == 5
+    assert len(session["curve"]) == 2
+    assert session["covered"].all()
+    return folder
+
+
+def floats_of(column):
+    return np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+
+
+@pytest.mark.skipif(STILTS is None, reason="stilts is not installed")
+def test_votlint_finds_no_fault_and_stilts_reads_the_same(published):
+    path = published / "survey_votable" / "survey.vot"
+    ended = subprocess.run([STILTS, "votlint", path], check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    command = [STILTS, "tpipe", f"in={path}#0", "cmd=meta name units ucd", "ofmt=csv"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    meta = Table.read(text.splitlines(), format="ascii.csv")
+    row = meta[list(meta["Name"]).index("mag_F775W")]
+    assert (row["Units"], row["UCD"]) == ("mag", "phot.mag;em.opt")
+    columns = "object_id ra dec flux_F775W maglim_F475W flags"
+    command = [STILTS, "tpipe", f"in={path}#0", f"cmd=keepcols '{columns}'", "ofmt=csv"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    theirs = Table.read(text.splitlines(), format="ascii.csv")
+    ours = read_table(next(published.glob("out/objects/*/*_objects.ecsv")))
+    ours = ours[floats_of(ours["p_real"]) >= 0.5]
+    theirs.sort("object_id")
+    ours.sort("object_id")
+    for name in columns.split():
+        np.testing.assert_allclose(floats_of(theirs[name]), floats_of(ours[name]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["objects", "epochs", "images"])
+def test_the_readers_of_cds_and_journals_read_the_same(published, name):
+    folder = published / "survey_cds"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = Table.read(folder / f"{name}.dat", readme=folder / "ReadMe", format="ascii.cds")
+        mrt = Table.read(folder / f"{name}_mrt.txt", format="ascii.mrt")
+        vot = Table.read(published / "survey_votable" / "survey.vot", table_id=name)
+    assert found.colnames == mrt.colnames
+    assert len(found) == len(mrt) == len(vot) > 0
+    for label in found.colnames:
+        ours = vot[{"RAdeg": "ra", "DEdeg": "dec"}.get(label, label)]
+        if ours.dtype.kind in "iu":
+            assert (np.ma.getdata(found[label]) == np.ma.getdata(ours)).all()
+        elif ours.dtype.kind == "f":
+            form = format_of(ours.name, str(ours.unit or ""))
+            near = 5e-9 if label in {"RAdeg", "DEdeg"} else 1e-2
+            if form.endswith(("e", "g")):
+                np.testing.assert_allclose(floats_of(found[label]), floats_of(ours), rtol=1e-3)
+            else:
+                np.testing.assert_allclose(
+                    floats_of(found[label]), floats_of(ours), atol=near, err_msg=label
+                )
+    assert found["RAdeg"].unit == "deg"
+    for file in (folder / "ReadMe", folder / f"{name}_mrt.txt"):
+        head = file.read_text().split("\n------")[0]
+        assert max(map(len, head.splitlines())) <= 81
+
+
+def test_digits_are_those_that_errors_are_worth():
+    assert format_of("ra", "deg") == ".8f"
+    assert format_of("mag_F606W", "mag") == ".4f"
+    assert format_of("flux_F606W", "erg / (Angstrom s cm2)") == ".4e"
+    assert format_of("pmra", "mas / yr") == ".3f"
+    assert format_of("half_light_arcsec", "arcsec") == ".4f"
+    assert format_of("mag_F606W", "mag", ".2f") == ".2f"
+
+
+def test_cells_are_as_wide_as_the_description_says():
+    table = Table(
+        {
+            "n": np.ma.array([1, 20, -300], mask=[False, True, False]),
+            "p_real": [0.5, np.nan, 1e-9],
+            "other": [1e-9, 2.0, 3e7],
+            "word": ["a", "", "tall"],
+            "yes": [True, False, True],
+            "never": np.ma.masked_all(3),
+        }
+    )
+    columns = written(table, {})
+    assert [column.form for column in columns] == ["I4", "F6.4", "E10.4", "A4", "I1"]
+    lines = data_lines(columns)
+    assert len(set(map(len, lines))) == 1
+    text = "\n".join(bytes_of(columns))
+    assert "   1-   4 I4" in text
+    assert "27 I1" in text or "29 I1" in text
+
+
+def test_names_of_files_are_those_of_mast(published):
+    folder = published / "survey_hlsp"
+    names = sorted(path.name for path in folder.iterdir())
+    for name in names:
+        assert re.fullmatch(
+            r"hlsp_mycatch_hst_acs_cosmos-parallels_f[0-9a-z-]+_v1\.0_[a-z-]+\.[a-z]+", name
+        )
+        assert len(name) <= 90
+    catalog = next(folder.glob("*_cat.fits"))
+    with fits.open(catalog, checksum=True) as hdus:
+        header = hdus[0].header
+        assert (header["HLSPID"], header["HLSPVER"]) == ("mycatch", "1.0")
+        assert hdus[1].header["TUNIT2"] == "deg"
+    lines = next(folder.glob("*manifest.csv")).read_text().splitlines()[1:]
+    files = [line.split(",") for line in lines]
+    listed = {name: digest for name, _, digest, _ in files if name}
+    assert set(listed) == set(names) - {next(n for n in names if n.endswith("manifest.csv"))}
+    for name, digest in listed.items():
+        assert checksum(folder / name) == f"sha256:{digest}"
+    assert sum(not name for name, *_ in files) == 2
+
+
+def test_the_methods_have_the_numbers_of_the_run(published):
+    folder = published / "survey_cds"
+    text = " ".join((folder / "methods.txt").read_text().split())
+    assert "2 drizzled images of HST/ACS in F475W, F775W" in text
+    assert "aligned to Gaia DR3" in text
+    assert "apertures of 2, 4, 6, 8, 10 pixels" in text
+    entries = (folder / "references.bib").read_text()
+    assert entries.count("@") == entries.count("\n}") + entries.endswith("}")
+    for work in ("gaia2023", "lacosmic2001", "bohlin2016", "budavari2008", "bycatch2026"):
+        assert f"{{{work}," in entries
+    assert "[detect]" in (folder / "settings.toml").read_text()
+
+
+def test_an_output_folder_is_published_as_it_is(with_objects, tmp_path):
+    release = Release(name="Mine, 1", everything=True)
+    files = publish_survey(with_objects, "cds", tmp_path / "p", release)
+    assert (tmp_path / "p" / "ReadMe") in files
+    n = len(read_table(next(with_objects.glob("objects/*/*_objects.ecsv"))))
+    assert len((tmp_path / "p" / "objects.dat").read_text().splitlines()) == n
+    for wrong in ({"project": "A b"}, {"version": "1"}, {"name": "***"}):
+        with pytest.raises(SettingsError):
+            publish_survey(with_objects, "cds", tmp_path / "q", Release(**wrong))
+    with pytest.raises(SettingsError, match="nothing is written as 'xls'"):
+        publish_survey(with_objects, "xls")
+
+
+# ---------------------------------------------------------------- shown
+
+
+def test_regions_have_shapes_and_colours_by_kind(published):
+    from regions import Regions
+
+    path = next((published / "out" / "view").glob("*.reg"))
+    objects = read_table(next(published.glob("out/objects/*/*_objects.ecsv")))
+    found = Regions.read(path, format="ds9")
+    assert len(found) == len(objects)
+    assert len(set(COLOURS)) >= len(WORDS)
+    lines = region_lines([Shape(7, kind, 10.0, 20.0, 0.5, 0.2, 30.0) for kind in WORDS])[2:]
+    kinds = [line.split("(")[0] for line in lines]
+    assert kinds == ["circle", "ellipse", "box", "point", "point", "point"]
+    assert len({re.search("color=(#......)", line)[1] for line in lines}) == 6
+    # East of north is against the clock from the west, less 90 degrees.
+    assert '0.500",0.200",120.00' in lines[1]
+
+
+def test_the_page_asks_the_network_by_a_click_only(published):
+    page = next((published / "out" / "view").glob("*.html")).read_text()
+    assert page.count("https://") == 1
+    assert page.index("script.src = ALADIN") > page.index('querySelector("#load").onclick')
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
+    assert "F475W" in page
+    assert "data:image/png;base64," in page
+
+
+def test_marks_lie_on_the_objects(published, visit):
+    page = next((published / "out" / "view").glob("*.html")).read_text()
+    first = page.split("</figure>")[0]
+    marks = re.findall(r'<ellipse cx="([\d.]+)" cy="([\d.]+)"', first)
+    at = np.array(marks, dtype=float)
+    shapes = shapes_of(read_table(next(published.glob("out/objects/*/*_objects.ecsv"))))
+    shown = [shape for shape in shapes if shape.kind in {"point", "extended"}]
+    assert len(shown) == len(at) > 3
+    ra, dec = np.array([(shape.ra_deg, shape.dec_deg) for shape in shown]).T
+    x, y = visit.wcs.all_world2pix(ra, dec, 0)
+    assert np.hypot(at[:, 0] - x - 0.5, 200 - at[:, 1] - y - 0.5).max() < 1.5
+
+
+def test_programs_that_listen_get_table_and_images(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'hub').as_uri()}")
+    library = view.samp()
+    with pytest.raises(SettingsError, match="no SAMP hub runs"):
+        view.send_group(published / "out")
+    hub = library.SAMPHubServer(web_profile=False, lockfile=str(tmp_path / "hub"), addr="localhost")
+    hub.start()
+    try:
+        listener = library.SAMPIntegratedClient(name="listener")
+        listener.connect(hub=None)
+        got = []
+
+        def take(_key, _sender, mtype, words, _extra):
+            got.append((mtype, words))
+
+        for mtype in ("table.load.votable", "image.load.fits"):
+            listener.bind_receive_notification(mtype, take)
+        sent = view.send_group(published / "out")
+        assert len(sent) == 3
+        for _ in range(100):
+            if len(got) == 3:
+                break
+            time.sleep(0.05)
+        listener.disconnect()
+    finally:
+        hub.stop()
+    assert sorted(mtype for mtype, _ in got) == [
+        "image.load.fits", "image.load.fits", "table.load.votable",
+    ]  # fmt: skip
+    path = next(words["url"] for mtype, words in got if mtype.startswith("table"))
+    assert len(Table.read(path.removeprefix("file://"))) > 5
+
+
+def test_a_group_that_is_not_there_is_named(published, tmp_path, bycatch):
+    ended = bycatch("view", published / "out", "J000", "--no-browser")
+    assert ended.status == 2
+    assert "no group 'J000' - there are J" in ended.err
+    (tmp_path / "empty").mkdir()
+    assert "run 'bycatch objects OUT'" in bycatch("view", tmp_path / "empty").err
+
+
+def test_shapes_of_what_is_not_real(published):
+    objects = read_table(next(published.glob("out/objects/*/*_objects.ecsv")))
+    objects["p_real"][0], objects["p_cr"][0] = 0.1, 0.8
+    objects["origin"][1] = 4
+    kinds = [shape.kind for shape in shapes_of(objects)]
+    assert kinds[:2] == ["cosmic ray", "listed"]
