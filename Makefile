@@ -1,8 +1,10 @@
 # Two commands: `make demo` shows what bycatch does, `make test` checks that it does it right.
 PYTHON ?= python3
+NEWEST ?= python3.13
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 LIBRARIES := tests/test_cli.py tests/test_drc.py tests/test_export.py tests/test_frames.py \
   tests/test_gaia.py tests/test_pipeline.py \
@@ -12,7 +14,8 @@ KERNELS := tests/test_kernel_safety.py tests/test_kernels.py tests/test_detect_k
   tests/test_measure_kernels.py tests/test_lacosmic.py tests/test_deblend.py tests/test_kron.py \
   tests/test_noise_image.py tests/test_matching.py
 
-.PHONY: demo test bounds test-lowest test-newest check accuracy truth bench fuzz docs clean
+.PHONY: demo test bounds test-lowest test-newest test-development check accuracy truth bench gate \
+  fuzz docs changelog release-check clean
 
 $(BIN)/bycatch: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("bycatch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -28,9 +31,9 @@ demo: $(BIN)/bycatch
 	$(BIN)/bycatch run $(DEMO)/raw -o $(DEMO)/out --gaia $(DEMO)/gaia.ecsv
 	$(BIN)/bycatch assess $(DEMO)/out $(DEMO)
 
-# Everything: the tests on all cores.
+# Everything: the tests on all cores, and one more process: some tests wait.
 test: $(BIN)/bycatch
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(WORKERS) --durations=20
 
 # The kernels' tests with numba's bounds checks: an index beyond an array is an error.
 # The cache is new each time, as numba does not notice a change in a kernel that another calls.
@@ -41,24 +44,42 @@ bounds: $(BIN)/bycatch
 
 # The tests that depend most on libraries, with the lowest versions that pyproject.toml allows;
 # old libraries beside new ones warn of each other's deprecated calls.
-test-lowest:
+test-lowest: .venv-lowest/bin/bycatch
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m pytest -n auto -W ignore::DeprecationWarning -m "not slow" $(LIBRARIES)
+
+.venv-lowest/bin/bycatch: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	$(PYTHON) .ci/lowest.py > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[dev]'
-	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m pytest -n auto -W ignore::DeprecationWarning $(LIBRARIES)
+	@touch $@
 
-# The same tests on another Python with the newest versions: make test-newest PYTHON=python3.13
-test-newest:
-	$(PYTHON) -m venv .venv-newest
+# The same tests on another Python with the newest versions: make test-newest NEWEST=python3.13
+test-newest: .venv-newest/bin/bycatch
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m pytest -n auto -m "not slow" $(LIBRARIES)
+
+.venv-newest/bin/bycatch: pyproject.toml
+	$(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --editable '.[dev]'
-	NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m pytest -n auto $(LIBRARIES)
+	@touch $@
 
-# Style, types and the direction of imports.
+# The same tests against the versions that the libraries' developers work on, where an index of
+# nightly wheels can be reached: NIGHTLY is that of the scientific Python projects.
+NIGHTLY := https://pypi.anaconda.org/scientific-python-nightly-wheels/simple
+test-development:
+	$(PYTHON) -m venv .venv-development
+	.venv-development/bin/python -m pip install --quiet --editable '.[dev]'
+	.venv-development/bin/python -m pip install --quiet --upgrade --pre --extra-index-url $(NIGHTLY) \
+	  numpy scipy astropy photutils scikit-image pandas pyarrow matplotlib
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-development/numba .venv-development/bin/python -m pytest -n auto \
+	  -W default $(LIBRARIES)
+
+# Style, types, the direction of imports, and spelling.
 check: $(BIN)/bycatch
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 # The numbers of docs/accuracy_tables.md (about three quarters of an hour).
 accuracy: $(BIN)/bycatch
@@ -79,6 +100,11 @@ bench: $(BIN)/bycatch
 	$(BIN)/python benchmarks/speed_deblend.py
 	$(BIN)/python benchmarks/speed_measure.py
 
+# Has a kernel or stage become slower relative to its library in this run, or does it need more
+# memory? (about two minutes; GATE=--record keeps what was measured in benchmarks/history.json.)
+gate: $(BIN)/bycatch
+	$(BIN)/python benchmarks/gate.py $(GATE)
+
 # Damaged headers, files and tables by the thousand (half an hour; FUZZ='--examples 500' for fewer).
 fuzz: $(BIN)/bycatch
 	$(BIN)/python benchmarks/fuzz.py $(FUZZ)
@@ -88,5 +114,16 @@ docs: $(BIN)/bycatch
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python -m sphinx -W -q docs docs/_build/html
 
+# What the fragments in changelog.d/ will say in the change log.
+changelog: $(BIN)/bycatch
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	$(BIN)/towncrier build --draft --version next
+
+# A release, tried and not published: build, twine check, wheel and source archive installed from a
+# local index into bare environments, and a demo there (some minutes).
+release-check: $(BIN)/bycatch
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	$(BIN)/python .ci/release.py
+
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest .bounds $(DEMO) docs/_build build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-newest .venv-development .bounds $(DEMO) docs/_build build dist *.egg-info src/*.egg-info

@@ -122,6 +122,30 @@ TRAINING: dict[str, Recipe] = {
     "cte": STACK | OPTICS | {"cte_loss_percent": 8.0},
 }
 
+FRAME: Recipe = TRACKS | {"n_columns": 600, "n_rows": 290, "gap_px": 20, "dither_y_px": 11.61}
+CHANGES: Recipe = {
+    "filters": ("F475W", "F606W", "F775W", "F814W"),
+    "n_exposures": (2, 3, 2, 3),
+    "exptime_s": 500.0,
+    "n_epochs": 4,
+    "epoch_n_filters": 2,
+    "epoch_years": 0.7,
+    "epoch_roll_deg": 35.0,
+    "epoch_offset_arcsec": 5.0,
+    "epoch_depths": (1.0, 0.5, 1.5),
+}
+GROUPS: dict[str, Recipe] = {
+    # Visits of one sky (benchmarks/groups.py): five epochs with variables and moving stars, visits
+    # of other filters, depths, rolls and pointings, and those of a dense sky.
+    "epochs": FRAME
+    | {"filters": ("F606W", "F814W"), "n_exposures": (4, 4), "exptime_s": 400.0}
+    | {"n_epochs": 5, "epoch_years": 1.25, "epoch_roll_deg": 20.0, "epoch_offset_arcsec": 2.0}
+    | {"stars_per_arcmin2": 800.0, "galaxies_per_arcmin2": 120.0, "min_separation_arcsec": 0.8}
+    | {"mag_bright": 18.0, "mag_faint": 26.5, "motion_mas_yr": 3.0, "variable_percent": 30.0},
+    "mixed": FRAME | CHANGES | OPTICS | {"breathing_waves": 0.0},
+    "dense": FRAME | CHANGES | {"stars_per_arcmin2": 700.0, "galaxies_per_arcmin2": 300.0},
+}
+
 
 def settings_of(recipe: Recipe, seed: int, **changes: Any) -> SimulateSettings:
     """Return the settings of a recipe; its visit bears the seed's last two digits."""
@@ -152,7 +176,7 @@ def main() -> int:
     return 0
 
 
-FAMILIES = {"training": TRAINING}
+FAMILIES = {"training": TRAINING, "groups": GROUPS}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -31,7 +31,14 @@ from bycatch.catalogs.columns import (
     Column,
 )
 from bycatch.catalogs.flags import FLAGS
-from bycatch.catalogs.object_columns import COLOUR, EPOCHS, GROUP_IMAGES, IN_FILTER, OBJECTS
+from bycatch.catalogs.object_columns import (
+    COLOUR,
+    COLOUR_PAIR,
+    EPOCHS,
+    GROUP_IMAGES,
+    IN_FILTER,
+    OBJECTS,
+)
 from bycatch.cli.app import app
 from bycatch.display.summary_values import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk
@@ -67,6 +74,7 @@ TABLES = (
     ("`<group>_objects.ecsv` (and `_objects_clean`): the objects of all images", OBJECTS),
     ("The same table, for each filter `{f}`", IN_FILTER),
     ("The same table, for each filter `{f}` and the next redder one `{g}`", COLOUR),
+    ("The same table, for each three filters that follow one another", COLOUR_PAIR),
     ("`<group>_epochs.ecsv`: each object in each image", EPOCHS),
     ("`<group>_images.ecsv`: the images of the group", GROUP_IMAGES),
     ("`<root>_phot.ecsv` (and `_phot_noCRs`): count rates", PHOT),
@@ -259,8 +267,11 @@ def commands_page() -> str:
     """Return the page of commands: what --help says."""
     parts = ["# Commands\n", "What `bycatch --help` says, command by command.\n"]
     group = typer.main.get_command(app)
-    for name in ["", *group.commands]:
-        words = [name, "--help"] if name else ["--help"]
+    names = [""]
+    for name, command in group.commands.items():
+        names += [name, *(f"{name} {below}" for below in getattr(command, "commands", ()))]
+    for name in names:
+        words = [*name.split(), "--help"]
         text = CliRunner().invoke(app, words, env=PLAIN, prog_name="bycatch").output
         lines = [line.rstrip() for line in text.strip("\n").splitlines()]
         parts.append(f"## bycatch {name}".rstrip() + "\n\n```text\n" + "\n".join(lines) + "\n```\n")

@@ -159,6 +159,7 @@ def no_objects() -> Iterator[None]:
     """Spare each run the second of its objects: test_objects.py and other processes make them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bycatch.pipeline.runner.objects_of", lambda *_, **__: [])
+        patch.setattr("bycatch.pipeline.status.group_statuses", lambda *_: ())
         yield
 
 
@@ -210,6 +211,17 @@ def finished(visit: Visit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished") / "out"
     ended = command("run", visit.raw, "-o", out, "--gaia", visit.gaia)
     assert ended.status == 0, ended.out + ended.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def with_objects(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a visit in two filters, with its objects; do not write into it."""
+    out = tmp_path_factory.mktemp("objects") / "out"
+    shutil.copytree(finished, out, symlinks=True)
+    ended = command("objects", out)
+    assert ended.status == 0, ended.err
+    assert "real" in ended.out
     return out
 
 

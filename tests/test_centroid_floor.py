@@ -20,19 +20,21 @@ def wcs():
     return found
 
 
-def field(floors_px, n=60, n_exp=2.0, flux=3000.0, seed=1):
+def field(floors_px, n=60, n_exp=2.0, flux=3000.0, seed=1, years=()):
     """Images of the same stars, each with errors of its own."""
     rng = np.random.default_rng(seed)
     at = rng.uniform(20, 880, (n, 2))
+    motion = rng.normal(0, 0.1, at.shape)
     images = []
     for k, floor in enumerate(floors_px):
-        x, y = (at + rng.normal(0, floor, at.shape)).T
+        year = years[k] if years else 0.0
+        x, y = (at + motion * year + rng.normal(0, floor, at.shape)).T
         table = Table({"x": x, "y": y, "flux": np.full(n, flux), "noise": np.full(n, 0.01)})
         table["n_exp"], table["ellipticity"] = n_exp, 0.1
         images.append(
             align.FieldImage(
                 name=f"{k}", filter="F814W", sources=table, wcs=wcs(), wcsname="", shape=SHAPE,
-                mjd=56000.0, exptime_s=600.0, zeropoint_ab=25.9, saturation_rate=np.inf,
+                mjd=56000.0 + 365.25 * year, exptime_s=600.0, zeropoint_ab=25.9, saturation_rate=np.inf,
             )
         )  # fmt: skip
     found = align.run(images, None, AlignSettings()).images
@@ -53,6 +55,13 @@ def test_two_images_share_what_they_differ_by():
 @pytest.mark.parametrize(("n_exp", "least"), [(1.0, 0.016), (4.0, 0.008)])
 def test_images_of_one_dither_agree_in_the_phase_of_the_pixels(n_exp, least):
     assert field((0.001, 0.001), n_exp=n_exp) == pytest.approx([least, least], rel=0.3)
+
+
+def test_stars_that_move_between_epochs_are_no_floor():
+    assert field((0.02, 0.02, 0.02), years=(0.0, 0.0, 3.0))[:2] == pytest.approx(
+        [0.02, 0.02], rel=0.3
+    )
+    assert np.isnan(field((0.02, 0.02), years=(0.0, 3.0))).all()
 
 
 def test_one_image_or_faint_stars_tell_nothing():

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from rich.console import Console
 
 from bycatch import __version__
 from bycatch.cli import console, printing
 from bycatch.errors import UnreadableFile
 from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
-from bycatch.settings import PRESETS, Settings, to_toml
+from bycatch.settings import PRESETS, Settings, to_toml, walk
 
 ANSI = re.compile(r"\x1b\[")
 STEPS = ("detect", "crmask", "align", "measure", "finalize")
@@ -452,4 +455,52 @@ def test_ctrl_c_that_a_library_swallows_still_stops_the_run(bycatch, monkeypatch
 
 def test_help_names_every_preset(bycatch):
     text = " ".join(bycatch("run", "--help").out.split())
-    assert f"A set of defaults: {' or '.join(PRESETS)}." in text
+    assert f"[{'|'.join(PRESETS)}]" in text
+
+
+def test_help_shows_the_choices_of_options(bycatch):
+    text = bycatch("run", "--help").out
+    (mode,) = (info.annotation for *place, info in walk() if place == ["sort", "mode"])
+    assert f"[{'|'.join(get_args(mode))}]" in text
+    assert "[serial|processes|dask]" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_one_line_helps_are_whole_in_eighty_columns(bycatch):
+    lines = bycatch("--help").out.splitlines()
+    commands = lines[lines.index("Commands:") + 1 :]
+    assert len(commands) > len(COMMANDS)
+    assert all(len(line) <= 80 for line in lines)
+    # `compare` says more with its folders.
+    assert not [line for line in commands if line.endswith("...") and "compare" not in line]
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_run_that_cannot_begin_leaves_no_folder(bycatch, visit, tmp_path, made_before):
+    out = tmp_path / "new" / "out"
+    if made_before:
+        out.mkdir(parents=True)
+    table = tmp_path / "stars.csv"
+    table.write_text("name,flux\na,1\n")
+    ended = bycatch("run", visit.raw, "-o", out, "--gaia", table)
+    assert ended.status == 2
+    assert "not a table of stars" in ended.err
+    assert out.exists() == made_before
+    assert (tmp_path / "new").exists() == made_before
+
+
+def test_assess_says_which_folder_it_wants(bycatch, visit, finished, tmp_path):
+    simulation = tmp_path / "simulated"
+    (simulation / "truth").mkdir(parents=True)
+    (simulation / "raw").mkdir()
+    ended = bycatch("assess", finished, simulation / "raw")
+    assert f"{simulation} has one" in ended.err
+    ended = bycatch("assess", simulation, finished)
+    assert "give the output folder of a run first" in ended.err
+
+
+def test_inspect_names_a_weight_in_a_file_of_its_own(bycatch, tmp_path):
+    path = tmp_path / "jabc01010_drc_wht.fits"
+    fits.writeto(path, np.full((50, 50), 900, np.float32))
+    ended = bycatch("inspect", path)
+    assert "a weight image - use the drc" in ended.out

@@ -1,6 +1,7 @@
 """Why a position is, or is not, in a catalog: every verdict on finished products."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from astropy.io import fits
 from bycatch import read_table
 from bycatch.catalogs.tables import write_table
 from bycatch.errors import MissingProduct, SettingsError
+from bycatch.pipeline.case import distance_words
 from bycatch.pipeline.explanation import Verdict, explain, pixel_at, sky_position
 from bycatch.products import table_extension
 
@@ -153,6 +155,18 @@ def test_a_direction_is_looked_up_in_all_images(finished, visit):
 def test_a_direction_that_no_image_covers(finished, where):
     found = explain(finished, radec=where)
     assert [e.verdict for e in found] == [Verdict.OFF_IMAGE] * 2
+    # It says how far, and the nearest image first.
+    far = [float(re.search(r"centre of the image is ([\d.]+) deg away", e.sentences[-1])[1])
+           for e in found]  # fmt: skip
+    assert far == sorted(far)
+    assert far[0] > 1
+
+
+def test_a_position_beside_the_image_says_how_far(finished):
+    (found,) = explain(finished, xy=(-30.5, 40), image=ROOT)
+    assert re.search(r"30 px \(1\.5 arcsec\) from its nearest edge", found.sentences[0])
+    assert distance_words(0.5) == "30.0 arcmin"
+    assert distance_words(2.25) == "2.2 deg"
 
 
 def test_positions_may_be_sexagesimal():

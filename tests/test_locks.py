@@ -199,7 +199,7 @@ def test_a_stopped_process_of_this_host_keeps_its_lock(place):
 
 @linux
 def test_another_process_with_the_same_number_is_another_one(place):
-    holder = Holder(socket.gethostname(), os.getpid(), SINCE, locks._boot(), 1)
+    holder = Holder(socket.gethostname(), os.getpid(), SINCE, locks.boot(), 1)
     write(place, holder)
     with lock(place):
         pass
@@ -208,7 +208,7 @@ def test_another_process_with_the_same_number_is_another_one(place):
 @pytest.mark.parametrize("boot", ["", "another one"])
 def test_after_another_start_of_the_system_the_heartbeat_decides(place, boot):
     holder = Holder(socket.gethostname(), 2**22 + 1, SINCE, boot, 1)
-    if boot == locks._boot():
+    if boot == locks.boot():
         pytest.skip("no /proc")
     write(place, holder, age_s=locks.STALE_S - 20)
     with pytest.raises(Held):
@@ -523,7 +523,7 @@ def test_of_eight_processes_that_find_a_stale_lock_one_gets_it(place):
     processes = eight(RACE, place)
     for k in range(100):
         # Of another host and long silent, or of a process of ours that is gone.
-        host, boot = (socket.gethostname(), locks._boot()) if k % 2 else ("elsewhere", "")
+        host, boot = (socket.gethostname(), locks.boot()) if k % 2 else ("elsewhere", "")
         write(place, Holder(host, 2**22 + 1, SINCE, boot, k), age_s=5000)
         tell(processes)
         assert sorted(heard(processes)) == ["had"] + ["held"] * 7

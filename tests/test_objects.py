@@ -63,17 +63,6 @@ def two_visits(tmp_path_factory, bycatch):
     return out, scene, wcs, moved, flared
 
 
-@pytest.fixture(scope="module")
-def with_objects(finished, tmp_path_factory, bycatch):
-    """A finished run of a visit in two filters, with its objects; do not write into it."""
-    out = tmp_path_factory.mktemp("objects") / "out"
-    shutil.copytree(finished, out, symlinks=True)
-    ended = bycatch("objects", out)
-    assert ended.status == 0, ended.err
-    assert "real" in ended.out
-    return out
-
-
 def test_a_star_of_two_filters_is_one_object(with_objects, visit):
     objects, measured = table_of(with_objects), table_of(with_objects, "epochs")
     wcs = visit.wcs

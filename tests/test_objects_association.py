@@ -123,8 +123,8 @@ def test_errors_and_positions_that_are_unknown():
 def test_a_common_shift_within_the_error_of_the_frame():
     rng = np.random.default_rng(0)
     xy = rng.uniform(0, 60, (50, 2))
-    assert associate([points(xy, 0.005), points(xy + 0.05, 0.005)]).n_images.max() == 1
-    assert associate([points(xy, 0.005), points(xy + 0.05, 0.005, 0.04)]).n_images.min() == 2
+    assert associate([points(xy, 0.005), points(xy + 0.1, 0.005)]).n_images.max() == 1
+    assert associate([points(xy, 0.005), points(xy + 0.1, 0.005, 0.08)]).n_images.min() == 2
 
 
 def test_a_crowd_ends():
@@ -175,6 +175,20 @@ def test_the_order_of_images_and_rows_has_no_say(places, random):
         assert numbers.tolist() == expected[np.array(mixed[m], int)].tolist()
     assert other.x_arcsec.tobytes() == plain.x_arcsec.tobytes()
     assert other.chi2_dof.tobytes() == plain.chi2_dof.tobytes()
+
+
+def test_what_no_image_tells_apart_is_one():
+    """The centre of a blend jumps by more than its error; what one image shows apart is two."""
+    blend = [
+        points([0, 0], err=0.005),
+        points([0.06, 0.06], err=0.005),
+        points([0.01, 0], err=0.005),
+    ]
+    assert len(associate(blend).x_arcsec) == 1
+    apart = [points([[0, 0], [0.09, 0]], err=0.005), points([0.045, 0.0], err=0.005)]
+    assert len(associate(apart).x_arcsec) == 2
+    far = [points([0, 0], err=0.005), points([0.15, 0], err=0.005)]
+    assert len(associate(far).x_arcsec) == 2
 
 
 def test_numbers_that_the_documentation_states():

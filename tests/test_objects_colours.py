@@ -46,15 +46,17 @@ def test_pulls_of_colours(snr):
     """Systematic errors are drawn once for all objects, many times."""
     true = snr * 0.8 * np.array([[1.0, 1.4, 2.0]])
     expected = -2.5 * np.log10(true[:, [0, 1]] / true[:, [1, 2]])
-    pulls, offsets = [], []
+    pulls, offsets, products = [], [], []
     rng = np.random.default_rng(int(snr))
     for _ in range(400):
         means, radius = measured(*simulated(rng, np.repeat(true, 12, axis=0)))
         found = colours(*means.at(radius), [(0, 1), (1, 2)])
         off = found.colour - expected
         pulls.append(off / found.err_total)
+        products.append(off[:, 0] * off[:, 1] / found.cov[:, 0])
         offsets.append((off - off.mean(axis=0)) / found.err * np.sqrt(12 / 11))
     pulls, offsets = np.array(pulls), np.array(offsets)
+    assert np.mean(products) == pytest.approx(1.0, abs=0.25)
     assert np.sqrt(np.mean(pulls**2, axis=(0, 1))) == pytest.approx(1.0, abs=0.06)
     # Of one field, objects scatter by the random part alone.
     assert np.sqrt(np.mean(offsets**2, axis=(0, 1))) == pytest.approx(1.0, abs=0.05)

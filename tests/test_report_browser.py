@@ -334,3 +334,86 @@ def test_page_prints(opened, tmp_path):
     opened.pdf(path=tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").stat().st_size > 20_000
     opened.emulate_media(media="screen")
+
+
+# ---------------------------------------------------------------- groups
+
+
+@pytest.fixture(scope="module")
+def with_groups(browser, folder, tmp_path_factory, bycatch):
+    """The page of a run with objects, in a window; and what it has complained of."""
+    out = tmp_path_factory.mktemp("groups") / "out"
+    shutil.copytree(folder, out, symlinks=True)
+    assert bycatch("objects", out).status == 0
+    write_report(out)
+    context, tab, complaints = open_page(browser, out)
+    tab.wait_for_function("document.body.dataset.group", timeout=READY_MS)
+    yield tab, out
+    assert complaints == []
+    context.close()
+
+
+def drag_over(tab, plot, tool):
+    """Drag a selection over the whole frame of a plot."""
+    tab.evaluate(
+        """([plot, tool]) => {
+            const model = bycatchReport.model(plot);
+            model.toolbar.tools.find((part) => part.type === tool).active = true;
+        }""",
+        [plot, tool],
+    )
+    tab.locator("#group").scroll_into_view_if_needed()
+    ends = tab.evaluate(
+        """(plot) => {
+            const { x_range, y_range } = bycatchReport.model(plot);
+            const at = (range, share) => range.start + share * (range.end - range.start);
+            return [[at(x_range, 0.01), at(y_range, 0.01)], [at(x_range, 0.99), at(y_range, 0.99)]];
+        }""",
+        plot,
+    )
+    first, last = (place_in(tab, plot, *end) for end in ends)
+    tab.mouse.move(*first)
+    tab.mouse.down()
+    tab.mouse.move(*last, steps=6)
+    tab.mouse.up()
+
+
+@pytest.mark.parametrize("plot", ["cmd", "group_picture"])
+def test_objects_chosen_in_one_plot_are_chosen_in_all(with_groups, plot):
+    tab, out = with_groups
+    tab.evaluate("bycatchGroups.state.models.objects.selected.indices = []")
+    drag_over(tab, plot, "BoxSelectTool")
+    tab.wait_for_function("document.getElementById('n-chosen')")
+    chosen = tab.evaluate("bycatchGroups.state.models.objects.selected.indices")
+    (path,) = out.glob("objects/*/*_objects.ecsv")
+    n_objects = len(read_table(path))
+    assert 0 < len(chosen) <= n_objects
+    assert tab.locator("#chosen-objects tbody tr").count() == len(chosen)
+    assert tab.locator("#n-chosen").inner_text().startswith(f"{len(chosen)} object")
+    # One source of data: the same rows stand out in every plot.
+    sources = tab.evaluate(
+        """["group_picture", "cmd", "ccd"].map((name) => bycatchReport.model(name).renderers
+            .find((part) => part.data_source.name === "objects").data_source.selected.indices)"""
+    )
+    assert sources == [chosen] * 3
+
+
+def test_least_p_real_hides_objects(with_groups):
+    tab, _ = with_groups
+    drawn = "bycatchGroups.state.models.objects.data.x.filter(Number.isFinite).length"
+    before = tab.evaluate(drawn)
+    tab.locator("#least-real").fill("1.1")
+    tab.locator("#least-real").press("Tab")
+    assert tab.evaluate(drawn) == 0
+    tab.locator("#least-real").fill("0.5")
+    tab.locator("#least-real").press("Tab")
+    assert tab.evaluate(drawn) == before > 0
+
+
+def test_a_group_fits_a_narrow_window(with_groups):
+    tab, _ = with_groups
+    tab.set_viewport_size({"width": 480, "height": 900})
+    tab.wait_for_function("document.documentElement.scrollWidth <= 480", timeout=READY_MS)
+    frame = tab.evaluate("bycatchReport.model('group_picture').frame_width")
+    assert 150 <= frame < 480
+    tab.set_viewport_size({"width": 1366, "height": 900})

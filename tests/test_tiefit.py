@@ -313,3 +313,70 @@ def test_scale_and_skew_are_found():
     assert fit.common[3] == pytest.approx(-0.1, abs=4 * np.sqrt(fit.covariance[3, 3]))
     wider = fitted_frames(data, 6, NO_PRIOR)
     assert (np.abs(wider.common[4:]) < 4 * np.sqrt(np.diag(wider.covariance)[4:])).all()
+
+
+def moving_field(seed=3, n_stars=8):
+    """Four images of two epochs of a field whose objects move together; some are galaxies."""
+    data, true = field(seed, n_images=4, n_objects=80, n_stars=n_stars, noise=0.5, star_noise=0.3)
+    rng = np.random.default_rng(seed)
+    years = np.array([-2.0, -2.0, 2.0, 2.0])
+    motion = rng.normal(3.0, 4.0, (80, 2))
+    motion[:n_stars] = 0.0  # taken off by what the catalog says
+    motion[70:] = 0.0
+    at = np.where(data.image == REFERENCE, 0.0, years[data.image])
+    variance = np.full(80, 64.0)
+    variance[:n_stars] = variance[70:] = 0.0
+    xy = data.xy + motion[data.obj] * at[:, None]
+    return replace(data, xy=xy), replace(data, xy=xy, years=at, motion_variance=variance), true
+
+
+def test_motions_do_not_drag_the_frames():
+    """A mean motion of 3 mas/yr is one of the stars, not a drift of 12 mas between the epochs."""
+    without, with_motions, true = moving_field()
+
+    def off(data):
+        fit = fitted_frames(data, 3, NO_PRIOR[:3])
+        found = []
+        for k in range(4):
+            matrix, shift = image_affine(fit, data, k)
+            here = (data.image == k) & (data.obj >= 70)
+            found.append(np.mean(data.xy[here] @ matrix.T + shift - true[data.obj[here]], axis=0))
+        return np.abs(found).max(), fit
+
+    assert off(without)[0] > 2.0
+    worst, fit = off(with_motions)
+    assert worst < 0.6
+    assert 0.7 < np.sqrt(np.mean(fit.standard**2)) < 1.3
+
+
+def test_motions_are_unknowns_like_positions():
+    """Against dense least squares with a position and a motion for each object."""
+    _, data, _ = moving_field(5)
+    fit = fitted_frames(data, 3, NO_PRIOR[:3])
+    weights = fit.weights[:, None] / data.variance
+    n_objects, n_rows = 80, len(data.obj)
+    columns = []
+    for axis in (0, 1):
+        rows = np.arange(n_rows)
+        position, moved = np.zeros((n_rows, n_objects)), np.zeros((n_rows, n_objects))
+        position[rows, data.obj] = 1.0
+        moved[rows, data.obj] = data.years
+        nothing = np.zeros((n_rows, 2 * n_objects))
+        own = np.hstack([position, moved])
+        columns.append(np.hstack([own, nothing] if axis == 0 else [nothing, own]))
+    from bycatch.kernels.tiefit import _design
+
+    frames = [-_design(data, 3, axis) for axis in (0, 1)]
+    matrix = np.vstack([np.hstack([f, c]) for f, c in zip(frames, columns, strict=True)])
+    root = np.sqrt(weights.T.ravel())
+    n_frames = frames[0].shape[1]
+    prior = np.zeros((2 * n_objects, matrix.shape[1]))
+    sigma = np.maximum(np.sqrt(data.motion_variance), 1e-6)
+    for axis in (0, 1):
+        at = n_frames + 2 * n_objects * axis + n_objects
+        prior[axis * n_objects + np.arange(n_objects), at + np.arange(n_objects)] = 1.0 / sigma
+    full = np.vstack([matrix * root[:, None], prior])
+    right = np.concatenate([data.xy.T.ravel() * root, np.zeros(2 * n_objects)])
+    solution = np.linalg.lstsq(full, right, rcond=None)[0]
+    numbers = np.concatenate([fit.common, fit.relative[1:].ravel()])
+    assert np.allclose(solution[:n_frames], numbers, rtol=0, atol=2e-3)

@@ -19,6 +19,7 @@ from bycatch.version import __version__
 
 if TYPE_CHECKING:
     from bycatch import simulate
+    from bycatch.archive import fetch
     from bycatch.catalogs.flags import decode
     from bycatch.catalogs.tables import read_table
     from bycatch.images.drc import DrcImage, read_drc
@@ -26,19 +27,25 @@ if TYPE_CHECKING:
     from bycatch.settings import Settings
     from bycatch.sky import gaia
     from bycatch.stages import align, crmask, detect, finalize, measure, sort
+    from bycatch.survey.build import build_survey
+    from bycatch.survey.query import Survey, open_survey
 
 _HOMES = {
     "DrcImage": "bycatch.images.drc",
     "Inputs": "bycatch.pipeline",
     "RunReport": "bycatch.pipeline",
     "Settings": "bycatch.settings",
+    "Survey": "bycatch.survey.query",
     "align": "bycatch.stages.align",
+    "build_survey": "bycatch.survey.build",
     "crmask": "bycatch.stages.crmask",
     "decode": "bycatch.catalogs.flags",
     "detect": "bycatch.stages.detect",
+    "fetch": "bycatch.archive",
     "finalize": "bycatch.stages.finalize",
     "gaia": "bycatch.sky.gaia",
     "measure": "bycatch.stages.measure",
+    "open_survey": "bycatch.survey.query",
     "read_drc": "bycatch.images.drc",
     "read_table": "bycatch.catalogs.tables",
     "run": "bycatch.pipeline",
@@ -52,14 +59,18 @@ __all__ = [
     "Inputs",
     "RunReport",
     "Settings",
+    "Survey",
     "__version__",
     "align",
+    "build_survey",
     "crmask",
     "decode",
     "detect",
+    "fetch",
     "finalize",
     "gaia",
     "measure",
+    "open_survey",
     "read_drc",
     "read_table",
     "run",

@@ -10,6 +10,7 @@
     │   ├── UnsupportedImage   not ACS, polarizer, ramp, a product of another kind
     │   └── MissingKeyword     a number that photometry needs is absent, zero or ambiguous
     ├── MissingProduct         a step was asked for, but an earlier step's product is not there
+    ├── NoAnswer               the archive of images can't be asked
     ├── Held                   another run works in the same folder (bycatch.system.locks)
     └── NoReferenceStars       no Gaia star could be had: the image keeps its own WCS
 
@@ -103,6 +104,12 @@ class MissingProduct(BycatchError):
     """A product of an earlier step is needed and is not there."""
 
     hint = "run the earlier step first, or 'bycatch run'"
+
+
+class NoAnswer(BycatchError):
+    """The archive of images could not be asked."""
+
+    hint = "check the network, or try again when the archive answers"
 
 
 class NoReferenceStars(BycatchError):

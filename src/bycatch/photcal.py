@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bycatch.arrays import Floats
-from bycatch.errors import UnsupportedImage
+from bycatch.errors import SettingsError, UnsupportedImage
 
 INFINITE_ARCSEC = 5.5
 """Radius of the ACS infinite aperture (Bohlin 2016)."""
@@ -303,6 +303,41 @@ def vega_zeropoint(detector: str, filter_name: str, zeropoint_ab: float) -> floa
     """Return the Vega zero point that belongs to an AB one; None where the table has none."""
     table = bundled_zeropoint(detector, filter_name)
     return None if table is None else zeropoint_ab + table.vega_minus_ab
+
+
+def vega_minus_ab(filter_name: str) -> float:
+    """Return the Vega zero point of a filter of ACS/WFC minus its AB one: m_Vega - m_AB of a star.
+
+    Raises
+    ------
+    SettingsError
+        The table has no such filter.
+    """
+    table = bundled_zeropoint("WFC", filter_name)
+    if table is None:
+        raise SettingsError(
+            f"the Vega zero point of {filter_name} is not known", hint="give AB magnitudes"
+        )
+    return table.vega_minus_ab
+
+
+def extinction(filter_name: str) -> float:
+    """Return A_F / E(B-V) of a filter of ACS.
+
+    Schlafly & Finkbeiner 2011 (ApJ 737, 103), Table 6, R_V = 3.1; E(B-V) is that of the maps of
+    Schlegel, Finkbeiner & Davis (1998), which the coefficients correct.
+
+    Raises
+    ------
+    SettingsError
+        The table has no such filter.
+    """
+    for row in _rows("extinction_schlafly2011_wfc.csv"):
+        if row["filter"] == filter_name:
+            return float(row["coefficient"])
+    raise SettingsError(
+        f"the extinction in {filter_name} is not known", hint="redden the magnitudes in the table"
+    )
 
 
 def expected_photflam(detector: str, filter_name: str, mjd: float) -> float | None:

@@ -634,6 +634,43 @@ class ObjectsSettings(Section):
         return run if self.detection == "run" else run.replace(**PRESETS["deep"]["detect"])
 
 
+class FetchSettings(Section):
+    """Images from the archive."""
+
+    server: str = setting(
+        "https://mast.stsci.edu", "address of the archive", max_length=MOST_LETTERS
+    )
+    bucket: str = setting(
+        "https://stpubdata.s3.us-east-1.amazonaws.com",
+        "address of the archive's public bucket, for --cloud",
+        max_length=MOST_LETTERS,
+    )
+    downloads: int = setting(4, "files that are fetched at a time", ge=1, le=16)
+    retries: int = setting(
+        6, "further tries of a file, or a question, that brought nothing new", ge=0, le=100
+    )
+    retry_wait_s: float = setting(
+        2.0, "wait before the first of them; each next one is twice as long", "s", ge=0, le=3600
+    )
+    most_wait_s: float = setting(
+        300.0,
+        "longest wait; a file for which the server wants a longer one is given up",
+        "s",
+        ge=0,
+        le=MOST_WAIT_S,
+    )
+    ahead_gb: float = setting(
+        20.0,
+        "images that may wait for the run of fetch --and-run --discard; downloads pause beyond",
+        "GB",
+        ge=0,
+        le=MOST_S,
+    )
+    timeout_s: float = setting(
+        60.0, "silence, or fewer than 1 kB, after which a connection is dropped", "s", gt=0, le=3600
+    )
+
+
 class SimulateSettings(Section):
     """The simulated visit."""
 
@@ -811,6 +848,26 @@ class SimulateSettings(Section):
     write_exposures: bool = setting(
         False, "write the exposures as flc files, too: SCI, ERR and DQ of each chip"
     )
+    n_epochs: int = setting(1, "visits of one sky: more than one make a group", ge=1, le=99)
+    epoch_years: float = setting(1.25, "time from visit to visit", "yr", ge=0, le=20)
+    epoch_roll_deg: float = setting(
+        0.0, "by how much each visit is rolled against the one before", "deg", ge=-180, le=180
+    )
+    epoch_offset_arcsec: float = setting(
+        0.0, "how far the visits after the first point beside it, each to another side", "arcsec",
+        ge=0, le=600,
+    )  # fmt: skip
+    epoch_n_filters: int = setting(
+        0, "filters of each visit, which take turns; 0: all", "filters", ge=0, le=9
+    )
+    epoch_depths: tuple[Annotated[float, Field(gt=0, le=100)], ...] = setting(
+        (1.0,), "exptime_s of the visits, as shares of the first; they take turns", min_length=1,
+        max_length=99,
+    )  # fmt: skip
+    variable_percent: float = setting(
+        0.0, "share of the stars that vary from visit to visit", "%", ge=0, le=100
+    )
+    variable_mag: float = setting(0.1, "rms of their variation", "mag", ge=0, le=3)
 
     @field_validator("mag_faint", "galaxy_faint_mag")
     @classmethod
@@ -889,6 +946,7 @@ class Settings(Section):
     finalize: FinalizeSettings = FinalizeSettings()
     objects: ObjectsSettings = ObjectsSettings()
     output: OutputSettings = OutputSettings()
+    fetch: FetchSettings = FetchSettings()
     simulate: SimulateSettings = SimulateSettings()
     inject: InjectSettings = InjectSettings()
 

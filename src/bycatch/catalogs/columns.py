@@ -26,6 +26,8 @@ class Column:
     ucd: str
     meaning: str
     nullable: bool = False
+    format: str = ""
+    """Digits that mean something, as of `format`: ``.4f`` or ``.6g``; '': all that there are."""
 
     def at(self, radius_px: float) -> Column:
         """Return the column of one aperture radius."""

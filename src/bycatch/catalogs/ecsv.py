@@ -77,7 +77,9 @@ def write(
 
 def rows(table: Table) -> Rows:
     """Return the rows of a table of plain columns, of which there is one at least."""
-    columns = [(np.ma.getdata(c), np.ma.getmask(c)) for c in table.columns.values()]
+    columns = [
+        (rounded(np.ma.getdata(c), c.info.format), np.ma.getmask(c)) for c in table.columns.values()
+    ]
     parts = []
     # The cells of all rows together would take several times the memory of the lines.
     for k in range(0, len(table), ROWS_AT_A_TIME):
@@ -94,6 +96,27 @@ def rows(table: Table) -> Rows:
         )
         parts.append(part)
     return Rows(tuple(parts))
+
+
+def rounded(values: NDArray[Any], digits: Any) -> NDArray[Any]:
+    """Return floats rounded to a format: ``.4f``, 4 digits behind the point; ``.4g``, 4 that count.
+
+    Whatever else the format is, the values are returned as they are.
+    """
+    found = re.fullmatch(r"\.(\d+)([fg])", digits) if isinstance(digits, str) else None
+    if found is None or values.dtype != np.float64 or not len(values):
+        return values
+    n = int(found[1])
+    if found[2] == "f":
+        return np.round(values, n)
+    size = np.abs(values)
+    plain = np.isfinite(values) & (size > 0)
+    powers = n - 1 - np.floor(np.log10(size, out=np.zeros_like(size), where=plain))
+    # Powers of ten up to 27 are exact in it: the words are as short as they can be.
+    scale = np.longdouble(10.0) ** np.abs(powers)
+    with np.errstate(invalid="ignore"):
+        up, down = np.rint(values * scale) / scale, np.rint(values / scale) * scale
+    return np.where(plain, np.where(powers >= 0, up, down), values).astype(np.float64)
 
 
 def read(path: Path) -> Table:

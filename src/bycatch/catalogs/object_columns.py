@@ -1,6 +1,7 @@
 """The columns of the tables of objects: registered as those of the catalogs (`columns.py`).
 
-``{f}`` in a name stands for a filter, ``{g}`` for the next redder one, ``{r}`` for a radius.
+``{f}`` in a name stands for a filter, ``{g}`` and ``{h}`` for the next redder
+ones, ``{r}`` for a radius.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ OBJECTS: tuple[Column, ...] = (
         "1-sigma error of ra times cos(dec), that of the frame included", nullable=True,
     ),
     Column("dec_err", "f8", "mas", "stat.error;pos.eq.dec", "the same of dec", nullable=True),
+    Column(
+        "ra_dec_corr", "f8", "", "stat.correlation;pos.eq",
+        "correlation of the two: 0, as errors of centres and frames are taken as round", True,
+    ),
     Column("mjd", "f8", "d", "time.epoch", "mean time of the images that detected it", True),
     Column(
         "origin", "i2", "", "meta.code",
@@ -175,6 +180,11 @@ COLOUR: tuple[Column, ...] = (
         "its error, systematic parts included, without what both filters share", nullable=True,
     ),
     Column(
+        "colour_err_sys_{f}_{g}", "f8", "mag", "stat.error.sys;phot.color",
+        "the systematic part of it, which is the same for all objects of about one aperture",
+        nullable=True,
+    ),
+    Column(
         "colour_limit_{f}_{g}", "i2", "", "meta.code",
         "0: measured; 1: a lower limit (not detected in {f}); -1: an upper limit (not in {g}); 2: "
         "not known",
@@ -186,6 +196,15 @@ COLOUR: tuple[Column, ...] = (
 )  # fmt: skip
 """The colour of two neighbouring filters."""
 
+COLOUR_PAIR: tuple[Column, ...] = (
+    Column(
+        "colour_cov_{f}_{g}_{h}", "f8", "mag2", "stat.covariance;phot.color",
+        "covariance of the colours {f} - {g} and {g} - {h}: minus the variance of the magnitude in "
+        "{g}, systematic parts included", nullable=True,
+    ),
+)  # fmt: skip
+"""Two colours that share a filter."""
+
 _MEASUREMENT_OF = (
     "flux_{r}_apcor", "err_{r}_apcor", "err_{r}_sys", "mag_ab_{r}", "mag_ab_err_{r}", "maglim_{r}",
     "flux_kron", "err_kron", "mag_ab_kron", "fwhm", "n_exp", "n_exp_min", "exptime",
@@ -195,7 +214,7 @@ _MEASUREMENT_OF = (
 EPOCHS: tuple[Column, ...] = (
     OBJECT_ID,
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root> of the image"),
-    Column("filter", "U8", "", "instr.filter", "its filter"),
+    Column("filter", "U8", "", "meta.id;instr.filter", "its filter"),
     Column("mjd", "f8", "d", "time.epoch", "mean time of the exposures that look at it", True),
     Column(
         "detected", "bool", "", "meta.code",
@@ -229,7 +248,7 @@ EPOCHS: tuple[Column, ...] = (
 
 GROUP_IMAGES: tuple[Column, ...] = (
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root>"),
-    Column("filter", "U8", "", "instr.filter", "its filter"),
+    Column("filter", "U8", "", "meta.id;instr.filter", "its filter"),
     Column("mjd", "f8", "d", "time.epoch", "mid-time of the exposures", nullable=True),
     Column("exptime", "f8", "s", "time.duration;obs.exposure", "exposure time"),
     Column("n_exp", "i4", "", "meta.number", "exposures"),
@@ -245,6 +264,34 @@ GROUP_IMAGES: tuple[Column, ...] = (
 """The images of a group."""
 
 
+FORMATS = {
+    "deg": ".8f",
+    "mas": ".3f",
+    "mas / yr": ".4f",
+    "mag": ".4f",
+    "mag2": ".4g",
+    "d": ".6f",
+    "s": ".2f",
+    "pix": ".3f",
+    "arcsec": ".4f",
+    FLAM: ".6g",
+    "": ".5g",
+}
+"""Digits of the columns with a unit: a tenth or less of the least error that they can have."""
+
+
+def _digits(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """Return the columns with the digits of their units; whole numbers and words have none."""
+    return tuple(
+        replace(c, format=c.format or FORMATS[c.unit]) if c.dtype == "f8" else c for c in columns
+    )
+
+
+OBJECTS, IN_FILTER, COLOUR, COLOUR_PAIR, EPOCHS, GROUP_IMAGES = map(
+    _digits, (OBJECTS, IN_FILTER, COLOUR, COLOUR_PAIR, EPOCHS, GROUP_IMAGES)
+)
+
+
 def in_filters(columns: Iterable[Column], filters: Sequence[str]) -> tuple[Column, ...]:
     """Write out the columns of each filter: ``flux_{f}`` becomes one column per filter."""
     return tuple(_named(column, f) for f in filters for column in columns)
@@ -252,9 +299,19 @@ def in_filters(columns: Iterable[Column], filters: Sequence[str]) -> tuple[Colum
 
 def of_colours(filters: Sequence[str]) -> tuple[Column, ...]:
     """Return the columns of the colours of neighbouring filters, from blue to red."""
-    return tuple(_named(column, f, g) for f, g in pairwise(filters) for column in COLOUR)
+    return (
+        *(_named(column, f, g) for f, g in pairwise(filters) for column in COLOUR),
+        *(
+            _named(column, f, g, h)
+            for f, g, h in zip(filters, filters[1:], filters[2:], strict=False)
+            for column in COLOUR_PAIR
+        ),
+    )
 
 
-def _named(column: Column, f: str, g: str = "") -> Column:
-    name, meaning = (v.replace("{f}", f).replace("{g}", g) for v in (column.name, column.meaning))
+def _named(column: Column, f: str, g: str = "", h: str = "") -> Column:
+    name, meaning = (
+        v.replace("{f}", f).replace("{g}", g).replace("{h}", h)
+        for v in (column.name, column.meaning)
+    )
     return replace(column, name=name, meaning=meaning)

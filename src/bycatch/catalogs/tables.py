@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -63,6 +64,7 @@ def make_table(
     for spec in specs:
         column = table[spec.name]
         column.unit, column.description = _unit(spec.unit), spec.meaning
+        column.format = spec.format or None
         column.info.meta = {"ucd": spec.ucd}
     return table
 
@@ -226,17 +228,33 @@ def _write_votable(table: Table, path: Path) -> None:
     first = document.get_first_table()
     for field in first.fields:
         field.ucd = (table[field.name].info.meta or {}).get("ucd")
+        if field.datatype in {"char", "unicodeChar"}:
+            field.arraysize = f"{field.arraysize.rstrip('*')}*"  # "1" alone is deprecated
+        field.precision = _precision(table[field.name].info.format)
     first.infos.extend(Info(name=str(key), value=str(value)) for key, value in table.meta.items())
     document.to_xml(str(path))
+
+
+def _precision(digits: str | None) -> str | None:
+    """Return a format as VOTable has it: digits behind the point (F), or that count (E)."""
+    found = re.fullmatch(r"\.(\d+)([fg])", digits or "")
+    return f"{'F' if found[2] == 'f' else 'E'}{found[1]}" if found else None
 
 
 def _write_parquet(table: Table, path: Path) -> None:
     if importlib.util.find_spec("pyarrow") is None:
         raise SettingsError("writing Parquet needs pyarrow", hint="pip install 'bycatch[parquet]'")
-    import pyarrow as pa
     from pyarrow import parquet
 
-    # Not by astropy, which writes a mask as a column of its own: missing is null in Parquet.
+    with path.open("wb") as stream:  # it knows names in UTF-8 only
+        parquet.write_table(arrow_table(table), stream)
+
+
+def arrow_table(table: Table) -> Any:
+    """Return a table as one of Arrow: missing is null; units, descriptions and UCDs are kept."""
+    import pyarrow as pa
+
+    # Not by astropy, which writes a mask as a column of its own.
     fields, arrays = [], []
     for name in table.colnames:
         column = table[name]
@@ -249,13 +267,13 @@ def _write_parquet(table: Table, path: Path) -> None:
             "unit": str(column.unit or ""),
             "description": str(column.description or ""),
             "ucd": (column.info.meta or {}).get("ucd", ""),
+            "format": column.info.format or "",
         }
         fields.append(pa.field(name, array.type, metadata=about))
         arrays.append(array)
     about_all = {str(k): json.dumps(v, default=str) for k, v in table.meta.items()}
     schema = pa.schema(fields, metadata=about_all)
-    with path.open("wb") as stream:  # it knows names in UTF-8 only
-        parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), stream)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def parquet_table(source: Path | BinaryIO) -> Table:
@@ -282,6 +300,7 @@ def parquet_table(source: Path | BinaryIO) -> Table:
             mask=mask,
             unit=about.get("unit") or None,
             description=about.get("description", ""),
+            format=about.get("format") or None,
         )
         column.info.meta = {"ucd": about.get("ucd", "")}
         table[field.name] = column

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bycatch.cli import commands, steps
+from bycatch.cli import commands, fetching, steps, surveys
 from bycatch.cli.console import complain, say, tell
 from bycatch.cli.signals import watch
 from bycatch.cli.status import DONE, SOME_LOST, WRONG_USAGE
@@ -27,15 +27,17 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    steps.run, steps.sort, steps.detect, steps.crmask, steps.align, steps.measure, steps.finalize,
-    steps.objects, steps.inject, commands.simulate, commands.assess, commands.inspect,
-    commands.status, commands.summarize, commands.report, commands.export, commands.compare,
-    commands.explain, commands.config,
+    fetching.fetch, steps.run, steps.sort, steps.detect, steps.crmask, steps.align, steps.measure,
+    steps.finalize, steps.objects, steps.inject, commands.simulate, commands.assess,
+    commands.inspect, commands.status, commands.summarize, commands.report, commands.export,
+    commands.compare, commands.explain, commands.config, surveys.query, surveys.publish,
+    surveys.view,
 )  # fmt: skip
 """In the order of the help."""
 
 for _command in COMMANDS:
     app.command()(_command)
+app.add_typer(surveys.survey, name="survey")
 
 UsageError = typer.BadParameter.__bases__[0]
 """What click raises; typer brings a click of its own, or imports it."""

@@ -20,19 +20,29 @@ def simulate(
     directory: Annotated[
         Path, typer.Argument(parser=some_path, metavar="DIR", help="Where the visit goes.")
     ],
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Visits of one sky; the same as --set simulate.n_epochs=N."
+        ),
+    ] = None,
     config: Config = None,
     assign: Set = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a simulated visit with truth tables and a table of Gaia-like stars."""
-    settings = settings_of(config, assign or ())
-    from bycatch.simulate import simulate_visit, write_visit
+    """Simulate a visit, or several of one sky, with truth tables."""
+    extra = () if epochs is None else (f"simulate.n_epochs={epochs}",)
+    settings = settings_of(config, (*(assign or ()), *extra))
+    from bycatch.simulate import simulate_group, simulate_visit, write_group, write_visit
 
-    with nullcontext() if quiet else busy("simulating a visit"):
-        visit = simulate_visit(settings.simulate)
-        files = write_visit(visit, directory)
+    chosen = settings.simulate
+    with nullcontext() if quiet else busy("simulating"):
+        if chosen.n_epochs > 1:
+            visits = write_group(simulate_group(chosen), directory)
+        else:
+            visits = (write_visit(simulate_visit(chosen), directory),)
     if not quiet:
-        for path in files.images:
+        for path in (path for files in visits for path in files.images):
             say(str(path))
 
 
@@ -88,7 +98,10 @@ def status(out: OutArgument) -> None:
 
 
 def summarize(out: OutArgument) -> None:
-    """Put the fields in OUT together: summary.json and the page, as after shards of a run."""
+    """Put the fields together: summary.json and the page.
+
+    As after the shards of a run.
+    """
     from bycatch.cli.steps import write_page
     from bycatch.pipeline import saved_settings, summarize
 
@@ -104,25 +117,56 @@ def report(
         bool, typer.Option("--figures", help="Write the plots of each image as files, too.")
     ] = False,
     kind: Annotated[
-        str, typer.Option("--format", metavar="png|pdf", help="Format of the figures.")
+        str, typer.Option("--format", metavar="[png|pdf]", help="Format of the figures.")
     ] = "png",
+    isochrone: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--isochrone",
+            parser=some_path,
+            metavar="FILE",
+            help="Table of absolute AB magnitudes, drawn over the diagrams; may be repeated.",
+        ),
+    ] = None,
+    distance_modulus: Annotated[
+        float, typer.Option("--distance-modulus", help="Is added to its magnitudes.")
+    ] = 0.0,
+    reddening: Annotated[
+        float, typer.Option("--reddening", help="E(B-V) of the SFD map in front of its stars, mag.")
+    ] = 0.0,
+    vega: Annotated[bool, typer.Option("--vega", help="Its magnitudes are Vega's.")] = False,
 ) -> None:
-    """Write OUT/report.html, a page to look at, from the products that are there."""
-    from bycatch.report import write_figures, write_report
+    """Write OUT/report.html from the products that are there."""
+    from bycatch.report import filters_of_groups, read_isochrone, write_figures, write_report
 
+    if not isochrone and (distance_modulus or reddening or vega):
+        raise typer.BadParameter("--distance-modulus, --reddening and --vega need an --isochrone")
     with looking(out):
+        filters, system = filters_of_groups(out) if isochrone else (), "vega" if vega else "ab"
+        curves = [
+            read_isochrone(path, filters, distance_modulus, reddening, system)
+            for path in isochrone or ()
+        ]
         paths = write_figures(out, kind) if figures else []
-        for path in (*paths, write_report(out)):
+        for path in (*paths, write_report(out, curves)):
             say(str(path))
 
 
 def export(
     out: OutArgument,
     formats: Annotated[
-        str, typer.Option("--formats", help="fits, csv, parquet, votable, ecsv, reg (ds9).")
+        str,
+        typer.Option(
+            "--formats", metavar="NAMES", help="fits, csv, parquet, votable, ecsv, reg (ds9)."
+        ),
     ] = "fits",
     kind: Annotated[
-        str, typer.Option("--kind", help="Which tables: cat, cat_noCRs, phot, sources, ...")
+        str,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="Which tables: cat, cat_noCRs, phot, sources, objects, epochs, ...",
+        ),
     ] = "cat",
     folder: Annotated[
         Path | None,
@@ -136,7 +180,10 @@ def export(
     ] = None,
     merged: Annotated[bool, typer.Option("--merged", help="One table of all images.")] = False,
 ) -> None:
-    """Write the catalogs in other formats, as ds9 regions, or all of them as one table."""
+    """Write the catalogs in other formats, or all as one table.
+
+    Also as ds9 regions.
+    """
     from bycatch.pipeline.export import export as exported
 
     names = [name.strip() for name in formats.split(",") if name.strip()]
@@ -146,9 +193,14 @@ def export(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(parser=some_path, metavar="A", help="A catalog.")],
+    first: Annotated[
+        Path, typer.Argument(parser=some_path, metavar="A", help="A catalog, or OUT.")
+    ],
     second: Annotated[
-        Path, typer.Argument(parser=some_path, metavar="B", help="Another one of the same field.")
+        Path,
+        typer.Argument(
+            parser=some_path, metavar="B", help="Another one of the same field, or OUT."
+        ),
     ],
     columns: Annotated[
         str, typer.Option("--columns", help="Of A: right ascension, declination, magnitude.")
@@ -162,10 +214,13 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare two catalogs of a field: ours, the archive's, SExtractor's, or any other."""
+    """Compare two catalogs of a field, or the objects of two folders."""
     from bycatch.compare import compare as compared
     from bycatch.compare import read_catalog
 
+    if first.is_dir() and second.is_dir():
+        _compare_folders(first, second, radius, output)
+        return
     names = [[c.strip() for c in text.split(",") if c.strip()] for text in (columns, columns_b)]
     a, b = read_catalog(first, names[0]), read_catalog(second, names[1])
     found = compared(a, b, radius)
@@ -175,6 +230,17 @@ def compare(
 
         for path in write_comparison(found, output):
             say(str(path))
+
+
+def _compare_folders(first: Path, second: Path, radius: float, output: Path | None) -> None:
+    """Compare the objects of two output folders."""
+    from bycatch.pipeline.compared_objects import compare_objects, write_object_comparison
+
+    with looking(first):
+        found = compare_objects(first, second, radius)
+    printing.print_object_comparison(found)
+    for path in write_object_comparison(found, output) if output is not None else ():
+        say(str(path))
 
 
 def explain(
@@ -190,13 +256,32 @@ def explain(
     image: Annotated[
         str, typer.Option("--image", metavar="ROOT", help="Root or filter of an image.")
     ] = "",
+    number: Annotated[
+        int | None, typer.Option("--object", metavar="ID", help="object_id of an object.")
+    ] = None,
 ) -> None:
     """Tell why a position is, or is not, in the catalogs."""
     from bycatch.pipeline.explanation import explain as explained
+    from bycatch.pipeline.explanation import sky_position
+    from bycatch.pipeline.object_explanation import explain_objects
 
+    if number is not None and (xy or radec or image):
+        raise typer.BadParameter("--object says it all: leave out --xy, --radec and --image")
     with looking(out):
-        for found in explained(out, xy=xy, radec=radec, image=image):
-            place = f"{found.place} {found.image}, x {found.x:.1f}, y {found.y:.1f}"
+        objects = []
+        if number is not None:
+            objects = explain_objects(out, object_id=number)
+        elif radec is not None and not image:
+            objects = explain_objects(out, radec=sky_position(*radec))
+        for one in objects:
+            name = f"object {one.object_id}" if one.object_id else f"{one.ra:.6f} {one.dec:.6f}"
+            say(f"{one.group} {name}: {one.verdict}", "bold")
+            for sentence in one.sentences:
+                say(f"  {sentence}")
+        for found in explained(out, xy=xy, radec=radec, image=image) if number is None else ():
+            place = f"{found.place} {found.image}"
+            if found.x == found.x:  # not NaN: on the near side of the sky
+                place += f", x {found.x:.1f}, y {found.y:.1f}"
             say(f"{place}: {found.verdict}", "bold")
             for sentence in found.sentences:
                 say(f"  {sentence}")
@@ -209,7 +294,7 @@ def config(
         typer.Option("-o", "--output", parser=some_path, metavar="PATH", help="Write to a file."),
     ] = None,
 ) -> None:
-    """Print every setting with its unit, meaning and default, as TOML."""
+    """Print every setting with its unit, meaning and default."""
     from bycatch.settings import to_toml
 
     text = to_toml(settings_of(preset=preset))

@@ -34,7 +34,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as detect.n_pixels=60."),
 ]
-Preset = Annotated[str | None, typer.Option("--preset", help="A set of defaults: classic or deep.")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="[classic|deep]", help="A set of defaults."),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -42,12 +45,13 @@ Workers = Annotated[
         "--jobs",
         min=1,
         max=MOST_JOBS,
+        metavar="N",
         help="Fields in parallel processes; one alone uses as many threads.",
     ),
 ]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", metavar="serial|processes|dask", help="How fields are spread."),
+    typer.Option("--engine", metavar="[serial|processes|dask]", help="How fields are spread."),
 ]
 Scheduler = Annotated[
     str | None,
@@ -99,11 +103,15 @@ FieldName = Annotated[
     str | None, typer.Option("--field", metavar="NAME", help="Field name for all files.")
 ]
 Mode = Annotated[
-    str | None, typer.Option("--mode", metavar="link|copy|move", help="How files are placed.")
+    str | None, typer.Option("--mode", metavar="[link|copy|move]", help="How files are placed.")
 ]
 Formats = Annotated[
     str | None,
-    typer.Option("--formats", help="Also write catalogs as fits, csv, parquet, votable (commas)."),
+    typer.Option(
+        "--formats",
+        metavar="NAMES",
+        help="Also write catalogs as fits, csv, parquet, votable (commas).",
+    ),
 ]
 WriteWcs = Annotated[
     bool, typer.Option("--write-wcs", help="Write copies of the images with the aligned WCS.")

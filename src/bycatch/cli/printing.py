@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bycatch.cli.console import Rows, say
 
 if TYPE_CHECKING:
+    from bycatch.archive import FetchReport
     from bycatch.compare import Comparison
     from bycatch.pipeline import RunReport
+    from bycatch.pipeline.compared_objects import ObjectComparison
     from bycatch.pipeline.outcomes import GroupReport
     from bycatch.pipeline.status import Status
 
@@ -21,7 +23,13 @@ stars      isolated, S/N > 50: median flux bias at 4 px, rms position error per 
 CRs        cosmic rays detected in single exposures that carry cr_flag
 false CRs  stars there, no cosmic ray within 3 px, that carry it by mistake
 """
-STATE_STYLES = {"stale": "yellow", "to do": "yellow", "dropped": "red", "failed": "red"}
+STATE_STYLES = {
+    "stale": "yellow",
+    "to do": "yellow",
+    "dropped": "red",
+    "failed": "red",
+    "to fetch": "yellow",
+}
 """Colours of what is left to do or lost."""
 
 COMPARED = {
@@ -38,6 +46,23 @@ COMPARED = {
     "strange": ("pairs more than 5 widths off in magnitude", "d"),
 }
 """Words and digits of what tells most of a comparison."""
+COMPARED_OBJECTS = {
+    "objects_a": ("objects of A", "d"),
+    "objects_b": ("objects of B", "d"),
+    "matched": ("pairs", "d"),
+    "same_id": ("of them with the same object_id", "d"),
+    "renamed": ("of them with another one", "d"),
+    "joined": ("of A, joined with another one in B", "d"),
+    "lost": ("of A, not in B", "d"),
+    "lost_real": ("of these real (p_real of 0.5 or more)", "d"),
+    "split": ("of B, split from another one of A", "d"),
+    "new": ("of B, not in A", "d"),
+    "new_real": ("of these real", "d"),
+    "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
+    "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
+    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+}
+"""The same of a comparison of objects."""
 
 
 def print_report(report: RunReport) -> None:
@@ -99,6 +124,18 @@ def print_comparison(found: Comparison) -> None:
         say(f"{words:<44} {_known(value, digits)}")
 
 
+def print_object_comparison(found: ObjectComparison) -> None:
+    """Print what the objects of two folders have in common, and what not."""
+    table = Rows(["filter"], ["pairs", "B - A, mag", "width, mag", "width / errors"])
+    for row in found.filters:
+        numbers = (_known(row[name], ".4f") for name in ("dmag", "width"))
+        table.add(row["filter"], str(row["n"]), *numbers, _known(row["pull_width"], ".2f"))
+    table.show()
+    for name, value in found.summary().items():
+        words, digits = COMPARED_OBJECTS[name]
+        say(f"{words:<44} {_known(value, digits)}")
+
+
 def _known(value: float | None, digits: str) -> str:
     """Return a number; '-' for what is not known."""
     return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
@@ -113,7 +150,9 @@ def print_status(found: Status) -> None:
         words = (*image.steps.values(), image.outcome or "-")
         table.add(place, image.root, *words, styles=STATE_STYLES)
     table.show()
+    _print_group_status(found)
     lost = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in found.images if i.reason]
+    lost += [(f"objects {g.name}", g.reason) for g in found.groups if g.reason]
     for name, why in [*lost, *found.lost]:
         say(f"{name}: {why}", "red")
     n_done = sum(image.is_done for image in found.images)
@@ -122,6 +161,19 @@ def print_status(found: Status) -> None:
     )
     if n_done < len(found.images):
         say(_what_next(found))
+    elif any(group.state != "done" for group in found.groups):
+        say("'bycatch objects OUT' makes the objects that are stale or to do")
+
+
+def _print_group_status(found: Status) -> None:
+    """Print how far the objects of each group are."""
+    table = Rows(["group", "objects", "last run"], ["images", "rows", "real"])
+    for group in found.groups:
+        counts = (_known(n, "d") for n in (group.n_images, group.n_objects, group.n_real))
+        words = (group.name, group.state, group.outcome or "-")
+        table.add(*words, *counts, styles=STATE_STYLES)
+    if found.groups:
+        table.show()
 
 
 def _what_next(found: Status) -> str:
@@ -150,7 +202,11 @@ def print_limits(reports: list[Any]) -> None:
                     *(_limit(row, level) for level in (90, 50)),
                 )
     table.show()
-    say("AB magnitudes, total; cosmic rays by mistake count as lost")
+    say("AB magnitudes, total, of a fitted curve; cosmic rays by mistake count as lost")
+    if any(path.stem.endswith("_purity") for report in reports for path in report.files):
+        from bycatch.simulate.recovery import NEGATIVE_IS_BLIND_TO
+
+        say(f"false shares (_purity) are of noise and cosmic rays; not of {NEGATIVE_IS_BLIND_TO}")
     for report in reports:
         for path in report.files:
             say(f"  {path}")
@@ -181,6 +237,33 @@ def print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
     say(
         f"{len(images)} image(s), about {total:.0f} MB of products; nothing was written",
     )
+
+
+def print_fetch(report: FetchReport) -> None:
+    """Print the files of a fetch, or of its plan, and what came of them."""
+    from bycatch.archive import State
+    from bycatch.archive.model import in_mb, total_bytes
+
+    shown = report.files if report.is_plan else report.of(State.FAILED, State.THERE)
+    table = Rows(["field", "file", "filter", "state"], ["MB"])
+    for row in report.rows() if report.is_plan else ():
+        table.add(*row.values(), styles=STATE_STYLES)
+    if shown and report.is_plan:
+        table.show()
+    for file in shown:
+        if file.reason:
+            style = "red" if file.state == State.FAILED else ""
+            say(f"{file.state}: {file.product.place}: {file.reason}", style)
+    counts = ", ".join(f"{n} {state}" for state, n in report.counts().items())
+    if not report.files:
+        say(f"{report.wanted.words}: the archive lists no image")
+    elif report.is_plan:
+        left = report.of(State.TO_FETCH, State.STARTED)
+        say(f"{counts}; {in_mb(total_bytes(left))} MB to fetch; nothing was written")
+        if left and (report.wanted.parallels or report.wanted.filters):
+            say("the headers of those to fetch will tell whether they are wanted")
+    else:
+        say(f"{counts}; {in_mb(report.n_bytes)} MB in {report.seconds:.1f} s; in {report.data}")
 
 
 def print_assessment(assessments: list[Any], out: Path) -> None:

@@ -32,18 +32,44 @@ def working(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> 
     progress = RunProgress(stderr, disable=quiet or not stderr.is_terminal)
     shown = ProgressHandler(progress, plain=not (quiet or stderr.is_terminal))
     level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     file = LogFile(log_file or out / LOG, is_ours=log_file is None)
-    with _logged([TerminalHandler(level), shown, file], file), progress:
+    try:
+        with _logged([TerminalHandler(level), shown, file], file), progress:
+            yield
+    except SettingsError:
+        _remove_trace(new, file.path)
+        raise
+
+
+def _remove_trace(new: list[Path], log: Path) -> None:
+    """Remove the folders that a run made which could not begin, where they hold its log only."""
+    if not new or any(path != log for path in new[0].glob("*")):
+        return
+    with suppress(OSError):
+        log.unlink(missing_ok=True)
+        for folder in new:
+            folder.rmdir()
+
+
+@contextmanager
+def bringing(data: Path | None, *, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Log a fetch: to the terminal, and to ``fetch.log`` in the folder of the data, if given."""
+    level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
+    handlers: list[logging.Handler] = [TerminalHandler(level)]
+    file = None if data is None else LogFile(data / "fetch.log", is_ours=True)
+    with _logged([*handlers, file] if file else handlers, file):
         yield
 
 
 @contextmanager
-def looking(out: Path | None = None) -> Iterator[None]:
+def looking(out: Path | None = None, *, verbose: bool = False) -> Iterator[None]:
     """Log a command that only looks: problems to the terminal, the unexpected to the log of OUT.
 
     What is lost with one image of several is logged as an error: then the status says so.
     """
-    handlers: list[logging.Handler] = [TerminalHandler(logging.WARNING)]
+    level = logging.INFO if verbose else logging.WARNING
+    handlers: list[logging.Handler] = [TerminalHandler(level)]
     lost = _Errors()
     file = None
     if out is not None:

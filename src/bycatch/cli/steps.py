@@ -80,7 +80,10 @@ def run(
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Run the whole chain: sort, detect, crmask, align, measure, finalize."""
+    """Run the whole chain, from drizzled images to catalogs.
+
+    sort, detect, crmask, align, measure, finalize, objects.
+    """
     extra = shortcuts(field=field, mode=mode, formats=formats, write_wcs=write_wcs, offline=offline)
     settings = settings_of(config, [*(assign or []), *extra], preset)
     inputs, part = inputs_of(gaia, sources, exclude, wht, sources_image), shard_of(shard)
@@ -144,7 +147,10 @@ def detect(
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Find the sources: background, threshold per pixel, segmentation, deblending."""
+    """Find the sources.
+
+    Background, threshold per pixel, segmentation, deblending.
+    """
     work = Work(out, config, assign, preset, jobs, engine, scheduler, quiet, verbose, log_file)
     _step("detect", work)
 
@@ -248,7 +254,10 @@ def objects(
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Make one table of objects of all images that overlap: filters, visits, programs."""
+    """Make one table of the objects of images that overlap.
+
+    Over filters, visits and programs.
+    """
     from bycatch import pipeline
 
     base = pipeline.saved_values(folder(out))
@@ -278,7 +287,7 @@ def inject(
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Measure completeness, by artificial stars and galaxies put into the images."""
+    """Measure completeness with artificial stars and galaxies."""
     from bycatch import pipeline
 
     settings = settings_of(config, assign or (), preset, pipeline.saved_values(folder(out)))

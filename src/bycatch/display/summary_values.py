@@ -111,6 +111,11 @@ DETECT = _group(
         "n_oversubtracted", "",
         "boxes of detect.fine_box_px whose sky lies far below the background of detect.box_px",
     ),
+    (
+        "reach_mag", "mag", "AB magnitude at which half of the stars are found, by area and noise",
+        "half of the stars found", "AB mag",
+    ),
+    ("reach_of_presets_mag.*", "mag", "the same, had the run used this preset"),
 )  # fmt: skip
 CRMASK = _group(
     "images[].summary.crmask.",

@@ -45,6 +45,7 @@ OWN_PRODUCTS = {
     "SKY": "a sky map made by bycatch",
 }
 """EXTNAME of the pixels that earlier runs wrote."""
+WEIGHT_NAME = re.compile(r"_(wht|weight)\.fits", re.IGNORECASE)
 EXPOSURE_PLANES = {"ERR", "DQ", "SAMP", "TIME", "VAR_POISSON"}
 DISTORTION_CARDS = ("A_ORDER", "OCX10", "CPDIS1", "D2IMDIS1", "DP1", "NPOLEXT", "D2IMEXT")
 """Cards of a frame whose pixels are still the detector's."""
@@ -209,6 +210,10 @@ def _other_plane(cards: _Cards) -> str:
         return "a weight image"
     if names == {"CTX"}:
         return "a context image"
+    # Weights in files of their own say so by their names only, and have no noise about zero.
+    named = WEIGHT_NAME.search(cards.hdus.filename() or "")
+    if named and len(cards.images) == 1 and not (cards.image.data < 0).any():
+        return "a weight image"
     header = cards.image.header
     whole = header.get("BITPIX", -32) > 0 and header.get("BSCALE", 1) == 1
     if whole and not cards.is_drizzled:

@@ -4,7 +4,10 @@ Each object has a true position that is not known.  Every image that detects it
 measures that position through a frame that is off by a few numbers; a reference
 catalog, where it knows the object, measures it in the true frame.  Eliminating
 the positions leaves a small linear problem for the frames' numbers (the "within"
-estimator of block-adjustment; Eichhorn 1960, Astron. Nachr. 285, 233).
+estimator of block-adjustment; Eichhorn 1960, Astron. Nachr. 285, 233).  Where images
+of several epochs are tied, each object has a motion, too, of which only the scatter
+is known: it is eliminated likewise, so that what the stars of a field move by in the
+mean does not turn into a drift of the frames.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ class Observations:
     obj : (K,) int; 0 ... n_objects - 1
     centres : (n_images, 2) float, mas; about which images turn against one another
     hub : the image that the others are tied to
+    years : (K,) float; time of each, from any; None: all at one time
+    motion_variance : (n_objects,) float; of each object's motion about 0, (mas/yr)^2 per axis
     """
 
     xy: Floats
@@ -44,6 +49,8 @@ class Observations:
     obj: Ints
     centres: Floats
     hub: int
+    years: Floats | None = None
+    motion_variance: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +108,9 @@ def fitted_frames(data: Observations, n_terms: int, prior_variance: Floats) -> F
             w = weights[:, axis]
             rows = _within(design[axis], w, data.obj)
             target = _within(data.xy[:, axis, np.newaxis], w, data.obj)[:, 0]
-            normal = normal + (rows * w[:, np.newaxis]).T @ rows
-            right -= rows.T @ (w * target)
+            at_rest = _without_motion(rows, w, data)
+            normal = normal + (rows * w[:, np.newaxis]).T @ at_rest
+            right -= at_rest.T @ (w * target)
         # An image without ties leaves its numbers undetermined.
         covariance = np.asarray(np.linalg.pinv(normal, hermitian=True), dtype=np.float64)
         solution = covariance @ right
@@ -225,16 +233,39 @@ def _within(values: Floats, weights: Floats, obj: Ints) -> Floats:
     return values - (means / np.maximum(total, 1e-300)[:, np.newaxis])[obj]
 
 
+def _without_motion(values: Floats, weights: Floats, data: Observations) -> Floats:
+    """Return values (K, c), of which the means are gone, minus what their object's motion does."""
+    if data.years is None or data.motion_variance is None:
+        return values
+    years, share = _motion_share(weights, data)
+    slope = np.stack([np.bincount(data.obj, weights * years * c) for c in values.T], axis=1)
+    return np.asarray(values - years[:, np.newaxis] * (slope * share[:, np.newaxis])[data.obj])
+
+
+def _motion_share(weights: Floats, data: Observations) -> tuple[Floats, Floats]:
+    """Return times from each object's mean, (K,), and the variances of the motions, (n_objects,)."""
+    assert data.years is not None
+    assert data.motion_variance is not None
+    years = _within(data.years[:, np.newaxis], weights, data.obj)[:, 0]
+    square = np.bincount(data.obj, weights * years**2)
+    prior = data.motion_variance[: len(square)]
+    return years, prior / (1.0 + prior * square)
+
+
 def _residuals(moved: Floats, data: Observations, weights: Floats) -> tuple[Floats, Floats]:
     """Return residuals against the objects' positions, and their size over its expectation."""
     residuals = np.empty_like(moved)
     squares = np.zeros(len(moved))
     for axis in (0, 1):
         w = weights[:, axis]
-        residuals[:, axis] = _within(moved[:, axis, np.newaxis], w, data.obj)[:, 0]
+        about_mean = _within(moved[:, axis, np.newaxis], w, data.obj)
+        residuals[:, axis] = _without_motion(about_mean, w, data)[:, 0]
         total = np.bincount(data.obj, w)[data.obj]
         # The position of the object contains this observation: less is left of its error.
         left = np.maximum(1.0 - w / np.maximum(total, 1e-300), 0.0)
+        if data.years is not None:
+            years, motion = _motion_share(w, data)
+            left = np.maximum(left - w * years**2 * motion[data.obj], 0.0)
         expected = data.variance[:, axis] * left
         alone = left < 1e-9
         squares += np.where(alone, 0.0, residuals[:, axis] ** 2 / np.where(alone, 1.0, expected))

@@ -62,14 +62,22 @@ def assess_visit(
     chosen = settings or saved_settings(out)
     records = list(find_records(out))
     if not records:
-        raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
-    if not (truth / "truth").is_dir():
-        raise SettingsError(
-            f"{truth}: no simulated visit in it", hint="'bycatch simulate' makes one"
-        )
+        hint = "run 'bycatch run' first"
+        if _has_truth(out) or _has_truth(out.parent):
+            hint = "give the output folder of a run first, then that of the simulation"
+        raise SettingsError(f"{out}: not the output folder of a run", hint=hint)
+    if not _has_truth(truth):
+        hint = "give the folder that 'bycatch simulate' made"
+        if near := next((p for p in (truth.parent, out, out.parent) if _has_truth(p)), None):
+            hint = f"{near} has one: bycatch assess OUT {near}"
+        raise SettingsError(f"{truth}: no simulated visit with its truth in it", hint=hint)
     return list(
         of_each(records, lambda r: _assessed(r, out, truth, chosen), lambda record: record.label)
     )
+
+
+def _has_truth(folder: Path) -> bool:
+    return (folder / "truth").is_dir()
 
 
 def _assessed(record: Any, out: Path, truth: Path, settings: Settings) -> Assessment:

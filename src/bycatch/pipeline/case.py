@@ -68,6 +68,16 @@ class Case:
         x, y = wcs.all_world2pix(ra_deg, dec_deg, 0, quiet=True)
         return float(x), float(y)
 
+    def distance_deg(self, ra_deg: float, dec_deg: float) -> float:
+        """Return how far a direction is from the centre of the image, degrees."""
+        wcs = self.frame.wcs if self.frame is not None else self.image.wcs
+        ny, nx = self.image.shape
+        ra, dec = wcs.all_pix2world(0.5 * (nx - 1), 0.5 * (ny - 1), 0)
+        a, b, c, d = np.deg2rad([float(ra), float(dec), ra_deg, dec_deg])
+        # Haversine: exact for small distances, too.
+        root = np.sin(0.5 * (d - b)) ** 2 + np.cos(b) * np.cos(d) * np.sin(0.5 * (c - a)) ** 2
+        return float(np.rad2deg(2 * np.arcsin(np.sqrt(min(root, 1.0)))))
+
     def table(self, kind: str) -> Table | None:
         """Return a table of the image, None where it is not there."""
         from bycatch.catalogs.tables import read_table
@@ -102,3 +112,12 @@ class Case:
             )
         names = kept.colnames
         return vstack([kept, gone[names]], metadata_conflicts="silent")
+
+
+def distance_words(distance_deg: float) -> str:
+    """Return a distance on the sky in the unit that suits it."""
+    if distance_deg >= 1:
+        return f"{distance_deg:.1f} deg"
+    if distance_deg >= 1 / 60:
+        return f"{60 * distance_deg:.1f} arcmin"
+    return f"{3600 * distance_deg:.1f} arcsec"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bycatch.catalogs.flags import FLAGS
 from bycatch.errors import SettingsError
-from bycatch.pipeline.case import Case
+from bycatch.pipeline.case import Case, distance_words
 from bycatch.products import (
     ImageRecord,
     find_records,
@@ -34,6 +34,8 @@ MATCH_PX = 3.0
 """A row within this is the position's own."""
 NEAR_PX = 2.0
 """How far a position given by hand may be off: the best pixel within counts."""
+MOST_FAR = 3
+"""Images that say how far a position is that none covers: the nearest ones."""
 AROUND_PX = 60
 """How far connected pixels are followed."""
 
@@ -95,7 +97,7 @@ def explain(
     Returns
     -------
     list of Explanation
-        One per image; with ``radec`` and no image that covers it, one per image that says so.
+        One per image; with ``radec`` and no image that covers it, those of the nearest ones.
 
     Raises
     ------
@@ -120,13 +122,20 @@ def explain(
     assert radec is not None
     place = sky_position(*radec)
 
-    def at_place(record: ImageRecord) -> Explanation:
+    def at_place(record: ImageRecord) -> tuple[float, Explanation]:
         case = Case(out, record)
-        return explained(case, *case.pixel_of(*place))
+        found = explained(case, *case.pixel_of(*place))
+        away_deg = case.distance_deg(*place)
+        if found.verdict is Verdict.OFF_IMAGE:
+            text = f"The centre of the image is {distance_words(away_deg)} away."
+            found = replace(found, sentences=(*found.sentences, text))
+        return away_deg, found
 
-    found = list(of_each(records, at_place, lambda record: record.label))
-    covering = [e for e in found if e.verdict not in (Verdict.OFF_IMAGE, Verdict.NO_DATA)]
-    return covering or found
+    found = sorted(
+        of_each(records, at_place, lambda record: record.label), key=lambda pair: pair[0]
+    )
+    covering = [e for _, e in found if e.verdict not in (Verdict.OFF_IMAGE, Verdict.NO_DATA)]
+    return covering or [e for _, e in found[:MOST_FAR]]
 
 
 def _chosen(out: Path, image: str) -> list[ImageRecord]:
@@ -194,8 +203,12 @@ def _off_image(case: Case, x: float, y: float) -> _Reason | None:
     ny, nx = case.image.shape
     if -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5:
         return None
-    text = f"The position is outside the array of {nx} x {ny} pixels."
-    return _Reason(Verdict.OFF_IMAGE, (text,))
+    text = f"The position is outside the array of {nx} x {ny} pixels"
+    if np.isfinite([x, y]).all():
+        beyond = np.hypot(max(-0.5 - x, x - nx + 0.5, 0.0), max(-0.5 - y, y - ny + 0.5, 0.0))
+        away = distance_words(beyond * case.image.scale_arcsec / 3600)
+        text += f", {beyond:.0f} px ({away}) from its nearest edge"
+    return _Reason(Verdict.OFF_IMAGE, (f"{text}.",))
 
 
 def _in_catalog(case: Case, x: float, y: float) -> _Reason | None:

@@ -12,7 +12,9 @@ import numpy as np
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import SUFFIXES, read_table, write_table
 from bycatch.errors import SettingsError
+from bycatch.pipeline.object_regions import object_regions
 from bycatch.products import ImageRecord, find_records, own_folder
+from bycatch.products.group_state import group_folder, group_names, table_path
 from bycatch.system.disk import atomic
 from bycatch.system.each import of_each
 from bycatch.system.words import printable
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 REGIONS = "reg"
 FORMATS = (*SUFFIXES, REGIONS)
 FOLDER = "export"
+GROUP_KINDS = ("objects", "objects_clean", "epochs", "images")
+"""Tables of groups, not of images."""
 CIRCLE_ARCSEC = 0.2
 # Colours of Okabe & Ito, which colour-blind people can tell apart.
 COLOURS = {"cosmic ray": "#D55E00", "flagged": "#E69F00", "extended": "#0072B2", "point": "#009E73"}
@@ -32,11 +36,18 @@ COLOURS = {"cosmic ray": "#D55E00", "flagged": "#E69F00", "extended": "#0072B2",
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A table of one image."""
+    """A table of one image, or of one group.
 
-    record: ImageRecord
+    Attributes
+    ----------
+    name : of the file
+    table : its rows
+    of : columns that say what it is of, in a table of several
+    """
+
     name: str
     table: Table
+    of: tuple[tuple[str, str], ...] = ()
 
 
 def export(
@@ -53,10 +64,11 @@ def export(
     ----------
     out : output folder of the run
     formats : of ecsv, fits, csv, parquet, votable, and reg for ds9 regions
-    kind : which tables: cat, cat_noCRs, phot, sources, ...: the end of the product's name
+    kind : which tables: cat, cat_noCRs, phot, sources, ...: the end of the product's name; of the
+        groups of overlapping images objects, objects_clean, epochs, images
     folder : where the files go; ``OUT/export`` by default
     merged : one table of all images, ``<kind>.<format>``, that says field, filter and image of
-        each row
+        each row; of groups, which group it is of
 
     Raises
     ------
@@ -69,22 +81,28 @@ def export(
             f"there is no format '{', '.join(unknown)}'", hint=f"choose of {', '.join(FORMATS)}"
         )
     out = Path(out)
-    products = [product for found in _products(out, kind) for product in found]
+    of_groups = kind in GROUP_KINDS
+    products = (
+        list(_group_products(out, kind))
+        if of_groups
+        else [product for found in _products(out, kind) for product in found]
+    )
     if not products:
+        what = "group of images" if of_groups else "image"
         raise SettingsError(
-            f"{out}: no image has a product *_{kind}.ecsv",
-            hint="run 'bycatch run' first; 'cat', 'phot' and 'sources' are kinds",
+            f"{out}: no {what} has a product *_{kind}.ecsv",
+            hint="run 'bycatch run' first; 'cat', 'phot', 'sources' and 'objects' are kinds",
         )
     target = Path(folder) if folder else own_folder(out / FOLDER)
     if merged:
-        products = [Product(products[0].record, kind, merged_table(products))]
+        products = [Product(kind, merged_table(products))]
     written = []
     for product in products:
         for form in dict.fromkeys(formats):
             path = target / f"{product.name}{SUFFIXES.get(form, f'.{form}')}"
             with atomic(path) as partial:
                 if form == REGIONS:
-                    partial.write_text(ds9_regions(product.table), encoding="utf-8")
+                    partial.write_text(_regions(product.table), encoding="utf-8")
                 else:
                     write_table(product.table, partial, form)
             written.append(path)
@@ -96,9 +114,20 @@ def _products(out: Path, kind: str) -> Iterator[list[Product]]:
 
     def product(record: ImageRecord) -> list[Product]:
         path = record.paths(out).product(kind)
-        return [Product(record, path.stem, read_table(path))] if path.exists() else []
+        if not path.exists():
+            return []
+        of = (("image", record.root), ("filter", record.filter), ("field", record.field))
+        return [Product(path.stem, read_table(path), of)]
 
     return of_each(find_records(out), product, lambda record: record.label)
+
+
+def _group_products(out: Path, kind: str) -> Iterator[Product]:
+    """Give the table of each group, if it has one."""
+    for name in group_names(out):
+        path = table_path(group_folder(out, name), name, kind)
+        if path.exists():
+            yield Product(f"{name}_{kind}", read_table(path), (("group", name),))
 
 
 def merged_table(products: Sequence[Product]) -> Table:
@@ -112,12 +141,7 @@ def merged_table(products: Sequence[Product]) -> Table:
     parts = []
     for product in products:
         part = product.table.copy(copy_data=False)
-        record = product.record
-        for name, value in (
-            ("image", record.root),
-            ("filter", record.filter),
-            ("field", record.field),
-        ):
+        for name, value in product.of:
             words = np.full(len(part), printable(value))
             column = Column(words, name=name, description=f"{name} of the row")
             part.add_column(column, index=0)
@@ -131,6 +155,11 @@ def merged_table(products: Sequence[Product]) -> Table:
         if all(key in meta and meta[key] == value for meta in metas)
     }
     return table
+
+
+def _regions(table: Table) -> str:
+    """Return the rows of a table as ds9 regions."""
+    return object_regions(table) if "object_id" in table.colnames else ds9_regions(table)
 
 
 def ds9_regions(table: Table) -> str:

@@ -45,6 +45,7 @@ from bycatch.products.group_state import (
     table_path,
     write_group,
 )
+from bycatch.report.group_page import write_group_page
 from bycatch.settings import Settings
 from bycatch.sky import gaia
 from bycatch.sky.footprints import Tile
@@ -57,7 +58,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 1
+REVISION = 2
 """Bumped by whoever changes what the tables of objects hold."""
 
 
@@ -78,6 +79,7 @@ class GroupJob:
     earlier : groups of before that had some of the images: their identifiers are kept
     forced : make the tables again even if they are up to date
     waits : wait for another process that has the group
+    with_page : write what the page of a large run shows of the group
     """
 
     out: Path
@@ -91,6 +93,7 @@ class GroupJob:
     earlier: tuple[str, ...] = ()
     forced: bool = False
     waits: bool = False
+    with_page: bool = False
 
 
 def run_group(job: GroupJob) -> GroupReport:
@@ -106,7 +109,16 @@ def run_group(job: GroupJob) -> GroupReport:
     with taken:
         work = _GroupWork(job)
         result = attempt(f"objects {job.name}", job.out, work.do)
-        return work.entered(result)
+        report = work.entered(result)
+        if job.with_page and work.state.outputs:
+            attempt(f"page of {job.name}", job.out, work.write_page)  # not worth the tables
+        return report
+
+
+def key_of_group(job: GroupJob) -> str:
+    """Return what stands for all that the tables of a group are made from."""
+    work = _GroupWork(job)
+    return work._key(work._benches())
 
 
 class _GroupWork:
@@ -145,6 +157,10 @@ class _GroupWork:
             "%s: %s (%.1f s)", label, made.in_words(), seconds,
             extra=step_over(label, "objects", seconds),
         )  # fmt: skip
+
+    def write_page(self) -> None:
+        """Write what the page of a large run shows of the group."""
+        write_group_page(self.job.out, self.state, self.settings)
 
     def entered(self, result: StepResult) -> GroupReport:
         """Enter what became of the group, and return it."""

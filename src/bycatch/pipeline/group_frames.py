@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import BycatchError
 from bycatch.images.headers import read_headers
 from bycatch.pipeline.field_image import field_image
@@ -87,7 +88,7 @@ def group_frames(
     loaded = {}
     for bench in benches:
         try:
-            loaded[label_of(bench)] = field_image(bench)
+            loaded[label_of(bench)] = _with_p_star(field_image(bench), bench)
         except (BycatchError, OSError) as err:
             logger.warning("%s: its field's frame is kept: %s", bench.job.label, err)
     found = align.run([*loaded.values()], stars, settings)
@@ -97,3 +98,14 @@ def group_frames(
     }
     better = {label: f for label, f in together.items() if f.grade <= own[label].grade}
     return own | better
+
+
+def _with_p_star(image: align.FieldImage, bench: Workbench) -> align.FieldImage:
+    """Return an image whose detections say what is extended: galaxies do not move."""
+    path = bench.paths.product("cat")
+    catalog = read_table(path if path.exists() else bench.paths.product("cat", ".parquet"))
+    known = dict(zip(np.asarray(catalog["id"]).tolist(), floats(catalog, "p_star"), strict=True))
+    image.sources["p_star"] = [
+        known.get(k, np.nan) for k in np.asarray(image.sources["id"]).tolist()
+    ]
+    return image

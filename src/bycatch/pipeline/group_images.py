@@ -20,7 +20,7 @@ from bycatch.pipeline.other_images import in_covered_blocks
 from bycatch.pipeline.quality import read_quality
 from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
-from bycatch.sky.astrometry import centroid_errors_px
+from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
 from bycatch.stages import detect, finalize, measure
 from bycatch.stages.objects.model import (
     ColourGrid,
@@ -101,21 +101,24 @@ def searched(
     """
     bench.read_again()
     chosen, image = settings.objects.detect(settings.detect), bench.image
-    found = None
-    if combination is not None or chosen != settings.detect:
-        found = detect.run(image, chosen)
-        bench.__dict__["segmentation"] = found.segmentation
-    sources = bench.sources if found is None else found.sources
+    is_other_list = chosen != settings.detect
+    sky = None
+    if is_other_list or combination is not None:
+        sky = detect.sky_of(image, chosen)
+    sources = bench.sources
+    if is_other_list:
+        found = detect.run(image, chosen, sky)
+        sources, bench.__dict__["segmentation"] = found.sources, found.segmentation
     ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
     on_mask = mask_shares(bench.segmentation, bench.cr_mask, sources["id"]) > MASK_SHARE
     on_mask &= np.asarray(sources["n_exp"]) <= 1
-    if combination is not None and found is not None:
+    if combination is not None and sky is not None:
         zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
         combination.add(
             image,
             frame.wcs,
-            found.background,
-            found.noise,
+            sky.background,
+            sky.noise,
             microjansky=photcal.microjansky(zeropoint),
             without=bench.cr_mask,  # in stacks, too: what the rejection has left
         )
@@ -161,7 +164,9 @@ def detections_of(image: GroupImage) -> ImageDetections:
     x, y, flux, noise = (floats(sources, name) for name in ("x", "y", "flux", "noise"))
     ra, dec = image.frame.wcs.all_pix2world(x, y, 0) if len(x) else (np.empty(0), np.empty(0))
     size_px = np.sqrt(floats(sources, "semimajor_px") * floats(sources, "semiminor_px"))
-    error_px = centroid_errors_px(flux, noise, size_px, image.meta.exptime_s)
+    floor_px = image.frame.error.centroid_floor_mas / (1000.0 * image.scale_arcsec)
+    floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX
+    error_px = centroid_errors_px(flux, noise, size_px, image.meta.exptime_s, floor_px)
     own = floats(sources, "centre_err_px")
     error_px = np.where(np.isfinite(own), own, error_px)
     scale_arcsec = image.scale_arcsec
@@ -196,10 +201,10 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
     """
     image = combination.image()
     chosen = settings.objects.detect(settings.detect)
-    noise = detect.sky_of(image, chosen).noise
-    smoothed = float(np.median(noise[noise > 0]))
+    sky = detect.sky_of(image, chosen)
+    smoothed = float(np.median(sky.noise[sky.noise > 0]))
     n_sigma = min(chosen.n_sigma / min(smoothed, 1.0), MOST_SIGMA)
-    sources = detect.run(image, chosen.replace(n_sigma=n_sigma)).sources
+    sources = detect.run(image, chosen.replace(n_sigma=n_sigma), sky).sources
     x, y, flux, area = (floats(sources, name) for name in ("x", "y", "flux", "area"))
     if not len(x):
         return np.empty((0, 3))

@@ -19,8 +19,12 @@ from bycatch.pipeline.group import GroupJob, is_done, lost_group, run_group
 from bycatch.pipeline.group_frames import shape_of
 from bycatch.pipeline.jobs import Inputs, UserFile
 from bycatch.pipeline.outcomes import GroupReport
-from bycatch.products import ImageRecord, find_records, last_run
+from bycatch.products import FieldState, ImageRecord, find_records, last_run, read_fields
+from bycatch.products.folder import FOLDER_FILE
 from bycatch.products.group_state import group_folder, group_names, read_groups
+from bycatch.report.held import FIELD_PAGE
+from bycatch.report.page import can_be_made
+from bycatch.report.products import MAX_INSIDE
 from bycatch.settings import Settings
 from bycatch.sky.footprints import Footprint, Tile, footprint_of_blocks, groups, tiles
 from bycatch.sky.gaia import MJD_J2000
@@ -73,10 +77,12 @@ def objects_of(
     out: Path, settings: Settings, inputs: Inputs, executor: Executor, *, forced: bool = False
 ) -> list[GroupReport]:
     """Make the tables of all groups with a given executor; none without images."""
+    beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
     before = {state.name: set(state.images) for state in read_groups(out)}
+    kept = _of_images_that_are_gone(out, before)
     jobs = [
-        replace(job, earlier=_earlier(job, before))
-        for job in group_jobs(out, settings, inputs, forced=forced)
+        replace(job, earlier=_earlier(job, before), with_page=beside)
+        for job in _beside(group_jobs(out, settings, inputs, forced=forced), kept)
     ]
     labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
     logger.info(
@@ -84,8 +90,41 @@ def objects_of(
         extra={"sizes_mb": labels, "steps": ("objects",)},
     )  # fmt: skip
     found = sorted(work_on(executor, jobs), key=lambda report: report.name)
-    _forget_others(out, {job.name for job in jobs})
+    if jobs:  # else the images can't be read: what was made of them stays
+        _forget_others(out, {job.name for job in jobs} | set(kept))
     return found
+
+
+def _of_images_that_are_gone(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the groups with images that were removed since: their tables can't be made again."""
+    gone = {
+        f"{record.field}/{record.place}"
+        for record in (find_records(out) if before else ())
+        if "finalize" in record.stages and not (record.paths(out).folder / record.name).exists()
+    }
+    return {name: members for name, members in before.items() if members & gone}
+
+
+def _beside(jobs: list[GroupJob], kept: dict[str, set[str]]) -> list[GroupJob]:
+    """Return the tasks of images that no group has which is kept, under names that none has."""
+    found = []
+    for job in jobs:
+        images = {f"{field}/{place}" for field, place in job.images}
+        if any(images <= members for members in kept.values()):
+            continue
+        name, number = job.name, 1
+        while name in kept:
+            number += 1
+            name = f"{job.name}-{number}"
+        if name != job.name:
+            logger.warning("objects %s: images of it are gone: others make %s", job.name, name)
+        found.append(replace(job, name=name))
+    return found
+
+
+def _n_images(out: Path) -> int:
+    """Return how many images the output folder holds."""
+    return sum(len(s.images) for _, s in read_fields(out) if isinstance(s, FieldState))
 
 
 def _earlier(job: GroupJob, before: dict[str, set[str]]) -> tuple[str, ...]:
@@ -157,7 +196,7 @@ def _forget_others(out: Path, names: set[str]) -> None:
     for state in read_groups(out, [name for name in group_names(out) if name not in names]):
         folder = group_folder(out, state.name)
         remove_leftovers(folder)
-        for name in (*state.outputs, "group.json"):
+        for name in (*state.outputs, "group.json", FIELD_PAGE, FOLDER_FILE):
             (folder / name).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()

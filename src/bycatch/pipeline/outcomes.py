@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -277,11 +278,17 @@ class GroupReport:
         from astropy.time import Time
         from astropy.timeseries import TimeSeries
 
+        from bycatch.catalogs.tables import floats
+
         objects, epochs = self.objects(), self.epochs()
         own = objects[np.asarray(objects["object_id"]) == object_id]
         if not len(own):
             raise KeyError(f"no object {object_id} in {self.name}")
-        radius = f"{float(own['radius_px'][0]) if radius_px is None else radius_px:g}"
+        radius = f"{floats(own, 'radius_px')[0] if radius_px is None else radius_px:g}"
+        if f"flux_{radius}_apcor" not in epochs.colnames:
+            there = [n[5:-6] for n in epochs.colnames if re.fullmatch(r"flux_[\d.]+_apcor", n)]
+            told = ", ".join(there)
+            raise KeyError(f"object {object_id}: no aperture of {radius} px; there are {told}")
         rows = epochs[np.asarray(epochs["object_id"]) == object_id]
         known = np.isfinite(np.ma.filled(np.ma.asarray(rows["mjd"], dtype=float), np.nan))
         rows = rows[known]
@@ -299,4 +306,30 @@ class GroupReport:
             "flags": "flags",
         }
         time = Time(np.asarray(rows["mjd"], dtype=float), format="mjd", scale="utc")
-        return TimeSeries(time=time, data={new: rows[old] for old, new in names.items()})
+        found = TimeSeries(time=time, data={new: rows[old] for old, new in names.items()})
+        found.meta = {"object_id": int(object_id), "radius_px": float(radius), "group": self.name}
+        return found
+
+    @notebook.never_raising
+    def _repr_html_(self) -> str:
+        """Return a card with the numbers and the brightest real objects."""
+        numbers = self.summary or {}
+        facts = {name: value for name, value in numbers.items() if not isinstance(value, list)}
+        facts |= {"filters": ", ".join(numbers.get("filters", ())), "tables in": self.folder}
+        notes = [self.reason] if self.reason else []
+        title = f"Objects {self.name}: {self.outcome}"
+        return notebook.card(title, facts, table=self._brightest(), notes=notes)
+
+    def _brightest(self) -> str:
+        """Return the brightest real objects as HTML; nothing where there is no table."""
+        import numpy as np
+
+        from bycatch.catalogs.tables import floats
+
+        filters = (self.summary or {}).get("filters", ())
+        if not self.folder or not filters or self.outcome != Outcome.DONE:
+            return ""
+        table = self.objects(clean=True)
+        order = np.argsort(floats(table, f"mag_{filters[-1]}"), kind="stable")
+        columns = ["object_id", "ra", "dec", *(f"mag_{f}" for f in filters), "p_real", "p_star"]
+        return notebook.first_rows(table[order], columns)

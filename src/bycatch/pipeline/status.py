@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.pipeline.group import key_of_group
 from bycatch.pipeline.jobs import ImageJob, Inputs, UserFiles
 from bycatch.pipeline.keys import file_fingerprint, key_of_records, takes_part
+from bycatch.pipeline.objects import group_jobs
 from bycatch.pipeline.outcomes import Outcome
 from bycatch.pipeline.plan import step_states
 from bycatch.pipeline.reference import stars_at_hand
 from bycatch.products import FieldFolder, last_run, read_fields
+from bycatch.products.folder import LastRun
+from bycatch.products.group_state import GroupState, group_folder, read_groups
 from bycatch.settings import Settings
 
 
@@ -43,17 +47,41 @@ class ImageStatus:
 
 
 @dataclass(frozen=True)
+class GroupStatus:
+    """How far the objects of a group are.
+
+    Attributes
+    ----------
+    name : of the group
+    n_images : that it has
+    state : 'done', 'stale' or 'to do'
+    outcome, reason : of the last run
+    n_objects, n_real : in its tables; None without
+    """
+
+    name: str
+    n_images: int
+    state: str
+    outcome: str = ""
+    reason: str = ""
+    n_objects: int | None = None
+    n_real: int | None = None
+
+
+@dataclass(frozen=True)
 class Status:
-    """The images of an output folder, and the files that it has lost."""
+    """The images of an output folder, the files that it has lost, and its groups."""
 
     images: tuple[ImageStatus, ...]
     lost: tuple[tuple[str, str], ...] = ()
     """Files that were dropped before they had a place, and records that can't be read; why."""
+    groups: tuple[GroupStatus, ...] = ()
 
     @property
     def is_done(self) -> bool:
         """True if nothing is left to do, and nothing was lost."""
-        return not self.lost and all(image.is_done for image in self.images)
+        done = all(image.is_done for image in self.images)
+        return done and not self.lost and all(group.state == "done" for group in self.groups)
 
 
 def status(out: str | Path, settings: Settings) -> Status:
@@ -88,7 +116,30 @@ def status(out: str | Path, settings: Settings) -> Status:
         raise SettingsError(
             f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"
         )
-    return Status(tuple(images), lost)
+    return Status(tuple(images), lost, group_statuses(out, settings, last))
+
+
+def group_statuses(out: Path, settings: Settings, last: LastRun) -> tuple[GroupStatus, ...]:
+    """Return how far the groups are; none where no objects are wanted and none were made."""
+    there = {k: v for k, v in last.inputs.items() if not v or Path(v).is_file()}
+    inputs = Inputs().with_those_of(replace(last, inputs=there))
+    known = {state.name: state for state in read_groups(out)}
+    if not settings.objects.enabled and not known:
+        return ()
+    found = []
+    for job in group_jobs(out, settings, inputs):
+        state = known.pop(job.name, GroupState(job.name))
+        done = state.is_current(group_folder(out, job.name), key_of_group(job))
+        word = "done" if done else "stale" if state.outputs else "to do"
+        found.append(_of_group(state, len(job.images), word))
+    # What is left belongs to images that are no more, or that make up other groups now.
+    found += [_of_group(state, len(state.images), "stale") for state in known.values()]
+    return tuple(sorted(found, key=lambda group: group.name))
+
+
+def _of_group(state: GroupState, n_images: int, word: str) -> GroupStatus:
+    numbers = (state.summary.get(name) for name in ("n_objects", "n_real"))
+    return GroupStatus(state.name, n_images, word, state.outcome, state.reason, *numbers)
 
 
 def _of_field(

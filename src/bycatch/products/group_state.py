@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import field as member
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,11 @@ def group_folder(out: Path, name: str) -> Path:
 
 
 def table_path(folder: Path, name: str, kind: str) -> Path:
-    """Return where a table of a group lies: ECSV, or the Parquet of a survey."""
+    """Return where a table of a group lies: Parquet, which holds all digits, or ECSV."""
     path = folder / f"{name}_{kind}.ecsv"
     other = path.with_suffix(".parquet")
-    return other if other.exists() and not path.exists() else path
+    readable = find_spec("pyarrow") is not None or not path.exists()
+    return other if other.exists() and readable else path
 
 
 def group_names(out: Path) -> list[str]:

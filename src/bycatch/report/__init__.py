@@ -6,7 +6,17 @@ should have computed.
 
 from __future__ import annotations
 
+from bycatch.report.isochrones import Isochrone, read_isochrone
+from bycatch.report.objects import filters_of_groups
 from bycatch.report.page import PAGE, is_current, write_report
 from bycatch.report.printed import write_figures
 
-__all__ = ["PAGE", "is_current", "write_figures", "write_report"]
+__all__ = [
+    "PAGE",
+    "Isochrone",
+    "filters_of_groups",
+    "is_current",
+    "read_isochrone",
+    "write_figures",
+    "write_report",
+]

@@ -19,7 +19,10 @@ from bycatch.system.disk import atomic, checksum
 from bycatch.version import __version__
 
 HERE = Path(__file__).parent
-SOURCES = (HERE / "plots.py", HERE / "image.py", HERE.parent / "figures/pictures.py")
+SOURCES = (
+    *(HERE / name for name in ("plots.py", "group_plots.py", "image.py")),
+    HERE.parent / "figures/pictures.py",
+)
 """What the plots are made of."""
 
 
@@ -30,13 +33,16 @@ class Embedded:
     Attributes
     ----------
     library : elements of the page's head
-    script : code that makes the plots
+    script : code that makes the plots of an image
     places : elements in which they come to lie, by name
+    group_script, group_places : the same for the plots of a group of images
     """
 
     library: str
     script: str
     places: dict[str, str]
+    group_script: str
+    group_places: dict[str, str]
 
 
 def embedded_plots() -> Embedded:
@@ -56,8 +62,10 @@ def _made() -> Embedded:
     from bokeh.embed import components
     from bokeh.resources import Resources
 
+    from bycatch.report.group_plots import group_plots
     from bycatch.report.plots import plots
 
     script, places = components(plots(), wrap_script=False)
+    group_script, group_places = components(group_plots(), wrap_script=False)
     library = Resources(mode="inline", components=["bokeh"]).render_js()
-    return Embedded(library, script, dict(places))
+    return Embedded(library, script, dict(places), group_script, dict(group_places))

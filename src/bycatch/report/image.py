@@ -18,6 +18,7 @@ from bycatch.images.drc import DrcImage
 from bycatch.images.look import DrcLook
 from bycatch.kernels.threads import in_background
 from bycatch.report import pixels
+from bycatch.report.limits import false_share, limits
 from bycatch.report.products import ReportedImage, integers, middle_radius, values
 from bycatch.system.words import printable
 
@@ -75,7 +76,6 @@ SHOWN: tuple[tuple[str, int], ...] = (
 """Columns that the page holds of each source, and their digits, where the catalog has them."""
 NUMBER = re.compile(r"\W*[<>=]*\s*[-+]?\d.*")
 """Where the numbers of a reason begin: what stands before is its kind."""
-PLURAL = {"star": "stars", "galaxy": "galaxies"}
 BIN_MAG = 0.25
 CURVE_STEPS = 60
 
@@ -136,6 +136,7 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
     }
     found["histogram"] = histogram(catalog, kinds, radius)
     found["limits"] = limits(image, catalog, radius)
+    found["false_share"] = false_share(image)
     found["curve"] = error_curve(catalog, radius)
     found["shape"] = shape_locus(image, catalog)
     found["cutouts"] = _cutouts(data, part, part_kinds, radius, budget.n_cutouts)
@@ -208,34 +209,6 @@ def histogram(catalog: Table, kinds: NDArray[np.str_], radius: str) -> dict[str,
         "all": np.histogram(known, edges)[0].tolist(),
         "clean": np.histogram(clean, edges)[0].tolist(),
     }
-
-
-def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, Any]]:
-    """Return the limits of the image in magnitudes: depth, and completeness where it is known.
-
-    Those of stars are drawn; of what else was injected the numbers are told.
-    """
-    found = []
-    limit = values(catalog, f"maglim_{radius}")
-    if np.isfinite(limit).any():
-        depth = round(float(np.nanmedian(limit)), 2)
-        found.append({"mag": depth, "label": "5 sigma", "of": "", "drawn": True})
-    table = image.table("completeness")
-    for row in table.meta.get("LIMITS", ()) if table is not None else ():
-        if row.get("n_exp") == 0:
-            size = f' {row["re_arcsec"]:g}"' if row.get("re_arcsec") else ""
-            kind = f"{PLURAL.get(row['kind'], row['kind'])}{size}"
-            found += [
-                {
-                    "mag": round(float(row[f"mag_{level}_kept"]), 2),
-                    "label": f"{level} %",
-                    "of": kind,
-                    "drawn": row["kind"] == "star",
-                }
-                for level in (90, 50)
-                if row.get(f"mag_{level}_kept") is not None
-            ]
-    return found
 
 
 def error_curve(catalog: Table, radius: str) -> dict[str, Any] | None:

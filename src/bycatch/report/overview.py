@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from bycatch.products.group_state import read_groups
+from bycatch.report.findings import BAD, NOTE, WARN, Finding, Place, grouped
 from bycatch.report.products import Folder, ReportedField, ReportedImage
 from bycatch.system.words import printable
 
 PULL_RANGE = (0.85, 1.18)
 """Widths of the pulls outside of which the errors are called wrong."""
-WARN, BAD = "warn", "bad"
+WORTH_MMAG = 10.0
+"""A zero point that is off by less is no warning: other errors are larger."""
+WORTH_MAG = 0.5
+"""Another preset that reaches so much fainter stars is worth a line."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,13 @@ class Overview:
     images: tuple[Row, ...]
     problems: tuple[tuple[str, str, str], ...] = field(default=())
     """Level, place, what is wrong."""
+    findings: tuple[Finding, ...] = ()
+    """The same with equal ones in one line, and what is worth knowing."""
+
+    @property
+    def is_fine(self) -> bool:
+        """True if nothing looks wrong."""
+        return not self.problems
 
     @property
     def checked(self) -> str:
@@ -106,8 +117,11 @@ IMAGES = (
     Heading("likely_cr", "likely CR", "rows that are probably cosmic rays"),
     Heading("cr_share", "CR pixels", "share of the pixels seen by one exposure that are on the "
             "cosmic-ray mask, per cent"),
-    Heading("depth", "depth, AB", "AB magnitude of a point source of 5 sigma in the middle "
-            "aperture, median over the image"),
+    Heading("depth", "5 sigma, AB", "what the noise allows: AB magnitude of a point source of "
+            "5 sigma in the middle aperture, median over the image"),
+    Heading("reach", "half found, AB", "what the catalog reaches: AB magnitude at which half of "
+            "the stars are found, from the minimum area and the threshold of the detection; "
+            "neighbours and cosmic rays take more"),
     Heading("closure", "closure, %", "largest departure of the aperture corrections from the "
             "image's own stars, as used, per cent"),
     Heading("pulls", "pull", "width of the sums of blank apertures over the errors that other "
@@ -124,23 +138,34 @@ def overview(folder: Folder) -> Overview:
     """Return the tables of a folder."""
     fields: list[Row] = []
     images: list[Row] = []
-    places: dict[str, str] = {}
+    found: list[tuple[str, Place]] = [
+        (BAD, Place("", path, why.removeprefix(f"{path}: "))) for path, why in folder.lost
+    ]
+    of_images: list[tuple[str, Place]] = []
     # Field by field: of a large folder the images of one are in memory at a time.
     for name, members in groupby(folder.images, key=lambda image: image.record.field):
         here = tuple(members)
-        images += [_image_row(image) for image in here]
+        rows = [_image_row(image) for image in here]
+        images += rows
         fields.append(_field_row(name, here, folder.fields[name]))
-        places |= {key_of(image): image.place for image in here}
-    problems = [(BAD, path, why.removeprefix(f"{path}: ")) for path, why in folder.lost]
-    problems += [(level, row.key, text) for row in fields for level, text in row.problems]
-    problems += [(level, places[row.key], text) for row in images for level, text in row.problems]
-    problems += [
-        (BAD, printable(f"objects {state.name}"), printable(state.reason or state.outcome))
+        found += [(level, Place("", name, text)) for level, text in fields[-1].problems]
+        of_images += [
+            (level, Place(row.key, image.place, text))
+            for image, row in zip(here, rows, strict=True)
+            for level, text in row.problems
+        ]
+    found += of_images
+    found += [
+        (
+            BAD,
+            Place("", printable(f"objects {state.name}"), printable(state.reason or state.outcome)),
+        )
         for state in read_groups(folder.out)
         if state.outcome not in {"", "done"}
     ]
+    problems = [(level, p.name, p.text) for level, p in found if level != NOTE]
     problems.sort(key=lambda problem: problem[0] != BAD)
-    return Overview(FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems))
+    return Overview(FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems), grouped(found))
 
 
 def key_of(image: ReportedImage) -> str:
@@ -202,11 +227,7 @@ def _image_row(image: ReportedImage) -> Row:
     doubts = [str(note) for note in image.number("measure", "trust_notes") or ()]
     problems += [(WARN, note) for note in doubts]
     crowded = [note for note in doubts if note.startswith("crowded")]
-    problems += [
-        (WARN, str(note))
-        for note in image.number("finalize", "calibration_notes") or ()
-        if not str(note).startswith("aper")
-    ]
+    problems += [(WARN, note) for note in _calibration_notes(image)]
     share = image.number("crmask", "share_of_single")
     width = blank_pull(image)
     pulls = number(width, 2)
@@ -216,6 +237,8 @@ def _image_row(image: ReportedImage) -> Row:
         problems.append((WARN, text))
     points, guessed = _points(image)
     problems += [(WARN, text) for text in guessed]
+    reach, deeper = _reach(image)
+    problems += [(NOTE, text) for text in deeper]
     cells = {
         "field": Cell(record.field, record.field),
         "filter": Cell(record.filter, record.filter),
@@ -235,6 +258,7 @@ def _image_row(image: ReportedImage) -> Row:
         ),
         "cr_share": number(None if share is None else 100 * share, 1),
         "depth": number(image.number("measure", "depth_mag"), 2),
+        "reach": reach,
         "closure": closure,
         "pulls": pulls,
         "points": points,
@@ -274,6 +298,28 @@ def _closure(image: ReportedImage) -> tuple[Cell, list[str]]:
     return Cell(text, abs(worst), WARN if open_ else "", "; ".join(said)), said
 
 
+def _calibration_notes(image: ReportedImage) -> list[str]:
+    """Return what looks wrong with the calibration and is not said elsewhere."""
+    notes = [str(note) for note in image.number("finalize", "calibration_notes") or ()]
+    off_mmag = image.number("finalize", "zeropoint_audit_mmag")
+    if off_mmag is not None and abs(off_mmag) < WORTH_MMAG:
+        notes = [note for note in notes if not note.startswith("PHOTFLAM")]
+    return [note for note in notes if not note.startswith("aper")]
+
+
+def _reach(image: ReportedImage) -> tuple[Cell, list[str]]:
+    """Return what the catalog reaches, and whether the preset deep would find much more."""
+    reached = image.number("detect", "reach_mag")
+    deep = (image.number("detect", "reach_of_presets_mag") or {}).get("deep")
+    if reached is None or deep is None or deep - reached < WORTH_MAG:
+        return number(reached, 2), []
+    text = (
+        f"the preset deep reaches {deep - reached:.1f} mag fainter stars: half of them are found "
+        f"at {deep:.1f} mag, with these settings at {reached:.1f}"
+    )
+    return number(reached, 2), [text]
+
+
 def _points(image: ReportedImage) -> tuple[Cell, list[str]]:
     """Return how many stars tell where points are, and a remark where too few do."""
     n_stars = image.number("measure", "locus_n_stars")
@@ -283,7 +329,7 @@ def _points(image: ReportedImage) -> tuple[Cell, list[str]]:
         f"p_star rests on the published curve of the filter: {n_stars} stars are too few to tell "
         "where the image's own points are"
     )
-    return Cell(f"{n_stars}: not used", None, WARN, text), [text]
+    return Cell(str(n_stars), None, WARN, text), [text]
 
 
 def blank_pull(image: ReportedImage) -> float | None:

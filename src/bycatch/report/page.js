@@ -32,11 +32,6 @@ const bycatchReport = (() => {
     return value === null || value === undefined ? "-" : value.toFixed(digits);
   }
 
-  // A name that may go on in a second line after each underscore.
-  function breakable(name) {
-    return name.split("_").flatMap((part, k) => (k ? ["_", make("wbr"), part] : [part]));
-  }
-
   function flagNames(value) {
     return about.flags.filter((flag) => value & flag.bit).map((flag) => flag.name.replaceAll("_", " "));
   }
@@ -78,6 +73,21 @@ const bycatchReport = (() => {
     });
   }
 
+  // The images of a large run: those whose row holds all the words.
+  function filterImages() {
+    const words = at("filter-images").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+    const marked = at("filter-warned").checked;
+    const rows = [...at("images").tBodies[0].rows];
+    let n = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      const fits = words.every((word) => text.includes(word));
+      row.hidden = !(fits && (!marked || row.querySelector("td.warn, td.bad")));
+      if (!row.hidden) n += 1;
+    }
+    at("n-images").textContent = `${n} of ${rows.length} images`;
+  }
+
   // ---- content ----------------------------------------------------------------------------------
 
   async function unpacked(text) {
@@ -86,16 +96,16 @@ const bycatchReport = (() => {
     return JSON.parse(await new Response(stream).text());
   }
 
-  function packedText(number) {
-    const inside = at(`packed-${number}`);
+  // The content of an image or a group: in an element of the page, or in a file beside it.
+  function packedText(place, { key, file }) {
+    const inside = at(place);
     if (inside) return Promise.resolve(inside.textContent);
-    const key = about.images[number].key;
     if (key in there) return Promise.resolve(there[key]);
     return new Promise((resolve, reject) => {
       waiting[key] = resolve;
-      const script = make("script", { src: about.images[number].file });
+      const script = make("script", { src: file });
       script.addEventListener("error", () =>
-        reject(new Error(`${about.images[number].file} is missing beside the report`)));
+        reject(new Error(`${file} is missing beside the report`)));
       document.head.append(script);
     });
   }
@@ -113,7 +123,7 @@ const bycatchReport = (() => {
     at("state").textContent = `Loading ${image.title} ...`;
     let content;
     try {
-      content = await unpacked(await packedText(number));
+      content = await unpacked(await packedText(`packed-${number}`, image));
     } catch (error) {
       at("state").textContent = `${image.title} can't be shown: ${error.message}`;
       at("content").hidden = true;
@@ -133,6 +143,7 @@ const bycatchReport = (() => {
     at("state").textContent = content.problem || "";
     if (!content.problem) fill();
     document.body.dataset.shown = image.key;
+    keepAddress();
     if (scroll) {
       at("image").scrollIntoView({ block: "start" });
       at("image").focus({ preventScroll: true });
@@ -162,6 +173,28 @@ const bycatchReport = (() => {
   }
 
   const nan = (values) => values.map((value) => (value === null ? NaN : value));
+
+  // ---- the address ----------------------------------------------------------------------------
+
+  // It holds image and source, so that a view can be shared: #image=FIELD/FILTER/ROOT&source=17
+  function keepAddress() {
+    const parts = [`image=${encodeURIComponent(about.images[current].key)}`];
+    if (chosen >= 0) parts.push(`source=${list("id")[chosen]}`);
+    history.replaceState(null, "", `#${parts.join("&")}`);
+  }
+
+  // Shows what the address asks for, and tells whether it asks for anything.
+  async function followAddress(scroll) {
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const number = about.images.findIndex((image) => image.key === asked.get("image"));
+    if (number < 0) return false;
+    const id = asked.get("source");
+    if (number !== current || !shown) await show(number, scroll && !id);
+    else if (scroll && !id) at("image").scrollIntoView({ block: "start" });
+    const row = id === null ? -1 : list("id").indexOf(Number(id));
+    if (row >= 0) choose(row, true);
+    return true;
+  }
 
   // ---- the plots ----------------------------------------------------------------------------------
 
@@ -312,9 +345,10 @@ const bycatchReport = (() => {
     const kinds = [...new Set(limits.map((limit) => limit.of))];
     at("t-counts").textContent = kinds.map((kind) => {
       const told = limits.filter((limit) => limit.of === kind)
-        .map((limit) => `${limit.label} at ${limit.mag.toFixed(2)}`).join(", ");
+        .map((limit) => `${limit.label} at ${limit.mag.toFixed(2)}${limit.error ? ` ± ${limit.error.toFixed(2)}` : ""}`)
+        .join(", ");
       return kind ? `complete in ${kind}: ${told}` : told;
-    }).join("; ");
+    }).join("; ") + (shown.false_share ? `. ${shown.false_share}` : "");
   }
 
   function fillResiduals() {
@@ -351,12 +385,23 @@ const bycatchReport = (() => {
     chosen = row;
     tellSource(row);
     sourceTable.reveal(row);
+    keepAddress();
   }
 
   function choose(row, zoom) {
     models.sources.selected.indices = [row];
     picked([row]);
-    if (zoom && shown.picture) lookAt(list("x_center")[row], list("y_center")[row]);
+    if (!zoom || !shown.picture) return;
+    lookAt(list("x_center")[row], list("y_center")[row]);
+    toPicture();
+  }
+
+  // Scrolls to the picture where it is out of sight.
+  function toPicture() {
+    const box = document.querySelector("figure.wide").getBoundingClientRect();
+    if (box.top < 0 || box.top + 0.7 * box.height > window.innerHeight) {
+      at("image").scrollIntoView({ block: "start" });
+    }
   }
 
   function lookAt(x, y) {
@@ -390,8 +435,9 @@ const bycatchReport = (() => {
 
   // ---- the table of the sources ----------------------------------------------------------------------
 
+  // With kind and flags these are the fifteen that are read first; the box shows all.
   const IN_TABLE = ["id", "x_center", "y_center", "RA_GAIA_WCS", "DEC_GAIA_WCS", "mag_ab_{r}",
-    "mag_ab_err_{r}", "snr_{r}", "fwhm", "concentration", "p_star", "p_cr", "n_exp"];
+    "mag_ab_err_{r}", "snr_{r}", "mag_ab_kron", "fwhm", "p_star", "p_cr", "n_exp"];
 
   const sourceTable = {
     rows: [], page: 0,
@@ -403,13 +449,15 @@ const bycatchReport = (() => {
         at("n-sources").textContent = "";
         return;
       }
-      const names = IN_TABLE.map(named).filter((name) => columns[name]);
+      const names = at("all-columns").checked
+        ? shown.sources.columns.map((column) => column.name).filter((name) => name !== "flags")
+        : IN_TABLE.map(named).filter((name) => columns[name]);
       this.names = names;
       const titles = [...names.map((name) => [name, columns[name]]), ["kind", null], ["flags", null]];
       this.headers = titles.map(([name, column]) => make("th",
         { scope: "col", "aria-sort": "none", class: column ? "right" : null },
         make("button", { type: "button", title: column ? `${column.meaning} [${column.unit}]; click to sort` : "click to sort",
-          onclick: (event) => this.sort(event.currentTarget.parentElement, name) }, ...breakable(name))));
+          onclick: (event) => this.sort(event.currentTarget.parentElement, name) }, name)));
       this.body = make("tbody");
       this.foot = make("span", { role: "status" });
       place.replaceChildren(
@@ -556,7 +604,7 @@ const bycatchReport = (() => {
     models = {};
     for (const name of names) models[name] = source(name);
     for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
-    for (const button of document.querySelectorAll("button.open")) {
+    for (const button of document.querySelectorAll("button.open:not(.open-group)")) {
       const number = about.images.findIndex((image) => image.key === button.dataset.key);
       button.addEventListener("click", () => show(number, true));
     }
@@ -578,7 +626,17 @@ const bycatchReport = (() => {
     };
     window.addEventListener("beforeprint", () => tools(false));
     window.addEventListener("afterprint", () => tools(true));
-    if (about.images.length) show(about.first);
+    at("all-columns").addEventListener("change", () => sourceTable.start());
+    at("share").addEventListener("click", () => {
+      navigator.clipboard?.writeText(location.href).then(() => { at("share").textContent = "copied"; }, () => {});
+    });
+    if (at("filter-images")) {
+      at("filter-images").addEventListener("input", filterImages);
+      at("filter-warned").addEventListener("change", filterImages);
+      filterImages();
+    }
+    window.addEventListener("hashchange", () => followAddress(true));
+    if (about.images.length) followAddress(false).then((asked) => asked || show(about.first));
     else {
       at("state").textContent = "There is no image to show.";
       at("content").hidden = true;
@@ -601,14 +659,16 @@ const bycatchReport = (() => {
 
   // Bokeh draws when it is ready; there is no promise of its to wait for.
   function whenDrawn(tries = 0) {
-    const drawn = window.Bokeh && Bokeh.documents.length && Object.keys(Bokeh.index).length >= 1;
+    const drawn = window.Bokeh && Bokeh.documents.length && Object.keys(Bokeh.index).length >= 1
+      && Bokeh.documents.length >= (about.groups.length ? 2 : 1);
     if (drawn) start();
     else if (tries < 400) setTimeout(() => whenDrawn(tries + 1), 25);
     else at("state").textContent = "The plots could not be drawn.";
   }
   whenDrawn();
 
-  return { arrived, picked, show, choose,
+  return { arrived, picked, show, choose, about, at, make, inWords, flagNames, middle, nan, model, range,
+    source, packedText, unpacked,
     get state() { return { shown, chosen, current, models }; } };
 })();
 window.bycatchReport = bycatchReport;

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import importlib.util
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 from astropy.table import Table
 
 from bycatch.catalogs.flags import FLAGS
@@ -29,7 +26,10 @@ from bycatch.products import (
 )
 from bycatch.report import pixels
 from bycatch.report.embedded import embedded_plots
+from bycatch.report.group_page import held_groups
+from bycatch.report.held import FIELD_PAGE, Held, packed
 from bycatch.report.image import Budget, compact, payload
+from bycatch.report.isochrones import Isochrone
 from bycatch.report.objects import HEADINGS, reported_groups
 from bycatch.report.overview import key_of, overview
 from bycatch.report.plots import kind_styles
@@ -43,7 +43,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-PAGE, FIELD_PAGE = "report.html", "page.js"
+PAGE = "report.html"
 FIELD_PAGE_REVISION = 1
 """Bumped when the page shows other things of the same products."""
 HERE = Path(__file__).parent
@@ -56,28 +56,16 @@ BUDGETS = (
 BUDGET_BESIDE = Budget(1500, 6000)
 
 
-@dataclass(frozen=True)
-class Held:
-    """An image of the page: its key, its title, and where its content lies.
-
-    Attributes
-    ----------
-    key, title : of the image
-    packed : its content, JSON, gzip, base64; '' if it is in a file of its own
-    file : that file, from the page's folder; '' if the page holds the content
-    """
-
-    key: str
-    title: str
-    packed: str = ""
-    file: str = ""
-
-
-def write_report(out: str | Path) -> Path:
+def write_report(out: str | Path, isochrones: Sequence[Isochrone] = ()) -> Path:
     """Write the page of an output folder and return its path.
 
     Up to 50 images are in the page itself; the content of more lies in the folders of their fields
-    (`write_field_page`), with which it has to be moved.
+    and groups (`write_field_page`, `write_group_page`), with which it has to be moved.
+
+    Parameters
+    ----------
+    out : output folder
+    isochrones : the user's (`read_isochrone`), drawn over the diagrams of the groups
 
     Raises
     ------
@@ -86,8 +74,10 @@ def write_report(out: str | Path) -> Path:
     """
     _check_libraries()
     folder = read_folder(out)
-    held = _inside(folder) if len(folder.images) <= MAX_INSIDE else _in_fields(folder)
-    text = _page(folder, held)
+    inside = len(folder.images) <= MAX_INSIDE
+    held = _inside(folder) if inside else _in_fields(folder)
+    groups = held_groups(folder.out, folder.settings, inside=inside, isochrones=isochrones)
+    text = _page(folder, held, groups)
     path = folder.out / PAGE
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -107,8 +97,8 @@ def write_field_page(folder: FieldFolder, settings: Settings) -> None:
     with atomic(path) as partial, partial.open("w", encoding="ascii") as stream:
         for record in state.images:
             image = reported(record, folder.out, settings)
-            packed = _packed(_content(image, image.table("cat"), BUDGET_BESIDE))
-            stream.write(f'bycatchReport.arrived({json.dumps(key_of(image))}, "{packed}");\n')
+            text = packed(_content(image, image.table("cat"), BUDGET_BESIDE))
+            stream.write(f'bycatchReport.arrived({json.dumps(key_of(image))}, "{text}");\n')
     folder.remember(path, key)
 
 
@@ -148,7 +138,7 @@ def _inside(folder: Folder) -> list[Held]:
     n_images = len(folder.images)
     budget = next(b for most, b in BUDGETS if n_images <= most)
     return [
-        Held(key_of(image), image.place, _packed(_content(image, image.table("cat"), budget)))
+        Held(key_of(image), image.place, packed(_content(image, image.table("cat"), budget)))
         for image in folder.images
     ]
 
@@ -193,13 +183,7 @@ def _content(image: ReportedImage, catalog: Table | None, budget: Budget) -> dic
     return found
 
 
-def _packed(content: dict[str, Any]) -> str:
-    """Return content as base64 of gzipped JSON: a third of its size; null for NaN."""
-    text = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode("ascii")
-
-
-def _page(folder: Folder, held: list[Held]) -> str:
+def _page(folder: Folder, held: list[Held], groups: list[Held]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     drawn = embedded_plots()
@@ -216,11 +200,12 @@ def _page(folder: Folder, held: list[Held]) -> str:
             for f in FLAGS
         ],
         "kinds": kind_styles(),
-        "images": [{"key": h.key, "title": h.title, "file": h.file} for h in held],
+        "images": [h.plain() for h in held],
+        "groups": [h.plain() for h in groups],
         "first": next((k for k, image in enumerate(folder.images) if image.has_catalog), 0),
     }
     return environment.get_template("page.html.j2").render(
-        name=printable(folder.out.resolve().name),
+        place=printable(str(folder.out.resolve())),
         version=__version__,
         made=_newest(folder),
         seconds=folder.seconds,
@@ -230,9 +215,13 @@ def _page(folder: Folder, held: list[Held]) -> str:
         flags=about["flags"],
         styles=(HERE / "page.css").read_text(encoding="utf-8"),
         code=(HERE / "page.js").read_text(encoding="utf-8"),
+        group_code=(HERE / "group.js").read_text(encoding="utf-8"),
         bokeh=drawn.library,
         plots=drawn.places,
         plot_script=drawn.script,
+        group_plots=drawn.group_places,
+        group_script=drawn.group_script,
+        held_groups=groups,
         kinds=kind_styles(),
         groups=reported_groups(folder.out),
         group_headings=HEADINGS,

@@ -50,7 +50,8 @@ def _tell(sources: Any) -> None:
     sources.selected.js_on_change("indices", CustomJS(code=code))
 
 
-def _figure(name: str, x: str, y: str, tools: str, **options: Any) -> Any:
+def plot_figure(name: str, x: str, y: str, tools: str, **options: Any) -> Any:
+    """Return an empty plot in the page's style."""
     from bokeh.plotting import figure
 
     plot = figure(
@@ -100,14 +101,14 @@ def _points(plot: Any, sources: Any, x: str, y: str, size: int) -> list[Any]:
         chosen.update(fill_alpha=0.0 if plot.name == "picture" else 0.6)
         points.selection_glyph = chosen
         drawn.append(points)
-    _put_below(plot)
+    put_legend_below(plot)
     return drawn
 
 
-def _put_below(plot: Any) -> None:
-    """Put the legend below the plot, where it hides nothing."""
+def put_legend_below(plot: Any, *, hides: bool = True) -> None:
+    """Put the legend below the plot, where it covers nothing; clicks hide what it names."""
     legend = plot.legend[0]
-    legend.click_policy = "hide"
+    legend.click_policy = "hide" if hides else "none"
     legend.orientation = "horizontal"
     legend.label_text_font_size, legend.label_text_color = "12px", INK
     legend.border_line_alpha, legend.background_fill_alpha, legend.spacing = 0, 0.8, 6
@@ -133,9 +134,16 @@ def _hover(plot: Any, renderers: list[Any]) -> None:
 
 
 def _picture(sources: Any) -> Any:
-    from bokeh.models import BoxZoomTool, ColumnDataSource, ImageURL, MultiLine, Range1d
+    from bokeh.models import (
+        BoxZoomTool,
+        ColumnDataSource,
+        ImageURL,
+        MultiLine,
+        Range1d,
+        WheelZoomTool,
+    )
 
-    plot = _figure(
+    plot = plot_figure(
         "picture", "x, px", "y, px", "pan,wheel_zoom,reset",
         sizing_mode="fixed", width=PICTURE_PX + 80, height=PICTURE_PX + 120,
         x_range=Range1d(0, 1), y_range=Range1d(0, 1),
@@ -143,7 +151,8 @@ def _picture(sources: Any) -> Any:
     plot.frame_width = plot.frame_height = PICTURE_PX
     plot.add_tools(BoxZoomTool(match_aspect=True))
     plot.grid.visible = False
-    plot.toolbar.active_scroll = "auto"
+    # At once: the caption says so.
+    plot.toolbar.active_scroll = next(t for t in plot.tools if isinstance(t, WheelZoomTool))
     picture = ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name="image")
     below = ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="bottom_left")
     plot.add_glyph(picture, below, level="image").nonselection_glyph = None
@@ -165,13 +174,15 @@ def _picture(sources: Any) -> Any:
 
 
 def _counts() -> Any:
-    from bokeh.models import ColumnDataSource, LogTicker, Range1d
+    from bokeh.models import ColumnDataSource, FixedTicker, NumeralTickFormatter, Range1d
 
-    plot = _figure(
+    plot = plot_figure(
         "counts", "AB magnitude", "sources per 0.25 mag", "pan,xwheel_zoom,box_zoom,reset",
         x_range=Range1d(18, 30), y_range=Range1d(LEAST_COUNT, 10), y_axis_type="log",
     )  # fmt: skip
-    plot.yaxis.ticker = LogTicker(mantissas=[1, 3], num_minor_ticks=0)
+    # Counts are whole numbers, and a range of less than ten has ticks, too.
+    plot.yaxis.ticker = FixedTicker(ticks=[n * 10**k for k in range(6) for n in (1, 2, 5)])
+    plot.yaxis.formatter = NumeralTickFormatter(format="0")
     bins = ColumnDataSource({name: [] for name in ("left", "right", "all", "clean")}, name="bins")
     span = {"left": "left", "right": "right", "bottom": LEAST_COUNT, "source": bins}
     plot.quad(
@@ -192,22 +203,22 @@ def _counts() -> Any:
         text_baseline="top", text_font_size="12px", text_color=INK, x_offset=3,
         background_fill_color="white", background_fill_alpha=0.75,
     )  # fmt: skip
-    _put_below(plot)
+    put_legend_below(plot)
     return plot
 
 
 def _errors(sources: Any) -> Any:
     plot = _against_magnitude("errors", "its error, mag", y_axis_type="log")
-    points = _points(plot, sources, "mag", "err", 6)
     _line(plot, "curve", "expected")
+    points = _points(plot, sources, "mag", "err", 6)
     _hover(plot, points)
     return plot
 
 
 def _shapes(sources: Any) -> Any:
     plot = _against_magnitude("shapes", "shape")
-    points = _points(plot, sources, "mag", "shape", 6)
     _line(plot, "locus", "stars")
+    points = _points(plot, sources, "mag", "shape", 6)
     _hover(plot, points)
     return plot
 
@@ -216,24 +227,26 @@ def _against_magnitude(name: str, y: str, **options: Any) -> Any:
     from bokeh.models import Range1d
 
     ranges = {"x_range": Range1d(18, 30), "y_range": Range1d(0.01, 1)}
-    return _figure(name, "AB magnitude", y, "pan,wheel_zoom,box_zoom,reset", **ranges, **options)
+    return plot_figure(
+        name, "AB magnitude", y, "pan,wheel_zoom,box_zoom,reset", **ranges, **options
+    )
 
 
 def _line(plot: Any, name: str, label: str) -> None:
-    """Draw what is expected: black with white edges, to be seen on points of any colour."""
+    """Draw what is expected, behind the points."""
     from bokeh.models import ColumnDataSource
 
     line = ColumnDataSource({"x": [], "y": []}, name=name)
-    for colour, width in (("white", 5), ("#000000", 2)):
-        plot.line(
-            "x", "y", source=line, line_color=colour, line_width=width, legend_label=label
-        ).nonselection_glyph = None
+    plot.line(
+        "x", "y", source=line, line_color="#000000", line_width=2, legend_label=label,
+        level="underlay",
+    ).nonselection_glyph = None  # fmt: skip
 
 
 def _residuals() -> Any:
     from bokeh.models import BoxZoomTool, ColumnDataSource, HoverTool, Range1d
 
-    plot = _figure(
+    plot = plot_figure(
         "residuals", "ΔRA cos Dec, mas", "ΔDec, mas", "pan,wheel_zoom,reset", sizing_mode="fixed",
         width=RESIDUALS_PX + 80, x_range=Range1d(10, -10), y_range=Range1d(-10, 10),
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bycatch.simulate.files import Truth, VisitFiles, read_truth, write_visit
+from bycatch.simulate.files import Truth, VisitFiles, read_truth, write_group, write_visit
+from bycatch.simulate.group import SimulatedGroup, simulate_group
 from bycatch.simulate.visit import (
     SimulatedImage,
     SimulatedVisit,
@@ -11,12 +12,15 @@ from bycatch.simulate.visit import (
 )
 
 __all__ = [
+    "SimulatedGroup",
     "SimulatedImage",
     "SimulatedVisit",
     "Truth",
     "VisitFiles",
     "read_truth",
+    "simulate_group",
     "simulate_scene",
     "simulate_visit",
+    "write_group",
     "write_visit",
 ]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.exposures import flc_hdus
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC
+from bycatch.simulate.group import SimulatedGroup
 from bycatch.simulate.visit import PHOTBW, SimulatedImage, SimulatedVisit, photflam_photplam
 from bycatch.system.disk import atomic
 
@@ -99,6 +100,19 @@ def write_visit(visit: SimulatedVisit, directory: str | Path) -> VisitFiles:
         for path in _write_exposures(image, directory, visit.settings)
     )
     return VisitFiles(drcs, tables, masks, models, gaia, error, exposures)
+
+
+def write_group(group: SimulatedGroup, directory: str | Path) -> tuple[VisitFiles, ...]:
+    """Write the visits of a group into one folder (see `write_visit`).
+
+    ``truth/sky.ecsv`` holds the objects, their motions and mean magnitudes; each image's truth
+    table has the same rows, with the places and magnitudes at its time.  ``truth/wcs_error.json``
+    is that of the last visit.
+    """
+    directory = Path(directory)
+    files = tuple(write_visit(visit, directory) for visit in group.visits)
+    _write_table(group.truth, directory / "truth" / "sky.ecsv")
+    return files
 
 
 def _write_exposures(

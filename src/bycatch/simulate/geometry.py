@@ -261,3 +261,19 @@ def _wcs(
     wcs.pixel_shape = (grid.shape[1], grid.shape[0])
     wcs.wcs.set()
     return wcs
+
+
+def plane_to_sky(settings: SimulateSettings, u: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Return (ra, dec) in degrees of places on the plane of a visit."""
+    grid = output_grid(settings, 1)
+    ra, dec = true_wcs(settings, grid).all_pix2world(*grid.from_plane(u, v), 0)
+    return np.asarray(ra), np.asarray(dec)
+
+
+def sky_to_plane(settings: SimulateSettings, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
+    """Return the (u, v) of positions on the sky (degrees) on the plane of a visit, arcsec."""
+    grid = output_grid(settings, 1)
+    x, y = true_wcs(settings, grid).all_world2pix(ra, dec, 0)
+    cos, sin = _cos_sin(grid.rotation_deg)
+    x, y = ((w - c) * grid.scale_arcsec for w, c in zip((x, y), grid.centre, strict=True))
+    return cos * x - sin * y, sin * x + cos * y

@@ -22,6 +22,7 @@ from bycatch.catalogs.columns import COMPLETENESS, INJECT, PURITY
 from bycatch.catalogs.tables import empty_table, floats, make_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
+from bycatch.simulate.falling_curve import fitted
 from bycatch.simulate.trial import Trial, aperture_of, trial
 
 KEPT, RAY, BLENDED, LOST = "kept", "cosmic ray", "blended", "lost"
@@ -29,7 +30,11 @@ P_CR_LIMIT = 0.5
 """Where a catalog has p_cr: a source above it is called a cosmic ray."""
 CHANGE_SHARE = 0.5
 """Least share of a source's light by which a detection that was there before must have changed."""
-MIN_FOR_LIMIT, N_BOOTSTRAP = 20, 100
+MIN_FOR_LIMIT = 20
+NEGATIVE_IS_BLIND_TO = (
+    "pieces of real sources, blends, spikes, halos, trails, nebulosity, hot pixels"
+)
+"""False detections that the negative of an image does not have."""
 
 
 def recovered(
@@ -221,15 +226,17 @@ def limits_of(sources: Table) -> list[dict[str, Any]]:
         mag = np.asarray(sources["mag"])[rows]
         row: dict[str, Any] = {"kind": kind, "re_arcsec": size, "n_exp": depth, "n": len(mag)}
         for what in ("found", "kept"):
+            yes = np.asarray(sources[what])[rows]
+            curve = fitted(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
             for percent in (50, 90):
-                limit = limit_and_error(mag, np.asarray(sources[what])[rows], percent / 100)
+                limit = curve.limit(percent / 100) if curve else (None, None)
                 row[f"mag_{percent}_{what}"], row[f"mag_{percent}_{what}_err"] = limit
         out.append(row)
     return out
 
 
 def limit_and_error(mag: Floats, yes: Bools, level: float) -> tuple[float | None, float | None]:
-    """Return where completeness falls to a level, and its 1-sigma error by bootstrap.
+    """Return where completeness falls to a level, and its 1-sigma error, of a fitted curve.
 
     Parameters
     ----------
@@ -237,32 +244,13 @@ def limit_and_error(mag: Floats, yes: Bools, level: float) -> tuple[float | None
     yes : (N,) bool
     level : share
 
-    Notes
-    -----
-    Completeness is the best curve of all that fall with magnitude (isotonic
-    regression): no shape is assumed, since in a single exposure cosmic rays take
-    faint sources away long before the noise does.
+    Returns
+    -------
+    tuple
+        None for a level that is not reached within the magnitudes.
     """
-    limit = _limit(mag, yes, level)
-    if limit is None:
-        return None, None
-    random = np.random.default_rng(len(mag))
-    draws = (random.integers(0, len(mag), len(mag)) for _ in range(N_BOOTSTRAP))
-    limits = [value for rows in draws if (value := _limit(mag[rows], yes[rows], level)) is not None]
-    return limit, float(np.std(limits)) if len(limits) > N_BOOTSTRAP // 2 else None
-
-
-def _limit(mag: Floats, yes: Bools, level: float) -> float | None:
-    from scipy.optimize import isotonic_regression
-
-    if len(mag) < MIN_FOR_LIMIT:
-        return None
-    order = np.argsort(mag, kind="stable")
-    share = isotonic_regression(yes[order].astype(float), increasing=False).x
-    n_above = int(np.count_nonzero(share >= level))
-    if n_above == 0 or n_above == len(mag):
-        return None
-    return float(0.5 * (mag[order][n_above - 1] + mag[order][n_above]))
+    curve = fitted(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
+    return curve.limit(level) if curve else (None, None)
 
 
 def purity_table(image: DrcImage, before: Trial, settings: Settings) -> Table:
@@ -322,4 +310,5 @@ def purity_of(
             "n_cosmic_ray": n_rays,
             "false_share": np.where(n_kept > 0, share, np.nan),
         },
+        meta={"NOTE": f"of noise and cosmic rays alone; not counted: {NEGATIVE_IS_BLIND_TO}"},
     )  # fmt: skip

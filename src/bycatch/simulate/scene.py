@@ -20,7 +20,7 @@ STAR_SLOPE, GALAXY_SLOPE = 0.08, 0.28
 """d log10 N / d mag of the luminosity functions."""
 # Purposes of the random numbers: each is a stream of its own.
 STREAMS = ("stars", "galaxies", "gaia", "exposure", "cosmic rays", "defects", "large galaxies",
-           "knots", "nebula", "trails", "focus", "rejection")  # fmt: skip
+           "knots", "nebula", "trails", "focus", "rejection", "epochs")  # fmt: skip
 LARGE_MAG_SCATTER, LARGE_COLOUR = 0.5, 1.2
 KNOTS_PER_GALAXY = 12
 KNOT_COLOUR = 0.3
@@ -66,9 +66,12 @@ class Scene:
         return np.asarray(self.mag + self.colour * np.log(REFERENCE_WAVELENGTH / wavelength))
 
 
-def make_scene(settings: SimulateSettings) -> Scene:
-    """Draw the objects of a visit: uniform positions, rising luminosity functions."""
-    low, high = extent(settings)
+def make_scene(settings: SimulateSettings, corners: tuple[Floats, Floats] | None = None) -> Scene:
+    """Draw the objects of a visit: uniform positions, rising luminosity functions.
+
+    They lie between two corners (u, v); by default those of the visit's own `extent`.
+    """
+    low, high = extent(settings) if corners is None else corners
     area_arcmin2 = float(np.prod(high - low)) / 3600.0
     stars = random_stream(settings, "stars")
     galaxies = random_stream(settings, "galaxies")

@@ -35,6 +35,7 @@ from bycatch.simulate.geometry import (
     dithers_arcsec,
     header_wcs,
     output_grid,
+    plane_to_sky,
     true_wcs,
 )
 from bycatch.simulate.optics import AberratedPsf, Optics
@@ -148,9 +149,7 @@ def epoch_jyear(settings: SimulateSettings) -> float:
 
 def sky_positions(settings: SimulateSettings, scene: Scene) -> tuple[Floats, Floats]:
     """Return the true (ra, dec) of the objects at the epoch of the visit, degrees."""
-    grid = output_grid(settings, 1)
-    ra, dec = true_wcs(settings, grid).all_pix2world(*grid.from_plane(scene.u, scene.v), 0)
-    return np.asarray(ra), np.asarray(dec)
+    return plane_to_sky(settings, scene.u, scene.v)
 
 
 def photflam_photplam(filter_name: str) -> tuple[float, float]:

@@ -256,8 +256,8 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     lacking = {"ra", "dec"} - set(found)
     if lacking:
         raise SettingsError(
-            f"{origin}: no column for {' and '.join(sorted(lacking))} among the columns found: "
-            f"{', '.join(table.colnames) or 'none'}",
+            f"{origin}: not a table of stars: no column for {' and '.join(sorted(lacking))} among "
+            f"the columns found: {', '.join(table.colnames) or 'none'}",
             hint="name the ICRS positions ra and dec, in degrees",
         )
     identifiers, notes = _identifiers(table, found.get("source_id"), origin)

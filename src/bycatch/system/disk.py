@@ -17,6 +17,8 @@ from pathlib import Path
 PARTIAL = ".part-"
 NO_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
 """The error of a file system that can't be told to write now."""
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""The errors of a file system without hard links, such as exFAT."""
 
 logger = logging.getLogger("bycatch")
 
@@ -68,6 +70,28 @@ def atomic(path: Path) -> Iterator[Path]:
         batch.commit()
     finally:
         batch.discard()
+
+
+def place_new(partial: Path, path: Path) -> None:
+    """Give a file that is complete its name, which no other file may have yet.
+
+    Raises
+    ------
+    FileExistsError
+        There is something of this name; it is left as it is, and so is the file.
+    """
+    _sync(partial)
+    try:
+        os.link(partial, path)  # atomic, and unlike a renaming it replaces nothing
+    except OSError as err:
+        if err.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "exists already", str(path)) from err
+        partial.rename(path)
+    else:
+        partial.unlink()
+    _sync(path.parent)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -35,6 +35,7 @@ from types import TracebackType
 from typing import Any
 
 from bycatch.errors import BycatchError
+from bycatch.system.disk import NO_LINKS
 from bycatch.system.words import printable
 
 HEARTBEAT_S = 30.0
@@ -47,8 +48,6 @@ MOST_ATTEMPTS, PAUSE_S = 100, 0.02
 """While another process takes over a stale lock."""
 POLL_S = 0.2
 """How often a process that waits for a lock looks again."""
-NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""What a file system without hard links answers, such as exFAT."""
 AUXILIARY = re.compile(r"\.[0-9a-f]{16}\.(new|old|claim|clock)")
 """How the names of our other files go on after that of the lock."""
 SINCE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -262,7 +261,7 @@ def _attempt(path: Path, name: str, content: bytes) -> bool:
 
 def _is_stale(path: Path, seen: _Sight) -> bool:
     holder = _holder(seen)
-    if holder.host and (holder.host, holder.boot) == (socket.gethostname(), _boot()):
+    if holder.host and (holder.host, holder.boot) == (socket.gethostname(), boot()):
         running = _is_running(holder.pid, holder.started)
         if running is not None:
             return not running
@@ -295,7 +294,7 @@ def _start_ticks(pid: int) -> int | None:
         return None
 
 
-def _boot() -> str:
+def boot() -> str:
     """Return the boot of the system and the name space of process numbers; '' without /proc."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -308,7 +307,7 @@ def _new_content() -> bytes:
     """Return the content of a lock file of this process, which no other lock file has."""
     since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     pid = os.getpid()
-    holder = Holder(socket.gethostname(), pid, since, _boot(), _start_ticks(pid))
+    holder = Holder(socket.gethostname(), pid, since, boot(), _start_ticks(pid))
     return json.dumps(asdict(holder) | {"token": secrets.token_hex(16)}).encode() + b"\n"
 
 

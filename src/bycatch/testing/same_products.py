@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,8 +19,10 @@ from typing import Any
 
 STATES = ("*_state.json", "field.json", "products.json")
 """Files that say what was made, with proofs."""
-OF_A_RUN = frozenset({"seconds", "peak_mb", "done", "kept", "out", "folder"})
-"""Values that belong to a run and its place, not to what it made."""
+OF_A_RUN = frozenset(
+    {"seconds", "peak_mb", "done", "kept", "out", "folder", "fingerprint", "facts_key", "stars_key"}
+)
+"""Values that belong to a run, its place and the times of its files, not to what it made."""
 DATE = re.compile(rb"(\bDATE\b['\": =]+)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?")
 PAGES = re.compile(r"report\.html|page\.js|products\.json|.*\.log|\..*")
 """Logs, pages, and hidden files, which `leftovers` gives."""
@@ -66,9 +69,26 @@ def _content(path: Path, out: Path) -> Any:
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)  # its head holds the time
+    if path.suffix == ".parquet":
+        return _rows(content)
     if path.suffix == ".json":
         return _plain(json.loads(content.replace(os.fsencode(out), b"OUT")))
     return DATE.sub(rb"\1", content.replace(os.fsencode(out), b"OUT"))
+
+
+def _rows(content: bytes) -> Any:
+    """Return the rows of a Parquet file, and its metadata; packed, they hold the moment, too."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(content))
+    stream = io.BytesIO()
+    bare = table.replace_schema_metadata(None)
+    with pa.ipc.new_stream(stream, bare.schema) as writer:
+        writer.write_table(bare)
+    known = {**(table.schema.metadata or {})}
+    known.pop(b"DATE", None)
+    return stream.getvalue(), {key: DATE.sub(rb"\1", value) for key, value in known.items()}
 
 
 def _plain(value: Any) -> Any:

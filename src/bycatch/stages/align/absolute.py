@@ -285,7 +285,9 @@ def _with_residual(
     """
     moved = replace(group, frames=fitted.frames)
     star, linked = _paired(moved, stars, search, settings.tolerance_mas, settings)
-    data = observations(moved, stars, star, linked, min(fitted.star_scale, MOST_ERROR_SCALE))
+    scale = min(fitted.star_scale, MOST_ERROR_SCALE)
+    motion = settings.typical_motion_mas_yr
+    data = observations(moved, stars, star, linked, scale, motion_mas_yr=motion)
     fit = fitted_frames(data, len(fitted.fit.common), _prior(settings)[: len(fitted.fit.common)])
     residual = residual_of(moved, data, fit, settings)
     if residual.size_mas == 0:
@@ -350,7 +352,9 @@ def _fitted(
             np.array_equal(a, b) for a, b in zip(previous, (star, linked), strict=True)
         )
         previous = (star, linked)
-        data = observations(moved, stars, star, linked, star_scale)
+        data = observations(
+            moved, stars, star, linked, star_scale, motion_mas_yr=settings.typical_motion_mas_yr
+        )
         fit, geometry = _laddered(data, len(star), n_terms, settings)
         # What one round has found, the next has taken out: the geometry only grows.
         n_terms = len(fit.common)

@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 from bycatch.arrays import Floats, Ints
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX
 from bycatch.stages.align.plane import View
-from bycatch.stages.align.relative import Group, typical
+from bycatch.stages.align.relative import SAME_EPOCH_DAYS, Group, typical
 
 BRIGHT_PX = 0.02
 """Stars whose photons tell the centroid this well tell the floor: `detect` centres them alike."""
@@ -38,6 +38,8 @@ def centroid_floors_mas(group: Group) -> list[float]:
     rows, found, weights = [], [], []
     for k in range(n):
         for j in range(k):
+            if abs(group.views[k].image.mjd - group.views[j].image.mjd) > SAME_EPOCH_DAYS:
+                continue  # stars have moved
             apart_mas2, n_values = _apart_mas2(group, k, j, bright)
             if n_values:
                 rows.append(np.eye(n)[k] + np.eye(n)[j])

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LEAST_ERROR_MAS = 0.05
 """No star's position is better than Gaia's own frame at the time of an HST image."""
 _HALO_PX = 15.0
+_GALAXY = 0.2
+"""p_star of what is no star that moves."""
 """Least radius around a saturated source in which no centroid is trusted."""
 
 
@@ -102,6 +104,7 @@ class View:
     is_measured: Bools  # the variance, by `detect`; others are expected and may be scaled
     mag: Floats
     starlike: Bools
+    at_rest: Bools  # extended, as far as is known: no star that moves
     corners: Floats  # (4, 2), mas
 
     @property
@@ -149,6 +152,7 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
         is_measured=np.isfinite(wings),
         mag=np.where(np.isfinite(mag), mag, np.nan),
         starlike=_starlike(table, settings)[rows],
+        at_rest=np.asarray(_values(table, "p_star")[rows] < _GALAXY),
         corners=corners,
     )
 
@@ -230,6 +234,7 @@ class Stars:
     xy: Floats
     motion: dict[int, Floats]  # by image: what has been added since, at its own time
     variance: Floats
+    motion_variance: Floats  # of the motion that they are carried with, (mas/yr)^2 per axis
     mag: Floats
     source_id: Ints
     release: str
@@ -248,6 +253,7 @@ class Stars:
             self.xy[keep],
             motion,
             self.variance[keep],
+            self.motion_variance[keep],
             self.mag[keep],
             self.source_id[keep],
             self.release,
@@ -289,6 +295,7 @@ def stars_near(
             np.where(np.isfinite(errors), errors, settings.unknown_error_mas), _LEAST_ERROR_MAS
         )
         ** 2,
+        motion_variance=_motion_variance(table, motion)[rows],
         mag=np.asarray(np.ma.filled(table["phot_g_mean_mag"], np.nan), dtype=np.float64)[rows],
         source_id=np.asarray(table["source_id"], dtype=np.int64)[rows],
         release=str(table.meta.get("release", "")),
@@ -298,7 +305,14 @@ def stars_near(
 
 def _no_stars(problem: str) -> Stars:
     nothing, none = np.empty((0, 2)), np.empty(0, np.int64)
-    return Stars(none, nothing, {}, nothing, np.empty(0), none, "", problem)
+    return Stars(none, nothing, {}, nothing, np.empty(0), np.empty(0), none, "", problem)
+
+
+def _motion_variance(table: Table, typical_mas_yr: float) -> Floats:
+    """Return the variance of each star's motion per axis; of one without, that of the stars."""
+    errors = [_values(table, name) for name in ("pmra_error", "pmdec_error")]
+    variance = 0.5 * (errors[0] ** 2 + errors[1] ** 2)
+    return np.where(np.isfinite(variance), variance, typical_mas_yr**2)
 
 
 def _margin_mas(settings: AlignSettings, corners: Floats) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.kernels.matching import Brightness, Offset, find_offset, match_one_to_one
 from bycatch.kernels.tiefit import (
     REFERENCE,
@@ -28,6 +29,8 @@ _MAX_MISFIT_MAS = 3.0
 """Images whose positions differ by more in scale or shape are not tied: one WCS is wrong."""
 _MISFIT_SIGMA = 4.0
 _N_CLIPS, _CLIP_SIGMA = 5, 5.0
+SAME_EPOCH_DAYS = 30.0
+"""Between images of that time nothing moves that matters: 0.7 mas at 8 mas/yr."""
 MEDIAN_STANDARD = np.sqrt(np.log(2.0))
 """Median of the size of a residual over its error, per axis (Rayleigh)."""
 
@@ -179,15 +182,20 @@ def _linked(members: Sequence[View], frames: Sequence[Affine], settings: AlignSe
     frames, radius_mas = list(frames), settings.tolerance_mas
     obj = _objects(members, frames, radius_mas, settings)
     scale = 1.0
+    times = np.array([view.image.mjd for view in members])
+    moved_mas = settings.typical_motion_mas_yr * np.nan_to_num(np.ptp(times)) / DAYS_PER_YEAR
+    moved_mas *= moved_mas > settings.typical_motion_mas_yr * SAME_EPOCH_DAYS / DAYS_PER_YEAR
     for _ in range(4 if len(members) > 1 else 0):
         group = Group(tuple(members), tuple(frames), obj, (), scale)
-        data = observations(group)
+        data = observations(group, motion_mas_yr=settings.typical_motion_mas_yr)
         # The hub's frame is given: only the others are to be found.
         fit = fitted_frames(data, 3, np.full(3, 1e-12))
         measured = _shared(obj)[1]
+        # What has moved is half the way from the mean of the epochs.
+        scatter_mas = np.hypot(typical(np.hypot(*fit.residuals[measured].T)), 0.5 * moved_mas)
         radius_mas = float(
             np.clip(
-                settings.clip_sigma * 1.5 * typical(np.hypot(*fit.residuals[measured].T)),
+                settings.clip_sigma * 1.5 * scatter_mas,
                 settings.min_radius_mas,
                 settings.tolerance_mas,
             )
@@ -249,8 +257,13 @@ def observations(
     star: Ints | None = None,
     linked: Ints | None = None,
     star_scale: float = 1.0,
+    *,
+    motion_mas_yr: float,
 ) -> Observations:
-    """Return all positions of the group's objects, and of the stars that are linked to some."""
+    """Return all positions of the group's objects, and of the stars that are linked to some.
+
+    Where the images are of several epochs, objects that are no galaxies move.
+    """
     xy = [frame(view.xy) for view, frame in zip(group.views, group.frames, strict=True)]
     variance = [np.repeat(v.variance[:, np.newaxis], 2, axis=1) for v in group.views]
     image = [np.full(len(p), k, dtype=np.int64) for k, p in enumerate(xy)]
@@ -270,7 +283,7 @@ def observations(
         image.append(np.full(len(star), REFERENCE, dtype=np.int64))
         obj.append(linked)
     centres = np.array([f(v.centre) for v, f in zip(group.views, group.frames, strict=True)])
-    return Observations(
+    data = Observations(
         np.concatenate(xy),
         np.concatenate(variance),
         np.concatenate(image),
@@ -278,3 +291,23 @@ def observations(
         centres,
         0,
     )
+    times = np.array([view.image.mjd for view in group.views])
+    if not np.ptp(times) > SAME_EPOCH_DAYS:  # nor where one is unknown
+        return data
+    years = (times - times.mean()) / DAYS_PER_YEAR
+    motion = np.where(_at_rest(group), 0.0, motion_mas_yr**2)
+    if stars is not None and star is not None and linked is not None:
+        motion[linked] = stars.motion_variance[star]
+    # The catalog's positions are those at the mean time of the images.
+    return replace(
+        data,
+        years=np.where(data.image == REFERENCE, 0.0, years[data.image]),
+        motion_variance=motion,
+    )
+
+
+def _at_rest(group: Group) -> Bools:
+    """Return which objects are galaxies in most of the images that show them."""
+    n = group.n_objects
+    votes = np.concatenate([np.where(view.at_rest, 1.0, -1.0) for view in group.views])
+    return np.asarray(np.bincount(np.concatenate(group.obj), votes, n) > 0, dtype=np.bool_)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from bycatch.settings import DetectSettings
 from bycatch.stages.detect import pieces, saturated
 from bycatch.stages.detect.centres import bright_centres
 from bycatch.stages.detect.pieces import Pieces
+from bycatch.stages.detect.reach import reach
 
 FILTER_CELLS = 3
 OVERSUBTRACTED_SIGMA = 0.4
@@ -57,6 +58,7 @@ class DetectResult:
     segmentation : (ny, nx) int32; 0 sky, else the source's id; removed sources keep theirs
     background, noise : (ny, nx) float32, e/s per pixel
     background_box_px, n_oversubtracted : as in `Sky`
+    reach_mag : AB magnitude at which half of the stars are found, as `reach` returns it
     """
 
     sources: Table
@@ -66,6 +68,7 @@ class DetectResult:
     noise: Image
     background_box_px: int
     n_oversubtracted: int
+    reach_mag: dict[str, float] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -80,6 +83,8 @@ class DetectResult:
             "noise_median": float(np.median(noise[sky])) if sky.any() else None,
             "background_box_px": self.background_box_px,
             "n_oversubtracted": self.n_oversubtracted,
+            "reach_mag": self.reach_mag.get("settings"),
+            "reach_of_presets_mag": {k: v for k, v in self.reach_mag.items() if k != "settings"},
         }
 
     @notebook.never_raising
@@ -90,20 +95,29 @@ class DetectResult:
         return notebook.card("Detections", self.summary(), table=rows, picture=look)
 
 
-def run(image: DrcImage, settings: DetectSettings | None = None) -> DetectResult:
+def run(
+    image: DrcImage, settings: DetectSettings | None = None, sky: Sky | None = None
+) -> DetectResult:
     """Find the sources of an image.
 
     A pixel belongs to a source where the smoothed, background-subtracted image
     exceeds ``n_sigma`` times the noise of *unsmoothed* sky pixels of its own
     depth, and enough such pixels are connected.
+
+    Parameters
+    ----------
+    image : its pixels, e/s
+    settings : of the step
+    sky : background and noise, if `sky_of` has measured them with these settings
     """
     chosen = (settings or DetectSettings()).at(image.detector_px)
-    sky = sky_of(image, chosen)
+    sky = sky or sky_of(image, chosen)
     segments = segment(image, sky.background, sky.noise, chosen)
     parts = pieces.joined(image, segments, sky.noise, chosen.deblend_prominence)
     found = _measured(image, parts, sky.background, sky.noise, chosen)
     found = saturated.centred(image, found, parts.segments.labels)
-    return _sorted_out(found, parts.segments.labels, sky, chosen)
+    limit = reach(image, sky.background, sky.noise, parts.segments.labels, chosen)
+    return replace(_sorted_out(found, parts.segments.labels, sky, chosen), reach_mag=limit)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,9 @@ SIZE_SHARE = 0.05
 LEAST_ERROR_ARCSEC = 0.002
 """Centres of drizzled images are not better than that, whatever photon noise says."""
 MOST_SIGMA = 7.0
+UNRESOLVED_ARCSEC = 0.1
+"""About the FWHM of HST's stars: nearer than that no image shows two sources, and centres of blends
+differ between images by more than their errors say."""
 N_NEIGHBOURS = 5
 """The local density is that within the distance of so many neighbours in the same image."""
 DENSITY_RANGE = (3e-4, 50.0)
@@ -125,6 +128,7 @@ def associate(
     prior = _ln_prior(len(images))
     pairs = _candidates(rows, reach_arcsec, float(prior[2] - 2 * prior[1]))
     group = likeliest_groups(rows.xy, rows.variance, rows.ln_density, rows.image, pairs, prior)
+    group = _with_unresolved(rows, group)
     return _association(images, rows, group)
 
 
@@ -203,6 +207,32 @@ def _candidates(rows: _Rows, reach: float, ln_odds: float) -> tuple[Ints, Ints]:
     ia, ib, gain = ia[likely], ib[likely], gain[likely]
     order = np.lexsort((ib, ia, -gain))
     return ia[order], ib[order]
+
+
+def _with_unresolved(rows: _Rows, group: Ints) -> Ints:
+    """Return the groups, of which those that no image can tell apart are one, the nearest first."""
+    number, of = np.unique(group, return_inverse=True)
+    n, w = len(number), 1.0 / rows.variance
+    if n < 2:
+        return group
+    total = np.bincount(of, w, n)
+    mean = np.column_stack([np.bincount(of, w * rows.xy[:, k], n) / total for k in range(2)])
+    pairs = cKDTree(mean).query_pairs(UNRESOLVED_ARCSEC, output_type="ndarray")
+    if not len(pairs):
+        return group
+    squared = ((mean[pairs[:, 0]] - mean[pairs[:, 1]]) ** 2).sum(axis=1)
+    images: dict[int, set[int]] = {k: set() for k in np.unique(pairs).tolist()}
+    for k, image in zip(of.tolist(), rows.image.tolist(), strict=True):
+        if k in images:
+            images[k].add(image)
+    first_of = np.arange(n)
+    order = np.lexsort((mean[pairs[:, 0], 1], mean[pairs[:, 0], 0], squared))
+    for a, b in pairs[order].tolist():
+        here, there = int(first_of[a]), int(first_of[b])
+        if here != there and not images[here] & images[there]:
+            images[here] |= images[there]
+            first_of[first_of == there] = here
+    return np.asarray(number[first_of[of]], dtype=np.int64)
 
 
 def _association(images: Sequence[Detections], rows: _Rows, group: Ints) -> Association:

@@ -75,6 +75,10 @@ class Colours:
         MEASURED, BLUER (the true colour is less), REDDER (it is more) or UNKNOWN.
     in_ellipse : (N, P) bool
         Of an extended object in one ellipse, not of a point.
+    cov : (N, P - 1) float
+        Covariance of a colour and the next one, mag2: minus the variance of the filter that they
+        share, systematic parts included; NaN where one of them is not measured, or not in the same
+        way as the other.
     """
 
     colour: Floats
@@ -82,6 +86,7 @@ class Colours:
     err_sys: Floats
     kind: NDArray[np.int8]
     in_ellipse: Bools
+    cov: Floats
 
     @property
     def err_total(self) -> Floats:
@@ -204,13 +209,34 @@ def colours(
     kind[known[:, a] & ~seen[:, a] & seen[:, b]] = REDDER
     kind[seen[:, a] & known[:, b] & ~seen[:, b]] = BLUER
     systematic = MAG_PER_FRACTION * np.hypot(err_sys[:, a], err_sys[:, b])
+    measured = kind == MEASURED
+    cov = shared_covariance(MAG_PER_FRACTION * np.hypot(relative, err_sys), pairs)
     return Colours(
         np.where(kind == UNKNOWN, np.nan, colour),
         MAG_PER_FRACTION * np.hypot(relative[:, a], relative[:, b]),
         np.where(kind == UNKNOWN, np.nan, systematic),
         kind,
         np.zeros(kind.shape, np.bool_),
+        np.where(measured[:, :-1] & measured[:, 1:], cov, np.nan),
     )
+
+
+def shared_covariance(mag_err: Floats, pairs: Sequence[tuple[int, int]]) -> Floats:
+    """Return the covariance of each pair's colour with the next one's, (N, P - 1) mag2.
+
+    Parameters
+    ----------
+    mag_err : (N, F) float
+        Errors of the magnitudes.
+    pairs : P pairs of filters
+        Where the second of one is the first of the next, its error is in both colours, with
+        opposite signs; others share nothing.
+    """
+    columns = [
+        -(mag_err[:, b] ** 2) if b == c else np.zeros(len(mag_err))
+        for (_, b), (c, _) in pairwise(pairs)
+    ]
+    return np.stack(columns, axis=1) if columns else np.empty((len(mag_err), 0))
 
 
 def neighbouring_pairs(pivot_angstrom: Floats) -> list[tuple[int, int]]:

@@ -54,8 +54,11 @@ class ObjectFluxes:
         for k, (f, g) in enumerate(pairwise(filters)):
             found[f"colour_{f}_{g}"] = self.colours.colour[:, k]
             found[f"colour_err_{f}_{g}"] = self.colours.err_total[:, k]
+            found[f"colour_err_sys_{f}_{g}"] = self.colours.err_sys[:, k]
             found[f"colour_limit_{f}_{g}"] = self.colours.kind[:, k]
             found[f"colour_of_{f}_{g}"] = self.colours.in_ellipse[:, k]
+        for k, (f, g, h) in enumerate(zip(filters, filters[1:], filters[2:], strict=False)):
+            found[f"colour_cov_{f}_{g}_{h}"] = self.colours.cov[:, k]
         return found
 
 
@@ -112,12 +115,18 @@ def _colours(seen: Matrices, points: Colours, grid: ColourGrid | None) -> Colour
     )
     systematic = np.array([colour_systematic(f) for f in seen.filters])
     shared = MAG_PER_FRACTION * np.hypot(systematic[:-1], systematic[1:])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mag_err = MAG_PER_FRACTION * np.hypot(err / flux, systematic)
+    pairs = [(k, k + 1) for k in range(flux.shape[1] - 1)]
+    both, neither = known[:, :-1] & known[:, 1:], ~known[:, :-1] & ~known[:, 1:]
+    cov = np.where(neither, points.cov, np.nan)
     return Colours(
         np.where(known, colour, points.colour),
         np.where(known, random, points.err),
         np.where(known, shared, points.err_sys),
         np.where(known, colours_of.MEASURED, points.kind).astype(np.int8),
         known,
+        np.where(both, colours_of.shared_covariance(mag_err, pairs), cov),
     )
 
 

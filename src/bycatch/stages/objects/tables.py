@@ -158,6 +158,7 @@ def _objects(
         "dec": found.dec_deg,
         "ra_err": found.err_mas,
         "dec_err": found.err_mas,
+        "ra_dec_corr": np.where(np.isfinite(found.err_mas), 0.0, np.nan),
         "mjd": found.mjd,
         "origin": found.origin,
         "list_row": found.list_row,

@@ -1,0 +1,163 @@
+"""From an archive on this machine to the catalogs of many fields, in one command, killed twice.
+
+    python benchmarks/survey_from_fetch.py [--fields 3000] [--kills 2] [--jobs 2] [--discard]
+        [--folder FOLDER]
+
+Fields of three small images (``field_files.py``), served by ``bycatch.testing.archive`` with the
+faults of a normal day: every tenth answer is one of "cut", "503", "slow", "redirect".  One command,
+``bycatch fetch --and-run``, once without disturbance and once with as many kills (SIGKILL) at
+random moments, after each of which it is given again.  The folders must be the same in the end, to
+the last byte (``bycatch.testing.same_products``).  The exit status is 1 if they are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from field_files import IMAGES, Fields, centre_deg, write_fields
+
+from bycatch.testing.archive import FakeArchive, Stored
+from bycatch.testing.same_products import damaged_products, differences, leftovers
+
+DAILY = ("cut", "503", "slow", "redirect")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A survey that was made: how often the command was killed, how long it took, how it ended."""
+
+    out: Path
+    data: Path
+    kills_s: tuple[float, ...]
+    seconds: float
+    status: int
+
+
+class OnDisk(dict[str, Stored]):
+    """Files that are read when they are asked for: thousands do not fit into memory."""
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__()
+        numbers = {name: k for k, name in enumerate(fields.names)}
+        for path in sorted(fields.raw.glob("*_drc.fits")):
+            ra_deg, dec_deg = centre_deg(numbers[f"{path.name[1:4]}_{path.name[4:6]}"])
+            size = path.stat().st_size
+            self[path.name] = File(path, ra_deg, dec_deg, size)
+
+
+class File(Stored):
+    """A file on the disk."""
+
+    def __init__(self, path: Path, ra_deg: float, dec_deg: float, size: int) -> None:
+        self.path = path
+        super().__init__(b"", ra_deg=ra_deg, dec_deg=dec_deg, listed_bytes=size)
+
+    @property
+    def content(self) -> bytes:  # type: ignore[override]
+        """Its bytes."""
+        return self.path.read_bytes()
+
+    @content.setter
+    def content(self, _: bytes) -> None:
+        """Nothing is kept."""
+
+    @property
+    def etag(self) -> str:
+        """A strong validator."""
+        return f'"{self.path.name}-{self.version}"'
+
+
+def daily(name: str, n: int) -> str:
+    """Return the fault of a request: one in ten has one."""
+    number = zlib.crc32(f"{name} {n}".encode())
+    return DAILY[number // 10 % len(DAILY)] if number % 10 == 0 else ""
+
+
+def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[float]) -> Made:
+    """Make a survey with one command, killed after so many seconds each time.
+
+    It is made in a folder of one name, as states and links hold it, and moved to ``folder`` then.
+    """
+    work = folder.with_name("work")
+    out, data = work / "out", work / "data"
+    with FakeArchive(OnDisk(fields), daily) as archive:
+        words = [sys.executable, "-m", "bycatch", "fetch", "13711", "--parallels", "-o", str(data)]
+        words += ["--and-run", str(out), "--gaia", str(fields.gaia), "--offline", "-q"]
+        words += ["--set", "output.report=false"]
+        words += ["-j", str(given.jobs)] if given.jobs else []
+        words += ["--discard"] if given.discard else []
+        for text in archive.settings:
+            words += ["--set", text]
+        started = time.perf_counter()
+        for seconds in kills_s:
+            process = subprocess.Popen(words)
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        ended = subprocess.run(words, check=False)
+    seconds = time.perf_counter() - started
+    work.rename(folder)
+    return Made(folder / "out", folder / "data", tuple(kills_s), seconds, ended.returncode)
+
+
+def wrong(one: Made, other: Made, n_images: int, *, discard: bool) -> list[str]:
+    """Return what is wrong with a survey that was disturbed, beside one that was not."""
+    found = [f"exit status {made.status}" for made in (one, other) if made.status]
+    n_catalogs = len([*other.out.glob("*/*/*_cat.ecsv")])
+    if n_catalogs != n_images:
+        found.append(f"{n_catalogs} catalogs of {n_images} images")
+    found += [
+        text
+        for text in differences(one.out, other.out)
+        if not any(name in text for name in ("run.json", "summary.json", "settings.toml"))
+    ]
+    found += damaged_products(other.out) + leftovers(other.out)
+    n_left = len([*other.data.glob("*/*.fits")])
+    if n_left != (0 if discard else n_images):
+        found.append(f"{n_left} images in the folder of the data")
+    found += [f"a part is left: {path.name}" for path in other.data.rglob("*.part")]
+    return found
+
+
+def main() -> None:
+    """Make the fields, the survey twice, and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--fields", type=int, default=3000)
+    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, help="as -j of the command; none by default")
+    parser.add_argument("--discard", action="store_true", help="images go when a field is done")
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary one by default")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        fields = write_fields(folder / "archive", given.fields)
+        first = made(fields, folder / "one", given, [])
+        rng = random.Random(given.seed)
+        kills_s = [first.seconds * rng.uniform(0.2, 0.5) for _ in range(given.kills)]
+        second = made(fields, folder / "two", given, kills_s)
+        found = wrong(first, second, len(IMAGES) * given.fields, discard=given.discard)
+        print("| fields | images | kills after, s | s without | s with | what is wrong |")
+        print("|---:|---:|---|---:|---:|---:|")
+        moments = ", ".join(f"{s:.0f}" for s in kills_s) or "-"
+        print(
+            f"| {given.fields} | {len(IMAGES) * given.fields} | {moments} | {first.seconds:.0f} "
+            f"| {second.seconds:.0f} | {len(found)} |"
+        )
+        for text in found[:20]:
+            print(f"\n{text}")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Names that an archive lists: which of them are images that bycatch works on, and which are safe.
+
+A listing is the word of others: a name becomes that of a file only if it has the form of the
+archive's own names, with no folder in it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bycatch.images.files import root_of, stem_of
+from bycatch.stages.sort import HAP, OBSERVATION, field_of, hap_product
+
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}_dr[cz]\.fits")
+"""Of a drizzled image; ``re.fullmatch``."""
+MAST_URI = re.compile(r"mast:[A-Za-z0-9_.+/-]{1,400}")
+OTHER_ELEMENT = re.compile(r"_(g800l|pr\d+l|pol\w*)_", re.IGNORECASE)
+"""Of names of HAP products: a grism, a prism, a polarizer."""
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a listed name ends as that of a drizzled image does, safe or not."""
+    return name.endswith(("_drc.fits", "_drz.fits"))
+
+
+def refusal(name: str, uri: str) -> str:
+    """Return why a listed file is not taken under its name; '' for one that is."""
+    if not IMAGE_NAME.fullmatch(name):
+        return "not the name of a file of the archive"
+    if not MAST_URI.fullmatch(uri) or ".." in uri or not uri.endswith(f"/{name}"):
+        return f"its address is not one of the archive ({uri[:80]})"
+    return "" if field_of_name(name) else "its name tells no program and visit"
+
+
+def kind_of(name: str) -> str:
+    """Return 'pipeline' or 'hap', by the name of a drizzled image; '' for others."""
+    stem = stem_of(Path(name))
+    if OBSERVATION.match(stem):
+        return "pipeline"
+    return "hap" if HAP.match(stem) else ""
+
+
+def unwanted(name: str) -> str:
+    """Return why a product is of no use to a run; '' if it is of use."""
+    stem = stem_of(Path(name))
+    if OTHER_ELEMENT.search(stem):
+        return "no direct image"
+    return hap_product(stem)
+
+
+def field_of_name(name: str) -> str:
+    """Return ``<program>_<visit>`` of a file's name; '' if it does not tell."""
+    return field_of(stem_of(Path(name)), ())
+
+
+def root_of_name(name: str) -> str:
+    """Return a name without its suffixes and _drc, in small letters."""
+    return root_of(stem_of(Path(name))).lower()

@@ -1,0 +1,149 @@
+"""The command that fetches images from the archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from bycatch.cli import printing
+from bycatch.cli.options import (
+    Config,
+    DryRun,
+    Gaia,
+    Offline,
+    Preset,
+    Quiet,
+    Set,
+    Verbose,
+    Workers,
+    inputs_of,
+    settings_of,
+    shortcuts,
+    some_path,
+)
+from bycatch.cli.session import bringing, working
+from bycatch.cli.status import DONE, SOME_LOST
+
+if TYPE_CHECKING:
+    from bycatch.archive import Fetching
+    from bycatch.pipeline import Inputs
+    from bycatch.settings import Settings
+
+
+def fetch(
+    programs: Annotated[
+        list[str] | None, typer.Argument(metavar="PROGRAM", help="Numbers of programs.")
+    ] = None,
+    data: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", parser=some_path, metavar="DATA", help="Where the images go."
+        ),
+    ] = Path("data"),
+    visit: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--visit", metavar="PROGRAM VISIT", help="One visit, as: jcmd p9."),
+    ] = None,
+    cone: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--cone", metavar="RA DEC RADIUS", help="A circle on the sky, degrees."),
+    ] = None,
+    filters: Annotated[
+        str, typer.Option("--filters", metavar="NAMES", help="Such as F606W,F814W.")
+    ] = "",
+    parallels: Annotated[
+        bool,
+        typer.Option("--parallels", help="Only images with another prime instrument."),
+    ] = False,
+    products: Annotated[
+        str, typer.Option("--products", metavar="pipeline|hap", help="Which drizzled images.")
+    ] = "pipeline",
+    cloud: Annotated[
+        bool, typer.Option("--cloud", help="From the archive's public bucket, where they are.")
+    ] = False,
+    and_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--and-run",
+            parser=some_path,
+            metavar="OUT",
+            help="Work on each field as soon as it is there.",
+        ),
+    ] = None,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Remove the images of fields that are done.")
+    ] = False,
+    config: Config = None,
+    assign: Set = None,
+    preset: Preset = None,
+    jobs: Workers = None,
+    gaia: Gaia = None,
+    offline: Offline = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fetch images from MAST: a program, a visit, or a circle on the sky."""
+    settings = settings_of(config, [*(assign or []), *shortcuts(offline=offline)], preset)
+    if discard and and_run is None:
+        raise typer.BadParameter("--discard: nothing is done with the images without --and-run OUT")
+    from bycatch.archive import Fetching, Tally, Wanted
+    from bycatch.cli.fetch_progress import FetchProgress
+
+    wanted = Wanted(
+        tuple(programs or ()),
+        visit,
+        cone,
+        tuple(filters.split(",")),
+        parallels,
+        cast("Literal['pipeline', 'hap']", products),
+    )
+    tally = Tally()
+    work = Fetching(wanted, data, settings.fetch, cloud=cloud, tally=tally)
+    if dry_run:
+        with bringing(None, quiet=quiet, verbose=verbose):
+            work.look()
+        printing.print_fetch(work.report(is_plan=True))
+        return
+    if and_run is not None:
+        _fetch_and_run(work, and_run, settings, inputs_of(gaia), jobs, discard, quiet, verbose)
+    with bringing(data, quiet=quiet, verbose=verbose), FetchProgress(tally, quiet=quiet):
+        work.look()
+        for _ in work.batches():
+            pass
+    report = work.report()
+    if not quiet or not report.all_done:
+        printing.print_fetch(report)
+    raise typer.Exit(DONE if report.all_done else SOME_LOST)
+
+
+def _fetch_and_run(
+    work: Fetching,
+    out: Path,
+    settings: Settings,
+    inputs: Inputs,
+    jobs: int | None,
+    discard: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Fetch, and run the whole chain on what has come while the rest comes."""
+    from bycatch.cli.fetch_progress import FetchProgress
+    from bycatch.cli.steps import is_news, write_page
+    from bycatch.pipeline.arrivals import run_arrivals
+
+    shown = FetchProgress(work.tally, quiet=quiet, plain=True)
+    with working(out, quiet=quiet, verbose=verbose, log_file=None), shown:
+        work.look()
+        report = run_arrivals(work, out, settings, inputs, jobs, discard=discard)
+        if report is not None:
+            write_page(out, settings, changed=is_news(report))
+    fetched = work.report()
+    if not quiet or not fetched.all_done:
+        printing.print_fetch(fetched)
+    if report is not None and not quiet:
+        printing.print_report(report)
+    done = fetched.all_done and (report is None or report.all_done)
+    raise typer.Exit(DONE if done else SOME_LOST)

@@ -1,0 +1,199 @@
+"""The commands that make a survey of the objects, ask it, publish it, and look at objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bycatch.cli.console import put, say
+from bycatch.cli.options import Engine, Quiet, Scheduler, Verbose, Workers, engine_of, some_path
+from bycatch.cli.session import looking
+from bycatch.errors import SettingsError
+
+survey = typer.Typer(
+    help="Make a survey: the objects of all fields as one catalog of the sky.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+SurveyArgument = Annotated[
+    Path, typer.Argument(parser=some_path, metavar="SURVEY", help="Folder of a survey.")
+]
+MOST_SHOWN = 30
+"""Rows of an answer that are printed."""
+
+
+@survey.command()
+def build(
+    outs: Annotated[
+        list[Path],
+        typer.Argument(parser=some_path, metavar="OUT", help="Output folders with objects."),
+    ],
+    folder: Annotated[
+        Path,
+        typer.Option("-o", "--output", parser=some_path, metavar="SURVEY", help="Where it goes."),
+    ],
+    jobs: Workers = None,
+    engine: Engine = None,
+    scheduler: Scheduler = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Most rows of a partition.")] = 500_000,
+    margin: Annotated[
+        float, typer.Option("--margin", help="Margin of a partition, arcsec, 20 at most.")
+    ] = 5.0,
+    only: Annotated[
+        bool, typer.Option("--only", help="Remove what is of other folders than these.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a survey of the objects of output folders, or bring one up to date."""
+    from bycatch.survey.build import build_survey
+
+    with looking(verbose=verbose and not quiet):
+        built = build_survey(
+            outs, folder, most_rows=rows, margin_arcsec=margin, only=only, workers=jobs,
+            executor=engine_of(engine, jobs, scheduler),
+        )  # fmt: skip
+    if quiet:
+        return
+    numbers = built.notes.summary
+    what = (
+        f"{len(built.taken)} group(s) new or changed, {len(built.gone)} removed"
+        if built.is_new
+        else "up to date"
+    )
+    say(
+        f"{built.path}: {what}; {numbers['n_objects']} objects in {numbers['n_images']} images, "
+        f"{built.n_made} partition(s) made, {built.n_kept} kept"
+    )
+    say(f"look at {built.path / 'index.html'}")
+
+
+def query(
+    path: SurveyArgument,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT.")] = "",
+    cone: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--cone", metavar="RA DEC RADIUS", help="Objects there: deg, deg, arcsec."),
+    ] = None,
+    light_curve: Annotated[
+        int | None,
+        typer.Option("--light-curve", metavar="OBJECT_ID", help="An object in all its images."),
+    ] = None,
+    match: Annotated[
+        Path | None,
+        typer.Option("--match", parser=some_path, metavar="FILE", help="Objects near positions."),
+    ] = None,
+    radius: Annotated[float, typer.Option("--radius", help="Of --match, arcsec.")] = 0.5,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", parser=some_path, metavar="FILE",
+            help="Write all rows: .ecsv, .fits, .csv, .parquet, .vot.",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Ask a survey: SQL over its tables object, epoch, image and exposure, or a place."""
+    if sum(given is not None for given in (sql or None, cone, light_curve, match)) != 1:
+        raise typer.BadParameter("give one of SQL, --cone, --light-curve, --match")
+    from bycatch.survey.query import open_survey
+
+    with looking(), open_survey(path) as opened:
+        if cone is not None:
+            found = opened.cone(*cone)
+        elif light_curve is not None:
+            found = opened.light_curve(light_curve)
+        elif match is not None:
+            from bycatch.pipeline.lists import read_positions
+            from bycatch.survey.query import sky_table
+
+            found = opened.crossmatch(sky_table(read_positions(match)), radius)
+        else:
+            found = opened.sql(sql)
+        if output is not None:
+            from bycatch.catalogs.tables import SUFFIXES, write_table
+            from bycatch.system.disk import atomic
+
+            kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
+            if output.suffix not in kinds:
+                raise SettingsError(
+                    f"{output}: no format of a table", hint=f"use {', '.join(kinds)}"
+                )
+            with atomic(output) as partial:
+                write_table(found, partial, kinds[output.suffix])
+            say(f"{len(found)} row(s) in {output}")
+            return
+    lines = found.pformat(max_lines=MOST_SHOWN, max_width=-1, show_unit=True)
+    put("\n".join(lines) + "\n")
+
+
+def publish(
+    path: Annotated[
+        Path,
+        typer.Argument(parser=some_path, metavar="SURVEY|OUT", help="A survey, or an OUT."),
+    ],
+    kind: Annotated[
+        str, typer.Option("--as", metavar="hlsp|cds|votable", help="What is written.")
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", parser=some_path, metavar="PATH",
+            help="Where it goes.  [default: <SURVEY>_<kind>]",
+        ),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", help="Of the target or field, in names of files.")
+    ] = "",
+    project: Annotated[
+        str, typer.Option("--project", help="Identifier of the collection, for hlsp.")
+    ] = "bycatch",
+    version: Annotated[str, typer.Option("--release", help="Of what is published.")] = "v1.0",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Objects of p_real below 0.5 and duplicates, too.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Write what archives want: MAST (hlsp), CDS (cds), the VO (votable); methods and BibTeX."""
+    from bycatch.survey.publish import Release, publish_survey
+
+    with looking():
+        release = Release(name=name, project=project, version=version, everything=everything)
+        for file in publish_survey(path, kind, folder, release):
+            say(str(file))
+
+
+def view(
+    out: Annotated[
+        Path, typer.Argument(parser=some_path, metavar="OUT", help="Output folder of a run.")
+    ],
+    group: Annotated[
+        str, typer.Argument(metavar="GROUP", help="Of images; the first by default.")
+    ] = "",
+    samp: Annotated[
+        bool,
+        typer.Option("--samp", help="Send table and image to TOPCAT, Aladin or ds9 (SAMP)."),
+    ] = False,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Write the objects as ds9 regions only.")
+    ] = False,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+) -> None:
+    """Show the objects over their image: a page, or the programs that listen to SAMP."""
+    from bycatch.survey.view import send_group, view_group, write_regions
+
+    with looking(out):
+        if samp:
+            for line in send_group(out, group):
+                say(line)
+            return
+        if regions:
+            say(str(write_regions(out, group)))
+            return
+        page = view_group(out, group)
+        say(str(page))
+        if browser:
+            import webbrowser
+
+            webbrowser.open(page.absolute().as_uri())

@@ -1,0 +1,64 @@
+"""How faint an image's catalog goes, and how many of its rows are false, for the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from bycatch.report.products import ReportedImage, values
+
+PLURAL = {"star": "stars", "galaxy": "galaxies"}
+
+
+def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, Any]]:
+    """Return the limits of the image in magnitudes: depth, and completeness where it is known.
+
+    Those of stars are drawn; of what else was injected the numbers are told.
+    """
+    found = []
+    depth = image.number("measure", "depth_mag")  # as the table of images says
+    limit = values(catalog, f"maglim_{radius}")
+    if depth is None and np.isfinite(limit).any():
+        depth = float(np.nanmedian(limit))
+    if depth is not None:
+        found.append({"mag": round(depth, 2), "label": "5 sigma", "of": "", "drawn": True})
+    reach = image.number("detect", "reach_mag")
+    table = image.table("completeness")
+    injected = table.meta.get("LIMITS", ()) if table is not None else ()
+    if reach is not None:
+        # What was injected tells it better, at nearly the same place.
+        label = "half of the stars found, expected"
+        found.append({"mag": reach, "label": label, "of": "", "drawn": not injected})
+    for row in injected:
+        if row.get("n_exp") == 0:
+            size = f' {row["re_arcsec"]:g}"' if row.get("re_arcsec") else ""
+            kind = f"{PLURAL.get(row['kind'], row['kind'])}{size}"
+            found += [
+                {
+                    "mag": round(float(row[f"mag_{level}_kept"]), 2),
+                    "label": f"{level} %",
+                    "error": row.get(f"mag_{level}_kept_err"),
+                    "of": kind,
+                    "drawn": row["kind"] == "star",
+                }
+                for level in (90, 50)
+                if row.get(f"mag_{level}_kept") is not None
+            ]
+    return found
+
+
+def false_share(image: ReportedImage) -> str:
+    """Return in words how many rows are false by the negative image, and what it can't see."""
+    table = image.table("purity")
+    if table is None or not len(table):
+        return ""
+    n_kept = float(np.sum(values(table, "n_kept")))
+    false = float(np.sum(values(table, "n_negative") + values(table, "n_cosmic_ray")))
+    if not n_kept:
+        return ""
+    return (
+        f"About {100 * min(false / n_kept, 1.0):.1f} % of the rows that are no cosmic rays are "
+        f"false, {table.meta.get('NOTE', 'of noise and cosmic rays alone')}."
+    )

@@ -1,0 +1,38 @@
+"""How many digits a published number has: what its error is worth, and no more."""
+
+from __future__ import annotations
+
+import re
+
+_BY_NAME = (
+    (r"ra|dec", ".8f"),  # 0.04 mas
+    (r"(ra|dec|pos|dpos)_err|d(ra|dec)|frame_err|residual_rms", ".2f"),
+    (r".*mjd.*", ".6f"),  # 0.1 s
+    (r"(mag|colour|maglim|depth|zeropoint|gaia_g|amplitude).*", ".4f"),
+    (r"(flux|err)_.*", ".4e"),
+    (r"(p_|false_rate|found|kept).*", ".4f"),
+    (r"(snr|chi2).*|.*chi2", ".3f"),
+    (r"x|y", ".3f"),
+    (r"(pm|parallax).*", ".3f"),
+)
+_BY_UNIT = {
+    "arcsec": ".4f", "deg": ".2f", "mas": ".2f", "mag": ".4f", "pix": ".3f", "s": ".2f",
+    "arcmin2": ".4f",
+}  # fmt: skip
+FEW = ".5g"
+
+
+def format_of(name: str, unit: str, known: str = "") -> str:
+    """Return the format of a column of floating point numbers.
+
+    Parameters
+    ----------
+    name, unit : of the column
+    known : what the registry says of it; it counts
+    """
+    if known:
+        return known.removeprefix("%")
+    for pattern, form in _BY_NAME:
+        if re.fullmatch(pattern, name):
+            return form
+    return _BY_UNIT.get(unit, FEW)
