@@ -30,11 +30,12 @@ autosummary_generate = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "bycatch"
-PLAIN = ("index", "installation", "tutorial", "howto", "accuracy", "speed")
+PLAIN = ("index", "installation", "tutorial", "howto", "fetch", "accuracy", "speed")
 html_sidebars: dict[str, list[str]] = {page: [] for page in PLAIN}  # the bar on top leads there
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
+    "navbar_align": "left",
     "header_links_before_dropdown": 7,  # all sections, in one line at 1366 px
 }
 html_show_sourcelink = False

@@ -58,7 +58,7 @@ class DrcImage:
     wht_path : file of the weight, where it has one of its own
     sci : float32, electrons per second; NaN where there are no data
     n_exp : int16, exposures that contribute
-    exptime_map_s : float32, effective exposure time, seconds
+    exptime_map_s : float32, effective exposure time in seconds
     wcs : its WCS on the sky, in ICRS (`images.wcs.CelestialWcs`)
     wht_type : 'exptime', 'ivm', 'relative', or 'none' (uniform depth assumed)
     has_context : bool; False where n_exp is a guess from WHT

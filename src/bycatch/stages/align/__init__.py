@@ -161,7 +161,12 @@ def _obstacle(image: FieldImage, settings: AlignSettings) -> str:
 
 
 def pointing_error_mas(wcsname: str) -> float:
-    """Return the error to expect of a header's WCS per axis (HST's WCSNAME conventions)."""
+    """Return the error to expect of a header's WCS per axis (HST's WCSNAME conventions).
+
+    Parameters
+    ----------
+    wcsname : of the header
+    """
     name = wcsname.upper()
     return next((e for part, e in POINTING_ERRORS_MAS if part in name), POINTING_ERROR_MAS)
 

@@ -148,6 +148,13 @@ def anchored(group: Group, stars: Stars, known: Affine | None, settings: AlignSe
 
     Where another group of the field is tied already, its correction is the
     first guess, and the search is narrow: one pointing error is common to all.
+
+    Parameters
+    ----------
+    group : Group, images that are tied to one another
+    stars : Stars in reach
+    known : correction of another group of the field, if there is one
+    settings : AlignSettings
     """
     if not len(stars):
         return Anchor(stars.problem)
@@ -422,7 +429,13 @@ def _next_radius_mas(
 
 
 def pair_residuals(fit: Frames, data: Observations) -> Floats:
-    """Return object minus star for each pair."""
+    """Return object minus star for each pair.
+
+    Parameters
+    ----------
+    fit : Frames
+    data : Observations with those of the stars
+    """
     stars = data.image == REFERENCE
     own = ~stars
     n = int(data.obj.max()) + 1
@@ -579,6 +592,11 @@ def _pair_weights(fitted: Fitted) -> Floats:
 
 
 def weighted_rms(residuals: Floats, weights: Floats) -> Floats:
-    """Return the weighted rms of each column."""
+    """Return the weighted rms of each column.
+
+    Parameters
+    ----------
+    residuals, weights : (N, K) float
+    """
     total = np.maximum(weights.sum(axis=0), 1e-300)
     return np.asarray(np.sqrt((weights * residuals**2).sum(axis=0) / total))

@@ -120,7 +120,15 @@ class View:
 
 
 def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings) -> View:
-    """Bring the detections of an image into the plane, by its header's WCS."""
+    """Bring the detections of an image into the plane, by its header's WCS.
+
+    Parameters
+    ----------
+    index : number of the image in the field
+    image : FieldImage
+    plane : Plane, tangent to the sky
+    settings : AlignSettings
+    """
     table = image.sources
     x, y = _values(table, "x"), _values(table, "y")
     flux = _values(table, "flux")
@@ -166,7 +174,12 @@ def _values(table: Table, name: str) -> Floats:
 
 
 def are_saturated(image: FieldImage) -> Bools:
-    """Return the detections that are near saturation."""
+    """Return the detections that are near saturation.
+
+    Parameters
+    ----------
+    image : FieldImage with N detections
+    """
     return np.asarray(_values(image.sources, "peak") > 0.8 * image.saturation_rate)
 
 
@@ -191,6 +204,10 @@ def spoilt(image: FieldImage) -> Bools:
     """Return the detections whose positions can't be trusted: saturated ones and their halos.
 
     A saturated star whose centre its wings tell is none of them.
+
+    Parameters
+    ----------
+    image : FieldImage with N detections
     """
     table, bad = image.sources, are_saturated(image)
     at = np.column_stack([_values(table, "x"), _values(table, "y")])
@@ -203,7 +220,13 @@ def spoilt(image: FieldImage) -> Bools:
 
 
 def are_elongated(sources: Table, settings: AlignSettings) -> Bools:
-    """Return the detections that are too elongated for a star."""
+    """Return the detections that are too elongated for a star.
+
+    Parameters
+    ----------
+    sources : table of N detections
+    settings : AlignSettings
+    """
     return np.asarray(_values(sources, "ellipticity") > settings.max_ellipticity)
 
 
@@ -212,6 +235,11 @@ def are_cosmic_rays(sources: Table, settings: AlignSettings) -> Bools:
 
     Where exposures were combined the cosmic rays are gone, and what the mask still
     holds there is the sharp cores of stars.
+
+    Parameters
+    ----------
+    sources : table of N detections
+    settings : AlignSettings
     """
     single = ~(_values(sources, "n_exp") > 1)
     return np.asarray(single & (_values(sources, "on_cr_mask") > settings.max_cr_share))
@@ -266,7 +294,15 @@ def stars_near(
     views: Sequence[View],
     settings: AlignSettings,
 ) -> Stars:
-    """Bring the reference stars near the images into the plane."""
+    """Bring the reference stars near the images into the plane.
+
+    Parameters
+    ----------
+    reference : ReferenceStars; None without any
+    plane : Plane, tangent to the sky
+    views : View of each image
+    settings : AlignSettings
+    """
     times = [view.image.mjd for view in views if np.isfinite(view.image.mjd)]
     if reference is None or not len(reference):
         return _no_stars("no reference stars")
@@ -323,7 +359,14 @@ def _margin_mas(settings: AlignSettings, corners: Floats) -> float:
 
 
 def pixels_of(xy: Floats, view: View, wcs: WCS) -> tuple[Floats, Floats, Bools]:
-    """Return the pixels of positions (N, 2) in the true plane, and which lie in the array."""
+    """Return the pixels of positions (N, 2) in the true plane, and which lie in the array.
+
+    Parameters
+    ----------
+    xy : (N, 2) float, mas in the plane
+    view : View of the image
+    wcs : of the image
+    """
     if not len(xy):
         return np.empty(0), np.empty(0), np.zeros(0, dtype=np.bool_)
     x, y = wcs.all_world2pix(*view.plane.sky(xy), 0, quiet=True)

@@ -61,6 +61,11 @@ def tied_groups(views: Sequence[View], settings: AlignSettings) -> list[Group]:
     """Return the images in groups that have enough in common, the largest group first.
 
     The hub of a group is an image whose WCS is not in doubt, if there is one.
+
+    Parameters
+    ----------
+    views : View of each image
+    settings : AlignSettings
     """
     waiting = sorted(views, key=lambda v: (bool(v.image.doubt), -v.starlike.sum(), v.index))
     groups = []
@@ -173,7 +178,13 @@ def _brightest(view: View, n: int) -> Ints:
 
 
 def affine_of(offset: Offset, centre: Floats) -> Affine:
-    """Return an offset, in arcsec about a point, as a map of the plane."""
+    """Return an offset, in arcsec about a point, as a map of the plane.
+
+    Parameters
+    ----------
+    offset : Offset, arcsec and rad
+    centre : (2,) float, mas, about which it turns
+    """
     return Affine.turn(offset.roll_rad, np.array([offset.dx, offset.dy]) * 1000.0, centre)
 
 
@@ -217,7 +228,12 @@ def _linked(members: Sequence[View], frames: Sequence[Affine], settings: AlignSe
 
 
 def typical(values: Floats) -> float:
-    """Return the 1-sigma scatter per axis of distances, from their median."""
+    """Return the 1-sigma scatter per axis of distances, from their median.
+
+    Parameters
+    ----------
+    values : (N,) float, distances
+    """
     return float(np.median(values)) / 1.177 if values.size else 0.0
 
 
@@ -263,6 +279,15 @@ def observations(
     """Return all positions of the group's objects, and of the stars that are linked to some.
 
     Where the images are of several epochs, objects that are no galaxies move.
+
+    Parameters
+    ----------
+    group : Group
+    stars : Stars
+    star : (K,) int, rows of the stars
+    linked : (K,) int, objects of the group that they are
+    star_scale : factor of the stars' errors
+    motion_mas_yr : typical motion of an object that is not a galaxy
     """
     xy = [frame(view.xy) for view, frame in zip(group.views, group.frames, strict=True)]
     variance = [np.repeat(v.variance[:, np.newaxis], 2, axis=1) for v in group.views]

@@ -150,6 +150,11 @@ def sky_of(image: DrcImage, settings: DetectSettings) -> Sky:
     lies above what is between; where that is so in many cells that lie together, the background
     comes from the cells, and the noise holds what structure they have.
 
+    Parameters
+    ----------
+    image : DrcImage
+    settings : DetectSettings
+
     Raises
     ------
     InconsistentImage
@@ -184,7 +189,13 @@ def sky_of(image: DrcImage, settings: DetectSettings) -> Sky:
 
 
 def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
-    """Return background and noise of `sky_of`, each (ny, nx) in e/s."""
+    """Return background and noise of `sky_of`, each (ny, nx) in e/s.
+
+    Parameters
+    ----------
+    image : DrcImage
+    settings : DetectSettings
+    """
     sky = sky_of(image, settings)
     return sky.background, sky.noise
 
@@ -215,6 +226,11 @@ def exclude_percent(valid: NDArray[np.bool_], box_px: int) -> float:
 
     A box may lose up to nine tenths to gaps and borders: it still has 1000
     pixels, and a narrow image has no better one.
+
+    Parameters
+    ----------
+    valid : (ny, nx) bool
+    box_px : side of a box, px
     """
     height, width = (min(box_px, size) for size in valid.shape)
     n_boxes = -(-valid.shape[0] // height) * -(-valid.shape[1] // width)
@@ -223,7 +239,14 @@ def exclude_percent(valid: NDArray[np.bool_], box_px: int) -> float:
 
 
 def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSettings) -> Segments:
-    """Return the deblended segmentation, with labels 1, 2, ..."""
+    """Return the deblended segmentation, with labels 1, 2, ...
+
+    Parameters
+    ----------
+    image : DrcImage
+    background, noise : (ny, nx) float32, e/s
+    settings : DetectSettings in pixels of the image
+    """
     single = image.meta.n_exposures == 1
     found = segments_above(
         image.sci,

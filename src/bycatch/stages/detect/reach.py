@@ -97,7 +97,14 @@ def _noise_of(
 
 
 def star_profiles(curve: EncircledEnergy, scale_arcsec: float, settings: DetectSettings) -> Floats:
-    """Return the smoothed light of a star of total 1 in each pixel, (phases, pixels)."""
+    """Return the smoothed light of a star of total 1 in each pixel, (phases, pixels).
+
+    Parameters
+    ----------
+    curve : EncircledEnergy of the filter
+    scale_arcsec : arcsec per pixel
+    settings : DetectSettings in pixels of the image
+    """
     edges = np.arange(0.0, HALF_PX + 3.0, SHELL_PX)
     light = np.diff(curve.at(edges * scale_arcsec)) / np.diff(np.pi * edges**2)
     middles = 0.5 * (edges[1:] + edges[:-1])

@@ -165,6 +165,10 @@ def radius_by_snr(fluxes: FilterFluxes) -> Ints:
     The flux is the median over the radii, so that the choice does not go where noise is high;
     filters in which it is below `DETECTED_SIGMA` errors have no say, unless all are.  -1 where
     no radius was measured in all filters that cover the object.
+
+    Parameters
+    ----------
+    fluxes : FilterFluxes of N objects
     """
     flux, err = fluxes.flux, fluxes.err
     covered = fluxes.n_images > 0
@@ -240,7 +244,12 @@ def shared_covariance(mag_err: Floats, pairs: Sequence[tuple[int, int]]) -> Floa
 
 
 def neighbouring_pairs(pivot_angstrom: Floats) -> list[tuple[int, int]]:
-    """Return each filter with the next redder one, the bluest first."""
+    """Return each filter with the next redder one, the bluest first.
+
+    Parameters
+    ----------
+    pivot_angstrom : (F,) float, pivot wavelengths of the filters, Angstrom
+    """
     order = np.argsort(pivot_angstrom, kind="stable")
     return [(int(i), int(j)) for i, j in pairwise(order)]
 

@@ -32,6 +32,11 @@ def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> Object
     """Return the list with the motions of the objects that several epochs detected.
 
     Images of one field share the errors of its frame and of the phase.
+
+    Parameters
+    ----------
+    found : ObjectList
+    images : detections of each image
     """
     n = len(found)
     if not n or len(images) < 2:
@@ -104,6 +109,13 @@ def epochs(found: ObjectList, seen: Matrices, fluxes: ObjectFluxes, p_star: Floa
     """Return whether objects vary, filter by filter.
 
     Each image is an epoch.  Where there is one of a filter, the columns are empty.
+
+    Parameters
+    ----------
+    found : ObjectList of N objects
+    seen : Matrices, measurements of the objects in the images
+    fluxes : ObjectFluxes
+    p_star : (N,) float, 0 to 1
     """
     at = direction(unit_vectors(found.ra_deg, found.dec_deg)) if len(found) else (0.0, 0.0)
     xy = tangent_mas(found.ra_deg, found.dec_deg, *at) / 1000.0

@@ -253,6 +253,12 @@ def combined_p_star(p_star: Floats, detected: Bools, correlation: float) -> Floa
     The evidence (log of the odds over those of the image's mean) is added, each image's divided
     by 1 + correlation (k - 1) of k images: an object that is compact in one filter by nature
     is so in the others.
+
+    Parameters
+    ----------
+    p_star : (N, K) float, of each object in each image
+    detected : (N, K) bool
+    correlation : between the images, 0 to 1
     """
     known = detected & np.isfinite(p_star)
     share = np.broadcast_to(_shares(p_star, known), known.shape)

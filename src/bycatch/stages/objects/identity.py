@@ -72,7 +72,12 @@ def identify(
 
 
 def healpix_ids(ra_deg: Floats, dec_deg: Floats) -> Ints:
-    """Return the cells of positions, (N,) int64."""
+    """Return the cells of positions, (N,) int64.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : (N,) float, ICRS
+    """
     if not len(ra_deg):
         return np.empty(0, dtype=np.int64)
     grid = HEALPix(nside=2**ORDER, order="nested")

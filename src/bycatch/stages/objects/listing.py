@@ -77,6 +77,11 @@ def ellipses_of(found: ObjectList, images: Sequence[ImageDetections]) -> SkyElli
     """Return the ellipse of each extended object's colours: of the image that sees it best.
 
     NaN of objects that are points there, or that no image detected.
+
+    Parameters
+    ----------
+    found : ObjectList of N objects
+    images : detections of each image
     """
     n = len(found)
     axes = np.full((3, n), np.nan)

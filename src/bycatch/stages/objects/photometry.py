@@ -67,6 +67,11 @@ def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxe
 
     Colours of extended objects are those of one ellipse on images of one PSF, where those are known
     for a pair of filters.
+
+    Parameters
+    ----------
+    seen : Matrices, measurements of the objects in the images
+    grid : ColourGrid, fluxes of extended objects; none without it
     """
     unit = np.array([image.microjansky for image in seen.images])[:, np.newaxis]
     flux, err = (seen.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))

@@ -135,7 +135,12 @@ def star_psf(
 
 
 def to_west(pixels_per_arcsec: Floats) -> Floats:
-    """Return what a step to the west, not the east, moves in x and y; (K, 2, 2)."""
+    """Return what a step to the west, not the east, moves in x and y; (K, 2, 2).
+
+    Parameters
+    ----------
+    pixels_per_arcsec : (K, 2, 2) float, for steps to the east and the north
+    """
     return np.asarray(pixels_per_arcsec * np.array([-1.0, 1.0]))
 
 
@@ -171,6 +176,10 @@ def matching_kernels(psfs: Sequence[StarPsf | None]) -> Matching:
 
     The quotient of the transforms, where the PSF has power (after Wiener), cut to 27 x 27 steps.
 
+    Parameters
+    ----------
+    psfs : StarPsf of each image; None where it is not known
+
     Raises
     ------
     ValueError
@@ -205,7 +214,13 @@ def matching_kernels(psfs: Sequence[StarPsf | None]) -> Matching:
 
 
 def transform(stamp: NDArray[np.floating], n: int) -> NDArray[np.complexfloating]:
-    """Return the Fourier transform of a stamp around the origin, on n x n steps."""
+    """Return the Fourier transform of a stamp around the origin, on n x n steps.
+
+    Parameters
+    ----------
+    stamp : (k, k) float, k odd, at most n
+    n : side of the result, steps
+    """
     half = stamp.shape[0] // 2
     padded = np.zeros((n, n), stamp.dtype)
     padded[: stamp.shape[0], : stamp.shape[1]] = stamp
@@ -213,7 +228,12 @@ def transform(stamp: NDArray[np.floating], n: int) -> NDArray[np.complexfloating
 
 
 def radii(half: int) -> Floats:
-    """Return the distances of steps from the middle of a stamp."""
+    """Return the distances of steps from the middle of a stamp.
+
+    Parameters
+    ----------
+    half : steps from the middle to the edge
+    """
     away = np.arange(-half, half + 1, dtype=float)
     return np.asarray(np.hypot(away, away[:, np.newaxis]))
 

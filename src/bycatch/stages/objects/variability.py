@@ -220,6 +220,10 @@ def probability_of_effect(p_value: Floats) -> Floats:
     They are a mixture of a uniform distribution (constant objects) and a p^(a - 1), a < 1,
     whose share and a are fitted by EM (Pounds & Morris 2003, Bioinformatics 19, 1236).
     The sum of 1 - p over a selection is the number of constant objects that it is to hold.
+
+    Parameters
+    ----------
+    p_value : (N,) float, 0 to 1; NaN where there is none
     """
     known = np.isfinite(p_value)
     ln_p = np.log(np.maximum(np.where(known, p_value, 1.0), 1e-300))
