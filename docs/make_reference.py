@@ -22,6 +22,8 @@ from bycatch.catalogs.columns import (
     MAG_ST,
     MAG_VEGA,
     PHOT,
+    PSF_FLUXES,
+    PSF_RATES,
     PURITY,
     RATE_ERROR_PARTS,
     REFERENCE,
@@ -71,6 +73,7 @@ TABLES = (
     ("`<root>_cat.ecsv` (and `_cat_noCRs`, `_cat_clean`): the calibrated catalog", CAT),
     ("Catalog columns on request (`finalize.magnitude_systems`)", (MAG_ST, MAG_VEGA)),
     ("Catalog columns on request (`measure.error_components`)", FLUX_ERROR_PARTS),
+    ("Catalog columns with PSF photometry (`psf.enabled`)", PSF_FLUXES),
     ("`<group>_objects.ecsv` (and `_objects_clean`): the objects of all images", OBJECTS),
     ("The same table, for each filter `{f}`", IN_FILTER),
     ("The same table, for each filter `{f}` and the next redder one `{g}`", COLOUR),
@@ -79,6 +82,7 @@ TABLES = (
     ("`<group>_images.ecsv`: the images of the group", GROUP_IMAGES),
     ("`<root>_phot.ecsv` (and `_phot_noCRs`): count rates", PHOT),
     ("Columns of the photometry on request (`measure.error_components`)", RATE_ERROR_PARTS),
+    ("Columns of the photometry with PSF photometry (`psf.enabled`)", PSF_RATES),
     ("`<root>_sources.ecsv`: detections", SOURCES),
     (
         "`<root>_segm.fits.gz`, table REMOVED: detections removed by the coverage rule",
@@ -131,6 +135,10 @@ names, units (TUNIT) and descriptions (TCOMM) of their columns. NaN is missing.
 - `<root>_depth.fits`: DEPTH (float32) has a pixel per block of 16 x 16 px: the AB magnitude of a
   point source of 5 sigma in the middle aperture (RADIUS) for typical sky. It is empty for a filter
   without a known encircled energy. The table SKY lists the blank places.
+- `<root>_psf.fits` (with `psf.enabled`): the PSF at 3 x 3 places of the image, or at one, float32,
+  four points per pixel: the light in a pixel of a star of flux 1, by the distance from it. In the
+  form of STScI's standard PSFs (STDPSF): `photutils.psf.GriddedPSFModel.read(path,
+  format="stdpsf")` takes it. NSTARS tells from how many stars it was made.
 - `<root>_aligned_drc.fits` (with `--write-wcs`): a copy of the image with the aligned WCS in SCI,
   WHT and CTX. The pixels are the same bits. The old WCS becomes an alternate WCS under the next
   free letter (WCSNAMEA, CRVAL1A, ...; O is left to HST's original WCS), in ICRS if its cards have a

@@ -51,6 +51,10 @@ from bycatch.kernels import (
     noise_image,
     peaks,
     pieces,
+    psf_fit,
+    psf_grid,
+    psf_search,
+    psf_solve,
     resample,
     rowmedians,
     sharp_peaks,
@@ -362,6 +366,52 @@ def _segments_above(s: Scene) -> Any:
     return found, deblend.deblended(found.smooth, found.labels, found.n_labels, 3, 32, 0.005)
 
 
+def _grids(s: Scene) -> Any:
+    return np.resize(s.extra, (2, psf_grid.grid_side(3), psf_grid.grid_side(3)))
+
+
+def _stars(s: Scene) -> Any:
+    n = min(len(s.x), len(s.y))
+    return np.resize(s.extra, (n, 2)), np.asarray(s.x)[:n], np.asarray(s.y)[:n]
+
+
+def _pixels(s: Scene) -> Any:
+    images = [np.ascontiguousarray(v, np.float32) for v in (s.data, *s.others[:3], s.data)]
+    return psf_fit.Pixels(*images, s.valid.astype(np.uint8) + s.mask)
+
+
+def _add_stars(s: Scene) -> Any:
+    image = np.zeros(s.data.shape, np.float32)
+    terms, x, y = _stars(s)
+    for reach in (np.resize(s.extra, len(x)), np.full(len(x), 3.0)):
+        psf_grid.add_stars(image, _grids(s), terms, x, y, np.resize(s.extra, len(x)), reach)
+    return image
+
+
+def _add_wings(s: Scene) -> Any:
+    image = np.zeros(s.data.shape, np.float32)
+    _, x, y = _stars(s)
+    flux = np.resize(s.extra, len(x))
+    for reach in (flux, np.full(len(x), 9.0)):
+        psf_grid.add_wings(image, np.resize(s.extra, 30), x, y, flux, 1.0, reach)
+    return image
+
+
+def _equations(s: Scene) -> Any:
+    stamps_, column, row = psf_grid.star_stamps(_grids(s), *_stars(s), 2.5)
+    trust = psf_fit.Trust(0.1, 4.0)
+    blocks_, gradient, weights = psf_fit.normal_equations(_pixels(s), trust, stamps_, column, row)
+    first = np.arange(max(len(column) - 1, 0))
+    ties = psf_fit.tie_blocks(stamps_, weights, column, row, first, first + 1)
+    flux = np.resize(s.extra, len(column))
+    how_well = psf_fit.quality(
+        _pixels(s), stamps_, weights, column, row, flux, flux, 1.5, np.ones((3, 3))
+    )
+    solution = psf_solve.solved(blocks_, ties, first, first + 1, gradient, 1e-3)
+    variances = psf_solve.joint_variances(blocks_, ties, first, first + 1, flux > 0)
+    return blocks_, gradient, weights, ties, how_well, solution, variances
+
+
 RING: dict[str, Any] = {"window_px": 1.5, "search_px": 2.0, "box_px": 2}
 
 CASES: dict[str, Callable[[Scene], Any]] = {
@@ -388,6 +438,17 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
     "lines.traced": lambda s: lines.traced(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
     "resample.add_resampled": _add_resampled,
+    "psf_grid.add_stars": _add_stars,
+    "psf_grid.add_wings": _add_wings,
+    "psf_grid.star_stamps": lambda s: psf_grid.star_stamps(_grids(s), *_stars(s), 2.5),
+    "psf_fit.normal_equations": _equations,
+    "psf_fit.quality": _equations,
+    "psf_fit.tie_blocks": _equations,
+    "psf_solve.joint_variances": _equations,
+    "psf_solve.solved": _equations,
+    "psf_search.matched_filter": lambda s: psf_search.matched_filter(
+        _pixels(s), psf_fit.Trust(0.1, 4.0), np.ones((5, 5))
+    ),
     "stamps.ellipses_north_up": lambda s: stamps.ellipses_north_up(
         *np.resize(s.extra, (3, 20)), half=6
     ),
@@ -499,6 +560,8 @@ HARMLESS = {
     "matching": {"expected_chance_peaks", "extent_of", "move"},
     "neighbourhood": {"nearest_pixel", "plane", "points", "positions"},
     "peaks": {"ring_of", "with_rim"},
+    "psf_fit": {"checked_pairs", "checked_pixels"},
+    "psf_grid": {"checked_terms", "cubic_weights", "grid_side", "largest_radius_px", "nearest"},
     "rowmedians": {"n_blocks", "plane_shape"},
     "large_medians": {"range_of_median"},
     "smoothing": {"gaussian_kernel", "noise_correlation", "weights_of"},

@@ -571,6 +571,23 @@ class MeasureSettings(Section):
         return value
 
 
+class PsfSettings(Section):
+    """PSF photometry: the PSF from the image's own stars, and all sources fitted at once."""
+
+    enabled: bool = setting(False, "fit the PSF to all sources (the preset crowded does)")
+    n_passes: int = setting(
+        2, "how often what the fitted stars leave is searched for more stars", ge=0, le=10
+    )
+    n_sigma: float = setting(
+        5.0,
+        "least signal-to-noise ratio of a star that is found there",
+        "sigma",
+        ge=2,
+        le=MOST_SIGMA,
+    )
+    forced: bool = setting(False, "keep the positions of the detections, and fit fluxes alone")
+
+
 class FinalizeSettings(Section):
     """Aperture correction and calibration."""
 
@@ -942,6 +959,7 @@ class Settings(Section):
     detect: DetectSettings = DetectSettings()
     crmask: CrmaskSettings = CrmaskSettings()
     align: AlignSettings = AlignSettings()
+    psf: PsfSettings = PsfSettings()
     measure: MeasureSettings = MeasureSettings()
     finalize: FinalizeSettings = FinalizeSettings()
     objects: ObjectsSettings = ObjectsSettings()
@@ -986,18 +1004,18 @@ class Settings(Section):
         return build(cls, values, where="settings")
 
 
+_DEEP = {
+    "n_pixels": 7,
+    "n_pixels_single": 9,
+    "deblend_n_pixels": 7,
+    "deblend_n_levels": 32,
+    "deblend_contrast": 0.005,
+    "deblend_prominence": 2.0,
+}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "classic": {},
-    "deep": {
-        "detect": {
-            "n_pixels": 7,
-            "n_pixels_single": 9,
-            "deblend_n_pixels": 7,
-            "deblend_n_levels": 32,
-            "deblend_contrast": 0.005,
-            "deblend_prominence": 2.0,
-        }
-    },
+    "deep": {"detect": _DEEP},
+    "crowded": {"detect": _DEEP, "psf": {"enabled": True}},
 }
 
 

@@ -652,6 +652,89 @@ MAG_VEGA = Column(
     nullable=True,
 )
 
+_PSF_FITS = (
+    Column(
+        "x_psf", "f8", "pix", "pos.cartesian.x;instr.det",
+        "position of the PSF fit, 0-based pixel centres", nullable=True,
+    ),
+    Column(
+        "y_psf", "f8", "pix", "pos.cartesian.y;instr.det", "the same along y", nullable=True
+    ),
+    Column(
+        "x_psf_err", "f8", "pix", "stat.error;pos.cartesian.x;instr.det",
+        "1-sigma error of x_psf; missing where the position was kept", nullable=True,
+    ),
+    Column(
+        "y_psf_err", "f8", "pix", "stat.error;pos.cartesian.y;instr.det",
+        "1-sigma error of y_psf", nullable=True,
+    ),
+    Column(
+        "chi2_psf", "f8", "", "stat.fit.chi2",
+        "squared residuals of the PSF fit over their noise, mean of the pixels within 4 native px",
+        nullable=True,
+    ),
+    Column(
+        "sharpness_psf", "f8", "", "src.morph.param",
+        "light in the core (1.5 native px) beyond that of the fitted PSF, as a share of it: 0 for "
+        "stars, negative for extended sources, positive for cosmic rays",
+        nullable=True,
+    ),
+    Column(
+        "crowding", "f8", "", "phot.count;arith.ratio",
+        "light of other stars in the core over the star's own, both as fitted", nullable=True,
+    ),
+    Column(
+        "qfit", "f8", "", "stat.fit.residual",
+        "sum of absolute residuals within 4 native px over the flux: 0 for a perfect fit",
+        nullable=True,
+    ),
+    Column(
+        "n_iter", "i4", "", "meta.number",
+        "iterations of the last round after which the fit had settled; 0: it had not",
+    ),
+)  # fmt: skip
+PSF_RATES: tuple[Column, ...] = (
+    Column(
+        "countrate_psf", "f8", RATE, "phot.count",
+        "light of the star by the PSF fit, all of it as the published encircled energy has it",
+        nullable=True,
+    ),
+    Column(
+        "countrate_psf_err", "f8", RATE, "stat.error;phot.count",
+        "1-sigma error of countrate_psf: photons, sky with its correlation, and neighbours",
+        nullable=True,
+    ),
+    Column(
+        "sky_psf", "f8", RATE, "instr.skyLevel", "sky beneath the fitted stars, per pixel",
+        nullable=True,
+    ),
+    *_PSF_FITS,
+)  # fmt: skip
+"""Of the photometry where `psf.enabled` is set."""
+PSF_FLUXES: tuple[Column, ...] = (
+    Column(
+        "flux_psf", "f8", FLAM, "phot.flux.density;em.wl",
+        "flux density of the PSF fit, brought to the scale of the corrected apertures by the "
+        "image's own stars; for points only",
+        nullable=True,
+    ),
+    Column(
+        "flux_psf_err", "f8", FLAM, "stat.error;phot.flux.density;em.wl",
+        "1-sigma error of flux_psf: noise, neighbours, and the scatter of stars against apertures",
+        nullable=True,
+    ),
+    Column(
+        "mag_ab_psf", "f8", "mag", "phot.mag;em.opt",
+        "AB magnitude of flux_psf; missing where the flux is not positive", nullable=True,
+    ),
+    Column(
+        "mag_ab_psf_err", "f8", "mag", "stat.error;phot.mag;em.opt",
+        "1.0857 x error / flux, statistical", nullable=True,
+    ),
+    *_PSF_FITS,
+)  # fmt: skip
+"""Of the catalog, likewise."""
+
 REFERENCE: tuple[Column, ...] = (
     Column("source_id", "i8", "", "meta.id;meta.main", "Gaia source identifier"),
     Column("ra", "f8", "deg", "pos.eq.ra;meta.main", "right ascension (ICRS) at ref_epoch"),

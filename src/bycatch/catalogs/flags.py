@@ -34,6 +34,9 @@ class Flag(IntFlag):
     IN_LARGE_OBJECT = 4194304
     TRAIL = 8388608
     PIECE = 16777216
+    FOUND_IN_RESIDUAL = 33554432
+    PSF_OF_MODEL = 67108864
+    PSF_MISFIT = 134217728
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,23 @@ FLAGS: tuple[FlagMeaning, ...] = (
         Flag.PIECE,
         "within the light of a larger extended source that it was deblended from: a knot or arm of "
         "that galaxy, or a fainter object before it (piece_of in the sources tells which)",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.FOUND_IN_RESIDUAL,
+        "found in what the fitted stars leave of the image: it has no segment, and no row in the "
+        "sources",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.PSF_OF_MODEL,
+        "too few stars tell the image's PSF: flux_psf rests on the published one",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.PSF_MISFIT,
+        "the PSF does not fit: flatter or sharper than a star, a full core, or it went astray; "
+        "flux_psf is not to be trusted",
         "measure",
     ),
 )

@@ -220,17 +220,24 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     field : Gaia stars and the other images
     """
     from bycatch.pipeline.quality import read_quality
+    from bycatch.pipeline.star_fits import add_columns, fit_stars, targets_of
     from bycatch.stages import measure
 
     job = bench.job
-    targets = measure.Targets.of(bench.sources, bench.exposure_sets)
+    fits = fit_stars(bench) if job.settings.psf.enabled else None
+    if fits:
+        targets = targets_of(bench, fits)
+    else:
+        targets = measure.Targets.of(bench.sources, bench.exposure_sets)
     inside = excluded(bench, targets.x, targets.y)
     kept, gone = targets.take(~inside), targets.take(inside)
     found = measure.run(
         bench.image,
         kept,
         job.settings.measure,
-        pixels=measure.Pixels(bench.cr_mask, bench.segmentation),
+        pixels=measure.Pixels(
+            bench.cr_mask, bench.segmentation, fits.star_energy if fits else None
+        ),
         frame=measure.SkyFrame(bench.frame.wcs, bench.frame.error),
         field=measure.FieldContext(
             field.reference,
@@ -238,13 +245,17 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
             field.others_of(bench, kept.x, kept.y),
         ),
     )
-    bench.phot = found.table
-    summary = found.summary()
+    table, summary = found.table, found.summary()
+    if fits:
+        table = add_columns(table, fits, np.flatnonzero(~inside))
+        products.psf(fits.model)
+        summary |= fits.summary()
+    bench.phot = table
     for warning in found.warnings():
         logger.warning("%s: %s", job.label, warning)
     extra = {"NOISECOR": found.correlation, "GAIACHNC": round(summary["n_gaia_chance"], 4)}
-    good = found.table["cr_flag"] == 0
-    products.parts(found.table, {"phot": None, "phot_noCRs": good}, ["ecsv"], **extra)
+    good = table["cr_flag"] == 0
+    products.parts(table, {"phot": None, "phot_noCRs": good}, ["ecsv"], **extra)
     products.depth(found.depth, found.sky)
     if job.files.exclude:
         from bycatch.catalogs.columns import EXCLUDED

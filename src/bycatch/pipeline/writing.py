@@ -14,6 +14,7 @@ from bycatch.arrays import Bools
 from bycatch.catalogs import ecsv
 from bycatch.catalogs.tables import SUFFIXES, write_table
 from bycatch.kernels.blocks import BLOCK_PX
+from bycatch.kernels.psf_grid import OVERSAMPLING
 from bycatch.products import ImagePaths, table_extension
 from bycatch.system.disk import Batch
 from bycatch.system.words import ascii_words
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
     from bycatch.stages.measure.depth import Depth
+    from bycatch.stages.psf import PsfModel
 
+PSF_PLACES = 3
+"""Along each axis: the PSF changes linearly from place to place."""
 MASK_TILE_ROWS = 64
 """Rows of the mask that are compressed together: a cutout is read without the rest."""
 
@@ -128,6 +132,32 @@ class Products:
             )
         hdus = fits.HDUList([primary, table_extension(sky, "SKY")])
         hdus.writeto(self.batch.partial(self.paths.depth))
+
+    def psf(self, model: PsfModel) -> None:
+        """Write the PSF at 3 x 3 places, or at one, as STScI's standard PSFs are (STDPSF).
+
+        `photutils.psf.GriddedPSFModel.read(path, format='stdpsf')` takes it.
+        """
+        from astropy.io import fits
+
+        if self.is_survey:
+            return
+        ny, nx = model.shape
+        n = PSF_PLACES if len(model.grids) > 1 else 1
+        x, y = (np.linspace(0, size - 1, n) if n > 1 else [(size - 1) / 2] for size in (nx, ny))
+        cube = np.stack([model.at(column, row) for row in y for column in x])
+        hdu = fits.PrimaryHDU(cube.astype(np.float32))
+        header = hdu.header
+        header["NXPSFS"], header["NYPSFS"] = (n, "places along x"), (n, "places along y")
+        for k, (column, row) in enumerate(zip(x, y, strict=True), start=1):
+            header[f"IPSFX{k:02d}"] = (round(column) + 1, "[pix] 1-based column of a place")
+            header[f"JPSFY{k:02d}"] = (round(row) + 1, "[pix] 1-based row of a place")
+        header["OVERSAMP"] = (OVERSAMPLING, "points per pixel")
+        header["NSTARS"] = (model.n_stars, "stars that it was made from")
+        header["DETPX"] = (model.detector_px, "[pix] side of a detector pixel")
+        header["ROOTNAME"] = ascii_words(self.paths.root)
+        header["CREATOR"] = f"bycatch {__version__}"
+        hdu.writeto(self.batch.partial(self.paths.psf))
 
     def _header(self, wcs: WCS, name: str) -> fits.Header:
         header = wcs.to_header(relax=True)

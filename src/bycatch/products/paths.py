@@ -49,6 +49,11 @@ class ImagePaths:
         return self.product("depth", ".fits")
 
     @property
+    def psf(self) -> Path:
+        """The PSF, on a grid of places."""
+        return self.product("psf", ".fits")
+
+    @property
     def aligned_image(self) -> Path:
         """The copy of the drizzled image that has the aligned WCS."""
         kind = self.stem.removeprefix(self.root)

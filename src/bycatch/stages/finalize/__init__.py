@@ -15,6 +15,7 @@ from bycatch.catalogs.columns import (
     FLUX_ERROR_PARTS,
     MAG_ST,
     MAG_VEGA,
+    PSF_FLUXES,
     RATE_ERROR_PARTS,
     SCATTER_ERROR,
     Column,
@@ -27,7 +28,11 @@ from bycatch.photcal import MAG_PER_FRACTION, ZeropointAudit
 from bycatch.settings import FinalizeSettings
 from bycatch.stages.finalize.apcor import Corrections, corrections, published_only
 from bycatch.stages.finalize.closure import Closure, closure
+from bycatch.stages.finalize.psf_total import PsfScale, psf_columns, psf_scale
 from bycatch.stages.finalize.totals import kron_columns
+
+SCALE_RADIUS_PX = 4.0
+"""Aperture whose corrected fluxes give PSF fluxes their scale, native pixels."""
 
 COPIED = (
     "RA_GAIA_WCS", "DEC_GAIA_WCS", "GAIA_CAT_RA", "GAIA_CAT_DEC", "id", "cr_flag", "fwhm",
@@ -60,6 +65,7 @@ class FinalizeResult:
     closure: Closure | None = None
     corrections: Corrections | None = None
     audit: ZeropointAudit | None = None
+    psf: PsfScale | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -96,6 +102,8 @@ class FinalizeResult:
             found["ZPVEGA"] = self.zeropoint_vega
         if self.audit:
             found["ZPAUDIT"] = self.audit.metadata()
+        if self.psf:
+            found["PSFSCALE"] = self.psf.metadata()
         if self.closure:
             found["CLOSURE"] = self.closure.metadata()
         if self.warnings():
@@ -169,6 +177,11 @@ def run(
         data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematics[:, k]
     data |= kron_columns(phot, meta, scale_arcsec, zeropoint)
     extra, more = _on_request(data, radii_px, zeropoint, others, chosen)
+    scale = None
+    if "countrate_psf" in phot.colnames:
+        scale = _psf_scale(phot, radii_px, fractions, meta.detector_px(scale_arcsec))
+        extra += PSF_FLUXES
+        more |= psf_columns(phot, scale, meta.photflam, zeropoint)
     parts = _error_parts(phot, radii_px, fractions, meta.photflam)
     if parts:
         extra += (*FLUX_ERROR_PARTS, SCATTER_ERROR)
@@ -189,7 +202,18 @@ def run(
         closure(phot, radii_px, published, scale_arcsec, factors, meta.detector_px(scale_arcsec)),
         corrected,
         photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid),
+        scale,
     )
+
+
+def _psf_scale(
+    phot: Table, radii_px: tuple[float, ...], fractions: Floats, detector_px: float
+) -> PsfScale:
+    """Return the scale of PSF fluxes, from the aperture nearest to 4 native pixels."""
+    k = int(np.argmin(np.abs(np.array(radii_px) - SCALE_RADIUS_PX * detector_px)))
+    r, fraction = f"{radii_px[k]:g}", fractions[:, k]
+    net = floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
+    return psf_scale(phot, net / fraction, floats(phot, f"countrate_err_{r}") / fraction)
 
 
 def _other_zeropoints(meta: ImageMeta, zeropoint_ab: float) -> dict[str, float]:

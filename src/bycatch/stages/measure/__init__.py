@@ -97,6 +97,8 @@ class MeasureResult:
     """What stands against the catalog as a whole."""
     transfer: transfer.Transfer
     """What is lost of the charge on its way to the readout."""
+    has_psf: bool = False
+    """True where the image's PSF says what stars look like."""
 
     def warnings(self) -> list[str]:
         """Return in words what of the catalog is not to be trusted, and what helps."""
@@ -121,7 +123,7 @@ class MeasureResult:
             "sky_growth": self.sky_growth,
             "locus_concentration": [round(float(v), 4) for v in self.locus.index],
             "locus_n_stars": self.locus.n_stars,
-            "locus_origin": "stars" if self.locus.is_measured else "published curve",
+            "locus_origin": self._locus_origin(),
             "n_gaia_chance": self.n_gaia_chance,
             "depth_mag": self.depth.median_mag,
             "limit_mag": self.depth.limits_mag,
@@ -129,6 +131,11 @@ class MeasureResult:
             **self.transfer.summary(),
             "trust_notes": self.warnings(),
         }
+
+    def _locus_origin(self) -> str:
+        if self.locus.is_measured:
+            return "stars"
+        return "PSF" if self.has_psf else "published curve"
 
     @notebook.never_raising
     def _repr_html_(self) -> str:
@@ -183,7 +190,7 @@ def run(
     conditions[Flag.PIECE] = targets.may_be_piece
     clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
-    points = _points(image, found, spoiled.saturated, clean, in_gaia)
+    points = _points(image, found, targets, pixels, spoiled.saturated, clean, in_gaia)
     own = light_at(image, targets.x, targets.y) if field.others else None
     radius_px = SEEN_PX * image.detector_px
     elsewhere = seen_elsewhere(targets.x, targets.y, field.others, radius_px, own)
@@ -234,6 +241,7 @@ def run(
         ),
         # Cosmic rays leave the same trails, and are many in single exposures.
         transfer.transfer_of(image, pixels.segmentation, found.x, found.y, _near_rate(found)),
+        pixels.star_energy is not None,
     )
 
 
@@ -500,19 +508,30 @@ class _Points:
 
 
 def _points(
-    image: DrcImage, found: Photometry, saturated: Bools, clean: Bools, in_gaia: Bools
+    image: DrcImage,
+    found: Photometry,
+    targets: Targets,
+    pixels: Pixels,
+    saturated: Bools,
+    clean: Bools,
+    in_gaia: Bools,
 ) -> _Points:
     """Return the concentrations, where the image's stars are, and p_star."""
+    beneath = np.isfinite(targets.sky_rate)
     concentration = stellarity.concentration(
         image,
         found.x,
         found.y,
-        found.sky.median,
+        np.where(beneath, targets.sky_rate, found.sky.median),
         found.sky.std,
         found.exposures.exptime_s,
         found.correlation,
+        targets.neighbours_rate,
     )
-    expected = stellarity.expectation(image.meta.detector, image.meta.filter)
+    if pixels.star_energy is not None:
+        expected = stellarity.expectation_of(pixels.star_energy)
+    else:
+        expected = stellarity.expectation(image.meta.detector, image.meta.filter)
     good = clean & ~saturated
     locus = stellarity.locus(concentration, expected, usable=good, known_star=in_gaia)
     p_star = stellarity.probability(concentration, locus, saturated=saturated, usable=clean)

@@ -35,6 +35,9 @@ class Targets:
     centre_err_px : (N,) float, errors per axis of the positions where `detect` has measured them;
         NaN: what is expected of a centroid
     may_be_piece : (N,) bool, within the light of a larger source that they were deblended from
+    neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s, as fits
+        of the PSF tell; 0 where nobody does
+    sky_rate : (N,) sky beneath all stars, e/s per pixel, likewise; NaN: that of the annulus
 
     Raises
     ------
@@ -48,6 +51,8 @@ class Targets:
     exposure_sets: Ints
     centre_err_px: Floats
     may_be_piece: Bools
+    neighbours_rate: Floats
+    sky_rate: Floats
 
     def __init__(
         self,
@@ -57,19 +62,28 @@ class Targets:
         exposure_sets: ArrayLike | None = None,
         centre_err_px: ArrayLike | None = None,
         may_be_piece: ArrayLike | None = None,
+        neighbours_rate: ArrayLike | None = None,
+        sky_rate: ArrayLike | None = None,
     ) -> None:
         columns = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
         number = np.arange(1, len(columns[0]) + 1) if ids is None else np.asarray(ids)
         sets = np.zeros(len(number), np.int64) if exposure_sets is None else exposure_sets
         errors = np.full(len(number), np.nan) if centre_err_px is None else centre_err_px
         pieces = np.zeros(len(number), bool) if may_be_piece is None else may_be_piece
-        names = ("x", "y", "ids", "exposure_sets", "centre_err_px", "may_be_piece")
+        light = np.zeros((len(number), 4)) if neighbours_rate is None else neighbours_rate
+        sky = np.full(len(number), np.nan) if sky_rate is None else sky_rate
+        names = (
+            "x", "y", "ids", "exposure_sets", "centre_err_px", "may_be_piece", "neighbours_rate",
+            "sky_rate",
+        )  # fmt: skip
         values = (
             *columns,
             number,
             np.asarray(sets),
             np.asarray(errors, dtype=float),
             np.asarray(pieces, dtype=bool),
+            np.asarray(light, dtype=float),
+            np.asarray(sky, dtype=float),
         )
         if len({len(value) for value in values}) > 1:
             lengths = ", ".join(f"{n}: {len(v)}" for n, v in zip(names, values, strict=True))
@@ -105,10 +119,13 @@ class Pixels:
     segmentation : (ny, nx) int; shapes leave out the pixels of other segments, and it says where
         the sky is blank.  Without it neighbours count, and the noise follows from the drizzling
         parameters
+    star_energy : (4,) share of a star's light within 1, 2, 3 and 4 native pixels, by the image's
+        PSF; without it stars are looked for where the published encircled energy has them
     """
 
     cr_mask: Bools | None = None
     segmentation: NDArray[np.integer[Any]] | None = None
+    star_energy: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)

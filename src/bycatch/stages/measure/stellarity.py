@@ -115,6 +115,7 @@ def concentration(
     sky_std: ArrayLike,
     exptime_s: ArrayLike,
     correlation: float = 1.0,
+    neighbours_rate: ArrayLike = 0.0,
 ) -> Concentration:
     """Measure how concentrated sources are.
 
@@ -129,11 +130,13 @@ def concentration(
         Effective exposure time.
     correlation : float
         Factor of the sky noise for the correlation that drizzling makes.
+    neighbours_rate : (N, 4) float
+        Light of other stars within the radii, e/s.
     """
     radii = np.array(RADII_PX) * image.meta.native_scale_arcsec / image.scale_arcsec
     sums, areas = circle_sums(image.sci, image.valid, x, y, tuple(radii))
     level, scatter, seconds = (np.asarray(v, float)[:, None] for v in (sky, sky_std, exptime_s))
-    net = sums - level * areas
+    net = sums - level * areas - np.asarray(neighbours_rate)
     whole = np.all((areas > np.pi * radii**2 * (1 - 1e-6)) & (net > 0), axis=1)
     net[~whole] = np.nan
     rings = np.diff(net, axis=1, prepend=0.0)
@@ -166,6 +169,12 @@ def expectation(detector: str, filter_name: str) -> Floats:
         return np.array(UNKNOWN_FILTER[detector])
     held = -MAG * np.log(curve.at(np.array(RADII_PX) * NATIVE_SCALE_ARCSEC[detector]))
     return np.asarray(held[:2] - held[2:] + SMEAR)
+
+
+def expectation_of(star_energy: Floats) -> Floats:
+    """Return the two concentrations of stars with shares of their light within 1 to 4 px."""
+    held = -MAG * np.log(star_energy)
+    return np.asarray(held[:2] - held[2:])
 
 
 def locus(

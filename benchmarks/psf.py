@@ -1,0 +1,377 @@
+"""PSF photometry against truth, apertures, and photutils' IterativePSFPhotometry.
+
+Fields of stars whose PSF is not the program's own: a pupil with vanes and aberrations
+(`bycatch.simulate.optics`), smeared by drop and output pixel, with a focus that differs from star
+to star (phases, breathing), over the field and with colour, and a jitter.  Noise is correlated as
+drizzling does.  The field is written as a drizzled image and goes through `bycatch.run` with the
+preset crowded; photutils gets the same image, the same PSF (the product of the run), and the same
+detections to begin with.
+
+    python benchmarks/psf.py table --seeds 1 2          # densities: completeness, scatter, bias
+    python benchmarks/psf.py pairs --seeds 1            # an equal neighbour at 3 px
+    python benchmarks/psf.py speed                      # 1,000 to 50,000 stars
+    python benchmarks/psf.py peer --seeds 1             # photutils in the same run
+
+Seeds below 100 choose, those from 200 on are for the tables of docs/psf.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from scipy.ndimage import (
+    convolve1d,
+    gaussian_filter,
+    map_coordinates,
+    spline_filter,
+    uniform_filter,
+)
+from scipy.spatial import cKDTree
+
+import bycatch
+from bycatch import Settings, read_table
+from bycatch.images.drc import read_drc
+from bycatch.simulate.optics import SAMPLES_PER_PX, Optics, focal_plane, halo
+from bycatch.testing.scene import drc_hdus
+
+FILTER, PHOTFLAM = "F775W", 9.93e-20
+EXPTIME_S, SKY_RATE, SKY_NOISE = 1500.0, 0.03, 0.006
+SMEAR = np.array([0.1, 0.8, 0.1])
+"""Of the noise, per axis: that of a large area is 1.5 times that of independent pixels, as the
+formula of Casertano et al. (2000) has it for drops as large as the output pixel."""
+STAMP_PX = 40
+OPTICS = Optics(FILTER, 0.17, 0.027, -0.009, 0.45)
+MAGNITUDES = (18.5, 28.0)
+SLOPE = 0.25
+"""Of the logarithm of the number of stars with magnitude."""
+DENSITIES = (10.0, 100.0, 500.0, 1500.0, 5000.0)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field: its stars, and its image's file."""
+
+    x: np.ndarray
+    y: np.ndarray
+    rate: np.ndarray
+    path: Path
+    shape: tuple[int, int]
+
+
+class Splines:
+    """Drizzled PSFs by focus: the light in an output pixel, finely sampled."""
+
+    def __init__(self, jitter_px: float) -> None:
+        self.jitter_px = jitter_px
+        self.by_step: dict[int, tuple[np.ndarray, float]] = {}
+
+    def at(self, step: int) -> tuple[np.ndarray, float]:
+        """Return spline coefficients of a focus, and the share of the light in them."""
+        if step not in self.by_step:
+            light, share = focal_plane(OPTICS, step)
+            for _ in range(2):  # the drop, and the output pixel
+                light = uniform_filter(light, SAMPLES_PER_PX)
+            light = gaussian_filter(light, self.jitter_px * SAMPLES_PER_PX)
+            self.by_step[step] = spline_filter(light, order=3), share
+        return self.by_step[step]
+
+    def stamp(self, dx: np.ndarray, dy: np.ndarray, focus: float) -> np.ndarray:
+        """Return the light of a star of rate 1 at distances (n,) and (m,)."""
+        low = int(np.floor(focus / 0.01))
+        total = np.zeros((len(dy), len(dx)))
+        for step, weight in ((low, low + 1 - focus / 0.01), (low + 1, focus / 0.01 - low)):
+            spline, share = self.at(step)
+            middle = spline.shape[0] // 2
+            place = np.meshgrid(
+                dy * SAMPLES_PER_PX + middle, dx * SAMPLES_PER_PX + middle, indexing="ij"
+            )
+            total += weight * map_coordinates(spline, place, order=3, prefilter=False)
+            total += weight * (1 - share) * halo(OPTICS).stamp(dx, dy, 1.0, 1.0)
+        return total
+
+
+def stars_of(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Return rates of n stars, ever more of them towards the faint end."""
+    low, high = MAGNITUDES
+    share = rng.random(n)
+    span = 10 ** (SLOPE * (high - low)) - 1
+    magnitude = low + np.log10(1 + span * share) / SLOPE
+    return 10 ** (-0.4 * (magnitude - zeropoint()))
+
+
+def zeropoint() -> float:
+    """Return the AB zero point of the field."""
+    from bycatch.photcal import ab_zeropoint
+
+    return ab_zeropoint(PHOTFLAM, 7693.0)
+
+
+def make_field(
+    folder: Path, seed: int, density: float, side: int = 600, pairs: bool = False
+) -> Field:
+    """Make a field of so many stars per square arcmin, or one of pairs of equal stars."""
+    rng = np.random.default_rng(seed)
+    n = round(density * (side * 0.05 / 60) ** 2)
+    if density < 60:  # else there is nothing to count
+        n = 40
+    rate, x, y = stars_of(rng, n), *rng.uniform(0, side - 1, (2, n))
+    if pairs:
+        step = 26
+        place = np.arange(step, side - step, step, dtype=float)
+        x, y = (v.ravel() for v in np.meshgrid(place, place))
+        x, y = x + rng.uniform(-2, 2, len(x)), y + rng.uniform(-2, 2, len(y))
+        rate = 10 ** (-0.4 * (rng.uniform(20, 25.5, len(x)) - zeropoint()))
+        angle = rng.uniform(0, 2 * np.pi, len(x))
+        two = rng.random(len(x)) < 0.6
+        x = np.append(x, (x + 3 * np.cos(angle))[two])
+        y = np.append(y, (y + 3 * np.sin(angle))[two])
+        rate = np.append(rate, rate[two])
+    middle = 0.02 + rng.normal(0, 0.008)
+    tilt = rng.normal(0, 0.008, 2)
+    splines = Splines(jitter_px=rng.uniform(0.0, 0.25))
+    light = np.zeros((side, side))
+    for column, row, flux in zip(x, y, rate, strict=True):
+        # Field, colour and phase move the focus, as they move the width of the core.
+        focus = middle + tilt @ (np.array([column, row]) / side - 0.5) + rng.normal(0, 0.004)
+        reach = STAMP_PX if flux > 5 else 14
+        left, low = (max(round(v) - reach, 0) for v in (column, row))
+        across = np.arange(left, min(round(column) + reach + 1, side), dtype=float)
+        up = np.arange(low, min(round(row) + reach + 1, side), dtype=float)
+        if len(across) and len(up):
+            stamp = splines.stamp(across - column, up - row, focus)
+            light[low : low + len(up), left : left + len(across)] += flux * stamp
+    narrow = float((SMEAR**2).sum())
+    white = rng.normal(size=light.shape) * np.sqrt(
+        (SKY_NOISE / narrow) ** 2 + np.maximum(light, 0) / EXPTIME_S
+    )
+    for axis in (0, 1):
+        white = convolve1d(white, SMEAR, axis=axis, mode="wrap")
+    path = folder / f"jabc{seed % 100:02d}010_drc.fits"
+    hdus = drc_hdus((light + white + SKY_RATE).astype(np.float32), exptime_s=EXPTIME_S)
+    hdus.writeto(path, overwrite=True)
+    return Field(x, y, rate, path, light.shape)
+
+
+def catalog_of(field: Field, preset: str = "crowded") -> tuple[Table, Path, float]:
+    """Return the catalog of a run, its path, and the processor time."""
+    out = field.path.parent / preset
+    words = ["align.enabled=false", "objects.enabled=false", "output.report=false"]
+    started = time.process_time()
+    report = bycatch.run([field.path], out, Settings.load(preset=preset, assignments=words))
+    seconds = time.process_time() - started
+    if not report.all_done:
+        raise SystemExit(f"{field.path}: {report}")
+    (path,) = out.glob("*/*/*_cat.ecsv")
+    return read_table(path), path, seconds
+
+
+def values(table: Table, name: str) -> np.ndarray:
+    """Return a column; NaN where missing."""
+    return np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Positions, rates and errors, on the scale of total rates."""
+
+    x: np.ndarray
+    y: np.ndarray
+    rate: np.ndarray
+    error: np.ndarray
+
+
+def measured(catalog: Table, kind: str) -> Measured:
+    """Return what the PSF fits say, or an aperture of a radius."""
+    if kind == "psf":
+        names = ("x_psf", "y_psf", "flux_psf", "flux_psf_err")
+    else:
+        names = ("x_center", "y_center", f"flux_{kind}_apcor", f"err_{kind}_apcor")
+    x, y, flux, error = (values(catalog, name) for name in names)
+    good = np.isfinite(x) & np.isfinite(flux) & (error > 0)
+    return Measured(x[good], y[good], flux[good] / PHOTFLAM, error[good] / PHOTFLAM)
+
+
+def matched(field: Field, found: Measured) -> np.ndarray:
+    """Return for each star the row that is its own, or -1: nearest, and within a factor 2."""
+    row = np.full(len(field.x), -1)
+    if not len(found.x):
+        return row
+    tree = cKDTree(np.column_stack([found.x, found.y]))
+    taken = np.zeros(len(found.x), bool)
+    for k in np.argsort(-field.rate):
+        for j in tree.query_ball_point((field.x[k], field.y[k]), 1.0):
+            if not taken[j] and 0.5 < found.rate[j] / field.rate[k] < 2.0:
+                row[k] = j if row[k] < 0 else row[k]
+        if row[k] >= 0:
+            taken[row[k]] = True
+    return row
+
+
+def width(data: np.ndarray) -> float:
+    """Return half of the range that holds 68 %."""
+    return float(0.5 * np.diff(np.percentile(data, [15.87, 84.13]))[0]) if len(data) > 3 else np.nan
+
+
+BINS = np.arange(19.0, 28.5, 1.0)
+
+
+def rows_of(field: Field, found: Measured) -> dict[float, tuple[int, int, float, float, float]]:
+    """Return by magnitude: stars, found, and bias, scatter and pull's width of these."""
+    magnitude = zeropoint() - 2.5 * np.log10(field.rate)
+    inside = (np.minimum(field.x, field.y) > 12) & (
+        np.maximum(field.x, field.y) < field.shape[0] - 13
+    )
+    row = matched(field, found)
+    out = {}
+    for low in BINS[:-1]:
+        chosen = inside & (magnitude >= low) & (magnitude < low + 1)
+        which = chosen & (row >= 0)
+        ratio = found.rate[row[which]] / field.rate[which]
+        pull = (found.rate[row[which]] - field.rate[which]) / found.error[row[which]]
+        bias = float(np.median(ratio) - 1) if which.any() else np.nan
+        out[low] = int(chosen.sum()), int(which.sum()), bias, width(ratio), width(pull)
+    return out
+
+
+def show(title: str, table: dict[float, tuple[int, int, float, float, float]]) -> None:
+    """Print a table by magnitude."""
+    print(title)
+    for low, (n, n_found, bias, scatter, pull) in table.items():
+        if n:
+            share = n_found / n
+            print(f"  {low + 0.5:5.1f} n {n:5d} found {share:5.2f} bias {100 * bias:+6.1f} % "
+                  f"scatter {100 * scatter:5.1f} % pull {pull:4.2f}")  # fmt: skip
+
+
+def photutils_fit(field: Field, catalog_path: Path, sources: Table) -> tuple[Measured, float]:
+    """Return what photutils makes of the image with the same PSF, and its processor time."""
+    from photutils.background import LocalBackground
+    from photutils.detection import DAOStarFinder
+    from photutils.psf import GriddedPSFModel, IterativePSFPhotometry, SourceGrouper
+
+    image = read_drc(field.path)
+    model = GriddedPSFModel.read(
+        catalog_path.with_name(catalog_path.name.replace("_cat.ecsv", "_psf.fits")), format="stdpsf"
+    )
+    scatter = 1.4826 * np.median(np.abs(image.sci - np.median(image.sci)))
+    data = np.array(image.sci, float) - np.median(image.sci)
+    error = np.sqrt(scatter**2 + np.maximum(data, 0) / EXPTIME_S / 2.3)
+    finder = DAOStarFinder(threshold=4 * scatter, fwhm=2.1)
+    fit = IterativePSFPhotometry(
+        model, (7, 7), finder, grouper=SourceGrouper(5), aperture_radius=3, maxiters=3,
+        mode="new", localbkg_estimator=LocalBackground(8, 15), sub_shape=(21, 21),
+    )  # fmt: skip
+    begin = Table({"x": sources["x"], "y": sources["y"]})
+    started = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = fit(data, error=error, init_params=begin)
+    seconds = time.process_time() - started
+    columns = (np.asarray(found[n], float) for n in ("x_fit", "y_fit", "flux_fit", "flux_err"))
+    return Measured(*columns), seconds
+
+
+def table(seeds: list[int], densities: list[float], peer: bool) -> None:
+    """Print completeness, bias, scatter and pulls by density and magnitude."""
+    for density in densities:
+        for seed in seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                field = make_field(Path(folder), seed, density, 600)
+                catalog, path, seconds = catalog_of(field)
+                print(
+                    f"== {density:g} stars per arcmin2, seed {seed}: {len(field.x)} stars, "
+                    f"{len(catalog)} rows, {seconds:.1f} s"
+                )
+                for kind in ("psf", "2", "4"):
+                    show(kind, rows_of(field, measured(catalog, kind)))
+                false = measured(catalog, "psf")
+                near = cKDTree(np.column_stack([field.x, field.y])).query(
+                    np.column_stack([false.x, false.y])
+                )[0]
+                print(f"  rows without a star within 1.5 px: {(near > 1.5).sum()}")
+                stars = (values(catalog, "snr_4") > 30) & (values(catalog, "blend_share") < 0.1)
+                called = values(catalog, "p_star")[stars] > 0.5
+                print(f"  bright unblended rows called stars: {called.mean():.3f} of {stars.sum()}")
+                if peer:
+                    sources = read_table(path.with_name(path.name.replace("_cat", "_sources")))
+                    theirs, cost = photutils_fit(field, path, sources)
+                    scale = float(catalog.meta["PSFSCALE"]["factor"])
+                    theirs = Measured(theirs.x, theirs.y, theirs.rate * scale, theirs.error * scale)
+                    show(f"photutils: {cost:.1f} s", rows_of(field, theirs))
+
+
+def pairs(seeds: list[int]) -> None:
+    """Print bias and pulls of stars with an equal neighbour at 3 px, and of those without."""
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            field = make_field(Path(folder), seed, 100.0, 600, pairs=True)
+            catalog, _, _ = catalog_of(field)
+            distance = cKDTree(np.column_stack([field.x, field.y])).query(
+                np.column_stack([field.x, field.y]), k=2
+            )[0][:, 1]
+            for title, which in (("pairs", distance < 5), ("alone", distance > 14)):
+                part = Field(field.x[which], field.y[which], field.rate[which], field.path,
+                             field.shape)  # fmt: skip
+                for kind in ("psf", "4"):
+                    show(f"{title} {kind}, seed {seed}", rows_of(part, measured(catalog, kind)))
+
+
+def speed() -> None:
+    """Print the processor time of the fits for ever more stars in a full frame."""
+    from bycatch.stages import psf
+
+    rng = np.random.default_rng(7)
+    splines = Splines(0.1)
+    away = np.arange(-14, 15, dtype=float)
+    stamps = {
+        (i, j): splines.stamp(away - i / 8, away - j / 8, 0.02) for i in range(8) for j in range(8)
+    }
+    for n in (1000, 10_000, 50_000):
+        side = 4200
+        x, y = rng.uniform(20, side - 21, (2, n))
+        rate = stars_of(rng, n)
+        light = np.zeros((side, side), np.float32)
+        for column, row, flux in zip(x, y, rate, strict=True):
+            i, j = int(column), int(row)
+            stamp = stamps[int(8 * (column - i)), int(8 * (row - j))]
+            light[j - 14 : j + 15, i - 14 : i + 15] += flux * stamp
+        light += rng.normal(0, SKY_NOISE, light.shape).astype(np.float32)
+        with tempfile.TemporaryDirectory() as folder:
+            drc_hdus(light, exptime_s=EXPTIME_S).writeto(f"{folder}/jabc01010_drc.fits")
+            image = read_drc(f"{folder}/jabc01010_drc.fits")
+            for k in range(2):
+                wall, started = time.perf_counter(), time.process_time()
+                found = psf.run(image, x, y)
+                spent = time.process_time() - started, time.perf_counter() - wall
+                if k:
+                    print(f"{n} stars: {spent[0]:.2f} s of processor time, {spent[1]:.2f} s; "
+                          f"{found.summary()}")  # fmt: skip
+
+
+def main() -> int:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["table", "pairs", "speed", "peer"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--densities", type=float, nargs="+", default=list(DENSITIES))
+    given: Any = parser.parse_args()
+    if given.what == "pairs":
+        pairs(given.seeds)
+    elif given.what == "speed":
+        speed()
+    else:
+        table(given.seeds, given.densities, given.what == "peer")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""PSF photometry: the PSF of an image from its own stars, and all its sources fitted with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bycatch.arrays import Bools, Floats, Image, Ints
+from bycatch.catalogs.flags import Flag
+from bycatch.images.drc import DrcImage
+from bycatch.kernels.psf_fit import Pixels
+from bycatch.settings import PsfSettings
+from bycatch.stages.psf import noise as noises
+from bycatch.stages.psf.build import first_model, psf_from, with_scatter
+from bycatch.stages.psf.choice import psf_stars
+from bycatch.stages.psf.fit import (
+    EARLY_TRUST,
+    LATE_TRUST,
+    Fits,
+    Stars,
+    fitted,
+    judged,
+    lies_on_lost_core,
+)
+from bycatch.stages.psf.model import PsfModel, published
+from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
+from bycatch.stages.psf.table import columns_of, flags_of, neighbours_light, places_of, star_energy
+
+__all__ = ["PsfModel", "PsfResult", "run"]
+
+FIRST_ITERATIONS, BETWEEN_ITERATIONS, LAST_ITERATIONS = 3, 3, 12
+LEAST_ROUNDS = 2
+"""The PSF is made again with neighbours subtracted by itself."""
+EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0
+"""A source this much flatter than the PSF, and this bright, is no star; nor is what is left."""
+SAME_FWHM = 0.6
+"""A new star that a fit brings as near to another is part of that."""
+SHARPEST, SHARPEST_SIGMA = 0.35, 3.0
+"""A new star sharper than this, and than noise makes it, is a cosmic ray."""
+FLATTEST, FLATTEST_SIGMA = 0.12, 2.0
+"""One as flat is a piece of a spike, or of a galaxy."""
+
+
+@dataclass(frozen=True, eq=False)
+class PsfResult:
+    """The PSF of an image, and its stars: those given, row for row, then those found.
+
+    Attributes
+    ----------
+    model : the PSF
+    stars, fits : all N stars
+    n_given : how many were given
+    psf_rows : (S,) int; the stars that the PSF was made from
+    residual : (ny, nx) float32; the image without sky and stars
+    columns : of columns.PSF_RATES, row for row
+    flags : which rows have them
+    x, y : (N,) where apertures belong: where sources were found, or where fits put parts of blends
+    neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s
+    star_energy : (4,) share of a star's light there
+    correlation : by how much the noise of sums exceeds that of independent pixels
+    """
+
+    model: PsfModel
+    stars: Stars
+    fits: Fits
+    n_given: int
+    psf_rows: Ints
+    residual: Image
+    columns: dict[str, Any]
+    flags: dict[Flag, Bools]
+    x: Floats
+    y: Floats
+    neighbours_rate: Floats
+    star_energy: Floats
+    correlation: float
+
+    def take(self, which: Bools) -> PsfResult:
+        """Return it with some of the stars."""
+        number = np.cumsum(which) - 1
+        return replace(
+            self,
+            stars=self.stars.take(which),
+            fits=self.fits.take(which),
+            n_given=int(which[: self.n_given].sum()),
+            psf_rows=number[self.psf_rows[which[self.psf_rows]]],
+            columns={name: values[which] for name, values in self.columns.items()},
+            flags={flag: where[which] for flag, where in self.flags.items()},
+            x=self.x[which],
+            y=self.y[which],
+            neighbours_rate=self.neighbours_rate[which],
+        )
+
+    @property
+    def n_found(self) -> int:
+        """Return the number of stars that the residual showed."""
+        return len(self.stars) - self.n_given
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars for the log and the summary."""
+        qfit = self.fits.qfit[self.psf_rows]
+        return {
+            "psf_origin": "stars" if self.model.is_of_stars else "published curve",
+            "psf_n_stars": self.model.n_stars,
+            "psf_fwhm_px": round(self.model.fwhm_px, 3),
+            "psf_residual": round(float(np.median(qfit)), 4) if len(qfit) else None,
+            "psf_n_found": self.n_found,
+            "psf_noise_correlation": round(self.correlation, 3),
+        }
+
+
+def run(
+    image: DrcImage,
+    x: ArrayLike,
+    y: ArrayLike,
+    settings: PsfSettings | None = None,
+    *,
+    cr_mask: Bools | None = None,
+    segmentation: NDArray[np.integer[Any]] | None = None,
+    labels: ArrayLike | None = None,
+) -> PsfResult:
+    """Make the PSF of an image, and fit all its sources with it.
+
+    Parameters
+    ----------
+    image : DrcImage
+    x, y : (N,) float; the sources, 0-based pixel centres
+    settings : PsfSettings, optional
+    cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
+    segmentation, labels : (ny, nx) int and (N,) int; which pixels are of which source: none are
+        looked for within those that are no stars
+    """
+    chosen = settings or PsfSettings()
+    start = published(image)
+    pixels = noises.first_pixels(image, cr_mask)
+    noise = noises.typical_noise(pixels)
+    photons = noises.photon_factor(image)
+    given = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
+    begin = given if chosen.forced else on_peaks(pixels, *given, image.detector_px)
+    stars = _begun(pixels, begin, given, image.detector_px, moves=not chosen.forced)
+    model = first_model(start, image.shape)
+    stars, pixels = fitted(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
+    psf_rows = np.empty(0, np.int64)
+    n_given = len(stars)
+    for k in range(max(LEAST_ROUNDS, chosen.n_passes)):
+        pixels = noises.with_sky(image, pixels, photons)
+        rho = noises.correlation(image, pixels)
+        excess = noises.noise_of_sums(rho)
+        fits = judged(pixels, model, stars, rho)
+        if k < chosen.n_passes:
+            # At first two stars in one segment look like a galaxy.
+            extended = _of_extended(stars, fits, n_given, segmentation, labels) if k else None
+            doubted = with_doubt(pixels, model, stars, noise)
+            known = (stars.x, stars.y)
+            places = new_places(doubted, model, rho, chosen.n_sigma, known, extended)
+            new = _begun(pixels, places, places, image.detector_px, moves=True)
+            stars = stars.joined(new)
+            stars, pixels = fitted(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise)
+            fits = judged(pixels, model, stars, rho)
+            keep = _holds(stars, fits, model, chosen.n_sigma, n_given)
+            stars, fits = stars.take(keep), fits.take(keep)
+        psf_rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
+        model = psf_from(pixels, stars.places(psf_rows), model, start, excess)
+        trust = EARLY_TRUST if k == 0 else LATE_TRUST
+        stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
+        fits = judged(pixels, model, stars, rho)
+        model = with_scatter(model, pixels, stars.places(psf_rows), fits.width_err[psf_rows])
+    pixels = noises.with_sky(image, pixels, photons)
+    stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise)
+    rho = noises.correlation(image, pixels)
+    fits = judged(pixels, model, stars, rho)
+    flags = flags_of(stars, fits, model, n_given)
+    places = places_of(stars, flags[Flag.PSF_MISFIT], image.detector_px)
+    rest = pixels.data - pixels.background - pixels.light
+    rest[~image.valid] = np.nan
+    return PsfResult(
+        model,
+        stars,
+        fits,
+        n_given,
+        psf_rows,
+        rest,
+        columns_of(stars, fits, pixels),
+        flags,
+        *places,
+        neighbours_light(image, pixels, stars, model, *places),
+        star_energy(model),
+        noises.noise_of_sums(rho),
+    )
+
+
+def _begun(
+    pixels: Pixels,
+    begin: tuple[Floats, Floats],
+    found: tuple[Floats, Floats],
+    detector_px: float,
+    *,
+    moves: bool,
+) -> Stars:
+    """Return stars that are not fitted; those with a full core stay where they are."""
+    full = lies_on_lost_core(pixels, *begin, detector_px)
+    return Stars.at(*begin, ~full & moves, found)
+
+
+def _of_extended(
+    stars: Stars,
+    fits: Fits,
+    n_given: int,
+    segmentation: NDArray[np.integer[Any]] | None,
+    labels: ArrayLike | None,
+) -> Bools | None:
+    """Return the pixels of sources that are no stars."""
+    if segmentation is None or labels is None:
+        return None
+    names = np.asarray(labels)[:n_given]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = stars.flux[:n_given] / fits.flux_err[:n_given]
+    extended = (fits.sharpness[:n_given] < EXTENDED_SHARPNESS) & (snr > EXTENDED_SNR)
+    table = np.zeros(int(segmentation.max(initial=0)) + 1, bool)
+    table[names[extended]] = True
+    table[0] = False
+    return np.asarray(table[segmentation])
+
+
+def _holds(stars: Stars, fits: Fits, model: PsfModel, n_sigma: float, n_given: int) -> Bools:
+    """Return which stars remain: all given ones, and new ones that their fit makes likely."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = stars.flux / fits.flux_err
+    good = (snr > n_sigma) & ~stars.returned
+    room = 1.0 / np.maximum(snr, 1.0)
+    good &= fits.sharpness < SHARPEST + SHARPEST_SIGMA * room
+    good &= fits.sharpness > -(FLATTEST + FLATTEST_SIGMA * room)
+    good &= ~_beside_brighter(stars, SAME_FWHM * model.fwhm_px)
+    good[:n_given] = True
+    return good
+
+
+def _beside_brighter(stars: Stars, radius_px: float) -> Bools:
+    from bycatch.stages.psf.fit import pairs_within
+
+    first, second = pairs_within(stars.x, stars.y, radius_px)
+    fainter = np.where(stars.flux[first] < stars.flux[second], first, second)
+    out = np.zeros(len(stars), bool)
+    out[fainter] = True
+    return out

@@ -1,0 +1,304 @@
+"""All stars of an image fitted at once: fluxes and places, by repeated least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from bycatch.arrays import Bools, Floats, Image, Ints
+from bycatch.kernels.neighbourhood import any_within
+from bycatch.kernels.psf_fit import LOST, Pixels, Trust, normal_equations, quality, tie_blocks
+from bycatch.kernels.psf_grid import N_PARTS, OVERSAMPLING, add_stars, add_wings, star_stamps
+from bycatch.kernels.psf_solve import joint_variances, solved
+from bycatch.stages.psf.build import Places
+from bycatch.stages.psf.model import PsfModel
+
+FIT_RADIUS_PX = 4.0
+"""Pixels within it enter a star's equations, native pixels: 85 % of the light."""
+CORE_RADIUS_PX = 1.5
+"""Of sharpness and crowding, native pixels."""
+CLIP_SIGMA = 4.0
+FIRST_TRUST = Trust(0.0, 1e9)
+"""Fluxes come first, from pixels without the noise of light that nobody knows yet."""
+EARLY_TRUST, LATE_TRUST = Trust(0.15, CLIP_SIGMA), Trust(0.05, CLIP_SIGMA)
+STIFFNESS_PX = 0.4
+"""A step as long costs as much as one sigma: faint stars creep."""
+LONGEST_STEP_PX = 0.4
+FARTHEST_PX = 1.5
+"""A star that goes farther from its detection, native pixels, is another: it is put back, and
+stays."""
+LEAST_SNR = 2.0
+"""Stars below it stay where they are: there is no light to follow."""
+FAINT_SHARE = 0.05
+"""The light of a star is drawn as far as a pixel of it has this share of the sky noise."""
+MOST_WIDTH = 0.25
+SOLVED = 1e-3
+SETTLED_PX, SETTLED_SIGMA = 0.01, 0.1
+"""A star has settled whose last step was shorter: position, and flux over its error."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stars:
+    """Stars of an image, (N,) each.
+
+    Attributes
+    ----------
+    x, y, flux : 0-based pixel centres, e/s
+    width : logarithm of the PSF's width at the star, over the PSF's
+    start_x, start_y : where fits begin
+    found_x, found_y : where they were found
+    moves : bool; False where the position is given
+    returned : bool; it went astray, and was put back
+    n_iter : int; iterations until it had settled, 0: it has not
+    """
+
+    x: Floats
+    y: Floats
+    flux: Floats
+    width: Floats
+    start_x: Floats
+    start_y: Floats
+    found_x: Floats
+    found_y: Floats
+    moves: Bools
+    returned: Bools
+    n_iter: Ints
+
+    @staticmethod
+    def at(x: Floats, y: Floats, moves: Bools, found: tuple[Floats, Floats]) -> Stars:
+        """Return stars without flux."""
+        n = len(x)
+        return Stars(
+            x=x.copy(),
+            y=y.copy(),
+            flux=np.zeros(n),
+            width=np.zeros(n),
+            start_x=x.copy(),
+            start_y=y.copy(),
+            found_x=found[0].copy(),
+            found_y=found[1].copy(),
+            moves=moves.copy(),
+            returned=np.zeros(n, bool),
+            n_iter=np.zeros(n, np.int64),
+        )
+
+    def take(self, which: Bools | Ints) -> Stars:
+        """Return some of them."""
+        return Stars(*(values[which] for values in vars(self).values()))
+
+    def joined(self, others: Stars) -> Stars:
+        """Return these and others."""
+        both = zip(vars(self).values(), vars(others).values(), strict=True)
+        return Stars(*(np.concatenate(pair) for pair in both))
+
+    def places(self, which: Bools | Ints) -> Places:
+        """Return places and fluxes of some of them."""
+        return Places(self.x[which], self.y[which], self.flux[which], self.width[which])
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def light_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]) -> Image:
+    """Return the light of all stars, (ny, nx)."""
+    light = np.zeros(shape, np.float32)
+    flux = np.maximum(stars.flux, 0.0)
+    reach = reach_px(model.wings, flux, FAINT_SHARE * noise)
+    least = FIT_RADIUS_PX * model.detector_px + 1.0
+    inner = np.where(flux > 0, np.maximum(reach, least), 0.0)
+    add_stars(light, model.with_width, _terms(model, stars), stars.x, stars.y, flux, inner)
+    add_wings(light, model.wings, stars.x, stars.y, flux, model.radius_px, reach)
+    return light
+
+
+def reach_px(profile: Floats, flux: Floats, faint: float) -> Floats:
+    """Return how far the light of stars counts, pixels.
+
+    Parameters
+    ----------
+    profile : (n,) float; light of a pixel of a star of flux 1 at quarters of a pixel
+    flux : (N,) float
+    faint : light of a pixel that does not count, e/s
+    """
+    # From outside in, the highest so far: the profile need not fall everywhere.
+    outer = np.maximum.accumulate(profile[::-1])[::-1]
+    share = faint / np.maximum(flux, 1e-30)
+    return np.searchsorted(-outer, -share) / OVERSAMPLING
+
+
+def _terms(model: PsfModel, stars: Stars) -> Floats:
+    """Return the factors of the grids of `PsfModel.with_width`."""
+    return np.column_stack([model.terms(stars.x, stars.y), stars.width])
+
+
+@dataclass(frozen=True, eq=False)
+class Equations:
+    """The equations of all stars at one moment."""
+
+    stamps: np.ndarray
+    weights: np.ndarray
+    column: Ints
+    row: Ints
+    blocks: Floats
+    gradient: Floats
+    first: Ints
+    second: Ints
+    ties: Floats
+
+
+def equations(pixels: Pixels, model: PsfModel, stars: Stars, trust: Trust) -> Equations:
+    """Return the equations of stars, with the light that they have in ``pixels``."""
+    radius = FIT_RADIUS_PX * model.detector_px
+    grids, terms = model.with_width, _terms(model, stars)
+    stamps, column, row = star_stamps(grids, terms, stars.x, stars.y, radius)
+    stamps[:, 1:] *= np.maximum(stars.flux, 0.0).astype(np.float32)[:, None, None, None]
+    blocks, gradient, weights = normal_equations(pixels, trust, stamps, column, row)
+    first, second = pairs_within(stars.x, stars.y, 2.0 * radius)
+    ties = tie_blocks(stamps, weights, column, row, first, second)
+    return Equations(stamps, weights, column, row, blocks, gradient, first, second, ties)
+
+
+def pairs_within(x: Floats, y: Floats, radius_px: float) -> tuple[Ints, Ints]:
+    """Return the pairs of stars that are so near to each other, in one order."""
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    if len(known) < 2:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    tree = cKDTree(np.column_stack([x[known], y[known]]))
+    pairs = tree.query_pairs(radius_px, output_type="ndarray")
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return known[pairs[:, 0]].astype(np.int64), known[pairs[:, 1]].astype(np.int64)
+
+
+def fitted(
+    pixels: Pixels, model: PsfModel, stars: Stars, trust: Trust, n_iterations: int, noise: float
+) -> tuple[Stars, Pixels]:
+    """Return the stars after some iterations, and pixels with their light.
+
+    Parameters
+    ----------
+    pixels : of the image; its ``light`` is replaced
+    model : the PSF
+    stars : where to begin; those without flux get theirs first
+    trust : how far pixels are believed
+    n_iterations : fewer if all stars settle before
+    noise : typical noise of a pixel, e/s
+    """
+    shape = pixels.data.shape[0], pixels.data.shape[1]
+    if not (stars.flux != 0).any():
+        empty = pixels._replace(light=np.zeros(shape, np.float32))
+        stars = stepped(equations(empty, model, stars, FIRST_TRUST), stars, model, 0)
+    for k in range(n_iterations):
+        pixels = pixels._replace(light=light_of(model, stars, noise, shape))
+        stars = stepped(equations(pixels, model, stars, trust), stars, model, k + 1)
+        if k >= 2 and (stars.n_iter > 0).all():
+            break
+    return stars, pixels._replace(light=light_of(model, stars, noise, shape))
+
+
+def stepped(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> Stars:
+    """Return the stars after one step; in iteration 0 they do not move."""
+    blocks, gradient, ties = now.blocks.copy(), now.gradient.copy(), now.ties.copy()
+    power = blocks[:, 0, 0]
+    bright = stars.flux * np.sqrt(power) > LEAST_SNR
+    moves = stars.moves & bright & (iteration > 0)
+    for p, free in ((1, moves), (2, moves), (3, bright & (iteration > 0))):
+        blocks[~free, p, :] = blocks[~free, :, p] = gradient[~free, p] = 0.0
+        ties[~free[now.first], p, :] = 0.0
+        ties[~free[now.second], :, p] = 0.0
+        blocks[~free, p, p] = 1.0
+    for p in (1, 2):
+        blocks[:, p, p] += 1.0 / STIFFNESS_PX**2
+    blocks[:, 3, 3] += 1.0 / model.width_scatter**2
+    gradient[:, 3] -= stars.width / model.width_scatter**2
+    blocks[:, 0, 0] += 1e-6 * power + 1e-30
+    step = solved(blocks, ties, now.first, now.second, gradient, SOLVED)
+    size = LONGEST_STEP_PX * model.detector_px
+    length = np.hypot(step[:, 1], step[:, 2])
+    shrink = np.minimum(1.0, size / np.maximum(length, 1e-30))
+    x, y = stars.x + shrink * step[:, 1], stars.y + shrink * step[:, 2]
+    away = np.hypot(x - stars.start_x, y - stars.start_y) > FARTHEST_PX * model.detector_px
+    x, y = np.where(away, stars.start_x, x), np.where(away, stars.start_y, y)
+    settled = (length < SETTLED_PX) & (np.abs(step[:, 0]) * np.sqrt(power) < SETTLED_SIGMA)
+    known = np.where(stars.n_iter > 0, stars.n_iter, iteration)
+    return replace(
+        stars,
+        x=x,
+        y=y,
+        flux=stars.flux + step[:, 0],
+        width=np.clip(stars.width + step[:, 3], -MOST_WIDTH, MOST_WIDTH),
+        moves=stars.moves & ~away,
+        returned=stars.returned | away,
+        n_iter=np.where(settled & (iteration > 0), known, 0),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Fits:
+    """What the fits say of N stars; NaN where there is nothing to say.
+
+    Attributes
+    ----------
+    flux_err, x_err, y_err, width_err : 1 sigma, with the correlation of pixels, and of neighbours
+    chi2 : per pixel
+    sharpness : residual in the core over the star's light there: positive if sharper than the PSF
+    crowding : light of others in the core over the star's own
+    qfit : sum of absolute residuals over the flux
+    n_pixels : that entered
+    lost_core : bool; a pixel of the core is full or without data
+    """
+
+    flux_err: Floats
+    x_err: Floats
+    y_err: Floats
+    width_err: Floats
+    chi2: Floats
+    sharpness: Floats
+    crowding: Floats
+    qfit: Floats
+    n_pixels: Ints
+    lost_core: Bools
+
+    def take(self, which: Bools | Ints) -> Fits:
+        """Return those of some of the stars."""
+        return Fits(*(values[which] for values in vars(self).values()))
+
+
+def judged(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) -> Fits:
+    """Return errors and quality of fits, with the stars' light in ``pixels``."""
+    now = equations(pixels, model, stars, LATE_TRUST)
+    core = CORE_RADIUS_PX * model.detector_px
+    flux = np.maximum(stars.flux, 0.0)
+    found = quality(
+        pixels, now.stamps, now.weights, now.column, now.row, flux, stars.width, core, correlation
+    )
+    moves = stars.moves & (stars.flux * np.sqrt(now.blocks[:, 0, 0]) > LEAST_SNR)
+    blocks = now.blocks.copy()
+    blocks[:, 3, 3] += 1.0 / model.width_scatter**2
+    variance = joint_variances(blocks, now.ties, now.first, now.second, moves)
+    n = found[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.arange(N_PARTS)
+        factor = found[:, 6:] / now.blocks[:, parts, parts]
+        # The prior of the width is no noise of pixels.
+        factor[:, 3] = np.where(factor[:, 3] > 0, 1.0, np.nan)
+        errors = np.sqrt(variance * factor)
+        own = found[:, 4]
+        return Fits(
+            errors[:, 0],
+            errors[:, 1],
+            errors[:, 2],
+            errors[:, 3],
+            np.where(n > 0, found[:, 1] / n, np.nan),
+            np.where(own > 0, found[:, 3] / own, np.nan),
+            np.where(own > 0, np.maximum(found[:, 5] / own - 1.0, 0.0), np.nan),
+            np.where(flux > 0, found[:, 2] / flux, np.nan),
+            n.astype(np.int64),
+            lies_on_lost_core(pixels, stars.x, stars.y, model.detector_px),
+        )
+
+
+def lies_on_lost_core(pixels: Pixels, x: Floats, y: Floats, detector_px: float) -> Bools:
+    """Return which stars have a pixel in the core that is full or without data."""
+    return any_within(pixels.state == LOST, x, y, CORE_RADIUS_PX * detector_px)

@@ -1,0 +1,156 @@
+"""The pixels of an image as the fits take them: sky, noise, and how pixels are correlated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bycatch.arrays import Bools, Floats, Image
+from bycatch.images.drc import DrcImage
+from bycatch.kernels.background import sky_maps
+from bycatch.kernels.peaks import grown_by_one
+from bycatch.kernels.psf_fit import HIT, LOST, USABLE, Pixels
+from bycatch.kernels.smoothing import noise_correlation
+
+BOX_PX = 32
+"""Side of the boxes of sky and noise, native pixels."""
+FILTER_BOXES = 3
+CLIP_SIGMA = 3.0
+MIN_SHARE = 0.25
+FULL_SHARE = 0.8
+"""A pixel above this share of the saturation rate does not count, nor do its eight neighbours."""
+LAG_PX = 2.0
+"""Farthest correlation of pixels that drizzling makes, native pixels."""
+MOST_LAG = 6
+TILE_PX, TILES = 192, 5
+QUIET_SIGMA, FAINT = 3.0, 0.3
+"""Pixels that tell the correlation: within so many sigma, with star light below this share of the
+noise."""
+LEAST_PIXELS = 5000
+
+
+def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
+    """Return the pixels of an image without any star fitted."""
+    valid = image.valid
+    state = np.where(valid, np.uint8(USABLE), np.uint8(LOST))
+    if cr_mask is not None:
+        state[cr_mask & valid] = HIT
+    with np.errstate(invalid="ignore"):
+        full = valid & (image.sci > FULL_SHARE * image.meta.saturation_rate)
+    if full.any():
+        state[grown_by_one(full, valid)] = LOST
+    none = np.zeros(image.shape, np.float32)
+    data = np.where(valid, image.sci, np.float32(0))
+    return with_sky(image, Pixels(data, none, none, none, none, state), photon_factor(image))
+
+
+def photon_factor(image: DrcImage) -> float:
+    """Return the variance of a pixel's photons over their number: drizzling spreads each."""
+    ratio = image.scale_arcsec / image.meta.native_scale_arcsec
+    return noise_correlation(image.meta.pixfrac, ratio) ** -2
+
+
+def with_sky(image: DrcImage, pixels: Pixels, photons: float) -> Pixels:
+    """Return the pixels with the sky of what the stars leave."""
+    rest = pixels.data - pixels.light
+    good = pixels.state == USABLE
+    box = max(8, round(BOX_PX * image.detector_px))
+    share = MIN_SHARE
+    if good.mean() < MIN_SHARE:
+        share = 0.0
+    background, noise = sky_maps(
+        rest, good, image.exptime_map_s, box, FILTER_BOXES, CLIP_SIGMA, share
+    )
+    # Sky and noise also where pixels of cosmic rays are: they may count after all.
+    hit = pixels.state == HIT
+    if hit.any():
+        background, noise = _carried_over(background, hit), _carried_over(noise, hit)
+    with np.errstate(divide="ignore"):
+        per_rate = np.where(
+            image.exptime_map_s > 0, np.float32(photons) / image.exptime_map_s, np.float32(0)
+        )
+    return pixels._replace(background=background, noise=noise, photons=per_rate.astype(np.float32))
+
+
+def _carried_over(plane: Image, hit: Bools) -> Image:
+    """Return a map with the values of the nearest pixels to the left where there are none."""
+    out = plane.copy()
+    rows, columns = np.nonzero(hit)
+    known = np.where(hit, -1, np.arange(plane.shape[1]))
+    nearest = np.maximum.accumulate(known, axis=1)
+    # At the left edge there is none: those to the right.
+    other = np.where(hit, plane.shape[1], np.arange(plane.shape[1]))
+    right = np.minimum.accumulate(other[:, ::-1], axis=1)[:, ::-1]
+    left = nearest[rows, columns]
+    source = np.where(left >= 0, left, np.minimum(right[rows, columns], plane.shape[1] - 1))
+    out[rows, columns] = plane[rows, source]
+    return out
+
+
+def typical_noise(pixels: Pixels) -> float:
+    """Return the median noise of a sky pixel, e/s; 0 without any."""
+    some = pixels.noise[::7, ::7]
+    some = some[some > 0]
+    return float(np.median(some)) if len(some) else 0.0
+
+
+def correlation(image: DrcImage, pixels: Pixels) -> Floats:
+    """Return the correlation of pixels by their distance, (2 L + 1, 2 L + 1): 1 in the middle.
+
+    From what the stars leave in tiles all over the image; where stars are everywhere, from the
+    drizzling parameters, as if the tie were the overlap of drops.
+    """
+    lag = min(max(1, round(LAG_PX * image.detector_px)), MOST_LAG)
+    side = 2 * lag + 1
+    sums, count = np.zeros((side, side)), np.zeros((side, side))
+    ny, nx = pixels.data.shape
+    tile = min(TILE_PX, ny, nx)
+    for top in np.unique(np.linspace(0, ny - tile, TILES).astype(int)):
+        for left in np.unique(np.linspace(0, nx - tile, TILES).astype(int)):
+            part = np.s_[top : top + tile, left : left + tile]
+            noise, light = pixels.noise[part], pixels.light[part]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                z = (pixels.data[part] - pixels.background[part] - light) / noise
+            quiet = (pixels.state[part] == USABLE) & (noise > 0) & (light < FAINT * noise)
+            quiet &= np.abs(z) < QUIET_SIGMA
+            if not quiet.any():
+                continue
+            flat = np.where(quiet, z - z[quiet].mean(), 0.0).astype(float)
+            _add_products(flat, quiet, lag, sums, count)
+    if count[lag, lag] < LEAST_PIXELS:
+        return _of_drops(image, lag)
+    found = sums / np.maximum(count, 1)
+    found /= found[lag, lag]
+    found = 0.5 * (found + found[::-1, ::-1])
+    return np.asarray(np.clip(found, -1.0, 1.0))
+
+
+def _add_products(z: Floats, quiet: Bools, lag: int, sums: Floats, count: Floats) -> None:
+    """Add sums and numbers of products of pixels at all distances; half of them mirror the rest."""
+    n, m = z.shape
+    for dy in range(lag + 1):
+        for dx in range(-lag, lag + 1):
+            if dy == 0 and dx < 0:
+                continue
+            a = np.s_[0 : n - dy, max(0, -dx) : m - max(0, dx)]
+            b = np.s_[dy:n, max(0, dx) : m - max(0, -dx)]
+            total, number = float((z[a] * z[b]).sum()), int((quiet[a] & quiet[b]).sum())
+            for sign in {1, -1} if (dy or dx) else {1}:
+                sums[lag + sign * dy, lag + sign * dx] += total
+                count[lag + sign * dy, lag + sign * dx] += number
+
+
+def _of_drops(image: DrcImage, lag: int) -> Floats:
+    """Return the correlation that sums to the noise of large areas, falling with the distance."""
+    ratio = image.scale_arcsec / image.meta.native_scale_arcsec
+    wanted = noise_correlation(image.meta.pixfrac, ratio) ** 2
+    away = np.arange(-lag, lag + 1, dtype=float)
+    widths = np.linspace(0.05, 3.0, 200)
+    shapes = [np.exp(-0.5 * (away / width) ** 2) for width in widths]
+    sums = [float(shape.sum() ** 2) for shape in shapes]
+    shape = shapes[int(np.argmin(np.abs(np.array(sums) - wanted)))]
+    return np.outer(shape, shape)
+
+
+def noise_of_sums(rho: Floats) -> float:
+    """Return by how much the noise of large sums exceeds that of independent pixels."""
+    return float(np.sqrt(max(rho.sum(), 1.0)))

@@ -1,0 +1,86 @@
+"""What PSF fits are in the table of the photometry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.flags import Flag
+from bycatch.images.drc import DrcImage
+from bycatch.kernels.apertures import circle_sums
+from bycatch.kernels.psf_fit import Pixels
+from bycatch.stages.psf.fit import Fits, Stars
+from bycatch.stages.psf.model import PsfModel
+
+RADII_PX = (1.0, 2.0, 3.0, 4.0)
+"""Circles in which the light of neighbours is told, native pixels: those of concentrations."""
+MISFIT_SHARPNESS, MISFIT_SIGMA = 0.12, 3.0
+"""A source whose sharpness is farther from 0, and farther than noise takes it, is no star."""
+
+
+def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
+    """Return the columns of columns.PSF_RATES."""
+    known = np.isfinite(fits.flux_err) & (fits.n_pixels > 0)
+    ny, nx = pixels.background.shape
+    row = np.clip(np.rint(np.nan_to_num(stars.y)), 0, ny - 1).astype(int)
+    column = np.clip(np.rint(np.nan_to_num(stars.x)), 0, nx - 1).astype(int)
+    values = {
+        "countrate_psf": stars.flux,
+        "countrate_psf_err": fits.flux_err,
+        "sky_psf": pixels.background[row, column],
+        "x_psf": stars.x,
+        "y_psf": stars.y,
+        "x_psf_err": fits.x_err,
+        "y_psf_err": fits.y_err,
+        "chi2_psf": fits.chi2,
+        "sharpness_psf": fits.sharpness,
+        "crowding": fits.crowding,
+        "qfit": fits.qfit,
+    }
+    lacking = {name: np.where(known, value, np.nan) for name, value in values.items()}
+    return lacking | {"n_iter": stars.n_iter}
+
+
+def flags_of(stars: Stars, fits: Fits, model: PsfModel, n_given: int) -> dict[Flag, Bools]:
+    """Return the flags that the fits set."""
+    n = len(stars)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = MISFIT_SHARPNESS + MISFIT_SIGMA * fits.flux_err / stars.flux
+        off = (stars.flux > 0) & (np.abs(fits.sharpness) > room)
+    return {
+        Flag.FOUND_IN_RESIDUAL: np.arange(n) >= n_given,
+        Flag.PSF_OF_MODEL: np.full(n, not model.is_of_stars),
+        Flag.PSF_MISFIT: off | fits.lost_core | stars.returned,
+    }
+
+
+MOVED_PX = 0.5
+"""A star that its fit puts so far from its detection, native pixels, was the centre of a blend."""
+
+
+def places_of(stars: Stars, misfit: Bools, detector_px: float) -> tuple[Floats, Floats]:
+    """Return where to measure: where sources were found, or where the fits put parts of blends."""
+    away = np.hypot(stars.x - stars.found_x, stars.y - stars.found_y) > MOVED_PX * detector_px
+    moved = away & ~misfit
+    return np.where(moved, stars.x, stars.found_x), np.where(moved, stars.y, stars.found_y)
+
+
+def neighbours_light(
+    image: DrcImage, pixels: Pixels, stars: Stars, model: PsfModel, x: Floats, y: Floats
+) -> Floats:
+    """Return the light that is not a star's own in circles around places, (N, 4) in e/s.
+
+    Of the star itself the mean light of the PSF in the circle is left, whatever its sub-pixel
+    phase.
+    """
+    radii = tuple(radius * model.detector_px for radius in RADII_PX)
+    sums, _ = circle_sums(pixels.light, image.valid, x, y, radii)
+    own = np.maximum(stars.flux, 0.0)[:, np.newaxis] * star_energy(model)
+    return np.asarray(sums - own)
+
+
+def star_energy(model: PsfModel) -> Floats:
+    """Return the share of a star's light in those circles, (4,)."""
+    return np.array([model.energy(radius * model.detector_px) for radius in RADII_PX])
