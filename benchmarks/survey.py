@@ -88,7 +88,7 @@ def cloned(small: Path, large: Path, n_rows: int) -> np.ndarray:
         )
     schema = objects.schema
     root = catalog_folder(large, "object")
-    plan = plan_leaves((root, root), Layout(), frozenset(), new, schema, MOST_ROWS, anew=False)
+    plan = plan_leaves((root, root), Layout(), frozenset(), new, schema, MOST_ROWS, remake=False)
     layout = Layout(schema.names, [make_leaf(task) for task in plan.tasks])
     shutil.rmtree(large / "rows")
     write_catalog(large, "object", layout, schema, notes)

@@ -84,7 +84,7 @@ class Download:
     address : where it is to be had
     part : where its bytes go
     gate : decides by the header whether it is wanted
-    came : told of the bytes as they come; a negative number takes back what came in vain
+    came : told of the bytes as they come; a negative number takes back what was wasted
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Download:
         return start, total
 
     def _begin(self, answer: Response, total: int | None) -> Note:
-        """Begin the part anew, and note of what it is a part."""
+        """Start the part again, and note of what it is a part."""
         if self.size:
             self.forget()
         validator = _validator(answer)

@@ -80,7 +80,7 @@ class Fetching:
         self.files: dict[str, FetchedFile] = {}
         self.refused: list[tuple[str, str]] = []
         self.n_waiting_bytes = 0
-        """Of images that have come and that nobody has worked on yet."""
+        """Of images that have come and wait for the run."""
         self.most_waiting_bytes = math.inf
         """Downloads wait while there are more of them."""
         self._started = time.perf_counter()
@@ -145,7 +145,7 @@ class Fetching:
             return FetchedFile(
                 product, State.THERE,
                 f"the archive lists another size now ({in_mb(product.n_bytes)} MB): move it away "
-                "to fetch it anew",
+                "to fetch it again",
             )  # fmt: skip
         fault = "no file" if not path.is_file() else fault_of(path, product)
         if fault:

@@ -41,7 +41,7 @@ class Tally:
         self._past.append((self.clock(), 0))
 
     def came(self, n_bytes: int) -> None:
-        """Take down that bytes came, or were in vain."""
+        """Count bytes that came, or were wasted."""
         with self._lock:
             self.n_came = max(self.n_came + n_bytes, 0)
             now = self.clock()

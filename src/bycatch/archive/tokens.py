@@ -25,14 +25,14 @@ THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
 
 class Token:
-    """A token, which shows itself to nobody but the archive (``auth`` of requests)."""
+    """A token, which only the archive sees (``auth`` of requests)."""
 
     def __init__(self, word: str, server: str) -> None:
         self._word = word
         self._host = urlsplit(server).hostname
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Add the token to a request that goes to the archive and that nobody else can read."""
+        """Add the token to a request that goes to the archive, encrypted."""
         address = urlsplit(str(request.url))
         safe = address.scheme == "https" or address.hostname in THIS_MACHINE
         if self._word and safe and address.hostname == self._host:

@@ -44,7 +44,7 @@ class FallingCurve:
     def limit(self, level: float) -> tuple[float | None, float | None]:
         """Return where the curve falls to a level, and the 1-sigma error.
 
-        None where it does not within the data, or nobody knows where to `MOST_ERROR_MAG`.
+        None where it does not within the data, or where is not known to `MOST_ERROR_MAG`.
         """
         found = _where(self.parameters, level, self.mag_range)
         if found is None:

@@ -155,7 +155,7 @@ def _numpy_of(values: Any) -> Any:
 
 @cache
 def _unit(name: str) -> Any:
-    """Return a unit; to read it anew takes a millisecond."""
+    """Return a unit, cached: parsing takes a millisecond."""
     try:
         return Unit(name)
     except ValueError:

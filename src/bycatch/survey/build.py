@@ -71,7 +71,7 @@ class Built:
     ----------
     path : its folder
     notes : what it knows of itself
-    taken, gone : labels of the groups that were taken (anew), and of those that were removed
+    taken, gone : labels of the groups that were taken (again), and of those that were removed
     n_made, n_kept : partitions that were made, and those that stayed as they were
     """
 
@@ -178,14 +178,14 @@ class _Build:
         gone = set(before) - {group.label for group in groups}
         names = {name for group in groups for name in group.columns}
         columns = {table: survey_columns(table, names) for table in TABLES}
-        anew = {
+        remake = {
             table: [c.name for c in columns[table]] != self.old.tables.get(table, Layout()).columns
             for table in TABLES
         }
         same = (self.old.most_rows, self.old.margin_arcsec, self.old.creator) == (
             self.notes.most_rows, self.notes.margin_arcsec, f"bycatch {__version__}",
         )  # fmt: skip
-        if not (changed or gone or any(anew.values())) and same and self._is_whole():
+        if not (changed or gone or any(remake.values())) and same and self._is_whole():
             return Built(self.path, self.old, n_kept=self._n_leaves())
         self.notes.groups = groups
         self.notes.made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -198,7 +198,7 @@ class _Build:
         try:
             new = beside / "new"
             new.mkdir()
-            self._tables(beside, changed, better, gone, schemas, anew)
+            self._tables(beside, changed, better, gone, schemas, remake)
             describe(new, self.notes, schemas)
             _carry_over(self.path, new, self.old, self.notes)
             (new / NOTES).write_bytes(json_bytes(self.notes))
@@ -230,7 +230,7 @@ class _Build:
         better: dict[str, list[Group]],
         gone: set[str],
         schemas: dict[str, Any],
-        anew: dict[str, bool],
+        remake: dict[str, bool],
     ) -> None:
         """Make the four tables."""
         tasks = [
@@ -252,7 +252,7 @@ class _Build:
             roots = (catalog_folder(self.path, table), catalog_folder(beside / "new", table))
             plan = plan_leaves(
                 roots, before, left_out, new, schemas[table], self.notes.most_rows,
-                anew=anew[table] or not self._are_there(table, before),
+                remake=remake[table] or not self._are_there(table, before),
             )  # fmt: skip
             made: list[Leaf] = of_tasks(self.engine.work(make_leaf, plan.tasks))
             for leaf in plan.kept:

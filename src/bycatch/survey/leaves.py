@@ -150,7 +150,7 @@ def plan_leaves(
     schema: pa.Schema,
     most_rows: int,
     *,
-    anew: bool,
+    remake: bool,
 ) -> Plan:
     """Return which partitions of a table are made, and which stay.
 
@@ -162,7 +162,7 @@ def plan_leaves(
     new : files with new rows, and their numbers of rows by cells of `MOST_ORDER`
     schema : of the table
     most_rows : of a partition
-    anew : make all partitions anew: the columns are others
+    remake : make all partitions again, since the columns differ
     """
     old_root, root = roots
     added: Counter[int] = Counter()
@@ -172,7 +172,7 @@ def plan_leaves(
     new_cells = np.array(sorted(added), dtype=np.int64)
     touched = set(known.of(new_cells << (2 * (ORDER - MOST_ORDER))).tolist()) - {-1}
     touched |= {
-        k for k, leaf in enumerate(before.leaves) if anew or not gone.isdisjoint(leaf.groups)
+        k for k, leaf in enumerate(before.leaves) if remake or not gone.isdisjoint(leaf.groups)
     }
     counts = added
     for k, leaf in enumerate(_ordered(before.leaves)):

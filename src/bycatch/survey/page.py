@@ -81,7 +81,7 @@ def _number(value: float | None) -> str:
 
 
 def sky_map(outlines: Sequence[str]) -> str:
-    """Return the sky (Mollweide, RA growing to the left, 180 degrees amid) with images as SVG."""
+    """Return the sky (Mollweide, RA to the left, 180 degrees in the middle) with images, SVG."""
     hours = (60.0, 120.0, 180.0, 240.0, 300.0)
     lines = [
         _path(np.linspace(0, 359.99, 90), np.full(90, dec))

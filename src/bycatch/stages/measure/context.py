@@ -36,7 +36,7 @@ class Targets:
         NaN: what is expected of a centroid
     may_be_piece : (N,) bool, within the light of a larger source that they were deblended from
     neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s, as fits
-        of the PSF tell; 0 where nobody does
+        of the PSF tell; 0 where none do
     sky_rate : (N,) sky beneath all stars, e/s per pixel, likewise; NaN: that of the annulus
 
     Raises

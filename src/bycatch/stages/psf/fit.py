@@ -21,7 +21,7 @@ CORE_RADIUS_PX = 1.5
 """Of sharpness and crowding, native pixels."""
 CLIP_SIGMA = 4.0
 FIRST_TRUST = Trust(0.0, 1e9)
-"""Fluxes come first, from pixels without the noise of light that nobody knows yet."""
+"""Fluxes come first, from pixels without the noise of light that is not known yet."""
 EARLY_TRUST, LATE_TRUST = Trust(0.15, CLIP_SIGMA), Trust(0.05, CLIP_SIGMA)
 STIFFNESS_PX = 0.4
 """A step as long costs as much as one sigma: faint stars creep."""
