@@ -155,7 +155,7 @@ def publish(
         bool, typer.Option("--all", help="Objects of p_real below 0.5 and duplicates, too.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Write the tables for MAST (hlsp), CDS (cds) or the VO (votable)."""
+    """Write the tables for MAST, CDS or the Virtual Observatory."""
     from bycatch.survey.publish import publish_survey
     from bycatch.survey.release import Release
 
