@@ -115,8 +115,8 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path) -> str:
         f"{_number(numbers['first_mjd'], '.2f')} and {_number(numbers['last_mjd'], '.2f')}; "
         f"they cover {3600 * numbers['area_deg2']:.2f} square arcmin in "
         f"{numbers['n_groups']} groups of overlapping images.",
-        f"They were processed with bycatch {__version__}. Sources were detected in each image above "
-        f"{first.detect.n_sigma:g} sigma of the local background on at least "
+        f"They were processed with bycatch {__version__}. Sources were detected in each image "
+        f"above {first.detect.n_sigma:g} sigma of the local background on at least "
         f"{first.detect.n_pixels} pixels ({first.detect.n_pixels_single} in single exposures), "
         "cosmic rays masked with LAcosmic (van Dokkum 2001), and fluxes measured in apertures of "
         f"{radii} pixels, corrected with the encircled energy of Bohlin (2016) and the images' own "
