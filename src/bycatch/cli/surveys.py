@@ -156,7 +156,8 @@ def publish(
     ] = False,
 ) -> None:  # fmt: skip
     """Write what archives want: MAST (hlsp), CDS (cds), the VO (votable); methods and BibTeX."""
-    from bycatch.survey.publish import Release, publish_survey
+    from bycatch.survey.publish import publish_survey
+    from bycatch.survey.release import Release
 
     with looking():
         release = Release(name=name, project=project, version=version, everything=everything)
