@@ -30,7 +30,7 @@ autosummary_generate = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "bycatch"
-PLAIN = ("index", "installation", "tutorial", "howto", "fetch", "accuracy", "speed")
+PLAIN = ("index", "installation", "tutorial", "howto", "fetch", "surveys", "accuracy", "speed")
 html_sidebars: dict[str, list[str]] = {page: [] for page in PLAIN}  # the bar on top leads there
 html_theme_options = {
     "show_toc_level": 2,

@@ -64,7 +64,12 @@ class Trust(NamedTuple):
 
 
 def checked_pixels(pixels: Pixels) -> Pixels:
-    """Return pixels in the form that kernels take; raise a ValueError if shapes differ."""
+    """Return pixels in the form that kernels take; raise a ValueError if shapes differ.
+
+    Parameters
+    ----------
+    pixels : Pixels, each (ny, nx)
+    """
     check_shapes(*pixels)
     images = (plane(image, np.float32) for image in pixels[:-1])
     data, background, light, noise, photons = images
@@ -115,7 +120,13 @@ def _check_stamps(stamps: Stamps, column: Ints, row: Ints) -> None:
 
 @compiled
 def noise_variance(pixels: Pixels, i: int, j: int) -> float:
-    """Return the variance of a pixel: sky, and the photons of the stars."""
+    """Return the variance of a pixel: sky, and the photons of the stars.
+
+    Parameters
+    ----------
+    pixels : Pixels of the image, each (ny, nx)
+    i, j : row and column of the pixel
+    """
     sky = np.float64(pixels.noise[i, j])
     light = max(np.float64(pixels.light[i, j]), 0.0)
     return sky * sky + light * np.float64(pixels.photons[i, j])
@@ -123,7 +134,14 @@ def noise_variance(pixels: Pixels, i: int, j: int) -> float:
 
 @compiled
 def residual_and_weight(pixels: Pixels, trust: Trust, i: int, j: int) -> tuple[float, float]:
-    """Return what a pixel has beyond the model, and its weight; 0 where it does not count."""
+    """Return what a pixel has beyond the model, and its weight; 0 where it does not count.
+
+    Parameters
+    ----------
+    pixels : Pixels of the image, each (ny, nx)
+    trust : Trust, when a pixel counts
+    i, j : row and column of the pixel
+    """
     state = pixels.state[i, j]
     if state == LOST or not pixels.noise[i, j] > 0:
         return 0.0, 0.0
@@ -200,7 +218,13 @@ def tie_blocks(
 
 
 def checked_pairs(first: Ints, second: Ints, n: int) -> tuple[Ints, Ints]:
-    """Return pairs in the form that kernels take; raise a ValueError if one is no pair of stars."""
+    """Return pairs in the form that kernels take; raise a ValueError if one is no pair of stars.
+
+    Parameters
+    ----------
+    first, second : (P,) int, indices of the stars
+    n : number of stars
+    """
     a, b = (np.ascontiguousarray(part, dtype=np.int64) for part in (first, second))
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"{a.shape} and {b.shape} stars are no pairs")

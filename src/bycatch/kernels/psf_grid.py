@@ -30,12 +30,21 @@ LEAST_BAND_ROWS = ROWS_WORTH_A_THREAD // 8
 
 
 def grid_side(radius_px: int) -> int:
-    """Return the points along a side of a grid that serves so large a radius."""
+    """Return the points along a side of a grid that serves so large a radius.
+
+    Parameters
+    ----------
+    radius_px : px, a whole number
+    """
     return 2 * (OVERSAMPLING * radius_px + MARGIN_STEPS) + 1
 
 
 def largest_radius_px(grids: Floats) -> float:
     """Return the radius that grids serve.
+
+    Parameters
+    ----------
+    grids : (K, n, n) float
 
     Raises
     ------
@@ -51,7 +60,14 @@ def largest_radius_px(grids: Floats) -> float:
 
 
 def checked_terms(grids: Floats, terms: ArrayLike, n: int) -> tuple[Floats, Floats]:
-    """Return grids and factors in the form that kernels take; raise a ValueError if they differ."""
+    """Return grids and factors in the form that kernels take; raise a ValueError if they differ.
+
+    Parameters
+    ----------
+    grids : (K, n, n) float
+    terms : (N, K) float, factors of the grids for each star
+    n : number of stars
+    """
     largest_radius_px(grids)
     factors = plane(np.asarray(terms, dtype=np.float64), np.float64)
     if factors.shape != (n, len(grids)):
@@ -105,7 +121,12 @@ def add_stars(
 
 
 def cubic_weights(place: Floats) -> tuple[Ints, Floats]:
-    """Return the first of the four points around places on an axis, and their weights, (N, 4)."""
+    """Return the first of the four points around places on an axis, and their weights, (N, 4).
+
+    Parameters
+    ----------
+    place : (N,) float, in steps of the grid
+    """
     before = np.floor(place)
     return before.astype(np.int64) - 1, np.stack(_taps(place - before), axis=-1)
 
@@ -125,7 +146,12 @@ taps = compiled(_taps)
 
 @compiled
 def slopes(t: float) -> tuple[float, float, float, float]:
-    """Return the derivatives of `taps`."""
+    """Return the derivatives of `taps`.
+
+    Parameters
+    ----------
+    t : 0 to 1, from the second point to the third
+    """
     return (
         (-1.5 * t + 2.0) * t - 0.5,
         (4.5 * t - 5.0) * t,
@@ -136,7 +162,13 @@ def slopes(t: float) -> tuple[float, float, float, float]:
 
 @compiled
 def grid_place(distance_px: float, side: int) -> tuple[int, float]:
-    """Return the point of a grid before a distance from the star, and the share beyond it."""
+    """Return the point of a grid before a distance from the star, and the share beyond it.
+
+    Parameters
+    ----------
+    distance_px : px, along one axis
+    side : points along a side of the grid
+    """
     place = side // 2 + distance_px * OVERSAMPLING
     first = math.floor(place)
     return int(first), place - first
@@ -152,7 +184,18 @@ def blend_rows(
     n: int,
     out: Floats,
 ) -> None:
-    """Write n points of the PSF's row between grid rows ``row`` and ``row`` + 1."""
+    """Write n points of the PSF's row between grid rows ``row`` and ``row`` + 1.
+
+    Parameters
+    ----------
+    grids : (K, n, n) float
+    factors : (K,) float
+    row : of the grids
+    weights : of the four rows around
+    first : column of the first point
+    n : number of points
+    out : (m,) float, m at least n, written
+    """
     for j in range(n):
         out[j] = 0.0
     for k in range(len(factors)):
@@ -165,7 +208,14 @@ def blend_rows(
 
 @compiled
 def across(line: Floats, at: int, weights: tuple[float, float, float, float]) -> float:
-    """Return the value between the points ``at`` + 1 and ``at`` + 2 of a row."""
+    """Return the value between the points ``at`` + 1 and ``at`` + 2 of a row.
+
+    Parameters
+    ----------
+    line : (m,) float, points of a row
+    at : index of the first of four points
+    weights : of the four points
+    """
     total = weights[0] * line[at] + weights[1] * line[at + 1]
     return float(total + weights[2] * line[at + 2] + weights[3] * line[at + 3])
 
@@ -310,7 +360,12 @@ def star_stamps(
 
 
 def nearest(position: Floats) -> Ints:
-    """Return the nearest pixel; what is no position is far off any image."""
+    """Return the nearest pixel; what is no position is far off any image.
+
+    Parameters
+    ----------
+    position : (N,) float, px; may not be finite
+    """
     far = 1 << 40
     some = np.nan_to_num(position, nan=-far, posinf=far, neginf=-far)
     return np.asarray(np.rint(np.clip(some, -far, far)).astype(np.int64))

@@ -83,7 +83,15 @@ def psf_scale(phot: Table, total: Floats, total_err: Floats) -> PsfScale:
 def psf_columns(
     phot: Table, scale: PsfScale, photflam: float, zeropoint: float
 ) -> Mapping[str, Any]:
-    """Return the columns of columns.PSF_FLUXES."""
+    """Return the columns of columns.PSF_FLUXES.
+
+    Parameters
+    ----------
+    phot : photometry table of N sources
+    scale : PsfScale of the image
+    photflam : erg / cm2 / Angstrom / electron
+    zeropoint : AB magnitude of 1 e/s
+    """
     rate = floats(phot, "countrate_psf") * scale.factor
     noise = floats(phot, "countrate_psf_err") * scale.factor
     # Half of the scatter against apertures is theirs.

@@ -162,6 +162,11 @@ def expectation(detector: str, filter_name: str) -> Floats:
 
     From the encircled energy of Bohlin (2016, AJ 152, 60) at 1 to 4 pixels of the detector,
     and the smear of drizzling.
+
+    Parameters
+    ----------
+    detector : WFC or HRC
+    filter_name : such as F606W
     """
     try:
         curve = encircled_energy(detector, filter_name)
@@ -172,7 +177,12 @@ def expectation(detector: str, filter_name: str) -> Floats:
 
 
 def expectation_of(star_energy: Floats) -> Floats:
-    """Return the two concentrations of stars with shares of their light within 1 to 4 px."""
+    """Return the two concentrations of stars with shares of their light within 1 to 4 px.
+
+    Parameters
+    ----------
+    star_energy : (4,) float, within 1, 2, 3 and 4 detector pixels
+    """
     held = -MAG * np.log(star_energy)
     return np.asarray(held[:2] - held[2:])
 

@@ -109,7 +109,13 @@ def psf_from(
 
 
 def first_model(start: Published, shape: tuple[int, int]) -> PsfModel:
-    """Return the PSF of an image before its stars are seen."""
+    """Return the PSF of an image before its stars are seen.
+
+    Parameters
+    ----------
+    start : Published PSF of the image
+    shape : (ny, nx) of the image
+    """
     wings = start.wings()
     radius = np.arange(len(wings)) / (OVERSAMPLING * start.detector_px)
     leftover = wings * FIRST_LEFTOVER * (1.0 + np.minimum(radius / WING_PX, 1.0))

@@ -50,7 +50,13 @@ def psf_stars(stars: Stars, fits: Fits, shape: tuple[int, int], *, is_first: boo
 
 
 def densest(values: Floats, width: float) -> float:
-    """Return the middle of the values in the window of some width that holds most of them."""
+    """Return the middle of the values in the window of some width that holds most of them.
+
+    Parameters
+    ----------
+    values : (N,) float, N at least 1
+    width : of the window, in the unit of the values
+    """
     ordered = np.sort(values)
     n_within = np.searchsorted(ordered, ordered + width, side="right") - np.arange(len(ordered))
     first = int(np.argmax(n_within))

@@ -102,7 +102,15 @@ class Stars:
 
 
 def light_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]) -> Image:
-    """Return the light of all stars, (ny, nx)."""
+    """Return the light of all stars, (ny, nx).
+
+    Parameters
+    ----------
+    model : PsfModel of the image
+    stars : Stars, N of them
+    noise : of a sky pixel, e/s
+    shape : (ny, nx) of the image
+    """
     light = np.zeros(shape, np.float32)
     flux = np.maximum(stars.flux, 0.0)
     reach = reach_px(model.wings, flux, FAINT_SHARE * noise)
@@ -149,7 +157,15 @@ class Equations:
 
 
 def equations(pixels: Pixels, model: PsfModel, stars: Stars, trust: Trust) -> Equations:
-    """Return the equations of stars, with the light that they have in ``pixels``."""
+    """Return the equations of stars, with the light that they have in ``pixels``.
+
+    Parameters
+    ----------
+    pixels : Pixels of the image, each (ny, nx)
+    model : PsfModel of the image
+    stars : Stars, N of them
+    trust : Trust, when a pixel counts
+    """
     radius = FIT_RADIUS_PX * model.detector_px
     grids, terms = model.with_width, _terms(model, stars)
     stamps, column, row = star_stamps(grids, terms, stars.x, stars.y, radius)
@@ -161,7 +177,13 @@ def equations(pixels: Pixels, model: PsfModel, stars: Stars, trust: Trust) -> Eq
 
 
 def pairs_within(x: Floats, y: Floats, radius_px: float) -> tuple[Ints, Ints]:
-    """Return the pairs of stars that are so near to each other, in one order."""
+    """Return the pairs of stars that are so near to each other, in one order.
+
+    Parameters
+    ----------
+    x, y : (N,) float, 0-based pixel centres
+    radius_px : px
+    """
     known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     if len(known) < 2:
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -198,7 +220,15 @@ def fitted(
 
 
 def stepped(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> Stars:
-    """Return the stars after one step; in iteration 0 they do not move."""
+    """Return the stars after one step; in iteration 0 they do not move.
+
+    Parameters
+    ----------
+    now : Equations of the stars
+    stars : Stars, N of them
+    model : PsfModel of the image
+    iteration : from 0
+    """
     blocks, gradient, ties = now.blocks.copy(), now.gradient.copy(), now.ties.copy()
     power = blocks[:, 0, 0]
     bright = stars.flux * np.sqrt(power) > LEAST_SNR
@@ -266,7 +296,15 @@ class Fits:
 
 
 def judged(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) -> Fits:
-    """Return errors and quality of fits, with the stars' light in ``pixels``."""
+    """Return errors and quality of fits, with the stars' light in ``pixels``.
+
+    Parameters
+    ----------
+    pixels : Pixels of the image, each (ny, nx)
+    model : PsfModel of the image
+    stars : Stars, N of them
+    correlation : (2 L + 1, 2 L + 1) float, of pixels by their distance
+    """
     now = equations(pixels, model, stars, LATE_TRUST)
     core = CORE_RADIUS_PX * model.detector_px
     flux = np.maximum(stars.flux, 0.0)
@@ -300,5 +338,12 @@ def judged(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) -
 
 
 def lies_on_lost_core(pixels: Pixels, x: Floats, y: Floats, detector_px: float) -> Bools:
-    """Return which stars have a pixel in the core that is full or without data."""
+    """Return which stars have a pixel in the core that is full or without data.
+
+    Parameters
+    ----------
+    pixels : Pixels of the image, each (ny, nx)
+    x, y : (N,) float, 0-based pixel centres
+    detector_px : side of a detector pixel, image px
+    """
     return any_within(pixels.state == LOST, x, y, CORE_RADIUS_PX * detector_px)

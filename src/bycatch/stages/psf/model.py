@@ -118,7 +118,14 @@ class PsfModel:
 
 
 def place_terms(x: ArrayLike, y: ArrayLike, shape: tuple[int, int], n_terms: int) -> Floats:
-    """Return 1, and the place along x and y from -1 to 1; (N, K) with K of 1 or 3."""
+    """Return 1, and the place along x and y from -1 to 1; (N, K) with K of 1 or 3.
+
+    Parameters
+    ----------
+    x, y : (N,) float, 0-based pixel centres
+    shape : (ny, nx) of the image
+    n_terms : 1 or 3
+    """
     u, v = (
         np.clip(2.0 * np.asarray(values, float) / max(size - 1, 1) - 1.0, -1.0, 1.0)
         for values, size in zip((x, y), shape[::-1], strict=True)
@@ -127,13 +134,24 @@ def place_terms(x: ArrayLike, y: ArrayLike, shape: tuple[int, int], n_terms: int
 
 
 def distances_px(side: int) -> Floats:
-    """Return the distances of a grid's points from its middle, pixels."""
+    """Return the distances of a grid's points from its middle, pixels.
+
+    Parameters
+    ----------
+    side : points along a side of the grid
+    """
     away = (np.arange(side) - side // 2) / OVERSAMPLING
     return np.asarray(np.hypot(away, away[:, np.newaxis]))
 
 
 def enclosed(grid: Floats, radius_px: float) -> float:
-    """Return the sum of a grid within a radius, as a share of a star's light."""
+    """Return the sum of a grid within a radius, as a share of a star's light.
+
+    Parameters
+    ----------
+    grid : (n, n) float
+    radius_px : px
+    """
     return float(grid[distances_px(len(grid)) <= radius_px].sum()) / OVERSAMPLING**2
 
 
@@ -175,7 +193,13 @@ class Published:
 
 
 def normalised(grid: Floats, start: Published) -> Floats:
-    """Return a grid with the published share of the light within `NORM_RADIUS_PX`."""
+    """Return a grid with the published share of the light within `NORM_RADIUS_PX`.
+
+    Parameters
+    ----------
+    grid : (n, n) float
+    start : Published PSF of the image
+    """
     return grid * (start.energy / enclosed(grid, NORM_RADIUS_PX * start.detector_px))
 
 
@@ -184,6 +208,10 @@ def published(image: DrcImage) -> Published:
 
     Encircled energy: Bohlin (2016, AJ 152, 60).  Non-negative weights of Gaussians are fitted to
     it, with the variance of the output pixel, over which they are integrated, added to theirs.
+
+    Parameters
+    ----------
+    image : DrcImage
     """
     from scipy.optimize import nnls
 

@@ -29,7 +29,13 @@ LEAST_PIXELS = 5000
 
 
 def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
-    """Return the pixels of an image without any star fitted."""
+    """Return the pixels of an image without any star fitted.
+
+    Parameters
+    ----------
+    image : DrcImage
+    cr_mask : (ny, nx) bool, the grown mask
+    """
     valid = image.valid
     state = np.where(valid, np.uint8(USABLE), np.uint8(LOST))
     if cr_mask is not None:
@@ -44,13 +50,25 @@ def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
 
 
 def photon_factor(image: DrcImage) -> float:
-    """Return the variance of a pixel's photons over their number: drizzling spreads each."""
+    """Return the variance of a pixel's photons over their number: drizzling spreads each.
+
+    Parameters
+    ----------
+    image : DrcImage
+    """
     ratio = image.scale_arcsec / image.meta.native_scale_arcsec
     return noise_correlation(image.meta.pixfrac, ratio) ** -2
 
 
 def with_sky(image: DrcImage, pixels: Pixels, photons: float) -> Pixels:
-    """Return the pixels with the sky of what the stars leave."""
+    """Return the pixels with the sky of what the stars leave.
+
+    Parameters
+    ----------
+    image : DrcImage
+    pixels : Pixels of the image, each (ny, nx)
+    photons : factor of `photon_factor`
+    """
     rest = pixels.data - pixels.light
     good = pixels.state == USABLE
     box = max(8, round(BOX_PX * image.detector_px))
@@ -87,7 +105,12 @@ def _carried_over(plane: Image, hit: Bools) -> Image:
 
 
 def typical_noise(pixels: Pixels) -> float:
-    """Return the median noise of a sky pixel, e/s; 0 without any."""
+    """Return the median noise of a sky pixel, e/s; 0 without any.
+
+    Parameters
+    ----------
+    pixels : Pixels of the image, each (ny, nx)
+    """
     some = pixels.noise[::7, ::7]
     some = some[some > 0]
     return float(np.median(some)) if len(some) else 0.0
@@ -98,6 +121,11 @@ def correlation(image: DrcImage, pixels: Pixels) -> Floats:
 
     From what the stars leave in tiles all over the image; where stars are everywhere, from the
     drizzling parameters, as if the tie were the overlap of drops.
+
+    Parameters
+    ----------
+    image : DrcImage
+    pixels : Pixels of the image, each (ny, nx)
     """
     lag = min(max(1, round(LAG_PX * image.detector_px)), MOST_LAG)
     side = 2 * lag + 1
@@ -152,5 +180,10 @@ def _of_drops(image: DrcImage, lag: int) -> Floats:
 
 
 def noise_of_sums(rho: Floats) -> float:
-    """Return by how much the noise of large sums exceeds that of independent pixels."""
+    """Return by how much the noise of large sums exceeds that of independent pixels.
+
+    Parameters
+    ----------
+    rho : (2 L + 1, 2 L + 1) float, of `correlation`
+    """
     return float(np.sqrt(max(rho.sum(), 1.0)))

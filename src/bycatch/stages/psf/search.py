@@ -64,6 +64,12 @@ def on_peaks(pixels: Pixels, x: Floats, y: Floats, detector_px: float) -> tuple[
 
     The centre of light of two stars is on neither: a star put there leaves nothing that looks like
     two.
+
+    Parameters
+    ----------
+    pixels : Pixels of the image, each (ny, nx)
+    x, y : (N,) float, 0-based pixel centres
+    detector_px : side of a detector pixel, image px
     """
     if not len(x):
         return x, y
@@ -89,7 +95,15 @@ def on_peaks(pixels: Pixels, x: Floats, y: Floats, detector_px: float) -> tuple[
 
 
 def with_doubt(pixels: Pixels, model: PsfModel, stars: Stars, noise: float) -> Pixels:
-    """Return pixels whose noise holds what the PSF leaves of stars."""
+    """Return pixels whose noise holds what the PSF leaves of stars.
+
+    Parameters
+    ----------
+    pixels : Pixels of the image, each (ny, nx)
+    model : PsfModel of the image
+    stars : Stars, N of them
+    noise : of a sky pixel, e/s
+    """
     doubt = np.zeros_like(pixels.noise)
     flux = np.maximum(stars.flux, 0.0)
     reach = reach_px(model.leftover, flux, FAINT_SHARE * noise)
@@ -98,7 +112,12 @@ def with_doubt(pixels: Pixels, model: PsfModel, stars: Stars, noise: float) -> P
 
 
 def template_of(model: PsfModel) -> Floats:
-    """Return the middle of the mean PSF."""
+    """Return the middle of the mean PSF.
+
+    Parameters
+    ----------
+    model : PsfModel of the image
+    """
     stamp = model.stamp
     middle, reach = len(stamp) // 2, round(TEMPLATE_RADIUS_PX * model.detector_px)
     part = np.s_[middle - reach : middle + reach + 1]
@@ -106,7 +125,13 @@ def template_of(model: PsfModel) -> Floats:
 
 
 def filter_noise(template: Floats, correlation: Floats) -> float:
-    """Return the noise of the filter over that with independent pixels."""
+    """Return the noise of the filter over that with independent pixels.
+
+    Parameters
+    ----------
+    template : (k, k) float, k odd
+    correlation : (2 L + 1, 2 L + 1) float, of pixels by their distance
+    """
     lag = len(correlation) // 2
     total = 0.0
     size = len(template)

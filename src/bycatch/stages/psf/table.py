@@ -21,7 +21,14 @@ MISFIT_SHARPNESS, MISFIT_SIGMA = 0.12, 3.0
 
 
 def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
-    """Return the columns of columns.PSF_RATES."""
+    """Return the columns of columns.PSF_RATES.
+
+    Parameters
+    ----------
+    stars : Stars, N of them
+    fits : Fits of the stars
+    pixels : Pixels of the image, each (ny, nx)
+    """
     known = np.isfinite(fits.flux_err) & (fits.n_pixels > 0)
     ny, nx = pixels.background.shape
     row = np.clip(np.rint(np.nan_to_num(stars.y)), 0, ny - 1).astype(int)
@@ -44,7 +51,15 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
 
 
 def flags_of(stars: Stars, fits: Fits, model: PsfModel, n_given: int) -> dict[Flag, Bools]:
-    """Return the flags that the fits set."""
+    """Return the flags that the fits set.
+
+    Parameters
+    ----------
+    stars : Stars, N of them
+    fits : Fits of the stars
+    model : PsfModel of the image
+    n_given : number of stars of the list, the first ones
+    """
     n = len(stars)
     with np.errstate(divide="ignore", invalid="ignore"):
         room = MISFIT_SHARPNESS + MISFIT_SIGMA * fits.flux_err / stars.flux
@@ -61,7 +76,14 @@ MOVED_PX = 0.5
 
 
 def places_of(stars: Stars, misfit: Bools, detector_px: float) -> tuple[Floats, Floats]:
-    """Return where to measure: where sources were found, or where the fits put parts of blends."""
+    """Return where to measure: where sources were found, or where the fits put parts of blends.
+
+    Parameters
+    ----------
+    stars : Stars, N of them
+    misfit : (N,) bool
+    detector_px : side of a detector pixel, image px
+    """
     away = np.hypot(stars.x - stars.found_x, stars.y - stars.found_y) > MOVED_PX * detector_px
     moved = away & ~misfit
     return np.where(moved, stars.x, stars.found_x), np.where(moved, stars.y, stars.found_y)
@@ -74,6 +96,14 @@ def neighbours_light(
 
     Of the star itself the mean light of the PSF in the circle is left, whatever its sub-pixel
     phase.
+
+    Parameters
+    ----------
+    image : DrcImage
+    pixels : Pixels of the image, each (ny, nx)
+    stars : Stars, N of them
+    model : PsfModel of the image
+    x, y : (N,) float, 0-based pixel centres
     """
     radii = tuple(radius * model.detector_px for radius in RADII_PX)
     sums, _ = circle_sums(pixels.light, image.valid, x, y, radii)
@@ -82,5 +112,10 @@ def neighbours_light(
 
 
 def star_energy(model: PsfModel) -> Floats:
-    """Return the share of a star's light in those circles, (4,)."""
+    """Return the share of a star's light in those circles, (4,).
+
+    Parameters
+    ----------
+    model : PsfModel of the image
+    """
     return np.array([model.energy(radius * model.detector_px) for radius in RADII_PX])
