@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bycatch.catalogs import columns
+from bycatch.catalogs import columns, object_columns, survey_columns
 from bycatch.catalogs.columns import Column, expand
 from bycatch.catalogs.flags import FLAGS, Flag, decode
 from bycatch.products import STAGES
@@ -93,7 +93,8 @@ def test_flag_bits_are_written_in_the_registry_only(path):
 
 TABLES = {
     name: value
-    for name, value in vars(columns).items()
+    for registry in (columns, object_columns, survey_columns)
+    for name, value in vars(registry).items()
     if isinstance(value, tuple) and value and all(isinstance(c, Column) for c in value)
 }
 

@@ -257,10 +257,7 @@ def test_empty_table_is_an_empty_result():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (
-            {"x": [1.0], "y": [2.0]},
-            "my.csv: not a table of stars: no column for dec and ra .* found: x, y",
-        ),
+        ({"x": [1.0], "y": [2.0]}, "not a table of stars: no column for dec and ra .* found: x, y"),
         ({"RAJ2000": [1.0], "dec": [2.0]}, "no column for ra .* found: RAJ2000, dec"),
         ({}, "found: none"),
         ({"ra": ["one"], "dec": [2.0]}, "column ra does not hold numbers"),

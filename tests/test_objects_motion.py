@@ -179,3 +179,11 @@ def test_many_objects_take_a_moment():
 def test_numbers_that_the_documentation_states():
     assert (motion.LEAST_EPOCHS, motion.LEAST_SPAN_YR, motion.EPOCH_GAP_DAYS) == (2, 1.0, 1.0)
     assert motion.MOST_PARALLAX_ERR_MAS == 1.0
+
+
+def test_the_error_that_visits_share():
+    from bycatch.stages.objects import epochs, variability
+
+    assert epochs.PHASE_MAS == 0.5  # docs/objects.md, as the following
+    assert variability.HIT_SHARE == 0.01
+    assert variability.MOST_HIT_SIGMA == 10.0

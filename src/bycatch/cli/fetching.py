@@ -85,7 +85,7 @@ def fetch(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Fetch images from MAST: a program, a visit, or a circle on the sky."""
+    """Fetch images from MAST by program, visit or circle on the sky."""
     settings = settings_of(config, [*(assign or []), *shortcuts(offline=offline)], preset)
     if discard and and_run is None:
         raise typer.BadParameter("--discard: nothing is done with the images without --and-run OUT")

@@ -13,7 +13,7 @@ from bycatch.cli.session import looking
 from bycatch.errors import SettingsError
 
 survey = typer.Typer(
-    help="Make a survey: the objects of all fields as one catalog of the sky.",
+    help="Make one catalog of the sky from output folders.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -95,7 +95,7 @@ def query(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Ask a survey: SQL over its tables object, epoch, image and exposure, or a place."""
+    """Ask a survey by SQL, position or list of positions."""
     if sum(given is not None for given in (sql or None, cone, light_curve, match)) != 1:
         raise typer.BadParameter("give one of SQL, --cone, --light-curve, --match")
     from bycatch.survey.query import open_survey
@@ -155,7 +155,7 @@ def publish(
         bool, typer.Option("--all", help="Objects of p_real below 0.5 and duplicates, too.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Write what archives want: MAST (hlsp), CDS (cds), the VO (votable); methods and BibTeX."""
+    """Write the tables for MAST, CDS or the Virtual Observatory."""
     from bycatch.survey.publish import publish_survey
     from bycatch.survey.release import Release
 
@@ -181,7 +181,7 @@ def view(
     ] = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
-    """Show the objects over their image: a page, or the programs that listen to SAMP."""
+    """Show the objects over their image, or send them by SAMP."""
     from bycatch.survey.view import send_group, view_group, write_regions
 
     with looking(out):

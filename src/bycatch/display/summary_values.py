@@ -233,6 +233,7 @@ MEASURE = _group(
         "covered_percent", "%", "share of the image that sources and their wings cover",
         "covered by sources", "%",
     ),
+    ("merged_percent", "%", "share of the rows that hide a peak without a row of its own"),
     (
         "cte_loss_percent", "%", ("charge of 1,000 electrons that is lost at the gap between the "
         "chips, by trails; null if not measured"), "charge lost in transfer", "%",

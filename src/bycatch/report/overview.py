@@ -332,13 +332,32 @@ def _reach(image: ReportedImage) -> tuple[Cell, list[str]]:
 def _points(image: ReportedImage) -> tuple[Cell, list[str]]:
     """Return how many stars tell where points are, and a remark where too few do."""
     n_stars = image.number("measure", "locus_n_stars")
+    psf, remarks = _psf(image)
     if image.number("measure", "locus_origin") != "published curve":
-        return number(n_stars), []
+        return Cell(str(n_stars), n_stars, WARN if remarks else "", psf) if psf else number(
+            n_stars
+        ), remarks
     text = (
         f"p_star rests on the published curve of the filter: {n_stars} stars are too few to tell "
         "where the image's own points are"
     )
     return Cell(str(n_stars), None, WARN, text), [text]
+
+
+def _psf(image: ReportedImage) -> tuple[str, list[str]]:
+    """Return what the PSF of an image rests on, and a remark where that is little; '' without."""
+    n_stars = image.number("measure", "psf_n_stars")
+    if n_stars is None:
+        return "", []
+    if image.number("measure", "psf_origin") == "published curve":
+        text = f"the PSF is the published one: {n_stars} good stars are too few to tell it"
+        return text, [text]
+    left = image.number("measure", "psf_residual") or 0.0
+    return (
+        f"PSF of {n_stars} stars, FWHM {image.number('measure', 'psf_fwhm_px')} px, which leaves "
+        f"{100 * left:.1f} % of their light; {image.number('measure', 'psf_n_found')} rows found "
+        "in the residual"
+    ), []
 
 
 def blank_pull(image: ReportedImage) -> float | None:

@@ -237,7 +237,12 @@ def run(
         depth(image, noise.model, limits, chosen),
         _n_gaia_chance(image, table, field.reference, chosen),
         trust.judged(
-            image, structure, pixels.segmentation, table, ~conditions[Flag.LIKELY_COSMIC_RAY]
+            image,
+            structure,
+            pixels.segmentation,
+            table,
+            ~conditions[Flag.LIKELY_COSMIC_RAY],
+            fits_psf=pixels.star_energy is not None,
         ),
         # Cosmic rays leave the same trails, and are many in single exposures.
         transfer.transfer_of(image, pixels.segmentation, found.x, found.y, _near_rate(found)),

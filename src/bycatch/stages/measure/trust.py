@@ -32,6 +32,9 @@ NEBULOUS_SIGMA = 0.3
 """Scatter of cells (in units of the noise of a pixel) from which on the sky has structure: 0.2 on
 ordinary fields, at most 0.26 in 99 % of their blocks; 0.5 in nebulae (benchmarks/families.py)."""
 LEAST_NEBULOUS, NEBULOUS_SHARE, CROWDED_SHARE = 10, 0.15, 0.15
+MERGED_SHARE, LEAST_ROWS = 0.25, 50
+"""So many rows with a peak that has none of its own tell of stars in heaps: the core of 47 Tuc has
+more than half, fields of benchmarks/families.py without crowds have 0 to 0.08."""
 """From which on the page warns: rows on nebulosity, and area that sources cover (3 to 9 % on
 ordinary fields, 25 % with 2000 stars per square arcmin)."""
 STAR_CELLS = 3
@@ -204,6 +207,8 @@ class Trust:
     large_object_percent : of the image, under large objects
     covered_percent : of the image, by sources and their wings; None where it is not known where
         sources are
+    merged_percent : of the rows, with a peak that has no row of its own
+    fits_psf : True where stars are fitted
     """
 
     n_rows: int
@@ -214,6 +219,8 @@ class Trust:
     nebulous_percent: float
     large_object_percent: float
     covered_percent: float | None
+    merged_percent: float = 0.0
+    fits_psf: bool = False
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the summary."""
@@ -227,6 +234,7 @@ class Trust:
             "nebulous_percent": nebulous,
             "large_object_percent": large,
             "covered_percent": covered,
+            "merged_percent": round(self.merged_percent, 1),
             "trust_notes": self.warnings(),
         }
 
@@ -252,11 +260,19 @@ class Trust:
                 "trail"
             )
         covered = self.covered_percent
-        if covered is not None and covered >= 100 * CROWDED_SHARE and not is_nebulous:
+        is_merged = self.n_rows >= LEAST_ROWS and self.merged_percent >= 100 * MERGED_SHARE
+        is_covered = covered is not None and covered >= 100 * CROWDED_SHARE and not is_nebulous
+        remedy = "measure the loss with 'bycatch inject'"
+        if not self.fits_psf:
+            remedy = f"fit the PSF with --preset crowded, and {remedy}"
+        if is_merged and not self.fits_psf:
+            said.append(
+                f"crowded: {self.merged_percent:.0f} % of the rows hide other stars: {remedy}"
+            )
+        elif is_covered:
             said.append(
                 f"crowded: sources cover {covered:.0f} % of the image, which hides about as many "
-                "of the faint ones, and blends go undetected: measure the loss with 'bycatch "
-                "inject', or fit the PSF"
+                f"of the faint ones, and blends go undetected: {remedy}"
             )
         return said
 
@@ -267,6 +283,8 @@ def judged(
     segmentation: NDArray[np.integer[Any]] | None,
     table: Table,
     is_light: Bools,
+    *,
+    fits_psf: bool = False,
 ) -> Trust:
     """Return what stands against the catalog as a whole.
 
@@ -275,11 +293,12 @@ def judged(
     image, structure, segmentation : as in `sky_structure`
     table : (N,) rows with x, y and flags
     is_light : (N,) bool; false for likely cosmic rays
+    fits_psf : True where stars are fitted as well
     """
     flags = np.asarray(table["flags"], np.int64)[is_light]
-    nebulous, large, trail = (
+    nebulous, large, trail, merged = (
         int(np.count_nonzero(flags & int(flag)))
-        for flag in (Flag.NEBULOUS, Flag.IN_LARGE_OBJECT, Flag.TRAIL)
+        for flag in (Flag.NEBULOUS, Flag.IN_LARGE_OBJECT, Flag.TRAIL, Flag.UNLISTED_PEAK)
     )
     known = np.isfinite(structure.scatter)
     rough = int((structure.scatter[known] > NEBULOUS_SIGMA).sum())
@@ -304,6 +323,8 @@ def judged(
         100.0 * rough / max(int(known.sum()), 1),
         min(100.0, 100.0 * int(np.count_nonzero(structure.large)) * CELL_PX**2 / n_valid),
         covered,
+        100.0 * merged / max(len(flags), 1),
+        fits_psf,
     )
 
 

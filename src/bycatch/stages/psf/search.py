@@ -90,7 +90,7 @@ def on_peaks(pixels: Pixels, x: Floats, y: Floats, detector_px: float) -> tuple[
     noise = pixels.noise[np.clip(row, 0, ny - 1), np.clip(column, 0, nx - 1)]
     is_off = np.hypot(peak_x - x, peak_y - y) > OFF_PX * detector_px
     # Noise alone makes a pixel beside the brightest one of a faint source.
-    is_off &= np.isfinite(top) & (top - centre > PEAK_SIGMA * noise)
+    is_off &= np.isfinite(top) & (top > np.maximum(centre, 0.0) + PEAK_SIGMA * noise)
     return np.where(is_off, peak_x, x), np.where(is_off, peak_y, y)
 
 
