@@ -496,7 +496,7 @@ def test_a_cross_match_finds_the_nearest(scattered, form):
         "EXPORT DATABASE '{folder}/x'",
         "PRAGMA database_list",
         "SELECT * FROM secret",
-        "SELECT * FROM objekt",
+        "SELECT * FROM einzel",
         "SELEC 1",
         "",
     ],
