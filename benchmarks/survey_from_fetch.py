@@ -94,7 +94,7 @@ def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[
     with FakeArchive(OnDisk(fields, given.images), daily) as archive:
         words = [sys.executable, "-m", "bycatch", "fetch", "13711", "--parallels", "-o", str(data)]
         words += ["--and-run", str(out), "--gaia", str(fields.gaia), "--offline", "-q"]
-        words += ["--set", "output.report=false", "--set", "output.products=survey"]
+        words += ["--set", "output.report=false"]
         words += ["-j", str(given.jobs)] if given.jobs else []
         words += ["--discard"] if given.discard else []
         for text in archive.settings:
@@ -116,7 +116,7 @@ def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[
 def wrong(one: Made, other: Made, n_images: int, *, discard: bool) -> list[str]:
     """Return what is wrong with a survey that was disturbed, beside one that was not."""
     found = [f"exit status {made.status}" for made in (one, other) if made.status]
-    n_catalogs = len([*other.out.glob("*/*/*_cat.parquet")])
+    n_catalogs = len([*other.out.glob("*/*/*_cat.ecsv")])
     if n_catalogs != n_images:
         found.append(f"{n_catalogs} catalogs of {n_images} images")
     found += [
