@@ -80,9 +80,11 @@ def put_group(out, name, ra, dec, *, filters=("F606W",), images=1, seed=1):
 
 def scatter(ra0, dec0, n, seed, width=0.012):
     rng = np.random.default_rng(seed)
-    dec = np.clip(dec0 + rng.uniform(-width, width, n), -90, 90)
+    dec = dec0 + rng.uniform(-width, width, n)
     ra = ra0 + rng.uniform(-width, width, n) / np.maximum(np.cos(np.radians(dec)), 1e-3)
-    return ra % 360.0, dec
+    beyond = np.abs(dec) > 90  # the pole
+    dec = np.where(beyond, np.sign(dec) * 180 - dec, dec)
+    return (ra + 180 * beyond) % 360.0, dec
 
 
 @pytest.fixture(scope="module")

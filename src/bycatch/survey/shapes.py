@@ -19,7 +19,7 @@ COLOURS = {**IMAGE_COLOURS, "not real": "#999999", "listed": "#CC79A7"}
 WORDS = {
     "point": "a point source: circle",
     "extended": "an extended object: its ellipse",
-    "flagged": "saturated, blended or at an edge: square",
+    "flagged": "saturated or at an edge: square",
     "cosmic ray": "more likely a cosmic ray than real: cross",
     "not real": "not real more likely than not: cross",
     "listed": "of the user's list only: diamond",
