@@ -333,6 +333,7 @@ def test_a_survey_keeps_five_products_an_image(visit, fields, serial, tmp_path):
     assert ours.colnames == theirs.colnames
     assert list(ours["RA_GAIA_WCS"]) == list(theirs["RA_GAIA_WCS"])
     again = go(visit, fields, out, survey)
+    assert again.all_done
     assert {image.done for image in again.images} == {()}
     # What comes in between was not kept: a change of one step does all again.
     other = Settings.load(assignments=["output.products=survey", "measure.cr_radius_px=3"])

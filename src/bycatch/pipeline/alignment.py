@@ -80,8 +80,13 @@ class _Alignment:
 
     def done(self) -> AlignedField:
         """Do what is to be done."""
+        records = [bench.record for bench in (self.benches | self.others).values()]
+        are_searched = all({"detect", "crmask"} <= set(record.stages) for record in records)
+        key = key_of_records(records) if are_searched else ""
         for place, bench in self.benches.items():
-            self._attempt(place, lambda bench=bench: _check(bench))  # type: ignore[misc]
+            self.results[place] = StepResult()
+            if self._is_stale(bench, key):  # else what it was made from may be gone, as in surveys
+                self._attempt(place, lambda bench=bench: _check(bench))  # type: ignore[misc]
         key = self._key()
         stale = [place for place in self._going() if self._is_stale(self.benches[place], key)]
         for place in self._going():

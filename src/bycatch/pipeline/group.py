@@ -227,6 +227,8 @@ class _GroupWork:
                 images.append(searched(bench, frame, self.settings, combination))
 
             attempt(bench.job.label, self.job.out, search)
+        if not images:
+            raise BycatchError("none of its images can be searched", hint="the log says why")
         shown = [detections_of(image) for image in images]
         more = None
         if combination is not None and combination.n_images > 1:
@@ -249,6 +251,8 @@ class _GroupWork:
 
             attempt(image.bench.job.label, self.job.out, measure)
             image.bench.release()
+        if not photometry:
+            raise BycatchError("none of its images can be measured", hint="the log says why")
         photometry.sort(key=lambda one: one.label)
         return objects.tables(found, photometry, self.settings, grid, self._earlier())
 

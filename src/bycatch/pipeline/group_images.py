@@ -101,12 +101,14 @@ def searched(
     """
     bench.read_again()
     chosen, image = settings.objects.detect(settings.detect), bench.image
-    is_other_list = chosen != settings.detect
+    # A survey keeps no detections.
+    has_list = chosen == settings.detect and bench.record.has_whole(bench.paths.product("sources"))
     sky = None
-    if is_other_list or combination is not None:
+    if combination is not None or not has_list:
         sky = detect.sky_of(image, chosen)
-    sources = bench.sources
-    if is_other_list:
+    if has_list:
+        sources = bench.sources
+    else:
         found = detect.run(image, chosen, sky)
         sources, bench.__dict__["segmentation"] = found.sources, found.segmentation
     ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
