@@ -318,7 +318,7 @@ def test_a_missing_file_beside_the_page_is_said(browser, folder, tmp_path, monke
     context = browser.new_context(offline=True)
     tab = context.new_page()
     tab.goto((out / "report.html").as_uri())
-    tab.wait_for_function("document.getElementById('state').textContent.includes('not beside')")
+    tab.wait_for_function("document.getElementById('state').textContent.includes('missing beside')")
     assert not tab.locator("#content").is_visible()
     context.close()
 

@@ -36,7 +36,7 @@ Set = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", metavar="[classic|deep]", help="A set of defaults."),
+    typer.Option("--preset", metavar="[classic|deep|crowded]", help="A set of defaults."),
 ]
 Workers = Annotated[
     int | None,
