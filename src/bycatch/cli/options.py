@@ -34,7 +34,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as detect.n_pixels=60."),
 ]
-Preset = Annotated[str | None, typer.Option("--preset", help="A set of defaults: classic or deep.")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="A set of defaults: classic or deep or crowded.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(
