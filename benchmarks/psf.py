@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import QTable, Table
 from scipy.ndimage import (
     convolve1d,
     gaussian_filter,
@@ -268,9 +268,9 @@ def photutils_fit(field: Field, catalog_path: Path, sources: Table) -> tuple[Mea
     finder = DAOStarFinder(threshold=4 * scatter, fwhm=2.1)
     fit = IterativePSFPhotometry(
         model, (7, 7), finder, grouper=SourceGrouper(5), aperture_radius=3, maxiters=3,
-        mode="new", localbkg_estimator=LocalBackground(8, 15), sub_shape=(21, 21),
+        mode="new", local_bkg_estimator=LocalBackground(8, 15), sub_shape=(21, 21),
     )  # fmt: skip
-    begin = Table({"x": sources["x"], "y": sources["y"]})
+    begin = QTable({"x": values(sources, "x"), "y": values(sources, "y")})
     started = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -325,7 +325,7 @@ def pairs(seeds: list[int]) -> None:
                     show(f"{title} {kind}, seed {seed}", rows_of(part, measured(catalog, kind)))
 
 
-def speed() -> None:
+def speed(numbers: list[int]) -> None:
     """Print the processor time of the fits for ever more stars in a full frame."""
     from bycatch.stages import psf
 
@@ -335,7 +335,7 @@ def speed() -> None:
     stamps = {
         (i, j): splines.stamp(away - i / 8, away - j / 8, 0.02) for i in range(8) for j in range(8)
     }
-    for n in (1000, 10_000, 50_000):
+    for n in numbers:
         side = 4200
         x, y = rng.uniform(20, side - 21, (2, n))
         rate = stars_of(rng, n)
@@ -363,11 +363,12 @@ def main() -> int:
     parser.add_argument("what", choices=["table", "pairs", "speed", "peer"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--densities", type=float, nargs="+", default=list(DENSITIES))
+    parser.add_argument("--stars", type=int, nargs="+", default=[1000, 10_000, 50_000])
     given: Any = parser.parse_args()
     if given.what == "pairs":
         pairs(given.seeds)
     elif given.what == "speed":
-        speed()
+        speed(given.stars)
     else:
         table(given.seeds, given.densities, given.what == "peer")
     return 0

@@ -319,8 +319,9 @@ def _add_wings(
                 distance2 = dy2 + (column - x[k]) ** 2
                 if inner * inner < distance2 <= outer[k] * outer[k]:
                     place = OVERSAMPLING * math.sqrt(distance2)
-                    at = int(place)
-                    if at < len(profile) - 1:
+                    # First as a number: not each of them would fit an integer.
+                    if place < len(profile) - 1:
+                        at = int(place)
                         share = place - at
                         value = profile[at] * (1.0 - share) + profile[at + 1] * share
                         image[row, column] += np.float32(flux[k] * value)

@@ -31,7 +31,7 @@ from bycatch.stages.psf.table import columns_of, flags_of, neighbours_light, pla
 
 __all__ = ["PsfModel", "PsfResult", "run"]
 
-FIRST_ITERATIONS, BETWEEN_ITERATIONS, LAST_ITERATIONS = 3, 3, 12
+FIRST_ITERATIONS, BETWEEN_ITERATIONS, LAST_ITERATIONS = 3, 2, 8
 LEAST_ROUNDS = 2
 """The PSF is made again with neighbours subtracted by itself."""
 EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0
@@ -144,14 +144,12 @@ def run(
     stars, pixels = fitted(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
     psf_rows = np.empty(0, np.int64)
     n_given = len(stars)
+    pixels = noises.with_sky(image, pixels, photons)
+    rho, fits = noises.correlation(image, pixels), None
     for k in range(max(LEAST_ROUNDS, chosen.n_passes)):
-        pixels = noises.with_sky(image, pixels, photons)
-        rho = noises.correlation(image, pixels)
-        excess = noises.noise_of_sums(rho)
-        fits = judged(pixels, model, stars, rho)
         if k < chosen.n_passes:
             # At first two stars in one segment look like a galaxy.
-            extended = _of_extended(stars, fits, n_given, segmentation, labels) if k else None
+            extended = _of_extended(stars, fits, n_given, segmentation, labels)
             doubted = with_doubt(pixels, model, stars, noise)
             known = (stars.x, stars.y)
             places = new_places(doubted, model, rho, chosen.n_sigma, known, extended)
@@ -161,12 +159,16 @@ def run(
             fits = judged(pixels, model, stars, rho)
             keep = _holds(stars, fits, model, chosen.n_sigma, n_given)
             stars, fits = stars.take(keep), fits.take(keep)
+        else:
+            fits = judged(pixels, model, stars, rho)
         psf_rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
+        excess = noises.noise_of_sums(rho)
         model = psf_from(pixels, stars.places(psf_rows), model, start, excess)
         trust = EARLY_TRUST if k == 0 else LATE_TRUST
         stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
-        fits = judged(pixels, model, stars, rho)
-        model = with_scatter(model, pixels, stars.places(psf_rows), fits.width_err[psf_rows])
+        width_err = judged(pixels, model, stars.take(psf_rows), rho).width_err
+        model = with_scatter(model, pixels, stars.places(psf_rows), width_err)
+        rho = noises.correlation(image, pixels)
     pixels = noises.with_sky(image, pixels, photons)
     stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise)
     rho = noises.correlation(image, pixels)
@@ -206,13 +208,13 @@ def _begun(
 
 def _of_extended(
     stars: Stars,
-    fits: Fits,
+    fits: Fits | None,
     n_given: int,
     segmentation: NDArray[np.integer[Any]] | None,
     labels: ArrayLike | None,
 ) -> Bools | None:
     """Return the pixels of sources that are no stars."""
-    if segmentation is None or labels is None:
+    if segmentation is None or labels is None or fits is None:
         return None
     names = np.asarray(labels)[:n_given]
     with np.errstate(divide="ignore", invalid="ignore"):

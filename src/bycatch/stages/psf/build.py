@@ -138,7 +138,11 @@ def with_scatter(model: PsfModel, pixels: Pixels, stars: Places, width_err: Floa
     if len(stars.x) < FEW_STARS:
         return model
     # One round of EM; medians, for a few among them are no stars.
-    scatter = np.sqrt(np.median(stars.width**2) / CHI2_MEDIAN + np.median(width_err**2))
+    known = np.isfinite(width_err)
+    if not known.any():
+        return model
+    square = np.median(stars.width[known] ** 2) / CHI2_MEDIAN
+    scatter = np.sqrt(square + np.median(width_err[known] ** 2))
     leftover = np.maximum(_leftover(model, pixels, stars), LEAST_LEFTOVER * model.wings)
     beyond = np.arange(len(leftover)) > NORM_RADIUS_PX * model.detector_px * OVERSAMPLING
     leftover[beyond] = model.wings[beyond]
