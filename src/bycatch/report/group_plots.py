@@ -200,4 +200,5 @@ def _light_curve() -> Any:
     tooltips = [("filter", "@filter"), ("MJD", "@mjd{0.0000}"), ("", "@said")]
     plot.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
     put_legend_below(plot, hides=False)
+    plot.min_border_bottom = 72  # the legend has no entries, and so no height, until one is chosen
     return plot
