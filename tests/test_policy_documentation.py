@@ -9,10 +9,12 @@ import pytest
 from bycatch.kernels import distortion
 from bycatch.settings import PRESETS, Settings
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX
+from bycatch.stages import psf
 from bycatch.stages.align import GRADES, floors
 from bycatch.stages.detect import centres
 from bycatch.stages.finalize import apcor, prior, starfit
 from bycatch.stages.measure import cosmics, transfer
+from bycatch.stages.psf import build, choice, fit, model, noise
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS = Settings()
@@ -110,6 +112,16 @@ STATED = [
     ("tutorial.md", "default of {} sources per image", SETTINGS.inject.n_sources),
     ("glossary.md", "`p_cr` above {:g}. Flag", cosmics.LIKELY),
     ("glossary.md", "`p_real` of {:g} or more", SETTINGS.objects.min_p_real),
+    ("psf.md", "up to {} of them from all parts", choice.MOST_STARS),
+    ("psf.md", "deviations of {:.0f} % in the core", 100 * build.CORE_DEVIATION),
+    ("psf.md", "15 % in the core and {:.0f} % in the wings", 100 * build.WING_DEVIATION),
+    ("psf.md", "with {} stars and more a linear change", build.LINEAR_STARS),
+    ("psf.md", "with fewer than {} the PSF counts as published", model.FEW_STARS),
+    ("psf.md", "Pixels within {:g} native ones of a star", fit.FIT_RADIUS_PX),
+    ("psf.md", "by {:.0f} % of the light for what the PSF may lack", 100 * fit.LATE_TRUST[0]),
+    ("psf.md", "A pixel {:g} sigma off loses weight", fit.CLIP_SIGMA),
+    ("psf.md", "clipped boxes of {} native pixels", noise.BOX_PX),
+    ("psf.md", "separations (below {:g} FWHM)", psf.SAME_FWHM),
     ("../README.md", "large enough for shapes ({} connected pixels)", SETTINGS.detect.n_pixels),
     ("../README.md", "no likely cosmic rays (p_cr <= {:g})", cosmics.LIKELY),
 ]

@@ -29,7 +29,8 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     fits : Fits of the stars
     pixels : Pixels of the image, each (ny, nx)
     """
-    known = np.isfinite(fits.flux_err) & (fits.n_pixels > 0)
+    # The wings that are left of a full star tell its flux to some tens of per cent only.
+    known = np.isfinite(fits.flux_err) & (fits.n_pixels > 0) & ~fits.lost_core
     ny, nx = pixels.background.shape
     row = np.clip(np.rint(np.nan_to_num(stars.y)), 0, ny - 1).astype(int)
     column = np.clip(np.rint(np.nan_to_num(stars.x)), 0, nx - 1).astype(int)
