@@ -27,6 +27,7 @@ from families import CONFIRMING, TRAINING, visit_folder
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats, read_table
 
 Floats = NDArray[np.float64]
@@ -174,7 +175,7 @@ def pulls(one: Judged) -> Iterator[tuple[str, str, Floats, Floats]]:
     """Give the pulls of the colours of isolated stars, and of galaxies, and their errors."""
     objects, truth = one.objects, one.truth
     star = np.asarray(truth["star"], bool)[one.nearest]
-    good = one.real & (one.p_real >= 0.5) & ((np.asarray(objects["flags"]) & 512) == 0)
+    good = one.real & (one.p_real >= 0.5) & ((np.asarray(objects["flags"]) & int(Flag.BLENDED)) == 0)
     for name in [n for n in objects.colnames if n.startswith("colour_F")]:
         _, f, g = name.split("_")
         true = np.asarray(truth[f"mag_{f}"] - truth[f"mag_{g}"], float)[one.nearest]
