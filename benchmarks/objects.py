@@ -175,7 +175,8 @@ def pulls(one: Judged) -> Iterator[tuple[str, str, Floats, Floats]]:
     """Give the pulls of the colours of isolated stars, and of galaxies, and their errors."""
     objects, truth = one.objects, one.truth
     star = np.asarray(truth["star"], bool)[one.nearest]
-    good = one.real & (one.p_real >= 0.5) & ((np.asarray(objects["flags"]) & int(Flag.BLENDED)) == 0)
+    is_blend = (np.asarray(objects["flags"]) & int(Flag.BLENDED)) != 0
+    good = one.real & (one.p_real >= 0.5) & ~is_blend
     for name in [n for n in objects.colnames if n.startswith("colour_F")]:
         _, f, g = name.split("_")
         true = np.asarray(truth[f"mag_{f}"] - truth[f"mag_{g}"], float)[one.nearest]
