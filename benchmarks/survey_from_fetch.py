@@ -1,4 +1,4 @@
-"""From an archive on this machine to the catalogs of many fields, in one command, killed twice.
+"""From an archive on this machine to a survey of many fields that answers queries, killed twice.
 
     python benchmarks/survey_from_fetch.py [--fields 3000] [--images 3] [--kills 2] [--jobs 2]
         [--discard] [--folder FOLDER]
@@ -7,7 +7,8 @@ Fields of up to three small images (``field_files.py``), served by ``bycatch.tes
 the faults of a normal day: every tenth answer is one of "cut", "503", "slow", "redirect".  One
 command, ``bycatch fetch --and-run``, once without disturbance and once with as many kills (SIGKILL)
 at random moments, after each of which it is given again.  The folders must be the same in the end,
-to the last byte (``bycatch.testing.same_products``).  The exit status is 1 if they are not.
+to the last byte (``bycatch.testing.same_products``).  Then ``bycatch survey build`` makes a survey
+of each, and both must give the same answers.  The exit status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -113,6 +114,26 @@ def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[
     return Made(folder / "out", folder / "data", tuple(kills_s), seconds, ended.returncode)
 
 
+QUESTIONS = (
+    "SELECT count(*) AS n, count(DISTINCT object_id) AS ids, sum(ra) AS ra FROM object",
+    "SELECT filter, count(*) AS n, sum(exptime) AS s FROM image GROUP BY filter ORDER BY filter",
+    "SELECT count(*) AS n, count(DISTINCT object_id) AS ids FROM epoch",
+)
+
+
+def answers(one: Made) -> tuple[float, list[list[tuple[object, ...]]]]:
+    """Build the survey of a folder and ask it; return the seconds and the rows of each answer."""
+    from bycatch import open_survey
+
+    folder = one.out.with_name("survey")
+    started = time.perf_counter()
+    words = [sys.executable, "-m", "bycatch", "survey", "build", str(one.out), "-o", str(folder)]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    with open_survey(folder) as survey:
+        found = [[tuple(row) for row in survey.sql(sql)] for sql in QUESTIONS]
+    return time.perf_counter() - started, found
+
+
 def wrong(one: Made, other: Made, n_images: int, *, discard: bool) -> list[str]:
     """Return what is wrong with a survey that was disturbed, beside one that was not."""
     found = [f"exit status {made.status}" for made in (one, other) if made.status]
@@ -152,12 +173,20 @@ def main() -> None:
         second = made(fields, folder / "two", given, kills_s)
         n_images = given.images * given.fields
         found = wrong(first, second, n_images, discard=given.discard)
-        print("| fields | images | kills after, s | s without | s with | what is wrong |")
-        print("|---:|---:|---|---:|---:|---:|")
+        survey_s, rows = answers(first)
+        if repr(answers(second)[1]) != repr(rows):
+            found.append("the surveys answer differently")
+        if rows[0][0][0] != rows[0][0][1]:
+            found.append(f"{rows[0][0][0]} objects with {rows[0][0][1]} identifiers")
+        print(
+            "| fields | images | kills after, s | s without | s with | survey, s | objects "
+            "| what is wrong |"
+        )
+        print("|---:|---:|---|---:|---:|---:|---:|---:|")
         moments = ", ".join(f"{s:.0f}" for s in kills_s) or "-"
         print(
             f"| {given.fields} | {n_images} | {moments} | {first.seconds:.0f} "
-            f"| {second.seconds:.0f} | {len(found)} |"
+            f"| {second.seconds:.0f} | {survey_s:.0f} | {rows[0][0][0]} | {len(found)} |"
         )
         for text in found[:20]:
             print(f"\n{text}")
