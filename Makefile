@@ -4,7 +4,6 @@ NEWEST ?= python3.13
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 LIBRARIES := tests/test_cli.py tests/test_drc.py tests/test_export.py tests/test_frames.py \
   tests/test_gaia.py tests/test_pipeline.py \
@@ -31,9 +30,9 @@ demo: $(BIN)/bycatch
 	$(BIN)/bycatch run $(DEMO)/raw -o $(DEMO)/out --gaia $(DEMO)/gaia.ecsv
 	$(BIN)/bycatch assess $(DEMO)/out $(DEMO)
 
-# Everything: the tests on all cores, and one more process: some tests wait.
+# Everything: the tests on all cores.
 test: $(BIN)/bycatch
-	$(BIN)/python -m pytest -n $(WORKERS) --durations=20
+	$(BIN)/python -m pytest -n auto --durations=20
 
 # The kernels' tests with numba's bounds checks: an index beyond an array is an error.
 # The cache is new each time, as numba does not notice a change in a kernel that another calls; here
@@ -46,7 +45,7 @@ bounds: $(BIN)/bycatch
 # The tests that depend most on libraries, with the lowest versions that pyproject.toml allows;
 # old libraries beside new ones warn of each other's deprecated calls.
 test-lowest: .venv-lowest/bin/bycatch
-	NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m pytest -n auto -W ignore::DeprecationWarning -m "not slow" $(LIBRARIES)
+	NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m pytest -W ignore::DeprecationWarning -m "not slow" $(LIBRARIES)
 
 .venv-lowest/bin/bycatch: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
@@ -56,7 +55,7 @@ test-lowest: .venv-lowest/bin/bycatch
 
 # The same tests on another Python with the newest versions: make test-newest NEWEST=python3.13
 test-newest: .venv-newest/bin/bycatch
-	NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m pytest -n auto -m "not slow" $(LIBRARIES)
+	NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m pytest -m "not slow" $(LIBRARIES)
 
 .venv-newest/bin/bycatch: pyproject.toml
 	$(NEWEST) -m venv .venv-newest
