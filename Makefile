@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-LIBRARIES := tests/test_cli.py tests/test_drc.py tests/test_export.py tests/test_frames.py \
+LIBRARIES := tests/test_drc.py tests/test_export.py tests/test_frames.py \
   tests/test_gaia.py tests/test_pipeline.py \
   tests/test_report.py tests/test_settings.py tests/test_simulate.py tests/test_tables.py
 
@@ -39,12 +39,13 @@ test: $(BIN)/bycatch
 # and for other versions kernels are compiled with fewer optimizations, in three quarters of the time.
 bounds: $(BIN)/bycatch
 	rm -rf .bounds
-	NUMBA_OPT=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.bounds $(BIN)/python -m pytest -n auto $(KERNELS) -k "not astroscrappy"
+	NUMBA_OPT=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.bounds $(BIN)/python -m pytest $(KERNELS) -k "not astroscrappy"
 	rm -rf .bounds
 
 # The tests that depend most on libraries, with the lowest versions that pyproject.toml allows;
 # old libraries beside new ones warn of each other's deprecated calls.
 test-lowest: .venv-lowest/bin/bycatch
+	NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m bycatch.precompile
 	NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba .venv-lowest/bin/python -m pytest -W ignore::DeprecationWarning -m "not slow" $(LIBRARIES)
 
 .venv-lowest/bin/bycatch: pyproject.toml
@@ -55,6 +56,7 @@ test-lowest: .venv-lowest/bin/bycatch
 
 # The same tests on another Python with the newest versions: make test-newest NEWEST=python3.13
 test-newest: .venv-newest/bin/bycatch
+	NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m bycatch.precompile
 	NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba .venv-newest/bin/python -m pytest -m "not slow" $(LIBRARIES)
 
 .venv-newest/bin/bycatch: pyproject.toml

@@ -32,7 +32,7 @@ def python(*words, **options):
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         **options,
     )
 
