@@ -30,9 +30,9 @@ demo: $(BIN)/bycatch
 	$(BIN)/bycatch run $(DEMO)/raw -o $(DEMO)/out --gaia $(DEMO)/gaia.ecsv
 	$(BIN)/bycatch assess $(DEMO)/out $(DEMO)
 
-# Everything: the tests on all cores.
+# Everything: the tests on all cores; neighbours stay together, as they share what is made for them.
 test: $(BIN)/bycatch
-	$(BIN)/python -m pytest -n auto --durations=20
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=20
 
 # The kernels' tests with numba's bounds checks: an index beyond an array is an error.
 # The cache is new each time, as numba does not notice a change in a kernel that another calls; here
