@@ -197,10 +197,10 @@ def test_which_stars_tell_whether_apertures_close(column, row, n_stars):
 
 @pytest.mark.parametrize("flag", list(Flag), ids=lambda flag: flag.name)
 def test_every_flag_that_spoils_a_flux_spoils_a_star(flag):
-    # The last two are about total fluxes, and about sources that are extended anyway.
+    # Three are about total fluxes, sources that are extended anyway, and fluxes by the PSF.
     harmless = (
         Flag.SINGLE_EXPOSURE, Flag.FALLBACK_ZEROPOINT, Flag.NO_EXPOSURE_MAP, Flag.TOTAL_BLENDED,
-        Flag.SKY_ON_SOURCE,
+        Flag.SKY_ON_SOURCE, Flag.PSF_OF_MODEL,
     )  # fmt: skip
     phot = stars()
     phot["flags"][7] = int(flag)
