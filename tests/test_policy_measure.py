@@ -291,9 +291,9 @@ def test_stars_are_told_by_sources_that_nothing_speaks_against(as_image, psf, mo
     seen = {}
     real = measure._points
 
-    def noted(image, found, saturated, clean, in_gaia, *others):
+    def noted(image, found, targets, pixels, saturated, clean, in_gaia):
         seen.update(clean=clean.tolist(), in_gaia=in_gaia.tolist())
-        return real(image, found, saturated, clean, in_gaia, *others)
+        return real(image, found, targets, pixels, saturated, clean, in_gaia)
 
     monkeypatch.setattr(measure, "_points", noted)
     sci = sky((120, 120))

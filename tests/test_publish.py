@@ -77,7 +77,8 @@ def test_votlint_finds_no_fault_and_stilts_reads_the_same(published):
     theirs.sort("object_id")
     ours.sort("object_id")
     for name in columns.split():
-        np.testing.assert_allclose(floats_of(theirs[name]), floats_of(ours[name]), rtol=1e-6)
+        # ECSV has six digits of fluxes.
+        np.testing.assert_allclose(floats_of(theirs[name]), floats_of(ours[name]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["objects", "epochs", "images"])
