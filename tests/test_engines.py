@@ -424,7 +424,7 @@ def test_closing_an_engine_ends_what_is_being_done():
     engine = Processes(2)
     results = engine.work(tasks.sleep_after, [(0.0, 1), (100.0, 2), (100.0, 3)])
     next(results)
-    with pytest.raises(RuntimeError, match="is at work"):
+    with pytest.raises(RuntimeError, match="is busy"):
         next(engine.work(tasks.square, [1]))
     began_s = time.monotonic()
     engine.close()

@@ -172,7 +172,7 @@ def test_without_them_the_message_says_what_was_tried_and_what_was_left_out(imag
     result, _ = frame_of(image, sources)
     assert result.grade == "F"
     reason = result.reason
-    assert "tried: 5 Gaia stars in reach, 5 on the image by its header, with " in reason
+    assert "tried: 5 Gaia stars in range, 5 on the image by its header, with " in reason
     assert "shifts up to 3 arcsec, rolls up to 0.3 deg" in reason
     assert "5 saturated" in reason
 

@@ -144,7 +144,7 @@ def same(a, b):
 def test_the_survey_holds_the_objects_with_units_in_every_file(survey, with_objects):
     from pyarrow import parquet
 
-    objects = read_table(next(with_objects.glob("objects/*/*_objects.ecsv")))
+    objects = read_table(next(with_objects.glob("objects/*/*_objects.parquet")))
     epochs = read_table(next(with_objects.glob("objects/*/*_epochs.ecsv")))
     with open_survey(survey) as opened:
         table = opened.sql("SELECT * FROM object ORDER BY object_id")

@@ -278,7 +278,7 @@ def test_fortrans_exponents_and_typographic_minus(tmp_path):
         ("x [deg],y [deg]\n1,2\n", "column x is in 'deg'"),
         ("ra [furlong],dec [deg]\n1,2\n", "no position columns|furlong"),
         ("x,y\n1,abc\n", r"column y .*\(row 1: 'abc'\)"),
-        ("ra,dec\n\x00\x01\x02", "no text"),
+        ("ra,dec\n\x00\x01\x02", "neither text"),
         ('{"ra": [1], "dec": [2]}', "JSON"),
         ("<html><body>ra dec</body></html>", "a web page"),
         (b"PK\x03\x04" + b"x" * 50, "a zip archive or a spreadsheet"),

@@ -308,7 +308,7 @@ REFUSED = {
     "no matrix": (header(**NO_CD), MissingKeyword, "CD1_1"),
     "half a matrix": (header(CD1_1=None), InconsistentImage, "CD matrix"),
     "singular": (header(CD1_1=0.0, CD1_2=0.0), MissingKeyword, "singular"),
-    "sheared": (header(turned(0.5) @ [[1, 0.3], [0, 1]]), InconsistentImage, "no squares"),
+    "sheared": (header(turned(0.5) @ [[1, 0.3], [0, 1]]), InconsistentImage, "not squares"),
     "large pixels": (header(turned(0.5) * 1000), MissingKeyword, "50 arcsec"),
     "small pixels": (header(turned(0.5) / 1000), MissingKeyword, "5e-05 arcsec"),
     "units": (header(CUNIT1="hourangle", CUNIT2="hourangle"), MissingKeyword, "CUNIT1"),
