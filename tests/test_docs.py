@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -48,6 +51,42 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     )
 
 
+DEMO = "bycatch simulate demo"
+SMALL_DEMO = f"{DEMO} --set simulate.n_columns=700 --set simulate.n_rows=330"
+INTERPRETER = """
+import json, sys, traceback
+names = {}
+for line in sys.stdin:
+    problem = ""
+    try:
+        exec(json.loads(line), names)
+    except BaseException:
+        problem = traceback.format_exc()
+    print("\\x00" + json.dumps(problem), flush=True)
+"""
+
+
+@contextmanager
+def interpreter(folder: Path, environment: dict[str, str]) -> Iterator[Callable[[str], str]]:
+    """Give a function that runs Python in one process, and returns the traceback of an error."""
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERPRETER], cwd=folder, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+
+        def run(text: str) -> str:
+            stdin.write(json.dumps(text) + "\n")
+            stdin.flush()
+            said = next(line for line in stdout if line.startswith("\x00"))
+            return str(json.loads(said[1:]))
+
+        yield run
+        stdin.close()
+
+
 @pytest.mark.slow
 def test_every_example_of_the_tutorial_and_the_how_to_pages_runs(tmp_path: Path) -> None:
     environment = os.environ | {
@@ -56,17 +95,18 @@ def test_every_example_of_the_tutorial_and_the_how_to_pages_runs(tmp_path: Path)
     }
     count = 0
     for page in ("tutorial", "howto", "api", "installation"):
-        session = ""  # the Python examples of a page follow one another
-        for language, text in blocks(DOCS / f"{page}.md"):
-            session += text if language == "python" else ""
-            command = (
-                [sys.executable, "-c", session] if language == "python" else ["bash", "-ec", text]
-            )
-            ended = subprocess.run(
-                command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-            )
-            assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
-            count += 1
+        with interpreter(tmp_path, environment) as run_python:  # the examples follow one another
+            for language, text in blocks(DOCS / f"{page}.md"):
+                if language == "python":
+                    problem = run_python(text)
+                    assert not problem, f"{text}\n{problem}"
+                else:
+                    ended = subprocess.run(
+                        ["bash", "-ec", text.replace(DEMO, SMALL_DEMO)], cwd=tmp_path,
+                        env=environment, capture_output=True, text=True, check=False,
+                    )  # fmt: skip
+                    assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
+                count += 1
     assert count > 15
 
 
