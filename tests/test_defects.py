@@ -243,10 +243,10 @@ def test_the_kernel_is_its_slow_twin_on_small_images(shape, has_columns):
     sci = rng.normal(0, NOISE, shape).astype(np.float32)
     sci[:, nx // 2] += 5 * NOISE
     sci[rng.random(shape) < 0.01] = np.nan
-    x, y = rng.uniform(-5, nx + 5, 300), rng.uniform(-5, ny + 5, 300)
+    x, y = rng.uniform(-5, nx + 5, 120), rng.uniform(-5, ny + 5, 120)
     x[:60], y[:30] = nx // 2, ny // 2 + rng.integers(-3, 4, 30)
     x[60:90], y[40:80] = np.rint(x[60:90]) + 0.5, np.rint(y[40:80]) + 0.5
-    noise = np.full(300, NOISE)
+    noise = np.full(120, NOISE)
     noise[[0, 10, 20]] = np.nan, -1, np.inf
     given = (sci, 2, x, y, noise, [-0.03, 0.0, 0.03], 0.9, 3, 20)
     found, expected = column_runs(*given), slow_column_runs(*given)
