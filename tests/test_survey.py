@@ -10,6 +10,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
+from astropy_healpix import HEALPix
 
 from bycatch.catalogs.columns import expand
 from bycatch.catalogs.object_columns import EPOCHS, GROUP_IMAGES, IN_FILTER, OBJECTS, in_filters
@@ -264,9 +265,9 @@ def test_margins_hold_what_lies_beyond_the_edge(scattered):
 def test_margin_rows_are_near_the_edge():
     rng = np.random.default_rng(3)
     cells = [Cell(8, 4 * 70000 + k) for k in range(4)]
-    from bycatch.survey.sky import cell_corners
-
-    ra0, dec0 = (float(np.mean(v)) for v in cell_corners(cells[0]))
+    grid = HEALPix(nside=2 ** cells[0].order, order="nested")
+    edge = grid.boundaries_lonlat([cells[0].pixel], 1)
+    ra0, dec0 = (float(np.mean(v.to_value("deg"))) for v in edge)
     ra, dec = ra0 + rng.uniform(-0.2, 0.2, 40000), dec0 + rng.uniform(-0.2, 0.2, 40000)
     partitions = Partitions(cells)
     own = partitions.of(healpix_ids(ra, dec)) == 0

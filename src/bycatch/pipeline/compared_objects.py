@@ -14,7 +14,7 @@ from bycatch.catalogs.tables import floats, read_table, write_table
 from bycatch.compare import robust_width
 from bycatch.errors import SettingsError
 from bycatch.kernels.matching import closest_first, pairs_within
-from bycatch.products.group_state import group_folder, group_names, read_groups, table_path
+from bycatch.products.group_state import group_folder, read_groups, table_path
 from bycatch.system.disk import atomic
 from bycatch.tangent import direction, tangent_mas, unit_vectors
 
@@ -77,11 +77,6 @@ class ObjectComparison:
             "offset_dec_mas": _median(self.matches["ddec_mas"]),
             "scatter_mas": robust_width(offsets),
         }
-
-
-def has_objects(path: Path) -> bool:
-    """Tell whether a path is an output folder with objects."""
-    return path.is_dir() and bool(group_names(path))
 
 
 def compare_objects(a: Path, b: Path, radius_mas: float = 150.0) -> ObjectComparison:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bycatch.stages.objects.identity import ORDER
 from bycatch.survey.arrow import needed
 from bycatch.survey.notes import Layout, Leaf, Notes
-from bycatch.survey.sky import ORDER, Cell
+from bycatch.survey.sky import Cell
 from bycatch.version import __version__
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bycatch.stages.objects.identity import ORDER
 from bycatch.survey.arrow import conformed, needed
 from bycatch.survey.coverage import completeness_of, coverage_of
 from bycatch.survey.hats import leaf_path, read_leaf, write_leaf
@@ -25,7 +26,6 @@ from bycatch.survey.notes import Layout, Leaf
 from bycatch.survey.rows import merged_rows, rows_of
 from bycatch.survey.sky import (
     MOST_ORDER,
-    ORDER,
     Cell,
     Partitions,
     cells_at,

@@ -21,13 +21,12 @@ from astropy.table import Table
 from bycatch.arrays import Ints
 from bycatch.catalogs.survey_columns import TABLES, filters_in
 from bycatch.errors import SettingsError
-from bycatch.stages.objects.identity import healpix_ids
+from bycatch.stages.objects.identity import ORDER, healpix_ids
 from bycatch.survey.arrow import about_field, astropy_table, needed
 from bycatch.survey.hats import catalog_folder, leaf_path, read_schema
 from bycatch.survey.notes import read_notes
 from bycatch.survey.places import positions_of, separation_arcsec, separation_sql
 from bycatch.survey.sky import (
-    ORDER,
     Cell,
     Partitions,
     cells_at,

@@ -24,7 +24,6 @@ WORDS = {
     "not real": "not real more likely than not: cross",
     "listed": "of the user's list only: diamond",
 }
-HARMLESS = Flag.SINGLE_EXPOSURE | Flag.NO_EXPOSURE_MAP | Flag.FALLBACK_ZEROPOINT
 _OF_LIST = 4
 _HALF = 0.5
 

@@ -10,10 +10,9 @@ import numpy as np
 from astropy_healpix import HEALPix
 
 from bycatch.arrays import Floats, Ints
-from bycatch.stages.objects.identity import healpix_ids
+from bycatch.stages.objects.identity import ORDER, healpix_ids
 from bycatch.tangent import unit_vectors
 
-ORDER = 29
 MOST_ORDER = 13
 """Of a partition: 26 arcsec; what is denser stays together."""
 EDGE_ORDER = 13
@@ -208,10 +207,3 @@ def merged_ranges(cells: Ints, order: int) -> list[tuple[int, int]]:
         for part in np.split(cells, breaks)
         if part.size
     ]
-
-
-def cell_corners(cell: Cell, per_side: int = 1) -> tuple[Floats, Floats]:
-    """Return right ascension and declination of the edge of a cell, degrees."""
-    grid = HEALPix(nside=2**cell.order, order="nested")
-    lon, lat = grid.boundaries_lonlat([cell.pixel], per_side)
-    return np.asarray(lon.to_value("deg")[0]), np.asarray(lat.to_value("deg")[0])

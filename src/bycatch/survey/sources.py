@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -220,8 +219,3 @@ def _places(group: Group) -> tuple[Ints, Floats]:
 
 def _chord(arcsec: float) -> float:
     return float(2.0 * np.sin(np.radians(arcsec / 3600.0) / 2.0))
-
-
-def group_of(content: Mapping[str, Any]) -> Group:
-    """Return a group from the notes of a survey."""
-    return Group(**content)
