@@ -131,6 +131,10 @@ names, units (TUNIT) and descriptions (TCOMM) of their columns. NaN is missing.
   CRSHARE is there if the image has detections.
 - `<root>_segm.fits.gz`: int32, 0 for sky, else the `id` of the source (removed ones too). The table
   REMOVED lists the detections removed by the coverage rule.
+- `<root>_sky.fits`: the sky, a pixel per box of BOXX x BOXY px: BACKGROUND (e/s) and NOISE (of a
+  pixel with one second of exposure), after the median filter; the maps are cubic splines through
+  them. Where the background follows small boxes, NOISE lacks the structure of the sky: COARSE is
+  the noise in large boxes, and STRUCTURE the share of it that is added in quadrature.
 - `<root>_wcs.fits`: the aligned WCS, see below.
 - `<root>_depth.fits`: DEPTH (float32) has a pixel per block of 16 x 16 px: the AB magnitude of a
   point source of 5 sigma in the middle aperture (RADIUS) for typical sky. It is empty for a filter

@@ -196,7 +196,7 @@ def _surface(s: Scene) -> background.Surface:
     mesh = np.resize(np.asarray(s.extra, np.float32), n_boxes)
     coefficients = mesh.astype(np.float64)
     return background.Surface(
-        coefficients, np.float32(mesh.min()), np.float32(mesh.max()), (16, 16)
+        mesh, coefficients, np.float32(mesh.min()), np.float32(mesh.max()), (16, 16)
     )
 
 
@@ -438,6 +438,9 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
     "lines.traced": lambda s: lines.traced(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
     "resample.add_resampled": _add_resampled,
+    "resample.flux_and_variance": lambda s: resample.flux_and_variance(
+        s.data, s.others[0], s.others[1], s.valid, 2.0
+    ),
     "psf_grid.add_stars": _add_stars,
     "psf_grid.add_wings": _add_wings,
     "psf_grid.star_stamps": lambda s: psf_grid.star_stamps(_grids(s), *_stars(s), 2.5),
@@ -455,8 +458,8 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "stamps.north_up": _north_up,
     "structure.at_cells": lambda s: structure.at_cells(s.data, 16),
     "structure.local_scatter": lambda s: structure.local_scatter(s.data, 2, 4, 3),
-    "structure.map_of_blocks": lambda s: structure.map_of_blocks(
-        structure.local_scatter(s.data, 2, 16, 3), s.valid, 16
+    "structure.surface_of_blocks": lambda s: structure.surface_of_blocks(
+        structure.local_scatter(s.data, 2, 16, 3), 16
     ),
     "structure.most_in_window": lambda s: structure.most_in_window(s.mask, 5),
     "noise_image.NoiseModel.typical_fixed": lambda s: _model(s).typical_fixed(*_counts(s)[1:]),

@@ -105,7 +105,7 @@ def searched(
     has_list = chosen == settings.detect and bench.record.has_whole(bench.paths.product("sources"))
     sky = None
     if combination is not None or not has_list:
-        sky = detect.sky_of(image, chosen)
+        sky = bench.sky(chosen)
     if has_list:
         sources = bench.sources
     else:

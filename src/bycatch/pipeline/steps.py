@@ -169,6 +169,7 @@ def detect(bench: Workbench, products: Products) -> Summary:
         products.segmentation, found.segmentation, bench.image.wcs, found.removed
     )
     products.table(found.sources, "sources")
+    products.sky(found.sky.model)
     labels.result()
     return {"n_exposures": bench.image.meta.n_exposures} | found.summary()
 

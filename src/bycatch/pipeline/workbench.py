@@ -18,7 +18,7 @@ from bycatch.errors import MissingProduct, UnreadableFile
 from bycatch.kernels.threads import in_background
 from bycatch.pipeline.jobs import ImageJob
 from bycatch.pipeline.keys import refresh_checksum, stage_keys
-from bycatch.pipeline.provenance import nothing_found
+from bycatch.pipeline.provenance import nothing_found, settings_of
 from bycatch.products import (
     FieldFolder,
     ImageRecord,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from bycatch.images.drc import DrcImage
     from bycatch.pipeline.frames import Frame
+    from bycatch.settings import DetectSettings
+    from bycatch.stages.detect import Sky
 
 logger = logging.getLogger("bycatch")
 
@@ -167,6 +169,17 @@ class Workbench:
         """The segmentation image."""
         found: NDArray[np.int32] = self._pixels(self.paths.segmentation, "detect")
         return found
+
+    def sky(self, settings: DetectSettings) -> Sky:
+        """Return background and noise, as detection left them if with these settings."""
+        from bycatch.pipeline.sky_files import read_sky
+        from bycatch.stages.detect import sky
+
+        made = settings_of(self.record, self.job.settings, "detect")
+        same = all(made.get(name) == getattr(settings, name) for name in sky.SETTINGS)
+        if same and self.record.has_whole(self.paths.sky):
+            return read_sky(self.paths.sky).on(self.image)
+        return sky.sky_of(self.image, settings)
 
     @cached_property
     def cr_mask(self) -> Bools:

@@ -75,7 +75,7 @@ def with_sky(image: DrcImage, pixels: Pixels, photons: float) -> Pixels:
     share = MIN_SHARE
     if good.mean() < MIN_SHARE:
         share = 0.0
-    background, noise = sky_maps(
+    background, noise, *_ = sky_maps(
         rest, good, image.exptime_map_s, box, FILTER_BOXES, CLIP_SIGMA, share
     )
     # Sky and noise also where pixels of cosmic rays are: they may count after all.
