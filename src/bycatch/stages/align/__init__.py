@@ -23,7 +23,7 @@ import numpy as np
 from bycatch.arrays import Floats, Ints
 from bycatch.kernels.tiefit import REFERENCE, image_covariance
 from bycatch.sky.astrometry import FrameError
-from bycatch.stages.align.absolute import Anchor, anchored, pair_residuals, weighted_rms
+from bycatch.stages.align.absolute import Anchor, anchored
 from bycatch.stages.align.corrected import (
     centre_of,
     change_at_centre,
@@ -50,6 +50,7 @@ from bycatch.stages.align.plane import (
     view_of,
 )
 from bycatch.stages.align.relative import Group, tied_groups
+from bycatch.stages.align.star_fit import pair_residuals, weighted_rms
 from bycatch.tangent import SAME_PLACE_DEG, clusters
 
 if TYPE_CHECKING:
@@ -304,10 +305,10 @@ def _matches(group: Group, member: int, anchor: Anchor, stars: Stars) -> tuple[T
     assert data is not None
     assert fit is not None
     assert anchor.star is not None
-    assert anchor.linked is not None
+    assert anchor.obj is not None
     row_of = np.full(group.n_objects, -1, dtype=np.int64)
     row_of[group.obj[member]] = np.arange(len(group.obj[member]))
-    here = row_of[anchor.linked]
+    here = row_of[anchor.obj]
     seen = here >= 0
     rows = np.flatnonzero(data.image == member)[here[seen]]
     star_rows = np.flatnonzero(data.image == REFERENCE)[seen]
