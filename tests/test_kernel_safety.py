@@ -66,6 +66,7 @@ from bycatch.kernels import (
     structure,
     text_rows,
     tiefit,
+    windows,
 )
 from bycatch.kernels.compiled import compiled
 
@@ -507,7 +508,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "moments.segment_properties": lambda s: moments.segment_properties(
         s.data, s.others[0], s.others[1], s.valid, s.labels, s.n_labels, s.n_exp
     ),
-    "moments.wide_centroids": lambda s: moments.wide_centroids(
+    "windows.wide_centroids": lambda s: windows.wide_centroids(
         s.data, s.others[0], s.valid, s.labels, np.arange(len(s.x)), s.x, s.y, 1.6
     ),
     "neighbourhood.all_within": lambda s: neighbourhood.all_within(s.valid, s.x, s.y, 3.0),
@@ -892,7 +893,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a label too many": lambda: moments.segment_properties(
         IMAGE, IMAGE, IMAGE, YES, LABELS + 1, 1, LABELS.astype(np.int16)
     ),
-    "a label without a position": lambda: moments.wide_centroids(
+    "a label without a position": lambda: windows.wide_centroids(
         IMAGE, IMAGE, YES, LABELS, np.array([1, 2]), np.array([1.0]), np.array([1.0]), 1.6
     ),
     "a label below 0": lambda: moments.segment_boxes(-LABELS, 3),
