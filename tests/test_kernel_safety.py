@@ -325,7 +325,7 @@ def _rows_of_cells(s: Scene) -> Any:
 
 def _joined(s: Scene) -> Any:
     runs = np.array([[0, 0, 2, 0], [1, 1, 3, 1]], np.int32)
-    return labelling.joined([runs[:0], runs, runs[:0]])
+    return labelling.join_runs([runs[:0], runs, runs[:0]])
 
 
 def _thresholds(s: Scene) -> Any:
@@ -437,7 +437,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.write_noise": _write_noise,
     "background.write_scaled": _write_scaled,
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
-    "lines.traced": lambda s: lines.traced(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
+    "lines.trace": lambda s: lines.trace(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
     "resample.add_resampled": _add_resampled,
     "psf_grid.add_stars": _add_stars,
     "psf_grid.add_wings": _add_wings,
@@ -493,7 +493,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
         cells.grown_labels(s.labels, 70, np.arange(s.labels.max(initial=0) + 1) % 2 > 0),
     ],
     "mixtures.kinds": _kinds,
-    "labelling.joined": _joined,
+    "labelling.join_runs": _joined,
     "labelling.n_groups": lambda s: labelling.n_groups(s.mask),
     "labelling.segments_above": _segments_above,
     "lacosmic.lacosmic": _lacosmic,
@@ -531,7 +531,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "peaks.narrow_basins": _narrow_basins,
     "peaks.take_sky_off": _take_sky_off,
     "pieces.touching": lambda s: pieces.touching(s.data, s.labels, s.n_labels),
-    "pieces.renamed": lambda s: pieces.renamed(
+    "pieces.rename_labels": lambda s: pieces.rename_labels(
         np.array(s.labels, np.int32), np.arange(s.n_labels + 1)
     ),
     "sharp_peaks.response": lambda s: sharp_peaks.response(0.8, 2.0),

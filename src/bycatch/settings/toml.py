@@ -24,7 +24,7 @@ M = TypeVar("M", bound=BaseModel)
 
 def read_toml(path: Path) -> dict[str, dict[str, Any]]:
     """Read sections of settings from a TOML file and check their names, with line numbers."""
-    text, values = _parsed(path)
+    text, values = _parse_file(path)
     for section, content in values.items():
         line = _line_of(text, section)
         if section not in Sections.model_fields and (home := _home_of(section)):
@@ -39,7 +39,7 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
     return values
 
 
-def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
+def _parse_file(path: Path) -> tuple[str, dict[str, Any]]:
     """Return the text of a TOML file, and what it says."""
     try:
         with path.open("rb") as stream:
@@ -77,7 +77,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """Read a sidecar file: ``name = value`` lines of the ``input`` section."""
     if not path.is_file():  # a pipe without a writer would keep us waiting
         raise SettingsError(f"{path}: can't be read (it is no file)")
-    _, values = _parsed(path)
+    _, values = _parse_file(path)
     given: Any = values.get("input", values)
     others = [] if given is values else [name for name in values if name != "input"]
     if others or not isinstance(given, dict):

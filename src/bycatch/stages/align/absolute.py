@@ -9,7 +9,7 @@ import numpy as np
 
 from bycatch.arrays import Bools, Ints
 from bycatch.kernels.tiefit import REFERENCE, Frames, Observations
-from bycatch.stages.align.account import tried
+from bycatch.stages.align.account import search_account
 from bycatch.stages.align.distortion import Residual
 from bycatch.stages.align.odds import disagreement_of, doubt_of, odds_of_chance, unexplained_mas
 from bycatch.stages.align.plane import IDENTITY, Affine, Stars
@@ -56,7 +56,7 @@ class Anchor:
     disagreement: str = ""
     unexplained_mas: float = 0.0
 
-    def believed(self, n_stars: int) -> Bools:
+    def is_believed(self, n_stars: int) -> Bools:
         """Tell which of all stars have a pair that is no outlier."""
         out = np.zeros(n_stars, dtype=np.bool_)
         if self.star is not None and self.fit is not None and self.data is not None:
@@ -65,7 +65,7 @@ class Anchor:
         return out
 
 
-def anchored(group: Group, stars: Stars, known: Affine | None, settings: AlignSettings) -> Anchor:
+def anchor_of(group: Group, stars: Stars, known: Affine | None, settings: AlignSettings) -> Anchor:
     """Tie a group to the reference stars.
 
     Where another group of the field is tied already, its correction is the
@@ -98,7 +98,7 @@ def anchored(group: Group, stars: Stars, known: Affine | None, settings: AlignSe
         if anchor.frames is not None:
             return replace(anchor, correction=anchor.correction.after(guess))
         reason = anchor.reason
-    return Anchor(f"{reason}; {tried(group, stars, settings)}")
+    return Anchor(f"{reason}; {search_account(group, stars, settings)}")
 
 
 def _anchor_from(group: Group, stars: Stars, search: Search, settings: AlignSettings) -> Anchor:

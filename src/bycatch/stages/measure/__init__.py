@@ -158,7 +158,7 @@ def run(
         limits,
         depth(image, noise.model, limits, chosen),
         _n_gaia_chance(image, table, field.reference, chosen),
-        trust.judged(
+        trust.judge(
             image,
             structure,
             pixels.segmentation,
@@ -293,7 +293,7 @@ def _star_light(
     """Return which sources lie in the halos and on the spikes of bright stars."""
     known = halos.gaia_stars(reference, image, wcs)
     seen = halos.saturated_stars(found.x, found.y, found.net[:, -1], saturated)
-    stars = halos.joined(known, seen, SAME_STAR_PX * image.detector_px)
+    stars = halos.join_stars(known, seen, SAME_STAR_PX * image.detector_px)
     noise = found.sky.std[np.isfinite(found.sky.std)]
     typical = float(np.median(noise)) if len(noise) else np.nan
     angles = halos.spike_angles(image, stars)
@@ -344,6 +344,6 @@ def _shapes(
     image: DrcImage, found: Photometry, levels: Floats, pixels: Pixels, wcs: WCS
 ) -> shapes.Shapes:
     """Return sizes, orientations, and the sums in Kron's apertures."""
-    return shapes.measured(
+    return shapes.measure_shapes(
         image, found.x, found.y, levels, segmentation=pixels.segmentation, wcs=wcs
     )
