@@ -61,7 +61,7 @@ def fetch(
         What is wanted can't be, or is not clear.
     NoAnswer
         The archive can't be asked.
-    Held
+    LockHeld
         Another fetch works in the same folder.
     OSError
         The disk is full, or can't be written to; what has come is kept.

@@ -58,7 +58,7 @@ class Fetching:
 
     Raises
     ------
-    Held
+    LockHeld
         Another fetch works in the same folder.
     """
 
@@ -182,7 +182,7 @@ class Fetching:
         ------
         OSError
             The disk is full, or can't be written to.
-        Held
+        LockHeld
             Another fetch works in the same folder.
         """
         self.ledger.folder.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,7 @@ def build_survey(
     SettingsError
         A folder holds no objects, the survey's folder is something else, or pyarrow or mocpy is
         not there.
-    Held
+    LockHeld
         Another process builds the same survey.
     """
     library("pyarrow", "a survey")

@@ -163,7 +163,7 @@ def lock(path: Path) -> Lock:
 
     Raises
     ------
-    Held
+    LockHeld
         Somebody else has it: another process, or this one.
     OSError
         The folder is not there, or can't be written to.
@@ -199,7 +199,7 @@ def wait_for(path: Path, patience_s: float = math.inf) -> Lock:
 
     Raises
     ------
-    Held
+    LockHeld
         It was not free in that time.
     OSError
         The folder is not there, or can't be written to.
@@ -236,7 +236,7 @@ def _attempt(path: Path, name: str, content: bytes) -> bool:
 
     Raises
     ------
-    Held
+    LockHeld
         Somebody has the lock, or the claim on the stale one.
     """
     if _appears(path, content):
