@@ -66,6 +66,7 @@ from bycatch.kernels import (
     structure,
     text_rows,
     tiefit,
+    windows,
 )
 from bycatch.kernels.compiled import compiled
 
@@ -324,7 +325,7 @@ def _rows_of_cells(s: Scene) -> Any:
 
 def _joined(s: Scene) -> Any:
     runs = np.array([[0, 0, 2, 0], [1, 1, 3, 1]], np.int32)
-    return labelling.joined([runs[:0], runs, runs[:0]])
+    return labelling.join_runs([runs[:0], runs, runs[:0]])
 
 
 def _thresholds(s: Scene) -> Any:
@@ -436,7 +437,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.write_noise": _write_noise,
     "background.write_scaled": _write_scaled,
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
-    "lines.traced": lambda s: lines.traced(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
+    "lines.trace": lambda s: lines.trace(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
     "resample.add_resampled": _add_resampled,
     "resample.flux_and_variance": lambda s: resample.flux_and_variance(
         s.data, s.others[0], s.others[1], s.valid, 2.0
@@ -495,7 +496,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
         cells.grown_labels(s.labels, 70, np.arange(s.labels.max(initial=0) + 1) % 2 > 0),
     ],
     "mixtures.kinds": _kinds,
-    "labelling.joined": _joined,
+    "labelling.join_runs": _joined,
     "labelling.n_groups": lambda s: labelling.n_groups(s.mask),
     "labelling.segments_above": _segments_above,
     "lacosmic.lacosmic": _lacosmic,
@@ -510,7 +511,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "moments.segment_properties": lambda s: moments.segment_properties(
         s.data, s.others[0], s.others[1], s.valid, s.labels, s.n_labels, s.n_exp
     ),
-    "moments.wide_centroids": lambda s: moments.wide_centroids(
+    "windows.wide_centroids": lambda s: windows.wide_centroids(
         s.data, s.others[0], s.valid, s.labels, np.arange(len(s.x)), s.x, s.y, 1.6
     ),
     "neighbourhood.all_within": lambda s: neighbourhood.all_within(s.valid, s.x, s.y, 3.0),
@@ -533,7 +534,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "peaks.narrow_basins": _narrow_basins,
     "peaks.take_sky_off": _take_sky_off,
     "pieces.touching": lambda s: pieces.touching(s.data, s.labels, s.n_labels),
-    "pieces.renamed": lambda s: pieces.renamed(
+    "pieces.rename_labels": lambda s: pieces.rename_labels(
         np.array(s.labels, np.int32), np.arange(s.n_labels + 1)
     ),
     "sharp_peaks.response": lambda s: sharp_peaks.response(0.8, 2.0),
@@ -895,7 +896,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a label too many": lambda: moments.segment_properties(
         IMAGE, IMAGE, IMAGE, YES, LABELS + 1, 1, LABELS.astype(np.int16)
     ),
-    "a label without a position": lambda: moments.wide_centroids(
+    "a label without a position": lambda: windows.wide_centroids(
         IMAGE, IMAGE, YES, LABELS, np.array([1, 2]), np.array([1.0]), np.array([1.0]), 1.6
     ),
     "a label below 0": lambda: moments.segment_boxes(-LABELS, 3),

@@ -221,7 +221,7 @@ def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
 ):
     from bycatch.pipeline import group
 
-    real, search = group.measured, group.searched
+    real, search = group.measure_objects, group.search_image
 
     def find_few(bench, *rest):
         """Let the image that fails have detected less than the other."""
@@ -241,8 +241,8 @@ def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
 
     out = tmp_path / "out"
     shutil.copytree(with_objects, out, symlinks=True)
-    monkeypatch.setattr(group, "searched", find_few)
-    monkeypatch.setattr(group, "measured", fail)
+    monkeypatch.setattr(group, "search_image", find_few)
+    monkeypatch.setattr(group, "measure_objects", fail)
     ended = bycatch("objects", out, "--set", "objects.margin_arcsec=21")
     assert "the disk is gone" in ended.err
     images, epochs = table_of(out, "images"), table_of(out, "epochs")

@@ -16,7 +16,7 @@ from astropy.table import Table
 from bycatch.catalogs.tables import read_table
 from bycatch.errors import SettingsError
 from bycatch.survey import view
-from bycatch.survey.cds import bytes_of, data_lines, written
+from bycatch.survey.cds import bytes_of, data_lines, text_columns
 from bycatch.survey.digits import format_of
 from bycatch.survey.publish import publish_survey
 from bycatch.survey.release import Release
@@ -130,7 +130,7 @@ def test_cells_are_as_wide_as_the_description_says():
             "never": np.ma.masked_all(3),
         }
     )
-    columns = written(table, {})
+    columns = text_columns(table, {})
     assert [column.form for column in columns] == ["I4", "F6.4", "E10.4", "A4", "I1"]
     lines = data_lines(columns)
     assert len(set(map(len, lines))) == 1

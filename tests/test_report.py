@@ -25,7 +25,7 @@ from bycatch.display.summary_values import summary_page, undocumented
 from bycatch.errors import SettingsError
 from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.products import find_records
-from bycatch.report import embedded, page, pixels, printed
+from bycatch.report import empty_plots, page, pixels, static_figures
 from bycatch.report.image import (
     COSMIC,
     DOUBT,
@@ -202,27 +202,27 @@ def test_command_writes_page_and_figures(bycatch, done):
 
 def test_empty_plots_are_made_once(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
-    made = embedded.embedded_plots()
+    made = empty_plots.empty_plots()
     assert {"picture", "counts", "errors", "shapes", "residuals"} <= set(made.places)
     (kept,) = tmp_path.rglob("plots-*.json")
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "_made", lambda: pytest.fail("they were made again"))
-        assert embedded.embedded_plots() == made
+        patch.setattr(empty_plots, "_make_plots", lambda: pytest.fail("they were made again"))
+        assert empty_plots.empty_plots() == made
     kept.write_text("{")
-    assert set(embedded.embedded_plots().places) == set(made.places)
+    assert set(empty_plots.empty_plots().places) == set(made.places)
 
 
 def test_empty_plots_of_another_version_are_made_anew(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
     for number in ("3.0", "3.1"):
-        monkeypatch.setattr(embedded, "version", lambda name, number=number: number)
-        embedded.embedded_plots()
+        monkeypatch.setattr(empty_plots, "version", lambda name, number=number: number)
+        empty_plots.empty_plots()
     assert len(list(tmp_path.rglob("plots-*.json"))) == 2
 
 
 def test_what_a_cache_folder_holds_is_not_executed(done, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "code"))
-    embedded.embedded_plots()
+    empty_plots.empty_plots()
     (kept,) = tmp_path.rglob("plots-*.json")
     cache = tmp_path / "cache"
     for folder in (cache, cache / "gaia"):
@@ -238,7 +238,7 @@ def test_empty_plots_without_a_place_to_keep_them(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.touch()
     monkeypatch.setattr(sys, "pycache_prefix", str(blocked))
-    assert embedded.embedded_plots().script
+    assert empty_plots.empty_plots().script
     assert list(tmp_path.iterdir()) == [blocked]
 
 
@@ -499,7 +499,7 @@ def test_figures_show_what_is_there(finished):
     pytest.importorskip("matplotlib")
     (image,) = [i for i in read_folder(finished).images if i.record.root == "jabc01010"]
     content = payload(image, image.table("cat"), BUDGET)
-    found = dict(printed.figures(content))
+    found = dict(static_figures.figures(content))
     assert set(found) >= {"picture", "counts", "errors", "shapes", "exposures"}
     (axes,) = found["errors"].axes
     assert axes.get_xlabel() == "AB magnitude"
@@ -511,14 +511,14 @@ def test_figures_of_an_image_without_products(done):
     pytest.importorskip("matplotlib")
     for path in done.glob("*/*/jabc01010_*"):
         path.unlink()
-    names = [path.name for path in printed.write_figures(done)]
+    names = [path.name for path in static_figures.write_figures(done)]
     assert names
     assert all("jabc01020" in name or "residuals" in name for name in names)
 
 
 def test_unknown_format_of_figures(done):
     with pytest.raises(SettingsError, match="--format tiff: not a format - use png or pdf"):
-        printed.write_figures(done, "tiff")
+        static_figures.write_figures(done, "tiff")
 
 
 # ---------------------------------------------------------------- summary.json

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bycatch.kernels.lines import Line, lines_across, traced
+from bycatch.kernels.lines import Line, lines_across, trace
 from bycatch.kernels.structure import local_scatter, most_in_window, surface_of_blocks
 from bycatch.settings import DetectSettings
 from bycatch.stages import detect
@@ -92,13 +92,13 @@ def test_lines_across_need_a_whole_line():
 
 def test_a_trail_is_traced(sky):
     line, light = _trail(6 * NOISE)
-    found = traced(Line(line.angle_rad + 0.003, line.offset + 2.0), sky + light, sky > -1, NOISE)
+    found = trace(Line(line.angle_rad + 0.003, line.offset + 2.0), sky + light, sky > -1, NOISE)
     assert found is not None
     along = np.array([-200.0, 0.0, 200.0])
     assert found.holds(*line.at(along), 0.0).all()
     assert not found.holds(*line.at(along, 20.0), 2.0).any()
     assert 4 < found.half_width_px < 10
-    assert traced(line, sky, sky > -1, NOISE) is None
+    assert trace(line, sky, sky > -1, NOISE) is None
 
 
 def test_plain_sky_is_trusted(sky, structure):

@@ -44,7 +44,7 @@ STORES = ("x-amz-request-id", "x-amz-id-2")
 """Headers of an object store, whose ETag of a file that was stored in one piece is its MD5."""
 
 
-class Unwanted(Exception):
+class WrongFile(Exception):
     """The header says that this is no file that was asked for."""
 
 
@@ -129,7 +129,7 @@ class Download:
             except Problem as problem:
                 if not patience.again(problem, progress=self._has_grown(before)):
                     raise
-            except Unwanted:
+            except WrongFile:
                 self.forget()
                 raise
             else:
@@ -180,7 +180,7 @@ class Download:
                 raise Problem("the server sent no part that fits what came before")
             total: int | None
             if answer.status_code == 206:
-                start, total = self._continued(answer, note, start)
+                start, total = self._partial_range(answer, note, start)
             else:
                 start, total, is_head = 0, _length(answer), False
             if start == 0:
@@ -188,7 +188,7 @@ class Download:
             assert note is not None
             self._write(answer, start, note, is_head=is_head)
 
-    def _continued(self, answer: Response, note: Note | None, start: int) -> tuple[int, int]:
+    def _partial_range(self, answer: Response, note: Note | None, start: int) -> tuple[int, int]:
         """Return where a partial answer begins, and the length of the file."""
         found = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != start:

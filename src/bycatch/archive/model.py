@@ -22,7 +22,7 @@ HINT = "such as 'bycatch fetch 13711', '--visit jcmd p9' or '--cone 36.92 -8.47 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FetchRequest:
     """What to look for: programs, or a visit, or a circle on the sky.
 
     Attributes
@@ -42,7 +42,7 @@ class Wanted:
     parallels: bool = False
     products: Literal["pipeline", "hap"] = "pipeline"
 
-    def checked(self) -> Wanted:
+    def checked(self) -> FetchRequest:
         """Return it in the archive's letters.
 
         Raises
@@ -174,7 +174,7 @@ class FetchReport:
     """
 
     data: Path
-    wanted: Wanted
+    wanted: FetchRequest
     files: tuple[FetchedFile, ...]
     elapsed_s: float = 0.0
     is_plan: bool = False

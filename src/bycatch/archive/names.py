@@ -41,7 +41,7 @@ def kind_of(name: str) -> str:
     return "hap" if HAP.match(stem) else ""
 
 
-def unwanted(name: str) -> str:
+def reason_to_skip(name: str) -> str:
     """Return why a product is of no use to a run; '' if it is of use."""
     stem = stem_of(Path(name))
     if OTHER_ELEMENT.search(stem):

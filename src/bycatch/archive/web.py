@@ -108,7 +108,7 @@ class Web:
             raise Problem(_one_line(err)) from None
         with answer:
             if answer.status_code not in {200, 206, 416}:
-                problem = _refused(answer)
+                problem = _problem_of(answer)
                 until = time.monotonic() + problem.wait_s
                 self._quiet_until[host] = max(self._quiet_until.get(host, 0.0), until)
                 raise problem
@@ -212,7 +212,7 @@ class Patience:
         return True
 
 
-def _refused(answer: Response) -> Problem:
+def _problem_of(answer: Response) -> Problem:
     """Return what a status means."""
     status = answer.status_code
     words = f"{status} {answer.reason or ''}".strip()

@@ -104,7 +104,7 @@ def prepare() -> None:
     OUT.problem = ERR.problem = ""
 
 
-def flushed() -> int:
+def flush_output() -> int:
     """Write what waits, and return 1 if something of the results could not be printed, else 0."""
     OUT.flush()
     if OUT.problem:

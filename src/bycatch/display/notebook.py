@@ -185,13 +185,13 @@ def image_picture(image: NDArray[np.floating[Any]], label: str) -> str:
     """
     import numpy as np
 
-    from bycatch.display.stretch import stretched
+    from bycatch.display.stretch import grey_levels
 
     means = small(image)
     known = np.isfinite(means)
     if not known.any():
         return ""
-    steps = np.round((1 - stretched(means)) * GREY_LEVELS) / GREY_LEVELS
+    steps = np.round((1 - grey_levels(means)) * GREY_LEVELS) / GREY_LEVELS
     return _img(np.where(known, 250 * steps, 255).astype(np.uint8), label)
 
 

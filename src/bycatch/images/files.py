@@ -65,7 +65,7 @@ DAMAGED = (
 """What astropy raises when it meets bytes that it does not expect."""
 
 
-class opened:  # noqa: N801 - reads like the built-in open
+class open_fits:  # noqa: N801 - reads like the built-in open
     """Context manager: an open FITS file, with astropy's complaints turned into errors.
 
     ``memmap`` is for those who need few of the pixels, and none after it is closed.  With

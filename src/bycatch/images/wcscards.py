@@ -62,9 +62,9 @@ def wcs_cards(headers: Headers) -> WcsCards:
         A distortion by tables.
     """
     path, notes, doubts = headers.path, [], []
-    cards = _collected(headers.sci, path)
+    cards = _wcs_cards(headers.sci, path)
     if not any(key in cards for key in NEEDED) and headers.primary is not headers.sci:
-        cards = _collected(headers.primary, path)
+        cards = _wcs_cards(headers.primary, path)
         if cards:
             doubts.append("the WCS cards are in PRIMARY, not in SCI")
     missing = [key for key in NEEDED if key not in cards]
@@ -91,7 +91,7 @@ def wcs_cards(headers: Headers) -> WcsCards:
     return WcsCards(header, tuple(notes), tuple(doubts))
 
 
-def _collected(header: fits.Header, path: Path) -> dict[str, Any]:
+def _wcs_cards(header: fits.Header, path: Path) -> dict[str, Any]:
     """Return the cards of the primary WCS that are not empty, by their names."""
     # From these cards alone: a mosaic's header can hold 33,000 others.
     places = [(place, key) for place, key in enumerate(header) if WCS_CARD.fullmatch(key)]

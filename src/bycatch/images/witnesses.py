@@ -75,7 +75,7 @@ class Verdict:
         return float(np.exp(abs(np.log(self.ratio)))) if self.ratio > 0 else math.inf
 
 
-def settled(
+def settle(
     meta: ImageMeta,
     headers: Headers,
     given: InputSettings,

@@ -87,7 +87,7 @@ class GroupImage:
         return found
 
 
-def searched(
+def search_image(
     bench: Workbench, frame: GroupFrame, settings: Settings, combination: Combination | None
 ) -> GroupImage:
     """Return an image with the detections for the list; its pixels are added and put aside.
@@ -217,7 +217,7 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
     return np.column_stack([ra, dec, error_px * image.scale_arcsec * 1000.0])
 
 
-def measured(
+def measure_objects(
     image: GroupImage,
     shown: ImageDetections,
     own: Ints,

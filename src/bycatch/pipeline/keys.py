@@ -11,7 +11,7 @@ from typing import Any
 from bycatch.errors import UnreadableFile
 from bycatch.pipeline.jobs import ImageJob
 from bycatch.pipeline.quality import exposure_files
-from bycatch.products import STAGES, ImageRecord, combined
+from bycatch.products import STAGES, ImageRecord, combined_digest
 from bycatch.settings import Section, Settings
 from bycatch.system.disk import checksum, is_whole
 
@@ -60,7 +60,7 @@ def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
             own["measure"] += [PSF_REVISION, _digest(settings.psf)]
     section = _digest(getattr(settings, stage))
     built_on = [earlier.get(name, "") for name in BUILDS_ON[stage]]
-    return combined(stage, given, built_on, [section, *own[stage]])
+    return combined_digest(stage, given, built_on, [section, *own[stage]])
 
 
 @cache
@@ -80,7 +80,7 @@ def field_key(keys: Mapping[str, tuple[str, str]]) -> str:
     ----------
     keys : of detect and crmask, by the place of the image
     """
-    return combined(sorted((place, *both) for place, both in keys.items()))
+    return combined_digest(sorted((place, *both) for place, both in keys.items()))
 
 
 def key_of_records(records: Iterable[ImageRecord]) -> str:

@@ -78,8 +78,8 @@ def explain_objects(
         table = read_table(path)
         if object_id is not None:
             rows = np.flatnonzero(np.asarray(table["object_id"]) == object_id)
-            found += [_explained(out, state, table, int(row), 0.0) for row in rows[:1]]
-            found += _renamed(state, table, object_id) if not len(rows) else []
+            found += [_explain_row(out, state, table, int(row), 0.0) for row in rows[:1]]
+            found += _successors(state, table, object_id) if not len(rows) else []
         elif radec is not None and len(table):
             found += _at(out, state, table, *radec)
     if object_id is not None and not found:
@@ -98,14 +98,14 @@ def _at(
     away = np.nan_to_num(np.hypot(*xy.T), nan=np.inf)
     row = int(np.argmin(away))
     if away[row] <= MATCH_ARCSEC:
-        yield _explained(out, state, table, row, float(away[row]))
+        yield _explain_row(out, state, table, row, float(away[row]))
     elif ((xy.min(axis=0) < 0) & (xy.max(axis=0) > 0)).all():
         name = table["object_id"][row]
         text = f"The nearest one, {name}, lies {away[row]:.2f} arcsec away."
         yield ObjectExplanation(state.name, 0, ra, dec, "no object here", (text,))
 
 
-def _renamed(state: GroupState, table: Table, object_id: int) -> list[ObjectExplanation]:
+def _successors(state: GroupState, table: Table, object_id: int) -> list[ObjectExplanation]:
     """Return what became of an object of an earlier table that was joined with another."""
     now = dict(table.meta.get("MERGED") or {}).get(str(object_id))
     if now is None:
@@ -116,7 +116,7 @@ def _renamed(state: GroupState, table: Table, object_id: int) -> list[ObjectExpl
     ]
 
 
-def _explained(
+def _explain_row(
     out: Path, state: GroupState, table: Table, row: int, away: float
 ) -> ObjectExplanation:
     """Return what is known of an object."""

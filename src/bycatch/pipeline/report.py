@@ -10,7 +10,7 @@ from bycatch.display import notebook
 from bycatch.pipeline.jobs import Inputs
 from bycatch.pipeline.outcomes import FieldResult, GroupReport, ImageReport, Outcome
 from bycatch.products import STAGES
-from bycatch.stages.sort import Skipped
+from bycatch.stages.sort import SkippedFile
 from bycatch.version import __version__
 
 
@@ -40,7 +40,7 @@ class RunReport:
 
     out: Path
     results: tuple[FieldResult, ...]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
     seconds: float = 0.0
     inputs: Inputs = field(default_factory=Inputs)
     groups: tuple[GroupReport, ...] = ()

@@ -48,7 +48,7 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
     memory.forget_peak()
     started = time.perf_counter()
     if stage in bench.record.stages:
-        bench.sealed()
+        bench.wait_until_synced()
     before = strike(bench, stage)
     sections = ("input", *SECTIONS[stage])
     meta = metadata(bench.image, bench.record, job.settings, sections)
@@ -56,7 +56,7 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
     try:
         summary = work(products)
         seconds = time.perf_counter() - started
-        bench.sealed()
+        bench.wait_until_synced()
     except BaseException:
         products.batch.discard()
         raise
@@ -230,7 +230,7 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
         targets = targets_of(bench, fits)
     else:
         targets = measure.Targets.of(bench.sources, bench.exposure_sets)
-    inside = excluded(bench, targets.x, targets.y)
+    inside = in_user_regions(bench, targets.x, targets.y)
     kept, gone = targets.take(~inside), targets.take(inside)
     found = measure.run(
         bench.image,
@@ -308,7 +308,7 @@ def finalize(bench: Workbench, products: Products) -> Summary:
     return found.summary() | notes | {"exptime_s": bench.image.meta.exptime_s}
 
 
-def excluded(bench: Workbench, x: Floats, y: Floats) -> Bools:
+def in_user_regions(bench: Workbench, x: Floats, y: Floats) -> Bools:
     """Return which positions lie in the user's regions."""
     exclude = bench.job.files.exclude
     if exclude is None:

@@ -22,7 +22,7 @@ from bycatch.pipeline.provenance import nothing_found, settings_of
 from bycatch.products import (
     FieldFolder,
     ImageRecord,
-    combined,
+    combined_digest,
     input_settings,
     read_extension,
     read_pixels,
@@ -189,13 +189,13 @@ class Workbench:
     @cached_property
     def coverage(self) -> NDArray[np.uint8]:
         """Where the image has data, block by block: other images need no more of its pixels."""
-        from bycatch.images.files import opened
+        from bycatch.images.files import open_fits
         from bycatch.kernels.blocks import covered_blocks
 
         if "image" in self.__dict__:
             return covered_blocks(self.image.valid)
         self.need(self.paths.mask, "crmask")
-        with opened(self.paths.mask) as hdus:
+        with open_fits(self.paths.mask) as hdus:
             if "COVERAGE" not in hdus:
                 raise UnreadableFile(f"{self.paths.mask}: of an earlier version", hint=AGAIN)
             return np.asarray(hdus["COVERAGE"].data)
@@ -226,7 +226,7 @@ class Workbench:
     def share_key(self) -> str:
         """Stands for the detections that the shares are of."""
         detected = self.record.stages.get("detect")
-        return combined(detected.key, len(self.sources)) if detected else ""
+        return combined_digest(detected.key, len(self.sources)) if detected else ""
 
     @cached_property
     def frame(self) -> Frame:
@@ -241,7 +241,7 @@ class Workbench:
         """The photometry."""
         return self._table("phot", "measure")
 
-    def sealed(self) -> None:
+    def wait_until_synced(self) -> None:
         """Return when the products of the steps are on the disk, and so is the record of them."""
         sealing, self.sealing = self.sealing, None
         if sealing is not None:
@@ -256,7 +256,7 @@ class Workbench:
 
     def need(self, path: Path, stage: str) -> None:
         """Say which step to run where one of its products is missing or no longer what it was."""
-        self.sealed()
+        self.wait_until_synced()
         if not self.record.has_whole(path):
             problem = "was cut, changed or replaced after it was made"
             raise MissingProduct(

@@ -73,7 +73,7 @@ def kind_of(text: str) -> str:
     return VARIABLE.sub("#", text)
 
 
-def grouped(found: Iterable[tuple[str, Place]]) -> tuple[Finding, ...]:
+def group_findings(found: Iterable[tuple[str, Place]]) -> tuple[Finding, ...]:
     """Return equal warnings as one finding each: the worst first, then in the order of places."""
     members: dict[tuple[str, str], list[Place]] = {}
     for level, place in found:

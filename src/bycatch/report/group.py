@@ -205,7 +205,7 @@ def _picture(
     """Return the three-colour picture; None if there are no pixels."""
     if not len(objects):
         return None
-    shown = [_placed(image, epochs, objects) for image in images]
+    shown = [_with_positions(image, epochs, objects) for image in images]
     made = three_colours(shown, filters, grid)
     if made is None:
         return None
@@ -221,7 +221,7 @@ def _picture(
     }
 
 
-def _placed(image: ReportedImage, epochs: Table, objects: Table) -> PictureImage:
+def _with_positions(image: ReportedImage, epochs: Table, objects: Table) -> PictureImage:
     """Return an image with the places of the real objects in it."""
     label = f"{image.record.field}/{image.record.place}"
     own = np.flatnonzero(np.asarray(epochs["image"]).astype(str) == label)

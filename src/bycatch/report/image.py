@@ -117,7 +117,7 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         "root": printable(image.record.root),
         "exposures": _exposures(data),
         "residuals": residuals(image),
-        "removed": removed(image, budget.n_removed),
+        "removed": removed_detections(image, budget.n_removed),
         "sources": None,
     }
     if catalog is None or not len(catalog):
@@ -272,7 +272,7 @@ def residuals(image: ReportedImage) -> dict[str, Any] | None:
     }
 
 
-def removed(image: ReportedImage, limit: int) -> dict[str, Any] | None:
+def removed_detections(image: ReportedImage, limit: int) -> dict[str, Any] | None:
     """Return the detections that were left out: how many for which reason, and the brightest."""
     table = image.extension(image.paths.segmentation, "REMOVED")
     if table is None:
@@ -366,12 +366,12 @@ def _cutouts(
     rays = np.argsort(-snr, kind="stable")
     rays = rays[kinds[rays] == COSMIC][:limit]
     return [
-        *_cut("worst flags", data, part, doubtful, flags),
-        *_cut("brightest cosmic-ray candidates", data, part, rays, flags),
+        *_cutouts_of("worst flags", data, part, doubtful, flags),
+        *_cutouts_of("brightest cosmic-ray candidates", data, part, rays, flags),
     ]
 
 
-def _cut(
+def _cutouts_of(
     group: str, data: Looked, part: Table, rows: Sequence[int] | Ints, flags: Ints
 ) -> list[dict[str, Any]]:
     x, y, ids = values(part, "x_center"), values(part, "y_center"), integers(part, "id")

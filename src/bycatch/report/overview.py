@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bycatch.products.group_state import read_groups
-from bycatch.report.findings import BAD, NOTE, WARN, Finding, Place, grouped
+from bycatch.report.findings import BAD, NOTE, WARN, Finding, Place, group_findings
 from bycatch.report.products import Folder, ReportedField, ReportedImage
 from bycatch.system.words import printable
 
@@ -166,7 +166,9 @@ def overview(folder: Folder) -> Overview:
     ]
     problems = [(level, p.name, p.text) for level, p in found if level != NOTE]
     problems.sort(key=lambda problem: problem[0] != BAD)
-    return Overview(FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems), grouped(found))
+    return Overview(
+        FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems), group_findings(found)
+    )
 
 
 def key_of(image: ReportedImage) -> str:

@@ -199,7 +199,7 @@ class ImagesOnDisk(Sequence[ReportedImage]):
 
     def __iter__(self) -> Iterator[ReportedImage]:
         for record in find_records(self.out, self.fields):
-            yield reported(record, self.out, self.settings)
+            yield read_reported(record, self.out, self.settings)
 
     def __len__(self) -> int:
         return self.n_images
@@ -208,7 +208,7 @@ class ImagesOnDisk(Sequence[ReportedImage]):
         return list(self)[number]
 
 
-def reported(record: ImageRecord, out: Path, settings: Settings) -> ReportedImage:
+def read_reported(record: ImageRecord, out: Path, settings: Settings) -> ReportedImage:
     """Return an image as the report takes it."""
     complete = set(STAGES) <= set(record.stages)
     outcome = record.last.outcome or ("done" if complete else "unknown")

@@ -22,14 +22,14 @@ from bycatch.catalogs.survey_columns import TABLES, survey_columns
 from bycatch.engines import Executor, executor_of
 from bycatch.errors import SettingsError
 from bycatch.products.content import json_bytes
-from bycatch.survey.arrow import needed, schema_of
+from bycatch.survey.arrow import library, schema_of
 from bycatch.survey.describe import describe, write_part
 from bycatch.survey.hats import catalog_folder, leaf_path, margin_folder, write_catalog
 from bycatch.survey.leaves import (
     OF_IMAGES,
     EdgeTask,
     MarginTask,
-    Spooled,
+    SpoolResult,
     SpoolTask,
     changed_margins,
     link,
@@ -117,11 +117,11 @@ def build_survey(
     SettingsError
         A folder holds no objects, the survey's folder is something else, or pyarrow or mocpy is
         not there.
-    Held
+    LockHeld
         Another process builds the same survey.
     """
-    needed("pyarrow", "a survey")
-    needed("mocpy", "a survey")
+    library("pyarrow", "a survey")
+    library("mocpy", "a survey")
     if not (0 < margin_arcsec <= MOST_MARGIN_ARCSEC and most_rows > 0):
         raise SettingsError(
             f"a margin of {margin_arcsec:g} arcsec, {most_rows} rows",
@@ -141,7 +141,7 @@ def build_survey(
         engine = executor_of(executor, workers)
         try:
             work = _Build(path, old, engine, most_rows, margin_arcsec)
-            return work.done([Path(out) for out in outs], only=only)
+            return work.make([Path(out) for out in outs], only=only)
         finally:
             engine.close()
 
@@ -156,7 +156,7 @@ class _Build:
         self.notes = replace(old, most_rows=most_rows, margin_arcsec=margin_arcsec, tables={})
         self.n_made = self.n_kept = 0
 
-    def done(self, outs: Sequence[Path], *, only: bool) -> Built:
+    def make(self, outs: Sequence[Path], *, only: bool) -> Built:
         """Make what is not up to date."""
         given = {str(out.absolute()) for out in outs}
         groups = found_groups(outs, self.old.groups)
@@ -237,7 +237,7 @@ class _Build:
             SpoolTask(beside / "rows", k, group, tuple(better[group.label]), schemas)
             for k, group in enumerate(changed)
         ]
-        found: list[Spooled] = of_tasks(self.engine.work(spool, tasks))
+        found: list[SpoolResult] = of_tasks(self.engine.work(spool, tasks))
         logger.info("%d group(s) taken, %d removed", len(changed), len(gone))
         for group, one in zip(changed, found, strict=True):
             group.n_same_id, group.n_duplicates = one.n_same_id, one.n_duplicates
@@ -330,12 +330,12 @@ def _carry_over(path: Path, new: Path, old: Notes, notes: Notes) -> None:
         if found.name in ours or found.name.startswith(PARTIAL):
             continue
         if found.is_dir() and not found.is_symlink():
-            shutil.copytree(found, new / found.name, symlinks=True, copy_function=_linked)
+            shutil.copytree(found, new / found.name, symlinks=True, copy_function=_link)
         else:
-            _linked(str(found), str(new / found.name))
+            _link(str(found), str(new / found.name))
 
 
-def _linked(source: str, target: str) -> str:
+def _link(source: str, target: str) -> str:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:
@@ -368,14 +368,14 @@ def _exchange(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    if not _exchanged(new, path):
+    if not _swap(new, path):
         aside = _aside(path)
         path.rename(aside)
         new.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _exchanged(a: Path, b: Path) -> bool:
+def _swap(a: Path, b: Path) -> bool:
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):

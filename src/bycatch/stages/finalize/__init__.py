@@ -173,7 +173,7 @@ def run(
     others = _other_zeropoints(meta, zeropoint)
     for k, radius in enumerate(radii_px):
         r, scatter = f"{radius:g}", float(corrected.star_scatter[k])
-        data |= _calibrated(phot, r, fractions[:, k], scatter, meta.photflam, zeropoint)
+        data |= _calibrated_columns(phot, r, fractions[:, k], scatter, meta.photflam, zeropoint)
         data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematics[:, k]
     data |= kron_columns(phot, meta, scale_arcsec, zeropoint)
     extra, more = _on_request(data, radii_px, zeropoint, others, chosen)
@@ -257,7 +257,7 @@ def _error_parts(
     }
 
 
-def _calibrated(
+def _calibrated_columns(
     phot: Table, r: str, fraction: Floats, scatter: float, photflam: float, zeropoint: float
 ) -> dict[str, Any]:
     """Return the columns of one radius.

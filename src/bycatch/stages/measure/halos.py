@@ -129,7 +129,7 @@ def saturated_stars(
     return BrightStars(np.asarray(x, float)[chosen], np.asarray(y, float)[chosen], rate[chosen])
 
 
-def joined(stars: BrightStars, others: BrightStars, within_px: float) -> BrightStars:
+def join_stars(stars: BrightStars, others: BrightStars, within_px: float) -> BrightStars:
     """Return both lists as one; of the others, those that are not near one of the first.
 
     Parameters

@@ -14,7 +14,7 @@ FIELD_PAGE = "page.js"
 
 
 @dataclass(frozen=True)
-class Held:
+class Entry:
     """An image or a group of the page: its key, its title, and where its content lies.
 
     Attributes
@@ -34,7 +34,7 @@ class Held:
         return {"key": self.key, "title": self.title, "file": self.file}
 
 
-def packed(content: dict[str, Any]) -> str:
+def pack(content: dict[str, Any]) -> str:
     """Return content as base64 of gzipped JSON: a third of its size; null for NaN."""
     text = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode("ascii")
