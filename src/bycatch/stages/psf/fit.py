@@ -19,7 +19,7 @@ FIT_RADIUS_PX = 4.0
 CLIP_SIGMA = 4.0
 FIRST_TRUST = Trust(0.0, 1e9)
 """Fluxes come first, from pixels without the noise of light that is not known yet."""
-EARLY_TRUST, LATE_TRUST = Trust(0.15, CLIP_SIGMA), Trust(0.05, CLIP_SIGMA)
+EARLY_TRUST, LATE_TRUST = Trust(0.15, CLIP_SIGMA), Trust(0.02, CLIP_SIGMA)
 STIFFNESS_PX = 0.4
 """A step as long costs as much as one sigma: faint stars creep."""
 LONGEST_STEP_PX = 0.4
