@@ -450,9 +450,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "psf_fit.tie_blocks": _equations,
     "psf_solve.joint_variances": _equations,
     "psf_solve.solved": _equations,
-    "psf_search.matched_filter": lambda s: psf_search.matched_filter(
-        _pixels(s), psf_fit.Trust(0.1, 4.0), np.ones((5, 5))
-    ),
+    "psf_search.matched_filter": lambda s: psf_search.matched_filter(_pixels(s), np.ones((5, 5))),
     "stamps.ellipses_north_up": lambda s: stamps.ellipses_north_up(
         *np.resize(s.extra, (3, 20)), half=6
     ),

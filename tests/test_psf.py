@@ -15,7 +15,7 @@ from bycatch.kernels import psf_fit, psf_grid, psf_search, psf_solve
 from bycatch.settings import PsfSettings
 from bycatch.stages import psf
 from bycatch.stages.finalize.psf_total import PsfScale
-from bycatch.stages.psf import choice, noise
+from bycatch.stages.psf import choice, fit, noise
 from bycatch.stages.psf.model import published
 from bycatch.testing.scene import drc_hdus, moffat
 
@@ -139,6 +139,21 @@ def test_the_psf_is_that_of_the_stars(crowd, found):
 def test_correlated_noise_is_seen(crowd, found):
     _, result, _ = found
     assert result.correlation == pytest.approx(1 / 0.66, rel=0.15)
+
+
+def test_stars_that_rest_and_a_coarse_sky_change_nothing_that_matters(crowd, found, monkeypatch):
+    _, x, y, *_ = crowd
+    image, quick, known = found
+    fine = noise.with_sky
+    monkeypatch.setattr(noise, "with_sky", lambda image, pixels, coarse=False: fine(image, pixels))
+    monkeypatch.setattr(fit, "_with_tied", lambda which, first, second: np.ones_like(which))
+    slow = psf.run(image, x[known], y[known])
+    n = known.sum()
+    change = (quick.stars.flux[:n] - slow.stars.flux[:n]) / slow.fits.flux_err[:n]
+    assert np.abs(np.median(change)) < 0.1
+    assert np.percentile(np.abs(change), 95) < 0.25
+    assert quick.n_found == slow.n_found
+    assert quick.fits.flux_err[:n] == pytest.approx(slow.fits.flux_err[:n], rel=0.05)
 
 
 def test_forced_positions_are_kept(crowd):
@@ -326,7 +341,7 @@ def test_the_filter_is_a_fit_of_the_flux():
     pixels = psf_fit.Pixels(data, none, none, none + np.float32(0.1), none,
                             np.zeros(data.shape, np.uint8))  # fmt: skip
     template = rng.uniform(0, 1, (5, 5))
-    got = psf_search.matched_filter(pixels, psf_fit.Trust(0.0, 1e9), template)
+    got = psf_search.matched_filter(pixels, template)
     part = data[10:15, 20:25]
     expected = (template * part).sum() / np.sqrt((template**2).sum()) / 0.1
     assert got[12, 22] == pytest.approx(expected, rel=1e-4)

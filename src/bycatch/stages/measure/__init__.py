@@ -334,9 +334,12 @@ def _points(
         expected = stellarity.expectation_of(pixels.star_energy)
     else:
         expected = stellarity.expectation(image.meta.detector, image.meta.filter)
-    good = clean & ~saturated
+    with np.errstate(invalid="ignore"):
+        level = stellarity.FULL_SHARE * image.meta.saturation_rate
+        full = saturated | (found.exposures.peak_rate > level)
+    good = clean & ~full
     locus = stellarity.locus(concentration, expected, usable=good, known_star=in_gaia)
-    p_star = stellarity.probability(concentration, locus, saturated=saturated, usable=clean)
+    p_star = stellarity.probability(concentration, locus, saturated=full, usable=clean)
     return _Points(concentration, locus, p_star)
 
 

@@ -19,19 +19,23 @@ from bycatch.stages.psf.choice import psf_stars
 from bycatch.stages.psf.fit import (
     EARLY_TRUST,
     LATE_TRUST,
-    Fits,
     Stars,
+    beside,
+    draw,
     fitted,
-    judged,
-    lies_on_lost_core,
+    light_of,
+    pairs_within,
 )
 from bycatch.stages.psf.model import PsfModel, published
+from bycatch.stages.psf.quality import Fits, judged, judged_some, lies_on_lost_core
 from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
 from bycatch.stages.psf.table import columns_of, flags_of, neighbours_light, places_of, star_energy
 
 __all__ = ["PsfModel", "PsfResult", "run"]
 
 FIRST_ITERATIONS, BETWEEN_ITERATIONS, LAST_ITERATIONS = 3, 2, 8
+BRIGHT_SNR = 8.0
+"""Of sky noise alone: fainter stars neither tell the PSF nor that they are extended."""
 LEAST_ROUNDS = 2
 """The PSF is made again with neighbours subtracted by itself."""
 EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0
@@ -136,7 +140,6 @@ def run(
     start = published(image)
     pixels = noises.first_pixels(image, cr_mask)
     noise = noises.typical_noise(pixels)
-    photons = noises.photon_factor(image)
     given = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
     begin = given if chosen.forced else on_peaks(pixels, *given, image.detector_px)
     stars = _begun(pixels, begin, given, image.detector_px, moves=not chosen.forced)
@@ -144,32 +147,40 @@ def run(
     stars, pixels = fitted(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
     psf_rows = np.empty(0, np.int64)
     n_given = len(stars)
-    pixels = noises.with_sky(image, pixels, photons)
+    pixels = noises.with_sky(image, pixels, coarse=True)
     rho, fits = noises.correlation(image, pixels), None
-    for k in range(max(LEAST_ROUNDS, chosen.n_passes)):
+    n_rounds = max(LEAST_ROUNDS, chosen.n_passes)
+    for k in range(n_rounds):
+        bright = stars.flux > BRIGHT_SNR * noise / np.sqrt((model.stamp**2).sum())
         if k < chosen.n_passes:
             # At first two stars in one segment look like a galaxy.
             extended = _of_extended(stars, fits, n_given, segmentation, labels)
             doubted = with_doubt(pixels, model, stars, noise)
-            known = (stars.x, stars.y)
-            places = new_places(doubted, model, rho, chosen.n_sigma, known, extended)
+            places = new_places(doubted, model, rho, chosen.n_sigma, (stars.x, stars.y), extended)
             new = _begun(pixels, places, places, image.detector_px, moves=True)
-            stars = stars.joined(new)
-            stars, pixels = fitted(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise)
-            fits = judged(pixels, model, stars, rho)
+            stars, pixels = _joined(pixels, model, stars, new, noise)
+            is_told = np.arange(len(stars)) >= n_given
+            is_told[: len(bright)] |= bright
+            fits = judged_some(pixels, model, stars, rho, is_told)
             keep = _holds(stars, fits, model, chosen.n_sigma, n_given)
+            draw(pixels.light, model, stars.take(~keep), noise, -1.0)
             stars, fits = stars.take(keep), fits.take(keep)
         else:
-            fits = judged(pixels, model, stars, rho)
+            fits = judged_some(pixels, model, stars, rho, bright)
         psf_rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
-        excess = noises.noise_of_sums(rho)
-        model = psf_from(pixels, stars.places(psf_rows), model, start, excess)
-        trust = EARLY_TRUST if k == 0 else LATE_TRUST
-        stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
+        model = psf_from(pixels, stars.places(psf_rows), model, start, noises.noise_of_sums(rho))
+        if k < n_rounds - 1:
+            trust = EARLY_TRUST if k == 0 else LATE_TRUST
+            stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
+        else:
+            # All others have their turn below.
+            pixels = pixels._replace(light=light_of(model, stars, noise, image.shape))
+            some = beside(model, stars, np.isin(np.arange(len(stars)), psf_rows))
+            stars, pixels = _fitted_some(pixels, model, stars, noise, some)
         width_err = judged(pixels, model, stars.take(psf_rows), rho).width_err
         model = with_scatter(model, pixels, stars.places(psf_rows), width_err)
         rho = noises.correlation(image, pixels)
-    pixels = noises.with_sky(image, pixels, photons)
+    pixels = noises.with_sky(image, pixels)
     stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise)
     rho = noises.correlation(image, pixels)
     fits = judged(pixels, model, stars, rho)
@@ -206,6 +217,21 @@ def _begun(
     return Stars.at(*begin, ~full & moves, found)
 
 
+def _joined(
+    pixels: Pixels, model: PsfModel, stars: Stars, new: Stars, noise: float
+) -> tuple[Stars, Pixels]:
+    """Return stars and new ones, fitted as far as they touch one another."""
+    both = stars.joined(new)
+    some = beside(model, both, np.arange(len(both)) >= len(stars))
+    return _fitted_some(pixels, model, both, noise, some)
+
+
+def _fitted_some(
+    pixels: Pixels, model: PsfModel, stars: Stars, noise: float, some: Bools
+) -> tuple[Stars, Pixels]:
+    return fitted(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise, some)
+
+
 def _of_extended(
     stars: Stars,
     fits: Fits | None,
@@ -240,8 +266,6 @@ def _holds(stars: Stars, fits: Fits, model: PsfModel, n_sigma: float, n_given: i
 
 
 def _beside_brighter(stars: Stars, radius_px: float) -> Bools:
-    from bycatch.stages.psf.fit import pairs_within
-
     first, second = pairs_within(stars.x, stars.y, radius_px)
     fainter = np.where(stars.flux[first] < stars.flux[second], first, second)
     out = np.zeros(len(stars), bool)

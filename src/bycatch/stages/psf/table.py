@@ -11,8 +11,9 @@ from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.psf_fit import Pixels
-from bycatch.stages.psf.fit import Fits, Stars
+from bycatch.stages.psf.fit import Stars
 from bycatch.stages.psf.model import PsfModel
+from bycatch.stages.psf.quality import Fits
 
 RADII_PX = (1.0, 2.0, 3.0, 4.0)
 """Circles in which the light of neighbours is told, native pixels: those of concentrations."""
