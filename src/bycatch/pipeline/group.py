@@ -58,7 +58,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 2
+REVISION = 3
 """Bumped by whoever changes what the tables of objects hold."""
 
 

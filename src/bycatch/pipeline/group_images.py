@@ -301,6 +301,8 @@ def measure_objects(
         own_dec,
         own_err,
         source_id,
+        float(np.count_nonzero(pixels.valid)) * image.scale_arcsec**2,
+        int(np.count_nonzero(shown.is_cosmic_ray)),
         psf,
         made,
     )
