@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bycatch.errors import UnreadableFile
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.kernels.background import Surface, surface_through
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def read_sky(path: Path) -> SkyModel:
     from bycatch.stages.detect import SkyModel
     from bycatch.stages.detect.sky import Structure
 
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         try:
             found = {hdu.name: _surface(hdu) for hdu in hdus}
             structure = None
