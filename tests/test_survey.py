@@ -313,6 +313,14 @@ def test_a_new_group_touches_its_partitions_only_and_ends_the_same(small, tmp_pa
     same(tmp_path / "s", build_survey([out], tmp_path / "new2", most_rows=20).path)
 
 
+@pytest.mark.parametrize("executor", ["processes", "dask"])
+def test_every_engine_builds_the_same_survey(small, tmp_path, executor):
+    if executor == "dask":
+        pytest.importorskip("distributed")
+    built = build_survey([small / "out"], tmp_path / "s", most_rows=20, executor=executor, workers=2)
+    same(small / "survey", built.path)
+
+
 def test_a_filter_that_is_new_gets_its_columns(tmp_path):
     put_group(tmp_path / "a", "J000001", *scatter(10, 10, 20, 1))
     put_group(tmp_path / "b", "J000002", *scatter(20, 10, 20, 2), filters=("F435W", "F814W"))
