@@ -52,6 +52,16 @@ def test_import_is_light(start):
     assert python("-c", code).stdout.strip() == "[]"
 
 
+def test_steps_load_no_library_that_takes_long():
+    """Each takes a tenth of the command's start and more."""
+    heavy = ("scipy.stats", "scipy.optimize", "scipy.interpolate", "scipy.signal", "matplotlib")
+    code = (
+        "from bycatch.pipeline.workbench import import_steps; import_steps()\n"
+        f"import bycatch.pipeline, sys; print([m for m in {heavy} if m in sys.modules])"
+    )
+    assert python("-c", code).stdout.strip() == "[]"
+
+
 def test_help_is_light():
     code = (
         "import sys; sys.argv = ['bycatch', '--help']\n"
