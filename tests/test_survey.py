@@ -317,7 +317,9 @@ def test_a_new_group_touches_its_partitions_only_and_ends_the_same(small, tmp_pa
 def test_every_engine_builds_the_same_survey(small, tmp_path, executor):
     if executor == "dask":
         pytest.importorskip("distributed")
-    built = build_survey([small / "out"], tmp_path / "s", most_rows=20, executor=executor, workers=2)
+    built = build_survey(
+        [small / "out"], tmp_path / "s", most_rows=20, executor=executor, workers=2
+    )
     same(small / "survey", built.path)
 
 
