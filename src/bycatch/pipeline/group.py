@@ -246,7 +246,10 @@ class _GroupWork:
 
             def measure(k: int = k, image: GroupImage = image) -> None:
                 own = found.detection[:, k]
-                one = measure_objects(image, shown[k], own, found, self.settings, stars, grid)
+                one = measure_objects(
+                    image, shown[k], own, found, self.settings, stars, grid,
+                    is_alone=len(images) == 1,
+                )  # fmt: skip
                 photometry.append(one)
 
             attempt(image.bench.job.label, self.job.out, measure)
