@@ -42,6 +42,7 @@ from bycatch.catalogs.object_columns import (
     OBJECTS,
 )
 from bycatch.cli.app import app
+from bycatch.display.glossary import glossary_page
 from bycatch.display.summary_values import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk
 from bycatch.stages.align import GRADES
@@ -297,6 +298,7 @@ PAGES = {
     "summary.md": summary_page,
     "settings.md": settings_page,
     "commands.md": commands_page,
+    "glossary.md": glossary_page,
 }
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def load_script(path: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["products.md", "summary.md", "settings.md", "commands.md"])
+@pytest.mark.parametrize(
+    "name", ["products.md", "summary.md", "settings.md", "commands.md", "glossary.md"]
+)
 def test_reference_pages_are_made_from_the_program(name: str) -> None:
     script = load_script(REPOSITORY / "docs" / "make_reference.py")
     assert (REPOSITORY / "docs" / name).read_text(encoding="utf-8") == script.PAGES[name](), (

@@ -18,7 +18,7 @@ pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
 
 from bycatch.catalogs.flags import Flag
-from bycatch.catalogs.tables import read_table
+from bycatch.catalogs.tables import quoted_radius, read_table
 from bycatch.cli.steps import is_news
 from bycatch.cli.steps import write_page as write_at_the_end
 from bycatch.display.summary_values import summary_page, undocumented
@@ -40,7 +40,7 @@ from bycatch.report.image import (
     payload,
 )
 from bycatch.report.overview import BAD, WARN, overview
-from bycatch.report.products import middle_radius, read_folder, values
+from bycatch.report.products import read_folder, values
 from bycatch.settings import Settings
 
 BUDGET = Budget(side_px=400, n_sources=1000)
@@ -92,7 +92,7 @@ def test_content_is_that_of_the_catalog(report, finished):
         catalog = read_table(record.paths(finished).product("cat"))
         columns = {c["name"]: c for c in content["sources"]["columns"]}
         assert content["sources"]["total"] == len(catalog) > 0
-        assert {"id", "mag_ab_6", "p_cr", "flags"} <= set(columns)
+        assert {"id", "mag_ab_4", "p_cr", "flags"} <= set(columns)
         for name, column in columns.items():
             truth = values(catalog, name)
             shown = np.array([np.nan if v is None else v for v in column["values"]], float)
@@ -361,12 +361,12 @@ def test_rows_of_the_page_are_the_brightest_and_rays_the_last():
     assert chosen_rows(catalog, kinds, "6", 9).tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("names", "middle"), [
+@pytest.mark.parametrize(("names", "radius"), [
     (("mag_ab_2", "mag_ab_4", "mag_ab_10", "mag_ab_kron", "mag_ab_err_4"), "4"),
     (("mag_ab_2.5",), "2.5"), (("flux",), ""),
 ])  # fmt: skip
-def test_middle_radius(names, middle):
-    assert middle_radius(Table({name: [1.0] for name in names})) == middle
+def test_quoted_radius(names, radius):
+    assert quoted_radius(Table({name: [1.0] for name in names})) == radius
 
 
 def test_histogram_counts_every_row_once():
@@ -484,8 +484,8 @@ def test_completeness_limits_are_shown(done):
     completeness.write(path.with_name("jabc01010_completeness.ecsv"), format="ascii.ecsv")
     (content,) = [c for c in contents(page.write_report(done)) if c["root"] == "jabc01010"]
     depth, reach, *limits = content["limits"]
-    assert (depth["label"], depth["drawn"]) == ("5 sigma", True)
-    assert (reach["label"], reach["drawn"]) == ("half of the stars found, expected", False)
+    assert (depth["label"], depth["drawn"]) == ("5-sigma depth", True)
+    assert (reach["label"], reach["drawn"]) == ("half found", False)
     for limit in limits:
         assert limit.pop("error") is None
     assert limits == [
@@ -504,7 +504,7 @@ def test_figures_show_what_is_there(finished):
     (axes,) = found["errors"].axes
     assert axes.get_xlabel() == "AB magnitude"
     drawn = sum(len(part.get_offsets()) for part in axes.collections)
-    assert drawn == np.isfinite(values(image.table("cat"), "mag_ab_err_6")).sum()
+    assert drawn == np.isfinite(values(image.table("cat"), "mag_ab_err_4")).sum()
 
 
 def test_figures_of_an_image_without_products(done):

@@ -82,6 +82,32 @@ def floats(table: Table, name: str) -> Floats:
     return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
 
 
+MAG_OF_RADIUS = re.compile(r"mag_ab_(\d+(?:\.\d+)?)$")
+QUOTED_PX = 4.0
+"""Magnitudes are quoted in the aperture nearest to this: small, and insensitive to the focus."""
+
+
+def quoted_radius(table: Table) -> str:
+    """Return the radius of the quoted aperture as column names write it; '' without magnitudes.
+
+    Parameters
+    ----------
+    table : a catalog of ours, with columns ``mag_ab_{r}``
+    """
+    radii = [found[1] for name in table.colnames if (found := MAG_OF_RADIUS.match(name))]
+    return nearest_radius(map(float, radii)) if radii else ""
+
+
+def nearest_radius(radii_px: Iterable[float]) -> str:
+    """Return the radius of the quoted aperture, of several, as column names write it.
+
+    Parameters
+    ----------
+    radii_px : one or more radii, pixels
+    """
+    return f"{min(radii_px, key=lambda r: abs(r - QUOTED_PX)):g}"
+
+
 def _masked(spec: Column, values: Any) -> Any:
     """Return the values of a column as a masked array."""
     array: Any = np.ma.array(values, dtype=spec.dtype, copy=True)

@@ -32,6 +32,14 @@ STATE_STYLES = {
 }
 """Colours of what is left to do or lost."""
 
+RUN_HEADINGS = (
+    "place", "image", "outcome", "n_exp", "sources", "likely CR", "grade", "Gaia stars",
+    "frame error, mas", "time, s",
+)  # fmt: skip
+"""Words of the glossary, as on the page; the columns of `ImageReport.row`."""
+GROUP_HEADINGS = (
+    "group", "outcome", "images", "objects", "real", "in several", "sum only", "time, s",
+)  # fmt: skip
 COMPARED = {
     "rows_a": ("rows of A", "d"),
     "rows_b": ("rows of B", "d"),
@@ -67,7 +75,7 @@ COMPARED_OBJECTS = {
 
 def print_report(report: RunReport) -> None:
     """Print the closing table of a run, what was lost, and where to look."""
-    table = Rows(["place", "image", "outcome"], ["exp.", "sources", "CR", "Gaia", "aligned", "s"])
+    table = Rows(RUN_HEADINGS[:3], RUN_HEADINGS[3:])
     for row in report.rows():
         table.add(*row.values())
     if report.images:
@@ -85,7 +93,7 @@ def print_report(report: RunReport) -> None:
 
 def print_groups(groups: Sequence[GroupReport]) -> None:
     """Print the closing table of the objects: a row per group."""
-    table = Rows(["group", "outcome"], ["images", "objects", "real", "in several", "sum only", "s"])
+    table = Rows(GROUP_HEADINGS[:2], GROUP_HEADINGS[2:])
     names = ("n_group_images", "n_objects", "n_real", "n_in_several", "n_only_combined")
     for group in groups:
         numbers = group.summary or {}

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Ints
 from bycatch.catalogs.flags import Flag, decode
+from bycatch.catalogs.tables import quoted_radius
 from bycatch.images.drc import DrcImage
 from bycatch.images.look import DrcLook
 from bycatch.kernels.threads import in_background
 from bycatch.report import pixels
 from bycatch.report.limits import false_share, limits
-from bycatch.report.products import ReportedImage, integers, middle_radius, values
+from bycatch.report.products import ReportedImage, integers, values
 from bycatch.system.words import printable
 
 Looked = DrcImage | DrcLook
@@ -122,7 +123,7 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
     }
     if catalog is None or not len(catalog):
         return found | {"picture": picture.result()}
-    radius = middle_radius(catalog)
+    radius = quoted_radius(catalog)
     kinds = kinds_of(catalog)
     rows = chosen_rows(catalog, kinds, radius, budget.n_sources)
     part, part_kinds = catalog[rows], kinds[rows]

@@ -13,6 +13,7 @@ from typing import Any
 from astropy.table import Table
 
 from bycatch.catalogs.flags import FLAGS
+from bycatch.display.glossary import meaning_of
 from bycatch.errors import SettingsError
 from bycatch.products import (
     FIELD_FILE,
@@ -225,6 +226,7 @@ def _page(folder: Folder, held: list[Entry], groups: list[Entry]) -> str:
         kinds=kind_styles(),
         groups=reported_groups(folder.out),
         group_headings=HEADINGS,
+        meaning_of=meaning_of,
         own_search=folder.settings.objects.detection == "deep",
     )
 

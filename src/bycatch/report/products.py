@@ -227,13 +227,3 @@ def integers(table: Table, name: str) -> NDArray[np.int64]:
     if name not in table.colnames:
         return np.zeros(len(table), np.int64)
     return np.asarray(np.ma.filled(np.ma.asarray(table[name]), 0), dtype=np.int64)
-
-
-def middle_radius(table: Table) -> str:
-    """Return the middle aperture radius as the column names write it; '' without magnitudes."""
-    radii = [
-        name.removeprefix("mag_ab_")
-        for name in table.colnames
-        if name.startswith("mag_ab_") and name.removeprefix("mag_ab_").replace(".", "").isdigit()
-    ]
-    return sorted(radii, key=float)[len(radii) // 2] if radii else ""

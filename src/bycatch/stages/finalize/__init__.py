@@ -21,7 +21,7 @@ from bycatch.catalogs.columns import (
     Column,
 )
 from bycatch.catalogs.flags import Flag
-from bycatch.catalogs.tables import floats, make_table
+from bycatch.catalogs.tables import floats, make_table, nearest_radius
 from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
 from bycatch.photcal import MAG_PER_FRACTION, ZeropointAudit
@@ -117,7 +117,7 @@ class FinalizeResult:
 
     @notebook.never_raising
     def _repr_html_(self) -> str:
-        r = f"{self.radii_px[len(self.radii_px) // 2]:g}"
+        r = nearest_radius(self.radii_px)
         magnitudes = (f"mag_ab_{r}", f"mag_ab_err_{r}", f"maglim_{r}")
         names = ("id", "RA_GAIA_WCS", "DEC_GAIA_WCS", *magnitudes, "p_star", "p_cr", "flags")
         rows = notebook.first_rows(self.table, names)

@@ -10,6 +10,7 @@ from astropy.table import Table
 
 from bycatch.arrays import Floats
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import nearest_radius
 from bycatch.display import notebook
 from bycatch.stages.measure import flagging, level, sky_noise, stellarity, transfer, trust
 from bycatch.stages.measure.depth import Depth
@@ -86,7 +87,7 @@ class MeasureResult:
 
     @notebook.never_raising
     def _repr_html_(self) -> str:
-        middle = f"countrate_{self.radii_px[len(self.radii_px) // 2]:g}"
-        names = ("id", "x", "y", middle, "sky_median", "fwhm", "p_star", "p_cr", "flags")
+        rate = f"countrate_{nearest_radius(self.radii_px)}"
+        names = ("id", "x", "y", rate, "sky_median", "fwhm", "p_star", "p_cr", "flags")
         rows = notebook.first_rows(self.table, names)
         return notebook.card("Photometry", self.summary(), table=rows)
