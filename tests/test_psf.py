@@ -13,6 +13,9 @@ from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import read_drc
 from bycatch.kernels import psf_fit, psf_grid, psf_search, psf_solve
 from bycatch.settings import PsfSettings
+from bycatch.simulate import recovery
+from bycatch.simulate.completeness import inject_image
+from bycatch.simulate.trial import trial
 from bycatch.stages import psf
 from bycatch.stages.finalize.psf_total import PsfScale
 from bycatch.stages.psf import choice, fit, noise
@@ -278,6 +281,56 @@ def test_the_preset_turns_it_on_and_classic_does_not():
     crowded = Settings.load(preset="crowded")
     assert crowded.psf.enabled
     assert crowded.detect == Settings.load(preset="deep").detect
+
+
+def test_a_galaxy_is_measured_without_the_star_beside_it(tmp_path):
+    rng = np.random.default_rng(8)
+    shape = (220, 240)
+    grid = np.array([(i, j) for j in range(5) for i in range(5)], float)
+    x, y = 30 + 44 * grid[:, 0] + rng.uniform(-3, 3, 25), 25 + 42 * grid[:, 1]
+    rate = np.geomspace(5, 60, 25)
+    x[12], y[12], rate[12] = 118.4, 110.2, 12.0
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    radius = np.hypot(xx - 110.0, (yy - 110.0) / 0.8)
+    galaxy = np.exp(-radius / 2.5)
+    galaxy *= 25.0 / galaxy.sum()
+    fluxes = {}
+    settings = Settings.load(
+        preset="crowded",
+        assignments=["align.enabled=false", "objects.enabled=false", "output.report=false"],
+    )
+    for name, some in (("with", x > 0), ("without", x != 118.4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        light = stars_on(shape, x[some], y[some], rate[some]) + galaxy
+        hdus = drc_hdus(observed(light, 3), exptime_s=EXPTIME_S)
+        hdus.writeto(folder / "jabc01010_drc.fits")
+        assert bycatch.run([folder / "jabc01010_drc.fits"], folder / "out", settings).all_done
+        (path,) = folder.glob("out/*/*/*_cat.ecsv")
+        catalog = read_table(path)
+        row = np.argmin(np.hypot(catalog["x_center"] - 110, catalog["y_center"] - 110))
+        assert catalog["flags"][row] & int(Flag.PSF_MISFIT)
+        assert catalog["flags"][row] & int(Flag.EXTENDED)
+        fluxes[name] = [catalog[c][row] for c in ("flux_8_apcor", "flux_10_apcor", "flux_kron")]
+    # The star has half the galaxy's light, and lies within 10 px of it.
+    assert fluxes["with"] == pytest.approx(fluxes["without"], rel=0.06)
+
+
+def test_artificial_stars_go_through_the_fits(crowd):
+    image = read_drc(crowd[0])
+    words = ["inject.n_sources=40", "inject.false_detections=false", "inject.galaxy_share=0"]
+    words += ["inject.max_runs=1", "inject.spacing_px=40"]
+    result = inject_image(image, Settings.load(preset="crowded", assignments=words))
+    sources = result.sources[result.sources["found"]]
+    assert len(sources) > 10
+    after = trial(image, Settings.load(preset="crowded"))
+    assert "mag_ab_psf" in after.catalog.colnames
+    known = np.isfinite(after.catalog["mag_ab_psf"].filled(np.nan))
+    stars = recovery.magnitudes(after.catalog, "4")
+    holds = known & (after.catalog["flags"] & int(Flag.PSF_MISFIT) == 0)
+    np.testing.assert_array_equal(stars[holds], after.catalog["mag_ab_psf"][holds])
+    pull = (sources["mag_measured"] - sources["mag"]) / sources["mag_err"]
+    assert np.abs(np.ma.median(pull)) < 1.0
 
 
 # ---------------------------------------------------------------- kernels

@@ -29,7 +29,14 @@ from bycatch.stages.psf.fit import (
 from bycatch.stages.psf.model import PsfModel, published
 from bycatch.stages.psf.quality import Fits, judged, judged_some, lies_on_lost_core
 from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
-from bycatch.stages.psf.table import columns_of, flags_of, neighbours_light, places_of, star_energy
+from bycatch.stages.psf.table import (
+    columns_of,
+    flags_of,
+    misfits,
+    neighbours_light,
+    places_of,
+    star_energy,
+)
 
 __all__ = ["PsfModel", "PsfResult", "run"]
 
@@ -65,6 +72,9 @@ class PsfResult:
     neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s
     star_energy : (4,) share of a star's light there
     correlation : by how much the noise of sums exceeds that of independent pixels
+    is_wide : (N,) bool; wider than the PSF, as galaxies are
+    star_light : (ny, nx) float32; light of the others, but for pieces of those; None where none
+        are wide
     """
 
     model: PsfModel
@@ -80,6 +90,8 @@ class PsfResult:
     neighbours_rate: Floats
     star_energy: Floats
     correlation: float
+    is_wide: Bools
+    star_light: Image | None
 
     def take(self, which: Bools) -> PsfResult:
         """Return it with some of the stars."""
@@ -95,6 +107,7 @@ class PsfResult:
             x=self.x[which],
             y=self.y[which],
             neighbours_rate=self.neighbours_rate[which],
+            is_wide=self.is_wide[which],
         )
 
     @property
@@ -173,10 +186,7 @@ def run(
             trust = EARLY_TRUST if k == 0 else LATE_TRUST
             stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
         else:
-            # All others have their turn below.
-            pixels = pixels._replace(light=light_of(model, stars, noise, image.shape))
-            some = beside(model, stars, np.isin(np.arange(len(stars)), psf_rows))
-            stars, pixels = _fitted_some(pixels, model, stars, noise, some)
+            stars, pixels = _psf_stars_fitted(pixels, model, stars, psf_rows, noise)
         width_err = judged(pixels, model, stars.take(psf_rows), rho).width_err
         model = with_scatter(model, pixels, stars.places(psf_rows), width_err)
         rho = noises.correlation(image, pixels)
@@ -184,6 +194,7 @@ def run(
     stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise)
     rho = noises.correlation(image, pixels)
     fits = judged(pixels, model, stars, rho)
+    light = _star_light(model, stars, fits, n_given, noise, image.shape, segmentation, labels)
     flags = flags_of(stars, fits, model, n_given)
     places = places_of(stars, flags[Flag.PSF_MISFIT], image.detector_px)
     rest = pixels.data - pixels.background - pixels.light
@@ -201,6 +212,8 @@ def run(
         neighbours_light(image, pixels, stars, model, *places),
         star_energy(model),
         noises.noise_of_sums(rho),
+        misfits(stars, fits)[0],
+        light,
     )
 
 
@@ -226,6 +239,16 @@ def _joined(
     return _fitted_some(pixels, model, both, noise, some)
 
 
+def _psf_stars_fitted(
+    pixels: Pixels, model: PsfModel, stars: Stars, psf_rows: Ints, noise: float
+) -> tuple[Stars, Pixels]:
+    """Return stars, those that the PSF is made from fitted with it; the others have their turn."""
+    shape = pixels.data.shape[0], pixels.data.shape[1]
+    pixels = pixels._replace(light=light_of(model, stars, noise, shape))
+    some = beside(model, stars, np.isin(np.arange(len(stars)), psf_rows))
+    return _fitted_some(pixels, model, stars, noise, some)
+
+
 def _fitted_some(
     pixels: Pixels, model: PsfModel, stars: Stars, noise: float, some: Bools
 ) -> tuple[Stars, Pixels]:
@@ -242,14 +265,54 @@ def _of_extended(
     """Return the pixels of sources that are no stars."""
     if segmentation is None or labels is None or fits is None:
         return None
-    names = np.asarray(labels)[:n_given]
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = stars.flux[:n_given] / fits.flux_err[:n_given]
     extended = (fits.sharpness[:n_given] < EXTENDED_SHARPNESS) & (snr > EXTENDED_SNR)
+    return np.asarray(_named(np.asarray(labels)[:n_given][extended], segmentation)[segmentation])
+
+
+def _named(names: Ints, segmentation: NDArray[np.integer[Any]]) -> Bools:
+    """Return which labels of segments are among names; 0 is none."""
     table = np.zeros(int(segmentation.max(initial=0)) + 1, bool)
-    table[names[extended]] = True
+    table[names] = True
     table[0] = False
-    return np.asarray(table[segmentation])
+    return table
+
+
+def _star_light(
+    model: PsfModel,
+    stars: Stars,
+    fits: Fits,
+    n_given: int,
+    noise: float,
+    shape: tuple[int, int],
+    segmentation: NDArray[np.integer[Any]] | None,
+    labels: ArrayLike | None,
+) -> Image | None:
+    """Return the light of stars, without wide sources and pieces of them; None where none are."""
+    wide, sharp = misfits(stars, fits)
+    if not wide.any():
+        return None
+    pieces = _of_wide(stars, wide[:n_given], segmentation, labels)
+    return light_of(model, stars.take(~(wide | sharp | pieces)), noise, shape)
+
+
+def _of_wide(
+    stars: Stars,
+    wide: Bools,
+    segmentation: NDArray[np.integer[Any]] | None,
+    labels: ArrayLike | None,
+) -> Bools:
+    """Return which stars that the residual showed are pieces: within segments of wide sources."""
+    out = np.zeros(len(stars), bool)
+    if segmentation is None or labels is None or not wide.any():
+        return out
+    ny, nx = segmentation.shape
+    new = np.flatnonzero(np.arange(len(stars)) >= len(wide))
+    row = np.clip(np.rint(stars.y[new]), 0, ny - 1).astype(int)
+    column = np.clip(np.rint(stars.x[new]), 0, nx - 1).astype(int)
+    out[new] = _named(np.asarray(labels)[wide], segmentation)[segmentation[row, column]]
+    return out
 
 
 def _holds(stars: Stars, fits: Fits, model: PsfModel, n_sigma: float, n_given: int) -> Bools:

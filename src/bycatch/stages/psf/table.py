@@ -52,6 +52,20 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     return lacking | {"n_iter": stars.n_iter}
 
 
+def misfits(stars: Stars, fits: Fits) -> tuple[Bools, Bools]:
+    """Return which sources are wider than the PSF, and which sharper, beyond what noise makes.
+
+    Parameters
+    ----------
+    stars : Stars, N of them
+    fits : Fits of the stars
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = MISFIT_SHARPNESS + MISFIT_SIGMA * fits.flux_err / stars.flux
+        bright = (stars.flux > 0) & ~fits.lost_core
+        return bright & (fits.sharpness < -room), bright & (fits.sharpness > room)
+
+
 def flags_of(stars: Stars, fits: Fits, model: PsfModel, n_given: int) -> dict[Flag, Bools]:
     """Return the flags that the fits set.
 
@@ -63,13 +77,11 @@ def flags_of(stars: Stars, fits: Fits, model: PsfModel, n_given: int) -> dict[Fl
     n_given : number of stars of the list, the first ones
     """
     n = len(stars)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        room = MISFIT_SHARPNESS + MISFIT_SIGMA * fits.flux_err / stars.flux
-        off = (stars.flux > 0) & (np.abs(fits.sharpness) > room)
+    wide, sharp = misfits(stars, fits)
     return {
         Flag.FOUND_IN_RESIDUAL: np.arange(n) >= n_given,
         Flag.PSF_OF_MODEL: np.full(n, not model.is_of_stars),
-        Flag.PSF_MISFIT: off | fits.lost_core | stars.returned,
+        Flag.PSF_MISFIT: wide | sharp | fits.lost_core | stars.returned,
     }
 
 
