@@ -12,6 +12,9 @@ from bycatch import Settings, read_table
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import read_drc
 from bycatch.kernels import psf_fit, psf_grid, psf_search, psf_solve
+from bycatch.report.image import Budget, payload
+from bycatch.report.products import read_folder
+from bycatch.report.psf import psf_pictures
 from bycatch.settings import PsfSettings
 from bycatch.simulate import recovery
 from bycatch.simulate.completeness import inject_image
@@ -263,6 +266,26 @@ def test_photutils_reads_the_psf(products, found):
     )
     assert theirs == pytest.approx(ours[140:161, 140:161], abs=0.012)
     assert fits.getheader(file)["NSTARS"] >= 5
+
+
+def test_the_page_shows_what_the_psf_leaves(products, found):
+    path, catalog, _ = products
+    (image,) = read_folder(path.parents[2]).images
+    shown = psf_pictures(image)
+    assert len(shown["left"]) == 9
+    assert shown["n_stars"] == sum(part["n"] for part in shown["left"]) > 15
+    assert np.median([part["share"] for part in shown["left"] if part["n"]]) < 6
+    assert all(
+        part["url"].startswith("data:image/png") == (part["n"] > 0) for part in shown["left"]
+    )
+    file = path.with_name(path.name.replace("_cat.ecsv", "_psf.fits"))
+    piece = fits.getdata(file, "PIECE")
+    assert piece.shape == (2, 121, 121)
+    assert np.nanstd(piece[1]) < 0.3 * np.nanstd(piece[0])
+    assert payload(image, catalog, Budget(100, 10))["psf"] == shown
+    with fits.open(file) as hdus:
+        hdus[:1].writeto(file, overwrite=True)
+    assert psf_pictures(image) is None
 
 
 def test_settings_that_matter_make_the_measurement_stale(crowd, products):

@@ -221,6 +221,7 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     """
     from bycatch.pipeline.quality import read_quality
     from bycatch.stages import measure, star_rows
+    from bycatch.stages.psf.look import look_at
 
     job = bench.job
     targets, fits = measure.Targets.of(bench.sources, bench.exposure_sets), None
@@ -246,7 +247,7 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     table, summary = found.table, found.summary()
     if fits:
         table = star_rows.add_columns(table, fits, np.flatnonzero(~inside))
-        products.psf(fits.model)
+        products.psf(fits.model, look_at(fits, bench.image))
         summary |= fits.summary()
     bench.phot = table
     for warning in found.warnings():
