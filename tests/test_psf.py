@@ -19,10 +19,11 @@ from bycatch.settings import PsfSettings
 from bycatch.simulate import recovery
 from bycatch.simulate.completeness import inject_image
 from bycatch.simulate.trial import trial
-from bycatch.stages import psf
+from bycatch.stages import psf, star_rows
 from bycatch.stages.finalize.psf_total import PsfScale
 from bycatch.stages.psf import choice, fit, noise
 from bycatch.stages.psf.model import published
+from bycatch.stages.star_rows import with_places
 from bycatch.testing.scene import drc_hdus, moffat
 
 SHAPE = (300, 320)
@@ -241,6 +242,36 @@ def test_the_catalog_has_psf_fluxes_on_the_scale_of_apertures(crowd, products):
     assert catalog.meta["PSFSCALE"]["n_stars"] > 5
     stars = catalog["p_star"][rows[near & (rate > 3)]]
     assert np.mean(np.ma.filled(stars, 0) > 0.5) > 0.9
+
+
+def test_stars_lie_where_their_fits_put_them(crowd, products):
+    _, x, y, _, _ = crowd
+    path, catalog, _ = products
+    values = {n: np.ma.filled(catalog[n], np.nan) for n in ("x_psf", "x_center", "flux_psf",
+                                                            "flux_psf_err")}  # fmt: skip
+    bright = values["flux_psf"] / values["flux_psf_err"] > 20
+    bright &= catalog["flags"] & int(Flag.PSF_MISFIT) == 0
+    np.testing.assert_allclose(values["x_center"][bright], values["x_psf"][bright], atol=1e-3)
+    sources = read_table(path.with_name(path.name.replace("_cat", "_sources")))
+    moved = with_places(sources, psf.run(read_drc(crowd[0]), sources["x"], sources["y"]))
+    told = np.isfinite(moved["psf_err_px"])
+    assert told.mean() > 0.6
+    off = {}
+    for name, table in (("moments", sources[told]), ("fits", moved[told])):
+        distance = np.hypot(table["x"][:, None] - x, table["y"][:, None] - y)
+        off[name] = np.percentile(distance.min(axis=1), [50, 90])
+    assert (off["fits"] < 0.8 * off["moments"]).all()
+
+
+def test_the_alignment_and_the_measurement_share_the_fits(crowd, products, tmp_path, monkeypatch):
+    calls = []
+    fit_stars = star_rows.fit_stars
+    monkeypatch.setattr(star_rows, "fit_stars", lambda *a: calls.append(1) or fit_stars(*a))
+    settings = products[2].replace(align=products[2].align.replace(enabled=True))
+    assert bycatch.run([crowd[0]], tmp_path, settings, workers=1).all_done
+    assert len(calls) == 1
+    (path,) = tmp_path.glob("*/*/*_cat.ecsv")
+    np.testing.assert_array_equal(read_table(path)["flux_psf"], products[1]["flux_psf"])
 
 
 def test_rows_of_the_residual_are_flagged_and_numbered(products):

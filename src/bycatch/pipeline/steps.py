@@ -221,14 +221,11 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     """
     from bycatch.pipeline.quality import read_quality
     from bycatch.stages import measure, star_rows
-    from bycatch.stages.psf.look import look_at
 
     job = bench.job
     targets, fits = measure.Targets.of(bench.sources, bench.exposure_sets), None
     if job.settings.psf.enabled:
-        fits = star_rows.fit_stars(
-            bench.image, bench.sources, job.settings, bench.cr_mask, bench.segmentation
-        )
+        fits = bench.star_fits
         targets = star_rows.targets_of(targets, fits, bench.image, bench.segmentation)
     inside = excluded(bench, targets.x, targets.y)
     kept, gone = targets.take(~inside), targets.take(inside)
@@ -247,7 +244,7 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     table, summary = found.table, found.summary()
     if fits:
         table = star_rows.add_columns(table, fits, np.flatnonzero(~inside))
-        products.psf(fits.model, look_at(fits, bench.image))
+        products.psf(fits.model, fits.look)
         summary |= fits.summary()
     bench.phot = table
     for warning in found.warnings():

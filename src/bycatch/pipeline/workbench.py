@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from bycatch.images.drc import DrcImage
     from bycatch.pipeline.frames import Frame
+    from bycatch.stages.psf import PsfResult
 
 logger = logging.getLogger("bycatch")
 
@@ -153,7 +154,7 @@ class Workbench:
     def release(self) -> None:
         """Forget all pixels and tables."""
         self._shelf = self._reading = self._lent = None
-        self.forget("image", "segmentation", "cr_mask", "phot")
+        self.forget("image", "segmentation", "cr_mask", "phot", "star_fits")
 
     # ---- its products --------------------------------------------------------------------
 
@@ -199,6 +200,22 @@ class Workbench:
                 return np.asarray(known["on_cr_mask"], dtype=float)
         shares = mask_shares(self.segmentation, self.cr_mask, self.sources["id"])
         return np.asarray(shares, dtype=float)
+
+    @cached_property
+    def star_fits(self) -> PsfResult:
+        """The PSF, and the fits of all stars: the alignment has their places, the measurement all.
+
+        Pixels that were put aside are put aside again.
+        """
+        from bycatch.stages.star_rows import fit_stars
+
+        are_here = "image" in self.__dict__
+        found = fit_stars(
+            self.image, self.sources, self.job.settings, self.cr_mask, self.segmentation
+        )
+        if not are_here:
+            self.put_aside()
+        return found
 
     @cached_property
     def exposure_sets(self) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.arrays import Bools, Ints
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
 
@@ -80,12 +80,35 @@ def targets_of(
         fits.y,
         np.concatenate([given.ids, last + 1 + np.arange(len(x))]),
         np.concatenate([given.exposure_sets, sets]),
-        np.concatenate([given.centre_err_px, np.full(len(x), np.nan)]),
+        _place_errors(given, fits),
         np.concatenate([given.may_be_piece, np.zeros(len(x), bool)]),
         fits.neighbours_rate,
         fits.columns["sky_psf"],
         fits.is_wide,
     )
+
+
+def _place_errors(given: Targets, fits: PsfResult) -> Floats:
+    """Return the errors of the places: those of the fits where these tell them."""
+    before = np.concatenate([given.centre_err_px, np.full(fits.n_found, np.nan)])
+    return np.where(np.isfinite(fits.place_err_px), fits.place_err_px, before)
+
+
+def with_places(sources: Table, fits: PsfResult) -> Table:
+    """Return detections at the places of the fits where these hold, with ``psf_err_px``.
+
+    Parameters
+    ----------
+    sources : table of columns.SOURCES
+    fits : PsfResult of the image
+    """
+    found = sources.copy(copy_data=False)
+    error = fits.place_err_px[: fits.n_given]
+    for name, values in (("x", fits.x), ("y", fits.y)):
+        here = values[: fits.n_given]
+        found[name] = np.where(np.isfinite(error), here, np.asarray(sources[name], float))
+    found["psf_err_px"] = error
+    return found
 
 
 def pixels_with(pixels: Pixels, fits: PsfResult | None) -> Pixels:
@@ -100,7 +123,7 @@ def pixels_with(pixels: Pixels, fits: PsfResult | None) -> Pixels:
 
     if fits is None:
         return pixels
-    return replace(pixels, star_energy=fits.star_energy, star_light=fits.star_light)
+    return replace(pixels, star_energy=fits.star_energy, star_light=fits.star_light())
 
 
 def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:

@@ -26,6 +26,7 @@ from bycatch.stages.psf.fit import (
     light_of,
     pairs_within,
 )
+from bycatch.stages.psf.look import PsfLook, look_at
 from bycatch.stages.psf.model import PsfModel, published
 from bycatch.stages.psf.quality import Fits, judged, judged_some, lies_on_lost_core
 from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
@@ -65,16 +66,17 @@ class PsfResult:
     stars, fits : all N stars
     n_given : how many were given
     psf_rows : (S,) int; the stars that the PSF was made from
-    residual : (ny, nx) float32; the image without sky and stars
+    look : what the PSF leaves of its stars
     columns : of columns.PSF_RATES, row for row
     flags : which rows have them
-    x, y : (N,) where apertures belong: where sources were found, or where fits put parts of blends
+    x, y : (N,) where apertures belong: where fits put stars, or where others were found
+    place_err_px : (N,) error of these per axis where they are of a fit; else NaN
     neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s
     star_energy : (4,) share of a star's light there
     correlation : by how much the noise of sums exceeds that of independent pixels
     is_wide : (N,) bool; wider than the PSF, as galaxies are
-    star_light : (ny, nx) float32; light of the others, but for pieces of those; None where none
-        are wide
+    is_lone : (N,) bool; stars: not wide, nor pieces of what is, nor sharper than the PSF
+    noise : of a typical sky pixel, e/s
     """
 
     model: PsfModel
@@ -82,16 +84,24 @@ class PsfResult:
     fits: Fits
     n_given: int
     psf_rows: Ints
-    residual: Image
+    look: PsfLook
     columns: dict[str, Any]
     flags: dict[Flag, Bools]
     x: Floats
     y: Floats
+    place_err_px: Floats
     neighbours_rate: Floats
     star_energy: Floats
     correlation: float
     is_wide: Bools
-    star_light: Image | None
+    is_lone: Bools
+    noise: float
+
+    def star_light(self) -> Image | None:
+        """Return the light of the stars, (ny, nx) float32 in e/s; None where no source is wide."""
+        if not self.is_wide.any():
+            return None
+        return light_of(self.model, self.stars.take(self.is_lone), self.noise, self.model.shape)
 
     def take(self, which: Bools) -> PsfResult:
         """Return it with some of the stars."""
@@ -106,8 +116,10 @@ class PsfResult:
             flags={flag: where[which] for flag, where in self.flags.items()},
             x=self.x[which],
             y=self.y[which],
+            place_err_px=self.place_err_px[which],
             neighbours_rate=self.neighbours_rate[which],
             is_wide=self.is_wide[which],
+            is_lone=self.is_lone[which],
         )
 
     @property
@@ -194,27 +206,35 @@ def run(
     stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise)
     rho = noises.correlation(image, pixels)
     fits = judged(pixels, model, stars, rho)
-    light = _star_light(model, stars, fits, n_given, noise, image.shape, segmentation, labels)
     flags = flags_of(stars, fits, model, n_given)
-    places = places_of(stars, flags[Flag.PSF_MISFIT], image.detector_px)
+    x, y, error = places_of(stars, fits, flags[Flag.PSF_MISFIT], image.detector_px)
+    wide, lone = _kinds(stars, fits, n_given, segmentation, labels)
+    return PsfResult(
+        model=model,
+        stars=stars,
+        fits=fits,
+        n_given=n_given,
+        psf_rows=psf_rows,
+        look=look_at(image, _rest(image, pixels), stars, psf_rows),
+        columns=columns_of(stars, fits, pixels),
+        flags=flags,
+        x=x,
+        y=y,
+        place_err_px=error,
+        neighbours_rate=neighbours_light(image, pixels, stars, model, x, y),
+        star_energy=star_energy(model),
+        correlation=noises.noise_of_sums(rho),
+        is_wide=wide,
+        is_lone=lone,
+        noise=noise,
+    )
+
+
+def _rest(image: DrcImage, pixels: Pixels) -> Image:
+    """Return the image without sky and stars."""
     rest = pixels.data - pixels.background - pixels.light
     rest[~image.valid] = np.nan
-    return PsfResult(
-        model,
-        stars,
-        fits,
-        n_given,
-        psf_rows,
-        rest,
-        columns_of(stars, fits, pixels),
-        flags,
-        *places,
-        neighbours_light(image, pixels, stars, model, *places),
-        star_energy(model),
-        noises.noise_of_sums(rho),
-        misfits(stars, fits)[0],
-        light,
-    )
+    return np.asarray(rest)
 
 
 def _begun(
@@ -279,22 +299,16 @@ def _named(names: Ints, segmentation: NDArray[np.integer[Any]]) -> Bools:
     return table
 
 
-def _star_light(
-    model: PsfModel,
+def _kinds(
     stars: Stars,
     fits: Fits,
     n_given: int,
-    noise: float,
-    shape: tuple[int, int],
     segmentation: NDArray[np.integer[Any]] | None,
     labels: ArrayLike | None,
-) -> Image | None:
-    """Return the light of stars, without wide sources and pieces of them; None where none are."""
+) -> tuple[Bools, Bools]:
+    """Return which sources are wide, and which are stars."""
     wide, sharp = misfits(stars, fits)
-    if not wide.any():
-        return None
-    pieces = _of_wide(stars, wide[:n_given], segmentation, labels)
-    return light_of(model, stars.take(~(wide | sharp | pieces)), noise, shape)
+    return wide, ~(wide | sharp | _of_wide(stars, wide[:n_given], segmentation, labels))
 
 
 def _of_wide(
