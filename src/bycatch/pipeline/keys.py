@@ -19,7 +19,7 @@ REVISIONS = {"detect": 3, "crmask": 1, "align": 4, "measure": 5, "finalize": 3}
 """Bumped by whoever changes the results of a step: only then are products of older versions stale.
 `tests/test_revisions.py` fails when results change and these numbers do not."""
 PSF_REVISION = 2
-"""The same for PSF photometry, which is part of measure where it is enabled."""
+"""The same for PSF photometry, which align and measure build on where it is enabled."""
 
 BUILDS_ON = {
     "detect": (),
@@ -56,8 +56,8 @@ def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
     }
     if stage == "measure":
         own["measure"] += quality_key(job)
-        if settings.psf.enabled:
-            own["measure"] += [PSF_REVISION, _digest(settings.psf)]
+    if settings.psf.enabled and stage in {"align", "measure"}:
+        own[stage] += [PSF_REVISION, _digest(settings.psf)]
     section = _digest(getattr(settings, stage))
     built_on = [earlier.get(name, "") for name in BUILDS_ON[stage]]
     return combined_digest(stage, given, built_on, [section, *own[stage]])

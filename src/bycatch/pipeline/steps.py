@@ -221,24 +221,20 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     field : Gaia stars and the other images
     """
     from bycatch.pipeline.quality import read_quality
-    from bycatch.pipeline.star_fits import add_columns, fit_stars, targets_of
-    from bycatch.stages import measure
+    from bycatch.stages import measure, star_rows
 
     job = bench.job
-    fits = fit_stars(bench) if job.settings.psf.enabled else None
-    if fits:
-        targets = targets_of(bench, fits)
-    else:
-        targets = measure.Targets.of(bench.sources, bench.exposure_sets)
+    targets, fits = measure.Targets.of(bench.sources, bench.exposure_sets), None
+    if job.settings.psf.enabled:
+        fits = bench.star_fits
+        targets = star_rows.targets_of(targets, fits, bench.image, bench.segmentation)
     inside = in_user_regions(bench, targets.x, targets.y)
     kept, gone = targets.take(~inside), targets.take(inside)
     found = measure.run(
         bench.image,
         kept,
         job.settings.measure,
-        pixels=measure.Pixels(
-            bench.cr_mask, bench.segmentation, fits.star_energy if fits else None
-        ),
+        pixels=star_rows.pixels_with(measure.Pixels(bench.cr_mask, bench.segmentation), fits),
         frame=measure.SkyFrame(bench.frame.wcs, bench.frame.error),
         field=measure.FieldContext(
             field.reference,
@@ -248,8 +244,8 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     )
     table, summary = found.table, found.summary()
     if fits:
-        table = add_columns(table, fits, np.flatnonzero(~inside))
-        products.psf(fits.model)
+        table = star_rows.add_columns(table, fits, np.flatnonzero(~inside))
+        products.psf(fits.model, fits.look)
         summary |= fits.summary()
     bench.phot = table
     for warning in found.warnings():

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bycatch.pipeline.frames import Frame
     from bycatch.settings import DetectSettings
     from bycatch.stages.detect import Sky
+    from bycatch.stages.psf import PsfResult
 
 logger = logging.getLogger("bycatch")
 
@@ -155,7 +156,7 @@ class Workbench:
     def release(self) -> None:
         """Forget all pixels and tables."""
         self._shelf = self._reading = self._lent = None
-        self.forget("image", "segmentation", "cr_mask", "phot")
+        self.forget("image", "segmentation", "cr_mask", "phot", "star_fits")
 
     # ---- its products --------------------------------------------------------------------
 
@@ -212,6 +213,22 @@ class Workbench:
                 return np.asarray(known["on_cr_mask"], dtype=float)
         shares = mask_shares(self.segmentation, self.cr_mask, self.sources["id"])
         return np.asarray(shares, dtype=float)
+
+    @cached_property
+    def star_fits(self) -> PsfResult:
+        """The PSF, and the fits of all stars: the alignment has their places, the measurement all.
+
+        Pixels that were put aside are put aside again.
+        """
+        from bycatch.stages.star_rows import fit_stars
+
+        are_here = "image" in self.__dict__
+        found = fit_stars(
+            self.image, self.sources, self.job.settings, self.cr_mask, self.segmentation
+        )
+        if not are_here:
+            self.put_aside()
+        return found
 
     @cached_property
     def exposure_sets(self) -> NDArray[np.int64]:

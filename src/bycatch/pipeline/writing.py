@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bycatch.stages.detect import SkyModel
     from bycatch.stages.measure.depth import Depth
     from bycatch.stages.psf import PsfModel
+    from bycatch.stages.psf.look import PsfLook
 
 PSF_PLACES = 3
 """Along each axis: the PSF changes linearly from place to place."""
@@ -139,10 +140,11 @@ class Products:
         hdus = fits.HDUList([primary, table_extension(sky, "SKY")])
         hdus.writeto(self.batch.partial(self.paths.depth))
 
-    def psf(self, model: PsfModel) -> None:
+    def psf(self, model: PsfModel, look: PsfLook) -> None:
         """Write the PSF at 3 x 3 places, or at one, as STScI's standard PSFs are (STDPSF).
 
-        `photutils.psf.GriddedPSFModel.read(path, format='stdpsf')` takes it.
+        `photutils.psf.GriddedPSFModel.read(path, format='stdpsf')` takes it.  Extensions hold what
+        the PSF leaves of its stars, for the report.
         """
         from astropy.io import fits
 
@@ -163,7 +165,18 @@ class Products:
         header["DETPX"] = (model.detector_px, "[pix] side of a detector pixel")
         header["ROOTNAME"] = ascii_words(self.paths.root)
         header["CREATOR"] = f"bycatch {__version__}"
-        hdu.writeto(self.batch.partial(self.paths.psf))
+        hdus = fits.HDUList([hdu])
+        for name, data, meaning in (
+            ("NSTARS", look.n_stars.astype(np.int32), "stars by parts of the image"),
+            ("LEFT", look.left.reshape(-1, *look.left.shape[2:]), "left of a star of flux 1"),
+            ("PIECE", np.stack([look.piece, look.rest]), "[e/s] a piece, and without stars"),
+        ):
+            part = fits.ImageHDU(data, name=name)
+            part.header["MEANING"] = meaning
+            hdus.append(part)
+        hdus["PIECE"].header["X0"] = (look.x, "[pix] 0-based column of its first pixel")
+        hdus["PIECE"].header["Y0"] = (look.y, "[pix] 0-based row of its first pixel")
+        hdus.writeto(self.batch.partial(self.paths.psf))
 
     def _header(self, wcs: WCS, name: str) -> fits.Header:
         header = wcs.to_header(relax=True)

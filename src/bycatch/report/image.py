@@ -21,6 +21,7 @@ from bycatch.kernels.threads import in_background
 from bycatch.report import pixels
 from bycatch.report.limits import false_share, limits
 from bycatch.report.products import ReportedImage, integers, values
+from bycatch.report.psf import psf_pictures
 from bycatch.system.words import printable
 
 Looked = DrcImage | DrcLook
@@ -118,6 +119,7 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         "root": printable(image.record.root),
         "exposures": _exposures(data),
         "residuals": residuals(image),
+        "psf": psf_pictures(image),
         "removed": removed_detections(image, budget.n_removed),
         "sources": None,
     }

@@ -143,6 +143,8 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
         size[rows],
         image.exptime_s,
     )
+    fits = _values(table, "psf_err_px")[rows]
+    error_px = np.where(np.isfinite(fits), fits, error_px)
     wings = _wing_errors_px(table)[rows]
     error_px = np.where(np.isfinite(wings), wings, error_px)
     ny, nx = image.shape

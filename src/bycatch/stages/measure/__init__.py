@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,9 +44,11 @@ from bycatch.stages.measure.photometry import (
     Photometry,
     aperture_sums,
     correlation_factor,
+    in_rows,
     photometry,
     position_errors_px,
     rate_errors,
+    without_stars,
 )
 from bycatch.stages.measure.result import MeasureResult
 
@@ -95,11 +97,19 @@ def run(
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
     found = photometry(image, targets.x, targets.y, chosen)
     noise = rows.source_noise(image, found, pixels, chosen)
+    # Errors are those of the image as it is: the photons of stars stay.
+    cleaned = image
+    if pixels.star_light is not None and targets.is_wide.any():
+        found, cleaned = without_stars(found, image, pixels.star_light, targets.is_wide, chosen)
     far = level.sky_level(image, pixels.segmentation, pixels.cr_mask)
     levels = far.at(targets.x, targets.y)
     levels = np.where(np.isfinite(levels), levels, found.sky.median)
     total_noise = level.total_noise(noise.empty, far, noise.model, chosen.annulus_outer_px)
     shape = _shapes(image, found, levels, pixels, frame.wcs)
+    if cleaned is not image:
+        wide = np.flatnonzero(targets.is_wide)
+        of_wide = replace(found, x=found.x[wide], y=found.y[wide])
+        shape = in_rows(shape, _shapes(cleaned, of_wide, levels[wide], pixels, frame.wcs), wide)
     positions = _positions(image, found, targets.centre_err_px, frame, field, chosen)
     radius_px = chosen.cr_radius_px * image.detector_px
     cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, radius_px)
