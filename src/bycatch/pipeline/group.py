@@ -59,7 +59,7 @@ from bycatch.version import __version__
 logger = logging.getLogger("bycatch")
 
 REVISION = 2
-"""Bumped by whoever changes what the tables of objects hold."""
+"""To be raised with each change of what the tables of objects hold."""
 
 
 @dataclass(frozen=True)
