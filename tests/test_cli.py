@@ -365,7 +365,7 @@ def test_the_closing_table_tells_grade_stars_and_error(piped):
     line = next(x for x in ended.stdout.splitlines() if "jabc01010" in x and "done" in x)
     assert re.search(r" A +\d+ +\d+\.\d +\d", line)
     assert re.search(
-        r"F775W jabc01010: align: grade A, \d+ of \d+ Gaia stars, rms .* odds .*, moved by",
+        r"F775W jabc01010: align: grade A, \d+ of \d+ Gaia stars, rms .* odds .*, shift",
         ended.stderr,
     )
 

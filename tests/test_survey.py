@@ -401,7 +401,7 @@ def test_a_survey_that_is_killed_is_as_before_or_complete(small, tmp_path, step)
 def test_nothing_is_built_into_a_folder_of_others(scattered, tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "thesis.tex").write_text("")
-    with pytest.raises(SettingsError, match="not empty, and no survey"):
+    with pytest.raises(SettingsError, match="neither empty nor a survey"):
         build_survey([scattered / "out"], tmp_path / "s")
     with pytest.raises(SettingsError, match="no objects in it"):
         build_survey([tmp_path], tmp_path / "t")

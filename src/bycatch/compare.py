@@ -248,7 +248,7 @@ def _planes(a: Catalog, b: Catalog) -> tuple[Floats, Floats]:
 
 
 def _inside(points: Floats, others: Floats) -> Bools:
-    """Return whether points lie in the convex hull of others."""
+    """Return whether points lie in the convex hull of other points."""
     from scipy.spatial import Delaunay, QhullError
 
     others = others[np.isfinite(others).all(axis=1)]

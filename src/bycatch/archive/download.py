@@ -84,7 +84,7 @@ class Download:
     address : where it is to be had
     part : where its bytes go
     gate : decides by the header whether it is wanted
-    came : told of the bytes as they come; a negative number takes back what was wasted
+    came : called with the number of bytes as they arrive; negative to take back wasted ones
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Download:
         with self.web.answer("GET", self.address, headers) as answer:
             if answer.status_code == 416 or (answer.status_code == 206 and not headers):
                 self.forget()
-                raise Problem("the server sent no part that fits what came before")
+                raise Problem("the server sent a part that does not fit")
             total: int | None
             if answer.status_code == 206:
                 start, total = self._partial_range(answer, note, start)
@@ -193,13 +193,13 @@ class Download:
         found = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != start:
             self.forget()
-            raise Problem("the server sent another part than it was asked for: from the start")
+            raise Problem("the server sent the wrong part; starting again")
         total = int(found[3])
         if note is not None and start:
             changed = note.n_bytes not in {None, total} or note.validator != _validator(answer)
             if changed:
                 self.forget()
-                raise Problem("the file has changed on the server: from the start")
+                raise Problem("the file has changed on the server; starting again")
         return start, total
 
     def _begin(self, answer: Response, total: int | None) -> Note:
@@ -240,7 +240,7 @@ class Download:
             self._keep(note)
         if n_bytes > note.n_bytes:
             self.forget()
-            raise Problem(f"{n_bytes} bytes and more came, of {note.n_bytes}: from the start")
+            raise Problem(f"{n_bytes} bytes or more came, of {note.n_bytes}; starting again")
         if n_bytes < note.n_bytes and not is_head:
             raise Problem(f"broke off after {n_bytes} of {note.n_bytes} bytes")
         if n_bytes == start:
@@ -262,7 +262,7 @@ class Download:
             head = stream.read(len(BEGIN) if self._decided else MOST_HEAD_BYTES)
         if not head.startswith(BEGIN[: len(head)]):
             self.forget()
-            raise Problem(f"the server sent no FITS file: {head[:60]!r}")
+            raise Problem(f"not a FITS file from the server: {head[:60]!r}")
         if not self._decided and self.gate is not None:
             cards, is_all = _cards(head)
             is_all = is_all or whole or len(head) >= MOST_HEAD_BYTES

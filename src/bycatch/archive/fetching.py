@@ -221,7 +221,7 @@ class Fetching:
                 thread.join(ENDING_S)
 
     def _come(self, fields: Iterable[str]) -> tuple[str, ...]:
-        """Return the fields of which images are there; they wait for whoever works on them."""
+        """Return the fields that have images; waits for processes that work on them."""
         there = {State.THERE, State.FETCHED}
         found = tuple(
             field for field in fields if any(file.state in there for file in self.of_field(field))

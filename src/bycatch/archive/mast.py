@@ -132,7 +132,7 @@ class Mast:
             if status != "EXECUTING":
                 raise Problem(f"{service}: {status}: {answer.get('msg', '')}", passing=False)
             self.web.pause(POLL_S)
-        raise Problem(f"{service}: the archive did not come to an end", passing=False)
+        raise Problem(f"{service}: the archive did not finish the search", passing=False)
 
 
 class Listing:

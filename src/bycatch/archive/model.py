@@ -54,13 +54,13 @@ class FetchRequest:
             raise SettingsError("what to fetch: a program, a visit or a cone", hint=HINT)
         for program in self.programs:
             if not re.fullmatch(r"\d{4,5}", program):
-                raise SettingsError(f"{program!r} is no number of a program", hint=HINT)
+                raise SettingsError(f"{program!r} is not a program number", hint=HINT)
         if self.products not in {"pipeline", "hap"}:
             raise SettingsError(f"--products {self.products}: pipeline or hap", hint=HINT)
         filters = tuple(name.strip().upper() for name in self.filters if name.strip())
         for name in filters:
             if not FILTER_NAME.fullmatch(name):
-                raise SettingsError(f"{name!r} is no filter of ACS", hint="such as F606W,F814W")
+                raise SettingsError(f"{name!r} is not an ACS filter", hint="such as F606W,F814W")
         self._check_place()
         visit = self.visit and (self.visit[0].lower(), self.visit[1].lower())
         return replace(self, filters=filters, visit=visit)

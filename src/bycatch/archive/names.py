@@ -1,6 +1,6 @@
 """Names that an archive lists: which of them are images that bycatch works on, and which are safe.
 
-A listing is the word of others: a name becomes that of a file only if it has the form of the
+A listing is untrusted input: a name becomes that of a file only if it has the form of the
 archive's own names, with no folder in it.
 """
 

@@ -113,7 +113,7 @@ class Web:
                 self._quiet_until[host] = max(self._quiet_until.get(host, 0.0), until)
                 raise problem
             if address.startswith("https:") and not answer.url.startswith("https:"):
-                raise Problem("sent on to an address without https", passing=False)
+                raise Problem("redirected to an address without https", passing=False)
             yield answer
 
     def pieces(
@@ -130,7 +130,7 @@ class Web:
         import urllib3
 
         if answer.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
-            raise Problem("the server compressed the file, though it was told not to")
+            raise Problem("the server compressed the file against the request")
         since, n_bytes = time.monotonic(), 0
         while True:
             try:  # unlike read, read1 gives what is there, however slowly it comes
@@ -172,7 +172,7 @@ class Web:
             for part in self.pieces(answer):
                 content += part
                 if len(content) > MOST_JSON_BYTES:
-                    raise Problem("its answer is larger than any list can be", passing=False)
+                    raise Problem("its answer is too large for a list", passing=False)
         try:
             return json.loads(content)
         except (ValueError, RecursionError):

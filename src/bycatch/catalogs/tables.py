@@ -21,6 +21,7 @@ from bycatch.arrays import Floats
 from bycatch.catalogs import ecsv
 from bycatch.catalogs.columns import Column, expand
 from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.system.disk import atomic
 from bycatch.system.words import all_printable, ascii_words, cell_words, printable
 
 SUFFIXES = {
@@ -80,6 +81,21 @@ def empty_table(
 def floats(table: Table, name: str) -> Floats:
     """Return a column as numbers, NaN where it is masked."""
     return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
+
+
+def write_by_suffix(table: Table, path: Path) -> None:
+    """Write a table, whole or not at all, in the format of its file's suffix.
+
+    Raises
+    ------
+    SettingsError
+        No format has this suffix.
+    """
+    kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
+    if path.suffix not in kinds:
+        raise SettingsError(f"{path}: not a format of a table", hint=f"use {', '.join(kinds)}")
+    with atomic(path) as partial:
+        write_table(table, partial, kinds[path.suffix])
 
 
 MAG_OF_RADIUS = re.compile(r"mag_ab_(\d+(?:\.\d+)?)$")
@@ -186,7 +202,7 @@ def read_table(path: str | Path) -> Table:
 
 
 def _write_csv(table: Table, path: Path) -> None:
-    """Write text as text, that of others too: no cell is a formula to a spreadsheet."""
+    """Write text as text: no cell may be a formula to a spreadsheet."""
     _change_words(table, cell_words)
     table.write(path, format="ascii.csv", overwrite=True)
 

@@ -266,7 +266,7 @@ def explain(
     from bycatch.pipeline.object_explanation import explain_objects
 
     if number is not None and (xy or radec or image):
-        raise typer.BadParameter("--object says it all: leave out --xy, --radec and --image")
+        raise typer.BadParameter("--object needs no position: leave out --xy, --radec and --image")
     with looking(out):
         objects = []
         if number is not None:

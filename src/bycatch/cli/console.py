@@ -1,4 +1,4 @@
-"""The one way to print: words of others as they are, and no loss when the reader has gone."""
+"""The one way to print: untrusted text without control characters, and no loss without a reader."""
 
 from __future__ import annotations
 

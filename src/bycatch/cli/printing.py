@@ -240,7 +240,8 @@ def print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
     table.show()
     for skip in skipped:
         word = "would be dropped" if skip.bad else "would be skipped"
-        say(f"{word}: {skip.path}: {skip.reason}")
+        reason = skip.reason.removeprefix(f"{skip.path}: ")
+        say(f"{word}: {skip.path}: {reason}")
     total = sum(image.megabytes for image in images)
     say(
         f"{len(images)} image(s), about {total:.0f} MB of products; nothing was written",

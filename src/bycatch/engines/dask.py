@@ -77,7 +77,7 @@ class Dask:
         except ImportError as err:
             raise SettingsError("the engine dask needs distributed", hint=INSTALL) from err
         if isinstance(cluster, distributed.Client) and cluster.asynchronous:
-            raise SettingsError("this client of Dask is asynchronous", hint="use one that is not")
+            raise SettingsError("this client of Dask is asynchronous", hint="use a synchronous one")
         self.cluster = cluster
         self.n_workers = n_workers or threads.n_cores()
         self.prepare = prepare
@@ -401,7 +401,7 @@ class _Tasks:
         return running.index, content
 
     def _lose(self, future: Future) -> tuple[int, LostTask]:
-        """Give a task up, of whose worker's end Dask does not tell more."""
+        """Give up a task whose worker ended without a reason from Dask."""
         running = self._running.pop(future)
         self._link.client.cancel([future])
         may_be_memory = not self._link.is_ours or lacked_memory(running.n_killed_before)

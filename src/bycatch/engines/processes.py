@@ -91,7 +91,7 @@ class Processes:
                 answers = self._answers()
             yield from answers
         except GeneratorExit:
-            self._dismiss(self._busy())  # nobody reads what they do
+            self._dismiss(self._busy())  # their results are not read
             raise
         except BaseException:
             # A signal may have come in the middle of any worker's message.

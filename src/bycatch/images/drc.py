@@ -44,7 +44,7 @@ from bycatch.kernels.smoothing import noise_correlation
 from bycatch.settings import InputSettings
 
 SAMPLED_SIDE = 500
-"""Pixels per side that are enough to tell what is typical of an image."""
+"""Pixels per side that suffice for what is typical of an image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class DrcImage:
     def wht(self) -> Image:
         """The weight as the file holds it, float32; 0 where there are no data.
 
-        No step needs it beside the exposure times: it is read again, not kept.
+        No step needs it besides the exposure times: it is read again, not kept.
         """
         weight = self._stored_weight()
         if weight is None:
@@ -187,7 +187,7 @@ def read_drc(
     path : path of a drc or drz file, or of a cutout with the image in PRIMARY
     settings : what the user states about the input, in place of the headers
     wht_path, ctx_path : weight and context, if they are in files of their own;
-        ``<stem>_wht.fits`` and ``<stem>_ctx.fits`` beside ``<stem>_sci.fits`` are found without
+        ``<stem>_wht.fits`` and ``<stem>_ctx.fits`` next to ``<stem>_sci.fits`` are found without
 
     Raises
     ------

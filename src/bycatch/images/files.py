@@ -43,7 +43,7 @@ MAX_BYTES = 64e9
 def not_a_file(path: Path) -> str:
     """Return why a path can't be read as a FITS file, in words, without opening it.
 
-    '' if it can, or if there is nothing: whoever opens it will say so.
+    '' if it can, or if there is nothing: opening it raises the error.
     """
     try:
         status = path.stat()

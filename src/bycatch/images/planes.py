@@ -64,12 +64,12 @@ def refuse_several(hdus: fits.HDUList, path: Path) -> None:
 
 
 def weight_sibling(path: Path) -> Path | None:
-    """Return ``<stem>_wht.fits`` beside ``<stem>_sci.fits``, if it exists."""
+    """Return ``<stem>_wht.fits`` next to ``<stem>_sci.fits``, if it exists."""
     return _sibling(path, "wht")
 
 
 def context_sibling(path: Path) -> Path | None:
-    """Return ``<stem>_ctx.fits`` beside ``<stem>_sci.fits``, if it exists."""
+    """Return ``<stem>_ctx.fits`` next to ``<stem>_sci.fits``, if it exists."""
     return _sibling(path, "ctx")
 
 

@@ -27,7 +27,7 @@ SMOOTHNESS = (2, 1)
 LIKELY, STEP = 0.25, 0.15
 """How likely a distortion and a step of 1 mas or more are before anything is known of an image."""
 MOST_STARS = 100
-"""More do not tell more of a smooth field, and cost their third power."""
+"""More add nothing for a smooth field, and cost their third power."""
 OUTLIERS, OUTLIER_MAS, OUTLIER_SQUARE = 0.005, 50.0, 20.0
 """Share of pairs that are wrong, their scatter per axis, and the chi square that makes one."""
 _LEAST_WEIGHT = 1e-3

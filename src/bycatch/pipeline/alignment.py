@@ -263,7 +263,7 @@ def _in_words(found: dict[str, Any]) -> str:
     grade, reason = found["grade"], found["reason"]
     if grade == "F":
         return f"grade F, own WCS kept: {reason}"
-    moved = f"moved by {round(found['shift_ra_mas'])}, {round(found['shift_dec_mas'])} mas"
+    moved = f"shift {round(found['shift_ra_mas'])}, {round(found['shift_dec_mas'])} mas"
     if grade == "E":
         return f"grade E, tied by {found['n_tied']} sources, but not to Gaia: {reason}; {moved}"
     own = f"{found['n_matches']} of {found['n_reference']} Gaia stars"
@@ -272,6 +272,6 @@ def _in_words(found: dict[str, Any]) -> str:
     rms = f"rms {found['rms_ra_mas']:.1f}, {found['rms_dec_mas']:.1f} mas, "
     return (
         f"grade {grade}, {own}, {rms if found['n_matches'] else ''}"
-        f"odds {found['odds']:.1g}, {moved}, known to {found['astrom_err_mas']:.1f} mas"
+        f"odds {found['odds']:.1g}, {moved}, frame error {found['astrom_err_mas']:.1f} mas"
         + (f"; {reason[reason.index(IN_DOUBT) :]}" if IN_DOUBT in reason else "")
     )

@@ -57,13 +57,13 @@ def run_arrivals(
     if chosen.sort.mode == "move":
         raise SettingsError(
             "sort.mode = move: the next fetch would bring the images again",
-            hint="use link, and --discard to be rid of the images",
+            hint="use link, and --discard to delete the images",
         )
     places = work.data.resolve(), out.resolve()
     if places[0] in (places[1], *places[1].parents) or places[1] in places[0].parents:
         raise SettingsError(
             f"{work.data} and {out}: images and products in one folder",
-            hint="give --and-run a folder beside that of the images",
+            hint="give --and-run a folder outside that of the images",
         )
     # Objects are of all images that overlap: once, in the end, unless the images go before.
     alone = replace_objects(chosen, enabled=chosen.objects.enabled and discard)

@@ -58,8 +58,8 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 3
-"""Bumped by whoever changes what the tables of objects hold."""
+REVISION = 4
+"""To be raised with each change of what the tables of objects hold."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bycatch.settings import Section, Settings
 from bycatch.system.disk import checksum, is_whole
 
 REVISIONS = {"detect": 3, "crmask": 1, "align": 4, "measure": 5, "finalize": 3}
-"""Bumped by whoever changes the results of a step: only then are products of older versions stale.
+"""To be raised with each change of a step's results: only then are older products outdated.
 `tests/test_revisions.py` fails when results change and these numbers do not."""
 PSF_REVISION = 2
 """The same for PSF photometry, which align and measure build on where it is enabled."""
@@ -91,7 +91,7 @@ def key_of_records(records: Iterable[ImageRecord]) -> str:
 def quality_files(settings: Settings, record: ImageRecord) -> list[Path]:
     """Return the exposures of an image whose data quality can be read.
 
-    They lie in the folder of the settings, or beside the drizzled image that the user gave.
+    They lie in the folder of the settings, or next to the drizzled image of the user.
     """
     given = record.input.get("exposures_dir", settings.input.exposures_dir)
     folders = [Path(given).expanduser()] if given else []

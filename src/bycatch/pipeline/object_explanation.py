@@ -151,7 +151,7 @@ def _number(row: Row, name: str) -> float:
 def _verdict(own: Row) -> str:
     p_real, p_star = _number(own, "p_real"), _number(own, "p_star")
     if np.isnan(p_real):
-        return "an object of which no image tells what it is"
+        return "an object that no image can classify"
     if p_real < REAL:
         return f"not real more likely than not (p_real {p_real:.3g})"
     kind = "an object" if np.isnan(p_star) else "a point" if p_star >= POINT else "extended"
@@ -188,16 +188,16 @@ def _strength(row: Row, own: Row) -> str:
 
 def _evidence(own: Row, epochs: Table) -> Iterator[str]:
     numbers = {name: _number(own, name) for name in ("p_real", "p_cr", "p_star")}
-    told = ", ".join(f"{name} {v:.3g}" for name, v in numbers.items() if np.isfinite(v))
+    words = ", ".join(f"{name} {v:.3g}" for name, v in numbers.items() if np.isfinite(v))
     n = int(np.asarray(epochs["detected"]).sum())
-    if told:
+    if words:
         if n > 1:
             why = f"{n} images show it at one place, which cosmic rays do not"
         elif len(epochs) > 1:
             why = "one image shows it; what the others measure there weighs for or against it"
         else:
             why = "no other image looks there: its shape in this one decides"
-        yield f"All images together: {told} ({why})."
+        yield f"All images together: {words} ({why})."
     chi2 = _number(own, "position_chi2")
     if np.isfinite(chi2):
         yield f"Its positions agree with a chi-square of {chi2:.2f} per degree of freedom."

@@ -283,8 +283,8 @@ class GroupReport:
         radius = f"{floats(own, 'radius_px')[0] if radius_px is None else radius_px:g}"
         if f"flux_{radius}_apcor" not in epochs.colnames:
             there = [n[5:-6] for n in epochs.colnames if re.fullmatch(r"flux_[\d.]+_apcor", n)]
-            told = ", ".join(there)
-            raise KeyError(f"object {object_id}: no aperture of {radius} px; there are {told}")
+            radii = ", ".join(there)
+            raise KeyError(f"object {object_id}: no aperture of {radius} px; there are {radii}")
         rows = epochs[np.asarray(epochs["object_id"]) == object_id]
         known = np.isfinite(np.ma.filled(np.ma.asarray(rows["mjd"], dtype=float), np.nan))
         rows = rows[known]

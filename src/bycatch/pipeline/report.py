@@ -34,7 +34,7 @@ class RunReport:
     results : by field, in the order of their names
     skipped : files that were not used
     seconds : time of the run
-    inputs : files of the user's beside the images
+    inputs : the user's files other than images
     groups : what became of the tables of objects, by group
     """
 
@@ -104,7 +104,12 @@ class RunReport:
         """Return what was dropped, failed or lost: name, outcome, reason."""
         images = [(i.root, str(i.outcome), i.reason) for i in self.images if i.reason]
         groups = [(f"objects {g.name}", g.outcome, g.reason) for g in self.groups if g.reason]
-        return images + groups + [(s.path.name, "dropped", s.reason) for s in self.skipped if s.bad]
+        files = [
+            (s.path.name, "dropped", s.reason.removeprefix(f"{s.path}: "))
+            for s in self.skipped
+            if s.bad
+        ]
+        return images + groups + files
 
     @notebook.never_raising
     def _repr_html_(self) -> str:

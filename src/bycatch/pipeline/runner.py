@@ -64,7 +64,7 @@ def run(
     paths : drc files, or folders that are searched for them
     out : output folder; what is up to date in it is kept
     settings : all settings; the preset 'classic' by default
-    inputs : files of the user's beside the images (Gaia table, positions, regions)
+    inputs : the user's files other than images (Gaia table, positions, regions)
     workers : number of parallel processes, which one field alone uses as threads; by default
         fields are done one after the other, each on all cores
     executor : 'serial', 'processes' or 'dask', an object with the methods of `engines.Executor`, or
@@ -182,7 +182,9 @@ def _plan_intake(
         raise SettingsError(f"can't write to {out} ({err})", hint="choose another folder") from err
     for skip in found.plan.skipped:
         level, word = (logging.ERROR, "dropped") if skip.bad else (logging.WARNING, "skipped")
-        logger.log(level, "%s: %s: %s", skip.path.name, word, skip.reason)
+        logger.log(
+            level, "%s: %s: %s", skip.path.name, word, skip.reason.removeprefix(f"{skip.path}: ")
+        )
     return found
 
 
@@ -325,7 +327,7 @@ def _still_unused(out: Path, found: list[UnusedFile]) -> list[UnusedFile]:
 def work_on(executor: Executor, jobs: Sequence[FieldJob]) -> Iterator[FieldResult]:
     """Give what became of the fields, as they are done.
 
-    A field whose worker died is tried once more: by itself, with nothing beside it, where memory
+    A field whose worker died is tried once more: alone, with nothing in parallel, where memory
     may be the cause.  A field that another process has is waited for, when all others are done.
     """
     again: list[FieldJob] = []

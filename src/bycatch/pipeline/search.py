@@ -93,7 +93,7 @@ class _Search:
 
     def _note(self, path: Path) -> None:
         """Take note of a file in a folder."""
-        if path.name.startswith("."):  # such as what macOS leaves beside each file: ._name
+        if path.name.startswith("."):  # such as macOS's ._name next to each file
             self.found.passed_over["hidden"] += 1
         elif not sort.is_image_name(path):
             self.found.passed_over[_kind_of(path.name)] += 1

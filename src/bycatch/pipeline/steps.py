@@ -96,7 +96,7 @@ WORDS = {
     "detect": "{n_sources} sources, {n_removed} removed",
     "crmask": "{n_cr_tracks} tracks, {n_cr_pixels} pixels",
     "measure": "{n_measured} sources, {n_likely_cosmic_ray} likely cosmic rays, "
-    "{n_gaia} in Gaia ({n_gaia_chance:.1f} by chance)",
+    "{n_gaia} Gaia matches ({n_gaia_chance:.1f} by chance)",
     "finalize": "{n_catalog} rows, AB zero point {zeropoint_ab:.3f}",
 }
 """What a step found, as the end of its log line."""

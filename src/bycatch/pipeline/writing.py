@@ -1,4 +1,4 @@
-"""The products of a step: written beside their places, then given their names together."""
+"""The products of a step: written to temporary files, then renamed together."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Products:
     """
 
     SURVEY_TABLE = "cat.parquet"
-    """The one table that a survey keeps, beside mask, segmentation and WCS."""
+    """The one table that a survey keeps, besides mask, segmentation and WCS."""
 
     def __init__(self, paths: ImagePaths, meta: Mapping[str, Any], *, is_survey: bool) -> None:
         self.paths = paths

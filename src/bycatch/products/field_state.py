@@ -18,7 +18,7 @@ from bycatch.system.disk import atomic, is_whole, proof_of
 
 FIELD_FILE = "field.json"
 LOCK = ".lock"
-"""Held by who works in the folder of a field."""
+"""The lock of the folder of a field."""
 FORMAT = 2
 """Of the file; the versions before it had a file per image, ``<root>_state.json``."""
 EARLIER = "_state.json"
@@ -202,7 +202,7 @@ def _safe_record(record: ImageRecord, name: str, out: Path) -> ImageRecord:
 
 def _plain(name: str) -> None:
     if not is_plain_name(name):
-        raise ValueError(f"{name!r} is no file beside it")
+        raise ValueError(f"{name!r} is not a file in its folder")
 
 
 def field_names(out: Path) -> list[str]:

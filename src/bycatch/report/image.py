@@ -30,7 +30,7 @@ POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in do
 KINDS = {
     POINT: "p_star of 0.5 and more",
     EXTENDED: "p_star below 0.5",
-    COSMIC: "p_cr near 1, or the cosmic-ray flag",
+    COSMIC: "p_cr above 0.7",
     DOUBT: "a flag speaks against it",
     OPEN: "p_star is missing",
 }

@@ -33,7 +33,7 @@ class Cell:
     text : as shown
     value : to sort by; None comes last
     level : '', 'warn' or 'bad'
-    why : said beside it
+    why : the reason, shown as a tooltip
     """
 
     text: str
@@ -122,7 +122,7 @@ IMAGES = (
     Heading("sources", "sources"),
     Heading("likely_cr", "likely CR"),
     Heading("cr_share", "CR pixels, %"),
-    Heading("depth", "5-sigma depth, AB"),
+    Heading("depth", "depth, AB"),
     Heading("reach", "half found, AB"),
     Heading("closure", "closure, %"),
     Heading("pulls", "pull"),

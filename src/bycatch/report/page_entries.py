@@ -1,4 +1,4 @@
-"""Content of the page: packed, in the page itself or in a file beside it."""
+"""Content of the page: packed, in the page itself or in a file next to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 FIELD_PAGE = "page.js"
-"""Name of a file beside the page, with the content of a field or a group."""
+"""Name of a file next to the page, with the content of a field or a group."""
 
 
 @dataclass(frozen=True)

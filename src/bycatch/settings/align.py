@@ -18,7 +18,7 @@ from bycatch.settings.section import Section, setting
 class AlignSettings(Section):
     """Alignment to Gaia."""
 
-    # The stars themselves are part of a product's key, whoever sent them.
+    # The stars themselves are part of a product's key, whichever service sent them.
     NOT_IN_DIGEST: ClassVar[frozenset[str]] = frozenset(
         {
             "offline",

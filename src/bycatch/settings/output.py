@@ -11,7 +11,7 @@ from bycatch.settings.section import Section, setting
 
 
 class OutputSettings(Section):
-    """What is written, beside ECSV."""
+    """What is written, besides ECSV."""
 
     formats: tuple[Literal["ecsv", "fits", "csv", "parquet", "votable"], ...] = setting(
         ("ecsv",), "formats of the final catalogs", max_length=5

@@ -188,7 +188,7 @@ class SimulateSettings(Section):
         3.5, "noise above which stacks lose a cosmic ray's pixel", "sigma", gt=0, le=1000
     )
     reject_beside_sigma: float = setting(
-        3.0, "noise above which they lose a pixel beside one", "sigma", gt=0, le=1000
+        3.0, "noise above which they lose a pixel next to one", "sigma", gt=0, le=1000
     )
     reject_missed_percent: float = setting(
         0.0, "share of such pixels that stay all the same", "%", ge=0, le=100
@@ -199,10 +199,10 @@ class SimulateSettings(Section):
     n_epochs: int = setting(1, "visits of one sky: more than one make a group", ge=1, le=99)
     epoch_years: float = setting(1.25, "time from visit to visit", "yr", ge=0, le=20)
     epoch_roll_deg: float = setting(
-        0.0, "by how much each visit is rolled against the one before", "deg", ge=-180, le=180
+        0.0, "roll of each visit relative to the one before", "deg", ge=-180, le=180
     )
     epoch_offset_arcsec: float = setting(
-        0.0, "how far the visits after the first point beside it, each to another side", "arcsec",
+        0.0, "offset of later visits from the first, each in another direction", "arcsec",
         ge=0, le=600,
     )  # fmt: skip
     epoch_n_filters: int = setting(

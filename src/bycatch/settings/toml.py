@@ -48,7 +48,7 @@ def _parse_file(path: Path) -> tuple[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as err:
         raise SettingsError(f"{path}: can't be read ({err})") from err
     if len(content) > MOST_TOML_BYTES:
-        raise SettingsError(f"{path}: more than {MOST_TOML_BYTES} bytes are no file of settings")
+        raise SettingsError(f"{path}: more than {MOST_TOML_BYTES} bytes are not a settings file")
     try:
         return text, tomllib.loads(text)
     except (ValueError, RecursionError) as err:
@@ -76,7 +76,7 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
 def read_sidecar(path: Path) -> dict[str, Any]:
     """Read a sidecar file: ``name = value`` lines of the ``input`` section."""
     if not path.is_file():  # a pipe without a writer would keep us waiting
-        raise SettingsError(f"{path}: can't be read (it is no file)")
+        raise SettingsError(f"{path}: can't be read (not a file)")
     _, values = _parse_file(path)
     given: Any = values.get("input", values)
     others = [] if given is values else [name for name in values if name != "input"]

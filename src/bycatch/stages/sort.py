@@ -30,11 +30,11 @@ HAP = re.compile(
 )
 IN_EXPOSURE = re.compile(r"j([a-z0-9]{3})([a-z0-9]{2})[a-z0-9]{3}$", re.IGNORECASE)
 IMAGE = re.compile(r"_(drc|drz|sci)$", re.IGNORECASE)
-# Other kinds of files that an archive folder, or an earlier run, holds beside the images.
+# Other kinds of files that an archive folder, or an earlier run, holds besides the images.
 OTHER_KIND = re.compile(
     r"_(flt|flc|raw|asn|spt|trl|trx|jit|jif|crj|crc|cal|wht|ctx|hlet|log|seq|prb|pdq|blv_tmp"
     r"|ima|c0m|c0f|c1m|c1f|d0m|d0f|q0m|q1m|x1d|x2d|sx1|sx2|x1dsum|corrtag|counts|rawtag"
-    r"|epc|rwb|rwf|rawaccum|shm|i2d|s3d"  # other instruments' beside a parallel
+    r"|epc|rwb|rwf|rawaccum|shm|i2d|s3d"  # other instruments' files, next to a parallel
     r"|segm|segment|wcs|cat|cat_nocrs|cat_clean|phot|phot_nocrs|sources|removed|gaia|cr|psf|coverage|sky|depth|inject"
     r"|aligned_dr[cz])$|\.mask$",
     re.IGNORECASE,
@@ -42,7 +42,7 @@ OTHER_KIND = re.compile(
 
 
 FILTER = re.compile(r"[A-Za-z0-9]{1,16}")
-"""What may be the name of a filter's folder: the headers are the words of others."""
+"""What may be the name of a filter's folder: headers are untrusted input."""
 MAX_STEM_BYTES = 160
 """Longest name of an image: those of its products and figures are up to 90 bytes longer, and file
 systems take 255."""

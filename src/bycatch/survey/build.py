@@ -1,7 +1,7 @@
 """Making a survey of the objects of output folders, or bringing it up to date.
 
-The new survey is put together beside the old one, whose files it shares where they stay as they
-are, and takes its place in one step: whoever kills the work leaves the survey as it was.
+The new survey is put together next to the old one, whose files it shares where they stay as they
+are, and takes its place in one step: a killed build leaves the survey as it was.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def build_survey(
         _recover(path)
         if path.is_dir() and any(path.iterdir()) and not is_survey(path):
             raise SettingsError(
-                f"{path}: not empty, and no survey", hint="choose another place for the survey"
+                f"{path}: neither empty nor a survey", hint="choose another place for the survey"
             )
         old = read_notes(path) if is_survey(path) else Notes(path.name)
         engine = executor_of(executor, workers)
@@ -389,7 +389,7 @@ def _aside(path: Path) -> Path:
 
 
 def _recover(path: Path) -> None:
-    """Put right what a killed process left: the survey of before, and what was beside it."""
+    """Clean up after a killed process: restore the old survey, remove temporary folders."""
     aside = _aside(path)
     if aside.is_dir():
         if path.exists():

@@ -243,7 +243,7 @@ class EdgeTask:
 
 
 def spool_edges(task: EdgeTask) -> dict[int, Path]:
-    """Write the rows of a partition that lie in margins of others; return files by receivers."""
+    """Write a partition's rows in margins of other partitions; return files by receivers."""
     partitions = Partitions(task.cells)
     rows = read_leaf(leaf_path(task.root, task.cells[task.own]))
     ra, dec = (np.asarray(rows[name], dtype=float) for name in ("ra", "dec"))

@@ -154,7 +154,8 @@ class Survey:
             statements = self._connection.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise SettingsError(
-                    "only one SELECT can be asked at a time", hint="a survey can't be changed so"
+                    "only one SELECT can be asked at a time",
+                    hint="a survey can't be changed by SQL",
                 )
             words = set(re.findall(r"[a-z]+", query.lower()))
             return self._answer(statements[0], [table for table in TABLES if table in words])

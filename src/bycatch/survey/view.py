@@ -20,11 +20,12 @@ from bycatch.errors import BycatchError, MissingProduct, SettingsError
 from bycatch.images.files import open_fits
 from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.pipeline.frames import read_frame
+from bycatch.pipeline.object_regions import object_regions
 from bycatch.products import ImageRecord, read_field
 from bycatch.products.group_state import group_folder, group_names, read_group, table_path
 from bycatch.products.paths import own_folder
 from bycatch.report.pixels import data_uri, picture
-from bycatch.survey.shapes import COLOURS, WORDS, Shape, region_lines, shapes_of
+from bycatch.survey.shapes import COLOURS, WORDS, Shape, shapes_of
 from bycatch.survey.votable import write_votable
 from bycatch.system.disk import atomic
 from bycatch.version import __version__
@@ -89,7 +90,7 @@ def write_regions(out: str | Path, group: str = "") -> Path:
     shown = read_view(out, group)
     path = own_folder(out / FOLDER) / f"{shown.name}.reg"
     with atomic(path) as partial:
-        partial.write_text("\n".join(region_lines(shapes_of(shown.objects))) + "\n", "utf-8")
+        partial.write_text(object_regions(shown.objects), "utf-8")
     return path
 
 

@@ -428,7 +428,7 @@ def _give_back(path: Path, content: bytes) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove, after the lock has been taken, what killed processes have left beside it."""
+    """Remove, after the lock has been taken, what killed processes have left next to it."""
     now_ns = path.lstat().st_mtime_ns
     for other in path.parent.iterdir():
         if other.name.startswith(path.name) and AUXILIARY.fullmatch(other.name[len(path.name) :]):

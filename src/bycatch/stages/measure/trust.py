@@ -47,7 +47,7 @@ that bright and stands out of its middle that much."""
 
 @dataclass(frozen=True, eq=False)
 class SkyStructure:
-    """What the sky of an image holds beside noise and small sources.
+    """What the sky of an image holds besides noise and small sources.
 
     Attributes
     ----------
