@@ -116,6 +116,9 @@ def test_images_of_finished_fields_are_discarded_and_not_fetched_again(
     assert len(archive.downloads()) == n_asked
     assert {path: path.read_bytes() for path in (out / "objects").rglob("*.ecsv")} == tables
     assert field_names(out) == ["abc_01", "abd_01"]
+    # A survey needs to know what the images cover that are gone.
+    for record in find_records(out):
+        assert objects.footprint_of(record.label, record, out).radius_deg > 0
 
 
 def test_images_are_kept_where_something_is_not_done(
