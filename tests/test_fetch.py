@@ -388,10 +388,10 @@ def test_a_drz_is_taken_only_where_there_is_no_drc(tmp_path: Path) -> None:
     [
         ({"programs": ()}, "a program, a visit or a cone"),
         ({"cone": (1, 2, 0.1)}, "a program, a visit or a cone"),
-        ({"programs": "13711; drop"}, "no number of a program"),
+        ({"programs": "13711; drop"}, "not a program number"),
         ({"programs": (), "cone": (1, 2, 60)}, "all in degrees"),
         ({"programs": (), "visit": ("jcmd%", "p9")}, "no program and visit"),
-        ({"filters": ["F6006W"]}, "no filter of ACS"),
+        ({"filters": ["F6006W"]}, "not an ACS filter"),
         ({"products": "flt"}, "pipeline or hap"),
     ],
 )

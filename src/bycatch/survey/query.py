@@ -155,7 +155,7 @@ class Survey:
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise SettingsError(
                     "only one SELECT can be asked at a time",
-                    hint="a survey can't be changed by SQL",
+                    hint="a survey is read-only",
                 )
             words = set(re.findall(r"[a-z]+", query.lower()))
             return self._answer(statements[0], [table for table in TABLES if table in words])
