@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from bycatch.stages.objects.evidence import Prior, combined_p_star, object_evidence
+from bycatch.stages.objects.evidence import combined_p_star, object_evidence
+from bycatch.stages.objects.likelihoods import Places, Prior
 
 PIVOT = np.array([4750.0, 6300.0, 7690.0])
 
@@ -44,6 +45,39 @@ def test_where_nothing_else_covers_shape_decides():
     nothing = evidence([[nan, nan, nan]])
     assert np.isnan(nothing.p_real).all()
     assert nothing.best.tolist() == [-1]
+
+
+def places_of(x_mas, err_mas=8.0, rays=0.5):
+    x = np.atleast_2d(np.asarray(x_mas, float))
+    return Places(x, np.zeros_like(x), np.full(x.shape, err_mas), np.full(3, rays), 0.03)
+
+
+def test_what_lies_apart_is_two_cosmic_rays():
+    """Of a thousand rays per arcmin2 and image many lie by chance within reach of another."""
+    near, apart = places_of([0.0, 6.0, np.nan]), places_of([0.0, 70.0, np.nan])
+    given = {"p_cr": 0.9, "cr_share": 0.8}
+    flux = [[22.0, 18.0, 2.0]]
+    assert evidence(flux, places=near, **given).p_real[0] > 0.8
+    assert evidence(flux, places=apart, **given).p_real[0] < 0.3
+    # Of three that see it one may be struck.
+    flux, struck = [[12.0, 14.0, 60.0]], places_of([0.0, 5.0, 80.0])
+    assert evidence(flux, places=struck, p_cr=[[0.05, 0.05, 0.999]], cr_share=0.5).p_real[0] > 0.9
+
+
+def test_a_source_beneath_a_cosmic_ray_is_real():
+    """The brightest detection is charge for sure, and the others show a faint star, or nothing."""
+    given = {"p_cr": [[0.02, 0.9999, 0.02]], "cr_share": 0.6, "places": places_of([0.0, 50.0, 4.0])}
+    assert evidence([[7.0, 60.0, 8.0]], **given).p_real[0] > 0.9
+    assert evidence([[0.5, 60.0, 0.2]], **given).p_real[0] < 0.01
+
+
+def test_hot_pixels_are_told_by_their_rate_even_where_one_is_struck():
+    given = {"p_cr": 0.998, "cr_share": 0.7, "rate_per_flux": [7.0, 6.0, 6.5]}
+    rate = np.array([100.0, 100.0, 100.0])
+    for extra in (1.0, 1.6):
+        flux = rate / given["rate_per_flux"] * [1.0, 1.0, extra]
+        found = evidence([flux], **given, places=places_of([0.0, 1.0, 1.0]))
+        assert found.p_real[0] < 0.2
 
 
 def test_images_of_the_same_exposures_share_their_cosmic_rays():

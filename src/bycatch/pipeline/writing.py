@@ -1,4 +1,4 @@
-"""The products of a step: written beside their places, then given their names together."""
+"""The products of a step: written to temporary files, then renamed together."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bycatch.catalogs import ecsv
 from bycatch.catalogs.tables import SUFFIXES, write_table
 from bycatch.kernels.blocks import BLOCK_PX
 from bycatch.kernels.psf_grid import OVERSAMPLING
+from bycatch.pipeline.sky_files import sky_hdus
 from bycatch.products import ImagePaths, table_extension
 from bycatch.system.disk import Batch
 from bycatch.system.words import ascii_words
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.wcs import WCS
 
+    from bycatch.stages.detect import SkyModel
     from bycatch.stages.measure.depth import Depth
     from bycatch.stages.psf import PsfModel
     from bycatch.stages.psf.look import PsfLook
@@ -46,7 +48,7 @@ class Products:
     """
 
     SURVEY_TABLE = "cat.parquet"
-    """The one table that a survey keeps, beside mask, segmentation and WCS."""
+    """The one table that a survey keeps, besides mask, segmentation and WCS."""
 
     def __init__(self, paths: ImagePaths, meta: Mapping[str, Any], *, is_survey: bool) -> None:
         self.paths = paths
@@ -100,6 +102,10 @@ class Products:
         path = self.batch.partial(self.paths.segmentation)
         with gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as stream:
             hdus.writeto(stream)
+
+    def sky(self, model: SkyModel) -> None:
+        """Write background and noise box by box: the maps come from them."""
+        sky_hdus(model).writeto(self.batch.partial(self.paths.sky))
 
     def mask(self, mask: Bools, wcs: WCS, coverage: NDArray[np.uint8], share: Table | None) -> None:
         """Write the cosmic-ray mask, compressed by tiles, and what other images need of this one.

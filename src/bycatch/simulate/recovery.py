@@ -23,7 +23,7 @@ from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import empty_table, floats, make_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
-from bycatch.simulate.falling_curve import fitted
+from bycatch.simulate.falling_curve import fit_curve
 from bycatch.simulate.trial import Trial, aperture_of, trial
 
 KEPT, RAY, BLENDED, LOST = "kept", "cosmic ray", "blended", "lost"
@@ -38,7 +38,7 @@ NEGATIVE_IS_BLIND_TO = (
 """False detections that the negative of an image does not have."""
 
 
-def recovered(
+def recovery_columns(
     sources: Table, after: Trial, before: Trial, image: DrcImage, settings: Settings
 ) -> dict[str, Any]:
     """Return the columns of INJECT for the sources of one run."""
@@ -164,7 +164,7 @@ def is_cosmic_ray(catalog: Table) -> Bools:
     return called
 
 
-def joined(parts: Sequence[dict[str, Any]]) -> Table:
+def join_runs(parts: Sequence[dict[str, Any]]) -> Table:
     """Return the rows of several runs as one table, numbered from 1."""
     if not parts:
         return empty_table(INJECT)
@@ -244,7 +244,7 @@ def limits_of(sources: Table) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"kind": kind, "re_arcsec": size, "n_exp": depth, "n": len(mag)}
         for what in ("found", "kept"):
             yes = np.asarray(sources[what])[rows]
-            curve = fitted(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
+            curve = fit_curve(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
             for percent in (50, 90):
                 limit = curve.limit(percent / 100) if curve else (None, None)
                 row[f"mag_{percent}_{what}"], row[f"mag_{percent}_{what}_err"] = limit
@@ -266,7 +266,7 @@ def limit_and_error(mag: Floats, yes: Bools, level: float) -> tuple[float | None
     tuple
         None for a level that is not reached within the magnitudes.
     """
-    curve = fitted(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
+    curve = fit_curve(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
     return curve.limit(level) if curve else (None, None)
 
 

@@ -1,4 +1,4 @@
-"""What `measure.run` is given beside the image."""
+"""What `measure.run` is given besides the image."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class SkyFrame:
 
 @dataclass(frozen=True, eq=False)
 class FieldContext:
-    """What the field knows beside the image.
+    """What the field knows besides the image.
 
     Attributes
     ----------

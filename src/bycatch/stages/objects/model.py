@@ -171,6 +171,8 @@ class ImagePhotometry:
     table : K rows of `finalize` (columns.CAT)
     own_ra_deg, own_dec_deg, own_err_mas : (K,) float; where the image itself detected it; NaN else
     source_id : (K,) int
+    area_arcsec2 : that holds data
+    n_cosmic_rays : detections that the image alone is all but sure are cosmic rays
     psf : of its stars; None without one
     stamps : of the extended objects; None where no colours are made of them
     """
@@ -192,6 +194,8 @@ class ImagePhotometry:
     own_dec_deg: Floats
     own_err_mas: Floats
     source_id: Ints
+    area_arcsec2: float = 0.0
+    n_cosmic_rays: int = 0
     psf: StarPsf | None = None
     stamps: Stamps | None = None
 

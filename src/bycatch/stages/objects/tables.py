@@ -22,10 +22,14 @@ from bycatch.catalogs.object_columns import (
     of_colours,
 )
 from bycatch.catalogs.tables import floats, make_table
+from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.photcal import AB_MICROJANSKY, MAG_PER_FRACTION
+from bycatch.stages.objects.association import LEAST_ERROR_ARCSEC, SIZE_SHARE
 from bycatch.stages.objects.epochs import epochs
 from bycatch.stages.objects.evidence import object_evidence
 from bycatch.stages.objects.identity import Identity, identify
+from bycatch.stages.objects.likelihoods import Places
+from bycatch.stages.objects.listing import MOTION_MAS_YR
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import (
     ORIGIN_COMBINED,
@@ -124,7 +128,7 @@ def tables(
     """
     radii_px = settings.measure.radii_px
     seen = Matrices(len(found), photometry, radii_px)
-    fluxes, verdict = object_fluxes(seen, grid), _evidence(seen)
+    fluxes, verdict = object_fluxes(seen, grid), _evidence(found, seen)
     told = epochs(found, seen, fluxes, verdict["p_star"])
     kept: Bools = np.asarray(seen.covered.any(axis=1))
     old = () if earlier is None else [np.asarray(earlier[n]) for n in ("object_id", "ra", "dec")]
@@ -266,12 +270,12 @@ def _epochs(found: ObjectList, seen: Matrices, shift_mag: Floats, object_id: Int
     return make_table(specs, {name: values[order] for name, values in data.items()})
 
 
-def _evidence(seen: Matrices) -> dict[str, Floats]:
+def _evidence(found: ObjectList, seen: Matrices) -> dict[str, Floats]:
     """Return what the objects are, from all images together."""
     # The smallest aperture: light of neighbours and charge nearby are in the large ones.
     r = f"{min(seen.radii_px):g}"
     microjansky = np.array([image.microjansky for image in seen.images])
-    found = object_evidence(
+    told = object_evidence(
         seen.of("p_cr"),
         np.where(seen.detected, seen.of("p_star"), np.nan),
         seen.detected,
@@ -280,8 +284,33 @@ def _evidence(seen: Matrices) -> dict[str, Floats]:
         seen.of("n_exp"),
         np.array([image.pivot_angstrom for image in seen.images]),
         rate_per_flux=np.array([image.rate_per_microjansky for image in seen.images]),
+        places=_places(found, seen),
     )
-    return {"p_real": found.p_real, "p_cr": found.p_cr, "p_star": found.p_star}
+    return {"p_real": told.p_real, "p_cr": told.p_cr, "p_star": told.p_star}
+
+
+def _places(found: ObjectList, seen: Matrices) -> Places:
+    """Return where the images see the objects, and how many detections lie there by chance."""
+    x, y, err = (np.full((seen.n, len(seen.images)), np.nan) for _ in range(3))
+    several: Bools = np.asarray(seen.detected.sum(axis=1) > 1)
+    at_rest: Bools = np.asarray(~np.isfinite(found.motion.pm_mas_yr).all(axis=1))
+    half_light = np.nan_to_num(seen.of("half_light_px"))
+    density = 0.0
+    for k, image in enumerate(seen.images):
+        rows = image.rows
+        x[rows, k], y[rows, k] = image.offsets_mas(found)
+        size_mas = 1000.0 * image.scale_arcsec * half_light[rows, k]
+        years = np.nan_to_num((image.mjd - found.mjd[rows]) / DAYS_PER_YEAR)
+        parts = [
+            image.own_err_mas,
+            np.full(len(rows), np.hypot(image.frame_err_mas, 1000.0 * LEAST_ERROR_ARCSEC)),
+            SIZE_SHARE * size_mas,
+            np.where(at_rest[rows], MOTION_MAS_YR * years, 0.0),
+        ]
+        err[rows, k] = np.sqrt(np.sum(np.square(parts), axis=0))
+        density = max(density, several[rows].sum() / max(image.area_arcsec2, 1.0))
+    rays = np.array([image.n_cosmic_rays / max(image.area_arcsec2, 1.0) for image in seen.images])
+    return Places(x, y, err, rays, float(density))
 
 
 def _images(found: ObjectList, seen: Matrices) -> Table:

@@ -80,7 +80,7 @@ def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels
     good = state == USABLE
     box = max(8, round(BOX_PX * image.detector_px / step))
     share = MIN_SHARE if np.count_nonzero(good) >= MIN_SHARE * good.size else 0.0
-    background, noise = sky_maps(
+    background, noise, *_ = sky_maps(
         pixels.data[part] - pixels.light[part],
         good,
         np.ascontiguousarray(image.exptime_map_s[part]),
