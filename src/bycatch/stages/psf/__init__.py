@@ -50,6 +50,8 @@ LEAST_ROUNDS = 2
 """The PSF is made again with neighbours subtracted by itself."""
 EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0
 """A source this much flatter than the PSF, and this bright, is no star; nor is what is left."""
+WIDE_SHARPNESS = 0.3
+"""One this much flatter, beyond noise, is measured as a galaxy; blends of stars are less flat."""
 SAME_FWHM = 0.6
 """A new star that a fit brings as near to another is part of that."""
 SHARPEST, SHARPEST_SIGMA = 0.35, 3.0
@@ -319,6 +321,7 @@ def _kinds(
 ) -> tuple[Bools, Bools]:
     """Return which sources are wide, and which are stars; what the residual shows may be pieces."""
     wide, sharp = misfits(stars, fits)
+    wide &= fits.sharpness < -WIDE_SHARPNESS
     return wide, ~(wide | sharp) & (np.arange(len(stars)) < n_given)
 
 
