@@ -83,7 +83,7 @@ def targets_of(
         _place_errors(given, fits),
         np.concatenate([given.may_be_piece, np.zeros(len(x), bool)]),
         fits.neighbours_rate,
-        fits.columns["sky_psf"],
+        np.where(fits.is_wide, np.nan, fits.columns["sky_psf"]),
         fits.is_wide,
     )
 

@@ -31,8 +31,10 @@ from bycatch.stages.psf.model import PsfModel, published
 from bycatch.stages.psf.quality import Fits, judged, judged_some, lies_on_lost_core
 from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
 from bycatch.stages.psf.table import (
+    RADII_PX,
     columns_of,
     flags_of,
+    light_within,
     misfits,
     neighbours_light,
     places_of,
@@ -48,6 +50,8 @@ LEAST_ROUNDS = 2
 """The PSF is made again with neighbours subtracted by itself."""
 EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0
 """A source this much flatter than the PSF, and this bright, is no star; nor is what is left."""
+WIDE_SHARPNESS = 0.3
+"""One this much flatter, beyond noise, is measured as a galaxy; blends of stars are less flat."""
 SAME_FWHM = 0.6
 """A new star that a fit brings as near to another is part of that."""
 SHARPEST, SHARPEST_SIGMA = 0.35, 3.0
@@ -75,7 +79,7 @@ class PsfResult:
     star_energy : (4,) share of a star's light there
     correlation : by how much the noise of sums exceeds that of independent pixels
     is_wide : (N,) bool; wider than the PSF, as galaxies are
-    is_lone : (N,) bool; stars: not wide, nor pieces of what is, nor sharper than the PSF
+    is_lone : (N,) bool; stars: detected, and neither wider nor sharper than the PSF
     noise : of a typical sky pixel, e/s
     """
 
@@ -208,7 +212,9 @@ def run(
     fits = judged(pixels, model, stars, rho)
     flags = flags_of(stars, fits, model, n_given)
     x, y, error = places_of(stars, fits, flags[Flag.PSF_MISFIT], image.detector_px)
-    wide, lone = _kinds(stars, fits, n_given, segmentation, labels)
+    wide, lone = _kinds(stars, fits, n_given)
+    near = neighbours_light(image, pixels, stars, model, x, y)
+    near[wide] = _light_beside(image, model, stars.take(lone), noise, x[wide], y[wide])
     return PsfResult(
         model=model,
         stars=stars,
@@ -221,13 +227,22 @@ def run(
         x=x,
         y=y,
         place_err_px=error,
-        neighbours_rate=neighbours_light(image, pixels, stars, model, x, y),
+        neighbours_rate=near,
         star_energy=star_energy(model),
         correlation=noises.noise_of_sums(rho),
         is_wide=wide,
         is_lone=lone,
         noise=noise,
     )
+
+
+def _light_beside(
+    image: DrcImage, model: PsfModel, lone: Stars, noise: float, x: Floats, y: Floats
+) -> Floats:
+    """Return the light of stars within wide sources: fits say nothing of their own light."""
+    if not len(x):
+        return np.zeros((0, len(RADII_PX)))
+    return light_within(light_of(model, lone, noise, image.shape), image, model, x, y)
 
 
 def _rest(image: DrcImage, pixels: Pixels) -> Image:
@@ -303,30 +318,11 @@ def _kinds(
     stars: Stars,
     fits: Fits,
     n_given: int,
-    segmentation: NDArray[np.integer[Any]] | None,
-    labels: ArrayLike | None,
 ) -> tuple[Bools, Bools]:
-    """Return which sources are wide, and which are stars."""
+    """Return which sources are wide, and which are stars; what the residual shows may be pieces."""
     wide, sharp = misfits(stars, fits)
-    return wide, ~(wide | sharp | _of_wide(stars, wide[:n_given], segmentation, labels))
-
-
-def _of_wide(
-    stars: Stars,
-    wide: Bools,
-    segmentation: NDArray[np.integer[Any]] | None,
-    labels: ArrayLike | None,
-) -> Bools:
-    """Return which stars that the residual showed are pieces: within segments of wide sources."""
-    out = np.zeros(len(stars), bool)
-    if segmentation is None or labels is None or not wide.any():
-        return out
-    ny, nx = segmentation.shape
-    new = np.flatnonzero(np.arange(len(stars)) >= len(wide))
-    row = np.clip(np.rint(stars.y[new]), 0, ny - 1).astype(int)
-    column = np.clip(np.rint(stars.x[new]), 0, nx - 1).astype(int)
-    out[new] = _named(np.asarray(labels)[wide], segmentation)[segmentation[row, column]]
-    return out
+    wide &= fits.sharpness < -WIDE_SHARPNESS
+    return wide, ~(wide | sharp) & (np.arange(len(stars)) < n_given)
 
 
 def _holds(stars: Stars, fits: Fits, model: PsfModel, n_sigma: float, n_given: int) -> Bools:

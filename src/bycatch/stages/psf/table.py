@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Bools, Floats, Image
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
@@ -138,10 +138,23 @@ def neighbours_light(
     model : PsfModel of the image
     x, y : (N,) float, 0-based pixel centres
     """
-    radii = tuple(radius * model.detector_px for radius in RADII_PX)
-    sums, _ = circle_sums(pixels.light, image.valid, x, y, radii)
+    sums = light_within(pixels.light, image, model, x, y)
     own = np.maximum(stars.flux, 0.0)[:, np.newaxis] * star_energy(model)
     return np.asarray(sums - own)
+
+
+def light_within(light: Image, image: DrcImage, model: PsfModel, x: Floats, y: Floats) -> Floats:
+    """Return the sums of light in circles around places, (N, 4) in e/s.
+
+    Parameters
+    ----------
+    light : (ny, nx) float32, e/s
+    image : DrcImage
+    model : PsfModel of the image
+    x, y : (N,) float, 0-based pixel centres
+    """
+    radii = tuple(radius * model.detector_px for radius in RADII_PX)
+    return np.asarray(circle_sums(light, image.valid, x, y, radii)[0])
 
 
 def star_energy(model: PsfModel) -> Floats:
