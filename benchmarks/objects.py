@@ -27,6 +27,7 @@ from families import CONFIRMING, TRAINING, visit_folder
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from bycatch import photcal
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats, read_table
 
@@ -180,7 +181,10 @@ def pulls(one: Judged) -> Iterator[tuple[str, str, Floats, Floats]]:
     for name in [n for n in objects.colnames if n.startswith("colour_F")]:
         _, f, g = name.split("_")
         true = np.asarray(truth[f"mag_{f}"] - truth[f"mag_{g}"], float)[one.nearest]
-        colour, err = floats(objects, name), floats(objects, f"colour_err_{f}_{g}")
+        # The simulator takes the published encircled energy for true: its error is not tested.
+        taken = photcal.MAG_PER_FRACTION * np.hypot(*map(photcal.ee_systematic, (f, g)))
+        colour = floats(objects, name)
+        err = np.sqrt(floats(objects, f"colour_err_{f}_{g}") ** 2 - taken**2)
         measured = np.asarray(objects[f"colour_limit_{f}_{g}"]) == 0
         known = good & measured & np.isfinite(colour) & (err < 0.3)
         for kind, which in (("stars", star), ("galaxies", ~star)):
