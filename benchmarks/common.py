@@ -61,14 +61,14 @@ def _status_mb(process: int, name: str) -> float:
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandCost:
     """What a command took: seconds, and the peak of its first process, MB."""
 
     seconds: float
     peak_mb: float
 
 
-def command(*words: object, variables: dict[str, str] | None = None) -> Ended:
+def command(*words: object, variables: dict[str, str] | None = None) -> CommandCost:
     """Run a command line of bycatch, without a cache of Gaia stars; if it fails, so do we."""
     start, peak = time.perf_counter(), 0.0
     child = subprocess.Popen(
@@ -80,7 +80,7 @@ def command(*words: object, variables: dict[str, str] | None = None) -> Ended:
         time.sleep(POLL_S)
     if child.returncode:
         sys.exit(f"bycatch {' '.join(map(str, words))} ended with {child.returncode}")
-    return Ended(time.perf_counter() - start, peak)
+    return CommandCost(time.perf_counter() - start, peak)
 
 
 def source_extractor() -> str | None:

@@ -69,7 +69,7 @@ VARIANTS = ("drc alone", "other images", "exposures", "exposures and other image
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class LabelledSources:
     """Detections of an image, and what they are."""
 
     name: str
@@ -89,7 +89,7 @@ def simulated(name: str, seed: int, folder: Path) -> Path:
     return home
 
 
-def labelled(visit: Path) -> list[Labelled]:
+def labelled(visit: Path) -> list[LabelledSources]:
     """Run the chain on a visit, and return what it gathers of its detections, with the truth.
 
     The evidence is kept in ``<visit>/evidence.pickle`` as long as the code that gathers it is the
@@ -97,7 +97,7 @@ def labelled(visit: Path) -> list[Labelled]:
     """
     kept, stamp = visit / "evidence.pickle", _stamp()
     if kept.is_file():
-        known: tuple[str, list[Labelled]] = pickle.loads(kept.read_bytes())
+        known: tuple[str, list[LabelledSources]] = pickle.loads(kept.read_bytes())
         if known[0] == stamp:
             return known[1]
     found: dict[str, cosmics.Evidence] = {}
@@ -139,7 +139,7 @@ def _stamp() -> str:
 
 def _with_truth(
     visit: Path, root: str, name: str, evidence: cosmics.Evidence, phot: Table
-) -> Labelled:
+) -> LabelledSources:
     """Return detections with what they are."""
     truth = read_truth(visit, root)
     x, y, sky = (np.ma.filled(phot[n].astype(float), np.nan) for n in ("x", "y", "sky_median"))
@@ -156,7 +156,7 @@ def _with_truth(
     distance, nearest = KDTree(places).query(np.column_stack([x, y]))
     is_star = np.asarray(objects["star"], bool)[nearest]
     error = np.ma.filled(phot["countrate_err_4"].astype(float), np.nan)
-    return Labelled(
+    return LabelledSources(
         name,
         evidence,
         np.nan_to_num(net["4"] / error),
@@ -174,7 +174,7 @@ def with_less(found: cosmics.Evidence, variant: str) -> cosmics.Evidence:
     return found if "exposures" in variant else replace(found, exposures=None)
 
 
-def training_set(rows: Iterable[Labelled], kind: str) -> tuple[Floats, Floats, Floats]:
+def training_set(rows: Iterable[LabelledSources], kind: str) -> tuple[Floats, Floats, Floats]:
     """Return terms, 1 for cosmic rays, and the log odds of them at that S/N in that image.
 
     Each row counts twice: with other images, and without.
@@ -279,7 +279,7 @@ def percent(chosen: Bools, of: Bools) -> str:
     return f"{100 * (chosen & of).sum() / of.sum():.1f} % of {of.sum()}" if of.any() else "-"
 
 
-def print_tables(title: str, rows: list[Labelled]) -> None:
+def print_tables(title: str, rows: list[LabelledSources]) -> None:
     """Print the purity of the clean catalog and its losses, and how well p_cr is calibrated."""
     real, star, galaxy = (
         np.concatenate([getattr(row, name) for row in rows]) for name in ("real", "star", "galaxy")

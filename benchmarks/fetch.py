@@ -26,7 +26,7 @@ import numpy as np
 from bycatch import fetch
 from bycatch.settings import Settings
 from bycatch.testing.archive import FAULTS, FakeArchive
-from bycatch.testing.archive_files import Stored, archive_of
+from bycatch.testing.archive_files import StoredFile, archive_of
 
 MOST_FAULTS = 3
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -47,7 +47,7 @@ def _first(visits, n: int) -> list[str]:
 class Faulty:
     """The faults that the requests for each file meet, and how many there were of each."""
 
-    def __init__(self, stored: dict[str, Stored], seed: int) -> None:
+    def __init__(self, stored: dict[str, StoredFile], seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.plan = {
             name: [*map(str, rng.choice(FAULTS, rng.integers(1, MOST_FAULTS + 1)))]

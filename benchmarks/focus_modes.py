@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from bycatch.settings import SimulateSettings
-from bycatch.simulate.optics import SAMPLES_PER_PX, Optics, enclosed, focal_plane, halo
+from bycatch.simulate.optics import SAMPLES_PER_PX, Optics, enclosed_share, focal_plane, halo
 from bycatch.simulate.psf import BOX_VARIANCE
 from bycatch.simulate.visit import optics_of
 
@@ -41,7 +41,7 @@ def growth(optics: Optics, step: int, smear: float = 0.0) -> Floats:
         light = uniform_filter(light, SAMPLES_PER_PX, mode="constant")
     if smear > 0:
         light = gaussian_filter(light, np.sqrt(smear) * SAMPLES_PER_PX, mode="constant")
-    total = enclosed(light, RADII_PX) + (1.0 - share) * halo(optics).energy(RADII_PX)
+    total = enclosed_share(light, RADII_PX) + (1.0 - share) * halo(optics).energy(RADII_PX)
     return np.asarray(total / total[-1])
 
 

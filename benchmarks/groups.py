@@ -40,7 +40,7 @@ from bycatch.settings import SimulateSettings
 from bycatch.simulate import simulate_group, write_group
 from bycatch.simulate.geometry import detector_of, plane_to_sky, sky_to_plane
 from bycatch.simulate.group import Sky, make_sky, visits_of
-from bycatch.simulate.scene import joined, take
+from bycatch.simulate.scene import join_scenes, take
 from bycatch.simulate.visit import photflam_photplam, sky_rate
 
 Floats = NDArray[np.float64]
@@ -120,7 +120,7 @@ def with_faint_stars(settings: SimulateSettings, sky: Sky) -> tuple[Sky, Table]:
     places["id"] = object_id
     variation = np.hstack([sky.variation_mag, np.zeros((len(visits), n))])
     parallax = np.concatenate([sky.parallax_mas, nothing])
-    return Sky(joined(scene, stars), parallax, variation), places
+    return Sky(join_scenes(scene, stars), parallax, variation), places
 
 
 def expected_limit(visits: Sequence[SimulateSettings], name: str) -> float:
@@ -163,7 +163,7 @@ def _table(out: Path, kind: str) -> Path:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Verdict:
     """A group beside its truth.
 
     Attributes
@@ -191,7 +191,7 @@ class Judged:
     own: tuple[Floats, Floats]
 
 
-def judged(name: str, folder: Path, out: Path) -> Judged:
+def judged(name: str, folder: Path, out: Path) -> Verdict:
     """Compare a run with the truth."""
     objects, epochs, images = (read_table(_table(out, k)) for k in ("objects", "epochs", "images"))
     sky = Table.read(folder / "truth" / "sky.ecsv")
@@ -219,7 +219,7 @@ def judged(name: str, folder: Path, out: Path) -> Judged:
             if d < SAME_ARCSEC and back[j] == row_number:
                 shown[int(bright[j])][label] = int(row_of[here[row_number]])
     nearest = _nearest(objects, sky, to_plane)
-    return Judged(
+    return Verdict(
         name, objects, epochs, images, read_table(folder / "before.ecsv"), sky,
         Table.read(folder / "list.ecsv"), true, row_of, dict(shown), nearest,
         _alone(sky, to_plane), own,
@@ -231,7 +231,7 @@ def radius_of(epochs: Table) -> str:
     return min((n[7:] for n in epochs.colnames if n.startswith("maglim_")), key=float)
 
 
-def epoch_snr(one: Judged) -> Floats:
+def epoch_snr(one: Verdict) -> Floats:
     """Return the signal-to-noise ratio of each epoch row in the smallest aperture."""
     r = radius_of(one.epochs)
     return floats(one.epochs, f"flux_{r}_apcor") / floats(one.epochs, f"err_{r}_apcor")
@@ -303,7 +303,7 @@ def width(values: Iterable[float]) -> float:
     return float(0.5 * np.diff(np.percentile(found, [15.87, 84.13]))[0])
 
 
-def joins(one: Judged) -> dict[str, Any]:
+def joins(one: Verdict) -> dict[str, Any]:
     """Return splits, joins and identifiers that survive."""
     several = {t: rows for t, rows in one.shown.items() if len(rows) > 1}
     split = [t for t, rows in several.items() if len(set(rows.values())) > 1]
@@ -336,7 +336,7 @@ def joins(one: Judged) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def colour_errors(one: Judged) -> list[tuple[str, str, float, float, float]]:
+def colour_errors(one: Verdict) -> list[tuple[str, str, float, float, float]]:
     """Return (filters, kind, least S/N, error, stated error) of the colours of what is alone."""
     objects, sky = one.objects, one.sky
     t = one.nearest
@@ -359,7 +359,7 @@ def colour_errors(one: Judged) -> list[tuple[str, str, float, float, float]]:
     return found
 
 
-def places(one: Judged) -> tuple[list[float], list[float], list[bool]]:
+def places(one: Verdict) -> tuple[list[float], list[float], list[bool]]:
     """Return pulls at blank places, in images and filters; and which stars exceed the limit."""
     objects, listed = one.objects, one.places
     own = np.asarray(objects["list_row"])
@@ -384,7 +384,7 @@ def places(one: Judged) -> tuple[list[float], list[float], list[bool]]:
     return in_images, in_filters, exceed
 
 
-def motion_errors(one: Judged) -> list[tuple[bool, float, float, float]]:
+def motion_errors(one: Verdict) -> list[tuple[bool, float, float, float]]:
     """Return (star, magnitude, error, stated error) of motions, both axes."""
     t = one.nearest
     good = (t >= 0) & one.alone[t] & (floats(one.objects, "p_real") >= 0.5)
@@ -399,7 +399,7 @@ def motion_errors(one: Judged) -> list[tuple[bool, float, float, float]]:
     return found
 
 
-def variability(one: Judged) -> list[tuple[bool, float, float]]:
+def variability(one: Verdict) -> list[tuple[bool, float, float]]:
     """Return (varies, S/N of an epoch, false rate) of stars that are alone, by filter."""
     t, objects = one.nearest, one.objects
     good = (t >= 0) & one.alone[t] & np.asarray(one.sky["star"])[t]
@@ -414,7 +414,7 @@ def variability(one: Judged) -> list[tuple[bool, float, float]]:
     return found
 
 
-def residuals(one: Judged) -> list[float]:
+def residuals(one: Verdict) -> list[float]:
     """Return own positions less true ones about each star's mean, mas: of S/N above 50."""
     snr = epoch_snr(one)
     t = one.nearest[one.row_of]
@@ -442,7 +442,7 @@ def residuals(one: Judged) -> list[float]:
     return found
 
 
-def are_parts(one: Judged) -> Bools:
+def are_parts(one: Verdict) -> Bools:
     """Return the rows in the outskirts of a galaxy, or in the halo of a bright star."""
     plane, sky = _plane(one.sky), one.sky
     at = plane(floats(one.objects, "ra"), floats(one.objects, "dec"))
@@ -457,7 +457,7 @@ def are_parts(one: Judged) -> Bools:
     return found
 
 
-def realness(one: Judged) -> dict[str, float]:
+def realness(one: Verdict) -> dict[str, float]:
     """Return shares of real objects at S/N of 8 and more, and of real ones that are lost."""
     objects = one.objects
     names = [n for n in objects.colnames if n.startswith("snr_F")]
@@ -488,7 +488,7 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / max(whole, 1):.2f} of {int(whole)}"
 
 
-def print_joins(found: dict[str, list[Judged]]) -> None:
+def print_joins(found: dict[str, list[Verdict]]) -> None:
     """Print joins, splits, identifiers, and what is real."""
     print("\n## Joins\n")
     print(head(
@@ -509,14 +509,14 @@ def print_joins(found: dict[str, list[Judged]]) -> None:
         ))  # fmt: skip
 
 
-def _area(one: Judged) -> float:
+def _area(one: Verdict) -> float:
     """Return the area on which detections lie, arcmin2."""
     from scipy.spatial import ConvexHull
 
     return float(ConvexHull(_plane(one.sky)(*one.own)[np.isfinite(one.own[0])]).volume) / 3600.0
 
 
-def print_colours(found: dict[str, list[Judged]]) -> None:
+def print_colours(found: dict[str, list[Verdict]]) -> None:
     """Print errors and pulls of colours."""
     print("\n## Colours: measured minus true\n")
     bins = [f"pulls at S/N {a:g} to {b:g}" for a, b in pairwise(SNR_BINS)]
@@ -551,7 +551,7 @@ def print_colours(found: dict[str, list[Judged]]) -> None:
             ))  # fmt: skip
 
 
-def print_places(found: dict[str, list[Judged]]) -> None:
+def print_places(found: dict[str, list[Verdict]]) -> None:
     """Print pulls at blank places, and how many injected stars exceed their limit."""
     print("\n## Places of the list\n")
     print(
@@ -575,7 +575,7 @@ def print_places(found: dict[str, list[Judged]]) -> None:
         ))  # fmt: skip
 
 
-def print_epochs(found: dict[str, list[Judged]]) -> None:
+def print_epochs(found: dict[str, list[Verdict]]) -> None:
     """Print motions, variables, and residuals of positions."""
     print("\n## Epochs\n")
     print(head(
@@ -610,7 +610,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder of the groups and their runs")
     parser.add_argument("--judge", action="store_true", help="only judge what is kept")
     given = parser.parse_args()
-    found: dict[str, list[Judged]] = defaultdict(list)
+    found: dict[str, list[Verdict]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as temporary:
         home = given.keep or Path(temporary)
         for name in given.recipes:

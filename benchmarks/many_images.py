@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from common import Ended, command, timed
+from common import CommandCost, command, timed
 from field_files import IMAGES, Fields, first_fields, write_fields
 
 MODES = ("scaling", "nothing", "memory")
@@ -31,31 +31,31 @@ REPEATS = 3
 
 
 @dataclass(frozen=True)
-class Grown:
+class Growth:
     """A run into a new folder: its number of images, what it took and what it left."""
 
     n_images: int
-    ended: Ended
+    ended: CommandCost
     n_files: int
     n_bytes: int
 
 
-def run(fields: Fields, out: Path, jobs: int | None) -> Ended:
+def run(fields: Fields, out: Path, jobs: int | None) -> CommandCost:
     """Run the command on all fields."""
     words = ["run", fields.raw, "-o", out, "--gaia", fields.gaia, "--offline", "-q"]
     words += [] if jobs is None else ["-j", jobs]
     return command(*words)
 
 
-def grown(fields: Fields, out: Path, jobs: int | None) -> Grown:
+def grown(fields: Fields, out: Path, jobs: int | None) -> Growth:
     """Run the command into a new folder, and count what is there then."""
     ended = run(fields, out, jobs)
     files = [path for path in out.rglob("*") if path.is_file() and not path.is_symlink()]
     size = sum(path.stat().st_size for path in files)
-    return Grown(len(IMAGES) * len(fields.names), ended, len(files), size)
+    return Growth(len(IMAGES) * len(fields.names), ended, len(files), size)
 
 
-def print_scaling(runs: list[Grown]) -> None:
+def print_scaling(runs: list[Growth]) -> None:
     """Print what each further image costs."""
     print("\n| images | s | ms per image | ratio | peak, MB | files per image | kB per image |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
@@ -69,7 +69,7 @@ def print_scaling(runs: list[Grown]) -> None:
         )
 
 
-def is_memory_small(runs: list[Grown]) -> bool:
+def is_memory_small(runs: list[Growth]) -> bool:
     """Print the memory of the first process as a line, and tell whether it meets the demand."""
     n_images = np.array([run.n_images for run in runs], dtype=float)
     peaks = np.array([run.ended.peak_mb for run in runs])

@@ -42,7 +42,7 @@ P_EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.01)
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Verdict:
     """The objects of a visit beside the truth."""
 
     name: str
@@ -70,7 +70,7 @@ class Judged:
         return np.nan_to_num(floats(self.objects, "p_real"))
 
 
-def judged(name: str, out: Path, truth: Path) -> Judged:
+def judged(name: str, out: Path, truth: Path) -> Verdict:
     """Compare the one group of a run with the truth tables of its images."""
     objects = read_table(next(out.glob("objects/*/*_objects.ecsv")))
     tables = {p.stem: Table.read(p, format="ascii.ecsv") for p in sorted(truth.glob("*.ecsv"))}
@@ -97,7 +97,7 @@ def judged(name: str, out: Path, truth: Path) -> Judged:
     ):
         for i in np.flatnonzero(which):
             part |= np.hypot(*(places - centres[i]).T) < reach[i]
-    return Judged(name, objects, true, nearest, real, part & ~real)
+    return Verdict(name, objects, true, nearest, real, part & ~real)
 
 
 def _plane(*tables: Table) -> Callable[[Table], Floats]:
@@ -110,7 +110,7 @@ def _plane(*tables: Table) -> Callable[[Table], Floats]:
     return places
 
 
-def print_clean(found: list[Judged]) -> None:
+def print_clean(found: list[Verdict]) -> None:
     """Print what the rows of the clean tables are, by signal-to-noise."""
     print("\n## Objects with p_real of 0.5 or more: real / part of an object / false, %\n")
     names = [f"S/N {a:g} to {b:g}" for a, b in pairwise(SNR_EDGES)]
@@ -133,7 +133,7 @@ def print_clean(found: list[Judged]) -> None:
         print(row(one.name, int(clean.sum()), *cells, *(f"{v:.1f}" for v in lost)))
 
 
-def print_reliability(found: list[Judged]) -> None:
+def print_reliability(found: list[Verdict]) -> None:
     """Print what p_real promises, and what is true (parts left out)."""
     print("\n## Calibration of p_real: mean p_real and fraction that is real\n")
     print(head("visit", *(f"{a:g} to {b:g}" for a, b in pairwise(P_EDGES)), n_words=1))
@@ -148,7 +148,7 @@ def print_reliability(found: list[Judged]) -> None:
         print(row(one.name, *cells))
 
 
-def print_joins(found: list[Judged]) -> None:
+def print_joins(found: list[Verdict]) -> None:
     """Print how often one true object is two rows, and what only the sum of the images shows."""
     print("\n## Association\n")
     print(
@@ -172,7 +172,7 @@ def print_joins(found: list[Judged]) -> None:
         print(row(one.name, len(stars), f"{split:.1f}", int(summed.sum()), f"{real:.0f}"))
 
 
-def pulls(one: Judged) -> Iterator[tuple[str, str, Floats, Floats]]:
+def pulls(one: Verdict) -> Iterator[tuple[str, str, Floats, Floats]]:
     """Give the pulls of the colours of isolated stars, and of galaxies, and their errors."""
     objects, truth = one.objects, one.truth
     star = np.asarray(truth["star"], bool)[one.nearest]
@@ -192,7 +192,7 @@ def pulls(one: Judged) -> Iterator[tuple[str, str, Floats, Floats]]:
             yield f"{f} - {g}", kind, ((colour - true) / err)[here], (colour - true)[here]
 
 
-def print_colours(found: list[Judged]) -> None:
+def print_colours(found: list[Verdict]) -> None:
     """Print pulls and errors of the colours."""
     print("\n## Colours: measured minus true\n")
     names = ("median, mag", "width, mag", "pulls, median", "width", "beyond 3 sigma, %")

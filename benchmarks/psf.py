@@ -180,7 +180,7 @@ def values(table: Table, name: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """Positions, rates and errors, on the scale of total rates."""
 
     x: np.ndarray
@@ -189,7 +189,7 @@ class Measured:
     error: np.ndarray
 
 
-def measured(catalog: Table, kind: str) -> Measured:
+def measured(catalog: Table, kind: str) -> Measurement:
     """Return what the PSF fits say, or an aperture of a radius."""
     if kind == "psf":
         names = ("x_psf", "y_psf", "flux_psf", "flux_psf_err")
@@ -197,10 +197,10 @@ def measured(catalog: Table, kind: str) -> Measured:
         names = ("x_center", "y_center", f"flux_{kind}_apcor", f"err_{kind}_apcor")
     x, y, flux, error = (values(catalog, name) for name in names)
     good = np.isfinite(x) & np.isfinite(flux) & (error > 0)
-    return Measured(x[good], y[good], flux[good] / PHOTFLAM, error[good] / PHOTFLAM)
+    return Measurement(x[good], y[good], flux[good] / PHOTFLAM, error[good] / PHOTFLAM)
 
 
-def matched(field: Field, found: Measured) -> np.ndarray:
+def matched(field: Field, found: Measurement) -> np.ndarray:
     """Return for each star the row that is its own, or -1: nearest, and within a factor 2."""
     row = np.full(len(field.x), -1)
     if not len(found.x):
@@ -224,7 +224,7 @@ def width(data: np.ndarray) -> float:
 BINS = np.arange(19.0, 28.5, 1.0)
 
 
-def rows_of(field: Field, found: Measured) -> dict[float, tuple[int, int, float, float, float]]:
+def rows_of(field: Field, found: Measurement) -> dict[float, tuple[int, int, float, float, float]]:
     """Return by magnitude: stars, found, and bias, scatter and pull's width of these."""
     magnitude = zeropoint() - 2.5 * np.log10(field.rate)
     inside = (np.minimum(field.x, field.y) > 12) & (
@@ -252,7 +252,7 @@ def show(title: str, table: dict[float, tuple[int, int, float, float, float]]) -
                   f"scatter {100 * scatter:5.1f} % pull {pull:4.2f}")  # fmt: skip
 
 
-def photutils_fit(field: Field, catalog_path: Path, sources: Table) -> tuple[Measured, float]:
+def photutils_fit(field: Field, catalog_path: Path, sources: Table) -> tuple[Measurement, float]:
     """Return what photutils makes of the image with the same PSF, and its processor time."""
     from photutils.background import LocalBackground
     from photutils.detection import DAOStarFinder
@@ -277,7 +277,7 @@ def photutils_fit(field: Field, catalog_path: Path, sources: Table) -> tuple[Mea
         found = fit(data, error=error, init_params=begin)
     seconds = time.process_time() - started
     columns = (np.asarray(found[n], float) for n in ("x_fit", "y_fit", "flux_fit", "flux_err"))
-    return Measured(*columns), seconds
+    return Measurement(*columns), seconds
 
 
 def table(seeds: list[int], densities: list[float], peer: bool) -> None:
@@ -305,7 +305,9 @@ def table(seeds: list[int], densities: list[float], peer: bool) -> None:
                     sources = read_table(path.with_name(path.name.replace("_cat", "_sources")))
                     theirs, cost = photutils_fit(field, path, sources)
                     scale = float(catalog.meta["PSFSCALE"]["factor"])
-                    theirs = Measured(theirs.x, theirs.y, theirs.rate * scale, theirs.error * scale)
+                    theirs = Measurement(
+                        theirs.x, theirs.y, theirs.rate * scale, theirs.error * scale
+                    )
                     show(f"photutils: {cost:.1f} s", rows_of(field, theirs))
 
 

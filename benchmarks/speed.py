@@ -73,7 +73,7 @@ def report(out: Path) -> tuple[float, float]:
 
 def chain_command(
     paths: list[Path], gaia: Path, folder: Path, preset: str, processes: int | None
-) -> common.Ended:
+) -> common.CommandCost:
     """Return what the command takes.
 
     No number of processes: one image after the other, each on all cores.

@@ -26,14 +26,14 @@ from pathlib import Path
 from field_files import IMAGES, Fields, centre_deg, write_fields
 
 from bycatch.testing.archive import FakeArchive
-from bycatch.testing.archive_files import Stored
+from bycatch.testing.archive_files import StoredFile
 from bycatch.testing.same_products import damaged_products, differences, leftovers
 
 DAILY = ("cut", "503", "slow", "redirect")
 
 
 @dataclass(frozen=True)
-class Made:
+class Survey:
     """A survey that was made: how often the command was killed, how long it took, how it ended."""
 
     out: Path
@@ -43,7 +43,7 @@ class Made:
     status: int
 
 
-class OnDisk(dict[str, Stored]):
+class OnDisk(dict[str, StoredFile]):
     """Files that are read when they are asked for: thousands do not fit into memory."""
 
     def __init__(self, fields: Fields, n_images: int) -> None:
@@ -57,7 +57,7 @@ class OnDisk(dict[str, Stored]):
             self[path.name] = File(path, ra_deg, dec_deg, size)
 
 
-class File(Stored):
+class File(StoredFile):
     """A file on the disk."""
 
     def __init__(self, path: Path, ra_deg: float, dec_deg: float, size: int) -> None:
@@ -85,7 +85,7 @@ def daily(name: str, n: int) -> str:
     return DAILY[number // 10 % len(DAILY)] if number % 10 == 0 else ""
 
 
-def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[float]) -> Made:
+def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[float]) -> Survey:
     """Make a survey with one command, killed after so many seconds each time.
 
     It is made in a folder of one name, as states and links hold it, and moved to ``folder`` then.
@@ -111,7 +111,7 @@ def made(fields: Fields, folder: Path, given: argparse.Namespace, kills_s: list[
         ended = subprocess.run(words, check=False)
     seconds = time.perf_counter() - started
     work.rename(folder)
-    return Made(folder / "out", folder / "data", tuple(kills_s), seconds, ended.returncode)
+    return Survey(folder / "out", folder / "data", tuple(kills_s), seconds, ended.returncode)
 
 
 QUESTIONS = (
@@ -121,7 +121,7 @@ QUESTIONS = (
 )
 
 
-def answers(one: Made) -> tuple[float, list[list[tuple[object, ...]]]]:
+def answers(one: Survey) -> tuple[float, list[list[tuple[object, ...]]]]:
     """Build the survey of a folder and ask it; return the seconds and the rows of each answer."""
     from bycatch import open_survey
 
@@ -134,7 +134,7 @@ def answers(one: Made) -> tuple[float, list[list[tuple[object, ...]]]]:
     return time.perf_counter() - started, found
 
 
-def wrong(one: Made, other: Made, n_images: int, *, discard: bool) -> list[str]:
+def wrong(one: Survey, other: Survey, n_images: int, *, discard: bool) -> list[str]:
     """Return what is wrong with a survey that was disturbed, beside one that was not."""
     found = [f"exit status {made.status}" for made in (one, other) if made.status]
     n_catalogs = len([*other.out.glob("*/*/*_cat.ecsv")])

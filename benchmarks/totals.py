@@ -87,7 +87,7 @@ SEX_SETTINGS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measurement:
     """Galaxies of truth with what was measured of them, (N,) each; rates in e/s.
 
     ``in_ellipse`` is the noiseless light in the Kron ellipse, NaN where other segments reach into
@@ -109,15 +109,15 @@ class Measured:
     sex: Floats
     sex_half_light_px: Floats
 
-    def of(self, which: NDArray[np.bool_]) -> Measured:
+    def of(self, which: NDArray[np.bool_]) -> Measurement:
         """Return some of them."""
-        return Measured(*(getattr(self, field.name)[which] for field in fields(self)))
+        return Measurement(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-def joined(parts: list[Measured]) -> Measured:
+def joined(parts: list[Measurement]) -> Measurement:
     """Return all of several images."""
-    return Measured(
-        *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Measured))
+    return Measurement(
+        *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Measurement))
     )
 
 
@@ -188,7 +188,7 @@ def sextractor(image: DrcImage) -> Table:
     return found
 
 
-def compared(folder: Path) -> Measured:
+def compared(folder: Path) -> Measurement:
     """Run a written visit and SExtractor, and set both against the truth."""
     out = run_chain(folder)
     (record,) = find_records(out)
@@ -206,7 +206,7 @@ def compared(folder: Path) -> Measured:
     rows = rows[np.isfinite(floats(phot, "countrate_kron")[k[rows]])]
     k, j, seen = k[rows], j[rows], far_sex[rows] <= reach[rows]
     flam = image.meta.photflam
-    return Measured(
+    return Measurement(
         np.asarray(table["mag"], float)[rows],
         np.asarray(table["re"], float)[rows],
         rate[rows],
@@ -353,7 +353,7 @@ def pull_of(pulls: Floats) -> str:
     return f"{np.median(known):+.2f}, {width(known):.2f}" if len(known) >= FEWEST else "-"
 
 
-def print_bias(found: Measured, title: str) -> None:
+def print_bias(found: Measurement, title: str) -> None:
     """Print the bias by size and magnitude, and the pulls."""
     print(f"\n{title}\n")
     print(head("re, arcsec", "mag", "n", "flux_kron", "SExtractor AUTO", "/ kron_fraction",

@@ -55,7 +55,7 @@ AT_HOME: dict[str, Any] = {"preset": "deep"}
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Verdict:
     """One image of a run: its catalogs, the truth, and what the summary says."""
 
     recipe: str
@@ -91,7 +91,7 @@ class Judged:
         return np.asarray(self.catalog["flags"], dtype=np.int64) & bit > 0
 
 
-def judged(recipe: str, seed: int, folder: Path) -> list[Judged]:
+def judged(recipe: str, seed: int, folder: Path) -> list[Verdict]:
     """Simulate a visit, run the chain on it, and compare."""
     home = visit_folder(JUDGING, recipe, seed, folder)
     settings = Settings.load(**AT_HOME)
@@ -100,7 +100,7 @@ def judged(recipe: str, seed: int, folder: Path) -> list[Judged]:
     by_root = {image["root"]: image for image in summary["images"]}
     problems = overview(read_folder(home / "out")).problems
     return [
-        Judged(
+        Verdict(
             recipe,
             seed,
             found,
@@ -117,7 +117,7 @@ def judged(recipe: str, seed: int, folder: Path) -> list[Judged]:
 # ---- tables -----------------------------------------------------------------------------------
 
 
-def star_table(images: Sequence[Judged]) -> None:
+def star_table(images: Sequence[Verdict]) -> None:
     """Print biases and pulls of isolated stars of S/N > 50, errors and systematic ones together."""
     print("\n### Fluxes and positions of isolated, unsaturated stars with S/N > 50\n")
     radii = ("2", "4", "6", "10")
@@ -139,7 +139,7 @@ def star_table(images: Sequence[Judged]) -> None:
                   f"{position:.1f}"))  # fmt: skip
 
 
-def frame_table(images: Sequence[Judged]) -> None:
+def frame_table(images: Sequence[Verdict]) -> None:
     """Print the frames' grades and errors against the truth."""
     print("\n### The frame\n")
     print(head("recipe", "image", "grade", "rows", "stated error, mas", "true error, mas rms",
@@ -177,7 +177,7 @@ def frame_table(images: Sequence[Judged]) -> None:
                   f"{stated:.2f}", f"{true:.2f}", f"{width:.2f}", f"{beyond:.1f}"))  # fmt: skip
 
 
-def purity_table(images: Sequence[Judged]) -> None:
+def purity_table(images: Sequence[Verdict]) -> None:
     """Print what the clean catalog holds by signal-to-noise, and what it has lost."""
     print("\n### The clean catalog\n")
     names = [f"S/N {low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}"
@@ -197,7 +197,7 @@ def purity_table(images: Sequence[Judged]) -> None:
             share(~clean, lost_from(image, star)) for star in (True, False))))  # fmt: skip
 
 
-def lost_from(image: Judged, stars: bool) -> Bools:
+def lost_from(image: Verdict, stars: bool) -> Bools:
     """Return rows of true stars, or galaxies, clear of cosmic rays and of S/N 5 and more."""
     compared = image.comparison
     matched = compared.match >= 0
@@ -207,7 +207,7 @@ def lost_from(image: Judged, stars: bool) -> Bools:
     )
 
 
-def reliability_table(images: Sequence[Judged]) -> None:
+def reliability_table(images: Sequence[Verdict]) -> None:
     """Print how often a row of a given p_cr is no object, by recipe."""
     print("\n### Calibration of p_cr: mean p_cr and fraction that is no object\n")
     print(
@@ -229,7 +229,7 @@ def reliability_table(images: Sequence[Judged]) -> None:
         print(row(recipe, *cells))
 
 
-def total_table(images: Sequence[Judged]) -> None:
+def total_table(images: Sequence[Verdict]) -> None:
     """Print the bias of total magnitudes of galaxies by size and magnitude, with SExtractor's."""
     print(
         "\n### Total magnitudes of galaxies, measured - true: median of bycatch / SExtractor AUTO\n"
@@ -252,7 +252,7 @@ def total_table(images: Sequence[Judged]) -> None:
         print(row(f"{low:g} to {high:g}", *cells))
 
 
-def totals(image: Judged) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+def totals(image: Verdict) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Return half-light radius, true magnitude, ours and theirs minus it, and our pull."""
     truth = image.comparison.truth
     galaxy = ~np.asarray(truth["star"], bool) & alone(truth)
@@ -273,7 +273,7 @@ def totals(image: Judged) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     return size, mag, ours, theirs, np.where(mine >= 0, pull, np.nan)
 
 
-def trust_table(images: Sequence[Judged]) -> None:
+def trust_table(images: Sequence[Verdict]) -> None:
     """Print false rows, how many of them are flagged, and what the page warns of."""
     print("\n### Rows that are no object, and the warnings\n")
     flags = ("NEBULOUS", "IN_LARGE_OBJECT", "TRAIL", "BLENDED")
@@ -289,7 +289,7 @@ def trust_table(images: Sequence[Judged]) -> None:
         print(row(image.recipe, image.label, clean.sum(), false.sum(), *cells, said))
 
 
-def crowding_table(images: Sequence[Judged]) -> None:
+def crowding_table(images: Sequence[Verdict]) -> None:
     """Print which true stars have a row of their own, with those of SExtractor and photutils."""
     print(
         "\n### Recovered fraction of stars, %: bycatch / SExtractor / photutils' PSF photometry\n"
@@ -310,7 +310,7 @@ def crowding_table(images: Sequence[Judged]) -> None:
         print(row(image.recipe, image.label, *cells))
 
 
-def mask_table(images: Sequence[Judged]) -> None:
+def mask_table(images: Sequence[Verdict]) -> None:
     """Print which detections the cosmic-ray masks hold, with astroscrappy's."""
     print("\n### Rows on the cosmic-ray mask, %: bycatch / astroscrappy\n")
     print(head("recipe", "image", "cosmic rays", "stars and galaxies", n_words=2))
@@ -340,7 +340,7 @@ def robust_width(values: Floats, about: float | None = None) -> float:
     return float(np.percentile(np.abs(known - middle), 68.27))
 
 
-def is_clean(image: Judged) -> Bools:
+def is_clean(image: Verdict) -> Bools:
     """Tell which rows the clean catalog keeps."""
     clean = read_table(image.assessment.catalog.with_name(
         image.assessment.catalog.name.replace("_cat.", "_cat_clean.")))  # fmt: skip
@@ -362,7 +362,7 @@ def alone(truth: Table) -> Bools:
                      for k, members in enumerate(near)])  # fmt: skip
 
 
-def inside(image: Judged) -> Bools:
+def inside(image: Verdict) -> Bools:
     """Tell which true objects lie where detection's coverage rule leaves rows."""
     valid = np.isfinite(fits.getdata(image.pixels, 1)).astype(bool)
     rule = Settings.load(preset="deep").detect
@@ -381,7 +381,7 @@ def nearest(place: Floats, x: Floats, y: Floats) -> NDArray[np.int64]:
     return row_of
 
 
-TABLES: tuple[tuple[Callable[[Sequence[Judged]], None], tuple[str, ...]], ...] = (
+TABLES: tuple[tuple[Callable[[Sequence[Verdict]], None], tuple[str, ...]], ...] = (
     (star_table, ()),
     (frame_table, ()),
     (purity_table, ()),
@@ -393,7 +393,7 @@ TABLES: tuple[tuple[Callable[[Sequence[Judged]], None], tuple[str, ...]], ...] =
 )
 
 
-def all_judged(recipes: Sequence[str], n_seeds: int, folder: Path) -> Iterator[Judged]:
+def all_judged(recipes: Sequence[str], n_seeds: int, folder: Path) -> Iterator[Verdict]:
     """Yield the images of all visits."""
     for recipe in recipes:
         for seed in SEEDS[:n_seeds]:

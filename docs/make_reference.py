@@ -42,6 +42,7 @@ from bycatch.catalogs.object_columns import (
     OBJECTS,
 )
 from bycatch.cli.app import app
+from bycatch.display.glossary import glossary_page
 from bycatch.display.summary_values import summary_page
 from bycatch.settings import PRESETS, Settings, range_of, unit_of, walk
 from bycatch.stages.align import GRADES
@@ -131,6 +132,10 @@ names, units (TUNIT) and descriptions (TCOMM) of their columns. NaN is missing.
   CRSHARE is there if the image has detections.
 - `<root>_segm.fits.gz`: int32, 0 for sky, else the `id` of the source (removed ones too). The table
   REMOVED lists the detections removed by the coverage rule.
+- `<root>_sky.fits`: the sky, a pixel per box of BOXX x BOXY px: BACKGROUND (e/s) and NOISE (of a
+  pixel with one second of exposure), after the median filter; the maps are cubic splines through
+  them. Where the background follows small boxes, NOISE lacks the structure of the sky: COARSE is
+  the noise in large boxes, and STRUCTURE the share of it that is added in quadrature.
 - `<root>_wcs.fits`: the aligned WCS, see below.
 - `<root>_depth.fits`: DEPTH (float32) has a pixel per block of 16 x 16 px: the AB magnitude of a
   point source of 5 sigma in the middle aperture (RADIUS) for typical sky. It is empty for a filter
@@ -293,6 +298,7 @@ PAGES = {
     "summary.md": summary_page,
     "settings.md": settings_page,
     "commands.md": commands_page,
+    "glossary.md": glossary_page,
 }
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def logged() -> Iterator[Records]:
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """How a command ended: exit status, and what it printed."""
 
     status: int
@@ -129,7 +129,7 @@ class Ended:
     err: str
 
 
-def command(*words: Any) -> Ended:
+def command(*words: Any) -> CommandResult:
     """Run a command line in this process, as in a pipe; ``words`` follow ``bycatch``."""
     from bycatch.cli import main
 
@@ -143,7 +143,7 @@ def command(*words: Any) -> Ended:
         status = int(end.code or 0)
     finally:
         sys.argv = before
-    return Ended(status, out.getvalue(), err.getvalue())
+    return CommandResult(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -164,7 +164,7 @@ def no_objects() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def bycatch() -> Callable[..., Ended]:
+def bycatch() -> Callable[..., CommandResult]:
     """Return `command`: ``bycatch("run", folder, "-o", out)``."""
     return command
 

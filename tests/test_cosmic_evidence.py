@@ -22,7 +22,7 @@ KNOWN = patterns.patterns(2.2, 1.0, 1.0)
 
 def fit(stamp, noise=1.0):
     light, variance = patterns.with_errors(stamp, np.full((len(stamp), 1), noise**2), 1e9)
-    return patterns.fitted(light, variance, KNOWN)
+    return patterns.fit_patterns(light, variance, KNOWN)
 
 
 def test_patterns_of_light_are_light_and_those_of_charge_are_charge():
@@ -44,8 +44,10 @@ def test_a_level_changes_nothing_and_missing_pixels_are_left_out():
     before = fit(star)
     image = star.astype(np.float32)
     variance = np.ones_like(image)
-    with_level = patterns.fitted(image + np.float32(7.0), variance, KNOWN)
-    assert with_level.gain == pytest.approx(patterns.fitted(image, variance, KNOWN).gain, rel=1e-3)
+    with_level = patterns.fit_patterns(image + np.float32(7.0), variance, KNOWN)
+    assert with_level.gain == pytest.approx(
+        patterns.fit_patterns(image, variance, KNOWN).gain, rel=1e-3
+    )
     holed = star.copy()
     holed[:, 0] = np.nan
     assert np.isfinite(fit(holed).charge).all()
@@ -85,7 +87,7 @@ def remains_of(image, x=20, y=20):
     at = np.array([x]), np.array([y])
     stamp = patterns.stamps(image.sci, *at, KNOWN.dx, KNOWN.dy)
     light, variance = patterns.with_errors(stamp, np.full((1, 1), 1e-4), 1e9)
-    fits = patterns.fitted(light, variance, KNOWN)
+    fits = patterns.fit_patterns(light, variance, KNOWN)
     return remains(image, *at, light, variance, KNOWN, fits)
 
 

@@ -204,7 +204,7 @@ def test_sky_of_small_images_is_that_of_photutils(shape, without_depth):
     chosen = DetectSettings(box_px=50, filter_boxes=3, clip_sigma=3.0)
     share = 1 - detect.exclude_percent(valid, 50) / 100
     ours = sky_maps(data, valid, seconds, 50, 3, 3.0, share)
-    for found, expected in zip(ours, reference.sky_maps(image, chosen), strict=True):
+    for found, expected in zip(ours[:2], reference.sky_maps(image, chosen), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
     assert not ours[1][seconds == 0].any()
 
@@ -216,7 +216,7 @@ def test_noise_follows_the_depth():
     depth2[:, :3] = 0
     data = rng.normal(0, 1, depth2.shape) / np.sqrt(np.maximum(depth2, 1e-9))
     valid = np.ones(depth2.shape, bool)
-    _, noise = sky_maps(data.astype(np.float32), valid, depth2, 50, 3, 3.0, 0.1)
+    _, noise, *_ = sky_maps(data.astype(np.float32), valid, depth2, 50, 3, 3.0, 0.1)
     assert not noise[:, :3].any()
     np.testing.assert_allclose(noise[:, 3:150], 0.05, rtol=0.05)
     np.testing.assert_allclose(noise[:, 149] / noise[:, 150], 0.5, rtol=0.01)

@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # workers import their functions by name
 
 import engine_tasks as tasks
-from bycatch.engines import Lost, Processes, Serial, executor_of, processes, signals
+from bycatch.engines import LostTask, Processes, Serial, executor_of, processes, signals
 from bycatch.engines.base import NO_MEMORY, cores_per_task, lost_by
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile
 from bycatch.kernels import threads
@@ -280,7 +280,7 @@ def test_only_the_task_that_kills_its_process_is_lost(two):
     items = [1, 2, 13, 3, -1, 4, 13, 5]
     found = by_index(two.work(tasks.kill, items))
     assert found[2].reason == found[6].reason == KILLED
-    assert found[4] == Lost("its worker process ended with exit status 3", may_be_memory=False)
+    assert found[4] == LostTask("its worker process ended with exit status 3", may_be_memory=False)
     assert {n: found[n] for n in (0, 1, 3, 5, 7)} == {0: 1, 1: 2, 3: 3, 5: 4, 7: 5}
 
 
@@ -338,7 +338,7 @@ def test_random_kills_lose_tasks_but_end_the_work(two, logged, seed):
         killer.join()
     assert sorted(found) == list(range(40))
     assert all(result == 0.05 or result.reason == KILLED for result in found.values())
-    assert 3 < sum(isinstance(result, Lost) for result in found.values()) <= len(killed)
+    assert 3 < sum(isinstance(result, LostTask) for result in found.values()) <= len(killed)
     assert list(two.work(tasks.square, [3])) == [(0, 9)]
 
 
@@ -380,12 +380,12 @@ def test_a_process_that_dies_before_its_first_task_costs_none():
 )
 def test_how_a_process_died_is_said_in_words(monkeypatch, status, before, now, words, may_be):
     monkeypatch.setattr(memory, "n_killed", lambda: now)
-    assert lost_by(status, before) == Lost(f"its worker process {words}", may_be)
+    assert lost_by(status, before) == LostTask(f"its worker process {words}", may_be)
 
 
 def test_a_result_for_which_there_is_no_memory_loses_its_task(two):
     ((_, lost),) = two.work(tasks.too_large, [0])
-    assert lost == Lost("its worker process ran out of memory", may_be_memory=True)
+    assert lost == LostTask("its worker process ran out of memory", may_be_memory=True)
 
 
 # The end

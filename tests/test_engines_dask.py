@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # workers import their functions by name
 import engine_tasks as tasks
-from bycatch.engines import Dask, Lost, executor_of
+from bycatch.engines import Dask, LostTask, executor_of
 from bycatch.errors import BycatchError, SettingsError
 from bycatch.kernels import threads
 from bycatch.system import memory
@@ -176,7 +176,7 @@ def test_a_lost_task_may_be_tried_again(two, tmp_path):
     items = [(tmp_path / "died", number) for number in (1, 13)]
     found = by_index(two.work(tasks.kill_once, items))
     assert found[0] == 1
-    assert isinstance(found[1], Lost)
+    assert isinstance(found[1], LostTask)
     assert list(two.work(tasks.kill_once, items[1:])) == [(0, 13)]
 
 
@@ -210,7 +210,7 @@ def test_random_kills_lose_tasks_but_end_the_work(two, logged):
         killer.join()
     assert sorted(found) == list(range(40))
     assert all(result == 0.1 or result.reason.endswith("is gone") for result in found.values())
-    assert 0 < sum(isinstance(result, Lost) for result in found.values()) <= len(killed)
+    assert 0 < sum(isinstance(result, LostTask) for result in found.values()) <= len(killed)
 
 
 def test_workers_that_die_while_they_begin_are_replaced():
@@ -251,7 +251,7 @@ def test_an_error_of_the_preparation_arrives_and_a_crash_ends():
     engine.close()
     engine = Dask(n_workers=1, prepare=tasks.prepare_deadly)
     found = by_index(engine.work(tasks.square, [1, 2]))
-    assert [type(lost) for lost in found.values()] == [Lost, Lost]
+    assert [type(lost) for lost in found.values()] == [LostTask, LostTask]
     engine.close()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import bycatch
-from bycatch.archive import Fetching, FetchReport, State, Tally, Wanted, names
+from bycatch.archive import Fetching, FetchReport, FetchRequest, State, Tally, names
 from bycatch.archive.download import HEAD_BYTES, fault_of
 from bycatch.archive.model import FetchedFile, Product
 from bycatch.archive.overlap import groups_on_sky
@@ -25,9 +25,9 @@ from bycatch.archive.tokens import Token, token_for
 from bycatch.archive.web import retry_after_s
 from bycatch.errors import NoAnswer, SettingsError
 from bycatch.settings import FetchSettings, Settings
-from bycatch.system.locks import Held, lock
+from bycatch.system.locks import LockHeld, lock
 from bycatch.testing.archive import FAULTS, FakeArchive
-from bycatch.testing.archive_files import Stored, archive_of, changed, small_drc
+from bycatch.testing.archive_files import StoredFile, archive_of, small_drc, with_other_pixels
 
 NAME = "jcmdp9010_drc.fits"
 NAMES = (NAME, "jcmdp9020_drc.fits", "jcmd01010_drc.fits", "jdgq11020_drc.fits")
@@ -42,7 +42,7 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def one_file(faulty: Callable[[str, int], str] = lambda *_: "", **options: Any) -> FakeArchive:
     """Return an archive of one file."""
-    return FakeArchive({NAME: Stored(CONTENT)}, faulty, **options)
+    return FakeArchive({NAME: StoredFile(CONTENT)}, faulty, **options)
 
 
 def fetched(archive: FakeArchive, data: Path, *settings: str, **options: Any) -> FetchReport:
@@ -192,7 +192,7 @@ def test_parallels_are_told_by_the_first_bytes(tmp_path: Path) -> None:
 def test_a_server_without_ranges_costs_no_more_than_the_header(tmp_path: Path) -> None:
     big = small_drc(NAME, prime="ACS", size_px=1200)
     assert len(big) > 15_000_000
-    with FakeArchive({NAME: Stored(big)}, lambda *_: "no range") as archive:
+    with FakeArchive({NAME: StoredFile(big)}, lambda *_: "no range") as archive:
         report = fetched(archive, tmp_path, parallels=True)
     assert states(report) == {NAME: "left out"}
     assert report.files[0].reason == "no parallel: ACS was prime"
@@ -211,7 +211,7 @@ def test_the_real_header_tells_early(shared: Path) -> None:
 
 @pytest.mark.parametrize(("prime", "state"), [("WFC3", "fetched"), ("", "left out")])
 def test_a_header_that_does_not_tell_is_no_parallel(tmp_path: Path, prime: str, state: str) -> None:
-    with FakeArchive({NAME: Stored(small_drc(NAME, prime=prime))}) as archive:
+    with FakeArchive({NAME: StoredFile(small_drc(NAME, prime=prime))}) as archive:
         assert states(fetched(archive, tmp_path, parallels=True)) == {NAME: state}
 
 
@@ -283,7 +283,7 @@ def test_a_damaged_file_of_ours_is_told_and_not_touched(tmp_path: Path) -> None:
     with one_file() as archive:
         fetched(archive, tmp_path)
         path = tmp_path / "cmd_p9" / NAME
-        path.write_bytes(changed(path.read_bytes()))
+        path.write_bytes(with_other_pixels(path.read_bytes()))
         report = fetched(archive, tmp_path)
     assert states(report) == {NAME: "failed"}
     assert "DATASUM" in report.files[0].reason
@@ -328,7 +328,7 @@ def test_duplicates_and_hostile_names_of_a_listing(tmp_path: Path, caplog: Any) 
     ]
     with one_file(extra_rows=rows) as archive:
         chosen = Settings.load(assignments=archive.settings).fetch
-        work = Fetching(Wanted(("13711",)), tmp_path, chosen)
+        work = Fetching(FetchRequest(("13711",)), tmp_path, chosen)
         work.look()
         assert [name for name, _ in work.refused] == [*bad, NAME, NAME]
         assert list(work.files) == [f"cmd_p9/{NAME}"]
@@ -338,7 +338,7 @@ def test_duplicates_and_hostile_names_of_a_listing(tmp_path: Path, caplog: Any) 
 
 
 def test_a_listed_size_may_be_wrong_but_not_where_nothing_else_tells(tmp_path: Path) -> None:
-    stored = Stored(CONTENT, listed_bytes=len(CONTENT) - 2880)
+    stored = StoredFile(CONTENT, listed_bytes=len(CONTENT) - 2880)
     with FakeArchive({NAME: stored}) as archive:
         assert fetched(archive, tmp_path).all_done
         assert len(archive.downloads()) == 1
@@ -475,7 +475,7 @@ def test_the_tally_tells_pace_and_time_left() -> None:
 def test_a_stop_keeps_what_has_come(tmp_path: Path) -> None:
     with one_file(pace_bytes_per_s=20_000.0) as archive:
         chosen = Settings.load(assignments=archive.settings).fetch
-        work = Fetching(Wanted(("13711",)), tmp_path, chosen)
+        work = Fetching(FetchRequest(("13711",)), tmp_path, chosen)
         work.look()
         threading.Timer(0.5, work.web.stop.set).start()
         assert [*work.batches()] == []
@@ -496,7 +496,7 @@ def test_a_full_disk_ends_the_fetch(tmp_path: Path, monkeypatch: Any) -> None:
 
 def test_two_fetches_into_one_folder_do_not_meet(tmp_path: Path) -> None:
     (tmp_path / ".part-fetch").mkdir()
-    with lock(tmp_path / ".part-fetch" / ".lock"), one_file() as archive, pytest.raises(Held):
+    with lock(tmp_path / ".part-fetch" / ".lock"), one_file() as archive, pytest.raises(LockHeld):
         fetched(archive, tmp_path)
 
 
@@ -519,7 +519,7 @@ def test_the_bucket_and_the_archive_where_it_lacks_a_file(tmp_path: Path) -> Non
 def test_a_token_goes_to_the_archive_only_and_into_no_message(
     tmp_path: Path, monkeypatch: Any, logged: Any
 ) -> None:
-    stored = Stored(CONTENT, public=False)
+    stored = StoredFile(CONTENT, public=False)
     with FakeArchive({NAME: stored}, token=SECRET) as archive:
         report = fetched(archive, tmp_path)
         assert states(report) == {NAME: "left out"}
@@ -609,7 +609,7 @@ def test_what_a_whole_file_is(tmp_path: Path) -> None:
         (CONTENT, ""),
         (CONTENT[:-2880], "ends after"),
         (CONTENT + bytes(2880), "bytes follow"),
-        (changed(CONTENT), "DATASUM"),
+        (with_other_pixels(CONTENT), "DATASUM"),
         (b"", "empty"),
         (small_drc("jcmdp9020_drc.fits"), "another file"),
     ):
@@ -648,10 +648,10 @@ def test_answers_of_the_real_archive_have_the_form_that_is_read(
         return recorded[answers[json.loads(words["data"]["request"])["service"]]]
 
     monkeypatch.setattr(web, "value", value)
-    products, refused = Mast(web).products(Wanted(("8880",)))
+    products, refused = Mast(web).products(FetchRequest(("8880",)))
     assert (products, refused) == ([], [])  # STIS and WFPC2: nothing of ACS, nothing that breaks
     real = recorded["products"]["data"][0]
-    listing = Listing(Wanted(("13711",)))
+    listing = Listing(FetchRequest(("13711",)))
     listing.add({**real, "productFilename": NAME, "dataURI": f"mast:HST/product/{NAME}"}, {})
     assert [p.n_bytes for p in listing.products()] == [real["size"]]
     uris = list(recorded["path_lookup"])

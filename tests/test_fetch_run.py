@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bycatch.archive import Fetching, Wanted
+from bycatch.archive import Fetching, FetchRequest
 from bycatch.errors import SettingsError
 from bycatch.pipeline import objects
 from bycatch.pipeline.arrivals import run_arrivals
@@ -19,26 +19,26 @@ from bycatch.products import field_names, find_records
 from bycatch.products.group_state import group_names
 from bycatch.settings import Settings
 from bycatch.testing.archive import FakeArchive
-from bycatch.testing.archive_files import Stored, small_drc
+from bycatch.testing.archive_files import StoredFile, small_drc
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FIELDS = (b"jabc01", b"jabd01")
 
 
 @pytest.fixture(scope="module")
-def stored(visit: Any) -> dict[str, Stored]:
+def stored(visit: Any) -> dict[str, StoredFile]:
     """Two fields of the visit's images, far apart by the listing."""
     found = {}
     for k, start in enumerate(FIELDS):
         for path in sorted(visit.raw.glob("*.fits")):
             name = path.name.replace("jabc01", start.decode())
             content = path.read_bytes().replace(b"jabc01", start)
-            found[name] = Stored(content, ra_deg=36.92 + 10 * k)
+            found[name] = StoredFile(content, ra_deg=36.92 + 10 * k)
     return found
 
 
 @pytest.fixture
-def archive(stored: dict[str, Stored]) -> Iterator[FakeArchive]:
+def archive(stored: dict[str, StoredFile]) -> Iterator[FakeArchive]:
     with FakeArchive(dict(stored)) as archive:
         yield archive
 
@@ -48,7 +48,7 @@ def settings_of(archive: FakeArchive, *more: str) -> Settings:
 
 
 def looked(archive: FakeArchive, data: Path, *settings: str) -> Fetching:
-    work = Fetching(Wanted(("13711",)), data, settings_of(archive, *settings).fetch)
+    work = Fetching(FetchRequest(("13711",)), data, settings_of(archive, *settings).fetch)
     work.look()
     return work
 
@@ -116,13 +116,16 @@ def test_images_of_finished_fields_are_discarded_and_not_fetched_again(
     assert len(archive.downloads()) == n_asked
     assert {path: path.read_bytes() for path in (out / "objects").rglob("*.ecsv")} == tables
     assert field_names(out) == ["abc_01", "abd_01"]
+    # A survey needs to know what the images cover that are gone.
+    for record in find_records(out):
+        assert objects.footprint_of(record.label, record, out).radius_deg > 0
 
 
 def test_images_are_kept_where_something_is_not_done(
     archive: FakeArchive, tmp_path: Path, logged: Any
 ) -> None:
     bad = "jabc01030_drc.fits"
-    archive.files[bad] = Stored(small_drc(bad), ra_deg=36.92)  # a FITS file, and no image
+    archive.files[bad] = StoredFile(small_drc(bad), ra_deg=36.92)  # a FITS file, and no image
     work = looked(archive, tmp_path / "data")
     report = run_arrivals(work, tmp_path / "out", settings_of(archive), discard=True)
     assert report is not None
@@ -210,14 +213,18 @@ def words_of(page: str, command: str) -> list[list[str]]:
 
 
 def test_every_example_of_the_page_runs(
-    archive: FakeArchive, stored: dict[str, Stored], bycatch: Any, tmp_path: Path, monkeypatch: Any
+    archive: FakeArchive,
+    stored: dict[str, StoredFile],
+    bycatch: Any,
+    tmp_path: Path,
+    monkeypatch: Any,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bycatch.archive.Settings", lambda: settings_of(archive))
     name = "jcmdp9010_drc.fits"
     hap = "hst_13711_p9_acs_wfc_f606w_jcmdp9_drc.fits"
     content = stored["jabc01010_drc.fits"].content.replace(b"jabc01", b"jcmdp9")
-    archive.files = {name: Stored(content), hap: Stored(small_drc(hap))}
+    archive.files = {name: StoredFile(content), hap: StoredFile(small_drc(hap))}
     extra = [word for text in archive.settings for word in ("--set", text)]
     commands = [*words_of("docs/fetch.md", "bycatch"), *words_of("README.md", "bycatch fetch")]
     assert len(commands) >= 11

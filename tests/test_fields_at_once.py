@@ -12,7 +12,7 @@ from astropy.io import fits
 
 import bycatch
 from bycatch import Inputs, Settings, read_table
-from bycatch.engines import Lost
+from bycatch.engines import LostTask
 from bycatch.pipeline import Outcome, runner, summarize
 from bycatch.pipeline.field import CRASH, lost_field, run_field
 from bycatch.products import LOCK, find_records, read_field
@@ -141,7 +141,7 @@ class Scripted:
                 may_be_memory, is_over = losses.pop(0)
                 if is_over:
                     function(item)
-                yield number, Lost("killed", may_be_memory)
+                yield number, LostTask("killed", may_be_memory)
             else:
                 yield number, function(item)
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from bycatch.report.findings import BAD, NOTE, REMEDIES, WARN, Place, grouped, kind_of, remedy_of
+from bycatch.report.findings import (
+    BAD,
+    NOTE,
+    REMEDIES,
+    WARN,
+    Place,
+    group_findings,
+    kind_of,
+    remedy_of,
+)
 from bycatch.report.overview import WORTH_MAG, WORTH_MMAG, overview
 from bycatch.report.products import read_folder
 from bycatch.settings import walk
@@ -15,7 +24,7 @@ def test_equal_warnings_of_many_images_are_one_with_a_count():
         (BAD, Place("", "x_drc.fits", "not a FITS file")),
         (WARN, Place("f/F475W/a", "a", "a drz file: not corrected for charge-transfer losses")),
     ]
-    first, second, third = grouped(found)
+    first, second, third = group_findings(found)
     assert (first.level, len(first.places)) == (BAD, 1)
     assert (second.text, len(second.places)) == (crowded.format(20), 40)
     assert not second.is_same

@@ -11,7 +11,7 @@ from bycatch.stages.measure.halos import (
     expected_rate,
     expected_spike_angle,
     gaia_stars,
-    joined,
+    join_stars,
     reach_of,
     saturated_stars,
     spike_angles,
@@ -203,6 +203,6 @@ def test_the_rate_of_a_star_like_the_sun():
 def test_saturated_sources_stand_in_for_missing_stars():
     own = saturated_stars([1, 2, 3.0], [1, 2, 3.0], [50, np.nan, 70], [True, True, False])
     assert own.rate.tolist() == [50]
-    both = joined(stars_at((1.5, 1, 40.0)), stars_at((1, 1, 50.0), (90, 90, 60.0)), 6.0)
+    both = join_stars(stars_at((1.5, 1, 40.0)), stars_at((1, 1, 50.0), (90, 90, 60.0)), 6.0)
     assert both.rate.tolist() == [40, 60]
-    assert len(joined(BrightStars(*np.empty((3, 0))), own, 6.0)) == 1
+    assert len(join_stars(BrightStars(*np.empty((3, 0))), own, 6.0)) == 1

@@ -23,7 +23,7 @@ from bycatch.simulate import (
     trial,
     write_visit,
 )
-from bycatch.simulate.falling_curve import fitted
+from bycatch.simulate.falling_curve import fit_curve
 from bycatch.simulate.files import read_truth
 from bycatch.simulate.psf import Mixture
 
@@ -344,7 +344,7 @@ def test_found_is_what_was_not_there_before_and_is_as_bright_as_it_should(
     sources = stars_table([50.0], [50.0], [10 ** (-0.4 * (24.0 - zeropoint))])
     sources["aperture_rate"] = sources["rate"] * 0.9
     sources["n_exp"], sources["saturated"] = 2, False
-    found = recovery.recovered(
+    found = recovery.recovery_columns(
         sources, catalogued(after, SKY), catalogued(before, SKY), image, settings
     )
     assert found["outcome"][0] == outcome
@@ -431,10 +431,10 @@ def test_a_curve_of_two_steps_is_followed():
     random = np.random.default_rng(6)
     mag = random.uniform(20, 28, 3000)
     share = 0.5 / (1 + np.exp((mag - 23.0) / 0.2)) + 0.5 / (1 + np.exp((mag - 26.0) / 0.2))
-    curve = fitted(mag, random.uniform(size=3000) < share)
+    curve = fit_curve(mag, random.uniform(size=3000) < share)
     assert len(curve.parameters) == 6
     assert curve.at(np.array([21.0, 24.5, 27.5])) == pytest.approx([1, 0.5, 0], abs=0.05)
-    one = fitted(mag, random.uniform(size=3000) < 1 / (1 + np.exp((mag - 24.0) / 0.3)))
+    one = fit_curve(mag, random.uniform(size=3000) < 1 / (1 + np.exp((mag - 24.0) / 0.3)))
     assert len(one.parameters) == 3
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bycatch.errors import UnreadableFile, UnusableData
 from bycatch.images.drc import read_drc
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.images.integrity import RECORD, TAPE_RECORD
 from bycatch.settings import InputSettings
 
@@ -242,7 +242,7 @@ def test_a_flipped_bit_is_found_where_there_are_sums(whole, folder, share, bit):
 
 def test_sums_are_compared_where_they_are_stated(whole, folder):
     content = bytearray(whole["summed"])
-    with opened(folder / "summed") as found:
+    with open_fits(folder / "summed") as found:
         at = found["CTX"].fileinfo()["datLoc"] + 4 * 500
     content[at + 3] ^= 3
     with pytest.raises(UnreadableFile, match=r"data of its CTX do not add up to DATASUM"):

@@ -66,6 +66,7 @@ from bycatch.kernels import (
     structure,
     text_rows,
     tiefit,
+    windows,
 )
 from bycatch.kernels.compiled import compiled
 
@@ -196,7 +197,7 @@ def _surface(s: Scene) -> background.Surface:
     mesh = np.resize(np.asarray(s.extra, np.float32), n_boxes)
     coefficients = mesh.astype(np.float64)
     return background.Surface(
-        coefficients, np.float32(mesh.min()), np.float32(mesh.max()), (16, 16)
+        mesh, coefficients, np.float32(mesh.min()), np.float32(mesh.max()), (16, 16)
     )
 
 
@@ -324,7 +325,7 @@ def _rows_of_cells(s: Scene) -> Any:
 
 def _joined(s: Scene) -> Any:
     runs = np.array([[0, 0, 2, 0], [1, 1, 3, 1]], np.int32)
-    return labelling.joined([runs[:0], runs, runs[:0]])
+    return labelling.join_runs([runs[:0], runs, runs[:0]])
 
 
 def _thresholds(s: Scene) -> Any:
@@ -436,8 +437,11 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.write_noise": _write_noise,
     "background.write_scaled": _write_scaled,
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
-    "lines.traced": lambda s: lines.traced(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
+    "lines.trace": lambda s: lines.trace(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
     "resample.add_resampled": _add_resampled,
+    "resample.flux_and_variance": lambda s: resample.flux_and_variance(
+        s.data, s.others[0], s.others[1], s.valid, 2.0
+    ),
     "psf_grid.add_stars": _add_stars,
     "psf_grid.add_wings": _add_wings,
     "psf_grid.star_stamps": lambda s: psf_grid.star_stamps(_grids(s), *_stars(s), 2.5),
@@ -446,17 +450,15 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "psf_fit.tie_blocks": _equations,
     "psf_solve.joint_variances": _equations,
     "psf_solve.solved": _equations,
-    "psf_search.matched_filter": lambda s: psf_search.matched_filter(
-        _pixels(s), psf_fit.Trust(0.1, 4.0), np.ones((5, 5))
-    ),
+    "psf_search.matched_filter": lambda s: psf_search.matched_filter(_pixels(s), np.ones((5, 5))),
     "stamps.ellipses_north_up": lambda s: stamps.ellipses_north_up(
         *np.resize(s.extra, (3, 20)), half=6
     ),
     "stamps.north_up": _north_up,
     "structure.at_cells": lambda s: structure.at_cells(s.data, 16),
     "structure.local_scatter": lambda s: structure.local_scatter(s.data, 2, 4, 3),
-    "structure.map_of_blocks": lambda s: structure.map_of_blocks(
-        structure.local_scatter(s.data, 2, 16, 3), s.valid, 16
+    "structure.surface_of_blocks": lambda s: structure.surface_of_blocks(
+        structure.local_scatter(s.data, 2, 16, 3), 16
     ),
     "structure.most_in_window": lambda s: structure.most_in_window(s.mask, 5),
     "noise_image.NoiseModel.typical_fixed": lambda s: _model(s).typical_fixed(*_counts(s)[1:]),
@@ -493,7 +495,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
         cells.grown_labels(s.labels, 70, np.arange(s.labels.max(initial=0) + 1) % 2 > 0),
     ],
     "mixtures.kinds": _kinds,
-    "labelling.joined": _joined,
+    "labelling.join_runs": _joined,
     "labelling.n_groups": lambda s: labelling.n_groups(s.mask),
     "labelling.segments_above": _segments_above,
     "lacosmic.lacosmic": _lacosmic,
@@ -508,7 +510,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "moments.segment_properties": lambda s: moments.segment_properties(
         s.data, s.others[0], s.others[1], s.valid, s.labels, s.n_labels, s.n_exp
     ),
-    "moments.wide_centroids": lambda s: moments.wide_centroids(
+    "windows.wide_centroids": lambda s: windows.wide_centroids(
         s.data, s.others[0], s.valid, s.labels, np.arange(len(s.x)), s.x, s.y, 1.6
     ),
     "neighbourhood.all_within": lambda s: neighbourhood.all_within(s.valid, s.x, s.y, 3.0),
@@ -531,7 +533,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "peaks.narrow_basins": _narrow_basins,
     "peaks.take_sky_off": _take_sky_off,
     "pieces.touching": lambda s: pieces.touching(s.data, s.labels, s.n_labels),
-    "pieces.renamed": lambda s: pieces.renamed(
+    "pieces.rename_labels": lambda s: pieces.rename_labels(
         np.array(s.labels, np.int32), np.arange(s.n_labels + 1)
     ),
     "sharp_peaks.response": lambda s: sharp_peaks.response(0.8, 2.0),
@@ -894,7 +896,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a label too many": lambda: moments.segment_properties(
         IMAGE, IMAGE, IMAGE, YES, LABELS + 1, 1, LABELS.astype(np.int16)
     ),
-    "a label without a position": lambda: moments.wide_centroids(
+    "a label without a position": lambda: windows.wide_centroids(
         IMAGE, IMAGE, YES, LABELS, np.array([1, 2]), np.array([1.0]), np.array([1.0]), 1.6
     ),
     "a label below 0": lambda: moments.segment_boxes(-LABELS, 3),

@@ -213,9 +213,7 @@ def test_what_is_known_is_filled_in(tmp_path, new_drc):
         "--set input.bunit=electrons"
     )
     assert line in str(caught.value)
-    assert 'detector = "WFC"; filter = "F775W"; exptime_s = 1000; bunit = "electrons"' in str(
-        caught.value
-    )
+    assert "jabc01010_drc.bycatch.toml" in str(caught.value)
     facts = dict(part.split("input.")[1].split("=") for part in line.split(" --set "))
     assert read_drc(path, InputSettings.model_validate(facts)).meta.exptime_s == 1000
 
@@ -242,3 +240,12 @@ def test_a_missing_sky_is_said_with_the_rest(tmp_path, new_drc):
     with pytest.raises(MissingKeyword, match=r"EXPTIME is missing or 0; .*WCS"):
         read_drc(path)
     assert read_headers(path).sci["NAXIS"] == 2
+
+
+def test_a_file_without_any_fact_is_dropped_in_one_short_line(tmp_path):
+    path = tmp_path / "model.fits"
+    fits.PrimaryHDU(np.ones((50, 50), np.float32)).writeto(path)
+    with pytest.raises(MissingKeyword, match="no image of ACS") as caught:
+        read_drc(path)
+    assert len(str(caught.value)) - len(str(path)) < 150
+    assert "--set" not in str(caught.value)

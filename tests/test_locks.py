@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bycatch.system import locks
-from bycatch.system.locks import Held, Holder, lock, wait_for
+from bycatch.system.locks import Holder, LockHeld, lock, wait_for
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
 SINCE = "2026-11-29T12:03:05Z"
@@ -68,7 +68,7 @@ def test_one_holder_at_a_time_and_nothing_left(place):
         assert held.is_ours()
         content = json.loads(place.read_bytes())
         assert (content["host"], content["pid"]) == (socket.gethostname(), os.getpid())
-        with pytest.raises(Held) as err:
+        with pytest.raises(LockHeld) as err:
             lock(place)
         assert err.value.holder == Holder(**{k: v for k, v in content.items() if k != "token"})
         assert names(place) == [".lock"]
@@ -78,7 +78,7 @@ def test_one_holder_at_a_time_and_nothing_left(place):
 
 
 def test_the_error_says_who_since_when_and_what_to_do(place):
-    with lock(place), pytest.raises(Held) as caught:
+    with lock(place), pytest.raises(LockHeld) as caught:
         lock(place)
     err = caught.value
     since = f"{err.holder.since[:10]} {err.holder.since[11:16]} UTC"
@@ -110,7 +110,7 @@ def test_threads_of_one_process_exclude_one_another(place):
         barrier.wait()
         try:
             had.append(lock(place))
-        except Held:
+        except LockHeld:
             had.append(None)
 
     threads = [threading.Thread(target=attempt) for _ in range(8)]
@@ -165,7 +165,7 @@ def test_what_is_no_longer_ours_is_not_removed(place):
 @linux
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(place, caplog):
     process = other_process(place)
-    with pytest.raises(Held) as caught:
+    with pytest.raises(LockHeld) as caught:
         lock(place)
     assert caught.value.holder.pid == process.pid
     end(process)
@@ -192,7 +192,7 @@ def test_a_stopped_process_of_this_host_keeps_its_lock(place):
     process = other_process(place)
     process.send_signal(signal.SIGSTOP)
     age(place, 10 * locks.STALE_S)
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
     end(process)
 
@@ -211,7 +211,7 @@ def test_after_another_start_of_the_system_the_heartbeat_decides(place, boot):
     if boot == locks.boot():
         pytest.skip("no /proc")
     write(place, holder, age_s=locks.STALE_S - 20)
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
     age(place, locks.STALE_S + 20)
     with lock(place):
@@ -227,7 +227,7 @@ def test_without_proc_a_process_that_is_gone_is_gone_and_a_number_proves_nothing
     write(place, Holder(socket.gethostname(), ended.pid, SINCE))
     with lock(place):
         assert json.loads(place.read_bytes())["started"] is None
-        with pytest.raises(Held):
+        with pytest.raises(LockHeld):
             lock(place)
         age(place, 2 * locks.STALE_S)
         lock(place).release()
@@ -237,10 +237,10 @@ def test_the_lock_of_another_host_is_stale_by_its_heartbeat_only(place, monkeypa
     process = other_process(place)
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     end(process)
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
     age(place, locks.STALE_S - 20)
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
     age(place, locks.STALE_S + 20)
     with lock(place):
@@ -251,7 +251,7 @@ def test_the_clock_is_that_of_the_file_system(place, monkeypatch):
     write(place, Holder("elsewhere", 1, SINCE))
     true = time.time
     monkeypatch.setattr(time, "time", lambda: true() + 10 * locks.STALE_S)
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
     monkeypatch.setattr(locks, "_now_ns", lambda _: place.stat().st_mtime_ns + int(601e9))
     lock(place).release()
@@ -309,7 +309,7 @@ HOSTILE = {
 def test_a_damaged_lock_is_held_until_it_is_old(place, damage):
     content = HOSTILE[damage]
     place.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(Held, match="the lock file is damaged"):
+    with pytest.raises(LockHeld, match="the lock file is damaged"):
         lock(place)
     age(place, locks.STALE_S + 20)
     with lock(place):
@@ -330,7 +330,7 @@ def test_a_link_in_its_place_is_not_followed(place, to):
         target.write_text("theirs")
         age(target, 5000)
     place.symlink_to(target)
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
     age(place, locks.STALE_S + 20)
     with lock(place):
@@ -344,7 +344,7 @@ def test_a_link_in_its_place_is_not_followed(place, to):
 def test_a_folder_in_its_place_is_moved_aside(place):
     place.mkdir()
     (place / "kept.txt").write_text("theirs")
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
     age(place, locks.STALE_S + 20)
     lock(place).release()
@@ -355,7 +355,7 @@ def test_a_folder_in_its_place_is_moved_aside(place):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this system")
 def test_a_pipe_in_its_place_does_not_stop_us(place):
     os.mkfifo(place)
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
 
 
@@ -366,7 +366,7 @@ def test_without_hard_links_it_works_all_the_same(place, monkeypatch):
     monkeypatch.setattr(os, "link", refused)
     with lock(place) as held:
         assert held.is_ours()
-        with pytest.raises(Held):
+        with pytest.raises(LockHeld):
             lock(place)
         assert names(place) == [".lock"]
     write(place, Holder("elsewhere", 1, SINCE), age_s=5000)
@@ -410,7 +410,7 @@ def test_a_holder_that_comes_back_amid_the_take_over_keeps_its_lock(place, monke
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", after_a_heartbeat)
-    with pytest.raises(Held):
+    with pytest.raises(LockHeld):
         lock(place)
     assert place.read_bytes() == content
     assert names(place) == [".lock"]
@@ -424,7 +424,7 @@ def test_while_somebody_takes_over_the_others_wait_and_then_give_up(place, monke
     monkeypatch.setattr(locks, "PAUSE_S", 0.001)
     write(place, Holder("elsewhere", 1, SINCE), age_s=5000)
     claim = lock(claim_of(place))
-    with pytest.raises(Held) as caught:
+    with pytest.raises(LockHeld) as caught:
         lock(place)
     assert caught.value.holder.pid == os.getpid()
     claim.release()
@@ -442,7 +442,7 @@ def test_a_process_killed_amid_the_take_over_does_not_block_it(place):
 WORK = """
 import logging, os, sys, time
 from pathlib import Path
-from bycatch.system.locks import Held, lock
+from bycatch.system.locks import LockHeld, lock
 logging.getLogger("bycatch").setLevel(logging.ERROR)
 place, inside, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
@@ -453,7 +453,7 @@ for _ in range(rounds):
         try:
             held = lock(place)
             break
-        except Held:
+        except LockHeld:
             time.sleep(0.0005)
     try:
         os.mkdir(inside)  # two can't
@@ -468,14 +468,14 @@ print(overlaps, flush=True)
 RACE = """
 import logging, sys, time
 from pathlib import Path
-from bycatch.system.locks import Held, lock
+from bycatch.system.locks import LockHeld, lock
 logging.getLogger("bycatch").setLevel(logging.ERROR)
 place = Path(sys.argv[1])
 print("ready", flush=True)
 for line in sys.stdin:
     try:
         held = lock(place)
-    except Held:
+    except LockHeld:
         held = None
     print("had" if held else "held", flush=True)
     sys.stdin.readline()

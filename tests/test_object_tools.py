@@ -17,8 +17,8 @@ from bycatch import photcal
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import SettingsError
 from bycatch.pipeline import saved_settings
-from bycatch.pipeline.compared_objects import compare_objects
 from bycatch.pipeline.export import export
+from bycatch.pipeline.object_comparison import compare_objects
 from bycatch.pipeline.object_explanation import explain_objects
 from bycatch.pipeline.object_regions import object_regions
 from bycatch.pipeline.outcomes import GroupReport

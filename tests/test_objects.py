@@ -97,6 +97,23 @@ def test_the_forced_fluxes_are_those_of_the_catalogs(with_objects):
             np.testing.assert_allclose(own[name], catalog[name][rows], rtol=0.02)
 
 
+def test_a_single_image_is_not_measured_twice(visit, tmp_path, bycatch, monkeypatch):
+    from bycatch.pipeline import group_images
+
+    out, preset = tmp_path / "out", ("--preset", "deep", "--gaia", visit.gaia)
+    assert bycatch("run", visit.raw / "jabc01010_drc.fits", "-o", out, *preset).status == 0
+    shutil.rmtree(out / "objects", ignore_errors=True)
+    monkeypatch.setattr(group_images.measure, "run", lambda *_, **__: pytest.fail("measured"))
+    ended = bycatch("objects", out)
+    assert ended.status == 0, ended.err
+    (catalog,) = (read_table(path) for path in out.glob("abc_01/*/*_cat.ecsv"))
+    own = table_of(out, "epochs")
+    assert len(own) == len(catalog) > 5
+    rows = np.searchsorted(catalog["id"], own["source_id"])
+    for name in ("flux_6_apcor", "err_6_apcor", "maglim_6"):
+        np.testing.assert_allclose(own[name], catalog[name][rows], rtol=1e-5)  # digits
+
+
 def test_what_no_image_detects_has_a_flux_an_error_and_a_limit(with_objects, tmp_path, bycatch):
     out = tmp_path / "out"
     shutil.copytree(with_objects, out, symlinks=True)
@@ -221,7 +238,7 @@ def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
 ):
     from bycatch.pipeline import group
 
-    real, search = group.measured, group.searched
+    real, search = group.measure_objects, group.search_image
 
     def find_few(bench, *rest):
         """Let the image that fails have detected less than the other."""
@@ -234,15 +251,15 @@ def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
             image.ellipses = type(shape)(*(values[few] for values in axes))
         return image
 
-    def fail(image, *rest):
+    def fail(image, *rest, **options):
         if image.meta.filter == "F475W":
             raise OSError("the disk is gone")
-        return real(image, *rest)
+        return real(image, *rest, **options)
 
     out = tmp_path / "out"
     shutil.copytree(with_objects, out, symlinks=True)
-    monkeypatch.setattr(group, "searched", find_few)
-    monkeypatch.setattr(group, "measured", fail)
+    monkeypatch.setattr(group, "search_image", find_few)
+    monkeypatch.setattr(group, "measure_objects", fail)
     ended = bycatch("objects", out, "--set", "objects.margin_arcsec=21")
     assert "the disk is gone" in ended.err
     images, epochs = table_of(out, "images"), table_of(out, "epochs")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
-from bycatch.kernels.resample import STEP_PX, add_resampled
+from bycatch.kernels.resample import STEP_PX, add_resampled, flux_and_variance
 from bycatch.settings import Settings
 from bycatch.stages import detect
 from bycatch.stages.objects.combined import Combination, grid_over
@@ -20,21 +20,21 @@ def places(shape, dx=0.0, dy=0.0):
     return x + dx, y + dy
 
 
-def added(image, inverse, dx=0.0, dy=0.0, shape=SHAPE):
+def added(image, variance, dx=0.0, dy=0.0, shape=SHAPE):
     total, weight = np.zeros((2, *shape), np.float32)
-    add_resampled(total, weight, image, inverse, *places(shape, dx, dy))
+    add_resampled(total, weight, image, variance, *places(shape, dx, dy))
     return total, weight
 
 
 @pytest.fixture
 def pixels():
     rng = np.random.default_rng(1)
-    return rng.normal(size=SHAPE).astype(np.float32), np.full(SHAPE, 4.0, np.float32)
+    return rng.normal(size=SHAPE).astype(np.float32), np.full(SHAPE, 0.25, np.float32)
 
 
 def test_an_image_on_its_own_grid_is_itself(pixels):
-    image, inverse = pixels
-    total, weight = added(image, inverse)
+    image, variance = pixels
+    total, weight = added(image, variance)
     # The last row and column have no neighbour to interpolate to.
     np.testing.assert_allclose(total[:-1, :-1], 4 * image[:-1, :-1], rtol=1e-6)
     np.testing.assert_array_equal(weight[:-1, :-1], 4.0)
@@ -42,23 +42,36 @@ def test_an_image_on_its_own_grid_is_itself(pixels):
 
 
 def test_half_a_pixel_is_the_mean_of_neighbours(pixels):
-    image, inverse = pixels
-    total, weight = added(image, inverse, dx=0.5)
+    image, variance = pixels
+    total, weight = added(image, variance, dx=0.5)
     mean = 0.5 * (image[:, :-1] + image[:, 1:])
     np.testing.assert_allclose(total[:-1, :-2], 4 * mean[:-1, :-1], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(weight[:-1, :-2], 4.0)
 
 
 def test_pixels_without_data_or_weight_add_nothing(pixels):
-    image, inverse = pixels
-    image, inverse = image.copy(), inverse.copy()
-    image[50, 60], inverse[90, 20] = np.nan, 0.0
-    total, weight = added(image, inverse, dx=0.3, dy=0.3)
+    image, variance = pixels
+    image, variance = image.copy(), variance.copy()
+    image[50, 60], variance[90, 20] = np.nan, np.nan
+    total, weight = added(image, variance, dx=0.3, dy=0.3)
     for row, column in ((50, 60), (90, 20)):
         assert not weight[row - 1 : row + 1, column - 1 : column + 1].any()
         assert not total[row - 1 : row + 1, column - 1 : column + 1].any()
     assert np.isfinite(total).all()
     assert weight.astype(bool).sum() == (SHAPE[0] - 1) * (SHAPE[1] - 1) - 8
+
+
+def test_pixels_that_do_not_count_have_no_flux(pixels):
+    image, _ = pixels
+    background, noise = np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32)
+    known = np.ones(SHAPE, bool)
+    known[3, 4], noise[5, 6] = False, 0.0
+    flux, variance = flux_and_variance(image, background, noise, known, 3.0)
+    known[5, 6] = False
+    assert (np.isnan(flux) == ~known).all()
+    assert (np.isnan(variance) == ~known).all()
+    np.testing.assert_allclose(flux[known], 3 * (image[known] - 0.5), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(variance[known], 36.0)
 
 
 def test_the_light_of_a_star_is_kept():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bycatch.catalogs.flags import Flag
-from bycatch.kernels.pieces import renamed, touching
+from bycatch.kernels.pieces import rename_labels, touching
 from bycatch.settings import DetectSettings, Settings
 from bycatch.stages import detect, measure
 from bycatch.stages.detect import pieces
@@ -67,7 +67,7 @@ def test_corners_touch_and_the_highest_pass_counts():
 
 def test_labels_take_other_names():
     labels = np.array([[0, 1], [2, 3]], np.int32)
-    assert renamed(labels, np.array([0, 2, 2, 1])).tolist() == [[0, 2], [2, 1]]
+    assert rename_labels(labels, np.array([0, 2, 2, 1])).tolist() == [[0, 2], [2, 1]]
 
 
 # ---------------------------------------------------------------- the stage

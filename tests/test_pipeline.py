@@ -18,9 +18,10 @@ from bycatch.products import STAGES, read_extension
 PRODUCTS = {
     "_drc.mask.fits", "_sources.ecsv", "_segm.fits.gz", "_wcs.fits", "_phot.ecsv",
     "_phot_noCRs.ecsv", "_cat.ecsv", "_cat_noCRs.ecsv", "_cat_clean.ecsv", "_depth.fits",
+    "_sky.fits",
 }  # fmt: skip
 OF_STEP = {
-    "detect": ("_sources.ecsv", "_segm.fits.gz"),
+    "detect": ("_sources.ecsv", "_segm.fits.gz", "_sky.fits"),
     "crmask": ("_drc.mask.fits",),
     "align": ("_wcs.fits",),
     "measure": ("_phot.ecsv", "_phot_noCRs.ecsv", "_depth.fits"),

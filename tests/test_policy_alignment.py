@@ -13,7 +13,7 @@ from bycatch.settings import AlignSettings
 from bycatch.sky.astrometry import centroid_errors_px
 from bycatch.sky.gaia import from_table
 from bycatch.stages import align
-from bycatch.stages.align import absolute
+from bycatch.stages.align import star_fit
 from bycatch.stages.align.plane import Plane, stars_near, view_of
 from bycatch.stages.align.relative import typical
 
@@ -346,7 +346,7 @@ def test_the_expected_errors_of_the_stars_count_as_much_as_eight_of_them(n, rati
     """Residuals of ``ratio`` times their errors, of n pairs, of which a shift takes 1.5."""
     standard = ratio * np.sqrt(np.log(2.0)) * np.ones(n)  # the median of a residual over its error
     data = SimpleNamespace(image=np.full(n, REFERENCE))
-    found = absolute._error_scale(SimpleNamespace(standard=standard), data, 1.0)
+    found = star_fit._error_scale(SimpleNamespace(standard=standard), data, 1.0)
     free = max(n - 1.5, 0.0)
     measured = ratio**2 * n / max(free, 1.0)
     assert found == pytest.approx(np.sqrt((free * measured + 8) / (free + 8)))

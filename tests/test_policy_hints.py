@@ -238,7 +238,7 @@ def test_stars_elsewhere_and_no_network_are_told_what_helps(tmp_path):
     assert "covers the field" in caught.value.hint
     services = Services(Settings().align.replace(offline=True, gaia_cache="off"))
     with pytest.raises(NoReferenceStars) as caught:
-        reference._asked("a field", cone, services)
+        reference._query_stars("a field", cone, services)
     assert "without --offline" in caught.value.hint
     assert "--gaia FILE" in caught.value.hint
 

@@ -220,7 +220,7 @@ def outcome_on(image, catalogued, before, after, size_arcsec):
             "axis_ratio": [1.0], "n_exp": [2], "aperture_rate": [0.9 * rate], "saturated": [False],
         }
     )  # fmt: skip
-    found = recovery.recovered(
+    found = recovery.recovery_columns(
         sources, catalogued(after, 0.01), catalogued(before, 0.01), image, Settings()
     )
     return str(found["outcome"][0])
@@ -544,7 +544,7 @@ def test_fifty_images_are_in_the_page_with_fewer_sources_of_more(
 ):
     budgets = []
     monkeypatch.setattr(page, "_content", lambda _image, _catalog, budget: budgets.append(budget))
-    monkeypatch.setattr(page, "packed", lambda _: "")
+    monkeypatch.setattr(page, "pack", lambda _: "")
     folder = read_folder(done)
     images = [replace(folder.images[0]) for _ in range(n_images)]
     monkeypatch.setattr(type(images[0]), "table", lambda *_: None)

@@ -26,7 +26,7 @@ def objects(std, *, n_exp=2, seed=1, slope=0.0):
     areas = np.tile(np.pi * np.square(SETTINGS.radii_px), (n, 1))
     sky = SkyStats(np.zeros(n), std, np.full(n, 390))
     drawn = np.random.default_rng(seed).permuted(norm.ppf((np.arange(n) + 0.5) / n))
-    net = (drawn * (std / np.median(std)) ** slope)[:, np.newaxis] * sky_noise.uncorrelated(
+    net = (drawn * (std / np.median(std)) ** slope)[:, np.newaxis] * sky_noise.uncorrelated_error(
         areas, sky
     )
     counts = np.broadcast_to(n_exp, n).astype(np.int64)
@@ -101,7 +101,9 @@ def test_a_local_scatter_counts_from_three_tenths_to_three_times_the_typical(rat
     place = objects(np.array([ratio]) / np.sqrt(1000.0))
     areas = place.areas[:, :1]
     error = model.sky_errors(areas, place.sky, [1000.0])
-    assert error == pytest.approx(sky_noise.uncorrelated(areas, place.sky) * 1.2 * counted**-0.5)
+    assert error == pytest.approx(
+        sky_noise.uncorrelated_error(areas, place.sky) * 1.2 * counted**-0.5
+    )
 
 
 def test_an_unknown_scatter_is_taken_for_the_typical_one():
@@ -111,7 +113,7 @@ def test_an_unknown_scatter_is_taken_for_the_typical_one():
     place = objects(np.array([0.3]))
     areas = place.areas[:, :1]
     error = model.sky_errors(areas, place.sky, [1000.0])
-    assert error == pytest.approx(1.2 * sky_noise.uncorrelated(areas, place.sky))
+    assert error == pytest.approx(1.2 * sky_noise.uncorrelated_error(areas, place.sky))
 
 
 def test_depths_are_told_for_numbers_of_exposures_with_twenty_places(as_image):

@@ -12,11 +12,18 @@ from bycatch import Settings, read_table
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import read_drc
 from bycatch.kernels import psf_fit, psf_grid, psf_search, psf_solve
+from bycatch.report.image import Budget, payload
+from bycatch.report.products import read_folder
+from bycatch.report.psf import psf_pictures
 from bycatch.settings import PsfSettings
-from bycatch.stages import psf
+from bycatch.simulate import recovery
+from bycatch.simulate.completeness import inject_image
+from bycatch.simulate.trial import trial
+from bycatch.stages import psf, star_rows
 from bycatch.stages.finalize.psf_total import PsfScale
-from bycatch.stages.psf import choice, noise
+from bycatch.stages.psf import choice, fit, noise
 from bycatch.stages.psf.model import published
+from bycatch.stages.star_rows import with_places
 from bycatch.testing.scene import drc_hdus, moffat
 
 SHAPE = (300, 320)
@@ -141,6 +148,21 @@ def test_correlated_noise_is_seen(crowd, found):
     assert result.correlation == pytest.approx(1 / 0.66, rel=0.15)
 
 
+def test_stars_that_rest_and_a_coarse_sky_change_nothing_that_matters(crowd, found, monkeypatch):
+    _, x, y, *_ = crowd
+    image, quick, known = found
+    fine = noise.with_sky
+    monkeypatch.setattr(noise, "with_sky", lambda image, pixels, coarse=False: fine(image, pixels))
+    monkeypatch.setattr(fit, "_with_tied", lambda which, first, second: np.ones_like(which))
+    slow = psf.run(image, x[known], y[known])
+    n = known.sum()
+    change = (quick.stars.flux[:n] - slow.stars.flux[:n]) / slow.fits.flux_err[:n]
+    assert np.abs(np.median(change)) < 0.1
+    assert np.percentile(np.abs(change), 95) < 0.25
+    assert quick.n_found == slow.n_found
+    assert quick.fits.flux_err[:n] == pytest.approx(slow.fits.flux_err[:n], rel=0.05)
+
+
 def test_forced_positions_are_kept(crowd):
     path, x, y, _, _ = crowd
     result = psf.run(read_drc(path), x, y, PsfSettings(forced=True, n_passes=0))
@@ -222,6 +244,36 @@ def test_the_catalog_has_psf_fluxes_on_the_scale_of_apertures(crowd, products):
     assert np.mean(np.ma.filled(stars, 0) > 0.5) > 0.9
 
 
+def test_stars_lie_where_their_fits_put_them(crowd, products):
+    _, x, y, _, _ = crowd
+    path, catalog, _ = products
+    values = {n: np.ma.filled(catalog[n], np.nan) for n in ("x_psf", "x_center", "flux_psf",
+                                                            "flux_psf_err")}  # fmt: skip
+    bright = values["flux_psf"] / values["flux_psf_err"] > 20
+    bright &= catalog["flags"] & int(Flag.PSF_MISFIT) == 0
+    np.testing.assert_allclose(values["x_center"][bright], values["x_psf"][bright], atol=1e-3)
+    sources = read_table(path.with_name(path.name.replace("_cat", "_sources")))
+    moved = with_places(sources, psf.run(read_drc(crowd[0]), sources["x"], sources["y"]))
+    told = np.isfinite(moved["psf_err_px"])
+    assert told.mean() > 0.6
+    off = {}
+    for name, table in (("moments", sources[told]), ("fits", moved[told])):
+        distance = np.hypot(table["x"][:, None] - x, table["y"][:, None] - y)
+        off[name] = np.percentile(distance.min(axis=1), [50, 90])
+    assert (off["fits"] < 0.8 * off["moments"]).all()
+
+
+def test_the_alignment_and_the_measurement_share_the_fits(crowd, products, tmp_path, monkeypatch):
+    calls = []
+    fit_stars = star_rows.fit_stars
+    monkeypatch.setattr(star_rows, "fit_stars", lambda *a: calls.append(1) or fit_stars(*a))
+    settings = products[2].replace(align=products[2].align.replace(enabled=True))
+    assert bycatch.run([crowd[0]], tmp_path, settings, workers=1).all_done
+    assert len(calls) == 1
+    (path,) = tmp_path.glob("*/*/*_cat.ecsv")
+    np.testing.assert_array_equal(read_table(path)["flux_psf"], products[1]["flux_psf"])
+
+
 def test_rows_of_the_residual_are_flagged_and_numbered(products):
     path, catalog, _ = products
     from_residual = (catalog["flags"] & int(Flag.FOUND_IN_RESIDUAL)) > 0
@@ -247,6 +299,29 @@ def test_photutils_reads_the_psf(products, found):
     assert fits.getheader(file)["NSTARS"] >= 5
 
 
+def test_the_page_shows_what_the_psf_leaves(products, found):
+    path, catalog, _ = products
+    (image,) = read_folder(path.parents[2]).images
+    shown = psf_pictures(image)
+    assert len(shown["left"]) == 9
+    assert shown["n_stars"] == sum(part["n"] for part in shown["left"]) > 15
+    assert np.median([part["share"] for part in shown["left"] if part["n"]]) < 6
+    assert all(
+        part["url"].startswith("data:image/png") == (part["n"] > 0) for part in shown["left"]
+    )
+    file = path.with_name(path.name.replace("_cat.ecsv", "_psf.fits"))
+    piece = fits.getdata(file, "PIECE")
+    assert piece.shape == (2, 121, 121)
+    assert np.nanstd(piece[1]) < 0.3 * np.nanstd(piece[0])
+    assert payload(image, catalog, Budget(100, 10))["psf"] == shown
+    whole = file.read_bytes()
+    with fits.open(file) as hdus:
+        hdus[:1].writeto(file, overwrite=True)
+    without = psf_pictures(image)
+    file.write_bytes(whole)
+    assert without is None
+
+
 def test_settings_that_matter_make_the_measurement_stale(crowd, products):
     path, _, settings = products
     out = path.parents[2]
@@ -263,6 +338,56 @@ def test_the_preset_turns_it_on_and_classic_does_not():
     crowded = Settings.load(preset="crowded")
     assert crowded.psf.enabled
     assert crowded.detect == Settings.load(preset="deep").detect
+
+
+def test_a_galaxy_is_measured_without_the_star_beside_it(tmp_path):
+    rng = np.random.default_rng(8)
+    shape = (220, 240)
+    grid = np.array([(i, j) for j in range(5) for i in range(5)], float)
+    x, y = 30 + 44 * grid[:, 0] + rng.uniform(-3, 3, 25), 25 + 42 * grid[:, 1]
+    rate = np.geomspace(5, 60, 25)
+    x[12], y[12], rate[12] = 118.4, 110.2, 12.0
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    radius = np.hypot(xx - 110.0, (yy - 110.0) / 0.8)
+    galaxy = np.exp(-radius / 2.5)
+    galaxy *= 25.0 / galaxy.sum()
+    fluxes = {}
+    settings = Settings.load(
+        preset="crowded",
+        assignments=["align.enabled=false", "objects.enabled=false", "output.report=false"],
+    )
+    for name, some in (("with", x > 0), ("without", x != 118.4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        light = stars_on(shape, x[some], y[some], rate[some]) + galaxy
+        hdus = drc_hdus(observed(light, 3), exptime_s=EXPTIME_S)
+        hdus.writeto(folder / "jabc01010_drc.fits")
+        assert bycatch.run([folder / "jabc01010_drc.fits"], folder / "out", settings).all_done
+        (path,) = folder.glob("out/*/*/*_cat.ecsv")
+        catalog = read_table(path)
+        row = np.argmin(np.hypot(catalog["x_center"] - 110, catalog["y_center"] - 110))
+        assert catalog["flags"][row] & int(Flag.PSF_MISFIT)
+        assert catalog["flags"][row] & int(Flag.EXTENDED)
+        fluxes[name] = [catalog[c][row] for c in ("flux_8_apcor", "flux_10_apcor", "flux_kron")]
+    # The star has half the galaxy's light, and lies within 10 px of it.
+    assert fluxes["with"] == pytest.approx(fluxes["without"], rel=0.06)
+
+
+def test_artificial_stars_go_through_the_fits(crowd):
+    image = read_drc(crowd[0])
+    words = ["inject.n_sources=40", "inject.false_detections=false", "inject.galaxy_share=0"]
+    words += ["inject.max_runs=1", "inject.spacing_px=40"]
+    result = inject_image(image, Settings.load(preset="crowded", assignments=words))
+    sources = result.sources[result.sources["found"]]
+    assert len(sources) > 10
+    after = trial(image, Settings.load(preset="crowded"))
+    assert "mag_ab_psf" in after.catalog.colnames
+    known = np.isfinite(after.catalog["mag_ab_psf"].filled(np.nan))
+    stars = recovery.magnitudes(after.catalog, "4")
+    holds = known & (after.catalog["flags"] & int(Flag.PSF_MISFIT) == 0)
+    np.testing.assert_array_equal(stars[holds], after.catalog["mag_ab_psf"][holds])
+    pull = (sources["mag_measured"] - sources["mag"]) / sources["mag_err"]
+    assert np.abs(np.ma.median(pull)) < 1.0
 
 
 # ---------------------------------------------------------------- kernels
@@ -326,7 +451,7 @@ def test_the_filter_is_a_fit_of_the_flux():
     pixels = psf_fit.Pixels(data, none, none, none + np.float32(0.1), none,
                             np.zeros(data.shape, np.uint8))  # fmt: skip
     template = rng.uniform(0, 1, (5, 5))
-    got = psf_search.matched_filter(pixels, psf_fit.Trust(0.0, 1e9), template)
+    got = psf_search.matched_filter(pixels, template)
     part = data[10:15, 20:25]
     expected = (template * part).sum() / np.sqrt((template**2).sum()) / 0.1
     assert got[12, 22] == pytest.approx(expected, rel=1e-4)

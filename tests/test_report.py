@@ -18,14 +18,14 @@ pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
 
 from bycatch.catalogs.flags import Flag
-from bycatch.catalogs.tables import read_table
+from bycatch.catalogs.tables import quoted_radius, read_table
 from bycatch.cli.steps import is_news
 from bycatch.cli.steps import write_page as write_at_the_end
 from bycatch.display.summary_values import summary_page, undocumented
 from bycatch.errors import SettingsError
 from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.products import find_records
-from bycatch.report import embedded, page, pixels, printed
+from bycatch.report import empty_plots, page, pixels, static_figures
 from bycatch.report.image import (
     COSMIC,
     DOUBT,
@@ -40,7 +40,7 @@ from bycatch.report.image import (
     payload,
 )
 from bycatch.report.overview import BAD, WARN, overview
-from bycatch.report.products import middle_radius, read_folder, values
+from bycatch.report.products import read_folder, values
 from bycatch.settings import Settings
 
 BUDGET = Budget(side_px=400, n_sources=1000)
@@ -92,7 +92,7 @@ def test_content_is_that_of_the_catalog(report, finished):
         catalog = read_table(record.paths(finished).product("cat"))
         columns = {c["name"]: c for c in content["sources"]["columns"]}
         assert content["sources"]["total"] == len(catalog) > 0
-        assert {"id", "mag_ab_6", "p_cr", "flags"} <= set(columns)
+        assert {"id", "mag_ab_4", "p_cr", "flags"} <= set(columns)
         for name, column in columns.items():
             truth = values(catalog, name)
             shown = np.array([np.nan if v is None else v for v in column["values"]], float)
@@ -202,27 +202,27 @@ def test_command_writes_page_and_figures(bycatch, done):
 
 def test_empty_plots_are_made_once(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
-    made = embedded.embedded_plots()
+    made = empty_plots.empty_plots()
     assert {"picture", "counts", "errors", "shapes", "residuals"} <= set(made.places)
     (kept,) = tmp_path.rglob("plots-*.json")
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "_made", lambda: pytest.fail("they were made again"))
-        assert embedded.embedded_plots() == made
+        patch.setattr(empty_plots, "_make_plots", lambda: pytest.fail("they were made again"))
+        assert empty_plots.empty_plots() == made
     kept.write_text("{")
-    assert set(embedded.embedded_plots().places) == set(made.places)
+    assert set(empty_plots.empty_plots().places) == set(made.places)
 
 
 def test_empty_plots_of_another_version_are_made_anew(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
     for number in ("3.0", "3.1"):
-        monkeypatch.setattr(embedded, "version", lambda name, number=number: number)
-        embedded.embedded_plots()
+        monkeypatch.setattr(empty_plots, "version", lambda name, number=number: number)
+        empty_plots.empty_plots()
     assert len(list(tmp_path.rglob("plots-*.json"))) == 2
 
 
 def test_what_a_cache_folder_holds_is_not_executed(done, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "code"))
-    embedded.embedded_plots()
+    empty_plots.empty_plots()
     (kept,) = tmp_path.rglob("plots-*.json")
     cache = tmp_path / "cache"
     for folder in (cache, cache / "gaia"):
@@ -238,7 +238,7 @@ def test_empty_plots_without_a_place_to_keep_them(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.touch()
     monkeypatch.setattr(sys, "pycache_prefix", str(blocked))
-    assert embedded.embedded_plots().script
+    assert empty_plots.empty_plots().script
     assert list(tmp_path.iterdir()) == [blocked]
 
 
@@ -361,12 +361,12 @@ def test_rows_of_the_page_are_the_brightest_and_rays_the_last():
     assert chosen_rows(catalog, kinds, "6", 9).tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("names", "middle"), [
+@pytest.mark.parametrize(("names", "radius"), [
     (("mag_ab_2", "mag_ab_4", "mag_ab_10", "mag_ab_kron", "mag_ab_err_4"), "4"),
     (("mag_ab_2.5",), "2.5"), (("flux",), ""),
 ])  # fmt: skip
-def test_middle_radius(names, middle):
-    assert middle_radius(Table({name: [1.0] for name in names})) == middle
+def test_quoted_radius(names, radius):
+    assert quoted_radius(Table({name: [1.0] for name in names})) == radius
 
 
 def test_histogram_counts_every_row_once():
@@ -484,8 +484,8 @@ def test_completeness_limits_are_shown(done):
     completeness.write(path.with_name("jabc01010_completeness.ecsv"), format="ascii.ecsv")
     (content,) = [c for c in contents(page.write_report(done)) if c["root"] == "jabc01010"]
     depth, reach, *limits = content["limits"]
-    assert (depth["label"], depth["drawn"]) == ("5 sigma", True)
-    assert (reach["label"], reach["drawn"]) == ("half of the stars found, expected", False)
+    assert (depth["label"], depth["drawn"]) == ("5-sigma depth", True)
+    assert (reach["label"], reach["drawn"]) == ("half found", False)
     for limit in limits:
         assert limit.pop("error") is None
     assert limits == [
@@ -499,26 +499,26 @@ def test_figures_show_what_is_there(finished):
     pytest.importorskip("matplotlib")
     (image,) = [i for i in read_folder(finished).images if i.record.root == "jabc01010"]
     content = payload(image, image.table("cat"), BUDGET)
-    found = dict(printed.figures(content))
+    found = dict(static_figures.figures(content))
     assert set(found) >= {"picture", "counts", "errors", "shapes", "exposures"}
     (axes,) = found["errors"].axes
     assert axes.get_xlabel() == "AB magnitude"
     drawn = sum(len(part.get_offsets()) for part in axes.collections)
-    assert drawn == np.isfinite(values(image.table("cat"), "mag_ab_err_6")).sum()
+    assert drawn == np.isfinite(values(image.table("cat"), "mag_ab_err_4")).sum()
 
 
 def test_figures_of_an_image_without_products(done):
     pytest.importorskip("matplotlib")
     for path in done.glob("*/*/jabc01010_*"):
         path.unlink()
-    names = [path.name for path in printed.write_figures(done)]
+    names = [path.name for path in static_figures.write_figures(done)]
     assert names
     assert all("jabc01020" in name or "residuals" in name for name in names)
 
 
 def test_unknown_format_of_figures(done):
     with pytest.raises(SettingsError, match="--format tiff: not a format - use png or pdf"):
-        printed.write_figures(done, "tiff")
+        static_figures.write_figures(done, "tiff")
 
 
 # ---------------------------------------------------------------- summary.json

@@ -50,8 +50,8 @@ def digest_of(values):
 def digests(out):
     """Return the digests of what each step has made, by step, image and column."""
     found = {stage: {} for stage in STAGES}
-    for folder in sorted(out.glob("*/*/")):
-        (sources,) = folder.glob("*_sources.ecsv")
+    for sources in sorted(out.glob("*/*/*_sources.ecsv")):
+        folder = sources.parent
         root = sources.name.removesuffix("_sources.ecsv")
         tables = {
             "detect": [read_table(sources), read_extension(folder / f"{root}_segm.fits.gz",

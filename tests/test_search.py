@@ -17,7 +17,7 @@ from bycatch.catalogs.tables import make_table, read_table, write_table
 from bycatch.cli.session import LogFile
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.images import files
-from bycatch.images.files import not_a_file, opened
+from bycatch.images.files import not_a_file, open_fits
 from bycatch.pipeline import sort_only
 from bycatch.pipeline.intake import scan
 from bycatch.pipeline.search import find_files
@@ -151,7 +151,7 @@ def test_what_is_no_file_is_dropped_if_the_user_names_it(tmp_path, bycatch, kind
     (skip,) = find_files([path], tmp_path / "out").skipped
     assert skip.bad
     assert reason in skip.reason
-    with pytest.raises(UnreadableFile, match=r"x_drc\.fits"), opened(path):
+    with pytest.raises(UnreadableFile, match=r"x_drc\.fits"), open_fits(path):
         pass
     assert bycatch("inspect", path).status == 1
 

@@ -59,7 +59,7 @@ def test_a_galaxy_on_an_image(as_image):
     sci = 0.2 + 3.0 * gaussian((90, 120), 60.4, 41.7, 4.0, 2.0, np.radians(30))
     image = as_image(sci)
     segments = (sci > 0.3).astype(np.int32)
-    found = shapes.measured(
+    found = shapes.measure_shapes(
         image, [60.4], [41.7], [0.2], segmentation=segments, labels=[1], wcs=tangent(rotation(0))
     )
     # The segment holds the part above 1/30 of the peak; its ragged edge turns the axis a little.
@@ -69,7 +69,7 @@ def test_a_galaxy_on_an_image(as_image):
     assert found.pa_deg[0] == pytest.approx(120, abs=0.5)
     assert found.kron_rate[0] == pytest.approx(3.0 * 2 * np.pi * 8, rel=0.02)
     assert not found.windowed[0]
-    forced = shapes.measured(image, [60.4], [41.7], [0.2])
+    forced = shapes.measure_shapes(image, [60.4], [41.7], [0.2])
     assert forced.windowed[0]
     assert forced.semimajor_px[0] == pytest.approx(4, rel=1e-3)
     assert forced.semiminor_px[0] == pytest.approx(2, rel=1e-3)
@@ -79,7 +79,7 @@ def test_a_galaxy_on_an_image(as_image):
 def test_positions_without_data(as_image):
     sci = np.ones((40, 50))
     sci[:, 30:] = np.nan
-    found = shapes.measured(as_image(sci), [40.0, -9.0, np.nan], [20.0, 5.0, 5.0], [0.0] * 3)
+    found = shapes.measure_shapes(as_image(sci), [40.0, -9.0, np.nan], [20.0, 5.0, 5.0], [0.0] * 3)
     for values in (found.semimajor_px, found.kron_rate, found.half_light_px, found.pa_deg):
         assert np.isnan(values).all()
 
@@ -87,7 +87,7 @@ def test_positions_without_data(as_image):
 def test_inputs_stay_as_they_are(as_image):
     image = as_image(gaussian((40, 50), 20, 20, 2, 2, 0))
     segments, labels, x = np.ones((40, 50), np.int32), np.array([5]), np.array([20.0])
-    shapes.measured(image, x, [20.0], [0.0], segmentation=segments, labels=labels)
+    shapes.measure_shapes(image, x, [20.0], [0.0], segmentation=segments, labels=labels)
     assert labels[0] == 5
     assert (segments == 1).all()
     assert x[0] == 20.0

@@ -9,15 +9,15 @@ from numpy.testing import assert_allclose
 from bycatch import photcal
 from bycatch.settings import SimulateSettings
 from bycatch.simulate import simulate_visit
-from bycatch.simulate.detector import CTE_EXPONENT, rejectable, transferred
+from bycatch.simulate.detector import CTE_EXPONENT, rejectable, transfer_charge
 from bycatch.simulate.diffuse import GHOST_HOLE, GHOST_RADIUS_PX, ghosts, nebula, trails
-from bycatch.simulate.geometry import Chip, detector_of, displaced
+from bycatch.simulate.geometry import Chip, detector_of, displace
 from bycatch.simulate.optics import (
     FOCUS_STEP,
     SAMPLES_PER_PX,
     AberratedPsf,
     Optics,
-    enclosed,
+    enclosed_share,
     focal_plane,
     halo,
 )
@@ -39,7 +39,7 @@ def small(**values):
 
 def energy(step, radii):
     light, share = focal_plane(OPTICS, step)
-    return enclosed(light, radii) + (1.0 - share) * halo(OPTICS).energy(radii)
+    return enclosed_share(light, radii) + (1.0 - share) * halo(OPTICS).energy(radii)
 
 
 def test_optics_have_the_published_energy_beyond_ten_pixels_at_any_focus():
@@ -228,15 +228,15 @@ def test_transfer_keeps_charge_but_moves_it_away_from_the_readout():
         chip = Chip(number, 0, 5, 100)
         image = np.full((100, 5), 50.0)
         image[row, 2] = 1050.0
-        moved = transferred(image, chip, settings)
+        moved = transfer_charge(image, chip, settings)
         assert moved.sum() == pytest.approx(image.sum(), abs=1.0)
         loss = image[row, 2] - moved[row, 2]
         assert loss == pytest.approx(0.08 * 1000.0 * (40.5 / 100), rel=1e-6)
         behind = row + 1 if number == 2 else row - 1
         assert moved[behind, 2] > 50.0
         image[far, 3] = 1050.0
-        assert image[far, 3] - transferred(image, chip, settings)[far, 3] > 2 * loss
-    assert transferred(image, chip, small()) is image
+        assert image[far, 3] - transfer_charge(image, chip, settings)[far, 3] > 2 * loss
+    assert transfer_charge(image, chip, small()) is image
 
 
 def test_small_packets_lose_a_larger_share():
@@ -246,7 +246,7 @@ def test_small_packets_lose_a_larger_share():
     for charge in (100.0, 10_000.0):
         image = np.zeros((100, 5))
         image[99, 2] = charge
-        share.append(1.0 - transferred(image, chip, settings)[99, 2] / charge)
+        share.append(1.0 - transfer_charge(image, chip, settings)[99, 2] / charge)
     assert share[0] / share[1] == pytest.approx(100 ** (1 - CTE_EXPONENT), rel=1e-6)
 
 
@@ -256,7 +256,7 @@ def test_small_packets_lose_a_larger_share():
 def test_a_residual_distortion_has_the_stated_size_and_is_in_the_truth():
     settings = small(residual_distortion_mas=20.0, n_columns=1000, n_rows=475)
     u, v = (a.ravel() for a in np.meshgrid(np.linspace(-25, 25, 80), np.linspace(-25, 25, 80)))
-    du, dv = (1e3 * (b - a) for a, b in zip((u, v), displaced(settings, u, v), strict=True))
+    du, dv = (1e3 * (b - a) for a, b in zip((u, v), displace(settings, u, v), strict=True))
     for moved in (du, dv):
         assert np.sqrt(np.mean(moved**2)) == pytest.approx(20.0, rel=0.25)
     image = simulate_visit(small(residual_distortion_mas=100.0)).images[0]
@@ -268,7 +268,7 @@ def test_a_residual_distortion_has_the_stated_size_and_is_in_the_truth():
 def test_one_chip_can_be_shifted_alone():
     settings = small(chip_shift_mas=30.0)
     u, v = np.array([0.0, 0.0]), np.array([-3.0, 3.0])
-    du, dv = (b - a for a, b in zip((u, v), displaced(settings, u, v), strict=True))
+    du, dv = (b - a for a, b in zip((u, v), displace(settings, u, v), strict=True))
     assert_allclose(1e3 * du, [0.0, 30.0], atol=1e-9)
     assert_allclose(1e3 * dv, [0.0, -15.0], atol=1e-9)
 

@@ -25,7 +25,7 @@ from bycatch.sky.star_cache import (
     keep,
     turn,
 )
-from bycatch.system.locks import Held, lock
+from bycatch.system.locks import LockHeld, lock
 
 
 def stars(n=3):
@@ -239,5 +239,5 @@ def test_without_a_place_for_turns_services_are_asked_all_the_same(tmp_path):
 
 
 def test_what_goes_wrong_amid_a_turn_is_raised(tmp_path):
-    with pytest.raises(Held), turn(tmp_path, 2), lock(tmp_path / "x"):
+    with pytest.raises(LockHeld), turn(tmp_path, 2), lock(tmp_path / "x"):
         lock(tmp_path / "x")

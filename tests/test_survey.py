@@ -313,6 +313,16 @@ def test_a_new_group_touches_its_partitions_only_and_ends_the_same(small, tmp_pa
     same(tmp_path / "s", build_survey([out], tmp_path / "new2", most_rows=20).path)
 
 
+@pytest.mark.parametrize("executor", ["processes", "dask"])
+def test_every_engine_builds_the_same_survey(small, tmp_path, executor):
+    if executor == "dask":
+        pytest.importorskip("distributed")
+    built = build_survey(
+        [small / "out"], tmp_path / "s", most_rows=20, executor=executor, workers=2
+    )
+    same(small / "survey", built.path)
+
+
 def test_a_filter_that_is_new_gets_its_columns(tmp_path):
     put_group(tmp_path / "a", "J000001", *scatter(10, 10, 20, 1))
     put_group(tmp_path / "b", "J000002", *scatter(20, 10, 20, 2), filters=("F435W", "F814W"))
@@ -391,7 +401,7 @@ def test_a_survey_that_is_killed_is_as_before_or_complete(small, tmp_path, step)
 def test_nothing_is_built_into_a_folder_of_others(scattered, tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "thesis.tex").write_text("")
-    with pytest.raises(SettingsError, match="not empty, and no survey"):
+    with pytest.raises(SettingsError, match="neither empty nor a survey"):
         build_survey([scattered / "out"], tmp_path / "s")
     with pytest.raises(SettingsError, match="no objects in it"):
         build_survey([tmp_path], tmp_path / "t")

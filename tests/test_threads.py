@@ -12,7 +12,13 @@ from scipy.ndimage import label
 
 from bycatch.images.drc import read_drc
 from bycatch.kernels import labelling, threads
-from bycatch.kernels.labelling import Segments, _painted, _runs_above, joined, segments_above
+from bycatch.kernels.labelling import (
+    Segments,
+    _runs_above,
+    _write_labels,
+    join_runs,
+    segments_above,
+)
 from bycatch.settings import Settings, SimulateSettings
 from bycatch.simulate import simulate_visit, write_visit
 from bycatch.stages import crmask, detect, measure
@@ -118,7 +124,7 @@ def test_runs_of_portions_join_to_the_same_segments(seed, n_pixels, cuts):
     parts = [
         _runs_above(*planes, weights, np.float32(0.2), smooth, a, b) for a, b in pairwise(bounds)
     ]
-    found = Segments(labels, _painted(joined(parts), n_pixels, labels), smooth)
+    found = Segments(labels, _write_labels(join_runs(parts), n_pixels, labels), smooth)
     assert found.n_labels == whole.n_labels
     assert_array_equal(found.labels, whole.labels)
     assert_array_equal(found.smooth, whole.smooth)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bycatch.kernels.lines import Line, lines_across, traced
-from bycatch.kernels.structure import local_scatter, map_of_blocks, most_in_window
+from bycatch.kernels.lines import Line, lines_across, trace
+from bycatch.kernels.structure import local_scatter, most_in_window, surface_of_blocks
 from bycatch.settings import DetectSettings
 from bycatch.stages import detect
 from bycatch.stages.measure import trust
@@ -63,9 +63,8 @@ def test_local_scatter_of_few_cells(shape):
     assert local_scatter(np.zeros(shape), 2, 4, 3).shape == tuple(-(-n // 4) for n in shape)
 
 
-def test_map_of_unknown_blocks_is_zero():
-    valid = np.ones((64, 64), bool)
-    assert not map_of_blocks(np.full((1, 1), np.nan), valid, 64).any()
+def test_no_surface_goes_through_unknown_blocks():
+    assert surface_of_blocks(np.full((1, 1), np.nan), 64) is None
 
 
 def test_most_in_window_counts_the_fullest_square():
@@ -93,13 +92,13 @@ def test_lines_across_need_a_whole_line():
 
 def test_a_trail_is_traced(sky):
     line, light = _trail(6 * NOISE)
-    found = traced(Line(line.angle_rad + 0.003, line.offset + 2.0), sky + light, sky > -1, NOISE)
+    found = trace(Line(line.angle_rad + 0.003, line.offset + 2.0), sky + light, sky > -1, NOISE)
     assert found is not None
     along = np.array([-200.0, 0.0, 200.0])
     assert found.holds(*line.at(along), 0.0).all()
     assert not found.holds(*line.at(along, 20.0), 2.0).any()
     assert 4 < found.half_width_px < 10
-    assert traced(line, sky, sky > -1, NOISE) is None
+    assert trace(line, sky, sky > -1, NOISE) is None
 
 
 def test_plain_sky_is_trusted(sky, structure):
@@ -154,7 +153,7 @@ def test_the_background_follows_a_galaxy(sky, as_image):
     image = as_image(sky + _galaxy(60.0))
     found = detect.sky_of(image, DetectSettings())
     assert found.box_px == 16
-    assert found.n_oversubtracted >= detect.LEAST_CELLS
+    assert found.n_oversubtracted >= detect.sky.LEAST_CELLS
     coarse = detect.sky_of(image, DetectSettings(background="coarse"))
     assert coarse.box_px == 100
     ring = np.s_[250:390, 100:500]

@@ -137,7 +137,7 @@ SAME_SKY = {
                          CDELT2=1.0), ""),
     "PC of no meaning": (header(PC1_1=1.0, CDELT1=1.0, CDELT2=1.0), "a PC matrix without meaning"),
     "old CD": (header(**NO_CD, **OLD_CD), "deprecated"),
-    "CROTA2 beside CD": (header(CROTA2=77.0, CDELT1=-SCALE, CDELT2=SCALE), "CROTA2 beside a CD"),
+    "CROTA2 beside CD": (header(CROTA2=77.0, CDELT1=-SCALE, CDELT2=SCALE), "CROTA2 is ignored"),
     "Dec, RA": (header(turned(0.5)[::-1], **SWAPPED), "order RA, Dec"),
     "arcsec": (with_units("arcsec", 3600.0), ""),
     "rad": (with_units("rad", np.pi / 180), ""),
@@ -225,14 +225,14 @@ def test_fk5_is_not_icrs():
 
 SIP = {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8.5e-6, "A_1_1": -5e-6, "B_0_2": -7e-6}
 DOUBTFUL = {
-    "leftovers of SIP": (header(**SIP), "A_ORDER and the like", TRUTH),
+    "leftovers of SIP": (header(**SIP), "A_ORDER and similar cards", TRUTH),
     "SIP": (header(CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", **SIP), "SIP distortion", None),
     "SIP without": (header(CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP"), "A_ORDER", TRUTH),
     "lower case": (header(CTYPE1="ra---tan", CTYPE2="dec--tan"), "CTYPE1 is 'ra---tan'", TRUTH),
     "mirror": (header(turned(0.5) * [[-1, 1], [-1, 1]]), "mirrors the sky", None),
     "shear": (header(turned(0.5) @ [[1.0, 0.01], [0.0, 1.0]]), "not squares of one size", None),
     "reference far off": (header(CRPIX1=1e6), "not squares of one size", None),
-    "PV beside TAN": (header(PV1_1=0.0, PV1_2=89.0), "PV1_1 and the like", None),
+    "PV beside TAN": (header(PV1_1=0.0, PV1_2=89.0), "PV1_1 and similar cards", None),
     "scale": (header(D001SCAL=0.0502, D001ISCL=0.05), "D001SCAL is 0.0502", TRUTH),
 }
 
@@ -301,7 +301,7 @@ REFUSED = {
     "nan": (header(CRVAL1="nan"), MissingKeyword, "CRVAL1 is 'nan'"),
     "text": (header(CRVAL1="36.92"), MissingKeyword, "CRVAL1 is '36.92'"),
     "truth": (header(CRPIX2=True), MissingKeyword, "CRPIX2 is True"),
-    "text in CD": (header(CD1_2="x"), MissingKeyword, "CD1_1 ... or CDELT are no numbers"),
+    "text in CD": (header(CD1_2="x"), MissingKeyword, "CD1_1 ... or CDELT are not numbers"),
     "beyond the pole": (header(CRVAL2=95.0), MissingKeyword, "CRVAL2 is 95"),
     "no CRPIX": (header(CRPIX1=None), MissingKeyword, "CRPIX1 missing"),
     "no CRVAL": (header(CRVAL1=None, CRVAL2=None), MissingKeyword, "CRVAL1, CRVAL2 missing"),
@@ -317,7 +317,7 @@ REFUSED = {
     "CD and PC": (header(PC1_1=SCALE), InconsistentImage, "CD1_1 ... and PC1_1"),
     "PC and CROTA": (
         header(**NO_CD, PC1_1=1.0, CDELT1=SCALE, CDELT2=SCALE, CROTA2=3.0),
-        InconsistentImage, "CROTA2 beside a PC"),
+        InconsistentImage, "CROTA2 together with a PC"),
     "CROTA1": (header(**NO_CD, CDELT1=-SCALE, CDELT2=SCALE, CROTA1=3.0), InconsistentImage,
                "CROTA1 is 3.0"),
     "table": (header(CPDIS1="LOOKUP"), UnsupportedImage, "CPDIS1"),

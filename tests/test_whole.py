@@ -402,14 +402,17 @@ def state_of(out):
     [
         (lambda r: r.update(field="../esc"), "another image"),
         (lambda r: r.update(filter="../esc"), "another image"),
-        (lambda r: r.update(stem="../jabc01030_drc"), "no file beside it"),
-        (lambda r: r.update(name="../../../jabc01010_drc.fits"), "no file beside it"),
+        (lambda r: r.update(stem="../jabc01030_drc"), "not a file in"),
+        (lambda r: r.update(name="../../../jabc01010_drc.fits"), "not a file in"),
         (lambda r: r.update(name=None), "name"),
         (lambda r: r.update(stages=[]), "list"),
         (lambda r: r.update(stages={"detect": 3}), "int"),
         (lambda r: r["stages"]["detect"].update(outputs=7), "outputs"),
         (lambda r: r["stages"]["detect"].update(seconds="long"), "seconds"),
-        (lambda r: r["stages"]["detect"]["outputs"].update({"../x": None}), "no file beside it"),
+        (
+            lambda r: r["stages"]["detect"]["outputs"].update({"../x": None}),
+            "not a file in",
+        ),
         (lambda r: r["stages"]["detect"]["outputs"].update({"x": {"stamp": 1}}), "stamp"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.tables import quoted_radius
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.kernels.matching import closest_first, pairs_within
 from bycatch.tangent import tangent_mas
@@ -28,7 +28,6 @@ LEAST_WIDTH_MAG = 0.02
 MOST_RADIUS_MAS = 60_000.0
 """An arcminute: within more of it all rows of a field would be pairs."""
 
-MAG_OF_RADIUS = re.compile(r"mag_ab_[\d.]+$")
 
 KINDS: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
     "bycatch": (("RA_GAIA_WCS", "DEC_GAIA_WCS"), ("mag_ab_{r}",)),
@@ -179,7 +178,7 @@ def _columns(found: UserTable, wanted: tuple[str, ...]) -> tuple[str, str, str]:
         return (str(names[0]), str(names[1]), str(names[2]))
     kinds = [*KINDS.values(), (found.sky_names() or ("", ""), MAG_NAMES)]
     for (ra_name, dec_name), mag_names in kinds:
-        mags = [name.replace("{r}", _middle_radius(found.table)) for name in mag_names]
+        mags = [name.replace("{r}", quoted_radius(found.table)) for name in mag_names]
         ra, dec, mag = found.find(ra_name), found.find(dec_name), found.find(*mags)
         if ra and dec and mag:
             return ra, dec, mag
@@ -187,12 +186,6 @@ def _columns(found: UserTable, wanted: tuple[str, ...]) -> tuple[str, str, str]:
         f"{label}: which columns hold right ascension, declination and magnitude?",
         hint=f"name the three; there are {there}",
     )
-
-
-def _middle_radius(table: Table) -> str:
-    """Return the radius of ours that is nearest to 4 px: small, and not sensitive to the focus."""
-    radii = [name.removeprefix("mag_ab_") for name in table.colnames if MAG_OF_RADIUS.match(name)]
-    return min(radii, key=lambda r: abs(float(r) - 4.0), default="")
 
 
 def compare(a: Catalog, b: Catalog, radius_mas: float = 150.0, bin_mag: float = 1.0) -> Comparison:
@@ -255,7 +248,7 @@ def _planes(a: Catalog, b: Catalog) -> tuple[Floats, Floats]:
 
 
 def _inside(points: Floats, others: Floats) -> Bools:
-    """Return whether points lie in the convex hull of others."""
+    """Return whether points lie in the convex hull of other points."""
     from scipy.spatial import Delaunay, QhullError
 
     others = others[np.isfinite(others).all(axis=1)]

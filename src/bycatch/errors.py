@@ -11,7 +11,7 @@
     │   └── MissingKeyword     a number that photometry needs is absent, zero or ambiguous
     ├── MissingProduct         a step was asked for, but an earlier step's product is not there
     ├── NoAnswer               the archive of images can't be asked
-    ├── Held                   another run works in the same folder (bycatch.system.locks)
+    ├── LockHeld               another run works in the same folder (bycatch.system.locks)
     └── NoReferenceStars       no Gaia star could be had: the image keeps its own WCS
 
 Each error carries the numbers that explain it (``metadata``) and a hint that

@@ -70,7 +70,7 @@ class Zeropoint:
 
 @dataclass(frozen=True)
 class ZeropointAudit:
-    """A PHOTFLAM in use beside the one that is expected at the date of the observation."""
+    """A PHOTFLAM in use other than the one expected at the date of the observation."""
 
     used: float
     expected: float

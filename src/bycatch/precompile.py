@@ -79,7 +79,7 @@ def compile_all() -> None:
     from bycatch.kernels.lines import lines_across
     from bycatch.kernels.matching import find_offset
     from bycatch.kernels.mixtures import kinds
-    from bycatch.kernels.pieces import renamed
+    from bycatch.kernels.pieces import rename_labels
     from bycatch.kernels.wings import fit_wings
     from bycatch.settings import Settings
     from bycatch.stages import crmask, detect, measure
@@ -116,7 +116,7 @@ def compile_all() -> None:
     detected = detect.run(image, Settings.load(preset="deep").detect)
     bright = np.eye(200, dtype=np.bool_)
     lines_across(bright, np.ones_like(bright))
-    renamed(segments.copy(), np.arange(len(x) + 1))
+    rename_labels(segments.copy(), np.arange(len(x) + 1))
     fit_wings(sci, image.valid, x[:1], y[:1], [1.0], [8.0])
     _objects(image, x, y, segments, detected.background, detected.noise)
 

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from bycatch.archive.fetching import Fetching
-from bycatch.archive.model import FetchedFile, FetchReport, Product, State, Wanted
+from bycatch.archive.model import FetchedFile, FetchReport, FetchRequest, Product, State
 from bycatch.archive.tally import Tally
 from bycatch.errors import NoAnswer
 from bycatch.settings import Settings
 
 __all__ = [
     "FetchReport",
+    "FetchRequest",
     "FetchedFile",
     "Fetching",
     "NoAnswer",
     "Product",
     "State",
     "Tally",
-    "Wanted",
     "fetch",
 ]
 
@@ -61,13 +61,13 @@ def fetch(
         What is wanted can't be, or is not clear.
     NoAnswer
         The archive can't be asked.
-    Held
+    LockHeld
         Another fetch works in the same folder.
     OSError
         The disk is full, or can't be written to; what has come is kept.
     """
     several = [programs] if isinstance(programs, (int, str)) else list(programs)
-    wanted = Wanted(
+    wanted = FetchRequest(
         tuple(str(program) for program in several),
         visit,
         cone,

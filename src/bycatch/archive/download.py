@@ -44,7 +44,7 @@ STORES = ("x-amz-request-id", "x-amz-id-2")
 """Headers of an object store, whose ETag of a file that was stored in one piece is its MD5."""
 
 
-class Unwanted(Exception):
+class WrongFile(Exception):
     """The header says that this is no file that was asked for."""
 
 
@@ -84,7 +84,7 @@ class Download:
     address : where it is to be had
     part : where its bytes go
     gate : decides by the header whether it is wanted
-    came : told of the bytes as they come; a negative number takes back what was wasted
+    came : called with the number of bytes as they arrive; negative to take back wasted ones
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Download:
             except Problem as problem:
                 if not patience.again(problem, progress=self._has_grown(before)):
                     raise
-            except Unwanted:
+            except WrongFile:
                 self.forget()
                 raise
             else:
@@ -177,10 +177,10 @@ class Download:
         with self.web.answer("GET", self.address, headers) as answer:
             if answer.status_code == 416 or (answer.status_code == 206 and not headers):
                 self.forget()
-                raise Problem("the server sent no part that fits what came before")
+                raise Problem("the server sent a part that does not fit")
             total: int | None
             if answer.status_code == 206:
-                start, total = self._continued(answer, note, start)
+                start, total = self._partial_range(answer, note, start)
             else:
                 start, total, is_head = 0, _length(answer), False
             if start == 0:
@@ -188,18 +188,18 @@ class Download:
             assert note is not None
             self._write(answer, start, note, is_head=is_head)
 
-    def _continued(self, answer: Response, note: Note | None, start: int) -> tuple[int, int]:
+    def _partial_range(self, answer: Response, note: Note | None, start: int) -> tuple[int, int]:
         """Return where a partial answer begins, and the length of the file."""
         found = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != start:
             self.forget()
-            raise Problem("the server sent another part than it was asked for: from the start")
+            raise Problem("the server sent the wrong part; starting again")
         total = int(found[3])
         if note is not None and start:
             changed = note.n_bytes not in {None, total} or note.validator != _validator(answer)
             if changed:
                 self.forget()
-                raise Problem("the file has changed on the server: from the start")
+                raise Problem("the file has changed on the server; starting again")
         return start, total
 
     def _begin(self, answer: Response, total: int | None) -> Note:
@@ -240,7 +240,7 @@ class Download:
             self._keep(note)
         if n_bytes > note.n_bytes:
             self.forget()
-            raise Problem(f"{n_bytes} bytes and more came, of {note.n_bytes}: from the start")
+            raise Problem(f"{n_bytes} bytes or more came, of {note.n_bytes}; starting again")
         if n_bytes < note.n_bytes and not is_head:
             raise Problem(f"broke off after {n_bytes} of {note.n_bytes} bytes")
         if n_bytes == start:
@@ -262,7 +262,7 @@ class Download:
             head = stream.read(len(BEGIN) if self._decided else MOST_HEAD_BYTES)
         if not head.startswith(BEGIN[: len(head)]):
             self.forget()
-            raise Problem(f"the server sent no FITS file: {head[:60]!r}")
+            raise Problem(f"not a FITS file from the server: {head[:60]!r}")
         if not self._decided and self.gate is not None:
             cards, is_all = _cards(head)
             is_all = is_all or whole or len(head) >= MOST_HEAD_BYTES

@@ -14,15 +14,15 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from bycatch.archive.download import Download, Unwanted, fault_of
+from bycatch.archive.download import Download, WrongFile, fault_of
 from bycatch.archive.ledger import Ledger
 from bycatch.archive.mast import Mast
 from bycatch.archive.model import (
     FetchedFile,
     FetchReport,
+    FetchRequest,
     Product,
     State,
-    Wanted,
     in_mb,
     total_bytes,
 )
@@ -58,13 +58,13 @@ class Fetching:
 
     Raises
     ------
-    Held
+    LockHeld
         Another fetch works in the same folder.
     """
 
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: FetchRequest,
         data: str | Path,
         settings: FetchSettings | None = None,
         *,
@@ -130,7 +130,7 @@ class Fetching:
         if not product.public and not self.web.token:
             return FetchedFile(product, State.LEFT_OUT, "not public: it needs a token")
         cards = self.ledger.head(product)
-        if cards is not None and (why := self._unwanted(cards)):
+        if cards is not None and (why := self._reason_to_skip(cards)):
             return FetchedFile(product, State.LEFT_OUT, why)
         started = self.ledger.part(product).exists()
         return FetchedFile(product, State.STARTED if started else State.TO_FETCH)
@@ -154,7 +154,7 @@ class Fetching:
         self._foreign.append(product)
         return FetchedFile(product, State.THERE)
 
-    def _unwanted(self, cards: Mapping[str, str]) -> str:
+    def _reason_to_skip(self, cards: Mapping[str, str]) -> str:
         """Return why a file is not wanted, by its header; '' if it is."""
         prime, instrument = (cards.get(name, "").upper() for name in ("PRIMESI", "INSTRUME"))
         if self.wanted.parallels and not prime:
@@ -182,7 +182,7 @@ class Fetching:
         ------
         OSError
             The disk is full, or can't be written to.
-        Held
+        LockHeld
             Another fetch works in the same folder.
         """
         self.ledger.folder.mkdir(parents=True, exist_ok=True)
@@ -221,7 +221,7 @@ class Fetching:
                 thread.join(ENDING_S)
 
     def _come(self, fields: Iterable[str]) -> tuple[str, ...]:
-        """Return the fields of which images are there; they wait for whoever works on them."""
+        """Return the fields that have images; waits for processes that work on them."""
         there = {State.THERE, State.FETCHED}
         found = tuple(
             field for field in fields if any(file.state in there for file in self.of_field(field))
@@ -264,7 +264,7 @@ class Fetching:
                     product = waiting.get_nowait()
                 except queue.Empty:
                     return
-                done.put(self._fetched(product))
+                done.put(self._fetch(product))
 
         n_threads = min(self.settings.downloads, len(products))
         threads = [threading.Thread(target=work, daemon=True) for _ in range(n_threads)]
@@ -290,7 +290,7 @@ class Fetching:
             if done.empty() and not any(thread.is_alive() for thread in threads):
                 return None
 
-    def _fetched(self, product: Product) -> FetchedFile:
+    def _fetch(self, product: Product) -> FetchedFile:
         """Fetch one file; whatever goes wrong with it is in what is returned."""
         kept: dict[str, str] = {}
 
@@ -298,8 +298,8 @@ class Fetching:
             if not is_all and not all(name in cards for name in DECIDING):
                 return False
             kept.update({name: cards[name] for name in DECIDING if name in cards})
-            if why := self._unwanted(kept):
-                raise Unwanted(why)
+            if why := self._reason_to_skip(kept):
+                raise WrongFile(why)
             return True
 
         is_decided = not (self.wanted.parallels or self.wanted.filters)
@@ -309,7 +309,7 @@ class Fetching:
         )  # fmt: skip
         try:
             self._bring(download)
-        except Unwanted as unwanted:
+        except WrongFile as unwanted:
             self.ledger.enter_head(product, kept)
             return FetchedFile(product, State.LEFT_OUT, str(unwanted), download.n_received)
         except Problem as problem:

@@ -1,4 +1,4 @@
-"""What a fetch keeps beside the images: which it brought itself, and what headers said.
+"""What a fetch keeps next to the images: which of them it downloaded, and what headers said.
 
 One file per field below ``DATA/.part-fetch``, a name that no search for images enters.
 """

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bycatch.archive import names
-from bycatch.archive.model import PROGRAM_CODE, Product, Wanted
+from bycatch.archive.model import PROGRAM_CODE, FetchRequest, Product
 from bycatch.archive.web import Problem, Web
 from bycatch.system.words import printable
 
@@ -39,7 +39,7 @@ class Mast:
         self.web = web
         self.server = web.settings.server.rstrip("/")
 
-    def products(self, wanted: Wanted) -> tuple[list[Product], list[tuple[str, str]]]:
+    def products(self, wanted: FetchRequest) -> tuple[list[Product], list[tuple[str, str]]]:
         """Return the images that the archive has of what is wanted, each once.
 
         Returns
@@ -132,13 +132,13 @@ class Mast:
             if status != "EXECUTING":
                 raise Problem(f"{service}: {status}: {answer.get('msg', '')}", passing=False)
             self.web.pause(POLL_S)
-        raise Problem(f"{service}: the archive did not come to an end", passing=False)
+        raise Problem(f"{service}: the archive did not finish the search", passing=False)
 
 
 class Listing:
     """The images among the products that the archive lists."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: FetchRequest) -> None:
         self.wanted = wanted
         self.refused: list[tuple[str, str]] = []
         self._found: dict[str, Product] = {}
@@ -151,7 +151,7 @@ class Listing:
         if reason := names.refusal(name, uri):
             self._refuse(name, reason)
             return
-        if names.kind_of(name) != self.wanted.products or names.unwanted(name):
+        if names.kind_of(name) != self.wanted.products or names.reason_to_skip(name):
             return
         field = names.field_of_name(name)
         if self.wanted.visit and not field.endswith(f"_{self.wanted.visit[1]}"):
@@ -194,7 +194,7 @@ class Listing:
         return sorted(kept, key=lambda product: (product.field, product.name))
 
 
-def _questions(wanted: Wanted) -> list[tuple[list[dict[str, Any]], str]]:
+def _questions(wanted: FetchRequest) -> list[tuple[list[dict[str, Any]], str]]:
     """Return what to ask: filters, and a position or ''."""
     common = [_is("obs_collection", "HST"), _is("instrument_name", *INSTRUMENTS)]
     if wanted.cone:
@@ -216,7 +216,7 @@ def _is(column: str, *values: str) -> dict[str, Any]:
     return {"paramName": column, "values": list(values)}
 
 
-def _may_be(row: Mapping[str, Any], wanted: Wanted) -> bool:
+def _may_be(row: Mapping[str, Any], wanted: FetchRequest) -> bool:
     """Tell whether an observation may hold what is wanted; the listing of its files decides."""
     filters = _filters_of(row)
     fits = not (wanted.filters and filters) or bool(set(filters) & set(wanted.filters))

@@ -22,7 +22,7 @@ HINT = "such as 'bycatch fetch 13711', '--visit jcmd p9' or '--cone 36.92 -8.47 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FetchRequest:
     """What to look for: programs, or a visit, or a circle on the sky.
 
     Attributes
@@ -42,7 +42,7 @@ class Wanted:
     parallels: bool = False
     products: Literal["pipeline", "hap"] = "pipeline"
 
-    def checked(self) -> Wanted:
+    def checked(self) -> FetchRequest:
         """Return it in the archive's letters.
 
         Raises
@@ -54,13 +54,13 @@ class Wanted:
             raise SettingsError("what to fetch: a program, a visit or a cone", hint=HINT)
         for program in self.programs:
             if not re.fullmatch(r"\d{4,5}", program):
-                raise SettingsError(f"{program!r} is no number of a program", hint=HINT)
+                raise SettingsError(f"{program!r} is not a program number", hint=HINT)
         if self.products not in {"pipeline", "hap"}:
             raise SettingsError(f"--products {self.products}: pipeline or hap", hint=HINT)
         filters = tuple(name.strip().upper() for name in self.filters if name.strip())
         for name in filters:
             if not FILTER_NAME.fullmatch(name):
-                raise SettingsError(f"{name!r} is no filter of ACS", hint="such as F606W,F814W")
+                raise SettingsError(f"{name!r} is not an ACS filter", hint="such as F606W,F814W")
         self._check_place()
         visit = self.visit and (self.visit[0].lower(), self.visit[1].lower())
         return replace(self, filters=filters, visit=visit)
@@ -174,7 +174,7 @@ class FetchReport:
     """
 
     data: Path
-    wanted: Wanted
+    wanted: FetchRequest
     files: tuple[FetchedFile, ...]
     elapsed_s: float = 0.0
     is_plan: bool = False

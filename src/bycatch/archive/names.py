@@ -1,6 +1,6 @@
 """Names that an archive lists: which of them are images that bycatch works on, and which are safe.
 
-A listing is the word of others: a name becomes that of a file only if it has the form of the
+A listing is untrusted input: a name becomes that of a file only if it has the form of the
 archive's own names, with no folder in it.
 """
 
@@ -41,7 +41,7 @@ def kind_of(name: str) -> str:
     return "hap" if HAP.match(stem) else ""
 
 
-def unwanted(name: str) -> str:
+def reason_to_skip(name: str) -> str:
     """Return why a product is of no use to a run; '' if it is of use."""
     stem = stem_of(Path(name))
     if OTHER_ELEMENT.search(stem):

@@ -108,12 +108,12 @@ class Web:
             raise Problem(_one_line(err)) from None
         with answer:
             if answer.status_code not in {200, 206, 416}:
-                problem = _refused(answer)
+                problem = _problem_of(answer)
                 until = time.monotonic() + problem.wait_s
                 self._quiet_until[host] = max(self._quiet_until.get(host, 0.0), until)
                 raise problem
             if address.startswith("https:") and not answer.url.startswith("https:"):
-                raise Problem("sent on to an address without https", passing=False)
+                raise Problem("redirected to an address without https", passing=False)
             yield answer
 
     def pieces(
@@ -130,7 +130,7 @@ class Web:
         import urllib3
 
         if answer.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
-            raise Problem("the server compressed the file, though it was told not to")
+            raise Problem("the server compressed the file against the request")
         since, n_bytes = time.monotonic(), 0
         while True:
             try:  # unlike read, read1 gives what is there, however slowly it comes
@@ -172,7 +172,7 @@ class Web:
             for part in self.pieces(answer):
                 content += part
                 if len(content) > MOST_JSON_BYTES:
-                    raise Problem("its answer is larger than any list can be", passing=False)
+                    raise Problem("its answer is too large for a list", passing=False)
         try:
             return json.loads(content)
         except (ValueError, RecursionError):
@@ -212,7 +212,7 @@ class Patience:
         return True
 
 
-def _refused(answer: Response) -> Problem:
+def _problem_of(answer: Response) -> Problem:
     """Return what a status means."""
     status = answer.status_code
     words = f"{status} {answer.reason or ''}".strip()

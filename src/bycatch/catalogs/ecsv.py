@@ -63,15 +63,15 @@ def write(
     ``lines`` are those of its `rows`, or of some of them, if they are known; ``meta`` is written in
     place of its own metadata.
     """
-    told = table.meta if meta is None else meta
+    header = table.meta if meta is None else meta
     if not table.colnames or not all(_is_plain(column) for column in table.columns.values()):
         table = table.copy(copy_data=False)
-        table.meta = dict(told)
+        table.meta = dict(header)
         table.write(path, format="ascii.ecsv", overwrite=True)
         return
     body = rows(table).chosen() if lines is None else lines
     with path.open("wb") as stream:
-        stream.write(("\n".join(_header(table, told)) + "\n").encode())
+        stream.write(("\n".join(_header(table, header)) + "\n").encode())
         stream.writelines(body)
 
 
@@ -134,12 +134,12 @@ def from_text(text: str) -> Table:
     return Table.read(text.split("\n"), format="ascii.ecsv") if plain is None else plain
 
 
-def _header(table: Table, told: Mapping[str, Any]) -> list[str]:
+def _header(table: Table, header: Mapping[str, Any]) -> list[str]:
     """Return the lines above the rows: types, units, descriptions, metadata, and the names."""
     from astropy.table.meta import get_yaml_from_header
 
     columns = [line for column in table.columns.values() for line in _column_lines(column)]
-    meta = [line for item in told.items() for line in _meta_lines(*item)]
+    meta = [line for item in header.items() for line in _meta_lines(*item)]
     lines = ["%ECSV 1.0", "---", "datatype:", *columns]
     lines += ["meta: !!omap", *meta] if meta else []
     lines += get_yaml_from_header({"cols": [], "schema": "astropy-2.0"})[1:]
@@ -173,8 +173,8 @@ def _column_lines(column: Any) -> list[str]:
     from astropy.table.meta import get_yaml_from_header
 
     info = column.info
-    told = column.name, column.dtype.str, info.unit, info.format, info.description, info.meta
-    key = (type(column).__name__, *map(repr, told))
+    about = column.name, column.dtype.str, info.unit, info.format, info.description, info.meta
+    key = (type(column).__name__, *map(repr, about))
     if key not in _known_columns:
         _known_columns[key] = get_yaml_from_header({"cols": [column]})[1:]
     return _known_columns[key]
@@ -309,9 +309,9 @@ def _parsed(given: dict[str, Any], words: list[str]) -> Column | MaskedColumn:
     """Return a column from its description and its words."""
     kind = given["datatype"]
     values, missing = PARSERS[kind](words)
-    told = {key: given[key] for key in ("name", "unit", "description", "format") if key in given}
+    about = {key: given[key] for key in ("name", "unit", "description", "format") if key in given}
     found = np.where(missing, "", values) if kind == "string" else _of_kind(values, kind)
-    column = MaskedColumn(found, mask=missing, **told) if missing.any() else Column(found, **told)
+    column = MaskedColumn(found, mask=missing, **about) if missing.any() else Column(found, **about)
     if "meta" in given:
         column.info.meta = given["meta"]
     return column

@@ -133,7 +133,7 @@ FLAGS: tuple[FlagMeaning, ...] = (
     FlagMeaning(
         Flag.PIECE,
         "within the light of a larger extended source that it was deblended from: a knot or arm of "
-        "that galaxy, or a fainter object before it (piece_of in the sources tells which)",
+        "that galaxy, or a fainter object before it (piece_of in the sources names it)",
         "measure",
     ),
     FlagMeaning(

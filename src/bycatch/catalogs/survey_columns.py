@@ -1,4 +1,4 @@
-"""The columns that only the tables of a survey have, beside those of `object_columns.py`."""
+"""The columns that only the tables of a survey have, besides those of `object_columns.py`."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from bycatch.arrays import Floats
 from bycatch.catalogs import ecsv
 from bycatch.catalogs.columns import Column, expand
 from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.system.disk import atomic
 from bycatch.system.words import all_printable, ascii_words, cell_words, printable
 
 SUFFIXES = {
@@ -80,6 +81,47 @@ def empty_table(
 def floats(table: Table, name: str) -> Floats:
     """Return a column as numbers, NaN where it is masked."""
     return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
+
+
+def write_by_suffix(table: Table, path: Path) -> None:
+    """Write a table, whole or not at all, in the format of its file's suffix.
+
+    Raises
+    ------
+    SettingsError
+        No format has this suffix.
+    """
+    kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
+    if path.suffix not in kinds:
+        raise SettingsError(f"{path}: not a format of a table", hint=f"use {', '.join(kinds)}")
+    with atomic(path) as partial:
+        write_table(table, partial, kinds[path.suffix])
+
+
+MAG_OF_RADIUS = re.compile(r"mag_ab_(\d+(?:\.\d+)?)$")
+QUOTED_PX = 4.0
+"""Magnitudes are quoted in the aperture nearest to this: small, and insensitive to the focus."""
+
+
+def quoted_radius(table: Table) -> str:
+    """Return the radius of the quoted aperture as column names write it; '' without magnitudes.
+
+    Parameters
+    ----------
+    table : a catalog of ours, with columns ``mag_ab_{r}``
+    """
+    radii = [found[1] for name in table.colnames if (found := MAG_OF_RADIUS.match(name))]
+    return nearest_radius(map(float, radii)) if radii else ""
+
+
+def nearest_radius(radii_px: Iterable[float]) -> str:
+    """Return the radius of the quoted aperture, of several, as column names write it.
+
+    Parameters
+    ----------
+    radii_px : one or more radii, pixels
+    """
+    return f"{min(radii_px, key=lambda r: abs(r - QUOTED_PX)):g}"
 
 
 def _masked(spec: Column, values: Any) -> Any:
@@ -160,7 +202,7 @@ def read_table(path: str | Path) -> Table:
 
 
 def _write_csv(table: Table, path: Path) -> None:
-    """Write text as text, that of others too: no cell is a formula to a spreadsheet."""
+    """Write text as text: no cell may be a formula to a spreadsheet."""
     _change_words(table, cell_words)
     table.write(path, format="ascii.csv", overwrite=True)
 

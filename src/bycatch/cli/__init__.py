@@ -17,7 +17,7 @@ def main() -> None:
         try:
             status = _status()
         except Stopped as stop:
-            status = _stopped(stop)
+            status = _status_of(stop)
     sys.exit(status)
 
 
@@ -29,16 +29,16 @@ def _status() -> int:
     console.prepare()
     blas.use_one_thread()
     memory.search_garbage_rarely()
-    from bycatch.cli.app import done
+    from bycatch.cli.app import execute
 
-    status = done()
-    return console.flushed() or status
+    status = execute()
+    return console.flush_output() or status
 
 
-def _stopped(stop: Stopped) -> int:
+def _status_of(stop: Stopped) -> int:
     from bycatch.cli import console
 
     text = "interrupted; finished work is kept, and the next run continues from there"
     console.complain(text, "yellow")
-    console.flushed()
+    console.flush_output()
     return stop.status

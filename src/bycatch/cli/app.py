@@ -52,7 +52,7 @@ def _version(
         raise typer.Exit
 
 
-def done() -> int:
+def execute() -> int:
     """Do what the command line asks for and return the exit status."""
     try:
         return app(prog_name="bycatch", standalone_mode=False) or DONE
@@ -62,7 +62,7 @@ def done() -> int:
     except Exception as err:  # whatever it is, it is one line  # noqa: BLE001
         watch.check()  # libraries make other errors of a signal that comes in between
         if isinstance(err, UsageError):
-            return _misused(err)
+            return _print_usage_error(err)
         if os.environ.get(TRACEBACK) and not is_expected(err):
             for line in traceback.format_exc().splitlines():
                 tell(line)
@@ -70,7 +70,7 @@ def done() -> int:
         return SOME_LOST
 
 
-def _misused(err: Exception) -> int:
+def _print_usage_error(err: Exception) -> int:
     """Print what is wrong with the words of a command line, or its help where there are none."""
     text = io.StringIO()
     err.show(text)  # type: ignore[attr-defined]

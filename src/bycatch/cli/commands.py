@@ -234,7 +234,7 @@ def compare(
 
 def _compare_folders(first: Path, second: Path, radius: float, output: Path | None) -> None:
     """Compare the objects of two output folders."""
-    from bycatch.pipeline.compared_objects import compare_objects, write_object_comparison
+    from bycatch.pipeline.object_comparison import compare_objects, write_object_comparison
 
     with looking(first):
         found = compare_objects(first, second, radius)
@@ -261,12 +261,12 @@ def explain(
     ] = None,
 ) -> None:
     """Tell why a position is, or is not, in the catalogs."""
-    from bycatch.pipeline.explanation import explain as explained
+    from bycatch.pipeline.explanation import explain as explain_at
     from bycatch.pipeline.explanation import sky_position
     from bycatch.pipeline.object_explanation import explain_objects
 
     if number is not None and (xy or radec or image):
-        raise typer.BadParameter("--object says it all: leave out --xy, --radec and --image")
+        raise typer.BadParameter("--object needs no position: leave out --xy, --radec and --image")
     with looking(out):
         objects = []
         if number is not None:
@@ -278,7 +278,7 @@ def explain(
             say(f"{one.group} {name}: {one.verdict}", "bold")
             for sentence in one.sentences:
                 say(f"  {sentence}")
-        for found in explained(out, xy=xy, radec=radec, image=image) if number is None else ():
+        for found in explain_at(out, xy=xy, radec=radec, image=image) if number is None else ():
             place = f"{found.place} {found.image}"
             if found.x == found.x:  # not NaN: on the near side of the sky
                 place += f", x {found.x:.1f}, y {found.y:.1f}"

@@ -1,17 +1,21 @@
-"""The one way to print: words of others as they are, and no loss when the reader has gone."""
+"""The one way to print: untrusted text without control characters, and no loss without a reader."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from textwrap import wrap
 from typing import IO, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from bycatch.system.words import printable
+
+HEADING_WIDTH = 8
+"""Letters after which the heading of a column of numbers goes on in a new line."""
 
 
 def silence(stream: Any) -> None:
@@ -104,7 +108,7 @@ def prepare() -> None:
     OUT.problem = ERR.problem = ""
 
 
-def flushed() -> int:
+def flush_output() -> int:
     """Write what waits, and return 1 if something of the results could not be printed, else 0."""
     OUT.flush()
     if OUT.problem:
@@ -142,7 +146,7 @@ def put(text: str) -> None:
 class Rows:
     """A table that fits 80 columns, with left- and right-aligned columns."""
 
-    def __init__(self, left: list[str], right: list[str]) -> None:
+    def __init__(self, left: Sequence[str], right: Sequence[str]) -> None:
         from rich import box
         from rich.table import Table
 
@@ -150,7 +154,8 @@ class Rows:
         for name in left:
             self._table.add_column(Text(printable(name)), overflow="fold")
         for name in right:
-            self._table.add_column(Text(printable(name)), justify="right", no_wrap=True)
+            heading = "\n".join(wrap(printable(name), HEADING_WIDTH, break_long_words=False))
+            self._table.add_column(Text(heading), justify="right", no_wrap=True)
 
     def add(self, *cells: str, styles: dict[str, str] | None = None) -> None:
         """Add a row; ``styles`` gives the colour of certain words."""

@@ -89,10 +89,10 @@ def fetch(
     settings = settings_of(config, [*(assign or []), *shortcuts(offline=offline)], preset)
     if discard and and_run is None:
         raise typer.BadParameter("--discard: nothing is done with the images without --and-run OUT")
-    from bycatch.archive import Fetching, Tally, Wanted
+    from bycatch.archive import Fetching, FetchRequest, Tally
     from bycatch.cli.fetch_progress import FetchProgress
 
-    wanted = Wanted(
+    wanted = FetchRequest(
         tuple(programs or ()),
         visit,
         cone,

@@ -154,7 +154,7 @@ def inputs_of(
     wht: Path | None = None,
     sources_image: str | None = None,
 ) -> Inputs:
-    """Return the user's files beside the images."""
+    """Return the user's files other than images."""
     from bycatch.pipeline import Inputs
 
     return Inputs(gaia, sources, exclude, wht, sources_image)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bycatch.archive import FetchReport
     from bycatch.compare import Comparison
     from bycatch.pipeline import RunReport
-    from bycatch.pipeline.compared_objects import ObjectComparison
+    from bycatch.pipeline.object_comparison import ObjectComparison
     from bycatch.pipeline.outcomes import GroupReport
     from bycatch.pipeline.status import Status
 
@@ -32,6 +32,14 @@ STATE_STYLES = {
 }
 """Colours of what is left to do or lost."""
 
+RUN_HEADINGS = (
+    "place", "image", "outcome", "n_exp", "sources", "likely CR", "grade", "Gaia stars",
+    "frame error, mas", "time, s",
+)  # fmt: skip
+"""Words of the glossary, as on the page; the columns of `ImageReport.row`."""
+GROUP_HEADINGS = (
+    "group", "outcome", "images", "objects", "real", "in several", "sum only", "time, s",
+)  # fmt: skip
 COMPARED = {
     "rows_a": ("rows of A", "d"),
     "rows_b": ("rows of B", "d"),
@@ -67,7 +75,7 @@ COMPARED_OBJECTS = {
 
 def print_report(report: RunReport) -> None:
     """Print the closing table of a run, what was lost, and where to look."""
-    table = Rows(["place", "image", "outcome"], ["exp.", "sources", "CR", "Gaia", "aligned", "s"])
+    table = Rows(RUN_HEADINGS[:3], RUN_HEADINGS[3:])
     for row in report.rows():
         table.add(*row.values())
     if report.images:
@@ -85,11 +93,11 @@ def print_report(report: RunReport) -> None:
 
 def print_groups(groups: Sequence[GroupReport]) -> None:
     """Print the closing table of the objects: a row per group."""
-    table = Rows(["group", "outcome"], ["images", "objects", "real", "in several", "sum only", "s"])
+    table = Rows(GROUP_HEADINGS[:2], GROUP_HEADINGS[2:])
     names = ("n_group_images", "n_objects", "n_real", "n_in_several", "n_only_combined")
     for group in groups:
         numbers = group.summary or {}
-        shown = (_known(numbers.get(name), "d") for name in names)
+        shown = (_number(numbers.get(name), "d") for name in names)
         table.add(group.name, group.outcome, *shown, f"{group.seconds:.1f}")
     if groups:
         table.show()
@@ -100,7 +108,7 @@ def print_profile(report: RunReport) -> None:
     table = Rows(["step"], ["images", "s", "s / image", "peak, MB"])
     for cost in report.profile():
         row = (f"{cost.n_images}", f"{cost.seconds:.2f}", f"{cost.seconds / cost.n_images:.2f}")
-        table.add(cost.step, *row, _known(cost.peak_mb, ".0f"))
+        table.add(cost.step, *row, _number(cost.peak_mb, ".0f"))
     table.show()
 
 
@@ -116,27 +124,27 @@ def print_comparison(found: Comparison) -> None:
         table.add(
             f"{row['mag_low']:g} to {row['mag_high']:g}",
             *(str(row[name]) for name in ("n_a", "a_in_b", "n_b", "b_in_a")),
-            *(_known(row[name], ".3f") for name in ("dmag", "dmag_width")),
+            *(_number(row[name], ".3f") for name in ("dmag", "dmag_width")),
         )
     table.show()
     for name, value in found.summary().items():
         words, digits = COMPARED[name]
-        say(f"{words:<44} {_known(value, digits)}")
+        say(f"{words:<44} {_number(value, digits)}")
 
 
 def print_object_comparison(found: ObjectComparison) -> None:
     """Print what the objects of two folders have in common, and what not."""
     table = Rows(["filter"], ["pairs", "B - A, mag", "width, mag", "width / errors"])
     for row in found.filters:
-        numbers = (_known(row[name], ".4f") for name in ("dmag", "width"))
-        table.add(row["filter"], str(row["n"]), *numbers, _known(row["pull_width"], ".2f"))
+        numbers = (_number(row[name], ".4f") for name in ("dmag", "width"))
+        table.add(row["filter"], str(row["n"]), *numbers, _number(row["pull_width"], ".2f"))
     table.show()
     for name, value in found.summary().items():
         words, digits = COMPARED_OBJECTS[name]
-        say(f"{words:<44} {_known(value, digits)}")
+        say(f"{words:<44} {_number(value, digits)}")
 
 
-def _known(value: float | None, digits: str) -> str:
+def _number(value: float | None, digits: str) -> str:
     """Return a number; '-' for what is not known."""
     return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
 
@@ -169,7 +177,7 @@ def _print_group_status(found: Status) -> None:
     """Print how far the objects of each group are."""
     table = Rows(["group", "objects", "last run"], ["images", "rows", "real"])
     for group in found.groups:
-        counts = (_known(n, "d") for n in (group.n_images, group.n_objects, group.n_real))
+        counts = (_number(n, "d") for n in (group.n_images, group.n_objects, group.n_real))
         words = (group.name, group.state, group.outcome or "-")
         table.add(*words, *counts, styles=STATE_STYLES)
     if found.groups:
@@ -232,7 +240,8 @@ def print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
     table.show()
     for skip in skipped:
         word = "would be dropped" if skip.bad else "would be skipped"
-        say(f"{word}: {skip.path}: {skip.reason}")
+        reason = skip.reason.removeprefix(f"{skip.path}: ")
+        say(f"{word}: {skip.path}: {reason}")
     total = sum(image.megabytes for image in images)
     say(
         f"{len(images)} image(s), about {total:.0f} MB of products; nothing was written",

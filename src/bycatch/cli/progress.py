@@ -182,12 +182,12 @@ class RunProgress(Progress):
         self.workload = workload
         for task in self.task_ids:
             self.remove_task(task)
-        self.add_task(total=1.0, **_shown(workload))
+        self.add_task(total=1.0, **_bar_fields(workload))
 
     def show(self) -> None:
         """Show how far the work is."""
         if self.workload is not None:
-            self.update(self.task_ids[0], **_shown(self.workload))
+            self.update(self.task_ids[0], **_bar_fields(self.workload))
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Return the lines of the display."""
@@ -198,7 +198,7 @@ class RunProgress(Progress):
             yield Text(printable(text), overflow="ellipsis")
 
 
-def _shown(work: Workload) -> dict[str, Any]:
+def _bar_fields(work: Workload) -> dict[str, Any]:
     """Return what the bar shows."""
     return {
         "completed": work.share,

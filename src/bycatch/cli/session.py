@@ -35,7 +35,7 @@ def working(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> 
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     file = LogFile(log_file or out / LOG, is_ours=log_file is None)
     try:
-        with _logged([TerminalHandler(level), shown, file], file), progress:
+        with _logging_to([TerminalHandler(level), shown, file], file), progress:
             yield
     except SettingsError:
         _remove_trace(new, file.path)
@@ -58,7 +58,7 @@ def bringing(data: Path | None, *, quiet: bool, verbose: bool) -> Iterator[None]
     level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
     handlers: list[logging.Handler] = [TerminalHandler(level)]
     file = None if data is None else LogFile(data / "fetch.log", is_ours=True)
-    with _logged([*handlers, file] if file else handlers, file):
+    with _logging_to([*handlers, file] if file else handlers, file):
         yield
 
 
@@ -77,7 +77,7 @@ def looking(out: Path | None = None, *, verbose: bool = False) -> Iterator[None]
         with suppress(SettingsError):  # looking needs no right to write
             file = LogFile(out / LOG, is_ours=True, only_traces=True)
             handlers.append(file)
-    with _logged([*handlers, lost], file):
+    with _logging_to([*handlers, lost], file):
         yield
     if lost.were_there:
         raise typer.Exit(SOME_LOST)
@@ -92,7 +92,7 @@ def folder(out: Path) -> Path:
 
 
 @contextmanager
-def _logged(handlers: list[logging.Handler], file: LogFile | None) -> Iterator[None]:
+def _logging_to(handlers: list[logging.Handler], file: LogFile | None) -> Iterator[None]:
     """Send the log to handlers; an unexpected error is logged with its traceback."""
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -104,14 +104,14 @@ def _logged(handlers: list[logging.Handler], file: LogFile | None) -> Iterator[N
         if file is None or is_expected(err):
             raise
         log_traceback(err)
-        raise _Unexpected(reason(err, details=f"{file.path} holds the details")) from err
+        raise _UnexpectedError(reason(err, details=f"{file.path} holds the details")) from err
     finally:
         for handler in handlers:
             handler.close()
         logger.handlers = []
 
 
-class _Unexpected(BycatchError):
+class _UnexpectedError(BycatchError):
     """An unexpected error, whose traceback is in the log."""
 
     def __str__(self) -> str:

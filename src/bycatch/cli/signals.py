@@ -52,7 +52,7 @@ class Watch:
                 if before not in (signal.SIG_IGN, None):  # as nohup and 'command &' want it
                     self._before[number] = before
                     signal.signal(number, self._come)
-        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._swallowed
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._ignore_stopped
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,7 +85,7 @@ class Watch:
         if now_s - self._since_s > GRACE_S:
             os._exit(128 + number)  # other processes of ours end with this one
 
-    def _swallowed(self, unraisable: Any) -> None:
+    def _ignore_stopped(self, unraisable: Any) -> None:
         """Say nothing of a `Stopped` that came where none can be raised: `check` raises it."""
         if not isinstance(unraisable.exc_value, Stopped):
             self._unraisable(unraisable)

@@ -212,7 +212,7 @@ def measure(
     """Measure the sources."""
     if sources is not None:
         raise typer.BadParameter(
-            f"--sources {sources}: measured as objects, in every image, beside the detections: "
+            f"--sources {sources}: measured as objects, in every image, besides the detections: "
             f"'bycatch objects {out} --sources {sources}'"
         )
     inputs = inputs_of(gaia, exclude=exclude)

@@ -10,7 +10,6 @@ import typer
 from bycatch.cli.console import put, say
 from bycatch.cli.options import Engine, Quiet, Scheduler, Verbose, Workers, engine_of, some_path
 from bycatch.cli.session import looking
-from bycatch.errors import SettingsError
 
 survey = typer.Typer(
     help="Make one catalog of the sky from output folders.",
@@ -113,16 +112,9 @@ def query(
         else:
             found = opened.sql(sql)
         if output is not None:
-            from bycatch.catalogs.tables import SUFFIXES, write_table
-            from bycatch.system.disk import atomic
+            from bycatch.catalogs.tables import write_by_suffix
 
-            kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
-            if output.suffix not in kinds:
-                raise SettingsError(
-                    f"{output}: no format of a table", hint=f"use {', '.join(kinds)}"
-                )
-            with atomic(output) as partial:
-                write_table(found, partial, kinds[output.suffix])
+            write_by_suffix(found, output)
             say(f"{len(found)} row(s) in {output}")
             return
     lines = found.pformat(max_lines=MOST_SHOWN, max_width=-1, show_unit=True)

@@ -101,7 +101,8 @@ def _facts_table(facts: Mapping[str, Any]) -> str:
     for key, value in facts.items():
         if key not in UNTOLD and not isinstance(value, (dict, list, tuple)):
             name, unit = _name_of(key)
-            text = escape(in_words(value, unit))
+            is_share = unit == "%" and isinstance(value, float) and not key.endswith("_percent")
+            text = escape(in_words(100 * value if is_share else value, unit))
             lines.append(f"<tr><th {LEFT}>{escape(name)}</th><td {VALUE}>{text}</td></tr>")
     return f"{TABLE}{''.join(lines)}</table>"
 
@@ -119,7 +120,7 @@ def in_words(value: Any, unit: str = "") -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = number(100 * value if unit == "%" else value, unit)
+    text = number(value, unit)
     return f"{text} {unit}".strip()
 
 
@@ -185,13 +186,13 @@ def image_picture(image: NDArray[np.floating[Any]], label: str) -> str:
     """
     import numpy as np
 
-    from bycatch.display.stretch import stretched
+    from bycatch.display.stretch import grey_levels
 
     means = small(image)
     known = np.isfinite(means)
     if not known.any():
         return ""
-    steps = np.round((1 - stretched(means)) * GREY_LEVELS) / GREY_LEVELS
+    steps = np.round((1 - grey_levels(means)) * GREY_LEVELS) / GREY_LEVELS
     return _img(np.where(known, 250 * steps, 255).astype(np.uint8), label)
 
 

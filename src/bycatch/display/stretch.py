@@ -36,11 +36,11 @@ def _strip_means(strip: NDArray[Any], block_px: int) -> Floats:
     known = np.zeros(value.shape, np.int32)
     known[:ny, :nx] = np.isfinite(strip)
     value[:ny, :nx] = np.where(known[:ny, :nx], strip, 0.0)
-    count, total = _folded(known, block_px), _folded(value, block_px)
+    count, total = _block_sums(known, block_px), _block_sums(value, block_px)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _folded(values: NDArray[Any], block_px: int) -> NDArray[Any]:
+def _block_sums(values: NDArray[Any], block_px: int) -> NDArray[Any]:
     """Return the sums of blocks: additions of strided parts take half the time of `reduceat`."""
     rows = sum(values[k::block_px] for k in range(1, block_px)) + values[::block_px]
     folded: NDArray[Any] = (
@@ -49,7 +49,7 @@ def _folded(values: NDArray[Any], block_px: int) -> NDArray[Any]:
     return folded
 
 
-def stretched(image: NDArray[Any]) -> Floats:
+def grey_levels(image: NDArray[Any]) -> Floats:
     """Return an image between 0 (below the sky) and 1 (brightest); NaN stays.
 
     White is 3 sigma below the median, where sigma is from the darker half of the pixels, which are

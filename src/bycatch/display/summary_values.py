@@ -113,7 +113,7 @@ DETECT = _group(
     ),
     (
         "reach_mag", "mag", "AB magnitude at which half of the stars are found, by area and noise",
-        "half of the stars found", "AB mag",
+        "half found", "AB mag",
     ),
     ("reach_of_presets_mag.*", "mag", "the same, had the run used this preset"),
 )  # fmt: skip
@@ -144,13 +144,13 @@ ALIGN = _group(
         "geometry", "", "none, shift, rshift (and roll), rscale (and scale), general, sip",
         "what was fitted",
     ),
-    ("n_matches", "", "Gaia stars of this image in the fit", "Gaia stars matched here"),
-    ("n_field_matches", "", "Gaia stars of the field in the fit", "in all images of the field"),
+    ("n_matches", "", "Gaia stars of this image in the fit", "Gaia stars in this image"),
+    ("n_field_matches", "", "Gaia stars of the field in the fit", "Gaia stars in the fit"),
     (
         "n_tied", "", "sources that tie the image to the others of its field",
-        "sources in other images, too",
+        "sources shared with other images",
     ),
-    ("n_reference", "", "Gaia stars in the image's array", "Gaia stars in the array"),
+    ("n_reference", "", "reference stars within the image's array", "reference stars in the array"),
     (
         "rms_ra_mas", "mas", "weighted residuals of this image's stars, RA times cos(Dec)",
         "residuals in RA, rms",
@@ -165,31 +165,31 @@ ALIGN = _group(
         "distortion, rms",
     ),
     ("distortion_arcsec", "arcsec", "length over which it is correlated", "correlated over"),
-    ("odds", "", "probability that a match this good is chance", "odds that chance does as well"),
+    ("odds", "", "probability that a match this good is chance", "odds of chance"),
     (
         "shift_ra_mas", "mas", "shift at the centre of the image, RA times cos(Dec)",
-        "moved in RA",
+        "shift in RA",
     ),
-    ("shift_dec_mas", "mas", "the same, declination", "moved in Dec"),
-    ("roll_deg", "deg", "change of the position angle of the y axis", "turned by"),
-    ("scale_ppm", "1e-6", "change of the pixel scale", "scale changed by", "ppm"),
+    ("shift_dec_mas", "mas", "the same, declination", "shift in Dec"),
+    ("roll_deg", "deg", "change of the position angle of the y axis", "roll"),
+    ("scale_ppm", "1e-6", "change of the pixel scale", "change of scale", "ppm"),
     (
         "astrom_err_mas", "mas", "error of the frame per axis, typical over the image",
-        "frame known to",
+        "frame error",
     ),
     ("release", "", "catalog of the reference stars", "reference"),
     ("epoch", "yr", "epoch to which they were moved", "epoch of the image"),
 )  # fmt: skip
 MEASURE = _group(
     "images[].summary.measure.",
-    ("n_measured", "", "rows of the photometry", "rows"),
+    ("n_measured", "", "rows of the photometry", "sources"),
     ("n_cosmic_ray", "", "rows with cr_flag", "on the cosmic-ray mask (cr_flag)"),
     (
         "n_likely_cosmic_ray", "", "rows with the flag LIKELY_COSMIC_RAY (p_cr)",
         "likely cosmic rays (p_cr)",
     ),
-    ("n_gaia", "", "rows with a Gaia match", "in Gaia"),
-    ("n_gaia_chance", "", "matches expected by chance", "in Gaia by chance, expected"),
+    ("n_gaia", "", "rows with a Gaia match", "Gaia matches"),
+    ("n_gaia_chance", "", "matches expected by chance", "Gaia matches by chance, expected"),
     ("n_point", "", "rows with p_star of 0.5 or more", "point-like"),
     ("fwhm_median", "pix", "median FWHM", "FWHM, median", "px"),
     (
@@ -206,7 +206,8 @@ MEASURE = _group(
         "sky_level_err", "electron / s", "error of sky_level, per pixel; null if not measured",
     ),
     ("sky_growth", "", "growth of the segments that are left out of sky_level; 0: none"),
-    ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median"),
+    ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median",
+     "5-sigma depth", "AB mag"),
     ("limit_mag.*.*", "mag", "the same at blank places, by number of exposures and by aperture"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),
     ("locus_n_stars", "", "sources that look like stars", "stars that define the point sources"),
@@ -244,7 +245,7 @@ MEASURE = _group(
 )  # fmt: skip
 FINALIZE = _group(
     "images[].summary.finalize.",
-    ("n_catalog", "", "rows of the catalog", "rows"),
+    ("n_catalog", "", "rows of the catalog", "sources"),
     ("n_snr5_*", "", "rows of S/N 5 or more in the aperture of that name"),
     ("zeropoint_ab", "mag", "AB zero point, for electrons per second", "AB zero point"),
     (

@@ -2,7 +2,7 @@
 
 Work items are small and picklable (paths and settings), results come as they are finished, and
 the work does not depend on which engine does it.  A process that dies costs its own task, in whose
-place there is a `Lost`; whether to do that once more is for the caller to decide.
+place there is a `LostTask`; whether to do that once more is for the caller to decide.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from bycatch.engines.base import Executor, Lost
+from bycatch.engines.base import Executor, LostTask
 from bycatch.engines.dask import Dask
 from bycatch.engines.processes import Processes
 from bycatch.engines.serial import Serial
 from bycatch.errors import SettingsError
 from bycatch.kernels import threads
 
-__all__ = ["Dask", "Executor", "Lost", "Processes", "Serial", "executor_of"]
+__all__ = ["Dask", "Executor", "LostTask", "Processes", "Serial", "executor_of"]
 
 NAMES = ("serial", "processes", "dask")
 

@@ -23,7 +23,7 @@ class Executor(Protocol):
 
     def work(
         self, function: Callable[[T], R], items: Sequence[T]
-    ) -> Iterator[tuple[int, R | Lost]]:
+    ) -> Iterator[tuple[int, R | LostTask]]:
         """Yield the index of an item and its result, in the order in which they are finished.
 
         Work goes on while the caller asks for results; a caller that stops asking stops the work.
@@ -40,7 +40,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostTask:
     """Stands for the result of a task whose process died.
 
     Attributes
@@ -53,7 +53,7 @@ class Lost:
     may_be_memory: bool
 
 
-def lost_by(exit_status: int | None, n_killed_before: int | None) -> Lost:
+def lost_by(exit_status: int | None, n_killed_before: int | None) -> LostTask:
     """Return what is known of a process of this machine that died.
 
     Parameters
@@ -62,11 +62,13 @@ def lost_by(exit_status: int | None, n_killed_before: int | None) -> Lost:
     n_killed_before : `memory.n_killed` when the task began
     """
     if exit_status is None:
-        return Lost("its worker process is gone", lacked_memory(n_killed_before))
+        return LostTask("its worker process is gone", lacked_memory(n_killed_before))
     if exit_status == NO_MEMORY:
-        return Lost("its worker process ran out of memory", may_be_memory=True)
+        return LostTask("its worker process ran out of memory", may_be_memory=True)
     if exit_status >= 0:
-        return Lost(f"its worker process ended with exit status {exit_status}", may_be_memory=False)
+        return LostTask(
+            f"its worker process ended with exit status {exit_status}", may_be_memory=False
+        )
     number = -exit_status
     try:
         name = f" ({signal.Signals(number).name})"
@@ -74,7 +76,7 @@ def lost_by(exit_status: int | None, n_killed_before: int | None) -> Lost:
         name = ""
     # The kernel ends processes by SIGKILL, which Windows does not know.
     by_kernel = number == getattr(signal, "SIGKILL", None) and lacked_memory(n_killed_before)
-    return Lost(f"its worker process was killed by signal {number}{name}", by_kernel)
+    return LostTask(f"its worker process was killed by signal {number}{name}", by_kernel)
 
 
 def lacked_memory(n_killed_before: int | None) -> bool:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bycatch.engines import records, signals
-from bycatch.engines.base import Lost, cores_per_task, lacked_memory, with_origin
-from bycatch.engines.worker import Failure, Said
+from bycatch.engines.base import LostTask, cores_per_task, lacked_memory, with_origin
+from bycatch.engines.worker import Failure, Message
 from bycatch.errors import BycatchError, SettingsError
 from bycatch.kernels import threads
 from bycatch.system import memory
@@ -77,7 +77,7 @@ class Dask:
         except ImportError as err:
             raise SettingsError("the engine dask needs distributed", hint=INSTALL) from err
         if isinstance(cluster, distributed.Client) and cluster.asynchronous:
-            raise SettingsError("this client of Dask is asynchronous", hint="use one that is not")
+            raise SettingsError("this client of Dask is asynchronous", hint="use a synchronous one")
         self.cluster = cluster
         self.n_workers = n_workers or threads.n_cores()
         self.prepare = prepare
@@ -85,7 +85,7 @@ class Dask:
 
     def work(
         self, function: Callable[[T], R], items: Sequence[T]
-    ) -> Iterator[tuple[int, R | Lost]]:
+    ) -> Iterator[tuple[int, R | LostTask]]:
         """Yield the index of an item and its result, in the order in which they are finished.
 
         Raises
@@ -101,7 +101,7 @@ class Dask:
             return
         # Half a cluster could not be closed; waiting for a far scheduler may be interrupted.
         with signals.held_back() if self.cluster is None else nullcontext():
-            self._link = link = self._link or _linked(self.cluster, self.n_workers)
+            self._link = link = self._link or _connect(self.cluster, self.n_workers)
         tasks = _Tasks(link, function, self.prepare, items)
         try:
             yield from tasks.results()
@@ -182,7 +182,7 @@ class _Link:
             killer.join()
 
 
-def _linked(cluster: object, n_workers: int) -> _Link:
+def _connect(cluster: object, n_workers: int) -> _Link:
     """Return a client that is ready for work.
 
     Raises
@@ -233,7 +233,7 @@ def _local_cluster(n_workers: int) -> Any:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what Dask logs here from all handlers: what matters is raised, or is a `Lost`."""
+    """Keep what Dask logs here from all handlers: what matters is raised, or is a `LostTask`."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed.")]
     loggers = [logging.getLogger(name) for name in ("distributed", *names)]
     before = [(logger, logger.level) for logger in loggers]
@@ -367,7 +367,7 @@ class _Tasks:
             self._places.append(place)
         del self._places[n:]
 
-    def _left_behind(self, workers: Mapping[str, int]) -> Iterator[tuple[int, Lost]]:
+    def _left_behind(self, workers: Mapping[str, int]) -> Iterator[tuple[int, LostTask]]:
         """Yield the tasks whose workers are gone, for which Dask would wait for ever."""
         now_s = time.monotonic()
         for future, running in list(self._running.items()):
@@ -395,18 +395,18 @@ class _Tasks:
                 raise BycatchError(GONE, hint=GONE_HINT) from err
         del self._running[future]
         future.release()
-        if what is Said.ERROR:
+        if what is Message.ERROR:
             failure: Failure = content
             raise with_origin(failure.error(), failure.origin)
         return running.index, content
 
-    def _lose(self, future: Future) -> tuple[int, Lost]:
-        """Give a task up, of whose worker's end Dask does not tell more."""
+    def _lose(self, future: Future) -> tuple[int, LostTask]:
+        """Give up a task whose worker ended without a reason from Dask."""
         running = self._running.pop(future)
         self._link.client.cancel([future])
         may_be_memory = not self._link.is_ours or lacked_memory(running.n_killed_before)
         reason = f"its worker process at {running.address} is gone"
-        return running.index, Lost(reason, may_be_memory)
+        return running.index, LostTask(reason, may_be_memory)
 
 
 @dataclass

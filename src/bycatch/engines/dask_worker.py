@@ -15,7 +15,7 @@ import cloudpickle
 from distributed import Worker, WorkerPlugin
 
 from bycatch.engines import records, signals
-from bycatch.engines.worker import Failure, Said
+from bycatch.engines.worker import Failure, Message
 from bycatch.kernels import threads
 from bycatch.system import memory
 
@@ -94,14 +94,14 @@ def do(job: bytes, item: bytes, n_tasks_here: int) -> bytes:
     """
     try:
         todo: Job = pickle.loads(job)  # noqa: S301, who can submit tasks can run anything
-        result = _done(todo, pickle.loads(item), n_tasks_here)  # noqa: S301
-        message: bytes = cloudpickle.dumps((Said.RESULT, result))
+        result = _run_task(todo, pickle.loads(item), n_tasks_here)  # noqa: S301
+        message: bytes = cloudpickle.dumps((Message.RESULT, result))
     except BaseException as err:  # noqa: BLE001, it is raised where the work was started
-        return pickle.dumps((Said.ERROR, Failure.of(err)))
+        return pickle.dumps((Message.ERROR, Failure.of(err)))
     return message
 
 
-def _done(job: Job, item: Any, n_tasks_here: int) -> Any:
+def _run_task(job: Job, item: Any, n_tasks_here: int) -> Any:
     if _line is not None:
         _line.topic = job.engine
         records.set_level(job.level)

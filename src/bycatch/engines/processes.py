@@ -13,8 +13,8 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from bycatch.engines import records, signals
-from bycatch.engines.base import Lost, cores_per_task, lost_by, with_origin
-from bycatch.engines.worker import Failure, Said, Task, serve
+from bycatch.engines.base import LostTask, cores_per_task, lost_by, with_origin
+from bycatch.engines.worker import Failure, Message, Task, serve
 from bycatch.errors import BycatchError
 from bycatch.system import memory
 
@@ -63,7 +63,7 @@ class Processes:
 
     def work(
         self, function: Callable[[T], R], items: Sequence[T]
-    ) -> Iterator[tuple[int, R | Lost]]:
+    ) -> Iterator[tuple[int, R | LostTask]]:
         """Yield the index of an item and its result, in the order in which they are finished.
 
         Raises
@@ -91,7 +91,7 @@ class Processes:
                 answers = self._answers()
             yield from answers
         except GeneratorExit:
-            self._dismiss(self._busy())  # nobody reads what they do
+            self._dismiss(self._busy())  # their results are not read
             raise
         except BaseException:
             # A signal may have come in the middle of any worker's message.
@@ -112,7 +112,7 @@ class Processes:
                 if said is None:
                     self._workers.remove(worker)
                     worker.end()
-                elif said[0] is Said.RECORD:
+                elif said[0] is Message.RECORD:
                     records.handle(said[1])
         self._dismiss(self._workers)
 
@@ -144,21 +144,21 @@ class Processes:
                 found += self._loss(worker)
                 continue
             what, content = said
-            if what is Said.RECORD:
+            if what is Message.RECORD:
                 records.handle(content)
-            elif what is Said.READY:
+            elif what is Message.READY:
                 worker.is_ready = True
                 self._failed_starts = []
-            elif what is Said.BEGUN:
+            elif what is Message.BEGUN:
                 worker.has_begun = True
-            elif what is Said.ERROR:
+            elif what is Message.ERROR:
                 failure: Failure = content
                 raise with_origin(failure.error(), failure.origin)
             else:
                 found.append((worker.take(), content))
         return found
 
-    def _loss(self, worker: _Worker) -> list[tuple[int, Lost]]:
+    def _loss(self, worker: _Worker) -> list[tuple[int, LostTask]]:
         """Count a worker that died out, and return the task that it was at, if any."""
         self._workers.remove(worker)
         lost = lost_by(worker.end(), worker.n_killed_before)
@@ -241,7 +241,7 @@ class _Worker:
         with suppress(OSError):  # it is dead, as the next look at its pipe shows
             self._connection.send_bytes(message)
 
-    def hear(self) -> tuple[Said, Any] | None:
+    def hear(self) -> tuple[Message, Any] | None:
         """Return what it said; None if it is dead."""
         try:
             if not self._connection.poll():
@@ -249,7 +249,7 @@ class _Worker:
             message = self._connection.recv_bytes()
         except (EOFError, OSError):  # dead, maybe in the middle of a message
             return None
-        said: tuple[Said, Any] = pickle.loads(message)  # noqa: S301, our own worker's
+        said: tuple[Message, Any] = pickle.loads(message)  # noqa: S301, our own worker's
         return said
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ LOGGER = "bycatch"
 class Courier(logging.handlers.QueueHandler):
     """Hands records to a function that sends them, made fit for another process.
 
-    Message and traceback become text; what a record carries beside them (``at_work``) stays.
+    Message and traceback become text; what a record carries besides (``at_work``) stays.
     """
 
     def __init__(self, send: Callable[[logging.LogRecord], object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from bycatch.engines.base import Lost, on_cores
+from bycatch.engines.base import LostTask, on_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,7 +24,7 @@ class Serial:
 
     def work(
         self, function: Callable[[T], R], items: Sequence[T]
-    ) -> Iterator[tuple[int, R | Lost]]:
+    ) -> Iterator[tuple[int, R | LostTask]]:
         """Yield the results in the order of the items; none can be lost."""
         for index, item in enumerate(items):
             # The limit of cores is for the function, not for who reads the results.

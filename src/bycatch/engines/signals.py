@@ -29,7 +29,7 @@ def held_back() -> Iterator[None]:
     for number in before:
         signal.signal(number, lambda *args: came.append(args))
     try:
-        with _blocked():
+        with _block_signals():
             yield
     finally:
         for number, handler in before.items():
@@ -39,7 +39,7 @@ def held_back() -> Iterator[None]:
 
 
 @contextmanager
-def _blocked() -> Iterator[None]:
+def _block_signals() -> Iterator[None]:
     """Block the terminal's signals in this thread and in what it begins."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

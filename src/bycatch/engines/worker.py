@@ -20,7 +20,7 @@ from bycatch.system import blas, memory
 from bycatch.system.subprocesses import end_with
 
 
-class Said(Enum):
+class Message(Enum):
     """What a message of a worker holds."""
 
     READY = auto()
@@ -91,7 +91,7 @@ class Voice:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def say(self, what: Said, content: object = None) -> None:
+    def say(self, what: Message, content: object = None) -> None:
         """Send a message.
 
         Raises
@@ -105,14 +105,14 @@ class Voice:
 
     def say_record(self, record: logging.LogRecord) -> None:
         """Send a log record."""
-        self.say(Said.RECORD, record)
+        self.say(Message.RECORD, record)
 
 
 def serve(connection: Connection, prepare: Callable[[], object] | None, level: int) -> None:
     """Do tasks until there are no more, or until the process that began this one is gone."""
     # Before anything that takes time: the terminal's signals are blocked until here.
     signals.leave_terminal()
-    end_with(_parent_gone)
+    end_with(_wait_for_parent)
     blas.use_one_thread()
     memory.search_garbage_rarely()
     voice = Voice(connection)
@@ -121,7 +121,7 @@ def serve(connection: Connection, prepare: Callable[[], object] | None, level: i
     try:
         if prepare is not None:
             prepare()
-        voice.say(Said.READY)
+        voice.say(Message.READY)
         while _next(connection, voice):
             pass
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -129,7 +129,7 @@ def serve(connection: Connection, prepare: Callable[[], object] | None, level: i
     except MemoryError:
         os._exit(NO_MEMORY)  # what would tell it needs memory, too
     except BaseException as err:  # noqa: BLE001, it is raised in the parent
-        voice.say(Said.ERROR, Failure.of(err))
+        voice.say(Message.ERROR, Failure.of(err))
 
 
 def _next(connection: Connection, voice: Voice) -> bool:
@@ -145,7 +145,7 @@ def _next(connection: Connection, voice: Voice) -> bool:
         The task or its result can't be pickled.
     """
     message = connection.recv_bytes()
-    voice.say(Said.BEGUN)
+    voice.say(Message.BEGUN)
     task: Task | None = pickle.loads(message)  # noqa: S301, our parent's
     if task is None:
         return False
@@ -153,13 +153,13 @@ def _next(connection: Connection, voice: Voice) -> bool:
     try:
         result = on_cores(task.n_cores, task.function, task.item)
     except BaseException as err:  # noqa: BLE001, it is raised in the parent
-        voice.say(Said.ERROR, Failure.of(err))
+        voice.say(Message.ERROR, Failure.of(err))
     else:
-        voice.say(Said.RESULT, result)
+        voice.say(Message.RESULT, result)
     return True
 
 
-def _parent_gone() -> None:
+def _wait_for_parent() -> None:
     """Wait for the end of the process that started this one."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,4 +1,4 @@
-"""Figures: made of plain numbers, returned as matplotlib Figures, written by whoever wants them.
+"""Figures: made of plain numbers, returned as matplotlib Figures; the caller writes them.
 
 matplotlib is loaded when the first figure is made, and its global state
 (pyplot) is left alone.
@@ -307,7 +307,7 @@ def _draw_scatter(
 def _draw_sizes(
     axes: Axes, images: Sequence[FigureImage], styles: Sequence[tuple[str, str]]
 ) -> None:
-    """Draw the size of the residuals against magnitude, beside what errors lead one to expect."""
+    """Draw the size of the residuals against magnitude, and what the errors predict."""
     everything = []
     for image, (colour, marker) in zip(images, styles, strict=True):
         if not len(image.dra_mas):

@@ -1,4 +1,4 @@
-"""The figures of alignments, drawn beside the work by a process that does nothing else.
+"""The figures of alignments, drawn in the background by a process of their own.
 
 matplotlib holds Python's lock while it is imported and while it draws: in the process of the
 work it would cost a tenth of a command's time, and 40 MB.  ``python -m bycatch.figures.process``

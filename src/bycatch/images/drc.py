@@ -17,7 +17,7 @@ from bycatch.arrays import Image
 from bycatch.display import notebook
 from bycatch.errors import InconsistentImage, UnsupportedImage
 from bycatch.images.context import NO_CONTEXT, context_counts, exposures_of, exposures_per_pixel
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.images.headers import Headers, headers_of
 from bycatch.images.integrity import WAY_OUT
 from bycatch.images.meta import ImageMeta, image_meta
@@ -39,12 +39,12 @@ from bycatch.images.validity import (
 )
 from bycatch.images.wcs import celestial_wcs, pixel_scale_arcsec
 from bycatch.images.weights import exposure_time
-from bycatch.images.witnesses import settled
+from bycatch.images.witnesses import settle
 from bycatch.kernels.smoothing import noise_correlation
 from bycatch.settings import InputSettings
 
 SAMPLED_SIDE = 500
-"""Pixels per side that are enough to tell what is typical of an image."""
+"""Pixels per side that suffice for what is typical of an image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class DrcImage:
     def wht(self) -> Image:
         """The weight as the file holds it, float32; 0 where there are no data.
 
-        No step needs it beside the exposure times: it is read again, not kept.
+        No step needs it besides the exposure times: it is read again, not kept.
         """
         weight = self._stored_weight()
         if weight is None:
@@ -104,7 +104,7 @@ class DrcImage:
     def _stored_weight(self) -> Image | None:
         if self.wht_path:
             return native(read_apart(self.wht_path, "WHT"), self.wht_path, "WHT")
-        with opened(self.path) as hdus:
+        with open_fits(self.path) as hdus:
             return pixels_of(find_plane(hdus, "WHT"), self.path)
 
     @cached_property
@@ -187,7 +187,7 @@ def read_drc(
     path : path of a drc or drz file, or of a cutout with the image in PRIMARY
     settings : what the user states about the input, in place of the headers
     wht_path, ctx_path : weight and context, if they are in files of their own;
-        ``<stem>_wht.fits`` and ``<stem>_ctx.fits`` beside ``<stem>_sci.fits`` are found without
+        ``<stem>_wht.fits`` and ``<stem>_ctx.fits`` next to ``<stem>_sci.fits`` are found without
 
     Raises
     ------
@@ -202,7 +202,7 @@ def read_drc(
     """
     path, given = Path(path), settings or InputSettings()
     wht_path, ctx_path = wht_path or weight_sibling(path), ctx_path or context_sibling(path)
-    with opened(path, verify=given.verify) as hdus:
+    with open_fits(path, verify=given.verify) as hdus:
         headers = headers_of(path, hdus)
         meta = image_meta(headers, given)
         refuse_several(hdus, path)
@@ -223,7 +223,7 @@ def read_drc(
         if wht is not None:
             refuse_lost_parts(path, sci, wht, context)
     sky = celestial_wcs(headers)
-    meta, given = settled(meta, headers, given, (sci, wht, context), sky.wcs)
+    meta, given = settle(meta, headers, given, (sci, wht, context), sky.wcs)
     if given.bunit == "electrons":
         with np.errstate(over="ignore"):  # what gets infinite is no data
             sci /= np.float32(meta.exptime_s)

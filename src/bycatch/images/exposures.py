@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bycatch.images.context import usable_context
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.images.headers import Exposure
 from bycatch.images.meta import ImageMeta
 from bycatch.images.planes import data_of, find_plane
@@ -39,7 +39,7 @@ def exposure_sets(
     """
     column, row = (np.asarray(v, dtype=float).ravel() for v in (x, y))
     found = np.zeros(len(column), dtype=np.int64)
-    with opened(ctx_path or path, memmap=True) as hdus:
+    with open_fits(ctx_path or path, memmap=True) as hdus:
         hdu = find_plane(hdus, "CTX", apart=ctx_path is not None)
         if hdu is None or not meta.chips:
             return found

@@ -43,7 +43,7 @@ MAX_BYTES = 64e9
 def not_a_file(path: Path) -> str:
     """Return why a path can't be read as a FITS file, in words, without opening it.
 
-    '' if it can, or if there is nothing: whoever opens it will say so.
+    '' if it can, or if there is nothing: opening it raises the error.
     """
     try:
         status = path.stat()
@@ -65,7 +65,7 @@ DAMAGED = (
 """What astropy raises when it meets bytes that it does not expect."""
 
 
-class opened:  # noqa: N801 - reads like the built-in open
+class open_fits:  # noqa: N801 - reads like the built-in open
     """Context manager: an open FITS file, with astropy's complaints turned into errors.
 
     ``memmap`` is for those who need few of the pixels, and none after it is closed.  With

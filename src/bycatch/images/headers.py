@@ -17,7 +17,7 @@ import numpy as np
 from astropy.io import fits
 
 from bycatch.errors import UnreadableFile
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.images.kinds import require_drizzled
 from bycatch.images.planes import find_plane
 
@@ -171,7 +171,7 @@ def number_in(header: fits.Header, name: str) -> float:
 
 def plausible(name: str, value: Any) -> float:
     """Return a value as a number if it is one that the keyword can have, else NaN."""
-    low, high = PLAUSIBLE[_registered(name)]
+    low, high = PLAUSIBLE[_generic_keyword(name)]
     # A logical is a number to Python.
     if value is None or isinstance(value, bool | np.bool_ | fits.card.Undefined):
         return math.nan
@@ -182,7 +182,7 @@ def plausible(name: str, value: Any) -> float:
     return number if low <= number <= high else math.nan
 
 
-def _registered(name: str) -> str:
+def _generic_keyword(name: str) -> str:
     name = re.sub(r"^(READNSE|ATODGN)[A-D]$", r"\1x", name)
     found = re.match(r"^D\d+(DEXP|PIXF|WTSC|SCAL|ISCL|DEX|DE|D)$", name)
     if found is None:
@@ -207,7 +207,7 @@ def read_headers(path: Path) -> Headers:
     UnsupportedImage
         Not a drizzled direct image of ACS (see `kinds`).
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         return headers_of(path, hdus)
 
 

@@ -102,7 +102,7 @@ def refuse_if_cut(path: Path, file: BinaryIO) -> list[Unit]:
         at = unit.stop
         if at > size:
             fault = f"ends after {_mb(size)} of {_mb(at)} MB, within its {unit.name}"
-    fault = "; ".join(part for part in (fault, _fewer_than_counted(units)) if part)
+    fault = "; ".join(part for part in (fault, _missing_extensions(units)) if part)
     if fault or not units:
         raise UnreadableFile(f"{path}: {fault or 'empty'}", hint=WAY_OUT)
     return units
@@ -139,7 +139,7 @@ def _of_other_bytes(file: BinaryIO, at: int, size: int, units: list[Unit]) -> st
     return f"damaged: {rest} bytes {after} are no extension"
 
 
-def _fewer_than_counted(units: list[Unit]) -> str:
+def _missing_extensions(units: list[Unit]) -> str:
     if not units or units[0].axes:
         return ""
     counted, there = units[0].number_of("NEXTEND"), units[1:]
@@ -217,7 +217,7 @@ def unpacked(path: Path, file: BinaryIO) -> BytesIO:
     if not fault and not unpack.eof:
         fault = f"damaged: the gzip file ends early, {_mb(content.tell())} MB could be unpacked"
     if fault:
-        raise UnreadableFile(f"{path}: {fault}{_held(content)}")
+        raise UnreadableFile(f"{path}: {fault}{_extensions_in_words(content)}")
     content.seek(0)
     return content
 
@@ -230,7 +230,7 @@ def _next_bytes(file: BinaryIO) -> bytes:
     return b""
 
 
-def _held(content: BytesIO) -> str:
+def _extensions_in_words(content: BytesIO) -> str:
     """Return which extensions an incomplete content holds, in words."""
     at, size, names = 0, content.tell(), list[str]()
     while unit := _unit_at(content, at, len(names)):

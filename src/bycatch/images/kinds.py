@@ -1,6 +1,6 @@
 """What a file is, judged by its content: only drizzled images of ACS are measured.
 
-This comes before any keyword is asked for, and no statement of the user's changes it: a distorted
+This comes before any keyword is read, and no setting changes it: a distorted
 exposure, a spectrum or a mask must not pass as an image for want of a fact.
 """
 

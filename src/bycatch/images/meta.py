@@ -145,7 +145,9 @@ def image_meta(
     calibration = calibration_of(headers, given, detector, filter_name, missing, notes)
     require_unit(headers, given, missing)
     if missing:
-        missing.reasons += [*other_needs, *_wcs_problem(headers)]
+        wcs_problem = _wcs_problem(headers)
+        missing.reasons += [*other_needs, *wcs_problem]
+        missing.is_no_image = bool(wcs_problem) and set(missing.statements) >= FACTS_OF_AN_IMAGE
         raise missing.error()
     n_exposures, count_notes = _n_exposures(headers, given, detector)
     start, mid, end, time_notes = epochs(headers, given)
@@ -181,6 +183,9 @@ def image_meta(
         pa_v3_deg=headers.number("PA_V3"),
         notes=(*count_notes, *notes, *time_notes),
     )
+
+
+FACTS_OF_AN_IMAGE = {"detector", "filter", "exptime_s"}
 
 
 def _wcs_problem(headers: Headers) -> list[str]:

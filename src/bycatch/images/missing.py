@@ -18,6 +18,9 @@ class Missing:
     statements: dict[str, str] = field(default_factory=dict)
     """Setting of ``input`` and its value: a sensible one, or a placeholder in <>."""
 
+    is_no_image: bool = False
+    """True if the file lacks every fact of an image, its WCS included."""
+
     def add(self, reason: str, name: str, value: str) -> None:
         """Note that a fact is missing, and which setting states it."""
         self.reasons.append(reason)
@@ -27,21 +30,20 @@ class Missing:
         return bool(self.reasons)
 
     def error(self) -> MissingKeyword:
-        """Return one error with all that is missing."""
+        """Return one error with all that is missing.
+
+        Of a file without any fact of an image the list would help nobody.
+        """
+        if self.is_no_image:
+            return MissingKeyword(
+                f"{self.path}: no image of ACS: neither instrument, filter, exposure time nor WCS "
+                "in its header",
+                hint="leave it out; 'bycatch inspect FILE' shows what it holds",
+                missing=list(self.statements),
+            )
         line = " ".join(f"--set input.{name}={value}" for name, value in self.statements.items())
-        toml = "; ".join(f"{name} = {_toml(value)}" for name, value in self.statements.items())
         side = f"{stem_of(self.path)}.bycatch.toml"
-        hint = f"state it: {line} (or, one per line, in {side} beside it: {toml})"
+        hint = f"add {line}, or write these settings into {side} next to the image"
         return MissingKeyword(
             f"{self.path}: {'; '.join(self.reasons)}", hint=hint, missing=list(self.statements)
         )
-
-
-def _toml(value: str) -> str:
-    if value in ("true", "false") or value.startswith("<"):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return f'"{value}"'
-    return value

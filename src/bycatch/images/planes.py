@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Image
 from bycatch.errors import InconsistentImage, UnreadableFile
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 
 PLANES = ("SCI", "WHT", "CTX")
 
@@ -64,12 +64,12 @@ def refuse_several(hdus: fits.HDUList, path: Path) -> None:
 
 
 def weight_sibling(path: Path) -> Path | None:
-    """Return ``<stem>_wht.fits`` beside ``<stem>_sci.fits``, if it exists."""
+    """Return ``<stem>_wht.fits`` next to ``<stem>_sci.fits``, if it exists."""
     return _sibling(path, "wht")
 
 
 def context_sibling(path: Path) -> Path | None:
-    """Return ``<stem>_ctx.fits`` beside ``<stem>_sci.fits``, if it exists."""
+    """Return ``<stem>_ctx.fits`` next to ``<stem>_sci.fits``, if it exists."""
     return _sibling(path, "ctx")
 
 
@@ -131,7 +131,7 @@ def read_apart(path: Path, name: str, *, verify: bool = False) -> NDArray[Any]:
     UnreadableFile
         Not FITS, damaged, or no image in it.
     """
-    with opened(path, verify=verify) as hdus:
+    with open_fits(path, verify=verify) as hdus:
         refuse_several(hdus, path)
         found = find_plane(hdus, name, apart=True)
         if found is not None:

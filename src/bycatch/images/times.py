@@ -122,7 +122,7 @@ def epochs(headers: Headers, given: InputSettings) -> tuple[float, float, float,
     dates = {"DATE-OBS": _date_obs(headers), "PHOTMODE": _photmode_mjd(headers)}
     dates = {name: mjd for name, mjd in dates.items() if math.isfinite(mjd)}
     if math.isfinite(start) and end >= start:
-        return _checked(start, end, dates)
+        return _consistent_dates(start, end, dates)
     notes = []
     if math.isfinite(start) and math.isfinite(end):
         notes.append(f"EXPSTART {start:.5f} is after EXPEND {end:.5f}: neither is used")
@@ -132,7 +132,7 @@ def epochs(headers: Headers, given: InputSettings) -> tuple[float, float, float,
     return nan, nan, nan, [*notes, "time of observation unknown: proper motions are not applied"]
 
 
-def _checked(
+def _consistent_dates(
     start: float, end: float, dates: dict[str, float]
 ) -> tuple[float, float, float, list[str]]:
     """Return EXPSTART and EXPEND, or the dates that agree with each other against them."""

@@ -87,7 +87,7 @@ def celestial_wcs(headers: Headers) -> CelestialWcs:
     if not _is_tangent_icrs(wcs, cards.header):
         pv = [key for key in cards.header if key.startswith("PV")]
         if pv and wcs.wcs.ctype[0].endswith("TAN") and "TPV" not in cards.header["CTYPE1"]:
-            doubts.append(f"{pv[0]} and the like beside CTYPE1 = {cards.header['CTYPE1']}")
+            doubts.append(f"{pv[0]} and similar cards with CTYPE1 = {cards.header['CTYPE1']}")
         wcs, changes = _tangent_icrs(wcs, frame, (ny, nx), cards.header, path)
         notes += changes
     doubts += _doubts(wcs, (ny, nx), headers)

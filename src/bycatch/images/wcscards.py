@@ -35,7 +35,7 @@ REPAIR = "repair the cards of the SCI header, or fetch the file again"
 
 @dataclass(frozen=True, eq=False)
 class WcsCards:
-    """The cards that count, and what was found beside them.
+    """The cards that count, and notes on the others.
 
     Attributes
     ----------
@@ -62,9 +62,9 @@ def wcs_cards(headers: Headers) -> WcsCards:
         A distortion by tables.
     """
     path, notes, doubts = headers.path, [], []
-    cards = _collected(headers.sci, path)
+    cards = _wcs_cards(headers.sci, path)
     if not any(key in cards for key in NEEDED) and headers.primary is not headers.sci:
-        cards = _collected(headers.primary, path)
+        cards = _wcs_cards(headers.primary, path)
         if cards:
             doubts.append("the WCS cards are in PRIMARY, not in SCI")
     missing = [key for key in NEEDED if key not in cards]
@@ -91,7 +91,7 @@ def wcs_cards(headers: Headers) -> WcsCards:
     return WcsCards(header, tuple(notes), tuple(doubts))
 
 
-def _collected(header: fits.Header, path: Path) -> dict[str, Any]:
+def _wcs_cards(header: fits.Header, path: Path) -> dict[str, Any]:
     """Return the cards of the primary WCS that are not empty, by their names."""
     # From these cards alone: a mosaic's header can hold 33,000 others.
     places = [(place, key) for place, key in enumerate(header) if WCS_CARD.fullmatch(key)]
@@ -100,7 +100,7 @@ def _collected(header: fits.Header, path: Path) -> dict[str, Any]:
         if TABLE_CARD.fullmatch(key):
             raise UnsupportedImage(
                 f"{path}: {key} says that it is distorted; a drizzled image is not",
-                hint=f"drizzle it; if it is drizzled, remove {key} and the like from SCI",
+                hint=f"drizzle it; if it is drizzled, remove {key} and similar cards from SCI",
             )
         try:
             value = header[place]  # not by the name, which may be there twice
@@ -127,12 +127,12 @@ def _check_values(cards: dict[str, Any], path: Path) -> None:
             good, wanted = is_text, "text"
         else:
             good = isinstance(value, int | float) and not isinstance(value, bool)
-            good, wanted = good and bool(np.isfinite(value)), "number"
+            good, wanted = good and bool(np.isfinite(value)), "a number"
         if not good:
             shown = f"'{value}'" if is_text else value
-            raise MissingKeyword(f"{path}: {key} is {shown}, which is no {wanted}", hint=REPAIR)
+            raise MissingKeyword(f"{path}: {key} is {shown}, not {wanted}", hint=REPAIR)
         if key in ("EQUINOX", "EPOCH") and not FIRST_EQUINOX <= value <= LAST_EQUINOX:
-            raise MissingKeyword(f"{path}: {key} is {value:g}, which is no year", hint=REPAIR)
+            raise MissingKeyword(f"{path}: {key} is {value:g}, not a year", hint=REPAIR)
     for axis in (1, 2):
         if cards[f"CTYPE{axis}"].startswith(("DEC", "GLAT", "SLAT")):
             degrees = cards.get(f"CUNIT{axis}", "deg").lower().startswith("deg")
@@ -147,7 +147,7 @@ def _one_matrix(cards: dict[str, Any], path: Path) -> list[str]:
     """Leave one form of the linear matrix, and return notes.
 
     CD matrix, PC matrix with CDELT, and CDELT with CROTA exclude one another; CDELT and CROTA
-    may stay beside a CD matrix for old readers, and mean nothing then (FITS standard 8.2.1).
+    may accompany a CD matrix for old readers, and then mean nothing (FITS standard 8.2.1).
     """
     for key in [k for k in cards if re.fullmatch(r"(CD|PC)[12]_3", k)]:
         if cards.pop(key) != 0:
@@ -162,10 +162,10 @@ def _one_matrix(cards: dict[str, Any], path: Path) -> list[str]:
             del cards[key]
         is_unit = pc is not None and np.array_equal(pc, np.eye(2))
         ignored = [*turns, *(["a PC matrix without meaning"] if is_unit else [])]
-        return [f"{k} beside a CD matrix is ignored" for k in ignored]
+        return [f"{k} is ignored: there is a CD matrix" for k in ignored]
     if pc is not None and turns:
         raise InconsistentImage(
-            f"{path}: {' and '.join(turns)} beside a PC matrix, which FITS forbids",
+            f"{path}: {' and '.join(turns)} together with a PC matrix, which FITS forbids",
             hint="remove the wrong ones from the SCI header",
         )
     if pc is None and not ("CDELT1" in cards and "CDELT2" in cards):
@@ -177,7 +177,7 @@ def _one_matrix(cards: dict[str, Any], path: Path) -> list[str]:
 
 
 def _check_same(cd: Floats, pc: Floats | None, path: Path) -> None:
-    """See that a PC matrix beside a CD matrix says the same."""
+    """Check that a PC matrix agrees with a CD matrix."""
     # A unit matrix is what PC and CDELT are by default: it says nothing.
     if pc is None or np.array_equal(pc, np.eye(2)):
         return
@@ -194,7 +194,7 @@ def _check_turn(cards: dict[str, Any], turns: dict[str, Any], path: Path) -> Non
     other = f"CROTA{3 - axis}"
     if other in turns and turns[other] != turns.get(f"CROTA{axis}"):
         raise InconsistentImage(
-            f"{path}: {other} is {turns[other]}, but the angle belongs into CROTA{axis}",
+            f"{path}: {other} is {turns[other]}, but the angle belongs in CROTA{axis}",
             hint=f"set CROTA{axis} to the angle and remove {other}",
         )
 
@@ -213,7 +213,7 @@ def _matrix(cards: dict[str, Any], form: str, path: Path) -> Floats | None:
                 matrix[i - 1, j - 1] = step * float(cards.get(f"{form}{i}_{j}", old))
     except (TypeError, ValueError) as err:
         raise MissingKeyword(
-            f"{path}: {form}1_1 ... or CDELT are no numbers ({err})", hint=REPAIR
+            f"{path}: {form}1_1 ... or CDELT are not numbers ({err})", hint=REPAIR
         ) from err
     return matrix
 
@@ -229,4 +229,4 @@ def _one_distortion(cards: dict[str, Any]) -> list[str]:
     for key in sip:
         del cards[key]
     name = cards["CTYPE1"]
-    return [f"{k} and the like beside CTYPE1 = {name} are ignored, as FITS has it" for k in sip[:1]]
+    return [f"{k} and similar cards are ignored, since CTYPE1 = {name}" for k in sip[:1]]

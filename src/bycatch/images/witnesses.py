@@ -75,7 +75,7 @@ class Verdict:
         return float(np.exp(abs(np.log(self.ratio)))) if self.ratio > 0 else math.inf
 
 
-def settled(
+def settle(
     meta: ImageMeta,
     headers: Headers,
     given: InputSettings,
@@ -99,7 +99,7 @@ def settled(
     Raises
     ------
     InconsistentImage
-        The exposure times disagree, and nothing tells which is right.
+        The exposure times disagree, and nothing decides between them.
     """
     drop_px = meta.pixfrac * meta.native_scale_arcsec / pixel_scale_arcsec(wcs)
     with np.errstate(all="ignore"):  # pixels and weights may be anything yet

@@ -53,15 +53,32 @@ class Surface:
 
     Attributes
     ----------
+    mesh : (n_boxes_y, n_boxes_x) float32, the values
     coefficients : (n_boxes_y, n_boxes_x) float64, of the B-spline
     low, high : range of the boxes' values, which the surface does not leave
     box_px : (height, width) of a box
     """
 
+    mesh: Image
     coefficients: Floats
     low: np.float32
     high: np.float32
     box_px: tuple[int, int]
+
+
+class SkyMaps(NamedTuple):
+    """Background and noise of single pixels, and the surfaces that they come from.
+
+    Attributes
+    ----------
+    background, noise : (ny, nx) float32; 0 where not valid, the noise also where the depth is 0
+    background_surface, noise_surface : through the boxes; that of the noise at unit depth
+    """
+
+    background: Image
+    noise: Image
+    background_surface: Surface
+    noise_surface: Surface
 
 
 def sky_maps(
@@ -72,7 +89,7 @@ def sky_maps(
     filter_boxes: int,
     clip_sigma: float,
     min_share: float,
-) -> tuple[Image, Image]:
+) -> SkyMaps:
     """Return background and noise of single pixels.
 
     Parameters
@@ -86,11 +103,6 @@ def sky_maps(
     filter_boxes : side of the median filter over the boxes, odd
     clip_sigma : clipping of a box's pixels, ten times at most
     min_share : share of a box's pixels that must be left for it to count
-
-    Returns
-    -------
-    background, noise : (ny, nx) float32
-        0 where not valid; the noise also where the depth is 0.
 
     Raises
     ------
@@ -119,9 +131,9 @@ def sky_maps(
             std[row] = box_statistics(part, valid[strip], box, clip_sigma, min_share).std[0]
 
     in_portions(work, len(std), -(-ROWS_WORTH_A_THREAD // box[0]))
-    surface = surface_through(median_filtered(filled(std), size), box)
-    write_noise(depth2, valid, surface, noise)
-    return background, noise
+    of_noise = surface_through(median_filtered(filled(std), size), box)
+    write_noise(depth2, valid, of_noise, noise)
+    return SkyMaps(background, noise, surface, of_noise)
 
 
 # ---------------------------------------------------------------- statistics of boxes
@@ -548,7 +560,7 @@ def surface_through(mesh: Image, box_px: tuple[int, int]) -> Surface:
         coefficients = mesh.astype(np.float64)
     else:
         coefficients = np.asarray(spline_filter(mesh, 3, output=np.float64, mode="reflect"))
-    return Surface(coefficients, np.float32(mesh.min()), np.float32(mesh.max()), box_px)
+    return Surface(mesh, coefficients, np.float32(mesh.min()), np.float32(mesh.max()), box_px)
 
 
 def surface_map(surface: Surface, valid: Bools) -> Image:

@@ -19,7 +19,7 @@ LEAST_KNOWN = 0.75
 N_BESIDE, STEP_BESIDE = 12, 2
 """Columns to either side that a column is compared with, and how far apart they lie."""
 LEAST_BESIDE = 20
-"""Stretches beside that tell how much columns deviate here anyhow."""
+"""Neighbouring stretches that measure how much columns deviate here by chance."""
 BESIDE_SIGMA = 3.0
 """Mean deviation of the four stretches, in units of the scatter of stretches beside."""
 MAD_TO_SIGMA = 1.4826

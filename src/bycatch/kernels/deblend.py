@@ -147,7 +147,7 @@ def deblended(
     if len(large):
         value, at = np.empty(len(source), np.float32), np.empty(len(source), np.int32)
         _gather(image, segments, first.copy(), value, at)
-        pixels = _listed(value, at)
+        pixels = _pixels_with_depths(value, at)
         low = np.fmin.reduceat(pixels.value, start[:-1])
         high = np.fmax.reduceat(pixels.value, start[:-1])
         equal, exponential = thresholds(low, high, n_levels)
@@ -222,7 +222,7 @@ def _checked_areas(
     return areas
 
 
-def _listed(value: Floats, at: Ints) -> Pixels:
+def _pixels_with_depths(value: Floats, at: Ints) -> Pixels:
     """Return pixels with their depths; they have no box yet."""
     # Bits of a float are in the order of its value; of a negative one, in reverse.  0 - x, not
     # -x, so that the two zeros agree.
@@ -303,7 +303,7 @@ def _split_all(
             pixels.value[begin:end], pixels.depth[begin:end], pixels.at[begin:end], back,
             np.empty(8, np.int64),
         )  # fmt: skip
-        back = _boxed(own, nx, begin)
+        back = _box_places(own, nx, begin)
         own = Pixels(own.value, own.depth, own.at, back, own.steps)
         mine = source[begin:end]
         n = _mark(own, begin, exponential[s], n_pixels, work, mine)
@@ -311,12 +311,12 @@ def _split_all(
         if n > MANY_MARKERS and _differ(exponential[s], equal[s]):
             n = _mark(own, begin, equal[s], n_pixels, work, mine)
         if n > 1:
-            n_sources[s] = _flooded(own, begin, n, contrast, work, mine)
+            n_sources[s] = _flood_segment(own, begin, n, contrast, work, mine)
     return n_sources
 
 
 @compiled
-def _boxed(own: Pixels, nx: int, begin: int) -> Ints:
+def _box_places(own: Pixels, nx: int, begin: int) -> Ints:
     """Turn places in an image into those in a box around a segment, and steps along with them.
 
     Return the way back, to numbers from ``begin`` on, in memory that is taken over or larger.
@@ -443,11 +443,11 @@ def _join(added: Ints, at: Ints, back: Ints, steps: Longs, begin: int, forest: I
             found |= 1 << m
             other = _root(forest, k)
             if other != here:
-                here = _merged(here, other, forest)
+                here = _merge(here, other, forest)
 
 
 @compiled
-def _merged(a: int, b: int, forest: Ints) -> int:
+def _merge(a: int, b: int, forest: Ints) -> int:
     """Join two parts; return the root of both, which is their first pixel."""
     root, other = min(a, b), max(a, b)
     forest[other, PARENT] = root
@@ -525,7 +525,7 @@ def _paint(own: Pixels, begin: int, work: Work, source: Ints) -> int:
 
 
 @compiled
-def _flooded(
+def _flood_segment(
     own: Pixels, begin: int, n_markers: int, contrast: float, work: Work, source: Ints
 ) -> int:
     """Flood a segment from its markers, and dissolve sources that are too faint.

@@ -27,7 +27,7 @@ SMOOTHNESS = (2, 1)
 LIKELY, STEP = 0.25, 0.15
 """How likely a distortion and a step of 1 mas or more are before anything is known of an image."""
 MOST_STARS = 100
-"""More do not tell more of a smooth field, and cost their third power."""
+"""More add nothing for a smooth field, and cost their third power."""
 OUTLIERS, OUTLIER_MAS, OUTLIER_SQUARE = 0.005, 50.0, 20.0
 """Share of pairs that are wrong, their scatter per axis, and the chi square that makes one."""
 _LEAST_WEIGHT = 1e-3
@@ -137,11 +137,11 @@ class Distortion:
         for model in self.models:
             if model.covariance is None or model.solved is None:
                 continue
-            shared = _shared(at, drift, model)
+            shared = _shared_terms(at, drift, model)
             offset = shared @ (model.covariance.shared.T @ model.solved)
             cross = None
             if model.is_field:
-                cross = _correlated(at, self.xy_arcsec, model)
+                cross = _covariance_between(at, self.xy_arcsec, model)
                 offset += (model.solved.reshape(2, -1) @ cross.T).ravel()
             alone = model.size_mas**2 if model.is_field else 0.0
             variance = np.maximum(alone + model.covariance.change(shared, cross), 0.0)
@@ -179,8 +179,8 @@ def distortion(
     drift = _drift(xy, prior)
     data = apart.T.ravel()
     xy = xy - middle_arcsec
-    tried = _tried(reach_arcsec, normals)
-    found = [_solved(model, xy, noise.T.ravel(), drift, data) for model in tried]
+    tried = _candidate_models(reach_arcsec, normals)
+    found = [_solve(model, xy, noise.T.ravel(), drift, data) for model in tried]
     logs = np.array([log for log, _, _ in found])
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
@@ -214,7 +214,7 @@ def distortion(
     )
 
 
-def _tried(reach_arcsec: float, normals: Floats) -> list[_Model]:
+def _candidate_models(reach_arcsec: float, normals: Floats) -> list[_Model]:
     """Return the fields that are tried, the absence of any first, with their weights before."""
     no_line = np.zeros(2)
     likely = np.array(SIZES_MAS) ** -0.5
@@ -231,7 +231,7 @@ def _tried(reach_arcsec: float, normals: Floats) -> list[_Model]:
     return models
 
 
-def _solved(
+def _solve(
     model: _Model, xy_arcsec: Floats, noise: Floats, drift: Floats, data: Floats
 ) -> tuple[float, _Covariance, Floats]:
     """Solve the equations of a field.
@@ -246,11 +246,11 @@ def _solved(
     solved : (2N,) its inverse times the residuals
     """
     n = len(xy_arcsec)
-    one_axis = _correlated(xy_arcsec, xy_arcsec, model) if model.is_field else None
-    shared = _shared(xy_arcsec, drift, model)
+    one_axis = _covariance_between(xy_arcsec, xy_arcsec, model) if model.is_field else None
+    shared = _shared_terms(xy_arcsec, drift, model)
     outlier = np.zeros(n, dtype=np.bool_)
     while True:
-        covariance = _factored(one_axis, noise, shared)
+        covariance = _factor(one_axis, noise, shared)
         solved = covariance.solve(data)
         # Squares of residuals in a fit without the star over their variances, both axes.
         square = (solved**2 / covariance.diagonal).reshape(2, n).sum(axis=0)
@@ -265,7 +265,7 @@ def _solved(
     return log - 0.5 * covariance.log_det - 0.5 * float(data @ solved), covariance, solved
 
 
-def _factored(one_axis: Floats | None, noise: Floats, shared: Floats) -> _Covariance:
+def _factor(one_axis: Floats | None, noise: Floats, shared: Floats) -> _Covariance:
     """Return the covariance of noise (2N,), a field (N, N) of either axis, and shared errors.
 
     The latter are (2N, r), each column an error of size 1.
@@ -313,7 +313,7 @@ def _drift(xy_arcsec: Floats, prior: Floats) -> Floats:
     return np.asarray(terms * np.sqrt(prior), dtype=np.float64)
 
 
-def _shared(xy_arcsec: Floats, drift: Floats, model: _Model) -> Floats:
+def _shared_terms(xy_arcsec: Floats, drift: Floats, model: _Model) -> Floats:
     """Return (2M, r): the drift and a step, which is one offset per axis and side.
 
     Positions are from the middle of the image.
@@ -325,7 +325,7 @@ def _shared(xy_arcsec: Floats, drift: Floats, model: _Model) -> Floats:
     return np.hstack([drift, np.kron(np.eye(2), sides)])
 
 
-def _correlated(a_arcsec: Floats, b_arcsec: Floats, model: _Model) -> Floats:
+def _covariance_between(a_arcsec: Floats, b_arcsec: Floats, model: _Model) -> Floats:
     """Return the covariance of a smooth or rough field between positions, along one axis, mas^2."""
     apart = np.hypot(*(a_arcsec[:, np.newaxis] - b_arcsec).transpose(2, 0, 1))
     ratio = apart / model.length_arcsec

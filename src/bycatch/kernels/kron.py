@@ -17,22 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes, highest_label, label_plane
 from bycatch.kernels.compiled import compiled
+from bycatch.kernels.ellipses import Ellipse, extent, pixel_share, radius_squared, scaled
 from bycatch.kernels.fastmath import fast_exp
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
-from bycatch.kernels.moments import (
-    KRON_MIN,
-    KRON_REACH,
-    KRON_SCALE,
-    THINNEST,
-    Ellipse,
-    _ellipse_share,
-    _extent,
-    _quadratic,
-    _scaled,
-    segment_boxes,
-)
+from bycatch.kernels.moments import THINNEST, segment_boxes
 from bycatch.kernels.neighbourhood import nearest_pixel, plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
+from bycatch.kernels.windows import KRON_MIN, KRON_REACH, KRON_SCALE
 
 Labels = NDArray[np.int32]
 Images = tuple[Image, Bools, Labels]  # data, valid, labels
@@ -210,7 +201,7 @@ def _measure(
         scale = KRON_SCALE * kron
         if scale * a > MAX_REACH_PX:
             scale, marks[k, 1] = MAX_REACH_PX / a, True
-        _total(images, sky[k], x[k], y[k], labels[k], _scaled(ellipse, scale), values[k])
+        _total(images, sky[k], x[k], y[k], labels[k], scaled(ellipse, scale), values[k])
 
 
 @compiled
@@ -400,13 +391,13 @@ def _kron_radius(
 ) -> float:
     """Return the first-moment radius in units of the ellipse; NaN beyond where it is measured."""
     ny, nx = images[0].shape
-    width, height = _extent(_scaled(ellipse, KRON_REACH))
+    width, height = extent(scaled(ellipse, KRON_REACH))
     row0, row1 = span(y, min(height, MAX_REACH_PX), ny)
     column0, column1 = span(x, min(width, MAX_REACH_PX), nx)
     total, first = 0.0, 0.0
     for row in range(row0, row1):
         for column in range(column0, column1):
-            square = _quadratic(column - x, row - y, ellipse)
+            square = radius_squared(column - x, row - y, ellipse)
             if square > KRON_REACH * KRON_REACH:
                 continue
             if _counts(images, row, column, label):
@@ -446,9 +437,9 @@ def _total(
             counts = math.isfinite(value)
             if counts:
                 pixels[row - row0, column - column0] = value
-            square = _quadratic(column - x, dy, ellipse)
+            square = radius_squared(column - x, dy, ellipse)
             if square < outer2 and images[1][row, column]:
-                share = 1.0 if square < inner2 else _ellipse_share(column - x, dy, ellipse)
+                share = 1.0 if square < inner2 else pixel_share(column - x, dy, ellipse)
                 if counts:
                     flux += share * value
                     area += share

@@ -75,8 +75,8 @@ def segments_above(
         found[first] = _runs_above(*images, weights, np.float32(n_sigma), smooth, first, last)
 
     in_portions(work, len(data), ROWS_WORTH_A_THREAD)
-    runs = joined([found[first] for first in sorted(found)])
-    return Segments(labels, _painted(runs, n_pixels, labels), smooth)
+    runs = join_runs([found[first] for first in sorted(found)])
+    return Segments(labels, _write_labels(runs, n_pixels, labels), smooth)
 
 
 def n_groups(mask: Bools) -> int:
@@ -92,7 +92,7 @@ def n_groups(mask: Bools) -> int:
         found[first] = _runs_of(pixels, first, last)
 
     in_portions(work, len(mask), ROWS_WORTH_A_THREAD)
-    runs = joined([found[first] for first in sorted(found)])
+    runs = join_runs([found[first] for first in sorted(found)])
     return int(np.count_nonzero(runs[:, PARENT] == np.arange(len(runs))))
 
 
@@ -111,7 +111,7 @@ def _runs_of(mask: Bools, first_row: int, last_row: int) -> Runs:
     return runs[:n_runs].copy()
 
 
-def joined(parts: list[Runs]) -> Runs:
+def join_runs(parts: list[Runs]) -> Runs:
     """Return the runs of successive portions of an image as one array, joined where they meet.
 
     Parameters
@@ -253,7 +253,7 @@ def _root(runs: Runs, k: int) -> int:
 
 
 @compiled
-def _painted(runs: Runs, n_pixels: int, labels: NDArray[np.int32]) -> int:
+def _write_labels(runs: Runs, n_pixels: int, labels: NDArray[np.int32]) -> int:
     """Write the labels of groups that are large enough; return how many there are."""
     n_runs = len(runs)
     sizes = np.zeros(n_runs, np.int64)

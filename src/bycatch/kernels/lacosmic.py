@@ -297,7 +297,7 @@ def find(strip: Planes, work: Work, levels: Image) -> bool:
         )
         near = neighbours_above(seeds, strip.peak, strip.bad, sigclip)
         rays = neighbours_above(near, strip.peak, strip.bad, siglow)
-        new = marked(rays, strip.found, strip.blocked)
+        new = mark(rays, strip.found, strip.blocked)
         if iteration == work.n_iterations - 1 or (new.size == 0 and work.cleantype != MEDIAN):
             break
         places = np.flatnonzero(strip.found) if work.cleantype == MEDIAN else new
@@ -703,7 +703,7 @@ def neighbours_above(places: Places, peak: Image, bad: Bools, limit: float) -> P
 
 
 @compiled
-def marked(places: Places, found: Bools, blocked: Bools) -> Places:
+def mark(places: Places, found: Bools, blocked: Bools) -> Places:
     """Mark places; return those that were not marked before.
 
     Parameters

@@ -123,20 +123,20 @@ def _crosses(line: Line, bright: Bools, known: Bools) -> bool:
     """Tell whether a line is bright all along and dark on both sides."""
     reach = float(np.hypot(*bright.shape))
     along = np.arange(-reach, reach + 1.0)
-    on, seen = _sampled(line, along, (-1.0, 0.0, 1.0), bright, known)
+    on, seen = _sample_line(line, along, (-1.0, 0.0, 1.0), bright, known)
     if seen.sum() < LEAST_SAMPLES:
         return False
     parts = np.array_split(on[seen], N_PARTS)
     if sum(part.mean() >= LEAST_SHARE for part in parts) < LEAST_PARTS:
         return False
     for side in (-SIDE_CELLS, SIDE_CELLS):
-        beside, there = _sampled(line, along, (float(side),), bright, known)
+        beside, there = _sample_line(line, along, (float(side),), bright, known)
         if there.any() and beside[there].mean() > MOST_BESIDE:
             return False
     return True
 
 
-def _sampled(
+def _sample_line(
     line: Line, along: Floats, across: tuple[float, ...], bright: Bools, known: Bools
 ) -> tuple[Bools, Bools]:
     """Return where along a line any of the cells across is bright, and where the first is known."""
@@ -153,7 +153,7 @@ def _sampled(
     return on, seen
 
 
-def traced(line: Line, image: Image, valid: NDArray[np.bool_], noise: float) -> Trace | None:
+def trace(line: Line, image: Image, valid: NDArray[np.bool_], noise: float) -> Trace | None:
     """Return centre and width of a line in pixels, None where no light shows it.
 
     Medians along chunks of the line, so that sources and cosmic rays on it count little.

@@ -6,35 +6,20 @@ manual) in the form of photutils' SourceCatalog.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Image
-from bycatch.kernels.bounds import check_shapes, index_in, label_plane
+from bycatch.kernels.bounds import check_shapes, label_plane
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
 from bycatch.kernels.neighbourhood import plane
-from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
-
-Labels = NDArray[np.int32]
-Counts = NDArray[np.int64]
-Box = tuple[int, int, int, int]
-Ellipse = tuple[float, float, float, float]  # semi-axes, cosine and sine of the long one's angle
-Images = tuple[Image, Image, Bools, Labels]  # data, background, valid, labels
+from bycatch.kernels.windows import Counts, Labels, fill_windows
 
 THINNEST = 1.0 / 12.0
 """Variance of a pixel about its centre: added where a segment is thinner, px^2."""
-KRON_REACH, KRON_SCALE, KRON_MIN = 6.0, 2.5, 1.4
-MIN_HALF_LIGHT_PX = 0.5
-MAX_ITERATIONS = 16
-CONVERGED_PX = 1e-4
-MIN_LIMIT = 1_000_000
-"""An aperture's box may have so many pixels at least, however small the image."""
-FAR = 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +110,7 @@ def segment_properties(
 
     def follow(i: int, j: int) -> None:
         shapes = (a[i:j], b[i:j], theta[i:j])
-        _windowed(images, i, (x[i:j], y[i:j]), shapes, area[i:j], windows[i:j])
+        fill_windows(images, i, (x[i:j], y[i:j]), shapes, area[i:j], windows[i:j])
 
     in_portions(follow, n_labels, WORTH_A_THREAD)
     return Properties(
@@ -160,9 +145,6 @@ def _ellipses(variances: Floats) -> tuple[Floats, Floats, Floats]:
     mean, half = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
     theta = 0.5 * np.arctan2(2 * xy, xx - yy)
     return np.sqrt(mean + half), np.sqrt(np.maximum(mean - half, 0)), theta
-
-
-# ---------------------------------------------------------------- sums over segments
 
 
 def segment_boxes(labels: Labels, n_labels: int) -> NDArray[np.int64]:
@@ -298,312 +280,3 @@ def _medians(
             if high < 0 and below > n // 2:
                 high = value
         medians[k] = 0.5 * (low + high) if n else np.nan
-
-
-# ---------------------------------------------------------------- windowed centroids
-
-
-def wide_centroids(
-    data: Image,
-    background: Image,
-    valid: Bools,
-    labels: Labels,
-    number: Counts,
-    x: Floats,
-    y: Floats,
-    sigma_px: float,
-) -> tuple[Floats, Floats]:
-    """Return centroids of some segments in a Gaussian window of one width.
-
-    Parameters
-    ----------
-    data, background, valid, labels : (ny, nx), as in `segment_properties`
-    number : (N,) labels
-    x, y : (N,) where the windows begin
-    sigma_px : of the window
-
-    Returns
-    -------
-    x, y : (N,) float; NaN where a window is lost
-    """
-    check_shapes(data, background, valid, labels)
-    images = (plane(data), plane(background), plane(valid, np.bool_), plane(labels, np.int32))
-    at = np.stack([np.asarray(v, dtype=np.float64) for v in (x, y)], axis=1)
-    if not at.shape[0] == len(number) or not sigma_px > 0:
-        raise ValueError(f"{len(number)} labels for {len(at)} positions, sigma {sigma_px}")
-    _follow_all(images, np.asarray(number, dtype=np.int64), at, float(sigma_px))
-    return at[:, 0], at[:, 1]
-
-
-@compiled
-def _follow_all(images: Images, number: Counts, at: Floats, sigma: float) -> None:
-    """Move positions (N, 2) to the centroids in a window."""
-    for k in range(number.size):
-        if math.isfinite(at[k, 0] + at[k, 1]):
-            at[k, 0], at[k, 1] = _window_centroid(images, int(number[k]), at[k, 0], at[k, 1], sigma)
-
-
-@compiled
-def _windowed(
-    images: Images,
-    first: int,
-    positions: tuple[Floats, Floats],
-    shapes: tuple[Floats, Floats, Floats],
-    area: Counts,
-    windows: Floats,
-) -> None:
-    """Fill half-light radii and windowed centroids, (N, 3)."""
-    for k in range(area.size):
-        label = first + k + 1
-        windows[k] = np.nan
-        x, y = positions[0][k], positions[1][k]
-        a, b, theta = shapes[0][k], shapes[1][k], shapes[2][k]
-        if area[k] == 0 or not math.isfinite(x + y + a + b):
-            continue
-        ellipse = (a, b, math.cos(theta), math.sin(theta))
-        kron = KRON_SCALE * _kron_radius(images, label, x, y, ellipse)
-        if not math.isfinite(kron):
-            continue
-        flux = _ellipse_flux(images, label, x, y, _scaled(ellipse, kron))
-        radius = _half_light_radius(images, label, x, y, flux, kron * a)
-        windows[k, 0] = radius
-        if math.isfinite(radius):
-            sigma = 2.0 * max(radius, MIN_HALF_LIGHT_PX) * SIGMA_PER_FWHM
-            xw, yw = _window_centroid(images, label, x, y, sigma)
-            if not _quadratic(xw - x, yw - y, ellipse) <= 1:
-                xw, yw = x, y
-            windows[k, 1], windows[k, 2] = xw, yw
-
-
-@compiled
-def _scaled(ellipse: Ellipse, scale: float) -> Ellipse:
-    return scale * ellipse[0], scale * ellipse[1], ellipse[2], ellipse[3]
-
-
-@compiled
-def _quadratic(dx: float, dy: float, ellipse: Ellipse) -> float:
-    """Return the squared elliptical radius of an offset: 1 on the ellipse."""
-    a, b, cos, sin = ellipse
-    along, across = (dx * cos + dy * sin) / a, (dy * cos - dx * sin) / b
-    return along * along + across * across
-
-
-@compiled
-def _extent(ellipse: Ellipse) -> tuple[float, float]:
-    """Return half the width and half the height of an ellipse."""
-    a, b, cos, sin = ellipse
-    return math.hypot(a * cos, b * sin), math.hypot(a * sin, b * cos)
-
-
-@compiled
-def _on_image(x0: float, x1: float, y0: float, y1: float, shape: tuple[int, int]) -> Box:
-    """Return the part of a box that lies on the image; an empty one where it is too large.
-
-    Its sides are whole numbers, but not integers, which they may be too large for.
-    """
-    if not (x1 - x0) * (y1 - y0) <= max(shape[0] * shape[1], MIN_LIMIT):
-        return 0, 0, 0, 0
-    left, low = index_in(x0, shape[1] + 1), index_in(y0, shape[0] + 1)
-    right, high = index_in(x1, shape[1] + 1), index_in(y1, shape[0] + 1)
-    return left, max(left, right), low, max(low, high)
-
-
-@compiled
-def _cutout(images: Images, label: int, x: float, y: float, box: Box) -> Image:
-    """Return a box of data - background of which other segments are cleaned away.
-
-    Their pixels take the value of the pixel opposite the source, or 0 where that is
-    out of the box, not valid, or of another segment as well.  0 where not valid.
-    """
-    data, background, valid, labels = images
-    x0, x1, y0, y1 = box
-    pixels = np.zeros((y1 - y0, x1 - x0), np.float32)
-    mirror_x, mirror_y = 2 * (int(x - x0 + 0.5) + x0), 2 * (int(y - y0 + 0.5) + y0)
-    for row in range(y0, y1):
-        for column in range(x0, x1):
-            if not valid[row, column]:
-                continue
-            j, i = row, column
-            if labels[j, i] != 0 and labels[j, i] != label:
-                j, i = mirror_y - j, mirror_x - i
-                if not (y0 <= j < y1 and x0 <= i < x1) or not valid[j, i]:
-                    continue
-                if labels[j, i] != 0 and labels[j, i] != label:
-                    continue
-            pixels[row - y0, column - x0] = data[j, i] - background[j, i]
-    return pixels
-
-
-@compiled
-def _kron_radius(images: Images, label: int, x: float, y: float, ellipse: Ellipse) -> float:
-    """Return the first-moment radius in units of the ellipse; NaN where it makes no sense."""
-    width, height = _extent(_scaled(ellipse, KRON_REACH))
-    box = _on_image(
-        np.floor(x - width + 0.5),
-        np.floor(x + width + 0.5) + 1,
-        np.floor(y - height + 0.5),
-        np.floor(y + height + 0.5) + 1,
-        images[0].shape,
-    )
-    if box[0] >= box[1] or box[2] >= box[3]:
-        return np.nan
-    pixels = _cutout(images, label, x, y, box)
-    total, first = 0.0, 0.0
-    for row in range(pixels.shape[0]):
-        for column in range(pixels.shape[1]):
-            square = _quadratic(column + box[0] - x, row + box[2] - y, ellipse)
-            if square <= KRON_REACH * KRON_REACH:
-                total += pixels[row, column]
-                first += pixels[row, column] * math.sqrt(square)
-    if total <= 0 or first <= 0:
-        return KRON_MIN
-    return max(first / total, KRON_MIN) if first <= KRON_REACH * total else np.nan
-
-
-@compiled
-def _ellipse_flux(images: Images, label: int, x: float, y: float, ellipse: Ellipse) -> float:
-    """Return the sum in an ellipse, with exact pixel overlap."""
-    width, height = _extent(ellipse)
-    box = _on_image(
-        np.floor(x - width + 0.5),
-        np.floor(x + width + 1.5),
-        np.floor(y - height + 0.5),
-        np.floor(y + height + 1.5),
-        images[0].shape,
-    )
-    if box[0] >= box[1] or box[2] >= box[3]:
-        return np.nan
-    pixels = _cutout(images, label, x, y, box)
-    # No part of a pixel is farther from its centre than half a diagonal.
-    margin = HALF_DIAGONAL / ellipse[1]
-    inner2, outer2 = max(1.0 - margin, 0.0) ** 2, (1.0 + margin) ** 2
-    total = 0.0
-    for row in range(pixels.shape[0]):
-        for column in range(pixels.shape[1]):
-            dx, dy = column + box[0] - x, row + box[2] - y
-            square = _quadratic(dx, dy, ellipse)
-            if square < inner2:
-                total += pixels[row, column]
-            elif square < outer2:
-                total += pixels[row, column] * _ellipse_share(dx, dy, ellipse)
-    return total
-
-
-@compiled
-def _ellipse_share(dx: float, dy: float, ellipse: Ellipse) -> float:
-    """Return the area that an ellipse about the origin shares with a pixel at (dx, dy).
-
-    Where the ellipse is a unit circle the pixel is a parallelogram; its area within
-    the circle is the sum of those of the triangles between its sides and the origin.
-    """
-    a, b, cos, sin = ellipse
-    u, v = (dx * cos + dy * sin) / a, (dy * cos - dx * sin) / b
-    # Half the pixel's sides along x and along y, there.
-    xu, xv, yu, yv = 0.5 * cos / a, -0.5 * sin / b, 0.5 * sin / a, 0.5 * cos / b
-    area = _triangle_share(u - xu - yu, v - xv - yv, u + xu - yu, v + xv - yv)
-    area += _triangle_share(u + xu - yu, v + xv - yv, u + xu + yu, v + xv + yv)
-    area += _triangle_share(u + xu + yu, v + xv + yv, u - xu + yu, v - xv + yv)
-    area += _triangle_share(u - xu + yu, v - xv + yv, u - xu - yu, v - xv - yv)
-    return area * a * b
-
-
-@compiled
-def _triangle_share(x0: float, y0: float, x1: float, y1: float) -> float:
-    """Return the signed area that the unit circle shares with the triangle 0, p0, p1."""
-    dx, dy = x1 - x0, y1 - y0
-    square = dx * dx + dy * dy
-    middle = -(x0 * dx + y0 * dy) / square
-    half2 = middle * middle - (x0 * x0 + y0 * y0 - 1.0) / square
-    half = math.sqrt(max(half2, 0.0))
-    # The part of the side, from s to t, that lies within the circle.
-    s, t = max(middle - half, 0.0), min(middle + half, 1.0)
-    if half2 <= 0 or s >= t:
-        return _sector(x0, y0, x1, y1)
-    xs, ys, xt, yt = x0 + s * dx, y0 + s * dy, x0 + t * dx, y0 + t * dy
-    area = 0.5 * (xs * yt - ys * xt)
-    if s > 0:
-        area += _sector(x0, y0, xs, ys)
-    if t < 1:
-        area += _sector(xt, yt, x1, y1)
-    return area
-
-
-@compiled
-def _sector(x0: float, y0: float, x1: float, y1: float) -> float:
-    """Return the signed area of the unit circle between two directions."""
-    return 0.5 * math.atan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)
-
-
-@compiled
-def _half_light_radius(
-    images: Images, label: int, x: float, y: float, flux: float, max_radius: float
-) -> float:
-    """Return the radius of the circle with half a flux; NaN where none is found."""
-    if not math.isfinite(flux) or flux == 0:
-        return np.nan
-    box = _on_image(
-        np.floor(x - max_radius + 0.5),
-        np.ceil(x + max_radius + 0.5),
-        np.floor(y - max_radius + 0.5),
-        np.ceil(y + max_radius + 0.5),
-        images[0].shape,
-    )
-    if box[0] >= box[1] or box[2] >= box[3]:
-        return np.nan
-    pixels = _cutout(images, label, x, y, box)
-    return half_flux_radius(pixels, x - box[0], y - box[2], 0.5 * flux, max_radius)
-
-
-@compiled
-def _window_centroid(
-    images: Images, label: int, x: float, y: float, sigma: float
-) -> tuple[float, float]:
-    """Return the centroid in a Gaussian window that follows it; NaN where it is lost."""
-    ny, nx = images[0].shape
-    radius = 4.0 * sigma
-    reach = int(radius + 1.5)
-    size = 2 * reach + 1
-    if size * size > max(ny * nx, MIN_LIMIT):
-        return np.nan, np.nan
-    weights = np.empty(size)
-    pixels = np.empty((0, 0), np.float32)
-    x_at, y_at, x0, y0 = -FAR, -FAR, 0, 0
-    for _ in range(MAX_ITERATIONS):
-        if not (-size < x < nx + size and -size < y < ny + size):
-            return np.nan, np.nan
-        if int(x + 0.5) != x_at or int(y + 0.5) != y_at:
-            x_at, y_at = int(x + 0.5), int(y + 0.5)
-            x0, y0 = max(0, x_at - reach), max(0, y_at - reach)
-            box = (x0, min(nx, x_at + reach + 1), y0, min(ny, y_at + reach + 1))
-            if box[0] >= box[1] or box[2] >= box[3]:
-                return np.nan, np.nan
-            pixels = _cutout(images, label, x, y, box)
-        dx, dy = _windowed_offset(pixels, x - x0, y - y0, sigma, radius, weights)
-        x, y = x + 2.0 * dx, y + 2.0 * dy
-        if not math.sqrt(dx * dx + dy * dy) > CONVERGED_PX:
-            break
-    return x, y
-
-
-@compiled
-def _windowed_offset(
-    pixels: Image, x: float, y: float, sigma: float, radius: float, weights: Floats
-) -> tuple[float, float]:
-    """Return the offset of the centroid, in a Gaussian window cut at a radius, from its centre."""
-    for column in range(pixels.shape[1]):
-        weights[column] = math.exp(-0.5 * ((column - x) / sigma) ** 2)
-    total, sx, sy = 0.0, 0.0, 0.0
-    for row in range(pixels.shape[0]):
-        dy = row - y
-        line, line_x = 0.0, 0.0
-        for column in range(pixels.shape[1]):
-            dx = column - x
-            if dx * dx + dy * dy <= radius * radius:
-                value = pixels[row, column] * weights[column]
-                line += value
-                line_x += value * dx
-        weight = math.exp(-0.5 * (dy / sigma) ** 2)
-        total += line * weight
-        sx += line_x * weight
-        sy += line * weight * dy
-    return sx / total, sy / total

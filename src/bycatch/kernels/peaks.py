@@ -481,7 +481,7 @@ def _fill_narrow_basins(
         first = (y[k] + 1) * (nx + 2) + x[k] + 1
         if flat[first] & SEEN:
             continue
-        part, n, kinds = connected(flat, nx + 2, first, part)
+        part, n, kinds = connected_pixels(flat, nx + 2, first, part)
         if kinds & IS_WIDE:
             flood(signal, flat, part[:n])
         for place in part[:n]:
@@ -490,7 +490,7 @@ def _fill_narrow_basins(
 
 
 @compiled
-def connected(
+def connected_pixels(
     state: NDArray[np.uint8], width: int, first: int, part: Places
 ) -> tuple[Places, int, int]:
     """Return the pixels connected with one (in ``part``), their number, and all their bits.

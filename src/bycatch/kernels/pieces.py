@@ -99,7 +99,7 @@ def touching(smooth: Image, labels: Labels, n_labels: int) -> Touching:
     )
 
 
-def renamed(labels: Labels, names: NDArray[np.integer]) -> Labels:
+def rename_labels(labels: Labels, names: NDArray[np.integer]) -> Labels:
     """Give other names to labels, in place.
 
     Parameters

@@ -368,11 +368,17 @@ def _correlated(values: Floats, rho: Floats, lag: int) -> float:
     """Return the variance of a sum of values times noise of variance 1 and that correlation."""
     size = len(values)
     total = 0.0
-    for dv in range(-lag, lag + 1):
+    for dv in range(lag + 1):
         for du in range(-lag, lag + 1):
+            # Distances the other way have the same products.
+            both = rho[lag + dv, lag + du] + rho[lag - dv, lag - du]
+            if dv == 0 and du <= 0:
+                if du < 0:
+                    continue
+                both = rho[lag, lag]
             product = 0.0
-            for v in range(max(-dv, 0), min(size, size - dv)):
+            for v in range(size - dv):
                 for u in range(max(-du, 0), min(size, size - du)):
                     product += values[v, u] * values[v + dv, u + du]
-            total += rho[dv + lag, du + lag] * product
+            total += both * product
     return total

@@ -22,6 +22,7 @@ from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, WORTH_A_THREAD, in_port
 
 OVERSAMPLING = 4
 """Points of a grid per pixel."""
+Grids = NDArray[np.float32]
 N_PARTS = 4
 """Of a stamp: light, and how it changes with x, y and width."""
 MARGIN_STEPS = 3
@@ -39,7 +40,7 @@ def grid_side(radius_px: int) -> int:
     return 2 * (OVERSAMPLING * radius_px + MARGIN_STEPS) + 1
 
 
-def largest_radius_px(grids: Floats) -> float:
+def largest_radius_px(grids: Floats | Grids) -> float:
     """Return the radius that grids serve.
 
     Parameters
@@ -59,8 +60,10 @@ def largest_radius_px(grids: Floats) -> float:
     return radius
 
 
-def checked_terms(grids: Floats, terms: ArrayLike, n: int) -> tuple[Floats, Floats]:
+def checked_terms(grids: Floats, terms: ArrayLike, n: int) -> tuple[Grids, Grids]:
     """Return grids and factors in the form that kernels take; raise a ValueError if they differ.
+
+    In single precision, of which a pixel of the image has no more: eight points at a time.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ def checked_terms(grids: Floats, terms: ArrayLike, n: int) -> tuple[Floats, Floa
     factors = plane(np.asarray(terms, dtype=np.float64), np.float64)
     if factors.shape != (n, len(grids)):
         raise ValueError(f"{n} stars on {len(grids)} grids have factors ({n}, {len(grids)})")
-    return plane(grids, np.float64), factors
+    return plane(grids, np.float32), plane(factors, np.float32)
 
 
 def add_stars(
@@ -176,43 +179,43 @@ def grid_place(distance_px: float, side: int) -> tuple[int, float]:
 
 @compiled
 def blend_rows(
-    grids: Floats,
-    factors: Floats,
+    grids: Grids,
+    factors: Grids,
     row: int,
     weights: tuple[float, float, float, float],
     first: int,
     n: int,
-    out: Floats,
+    out: Grids,
 ) -> None:
     """Write n points of the PSF's row between grid rows ``row`` and ``row`` + 1.
 
     Parameters
     ----------
-    grids : (K, n, n) float
-    factors : (K,) float
+    grids : (K, n, n) float32
+    factors : (K,) float32
     row : of the grids
     weights : of the four rows around
     first : column of the first point
     n : number of points
-    out : (m,) float, m at least n, written
+    out : (m,) float32, m at least n, written
     """
-    for j in range(n):
-        out[j] = 0.0
+    out[:n] = np.float32(0)
     for k in range(len(factors)):
-        for i in range(4):
-            line = grids[k, row - 1 + i, first : first + n]
-            weight = factors[k] * weights[i]
-            for j in range(n):
-                out[j] += weight * line[j]
+        a, b = grids[k, row - 1, first : first + n], grids[k, row, first : first + n]
+        c, d = grids[k, row + 1, first : first + n], grids[k, row + 2, first : first + n]
+        p, q = factors[k] * np.float32(weights[0]), factors[k] * np.float32(weights[1])
+        r, s = factors[k] * np.float32(weights[2]), factors[k] * np.float32(weights[3])
+        for j in range(n):
+            out[j] += (p * a[j] + q * b[j]) + (r * c[j] + s * d[j])
 
 
 @compiled
-def across(line: Floats, at: int, weights: tuple[float, float, float, float]) -> float:
+def across(line: Grids, at: int, weights: tuple[float, float, float, float]) -> float:
     """Return the value between the points ``at`` + 1 and ``at`` + 2 of a row.
 
     Parameters
     ----------
-    line : (m,) float, points of a row
+    line : (m,) float32, points of a row
     at : index of the first of four points
     weights : of the four points
     """
@@ -225,8 +228,8 @@ def _add_to_rows(
     image: Image,
     first: int,
     last: int,
-    grids: Floats,
-    terms: Floats,
+    grids: Grids,
+    terms: Grids,
     x: Floats,
     y: Floats,
     flux: Floats,
@@ -235,7 +238,7 @@ def _add_to_rows(
     """Add stars to some rows of an image, star by star in the order given."""
     ny, nx = image.shape
     side = grids.shape[1]
-    line = np.empty(side)
+    line = np.empty(side, np.float32)
     for k in range(len(x)):
         row0, row1 = span(y[k], radius[k], ny)
         column0, column1 = span(x[k], radius[k], nx)
@@ -374,11 +377,11 @@ def nearest(position: Floats) -> Ints:
 
 @compiled
 def _fill_stamps(
-    grids: Floats, terms: Floats, x: Floats, y: Floats, radius: float, stamps: Any
+    grids: Grids, terms: Grids, x: Floats, y: Floats, radius: float, stamps: Any
 ) -> None:
     """Fill stamps; x and y count from their first pixels."""
     side, size = grids.shape[1], stamps.shape[2]
-    light, tilt = np.empty(side), np.empty(side)
+    light, tilt = np.empty(side, np.float32), np.empty(side, np.float32)
     half = size // 2
     for k in range(len(x)):
         if not (abs(x[k] - half) <= 0.5 and abs(y[k] - half) <= 0.5):

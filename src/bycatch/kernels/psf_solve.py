@@ -46,9 +46,47 @@ def solved(
 
 def _inverses(blocks: Floats) -> Floats:
     """Return the inverse of each block; 0 where it has none."""
-    good = np.isfinite(blocks).all(axis=(1, 2)) & (np.linalg.det(np.nan_to_num(blocks)) > TINY)
-    safe = np.where(good[:, None, None], blocks, np.eye(N_PARTS))
-    return np.where(good[:, None, None], np.linalg.inv(safe), 0.0)
+    out = np.zeros(blocks.shape)
+    _invert(plane(blocks, np.float64), out)
+    return out
+
+
+@compiled
+def _invert(blocks: Floats, out: Floats) -> None:
+    """Write inverses by Cholesky's factors."""
+    lower, column = np.zeros(SQUARE), np.empty(N_PARTS)
+    for k in range(len(blocks)):
+        if not _factor(blocks[k], lower):
+            continue
+        for p in range(N_PARTS):
+            for i in range(N_PARTS):
+                value = 1.0 if i == p else 0.0
+                for j in range(i):
+                    value -= lower[i, j] * column[j]
+                column[i] = value / lower[i, i]
+            for i in range(N_PARTS - 1, -1, -1):
+                value = column[i]
+                for j in range(i + 1, N_PARTS):
+                    value -= lower[j, i] * column[j]
+                column[i] = value / lower[i, i]
+                out[k, i, p] = column[i]
+
+
+@compiled
+def _factor(block: Floats, lower: Floats) -> bool:
+    """Write Cholesky's factor; False if the matrix is not positive."""
+    for i in range(N_PARTS):
+        for j in range(i + 1):
+            value = block[i, j]
+            for k in range(j):
+                value -= lower[i, k] * lower[j, k]
+            if i > j:
+                lower[i, j] = value / lower[j, j]
+            elif value > TINY and value < np.inf:
+                lower[i, i] = np.sqrt(value)
+            else:
+                return False
+    return True
 
 
 @compiled

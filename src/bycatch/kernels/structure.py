@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Image
-from bycatch.kernels.background import filled, surface_map, surface_through
+from bycatch.kernels.background import Surface, filled, surface_through
 
 LEAST_DIFFERENCES = 30
 """Fewer do not tell a scatter to a quarter."""
@@ -85,16 +85,14 @@ def local_scatter(cells: Image, lag: int, step: int, margin: int) -> Floats:
     return scatter
 
 
-def map_of_blocks(values: Floats, valid: NDArray[np.bool_], block_px: int) -> Image:
-    """Return a smooth map through the values of blocks, (ny, nx); 0 where not valid or unknown.
+def surface_of_blocks(values: Floats, block_px: int) -> Surface | None:
+    """Return a smooth surface through the values of blocks; None where none is known.
 
     Parameters
     ----------
     values : (n_blocks_y, n_blocks_x) float, NaN where not known
-    valid : (ny, nx) bool
     block_px : side of a block, px
     """
     if not np.isfinite(values).any():
-        return np.zeros(valid.shape, np.float32)
-    mesh = filled(values.astype(np.float32))
-    return surface_map(surface_through(mesh, (block_px, block_px)), valid)
+        return None
+    return surface_through(filled(values.astype(np.float32)), (block_px, block_px))

@@ -139,7 +139,7 @@ def _star(window: _Window) -> Floats:
         if look.n == 0:
             return nothing
         sums = _sector_sums(look)
-        move_x, move_y = _solved(_total(sums))
+        move_x, move_y = _centre_step(_total(sums))
         if not (math.isfinite(move_x) and math.isfinite(move_y)):
             return nothing
         step = math.hypot(move_x, move_y)
@@ -362,7 +362,7 @@ def _sector_sums(look: _Look) -> Floats:
 
 
 @compiled
-def _solved(sums: Floats) -> tuple[float, float]:
+def _centre_step(sums: Floats) -> tuple[float, float]:
     """Return the move of the centre that least squares want, NaN where there is none."""
     xx, xy, yy, x, y = sums[0], sums[1], sums[2], sums[3], sums[4]
     det = xx * yy - xy * xy
@@ -377,7 +377,7 @@ def _jackknife(sums: Floats) -> float:
     total, moves = _total(sums), np.empty((N_SECTORS, 2))
     middle_x = middle_y = spread = 0.0
     for k in range(N_SECTORS):
-        moves[k, 0], moves[k, 1] = _solved(total - sums[k])
+        moves[k, 0], moves[k, 1] = _centre_step(total - sums[k])
         middle_x += moves[k, 0] / N_SECTORS
         middle_y += moves[k, 1] / N_SECTORS
     for k in range(N_SECTORS):

@@ -58,7 +58,7 @@ def align_field(
     reference : gives the Gaia stars
     figure : shows the result
     """
-    return _Alignment(folder, images, others, reference, figure).done()
+    return _Alignment(folder, images, others, reference, figure).run()
 
 
 class _Alignment:
@@ -78,7 +78,7 @@ class _Alignment:
         self.results: dict[str, StepResult] = {}
         self.loaded: dict[str, FieldImage] = {}
 
-    def done(self) -> AlignedField:
+    def run(self) -> AlignedField:
         """Do what is to be done."""
         records = [bench.record for bench in (self.benches | self.others).values()]
         are_searched = all({"detect", "crmask"} <= set(record.stages) for record in records)
@@ -132,7 +132,7 @@ class _Alignment:
         self._load_others()
         key = self._key()
         stale = [place for place in stale if place in self.loaded]
-        found = self._fitted(stale)
+        found = self._fit(stale)
         if found is None:
             return key
         results = dict(zip(self.loaded, found.images, strict=True))
@@ -183,7 +183,7 @@ class _Alignment:
                 del self.others[place]
                 logger.warning("%s: aligned without %s: %s", self.folder.state.name, place, err)
 
-    def _fitted(self, stale: list[str]) -> FieldAlignment | None:
+    def _fit(self, stale: list[str]) -> FieldAlignment | None:
         """Return the alignment; what goes wrong there concerns all images of the field."""
         from bycatch.stages import align
 
@@ -234,7 +234,7 @@ def _write(bench: Workbench, part: _Part) -> None:
     """Write the frame of an image and say how it was found."""
     from bycatch.stages.align import IN_DOUBT
 
-    bench.sealed()
+    bench.wait_until_synced()
     before = strike(bench, "align")
     bench.forget("frame")
     write_frame(part.found, bench.paths.wcs)
@@ -263,7 +263,7 @@ def _in_words(found: dict[str, Any]) -> str:
     grade, reason = found["grade"], found["reason"]
     if grade == "F":
         return f"grade F, own WCS kept: {reason}"
-    moved = f"moved by {round(found['shift_ra_mas'])}, {round(found['shift_dec_mas'])} mas"
+    moved = f"shift {round(found['shift_ra_mas'])}, {round(found['shift_dec_mas'])} mas"
     if grade == "E":
         return f"grade E, tied by {found['n_tied']} sources, but not to Gaia: {reason}; {moved}"
     own = f"{found['n_matches']} of {found['n_reference']} Gaia stars"
@@ -272,6 +272,6 @@ def _in_words(found: dict[str, Any]) -> str:
     rms = f"rms {found['rms_ra_mas']:.1f}, {found['rms_dec_mas']:.1f} mas, "
     return (
         f"grade {grade}, {own}, {rms if found['n_matches'] else ''}"
-        f"odds {found['odds']:.1g}, {moved}, known to {found['astrom_err_mas']:.1f} mas"
+        f"odds {found['odds']:.1g}, {moved}, frame error {found['astrom_err_mas']:.1f} mas"
         + (f"; {reason[reason.index(IN_DOUBT) :]}" if IN_DOUBT in reason else "")
     )

@@ -57,13 +57,13 @@ def run_arrivals(
     if chosen.sort.mode == "move":
         raise SettingsError(
             "sort.mode = move: the next fetch would bring the images again",
-            hint="use link, and --discard to be rid of the images",
+            hint="use link, and --discard to delete the images",
         )
     places = work.data.resolve(), out.resolve()
     if places[0] in (places[1], *places[1].parents) or places[1] in places[0].parents:
         raise SettingsError(
             f"{work.data} and {out}: images and products in one folder",
-            hint="give --and-run a folder beside that of the images",
+            hint="give --and-run a folder outside that of the images",
         )
     # Objects are of all images that overlap: once, in the end, unless the images go before.
     alone = replace_objects(chosen, enabled=chosen.objects.enabled and discard)
@@ -153,7 +153,7 @@ def _discard(work: Fetching, out: Path, names: list[str], report: RunReport) -> 
     """Remove the images of fields of which all that was made is done and whole."""
     lost = [group.name for group in report.groups if group.outcome != Outcome.DONE]
     for name in names:
-        why = f"objects {lost[0]} are not done" if lost else _unfinished(out, name, report)
+        why = f"objects {lost[0]} are not done" if lost else _reason_to_keep(out, name, report)
         if why:
             logger.warning("%s: its images are kept: %s", name, why)
             continue
@@ -170,7 +170,7 @@ def _discard(work: Fetching, out: Path, names: list[str], report: RunReport) -> 
         logger.info("%s: %d image(s) discarded", name, n_gone)
 
 
-def _unfinished(out: Path, name: str, report: RunReport) -> str:
+def _reason_to_keep(out: Path, name: str, report: RunReport) -> str:
     """Return why the images of a field are still needed; '' if they are not."""
     images = [image for field in report.results if field.name == name for image in field.images]
     bad = [skip for skip in report.skipped if skip.bad and skip.path.parent.name == name]

@@ -72,7 +72,7 @@ def assess_visit(
             hint = f"{near} has one: bycatch assess OUT {near}"
         raise SettingsError(f"{truth}: no simulated visit with its truth in it", hint=hint)
     return list(
-        of_each(records, lambda r: _assessed(r, out, truth, chosen), lambda record: record.label)
+        of_each(records, lambda r: _assess(r, out, truth, chosen), lambda record: record.label)
     )
 
 
@@ -80,7 +80,7 @@ def _has_truth(folder: Path) -> bool:
     return (folder / "truth").is_dir()
 
 
-def _assessed(record: Any, out: Path, truth: Path, settings: Settings) -> Assessment:
+def _assess(record: Any, out: Path, truth: Path, settings: Settings) -> Assessment:
     paths = record.paths(out)
     given = input_settings(settings, record)
     image = read_drc(paths.folder / record.name, given, *record.apart(paths.folder))

@@ -31,7 +31,7 @@ class Case:
         """Raise `MissingProduct` where the image was not detected yet."""
         if "detect" not in self.record.stages:
             raise MissingProduct(
-                f"{self.record.root}: it was not detected yet", hint="run 'bycatch run' first"
+                f"{self.record.root}: not detected yet", hint="run 'bycatch run' first"
             )
 
     @property
@@ -107,7 +107,7 @@ class Case:
         kept, gone = self.table("sources"), self.removed
         if kept is None or gone is None:
             raise MissingProduct(
-                f"{self.record.root}: its detections are not there",
+                f"{self.record.root}: its detections are missing",
                 hint="run 'bycatch detect OUT' first",
             )
         names = kept.colnames

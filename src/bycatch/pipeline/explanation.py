@@ -108,7 +108,7 @@ def explain(
     """
     if (xy is None) == (radec is None):
         raise SettingsError("give one position", hint="--xy X Y, or --radec RA DEC")
-    records = _chosen(out, image)
+    records = _records_of(out, image)
     if xy is not None:
         if not np.isfinite(xy).all():
             raise SettingsError(f"--xy {xy[0]} {xy[1]}: not a position", hint="give two numbers")
@@ -118,13 +118,13 @@ def explain(
                 f"{len(records)} images have pixels {xy[0]:g} {xy[1]:g}: {names}",
                 hint="choose one with --image ROOT, or give --radec RA DEC",
             )
-        return [explained(Case(out, record), *xy) for record in records]
+        return [explain_case(Case(out, record), *xy) for record in records]
     assert radec is not None
     place = sky_position(*radec)
 
     def at_place(record: ImageRecord) -> tuple[float, Explanation]:
         case = Case(out, record)
-        found = explained(case, *case.pixel_of(*place))
+        found = explain_case(case, *case.pixel_of(*place))
         away_deg = case.distance_deg(*place)
         if found.verdict is Verdict.OFF_IMAGE:
             text = f"The centre of the image is {distance_words(away_deg)} away."
@@ -138,7 +138,7 @@ def explain(
     return covering or [e for _, e in found[:MOST_FAR]]
 
 
-def _chosen(out: Path, image: str) -> list[ImageRecord]:
+def _records_of(out: Path, image: str) -> list[ImageRecord]:
     """Return the records of the images that a name stands for."""
     records = list(find_records(out))
     if not records:
@@ -188,12 +188,12 @@ class _Reason:
     source_id: int = 0
 
 
-def explained(case: Case, x: float, y: float) -> Explanation:
+def explain_case(case: Case, x: float, y: float) -> Explanation:
     """Return the explanation of a position in one image: the first reason that holds."""
     case.require_detection()
     reasons = (_off_image, _in_catalog, _without_data, _left_out, _in_segment)
     found = next((r for reason in reasons if (r := reason(case, x, y))), None)
-    found = found or _undetected(case, x, y)
+    found = found or _why_undetected(case, x, y)
     place = f"{case.record.field}/{case.record.filter}"
     sentences = (*found.sentences, *_on_mask(case, x, y))
     return Explanation(case.record.root, place, x, y, found.verdict, sentences, found.source_id)
@@ -333,7 +333,7 @@ def _on_mask(case: Case, x: float, y: float) -> list[str]:
     return [f"A pixel of the cosmic-ray mask lies within {NEAR_PX:g} px."]
 
 
-def _undetected(case: Case, x: float, y: float) -> _Reason:
+def _why_undetected(case: Case, x: float, y: float) -> _Reason:
     """Return why nothing was found at a position: too faint, or too few pixels."""
     settings = case.settings.at(case.image.detector_px)
     ratio, (x0, y0) = _smoothed_ratio(case, settings, pixel_at(x), pixel_at(y))

@@ -78,7 +78,7 @@ def export(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise SettingsError(
-            f"there is no format '{', '.join(unknown)}'", hint=f"choose of {', '.join(FORMATS)}"
+            f"there is no format '{', '.join(unknown)}'", hint=f"choose from {', '.join(FORMATS)}"
         )
     out = Path(out)
     of_groups = kind in GROUP_KINDS

@@ -42,7 +42,7 @@ from bycatch.sky import gaia
 from bycatch.sky.gaia import ReferenceStars
 from bycatch.sky.tap import Services
 from bycatch.system.disk import remove_leftovers
-from bycatch.system.locks import STALE_S, Held, lock, wait_for
+from bycatch.system.locks import STALE_S, LockHeld, lock, wait_for
 
 logger = logging.getLogger("bycatch")
 
@@ -65,15 +65,15 @@ def run_field(job: FieldJob) -> FieldResult:
     try:
         own_folder(job.folder).mkdir(parents=True, exist_ok=True)
         taken = (wait_for if job.waits else lock)(job.folder / LOCK)
-    except Held as err:
+    except LockHeld as err:
         return FieldResult(job.name, holder=err.holder.words())
     except (BycatchError, OSError) as err:
-        return _failed(job, Outcome.FAILED, f"{err} - check disk space and permissions")
+        return _failed_result(job, Outcome.FAILED, f"{err} - check disk space and permissions")
     with taken:
         try:
-            return _FieldWork(job).done()
+            return _FieldWork(job).run()
         except (BycatchError, OSError, MemoryError) as err:
-            return _failed(job, Outcome.FAILED, reason_of(err))
+            return _failed_result(job, Outcome.FAILED, reason_of(err))
 
 
 def _crash_if_asked(job: FieldJob) -> None:
@@ -84,10 +84,10 @@ def _crash_if_asked(job: FieldJob) -> None:
 
 def lost_field(job: FieldJob, reason: str) -> FieldResult:
     """Enter a field whose worker died as lost, with what is known of its images."""
-    with suppress(Held, BycatchError, OSError):
+    with suppress(LockHeld, BycatchError, OSError):
         own_folder(job.folder).mkdir(parents=True, exist_ok=True)
         _enter_loss(job, reason)
-    return _failed(job, Outcome.LOST, reason)
+    return _failed_result(job, Outcome.LOST, reason)
 
 
 def _enter_loss(job: FieldJob, reason: str) -> None:
@@ -103,7 +103,7 @@ def _enter_loss(job: FieldJob, reason: str) -> None:
         folder.write()
 
 
-def _failed(job: FieldJob, outcome: Outcome, reason: str) -> FieldResult:
+def _failed_result(job: FieldJob, outcome: Outcome, reason: str) -> FieldResult:
     """Return the result of a field of which nothing could be done."""
     if job.images is not None:
         records = [planned_record(image) for image in job.images]
@@ -138,7 +138,7 @@ def tidy_up(job: FieldJob) -> None:
     """Remove what interrupted work on a field left behind."""
     if not os.path.lexists(job.folder / LOCK):
         return
-    with suppress(Held, BycatchError, OSError), lock(job.folder / LOCK):
+    with suppress(LockHeld, BycatchError, OSError), lock(job.folder / LOCK):
         _clear(FieldFolder(job.out, FieldState(job.name)))
 
 
@@ -161,7 +161,7 @@ class _FieldWork:
         path = self.stars.path
         return gaia.read_local(path) if path and path.exists() else None
 
-    def done(self) -> FieldResult:
+    def run(self) -> FieldResult:
         """Do what is to be done."""
         _clear(self.folder)
         state = self.folder.state
@@ -285,7 +285,7 @@ class _FieldWork:
             for stage, work in works.items():
                 self._do(name, stage, work)
         finally:
-            bench.sealed()
+            bench.wait_until_synced()
 
     def _align(self) -> str:
         going = {name: bench for name, bench in self.benches.items() if self.results[name].ok}
@@ -318,7 +318,7 @@ class _FieldWork:
             self._do(name, "measure", measure)
             self._do(name, "finalize", steps.finalize)
         finally:
-            bench.sealed()
+            bench.wait_until_synced()
 
     def others_of(self, bench: Workbench, x: Floats, y: Floats) -> tuple[OtherImageView, ...]:
         """Return the field's other images that are aligned, in one order."""

@@ -9,14 +9,20 @@ from bycatch.images.wcs import celestial_wcs
 from bycatch.pipeline.workbench import Workbench
 from bycatch.products import input_settings
 from bycatch.stages.align import FieldImage
+from bycatch.stages.star_rows import with_places
 
 
 def field_image(bench: Workbench) -> FieldImage:
-    """Return what the alignment needs of an image, without reading its pixels."""
+    """Return what the alignment needs of an image, without reading its pixels.
+
+    But for PSF photometry: stars have the places of their fits.
+    """
     record = bench.record
     headers = read_headers(bench.paths.folder / record.name)
     meta = image_meta(headers, input_settings(bench.job.settings, record))
     sources = bench.sources.copy(copy_data=False)
+    if bench.job.settings.psf.enabled:
+        sources = with_places(sources, bench.star_fits)
     sources["on_cr_mask"] = bench.cr_share
     ny, nx = headers.shapes["SCI"][-2:]
     sky = celestial_wcs(headers)

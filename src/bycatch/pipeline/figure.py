@@ -14,7 +14,7 @@ from bycatch.pipeline.field_image import field_image
 from bycatch.pipeline.jobs import ImageJob
 from bycatch.pipeline.keys import REVISIONS
 from bycatch.pipeline.workbench import Workbench
-from bycatch.products import FieldFolder, combined
+from bycatch.products import FieldFolder, combined_digest
 from bycatch.system.disk import atomic
 from bycatch.system.words import printable
 
@@ -50,7 +50,7 @@ class FieldFigure:
     def key(job: ImageJob) -> str:
         """Return the key of the figure: that of all that the alignment was made from."""
         digest = job.settings.align.digest()
-        return combined(REVISION, REVISIONS["align"], digest, job.field_key, job.gaia_key)
+        return combined_digest(REVISION, REVISIONS["align"], digest, job.field_key, job.gaia_key)
 
     def is_current(self, key: str) -> bool:
         """Tell whether the figure is whole and of this alignment, or can't be."""
@@ -66,7 +66,7 @@ class FieldFigure:
     def begin(self, key: str, images: Sequence[FieldImage], results: Sequence[AlignResult]) -> None:
         """Begin to draw what an alignment gave."""
         pairs = [*zip(images, results, strict=True)]
-        self._begin(key, lambda: [_shown(i, f.wcs, f.matches, f.summary()) for i, f in pairs])
+        self._begin(key, lambda: [_content(i, f.wcs, f.matches, f.summary()) for i, f in pairs])
 
     def begin_again(self, key: str, benches: Sequence[Workbench]) -> None:
         """Begin to draw images that are aligned already."""
@@ -99,10 +99,12 @@ class FieldFigure:
 def _shown_again(bench: Workbench) -> FigureImage:
     """Return what the figure shows of an image that is aligned already."""
     frame = bench.frame
-    return _shown(field_image(bench), frame.wcs, frame.pairs, bench.record.stages["align"].summary)
+    return _content(
+        field_image(bench), frame.wcs, frame.pairs, bench.record.stages["align"].summary
+    )
 
 
-def _shown(image: FieldImage, wcs: WCS, pairs: Table, summary: dict[str, Any]) -> FigureImage:
+def _content(image: FieldImage, wcs: WCS, pairs: Table, summary: dict[str, Any]) -> FigureImage:
     """Return what the figure shows of an image."""
     from bycatch.figures.pictures import FigureImage
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bycatch.errors import UnreadableFile
-from bycatch.images.files import FITS_SUFFIX, opened
+from bycatch.images.files import FITS_SUFFIX, open_fits
 from bycatch.images.headers import headers_of
 from bycatch.images.planes import find_plane, name_of
 from bycatch.images.wcs import celestial_wcs
@@ -175,7 +175,7 @@ def read_frame(path: Path) -> Frame:
     from astropy.table import Table
     from astropy.wcs import WCS
 
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         header = hdus[0].header.copy()
         try:
             error = FrameError(
@@ -210,7 +210,7 @@ def write_aligned_copy(source: Path, frame: Frame, target: Path) -> None:
     from astropy.io import fits
 
     with (
-        opened(source) as whole,  # complains of damage in words
+        open_fits(source) as whole,  # complains of damage in words
         fits.open(
             source,
             memmap=False,

@@ -27,17 +27,17 @@ from bycatch.pipeline.group_images import (
     GroupImage,
     detections_in_all,
     detections_of,
-    measured,
-    searched,
+    measure_objects,
+    search_image,
 )
 from bycatch.pipeline.jobs import ImageJob, UserFile, UserFiles
 from bycatch.pipeline.keys import takes_part
 from bycatch.pipeline.outcomes import GroupReport, Outcome, StepResult
 from bycatch.pipeline.provenance import plain_settings
 from bycatch.pipeline.reference import stars_at_hand
-from bycatch.pipeline.steps import excluded
+from bycatch.pipeline.steps import in_user_regions
 from bycatch.pipeline.workbench import Workbench
-from bycatch.products import LOCK, FieldFolder, ImageRecord, combined, read_field
+from bycatch.products import LOCK, FieldFolder, ImageRecord, combined_digest, read_field
 from bycatch.products.group_state import (
     GroupState,
     group_folder,
@@ -53,13 +53,13 @@ from bycatch.stages import objects
 from bycatch.stages.objects.combined import Combination, grid_over
 from bycatch.stages.objects.model import ColourGrid, ImagePhotometry, ObjectList
 from bycatch.system.disk import Batch, proof_of, remove_leftovers
-from bycatch.system.locks import Held, lock, wait_for
+from bycatch.system.locks import LockHeld, lock, wait_for
 from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 3
-"""Bumped by whoever changes what the tables of objects hold."""
+REVISION = 5
+"""To be raised with each change of what the tables of objects hold."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def run_group(job: GroupJob) -> GroupReport:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = (wait_for if job.waits else lock)(folder / LOCK)
-    except Held as err:
+    except LockHeld as err:
         return GroupReport(job.name, "", holder=err.holder.words())
     except (BycatchError, OSError) as err:
         return GroupReport(job.name, str(Outcome.FAILED), f"{err} - check disk space")
@@ -142,7 +142,7 @@ class _GroupWork:
             return
         begin(label, "objects")
         started = time.perf_counter()
-        made = self._made(benches)
+        made = self._make_tables(benches)
         outputs = self._write(made)
         self.is_new = True
         self.state = GroupState(
@@ -212,9 +212,9 @@ class _GroupWork:
         sources = [file.checksum if file else "" for file in (job.sources, job.exclude)]
         sources += [str(job.sources_frame or "")]
         outputs = [settings.output.products, settings.output.formats]
-        return combined(REVISION, images, sections, sources, outputs, repr(job.tile))
+        return combined_digest(REVISION, images, sections, sources, outputs, repr(job.tile))
 
-    def _made(self, benches: list[Workbench]) -> objects.Objects:
+    def _make_tables(self, benches: list[Workbench]) -> objects.Objects:
         """Return the tables of the group."""
         stars = self._stars(benches)
         frames = group_frames(benches, stars, self.settings.align)
@@ -224,7 +224,7 @@ class _GroupWork:
 
             def search(bench: Workbench = bench) -> None:
                 frame = frames[label_of(bench)]
-                images.append(searched(bench, frame, self.settings, combination))
+                images.append(search_image(bench, frame, self.settings, combination))
 
             attempt(bench.job.label, self.job.out, search)
         if not images:
@@ -236,7 +236,7 @@ class _GroupWork:
         found = objects.list_of(shown, [image.covers for image in images], more, self._users())
         if self.job.tile is not None:
             found = found.take(self.job.tile.owns(found.ra_deg, found.dec_deg))
-        found = found.take(~self._excluded(images, found))
+        found = found.take(~self._in_user_regions(images, found))
         grid = None
         if len({image.meta.filter for image in images}) > 1:
             step_arcsec = min(image.scale_arcsec for image in images)
@@ -246,7 +246,10 @@ class _GroupWork:
 
             def measure(k: int = k, image: GroupImage = image) -> None:
                 own = found.detection[:, k]
-                one = measured(image, shown[k], own, found, self.settings, stars, grid)
+                one = measure_objects(
+                    image, shown[k], own, found, self.settings, stars, grid,
+                    is_alone=len(images) == 1,
+                )  # fmt: skip
                 photometry.append(one)
 
             attempt(image.bench.job.label, self.job.out, measure)
@@ -256,12 +259,12 @@ class _GroupWork:
         photometry.sort(key=lambda one: one.label)
         return objects.tables(found, photometry, self.settings, grid, self._earlier())
 
-    def _excluded(self, images: list[GroupImage], found: ObjectList) -> Bools:
+    def _in_user_regions(self, images: list[GroupImage], found: ObjectList) -> Bools:
         """Return which objects lie in the user's regions, in any image."""
         gone = np.zeros(len(found), dtype=bool)
         for image in images if self.job.exclude else ():
             x, y = image.frame.wcs.all_world2pix(found.ra_deg, found.dec_deg, 0, quiet=True)
-            gone |= excluded(image.bench, x, y)
+            gone |= in_user_regions(image.bench, x, y)
         return gone
 
     def _combination(

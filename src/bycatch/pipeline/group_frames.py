@@ -12,7 +12,7 @@ import numpy as np
 
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import BycatchError
-from bycatch.images.headers import read_headers
+from bycatch.images.files import open_fits
 from bycatch.pipeline.field_image import field_image
 from bycatch.pipeline.workbench import Workbench
 from bycatch.products import ImageRecord
@@ -63,8 +63,9 @@ def label_of(bench: Workbench) -> str:
 
 
 def shape_of(record: ImageRecord, out: Path) -> tuple[int, int]:
-    """Return (ny, nx) of an image, from its header."""
-    ny, nx = read_headers(record.paths(out).folder / record.name).shapes["SCI"][-2:]
+    """Return (ny, nx) of an image, as its mask has it: the image itself may be discarded."""
+    with open_fits(record.paths(out).mask) as hdus:
+        ny, nx = hdus["CRMASK"].shape
     return ny, nx
 
 

@@ -90,7 +90,7 @@ class GroupImage:
         return found
 
 
-def searched(
+def search_image(
     bench: Workbench, frame: GroupFrame, settings: Settings, combination: Combination | None
 ) -> GroupImage:
     """Return an image with the detections for the list; its pixels are added and put aside.
@@ -108,7 +108,7 @@ def searched(
     has_list = chosen == settings.detect and bench.record.has_whole(bench.paths.product("sources"))
     sky = None
     if combination is not None or not has_list:
-        sky = detect.sky_of(image, chosen)
+        sky = bench.sky(chosen)
     if has_list:
         sources = bench.sources
     else:
@@ -142,10 +142,7 @@ def _in_own_catalog(
     """Return numbers in the image's own catalog (0: not in it), p_cr and ellipses."""
     ids, p_cr = np.zeros(len(sources), dtype=np.int64), np.full(len(sources), np.nan)
     shape = {name: np.full(len(sources), np.nan) for name in SHAPE}
-    path = bench.paths.product("cat")
-    path = path if path.exists() else bench.paths.product("cat", ".parquet")
-    bench.need(path, "finalize")
-    catalog = read_table(path)
+    catalog = _catalog(bench)
     if len(catalog) and len(sources):
         own = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
         known = np.isfinite(own).all(axis=1)
@@ -223,7 +220,7 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
     return np.column_stack([ra, dec, error_px * image.scale_arcsec * 1000.0])
 
 
-def measured(
+def measure_objects(
     image: GroupImage,
     shown: ImageDetections,
     own: Ints,
@@ -231,6 +228,8 @@ def measured(
     settings: Settings,
     reference: ReferenceStars | None,
     grid: ColourGrid | None,
+    *,
+    is_alone: bool = False,
 ) -> ImagePhotometry:
     """Measure the objects that an image covers, at their places at its time.
 
@@ -245,6 +244,7 @@ def measured(
     settings : of the run
     reference : Gaia stars
     grid : of the colours of extended objects; None: there are none
+    is_alone : the image is the only one of its group: its catalog has been measured at these places
     """
     bench = image.bench
     pixels, meta = bench.image, bench.image.meta
@@ -252,28 +252,12 @@ def measured(
     x, y = image.frame.wcs.all_world2pix(ra, dec, 0, quiet=True) if len(ra) else (ra, dec)
     rows = np.flatnonzero(_has_data(pixels.valid, x, y))
     scale_mas = pixels.scale_arcsec * 1000.0
-    found = measure.run(
-        pixels,
-        measure.Targets(
-            x[rows],
-            y[rows],
-            rows + 1,
-            exposure_sets(pixels.path, meta, x[rows], y[rows], pixels.ctx_path),
-            objects.err_mas[rows] / scale_mas,
-        ),
-        settings.measure,
-        pixels=measure.Pixels(bench.cr_mask, bench.segmentation, frees_sky=True),
-        frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
-        field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
-    )
-    calibrated = finalize.run(
-        found.table,
-        settings.measure.radii_px,
-        meta,
-        pixels.scale_arcsec,
-        (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px),
-        settings.finalize,
-    )
+    found, table = None, _own_rows(image, own[rows]) if is_alone else None
+    if table is None:
+        found, table = _force_photometry(
+            image, x[rows], y[rows], rows + 1, objects.err_mas[rows] / scale_mas, settings,
+            reference,
+        )  # fmt: skip
     own = own[rows]
     seen = own >= 0
     own_ra, own_dec, own_err = (np.full(len(rows), np.nan) for _ in range(3))
@@ -283,9 +267,9 @@ def measured(
     source_id[seen] = image.source_ids[own[seen]]
     zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
     psf, made = None, None
-    if grid is not None:
+    if grid is not None and found is not None:
         psf, made = psf_and_stamps(
-            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, found, calibrated.table,
+            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, found, table,
             ra_deg=ra[rows], dec_deg=dec[rows], rows=rows,
             ellipses=grid.ellipses, step_arcsec=grid.step_arcsec,
         )  # fmt: skip
@@ -302,7 +286,7 @@ def measured(
         photcal.microjansky(zeropoint) / meta.photflam,
         1.0 / photcal.microjansky(zeropoint),
         rows,
-        calibrated.table,
+        table,
         own_ra,
         own_dec,
         own_err,
@@ -312,6 +296,52 @@ def measured(
         psf,
         made,
     )
+
+
+def _catalog(bench: Workbench) -> Table:
+    """Return the image's own catalog."""
+    path = bench.paths.product("cat")
+    path = path if path.exists() else bench.paths.product("cat", ".parquet")
+    bench.need(path, "finalize")
+    return read_table(path)
+
+
+def _own_rows(image: GroupImage, own: Ints) -> Table | None:
+    """Return detections as rows of the image's own catalog; None where it lacks one of them."""
+    if not len(own) or (own < 0).any():
+        return None
+    catalog = _catalog(image.bench)
+    row_of = {number: row for row, number in enumerate(catalog["id"].tolist())}
+    rows = [row_of.get(number) for number in image.source_ids[own].tolist()]
+    return None if None in rows else catalog[rows]
+
+
+def _force_photometry(
+    image: GroupImage,
+    x: Floats,
+    y: Floats,
+    ids: Ints,
+    err_px: Floats,
+    settings: Settings,
+    reference: ReferenceStars | None,
+) -> tuple[measure.MeasureResult, Table]:
+    """Measure and calibrate at positions; return the photometry and the calibrated rows."""
+    bench = image.bench
+    pixels, meta, chosen = bench.image, bench.image.meta, settings.measure
+    sets = exposure_sets(pixels.path, meta, x, y, pixels.ctx_path)
+    found = measure.run(
+        pixels,
+        measure.Targets(x, y, ids, sets, err_px),
+        chosen,
+        pixels=measure.Pixels(bench.cr_mask, bench.segmentation, frees_sky=True),
+        frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
+        field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
+    )
+    annulus_px = (chosen.annulus_inner_px, chosen.annulus_outer_px)
+    calibrated = finalize.run(
+        found.table, chosen.radii_px, meta, pixels.scale_arcsec, annulus_px, settings.finalize
+    )
+    return found, calibrated.table
 
 
 def _has_data(valid: Bools, x: Floats, y: Floats) -> Bools:

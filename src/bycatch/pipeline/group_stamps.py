@@ -67,7 +67,7 @@ def psf_and_stamps(
     stars = _stars(catalog, x, y, found.radii_px)
     psf = star_psf(
         image.sci, good, x[stars], y[stars], sky[stars], matrix[stars], step_arcsec,
-        segmentation=segmentation, labels=labels[stars], enclosed=_enclosed(meta, step_arcsec),
+        segmentation=segmentation, labels=labels[stars], enclosed=_share_within(meta, step_arcsec),
     )  # fmt: skip
     seconds = np.maximum(floats(table, "exptime"), 1.0)
     seconds = np.where(np.isfinite(seconds), seconds, meta.exptime_s)
@@ -99,7 +99,7 @@ def _stars(catalog: Table, x: Floats, y: Floats, radii_px: tuple[float, ...]) ->
     return rows[np.argsort(-snr[rows], kind="stable")][:MOST_STARS]
 
 
-def _enclosed(meta: Any, step_arcsec: float) -> float:
+def _share_within(meta: Any, step_arcsec: float) -> float:
     """Return the share of a star's light that a PSF of the group holds."""
     try:
         curve = photcal.encircled_energy(meta.detector, meta.filter)

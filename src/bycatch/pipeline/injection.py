@@ -10,7 +10,7 @@ from typing import Any
 from astropy.table import Table
 
 from bycatch.catalogs.tables import floats, write_table
-from bycatch.engines import Lost, executor_of
+from bycatch.engines import LostTask, executor_of
 from bycatch.errors import SettingsError
 from bycatch.images.drc import DrcImage, read_drc
 from bycatch.pipeline.attempts import attempt, begin, log_loss, step_over
@@ -82,7 +82,9 @@ def inject(
     found: dict[int, list[InjectionReport]] = {}
     try:
         for number, answer in engine.work(inject_field, jobs):
-            found[number] = _lost(jobs[number], answer) if isinstance(answer, Lost) else answer
+            found[number] = (
+                _lost_reports(jobs[number], answer) if isinstance(answer, LostTask) else answer
+            )
     finally:
         engine.close()
     return [report for number in sorted(found) for report in found[number]]
@@ -91,10 +93,10 @@ def inject(
 def inject_field(job: InjectionJob) -> list[InjectionReport]:
     """Put artificial sources into the images of a field."""
     with wait_for(job.out / job.field / LOCK):
-        return [_reported(job, record) for record in find_records(job.out, [job.field])]
+        return [_report_of(job, record) for record in find_records(job.out, [job.field])]
 
 
-def _reported(job: InjectionJob, record: ImageRecord) -> InjectionReport:
+def _report_of(job: InjectionJob, record: ImageRecord) -> InjectionReport:
     summary: dict[str, Any] = {}
     files: list[Path] = []
 
@@ -117,7 +119,7 @@ def _reported(job: InjectionJob, record: ImageRecord) -> InjectionReport:
     return _report(record, result, summary, files)
 
 
-def _lost(job: InjectionJob, lost: Lost) -> list[InjectionReport]:
+def _lost_reports(job: InjectionJob, lost: LostTask) -> list[InjectionReport]:
     """Return the reports of the images of a field whose worker died."""
     found = []
     for record in find_records(job.out, [job.field]):

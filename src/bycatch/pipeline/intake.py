@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bycatch.engines import Executor, Lost
+from bycatch.engines import Executor, LostTask
 from bycatch.errors import SettingsError, UnusableData
 from bycatch.images.files import root_of, stem_of
 from bycatch.images.headers import read_headers
@@ -20,7 +20,7 @@ from bycatch.images.meta import image_meta
 from bycatch.pipeline.jobs import NewImage
 from bycatch.pipeline.keys import file_fingerprint
 from bycatch.pipeline.search import find_files
-from bycatch.products import combined, find_records
+from bycatch.products import combined_digest, find_records
 from bycatch.settings import InputSettings, Settings, build, read_sidecar
 from bycatch.stages import sort
 from bycatch.stages.sort import Candidate, ImageFacts, Placement, SortPlan
@@ -34,7 +34,7 @@ FILES_PER_TASK = 64
 
 
 @dataclass(frozen=True)
-class Known:
+class EarlierImage:
     """What an earlier run left of an image: its place, and the facts of its headers."""
 
     field: str
@@ -127,19 +127,19 @@ def scan(
     return Intake(_beside_earlier(plan, earlier), files)
 
 
-def _earlier(out: Path) -> dict[Path, Known]:
+def _earlier(out: Path) -> dict[Path, EarlierImage]:
     """Return the images of earlier runs by their sources."""
     if not out.exists():
         return {}
     return {
-        Path(r.source): Known(r.field, r.filter, r.stem, r.facts, r.facts_key)
+        Path(r.source): EarlierImage(r.field, r.filter, r.stem, r.facts, r.facts_key)
         for r in find_records(out)
     }
 
 
 def _read(
     paths: Sequence[Path],
-    earlier: dict[Path, Known],
+    earlier: dict[Path, EarlierImage],
     settings: Settings,
     executor: Executor | None,
 ) -> dict[Path, FileFacts]:
@@ -158,7 +158,7 @@ def _read(
     else:
         parts = [new[k : k + FILES_PER_TASK] for k in range(0, len(new), FILES_PER_TASK)]
         for number, answer in executor.work(read, parts):
-            part = read(parts[number]) if isinstance(answer, Lost) else answer
+            part = read(parts[number]) if isinstance(answer, LostTask) else answer
             known |= {file.path: file for file in part}
     return {path: known[path] for path in paths}
 
@@ -201,7 +201,7 @@ def _facts_key(path: Path, settings: Settings) -> str:
     except OSError:
         return ""
     given = (settings.input.digest(), bool(settings.sort.field))
-    return combined(FACTS_REVISION, file, _sidecar(path), *given)
+    return combined_digest(FACTS_REVISION, file, _sidecar(path), *given)
 
 
 FACTS_REVISION = 1
@@ -222,7 +222,9 @@ def sidecar_of(path: Path) -> Path:
     return path.with_name(stem_of(path) + SIDECAR)
 
 
-def _with_content(candidates: Sequence[Candidate], earlier: dict[Path, Known]) -> list[Candidate]:
+def _with_content(
+    candidates: Sequence[Candidate], earlier: dict[Path, EarlierImage]
+) -> list[Candidate]:
     """Add checksums to files that share a name or all facts: they identify true copies."""
     roots = Counter(root_of(stem_of(c.path)) for c in candidates)
     facts = Counter(_facts(c) for c in candidates)
@@ -246,7 +248,7 @@ def _facts(candidate: Candidate) -> str:
     return repr((candidate.path.stat().st_size, facts.filter, facts.times, facts.exposures))
 
 
-def _beside_earlier(plan: SortPlan, earlier: dict[Path, Known]) -> SortPlan:
+def _beside_earlier(plan: SortPlan, earlier: dict[Path, EarlierImage]) -> SortPlan:
     """Leave images where earlier runs put them, and give other files of the same name a number."""
     owners = {
         sort.place_key(r.field, r.filter, r.stem): p for p, r in earlier.items() if _is_file(p)

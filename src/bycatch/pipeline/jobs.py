@@ -19,7 +19,7 @@ logger = logging.getLogger("bycatch")
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files of the user's beside the images."""
+    """The user's files other than images."""
 
     gaia: Path | None = None
     sources: Path | None = None

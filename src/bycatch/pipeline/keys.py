@@ -11,15 +11,15 @@ from typing import Any
 from bycatch.errors import UnreadableFile
 from bycatch.pipeline.jobs import ImageJob
 from bycatch.pipeline.quality import exposure_files
-from bycatch.products import STAGES, ImageRecord, combined
+from bycatch.products import STAGES, ImageRecord, combined_digest
 from bycatch.settings import Section, Settings
 from bycatch.system.disk import checksum, is_whole
 
-REVISIONS = {"detect": 3, "crmask": 1, "align": 4, "measure": 4, "finalize": 3}
-"""Bumped by whoever changes the results of a step: only then are products of older versions stale.
+REVISIONS = {"detect": 3, "crmask": 1, "align": 4, "measure": 5, "finalize": 3}
+"""To be raised with each change of a step's results: only then are older products outdated.
 `tests/test_revisions.py` fails when results change and these numbers do not."""
-PSF_REVISION = 1
-"""The same for PSF photometry, which is part of measure where it is enabled."""
+PSF_REVISION = 2
+"""The same for PSF photometry, which align and measure build on where it is enabled."""
 
 BUILDS_ON = {
     "detect": (),
@@ -56,11 +56,11 @@ def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
     }
     if stage == "measure":
         own["measure"] += quality_key(job)
-        if settings.psf.enabled:
-            own["measure"] += [PSF_REVISION, _digest(settings.psf)]
+    if settings.psf.enabled and stage in {"align", "measure"}:
+        own[stage] += [PSF_REVISION, _digest(settings.psf)]
     section = _digest(getattr(settings, stage))
     built_on = [earlier.get(name, "") for name in BUILDS_ON[stage]]
-    return combined(stage, given, built_on, [section, *own[stage]])
+    return combined_digest(stage, given, built_on, [section, *own[stage]])
 
 
 @cache
@@ -80,7 +80,7 @@ def field_key(keys: Mapping[str, tuple[str, str]]) -> str:
     ----------
     keys : of detect and crmask, by the place of the image
     """
-    return combined(sorted((place, *both) for place, both in keys.items()))
+    return combined_digest(sorted((place, *both) for place, both in keys.items()))
 
 
 def key_of_records(records: Iterable[ImageRecord]) -> str:
@@ -91,7 +91,7 @@ def key_of_records(records: Iterable[ImageRecord]) -> str:
 def quality_files(settings: Settings, record: ImageRecord) -> list[Path]:
     """Return the exposures of an image whose data quality can be read.
 
-    They lie in the folder of the settings, or beside the drizzled image that the user gave.
+    They lie in the folder of the settings, or next to the drizzled image of the user.
     """
     given = record.input.get("exposures_dir", settings.input.exposures_dir)
     folders = [Path(given).expanduser()] if given else []

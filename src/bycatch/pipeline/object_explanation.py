@@ -78,8 +78,8 @@ def explain_objects(
         table = read_table(path)
         if object_id is not None:
             rows = np.flatnonzero(np.asarray(table["object_id"]) == object_id)
-            found += [_explained(out, state, table, int(row), 0.0) for row in rows[:1]]
-            found += _renamed(state, table, object_id) if not len(rows) else []
+            found += [_explain_row(out, state, table, int(row), 0.0) for row in rows[:1]]
+            found += _successors(state, table, object_id) if not len(rows) else []
         elif radec is not None and len(table):
             found += _at(out, state, table, *radec)
     if object_id is not None and not found:
@@ -98,14 +98,14 @@ def _at(
     away = np.nan_to_num(np.hypot(*xy.T), nan=np.inf)
     row = int(np.argmin(away))
     if away[row] <= MATCH_ARCSEC:
-        yield _explained(out, state, table, row, float(away[row]))
+        yield _explain_row(out, state, table, row, float(away[row]))
     elif ((xy.min(axis=0) < 0) & (xy.max(axis=0) > 0)).all():
         name = table["object_id"][row]
         text = f"The nearest one, {name}, lies {away[row]:.2f} arcsec away."
         yield ObjectExplanation(state.name, 0, ra, dec, "no object here", (text,))
 
 
-def _renamed(state: GroupState, table: Table, object_id: int) -> list[ObjectExplanation]:
+def _successors(state: GroupState, table: Table, object_id: int) -> list[ObjectExplanation]:
     """Return what became of an object of an earlier table that was joined with another."""
     now = dict(table.meta.get("MERGED") or {}).get(str(object_id))
     if now is None:
@@ -116,7 +116,7 @@ def _renamed(state: GroupState, table: Table, object_id: int) -> list[ObjectExpl
     ]
 
 
-def _explained(
+def _explain_row(
     out: Path, state: GroupState, table: Table, row: int, away: float
 ) -> ObjectExplanation:
     """Return what is known of an object."""
@@ -151,7 +151,7 @@ def _number(row: Row, name: str) -> float:
 def _verdict(own: Row) -> str:
     p_real, p_star = _number(own, "p_real"), _number(own, "p_star")
     if np.isnan(p_real):
-        return "an object of which no image tells what it is"
+        return "an object that no image can classify"
     if p_real < REAL:
         return f"not real more likely than not (p_real {p_real:.3g})"
     kind = "an object" if np.isnan(p_star) else "a point" if p_star >= POINT else "extended"
@@ -188,16 +188,16 @@ def _strength(row: Row, own: Row) -> str:
 
 def _evidence(own: Row, epochs: Table) -> Iterator[str]:
     numbers = {name: _number(own, name) for name in ("p_real", "p_cr", "p_star")}
-    told = ", ".join(f"{name} {v:.3g}" for name, v in numbers.items() if np.isfinite(v))
+    words = ", ".join(f"{name} {v:.3g}" for name, v in numbers.items() if np.isfinite(v))
     n = int(np.asarray(epochs["detected"]).sum())
-    if told:
+    if words:
         if n > 1:
             why = f"{n} images show it at one place, which cosmic rays do not"
         elif len(epochs) > 1:
             why = "one image shows it; what the others measure there weighs for or against it"
         else:
             why = "no other image looks there: its shape in this one decides"
-        yield f"All images together: {told} ({why})."
+        yield f"All images together: {words} ({why})."
     chi2 = _number(own, "position_chi2")
     if np.isfinite(chi2):
         yield f"Its positions agree with a chi-square of {chi2:.2f} per degree of freedom."

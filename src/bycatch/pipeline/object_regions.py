@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bycatch.catalogs.object_classes import MOVES_CHI2, POINT, REAL
 from bycatch.catalogs.tables import floats
 from bycatch.errors import SettingsError
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-REAL, POINT = 0.5, 0.5
 POINT_ARCSEC = 0.2
 LEAST_ARCSEC = 0.1
-MOVES_CHI2 = 25.0
-"""Motions of 5 sigma are drawn."""
 VECTOR_YEARS = 100.0
 """A motion of 10 mas a year is an arrow of an arcsecond."""
 COLOURS = {
@@ -31,7 +29,7 @@ COLOURS = {
 def object_regions(table: Table) -> str:
     """Return objects as ds9 regions on the sky.
 
-    Points are circles, extended objects ellipses, what is not told apart boxes, what is not real
+    Points are circles, extended objects ellipses, unclassified ones boxes, what is not real
     more likely than not crosses; positions of the user's list are diamonds around these.  Motions
     of 5 sigma are arrows of 100 years.  The text is the object_id.
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bycatch.engines import Executor, Lost, executor_of
+from bycatch.engines import Executor, LostTask, executor_of
 from bycatch.errors import BycatchError, SettingsError
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.kernels.blocks import BLOCK_PX
 from bycatch.pipeline.field import prepare_worker
@@ -22,8 +22,8 @@ from bycatch.pipeline.outcomes import GroupReport
 from bycatch.products import FieldState, ImageRecord, find_records, last_run, read_fields
 from bycatch.products.folder import FOLDER_FILE
 from bycatch.products.group_state import group_folder, group_names, read_groups
-from bycatch.report.held import FIELD_PAGE
 from bycatch.report.page import can_be_made
+from bycatch.report.page_entries import FIELD_PAGE
 from bycatch.report.products import MAX_INSIDE
 from bycatch.settings import Settings
 from bycatch.sky.footprints import Footprint, Tile, footprint_of_blocks, groups, tiles
@@ -79,7 +79,7 @@ def objects_of(
     """Make the tables of all groups with a given executor; none without images."""
     beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
     before = {state.name: set(state.images) for state in read_groups(out)}
-    kept = _of_images_that_are_gone(out, before)
+    kept = _groups_with_removed_images(out, before)
     jobs = [
         replace(job, earlier=_earlier(job, before), with_page=beside)
         for job in _beside(group_jobs(out, settings, inputs, forced=forced), kept)
@@ -95,7 +95,7 @@ def objects_of(
     return found
 
 
-def _of_images_that_are_gone(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
+def _groups_with_removed_images(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
     """Return the groups with images that were removed since: their tables can't be made again."""
     gone = {
         f"{record.field}/{record.place}"
@@ -185,7 +185,7 @@ def footprint_of(name: str, record: ImageRecord, out: Path) -> Footprint:
     """
     paths = record.paths(out)
     frame = read_frame(paths.wcs)
-    with opened(paths.mask) as hdus:
+    with open_fits(paths.mask) as hdus:
         blocks = hdus["COVERAGE"].data > 0
     mjd = MJD_J2000 + (float(frame.header.get("EPOCH", "nan")) - 2000.0) * DAYS_PER_YEAR
     return footprint_of_blocks(name, mjd, blocks, frame.wcs, BLOCK_PX, shape_of(record, out))
@@ -211,7 +211,7 @@ def work_on(executor: Executor, jobs: Sequence[GroupJob]) -> Iterator[GroupRepor
     again: list[GroupJob] = []
     for number, found in executor.work(run_group, jobs):
         job = jobs[number]
-        if isinstance(found, Lost):
+        if isinstance(found, LostTask):
             logger.warning("objects %s: %s; tried once more", job.name, found.reason)
             again.append(replace(job, waits=True))
         elif found.holder:
@@ -221,4 +221,4 @@ def work_on(executor: Executor, jobs: Sequence[GroupJob]) -> Iterator[GroupRepor
             yield found
     for job in again:
         for _, found in executor.work(run_group, [job]):
-            yield lost_group(job, found.reason) if isinstance(found, Lost) else found
+            yield lost_group(job, found.reason) if isinstance(found, LostTask) else found

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,15 +135,19 @@ class ImageReport:
     def row(self) -> dict[str, str]:
         """Return the image's row of the closing table, in words."""
         numbers = {k: v for part in self.summary.values() for k, v in part.items()}
-        counts = ("n_exposures", "n_measured", "n_cosmic_ray", "n_gaia")
+        numbers.setdefault("n_catalog", numbers.get("n_measured"))
+        counts = ("n_exposures", "n_catalog", "n_likely_cosmic_ray")
         shown = ["-" if numbers.get(name) is None else str(numbers[name]) for name in counts]
+        frame = numbers.get("astrom_err_mas")
         return {
             "place": f"{self.field}/{self.filter}",
             "image": self.root,
             "outcome": str(self.outcome),
-            **dict(zip(("exp.", "sources", "CR", "Gaia"), shown, strict=True)),
-            "aligned": _alignment_in_words(numbers),
-            "s": f"{self.seconds:.{0 if self.seconds >= 100 else 1}f}",
+            **dict(zip(("n_exp", "sources", "likely CR"), shown, strict=True)),
+            "grade": str(numbers.get("grade", "-")),
+            "Gaia stars": str(numbers.get("n_field_matches", "-")),
+            "frame error, mas": "-" if frame is None or isnan(frame) else f"{frame:.1f}",
+            "time, s": f"{self.seconds:.{0 if self.seconds >= 100 else 1}f}",
         }
 
     def to_dict(self, record: ImageRecord | None = None) -> dict[str, Any]:
@@ -190,15 +195,6 @@ def numbers_of(record: ImageRecord | None) -> dict[str, Any]:
         name: {"seconds": stage.seconds, "peak_mb": stage.peak_mb} for name, stage in stages.items()
     }
     return {"summary": summary, "cost": cost, "notes": list(record.notes) if record else []}
-
-
-def _alignment_in_words(numbers: Mapping[str, Any]) -> str:
-    """Return the grade, the number of Gaia stars and how well the frame is known."""
-    if "grade" not in numbers:
-        return "-"
-    if not numbers["aligned"]:
-        return f"{numbers['grade']}: {'tied' if numbers['grade'] == 'E' else 'own WCS'}"
-    return f"{numbers['grade']}: {numbers['n_field_matches']}, {numbers['astrom_err_mas']:.1f} mas"
 
 
 @dataclass(frozen=True)
@@ -287,8 +283,8 @@ class GroupReport:
         radius = f"{floats(own, 'radius_px')[0] if radius_px is None else radius_px:g}"
         if f"flux_{radius}_apcor" not in epochs.colnames:
             there = [n[5:-6] for n in epochs.colnames if re.fullmatch(r"flux_[\d.]+_apcor", n)]
-            told = ", ".join(there)
-            raise KeyError(f"object {object_id}: no aperture of {radius} px; there are {told}")
+            radii = ", ".join(there)
+            raise KeyError(f"object {object_id}: no aperture of {radius} px; there are {radii}")
         rows = epochs[np.asarray(epochs["object_id"]) == object_id]
         known = np.isfinite(np.ma.filled(np.ma.asarray(rows["mjd"], dtype=float), np.nan))
         rows = rows[known]

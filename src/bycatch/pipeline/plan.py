@@ -23,7 +23,7 @@ from bycatch.pipeline.reference import stars_at_hand
 from bycatch.pipeline.runner import as_paths
 from bycatch.products import STAGES, FieldFolder, FieldState, read_field
 from bycatch.settings import Settings
-from bycatch.stages.sort import Placement, Skipped
+from bycatch.stages.sort import Placement, SkippedFile
 
 PRODUCT_BYTES_PER_PIXEL = 0.3
 """Disk space of the products: a compressed mask and segmentation, tables."""
@@ -53,7 +53,7 @@ def dry_run(
     out: str | Path,
     settings: Settings | None = None,
     inputs: Inputs | None = None,
-) -> tuple[list[PlannedImage], tuple[Skipped, ...]]:
+) -> tuple[list[PlannedImage], tuple[SkippedFile, ...]]:
     """Return what `run` would do, touching nothing."""
     chosen, given, out = settings or Settings(), (inputs or Inputs()).checked(), Path(out)
     found = intake.scan(as_paths(paths), out, chosen)
@@ -84,7 +84,7 @@ def dry_run(
             )  # fmt: skip
         key = _planned_key(jobs, folder.state, out)
         for placement, job in zip(placements, jobs, strict=True):
-            images[placement.path] = _planned(placement, replace(job, field_key=key), folder)
+            images[placement.path] = _plan_image(placement, replace(job, field_key=key), folder)
     return [images[p.path] for p in found.plan.placements], found.plan.skipped
 
 
@@ -107,7 +107,7 @@ def _planned_key(jobs: list[ImageJob], state: FieldState, out: Path) -> str:
     return field_key(keys)
 
 
-def _planned(placement: Placement, job: ImageJob, folder: FieldFolder) -> PlannedImage:
+def _plan_image(placement: Placement, job: ImageJob, folder: FieldFolder) -> PlannedImage:
     from bycatch.images.headers import read_headers
 
     settings = job.settings

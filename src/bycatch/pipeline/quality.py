@@ -54,11 +54,11 @@ def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:
     UnreadableFile
         Not FITS, damaged, or without DQ.
     """
-    from bycatch.images.files import opened
+    from bycatch.images.files import open_fits
 
     chips: list[ChipQuality] = []
     for path in paths:
-        with opened(path) as hdus:
+        with open_fits(path) as hdus:
             chips += _chips_of(hdus, path)
     return tuple(chips)
 

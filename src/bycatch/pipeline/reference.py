@@ -16,7 +16,7 @@ from bycatch.images.headers import read_headers
 from bycatch.images.wcs import celestial_wcs
 from bycatch.pipeline.jobs import UserFile
 from bycatch.pipeline.keys import file_fingerprint
-from bycatch.products import FieldFolder, ImageRecord, combined
+from bycatch.products import FieldFolder, ImageRecord, combined_digest
 from bycatch.settings import AlignSettings
 from bycatch.sky import gaia
 from bycatch.sky.answers import separation_deg
@@ -141,7 +141,7 @@ def reference_stars(
     source = local.checksum if local else ""
     try:
         cone = field_cone(images, margin_arcsec(settings))
-        found = _found(folder, cone, local, services)
+        found = _field_stars(folder, cone, local, services)
     except (NoReferenceStars, UnusableData) as err:
         logger.warning("%s: no reference stars: %s", folder.path.name, err)
         return FieldStars(None, "none", str(err))
@@ -149,7 +149,7 @@ def reference_stars(
         _write(found, folder, settings, source)
         origin = found.stars.origin
         logger.info("%s: %d Gaia stars from %s", folder.path.name, len(found.stars), origin)
-    stored = _stored(folder)
+    stored = _stored_stars(folder)
     if stored is not None and stored.serves(cone, source, settings):
         folder.state.stars_key = asked
     return stars_at_hand(folder)
@@ -158,34 +158,34 @@ def reference_stars(
 def stars_key(images: Sequence[Path], settings: AlignSettings, local: UserFile | None) -> str:
     """Return what stays the same while a field needs the same stars."""
     files = [f"{path.name} {file_fingerprint(path)}" for path in images if path.exists()]
-    return combined(files, settings.digest(), local.checksum if local else "")
+    return combined_digest(files, settings.digest(), local.checksum if local else "")
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FieldStars:
     """Stars, and the circle of which they are all."""
 
     stars: gaia.ReferenceStars
     cone: Cone
 
 
-def _found(
+def _field_stars(
     folder: FieldFolder, cone: Cone, local: UserFile | None, services: Services
-) -> _Found | None:
+) -> _FieldStars | None:
     """Return the stars of a field; None if those that are stored will do."""
     settings = services.settings
-    stored, source = _stored(folder), local.checksum if local else ""
+    stored, source = _stored_stars(folder), local.checksum if local else ""
     if stored is not None and stored.serves(cone, source, settings):
         return None
     if local is not None:
-        return _Found(_local_stars(local.path, cone), cone)
+        return _FieldStars(_local_stars(local.path, cone), cone)
     try:
-        return _Found(_asked(folder.path.name, cone, services), cone)
+        return _FieldStars(_query_stars(folder.path.name, cone, services), cone)
     except NoReferenceStars as err:
         # Better stars of the images alone than none.
         bare = replace(cone, radius=cone.radius - margin_arcsec(settings) / 3600)
         own = stored is not None and stored.serves(bare, "", settings)
-        kept = None if own else _kept(bare, settings)
+        kept = None if own else _cached_stars(bare, settings)
         if not own and kept is None:
             raise
         logger.warning(
@@ -194,10 +194,10 @@ def _found(
             folder.path.name,
             err,
         )
-        return None if kept is None else _Found(kept, bare)
+        return None if kept is None else _FieldStars(kept, bare)
 
 
-def _write(found: _Found, folder: FieldFolder, settings: AlignSettings, source: str) -> None:
+def _write(found: _FieldStars, folder: FieldFolder, settings: AlignSettings, source: str) -> None:
     """Write the stars of a field, and what they are all of."""
     table = found.stars.table
     table.meta |= {
@@ -214,7 +214,7 @@ def _write(found: _Found, folder: FieldFolder, settings: AlignSettings, source: 
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _StoredStars:
     """What an earlier run's stars of a field are good for."""
 
     region: Region
@@ -228,7 +228,7 @@ class _Stored:
         return any(self.region.covers(region) for region in _regions(cone, settings))
 
 
-def _stored(folder: FieldFolder) -> _Stored | None:
+def _stored_stars(folder: FieldFolder) -> _StoredStars | None:
     """Return what an earlier run has left; None if that is nothing, or no longer what it was."""
     if stars_at_hand(folder).path is None:
         return None
@@ -242,7 +242,7 @@ def _stored(folder: FieldFolder) -> _Stored | None:
         return None
     if not len(table):  # a service said so; the next one may know better
         return None
-    return _Stored(region, str(meta.get("source", "")))
+    return _StoredStars(region, str(meta.get("source", "")))
 
 
 def _regions(cone: Cone, settings: AlignSettings) -> list[Region]:
@@ -252,10 +252,10 @@ def _regions(cone: Cone, settings: AlignSettings) -> list[Region]:
     return [Region(cone.ra, cone.dec, cone.radius, release, limit) for release in releases]
 
 
-def _asked(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
+def _query_stars(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
     """Return the stars of a circle from the cache, or else from the services."""
     settings = services.settings
-    kept = _kept(cone, settings)
+    kept = _cached_stars(cone, settings)
     if kept is not None:
         return kept
     if settings.offline:
@@ -266,7 +266,7 @@ def _asked(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
     logger.info("%s: asking for Gaia stars within %.2f arcmin", name, cone.radius * 60)
     folder = cache_folder(settings.gaia_cache)
     with turn(folder, settings.gaia_requests):
-        kept = _kept(cone, settings)  # by a process that asked meanwhile
+        kept = _cached_stars(cone, settings)  # by a process that asked meanwhile
         stars = kept or services.stars(cone.ra, cone.dec, cone.radius)
     if kept is not None:
         return kept
@@ -279,7 +279,7 @@ def _asked(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
     return stars
 
 
-def _kept(cone: Cone, settings: AlignSettings) -> gaia.ReferenceStars | None:
+def _cached_stars(cone: Cone, settings: AlignSettings) -> gaia.ReferenceStars | None:
     """Return the stars of a circle from the cache; None if it does not have all of them."""
     folder = cache_folder(settings.gaia_cache)
     for region in _regions(cone, settings):

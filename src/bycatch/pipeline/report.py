@@ -10,7 +10,7 @@ from bycatch.display import notebook
 from bycatch.pipeline.jobs import Inputs
 from bycatch.pipeline.outcomes import FieldResult, GroupReport, ImageReport, Outcome
 from bycatch.products import STAGES
-from bycatch.stages.sort import Skipped
+from bycatch.stages.sort import SkippedFile
 from bycatch.version import __version__
 
 
@@ -34,13 +34,13 @@ class RunReport:
     results : by field, in the order of their names
     skipped : files that were not used
     seconds : time of the run
-    inputs : files of the user's beside the images
+    inputs : the user's files other than images
     groups : what became of the tables of objects, by group
     """
 
     out: Path
     results: tuple[FieldResult, ...]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
     seconds: float = 0.0
     inputs: Inputs = field(default_factory=Inputs)
     groups: tuple[GroupReport, ...] = ()
@@ -104,7 +104,12 @@ class RunReport:
         """Return what was dropped, failed or lost: name, outcome, reason."""
         images = [(i.root, str(i.outcome), i.reason) for i in self.images if i.reason]
         groups = [(f"objects {g.name}", g.outcome, g.reason) for g in self.groups if g.reason]
-        return images + groups + [(s.path.name, "dropped", s.reason) for s in self.skipped if s.bad]
+        files = [
+            (s.path.name, "dropped", s.reason.removeprefix(f"{s.path}: "))
+            for s in self.skipped
+            if s.bad
+        ]
+        return images + groups + files
 
     @notebook.never_raising
     def _repr_html_(self) -> str:

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bycatch.engines import Executor, Lost, Serial, executor_of
+from bycatch.engines import Executor, LostTask, Serial, executor_of
 from bycatch.errors import SettingsError
 from bycatch.images.files import root_of
 from bycatch.pipeline import intake
@@ -41,7 +41,7 @@ from bycatch.products.folder import UnusedFile
 from bycatch.report.page import can_be_made
 from bycatch.report.products import MAX_INSIDE
 from bycatch.settings import Settings, to_toml
-from bycatch.stages.sort import Skipped
+from bycatch.stages.sort import SkippedFile
 from bycatch.system.disk import atomic
 
 logger = logging.getLogger("bycatch")
@@ -64,7 +64,7 @@ def run(
     paths : drc files, or folders that are searched for them
     out : output folder; what is up to date in it is kept
     settings : all settings; the preset 'classic' by default
-    inputs : files of the user's beside the images (Gaia table, positions, regions)
+    inputs : the user's files other than images (Gaia table, positions, regions)
     workers : number of parallel processes, which one field alone uses as threads; by default
         fields are done one after the other, each on all cores
     executor : 'serial', 'processes' or 'dask', an object with the methods of `engines.Executor`, or
@@ -82,7 +82,7 @@ def run(
     out = Path(out)
     engine = executor_of(executor, workers, prepare_worker)
     try:
-        found = _sorted(as_paths(paths), out, chosen, given, engine)
+        found = _plan_intake(as_paths(paths), out, chosen, given, engine)
         jobs = _in_shard(_jobs(found, out, chosen, given), shard)
         if executor is None and len(jobs) == 1:
             engine = Serial(workers)  # on the cores of all, before a process has started
@@ -96,16 +96,16 @@ def sort_only(
     out: str | Path,
     settings: Settings | None = None,
     inputs: Inputs | None = None,
-) -> tuple[list[ImageRecord], tuple[Skipped, ...]]:
+) -> tuple[list[ImageRecord], tuple[SkippedFile, ...]]:
     """Place the images below the output folder, and do no more."""
     chosen, given, out = settings or Settings(), (inputs or Inputs()).checked(), Path(out)
-    found = _sorted(as_paths(paths), out, chosen, given, executor_of("serial"))
+    found = _plan_intake(as_paths(paths), out, chosen, given, executor_of("serial"))
     jobs = [replace(job, stages=()) for job in _jobs(found, out, chosen, given)]
     _save_settings(out, chosen)
     skipped, records = list(found.plan.skipped), []
     for job in jobs:
         done = run_field(job)
-        skipped += [Skipped(Path(path), why, bad=True) for path, why in done.unplaced]
+        skipped += [SkippedFile(Path(path), why, bad=True) for path, why in done.unplaced]
         places = {(image.filter, image.root) for image in done.images}
         images = read_field(out, job.name).images
         records += [image for image in images if (image.filter, image.root) in places]
@@ -126,7 +126,7 @@ def run_stages(
     out = Path(out)
     given = (inputs or Inputs()).with_those_of(last_run(out)).checked()
     damaged = damaged_fields(out)
-    skipped = tuple(Skipped(path, why, bad=True) for path, why in damaged.items())
+    skipped = tuple(SkippedFile(path, why, bad=True) for path, why in damaged.items())
     names = [name for name in field_names(out) if name not in {p.parent.name for p in damaged}]
     if not names and not skipped:
         raise SettingsError(
@@ -164,7 +164,7 @@ def as_paths(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     return [Path(paths)] if isinstance(paths, (str, Path)) else [Path(p) for p in paths]
 
 
-def _sorted(
+def _plan_intake(
     paths: list[Path], out: Path, settings: Settings, inputs: Inputs, executor: Executor
 ) -> intake.Intake:
     """Plan where the images go, and see that the output folder can be written to."""
@@ -182,7 +182,9 @@ def _sorted(
         raise SettingsError(f"can't write to {out} ({err})", hint="choose another folder") from err
     for skip in found.plan.skipped:
         level, word = (logging.ERROR, "dropped") if skip.bad else (logging.WARNING, "skipped")
-        logger.log(level, "%s: %s: %s", skip.path.name, word, skip.reason)
+        logger.log(
+            level, "%s: %s: %s", skip.path.name, word, skip.reason.removeprefix(f"{skip.path}: ")
+        )
     return found
 
 
@@ -232,7 +234,7 @@ def _save_settings(out: Path, settings: Settings) -> None:
 def _run(
     out: Path,
     jobs: Sequence[FieldJob],
-    skipped: tuple[Skipped, ...],
+    skipped: tuple[SkippedFile, ...],
     inputs: Inputs,
     executor: Executor,
     started: float,
@@ -268,7 +270,7 @@ def _run(
             logging.disable(logging.NOTSET)
         raise
     unplaced = [
-        Skipped(Path(path), why, bad=True) for field in fields for path, why in field.unplaced
+        SkippedFile(Path(path), why, bad=True) for field in fields for path, why in field.unplaced
     ]
     found: tuple[GroupReport, ...] = ()
     if jobs and jobs[0].settings.objects.enabled and is_whole and not is_shard:
@@ -325,7 +327,7 @@ def _still_unused(out: Path, found: list[UnusedFile]) -> list[UnusedFile]:
 def work_on(executor: Executor, jobs: Sequence[FieldJob]) -> Iterator[FieldResult]:
     """Give what became of the fields, as they are done.
 
-    A field whose worker died is tried once more: by itself, with nothing beside it, where memory
+    A field whose worker died is tried once more: alone, with nothing in parallel, where memory
     may be the cause.  A field that another process has is waited for, when all others are done.
     """
     again: list[FieldJob] = []
@@ -333,7 +335,7 @@ def work_on(executor: Executor, jobs: Sequence[FieldJob]) -> Iterator[FieldResul
     taken: list[FieldJob] = []
     for number, found in executor.work(run_field, jobs):
         job = jobs[number]
-        if isinstance(found, Lost):
+        if isinstance(found, LostTask):
             logger.warning("%s: %s; it is tried once more", job.name, found.reason)
             (alone if found.may_be_memory else again).append(job)
         elif found.holder:
@@ -343,12 +345,12 @@ def work_on(executor: Executor, jobs: Sequence[FieldJob]) -> Iterator[FieldResul
             yield found
     for group in filter(None, (again, *([job] for job in alone))):
         for number, found in executor.work(run_field, [replace(job, waits=True) for job in group]):
-            if isinstance(found, Lost):
+            if isinstance(found, LostTask):
                 yield lost_field(group[number], f"its worker died twice: {found.reason}")
             else:
                 yield found
     for number, found in executor.work(run_field, taken) if taken else ():
-        if isinstance(found, Lost):
+        if isinstance(found, LostTask):
             yield lost_field(taken[number], found.reason)
         else:
             yield found

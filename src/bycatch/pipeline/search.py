@@ -12,12 +12,12 @@ from bycatch.errors import SettingsError
 from bycatch.images.files import FITS_SUFFIX, not_a_file, stem_of
 from bycatch.images.planes import context_sibling, weight_sibling
 from bycatch.stages import sort
-from bycatch.stages.sort import Skipped
+from bycatch.stages.sort import SkippedFile
 from bycatch.system.disk import PARTIAL
 
 
 @dataclass
-class Found:
+class SearchResult:
     """What lies below the paths of the user.
 
     Attributes
@@ -28,11 +28,11 @@ class Found:
     """
 
     files: list[Path] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
-def find_files(paths: Iterable[Path], out: Path) -> Found:
+def find_files(paths: Iterable[Path], out: Path) -> SearchResult:
     """Return the files that may be images.
 
     A file that is named on the command line always is; in folders the name decides.  Links to
@@ -55,7 +55,7 @@ class _Search:
 
     def __init__(self, own: Path) -> None:
         self.own = own
-        self.found = Found()
+        self.found = SearchResult()
         self._entered: set[tuple[int, int]] = set()
 
     def look_at(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class _Search:
         elif not os.path.lexists(path):
             raise SettingsError(f"{path}: there is no such file or folder", hint="check the path")
         elif problem := not_a_file(path):
-            self.found.skipped.append(Skipped(path, problem, bad=True))
+            self.found.skipped.append(SkippedFile(path, problem, bad=True))
         else:
             self.found.files.append(path)
 
@@ -80,7 +80,7 @@ class _Search:
                     members = sorted(entries, key=lambda entry: entry.name)
             except OSError as err:
                 reason = f"the folder can't be entered ({err.strerror or err})"
-                self.found.skipped.append(Skipped(folder, reason))
+                self.found.skipped.append(SkippedFile(folder, reason))
                 continue
             inner = []
             for member in members:
@@ -93,12 +93,12 @@ class _Search:
 
     def _note(self, path: Path) -> None:
         """Take note of a file in a folder."""
-        if path.name.startswith("."):  # such as what macOS leaves beside each file: ._name
+        if path.name.startswith("."):  # such as macOS's ._name next to each file
             self.found.passed_over["hidden"] += 1
         elif not sort.is_image_name(path):
             self.found.passed_over[_kind_of(path.name)] += 1
         elif problem := not_a_file(path):
-            self.found.skipped.append(Skipped(path, problem))
+            self.found.skipped.append(SkippedFile(path, problem))
         else:
             self.found.files.append(path)
 
@@ -107,7 +107,7 @@ class _Search:
         if path.name.startswith(PARTIAL):
             return False
         if sort.is_image_name(path):
-            self.found.skipped.append(Skipped(path, "a folder, though it has an image's name"))
+            self.found.skipped.append(SkippedFile(path, "a folder, though it has an image's name"))
             return False
         if not inside and (linked or path.name == self.own.name):
             real = path.resolve()
@@ -126,7 +126,7 @@ class _Search:
         self._entered.add(identity)
         return is_new
 
-    def over(self) -> Found:
+    def over(self) -> SearchResult:
         """Return what was found, each file once, without weights and contexts of other files."""
         found = self.found
         names = list(dict.fromkeys(_one_name(file, self.own) for file in found.files))
@@ -140,7 +140,7 @@ class _Search:
             if known is path:
                 found.files.append(path)
             else:
-                found.skipped.append(Skipped(path, f"the same file as {known}"))
+                found.skipped.append(SkippedFile(path, f"the same file as {known}"))
         return found
 
 

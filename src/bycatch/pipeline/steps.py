@@ -48,7 +48,7 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
     memory.forget_peak()
     started = time.perf_counter()
     if stage in bench.record.stages:
-        bench.sealed()
+        bench.wait_until_synced()
     before = strike(bench, stage)
     sections = ("input", *SECTIONS[stage])
     meta = metadata(bench.image, bench.record, job.settings, sections)
@@ -56,7 +56,7 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
     try:
         summary = work(products)
         seconds = time.perf_counter() - started
-        bench.sealed()
+        bench.wait_until_synced()
     except BaseException:
         products.batch.discard()
         raise
@@ -96,7 +96,7 @@ WORDS = {
     "detect": "{n_sources} sources, {n_removed} removed",
     "crmask": "{n_cr_tracks} tracks, {n_cr_pixels} pixels",
     "measure": "{n_measured} sources, {n_likely_cosmic_ray} likely cosmic rays, "
-    "{n_gaia} in Gaia ({n_gaia_chance:.1f} by chance)",
+    "{n_gaia} Gaia matches ({n_gaia_chance:.1f} by chance)",
     "finalize": "{n_catalog} rows, AB zero point {zeropoint_ab:.3f}",
 }
 """What a step found, as the end of its log line."""
@@ -169,6 +169,7 @@ def detect(bench: Workbench, products: Products) -> Summary:
         products.segmentation, found.segmentation, bench.image.wcs, found.removed
     )
     products.table(found.sources, "sources")
+    products.sky(found.sky.model)
     labels.result()
     return {"n_exposures": bench.image.meta.n_exposures} | found.summary()
 
@@ -220,24 +221,20 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     field : Gaia stars and the other images
     """
     from bycatch.pipeline.quality import read_quality
-    from bycatch.pipeline.star_fits import add_columns, fit_stars, targets_of
-    from bycatch.stages import measure
+    from bycatch.stages import measure, star_rows
 
     job = bench.job
-    fits = fit_stars(bench) if job.settings.psf.enabled else None
-    if fits:
-        targets = targets_of(bench, fits)
-    else:
-        targets = measure.Targets.of(bench.sources, bench.exposure_sets)
-    inside = excluded(bench, targets.x, targets.y)
+    targets, fits = measure.Targets.of(bench.sources, bench.exposure_sets), None
+    if job.settings.psf.enabled:
+        fits = bench.star_fits
+        targets = star_rows.targets_of(targets, fits, bench.image, bench.segmentation)
+    inside = in_user_regions(bench, targets.x, targets.y)
     kept, gone = targets.take(~inside), targets.take(inside)
     found = measure.run(
         bench.image,
         kept,
         job.settings.measure,
-        pixels=measure.Pixels(
-            bench.cr_mask, bench.segmentation, fits.star_energy if fits else None
-        ),
+        pixels=star_rows.pixels_with(measure.Pixels(bench.cr_mask, bench.segmentation), fits),
         frame=measure.SkyFrame(bench.frame.wcs, bench.frame.error),
         field=measure.FieldContext(
             field.reference,
@@ -247,8 +244,8 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     )
     table, summary = found.table, found.summary()
     if fits:
-        table = add_columns(table, fits, np.flatnonzero(~inside))
-        products.psf(fits.model)
+        table = star_rows.add_columns(table, fits, np.flatnonzero(~inside))
+        products.psf(fits.model, fits.look)
         summary |= fits.summary()
     bench.phot = table
     for warning in found.warnings():
@@ -307,7 +304,7 @@ def finalize(bench: Workbench, products: Products) -> Summary:
     return found.summary() | notes | {"exptime_s": bench.image.meta.exptime_s}
 
 
-def excluded(bench: Workbench, x: Floats, y: Floats) -> Bools:
+def in_user_regions(bench: Workbench, x: Floats, y: Floats) -> Bools:
     """Return which positions lie in the user's regions."""
     exclude = bench.job.files.exclude
     if exclude is None:

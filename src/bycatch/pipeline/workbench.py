@@ -18,11 +18,11 @@ from bycatch.errors import MissingProduct, UnreadableFile
 from bycatch.kernels.threads import in_background
 from bycatch.pipeline.jobs import ImageJob
 from bycatch.pipeline.keys import refresh_checksum, stage_keys
-from bycatch.pipeline.provenance import nothing_found
+from bycatch.pipeline.provenance import nothing_found, settings_of
 from bycatch.products import (
     FieldFolder,
     ImageRecord,
-    combined,
+    combined_digest,
     input_settings,
     read_extension,
     read_pixels,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from bycatch.images.drc import DrcImage
     from bycatch.pipeline.frames import Frame
+    from bycatch.settings import DetectSettings
+    from bycatch.stages.detect import Sky
+    from bycatch.stages.psf import PsfResult
 
 logger = logging.getLogger("bycatch")
 
@@ -153,7 +156,7 @@ class Workbench:
     def release(self) -> None:
         """Forget all pixels and tables."""
         self._shelf = self._reading = self._lent = None
-        self.forget("image", "segmentation", "cr_mask", "phot")
+        self.forget("image", "segmentation", "cr_mask", "phot", "star_fits")
 
     # ---- its products --------------------------------------------------------------------
 
@@ -168,6 +171,17 @@ class Workbench:
         found: NDArray[np.int32] = self._pixels(self.paths.segmentation, "detect")
         return found
 
+    def sky(self, settings: DetectSettings) -> Sky:
+        """Return background and noise, as detection left them if with these settings."""
+        from bycatch.pipeline.sky_files import read_sky
+        from bycatch.stages.detect import sky
+
+        made = settings_of(self.record, self.job.settings, "detect")
+        same = all(made.get(name) == getattr(settings, name) for name in sky.SETTINGS)
+        if same and self.record.has_whole(self.paths.sky):
+            return read_sky(self.paths.sky).on(self.image)
+        return sky.sky_of(self.image, settings)
+
     @cached_property
     def cr_mask(self) -> Bools:
         """The grown cosmic-ray mask."""
@@ -176,13 +190,13 @@ class Workbench:
     @cached_property
     def coverage(self) -> NDArray[np.uint8]:
         """Where the image has data, block by block: other images need no more of its pixels."""
-        from bycatch.images.files import opened
+        from bycatch.images.files import open_fits
         from bycatch.kernels.blocks import covered_blocks
 
         if "image" in self.__dict__:
             return covered_blocks(self.image.valid)
         self.need(self.paths.mask, "crmask")
-        with opened(self.paths.mask) as hdus:
+        with open_fits(self.paths.mask) as hdus:
             if "COVERAGE" not in hdus:
                 raise UnreadableFile(f"{self.paths.mask}: of an earlier version", hint=AGAIN)
             return np.asarray(hdus["COVERAGE"].data)
@@ -201,6 +215,22 @@ class Workbench:
         return np.asarray(shares, dtype=float)
 
     @cached_property
+    def star_fits(self) -> PsfResult:
+        """The PSF, and the fits of all stars: the alignment has their places, the measurement all.
+
+        Pixels that were put aside are put aside again.
+        """
+        from bycatch.stages.star_rows import fit_stars
+
+        are_here = "image" in self.__dict__
+        found = fit_stars(
+            self.image, self.sources, self.job.settings, self.cr_mask, self.segmentation
+        )
+        if not are_here:
+            self.put_aside()
+        return found
+
+    @cached_property
     def exposure_sets(self) -> NDArray[np.int64]:
         """Which exposures look at each detection, (N,)."""
         from bycatch.images.exposures import exposure_sets
@@ -213,7 +243,7 @@ class Workbench:
     def share_key(self) -> str:
         """Stands for the detections that the shares are of."""
         detected = self.record.stages.get("detect")
-        return combined(detected.key, len(self.sources)) if detected else ""
+        return combined_digest(detected.key, len(self.sources)) if detected else ""
 
     @cached_property
     def frame(self) -> Frame:
@@ -228,7 +258,7 @@ class Workbench:
         """The photometry."""
         return self._table("phot", "measure")
 
-    def sealed(self) -> None:
+    def wait_until_synced(self) -> None:
         """Return when the products of the steps are on the disk, and so is the record of them."""
         sealing, self.sealing = self.sealing, None
         if sealing is not None:
@@ -243,7 +273,7 @@ class Workbench:
 
     def need(self, path: Path, stage: str) -> None:
         """Say which step to run where one of its products is missing or no longer what it was."""
-        self.sealed()
+        self.wait_until_synced()
         if not self.record.has_whole(path):
             problem = "was cut, changed or replaced after it was made"
             raise MissingProduct(

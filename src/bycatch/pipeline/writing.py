@@ -1,4 +1,4 @@
-"""The products of a step: written beside their places, then given their names together."""
+"""The products of a step: written to temporary files, then renamed together."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bycatch.catalogs import ecsv
 from bycatch.catalogs.tables import SUFFIXES, write_table
 from bycatch.kernels.blocks import BLOCK_PX
 from bycatch.kernels.psf_grid import OVERSAMPLING
+from bycatch.pipeline.sky_files import sky_hdus
 from bycatch.products import ImagePaths, table_extension
 from bycatch.system.disk import Batch
 from bycatch.system.words import ascii_words
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.wcs import WCS
 
+    from bycatch.stages.detect import SkyModel
     from bycatch.stages.measure.depth import Depth
     from bycatch.stages.psf import PsfModel
+    from bycatch.stages.psf.look import PsfLook
 
 PSF_PLACES = 3
 """Along each axis: the PSF changes linearly from place to place."""
@@ -45,7 +48,7 @@ class Products:
     """
 
     SURVEY_TABLE = "cat.parquet"
-    """The one table that a survey keeps, beside mask, segmentation and WCS."""
+    """The one table that a survey keeps, besides mask, segmentation and WCS."""
 
     def __init__(self, paths: ImagePaths, meta: Mapping[str, Any], *, is_survey: bool) -> None:
         self.paths = paths
@@ -100,6 +103,10 @@ class Products:
         with gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as stream:
             hdus.writeto(stream)
 
+    def sky(self, model: SkyModel) -> None:
+        """Write background and noise box by box: the maps come from them."""
+        sky_hdus(model).writeto(self.batch.partial(self.paths.sky))
+
     def mask(self, mask: Bools, wcs: WCS, coverage: NDArray[np.uint8], share: Table | None) -> None:
         """Write the cosmic-ray mask, compressed by tiles, and what other images need of this one.
 
@@ -133,10 +140,11 @@ class Products:
         hdus = fits.HDUList([primary, table_extension(sky, "SKY")])
         hdus.writeto(self.batch.partial(self.paths.depth))
 
-    def psf(self, model: PsfModel) -> None:
+    def psf(self, model: PsfModel, look: PsfLook) -> None:
         """Write the PSF at 3 x 3 places, or at one, as STScI's standard PSFs are (STDPSF).
 
-        `photutils.psf.GriddedPSFModel.read(path, format='stdpsf')` takes it.
+        `photutils.psf.GriddedPSFModel.read(path, format='stdpsf')` takes it.  Extensions hold what
+        the PSF leaves of its stars, for the report.
         """
         from astropy.io import fits
 
@@ -157,7 +165,18 @@ class Products:
         header["DETPX"] = (model.detector_px, "[pix] side of a detector pixel")
         header["ROOTNAME"] = ascii_words(self.paths.root)
         header["CREATOR"] = f"bycatch {__version__}"
-        hdu.writeto(self.batch.partial(self.paths.psf))
+        hdus = fits.HDUList([hdu])
+        for name, data, meaning in (
+            ("NSTARS", look.n_stars.astype(np.int32), "stars by parts of the image"),
+            ("LEFT", look.left.reshape(-1, *look.left.shape[2:]), "left of a star of flux 1"),
+            ("PIECE", np.stack([look.piece, look.rest]), "[e/s] a piece, and without stars"),
+        ):
+            part = fits.ImageHDU(data, name=name)
+            part.header["MEANING"] = meaning
+            hdus.append(part)
+        hdus["PIECE"].header["X0"] = (look.x, "[pix] 0-based column of its first pixel")
+        hdus["PIECE"].header["Y0"] = (look.y, "[pix] 0-based row of its first pixel")
+        hdus.writeto(self.batch.partial(self.paths.psf))
 
     def _header(self, wcs: WCS, name: str) -> fits.Header:
         header = wcs.to_header(relax=True)

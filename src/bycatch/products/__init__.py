@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bycatch.products.content import combined, json_ready, read_json, read_pixels, write_json
+from bycatch.products.content import combined_digest, json_ready, read_json, read_pixels, write_json
 from bycatch.products.extensions import read_extension, table_extension
 from bycatch.products.field_state import (
     FIELD_FILE,
@@ -55,7 +55,7 @@ __all__ = [
     "ImageRecord",
     "LastRun",
     "StageRecord",
-    "combined",
+    "combined_digest",
     "damaged_fields",
     "field_names",
     "find_records",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from bycatch.errors import UnreadableFile
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.system.disk import atomic
 
 OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -38,7 +38,7 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_bytes(text)
 
 
-def loaded(text: bytes) -> Any:
+def parse_json(text: bytes) -> Any:
     """Return what JSON says.
 
     Raises
@@ -97,7 +97,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
     UnreadableFile
         Missing, damaged, or without an image.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         for hdu in hdus:
             # The pixels of a compressed image are a table to the header.
             if hdu.is_image and hdu.data is not None:
@@ -105,7 +105,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
     raise UnreadableFile(f"{path}: no image in it", hint="remove it and run the step again")
 
 
-def combined(*parts: Any) -> str:
+def combined_digest(*parts: Any) -> str:
     """Return a short hash of several values."""
     try:
         text = orjson.dumps(parts, default=str, option=OPTIONS | orjson.OPT_SORT_KEYS)

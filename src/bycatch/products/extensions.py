@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.units import Unit
 
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.system.words import ascii_words
 
 MISSING: dict[str, Any] = {"f": np.nan, "U": ""}
@@ -56,7 +56,7 @@ def read_extension(path: Path, name: str) -> Table | None:
     UnreadableFile
         The file is damaged.
     """
-    with opened(path) as hdus:
+    with open_fits(path) as hdus:
         hdu = next((hdu for hdu in hdus[1:] if hdu.name == name), None)
         if hdu is None:
             return None

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import UnreadableFile
-from bycatch.products.content import json_bytes, loaded, schema
+from bycatch.products.content import json_bytes, parse_json, schema
 from bycatch.products.paths import is_plain_name, own_folder
 from bycatch.products.records import FolderProduct, ImageRecord
 from bycatch.system.disk import atomic, is_whole, proof_of
 
 FIELD_FILE = "field.json"
 LOCK = ".lock"
-"""Held by who works in the folder of a field."""
+"""The lock of the folder of a field."""
 FORMAT = 2
 """Of the file; the versions before it had a file per image, ``<root>_state.json``."""
 EARLIER = "_state.json"
@@ -127,18 +127,18 @@ def read_field(out: Path, name: str) -> FieldState:
     path = own_folder(out / name) / FIELD_FILE
     if not path.is_symlink() and not path.exists():
         earlier = [_earlier_record(old) for old in _earlier(path.parent)]
-        return FieldState(name, [_checked(record, name, out) for record in earlier])
+        return FieldState(name, [_safe_record(record, name, out) for record in earlier])
     try:
         if path.is_symlink() or not path.is_file():
             raise ValueError("not a file")
-        content = loaded(path.read_bytes())
+        content = parse_json(path.read_bytes())
         if content["format"] > FORMAT:
             raise ValueError("made by a later version of bycatch")
         state: FieldState = schema(FieldState).validate_python(content)
         if state.name != name:
             raise ValueError("it is that of another field")
         for record in state.images:
-            _checked(record, name, out)
+            _safe_record(record, name, out)
         for product in state.products:
             _plain(product)
     except UnreadableFile:
@@ -177,7 +177,7 @@ def _members(folder: Path) -> list[Path]:
 def _earlier_record(path: Path) -> ImageRecord:
     """Return what a version before this one knew of an image."""
     try:
-        content = loaded(path.read_bytes())
+        content = parse_json(path.read_bytes())
         for stage in content["stages"].values():
             if isinstance(stage["outputs"], list):
                 stage["outputs"] = dict.fromkeys(stage["outputs"])
@@ -189,7 +189,7 @@ def _earlier_record(path: Path) -> ImageRecord:
     return record
 
 
-def _checked(record: ImageRecord, name: str, out: Path) -> ImageRecord:
+def _safe_record(record: ImageRecord, name: str, out: Path) -> ImageRecord:
     """Refuse a record that would have us read, write or remove anything elsewhere."""
     if record.field != name or not is_plain_name(record.filter):
         raise ValueError("it is that of another image")
@@ -202,7 +202,7 @@ def _checked(record: ImageRecord, name: str, out: Path) -> ImageRecord:
 
 def _plain(name: str) -> None:
     if not is_plain_name(name):
-        raise ValueError(f"{name!r} is no file beside it")
+        raise ValueError(f"{name!r} is not a file in its folder")
 
 
 def field_names(out: Path) -> list[str]:

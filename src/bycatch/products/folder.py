@@ -63,7 +63,7 @@ def saved_values(out: Path) -> dict[str, dict[str, object]]:
 
 
 def remember_product(path: Path, key: str = "") -> None:
-    """Take note, beside it, of a product that was made for the whole folder."""
+    """Record a product that was made for the whole folder."""
     known = folder_products(path.parent)
     known[path.name] = FolderProduct(key, proof_of(path))
     write_json(path.with_name(FOLDER_FILE), {k: asdict(v) for k, v in sorted(known.items())})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import UnreadableFile
-from bycatch.products.content import json_bytes, loaded, schema
+from bycatch.products.content import json_bytes, parse_json, schema
 from bycatch.products.paths import is_plain_name, own_folder
 from bycatch.system.disk import Proof, atomic, is_whole
 
@@ -95,7 +95,7 @@ def read_group(out: Path, name: str) -> GroupState:
     try:
         if path.is_symlink() or not path.is_file():
             raise ValueError("not a file")
-        content = loaded(path.read_bytes())
+        content = parse_json(path.read_bytes())
         if content["format"] > FORMAT:
             raise ValueError("made by a later version of bycatch")
         state: GroupState = schema(GroupState).validate_python(content)

@@ -39,6 +39,11 @@ class ImagePaths:
         return self.product("segm", ".fits.gz")
 
     @property
+    def sky(self) -> Path:
+        """Background and noise, box by box."""
+        return self.product("sky", ".fits")
+
+    @property
     def wcs(self) -> Path:
         """The aligned WCS."""
         return self.product("wcs", ".fits")

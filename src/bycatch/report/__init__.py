@@ -9,7 +9,7 @@ from __future__ import annotations
 from bycatch.report.isochrones import Isochrone, read_isochrone
 from bycatch.report.objects import filters_of_groups
 from bycatch.report.page import PAGE, is_current, write_report
-from bycatch.report.printed import write_figures
+from bycatch.report.static_figures import write_figures
 
 __all__ = [
     "PAGE",

@@ -49,7 +49,7 @@ class Finding:
     level : BAD, WARN or NOTE
     text : of the first place
     remedy : what to do; '' where the text says so
-    places : where; those of a finding say the same but for numbers and names
+    places : where; those of one finding differ in numbers and names only
     """
 
     level: str
@@ -59,7 +59,7 @@ class Finding:
 
     @property
     def is_same(self) -> bool:
-        """True if all places say the same to the letter."""
+        """True if the text of all places is identical."""
         return all(place.text == self.text for place in self.places)
 
 
@@ -73,7 +73,7 @@ def kind_of(text: str) -> str:
     return VARIABLE.sub("#", text)
 
 
-def grouped(found: Iterable[tuple[str, Place]]) -> tuple[Finding, ...]:
+def group_findings(found: Iterable[tuple[str, Place]]) -> tuple[Finding, ...]:
     """Return equal warnings as one finding each: the worst first, then in the order of places."""
     members: dict[tuple[str, str], list[Place]] = {}
     for level, place in found:

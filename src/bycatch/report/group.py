@@ -13,6 +13,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.object_classes import MOVES_CHI2, REAL
 from bycatch.catalogs.tables import read_table
 from bycatch.products.group_state import GroupState, group_folder, table_path
 from bycatch.report import pixels
@@ -23,16 +24,10 @@ from bycatch.report.three_colours import PictureGrid, PictureImage, frame_shift,
 from bycatch.system.words import printable
 from bycatch.tangent import direction, tangent_mas, unit_vectors
 
-REAL = 0.5
-"""p_real of what the page shows first."""
-POINT = 0.5
-"""p_star of what is drawn as a point."""
 MARGIN_ARCSEC = 1.0
 """Around the objects, in the picture."""
 LEAST_STEP_ARCSEC = 0.04
 """Finer pixels of the picture would show nothing more."""
-MOVES_CHI2 = 25.0
-"""Motions of 5 sigma are drawn: of 100,000 objects at rest, none."""
 MOST_ARROWS = 300
 VARIABLE = 0.5
 """p_variable of objects that are said to vary."""
@@ -205,7 +200,7 @@ def _picture(
     """Return the three-colour picture; None if there are no pixels."""
     if not len(objects):
         return None
-    shown = [_placed(image, epochs, objects) for image in images]
+    shown = [_with_positions(image, epochs, objects) for image in images]
     made = three_colours(shown, filters, grid)
     if made is None:
         return None
@@ -221,7 +216,7 @@ def _picture(
     }
 
 
-def _placed(image: ReportedImage, epochs: Table, objects: Table) -> PictureImage:
+def _with_positions(image: ReportedImage, epochs: Table, objects: Table) -> PictureImage:
     """Return an image with the places of the real objects in it."""
     label = f"{image.record.field}/{image.record.place}"
     own = np.flatnonzero(np.asarray(epochs["image"]).astype(str) == label)
@@ -259,7 +254,7 @@ def light_curves(
     """Return the light curves of the most variable objects, the most variable first.
 
     Magnitudes are those of the aperture of the object's colours, corrected by what the constant
-    stars around say of each image; where there is none, the limit is told.
+    stars around say of each image; where there is none, the limit is given.
     """
     found = []
     rows = variable_rows(part, filters, limit)

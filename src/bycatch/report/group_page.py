@@ -9,15 +9,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bycatch.products import LOCK, combined, find_records, is_product_current, remember_product
+from bycatch.products import (
+    LOCK,
+    combined_digest,
+    find_records,
+    is_product_current,
+    remember_product,
+)
 from bycatch.products.group_state import OBJECTS_FOLDER, GroupState, group_folder, read_groups
 from bycatch.report.group import GroupBudget, group_payload
-from bycatch.report.held import FIELD_PAGE, Held, packed
 from bycatch.report.isochrones import Isochrone
-from bycatch.report.products import MAX_INSIDE, ReportedImage, reported
+from bycatch.report.page_entries import FIELD_PAGE, Entry, pack
+from bycatch.report.products import MAX_INSIDE, ReportedImage, read_reported
 from bycatch.settings import Settings
 from bycatch.system.disk import atomic
-from bycatch.system.locks import Held as HeldLock
+from bycatch.system.locks import LockHeld as HeldLock
 from bycatch.system.locks import lock
 from bycatch.system.words import printable
 
@@ -36,7 +42,7 @@ BUDGET_BESIDE = GroupBudget(1200, 4000, 320_000)
 
 def held_groups(
     out: Path, settings: Settings, *, inside: bool, isochrones: Sequence[Isochrone] = ()
-) -> list[Held]:
+) -> list[Entry]:
     """Return the groups of the page; those without tables are left out.
 
     Parameters
@@ -50,14 +56,14 @@ def held_groups(
     if inside and len(states) <= MAX_INSIDE:
         budget = next(b for most, b in BUDGETS if len(states) <= most)
         return [
-            Held(key_of(s), _title(s), packed(_content(out, s, settings, budget, isochrones)))
+            Entry(key_of(s), _title(s), pack(_content(out, s, settings, budget, isochrones)))
             for s in states
         ]
     for state in states:
         with suppress(HeldLock, OSError), lock(group_folder(out, state.name) / LOCK):
             write_group_page(out, state, settings, isochrones)
     return [
-        Held(key_of(s), _title(s), file=f"{OBJECTS_FOLDER}/{s.name}/{FIELD_PAGE}") for s in states
+        Entry(key_of(s), _title(s), file=f"{OBJECTS_FOLDER}/{s.name}/{FIELD_PAGE}") for s in states
     ]
 
 
@@ -66,10 +72,10 @@ def write_group_page(
 ) -> None:
     """Write what the page of a large run shows of a group, unless it is there."""
     path = group_folder(out, state.name) / FIELD_PAGE
-    key = combined(GROUP_PAGE_REVISION, state.key, [i.content() for i in isochrones])
+    key = combined_digest(GROUP_PAGE_REVISION, state.key, [i.content() for i in isochrones])
     if is_product_current(path, key):
         return
-    content = packed(_content(out, state, settings, BUDGET_BESIDE, isochrones))
+    content = pack(_content(out, state, settings, BUDGET_BESIDE, isochrones))
     with atomic(path) as partial:
         line = f'bycatchReport.arrived({json.dumps(key_of(state))}, "{content}");\n'
         partial.write_text(line, encoding="ascii")
@@ -90,7 +96,7 @@ def images_of(out: Path, state: GroupState, settings: Settings) -> list[Reported
     """Return the images of a group that are there."""
     fields = sorted({label.split("/")[0] for label in state.images})
     return [
-        reported(record, out, settings)
+        read_reported(record, out, settings)
         for record in find_records(out, fields)
         if f"{record.field}/{record.place}" in state.images
     ]

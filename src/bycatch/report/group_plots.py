@@ -58,7 +58,7 @@ def _mapper(ends: Sequence[str]) -> Any:
     return linear_cmap("p_star", palette(ends), 0.0, 1.0, nan_color=UNTOLD_COLOUR)
 
 
-def _chosen(points: Any, size: int, *, dark: bool = False) -> Any:
+def _highlight_selection(points: Any, size: int, *, dark: bool = False) -> Any:
     """Let what is chosen stand out, and the rest step back."""
     chosen, rest = points.glyph.clone(), points.glyph.clone()
     chosen.update(size=size, line_color=CHOSEN if dark else "#000000", line_width=2.2)
@@ -99,7 +99,7 @@ def _picture(objects: Any) -> Any:
         "x", "y", source=objects, size=14, marker="marker", fill_alpha=0.0, line_width=1.3,
         line_color=_mapper(ON_DARK), name="group_objects",
     )  # fmt: skip
-    _chosen(points, 20, dark=True)
+    _highlight_selection(points, 20, dark=True)
     arrows = ColumnDataSource({name: [] for name in ("x", "y", "x1", "y1", "turn")}, name="motions")
     style = {"source": arrows, "line_color": "#FF5CA8", "level": "overlay"}
     for drawn in (
@@ -127,7 +127,7 @@ def _measured(plot: Any, objects: Any) -> Any:
         fill_color=_mapper((EXTENDED_COLOUR, BETWEEN_COLOUR, POINT_COLOUR)), fill_alpha=0.45,
         name=f"{plot.name}_points",
     )  # fmt: skip
-    return _chosen(points, 11)
+    return _highlight_selection(points, 11)
 
 
 def _arrow(plot: Any, objects: Any, at: tuple[str, str], tip: tuple[str, str], turn: str) -> Any:
@@ -140,7 +140,7 @@ def _arrow(plot: Any, objects: Any, at: tuple[str, str], tip: tuple[str, str], t
     line.selection_glyph, line.nonselection_glyph = line.glyph.clone(), line.glyph.clone()
     line.selection_glyph.update(line_color="#000000", line_width=2.5)
     line.nonselection_glyph.update(line_alpha=0.2)
-    _chosen(head, 9)
+    _highlight_selection(head, 9)
     return head
 
 

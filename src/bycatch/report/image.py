@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Ints
 from bycatch.catalogs.flags import Flag, decode
+from bycatch.catalogs.tables import quoted_radius
 from bycatch.images.drc import DrcImage
 from bycatch.images.look import DrcLook
 from bycatch.kernels.threads import in_background
 from bycatch.report import pixels
 from bycatch.report.limits import false_share, limits
-from bycatch.report.products import ReportedImage, integers, middle_radius, values
+from bycatch.report.products import ReportedImage, integers, values
+from bycatch.report.psf import psf_pictures
 from bycatch.system.words import printable
 
 Looked = DrcImage | DrcLook
@@ -28,7 +30,7 @@ POINT, EXTENDED, COSMIC, DOUBT, OPEN = "point", "extended", "cosmic ray", "in do
 KINDS = {
     POINT: "p_star of 0.5 and more",
     EXTENDED: "p_star below 0.5",
-    COSMIC: "p_cr near 1, or the cosmic-ray flag",
+    COSMIC: "p_cr above 0.7",
     DOUBT: "a flag speaks against it",
     OPEN: "p_star is missing",
 }
@@ -117,12 +119,13 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         "root": printable(image.record.root),
         "exposures": _exposures(data),
         "residuals": residuals(image),
-        "removed": removed(image, budget.n_removed),
+        "psf": psf_pictures(image),
+        "removed": removed_detections(image, budget.n_removed),
         "sources": None,
     }
     if catalog is None or not len(catalog):
         return found | {"picture": picture.result()}
-    radius = middle_radius(catalog)
+    radius = quoted_radius(catalog)
     kinds = kinds_of(catalog)
     rows = chosen_rows(catalog, kinds, radius, budget.n_sources)
     part, part_kinds = catalog[rows], kinds[rows]
@@ -272,7 +275,7 @@ def residuals(image: ReportedImage) -> dict[str, Any] | None:
     }
 
 
-def removed(image: ReportedImage, limit: int) -> dict[str, Any] | None:
+def removed_detections(image: ReportedImage, limit: int) -> dict[str, Any] | None:
     """Return the detections that were left out: how many for which reason, and the brightest."""
     table = image.extension(image.paths.segmentation, "REMOVED")
     if table is None:
@@ -366,12 +369,12 @@ def _cutouts(
     rays = np.argsort(-snr, kind="stable")
     rays = rays[kinds[rays] == COSMIC][:limit]
     return [
-        *_cut("worst flags", data, part, doubtful, flags),
-        *_cut("brightest cosmic-ray candidates", data, part, rays, flags),
+        *_cutouts_of("worst flags", data, part, doubtful, flags),
+        *_cutouts_of("brightest cosmic-ray candidates", data, part, rays, flags),
     ]
 
 
-def _cut(
+def _cutouts_of(
     group: str, data: Looked, part: Table, rows: Sequence[int] | Ints, flags: Ints
 ) -> list[dict[str, Any]]:
     x, y, ids = values(part, "x_center"), values(part, "y_center"), integers(part, "id")

@@ -15,7 +15,7 @@ PLURAL = {"star": "stars", "galaxy": "galaxies"}
 def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, Any]]:
     """Return the limits of the image in magnitudes: depth, and completeness where it is known.
 
-    Those of stars are drawn; of what else was injected the numbers are told.
+    Those of stars are drawn; for other artificial sources only the numbers are given.
     """
     found = []
     depth = image.number("measure", "depth_mag")  # as the table of images says
@@ -23,13 +23,13 @@ def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, 
     if depth is None and np.isfinite(limit).any():
         depth = float(np.nanmedian(limit))
     if depth is not None:
-        found.append({"mag": round(depth, 2), "label": "5 sigma", "of": "", "drawn": True})
+        found.append({"mag": round(depth, 2), "label": "5-sigma depth", "of": "", "drawn": True})
     reach = image.number("detect", "reach_mag")
     table = image.table("completeness")
     injected = table.meta.get("LIMITS", ()) if table is not None else ()
     if reach is not None:
-        # What was injected tells it better, at nearly the same place.
-        label = "half of the stars found, expected"
+        # Artificial sources measure it better, at nearly the same magnitude.
+        label = "half found"
         found.append({"mag": reach, "label": label, "of": "", "drawn": not injected})
     for row in injected:
         if row.get("n_exp") == 0:

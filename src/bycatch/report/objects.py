@@ -28,15 +28,8 @@ class ReportedGroup:
     has_tables: bool
 
 
-HEADINGS = (
-    ("images", "images that overlap"),
-    ("filters", "their filters, from blue to red"),
-    ("objects", "everything that was detected at one place, or asked for"),
-    ("real", "objects that are stars or galaxies more likely than not (p_real)"),
-    ("in several", "objects that two images or more have detected"),
-    ("sum only", "objects that only the sum of all images shows"),
-    ("outcome", "of the last run"),
-)
+HEADINGS = ("images", "filters", "objects", "real", "in several", "sum only", "outcome")
+"""Words of the glossary."""
 
 
 def reported_groups(out: Path) -> list[ReportedGroup]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bycatch.display.glossary import meaning_of
 from bycatch.products.group_state import read_groups
-from bycatch.report.findings import BAD, NOTE, WARN, Finding, Place, grouped
+from bycatch.report.findings import BAD, NOTE, WARN, Finding, Place, group_findings
 from bycatch.report.products import Folder, ReportedField, ReportedImage
 from bycatch.system.words import printable
 
@@ -32,7 +33,7 @@ class Cell:
     text : as shown
     value : to sort by; None comes last
     level : '', 'warn' or 'bad'
-    why : said beside it
+    why : the reason, shown as a tooltip
     """
 
     text: str
@@ -43,12 +44,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Heading:
-    """The head of a column; ``right`` for numbers."""
+    """The head of a column: a word of the glossary, perhaps with a unit; ``right`` for numbers."""
 
     name: str
     text: str
-    meaning: str
     right: bool = True
+
+    @property
+    def meaning(self) -> str:
+        """What the word means, as the glossary says."""
+        return meaning_of(self.text)
 
 
 @dataclass(frozen=True)
@@ -96,43 +101,35 @@ class Overview:
 
 
 FIELDS = (
-    Heading("field", "field", "program and visit", right=False),
-    Heading("grades", "grades", "of the images' alignment, A (best) to F", right=False),
-    Heading("n_images", "images", "number of images"),
-    Heading("n_stars", "Gaia stars", "stars in the fit of the field"),
-    Heading("odds", "odds of chance", "probability that a match this good is chance"),
-    Heading("astrom_err", "frame, mas", "error of the frame per axis, mas"),
-    Heading("note", "remark", "what went wrong with the reference stars", right=False),
+    Heading("field", "field", right=False),
+    Heading("grades", "grades", right=False),
+    Heading("n_images", "images"),
+    Heading("n_stars", "Gaia stars"),
+    Heading("odds", "odds of chance"),
+    Heading("astrom_err", "frame error, mas"),
+    Heading("note", "remark", right=False),
 )
 IMAGES = (
-    Heading("field", "field", "program and visit", right=False),
-    Heading("filter", "filter", "filter of the image", right=False),
-    Heading("image", "image", "root name; opens the image below", right=False),
-    Heading("outcome", "outcome", "of the last run", right=False),
-    Heading("grade", "grade", "of the alignment, A (best) to F", right=False),
-    Heading("n_gaia", "Gaia", "stars of the field in the fit"),
-    Heading("astrom_err", "frame, mas", "error of the frame per axis, mas"),
-    Heading("n_exp", "exp.", "exposures drizzled together"),
-    Heading("exptime", "exp. time, s", "exposure time, seconds"),
-    Heading("sources", "sources", "rows of the catalog"),
-    Heading("likely_cr", "likely CR", "rows that are probably cosmic rays"),
-    Heading("cr_share", "CR pixels", "share of the pixels seen by one exposure that are on the "
-            "cosmic-ray mask, per cent"),
-    Heading("depth", "5 sigma, AB", "what the noise allows: AB magnitude of a point source of "
-            "5 sigma in the middle aperture, median over the image"),
-    Heading("reach", "half found, AB", "what the catalog reaches: AB magnitude at which half of "
-            "the stars are found, from the minimum area and the threshold of the detection; "
-            "neighbours and cosmic rays take more"),
-    Heading("closure", "closure, %", "largest departure of the aperture corrections from the "
-            "image's own stars, as used, per cent"),
-    Heading("pulls", "pull", "width of the sums of blank apertures over the errors that other "
-            "blank places tell, middle aperture: 1 if the errors are right"),
-    Heading("points", "stars", "sources that tell where p_star's points are; with fewer than 5 the "
-            "published curve of the filter does"),
-    Heading("covered", "covered, %", "share of the image that sources and their wings cover, and "
-            "hide others, per cent"),
-    Heading("seconds", "run, s", "computing time of all steps"),
-)  # fmt: skip
+    Heading("field", "field", right=False),
+    Heading("filter", "filter", right=False),
+    Heading("image", "image", right=False),
+    Heading("outcome", "outcome", right=False),
+    Heading("grade", "grade", right=False),
+    Heading("n_gaia", "Gaia stars"),
+    Heading("astrom_err", "frame error, mas"),
+    Heading("n_exp", "n_exp"),
+    Heading("exptime", "exposure time, s"),
+    Heading("sources", "sources"),
+    Heading("likely_cr", "likely CR"),
+    Heading("cr_share", "CR pixels, %"),
+    Heading("depth", "depth, AB"),
+    Heading("reach", "half found, AB"),
+    Heading("closure", "closure, %"),
+    Heading("pulls", "pull"),
+    Heading("points", "locus stars"),
+    Heading("covered", "covered, %"),
+    Heading("seconds", "time, s"),
+)
 
 
 def overview(folder: Folder) -> Overview:
@@ -166,7 +163,9 @@ def overview(folder: Folder) -> Overview:
     ]
     problems = [(level, p.name, p.text) for level, p in found if level != NOTE]
     problems.sort(key=lambda problem: problem[0] != BAD)
-    return Overview(FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems), grouped(found))
+    return Overview(
+        FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems), group_findings(found)
+    )
 
 
 def key_of(image: ReportedImage) -> str:
@@ -259,12 +258,7 @@ def _image_row(image: ReportedImage) -> Row:
         "n_exp": number(image.number("detect", "n_exposures")),
         "exptime": number(image.number("finalize", "exptime_s")),
         "sources": number(image.number("finalize", "n_catalog")),
-        "likely_cr": number(
-            first_of(
-                image.number("measure", "n_likely_cosmic_ray"),
-                image.number("measure", "n_cosmic_ray"),
-            )
-        ),
+        "likely_cr": number(image.number("measure", "n_likely_cosmic_ray")),
         "cr_share": number(None if share is None else 100 * share, 1),
         "depth": number(image.number("measure", "depth_mag"), 2),
         "reach": reach,

@@ -156,6 +156,7 @@ const bycatchReport = (() => {
     fillPlots();
     fillKinds();
     fillExposures();
+    fillPsf();
     fillCutouts();
     sourceTable.start();
     fillRemoved();
@@ -554,6 +555,29 @@ const bycatchReport = (() => {
         make("span", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" }),
         `${n}: ${(100 * share).toFixed(1)} %  `,
       ]), found.guessed ? "(guessed from the weight)" : "of the area with data"));
+  }
+
+  function fillPsf() {
+    const place = at("psf");
+    const found = shown.psf;
+    place.replaceChildren();
+    if (!found) return;
+    const part = ({ url, n, share }) => make("div", {},
+      url ? make("img", { src: url, alt: `Mean of what is left of ${n} stars: ${share} % of their light` }) : make("i", {}),
+      make("span", {}, n ? `${n}: ${share} %` : "no star"));
+    const last = found.side - 1;
+    const where = `x ${found.corner[0]} to ${found.corner[0] + last}, y ${found.corner[1]} to ${found.corner[1] + last}`;
+    place.append(make("h3", {}, "PSF"), make("div", { class: "psf" },
+      make("figure", {}, make("img", { src: found.model, alt: "The PSF in the middle of the image" }),
+        make("figcaption", {}, found.origin === "stars"
+          ? `Model in the middle of the image, logarithmic to 1e-4 of its maximum; from ${found.n_stars} stars, FWHM ${found.fwhm} px.`
+          : `Model, logarithmic to 1e-4 of its maximum: the published curve, FWHM ${found.fwhm} px.`)),
+      make("figure", {}, make("div", { class: "ninths" }, ...found.left.map(part)),
+        make("figcaption", {}, "What it leaves of its stars, mean by ninths of the image: number of stars, share of their light left within 4 detector px. Red: light left, blue: too much taken; deepest at 5 % of the star's maximum.")),
+      make("figure", {}, make("img", { src: found.piece, alt: "A piece of the image" }),
+        make("figcaption", {}, `The piece with the most stars: ${where}.`)),
+      make("figure", {}, make("img", { src: found.rest, alt: "The same piece without the fitted stars" }),
+        make("figcaption", {}, "The same without sky and fitted stars, in the same greys."))));
   }
 
   function fillCutouts() {

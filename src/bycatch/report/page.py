@@ -13,30 +13,31 @@ from typing import Any
 from astropy.table import Table
 
 from bycatch.catalogs.flags import FLAGS
+from bycatch.display.glossary import meaning_of
 from bycatch.errors import SettingsError
 from bycatch.products import (
     FIELD_FILE,
     LOCK,
     FieldFolder,
     FieldState,
-    combined,
+    combined_digest,
     is_product_current,
     read_field,
     remember_product,
 )
 from bycatch.report import pixels
-from bycatch.report.embedded import embedded_plots
+from bycatch.report.empty_plots import empty_plots
 from bycatch.report.group_page import held_groups
-from bycatch.report.held import FIELD_PAGE, Held, packed
 from bycatch.report.image import Budget, compact, payload
 from bycatch.report.isochrones import Isochrone
 from bycatch.report.objects import HEADINGS, reported_groups
 from bycatch.report.overview import key_of, overview
+from bycatch.report.page_entries import FIELD_PAGE, Entry, pack
 from bycatch.report.plots import kind_styles
-from bycatch.report.products import MAX_INSIDE, Folder, ReportedImage, read_folder, reported
+from bycatch.report.products import MAX_INSIDE, Folder, ReportedImage, read_folder, read_reported
 from bycatch.settings import Settings
 from bycatch.system.disk import atomic
-from bycatch.system.locks import Held as HeldLock
+from bycatch.system.locks import LockHeld as HeldLock
 from bycatch.system.locks import lock
 from bycatch.system.words import printable
 from bycatch.version import __version__
@@ -96,8 +97,8 @@ def write_field_page(folder: FieldFolder, settings: Settings) -> None:
         return
     with atomic(path) as partial, partial.open("w", encoding="ascii") as stream:
         for record in state.images:
-            image = reported(record, folder.out, settings)
-            text = packed(_content(image, image.table("cat"), BUDGET_BESIDE))
+            image = read_reported(record, folder.out, settings)
+            text = pack(_content(image, image.table("cat"), BUDGET_BESIDE))
             stream.write(f'bycatchReport.arrived({json.dumps(key_of(image))}, "{text}");\n')
     folder.remember(path, key)
 
@@ -108,7 +109,7 @@ def field_page_key(state: FieldState) -> str:
         (r.place, r.last.outcome, r.last.reason, [(s.key, s.summary) for s in r.stages.values()])
         for r in state.images
     ]
-    return combined(FIELD_PAGE_REVISION, images)
+    return combined_digest(FIELD_PAGE_REVISION, images)
 
 
 def is_current(out: Path) -> bool:
@@ -133,24 +134,24 @@ def _check_libraries() -> None:
         )
 
 
-def _inside(folder: Folder) -> list[Held]:
+def _inside(folder: Folder) -> list[Entry]:
     """Return the images with their content, read one by one."""
     n_images = len(folder.images)
     budget = next(b for most, b in BUDGETS if n_images <= most)
     return [
-        Held(key_of(image), image.place, packed(_content(image, image.table("cat"), budget)))
+        Entry(key_of(image), image.place, pack(_content(image, image.table("cat"), budget)))
         for image in folder.images
     ]
 
 
-def _in_fields(folder: Folder) -> list[Held]:
+def _in_fields(folder: Folder) -> list[Entry]:
     """Return the images with the files of their content; what the fields lack is made now."""
     for name in folder.fields:
         with suppress(HeldLock, OSError), lock(folder.out / name / LOCK):
             state = read_field(folder.out, name)
             write_field_page(FieldFolder(folder.out, state), folder.settings)
     return [
-        Held(key_of(image), image.place, file=f"{image.record.field}/{FIELD_PAGE}")
+        Entry(key_of(image), image.place, file=f"{image.record.field}/{FIELD_PAGE}")
         for image in folder.images
     ]
 
@@ -183,10 +184,10 @@ def _content(image: ReportedImage, catalog: Table | None, budget: Budget) -> dic
     return found
 
 
-def _page(folder: Folder, held: list[Held], groups: list[Held]) -> str:
+def _page(folder: Folder, held: list[Entry], groups: list[Entry]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    drawn = embedded_plots()
+    drawn = empty_plots()
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -225,6 +226,7 @@ def _page(folder: Folder, held: list[Held], groups: list[Held]) -> str:
         kinds=kind_styles(),
         groups=reported_groups(folder.out),
         group_headings=HEADINGS,
+        meaning_of=meaning_of,
         own_search=folder.settings.objects.detection == "deep",
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Ints
-from bycatch.display.stretch import block_means, stretched
+from bycatch.display.stretch import block_means, grey_levels
 from bycatch.images.look import Plane
 
 Bytes8 = NDArray[np.uint8]
@@ -43,7 +43,7 @@ def picture(sci: NDArray[np.float32] | Plane, side_px: int) -> Bytes8:
 
 def as_greys(image: NDArray[Any]) -> Bytes8:
     """Return an image as greys: dark sources on a light sky."""
-    grey = 250.0 * (1.0 - stretched(image))
+    grey = 250.0 * (1.0 - grey_levels(image))
     return np.asarray(np.nan_to_num(grey, nan=255.0), dtype=np.uint8)
 
 

@@ -199,7 +199,7 @@ class ImagesOnDisk(Sequence[ReportedImage]):
 
     def __iter__(self) -> Iterator[ReportedImage]:
         for record in find_records(self.out, self.fields):
-            yield reported(record, self.out, self.settings)
+            yield read_reported(record, self.out, self.settings)
 
     def __len__(self) -> int:
         return self.n_images
@@ -208,7 +208,7 @@ class ImagesOnDisk(Sequence[ReportedImage]):
         return list(self)[number]
 
 
-def reported(record: ImageRecord, out: Path, settings: Settings) -> ReportedImage:
+def read_reported(record: ImageRecord, out: Path, settings: Settings) -> ReportedImage:
     """Return an image as the report takes it."""
     complete = set(STAGES) <= set(record.stages)
     outcome = record.last.outcome or ("done" if complete else "unknown")
@@ -227,13 +227,3 @@ def integers(table: Table, name: str) -> NDArray[np.int64]:
     if name not in table.colnames:
         return np.zeros(len(table), np.int64)
     return np.asarray(np.ma.filled(np.ma.asarray(table[name]), 0), dtype=np.int64)
-
-
-def middle_radius(table: Table) -> str:
-    """Return the middle aperture radius as the column names write it; '' without magnitudes."""
-    radii = [
-        name.removeprefix("mag_ab_")
-        for name in table.colnames
-        if name.startswith("mag_ab_") and name.removeprefix("mag_ab_").replace(".", "").isdigit()
-    ]
-    return sorted(radii, key=float)[len(radii) // 2] if radii else ""

@@ -125,7 +125,7 @@ def three_colours(
     if not planes:
         return None
     covered = np.isfinite(planes).any(axis=0)
-    levels = _balanced([_in_sigmas(plane) for plane in planes])
+    levels = _white_balance([_in_sigmas(plane) for plane in planes])
     blue, red = levels[0], levels[-1]
     between = levels[1:-1] or [blue, red]
     green: Floats = np.mean(np.asarray(between), axis=0)
@@ -146,7 +146,7 @@ def _in_sigmas(plane: Floats) -> Floats:
     return np.asarray(np.nan_to_num((plane - sky) / max(float(sky - dark), 1e-12)))
 
 
-def _balanced(levels: Sequence[Floats]) -> list[Floats]:
+def _white_balance(levels: Sequence[Floats]) -> list[Floats]:
     """Return planes in which all light together is white, in units of their mean noise."""
     seen = np.mean(levels, axis=0) > LIGHT_SIGMA
     light = np.array([float(np.clip(level, 0, BRIGHT_SIGMA)[seen].sum()) for level in levels])
@@ -162,7 +162,7 @@ def _mean_plane(
     """Return the mean of the images of a filter on the grid, f_nu; None if none can be read."""
     total, weight = np.zeros(ra.shape), np.zeros(ra.shape)
     for one in sorted(images, key=lambda i: -i.exptime_s)[:MOST_IMAGES]:
-        plane = _resampled(one, ra, dec, step_arcsec)
+        plane = _resample(one, ra, dec, step_arcsec)
         if plane is not None:
             known = np.isfinite(plane)
             seconds = max(one.exptime_s, 1.0)
@@ -173,7 +173,7 @@ def _mean_plane(
     return np.where(weight > 0, total / np.maximum(weight, 1e-30), np.nan)
 
 
-def _resampled(one: PictureImage, ra: Floats, dec: Floats, step_arcsec: float) -> Floats | None:
+def _resample(one: PictureImage, ra: Floats, dec: Floats, step_arcsec: float) -> Floats | None:
     """Return an image on the grid, means of blocks of about its pixels; NaN off the image."""
     from bycatch.images.wcs import pixel_scale_arcsec
 
@@ -185,15 +185,15 @@ def _resampled(one: PictureImage, ra: Floats, dec: Floats, step_arcsec: float) -
     block = max(1, round(step_arcsec / pixel_scale_arcsec(wcs)))
     step = max(1, block // SAMPLES)
     clean = _without_cosmic_rays(one, data)
-    means = block_means(Sampled(clean, step), -(-block // step))
+    means = block_means(SparsePlane(clean, step), -(-block // step))
     side = step * -(-block // step)
-    found = _interpolated(means, *((v - 0.5 * (side - step)) / side for v in (x, y)))
+    found = _interpolate(means, *((v - 0.5 * (side - step)) / side for v in (x, y)))
     zeropoint = one.image.number("finalize", "zeropoint_ab")
     scale = photcal.microjansky(zeropoint) if zeropoint else 1.0
     return scale * found.reshape(ra.shape)
 
 
-def _interpolated(image: Floats, x: Floats, y: Floats) -> Floats:
+def _interpolate(image: Floats, x: Floats, y: Floats) -> Floats:
     """Return the values of an image at positions, linear between pixels; NaN where most is."""
     ny, nx = image.shape
     inside = (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)  # not NaN either
@@ -210,7 +210,7 @@ def _interpolated(image: Floats, x: Floats, y: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Sampled:
+class SparsePlane:
     """Every k-th pixel of a plane, read strip by strip."""
 
     plane: Any

@@ -56,7 +56,7 @@ class TruthComparison:
         """Return the rows of isolated, unsaturated stars with S/N > 50 and no cosmic ray near."""
         rows = self.match >= 0
         truth = self.truth[np.where(rows, self.match, 0)]
-        isolated = _isolated(self.truth)[np.where(rows, self.match, 0)]
+        isolated = _are_isolated(self.truth)[np.where(rows, self.match, 0)]
         bad = int(Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.SATURATED | Flag.OFF_IMAGE)
         snr = np.ma.filled(self.catalog["snr_" + self.radii[len(self.radii) // 2]], 0)
         return np.flatnonzero(
@@ -151,7 +151,7 @@ def compare(
     return TruthComparison(
         catalog, truth, radii, photflam, match, is_real,
         ~is_real & (_near_max(ray, x, y, 2.0) > 0), _near_max(ray, x, y, 3.0) == 0,
-        detectable, _found(truth, segmentation, set(np.asarray(catalog["id"]).tolist()), match),
+        detectable, _are_found(truth, segmentation, set(np.asarray(catalog["id"]).tolist()), match),
     )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def detectable_objects(
     return enough & brightest & (np.nan_to_num(coverage) >= settings.min_coverage)
 
 
-def _found(
+def _are_found(
     truth: Table, segmentation: NDArray[np.int32], kept: set[int], match: NDArray[np.int64]
 ) -> Bools:
     """Return which objects were matched, or lie in the segment of a catalog row."""
@@ -207,7 +207,7 @@ def _near_max(image: NDArray[Any], x: Floats, y: Floats, radius_px: float) -> Fl
     return np.asarray(values.max(axis=1, initial=-np.inf))
 
 
-def _isolated(truth: Table) -> Bools:
+def _are_isolated(truth: Table) -> Bools:
     """Return which objects have no neighbour within 15 px of more than 5 % of their flux."""
     from scipy.spatial import KDTree
 

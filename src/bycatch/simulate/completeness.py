@@ -18,10 +18,10 @@ from bycatch.simulate import injection
 from bycatch.simulate.image_psf import ImagePsf
 from bycatch.simulate.recovery import (
     completeness_table,
-    joined,
+    join_runs,
     limits_of,
     purity_table,
-    recovered,
+    recovery_columns,
 )
 from bycatch.simulate.trial import aperture_of, psf_of, trial
 
@@ -104,9 +104,9 @@ def inject_image(
             image, some, psf, before.noise_rate, random, aperture_of(settings),
             (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px),
         )  # fmt: skip
-        parts.append(recovered(some, trial(changed, settings), before, image, settings))
+        parts.append(recovery_columns(some, trial(changed, settings), before, image, settings))
         done, runs = done + len(some), runs + 1
-    sources = joined(parts)
+    sources = join_runs(parts)
     purity = (
         purity_table(image, before, settings) if chosen.false_detections else empty_table(PURITY)
     )

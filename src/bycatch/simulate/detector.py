@@ -103,7 +103,7 @@ def observed_electrons(
     expected = np.where(defects.dead, DEAD_COLUMN_RESPONSE, 1.0) * light_e
     expected += dark + defects.hot_rate * time
     collected = random.poisson(expected) + charge_e
-    full = transferred(bled(collected, settings.full_well_e), chip, settings)
+    full = transfer_charge(bled(collected, settings.full_well_e), chip, settings)
     return full + random.normal(0.0, settings.read_noise_e, light_e.shape) - dark
 
 
@@ -149,7 +149,7 @@ CTE_TRAIL_PX = (1.5, 15.0)
 CTE_REACH_PX = 60
 
 
-def transferred(image_e: Floats, chip: Chip, settings: SimulateSettings) -> Floats:
+def transfer_charge(image_e: Floats, chip: Chip, settings: SimulateSettings) -> Floats:
     """Return what arrives after the transfer of the charge along the columns, (rows, columns).
 
     A packet above the background loses a share to traps, in proportion to the number of

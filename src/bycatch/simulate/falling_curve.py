@@ -57,7 +57,7 @@ class FallingCurve:
         return (found, error) if error <= MOST_ERROR_MAG else (None, None)
 
 
-def fitted(mag: Floats, yes: Bools) -> FallingCurve | None:
+def fit_curve(mag: Floats, yes: Bools) -> FallingCurve | None:
     """Fit a falling curve by maximum likelihood, with weak priors that keep it regular.
 
     Parameters

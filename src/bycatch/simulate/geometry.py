@@ -186,7 +186,7 @@ def dithers_arcsec(settings: SimulateSettings, n_exposures: int) -> list[tuple[f
     ]
 
 
-def displaced(settings: SimulateSettings, u: Floats, v: Floats) -> tuple[Floats, Floats]:
+def displace(settings: SimulateSettings, u: Floats, v: Floats) -> tuple[Floats, Floats]:
     """Return where objects at (u, v) appear, arcsec: distortion that no WCS knows.
 
     A smooth pattern of ``simulate.residual_distortion_mas`` rms per axis, which a cubic does not

@@ -231,7 +231,7 @@ def halo(optics: Optics) -> Mixture:
 
     radii = np.array([10.0, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 110])
     sigma = np.geomspace(8.0, 60.0, 12)
-    core = enclosed(core_light(optics, USUAL_FOCUS_WAVES), radii)
+    core = enclosed_share(core_light(optics, USUAL_FOCUS_WAVES), radii)
     rows = np.column_stack([core, 1.0 - np.exp(-0.5 * (radii[:, None] / sigma) ** 2)])
     # The heavy last row makes the weights add up.
     rows = np.vstack([rows, np.full(rows.shape[1], 100.0)])
@@ -243,7 +243,7 @@ def halo(optics: Optics) -> Mixture:
 def _core_share(optics: Optics, light: Floats) -> float:
     """Return the share of the core that makes the published energy at the join."""
     at = np.array([JOIN_RADIUS_PX])
-    core, wide = enclosed(light, at)[0], halo(optics).energy(at)[0]
+    core, wide = enclosed_share(light, at)[0], halo(optics).energy(at)[0]
     return float((_published(optics, at)[0] - wide) / (core - wide))
 
 
@@ -251,7 +251,7 @@ def _published(optics: Optics, radii_px: Floats) -> Floats:
     return photcal.encircled_energy("WFC", optics.filter).at(radii_px * 0.05)
 
 
-def enclosed(light: Floats, radii_px: Floats) -> Floats:
+def enclosed_share(light: Floats, radii_px: Floats) -> Floats:
     """Return the share of a finely sampled PSF (see `focal_plane`) in circles, (R,)."""
     middle = light.shape[0] // 2
     axis = (np.arange(light.shape[0]) - middle) / SAMPLES_PER_PX

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from astropy.table import Table
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.columns import COMPLETENESS, INJECT, PURITY
+from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import empty_table, floats, make_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
-from bycatch.simulate.falling_curve import fitted
+from bycatch.simulate.falling_curve import fit_curve
 from bycatch.simulate.trial import Trial, aperture_of, trial
 
 KEPT, RAY, BLENDED, LOST = "kept", "cosmic ray", "blended", "lost"
@@ -37,7 +38,7 @@ NEGATIVE_IS_BLIND_TO = (
 """False detections that the negative of an image does not have."""
 
 
-def recovered(
+def recovery_columns(
     sources: Table, after: Trial, before: Trial, image: DrcImage, settings: Settings
 ) -> dict[str, Any]:
     """Return the columns of INJECT for the sources of one run."""
@@ -51,12 +52,12 @@ def recovered(
     # The centre of an extended source is known less well.
     size_px = np.asarray(sources["re_arcsec"]) / image.scale_arcsec
     reach = np.hypot(chosen.match_radius_px, 0.5 * size_px)
-    mag = floats(catalog, f"mag_ab_{r}")
+    mag = magnitudes(catalog, r)
     row = matches(x, y, expected, reach, catalog, mag, chosen.match_mag)
     is_there = row >= 0
     at = np.where(is_there, row, 0)
 
-    old = matches(x, y, None, reach, before.catalog, floats(before.catalog, f"mag_ab_{r}"), 0.0)
+    old = matches(x, y, None, reach, before.catalog, magnitudes(before.catalog, r), 0.0)
     had = old >= 0
     old_rate = np.where(had, _rates(before.catalog, r, old, zeropoint), 0.0)
     new_rate = _rates(catalog, r, at, zeropoint) if len(catalog) else np.zeros(len(x))
@@ -67,10 +68,12 @@ def recovered(
     outcome = np.full(len(x), LOST, dtype="U10")
     outcome[blended], outcome[found], outcome[called] = BLENDED, KEPT, RAY
 
+    def of_found(values: Floats) -> Floats:
+        return np.where(found, values[at], np.nan) if len(catalog) else np.full(len(x), np.nan)
+
     def taken(name: str) -> Floats:
-        if name not in catalog.colnames or not len(catalog):
-            return np.full(len(x), np.nan)
-        return np.where(found, floats(catalog, name)[at], np.nan)
+        known = name in catalog.colnames
+        return of_found(floats(catalog, name)) if known else np.full(len(x), np.nan)
 
     offset = np.hypot(taken("x_center") - x, taken("y_center") - y)
     return {
@@ -87,13 +90,27 @@ def recovered(
         "kept": found & ~called,
         "called_cr": called,
         "saturated": np.asarray(sources["saturated"]),
-        "mag_measured": taken(f"mag_ab_{r}"),
-        "mag_err": taken(f"mag_ab_err_{r}"),
+        "mag_measured": of_found(mag),
+        "mag_err": of_found(magnitudes(catalog, r, "_err")),
         "offset_px": offset,
         "fwhm": taken("fwhm"),
         "p_cr": taken("p_cr"),
         "p_star": taken("p_star"),
     }
+
+
+def magnitudes(catalog: Table, r: str, of: Literal["", "_err"] = "") -> Floats:
+    """Return the AB magnitudes of a catalog, or their errors, (N,).
+
+    Of the PSF fits where there are any that hold; else in the aperture of a radius, whose name is
+    ``r``.
+    """
+    aperture = floats(catalog, f"mag_ab{of}_{r}")
+    if "mag_ab_psf" not in catalog.colnames:
+        return aperture
+    fit = floats(catalog, f"mag_ab_psf{of}")
+    holds = np.isfinite(fit) & (np.asarray(catalog["flags"]) & int(Flag.PSF_MISFIT) == 0)
+    return np.where(holds, fit, aperture)
 
 
 def matches(
@@ -135,7 +152,7 @@ def matches(
 def _rates(catalog: Table, r: str, rows: NDArray[np.int64], zeropoint: float) -> Floats:
     if not len(catalog):
         return np.zeros(len(rows))
-    mag = floats(catalog, f"mag_ab_{r}")[np.maximum(rows, 0)]
+    mag = magnitudes(catalog, r)[np.maximum(rows, 0)]
     return np.asarray(np.nan_to_num(10 ** (-0.4 * (mag - zeropoint))))
 
 
@@ -147,7 +164,7 @@ def is_cosmic_ray(catalog: Table) -> Bools:
     return called
 
 
-def joined(parts: Sequence[dict[str, Any]]) -> Table:
+def join_runs(parts: Sequence[dict[str, Any]]) -> Table:
     """Return the rows of several runs as one table, numbered from 1."""
     if not parts:
         return empty_table(INJECT)
@@ -227,7 +244,7 @@ def limits_of(sources: Table) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"kind": kind, "re_arcsec": size, "n_exp": depth, "n": len(mag)}
         for what in ("found", "kept"):
             yes = np.asarray(sources[what])[rows]
-            curve = fitted(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
+            curve = fit_curve(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
             for percent in (50, 90):
                 limit = curve.limit(percent / 100) if curve else (None, None)
                 row[f"mag_{percent}_{what}"], row[f"mag_{percent}_{what}_err"] = limit
@@ -249,7 +266,7 @@ def limit_and_error(mag: Floats, yes: Bools, level: float) -> tuple[float | None
     tuple
         None for a level that is not reached within the magnitudes.
     """
-    curve = fitted(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
+    curve = fit_curve(mag, yes) if len(mag) >= MIN_FOR_LIMIT else None
     return curve.limit(level) if curve else (None, None)
 
 
@@ -264,12 +281,12 @@ def purity_table(image: DrcImage, before: Trial, settings: Settings) -> Table:
     flipped = 2 * before.background - image.sci
     flipped.flags.writeable = False
     negative = trial(replace(image, sci=flipped), settings)
-    name = f"mag_ab_{aperture_of(settings):g}"
+    r = f"{aperture_of(settings):g}"
     p_cr = floats(before.catalog, "p_cr") if "p_cr" in before.catalog.colnames else None
     return purity_of(
-        floats(before.catalog, name),
+        magnitudes(before.catalog, r),
         ~is_cosmic_ray(before.catalog),
-        floats(negative.catalog, name),
+        magnitudes(negative.catalog, r),
         settings.inject.bin_mag,
         p_cr,
     )

@@ -168,7 +168,7 @@ def _galaxy_stamp(scene: Scene, k: int, where: Aim, psf: Mixture, dx: Floats, dy
     stamp = np.zeros((dy.size, dx.size))
     for width, weight in zip(psf.sigma_x, psf.weight, strict=True):
         base = width**2 * round_area + BOX_VARIANCE
-        for square, w in _resolved(sigma, share, re, width):
+        for square, w in _components_of(sigma, share, re, width):
             a, b, c = square * shape[0, 0] + base, square * shape[1, 1] + base, square * shape[0, 1]
             det = a * b - c * c
             stamp += (weight * w / (2.0 * np.pi * np.sqrt(det))) * np.exp(
@@ -177,7 +177,7 @@ def _galaxy_stamp(scene: Scene, k: int, where: Aim, psf: Mixture, dx: Floats, dy
     return stamp
 
 
-def _resolved(
+def _components_of(
     sigma: Floats, share: Floats, re_px: float, width_px: float
 ) -> list[tuple[float, float]]:
     """Return (variance, weight) of a profile's components, those merged that look alike.

@@ -105,8 +105,8 @@ def make_scene(settings: SimulateSettings, corners: tuple[Floats, Floats] | None
             [stars.normal(0.0, settings.motion_mas_yr, n_star), np.zeros(n_galaxy)]
         ),
     )
-    small = take(scene, _separated(scene, settings.min_separation_arcsec))
-    return joined(small, _large_galaxies(settings, low, high))
+    small = take(scene, _are_separated(scene, settings.min_separation_arcsec))
+    return join_scenes(small, _large_galaxies(settings, low, high))
 
 
 def _large_galaxies(settings: SimulateSettings, low: Floats, high: Floats) -> Scene:
@@ -161,10 +161,10 @@ def with_knots(settings: SimulateSettings, scene: Scene) -> tuple[Scene, Floats]
         mag=knots.mag - 2.5 * np.log10(share * parts.ravel()),
     )
     shares = np.concatenate([np.where(scene.is_star, 1.0, 1.0 - share), np.ones(n)])
-    return joined(scene, knots), shares
+    return join_scenes(scene, knots), shares
 
 
-def joined(first: Scene, second: Scene) -> Scene:
+def join_scenes(first: Scene, second: Scene) -> Scene:
     """Return the objects of two scenes."""
     return Scene(
         **{name: np.concatenate([v, getattr(second, name)]) for name, v in vars(first).items()}
@@ -193,7 +193,7 @@ def _magnitudes(
     return np.log10(random.uniform(low, high, n)) / slope
 
 
-def _separated(scene: Scene, least_arcsec: float) -> Bools:
+def _are_separated(scene: Scene, least_arcsec: float) -> Bools:
     """Tell which objects to keep so that none is nearer to another than ``least_arcsec``."""
     from scipy.spatial import cKDTree
 

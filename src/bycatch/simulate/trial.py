@@ -12,7 +12,7 @@ from bycatch import photcal
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
 from bycatch.simulate.image_psf import CENTRE_RADIUS_PX, ImagePsf, image_psf, psf_stars
-from bycatch.stages import crmask, detect, finalize, measure
+from bycatch.stages import crmask, detect, finalize, measure, star_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +32,25 @@ def trial(image: DrcImage, settings: Settings) -> Trial:
     found = detect.run(image, settings.detect)
     rays = crmask.run(image, settings.crmask)
     table = found.sources
-    measured = measure.run(
-        image,
-        measure.Targets.of(table),
-        settings.measure,
-        pixels=measure.Pixels(rays.grown, found.segmentation),
-    )
+    targets, pixels = measure.Targets.of(table), measure.Pixels(rays.grown, found.segmentation)
+    fits = None
+    if settings.psf.enabled:
+        fits = star_rows.fit_stars(image, table, settings, rays.grown, found.segmentation)
+        targets = star_rows.targets_of(targets, fits, image, found.segmentation)
+    pixels = star_rows.pixels_with(pixels, fits)
+    phot = measure.run(image, targets, settings.measure, pixels=pixels).table
+    if fits:
+        phot = star_rows.add_columns(phot, fits, np.arange(len(phot)))
     annulus = (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px)
     final = finalize.run(
-        measured.table, settings.measure.radii_px, image.meta, image.scale_arcsec, annulus,
+        phot, settings.measure.radii_px, image.meta, image.scale_arcsec, annulus,
         settings.finalize,
     )  # fmt: skip
     noise = found.noise[image.valid & (found.noise > 0)]
     typical = float(np.median(noise[:: max(1, noise.size // 100_000)])) if noise.size else np.nan
     shares = dict(zip(final.radii_px, final.aperture_fractions, strict=True))
     share = shares[aperture_of(settings)]
-    return Trial(measured.table, final.table, share, typical, found.background)
+    return Trial(phot, final.table, share, typical, found.background)
 
 
 def aperture_of(settings: Settings) -> float:

@@ -31,7 +31,7 @@ from bycatch.simulate.geometry import (
     Detector,
     Grid,
     detector_of,
-    displaced,
+    displace,
     dithers_arcsec,
     header_wcs,
     output_grid,
@@ -220,7 +220,7 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
     setup = _Setup(
         settings,
         detector_of(settings),
-        _as_seen(settings, shown),
+        _displaced_scene(settings, shown),
         true_rates(shown, name)[1] * shares,
         name,
         index,
@@ -242,7 +242,7 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
             (settings.focus_waves + float(breathing[exposure]), settings.focus_field_waves),
         )
         for chip in setup.detector.chips:
-            exposed, peak, raw = _exposed(setup, exposure, chip, where)
+            exposed, peak, raw = _expose(setup, exposure, chip, where)
             saturated |= peak[: rates.size] > settings.full_well_e
             planes.add(settings, setup.detector, grid, exposed)
             chips.append(raw)
@@ -271,9 +271,9 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
     )
 
 
-def _as_seen(settings: SimulateSettings, scene: Scene) -> Scene:
+def _displaced_scene(settings: SimulateSettings, scene: Scene) -> Scene:
     """Return the scene with the distortion that no WCS knows."""
-    u, v = displaced(settings, scene.u, scene.v)
+    u, v = displace(settings, scene.u, scene.v)
     return replace(scene, u=u, v=v)
 
 
@@ -289,7 +289,7 @@ def truth_table(
 
     A residual distortion moves x and y, and not ra and dec.
     """
-    x, y = grid.from_plane(*displaced(settings, scene.u, scene.v))
+    x, y = grid.from_plane(*displace(settings, scene.u, scene.v))
     ra, dec = sky_positions(settings, scene)
     table = Table(
         {
@@ -311,7 +311,7 @@ def truth_table(
     return table
 
 
-def _exposed(
+def _expose(
     setup: _Setup, exposure: int, chip: Chip, where: Aim
 ) -> tuple[ChipExposure, Floats, RawChip]:
     """Expose one chip; also return the objects' peaks (electrons, sky included), and its file."""
@@ -334,7 +334,7 @@ def _exposed(
         random_stream(settings, "exposure", stream, exposure),
     )
     n_exposures = len(setup.shifts)
-    rejected = _rejected(setup, exposure, chip, rays + trail, light)
+    rejected = _are_rejected(setup, exposure, chip, rays + trail, light)
     # Single exposures keep everything, as those of the archive do; else the defects are masked.
     good = ~rejected & ~defects.bad if n_exposures > 1 else np.ones(light.shape, dtype=bool)
     # Flat-fielding makes the sky uniform, which undoes the pixels' areas.
@@ -415,7 +415,7 @@ def _area(detector: Detector, chip: Chip) -> Floats:
     return detector.area(*chip.pixels())
 
 
-def _rejected(setup: _Setup, exposure: int, chip: Chip, rays: Floats, light: Floats) -> Bools:
+def _are_rejected(setup: _Setup, exposure: int, chip: Chip, rays: Floats, light: Floats) -> Bools:
     """Return the hit pixels that are masked: found, and seen by another exposure, too."""
     rejected = np.zeros(light.shape, dtype=bool)
     if len(setup.shifts) == 1:

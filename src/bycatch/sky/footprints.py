@@ -166,7 +166,7 @@ def shared_area_arcmin2(a: Footprint, b: Footprint) -> float:
     polygon = tangent_mas(a.ra_deg, a.dec_deg, *at)
     edges = tangent_mas(b.ra_deg, b.dec_deg, *at)
     for start, end in zip(edges, np.roll(edges, -1, axis=0), strict=True):
-        polygon = _cut(polygon, start, end)
+        polygon = _clip(polygon, start, end)
     following = np.roll(polygon, -1, axis=0)
     twice = polygon[:, 0] * following[:, 1] - polygon[:, 1] * following[:, 0]
     return float(max(0.5 * twice.sum(), 0.0) * _ARCMIN2_PER_MAS2)
@@ -320,7 +320,7 @@ def _left_of(points: Floats, a: Floats, b: Floats) -> Floats:
     return np.asarray((b[0] - a[0]) * (points[:, 1] - a[1]) - (b[1] - a[1]) * (points[:, 0] - a[0]))
 
 
-def _cut(polygon: Floats, a: Floats, b: Floats) -> Floats:
+def _clip(polygon: Floats, a: Floats, b: Floats) -> Floats:
     """Return the part of a convex polygon left of the line from a to b."""
     if not len(polygon):
         return polygon

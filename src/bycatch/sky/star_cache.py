@@ -24,7 +24,7 @@ from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.sky.answers import misfit, separation_deg
 from bycatch.sky.gaia import ReferenceStars, from_table
 from bycatch.system.disk import atomic
-from bycatch.system.locks import Held, Lock, lock
+from bycatch.system.locks import Lock, LockHeld, lock
 
 logger = logging.getLogger("bycatch")
 
@@ -177,23 +177,23 @@ def _kept_near(folder: Path | None, wanted: Region) -> Iterator[tuple[Path, Regi
     if not (folder / CELLS).is_dir():
         _sort_into_cells(folder)
         if not (folder / CELLS).is_dir():  # it is read-only
-            yield from _kept(folder)
+            yield from _answers_in(folder)
     for cell in (*_cells_near(wanted), WIDE):
         place = folder / CELLS / cell
         if place.is_dir():
-            yield from _kept(place)
+            yield from _answers_in(place)
 
 
 def _sort_into_cells(folder: Path) -> None:
     """Give the answers that earlier versions kept in one folder their places."""
-    for path, region in _kept(folder):
+    for path, region in _answers_in(folder):
         place = _place(folder, region).with_name(path.name)
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
             path.rename(place)
 
 
-def _kept(folder: Path) -> Iterator[tuple[Path, Region]]:
+def _answers_in(folder: Path) -> Iterator[tuple[Path, Region]]:
     """Give the answers in a folder."""
     for path in sorted(folder.iterdir()):
         found = NAME.match(path.name)
@@ -226,7 +226,7 @@ def turn(folder: Path | None, n_turns: int) -> Iterator[None]:
 def _turn_in(place: Path, n_turns: int) -> Lock:
     while True:
         for number in range(n_turns):
-            with contextlib.suppress(Held):
+            with contextlib.suppress(LockHeld):
                 return lock(place / f".turn-{number}")
         time.sleep(TURN_POLL_S)
 

@@ -346,7 +346,7 @@ def _ask_once(url: str, query: str, settings: AlignSettings, deadline: float) ->
         "MAXREC": str(settings.gaia_max_rows),
     }
     try:
-        status, reason, content = _posted(f"{url.rstrip('/')}/sync", form, settings, deadline)
+        status, reason, content = _post(f"{url.rstrip('/')}/sync", form, settings, deadline)
     except OSError as err:  # what requests raises, too
         reason = _one_line(err)
         lost = reason == NO_NETWORK
@@ -371,7 +371,7 @@ def _ask_once(url: str, query: str, settings: AlignSettings, deadline: float) ->
     return answer.tables[0][1], answer.status == "OVERFLOW"
 
 
-def _posted(
+def _post(
     address: str, form: dict[str, str], settings: AlignSettings, deadline: float
 ) -> tuple[int, str, bytes]:
     """Return status, reason and content of an answer, of which no more is read than can be true.

@@ -210,7 +210,7 @@ def charge_of(image: DrcImage, good: Bools) -> Charge:
 
 
 def sampled_rows(good: Bools) -> slice:
-    """Return the rows that tell what is typical of an image: all of a small one.
+    """Return the rows that are a sample of an image: all of a small one.
 
     Parameters
     ----------

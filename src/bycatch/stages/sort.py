@@ -30,11 +30,11 @@ HAP = re.compile(
 )
 IN_EXPOSURE = re.compile(r"j([a-z0-9]{3})([a-z0-9]{2})[a-z0-9]{3}$", re.IGNORECASE)
 IMAGE = re.compile(r"_(drc|drz|sci)$", re.IGNORECASE)
-# Other kinds of files that an archive folder, or an earlier run, holds beside the images.
+# Other kinds of files that an archive folder, or an earlier run, holds besides the images.
 OTHER_KIND = re.compile(
     r"_(flt|flc|raw|asn|spt|trl|trx|jit|jif|crj|crc|cal|wht|ctx|hlet|log|seq|prb|pdq|blv_tmp"
     r"|ima|c0m|c0f|c1m|c1f|d0m|d0f|q0m|q1m|x1d|x2d|sx1|sx2|x1dsum|corrtag|counts|rawtag"
-    r"|epc|rwb|rwf|rawaccum|shm|i2d|s3d"  # other instruments' beside a parallel
+    r"|epc|rwb|rwf|rawaccum|shm|i2d|s3d"  # other instruments' files, next to a parallel
     r"|segm|segment|wcs|cat|cat_nocrs|cat_clean|phot|phot_nocrs|sources|removed|gaia|cr|psf|coverage|sky|depth|inject"
     r"|aligned_dr[cz])$|\.mask$",
     re.IGNORECASE,
@@ -42,7 +42,7 @@ OTHER_KIND = re.compile(
 
 
 FILTER = re.compile(r"[A-Za-z0-9]{1,16}")
-"""What may be the name of a filter's folder: the headers are the words of others."""
+"""What may be the name of a filter's folder: headers are untrusted input."""
 MAX_STEM_BYTES = 160
 """Longest name of an image: those of its products and figures are up to 90 bytes longer, and file
 systems take 255."""
@@ -131,7 +131,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedFile:
     """A file that is not used, and why; ``bad`` ones count as dropped."""
 
     path: Path
@@ -162,7 +162,7 @@ class SortPlan:
     """What to do with the files."""
 
     placements: tuple[Placement, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedFile, ...]
 
 
 def is_image_name(path: Path) -> bool:
@@ -234,7 +234,7 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
     settings : SortSettings; the defaults without them
     """
     chosen = settings or SortSettings()
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     placements: list[tuple[Placement, Candidate]] = []
     for candidate in _preferred(candidates, skipped):
         facts = candidate.facts
@@ -243,11 +243,11 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
         field = chosen.field or field_of(stem, facts.exposures, facts.rootname)
         if not field:
             reason = f"{NO_FIELD} - give --field NAME"
-            skipped.append(Skipped(candidate.path, reason, bad=True))
+            skipped.append(SkippedFile(candidate.path, reason, bad=True))
             continue
         if not FILTER.fullmatch(facts.filter):
             reason = f"{facts.filter!r} is not the name of a filter"
-            skipped.append(Skipped(candidate.path, reason, bad=True))
+            skipped.append(SkippedFile(candidate.path, reason, bad=True))
             continue
         suffix = candidate.path.name[len(stem) :]
         placed = shortened(stem)
@@ -259,15 +259,15 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
     return SortPlan(tuple(_apart(placements, skipped)), tuple(skipped))
 
 
-def _preferred(candidates: Sequence[Candidate], skipped: list[Skipped]) -> list[Candidate]:
+def _preferred(candidates: Sequence[Candidate], skipped: list[SkippedFile]) -> list[Candidate]:
     """Return the usable candidates; the others go to ``skipped``."""
     usable = []
     for candidate in candidates:
         reason = hap_product(stem_of(candidate.path))
         if reason:
-            skipped.append(Skipped(candidate.path, reason))
+            skipped.append(SkippedFile(candidate.path, reason))
         elif candidate.facts is None:
-            skipped.append(Skipped(candidate.path, candidate.problem, bad=True))
+            skipped.append(SkippedFile(candidate.path, candidate.problem, bad=True))
         else:
             usable.append(candidate)
     corrected = {root_of(stem_of(c.path)) for c in usable if c.facts and c.facts.is_cte_corrected}
@@ -276,10 +276,10 @@ def _preferred(candidates: Sequence[Candidate], skipped: list[Skipped]) -> list[
         facts = candidate.facts
         assert facts is not None
         if not facts.is_cte_corrected and facts.root in corrected:
-            skipped.append(Skipped(candidate.path, "its CTE-corrected twin (drc) is used"))
+            skipped.append(SkippedFile(candidate.path, "its CTE-corrected twin (drc) is used"))
         elif (whole := _containing(facts, usable)) is not None:
             reason = f"its one exposure is part of {whole.path.name}"
-            skipped.append(Skipped(candidate.path, reason))
+            skipped.append(SkippedFile(candidate.path, reason))
         else:
             kept.append(candidate)
     return kept
@@ -299,7 +299,7 @@ def _containing(facts: ImageFacts, others: Sequence[Candidate]) -> Candidate | N
 
 
 def _apart(
-    placements: Sequence[tuple[Placement, Candidate]], skipped: list[Skipped]
+    placements: Sequence[tuple[Placement, Candidate]], skipped: list[SkippedFile]
 ) -> list[Placement]:
     """Keep two different files apart that would land in one place; skip true copies."""
     taken: dict[tuple[str, str, str], list[tuple[Placement, Candidate]]] = {}
@@ -309,7 +309,7 @@ def _apart(
         # Copies have other names at times: each would confirm the other's cosmic rays.
         content = candidate.content or str(candidate.path)
         if content in contents:
-            skipped.append(Skipped(placement.path, f"the same file as {contents[content]}"))
+            skipped.append(SkippedFile(placement.path, f"the same file as {contents[content]}"))
             continue
         contents[content] = candidate.path
         rivals = taken.setdefault(_place(placement, placement.stem), [])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXTRA = "pip install 'bycatch[survey]'"
 
 
-def needed(name: str, what: str) -> Any:
+def library(name: str, what: str) -> Any:
     """Return a library of the extra ``survey``.
 
     Raises
@@ -35,8 +35,8 @@ def needed(name: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as err:
-        library = name.split(".", maxsplit=1)[0]
-        raise SettingsError(f"{what} needs {library}", hint=EXTRA) from err
+        package = name.split(".", maxsplit=1)[0]
+        raise SettingsError(f"{what} needs {package}", hint=EXTRA) from err
 
 
 def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -47,7 +47,7 @@ def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     UnreadableFile
         It is missing or damaged.
     """
-    parquet = needed("pyarrow.parquet", "a survey")
+    parquet = library("pyarrow.parquet", "a survey")
     if path.suffix != ".parquet":
         table = arrow_table(read_table(path))
         return table.select(columns) if columns else table
@@ -64,14 +64,14 @@ def arrow_names(path: Path) -> list[str]:
     """Return the names of the columns of a table of ours."""
     if path.suffix != ".parquet":
         return list(read_table(path).colnames)
-    parquet = needed("pyarrow.parquet", "a survey")
+    parquet = library("pyarrow.parquet", "a survey")
     with path.open("rb") as file:
         return list(parquet.read_schema(file).names)
 
 
 def schema_of(columns: Sequence[Column], meta: Mapping[str, Any]) -> pa.Schema:
     """Return the schema of columns: positions and times in double, other numbers in single."""
-    pa = needed("pyarrow", "a survey")
+    pa = library("pyarrow", "a survey")
     kinds = {
         "i8": pa.int64(), "i4": pa.int32(), "i2": pa.int16(), "bool": pa.bool_(),
     }  # fmt: skip
@@ -90,9 +90,9 @@ def schema_of(columns: Sequence[Column], meta: Mapping[str, Any]) -> pa.Schema:
     return pa.schema(fields, metadata={key: json.dumps(value) for key, value in meta.items()})
 
 
-def conformed(table: pa.Table, schema: pa.Schema, values: Mapping[str, Any]) -> pa.Table:
+def conform(table: pa.Table, schema: pa.Schema, values: Mapping[str, Any]) -> pa.Table:
     """Return a table in a schema: columns that it lacks are missing; ``values`` come first."""
-    pa = needed("pyarrow", "a survey")
+    pa = library("pyarrow", "a survey")
     arrays = []
     for field in schema:
         if field.name in values:
@@ -136,7 +136,7 @@ def astropy_table(
 
 def _numpy_of(values: Any) -> Any:
     """Return the values of a column of Arrow, masked where some are null."""
-    pa = needed("pyarrow", "a survey")
+    pa = library("pyarrow", "a survey")
     kind = values.type
     if pa.types.is_dictionary(kind):
         values, kind = values.cast(kind.value_type), kind.value_type

@@ -1,7 +1,7 @@
 """Making a survey of the objects of output folders, or bringing it up to date.
 
-The new survey is put together beside the old one, whose files it shares where they stay as they
-are, and takes its place in one step: whoever kills the work leaves the survey as it was.
+The new survey is put together next to the old one, whose files it shares where they stay as they
+are, and takes its place in one step: a killed build leaves the survey as it was.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bycatch.catalogs.survey_columns import TABLES, survey_columns
 from bycatch.engines import Executor, executor_of
 from bycatch.errors import SettingsError
 from bycatch.products.content import json_bytes
-from bycatch.survey.arrow import needed, schema_of
+from bycatch.survey.arrow import library, schema_of
 from bycatch.survey.describe import describe, write_part
 from bycatch.survey.hats import catalog_folder, leaf_path, margin_folder, write_catalog
 from bycatch.survey.leaves import (
     OF_IMAGES,
     EdgeTask,
     MarginTask,
-    Spooled,
+    SpoolResult,
     SpoolTask,
     changed_margins,
     link,
@@ -117,11 +117,11 @@ def build_survey(
     SettingsError
         A folder holds no objects, the survey's folder is something else, or pyarrow or mocpy is
         not there.
-    Held
+    LockHeld
         Another process builds the same survey.
     """
-    needed("pyarrow", "a survey")
-    needed("mocpy", "a survey")
+    library("pyarrow", "a survey")
+    library("mocpy", "a survey")
     if not (0 < margin_arcsec <= MOST_MARGIN_ARCSEC and most_rows > 0):
         raise SettingsError(
             f"a margin of {margin_arcsec:g} arcsec, {most_rows} rows",
@@ -135,13 +135,13 @@ def build_survey(
         _recover(path)
         if path.is_dir() and any(path.iterdir()) and not is_survey(path):
             raise SettingsError(
-                f"{path}: not empty, and no survey", hint="choose another place for the survey"
+                f"{path}: neither empty nor a survey", hint="choose another place for the survey"
             )
         old = read_notes(path) if is_survey(path) else Notes(path.name)
         engine = executor_of(executor, workers)
         try:
             work = _Build(path, old, engine, most_rows, margin_arcsec)
-            return work.done([Path(out) for out in outs], only=only)
+            return work.make([Path(out) for out in outs], only=only)
         finally:
             engine.close()
 
@@ -156,7 +156,7 @@ class _Build:
         self.notes = replace(old, most_rows=most_rows, margin_arcsec=margin_arcsec, tables={})
         self.n_made = self.n_kept = 0
 
-    def done(self, outs: Sequence[Path], *, only: bool) -> Built:
+    def make(self, outs: Sequence[Path], *, only: bool) -> Built:
         """Make what is not up to date."""
         given = {str(out.absolute()) for out in outs}
         groups = found_groups(outs, self.old.groups)
@@ -237,7 +237,7 @@ class _Build:
             SpoolTask(beside / "rows", k, group, tuple(better[group.label]), schemas)
             for k, group in enumerate(changed)
         ]
-        found: list[Spooled] = of_tasks(self.engine.work(spool, tasks))
+        found: list[SpoolResult] = of_tasks(self.engine.work(spool, tasks))
         logger.info("%d group(s) taken, %d removed", len(changed), len(gone))
         for group, one in zip(changed, found, strict=True):
             group.n_same_id, group.n_duplicates = one.n_same_id, one.n_duplicates
@@ -330,12 +330,12 @@ def _carry_over(path: Path, new: Path, old: Notes, notes: Notes) -> None:
         if found.name in ours or found.name.startswith(PARTIAL):
             continue
         if found.is_dir() and not found.is_symlink():
-            shutil.copytree(found, new / found.name, symlinks=True, copy_function=_linked)
+            shutil.copytree(found, new / found.name, symlinks=True, copy_function=_link)
         else:
-            _linked(str(found), str(new / found.name))
+            _link(str(found), str(new / found.name))
 
 
-def _linked(source: str, target: str) -> str:
+def _link(source: str, target: str) -> str:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:
@@ -368,14 +368,14 @@ def _exchange(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    if not _exchanged(new, path):
+    if not _swap(new, path):
         aside = _aside(path)
         path.rename(aside)
         new.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _exchanged(a: Path, b: Path) -> bool:
+def _swap(a: Path, b: Path) -> bool:
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):
@@ -389,7 +389,7 @@ def _aside(path: Path) -> Path:
 
 
 def _recover(path: Path) -> None:
-    """Put right what a killed process left: the survey of before, and what was beside it."""
+    """Clean up after a killed process: restore the old survey, remove temporary folders."""
     aside = _aside(path)
     if aside.is_dir():
         if path.exists():

@@ -39,7 +39,7 @@ WIDTH = 80
 
 
 @dataclass(frozen=True)
-class Written:
+class TextColumn:
     """A column as text.
 
     Attributes
@@ -59,7 +59,7 @@ def write(content: Content, batch: Batch) -> None:
     """Write the tables, the ReadMe that describes them, and each as a table for journals."""
     described = {}
     for name, table in content.tables.items():
-        columns = written(table, content.formats[name])
+        columns = text_columns(table, content.formats[name])
         lines = data_lines(columns)
         path = batch.folder / f"{name}.dat"
         batch.partial(path).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
@@ -69,7 +69,7 @@ def write(content: Content, batch: Batch) -> None:
     batch.partial(batch.folder / "ReadMe").write_text(_readme(content, described), encoding="ascii")
 
 
-def written(table: Table, formats: dict[str, str]) -> list[Written]:
+def text_columns(table: Table, formats: dict[str, str]) -> list[TextColumn]:
     """Return the columns of a table as text; those that are missing everywhere are left out."""
     found = []
     for name in table.colnames:
@@ -84,7 +84,7 @@ def written(table: Table, formats: dict[str, str]) -> list[Written]:
         meaning = ascii_words(str(column.description or name)).replace("\n", " ")
         if mask.any():
             meaning = f"? {meaning}"
-        found.append(Written(LABELS.get(name, name), form, unit, meaning, cells))
+        found.append(TextColumn(LABELS.get(name, name), form, unit, meaning, cells))
     return found
 
 
@@ -125,12 +125,12 @@ def _fixed(values: Any, form: str) -> str:
     return f".{digits - 1}e"
 
 
-def data_lines(columns: Sequence[Written]) -> list[str]:
+def data_lines(columns: Sequence[TextColumn]) -> list[str]:
     """Return the rows of the table."""
     return [" ".join(cells) for cells in zip(*(c.cells for c in columns), strict=True)]
 
 
-def bytes_of(columns: Sequence[Written]) -> list[str]:
+def bytes_of(columns: Sequence[TextColumn]) -> list[str]:
     """Return the description, byte by byte."""
     lines = [LINE, "   Bytes Format Units      Label                Explanations", LINE]
     start = 1
@@ -152,7 +152,7 @@ def _head(content: Content) -> list[str]:
     return [title, "(authors: fill in before it is sent)"]
 
 
-def _mrt(content: Content, name: str, columns: list[Written], lines: list[str]) -> str:
+def _mrt(content: Content, name: str, columns: list[TextColumn], lines: list[str]) -> str:
     title, authors = _head(content)
     head = [
         f"Title: {title}",
@@ -165,7 +165,7 @@ def _mrt(content: Content, name: str, columns: list[Written], lines: list[str]) 
     return "\n".join([*head, *lines]) + "\n"
 
 
-def _readme(content: Content, described: dict[str, tuple[list[Written], list[str]]]) -> str:
+def _readme(content: Content, described: dict[str, tuple[list[TextColumn], list[str]]]) -> str:
     title, authors = _head(content)
     numbers = content.notes.summary
     lines = [

@@ -17,10 +17,10 @@ from bycatch.arrays import Floats, Ints
 from bycatch.catalogs.survey_columns import COVERAGE, SURVEY_COMPLETENESS, filters_in
 from bycatch.catalogs.tables import arrow_table, read_table
 from bycatch.errors import BycatchError
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.pipeline.frames import read_frame
 from bycatch.stages.objects.identity import healpix_ids
-from bycatch.survey.arrow import conformed, needed, read_arrow, schema_of
+from bycatch.survey.arrow import conform, library, read_arrow, schema_of
 from bycatch.survey.rows import corners_of, records_of
 from bycatch.survey.sky import cells_at
 from bycatch.survey.sources import Group
@@ -49,7 +49,7 @@ def coverage_of(group: Group) -> pa.Table:
     for label, record in sorted(records_of(group).items()):
         paths = record.paths(Path(group.out))
         try:
-            with opened(paths.depth) as hdus:
+            with open_fits(paths.depth) as hdus:
                 depth, block_px = np.asarray(hdus[0].data, float), int(hdus[0].header["BLOCKPX"])
             y, x = np.nonzero(np.isfinite(depth) & (depth > 0))
             middle = (block_px - 1) / 2.0
@@ -67,7 +67,7 @@ def coverage_of(group: Group) -> pa.Table:
         known = np.isfinite(depth)
         enter("", name, *_by_cells(ra[known], dec[known], depth[known]))
     schema = schema_of(COVERAGE, {})
-    return conformed(needed("pyarrow", "a survey").table(found), schema, found)
+    return conform(library("pyarrow", "a survey").table(found), schema, found)
 
 
 def _by_cells(ra: Floats, dec: Floats, depth: Floats) -> tuple[Ints, Floats]:
@@ -81,7 +81,7 @@ def _by_cells(ra: Floats, dec: Floats, depth: Floats) -> tuple[Ints, Floats]:
 
 def completeness_of(group: Group) -> pa.Table:
     """Return the completeness of the images of a group, of those where it was measured."""
-    pa = needed("pyarrow", "a survey")
+    pa = library("pyarrow", "a survey")
     schema = schema_of(SURVEY_COMPLETENESS, {})
     parts = []
     for label, record in sorted(records_of(group).items()):
@@ -95,7 +95,7 @@ def completeness_of(group: Group) -> pa.Table:
             continue
         n = len(table)
         values = {"group": [group.label] * n, "image": [label] * n, "filter": [record.filter] * n}
-        parts.append(conformed(table, schema, values))
+        parts.append(conform(table, schema, values))
     return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
@@ -153,7 +153,7 @@ def depth_hdus(name: str, cells: Ints, depth: Floats, n_images: Ints) -> fits.HD
 
 def footprint_moc(outlines: Iterable[str]) -> Any:
     """Return the MOC of polygons in STC-S."""
-    mocpy = needed("mocpy", "a survey")
+    mocpy = library("mocpy", "a survey")
     polygons = []
     for text in sorted(set(outlines)):
         ra, dec = corners_of(text)

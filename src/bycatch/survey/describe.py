@@ -10,7 +10,7 @@ import numpy as np
 
 from bycatch.catalogs.survey_columns import TABLES, filter_order
 from bycatch.products.content import json_bytes
-from bycatch.survey.arrow import about_field, needed
+from bycatch.survey.arrow import about_field, library
 from bycatch.survey.coverage import (
     area_deg2,
     completeness_at,
@@ -32,7 +32,10 @@ def write_part(
     new: Path, old: Path, name: str, files: Sequence[Path], left_out: frozenset[str]
 ) -> None:
     """Write a small table of all groups: what stays of before, and what new groups add."""
-    pa, compute = needed("pyarrow", "a survey"), needed("pyarrow.compute", "a survey")
+    pa, compute = (
+        library("pyarrow", "a survey"),
+        library("pyarrow.compute", "a survey"),
+    )
     parts = [read_leaf(path) for path in files]
     before = old / f"{name}.parquet"
     if before.is_file():
@@ -107,7 +110,7 @@ def whole_table(
     survey: Path, notes: Notes, table: str, columns: list[str] | None = None
 ) -> pa.Table:
     """Return all rows of a table, in the order of the sky."""
-    pa = needed("pyarrow", "a survey")
+    pa = library("pyarrow", "a survey")
     root = catalog_folder(survey, table)
     parts = [read_leaf(leaf_path(root, leaf.cell), columns) for leaf in notes.tables[table].leaves]
     if parts:

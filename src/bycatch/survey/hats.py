@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bycatch.stages.objects.identity import ORDER
-from bycatch.survey.arrow import needed
+from bycatch.survey.arrow import library
 from bycatch.survey.notes import Layout, Leaf, Notes
 from bycatch.survey.sky import Cell
 from bycatch.version import __version__
@@ -44,7 +44,7 @@ def margin_folder(survey: Path, table: str) -> Path:
 
 def write_leaf(table: pa.Table, path: Path) -> None:
     """Write a partition: sorted rows, with the least and greatest value of each small part."""
-    parquet = needed("pyarrow.parquet", "a survey")
+    parquet = library("pyarrow.parquet", "a survey")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
         parquet.write_table(
@@ -54,14 +54,14 @@ def write_leaf(table: pa.Table, path: Path) -> None:
 
 def read_leaf(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a partition."""
-    parquet = needed("pyarrow.parquet", "a survey")
+    parquet = library("pyarrow.parquet", "a survey")
     with path.open("rb") as stream:
         return parquet.read_table(stream, columns=columns, use_threads=False)
 
 
 def read_schema(folder: Path) -> pa.Schema:
     """Return the schema of a catalog."""
-    parquet = needed("pyarrow.parquet", "a survey")
+    parquet = library("pyarrow.parquet", "a survey")
     with (folder / "dataset" / "_common_metadata").open("rb") as stream:
         return parquet.read_schema(stream)
 
@@ -110,7 +110,7 @@ def write_catalog(
 def _describe(
     folder: Path, properties: Mapping[str, str], leaves: Iterable[Leaf], schema: pa.Schema
 ) -> None:
-    parquet = needed("pyarrow.parquet", "a survey")
+    parquet = library("pyarrow.parquet", "a survey")
     (folder / "dataset").mkdir(parents=True, exist_ok=True)
     for name in ("hats.properties", "properties"):
         _properties(folder / name, properties)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bycatch.stages.objects.identity import ORDER
-from bycatch.survey.arrow import conformed, needed
+from bycatch.survey.arrow import conform, library
 from bycatch.survey.coverage import completeness_of, coverage_of
 from bycatch.survey.hats import leaf_path, read_leaf, write_leaf
 from bycatch.survey.notes import Layout, Leaf
@@ -55,7 +55,7 @@ class SpoolTask:
 
 
 @dataclass
-class Spooled:
+class SpoolResult:
     """What was found in a group: rows of each table by cells of `MOST_ORDER`, and duplicates."""
 
     counts: dict[str, dict[int, int]]
@@ -63,7 +63,7 @@ class Spooled:
     n_duplicates: int = 0
 
 
-def spool(task: SpoolTask) -> Spooled:
+def spool(task: SpoolTask) -> SpoolResult:
     """Write the rows of a group to files of their own."""
     known: Duplicates = duplicates(task.group, task.better)
     counts = {}
@@ -75,7 +75,7 @@ def spool(task: SpoolTask) -> Spooled:
         write_leaf(rows, spool_path(task.folder, table, task.number))
     for name, making in OF_IMAGES.items():
         write_leaf(making(task.group), spool_path(task.folder, name, task.number))
-    return Spooled(counts, len(known.same_id), len(known.other_id))
+    return SpoolResult(counts, len(known.same_id), len(known.other_id))
 
 
 def spool_path(folder: Path, table: str, number: int) -> Path:
@@ -107,7 +107,10 @@ class LeafTask:
 
 def make_leaf(task: LeafTask) -> Leaf:
     """Write a partition."""
-    pa, compute = needed("pyarrow", "a survey"), needed("pyarrow.compute", "a survey")
+    pa, compute = (
+        library("pyarrow", "a survey"),
+        library("pyarrow.compute", "a survey"),
+    )
     low, high = task.cell.limits()
     parts = []
     for path in (*task.old, *task.new):
@@ -117,7 +120,7 @@ def make_leaf(task: LeafTask) -> Leaf:
         if path in task.old and task.gone:
             of_gone = compute.is_in(rows["group"], value_set=pa.array(sorted(task.gone)))
             kept &= ~np.asarray(of_gone, dtype=bool)
-        parts.append(conformed(rows.filter(kept), task.schema, {}))
+        parts.append(conform(rows.filter(kept), task.schema, {}))
     table = merged_rows(parts, task.schema)
     write_leaf(table, task.path)
     return Leaf(task.cell.order, task.cell.pixel, len(table), _counted(table))
@@ -240,7 +243,7 @@ class EdgeTask:
 
 
 def spool_edges(task: EdgeTask) -> dict[int, Path]:
-    """Write the rows of a partition that lie in margins of others; return files by receivers."""
+    """Write a partition's rows in margins of other partitions; return files by receivers."""
     partitions = Partitions(task.cells)
     rows = read_leaf(leaf_path(task.root, task.cells[task.own]))
     ra, dec = (np.asarray(rows[name], dtype=float) for name in ("ra", "dec"))
@@ -329,11 +332,11 @@ def of_tasks(results: Iterable[tuple[int, Any]]) -> list[Any]:
     OSError
         A worker died.
     """
-    from bycatch.engines import Lost
+    from bycatch.engines import LostTask
 
     found = {}
     for number, result in results:
-        if isinstance(result, Lost):
+        if isinstance(result, LostTask):
             raise OSError(f"a worker died: {result.reason}")
         found[number] = result
     return [found[number] for number in sorted(found)]

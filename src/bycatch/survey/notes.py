@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import SettingsError
-from bycatch.products.content import loaded, schema
+from bycatch.products.content import parse_json, schema
 from bycatch.survey.sky import Cell
 from bycatch.survey.sources import Group
 
@@ -110,7 +110,7 @@ def read_notes(survey: Path) -> Notes:
             f"{survey}: no survey", hint="make one with 'bycatch survey build OUT -o SURVEY'"
         )
     try:
-        content = loaded(path.read_bytes())
+        content = parse_json(path.read_bytes())
         if content["format"] > FORMAT:
             raise ValueError("made by a later version of bycatch")
         notes: Notes = schema(Notes).validate_python(content)

@@ -22,7 +22,7 @@ from bycatch.arrays import Ints
 from bycatch.catalogs.survey_columns import TABLES, filters_in
 from bycatch.errors import SettingsError
 from bycatch.stages.objects.identity import ORDER, healpix_ids
-from bycatch.survey.arrow import about_field, astropy_table, needed
+from bycatch.survey.arrow import about_field, astropy_table, library
 from bycatch.survey.hats import catalog_folder, leaf_path, read_schema
 from bycatch.survey.notes import read_notes
 from bycatch.survey.places import positions_of, separation_arcsec, separation_sql
@@ -119,7 +119,7 @@ class Survey:
     @cached_property
     def footprint(self) -> Any:
         """What the survey covers, a MOC of mocpy."""
-        return needed("mocpy", "a footprint").MOC.load(self.path / "footprint.fits", "fits")
+        return library("mocpy", "a footprint").MOC.load(self.path / "footprint.fits", "fits")
 
     @cached_property
     def _about(self) -> dict[str, dict[str, dict[str, str]]]:
@@ -149,12 +149,13 @@ class Survey:
         SettingsError
             It is not one SELECT, or has an error.
         """
-        duckdb = needed("duckdb", "a query")
+        duckdb = library("duckdb", "a query")
         try:
             statements = self._connection.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise SettingsError(
-                    "only one SELECT can be asked at a time", hint="a survey can't be changed so"
+                    "only one SELECT can be asked at a time",
+                    hint="a survey can't be changed by SQL",
                 )
             words = set(re.findall(r"[a-z]+", query.lower()))
             return self._answer(statements[0], [table for table in TABLES if table in words])
@@ -190,7 +191,7 @@ class Survey:
         far = separation_arcsec(np.asarray(rows["ra"]), np.asarray(rows["dec"]), ra_deg, dec_deg)
         order = np.argsort(far, kind="stable")
         order = order[far[order] <= radius_arcsec]
-        pa = needed("pyarrow", "a survey")
+        pa = library("pyarrow", "a survey")
         names = self._wanted(table, columns)
         found = rows.select(names).take(order).append_column("separation", pa.array(far[order]))
         return self._table_of(found, [table])
@@ -277,7 +278,7 @@ class Survey:
                 f"a match within {radius_arcsec:g} arcsec",
                 hint=f"at most {MOST_RADIUS_ARCSEC:g} arcsec",
             )
-        pa = needed("pyarrow", "a cross-match")
+        pa = library("pyarrow", "a cross-match")
         ra, dec = positions_of(positions)
         rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90))
         wanted = columns if columns is not None else self._usual()
@@ -314,7 +315,7 @@ class Survey:
     # ---- how they are asked --------------------------------------------------------------
 
     def _connected(self) -> Any:
-        duckdb = needed("duckdb", "a query")
+        duckdb = library("duckdb", "a query")
         found = duckdb.connect(":memory:")
         folders = [catalog_folder(self.path, table) / "dataset" for table in TABLES]
         quoted = ", ".join(_quoted(str(folder)) for folder in folders)
@@ -350,7 +351,7 @@ class Survey:
 
         Not by DuckDB: to take in a query with all columns takes it longer than to answer it.
         """
-        pa = needed("pyarrow", "a survey")
+        pa = library("pyarrow", "a survey")
         names = list(dict.fromkeys([*self._wanted(table, columns), *more]))
         parts = []
         by_leaf: dict[Cell, list[tuple[int, int]]] = {}
@@ -373,7 +374,7 @@ class Survey:
         """Return a partition, and the least and greatest cell of its row groups."""
         known = self._files.get((table, cell))
         if known is None:
-            parquet = needed("pyarrow.parquet", "a survey")
+            parquet = library("pyarrow.parquet", "a survey")
             file = parquet.ParquetFile(leaf_path(catalog_folder(self.path, table), cell))
             column = file.schema_arrow.get_field_index("_healpix_29")
             limits = [

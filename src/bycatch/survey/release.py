@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bycatch.catalogs.object_classes import REAL
 from bycatch.catalogs.survey_columns import filter_order
 from bycatch.survey.arrow import about_field, astropy_table
 from bycatch.survey.describe import whole_table
@@ -17,7 +18,6 @@ from bycatch.survey.notes import Notes, read_notes
 if TYPE_CHECKING:
     from astropy.table import Table
 
-LEAST_P_REAL = 0.5
 NAMES = {"object": "objects", "epoch": "epochs", "image": "images"}
 HIDDEN = ("_healpix_29",)
 
@@ -78,7 +78,7 @@ def content_of(survey: Path, release: Release) -> Content:
         }
     objects, epochs = tables["objects"], tables["epochs"]
     if not release.everything:
-        real = np.ma.filled(np.ma.asarray(objects["p_real"]), 0.0) >= LEAST_P_REAL
+        real = np.ma.filled(np.ma.asarray(objects["p_real"]), 0.0) >= REAL
         tables["objects"] = objects[real & (np.asarray(objects["duplicate_of"]) == 0)]
         known = np.isin(epochs["object_id"], tables["objects"]["object_id"])
         tables["epochs"] = epochs[known]

@@ -16,7 +16,7 @@ from bycatch.pipeline.objects import footprint_of
 from bycatch.products import ImageRecord, read_field
 from bycatch.sky.footprints import Footprint, shared_area_arcmin2
 from bycatch.stages.objects.identity import healpix_ids
-from bycatch.survey.arrow import conformed, needed, read_arrow
+from bycatch.survey.arrow import conform, library, read_arrow
 from bycatch.survey.sources import Duplicates, Group
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def rows_of(group: Group, table: str, schema: pa.Schema, known: Duplicates) -> p
     rows, values = making[table](group, known)
     values["group"] = [group.label] * len(rows)
     values["_healpix_29"] = healpix_ids(_numbers(rows, values, "ra"), _numbers(rows, values, "dec"))
-    return conformed(rows, schema, values)
+    return conform(rows, schema, values)
 
 
 def _numbers(rows: pa.Table, values: Mapping[str, Any], name: str) -> Floats:
@@ -100,7 +100,7 @@ def _images(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _exposures(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
-    pa = needed("pyarrow", "a survey")
+    pa = library("pyarrow", "a survey")
     names = ("exposure", "image", "filter", "ra", "dec", "mjd", "exptime")
     values: dict[str, list[Any]] = {name: [] for name in names}
     for label, record in sorted(records_of(group).items()):
@@ -181,7 +181,7 @@ def _or_none(value: float) -> float | None:
 
 def merged_rows(parts: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     """Return rows of several groups in the order of the sky."""
-    pa = needed("pyarrow", "a survey")
+    pa = library("pyarrow", "a survey")
     table = pa.concat_tables(parts) if parts else schema.empty_table()
     keys = [("_healpix_29", "ascending")]
     keys += [(n, "ascending") for n in ("object_id", "image", "exposure") if n in schema.names]

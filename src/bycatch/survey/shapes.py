@@ -81,23 +81,3 @@ def kinds_of(objects: Table) -> list[str]:
         "point",
     )
     return [str(name) for name in chosen]
-
-
-def region_lines(shapes: list[Shape]) -> list[str]:
-    """Return ds9 regions, whose angles count from the west, against the clock on the sky."""
-    lines = ["# Region file format: DS9 version 4.1", "icrs"]
-    for one in shapes:
-        at = f"{one.ra_deg:.8f},{one.dec_deg:.8f}"
-        a, b = f'{one.major_arcsec:.3f}"', f'{one.minor_arcsec:.3f}"'
-        side = f'{2 * one.major_arcsec:.3f}"'
-        shape = {
-            "point": f"circle({at},{a})",
-            "extended": f"ellipse({at},{a},{b},{(one.pa_deg + 90) % 180:.2f})",
-            "flagged": f"box({at},{side},{side},0)",
-            "listed": f"point({at})",
-        }.get(one.kind, f"point({at})")
-        mark = {"listed": " point=diamond", "cosmic ray": " point=x", "not real": " point=x"}
-        colour = COLOURS[one.kind]
-        words = f"# color={colour}{mark.get(one.kind, '')} text={{{one.object_id}}}"
-        lines.append(f"{shape} {words}")
-    return lines

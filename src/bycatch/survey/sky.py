@@ -117,7 +117,7 @@ class Partitions:
 def margin_rows(
     ra_deg: Floats, dec_deg: Floats, own: int, partitions: Partitions, margin_arcsec: float
 ) -> dict[int, Ints]:
-    """Return the rows of one partition that lie within a margin of others.
+    """Return the rows of one partition that lie within a margin of other partitions.
 
     All that do are found; a few that are farther by a tenth of the margin are found, too.
 

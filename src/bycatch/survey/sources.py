@@ -21,7 +21,7 @@ from bycatch.tangent import direction, unit_vectors
 logger = logging.getLogger("bycatch")
 
 REVISION = 1
-"""Raised by whoever changes what the tables of a survey hold: all groups are taken again."""
+"""To be raised with each change of a survey's tables: all groups are read again."""
 SAME_ARCSEC = 0.15
 """Objects of two output folders that are nearer are one; as for the user's list of positions."""
 KINDS = {"object": "objects", "epoch": "epochs", "image": "images"}

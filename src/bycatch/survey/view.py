@@ -17,14 +17,15 @@ from bycatch.catalogs.survey_columns import filter_order
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.display.notebook import png
 from bycatch.errors import BycatchError, MissingProduct, SettingsError
-from bycatch.images.files import opened
+from bycatch.images.files import open_fits
 from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.pipeline.frames import read_frame
+from bycatch.pipeline.object_regions import object_regions
 from bycatch.products import ImageRecord, read_field
 from bycatch.products.group_state import group_folder, group_names, read_group, table_path
 from bycatch.products.paths import own_folder
 from bycatch.report.pixels import data_uri, picture
-from bycatch.survey.shapes import COLOURS, WORDS, Shape, region_lines, shapes_of
+from bycatch.survey.shapes import COLOURS, WORDS, Shape, shapes_of
 from bycatch.survey.votable import write_votable
 from bycatch.system.disk import atomic
 from bycatch.version import __version__
@@ -42,7 +43,7 @@ ALADIN = "https://aladin.cds.unistra.fr/AladinLite/api/v3/latest/aladin.js"
 
 
 @dataclass(frozen=True, eq=False)
-class Viewed:
+class GroupView:
     """A group to look at: its objects, and the image of the longest exposure in each filter."""
 
     name: str
@@ -50,7 +51,7 @@ class Viewed:
     images: dict[str, tuple[str, ImageRecord]]
 
 
-def viewed(out: Path, group: str = "") -> Viewed:
+def read_view(out: Path, group: str = "") -> GroupView:
     """Read a group; the first one where none is named.
 
     Raises
@@ -77,7 +78,7 @@ def viewed(out: Path, group: str = "") -> Viewed:
             if f"{field}/{record.place}" == label:
                 images.setdefault(name_of_filter, (label, record))
     ordered = sorted(images, key=filter_order)
-    return Viewed(name, objects, {f: images[f] for f in ordered})
+    return GroupView(name, objects, {f: images[f] for f in ordered})
 
 
 # ---- regions ---------------------------------------------------------------------------------
@@ -86,10 +87,10 @@ def viewed(out: Path, group: str = "") -> Viewed:
 def write_regions(out: str | Path, group: str = "") -> Path:
     """Write the objects of a group as ds9 regions, with shapes and colours by kind."""
     out = Path(out)
-    shown = viewed(out, group)
+    shown = read_view(out, group)
     path = own_folder(out / FOLDER) / f"{shown.name}.reg"
     with atomic(path) as partial:
-        partial.write_text("\n".join(region_lines(shapes_of(shown.objects))) + "\n", "utf-8")
+        partial.write_text(object_regions(shown.objects), "utf-8")
     return path
 
 
@@ -110,7 +111,7 @@ def send_group(out: str | Path, group: str = "", client: Any = None) -> list[str
         No hub runs.
     """
     out = Path(out)
-    shown = viewed(out, group)
+    shown = read_view(out, group)
     path = own_folder(out / FOLDER) / f"{shown.name}.vot"
     with atomic(path) as partial:
         creator = f"bycatch {__version__}"
@@ -162,7 +163,7 @@ def _client() -> Any:
 def view_group(out: str | Path, group: str = "") -> Path:
     """Write a page that shows the objects of a group over its images; return it."""
     out = Path(out)
-    shown = viewed(out, group)
+    shown = read_view(out, group)
     shapes = shapes_of(shown.objects)
     panels = [
         _panel(out, label, record, shapes, number)
@@ -181,13 +182,13 @@ def _panel(out: Path, label: str, record: ImageRecord, shapes: list[Shape], numb
     wcs = read_frame(paths.wcs).wcs
     uri = ""
     try:
-        with opened(paths.folder / record.name) as hdus:
+        with open_fits(paths.folder / record.name) as hdus:
             sci = next(hdu.data for hdu in hdus if hdu.data is not None and hdu.data.ndim == 2)
             ny, nx = sci.shape
             uri = data_uri(png(picture(np.asarray(sci, np.float32), SIDE_PX)), "png")
     except (BycatchError, OSError, StopIteration) as err:
         logger.warning("%s: shown without its pixels: %s", label, err)
-        with opened(paths.mask) as hdus:
+        with open_fits(paths.mask) as hdus:
             ny, nx = hdus["CRMASK"].shape
     ra, dec = (np.array([getattr(s, k) for s in shapes]) for k in ("ra_deg", "dec_deg"))
     x, y = wcs.all_world2pix(ra, dec, 0, quiet=True) if shapes else (ra, dec)
@@ -271,7 +272,7 @@ document.querySelector("#load").onclick = event => {
 """
 
 
-def _page(shown: Viewed, shapes: list[Shape], panels: list[str]) -> str:
+def _page(shown: GroupView, shapes: list[Shape], panels: list[str]) -> str:
     from bycatch.tangent import direction, unit_vectors
 
     ra, dec = (np.array([getattr(s, k) for s in shapes]) for k in ("ra_deg", "dec_deg"))

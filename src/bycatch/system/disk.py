@@ -16,7 +16,7 @@ from pathlib import Path
 
 PARTIAL = ".part-"
 NO_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
-"""The error of a file system that can't be told to write now."""
+"""The error of a file system that does not support fsync."""
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """The errors of a file system without hard links, such as exFAT."""
 

@@ -82,13 +82,13 @@ class Holder:
         return f"host {printable(self.host)}, process {self.pid}, {since}"
 
 
-class Held(BycatchError):
+class LockHeld(BycatchError):
     """Somebody else holds a lock."""
 
     hint = "wait until it has ended"
 
     @classmethod
-    def by(cls, holder: Holder, path: Path) -> Held:
+    def by(cls, holder: Holder, path: Path) -> LockHeld:
         """Return the error for a lock file and its holder."""
         return cls(
             f"{path.parent}: in use by another run: {holder.words()}",
@@ -163,7 +163,7 @@ def lock(path: Path) -> Lock:
 
     Raises
     ------
-    Held
+    LockHeld
         Somebody else has it: another process, or this one.
     OSError
         The folder is not there, or can't be written to.
@@ -173,8 +173,8 @@ def lock(path: Path) -> Lock:
         try:
             if _attempt(path, path.name, content):
                 break
-            busy = Held.by(_holder(_look(path)), path)
-        except Held as err:
+            busy = LockHeld.by(_holder(_look(path)), path)
+        except LockHeld as err:
             if err.metadata["path"] == str(path):
                 raise
             busy = err  # somebody takes over a stale lock, and has done so in a moment
@@ -199,7 +199,7 @@ def wait_for(path: Path, patience_s: float = math.inf) -> Lock:
 
     Raises
     ------
-    Held
+    LockHeld
         It was not free in that time.
     OSError
         The folder is not there, or can't be written to.
@@ -208,7 +208,7 @@ def wait_for(path: Path, patience_s: float = math.inf) -> Lock:
     while True:
         try:
             return lock(path)
-        except Held as err:
+        except LockHeld as err:
             if time.monotonic() > until_s:
                 raise
             if not is_announced:
@@ -236,7 +236,7 @@ def _attempt(path: Path, name: str, content: bytes) -> bool:
 
     Raises
     ------
-    Held
+    LockHeld
         Somebody has the lock, or the claim on the stale one.
     """
     if _appears(path, content):
@@ -245,7 +245,7 @@ def _attempt(path: Path, name: str, content: bytes) -> bool:
     if seen is None:
         return False
     if not _is_stale(path, seen):
-        raise Held.by(_holder(seen), path)
+        raise LockHeld.by(_holder(seen), path)
     claim = path.with_name(f"{name}.{hashlib.sha256(seen.content).hexdigest()[:16]}.claim")
     claim_content = _new_content()
     if not _attempt(claim, name, claim_content):
@@ -361,7 +361,7 @@ def _beside(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(8)}.{kind}")
 
 
-def _created(path: Path, content: bytes) -> int:
+def _create(path: Path, content: bytes) -> int:
     """Make a file that was not there, and return its time, ns."""
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     with os.fdopen(number, "wb") as stream:
@@ -374,7 +374,7 @@ def _now_ns(path: Path) -> int:
     """Return the time by the clock of the file system where a path lies."""
     probe = _beside(path, "clock")
     try:
-        return _created(probe, b"")
+        return _create(probe, b"")
     finally:
         probe.unlink(missing_ok=True)
 
@@ -383,7 +383,7 @@ def _appears(path: Path, content: bytes) -> bool:
     """Tell whether a file with some content got its name; if not, something has it already."""
     draft = _beside(path, "new")
     try:
-        _created(draft, content)
+        _create(draft, content)
         return _is_linked(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -399,7 +399,7 @@ def _is_linked(draft: Path, path: Path) -> bool:
         if err.errno not in NO_LINKS:
             raise
         try:
-            _created(path, draft.read_bytes())
+            _create(path, draft.read_bytes())
         except FileExistsError:
             return False
     return True
@@ -428,7 +428,7 @@ def _give_back(path: Path, content: bytes) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove, after the lock has been taken, what killed processes have left beside it."""
+    """Remove, after the lock has been taken, what killed processes have left next to it."""
     now_ns = path.lstat().st_mtime_ns
     for other in path.parent.iterdir():
         if other.name.startswith(path.name) and AUXILIARY.fullmatch(other.name[len(path.name) :]):

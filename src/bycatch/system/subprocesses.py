@@ -1,4 +1,4 @@
-"""Another Python process beside this one, with the same packages, that ends with this one."""
+"""Another Python process, with the same packages, that ends with this one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def process_of(module: str, environment: dict[str, str], **streams: Any) -> subp
     Parameters
     ----------
     module : such as bycatch.precompile
-    environment : variables beside those of this process
+    environment : variables in addition to those of this process
     streams : stdout and stderr, as `subprocess.Popen` takes them
 
     Raises

@@ -1,4 +1,4 @@
-"""Words of others - names of files, cards of headers - as text that every product can hold."""
+"""Untrusted text - names of files, cards of headers - made printable for every product."""
 
 from __future__ import annotations
 

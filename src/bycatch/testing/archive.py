@@ -20,13 +20,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from bycatch.testing.archive_files import (
-    Stored,
-    changed,
+    StoredFile,
     is_inside,
     observation_row,
     passes,
     product_rows,
     reprocessed,
+    with_other_pixels,
 )
 
 FAULTS = (
@@ -40,7 +40,7 @@ FITS_TYPE = "application/fits"
 
 
 @dataclass
-class Asked:
+class Request:
     """A request that came: its path, headers, status, and how many bytes were sent for it."""
 
     method: str
@@ -72,7 +72,7 @@ class FakeArchive:
     history : earlier versions of files that have changed
     """
 
-    files: dict[str, Stored]
+    files: dict[str, StoredFile]
     faulty: Faulty = lambda _name, _n: ""
     extra_rows: list[dict[str, Any]] = field(default_factory=list)
     token: str = ""
@@ -80,7 +80,7 @@ class FakeArchive:
     page_rows: int = 10_000
     in_bucket: Callable[[str], bool] = lambda _name: True
     pace_bytes_per_s: float = 0.0
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
     history: dict[str, set[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> FakeArchive:
@@ -117,7 +117,7 @@ class FakeArchive:
             "fetch.timeout_s=5",
         ]
 
-    def downloads(self, name: str = "") -> list[Asked]:
+    def downloads(self, name: str = "") -> list[Request]:
         """Return the requests for files, or for one file."""
         return [
             a
@@ -233,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         end = len(body) if stop < 0 else min(stop, len(body))
         pace = self.home.pace_bytes_per_s if status in {200, 206} and "uri=" in self.path else 0
         step = 4096 if pace else 1 << 16
-        asked = Asked(self.command, self.path, dict(self.headers), status, 0)
+        asked = Request(self.command, self.path, dict(self.headers), status, 0)
         self.home.asked.append(asked)
         try:
             self.end_headers()
@@ -252,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
 class _Sending:
     """The answer to a request for a file, with a fault or without."""
 
-    def __init__(self, handler: _Handler, name: str, stored: Stored, fault: str) -> None:
+    def __init__(self, handler: _Handler, name: str, stored: StoredFile, fault: str) -> None:
         self.handler, self.name, self.stored, self.fault = handler, name, stored, fault
         self.random = np.random.default_rng(abs(hash((name, fault))) % 2**32)
 
@@ -311,8 +311,8 @@ class _Sending:
             "bytes": lambda: self.random.bytes(len(content)),
             "html of the length": lambda: PAGE + b" " * (len(content) - len(PAGE)),
             "foreign": lambda: content.replace(self.name.encode(), self.name[::-1].encode()),
-            "flipped": lambda: changed(content),
-            "mixed": lambda: changed(content),
+            "flipped": lambda: with_other_pixels(content),
+            "mixed": lambda: with_other_pixels(content),
             "empty": bytes,
         }
         return others[fault]() if fault in others else content

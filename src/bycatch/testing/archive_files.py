@@ -18,7 +18,7 @@ from bycatch.archive.names import field_of_name, kind_of
 
 
 @dataclass
-class Stored:
+class StoredFile:
     """A file in the archive.
 
     Attributes
@@ -44,7 +44,7 @@ class Stored:
         return f'"v{self.version}-{hashlib.sha256(self.content).hexdigest()[:16]}"'
 
 
-def changed(content: bytes) -> bytes:
+def with_other_pixels(content: bytes) -> bytes:
     """Return a file with other pixels, and the same length and header."""
     at = len(content) // 2
     return content[:at] + bytes(b ^ 0x5A for b in content[at : at + 100]) + content[at + 100 :]
@@ -102,7 +102,7 @@ def small_drc(
     return file.getvalue()
 
 
-def observation_row(name: str, stored: Stored) -> dict[str, Any]:
+def observation_row(name: str, stored: StoredFile) -> dict[str, Any]:
     """Return an observation, as advSearch.json has them."""
     obs_id = name.removesuffix(".fits").rsplit("_", 1)[0]
     number = int(hashlib.sha256(obs_id.encode()).hexdigest()[:8], 16)
@@ -118,11 +118,13 @@ def observation_row(name: str, stored: Stored) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rights(stored: Stored) -> str:
+def _rights(stored: StoredFile) -> str:
     return "PUBLIC" if stored.public else "EXCLUSIVE_ACCESS"
 
 
-def product_rows(name: str, stored: Stored, observation: Mapping[str, Any]) -> list[dict[str, Any]]:
+def product_rows(
+    name: str, stored: StoredFile, observation: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """Return the products of an observation, as products.json has them."""
     rows = []
     root = name.removesuffix(".fits").rsplit("_", 1)[0]
@@ -172,12 +174,12 @@ def is_inside(row: Mapping[str, Any], words: Mapping[str, Any]) -> bool:
     return bool(np.hypot(east, row["s_dec"] - dec) <= radius)
 
 
-def archive_of(names: Iterable[str], **options: Any) -> dict[str, Stored]:
+def archive_of(names: Iterable[str], **options: Any) -> dict[str, StoredFile]:
     """Return small files of some names; fields lie apart on the sky."""
     found = {}
     for k, name in enumerate(names):
         number = int(hashlib.sha256(field_of_name(name).encode()).hexdigest()[:6], 16)
         ra_deg, dec_deg = 360 * number / 2**24, 60 * ((number * 0.618) % 1) - 30
         content = small_drc(name, seed=k, **options)
-        found[name] = Stored(content, ra_deg=ra_deg, dec_deg=dec_deg)
+        found[name] = StoredFile(content, ra_deg=ra_deg, dec_deg=dec_deg)
     return found

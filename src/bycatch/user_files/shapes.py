@@ -14,7 +14,7 @@ from bycatch.arrays import Bools, Floats
 Lengths = Sequence[tuple[float, ...]]
 
 
-def _turned(dx: Floats, dy: Floats, angle_deg: float) -> tuple[Floats, Floats]:
+def _along_axes(dx: Floats, dy: Floats, angle_deg: float) -> tuple[Floats, Floats]:
     """Return offsets along the axes of a shape that is turned."""
     cosine, sine = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
     return dx * cosine + dy * sine, dy * cosine - dx * sine
@@ -25,13 +25,13 @@ def in_ellipse(dx: Floats, dy: Floats, semi_axes: tuple[float, ...], angle_deg: 
     a, b = semi_axes
     if a <= 0 or b <= 0:
         return np.zeros(len(dx), dtype=bool)
-    u, v = _turned(dx, dy, angle_deg)
+    u, v = _along_axes(dx, dy, angle_deg)
     return np.asarray((u / a) ** 2 + (v / b) ** 2 <= 1.0)
 
 
 def in_box(dx: Floats, dy: Floats, sides: tuple[float, ...], angle_deg: float) -> Bools:
     """Return whether offsets from the centre lie in a box of a width and a height."""
-    u, v = _turned(dx, dy, angle_deg)
+    u, v = _along_axes(dx, dy, angle_deg)
     width, height = sides
     return np.asarray((np.abs(u) <= width / 2) & (np.abs(v) <= height / 2))
 

@@ -62,7 +62,7 @@ def read_text_table(text: str, label: str) -> tuple[Table, str]:
     rules = [k for k, line in enumerate(content[:5]) if RULE.fullmatch(line.text)]
     content = [line for line in content if not RULE.fullmatch(line.text)]
     if not content and not comments:
-        raise SettingsError(f"{label}: no line of a table", hint="give names of columns and rows")
+        raise SettingsError(f"{label}: no rows of a table", hint="give names of columns and rows")
     separator = _separator(content or comments[-1:])
     named, units, rows = _header(comments, content, separator, has_rule=bool(rules), label=label)
     return _table(named, units, rows, separator, label), "text"

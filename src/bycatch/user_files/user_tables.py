@@ -224,7 +224,7 @@ def _fits_tables(content: bytes) -> list[tuple[str, Table]]:
 def _with_positions(tables: list[tuple[str, Table]], label: str) -> Table:
     """Return the only table, or the only one that has positions."""
     if not tables:
-        raise SettingsError(f"{label}: no table in it", hint="an image is no list of stars")
+        raise SettingsError(f"{label}: no table in it", hint="an image is not a list of stars")
     if len(tables) == 1:
         return tables[0][1]
     with_positions = []

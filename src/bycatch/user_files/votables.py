@@ -45,7 +45,7 @@ def read_votable(content: bytes) -> VOTable:
     """
     from astropy.io.votable import parse
 
-    scan = _scanned(content)
+    scan = _scan(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd units and missing metadata do no harm
@@ -108,7 +108,7 @@ class _Scan:
         raise VOTableError(f"it declares an entity ({name[:40]})")
 
 
-def _scanned(content: bytes) -> _Scan:
+def _scan(content: bytes) -> _Scan:
     parser = expat.ParserCreate()
     scan = _Scan(len(content))
     parser.StartElementHandler = scan.start

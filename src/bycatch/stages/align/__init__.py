@@ -23,14 +23,7 @@ import numpy as np
 from bycatch.arrays import Floats, Ints
 from bycatch.kernels.tiefit import REFERENCE, image_covariance
 from bycatch.sky.astrometry import FrameError
-from bycatch.stages.align.absolute import Anchor, anchored, pair_residuals, weighted_rms
-from bycatch.stages.align.corrected import (
-    centre_of,
-    change_at_centre,
-    corrected,
-    typical_error,
-    variance_map,
-)
+from bycatch.stages.align.absolute import Anchor, anchor_of
 from bycatch.stages.align.coverage import coverage_of
 from bycatch.stages.align.floors import centroid_floors_mas
 from bycatch.stages.align.model import (
@@ -50,6 +43,14 @@ from bycatch.stages.align.plane import (
     view_of,
 )
 from bycatch.stages.align.relative import Group, tied_groups
+from bycatch.stages.align.star_fit import pair_residuals, weighted_rms
+from bycatch.stages.align.wcs_correction import (
+    centre_of,
+    change_at_centre,
+    corrected_wcs,
+    typical_error,
+    variance_map,
+)
 from bycatch.tangent import SAME_PLACE_DEG, clusters
 
 if TYPE_CHECKING:
@@ -103,22 +104,22 @@ def run(
     for k, image in enumerate(images):
         obstacle = _obstacle(image, settings)
         if obstacle:
-            results[k] = _kept(image, obstacle, settings)
+            results[k] = _header_result(image, obstacle, settings)
         else:
             usable.append(k)
     centres = np.array([centre_of(images[k], images[k].wcs) for k in usable]).reshape(-1, 2)
     for place in clusters(centres[:, 0], centres[:, 1], SAME_PLACE_DEG):
         here = {usable[k]: images[usable[k]] for k in place}
         trusted = {k: image for k, image in here.items() if not image.doubt}
-        results |= _aligned(trusted, reference, settings)
+        results |= _align_together(trusted, reference, settings)
         for k in here.keys() - trusted.keys():
             # Its own result only: the others have theirs without it.
-            found = _aligned({**trusted, k: images[k]}, reference, settings)[k]
-            results[k] = _doubted(found, images[k].doubt)
+            found = _align_together({**trusted, k: images[k]}, reference, settings)[k]
+            results[k] = _in_doubt(found, images[k].doubt)
     return FieldAlignment(tuple(results[k] for k in range(len(images))))
 
 
-def _aligned(
+def _align_together(
     images: Mapping[int, FieldImage], reference: ReferenceStars | None, settings: AlignSettings
 ) -> dict[int, AlignResult]:
     """Align images that lie together, by their numbers."""
@@ -130,18 +131,18 @@ def _aligned(
     stars = stars_near(reference, plane, views, settings)
     known: Affine | None = None
     for group in tied_groups(views, settings):
-        anchor = anchored(group, stars, known, settings)
+        anchor = anchor_of(group, stars, known, settings)
         if anchor.frames is not None:
             known = known or anchor.correction
         for member, floor_mas in enumerate(centroid_floors_mas(group)):
             found = _result(group, member, anchor, stars, settings)
             error = replace(found.frame_error, centroid_floor_mas=floor_mas)
             found = replace(found, frame_error=error)
-            results[group.views[member].index] = _doubted(found, group.doubt)
+            results[group.views[member].index] = _in_doubt(found, group.doubt)
     return results
 
 
-def _doubted(found: AlignResult, doubt: str) -> AlignResult:
+def _in_doubt(found: AlignResult, doubt: str) -> AlignResult:
     """Return the result of an image whose WCS is in doubt: its grade is not an A."""
     if not doubt:
         return found
@@ -180,7 +181,7 @@ def _pointing_covariance(error_mas: float, settings: AlignSettings) -> Floats:
     return covariance
 
 
-def _kept(image: FieldImage, reason: str, settings: AlignSettings) -> AlignResult:
+def _header_result(image: FieldImage, reason: str, settings: AlignSettings) -> AlignResult:
     """Return the result of an image that keeps its own WCS."""
     return _without_gaia(
         image, image.wcs, reason, 0, 0, pointing_error_mas(image.wcsname), settings
@@ -235,7 +236,7 @@ def _result(
     image = view.image
     frame = (anchor.frames or group.frames)[member]
     move = anchor.residual.move if anchor.residual is not None else IDENTITY
-    wcs = corrected(image.wcs, view.plane, frame, move, image.shape)
+    wcs = corrected_wcs(image.wcs, view.plane, frame, move, image.shape)
     star_x, star_y, inside = pixels_of(stars.xy, view, wcs)
     n_reference = int(inside.sum())
     n_tied = group.n_tied[member]
@@ -247,7 +248,7 @@ def _result(
     covariance = image_covariance(anchor.fit, anchor.data, member)
     covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2 + anchor.unexplained_mas**2
     frame_error = FrameError(*centre_of(image, wcs), covariance)
-    believed = anchor.believed(len(stars))[inside]
+    believed = anchor.is_believed(len(stars))[inside]
     coverage = coverage_of(star_x[inside], star_y[inside], believed, image.shape)
     if anchor.residual is not None:
         extra = variance_map(
@@ -304,10 +305,10 @@ def _matches(group: Group, member: int, anchor: Anchor, stars: Stars) -> tuple[T
     assert data is not None
     assert fit is not None
     assert anchor.star is not None
-    assert anchor.linked is not None
+    assert anchor.obj is not None
     row_of = np.full(group.n_objects, -1, dtype=np.int64)
     row_of[group.obj[member]] = np.arange(len(group.obj[member]))
-    here = row_of[anchor.linked]
+    here = row_of[anchor.obj]
     seen = here >= 0
     rows = np.flatnonzero(data.image == member)[here[seen]]
     star_rows = np.flatnonzero(data.image == REFERENCE)[seen]

@@ -12,8 +12,8 @@ from bycatch.stages.align.plane import (
     are_cosmic_rays,
     are_elongated,
     are_saturated,
+    have_unreliable_centres,
     pixels_of,
-    spoilt,
 )
 from bycatch.stages.align.relative import Group
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bycatch.settings import AlignSettings
 
 
-def tried(group: Group, stars: Stars, settings: AlignSettings) -> str:
+def search_account(group: Group, stars: Stars, settings: AlignSettings) -> str:
     """Return what was searched, and what was left out, with numbers.
 
     Parameters
@@ -54,7 +54,7 @@ def _stars(n: int) -> str:
 def _left_out(view: View, settings: AlignSettings) -> dict[str, int]:
     """Return how many detections of an image are no star-like candidates, each for one reason."""
     image = view.image
-    bad, saturated = spoilt(image), are_saturated(image)
+    bad, saturated = have_unreliable_centres(image), are_saturated(image)
     other = np.zeros(len(bad), dtype=np.bool_)
     other[view.rows] = ~view.starlike
     ray = are_cosmic_rays(image.sources, settings)

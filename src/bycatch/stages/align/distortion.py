@@ -122,7 +122,7 @@ def residual_of(group: Group, data: Observations, fit: Frames, settings: AlignSe
     linear = _linear(grid, offset, n_terms)
     move: Affine | Bend = linear
     if field.odds >= _BENT_ODDS and stars.sum() >= settings.min_stars_distortion:
-        move = _bent(grid, offset, variance, linear)
+        move = _best_bend(grid, offset, variance, linear)
     left_out = _left_out(field, move, data.xy[stars]) if isinstance(move, Bend) else None
     return Residual(fit, field, move, field.size_mas, field.length_arcsec, left_out)
 
@@ -177,7 +177,7 @@ def _linear(grid: Floats, offset: Floats, n_terms: int) -> Affine:
     return Affine(np.eye(2) + matrix, np.array([xi, eta]))
 
 
-def _bent(grid: Floats, offset: Floats, variance: Floats, linear: Affine) -> Affine | Bend:
+def _best_bend(grid: Floats, offset: Floats, variance: Floats, linear: Affine) -> Affine | Bend:
     """Return the polynomial of least order that leaves hardly more than any does, if it helps."""
     middle = grid.mean(axis=0)
     unit = float(np.abs(grid - middle).max())

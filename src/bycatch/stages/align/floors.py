@@ -8,7 +8,6 @@ of real optics.  Stars that two images see tell it, when linear frames and photo
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import nnls
 
 from bycatch.arrays import Floats, Ints
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX
@@ -47,6 +46,8 @@ def centroid_floors_mas(group: Group) -> list[float]:
                 weights.append(n_values)
     if not rows:
         return [np.nan] * n
+    from scipy.optimize import nnls
+
     scale = np.array([_scale_mas(view) for view in group.views])
     expected = (CENTROID_FLOOR_PX * scale) ** 2
     least = (PHASE_PX * scale) ** 2 / np.array([_n_exposures(view) for view in group.views])

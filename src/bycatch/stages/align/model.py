@@ -41,7 +41,7 @@ class FieldImage:
     sources : detections (columns.SOURCES) with ``on_cr_mask``, the share of each segment on the
         cosmic-ray mask; what is missing speaks for a detection
     wcs : the header's celestial WCS, in ICRS
-    wcsname : the header's WCSNAME, which tells what pointing error to expect
+    wcsname : the header's WCSNAME, which implies the expected pointing error
     shape : (ny, nx)
     mjd : mid-time of the exposures
     exptime_s : exposure time

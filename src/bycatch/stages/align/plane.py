@@ -132,7 +132,7 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
     table = image.sources
     x, y = _values(table, "x"), _values(table, "y")
     flux = _values(table, "flux")
-    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & ~spoilt(image))
+    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & ~have_unreliable_centres(image))
     rows = rows[np.argsort(-np.nan_to_num(flux[rows], nan=-np.inf), kind="stable")]
     with np.errstate(divide="ignore", invalid="ignore"):
         mag = image.zeropoint_ab - 2.5 * np.log10(flux[rows])
@@ -143,6 +143,8 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
         size[rows],
         image.exptime_s,
     )
+    fits = _values(table, "psf_err_px")[rows]
+    error_px = np.where(np.isfinite(fits), fits, error_px)
     wings = _wing_errors_px(table)[rows]
     error_px = np.where(np.isfinite(wings), wings, error_px)
     ny, nx = image.shape
@@ -200,7 +202,7 @@ def _wing_errors_px(sources: Table) -> Floats:
     return np.where(error > 0, found, np.nan)
 
 
-def spoilt(image: FieldImage) -> Bools:
+def have_unreliable_centres(image: FieldImage) -> Bools:
     """Return the detections whose positions can't be trusted: saturated ones and their halos.
 
     A saturated star whose centre its wings tell is none of them.

@@ -82,7 +82,7 @@ def tied_groups(views: Sequence[View], settings: AlignSettings) -> list[Group]:
                     frames.append(frame)
                     waiting.remove(view)
                     grown = True
-        groups.append(_linked(members, frames, settings))
+        groups.append(_group_of(members, frames, settings))
     groups = [replace(g, doubt=_doubt(g, groups, misfits)) for g in groups] if misfits else groups
     return sorted(groups, key=lambda g: (-len(g.views), g.views[0].index))
 
@@ -188,7 +188,7 @@ def affine_of(offset: Offset, centre: Floats) -> Affine:
     return Affine.turn(offset.roll_rad, np.array([offset.dx, offset.dy]) * 1000.0, centre)
 
 
-def _linked(members: Sequence[View], frames: Sequence[Affine], settings: AlignSettings) -> Group:
+def _group_of(members: Sequence[View], frames: Sequence[Affine], settings: AlignSettings) -> Group:
     """Return a group with its detections linked to objects, and its frames fitted."""
     frames, radius_mas = list(frames), settings.tolerance_mas
     obj = _objects(members, frames, radius_mas, settings)
@@ -201,7 +201,7 @@ def _linked(members: Sequence[View], frames: Sequence[Affine], settings: AlignSe
         data = observations(group, motion_mas_yr=settings.typical_motion_mas_yr)
         # The hub's frame is given: only the others are to be found.
         fit = fitted_frames(data, 3, np.full(3, 1e-12))
-        measured = _shared(obj)[1]
+        measured = _seen_by_several(obj)[1]
         # What has moved is half the way from the mean of the epochs.
         scatter_mas = np.hypot(typical(np.hypot(*fit.residuals[measured].T)), 0.5 * moved_mas)
         radius_mas = float(
@@ -217,7 +217,7 @@ def _linked(members: Sequence[View], frames: Sequence[Affine], settings: AlignSe
         obj, before = _objects(members, frames, radius_mas, settings), obj
         if all(np.array_equal(a, b) for a, b in zip(obj, before, strict=True)):
             break
-    shared = _shared(obj)[0]
+    shared = _seen_by_several(obj)[0]
     return Group(
         tuple(members),
         tuple(frames),
@@ -237,7 +237,7 @@ def typical(values: Floats) -> float:
     return float(np.median(values)) / 1.177 if values.size else 0.0
 
 
-def _shared(obj: Sequence[Ints]) -> tuple[Bools, Bools]:
+def _seen_by_several(obj: Sequence[Ints]) -> tuple[Bools, Bools]:
     """Return which objects several images see, and which detections are of such objects."""
     every = np.concatenate(obj)
     shared = np.bincount(every) > 1

@@ -13,38 +13,29 @@ from bycatch.arrays import Image
 from bycatch.catalogs.columns import REMOVED, SOURCES
 from bycatch.catalogs.tables import empty_table, make_table
 from bycatch.display import notebook
-from bycatch.errors import InconsistentImage
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.background import (
-    box_statistics,
-    filled,
-    median_filtered,
-    surface_map,
-    surface_through,
-)
-from bycatch.kernels.background import sky_maps as box_sky_maps
 from bycatch.kernels.deblend import deblended
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.labelling import Segments, segments_above
 from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel
-from bycatch.kernels.structure import at_cells, local_scatter, map_of_blocks, most_in_window
 from bycatch.settings import DetectSettings
 from bycatch.stages.detect import pieces, saturated
 from bycatch.stages.detect.centres import bright_centres
 from bycatch.stages.detect.pieces import Pieces
 from bycatch.stages.detect.reach import reach
+from bycatch.stages.detect.sky import Sky, SkyModel, exclude_percent, sky_maps, sky_of
 
-FILTER_CELLS = 3
-OVERSUBTRACTED_SIGMA = 0.4
-"""A cell whose sky lies so far below the background of the boxes, in units of the noise of a pixel,
-is no chance: its own noise is below 0.1, and nothing in the sky is negative."""
-WINDOW_CELLS, LEAST_CELLS = 21, 15
-"""So many of them in a square of so many tell of light that boxes can't follow: none to 9 on the
-ordinary fields of benchmarks/families.py, 24 and more with nebulae, large galaxies and crowds."""
-LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS = 2, 4, 3
-WHITE = 0.2
-"""Scatter of cells of sky without structure, in units of the noise of a pixel."""
+__all__ = [
+    "DetectResult",
+    "Sky",
+    "SkyModel",
+    "exclude_percent",
+    "run",
+    "segment",
+    "sky_maps",
+    "sky_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,33 +47,39 @@ class DetectResult:
     sources : table of the kept sources (columns.SOURCES)
     removed : table of the removed ones with the reason (columns.REMOVED)
     segmentation : (ny, nx) int32; 0 sky, else the source's id; removed sources keep theirs
-    background, noise : (ny, nx) float32, e/s per pixel
-    background_box_px, n_oversubtracted : as in `Sky`
+    sky : background and noise
     reach_mag : AB magnitude at which half of the stars are found, as `reach` returns it
     """
 
     sources: Table
     removed: Table
     segmentation: NDArray[np.int32]
-    background: Image
-    noise: Image
-    background_box_px: int
-    n_oversubtracted: int
+    sky: Sky
     reach_mag: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def background(self) -> Image:
+        """(ny, nx) float32, e/s per pixel."""
+        return self.sky.background
+
+    @property
+    def noise(self) -> Image:
+        """(ny, nx) float32, e/s, of a pixel of the sky."""
+        return self.sky.noise
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
         # The maps are smooth: some of their pixels are enough.
         step = max(1, int(np.sqrt(self.noise.size / 1e6)))
         noise, background = self.noise[::step, ::step], self.background[::step, ::step]
-        sky = noise > 0
+        known = noise > 0
         return {
             "n_sources": len(self.sources),
             "n_removed": len(self.removed),
-            "background_median": float(np.median(background[sky])) if sky.any() else None,
-            "noise_median": float(np.median(noise[sky])) if sky.any() else None,
-            "background_box_px": self.background_box_px,
-            "n_oversubtracted": self.n_oversubtracted,
+            "background_median": float(np.median(background[known])) if known.any() else None,
+            "noise_median": float(np.median(noise[known])) if known.any() else None,
+            "background_box_px": self.sky.box_px,
+            "n_oversubtracted": self.sky.n_oversubtracted,
             "reach_mag": self.reach_mag.get("settings"),
             "reach_of_presets_mag": {k: v for k, v in self.reach_mag.items() if k != "settings"},
         }
@@ -118,124 +115,6 @@ def run(
     found = saturated.centred(image, found, parts.segments.labels)
     limit = reach(image, sky.background, sky.noise, parts.segments.labels, chosen)
     return replace(_sorted_out(found, parts.segments.labels, sky, chosen), reach_mag=limit)
-
-
-@dataclass(frozen=True, eq=False)
-class Sky:
-    """Background and noise of unsmoothed pixels.
-
-    Attributes
-    ----------
-    background, noise : (ny, nx) float32, e/s
-    box_px : side of the boxes that the background comes from
-    n_oversubtracted : cells of ``detect.fine_box_px`` whose sky lies far below the background of
-        the large boxes
-    """
-
-    background: Image
-    noise: Image
-    box_px: int
-    n_oversubtracted: int
-
-
-def sky_of(image: DrcImage, settings: DetectSettings) -> Sky:
-    """Return background and noise of unsmoothed pixels.
-
-    Both are splines through clipped statistics of boxes.  A box mixes depths at
-    chip gaps and dither edges; the noise is therefore measured on the image
-    scaled to a common depth, by sqrt(exposure time), and scaled back per pixel.
-    Settings in detector pixels are taken to those of the image.
-
-    Where the sky changes within a box, as in nebulae, large galaxies and crowds, the boxes' surface
-    lies above what is between; where that is so in many cells that lie together, the background
-    comes from the cells, and the noise holds what structure they have.
-
-    Parameters
-    ----------
-    image : DrcImage
-    settings : DetectSettings
-
-    Raises
-    ------
-    InconsistentImage
-        Too few pixels hold data.
-    """
-    settings = settings.at(image.detector_px)
-    background, noise = _box_maps(image, image.sci, settings)
-    box = settings.fine_box_px
-    if settings.background == "coarse" or box >= settings.box_px:
-        return Sky(background, noise, settings.box_px, 0)
-    cells = box_statistics(image.sci, image.valid, (box, box), settings.clip_sigma, 0.5).mode
-    level, scatter = at_cells(background, box), at_cells(noise, box)
-    known = np.isfinite(cells) & (scatter > 0)
-    if not known.any():
-        return Sky(background, noise, settings.box_px, 0)
-    excess = np.full(cells.shape, np.nan, np.float32)
-    excess[known] = (cells[known] - level[known]) / scatter[known]
-    below = (median_filtered(filled(excess), FILTER_CELLS) < -OVERSUBTRACTED_SIGMA) & known
-    is_structured = most_in_window(below, WINDOW_CELLS) >= LEAST_CELLS
-    n_below = int(below.sum())
-    if settings.background == "auto" and not is_structured:
-        return Sky(background, noise, settings.box_px, n_below)
-    fine = surface_through(median_filtered(filled(cells), FILTER_CELLS), (box, box))
-    background = surface_map(fine, image.valid)
-    white = _box_maps(image, image.sci - background, settings)[1]
-    blocks = local_scatter(excess, LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS)
-    # Of the coarse noise, which the excess is in units of.
-    structure = map_of_blocks(
-        np.sqrt(np.maximum(blocks**2 - WHITE**2, 0.0)), image.valid, BLOCK_CELLS * box
-    )
-    return Sky(background, np.hypot(white, structure * noise), box, n_below)
-
-
-def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
-    """Return background and noise of `sky_of`, each (ny, nx) in e/s.
-
-    Parameters
-    ----------
-    image : DrcImage
-    settings : DetectSettings
-    """
-    sky = sky_of(image, settings)
-    return sky.background, sky.noise
-
-
-def _box_maps(image: DrcImage, data: Image, settings: DetectSettings) -> tuple[Image, Image]:
-    """Return background and noise of data in the large boxes."""
-    try:
-        return box_sky_maps(
-            data,
-            image.valid,
-            image.exptime_map_s,
-            settings.box_px,
-            settings.filter_boxes,
-            settings.clip_sigma,
-            1 - exclude_percent(image.valid, settings.box_px) / 100,
-        )
-    except ValueError as err:
-        share = 100 * float(image.valid.mean())
-        raise InconsistentImage(
-            f"{image.path}: the background can't be measured: {err} ({share:.3g} % of the pixels "
-            "hold data)",
-            hint="leave it out, or fetch it again",
-        ) from err
-
-
-def exclude_percent(valid: NDArray[np.bool_], box_px: int) -> float:
-    """Return the share of missing pixels above which a box is left out, in percent.
-
-    A box may lose up to nine tenths to gaps and borders: it still has 1000
-    pixels, and a narrow image has no better one.
-
-    Parameters
-    ----------
-    valid : (ny, nx) bool
-    box_px : side of a box, px
-    """
-    height, width = (min(box_px, size) for size in valid.shape)
-    n_boxes = -(-valid.shape[0] // height) * -(-valid.shape[1] // width)
-    missing = 100.0 * (1.0 - np.count_nonzero(valid) / valid.size)
-    return 90.0 if n_boxes >= 4 and missing < 50 else 100.0
 
 
 def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSettings) -> Segments:
@@ -346,12 +225,4 @@ def _sorted_out(
     words = [f"coverage {c:.3f} < {settings.min_coverage:g} in box" for c in shares.tolist()]
     reasons = np.array(words, dtype="U")[number]
     gone = make_table(REMOVED, {**{n: removed[n] for n in removed.colnames}, "reason": reasons})
-    return DetectResult(
-        found[~poor],
-        gone,
-        segments,
-        sky.background,
-        sky.noise,
-        sky.box_px,
-        sky.n_oversubtracted,
-    )
+    return DetectResult(found[~poor], gone, segments, sky)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Image
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.moments import Properties, wide_centroids
+from bycatch.kernels.moments import Properties
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
+from bycatch.kernels.windows import wide_centroids
 from bycatch.sky.astrometry import photon_variance_px2
 
 WIDE_PX = 1.6

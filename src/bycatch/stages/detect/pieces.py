@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Image, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.labelling import Segments
-from bycatch.kernels.pieces import Touching, renamed, touching
+from bycatch.kernels.pieces import Touching, rename_labels, touching
 
 REACH = 4.0
 """Within that many rms radii of a brighter source, along the ellipse of its moments, lies its own
@@ -69,7 +69,7 @@ def joined(image: DrcImage, found: Segments, noise: Image, least_prominence: flo
     is_left[0] = False
     names = np.where(is_left, np.cumsum(is_left), 0)[root]
     piece_of = names[host][is_left]
-    labels = found.labels if is_left[1:].all() else renamed(found.labels, names)
+    labels = found.labels if is_left[1:].all() else rename_labels(found.labels, names)
     segments = Segments(labels, int(is_left.sum()), found.smooth)
     return Pieces(segments, np.concatenate([[0], piece_of]))
 

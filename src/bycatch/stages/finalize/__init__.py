@@ -21,7 +21,7 @@ from bycatch.catalogs.columns import (
     Column,
 )
 from bycatch.catalogs.flags import Flag
-from bycatch.catalogs.tables import floats, make_table
+from bycatch.catalogs.tables import floats, make_table, nearest_radius
 from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
 from bycatch.photcal import MAG_PER_FRACTION, ZeropointAudit
@@ -117,7 +117,7 @@ class FinalizeResult:
 
     @notebook.never_raising
     def _repr_html_(self) -> str:
-        r = f"{self.radii_px[len(self.radii_px) // 2]:g}"
+        r = nearest_radius(self.radii_px)
         magnitudes = (f"mag_ab_{r}", f"mag_ab_err_{r}", f"maglim_{r}")
         names = ("id", "RA_GAIA_WCS", "DEC_GAIA_WCS", *magnitudes, "p_star", "p_cr", "flags")
         rows = notebook.first_rows(self.table, names)
@@ -173,7 +173,7 @@ def run(
     others = _other_zeropoints(meta, zeropoint)
     for k, radius in enumerate(radii_px):
         r, scatter = f"{radius:g}", float(corrected.star_scatter[k])
-        data |= _calibrated(phot, r, fractions[:, k], scatter, meta.photflam, zeropoint)
+        data |= _calibrated_columns(phot, r, fractions[:, k], scatter, meta.photflam, zeropoint)
         data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematics[:, k]
     data |= kron_columns(phot, meta, scale_arcsec, zeropoint)
     extra, more = _on_request(data, radii_px, zeropoint, others, chosen)
@@ -257,7 +257,7 @@ def _error_parts(
     }
 
 
-def _calibrated(
+def _calibrated_columns(
     phot: Table, r: str, fraction: Floats, scatter: float, photflam: float, zeropoint: float
 ) -> dict[str, Any]:
     """Return the columns of one radius.

@@ -200,7 +200,7 @@ def corrections(
     for n_terms in FIELD_TERMS:
         if n_stars <= n_terms:
             break
-        found, evidence = _fitted(stars, known, frame, inner, reference, n_terms, starts)
+        found, evidence = _fit(stars, known, frame, inner, reference, n_terms, starts)
         if evidence > best_evidence + MIN_EVIDENCE:
             best, best_evidence = found, evidence
         starts = [found.log_factor]
@@ -231,7 +231,7 @@ def _stars(
     return Stars(excess, noise, terms, outer)
 
 
-def _fitted(
+def _fit(
     stars: Stars,
     known: Corrections,
     frame: Frame,

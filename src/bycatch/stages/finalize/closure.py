@@ -211,7 +211,7 @@ def good_stars(
         if name in phot.colnames:
             value = floats(phot, name)
             good &= ~(value < low) if low is not None else ~(value > 0.5)
-    good &= _isolated(phot, flux[:, smallest], radii_px[reference] + margin_px)
+    good &= _are_isolated(phot, flux[:, smallest], radii_px[reference] + margin_px)
     fwhm = floats(phot, "fwhm")
     if not (good & (fwhm > 0)).any():
         return good
@@ -221,7 +221,7 @@ def good_stars(
     return np.asarray(good & (np.abs(fwhm - middle) < FWHM_WIDTHS * width))
 
 
-def _isolated(phot: Table, flux: Floats, reach_px: float) -> Bools:
+def _are_isolated(phot: Table, flux: Floats, reach_px: float) -> Bools:
     """Return which sources have little light of other rows within reach."""
     from scipy.spatial import KDTree
 

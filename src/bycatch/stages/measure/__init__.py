@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,11 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.columns import PHOT, RATE_ERROR_PARTS, SKY, Column
+from bycatch.arrays import Bools, Floats
+from bycatch.catalogs.columns import PHOT
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import make_table
-from bycatch.display import notebook
 from bycatch.images.drc import DrcImage
-from bycatch.images.exposures import mean_mjd
 from bycatch.kernels.skylevel import labels_nearby
 from bycatch.settings import MeasureSettings
 from bycatch.sky.astrometry import expected_chance_matches, sky_positions
@@ -27,6 +25,7 @@ from bycatch.stages.measure import (
     halos,
     level,
     neighbours,
+    rows,
     shapes,
     sky_noise,
     stellarity,
@@ -41,16 +40,19 @@ from bycatch.stages.measure.defects import (
     defects,
     defects_from_quality,
 )
-from bycatch.stages.measure.depth import Depth, depth
+from bycatch.stages.measure.depth import depth
 from bycatch.stages.measure.elsewhere import SEEN_PX, Elsewhere, light_at, seen_elsewhere
 from bycatch.stages.measure.photometry import (
     Photometry,
     aperture_sums,
     correlation_factor,
+    in_rows,
     photometry,
     position_errors_px,
     rate_errors,
+    without_stars,
 )
+from bycatch.stages.measure.result import MeasureResult
 
 __all__ = [
     "FieldContext",
@@ -70,83 +72,6 @@ NEARBY = (1.5, 2.0)
 of stars beside an annulus reach it, but not the middle."""
 SAME_STAR_PX = 10.0
 """A saturated source this near to a Gaia star is that star, detector pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class MeasureResult:
-    """Photometry of the positions (columns.PHOT), row for row.
-
-    ``radii_px`` and ``correlation`` (the factor of the sky noise, see
-    `correlation_factor`) say how it was measured; ``locus`` where the image's stars are
-    in concentration.
-    """
-
-    table: Table
-    radii_px: tuple[float, ...]
-    correlation: float
-    locus: stellarity.Locus
-    noise: sky_noise.NoiseModel
-    total_noise: level.TotalNoise
-    sky_growth: float
-    """Factor by which segments have grown where the sky of total fluxes was measured."""
-    sky: Table
-    """The blank places (columns.SKY)."""
-    limits: dict[int, Floats]
-    """Rates of 5 sigma in each radius where the sky is blank, (R,) in e/s, by exposures."""
-    depth: Depth
-    """The same as AB magnitudes, and a map of them."""
-    n_gaia_chance: float
-    """Number of matches with Gaia that are expected by chance."""
-    trust: trust.Trust
-    """What stands against the catalog as a whole."""
-    transfer: transfer.Transfer
-    """What is lost of the charge on its way to the readout."""
-    has_psf: bool = False
-    """True where the image's PSF says what stars look like."""
-
-    def warnings(self) -> list[str]:
-        """Return in words what of the catalog is not to be trusted, and what helps."""
-        return [*self.trust.warnings(), *self.transfer.warnings()]
-
-    def summary(self) -> dict[str, Any]:
-        """Return the scalars for the log and the summary."""
-        fwhm = np.ma.compressed(self.table["fwhm"])
-        p_star = np.ma.compressed(self.table["p_star"])
-        return {
-            "n_measured": len(self.table),
-            "n_cosmic_ray": int((self.table["cr_flag"] == 1).sum()),
-            "n_likely_cosmic_ray": int(
-                np.sum(np.asarray(self.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) > 0)
-            ),
-            "n_gaia": int((self.table["gaia_source_id"] != 0).sum()),
-            "n_point": int((p_star >= flagging.EXTENDED_BELOW).sum()),
-            "fwhm_median": float(np.median(fwhm)) if len(fwhm) else None,
-            "noise_correlation": self.correlation,
-            **self.noise.summary(),
-            **self.total_noise.summary(),
-            "sky_growth": self.sky_growth,
-            "locus_concentration": [round(float(v), 4) for v in self.locus.index],
-            "locus_n_stars": self.locus.n_stars,
-            "locus_origin": self._locus_origin(),
-            "n_gaia_chance": self.n_gaia_chance,
-            "depth_mag": self.depth.median_mag,
-            "limit_mag": self.depth.limits_mag,
-            **self.trust.summary(),
-            **self.transfer.summary(),
-            "trust_notes": self.warnings(),
-        }
-
-    def _locus_origin(self) -> str:
-        if self.locus.is_measured:
-            return "stars"
-        return "PSF" if self.has_psf else "published curve"
-
-    @notebook.never_raising
-    def _repr_html_(self) -> str:
-        middle = f"countrate_{self.radii_px[len(self.radii_px) // 2]:g}"
-        names = ("id", "x", "y", middle, "sky_median", "fwhm", "p_star", "p_cr", "flags")
-        rows = notebook.first_rows(self.table, names)
-        return notebook.card("Photometry", self.summary(), table=rows)
 
 
 def run(
@@ -176,12 +101,20 @@ def run(
     chosen, pixels = settings or MeasureSettings(), pixels or Pixels()
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
     found = photometry(image, targets.x, targets.y, chosen, _sky_labels(pixels))
-    noise = _noise(image, found, pixels, chosen)
+    noise = rows.source_noise(image, found, pixels, chosen)
+    # Errors are those of the image as it is: the photons of stars stay.
+    cleaned = image
+    if pixels.star_light is not None and targets.is_wide.any():
+        found, cleaned = without_stars(found, image, pixels.star_light, targets.is_wide, chosen)
     far = level.sky_level(image, pixels.segmentation, pixels.cr_mask)
     levels = far.at(targets.x, targets.y)
     levels = np.where(np.isfinite(levels), levels, found.sky.median)
     total_noise = level.total_noise(noise.empty, far, noise.model, chosen.annulus_outer_px)
     shape = _shapes(image, found, levels, pixels, frame.wcs)
+    if cleaned is not image:
+        wide = np.flatnonzero(targets.is_wide)
+        of_wide = replace(found, x=found.x[wide], y=found.y[wide])
+        shape = in_rows(shape, _shapes(cleaned, of_wide, levels[wide], pixels, frame.wcs), wide)
     positions = _positions(image, found, targets.centre_err_px, frame, field, chosen)
     radius_px = chosen.cr_radius_px * image.detector_px
     cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, radius_px)
@@ -212,10 +145,10 @@ def run(
         "id": targets.ids,
         "x": targets.x,
         "y": targets.y,
-        **_flux_columns(found, noise, chosen),
-        **_shape_columns(found, shape, levels, total_noise),
+        **rows.flux_columns(found, noise, chosen),
+        **rows.shape_columns(found, shape, levels, total_noise),
         **positions,
-        **_exposure_columns(image, found, targets.exposure_sets),
+        **rows.exposure_columns(image, found, targets.exposure_sets),
         "cr_flag": cosmic_ray.astype(np.int64),
         "p_cr": p_cr,
         "p_star": points.p_star,
@@ -225,8 +158,8 @@ def run(
         "n_seen": elsewhere.n_seen,
         "flags": flagging.bits(conditions),
     }
-    parts = _error_parts(found, noise, chosen)
-    table = make_table((*PHOT, *parts), columns | _part_columns(parts, chosen), chosen.radii_px)
+    parts = rows.error_parts(found, noise, chosen)
+    table = make_table((*PHOT, *parts), columns | rows.part_columns(parts, chosen), chosen.radii_px)
     limits = sky_noise.limits_by_exposures(noise.empty, noise.model)
     return MeasureResult(
         table,
@@ -236,11 +169,11 @@ def run(
         noise.model,
         total_noise,
         far.growth,
-        _sky_table(noise.empty, noise.model, chosen),
+        rows.sky_table(noise.empty, noise.model, chosen),
         limits,
         depth(image, noise.model, limits, chosen),
         _n_gaia_chance(image, table, field.reference, chosen),
-        trust.judged(
+        trust.judge(
             image,
             structure,
             pixels.segmentation,
@@ -259,37 +192,6 @@ def _sky_labels(pixels: Pixels) -> NDArray[np.int32] | None:
     if pixels.segmentation is None or not pixels.frees_sky:
         return None
     return labels_nearby(pixels.segmentation, *NEARBY, level.MOST_GROWTH_PX)
-
-
-@dataclass(frozen=True, eq=False)
-class _Noise:
-    """The noise of the image, and what it makes of the targets' errors.
-
-    Attributes
-    ----------
-    model, empty : of the image, and the blank places that it was measured in
-    sky_errors, errors, limits : (N, R) float, e/s
-    photon_share : (R,) float
-    """
-
-    model: sky_noise.NoiseModel
-    empty: sky_noise.SkyObjects
-    sky_errors: Floats
-    errors: Floats
-    limits: Floats
-    photon_share: Floats
-
-
-def _noise(image: DrcImage, found: Photometry, pixels: Pixels, settings: MeasureSettings) -> _Noise:
-    seconds = found.exposures.exptime_s
-    empty = _sky_objects(image, pixels.segmentation, pixels.cr_mask, settings)
-    scatter = found.sky.std * np.sqrt(seconds)
-    model = sky_noise.noise_model(image, empty, settings, scatter)
-    sky_errors = model.sky_errors(found.areas, found.sky, seconds)
-    share = sky_noise.photon_shares(image, settings.radii_px)
-    errors = sky_noise.total_errors(found.net, sky_errors, seconds, share)
-    limits = sky_noise.limits(sky_errors, seconds, photon_share=share)
-    return _Noise(model, empty, sky_errors, errors, limits, share)
 
 
 def _positions(
@@ -388,100 +290,6 @@ def _p_cr(
     )
 
 
-def _flux_columns(found: Photometry, noise: _Noise, settings: MeasureSettings) -> dict[str, Any]:
-    """Return sums, errors, limits and areas of the apertures, and the sky around them."""
-    lost, radii_px = found.areas == 0, settings.radii_px
-    return {
-        **_per_radius("countrate_{r}", np.where(lost, np.nan, found.sums), radii_px),
-        **_per_radius("countrate_err_{r}", np.where(lost, np.nan, noise.errors), radii_px),
-        **_per_radius("limit_{r}", np.where(lost, np.nan, noise.limits), radii_px),
-        **_per_radius("area_{r}", found.areas, radii_px),
-        "sky_median": found.sky.median,
-        "sky_std": found.sky.std,
-        "n_sky": found.sky.n_pixels,
-        "fwhm": found.fits.fwhm_px,
-    }
-
-
-def _exposure_columns(image: DrcImage, found: Photometry, sets: Ints) -> dict[str, Any]:
-    """Return which exposures look at the sources, for how long, and when."""
-    return {
-        "n_exp": found.exposures.count,
-        "n_exp_min": found.exposures.least,
-        "exposures": sets,
-        "exptime": found.exposures.exptime_s,
-        "mjd": mean_mjd(sets, image.meta.exposures, image.meta.mjd_mid),
-    }
-
-
-def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[str, Floats]:
-    return {name.replace("{r}", f"{r:g}"): values[:, k] for k, r in enumerate(radii_px)}
-
-
-def _error_parts(
-    found: Photometry, noise: _Noise, settings: MeasureSettings
-) -> dict[Column, Floats]:
-    """Return the parts of the errors with their columns, where they are wanted."""
-    if not settings.error_components:
-        return {}
-    parts = sky_noise.error_parts(
-        found.net,
-        noise.sky_errors,
-        found.areas,
-        found.sky,
-        found.exposures.exptime_s,
-        noise.photon_share,
-    )
-    blanked = (np.where(found.areas == 0, np.nan, part) for part in parts)
-    return dict(zip(RATE_ERROR_PARTS, blanked, strict=True))
-
-
-def _part_columns(parts: dict[Column, Floats], settings: MeasureSettings) -> dict[str, Floats]:
-    return {
-        name: value
-        for column, values in parts.items()
-        for name, value in _per_radius(column.name, values, settings.radii_px).items()
-    }
-
-
-def _sky_objects(
-    image: DrcImage,
-    segmentation: NDArray[np.integer[Any]] | None,
-    cr_mask: Bools | None,
-    settings: MeasureSettings,
-) -> sky_noise.SkyObjects:
-    """Measure places without sources and cosmic rays; none if the sources are not known."""
-    if segmentation is None:
-        return sky_noise.sky_objects(image, np.empty(0), np.empty(0), settings)
-    occupied = segmentation > 0
-    if cr_mask is not None:
-        occupied |= cr_mask
-    return sky_noise.blank_sky(image, occupied, settings)
-
-
-def _sky_table(
-    empty: sky_noise.SkyObjects, noise: sky_noise.NoiseModel, settings: MeasureSettings
-) -> Table:
-    """Return the table of the blank places."""
-    errors = noise.sky_errors(empty.areas, empty.sky, empty.exposures.exptime_s)
-    return make_table(
-        SKY,
-        {
-            "id": np.arange(1, len(empty.x) + 1),
-            "x": empty.x,
-            "y": empty.y,
-            **_per_radius("net_{r}", empty.net, settings.radii_px),
-            **_per_radius("net_err_{r}", errors, settings.radii_px),
-            "sky_median": empty.sky.median,
-            "sky_std": empty.sky.std,
-            "n_sky": empty.sky.n_pixels,
-            "n_exp": empty.exposures.count,
-            "exptime": empty.exposures.exptime_s,
-        },
-        settings.radii_px,
-    )
-
-
 def _defects(image: DrcImage, found: Photometry, chips: tuple[ChipQuality, ...]) -> Defects:
     """Return what the image shows, and what the data quality of its exposures tells."""
     shown = defects(
@@ -507,7 +315,7 @@ def _star_light(
     """Return which sources lie in the halos and on the spikes of bright stars."""
     known = halos.gaia_stars(reference, image, wcs)
     seen = halos.saturated_stars(found.x, found.y, found.net[:, -1], saturated)
-    stars = halos.joined(known, seen, SAME_STAR_PX * image.detector_px)
+    stars = halos.join_stars(known, seen, SAME_STAR_PX * image.detector_px)
     noise = found.sky.std[np.isfinite(found.sky.std)]
     typical = float(np.median(noise)) if len(noise) else np.nan
     angles = halos.spike_angles(image, stars)
@@ -532,7 +340,7 @@ def _points(
     clean: Bools,
     in_gaia: Bools,
 ) -> _Points:
-    """Return the concentrations, where the image's stars are, and p_star."""
+    """Return concentrations, the locus of stars, and p_star."""
     beneath = np.isfinite(targets.sky_rate)
     concentration = stellarity.concentration(
         image,
@@ -548,9 +356,12 @@ def _points(
         expected = stellarity.expectation_of(pixels.star_energy)
     else:
         expected = stellarity.expectation(image.meta.detector, image.meta.filter)
-    good = clean & ~saturated
+    with np.errstate(invalid="ignore"):
+        level = stellarity.FULL_SHARE * image.meta.saturation_rate
+        full = saturated | (found.exposures.peak_rate > level)
+    good = clean & ~full
     locus = stellarity.locus(concentration, expected, usable=good, known_star=in_gaia)
-    p_star = stellarity.probability(concentration, locus, saturated=saturated, usable=clean)
+    p_star = stellarity.probability(concentration, locus, saturated=full, usable=clean)
     return _Points(concentration, locus, p_star)
 
 
@@ -558,28 +369,6 @@ def _shapes(
     image: DrcImage, found: Photometry, levels: Floats, pixels: Pixels, wcs: WCS
 ) -> shapes.Shapes:
     """Return sizes, orientations, and the sums in Kron's apertures."""
-    return shapes.measured(
+    return shapes.measure_shapes(
         image, found.x, found.y, levels, segmentation=pixels.segmentation, wcs=wcs
     )
-
-
-def _shape_columns(
-    found: Photometry, shape: shapes.Shapes, levels: Floats, noise: level.TotalNoise
-) -> dict[str, Floats]:
-    """Return sizes, orientations, and the flux in Kron's aperture with its error and sky."""
-    seconds = found.exposures.exptime_s
-    sky_error = noise.sky_error_in(shape.kron_area_px2, seconds)
-    error = sky_noise.total_errors(
-        shape.kron_rate[:, np.newaxis], sky_error[:, np.newaxis], seconds
-    )
-    return {
-        "sky_level": levels,
-        "countrate_kron": shape.kron_rate,
-        "countrate_err_kron": error[:, 0],
-        "kron_radius": shape.kron_radius,
-        "half_light_px": shape.half_light_px,
-        "semimajor_px": shape.semimajor_px,
-        "semiminor_px": shape.semiminor_px,
-        "theta_deg": shape.theta_deg,
-        "pa_deg": shape.pa_deg,
-    }

@@ -1,4 +1,4 @@
-"""What `measure.run` is given beside the image."""
+"""What `measure.run` is given besides the image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.arrays import Bools, Floats, Ints
+from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.catalogs.tables import floats
 from bycatch.sky.astrometry import FrameError
 from bycatch.sky.gaia import ReferenceStars
@@ -38,6 +38,8 @@ class Targets:
     neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s, as fits
         of the PSF tell; 0 where none do
     sky_rate : (N,) sky beneath all stars, e/s per pixel, likewise; NaN: that of the annulus
+    is_wide : (N,) bool, wider than the PSF, as fits of it tell: apertures and shapes are those of
+        the image without `Pixels.star_light`
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Targets:
     may_be_piece: Bools
     neighbours_rate: Floats
     sky_rate: Floats
+    is_wide: Bools
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Targets:
         may_be_piece: ArrayLike | None = None,
         neighbours_rate: ArrayLike | None = None,
         sky_rate: ArrayLike | None = None,
+        is_wide: ArrayLike | None = None,
     ) -> None:
         columns = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
         number = np.arange(1, len(columns[0]) + 1) if ids is None else np.asarray(ids)
@@ -72,9 +76,10 @@ class Targets:
         pieces = np.zeros(len(number), bool) if may_be_piece is None else may_be_piece
         light = np.zeros((len(number), 4)) if neighbours_rate is None else neighbours_rate
         sky = np.full(len(number), np.nan) if sky_rate is None else sky_rate
+        wide = np.zeros(len(number), bool) if is_wide is None else is_wide
         names = (
             "x", "y", "ids", "exposure_sets", "centre_err_px", "may_be_piece", "neighbours_rate",
-            "sky_rate",
+            "sky_rate", "is_wide",
         )  # fmt: skip
         values = (
             *columns,
@@ -84,6 +89,7 @@ class Targets:
             np.asarray(pieces, dtype=bool),
             np.asarray(light, dtype=float),
             np.asarray(sky, dtype=float),
+            np.asarray(wide, dtype=bool),
         )
         if len({len(value) for value in values}) > 1:
             lengths = ", ".join(f"{n}: {len(v)}" for n, v in zip(names, values, strict=True))
@@ -121,12 +127,14 @@ class Pixels:
         parameters
     star_energy : (4,) share of a star's light within 1, 2, 3 and 4 native pixels, by the image's
         PSF; without it stars are looked for where the published encircled energy has them
+    star_light : (ny, nx) float32, light of fitted stars, e/s
     frees_sky : leave the segments of other sources, and what is near to them, out of the annuli
     """
 
     cr_mask: Bools | None = None
     segmentation: NDArray[np.integer[Any]] | None = None
     star_energy: Floats | None = None
+    star_light: Image | None = None
     frees_sky: bool = False
 
 
@@ -146,7 +154,7 @@ class SkyFrame:
 
 @dataclass(frozen=True, eq=False)
 class FieldContext:
-    """What the field knows beside the image.
+    """What the field knows besides the image.
 
     Attributes
     ----------

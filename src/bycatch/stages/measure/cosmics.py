@@ -203,7 +203,7 @@ def _pixels_about(
     seconds = np.maximum(np.nan_to_num(found.exposures.exptime_s), 1.0)[:, np.newaxis]
     stamp = patterns.stamps(image.sci, x, y, known.dx, known.dy) - level
     light, variance = patterns.with_errors(stamp, sky2, seconds)
-    fits = patterns.fitted(light, variance, known)
+    fits = patterns.fit_patterns(light, variance, known)
     reach = int(np.ceil(AROUND_PX[1] * size_px))
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     radius = np.hypot(dx, dy) / size_px

@@ -195,4 +195,4 @@ def _charge(sci: Image, good: Bools, values: Floats, sky2: Floats, star_fwhm_px:
     light = patterns.stamps(sci, x, y, known.dx, known.dy) - values[:, [sharpness.LEVEL]]
     light[~patterns.stamps(good, x, y, known.dx, known.dy)] = np.nan
     planes = patterns.with_errors(light, sky2[:, np.newaxis], 1.0)
-    return patterns.fitted(*planes, known).charge
+    return patterns.fit_patterns(*planes, known).charge

@@ -1,4 +1,4 @@
-"""What bright stars do to their surroundings: halos and diffraction spikes, on the image or beside.
+"""What bright stars do to their surroundings: halos and spikes, of stars off the image too.
 
 The stars are those of Gaia, placed by the aligned WCS, or the saturated sources of
 the image itself.  Bleeding needs no prediction: its pixels are at the full well, and
@@ -46,7 +46,7 @@ _SOLAR_COLOUR = np.array([-0.7, -0.45, -0.15, -0.05, 0.0, 0.15, 0.15, 0.15])
 
 @dataclass(frozen=True, eq=False)
 class BrightStars:
-    """Bright stars in the frame of an image, on it or beside it.
+    """Bright stars in the frame of an image, on it or outside it.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ def gaia_stars(reference: ReferenceStars | None, image: DrcImage, wcs: WCS) -> B
 
     Parameters
     ----------
-    reference : the field's stars; those beside the image count as well
+    reference : the field's stars; those outside the image count as well
     image : gives epoch and calibration
     wcs : the aligned WCS
     """
@@ -129,7 +129,7 @@ def saturated_stars(
     return BrightStars(np.asarray(x, float)[chosen], np.asarray(y, float)[chosen], rate[chosen])
 
 
-def joined(stars: BrightStars, others: BrightStars, within_px: float) -> BrightStars:
+def join_stars(stars: BrightStars, others: BrightStars, within_px: float) -> BrightStars:
     """Return both lists as one; of the others, those that are not near one of the first.
 
     Parameters

@@ -232,7 +232,7 @@ def with_errors(
     return light.astype(np.float32), variance.astype(np.float32)
 
 
-def fitted(light: Stamps, variance: Stamps, known: Patterns) -> Fits:
+def fit_patterns(light: Stamps, variance: Stamps, known: Patterns) -> Fits:
     """Fit all patterns to stamps.
 
     Parameters

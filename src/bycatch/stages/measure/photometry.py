@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.arrays import Floats
+from bycatch.arrays import Floats, Image
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.moffat import MoffatFits, fit_moffat_at
@@ -17,6 +18,7 @@ from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
 from bycatch.settings import MeasureSettings
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
 
+Columns = TypeVar("Columns", bound=Any)
 EXPOSURE_RADIUS_PX = 2.0
 """The number of exposures of a source is the median within this radius."""
 EXPTIME_RADIUS_PX = 4.0
@@ -86,6 +88,49 @@ def photometry(
         profile_fits(image, x, y, settings.fwhm_radius_px * image.detector_px),
         correlation_factor(image) if settings.correlated_noise else 1.0,
     )
+
+
+def without_stars(
+    found: Photometry,
+    image: DrcImage,
+    star_light: Image,
+    which: NDArray[np.bool_],
+    settings: MeasureSettings,
+) -> tuple[Photometry, DrcImage]:
+    """Return the photometry, of some positions with the stars subtracted, and the image without.
+
+    Parameters
+    ----------
+    found : Photometry of N sources
+    image : DrcImage
+    star_light : (ny, nx) float32, e/s
+    which : (N,) bool
+    settings : MeasureSettings
+    """
+    cleaned = replace(image, sci=image.sci - star_light)
+    rows = np.flatnonzero(which)
+    return in_rows(
+        found, photometry(cleaned, found.x[rows], found.y[rows], settings), rows
+    ), cleaned
+
+
+def in_rows(whole: Columns, part: Columns, rows: NDArray[np.intp]) -> Columns:
+    """Return columns with some rows replaced; what has no rows stays.
+
+    Parameters
+    ----------
+    whole, part : dataclasses of arrays, or of such dataclasses
+    rows : (M,) int; those of the part in the whole
+    """
+    changed: dict[str, Any] = {}
+    for field in fields(whole):
+        value, other = getattr(whole, field.name), getattr(part, field.name)
+        if is_dataclass(value):
+            changed[field.name] = in_rows(value, other, rows)
+        elif isinstance(value, np.ndarray):
+            changed[field.name] = value.copy()
+            changed[field.name][rows] = other
+    return replace(whole, **changed)
 
 
 def aperture_sums(

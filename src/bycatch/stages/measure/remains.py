@@ -102,7 +102,7 @@ def _of_stacks(
     weight = np.exp(-0.5 * (radius / CORE_PX) ** 2)
     core = (holes * (weight / weight.sum())).sum(axis=(1, 2))
     near = holes[:, radius <= NEAR_PX].mean(axis=1)
-    edges = _grown(holes, int(np.ceil(native_px))) * (1 - holes)
+    edges = _deepest_nearby(holes, int(np.ceil(native_px))) * (1 - holes)
     at = known.dy + half, known.dx + half
     hole, edge = (v[:, at[0], at[1]].astype(np.float32) for v in (holes, edges))
     ring = 0.5 * patterns.INDEPENDENT * (patterns.gain_of(light, variance, edge) - gain)
@@ -125,7 +125,7 @@ def _holes(image: DrcImage, x: Ints, y: Ints, dx: Ints, dy: Ints) -> Image:
     return np.asarray(holes, np.float32)
 
 
-def _grown(holes: Image, reach: int) -> Image:
+def _deepest_nearby(holes: Image, reach: int) -> Image:
     """Return the deepest hole within some pixels along both axes, (N, ny, nx)."""
     n, ny, nx = holes.shape
     padded = np.zeros((n, ny + 2 * reach, nx + 2 * reach), holes.dtype)

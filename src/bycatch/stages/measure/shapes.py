@@ -47,7 +47,7 @@ class Shapes:
     cut: NDArray[np.bool_]
 
 
-def measured(
+def measure_shapes(
     image: DrcImage,
     x: ArrayLike,
     y: ArrayLike,

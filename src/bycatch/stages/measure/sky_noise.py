@@ -98,7 +98,7 @@ class NoiseModel:
     def sky_errors(self, areas: Floats, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
         """Return the errors of sky in the R apertures and of its level together, (N, R) in e/s."""
         local = self._local(sky, exptime_s)[:, np.newaxis] ** self.slope
-        return uncorrelated(areas, sky) * self.scale * local
+        return uncorrelated_error(areas, sky) * self.scale * local
 
     def sky_error_in(self, area: Floats, sky: SkyStats, exptime_s: ArrayLike) -> Floats:
         """Return the same for one aperture of any area and form per source, (N,) in e/s."""
@@ -106,7 +106,7 @@ class NoiseModel:
         scale = np.interp(radius, self.radii_px, self.scale)
         slope = np.interp(radius, self.radii_px, self.slope)
         local = self._local(sky, exptime_s) ** slope
-        return uncorrelated(area[:, np.newaxis], sky)[:, 0] * scale * local
+        return uncorrelated_error(area[:, np.newaxis], sky)[:, 0] * scale * local
 
     def depth_map(
         self, exptime_s: NDArray[np.float32], radius_px: float, annulus_px: tuple[float, float]
@@ -146,7 +146,7 @@ class NoiseModel:
         }
 
 
-def uncorrelated(areas: Floats, sky: SkyStats) -> Floats:
+def uncorrelated_error(areas: Floats, sky: SkyStats) -> Floats:
     """Return the error of sky and its level if pixels were independent, (N, R) in e/s.
 
     Parameters
@@ -237,10 +237,10 @@ def blank_sky(
     found = sky_objects(image, *places, settings)
     planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
     peak = coverage(planes, found.x, found.y, reach_px, reach_px).peak_rate
-    return _taken(found, peak - found.sky.median < STANDS_OUT_SIGMA * found.sky.std)
+    return _rows_of(found, peak - found.sky.median < STANDS_OUT_SIGMA * found.sky.std)
 
 
-def _taken(found: SkyObjects, rows: Bools) -> SkyObjects:
+def _rows_of(found: SkyObjects, rows: Bools) -> SkyObjects:
     """Return some of the places."""
     sky = SkyStats(*(getattr(found.sky, column.name)[rows] for column in fields(SkyStats)))
     exposures = Exposures(
@@ -287,7 +287,7 @@ def noise_model(
     scatter_elsewhere : (M,) float, e/s times the root of s
     """
     depth = np.sqrt(blank.exposures.exptime_s)
-    expected = uncorrelated(blank.areas, blank.sky)
+    expected = uncorrelated_error(blank.areas, blank.sky)
     good = np.isfinite(blank.net).all(axis=1) & (expected > 0).all(axis=1) & (depth > 0)
     n = int(good.sum())
     if n < MIN_PLACES:
@@ -300,13 +300,13 @@ def noise_model(
             settings.radii_px, flat + theory, flat, typical, n, False, np.full_like(flat, np.nan)
         )
     ratio, scatter = blank.net[good] / expected[good], blank.sky.std[good] * depth[good]
-    scale, slope, typical = _fitted(ratio, scatter)
+    scale, slope, typical = _fit(ratio, scatter)
     return NoiseModel(
         settings.radii_px, scale, slope, typical, n, True, _held_out_widths(ratio, scatter)
     )
 
 
-def _fitted(ratio: Floats, scatter: Floats) -> tuple[Floats, Floats, float]:
+def _fit(ratio: Floats, scatter: Floats) -> tuple[Floats, Floats, float]:
     """Return scale and slope of each radius, and the typical scatter.
 
     ``ratio`` holds net sums over the noise of uncorrelated pixels, (M, R).
@@ -328,7 +328,7 @@ def _held_out_widths(ratio: Floats, scatter: Floats) -> Floats:
     pulls = np.empty_like(ratio)
     for first in (0, 1):
         half, other = slice(first, None, 2), slice(1 - first, None, 2)
-        scale, slope, typical = _fitted(ratio[half], scatter[half])
+        scale, slope, typical = _fit(ratio[half], scatter[half])
         local = np.clip(scatter[other] / typical, *LOCAL_RANGE)
         pulls[other] = ratio[other] / (scale * local[:, np.newaxis] ** slope)
     return np.array([width(pulls[:, k]) for k in range(ratio.shape[1])])

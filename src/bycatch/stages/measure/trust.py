@@ -18,7 +18,7 @@ from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import box_statistics, filled, median_filtered
 from bycatch.kernels.cells import at_one_depth, clipped_means, grown_labels
-from bycatch.kernels.lines import Line, Trace, lines_across, traced
+from bycatch.kernels.lines import Line, Trace, lines_across, trace
 from bycatch.kernels.structure import local_scatter
 
 CELL_PX = 16
@@ -47,7 +47,7 @@ that bright and stands out of its middle that much."""
 
 @dataclass(frozen=True, eq=False)
 class SkyStructure:
-    """What the sky of an image holds beside noise and small sources.
+    """What the sky of an image holds besides noise and small sources.
 
     Attributes
     ----------
@@ -189,9 +189,9 @@ def _trails(image: DrcImage, sci: Image) -> tuple[Trace, ...]:
     for line in lines_across(known & (cells - around > TRAIL_SIGMA), known):
         middle = 0.5 * (TRAIL_CELL_PX - 1) * (np.cos(line.angle_rad) + np.sin(line.angle_rad))
         in_pixels = Line(line.angle_rad, TRAIL_CELL_PX * line.offset + float(middle))
-        trace = traced(in_pixels, sci, image.valid, 1.0)
-        if trace is not None:
-            found.append(trace)
+        trail = trace(in_pixels, sci, image.valid, 1.0)
+        if trail is not None:
+            found.append(trail)
     return tuple(found)
 
 
@@ -277,7 +277,7 @@ class Trust:
         return said
 
 
-def judged(
+def judge(
     image: DrcImage,
     structure: SkyStructure,
     segmentation: NDArray[np.integer[Any]] | None,

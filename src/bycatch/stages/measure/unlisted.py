@@ -47,7 +47,7 @@ stars are fainter."""
 
 
 @dataclass(frozen=True, eq=False)
-class Unlisted:
+class UnlistedPeaks:
     """Peaks of an image that no row accounts for.
 
     Attributes
@@ -73,7 +73,7 @@ def unlisted_peaks(
     cr_mask: Bools | None = None,
     saturated: Bools | None = None,
     reach_px: float,
-) -> Unlisted:
+) -> UnlistedPeaks:
     """Find the sharp peaks that no row accounts for, on the segments of rows and near them.
 
     Parameters
@@ -89,7 +89,7 @@ def unlisted_peaks(
     from scipy.spatial import KDTree
 
     nothing = np.empty(0)
-    none = Unlisted(nothing, nothing, nothing, nothing, np.empty(0, np.int64))
+    none = UnlistedPeaks(nothing, nothing, nothing, nothing, np.empty(0, np.int64))
     places = np.column_stack([found.x, found.y])
     rows = np.flatnonzero(np.isfinite(places).all(axis=1) & (found.sky.std > 0))
     if not len(rows):
@@ -112,7 +112,7 @@ def unlisted_peaks(
         on_row = np.isin(labels, labels_at(segmentation, found)[rows]) & (labels > 0)
     keep = (height > N_SIGMA * error) & (on_row | (near < reach_px))
     keep &= all_within(image.valid, x, y, EDGE_PX * size)
-    keep &= ~_listed(near, row, keep, len(found.x), size)
+    keep &= ~_are_listed(near, row, keep, len(found.x), size)
     single = image.n_exp[line, column] <= 1
     keep &= ~(single & _is_charge(image, column, line, cr_mask, keep & single))
     if saturated is not None and saturated[rows].any():
@@ -122,7 +122,7 @@ def unlisted_peaks(
     sums, areas = aperture_sums(image.sci, image.valid, x, y, found.radii_px[:1])
     net = sums[:, 0] - found.sky.median[row] * areas[:, 0]
     scatter = found.correlation * found.sky.std[row] * np.sqrt(areas[:, 0])
-    return Unlisted(x, y, net, scatter, labels)
+    return UnlistedPeaks(x, y, net, scatter, labels)
 
 
 def labels_at(segmentation: NDArray[np.integer[Any]], found: Photometry) -> Ints:
@@ -143,7 +143,7 @@ def labels_at(segmentation: NDArray[np.integer[Any]], found: Photometry) -> Ints
     return out
 
 
-def _listed(near: Floats, row: Ints, counts: Bools, n_rows: int, size: float) -> Bools:
+def _are_listed(near: Floats, row: Ints, counts: Bools, n_rows: int, size: float) -> Bools:
     """Return which peaks are those of rows: all within 1.5 px, else the nearest within 4 px."""
     listed = near < LISTED_PX * size
     has_peak = np.zeros(n_rows, bool)
@@ -194,7 +194,7 @@ def _without_gaps(image: DrcImage, column: Ints, line: Ints, reach_px: int) -> I
 def has_unlisted_peak(
     segmentation: NDArray[np.integer[Any]] | None,
     found: Photometry,
-    unlisted: Unlisted,
+    unlisted: UnlistedPeaks,
     row_rate: Floats,
     peak_rate: Floats,
 ) -> Bools:

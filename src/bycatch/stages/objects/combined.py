@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.resample import STEP_PX, add_resampled
+from bycatch.kernels.resample import STEP_PX, add_resampled, flux_and_variance
 from bycatch.tangent import direction, unit_vectors
 
 MOST_PIXELS = 10**8
@@ -101,21 +101,10 @@ class Combination:
         microjansky : f_nu of 1 e/s
         without : (ny, nx) bool; pixels that are left out, such as cosmic rays of single exposures
         """
-        inverse = np.zeros(image.shape, np.float32)
-        known = image.valid & (noise > 0)
-        if without is not None:
-            known &= ~without
-        inverse[known] = (1.0 / (microjansky * noise[known])) ** 2
-        x, y = self._places_in(wcs)
+        known = image.valid if without is None else image.valid & ~without
         # In microjansky: sums of f_nu over its variance.
-        add_resampled(
-            self._total,
-            self._weight,
-            (image.sci - background) * np.float32(microjansky),
-            inverse,
-            x,
-            y,
-        )
+        flux, variance = flux_and_variance(image.sci, background, noise, known, microjansky)
+        add_resampled(self._total, self._weight, flux, variance, *self._places_in(wcs))
         self._first = self._first or image
         self.n_images += 1
 
@@ -130,8 +119,8 @@ class Combination:
         if self._first is None:
             raise ValueError("no image was added")
         covered = self._weight > 0
-        sci = np.full(self.grid.shape, np.nan, np.float32)
-        sci[covered] = self._total[covered] / np.sqrt(self._weight[covered])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sci = np.divide(self._total, np.sqrt(self._weight), dtype=np.float32)  # NaN: nothing
         n = max(2, self.n_images)  # rules of single exposures don't hold for a sum
         meta = replace(
             self._first.meta,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2 as chi2_distribution
+from scipy.special import chdtrc
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.times import DAYS_PER_YEAR
@@ -252,7 +252,7 @@ def _outliers(
 ) -> Ints:
     """Return the image without which an object's positions agree, -1 where there is none."""
     outlier = np.full(len(fit.chi2), -1)
-    unlikely = chi2_distribution.sf(fit.chi2, np.maximum(fit.dof, 1)) < OUTLIER_CHANCE
+    unlikely = chdtrc(np.maximum(fit.dof, 1), fit.chi2) < OUTLIER_CHANCE
     # Without an image enough must be left to contradict: else any of them could be the wrong one.
     suspects = np.flatnonzero(unlikely & (fit.dof >= 4) & (fit.n_images >= 3))
     if not suspects.size:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.stats import chi2 as chi2_distribution
+from scipy.special import chdtrc, chdtri
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.photcal import MAG_PER_FRACTION
@@ -203,12 +203,12 @@ def _false_rate(chi2: Floats, sigma: Floats, n: Ints) -> Floats:
     Of three and more epochs the others tell whether the brightest one alone deviates: where they
     agree, the object is one of the constant ones that a cosmic ray has hit.
     """
-    by_errors = chi2_distribution.sf(chi2, np.maximum(n - 1, 1))
+    by_errors = chdtrc(np.maximum(n - 1, 1), chi2)
     if not sigma.shape[1]:
         return np.asarray(by_errors)
     brightest = np.maximum(sigma.max(axis=1), 0.0)
     rest = np.maximum(chi2 - brightest**2, 0.0)
-    of_rest = chi2_distribution.sf(rest, np.maximum(n - 2, 1))
+    of_rest = chdtrc(np.maximum(n - 2, 1), rest)
     left = np.minimum(MOST_HIT_SIGMA / np.maximum(brightest, 1.0), 1.0) ** 4
     hit = np.where((n > 2) & (brightest > 0), HIT_SHARE * left * n * of_rest, 0.0)
     return np.asarray(np.minimum(by_errors + hit, 1.0))
@@ -266,7 +266,7 @@ def _clipped_scale(chi2: Floats, dof: Ints, snr: Floats, is_usual: Bools | None)
     kept, scale = tells, np.ones(chi2.shape)
     for _ in range(N_CLIPS):
         scale, before = _error_scale(chi2, dof, snr, kept), kept
-        rate = chi2_distribution.sf(chi2 / scale**2, np.maximum(dof, 1))
+        rate = chdtrc(np.maximum(dof, 1), chi2 / scale**2)
         kept = tells & (rate > CLIP_RATE)
         if np.array_equal(kept, before):
             break
@@ -297,7 +297,7 @@ def _error_scale(chi2: Floats, dof: Ints, snr: Floats, is_usual: Bools | None) -
 
 def _quantile_ratio(chi2: Floats, dof: Ints, share: float) -> float:
     """Return by what chi2 must be divided for that share to be below the share's quantile."""
-    return float(np.quantile(chi2 / chi2_distribution.ppf(share, dof), share))
+    return float(np.quantile(chi2 / chdtri(dof, 1.0 - share), share))
 
 
 def _median(values: Floats) -> Floats:

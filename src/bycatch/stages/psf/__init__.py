@@ -19,19 +19,31 @@ from bycatch.stages.psf.choice import psf_stars
 from bycatch.stages.psf.fit import (
     EARLY_TRUST,
     LATE_TRUST,
-    Fits,
     Stars,
+    beside,
+    draw,
     fitted,
-    judged,
-    lies_on_lost_core,
+    light_of,
+    pairs_within,
 )
+from bycatch.stages.psf.look import PsfLook, look_at
 from bycatch.stages.psf.model import PsfModel, published
+from bycatch.stages.psf.quality import Fits, judged, judged_some, lies_on_lost_core
 from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
-from bycatch.stages.psf.table import columns_of, flags_of, neighbours_light, places_of, star_energy
+from bycatch.stages.psf.table import (
+    columns_of,
+    flags_of,
+    misfits,
+    neighbours_light,
+    places_of,
+    star_energy,
+)
 
 __all__ = ["PsfModel", "PsfResult", "run"]
 
 FIRST_ITERATIONS, BETWEEN_ITERATIONS, LAST_ITERATIONS = 3, 2, 8
+BRIGHT_SNR = 8.0
+"""Of sky noise alone: fainter stars neither tell the PSF nor that they are extended."""
 LEAST_ROUNDS = 2
 """The PSF is made again with neighbours subtracted by itself."""
 EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0
@@ -54,13 +66,17 @@ class PsfResult:
     stars, fits : all N stars
     n_given : how many were given
     psf_rows : (S,) int; the stars that the PSF was made from
-    residual : (ny, nx) float32; the image without sky and stars
+    look : what the PSF leaves of its stars
     columns : of columns.PSF_RATES, row for row
     flags : which rows have them
-    x, y : (N,) where apertures belong: where sources were found, or where fits put parts of blends
+    x, y : (N,) where apertures belong: where fits put stars, or where others were found
+    place_err_px : (N,) error of these per axis where they are of a fit; else NaN
     neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s
     star_energy : (4,) share of a star's light there
     correlation : by how much the noise of sums exceeds that of independent pixels
+    is_wide : (N,) bool; wider than the PSF, as galaxies are
+    is_lone : (N,) bool; stars: not wide, nor pieces of what is, nor sharper than the PSF
+    noise : of a typical sky pixel, e/s
     """
 
     model: PsfModel
@@ -68,14 +84,24 @@ class PsfResult:
     fits: Fits
     n_given: int
     psf_rows: Ints
-    residual: Image
+    look: PsfLook
     columns: dict[str, Any]
     flags: dict[Flag, Bools]
     x: Floats
     y: Floats
+    place_err_px: Floats
     neighbours_rate: Floats
     star_energy: Floats
     correlation: float
+    is_wide: Bools
+    is_lone: Bools
+    noise: float
+
+    def star_light(self) -> Image | None:
+        """Return the light of the stars, (ny, nx) float32 in e/s; None where no source is wide."""
+        if not self.is_wide.any():
+            return None
+        return light_of(self.model, self.stars.take(self.is_lone), self.noise, self.model.shape)
 
     def take(self, which: Bools) -> PsfResult:
         """Return it with some of the stars."""
@@ -90,7 +116,10 @@ class PsfResult:
             flags={flag: where[which] for flag, where in self.flags.items()},
             x=self.x[which],
             y=self.y[which],
+            place_err_px=self.place_err_px[which],
             neighbours_rate=self.neighbours_rate[which],
+            is_wide=self.is_wide[which],
+            is_lone=self.is_lone[which],
         )
 
     @property
@@ -136,7 +165,6 @@ def run(
     start = published(image)
     pixels = noises.first_pixels(image, cr_mask)
     noise = noises.typical_noise(pixels)
-    photons = noises.photon_factor(image)
     given = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
     begin = given if chosen.forced else on_peaks(pixels, *given, image.detector_px)
     stars = _begun(pixels, begin, given, image.detector_px, moves=not chosen.forced)
@@ -144,53 +172,69 @@ def run(
     stars, pixels = fitted(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
     psf_rows = np.empty(0, np.int64)
     n_given = len(stars)
-    pixels = noises.with_sky(image, pixels, photons)
+    pixels = noises.with_sky(image, pixels, coarse=True)
     rho, fits = noises.correlation(image, pixels), None
-    for k in range(max(LEAST_ROUNDS, chosen.n_passes)):
+    n_rounds = max(LEAST_ROUNDS, chosen.n_passes)
+    for k in range(n_rounds):
+        bright = stars.flux > BRIGHT_SNR * noise / np.sqrt((model.stamp**2).sum())
         if k < chosen.n_passes:
             # At first two stars in one segment look like a galaxy.
             extended = _of_extended(stars, fits, n_given, segmentation, labels)
             doubted = with_doubt(pixels, model, stars, noise)
-            known = (stars.x, stars.y)
-            places = new_places(doubted, model, rho, chosen.n_sigma, known, extended)
+            places = new_places(doubted, model, rho, chosen.n_sigma, (stars.x, stars.y), extended)
             new = _begun(pixels, places, places, image.detector_px, moves=True)
-            stars = stars.joined(new)
-            stars, pixels = fitted(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise)
-            fits = judged(pixels, model, stars, rho)
+            stars, pixels = _joined(pixels, model, stars, new, noise)
+            is_told = np.arange(len(stars)) >= n_given
+            is_told[: len(bright)] |= bright
+            fits = judged_some(pixels, model, stars, rho, is_told)
             keep = _holds(stars, fits, model, chosen.n_sigma, n_given)
+            draw(pixels.light, model, stars.take(~keep), noise, -1.0)
             stars, fits = stars.take(keep), fits.take(keep)
         else:
-            fits = judged(pixels, model, stars, rho)
+            fits = judged_some(pixels, model, stars, rho, bright)
         psf_rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
-        excess = noises.noise_of_sums(rho)
-        model = psf_from(pixels, stars.places(psf_rows), model, start, excess)
-        trust = EARLY_TRUST if k == 0 else LATE_TRUST
-        stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
+        model = psf_from(pixels, stars.places(psf_rows), model, start, noises.noise_of_sums(rho))
+        if k < n_rounds - 1:
+            trust = EARLY_TRUST if k == 0 else LATE_TRUST
+            stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
+        else:
+            stars, pixels = _psf_stars_fitted(pixels, model, stars, psf_rows, noise)
         width_err = judged(pixels, model, stars.take(psf_rows), rho).width_err
         model = with_scatter(model, pixels, stars.places(psf_rows), width_err)
         rho = noises.correlation(image, pixels)
-    pixels = noises.with_sky(image, pixels, photons)
+    pixels = noises.with_sky(image, pixels)
     stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise)
     rho = noises.correlation(image, pixels)
     fits = judged(pixels, model, stars, rho)
     flags = flags_of(stars, fits, model, n_given)
-    places = places_of(stars, flags[Flag.PSF_MISFIT], image.detector_px)
+    x, y, error = places_of(stars, fits, flags[Flag.PSF_MISFIT], image.detector_px)
+    wide, lone = _kinds(stars, fits, n_given, segmentation, labels)
+    return PsfResult(
+        model=model,
+        stars=stars,
+        fits=fits,
+        n_given=n_given,
+        psf_rows=psf_rows,
+        look=look_at(image, _rest(image, pixels), stars, psf_rows),
+        columns=columns_of(stars, fits, pixels),
+        flags=flags,
+        x=x,
+        y=y,
+        place_err_px=error,
+        neighbours_rate=neighbours_light(image, pixels, stars, model, x, y),
+        star_energy=star_energy(model),
+        correlation=noises.noise_of_sums(rho),
+        is_wide=wide,
+        is_lone=lone,
+        noise=noise,
+    )
+
+
+def _rest(image: DrcImage, pixels: Pixels) -> Image:
+    """Return the image without sky and stars."""
     rest = pixels.data - pixels.background - pixels.light
     rest[~image.valid] = np.nan
-    return PsfResult(
-        model,
-        stars,
-        fits,
-        n_given,
-        psf_rows,
-        rest,
-        columns_of(stars, fits, pixels),
-        flags,
-        *places,
-        neighbours_light(image, pixels, stars, model, *places),
-        star_energy(model),
-        noises.noise_of_sums(rho),
-    )
+    return np.asarray(rest)
 
 
 def _begun(
@@ -206,6 +250,31 @@ def _begun(
     return Stars.at(*begin, ~full & moves, found)
 
 
+def _joined(
+    pixels: Pixels, model: PsfModel, stars: Stars, new: Stars, noise: float
+) -> tuple[Stars, Pixels]:
+    """Return stars and new ones, fitted as far as they touch one another."""
+    both = stars.joined(new)
+    some = beside(model, both, np.arange(len(both)) >= len(stars))
+    return _fitted_some(pixels, model, both, noise, some)
+
+
+def _psf_stars_fitted(
+    pixels: Pixels, model: PsfModel, stars: Stars, psf_rows: Ints, noise: float
+) -> tuple[Stars, Pixels]:
+    """Return stars, those that the PSF is made from fitted with it; the others have their turn."""
+    shape = pixels.data.shape[0], pixels.data.shape[1]
+    pixels = pixels._replace(light=light_of(model, stars, noise, shape))
+    some = beside(model, stars, np.isin(np.arange(len(stars)), psf_rows))
+    return _fitted_some(pixels, model, stars, noise, some)
+
+
+def _fitted_some(
+    pixels: Pixels, model: PsfModel, stars: Stars, noise: float, some: Bools
+) -> tuple[Stars, Pixels]:
+    return fitted(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise, some)
+
+
 def _of_extended(
     stars: Stars,
     fits: Fits | None,
@@ -216,14 +285,48 @@ def _of_extended(
     """Return the pixels of sources that are no stars."""
     if segmentation is None or labels is None or fits is None:
         return None
-    names = np.asarray(labels)[:n_given]
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = stars.flux[:n_given] / fits.flux_err[:n_given]
     extended = (fits.sharpness[:n_given] < EXTENDED_SHARPNESS) & (snr > EXTENDED_SNR)
+    return np.asarray(_named(np.asarray(labels)[:n_given][extended], segmentation)[segmentation])
+
+
+def _named(names: Ints, segmentation: NDArray[np.integer[Any]]) -> Bools:
+    """Return which labels of segments are among names; 0 is none."""
     table = np.zeros(int(segmentation.max(initial=0)) + 1, bool)
-    table[names[extended]] = True
+    table[names] = True
     table[0] = False
-    return np.asarray(table[segmentation])
+    return table
+
+
+def _kinds(
+    stars: Stars,
+    fits: Fits,
+    n_given: int,
+    segmentation: NDArray[np.integer[Any]] | None,
+    labels: ArrayLike | None,
+) -> tuple[Bools, Bools]:
+    """Return which sources are wide, and which are stars."""
+    wide, sharp = misfits(stars, fits)
+    return wide, ~(wide | sharp | _of_wide(stars, wide[:n_given], segmentation, labels))
+
+
+def _of_wide(
+    stars: Stars,
+    wide: Bools,
+    segmentation: NDArray[np.integer[Any]] | None,
+    labels: ArrayLike | None,
+) -> Bools:
+    """Return which stars that the residual showed are pieces: within segments of wide sources."""
+    out = np.zeros(len(stars), bool)
+    if segmentation is None or labels is None or not wide.any():
+        return out
+    ny, nx = segmentation.shape
+    new = np.flatnonzero(np.arange(len(stars)) >= len(wide))
+    row = np.clip(np.rint(stars.y[new]), 0, ny - 1).astype(int)
+    column = np.clip(np.rint(stars.x[new]), 0, nx - 1).astype(int)
+    out[new] = _named(np.asarray(labels)[wide], segmentation)[segmentation[row, column]]
+    return out
 
 
 def _holds(stars: Stars, fits: Fits, model: PsfModel, n_sigma: float, n_given: int) -> Bools:
@@ -240,8 +343,6 @@ def _holds(stars: Stars, fits: Fits, model: PsfModel, n_sigma: float, n_given: i
 
 
 def _beside_brighter(stars: Stars, radius_px: float) -> Bools:
-    from bycatch.stages.psf.fit import pairs_within
-
     first, second = pairs_within(stars.x, stars.y, radius_px)
     fainter = np.where(stars.flux[first] < stars.flux[second], first, second)
     out = np.zeros(len(stars), bool)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.stages.psf.fit import Fits, Stars
+from bycatch.stages.psf.fit import Stars
+from bycatch.stages.psf.quality import Fits
 
 MIN_SNR = 40.0
 MOST_CROWDING = 0.3

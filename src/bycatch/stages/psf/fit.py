@@ -8,21 +8,18 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Image, Ints
-from bycatch.kernels.neighbourhood import any_within
-from bycatch.kernels.psf_fit import LOST, Pixels, Trust, normal_equations, quality, tie_blocks
-from bycatch.kernels.psf_grid import N_PARTS, OVERSAMPLING, add_stars, add_wings, star_stamps
-from bycatch.kernels.psf_solve import joint_variances, solved
+from bycatch.kernels.psf_fit import Pixels, Trust, normal_equations, tie_blocks
+from bycatch.kernels.psf_grid import OVERSAMPLING, add_stars, add_wings, star_stamps
+from bycatch.kernels.psf_solve import solved
 from bycatch.stages.psf.build import Places
 from bycatch.stages.psf.model import PsfModel
 
 FIT_RADIUS_PX = 4.0
 """Pixels within it enter a star's equations, native pixels: 85 % of the light."""
-CORE_RADIUS_PX = 1.5
-"""Of sharpness and crowding, native pixels."""
 CLIP_SIGMA = 4.0
 FIRST_TRUST = Trust(0.0, 1e9)
 """Fluxes come first, from pixels without the noise of light that is not known yet."""
-EARLY_TRUST, LATE_TRUST = Trust(0.15, CLIP_SIGMA), Trust(0.05, CLIP_SIGMA)
+EARLY_TRUST, LATE_TRUST = Trust(0.15, CLIP_SIGMA), Trust(0.02, CLIP_SIGMA)
 STIFFNESS_PX = 0.4
 """A step as long costs as much as one sigma: faint stars creep."""
 LONGEST_STEP_PX = 0.4
@@ -37,8 +34,11 @@ MOST_WIDTH = 0.25
 SOLVED = 1e-3
 SETTLED_PX, SETTLED_SIGMA = 0.01, 0.1
 """A star has settled whose last step was shorter: position, and flux over its error."""
-SETTLED_SHARE = 0.98
-"""Iterations end when so many stars have settled: the others would never."""
+RESTLESS_SHARE = 0.02
+"""Iterations end when only so many stars have not settled: they would never."""
+LEAST_ITERATIONS = 3
+MOST_ACTIVE = 2
+"""With more than one in so many stars under way all light is drawn anew; else what changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +95,13 @@ class Stars:
         both = zip(vars(self).values(), vars(others).values(), strict=True)
         return Stars(*(np.concatenate(pair) for pair in both))
 
+    def put(self, which: Bools, others: Stars) -> Stars:
+        """Return these with some of them replaced, in order."""
+        out = self.take(np.arange(len(self)))
+        for name, values in vars(out).items():
+            values[which] = getattr(others, name)
+        return out
+
     def places(self, which: Bools | Ints) -> Places:
         """Return places and fluxes of some of them."""
         return Places(self.x[which], self.y[which], self.flux[which], self.width[which])
@@ -113,14 +120,37 @@ def light_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]
     noise : of a sky pixel, e/s
     shape : (ny, nx) of the image
     """
+    light = _wings_of(model, stars, noise, shape)
+    draw(light, model, stars, noise)
+    return light
+
+
+def _wings_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]) -> Image:
+    """Return the light of all stars beyond the grids of the PSF, (ny, nx)."""
     light = np.zeros(shape, np.float32)
+    flux = np.maximum(stars.flux, 0.0)
+    reach = reach_px(model.wings, flux, FAINT_SHARE * noise)
+    add_wings(light, model.wings, stars.x, stars.y, flux, model.radius_px, reach)
+    return light
+
+
+def draw(light: Image, model: PsfModel, stars: Stars, noise: float, factor: float = 1.0) -> None:
+    """Add the light of stars to an image, as far as the grids of the PSF reach, in place.
+
+    Parameters
+    ----------
+    light : (ny, nx) float32
+    model : PsfModel of the image
+    stars : Stars, N of them
+    noise : of a sky pixel, e/s
+    factor : -1 takes their light away
+    """
     flux = np.maximum(stars.flux, 0.0)
     reach = reach_px(model.wings, flux, FAINT_SHARE * noise)
     least = FIT_RADIUS_PX * model.detector_px + 1.0
     inner = np.where(flux > 0, np.maximum(reach, least), 0.0)
+    flux *= factor
     add_stars(light, model.with_width, _terms(model, stars), stars.x, stars.y, flux, inner)
-    add_wings(light, model.wings, stars.x, stars.y, flux, model.radius_px, reach)
-    return light
 
 
 def reach_px(profile: Floats, flux: Floats, faint: float) -> Floats:
@@ -195,10 +225,38 @@ def pairs_within(x: Floats, y: Floats, radius_px: float) -> tuple[Ints, Ints]:
     return known[pairs[:, 0]].astype(np.int64), known[pairs[:, 1]].astype(np.int64)
 
 
+def beside(model: PsfModel, stars: Stars, which: Bools) -> Bools:
+    """Return which stars are among some, or share pixels with one of them.
+
+    Parameters
+    ----------
+    model : PsfModel of the image
+    stars : Stars, N of them
+    which : (N,) bool
+    """
+    first, second = pairs_within(stars.x, stars.y, 2.0 * FIT_RADIUS_PX * model.detector_px)
+    return _with_tied(which, first, second)
+
+
+def _with_tied(which: Bools, first: Ints, second: Ints) -> Bools:
+    out = which.copy()
+    out[first[which[second]]] = True
+    out[second[which[first]]] = True
+    return out
+
+
 def fitted(
-    pixels: Pixels, model: PsfModel, stars: Stars, trust: Trust, n_iterations: int, noise: float
+    pixels: Pixels,
+    model: PsfModel,
+    stars: Stars,
+    trust: Trust,
+    n_iterations: int,
+    noise: float,
+    some: Bools | None = None,
 ) -> tuple[Stars, Pixels]:
     """Return the stars after some iterations, and pixels with their light.
+
+    A star that has settled, as all have with which it shares pixels, rests.
 
     Parameters
     ----------
@@ -208,17 +266,37 @@ def fitted(
     trust : how far pixels are believed
     n_iterations : fewer if most stars settle before
     noise : typical noise of a pixel, e/s
+    some : (N,) bool; stars to begin with, where ``light`` is that of all of them already
     """
     shape = pixels.data.shape[0], pixels.data.shape[1]
     if not (stars.flux != 0).any():
         empty = pixels._replace(light=np.zeros(shape, np.float32))
         stars = stepped(equations(empty, model, stars, FIRST_TRUST), stars, model, 0)
+    if some is None:
+        active = np.ones(len(stars), bool)
+        # Once: far out little changes as stars settle.
+        wings = _wings_of(model, stars, noise, shape)
+        light = wings.copy()
+        draw(light, model, stars, noise)
+    else:
+        active, wings, light = some, None, pixels.light.copy()
+    pixels = pixels._replace(light=light)
+    ties = pairs_within(stars.x, stars.y, 2.0 * FIT_RADIUS_PX * model.detector_px)
     for k in range(n_iterations):
-        pixels = pixels._replace(light=light_of(model, stars, noise, shape))
-        stars = stepped(equations(pixels, model, stars, trust), stars, model, k + 1)
-        if k >= 2 and (stars.n_iter > 0).sum() >= SETTLED_SHARE * len(stars):
+        before = stars.take(active)
+        after = stepped(equations(pixels, model, before, trust), before, model, k + 1)
+        stars = stars.put(active, after)
+        if wings is not None and MOST_ACTIVE * active.sum() > len(stars):
+            light[:] = wings
+            draw(light, model, stars, noise)
+        else:
+            draw(light, model, before, noise, -1.0)
+            draw(light, model, after, noise)
+        restless = stars.n_iter == 0 if some is None else (stars.n_iter == 0) & active
+        if k >= LEAST_ITERATIONS - 1 and restless.sum() <= RESTLESS_SHARE * len(stars):
             break
-    return stars, pixels._replace(light=light_of(model, stars, noise, shape))
+        active = _with_tied(restless, *ties)
+    return stars, pixels
 
 
 def stepped(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> Stars:
@@ -264,88 +342,3 @@ def stepped(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> St
         returned=stars.returned | away,
         n_iter=np.where(settled & (iteration > 0), known, 0),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Fits:
-    """What the fits say of N stars; NaN where there is nothing to say.
-
-    Attributes
-    ----------
-    flux_err, x_err, y_err, width_err : 1 sigma, with the correlation of pixels, and of neighbours
-    chi2 : per pixel
-    sharpness : residual in the core over the star's light there: positive if sharper than the PSF
-    crowding : light of others in the core over the star's own
-    qfit : sum of absolute residuals over the flux
-    n_pixels : that entered
-    lost_core : bool; a pixel of the core is full or without data
-    """
-
-    flux_err: Floats
-    x_err: Floats
-    y_err: Floats
-    width_err: Floats
-    chi2: Floats
-    sharpness: Floats
-    crowding: Floats
-    qfit: Floats
-    n_pixels: Ints
-    lost_core: Bools
-
-    def take(self, which: Bools | Ints) -> Fits:
-        """Return those of some of the stars."""
-        return Fits(*(values[which] for values in vars(self).values()))
-
-
-def judged(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) -> Fits:
-    """Return errors and quality of fits, with the stars' light in ``pixels``.
-
-    Parameters
-    ----------
-    pixels : Pixels of the image, each (ny, nx)
-    model : PsfModel of the image
-    stars : Stars, N of them
-    correlation : (2 L + 1, 2 L + 1) float, of pixels by their distance
-    """
-    now = equations(pixels, model, stars, LATE_TRUST)
-    core = CORE_RADIUS_PX * model.detector_px
-    flux = np.maximum(stars.flux, 0.0)
-    found = quality(
-        pixels, now.stamps, now.weights, now.column, now.row, flux, stars.width, core, correlation
-    )
-    moves = stars.moves & (stars.flux * np.sqrt(now.blocks[:, 0, 0]) > LEAST_SNR)
-    blocks = now.blocks.copy()
-    blocks[:, 3, 3] += 1.0 / model.width_scatter**2
-    variance = joint_variances(blocks, now.ties, now.first, now.second, moves)
-    n = found[:, 0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.arange(N_PARTS)
-        factor = found[:, 6:] / now.blocks[:, parts, parts]
-        # The prior of the width is no noise of pixels.
-        factor[:, 3] = np.where(factor[:, 3] > 0, 1.0, np.nan)
-        errors = np.sqrt(variance * factor)
-        own = found[:, 4]
-        return Fits(
-            errors[:, 0],
-            errors[:, 1],
-            errors[:, 2],
-            errors[:, 3],
-            np.where(n > 0, found[:, 1] / n, np.nan),
-            np.where(own > 0, found[:, 3] / own, np.nan),
-            np.where(own > 0, np.maximum(found[:, 5] / own - 1.0, 0.0), np.nan),
-            np.where(flux > 0, found[:, 2] / flux, np.nan),
-            n.astype(np.int64),
-            lies_on_lost_core(pixels, stars.x, stars.y, model.detector_px),
-        )
-
-
-def lies_on_lost_core(pixels: Pixels, x: Floats, y: Floats, detector_px: float) -> Bools:
-    """Return which stars have a pixel in the core that is full or without data.
-
-    Parameters
-    ----------
-    pixels : Pixels of the image, each (ny, nx)
-    x, y : (N,) float, 0-based pixel centres
-    detector_px : side of a detector pixel, image px
-    """
-    return any_within(pixels.state == LOST, x, y, CORE_RADIUS_PX * detector_px)

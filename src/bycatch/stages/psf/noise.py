@@ -18,6 +18,8 @@ CLIP_SIGMA = 3.0
 MIN_SHARE = 0.25
 FULL_SHARE = 0.8
 """A pixel above this share of the saturation rate does not count, nor do its eight neighbours."""
+COARSE_STEP, LEAST_SIDE_PX = 2, 128
+"""A coarse sky takes every second pixel each way, of images that are large enough."""
 LAG_PX = 2.0
 """Farthest correlation of pixels that drizzling makes, native pixels."""
 MOST_LAG = 6
@@ -44,9 +46,12 @@ def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
         full = valid & (image.sci > FULL_SHARE * image.meta.saturation_rate)
     if full.any():
         state[grown_by_one(full, valid)] = LOST
-    none = np.zeros(image.shape, np.float32)
     data = np.where(valid, image.sci, np.float32(0))
-    return with_sky(image, Pixels(data, none, none, none, none, state), photon_factor(image))
+    photons = np.zeros(image.shape, np.float32)
+    factor = np.float32(photon_factor(image))
+    np.divide(factor, image.exptime_map_s, out=photons, where=image.exptime_map_s > 0)
+    none = np.zeros(image.shape, np.float32)
+    return with_sky(image, Pixels(data, none, none, none, photons, state), coarse=True)
 
 
 def photon_factor(image: DrcImage) -> float:
@@ -60,48 +65,55 @@ def photon_factor(image: DrcImage) -> float:
     return noise_correlation(image.meta.pixfrac, ratio) ** -2
 
 
-def with_sky(image: DrcImage, pixels: Pixels, photons: float) -> Pixels:
+def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels:
     """Return the pixels with the sky of what the stars leave.
 
     Parameters
     ----------
     image : DrcImage
     pixels : Pixels of the image, each (ny, nx)
-    photons : factor of `photon_factor`
+    coarse : from a quarter of the pixels, while the stars are not known well
     """
-    rest = pixels.data - pixels.light
-    good = pixels.state == USABLE
-    box = max(8, round(BOX_PX * image.detector_px))
-    share = MIN_SHARE
-    if good.mean() < MIN_SHARE:
-        share = 0.0
-    background, noise = sky_maps(
-        rest, good, image.exptime_map_s, box, FILTER_BOXES, CLIP_SIGMA, share
+    step = COARSE_STEP if coarse and min(image.shape) >= COARSE_STEP * LEAST_SIDE_PX else 1
+    part = np.s_[::step, ::step]
+    state = pixels.state[part]
+    good = state == USABLE
+    box = max(8, round(BOX_PX * image.detector_px / step))
+    share = MIN_SHARE if np.count_nonzero(good) >= MIN_SHARE * good.size else 0.0
+    background, noise, *_ = sky_maps(
+        pixels.data[part] - pixels.light[part],
+        good,
+        np.ascontiguousarray(image.exptime_map_s[part]),
+        box,
+        FILTER_BOXES,
+        CLIP_SIGMA,
+        share,
     )
     # Sky and noise also where pixels of cosmic rays are: they may count after all.
-    hit = pixels.state == HIT
-    if hit.any():
-        background, noise = _carried_over(background, hit), _carried_over(noise, hit)
-    with np.errstate(divide="ignore"):
-        per_rate = np.where(
-            image.exptime_map_s > 0, np.float32(photons) / image.exptime_map_s, np.float32(0)
+    _carry_over((background, noise), state == HIT)
+    if step > 1:
+        ny, nx = image.shape
+        background, noise = (
+            np.repeat(np.repeat(plane, step, axis=1), step, axis=0)[:ny, :nx]
+            for plane in (background, noise)
         )
-    return pixels._replace(background=background, noise=noise, photons=per_rate.astype(np.float32))
+        noise[pixels.state == LOST] = 0.0
+    return pixels._replace(background=background, noise=noise)
 
 
-def _carried_over(plane: Image, hit: Bools) -> Image:
-    """Return a map with the values of the nearest pixels to the left where there are none."""
-    out = plane.copy()
+def _carry_over(planes: tuple[Image, ...], hit: Bools) -> None:
+    """Give hit pixels of maps the values of the nearest pixels to the left, in place."""
     rows, columns = np.nonzero(hit)
-    known = np.where(hit, -1, np.arange(plane.shape[1]))
-    nearest = np.maximum.accumulate(known, axis=1)
+    if not len(rows):
+        return
+    begins = np.ones(len(rows), bool)
+    begins[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1)
+    first, last = columns[begins], columns[np.append(begins[1:], True)]
     # At the left edge there is none: those to the right.
-    other = np.where(hit, plane.shape[1], np.arange(plane.shape[1]))
-    right = np.minimum.accumulate(other[:, ::-1], axis=1)[:, ::-1]
-    left = nearest[rows, columns]
-    source = np.where(left >= 0, left, np.minimum(right[rows, columns], plane.shape[1] - 1))
-    out[rows, columns] = plane[rows, source]
-    return out
+    source = np.where(first > 0, first - 1, np.minimum(last + 1, hit.shape[1] - 1))
+    source = source[np.cumsum(begins) - 1]
+    for plane in planes:
+        plane[rows, columns] = plane[rows, source]
 
 
 def typical_noise(pixels: Pixels) -> float:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.kernels.peaks import maxima
-from bycatch.kernels.psf_fit import LOST, USABLE, Pixels, Trust
+from bycatch.kernels.psf_fit import LOST, USABLE, Pixels
 from bycatch.kernels.psf_grid import add_wings
 from bycatch.kernels.psf_search import matched_filter
 from bycatch.stages.psf.fit import Stars, reach_px
@@ -47,7 +47,7 @@ def new_places(
     forbidden : (ny, nx) bool; pixels of what is no star
     """
     template = template_of(model)
-    signal = matched_filter(pixels, Trust(0.0, 1e9), template)
+    signal = matched_filter(pixels, template)
     signal /= np.float32(filter_noise(template, correlation))
     marked = signal > n_sigma
     if forbidden is not None:
@@ -108,7 +108,10 @@ def with_doubt(pixels: Pixels, model: PsfModel, stars: Stars, noise: float) -> P
     flux = np.maximum(stars.flux, 0.0)
     reach = reach_px(model.leftover, flux, FAINT_SHARE * noise)
     add_wings(doubt, model.leftover, stars.x, stars.y, flux, 0.0, reach)
-    return pixels._replace(noise=np.hypot(pixels.noise, doubt))
+    # In place: a root of squares is not worth images of its own.
+    doubt *= doubt
+    doubt += pixels.noise * pixels.noise
+    return pixels._replace(noise=np.sqrt(doubt, out=doubt))
 
 
 def template_of(model: PsfModel) -> Floats:

@@ -11,8 +11,9 @@ from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.psf_fit import Pixels
-from bycatch.stages.psf.fit import Fits, Stars
+from bycatch.stages.psf.fit import Stars
 from bycatch.stages.psf.model import PsfModel
+from bycatch.stages.psf.quality import Fits
 
 RADII_PX = (1.0, 2.0, 3.0, 4.0)
 """Circles in which the light of neighbours is told, native pixels: those of concentrations."""
@@ -51,6 +52,20 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     return lacking | {"n_iter": stars.n_iter}
 
 
+def misfits(stars: Stars, fits: Fits) -> tuple[Bools, Bools]:
+    """Return which sources are wider than the PSF, and which sharper, beyond what noise makes.
+
+    Parameters
+    ----------
+    stars : Stars, N of them
+    fits : Fits of the stars
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = MISFIT_SHARPNESS + MISFIT_SIGMA * fits.flux_err / stars.flux
+        bright = (stars.flux > 0) & ~fits.lost_core
+        return bright & (fits.sharpness < -room), bright & (fits.sharpness > room)
+
+
 def flags_of(stars: Stars, fits: Fits, model: PsfModel, n_given: int) -> dict[Flag, Bools]:
     """Return the flags that the fits set.
 
@@ -62,32 +77,49 @@ def flags_of(stars: Stars, fits: Fits, model: PsfModel, n_given: int) -> dict[Fl
     n_given : number of stars of the list, the first ones
     """
     n = len(stars)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        room = MISFIT_SHARPNESS + MISFIT_SIGMA * fits.flux_err / stars.flux
-        off = (stars.flux > 0) & (np.abs(fits.sharpness) > room)
+    wide, sharp = misfits(stars, fits)
     return {
         Flag.FOUND_IN_RESIDUAL: np.arange(n) >= n_given,
         Flag.PSF_OF_MODEL: np.full(n, not model.is_of_stars),
-        Flag.PSF_MISFIT: off | fits.lost_core | stars.returned,
+        Flag.PSF_MISFIT: wide | sharp | fits.lost_core | stars.returned,
     }
 
 
 MOVED_PX = 0.5
 """A star that its fit puts so far from its detection, native pixels, was the centre of a blend."""
+PLACE_SNR = 7.0
+"""From here on the place of the fit is better than the centre of light."""
+PLACE_FLOOR_PX = 0.005
+"""Error of the brightest stars' places, native pixels: what the PSF lacks."""
 
 
-def places_of(stars: Stars, misfit: Bools, detector_px: float) -> tuple[Floats, Floats]:
-    """Return where to measure: where sources were found, or where the fits put parts of blends.
+def places_of(
+    stars: Stars, fits: Fits, misfit: Bools, detector_px: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return where sources are: by their fits where these hold, else where they were found.
 
     Parameters
     ----------
     stars : Stars, N of them
+    fits : Fits of the stars
     misfit : (N,) bool
     detector_px : side of a detector pixel, image px
+
+    Returns
+    -------
+    x, y, error : (N,) float, px; the error per axis is NaN where the place is not that of the fit,
+        or is that of a part of a blend that noise moves
     """
     away = np.hypot(stars.x - stars.found_x, stars.y - stars.found_y) > MOVED_PX * detector_px
-    moved = away & ~misfit
-    return np.where(moved, stars.x, stars.found_x), np.where(moved, stars.y, stars.found_y)
+    error = np.sqrt(0.5 * (fits.x_err**2 + fits.y_err**2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        holds = ~misfit & np.isfinite(error) & (stars.flux / fits.flux_err > PLACE_SNR)
+    moved = (away & ~misfit) | holds
+    return (
+        np.where(moved, stars.x, stars.found_x),
+        np.where(moved, stars.y, stars.found_y),
+        np.where(holds, np.hypot(error, PLACE_FLOOR_PX * detector_px), np.nan),
+    )
 
 
 def neighbours_light(

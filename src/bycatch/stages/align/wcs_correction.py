@@ -88,7 +88,7 @@ def centre_of(image: FieldImage, wcs: WCS) -> tuple[float, float]:
     return float(ra), float(dec)
 
 
-def corrected(
+def corrected_wcs(
     wcs: WCS, plane: Plane, frame: Affine, move: Affine | Bend, shape: tuple[int, int]
 ) -> WCS:
     """Return the WCS of an image's header, corrected.
@@ -102,12 +102,12 @@ def corrected(
     shape : (ny, nx) of the image
     """
     if isinstance(move, Bend):
-        return _bent(wcs, plane, frame, move, shape)
+        return _wcs_with_sip(wcs, plane, frame, move, shape)
     frame = frame if move is IDENTITY else move.after(frame)
-    return wcs if frame is IDENTITY else _moved(wcs, plane, frame)
+    return wcs if frame is IDENTITY else _wcs_with_move(wcs, plane, frame)
 
 
-def _bent(wcs: WCS, plane: Plane, frame: Affine, bend: Bend, shape: tuple[int, int]) -> WCS:
+def _wcs_with_sip(wcs: WCS, plane: Plane, frame: Affine, bend: Bend, shape: tuple[int, int]) -> WCS:
     """Return a TAN-SIP of what a WCS becomes by a map and a polynomial of the plane."""
 
     def sky(x: Floats, y: Floats) -> Floats:
@@ -141,7 +141,7 @@ def _with_inverse(sip: Sip, u: Floats, v: Floats) -> Sip:
     return Sip(sip.a, sip.b, *back, sip.crpix)
 
 
-def _moved(wcs: WCS, plane: Plane, frame: Affine) -> WCS:
+def _wcs_with_move(wcs: WCS, plane: Plane, frame: Affine) -> WCS:
     """Return a header's WCS with a map of the plane applied to CRVAL and the CD matrix."""
     new = wcs.deepcopy()
     pixel = wcs.wcs.crpix - 1.0

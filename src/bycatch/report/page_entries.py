@@ -1,4 +1,4 @@
-"""Content of the page: packed, in the page itself or in a file beside it."""
+"""Content of the page: packed, in the page itself or in a file next to it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 FIELD_PAGE = "page.js"
-"""Name of a file beside the page, with the content of a field or a group."""
+"""Name of a file next to the page, with the content of a field or a group."""
 
 
 @dataclass(frozen=True)
-class Held:
+class Entry:
     """An image or a group of the page: its key, its title, and where its content lies.
 
     Attributes
@@ -34,7 +34,7 @@ class Held:
         return {"key": self.key, "title": self.title, "file": self.file}
 
 
-def packed(content: dict[str, Any]) -> str:
+def pack(content: dict[str, Any]) -> str:
     """Return content as base64 of gzipped JSON: a third of its size; null for NaN."""
     text = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode("ascii")

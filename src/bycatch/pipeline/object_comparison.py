@@ -98,7 +98,7 @@ def compare_objects(a: Path, b: Path, radius_mas: float = 150.0) -> ObjectCompar
     first, second = _objects(a), _objects(b)
     at_a, at_b = _plane(first, second)
     pairs = pairs_within(at_a, at_b, radius_mas)
-    ia, ib = _matched(first, second, pairs)
+    ia, ib = _rows_of_pairs(first, second, pairs)
     if not len(ia):
         raise SettingsError(
             f"{a} and {b}: no object of one within {radius_mas:g} mas of one of the other",
@@ -141,7 +141,7 @@ def _plane(a: Table, b: Table) -> tuple[Floats, Floats]:
     return tangent_mas(ra, dec, *at), tangent_mas(floats(b, "ra"), floats(b, "dec"), *at)
 
 
-def _matched(a: Table, b: Table, pairs: tuple[Ints, Ints, Floats]) -> tuple[Ints, Ints]:
+def _rows_of_pairs(a: Table, b: Table, pairs: tuple[Ints, Ints, Floats]) -> tuple[Ints, Ints]:
     """Return the rows of the pairs: those of one identifier first."""
     ia, ib = pairs[0], pairs[1]
     id_a, id_b = (np.asarray(t["object_id"]) for t in (a, b))

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from bycatch.products import combined
+from bycatch.products import combined_digest
 from bycatch.system.disk import atomic, checksum
 from bycatch.version import __version__
 
@@ -27,7 +27,7 @@ SOURCES = (
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmptyPlots:
     """What the page needs to show the plots.
 
     Attributes
@@ -45,20 +45,20 @@ class Embedded:
     group_places: dict[str, str]
 
 
-def embedded_plots() -> Embedded:
+def empty_plots() -> EmptyPlots:
     """Return the empty plots, from disk if they are there."""
-    key = combined(__version__, version("bokeh"), *map(checksum, SOURCES))
+    key = combined_digest(__version__, version("bokeh"), *map(checksum, SOURCES))
     path = Path(cache_from_source(__file__)).with_name(f"plots-{key}.json")
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Embedded(**json.loads(path.read_text(encoding="utf-8")))
-    made = _made()
+        return EmptyPlots(**json.loads(path.read_text(encoding="utf-8")))
+    made = _make_plots()
     # A place that can't be written to costs time only.
     with contextlib.suppress(OSError), atomic(path) as partial:
         partial.write_text(json.dumps(asdict(made)), encoding="utf-8")
     return made
 
 
-def _made() -> Embedded:
+def _make_plots() -> EmptyPlots:
     from bokeh.embed import components
     from bokeh.resources import Resources
 
@@ -68,4 +68,4 @@ def _made() -> Embedded:
     script, places = components(plots(), wrap_script=False)
     group_script, group_places = components(group_plots(), wrap_script=False)
     library = Resources(mode="inline", components=["bokeh"]).render_js()
-    return Embedded(library, script, dict(places), group_script, dict(group_places))
+    return EmptyPlots(library, script, dict(places), group_script, dict(group_places))

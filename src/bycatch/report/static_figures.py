@@ -60,7 +60,7 @@ def write_figures(out: str | Path, kind: str = "png") -> list[Path]:
             stem = f"{record.field}_{record.filter}_{record.root}_{name}"
             path = own_folder(folder.out / FIGURES) / f"{stem}.{kind}"
             with atomic(path) as partial:
-                figure.savefig(partial, format=kind, dpi=DPI, metadata=_undated(kind))
+                figure.savefig(partial, format=kind, dpi=DPI, metadata=_metadata_without_date(kind))
             paths.append(path)
         return paths
 
@@ -68,7 +68,7 @@ def write_figures(out: str | Path, kind: str = "png") -> list[Path]:
     return [path for paths in each for path in paths]
 
 
-def _undated(kind: str) -> dict[str, None]:
+def _metadata_without_date(kind: str) -> dict[str, None]:
     """Return metadata without the time: the same products give the same file."""
     return {"CreationDate": None} if kind == "pdf" else {"Software": None}
 

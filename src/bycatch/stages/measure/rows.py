@@ -1,0 +1,223 @@
+"""Columns of the table of an image: fluxes with errors, shapes, exposures; and of blank places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.columns import RATE_ERROR_PARTS, SKY, Column
+from bycatch.catalogs.tables import make_table
+from bycatch.images.drc import DrcImage
+from bycatch.images.exposures import mean_mjd
+from bycatch.settings import MeasureSettings
+from bycatch.stages.measure import level, shapes, sky_noise
+from bycatch.stages.measure.context import Pixels
+from bycatch.stages.measure.photometry import Photometry
+
+
+@dataclass(frozen=True, eq=False)
+class SourceNoise:
+    """The noise of the image, and the errors of its sources.
+
+    Attributes
+    ----------
+    model, empty : of the image, and the blank places that it was measured in
+    sky_errors, errors, limits : (N, R) float, e/s
+    photon_share : (R,) float
+    """
+
+    model: sky_noise.NoiseModel
+    empty: sky_noise.SkyObjects
+    sky_errors: Floats
+    errors: Floats
+    limits: Floats
+    photon_share: Floats
+
+
+def source_noise(
+    image: DrcImage, found: Photometry, pixels: Pixels, settings: MeasureSettings
+) -> SourceNoise:
+    """Return the noise of an image, and the errors and limits of its sources.
+
+    Parameters
+    ----------
+    image : DrcImage
+    found : Photometry
+    pixels : Pixels
+    settings : MeasureSettings
+    """
+    seconds = found.exposures.exptime_s
+    empty = _sky_objects(image, pixels.segmentation, pixels.cr_mask, settings)
+    scatter = found.sky.std * np.sqrt(seconds)
+    model = sky_noise.noise_model(image, empty, settings, scatter)
+    sky_errors = model.sky_errors(found.areas, found.sky, seconds)
+    share = sky_noise.photon_shares(image, settings.radii_px)
+    errors = sky_noise.total_errors(found.net, sky_errors, seconds, share)
+    limits = sky_noise.limits(sky_errors, seconds, photon_share=share)
+    return SourceNoise(model, empty, sky_errors, errors, limits, share)
+
+
+def flux_columns(
+    found: Photometry, noise: SourceNoise, settings: MeasureSettings
+) -> dict[str, Any]:
+    """Return sums, errors, limits and areas of the apertures, and the sky around them.
+
+    Parameters
+    ----------
+    found : Photometry
+    noise : SourceNoise
+    settings : MeasureSettings
+    """
+    lost, radii_px = found.areas == 0, settings.radii_px
+    return {
+        **_per_radius("countrate_{r}", np.where(lost, np.nan, found.sums), radii_px),
+        **_per_radius("countrate_err_{r}", np.where(lost, np.nan, noise.errors), radii_px),
+        **_per_radius("limit_{r}", np.where(lost, np.nan, noise.limits), radii_px),
+        **_per_radius("area_{r}", found.areas, radii_px),
+        "sky_median": found.sky.median,
+        "sky_std": found.sky.std,
+        "n_sky": found.sky.n_pixels,
+        "fwhm": found.fits.fwhm_px,
+    }
+
+
+def exposure_columns(image: DrcImage, found: Photometry, sets: Ints) -> dict[str, Any]:
+    """Return which exposures cover the sources, for how long, and when.
+
+    Parameters
+    ----------
+    image : DrcImage
+    found : Photometry
+    sets : (N,) int, sets of exposures
+    """
+    return {
+        "n_exp": found.exposures.count,
+        "n_exp_min": found.exposures.least,
+        "exposures": sets,
+        "exptime": found.exposures.exptime_s,
+        "mjd": mean_mjd(sets, image.meta.exposures, image.meta.mjd_mid),
+    }
+
+
+def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[str, Floats]:
+    return {name.replace("{r}", f"{r:g}"): values[:, k] for k, r in enumerate(radii_px)}
+
+
+def error_parts(
+    found: Photometry, noise: SourceNoise, settings: MeasureSettings
+) -> dict[Column, Floats]:
+    """Return the components of the errors by column; empty unless they are switched on.
+
+    Parameters
+    ----------
+    found : Photometry
+    noise : SourceNoise
+    settings : MeasureSettings
+    """
+    if not settings.error_components:
+        return {}
+    parts = sky_noise.error_parts(
+        found.net,
+        noise.sky_errors,
+        found.areas,
+        found.sky,
+        found.exposures.exptime_s,
+        noise.photon_share,
+    )
+    blanked = (np.where(found.areas == 0, np.nan, part) for part in parts)
+    return dict(zip(RATE_ERROR_PARTS, blanked, strict=True))
+
+
+def part_columns(parts: dict[Column, Floats], settings: MeasureSettings) -> dict[str, Floats]:
+    """Return components of the errors by name of column and radius.
+
+    Parameters
+    ----------
+    parts : (N, R) float by column, of `error_parts`
+    settings : MeasureSettings
+    """
+    return {
+        name: value
+        for column, values in parts.items()
+        for name, value in _per_radius(column.name, values, settings.radii_px).items()
+    }
+
+
+def shape_columns(
+    found: Photometry, shape: shapes.Shapes, levels: Floats, noise: level.TotalNoise
+) -> dict[str, Floats]:
+    """Return sizes, orientations, and the flux in Kron's aperture with its error and sky.
+
+    Parameters
+    ----------
+    found : Photometry
+    shape : Shapes
+    levels : (N,) float, sky beneath the sources
+    noise : TotalNoise
+    """
+    seconds = found.exposures.exptime_s
+    sky_error = noise.sky_error_in(shape.kron_area_px2, seconds)
+    error = sky_noise.total_errors(
+        shape.kron_rate[:, np.newaxis], sky_error[:, np.newaxis], seconds
+    )
+    return {
+        "sky_level": levels,
+        "countrate_kron": shape.kron_rate,
+        "countrate_err_kron": error[:, 0],
+        "kron_radius": shape.kron_radius,
+        "half_light_px": shape.half_light_px,
+        "semimajor_px": shape.semimajor_px,
+        "semiminor_px": shape.semiminor_px,
+        "theta_deg": shape.theta_deg,
+        "pa_deg": shape.pa_deg,
+    }
+
+
+def _sky_objects(
+    image: DrcImage,
+    segmentation: NDArray[np.integer[Any]] | None,
+    cr_mask: Bools | None,
+    settings: MeasureSettings,
+) -> sky_noise.SkyObjects:
+    """Measure places without sources and cosmic rays; none if the sources are not known."""
+    if segmentation is None:
+        return sky_noise.sky_objects(image, np.empty(0), np.empty(0), settings)
+    occupied = segmentation > 0
+    if cr_mask is not None:
+        occupied |= cr_mask
+    return sky_noise.blank_sky(image, occupied, settings)
+
+
+def sky_table(
+    empty: sky_noise.SkyObjects, noise: sky_noise.NoiseModel, settings: MeasureSettings
+) -> Table:
+    """Return the table of the blank places (columns.SKY).
+
+    Parameters
+    ----------
+    empty : SkyObjects, the blank places
+    noise : NoiseModel
+    settings : MeasureSettings
+    """
+    errors = noise.sky_errors(empty.areas, empty.sky, empty.exposures.exptime_s)
+    return make_table(
+        SKY,
+        {
+            "id": np.arange(1, len(empty.x) + 1),
+            "x": empty.x,
+            "y": empty.y,
+            **_per_radius("net_{r}", empty.net, settings.radii_px),
+            **_per_radius("net_err_{r}", errors, settings.radii_px),
+            "sky_median": empty.sky.median,
+            "sky_std": empty.sky.std,
+            "n_sky": empty.sky.n_pixels,
+            "n_exp": empty.exposures.count,
+            "exptime": empty.exposures.exptime_s,
+        },
+        settings.radii_px,
+    )

@@ -1,0 +1,147 @@
+"""PSF photometry as part of the measurement: what it adds to the targets, and to the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.images.drc import DrcImage
+from bycatch.settings import Settings
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from bycatch.stages.measure import Pixels, Targets
+    from bycatch.stages.psf import PsfResult
+
+
+def fit_stars(
+    image: DrcImage,
+    sources: Table,
+    settings: Settings,
+    cr_mask: Bools | None,
+    segmentation: NDArray[np.integer[Any]] | None,
+) -> PsfResult:
+    """Make the PSF of an image, and fit all its sources.
+
+    Parameters
+    ----------
+    image : DrcImage
+    sources : table of columns.SOURCES
+    settings : of all steps
+    cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
+    segmentation : (ny, nx) int; which pixels are of which source
+    """
+    from bycatch.kernels.exposures import box_fraction
+    from bycatch.stages import psf
+
+    found = psf.run(
+        image,
+        sources["x"],
+        sources["y"],
+        settings.psf,
+        cr_mask=cr_mask,
+        segmentation=segmentation,
+        labels=sources["id"],
+    )
+    # The coverage rule holds for what the residual shows as well.
+    rule = settings.detect.at(image.detector_px)
+    place = found.x[found.n_given :], found.y[found.n_given :]
+    covered = box_fraction(image.valid, *place, rule.coverage_box_px) >= rule.min_coverage
+    return found.take(np.concatenate([np.ones(found.n_given, bool), covered]))
+
+
+def targets_of(
+    given: Targets, fits: PsfResult, image: DrcImage, segmentation: NDArray[np.integer[Any]] | None
+) -> Targets:
+    """Return what is to be measured: the detections, and stars that the residual shows.
+
+    Parameters
+    ----------
+    given : the detections
+    fits : PsfResult of the image
+    image : DrcImage
+    segmentation : (ny, nx) int; the names of new rows begin after its labels
+    """
+    from bycatch.images.exposures import exposure_sets
+    from bycatch.stages.measure import Targets
+
+    x, y = fits.x[fits.n_given :], fits.y[fits.n_given :]
+    largest = 0 if segmentation is None else int(segmentation.max(initial=0))
+    last = max(largest, int(given.ids.max(initial=0)))
+    sets = np.zeros(0, np.int64)
+    if len(x):
+        sets = exposure_sets(image.path, image.meta, x, y, image.ctx_path)
+    return Targets(
+        fits.x,
+        fits.y,
+        np.concatenate([given.ids, last + 1 + np.arange(len(x))]),
+        np.concatenate([given.exposure_sets, sets]),
+        _place_errors(given, fits),
+        np.concatenate([given.may_be_piece, np.zeros(len(x), bool)]),
+        fits.neighbours_rate,
+        fits.columns["sky_psf"],
+        fits.is_wide,
+    )
+
+
+def _place_errors(given: Targets, fits: PsfResult) -> Floats:
+    """Return the errors of the places: those of the fits where these tell them."""
+    before = np.concatenate([given.centre_err_px, np.full(fits.n_found, np.nan)])
+    return np.where(np.isfinite(fits.place_err_px), fits.place_err_px, before)
+
+
+def with_places(sources: Table, fits: PsfResult) -> Table:
+    """Return detections at the places of the fits where these hold, with ``psf_err_px``.
+
+    Parameters
+    ----------
+    sources : table of columns.SOURCES
+    fits : PsfResult of the image
+    """
+    found = sources.copy(copy_data=False)
+    error = fits.place_err_px[: fits.n_given]
+    for name, values in (("x", fits.x), ("y", fits.y)):
+        here = values[: fits.n_given]
+        found[name] = np.where(np.isfinite(error), here, np.asarray(sources[name], float))
+    found["psf_err_px"] = error
+    return found
+
+
+def pixels_with(pixels: Pixels, fits: PsfResult | None) -> Pixels:
+    """Return what is known of the pixels with what the fits tell, if there are any.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    fits : PsfResult of the image
+    """
+    from dataclasses import replace
+
+    if fits is None:
+        return pixels
+    return replace(pixels, star_energy=fits.star_energy, star_light=fits.star_light())
+
+
+def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
+    """Return the table of the photometry with what the fits say of its rows, and their flags.
+
+    Parameters
+    ----------
+    table : of columns.PHOT
+    fits : PsfResult of the image
+    rows : (M,) int; of the fits, row for row of the table
+    """
+    from astropy.table import hstack
+
+    from bycatch.catalogs.columns import PSF_RATES
+    from bycatch.catalogs.tables import make_table
+
+    more = make_table(PSF_RATES, {name: values[rows] for name, values in fits.columns.items()})
+    joined = hstack([table, more], join_type="exact", metadata_conflicts="silent")
+    for flag, where in fits.flags.items():
+        joined["flags"][where[rows]] |= int(flag)
+    return joined
