@@ -114,7 +114,8 @@ def print_clean(found: list[Verdict]) -> None:
     """Print what the rows of the clean tables are, by signal-to-noise."""
     print("\n## Objects with p_real of 0.5 or more: real / part of an object / false, %\n")
     names = [f"S/N {a:g} to {b:g}" for a, b in pairwise(SNR_EDGES)]
-    print(head("visit", "objects", *names, "stars lost, %", "galaxies lost, %", n_words=1))
+    lost_names = ("stars lost, %", "galaxies lost, %", "lost of those that two images detect, %")
+    print(head("visit", "objects", *names, *lost_names, n_words=1))
     for one in found:
         clean, snr = one.p_real >= 0.5, one.snr
         cells = []
@@ -126,9 +127,10 @@ def print_clean(found: list[Verdict]) -> None:
             false = max(100 - real - part, 0) if here.any() else 0
             cells.append(f"{real:.0f} / {part:.0f} / {false:.0f} of {here.sum()}")
         star = np.asarray(one.truth["star"], bool)[one.nearest]
+        several = np.asarray(one.objects["n_detected"]) > 1
         lost = [
             100 * (one.real & ~clean & which).sum() / max((one.real & which).sum(), 1)
-            for which in (star, ~star)
+            for which in (star, ~star, several)
         ]
         print(row(one.name, int(clean.sum()), *cells, *(f"{v:.1f}" for v in lost)))
 
