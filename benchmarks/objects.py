@@ -27,6 +27,7 @@ from families import CONFIRMING, TRAINING, visit_folder
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from bycatch import photcal
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats, read_table
 
@@ -113,7 +114,8 @@ def print_clean(found: list[Verdict]) -> None:
     """Print what the rows of the clean tables are, by signal-to-noise."""
     print("\n## Objects with p_real of 0.5 or more: real / part of an object / false, %\n")
     names = [f"S/N {a:g} to {b:g}" for a, b in pairwise(SNR_EDGES)]
-    print(head("visit", "objects", *names, "stars lost, %", "galaxies lost, %", n_words=1))
+    lost_names = ("stars lost, %", "galaxies lost, %", "lost of those that two images detect, %")
+    print(head("visit", "objects", *names, *lost_names, n_words=1))
     for one in found:
         clean, snr = one.p_real >= 0.5, one.snr
         cells = []
@@ -125,9 +127,10 @@ def print_clean(found: list[Verdict]) -> None:
             false = max(100 - real - part, 0) if here.any() else 0
             cells.append(f"{real:.0f} / {part:.0f} / {false:.0f} of {here.sum()}")
         star = np.asarray(one.truth["star"], bool)[one.nearest]
+        several = np.asarray(one.objects["n_detected"]) > 1
         lost = [
             100 * (one.real & ~clean & which).sum() / max((one.real & which).sum(), 1)
-            for which in (star, ~star)
+            for which in (star, ~star, several)
         ]
         print(row(one.name, int(clean.sum()), *cells, *(f"{v:.1f}" for v in lost)))
 
@@ -180,7 +183,10 @@ def pulls(one: Verdict) -> Iterator[tuple[str, str, Floats, Floats]]:
     for name in [n for n in objects.colnames if n.startswith("colour_F")]:
         _, f, g = name.split("_")
         true = np.asarray(truth[f"mag_{f}"] - truth[f"mag_{g}"], float)[one.nearest]
-        colour, err = floats(objects, name), floats(objects, f"colour_err_{f}_{g}")
+        # The simulator takes the published encircled energy for true: its error is not tested.
+        taken = photcal.MAG_PER_FRACTION * np.hypot(*map(photcal.ee_systematic, (f, g)))
+        colour = floats(objects, name)
+        err = np.sqrt(floats(objects, f"colour_err_{f}_{g}") ** 2 - taken**2)
         measured = np.asarray(objects[f"colour_limit_{f}_{g}"]) == 0
         known = good & measured & np.isfinite(colour) & (err < 0.3)
         for kind, which in (("stars", star), ("galaxies", ~star)):

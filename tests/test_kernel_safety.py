@@ -486,6 +486,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ],
     "skylevel.free_boxes": lambda s: skylevel.free_boxes(s.valid, 16, 0.1),
     "skylevel.grown_segments": lambda s: skylevel.grown_segments(s.labels, 3.0, 8.0, 100.0),
+    "skylevel.labels_nearby": lambda s: skylevel.labels_nearby(s.labels, 1.5, 2.0, 100.0),
     "skylevel.level_surface": lambda s: skylevel.level_surface(s.data, s.valid, 16, 3.0, 0.1),
     "cells.at_one_depth": lambda s: cells.at_one_depth(s.data, s.data, 0.1, 2.0),
     "cells.clipped_means": lambda s: cells.clipped_means(s.data, s.valid, 8, 3.0, 0.5),
@@ -546,9 +547,10 @@ CASES: dict[str, Callable[[Scene], Any]] = {
         sharpness.sharpness(s.data, s.mask, s.x, s.y, ring_px=ring, **RING)
         for ring in ((3.5, 5.5), (0.3, 0.5), (2.1, 2.2))
     ],
-    "skystats.annulus_stats": lambda s: skystats.annulus_stats(
-        s.data, s.valid, s.x, s.y, (3.0, 6.0), 3.0
-    ),
+    "skystats.annulus_stats": lambda s: [
+        skystats.annulus_stats(s.data, s.valid, s.x, s.y, (3.0, 6.0), 3.0, labels)
+        for labels in (None, s.labels)
+    ],
     "skystats.clipped_rows": lambda s: [skystats.clipped_rows(_rows(s), c) for c in (3.0, np.nan)],
     "smoothing.smoothed": lambda s: smoothing.smoothed(s.data, s.valid, KERNEL),
 }

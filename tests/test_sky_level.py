@@ -7,7 +7,13 @@ from scipy.special import gammainc, gammaincinv
 
 from bycatch.catalogs.flags import Flag
 from bycatch.kernels.background import surface_at
-from bycatch.kernels.skylevel import free_boxes, grown_segments, level_surface
+from bycatch.kernels.skylevel import (
+    free_boxes,
+    grown_segments,
+    labels_nearby,
+    level_surface,
+)
+from bycatch.kernels.skystats import LEAST_FREE, annulus_stats
 from bycatch.settings import Settings
 from bycatch.stages import detect, measure
 from bycatch.stages.finalize.totals import light_beyond
@@ -197,3 +203,39 @@ def test_magnitudes_of_real_galaxies_are_the_published_ones(shared, as_image):
     assert len(off) >= 6
     assert abs(np.median(off)) < 0.05
     assert np.abs(off).max() < 0.4
+
+
+def test_labels_nearby_are_where_segments_have_grown():
+    labels = np.zeros((60, 80), np.int32)
+    labels[20:26, 20:30] = 1
+    labels[22:30, 40:44] = 2
+    near = labels_nearby(labels, 1.5, 2.0, 100.0)
+    np.testing.assert_array_equal(near > 0, grown_segments(labels, 1.5, 2.0, 100.0))
+    np.testing.assert_array_equal(near[labels > 0], labels[labels > 0])
+    assert near[23, 32] == 1
+    assert not labels_nearby(np.zeros((5, 7), np.int32), 1.5, 2.0, 100.0).any()
+
+
+def test_an_annulus_leaves_out_what_belongs_to_others():
+    """Wings of a neighbour lift the annulus; those of the source's own segment stay in it."""
+    rng = np.random.default_rng(3)
+    data = rng.normal(0.0, 1.0, (60, 60)).astype(np.float32)
+    valid, labels = np.ones(data.shape, bool), np.zeros(data.shape, np.int32)
+    labels[:, 38:] = 1
+    data[:, 38:] += 2.0
+    free = annulus_stats(data, valid, [28.0, 45.0], [30.0, 30.0], (10.0, 15.0), 3.0, labels)
+    plain = annulus_stats(data, valid, [28.0, 45.0], [30.0, 30.0], (10.0, 15.0), 3.0)
+    assert plain.median[0] > 0.2
+    assert abs(free.median[0]) < 0.15
+    assert free.n_pixels[0] < plain.n_pixels[0]
+    assert free.median[1] == plain.median[1]
+    # Where hardly anything is free, all counts.
+    labels[:] = 1
+    labels[29:32, 27:30] = 0
+    none = annulus_stats(data, valid, [28.0], [30.0], (10.0, 15.0), 3.0, labels)
+    assert none.median[0] == plain.median[0]
+
+
+def test_what_forced_photometry_leaves_out():
+    assert measure.NEARBY == (1.5, 2.0)  # docs/objects.md
+    assert LEAST_FREE == 0.25

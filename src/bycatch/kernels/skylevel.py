@@ -63,6 +63,54 @@ def _mark_ellipses(
             near[row, max(int(np.ceil(x - half)), 0) : max(min(int(x + half) + 1, nx), 0)] = True
 
 
+def labels_nearby(
+    labels: NDArray[np.integer[Any]], factor: float, margin_px: float, most_px: float
+) -> NDArray[np.int32]:
+    """Return the labels of segments, and of the ellipses about them, (ny, nx); 0 for sky.
+
+    The ellipses are those of `grown_segments`.  A pixel of a segment has that one's label; where
+    ellipses overlap it is the lowest.
+
+    Parameters
+    ----------
+    labels : (ny, nx) int
+        0 for sky.
+    factor, margin_px, most_px : as in `grown_segments`
+    """
+    segments = plane(label_plane(labels), np.int32)
+    near = segments.copy()
+    boxes = segment_boxes(segments, highest_label(segments))
+    _label_ellipses(near, boxes, max(float(factor), 1.0), float(margin_px), float(most_px))
+    return near
+
+
+@compiled
+def _label_ellipses(
+    near: NDArray[np.int32],
+    boxes: NDArray[np.int64],
+    factor: float,
+    margin_px: float,
+    most_px: float,
+) -> None:
+    """Write the labels of boxes, from 1 on, where `_mark_ellipses` marks, if there is none yet."""
+    ny, nx = near.shape
+    for k in range(len(boxes)):
+        x0, x1, y0, y1 = boxes[k]
+        if x0 >= x1 or y0 >= y1:
+            continue
+        wide, high = 0.5 * (x1 - x0), 0.5 * (y1 - y0)
+        x, y = x0 + wide - 0.5, y0 + high - 0.5
+        wide += min((factor - 1.0) * wide + margin_px, most_px)
+        high += min((factor - 1.0) * high + margin_px, most_px)
+        for row in range(max(int(np.ceil(y - high)), 0), min(int(y + high) + 1, ny)):
+            dy = (row - y) / high
+            half = wide * np.sqrt(max(1.0 - dy * dy, 0.0))
+            first, last = max(int(np.ceil(x - half)), 0), min(int(x + half) + 1, nx)
+            for column in range(first, last):
+                if near[row, column] == 0:
+                    near[row, column] = np.int32(k + 1)
+
+
 def free_boxes(free: Bools, box_px: int, min_share: float) -> Bools:
     """Return which boxes have more than a share of free pixels, (n_boxes_y, n_boxes_x).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,9 @@ from bycatch.kernels.bounds import check_shapes, length_px
 from bycatch.kernels.compiled import compiled, long
 from bycatch.kernels.neighbourhood import plane, points, span
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
+
+LEAST_FREE = 0.25
+"""Share of an annulus that must be free of other sources for these to be left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,7 @@ def annulus_stats(
     y: ArrayLike,
     radii_px: tuple[float, float],
     clip_sigma: float,
+    labels: NDArray[np.integer[Any]] | None = None,
 ) -> SkyStats:
     """Return the clipped median and standard deviation of annuli.
 
@@ -41,6 +46,9 @@ def annulus_stats(
     radii_px : inner and outer radius; a pixel counts where its centre lies between them
     clip_sigma : pixels farther than this many standard deviations from the
         median are dropped, until none is
+    labels : (ny, nx) int, optional
+        Pixels that have a label do not count, unless it is that of the pixel at the position; where
+        less than `LEAST_FREE` of the annulus is left so, all do.
 
     Returns
     -------
@@ -51,10 +59,13 @@ def annulus_stats(
     column, row = points(x, y)
     out = np.full((len(column), 3), [np.nan, np.nan, 0.0])
     image, mask, limit = plane(data), plane(valid, np.bool_), float(clip_sigma)
+    if labels is not None:
+        check_shapes(data, labels)
+    taken = plane(np.empty((0, 0)) if labels is None else labels, np.int32)
     radii = (length_px(radii_px[0]), length_px(radii_px[1]))
 
     def work(i: int, j: int) -> None:
-        _annulus_stats(image, mask, column[i:j], row[i:j], radii, limit, out[i:j])
+        _annulus_stats(image, mask, taken, column[i:j], row[i:j], radii, limit, out[i:j])
 
     in_portions(work, len(column), WORTH_A_THREAD)
     return SkyStats(out[:, 0], out[:, 1], out[:, 2].astype(np.int64))
@@ -79,21 +90,24 @@ def clipped_rows(values: Floats, clip_sigma: float) -> tuple[Floats, Floats, NDA
 def _annulus_stats(
     data: NDArray[np.floating],
     valid: NDArray[np.bool_],
+    labels: NDArray[np.int32],
     x: Floats,
     y: Floats,
     radii: tuple[float, float],
     clip_sigma: float,
     out: Floats,
 ) -> None:
-    """Fill rows of ``out`` with median, standard deviation and count."""
+    """Fill rows of ``out`` with median, standard deviation and count; ``labels`` may be empty."""
     ny, nx = data.shape
     inner, outer = radii
     side = int(2 * outer) + 3
     values = np.empty(min(side, ny) * min(side, nx), dtype=data.dtype)
+    others = np.empty(values.size if labels.size else 0, dtype=data.dtype)
     for k in range(x.size):
         row0, row1 = span(y[k], outer, ny)
         column0, column1 = span(x[k], outer, nx)
-        n = long(0)
+        n = n_all = long(0)
+        own = _label_at(labels, x[k], y[k])
         for row in range(row0, row1):
             dy2 = (row - y[k]) ** 2
             for column in range(column0, column1):
@@ -101,10 +115,26 @@ def _annulus_stats(
                 if inner * inner <= distance2 <= outer * outer and valid[row, column]:
                     value = data[row, column]
                     if math.isfinite(value):
+                        n_all += 1
+                        if labels.size and labels[row, column] not in (0, own):
+                            others[n_all - n - 1] = value
+                            continue
                         values[n] = value
                         n += 1
+        if n < LEAST_FREE * n_all:
+            values[n:n_all] = others[: n_all - n]
+            n = n_all
         if n:
             out[k, 0], out[k, 1], out[k, 2] = clip(values, n, clip_sigma)
+
+
+@compiled
+def _label_at(labels: NDArray[np.int32], x: float, y: float) -> int:
+    """Return the label at a position, 0 off the image."""
+    ny, nx = labels.shape
+    if not (-0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5):
+        return 0
+    return long(labels[int(y + 0.5), int(x + 0.5)])
 
 
 @compiled

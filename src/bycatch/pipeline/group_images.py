@@ -20,7 +20,7 @@ from bycatch.pipeline.other_images import in_covered_blocks
 from bycatch.pipeline.quality import read_quality
 from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
-from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
+from bycatch.sky.astrometry import CENTROID_FLOOR_PX, photon_variance_px2
 from bycatch.stages import detect, finalize, measure
 from bycatch.stages.objects.model import (
     ColourGrid,
@@ -43,6 +43,9 @@ SAME_SOURCE_PX = 1.0
 SHAPE = ("semimajor_px", "semiminor_px", "kron_radius", "pa_deg")
 EXTENDED_BELOW = 0.5
 """p_star, as of the flag EXTENDED."""
+POINT_SHARE = 0.9
+"""Centroids of stars scatter by so much of what photons and sky let expect (simulated groups,
+S/N 6 to 100); those of galaxies do not."""
 SURE_CR = 0.95
 """From this p_cr on an image alone is all but sure of a cosmic ray."""
 MASK_SHARE = 0.5
@@ -165,7 +168,9 @@ def detections_of(image: GroupImage) -> ImageDetections:
     size_px = np.sqrt(floats(sources, "semimajor_px") * floats(sources, "semiminor_px"))
     floor_px = image.frame.error.centroid_floor_mas / (1000.0 * image.scale_arcsec)
     floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX
-    error_px = centroid_errors_px(flux, noise, size_px, image.meta.exptime_s, floor_px)
+    error_px = np.sqrt(photon_variance_px2(flux, noise, size_px, image.meta.exptime_s))
+    is_point = np.isnan(image.ellipses.semimajor_arcsec)
+    error_px = np.hypot(np.where(is_point, POINT_SHARE, 1.0) * error_px, floor_px)
     own = floats(sources, "centre_err_px")
     error_px = np.where(np.isfinite(own), own, error_px)
     scale_arcsec = image.scale_arcsec
@@ -184,6 +189,7 @@ def detections_of(image: GroupImage) -> ImageDetections:
         image.is_cosmic_ray,
         image.source_ids,
         image.ellipses,
+        1000.0 * floor_px * scale_arcsec,
     )
 
 
@@ -327,7 +333,7 @@ def _force_photometry(
         pixels,
         measure.Targets(x, y, ids, sets, err_px),
         chosen,
-        pixels=measure.Pixels(bench.cr_mask, bench.segmentation),
+        pixels=measure.Pixels(bench.cr_mask, bench.segmentation, frees_sky=True),
         frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
         field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
     )

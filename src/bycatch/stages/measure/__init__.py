@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 from astropy.wcs import WCS
+from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.columns import PHOT
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import make_table
 from bycatch.images.drc import DrcImage
+from bycatch.kernels.skylevel import labels_nearby
 from bycatch.settings import MeasureSettings
 from bycatch.sky.astrometry import expected_chance_matches, sky_positions
 from bycatch.sky.gaia import ReferenceStars
@@ -65,6 +67,9 @@ __all__ = [
 ]
 
 
+NEARBY = (1.5, 2.0)
+"""Factor to the size of a segment and margin (px) of what an annulus of another leaves out: wings
+of stars beside an annulus reach it, but not the middle."""
 SAME_STAR_PX = 10.0
 """A saturated source this near to a Gaia star is that star, detector pixels."""
 
@@ -95,7 +100,7 @@ def run(
     """
     chosen, pixels = settings or MeasureSettings(), pixels or Pixels()
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
-    found = photometry(image, targets.x, targets.y, chosen)
+    found = photometry(image, targets.x, targets.y, chosen, _sky_labels(pixels))
     noise = rows.source_noise(image, found, pixels, chosen)
     # Errors are those of the image as it is: the photons of stars stay.
     cleaned = image
@@ -180,6 +185,13 @@ def run(
         transfer.transfer_of(image, pixels.segmentation, found.x, found.y, _near_rate(found)),
         pixels.star_energy is not None,
     )
+
+
+def _sky_labels(pixels: Pixels) -> NDArray[np.int32] | None:
+    """Return which pixels are left out of the annuli of others, if any are."""
+    if pixels.segmentation is None or not pixels.frees_sky:
+        return None
+    return labels_nearby(pixels.segmentation, *NEARBY, level.MOST_GROWTH_PX)
 
 
 def _positions(

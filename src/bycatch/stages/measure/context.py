@@ -128,12 +128,14 @@ class Pixels:
     star_energy : (4,) share of a star's light within 1, 2, 3 and 4 native pixels, by the image's
         PSF; without it stars are looked for where the published encircled energy has them
     star_light : (ny, nx) float32, light of fitted stars, e/s
+    frees_sky : leave the segments of other sources, and what is near to them, out of the annuli
     """
 
     cr_mask: Bools | None = None
     segmentation: NDArray[np.integer[Any]] | None = None
     star_energy: Floats | None = None
     star_light: Image | None = None
+    frees_sky: bool = False
 
 
 @dataclass(frozen=True, eq=False)

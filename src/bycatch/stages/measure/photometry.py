@@ -59,7 +59,13 @@ class Photometry:
         return self.sums - self.sky.median[:, np.newaxis] * self.areas
 
 
-def photometry(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> Photometry:
+def photometry(
+    image: DrcImage,
+    x: Floats,
+    y: Floats,
+    settings: MeasureSettings,
+    labels: NDArray[np.int32] | None = None,
+) -> Photometry:
     """Measure an image at positions, (N,) 0-based pixel centres, on the image or not.
 
     Parameters
@@ -67,6 +73,7 @@ def photometry(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings)
     image : DrcImage
     x, y : (N,) float, 0-based pixel centres
     settings : MeasureSettings
+    labels : (ny, nx) int; pixels whose sources are left out of the annuli of others
     """
     radii_px, annulus = settings.radii_px, (settings.annulus_inner_px, settings.annulus_outer_px)
     sums, areas = aperture_sums(image.sci, image.valid, x, y, radii_px)
@@ -76,7 +83,7 @@ def photometry(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings)
         radii_px,
         sums,
         areas,
-        annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma),
+        annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma, labels),
         exposures_at(image, x, y),
         profile_fits(image, x, y, settings.fwhm_radius_px * image.detector_px),
         correlation_factor(image) if settings.correlated_noise else 1.0,

@@ -24,6 +24,10 @@ PHASE_MAS = 0.5
 """Error of a star's centre that the images of one visit share, which see it at one phase of the
 pixels and through the same optics: bright stars of simulated stacks differ by 0.7 mas between
 visits."""
+LEAST_OWN_MAS = 0.1
+"""Error of a centre without what the images of a visit share."""
+STRUCK = 0.5
+"""A single exposure whose shape has this p_cr says nothing of variability."""
 STAR = 0.8
 """Objects of this p_star or more tell zero points."""
 
@@ -48,14 +52,19 @@ def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> Object
         own = found.detection[rows, k]
         x[rows, k] = _wrapped(image.ra_deg[own] - found.ra_deg[rows]) * cosine[rows] * MAS_PER_DEG
         y[rows, k] = (image.dec_deg[own] - found.dec_deg[rows]) * MAS_PER_DEG
-        err[rows, k] = image.err_mas[own]
+        # What centres of bright stars are off by, the images of a visit share: see `PHASE_MAS`.
+        own_err = image.err_mas[own] ** 2 - image.floor_mas**2
+        err[rows, k] = np.sqrt(np.maximum(own_err, LEAST_OWN_MAS**2))
     fields = sorted({image.label.split("/")[0] for image in images})
     fit = fit_motions(
         x,
         y,
         err,
         np.array([image.mjd for image in images]),
-        frame_err_mas=np.hypot([image.frame_err_mas for image in images], PHASE_MAS),
+        frame_err_mas=np.hypot(
+            [image.frame_err_mas for image in images],
+            [max(image.floor_mas, PHASE_MAS) for image in images],
+        ),
         frame_of=np.array([fields.index(image.label.split("/")[0]) for image in images]),
         ra_deg=found.ra_deg,
         dec_deg=found.dec_deg,
@@ -122,11 +131,13 @@ def epochs(found: ObjectList, seen: Matrices, fluxes: ObjectFluxes, p_star: Floa
     flags = np.bitwise_or.reduce(seen.flags, axis=1, initial=0)
     usual: Bools = np.asarray((flags & int(UNUSUAL)) == 0)
     is_star: Bools = np.asarray(usual & (np.nan_to_num(p_star) >= STAR))
+    # One exposure alone can't tell a cosmic ray on an object from a brighter object.
+    struck = (np.nan_to_num(seen.of("n_exp")) <= 1) & (np.nan_to_num(seen.of("p_cr")) > STRUCK)
     columns: dict[str, Any] = {}
     shift_mag = np.full((seen.n, len(seen.images)), np.nan)
     for f in seen.filters:
         images = seen.in_filter(f)
-        told = _variability(fluxes, images, xy, is_star, usual, shift_mag)
+        told = _variability(fluxes, images, xy, is_star, usual, shift_mag, struck[:, images])
         columns |= {
             f"chi2_{f}": np.where(told.dof > 0, told.chi2 / np.maximum(told.dof, 1), np.nan),
             f"amplitude_{f}": told.scatter_mag,
@@ -143,9 +154,11 @@ def _variability(
     is_star: Bools,
     usual: Bools,
     shift_mag: Floats,
+    struck: Bools,
 ) -> Variability:
     """Return the variability in a filter, and enter the shifts of its images."""
     flux, err = fluxes.image_flux[:, images], fluxes.image_err[:, images]
+    flux = np.where(struck, np.nan, flux)
     shifts = None
     if len(images) > 1:
         shifts = zeropoint_shifts(flux, err, xy_arcsec[:, 0], xy_arcsec[:, 1], is_star)

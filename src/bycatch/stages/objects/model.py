@@ -35,6 +35,7 @@ class ImageDetections:
     is_cosmic_ray : (N,) bool; where the image alone is all but sure of it
     source_id : (N,) int, numbers in the image's own catalog; 0: not in it
     ellipses : of its total fluxes; NaN of points, and where its catalog has none
+    floor_mas : error of the centres of bright stars, which is part of ``err_mas``
     """
 
     label: str
@@ -49,6 +50,7 @@ class ImageDetections:
     is_cosmic_ray: Bools
     source_id: Ints
     ellipses: SkyEllipses
+    floor_mas: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
