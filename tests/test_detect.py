@@ -293,7 +293,7 @@ def test_a_background_that_can_not_be_measured_is_a_reason_to_drop(as_image, mon
     def without_boxes(*_):
         raise ValueError(background.NO_BOX)
 
-    monkeypatch.setattr(detect, "box_sky_maps", without_boxes)
+    monkeypatch.setattr(background, "sky_maps", without_boxes)
     image = as_image(noise((60, 60)))
     with pytest.raises(InconsistentImage, match=r"jabc01.*background can't be measured.*100 % of"):
         detect.run(image)

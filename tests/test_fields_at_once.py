@@ -318,14 +318,14 @@ def test_a_finished_folder_is_not_opened_again(visit, fields, serial, monkeypatc
     assert before == {p: p.stat().st_mtime_ns for p in serial.rglob("*_*/*") if p.is_file()}
 
 
-def test_a_survey_keeps_five_products_an_image(visit, fields, serial, tmp_path):
+def test_a_survey_keeps_six_files_an_image(visit, fields, serial, tmp_path):
     pytest.importorskip("pyarrow")
     out = tmp_path / "out"
     survey = Settings.load(assignments=["output.products=survey"])
     assert go(visit, fields, out, survey).all_done
     assert sorted(path.name for path in (out / "abc_01").rglob("jabc01010*")) == [
         "jabc01010_cat.parquet", "jabc01010_drc.fits", "jabc01010_drc.mask.fits",
-        "jabc01010_segm.fits.gz", "jabc01010_wcs.fits",
+        "jabc01010_segm.fits.gz", "jabc01010_sky.fits", "jabc01010_wcs.fits",
     ]  # fmt: skip
     assert {path.name for path in (out / "abc_01").glob("*.*")} == {"field.json", "gaia.ecsv"}
     ours = read_table(out / "abc_01/F775W/jabc01010_cat.parquet")
@@ -343,10 +343,10 @@ def test_a_survey_keeps_five_products_an_image(visit, fields, serial, tmp_path):
     }
 
 
-def test_a_folder_has_at_most_thirteen_files_an_image(serial):
+def test_a_folder_has_twelve_files_an_image(serial):
     files = [path for path in serial.rglob("*") if not path.is_dir()]
     assert len(list(find_records(serial))) == 6
     per_field = [path for path in files if path.parent.parent == serial]
     per_image = [path for path in files if path.parent.parent.parent == serial]
-    assert len(per_image) == 6 * 11
+    assert len(per_image) == 6 * 12
     assert len(per_field) == 3 * 3  # and page.js in a large run

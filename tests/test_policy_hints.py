@@ -132,7 +132,7 @@ WRONG = [
     (lambda t: explain(t, xy=(1.0, 1.0)), "the OUT of a run"),
     (explain, "--xy X Y, or --radec RA DEC"),
     (lambda t: explain(t, xy=(1.0, 1.0), radec=("1", "2")), "--xy X Y, or --radec RA DEC"),
-    (lambda t: export.export(t, ["doc"]), "choose of ecsv, fits, "),
+    (lambda t: export.export(t, ["doc"]), "choose from ecsv, fits, "),
     (lambda t: export.export(t, ["fits"]), "bycatch run"),
     (lambda t: intake.find_files([t / "nothing"], t), "check the path"),
     (lambda t: intake.scan([t], t / "out", Settings()), "mastDownload/"),

@@ -305,6 +305,10 @@ def test_points_told_by_the_published_curve_are_said(done, change_record, n_star
             "locus_n_stars": n_stars, "locus_origin": origin,
         }  # fmt: skip
 
+    def told_by_stars(record):
+        record["stages"]["measure"]["summary"] |= {"locus_n_stars": 31, "locus_origin": "stars"}
+
+    change_record(done, "jabc01020", told_by_stars)
     change_record(done, "jabc01010", state)
     assert cells_of(done)["points"].level == level
     text = (

@@ -532,7 +532,7 @@ def test_a_device_is_no_endless_file():
 
 
 def test_a_sidecar_is_a_file(tmp_path):
-    with pytest.raises(SettingsError, match="it is no file"):
+    with pytest.raises(SettingsError, match="not a file"):
         read_sidecar(tmp_path)
 
 

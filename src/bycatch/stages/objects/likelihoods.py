@@ -220,7 +220,13 @@ def ln_agreement(seen: Seen, best: Ints, prior: Prior) -> Floats:
 
 
 def ln_normal(f: Floats, mean: Floats | float, e: Floats, prior: Prior) -> Floats:
-    """Return ln of the density of fluxes about a mean, of which some err by more than said."""
+    """Return ln of the density of fluxes about a mean, of which some err by more than said.
+
+    Parameters
+    ----------
+    f, mean, e : (N, M) float, or what broadcasts to it; flux, expectation, error, microjansky
+    prior : Prior
+    """
     half = 0.5 * ((f - mean) / e) ** 2
     good = np.log1p(-prior.outlier_share) - half
     bad = np.log(prior.outlier_share / prior.outlier_sigma) - half / prior.outlier_sigma**2
@@ -232,6 +238,10 @@ def ln_struck(seen: Seen) -> Floats:
 
     Of any flux over a factor of 1000.  Where nothing is detected, bright light is that of something
     beside.
+
+    Parameters
+    ----------
+    seen : Seen
     """
     any_flux = -np.log(np.log(1e3) * np.maximum(seen.f, seen.e))
     ln_p = np.log(seen.chance) + any_flux + seen.ln_ray
@@ -252,7 +262,13 @@ def ln_beside(f: Floats, e: Floats, detected: Bools) -> Floats:
 
 
 def ln_nothing(seen: Seen, prior: Prior) -> Floats:
-    """Return ln P of what each image shows where no source is, (N, M)."""
+    """Return ln P of what each image shows where no source is, (N, M).
+
+    Parameters
+    ----------
+    seen : Seen
+    prior : Prior
+    """
     empty = ln_normal(seen.f, 0.0, seen.e, prior)
     # A detection of nothing is a peak of noise.
     empty = empty + np.where(seen.detected, np.log(seen.chance), 0.0)
