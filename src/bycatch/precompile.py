@@ -80,6 +80,7 @@ def compile_all() -> None:
     from bycatch.kernels.matching import find_offset
     from bycatch.kernels.mixtures import kinds
     from bycatch.kernels.pieces import rename_labels
+    from bycatch.kernels.skylevel import labels_nearby
     from bycatch.kernels.wings import fit_wings
     from bycatch.settings import Settings
     from bycatch.stages import crmask, detect, measure
@@ -115,6 +116,7 @@ def compile_all() -> None:
     exposure_counts(np.ones(sci.shape, np.int32))
     detected = detect.run(image, Settings.load(preset="deep").detect)
     bright = np.eye(200, dtype=np.bool_)
+    labels_nearby(segments, 1.5, 2.0, 20.0)
     lines_across(bright, np.ones_like(bright))
     rename_labels(segments.copy(), np.arange(len(x) + 1))
     fit_wings(sci, image.valid, x[:1], y[:1], [1.0], [8.0])
