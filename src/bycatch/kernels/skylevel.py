@@ -38,29 +38,8 @@ def grown_segments(
     """
     segments = plane(label_plane(labels), np.int32)
     near = segments > 0
-    boxes = segment_boxes(segments, highest_label(segments))
-    _mark_ellipses(near, boxes, max(float(factor), 1.0), float(margin_px), float(most_px))
+    _grow(near, segments, factor, margin_px, most_px)
     return near
-
-
-@compiled
-def _mark_ellipses(
-    near: Bools, boxes: NDArray[np.int64], factor: float, margin_px: float, most_px: float
-) -> None:
-    """Mark the pixels whose centres lie in the ellipses; an empty box has none."""
-    ny, nx = near.shape
-    for k in range(len(boxes)):
-        x0, x1, y0, y1 = boxes[k]
-        if x0 >= x1 or y0 >= y1:
-            continue
-        wide, high = 0.5 * (x1 - x0), 0.5 * (y1 - y0)
-        x, y = x0 + wide - 0.5, y0 + high - 0.5
-        wide += min((factor - 1.0) * wide + margin_px, most_px)
-        high += min((factor - 1.0) * high + margin_px, most_px)
-        for row in range(max(int(np.ceil(y - high)), 0), min(int(y + high) + 1, ny)):
-            dy = (row - y) / high
-            half = wide * np.sqrt(max(1.0 - dy * dy, 0.0))
-            near[row, max(int(np.ceil(x - half)), 0) : max(min(int(x + half) + 1, nx), 0)] = True
 
 
 def labels_nearby(
@@ -79,20 +58,30 @@ def labels_nearby(
     """
     segments = plane(label_plane(labels), np.int32)
     near = segments.copy()
-    boxes = segment_boxes(segments, highest_label(segments))
-    _label_ellipses(near, boxes, max(float(factor), 1.0), float(margin_px), float(most_px))
+    _grow(near, segments, factor, margin_px, most_px)
     return near
 
 
-@compiled
-def _label_ellipses(
-    near: NDArray[np.int32],
-    boxes: NDArray[np.int64],
+def _grow(
+    near: NDArray[Any],
+    segments: NDArray[np.int32],
     factor: float,
     margin_px: float,
     most_px: float,
 ) -> None:
-    """Write the labels of boxes, from 1 on, where `_mark_ellipses` marks, if there is none yet."""
+    """Add the ellipses about segments to a mask or to labels, in place."""
+    boxes = segment_boxes(segments, highest_label(segments))
+    _paint_ellipses(near, boxes, max(float(factor), 1.0), float(margin_px), float(most_px))
+
+
+@compiled
+def _paint_ellipses(
+    near: NDArray[Any], boxes: NDArray[np.int64], factor: float, margin_px: float, most_px: float
+) -> None:
+    """Write the labels of boxes, from 1 on, where centres of pixels without one lie in ellipses.
+
+    In a mask, any label is True.  An empty box has no ellipse.
+    """
     ny, nx = near.shape
     for k in range(len(boxes)):
         x0, x1, y0, y1 = boxes[k]
@@ -108,7 +97,7 @@ def _label_ellipses(
             first, last = max(int(np.ceil(x - half)), 0), min(int(x + half) + 1, nx)
             for column in range(first, last):
                 if near[row, column] == 0:
-                    near[row, column] = np.int32(k + 1)
+                    near[row, column] = k + 1
 
 
 def free_boxes(free: Bools, box_px: int, min_share: float) -> Bools:
