@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.columns import expand
+from bycatch.catalogs.object_classes import REAL
 from bycatch.catalogs.object_columns import (
     EPOCHS,
     GROUP_IMAGES,
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 
 BRIGHT_SNR = 50.0
-REAL = 0.5
-"""p_real of what counts as a neighbour."""
 
 
 @dataclass(frozen=True, eq=False)
