@@ -134,7 +134,8 @@ def _label_at(labels: NDArray[np.int32], x: float, y: float) -> int:
     ny, nx = labels.shape
     if not (-0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5):
         return 0
-    return long(labels[int(y + 0.5), int(x + 0.5)])
+    # Half a pixel added to what is a hair below a pixel's edge gives the edge: the next pixel.
+    return long(labels[min(int(y + 0.5), ny - 1), min(int(x + 0.5), nx - 1)])
 
 
 @compiled
