@@ -320,7 +320,7 @@ def _kinds(
     n_given: int,
 ) -> tuple[Bools, Bools]:
     """Return which sources are wide, and which are stars; what the residual shows may be pieces."""
-    wide, sharp = misfits(stars, fits)
+    wide, sharp = misfits(stars.flux, fits.flux_err, fits.sharpness, fits.lost_core)
     wide &= fits.sharpness < -WIDE_SHARPNESS
     return wide, ~(wide | sharp) & (np.arange(len(stars)) < n_given)
 

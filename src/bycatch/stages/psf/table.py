@@ -52,18 +52,20 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     return lacking | {"n_iter": stars.n_iter}
 
 
-def misfits(stars: Stars, fits: Fits) -> tuple[Bools, Bools]:
+def misfits(
+    flux: Floats, flux_err: Floats, sharpness: Floats, lost_core: Bools
+) -> tuple[Bools, Bools]:
     """Return which sources are wider than the PSF, and which sharper, beyond what noise makes.
 
     Parameters
     ----------
-    stars : Stars, N of them
-    fits : Fits of the stars
+    flux, flux_err, sharpness : (N,) float, of their fits
+    lost_core : (N,) bool; of these the fit does not tell
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        room = MISFIT_SHARPNESS + MISFIT_SIGMA * fits.flux_err / stars.flux
-        bright = (stars.flux > 0) & ~fits.lost_core
-        return bright & (fits.sharpness < -room), bright & (fits.sharpness > room)
+        room = MISFIT_SHARPNESS + MISFIT_SIGMA * flux_err / flux
+        bright = (flux > 0) & ~lost_core
+        return bright & (sharpness < -room), bright & (sharpness > room)
 
 
 def flags_of(stars: Stars, fits: Fits, model: PsfModel, n_given: int) -> dict[Flag, Bools]:
@@ -77,7 +79,7 @@ def flags_of(stars: Stars, fits: Fits, model: PsfModel, n_given: int) -> dict[Fl
     n_given : number of stars of the list, the first ones
     """
     n = len(stars)
-    wide, sharp = misfits(stars, fits)
+    wide, sharp = misfits(stars.flux, fits.flux_err, fits.sharpness, fits.lost_core)
     return {
         Flag.FOUND_IN_RESIDUAL: np.arange(n) >= n_given,
         Flag.PSF_OF_MODEL: np.full(n, not model.is_of_stars),

@@ -1,0 +1,313 @@
+"""PSF fluxes at given places: of all objects of a list at once, where they overlap simultaneously.
+
+Positions are fixed, and the sky is that of the apertures, so that the two fluxes of a star differ
+by the fit alone.  The drizzled PSF changes from star to star with the phase of the pixels, in
+single exposures by 5 to 10 % of the light of the middle pixel, while its sum hardly does.  The
+error of the PSF therefore goes with the root of a pixel's light: faint stars are fitted with the
+weights of the least noise, bright ones by the sum of their pixels, less those that a cosmic ray
+has hit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from bycatch.arrays import Bools, Floats, Image, Ints
+from bycatch.kernels.neighbourhood import neighbourhood
+from bycatch.kernels.psf_fit import (
+    HIT,
+    LOST,
+    USABLE,
+    Pixels,
+    Trust,
+    normal_equations,
+    quality,
+    tie_blocks,
+)
+from bycatch.kernels.psf_grid import add_stars, star_stamps
+from bycatch.kernels.psf_solve import joint_variances, solved
+from bycatch.stages.psf.build import first_model, psf_from
+from bycatch.stages.psf.choice import MIN_SNR, psf_stars
+from bycatch.stages.psf.fit import (
+    EARLY_TRUST,
+    FAINT_SHARE,
+    FIT_RADIUS_PX,
+    LATE_TRUST,
+    SOLVED,
+    Stars,
+    beside,
+    fitted,
+    pairs_within,
+    reach_px,
+)
+from bycatch.stages.psf.model import NORM_RADIUS_PX, PsfModel, published
+from bycatch.stages.psf.noise import FULL_SHARE, photon_factor
+from bycatch.stages.psf.quality import CORE_RADIUS_PX, judged, lies_on_lost_core
+from bycatch.stages.psf.table import misfits
+
+if TYPE_CHECKING:
+    from bycatch.images.drc import DrcImage
+
+MOST_CANDIDATES = 150
+"""The PSF is made from the best of so many of the brightest objects."""
+PSF_ERROR = 0.1
+"""Of the light of a star's middle pixel, of which it is the 1-sigma error; elsewhere it goes with
+the root of the light (measured in stacks and single exposures of training seeds: 0.03 to 0.09)."""
+STAR_SCATTER = 0.008
+"""By which fluxes of stars scatter beyond their noise (likewise: 0.003 to 0.012)."""
+PLAIN, ROBUST = Trust(0.0, 1e9), Trust(0.0, 3.0)
+N_ITERATIONS = 5
+"""The first one with all pixels that are no cosmic rays, the others without what stands out."""
+MOST_CHI2 = 5.0
+"""Errors grow with what does not fit, up to this factor."""
+MIN_BLANK = 60
+"""Fewer blank places do not tell the noise to 10 %: then it follows from drizzling alone."""
+BLANK_PERCENTILES = (15.865, 84.135)
+
+
+class SkyAt(NamedTuple):
+    """Places and the sky around them, (N,) each.
+
+    Attributes
+    ----------
+    x, y : 0-based pixel centres
+    level, std : of the sky, per pixel, e/s
+    """
+
+    x: Floats
+    y: Floats
+    level: Floats
+    std: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class ForcedFits:
+    """PSF fluxes at N places; NaN where the image does not tell.
+
+    Attributes
+    ----------
+    model : the PSF
+    flux : (N,) e/s, with the light that the published encircled energy gives to the PSF
+    flux_err : (N,) 1 sigma: photons, sky with the correlation of pixels, neighbours, what does
+        not fit, and the scatter of stars
+    sky_err : (N,) 1 sigma of a star without light
+    chi2 : (N,) per pixel, the error of the PSF included
+    sharpness : (N,) residual in the core over the star's light there
+    crowding : (N,) light of others in the core over the star's own
+    lost_core : (N,) bool; a pixel of the core is full or without data
+    is_misfit : (N,) bool; wider or sharper than the PSF beyond noise, or without its core
+    """
+
+    model: PsfModel
+    flux: Floats
+    flux_err: Floats
+    sky_err: Floats
+    chi2: Floats
+    sharpness: Floats
+    crowding: Floats
+    lost_core: Bools
+    is_misfit: Bools
+
+
+def run(
+    image: DrcImage,
+    places: SkyAt,
+    snr: Floats,
+    blank: SkyAt,
+    *,
+    cr_mask: Bools | None = None,
+    model: PsfModel | None = None,
+) -> ForcedFits:
+    """Return the PSF fluxes at places of an image.
+
+    Parameters
+    ----------
+    image : DrcImage
+    places : N of them
+    snr : (N,) signal-to-noise ratios in an aperture; they choose the stars of the PSF
+    blank : places without sources: the scatter of PSF fluxes there tells their noise
+    cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit: they do not count where they are
+        brighter than the fit
+    model : the image's PSF, if it is known
+    """
+    n = len(places.x)
+    both = SkyAt(*(np.concatenate(pair) for pair in zip(places, blank, strict=True)))
+    scene = _Scene.of(image, both, cr_mask)
+    found = model or _psf_of_stars(image, scene, places, snr, cr_mask)
+    fits = _fitted(scene, found, both)
+    flux, noise, sky_err, chi2, core, own, light = (values[:n] for values in fits)
+    pulls = fits.flux[n:] / fits.sky_err[n:]
+    excess = _width(pulls[np.isfinite(pulls)], photon_factor(image) ** -0.5)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = excess * noise * np.clip(chi2, 1.0, MOST_CHI2)
+        sharpness = np.where(own > 0, core / own, np.nan)
+        crowding = np.where(own > 0, np.maximum(light / own - 1.0, 0.0), np.nan)
+    lost = lies_on_lost_core(scene.pixels, places.x, places.y, image.detector_px)
+    error = np.hypot(error, STAR_SCATTER * np.maximum(flux, 0.0))
+    wide, sharp = misfits(flux, error, sharpness, lost)
+    return ForcedFits(
+        found, flux, error, excess * sky_err, chi2, sharpness, crowding, lost, wide | sharp | lost
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """The pixels around places, and what a pixel's noise is without the error of the PSF.
+
+    Attributes
+    ----------
+    pixels : Pixels; without noise, so that they do not count, where no place is near
+    rows, columns : (P,) int; of the pixels that are near
+    noise : (P,) float32; of the sky there
+    """
+
+    pixels: Pixels
+    rows: Ints
+    columns: Ints
+    noise: Image
+
+    @staticmethod
+    def of(image: DrcImage, places: SkyAt, cr_mask: Bools | None) -> _Scene:
+        """Return the pixels within the radius of the fits."""
+        shape = image.shape
+        planes = [np.zeros(shape, np.float32) for _ in range(4)]
+        pixels = Pixels(image.sci, *planes, np.full(shape, LOST, np.uint8))
+        at = _paint(image, pixels, places, cr_mask, FIT_RADIUS_PX * image.detector_px + 1.0)
+        return _Scene(pixels, *at, pixels.noise[at])
+
+    def with_psf_error(self, variance: Image | None) -> Pixels:
+        """Return the pixels with a further variance, (ny, nx), as part of their noise."""
+        at = self.rows, self.columns
+        more = 0.0 if variance is None else variance[at]
+        self.pixels.noise[at] = np.sqrt(self.noise**2 + more)
+        return self.pixels
+
+
+def _paint(
+    image: DrcImage, pixels: Pixels, places: SkyAt, cr_mask: Bools | None, radius_px: float
+) -> tuple[Ints, Ints]:
+    """Fill in what is known of the pixels near places, in place; return which they are."""
+    known = np.isfinite(places.level) & (places.std > 0)
+    near = neighbourhood(image.shape, places.x[known], places.y[known], radius_px)
+    inside = near.distance <= radius_px
+    at = near.rows[inside], near.columns[inside]
+    level, std = (
+        np.broadcast_to(values[known][:, np.newaxis], inside.shape)[inside]
+        for values in (places.level, places.std)
+    )
+    seconds = image.exptime_map_s[at]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        usable = image.valid[at] & (seconds > 0)
+        usable &= ~(image.sci[at] > FULL_SHARE * image.meta.saturation_rate)
+        pixels.photons[at] = np.where(usable, photon_factor(image) / seconds, 0.0)
+    pixels.background[at], pixels.noise[at] = level, std
+    hit = usable & cr_mask[at] if cr_mask is not None else np.zeros(len(usable), bool)
+    pixels.state[at] = np.where(usable, np.where(hit, HIT, USABLE), LOST)
+    return at
+
+
+def _psf_of_stars(
+    image: DrcImage, scene: _Scene, places: SkyAt, snr: Floats, cr_mask: Bools | None
+) -> PsfModel:
+    """Return the PSF of the brightest of the places that are stars, with their neighbours fitted."""
+    start = published(image)
+    model = first_model(start, image.shape)
+    known = np.isfinite(places.x) & np.isfinite(places.y) & (places.std > 0)
+    rank = np.argsort(-np.where(known, np.nan_to_num(snr), 0.0), kind="stable")[:MOST_CANDIDATES]
+    bright = np.zeros(len(snr), bool)
+    bright[rank] = known[rank] & (snr[rank] > MIN_SNR)
+    if not bright.any():
+        return model
+    pixels = scene.pixels
+    around = SkyAt(*(values[bright] for values in places))
+    _paint(image, pixels, around, cr_mask, NORM_RADIUS_PX * image.detector_px + 1.0)
+    stars = Stars.at(places.x, places.y, known, (places.x, places.y))
+    stars = stars.take(known & beside(model, stars, bright))
+    noise, excess = float(np.median(places.std[bright])), photon_factor(image) ** -0.5
+    for k, trust in enumerate((EARLY_TRUST, LATE_TRUST)):
+        stars, pixels = fitted(pixels, model, stars, trust, 3, noise)
+        fits = judged(pixels, model, stars, np.ones((1, 1)))
+        rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
+        model = psf_from(pixels, stars.places(rows), model, start, excess)
+    return model
+
+
+class _Fit(NamedTuple):
+    """What the fits give, (N,) each: the noise with independent pixels."""
+
+    flux: Floats
+    noise: Floats
+    sky_err: Floats
+    chi2: Floats
+    core: Floats
+    own: Floats
+    light: Floats
+
+
+def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
+    """Return fluxes, and how well they fit."""
+    radius = FIT_RADIUS_PX * model.detector_px
+    terms = model.terms(np.nan_to_num(places.x), np.nan_to_num(places.y))
+    stamps, column, row = star_stamps(model.grids, terms, places.x, places.y, radius)
+    first, second = pairs_within(places.x, places.y, 2.0 * radius)
+    peak = stamps[:, 0].max(axis=(1, 2)).astype(float)
+    known_std = places.std[places.std > 0]
+    faint = FAINT_SHARE * float(np.median(known_std)) if len(known_std) else 0.0
+    shape = scene.pixels.data.shape
+    flux, sky_power = np.zeros(len(places.x)), np.zeros(len(places.x))
+    light, misfit = np.zeros(shape, np.float32), None
+
+    def add(to: Image, share: Floats, reach: Floats) -> None:
+        add_stars(to, model.grids, terms, places.x, places.y, share, reach)
+
+    def solve(trust: Trust) -> tuple[Floats, ...]:
+        pixels = scene.with_psf_error(misfit)._replace(light=light)
+        blocks, gradient, weights = normal_equations(pixels, trust, stamps, column, row)
+        ties = tie_blocks(stamps, weights, column, row, first, second)
+        _keep_flux(blocks, gradient, ties)
+        return blocks, gradient, weights, ties
+
+    for k in range(N_ITERATIONS):
+        blocks, gradient, _, ties = solve(ROBUST if k else PLAIN)
+        if not k:
+            sky_power = blocks[:, 0, 0].copy()
+        flux = flux + solved(blocks, ties, first, second, gradient, SOLVED)[:, 0]
+        reach = np.maximum(reach_px(model.wings, np.abs(flux), faint), radius + 1.0)
+        light = np.zeros(shape, np.float32)
+        add(light, flux, reach)
+        misfit = np.zeros(shape, np.float32)
+        add(misfit, PSF_ERROR**2 * flux**2 * peak, np.where(flux > 0, reach, 0.0))
+    blocks, _, weights, ties = solve(ROBUST)
+    fixed = np.zeros(len(flux), bool)
+    variance = joint_variances(blocks, ties, first, second, fixed)[:, 0]
+    core = CORE_RADIUS_PX * model.detector_px
+    lit, one = np.maximum(flux, 0.0), np.ones((1, 1))
+    judge: Any = (stamps, weights, column, row, lit, np.zeros(len(flux)), core, one)
+    with_error = quality(scene.pixels._replace(light=light), *judge)
+    plain = quality(scene.with_psf_error(None)._replace(light=light), *judge)
+    used = sky_power > 0
+    used &= plain[:, 0] > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Of pixels with their noise alone, weighted as they were.
+        noise = np.sqrt(variance * plain[:, 6] / blocks[:, 0, 0])
+        chi2 = with_error[:, 1] / with_error[:, 0]
+        columns = flux, noise, sky_power**-0.5, chi2
+    return _Fit(*(np.where(used, v, np.nan) for v in columns), *plain[:, 3:6].T)
+
+
+def _keep_flux(blocks: Floats, gradient: Floats, ties: Floats) -> None:
+    """Take all but the fluxes out of equations, in place."""
+    blocks[:, 1:, :] = blocks[:, :, 1:] = ties[:, 1:, :] = ties[:, :, 1:] = 0.0
+    gradient[:, 1:] = 0.0
+    for part in range(1, blocks.shape[1]):
+        blocks[:, part, part] = 1.0
+
+
+def _width(pulls: Floats, usual: float) -> float:
+    """Return by how much fluxes at blank places scatter over their errors."""
+    if len(pulls) < MIN_BLANK:
+        return usual
+    return 0.5 * float(np.diff(np.percentile(pulls, BLANK_PERCENTILES))[0])
