@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from bycatch.catalogs.columns import CAT, FLAGS, FLAM, Column
+from bycatch.catalogs.columns import CAT, FLAGS, FLAM, PSF_FLUXES, Column
 
 OBJECT_ID = Column(
     "object_id",
@@ -88,8 +88,16 @@ OBJECTS: tuple[Column, ...] = (
     ),
     Column(
         "radius_px", "f8", "pix", "phys.angSize",
-        "radius of the apertures of flux_{f} and of the colours, the same in all filters: the one "
-        "of the best signal-to-noise".replace("{f}", "<filter>"), nullable=True,
+        "radius of the apertures of flux_{f} and of the colours where psf_flux is False, the same "
+        "in all filters: the one of the best signal-to-noise".replace("{f}", "<filter>"),
+        nullable=True,
+    ),
+    Column(
+        "psf_flux", "bool", "", "meta.code",
+        "True: flux_{f} and the colours are those of PSF fits, brought to the scale of the "
+        "apertures; False: of apertures (extended, a full core, or not fitted)".replace(
+            "{f}", "<filter>"
+        ),
     ),
     FLAGS,
     Column("gaia_source_id", "i8", "", "meta.id.cross", "its Gaia star; 0: none"),
@@ -122,8 +130,9 @@ IN_FILTER: tuple[Column, ...] = (
     Column("n_detected_{f}", "i4", "", "meta.number;obs.image", "images in {f} that detected it"),
     Column(
         "flux_{f}", "f8", FLAM, "phot.flux.density;em.opt",
-        "mean flux density in {f}, in radius_px, corrected to all light of a point source; where "
-        "it is not detected the flux that is measured at its place", nullable=True,
+        "mean flux density in {f}, by the PSF where psf_flux says so, else in radius_px, corrected "
+        "to all light of a point source; where it is not detected the flux that is measured at its "
+        "place", nullable=True,
     ),
     Column("flux_err_{f}", "f8", FLAM, "stat.error;phot.flux.density", "its random error", True),
     Column(
@@ -172,8 +181,8 @@ IN_FILTER: tuple[Column, ...] = (
 COLOUR: tuple[Column, ...] = (
     Column(
         "colour_{f}_{g}", "f8", "mag", "phot.color;em.opt",
-        "AB magnitude in {f} minus that in {g}: of points in radius_px, of extended objects in one "
-        "ellipse on images of one PSF", nullable=True,
+        "AB magnitude in {f} minus that in {g}: of points by the PSF or in radius_px (psf_flux), "
+        "of extended objects in one ellipse on images of one PSF", nullable=True,
     ),
     Column(
         "colour_err_{f}_{g}", "f8", "mag", "stat.error;phot.color",
@@ -211,6 +220,8 @@ _MEASUREMENT_OF = (
     "p_star", "flags",
 )  # fmt: skip
 
+_PSF_OF = ("flux_psf", "flux_psf_err", "chi2_psf")
+
 EPOCHS: tuple[Column, ...] = (
     OBJECT_ID,
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root> of the image"),
@@ -243,6 +254,7 @@ EPOCHS: tuple[Column, ...] = (
         "filter agree; used for the variability only", nullable=True,
     ),
     *(column for column in CAT if column.name in _MEASUREMENT_OF),
+    *(column for column in PSF_FLUXES if column.name in _PSF_OF),
 )  # fmt: skip
 """An object in an image."""
 

@@ -27,8 +27,10 @@ from bycatch.stages.objects.model import (
     ImageDetections,
     ImagePhotometry,
     ObjectList,
+    PsfFluxes,
 )
 from bycatch.stages.objects.stamps import SkyEllipses
+from bycatch.stages.star_rows import add_forced, force_stars
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -252,9 +254,10 @@ def measure_objects(
     x, y = image.frame.wcs.all_world2pix(ra, dec, 0, quiet=True) if len(ra) else (ra, dec)
     rows = np.flatnonzero(_has_data(pixels.valid, x, y))
     scale_mas = pixels.scale_arcsec * 1000.0
-    found, table = None, _own_rows(image, own[rows]) if is_alone else None
+    found, psf_fluxes = None, None
+    table = _own_rows(image, own[rows]) if is_alone else None
     if table is None:
-        found, table = _force_photometry(
+        found, table, psf_fluxes = _force_photometry(
             image, x[rows], y[rows], rows + 1, objects.err_mas[rows] / scale_mas, settings,
             reference,
         )  # fmt: skip
@@ -295,6 +298,7 @@ def measure_objects(
         int(np.count_nonzero(shown.is_cosmic_ray)),
         psf,
         made,
+        psf_fluxes,
     )
 
 
@@ -324,8 +328,8 @@ def _force_photometry(
     err_px: Floats,
     settings: Settings,
     reference: ReferenceStars | None,
-) -> tuple[measure.MeasureResult, Table]:
-    """Measure and calibrate at positions; return the photometry and the calibrated rows."""
+) -> tuple[measure.MeasureResult, Table, PsfFluxes]:
+    """Measure and calibrate at positions: photometry, calibrated rows, and fluxes by the PSF."""
     bench = image.bench
     pixels, meta, chosen = bench.image, bench.image.meta, settings.measure
     sets = exposure_sets(pixels.path, meta, x, y, pixels.ctx_path)
@@ -337,11 +341,23 @@ def _force_photometry(
         frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
         field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
     )
+    fits = force_stars(pixels, found.table, found.sky, min(chosen.radii_px), bench.cr_mask)
+    phot = add_forced(found.table, fits)
     annulus_px = (chosen.annulus_inner_px, chosen.annulus_outer_px)
     calibrated = finalize.run(
-        found.table, chosen.radii_px, meta, pixels.scale_arcsec, annulus_px, settings.finalize
+        phot, chosen.radii_px, meta, pixels.scale_arcsec, annulus_px, settings.finalize
     )
-    return found, calibrated.table
+    table, scale = calibrated.table, calibrated.psf
+    factor, scale_err = (scale.factor, scale.error) if scale else (1.0, 0.0)
+    fluxes = PsfFluxes(
+        floats(table, "flux_psf"),
+        floats(table, "flux_psf_err"),
+        fits.sky_err * factor * meta.photflam,
+        ~fits.lost_core,
+        scale_err,
+        finalize.scale_radius_px(chosen.radii_px, pixels.detector_px),
+    )
+    return found, table, fluxes
 
 
 def _has_data(valid: Bools, x: Floats, y: Floats) -> Bools:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.tables import floats, make_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
 
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 
     from bycatch.stages.measure import Pixels, Targets
     from bycatch.stages.psf import PsfResult
+    from bycatch.stages.psf.forced import ForcedFits
+
+NOT_OF_PSF = (
+    Flag.SATURATED | Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.HOT_PIXEL | Flag.LIKELY_COSMIC_RAY
+)
+"""Sources with such a flag do not tell the PSF."""
 
 
 def fit_stars(
@@ -52,6 +60,61 @@ def fit_stars(
     place = found.x[found.n_given :], found.y[found.n_given :]
     covered = box_fraction(image.valid, *place, rule.coverage_box_px) >= rule.min_coverage
     return found.take(np.concatenate([np.ones(found.n_given, bool), covered]))
+
+
+def force_stars(
+    image: DrcImage, phot: Table, sky: Table, radius_px: float, cr_mask: Bools | None
+) -> ForcedFits:
+    """Return the PSF fluxes at the places of a photometry.
+
+    Parameters
+    ----------
+    image : DrcImage
+    phot : table of columns.PHOT: places, their sky, and which of them may be stars
+    sky : table of columns.SKY, the blank places
+    radius_px : of the smallest aperture
+    cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
+    """
+    from bycatch.stages.psf import forced
+
+    names = ("x", "y", "sky_median", "sky_std")
+    places, blank = (forced.SkyAt(*(floats(t, n) for n in names)) for t in (phot, sky))
+    r = f"{radius_px:g}"
+    net = floats(phot, f"countrate_{r}") - places.level * floats(phot, f"area_{r}")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = np.nan_to_num(net / floats(phot, f"countrate_err_{r}"))
+    snr[(np.asarray(phot["flags"]) & int(NOT_OF_PSF)) != 0] = 0.0
+    return forced.run(image, places, snr, blank, cr_mask=cr_mask)
+
+
+def add_forced(phot: Table, fits: ForcedFits) -> Table:
+    """Return a photometry with the PSF fluxes at its places, and the flags that they set.
+
+    Parameters
+    ----------
+    phot : table of columns.PHOT
+    fits : ForcedFits, row for row
+    """
+    unknown = np.full(len(phot), np.nan)
+    columns = {
+        "countrate_psf": np.where(fits.lost_core, np.nan, fits.flux),
+        "countrate_psf_err": np.where(fits.lost_core, np.nan, fits.flux_err),
+        "sky_psf": floats(phot, "sky_median"),
+        "x_psf": floats(phot, "x"),
+        "y_psf": floats(phot, "y"),
+        "x_psf_err": unknown,
+        "y_psf_err": unknown,
+        "chi2_psf": fits.chi2,
+        "sharpness_psf": fits.sharpness,
+        "crowding": fits.crowding,
+        "qfit": unknown,
+        "n_iter": np.zeros(len(phot), np.int64),
+    }
+    flags = {
+        Flag.PSF_OF_MODEL: np.full(len(phot), not fits.model.is_of_stars),
+        Flag.PSF_MISFIT: fits.is_misfit,
+    }
+    return _with_columns(phot, columns, flags)
 
 
 def targets_of(
@@ -135,13 +198,18 @@ def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
     fits : PsfResult of the image
     rows : (M,) int; of the fits, row for row of the table
     """
+    columns = {name: values[rows] for name, values in fits.columns.items()}
+    return _with_columns(table, columns, {flag: of[rows] for flag, of in fits.flags.items()})
+
+
+def _with_columns(table: Table, columns: dict[str, Any], flags: dict[Flag, Bools]) -> Table:
+    """Return a photometry with columns.PSF_RATES and some flags."""
     from astropy.table import hstack
 
     from bycatch.catalogs.columns import PSF_RATES
-    from bycatch.catalogs.tables import make_table
 
-    more = make_table(PSF_RATES, {name: values[rows] for name, values in fits.columns.items()})
+    more = make_table(PSF_RATES, columns)
     joined = hstack([table, more], join_type="exact", metadata_conflicts="silent")
-    for flag, where in fits.flags.items():
-        joined["flags"][where[rows]] |= int(flag)
+    for flag, where in flags.items():
+        joined["flags"][where] |= int(flag)
     return joined

@@ -206,12 +206,23 @@ def run(
     )
 
 
+def scale_radius_px(radii_px: tuple[float, ...], detector_px: float) -> float:
+    """Return the radius of the apertures that give PSF fluxes their scale.
+
+    Parameters
+    ----------
+    radii_px : of the apertures
+    detector_px : side of a detector pixel, image px
+    """
+    return min(radii_px, key=lambda r: abs(r - SCALE_RADIUS_PX * detector_px))
+
+
 def _psf_scale(
     phot: Table, radii_px: tuple[float, ...], fractions: Floats, detector_px: float
 ) -> PsfScale:
     """Return the scale of PSF fluxes, from the aperture nearest to 4 native pixels."""
-    k = int(np.argmin(np.abs(np.array(radii_px) - SCALE_RADIUS_PX * detector_px)))
-    r, fraction = f"{radii_px[k]:g}", fractions[:, k]
+    radius = scale_radius_px(radii_px, detector_px)
+    r, fraction = f"{radius:g}", fractions[:, radii_px.index(radius)]
     net = floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
     return psf_scale(phot, net / fraction, floats(phot, f"countrate_err_{r}") / fraction)
 

@@ -48,6 +48,13 @@ class FilterFluxes:
     chi2: Floats
     n_images: Ints
 
+    def without_last(self) -> FilterFluxes:
+        """Return those of all radii but the last."""
+        flux, err, err_sys, chi2 = (
+            v[:, :, :-1] for v in (self.flux, self.err, self.err_sys, self.chi2)
+        )
+        return FilterFluxes(flux, err, err_sys, chi2, self.n_images)
+
     def at(self, radius: Ints) -> tuple[Floats, Floats, Floats]:
         """Return flux, err and err_sys, (N, F), at the radius of each object; NaN where -1."""
         row = np.arange(len(self.flux))

@@ -157,6 +157,28 @@ class ColourGrid:
 
 
 @dataclass(frozen=True, eq=False)
+class PsfFluxes:
+    """What an image's PSF makes of the K objects that it covers: as of points.
+
+    Attributes
+    ----------
+    flux, err : (K,) float; flux density (f_lambda), erg / (Angstrom s cm2), on the scale of the
+        corrected apertures, and its random error
+    sky_err : (K,) float; the error of a source without light
+    holds : (K,) bool; the core has data and is not full
+    scale_err : relative error of the scale, common to all objects
+    radius_px : of the apertures that gave the scale
+    """
+
+    flux: Floats
+    err: Floats
+    sky_err: Floats
+    holds: Bools
+    scale_err: float
+    radius_px: float
+
+
+@dataclass(frozen=True, eq=False)
 class ImagePhotometry:
     """The objects of a group as one image measures them.
 
@@ -177,6 +199,7 @@ class ImagePhotometry:
     n_cosmic_rays : detections that the image alone is all but sure are cosmic rays
     psf : of its stars; None without one
     stamps : of the extended objects; None where no colours are made of them
+    psf_fluxes : of the objects; None where they were not fitted
     """
 
     label: str
@@ -200,6 +223,7 @@ class ImagePhotometry:
     n_cosmic_rays: int = 0
     psf: StarPsf | None = None
     stamps: Stamps | None = None
+    psf_fluxes: PsfFluxes | None = None
 
     @property
     def detected(self) -> Bools:

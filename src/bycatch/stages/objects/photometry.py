@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bycatch.arrays import Floats, Ints
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.photcal import AB_MICROJANSKY, ABSOLUTE_SYSTEMATIC, MAG_PER_FRACTION
 from bycatch.stages.objects import colours as colours_of
 from bycatch.stages.objects.colours import Colours, colour_systematic, filter_fluxes, radius_by_snr
@@ -21,6 +21,8 @@ from bycatch.stages.objects.star_psf import StarPsf, matching_kernels
 
 LIMIT_SIGMA = 5.0
 """Of the limits in the catalogs."""
+EXTENDED_BELOW = 0.5
+"""p_star, as of the flag EXTENDED."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,7 @@ class ObjectFluxes:
     Attributes
     ----------
     radius_px : (N,) float; of the apertures of an object, the same in all filters; NaN: none
+    of_psf : (N,) bool; the fluxes are those of PSF fits, not of the apertures
     flux, err : (N, F) float
     err_sys : (N, F) float; systematic error as a fraction, that of the absolute scale included
     limit : (N, F) float; 5 sigma of blank sky
@@ -39,6 +42,7 @@ class ObjectFluxes:
     """
 
     radius_px: Floats
+    of_psf: Bools
     flux: Floats
     err: Floats
     err_sys: Floats
@@ -63,44 +67,112 @@ class ObjectFluxes:
 
 
 def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxes:
-    """Return fluxes and colours: aperture-corrected, in one radius for all filters.
+    """Return fluxes and colours: of points by the PSF, of others in one radius for all filters.
 
-    Colours of extended objects are those of one ellipse on images of one PSF, where those are known
-    for a pair of filters.
+    Points that no image of a filter can fit are measured in apertures as well.  Colours of extended
+    objects are those of one ellipse on images of one PSF, where those are known for a pair of
+    filters.
 
     Parameters
     ----------
     seen : Matrices, measurements of the objects in the images
     grid : ColourGrid, fluxes of extended objects; none without it
     """
-    unit = np.array([image.microjansky for image in seen.images])[:, np.newaxis]
-    flux, err = (seen.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))
-    sky = 10.0 ** (0.4 * (AB_MICROJANSKY - seen.per_radius("maglim_{r}"))) / LIMIT_SIGMA
     names = [image.filter for image in seen.images]
     number = np.array([seen.filters.index(name) for name in names], dtype=np.int64)
     shared = np.array([colour_systematic(name) for name in names])[:, np.newaxis]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        whole = seen.per_radius("err_{r}_sys") * unit / np.abs(flux)
-    own = np.sqrt(np.maximum(np.nan_to_num(whole) ** 2 - shared**2 - ABSOLUTE_SYSTEMATIC**2, 0.0))
+    every = _with_psf(seen, _in_apertures(seen, shared))
     means = filter_fluxes(
-        flux, err, number, len(seen.filters), shared_sys=shared, own_sys=own, weight_err=sky
+        every.flux,
+        every.err,
+        number,
+        len(seen.filters),
+        shared_sys=shared,
+        own_sys=every.own_sys,
+        weight_err=every.sky_err,
     )
-    radius = radius_by_snr(means)
-    at, at_err, at_sys = means.at(radius)
-    limits = filter_fluxes(sky, sky, number, len(seen.filters)).at(radius)[1] * LIMIT_SIGMA
+    radius = radius_by_snr(means.without_last())
+    told = np.isfinite(means.flux[:, :, -1]) | (means.n_images == 0)
+    of_psf: Bools = np.asarray(_are_points(seen, grid) & told.all(axis=1) & (radius >= 0))
+    layer = np.where(of_psf, len(seen.radii_px), radius)
+    at, at_err, at_sys = means.at(layer)
+    sky = filter_fluxes(every.sky_err, every.sky_err, number, len(seen.filters))
     rows = np.arange(seen.n)
     pairs = [(k, k + 1) for k in range(len(seen.filters) - 1)]
     radii = np.array([*seen.radii_px, np.nan])
     return ObjectFluxes(
         radii[radius],
+        of_psf,
         at,
         at_err,
         np.hypot(at_sys, ABSOLUTE_SYSTEMATIC),
-        limits,
+        sky.at(layer)[1] * LIMIT_SIGMA,
         means.n_images,
         _colours(seen, colours_of.colours(at, at_err, at_sys, pairs), grid),
-        *(np.where(radius[:, np.newaxis] >= 0, v[rows, :, radius], np.nan) for v in (flux, err)),
+        *(
+            np.where(layer[:, np.newaxis] >= 0, v[rows, :, layer], np.nan)
+            for v in (every.flux, every.err)
+        ),
     )
+
+
+class _Layers(NamedTuple):
+    """Fluxes of N objects in M images, measured in L ways, (N, M, L) microjansky.
+
+    Attributes
+    ----------
+    flux, err, sky_err : the last without the noise of the source's own light
+    own_sys : systematic error of each image alone, as a fraction
+    """
+
+    flux: Floats
+    err: Floats
+    sky_err: Floats
+    own_sys: Floats
+
+
+def _in_apertures(seen: Matrices, shared: Floats) -> _Layers:
+    """Return the fluxes in the apertures; ``shared`` is the fraction common to a filter, (M, 1)."""
+    unit = np.array([image.microjansky for image in seen.images])[:, np.newaxis]
+    flux, err = (seen.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))
+    sky = 10.0 ** (0.4 * (AB_MICROJANSKY - seen.per_radius("maglim_{r}"))) / LIMIT_SIGMA
+    with np.errstate(invalid="ignore", divide="ignore"):
+        whole = seen.per_radius("err_{r}_sys") * unit / np.abs(flux)
+    own = np.sqrt(np.maximum(np.nan_to_num(whole) ** 2 - shared**2 - ABSOLUTE_SYSTEMATIC**2, 0.0))
+    return _Layers(flux, err, sky, own)
+
+
+def _with_psf(seen: Matrices, apertures: _Layers) -> _Layers:
+    """Return the fluxes in the apertures, and those of the PSF as the last layer."""
+    shape = (seen.n, len(seen.images))
+    flux, err, sky, own = (np.full(shape, np.nan) for _ in range(4))
+    for k, image in enumerate(seen.images):
+        fits = image.psf_fluxes
+        if fits is None:
+            continue
+        at, unit = (image.rows, k), image.microjansky
+        for to, values in ((flux, fits.flux), (err, fits.err), (sky, fits.sky_err)):
+            to[at] = np.where(fits.holds, values, np.nan) * unit
+        of_scale = apertures.own_sys[image.rows, k, seen.radii_px.index(fits.radius_px)]
+        own[at] = np.hypot(of_scale, fits.scale_err)
+    layers = (flux, err, sky, np.nan_to_num(own))
+    return _Layers(
+        *(
+            np.concatenate([values, last[:, :, np.newaxis]], axis=2)
+            for values, last in zip(apertures, layers, strict=True)
+        )
+    )
+
+
+def _are_points(seen: Matrices, grid: ColourGrid | None) -> Bools:
+    """Return which objects nothing tells from points, (N,)."""
+    p_star = np.where(seen.detected, seen.of("p_star"), np.nan)
+    known = np.isfinite(p_star)
+    mean = np.where(known, p_star, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    extended = known.any(axis=1) & (mean < EXTENDED_BELOW)
+    if grid is not None:
+        extended |= np.isfinite(grid.ellipses.semimajor_arcsec)
+    return np.asarray(~extended)
 
 
 def _colours(seen: Matrices, points: Colours, grid: ColourGrid | None) -> Colours:

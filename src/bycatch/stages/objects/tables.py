@@ -170,6 +170,7 @@ def _objects(
         "n_filters": (fluxes.n_images > 0).sum(axis=1),
         "position_chi2": found.chi2_dof,
         "radius_px": fluxes.radius_px,
+        "psf_flux": fluxes.of_psf,
         "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
         **_gaia_of(seen),
         **columns,
@@ -260,6 +261,8 @@ def _epochs(found: ObjectList, seen: Matrices, shift_mag: Floats, object_id: Int
             "zeropoint_shift": shift_mag[image.rows, column],
         }
         for name, values in parts.items():
+            if name not in own and name not in image.table.colnames:
+                own[name] = np.full(k, np.nan)  # an image alone is not fitted
             values.append(own[name] if name in own else np.ma.asarray(image.table[name]))
     data = {
         name: np.ma.concatenate(values) if values else np.empty(0)  # type: ignore[no-untyped-call]

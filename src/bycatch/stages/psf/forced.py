@@ -22,6 +22,7 @@ from bycatch.kernels.psf_fit import (
     LOST,
     USABLE,
     Pixels,
+    Stamps,
     Trust,
     normal_equations,
     quality,
@@ -39,9 +40,12 @@ from bycatch.stages.psf.fit import (
     SOLVED,
     Stars,
     beside,
+    draw,
+    equations,
     fitted,
     pairs_within,
     reach_px,
+    stepped,
 )
 from bycatch.stages.psf.model import NORM_RADIUS_PX, PsfModel, published
 from bycatch.stages.psf.noise import FULL_SHARE, photon_factor
@@ -51,7 +55,7 @@ from bycatch.stages.psf.table import misfits
 if TYPE_CHECKING:
     from bycatch.images.drc import DrcImage
 
-MOST_CANDIDATES = 150
+MOST_CANDIDATES = 120
 """The PSF is made from the best of so many of the brightest objects."""
 PSF_ERROR = 0.1
 """Of the light of a star's middle pixel, of which it is the 1-sigma error; elsewhere it goes with
@@ -59,12 +63,13 @@ the root of the light (measured in stacks and single exposures of training seeds
 STAR_SCATTER = 0.008
 """By which fluxes of stars scatter beyond their noise (likewise: 0.003 to 0.012)."""
 PLAIN, ROBUST = Trust(0.0, 1e9), Trust(0.0, 3.0)
-N_ITERATIONS = 5
+N_ITERATIONS = 3
 """The first one with all pixels that are no cosmic rays, the others without what stands out."""
 MOST_CHI2 = 5.0
 """Errors grow with what does not fit, up to this factor."""
-MIN_BLANK = 60
-"""Fewer blank places do not tell the noise to 10 %: then it follows from drizzling alone."""
+MIN_BLANK, MOST_BLANK = 60, 600
+"""Fewer blank places do not tell the noise to 10 %: then it follows from drizzling alone.  So many
+tell it to 3 %."""
 BLANK_PERCENTILES = (15.865, 84.135)
 
 
@@ -133,7 +138,8 @@ def run(
         brighter than the fit
     model : the image's PSF, if it is known
     """
-    n = len(places.x)
+    n, step = len(places.x), max(1, len(blank.x) // MOST_BLANK)
+    blank = SkyAt(*(values[::step] for values in blank))
     both = SkyAt(*(np.concatenate(pair) for pair in zip(places, blank, strict=True)))
     scene = _Scene.of(image, both, cr_mask)
     found = model or _psf_of_stars(image, scene, places, snr, cr_mask)
@@ -173,8 +179,9 @@ class _Scene:
     def of(image: DrcImage, places: SkyAt, cr_mask: Bools | None) -> _Scene:
         """Return the pixels within the radius of the fits."""
         shape = image.shape
-        planes = [np.zeros(shape, np.float32) for _ in range(4)]
-        pixels = Pixels(image.sci, *planes, np.full(shape, LOST, np.uint8))
+        background, light, noise, photons = (np.zeros(shape, np.float32) for _ in range(4))
+        state = np.full(shape, LOST, np.uint8)
+        pixels = Pixels(image.sci, background, light, noise, photons, state)
         at = _paint(image, pixels, places, cr_mask, FIT_RADIUS_PX * image.detector_px + 1.0)
         return _Scene(pixels, *at, pixels.noise[at])
 
@@ -212,7 +219,7 @@ def _paint(
 def _psf_of_stars(
     image: DrcImage, scene: _Scene, places: SkyAt, snr: Floats, cr_mask: Bools | None
 ) -> PsfModel:
-    """Return the PSF of the brightest of the places that are stars, with their neighbours fitted."""
+    """Return the PSF of the brightest stars, which are fitted with their neighbours."""
     start = published(image)
     model = first_model(start, image.shape)
     known = np.isfinite(places.x) & np.isfinite(places.y) & (places.std > 0)
@@ -221,14 +228,18 @@ def _psf_of_stars(
     bright[rank] = known[rank] & (snr[rank] > MIN_SNR)
     if not bright.any():
         return model
-    pixels = scene.pixels
     around = SkyAt(*(values[bright] for values in places))
-    _paint(image, pixels, around, cr_mask, NORM_RADIUS_PX * image.detector_px + 1.0)
+    _paint(image, scene.pixels, around, cr_mask, NORM_RADIUS_PX * image.detector_px + 1.0)
     stars = Stars.at(places.x, places.y, known, (places.x, places.y))
     stars = stars.take(known & beside(model, stars, bright))
     noise, excess = float(np.median(places.std[bright])), photon_factor(image) ** -0.5
+    everyone = np.ones(len(stars), bool)
+    stars = stepped(equations(scene.pixels, model, stars, PLAIN), stars, model, 0)
     for k, trust in enumerate((EARLY_TRUST, LATE_TRUST)):
-        stars, pixels = fitted(pixels, model, stars, trust, 3, noise)
+        light = np.zeros(image.shape, np.float32)
+        draw(light, model, stars, noise)
+        pixels = scene.pixels._replace(light=light)
+        stars, pixels = fitted(pixels, model, stars, trust, 3, noise, everyone)
         fits = judged(pixels, model, stars, np.ones((1, 1)))
         rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
         model = psf_from(pixels, stars.places(rows), model, start, excess)
@@ -263,7 +274,7 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
     def add(to: Image, share: Floats, reach: Floats) -> None:
         add_stars(to, model.grids, terms, places.x, places.y, share, reach)
 
-    def solve(trust: Trust) -> tuple[Floats, ...]:
+    def solve(trust: Trust) -> tuple[Floats, Floats, Stamps, Floats]:
         pixels = scene.with_psf_error(misfit)._replace(light=light)
         blocks, gradient, weights = normal_equations(pixels, trust, stamps, column, row)
         ties = tie_blocks(stamps, weights, column, row, first, second)
