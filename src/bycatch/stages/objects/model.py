@@ -155,6 +155,10 @@ class ColourGrid:
     ellipses: SkyEllipses
     step_arcsec: float
 
+    def without(self, points: Bools) -> ColourGrid:
+        """Return it without the ellipses of what all images together take for points, (N,)."""
+        return replace(self, ellipses=self.ellipses.where(~points))
+
 
 @dataclass(frozen=True, eq=False)
 class PsfFluxes:

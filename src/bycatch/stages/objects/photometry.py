@@ -21,8 +21,6 @@ from bycatch.stages.objects.star_psf import StarPsf, matching_kernels
 
 LIMIT_SIGMA = 5.0
 """Of the limits in the catalogs."""
-EXTENDED_BELOW = 0.5
-"""p_star, as of the flag EXTENDED."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +64,7 @@ class ObjectFluxes:
         return found
 
 
-def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxes:
+def object_fluxes(seen: Matrices, is_point: Bools, grid: ColourGrid | None = None) -> ObjectFluxes:
     """Return fluxes and colours: of points by the PSF, of others in one radius for all filters.
 
     Points that no image of a filter can fit are measured in apertures as well.  Colours of extended
@@ -76,6 +74,7 @@ def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxe
     Parameters
     ----------
     seen : Matrices, measurements of the objects in the images
+    is_point : (N,) bool; nothing tells the object from a point
     grid : ColourGrid, fluxes of extended objects; none without it
     """
     names = [image.filter for image in seen.images]
@@ -93,7 +92,7 @@ def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxe
     )
     radius = radius_by_snr(means.without_last())
     told = np.isfinite(means.flux[:, :, -1]) | (means.n_images == 0)
-    of_psf: Bools = np.asarray(_are_points(seen, grid) & told.all(axis=1) & (radius >= 0))
+    of_psf: Bools = np.asarray(is_point & told.all(axis=1) & (radius >= 0))
     layer = np.where(of_psf, len(seen.radii_px), radius)
     at, at_err, at_sys = means.at(layer)
     sky = filter_fluxes(every.sky_err, every.sky_err, number, len(seen.filters))
@@ -162,17 +161,6 @@ def _with_psf(seen: Matrices, apertures: _Layers) -> _Layers:
             for values, last in zip(apertures, layers, strict=True)
         )
     )
-
-
-def _are_points(seen: Matrices, grid: ColourGrid | None) -> Bools:
-    """Return which objects nothing tells from points, (N,)."""
-    p_star = np.where(seen.detected, seen.of("p_star"), np.nan)
-    known = np.isfinite(p_star)
-    mean = np.where(known, p_star, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    extended = known.any(axis=1) & (mean < EXTENDED_BELOW)
-    if grid is not None:
-        extended |= np.isfinite(grid.ellipses.semimajor_arcsec)
-    return np.asarray(~extended)
 
 
 def _colours(seen: Matrices, points: Colours, grid: ColourGrid | None) -> Colours:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 
 BRIGHT_SNR = 50.0
+EXTENDED_BELOW = 0.5
+"""p_star, as of the flag EXTENDED: what is above, or has none, is measured as a point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,10 @@ def tables(
     """
     radii_px = settings.measure.radii_px
     seen = Matrices(len(found), photometry, radii_px)
-    fluxes, verdict = object_fluxes(seen, grid), _evidence(found, seen)
+    verdict = _evidence(found, seen)
+    is_point: Bools = np.asarray(~(verdict["p_star"] < EXTENDED_BELOW))
+    grid = None if grid is None else grid.without(is_point)
+    fluxes = object_fluxes(seen, is_point, grid)
     told = epochs(found, seen, fluxes, verdict["p_star"])
     kept: Bools = np.asarray(seen.covered.any(axis=1))
     old = () if earlier is None else [np.asarray(earlier[n]) for n in ("object_id", "ra", "dec")]
