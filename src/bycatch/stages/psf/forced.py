@@ -30,12 +30,11 @@ from bycatch.kernels.psf_fit import (
 )
 from bycatch.kernels.psf_grid import add_stars, star_stamps
 from bycatch.kernels.psf_solve import joint_variances, solved
-from bycatch.stages.psf.build import first_model, psf_from
+from bycatch.stages.psf.build import first_model, psf_from, with_scatter
 from bycatch.stages.psf.choice import MIN_SNR, psf_stars
 from bycatch.stages.psf.fit import (
     EARLY_TRUST,
     FAINT_SHARE,
-    FIT_RADIUS_PX,
     LATE_TRUST,
     SOLVED,
     Stars,
@@ -57,10 +56,13 @@ if TYPE_CHECKING:
 
 MOST_CANDIDATES = 120
 """The PSF is made from the best of so many of the brightest objects."""
-PSF_ERROR = 0.1
-"""Of the light of a star's middle pixel, of which it is the 1-sigma error; elsewhere it goes with
-the root of the light (measured in stacks and single exposures of training seeds: 0.03 to 0.09)."""
-STAR_SCATTER = 0.009
+RADIUS_PX = 2.5
+"""Pixels within it enter the fits, native pixels.  With 3 or 4, stars of S/N 20 to 50 scatter by
+10 to 40 % more in crowded stacks, and those above by 10 % less in single exposures."""
+PSF_ERROR = 0.06
+"""1-sigma error of the PSF in the middle pixel, as a share of it; elsewhere it goes with the root
+of the light (bright stars of training seeds: 0.03 to 0.09, most in single exposures)."""
+STAR_SCATTER = 0.007
 """By which fluxes of stars scatter beyond their noise in a single exposure, whose pixels have one
 phase; it averages over exposures (likewise: 0.005 to 0.012, and 0.000 to 0.009 in two or three)."""
 PLAIN, ROBUST = Trust(0.0, 1e9), Trust(0.0, 3.0)
@@ -145,19 +147,24 @@ def run(
     scene = _Scene.of(image, both, cr_mask)
     found = model or _psf_of_stars(image, scene, places, snr, cr_mask)
     fits = _fitted(scene, found, both)
-    flux, noise, sky_err, chi2, core, own, light = (values[:n] for values in fits)
-    pulls = fits.flux[n:] / fits.sky_err[n:]
-    excess = _width(pulls[np.isfinite(pulls)], photon_factor(image) ** -0.5)
+    unlike = np.clip(fits.chi2, 1.0, MOST_CHI2)
+    usual = photon_factor(image) ** -0.5
+    sky, sky_err = (
+        e[:n] * _width(fits.flux[n:] / e[n:], usual)
+        for e in (fits.sky_noise * unlike, fits.sky_err)
+    )
+    flux, _, photons, _, width_err, chi2, core, own, light = (values[:n] for values in fits)
+    # Drizzling moves photons by less than the weights change: as many count as there are.
+    error = np.hypot(sky, photons * usual * unlike[:n])
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = excess * noise * np.clip(chi2, 1.0, MOST_CHI2)
         sharpness = np.where(own > 0, core / own, np.nan)
         crowding = np.where(own > 0, np.maximum(light / own - 1.0, 0.0), np.nan)
     lost = lies_on_lost_core(scene.pixels, places.x, places.y, image.detector_px)
     scatter = STAR_SCATTER / np.sqrt(max(image.meta.n_exposures, 1))
-    error = np.hypot(error, scatter * np.maximum(flux, 0.0))
+    error = np.sqrt(error**2 + width_err**2 + (scatter * np.maximum(flux, 0.0)) ** 2)
     wide, sharp = misfits(flux, error, sharpness, lost)
     return ForcedFits(
-        found, flux, error, excess * sky_err, chi2, sharpness, crowding, lost, wide | sharp | lost
+        found, flux, error, sky_err, chi2, sharpness, crowding, lost, wide | sharp | lost
     )
 
 
@@ -184,7 +191,7 @@ class _Scene:
         background, light, noise, photons = (np.zeros(shape, np.float32) for _ in range(4))
         state = np.full(shape, LOST, np.uint8)
         pixels = Pixels(image.sci, background, light, noise, photons, state)
-        at = _paint(image, pixels, places, cr_mask, FIT_RADIUS_PX * image.detector_px + 1.0)
+        at = _paint(image, pixels, places, cr_mask, RADIUS_PX * image.detector_px + 1.0)
         return _Scene(pixels, *at, pixels.noise[at])
 
     def with_psf_error(self, variance: Image | None) -> Pixels:
@@ -245,15 +252,22 @@ def _psf_of_stars(
         fits = judged(pixels, model, stars, np.ones((1, 1)))
         rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
         model = psf_from(pixels, stars.places(rows), model, start, excess)
+        model = with_scatter(model, pixels, stars.places(rows), fits.width_err[rows])
     return model
 
 
 class _Fit(NamedTuple):
-    """What the fits give, (N,) each: the noise with independent pixels."""
+    """What the fits give, (N,) each.
+
+    Errors are those of the sky, of independent pixels; of all stars' photons; of a star without
+    light; and of a width that scatters from star to star.
+    """
 
     flux: Floats
-    noise: Floats
+    sky_noise: Floats
+    photon_noise: Floats
     sky_err: Floats
+    width_err: Floats
     chi2: Floats
     core: Floats
     own: Floats
@@ -262,7 +276,7 @@ class _Fit(NamedTuple):
 
 def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
     """Return fluxes, and how well they fit."""
-    radius = FIT_RADIUS_PX * model.detector_px
+    radius = RADIUS_PX * model.detector_px
     terms = model.terms(np.nan_to_num(places.x), np.nan_to_num(places.y))
     stamps, column, row = star_stamps(model.grids, terms, places.x, places.y, radius)
     first, second = pairs_within(places.x, places.y, 2.0 * radius)
@@ -276,15 +290,16 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
     def add(to: Image, share: Floats, reach: Floats) -> None:
         add_stars(to, model.grids, terms, places.x, places.y, share, reach)
 
-    def solve(trust: Trust) -> tuple[Floats, Floats, Stamps, Floats]:
+    def solve(trust: Trust) -> tuple[Floats, Floats, Stamps, Floats, Floats]:
         pixels = scene.with_psf_error(misfit)._replace(light=light)
         blocks, gradient, weights = normal_equations(pixels, trust, stamps, column, row)
         ties = tie_blocks(stamps, weights, column, row, first, second)
+        by_width = blocks[:, 0, 3].copy()
         _keep_flux(blocks, gradient, ties)
-        return blocks, gradient, weights, ties
+        return blocks, gradient, weights, ties, by_width
 
     for k in range(N_ITERATIONS):
-        blocks, gradient, _, ties = solve(ROBUST if k else PLAIN)
+        blocks, gradient, _, ties, _ = solve(ROBUST if k else PLAIN)
         if not k:
             sky_power = blocks[:, 0, 0].copy()
         flux = flux + solved(blocks, ties, first, second, gradient, SOLVED)[:, 0]
@@ -293,7 +308,7 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
         add(light, flux, reach)
         misfit = np.zeros(shape, np.float32)
         add(misfit, PSF_ERROR**2 * flux**2 * peak, np.where(flux > 0, reach, 0.0))
-    blocks, _, weights, ties = solve(ROBUST)
+    blocks, _, weights, ties, by_width = solve(ROBUST)
     fixed = np.zeros(len(flux), bool)
     variance = joint_variances(blocks, ties, first, second, fixed)[:, 0]
     core = CORE_RADIUS_PX * model.detector_px
@@ -301,13 +316,19 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
     judge: Any = (stamps, weights, column, row, lit, np.zeros(len(flux)), core, one)
     with_error = quality(scene.pixels._replace(light=light), *judge)
     plain = quality(scene.with_psf_error(None)._replace(light=light), *judge)
+    none = np.zeros(shape, np.float32)
+    dark = quality(scene.pixels._replace(light=light, photons=none), *judge)
     used = sky_power > 0
     used &= plain[:, 0] > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         # Of pixels with their noise alone, weighted as they were.
-        noise = np.sqrt(variance * plain[:, 6] / blocks[:, 0, 0])
+        sky_noise, photon_noise = (
+            np.sqrt(np.maximum(variance * part / blocks[:, 0, 0], 0.0))
+            for part in (dark[:, 6], plain[:, 6] - dark[:, 6])
+        )
         chi2 = with_error[:, 1] / with_error[:, 0]
-        columns = flux, noise, sky_power**-0.5, chi2
+        width_err = model.width_scatter * np.abs(flux * by_width) / blocks[:, 0, 0]
+        columns = flux, sky_noise, photon_noise, sky_power**-0.5, width_err, chi2
     return _Fit(*(np.where(used, v, np.nan) for v in columns), *plain[:, 3:6].T)
 
 
@@ -321,6 +342,7 @@ def _keep_flux(blocks: Floats, gradient: Floats, ties: Floats) -> None:
 
 def _width(pulls: Floats, usual: float) -> float:
     """Return by how much fluxes at blank places scatter over their errors."""
+    pulls = pulls[np.isfinite(pulls)]
     if len(pulls) < MIN_BLANK:
         return usual
     return 0.5 * float(np.diff(np.percentile(pulls, BLANK_PERCENTILES))[0])
