@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.kernels.neighbourhood import neighbourhood
@@ -287,12 +288,17 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
     first, second = pairs_within(places.x, places.y, 2.0 * radius)
     peak = stamps[:, 0].max(axis=(1, 2)).astype(float)
     known_std = places.std[places.std > 0]
-    faint = FAINT_SHARE * float(np.median(known_std)) if len(known_std) else 0.0
+    std = float(np.median(known_std)) if len(known_std) else 0.0
+    nearest_px = _nearest_px(places)
     shape = scene.pixels.data.shape
     flux, sky_power = np.zeros(len(places.x)), np.zeros(len(places.x))
     light, misfit = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
-    def add(to: Image, share: Floats, reach: Floats) -> None:
+    def add(to: Image, share: Floats, faint: float) -> None:
+        """Draw as far as it counts for a pixel: of places that are alone in their own pixels."""
+        reach = reach_px(model.wings, np.abs(share), faint)
+        reach = np.where(nearest_px > reach + radius, 0.0, reach)
+        reach = np.where(share != 0, np.maximum(reach, radius + 1.0), 0.0)
         add_stars(to, model.grids, terms, places.x, places.y, share, reach)
 
     def solve(trust: Trust) -> tuple[Floats, Floats, Stamps, Floats, Floats]:
@@ -309,11 +315,9 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
             sky_power = blocks[:, 0, 0].copy()
         before, lit = flux, np.maximum(flux, 0.0)
         flux = flux + solved(blocks, ties, first, second, gradient, SOLVED)[:, 0]
-        brightest = np.maximum(np.abs(flux), np.abs(before))
-        reach = np.maximum(reach_px(model.wings, brightest, faint), radius + 1.0)
-        add(light, flux - before, reach)
+        add(light, flux - before, FAINT_SHARE * std)
         change = np.maximum(flux, 0.0) ** 2 - lit**2
-        add(misfit, PSF_ERROR**2 * peak * change, reach)
+        add(misfit, PSF_ERROR**2 * peak * change, FAINT_SHARE * std**2)
     blocks, _, weights, ties, by_width = solve(ROBUST)
     fixed = np.zeros(len(flux), bool)
     variance = joint_variances(blocks, ties, first, second, fixed)[:, 0]
@@ -336,6 +340,16 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
         width_err = model.width_scatter * np.abs(flux * by_width) / blocks[:, 0, 0]
         columns = flux, sky_noise, photon_noise, sky_power**-0.5, width_err, chi2
     return _Fit(*(np.where(used, v, np.nan) for v in columns), *plain[:, 3:6].T)
+
+
+def _nearest_px(places: SkyAt) -> Floats:
+    """Return how far the nearest other place is, (N,); infinite where none is."""
+    at = np.column_stack([places.x, places.y])
+    known = np.isfinite(at).all(axis=1)
+    found = np.full(len(at), np.inf)
+    if known.any():
+        found[known] = np.asarray(cKDTree(at[known]).query(at[known], k=2)[0])[:, 1]
+    return found
 
 
 def _keep_flux(blocks: Floats, gradient: Floats, ties: Floats) -> None:
