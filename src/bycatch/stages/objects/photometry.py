@@ -67,7 +67,7 @@ class ObjectFluxes:
 def object_fluxes(seen: Matrices, is_point: Bools, grid: ColourGrid | None = None) -> ObjectFluxes:
     """Return fluxes and colours: of points by the PSF, of others in one radius for all filters.
 
-    Points that no image of a filter can fit are measured in apertures as well.  Colours of extended
+    Points that some image can not fit are measured in apertures as well.  Colours of extended
     objects are those of one ellipse on images of one PSF, where those are known for a pair of
     filters.
 
@@ -91,8 +91,9 @@ def object_fluxes(seen: Matrices, is_point: Bools, grid: ColourGrid | None = Non
         weight_err=every.sky_err,
     )
     radius = radius_by_snr(means.without_last())
-    told = np.isfinite(means.flux[:, :, -1]) | (means.n_images == 0)
-    of_psf: Bools = np.asarray(is_point & told.all(axis=1) & (radius >= 0))
+    # An image whose apertures alone serve (a full core) would be no epoch.
+    fits = np.isfinite(every.flux[:, :, -1]) | ~np.isfinite(every.flux[:, :, :-1]).any(axis=2)
+    of_psf: Bools = np.asarray(is_point & fits.all(axis=1) & (radius >= 0))
     layer = np.where(of_psf, len(seen.radii_px), radius)
     at, at_err, at_sys = means.at(layer)
     sky = filter_fluxes(every.sky_err, every.sky_err, number, len(seen.filters))
