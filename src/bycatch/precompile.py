@@ -131,12 +131,14 @@ def _objects(
     background: NDArray[np.float32],
     noise: NDArray[np.float32],
 ) -> None:
-    """Join two lists, add an image to a sum, and measure some sources in ellipses."""
+    """Join two lists, add an image to a sum, and measure some sources in ellipses and by a PSF."""
     from bycatch.stages.objects.association import Detections, associate
     from bycatch.stages.objects.combined import Combination, grid_over
     from bycatch.stages.objects.homogenised import ellipse_fluxes
     from bycatch.stages.objects.stamps import Noise, SkyEllipses, pixels_per_arcsec, stamps
     from bycatch.stages.objects.star_psf import matching_kernels, star_psf
+    from bycatch.stages.psf import forced
+    from bycatch.stages.psf.forced import SkyAt
 
     n = len(x)
     one = Detections(0.05 * x, 0.05 * y, np.full(n, 0.01), 0.0, np.ones(n))
@@ -153,6 +155,8 @@ def _objects(
         step_arcsec=0.05, scale_arcsec=0.05, microjansky=1.0,
     )  # fmt: skip
     ellipse_fluxes(ellipses, [made], matching_kernels([psf]))
+    places = SkyAt(x, y, sky, np.full(n, NOISE))
+    forced.run(image, places, np.full(n, 100.0), SkyAt(*(values[:0] for values in places)))
 
 
 def _scene() -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
