@@ -168,7 +168,7 @@ def test_the_design_page_names_every_module_and_no_other() -> None:
     assert named <= written
     assert written <= {path.name for path in modules}
     folders = {path.parts[0] for path in modules if len(path.parts) > 1}
-    assert folders <= set(re.findall(r"^  ([a-z_]+)/", page, re.MULTILINE))
+    assert folders <= set(re.findall(r"^### ([a-z_]+)/", page, re.MULTILINE))
 
 
 def test_the_design_page_has_the_layers_of_the_contract() -> None:
