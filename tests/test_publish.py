@@ -215,7 +215,7 @@ def test_marks_lie_on_the_objects(published, visit):
     marks = re.findall(r'<ellipse cx="([\d.]+)" cy="([\d.]+)"', first)
     at = np.array(marks, dtype=float)
     shapes = shapes_of(read_table(next(published.glob("out/objects/*/*_objects.ecsv"))))
-    shown = [shape for shape in shapes if shape.kind in {"point", "extended"}]
+    shown = [shape for shape in shapes if shape.object_class in {"point", "extended"}]
     assert len(shown) == len(at) > 3
     ra, dec = np.array([(shape.ra_deg, shape.dec_deg) for shape in shown]).T
     x, y = visit.wcs.all_world2pix(ra, dec, 0)
@@ -265,7 +265,8 @@ def test_a_group_that_is_not_there_is_named(published, tmp_path, bycatch):
 
 def test_shapes_of_what_is_not_real(published):
     objects = read_table(next(published.glob("out/objects/*/*_objects.ecsv")))
-    objects["p_real"][0], objects["p_cr"][0] = 0.1, 0.8
-    objects["origin"][1] = 4
-    kinds = [shape.kind for shape in shapes_of(objects)]
-    assert kinds[:2] == ["cosmic ray", "listed"]
+    objects["p_real"][0] = 0.1
+    objects["list_row"][1], objects["p_real"][1], objects["p_star"][1] = 3, 1.0, 0.9
+    first, second = shapes_of(objects)[:2]
+    assert (first.object_class, first.is_listed) == ("not real", False)
+    assert (second.object_class, second.is_listed) == ("point", True)

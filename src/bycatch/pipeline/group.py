@@ -95,6 +95,11 @@ class GroupJob:
     waits: bool = False
     with_page: bool = False
 
+    @property
+    def title(self) -> str:
+        """The group in messages."""
+        return f"objects {self.name}"
+
 
 def run_group(job: GroupJob) -> GroupReport:
     """Make the tables of a group; what goes wrong is in the report."""
@@ -366,5 +371,5 @@ def is_done(record: ImageRecord, out: Path) -> bool:
 
 def lost_group(job: GroupJob, reason: str) -> GroupReport:
     """Return the report of a group whose worker died."""
-    log_loss(f"objects {job.name}", Outcome.LOST, reason)
+    log_loss(job.title, Outcome.LOST, reason)
     return GroupReport(job.name, str(Outcome.LOST), reason)

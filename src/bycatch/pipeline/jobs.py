@@ -165,6 +165,11 @@ class FieldJob:
         """Where the field lies."""
         return self.out / self.name
 
+    @property
+    def title(self) -> str:
+        """The field in messages."""
+        return self.name
+
 
 @dataclass(frozen=True)
 class ImageJob:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bycatch.engines import Executor, LostTask, executor_of
+from bycatch.engines import Executor, executor_of
 from bycatch.errors import BycatchError, SettingsError
 from bycatch.images.files import open_fits
 from bycatch.images.times import DAYS_PER_YEAR
@@ -19,6 +18,7 @@ from bycatch.pipeline.group import GroupJob, is_done, lost_group, run_group
 from bycatch.pipeline.group_frames import shape_of
 from bycatch.pipeline.jobs import Inputs, UserFile
 from bycatch.pipeline.outcomes import GroupReport
+from bycatch.pipeline.tasks import run_tasks
 from bycatch.products import FieldState, ImageRecord, find_records, last_run, read_fields
 from bycatch.products.folder import FOLDER_FILE
 from bycatch.products.group_state import group_folder, group_names, read_groups
@@ -89,7 +89,7 @@ def objects_of(
         "%d group(s) of overlapping images", len(jobs),
         extra={"sizes_mb": labels, "steps": ("objects",)},
     )  # fmt: skip
-    found = sorted(work_on(executor, jobs), key=lambda report: report.name)
+    found = sorted(run_tasks(executor, run_group, jobs, lost_group), key=lambda report: report.name)
     if jobs:  # else the images can't be read: what was made of them stays
         _forget_others(out, {job.name for job in jobs} | set(kept))
     return found
@@ -200,25 +200,3 @@ def _forget_others(out: Path, names: set[str]) -> None:
             (folder / name).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
-
-
-def work_on(executor: Executor, jobs: Sequence[GroupJob]) -> Iterator[GroupReport]:
-    """Give what became of the groups, as they are done.
-
-    A group whose worker died is tried once more, alone; one that another process has is waited
-    for when all others are done.
-    """
-    again: list[GroupJob] = []
-    for number, found in executor.work(run_group, jobs):
-        job = jobs[number]
-        if isinstance(found, LostTask):
-            logger.warning("objects %s: %s; tried once more", job.name, found.reason)
-            again.append(replace(job, waits=True))
-        elif found.holder:
-            logger.warning("objects %s: skipped for now: %s", job.name, found.holder)
-            again.append(replace(job, waits=True))
-        else:
-            yield found
-    for job in again:
-        for _, found in executor.work(run_group, [job]):
-            yield lost_group(job, found.reason) if isinstance(found, LostTask) else found

@@ -14,17 +14,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bycatch.engines import Executor, LostTask, Serial, executor_of
+from bycatch.engines import Executor, Serial, executor_of
 from bycatch.errors import SettingsError
 from bycatch.images.files import root_of
 from bycatch.pipeline import intake
 from bycatch.pipeline.field import lost_field, prepare_worker, run_field, tidy_up
 from bycatch.pipeline.jobs import FieldJob, Inputs, UserFiles
 from bycatch.pipeline.objects import objects_of
-from bycatch.pipeline.outcomes import FieldResult, GroupReport
+from bycatch.pipeline.outcomes import GroupReport
 from bycatch.pipeline.placing import planned_record
 from bycatch.pipeline.report import RunReport
 from bycatch.pipeline.summary import summarize
+from bycatch.pipeline.tasks import run_tasks
 from bycatch.products import (
     SETTINGS_FILE,
     STAGES,
@@ -259,7 +260,8 @@ def _run(
     if "align" in stages and importlib.util.find_spec("matplotlib") is None:
         logger.info("no figures: matplotlib is not installed (pip install 'bycatch[figures]')")
     try:
-        fields = tuple(sorted(work_on(executor, jobs), key=lambda field: field.name))
+        results = run_tasks(executor, run_field, jobs, lost_field)
+        fields = tuple(sorted(results, key=lambda field: field.name))
     except BaseException:
         executor.close()
         logging.disable()  # a line of the log may raise the signal again that ended the work
@@ -322,35 +324,3 @@ def _still_unused(out: Path, found: list[UnusedFile]) -> list[UnusedFile]:
         for unused in last_run(out).skipped
         if unused.path not in known and not unused.path.endswith(".json")
     ]
-
-
-def work_on(executor: Executor, jobs: Sequence[FieldJob]) -> Iterator[FieldResult]:
-    """Give what became of the fields, as they are done.
-
-    A field whose worker died is tried once more: alone, with nothing in parallel, where memory
-    may be the cause.  A field that another process has is waited for, when all others are done.
-    """
-    again: list[FieldJob] = []
-    alone: list[FieldJob] = []
-    taken: list[FieldJob] = []
-    for number, found in executor.work(run_field, jobs):
-        job = jobs[number]
-        if isinstance(found, LostTask):
-            logger.warning("%s: %s; it is tried once more", job.name, found.reason)
-            (alone if found.may_be_memory else again).append(job)
-        elif found.holder:
-            logger.warning("%s: skipped for now: %s has it", job.name, found.holder)
-            taken.append(replace(job, waits=True))
-        else:
-            yield found
-    for group in filter(None, (again, *([job] for job in alone))):
-        for number, found in executor.work(run_field, [replace(job, waits=True) for job in group]):
-            if isinstance(found, LostTask):
-                yield lost_field(group[number], f"its worker died twice: {found.reason}")
-            else:
-                yield found
-    for number, found in executor.work(run_field, taken) if taken else ():
-        if isinstance(found, LostTask):
-            yield lost_field(taken[number], found.reason)
-        else:
-            yield found

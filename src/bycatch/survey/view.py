@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bycatch.catalogs.object_classes import CLASS_COLOURS
 from bycatch.catalogs.survey_columns import filter_order
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.display.notebook import png
@@ -25,7 +27,7 @@ from bycatch.products import ImageRecord, read_field
 from bycatch.products.group_state import group_folder, group_names, read_group, table_path
 from bycatch.products.paths import own_folder
 from bycatch.report.pixels import data_uri, picture
-from bycatch.survey.shapes import COLOURS, WORDS, Shape, shapes_of
+from bycatch.survey.shapes import LEGEND, Shape, shapes_of
 from bycatch.survey.votable import write_votable
 from bycatch.system.disk import atomic
 from bycatch.version import __version__
@@ -218,22 +220,30 @@ def _north_deg(wcs: Any, nx: int, ny: int) -> float:
 def _mark(one: Shape, x: float, y: float, scale: float, north_deg: float) -> str:
     """Return an object as SVG, with its number where the mouse rests."""
     a, b = max(one.major_arcsec / scale, 3.0), max(one.minor_arcsec / scale, 2.0)
-    title = f"<title>{one.object_id} {one.kind}</title>"
-    style = f'stroke="{COLOURS[one.kind]}"'
-    if one.kind in {"point", "extended"}:
+    title = f"<title>{one.object_id} {one.object_class}</title>"
+    style = f'stroke="{CLASS_COLOURS[one.object_class]}"'
+    diamond = f'<path d="{_diamond(x, y, 1.6 * a)}" {style}/>' if one.is_listed else ""
+    if one.object_class in {"point", "extended"}:
         turn = -(90.0 + north_deg + one.pa_deg)
         return (
             f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{a:.1f}" ry="{b:.1f}" {style} '
-            f'transform="rotate({turn:.1f} {x:.1f} {y:.1f})">{title}</ellipse>'
+            f'transform="rotate({turn:.1f} {x:.1f} {y:.1f})">{title}</ellipse>{diamond}'
         )
-    path = {
-        "flagged": f"M{x - a:.1f} {y - a:.1f}h{2 * a:.1f}v{2 * a:.1f}h{-2 * a:.1f}z",
-        "listed": f"M{x:.1f} {y - a:.1f}l{a:.1f} {a:.1f}l{-a:.1f} {a:.1f}l{-a:.1f} {-a:.1f}z",
-    }.get(
-        one.kind,
-        f"M{x - a:.1f} {y - a:.1f}l{2 * a:.1f} {2 * a:.1f}m0 {-2 * a:.1f}l{-2 * a:.1f} {2 * a:.1f}",
-    )
-    return f'<path d="{path}" {style}>{title}</path>'
+    path = _cross(x, y, a) if one.object_class == "not real" else _square(x, y, a)
+    return f'<path d="{path}" {style}>{title}</path>{diamond}'
+
+
+def _cross(x: float, y: float, a: float) -> str:
+    side = f"{2 * a:.1f}"
+    return f"M{x - a:.1f} {y - a:.1f}l{side} {side}m0 -{side}l-{side} {side}"
+
+
+def _square(x: float, y: float, a: float) -> str:
+    return f"M{x - a:.1f} {y - a:.1f}h{2 * a:.1f}v{2 * a:.1f}h{-2 * a:.1f}z"
+
+
+def _diamond(x: float, y: float, a: float) -> str:
+    return f"M{x:.1f} {y - a:.1f}l{a:.1f} {a:.1f}l{-a:.1f} {a:.1f}l{-a:.1f} {-a:.1f}z"
 
 
 STYLE = """
@@ -281,23 +291,26 @@ def _page(shown: GroupView, shapes: list[Shape], panels: list[str]) -> str:
     objects = {
         "centre": [round(v, 6) for v in centre],
         "fov_deg": round(fov, 4),
-        "colours": COLOURS,
+        "colours": CLASS_COLOURS,
         # Numbers of 64 bits are words: a browser's numbers have 53.
         "sources": [
-            [str(s.object_id), round(s.ra_deg, 7), round(s.dec_deg, 7), s.kind] for s in shapes
+            [str(s.object_id), round(s.ra_deg, 7), round(s.dec_deg, 7), s.object_class]
+            for s in shapes
         ],
     }
     buttons = "".join(
         f'<button data-show="{number}">{escape(name)}</button>'
         for number, name in enumerate(shown.images)
     )
-    counts = {kind: sum(s.kind == kind for s in shapes) for kind in WORDS}
+    counts = Counter(shape.object_class for shape in shapes)
     legend = "".join(
-        f'<span class="kind"><i style="border-color:{COLOURS[kind]}"></i> {escape(words)} '
-        f"({counts[kind]})</span>"
-        for kind, words in WORDS.items()
-        if counts[kind]
+        f'<span class="kind"><i style="border-color:{CLASS_COLOURS[name]}"></i> {escape(words)} '
+        f"({counts[name]})</span>"
+        for name, words in LEGEND.items()
+        if counts[name]
     )
+    if n_listed := sum(shape.is_listed for shape in shapes):
+        legend += f'<span class="kind">on your list: diamond ({n_listed})</span>'
     script = (
         f"const ALADIN = {json.dumps(ALADIN)}; const OBJECTS = {json.dumps(objects)};{SCRIPT}"
     ).replace("</", "<\\/")
