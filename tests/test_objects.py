@@ -240,9 +240,9 @@ def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
 
     real, search = group.measure_objects, group.search_image
 
-    def find_few(bench, *rest):
+    def find_few(bench, *rest, **options):
         """Let the image that fails have detected less than the other."""
-        image = search(bench, *rest)
+        image = search(bench, *rest, **options)
         if image.meta.filter == "F475W":
             few, shape = slice(5), image.ellipses
             image.sources, image.source_ids = image.sources[few], image.source_ids[few]

@@ -13,6 +13,8 @@ errors that are larger than said (`WIDE_SHARE`, `WIDE_FACTOR`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bycatch.arrays import Floats, Ints
@@ -23,6 +25,8 @@ WIDE_SHARE = 0.05
 WIDE_FACTOR = 3.0
 MOST_SWEEPS = 8
 _LEAST_GAIN = 1e-9
+_NONE: Any = np.int64(-1)
+"""No group, or no member. (For a plain -1, numba compiles what takes it once more.)"""
 _Rows = tuple[Floats, Floats, Floats, Floats, Ints]
 """xy, variance, ln_density, ln_prior and image, see `likeliest_groups`."""
 _State = tuple[Ints, Ints, Ints, Ints, Floats]
@@ -218,7 +222,7 @@ def _with(rows: _Rows, following: Ints, group: int, without: int, extra: int) ->
     """Return ln B of a group without one member, with a detection of another group."""
     kept = following[extra]
     following[extra] = -1
-    value = _evidence(rows, following, group, without, extra, -1)
+    value = _evidence(rows, following, group, without, extra, _NONE)
     following[extra] = kept
     return value
 
@@ -231,7 +235,7 @@ def _joins(rows: _Rows, state: _State, i: int, j: int) -> bool:
     a, b = group[i], group[j]
     if not _can_join(image, following, head[a], head[b]):
         return False
-    both = _evidence(rows, following, head[a], -1, head[b], -1)
+    both = _evidence(rows, following, head[a], _NONE, head[b], _NONE)
     if not both > score[a] + score[b] + _LEAST_GAIN:  # NaN gains nothing
         return False
     _join(group, following, head, a, b)
@@ -251,7 +255,7 @@ def _moves(rows: _Rows, state: _State, i: int, j: int) -> bool:
     if other >= 0:
         new_a = _with(rows, following, head[a], i, other)
     else:
-        new_a = _evidence(rows, following, head[a], i, -1, -1)
+        new_a = _evidence(rows, following, head[a], i, _NONE, _NONE)
     if not new_a + new_b > score[a] + score[b] + _LEAST_GAIN:
         return False
     _take_out(group, following, head, i)
@@ -272,7 +276,7 @@ def _leaves(rows: _Rows, state: _State, i: int) -> bool:
     a = group[i]
     if following[head[a]] < 0:
         return False
-    rest = _evidence(rows, following, head[a], i, -1, -1)
+    rest = _evidence(rows, following, head[a], i, _NONE, _NONE)
     if not rest > score[a] + _LEAST_GAIN:
         return False
     # As this group has two members or more, there is an empty one.

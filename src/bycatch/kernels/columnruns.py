@@ -11,6 +11,7 @@ from bycatch.arrays import Floats
 from bycatch.kernels.bounds import FAR, length_px
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, points, positions
+from bycatch.kernels.skystats import middle
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 CLIP_SIGMA = 4.0
@@ -117,15 +118,15 @@ def _is_run(
 ) -> bool:
     """Tell whether one column deviates; most do not in their first stretch, and cost no more."""
     core, reach = stretches
-    middle = (core + reach + 1) // 2
+    halfway = (core + reach + 1) // 2
     sign = total = 0.0
     for side in (1, -1):
-        near = _deviation(sci, gap, column, row, noise, slope, side, core, middle)
+        near = _deviation(sci, gap, column, row, noise, slope, side, core, halfway)
         if sign == 0.0:
             sign = 1.0 if near > 0 else -1.0
         if not sign * near > n_sigma:
             return False
-        far = _deviation(sci, gap, column, row, noise, slope, side, middle, reach)
+        far = _deviation(sci, gap, column, row, noise, slope, side, halfway, reach)
         if not (sign * far > n_sigma and sign * far > 0.5 * sign * near):
             return False
         total = total + near + far
@@ -145,22 +146,22 @@ def _scatter_beside(
 ) -> float:
     """Return the robust scatter of the stretches of the columns beside; NaN where few are known."""
     core, reach = stretches
-    middle = (core + reach + 1) // 2
+    halfway = (core + reach + 1) // 2
     sizes, n = np.empty(8 * N_BESIDE), 0
     for k in range(N_BESIDE):
         # A column reaches into the contrast of those up to one gap and a pixel beside.
         away = 2 * gap + 1 + STEP_BESIDE * k
         for beside in (column - away, column + away):
             for side in (1, -1):
-                near = _deviation(sci, gap, beside, row, noise, slope, side, core, middle)
-                far = _deviation(sci, gap, beside, row, noise, slope, side, middle, reach)
+                near = _deviation(sci, gap, beside, row, noise, slope, side, core, halfway)
+                far = _deviation(sci, gap, beside, row, noise, slope, side, halfway, reach)
                 for value in (near, far):
                     if math.isfinite(value):
                         sizes[n] = abs(value)
                         n += 1
     if n < LEAST_BESIDE:
         return math.nan
-    return float(MAD_TO_SIGMA * np.median(sizes[:n]))
+    return MAD_TO_SIGMA * middle(sizes, n)
 
 
 @compiled

@@ -122,7 +122,9 @@ def _annulus_stats(
                         values[n] = value
                         n += 1
         if n < LEAST_FREE * n_all:
-            values[n:n_all] = others[: n_all - n]
+            # One by one: for a slice, numba compiles the text of an error about shapes (1.6 s).
+            for i in range(n_all - n):
+                values[n + i] = others[i]
             n = n_all
         if n:
             out[k, 0], out[k, 1], out[k, 2] = clip(values, n, clip_sigma)

@@ -131,17 +131,17 @@ def _window(
 @compiled
 def _star(window: _Window) -> Floats:
     """Return x, y, error, light and number of pixels of a star; NaN where there is no centre."""
-    nothing = np.full(5, np.nan)
+    out = np.full(5, np.nan)
     x, y, reach = window.x, window.y, window.edges[-1]
     look, sums, step = _look(window, x, y), np.zeros((N_SECTORS, 5)), math.inf
     for iteration in range(MAX_ITERATIONS):
         look = _look(window, x, y)
         if look.n == 0:
-            return nothing
+            return out
         sums = _sector_sums(look)
         move_x, move_y = _centre_step(_total(sums))
         if not (math.isfinite(move_x) and math.isfinite(move_y)):
-            return nothing
+            return out
         step = math.hypot(move_x, move_y)
         # Pixels that come and go with the centre can make it swing: half of a step ends that.
         is_early = iteration < N_LONG
@@ -149,7 +149,7 @@ def _star(window: _Window) -> Floats:
         share = min(share, limit / max(step, 1e-30))
         x, y = x + share * move_x, y + share * move_y
         if math.hypot(x - window.x, y - window.y) > 0.5 * reach:
-            return nothing
+            return out
         if step < (CONVERGED_PX if is_early else NEARLY_PX):
             break
     error = math.hypot(_jackknife(sums), step)
@@ -157,8 +157,9 @@ def _star(window: _Window) -> Floats:
     for weight in look.weight:
         n_used += weight != 0
     if not (step < MOST_PX and math.isfinite(error)):
-        return nothing
-    return np.array([x, y, error, look.light, n_used])
+        return out
+    out[0], out[1], out[2], out[3], out[4] = x, y, error, look.light, n_used
+    return out
 
 
 class _Look(NamedTuple):
@@ -307,7 +308,10 @@ def _profile(value: Floats, log_radius: Floats, ring: Ints, count: Ints) -> _Pro
     level = _medians(value, ring, count)
     # Of the last ring: the others' are not needed, but cost little.
     scatter = 1.4826 * _medians(np.abs(value - level[-1]), ring, count)[-1]
-    soft = max(scatter, 1e-6 * (level.max() - level.min()), 1e-30)
+    lowest = highest = level[0]
+    for one in level:
+        lowest, highest = min(lowest, one), max(highest, one)
+    soft = max(scatter, 1e-6 * (highest - lowest), 1e-30)
     mean = np.zeros(count.size)
     for k in range(value.size):
         mean[ring[k]] += log_radius[k]

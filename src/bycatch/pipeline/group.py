@@ -229,7 +229,10 @@ class _GroupWork:
 
             def search(bench: Workbench = bench) -> None:
                 frame = frames[label_of(bench)]
-                images.append(search_image(bench, frame, self.settings, combination))
+                found = search_image(
+                    bench, frame, self.settings, combination, is_alone=len(benches) == 1
+                )
+                images.append(found)
 
             attempt(bench.job.label, self.job.out, search)
         if not images:

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.tables import floats, read_table
+from bycatch.catalogs.tables import floats
 from bycatch.images.exposures import exposure_sets
 from bycatch.kernels.exposures import mask_shares
 from bycatch.pipeline.group_frames import GroupFrame, label_of
@@ -91,7 +91,12 @@ class GroupImage:
 
 
 def search_image(
-    bench: Workbench, frame: GroupFrame, settings: Settings, combination: Combination | None
+    bench: Workbench,
+    frame: GroupFrame,
+    settings: Settings,
+    combination: Combination | None,
+    *,
+    is_alone: bool = False,
 ) -> GroupImage:
     """Return an image with the detections for the list; its pixels are added and put aside.
 
@@ -101,6 +106,7 @@ def search_image(
     frame : its frame in the group
     settings : of the run
     combination : the sum of the images of the group, if one is made
+    is_alone : the image is the only one of its group: its pixels stay in memory
     """
     bench.read_again()
     chosen, image = settings.objects.detect(settings.detect), bench.image
@@ -132,7 +138,9 @@ def search_image(
         bench, image.meta, image.scale_arcsec, frame, sources, ids, ellipses,
         np.where(np.isfinite(p_cr), p_cr >= SURE_CR, on_mask),
     )  # fmt: skip
-    bench.put_aside()
+    if not is_alone:
+        bench.put_aside()
+        bench.forget("catalog")
     return result
 
 
@@ -142,7 +150,7 @@ def _in_own_catalog(
     """Return numbers in the image's own catalog (0: not in it), p_cr and ellipses."""
     ids, p_cr = np.zeros(len(sources), dtype=np.int64), np.full(len(sources), np.nan)
     shape = {name: np.full(len(sources), np.nan) for name in SHAPE}
-    catalog = _catalog(bench)
+    catalog = bench.catalog
     if len(catalog) and len(sources):
         own = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
         known = np.isfinite(own).all(axis=1)
@@ -298,19 +306,11 @@ def measure_objects(
     )
 
 
-def _catalog(bench: Workbench) -> Table:
-    """Return the image's own catalog."""
-    path = bench.paths.product("cat")
-    path = path if path.exists() else bench.paths.product("cat", ".parquet")
-    bench.need(path, "finalize")
-    return read_table(path)
-
-
 def _own_rows(image: GroupImage, own: Ints) -> Table | None:
     """Return detections as rows of the image's own catalog; None where it lacks one of them."""
     if not len(own) or (own < 0).any():
         return None
-    catalog = _catalog(image.bench)
+    catalog = image.bench.catalog
     row_of = {number: row for row, number in enumerate(catalog["id"].tolist())}
     rows = [row_of.get(number) for number in image.source_ids[own].tolist()]
     return None if None in rows else catalog[rows]

@@ -156,7 +156,7 @@ class Workbench:
     def release(self) -> None:
         """Forget all pixels and tables."""
         self._shelf = self._reading = self._lent = None
-        self.forget("image", "segmentation", "cr_mask", "phot", "star_fits")
+        self.forget("image", "segmentation", "cr_mask", "phot", "catalog", "star_fits")
 
     # ---- its products --------------------------------------------------------------------
 
@@ -258,6 +258,12 @@ class Workbench:
         """The photometry."""
         return self._table("phot", "measure")
 
+    @cached_property
+    def catalog(self) -> Table:
+        """The image's own catalog, which a survey keeps as Parquet alone."""
+        path = self.paths.product("cat")
+        return self._table("cat", "finalize", path.suffix if path.exists() else ".parquet")
+
     def wait_until_synced(self) -> None:
         """Return when the products of the steps are on the disk, and so is the record of them."""
         sealing, self.sealing = self.sealing, None
@@ -281,10 +287,10 @@ class Workbench:
                 hint=f"run 'bycatch {stage} {self.job.out}' first, or 'bycatch run'",
             )
 
-    def _table(self, kind: str, stage: str) -> Table:
+    def _table(self, kind: str, stage: str, suffix: str = ".ecsv") -> Table:
         from bycatch.catalogs.tables import read_table
 
-        path = self.paths.product(kind)
+        path = self.paths.product(kind, suffix)
         self.need(path, stage)
         return read_table(path)
 
