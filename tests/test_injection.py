@@ -69,7 +69,7 @@ def true_psf(image):
     """Return a PSF unlike the published one in its core, and like it from 10 px on."""
     start = image_psf.curve_psf(image).mixture
     sigma = np.where(start.sigma_x < 2, start.sigma_x * 1.08, start.sigma_x)
-    return image_psf._normalised(Mixture(sigma, sigma, start.weight), image)
+    return image_psf._normalise(Mixture(sigma, sigma, start.weight), image)
 
 
 def field_of_stars(blank, n=40, spoiled=0, widths=None):

@@ -367,7 +367,7 @@ def test_saturated_sources_have_no_say_in_the_share_of_points():
     found = concentrations(index, 0.1)
     saturated = np.arange(41) > 0
     alone = stellarity.probability(concentrations(doubtful, 0.1), Locus(PLACE, SCATTER, 100))
-    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), saturated=saturated)
+    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), is_saturated=saturated)
     with_them = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
     assert p[0] == pytest.approx(alone[0], rel=1e-9)
     assert with_them[0] > p[0]
@@ -376,7 +376,7 @@ def test_saturated_sources_have_no_say_in_the_share_of_points():
 @pytest.mark.parametrize(("sharper", "is_point"), [(2.9, True), (3.1, False)])
 def test_a_saturated_source_is_a_point_unless_three_sigma_sharper_than_stars(sharper, is_point):
     found = concentrations(PLACE - [sharper * 0.05, 0.5], 1e-3)
-    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), saturated=np.ones(1, bool))
+    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), is_saturated=np.ones(1, bool))
     assert (p[0] == 1.0) == is_point
 
 

@@ -153,7 +153,7 @@ def test_stars_that_rest_and_a_coarse_sky_change_nothing_that_matters(crowd, fou
     image, quick, known = found
     fine = noise.with_sky
     monkeypatch.setattr(noise, "with_sky", lambda image, pixels, coarse=False: fine(image, pixels))
-    monkeypatch.setattr(fit, "_with_tied", lambda which, first, second: np.ones_like(which))
+    monkeypatch.setattr(fit, "_with_partners", lambda which, first, second: np.ones_like(which))
     slow = psf.run(image, x[known], y[known])
     n = known.sum()
     change = (quick.stars.flux[:n] - slow.stars.flux[:n]) / slow.fits.flux_err[:n]

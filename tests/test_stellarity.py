@@ -219,7 +219,7 @@ def test_saturated_cores_are_points_unless_sharp():
     index = np.array([[1.8, 0.8], [0.4, 0.05], [np.nan, np.nan]])
     found = Concentration(np.full(3, -9.0), index, np.array([np.diag([1e-6, 1e-6])] * 3))
     stars = Locus(PLACE, SCATTER, 100)
-    p = stellarity.probability(found, stars, saturated=np.ones(3, bool))
+    p = stellarity.probability(found, stars, is_saturated=np.ones(3, bool))
     np.testing.assert_array_equal(p > 0.5, [True, False, True])
     assert stellarity.probability(found, stars)[0] < 0.5
 
