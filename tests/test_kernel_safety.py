@@ -637,7 +637,7 @@ def test_the_checks_of_bounds_are_on(index):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_nothing_makes_a_kernel_go_astray(name):
+def test_odd_input_leads_no_kernel_outside_its_arrays(name):
     """It returns, or refuses with a ValueError: no crash, no other error, no loop without end."""
     n_done = 0
     for what, images in scenes():
@@ -939,7 +939,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_would_lead_astray_is_refused(what):
+def test_impossible_arguments_are_refused(what):
     with pytest.raises(ValueError):  # noqa: PT011, each kernel says what it needs
         REFUSED[what]()
 
