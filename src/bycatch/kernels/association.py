@@ -223,7 +223,7 @@ def _evidence_with(rows: _Rows, following: Ints, group: int, without: int, extra
     successor = following[extra]
     following[extra] = -1
     value = _evidence(rows, following, group, without, extra, _NONE)
-    following[extra] = kept
+    following[extra] = successor
     return value
 
 

@@ -126,10 +126,10 @@ def _north_up(
         if lacks:
             # The pixel nearest to the place opposite will do for splines to be laid through all;
             # they then tell what is at the place itself.
-            splines = cut.copy()
+            splines = cutout.copy()
             _to_splines(splines)
-            _fill_from(splines, kind, x[k] - column0, y[k] - row0, cut)
-        _to_splines(cut)
+            _fill_from(splines, kind, x[k] - column0, y[k] - row0, cutout)
+        _to_splines(cutout)
         at = start[k]
         for j in range(2 * h + 1):
             n = float(j - h)

@@ -158,7 +158,7 @@ def _star(window: _Window) -> Floats:
         n_pixels += weight != 0
     if not (step < MOST_PX and math.isfinite(error)):
         return out
-    out[0], out[1], out[2], out[3], out[4] = x, y, error, look.light, n_used
+    out[0], out[1], out[2], out[3], out[4] = x, y, error, look.light, n_pixels
     return out
 
 

@@ -40,10 +40,10 @@ def object_regions(table: Table) -> str:
     classes = object_classes(floats(table, "p_real"), floats(table, "p_star"))
     names = ("ra", "dec", "semimajor_arcsec", "semiminor_arcsec", "pa_deg")
     columns = [floats(table, name) for name in (*names, "pmra", "pmdec", "pmra_err", "pmdec_err")]
-    listed = np.asarray(table["list_row"]) > 0
+    is_of_user = np.asarray(table["list_row"]) > 0
     ids = np.asarray(table["object_id"]).tolist()
     for number, of_class, is_listed, row in zip(
-        ids, classes, listed, np.column_stack(columns), strict=True
+        ids, classes, is_of_user, np.column_stack(columns), strict=True
     ):
         ra, dec, major, minor, pa, *motion = row.tolist()
         at, colour = f"{ra:.8f},{dec:.8f}", CLASS_COLOURS[of_class]

@@ -89,7 +89,8 @@ def objects_of(
         "%d group(s) of overlapping images", len(jobs),
         extra={"sizes_mb": labels, "steps": ("objects",)},
     )  # fmt: skip
-    found = sorted(run_tasks(executor, run_group, jobs, lost_group), key=lambda report: report.name)
+    results = run_tasks(executor, run_group, jobs, lost_group)
+    reports = sorted(results, key=lambda report: report.name)
     if jobs:  # else the images can't be read: what was made of them stays
         _forget_others(out, {job.name for job in jobs} | set(old_groups))
     return reports

@@ -44,7 +44,7 @@ def run_tasks(
     """
     together: list[J] = []
     alone: list[J] = []
-    locked: list[J] = []
+    busy: list[J] = []
     for number, result in executor.work(task, jobs):
         job = jobs[number]
         if isinstance(result, LostTask):
@@ -52,16 +52,16 @@ def run_tasks(
             (alone if result.may_be_memory else together).append(replace(job, waits=True))
         elif result.holder:
             logger.warning("%s: skipped for now: %s has it", job.title, result.holder)
-            locked.append(replace(job, waits=True))
+            busy.append(replace(job, waits=True))
         else:
             yield result
     batches: list[list[J]] = [together]
     batches += [[job] for job in alone]
-    batches.append(locked)
+    batches.append(busy)
     for batch in filter(None, batches):
         for number, result in executor.work(task, batch):
             if isinstance(result, LostTask):
-                again = "" if batch is locked else "its worker died twice: "
+                again = "" if batch is busy else "its worker died twice: "
                 yield loss(batch[number], again + result.reason)
             else:
                 yield result

@@ -131,9 +131,9 @@ def three_colours(
     blue, red = levels[0], levels[-1]
     between = levels[1:-1] or [blue, red]
     green: Floats = np.mean(np.asarray(between), axis=0)
-    found = lupton_rgb(red, green, blue)
-    found[~covered] = NO_DATA
-    return found, (
+    picture = lupton_rgb(red, green, blue)
+    picture[~has_data] = NO_DATA
+    return picture, (
         names[-1],
         " + ".join(names[1:-1] or dict.fromkeys((names[0], names[-1]))),
         names[0],
