@@ -9,7 +9,6 @@ import shutil
 import numpy as np
 import pytest
 from astropy.table import Table
-from astropy.visualization import make_lupton_rgb
 
 pytest.importorskip("bokeh")
 pytest.importorskip("jinja2")
@@ -101,16 +100,6 @@ def test_objects_lie_where_the_picture_shows_them(out, content, group):
     weight = light[near] - np.median(light)
     centre = [np.sum(weight * v[near]) / weight.sum() for v in (xx, yy)]
     assert np.hypot(centre[0] - x, centre[1] - y) < 1.0
-
-
-def test_colours_are_those_of_astropy():
-    rng = np.random.default_rng(3)
-    planes = [rng.normal(0.0, 1.0, (40, 50)) + 10 ** rng.uniform(-2, 4, (40, 50)) for _ in range(3)]
-    planes[0][:5], planes[1][:5], planes[2][:5] = 0.0, -30.0, 3.0
-    expected = make_lupton_rgb(
-        *planes, minimum=-2.0, stretch=three_colours.STRETCH_SIGMA, Q=three_colours.SOFTENING
-    )
-    assert np.array_equal(three_colours.lupton_rgb(*planes), expected)
 
 
 def test_pixels_of_the_grid_are_on_the_sky():

@@ -24,10 +24,6 @@ MOST_IMAGES = 4
 """Of a filter; those of the longest exposures."""
 SAMPLES = 4
 """Pixels per side of a block that are enough for its mean."""
-DARK_SIGMA = -2.0
-"""What is black."""
-LINEAR_SHARE = 0.1
-"""The share of the stretch at which brightness is that of the linear scale."""
 STRETCH_SIGMA, SOFTENING = 9.0, 8.0
 """Linear up to so many times the noise of the sky, and the Q of Lupton et al. (2004)."""
 LIGHT_SIGMA, BRIGHT_SIGMA = 4.0, 200.0
@@ -131,38 +127,16 @@ def three_colours(
     blue, red = levels[0], levels[-1]
     between = levels[1:-1] or [blue, red]
     green: Floats = np.mean(np.asarray(between), axis=0)
-    picture = lupton_rgb(red, green, blue)
+    from astropy.visualization import make_lupton_rgb
+
+    rgb = make_lupton_rgb(red, green, blue, minimum=-2.0, stretch=STRETCH_SIGMA, Q=SOFTENING)
+    picture = np.asarray(rgb, np.uint8).copy()
     picture[~has_data] = NO_DATA
     return picture, (
         names[-1],
         " + ".join(names[1:-1] or dict.fromkeys((names[0], names[-1]))),
         names[0],
     )
-
-
-def lupton_rgb(red: Floats, green: Floats, blue: Floats) -> NDArray[np.uint8]:
-    """Return planes as a picture in which what is bright keeps its colour.
-
-    What `astropy.visualization.make_lupton_rgb` returns; to import that takes longer than the
-    picture, as matplotlib comes with it.
-
-    Parameters
-    ----------
-    red, green, blue : (ny, nx) float, in units of the noise
-
-    Returns
-    -------
-    (ny, nx, 3) uint8
-    """
-    rgb = np.stack([red, green, blue], axis=-1) - DARK_SIGMA
-    light = (rgb[..., 0] + rgb[..., 1] + rgb[..., 2]) / 3.0
-    slope = LINEAR_SHARE / np.arcsinh(LINEAR_SHARE * SOFTENING)
-    level = np.arcsinh(light * (SOFTENING / STRETCH_SIGMA)) * slope
-    rgb *= (np.maximum(level, 0.0) / np.where(light > 0, light, 1.0))[..., np.newaxis]
-    rgb = np.maximum(rgb, 0.0)
-    # Too bright for its colour: the brightest of the three is as bright as can be.
-    rgb /= np.maximum(rgb.max(axis=-1, keepdims=True), 1.0)
-    return np.asarray(255.0 * rgb).astype(np.uint8)
 
 
 def _in_sigmas(plane: Floats) -> Floats:
