@@ -11,6 +11,7 @@ from bycatch.arrays import Floats
 from bycatch.kernels.bounds import FAR, length_px
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, points, positions
+from bycatch.kernels.skystats import middle
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
 CLIP_SIGMA = 4.0
@@ -67,17 +68,17 @@ def column_runs(
     steps = positions(slopes)
     if not (np.abs(steps) < FAR).all():
         raise ValueError(f"slopes of columns must be finite, not {steps}")
-    found = np.zeros(len(column), dtype=np.bool_)
+    is_on_run = np.zeros(len(column), dtype=np.bool_)
     gap = int(length_px(gap_px))
     pixels = plane(sci, np.float32)
     stretches = (int(length_px(core_px)), int(length_px(reach_px)))
 
     def work(i: int, j: int) -> None:
         at = (column[i:j], row[i:j], scatter[i:j])
-        _column_runs(pixels, gap, *at, steps, float(n_sigma), stretches, found[i:j])
+        _column_runs(pixels, gap, *at, steps, float(n_sigma), stretches, is_on_run[i:j])
 
     in_portions(work, len(column), WORTH_A_THREAD)
-    return found
+    return is_on_run
 
 
 @compiled
@@ -90,7 +91,7 @@ def _column_runs(
     slopes: Floats,
     n_sigma: float,
     stretches: tuple[int, int],
-    found: NDArray[np.bool_],
+    is_on_run: NDArray[np.bool_],
 ) -> None:
     for k in range(x.size):
         if not (abs(x[k]) < FAR and abs(y[k]) < FAR and noise[k] > 0):
@@ -98,8 +99,8 @@ def _column_runs(
         column, row = round(x[k]), round(y[k])
         for slope in slopes:
             for offset in range(-2, 3):
-                if not found[k]:
-                    found[k] = _is_run(
+                if not is_on_run[k]:
+                    is_on_run[k] = _is_run(
                         sci, gap, column + offset, row, noise[k], slope, n_sigma, stretches
                     )
 
@@ -117,15 +118,15 @@ def _is_run(
 ) -> bool:
     """Tell whether one column deviates; most do not in their first stretch, and cost no more."""
     core, reach = stretches
-    middle = (core + reach + 1) // 2
+    halfway = (core + reach + 1) // 2
     sign = total = 0.0
     for side in (1, -1):
-        near = _deviation(sci, gap, column, row, noise, slope, side, core, middle)
+        near = _deviation(sci, gap, column, row, noise, slope, side, core, halfway)
         if sign == 0.0:
             sign = 1.0 if near > 0 else -1.0
         if not sign * near > n_sigma:
             return False
-        far = _deviation(sci, gap, column, row, noise, slope, side, middle, reach)
+        far = _deviation(sci, gap, column, row, noise, slope, side, halfway, reach)
         if not (sign * far > n_sigma and sign * far > 0.5 * sign * near):
             return False
         total = total + near + far
@@ -145,22 +146,22 @@ def _scatter_beside(
 ) -> float:
     """Return the robust scatter of the stretches of the columns beside; NaN where few are known."""
     core, reach = stretches
-    middle = (core + reach + 1) // 2
+    halfway = (core + reach + 1) // 2
     sizes, n = np.empty(8 * N_BESIDE), 0
     for k in range(N_BESIDE):
         # A column reaches into the contrast of those up to one gap and a pixel beside.
         away = 2 * gap + 1 + STEP_BESIDE * k
         for beside in (column - away, column + away):
             for side in (1, -1):
-                near = _deviation(sci, gap, beside, row, noise, slope, side, core, middle)
-                far = _deviation(sci, gap, beside, row, noise, slope, side, middle, reach)
+                near = _deviation(sci, gap, beside, row, noise, slope, side, core, halfway)
+                far = _deviation(sci, gap, beside, row, noise, slope, side, halfway, reach)
                 for value in (near, far):
                     if math.isfinite(value):
                         sizes[n] = abs(value)
                         n += 1
     if n < LEAST_BESIDE:
         return math.nan
-    return float(MAD_TO_SIGMA * np.median(sizes[:n]))
+    return MAD_TO_SIGMA * middle(sizes, n)
 
 
 @compiled

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.tables import floats, read_table
+from bycatch.catalogs.tables import floats
 from bycatch.images.exposures import exposure_sets
 from bycatch.kernels.exposures import mask_shares
 from bycatch.pipeline.group_frames import GroupFrame, label_of
@@ -86,14 +86,19 @@ class GroupImage:
     def covers(self, ra_deg: Floats, dec_deg: Floats) -> Bools:
         """Return whether positions on the sky lie in blocks that are covered."""
         x, y = self.frame.wcs.all_world2pix(ra_deg, dec_deg, 0, quiet=True)
-        known = np.isfinite(x) & np.isfinite(y)
-        found = np.zeros(len(x), dtype=bool)
-        found[known] = in_covered_blocks(self.bench.coverage, x[known], y[known])
-        return found
+        is_finite = np.isfinite(x) & np.isfinite(y)
+        is_inside = np.zeros(len(x), dtype=bool)
+        is_inside[is_finite] = in_covered_blocks(self.bench.coverage, x[is_finite], y[is_finite])
+        return is_inside
 
 
 def search_image(
-    bench: Workbench, frame: GroupFrame, settings: Settings, combination: Combination | None
+    bench: Workbench,
+    frame: GroupFrame,
+    settings: Settings,
+    combination: Combination | None,
+    *,
+    is_alone: bool = False,
 ) -> GroupImage:
     """Return an image with the detections for the list; its pixels are added and put aside.
 
@@ -103,19 +108,22 @@ def search_image(
     frame : its frame in the group
     settings : of the run
     combination : the sum of the images of the group, if one is made
+    is_alone : the image is the only one of its group: its pixels stay in memory
     """
     bench.read_again()
-    chosen, image = settings.objects.detect(settings.detect), bench.image
+    detect_settings, image = settings.objects.detect(settings.detect), bench.image
     # A survey keeps no detections.
-    has_list = chosen == settings.detect and bench.record.has_whole(bench.paths.product("sources"))
+    has_list = detect_settings == settings.detect and bench.record.has_whole(
+        bench.paths.product("sources")
+    )
     sky = None
     if combination is not None or not has_list:
-        sky = bench.sky(chosen)
+        sky = bench.sky(detect_settings)
     if has_list:
         sources = bench.sources
     else:
-        found = detect.run(image, chosen, sky)
-        sources, bench.__dict__["segmentation"] = found.sources, found.segmentation
+        detection = detect.run(image, detect_settings, sky)
+        sources, bench.__dict__["segmentation"] = detection.sources, detection.segmentation
     ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
     on_mask = mask_shares(bench.segmentation, bench.cr_mask, sources["id"]) > MASK_SHARE
     on_mask &= np.asarray(sources["n_exp"]) <= 1
@@ -134,7 +142,9 @@ def search_image(
         bench, image.meta, image.scale_arcsec, frame, sources, ids, ellipses,
         np.where(np.isfinite(p_cr), p_cr >= SURE_CR, on_mask),
     )  # fmt: skip
-    bench.put_aside()
+    if not is_alone:
+        bench.put_aside()
+        bench.forget("catalog")
     return result
 
 
@@ -144,21 +154,21 @@ def _in_own_catalog(
     """Return numbers in the image's own catalog (0: not in it), p_cr and ellipses."""
     ids, p_cr = np.zeros(len(sources), dtype=np.int64), np.full(len(sources), np.nan)
     shape = {name: np.full(len(sources), np.nan) for name in SHAPE}
-    catalog = _catalog(bench)
+    catalog = bench.catalog
     if len(catalog) and len(sources):
         own = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
-        known = np.isfinite(own).all(axis=1)
-        tree = cKDTree(own[known])
+        is_finite = np.isfinite(own).all(axis=1)
+        tree = cKDTree(own[is_finite])
         here = np.column_stack([floats(sources, "x"), floats(sources, "y")])
         distance, row = tree.query(here)
         near = distance <= SAME_SOURCE_PX
-        row = np.flatnonzero(known)[np.asarray(row)[near]]
+        row = np.flatnonzero(is_finite)[np.asarray(row)[near]]
         ids[near] = np.asarray(catalog["id"])[row]
         p_cr[near] = floats(catalog, "p_cr")[row]
         with np.errstate(invalid="ignore"):
-            extended = floats(catalog, "p_star")[row] < EXTENDED_BELOW
+            is_extended = floats(catalog, "p_star")[row] < EXTENDED_BELOW
         for name, values in shape.items():
-            values[near] = np.where(extended, floats(catalog, name)[row], np.nan)
+            values[near] = np.where(is_extended, floats(catalog, name)[row], np.nan)
     return ids, p_cr, SkyEllipses.of_kron(**shape, scale_arcsec=scale_arcsec)
 
 
@@ -207,11 +217,11 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
         Right ascension, declination (degrees), error per axis (mas).
     """
     image = combination.image()
-    chosen = settings.objects.detect(settings.detect)
-    sky = detect.sky_of(image, chosen)
-    smoothed = float(np.median(sky.noise[sky.noise > 0]))
-    n_sigma = min(chosen.n_sigma / min(smoothed, 1.0), MOST_SIGMA)
-    sources = detect.run(image, chosen.replace(n_sigma=n_sigma), sky).sources
+    detect_settings = settings.objects.detect(settings.detect)
+    sky = detect.sky_of(image, detect_settings)
+    median_noise = float(np.median(sky.noise[sky.noise > 0]))
+    n_sigma = min(detect_settings.n_sigma / min(median_noise, 1.0), MOST_SIGMA)
+    sources = detect.run(image, detect_settings.replace(n_sigma=n_sigma), sky).sources
     x, y, flux, area = (floats(sources, name) for name in ("x", "y", "flux", "area"))
     if not len(x):
         return np.empty((0, 3))
@@ -224,7 +234,7 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
 
 def measure_objects(
     image: GroupImage,
-    shown: ImageDetections,
+    detections: ImageDetections,
     own: Ints,
     objects: ObjectList,
     settings: Settings,
@@ -240,7 +250,7 @@ def measure_objects(
     Parameters
     ----------
     image : the image
-    shown : what it shows
+    detections : what it shows
     own : (N,) int; row of each object in that, -1 where it is not detected
     objects : the list
     settings : of the run
@@ -254,25 +264,28 @@ def measure_objects(
     x, y = image.frame.wcs.all_world2pix(ra, dec, 0, quiet=True) if len(ra) else (ra, dec)
     rows = np.flatnonzero(_has_data(pixels.valid, x, y))
     scale_mas = pixels.scale_arcsec * 1000.0
-    found, psf_fluxes = None, None
+    measurement, psf_fluxes = None, None
     table = _own_rows(image, own[rows]) if is_alone else None
     if table is None:
-        found, table, psf_fluxes = _force_photometry(
+        measurement, table, psf_fluxes = _force_photometry(
             image, x[rows], y[rows], rows + 1, objects.err_mas[rows] / scale_mas, settings,
             reference,
         )  # fmt: skip
     own = own[rows]
-    seen = own >= 0
+    has_detection = own >= 0
     own_ra, own_dec, own_err = (np.full(len(rows), np.nan) for _ in range(3))
-    own_ra[seen], own_dec[seen] = shown.ra_deg[own[seen]], shown.dec_deg[own[seen]]
-    own_err[seen] = shown.err_mas[own[seen]]
+    own_ra[has_detection], own_dec[has_detection] = (
+        detections.ra_deg[own[has_detection]],
+        detections.dec_deg[own[has_detection]],
+    )
+    own_err[has_detection] = detections.err_mas[own[has_detection]]
     source_id = np.zeros(len(rows), dtype=np.int64)
-    source_id[seen] = image.source_ids[own[seen]]
+    source_id[has_detection] = image.source_ids[own[has_detection]]
     zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
-    psf, made = None, None
-    if grid is not None and found is not None:
-        psf, made = psf_and_stamps(
-            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, found, table,
+    psf, stamps_of_image = None, None
+    if grid is not None and measurement is not None:
+        psf, stamps_of_image = psf_and_stamps(
+            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, measurement, table,
             ra_deg=ra[rows], dec_deg=dec[rows], rows=rows,
             ellipses=grid.ellipses, step_arcsec=grid.step_arcsec,
         )  # fmt: skip
@@ -295,26 +308,18 @@ def measure_objects(
         own_err,
         source_id,
         float(np.count_nonzero(pixels.valid)) * image.scale_arcsec**2,
-        int(np.count_nonzero(shown.is_cosmic_ray)),
+        int(np.count_nonzero(detections.is_cosmic_ray)),
         psf,
-        made,
+        stamps_of_image,
         psf_fluxes,
     )
-
-
-def _catalog(bench: Workbench) -> Table:
-    """Return the image's own catalog."""
-    path = bench.paths.product("cat")
-    path = path if path.exists() else bench.paths.product("cat", ".parquet")
-    bench.need(path, "finalize")
-    return read_table(path)
 
 
 def _own_rows(image: GroupImage, own: Ints) -> Table | None:
     """Return detections as rows of the image's own catalog; None where it lacks one of them."""
     if not len(own) or (own < 0).any():
         return None
-    catalog = _catalog(image.bench)
+    catalog = image.bench.catalog
     row_of = {number: row for row, number in enumerate(catalog["id"].tolist())}
     rows = [row_of.get(number) for number in image.source_ids[own].tolist()]
     return None if None in rows else catalog[rows]
@@ -331,23 +336,25 @@ def _force_photometry(
 ) -> tuple[measure.MeasureResult, Table, PsfFluxes]:
     """Measure and calibrate at positions: photometry, calibrated rows, and fluxes by the PSF."""
     bench = image.bench
-    pixels, meta, chosen = bench.image, bench.image.meta, settings.measure
+    pixels, meta, measure_settings = bench.image, bench.image.meta, settings.measure
     sets = exposure_sets(pixels.path, meta, x, y, pixels.ctx_path)
-    found = measure.run(
+    measurement = measure.run(
         pixels,
         measure.Targets(x, y, ids, sets, err_px),
-        chosen,
+        measure_settings,
         pixels=measure.Pixels(bench.cr_mask, bench.segmentation, frees_sky=True),
         frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
         field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
     )
-    fits = force_stars(pixels, found.table, found.sky, min(chosen.radii_px), bench.cr_mask)
-    phot = add_forced(found.table, fits)
-    annulus_px = (chosen.annulus_inner_px, chosen.annulus_outer_px)
-    calibrated = finalize.run(
-        phot, chosen.radii_px, meta, pixels.scale_arcsec, annulus_px, settings.finalize
+    fits = force_stars(
+        pixels, measurement.table, measurement.sky, min(measure_settings.radii_px), bench.cr_mask
     )
-    table, scale = calibrated.table, calibrated.psf
+    phot = add_forced(measurement.table, fits)
+    annulus_px = (measure_settings.annulus_inner_px, measure_settings.annulus_outer_px)
+    calibration = finalize.run(
+        phot, measure_settings.radii_px, meta, pixels.scale_arcsec, annulus_px, settings.finalize
+    )
+    table, scale = calibration.table, calibration.psf
     factor, scale_err = (scale.factor, scale.error) if scale else (1.0, 0.0)
     fluxes = PsfFluxes(
         floats(table, "flux_psf"),
@@ -355,16 +362,16 @@ def _force_photometry(
         fits.sky_err * factor * meta.photflam,
         ~fits.lost_core,
         scale_err,
-        finalize.scale_radius_px(chosen.radii_px, pixels.detector_px),
+        finalize.scale_radius_px(measure_settings.radii_px, pixels.detector_px),
     )
-    return found, table, fluxes
+    return measurement, table, fluxes
 
 
 def _has_data(valid: Bools, x: Floats, y: Floats) -> Bools:
     """Return whether the pixels at some positions hold data."""
     ny, nx = valid.shape
     inside = (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)  # not NaN either
-    found = np.zeros(len(x), dtype=bool)
+    has_data = np.zeros(len(x), dtype=bool)
     column, row = (np.rint(v[inside]).astype(int) for v in (x, y))
-    found[inside] = valid[row, column]
-    return found
+    has_data[inside] = valid[row, column]
+    return has_data

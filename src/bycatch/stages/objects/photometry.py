@@ -52,19 +52,21 @@ class ObjectFluxes:
 
     def colour_columns(self, filters: Sequence[str]) -> dict[str, Any]:
         """Return the columns of the colours (object_columns.COLOUR)."""
-        found: dict[str, Any] = {}
+        columns: dict[str, Any] = {}
         for k, (f, g) in enumerate(pairwise(filters)):
-            found[f"colour_{f}_{g}"] = self.colours.colour[:, k]
-            found[f"colour_err_{f}_{g}"] = self.colours.err_total[:, k]
-            found[f"colour_err_sys_{f}_{g}"] = self.colours.err_sys[:, k]
-            found[f"colour_limit_{f}_{g}"] = self.colours.kind[:, k]
-            found[f"colour_of_{f}_{g}"] = self.colours.in_ellipse[:, k]
+            columns[f"colour_{f}_{g}"] = self.colours.colour[:, k]
+            columns[f"colour_err_{f}_{g}"] = self.colours.err_total[:, k]
+            columns[f"colour_err_sys_{f}_{g}"] = self.colours.err_sys[:, k]
+            columns[f"colour_limit_{f}_{g}"] = self.colours.kind[:, k]
+            columns[f"colour_of_{f}_{g}"] = self.colours.in_ellipse[:, k]
         for k, (f, g, h) in enumerate(zip(filters, filters[1:], filters[2:], strict=False)):
-            found[f"colour_cov_{f}_{g}_{h}"] = self.colours.cov[:, k]
-        return found
+            columns[f"colour_cov_{f}_{g}_{h}"] = self.colours.cov[:, k]
+        return columns
 
 
-def object_fluxes(seen: Matrices, is_point: Bools, grid: ColourGrid | None = None) -> ObjectFluxes:
+def object_fluxes(
+    matrices: Matrices, is_point: Bools, grid: ColourGrid | None = None
+) -> ObjectFluxes:
     """Return fluxes and colours: of points by the PSF, of others in one radius for all filters.
 
     Points that some image can not fit are measured in apertures as well.  Colours of extended
@@ -73,20 +75,20 @@ def object_fluxes(seen: Matrices, is_point: Bools, grid: ColourGrid | None = Non
 
     Parameters
     ----------
-    seen : Matrices, measurements of the objects in the images
+    matrices : Matrices, measurements of the objects in the images
     is_point : (N,) bool; nothing tells the object from a point
     grid : ColourGrid, fluxes of extended objects; none without it
     """
-    names = [image.filter for image in seen.images]
-    number = np.array([seen.filters.index(name) for name in names], dtype=np.int64)
-    shared = np.array([colour_systematic(name) for name in names])[:, np.newaxis]
-    every = _with_psf(seen, _in_apertures(seen, shared))
+    names = [image.filter for image in matrices.images]
+    number = np.array([matrices.filters.index(name) for name in names], dtype=np.int64)
+    common_share = np.array([colour_systematic(name) for name in names])[:, np.newaxis]
+    every = _with_psf(matrices, _in_apertures(matrices, common_share))
     means = filter_fluxes(
         every.flux,
         every.err,
         number,
-        len(seen.filters),
-        shared_sys=shared,
+        len(matrices.filters),
+        shared_sys=common_share,
         own_sys=every.own_sys,
         weight_err=every.sky_err,
     )
@@ -94,12 +96,12 @@ def object_fluxes(seen: Matrices, is_point: Bools, grid: ColourGrid | None = Non
     # An image whose apertures alone serve (a full core) would be no epoch.
     fits = np.isfinite(every.flux[:, :, -1]) | ~np.isfinite(every.flux[:, :, :-1]).any(axis=2)
     of_psf: Bools = np.asarray(is_point & fits.all(axis=1) & (radius >= 0))
-    layer = np.where(of_psf, len(seen.radii_px), radius)
+    layer = np.where(of_psf, len(matrices.radii_px), radius)
     at, at_err, at_sys = means.at(layer)
-    sky = filter_fluxes(every.sky_err, every.sky_err, number, len(seen.filters))
-    rows = np.arange(seen.n)
-    pairs = [(k, k + 1) for k in range(len(seen.filters) - 1)]
-    radii = np.array([*seen.radii_px, np.nan])
+    sky = filter_fluxes(every.sky_err, every.sky_err, number, len(matrices.filters))
+    rows = np.arange(matrices.n)
+    pairs = [(k, k + 1) for k in range(len(matrices.filters) - 1)]
+    radii = np.array([*matrices.radii_px, np.nan])
     return ObjectFluxes(
         radii[radius],
         of_psf,
@@ -108,7 +110,7 @@ def object_fluxes(seen: Matrices, is_point: Bools, grid: ColourGrid | None = Non
         np.hypot(at_sys, ABSOLUTE_SYSTEMATIC),
         sky.at(layer)[1] * LIMIT_SIGMA,
         means.n_images,
-        _colours(seen, colours_of.colours(at, at_err, at_sys, pairs), grid),
+        _colours(matrices, colours_of.colours(at, at_err, at_sys, pairs), grid),
         *(
             np.where(layer[:, np.newaxis] >= 0, v[rows, :, layer], np.nan)
             for v in (every.flux, every.err)
@@ -131,29 +133,31 @@ class _Layers(NamedTuple):
     own_sys: Floats
 
 
-def _in_apertures(seen: Matrices, shared: Floats) -> _Layers:
-    """Return the fluxes in the apertures; ``shared`` is the fraction common to a filter, (M, 1)."""
-    unit = np.array([image.microjansky for image in seen.images])[:, np.newaxis]
-    flux, err = (seen.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))
-    sky = 10.0 ** (0.4 * (AB_MICROJANSKY - seen.per_radius("maglim_{r}"))) / LIMIT_SIGMA
+def _in_apertures(matrices: Matrices, common_share: Floats) -> _Layers:
+    """Return the fluxes in the apertures; ``common_share``, (M, 1), is a fraction of a filter."""
+    unit = np.array([image.microjansky for image in matrices.images])[:, np.newaxis]
+    flux, err = (matrices.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))
+    sky = 10.0 ** (0.4 * (AB_MICROJANSKY - matrices.per_radius("maglim_{r}"))) / LIMIT_SIGMA
     with np.errstate(invalid="ignore", divide="ignore"):
-        whole = seen.per_radius("err_{r}_sys") * unit / np.abs(flux)
-    own = np.sqrt(np.maximum(np.nan_to_num(whole) ** 2 - shared**2 - ABSOLUTE_SYSTEMATIC**2, 0.0))
+        whole = matrices.per_radius("err_{r}_sys") * unit / np.abs(flux)
+    own = np.sqrt(
+        np.maximum(np.nan_to_num(whole) ** 2 - common_share**2 - ABSOLUTE_SYSTEMATIC**2, 0.0)
+    )
     return _Layers(flux, err, sky, own)
 
 
-def _with_psf(seen: Matrices, apertures: _Layers) -> _Layers:
+def _with_psf(matrices: Matrices, apertures: _Layers) -> _Layers:
     """Return the fluxes in the apertures, and those of the PSF as the last layer."""
-    shape = (seen.n, len(seen.images))
+    shape = (matrices.n, len(matrices.images))
     flux, err, sky, own = (np.full(shape, np.nan) for _ in range(4))
-    for k, image in enumerate(seen.images):
+    for k, image in enumerate(matrices.images):
         fits = image.psf_fluxes
         if fits is None:
             continue
         at, unit = (image.rows, k), image.microjansky
         for to, values in ((flux, fits.flux), (err, fits.err), (sky, fits.sky_err)):
             to[at] = np.where(fits.holds, values, np.nan) * unit
-        of_scale = apertures.own_sys[image.rows, k, seen.radii_px.index(fits.radius_px)]
+        of_scale = apertures.own_sys[image.rows, k, matrices.radii_px.index(fits.radius_px)]
         own[at] = np.hypot(of_scale, fits.scale_err)
     layers = (flux, err, sky, np.nan_to_num(own))
     return _Layers(
@@ -164,43 +168,51 @@ def _with_psf(seen: Matrices, apertures: _Layers) -> _Layers:
     )
 
 
-def _colours(seen: Matrices, points: Colours, grid: ColourGrid | None) -> Colours:
+def _colours(matrices: Matrices, points: Colours, grid: ColourGrid | None) -> Colours:
     """Return the colours of points, and in their place those of extended objects in ellipses."""
-    made = [(k, image.stamps) for k, image in enumerate(seen.images) if image.stamps is not None]
-    if grid is None or not made:
+    stamps_of_images = [
+        (k, image.stamps) for k, image in enumerate(matrices.images) if image.stamps is not None
+    ]
+    if grid is None or not stamps_of_images:
         return points
-    psfs = _psfs(seen, [k for k, _ in made])
-    fluxes = ellipse_fluxes(grid.ellipses, [s for _, s in made], matching_kernels(psfs))
-    order = [k for k, _ in made]
-    groups = [[order.index(k) for k in seen.in_filter(f) if k in order] for f in seen.filters]
+    psfs = _psfs(matrices, [k for k, _ in stamps_of_images])
+    fluxes = ellipse_fluxes(grid.ellipses, [s for _, s in stamps_of_images], matching_kernels(psfs))
+    order = [k for k, _ in stamps_of_images]
+    groups = [
+        [order.index(k) for k in matrices.in_filter(f) if k in order] for f in matrices.filters
+    ]
     flux, err = in_filters(fluxes, groups)
     colour, random = ellipse_colours(flux, err)
-    known = np.isfinite(colour) & (random > 0) & np.isfinite(random)
-    known &= (flux[:, :-1] > colours_of.DETECTED_SIGMA * err[:, :-1]) & (
+    has_colour = np.isfinite(colour) & (random > 0) & np.isfinite(random)
+    has_colour &= (flux[:, :-1] > colours_of.DETECTED_SIGMA * err[:, :-1]) & (
         flux[:, 1:] > colours_of.DETECTED_SIGMA * err[:, 1:]
     )
-    systematic = np.array([colour_systematic(f) for f in seen.filters])
-    shared = MAG_PER_FRACTION * np.hypot(systematic[:-1], systematic[1:])
+    systematic = np.array([colour_systematic(f) for f in matrices.filters])
+    common_err = MAG_PER_FRACTION * np.hypot(systematic[:-1], systematic[1:])
     with np.errstate(invalid="ignore", divide="ignore"):
         mag_err = MAG_PER_FRACTION * np.hypot(err / flux, systematic)
     pairs = [(k, k + 1) for k in range(flux.shape[1] - 1)]
-    both, neither = known[:, :-1] & known[:, 1:], ~known[:, :-1] & ~known[:, 1:]
+    both, neither = has_colour[:, :-1] & has_colour[:, 1:], ~has_colour[:, :-1] & ~has_colour[:, 1:]
     cov = np.where(neither, points.cov, np.nan)
     return Colours(
-        np.where(known, colour, points.colour),
-        np.where(known, random, points.err),
-        np.where(known, shared, points.err_sys),
-        np.where(known, colours_of.MEASURED, points.kind).astype(np.int8),
-        known,
+        np.where(has_colour, colour, points.colour),
+        np.where(has_colour, random, points.err),
+        np.where(has_colour, common_err, points.err_sys),
+        np.where(has_colour, colours_of.MEASURED, points.kind).astype(np.int8),
+        has_colour,
         np.where(both, colours_of.shared_covariance(mag_err, pairs), cov),
     )
 
 
-def _psfs(seen: Matrices, images: Sequence[int]) -> list[StarPsf | None]:
+def _psfs(matrices: Matrices, images: Sequence[int]) -> list[StarPsf | None]:
     """Return the PSFs of images; one without stars has that of another image of its filter."""
-    found: list[StarPsf | None] = []
+    psfs: list[StarPsf | None] = []
     for k in images:
-        others = [seen.images[j].psf for j in seen.in_filter(seen.images[k].filter) if j in images]
-        there = [psf for psf in (seen.images[k].psf, *others) if psf is not None]
-        found.append(there[0] if there else None)
-    return found
+        others = [
+            matrices.images[j].psf
+            for j in matrices.in_filter(matrices.images[k].filter)
+            if j in images
+        ]
+        there = [psf for psf in (matrices.images[k].psf, *others) if psf is not None]
+        psfs.append(there[0] if there else None)
+    return psfs
