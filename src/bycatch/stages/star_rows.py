@@ -95,19 +95,19 @@ def add_forced(phot: Table, fits: ForcedFits) -> Table:
     phot : table of columns.PHOT
     fits : ForcedFits, row for row
     """
-    unknown = np.full(len(phot), np.nan)
+    no_values = np.full(len(phot), np.nan)
     columns = {
         "countrate_psf": np.where(fits.lost_core, np.nan, fits.flux),
         "countrate_psf_err": np.where(fits.lost_core, np.nan, fits.flux_err),
         "sky_psf": floats(phot, "sky_median"),
         "x_psf": floats(phot, "x"),
         "y_psf": floats(phot, "y"),
-        "x_psf_err": unknown,
-        "y_psf_err": unknown,
+        "x_psf_err": no_values,
+        "y_psf_err": no_values,
         "chi2_psf": fits.chi2,
         "sharpness_psf": fits.sharpness,
         "crowding": fits.crowding,
-        "qfit": unknown,
+        "qfit": no_values,
         "n_iter": np.zeros(len(phot), np.int64),
     }
     flags = {

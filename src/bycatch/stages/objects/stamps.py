@@ -52,9 +52,9 @@ class SkyEllipses:
             root = np.sqrt(semimajor_px / semiminor_px)
             return cls(radius * root * scale_arcsec, radius / root * scale_arcsec, pa_deg)
 
-    def where(self, kept: Bools) -> SkyEllipses:
+    def where(self, mask: Bools) -> SkyEllipses:
         """Return those of some objects, NaN of the others; (N,) bool."""
-        return SkyEllipses(*(np.where(kept, values, np.nan) for values in vars(self).values()))
+        return SkyEllipses(*(np.where(mask, values, np.nan) for values in vars(self).values()))
 
     def half(self, step_arcsec: float) -> Ints:
         """Return how many steps stamps reach to each side, (N,); -1: none, or too large.

@@ -147,8 +147,8 @@ def run(
     blank = SkyAt(*(values[::step] for values in blank))
     both = SkyAt(*(np.concatenate(pair) for pair in zip(places, blank, strict=True)))
     scene = _Scene.of(image, both, cr_mask)
-    found = model or _psf_of_stars(image, scene, places, snr, cr_mask)
-    fits = _fitted(scene, found, both)
+    psf = model or _psf_of_stars(image, scene, places, snr, cr_mask)
+    fits = _fit_fluxes(scene, psf, both)
     unlike = np.clip(fits.chi2, 1.0, MOST_CHI2)
     usual = photon_factor(image) ** -0.5
     sky, sky_err = (
@@ -161,12 +161,12 @@ def run(
     with np.errstate(divide="ignore", invalid="ignore"):
         sharpness = np.where(own > 0, core / own, np.nan)
         crowding = np.where(own > 0, np.maximum(light / own - 1.0, 0.0), np.nan)
-    lost = lies_on_lost_core(scene.pixels, places.x, places.y, image.detector_px)
+    lost_core = lies_on_lost_core(scene.pixels, places.x, places.y, image.detector_px)
     scatter = STAR_SCATTER / np.sqrt(max(image.meta.n_exposures, 1))
     error = np.sqrt(error**2 + width_err**2 + (scatter * np.maximum(flux, 0.0)) ** 2)
-    wide, sharp = misfits(flux, error, sharpness, lost)
+    wide, sharp = misfits(flux, error, sharpness, lost_core)
     return ForcedFits(
-        found, flux, error, sky_err, chi2, sharpness, crowding, lost, wide | sharp | lost
+        psf, flux, error, sky_err, chi2, sharpness, crowding, lost_core, wide | sharp | lost_core
     )
 
 
@@ -208,12 +208,12 @@ def _paint(
     image: DrcImage, pixels: Pixels, places: SkyAt, cr_mask: Bools | None, radius_px: float
 ) -> tuple[Ints, Ints]:
     """Fill in what is known of the pixels near places, in place; return which they are."""
-    known = np.isfinite(places.level) & (places.std > 0)
-    near = neighbourhood(image.shape, places.x[known], places.y[known], radius_px)
+    has_sky = np.isfinite(places.level) & (places.std > 0)
+    near = neighbourhood(image.shape, places.x[has_sky], places.y[has_sky], radius_px)
     inside = near.distance <= radius_px
     at = near.rows[inside], near.columns[inside]
     level, std = (
-        np.broadcast_to(values[known][:, np.newaxis], inside.shape)[inside]
+        np.broadcast_to(values[has_sky][:, np.newaxis], inside.shape)[inside]
         for values in (places.level, places.std)
     )
     seconds = image.exptime_map_s[at]
@@ -222,8 +222,8 @@ def _paint(
         usable &= ~(image.sci[at] > FULL_SHARE * image.meta.saturation_rate)
         pixels.photons[at] = np.where(usable, photon_factor(image) / seconds, 0.0)
     pixels.background[at], pixels.noise[at] = level, std
-    hit = usable & cr_mask[at] if cr_mask is not None else np.zeros(len(usable), bool)
-    pixels.state[at] = np.where(usable, np.where(hit, HIT, USABLE), LOST)
+    is_hit = usable & cr_mask[at] if cr_mask is not None else np.zeros(len(usable), bool)
+    pixels.state[at] = np.where(usable, np.where(is_hit, HIT, USABLE), LOST)
     return at
 
 
@@ -233,16 +233,16 @@ def _psf_of_stars(
     """Return the PSF of the brightest stars, which are fitted with their neighbours."""
     start = published(image)
     model = first_model(start, image.shape)
-    known = np.isfinite(places.x) & np.isfinite(places.y) & (places.std > 0)
-    rank = np.argsort(-np.where(known, np.nan_to_num(snr), 0.0), kind="stable")[:MOST_CANDIDATES]
+    has_sky = np.isfinite(places.x) & np.isfinite(places.y) & (places.std > 0)
+    rank = np.argsort(-np.where(has_sky, np.nan_to_num(snr), 0.0), kind="stable")[:MOST_CANDIDATES]
     bright = np.zeros(len(snr), bool)
-    bright[rank] = known[rank] & (snr[rank] > MIN_SNR)
+    bright[rank] = has_sky[rank] & (snr[rank] > MIN_SNR)
     if not bright.any():
         return model
     around = SkyAt(*(values[bright] for values in places))
     _paint(image, scene.pixels, around, cr_mask, NORM_RADIUS_PX * image.detector_px + 1.0)
-    stars = Stars.at(places.x, places.y, known, (places.x, places.y))
-    stars = stars.take(known & beside(model, stars, bright))
+    stars = Stars.at(places.x, places.y, has_sky, (places.x, places.y))
+    stars = stars.take(has_sky & beside(model, stars, bright))
     noise, excess = float(np.median(places.std[bright])), photon_factor(image) ** -0.5
     stars = stepped(equations(scene.pixels, model, stars, PLAIN), stars, model, 0)
     for k, trust in enumerate((EARLY_TRUST, LATE_TRUST)):
@@ -280,7 +280,7 @@ class _Fit(NamedTuple):
     light: Floats
 
 
-def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
+def _fit_fluxes(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
     """Return fluxes, and how well they fit."""
     radius = RADIUS_PX * model.detector_px
     terms = model.terms(np.nan_to_num(places.x), np.nan_to_num(places.y))
@@ -313,23 +313,23 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
         blocks, gradient, _, ties, _ = solve(ROBUST if k else PLAIN)
         if not k:
             sky_power = blocks[:, 0, 0].copy()
-        before, lit = flux, np.maximum(flux, 0.0)
+        before, positive_flux = flux, np.maximum(flux, 0.0)
         flux = flux + solved(blocks, ties, first, second, gradient, SOLVED)[:, 0]
         add(light, flux - before, FAINT_SHARE * std)
-        change = np.maximum(flux, 0.0) ** 2 - lit**2
+        change = np.maximum(flux, 0.0) ** 2 - positive_flux**2
         add(misfit, PSF_ERROR**2 * peak * change, FAINT_SHARE * std**2)
     blocks, _, weights, ties, by_width = solve(ROBUST)
-    fixed = np.zeros(len(flux), bool)
-    variance = joint_variances(blocks, ties, first, second, fixed)[:, 0]
+    moves = np.zeros(len(flux), bool)
+    variance = joint_variances(blocks, ties, first, second, moves)[:, 0]
     core = CORE_RADIUS_PX * model.detector_px
-    lit, one = np.maximum(flux, 0.0), np.ones((1, 1))
-    judge: Any = (stamps, weights, column, row, lit, np.zeros(len(flux)), core, one)
+    positive_flux, one = np.maximum(flux, 0.0), np.ones((1, 1))
+    judge: Any = (stamps, weights, column, row, positive_flux, np.zeros(len(flux)), core, one)
     with_error = quality(scene.pixels._replace(light=light), *judge)
     plain = quality(scene.with_psf_error(None)._replace(light=light), *judge)
     none = np.zeros(shape, np.float32)
     dark = quality(scene.pixels._replace(light=light, photons=none), *judge)
-    used = sky_power > 0
-    used &= plain[:, 0] > 0
+    has_power = sky_power > 0
+    has_power &= plain[:, 0] > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         # Of pixels with their noise alone, weighted as they were.
         sky_noise, photon_noise = (
@@ -339,7 +339,7 @@ def _fitted(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
         chi2 = with_error[:, 1] / with_error[:, 0]
         width_err = model.width_scatter * np.abs(flux * by_width) / blocks[:, 0, 0]
         columns = flux, sky_noise, photon_noise, sky_power**-0.5, width_err, chi2
-    return _Fit(*(np.where(used, v, np.nan) for v in columns), *plain[:, 3:6].T)
+    return _Fit(*(np.where(has_power, v, np.nan) for v in columns), *plain[:, 3:6].T)
 
 
 def _nearest_px(places: SkyAt) -> Floats:
