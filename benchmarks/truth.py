@@ -232,19 +232,21 @@ def reliability_table(images: Sequence[Verdict]) -> None:
 def total_table(images: Sequence[Verdict]) -> None:
     """Print the bias of total magnitudes of galaxies by size and magnitude, with SExtractor's."""
     print(
-        "\n### Total magnitudes of galaxies, measured - true: median of bycatch / SExtractor AUTO\n"
+        "\n### Total magnitudes of galaxies, measured - true: median of mag_ab_kron / corrected by"
+        " kron_fraction / SExtractor AUTO\n"
     )
     sizes = list(pairwise(SIZE_EDGES))
     print(head("AB magnitude", *(f'{a:g} to {b:g}"' for a, b in sizes), "pulls, width", n_words=1))
     measured = [totals(image) for image in images]
-    size, mag, ours, theirs, pull = (np.concatenate(c) for c in zip(*measured, strict=True))
+    size, mag, ours, whole, theirs, pull = (np.concatenate(c) for c in zip(*measured, strict=True))
     for low, high in pairwise(MAG_EDGES):
         cells = []
         for a, b in sizes:
             here = (mag >= low) & (mag < high) & (size >= a) & (size < b)
             both = np.isfinite(ours) & here
             their = np.isfinite(theirs) & here
-            text = f"{np.median(ours[both]):+.3f}" if both.sum() >= 5 else "-"
+            medians = (f"{np.median(mags[both]):+.3f}" for mags in (ours, whole))
+            text = " / ".join(medians) if both.sum() >= 5 else "-"
             text += f" / {np.median(theirs[their]):+.3f}" if their.sum() >= 5 else ""
             cells.append(f"{text} ({both.sum()})" if both.any() else "-")
         here = (mag >= low) & (mag < high) & np.isfinite(pull)
@@ -252,8 +254,11 @@ def total_table(images: Sequence[Verdict]) -> None:
         print(row(f"{low:g} to {high:g}", *cells))
 
 
-def totals(image: Verdict) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Return half-light radius, true magnitude, ours and theirs minus it, and our pull."""
+def totals(image: Verdict) -> tuple[Floats, ...]:
+    """Return half-light radii, true magnitudes, offsets of ours, corrected and theirs, and pulls.
+
+    The pulls are those of the corrected flux, with its statistical and its systematic error.
+    """
     truth = image.comparison.truth
     galaxy = ~np.asarray(truth["star"], bool) & alone(truth)
     size, mag = np.asarray(truth["re"])[galaxy], np.asarray(truth["mag"])[galaxy]
@@ -262,7 +267,9 @@ def totals(image: Verdict) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     mine = nearest(place, image.column("x_center"), image.column("y_center"))
     ours = np.where(mine >= 0, kron[mine], np.nan) - mag
     flux = np.asarray(truth["rate"])[galaxy] * image.comparison.photflam
-    pull = (image.column("flux_kron")[mine] - flux) / image.column("err_kron")[mine]
+    fraction = image.column("kron_fraction")[mine]
+    error = np.hypot(image.column("err_kron")[mine] / fraction, image.column("err_kron_sys")[mine])
+    pull = (image.column("flux_kron")[mine] / fraction - flux) / error
     table = sextractor(image.pixels)
     theirs = np.full(len(mag), np.nan)
     if table is not None:
@@ -270,7 +277,8 @@ def totals(image: Verdict) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         here = nearest(place, np.asarray(table["x"]), np.asarray(table["y"]))
         auto = zero - 2.5 * np.log10(np.maximum(np.asarray(table["FLUX_AUTO"], float), 1e-9))
         theirs = np.where(here >= 0, auto[here], np.nan) - mag
-    return size, mag, ours, theirs, np.where(mine >= 0, pull, np.nan)
+    whole = ours + 2.5 * np.log10(fraction)
+    return size, mag, ours, whole, theirs, np.where(mine >= 0, pull, np.nan)
 
 
 def trust_table(images: Sequence[Verdict]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bycatch.catalogs.object_classes import MOVES_CHI2, POINT, REAL
+from bycatch.catalogs.object_classes import CLASS_COLOURS, MOVES_CHI2, object_classes
 from bycatch.catalogs.tables import floats
 from bycatch.errors import SettingsError
 
@@ -17,13 +17,6 @@ POINT_ARCSEC = 0.2
 LEAST_ARCSEC = 0.1
 VECTOR_YEARS = 100.0
 """A motion of 10 mas a year is an arrow of an arcsecond."""
-COLOURS = {
-    "point": "#009E73",
-    "extended": "#0072B2",
-    "unclassified": "#CC79A7",
-    "not real": "#D55E00",
-}
-"""Of Okabe & Ito, which colour-blind people can tell apart."""
 
 
 def object_regions(table: Table) -> str:
@@ -44,39 +37,32 @@ def object_regions(table: Table) -> str:
             hint="export objects or objects_clean as regions",
         )
     lines = ["# Region file format: DS9 version 4.1", "icrs"]
-    names = ("ra", "dec", "p_real", "p_star", "semimajor_arcsec", "semiminor_arcsec", "pa_deg")
+    classes = object_classes(floats(table, "p_real"), floats(table, "p_star"))
+    names = ("ra", "dec", "semimajor_arcsec", "semiminor_arcsec", "pa_deg")
     columns = [floats(table, name) for name in (*names, "pmra", "pmdec", "pmra_err", "pmdec_err")]
-    listed = np.asarray(table["list_row"]) > 0
-    for number, mine, row in zip(
-        np.asarray(table["object_id"]).tolist(), listed, np.column_stack(columns), strict=True
+    is_of_user = np.asarray(table["list_row"]) > 0
+    ids = np.asarray(table["object_id"]).tolist()
+    for number, of_class, is_listed, row in zip(
+        ids, classes, is_of_user, np.column_stack(columns), strict=True
     ):
-        ra, dec, p_real, p_star, major, minor, pa, *motion = row.tolist()
-        at = f"{ra:.8f},{dec:.8f}"
-        kind = _kind(p_real, p_star)
-        mark = "point=x 10 " if kind == "not real" else ""
-        about = f"# {mark}color={COLOURS[kind]} text={{{number}}}"
-        lines.append(f"{_shape(kind, at, major, minor, pa)} {about}")
-        if mine:
-            lines.append(f"point({at}) # point=diamond 18 color={COLOURS[kind]}")
-        lines += _vector(at, motion, COLOURS[kind])
+        ra, dec, major, minor, pa, *motion = row.tolist()
+        at, colour = f"{ra:.8f},{dec:.8f}", CLASS_COLOURS[of_class]
+        mark = "point=x 10 " if of_class == "not real" else ""
+        about = f"# {mark}color={colour} text={{{number}}}"
+        lines.append(f"{_shape(of_class, at, major, minor, pa)} {about}")
+        if is_listed:
+            lines.append(f"point({at}) # point=diamond 18 color={colour}")
+        lines += _vector(at, motion, colour)
     return "\n".join(lines) + "\n"
 
 
-def _kind(p_real: float, p_star: float) -> str:
-    if not p_real >= REAL:
-        return "not real"
-    if np.isnan(p_star):
-        return "unclassified"
-    return "point" if p_star >= POINT else "extended"
-
-
-def _shape(kind: str, at: str, major: float, minor: float, pa: float) -> str:
+def _shape(of_class: str, at: str, major: float, minor: float, pa: float) -> str:
     """Return the region of an object, without its properties."""
-    if kind == "not real":
+    if of_class == "not real":
         return f"point({at})"
-    if kind == "unclassified":
+    if of_class == "unclassified":
         return f'box({at},{2 * POINT_ARCSEC}",{2 * POINT_ARCSEC}",0)'
-    if kind == "extended" and np.isfinite(major + minor + pa):
+    if of_class == "extended" and np.isfinite(major + minor + pa):
         # ds9 counts anticlockwise from the west, where the x axis of north-up images points.
         long, short = (max(v, LEAST_ARCSEC) for v in (major, minor))
         return f'ellipse({at},{long:.3f}",{short:.3f}",{(pa + 90.0) % 180.0:.1f})'

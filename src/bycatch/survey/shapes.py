@@ -1,4 +1,4 @@
-"""What an object looks like where objects are drawn: its kind, shape and colour."""
+"""What an object looks like where objects are drawn: its class and ellipse."""
 
 from __future__ import annotations
 
@@ -7,25 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.object_classes import object_classes
 from bycatch.catalogs.tables import floats
-from bycatch.pipeline.export import COLOURS as IMAGE_COLOURS
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
 RADIUS_ARCSEC = 0.25
-COLOURS = {**IMAGE_COLOURS, "not real": "#999999", "listed": "#CC79A7"}
-WORDS = {
+LEGEND = {
     "point": "a point source: circle",
     "extended": "an extended object: its ellipse",
-    "flagged": "saturated or at an edge: square",
-    "cosmic ray": "more likely a cosmic ray than real: cross",
-    "not real": "not real more likely than not: cross",
-    "listed": "of the user's list only: diamond",
+    "unclassified": "point or extended, unknown: square",
+    "not real": "more likely not real than real: cross",
 }
-_OF_LIST = 4
-_HALF = 0.5
+"""By class of `object_classes`."""
 
 
 @dataclass(frozen=True)
@@ -35,49 +30,36 @@ class Shape:
     Attributes
     ----------
     object_id : of the table
-    kind : one of `WORDS`
-    ra_deg, dec_deg : where it is
+    object_class : a key of `LEGEND`
+    ra_deg, dec_deg : position
     major_arcsec, minor_arcsec : half axes; of a circle, square or cross both are its radius
     pa_deg : position angle of the major axis, east of north
+    is_listed : on the list of the user
     """
 
     object_id: int
-    kind: str
+    object_class: str
     ra_deg: float
     dec_deg: float
     major_arcsec: float
     minor_arcsec: float
     pa_deg: float
+    is_listed: bool
 
 
 def shapes_of(objects: Table) -> list[Shape]:
     """Return the shapes of a table of objects."""
-    kinds = kinds_of(objects)
+    classes = object_classes(floats(objects, "p_real"), floats(objects, "p_star"))
     major, minor, angle = (
         floats(objects, name) for name in ("semimajor_arcsec", "semiminor_arcsec", "pa_deg")
     )
-    found = []
-    for k, kind in enumerate(kinds):
+    listed = np.asarray(objects["list_row"]) > 0
+    shapes = []
+    for k, of_class in enumerate(classes):
         a, b, pa = RADIUS_ARCSEC, RADIUS_ARCSEC, 0.0
-        if kind == "extended" and np.isfinite(major[k] + minor[k] + angle[k]):
+        if of_class == "extended" and np.isfinite(major[k] + minor[k] + angle[k]):
             a, b, pa = float(major[k]), float(minor[k]), float(angle[k])
         ra, dec = float(objects["ra"][k]), float(objects["dec"][k])
-        found.append(Shape(int(objects["object_id"][k]), kind, ra, dec, a, b, pa))
-    return found
-
-
-def kinds_of(objects: Table) -> list[str]:
-    """Return what each object is, of the keys of `WORDS`."""
-    flags = np.asarray(objects["flags"], dtype=np.int64)
-    p_real, p_cr = (
-        np.nan_to_num(floats(objects, n), nan=v) for n, v in (("p_real", 1.0), ("p_cr", 0.0))
-    )
-    extended = np.isfinite(floats(objects, "semimajor_arcsec"))
-    flagged = (flags & int(Flag.SATURATED | Flag.EDGE)) > 0
-    listed = np.asarray(objects["origin"]) == _OF_LIST
-    chosen = np.select(
-        [listed, p_cr > _HALF, p_real < _HALF, flagged, extended],
-        ["listed", "cosmic ray", "not real", "flagged", "extended"],
-        "point",
-    )
-    return [str(name) for name in chosen]
+        number, is_listed = int(objects["object_id"][k]), bool(listed[k])
+        shapes.append(Shape(number, of_class, ra, dec, a, b, pa, is_listed))
+    return shapes

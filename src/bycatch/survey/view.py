@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bycatch.catalogs.object_classes import CLASS_COLOURS
 from bycatch.catalogs.survey_columns import filter_order
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.display.notebook import png
@@ -25,7 +27,7 @@ from bycatch.products import ImageRecord, read_field
 from bycatch.products.group_state import group_folder, group_names, read_group, table_path
 from bycatch.products.paths import own_folder
 from bycatch.report.pixels import data_uri, picture
-from bycatch.survey.shapes import COLOURS, WORDS, Shape, shapes_of
+from bycatch.survey.shapes import LEGEND, Shape, shapes_of
 from bycatch.survey.votable import write_votable
 from bycatch.system.disk import atomic
 from bycatch.version import __version__
@@ -69,16 +71,18 @@ def read_view(out: Path, group: str = "") -> GroupView:
         raise SettingsError(f"{out}: no group '{name}'", hint=f"there are {', '.join(names[:10])}")
     state, folder = read_group(out, name), group_folder(out, name)
     objects = read_table(table_path(folder, name, "objects"))
-    listed = read_table(table_path(folder, name, "images"))
-    times = dict(zip(listed["image"].tolist(), floats(listed, "exptime").tolist(), strict=True))
+    image_table = read_table(table_path(folder, name, "images"))
+    times = dict(
+        zip(image_table["image"].tolist(), floats(image_table, "exptime").tolist(), strict=True)
+    )
     images: dict[str, tuple[str, ImageRecord]] = {}
     for label in sorted(state.images, key=lambda label: -times.get(label, 0.0)):
         field, name_of_filter, _ = label.split("/")
         for record in read_field(out, field).images:
             if f"{field}/{record.place}" == label:
                 images.setdefault(name_of_filter, (label, record))
-    ordered = sorted(images, key=filter_order)
-    return GroupView(name, objects, {f: images[f] for f in ordered})
+    filters = sorted(images, key=filter_order)
+    return GroupView(name, objects, {f: images[f] for f in filters})
 
 
 # ---- regions ---------------------------------------------------------------------------------
@@ -87,10 +91,10 @@ def read_view(out: Path, group: str = "") -> GroupView:
 def write_regions(out: str | Path, group: str = "") -> Path:
     """Write the objects of a group as ds9 regions, with shapes and colours by kind."""
     out = Path(out)
-    shown = read_view(out, group)
-    path = own_folder(out / FOLDER) / f"{shown.name}.reg"
+    view = read_view(out, group)
+    path = own_folder(out / FOLDER) / f"{view.name}.reg"
     with atomic(path) as partial:
-        partial.write_text(object_regions(shown.objects), "utf-8")
+        partial.write_text(object_regions(view.objects), "utf-8")
     return path
 
 
@@ -111,28 +115,28 @@ def send_group(out: str | Path, group: str = "", client: Any = None) -> list[str
         No hub runs.
     """
     out = Path(out)
-    shown = read_view(out, group)
-    path = own_folder(out / FOLDER) / f"{shown.name}.vot"
+    view = read_view(out, group)
+    path = own_folder(out / FOLDER) / f"{view.name}.vot"
     with atomic(path) as partial:
         creator = f"bycatch {__version__}"
-        write_votable(partial, {"objects": shown.objects}, shown.name, creator)
-    messages = [("table.load.votable", path, shown.name)]
-    for label, record in shown.images.values():
+        write_votable(partial, {"objects": view.objects}, view.name, creator)
+    messages = [("table.load.votable", path, view.name)]
+    for label, record in view.images.values():
         image = record.paths(out).folder / record.name
         if image.exists():
             messages.append(("image.load.fits", image, label))
     own = client or _client()
-    sent = []
+    sentences = []
     try:
         for kind, file, name in messages:
             words = {"url": file.resolve().as_uri(), "name": name}
             words |= {"table-id": name} if kind.startswith("table") else {"image-id": name}
             own.notify_all({"samp.mtype": kind, "samp.params": words})
-            sent.append(f"{kind}: {name}")
+            sentences.append(f"{kind}: {name}")
     finally:
         if client is None:
             own.disconnect()
-    return sent
+    return sentences
 
 
 def samp() -> Any:
@@ -163,16 +167,16 @@ def _client() -> Any:
 def view_group(out: str | Path, group: str = "") -> Path:
     """Write a page that shows the objects of a group over its images; return it."""
     out = Path(out)
-    shown = read_view(out, group)
-    shapes = shapes_of(shown.objects)
+    view = read_view(out, group)
+    shapes = shapes_of(view.objects)
     panels = [
         _panel(out, label, record, shapes, number)
-        for number, (label, record) in enumerate(shown.images.values())
+        for number, (label, record) in enumerate(view.images.values())
     ]
-    path = own_folder(out / FOLDER) / f"{shown.name}.html"
+    path = own_folder(out / FOLDER) / f"{view.name}.html"
     with atomic(path) as partial:
-        partial.write_text(_page(shown, shapes, panels), encoding="utf-8")
-    write_regions(out, shown.name)
+        partial.write_text(_page(view, shapes, panels), encoding="utf-8")
+    write_regions(out, view.name)
     return path
 
 
@@ -199,9 +203,9 @@ def _panel(out: Path, label: str, record: ImageRecord, shapes: list[Shape], numb
         if -20 < a < nx + 20 and -20 < b < ny + 20
     )
     image = f'<image href="{uri}" width="{nx}" height="{ny}"/>' if uri else ""
-    hidden = "" if number == 0 else " hidden"
+    attribute = "" if number == 0 else " hidden"
     return (
-        f'<figure data-number="{number}"{hidden}><figcaption>{escape(label)}</figcaption>'
+        f'<figure data-number="{number}"{attribute}><figcaption>{escape(label)}</figcaption>'
         f'<svg viewBox="0 0 {nx} {ny}" role="img" aria-label="{escape(label)}">{image}{marks}</svg>'
         "</figure>"
     )
@@ -218,22 +222,30 @@ def _north_deg(wcs: Any, nx: int, ny: int) -> float:
 def _mark(one: Shape, x: float, y: float, scale: float, north_deg: float) -> str:
     """Return an object as SVG, with its number where the mouse rests."""
     a, b = max(one.major_arcsec / scale, 3.0), max(one.minor_arcsec / scale, 2.0)
-    title = f"<title>{one.object_id} {one.kind}</title>"
-    style = f'stroke="{COLOURS[one.kind]}"'
-    if one.kind in {"point", "extended"}:
+    title = f"<title>{one.object_id} {one.object_class}</title>"
+    style = f'stroke="{CLASS_COLOURS[one.object_class]}"'
+    diamond = f'<path d="{_diamond(x, y, 1.6 * a)}" {style}/>' if one.is_listed else ""
+    if one.object_class in {"point", "extended"}:
         turn = -(90.0 + north_deg + one.pa_deg)
         return (
             f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{a:.1f}" ry="{b:.1f}" {style} '
-            f'transform="rotate({turn:.1f} {x:.1f} {y:.1f})">{title}</ellipse>'
+            f'transform="rotate({turn:.1f} {x:.1f} {y:.1f})">{title}</ellipse>{diamond}'
         )
-    path = {
-        "flagged": f"M{x - a:.1f} {y - a:.1f}h{2 * a:.1f}v{2 * a:.1f}h{-2 * a:.1f}z",
-        "listed": f"M{x:.1f} {y - a:.1f}l{a:.1f} {a:.1f}l{-a:.1f} {a:.1f}l{-a:.1f} {-a:.1f}z",
-    }.get(
-        one.kind,
-        f"M{x - a:.1f} {y - a:.1f}l{2 * a:.1f} {2 * a:.1f}m0 {-2 * a:.1f}l{-2 * a:.1f} {2 * a:.1f}",
-    )
-    return f'<path d="{path}" {style}>{title}</path>'
+    path = _cross(x, y, a) if one.object_class == "not real" else _square(x, y, a)
+    return f'<path d="{path}" {style}>{title}</path>{diamond}'
+
+
+def _cross(x: float, y: float, a: float) -> str:
+    side = f"{2 * a:.1f}"
+    return f"M{x - a:.1f} {y - a:.1f}l{side} {side}m0 -{side}l-{side} {side}"
+
+
+def _square(x: float, y: float, a: float) -> str:
+    return f"M{x - a:.1f} {y - a:.1f}h{2 * a:.1f}v{2 * a:.1f}h{-2 * a:.1f}z"
+
+
+def _diamond(x: float, y: float, a: float) -> str:
+    return f"M{x:.1f} {y - a:.1f}l{a:.1f} {a:.1f}l{-a:.1f} {a:.1f}l{-a:.1f} {-a:.1f}z"
 
 
 STYLE = """
@@ -272,7 +284,7 @@ document.querySelector("#load").onclick = event => {
 """
 
 
-def _page(shown: GroupView, shapes: list[Shape], panels: list[str]) -> str:
+def _page(view: GroupView, shapes: list[Shape], panels: list[str]) -> str:
     from bycatch.tangent import direction, unit_vectors
 
     ra, dec = (np.array([getattr(s, k) for s in shapes]) for k in ("ra_deg", "dec_deg"))
@@ -281,30 +293,33 @@ def _page(shown: GroupView, shapes: list[Shape], panels: list[str]) -> str:
     objects = {
         "centre": [round(v, 6) for v in centre],
         "fov_deg": round(fov, 4),
-        "colours": COLOURS,
+        "colours": CLASS_COLOURS,
         # Numbers of 64 bits are words: a browser's numbers have 53.
         "sources": [
-            [str(s.object_id), round(s.ra_deg, 7), round(s.dec_deg, 7), s.kind] for s in shapes
+            [str(s.object_id), round(s.ra_deg, 7), round(s.dec_deg, 7), s.object_class]
+            for s in shapes
         ],
     }
     buttons = "".join(
         f'<button data-show="{number}">{escape(name)}</button>'
-        for number, name in enumerate(shown.images)
+        for number, name in enumerate(view.images)
     )
-    counts = {kind: sum(s.kind == kind for s in shapes) for kind in WORDS}
+    counts = Counter(shape.object_class for shape in shapes)
     legend = "".join(
-        f'<span class="kind"><i style="border-color:{COLOURS[kind]}"></i> {escape(words)} '
-        f"({counts[kind]})</span>"
-        for kind, words in WORDS.items()
-        if counts[kind]
+        f'<span class="kind"><i style="border-color:{CLASS_COLOURS[name]}"></i> {escape(words)} '
+        f"({counts[name]})</span>"
+        for name, words in LEGEND.items()
+        if counts[name]
     )
+    if n_listed := sum(shape.is_listed for shape in shapes):
+        legend += f'<span class="kind">on your list: diamond ({n_listed})</span>'
     script = (
         f"const ALADIN = {json.dumps(ALADIN)}; const OBJECTS = {json.dumps(objects)};{SCRIPT}"
     ).replace("</", "<\\/")
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(shown.name)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(view.name)}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
-<h1>{escape(shown.name)}</h1><p>{len(shapes)} objects. {legend}</p>
+<h1>{escape(view.name)}</h1><p>{len(shapes)} objects. {legend}</p>
 <p>{buttons}<button id="load">Aladin Lite (asks the network)</button> <span id="said"></span></p>
 {"".join(panels)}<div id="aladin" hidden></div><script>{script}</script></body></html>
 """

@@ -34,7 +34,7 @@ def centroid_floors_mas(group: Group) -> list[float]:
     """
     n = len(group.views)
     bright = [_bright(view) for view in group.views]
-    rows, found, weights = [], [], []
+    rows, variances, weights = [], [], []
     for k in range(n):
         for j in range(k):
             if abs(group.views[k].image.mjd - group.views[j].image.mjd) > SAME_EPOCH_DAYS:
@@ -42,7 +42,7 @@ def centroid_floors_mas(group: Group) -> list[float]:
             apart_mas2, n_values = _apart_mas2(group, k, j, bright)
             if n_values:
                 rows.append(np.eye(n)[k] + np.eye(n)[j])
-                found.append(apart_mas2)
+                variances.append(apart_mas2)
                 weights.append(n_values)
     if not rows:
         return [np.nan] * n
@@ -54,7 +54,7 @@ def centroid_floors_mas(group: Group) -> list[float]:
     # Each image has a variance of its own; a pair of images shows the sum of two.  How well a
     # variance is known goes with its size.
     design = np.concatenate([np.array(rows), np.eye(n)])
-    target = np.concatenate([found, expected])
+    target = np.concatenate([variances, expected])
     weight = np.concatenate([weights, np.full(n, PRIOR_VALUES)])
     weight = np.sqrt(weight) / np.maximum(target, np.median(least))
     variance = nnls(design * weight[:, np.newaxis], target * weight)[0]
@@ -96,6 +96,6 @@ def _apart_mas2(group: Group, k: int, j: int, bright: list[Ints]) -> tuple[float
     apart = group.frames[k](group.views[k].xy[a]) - group.frames[j](group.views[j].xy[b])
     apart -= np.median(apart, axis=0)
     # Few stars look closer together than they are: a shift and a roll are theirs.
-    spread = typical(np.hypot(*apart.T)) ** 2 * 2 * len(a) / (2 * len(a) - 3)
+    scatter_mas2 = typical(np.hypot(*apart.T)) ** 2 * 2 * len(a) / (2 * len(a) - 3)
     photons = _photons_mas2(group.views[k])[a] + _photons_mas2(group.views[j])[b]
-    return max(spread - float(np.median(photons)), 0.0), 2 * len(a) - 3
+    return max(scatter_mas2 - float(np.median(photons)), 0.0), 2 * len(a) - 3
