@@ -119,14 +119,14 @@ def search_image(
     sky = None
     if combination is not None or not has_list:
         sky = bench.sky(detect_settings)
-    if has_list:
-        sources = bench.sources
+    if has_list:  # the mask's file has the shares: neither segments nor mask are read for them
+        sources, share = bench.sources, bench.cr_share
     else:
         detection = detect.run(image, detect_settings, sky)
         sources, bench.__dict__["segmentation"] = detection.sources, detection.segmentation
+        share = mask_shares(bench.segmentation, bench.cr_mask, sources["id"])
     ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
-    on_mask = mask_shares(bench.segmentation, bench.cr_mask, sources["id"]) > MASK_SHARE
-    on_mask &= np.asarray(sources["n_exp"]) <= 1
+    on_mask = (share > MASK_SHARE) & (np.asarray(sources["n_exp"]) <= 1)
     if combination is not None and sky is not None:
         zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
         combination.add(
