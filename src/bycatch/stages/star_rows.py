@@ -85,6 +85,7 @@ def targets_of(
         fits.neighbours_rate,
         np.where(fits.is_wide, np.nan, fits.columns["sky_psf"]),
         fits.is_wide,
+        hit_err_px=np.concatenate([given.hit_err_px, np.full(len(x), np.nan)]),
     )
 
 

@@ -115,7 +115,7 @@ def run(
         wide = np.flatnonzero(targets.is_wide)
         of_wide = replace(found, x=found.x[wide], y=found.y[wide])
         shape = in_rows(shape, _shapes(cleaned, of_wide, levels[wide], pixels, frame.wcs), wide)
-    positions = _positions(image, found, targets.centre_err_px, frame, field, chosen)
+    positions = _positions(image, found, targets, frame, field, chosen)
     radius_px = chosen.cr_radius_px * image.detector_px
     cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, radius_px)
     spoiled = _defects(image, found, field.chips)
@@ -197,7 +197,7 @@ def _sky_labels(pixels: Pixels) -> NDArray[np.int32] | None:
 def _positions(
     image: DrcImage,
     found: Photometry,
-    centre_err_px: Floats,
+    targets: Targets,
     frame: SkyFrame,
     field: FieldContext,
     settings: MeasureSettings,
@@ -206,10 +206,11 @@ def _positions(
     floor_mas = frame.error.centroid_floor_mas if frame.error is not None else np.nan
     floor_px = floor_mas / (1000.0 * image.scale_arcsec)
     expected = position_errors_px(found, image.detector_px, floor_px)
+    expected = np.hypot(expected, np.nan_to_num(targets.hit_err_px))
     return sky_positions(
         found.x,
         found.y,
-        np.where(np.isfinite(centre_err_px), centre_err_px, expected),
+        np.where(np.isfinite(targets.centre_err_px), targets.centre_err_px, expected),
         frame.wcs,
         image.meta.mjd_mid,
         frame_error=frame.error,
