@@ -98,3 +98,37 @@ def test_bright_stars_are_centred_better_than_by_their_own_window(as_image):
         k = int(np.argmin(np.hypot(found["x"] - x, found["y"] - y)))
         rest.append((found["x"][k] - x, found["y"][k] - y))
     assert np.sqrt(np.mean(np.square(rest))) < 0.005
+
+
+def test_gaia_tells_what_all_images_share():
+    from bycatch.sky.gaia import from_table
+
+    rng = np.random.default_rng(5)
+    at = rng.uniform(20, 880, (40, 2))
+    shared = rng.normal(0, 0.06, at.shape)
+    sky = wcs().all_pix2world(at, 0)
+    stars = Table({"source_id": np.arange(40) + 1, "ra": sky[:, 0], "dec": sky[:, 1]})
+    for name, value in (("pmra", 0.0), ("pmdec", 0.0), ("ra_error", 0.2), ("dec_error", 0.2),
+                        ("pmra_error", 0.01), ("pmdec_error", 0.01), ("ref_epoch", 2012.2)):  # fmt: skip
+        stars[name] = np.full(40, value)
+    stars["phot_g_mean_mag"] = np.full(40, 19.0)
+
+    def floors(common, reference):
+        images = []
+        for k, own in enumerate((0.012, 0.02)):
+            x, y = (at + common + rng.normal(0, own, at.shape)).T
+            table = Table({"x": x, "y": y, "flux": np.full(40, 3000.0), "noise": np.full(40, 0.01)})
+            table["n_exp"], table["ellipticity"] = 2.0, 0.1
+            images.append(
+                align.FieldImage(
+                    name=f"{k}", filter="F814W", sources=table, wcs=wcs(), wcsname="", shape=SHAPE,
+                    mjd=56000.0, exptime_s=600.0, zeropoint_ab=25.9, saturation_rate=np.inf,
+                )
+            )  # fmt: skip
+        found = align.run(images, reference, AlignSettings()).images
+        return [image.frame_error.centroid_floor_mas / 50.0 for image in found]
+
+    gaia = from_table(stars, "test")
+    assert max(floors(shared, None)) < 0.03
+    assert floors(shared, gaia) == pytest.approx([0.058, 0.058], rel=0.25)
+    assert max(floors(0.0, gaia)) < 0.03

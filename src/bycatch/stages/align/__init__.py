@@ -25,7 +25,7 @@ from bycatch.kernels.tiefit import REFERENCE, image_covariance
 from bycatch.sky.astrometry import FrameError
 from bycatch.stages.align.absolute import Anchor, anchor_of
 from bycatch.stages.align.coverage import coverage_of
-from bycatch.stages.align.floors import centroid_floors_mas
+from bycatch.stages.align.floors import GaiaPairs, centroid_floors_mas
 from bycatch.stages.align.model import (
     GRADES,
     IN_DOUBT,
@@ -134,12 +134,25 @@ def _align_together(
         anchor = anchor_of(group, stars, known, settings)
         if anchor.frames is not None:
             known = known or anchor.correction
-        for member, floor_mas in enumerate(centroid_floors_mas(group)):
-            found = _result(group, member, anchor, stars, settings)
-            error = replace(found.frame_error, centroid_floor_mas=floor_mas)
-            found = replace(found, frame_error=error)
-            results[group.views[member].index] = _in_doubt(found, group.doubt)
+        found = [_result(group, k, anchor, stars, settings) for k in range(len(group.views))]
+        # A distortion is the frame's, not the centroids'.
+        told = [] if any(image.distortion_mas > 0 for image in found) else found
+        floors = centroid_floors_mas(group, [_gaia_pairs(image, stars) for image in told])
+        for view, image, floor_mas in zip(group.views, found, floors, strict=True):
+            error = replace(image.frame_error, centroid_floor_mas=floor_mas)
+            results[view.index] = _in_doubt(replace(image, frame_error=error), group.doubt)
     return results
+
+
+def _gaia_pairs(found: AlignResult, stars: Stars) -> GaiaPairs:
+    """Return the Gaia stars of an image, with the errors that Gaia states."""
+    table = found.matches
+    variance = dict(zip(stars.source_id.tolist(), stars.variance.mean(axis=1), strict=True))
+    return GaiaPairs(
+        np.asarray(table["source"], dtype=np.int64),
+        np.column_stack([table["dra_mas"], table["ddec_mas"]]),
+        np.array([variance[k] for k in np.asarray(table["source_id"]).tolist()], dtype=float),
+    )
 
 
 def _in_doubt(found: AlignResult, doubt: str) -> AlignResult:
