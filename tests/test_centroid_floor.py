@@ -1,5 +1,7 @@
 """Centroids of bright stars: a wide window, and how well images say that they agree."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -7,6 +9,7 @@ from astropy.wcs import WCS
 
 from bycatch.settings import AlignSettings, DetectSettings
 from bycatch.stages import align, detect
+from bycatch.stages.align import floors
 
 SHAPE = (900, 900)
 
@@ -100,35 +103,26 @@ def test_bright_stars_are_centred_better_than_by_their_own_window(as_image):
     assert np.sqrt(np.mean(np.square(rest))) < 0.005
 
 
-def test_gaia_tells_what_all_images_share():
-    from bycatch.sky.gaia import from_table
-
+@pytest.mark.parametrize("shared_mas", [0.0, 2.0, 4.0])
+def test_gaia_tells_what_all_images_share(shared_mas):
     rng = np.random.default_rng(5)
-    at = rng.uniform(20, 880, (40, 2))
-    shared = rng.normal(0, 0.06, at.shape)
-    sky = wcs().all_pix2world(at, 0)
-    stars = Table({"source_id": np.arange(40) + 1, "ra": sky[:, 0], "dec": sky[:, 1]})
-    for name, value in (("pmra", 0.0), ("pmdec", 0.0), ("ra_error", 0.2), ("dec_error", 0.2),
-                        ("pmra_error", 0.01), ("pmdec_error", 0.01), ("ref_epoch", 2012.2)):  # fmt: skip
-        stars[name] = np.full(40, value)
-    stars["phot_g_mean_mag"] = np.full(40, 19.0)
-
-    def floors(common, reference):
-        images = []
-        for k, own in enumerate((0.012, 0.02)):
-            x, y = (at + common + rng.normal(0, own, at.shape)).T
-            table = Table({"x": x, "y": y, "flux": np.full(40, 3000.0), "noise": np.full(40, 0.01)})
-            table["n_exp"], table["ellipticity"] = 2.0, 0.1
-            images.append(
-                align.FieldImage(
-                    name=f"{k}", filter="F814W", sources=table, wcs=wcs(), wcsname="", shape=SHAPE,
-                    mjd=56000.0, exptime_s=600.0, zeropoint_ab=25.9, saturation_rate=np.inf,
-                )
-            )  # fmt: skip
-        found = align.run(images, reference, AlignSettings()).images
-        return [image.frame_error.centroid_floor_mas / 50.0 for image in found]
-
-    gaia = from_table(stars, "test")
-    assert max(floors(shared, None)) < 0.03
-    assert floors(shared, gaia) == pytest.approx([0.058, 0.058], rel=0.25)
-    assert max(floors(0.0, gaia)) < 0.03
+    n = 60
+    corners = np.array([[0.0, 0.0], [45000.0, 0.0], [45000.0, 45000.0], [0.0, 45000.0]])
+    photons2 = np.full(n, 0.3**2)
+    view = SimpleNamespace(
+        image=SimpleNamespace(shape=SHAPE, sources=range(100)),
+        corners=corners,
+        rows=np.arange(99, 99 - n, -1),
+        variance=photons2 + (floors.CENTROID_FLOOR_PX * 50.0) ** 2,
+    )
+    variance = rng.uniform(0.1, 1.5, n)
+    sigma = np.sqrt(shared_mas**2 + photons2 + variance)
+    apart = rng.normal(0, sigma[:, np.newaxis], (n, 2))
+    apart[:4] += 30.0  # other stars
+    pairs = floors.GaiaPairs(view.rows, apart, variance)
+    found, known, n_values = floors._about_gaia_mas2(view, pairs, np.arange(n))
+    assert n_values == 2 * n - floors._FRAME_TERMS
+    assert known == pytest.approx(np.median(photons2 + variance))
+    assert np.sqrt(found) == pytest.approx(shared_mas, rel=0.25, abs=0.6)
+    few = floors.GaiaPairs(view.rows[:4], apart[:4], variance[:4])
+    assert floors._about_gaia_mas2(view, few, np.arange(n))[2] == 0
