@@ -66,7 +66,7 @@ def p_star(image: DrcImage, phot: Table) -> NDArray[np.float64]:
     usable = ~saturated & (np.asarray(phot["cr_flag"]) == 0)
     known = np.asarray(phot["gaia_source_id"]) != 0
     stars = stellarity.locus(found, expected, usable=usable, known_star=known)
-    return stellarity.probability(found, stars, saturated=saturated, usable=usable)
+    return stellarity.probability(found, stars, is_saturated=saturated, usable=usable)
 
 
 def cosmic_rays(folder: Path, root: str, width: int) -> NDArray[np.bool_]:

@@ -209,8 +209,8 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
 def finished(visit: Visit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of a run on the visit; do not write into it."""
     out = tmp_path_factory.mktemp("finished") / "out"
-    ended = command("run", visit.raw, "-o", out, "--gaia", visit.gaia)
-    assert ended.status == 0, ended.out + ended.err
+    result = command("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert result.status == 0, result.out + result.err
     return out
 
 
@@ -219,9 +219,9 @@ def with_objects(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A finished run of a visit in two filters, with its objects; do not write into it."""
     out = tmp_path_factory.mktemp("objects") / "out"
     shutil.copytree(finished, out, symlinks=True)
-    ended = command("objects", out)
-    assert ended.status == 0, ended.err
-    assert "real" in ended.out
+    result = command("objects", out)
+    assert result.status == 0, result.err
+    assert "real" in result.out
     return out
 
 

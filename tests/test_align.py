@@ -130,9 +130,9 @@ def worst_mas(wcs, truth, shape):
 
 def field_image(sources, wcs, shape, mjd=MJD, name="image", **given):
     """One image of a field."""
-    known = {"wcsname": "IDC_0461802ej", "exptime_s": 500.0, "zeropoint_ab": np.nan}
-    known |= {"filter": "F814W", "saturation_rate": np.inf} | given
-    return align.FieldImage(name=name, sources=sources, wcs=wcs, shape=shape, mjd=mjd, **known)
+    values = {"wcsname": "IDC_0461802ej", "exptime_s": 500.0, "zeropoint_ab": np.nan}
+    values |= {"filter": "F814W", "saturation_rate": np.inf} | given
+    return align.FieldImage(name=name, sources=sources, wcs=wcs, shape=shape, mjd=mjd, **values)
 
 
 def aligned(sources, wcs, shape, reference, mjd, settings):
@@ -332,8 +332,8 @@ def test_scattered_pairs_are_better_than_a_header_and_no_good_frame():
     assert result.grade == "D"
     assert "scatter" in result.reason
     centre = (2100.0, 2150.0)
-    got, true = (np.array(w.wcs_pix2world(*centre, 0)) for w in (result.wcs, truth))
-    assert np.abs(got - true).max() * 3.6e6 < 3 * result.astrom_err_mas
+    outcome, true = (np.array(w.wcs_pix2world(*centre, 0)) for w in (result.wcs, truth))
+    assert np.abs(outcome - true).max() * 3.6e6 < 3 * result.astrom_err_mas
     assert result.astrom_err_mas < 100.0
 
 
@@ -397,15 +397,15 @@ def test_only_positions_are_needed():
 def test_missing_values_do_no_harm():
     shape = (2000, 2000)
     sources, truth, reference = make_field(2, 12, 60, shape=shape)
-    unknown = np.arange(60) % 3 == 0
+    is_unknown = np.arange(60) % 3 == 0
     for name in ("flux", "ellipticity"):
-        sources[name] = MaskedColumn(sources[name], mask=unknown)
-    lost = np.arange(60) % 5 == 4
-    sources["x"] = MaskedColumn(sources["x"], mask=lost)
-    sources["y"][lost] = np.nan
+        sources[name] = MaskedColumn(sources[name], mask=is_unknown)
+    is_missing = np.arange(60) % 5 == 4
+    sources["x"] = MaskedColumn(sources["x"], mask=is_missing)
+    sources["y"][is_missing] = np.nan
     result = aligned(sources, mispointed(truth, 1, 1, 0.1), shape, reference, MJD, SETTINGS)
     assert result.aligned
-    assert not set(result.matches["source"]) & set(np.flatnonzero(lost))
+    assert not set(result.matches["source"]) & set(np.flatnonzero(is_missing))
 
 
 def test_cosmic_rays_of_a_single_exposure_are_left_out():
@@ -502,30 +502,30 @@ def between_mas(a, b, shape):
 def test_a_filter_without_gaia_stars_inherits_from_the_others():
     for seed in range(6):
         images, truth, reference, shape = make_visit(seed, 12, 3, n_seen={1: 0, 2: 1})
-        found = align.run(images, reference, SETTINGS).images
-        assert [image.grade for image in found] == ["A"] * 3
-        assert [image.n_matches for image in found] == [12, 0, 1]
-        assert [image.n_field_matches for image in found] == [12] * 3
-        for image in found:
+        result = align.run(images, reference, SETTINGS).images
+        assert [image.grade for image in result] == ["A"] * 3
+        assert [image.n_matches for image in result] == [12, 0, 1]
+        assert [image.n_field_matches for image in result] == [12] * 3
+        for image in result:
             assert worst_mas(image.wcs, truth, shape) < 8.0
             # Colours of the same object match to a few mas.
-            assert between_mas(image, found[0], shape) < 3.0
-        assert found[0].astrom_err_mas < found[1].astrom_err_mas < found[0].astrom_err_mas + 1
+            assert between_mas(image, result[0], shape) < 3.0
+        assert result[0].astrom_err_mas < result[1].astrom_err_mas < result[0].astrom_err_mas + 1
 
 
 def test_without_gaia_the_images_agree_with_one_another():
     images, _, _, shape = make_visit(3, 0, 3)
     for reference in (None, from_table(Table({"ra": [10.0], "dec": [10.0]}), "far")):
-        found = align.run(images, reference, SETTINGS).images
-        assert [image.grade for image in found] == ["E"] * 3
-        assert not any(image.aligned for image in found)
-        assert "no reference stars" in found[0].reason
-        for image in found[1:]:
-            assert between_mas(image, found[0], shape) < 3.0
+        result = align.run(images, reference, SETTINGS).images
+        assert [image.grade for image in result] == ["E"] * 3
+        assert not any(image.aligned for image in result)
+        assert "no reference stars" in result[0].reason
+        for image in result[1:]:
+            assert between_mas(image, result[0], shape) < 3.0
         # The absolute error is that of a pointing, and the table says so.
-        assert min(image.astrom_err_mas for image in found) > 900
+        assert min(image.astrom_err_mas for image in result) > 900
         # One header decides: its image stays where it was.
-        assert 0.0 in [image.shift_ra_mas for image in found]
+        assert 0.0 in [image.shift_ra_mas for image in result]
 
 
 def test_an_image_that_nothing_ties_searches_around_the_field_correction():
@@ -537,23 +537,23 @@ def test_an_image_that_nothing_ties_searches_around_the_field_correction():
     other["y"][common] = rng.uniform(0, shape[0] - 1, 150)
     other["x"][4:12] = rng.uniform(0, shape[1] - 1, 8)
     lonely = field_image(other, images[1].wcs, shape, zeropoint_ab=25.9)
-    found = align.run([images[0], lonely], reference, SETTINGS).images
-    assert found[0].grade == "A"
-    assert found[1].n_tied == 0
-    assert found[1].aligned
-    assert worst_mas(found[1].wcs, truth, shape) < 30.0
+    result = align.run([images[0], lonely], reference, SETTINGS).images
+    assert result[0].grade == "A"
+    assert result[1].n_tied == 0
+    assert result[1].aligned
+    assert worst_mas(result[1].wcs, truth, shape) < 30.0
 
 
 def test_broken_members_of_a_field_do_not_touch_the_others():
     images, _, reference, shape = make_visit(4, 10, 2)
     empty = field_image(images[0].sources[:0], images[0].wcs, shape)
     plain = field_image(images[0].sources, WCS(naxis=2), shape)
-    found = align.run([empty, images[0], plain, images[1]], reference, SETTINGS).images
-    assert [image.grade for image in found] == ["F", "A", "F", "A"]
-    assert "no detections" in found[0].reason
-    assert "no celestial" in found[2].reason
+    result = align.run([empty, images[0], plain, images[1]], reference, SETTINGS).images
+    assert [image.grade for image in result] == ["F", "A", "F", "A"]
+    assert "no detections" in result[0].reason
+    assert "no celestial" in result[2].reason
     alone = align.run(images, reference, SETTINGS).images
-    assert between_mas(alone[0], found[1], shape) == 0.0
+    assert between_mas(alone[0], result[1], shape) == 0.0
 
 
 def test_the_order_of_the_images_does_not_matter():
@@ -589,10 +589,10 @@ def test_saturated_stars_and_their_halos_do_not_enter():
     sources["peak"][:4] = 200.0
     sources["x"][:4] += 2.0  # 100 mas: what bleeding does to a centroid
     image = field_image(sources, images[0].wcs, shape, zeropoint_ab=25.9, saturation_rate=150.0)
-    found = align.run([image], reference, SETTINGS).images[0]
-    assert found.n_matches == 8
-    assert not set(found.matches["source"]) & {0, 1, 2, 3}
-    assert worst_mas(found.wcs, truth, shape) < 15.0
+    result = align.run([image], reference, SETTINGS).images[0]
+    assert result.n_matches == 8
+    assert not set(result.matches["source"]) & {0, 1, 2, 3}
+    assert worst_mas(result.wcs, truth, shape) < 15.0
 
 
 def test_a_magnitude_far_from_the_stars_is_no_match():
@@ -611,8 +611,8 @@ def test_leaving_a_star_out_shows_its_own_error():
     images, _, reference, _ = make_visit(9, 6, 1, noise_px=0.01)
     table = reference.table.copy()
     table["dec"][2] += 15.0 / 3.6e6
-    found = align.run(images, ReferenceStars(table, "t"), SETTINGS).images[0]
-    matches = found.matches
+    result = align.run(images, ReferenceStars(table, "t"), SETTINGS).images[0]
+    matches = result.matches
     wrong = matches["source_id"] == table["source_id"][2]
     # In the fit the star pulls the frame; left out, all of its error shows.
     assert matches["ddec_loo_mas"][wrong][0] == pytest.approx(-15.0, abs=1.5)
@@ -626,15 +626,15 @@ def test_scale_and_skew_are_fitted_only_with_evidence():
     stretched = images[0].wcs.deepcopy()
     stretched.wcs.cd = stretched.wcs.cd * (1 + 5e-5)  # 5 mas at 100 arcsec
     image = field_image(images[0].sources, stretched, shape, zeropoint_ab=25.9)
-    found = align.run([image], reference, SETTINGS).images[0]
-    assert found.geometry == "rscale"
-    assert found.scale_ppm == pytest.approx(-50, abs=10)
+    result = align.run([image], reference, SETTINGS).images[0]
+    assert result.geometry == "rscale"
+    assert result.scale_ppm == pytest.approx(-50, abs=10)
     skewed = images[0].wcs.deepcopy()
     skewed.wcs.cd = skewed.wcs.cd @ np.diag([1 + 1e-4, 1 - 1e-4])
     image = field_image(images[0].sources, skewed, shape, zeropoint_ab=25.9)
-    found = align.run([image], reference, SETTINGS).images[0]
-    assert found.geometry == "general"
-    assert worst_mas(found.wcs, truth, shape) < 5.0
+    result = align.run([image], reference, SETTINGS).images[0]
+    assert result.geometry == "general"
+    assert worst_mas(result.wcs, truth, shape) < 5.0
 
 
 # ---------------------------------------------------------------- doubt
@@ -687,27 +687,27 @@ def test_an_image_in_doubt_has_no_say(bad, how):
     good = [image for k, image in enumerate(images) if k != bad]
     without = align.run(good, reference, SETTINGS).images
     images[bad] = replace(with_wrong_wcs(images[bad], how), doubt="a card is odd")
-    found = align.run(images, reference, SETTINGS).images
-    for one, other in zip(without, (r for k, r in enumerate(found) if k != bad), strict=True):
+    result = align.run(images, reference, SETTINGS).images
+    for one, other in zip(without, (r for k, r in enumerate(result) if k != bad), strict=True):
         assert worst_mas(one.wcs, other.wcs, images[0].shape) == 0
         assert one.grade == other.grade == "A"
         assert align.IN_DOUBT not in other.reason
-    assert found[bad].grade != "A"
-    assert f"{align.IN_DOUBT}: a card is odd" in found[bad].reason
+    assert result[bad].grade != "A"
+    assert f"{align.IN_DOUBT}: a card is odd" in result[bad].reason
 
 
 def test_an_image_in_doubt_takes_what_the_others_know():
     images, truth, reference = siblings()
     images[1] = replace(images[1], sources=images[1].sources[25:], doubt="odd")  # galaxies alone
-    found = align.run(images, reference, SETTINGS).images[1]
-    assert (found.grade, found.n_tied > 50) == ("B", True)
-    assert worst_mas(found.wcs, truth, images[1].shape) < 5
+    result = align.run(images, reference, SETTINGS).images[1]
+    assert (result.grade, result.n_tied > 50) == ("B", True)
+    assert worst_mas(result.wcs, truth, images[1].shape) < 5
     # Without Gaia its header does not count either.
     images[1] = with_wrong_wcs(images[1], ("crval", 1.0))
-    found = align.run(images, None, SETTINGS).images
-    assert [image.grade for image in found] == ["E", "E", "E"]
-    assert worst_mas(found[1].wcs, found[0].wcs, images[1].shape) < 10
-    assert worst_mas(found[0].wcs, images[0].wcs, images[0].shape) < 10
+    result = align.run(images, None, SETTINGS).images
+    assert [image.grade for image in result] == ["E", "E", "E"]
+    assert worst_mas(result[1].wcs, result[0].wcs, images[1].shape) < 10
+    assert worst_mas(result[0].wcs, images[0].wcs, images[0].shape) < 10
 
 
 def test_an_image_in_doubt_says_nothing_to_another_one():
@@ -728,8 +728,8 @@ def test_an_image_in_doubt_says_nothing_to_another_one():
 def test_a_wrong_wcs_without_a_tell_moves_no_neighbour(how, n_images, bad):
     images, truth, reference = siblings(n_images=n_images)
     images[bad] = with_wrong_wcs(images[bad], how)
-    found = align.run(images, reference, SETTINGS).images
-    for k, result in enumerate(found):
+    image_result = align.run(images, reference, SETTINGS).images
+    for k, result in enumerate(image_result):
         off = worst_mas(result.wcs, truth, images[0].shape)
         if k != bad:
             assert off < 5 * result.astrom_err_mas
@@ -747,10 +747,10 @@ def test_images_that_differ_by_3_mas_are_not_tied(misfit_mas, tied):
     # A scale moves uniform positions by rms size / sqrt(12) of the image per axis.
     size_mas = np.sqrt((2000**2 + 2100**2) / 2) * 50
     images[1] = with_wrong_wcs(images[1], ("scale", misfit_mas / (size_mas / np.sqrt(12))))
-    found = align.run(images, reference, SETTINGS).images[1]
-    assert (found.n_tied > 100) == tied
-    assert (align.IN_DOUBT in found.reason) != tied
-    assert (f"differs from others of the field by {misfit_mas:.0f} mas" in found.reason) != tied
+    result = align.run(images, reference, SETTINGS).images[1]
+    assert (result.n_tied > 100) == tied
+    assert (align.IN_DOUBT in result.reason) != tied
+    assert (f"differs from others of the field by {misfit_mas:.0f} mas" in result.reason) != tied
 
 
 @pytest.mark.parametrize(("apart_deg", "together"), [(0.24, True), (0.26, False)])
@@ -769,9 +769,9 @@ def test_images_a_quarter_of_a_degree_apart_have_nothing_in_common(apart_deg, to
 def test_images_elsewhere_are_a_field_of_their_own():
     images, _, reference = siblings(n_images=2)
     far = replace(images[0], wcs=tan_wcs(images[0].shape, ra=216.92, dec=8.47))
-    found = align.run([far, *images], reference, SETTINGS).images
-    assert found[0].grade == "F"
-    for one, other in zip(found[1:], align.run(images, reference, SETTINGS).images, strict=True):
+    result = align.run([far, *images], reference, SETTINGS).images
+    assert result[0].grade == "F"
+    for one, other in zip(result[1:], align.run(images, reference, SETTINGS).images, strict=True):
         assert worst_mas(one.wcs, other.wcs, images[0].shape) == 0
 
 

@@ -44,24 +44,24 @@ def told(n, seed, field=None, error=1.5, outliers=()):
 
 def test_nothing_is_found_in_noise():
     likely = [told(n, seed)[0] for n in (3, 8, 30) for seed in range(10)]
-    assert max(found.odds for found in likely) < 1
-    assert np.median([found.odds for found in likely]) < 0.35
+    assert max(result.odds for result in likely) < 1
+    assert np.median([result.odds for result in likely]) < 0.35
 
 
 def test_without_a_field_the_error_is_that_of_the_linear_fit():
-    found, xy = told(40, 1)
+    result, xy = told(40, 1)
     middle = xy.mean(axis=0)[np.newaxis]
-    assert np.sqrt(found.at(middle)[1]) == pytest.approx(1.5 / np.sqrt(40), rel=0.25)
+    assert np.sqrt(result.at(middle)[1]) == pytest.approx(1.5 / np.sqrt(40), rel=0.25)
 
 
 @pytest.mark.parametrize(("n", "limit_mas"), [(6, 25.0), (20, 15.0), (100, 3.0)])
 def test_a_smooth_field_is_told_within_its_error(n, limit_mas):
     pulls, errors = [], []
     for seed in range(8):
-        found, _ = told(n, seed, waves)
-        assert found.odds > 1
+        result, _ = told(n, seed, waves)
+        assert result.odds > 1
         at = RNG(seed).uniform(-50, 50, (100, 2))
-        offset, variance = found.at(at)
+        offset, variance = result.at(at)
         pulls.append((offset - waves(at)) / np.sqrt(variance))
         errors.append(offset - waves(at))
     assert np.sqrt(np.mean(np.square(errors))) < limit_mas
@@ -77,9 +77,9 @@ def step(xy):
 def test_a_step_between_two_halves_is_told_within_its_error(n):
     pulls = []
     for seed in range(12):
-        found, _ = told(n, seed, step)
+        result, _ = told(n, seed, step)
         at = RNG(seed).uniform(-50, 50, (100, 2))
-        offset, variance = found.at(at)
+        offset, variance = result.at(at)
         pulls.append((offset - step(at)) / np.sqrt(variance))
     assert np.mean(np.abs(pulls) > 3) < 0.02
     assert np.sqrt(np.mean(np.square(pulls))) > 0.5
@@ -88,39 +88,39 @@ def test_a_step_between_two_halves_is_told_within_its_error(n):
 def test_a_half_without_a_star_may_be_off():
     rng = RNG(4)
     xy = np.column_stack([rng.uniform(-50, 50, 8), rng.uniform(-50, -5, 8)])
-    found = distortion(xy, rng.normal(0, 1, (8, 2)), np.ones((8, 2)), FREE, 70.0, MIDDLE, LINES)
-    near, far = (np.sqrt(found.at(np.array([[0.0, y]]))[1]).max() for y in (-25.0, 25.0))
+    field = distortion(xy, rng.normal(0, 1, (8, 2)), np.ones((8, 2)), FREE, 70.0, MIDDLE, LINES)
+    near, far = (np.sqrt(field.at(np.array([[0.0, y]]))[1]).max() for y in (-25.0, 25.0))
     assert near < 2.0
     assert 5.0 < far < 20.0
 
 
 def test_outliers_are_no_distortion():
-    found, _ = told(20, 3, outliers=(4, 11))
-    assert found.odds < 1
-    assert np.abs(found.at(np.zeros((1, 2)))[0]).max() < 2.0
+    result, _ = told(20, 3, outliers=(4, 11))
+    assert result.odds < 1
+    assert np.abs(result.at(np.zeros((1, 2)))[0]).max() < 2.0
 
 
 def test_far_from_all_stars_a_field_is_known_to_its_size():
     rng = RNG(5)
     xy = np.column_stack([rng.uniform(-50, 50, 30), rng.uniform(-50, -5, 30)])
-    found = distortion(xy, waves(xy), np.full((30, 2), 1.0), FREE, 70.0, MIDDLE, LINES)
-    near, far = (np.sqrt(found.at(np.array([[0.0, y]]))[1]).max() for y in (-25.0, 45.0))
+    field = distortion(xy, waves(xy), np.full((30, 2), 1.0), FREE, 70.0, MIDDLE, LINES)
+    near, far = (np.sqrt(field.at(np.array([[0.0, y]]))[1]).max() for y in (-25.0, 45.0))
     assert near < 3.0
     assert far > 10.0
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_or_two_stars_tell_nothing(n):
-    found, _ = told(n, 0)
-    assert 0 < found.odds < 1
-    assert np.isfinite(found.at(np.array([[10.0, 20.0]]))[1]).all()
+    result, _ = told(n, 0)
+    assert 0 < result.odds < 1
+    assert np.isfinite(result.at(np.array([[10.0, 20.0]]))[1]).all()
 
 
 def test_many_stars_are_thinned():
-    found, xy = told(450, 0, waves)
-    assert len(found.xy_arcsec) == 90
-    assert np.isfinite(found.left_out).all(axis=1).sum() == 90
-    assert found.left_out.shape == xy.shape
+    result, xy = told(450, 0, waves)
+    assert len(result.xy_arcsec) == 90
+    assert np.isfinite(result.left_out).all(axis=1).sum() == 90
+    assert result.left_out.shape == xy.shape
 
 
 # ---------------------------------------------------------------- fields
@@ -183,9 +183,11 @@ def errors_of(result, truth, moved):
     y, x = (v.ravel() for v in np.mgrid[20 : ny - 20 : 20j, 20 : nx - 20 : 20j])
     dx, dy = moved(x, y)
     ra, dec = truth.all_pix2world(x, y, 0)
-    got = result.wcs.all_pix2world(x + dx / 50.0, y + dy / 50.0, 0)
-    offset = np.column_stack([(got[0] - ra) * np.cos(np.radians(dec)), got[1] - dec]) * 3.6e6
-    return offset, np.column_stack(result.frame_error.at(*got))
+    outcome = result.wcs.all_pix2world(x + dx / 50.0, y + dy / 50.0, 0)
+    offset = (
+        np.column_stack([(outcome[0] - ra) * np.cos(np.radians(dec)), outcome[1] - dec]) * 3.6e6
+    )
+    return offset, np.column_stack(result.frame_error.at(*outcome))
 
 
 def warp(x, y):
@@ -207,21 +209,21 @@ def apart(x, y):
 
 def test_many_stars_take_a_distortion_out():
     images, truth, reference = displaced(120, 1, warp, n_images=2)
-    found = align.run(images, reference, SETTINGS).images
-    for result in found:
-        offset, stated = errors_of(result, truth, warp)
+    image_result = align.run(images, reference, SETTINGS).images
+    for result in image_result:
+        offset, errors = errors_of(result, truth, warp)
         assert result.geometry == "sip"
         assert result.wcs.sip is not None
         assert result.grade == "A"
         assert np.sqrt(np.mean(offset**2)) < 5.0
-        assert 0.7 < np.percentile(np.abs(offset / stated), 68.3) < 1.4
+        assert 0.7 < np.percentile(np.abs(offset / errors), 68.3) < 1.4
         assert result.distortion_mas == pytest.approx(20, rel=0.5)
         assert 5 < result.distortion_arcsec < 60
         assert result.loo_rms_mas < 6.0
         assert "SIP" in result.reason
     # The images stay aligned with one another.
     x, y = np.array([100.0, 1000.0, 2000.0]), np.array([1900.0, 50.0, 1000.0])
-    one, two = (np.array(r.wcs.all_pix2world(x, y, 0)) for r in found)
+    one, two = (np.array(r.wcs.all_pix2world(x, y, 0)) for r in image_result)
     assert np.abs(one - two).max() * 3.6e6 < 1.0
 
 
@@ -232,9 +234,9 @@ def test_the_error_knows_what_is_left(n_star, moved):
         images, truth, reference = displaced(n_star, seed, moved)
         (result,) = align.run(images, reference, SETTINGS).images
         if result.aligned:
-            offset, stated = errors_of(result, truth, moved)
-            pulls.append(np.percentile(np.abs(offset / stated), 68.3))
-            far.append(np.mean(np.abs(offset / stated) > 3))
+            offset, errors = errors_of(result, truth, moved)
+            pulls.append(np.percentile(np.abs(offset / errors), 68.3))
+            far.append(np.mean(np.abs(offset / errors) > 3))
     assert len(pulls) >= 4
     assert 0.4 < np.median(pulls) < 1.5
     assert np.mean(far) < 0.05

@@ -114,8 +114,8 @@ def test_a_trial_is_the_same_whatever_was_done_before(pool):
 
 def test_trials_have_the_numbers_of_stars_that_were_asked_for(pool):
     seeds = (3, 8, 13, 18, 23)
-    found = [alignment.make_trial(pool, seed).n_stars for seed in seeds]
-    assert found == [0, 1, 2, 3, 5]
+    field_alignment = [alignment.make_trial(pool, seed).n_stars for seed in seeds]
+    assert field_alignment == [0, 1, 2, 3, 5]
     # This pool has nothing crowded.
     kinds = [alignment.make_trial(pool, seed).kind for seed in range(5)]
     assert kinds == ["elsewhere", "single", "field", "field", "field"]

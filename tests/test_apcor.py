@@ -39,32 +39,32 @@ def test_without_stars_the_published_curve_stands_with_its_error():
 
 
 def test_many_stars_decide():
-    lost = np.array([-0.03, -0.006, 0.002, 0.0, 0.0])
-    result = found(stars(lost=lost))
+    losses = np.array([-0.03, -0.006, 0.002, 0.0, 0.0])
+    result = found(stars(lost=losses))
     assert result.n_stars == 60
-    np.testing.assert_allclose(result.factor, 1 + lost, atol=0.003)
+    np.testing.assert_allclose(result.factor, 1 + losses, atol=0.003)
     assert result.factor[-1] == 1.0
     assert (result.error < 0.004).all()
 
 
 def test_there_is_no_cliff():
     # What was refused beyond 5 % is followed to any size.
-    lost = np.linspace(-0.2, 0.1, 31)
-    factor = np.array([found(stars(lost=(v, 0.2 * v, 0, 0, 0))).factor[0] for v in lost])
-    np.testing.assert_allclose(factor, 1 + lost, atol=0.006)
+    losses = np.linspace(-0.2, 0.1, 31)
+    factor = np.array([found(stars(lost=(v, 0.2 * v, 0, 0, 0))).factor[0] for v in losses])
+    np.testing.assert_allclose(factor, 1 + losses, atol=0.006)
     assert (np.abs(np.diff(factor) - 0.01) < 0.002).all()
 
 
 def test_the_say_of_stars_grows_with_their_number():
-    lost = np.array([-0.05, -0.008, 0, 0, 0])
+    losses = np.array([-0.05, -0.008, 0, 0, 0])
     mean = [
-        np.mean([found(stars(n=n, lost=lost, seed=s, noise=0.2)).factor[0] for s in range(12)])
+        np.mean([found(stars(n=n, lost=losses, seed=s, noise=0.2)).factor[0] for s in range(12)])
         for n in (1, 2, 4, 8, 32)
     ]
     assert (np.diff(mean) < 0.004).all()
     assert mean[0] < 0.98
     assert mean[-1] == pytest.approx(0.95, abs=0.004)
-    error = [found(stars(n=n, lost=lost, noise=0.2)).error[0] for n in (1, 2, 4, 8, 32)]
+    error = [found(stars(n=n, lost=losses, noise=0.2)).error[0] for n in (1, 2, 4, 8, 32)]
     assert (np.diff(error) < 0).all()
 
 
@@ -75,12 +75,12 @@ def test_errors_are_those_of_draws_from_the_prior():
     pulls = []
     scatter = published_only(RADII, SCALE, "F606W").scatter
     for seed in range(100):
-        lost = np.append(np.expm1(root @ rng.normal(size=4)), 0.0)
-        phot = stars(n=int(rng.choice([2, 4, 10, 30])), lost=lost, seed=seed, noise=0.15)
+        losses = np.append(np.expm1(root @ rng.normal(size=4)), 0.0)
+        phot = stars(n=int(rng.choice([2, 4, 10, 30])), lost=losses, seed=seed, noise=0.15)
         for r, sigma in zip(RADII[:4], scatter, strict=False):
             lose(phot, rng.normal(0, sigma, len(phot)), r)
         result = found(phot)
-        pulls.append((result.log_factor - np.log1p(lost))[:4] / result.error[:4])
+        pulls.append((result.log_factor - np.log1p(losses))[:4] / result.error[:4])
     assert np.std(pulls, axis=0) == pytest.approx(np.ones(4), abs=0.3)
     assert np.abs(np.mean(pulls, axis=0)).max() < 0.3
 

@@ -31,11 +31,11 @@ def name_of(path):
 def test_import_contracts_hold():
     """The direction of imports, as pyproject.toml draws it."""
     code = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports())"
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         check=False, cwd=HOME, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

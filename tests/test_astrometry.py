@@ -73,8 +73,8 @@ def test_the_tangent_plane_is_that_of_astropy(dec):
     wcs = make_wcs(centre.ra.deg, dec, angle=0.0)
     x, y = wcs.all_world2pix(sky.ra.deg, sky.dec.deg, 0)
     expected = np.column_stack([-(x - 599), y - 499]) * 50.0
-    found = tangent_mas(sky.ra.deg, sky.dec.deg, 359.999, dec)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    positions = tangent_mas(sky.ra.deg, sky.dec.deg, 359.999, dec)
+    np.testing.assert_allclose(positions, expected, atol=1e-3)
 
 
 def test_there_and_back_again():

@@ -162,33 +162,33 @@ def mixed(bycatch, visit, hdus_of, tmp_path_factory):
         with hdus_of() as hdus:
             make(raw / name, hdus)
     shutil.copy(visit.raw / "jabc01010_drc.fits", raw)
-    ended = bycatch("run", raw, "-o", folder / "out", "--set", "align.enabled=false")
-    return folder, ended
+    result = bycatch("run", raw, "-o", folder / "out", "--set", "align.enabled=false")
+    return folder, result
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_each_bad_file_is_named_with_its_reason_and_the_way_out(mixed, name):
     _, says, way_out = BAD[name]
-    _, ended = mixed
-    lines = [line for line in ended.err.splitlines() if name.removesuffix("_drc.fits") in line]
+    _, result = mixed
+    lines = [line for line in result.err.splitlines() if name.removesuffix("_drc.fits") in line]
     message = next(line for line in lines if "dropped" in line)
     assert name in message
     assert says in message
     assert way_out in message
-    assert sum(name in line for line in ended.out.splitlines() if "dropped: " in line) == 1
+    assert sum(name in line for line in result.out.splitlines() if "dropped: " in line) == 1
 
 
 def test_bad_files_cost_themselves_only(mixed):
-    folder, ended = mixed
-    assert ended.status == 1
-    assert f"1 of {len(BAD) + 1} image(s) done" in ended.out
+    folder, result = mixed
+    assert result.status == 1
+    assert f"1 of {len(BAD) + 1} image(s) done" in result.out
     assert len(read_table(folder / "out/abc_01/F775W/jabc01010_cat.ecsv")) > 0
 
 
 def test_bad_files_give_no_traceback_and_are_no_bugs(mixed):
-    _, ended = mixed
+    _, result = mixed
     for text in ("Traceback", "this is a bug", "failed: "):
-        assert text not in ended.out + ended.err
+        assert text not in result.out + result.err
 
 
 def test_bad_files_leave_no_product(mixed):
@@ -201,9 +201,9 @@ def test_bad_files_leave_no_product(mixed):
 def test_the_summary_lists_what_is_lost(mixed):
     folder, _ = mixed
     summary = json.loads((folder / "out" / "summary.json").read_text())
-    lost = [i["source"] for i in summary["images"] if i["outcome"] == "dropped"]
-    lost += [s["path"] for s in summary["skipped"] if s["dropped"]]
-    assert len(lost) == len(BAD)
+    missing = [i["source"] for i in summary["images"] if i["outcome"] == "dropped"]
+    missing += [s["path"] for s in summary["skipped"] if s["dropped"]]
+    assert len(missing) == len(BAD)
 
 
 def test_the_users_statement_mends_a_file(bycatch, hdus_of, tmp_path):
@@ -212,8 +212,8 @@ def test_the_users_statement_mends_a_file(bycatch, hdus_of, tmp_path):
     words = ["--set", "input.bunit=electrons", "--set", "align.enabled=false"]
     words += ["--set", "detect.n_pixels=30"]
     out = tmp_path / "out"
-    ended = bycatch("run", tmp_path / "jbad01010_drc.fits", "-o", out, *words)
-    assert ended.status == 0
+    result = bycatch("run", tmp_path / "jbad01010_drc.fits", "-o", out, *words)
+    assert result.status == 0
     table = read_table(out / "bad_01/F775W/jbad01010_phot.ecsv")
     assert table.meta["SETTINGS"]["input"]["bunit"] == "electrons"
 
@@ -226,9 +226,9 @@ def run_odd(bycatch, tmp_path, hdus, *words):
     file = tmp_path / "jodd01010_drc.fits"
     hdus.writeto(file)
     out = tmp_path / "out"
-    ended = bycatch("run", file, "-o", out, "--set", "align.enabled=false", *words)
-    assert ended.status == 0, ended.out + ended.err
-    return ended, read_table(out / "odd_01/F775W/jodd01010_cat.ecsv")
+    result = bycatch("run", file, "-o", out, "--set", "align.enabled=false", *words)
+    assert result.status == 0, result.out + result.err
+    return result, read_table(out / "odd_01/F775W/jodd01010_cat.ecsv")
 
 
 @pytest.fixture(scope="module")
@@ -248,18 +248,18 @@ def test_an_image_in_primary_counts(bycatch, hdus_of, tmp_path, truth):
     with hdus_of() as hdus:
         head = hdus[0].header + hdus["SCI"].header
         alone = fits.HDUList([fits.PrimaryHDU(hdus["SCI"].data, head)])
-        ended, catalog = run_odd(bycatch, tmp_path, alone)
+        result, catalog = run_odd(bycatch, tmp_path, alone)
     same_fluxes(catalog, truth)
-    assert "no weight: uniform depth assumed" in ended.err
+    assert "no weight: uniform depth assumed" in result.err
     assert "no weight: uniform depth assumed" in catalog.meta["NOTES"]
 
 
 def test_missing_context_falls_back_to_the_weight_with_a_warning(bycatch, hdus_of, tmp_path, truth):
     with hdus_of() as hdus:
         del hdus["CTX"]
-        ended, catalog = run_odd(bycatch, tmp_path, hdus)
+        result, catalog = run_odd(bycatch, tmp_path, hdus)
     same_fluxes(catalog, truth)
-    assert "no context image" in ended.err
+    assert "no context image" in result.err
     assert any("no context image" in note for note in catalog.meta["NOTES"])
     assert list(catalog["n_exp"]) == [2] * len(catalog)
 
@@ -305,8 +305,8 @@ def test_compressed_files_give_the_same(bycatch, hdus_of, tmp_path, truth, suffi
             ]  # fmt: skip
             fits.HDUList([hdus[0], *planes]).writeto(file)
     out = tmp_path / "out"
-    ended = bycatch("run", file, "-o", out, "--set", "align.enabled=false")
-    assert ended.status == 0, ended.out + ended.err
+    result = bycatch("run", file, "-o", out, "--set", "align.enabled=false")
+    assert result.status == 0, result.out + result.err
     same_fluxes(read_table(out / "odd_01/F775W/jodd01010_cat.ecsv"), truth)
     assert (out / f"odd_01/F775W/jodd01010_drc{suffix}").is_symlink()
     assert (out / "odd_01/F775W/jodd01010_drc.mask.fits").exists()
@@ -316,14 +316,14 @@ def test_no_sources_is_a_result(bycatch, hdus_of, tmp_path):
     with hdus_of() as hdus:
         noise = np.random.default_rng(5).normal(0, 0.008, hdus["SCI"].data.shape)
         hdus["SCI"].data = noise.astype(np.float32)
-        ended, catalog = run_odd(bycatch, tmp_path, hdus)
+        result, catalog = run_odd(bycatch, tmp_path, hdus)
     assert len(catalog) == 0
     radii = Settings().measure.radii_px
     folder = tmp_path / "out/odd_01/F775W"
     for kind, columns in (("sources", SOURCES), ("phot", PHOT), ("cat", CAT), ("cat_noCRs", CAT)):
         table = read_table(folder / f"jodd01010_{kind}.ecsv")
         assert (len(table), table.colnames) == (0, [c.name for c in expand(columns, radii)])
-    assert "detect: 0 sources" in ended.err
+    assert "detect: 0 sources" in result.err
 
 
 def test_no_sources_in_every_format(bycatch, hdus_of, tmp_path):
@@ -341,9 +341,9 @@ def test_a_place_that_cannot_be_written_costs_its_image_only(bycatch, visit, tmp
     out = tmp_path / "out"
     (out / "abc_01").mkdir(parents=True)
     (out / "abc_01" / "F475W").write_text("a file where a folder should be")
-    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
-    assert ended.status == 1
-    assert "jabc01020_drc.fits: dropped: can't be placed" in ended.err
+    result = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert result.status == 1
+    assert "jabc01020_drc.fits: dropped: can't be placed" in result.err
     assert (out / "abc_01/F775W/jabc01010_cat.ecsv").exists()
 
 
@@ -351,9 +351,9 @@ def test_a_place_that_cannot_be_written_costs_its_image_only(bycatch, visit, tmp
 def test_no_write_permission(bycatch, visit, tmp_path):
     out = tmp_path / "out"
     out.mkdir(mode=0o500)
-    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
-    assert ended.status == 2
-    assert str(out) in ended.err
+    result = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert result.status == 2
+    assert str(out) in result.err
 
 
 def test_a_full_disk_fails_the_image_and_leaves_nothing_half_written(
@@ -370,12 +370,12 @@ def test_a_full_disk_fails_the_image_and_leaves_nothing_half_written(
 
     monkeypatch.setattr(writing, "write_table", full)
     out = tmp_path / "out"
-    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
-    assert ended.status == 1
-    assert "failed: jabc01010: " in ended.out
-    assert "No space left on device" in ended.out
-    assert "check disk space and permissions" in ended.out
-    assert "Traceback" not in ended.out + ended.err
+    result = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert result.status == 1
+    assert "failed: jabc01010: " in result.out
+    assert "No space left on device" in result.out
+    assert "check disk space and permissions" in result.out
+    assert "Traceback" not in result.out + result.err
     assert not list(out.rglob(".part*"))
     assert not (out / "abc_01/F775W/jabc01010_phot.ecsv").exists()
     assert (out / "abc_01/F475W/jabc01020_cat.ecsv").exists()
@@ -390,10 +390,10 @@ def test_a_source_that_went_away_is_explained(bycatch, visit, tmp_path):
     shutil.copytree(visit.raw, raw)
     bycatch("sort", raw, "-o", out)
     (raw / "jabc01010_drc.fits").unlink()
-    ended = bycatch("detect", out)
-    assert ended.status == 1
-    assert "jabc01010_drc.fits" in ended.out
-    assert "no longer leads to a file - give the file to 'bycatch run' again" in ended.out
+    result = bycatch("detect", out)
+    assert result.status == 1
+    assert "jabc01010_drc.fits" in result.out
+    assert "no longer leads to a file - give the file to 'bycatch run' again" in result.out
     assert (out / "abc_01/F475W/jabc01020_sources.ecsv").exists()
 
 
@@ -409,10 +409,10 @@ def test_a_bug_is_one_image_and_its_traceback_is_in_the_log(bycatch, visit, tmp_
 
     monkeypatch.setattr(detect, "run", buggy)
     out = tmp_path / "out"
-    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
-    assert ended.status == 1
-    assert "failed: jabc01010: unexpected error: ZeroDivisionError: oops - " in ended.out
-    assert "Traceback" not in ended.out + ended.err
+    result = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia)
+    assert result.status == 1
+    assert "failed: jabc01010: unexpected error: ZeroDivisionError: oops - " in result.out
+    assert "Traceback" not in result.out + result.err
     assert "Traceback" in (out / "bycatch.log").read_text()
     assert (out / "abc_01/F475W/jabc01020_cat.ecsv").exists()
 
@@ -420,10 +420,10 @@ def test_a_bug_is_one_image_and_its_traceback_is_in_the_log(bycatch, visit, tmp_
 def test_a_damaged_record_says_what_to_remove(bycatch, done):
     state = done / "abc_01/field.json"
     state.write_text("{")
-    ended = bycatch("finalize", done)
-    assert ended.status == 1
-    assert str(state) in ended.err
-    assert "remove it and run again" in ended.err
+    result = bycatch("finalize", done)
+    assert result.status == 1
+    assert str(state) in result.err
+    assert "remove it and run again" in result.err
 
 
 # ---------------------------------------------------------------- Ctrl-C

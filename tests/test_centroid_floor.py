@@ -16,11 +16,11 @@ SHAPE = (900, 900)
 
 def wcs():
     """North up, 0.05 arcsec per pixel."""
-    found = WCS(naxis=2)
-    found.wcs.ctype, found.wcs.crval = ["RA---TAN", "DEC--TAN"], [36.92, -8.47]
-    found.wcs.crpix, found.wcs.cdelt = [450.0, 450.0], [-0.05 / 3600, 0.05 / 3600]
-    found.wcs.set()
-    return found
+    frame = WCS(naxis=2)
+    frame.wcs.ctype, frame.wcs.crval = ["RA---TAN", "DEC--TAN"], [36.92, -8.47]
+    frame.wcs.crpix, frame.wcs.cdelt = [450.0, 450.0], [-0.05 / 3600, 0.05 / 3600]
+    frame.wcs.set()
+    return frame
 
 
 def field(floors_px, n=60, n_exp=2.0, flux=3000.0, seed=1, years=()):
@@ -41,19 +41,19 @@ def field(floors_px, n=60, n_exp=2.0, flux=3000.0, seed=1, years=()):
                 saturation_rate=np.inf,
             )
         )  # fmt: skip
-    found = align.run(images, None, AlignSettings()).images
-    return [image.frame_error.centroid_floor_mas / 50.0 for image in found]
+    result = align.run(images, None, AlignSettings()).images
+    return [image.frame_error.centroid_floor_mas / 50.0 for image in result]
 
 
 def test_three_images_tell_which_of_them_scatters():
-    found = field((0.012, 0.05, 0.02))
-    assert found == pytest.approx([0.012, 0.05, 0.02], rel=0.35)
+    result = field((0.012, 0.05, 0.02))
+    assert result == pytest.approx([0.012, 0.05, 0.02], rel=0.35)
 
 
 def test_two_images_share_what_they_differ_by():
-    found = field((0.02, 0.04))
-    assert found[0] == pytest.approx(found[1], rel=0.2)
-    assert np.hypot(*found) == pytest.approx(np.hypot(0.02, 0.04), rel=0.25)
+    result = field((0.02, 0.04))
+    assert result[0] == pytest.approx(result[1], rel=0.2)
+    assert np.hypot(*result) == pytest.approx(np.hypot(0.02, 0.04), rel=0.25)
 
 
 @pytest.mark.parametrize(("n_exp", "least"), [(1.0, 0.016), (4.0, 0.008)])
@@ -94,12 +94,12 @@ def undersampled(n, rng):
 def test_bright_stars_are_centred_better_than_by_their_own_window(as_image):
     sci, at = undersampled(100, np.random.default_rng(2))
     settings = DetectSettings(n_pixels=8, n_pixels_single=8, deblend=False)
-    found = detect.run(as_image(sci), settings).sources
-    assert len(found) == 100
+    detection = detect.run(as_image(sci), settings).sources
+    assert len(detection) == 100
     rest = []
     for x, y in at:
-        k = int(np.argmin(np.hypot(found["x"] - x, found["y"] - y)))
-        rest.append((found["x"][k] - x, found["y"][k] - y))
+        k = int(np.argmin(np.hypot(detection["x"] - x, detection["y"] - y)))
+        rest.append((detection["x"][k] - x, detection["y"][k] - y))
     assert np.sqrt(np.mean(np.square(rest))) < 0.005
 
 

@@ -75,22 +75,22 @@ def test_help_is_light():
 
 
 def test_module_is_a_command():
-    ended = python("-m", "bycatch", "--version")
-    assert (ended.returncode, ended.stdout.strip()) == (0, f"bycatch {__version__}")
+    process = python("-m", "bycatch", "--version")
+    assert (process.returncode, process.stdout.strip()) == (0, f"bycatch {__version__}")
 
 
 def test_help_names_every_command(bycatch):
-    ended = bycatch("--help")
-    assert ended.status == 0
+    result = bycatch("--help")
+    assert result.status == 0
     for name in COMMANDS:
-        assert re.search(rf"^  {name} ", ended.out, re.MULTILINE), name
+        assert re.search(rf"^  {name} ", result.out, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_help(bycatch, name):
-    ended = bycatch(name, "--help")
-    assert ended.status == 0
-    assert "Usage: bycatch" in ended.out
+    result = bycatch(name, "--help")
+    assert result.status == 0
+    assert "Usage: bycatch" in result.out
 
 
 def test_public_names_exist():
@@ -125,24 +125,24 @@ def test_public_names_exist():
     ],
 )
 def test_wrong_settings_stop_before_any_data_are_read(bycatch, tmp_path, words, message):
-    broken = tmp_path / "raw" / "jabc01010_drc.fits"
-    broken.parent.mkdir()
-    broken.write_text("reading this would give another message")
-    ended = bycatch("run", broken.parent, "-o", tmp_path / "out", *words)
-    assert ended.status == 2
-    assert ended.err.startswith("bycatch: ")
-    assert message in ended.err
-    assert "Traceback" not in ended.err
+    bad_path = tmp_path / "raw" / "jabc01010_drc.fits"
+    bad_path.parent.mkdir()
+    bad_path.write_text("reading this would give another message")
+    result = bycatch("run", bad_path.parent, "-o", tmp_path / "out", *words)
+    assert result.status == 2
+    assert result.err.startswith("bycatch: ")
+    assert message in result.err
+    assert "Traceback" not in result.err
     assert not list((tmp_path / "out").rglob("*_*/*"))
 
 
 def test_config_mistake_is_given_with_file_and_line(bycatch, tmp_path, visit):
     file = tmp_path / "mine.toml"
     file.write_text("[measure]\nfwhm_radius_px = 5\n\n[detect]\nn_sigma = 3\nn_pixel = 60\n")
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--config", file)
-    assert ended.status == 2
-    assert f"{file}:6" in ended.err
-    assert "n_pixels" in ended.err
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out", "--config", file)
+    assert result.status == 2
+    assert f"{file}:6" in result.err
+    assert "n_pixels" in result.err
     assert not (tmp_path / "out").exists()
 
 
@@ -161,46 +161,46 @@ def test_config_mistake_is_given_with_file_and_line(bycatch, tmp_path, visit):
 )
 def test_wrong_usage_is_status_2(bycatch, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ended = bycatch(*words)
-    assert ended.status == 2
-    assert "Usage" in ended.err + ended.out
+    result = bycatch(*words)
+    assert result.status == 2
+    assert "Usage" in result.err + result.out
     assert not list(tmp_path.iterdir())
 
 
 def test_missing_path_and_empty_folder_are_wrong_usage(bycatch, tmp_path):
     out = tmp_path / "out"
-    ended = bycatch("run", tmp_path / "absent", "-o", out)
-    assert ended.status == 2
-    assert "absent: there is no such file or folder" in ended.err
+    result = bycatch("run", tmp_path / "absent", "-o", out)
+    assert result.status == 2
+    assert "absent: there is no such file or folder" in result.err
     (tmp_path / "empty").mkdir()
-    ended = bycatch("run", tmp_path / "empty", "-o", out)
-    assert ended.status == 2
-    assert "no drizzled image" in ended.err
+    result = bycatch("run", tmp_path / "empty", "-o", out)
+    assert result.status == 2
+    assert "no drizzled image" in result.err
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_step_on_an_absent_folder_is_wrong_usage_and_makes_none(bycatch, tmp_path, step):
-    ended = bycatch(step, tmp_path / "absent")
-    assert ended.status == 2
-    assert "no such folder" in ended.err
+    result = bycatch(step, tmp_path / "absent")
+    assert result.status == 2
+    assert "no such folder" in result.err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_step_on_a_folder_without_images_says_what_to_run(bycatch, tmp_path, step):
-    ended = bycatch(step, tmp_path)
-    assert ended.status == 2
-    assert "bycatch run" in ended.err
+    result = bycatch(step, tmp_path)
+    assert result.status == 2
+    assert "bycatch run" in result.err
 
 
 def test_unwritable_places_are_named(bycatch, tmp_path, visit):
     (tmp_path / "taken").write_text("a file, not a folder")
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "taken")
-    assert ended.status == 2
-    assert "taken" in ended.err
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--log-file", tmp_path / "taken/log")
-    assert ended.status == 2
-    assert "--log-file" in ended.err
+    result = bycatch("run", visit.raw, "-o", tmp_path / "taken")
+    assert result.status == 2
+    assert "taken" in result.err
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out", "--log-file", tmp_path / "taken/log")
+    assert result.status == 2
+    assert "--log-file" in result.err
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_what_stops_a_run_is_one_line(bycatch, monkeypatch, tmp_path, visit, rai
         raise raised
 
     monkeypatch.setattr("bycatch.pipeline.run", fail)
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out")
-    assert ended.status == status
-    assert ended.err.count("\n") == 1
-    assert str(raised) in ended.err
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out")
+    assert result.status == status
+    assert result.err.count("\n") == 1
+    assert str(raised) in result.err
 
 
 # ---------------------------------------------------------------- config
@@ -223,12 +223,12 @@ def test_what_stops_a_run_is_one_line(bycatch, monkeypatch, tmp_path, visit, rai
 
 @pytest.mark.parametrize("preset", ["classic", "deep"])
 def test_config_prints_settings_that_load_back(bycatch, tmp_path, preset):
-    ended = bycatch("config", "--preset", preset)
-    assert ended.status == 0
-    assert tomllib.loads(ended.out)["detect"]["n_sigma"] == 2.0
+    result = bycatch("config", "--preset", preset)
+    assert result.status == 0
+    assert tomllib.loads(result.out)["detect"]["n_sigma"] == 2.0
     file = tmp_path / "all.toml"
     assert bycatch("config", "--preset", preset, "-o", file).status == 0
-    assert file.read_text() == ended.out
+    assert file.read_text() == result.out
     assert Settings.load(file) == Settings.load(preset=preset)
 
 
@@ -239,9 +239,9 @@ def test_config_says_meaning_unit_and_default(bycatch):
 
 
 def test_config_into_an_absent_folder_says_so(bycatch, tmp_path):
-    ended = bycatch("config", "-o", tmp_path / "absent" / "all.toml")
-    assert ended.status == 2
-    assert "all.toml: can't be written" in ended.err
+    result = bycatch("config", "-o", tmp_path / "absent" / "all.toml")
+    assert result.status == 2
+    assert "all.toml: can't be written" in result.err
 
 
 def test_settings_come_from_preset_file_and_assignments_in_this_order(bycatch, tmp_path, visit):
@@ -250,9 +250,9 @@ def test_settings_come_from_preset_file_and_assignments_in_this_order(bycatch, t
     out = tmp_path / "out"
     words = ["--preset", "deep", "--config", file, "--set", "detect.n_pixels=33"]
     assert bycatch("sort", visit.raw, "-o", out, *words).status == 0
-    saved = Settings.load(out / "settings.toml").detect
+    settings = Settings.load(out / "settings.toml").detect
     deep = Settings.load(preset="deep").detect
-    assert saved == deep.replace(n_pixels=33, deblend_n_levels=8)
+    assert settings == deep.replace(n_pixels=33, deblend_n_levels=8)
 
 
 # ---------------------------------------------------------------- inspect
@@ -260,10 +260,10 @@ def test_settings_come_from_preset_file_and_assignments_in_this_order(bycatch, t
 
 def test_inspect_says_what_the_file_holds(bycatch, visit):
     file = visit.raw / "jabc01020_drc.fits"
-    ended = bycatch("inspect", file)
-    assert ended.status == 0
-    assert ended.err == ""
-    text = ended.out
+    result = bycatch("inspect", file)
+    assert result.status == 0
+    assert result.err == ""
+    text = result.out
     assert text.startswith(f"{file}\n")
     for name in ("filter       F475W", "exposures    1, 1000 s", "coverage", "zero points  AB "):
         assert name in text
@@ -276,10 +276,10 @@ def test_inspect_says_what_the_file_holds(bycatch, visit):
 def test_inspect_goes_on_after_a_file_that_cannot_be_used(bycatch, visit, tmp_path):
     bad = tmp_path / "bad_drc.fits"
     bad.write_text("no")
-    ended = bycatch("inspect", bad, visit.raw / "jabc01010_drc.fits")
-    assert ended.status == 1
-    assert "can't be used" in ended.out
-    assert "F775W" in ended.out
+    result = bycatch("inspect", bad, visit.raw / "jabc01010_drc.fits")
+    assert result.status == 1
+    assert "can't be used" in result.out
+    assert "F775W" in result.out
 
 
 def test_inspect_takes_settings(bycatch, visit):
@@ -299,16 +299,16 @@ def piped(visit, tmp_path_factory):
 
 
 def test_a_run_in_a_pipe_prints_plain_lines(piped):
-    out, ended = piped
-    assert ended.returncode == 0, ended.stderr
-    assert not ANSI.search(ended.stdout + ended.stderr)
-    assert "\r" not in ended.stderr
-    assert "Warning" not in ended.stderr
+    out, process = piped
+    assert process.returncode == 0, process.stderr
+    assert not ANSI.search(process.stdout + process.stderr)
+    assert "\r" not in process.stderr
+    assert "Warning" not in process.stderr
     for image in ("F775W jabc01010", "F475W jabc01020"):
         for step in STEPS:
-            assert len(re.findall(rf"^abc_01/{image}: {step}: ", ended.stderr, re.MULTILINE)) == 1
-    assert "2 of 2 image(s) done" in ended.stdout
-    assert str(out / "report.html") in ended.stdout
+            assert len(re.findall(rf"^abc_01/{image}: {step}: ", process.stderr, re.MULTILINE)) == 1
+    assert "2 of 2 image(s) done" in process.stdout
+    assert str(out / "report.html") in process.stdout
     assert (out / "summary.json").exists()
 
 
@@ -329,44 +329,44 @@ def test_the_closing_table_fits_eighty_columns(monkeypatch, tmp_path, capsys):
 
 
 def test_the_log_file_holds_the_same_lines(piped):
-    out, ended = piped
+    out, process = piped
     log = (out / "bycatch.log").read_text()
-    for line in ended.stderr.splitlines():
+    for line in process.stderr.splitlines():
         assert line in log
 
 
 def test_quiet_prints_nothing_when_all_is_well(bycatch, visit, done):
-    ended = bycatch("run", visit.raw, "-o", done, "--gaia", visit.gaia, "--quiet")
-    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    result = bycatch("run", visit.raw, "-o", done, "--gaia", visit.gaia, "--quiet")
+    assert (result.status, result.out, result.err) == (0, "", "")
 
 
 def test_quiet_still_prints_what_is_lost(bycatch, visit, done, tmp_path):
     bad = tmp_path / "jabc01030_drc.fits"
     bad.write_text("no")
-    ended = bycatch("run", visit.raw, bad, "-o", done, "--gaia", visit.gaia, "-q")
-    assert ended.status == 1
-    assert ended.out == ""
-    assert len(ended.err.splitlines()) == 1
-    assert "jabc01030_drc.fits: dropped" in ended.err
+    result = bycatch("run", visit.raw, bad, "-o", done, "--gaia", visit.gaia, "-q")
+    assert result.status == 1
+    assert result.out == ""
+    assert len(result.err.splitlines()) == 1
+    assert "jabc01030_drc.fits: dropped" in result.err
 
 
 def test_verbose_and_log_file(bycatch, visit, done, tmp_path):
     (done / "bycatch.log").unlink()
     log = tmp_path / "logs" / "mine.log"
     words = ["run", visit.raw, "-o", done, "--gaia", visit.gaia, "-v", "--log-file", log]
-    ended = bycatch(*words)
-    assert ended.status == 0
+    result = bycatch(*words)
+    assert result.status == 0
     assert "finalize: up to date" in log.read_text()
     assert not (done / "bycatch.log").exists()
 
 
 def test_the_closing_table_tells_grade_stars_and_error(piped):
-    _, ended = piped
-    line = next(x for x in ended.stdout.splitlines() if "jabc01010" in x and "done" in x)
+    _, process = piped
+    line = next(x for x in process.stdout.splitlines() if "jabc01010" in x and "done" in x)
     assert re.search(r" A +\d+ +\d+\.\d +\d", line)
     assert re.search(
         r"F775W jabc01010: align: grade A, \d+ of \d+ Gaia stars, rms .* odds .*, shift",
-        ended.stderr,
+        process.stderr,
     )
 
 
@@ -380,12 +380,12 @@ def test_aligned_copies_are_an_option(bycatch, command):
 
 def test_dry_run_lists_states_and_space_and_writes_nothing(bycatch, visit, tmp_path):
     out = tmp_path / "out"
-    ended = bycatch("run", visit.raw, "-o", out, "--dry-run")
-    assert ended.status == 0
+    result = bycatch("run", visit.raw, "-o", out, "--dry-run")
+    assert result.status == 0
     assert not out.exists()
-    assert ended.out.count("to do") == 10
-    assert "MB" in ended.out
-    assert "nothing was written" in ended.out
+    assert result.out.count("to do") == 10
+    assert "MB" in result.out
+    assert "nothing was written" in result.out
 
 
 def test_dry_run_tells_what_is_there_and_what_is_stale(bycatch, visit, done):
@@ -401,16 +401,16 @@ def test_dry_run_tells_what_is_there_and_what_is_stale(bycatch, visit, done):
 
 
 def test_dry_run_of_sort(bycatch, visit, tmp_path):
-    ended = bycatch("sort", visit.raw, "-o", tmp_path / "out", "--mode", "copy", "--dry-run")
-    assert ended.status == 0
+    result = bycatch("sort", visit.raw, "-o", tmp_path / "out", "--mode", "copy", "--dry-run")
+    assert result.status == 0
     assert not (tmp_path / "out").exists()
 
 
 def test_dry_run_names_what_would_be_dropped(bycatch, visit, tmp_path):
     bad = tmp_path / "jabc01030_drc.fits"
     bad.write_text("no")
-    ended = bycatch("run", visit.raw, bad, "-o", tmp_path / "out", "--dry-run")
-    assert f"would be dropped: {bad}" in ended.out
+    result = bycatch("run", visit.raw, bad, "-o", tmp_path / "out", "--dry-run")
+    assert f"would be dropped: {bad}" in result.out
 
 
 # ---------------------------------------------------------------- simulate and assess
@@ -423,17 +423,17 @@ def test_simulate_names_its_files(bycatch, tmp_path):
         "--set", "simulate.gap_px=4", "--set", "simulate.filters=['F775W']",
         "--set", "simulate.n_exposures=[2]",
     ]  # fmt: skip
-    ended = bycatch("simulate", tmp_path / "visit", *small)
-    assert ended.status == 0, ended.err
-    files = [Path(line) for line in ended.out.split()]
+    result = bycatch("simulate", tmp_path / "visit", *small)
+    assert result.status == 0, result.err
+    files = [Path(line) for line in result.out.split()]
     assert len(files) == 1
     assert all(file.exists() for file in files)
 
 
 def test_assess_without_truth_is_wrong_usage(bycatch, finished, tmp_path):
-    ended = bycatch("assess", finished, tmp_path)
-    assert ended.status == 2
-    assert "no simulated visit" in ended.err
+    result = bycatch("assess", finished, tmp_path)
+    assert result.status == 2
+    assert "no simulated visit" in result.err
 
 
 def test_written_settings_are_those_of_the_run(finished):
@@ -456,10 +456,10 @@ def test_ctrl_c_that_a_library_swallows_still_stops_the_run(bycatch, monkeypatch
 
     monkeypatch.setattr(detect, "run", swallowing)
     before = signal.getsignal(signal.SIGINT)
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--gaia", visit.gaia)
-    assert ended.status == 130
-    assert "interrupted" in ended.err
-    assert "crmask" not in ended.err.split("steps: ")[1].split("\n", 1)[1]
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out", "--gaia", visit.gaia)
+    assert result.status == 130
+    assert "interrupted" in result.err
+    assert "crmask" not in result.err.split("steps: ")[1].split("\n", 1)[1]
     assert signal.getsignal(signal.SIGINT) == before
 
 
@@ -492,9 +492,9 @@ def test_a_run_that_cannot_begin_leaves_no_folder(bycatch, visit, tmp_path, made
         out.mkdir(parents=True)
     table = tmp_path / "stars.csv"
     table.write_text("name,flux\na,1\n")
-    ended = bycatch("run", visit.raw, "-o", out, "--gaia", table)
-    assert ended.status == 2
-    assert "not a table of stars" in ended.err
+    result = bycatch("run", visit.raw, "-o", out, "--gaia", table)
+    assert result.status == 2
+    assert "not a table of stars" in result.err
     assert out.exists() == made_before
     assert (tmp_path / "new").exists() == made_before
 
@@ -503,14 +503,14 @@ def test_assess_says_which_folder_it_wants(bycatch, visit, finished, tmp_path):
     simulation = tmp_path / "simulated"
     (simulation / "truth").mkdir(parents=True)
     (simulation / "raw").mkdir()
-    ended = bycatch("assess", finished, simulation / "raw")
-    assert f"{simulation} has one" in ended.err
-    ended = bycatch("assess", simulation, finished)
-    assert "give the output folder of a run first" in ended.err
+    result = bycatch("assess", finished, simulation / "raw")
+    assert f"{simulation} has one" in result.err
+    result = bycatch("assess", simulation, finished)
+    assert "give the output folder of a run first" in result.err
 
 
 def test_inspect_names_a_weight_in_a_file_of_its_own(bycatch, tmp_path):
     path = tmp_path / "jabc01010_drc_wht.fits"
     fits.writeto(path, np.full((50, 50), 900, np.float32))
-    ended = bycatch("inspect", path)
-    assert "a weight image - use the drc" in ended.out
+    result = bycatch("inspect", path)
+    assert "a weight image - use the drc" in result.out

@@ -32,21 +32,21 @@ def test_perfect_stars_close_and_need_no_correction():
 
 
 def test_what_small_apertures_lost_is_found():
-    lost = np.array([-0.03, -0.006, 0.002, 0.0, 0.0])
-    phot = stars(lost=lost)
+    losses = np.array([-0.03, -0.006, 0.002, 0.0, 0.0])
+    phot = stars(lost=losses)
     result = found(phot)
-    assert (np.abs(result.deviation - lost) < 3 * result.error + 1e-9).all()
+    assert (np.abs(result.deviation - losses) < 3 * result.error + 1e-9).all()
     np.testing.assert_array_equal(result.remaining, result.deviation)
     assert result.fails[0]
-    corrected = found(phot, factors=np.tile(1 + lost, (len(phot), 1)))
+    corrected = found(phot, factors=np.tile(1 + losses, (len(phot), 1)))
     np.testing.assert_allclose(corrected.deviation, result.deviation)
-    np.testing.assert_allclose(corrected.remaining, result.deviation - lost, atol=1e-3)
+    np.testing.assert_allclose(corrected.remaining, result.deviation - losses, atol=1e-3)
     assert not corrected.fails.any()
 
 
 def test_errors_are_those_of_repeated_measurements():
-    drawn = [found(stars(seed=s, noise=0.15)) for s in range(80)]
-    pulls = np.array([r.deviation[:4] / r.error[:4] for r in drawn])
+    draws = [found(stars(seed=s, noise=0.15)) for s in range(80)]
+    pulls = np.array([r.deviation[:4] / r.error[:4] for r in draws])
     # 320 pulls that are not all independent
     assert np.std(pulls) == pytest.approx(1.0, abs=0.25)
     assert abs(np.mean(pulls)) < 0.35
@@ -145,8 +145,8 @@ def test_undetected_neighbours_weigh_little():
 
 def test_selection_by_brightness_does_not_favour_noise():
     # As many stars fall short of the limit as exceed it.
-    drawn = [found(stars(n=100, seed=s, noise=0.6, faint=60.0)) for s in range(40)]
-    mean = np.mean([r.deviation[0] for r in drawn])
+    draws = [found(stars(n=100, seed=s, noise=0.6, faint=60.0)) for s in range(40)]
+    mean = np.mean([r.deviation[0] for r in draws])
     assert abs(mean) < 0.004
 
 
@@ -170,9 +170,9 @@ def test_the_reference_is_half_an_arcsec():
 def test_scatter_beyond_the_noise():
     rng = np.random.default_rng(4)
     noise = rng.uniform(0.001, 0.02, 4000)
-    drawn = rng.normal(size=4000)
-    assert excess_scatter(drawn * np.hypot(noise, 0.015), noise) == pytest.approx(0.015, rel=0.05)
-    assert excess_scatter(0.9 * drawn * noise, noise) == 0
+    draws = rng.normal(size=4000)
+    assert excess_scatter(draws * np.hypot(noise, 0.015), noise) == pytest.approx(0.015, rel=0.05)
+    assert excess_scatter(0.9 * draws * noise, noise) == 0
     assert excess_scatter(np.zeros(3), np.zeros(3)) == 0
 
 

@@ -40,13 +40,13 @@ def moved(a, dra_mas=0.0, ddec_mas=0.0, dmag=0.0, noise_mas=0.0, keep=None, seed
 
 def test_known_offsets_are_found():
     a = field()
-    found = compare(a, moved(a, 60.0, -45.0, 0.12, noise_mas=5.0))
-    summary = found.summary()
+    comparison = compare(a, moved(a, 60.0, -45.0, 0.12, noise_mas=5.0))
+    summary = comparison.summary()
     assert summary["matched"] == 400
-    assert found.offset_mas == pytest.approx((60, -45), abs=1.0)
+    assert comparison.offset_mas == pytest.approx((60, -45), abs=1.0)
     assert summary["offset_mag"] == pytest.approx(0.12, abs=1e-9)
     assert summary["scatter_mas"] > 0
-    assert not found.matches["strange"].any()
+    assert not comparison.matches["strange"].any()
 
 
 def test_an_offset_as_large_as_the_radius_loses_no_pair():
@@ -58,21 +58,21 @@ def test_an_offset_as_large_as_the_radius_loses_no_pair():
 def test_missing_rows_are_listed_brightest_first():
     a = field()
     keep = np.random.default_rng(3).random(len(a)) < 0.7
-    found = compare(a, moved(a, keep=keep))
-    assert len(found.matches) == keep.sum()
-    assert len(found.only_b) == 0
-    assert set(found.only_a["row"]) <= set(np.flatnonzero(~keep))
+    comparison = compare(a, moved(a, keep=keep))
+    assert len(comparison.matches) == keep.sum()
+    assert len(comparison.only_b) == 0
+    assert set(comparison.only_a["row"]) <= set(np.flatnonzero(~keep))
     # Some lie outside the hull of what is left.
-    assert len(found.only_a) > 0.9 * (~keep).sum()
-    assert (np.diff(found.only_a["mag"]) >= 0).all()
+    assert len(comparison.only_a) > 0.9 * (~keep).sum()
+    assert (np.diff(comparison.only_a["mag"]) >= 0).all()
 
 
 def test_rows_outside_the_other_catalog_are_not_missing():
     a = field()
-    found = compare(a, moved(a, keep=a.ra < 36.9))
-    assert len(found.only_a) == 0
-    assert found.summary()["share_of_a_in_b"] == 1.0
-    assert found.summary()["rows_a"] == 400
+    comparison = compare(a, moved(a, keep=a.ra < 36.9))
+    assert len(comparison.only_a) == 0
+    assert comparison.summary()["share_of_a_in_b"] == 1.0
+    assert comparison.summary()["rows_a"] == 400
 
 
 def test_bins_count_what_is_there():
@@ -101,10 +101,10 @@ def test_magnitudes_may_be_missing():
     a = field(50)
     b = moved(a)
     b.mag[:] = np.nan
-    found = compare(a, b)
-    assert found.summary()["offset_mag"] is None
-    assert found.summary()["matched"] == 50
-    comparison_figure(found)
+    comparison = compare(a, b)
+    assert comparison.summary()["offset_mag"] is None
+    assert comparison.summary()["matched"] == 50
+    comparison_figure(comparison)
 
 
 def test_catalogs_of_different_fields_are_an_error():
@@ -124,8 +124,8 @@ def test_an_empty_catalog_is_an_error():
 
 def test_three_rows_on_a_line_can_be_compared():
     a = catalog("a", [10.0, 10.001, 10.002], [0.0, 0.0, 0.0], [20.0, 21.0, 22.0])
-    found = compare(a, a)
-    assert found.summary()["share_of_a_in_b"] == 1.0
+    comparison = compare(a, a)
+    assert comparison.summary()["share_of_a_in_b"] == 1.0
 
 
 def test_the_field_may_lie_at_ra_zero():
@@ -148,19 +148,19 @@ def test_the_field_may_lie_at_ra_zero():
 def test_known_kinds_of_catalogs_are_read(tmp_path, names, missing):
     table = Table([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0], [20.0, missing, 21.0]], names=names)
     table.write(tmp_path / "t.ecsv")
-    found = read_catalog(tmp_path / "t.ecsv")
-    assert found.columns == names
-    assert found.row.tolist() == [0, 1]
+    catalog = read_catalog(tmp_path / "t.ecsv")
+    assert catalog.columns == names
+    assert catalog.row.tolist() == [0, 1]
     if missing < 0:
-        assert np.isnan(found.mag[1])
+        assert np.isnan(catalog.mag[1])
 
 
 def test_sextractor_text_is_read(tmp_path):
     text = "#   1 NUMBER Running number\n#   2 ALPHA_J2000 RA [deg]\n#   3 DELTA_J2000 Dec [deg]\n"
     text += "#   4 MAG_AUTO Magnitude [mag]\n 1 36.9 -8.4 21.5\n 2 36.8 -8.3 22.5\n"
     (tmp_path / "test.cat").write_text(text)
-    found = read_catalog(tmp_path / "test.cat")
-    assert found.mag.tolist() == [21.5, 22.5]
+    catalog = read_catalog(tmp_path / "test.cat")
+    assert catalog.mag.tolist() == [21.5, 22.5]
 
 
 def test_columns_can_be_named(tmp_path):
@@ -198,9 +198,9 @@ def test_robust_width_is_that_of_a_gaussian():
 
 def test_the_command_compares_two_filters(bycatch, finished, tmp_path):
     other = next((finished / "abc_01/F475W").glob("*_cat.ecsv"))
-    ended = bycatch("compare", finished / f"{RED}_cat.ecsv", other, "-o", tmp_path / "c")
-    assert ended.status == 0
-    assert "share of A in B" in ended.out
+    result = bycatch("compare", finished / f"{RED}_cat.ecsv", other, "-o", tmp_path / "c")
+    assert result.status == 0
+    assert "share of A in B" in result.out
     names = {p.name for p in (tmp_path / "c").iterdir()}
     assert names == {
         "compare_matches.ecsv", "compare_only_a.ecsv", "compare_only_b.ecsv", "compare_bins.ecsv",

@@ -32,15 +32,15 @@ def test_a_read_only_install_compiles_once_and_says_so(tmp_path):
     for folder in [place / "bycatch", *(p for p in place.rglob("*") if p.is_dir())]:
         if folder.name != "__pycache__":
             (folder / "__pycache__").touch()  # a file: no cache can be made beside the source
-    known = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "XDG"))}
-    environment = known | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(place)}
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "XDG"))}
+    environment = variables | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(place)}
     texts = []
     for _ in range(2):
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", CALL],
             check=False, env=environment, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
-        assert ended.returncode == 0, ended.stderr
-        texts.append(ended.stderr)
+        assert process.returncode == 0, process.stderr
+        texts.append(process.stderr)
     assert texts[0].count("compiling kernels, once on this machine") == 1
     assert "compiling" not in texts[1]

@@ -35,18 +35,18 @@ def terminal(monkeypatch):
     """Return what is written on a terminal, in colours."""
     stream = io.StringIO()
     for name in ("stdout", "stderr"):
-        shown = console._console(console.Outlet(name))
-        shown._force_terminal, shown.file = True, stream
-        monkeypatch.setattr(console, name, shown)
+        output = console._console(console.Outlet(name))
+        output._force_terminal, output.file = True, stream
+        monkeypatch.setattr(console, name, output)
     return stream
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_printed_as_they_are(terminal, name):
-    shown = SHOWN[name]
+    text = SHOWN[name]
     console.say(f"in {name} it is")
     console.tell(f"in {name} it is")
-    assert terminal.getvalue() == f"in {shown} it is\n" * 2
+    assert terminal.getvalue() == f"in {text} it is\n" * 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,19 +55,19 @@ def test_names_in_tables_and_reasons_are_printed_as_they_are(monkeypatch, capsys
     monkeypatch.setattr(console, "stdout", Console(width=200, markup=False, highlight=False))
     printing.print_report(RunReport(Path(name), (FieldResult(name, (image,)),)))
     out = capsys.readouterr().out
-    shown = SHOWN[name]
-    assert f"{shown}/{shown}" in out
-    assert f"failed: {shown}: {shown}: no" in out
+    text = SHOWN[name]
+    assert f"{text}/{text}" in out
+    assert f"failed: {text}: {text}: no" in out
 
 
 @given(st.text())
 @settings(max_examples=100, deadline=None)
 def test_printable_text_is_one_line_that_any_stream_can_hold(text):
-    shown = printable(text)
-    assert shown.isprintable()
-    shown.encode("utf-8")
+    words = printable(text)
+    assert words.isprintable()
+    words.encode("utf-8")
     if text.isprintable():
-        assert shown == text
+        assert words == text
 
 
 def test_a_line_of_the_log_is_a_line(tmp_path):
@@ -108,9 +108,9 @@ def test_the_console_is_the_one_way_to_print(path):
 
 
 def test_no_markup_in_the_consoles():
-    for shown in (console.stdout, console.stderr):
-        assert not shown._markup
-        assert not shown._emoji
+    for output in (console.stdout, console.stderr):
+        assert not output._markup
+        assert not output._emoji
 
 
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
@@ -124,11 +124,11 @@ def test_streams_that_can_not_show_a_character_lose_it_only(tmp_path, environmen
         "PYTHONCOERCECLOCALE": "0",
     }
     for words in (["inspect", bad], ["status", bad], ["config", "--preset", "\u2605"]):
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "bycatch", *map(str, words)],
             check=False, capture_output=True, timeout=60, env=known | environment,
         )  # fmt: skip
-        text = ended.stdout + ended.stderr
-        assert ended.returncode in (1, 2)
+        text = process.stdout + process.stderr
+        assert process.returncode in (1, 2)
         assert b"Traceback" not in text
         assert re.search(rb"\\u2605|\\x", text)

@@ -26,17 +26,17 @@ def fit(stamp, noise=1.0):
 
 
 def test_patterns_of_light_are_light_and_those_of_charge_are_charge():
-    found = fit(50.0 * KNOWN.values)
-    assert (found.charge[KNOWN.is_charge] > 3).all()
-    assert (found.charge[~KNOWN.is_charge] < 0).mean() > 0.95
-    assert (found.misfit[~KNOWN.is_charge] < 0.1).all()
+    result = fit(50.0 * KNOWN.values)
+    assert (result.charge[KNOWN.is_charge] > 3).all()
+    assert (result.charge[~KNOWN.is_charge] < 0).mean() > 0.95
+    assert (result.misfit[~KNOWN.is_charge] < 0.1).all()
 
 
 def test_noise_alone_says_little():
     noise = np.random.default_rng(1).normal(0, 1, (200, KNOWN.values.shape[1]))
-    found = fit(noise)
-    assert abs(np.median(found.charge)) < 1.0
-    assert np.median(found.misfit) == pytest.approx(0.75, abs=0.25)
+    result = fit(noise)
+    assert abs(np.median(result.charge)) < 1.0
+    assert np.median(result.misfit) == pytest.approx(0.75, abs=0.25)
 
 
 def test_a_level_changes_nothing_and_missing_pixels_are_left_out():
@@ -115,8 +115,8 @@ def test_a_whole_weight_and_a_single_exposure_have_no_holes(as_image):
     whole = stacked(as_image, np.s_[0:0, 0:0], light)
     one = replace(whole, n_exp=np.ones(light.shape, np.int16))
     for image in (whole, one):
-        found = remains_of(image)
-        values = (found.core, found.near, found.ring, found.contrast)
+        result = remains_of(image)
+        values = (result.core, result.near, result.ring, result.contrast)
         assert [float(v[0]) for v in values] == [0.0] * 4
 
 
@@ -174,12 +174,12 @@ def test_exposures_tell_stars_from_charge(visit):
     stars = np.asarray(truth.table["x"]), np.asarray(truth.table["y"])
     ny, nx = image.shape
     inside = (stars[0] > 40) & (stars[0] < nx - 40) & (stars[1] > 40) & (stars[1] < ny - 40)
-    found = charge_of_exposures(image, stars[0][inside], stars[1][inside], chips, 2.2)
-    both = found.n_looking == 2
+    reference = charge_of_exposures(image, stars[0][inside], stars[1][inside], chips, 2.2)
+    both = reference.n_looking == 2
     assert both.sum() > 10
-    assert np.median(found.alone[both]) < -3
-    assert np.median(found.charge[both]) < -3
-    assert np.median(found.marked[both]) < 0.1
+    assert np.median(reference.alone[both]) < -3
+    assert np.median(reference.charge[both]) < -3
+    assert np.median(reference.marked[both]) < 0.1
     light = np.where(truth.cosmic_rays & (truth.model < 0.002), image.sci, 0)
     rows, columns = np.unravel_index(np.argsort(light, axis=None)[::-1][:40], image.shape)
     rays = charge_of_exposures(image, columns, rows, chips, 2.2)
@@ -207,9 +207,9 @@ def test_lacosmic_finds_the_charge_of_an_exposure():
     sci = random.normal(50, 8, (80, 80)).astype(np.float32)
     sci += 3000 * star_at(40, 40, sci.shape, 1.0)
     sci[20, 20:23] += 400
-    found = rays_of(sci, np.zeros(sci.shape, bool), 16.0)
-    assert found[20, 20:23].all()
-    assert not found[38:43, 38:43].any()
+    result = rays_of(sci, np.zeros(sci.shape, bool), 16.0)
+    assert result[20, 20:23].all()
+    assert not result[38:43, 38:43].any()
 
 
 def test_bad_pixels_of_an_exposure_do_not_count():

@@ -85,9 +85,9 @@ def test_widths_are_those_of_the_cosmic_ray_stage():
 def test_box_holds_all_light_of_two_by_two_pixels():
     image = np.zeros((31, 31), np.float32)
     image[15:17, 14:16] = [[3.0, 1.0], [1.0, 0.5]]
-    marked = np.zeros(image.shape, bool)
-    marked[15, 14] = True
-    values = measured(image, [14.4], [15.2], marked)
+    mask = np.zeros(image.shape, bool)
+    mask[15, 14] = True
+    values = measured(image, [14.4], [15.2], mask)
     assert values[0, sharpness.BOX] == pytest.approx(1.0, abs=1e-6)
     assert values[0, sharpness.MASKED] == pytest.approx(3.0 / 5.5, abs=1e-6)
 
@@ -209,7 +209,7 @@ def test_sharpness_is_that_of_its_slow_twin(shape, native_px, box_px, step):
     image = gaussian_filter(rng.normal(0, 30, shape), 0.8) + 200 * (rng.random(shape) < 0.03)
     image = (np.rint(image / step) * step if step else image).astype(np.float32)
     image[rng.random(shape) < 0.05] = np.nan
-    marked = rng.random(shape) < 0.3
+    mask = rng.random(shape) < 0.3
     x, y = rng.uniform(-2, shape[1] + 1, 250), rng.uniform(-2, shape[0] + 1, 250)
     x[:40], y[20:60] = np.rint(x[:40]), np.rint(2 * y[20:60]) / 2
     x[60], y[61], x[62] = np.nan, np.nan, np.inf
@@ -217,16 +217,16 @@ def test_sharpness_is_that_of_its_slow_twin(shape, native_px, box_px, step):
         "window_px": 1.2 * native_px, "ring_px": (3.5 * native_px, 5.5 * native_px),
         "search_px": 1.5 * native_px, "box_px": box_px,
     }  # fmt: skip
-    found = sharpness.sharpness(image, marked, x, y, **options)
-    expected = slow_sharpness(image, marked, x, y, **options)
-    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    result = sharpness.sharpness(image, mask, x, y, **options)
+    expected = slow_sharpness(image, mask, x, y, **options)
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(expected))
     on_image = ~np.isnan(expected[:, 0])
     assert 10 < on_image.sum() < 240
     widths = (sharpness.MINOR, sharpness.MAJOR)
     rest = [k for k in range(sharpness.N_VALUES) if k not in widths]
-    np.testing.assert_allclose(found[:, rest], expected[:, rest], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(result[:, rest], expected[:, rest], rtol=1e-9, atol=1e-9)
     # Near zero and near the window's own width the FWHM magnifies rounding.
-    widths = (v[on_image][:, [sharpness.MINOR, sharpness.MAJOR]] for v in (found, expected))
+    widths = (v[on_image][:, [sharpness.MINOR, sharpness.MAJOR]] for v in (result, expected))
     ours, theirs = (np.minimum(v, 99) for v in widths)
     assert (abs(ours - theirs) < 1e-5 * (1 + theirs)).mean() > 0.99
 
@@ -271,7 +271,7 @@ def test_what_could_not_be_measured_has_no_probability():
 def test_probabilities_are_probabilities_whatever_the_evidence():
     random = np.random.default_rng(1)
     n = 400
-    found = cosmics.Evidence(
+    clues = cosmics.Evidence(
         np.where(random.random(n) < 0.1, np.inf, random.exponential(1.0, n)),
         np.where(random.random(n) < 0.1, np.nan, random.exponential(2.0, n)),
         random.normal(0, 1, n), random.normal(0, 1, (n, 2)), random.random(n),
@@ -282,7 +282,7 @@ def test_probabilities_are_probabilities_whatever_the_evidence():
         random.normal(0, 99, n), random.exponential(9.0, n), random.random(n),
         Remains(*random.normal(0, 9, (5, n))),
     )  # fmt: skip
-    p = cosmics.probability(found)
+    p = cosmics.probability(clues)
     assert ((p >= 0) & (p <= 1)).all()
 
 
@@ -292,10 +292,10 @@ def test_seen_elsewhere_counts_images_that_cover_and_see():
         x=np.array([10.5, 200.0, 30.0, np.nan]), y=np.array([10.0, 200.0, 30.0, 1.0]), covers=covers
     )
     x, y = [10.0, 20.0, 30.0, np.nan], [10.0, 20.0, 30.0, 5.0]
-    found = cosmics.seen_elsewhere(x, y, [other, other])
-    assert found.n_covering.tolist() == [2, 2, 0, 0]
-    assert found.n_seen.tolist() == [2, 0, 0, 0]
-    assert 0 < found.chance < 0.01
+    elsewhere = cosmics.seen_elsewhere(x, y, [other, other])
+    assert elsewhere.n_covering.tolist() == [2, 2, 0, 0]
+    assert elsewhere.n_seen.tolist() == [2, 0, 0, 0]
+    assert 0 < elsewhere.chance < 0.01
     nobody = cosmics.seen_elsewhere(x, y, [])
     assert nobody.n_covering.tolist() == [0, 0, 0, 0]
     assert nobody.chance == 0

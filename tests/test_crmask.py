@@ -22,9 +22,9 @@ def smeared(native):
     ny, nx = native.shape
     yy, xx = np.indices(native.shape)
     a, b = 0.5 - 0.5 * np.cos(xx / 17 + yy / 60), 0.5 - 0.5 * np.cos(yy / 23 - xx / 70)
-    padded = np.pad(native, ((1, 0), (1, 0)), mode="edge")
+    canvas = np.pad(native, ((1, 0), (1, 0)), mode="edge")
     here, left, below, both = (
-        padded[j : j + ny, i : i + nx] for j, i in ((1, 1), (1, 0), (0, 1), (0, 0))
+        canvas[j : j + ny, i : i + nx] for j, i in ((1, 1), (1, 0), (0, 1), (0, 0))
     )
     return (1 - b) * ((1 - a) * here + a * left) + b * ((1 - a) * below + a * both)
 
@@ -83,11 +83,11 @@ def image_of(write_drc):
 def test_injected_tracks_are_found(image_of):
     rng = np.random.default_rng(1)
     charge, x, y = tracks((500, 420), 300, rng)
-    found = crmask.run(image_of(observed(np.zeros(charge.shape), rng, charge)))
-    assert flagged(found.grown, x, y).mean() >= 0.97
+    rays = crmask.run(image_of(observed(np.zeros(charge.shape), rng, charge)))
+    assert flagged(rays.grown, x, y).mean() >= 0.97
     far_from_charge = distance_transform_edt(smeared(charge) < 1e-9) > 3
-    assert found.grown[far_from_charge].mean() < 1e-4
-    assert found.n_tracks == pytest.approx(300, rel=0.15)
+    assert rays.grown[far_from_charge].mean() < 1e-4
+    assert rays.n_tracks == pytest.approx(300, rel=0.15)
 
 
 def test_tracks_near_stars_and_galaxies_are_found_and_these_are_spared(image_of):
@@ -104,9 +104,9 @@ def test_tracks_near_stars_and_galaxies_are_found_and_these_are_spared(image_of)
     rays = rng.permutation(64)[:20]
     for k in rays:  # hits of one pixel, 6 px beside sources
         charge[round(ys[k]), round(xs[k]) + 6] += 1500
-    found = crmask.run(image_of(observed(sources, rng, charge)))
-    assert not flagged(found.grown, xs, ys).any()
-    assert flagged(found.grown, np.rint(xs[rays]) + 6, np.rint(ys[rays])).mean() >= 0.95
+    mask_result = crmask.run(image_of(observed(sources, rng, charge)))
+    assert not flagged(mask_result.grown, xs, ys).any()
+    assert flagged(mask_result.grown, np.rint(xs[rays]) + 6, np.rint(ys[rays])).mean() >= 0.95
 
 
 @pytest.mark.parametrize("fwhm_px", [1.9, 2.1, 2.3])
@@ -121,11 +121,11 @@ def test_star_cores_are_not_flagged_up_to_saturation(image_of, fwhm_px):
         x0, y0 = round(xi) - 18, round(yi) - 18
         star = fi * pixel_moffat((37, 37), xi - x0, yi - y0, fwhm_px)
         sources[y0 : y0 + 37, x0 : x0 + 37] += star
-    found = crmask.run(image_of(observed(sources, rng)))
+    rays = crmask.run(image_of(observed(sources, rng)))
     # Stars below 1000 e may fall to noise; 1 of 100 is the stated rate.
-    hit = flagged(found.grown, x, y)
-    assert not hit[flux > 1000].any()
-    assert hit.sum() <= 1
+    is_hit = flagged(rays.grown, x, y)
+    assert not is_hit[flux > 1000].any()
+    assert is_hit.sum() <= 1
 
 
 def test_a_saturated_star_and_its_bleeding_are_spared(image_of):
@@ -134,15 +134,15 @@ def test_a_saturated_star_and_its_bleeding_are_spared(image_of):
     native = 3e6 * pixel_moffat(shape, 80.2, 79.9, 2.1)
     native[60:100, 80] = 77_000
     sci = observed(np.minimum(native, 77_000), rng)
-    found = crmask.run(image_of(sci))
-    assert not flagged(found.grown, np.array([80.2]), np.array([79.9])).any()
+    rays = crmask.run(image_of(sci))
+    assert not flagged(rays.grown, np.array([80.2]), np.array([79.9])).any()
 
 
 def test_empty_sky_gives_an_empty_mask(image_of):
-    found = crmask.run(image_of(observed(np.zeros((300, 350)), np.random.default_rng(5))))
-    assert found.mask.sum() <= 5
-    assert found.noise_scale == pytest.approx(0.74, abs=0.1)  # mean of 1 - 2 phi (1 - phi)
-    assert found.sky_added_e == 0
+    rays = crmask.run(image_of(observed(np.zeros((300, 350)), np.random.default_rng(5))))
+    assert rays.mask.sum() <= 5
+    assert rays.noise_scale == pytest.approx(0.74, abs=0.1)  # mean of 1 - 2 phi (1 - phi)
+    assert rays.sky_added_e == 0
 
 
 def test_missing_pixels_and_their_border_are_not_masked(image_of):
@@ -151,11 +151,11 @@ def test_missing_pixels_and_their_border_are_not_masked(image_of):
     sci = observed(np.zeros(charge.shape), rng, charge)
     yy, xx = np.indices(sci.shape)
     sci[(yy < 30) | (xx + 0.3 * yy > 220) | (abs(yy - 100) < 4)] = np.nan
-    found = crmask.run(image_of(sci))
-    assert not found.grown[np.isnan(sci)].any()
+    rays = crmask.run(image_of(sci))
+    assert not rays.grown[np.isnan(sci)].any()
     inside = distance_transform_edt(np.isfinite(sci))[y, x] > 8
-    assert flagged(found.grown, x[inside], y[inside]).mean() >= 0.9
-    assert not found.single[np.isnan(sci)].any()
+    assert flagged(rays.grown, x[inside], y[inside]).mean() >= 0.9
+    assert not rays.single[np.isnan(sci)].any()
 
 
 def test_subtracted_sky_is_put_back(image_of):
@@ -175,23 +175,23 @@ def test_subtracted_sky_is_put_back(image_of):
 def test_unknown_sky_follows_from_the_scatter(image_of):
     rng = np.random.default_rng(8)
     sci = observed(np.zeros((300, 300)), rng) - np.float32(SKY_RATE)
-    found = crmask.run(image_of(sci))
+    rays = crmask.run(image_of(sci))
     # The smoothing depends on the phases: the sky is right within half, its noise much better.
-    assert found.sky_added_e == pytest.approx(SKY_RATE * EXPTIME_S, rel=0.5)
+    assert rays.sky_added_e == pytest.approx(SKY_RATE * EXPTIME_S, rel=0.5)
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (3, 7), (1, 1), (9, 2)])
 def test_tiny_images(image_of, shape):
     sci = observed(np.zeros(shape), np.random.default_rng(9))
-    found = crmask.run(image_of(sci))
-    assert found.mask.shape == found.grown.shape == shape
-    assert found.mask.dtype == found.grown.dtype == bool
+    rays = crmask.run(image_of(sci))
+    assert rays.mask.shape == rays.grown.shape == shape
+    assert rays.mask.dtype == rays.grown.dtype == bool
 
 
 def test_a_constant_image_gives_an_empty_mask(image_of):
-    found = crmask.run(image_of(np.full((40, 30), 0.1, np.float32)))
-    assert not found.mask.any()
-    assert np.isfinite(found.noise_scale)
+    rays = crmask.run(image_of(np.full((40, 30), 0.1, np.float32)))
+    assert not rays.mask.any()
+    assert np.isfinite(rays.noise_scale)
 
 
 def test_input_is_unchanged_and_the_result_repeats(image_of):
@@ -209,10 +209,10 @@ def test_input_is_unchanged_and_the_result_repeats(image_of):
 def test_summary_holds_scalars(image_of):
     rng = np.random.default_rng(11)
     charge, _, _ = tracks((150, 130), 30, rng)
-    found = crmask.run(image_of(observed(np.zeros(charge.shape), rng, charge)))
-    summary = found.summary()
-    assert summary["n_cr_pixels"] == found.mask.sum()
-    assert summary["share_of_single"] == pytest.approx(found.mask[found.single].mean())
+    rays = crmask.run(image_of(observed(np.zeros(charge.shape), rng, charge)))
+    summary = rays.summary()
+    assert summary["n_cr_pixels"] == rays.mask.sum()
+    assert summary["share_of_single"] == pytest.approx(rays.mask[rays.single].mean())
     assert summary["share_of_single_grown"] > summary["share_of_single"] > 0
     assert all(isinstance(value, int | float) for value in summary.values())
 
@@ -270,19 +270,19 @@ def test_drizzle_smoothing_follows_casertano():
 
 
 def test_real_stars_of_a_crowded_core_are_spared(shared):
-    given = InputSettings(
+    settings = InputSettings(
         detector="HRC", filter="F606W", exptime_s=60, photflam=1.278e-19, photplam=5888,
         bunit="electrons",
     )  # fmt: skip
-    image = read_drc(shared / "data/real_hrc/reference_square_image.fits", given)
-    found = crmask.run(image)
+    image = read_drc(shared / "data/real_hrc/reference_square_image.fits", settings)
+    rays = crmask.run(image)
     counts = np.nan_to_num(image.sci * 60)
     y, x = np.nonzero((counts == maximum_filter(counts, 5)) & (counts > 1500))
     # 5000 local maxima, some of them cosmic rays and ends of bleeding columns.
     assert len(x) > 4000
-    assert flagged(found.grown, x, y).mean() < 0.025
+    assert flagged(rays.grown, x, y).mean() < 0.025
     # ACS: 1.5 to 3 % of the pixels in 1000 s, so 0.09 to 0.18 % in 60 s.
-    assert 0.0004 < found.mask[image.valid].mean() < 0.003
+    assert 0.0004 < rays.mask[image.valid].mean() < 0.003
 
 
 def test_field_of_another_generator(shared):
@@ -292,16 +292,16 @@ def test_field_of_another_generator(shared):
     image = read_drc(folder / "raw/jcmdp9020_drc.fits.gz")
     truth = Table.read(folder / "truth/jcmdp9020.ecsv")
     rays = np.unpackbits(np.load(folder / "truth/jcmdp9020_cr.npy"), axis=1)[:, : image.shape[1]]
-    found = crmask.run(image)
-    assert found.sky_added_e == 0  # a single exposure keeps its sky
-    assert 0.55 < found.noise_scale < 0.8
+    mask_result = crmask.run(image)
+    assert mask_result.sky_added_e == 0  # a single exposure keeps its sky
+    assert 0.55 < mask_result.noise_scale < 0.8
     star = np.asarray(truth["star"]) & (np.asarray(truth["mag"]) < 25.5)
     x, y = np.asarray(truth["x"])[star], np.asarray(truth["y"])[star]
     clean = ~flagged(rays.astype(bool), x, y, 3.0) & flagged(image.valid, x, y, 1.0)
     assert clean.sum() > 40
-    assert flagged(found.grown, x, y)[clean].mean() <= 0.02
+    assert flagged(mask_result.grown, x, y)[clean].mean() <= 0.02
     bright = (rays == 1) & (image.sci * EXPTIME_S > 250)
-    assert found.grown[bright].mean() > 0.9
+    assert mask_result.grown[bright].mean() > 0.9
 
 
 def test_depth_that_varies_over_the_image(new_drc, tmp_path):
@@ -323,7 +323,7 @@ def test_depth_that_varies_over_the_image(new_drc, tmp_path):
     hdus["WHT"].data = np.where(deep, 2 * EXPTIME_S, EXPTIME_S).astype(np.float32)
     hdus["CTX"].data = np.where(deep, 5, 1).astype(np.int32)
     hdus.writeto(tmp_path / "jabc01010_drc.fits")
-    found = crmask.run(read_drc(tmp_path / "jabc01010_drc.fits"))
-    assert found.single.sum() == (~deep).sum()
-    assert flagged(found.grown, x, y).mean() >= 0.97
-    assert found.mask[deep].mean() < 1e-4
+    rays = crmask.run(read_drc(tmp_path / "jabc01010_drc.fits"))
+    assert rays.single.sum() == (~deep).sum()
+    assert flagged(rays.grown, x, y).mean() >= 0.97
+    assert rays.mask[deep].mean() < 1e-4

@@ -37,9 +37,11 @@ def assert_same(image, threshold, n_pixels=5, n_levels=32, contrast=0.005):
     labels, n_labels = segments_above(smooth, threshold)
     if n_labels == 0:
         return 0, 0
-    found = deblended(smooth, labels, n_labels, n_pixels, n_levels, contrast)
-    np.testing.assert_array_equal(found, by_photutils(smooth, labels, n_pixels, n_levels, contrast))
-    return n_labels, found.max()
+    segments = deblended(smooth, labels, n_labels, n_pixels, n_levels, contrast)
+    np.testing.assert_array_equal(
+        segments, by_photutils(smooth, labels, n_pixels, n_levels, contrast)
+    )
+    return n_labels, segments.max()
 
 
 def blobs(rng, shape, n, brightest=1000.0):
@@ -153,15 +155,15 @@ def test_segments_are_partitioned_into_connected_sources(seed):
     rng = np.random.default_rng(seed)
     smooth = noisy(rng, blobs(rng, (60, 80), 40)).astype(np.float32)
     labels, n_labels = segments_above(smooth, 1.0)
-    found = deblended(smooth, labels, n_labels, 5, 32, 0.001)
-    np.testing.assert_array_equal(found > 0, labels > 0)
-    assert set(np.unique(found)) == set(range(found.max() + 1))
-    for source in range(1, found.max() + 1):
-        assert len(np.unique(labels[found == source])) == 1
-        assert label(found == source, EIGHT)[1] == 1
+    segments = deblended(smooth, labels, n_labels, 5, 32, 0.001)
+    np.testing.assert_array_equal(segments > 0, labels > 0)
+    assert set(np.unique(segments)) == set(range(segments.max() + 1))
+    for source in range(1, segments.max() + 1):
+        assert len(np.unique(labels[segments == source])) == 1
+        assert label(segments == source, EIGHT)[1] == 1
     for segment in range(1, n_labels + 1):
-        sources, n_pixels = np.unique(found[labels == segment], return_counts=True)
-        flux = np.array([smooth[found == source].sum(dtype=float) for source in sources])
+        sources, n_pixels = np.unique(segments[labels == segment], return_counts=True)
+        flux = np.array([smooth[segments == source].sum(dtype=float) for source in sources])
         if len(sources) > 1:
             assert n_pixels.min() >= 5
             assert (flux >= 0.001 * flux.sum() * (1 - 1e-9)).all()
@@ -173,11 +175,11 @@ def test_whole_segments_come_first_in_their_order():
     for number, left in ((3, 0), (1, 10), (2, 20)):
         labels[:, left : left + 9] = number
     smooth[1:4, 11:13] = smooth[1:4, 15:17] = 9  # the segment with label 1
-    found = deblended(smooth, labels, 3, 3, 32, 0.001)
-    assert found[0, 20] == 1
-    assert found[0, 0] == 2
-    assert found[2, 11] == 3
-    assert found[2, 16] == 4
+    segments = deblended(smooth, labels, 3, 3, 32, 0.001)
+    assert segments[0, 20] == 1
+    assert segments[0, 0] == 2
+    assert segments[2, 11] == 3
+    assert segments[2, 16] == 4
 
 
 def test_the_inputs_are_left_alone_and_the_result_repeats():
@@ -197,9 +199,9 @@ def test_in_place_the_labels_become_the_result(seed):
     smooth = noisy(rng, blobs(rng, (60, 50), 15)).astype(np.float32)
     labels, n_labels = segments_above(smooth, 1.0)
     expected = deblended(smooth, labels, n_labels, 5, 32, 0.001)
-    found = deblended(smooth, labels, n_labels, 5, 32, 0.001, in_place=True)
-    assert found is labels
-    np.testing.assert_array_equal(found, expected)
+    segments = deblended(smooth, labels, n_labels, 5, 32, 0.001, in_place=True)
+    assert segments is labels
+    np.testing.assert_array_equal(segments, expected)
     assert expected.max() > n_labels
 
 
@@ -207,9 +209,9 @@ def test_contrast_1_splits_nothing_and_does_not_renumber():
     rng = np.random.default_rng(1)
     smooth = noisy(rng, blobs(rng, (50, 40), 20)).astype(np.float32)
     labels = segments_above(smooth, 1.0)[0] * 2
-    found = deblended(smooth, labels, int(labels.max()), 5, 32, 1.0)
-    np.testing.assert_array_equal(found, labels)
-    assert found is not labels
+    segments = deblended(smooth, labels, int(labels.max()), 5, 32, 1.0)
+    np.testing.assert_array_equal(segments, labels)
+    assert segments is not labels
 
 
 def test_the_flux_of_a_dissolved_source_goes_to_its_neighbour():
@@ -230,16 +232,16 @@ def test_the_flux_of_a_dissolved_source_goes_to_its_neighbour():
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (1, 1), (1, 7), (6, 1), (4, 3)])
 def test_images_without_segments(shape):
-    found = deblended(np.ones(shape), np.zeros(shape, dtype=np.int32), 0, 5, 32, 0.005)
-    assert found.shape == shape
-    assert found.dtype == np.int32
-    assert not found.any()
+    labels = deblended(np.ones(shape), np.zeros(shape, dtype=np.int32), 0, 5, 32, 0.005)
+    assert labels.shape == shape
+    assert labels.dtype == np.int32
+    assert not labels.any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (4, 3)])
 def test_a_segment_that_fills_the_image(shape):
-    found = deblended(np.ones(shape), np.ones(shape, dtype=np.int32), 1, 1, 32, 0.0)
-    np.testing.assert_array_equal(found, np.ones(shape))
+    labels = deblended(np.ones(shape), np.ones(shape, dtype=np.int32), 1, 1, 32, 0.0)
+    np.testing.assert_array_equal(labels, np.ones(shape))
 
 
 def test_sources_at_the_borders_do_not_meet_around_the_edge():
@@ -252,8 +254,8 @@ def test_sources_at_the_borders_do_not_meet_around_the_edge():
 
 def test_labels_without_pixels_are_closed_up():
     labels = np.array([[0, 5, 5], [0, 0, 0], [2, 0, 9]])
-    found = deblended(np.ones((3, 3)), labels, 9, 1, 32, 0.0)
-    np.testing.assert_array_equal(found, [[0, 2, 2], [0, 0, 0], [1, 0, 3]])
+    segments = deblended(np.ones((3, 3)), labels, 9, 1, 32, 0.0)
+    np.testing.assert_array_equal(segments, [[0, 2, 2], [0, 0, 0], [1, 0, 3]])
 
 
 def test_other_types_and_layouts():

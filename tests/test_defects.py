@@ -48,9 +48,9 @@ def test_one_pixel_is_told_from_a_star(as_image, psf, phase):
     put_pixel(sci, 40 + phase[0], 50 + phase[1], 1.0)
     sci += 1.0 * psf(SHAPE, 100 + phase[0], 60 + phase[1])
     x, y = np.array([40, 100]) + phase[0], np.array([50, 60]) + phase[1]
-    found = looked_at(as_image(sci, n_exposures=1), x, y)
-    assert found.hot_pixel.tolist() == [True, False]
-    assert not found.saturated.any()
+    result = looked_at(as_image(sci, n_exposures=1), x, y)
+    assert result.hot_pixel.tolist() == [True, False]
+    assert not result.saturated.any()
 
 
 def test_of_many_pixels_and_stars(as_image, psf):
@@ -65,9 +65,9 @@ def test_of_many_pixels_and_stars(as_image, psf):
         else:
             near = np.s_[int(b) - 9 : int(b) + 10, int(a) - 9 : int(a) + 10]
             sci[near] += 0.9 * psf((19, 19), a - int(a) + 9, b - int(b) + 9)
-    found = looked_at(as_image(sci, n_exposures=1), x, y).hot_pixel
-    assert found[hot].mean() > 0.95
-    assert found[~hot].mean() < 0.01
+    result = looked_at(as_image(sci, n_exposures=1), x, y).hot_pixel
+    assert result[hot].mean() > 0.95
+    assert result[~hot].mean() < 0.01
 
 
 def test_tracks_faint_specks_and_several_exposures_are_not_hot(as_image):
@@ -89,10 +89,10 @@ def test_finer_output_pixels(as_image, psf):
     sci[50:52, 42] += 0.1
     sci += 1.5 * psf(SHAPE, 100.3, 60.4, fwhm_px=3.6)
     where = np.array([40.6, 100.3]), np.array([50.5, 60.4])
-    found = one_pixel_sources(
+    mask = one_pixel_sources(
         as_image(sci), *where, np.zeros(2), np.full(2, NOISE), detector_pixel_px=5 / 3
     )
-    assert found.tolist() == [True, False]
+    assert mask.tolist() == [True, False]
 
 
 def test_hot_pixels_at_edges_gaps_and_nowhere(as_image):
@@ -102,9 +102,9 @@ def test_hot_pixels_at_edges_gaps_and_nowhere(as_image):
     sci[60, 62] = np.nan
     x = np.array([0.0, 60.0, np.nan, 1e9, -50.0])
     y = np.array([0.0, 60.0, 5.0, 5.0, 5.0])
-    found = looked_at(as_image(sci, n_exposures=1), x, y)
-    assert not found.hot_pixel.any()
-    assert not found.bad_column.any()
+    result = looked_at(as_image(sci, n_exposures=1), x, y)
+    assert not result.hot_pixel.any()
+    assert not result.bad_column.any()
     none = looked_at(as_image(sci), np.empty(0), np.empty(0))
     assert none.hot_pixel.shape == none.bad_column.shape == (0,)
 
@@ -123,8 +123,8 @@ def test_bad_columns_are_found_whatever_their_tilt(tilt_deg, sign):
     sci[rows, column] += sign * 0.04 * (1 - share)
     sci[rows, column + 1] += sign * 0.04 * share
     x, y = np.array([60.0, 61.0, 90.0, 30.0]), np.full(4, 100.0)
-    found = on_bad_columns(sci, x, y, np.full(4, NOISE))
-    assert found.tolist() == [True, True, False, False]
+    mask = on_bad_columns(sci, x, y, np.full(4, NOISE))
+    assert mask.tolist() == [True, True, False, False]
 
 
 def test_stars_and_noise_are_no_columns(psf):
@@ -137,9 +137,9 @@ def test_stars_and_noise_are_no_columns(psf):
     rng = np.random.default_rng(2)
     x, y = rng.uniform(60, 240, (2, 3000))
     x[0] = y[0] = 150.0
-    found = on_bad_columns(sci.astype(np.float32), x, y, np.full(3000, NOISE))
-    assert not found[0]
-    assert found.mean() < 0.002
+    mask = on_bad_columns(sci.astype(np.float32), x, y, np.full(3000, NOISE))
+    assert not mask[0]
+    assert mask.mean() < 0.002
 
 
 @pytest.mark.parametrize("per_px", [0.002, 0.02, 0.05])
@@ -156,12 +156,12 @@ def test_a_crowd_makes_no_columns(psf, per_px):
     dead[:, 130] *= 0.1
     dead[:, 130] -= 0.5
     x, y = rng.uniform(55, 205, (2, 1500))
-    found = on_bad_columns(sci.astype(np.float32), x, y, np.full(1500, NOISE))
-    assert found.mean() < 0.005
-    found = on_bad_columns(dead.astype(np.float32), x, y, np.full(1500, NOISE))
-    assert found[np.abs(x - 130) > 6].mean() < 0.005
+    mask = on_bad_columns(sci.astype(np.float32), x, y, np.full(1500, NOISE))
+    assert mask.mean() < 0.005
+    mask = on_bad_columns(dead.astype(np.float32), x, y, np.full(1500, NOISE))
+    assert mask[np.abs(x - 130) > 6].mean() < 0.005
     # In a dense crowd nothing tells it, but the data quality of the exposures.
-    assert found[np.abs(x - 130) < 1.5].mean() > 0.9 or per_px > 0.002
+    assert mask[np.abs(x - 130) < 1.5].mean() > 0.9 or per_px > 0.002
 
 
 def slow_contrast(sci, gap):
@@ -196,7 +196,7 @@ def slow_column_runs(sci, gap, x, y, noise, slopes, n_sigma, core, reach):
     aside = 2 * gap + 1 + 2 * np.arange(12)
     out = []
     for a, b, s in zip(x, y, noise, strict=True):
-        hit = False
+        is_hit = False
         for slope in slopes if np.isfinite(a + b) and s > 0 else []:
             for offset in range(-2, 3):
                 at = (round(b), s, slope, core, reach)
@@ -205,14 +205,14 @@ def slow_column_runs(sci, gap, x, y, noise, slopes, n_sigma, core, reach):
                     slow_stretches(contrast, round(a) + offset + step, *at)
                     for step in np.concatenate([-aside, aside])
                 ])  # fmt: skip
-                known = np.abs(beside[np.isfinite(beside)])
-                scatter = 1.4826 * np.median(known) if len(known) >= 20 else np.nan
+                finite_values = np.abs(beside[np.isfinite(beside)])
+                scatter = 1.4826 * np.median(finite_values) if len(finite_values) >= 20 else np.nan
                 for sign in (1, -1):
                     near, far = sign * own[::2], sign * own[1::2]
-                    hit |= bool((near > n_sigma).all() and (far > n_sigma).all()
+                    is_hit |= bool((near > n_sigma).all() and (far > n_sigma).all()
                                 and (far > 0.5 * near).all()
                                 and sign * own.mean() > 3.0 * scatter)  # fmt: skip
-        out.append(hit)
+        out.append(is_hit)
     return np.array(out, dtype=bool)
 
 
@@ -226,10 +226,10 @@ def test_the_kernel_is_its_slow_twin():
     y = np.concatenate([rng.uniform(-5, 85, 60), [5, np.inf, 5, 40]])
     noise = np.full(64, NOISE)
     noise[3] = 0
-    given = (sci, 2, x, y, noise, [-0.03, 0.0, 0.03], 0.9, 3, 20)
-    found, expected = column_runs(*given), slow_column_runs(*given)
+    arguments = (sci, 2, x, y, noise, [-0.03, 0.0, 0.03], 0.9, 3, 20)
+    mask, expected = column_runs(*arguments), slow_column_runs(*arguments)
     assert 3 < expected.sum() < 50
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(mask, expected)
 
 
 @pytest.mark.parametrize(
@@ -248,11 +248,11 @@ def test_the_kernel_is_its_slow_twin_on_small_images(shape, has_columns):
     x[60:90], y[40:80] = np.rint(x[60:90]) + 0.5, np.rint(y[40:80]) + 0.5
     noise = np.full(120, NOISE)
     noise[[0, 10, 20]] = np.nan, -1, np.inf
-    given = (sci, 2, x, y, noise, [-0.03, 0.0, 0.03], 0.9, 3, 20)
-    found, expected = column_runs(*given), slow_column_runs(*given)
-    np.testing.assert_array_equal(found, expected)
+    arguments = (sci, 2, x, y, noise, [-0.03, 0.0, 0.03], 0.9, 3, 20)
+    mask, expected = column_runs(*arguments), slow_column_runs(*arguments)
+    np.testing.assert_array_equal(mask, expected)
     assert expected.any() == has_columns
-    assert not found[[0, 10, 20]].any()
+    assert not mask[[0, 10, 20]].any()
 
 
 def test_without_positions_or_slopes_there_are_no_columns():
@@ -263,8 +263,8 @@ def test_without_positions_or_slopes_there_are_no_columns():
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3)])
 def test_tiny_images_have_no_columns(shape):
-    found = on_bad_columns(np.ones(shape, np.float32), np.zeros(1), np.zeros(1), np.full(1, NOISE))
-    assert not found.any()
+    mask = on_bad_columns(np.ones(shape, np.float32), np.zeros(1), np.zeros(1), np.full(1, NOISE))
+    assert not mask.any()
 
 
 def test_reach_is_larger_than_core():
@@ -279,11 +279,11 @@ def test_saturation_is_per_exposure(as_image):
     image = as_image(sky())
     limit = image.meta.saturation_rate
     assert limit == pytest.approx(image.meta.full_well_e * 0.8 / 500, rel=0.15)
-    found = defects(
+    flaws = defects(
         image, [5.0, 9.0, 9.0], [5.0, 9.0, 9.0], np.zeros(3), np.full(3, NOISE), np.full(3, 2),
         [1.01 * limit, 0.99 * limit, np.nan],
     )  # fmt: skip
-    assert found.saturated.tolist() == [True, False, False]
+    assert flaws.saturated.tolist() == [True, False, False]
 
 
 def distorted(shift_px=0.0):
@@ -314,8 +314,8 @@ def test_quality_is_mapped_through_the_distortion():
     dq[rows, columns] = DQ_HOT | 64
     x, y = wcs.all_world2pix(*chip.all_pix2world(columns, rows, 0), 0)
     x, y = np.append(x, [np.nan, -900.0]), np.append(y, [5.0, -900.0])
-    flagged, covering = flagged_exposures(wcs, x, y, (ChipQuality(dq, chip),), DQ_HOT, 0.5)
-    assert flagged.tolist() == [1] * 40 + [0, 0]
+    has_flag, covering = flagged_exposures(wcs, x, y, (ChipQuality(dq, chip),), DQ_HOT, 0.5)
+    assert has_flag.tolist() == [1] * 40 + [0, 0]
     assert covering.tolist() == [1] * 40 + [0, 0]
     none, _ = flagged_exposures(wcs, x[:40], y[:40], (ChipQuality(dq, chip),), 256, 0.5)
     assert not none.any()
@@ -328,13 +328,13 @@ def test_one_saturated_exposure_spoils_half_with_a_defect_count():
     x, y = wcs.all_world2pix(*exposures[0].wcs.all_pix2world([80.0], [80.0], 0), 0)
     assert defects_from_quality(wcs, x, y, exposures).saturated.all()
     for k in (0, 1):
-        found = defects_from_quality(wcs, x, y, exposures)
-        assert found.hot_pixel.tolist() == [False]
+        flaws = defects_from_quality(wcs, x, y, exposures)
+        assert flaws.hot_pixel.tolist() == [False]
         px, py = exposures[k].wcs.all_world2pix(*wcs.all_pix2world(x, y, 0), 0)
         exposures[k].dq[round(float(py[0])), round(float(px[0]))] |= DQ_HOT
-    found = defects_from_quality(wcs, x, y, exposures)
-    assert found.hot_pixel.all()
-    assert not found.bad_column.any()
+    flaws = defects_from_quality(wcs, x, y, exposures)
+    assert flaws.hot_pixel.all()
+    assert not flaws.bad_column.any()
 
 
 def test_quality_of_a_real_exposure(shared):
@@ -347,17 +347,17 @@ def test_quality_of_a_real_exposure(shared):
     np.testing.assert_array_equal(chip.dq, dq)
     rows, columns = np.nonzero(dq & 16)
     x, y = flat().all_world2pix(*chip.wcs.all_pix2world(columns, rows, 0), 0)
-    found = defects_from_quality(flat(), x, y, (chip,))
+    flaws = defects_from_quality(flat(), x, y, (chip,))
     assert len(rows) > 50
-    assert found.hot_pixel.all()
+    assert flaws.hot_pixel.all()
 
 
 def test_exposures_are_found_beside_the_image(tmp_path):
     names = ("jabc01aaq", "jabc01baq")
     for name in (f"{names[0]}_flc.fits", f"{names[1]}_flt.fits.gz", "jabc01caq_flc.fits"):
         (tmp_path / name).touch()
-    found = exposure_files([*names, names[0], "jabc01zzq"], [tmp_path, tmp_path / "none"])
-    assert [p.name for p in found] == ["jabc01aaq_flc.fits", "jabc01baq_flt.fits.gz"]
+    files = exposure_files([*names, names[0], "jabc01zzq"], [tmp_path, tmp_path / "none"])
+    assert [p.name for p in files] == ["jabc01aaq_flc.fits", "jabc01baq_flt.fits.gz"]
 
 
 def test_a_file_without_quality(tmp_path, new_drc):
@@ -368,7 +368,7 @@ def test_a_file_without_quality(tmp_path, new_drc):
 
 
 def test_without_exposures_nothing_is_said():
-    found = defects_from_quality(flat(), [3.0], [4.0], ())
-    assert not (found.saturated | found.hot_pixel | found.bad_column).any()
+    flaws = defects_from_quality(flat(), [3.0], [4.0], ())
+    assert not (flaws.saturated | flaws.hot_pixel | flaws.bad_column).any()
     other = defects_from_quality(flat(), [], [], ())
     assert (other | other).saturated.shape == (0,)

@@ -71,8 +71,8 @@ def test_the_input_is_not_changed_and_the_answer_is_the_same(scene, as_image):
 
 def test_segments_are_those_of_the_same_threshold_in_photutils(scene, as_image):
     image = as_image(scene[1])
-    chosen = DetectSettings(deblend=False)
-    result = detect.run(image, chosen)
+    settings = DetectSettings(deblend=False)
+    result = detect.run(image, settings)
     smooth = smoothed(image.sci - result.background, image.valid, gaussian_kernel(2.5, 3))
     theirs = detect_sources(smooth, 2.0 * result.noise, 75)
     np.testing.assert_array_equal(result.segmentation, theirs.data)
@@ -142,8 +142,8 @@ def test_single_exposures_need_more_pixels(as_image, n_exposures, found):
     # A block of 100 bright pixels: more than 75, fewer than 150.
     sci = noise((150, 200))
     sci[70:80, 90:100] += 1.0
-    chosen = DetectSettings(deblend=False, kernel_size_px=1)
-    result = detect.run(as_image(sci, n_exposures=n_exposures), chosen)
+    settings = DetectSettings(deblend=False, kernel_size_px=1)
+    result = detect.run(as_image(sci, n_exposures=n_exposures), settings)
     assert len(result.sources) == found
     if found:
         assert 100 <= result.sources["area"][0] <= 105
@@ -280,8 +280,8 @@ def test_images_without_weight_or_context(as_image, scene):
         del hdus["CTX"]
 
     truth, sci = scene
-    found = detect.run(as_image(sci, bare), DetectSettings(n_pixels=20)).sources
-    assert len(found) == len(truth.x)
+    detection = detect.run(as_image(sci, bare), DetectSettings(n_pixels=20)).sources
+    assert len(detection) == len(truth.x)
 
 
 def test_the_image_of_this_module_is_one(as_image):
@@ -314,12 +314,12 @@ def test_settings_are_those_of_the_image_at_the_native_scale():
 )
 def test_settings_mean_the_same_on_the_sky(scale, n_pixels, kernel_size_px):
     ratio = 0.05 / scale
-    found = Settings.load(preset="deep").detect.at(ratio)
-    assert (found.n_pixels, found.deblend_n_pixels) == (n_pixels, n_pixels)
-    assert found.kernel_size_px == kernel_size_px
-    assert found.kernel_fwhm_px == pytest.approx(2.5 * ratio)
-    assert (found.box_px, found.coverage_box_px) == (round(100 * ratio), round(100 * ratio))
-    assert found.n_sigma == 2.0
+    settings = Settings.load(preset="deep").detect.at(ratio)
+    assert (settings.n_pixels, settings.deblend_n_pixels) == (n_pixels, n_pixels)
+    assert settings.kernel_size_px == kernel_size_px
+    assert settings.kernel_fwhm_px == pytest.approx(2.5 * ratio)
+    assert (settings.box_px, settings.coverage_box_px) == (round(100 * ratio), round(100 * ratio))
+    assert settings.n_sigma == 2.0
 
 
 def test_pixels_of_the_image_are_taken_at_their_word():

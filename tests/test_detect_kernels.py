@@ -92,12 +92,12 @@ def test_box_statistics_are_those_of_astropys_clipped_pixels(kind, sigma):
         "constant": np.full(900, 0.7),
     }[kind].astype(np.float32)
     rng.shuffle(values)
-    got = box_statistics(
+    result = box_statistics(
         values[np.newaxis], np.ones((1, len(values)), bool), (1, len(values)), sigma, 0.0
     )
     mode, std, _ = clipped_twin(values, sigma)
-    assert got.mode[0, 0] == pytest.approx(mode, rel=3e-7, abs=3e-7 * max(std, 1e-30))
-    assert got.std[0, 0] == pytest.approx(std, rel=3e-7)
+    assert result.mode[0, 0] == pytest.approx(mode, rel=3e-7, abs=3e-7 * max(std, 1e-30))
+    assert result.std[0, 0] == pytest.approx(std, rel=3e-7)
 
 
 @FEW
@@ -110,13 +110,13 @@ def test_box_statistics_are_those_of_astropys_clipped_pixels(kind, sigma):
     st.sampled_from([1.0, 2.0, 3.0]),
 )
 def test_box_statistics_of_any_numbers(values, sigma):
-    got = box_statistics(
+    result = box_statistics(
         values[np.newaxis], np.ones((1, len(values)), bool), (1, len(values)), sigma, 0.0
     )
     mode, std, _ = clipped_twin(values, sigma)
     scale = float(np.abs(values).max())
-    assert got.mode[0, 0] == pytest.approx(mode, rel=1e-6, abs=1e-6 * scale)
-    assert got.std[0, 0] == pytest.approx(std, rel=1e-6, abs=1e-7 * scale)
+    assert result.mode[0, 0] == pytest.approx(mode, rel=1e-6, abs=1e-6 * scale)
+    assert result.std[0, 0] == pytest.approx(std, rel=1e-6, abs=1e-7 * scale)
 
 
 def test_boxes_with_too_few_pixels_have_no_value():
@@ -178,8 +178,8 @@ def test_boxes_without_value_are_filled_like_those_of_photutils(n_known):
     rng = np.random.default_rng(5)
     mesh = rng.normal(1, 1, (5, 6)).astype(np.float32)
     mesh.flat[rng.permutation(30)[n_known:]] = np.nan
-    known = np.isfinite(mesh)
-    valid = np.repeat(np.repeat(known, 4, 0), 4, 1)
+    is_finite = np.isfinite(mesh)
+    valid = np.repeat(np.repeat(is_finite, 4, 0), 4, 1)
     data = np.repeat(np.repeat(np.nan_to_num(mesh), 4, 0), 4, 1)
     theirs = Background2D(data, 4, coverage_mask=~valid, filter_size=1, exclude_percentile=50)
     np.testing.assert_allclose(filled(mesh), theirs.background_mesh, rtol=1e-6)
@@ -201,11 +201,11 @@ def test_sky_of_small_images_is_that_of_photutils(shape, without_depth):
     if without_depth:
         seconds[:, : shape[1] // 4] = 0
     image = SimpleNamespace(sci=data, valid=valid, exptime_map_s=seconds, detector_px=1.0)
-    chosen = DetectSettings(box_px=50, filter_boxes=3, clip_sigma=3.0)
+    settings = DetectSettings(box_px=50, filter_boxes=3, clip_sigma=3.0)
     share = 1 - detect.exclude_percent(valid, 50) / 100
     ours = sky_maps(data, valid, seconds, 50, 3, 3.0, share)
-    for found, expected in zip(ours[:2], reference.sky_maps(image, chosen), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
+    for result, expected in zip(ours[:2], reference.sky_maps(image, settings), strict=True):
+        np.testing.assert_allclose(result, expected, rtol=0, atol=ROUNDING)
     assert not ours[1][seconds == 0].any()
 
 
@@ -244,17 +244,17 @@ def check_labels(image, valid, n_sigma, n_pixels, size=3, background=None, noise
     background = np.zeros_like(image) if background is None else background
     noise = np.full_like(image, NOISE) if noise is None else noise
     kernel = gaussian_kernel(2.5, size)
-    found = segments_above(image, background, noise, valid, kernel, n_sigma, n_pixels)
+    labels = segments_above(image, background, noise, valid, kernel, n_sigma, n_pixels)
     smooth = reference.smoothed(image - background, valid, kernel)
     theirs = np.zeros(image.shape, np.int32)
     if valid.any():
         segments = reference.segments(smooth, noise, valid, n_sigma, n_pixels)
         theirs = theirs if segments is None else segments
-    np.testing.assert_array_equal(found.labels, theirs)
-    assert found.labels.dtype == np.int32
-    assert found.n_labels == theirs.max(initial=0)
-    np.testing.assert_array_equal(found.smooth[theirs > 0], smooth[theirs > 0])
-    return found
+    np.testing.assert_array_equal(labels.labels, theirs)
+    assert labels.labels.dtype == np.int32
+    assert labels.n_labels == theirs.max(initial=0)
+    np.testing.assert_array_equal(labels.smooth[theirs > 0], smooth[theirs > 0])
+    return labels
 
 
 @pytest.mark.parametrize(("n_sigma", "n_pixels"), [(2.0, 20), (1.0, 5), (0.2, 1), (50.0, 3)])
@@ -263,10 +263,10 @@ def test_segments_are_those_of_photutils_label_for_label(n_sigma, n_pixels):
     valid = np.isfinite(image)
     rng = np.random.default_rng(4)
     noise = rng.uniform(0.5, 1.5, image.shape).astype(np.float32) * np.float32(NOISE)
-    found = check_labels(
+    labels = check_labels(
         image, valid, n_sigma, n_pixels, 5, np.full_like(image, np.float32(0.02)), noise
     )
-    assert found.n_labels > 5
+    assert labels.n_labels > 5
 
 
 @FEW
@@ -295,8 +295,8 @@ def test_no_pixel_that_is_not_valid_belongs_to_a_segment():
     image = np.ones((9, 12), np.float32)
     valid = np.ones(image.shape, bool)
     valid[3], image[3] = False, np.nan
-    found = check_labels(image, valid, 2.0, 4)
-    assert found.n_labels == 2
+    labels = check_labels(image, valid, 2.0, 4)
+    assert labels.n_labels == 2
     check_labels(image, np.zeros_like(valid), 2.0, 1)
 
 
@@ -304,8 +304,8 @@ def test_pixels_without_noise_exceed_a_threshold_of_zero():
     image = np.full((6, 7), 1e-9, np.float32)
     noise = np.full_like(image, NOISE)
     noise[:, 3:] = 0
-    found = check_labels(image, np.ones(image.shape, bool), 2.0, 4, noise=noise)
-    assert found.n_labels == 1
+    labels = check_labels(image, np.ones(image.shape, bool), 2.0, 4, noise=noise)
+    assert labels.n_labels == 1
 
 
 # ---------------------------------------------------------------- properties
@@ -345,7 +345,7 @@ def test_properties_are_those_of_photutils(seed, density):
     image = crowd((240, 310), seed, density)
     valid = np.isfinite(image)
     kernel = gaussian_kernel(2.5, 3)
-    found = segments_above(
+    labels = segments_above(
         image,
         np.full_like(image, 0.02),
         np.full_like(image, NOISE),
@@ -354,8 +354,8 @@ def test_properties_are_those_of_photutils(seed, density):
         3.0,
         5,
     )
-    ours = check_properties(image, found.labels, valid, found.smooth)
-    assert found.n_labels > 20
+    ours = check_properties(image, labels.labels, valid, labels.smooth)
+    assert labels.n_labels > 20
     assert np.isfinite(ours.x_window).mean() > 0.9
 
 
@@ -466,8 +466,8 @@ def test_coverage_of_many_boxes_in_any_order():
     rng = np.random.default_rng(6)
     mask = rng.random((70, 90)) < 0.7
     x, y = rng.uniform(-20, 110, 200), rng.uniform(-20, 90, 200)
-    got = box_fraction(mask, x, y, 11)
-    for value, xi, yi in zip(got, x, y, strict=True):
+    result = box_fraction(mask, x, y, 11)
+    for value, xi, yi in zip(result, x, y, strict=True):
         x0, y0 = round(xi) - 5, round(yi) - 5
         box = mask[max(y0, 0) : max(y0 + 11, 0), max(x0, 0) : max(x0 + 11, 0)]
         assert value == pytest.approx(box.mean() if box.size else np.nan, abs=1e-14, nan_ok=True)

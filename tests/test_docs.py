@@ -103,11 +103,11 @@ def test_every_example_of_the_tutorial_and_the_how_to_pages_runs(tmp_path: Path)
                     problem = run_python(text)
                     assert not problem, f"{text}\n{problem}"
                 else:
-                    ended = subprocess.run(
+                    process = subprocess.run(
                         ["bash", "-ec", text.replace(DEMO, SMALL_DEMO)], cwd=tmp_path,
                         env=environment, capture_output=True, text=True, check=False,
                     )  # fmt: skip
-                    assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
+                    assert process.returncode == 0, f"{text}\n{process.stdout}\n{process.stderr}"
                 count += 1
     assert count > 15
 
@@ -118,21 +118,21 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     # test_notebook.py runs the notebook; `make docs` does both.
     words = [sys.executable, "-m", "sphinx", "-q", "-W", "-D", "nb_execution_mode=off"]
     words += ["-b", "html", DOCS, tmp_path / "site"]
-    ended = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    process = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     pages = {path.stem for kind in ("md", "ipynb") for path in DOCS.glob(f"*.{kind}")}
     assert pages <= {path.stem for path in (tmp_path / "site").glob("*.html")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_settings_named_in_the_pages_exist(page: Path) -> None:
-    known = {f"{section}.{name}" for section, name, _ in walk()}
+    names = {f"{section}.{name}" for section, name, _ in walk()}
     sections = "|".join(Settings.model_fields)
     modules = r"run|read_drc|py|ecsv|md"
     named = set(
         re.findall(rf"(?<![\w/.])((?:{sections})\.(?!{modules})[a-z_0-9]+)", page.read_text())
     )
-    assert named <= known
+    assert named <= names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -164,9 +164,9 @@ def test_the_design_page_names_every_module_and_no_other() -> None:
     package = REPOSITORY / "src" / "bycatch"
     modules = {path.relative_to(package) for path in package.rglob("*.py")}
     named = {path.name for path in modules if not path.name.startswith("__")}
-    written = set(re.findall(r"\b[a-z_]+\.py\b", page))
-    assert named <= written
-    assert written <= {path.name for path in modules}
+    words = set(re.findall(r"\b[a-z_]+\.py\b", page))
+    assert named <= words
+    assert words <= {path.name for path in modules}
     folders = {path.parts[0] for path in modules if len(path.parts) > 1}
     assert folders <= set(re.findall(r"^  ([a-z_]+)/", page, re.MULTILINE))
 

@@ -87,9 +87,9 @@ def test_metadata_survive_a_process_boundary(save):
 @pytest.mark.parametrize("suffix", [".fits.gz", ".fits.fz"])
 def test_compressed_files_hold_the_same(save, tmp_path, suffix):
     plain = save()
-    packed = tmp_path / f"jabc01010_drc{suffix}"
+    gz_path = tmp_path / f"jabc01010_drc{suffix}"
     if suffix == ".fits.gz":
-        with plain.open("rb") as source, gzip.open(packed, "wb") as target:
+        with plain.open("rb") as source, gzip.open(gz_path, "wb") as target:
             shutil.copyfileobj(source, target)
     else:
         with fits.open(plain) as hdus:
@@ -100,8 +100,8 @@ def test_compressed_files_hold_the_same(save, tmp_path, suffix):
                         hdu.data, hdu.header, hdu.name, compression_type="GZIP_1", quantize_level=0
                     )
                 )
-            out.writeto(packed)
-    one, other = read_drc(plain), read_drc(packed)
+            out.writeto(gz_path)
+    one, other = read_drc(plain), read_drc(gz_path)
     np.testing.assert_array_equal(one.sci, other.sci)
     np.testing.assert_array_equal(one.n_exp, other.n_exp)
     np.testing.assert_array_equal(one.exptime_map_s, other.exptime_map_s)
@@ -526,9 +526,9 @@ def test_filters(save, pair, name):
 )
 def test_polarizers_ramps_grisms_and_pairs_are_refused(save, pair):
     path = save(filters=pair)
-    with pytest.raises(UnsupportedImage, match=r"jabc01010_drc.fits.*") as caught:
+    with pytest.raises(UnsupportedImage, match=r"jabc01010_drc.fits.*") as excinfo:
         read_drc(path)
-    assert any(name in str(caught.value) for name in pair)
+    assert any(name in str(excinfo.value) for name in pair)
 
 
 @pytest.mark.parametrize("pair", [("CLEAR1L", "CLEAR2L"), ("", "")])
@@ -590,8 +590,8 @@ def test_photflam_missing_or_unusable(save, value):
     path = save(change)
     with pytest.raises(MissingKeyword, match=r"PHOTFLAM is missing or 0.*zeropoint_fallback"):
         read_drc(path)
-    given = read_drc(path, InputSettings(photflam=1e-19)).meta
-    assert (given.photflam, given.zeropoint_origin) == (1e-19, "settings")
+    settings = read_drc(path, InputSettings(photflam=1e-19)).meta
+    assert (settings.photflam, settings.zeropoint_origin) == (1e-19, "settings")
     table = read_drc(path, InputSettings(zeropoint_fallback=True)).meta
     assert (table.photflam, table.zeropoint_origin) == (1.0033e-19, "table")
     assert "bundled value of 2016-04-01" in " ".join(table.notes)
@@ -770,7 +770,7 @@ def test_damaged_bytes_never_crash(save, tmp_path, packed):
     whole = save().read_bytes()
     content = gzip.compress(whole, 1) if packed else whole
     rng = np.random.default_rng(7)
-    refused = []
+    refusals = []
     for k in range(60):
         damaged = bytearray(content)
         # most of them in the headers, where they do something
@@ -782,9 +782,9 @@ def test_damaged_bytes_never_crash(save, tmp_path, packed):
         try:
             read_drc(path)
         except UnusableData as err:
-            refused.append(str(err))
-    assert len(refused) > 10
-    assert all("d_drc" in message for message in refused)
+            refusals.append(str(err))
+    assert len(refusals) > 10
+    assert all("d_drc" in message for message in refusals)
 
 
 def test_files_without_an_image_are_refused(tmp_path):

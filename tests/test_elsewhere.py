@@ -59,9 +59,9 @@ def test_images_add_up_where_they_look():
         light = nothing
 
     place = np.array([10.0, 50.0])
-    found = seen_elsewhere(place, place, [Other(), Other()], own=own)
-    assert found.absent[0] == pytest.approx(2 * absence(own, nothing)[0])
-    assert found.absent[1] == 0
+    elsewhere = seen_elsewhere(place, place, [Other(), Other()], own=own)
+    assert elsewhere.absent[0] == pytest.approx(2 * absence(own, nothing)[0])
+    assert elsewhere.absent[1] == 0
     assert not seen_elsewhere(place, place, [Other()]).absent.any()
 
 
@@ -69,12 +69,14 @@ def test_the_light_of_a_star_is_in_microjansky(as_image, psf):
     rate, shape = 50.0, (80, 90)
     sci = np.random.default_rng(1).normal(0.1, 0.01, shape) + rate * psf(shape, 40.0, 30.0, 2.2)
     image = as_image(sci.astype(np.float32))
-    found = light_at(image, np.array([40.0, 70.0, -50.0, np.nan]), np.array([30.0, 60.0, 5.0, 5.0]))
+    result = light_at(
+        image, np.array([40.0, 70.0, -50.0, np.nan]), np.array([30.0, 60.0, 5.0, 5.0])
+    )
     zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
     unit = 10 ** (0.4 * (23.9 - zeropoint))
-    assert 0.5 * rate * unit < found.flux[0] < rate * unit
-    assert abs(found.flux[1]) < 4 * found.err[1]
-    assert np.isnan(found.flux[2:]).all()
+    assert 0.5 * rate * unit < result.flux[0] < rate * unit
+    assert abs(result.flux[1]) < 4 * result.err[1]
+    assert np.isnan(result.flux[2:]).all()
 
 
 def test_the_other_image_is_measured_where_its_own_frame_has_the_positions(finished):
@@ -85,11 +87,11 @@ def test_the_other_image_is_measured_where_its_own_frame_has_the_positions(finis
     )
     wcs = read_frame(red.paths(finished).wcs).wcs
     x, y = np.array([200.0, 150.0]), np.array([180.0, 90.0])
-    (found,) = other_images([bench], wcs, x, y)
+    (view,) = other_images([bench], wcs, x, y)
     there = read_frame(blue.paths(finished).wcs).wcs.all_world2pix(*wcs.all_pix2world(x, y, 0), 0)
     image = read_drc(blue.paths(finished).folder / blue.name)
-    assert found.light is not None
-    np.testing.assert_allclose(found.light.flux, light_at(image, *there).flux)
+    assert view.light is not None
+    np.testing.assert_allclose(view.light.flux, light_at(image, *there).flux)
     assert "image" not in bench.__dict__
 
 
@@ -98,8 +100,8 @@ def test_it_does_not_matter_when_the_other_image_was_measured(done, finished, vi
     for record in find_records(done):
         phot = record.paths(done).product("phot")
         phot.unlink()
-        ended = bycatch("run", visit.raw, "-o", done, "--gaia", visit.gaia)
-        assert ended.status == 0, ended.out + ended.err
+        result = bycatch("run", visit.raw, "-o", done, "--gaia", visit.gaia)
+        assert result.status == 0, result.out + result.err
         now, before = (read_table(record.paths(out).product("phot")) for out in (done, finished))
         for name in ("p_cr", "flags", "n_seen"):
             np.testing.assert_array_equal(now[name], before[name])

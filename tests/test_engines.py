@@ -46,15 +46,15 @@ def two():
 
 def pids_of_workers():
     """Find them from another thread than the one that looks after them."""
-    found = []
+    results = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
             if parent == os.getpid() and b"spawn_main" in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
+                results.append(int(path.name))
         except OSError:
             continue
-    return found
+    return results
 
 
 # Results
@@ -71,11 +71,11 @@ def test_each_item_has_its_result(engine):
 
 
 def test_serial_work_is_done_when_it_is_asked_for():
-    begun = []
-    results = Serial().work(begun.append, [1, 2, 3])
-    assert begun == []
+    starts = []
+    results = Serial().work(starts.append, [1, 2, 3])
+    assert starts == []
     next(results)
-    assert begun == [1]
+    assert starts == [1]
 
 
 def test_results_come_as_they_are_finished(two):
@@ -184,9 +184,9 @@ def test_what_a_function_raises_arrives(engine):
 
 
 def test_an_error_shows_where_it_was_raised(two):
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(FileNotFoundError) as excinfo:
         list(two.work(os.stat, ["/none"]))
-    (note,) = caught.value.__notes__
+    (note,) = excinfo.value.__notes__
     assert note.startswith("raised in a worker process:\nTraceback")
     assert "worker.py" in note
 
@@ -244,8 +244,8 @@ def test_workers_that_can_not_begin_are_not_begun_for_ever():
 
 
 def test_workers_leave_signals_of_the_terminal_to_the_parent(two):
-    ((_, found),) = two.work(tasks.dispositions, [0])
-    assert found == [signal.SIG_IGN, signal.SIG_IGN, signal.SIG_DFL]
+    ((_, result),) = two.work(tasks.dispositions, [0])
+    assert result == [signal.SIG_IGN, signal.SIG_IGN, signal.SIG_DFL]
 
 
 def test_a_signal_waits_until_processes_have_begun():
@@ -278,22 +278,22 @@ def test_what_is_ignored_stays_so_while_processes_begin():
 
 def test_only_the_task_that_kills_its_process_is_lost(two):
     items = [1, 2, 13, 3, -1, 4, 13, 5]
-    found = by_index(two.work(tasks.kill, items))
-    assert found[2].reason == found[6].reason == KILLED
-    assert found[4] == LostTask("its worker process ended with exit status 3", may_be_memory=False)
-    assert {n: found[n] for n in (0, 1, 3, 5, 7)} == {0: 1, 1: 2, 3: 3, 5: 4, 7: 5}
+    result = by_index(two.work(tasks.kill, items))
+    assert result[2].reason == result[6].reason == KILLED
+    assert result[4] == LostTask("its worker process ended with exit status 3", may_be_memory=False)
+    assert {n: result[n] for n in (0, 1, 3, 5, 7)} == {0: 1, 1: 2, 3: 3, 5: 4, 7: 5}
 
 
 def test_a_lost_task_may_be_tried_again(two, tmp_path):
     items = [(tmp_path / "died", number) for number in (1, 13)]
-    found = by_index(two.work(tasks.kill_once, items))
-    assert (found[0], found[1].reason) == (1, KILLED)
+    result = by_index(two.work(tasks.kill_once, items))
+    assert (result[0], result[1].reason) == (1, KILLED)
     assert list(two.work(tasks.kill_once, items[1:])) == [(0, 13)]
 
 
 def test_a_process_that_dies_idle_is_replaced(two):
     for wait in (gone, bool):  # when it is gone, or dying
-        pids = {found for _, found in two.work(tasks.pid, [0, 0])}
+        pids = {result for _, result in two.work(tasks.pid, [0, 0])}
         for number in pids:
             os.kill(number, signal.SIGKILL)
         assert wait(pids)
@@ -302,67 +302,67 @@ def test_a_process_that_dies_idle_is_replaced(two):
 
 def test_a_process_that_dies_while_it_logs_costs_its_task_alone(two, logged):
     items = [13, 1, 2, 13, 3]
-    found = by_index(two.work(tasks.die_logging, items))
-    assert found[0].reason == found[3].reason == KILLED
-    assert {n: found[n] for n in (1, 2, 4)} == {1: 1, 2: 2, 4: 3}
+    result = by_index(two.work(tasks.die_logging, items))
+    assert result[0].reason == result[3].reason == KILLED
+    assert {n: result[n] for n in (1, 2, 4)} == {1: 1, 2: 2, 4: 3}
     assert len(logged.lines) > 10
 
 
 def test_a_death_is_seen_although_another_process_holds_its_pipe(two):
     began_s = time.monotonic()
-    found = by_index(two.work(tasks.die_with_heir, [10, 10]))
+    result = by_index(two.work(tasks.die_with_heir, [10, 10]))
     assert time.monotonic() - began_s < 8
-    assert [lost.reason for lost in found.values()] == [KILLED] * 2
+    assert [loss.reason for loss in result.values()] == [KILLED] * 2
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_kills_lose_tasks_but_end_the_work(two, logged, seed):
     rng = random.Random(seed)
     stop = threading.Event()
-    killed = []
+    victims = []
 
     def kill_some():
         while not stop.wait(rng.uniform(0.02, 0.15)):
             # Those that have begun, of which their records tell.
             pids = {record.process for record in list(logged.records)}
             if alive := [number for number in pids if is_there(number)]:
-                killed.append(rng.choice(alive))
-                os.kill(killed[-1], signal.SIGKILL)
+                victims.append(rng.choice(alive))
+                os.kill(victims[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_some)
     killer.start()
     try:
-        found = by_index(two.work(tasks.log_and_sleep, [0.05] * 40))
+        outcome = by_index(two.work(tasks.log_and_sleep, [0.05] * 40))
     finally:
         stop.set()
         killer.join()
-    assert sorted(found) == list(range(40))
-    assert all(result == 0.05 or result.reason == KILLED for result in found.values())
-    assert 3 < sum(isinstance(result, LostTask) for result in found.values()) <= len(killed)
+    assert sorted(outcome) == list(range(40))
+    assert all(result == 0.05 or result.reason == KILLED for result in outcome.values())
+    assert 3 < sum(isinstance(result, LostTask) for result in outcome.values()) <= len(victims)
     assert list(two.work(tasks.square, [3])) == [(0, 9)]
 
 
 def test_a_process_that_dies_before_its_first_task_costs_none():
     engine = Processes(2, prepare=tasks.prepare_for_long)
     stop = threading.Event()
-    killed = []
+    victims = []
 
     def kill_some():
-        while not stop.wait(0.1) and len(killed) < 3:
+        while not stop.wait(0.1) and len(victims) < 3:
             for number in pids_of_workers()[:1]:
-                killed.append(number)
+                victims.append(number)
                 os.kill(number, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_some)
     killer.start()
     try:
-        found = by_index(engine.work(tasks.square, [1, 2, 3]))
+        result = by_index(engine.work(tasks.square, [1, 2, 3]))
     finally:
         stop.set()
         killer.join()
     engine.close()
-    assert found == {0: 1, 1: 4, 2: 9}
-    assert len(killed) == 3
+    assert result == {0: 1, 1: 4, 2: 9}
+    assert len(victims) == 3
 
 
 @pytest.mark.parametrize(
@@ -384,8 +384,8 @@ def test_how_a_process_died_is_said_in_words(monkeypatch, status, before, now, w
 
 
 def test_a_result_for_which_there_is_no_memory_loses_its_task(two):
-    ((_, lost),) = two.work(tasks.too_large, [0])
-    assert lost == LostTask("its worker process ran out of memory", may_be_memory=True)
+    ((_, loss),) = two.work(tasks.too_large, [0])
+    assert loss == LostTask("its worker process ran out of memory", may_be_memory=True)
 
 
 # The end
@@ -466,12 +466,12 @@ def test_no_worker_outlives_the_process_that_began_it(tmp_path, how):
 def begun_in(folder, n, within_s=30.0):
     """Wait for tasks to begin, and return the numbers of their processes."""
     deadline = time.monotonic() + within_s
-    found = []
-    while len(found) < n and time.monotonic() < deadline:
+    results = []
+    while len(results) < n and time.monotonic() < deadline:
         time.sleep(0.02)
-        found = [int(path.name) for path in folder.glob("[0-9]*")]
-    assert len(found) == n
-    return found
+        results = [int(path.name) for path in folder.glob("[0-9]*")]
+    assert len(results) == n
+    return results
 
 
 @pytest.mark.parametrize("wait_s", [0.01, 0.03, 0.06, 0.1, 0.2, 0.5])

@@ -62,7 +62,7 @@ def cluster():
 
 def workers_of(parent):
     """Return the worker processes that a process has begun."""
-    found = []
+    results = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             state, number = (path / "stat").read_text().rsplit(")", 1)[1].split()[:2]
@@ -70,8 +70,8 @@ def workers_of(parent):
         except OSError:
             continue
         if int(number) == parent and state != "Z" and is_worker:
-            found.append(int(path.name))
-    return found
+            results.append(int(path.name))
+    return results
 
 
 # Workers of our own
@@ -106,8 +106,8 @@ def test_kernels_have_the_cores_of_their_task(two):
 
 
 def test_workers_leave_signals_of_the_terminal_to_the_parent(two):
-    ((_, found),) = two.work(tasks.dispositions, [0])
-    assert found[:2] == [signal.SIG_IGN, signal.SIG_IGN]
+    ((_, result),) = two.work(tasks.dispositions, [0])
+    assert result[:2] == [signal.SIG_IGN, signal.SIG_IGN]
 
 
 def test_what_a_task_logs_is_here_once_and_before_its_result(two, logged):
@@ -137,9 +137,9 @@ def test_workers_follow_the_level_of_the_logger(two, logged):
 
 
 def test_what_a_function_raises_arrives_with_its_origin(two):
-    with pytest.raises(ValueError, match="invalid literal") as caught:
+    with pytest.raises(ValueError, match="invalid literal") as excinfo:
         list(two.work(int, ["1", "x"]))
-    (note,) = caught.value.__notes__
+    (note,) = excinfo.value.__notes__
     assert note.startswith("raised in a worker process:\nTraceback")
     with pytest.raises(RuntimeError, match="Odd: one and two"):
         list(two.work(tasks.raise_odd, [0]))
@@ -155,33 +155,33 @@ def test_what_can_not_be_pickled_is_an_error(two):
 
 def test_only_the_task_that_kills_its_process_is_lost(two, capfd):
     items = [1, 2, 13, 3, -1, 4, 13, 5]
-    found = by_index(two.work(tasks.kill, items))
+    result = by_index(two.work(tasks.kill, items))
     for index in (2, 4, 6):
-        lost = found.pop(index)
-        assert lost.reason.startswith("its worker process at tcp://")
-        assert lost.reason.endswith("is gone")
-        assert lost.may_be_memory is (memory.n_killed() is None)
-    assert found == {0: 1, 1: 2, 3: 3, 5: 4, 7: 5}
+        loss = result.pop(index)
+        assert loss.reason.startswith("its worker process at tcp://")
+        assert loss.reason.endswith("is gone")
+        assert loss.may_be_memory is (memory.n_killed() is None)
+    assert result == {0: 1, 1: 2, 3: 3, 5: 4, 7: 5}
     assert capfd.readouterr() == ("", "")  # nothing of what Dask logs
 
 
 def test_a_kill_for_lack_of_memory_shows_in_the_count_of_the_kernel(two, monkeypatch):
     counts = iter(range(100))
     monkeypatch.setattr(memory, "n_killed", lambda: next(counts))
-    ((_, lost),) = two.work(tasks.kill, [13])
-    assert lost.may_be_memory
+    ((_, loss),) = two.work(tasks.kill, [13])
+    assert loss.may_be_memory
 
 
 def test_a_lost_task_may_be_tried_again(two, tmp_path):
     items = [(tmp_path / "died", number) for number in (1, 13)]
-    found = by_index(two.work(tasks.kill_once, items))
-    assert found[0] == 1
-    assert isinstance(found[1], LostTask)
+    result = by_index(two.work(tasks.kill_once, items))
+    assert result[0] == 1
+    assert isinstance(result[1], LostTask)
     assert list(two.work(tasks.kill_once, items[1:])) == [(0, 13)]
 
 
 def test_a_process_that_dies_idle_is_replaced(two):
-    pids = {found for _, found in two.work(tasks.pid, [0, 0])}
+    pids = {result for _, result in two.work(tasks.pid, [0, 0])}
     for number in pids:
         os.kill(number, signal.SIGKILL)
     assert gone(pids, 15)
@@ -191,26 +191,26 @@ def test_a_process_that_dies_idle_is_replaced(two):
 
 def test_random_kills_lose_tasks_but_end_the_work(two, logged):
     stop = threading.Event()
-    killed = []
+    victims = []
 
     def kill_some():
         while not stop.wait(0.5):
             # One that has begun, of which its records tell.
             pids = {record.process for record in list(logged.records)}
             if alive := [number for number in pids if is_there(number)]:
-                killed.append(alive[0])
+                victims.append(alive[0])
                 os.kill(alive[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_some)
     killer.start()
     try:
-        found = by_index(two.work(tasks.log_and_sleep, [0.1] * 40))
+        outcome = by_index(two.work(tasks.log_and_sleep, [0.1] * 40))
     finally:
         stop.set()
         killer.join()
-    assert sorted(found) == list(range(40))
-    assert all(result == 0.1 or result.reason.endswith("is gone") for result in found.values())
-    assert 0 < sum(isinstance(result, LostTask) for result in found.values()) <= len(killed)
+    assert sorted(outcome) == list(range(40))
+    assert all(result == 0.1 or result.reason.endswith("is gone") for result in outcome.values())
+    assert 0 < sum(isinstance(result, LostTask) for result in outcome.values()) <= len(victims)
 
 
 def test_workers_that_die_while_they_begin_are_replaced():
@@ -223,8 +223,8 @@ def test_workers_that_die_while_they_begin_are_replaced():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(pids.pop(), signal.SIGKILL)
-    ((_, found),) = engine.work(tasks.square, [3])
-    assert found == 9
+    ((_, result),) = engine.work(tasks.square, [3])
+    assert result == 9
     engine.close()
 
 
@@ -250,8 +250,8 @@ def test_an_error_of_the_preparation_arrives_and_a_crash_ends():
         list(engine.work(tasks.square, [1, 2]))
     engine.close()
     engine = Dask(n_workers=1, prepare=tasks.prepare_deadly)
-    found = by_index(engine.work(tasks.square, [1, 2]))
-    assert [type(lost) for lost in found.values()] == [LostTask, LostTask]
+    result = by_index(engine.work(tasks.square, [1, 2]))
+    assert [type(loss) for loss in result.values()] == [LostTask, LostTask]
     engine.close()
 
 
@@ -276,7 +276,7 @@ SCRIPT = """
 @pytest.fixture
 def script(tmp_path):
     """Return a function that begins a program which works on two workers of Dask."""
-    begun = []
+    starts = []
 
     def begin(seconds):
         path = tmp_path / "script.py"
@@ -284,16 +284,16 @@ def script(tmp_path):
         code = SCRIPT.format(tests=tests, folder=str(tmp_path), seconds=seconds)
         path.write_text(textwrap.dedent(code))
         pipe = subprocess.PIPE
-        begun.append(
+        starts.append(
             subprocess.Popen(
                 [sys.executable, path], stdout=pipe, stderr=pipe, text=True, start_new_session=True
             )
         )
-        assert begun[0].stdout.readline() == "here\n"
-        return begun[0]
+        assert starts[0].stdout.readline() == "here\n"
+        return starts[0]
 
     yield begin
-    for process in begun:
+    for process in starts:
         process.kill()
         process.communicate()
 
@@ -326,8 +326,8 @@ def test_ctrl_c_ends_all_processes_without_a_complaint(script, wait_s):
 def test_a_cluster_is_used_and_left_as_it_is(cluster, kind, logged):
     client = distributed.Client(cluster, set_as_default=False)
     before = set(client.nthreads())
-    given = {"cluster": cluster, "address": cluster.scheduler_address, "client": client}[kind]
-    engine = executor_of(given, 2, tasks.prepare)
+    arguments = {"cluster": cluster, "address": cluster.scheduler_address, "client": client}[kind]
+    engine = executor_of(arguments, 2, tasks.prepare)
     assert isinstance(engine, Dask)
     assert by_index(engine.work(tasks.square, range(9))) == {n: n * n for n in range(9)}
     assert by_index(engine.work(tasks.prepared, [0] * 4)) == dict.fromkeys(range(4), True)
@@ -341,20 +341,20 @@ def test_a_cluster_is_used_and_left_as_it_is(cluster, kind, logged):
 
 def test_on_another_cluster_only_the_task_that_kills_is_lost(cluster):
     engine = Dask(cluster)
-    found = by_index(engine.work(tasks.kill, [1, 13, 2, 3, 13, 4]))
+    result = by_index(engine.work(tasks.kill, [1, 13, 2, 3, 13, 4]))
     for index in (1, 4):
-        lost = found.pop(index)
-        assert lost.reason.startswith("its worker process at tcp://127.0.0.1:")
-        assert lost.may_be_memory  # for all we know
-    assert found == {0: 1, 2: 2, 3: 3, 5: 4}
+        loss = result.pop(index)
+        assert loss.reason.startswith("its worker process at tcp://127.0.0.1:")
+        assert loss.may_be_memory  # for all we know
+    assert result == {0: 1, 2: 2, 3: 3, 5: 4}
     engine.close()
 
 
 def test_tasks_share_the_cores_of_a_machine(cluster):
     cluster.wait_for_workers(2)  # those that a test before this one has killed
     engine = Dask(cluster)
-    found = by_index(engine.work(tasks.threads_of_kernels, [0] * 4))
-    assert set(found.values()) == {max(threads.n_cores() // 2, 1)}
+    result = by_index(engine.work(tasks.threads_of_kernels, [0] * 4))
+    assert set(result.values()) == {max(threads.n_cores() // 2, 1)}
     engine.close()
 
 
@@ -368,8 +368,8 @@ def test_a_cluster_that_adapts_grows_by_what_waits():
     ) as made:
         made.adapt(minimum=0, maximum=2, interval="100ms", target_duration="1s")
         engine = Dask(made)
-        found = by_index(engine.work(tasks.sleep_and_pid, [0.3] * 20))
-        assert len(set(found.values())) == 2
+        result = by_index(engine.work(tasks.sleep_and_pid, [0.3] * 20))
+        assert len(set(result.values())) == 2
         engine.close()
 
 

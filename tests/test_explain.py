@@ -18,8 +18,8 @@ ROOT = "jabc01010"
 
 
 def one(out, x, y, image=ROOT):
-    (found,) = explain(out, xy=(x, y), image=image)
-    return found
+    (explanation,) = explain(out, xy=(x, y), image=image)
+    return explanation
 
 
 def first_row(out):
@@ -29,18 +29,18 @@ def first_row(out):
 
 def test_a_row_of_the_catalog(finished):
     row = first_row(finished)
-    found = one(finished, row["x_center"] + 0.5, row["y_center"])
-    assert found.verdict is Verdict.IN_CATALOG
-    assert found.source_id > 0
-    assert "0.50 px away" in found.sentences[0]
-    assert "cr_flag 0" in " ".join(found.sentences)
+    result = one(finished, row["x_center"] + 0.5, row["y_center"])
+    assert result.verdict is Verdict.IN_CATALOG
+    assert result.source_id > 0
+    assert "0.50 px away" in result.sentences[0]
+    assert "cr_flag 0" in " ".join(result.sentences)
 
 
 @pytest.mark.parametrize(("x", "y"), [(-3, 20), (20, 1e6), (239.6, 4)])
 def test_off_the_image(finished, x, y):
-    found = one(finished, x, y)
-    assert found.verdict is Verdict.OFF_IMAGE
-    assert "240 x 200" in found.sentences[0]
+    result = one(finished, x, y)
+    assert result.verdict is Verdict.OFF_IMAGE
+    assert "240 x 200" in result.sentences[0]
 
 
 def test_blank_sky_says_which_threshold_it_would_need(finished, visit):
@@ -48,22 +48,22 @@ def test_blank_sky_says_which_threshold_it_would_need(finished, visit):
     places = zip(visit.scene.x, visit.scene.y, strict=True)
     far = np.min([np.hypot(xx - a, yy - b) for a, b in places], axis=0)
     row, column = np.unravel_index(far.argmax(), far.shape)
-    found = one(finished, float(xx[row, column]), float(yy[row, column]))
-    assert found.verdict is Verdict.TOO_FAINT
-    assert "the threshold is 2" in found.sentences[0]
-    assert "detect.n_sigma" in found.sentences[0]
+    result = one(finished, float(xx[row, column]), float(yy[row, column]))
+    assert result.verdict is Verdict.TOO_FAINT
+    assert "the threshold is 2" in result.sentences[0]
+    assert "detect.n_sigma" in result.sentences[0]
 
 
 def test_a_star_that_was_too_small(done, tmp_path, bycatch):
     """With more pixels needed than a star has, the explanation names the number it has."""
     before = first_row(done)
-    ended = bycatch("detect", done, "--set", "detect.n_pixels=3000")
-    assert ended.status == 0, ended.err
+    result = bycatch("detect", done, "--set", "detect.n_pixels=3000")
+    assert result.status == 0, result.err
     for kind in ("cat", "phot"):
         next(done.rglob(f"{ROOT}_{kind}.ecsv")).unlink()
-    found = one(done, before["x_center"], before["y_center"])
-    assert found.verdict is Verdict.TOO_SMALL
-    text = " ".join(found.sentences)
+    outcome = one(done, before["x_center"], before["y_center"])
+    assert outcome.verdict is Verdict.TOO_SMALL
+    text = " ".join(outcome.sentences)
     n = int(text.split("detect.n_pixels would have to be ")[1].split()[0])
     assert f"only {n} connected pixels" in text
     assert bycatch("detect", done, "--set", f"detect.n_pixels={n}").status == 0
@@ -95,10 +95,10 @@ def test_what_was_left_out_has_its_reason(done, kind, verdict):
         rows = read_table(there)
         there.unlink()
         write_table(rows[:0], there)
-    found = one(done, 120.4, 60.0)
-    assert found.verdict is verdict
-    assert found.source_id == 77
-    assert "a good reason" in found.sentences[0]
+    result = one(done, 120.4, 60.0)
+    assert result.verdict is verdict
+    assert result.source_id == 77
+    assert "a good reason" in result.sentences[0]
 
 
 def test_a_pixel_of_another_source(done):
@@ -109,10 +109,10 @@ def test_a_pixel_of_another_source(done):
     label = segments[pixel_at(row["y_center"]), pixel_at(row["x_center"])]
     rows, columns = np.nonzero(segments == label)
     far = np.argmax(np.hypot(columns - row["x_center"], rows - row["y_center"]))
-    found = one(done, float(columns[far]), float(rows[far]))
-    assert found.verdict is Verdict.MERGED
-    assert found.source_id == label
-    assert f"segment {label}" in found.sentences[0]
+    result = one(done, float(columns[far]), float(rows[far]))
+    assert result.verdict is Verdict.MERGED
+    assert result.source_id == label
+    assert f"segment {label}" in result.sentences[0]
 
 
 def test_gaps_have_no_data(tmp_path, new_drc, bycatch, scene):
@@ -144,27 +144,27 @@ def test_the_mask_is_mentioned(done):
 
 def test_a_direction_is_looked_up_in_all_images(finished, visit):
     ra, dec = (float(v) for v in visit.wcs.all_pix2world(visit.scene.x[3], visit.scene.y[3], 0))
-    found = explain(finished, radec=(str(ra), str(dec)))
-    assert sorted(e.image for e in found) == [ROOT, "jabc01020"]
-    assert {e.verdict for e in found} == {Verdict.IN_CATALOG}
+    explanation = explain(finished, radec=(str(ra), str(dec)))
+    assert sorted(e.image for e in explanation) == [ROOT, "jabc01020"]
+    assert {e.verdict for e in explanation} == {Verdict.IN_CATALOG}
     only = explain(finished, radec=(str(ra), str(dec)), image="F475W")
     assert [e.image for e in only] == ["jabc01020"]
 
 
 @pytest.mark.parametrize("where", [("10.0", "40.0"), ("216.92", "8.47")])
 def test_a_direction_that_no_image_covers(finished, where):
-    found = explain(finished, radec=where)
-    assert [e.verdict for e in found] == [Verdict.OFF_IMAGE] * 2
+    explanation = explain(finished, radec=where)
+    assert [e.verdict for e in explanation] == [Verdict.OFF_IMAGE] * 2
     # It says how far, and the nearest image first.
     far = [float(re.search(r"centre of the image is ([\d.]+) deg away", e.sentences[-1])[1])
-           for e in found]  # fmt: skip
+           for e in explanation]  # fmt: skip
     assert far == sorted(far)
     assert far[0] > 1
 
 
 def test_a_position_beside_the_image_says_how_far(finished):
-    (found,) = explain(finished, xy=(-30.5, 40), image=ROOT)
-    assert re.search(r"30 px \(1\.5 arcsec\) from its nearest edge", found.sentences[0])
+    (explanation,) = explain(finished, xy=(-30.5, 40), image=ROOT)
+    assert re.search(r"30 px \(1\.5 arcsec\) from its nearest edge", explanation.sentences[0])
     assert distance_words(0.5) == "30.0 arcmin"
     assert distance_words(2.25) == "2.2 deg"
 
@@ -201,9 +201,9 @@ def test_wrong_questions(finished, tmp_path):
 def test_the_command(finished, bycatch):
     row = first_row(finished)
     where = ("--xy", row["x_center"], row["y_center"])
-    ended = bycatch("explain", finished, *where, "--image", ROOT)
-    assert ended.status == 0
-    assert "in the catalog" in ended.out
+    result = bycatch("explain", finished, *where, "--image", ROOT)
+    assert result.status == 0
+    assert "in the catalog" in result.out
     away = bycatch("explain", finished, "--radec", "10:00:00", "-20:00:00")
     assert away.status == 0
     assert "off the image" in away.out

@@ -118,7 +118,7 @@ def test_an_unknown_kind_is_named(finished, tmp_path):
 
 
 def test_the_command_names_the_files(bycatch, done):
-    ended = bycatch("export", done, "--formats", "csv,reg")
-    assert ended.status == 0
-    assert str(done / "export" / "jabc01010_cat.csv") in ended.out
+    result = bycatch("export", done, "--formats", "csv,reg")
+    assert result.status == 0
+    assert str(done / "export" / "jabc01010_cat.csv") in result.out
     assert len(list((done / "export").iterdir())) == 4

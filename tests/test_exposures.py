@@ -48,8 +48,8 @@ def test_the_last_bit_of_a_plane_counts(image, tmp_path, visit):
     context[0, 3, 5] = np.int32(-(2**31) + 1)
     context[1, 3, 5] = 2
     write_context(tmp_path / "x_drc.fits", image.path, context)
-    (found,) = exposure_sets(tmp_path / "x_drc.fits", meta, [5.2], [2.9])
-    assert found == 1 | 1 << 31 | 1 << 33
+    (result,) = exposure_sets(tmp_path / "x_drc.fits", meta, [5.2], [2.9])
+    assert result == 1 | 1 << 31 | 1 << 33
 
 
 def test_without_a_context_image_nothing_is_known(image, tmp_path):

@@ -47,9 +47,9 @@ def one_file(faulty: Callable[[str, int], str] = lambda *_: "", **options: Any) 
 
 def fetched(archive: FakeArchive, data: Path, *settings: str, **options: Any) -> FetchReport:
     """Fetch program 13711, quickly."""
-    chosen = Settings.load(assignments=[*archive.settings, *settings])
+    setup = Settings.load(assignments=[*archive.settings, *settings])
     options = {"programs": 13711} | options
-    return bycatch.fetch(data=data, settings=chosen, **options)
+    return bycatch.fetch(data=data, settings=setup, **options)
 
 
 def states(report: FetchReport) -> dict[str, str]:
@@ -95,20 +95,20 @@ def test_a_lasting_fault_is_told_and_no_file_has_the_name(tmp_path: Path, fault:
 def test_many_faults_at_once_leave_no_bad_file(tmp_path: Path) -> None:
     """The figure of benchmarks/fetch.py, on fewer files."""
     random = np.random.default_rng(7)
-    stored = archive_of(
+    files = archive_of(
         [f"jcm{c}{v}0{k}0_drc.fits" for c in "ab" for v in range(10, 15) for k in (1, 2)]
     )
-    plan = {name: [*random.choice([*FAULTS, ""], size=3)] for name in stored}
+    plan = {name: [*random.choice([*FAULTS, ""], size=3)] for name in files}
     lock_ = threading.Lock()
 
     def faulty(name: str, n: int) -> str:
         with lock_:
             return str(plan[name][n]) if n < len(plan[name]) else ""
 
-    with FakeArchive(stored, faulty) as archive:
+    with FakeArchive(files, faulty) as archive:
         report = fetched(archive, tmp_path, "fetch.downloads=8", parallels=True)
         assert report.all_done
-        assert len(report.paths) == len(stored)
+        assert len(report.paths) == len(files)
         assert all(path.read_bytes() == archive.files[path.name].content for path in report.paths)
 
 
@@ -160,7 +160,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(tmp_path: Path) -> None:
     with one_file(lambda _name, n: faults[n] if n < 2 else "") as archive:
         assert fetched(archive, tmp_path).all_done
         truth = archive.files[NAME].content
-        assert [asked.status for asked in archive.downloads()] == [200, 200]
+        assert [request.status for request in archive.downloads()] == [200, 200]
     assert truth != CONTENT
     assert (tmp_path / "cmd_p9" / NAME).read_bytes() == truth
 
@@ -169,14 +169,14 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(tmp_path: Path) -> None:
 
 
 def test_parallels_are_told_by_the_first_bytes(tmp_path: Path) -> None:
-    stored = archive_of(NAMES[:2]) | archive_of(NAMES[2:], prime="ACS")
-    with FakeArchive(stored) as archive:
+    files = archive_of(NAMES[:2]) | archive_of(NAMES[2:], prime="ACS")
+    with FakeArchive(files) as archive:
         report = fetched(archive, tmp_path, parallels=True)
         for name in NAMES[2:]:
-            assert [asked.n_bytes for asked in archive.downloads(name)] == [HEAD_BYTES]
+            assert [request.n_bytes for request in archive.downloads(name)] == [HEAD_BYTES]
         for name in NAMES[:2]:
-            sizes = [asked.n_bytes for asked in archive.downloads(name)]
-            assert sizes == [HEAD_BYTES, len(stored[name].content) - HEAD_BYTES]
+            sizes = [request.n_bytes for request in archive.downloads(name)]
+            assert sizes == [HEAD_BYTES, len(files[name].content) - HEAD_BYTES]
         n_asked = len(archive.downloads())
         assert states(report) == dict(
             zip(sorted(NAMES), ["left out", "fetched", "fetched", "left out"], strict=False)
@@ -216,14 +216,14 @@ def test_a_header_that_does_not_tell_is_no_parallel(tmp_path: Path, prime: str, 
 
 
 def test_filters_are_told_by_the_listing_and_then_by_the_header(tmp_path: Path) -> None:
-    stored = archive_of(NAMES)
-    stored[NAMES[1]].filter = ""  # the listing does not say
-    stored[NAMES[2]].filter = "F814W;CLEAR2L"
-    with FakeArchive(stored) as archive:
+    files = archive_of(NAMES)
+    files[NAMES[1]].filter = ""  # the listing does not say
+    files[NAMES[2]].filter = "F814W;CLEAR2L"
+    with FakeArchive(files) as archive:
         report = fetched(archive, tmp_path, filters=["f606w"])
     assert states(report) == dict.fromkeys((NAMES[0], NAMES[1], NAMES[3]), "fetched")
-    stored[NAMES[1]].content = small_drc(NAMES[1], filters=("F435W", "CLEAR2L"))
-    with FakeArchive(stored) as archive:
+    files[NAMES[1]].content = small_drc(NAMES[1], filters=("F435W", "CLEAR2L"))
+    with FakeArchive(files) as archive:
         report = fetched(archive, tmp_path / "other", filters=["F606W"])
     assert report.counts() == {"fetched": 2, "left out": 1}
 
@@ -327,8 +327,8 @@ def test_duplicates_and_hostile_names_of_a_listing(tmp_path: Path, caplog: Any) 
         {**row, "size": -1},
     ]
     with one_file(extra_rows=rows) as archive:
-        chosen = Settings.load(assignments=archive.settings).fetch
-        work = Fetching(FetchRequest(("13711",)), tmp_path, chosen)
+        settings = Settings.load(assignments=archive.settings).fetch
+        work = Fetching(FetchRequest(("13711",)), tmp_path, settings)
         work.look()
         assert [name for name, _ in work.refused] == [*bad, NAME, NAME]
         assert list(work.files) == [f"cmd_p9/{NAME}"]
@@ -338,12 +338,12 @@ def test_duplicates_and_hostile_names_of_a_listing(tmp_path: Path, caplog: Any) 
 
 
 def test_a_listed_size_may_be_wrong_but_not_where_nothing_else_tells(tmp_path: Path) -> None:
-    stored = StoredFile(CONTENT, listed_bytes=len(CONTENT) - 2880)
-    with FakeArchive({NAME: stored}) as archive:
+    files = StoredFile(CONTENT, listed_bytes=len(CONTENT) - 2880)
+    with FakeArchive({NAME: files}) as archive:
         assert fetched(archive, tmp_path).all_done
         assert len(archive.downloads()) == 1
     mute = CONTENT.replace(b"NEXTEND =", b"NEXTENT =")
-    with FakeArchive({NAME: replace(stored, content=mute)}) as archive:
+    with FakeArchive({NAME: replace(files, content=mute)}) as archive:
         report = fetched(archive, tmp_path / "mute", "fetch.retries=0")
     assert "listed" in report.files[0].reason or "CHECKSUM" in report.files[0].reason
 
@@ -378,9 +378,9 @@ def test_visit_cone_and_hap_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_drz_is_taken_only_where_there_is_no_drc(tmp_path: Path) -> None:
-    listed = [NAME, NAME.replace("drc", "drz"), NAMES[1].replace("drc", "drz")]
-    with FakeArchive(archive_of(listed)) as archive:
-        assert set(states(fetched(archive, tmp_path, dry_run=True))) == {listed[0], listed[2]}
+    names = [NAME, NAME.replace("drc", "drz"), NAMES[1].replace("drc", "drz")]
+    with FakeArchive(archive_of(names)) as archive:
+        assert set(states(fetched(archive, tmp_path, dry_run=True))) == {names[0], names[2]}
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    chosen = Settings.load(
+    settings = Settings.load(
         assignments=[
             f"fetch.server=http://127.0.0.1:{port}",
             "fetch.retries=1",
@@ -412,7 +412,7 @@ def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
         ]
     )
     with pytest.raises(NoAnswer, match="can't be reached"):
-        bycatch.fetch(13711, tmp_path, settings=chosen)
+        bycatch.fetch(13711, tmp_path, settings=settings)
 
 
 def test_answers_of_the_archive_that_are_none(tmp_path: Path, monkeypatch: Any) -> None:
@@ -439,9 +439,9 @@ def test_a_wait_that_is_too_long_is_not_waited(tmp_path: Path, monkeypatch: Any)
 
     monkeypatch.setattr(web, "retry_after_s", lambda _headers: 3600.0)
     with one_file(lambda *_: "503") as archive:
-        started = time.monotonic()
+        start_s = time.monotonic()
         report = fetched(archive, tmp_path)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - start_s < 5
         assert len(archive.downloads()) == 1
     assert "503" in report.files[0].reason
 
@@ -453,8 +453,8 @@ def test_a_silent_server_is_left(tmp_path: Path) -> None:
 
 
 def test_files_come_at_the_same_time(tmp_path: Path) -> None:
-    stored = archive_of([f"jcmd{v}010_drc.fits" for v in range(10, 16)])
-    with FakeArchive(stored, lambda *_: "slow") as archive:
+    files = archive_of([f"jcmd{v}010_drc.fits" for v in range(10, 16)])
+    with FakeArchive(files, lambda *_: "slow") as archive:
         fetched(archive, tmp_path, "fetch.downloads=6")
         assert len(archive.downloads()) == 6
 
@@ -474,8 +474,8 @@ def test_the_tally_tells_pace_and_time_left() -> None:
 
 def test_a_stop_keeps_what_has_come(tmp_path: Path) -> None:
     with one_file(pace_bytes_per_s=20_000.0) as archive:
-        chosen = Settings.load(assignments=archive.settings).fetch
-        work = Fetching(FetchRequest(("13711",)), tmp_path, chosen)
+        settings = Settings.load(assignments=archive.settings).fetch
+        work = Fetching(FetchRequest(("13711",)), tmp_path, settings)
         work.look()
         threading.Timer(0.5, work.web.stop.set).start()
         assert [*work.batches()] == []
@@ -510,7 +510,7 @@ def test_the_bucket_and_the_archive_where_it_lacks_a_file(tmp_path: Path) -> Non
         assert {a.path for a in archive.downloads(NAMES[1])} == {
             f"/bucket/hst/public/{NAMES[1][:4]}/{NAMES[1][:9]}/{NAMES[1]}"
         }
-        assert ["Download" in asked.path for asked in archive.downloads(NAME)] == [False, True]
+        assert ["Download" in request.path for request in archive.downloads(NAME)] == [False, True]
 
 
 # ---------------------------------------------------------------- tokens
@@ -519,8 +519,8 @@ def test_the_bucket_and_the_archive_where_it_lacks_a_file(tmp_path: Path) -> Non
 def test_a_token_goes_to_the_archive_only_and_into_no_message(
     tmp_path: Path, monkeypatch: Any, logged: Any
 ) -> None:
-    stored = StoredFile(CONTENT, public=False)
-    with FakeArchive({NAME: stored}, token=SECRET) as archive:
+    files = StoredFile(CONTENT, public=False)
+    with FakeArchive({NAME: files}, token=SECRET) as archive:
         report = fetched(archive, tmp_path)
         assert states(report) == {NAME: "left out"}
         monkeypatch.setenv("MAST_API_TOKEN", f" {SECRET}\n")
@@ -554,9 +554,9 @@ def test_where_a_token_is_sent(address: str, sent: bool) -> None:
 @pytest.mark.parametrize("word", ["two words", "short", "ümlaut-umlaut", "a\x00bcdefghij"])
 def test_what_is_no_token_is_refused_without_being_shown(monkeypatch: Any, word: str) -> None:
     monkeypatch.setattr(os, "environ", {**os.environ, "MAST_API_TOKEN": word})
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as excinfo:
         token_for("https://mast.stsci.edu")
-    assert word not in str(caught.value)
+    assert word not in str(excinfo.value)
 
 
 def test_a_token_in_the_keyring_of_astroquery(monkeypatch: Any) -> None:
@@ -565,16 +565,16 @@ def test_a_token_in_the_keyring_of_astroquery(monkeypatch: Any) -> None:
 
     keyring = types.ModuleType("keyring")
     keyring.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
-    asked = []
+    requests = []
 
     def get_password(*words: str) -> str:
-        asked.append(words)
+        requests.append(words)
         return SECRET
 
     keyring.get_password = get_password  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "keyring", keyring)
     assert token_for("https://mast.stsci.edu")
-    assert asked == [("astroquery:mast.stsci.edu.token", "masttoken")]
+    assert requests == [("astroquery:mast.stsci.edu.token", "masttoken")]
 
 
 # ---------------------------------------------------------------- parts
@@ -628,8 +628,8 @@ def test_settings_of_the_documentation_are_the_defaults() -> None:
 def recorded() -> dict[str, Any]:
     """Answers of the real archive, as astroquery 0.4.11 keeps them in its tests."""
     path = Path(__file__).parent / "data" / "mast_answers.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def test_answers_of_the_real_archive_have_the_form_that_is_read(
@@ -655,9 +655,9 @@ def test_answers_of_the_real_archive_have_the_form_that_is_read(
     listing.add({**real, "productFilename": NAME, "dataURI": f"mast:HST/product/{NAME}"}, {})
     assert [p.n_bytes for p in listing.products()] == [real["size"]]
     uris = list(recorded["path_lookup"])
-    found = Mast(web).bucket_addresses([Product("a", uri, "") for uri in uris])
+    result = Mast(web).bucket_addresses([Product("a", uri, "") for uri in uris])
     bucket = FetchSettings().bucket
-    assert found == {uris[0]: f"{bucket}/hst/public/u9o4/u9o40504m/u9o40504m_c3m.fits"}
+    assert result == {uris[0]: f"{bucket}/hst/public/u9o4/u9o40504m/u9o40504m_c3m.fits"}
     with one_file() as archive:
         request = {"service": "Mast.Caom.Filtered", "params": {"filters": []}}
         request |= {"page": 1, "pagesize": 5}

@@ -28,13 +28,13 @@ FIELDS = (b"jabc01", b"jabd01")
 @pytest.fixture(scope="module")
 def stored(visit: Any) -> dict[str, StoredFile]:
     """Two fields of the visit's images, far apart by the listing."""
-    found = {}
+    result_of = {}
     for k, start in enumerate(FIELDS):
         for path in sorted(visit.raw.glob("*.fits")):
             name = path.name.replace("jabc01", start.decode())
             content = path.read_bytes().replace(b"jabc01", start)
-            found[name] = StoredFile(content, ra_deg=36.92 + 10 * k)
-    return found
+            result_of[name] = StoredFile(content, ra_deg=36.92 + 10 * k)
+    return result_of
 
 
 @pytest.fixture
@@ -63,18 +63,18 @@ def test_fields_are_worked_on_while_others_come(
     """The second field's images come only when the first one's run has begun."""
     from bycatch.pipeline import arrivals
 
-    begun = threading.Event()
+    starts = threading.Event()
     ran: list[list[str]] = []
     real = arrivals.run
 
     def run(paths: list[Path], *words: Any) -> Any:
         ran.append([path.name for path in paths])
-        begun.set()
+        starts.set()
         return real(paths, *words)
 
     def waits(name: str, _n: int) -> str:
         if name.startswith("jabd01"):
-            begun.wait(60)
+            starts.wait(60)
         return ""
 
     monkeypatch.setattr(arrivals, "run", run)
@@ -185,8 +185,8 @@ def test_downloads_wait_for_the_run_where_images_are_discarded(
 
     monkeypatch.setattr(arrivals, "run", run)
     work = looked(archive, tmp_path / "data", "fetch.downloads=1")
-    chosen = settings_of(archive, "fetch.ahead_gb=0")
-    assert run_arrivals(work, tmp_path / "out", chosen, discard=True) is not None
+    settings = settings_of(archive, "fetch.ahead_gb=0")
+    assert run_arrivals(work, tmp_path / "out", settings, discard=True) is not None
     assert there[0][:2] == ["jabc01010_drc.fits", "jabc01020_drc.fits"]
     assert "jabd01020_drc.fits" not in there[0]
     assert there[-1] == ["jabd01010_drc.fits", "jabd01020_drc.fits"]
@@ -230,9 +230,9 @@ def test_every_example_of_the_page_runs(
     assert len(commands) >= 11
     for words in commands:
         more = ["--offline"] if {"--and-run", "run"} & {*words} else []
-        ended = bycatch(*words, *extra, *more)
-        assert ended.status == 0, (words, ended)
-        assert "1 " in ended.out, words
+        result = bycatch(*words, *extra, *more)
+        assert result.status == 0, (words, result)
+        assert "1 " in result.out, words
     assert images(tmp_path / "data_hap") == [hap]
     assert images(tmp_path / "data") == []  # one of the last ones discards
     assert len([*find_records(tmp_path / "out")]) == 1
@@ -243,15 +243,15 @@ def test_every_example_of_the_page_runs(
 def test_the_command_tells_what_failed(archive: FakeArchive, bycatch: Any, tmp_path: Path) -> None:
     extra = [word for text in archive.settings for word in ("--set", text)]
     archive.faulty = lambda name, _n: "html" if name.startswith("jabd01010") else ""
-    ended = bycatch("fetch", "13711", "-o", tmp_path, *extra, "--set", "fetch.retries=0")
-    assert ended.status == 1
-    assert "failed: abd_01/jabd01010_drc.fits: the server sent a web page" in ended.out
-    assert "3 fetched, 1 failed" in ended.out
+    result = bycatch("fetch", "13711", "-o", tmp_path, *extra, "--set", "fetch.retries=0")
+    assert result.status == 1
+    assert "failed: abd_01/jabd01010_drc.fits: the server sent a web page" in result.out
+    assert "3 fetched, 1 failed" in result.out
     assert "failed" in (tmp_path / "fetch.log").read_text()
     quiet = bycatch("fetch", "13711", "-o", tmp_path, "-q", *extra)
     assert (quiet.status, quiet.out) == (
         1,
-        ended.out.splitlines()[0] + "\n" + quiet.out.splitlines()[1] + "\n",
+        result.out.splitlines()[0] + "\n" + quiet.out.splitlines()[1] + "\n",
     )
 
 
@@ -264,6 +264,6 @@ def test_the_command_tells_what_failed(archive: FakeArchive, bycatch: Any, tmp_p
     ],
 )
 def test_wrong_usage(bycatch: Callable[..., Any], words: tuple[str, ...], message: str) -> None:
-    ended = bycatch(*words)
-    assert ended.status == 2
-    assert message in ended.err
+    result = bycatch(*words)
+    assert result.status == 2
+    assert message in result.err

@@ -169,9 +169,9 @@ def test_grades_are_logged_and_poor_ones_are_warnings(visit, tmp_path, lines):
     far.write(tmp_path / "far.csv")
     out = tmp_path / "out"
     package.run([red(visit)], out, inputs=Inputs(gaia=tmp_path / "far.csv"))
-    found = [line for line in lines() if ": align: grade" in line]
-    assert len(found) == 1
-    assert found[0].startswith("WARNING abc_01/F775W jabc01010: align: grade F, own WCS kept: ")
+    results = [line for line in lines() if ": align: grade" in line]
+    assert len(results) == 1
+    assert results[0].startswith("WARNING abc_01/F775W jabc01010: align: grade F, own WCS kept: ")
 
 
 def test_an_alignment_that_is_switched_off_is_no_warning(visit, tmp_path, lines):
@@ -240,11 +240,11 @@ def test_a_bug_in_the_alignment_fails_the_field_and_no_other(
     monkeypatch.setattr(package.align, "run", fail)
     report = go(visit, [visit.raw, other], tmp_path / "out")
     for image in (RED, BLUE):
-        found = of(report, image)
-        assert found.outcome is Outcome.FAILED
-        assert found.done == ("detect", "crmask")
-        assert "ZeroDivisionError: a bug" in found.reason
-        assert "Traceback" in found.traceback
+        result = of(report, image)
+        assert result.outcome is Outcome.FAILED
+        assert result.done == ("detect", "crmask")
+        assert "ZeroDivisionError: a bug" in result.reason
+        assert "Traceback" in result.traceback
     assert of(report, ("", "jxyz02010")).outcome is Outcome.DONE
 
 
@@ -420,8 +420,8 @@ def test_a_copy_that_is_there_is_kept_and_one_of_an_old_alignment_goes(visit, re
 
 
 def test_align_alone_writes_copies(bycatch, visit, red_out):
-    ended = bycatch("align", red_out, "--write-wcs")
-    assert ended.status == 0, ended.out + ended.err
+    result = bycatch("align", red_out, "--write-wcs")
+    assert result.status == 0, result.out + result.err
     assert product(red_out, COPY).exists()
     assert Settings.load(red_out / "settings.toml").output.write_wcs
 

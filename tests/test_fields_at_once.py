@@ -112,11 +112,11 @@ def test_a_field_that_kills_its_worker_is_lost_and_the_others_are_done(
     monkeypatch.setenv(CRASH, "abd_02")
     out = tmp_path / "out"
     words = ["run", fields, "-o", out, "--gaia", visit.gaia, *ALONE, "-j", "2"]
-    ended = bycatch(*words)
-    assert ended.status == 1
-    said = "abd_02: its worker process was killed by signal 9 (SIGKILL); it is tried once more"
-    assert said in ended.err
-    assert ended.out.count("lost: jabd020") == 2
+    result = bycatch(*words)
+    assert result.status == 1
+    text = "abd_02: its worker process was killed by signal 9 (SIGKILL); it is tried once more"
+    assert text in result.err
+    assert result.out.count("lost: jabd020") == 2
     summary = json.loads((out / "summary.json").read_text())
     outcomes = {(i["field"], i["outcome"]) for i in summary["images"]}
     assert outcomes == {("abc_01", "done"), ("abd_02", "lost"), ("abe_03", "done")}
@@ -195,8 +195,8 @@ def jobs_of(visit, raw, out):
     from bycatch.pipeline import intake
 
     settings = Settings.load(assignments=["objects.enabled=false"])
-    found = intake.scan([raw], out, settings, Serial())
-    return runner._jobs(found, out, settings, Inputs(gaia=visit.gaia))
+    result = intake.scan([raw], out, settings, Serial())
+    return runner._jobs(result, out, settings, Inputs(gaia=visit.gaia))
 
 
 # ---------------------------------------------------------------- shards and two runs at once
@@ -230,9 +230,9 @@ def test_shards_at_once_give_what_one_run_gives(bycatch, visit, fields, serial, 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2"])
 def test_a_shard_that_is_none(bycatch, visit, fields, tmp_path, text):
-    ended = bycatch("run", fields, "-o", tmp_path / "out", "--shard", text)
-    assert ended.status == 2
-    assert "3/12" in ended.err
+    result = bycatch("run", fields, "-o", tmp_path / "out", "--shard", text)
+    assert result.status == 2
+    assert "3/12" in result.err
 
 
 def test_two_runs_at_once_into_one_folder(visit, fields, serial, tmp_path):

@@ -19,9 +19,9 @@ def process(monkeypatch):
     """Return a process that draws."""
     monkeypatch.setattr(figure_process, "_known", [])
     monkeypatch.setattr(threads, "n_cores", lambda: 2)
-    found = figure_process.drawing_process()
-    yield found
-    found.close()
+    result = figure_process.drawing_process()
+    yield result
+    result.close()
 
 
 def image(n=12):

@@ -51,10 +51,10 @@ def png(figure):
 
 def test_it_names_field_grades_stars_odds_and_rms():
     figure = alignment_figure("jabc_01", [image("F475W", 3, "B"), image("F775W", 20, seed=2)])
-    written = texts(figure)
+    words = texts(figure)
     for part in ("jabc_01", "grades BA", "Gaia: 20 stars", "odds of chance 1e-08"):
-        assert part in written
-    assert "F475W  grade B, 3 stars, rms" in written
+        assert part in words
+    assert "F475W  grade B, 3 stars, rms" in words
     assert png(figure).startswith(b"\x89PNG")
 
 
@@ -66,10 +66,10 @@ def test_a_field_without_pairs_says_why():
             image("F775W", 0, "F", reason="no detections"),
         ],
     )
-    written = texts(figure)
-    assert "2 pairs may be chance" in written
-    assert "no detections" in written
-    assert "grades EF" in written
+    words = texts(figure)
+    assert "2 pairs may be chance" in words
+    assert "no detections" in words
+    assert "grades EF" in words
     assert png(figure)
 
 
@@ -121,7 +121,7 @@ def test_pyplot_is_left_alone():
 
 
 def test_rms_is_weighted_per_axis():
-    shown = image(n=3, dra_mas=np.array([3.0, -3, 900]), ddec_mas=np.array([3.0, 3, 900]),
+    picture = image(n=3, dra_mas=np.array([3.0, -3, 900]), ddec_mas=np.array([3.0, 3, 900]),
                   weight=np.array([1.0, 1, 0]))  # fmt: skip
-    assert shown.rms_mas == pytest.approx(3.0)
+    assert picture.rms_mas == pytest.approx(3.0)
     assert np.isnan(image(n=0).rms_mas)

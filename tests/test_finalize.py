@@ -53,9 +53,9 @@ def phot_table(net, error, radii=RADII, sky=0.0, **columns):
 def test_the_flux_of_a_star_closes(meta, detector, scale, correct):
     meta = replace(meta, detector=detector)
     curve = photcal.encircled_energy(detector, meta.filter)
-    held = photcal.aperture_fractions(curve, RADII, scale, ANNULUS if correct else None)
+    light_within = photcal.aperture_fractions(curve, RADII, scale, ANNULUS if correct else None)
     rate = np.array([[250.0], [3.0]])
-    phot = phot_table(rate * held, rate * held * 0.01, sky=0.7)
+    phot = phot_table(rate * light_within, rate * light_within * 0.01, sky=0.7)
     result = finalize.run(
         phot, RADII, meta, scale, ANNULUS, FinalizeSettings(annulus_correction=correct)
     )
@@ -200,27 +200,30 @@ def test_parts_of_the_errors_on_request(meta, as_image, psf):
     image = as_image(scene + rng.normal(0, 0.02, scene.shape))
     x, y = [30.3, -40.0], [29.8, 5.0]
     plain = measure.run(image, measure.Targets(x, y))
-    got = measure.run(image, measure.Targets(x, y), MeasureSettings(error_components=True))
-    assert set(got.table.colnames) - set(plain.table.colnames) == {
+    measurement = measure.run(image, measure.Targets(x, y), MeasureSettings(error_components=True))
+    assert set(measurement.table.colnames) - set(plain.table.colnames) == {
         f"countrate_err_{r:g}_{part}" for r in RADII for part in ("poisson", "sky", "level")
     }
-    table = finalize.run(got.table, RADII, meta, 0.05, ANNULUS).table
+    table = finalize.run(measurement.table, RADII, meta, 0.05, ANNULUS).table
     for r in RADII:
         rates = [f"countrate_err_{r:g}_{part}" for part in ("poisson", "sky", "level")]
         fluxes = [f"err_{r:g}_{part}" for part in ("poisson", "sky", "level")]
         for made, parts, total in (
-            (got.table, rates, f"countrate_err_{r:g}"),
+            (measurement.table, rates, f"countrate_err_{r:g}"),
             (table, [*fluxes, f"err_{r:g}_scatter"], f"err_{r:g}_apcor"),
         ):
             squares = sum(made[name][0] ** 2 for name in parts)
             assert squares == pytest.approx(made[total][0] ** 2, rel=1e-12)
             assert all(made[name].mask[1] for name in parts)
-        net = got.table[f"countrate_{r:g}"] - got.table["sky_median"] * got.table[f"area_{r:g}"]
-        seconds, n_sky = got.table["exptime"][0], got.table["n_sky"][0]
+        net = (
+            measurement.table[f"countrate_{r:g}"]
+            - measurement.table["sky_median"] * measurement.table[f"area_{r:g}"]
+        )
+        seconds, n_sky = measurement.table["exptime"][0], measurement.table["n_sky"][0]
         (share,) = sky_noise.photon_shares(image, (r,))
         photons = np.sqrt(share * net[0] / seconds)
-        assert got.table[rates[0]][0] == pytest.approx(photons, rel=1e-12)
-        level, sky = got.table[rates[2]][0], got.table[rates[1]][0]
+        assert measurement.table[rates[0]][0] == pytest.approx(photons, rel=1e-12)
+        level, sky = measurement.table[rates[2]][0], measurement.table[rates[1]][0]
         assert level / sky == pytest.approx(np.sqrt(np.pi * r**2 / n_sky), rel=1e-9)
     assert not [n for n in finalize.run(plain.table, RADII, meta, 0.05, ANNULUS).table.colnames
                 if n.endswith(("_poisson", "_level", "_scatter"))]  # fmt: skip
@@ -288,16 +291,16 @@ def test_the_published_catalogs_follow_from_one_another(published, meta):
         # Ours hold the scatter between stars, too, where there is light.
         light = np.maximum(column(ours, "flux_{r}_apcor"), 0.0)
         expected = np.hypot(error * hrc[0] / hrc, light * result.corrections.star_scatter)
-        known = np.isfinite(expected)
+        is_finite = np.isfinite(expected)
         ours_error = np.ma.filled(np.ma.asarray(column(ours, "err_{r}_apcor")), np.nan)
-        np.testing.assert_allclose(ours_error[known], expected[known], rtol=1e-5)
+        np.testing.assert_allclose(ours_error[is_finite], expected[is_finite], rtol=1e-5)
         # ... and they are those of net + A s^2 (1 + A / n_sky): one scatter s fits all radii.
         areas = np.pi * np.array(RADII) ** 2
         annulus = np.pi * (ANNULUS[1] ** 2 - ANNULUS[0] ** 2)
         sky_variance = (their_error**2 - net) / (areas * (1 + areas / annulus))
         clean = (net > 0).all(axis=1)
-        spread = np.ptp(sky_variance, axis=1) / np.abs(sky_variance).mean(axis=1)
-        assert np.median(spread[clean]) < 1e-6
+        scatter = np.ptp(sky_variance, axis=1) / np.abs(sky_variance).mean(axis=1)
+        assert np.median(scatter[clean]) < 1e-6
 
 
 @pytest.mark.realdata

@@ -19,12 +19,12 @@ from bycatch.settings import walk
 
 def test_equal_warnings_of_many_images_are_one_with_a_count():
     crowded = "crowded: sources cover {} % of the image: measure the loss"
-    found = [(WARN, Place(f"f/F606W/r{k}", f"r{k}", crowded.format(20 + k))) for k in range(40)]
-    found += [
+    results = [(WARN, Place(f"f/F606W/r{k}", f"r{k}", crowded.format(20 + k))) for k in range(40)]
+    results += [
         (BAD, Place("", "x_drc.fits", "not a FITS file")),
         (WARN, Place("f/F475W/a", "a", "a drz file: not corrected for charge-transfer losses")),
     ]
-    first, second, third = group_findings(found)
+    first, second, third = group_findings(results)
     assert (first.level, len(first.places)) == (BAD, 1)
     assert (second.text, len(second.places)) == (crowded.format(20), 40)
     assert not second.is_same
@@ -49,11 +49,11 @@ def test_warnings_are_equal_but_for_numbers_filters_and_files(a, b, same):
 
 
 def test_remedies_name_settings_that_exist():
-    known = {f"{section}.{name}" for section, name, _ in walk()}
+    names = {f"{section}.{name}" for section, name, _ in walk()}
     for text in REMEDIES.values():
         for word in text.replace("=VALUE", "").split():
             if word.count(".") == 1 and word.split(".")[0] in {"input", "align", "detect"}:
-                assert word.rstrip(",.") in known, word
+                assert word.rstrip(",.") in names, word
     assert remedy_of("lost: its worker died") == "run again: what is done stays"
     assert remedy_of("a trail crosses the image: leave out rows flagged trail") == ""
 
@@ -72,9 +72,9 @@ def test_a_zero_point_off_by_less_than_ten_millimagnitudes_is_no_warning(
         done, "jabc01010",
         summary("finalize", zeropoint_audit_mmag=off_mmag, calibration_notes=[note]),
     )  # fmt: skip
-    found = [f for f in overview(read_folder(done)).findings if f.text == note]
-    assert bool(found) == said
-    assert all("input.photflam" in f.remedy for f in found)
+    results = [f for f in overview(read_folder(done)).findings if f.text == note]
+    assert bool(results) == said
+    assert all("input.photflam" in f.remedy for f in results)
 
 
 @pytest.mark.parametrize(("deep", "said"), [(24.0 + WORTH_MAG, True), (24.4, False)])
@@ -83,8 +83,8 @@ def test_a_preset_that_would_reach_deeper_is_worth_a_line(done, change_record, d
         values = {"reach_mag": 24.0, "reach_of_presets_mag": {"classic": 24.0, "deep": deep}}
         change_record(done, root, summary("detect", **values))
     page = overview(read_folder(done))
-    found = [f for f in page.findings if f.text.startswith("the preset deep reaches")]
-    assert [(f.level, len(f.places), f.remedy) for f in found] == (
+    results = [f for f in page.findings if f.text.startswith("the preset deep reaches")]
+    assert [(f.level, len(f.places), f.remedy) for f in results] == (
         [(NOTE, 2, "run with --preset deep")] if said else []
     )
     # It is no problem.

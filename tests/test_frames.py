@@ -72,25 +72,25 @@ def header_wcs(new_drc):
 @pytest.fixture
 def written(header_wcs, tmp_path):
     """Return a result, and the frame that was written of it and read back."""
-    found, path = result(shifted(header_wcs)), tmp_path / "jabc01010_wcs.fits"
-    write_frame(found, path)
-    return found, read_frame(path)
+    outcome, path = result(shifted(header_wcs)), tmp_path / "jabc01010_wcs.fits"
+    write_frame(outcome, path)
+    return outcome, read_frame(path)
 
 
 # ---------------------------------------------------------------- the file of the frame
 
 
 def test_wcs_error_and_pairs_come_back(written):
-    found, frame = written
+    result, frame = written
     x, y = np.array([0.0, 239, 120]), np.array([0.0, 199, 30])
-    for one, other in zip(frame.wcs.all_pix2world(x, y, 0), found.wcs.all_pix2world(x, y, 0),
+    for one, other in zip(frame.wcs.all_pix2world(x, y, 0), result.wcs.all_pix2world(x, y, 0),
                           strict=True):  # fmt: skip
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(frame.error.covariance, found.frame_error.covariance)
+    np.testing.assert_array_equal(frame.error.covariance, result.frame_error.covariance)
     assert (frame.error.ra_deg, frame.error.dec_deg) == (36.92, -8.47)
-    assert frame.pairs.colnames == found.matches.colnames
+    assert frame.pairs.colnames == result.matches.colnames
     for name in frame.pairs.colnames:
-        np.testing.assert_array_equal(frame.pairs[name], found.matches[name])
+        np.testing.assert_array_equal(frame.pairs[name], result.matches[name])
     assert frame.pairs["dra_mas"].unit == "mas"
     assert frame.grade == "A"
 
@@ -110,19 +110,19 @@ def test_the_cards_of_the_fit(written):
 
 def test_what_is_not_known_has_no_card(header_wcs, tmp_path):
     nan = float("nan")
-    found = result(header_wcs, "F", n=0, rms_ra_mas=nan, rms_dec_mas=nan, odds=nan, epoch=nan,
+    outcome = result(header_wcs, "F", n=0, rms_ra_mas=nan, rms_dec_mas=nan, odds=nan, epoch=nan,
                    loo_rms_mas=nan, release="")  # fmt: skip
-    write_frame(found, tmp_path / "wcs.fits")
+    write_frame(outcome, tmp_path / "wcs.fits")
     frame = read_frame(tmp_path / "wcs.fits")
     assert not {"RMS_RA", "RMS_DEC", "ODDS", "EPOCH", "LOO_RMS"} & set(frame.header)
     assert frame.header["WCSNAME"] == "IDC_0461802ej"
     assert len(frame.pairs) == 0
-    assert frame.pairs.colnames == found.matches.colnames
+    assert frame.pairs.colnames == outcome.matches.colnames
 
 
 def test_a_tied_wcs_does_not_keep_the_headers_name(header_wcs):
-    found = result(shifted(header_wcs, "IDC_0461802ej"), "E")
-    assert frame_header(found)["WCSNAME"] == TIED_NAME
+    outcome = result(shifted(header_wcs, "IDC_0461802ej"), "E")
+    assert frame_header(outcome)["WCSNAME"] == TIED_NAME
 
 
 @pytest.mark.parametrize("damage", ["text", "older", "cut"])
@@ -198,8 +198,8 @@ def test_every_plane_has_both_wcs(drc, plane):
     assert [new[f"CD{i}_{j}A"] for i in (1, 2) for j in (1, 2)] == [
         old[f"CD{i}_{j}"] for i in (1, 2) for j in (1, 2)
     ]
-    lost = set(old) - set(new)
-    assert lost <= {"CHECKSUM", "DATASUM"}
+    missing = set(old) - set(new)
+    assert missing <= {"CHECKSUM", "DATASUM"}
 
 
 def test_the_fit_is_written_by_the_observatorys_names(drc):
@@ -293,9 +293,9 @@ def test_a_compressed_file_is_read(drc):
     import gzip
 
     source = drc()
-    packed = source.with_name("jabc01010_drc.fits.gz")
-    packed.write_bytes(gzip.compress(source.read_bytes()))
-    _, copy, frame = aligned(packed)
+    gz_path = source.with_name("jabc01010_drc.fits.gz")
+    gz_path.write_bytes(gzip.compress(source.read_bytes()))
+    _, copy, frame = aligned(gz_path)
     assert not copy.read_bytes().startswith(b"\x1f\x8b")
     assert fits.getdata(copy, "SCI").tobytes() == fits.getdata(source, "SCI").tobytes()
     assert fits.getheader(copy, "SCI")["CRVAL1"] == frame.wcs.wcs.crval[0]
@@ -303,7 +303,7 @@ def test_a_compressed_file_is_read(drc):
 
 def test_a_tile_compressed_file_keeps_its_pixels(drc, tmp_path):
     source = drc("plain_drc.fits")
-    packed = tmp_path / "jabc01010_drc.fits.fz"
+    gz_path = tmp_path / "jabc01010_drc.fits.fz"
     with fits.open(source) as hdus:
         out = fits.HDUList([hdus[0].copy()])
         for name in ("SCI", "WHT", "CTX"):
@@ -312,9 +312,9 @@ def test_a_tile_compressed_file_keeps_its_pixels(drc, tmp_path):
                     hdus[name].data, hdus[name].header, name=name, compression_type="RICE_1"
                 )
             )
-        out.writeto(packed)
-    _, copy, frame = aligned(packed)
-    with fits.open(packed) as before, fits.open(copy) as after:
+        out.writeto(gz_path)
+    _, copy, frame = aligned(gz_path)
+    with fits.open(gz_path) as before, fits.open(copy) as after:
         for name in ("SCI", "WHT", "CTX"):
             np.testing.assert_array_equal(before[name].data, after[name].data)
         assert after["SCI"].header["CRVAL1"] == frame.wcs.wcs.crval[0]

@@ -38,8 +38,8 @@ def words_of(path):
 
 def needs(*extras):
     """Names and lowest versions of what users install."""
-    given = [n for extra in extras for n in ABOUT["optional-dependencies"][extra]]
-    return dict(need.split(">=") for need in (given if extras else ABOUT["dependencies"]))
+    arguments = [n for extra in extras for n in ABOUT["optional-dependencies"][extra]]
+    return dict(need.split(">=") for need in (arguments if extras else ABOUT["dependencies"]))
 
 
 # ---- names and versions -------------------------------------------------------------------------
@@ -74,9 +74,9 @@ def test_the_conda_recipe_agrees_with_the_project():
     assert context["version"] == __version__
     assert context["python_min"] == LOWEST_PYTHON
     wanted = {CONDA_NAMES.get(name, name): lowest for name, lowest in needs().items()}
-    listed = dict(need.split(" >=") for need in recipe["requirements"]["run"])
-    assert listed.pop("python") == "${{ python_min }}"
-    assert listed == wanted
+    names = dict(need.split(" >=") for need in recipe["requirements"]["run"])
+    assert names.pop("python") == "${{ python_min }}"
+    assert names == wanted
     optional = needs("simulate", "parquet", "figures", "report", "dask")
     wanted = {CONDA_NAMES.get(name, name): lowest for name, lowest in optional.items()}
     assert dict(n.split(" >=") for n in recipe["requirements"]["run_constraints"]) == wanted
@@ -92,8 +92,8 @@ def test_the_conda_recipe_agrees_with_the_project():
 def test_the_container_file_is_well_formed():
     lines = re.sub(r"\\\n", " ", text("packaging/Containerfile")).splitlines()
     steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
-    known = {"FROM", "COPY", "RUN", "LABEL", "ENV", "USER", "WORKDIR", "ENTRYPOINT", "CMD"}
-    assert {word for word, _ in steps} <= known
+    values = {"FROM", "COPY", "RUN", "LABEL", "ENV", "USER", "WORKDIR", "ENTRYPOINT", "CMD"}
+    assert {word for word, _ in steps} <= values
     assert steps[0][0] == "FROM"
     pythons = {re.search(r"python:([\d.]+)", rest)[1] for word, rest in steps if word == "FROM"}
     assert pythons == {NEWEST_PYTHON}
@@ -106,8 +106,8 @@ def test_the_container_file_is_well_formed():
 
 def test_all_extras_are_those_of_users():
     extras = ABOUT["optional-dependencies"]
-    listed = re.fullmatch(r"bycatch\[(.+)\]", extras["all"][0])[1].split(",")
-    assert set(listed) == set(extras) - {"all", "docs", "dev", "release"}
+    names = re.fullmatch(r"bycatch\[(.+)\]", extras["all"][0])[1].split(",")
+    assert set(names) == set(extras) - {"all", "docs", "dev", "release"}
 
 
 # ---- workflows, hooks, templates ----------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_hooks_run_what_make_check_runs():
 
 
 def test_issue_templates_ask_for_what_the_commands_print():
-    asked = {}
+    requests = {}
     for path in sorted((REPOSITORY / ".github/ISSUE_TEMPLATE").glob("*.yml")):
         form = yaml.safe_load(path.read_text("utf-8"))
         if path.stem == "config":
@@ -159,10 +159,10 @@ def test_issue_templates_ask_for_what_the_commands_print():
         assert form["description"]
         ids = [part["id"] for part in form["body"]]
         assert len(ids) == len(set(ids))
-        asked[path.stem] = path.read_text("utf-8")
-    assert "bycatch explain" in asked["wrong_result"]
-    assert all("bycatch inspect" in words for words in asked.values())
-    assert all("bycatch --version" in words for words in asked.values())
+        requests[path.stem] = path.read_text("utf-8")
+    assert "bycatch explain" in requests["wrong_result"]
+    assert all("bycatch inspect" in words for words in requests.values())
+    assert all("bycatch --version" in words for words in requests.values())
 
 
 # ---- change log ---------------------------------------------------------------------------------
@@ -207,12 +207,12 @@ FIGURES = [
 @pytest.mark.parametrize(("phrase", "row"), FIGURES, ids=[phrase for phrase, _ in FIGURES])
 def test_the_papers_figures_are_those_of_the_documentation(phrase, row):
     pages = sorted((REPOSITORY / "docs").rglob("*.md"))
-    found = [m for page in pages for m in re.findall(row, page.read_text("utf-8"))]
-    assert found, f"no table has {row}"
-    stated = [words for value in found for words in [phrase.format(value)]]
+    matches = [m for page in pages for m in re.findall(row, page.read_text("utf-8"))]
+    assert matches, f"no table has {row}"
+    text = [words for value in matches for words in [phrase.format(value)]]
     if phrase.startswith("{} times less"):
-        stated = [f"{value} and " for value in found]
-    assert any(words in words_of("paper/paper.md") for words in stated), stated
+        text = [f"{value} and " for value in matches]
+    assert any(words in words_of("paper/paper.md") for words in text), text
 
 
 def test_the_paper_has_what_a_journal_asks_for():

@@ -493,11 +493,11 @@ ERROR = votable_bytes(star_table()[:0], status="ERROR", note="no such table")
 def test_failures_end_in_no_reference_stars_with_the_reason(answer, reason, n_asked):
     with (
         tap_server(lambda n, q: answer) as (url, queries),
-        pytest.raises(NoReferenceStars, match=reason) as caught,
+        pytest.raises(NoReferenceStars, match=reason) as excinfo,
     ):
         query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))
-    assert caught.value.metadata["ra_deg"] == 36.9
-    assert "\n" not in str(caught.value)
+    assert excinfo.value.metadata["ra_deg"] == 36.9
+    assert "\n" not in str(excinfo.value)
     assert len(queries) == n_asked
 
 
@@ -581,9 +581,9 @@ def bounded_server(stars, cap, says_so):
 def test_an_answer_that_is_cut_off_is_asked_for_in_parts(says_so):
     stars = star_table(230)
     with tap_server(bounded_server(stars, 50, says_so)) as (url, queries):
-        found = query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))
-    assert sorted(found.table["source_id"]) == sorted(stars["source_id"])
-    assert len(set(found.table["source_id"])) == 230
+        reference = query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))
+    assert sorted(reference.table["source_id"]) == sorted(stars["source_id"])
+    assert len(set(reference.table["source_id"])) == 230
     assert len(queries) < 40
 
 
@@ -603,12 +603,12 @@ def test_a_service_that_can_not_be_reached_is_asked_once_in_a_run():
         "http://127.0.0.1:9/tap gaiadr3.gaia_source", gaia_retries=5, gaia_retry_wait_s=30.0
     )
     services = Services(settings)
-    started = time.monotonic()
+    start_s = time.monotonic()
     with pytest.raises(NoReferenceStars, match=r"can't be reached \(no network\?\)"):
         services.stars(1.0, 2.0, 0.1)
     with pytest.raises(NoReferenceStars, match="not asked again"):
         services.stars(5.0, 2.0, 0.1)
-    assert time.monotonic() - started < 20.0  # no repeats, which would wait for minutes
+    assert time.monotonic() - start_s < 20.0  # no repeats, which would wait for minutes
 
 
 def test_a_service_that_stays_busy_is_not_asked_for_the_next_field():
@@ -653,13 +653,13 @@ def test_an_answer_that_never_ends_leaves_time_for_the_next_service():
             gaia_total_s=4.0,
             gaia_retries=3,
         )
-        started = time.monotonic()
+        start_s = time.monotonic()
         stars = query_tap(36.9, -8.0, 0.2, settings)
-        waited = time.monotonic() - started
+        waiting_s = time.monotonic() - start_s
         done.set()
     assert stars.origin.startswith(good)
     assert len(asked_slow) == 1
-    assert 1.5 < waited < 4.0  # the slow one's half
+    assert 1.5 < waiting_s < 4.0  # the slow one's half
 
 
 def test_the_total_limit_ends_the_repeats():
@@ -701,8 +701,8 @@ def test_an_answer_that_can_not_be_counted_is_asked_for_in_parts():
         return (500, b"no") if "COUNT(*)" in query else whole(n, query)
 
     with tap_server(answer) as (url, _):
-        found = query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))
-    assert len(found) == 90
+        reference = query_tap(36.9, -8.0, 0.2, asking(f"{url} gaiadr3.gaia_source"))
+    assert len(reference) == 90
 
 
 def test_a_cap_at_a_power_of_two_is_noticed():

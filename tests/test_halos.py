@@ -98,8 +98,8 @@ def test_spikes_in_tinytim_models_lie_along_the_detector(shared):
 def test_the_image_refines_the_directions(as_image, angles):
     stars = stars_at((90, 100, 900.0), (200, 150, 700.0), (150, 60, 500.0))
     image = as_image(spiky((260, 300), stars, angles))
-    found = np.sort(spike_angles(image, stars) % 180)
-    assert found == pytest.approx(np.sort(angles), abs=1.1)
+    directions = np.sort(spike_angles(image, stars) % 180)
+    assert directions == pytest.approx(np.sort(angles), abs=1.1)
 
 
 def test_the_image_tells_the_directions_where_nothing_else_does(as_image):
@@ -150,29 +150,29 @@ def test_brighter_stars_reach_farther_up_to_a_limit(blank):
 def test_sources_in_halo_and_on_spikes(blank):
     x = np.array([100.5, 110, 160, 100, 150, 290, np.nan])
     y = np.array([100.2, 105, 100, 160, 150, 250, 100])
-    found = star_light(x, y, blank, stars_at((100, 100, 5000.0)), NOISE, [0.0, 90.0])
-    assert found.spike.tolist() == [False, False, True, True, False, False, False]
-    assert found.halo[1]
-    assert not found.halo[[0, 5, 6]].any()
+    light = star_light(x, y, blank, stars_at((100, 100, 5000.0)), NOISE, [0.0, 90.0])
+    assert light.spike.tolist() == [False, False, True, True, False, False, False]
+    assert light.halo[1]
+    assert not light.halo[[0, 5, 6]].any()
 
 
 def test_a_fragment_beside_a_star_is_in_its_halo(blank):
-    found = star_light([100.5, 104], [100, 100], blank, stars_at((100, 100, 5000.0)), NOISE, [])
-    assert found.halo.tolist() == [False, True]
-    assert not found.spike.any()
+    light = star_light([100.5, 104], [100, 100], blank, stars_at((100, 100, 5000.0)), NOISE, [])
+    assert light.halo.tolist() == [False, True]
+    assert not light.spike.any()
 
 
 def test_a_star_beside_the_image_counts(blank):
-    found = star_light([5.0, 150], [130.0, 200], blank, stars_at((-30, 130, 2e4)), NOISE, [0.0])
-    assert found.halo.tolist() == [True, False]
-    assert found.spike.tolist() == [True, False]
+    light = star_light([5.0, 150], [130.0, 200], blank, stars_at((-30, 130, 2e4)), NOISE, [0.0])
+    assert light.halo.tolist() == [True, False]
+    assert light.spike.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_nothing_to_do(blank, n):
     none = BrightStars(*np.empty((3, 0)))
-    found = star_light(np.zeros(n), np.zeros(n), blank, none, NOISE, [0.0])
-    assert found.halo.tolist() == found.spike.tolist() == [False] * n
+    light = star_light(np.zeros(n), np.zeros(n), blank, none, NOISE, [0.0])
+    assert light.halo.tolist() == light.spike.tolist() == [False] * n
     far = star_light(np.empty(0), np.empty(0), blank, stars_at((9, 9, 1e4)), NOISE, [0.0])
     assert far.halo.size == 0
 
@@ -187,10 +187,10 @@ def test_gaia_stars_are_placed_and_have_rates(blank):
     ra, dec = blank.wcs.all_pix2world(x, y, 0)
     table = Table({"source_id": [1, 2, 3], "ra": ra, "dec": dec,
                    "phot_g_mean_mag": [17.0, np.nan, 19.5]})  # fmt: skip
-    found = gaia_stars(gaia.from_table(table, "test"), blank, blank.wcs)
-    assert found.x == pytest.approx(x[[0, 2]], abs=1e-3)
-    assert found.y == pytest.approx(y[[0, 2]], abs=1e-3)
-    assert found.rate[0] / found.rate[1] == pytest.approx(10.0)
+    stars = gaia_stars(gaia.from_table(table, "test"), blank, blank.wcs)
+    assert stars.x == pytest.approx(x[[0, 2]], abs=1e-3)
+    assert stars.y == pytest.approx(y[[0, 2]], abs=1e-3)
+    assert stars.rate[0] / stars.rate[1] == pytest.approx(10.0)
     assert len(gaia_stars(None, blank, blank.wcs)) == 0
 
 

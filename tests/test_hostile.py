@@ -55,8 +55,8 @@ def shown(path):
 @pytest.mark.parametrize("command", ON_OUT, ids=" ".join)
 def test_what_is_no_output_folder_is_named(bycatch, place, command, out):
     before = sorted(place.rglob("*"))
-    ended = bycatch(command[0], out, *command[1:])
-    check(ended, shown(out), "File name too long")
+    result = bycatch(command[0], out, *command[1:])
+    check(result, shown(out), "File name too long")
     if command[0] not in STEPS:  # steps have a log, where there is a folder
         assert sorted(place.rglob("*")) == before
 
@@ -68,8 +68,8 @@ def test_what_is_no_such_file_is_named(bycatch, place, visit, option, path):
         return  # no settings are all settings
     if option == "--wht" and path in ("empty", "bytes"):
         return  # read with its image
-    ended = bycatch("run", visit.raw / "jabc01010_drc.fits", "-o", "out", option, path)
-    check(ended, shown(path), "File name too long")
+    result = bycatch("run", visit.raw / "jabc01010_drc.fits", "-o", "out", option, path)
+    check(result, shown(path), "File name too long")
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -91,8 +91,8 @@ def test_what_is_no_image_or_catalog_is_named(bycatch, place, path):
     ids=" ".join,
 )  # fmt: skip
 def test_hostile_options_of_a_run_are_refused(bycatch, place, visit, words):
-    ended = bycatch("run", visit.raw, "-o", "out", *words)
-    check(ended, words[0], words[0].removeprefix("--"), words[-1][:20], "no such folder", "\\x1b")
+    result = bycatch("run", visit.raw, "-o", "out", *words)
+    check(result, words[0], words[0].removeprefix("--"), words[-1][:20], "no such folder", "\\x1b")
     assert not list(place.glob("out/*_*"))
 
 
@@ -181,13 +181,13 @@ def test_an_image_that_is_broken_costs_no_other(bycatch, visit, done, damage):
     if damage == "a catalog of other columns":  # it takes seconds
         words_of_all.append(["report", "--figures"])
     for words in words_of_all:
-        ended = bycatch(words[0], done, *words[1:])
-        text = ended.out + ended.err
-        assert ended.status in (0, 1)
+        result = bycatch(words[0], done, *words[1:])
+        text = result.out + result.err
+        assert result.status in (0, 1)
         assert "Traceback" not in text
-        assert "jabc01020" in ended.out or words[0] == "report"
-        if ended.status == 1 and words[0] in ("export", "explain"):
-            assert "F775W jabc01010: left out: " in ended.err
+        assert "jabc01020" in result.out or words[0] == "report"
+        if result.status == 1 and words[0] in ("export", "explain"):
+            assert "F775W jabc01010: left out: " in result.err
 
 
 def test_where_no_image_is_left_its_error_is_the_answer():
@@ -210,9 +210,9 @@ def test_an_unexpected_error_of_a_run_is_a_line_and_in_the_log(
 
     monkeypatch.setattr("bycatch.pipeline.run", fail)
     out = tmp_path / "out"
-    ended = bycatch("run", visit.raw, "-o", out)
-    assert ended.status == 1
-    assert ended.err == (
+    result = bycatch("run", visit.raw, "-o", out)
+    assert result.status == 1
+    assert result.err == (
         f"bycatch: unexpected error: KeyError: 'x\\ny' - {out}/bycatch.log holds the details; "
         "please report it\n"
     )
@@ -227,8 +227,8 @@ def test_an_unexpected_error_of_a_look_is_in_the_log(bycatch, done, monkeypatch)
 
     (done / "bycatch.log").unlink()
     monkeypatch.setattr("bycatch.pipeline.status.status", fail)
-    ended = bycatch("status", done)
-    assert ended.err.count("\n") == 1
+    result = bycatch("status", done)
+    assert result.err.count("\n") == 1
     assert "Traceback" in (done / "bycatch.log").read_text()
 
 
@@ -237,8 +237,8 @@ def test_without_a_folder_the_environment_shows_it(bycatch, visit, monkeypatch):
         raise KeyError("x")
 
     monkeypatch.setattr("bycatch.settings.to_toml", fail)
-    ended = bycatch("config")
-    assert ended.err == (
+    result = bycatch("config")
+    assert result.err == (
         f"bycatch: unexpected error: KeyError: 'x' - {TRACEBACK}=1 in the environment shows the "
         "details; please report it\n"
     )
@@ -282,9 +282,9 @@ def test_an_image_that_needs_too_much_memory_fails_alone(bycatch, visit, tmp_pat
         return real(image, *rest)
 
     monkeypatch.setattr(detect, "run", greedy)
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--gaia", visit.gaia)
-    assert ended.status == 1
-    assert "failed: jabc01010: not enough memory (Unable to allocate 102. TiB) - " in ended.out
-    assert "1 of 2 image(s) done" in ended.out
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out", "--gaia", visit.gaia)
+    assert result.status == 1
+    assert "failed: jabc01010: not enough memory (Unable to allocate 102. TiB) - " in result.out
+    assert "1 of 2 image(s) done" in result.out
     known = json.loads((tmp_path / "out/summary.json").read_text())["images"]
     assert [image["traceback"] for image in known] == ["", ""]

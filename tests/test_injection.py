@@ -69,7 +69,7 @@ def true_psf(image):
     """Return a PSF unlike the published one in its core, and like it from 10 px on."""
     start = image_psf.curve_psf(image).mixture
     sigma = np.where(start.sigma_x < 2, start.sigma_x * 1.08, start.sigma_x)
-    return image_psf._normalised(Mixture(sigma, sigma, start.weight), image)
+    return image_psf._normalise(Mixture(sigma, sigma, start.weight), image)
 
 
 def field_of_stars(blank, n=40, spoiled=0, widths=None):
@@ -107,9 +107,9 @@ def test_the_psf_of_an_image_is_that_of_its_stars(blank, spoiled):
     assert psf.n_stars >= n - 3
     axis = np.arange(-15.0, 16)
     for dx, dy in ((0.0, 0.0), (0.5, 0.5), (-0.3, 0.2)):
-        found, true = psf.star(axis - dx, axis - dy), truth.stamp(axis - dx, axis - dy, 1, 1)
-        assert_allclose(found, true, atol=0.008 * true.max())
-        assert found[11:20, 11:20].sum() == pytest.approx(true[11:20, 11:20].sum(), rel=0.005)
+        result, true = psf.star(axis - dx, axis - dy), truth.stamp(axis - dx, axis - dy, 1, 1)
+        assert_allclose(result, true, atol=0.008 * true.max())
+        assert result[11:20, 11:20].sum() == pytest.approx(true[11:20, 11:20].sum(), rel=0.005)
     assert np.std(psf.widths) < 0.012
 
 
@@ -157,12 +157,12 @@ def test_stars_of_the_psf_are_isolated_bright_and_sharp():
     }
     catalog = make_table(CAT, data, (4.0,))
     phot = Table({"sky_median": np.full(n, 0.01)})
-    found = image_psf.psf_stars(catalog, phot, (4.0,), 1e-19, 0.05, 1e-4)
+    result = image_psf.psf_stars(catalog, phot, (4.0,), 1e-19, 0.05, 1e-4)
     # Row 1 is a cosmic ray, 2 is faint, 4 wide; 5 is faint beside 3, whose neighbour counts little.
-    assert 50.0 in found.x
-    assert 200.0 in found.x
-    assert not {100.0, 150.0, 250.0, 205.0} & set(found.x.tolist())
-    assert_allclose(found.sky_rate[0], 0.01 - 100 * 1e-4)
+    assert 50.0 in result.x
+    assert 200.0 in result.x
+    assert not {100.0, 150.0, 250.0, 205.0} & set(result.x.tolist())
+    assert_allclose(result.sky_rate[0], 0.01 - 100 * 1e-4)
 
 
 # ---------------------------------------------------------------- light and noise
@@ -344,13 +344,13 @@ def test_found_is_what_was_not_there_before_and_is_as_bright_as_it_should(
     sources = stars_table([50.0], [50.0], [10 ** (-0.4 * (24.0 - zeropoint))])
     sources["aperture_rate"] = sources["rate"] * 0.9
     sources["n_exp"], sources["saturated"] = 2, False
-    found = recovery.recovery_columns(
+    table = recovery.recovery_columns(
         sources, catalogued(after, SKY), catalogued(before, SKY), image, settings
     )
-    assert found["outcome"][0] == outcome
-    assert found["found"][0] == (outcome in ("kept", "cosmic ray"))
-    assert found["kept"][0] == (outcome == "kept")
-    assert found["mag_expected"][0] == pytest.approx(24.0)
+    assert table["outcome"][0] == outcome
+    assert table["found"][0] == (outcome in ("kept", "cosmic ray"))
+    assert table["kept"][0] == (outcome == "kept")
+    assert table["mag_expected"][0] == pytest.approx(24.0)
 
 
 def test_a_cosmic_ray_by_its_probability_counts_as_one(catalogued):
@@ -376,9 +376,9 @@ def made_up(mag, found, kind="star", n_exp=1, size=0.0, kept=None):
 
 def test_completeness_counts_by_magnitude_and_depth():
     mag = np.array([24.1, 24.2, 24.4, 24.6, 24.9])
-    found = np.array([True, True, False, True, False])
-    kept = np.array([True, False, False, True, False])
-    table = recovery.completeness_table(made_up(mag, found, n_exp=[1, 1, 2, 2, 2], kept=kept), 0.5)
+    result = np.array([True, True, False, True, False])
+    mask = np.array([True, False, False, True, False])
+    table = recovery.completeness_table(made_up(mag, result, n_exp=[1, 1, 2, 2, 2], kept=mask), 0.5)
     whole = table[table["n_exp"] == 0]
     assert whole["mag_low"].tolist() == [24.0, 24.5]
     assert whole["n"].tolist() == [3, 2]
@@ -387,7 +387,7 @@ def test_completeness_counts_by_magnitude_and_depth():
     assert_allclose(whole["called_cr"], [0.5, 0.0])
     assert_allclose(whole["mag_bias"], 0.1)
     assert set(table["n_exp"].tolist()) == {0, 1, 2}
-    assert len(recovery.completeness_table(made_up(mag[:0], found[:0]), 0.5)) == 0
+    assert len(recovery.completeness_table(made_up(mag[:0], result[:0]), 0.5)) == 0
 
 
 def test_intervals_are_wilsons():
@@ -447,8 +447,8 @@ def test_limits_that_are_not_reached_are_none():
 
 def test_false_detections_by_magnitude():
     mag = [24.1, 24.2, 25.1, 25.2, np.nan]
-    kept = [True, True, True, False, True]
-    table = recovery.purity_of(mag, kept, [25.3, 25.4, np.nan], 0.5)
+    mask = [True, True, True, False, True]
+    table = recovery.purity_of(mag, mask, [25.3, 25.4, np.nan], 0.5)
     assert table["mag_low"].tolist() == [24.0, 24.5, 25.0]
     assert table["n"].tolist() == [2, 0, 2]
     assert table["n_kept"].tolist() == [2, 0, 1]
@@ -471,8 +471,8 @@ def test_cosmic_rays_that_are_kept_count_as_false():
 
 def small_run(image, **more):
     names = {"n_sources": 40, "spacing_px": 60, **more}
-    given = [f"inject.{name}={value}" for name, value in names.items()]
-    return Settings.load(preset="deep", assignments=[*DEEP, *given])
+    arguments = [f"inject.{name}={value}" for name, value in names.items()]
+    return Settings.load(preset="deep", assignments=[*DEEP, *arguments])
 
 
 def test_the_same_seed_gives_the_same_sources_and_an_empty_field_is_complete(blank):
@@ -486,11 +486,11 @@ def test_the_same_seed_gives_the_same_sources_and_an_empty_field_is_complete(bla
     assert first.psf.n_stars == 0
     assert len(first.sources) == 40
     assert first.n_runs > 1
-    mag, found = np.asarray(first.sources["mag"]), np.asarray(first.sources["found"])
+    mag, result = np.asarray(first.sources["mag"]), np.asarray(first.sources["found"])
     for kind in ("star", "galaxy"):
         rows = np.asarray(first.sources["kind"]) == kind
         bright = rows & (mag < np.sort(mag[rows])[4])
-        assert found[bright].all()
+        assert result[bright].all()
     assert len(first.purity) == 0
     assert first.summary()["n_injected"] == 40
 
@@ -524,9 +524,11 @@ def test_a_small_image_gets_fewer_sources_than_wanted_rather_than_endless_runs(b
 
 
 def test_the_command_writes_tables_and_figure(done, bycatch):
-    ended = bycatch("inject", done, "--set", "inject.n_sources=20", "--set", "inject.spacing_px=40")
-    assert ended.status == 0, ended.out + ended.err
-    assert "star" in ended.out
+    result = bycatch(
+        "inject", done, "--set", "inject.n_sources=20", "--set", "inject.spacing_px=40"
+    )
+    assert result.status == 0, result.out + result.err
+    assert "star" in result.out
     folder = next(done.glob("*/F775W"))
     sources = read_table(next(folder.glob("*_inject.ecsv")))
     assert 0 < len(sources) <= 20
@@ -538,9 +540,9 @@ def test_the_command_writes_tables_and_figure(done, bycatch):
 
 
 def test_the_command_needs_the_folder_of_a_run(tmp_path, bycatch):
-    ended = bycatch("inject", tmp_path / "nothing")
-    assert ended.status == 2
-    assert "no such folder" in ended.err
+    result = bycatch("inject", tmp_path / "nothing")
+    assert result.status == 2
+    assert "no such folder" in result.err
     with pytest.raises(SettingsError, match="no image in it"):
         pipe.inject(tmp_path, Settings())
 
@@ -581,16 +583,16 @@ def test_injected_completeness_is_the_true_one(tmp_path):
         np.asarray(stars["x"]), np.asarray(stars["y"]), mag, np.full(len(mag), 1.5), made.catalog,
         np.ma.filled(made.catalog["mag_ab_4"], np.nan), 1.0,
     ) >= 0  # fmt: skip
-    injected, found = np.asarray(result.sources["mag"]), np.asarray(result.sources["found"])
+    injected, outcome = np.asarray(result.sources["mag"]), np.asarray(result.sources["found"])
     total = 0.0
     for low, high in ((20, 25), (25, 26.5), (26.5, 27.25), (27.25, 28.5)):
         a, b = (mag >= low) & (mag < high), (injected >= low) & (injected < high)
         assert a.sum() >= 8
         assert b.sum() >= 8
-        share = (true_found[a].sum() + found[b].sum() + 0.5) / (a.sum() + b.sum() + 1)
+        share = (true_found[a].sum() + outcome[b].sum() + 0.5) / (a.sum() + b.sum() + 1)
         variance = share * (1 - share) * (1 / a.sum() + 1 / b.sum())
-        total += (true_found[a].mean() - found[b].mean()) ** 2 / variance
-    assert 0.4 < found.mean() < 0.95
+        total += (true_found[a].mean() - outcome[b].mean()) ** 2 / variance
+    assert 0.4 < outcome.mean() < 0.95
     assert total < 18.5  # 0.1 % for 4 bins
     kept = result.sources[np.asarray(result.sources["kept"]) & (injected < 25)]
     bias = np.median(np.asarray(kept["mag_measured"]) - np.asarray(kept["mag_expected"]))

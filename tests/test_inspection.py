@@ -12,8 +12,8 @@ REAL = 1.8267445e-19
 
 
 def lines(path):
-    found = inspect(path)
-    return dict(found.facts), found.warnings
+    inspection = inspect(path)
+    return dict(inspection.facts), inspection.warnings
 
 
 def test_an_outdated_calibration_is_told_with_its_amount(write_drc):
@@ -22,8 +22,8 @@ def test_an_outdated_calibration_is_told_with_its_amount(write_drc):
         write_drc("jcmdp9010_drc.fits", filters=("F475W", "CLEAR2L"), sci_cards=cards)
     )
     assert facts["calibration"] == "outdated, see below"
-    (said,) = [w for w in warnings if "outdated calibration" in w]
-    assert "-0.98 %: magnitudes 11 mmag too faint" in said
+    (text,) = [w for w in warnings if "outdated calibration" in w]
+    assert "-0.98 %: magnitudes 11 mmag too faint" in text
 
 
 def test_a_calibration_of_today_is_no_cause_for_alarm(write_drc):

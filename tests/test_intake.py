@@ -64,9 +64,9 @@ def test_move_never_overwrites(bycatch, raw, tmp_path):
     place = tmp_path / "out" / PLACE
     place.parent.mkdir(parents=True)
     place.write_text("something else of that name")
-    ended = bycatch("sort", raw, "-o", tmp_path / "out", "--mode", "move")
-    assert ended.status == 1
-    assert "nothing is overwritten" in ended.err
+    result = bycatch("sort", raw, "-o", tmp_path / "out", "--mode", "move")
+    assert result.status == 1
+    assert "nothing is overwritten" in result.err
     assert place.read_text() == "something else of that name"
     assert (raw / "jabc01010_drc.fits").exists()
 
@@ -76,9 +76,9 @@ def test_a_strange_file_in_the_place_is_kept(bycatch, raw, tmp_path, mode):
     place = tmp_path / "out" / PLACE
     place.parent.mkdir(parents=True)
     place.write_text("something else of that name")
-    ended = bycatch("sort", raw, "-o", tmp_path / "out", "--mode", mode)
-    assert ended.status == 1
-    assert "choose another output folder" in ended.err
+    result = bycatch("sort", raw, "-o", tmp_path / "out", "--mode", mode)
+    assert result.status == 1
+    assert "choose another output folder" in result.err
     assert place.read_text() == "something else of that name"
 
 
@@ -96,9 +96,9 @@ def test_a_copy_follows_its_changed_original(bycatch, raw, tmp_path):
     words = ["run", raw, "-o", out, "--mode", "copy", *FAST]
     bycatch(*words)
     changed(raw / "jabc01010_drc.fits")
-    ended = bycatch(*words)
-    assert ended.status == 0, ended.err
-    assert "up to date" not in ended.err
+    result = bycatch(*words)
+    assert result.status == 0, result.err
+    assert "up to date" not in result.err
     assert (out / PLACE).read_bytes() == (raw / "jabc01010_drc.fits").read_bytes()
 
 
@@ -112,18 +112,18 @@ def test_a_copy_can_do_without_its_original(bycatch, raw, tmp_path):
 def test_running_on_the_output_folder_of_links_keeps_the_links(bycatch, raw, tmp_path):
     out = tmp_path / "out"
     bycatch("run", raw, "-o", out, *FAST)
-    ended = bycatch("run", out, "-o", out, *FAST)
-    assert ended.status == 0, ended.err
+    result = bycatch("run", out, "-o", out, *FAST)
+    assert result.status == 0, result.err
     assert (out / PLACE).samefile(raw / "jabc01010_drc.fits")
-    assert ended.err.count("up to date") == 5
+    assert result.err.count("up to date") == 5
 
 
 def test_the_spelling_of_a_path_does_not_matter(bycatch, raw, tmp_path, monkeypatch):
     out = tmp_path / "out"
     bycatch("run", raw, "-o", out, *FAST)
     monkeypatch.chdir(raw)
-    ended = bycatch("run", "../raw/./jabc01010_drc.fits", "-o", "../out", *FAST)
-    assert ended.err.count("up to date") == 5
+    result = bycatch("run", "../raw/./jabc01010_drc.fits", "-o", "../out", *FAST)
+    assert result.err.count("up to date") == 5
 
 
 # ---------------------------------------------------------------- names that collide
@@ -134,9 +134,9 @@ def test_two_different_files_of_one_name_are_both_kept_and_reported(bycatch, raw
     shutil.copytree(raw, other)
     changed(other / "jabc01010_drc.fits")
     out = tmp_path / "out"
-    ended = bycatch("run", raw, other, "-o", out, *FAST)
-    assert ended.status == 0, ended.err
-    assert "another file has the same name" in ended.err
+    result = bycatch("run", raw, other, "-o", out, *FAST)
+    assert result.status == 0, result.err
+    assert "another file has the same name" in result.err
     assert (out / PLACE).samefile(raw / "jabc01010_drc.fits")
     assert (out / "abc_01/F775W/jabc01010-2_drc.fits").samefile(other / "jabc01010_drc.fits")
     one = read_table(out / "abc_01/F775W/jabc01010_cat.ecsv")
@@ -153,9 +153,9 @@ def test_a_file_of_the_same_name_in_a_later_run_is_kept_beside_the_first(bycatch
     changed(other / "jabc01010_drc.fits")
     bycatch("run", raw, "-o", out, *FAST)
     first = (out / "abc_01/F775W/jabc01010_cat.ecsv").read_bytes()
-    ended = bycatch("run", other, "-o", out, *FAST)
-    assert ended.status == 0
-    assert "both are kept" in ended.err
+    result = bycatch("run", other, "-o", out, *FAST)
+    assert result.status == 0
+    assert "both are kept" in result.err
     assert (out / PLACE).samefile(raw / "jabc01010_drc.fits")
     assert (out / "abc_01/F775W/jabc01010_cat.ecsv").read_bytes() == first
     assert (out / "abc_01/F775W/jabc01010-2_cat.ecsv").exists()
@@ -166,27 +166,27 @@ def test_the_same_file_twice_is_used_once(bycatch, raw, tmp_path):
     shutil.copytree(raw, copy)
     out = tmp_path / "out"
     words = ["sort", raw, raw / "jabc01010_drc.fits", copy, "-o", out]
-    ended = bycatch(*words)
-    assert ended.status == 0
-    assert "1 image(s)" in ended.out
-    assert re.search(r"jabc01010_drc.fits: skipped: the same file as .*raw/jabc01010", ended.err)
+    result = bycatch(*words)
+    assert result.status == 0
+    assert "1 image(s)" in result.out
+    assert re.search(r"jabc01010_drc.fits: skipped: the same file as .*raw/jabc01010", result.err)
     assert len(list((out / "abc_01/F775W").glob("*_drc.fits"))) == 1
 
 
 def test_of_drc_and_drz_the_drc_is_used(bycatch, raw, tmp_path):
     shutil.copy(raw / "jabc01010_drc.fits", raw / "jabc01010_drz.fits")
     changed(raw / "jabc01010_drz.fits")
-    ended = bycatch("sort", raw, "-o", tmp_path / "out")
-    assert ended.status == 0
-    assert "jabc01010_drz.fits: skipped: its CTE-corrected twin (drc) is used" in ended.err
+    result = bycatch("sort", raw, "-o", tmp_path / "out")
+    assert result.status == 0
+    assert "jabc01010_drz.fits: skipped: its CTE-corrected twin (drc) is used" in result.err
     assert (tmp_path / "out" / PLACE).exists()
 
 
 def test_a_drz_alone_is_used_with_a_warning(bycatch, raw, tmp_path):
     (raw / "jabc01010_drc.fits").rename(raw / "jabc01010_drz.fits")
-    ended = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
-    assert ended.status == 0
-    assert "not corrected for charge-transfer losses" in ended.err
+    result = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
+    assert result.status == 0
+    assert "not corrected for charge-transfer losses" in result.err
     table = read_table(tmp_path / "out/abc_01/F775W/jabc01010_cat.ecsv")
     assert table.meta["CTECORR"] is False
     assert any("charge-transfer" in note for note in table.meta["NOTES"])
@@ -202,8 +202,8 @@ def test_a_download_tree_is_searched_and_the_rest_counted(bycatch, raw, tmp_path
     for name in ("jabc01aaq_flt.fits", "jabc01aaq_flc.fits", "jabc01abq_flc.fits",
                  "jabc01010_asn.fits", "jabc01010_drc.jpg", "manifest.csv"):  # fmt: skip
         (deep.parent / name).write_text("not read")
-    ended = bycatch("sort", tmp_path / "mastDownload", "-o", tmp_path / "out")
-    assert ended.status == 0
+    result = bycatch("sort", tmp_path / "mastDownload", "-o", tmp_path / "out")
+    assert result.status == 0
     log = (tmp_path / "out" / "bycatch.log").read_text()
     counts = log.split("passed over: ")[1].splitlines()[0]
     assert set(counts.split(", ")) == {"2 flc", "1 flt", "1 asn", "1 jpg", "1 csv"}
@@ -216,10 +216,10 @@ def test_hap_products(bycatch, raw, tmp_path):
     file.rename(single)
     shutil.copy(single, raw / "hst_13711_01_acs_wfc_total_jabc01_drc.fits")
     shutil.copy(single, raw / "hst_13711_01_acs_wfc_f775w_jabc01aa_drc.fits")
-    ended = bycatch("sort", raw, "-o", tmp_path / "out")
-    assert ended.status == 0
-    assert "total_jabc01_drc.fits: skipped: a 'total' product" in ended.err
-    assert "jabc01aa_drc.fits: skipped: a drizzle of one exposure" in ended.err
+    result = bycatch("sort", raw, "-o", tmp_path / "out")
+    assert result.status == 0
+    assert "total_jabc01_drc.fits: skipped: a 'total' product" in result.err
+    assert "jabc01aa_drc.fits: skipped: a drizzle of one exposure" in result.err
     assert [p.name for p in (tmp_path / "out/abc_01/F775W").glob("*.fits")] == [single.name]
 
 
@@ -227,10 +227,10 @@ def test_a_file_without_program_needs_a_field(bycatch, raw, tmp_path):
     with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
         del hdus[0].header["D???DATA"]
     (raw / "jabc01010_drc.fits").rename(raw / "mosaic.fits")
-    ended = bycatch("sort", raw, "-o", tmp_path / "out")
-    assert ended.status == 1
-    assert "mosaic.fits: dropped: neither name nor header gives program and visit" in ended.err
-    assert "--field NAME" in ended.err
+    result = bycatch("sort", raw, "-o", tmp_path / "out")
+    assert result.status == 1
+    assert "mosaic.fits: dropped: neither name nor header gives program and visit" in result.err
+    assert "--field NAME" in result.err
     assert bycatch("sort", raw, "-o", tmp_path / "out", "--field", "cosmos").status == 0
     assert (tmp_path / "out/cosmos/F775W/mosaic.fits").exists()
 
@@ -238,9 +238,9 @@ def test_a_file_without_program_needs_a_field(bycatch, raw, tmp_path):
 def test_the_output_folder_inside_the_input_is_not_searched(bycatch, raw):
     out = raw / "out"
     bycatch("run", raw, "-o", out, *FAST)
-    ended = bycatch("run", raw, "-o", out, *FAST)
-    assert ended.status == 0
-    assert "1 of 1 image(s) done" in ended.out
+    result = bycatch("run", raw, "-o", out, *FAST)
+    assert result.status == 0
+    assert "1 of 1 image(s) done" in result.out
 
 
 # ---------------------------------------------------------------- weights and sidecars
@@ -267,9 +267,9 @@ def covered(out):
 @pytest.mark.parametrize("mode", ["link", "copy", "move"])
 def test_a_weight_beside_the_image_is_found(bycatch, apart, tmp_path, mode):
     out = tmp_path / "out"
-    ended = bycatch("run", apart, "-o", out, "--field", "deep", "--mode", mode, *FAST)
-    assert ended.status == 0, ended.err
-    assert "no weight" not in ended.err
+    result = bycatch("run", apart, "-o", out, "--field", "deep", "--mode", mode, *FAST)
+    assert result.status == 0, result.err
+    assert "no weight" not in result.err
     assert covered(out) == 0
     assert (out / "deep/F775W/deep_wht.fits").exists()
 
@@ -283,11 +283,11 @@ def test_a_weight_can_be_named(bycatch, apart, tmp_path):
 
 
 def test_one_weight_for_two_images_is_refused(bycatch, visit, apart, tmp_path):
-    ended = bycatch(
+    result = bycatch(
         "run", visit.raw, "-o", tmp_path / "out", "--wht", apart / "deep_wht.fits", *FAST
     )
-    assert ended.status == 2
-    assert "one weight for 2 images" in ended.err
+    assert result.status == 2
+    assert "one weight for 2 images" in result.err
 
 
 def test_a_changed_weight_redoes_the_image(bycatch, apart, tmp_path):
@@ -296,8 +296,8 @@ def test_a_changed_weight_redoes_the_image(bycatch, apart, tmp_path):
     bycatch(*words)
     with fits.open(apart / "deep_wht.fits", mode="update") as hdus:
         hdus[0].data[:, :60] = 1000
-    ended = bycatch(*words)
-    assert "up to date" not in ended.err
+    result = bycatch(*words)
+    assert "up to date" not in result.err
     assert covered(out) > 0
 
 
@@ -327,9 +327,9 @@ def n_exposures(out):
 def test_a_context_beside_the_image_is_used_by_every_step(bycatch, three, tmp_path, mode):
     out = tmp_path / "out"
     words = ["-o", out, "--mode", mode, *FAST]
-    ended = bycatch("run", *sorted(three.iterdir()), *words)  # as a shell's * gives them
-    assert ended.status == 0, ended.err
-    assert "no context" not in ended.err
+    result = bycatch("run", *sorted(three.iterdir()), *words)  # as a shell's * gives them
+    assert result.status == 0, result.err
+    assert "no context" not in result.err
     assert n_exposures(out) == ({1}, {2})
     names = {path.name for path in (out / "abc_01/F775W").glob("jabc01010_drc_*.fits")}
     assert names >= {f"jabc01010_drc_{kind}.fits" for kind in ("sci", "wht", "ctx")}
@@ -344,8 +344,8 @@ def test_a_changed_context_redoes_the_image(bycatch, three, tmp_path):
     bycatch(*words)
     with fits.open(three / "jabc01010_drc_ctx.fits", mode="update") as hdus:
         hdus[0].data[:, :120] = 5
-    ended = bycatch(*words)
-    assert "up to date" not in ended.err
+    result = bycatch(*words)
+    assert "up to date" not in result.err
     assert n_exposures(out) == ({2}, {2})
     (three / "jabc01010_drc_ctx.fits").unlink()
     assert "no longer leads to a file" in bycatch("detect", out).err
@@ -365,9 +365,9 @@ def test_a_cut_file_costs_itself_only(bycatch, visit, tmp_path, command):
     cut.write_bytes(cut.read_bytes()[: starts[3]])
     out = tmp_path / "out"
     words = [folder, "-o", out, *FAST] if command == "run" else sorted(folder.iterdir())
-    ended = bycatch(command, *words)
-    assert ended.status != 0
-    assert "NEXTEND is 3, 2 are there (SCI, WHT)" in " ".join((ended.out + ended.err).split())
+    result = bycatch(command, *words)
+    assert result.status != 0
+    assert "NEXTEND is 3, 2 are there (SCI, WHT)" in " ".join((result.out + result.err).split())
     if command == "run":
         assert [path.name for path in out.rglob("*_cat.ecsv")] == ["jabc01020_cat.ecsv"]
 
@@ -402,10 +402,10 @@ def test_an_image_with_nothing_in_it_is_dropped_with_the_reason(
 ):
     with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
         hdus["SCI"].data[:] = value
-    ended = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
-    assert ended.status != 0
-    assert reason in " ".join(ended.err.split())
-    assert "dropped" in ended.out + ended.err
+    result = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
+    assert result.status != 0
+    assert reason in " ".join(result.err.split())
+    assert "dropped" in result.out + result.err
 
 
 def test_an_image_without_a_source_is_done_with_a_note(bycatch, raw, tmp_path):
@@ -414,9 +414,9 @@ def test_an_image_without_a_source_is_done_with_a_note(bycatch, raw, tmp_path):
         hdus["SCI"].data[:] = noise
     out = tmp_path / "out"
     for word in ("no source: nothing is above the noise", "up to date"):
-        ended = bycatch("run", raw, "-o", out, *FAST)
-        assert ended.status == 0, ended.err
-        assert word in " ".join(ended.err.split())
+        result = bycatch("run", raw, "-o", out, *FAST)
+        assert result.status == 0, result.err
+        assert word in " ".join(result.err.split())
     table = read_table(next(out.rglob("*_cat.ecsv")))
     assert len(table) == 0
     assert "no source" in " ".join(table.meta["NOTES"])
@@ -443,10 +443,10 @@ def test_a_changed_sidecar_redoes_the_image(bycatch, raw, tmp_path):
 
 def test_a_wrong_sidecar_is_refused_with_its_name(bycatch, raw, tmp_path):
     (raw / "jabc01010_drc.bycatch.toml").write_text("photflamm = 5e-20\n")
-    ended = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
-    assert ended.status == 2
-    assert "jabc01010_drc.bycatch.toml" in ended.err
-    assert "photflam" in ended.err
+    result = bycatch("run", raw, "-o", tmp_path / "out", *FAST)
+    assert result.status == 2
+    assert "jabc01010_drc.bycatch.toml" in result.err
+    assert "photflam" in result.err
 
 
 def test_a_damaged_state_costs_its_field_only(done):
@@ -454,8 +454,8 @@ def test_a_damaged_state_costs_its_field_only(done):
     other = json.loads((done / "abc_01/field.json").read_text().replace("abc_01", "abc_02"))
     (done / "abc_02/field.json").write_text(json.dumps(other))
     assert [r.field for r in find_records(done)] == ["abc_01"] * 2 + ["abc_02"] * 2
-    broken = done / "abc_01/field.json"
-    broken.write_text("{", encoding="utf-8")
+    bad_path = done / "abc_01/field.json"
+    bad_path.write_text("{", encoding="utf-8")
     assert [r.field for r in find_records(done)] == ["abc_02"] * 2
-    assert list(damaged_fields(done)) == [broken]
-    assert "remove it and run again" in damaged_fields(done)[broken]
+    assert list(damaged_fields(done)) == [bad_path]
+    assert "remove it and run again" in damaged_fields(done)[bad_path]

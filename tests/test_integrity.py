@@ -35,27 +35,27 @@ def hdus(new_drc):
     """An image with its table of inputs, as the archive delivers it."""
     sci = np.random.default_rng(1).normal(0.0, 0.01, SHAPE).astype(np.float32)
     sci[:, :5], sci[-2:] = np.nan, np.nan
-    found = new_drc(sci, primary={"NEXTEND": 4})
-    found.append(hdrtab())
-    return found
+    result = new_drc(sci, primary={"NEXTEND": 4})
+    result.append(hdrtab())
+    return result
 
 
 @pytest.fixture(scope="module")
 def whole(hdus, folder):
     """The bytes of the image: as it is, gzipped, compressed, and with checksums."""
-    found = {}
+    result_of = {}
     for kind in ("plain", "summed"):
         copied = fits.HDUList([hdu.copy() for hdu in hdus])  # writing sums changes the headers
         copied.writeto(folder / kind, checksum=kind == "summed")
-        found[kind] = (folder / kind).read_bytes()
-    found["gz"] = gzip.compress(found["plain"], 6)
+        result_of[kind] = (folder / kind).read_bytes()
+    result_of["gz"] = gzip.compress(result_of["plain"], 6)
     packed = fits.HDUList([fits.PrimaryHDU(header=hdus[0].header)])
     for hdu in hdus[1:4]:
         packed.append(fits.CompImageHDU(hdu.data, hdu.header, hdu.name, "GZIP_1", quantize_level=0))
     packed.append(hdrtab())
     packed.writeto(folder / "packed")
-    found["fz"] = (folder / "packed").read_bytes()
-    return found
+    result_of["fz"] = (folder / "packed").read_bytes()
+    return result_of
 
 
 SUFFIXES = {"plain": ".fits", "summed": ".fits", "gz": ".fits.gz", "fz": ".fits.fz"}
@@ -97,16 +97,18 @@ def test_every_cut_between_extensions_is_refused_and_says_what_is_lost(hdus, who
     with fits.open(folder / "plain") as parts:
         starts = [hdu.fileinfo()["hdrLoc"] for hdu in parts]
     for count, start in list(enumerate(starts))[1:]:
-        with pytest.raises(UnreadableFile, match=rf"NEXTEND is 4, {count - 1} are there") as caught:
+        with pytest.raises(
+            UnreadableFile, match=rf"NEXTEND is 4, {count - 1} are there"
+        ) as excinfo:
             read(whole["plain"][:start], folder)
-        assert all(name in str(caught.value) for name in ("SCI", "WHT", "CTX")[: count - 1])
+        assert all(name in str(excinfo.value) for name in ("SCI", "WHT", "CTX")[: count - 1])
         with pytest.raises(UnreadableFile, match=r"ends early, .* could be unpacked"):
             read(gzip.compress(whole["plain"])[: -1 - start // 10], folder, "gz")
 
 
 def test_what_a_cut_file_lost_is_told(whole, folder):
-    with fits.open(folder / "plain") as found:
-        wht = found["WHT"].fileinfo()
+    with fits.open(folder / "plain") as hdus:
+        wht = hdus["WHT"].fileinfo()
     cut = whole["plain"][: wht["datLoc"] + 5000]
     total = (wht["datLoc"] + wht["datSpan"]) / 1e6
     told = f"ends after {len(cut) / 1e6:.3g} of {total:.3g} MB, within its WHT"
@@ -126,13 +128,13 @@ def test_a_cutout_may_keep_the_header_of_its_mosaic(hdus, folder):
 
 @pytest.mark.parametrize(("plane", "key"), [("WHT", "D001OUWE"), ("CTX", "D001OUCO")])
 def test_a_plane_that_drizzle_wrote_has_to_be_there(new_drc, folder, plane, key):
-    found = new_drc(np.random.default_rng(2).normal(size=SHAPE).astype(np.float32))
-    found[0].header[key] = "jabc01010_drc_x.fits"
+    result = new_drc(np.random.default_rng(2).normal(size=SHAPE).astype(np.float32))
+    result[0].header[key] = "jabc01010_drc_x.fits"
     path = folder / f"without_{plane}.fits"
-    found.writeto(path)
+    result.writeto(path)
     assert read_drc(path).has_context
-    del found[plane]
-    found.writeto(path, overwrite=True)
+    del result[plane]
+    result.writeto(path, overwrite=True)
     with pytest.raises(UnusableData, match=rf"{plane}\) is missing: drizzle wrote one \({key}"):
         read_drc(path)
     assert read_drc(path, UNCHECKED).meta.notes
@@ -160,20 +162,20 @@ def test_zeros_up_to_the_end_are_found_out(whole, folder, share):
 @pytest.mark.parametrize("plane", ["SCI", "CTX"])
 def test_rows_of_zeros_under_weight_are_lost_parts(hdus, folder, plane):
     path = folder / f"hole_{plane}.fits"
-    found = fits.HDUList([hdu.copy() for hdu in hdus])
-    found[plane].data[10:13, 30:] = 0  # not whole rows: they may be data
-    found.writeto(path, overwrite=True)
+    opened_hdus = fits.HDUList([hdu.copy() for hdu in hdus])
+    opened_hdus[plane].data[10:13, 30:] = 0  # not whole rows: they may be data
+    opened_hdus.writeto(path, overwrite=True)
     assert read_drc(path).valid[11, 40]
-    found[plane].data[10:13] = 0
-    found.writeto(path, overwrite=True)
+    opened_hdus[plane].data[10:13] = 0
+    opened_hdus.writeto(path, overwrite=True)
     with pytest.raises(UnusableData, match=rf"{plane} is exactly 0 in whole rows .* 165 pixels"):
         read_drc(path)
     assert read_drc(path, UNCHECKED).valid[11, 40]
 
 
 def test_a_header_of_zeros_is_no_end(whole, folder):
-    with fits.open(folder / "plain") as found:
-        info = found["WHT"].fileinfo()
+    with fits.open(folder / "plain") as hdus:
+        info = hdus["WHT"].fileinfo()
     content = bytearray(whole["plain"])
     content[info["hdrLoc"] : info["datLoc"]] = bytes(info["datLoc"] - info["hdrLoc"])
     with pytest.raises(UnreadableFile, match="after its SCI are no extension"):
@@ -242,8 +244,8 @@ def test_a_flipped_bit_is_found_where_there_are_sums(whole, folder, share, bit):
 
 def test_sums_are_compared_where_they_are_stated(whole, folder):
     content = bytearray(whole["summed"])
-    with open_fits(folder / "summed") as found:
-        at = found["CTX"].fileinfo()["datLoc"] + 4 * 500
+    with open_fits(folder / "summed") as hdus:
+        at = hdus["CTX"].fileinfo()["datLoc"] + 4 * 500
     content[at + 3] ^= 3
     with pytest.raises(UnreadableFile, match=r"data of its CTX do not add up to DATASUM"):
         read(bytes(content), folder)
@@ -257,10 +259,10 @@ def test_sums_are_compared_where_they_are_stated(whole, folder):
 
 @pytest.mark.parametrize("card", ["''", "'0'", "'0000000000000000'", "'  '"])
 def test_sums_that_are_not_stated_are_not_compared(hdus, folder, card):
-    found = fits.HDUList([hdu.copy() for hdu in hdus])
-    found["SCI"].header["CHECKSUM"] = card.strip("'")
+    opened_hdus = fits.HDUList([hdu.copy() for hdu in hdus])
+    opened_hdus["SCI"].header["CHECKSUM"] = card.strip("'")
     if card != "'0'":
-        found["SCI"].header["DATASUM"] = ""
+        opened_hdus["SCI"].header["DATASUM"] = ""
     path = folder / "unstated.fits"
-    found.writeto(path, overwrite=True)
+    opened_hdus.writeto(path, overwrite=True)
     assert read_drc(path).meta.notes == ()

@@ -272,10 +272,10 @@ def _deblended(s: Scene) -> Any:
 def _lacosmic(s: Scene) -> Any:
     psf = KERNEL.astype(np.float32)
     limits = [{"sigclip": v} for v in (4.5, 0.0, -1.0, np.nan)] + [{"mirror_px": 3}, {"psf": psf}]
-    found = [
+    results = [
         lacosmic.lacosmic(s.data, s.others[0], s.mask, cleantype=name) for name in lacosmic.CLEANING
     ]
-    return found + [lacosmic.lacosmic(s.data, s.others[0], **limit) for limit in limits]
+    return results + [lacosmic.lacosmic(s.data, s.others[0], **limit) for limit in limits]
 
 
 def _rows(s: Scene) -> Any:
@@ -347,7 +347,7 @@ def _north_up(s: Scene) -> Any:
 
 
 def _add_resampled(s: Scene) -> Any:
-    found = []
+    results = []
     for shape in ((40, 33), (1, 1), (0, 3)):
         total, weight = np.zeros((2, *shape), np.float32)
         places = [
@@ -355,8 +355,8 @@ def _add_resampled(s: Scene) -> Any:
             for v in (s.x if len(s.x) else np.zeros(1), s.y if len(s.y) else np.zeros(1))
         ]
         resample.add_resampled(total, weight, s.data, s.others[0], *places)
-        found.append((total, weight))
-    return found
+        results.append((total, weight))
+    return results
 
 
 def _segment_boxes(s: Scene) -> Any:
@@ -364,8 +364,8 @@ def _segment_boxes(s: Scene) -> Any:
 
 
 def _segments_above(s: Scene) -> Any:
-    found = labelling.segments_above(s.data, *s.others[:2], s.valid, KERNEL, 1.0, 3)
-    return found, deblend.deblended(found.smooth, found.labels, found.n_labels, 3, 32, 0.005)
+    labels = labelling.segments_above(s.data, *s.others[:2], s.valid, KERNEL, 1.0, 3)
+    return labels, deblend.deblended(labels.smooth, labels.labels, labels.n_labels, 3, 32, 0.005)
 
 
 def _grids(s: Scene) -> Any:
@@ -649,7 +649,7 @@ def test_the_checks_of_bounds_are_on(index):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_nothing_makes_a_kernel_go_astray(name):
+def test_odd_input_leads_no_kernel_outside_its_arrays(name):
     """It returns, or refuses with a ValueError: no crash, no other error, no loop without end."""
     n_done = 0
     for what, images in scenes():
@@ -729,20 +729,20 @@ def test_a_product_beyond_float32_is_no_data_of_the_noise(pixel, depth):
     data[70:73, 90:93], depth2[70:73, 90:93] = pixel, depth
     with np.errstate(over="ignore"):
         ours = background.sky_maps(data, yes, depth2, 40, 3, 3.0, 0.1)
-    for got, wanted in zip(ours[:2], expected[:2], strict=True):
-        assert np.isfinite(got).all()
-        np.testing.assert_allclose(got[rest], wanted[rest], rtol=0.05)
+    for result, wanted in zip(ours[:2], expected[:2], strict=True):
+        assert np.isfinite(result).all()
+        np.testing.assert_allclose(result[rest], wanted[rest], rtol=0.05)
 
 
 def test_segments_are_those_around_what_is_not_finite():
     data = np.zeros((40, 40), np.float32)
     data[10:15, 10:15], data[30, 30], data[20, 12] = 5, np.inf, np.nan
     zero, one, yes = np.zeros_like(data), np.ones_like(data), np.ones(data.shape, bool)
-    found = labelling.segments_above(data, zero, one, yes, KERNEL, 1.5, 3)
-    assert found.n_labels == 1
-    assert found.labels[12, 12] == 1
-    assert found.labels[30, 30] == 0
-    assert np.isfinite(found.smooth).all()
+    labels = labelling.segments_above(data, zero, one, yes, KERNEL, 1.5, 3)
+    assert labels.n_labels == 1
+    assert labels.labels[12, 12] == 1
+    assert labels.labels[30, 30] == 0
+    assert np.isfinite(labels.smooth).all()
 
 
 # ---------------------------------------------------------------- positions
@@ -763,9 +763,9 @@ def test_there_is_nothing_at_positions_far_off():
         assert np.isnan(exposures.box_fraction(yes, x, y, 9)).all()
         assert not neighbourhood.any_within(yes, x, y, 3.0).any()
         assert not neighbourhood.all_within(yes, x, y, 3.0).any()
-        found = neighbourhood.coverage((data, yes, n_exp, seconds), x, y, 2.0, 3.0)
-        assert not found.n_exp.any()
-        assert np.isnan(found.peak_rate).all()
+        result = neighbourhood.coverage((data, yes, n_exp, seconds), x, y, 2.0, 3.0)
+        assert not result.n_exp.any()
+        assert np.isnan(result.peak_rate).all()
         assert np.isinf(neighbourhood.neighbourhood((30, 20), x, y, 3.0).distance).all()
         assert not columnruns.column_runs(data, 2, x, y, here, [0.0], 3.0, 2, 9).any()
         values = sharpness.sharpness(data, ~yes, x, y, ring_px=(3.5, 5.5), **RING)
@@ -805,8 +805,8 @@ def test_a_position_that_rounds_up_to_the_edge_is_on_the_image():
     x = math.nextafter(0.5, 0)
     assert x + 0.5 == 1.0
     image = np.arange(1.0, 10.0, dtype=np.float32)[:, np.newaxis]
-    found = sharpness.brightest_near(image, x, 3.0, 2.0)
-    assert found == (0, 4)
+    result = sharpness.brightest_near(image, x, 3.0, 2.0)
+    assert result == (0, 4)
 
 
 # ---------------------------------------------------------------- numbers among themselves
@@ -828,11 +828,11 @@ def test_two_percentiles_are_those_of_the_sorted_values(values):
     ours = noise_image.two_percentiles(np.array(values), bins)
     with np.errstate(all="ignore"):
         expected = np.percentile(values, [noise_image.LOW_PERCENT, noise_image.MIDDLE_PERCENT])
-    for got, wanted in zip(ours, expected, strict=True):
+    for result, wanted in zip(ours, expected, strict=True):
         if np.isfinite(wanted):
-            assert got == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+            assert result == pytest.approx(wanted, rel=1e-9, abs=1e-9)
         else:
-            assert not np.isfinite(got)
+            assert not np.isfinite(result)
 
 
 def test_a_box_of_which_clipping_leaves_nothing_has_no_statistics():
@@ -951,7 +951,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_would_lead_astray_is_refused(what):
+def test_impossible_arguments_are_refused(what):
     with pytest.raises(ValueError):  # noqa: PT011, each kernel says what it needs
         REFUSED[what]()
 
@@ -984,8 +984,8 @@ def test_a_number_of_exposures_below_zero_counts_as_none():
     labels = np.repeat([[1, 2, 3]], 4, axis=0).astype(np.int32)
     counts = np.repeat([[-7, 2, -32768]], 4, axis=0).astype(np.int16)
     image = np.ones(labels.shape, np.float32)
-    found = moments.segment_properties(image, 0 * image, image, image > 0, labels, 3, counts)
-    assert found.median_count.tolist() == [0, 2, 0]
+    segments = moments.segment_properties(image, 0 * image, image, image > 0, labels, 3, counts)
+    assert segments.median_count.tolist() == [0, 2, 0]
 
 
 def test_coarse_pixels_have_a_sharpness():
@@ -1015,8 +1015,8 @@ def test_rows_are_medians_of_whatever_there_is():
     for medians in (rowmedians.median5x5_blocks, rowmedians.median3x3_blocks):
         out = np.zeros(shape, np.float32)
         medians(plane, stale, out)
-        written = out[2:-2, 8:-8]
-        assert np.isin(written[np.isfinite(written)], plane).all()
+        words = out[2:-2, 8:-8]
+        assert np.isin(words[np.isfinite(words)], plane).all()
 
 
 def test_frames_of_no_numbers_are_no_fit():

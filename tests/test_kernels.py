@@ -79,8 +79,8 @@ def test_exposure_counts_of_nothing():
 )
 def test_box_fraction_equals_brute_force(mask, positions, box_px):
     x, y = np.array(positions).reshape(-1, 2).T
-    got = box_fraction(mask, x, y, box_px)
-    for value, xi, yi in zip(got, x, y, strict=True):
+    result = box_fraction(mask, x, y, box_px)
+    for value, xi, yi in zip(result, x, y, strict=True):
         x0, y0 = round(xi) - box_px // 2, round(yi) - box_px // 2
         box = [
             mask[row, column]
@@ -125,11 +125,11 @@ def test_smoothed_agrees_with_astropy(shape, size):
     theirs = convolve(
         data.astype(float), kernel, boundary="fill", fill_value=np.nan, nan_treatment="interpolate"
     )
-    known = np.isfinite(theirs)
+    is_finite = np.isfinite(theirs)
     ours = smoothed(data, valid, kernel)
     assert ours.dtype == np.float32
-    np.testing.assert_allclose(ours[known], theirs[known], rtol=3e-6)
-    assert not ours[~known].any()
+    np.testing.assert_allclose(ours[is_finite], theirs[is_finite], rtol=3e-6)
+    assert not ours[~is_finite].any()
 
 
 def test_smoothing_keeps_a_constant_up_to_the_borders_and_holes():
@@ -157,12 +157,12 @@ def test_smoothing_where_nothing_is_valid_gives_zero():
 def test_neighbourhood_holds_every_pixel_within_the_radius_once(shape, x, y, radius):
     near = neighbourhood(shape, x, y, radius)
     within = near.distance[0] <= radius
-    found = list(zip(near.rows[0][within], near.columns[0][within], strict=True))
+    result = list(zip(near.rows[0][within], near.columns[0][within], strict=True))
     rows, columns = np.indices(shape)
     distance = np.hypot(columns - x, rows - y)
-    assert sorted(found) == sorted(zip(*np.nonzero(distance <= radius), strict=True))
+    assert sorted(result) == sorted(zip(*np.nonzero(distance <= radius), strict=True))
     np.testing.assert_allclose(
-        near.distance[0][within], [distance[pixel] for pixel in found], rtol=1e-12
+        near.distance[0][within], [distance[pixel] for pixel in result], rtol=1e-12
     )
 
 
@@ -202,15 +202,15 @@ def test_clipped_rows_agree_with_astropy(values, clip_sigma):
             assert np.isnan(std[k])
             assert count[k] == 0
             continue
-        kept = SigmaClip(sigma=clip_sigma, maxiters=None)(good, masked=False)
-        if kept.size != count[k]:
+        inliers = SigmaClip(sigma=clip_sigma, maxiters=None)(good, masked=False)
+        if inliers.size != count[k]:
             # A value exactly on the border may fall either way by rounding.
             border = np.abs(np.abs(good - median[k]) - clip_sigma * std[k])
             assert border.min() <= 1e-6 * max(1.0, np.abs(good).max())
             continue
-        assert median[k] == pytest.approx(np.median(kept), rel=1e-12, abs=1e-12)
+        assert median[k] == pytest.approx(np.median(inliers), rel=1e-12, abs=1e-12)
         scale = max(1.0, np.abs(good).max())
-        assert std[k] == pytest.approx(np.std(kept), rel=1e-6, abs=1e-6 * scale)
+        assert std[k] == pytest.approx(np.std(inliers), rel=1e-6, abs=1e-6 * scale)
 
 
 def test_rounding_does_not_clip_a_row_away():
@@ -238,9 +238,9 @@ def test_clipping_with_bright_outliers_keeps_the_precision_of_the_rest():
     values[:, 7], values[:, 9] = 1e5, 3e4
     _, std, count = clipped_rows(values, 3.0)
     for k in range(20):
-        kept = SigmaClip(sigma=3.0, maxiters=None)(values[k], masked=False)
-        assert count[k] == kept.size
-        assert std[k] == pytest.approx(np.std(kept), rel=1e-6)
+        inliers = SigmaClip(sigma=3.0, maxiters=None)(values[k], masked=False)
+        assert count[k] == inliers.size
+        assert std[k] == pytest.approx(np.std(inliers), rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
@@ -267,15 +267,17 @@ def test_annulus_statistics_equal_photutils_source_by_source():
         sigma_clip=SigmaClip(sigma=3.0, maxiters=None),
         sum_method="center",
     )
-    known = np.isfinite(theirs.median)
-    assert known.sum() > 40
-    np.testing.assert_allclose(ours.median[known], theirs.median[known], rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(ours.std[known], theirs.std[known], rtol=1e-9)
-    np.testing.assert_array_equal(
-        ours.n_pixels[known], np.rint(theirs.center_aper_area.value[known])
+    is_finite = np.isfinite(theirs.median)
+    assert is_finite.sum() > 40
+    np.testing.assert_allclose(
+        ours.median[is_finite], theirs.median[is_finite], rtol=1e-12, atol=1e-14
     )
-    assert np.isnan(ours.median[~known]).all()
-    assert not ours.n_pixels[~known].any()
+    np.testing.assert_allclose(ours.std[is_finite], theirs.std[is_finite], rtol=1e-9)
+    np.testing.assert_array_equal(
+        ours.n_pixels[is_finite], np.rint(theirs.center_aper_area.value[is_finite])
+    )
+    assert np.isnan(ours.median[~is_finite]).all()
+    assert not ours.n_pixels[~is_finite].any()
 
 
 def test_annulus_statistics_do_not_depend_on_the_other_positions():
@@ -318,9 +320,9 @@ def star_pixels(n, radius=5.0, seed=1):
 @pytest.mark.parametrize("alpha", [1.5, 3.0, 6.0])
 @pytest.mark.parametrize("bias", [0.0, -0.03, 2.0])
 def test_noiseless_profiles_come_back(fwhm, alpha, bias):
-    r, used = star_pixels(12)
+    r, mask = star_pixels(12)
     gamma = fwhm / (2 * np.sqrt(2 ** (1 / alpha) - 1))
-    fits = fit_moffat(r, moffat(r, 10.0, gamma, alpha, bias), used)
+    fits = fit_moffat(r, moffat(r, 10.0, gamma, alpha, bias), mask)
     assert not fits.failed.any()
     np.testing.assert_allclose(fits.fwhm_px, fwhm, atol=1e-4)
     np.testing.assert_allclose(fits.alpha, alpha, rtol=1e-3)
@@ -330,20 +332,20 @@ def test_noiseless_profiles_come_back(fwhm, alpha, bias):
 def test_noisy_fits_agree_with_scipy():
     rng = np.random.default_rng(8)
     n = 200
-    r, used = star_pixels(n)
+    r, mask = star_pixels(n)
     fwhm, alpha = rng.uniform(1.5, 4, n), rng.uniform(1.5, 5, n)
     gamma = fwhm / (2 * np.sqrt(2 ** (1 / alpha) - 1))
     amplitude = rng.uniform(0.3, 30, n)
     clean = moffat(r, amplitude[:, None], gamma[:, None], alpha[:, None], 0.01)
     values = clean + rng.normal(0, 0.02, r.shape)
-    fits = fit_moffat(r, values, used)
+    fits = fit_moffat(r, values, mask)
     low, high = np.log([GAMMA_PX[0], ALPHA[0]]), np.log([GAMMA_PX[1], ALPHA[1]])
-    compared = 0
+    n_compared = 0
     for k in range(n):
 
         def residual(p, k=k):
             model = moffat(r[k], p[0], np.exp(p[1]), np.exp(p[2]), p[3])
-            return (model - values[k])[used[k]]
+            return (model - values[k])[mask[k]]
 
         theirs = least_squares(
             residual,
@@ -356,17 +358,17 @@ def test_noisy_fits_agree_with_scipy():
         inside = np.exp(theirs.x[2]) < 0.9 * ALPHA[1] and np.exp(theirs.x[1]) < 0.9 * GAMMA_PX[1]
         if not (theirs.success and inside):
             continue
-        compared += 1
+        n_compared += 1
         width = 2 * np.exp(theirs.x[1]) * np.sqrt(2 ** np.exp(-theirs.x[2]) - 1)
         assert not fits.failed[k]
         assert fits.fwhm_px[k] == pytest.approx(width, abs=1e-3)
-    assert compared > 150
+    assert n_compared > 150
 
 
 def test_unused_pixels_and_missing_values_do_not_enter():
-    r, used = star_pixels(3)
+    r, mask = star_pixels(3)
     values = moffat(r, 5.0, 2.0, 3.0, 0.1)
-    holes = used.copy()
+    holes = mask.copy()
     holes[:, ::7] = False
     spoilt = np.where(holes, values, np.nan)
     fits = fit_moffat(r, spoilt, holes)
@@ -374,15 +376,15 @@ def test_unused_pixels_and_missing_values_do_not_enter():
 
 
 def test_hopeless_profiles_fail_and_say_so():
-    r, used = star_pixels(5)
+    r, mask = star_pixels(5)
     values = moffat(r, 5.0, 2.0, 3.0, 0.1)
     values[0] = moffat(r[0], -5.0, 2.0, 3.0, 0.1)  # a hole instead of a star
     values[1] = 3.0  # flat
-    used[2] = False  # nothing to fit
-    few = np.flatnonzero(used[3])
-    used[3] = False
-    used[3, few[:7]] = True  # fewer pixels than needed
-    fits = fit_moffat(r, values, used)
+    mask[2] = False  # nothing to fit
+    few = np.flatnonzero(mask[3])
+    mask[3] = False
+    mask[3, few[:7]] = True  # fewer pixels than needed
+    fits = fit_moffat(r, values, mask)
     np.testing.assert_array_equal(fits.failed, [True, True, True, True, False])
     for name in ("amplitude", "gamma_px", "alpha", "bias", "fwhm_px"):
         assert np.isnan(getattr(fits, name)[:4]).all()
@@ -391,21 +393,21 @@ def test_hopeless_profiles_fail_and_say_so():
 
 
 def test_shapes_at_the_border_of_their_range_are_pinned_not_hidden():
-    r, used = star_pixels(2)
+    r, mask = star_pixels(2)
     values = np.zeros(r.shape)
     values[0] = moffat(r[0], 5.0, 2.0, 3.0, 0.1)
-    nearest = np.argmin(np.where(used[1], r[1], np.inf))
+    nearest = np.argmin(np.where(mask[1], r[1], np.inf))
     values[1, nearest] = 8.0  # all in one pixel, as of a cosmic ray
-    fits = fit_moffat(r, values, used)
+    fits = fit_moffat(r, values, mask)
     np.testing.assert_array_equal(fits.failed, [False, False])
     np.testing.assert_array_equal(fits.pinned, [False, True])
 
 
 def test_broad_profiles_are_pinned_at_the_flattest_shape():
     # A galaxy wider than the aperture: amplitude and bias are degenerate there.
-    r, used = star_pixels(40)
+    r, mask = star_pixels(40)
     values = 1 - 0.02 * r**2 + np.random.default_rng(1).normal(0, 0.02, r.shape)
-    fits = fit_moffat(r, values, used)
+    fits = fit_moffat(r, values, mask)
     assert not fits.failed.any()
     assert fits.pinned.all()
     assert (fits.fwhm_px > 8).all()
@@ -413,12 +415,12 @@ def test_broad_profiles_are_pinned_at_the_flattest_shape():
 
 def test_spikes_are_fitted_and_narrow():
     rng = np.random.default_rng(0)
-    r, used = star_pixels(200)
+    r, mask = star_pixels(200)
     values = rng.normal(0, 0.01, r.shape)
     for k in range(200):
-        inner = np.argsort(np.where(used[k], r[k], 9))[: rng.integers(1, 4)]
+        inner = np.argsort(np.where(mask[k], r[k], 9))[: rng.integers(1, 4)]
         values[k, inner] += rng.uniform(0.5, 2, len(inner))
-    fits = fit_moffat(r, values, used)
+    fits = fit_moffat(r, values, mask)
     assert fits.failed.mean() < 0.1
     assert np.nanmedian(fits.fwhm_px) < 1.5
     assert (fits.pinned | fits.failed).mean() > 0.7
@@ -430,11 +432,11 @@ def test_fits_of_no_profiles():
 
 
 def test_fits_do_not_depend_on_their_neighbours_in_the_batch():
-    r, used = star_pixels(30)
+    r, mask = star_pixels(30)
     rng = np.random.default_rng(3)
     values = moffat(r, 5.0, 2.0, 3.0, 0.1) + rng.normal(0, 0.1, r.shape)
-    whole = fit_moffat(r, values, used)
-    alone = fit_moffat(r[4:5], values[4:5], used[4:5])
+    whole = fit_moffat(r, values, mask)
+    alone = fit_moffat(r[4:5], values[4:5], mask[4:5])
     np.testing.assert_allclose(alone.fwhm_px, whole.fwhm_px[4:5], rtol=1e-12)
 
 

@@ -105,10 +105,10 @@ def test_each_kind_is_named_whatever_is_stated(new_drc, tmp_path, kind, given):
     make, words = KINDS[kind]
     path = tmp_path / "jabc01010_drc.fits"  # the name does not help
     make(new_drc).writeto(path)
-    with pytest.raises(UnsupportedImage) as caught:
+    with pytest.raises(UnsupportedImage) as excinfo:
         read_drc(path, given)
-    assert words in str(caught.value)
-    assert "--set" not in str(caught.value)
+    assert words in str(excinfo.value)
+    assert "--set" not in str(excinfo.value)
 
 
 def test_a_catalog_is_a_table(tmp_path):
@@ -168,9 +168,9 @@ def test_an_aligned_copy_is_not_taken_for_an_original(new_drc, tmp_path):
     ],
 )
 def test_real_files_of_other_kinds(shared, name, words):
-    with pytest.raises(UnsupportedImage) as caught:
+    with pytest.raises(UnsupportedImage) as excinfo:
         read_drc(shared / "data" / name, STATED)
-    assert words in str(caught.value)
+    assert words in str(excinfo.value)
 
 
 # ---------------------------------------------------------------- all that is missing, at once
@@ -206,14 +206,14 @@ def test_what_is_known_is_filled_in(tmp_path, new_drc):
     hdus["SCI"].header["BUNIT"] = "ELECTRONS"
     path = tmp_path / "jabc01010_drc.fits"
     hdus.writeto(path)
-    with pytest.raises(MissingKeyword) as caught:
+    with pytest.raises(MissingKeyword) as excinfo:
         read_drc(path)
     line = (
         "--set input.detector=WFC --set input.filter=F775W --set input.exptime_s=1000 "
         "--set input.bunit=electrons"
     )
-    assert line in str(caught.value)
-    assert "jabc01010_drc.bycatch.toml" in str(caught.value)
+    assert line in str(excinfo.value)
+    assert "jabc01010_drc.bycatch.toml" in str(excinfo.value)
     facts = dict(part.split("input.")[1].split("=") for part in line.split(" --set "))
     assert read_drc(path, InputSettings.model_validate(facts)).meta.exptime_s == 1000
 
@@ -225,9 +225,9 @@ def test_a_real_bare_image_is_read_after_one_message(shared):
         "detector": "HRC", "filter": "F606W", "exptime_s": 60, "photflam": 1.278e-19,
         "photplam": 5888, "bunit": "electrons",
     }  # fmt: skip
-    with pytest.raises(MissingKeyword) as caught:
+    with pytest.raises(MissingKeyword) as excinfo:
         read_drc(path)
-    assert caught.value.metadata["missing"] == list(values)
+    assert excinfo.value.metadata["missing"] == list(values)
     assert read_drc(path, InputSettings.model_validate(values)).meta.filter == "F606W"
 
 
@@ -245,7 +245,7 @@ def test_a_missing_sky_is_said_with_the_rest(tmp_path, new_drc):
 def test_a_file_without_any_fact_is_dropped_in_one_short_line(tmp_path):
     path = tmp_path / "model.fits"
     fits.PrimaryHDU(np.ones((50, 50), np.float32)).writeto(path)
-    with pytest.raises(MissingKeyword, match="no image of ACS") as caught:
+    with pytest.raises(MissingKeyword, match="no image of ACS") as excinfo:
         read_drc(path)
-    assert len(str(caught.value)) - len(str(path)) < 150
-    assert "--set" not in str(caught.value)
+    assert len(str(excinfo.value)) - len(str(path)) < 150
+    assert "--set" not in str(excinfo.value)

@@ -80,9 +80,9 @@ def test_it_is_photutils_source_catalog(seed, sky):
     close = {"rtol": 1e-6, "atol": 1e-9}
     alike = differ = 0
     for k, own in enumerate(labels):
-        light, used = without_others(data.astype(float), valid, segments, own, x[k], y[k])
+        light, mask = without_others(data.astype(float), valid, segments, own, x[k], y[k])
         alone = np.where(segments == own, 1, 0)
-        theirs = by_photutils(np.where(used, light - sky, 0), used, alone)
+        theirs = by_photutils(np.where(mask, light - sky, 0), mask, alone)
         np.testing.assert_allclose(mine.semimajor_px[k], theirs.semimajor_axis.value[0], **close)
         np.testing.assert_allclose(mine.semiminor_px[k], theirs.semiminor_axis.value[0], rtol=1e-5)
         turn = np.degrees(mine.theta_rad[k]) - theirs.orientation.value[0]
@@ -116,11 +116,11 @@ def test_pieces_of_a_galaxy_keep_their_light():
 
 
 def test_circles_as_large_as_ellipses():
-    found = ellipse_radius_px(
+    shapes = ellipse_radius_px(
         [2.0, 2.0, np.nan, 6.0], [3.0, 3.0, 1.0, 80.0], [3.0, 0.75, 1.0, 20.0]
     )
     # The last one is cut to a long semi-axis of 200 px.
-    np.testing.assert_allclose(found, [15.0, 7.5, np.nan, 100.0])
+    np.testing.assert_allclose(shapes, [15.0, 7.5, np.nan, 100.0])
 
 
 def test_the_area_is_that_of_the_ellipse():
@@ -223,9 +223,9 @@ def test_a_position_without_a_label_has_the_segment_under_it():
     under = [segments[40, 30], segments[66, 70], 0, 0, 4]
     given = kron_shapes(data, valid, 0.0, x, y, segments, under)
     for labels in (None, np.zeros(5, int)):
-        found = kron_shapes(data, valid, 0.0, x, y, segments, labels)
-        np.testing.assert_array_equal(found.flux, given.flux)
-    assert not found.windowed[4]
+        result = kron_shapes(data, valid, 0.0, x, y, segments, labels)
+        np.testing.assert_array_equal(result.flux, given.flux)
+    assert not result.windowed[4]
 
 
 def test_a_label_that_is_not_there_is_none():
@@ -321,22 +321,22 @@ def slow_kron(data, valid, sky, x, y, segments=None):
         on_image = -0.5 <= x[k] < nx - 0.5 and -0.5 <= y[k] < ny - 0.5
         if on_image and np.isfinite(sky[k]):
             light = np.where(valid & (segments == 0), data.astype(float) - sky[k], 0)
-            whole, used = without_others(data.astype(float), valid, segments, 0, x[k], y[k])
-            out[k] = slow_shape(np.where(used, whole - sky[k], 0), used, x[k], y[k], light)
+            whole, mask = without_others(data.astype(float), valid, segments, 0, x[k], y[k])
+            out[k] = slow_shape(np.where(mask, whole - sky[k], 0), mask, x[k], y[k], light)
     return out
 
 
 def agreeing(shapes, expected):
     """Return which shapes agree, to 1e-5 of each value and 5e-5 of its unit."""
-    found = np.transpose(
+    result = np.transpose(
         [shapes.semimajor_px, shapes.semiminor_px, shapes.theta_rad, shapes.kron_radius,
          shapes.flux, shapes.area_px2]
     )  # fmt: skip
-    turn = (found[:, 2] - expected[:, 2] + np.pi / 2) % np.pi - np.pi / 2
+    turn = (result[:, 2] - expected[:, 2] + np.pi / 2) % np.pi - np.pi / 2
     # A round source has no angle.
     turn[expected[:, 0] - expected[:, 1] < 1e-3] = 0
-    found[:, 2] = np.where(np.isnan(found[:, 2]), np.nan, expected[:, 2] + turn)
-    return np.isclose(found, expected, rtol=1e-5, atol=5e-5, equal_nan=True).all(axis=1)
+    result[:, 2] = np.where(np.isnan(result[:, 2]), np.nan, expected[:, 2] + turn)
+    return np.isclose(result, expected, rtol=1e-5, atol=5e-5, equal_nan=True).all(axis=1)
 
 
 def circle_flux(light, x, y, radius):
@@ -397,12 +397,12 @@ def test_shapes_without_a_segment_are_those_of_the_slow_twin(shape):
         sky[3] = np.nan
         shapes, expected = kron_shapes(data, valid, sky, x, y), slow_kron(data, valid, sky, x, y)
         agree = np.append(agree, agreeing(shapes, expected))
-        measured = np.flatnonzero(np.isfinite(expected[:, 4]))
-        assert shapes.windowed[measured].all()
-        for k in measured:
+        rows = np.flatnonzero(np.isfinite(expected[:, 4]))
+        assert shapes.windowed[rows].all()
+        for k in rows:
             light = np.where(valid, data.astype(float) - sky[k], 0)
             assert_half_light(light, x[k], y[k], shapes, k)
-        n_measured += len(measured)
+        n_measured += len(rows)
     assert n_measured > 30
     # Rounding may make the two stop one iteration apart.
     assert (~agree).sum() <= 0.01 * len(agree)
@@ -462,8 +462,8 @@ def test_sums_under_the_narrowest_windows_are_those_of_numpy(turn, x, y):
             assert abs(square - 16).min() > 1e-6
             weighted = np.where(square <= 16, stamp[:101, :101] * np.exp(-square / 2), 0)
             expected = [(weighted * p).sum() for p in (np.ones_like(dx), dx**2, dy**2, dx * dy)]
-            found = _weighted_sums(stamp, (0, 101, 0, 101), x, y, (xx, yy, xy), rows)
-            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+            result = _weighted_sums(stamp, (0, 101, 0, 101), x, y, (xx, yy, xy), rows)
+            np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-9)
 
 
 # ---------------------------------------------------------------- half of the light

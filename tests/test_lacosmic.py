@@ -33,11 +33,11 @@ def frame(ny, nx, rng):
 def by_astroscrappy(image, variance, bad=None, n_iterations=4, fsmode="median", **options):
     import astroscrappy
 
-    found, _ = astroscrappy.detect_cosmics(
+    mask, _ = astroscrappy.detect_cosmics(
         image, inmask=bad, invar=variance, satlevel=np.inf, sepmed=False, niter=n_iterations,
         fsmode=fsmode, psffwhm=2.1, **options,
     )  # fmt: skip
-    return found
+    return mask
 
 
 def psf_of(fsmode):
@@ -71,9 +71,9 @@ def test_mask_is_that_of_astroscrappy(cleantype, fsmode, strip_px, monkeypatch):
         expected = by_astroscrappy(
             image, variance, bad, fsmode=fsmode, cleantype=cleantype, **options
         )
-        found = lacosmic(image, variance, bad, cleantype=cleantype, psf=psf_of(fsmode), **options)
-        np.testing.assert_array_equal(found, expected)
-        n_found += found.sum()
+        mask = lacosmic(image, variance, bad, cleantype=cleantype, psf=psf_of(fsmode), **options)
+        np.testing.assert_array_equal(mask, expected)
+        n_found += mask.sum()
     assert n_found > 200
 
 
@@ -119,9 +119,9 @@ def test_a_mirrored_border_is_that_of_a_padded_image(cleantype, fsmode, strip_px
         planes = (np.pad(p, 8, mode="symmetric") for p in (image, variance, bad))
         options = {"cleantype": cleantype, "sigclip": 3.0, "objlim": 1.0}
         expected = by_astroscrappy(*map(np.ascontiguousarray, planes), fsmode=fsmode, **options)
-        found = lacosmic(image, variance, bad, psf=psf_of(fsmode), mirror_px=8, **options)
-        np.testing.assert_array_equal(found, expected[8:-8, 8:-8])
-        n_found += found.sum()
+        mask = lacosmic(image, variance, bad, psf=psf_of(fsmode), mirror_px=8, **options)
+        np.testing.assert_array_equal(mask, expected[8:-8, 8:-8])
+        n_found += mask.sum()
     assert n_found > 100
 
 
@@ -147,15 +147,15 @@ def slow_peak_and_structure(image, variance):
 def slow_lacosmic(image, variance, sigclip, sigfrac, objlim, n_iterations):
     """Return the mask with cleaning by the plain median, which astroscrappy can't be asked for."""
     image, variance = image.copy(), variance.copy()
-    found = np.zeros(image.shape, bool)
+    result = np.zeros(image.shape, bool)
     for _ in range(n_iterations):
         peak, fine = slow_peak_and_structure(image, variance)
         rays = (peak > sigclip) & (peak / fine > objlim)
         rays = maximum_filter(rays, 3) & (peak > sigclip)
-        found |= maximum_filter(rays, 3) & (peak > sigfrac * sigclip)
+        result |= maximum_filter(rays, 3) & (peak > sigfrac * sigclip)
         for plane in (image, variance):
-            plane[found] = median_filter(plane, 5)[found]
-    return found
+            plane[result] = median_filter(plane, 5)[result]
+    return result
 
 
 def test_cleaning_by_the_plain_median_follows_its_definition():
@@ -163,11 +163,11 @@ def test_cleaning_by_the_plain_median_follows_its_definition():
     for _ in range(5):
         image, variance = frame(*rng.integers(10, 70, 2), rng)
         expected = slow_lacosmic(image, variance, 3.0, 0.3, 1.0, 3)
-        found = lacosmic(
+        mask = lacosmic(
             image, variance, sigclip=3.0, objlim=1.0, n_iterations=3, cleantype="median"
         )
         # Rounding of other operations: a pixel within 1e-5 of a limit may differ.
-        assert (found != expected).sum() <= 1
+        assert (mask != expected).sum() <= 1
 
 
 def test_nothing_is_found_in_nothing():
@@ -223,9 +223,9 @@ def test_medians_of_windows_are_scipys(values):
 
 
 def assert_medians(values, used):
-    ordered = np.sort(values[used])
-    assert large_medians.median(values, used) == np.median(ordered.astype(float))
-    assert large_medians.lower_median(values, used) == ordered[(len(ordered) - 1) // 2]
+    in_order = np.sort(values[used])
+    assert large_medians.median(values, used) == np.median(in_order.astype(float))
+    assert large_medians.lower_median(values, used) == in_order[(len(in_order) - 1) // 2]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 999, 50_000, 400_001])
@@ -236,27 +236,27 @@ def test_median_of_many_is_numpys(size):
         np.sort(rng.normal(0, 1, size)), np.repeat(rng.normal(0, 1, size // 900 + 1), 900)[:size],
     ):  # fmt: skip
         values = numbers.astype(np.float32)
-        used = rng.random(size) < 0.7
-        used[0] = True
-        values[~used] = np.nan
-        assert_medians(values, used)
+        mask = rng.random(size) < 0.7
+        mask[0] = True
+        values[~mask] = np.nan
+        assert_medians(values, mask)
 
 
 @pytest.mark.parametrize("share", [1e-5, 1e-3, 0.02])
 def test_median_of_few_among_many_is_numpys(share):
     rng = np.random.default_rng(14)
-    values, used = rng.normal(0, 1, 400_001).astype(np.float32), rng.random(400_001) < share
-    used[7] = True
-    values[~used] = np.nan
-    assert_medians(values, used)
+    values, mask = rng.normal(0, 1, 400_001).astype(np.float32), rng.random(400_001) < share
+    mask[7] = True
+    values[~mask] = np.nan
+    assert_medians(values, mask)
 
 
 @pytest.mark.parametrize("n", [499, 500])
 def test_median_of_a_cluster_among_many_is_numpys(n):
     values = np.random.default_rng(15).normal(0, 1, 400_001).astype(np.float32)
-    used = np.zeros(values.shape, bool)
-    used[1000 : 1000 + n] = True
-    assert_medians(values, used)
+    mask = np.zeros(values.shape, bool)
+    mask[1000 : 1000 + n] = True
+    assert_medians(values, mask)
 
 
 @pytest.mark.parametrize("change", [100, -100])
@@ -335,18 +335,18 @@ def test_pixels_between_equal_peaks_belong_to_one_of_them():
         near = rng.random(shape) < 0.5
         x, y = peaks.maxima(signal, near)
         narrow = rng.random(len(x)) < 0.5
-        found = peaks.narrow_basins(signal, near, x, y, narrow)
-        np.testing.assert_array_equal(found[y, x], narrow)
+        mask = peaks.narrow_basins(signal, near, x, y, narrow)
+        np.testing.assert_array_equal(mask[y, x], narrow)
         markers = np.zeros(shape, np.int32)
         markers[y, x] = np.where(narrow, 2, 1)
         parts, _ = label(near, np.ones((3, 3)))
         kinds = [{*markers[parts == k]} - {0} for k in range(1, parts.max() + 1)]
         for k, kind in enumerate(kinds, 1):  # without a choice there is no tie
             if len(kind) < 2:
-                assert (found[parts == k] == (kind == {2})).all()
+                assert (mask[parts == k] == (kind == {2})).all()
         basins = watershed(-signal, markers, mask=near, connectivity=2) == 2
         # Equal pixels may come in another order: few of them change hands.
-        assert (found != basins).sum() < 0.05 * near.sum()
+        assert (mask != basins).sum() < 0.05 * near.sum()
 
 
 @pytest.mark.parametrize("radius_px", [0.5, 1.0, 2.3, 4.6, 9.9])
@@ -440,8 +440,8 @@ def test_blurred_mask_is_scipys(sigma, shape):
     weights /= weights.sum()
     blurred = gaussian_filter(mask.astype(float), sigma, mode="constant")
     for threshold in (0.0123, 0.05, 0.3):
-        found = peaks.blurred_above(mask, weights, threshold, good)
-        np.testing.assert_array_equal(found, (mask | (blurred > threshold)) & good)
+        rays = peaks.blurred_above(mask, weights, threshold, good)
+        np.testing.assert_array_equal(rays, (mask | (blurred > threshold)) & good)
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (1, 1), (600, 5)])
@@ -451,7 +451,7 @@ def test_the_sky_is_taken_off_where_good(shape):
     good = rng.random(shape) < 0.7
     good[0, 0] = True
     expected = np.where(good, counts - 0.3 * seconds, 0)
-    found = np.where(good, counts, np.nan).astype(np.float32)
-    peaks.take_sky_off(found, np.where(good, seconds, np.nan).astype(np.float32), good, 0.3)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-5)
-    assert not found[~good].any()
+    result = np.where(good, counts, np.nan).astype(np.float32)
+    peaks.take_sky_off(result, np.where(good, seconds, np.nan).astype(np.float32), good, 0.3)
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-5)
+    assert not result[~good].any()

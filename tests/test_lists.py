@@ -35,25 +35,25 @@ def test_pixels_of_one_image_are_refused_unless_it_is_named(bycatch, two_grids):
     Table({"X_IMAGE": x + 1, "Y_IMAGE": y + 1}).write(folder / "mine.csv")
     words = ("run", folder, "-o", out, "--sources", folder / "mine.csv", *QUICK)
     for more in ((), ("--dry-run",)):
-        ended = bycatch(*words, *more)
-        assert ended.status == 2
-        assert "the 2 images are of different grids" in ended.err
-        assert "--sources-image ROOT" in ended.err
-    ended = bycatch(*words, "--sources-image", "jabc01099")
-    assert ended.status == 2
-    assert "0 images of this name - of jabc01010, jabc01020" in ended.err
+        result = bycatch(*words, *more)
+        assert result.status == 2
+        assert "the 2 images are of different grids" in result.err
+        assert "--sources-image ROOT" in result.err
+    result = bycatch(*words, "--sources-image", "jabc01099")
+    assert result.status == 2
+    assert "0 images of this name - of jabc01010, jabc01020" in result.err
 
-    ended = bycatch(*words, "--sources-image", "jabc01010")
-    assert ended.status == 0, ended.err
-    assert "X_IMAGE, Y_IMAGE are 1-based" in ended.out + ended.err
+    result = bycatch(*words, "--sources-image", "jabc01010")
+    assert result.status == 0, result.err
+    assert "X_IMAGE, Y_IMAGE are 1-based" in result.out + result.err
     assert bycatch("objects", out, "-q").status == 0
     measured = read_table(next(out.glob("objects/*/*_epochs.ecsv")))
     objects = read_table(next(out.glob("objects/*/*_objects.ecsv")))
-    listed = objects["object_id"][objects["list_row"] > 0]
+    ids = objects["object_id"][objects["list_row"] > 0]
     assert sorted(objects["list_row"][objects["list_row"] > 0]) == [1, 2, 3]
     for root, shift in (("jabc01010", (0, 0)), ("jabc01020", (X0, Y0))):
         own = measured[[str(name).endswith(root) for name in measured["image"]]]
-        own = own[np.isin(own["object_id"], listed)]
+        own = own[np.isin(own["object_id"], ids)]
         for column, places, off in zip("xy", (x, y), shift, strict=True):
             np.testing.assert_allclose(sorted(own[column]), sorted(places - off), atol=0.1)
     # The list is remembered: nothing has to be done again.
@@ -64,14 +64,14 @@ def test_physical_regions_are_those_of_each_image(bycatch, two_grids):
     folder, x, y = two_grids
     regions = "".join(f"circle({a + 1:.3f},{b + 1:.3f},3)\n" for a, b in zip(x, y, strict=True))
     (folder / "mine.reg").write_text(f"physical\n{regions}# text(5,5) text={{a}}\n")
-    ended = bycatch("run", folder, "-o", folder / "out", "--exclude", folder / "mine.reg", *QUICK)
-    assert ended.status == 0, ended.err
-    assert "skipped: text (line 5) has no area" in ended.out + ended.err
+    result = bycatch("run", folder, "-o", folder / "out", "--exclude", folder / "mine.reg", *QUICK)
+    assert result.status == 0, result.err
+    assert "skipped: text (line 5) has no area" in result.out + result.err
     for table in catalogs(folder / "out", "excluded").values():
         assert len(table) == 3
 
 
 def test_an_image_of_no_list(bycatch, tmp_path):
-    ended = bycatch("run", tmp_path, "-o", tmp_path / "out", "--sources-image", "a", *QUICK)
-    assert ended.status == 2
-    assert "--sources-image: of which list?" in ended.err
+    result = bycatch("run", tmp_path, "-o", tmp_path / "out", "--sources-image", "a", *QUICK)
+    assert result.status == 2
+    assert "--sources-image: of which list?" in result.err

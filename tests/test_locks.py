@@ -64,8 +64,8 @@ def end(process):
 
 
 def test_one_holder_at_a_time_and_nothing_left(place):
-    with lock(place) as held:
-        assert held.is_ours()
+    with lock(place) as own_lock:
+        assert own_lock.is_ours()
         content = json.loads(place.read_bytes())
         assert (content["host"], content["pid"]) == (socket.gethostname(), os.getpid())
         with pytest.raises(LockHeld) as err:
@@ -78,9 +78,9 @@ def test_one_holder_at_a_time_and_nothing_left(place):
 
 
 def test_the_error_says_who_since_when_and_what_to_do(place):
-    with lock(place), pytest.raises(LockHeld) as caught:
+    with lock(place), pytest.raises(LockHeld) as excinfo:
         lock(place)
-    err = caught.value
+    err = excinfo.value
     since = f"{err.holder.since[:10]} {err.holder.since[11:16]} UTC"
     words = f"host {socket.gethostname()}, process {os.getpid()}, since {since}"
     assert err.holder.words() == words
@@ -119,8 +119,8 @@ def test_threads_of_one_process_exclude_one_another(place):
     for thread in threads:
         thread.join()
     assert len(had) == 8
-    (held,) = filter(None, had)
-    held.release()
+    (own_lock,) = filter(None, had)
+    own_lock.release()
     assert names(place) == []
 
 
@@ -138,8 +138,8 @@ def test_a_folder_that_is_not_there_or_that_nobody_may_write_to(place, monkeypat
 
 def test_who_waits_gets_it_once_it_is_free(place, caplog, monkeypatch):
     monkeypatch.setattr(locks, "POLL_S", 0.01)
-    held = lock(place)
-    timer = threading.Timer(0.1, held.release)
+    own_lock = lock(place)
+    timer = threading.Timer(0.1, own_lock.release)
     timer.start()
     with caplog.at_level(logging.INFO, "bycatch"), wait_for(place) as mine:
         assert mine.is_ours()
@@ -151,11 +151,11 @@ def test_who_waits_gets_it_once_it_is_free(place, caplog, monkeypatch):
 
 
 def test_what_is_no_longer_ours_is_not_removed(place):
-    held = lock(place)
+    own_lock = lock(place)
     place.unlink()
     write(place, Holder("elsewhere", 1, SINCE))
-    assert not held.is_ours()
-    held.release()
+    assert not own_lock.is_ours()
+    own_lock.release()
     assert names(place) == [".lock"]
 
 
@@ -165,9 +165,9 @@ def test_what_is_no_longer_ours_is_not_removed(place):
 @linux
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(place, caplog):
     process = other_process(place)
-    with pytest.raises(LockHeld) as caught:
+    with pytest.raises(LockHeld) as excinfo:
         lock(place)
-    assert caught.value.holder.pid == process.pid
+    assert excinfo.value.holder.pid == process.pid
     end(process)
     with caplog.at_level(logging.WARNING, "bycatch"), lock(place):
         assert names(place) == [".lock"]
@@ -222,9 +222,9 @@ def test_without_proc_a_process_that_is_gone_is_gone_and_a_number_proves_nothing
     place, monkeypatch
 ):
     monkeypatch.setattr(locks, "PROC", place / "none")
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    write(place, Holder(socket.gethostname(), ended.pid, SINCE))
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    write(place, Holder(socket.gethostname(), process.pid, SINCE))
     with lock(place):
         assert json.loads(place.read_bytes())["started"] is None
         with pytest.raises(LockHeld):
@@ -259,13 +259,13 @@ def test_the_clock_is_that_of_the_file_system(place, monkeypatch):
 
 def test_a_heartbeat_keeps_it_fresh_until_it_is_released(place, monkeypatch):
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
-    with lock(place) as held:
+    with lock(place) as own_lock:
         age(place, 5000)
         deadline = time.monotonic() + 10
         while time.time() - place.stat().st_mtime > 60:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert held.is_ours()
+        assert own_lock.is_ours()
     place.write_text("of another one")
     age(place, 5000)
     time.sleep(0.1)
@@ -364,8 +364,8 @@ def test_without_hard_links_it_works_all_the_same(place, monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refused)
-    with lock(place) as held:
-        assert held.is_ours()
+    with lock(place) as own_lock:
+        assert own_lock.is_ours()
         with pytest.raises(LockHeld):
             lock(place)
         assert names(place) == [".lock"]
@@ -382,8 +382,8 @@ def test_an_answer_of_nfs_that_came_twice_is_one_success(place, monkeypatch):
         link(source, target)
 
     monkeypatch.setattr(os, "link", twice)
-    with lock(place) as held:
-        assert held.is_ours()
+    with lock(place) as own_lock:
+        assert own_lock.is_ours()
 
 
 def test_what_killed_processes_left_goes_once_it_is_old(place):
@@ -424,9 +424,9 @@ def test_while_somebody_takes_over_the_others_wait_and_then_give_up(place, monke
     monkeypatch.setattr(locks, "PAUSE_S", 0.001)
     write(place, Holder("elsewhere", 1, SINCE), age_s=5000)
     claim = lock(claim_of(place))
-    with pytest.raises(LockHeld) as caught:
+    with pytest.raises(LockHeld) as excinfo:
         lock(place)
-    assert caught.value.holder.pid == os.getpid()
+    assert excinfo.value.holder.pid == os.getpid()
     claim.release()
     lock(place).release()
 

@@ -37,13 +37,13 @@ def slow_pairs(a, b, radius, brightness=None):
 def greedy_twin(a, b, radius, brightness=None):
     """The slow, readable twin: closest pair first, one pair at a time."""
     pairs = sorted((s, i, j) for i, j, s in slow_pairs(a, b, radius, brightness))
-    free_a, free_b, found = set(range(len(a))), set(range(len(b))), []
+    free_a, free_b, result = set(range(len(a))), set(range(len(b))), []
     for _, i, j in pairs:
         if i in free_a and j in free_b:
             free_a.remove(i)
             free_b.remove(j)
-            found.append((i, j))
-    return sorted(found)
+            result.append((i, j))
+    return sorted(result)
 
 
 def pairs_of(a, b, radius, brightness=None):
@@ -103,16 +103,16 @@ def test_pairs_within_a_radius_are_those_of_a_double_loop(radius, with_magnitude
 def vectorised_closest_first(ia, ib, separation):
     """The greedy pairing in steps of many pairs: the closest left for both members is final."""
     order = np.lexsort((ib, ia, separation))
-    ia, ib, found = ia[order], ib[order], np.zeros((0, 2), int)
+    ia, ib, result = ia[order], ib[order], np.zeros((0, 2), int)
     while ia.size:
         first = np.zeros(ia.size, int)
         for index in (ia, ib):
             first[np.unique(index, return_index=True)[1]] += 1
         final = first == 2
-        found = np.vstack([found, np.transpose([ia[final], ib[final]])])
+        result = np.vstack([result, np.transpose([ia[final], ib[final]])])
         left = ~(np.isin(ia, ia[final]) | np.isin(ib, ib[final]))
         ia, ib = ia[left], ib[left]
-    return found[np.argsort(found[:, 0])].T
+    return result[np.argsort(result[:, 0])].T
 
 
 @pytest.mark.parametrize("n_pairs", [0, 1, 2, 30, 500, 5000])
@@ -123,11 +123,11 @@ def test_closest_first_is_that_of_many_pairs_at_once(n_pairs, n_separations):
     every = np.unique(rng.integers(0, n_members, (n_pairs, 2)), axis=0)
     ia, ib = rng.permutation(every).T
     separation = rng.integers(0, n_separations, len(ia)).astype(float)
-    found, expected = (
+    result, expected = (
         take(ia, ib, separation) for take in (closest_first, vectorised_closest_first)
     )
-    np.testing.assert_array_equal(found, expected)
-    assert found[0].dtype == found[1].dtype == np.int64
+    np.testing.assert_array_equal(result, expected)
+    assert result[0].dtype == result[1].dtype == np.int64
 
 
 def test_one_to_one_uses_nothing_twice():
@@ -190,8 +190,8 @@ def most_pairs(a, b, max_shift, max_roll_rad, tolerance):
 @pytest.mark.parametrize("seed", range(8))
 def test_offset_has_as_many_pairs_as_an_exhaustive_search_finds(seed):
     a, b, _ = shifted_lists(seed, 4, 7, 14, half=20.0)
-    found = search(a, b, half=20.0)
-    assert found.n_pairs == most_pairs(a, b, 3.0, MAX_ROLL, 0.1) >= 4
+    result = search(a, b, half=20.0)
+    assert result.n_pairs == most_pairs(a, b, 3.0, MAX_ROLL, 0.1) >= 4
 
 
 @pytest.mark.parametrize(
@@ -200,42 +200,42 @@ def test_offset_has_as_many_pairs_as_an_exhaustive_search_finds(seed):
 def test_offset_is_found_with_few_true_pairs_among_many(n_true, n_a, n_b):
     for seed in range(10):
         a, b, (dx, dy, roll) = shifted_lists(seed, n_true, n_a, n_b)
-        found = search(a, b)
+        result = search(a, b)
         # A noise of 0.01 per axis on three or more pairs moves the middle by less than 0.05,
         # and the roll by less than that over the shortest base of these lists.
-        assert math.hypot(found.dx - dx, found.dy - dy) < 0.1
-        assert abs(found.roll_rad - roll) < 2e-3
-        assert found.n_pairs >= n_true
-        assert found.chance < 1e-3
+        assert math.hypot(result.dx - dx, result.dy - dy) < 0.1
+        assert abs(result.roll_rad - roll) < 2e-3
+        assert result.n_pairs >= n_true
+        assert result.chance < 1e-3
 
 
 def test_offset_without_noise_is_exact():
     a, b, (dx, dy, roll) = shifted_lists(3, 20, 20, 200, noise=0.0)
-    found = search(a, b)
-    assert (found.dx, found.dy, found.roll_rad) == pytest.approx((dx, dy, roll), abs=1e-9)
-    assert found.n_pairs == 20
+    result = search(a, b)
+    assert (result.dx, result.dy, result.roll_rad) == pytest.approx((dx, dy, roll), abs=1e-9)
+    assert result.n_pairs == 20
 
 
 def test_offset_is_found_in_a_crowd():
     a, b, (dx, dy, roll) = shifted_lists(1, 1500, 2000, 2000)
-    found = search(a, b)
-    assert (found.dx, found.dy) == pytest.approx((dx, dy), abs=2e-3)
-    assert found.roll_rad == pytest.approx(roll, abs=2e-5)
-    assert found.chance < 1e-100
+    result = search(a, b)
+    assert (result.dx, result.dy) == pytest.approx((dx, dy), abs=2e-3)
+    assert result.roll_rad == pytest.approx(roll, abs=2e-5)
+    assert result.chance < 1e-100
 
 
 def test_offset_at_the_corner_of_the_range_is_found():
     a, _, _ = shifted_lists(5, 0, 10, 10)
     for sx, sy, sr in [(1, 1, 1), (1, -1, -1), (-1, 1, 1), (-1, -1, -1)]:
         truth = (sx * 2.12, sy * 2.12, sr * MAX_ROLL)
-        found = search(a, move(a, *truth))
-        assert (found.dx, found.dy, found.roll_rad) == pytest.approx(truth, abs=1e-9)
+        result = search(a, move(a, *truth))
+        assert (result.dx, result.dy, result.roll_rad) == pytest.approx(truth, abs=1e-9)
 
 
 def test_offset_beyond_the_range_is_not_returned():
     a, _, _ = shifted_lists(5, 0, 10, 10)
-    found = search(a, move(a, 3.5, 0.0, 0.0))
-    assert found.n_pairs < 3
+    result = search(a, move(a, 3.5, 0.0, 0.0))
+    assert result.n_pairs < 3
 
 
 @pytest.mark.parametrize(("n_a", "n_b"), [(3, 100), (10, 300), (40, 1000)])
@@ -251,9 +251,9 @@ def test_pieces_of_one_source_do_not_outvote_the_stars():
     a, b, (dx, dy, _) = shifted_lists(2, 5, 5, 100)
     # A star in twelve pieces, all at nearly one wrong offset from one reference star.
     pieces = a[0] + np.array([1.0, -2.0]) + rng.normal(0, 0.03, (12, 2))
-    found = search(a, np.vstack([b, pieces]))
-    assert found.n_pairs == 5
-    assert math.hypot(found.dx - dx, found.dy - dy) < 0.1
+    result = search(a, np.vstack([b, pieces]))
+    assert result.n_pairs == 5
+    assert math.hypot(result.dx - dx, result.dy - dy) < 0.1
 
 
 def test_search_is_deterministic_and_leaves_its_input_alone():
@@ -266,30 +266,30 @@ def test_search_is_deterministic_and_leaves_its_input_alone():
 
 @pytest.mark.parametrize(("n_a", "n_b"), [(0, 0), (0, 5), (5, 0), (1, 1)])
 def test_search_of_almost_nothing(n_a, n_b):
-    found = search(np.full((n_a, 2), 0.0), np.full((n_b, 2), 50.0))
-    assert found.n_pairs == 0
-    assert found.chance == math.inf
+    result = search(np.full((n_a, 2), 0.0), np.full((n_b, 2), 50.0))
+    assert result.n_pairs == 0
+    assert result.chance == math.inf
 
 
 def test_one_position_at_the_centre_of_rotation():
-    found = search(np.zeros((1, 2)), np.array([[1.0, 0.5]]))
-    assert (found.dx, found.dy, found.n_pairs) == (1.0, 0.5, 1)
-    assert found.chance > 1e-4
+    result = search(np.zeros((1, 2)), np.array([[1.0, 0.5]]))
+    assert (result.dx, result.dy, result.n_pairs) == (1.0, 0.5, 1)
+    assert result.chance > 1e-4
 
 
 def test_search_without_roll_keeps_it_at_zero():
     a, _, _ = shifted_lists(5, 0, 10, 10)
-    found = find_offset(
+    offset = find_offset(
         a, move(a, 1.0, -1.0, 0.0), max_shift=3.0, max_roll_rad=0.0, tolerance=0.1, area=1e4
     )
-    assert (found.dx, found.dy, found.roll_rad) == pytest.approx((1.0, -1.0, 0.0), abs=1e-9)
+    assert (offset.dx, offset.dy, offset.roll_rad) == pytest.approx((1.0, -1.0, 0.0), abs=1e-9)
 
 
 def test_not_finite_positions_do_not_count():
     a, b, (dx, dy, _) = shifted_lists(4, 6, 6, 100)
-    found = search(np.vstack([a, [[np.nan, 0.0]]]), np.vstack([b, [[1.0, np.inf]]]))
-    assert (found.dx, found.dy) == pytest.approx((dx, dy), abs=0.05)
-    assert found.n_pairs == 6
+    result = search(np.vstack([a, [[np.nan, 0.0]]]), np.vstack([b, [[1.0, np.inf]]]))
+    assert (result.dx, result.dy) == pytest.approx((dx, dy), abs=0.05)
+    assert result.n_pairs == 6
 
 
 def test_chance_falls_with_pairs_and_rises_with_density():

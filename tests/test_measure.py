@@ -69,8 +69,8 @@ def test_a_star_is_measured_above_its_sky(as_image, psf):
     gamma2 = (2.1 / (2 * np.sqrt(2 ** (1 / 3) - 1))) ** 2
     for r in (4, 6, 8, 10):
         net = table[f"countrate_{r}"][0] - table["sky_median"][0] * table[f"area_{r}"][0]
-        held = 1 - (1 + r**2 / gamma2) ** -2.0
-        assert net == pytest.approx(50 * held, rel=0.003)
+        light_within = 1 - (1 + r**2 / gamma2) ** -2.0
+        assert net == pytest.approx(50 * light_within, rel=0.003)
     assert table["fwhm"][0] == pytest.approx(2.1, abs=2e-3)
 
 
@@ -91,16 +91,16 @@ def test_the_width_of_known_stars(as_image, psf, fwhm):
 def test_errors_follow_the_formula():
     sums, areas = np.array([[50.0, 80.0]]), np.array([[12.0, 50.0]])
     sky = SkyStats(np.array([0.1]), np.array([0.02]), np.array([300]))
-    got = measure.rate_errors(sums, areas, sky, np.array([600.0]), 1.5)
+    result = measure.rate_errors(sums, areas, sky, np.array([600.0]), 1.5)
     for k, (n, a) in enumerate(((50.0, 12.0), (80.0, 50.0))):
         variance = (n - 0.1 * a) / 600 + 1.5**2 * a * 0.02**2 * (1 + a / 300)
-        assert got[0, k] == pytest.approx(np.sqrt(variance), rel=1e-12)
+        assert result[0, k] == pytest.approx(np.sqrt(variance), rel=1e-12)
 
 
 def test_a_negative_net_rate_adds_no_poisson_noise():
     sky = SkyStats(np.array([1.0]), np.array([0.02]), np.array([300]))
-    got = measure.rate_errors(np.array([[2.0]]), np.array([[12.0]]), sky, np.array([600.0]))
-    assert got[0, 0] == pytest.approx(0.02 * np.sqrt(12 * (1 + 12 / 300)), rel=1e-12)
+    result = measure.rate_errors(np.array([[2.0]]), np.array([[12.0]]), sky, np.array([600.0]))
+    assert result[0, 0] == pytest.approx(0.02 * np.sqrt(12 * (1 + 12 / 300)), rel=1e-12)
 
 
 @pytest.mark.parametrize("rate", [0.5, 20.0, 200.0])
@@ -307,10 +307,10 @@ def test_saturated_peaks_are_flagged(as_image, psf):
     # 77,400 e in 500 s: 155 e/s in a pixel, flagged from 80 % on.
     shape = (90, 100)
     peak = psf(shape, 50, 45).max()
-    for share, flagged in ((0.7, False), (0.9, True)):
+    for share, has_flag in ((0.7, False), (0.9, True)):
         sci = share * 154.8 / peak * psf(shape, 50, 45) + noise(shape)
         table = measure.run(as_image(sci), measure.Targets([50.0], [45.0])).table
-        assert ("saturated" in names_of(table)) is flagged
+        assert ("saturated" in names_of(table)) is has_flag
 
 
 def test_a_guessed_number_of_exposures_is_flagged(as_image):
@@ -395,31 +395,31 @@ def test_gaia_columns_keep_the_catalogs_epoch(star_image):
         moved_mas=(-motion[0] * years, -motion[1] * years),
         pm=motion,
     )
-    got = measure.run(
+    measurement = measure.run(
         star_image, measure.Targets([80.0], [60.0]), field=measure.FieldContext(reference=stars)
     ).table
-    assert got["GAIA_CAT_RA"][0] == table["ra"][0]
-    assert got["GAIA_CAT_DEC"][0] == table["dec"][0]
-    assert got["gaia_source_id"][0] == table["source_id"][0]
-    assert got["gaia_separation"][0] < 0.5
-    assert got["gaia_g"][0] == 18
+    assert measurement["GAIA_CAT_RA"][0] == table["ra"][0]
+    assert measurement["GAIA_CAT_DEC"][0] == table["dec"][0]
+    assert measurement["gaia_source_id"][0] == table["source_id"][0]
+    assert measurement["gaia_separation"][0] < 0.5
+    assert measurement["gaia_g"][0] == 18
     unmoved = np.hypot(*np.array(motion) * years)
     assert unmoved > 50
 
 
 def test_no_match_is_minus_999(star_image):
     stars, _ = gaia_at(star_image, [20.0], [20.0])
-    got = measure.run(
+    measurement = measure.run(
         star_image,
         measure.Targets([80.0, np.nan, -500.0], [60.0, 60.0, 60.0]),
         field=measure.FieldContext(reference=stars),
     )
-    table = got.table
+    table = measurement.table
     assert table["GAIA_CAT_RA"].tolist() == table["GAIA_CAT_DEC"].tolist() == [-999.0] * 3
     assert table["gaia_source_id"].tolist() == [0, 0, 0]
     assert all(table["gaia_separation"].mask)
     assert all(table["gaia_g"].mask)
-    assert got.summary()["n_gaia"] == 0
+    assert measurement.summary()["n_gaia"] == 0
     alone = measure.run(star_image, measure.Targets([80.0], [60.0])).table
     assert alone["GAIA_CAT_RA"][0] == -999
 
@@ -427,18 +427,18 @@ def test_no_match_is_minus_999(star_image):
 def test_matches_are_one_to_one(star_image):
     # Two detections compete for one star: the nearer one has it.
     stars, _ = gaia_at(star_image, [80.0], [60.0])
-    got = measure.run(
+    measurement = measure.run(
         star_image,
         measure.Targets([81.5, 80.4, 120.0], [60.0, 60.0, 60.0]),
         field=measure.FieldContext(reference=stars),
     ).table
-    assert [bool(i) for i in got["gaia_source_id"]] == [False, True, False]
+    assert [bool(i) for i in measurement["gaia_source_id"]] == [False, True, False]
     # Two stars compete for one detection.
     stars, table = gaia_at(star_image, [81.5, 80.4], [60.0, 60.0])
-    got = measure.run(
+    measurement = measure.run(
         star_image, measure.Targets([80.0], [60.0]), field=measure.FieldContext(reference=stars)
     ).table
-    assert got["gaia_source_id"][0] == table["source_id"][1]
+    assert measurement["gaia_source_id"][0] == table["source_id"][1]
 
 
 def test_the_radius_of_the_match(star_image):
@@ -460,13 +460,13 @@ def test_the_radius_of_the_match(star_image):
 def test_one_stray_position_does_not_disturb_the_matches(star_image):
     # The first position of a user's list may lie anywhere.
     stars, table = gaia_at(star_image, [80.0], [60.0], moved_mas=(0.0, 150.0))
-    got = measure.run(
+    measurement = measure.run(
         star_image,
         measure.Targets([4e6, 80.0], [0.0, 60.0]),
         field=measure.FieldContext(reference=stars),
     ).table
-    assert got["gaia_source_id"][1] == table["source_id"][0]
-    assert got["gaia_separation"][1] == pytest.approx(150, abs=0.01)
+    assert measurement["gaia_source_id"][1] == table["source_id"][0]
+    assert measurement["gaia_separation"][1] == pytest.approx(150, abs=0.01)
 
 
 def test_matches_across_ra_zero_and_near_the_pole(as_image):
@@ -474,11 +474,11 @@ def test_matches_across_ra_zero_and_near_the_pole(as_image):
         image = as_image(noise((90, 100)), sci_cards={"CRVAL1": ra, "CRVAL2": dec})
         x, y = np.array([20.0, 49.5, 80.0]), np.array([30.0, 44.5, 60.0])
         stars, table = gaia_at(image, x, y)
-        got = measure.run(
+        measurement = measure.run(
             image, measure.Targets(x, y), field=measure.FieldContext(reference=stars)
         ).table
-        assert got["gaia_source_id"].tolist() == table["source_id"].tolist()
-        assert got["gaia_separation"].max() < 0.01
+        assert measurement["gaia_source_id"].tolist() == table["source_id"].tolist()
+        assert measurement["gaia_separation"].max() < 0.01
 
 
 # ---------------------------------------------------------------- the table
@@ -508,8 +508,8 @@ def test_rows_keep_their_order_and_ids(star_image):
 
 
 def test_any_radii(star_image):
-    chosen = MeasureSettings(radii_px=(0.5, 2.5, 12))
-    result = measure.run(star_image, measure.Targets([80.0], [60.0]), chosen)
+    settings = MeasureSettings(radii_px=(0.5, 2.5, 12))
+    result = measure.run(star_image, measure.Targets([80.0], [60.0]), settings)
     assert result.radii_px == (0.5, 2.5, 12)
     assert {"countrate_0.5", "countrate_err_2.5", "area_12"} <= set(result.table.colnames)
     assert result.table["area_0.5"][0] == pytest.approx(np.pi / 4)

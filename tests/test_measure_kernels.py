@@ -89,9 +89,9 @@ def test_radii_in_any_order_and_kinds_of_images():
     data = np.nan_to_num(data)
     want = circle_sums(data, valid, x, y, (2.0, 5.0, 7.5))
     for other in (data.astype(np.float64), data.astype(">f4"), np.asfortranarray(data)):
-        got = circle_sums(other, valid, x, y, (7.5, 2.0, 5.0))
-        np.testing.assert_allclose(got[0][:, [1, 2, 0]], want[0], rtol=1e-12)
-        np.testing.assert_array_equal(got[1][:, [1, 2, 0]], want[1])
+        result = circle_sums(other, valid, x, y, (7.5, 2.0, 5.0))
+        np.testing.assert_allclose(result[0][:, [1, 2, 0]], want[0], rtol=1e-12)
+        np.testing.assert_array_equal(result[1][:, [1, 2, 0]], want[1])
 
 
 def test_no_sums_off_the_image_or_of_nothing():
@@ -118,10 +118,10 @@ def clipped_slowly(values, clip_sigma):
     """Clip about the median until nothing changes, as written in the definition."""
     while True:
         median, std = np.median(values), np.std(values)
-        kept = values[np.abs(values - median) <= clip_sigma * std]
-        if len(kept) in (0, len(values)):
+        inliers = values[np.abs(values - median) <= clip_sigma * std]
+        if len(inliers) in (0, len(values)):
             return median, std, len(values)
-        values = kept
+        values = inliers
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -238,11 +238,11 @@ def test_fits_reach_the_minimum_of_scipy(kind):
         data[:, k * size : (k + 1) * size] += (peak * shape).astype(np.float32)
     valid = rng.random(data.shape) > 0.02
     fits = fit_moffat_at(data, valid, x, y, 5.0)
-    compared, wide = 0, 0
+    n_compared, wide = 0, 0
     for k in range(n):
         d = distances(data.shape, x[k], y[k])
-        used = (d <= 5) & valid
-        r2, values = d[used] ** 2, data[used].astype(float)
+        mask = (d <= 5) & valid
+        r2, values = d[mask] ** 2, data[mask].astype(float)
         theirs = fit_with_scipy(r2, values)
         if theirs is None or fits.failed[k]:
             continue
@@ -253,10 +253,10 @@ def test_fits_reach_the_minimum_of_scipy(kind):
             # At a border scipy stops short of it; elsewhere ours may be the better minimum.
             assert our_cost <= cost * (1 + 1e-6)
             continue
-        compared += 1
+        n_compared += 1
         width = 2 * np.exp(p[1]) * np.sqrt(2 ** np.exp(-p[2]) - 1)
         wide += abs(fits.fwhm_px[k] - width) > 1e-3
-    assert compared >= {"stars": 40, "galaxies": 10, "spikes": 5}[kind]
+    assert n_compared >= {"stars": 40, "galaxies": 10, "spikes": 5}[kind]
     assert wide == 0
     assert fits.failed.mean() < 0.1
 
@@ -270,8 +270,8 @@ def test_fits_at_the_border_reach_the_minimum_of_scipy(y_range):
     for x, y in zip(rng.uniform(-1, 34, 60), rng.uniform(*y_range, 60), strict=True):
         d = distances(noise.shape, x, y)
         data = (noise + 2 * (1 + (d / 1.8) ** 2) ** -2.8).astype(np.float32)
-        used = (d <= 5) & valid
-        r2, values = d[used] ** 2, data[used].astype(float)
+        mask = (d <= 5) & valid
+        r2, values = d[mask] ** 2, data[mask].astype(float)
         data[~valid] = np.nan
         fit = fit_moffat_at(data, valid, [x], [y], 5.0)
         theirs = fit_with_scipy(r2, values)
@@ -290,8 +290,8 @@ def test_fits_at_positions_are_those_of_their_pixels():
     data += np.float32(0)
     fits = fit_moffat_at(data, valid, x, y, 4.0)
     d = np.array([distances(data.shape, *p).ravel() for p in zip(x, y, strict=True)])
-    used = (d <= 4) & valid.ravel()
-    rows = fit_moffat(d, np.broadcast_to(data.ravel(), d.shape), used)
+    mask = (d <= 4) & valid.ravel()
+    rows = fit_moffat(d, np.broadcast_to(data.ravel(), d.shape), mask)
     for name in ("amplitude", "gamma_px", "alpha", "bias"):
         np.testing.assert_allclose(getattr(fits, name), getattr(rows, name), rtol=1e-4)
     np.testing.assert_array_equal(fits.failed, rows.failed)
@@ -352,16 +352,16 @@ def test_coverage_equals_brute_force(shape, radii):
     data, valid, x, y = scene(shape, seed=3)
     n_exp = rng.integers(0, 5, shape).astype(np.int16)
     seconds = rng.uniform(100, 900, shape).astype(np.float32)
-    got = coverage((data, valid, n_exp, seconds), x, y, *radii)
+    result = coverage((data, valid, n_exp, seconds), x, y, *radii)
     for k in range(len(x)):
         d = distances(shape, x[k], y[k])
         inner, outer = valid & (d <= radii[0]), valid & (d <= radii[1])
-        assert got.n_exp[k] == (np.median(n_exp[inner]) if inner.any() else 0)
-        assert got.n_exp_min[k] == (n_exp[outer].min() if outer.any() else 0)
+        assert result.n_exp[k] == (np.median(n_exp[inner]) if inner.any() else 0)
+        assert result.n_exp_min[k] == (n_exp[outer].min() if outer.any() else 0)
         mean = seconds[outer].astype(float).mean() if outer.any() else 0.0
-        assert got.exptime_s[k] == pytest.approx(mean, rel=1e-12)
+        assert result.exptime_s[k] == pytest.approx(mean, rel=1e-12)
         peak = data[inner].max() if inner.any() else np.nan
-        np.testing.assert_equal(got.peak_rate[k], peak)
+        np.testing.assert_equal(result.peak_rate[k], peak)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -396,8 +396,8 @@ def test_nothing_is_near_what_is_no_position():
     assert not near.n_exp_min.any()
     assert not near.exptime_s.any()
     assert np.isnan(near.peak_rate).all()
-    for found in (any_within, all_within):
-        assert found(mask, [], [], 2.0).shape == (0,)
+    for is_inside in (any_within, all_within):
+        assert is_inside(mask, [], [], 2.0).shape == (0,)
 
 
 def test_kernels_see_one_kind_of_image():

@@ -33,8 +33,8 @@ def test_off_centre_circle_is_the_integral_over_pixels(distance):
     xx, yy = np.meshgrid(axis, axis)
     light = np.exp(-0.5 * (xx**2 + yy**2) / sigma**2) / (2 * np.pi * sigma**2) / fine**2
     expected = light[np.hypot(xx - distance, yy) <= 3.0].sum()
-    found = gaussian_profile(sigma).in_circles(3.0, np.array([distance]))
-    assert found[0] == pytest.approx(expected, abs=1e-3)
+    result = gaussian_profile(sigma).in_circles(3.0, np.array([distance]))
+    assert result[0] == pytest.approx(expected, abs=1e-3)
 
 
 def test_centred_circle_is_the_encircled_energy(star):
@@ -58,22 +58,22 @@ def test_shares_and_total_lights_of_a_crowded_scene():
     whole, valid = np.sum(images, axis=0), np.ones((200, 200), bool)
     small = circle_sums(whole, valid, x, y, (2.0,))[0][:, 0]
     # Values at the pixels' centres, summed with exact overlap: as wide as one integrated twice.
-    found = asked(x, y, small, gaussian_profile(np.sqrt(sigma**2 + 1 / 12)))
+    result = asked(x, y, small, gaussian_profile(np.sqrt(sigma**2 + 1 / 12)))
     wide = circle_sums(whole, valid, x, y, (6.0,))[0][:, 0]
     own = [
         circle_sums(image, valid, [a], [b], (6.0,))[0][0, 0]
         for image, a, b in zip(images, x, y, strict=True)
     ]
-    assert found.share == pytest.approx(1 - np.array(own) / wide, abs=0.02)
-    assert np.median(np.abs(found.total_rate / rate - 1)) < 0.01
-    assert found.total_rate == pytest.approx(rate, rel=0.02, abs=0.7)
-    assert 0 < found.is_blended.sum() < len(x)
+    assert result.share == pytest.approx(1 - np.array(own) / wide, abs=0.02)
+    assert np.median(np.abs(result.total_rate / rate - 1)) < 0.01
+    assert result.total_rate == pytest.approx(rate, rel=0.02, abs=0.7)
+    assert 0 < result.is_blended.sum() < len(x)
 
 
 def test_a_faint_neighbour_does_not_blend_a_bright_star(star):
-    found = asked([50, 54], [50, 50], [100.0, 1.0], star)
-    assert found.share[0] < 0.02
-    assert found.is_blended.tolist() == [False, True]
+    result = asked([50, 54], [50, 50], [100.0, 1.0], star)
+    assert result.share[0] < 0.02
+    assert result.is_blended.tolist() == [False, True]
 
 
 def test_a_wide_neighbour_reaches_farther(star):
@@ -88,23 +88,23 @@ def test_a_far_neighbour_does_not_count(star):
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_none_and_one(star, n):
-    found = asked([3.0] * n, [4.0] * n, [5.0] * n, star)
-    assert found.share.tolist() == [0.0] * n
-    assert found.total_rate == pytest.approx(5.0 / star.within(2.0))
+    result = asked([3.0] * n, [4.0] * n, [5.0] * n, star)
+    assert result.share.tolist() == [0.0] * n
+    assert result.total_rate == pytest.approx(5.0 / star.within(2.0))
 
 
 def test_bad_values(star):
     """No position: no part in it.  No flux, or a negative one: a source without light."""
-    found = asked([10, np.nan, 12, 14, np.inf], [10, 10, 10, 10, 1], [5, 5, np.nan, -3, 5], star)
-    assert np.isnan(found.share[[1, 4]]).all()
-    assert found.share[0] == 0
-    assert found.share[2] == found.share[3] == 1
-    assert not found.is_blended[[1, 4]].any()
+    result = asked([10, np.nan, 12, 14, np.inf], [10, 10, 10, 10, 1], [5, 5, np.nan, -3, 5], star)
+    assert np.isnan(result.share[[1, 4]]).all()
+    assert result.share[0] == 0
+    assert result.share[2] == result.share[3] == 1
+    assert not result.is_blended[[1, 4]].any()
 
 
 def test_two_sources_at_one_place_share_the_light(star):
-    found = asked([10, 10], [10, 10], [5.0, 5.0], star)
-    assert found.share == pytest.approx([0.5, 0.5], abs=0.01)
+    result = asked([10, 10], [10, 10], [5.0, 5.0], star)
+    assert result.share == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 def test_unknown_filters_have_a_profile():

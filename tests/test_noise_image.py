@@ -31,8 +31,8 @@ def test_level_and_scatter_are_those_of_percentiles(shape):
         good = rng.random(shape) < 0.8
         good[0, :2] = True
         values[~good] = np.nan
-        found = noise_image.level_and_scatter(values, good)
-        np.testing.assert_allclose(found, slow_level_and_scatter(values, good), rtol=1e-12)
+        result = noise_image.level_and_scatter(values, good)
+        np.testing.assert_allclose(result, slow_level_and_scatter(values, good), rtol=1e-12)
 
 
 @pytest.mark.parametrize("n_good", [1, 40])
@@ -67,11 +67,11 @@ def variance_without_light(seconds, n_exp):
 def exposed(shape, rng):
     """Return rates with hits, exposure times and numbers, and which pixels are good."""
     good = rng.random(shape) < 0.9
-    hit = rng.random(shape) < 0.01
+    is_hit = rng.random(shape) < 0.01
     for corner in ((0, 0), (-1, -1)):
-        good[corner] = hit[corner] = True
+        good[corner] = is_hit[corner] = True
     rate = rng.normal(0, 0.2, shape).astype(np.float32)
-    rate[hit] = rng.uniform(40, 400, hit.sum())
+    rate[is_hit] = rng.uniform(40, 400, is_hit.sum())
     rate[~good] = np.nan
     seconds = np.where(good, rng.choice([300.0, 600.0], shape), 0).astype(np.float32)
     return rate, seconds, rng.integers(0, 4, shape).astype(np.int16), good
@@ -90,17 +90,17 @@ def diamonds_around(mask, reach):
 def test_electrons_variance_and_residuals_follow_the_model(shape):
     rng = np.random.default_rng(7)
     rate, seconds, n_exp, good = exposed(shape, rng)
-    counts, saturated = noise_image.electrons(rate, seconds, n_exp, good, MODEL, LIMIT_E)
+    counts, is_saturated = noise_image.electrons(rate, seconds, n_exp, good, MODEL, LIMIT_E)
     expected = np.where(good, (rate.astype(float) + ADDED) * seconds, SKY * TYPICAL_S)
     # Rates of float32, which the added one may nearly cancel.
     np.testing.assert_allclose(counts, expected, rtol=1e-6, atol=1e-4)
     over = expected > LIMIT_E * np.maximum(n_exp, 1)
-    np.testing.assert_array_equal(saturated, diamonds_around(over, 3))
+    np.testing.assert_array_equal(is_saturated, diamonds_around(over, 3))
     time_s = np.where(good, seconds, TYPICAL_S)
     sky = SKY * time_s
     variance = np.maximum(expected, 0.5 * sky) + variance_without_light(time_s, n_exp)
-    found = noise_image.variance_plane(counts, seconds, n_exp, good, MODEL, 0.49)
-    np.testing.assert_allclose(found, 0.49 * variance, rtol=1e-6, atol=1e-4)
+    result = noise_image.variance_plane(counts, seconds, n_exp, good, MODEL, 0.49)
+    np.testing.assert_allclose(result, 0.49 * variance, rtol=1e-6, atol=1e-4)
     residual = (expected - sky) / np.sqrt(variance)
     scatter = noise_image.residual_scatter(counts, seconds, n_exp, good, MODEL)
     assert scatter == pytest.approx(slow_level_and_scatter(residual, good)[1], rel=1e-5)
@@ -135,9 +135,9 @@ def test_typical_variance_is_the_median_over_good_pixels(shape, share, times_s, 
     n_exp, good = rng.integers(0, 4, shape).astype(np.int16), rng.random(shape) < share
     good[-1, -1] = True
     seconds[~good] = missing_s
-    found = MODEL.typical_fixed(seconds, n_exp, good)
+    result = MODEL.typical_fixed(seconds, n_exp, good)
     expected = np.median(variance_without_light(seconds[good], n_exp[good]))
-    assert found == pytest.approx(expected, rel=1e-6)
+    assert result == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(200, 150), (2000, 40)])

@@ -85,9 +85,9 @@ def test_everything_is_escaped():
         notes=[evil],
     )
     assert "<script" not in html
-    found = Checked(html)
-    assert found.text.count(evil) == 9
-    assert found.pictures[0]["alt"] == f'"{evil}'
+    result = Checked(html)
+    assert result.text.count(evil) == 9
+    assert result.pictures[0]["alt"] == f'"{evil}'
 
 
 @pytest.mark.parametrize(
@@ -193,17 +193,17 @@ def test_what_goes_wrong_is_said_and_not_raised():
 def stages(visit):
     """Every result of the stages on one image of a visit."""
     image = bycatch.read_drc(visit.raw / "jabc01010_drc.fits")
-    found = bycatch.detect.run(image)
+    detection = bycatch.detect.run(image)
     mask = bycatch.crmask.run(image)
     gaia = bycatch.sky.gaia.read_local(str(visit.gaia))
-    one = bycatch.align.FieldImage.of(image, found.sources, found.segmentation, mask.grown)
+    one = bycatch.align.FieldImage.of(image, detection.sources, detection.segmentation, mask.grown)
     field = bycatch.align.run([one], gaia, bycatch.Settings().align)
     (aligned,) = field.images
     settings = bycatch.Settings()
     measured = bycatch.measure.run(
         image,
-        bycatch.measure.Targets(found.sources["x"], found.sources["y"]),
-        pixels=bycatch.measure.Pixels(cr_mask=mask.grown, segmentation=found.segmentation),
+        bycatch.measure.Targets(detection.sources["x"], detection.sources["y"]),
+        pixels=bycatch.measure.Pixels(cr_mask=mask.grown, segmentation=detection.segmentation),
         frame=bycatch.measure.SkyFrame(aligned.wcs, aligned.frame_error),
         field=bycatch.measure.FieldContext(reference=gaia),
     )
@@ -212,7 +212,7 @@ def stages(visit):
         measured.table, measured.radii_px, image.meta, image.scale_arcsec, annulus
     )
     return {
-        "image": image, "found": found, "mask": mask, "field": field,
+        "image": image, "found": detection, "mask": mask, "field": field,
         "aligned": aligned, "measured": measured, "final": final, "gaia": gaia,
     }  # fmt: skip
 
@@ -327,13 +327,13 @@ def executed(tmp_path_factory):
 def outputs(book, part):
     """Return the outputs of the cell whose source has some words: kinds, and texts by kind."""
     cell = next(c for c in book.cells if c.cell_type == "code" and part in c.source)
-    found = {}
+    result_of = {}
     for output in cell.outputs:
         if output.output_type == "stream":
-            found[output.name] = found.get(output.name, "") + output.text
+            result_of[output.name] = result_of.get(output.name, "") + output.text
         else:
-            found |= output.get("data", {})
-    return found
+            result_of |= output.get("data", {})
+    return result_of
 
 
 def test_the_notebook_is_kept_without_outputs():
@@ -387,4 +387,4 @@ def test_the_notebook_finds_the_truth(executed):
     text = outputs(executed, "assess_visit(")["text/plain"]
     shares = re.findall(r"F\d{3}W +\d +(\d+)/(\d+)", text)
     assert len(shares) == 3
-    assert all(int(found) > 0.9 * int(there) for found, there in shares)
+    assert all(int(result) > 0.9 * int(there) for result, there in shares)

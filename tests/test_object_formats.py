@@ -81,8 +81,8 @@ def test_what_is_written_is_read_back(written, kind, form):
         # VOTable and FITS have other words for the same unit.
         assert (again[name].unit or "") == (table[name].unit or ""), name
         if form != "fits":  # TCOMM, TUCD: astropy does not read them
-            said = " ".join(again[name].description.split())  # VOTable breaks lines
-            assert said == column.meaning
+            text = " ".join(again[name].description.split())  # VOTable breaks lines
+            assert text == column.meaning
         if form in {"ecsv", "parquet"}:
             assert again[name].info.meta["ucd"] == column.ucd
             assert again[name].info.format == (column.format or None)
@@ -142,5 +142,5 @@ def test_votable_has_ucds_and_digits(written):
 def test_votlint_has_nothing_to_say(written):
     _, folder = written
     words = ["stilts", "votlint", f"votable={folder / 'objects.vot'}"]
-    ended = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (ended.stdout + ended.stderr).strip() == ""
+    process = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (process.stdout + process.stderr).strip() == ""

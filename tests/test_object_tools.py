@@ -51,15 +51,15 @@ def group(out):
 
 def group_contents(path):
     """Return what the page holds of its groups."""
-    found = re.findall(r'id="group-packed-\d+">([^<]+)<', path.read_text("utf-8"))
-    return [json.loads(gzip.decompress(base64.b64decode(text))) for text in found]
+    matches = re.findall(r'id="group-packed-\d+">([^<]+)<', path.read_text("utf-8"))
+    return [json.loads(gzip.decompress(base64.b64decode(text))) for text in matches]
 
 
 @pytest.fixture(scope="module")
 def content(out):
     """Return what the page holds of the group."""
-    (found,) = group_contents(page.write_report(out))
-    return found
+    (result,) = group_contents(page.write_report(out))
+    return result
 
 
 # ---------------------------------------------------------------- the page
@@ -72,9 +72,9 @@ def test_the_page_holds_the_objects_as_the_table_has_them(content, group):
     columns = {c["name"]: c for c in content["columns"]}
     assert {"mag_F475W", "colour_F475W_F775W", "colour_limit_F475W_F775W", "p_star"} <= set(columns)
     for name, column in columns.items():
-        shown = np.array([np.nan if v is None else v for v in column["values"]], float)
+        values = np.array([np.nan if v is None else v for v in column["values"]], float)
         np.testing.assert_allclose(
-            shown, floats(table, name), atol=0.5001 * 10 ** -column["digits"]
+            values, floats(table, name), atol=0.5001 * 10 ** -column["digits"]
         )
         assert column["meaning"] == table[name].description
     assert content["picture"]["colours"] == ["F775W", "F475W + F775W", "F475W"]
@@ -145,11 +145,11 @@ def test_light_curves_are_those_of_the_most_variable():
     epochs |= {"mag_ab_4": [24.0, np.nan, 25.0], "mag_ab_err_4": [0.1, np.nan, 0.1]}
     epochs |= {"maglim_4": [27.0] * 3, "detected": [True, False, True]}
     epochs |= {"zeropoint_shift": [0.02, np.nan, 0.0]}
-    found = light_curves(Table(names), Table(epochs), ["F606W"], 1)
-    assert [curve["row"] for curve in found] == [1]  # what is not real varies as noise does
-    assert found[0]["mjd"] == [60000.0, 60001.0]
-    assert found[0]["mag"] == [None, 24.02]
-    assert found[0]["limit"] == [27.0, 27.0]
+    groups = light_curves(Table(names), Table(epochs), ["F606W"], 1)
+    assert [curve["row"] for curve in groups] == [1]  # what is not real varies as noise does
+    assert groups[0]["mjd"] == [60000.0, 60001.0]
+    assert groups[0]["mag"] == [None, 24.02]
+    assert groups[0]["limit"] == [27.0, 27.0]
 
 
 def test_motions_of_five_sigma_are_drawn():
@@ -171,9 +171,9 @@ ISOCHRONE = """\
 def test_an_isochrone_is_moved_and_reddened(tmp_path):
     path = tmp_path / "iso.dat"
     path.write_text(ISOCHRONE)
-    found = read_isochrone(path, ["F475W", "F606W", "F775W"], 20.0, 0.1)
-    np.testing.assert_allclose(found.magnitudes["F475W"], [25.3268, 24.3268])
-    np.testing.assert_allclose(found.magnitudes["F775W"], [24.1629, 23.6629])
+    result = read_isochrone(path, ["F475W", "F606W", "F775W"], 20.0, 0.1)
+    np.testing.assert_allclose(result.magnitudes["F475W"], [25.3268, 24.3268])
+    np.testing.assert_allclose(result.magnitudes["F775W"], [24.1629, 23.6629])
     vega = read_isochrone(path, ["F475W", "F775W"], 20.0, 0.0, "vega")
     np.testing.assert_allclose(vega.magnitudes["F775W"], [24.398, 23.898])
 
@@ -197,11 +197,11 @@ def test_what_is_no_isochrone_is_named(tmp_path):
 
 def test_coefficients_of_the_extinction_are_those_that_were_published():
     """Schlafly & Finkbeiner 2011, Table 6, R_V = 3.1."""
-    published = {
+    values_of_paper = {
         "F435W": 3.610, "F475W": 3.268, "F550M": 2.620, "F555W": 2.792, "F606W": 2.471,
         "F625W": 2.219, "F775W": 1.629, "F814W": 1.526, "F850LP": 1.243,
     }  # fmt: skip
-    assert {name: photcal.extinction(name) for name in published} == published
+    assert {name: photcal.extinction(name) for name in values_of_paper} == values_of_paper
 
 
 def test_the_command_draws_an_isochrone(out, tmp_path, bycatch):
@@ -213,9 +213,9 @@ def test_the_command_draws_an_isochrone(out, tmp_path, bycatch):
     (drawn,) = content["isochrones"]
     assert drawn["label"] == "iso.dat"
     assert drawn["magnitudes"]["F475W"] == [25.3268, 24.3268]
-    ended = bycatch("report", out, "--reddening", "0.1")
-    assert ended.status == 2
-    assert "need an --isochrone" in ended.err
+    result = bycatch("report", out, "--reddening", "0.1")
+    assert result.status == 2
+    assert "need an --isochrone" in result.err
 
 
 # ---------------------------------------------------------------- explain, compare, status, export
@@ -224,14 +224,14 @@ def test_the_command_draws_an_isochrone(out, tmp_path, bycatch):
 def test_an_object_is_explained(out, group, bycatch):
     table = group.objects(clean=True)
     star = table[int(np.argmin(floats(table, "mag_F775W")))]
-    ended = bycatch("explain", out, "--object", star["object_id"])
-    assert ended.status == 0, ended.err
-    assert f"object {star['object_id']}: a point, real" in ended.out
+    result = bycatch("explain", out, "--object", star["object_id"])
+    assert result.status == 0, result.err
+    assert f"object {star['object_id']}: a point, real" in result.out
     for image in ("abc_01/F475W/jabc01020", "abc_01/F775W/jabc01010"):
-        assert f"{image} detected it (row id" in ended.out
-    (found,) = explain_objects(out, radec=(float(star["ra"]), float(star["dec"])))
-    text = " ".join(found.sentences)
-    assert found.object_id == star["object_id"]
+        assert f"{image} detected it (row id" in result.out
+    (explanation,) = explain_objects(out, radec=(float(star["ra"]), float(star["dec"])))
+    text = " ".join(explanation.sentences)
+    assert explanation.object_id == star["object_id"]
     assert "2 images show it at one place" in text
     assert f"F775W {star['mag_F775W']:.3f} ±" in text
     assert "Its motion is not known" in text
@@ -246,10 +246,10 @@ def test_no_object_is_explained(out, group):
     ra, dec = floats(table, "ra"), floats(table, "dec")
     middle = (float(np.mean(ra)) + 1e-3 / 3600, float(np.mean(dec)))
     away = np.hypot((ra - middle[0]) * np.cos(np.radians(middle[1])), dec - middle[1]) * 3600
-    (found,) = explain_objects(out, radec=middle)
+    (explanation,) = explain_objects(out, radec=middle)
     if away.min() > 0.5:
-        assert found.verdict == "no object here"
-        assert f"lies {away.min():.2f} arcsec away" in found.sentences[0]
+        assert explanation.verdict == "no object here"
+        assert f"lies {away.min():.2f} arcsec away" in explanation.sentences[0]
     with pytest.raises(SettingsError, match="no object 5"):
         explain_objects(out, object_id=5)
     with pytest.raises(SettingsError, match="give one object"):
@@ -279,19 +279,19 @@ def test_objects_of_two_folders_are_compared(out, tmp_path, bycatch):
         return vstack([table[[k for k in range(len(table)) if k != 4]], double])
 
     other = changed(out, tmp_path / "other", change)
-    found = compare_objects(out, other)
-    numbers = found.summary()
+    comparison = compare_objects(out, other)
+    numbers = comparison.summary()
     n = numbers["objects_a"]
     assert numbers["objects_b"] == n
     counts = ("matched", "same_id", "renamed", "joined", "lost", "split", "new")
     assert [numbers[k] for k in counts] == [n - 1, n - 2, 1, 0, 1, 1, 0]
     assert numbers["offset_dec_mas"] == pytest.approx(2.0, abs=0.01)
-    row = found.filters[list(found.filters["filter"]).index("F775W")]
+    row = comparison.filters[list(comparison.filters["filter"]).index("F775W")]
     assert row["dmag"] == pytest.approx(0.01, abs=2e-4)
     assert compare_objects(other, out).summary()["joined"] == 1
-    ended = bycatch("compare", out, other, "-o", tmp_path / "tables")
-    assert ended.status == 0, ended.err
-    assert f"of them with the same object_id              {n - 2}" in ended.out
+    result = bycatch("compare", out, other, "-o", tmp_path / "tables")
+    assert result.status == 0, result.err
+    assert f"of them with the same object_id              {n - 2}" in result.out
     assert len(list((tmp_path / "tables").glob("compare_objects_*.ecsv"))) == 4
     with pytest.raises(SettingsError, match="no objects in it"):
         compare_objects(out, tmp_path / "tables")
@@ -301,15 +301,15 @@ def test_status_knows_the_objects(out, tmp_path, monkeypatch, bycatch):
     copy = tmp_path / "out"
     shutil.copytree(out, copy, symlinks=True)
     settings, last = saved_settings(copy), last_run(copy)
-    (found,) = group_statuses(copy, settings, last)
-    assert (found.state, found.n_images, found.outcome) == ("done", 2, "done")
-    assert found.n_objects >= found.n_real > 0
+    (status,) = group_statuses(copy, settings, last)
+    assert (status.state, status.n_images, status.outcome) == ("done", 2, "done")
+    assert status.n_objects >= status.n_real > 0
     other = settings.replace(objects=settings.objects.replace(combined=False))
     assert group_statuses(copy, other, last)[0].state == "stale"
     monkeypatch.setattr("bycatch.pipeline.status.group_statuses", group_statuses)
-    ended = bycatch("status", copy)
-    assert ended.status == 0
-    assert re.search(rf"{found.name} +done +done +2", ended.out)
+    result = bycatch("status", copy)
+    assert result.status == 0
+    assert re.search(rf"{status.name} +done +done +2", result.out)
     shutil.rmtree(copy / "objects")
     assert group_statuses(copy, settings, last)[0].state == "to do"
     assert bycatch("status", copy).status == 1

@@ -57,14 +57,14 @@ def two_visits(tmp_path_factory, bycatch):
     ra, dec = wcs.all_pix2world(scene.x[still], scene.y[still], 0)
     star_table(ra, dec, np.linspace(18, 20, 29), motion_error_mas_yr=0.1).write(folder / "gaia.csv")
     out = folder / "out"
-    ended = bycatch("run", folder / "raw", "-o", out, "--gaia", folder / "gaia.csv")
-    assert ended.status == 0, ended.err
+    result = bycatch("run", folder / "raw", "-o", out, "--gaia", folder / "gaia.csv")
+    assert result.status == 0, result.err
     assert bycatch("objects", out).status == 0
     return out, scene, wcs, moved, flared
 
 
 def test_a_star_of_two_filters_is_one_object(with_objects, visit):
-    objects, measured = table_of(with_objects), table_of(with_objects, "epochs")
+    objects, epochs = table_of(with_objects), table_of(with_objects, "epochs")
     wcs = visit.wcs
     x, y = wcs.all_world2pix(objects["ra"], objects["dec"], 0)
     for star_x, star_y, rate in zip(visit.scene.x, visit.scene.y, visit.scene.rate, strict=True):
@@ -73,7 +73,7 @@ def test_a_star_of_two_filters_is_one_object(with_objects, visit):
         row = objects[near[0]]
         assert (row["n_images"], row["n_filters"]) == (2, 2)
         assert row["p_real"] > 0.9
-        own = measured[measured["object_id"] == row["object_id"]]
+        own = epochs[epochs["object_id"] == row["object_id"]]
         assert sorted(own["filter"]) == ["F475W", "F775W"]
         # The blue image has ten times the rate.
         flux = {f: float(row[f"flux_{f}"]) for f in ("F475W", "F775W")}
@@ -85,11 +85,11 @@ def test_a_star_of_two_filters_is_one_object(with_objects, visit):
 
 
 def test_the_forced_fluxes_are_those_of_the_catalogs(with_objects):
-    measured = table_of(with_objects, "epochs")
+    epochs = table_of(with_objects, "epochs")
     for path in with_objects.glob("abc_01/*/*_cat.ecsv"):
         catalog = read_table(path)
         root = path.name.removesuffix("_cat.ecsv")
-        own = measured[[str(v).endswith(root) for v in measured["image"]]]
+        own = epochs[[str(v).endswith(root) for v in epochs["image"]]]
         own = own[own["source_id"] > 0]
         assert len(own) == len(catalog)
         rows = np.searchsorted(catalog["id"], own["source_id"])
@@ -104,8 +104,8 @@ def test_a_single_image_is_not_measured_twice(visit, tmp_path, bycatch, monkeypa
     assert bycatch("run", visit.raw / "jabc01010_drc.fits", "-o", out, *preset).status == 0
     shutil.rmtree(out / "objects", ignore_errors=True)
     monkeypatch.setattr(group_images.measure, "run", lambda *_, **__: pytest.fail("measured"))
-    ended = bycatch("objects", out)
-    assert ended.status == 0, ended.err
+    result = bycatch("objects", out)
+    assert result.status == 0, result.err
     (catalog,) = (read_table(path) for path in out.glob("abc_01/*/*_cat.ecsv"))
     own = table_of(out, "epochs")
     assert len(own) == len(catalog) > 5
@@ -117,22 +117,22 @@ def test_a_single_image_is_not_measured_twice(visit, tmp_path, bycatch, monkeypa
 def test_what_no_image_detects_has_a_flux_an_error_and_a_limit(with_objects, tmp_path, bycatch):
     out = tmp_path / "out"
     shutil.copytree(with_objects, out, symlinks=True)
-    found = table_of(out)
+    table = table_of(out)
     blank = tmp_path / "mine.csv"
-    ra, dec = float(found["ra"][0]) + 2e-4, float(found["dec"][0]) + 2e-4
-    far = float(found["ra"][0]) + 1.0
+    ra, dec = float(table["ra"][0]) + 2e-4, float(table["dec"][0]) + 2e-4
+    far = float(table["ra"][0]) + 1.0
     Table(
         {
-            "ra": [ra, float(found["ra"][1]), far, np.nan],
-            "dec": [dec, float(found["dec"][1]), dec, dec],
+            "ra": [ra, float(table["ra"][1]), far, np.nan],
+            "dec": [dec, float(table["dec"][1]), dec, dec],
         }
     ).write(blank)
     assert bycatch("objects", out, "--sources", blank).status == 0
-    objects, measured = table_of(out), table_of(out, "epochs")
+    objects, epochs = table_of(out), table_of(out, "epochs")
     row = objects[objects["list_row"] == 1][0]
     assert row["origin"] == 4
     assert row["n_detected"] == 0
-    own = measured[measured["object_id"] == row["object_id"]]
+    own = epochs[epochs["object_id"] == row["object_id"]]
     assert len(own) == 2
     for name in ("flux_6_apcor", "err_6_apcor", "maglim_6"):
         assert np.isfinite(floats(own, name)).all()
@@ -140,7 +140,7 @@ def test_what_no_image_detects_has_a_flux_an_error_and_a_limit(with_objects, tmp
     joined = objects[objects["list_row"] == 2][0]
     assert joined["origin"] & 4
     assert joined["n_detected"] > 0
-    assert len(objects) == len(found) + 1  # none of a place that no image covers
+    assert len(objects) == len(table) + 1  # none of a place that no image covers
     # The detections' own catalogs are as they were.
     for path in out.glob("abc_01/*/*_cat.ecsv"):
         assert path.read_bytes() == (with_objects / path.relative_to(out)).read_bytes()
@@ -228,9 +228,9 @@ def test_one_bad_image_leaves_the_others(with_objects, tmp_path, bycatch):
     shutil.copytree(with_objects, out, symlinks=True)
     record = next(r for r in find_records(out) if r.filter == "F475W")
     record.paths(out).wcs.write_bytes(b"nothing")
-    ended = bycatch("objects", out)
+    result = bycatch("objects", out)
     assert set(table_of(out, "images")["filter"]) == {"F775W"}
-    assert "F475W" in ended.err
+    assert "F475W" in result.err
 
 
 def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
@@ -260,8 +260,8 @@ def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
     shutil.copytree(with_objects, out, symlinks=True)
     monkeypatch.setattr(group, "search_image", find_few)
     monkeypatch.setattr(group, "measure_objects", fail)
-    ended = bycatch("objects", out, "--set", "objects.margin_arcsec=21")
-    assert "the disk is gone" in ended.err
+    result = bycatch("objects", out, "--set", "objects.margin_arcsec=21")
+    assert "the disk is gone" in result.err
     images, epochs = table_of(out, "images"), table_of(out, "epochs")
     assert list(images["filter"]) == ["F775W"]
     assert images["n_detections"][0] == epochs["detected"].sum() > 5
@@ -281,16 +281,16 @@ def test_groups_that_are_no_more_are_removed(with_objects, tmp_path, bycatch):
 
 def test_regions_of_the_user_hold_no_objects(with_objects, tmp_path, bycatch, visit):
     out, regions = tmp_path / "out", tmp_path / "mine.reg"
-    found = table_of(with_objects)
-    ra, dec = float(found["ra"][0]), float(found["dec"][0])
+    table = table_of(with_objects)
+    ra, dec = float(table["ra"][0]), float(table["dec"][0])
     regions.write_text(f'fk5\ncircle({ra:.8f},{dec:.8f},0.5")\n')
-    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia, "--exclude", regions)
-    assert ended.status == 0, ended.err
+    result = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia, "--exclude", regions)
+    assert result.status == 0, result.err
     assert bycatch("objects", out).status == 0
     objects = table_of(out)
     distance = np.hypot((objects["ra"] - ra) * np.cos(np.radians(dec)), objects["dec"] - dec)
     assert distance.min() * 3600 > 0.5
-    assert len(objects) == len(found) - 1
+    assert len(objects) == len(table) - 1
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):
@@ -300,9 +300,9 @@ def test_a_folder_without_images_is_an_error(tmp_path):
 
 def test_measure_with_a_list_says_where_lists_are_measured(with_objects, tmp_path, bycatch):
     (tmp_path / "mine.csv").write_text("x,y\n1,1\n")
-    ended = bycatch("measure", with_objects, "--sources", tmp_path / "mine.csv")
-    assert ended.status == 2
-    assert "bycatch objects" in ended.err
+    result = bycatch("measure", with_objects, "--sources", tmp_path / "mine.csv")
+    assert result.status == 2
+    assert "bycatch objects" in result.err
 
 
 def test_the_registry_has_the_columns_that_are_copied():

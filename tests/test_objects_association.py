@@ -28,28 +28,28 @@ def simulated(seed, n=2000, m=5, per_arcmin2=1000, spurious=0.1, wide=0.0):
     rng = np.random.default_rng(seed)
     side = 60 * np.sqrt(n / per_arcmin2)
     xy = rng.uniform(0, side, (n, 2))
-    kept = np.ones(n, bool)
-    kept[cKDTree(xy).query_pairs(0.12, output_type="ndarray")[:, 1]] = False
-    xy = xy[kept]
+    mask = np.ones(n, bool)
+    mask[cKDTree(xy).query_pairs(0.12, output_type="ndarray")[:, 1]] = False
+    xy = xy[mask]
     size = np.where(rng.random(len(xy)) < 0.5, rng.uniform(0, 0.6, len(xy)), 0)
     typical = 5 * 10 ** rng.exponential(0.4, len(xy))
     images, truth = [], []
     for k in range(m):
-        shown = np.flatnonzero(rng.random(len(xy)) < 0.85)
-        sn = typical[shown] * rng.uniform(0.7, 1.4, shown.size)
+        values = np.flatnonzero(rng.random(len(xy)) < 0.85)
+        sn = typical[values] * rng.uniform(0.7, 1.4, values.size)
         err = np.maximum(0.06 / sn, 0.002)
-        real = err * np.where(rng.random(shown.size) < wide, 3, 1)
-        spread = np.hypot(real, 0.05 * size[shown])[:, None]
-        at = xy[shown] + rng.normal(size=(shown.size, 2)) * spread + rng.normal(0, 0.004, 2)
+        real = err * np.where(rng.random(values.size) < wide, 3, 1)
+        scatter = np.hypot(real, 0.05 * size[values])[:, None]
+        at = xy[values] + rng.normal(size=(values.size, 2)) * scatter + rng.normal(0, 0.004, 2)
         n_false = int(spurious * n)
         at = np.concatenate([at, rng.uniform(0, side, (n_false, 2))])
         images.append(
             Detections(
                 at[:, 0], at[:, 1], np.append(err, np.full(n_false, 0.012)), 0.004,
-                np.append(sn, np.full(n_false, 5.0)), np.append(size[shown], np.zeros(n_false)),
+                np.append(sn, np.full(n_false, 5.0)), np.append(size[values], np.zeros(n_false)),
             )
         )  # fmt: skip
-        truth.append(np.append(shown, -1 - np.arange(n_false) - 10**6 * k))
+        truth.append(np.append(values, -1 - np.arange(n_false) - 10**6 * k))
     return images, truth
 
 
@@ -83,8 +83,8 @@ def test_sources_are_one_object_and_objects_one_source(case, most_split):
 
 def test_positions_are_means_with_their_errors():
     images, _ = simulated(7, spurious=0.0)
-    found = associate(images)
-    assert np.nanmean(found.chi2_dof) == pytest.approx(1.0, abs=0.1)
+    association = associate(images)
+    assert np.nanmean(association.chi2_dof) == pytest.approx(1.0, abs=0.1)
     one = associate([points([[0, 0]], 0.03), points([[0.02, 0.01]], 0.01, frame=0.01)])
     assert one.n_images.tolist() == [2]
     w = 1 / np.array([0.03**2, 0.01**2 + 0.01**2])
@@ -116,9 +116,9 @@ def test_an_object_has_one_detection_of_an_image():
 def test_errors_and_positions_that_are_unknown():
     first = points([[0, 0], [np.nan, 1], [5, 5]], err=[np.nan, 0.01, 0.02])
     second = points([[0.01, 0], [5, np.inf]], err=np.nan)
-    found = associate([first, second])
-    assert found.object_of[0].tolist() == [0, -1, 1]
-    assert found.object_of[1].tolist() == [0, -1]
+    association = associate([first, second])
+    assert association.object_of[0].tolist() == [0, -1, 1]
+    assert association.object_of[1].tolist() == [0, -1]
 
 
 def test_a_common_shift_within_the_error_of_the_frame():
@@ -132,8 +132,8 @@ def test_a_crowd_ends():
     rng = np.random.default_rng(0)
     crowd = rng.uniform(0, 1, (20, 2))
     images = [points(crowd + rng.normal(0, 0.01, (20, 2)), 0.01) for _ in range(10)]
-    found = associate(images)
-    assert found.n_images.tolist() == [10] * 20
+    association = associate(images)
+    assert association.n_images.tolist() == [10] * 20
 
 
 def test_a_source_in_many_images_is_not_two_halves():
@@ -190,8 +190,8 @@ def test_what_no_image_tells_apart_is_one():
     assert len(associate(apart).x_arcsec) == 2
     far = [points([0, 0], err=0.005), points([0.15, 0], err=0.005)]
     assert len(associate(far).x_arcsec) == 2
-    extended = [replace(one, size_arcsec=np.array([0.4])) for one in far]
-    assert len(associate(extended).x_arcsec) == 1
+    sources = [replace(one, size_arcsec=np.array([0.4])) for one in far]
+    assert len(associate(sources).x_arcsec) == 1
 
 
 def test_the_reach_of_what_is_not_resolved():

@@ -50,11 +50,11 @@ def test_pulls_of_colours(snr):
     rng = np.random.default_rng(int(snr))
     for _ in range(400):
         means, radius = measured(*simulated(rng, np.repeat(true, 12, axis=0)))
-        found = colours(*means.at(radius), [(0, 1), (1, 2)])
-        off = found.colour - expected
-        pulls.append(off / found.err_total)
-        products.append(off[:, 0] * off[:, 1] / found.cov[:, 0])
-        offsets.append((off - off.mean(axis=0)) / found.err * np.sqrt(12 / 11))
+        result = colours(*means.at(radius), [(0, 1), (1, 2)])
+        off = result.colour - expected
+        pulls.append(off / result.err_total)
+        products.append(off[:, 0] * off[:, 1] / result.cov[:, 0])
+        offsets.append((off - off.mean(axis=0)) / result.err * np.sqrt(12 / 11))
     pulls, offsets = np.array(pulls), np.array(offsets)
     assert np.mean(products) == pytest.approx(1.0, abs=0.25)
     assert np.sqrt(np.mean(pulls**2, axis=(0, 1))) == pytest.approx(1.0, abs=0.06)
@@ -118,25 +118,25 @@ def test_the_choice_of_the_radius_does_not_bias():
 
 def test_limits():
     flux = np.array([[10.0, 20.0], [0.5, 20.0], [10.0, -1.0], [0.1, 0.2], [np.nan, 20.0]])
-    found = colours(flux, np.ones_like(flux), np.full_like(flux, 0.01), [(0, 1)])
-    assert found.kind[:, 0].tolist() == [c.MEASURED, c.REDDER, c.BLUER, c.UNKNOWN, c.UNKNOWN]
-    assert found.colour[0, 0] == pytest.approx(2.5 * np.log10(2.0))
-    assert found.colour[1, 0] == pytest.approx(-2.5 * np.log10(3.5 / 20))
-    assert found.colour[2, 0] == pytest.approx(-2.5 * np.log10(10 / 3.0))
-    assert np.isnan(found.colour[3:, 0]).all()
-    assert np.isnan(found.err[1:, 0]).all()
-    assert found.err[0, 0] == pytest.approx(MAG_PER_FRACTION * np.hypot(0.1, 0.05))
-    assert found.err_sys[0, 0] == pytest.approx(MAG_PER_FRACTION * 0.01 * np.sqrt(2))
+    result = colours(flux, np.ones_like(flux), np.full_like(flux, 0.01), [(0, 1)])
+    assert result.kind[:, 0].tolist() == [c.MEASURED, c.REDDER, c.BLUER, c.UNKNOWN, c.UNKNOWN]
+    assert result.colour[0, 0] == pytest.approx(2.5 * np.log10(2.0))
+    assert result.colour[1, 0] == pytest.approx(-2.5 * np.log10(3.5 / 20))
+    assert result.colour[2, 0] == pytest.approx(-2.5 * np.log10(10 / 3.0))
+    assert np.isnan(result.colour[3:, 0]).all()
+    assert np.isnan(result.err[1:, 0]).all()
+    assert result.err[0, 0] == pytest.approx(MAG_PER_FRACTION * np.hypot(0.1, 0.05))
+    assert result.err_sys[0, 0] == pytest.approx(MAG_PER_FRACTION * 0.01 * np.sqrt(2))
 
 
 def test_true_colours_are_beyond_their_limits():
     rng = np.random.default_rng(0)
     true = np.array([2.0, 40.0])
     flux = true + rng.normal(size=(20000, 2))
-    found = colours(flux, np.ones_like(flux), np.zeros_like(flux), [(0, 1)])
-    redder = found.kind[:, 0] == c.REDDER
+    result = colours(flux, np.ones_like(flux), np.zeros_like(flux), [(0, 1)])
+    redder = result.kind[:, 0] == c.REDDER
     assert redder.mean() > 0.8
-    assert (-2.5 * np.log10(true[0] / true[1]) > found.colour[redder, 0]).mean() > 0.97
+    assert (-2.5 * np.log10(true[0] / true[1]) > result.colour[redder, 0]).mean() > 0.97
 
 
 def test_the_absolute_scale_is_in_no_colour():

@@ -64,14 +64,14 @@ def test_pixels_without_data_or_weight_add_nothing(pixels):
 def test_pixels_that_do_not_count_have_no_flux(pixels):
     image, _ = pixels
     background, noise = np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32)
-    known = np.ones(SHAPE, bool)
-    known[3, 4], noise[5, 6] = False, 0.0
-    flux, variance = flux_and_variance(image, background, noise, known, 3.0)
-    known[5, 6] = False
-    assert (np.isnan(flux) == ~known).all()
-    assert (np.isnan(variance) == ~known).all()
-    np.testing.assert_allclose(flux[known], 3 * (image[known] - 0.5), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(variance[known], 36.0)
+    is_finite = np.ones(SHAPE, bool)
+    is_finite[3, 4], noise[5, 6] = False, 0.0
+    flux, variance = flux_and_variance(image, background, noise, is_finite, 3.0)
+    is_finite[5, 6] = False
+    assert (np.isnan(flux) == ~is_finite).all()
+    assert (np.isnan(variance) == ~is_finite).all()
+    np.testing.assert_allclose(flux[is_finite], 3 * (image[is_finite] - 0.5), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(variance[is_finite], 36.0)
 
 
 def test_the_light_of_a_star_is_kept():
@@ -110,9 +110,9 @@ def test_the_sum_shows_what_no_image_does(as_image):
     combination = Combination(grid_over(corners[:, 0], corners[:, 1], 0.05))
     single = 0
     for image in images:
-        found = detect.run(image, settings)
-        single += len(found.sources)
-        combination.add(image, image.wcs, found.background, found.noise, microjansky=2.0)
+        detection = detect.run(image, settings)
+        single += len(detection.sources)
+        combination.add(image, image.wcs, detection.background, detection.noise, microjansky=2.0)
     summed = combination.image()
     assert combination.n_images == 4
     x, y = summed.wcs.all_world2pix(*images[0].wcs.all_pix2world(130.0, 110.0, 0), 0)

@@ -23,22 +23,22 @@ def evidence(flux, err=1.0, detected=None, p_cr=0.5, n_exp=1.0, pivot=PIVOT, **k
 
 
 def test_what_three_filters_see_is_no_cosmic_ray():
-    found = evidence([[20, 25, 30], [8, 9, 8], [2.0, 8.0, 12.0]], p_cr=0.9, cr_share=0.6)
-    assert (found.p_real[:2] > 0.98).all()
-    assert found.p_real[2] > 0.85
+    clues = evidence([[20, 25, 30], [8, 9, 8], [2.0, 8.0, 12.0]], p_cr=0.9, cr_share=0.6)
+    assert (clues.p_real[:2] > 0.98).all()
+    assert clues.p_real[2] > 0.85
 
 
 def test_what_one_sees_although_others_are_deep_is_a_cosmic_ray():
-    found = evidence([[0.3, 30, -0.5], [100, 1.0, 1.0], [0, 0, 50]], p_cr=0.3)
-    assert (found.p_cr > 0.95).all()
+    clues = evidence([[0.3, 30, -0.5], [100, 1.0, 1.0], [0, 0, 50]], p_cr=0.3)
+    assert (clues.p_cr > 0.95).all()
 
 
 def test_where_nothing_else_covers_shape_decides():
     nan = np.nan
     for p in (0.03, 0.5, 0.97):
-        found = evidence([[nan, 30, nan]], p_cr=p)
-        assert found.p_cr[0] == pytest.approx(p, abs=1e-3)
-        assert found.p_real[0] == pytest.approx(1 - p, abs=1e-3)
+        clues = evidence([[nan, 30, nan]], p_cr=p)
+        assert clues.p_cr[0] == pytest.approx(p, abs=1e-3)
+        assert clues.p_real[0] == pytest.approx(1 - p, abs=1e-3)
     # Nor do images that can't see it tell.
     shallow = evidence([[0.0, 30.0, 0.0]], err=np.array([60.0, 1.0, 60.0]), p_cr=0.5)
     assert shallow.p_real[0] == pytest.approx(0.5, abs=0.12)
@@ -55,10 +55,10 @@ def places_of(x_mas, err_mas=8.0, rays=0.5):
 def test_what_lies_apart_is_two_cosmic_rays():
     """Of a thousand rays per arcmin2 and image many lie by chance within reach of another."""
     near, apart = places_of([0.0, 6.0, np.nan]), places_of([0.0, 70.0, np.nan])
-    given = {"p_cr": 0.9, "cr_share": 0.8}
+    arguments = {"p_cr": 0.9, "cr_share": 0.8}
     flux = [[22.0, 18.0, 2.0]]
-    assert evidence(flux, places=near, **given).p_real[0] > 0.8
-    assert evidence(flux, places=apart, **given).p_real[0] < 0.3
+    assert evidence(flux, places=near, **arguments).p_real[0] > 0.8
+    assert evidence(flux, places=apart, **arguments).p_real[0] < 0.3
     # Of three that see it one may be struck.
     flux, struck = [[12.0, 14.0, 60.0]], places_of([0.0, 5.0, 80.0])
     assert evidence(flux, places=struck, p_cr=[[0.05, 0.05, 0.999]], cr_share=0.5).p_real[0] > 0.9
@@ -66,18 +66,22 @@ def test_what_lies_apart_is_two_cosmic_rays():
 
 def test_a_source_beneath_a_cosmic_ray_is_real():
     """The brightest detection is charge for sure, and the others show a faint star, or nothing."""
-    given = {"p_cr": [[0.02, 0.9999, 0.02]], "cr_share": 0.6, "places": places_of([0.0, 50.0, 4.0])}
-    assert evidence([[7.0, 60.0, 8.0]], **given).p_real[0] > 0.9
-    assert evidence([[0.5, 60.0, 0.2]], **given).p_real[0] < 0.01
+    arguments = {
+        "p_cr": [[0.02, 0.9999, 0.02]],
+        "cr_share": 0.6,
+        "places": places_of([0.0, 50.0, 4.0]),
+    }
+    assert evidence([[7.0, 60.0, 8.0]], **arguments).p_real[0] > 0.9
+    assert evidence([[0.5, 60.0, 0.2]], **arguments).p_real[0] < 0.01
 
 
 def test_hot_pixels_are_told_by_their_rate_even_where_one_is_struck():
-    given = {"p_cr": 0.998, "cr_share": 0.7, "rate_per_flux": [7.0, 6.0, 6.5]}
+    arguments = {"p_cr": 0.998, "cr_share": 0.7, "rate_per_flux": [7.0, 6.0, 6.5]}
     rate = np.array([100.0, 100.0, 100.0])
     for extra in (1.0, 1.6):
-        flux = rate / given["rate_per_flux"] * [1.0, 1.0, extra]
-        found = evidence([flux], **given, places=places_of([0.0, 1.0, 1.0]))
-        assert found.p_real[0] < 0.2
+        flux = rate / arguments["rate_per_flux"] * [1.0, 1.0, extra]
+        clues = evidence([flux], **arguments, places=places_of([0.0, 1.0, 1.0]))
+        assert clues.p_real[0] < 0.2
 
 
 def test_images_of_the_same_exposures_share_their_cosmic_rays():
@@ -88,20 +92,20 @@ def test_images_of_the_same_exposures_share_their_cosmic_rays():
 
 
 def test_red_sources_and_dropouts_are_kept():
-    found = evidence([[1.5, 8.0, 30.0], [0.0, 0.5, 8.0]], p_cr=0.1)
-    assert found.p_real[0] > 0.9
-    assert 0.1 < found.p_real[1] < 0.5  # in doubt
+    clues = evidence([[1.5, 8.0, 30.0], [0.0, 0.5, 8.0]], p_cr=0.1)
+    assert clues.p_real[0] > 0.9
+    assert 0.1 < clues.p_real[1] < 0.5  # in doubt
 
 
 def test_noise_fades_with_brightness_and_company():
     """Half of the list is noise near a threshold of 4, the other half sources."""
     rng = np.random.default_rng(2)
     snr = np.append(norm.isf(rng.random(500) * norm.sf(4)), 4.0 / rng.random(500))
-    found = evidence(snr[:, None], p_cr=1e-6, detected=np.ones((1000, 1)), pivot=[6300.0])
-    assert found.p_noise[:500].mean() > 0.75
-    assert found.p_noise[500:].mean() < 0.25
-    assert found.p_noise.mean() == pytest.approx(0.5, abs=0.1)
-    assert (found.p_noise[snr > 6.5] < 0.01).all()
+    clues = evidence(snr[:, None], p_cr=1e-6, detected=np.ones((1000, 1)), pivot=[6300.0])
+    assert clues.p_noise[:500].mean() > 0.75
+    assert clues.p_noise[500:].mean() < 0.25
+    assert clues.p_noise.mean() == pytest.approx(0.5, abs=0.1)
+    assert (clues.p_noise[snr > 6.5] < 0.01).all()
     faint = evidence([[3.8, 3.9, 4.2]], detected=[1, 1, 1], p_cr=0.01)
     assert faint.p_real[0] > 0.99
 
@@ -157,21 +161,21 @@ def mixture(seed, n=12000, share_cr=0.5, share_noise=0.1, n_images=3):
     peak = np.flatnonzero(kind == 2)
     tail = norm.isf(rng.random(peak.size) * norm.sf(4.0))
     flux[peak, one[peak]] = tail * err[peak, one[peak]]
-    detected = flux / err > rng.normal(4.5, 0.2, flux.shape)
+    has_detection = flux / err > rng.normal(4.5, 0.2, flux.shape)
     z = rng.normal(np.where((kind == 1)[:, None], 0.75, -0.75), 1.0, flux.shape)
     # As bycatch.stages.measure.cosmics has it: the share of charge by signal-to-noise ratio.
     share = np.full(flux.shape, 0.5)
     for m in range(n_images):
-        seen = detected[:, m]
+        seen = has_detection[:, m]
         snr = np.clip(flux[seen, m] / err[seen, m], 1, 200)
         bins = np.floor(np.log10(snr) / 0.15).astype(int)
         hits = np.bincount(bins, (kind[seen] == 1) & (one[seen] == m))
         share[seen, m] = ((hits + 1) / (np.bincount(bins) + 2))[bins]
     odds = share / (1 - share) * np.exp(1.5 * z)
-    p_cr = np.where(detected, odds / (1 + odds), np.nan)
-    kept = detected.any(axis=1)
-    arrays = [p_cr, p_cr, detected, flux, err, np.ones_like(flux)]
-    return [a[kept] for a in arrays] + [pivot], share[kept], (kind == 0)[kept], (kind == 1)[kept]
+    p_cr = np.where(has_detection, odds / (1 + odds), np.nan)
+    mask = has_detection.any(axis=1)
+    arrays = [p_cr, p_cr, has_detection, flux, err, np.ones_like(flux)]
+    return [a[mask] for a in arrays] + [pivot], share[mask], (kind == 0)[mask], (kind == 1)[mask]
 
 
 def miscalibration(p, truth, least=100):
@@ -202,24 +206,24 @@ def miscalibration(p, truth, least=100):
 )
 def test_probabilities_are_calibrated(case, most_real, most_cr):
     arguments, share, real, charge = mixture(11, **case)
-    found = object_evidence(*arguments, cr_share=share)
-    assert miscalibration(found.p_real, real) <= most_real
-    assert miscalibration(found.p_cr, charge) <= most_cr
-    np.testing.assert_allclose(found.p_real + found.p_cr + found.p_noise, 1.0, atol=1e-9)
+    clues = object_evidence(*arguments, cr_share=share)
+    assert miscalibration(clues.p_real, real) <= most_real
+    assert miscalibration(clues.p_cr, charge) <= most_cr
+    np.testing.assert_allclose(clues.p_real + clues.p_cr + clues.p_noise, 1.0, atol=1e-9)
 
 
 def test_three_single_exposures_of_three_filters():
     """The demand: 97 % real at p_real > 0.5, and 2 % lost of those that two filters detect."""
     arguments, share, real, _ = mixture(12)
-    kept = object_evidence(*arguments, cr_share=share).p_real > 0.5
-    assert real[kept].mean() > 0.98
-    assert kept[real & (arguments[2].sum(axis=1) > 1)].mean() > 0.995
+    mask = object_evidence(*arguments, cr_share=share).p_real > 0.5
+    assert real[mask].mean() > 0.98
+    assert mask[real & (arguments[2].sum(axis=1) > 1)].mean() > 0.995
 
 
 def test_nothing():
     empty = np.empty((0, 3))
-    found = object_evidence(empty, empty, empty > 0, empty, empty, empty, PIVOT)
-    assert found.p_real.size == 0
+    clues = object_evidence(empty, empty, empty > 0, empty, empty, empty, PIVOT)
+    assert clues.p_real.size == 0
 
 
 def test_numbers_that_the_documentation_states():

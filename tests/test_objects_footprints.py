@@ -73,9 +73,9 @@ def test_groups_do_not_depend_on_the_order():
 def test_identical_pointings_and_images_far_apart():
     same = [square(f"i{k}", 0.0, 0.0) for k in range(8)]
     away = square("j", 180.0, 0.0, mjd=np.nan)
-    found = groups([away, *same])
-    assert [len(group) for group in found] == [8, 1]
-    assert [tile.cell for tile in tiles(found)] == [None, None]
+    rows = groups([away, *same])
+    assert [len(group) for group in rows] == [8, 1]
+    assert [tile.cell for tile in tiles(rows)] == [None, None]
     assert groups([]) == []
     assert tiles([]) == []
 

@@ -87,7 +87,7 @@ class Galaxies:
 
     def true_fluxes(self, colour: float, psf: tuple[tuple[float, float], ...]) -> np.ndarray:
         """Return the light in the ellipses under a PSF, by sums over fine steps."""
-        found = np.full(len(self.pa), np.nan)
+        result = np.full(len(self.pa), np.nan)
         fine = (np.arange(5 * (2 * HALF + 1)) - 5 * HALF - 2) / 5
         north, east = np.meshgrid(fine, fine, indexing="ij")
         for i in np.flatnonzero(~self.is_star):
@@ -98,8 +98,8 @@ class Galaxies:
             v = (east * np.cos(angle) - north * np.sin(angle)) / b
             inside = u**2 + v**2 <= 1
             points = np.stack([east[inside], north[inside]])
-            found[i] = _light(self.components(i, colour), psf, points, np.eye(2)).sum() / 25
-        return found
+            result[i] = _light(self.components(i, colour), psf, points, np.eye(2)).sum() / 25
+        return result
 
 
 def _light(parts, psf, points, to_image):
@@ -214,9 +214,9 @@ def test_the_colour_of_a_galaxy_with_a_red_bulge_is_that_of_the_ellipse():
     shots = [Shot(scene, SHARP, -12.0), Shot(scene, BROAD, 30.0, colour=1.2)]
     blue = scene.true_fluxes(1.0, BROAD)
     red = scene.true_fluxes(1.2, BROAD)
-    found = fluxes_of(shots)
+    result = fluxes_of(shots)
     galaxies = ~scene.is_star
-    ratio = found.flux[galaxies] / np.stack([blue, red], axis=1)[galaxies]
+    ratio = result.flux[galaxies] / np.stack([blue, red], axis=1)[galaxies]
     assert np.abs(ratio - 1).max() < 0.006
     assert np.abs(np.log(ratio[:, 0] / ratio[:, 1])).max() < 0.004
 
@@ -229,8 +229,8 @@ def test_pulls_of_colours_are_one():
     ]
     pulls, errors = [], []
     for seed in range(5):
-        found = fluxes_of(shots, seed=seed)
-        colour, error = colours(*in_filters(found, [[0], [1]]))
+        result = fluxes_of(shots, seed=seed)
+        colour, error = colours(*in_filters(result, [[0], [1]]))
         galaxies = ~scene.is_star
         pulls.append((colour[galaxies, 0] - TRUE_COLOUR) / error[galaxies, 0])
         errors.append(error[galaxies, 0])
@@ -247,12 +247,12 @@ def test_cosmic_rays_and_neighbours_do_not_change_the_colour():
     ]
     rng = np.random.default_rng(1)
     for shot in shots:
-        hit = rng.random(shot.model.shape) < 0.01
-        shot.model[hit] += 100.0
-        shot.good &= ~hit
-    found = fluxes_of(shots)
-    error = colour_of(found.flux)[~scene.is_star] - TRUE_COLOUR
-    share = found.masked_share[~scene.is_star]
+        is_hit = rng.random(shot.model.shape) < 0.01
+        shot.model[is_hit] += 100.0
+        shot.good &= ~is_hit
+    result = fluxes_of(shots)
+    error = colour_of(result.flux)[~scene.is_star] - TRUE_COLOUR
+    share = result.masked_share[~scene.is_star]
     assert 0.05 < share.mean() < 0.2
     assert share.max() < 0.5
     assert np.median(np.abs(error)) < 0.006
@@ -265,23 +265,23 @@ def test_an_image_without_half_of_an_ellipse_does_not_spoil_the_others():
     i = int(np.flatnonzero(~scene.is_star)[0])
     column = round(float(shots[2].x[i]))
     shots[2].good[:, column - 1 :] = False
-    found, others = fluxes_of(shots), fluxes_of(shots[:2])
-    assert np.isfinite(found.flux[i, :2]).all()
-    assert np.isnan([found.flux[i, 2], found.err[i, 2]]).all()
-    np.testing.assert_allclose(found.flux[i, :2], others.flux[i], rtol=2e-3)
-    assert found.masked_share[i] == 0.0
+    result, others = fluxes_of(shots), fluxes_of(shots[:2])
+    assert np.isfinite(result.flux[i, :2]).all()
+    assert np.isnan([result.flux[i, 2], result.err[i, 2]]).all()
+    np.testing.assert_allclose(result.flux[i, :2], others.flux[i], rtol=2e-3)
+    assert result.masked_share[i] == 0.0
 
 
 def test_noise_of_blank_sky_is_as_stated_and_less_after_convolution():
     scene = Galaxies(flux=(1e-6, 2e-6))
     shots = [Shot(scene, SHARP, 12.0, noise=0.02), Shot(scene, BROAD, -33.0, noise=0.02)]
     galaxies = ~scene.is_star
-    found = [fluxes_of(shots, seed=seed) for seed in range(6)]
-    pulls = np.concatenate([(f.flux / f.err)[galaxies] for f in found])
+    results = [fluxes_of(shots, seed=seed) for seed in range(6)]
+    pulls = np.concatenate([(f.flux / f.err)[galaxies] for f in results])
     # White noise loses a little to the resampling (0.95); that of drizzled images next to nothing.
     assert np.all(np.abs(pulls.std(axis=0) - 0.95) < 0.1)
     raw = fluxes_of(shots, matched=False)
-    ratio = (found[0].sky_err / raw.sky_err)[galaxies]
+    ratio = (results[0].sky_err / raw.sky_err)[galaxies]
     np.testing.assert_allclose(ratio[:, 1], 1.0)
     assert np.all((ratio[:, 0] > 0.9) & (ratio[:, 0] < 0.97))
 
@@ -291,18 +291,18 @@ def test_the_sum_of_pixels_is_kept_whatever_the_grid():
     scene = Galaxies(n_side=3, n_stars=1, radius_px=(1.0, 1.0), bulge=0.0)
     scene.ellipses.semimajor_arcsec[:] = scene.ellipses.semiminor_arcsec[:] = 12 * SCALE
     shot = Shot(scene, BROAD, 25.0)
-    found = fluxes_of([shot])
+    result = fluxes_of([shot])
     galaxies = ~scene.is_star
     np.testing.assert_allclose(
-        found.flux[galaxies, 0], scene.true_fluxes(1.0, BROAD)[galaxies], rtol=1e-3
+        result.flux[galaxies, 0], scene.true_fluxes(1.0, BROAD)[galaxies], rtol=1e-3
     )
 
 
 def test_images_of_one_filter_are_averaged_before_the_colour():
     flux = np.array([[1.0, 3.0, 4.0], [1.0, np.nan, -1.0]])
     err = np.array([[0.1, 0.2, 0.4], [0.1, np.nan, 0.1]])
-    found = EllipseFluxes(flux, err, err, np.zeros(2))
-    mean, error = in_filters(found, [[0, 1], [2]])
+    result = EllipseFluxes(flux, err, err, np.zeros(2))
+    mean, error = in_filters(result, [[0, 1], [2]])
     np.testing.assert_allclose(mean[0], [(1 / 0.01 + 3 / 0.04) / 125, 4.0])
     np.testing.assert_allclose(error[0], [125**-0.5, 0.4])
     np.testing.assert_allclose(mean[1], [1.0, -1.0])
@@ -374,19 +374,19 @@ def test_noise_follows_a_power_law_between_and_beyond_areas():
 
 
 def test_kron_ellipses_are_those_of_total_fluxes():
-    found = SkyEllipses.of_kron(
+    result = SkyEllipses.of_kron(
         np.array([4.0]), np.array([2.0]), np.array([1.6]), np.array([30.0]), SCALE
     )
-    assert found.semimajor_arcsec[0] == pytest.approx(2.5 * 1.6 * 4.0 * SCALE)
-    assert found.semiminor_arcsec[0] == pytest.approx(2.5 * 1.6 * 2.0 * SCALE)
+    assert result.semimajor_arcsec[0] == pytest.approx(2.5 * 1.6 * 4.0 * SCALE)
+    assert result.semiminor_arcsec[0] == pytest.approx(2.5 * 1.6 * 2.0 * SCALE)
 
 
 def test_directions_on_the_image_are_those_of_the_sky():
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [10.0, 60.0]
     wcs.wcs.crpix, wcs.wcs.cdelt = [50, 50], [-SCALE / 3600, SCALE / 3600]
-    found = pixels_per_arcsec(wcs, np.array([10.0]), np.array([60.0]))
-    np.testing.assert_allclose(found[0], [[-20.0, 0.0], [0.0, 20.0]], atol=1e-3)
+    positions = pixels_per_arcsec(wcs, np.array([10.0]), np.array([60.0]))
+    np.testing.assert_allclose(positions[0], [[-20.0, 0.0], [0.0, 20.0]], atol=1e-3)
 
 
 TURNED = np.array([[-0.8, 0.5], [0.5, 0.8]])
@@ -397,13 +397,13 @@ def test_stamps_are_those_of_scipys_splines():
     sci = np.random.default_rng(4).normal(2.0, 1.0, (60, 70)).astype(np.float32)
     yes, none = np.ones(sci.shape, bool), np.zeros(sci.shape, np.int32)
     half, x, y = 7, 33.3, 28.8
-    values, masked = north_up(sci, yes, none, [x], [y], [0], [2.0], TURNED[np.newaxis], [half])
+    values, why_masked = north_up(sci, yes, none, [x], [y], [0], [2.0], TURNED[np.newaxis], [half])
     north, west = np.mgrid[-half : half + 1, -half : half + 1]
     column = x + TURNED[0, 0] * west + TURNED[0, 1] * north
     row = y + TURNED[1, 0] * west + TURNED[1, 1] * north
     expected = map_coordinates(sci.astype(float) - 2.0, [row, column], order=3)
     np.testing.assert_allclose(values.reshape(expected.shape), expected, atol=2e-3)
-    assert not masked.any()
+    assert not why_masked.any()
 
 
 def test_what_does_not_count_is_masked_with_its_reason_and_filled_from_opposite():
@@ -417,10 +417,10 @@ def test_what_does_not_count_is_masked_with_its_reason_and_filled_from_opposite(
     good[27, 30] = False
     labels[24:28, 34:40], labels[29, 35] = 7, 3
     spoilt[~good], spoilt[labels == 7], spoilt[36, 30] = 50.0, 5.0, np.nan
-    values, masked = north_up(spoilt, good, labels, *where)
-    assert set(np.unique(masked)) == {0, NO_DATA, OTHERS}
+    values, why_masked = north_up(spoilt, good, labels, *where)
+    assert set(np.unique(why_masked)) == {0, NO_DATA, OTHERS}
     assert np.abs(values - clean).max() < 0.02
-    at = np.flatnonzero(masked.reshape(17, 17)[6] == NO_DATA)
+    at = np.flatnonzero(why_masked.reshape(17, 17)[6] == NO_DATA)
     assert len(at) > 0
     assert (at > 8).all()  # rows go north, columns west: a pixel to the left lies east
 
@@ -430,9 +430,11 @@ def test_there_is_nothing_far_off(far):
     sci = np.ones((30, 20), np.float32)
     yes, none = np.ones(sci.shape, bool), np.zeros(sci.shape, np.int32)
     for x, sky, matrix in ((far, 0.0, TURNED), (9.0, 0.0, TURNED * far)):
-        values, masked = north_up(sci, yes, none, [x], [9.0], [0], [sky], matrix[np.newaxis], [3])
+        values, why_masked = north_up(
+            sci, yes, none, [x], [9.0], [0], [sky], matrix[np.newaxis], [3]
+        )
         assert not values.any()
-        assert (masked == NO_DATA).all()
+        assert (why_masked == NO_DATA).all()
 
 
 def test_stamps_are_not_too_large():
@@ -447,8 +449,8 @@ def test_stamps_are_not_too_large():
 
 
 def test_ellipses_have_their_area_and_direction():
-    found = ellipses_north_up([9.0, 4.0, np.nan], [3.0, 4.0, 1.0], np.radians([30.0, 0, 0]), 12)
-    np.testing.assert_allclose(found.sum(axis=(1, 2)), [np.pi * 27, np.pi * 16, 0.0], rtol=5e-3)
+    shapes = ellipses_north_up([9.0, 4.0, np.nan], [3.0, 4.0, 1.0], np.radians([30.0, 0, 0]), 12)
+    np.testing.assert_allclose(shapes.sum(axis=(1, 2)), [np.pi * 27, np.pi * 16, 0.0], rtol=5e-3)
     north, west = np.mgrid[-12:13, -12:13]
     # 30 degrees from north to east, and rows go west.
-    assert (found[0] * north * west).sum() < 0
+    assert (shapes[0] * north * west).sum() < 0

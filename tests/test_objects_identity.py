@@ -54,8 +54,8 @@ def test_merges_and_splits_are_recorded():
 
 
 def test_two_at_one_place_have_two_identifiers():
-    found = identify(np.full(3, 5.0), np.full(3, 5.0))
-    assert len(set(found.object_id.tolist())) == 3
+    identity = identify(np.full(3, 5.0), np.full(3, 5.0))
+    assert len(set(identity.object_id.tolist())) == 3
 
 
 def test_nothing_is_called_nothing():

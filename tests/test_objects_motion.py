@@ -41,8 +41,8 @@ def scatter(fit, truth, n=4):
 def test_pulls(frame_of):
     frame = np.array([0.5, 0.5, 0.8, 0.4, 0.4, 1.0])
     x, y, err, truth = simulated(np.random.default_rng(1), frame=frame, frame_of=frame_of)
-    gone = np.random.default_rng(2).random(x.shape) < 0.15
-    x[gone] = np.nan
+    is_missing = np.random.default_rng(2).random(x.shape) < 0.15
+    x[is_missing] = np.nan
     fit = fit_motions(x, y, err, MJD, frame_err_mas=frame, frame_of=frame_of, reference_mjd=55000.0)
     ok = np.isfinite(fit.parameters[:, 2])
     assert ok.mean() > 0.99
@@ -107,9 +107,9 @@ def test_one_outlying_image_is_left_out():
     which = rng.integers(0, 6, 500)
     x[np.arange(500), which] += 15 * np.hypot(err[np.arange(500), which], 1.0)
     fit = fit_motions(x, y, err, MJD, frame_err_mas=FRAME, reference_mjd=55000.0)
-    found = fit.outlier == which
-    assert found.mean() > 0.95
-    pull = (fit.parameters[found, :4] - truth[found]) / fit.err[found, :4]
+    mask = fit.outlier == which
+    assert mask.mean() > 0.95
+    pull = (fit.parameters[mask, :4] - truth[mask]) / fit.err[mask, :4]
     assert pull.std(axis=0) == pytest.approx(1.0, abs=0.15)
     # Of three images in line with two parameters, any could be wrong: none is left out.
     three = fit_motions(x[:, :3], y[:, :3], err[:, :3], MJD[:3], frame_err_mas=FRAME[:3])

@@ -27,10 +27,12 @@ def test_the_false_rate_is_as_stated(scale, epochs):
     rates = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        found = variability(*constant(rng, epochs=epochs, scale=scale)[:2])
-        p = found.false_rate[np.isfinite(found.false_rate)]
-        rates.append([(p < 0.1).mean(), (p < 0.01).mean(), (found.p_variable > 0.5).mean()])
-        assert np.median(found.err_scale) == pytest.approx(1 / scale, rel=0.06)
+        variability_result = variability(*constant(rng, epochs=epochs, scale=scale)[:2])
+        p = variability_result.false_rate[np.isfinite(variability_result.false_rate)]
+        rates.append(
+            [(p < 0.1).mean(), (p < 0.01).mean(), (variability_result.p_variable > 0.5).mean()]
+        )
+        assert np.median(variability_result.err_scale) == pytest.approx(1 / scale, rel=0.06)
     rate = np.mean(rates, axis=0)
     assert rate[0] == pytest.approx(0.1, abs=0.015)
     assert rate[1] == pytest.approx(0.01, abs=0.004)
@@ -46,16 +48,16 @@ def test_variables_are_found(scale):
     phase = rng.uniform(0, 2 * np.pi, (len(flux), 1))
     change = 0.1 * np.sqrt(2) * np.sin(phase + np.arange(5) * 2.4)
     flux[varies] += (true * (10 ** (-0.4 * change) - 1))[varies]
-    found = variability(flux, err)
-    assert (found.false_rate[varies] < 0.01).mean() >= 0.95
-    assert (found.false_rate[~varies] < 0.01).mean() == pytest.approx(0.01, abs=0.005)
-    likely = found.p_variable > 0.5
+    variability_result = variability(flux, err)
+    assert (variability_result.false_rate[varies] < 0.01).mean() >= 0.95
+    assert (variability_result.false_rate[~varies] < 0.01).mean() == pytest.approx(0.01, abs=0.005)
+    likely = variability_result.p_variable > 0.5
     assert likely[varies].mean() > 0.85
     # As many constant ones are among them as stated.
-    stated = (1 - found.p_variable[likely]).sum()
-    assert abs(stated - (likely & ~varies).sum()) < 3 * np.sqrt(stated) + 3
-    assert np.median(found.scatter_mag[varies]) == pytest.approx(0.1, abs=0.02)
-    assert np.median(found.scatter_mag[~varies]) < 0.015
+    text = (1 - variability_result.p_variable[likely]).sum()
+    assert abs(text - (likely & ~varies).sum()) < 3 * np.sqrt(text) + 3
+    assert np.median(variability_result.scatter_mag[varies]) == pytest.approx(0.1, abs=0.02)
+    assert np.median(variability_result.scatter_mag[~varies]) < 0.015
 
 
 def test_transients():
@@ -64,23 +66,23 @@ def test_transients():
     flux[:20, 3] += 60.0
     flux[20:25, 1] -= 12.0
     flux[25:45, 2] += 7.0  # what a cosmic ray leaves
-    found = variability(flux, err)
-    assert (found.extreme_epoch[:20] == 3).all()
-    assert (found.extreme_sigma[:20] > 7).all()
-    assert (found.extreme_sigma[20:25] < -7).all()
-    assert (found.p_variable[:25] > 0.95).all()
-    assert (found.p_variable[25:45] < 0.5).mean() > 0.9
+    variability_result = variability(flux, err)
+    assert (variability_result.extreme_epoch[:20] == 3).all()
+    assert (variability_result.extreme_sigma[:20] > 7).all()
+    assert (variability_result.extreme_sigma[20:25] < -7).all()
+    assert (variability_result.p_variable[:25] > 0.95).all()
+    assert (variability_result.p_variable[25:45] < 0.5).mean() > 0.9
 
 
 def test_errors_that_are_too_small_for_bright_objects_alone():
     rng = np.random.default_rng(4)
     flux, err, true = constant(rng, n=6000, missing=0.0)
     flux += rng.normal(size=true.shape) * 0.02 * true  # flat fields, in no error
-    found = variability(flux, err)
+    variability_result = variability(flux, err)
     bright = true[:, 0] > 100
-    assert (found.false_rate[bright] < 0.01).mean() < 0.02
-    assert np.median(found.err_scale[bright]) > 2
-    assert np.median(found.err_scale[true[:, 0] < 15]) == pytest.approx(1.0, abs=0.08)
+    assert (variability_result.false_rate[bright] < 0.01).mean() < 0.02
+    assert np.median(variability_result.err_scale[bright]) > 2
+    assert np.median(variability_result.err_scale[true[:, 0] < 15]) == pytest.approx(1.0, abs=0.08)
 
 
 def field(rng, n=1500, epochs=4):
@@ -95,14 +97,14 @@ def test_shifts_of_the_zero_point():
     x, y, flux, err, shift, true = field(rng)
     star = rng.random(len(x)) < 0.3
     flux[np.flatnonzero(star)[:20]] *= rng.uniform(0.5, 1.5, (20, 4))  # variables among them
-    found = zeropoint_shifts(flux, err, x, y, star)
-    known = np.isfinite(found.err)
-    assert known.mean() > 0.99
+    shifts = zeropoint_shifts(flux, err, x, y, star)
+    is_finite = np.isfinite(shifts.err)
+    assert is_finite.mean() > 0.99
     # The mean over the epochs is the object's own.
-    off = (found.shift - shift) - (found.shift - shift).mean(axis=1, keepdims=True)
+    off = (shifts.shift - shift) - (shifts.shift - shift).mean(axis=1, keepdims=True)
     assert off.std() < 0.008
-    assert (off / found.err).std() == pytest.approx(1.0, abs=0.25)
-    raw, freed = variability(flux, err), variability(flux, err, found)
+    assert (off / shifts.err).std() == pytest.approx(1.0, abs=0.25)
+    raw, freed = variability(flux, err), variability(flux, err, shifts)
     bright = true[:, 0] > 60
     bright[np.flatnonzero(star)[:20]] = False
     assert np.median(raw.chi2[bright]) > 3 * np.median(freed.chi2[bright])
@@ -112,9 +114,9 @@ def test_too_few_stars_tell_no_shift():
     rng = np.random.default_rng(6)
     x, y, flux, err, _, _ = field(rng, n=100)
     for star in (np.arange(100) < 5, np.zeros(100, bool)):
-        found = zeropoint_shifts(flux, err * 1e-3, x, y, star)
-        assert (found.shift[:5] == 0).all()  # of five stars each has four others
-        assert np.isnan(found.err[:5]).all()
+        shifts = zeropoint_shifts(flux, err * 1e-3, x, y, star)
+        assert (shifts.shift[:5] == 0).all()  # of five stars each has four others
+        assert np.isnan(shifts.err[:5]).all()
     far = zeropoint_shifts(
         flux, err * 1e-3, x + 1e4 * (np.arange(100) > 50), y, np.arange(100) < 50
     )

@@ -43,29 +43,29 @@ def test_sources_of_the_other_image_lie_on_those_of_this_one(finished):
     own = read_table(red.paths(finished).product("sources"))
     wcs = read_frame(red.paths(finished).wcs).wcs
     x, y = np.asarray(own["x"]), np.asarray(own["y"])
-    (found,) = other_images([bench(blue, finished)], wcs, x, y)
-    assert found.name == f"{blue.filter}/{blue.root}"
-    apart = np.hypot(x[:, None] - found.x, y[:, None] - found.y).min(axis=1)
+    (view,) = other_images([bench(blue, finished)], wcs, x, y)
+    assert view.name == f"{blue.filter}/{blue.root}"
+    apart = np.hypot(x[:, None] - view.x, y[:, None] - view.y).min(axis=1)
     assert np.median(apart[apart < 3]) < 0.2
     assert (apart < 1.0).mean() > 0.5
-    assert found.covers[apart < 1.0].mean() > 0.9
+    assert view.covers[apart < 1.0].mean() > 0.9
 
 
 def test_a_position_off_the_other_image_is_not_covered(finished):
     red, blue = two_images(finished)
     wcs = read_frame(red.paths(finished).wcs).wcs
     x, y = np.array([-1e4, np.nan, 250.0]), np.array([50.0, 50.0, np.nan])
-    (found,) = other_images([bench(blue, finished)], wcs, x, y)
-    assert not found.covers.any()
+    (view,) = other_images([bench(blue, finished)], wcs, x, y)
+    assert not view.covers.any()
 
 
 def test_without_positions_or_images_there_is_nothing(finished):
     red, blue = two_images(finished)
     wcs = read_frame(red.paths(finished).wcs).wcs
     assert other_images([], wcs, np.empty(0), np.empty(0)) == ()
-    (found,) = other_images([bench(blue, finished)], wcs, np.empty(0), np.empty(0))
-    assert len(found.covers) == 0
-    assert len(found.x) > 0
+    (view,) = other_images([bench(blue, finished)], wcs, np.empty(0), np.empty(0))
+    assert len(view.covers) == 0
+    assert len(view.x) > 0
 
 
 def test_an_image_that_can_not_be_read_is_left_out(finished, tmp_path, caplog):

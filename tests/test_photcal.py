@@ -92,10 +92,10 @@ def test_unknown_filters_are_refused_with_the_known_ones():
 def test_fractions_are_looked_up_in_arcsec(detector, scale):
     curve = photcal.encircled_energy(detector, "F606W")
     radii = np.array([2.0, 4.0, 10.0])
-    got = photcal.aperture_fractions(curve, radii, scale)
-    np.testing.assert_allclose(got, curve.at(radii * scale), rtol=1e-14)
+    result = photcal.aperture_fractions(curve, radii, scale)
+    np.testing.assert_allclose(result, curve.at(radii * scale), rtol=1e-14)
     same = photcal.aperture_fractions(curve, radii * 2, scale / 2)
-    np.testing.assert_allclose(got, same, rtol=1e-12)
+    np.testing.assert_allclose(result, same, rtol=1e-12)
 
 
 def test_the_annulus_takes_back_what_it_measures_as_sky():
@@ -156,8 +156,8 @@ def test_systematic_errors_are_larger_in_the_reddest_filters():
 
 def test_the_systematic_error_adds_its_parts_in_quadrature():
     errors = np.array([0.0, 0.002, 0.05])
-    found = photcal.systematic_fraction("F606W", errors)
-    np.testing.assert_allclose(found, np.sqrt(errors**2 + 0.01**2 + 0.01**2), rtol=1e-12)
+    result = photcal.systematic_fraction("F606W", errors)
+    np.testing.assert_allclose(result, np.sqrt(errors**2 + 0.01**2 + 0.01**2), rtol=1e-12)
     assert photcal.systematic_fraction("F850LP", errors)[0] > 0.025
 
 
@@ -191,9 +191,9 @@ def test_the_bundled_history_is_the_published_one(shared):
     from astropy.time import Time
 
     with (shared / "facts" / "zeropoints_wfc_f435w_history.csv").open() as file:
-        published = {r["date"]: float(r["PHOTFLAM"]) for r in csv.DictReader(file)}
+        values_of_paper = {r["date"]: float(r["PHOTFLAM"]) for r in csv.DictReader(file)}
     ours = photcal._rows("photflam_history_f435w.csv")
-    assert {r["date"]: float(r["PHOTFLAM"]) for r in ours} == published
+    assert {r["date"]: float(r["PHOTFLAM"]) for r in ours} == values_of_paper
     for row in ours:
         assert Time(row["date"]).mjd == float(row["mjd"])
     assert Time(photcal.ZEROPOINT_DATE).mjd == photcal.ZEROPOINT_MJD

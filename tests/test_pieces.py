@@ -48,20 +48,22 @@ def test_sources_that_touch_have_a_pass_and_moments():
     smooth[2, 1:8] = [2, 5, 3, 1, 2, 4, 2]
     labels[2, 1:5], labels[2, 5:8] = 1, 2
     smooth[5, 8], labels[5, 8] = 7, 3  # touches none
-    known = touching(smooth, labels, 3)
-    assert list(zip(known.first, known.second, known.saddle, strict=True)) == [(1, 2, 1.0)]
-    assert known.flux.tolist() == [0, 11, 8, 0]
-    assert known.peak.tolist() == [0, 5, 4, 0]
-    assert (known.peak_x[1], known.peak_y[1], known.peak_x[2]) == (2, 2, 6)
-    assert known.xx[1] == pytest.approx((2 * 1 + 3 * 1 + 1 * 4) / 11)
-    assert known.yy[1] == known.xy[1] == 0
+    borders = touching(smooth, labels, 3)
+    assert list(zip(borders.first, borders.second, borders.saddle, strict=True)) == [(1, 2, 1.0)]
+    assert borders.flux.tolist() == [0, 11, 8, 0]
+    assert borders.peak.tolist() == [0, 5, 4, 0]
+    assert (borders.peak_x[1], borders.peak_y[1], borders.peak_x[2]) == (2, 2, 6)
+    assert borders.xx[1] == pytest.approx((2 * 1 + 3 * 1 + 1 * 4) / 11)
+    assert borders.yy[1] == borders.xy[1] == 0
 
 
 def test_corners_touch_and_the_highest_pass_counts():
     smooth = np.array([[4, 1, 9], [1, 3, 1], [1, 1, 2]], np.float32)
     labels = np.array([[1, 0, 3], [0, 2, 0], [0, 0, 2]], np.int32)
-    known = touching(smooth, labels, 3)
-    pairs = zip(known.first.tolist(), known.second.tolist(), known.saddle.tolist(), strict=True)
+    borders = touching(smooth, labels, 3)
+    pairs = zip(
+        borders.first.tolist(), borders.second.tolist(), borders.saddle.tolist(), strict=True
+    )
     assert list(pairs) == [(1, 2, 3.0), (2, 3, 3.0)]
 
 

@@ -231,9 +231,9 @@ def done(red_alone, tmp_path):
 
 def run(bycatch, visit, out, *words):
     red = visit.raw / "jabc01010_drc.fits"
-    ended = bycatch("run", red, "-o", out, "--gaia", visit.gaia, *words)
-    assert ended.status == 0, ended.out + ended.err
-    return ended
+    result = bycatch("run", red, "-o", out, "--gaia", visit.gaia, *words)
+    assert result.status == 0, result.out + result.err
+    return result
 
 
 def test_a_second_run_redoes_nothing(bycatch, visit, done):
@@ -305,8 +305,8 @@ def test_other_gaia_stars_redo_the_alignment(bycatch, visit, done, tmp_path):
     stars.write(tmp_path / "moved.csv")
     before = times(done)
     file = visit.raw / "jabc01010_drc.fits"
-    ended = bycatch("run", file, "-o", done, "--gaia", tmp_path / "moved.csv")
-    assert ended.status == 0
+    result = bycatch("run", file, "-o", done, "--gaia", tmp_path / "moved.csv")
+    assert result.status == 0
     assert redone(before, times(done)) == {"align", "measure", "finalize"}
 
 
@@ -338,8 +338,8 @@ def test_an_interrupted_redo_is_not_taken_for_finished(bycatch, visit, done, mon
 @pytest.mark.parametrize("step", STAGES)
 def test_a_step_alone_is_redone_even_if_nothing_changed(bycatch, done, step):
     before = times(done)
-    ended = bycatch(step, done)
-    assert ended.status == 0, ended.out + ended.err
+    result = bycatch(step, done)
+    assert result.status == 0, result.out + result.err
     assert redone(before, times(done)) == {step}
 
 
@@ -350,8 +350,8 @@ def test_a_step_alone_keeps_the_saved_settings_of_the_rest(bycatch, visit, done)
     assert "countrate_5" in phot.colnames
     assert phot.meta["SETTINGS"]["measure"]["cr_radius_px"] == 4.0
     assert phot.meta["SETTINGS"]["detect"]["n_sigma"] == 2.5
-    saved = Settings.load(done / "settings.toml")
-    assert (saved.measure.cr_radius_px, saved.detect.n_sigma) == (4.0, 2.5)
+    settings = Settings.load(done / "settings.toml")
+    assert (settings.measure.cr_radius_px, settings.detect.n_sigma) == (4.0, 2.5)
 
 
 def test_a_step_alone_keeps_the_reference_stars_and_asks_no_service(bycatch, done, monkeypatch):
@@ -370,8 +370,8 @@ def test_steps_one_by_one_give_what_a_run_gives(bycatch, visit, red_alone, tmp_p
     assert bycatch("sort", visit.raw / "jabc01010_drc.fits", "-o", out).status == 0
     for step in STAGES:
         gaia = ["--gaia", visit.gaia] if step in ("align", "measure") else []
-        ended = bycatch(step, out, *gaia)
-        assert ended.status == 0, ended.out + ended.err
+        result = bycatch(step, out, *gaia)
+        assert result.status == 0, result.out + result.err
     for suffix in ("_sources.ecsv", "_phot.ecsv", "_cat.ecsv"):
         same_tables(read_table(product(out, suffix)), read_table(product(red_alone, suffix)))
     before = times(out)
@@ -386,12 +386,12 @@ def test_steps_one_by_one_give_what_a_run_gives(bycatch, visit, red_alone, tmp_p
 def test_a_step_without_its_predecessor_says_what_to_run(bycatch, visit, tmp_path, step, missing):
     out = tmp_path / "out"
     bycatch("sort", visit.raw, "-o", out)
-    ended = bycatch(step, out, *(["--gaia", visit.gaia] if step != "finalize" else []))
-    assert ended.status == 1
-    assert f"jabc01010{missing} is not there" in ended.out
+    result = bycatch(step, out, *(["--gaia", visit.gaia] if step != "finalize" else []))
+    assert result.status == 1
+    assert f"jabc01010{missing} is not there" in result.out
     before = "measure" if step == "finalize" else "detect"
-    assert f"run 'bycatch {before} {out}' first" in ended.out
-    assert "Traceback" not in ended.out + ended.err
+    assert f"run 'bycatch {before} {out}' first" in result.out
+    assert "Traceback" not in result.out + result.err
 
 
 def test_a_catalog_of_stale_photometry_is_not_taken_for_current(bycatch, visit, done):
@@ -405,10 +405,10 @@ def test_a_catalog_of_stale_photometry_is_not_taken_for_current(bycatch, visit, 
 
 
 def test_finalize_with_radii_that_were_not_measured_says_so(bycatch, done):
-    ended = bycatch("finalize", done, "--set", "measure.radii_px=[3]")
-    assert ended.status == 1
-    assert "bug" not in ended.out
-    assert "bycatch measure" in ended.out
+    result = bycatch("finalize", done, "--set", "measure.radii_px=[3]")
+    assert result.status == 1
+    assert "bug" not in result.out
+    assert "bycatch measure" in result.out
 
 
 # ---------------------------------------------------------------- parallel
@@ -416,9 +416,9 @@ def test_finalize_with_radii_that_were_not_measured_says_so(bycatch, done):
 
 def test_parallel_gives_the_same_bits_as_serial(bycatch, visit, finished, tmp_path):
     out = tmp_path / "out"
-    ended = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia, "-j", "2")
-    assert ended.status == 0, ended.out + ended.err
-    assert "F475W jabc01020: finalize: " in ended.err
+    result = bycatch("run", visit.raw, "-o", out, "--gaia", visit.gaia, "-j", "2")
+    assert result.status == 0, result.out + result.err
+    assert "F475W jabc01020: finalize: " in result.err
     for image in (RED, BLUE):
         for suffix in PRODUCTS:
             one, other = product(out, suffix, image), product(finished, suffix, image)
@@ -439,34 +439,34 @@ def test_parallel_gives_the_same_bits_as_serial(bycatch, visit, finished, tmp_pa
 def test_a_list_without_positions_is_refused_before_anything_is_done(bycatch, visit, tmp_path):
     list_file = tmp_path / "mine.csv"
     list_file.write_text("a,b\n1,2\n")
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--sources", list_file)
-    assert ended.status == 2
-    assert "no position columns among a, b" in ended.err
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out", "--sources", list_file)
+    assert result.status == 2
+    assert "no position columns among a, b" in result.err
 
 
 def test_ds9_regions_are_one_based(bycatch, visit, done):
     """A ds9 circle on image position (x + 1, y + 1) takes out the source at (x, y)."""
-    found = read_table(product(done, "_cat.ecsv"))
-    star = found[3]
+    table = read_table(product(done, "_cat.ecsv"))
+    star = table[3]
     x, y = star["x_center"] + 1, star["y_center"] + 1
     regions = done / "mine.reg"
     regions.write_text(f"# Region file format: DS9\nimage\ncircle({x},{y},0.5)\n")
     run(bycatch, visit, done, "--exclude", regions)
-    kept = read_table(product(done, "_cat.ecsv"))
-    assert set(found["id"]) - set(kept["id"]) == {star["id"]}
-    gone = read_table(product(done, "_excluded.ecsv"))
-    assert list(gone["id"]) == [star["id"]]
-    assert gone["reason"][0] == "in a region of mine.reg"
+    catalog = read_table(product(done, "_cat.ecsv"))
+    assert set(table["id"]) - set(catalog["id"]) == {star["id"]}
+    rejects = read_table(product(done, "_excluded.ecsv"))
+    assert list(rejects["id"]) == [star["id"]]
+    assert rejects["reason"][0] == "in a region of mine.reg"
 
 
 def test_ds9_regions_on_the_sky(bycatch, visit, done):
-    found = read_table(product(done, "_cat.ecsv"))
-    star = found[2]
+    table = read_table(product(done, "_cat.ecsv"))
+    star = table[2]
     regions = done / "mine.reg"
     regions.write_text(f'icrs\ncircle({star["RA_GAIA_WCS"]:.8f},{star["DEC_GAIA_WCS"]:.8f},0.3")\n')
     run(bycatch, visit, done, "--exclude", regions)
-    kept = read_table(product(done, "_cat.ecsv"))
-    assert set(found["id"]) - set(kept["id"]) == {star["id"]}
+    catalog = read_table(product(done, "_cat.ecsv"))
+    assert set(table["id"]) - set(catalog["id"]) == {star["id"]}
 
 
 def test_the_excluded_table_goes_with_the_regions(bycatch, visit, done):
@@ -492,9 +492,9 @@ def all_formats(bycatch, visit, red_alone, tmp_path_factory):
 def same_values(column, reference):
     """Assert that another reader found the same numbers; NaN stands for missing."""
     missing = np.ma.getmaskarray(np.ma.asarray(reference))
-    got = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+    result = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
     want = np.ma.filled(np.ma.asarray(reference, dtype=float), np.nan)
-    np.testing.assert_array_equal(got[~missing], want[~missing])
+    np.testing.assert_array_equal(result[~missing], want[~missing])
 
 
 def test_fits_catalog_for_other_readers(all_formats):
@@ -554,11 +554,11 @@ def test_formats_hold_for_both_catalogs(all_formats):
 def test_tables_record_the_settings_that_made_them(bycatch, done):
     place = done / "abc_01/F775W/jabc01010_cat.ecsv"
     before = read_table(place)
-    ended = bycatch(
+    result = bycatch(
         "finalize", done, "--set", "detect.n_sigma=6", "--set", "measure.annulus_inner_px=30",
         "--set", "measure.annulus_outer_px=40",
     )  # fmt: skip
-    assert ended.status == 0, ended.err
+    assert result.status == 0, result.err
     after = read_table(place)
     assert after.meta["SETTINGS"]["detect"]["n_sigma"] == 2.0
     assert after.meta["SETTINGS"]["measure"]["annulus_inner_px"] == 10.0
@@ -568,9 +568,9 @@ def test_tables_record_the_settings_that_made_them(bycatch, done):
 
 @pytest.mark.parametrize("name", ["../esc", "a/b", ".."])
 def test_a_field_can_not_lead_out_of_the_output_folder(bycatch, visit, tmp_path, name):
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--field", name)
-    assert ended.status == 2
-    assert "sort.field" in ended.err
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out", "--field", name)
+    assert result.status == 2
+    assert "sort.field" in result.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -604,14 +604,14 @@ def test_a_failing_step_keeps_those_before(visit, tmp_path, monkeypatch):
 
 def test_what_the_steps_took_is_told(bycatch, visit, tmp_path):
     image = next(visit.raw.glob("*_drc.fits"))
-    ended = bycatch("run", image, "-o", tmp_path / "out", "--profile")
-    assert ended.status == 0
-    assert "peak, MB" in ended.out
+    result = bycatch("run", image, "-o", tmp_path / "out", "--profile")
+    assert result.status == 0
+    assert "peak, MB" in result.out
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     cost = summary["images"][0]["cost"]
     assert tuple(cost) == STAGES
     for step in STAGES:
-        assert step in ended.out
+        assert step in result.out
         assert 0 < cost[step]["seconds"] < 600
         assert 20 < cost[step]["peak_mb"] < 20_000
     # Nothing is done again: nothing to tell, and what it once took stays known.

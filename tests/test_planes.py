@@ -53,9 +53,9 @@ def seen(path, truth, wht=None, ctx=None):
     np.testing.assert_array_equal(image.exptime_map_s, truth.exptime_map_s)
     np.testing.assert_array_equal(image.wht, truth.wht)
     sets = exposure_sets(image.path, image.meta, *EVERYWHERE, image.ctx_path)
-    known = exposure_sets(truth.path, truth.meta, *EVERYWHERE)
-    np.testing.assert_array_equal(sets, known)
-    assert set(known) == {0, 2, 3}
+    expected_sets = exposure_sets(truth.path, truth.meta, *EVERYWHERE)
+    np.testing.assert_array_equal(sets, expected_sets)
+    assert set(expected_sets) == {0, 2, 3}
     return image
 
 

@@ -36,14 +36,14 @@ def north_up(shape=SHAPE, stretch=1.0, wcsname="IDC_0461802ej", crval=(36.92, -8
 
 def sources(x, y, **columns):
     n = len(x)
-    known = {"flux": np.full(n, 300.0), "ellipticity": np.full(n, 0.1), "n_exp": np.full(n, 1.0)}
-    return Table({"x": np.asarray(x, float), "y": np.asarray(y, float)} | known | columns)
+    values = {"flux": np.full(n, 300.0), "ellipticity": np.full(n, 0.1), "n_exp": np.full(n, 1.0)}
+    return Table({"x": np.asarray(x, float), "y": np.asarray(y, float)} | values | columns)
 
 
 def field_image(table, wcs=None, shape=SHAPE, **given):
-    known = {"name": "one", "filter": "F814W", "wcsname": "IDC_0461802ej", "mjd": MJD}
-    known |= {"exptime_s": 500.0, "zeropoint_ab": np.nan, "saturation_rate": np.inf} | given
-    return align.FieldImage(sources=table, wcs=wcs or north_up(shape), shape=shape, **known)
+    values = {"name": "one", "filter": "F814W", "wcsname": "IDC_0461802ej", "mjd": MJD}
+    values |= {"exptime_s": 500.0, "zeropoint_ab": np.nan, "saturation_rate": np.inf} | given
+    return align.FieldImage(sources=table, wcs=wcs or north_up(shape), shape=shape, **values)
 
 
 def stars_at(ra, dec, error_mas=0.1):
@@ -93,13 +93,13 @@ def test_a_frame_of_the_pointing_has_its_error_and_that_of_guide_stars_ten_arcmi
     wcsname, error_mas
 ):
     image = field_image(sources(*random_places(9)), wcsname=wcsname)
-    (found,) = align.run([image], None, SETTINGS).images
-    assert found.grade == "F"
+    (result,) = align.run([image], None, SETTINGS).images
+    assert result.grade == "F"
     ra, dec = 36.92, -8.47
-    centre = found.frame_error.at(np.array([ra]), np.array([dec]))
+    centre = result.frame_error.at(np.array([ra]), np.array([dec]))
     assert np.ravel(centre) == pytest.approx([error_mas] * 2, rel=1e-3)
     # Ten arcmin off the roll adds as much again: along RA in declination, and the other way.
-    north = found.frame_error.at(np.array([ra]), np.array([dec + 600 / 3600]))
+    north = result.frame_error.at(np.array([ra]), np.array([dec + 600 / 3600]))
     assert np.ravel(north) == pytest.approx([error_mas * np.sqrt(2), error_mas], rel=1e-3)
     # No more than the largest roll that is searched.
     narrow = SETTINGS.replace(max_roll_deg=0.001)
@@ -112,9 +112,9 @@ def test_a_frame_of_the_pointing_has_its_error_and_that_of_guide_stars_ten_arcmi
 def test_no_number_of_stars_makes_a_frame_better_than_its_floor():
     x, y = random_places(200)
     ra, dec = north_up().all_pix2world(x, y, 0)
-    (found,) = align.run([field_image(sources(x, y))], stars_at(ra, dec, 0.01), SETTINGS).images
-    assert found.grade == "A"
-    centre = found.frame_error.at(np.array([36.92]), np.array([-8.47]))[0][0]
+    (result,) = align.run([field_image(sources(x, y))], stars_at(ra, dec, 0.01), SETTINGS).images
+    assert result.grade == "A"
+    centre = result.frame_error.at(np.array([36.92]), np.array([-8.47]))[0][0]
     more = SETTINGS.replace(frame_floor_mas=3.0)
     (worse,) = align.run([field_image(sources(x, y))], stars_at(ra, dec, 0.01), more).images
     assert worse.frame_error.at(np.array([36.92]), np.array([-8.47]))[0][0] == pytest.approx(
@@ -126,9 +126,9 @@ def test_the_error_of_a_centroid_is_a_floor_and_the_noise_of_photons_and_sky():
     bright = centroid_errors_px(np.array([1e9]), np.array([0.0]), np.array([1.5]), 500.0)
     assert bright == pytest.approx([0.03], rel=1e-6)
     n, sky = 400.0 * 500.0, 2 * (0.01 * 500.0) ** 2
-    found = centroid_errors_px(np.array([400.0]), np.array([0.01]), np.array([1.5]), 500.0)
+    result = centroid_errors_px(np.array([400.0]), np.array([0.01]), np.array([1.5]), 500.0)
     variance = 0.03**2 + 1.5**2 / n + 8 * np.pi * 1.5**4 * sky / n**2
-    assert found == pytest.approx([np.sqrt(variance)], rel=1e-9)
+    assert result == pytest.approx([np.sqrt(variance)], rel=1e-9)
     # What is narrower than a pixel, or has no width, counts as one pixel wide.
     narrow = centroid_errors_px(np.full(2, 4.0), np.full(2, 0.01), np.array([0.5, np.nan]), 500.0)
     one = centroid_errors_px(np.array([4.0]), np.array([0.01]), np.array([1.0]), 500.0)
@@ -152,8 +152,8 @@ def test_round_sources_that_are_not_on_the_mask_are_starlike():
         on_cr_mask=np.array([0.0, 0.0, 0.0, 0.5, 0.51, 0.51]),
         n_exp=np.array([1.0, 1.0, 1.0, 1.0, 1.0, 2.0]),
     )
-    found = view(table)
-    starlike = found.starlike[np.argsort(found.rows)]
+    result = view(table)
+    starlike = result.starlike[np.argsort(result.rows)]
     assert starlike.tolist() == [True, False, True, True, False, True]
 
 
@@ -184,8 +184,8 @@ def test_stars_count_as_far_from_an_image_as_its_pointing_may_be_off(beyond, is_
     image = field_image(sources(*random_places(9, shape=shape)), shape=shape)
     for x, y in ((-0.5 - margin_px, 2000.0), (2000.0, shape[0] - 0.5 + margin_px)):
         ra, dec = image.wcs.all_pix2world([x], [y], 0)
-        (found,) = align.run([image], stars_at(ra, dec), SETTINGS).images
-        assert (found.reason != "no reference stars near the image") == is_near
+        (result,) = align.run([image], stars_at(ra, dec), SETTINGS).images
+        assert (result.reason != "no reference stars near the image") == is_near
 
 
 @pytest.mark.parametrize(("n", "grade"), [(4, "F"), (5, "E")])
@@ -196,8 +196,8 @@ def test_five_common_sources_tie_two_images(n, grade):
         field_image(sources(x, y), name="a"),
         field_image(sources(x, y), north_up(crval=np.array([36.92, -8.47]) + shift), name="b"),
     ]
-    found = align.run(images, None, SETTINGS).images
-    assert [result.grade for result in found] == [grade] * 2
+    image_result = align.run(images, None, SETTINGS).images
+    assert [result.grade for result in image_result] == [grade] * 2
 
 
 def test_without_gaia_the_header_of_the_image_with_most_candidates_decides():
@@ -206,10 +206,10 @@ def test_without_gaia_the_header_of_the_image_with_most_candidates_decides():
     few = field_image(sources(x[:30], y[:30]), name="few")
     many = field_image(sources(x, y), other, name="many")
     for images in ([few, many], [many, few]):
-        found = {i.name: r for i, r in zip(images, align.run(images, None, SETTINGS).images,
+        result_of = {i.name: r for i, r in zip(images, align.run(images, None, SETTINGS).images,
                                            strict=True)}  # fmt: skip
-        assert found["many"].shift_ra_mas == 0.0
-        assert abs(found["few"].shift_ra_mas) == pytest.approx(
+        assert result_of["many"].shift_ra_mas == 0.0
+        assert abs(result_of["few"].shift_ra_mas) == pytest.approx(
             300 * np.cos(np.deg2rad(8.47)), abs=1
         )
 
@@ -228,13 +228,13 @@ def test_what_two_images_see_is_no_cosmic_ray_and_what_one_sees_pairs_with_no_st
 
 def test_no_star_is_known_better_than_0_05_mas_and_one_without_errors_to_50():
     image = field_image(sources(*random_places(9)), mjd=57388.5)  # 2016.0, the stars' own epoch
-    found = []
+    results = []
     for error in (0.01, 0.049, 0.2, np.nan):
         stars = stars_at([36.92], [-8.47], error)
         plane = Plane.of([image])
         near = stars_near(stars, plane, [view_of(0, image, plane, SETTINGS)], SETTINGS)
-        found.append(float(np.sqrt(near.variance[0, 0])))
-    assert found == pytest.approx([0.05, 0.05, 0.2, 50.0], rel=1e-3)
+        results.append(float(np.sqrt(near.variance[0, 0])))
+    assert results == pytest.approx([0.05, 0.05, 0.2, 50.0], rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -246,8 +246,8 @@ def test_stars_in_the_array_are_counted_to_the_edges_of_its_pixels(x, y, n):
     shape = (800, 1000)
     image = field_image(sources(*random_places(9, shape=shape)), shape=shape)
     ra, dec = image.wcs.all_pix2world([x], [y], 0)
-    (found,) = align.run([image], stars_at(ra, dec), SETTINGS).images
-    assert found.n_reference == n
+    (result,) = align.run([image], stars_at(ra, dec), SETTINGS).images
+    assert result.n_reference == n
 
 
 @pytest.mark.parametrize(("axis", "name"), [("ra", "dra_loo_mas"), ("dec", "ddec_loo_mas")])
@@ -256,8 +256,8 @@ def test_a_star_that_is_off_shows_it_along_its_own_axis(axis, name):
     ra, dec = north_up().all_pix2world(x, y, 0)
     stars = stars_at(ra, dec, 1.0)
     stars.table[axis][4] += 12.0 / 3.6e6 / (np.cos(np.deg2rad(8.47)) if axis == "ra" else 1.0)
-    (found,) = align.run([field_image(sources(x, y))], stars, SETTINGS).images
-    (row,) = found.matches[found.matches["source_id"] == 5]
+    (result,) = align.run([field_image(sources(x, y))], stars, SETTINGS).images
+    (row,) = result.matches[result.matches["source_id"] == 5]
     other = {"dra_loo_mas": "ddec_loo_mas", "ddec_loo_mas": "dra_loo_mas"}[name]
     assert row[name] == pytest.approx(-12.0, abs=0.5)
     assert row[other] == pytest.approx(0.0, abs=0.5)
@@ -267,9 +267,9 @@ def test_a_field_without_gaia_is_named_by_the_image_that_nothing_ties():
     x, y = random_places(30)
     far = field_image(sources(*random_places(30, seed=9)), north_up(crval=(36.95, -8.4)))
     images = [field_image(sources(x, y)), field_image(sources(x, y)), far]
-    found = align.run(images, None, SETTINGS)
-    assert [image.grade for image in found.images] == ["E", "E", "F"]
-    assert found.summary()["grade"] == "F"
+    result = align.run(images, None, SETTINGS)
+    assert [image.grade for image in result.images] == ["E", "E", "F"]
+    assert result.summary()["grade"] == "F"
 
 
 # ---------------------------------------------------------------- geometry
@@ -290,10 +290,10 @@ def test_twelve_stars_may_show_a_scale_and_thirty_a_skew(n_stars, distortion, ge
     change = np.eye(2) if distortion == "scale" else np.diag([1.0, -1.0])
     wcs.wcs.cd = wcs.wcs.cd @ (np.eye(2) + 2e-4 * change)
     image = field_image(sources(x, y), wcs, shape)
-    (found,) = align.run([image], stars_at(ra, dec), SETTINGS).images
-    assert found.n_field_matches == n_stars
+    (result,) = align.run([image], stars_at(ra, dec), SETTINGS).images
+    assert result.n_field_matches == n_stars
     # Too few for a general map: to 29 a skew is a distortion like any other.
-    assert found.geometry == geometry
+    assert result.geometry == geometry
 
 
 @pytest.mark.parametrize(("gain", "geometry"), [(0.8, "rshift"), (1.25, "rscale")])
@@ -311,8 +311,8 @@ def test_a_scale_needs_twelve_of_chi_square(gain, geometry):
     per_ppm = np.sum((centred / sigma_mas * 1e-3) ** 2)  # chi square of 1 ppm
     ppm = np.sqrt(12.0 * gain / per_ppm)
     wcs.wcs.cd = wcs.wcs.cd * (1 + ppm * 1e-6)
-    (found,) = align.run([field_image(table, wcs, shape)], stars_at(ra, dec), SETTINGS).images
-    assert found.geometry == geometry
+    (result,) = align.run([field_image(table, wcs, shape)], stars_at(ra, dec), SETTINGS).images
+    assert result.geometry == geometry
 
 
 @pytest.mark.parametrize(("shift", "is_aligned"), [(3.0, True), (3.3, False)])
@@ -320,8 +320,8 @@ def test_a_shift_beyond_the_searched_range_is_not_believed(shift, is_aligned):
     x, y = random_places(40)
     ra, dec = north_up().all_pix2world(x, y, 0)
     wcs = north_up(crval=(36.92, -8.47 + shift / 3600))
-    (found,) = align.run([field_image(sources(x, y), wcs)], stars_at(ra, dec), SETTINGS).images
-    assert found.aligned == is_aligned
+    (result,) = align.run([field_image(sources(x, y), wcs)], stars_at(ra, dec), SETTINGS).images
+    assert result.aligned == is_aligned
 
 
 @pytest.mark.parametrize(("rms_mas", "grades"), [(24.0, "AB"), (36.0, "CD")])
@@ -331,11 +331,11 @@ def test_pairs_that_scatter_by_more_than_30_mas_make_no_good_frame(rms_mas, grad
     ra, dec = north_up().all_pix2world(x, y, 0)
     off = rng.uniform(-1, 1, (2, 60))
     off *= rms_mas / 0.05 / 1000 / np.sqrt(np.mean(off**2, axis=1, keepdims=True))
-    (found,) = align.run([field_image(sources(x + off[0], y + off[1]))], stars_at(ra, dec, 20.0),
+    (result,) = align.run([field_image(sources(x + off[0], y + off[1]))], stars_at(ra, dec, 20.0),
                          SETTINGS).images  # fmt: skip
-    assert found.grade in grades, found.reason
-    assert ("scatter" in found.reason) == (grades == "CD")
-    assert (found.astrom_err_mas > rms_mas) == (grades == "CD")
+    assert result.grade in grades, result.reason
+    assert ("scatter" in result.reason) == (grades == "CD")
+    assert (result.astrom_err_mas > rms_mas) == (grades == "CD")
 
 
 # ---------------------------------------------------------------- scales of errors
@@ -346,12 +346,12 @@ def test_the_expected_errors_of_the_stars_count_as_much_as_eight_of_them(n, rati
     """Residuals of ``ratio`` times their errors, of n pairs, of which a shift takes 1.5."""
     standard = ratio * np.sqrt(np.log(2.0)) * np.ones(n)  # the median of a residual over its error
     data = SimpleNamespace(image=np.full(n, REFERENCE))
-    found = star_fit._error_scale(SimpleNamespace(standard=standard), data, 1.0)
+    result = star_fit._error_scale(SimpleNamespace(standard=standard), data, 1.0)
     free = max(n - 1.5, 0.0)
     measured = ratio**2 * n / max(free, 1.0)
-    assert found == pytest.approx(np.sqrt((free * measured + 8) / (free + 8)))
+    assert result == pytest.approx(np.sqrt((free * measured + 8) / (free + 8)))
     if n == 1:
-        assert found == 1.0
+        assert result == 1.0
 
 
 def test_the_scatter_of_distances_is_that_of_one_axis():
@@ -365,8 +365,8 @@ def test_four_stars_of_which_one_disagrees_are_left_out_in_turn(off_mas, grades)
     x, y = np.array([[150.0, 150.0], [850.0, 200.0], [200.0, 800.0], [800.0, 850.0]]).T
     ra, dec = north_up().all_pix2world(x, y, 0)
     x[3] += off_mas / 50.0
-    (found,) = align.run([field_image(sources(x, y))], stars_at(ra, dec, 30.0), SETTINGS).images
-    assert found.grade in grades, found.reason
-    assert ("scatter" in found.reason) == (off_mas > 0)
-    true = found.wcs.all_world2pix(ra, dec, 0) - np.stack([x, y])
-    assert np.abs(true[:, :3]).max() * 50.0 < 3 * found.astrom_err_mas + 1e-3
+    (result,) = align.run([field_image(sources(x, y))], stars_at(ra, dec, 30.0), SETTINGS).images
+    assert result.grade in grades, result.reason
+    assert ("scatter" in result.reason) == (off_mas > 0)
+    true = result.wcs.all_world2pix(ra, dec, 0) - np.stack([x, y])
+    assert np.abs(true[:, :3]).max() * 50.0 < 3 * result.astrom_err_mas + 1e-3

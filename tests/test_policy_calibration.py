@@ -61,8 +61,8 @@ def test_the_cooling_of_2006_cost_what_the_report_says(filter_name):
     """0.026 mag at 4330, 0.011 at 6312 and 0.024 at 9032 Angstrom."""
     warm, cold = (photcal.expected_photflam("WFC", filter_name, COOLING + d) for d in (-0.1, 0.1))
     wavelength = photcal.bundled_zeropoint("WFC", filter_name).photplam
-    lost = np.interp(wavelength, [4330, 6312, 9032], [0.026, 0.011, 0.024])
-    assert 2.5 * np.log10(cold / warm) == pytest.approx(lost, abs=1e-9)
+    losses = np.interp(wavelength, [4330, 6312, 9032], [0.026, 0.011, 0.024])
+    assert 2.5 * np.log10(cold / warm) == pytest.approx(losses, abs=1e-9)
 
 
 @pytest.mark.parametrize(("percent", "is_said"), [(2.9, False), (3.1, True), (-3.1, True)])
@@ -92,8 +92,8 @@ def test_the_encircled_energy_is_known_to_one_percent_and_in_the_reddest_to_2_5(
     assert photcal.ee_systematic(filter_name) == error
     # Plus 1 % of the absolute scale, and the error of the aperture correction.
     total = np.sqrt(error**2 + 0.01**2 + 0.002**2)
-    found = photcal.systematic_fraction(filter_name, np.array([0.002]))
-    assert found == pytest.approx([total], rel=1e-9)
+    result = photcal.systematic_fraction(filter_name, np.array([0.002]))
+    assert result == pytest.approx([total], rel=1e-9)
 
 
 def test_what_is_not_known_of_the_light_at_the_radii_of_the_table():
@@ -135,10 +135,10 @@ def test_the_sky_is_the_surface_brightness_where_the_annulus_is_halved():
     radius = np.geomspace(0.01, 6, 4000)
     curve = photcal.EncircledEnergy("WFC", "F606W", radius, 1 - np.exp(-radius))
     middle = np.sqrt((0.5**2 + 0.75**2) / 2)
-    found = curve.annulus_share(0.5, 0.75)
-    assert found == pytest.approx(np.exp(-middle) / (2 * np.pi * middle), rel=2e-4)
+    result = curve.annulus_share(0.5, 0.75)
+    assert result == pytest.approx(np.exp(-middle) / (2 * np.pi * middle), rel=2e-4)
     net = photcal.aperture_fractions(curve, [4.0], 0.05, (10.0, 15.0))
-    assert net == pytest.approx(curve.at([0.2]) - np.pi * 0.2**2 * found)
+    assert net == pytest.approx(curve.at([0.2]) - np.pi * 0.2**2 * result)
 
 
 # ---------------------------------------------------------------- closure
@@ -225,10 +225,10 @@ def test_a_neighbour_within_four_pixels_of_the_reference_with_0_3_percent_spoils
 def test_of_few_stars_the_scatter_is_mostly_the_usual_one_and_it_limits_their_say():
     """Of n stars alike s^2 = 4 s0^2 / (4 + n), and the error of their mean is s / sqrt(n)."""
     for n in (1, 4, 19):
-        got = apcor.corrections(stars(n), RADII, FRACTIONS, 0.05, "F606W")
-        assert got.n_stars == n
-        assert got.scatter[0] == pytest.approx(0.01 * np.sqrt(4 / (4 + n)), rel=0.15)
-        assert got.error[0] == pytest.approx(got.scatter[0] / np.sqrt(n), rel=0.15)
+        result = apcor.corrections(stars(n), RADII, FRACTIONS, 0.05, "F606W")
+        assert result.n_stars == n
+        assert result.scatter[0] == pytest.approx(0.01 * np.sqrt(4 / (4 + n)), rel=0.15)
+        assert result.error[0] == pytest.approx(result.scatter[0] / np.sqrt(n), rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ def test_an_aperture_does_not_close_beyond_one_percent_and_three_sigma(left, err
 
 @pytest.mark.parametrize("lost", [-0.0495, -0.0505, -0.15])
 def test_there_is_no_bound_to_what_stars_correct(lost):
-    got = apcor.corrections(stars(400, lost=lost), RADII, FRACTIONS, 0.05, "F606W")
-    assert got.factor[0] == pytest.approx(1 + lost, abs=0.002)
+    result = apcor.corrections(stars(400, lost=lost), RADII, FRACTIONS, 0.05, "F606W")
+    assert result.factor[0] == pytest.approx(1 + lost, abs=0.002)
 
 
 @pytest.mark.parametrize(("n", "is_widened"), [(7, True), (8, False)])

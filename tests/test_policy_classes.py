@@ -89,9 +89,9 @@ NOTHING = {"log_snr": np.log10(30.0), "width": 1.0, "long": np.log(1.1), "long_n
     ],
 )  # fmt: skip
 def test_terms_are_what_the_weights_were_trained_on(kind, given, expected):
-    found = cosmics.features(evidence(**given), kind)[0]
-    found = dict(zip(cosmics.terms_of(kind), found, strict=True))
-    assert found == pytest.approx(dict.fromkeys(found, 0.0) | NOTHING | expected)
+    clues = cosmics.features(evidence(**given), kind)[0]
+    clues = dict(zip(cosmics.terms_of(kind), clues, strict=True))
+    assert clues == pytest.approx(dict.fromkeys(clues, 0.0) | NOTHING | expected)
 
 
 def ratio_of(found, kind="single"):
@@ -127,8 +127,8 @@ def test_no_light_in_other_images_counts_half_of_its_likelihood_and_light_nothin
         )[0]
 
     for absent in (-5.0, 0.0, 3.0, 6.0, 99.0):
-        found, expected = logit(absent)
-        assert found == pytest.approx(expected)
+        result, expected = logit(absent)
+        assert result == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("n_exp", "kind", "prior"), [(1, "single", 0.5), (2, "stack", 0.05)])
@@ -146,13 +146,13 @@ def test_the_share_of_cosmic_rays_has_settled():
     """Where rows are told apart by one sigma, more rounds change no probability by 1e-4."""
     random = np.random.default_rng(1)
     ratio = np.concatenate([random.normal(1, 1, 300), random.normal(-1, 1, 600)])
-    found = cosmics._with_shares(ratio, np.full(900, 10.0), *cosmics.PRIOR_SINGLE)
+    result = cosmics._with_shares(ratio, np.full(900, 10.0), *cosmics.PRIOR_SINGLE)
     share = 0.5
     for _ in range(2000):
         p = 1 / (1 + (1 / share - 1) * np.exp(-ratio))
         whole = (p.sum() + 1.5) / 903
         share = (p.sum() + 3 * whole) / 903
-    assert found == pytest.approx(p, abs=1e-4)
+    assert result == pytest.approx(p, abs=1e-4)
 
 
 def test_the_share_differs_with_brightness():
@@ -169,17 +169,17 @@ def test_two_images_see_one_source_within_one_and_a_half_pixels(apart, seen):
     other = SimpleNamespace(
         x=np.array([10.0, 500.0]), y=np.array([10.0, 500.0]), covers=np.array([True])
     )
-    found = cosmics.seen_elsewhere([10.0 + apart], [10.0], [other])
-    assert found.n_seen.tolist() == [seen]
+    elsewhere = cosmics.seen_elsewhere([10.0 + apart], [10.0], [other])
+    assert elsewhere.n_seen.tolist() == [seen]
     # Two detections in a square of 490 px.
-    assert found.chance == pytest.approx(2 * np.pi * 1.5**2 / 490**2, rel=1e-3)
+    assert elsewhere.chance == pytest.approx(2 * np.pi * 1.5**2 / 490**2, rel=1e-3)
 
 
 def test_a_source_is_seen_whichever_detection_of_the_other_image_is_there():
     places = np.arange(6) * 100.0
     other = SimpleNamespace(x=places, y=places, covers=np.ones(6, bool))
-    found = cosmics.seen_elsewhere(places + 0.5, places, [other])
-    assert found.n_seen.tolist() == [1] * 6
+    elsewhere = cosmics.seen_elsewhere(places + 0.5, places, [other])
+    assert elsewhere.n_seen.tolist() == [1] * 6
     assert cosmics.seen_elsewhere(places + 50.0, places, [other]).n_seen.tolist() == [0] * 6
 
 
@@ -193,13 +193,13 @@ def looked_at(as_image, monkeypatch, *, flux=100.0, offset=(0.0, 0.0), masked=0.
     values[:, sharpness.MINOR], values[:, sharpness.MAJOR] = minor, 2.4
     values[:, sharpness.BOX], values[:, sharpness.MASKED] = 0.48, masked
     monkeypatch.setattr(cosmics.sharpness, "sharpness", lambda *_, **__: values)
-    found = SimpleNamespace(
+    result = SimpleNamespace(
         x=np.zeros(n), y=np.zeros(n), correlation=1.0, sky=SimpleNamespace(std=np.ones(n)),
         exposures=SimpleNamespace(exptime_s=np.full(n, 1e12), count=np.ones(n, np.int64)),
     )  # fmt: skip
     concentration = Concentration(np.zeros(n), np.tile(PLACE + offset, (n, 1)), np.zeros((n, 2, 2)))
     image = as_image(np.zeros((20, 20)))
-    return cosmics.evidence(image, found, concentration, Locus(PLACE, SCATTER, 100))
+    return cosmics.evidence(image, result, concentration, Locus(PLACE, SCATTER, 100))
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,9 @@ def test_stars_that_tell_how_sharp_stars_are(as_image, monkeypatch, given, n_sta
 
 @pytest.mark.parametrize("n", [1, 3, 30])
 def test_the_width_of_three_stars_counts_as_much_as_the_usual_one(as_image, monkeypatch, n):
-    found = looked_at(as_image, monkeypatch, n=n, minor=2.6)
-    assert found.width[0] == pytest.approx(2.6 * (n + 3) / (n * 2.6 + 3 * 2.2))
-    assert found.box == pytest.approx([0.0] * n)
+    result = looked_at(as_image, monkeypatch, n=n, minor=2.6)
+    assert result.width[0] == pytest.approx(2.6 * (n + 3) / (n * 2.6 + 3 * 2.2))
+    assert result.box == pytest.approx([0.0] * n)
 
 
 def test_photons_count_half_in_the_window(as_image, monkeypatch):
@@ -239,11 +239,11 @@ def test_photons_count_half_in_the_window(as_image, monkeypatch):
     concentration = Concentration(np.zeros(1), PLACE[np.newaxis], np.zeros((1, 2, 2)))
     for noise, error in ((0.0, 0.5), (1.5, np.hypot(0.5, 1.2 * 2.0 * 1.5))):
         values[:, sharpness.NOISE] = noise
-        found = SimpleNamespace(
+        outcome = SimpleNamespace(
             x=np.zeros(1), y=np.zeros(1), correlation=1.2, sky=SimpleNamespace(std=np.full(1, 2.0)),
             exposures=SimpleNamespace(exptime_s=np.full(1, 200.0), count=np.ones(1, np.int64)),
         )  # fmt: skip
-        result = cosmics.evidence(image, found, concentration, locus)
+        result = cosmics.evidence(image, outcome, concentration, locus)
         assert result.snr == pytest.approx([100.0 / error])
 
 
@@ -254,10 +254,10 @@ def test_lengths_of_the_moments_are_in_pixels_of_the_detector(
     as_image, monkeypatch, scale, pixfrac, box_px
 ):
     """A window of 1.2 px, a ring of 3.5 to 5.5, a peak within 1.5, the shadow of one pixel."""
-    given = {}
+    arguments = {}
 
     def noted(*places, **lengths):
-        given.update(lengths)
+        arguments.update(lengths)
         return np.ones((len(places[2]), sharpness.N_VALUES))
 
     monkeypatch.setattr(cosmics.sharpness, "sharpness", noted)
@@ -267,18 +267,18 @@ def test_lengths_of_the_moments_are_in_pixels_of_the_detector(
             hdus["SCI"].header[name] *= scale / 0.05
         hdus[0].header["D001PIXF"] = pixfrac
 
-    found = SimpleNamespace(
+    result = SimpleNamespace(
         x=np.zeros(1), y=np.zeros(1), correlation=1.0, sky=SimpleNamespace(std=np.ones(1)),
         exposures=SimpleNamespace(exptime_s=np.ones(1), count=np.ones(1, np.int64)),
     )  # fmt: skip
     concentration = Concentration(np.zeros(1), PLACE[np.newaxis], np.zeros((1, 2, 2)))
     locus = Locus(PLACE, SCATTER, 100)
-    cosmics.evidence(as_image(np.zeros((20, 20)), change), found, concentration, locus)
+    cosmics.evidence(as_image(np.zeros((20, 20)), change), result, concentration, locus)
     size = 0.05 / scale
-    assert given["window_px"] == pytest.approx(1.2 * size)
-    assert given["ring_px"] == pytest.approx((3.5 * size, 5.5 * size))
-    assert given["search_px"] == pytest.approx(1.5 * size)
-    assert given["box_px"] == box_px
+    assert arguments["window_px"] == pytest.approx(1.2 * size)
+    assert arguments["ring_px"] == pytest.approx((3.5 * size, 5.5 * size))
+    assert arguments["search_px"] == pytest.approx(1.5 * size)
+    assert arguments["box_px"] == box_px
 
 
 # ---------------------------------------------------------------- points
@@ -292,16 +292,16 @@ def concentrations(index, error=0.01, magnitude=-5.0):
 
 def test_nothing_is_told_from_a_concentration_with_an_error_of_three_quarters():
     for error, is_told in ((0.74, True), (0.76, False)):
-        found = concentrations(PLACE, error)
-        assert found.known.tolist() == [is_told]
-        p = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
+        concentration = concentrations(PLACE, error)
+        assert concentration.known.tolist() == [is_told]
+        p = stellarity.probability(concentration, Locus(PLACE, SCATTER, 100))
         assert np.isfinite(p).tolist() == [is_told]
 
 
 @pytest.mark.parametrize(("error", "n_stars"), [(0.079, 9), (0.081, 0)])
 def test_stars_are_found_from_sources_with_small_errors(error, n_stars):
-    found = concentrations(np.tile(PLACE, (9, 1)), error)
-    assert stellarity.locus(found, PLACE).n_stars == n_stars
+    concentration = concentrations(np.tile(PLACE, (9, 1)), error)
+    assert stellarity.locus(concentration, PLACE).n_stars == n_stars
 
 
 @pytest.mark.parametrize(
@@ -309,36 +309,36 @@ def test_stars_are_found_from_sources_with_small_errors(error, n_stars):
     [((0.34, 0), 9), ((0.36, 0), 0), ((-0.34, 0), 9), ((0, 0.14), 9), ((0, 0.16), 0)],
 )
 def test_stars_are_looked_for_about_the_expectation(offset, n_stars):
-    found = concentrations(np.tile(PLACE + offset, (9, 1)))
-    assert stellarity.locus(found, PLACE).n_stars == n_stars
+    concentration = concentrations(np.tile(PLACE + offset, (9, 1)))
+    assert stellarity.locus(concentration, PLACE).n_stars == n_stars
 
 
 @pytest.mark.parametrize(("n_known", "is_led"), [(4, False), (5, True)])
 def test_five_stars_of_gaia_lead_the_search(n_known, is_led):
     crowd = np.tile(PLACE - [0.2, 0.07], (300, 1))
-    found = concentrations(np.concatenate([np.tile(PLACE, (n_known, 1)), crowd]))
-    known = np.arange(len(found.index)) < n_known
-    place = stellarity.locus(found, PLACE, known_star=known)
+    concentration = concentrations(np.concatenate([np.tile(PLACE, (n_known, 1)), crowd]))
+    is_known = np.arange(len(concentration.index)) < n_known
+    place = stellarity.locus(concentration, PLACE, known_star=is_known)
     assert (place.n_stars == n_known) == is_led
 
 
 def test_stars_scatter_no_more_than_is_known():
     rng = np.random.default_rng(4)
     index = PLACE + rng.uniform(-1, 1, (4000, 2)) * [0.34, 0.145]
-    found = stellarity.locus(concentrations(index, 0.001), PLACE)
-    assert np.sqrt(np.diag(found.covariance)) == pytest.approx([0.08, 0.03], rel=0.01)
+    concentration = stellarity.locus(concentrations(index, 0.001), PLACE)
+    assert np.sqrt(np.diag(concentration.covariance)) == pytest.approx([0.08, 0.03], rel=0.01)
 
 
 @pytest.mark.parametrize("n", [0, 10, 30])
 def test_ten_stars_count_as_much_as_the_usual_scatter(n):
     """Of stars all alike nothing else is left; their place and the expected one share the rest."""
-    found = stellarity.locus(concentrations(np.tile(PLACE, (n, 1)), 1e-6), PLACE)
+    concentration = stellarity.locus(concentrations(np.tile(PLACE, (n, 1)), 1e-6), PLACE)
     usual = np.array([[0.05**2, 0.5 * 0.05 * 0.018], [0.5 * 0.05 * 0.018, 0.018**2]])
     scatter = usual * 10 / (n + 10)
     # A median's variance is pi / 2 times that of a mean.
     own = np.linalg.inv(0.5 * np.pi * scatter / n) if n else 0.0
     error = np.linalg.inv(own + np.diag([0.08**-2, 0.03**-2]))
-    assert found.covariance == pytest.approx(scatter + error, rel=2e-3)
+    assert concentration.covariance == pytest.approx(scatter + error, rel=2e-3)
 
 
 @pytest.mark.parametrize(("n_others", "is_led"), [(17, True), (23, False)])
@@ -348,8 +348,10 @@ def test_a_star_of_gaia_weighs_as_much_as_five_sources_when_the_densest_place_is
     """Four of them, which do not yet lead alone, against others as near to the expectation."""
     aside = np.array([0.2, 0.0])
     index = np.concatenate([np.tile(PLACE + aside, (4, 1)), np.tile(PLACE - aside, (n_others, 1))])
-    found = stellarity.locus(concentrations(index), PLACE, known_star=np.arange(len(index)) < 4)
-    assert (found.n_stars == 4) == is_led
+    concentration = stellarity.locus(
+        concentrations(index), PLACE, known_star=np.arange(len(index)) < 4
+    )
+    assert (concentration.n_stars == 4) == is_led
 
 
 @pytest.mark.parametrize(("n_aside", "is_led"), [(50, False), (75, True)])
@@ -357,26 +359,28 @@ def test_stars_are_sought_where_they_should_be_within_twice_what_focus_does(n_as
     """0.30 mag aside is 1.9 times 2 x 0.08: a place counts exp(-1.9^2 / 2) = 0.17 there."""
     aside = PLACE + np.array([0.30, 0.0])
     index = np.concatenate([np.tile(PLACE, (10, 1)), np.tile(aside, (n_aside, 1))])
-    found = stellarity.locus(concentrations(index), PLACE)
-    assert (found.n_stars == n_aside) == is_led
+    concentration = stellarity.locus(concentrations(index), PLACE)
+    assert (concentration.n_stars == n_aside) == is_led
 
 
 def test_saturated_sources_have_no_say_in_the_share_of_points():
     doubtful = PLACE + np.array([0.24, 0.17])
     index = np.concatenate([[doubtful], np.tile(PLACE, (40, 1))])
-    found = concentrations(index, 0.1)
-    saturated = np.arange(41) > 0
+    concentration = concentrations(index, 0.1)
+    is_saturated = np.arange(41) > 0
     alone = stellarity.probability(concentrations(doubtful, 0.1), Locus(PLACE, SCATTER, 100))
-    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), saturated=saturated)
-    with_them = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
+    p = stellarity.probability(concentration, Locus(PLACE, SCATTER, 100), is_saturated=is_saturated)
+    with_them = stellarity.probability(concentration, Locus(PLACE, SCATTER, 100))
     assert p[0] == pytest.approx(alone[0], rel=1e-9)
     assert with_them[0] > p[0]
 
 
 @pytest.mark.parametrize(("sharper", "is_point"), [(2.9, True), (3.1, False)])
 def test_a_saturated_source_is_a_point_unless_three_sigma_sharper_than_stars(sharper, is_point):
-    found = concentrations(PLACE - [sharper * 0.05, 0.5], 1e-3)
-    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100), saturated=np.ones(1, bool))
+    concentration = concentrations(PLACE - [sharper * 0.05, 0.5], 1e-3)
+    p = stellarity.probability(
+        concentration, Locus(PLACE, SCATTER, 100), is_saturated=np.ones(1, bool)
+    )
     assert (p[0] == 1.0) == is_point
 
 
@@ -385,8 +389,8 @@ def test_stars_are_less_concentrated_than_the_table_by_the_smear_of_drizzling(fi
     curve = encircled_energy("WFC", filter_name)
     light = dict(zip((1, 2, 3, 4), curve.at([0.05, 0.10, 0.15, 0.20]), strict=True))
     table = [2.5 * np.log10(light[3] / light[1]), 2.5 * np.log10(light[4] / light[2])]
-    found = stellarity.expectation("WFC", filter_name) - table
-    assert found == pytest.approx([0.13, 0.02])
+    result = stellarity.expectation("WFC", filter_name) - table
+    assert result == pytest.approx([0.13, 0.02])
 
 
 # ---------------------------------------------------------------- densities
@@ -419,8 +423,8 @@ def test_points_are_normal_with_wings_and_one_in_ten_blended():
 
 def test_resolved_sources_thin_out_towards_the_stars_and_what_is_sharper_as_well():
     """From 0.4 mag on there are as many of each concentration, up to 1.3 mag."""
-    spread = np.zeros((len(OFFSETS), 2, 2)) + SCATTER
-    wide, sharp = stellarity._other_densities(OFFSETS, spread)
+    covariances = np.zeros((len(OFFSETS), 2, 2)) + SCATTER
+    wide, sharp = stellarity._other_densities(OFFSETS, covariances)
     for density, first, second_of in (
         (wide, np.arange(0.05, 1.3, 0.1), lambda f: 0.75 * f + 0.15 * f**2),
         (sharp, np.arange(-0.95, -0.2, 0.1), lambda f: 0.4 * f),

@@ -37,8 +37,8 @@ def test_pixels_above_two_sigma_of_the_unsmoothed_sky_count(as_image, height, is
     plain[195:206, 190:211] = 1.0
     quiet = np.where(plain > 0, 0.0, sci)  # the noise of the plain's own pixels would blur it
     image = as_image(quiet + height * float(np.median(noise)) * plain)
-    found = detect.run(image).sources
-    near = np.hypot(found["x"] - 200, found["y"] - 200) < 10
+    detection = detect.run(image).sources
+    near = np.hypot(detection["x"] - 200, detection["y"] - 200) < 10
     assert bool(near.any()) == is_found
 
 
@@ -49,10 +49,10 @@ def test_as_many_connected_pixels_as_the_documentation_says(as_image, n_exposure
         sci = np.random.default_rng(1).uniform(-NOISE, NOISE, (220, 220))  # none above 2 sigma
         rows, columns = np.unravel_index(np.arange(n), (15, 10))
         sci[100 + rows, 100 + columns] += 1.0
-        found = detect.run(as_image(sci, n_exposures=n_exposures), settings).sources
-        assert len(found) == is_found
+        detection = detect.run(as_image(sci, n_exposures=n_exposures), settings).sources
+        assert len(detection) == is_found
         if is_found:
-            assert found["area"][0] == n
+            assert detection["area"][0] == n
 
 
 @pytest.mark.parametrize(("shape", "missing", "percent"), [
@@ -92,9 +92,9 @@ def test_a_window_that_strays_gives_way_to_the_barycentre(
 def test_the_summary_knows_the_sky_beside_a_gap(as_image):
     sci = 0.3 + sky((220, 220))
     sci[:, :90] = np.nan
-    found = detect.run(as_image(sci)).summary()
-    assert found["background_median"] == pytest.approx(0.3, abs=0.003)
-    assert found["noise_median"] == pytest.approx(NOISE, rel=0.1)
+    detection = detect.run(as_image(sci)).summary()
+    assert detection["background_median"] == pytest.approx(0.3, abs=0.003)
+    assert detection["noise_median"] == pytest.approx(NOISE, rel=0.1)
 
 
 # ---------------------------------------------------------------- the cosmic-ray mask
@@ -121,16 +121,16 @@ def exposed(as_image, sci, sky_e=None, **options):
 def test_the_sky_is_put_back_where_less_than_half_of_it_is_left(as_image, level, is_added):
     expected = 0.1  # e/s, in 1000 s
     image = exposed(as_image, sky((150, 150)) + level * expected, 100.0)
-    found = crmask.run(image)
+    rays = crmask.run(image)
     added = (1 - level) * expected * 1000 if is_added else 0.0
-    assert found.sky_added_e == pytest.approx(added, abs=2.0)
+    assert rays.sky_added_e == pytest.approx(added, abs=2.0)
 
 
 def test_no_scatter_is_taken_for_a_sky_brighter_than_half_an_electron_a_second(as_image):
     """Crowding scatters too."""
     image = exposed(as_image, sky((150, 150)))
-    found = crmask.run(replace(image, sci=20 * image.sci))
-    assert found.sky_added_e == pytest.approx(500.0, abs=20)
+    rays = crmask.run(replace(image, sci=20 * image.sci))
+    assert rays.sky_added_e == pytest.approx(500.0, abs=20)
 
 
 @pytest.mark.parametrize(
@@ -147,18 +147,18 @@ def test_a_peak_within_2_3_pixels_of_missing_ones_is_not_judged(as_image, scale,
         for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
             hdus["SCI"].header[name] *= scale / 0.05
 
-    found = crmask.run(exposed(as_image, sci, 50.0, change=finer))
-    assert found.mask[40, 40] == (not is_cut)
+    rays = crmask.run(exposed(as_image, sci, 50.0, change=finer))
+    assert rays.mask[40, 40] == (not is_cut)
 
 
 @pytest.mark.parametrize("native_px", [1.0, 5 / 3])
 def test_widths_are_measured_in_a_window_and_above_a_ring_of_the_detector(monkeypatch, native_px):
     """1.2 px, and 3.5 to 5.5 px."""
-    given = []
-    monkeypatch.setattr(crmask.peaks, "minor_widths", lambda *values: given.extend(values[4:]))
+    arguments = []
+    monkeypatch.setattr(crmask.peaks, "minor_widths", lambda *values: arguments.extend(values[4:]))
     crmask.minor_widths(np.zeros((9, 9)), np.ones((9, 9)), [4], [4], native_px)
-    assert given[0] == pytest.approx(1.2 * native_px)
-    assert given[1] == pytest.approx((3.5 * native_px, 5.5 * native_px))
+    assert arguments[0] == pytest.approx(1.2 * native_px)
+    assert arguments[1] == pytest.approx((3.5 * native_px, 5.5 * native_px))
 
 
 @pytest.mark.parametrize(("fwhm_px", "is_ray"), [(1.7, True), (1.8, False)])
@@ -171,8 +171,8 @@ def test_light_is_wider_than_1_75_pixels_of_the_detector(fwhm_px, is_ray, native
     everywhere = np.ones(signal.shape, bool)
     charge = SimpleNamespace(good=everywhere, variance=np.ones_like(signal), smoothing=1.0)
     near = np.hypot(xx - 30, yy - 30) < 1.5
-    found = crmask.narrow_part(near, signal, charge, native_px, CrmaskSettings())
-    assert bool(found[30, 30]) == is_ray
+    settings = crmask.narrow_part(near, signal, charge, native_px, CrmaskSettings())
+    assert bool(settings[30, 30]) == is_ray
 
 
 @pytest.mark.parametrize(("snr", "is_ray"), [(4.0, False), (12.0, True)])
@@ -186,8 +186,8 @@ def test_the_width_of_a_faint_candidate_tells_less(snr, is_ray):
         good=np.ones(signal.shape, bool), variance=np.ones_like(signal), smoothing=snr / one[0]
     )
     near = np.hypot(xx - 30, yy - 30) < 1.5
-    found = crmask.narrow_part(near, signal, charge, 1.0, CrmaskSettings())
-    assert bool(found[30, 30]) == is_ray
+    settings = crmask.narrow_part(near, signal, charge, 1.0, CrmaskSettings())
+    assert bool(settings[30, 30]) == is_ray
 
 
 def test_the_mask_is_grown_by_each_pixels_four_neighbours():

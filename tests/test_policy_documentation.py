@@ -134,16 +134,16 @@ def words(page):
 
 @pytest.mark.parametrize(("page", "phrase", "value"), STATED, ids=[row[1] for row in STATED])
 def test_pages_state_the_defaults(page, phrase, value):
-    stated = phrase.format(*value) if isinstance(value, tuple) else phrase.format(value)
-    assert stated.replace("1e-04", "1e-4") in words(page)
+    text = phrase.format(*value) if isinstance(value, tuple) else phrase.format(value)
+    assert text.replace("1e-04", "1e-4") in words(page)
 
 
 def test_grades_are_explained_on_one_page():
     """Others refer to it: it is made from the registry."""
-    found = {
+    result_of = {
         page.name: dict(
             re.findall(r"^\| ([A-F]) \| (.+?) \|$", page.read_text("utf-8"), re.MULTILINE)
         )
         for page in DOCS.glob("*.md")
     }
-    assert {name: rows for name, rows in found.items() if rows} == {"products.md": GRADES}
+    assert {name: rows for name, rows in result_of.items() if rows} == {"products.md": GRADES}

@@ -92,9 +92,9 @@ def test_doing_what_the_hint_says_mends_it(new_drc, lost):
     for name in lost:
         without(hdus, name)
     headers = headers_of(Path("jabc01010_drc.fits"), hdus)
-    with pytest.raises(MissingKeyword) as caught:
+    with pytest.raises(MissingKeyword) as excinfo:
         image_meta(headers)
-    text = re.search(r"--set (input\.\w+=\S+)", caught.value.hint)[1].rstrip(",)")
+    text = re.search(r"--set (input\.\w+=\S+)", excinfo.value.hint)[1].rstrip(",)")
     section, name, value = parse_assignment(text.replace("VALUE", "1e-19"))
     given = Settings.load(assignments=[f"{section}.{name}={value}"]).input
     assert image_meta(headers, given).root == "jabc01010"
@@ -103,15 +103,15 @@ def test_doing_what_the_hint_says_mends_it(new_drc, lost):
 def test_a_bundled_zero_point_is_offered_only_where_there_is_one(new_drc):
     for filters, is_offered in ((("F775W", "CLEAR2L"), True), (("F999W", "CLEAR2L"), False)):
         hdus = without(new_drc(np.ones((4, 5), dtype=np.float32), filters=filters), "PHOTFLAM")
-        with pytest.raises(MissingKeyword) as caught:
+        with pytest.raises(MissingKeyword) as excinfo:
             image_meta(headers_of(Path("jabc01010_drc.fits"), hdus))
-        assert ("input.zeropoint_fallback=true" in caught.value.hint) == is_offered
+        assert ("input.zeropoint_fallback=true" in excinfo.value.hint) == is_offered
 
 
 def test_an_unknown_filter_is_told_which_are_known():
-    with pytest.raises(BycatchError) as caught:
+    with pytest.raises(BycatchError) as excinfo:
         photcal.encircled_energy("WFC", "F999W")
-    assert {"F435W", "F606W", "F814W"} <= set(re.findall(r"F\d+W", caught.value.hint))
+    assert {"F435W", "F606W", "F814W"} <= set(re.findall(r"F\d+W", excinfo.value.hint))
 
 
 # ---------------------------------------------------------------- the pipeline
@@ -145,9 +145,9 @@ WRONG = [
 
 @pytest.mark.parametrize(("wrong", "way"), WRONG)
 def test_wrong_questions_are_told_the_right_one(tmp_path, wrong, way):
-    with pytest.raises(BycatchError) as caught:
+    with pytest.raises(BycatchError) as excinfo:
         wrong(tmp_path)
-    assert way in caught.value.hint
+    assert way in excinfo.value.hint
 
 
 @pytest.mark.parametrize(
@@ -159,73 +159,73 @@ def test_wrong_questions_are_told_the_right_one(tmp_path, wrong, way):
     ],
 )
 def test_questions_about_a_run_are_told_what_it_holds(finished, given, way):
-    with pytest.raises(BycatchError) as caught:
+    with pytest.raises(BycatchError) as excinfo:
         explain(finished, **given)
-    assert way in caught.value.hint
+    assert way in excinfo.value.hint
 
 
 def test_an_image_whose_detections_are_gone_is_told_the_step(done):
     for path in done.rglob("jabc01010_*.ecsv"):
         path.unlink()
-    with pytest.raises(MissingProduct) as caught:
+    with pytest.raises(MissingProduct) as excinfo:
         explain(done, xy=(120.0, 3.0), image="jabc01010")
-    assert "bycatch detect OUT" in caught.value.hint
+    assert "bycatch detect OUT" in excinfo.value.hint
 
 
 def test_a_visit_without_truth_is_told_who_makes_one(finished, tmp_path):
-    with pytest.raises(BycatchError) as caught:
+    with pytest.raises(BycatchError) as excinfo:
         assess_visit(finished, tmp_path)
-    assert "bycatch simulate" in caught.value.hint
+    assert "bycatch simulate" in excinfo.value.hint
 
 
 def test_radii_that_were_not_measured_are_told_the_step(done, bycatch):
-    ended = bycatch("finalize", done, "--set", "measure.radii_px=[2,5.5]")
-    assert ended.status != 0
-    assert "nothing was measured in 5.5 px" in ended.out + ended.err
-    assert "bycatch measure" in (ended.out + ended.err).replace("\n", " ")
+    result = bycatch("finalize", done, "--set", "measure.radii_px=[2,5.5]")
+    assert result.status != 0
+    assert "nothing was measured in 5.5 px" in result.out + result.err
+    assert "bycatch measure" in (result.out + result.err).replace("\n", " ")
 
 
 def test_a_step_whose_product_is_gone_is_told_the_one_before(done, bycatch):
     for path in done.rglob("*_sources.ecsv"):
         path.unlink()
-    ended = bycatch("measure", done)
-    assert "is not there" in ended.out + ended.err
-    assert "bycatch detect" in (ended.out + ended.err).replace("\n", " ")
+    result = bycatch("measure", done)
+    assert "is not there" in result.out + result.err
+    assert "bycatch detect" in (result.out + result.err).replace("\n", " ")
 
 
 def test_an_input_that_moved_away_is_told_how_to_be_found_again(done, tmp_path, bycatch):
     (link,) = done.rglob("jabc01010_drc.fits")
     link.unlink()
     link.symlink_to(tmp_path / "moved_drc.fits")
-    ended = bycatch("detect", done, "--set", "detect.n_pixels=80")
-    said = " ".join((ended.out + ended.err).split())
-    assert "no longer leads to a file" in said
-    assert "from where it is now" in said
+    result = bycatch("detect", done, "--set", "detect.n_pixels=80")
+    text = " ".join((result.out + result.err).split())
+    assert "no longer leads to a file" in text
+    assert "from where it is now" in text
 
 
 def test_one_weight_for_two_images_is_told_the_other_way(visit, tmp_path, bycatch):
     weight = named(tmp_path, "")
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out", "--wht", weight)
-    assert ended.status == 2
-    assert "<stem>_wht.fits" in (ended.out + ended.err).replace("\n", "")
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out", "--wht", weight)
+    assert result.status == 2
+    assert "<stem>_wht.fits" in (result.out + result.err).replace("\n", "")
 
 
 def test_a_place_that_is_taken_is_told_to_be_cleared(tmp_path):
     one, two = named(tmp_path, "one"), tmp_path / "two"
     two.write_text("two")
     for place in (placing._link, placing._copy, placing._move):
-        with pytest.raises(BycatchError) as caught:
+        with pytest.raises(BycatchError) as excinfo:
             place(one, two, "")
-        assert "another output folder" in caught.value.hint
+        assert "another output folder" in excinfo.value.hint
         assert two.read_text() == "two"
 
 
 def test_exposures_without_quality_are_told_which_have_it(tmp_path, new_drc):
     path = tmp_path / "some_flc.fits"
     new_drc(np.ones((4, 5), dtype=np.float32)).writeto(path)
-    with pytest.raises(BycatchError) as caught:
+    with pytest.raises(BycatchError) as excinfo:
         read_quality([path])
-    assert "flc or flt" in caught.value.hint
+    assert "flc or flt" in excinfo.value.hint
 
 
 def test_stars_elsewhere_and_no_network_are_told_what_helps(tmp_path):
@@ -233,17 +233,17 @@ def test_stars_elsewhere_and_no_network_are_told_what_helps(tmp_path):
                    "phot_g_mean_mag": [18.0]})  # fmt: skip
     table.write(tmp_path / "gaia.csv")
     cone = reference.Cone(150.0, 2.0, 0.05)
-    with pytest.raises(NoReferenceStars) as caught:
+    with pytest.raises(NoReferenceStars) as excinfo:
         reference._local_stars(tmp_path / "gaia.csv", cone)
-    assert "covers the field" in caught.value.hint
+    assert "covers the field" in excinfo.value.hint
     services = Services(Settings().align.replace(offline=True, gaia_cache="off"))
-    with pytest.raises(NoReferenceStars) as caught:
+    with pytest.raises(NoReferenceStars) as excinfo:
         reference._query_stars("a field", cone, services)
-    assert "without --offline" in caught.value.hint
-    assert "--gaia FILE" in caught.value.hint
+    assert "without --offline" in excinfo.value.hint
+    assert "--gaia FILE" in excinfo.value.hint
 
 
 def test_tables_without_positions_are_no_regions():
-    with pytest.raises(BycatchError) as caught:
+    with pytest.raises(BycatchError) as excinfo:
         export._pixel_names(Table({"a": [1]}))
-    assert "cat, phot or sources" in caught.value.hint
+    assert "cat, phot or sources" in excinfo.value.hint

@@ -66,18 +66,18 @@ def test_a_sky_of_less_than_twenty_pixels_is_bad():
 def test_the_edge_is_the_outer_radius_of_the_sky():
     image = SimpleNamespace(valid=np.ones((61, 61), bool), has_context=True)
     for x, is_edge in ((15.0, False), (14.9, True)):
-        found = photometry()
-        found.x = np.array([x])
-        assert flagging.frame_flags(image, found, SETTINGS)[Flag.EDGE].tolist() == [is_edge]
+        phot = photometry()
+        phot.x = np.array([x])
+        assert flagging.frame_flags(image, phot, SETTINGS)[Flag.EDGE].tolist() == [is_edge]
 
 
 @pytest.mark.parametrize(("distance", "count", "flag"), [(2, 1, 1), (2.05, 1, 0), (1, 2, 0)])
 def test_a_masked_pixel_within_two_pixels_flags_where_one_exposure_looks(distance, count, flag):
     mask = np.zeros((61, 61), bool)
     mask[30, 30] = True
-    found = photometry(count=count)
-    found.x = np.array([30.0 - distance])
-    flags = flagging.cosmic_ray_flags(found, mask, SETTINGS.cr_radius_px)
+    phot = photometry(count=count)
+    phot.x = np.array([30.0 - distance])
+    flags = flagging.cosmic_ray_flags(phot, mask, SETTINGS.cr_radius_px)
     assert flags.tolist() == [bool(flag)]
 
 
@@ -97,23 +97,23 @@ def one_pixel_changed(as_image, x, y, seconds=1000.0, context=5, rate=None):
 @pytest.mark.parametrize(("distance", "least"), [(4.0, 1), (4.1, 2)])
 def test_the_least_number_of_exposures_is_that_within_four_pixels(as_image, distance, least):
     image = one_pixel_changed(as_image, 34, 30, context=1)
-    found = exposures_at(image, np.array([34 - distance]), np.array([30.0]))
-    assert found.least.tolist() == [least]
-    assert found.count.tolist() == [2]
+    result = exposures_at(image, np.array([34 - distance]), np.array([30.0]))
+    assert result.least.tolist() == [least]
+    assert result.count.tolist() == [2]
 
 
 @pytest.mark.parametrize(("distance", "counts"), [(4.0, True), (4.1, False)])
 def test_the_exposure_time_is_the_mean_within_four_pixels(as_image, distance, counts):
     image = one_pixel_changed(as_image, 34, 30, seconds=500.0)
-    found = exposures_at(image, np.array([34 - distance, 10.0]), np.array([30.0, 30.0]))
-    assert (found.exptime_s[0] < found.exptime_s[1]) == counts
+    result = exposures_at(image, np.array([34 - distance, 10.0]), np.array([30.0, 30.0]))
+    assert (result.exptime_s[0] < result.exptime_s[1]) == counts
 
 
 @pytest.mark.parametrize(("distance", "counts"), [(2.0, True), (2.1, False)])
 def test_the_peak_is_the_highest_pixel_within_two_pixels(as_image, distance, counts):
     image = one_pixel_changed(as_image, 34, 30, rate=9.0)
-    found = exposures_at(image, np.array([34 - distance]), np.array([30.0]))
-    assert found.peak_rate == pytest.approx([9.0 if counts else 0.25])
+    result = exposures_at(image, np.array([34 - distance]), np.array([30.0]))
+    assert result.peak_rate == pytest.approx([9.0 if counts else 0.25])
 
 
 def test_the_number_of_exposures_is_the_median_within_two_pixels(as_image):
@@ -125,8 +125,8 @@ def test_the_number_of_exposures_is_the_median_within_two_pixels(as_image):
 
     # Of the 13 pixels within 2 px of a pixel's centre, 4 lie in the columns left of it.
     for column, count in ((30, 2), (31, 1), (29, 2)):
-        found = exposures_at(left_half(column), np.array([30.0]), np.array([30.0]))
-        assert found.count.tolist() == [count]
+        result = exposures_at(left_half(column), np.array([30.0]), np.array([30.0]))
+        assert result.count.tolist() == [count]
 
 
 def test_the_error_of_a_centroid_is_that_of_the_flux_nearest_to_four_pixels(as_image, psf):
@@ -147,8 +147,8 @@ def test_the_error_of_a_centroid_is_that_of_the_flux_nearest_to_four_pixels(as_i
 
 
 def test_a_tenth_of_foreign_light_is_the_limit_of_blends():
-    found = neighbours.Blends(np.array([0.099, 0.1, 0.101, np.nan]), np.ones(4))
-    assert found.is_blended.tolist() == [False, False, True, False]
+    result = neighbours.Blends(np.array([0.099, 0.1, 0.101, np.nan]), np.ones(4))
+    assert result.is_blended.tolist() == [False, False, True, False]
 
 
 @pytest.mark.parametrize(("distance_arcsec", "counts"), [(1.24, True), (1.26, False)])
@@ -156,11 +156,11 @@ def test_a_tenth_of_foreign_light_is_the_limit_of_blends():
 def test_neighbours_count_up_to_1_25_arcsec_beyond_the_aperture(distance_arcsec, counts, scale):
     star = neighbours.star_profile("WFC", "F606W", scale)
     x = np.array([50.0, 50.0 + 6.0 + distance_arcsec / scale])
-    found = neighbours.blends(
+    result = neighbours.blends(
         x, [50.0, 50.0], [1.0, 1e4], [np.nan, np.nan], star,
         scale_arcsec=scale, small_px=2.0, aperture_px=6.0,
     )  # fmt: skip
-    assert (found.share[0] > 0) == counts
+    assert (result.share[0] > 0) == counts
 
 
 def test_profiles_are_stretched_from_a_stars_width_to_four_times_that():
@@ -189,12 +189,12 @@ def test_crowded_lights_have_converged():
     x = np.array([50.0, 53.0, 56.0, 59.0])
     true = np.array([5.0, 1.0, 8.0, 3.0])
     apart = np.abs(x[:, None] - x)
-    held = np.array([star.in_circles(2.0, row) for row in apart])
-    found = neighbours.blends(
-        x, np.full(4, 50.0), held @ true, np.full(4, np.nan), star,
+    light_within = np.array([star.in_circles(2.0, row) for row in apart])
+    result = neighbours.blends(
+        x, np.full(4, 50.0), light_within @ true, np.full(4, np.nan), star,
         scale_arcsec=0.05, small_px=2.0, aperture_px=6.0,
     )  # fmt: skip
-    assert found.total_rate == pytest.approx(true, rel=2e-3)
+    assert result.total_rate == pytest.approx(true, rel=2e-3)
 
 
 # ---------------------------------------------------------------- defects
@@ -215,8 +215,8 @@ def spike_of(share):
 def test_four_fifths_of_the_light_in_one_pixels_shadow_is_hot(as_image, share, is_hot):
     # A tenth may be missing around it.
     image = as_image(spike_of(share), n_exposures=1)
-    found = one_pixel_sources(image, np.array([20.0]), np.array([20.0]), np.zeros(1), np.zeros(1))
-    assert found.tolist() == [is_hot]
+    mask = one_pixel_sources(image, np.array([20.0]), np.array([20.0]), np.zeros(1), np.zeros(1))
+    assert mask.tolist() == [is_hot]
 
 
 @pytest.mark.parametrize(("margin", "is_hot"), [(0.95, False), (1.05, True)])
@@ -228,8 +228,8 @@ def test_a_hot_pixel_is_told_from_a_star_by_four_sigma(as_image, margin, is_hot)
     outside = patch.sum() / best - 1
     error = (1 - outside) / 4 / margin  # relative to the light in the box
     std = np.array([error * best / np.sqrt(21)])
-    found = one_pixel_sources(image, np.array([20.0]), np.array([20.0]), np.zeros(1), std)
-    assert found.tolist() == [is_hot]
+    mask = one_pixel_sources(image, np.array([20.0]), np.array([20.0]), np.zeros(1), std)
+    assert mask.tolist() == [is_hot]
 
 
 def chip(value, row=80, column=80):
@@ -255,24 +255,24 @@ def chip(value, row=80, column=80):
 def test_bits_of_the_data_quality_and_how_near_they_count(bit, radius, name):
     one = chip(bit)
     x = np.array([80.0 + radius - 0.02, 80.0 + radius + 0.02])
-    found = defects_from_quality(one.wcs, x, np.array([80.0, 80.0]), (one,))
+    flaws = defects_from_quality(one.wcs, x, np.array([80.0, 80.0]), (one,))
     for other in ("saturated", "hot_pixel", "bad_column"):
-        assert getattr(found, other).tolist() == [other == name, False]
+        assert getattr(flaws, other).tolist() == [other == name, False]
 
 
 @pytest.mark.parametrize("bit", [1, 2, 8, 32, 64, 512, 1024, 4096, 8192, 16384])
 def test_other_bits_of_the_data_quality_say_nothing(bit):
     one = chip(bit)
-    found = defects_from_quality(one.wcs, [80.0], [80.0], (one,))
-    assert not (found.saturated | found.hot_pixel | found.bad_column).any()
+    flaws = defects_from_quality(one.wcs, [80.0], [80.0], (one,))
+    assert not (flaws.saturated | flaws.hot_pixel | flaws.bad_column).any()
 
 
 @pytest.mark.parametrize(("n", "counts"), [(1, True), (2, True), (3, False)])
 def test_a_defect_in_half_of_the_exposures_counts(n, counts):
     chips = (chip(16 | 4 | 256), *(chip(0) for _ in range(n - 1)))
-    found = defects_from_quality(chips[0].wcs, [80.0], [80.0], chips)
-    assert found.hot_pixel.tolist() == found.bad_column.tolist() == [counts]
-    assert found.saturated.tolist() == [True]
+    flaws = defects_from_quality(chips[0].wcs, [80.0], [80.0], chips)
+    assert flaws.hot_pixel.tolist() == flaws.bad_column.tolist() == [counts]
+    assert flaws.saturated.tolist() == [True]
 
 
 def test_what_the_exposures_say_reaches_the_table(as_image, psf):
@@ -281,8 +281,8 @@ def test_what_the_exposures_say_reaches_the_table(as_image, psf):
         one = ChipQuality(np.full((90, 90), bit, np.int32), image.wcs)
         target, flags = measure.Targets([45.0], [45.0]), []
         for chips in ((), (one,)):
-            found = measure.run(image, target, field=measure.FieldContext(chips=chips))
-            flags.append(int(found.table["flags"][0]))
+            measurement = measure.run(image, target, field=measure.FieldContext(chips=chips))
+            flags.append(int(measurement.table["flags"][0]))
         assert [bool(value & flag) for value in flags] == [False, True]
 
 
@@ -341,8 +341,8 @@ def test_flc_files_are_preferred_to_flt_and_a_folder_that_was_given_to_that_of_t
         for kind in ("flt.fits", "flt.fits.gz", "flc.fits.gz", "flc.fits.fz"):
             (folder / f"jabc01aaq_{kind}").touch()
     names = []
-    while found := exposure_files(["jabc01aaq"], [given, own]):
-        (path,) = found
+    while files := exposure_files(["jabc01aaq"], [given, own]):
+        (path,) = files
         names.append(f"{path.parent.name} {path.name.removeprefix('jabc01aaq_')}")
         path.unlink()
     kinds = ("flc.fits.gz", "flc.fits.fz", "flt.fits", "flt.fits.gz")
@@ -354,11 +354,11 @@ def test_saturation_begins_at_the_rate_of_the_image(as_image):
     limit = image.meta.saturation_rate
     # Two exposures of 500 s: 73 % of the full well of 77,400 e.
     assert limit == pytest.approx(0.73 * 77_400 / 500)
-    found = defects(
+    flaws = defects(
         image, [30.0, 30.0], [30.0, 30.0], np.zeros(2), np.full(2, NOISE), np.full(2, 2),
         [0.999 * limit, 1.001 * limit],
     )  # fmt: skip
-    assert found.saturated.tolist() == [False, True]
+    assert flaws.saturated.tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -374,8 +374,8 @@ def test_a_column_deviates_by_three_sigma_from_4_to_52_pixels_on_both_sides(
     sci = np.zeros((161, 90), np.float32)
     step = np.abs(np.arange(161) - 80)
     sci[(step >= first) & (step < last), 45:47] = height * limit
-    found = on_bad_columns(sci, np.array([45.5]), np.array([80.0]), np.array([std]))
-    assert found.tolist() == [is_bad]
+    mask = on_bad_columns(sci, np.array([45.5]), np.array([80.0]), np.array([std]))
+    assert mask.tolist() == [is_bad]
 
 
 # ---------------------------------------------------------------- bright stars
@@ -426,8 +426,8 @@ def test_no_star_reaches_farther_than_an_arcminute(dark):
 @pytest.mark.parametrize(("arcsec", "is_star"), [(0.29, True), (0.31, False)])
 def test_the_source_within_three_tenths_of_an_arcsec_is_the_star_itself(dark, arcsec, is_star):
     star = halos.BrightStars(np.array([150.0]), np.array([150.0]), np.array([3000.0]))
-    found = halos.star_light([150 + arcsec / 0.05], [150.0], dark, star, NOISE, [])
-    assert found.halo.tolist() == [not is_star]
+    light = halos.star_light([150 + arcsec / 0.05], [150.0], dark, star, NOISE, [])
+    assert light.halo.tolist() == [not is_star]
     both = halos.star_light([150.0, 151.0], [150.0, 150.0], dark, star, NOISE, [])
     assert both.halo.tolist() == [False, True]  # the nearest is the star
 
@@ -438,8 +438,8 @@ def test_a_spike_opens_by_one_and_a_half_degrees_from_two_and_a_half_pixels(dark
     edge = 2.5 + np.tan(np.radians(1.5)) * along
     y = 150.0 + np.array([edge - 0.05, edge + 0.05, -edge + 0.05, -edge - 0.05])
     for x in (100.0 + along, 100.0 - along):
-        found = halos.star_light(np.full(4, x), y, dark, star, NOISE, [0.0])
-        assert found.spike.tolist() == [True, False, True, False]
+        light = halos.star_light(np.full(4, x), y, dark, star, NOISE, [0.0])
+        assert light.spike.tolist() == [True, False, True, False]
 
 
 def ridged(shape, star, angle_deg, height):
@@ -459,9 +459,9 @@ def test_spikes_are_looked_for_within_eight_degrees_of_where_they_should_be(
 ):
     star = halos.BrightStars(np.array([130.0]), np.array([130.0]), np.array([100.0]))
     image = as_image(ridged((260, 260), star, 2.2 + off_deg, 1.0))
-    found = halos.spike_angles(image, star)
+    angles = halos.spike_angles(image, star)
     expected = np.array([2.2, 92.2])
-    apart = np.abs(found - expected)
+    apart = np.abs(angles - expected)
     if is_found:
         assert apart == pytest.approx([off_deg] * 2, abs=1.1)
     else:
@@ -476,8 +476,8 @@ def test_a_spike_of_five_sigma_in_the_image_is_believed(dark, monkeypatch, contr
     signal[6] = signal[96] = contrast
     monkeypatch.setattr(halos, "spike_signal", lambda *_: signal)
     star = halos.BrightStars(*np.full((3, 1), 130.0))
-    found = halos.spike_angles(dark, star)
-    assert found == pytest.approx([6.0, 96.0] if is_believed else [2.2, 92.2])
+    angles = halos.spike_angles(dark, star)
+    assert angles == pytest.approx([6.0, 96.0] if is_believed else [2.2, 92.2])
 
 
 @pytest.mark.parametrize(("contrast", "n"), [(2.4, 0), (2.6, 2)])

@@ -48,8 +48,8 @@ def seen_of(out, root=BLUE):
     """The detections of one image that count for the other."""
     record = record_of(out, root)
     wcs = read_frame(record.paths(out).wcs).wcs
-    (found,) = other_images([bench(out, root)], wcs, np.array([50.0]), np.array([50.0]))
-    return found
+    (view,) = other_images([bench(out, root)], wcs, np.array([50.0]), np.array([50.0]))
+    return view
 
 
 def bench(out, root):
@@ -130,8 +130,8 @@ def test_a_position_belongs_to_the_block_of_its_pixel(done):
     wcs = read_frame(paths.wcs).wcs
     x = np.array([31.45, 31.55, 47.45, 47.55, 40.0, 40.0])
     y = np.array([20.0, 20.0, 20.0, 20.0, 15.45, 31.55])
-    (found,) = other_images([bench(done, BLUE)], wcs, x, y)
-    assert found.covers.tolist() == [False, True, True, False, False, False]
+    (view,) = other_images([bench(done, BLUE)], wcs, x, y)
+    assert view.covers.tolist() == [False, True, True, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_a_position_belongs_to_the_block_of_its_pixel(done):
 )  # fmt: skip
 def test_stars_are_asked_for_as_far_as_pointing_roll_and_motion_reach(visit, settings, margin):
     """The shift, the roll about a guide star 0.3 deg away, and 10 arcsec."""
-    chosen = Settings().align.replace(**settings)
+    setup = Settings().align.replace(**settings)
     images = sorted(visit.raw.glob("*.fits"))
     bare = reference.field_cone(images, 0.0)
-    cone = reference.field_cone(images, reference.margin_arcsec(chosen))
+    cone = reference.field_cone(images, reference.margin_arcsec(setup))
     assert 3600 * (cone.radius - bare.radius) == pytest.approx(margin, abs=1e-6)
     # The bare circle ends at the corners' pixels: 200 x 240 of 0.05 arcsec.
     assert 3600 * bare.radius == pytest.approx(0.025 * np.hypot(199, 239), rel=1e-4)
@@ -167,25 +167,25 @@ def test_stars_of_a_table_count_within_the_circle(ra, dec, share, is_near):
 def test_the_clean_catalogs_leave_out_what_their_names_say(tmp_path, write_drc, scene, bycatch):
     """Stars, and pixels that cosmic rays hit, of a single exposure."""
     sci = scene[1]
-    hit = np.array([[37, 55], [120, 90], [200, 160], [240, 250], [90, 250], [10, 100]])
+    is_hit = np.array([[37, 55], [120, 90], [200, 160], [240, 250], [90, 250], [10, 100]])
     sci = 10 * sci
-    sci[hit[:, 1], hit[:, 0]] += 40.0
+    sci[is_hit[:, 1], is_hit[:, 0]] += 40.0
     drc = write_drc("jabc01010_drc.fits", sci, n_exposures=1)
     small = ("--set", "detect.n_pixels_single=1", "--set", "detect.kernel_fwhm_px=0.5")
-    ended = bycatch(
+    result = bycatch(
         "run", drc, "-o", tmp_path / "out", "--offline", "--preset", "deep", *small
     )  # fmt: skip
-    assert ended.status == 0, ended.out + ended.err
+    assert result.status == 0, result.out + result.err
     paths = record_of(tmp_path / "out", RED).paths(tmp_path / "out")
-    every, kept, clean = (
+    every, catalog, clean = (
         read_table(paths.product(kind)) for kind in ("cat", "cat_noCRs", "cat_clean")
     )
     likely = (np.asarray(every["flags"]) & int(Flag.LIKELY_COSMIC_RAY)) > 0
     assert 0 < likely.sum() < len(every)
     np.testing.assert_array_equal(likely, np.ma.filled(every["p_cr"], 0) > 0.9)
     assert clean["id"].tolist() == every["id"][~likely].tolist()
-    assert kept["id"].tolist() == every["id"][every["cr_flag"] == 0].tolist()
-    assert 0 < len(kept) < len(every)
+    assert catalog["id"].tolist() == every["id"][every["cr_flag"] == 0].tolist()
+    assert 0 < len(catalog) < len(every)
 
 
 def test_copies_are_counted_in_the_disk_space(visit, tmp_path):
@@ -220,10 +220,10 @@ def outcome_on(image, catalogued, before, after, size_arcsec):
             "axis_ratio": [1.0], "n_exp": [2], "aperture_rate": [0.9 * rate], "saturated": [False],
         }
     )  # fmt: skip
-    found = recovery.recovery_columns(
+    table = recovery.recovery_columns(
         sources, catalogued(after, 0.01), catalogued(before, 0.01), image, Settings()
     )
-    return str(found["outcome"][0])
+    return str(table["outcome"][0])
 
 
 def plus(share):
@@ -257,8 +257,8 @@ def test_what_counts_as_found(outcome, before, after, expected):
 def test_an_extended_source_is_looked_for_farther_away(outcome):
     """By half of its half-light radius, in quadrature: 1.5 and 4 px are 4.27."""
     for apart, expected in ((4.25, "kept"), (4.3, "lost")):
-        found = outcome([], [(50.0 + apart, 50.0, 24.0, 0)], size_arcsec=0.4)
-        assert found == expected
+        result = outcome([], [(50.0 + apart, 50.0, 24.0, 0)], size_arcsec=0.4)
+        assert result == expected
 
 
 @pytest.mark.parametrize(("p_cr", "expected"), [(0.49, False), (0.51, True), (np.nan, False)])
@@ -280,24 +280,24 @@ def test_twenty_sources_tell_a_limit(n, is_told):
 def test_a_limit_is_where_the_curve_falls_through_the_level():
     """Ten found, ten of which half are, ten lost: 50 % in the middle, 90 % before it."""
     mag = np.arange(30) * 0.1 + 22
-    found = np.concatenate([np.ones(10), np.tile([0, 1], 5), np.zeros(10)]).astype(bool)
-    limit, error = recovery.limit_and_error(mag, found, 0.5)
+    result = np.concatenate([np.ones(10), np.tile([0, 1], 5), np.zeros(10)]).astype(bool)
+    limit, error = recovery.limit_and_error(mag, result, 0.5)
     assert limit == pytest.approx(0.5 * (mag[14] + mag[15]), abs=0.03)
     assert 0.1 < error < 0.3
-    assert mag[5] < recovery.limit_and_error(mag, found, 0.9)[0] < mag[10]
+    assert mag[5] < recovery.limit_and_error(mag, result, 0.9)[0] < mag[10]
 
 
 def test_limits_are_those_of_50_and_90_percent():
     mag = np.linspace(22, 28, 300)
     random = np.random.default_rng(3)
-    found = random.uniform(size=300) < 1 / (1 + np.exp((mag - 25.0) / 0.5))
+    result = random.uniform(size=300) < 1 / (1 + np.exp((mag - 25.0) / 0.5))
     n = len(mag)
     data = {c.name: np.zeros(n) for c in columns.INJECT}
-    data |= {"id": np.arange(n), "kind": np.full(n, "star"), "mag": mag, "found": found,
-             "kept": found & (mag < 24.0), "outcome": np.full(n, "kept")}  # fmt: skip
+    data |= {"id": np.arange(n), "kind": np.full(n, "star"), "mag": mag, "found": result,
+             "kept": result & (mag < 24.0), "outcome": np.full(n, "kept")}  # fmt: skip
     (row,) = recovery.limits_of(make_table(columns.INJECT, data))
     for percent in (50, 90):
-        expected = recovery.limit_and_error(mag, found, percent / 100)
+        expected = recovery.limit_and_error(mag, result, percent / 100)
         assert (row[f"mag_{percent}_found"], row[f"mag_{percent}_found_err"]) == expected
     assert row["mag_50_kept"] < row["mag_50_found"]
 
@@ -349,15 +349,15 @@ def a_row(out, root=RED):
      (20, -0.6, False), (20, 199.4, True), (20, 199.6, False)],
 )  # fmt: skip
 def test_an_image_ends_at_the_edges_of_its_pixels(finished, x, y, is_on):
-    (found,) = explain(finished, xy=(x, y), image=RED)
-    assert (found.verdict is not Verdict.OFF_IMAGE) == is_on
+    (explanation,) = explain(finished, xy=(x, y), image=RED)
+    assert (explanation.verdict is not Verdict.OFF_IMAGE) == is_on
 
 
 @pytest.mark.parametrize(("apart", "is_own"), [(2.95, True), (3.05, False)])
 def test_a_row_within_three_pixels_is_the_positions_own(finished, apart, is_own):
     row = a_row(finished)
-    (found,) = explain(finished, xy=(row["x_center"] + apart, row["y_center"]), image=RED)
-    assert (found.verdict is Verdict.IN_CATALOG) == is_own
+    (explanation,) = explain(finished, xy=(row["x_center"] + apart, row["y_center"]), image=RED)
+    assert (explanation.verdict is Verdict.IN_CATALOG) == is_own
 
 
 @pytest.mark.parametrize(("apart", "is_near"), [(2.0, True), (2.1, False)])
@@ -367,8 +367,8 @@ def test_a_pixel_of_the_mask_within_two_pixels_is_mentioned(done, apart, is_near
         plane = next(hdu for hdu in hdus if hdu.data is not None)
         plane.data[:] = 0
         plane.data[150, 100] = 1
-    (found,) = explain(done, xy=(100.0 + apart, 150.0), image=RED)
-    assert any("cosmic-ray mask" in text for text in found.sentences) == is_near
+    (explanation,) = explain(done, xy=(100.0 + apart, 150.0), image=RED)
+    assert any("cosmic-ray mask" in text for text in explanation.sentences) == is_near
 
 
 def test_the_best_pixel_within_two_pixels_counts_and_its_connected_ones():
@@ -382,9 +382,9 @@ def test_the_best_pixel_within_two_pixels_counts_and_its_connected_ones():
 
 def test_a_threshold_that_a_position_reaches_finds_nothing_and_one_below_does(finished):
     """The sentence names the threshold, rounded down, that would do."""
-    (found,) = explain(finished, xy=(120.0, 3.0), image=RED)
-    assert found.verdict is Verdict.TOO_FAINT
-    (text,) = (t for t in found.sentences if "threshold" in t)
+    (explanation,) = explain(finished, xy=(120.0, 3.0), image=RED)
+    assert explanation.verdict is Verdict.TOO_FAINT
+    (text,) = (t for t in explanation.sentences if "threshold" in t)
     best = float(text.split("reaches ")[1].split()[0])
     if "would have to be below" in text:
         assert float(text.rstrip(".").split()[-1]) == pytest.approx(best, abs=0.011)
@@ -434,16 +434,16 @@ def warnings_of(write_drc, level=0.0, sky_e=None, single=0.0, n_exposures=2, **c
 )
 def test_a_sky_is_there_where_more_than_half_of_what_was_noted_is(write_drc, level, sky_e, has_sky):
     """Of 100 e in 1000 s; where nothing was noted, from 0.01 e/s on."""
-    said = warnings_of(write_drc, level, sky_e, n_exposures=1)
-    assert ("the sky is not subtracted" in said) == has_sky
-    assert "no cosmic ray was rejected" in said
+    text = warnings_of(write_drc, level, sky_e, n_exposures=1)
+    assert ("the sky is not subtracted" in text) == has_sky
+    assert "no cosmic ray was rejected" in text
 
 
 @pytest.mark.parametrize(("share", "is_said"), [(0.99, False), (1.01, True)])
 def test_pixels_near_saturation_are_counted(write_drc, share, is_said):
     """Above 73 % of the full well of one exposure of 500 s."""
-    found = warnings_of(write_drc, share * 0.73 * 77_400 / 500)
-    assert ("10000 pixels near saturation" in found) == is_said
+    notes = warnings_of(write_drc, share * 0.73 * 77_400 / 500)
+    assert ("10000 pixels near saturation" in notes) == is_said
 
 
 @pytest.mark.parametrize(("share", "is_said"), [(0.19, False), (0.21, True)])
@@ -457,9 +457,9 @@ def test_a_fifth_of_single_exposures_is_warned_about(write_drc, share, is_said):
      ("IDC_X-FIT_SVM_2MASS", ""), ("GAIA", "")],
 )  # fmt: skip
 def test_a_frame_that_is_not_tied_to_gaia_is_warned_about(write_drc, name, said):
-    found = warnings_of(write_drc, WCSNAME=name)
+    notes = warnings_of(write_drc, WCSNAME=name)
     for words in ("gives no origin", "not tied to Gaia"):
-        assert (words in found) == (words == said)
+        assert (words in notes) == (words == said)
 
 
 # ---------------------------------------------------------------- what the report warns about
@@ -487,8 +487,10 @@ def with_summary(folder, step, root=RED, **values):
 def test_pulls_of_blank_places_are_warned_about_outside_0_85_to_1_18(finished, width, is_off):
     pulls = {"2": 1.0, "4": 1.0, "6": width, "8": 1.0, "10": 1.0}
     folder = with_summary(read_folder(finished), "measure", noise_pull=pulls)
-    said = [text for level, text in problems(folder) if "errors of blank" in text and level == WARN]
-    assert bool(said) == is_off
+    messages = [
+        text for level, text in problems(folder) if "errors of blank" in text and level == WARN
+    ]
+    assert bool(messages) == is_off
 
 
 @pytest.mark.parametrize(
@@ -496,8 +498,8 @@ def test_pulls_of_blank_places_are_warned_about_outside_0_85_to_1_18(finished, w
 )
 def test_grades_below_c_are_warned_about_and_f_is_bad(finished, grade, level):
     folder = with_summary(read_folder(finished), "align", grade=grade, reason="so it is")
-    said = [found for found, text in problems(folder) if text.startswith("alignment of grade")]
-    assert said == ([level] if level else [])
+    messages = [notes for notes, text in problems(folder) if text.startswith("alignment of grade")]
+    assert messages == ([level] if level else [])
 
 
 def closes(used, is_closed):
@@ -508,8 +510,8 @@ def closes(used, is_closed):
 @pytest.mark.parametrize("is_closed", [True, False])
 def test_apertures_that_do_not_close_are_warned_about(finished, is_closed):
     folder = with_summary(read_folder(finished), "finalize", closure=closes(-3.0, is_closed))
-    said = [text for _, text in problems(folder) if "do not close in 2 px: -3.0" in text]
-    assert len(said) == (not is_closed)
+    messages = [text for _, text in problems(folder) if "do not close in 2 px: -3.0" in text]
+    assert len(messages) == (not is_closed)
 
 
 @pytest.mark.parametrize(
@@ -522,8 +524,8 @@ def test_images_that_are_not_done_are_named(finished, outcome, level):
         for image in folder.images
     ]
     folder = replace(folder, images=type(folder.images)(images))
-    said = [found for found, text in problems(folder) if text == f"{outcome}: why"]
-    assert said == ([level] if level else [])
+    messages = [notes for notes, text in problems(folder) if text == f"{outcome}: why"]
+    assert messages == ([level] if level else [])
 
 
 def test_bad_problems_come_first(finished):
@@ -549,7 +551,7 @@ def test_fifty_images_are_in_the_page_with_fewer_sources_of_more(
     images = [replace(folder.images[0]) for _ in range(n_images)]
     monkeypatch.setattr(type(images[0]), "table", lambda *_: None)
     many = replace(folder, images=type(folder.images)(images))
-    held = page._inside(many) if n_images <= page.MAX_INSIDE else page._in_fields(many)
-    assert len(held) == n_images
+    entries = page._inside(many) if n_images <= page.MAX_INSIDE else page._in_fields(many)
+    assert len(entries) == n_images
     assert {budget.n_sources for budget in budgets} == {n_sources}
-    assert all(bool(image.file) != is_inside for image in held)
+    assert all(bool(image.file) != is_inside for image in entries)

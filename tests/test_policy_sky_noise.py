@@ -25,8 +25,8 @@ def objects(std, *, n_exp=2, seed=1, slope=0.0):
     n = len(std)
     areas = np.tile(np.pi * np.square(SETTINGS.radii_px), (n, 1))
     sky = SkyStats(np.zeros(n), std, np.full(n, 390))
-    drawn = np.random.default_rng(seed).permuted(norm.ppf((np.arange(n) + 0.5) / n))
-    net = (drawn * (std / np.median(std)) ** slope)[:, np.newaxis] * sky_noise.uncorrelated_error(
+    draws = np.random.default_rng(seed).permuted(norm.ppf((np.arange(n) + 0.5) / n))
+    net = (draws * (std / np.median(std)) ** slope)[:, np.newaxis] * sky_noise.uncorrelated_error(
         areas, sky
     )
     counts = np.broadcast_to(n_exp, n).astype(np.int64)
@@ -44,10 +44,10 @@ def test_a_place_with_a_pixel_of_five_sigma_is_not_blank(as_image, height, is_bl
     sci = uniform((400, 400))
     sci[30::40, 30::40] = height * SIGMA
     image = as_image(sci)
-    found = sky_noise.blank_sky(image, np.zeros(image.shape, bool), SETTINGS)
-    apart = np.hypot((found.x + 10) % 40 - 40 * ((found.x + 10) % 40 > 20),
-                     (found.y + 10) % 40 - 40 * ((found.y + 10) % 40 > 20))  # fmt: skip
-    assert len(found.x) > 60
+    blank = sky_noise.blank_sky(image, np.zeros(image.shape, bool), SETTINGS)
+    apart = np.hypot((blank.x + 10) % 40 - 40 * ((blank.x + 10) % 40 > 20),
+                     (blank.y + 10) % 40 - 40 * ((blank.y + 10) % 40 > 20))  # fmt: skip
+    assert len(blank.x) > 60
     assert ((apart < 11.0).sum() > 30) == is_blank
     if not is_blank:
         assert apart.min() > 11.0
@@ -55,11 +55,11 @@ def test_a_place_with_a_pixel_of_five_sigma_is_not_blank(as_image, height, is_bl
 
 def test_blank_places_keep_two_pixels_more_than_the_largest_aperture_from_sources(as_image):
     image = as_image(uniform((600, 600)))
-    occupied = np.zeros(image.shape, bool)
-    occupied[:, ::50] = True
-    found = sky_noise.blank_sky(image, occupied, SETTINGS)
-    apart = np.abs((found.x + 25) % 50 - 25)
-    assert len(found.x) > 200
+    has_light = np.zeros(image.shape, bool)
+    has_light[:, ::50] = True
+    blank = sky_noise.blank_sky(image, has_light, SETTINGS)
+    apart = np.abs((blank.x + 25) % 50 - 25)
+    assert len(blank.x) > 200
     assert SETTINGS.radii_px[-1] + 2 <= apart.min() < SETTINGS.radii_px[-1] + 2.2
 
 
@@ -119,9 +119,9 @@ def test_an_unknown_scatter_is_taken_for_the_typical_one():
 def test_depths_are_told_for_numbers_of_exposures_with_twenty_places(as_image):
     image = as_image(uniform((60, 60)))
     n_exp = np.repeat([1, 2, 3], [19, 20, 100])
-    found = objects(np.full(len(n_exp), SIGMA), n_exp=n_exp)
-    model = sky_noise.noise_model(image, found, SETTINGS)
-    assert set(sky_noise.limits_by_exposures(found, model)) == {2, 3}
+    result = objects(np.full(len(n_exp), SIGMA), n_exp=n_exp)
+    model = sky_noise.noise_model(image, result, SETTINGS)
+    assert set(sky_noise.limits_by_exposures(result, model)) == {2, 3}
 
 
 def test_the_width_is_that_of_68_percent():

@@ -67,12 +67,12 @@ def test_runs_need_no_kernel_that_was_not_rehearsed(tmp_path):
     folder = tmp_path / "visit"
     words = [sys.executable, "-c", RUN, tmp_path, folder / "gaia.ecsv", folder / "raw"]
     environment = os.environ | {precompile.ALONE: "1"}
-    ended = subprocess.run(
+    process = subprocess.run(
         [str(word) for word in words],
         check=False, capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    n_rehearsed, left = json.loads(ended.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr
+    n_rehearsed, left = json.loads(process.stdout.splitlines()[-1])
     assert n_rehearsed > 50
     assert left == [], left
 

@@ -17,10 +17,10 @@ def test_pixels_come_back_in_native_order(tmp_path, name, kind, is_first):
     pixels = np.arange(35).reshape(5, 7).astype(kind)
     hdus = [fits.PrimaryHDU(pixels)] if is_first else [fits.PrimaryHDU(), fits.ImageHDU(pixels)]
     fits.HDUList(hdus).writeto(tmp_path / name)
-    found = read_pixels(tmp_path / name)
-    assert found.dtype == np.dtype(kind)
-    assert found.dtype.isnative
-    np.testing.assert_array_equal(found, pixels)
+    image = read_pixels(tmp_path / name)
+    assert image.dtype == np.dtype(kind)
+    assert image.dtype.isnative
+    np.testing.assert_array_equal(image, pixels)
 
 
 @pytest.mark.parametrize("name", NAMES)

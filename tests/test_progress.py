@@ -56,15 +56,15 @@ def test_the_estimate_follows_the_pace(slowness):
     work = work_of(20)
     now, total = 0.0, slowness * work.seconds_left(0)
     images = sorted({image for image, _ in work.pending})
-    said = {}
+    estimates = {}
     for step in STAGES:  # as a field is done: step by step
         for image in images:
             seconds = slowness * work.pending[image, step]
             work.begin(image, step, now)
             now += seconds
             work.end(image, step, seconds)
-            said[now / total] = work.seconds_left(now) / max(total - now, 1.0)
-    for share, ratio in said.items():
+            estimates[now / total] = work.seconds_left(now) / max(total - now, 1.0)
+    for share, ratio in estimates.items():
         if 0.2 < share < 0.9:
             assert ratio == pytest.approx(1, rel=0.3)
     assert not work.pending

@@ -72,9 +72,9 @@ def crowd(tmp_path_factory):
     rate = np.append(rate, rate[pairs])
     path = tmp_path_factory.mktemp("psf") / "jabc01010_drc.fits"
     drc_hdus(observed(stars_on(SHAPE, x, y, rate), 1), exptime_s=EXPTIME_S).writeto(path)
-    isolated = np.ones(len(x), bool)
-    isolated[[*pairs, *range(n, len(x))]] = False
-    return path, x, y, rate, isolated
+    is_isolated = np.ones(len(x), bool)
+    is_isolated[[*pairs, *range(n, len(x))]] = False
+    return path, x, y, rate, is_isolated
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +82,9 @@ def found(crowd):
     path, x, y, *_ = crowd
     image = read_drc(path)
     # The second star of a pair is not given: the residual shows it.
-    known = np.arange(len(x)) < 110
-    result = psf.run(image, x[known], y[known])
-    return image, result, known
+    is_known = np.arange(len(x)) < 110
+    result = psf.run(image, x[is_known], y[is_known])
+    return image, result, is_known
 
 
 def nearest(result, x, y):
@@ -93,32 +93,32 @@ def nearest(result, x, y):
 
 
 def test_isolated_stars_have_their_fluxes_and_errors(crowd, found):
-    _, x, y, rate, isolated = crowd
+    _, x, y, rate, is_isolated = crowd
     _, result, _ = found
-    rows, distance = nearest(result, x[isolated], y[isolated])
+    rows, distance = nearest(result, x[is_isolated], y[is_isolated])
     assert (distance < 0.5).all()
     flux, error = result.stars.flux[rows], result.fits.flux_err[rows]
     # The scale is that of the published encircled energy, not of this Moffat.
-    scale = np.median((flux / rate[isolated])[rate[isolated] > 5])
+    scale = np.median((flux / rate[is_isolated])[rate[is_isolated] > 5])
     assert scale == pytest.approx(1.09, abs=0.04)
-    pull = (flux / scale - rate[isolated]) / error
+    pull = (flux / scale - rate[is_isolated]) / error
     assert np.median(pull) == pytest.approx(0, abs=0.35)
     assert 0.75 < np.std(pull[np.abs(pull) < 5]) < 1.35
     assert (np.abs(pull) < 5).mean() > 0.96
-    offset = (result.stars.x[rows] - x[isolated]) / result.fits.x_err[rows]
+    offset = (result.stars.x[rows] - x[is_isolated]) / result.fits.x_err[rows]
     assert 0.6 < np.nanstd(offset[np.abs(offset) < 6]) < 2.0
 
 
 def test_a_neighbour_takes_nothing(crowd, found):
-    _, x, y, rate, isolated = crowd
+    _, x, y, rate, is_isolated = crowd
     _, result, _ = found
-    rows, distance = nearest(result, x[~isolated], y[~isolated])
+    rows, distance = nearest(result, x[~is_isolated], y[~is_isolated])
     assert (distance < 1.0).mean() > 0.9
     close = distance < 1.0
-    alone, _ = nearest(result, x[isolated], y[isolated])
-    bright = rate[isolated] > 5
-    scale = np.median(result.stars.flux[alone][bright] / rate[isolated][bright])
-    ratio = result.stars.flux[rows][close] / rate[~isolated][close] / scale
+    alone, _ = nearest(result, x[is_isolated], y[is_isolated])
+    bright = rate[is_isolated] > 5
+    scale = np.median(result.stars.flux[alone][bright] / rate[is_isolated][bright])
+    ratio = result.stars.flux[rows][close] / rate[~is_isolated][close] / scale
     assert np.median(ratio) == pytest.approx(1, abs=0.02)
     assert (result.fits.crowding[rows[close]] > 0.01).all()
 
@@ -153,7 +153,7 @@ def test_stars_that_rest_and_a_coarse_sky_change_nothing_that_matters(crowd, fou
     image, quick, known = found
     fine = noise.with_sky
     monkeypatch.setattr(noise, "with_sky", lambda image, pixels, coarse=False: fine(image, pixels))
-    monkeypatch.setattr(fit, "_with_tied", lambda which, first, second: np.ones_like(which))
+    monkeypatch.setattr(fit, "_with_partners", lambda which, first, second: np.ones_like(which))
     slow = psf.run(image, x[known], y[known])
     n = known.sum()
     change = (quick.stars.flux[:n] - slow.stars.flux[:n]) / slow.fits.flux_err[:n]
@@ -223,16 +223,16 @@ def products(crowd, tmp_path_factory):
 
 
 def test_the_catalog_has_psf_fluxes_on_the_scale_of_apertures(crowd, products):
-    _, x, y, rate, isolated = crowd
+    _, x, y, rate, is_isolated = crowd
     _, catalog, _ = products
     distance = np.hypot(np.ma.filled(catalog["x_psf"], -99) - x[:, None],
                         np.ma.filled(catalog["y_psf"], -99) - y[:, None])  # fmt: skip
     rows, near = np.argmin(distance, axis=1), distance.min(axis=1) < 0.7
     assert near.mean() > 0.93
-    bright = near & isolated & (rate > 5)
+    bright = near & is_isolated & (rate > 5)
     ratio = catalog["flux_psf"][rows[bright]] / catalog["flux_4_apcor"][rows[bright]]
     assert np.median(ratio) == pytest.approx(1, abs=0.01)
-    pairs = near & ~isolated
+    pairs = near & ~is_isolated
     alone = np.median(catalog["flux_psf"][rows[bright]] / rate[bright])
     assert np.median(catalog["flux_psf"][rows[pairs]] / rate[pairs]) == pytest.approx(
         alone, rel=0.02
@@ -302,18 +302,18 @@ def test_photutils_reads_the_psf(products, found):
 def test_the_page_shows_what_the_psf_leaves(products, found):
     path, catalog, _ = products
     (image,) = read_folder(path.parents[2]).images
-    shown = psf_pictures(image)
-    assert len(shown["left"]) == 9
-    assert shown["n_stars"] == sum(part["n"] for part in shown["left"]) > 15
-    assert np.median([part["share"] for part in shown["left"] if part["n"]]) < 6
+    pictures = psf_pictures(image)
+    assert len(pictures["left"]) == 9
+    assert pictures["n_stars"] == sum(part["n"] for part in pictures["left"]) > 15
+    assert np.median([part["share"] for part in pictures["left"] if part["n"]]) < 6
     assert all(
-        part["url"].startswith("data:image/png") == (part["n"] > 0) for part in shown["left"]
+        part["url"].startswith("data:image/png") == (part["n"] > 0) for part in pictures["left"]
     )
     file = path.with_name(path.name.replace("_cat.ecsv", "_psf.fits"))
     piece = fits.getdata(file, "PIECE")
     assert piece.shape == (2, 121, 121)
     assert np.nanstd(piece[1]) < 0.3 * np.nanstd(piece[0])
-    assert payload(image, catalog, Budget(100, 10))["psf"] == shown
+    assert payload(image, catalog, Budget(100, 10))["psf"] == pictures
     whole = file.read_bytes()
     with fits.open(file) as hdus:
         hdus[:1].writeto(file, overwrite=True)
@@ -382,9 +382,9 @@ def test_artificial_stars_go_through_the_fits(crowd):
     assert len(sources) > 10
     after = trial(image, Settings.load(preset="crowded"))
     assert "mag_ab_psf" in after.catalog.colnames
-    known = np.isfinite(after.catalog["mag_ab_psf"].filled(np.nan))
+    is_finite = np.isfinite(after.catalog["mag_ab_psf"].filled(np.nan))
     stars = recovery.magnitudes(after.catalog, "4")
-    holds = known & (after.catalog["flags"] & int(Flag.PSF_MISFIT) == 0)
+    holds = is_finite & (after.catalog["flags"] & int(Flag.PSF_MISFIT) == 0)
     np.testing.assert_array_equal(stars[holds], after.catalog["mag_ab_psf"][holds])
     pull = (sources["mag_measured"] - sources["mag"]) / sources["mag_err"]
     assert np.abs(np.ma.median(pull)) < 1.0
@@ -437,8 +437,8 @@ def test_equations_are_solved_as_dense_ones():
     for tie, i, j in zip(ties, first, second, strict=True):
         dense[4 * i : 4 * i + 4, 4 * j : 4 * j + 4] = tie
         dense[4 * j : 4 * j + 4, 4 * i : 4 * i + 4] = tie.T
-    got = psf_solve.solved(blocks, ties, first, second, gradient, 1e-9)
-    np.testing.assert_allclose(got.ravel(), np.linalg.solve(dense, gradient.ravel()), rtol=1e-6)
+    result = psf_solve.solved(blocks, ties, first, second, gradient, 1e-9)
+    np.testing.assert_allclose(result.ravel(), np.linalg.solve(dense, gradient.ravel()), rtol=1e-6)
     variances = psf_solve.joint_variances(blocks, ties, first, second, np.ones(n, bool))
     # Ties of the fluxes alone decide which neighbours count: all of them here.
     np.testing.assert_allclose(variances.ravel(), np.diag(np.linalg.inv(dense)), rtol=1e-9)
@@ -451,13 +451,13 @@ def test_the_filter_is_a_fit_of_the_flux():
     pixels = psf_fit.Pixels(data, none, none, none + np.float32(0.1), none,
                             np.zeros(data.shape, np.uint8))  # fmt: skip
     template = rng.uniform(0, 1, (5, 5))
-    got = psf_search.matched_filter(pixels, template)
+    result = psf_search.matched_filter(pixels, template)
     part = data[10:15, 20:25]
     expected = (template * part).sum() / np.sqrt((template**2).sum()) / 0.1
-    assert got[12, 22] == pytest.approx(expected, rel=1e-4)
+    assert result[12, 22] == pytest.approx(expected, rel=1e-4)
     cut = data[:3, 20:25]
     expected = (template[2:] * cut).sum() / np.sqrt((template[2:] ** 2).sum()) / 0.1
-    assert got[0, 22] == pytest.approx(expected, rel=1e-4)
+    assert result[0, 22] == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_published_psf_has_the_published_light(found):

@@ -47,8 +47,8 @@ def published(with_objects, tmp_path_factory, bycatch):
                 exec(text, session)
                 continue
             for line in text.splitlines():
-                ended = bycatch(*shlex.split(line)[1:])
-                assert ended.status == 0, f"{line}\n{ended.err}"
+                result = bycatch(*shlex.split(line)[1:])
+                assert result.status == 0, f"{line}\n{result.err}"
     assert len(session["matched"]) == len(session["bright"]) == 5
     assert len(session["curve"]) == 2
     assert session["covered"].all()
@@ -62,8 +62,8 @@ def floats_of(column):
 @pytest.mark.skipif(STILTS is None, reason="stilts is not installed")
 def test_votlint_finds_no_fault_and_stilts_reads_the_same(published):
     path = published / "survey_votable" / "survey.vot"
-    ended = subprocess.run([STILTS, "votlint", path], check=False, capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    process = subprocess.run([STILTS, "votlint", path], check=False, capture_output=True, text=True)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
     command = [STILTS, "tpipe", f"in={path}#0", "cmd=meta name units ucd", "ofmt=csv"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     meta = Table.read(text.splitlines(), format="ascii.csv")
@@ -87,25 +87,25 @@ def test_the_readers_of_cds_and_journals_read_the_same(published, name):
     folder = published / "survey_cds"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = Table.read(folder / f"{name}.dat", readme=folder / "ReadMe", format="ascii.cds")
+        table = Table.read(folder / f"{name}.dat", readme=folder / "ReadMe", format="ascii.cds")
         mrt = Table.read(folder / f"{name}_mrt.txt", format="ascii.mrt")
         vot = Table.read(published / "survey_votable" / "survey.vot", table_id=name)
-    assert found.colnames == mrt.colnames
-    assert len(found) == len(mrt) == len(vot) > 0
-    for label in found.colnames:
+    assert table.colnames == mrt.colnames
+    assert len(table) == len(mrt) == len(vot) > 0
+    for label in table.colnames:
         ours = vot[{"RAdeg": "ra", "DEdeg": "dec"}.get(label, label)]
         if ours.dtype.kind in "iu":
-            assert (np.ma.getdata(found[label]) == np.ma.getdata(ours)).all()
+            assert (np.ma.getdata(table[label]) == np.ma.getdata(ours)).all()
         elif ours.dtype.kind == "f":
             form = format_of(ours.name, str(ours.unit or ""))
             near = 5e-9 if label in {"RAdeg", "DEdeg"} else 1e-2
             if form.endswith(("e", "g")):
-                np.testing.assert_allclose(floats_of(found[label]), floats_of(ours), rtol=1e-3)
+                np.testing.assert_allclose(floats_of(table[label]), floats_of(ours), rtol=1e-3)
             else:
                 np.testing.assert_allclose(
-                    floats_of(found[label]), floats_of(ours), atol=near, err_msg=label
+                    floats_of(table[label]), floats_of(ours), atol=near, err_msg=label
                 )
-    assert found["RAdeg"].unit == "deg"
+    assert table["RAdeg"].unit == "deg"
     for file in (folder / "ReadMe", folder / f"{name}_mrt.txt"):
         head = file.read_text().split("\n------")[0]
         assert max(map(len, head.splitlines())) <= 81
@@ -232,33 +232,33 @@ def test_programs_that_listen_get_table_and_images(published, tmp_path, monkeypa
     try:
         listener = library.SAMPIntegratedClient(name="listener")
         listener.connect(hub=None)
-        got = []
+        result = []
 
         def take(_key, _sender, mtype, words, _extra):
-            got.append((mtype, words))
+            result.append((mtype, words))
 
         for mtype in ("table.load.votable", "image.load.fits"):
             listener.bind_receive_notification(mtype, take)
         sent = view.send_group(published / "out")
         assert len(sent) == 3
         for _ in range(100):
-            if len(got) == 3:
+            if len(result) == 3:
                 break
             time.sleep(0.05)
         listener.disconnect()
     finally:
         hub.stop()
-    assert sorted(mtype for mtype, _ in got) == [
+    assert sorted(mtype for mtype, _ in result) == [
         "image.load.fits", "image.load.fits", "table.load.votable",
     ]  # fmt: skip
-    path = next(words["url"] for mtype, words in got if mtype.startswith("table"))
+    path = next(words["url"] for mtype, words in result if mtype.startswith("table"))
     assert len(Table.read(path.removeprefix("file://"))) > 5
 
 
 def test_a_group_that_is_not_there_is_named(published, tmp_path, bycatch):
-    ended = bycatch("view", published / "out", "J000", "--no-browser")
-    assert ended.status == 2
-    assert "no group 'J000' - there are J" in ended.err
+    result = bycatch("view", published / "out", "J000", "--no-browser")
+    assert result.status == 2
+    assert "no group 'J000' - there are J" in result.err
     (tmp_path / "empty").mkdir()
     assert "run 'bycatch objects OUT'" in bycatch("view", tmp_path / "empty").err
 

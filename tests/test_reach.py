@@ -51,22 +51,22 @@ def test_half_of_the_stars_of_that_rate_are_found():
     random = np.random.default_rng(3)
     side, n = 2 * HALF_PX + 1, 60
     ones = np.ones((side, side), np.float32)
-    found = 0
+    n_found = 0
     for k in range(n):
         star = rate * plain[k % 4].reshape(side, side)
         data = (star + random.standard_normal((side, side))).astype(np.float32)
         labels = segments_above(
             data, 0 * ones, ones, ones > 0, kernel, settings.n_sigma, settings.n_pixels
         ).labels
-        found += bool(labels[HALF_PX - 2 : HALF_PX + 3, HALF_PX - 2 : HALF_PX + 3].any())
-    assert 0.3 * n <= found <= 0.7 * n
+        n_found += bool(labels[HALF_PX - 2 : HALF_PX + 3, HALF_PX - 2 : HALF_PX + 3].any())
+    assert 0.3 * n <= n_found <= 0.7 * n
 
 
 def test_the_detection_says_what_it_reaches_and_what_presets_would(write_drc):
     image = read_drc(write_drc("a_drc.fits"))
     for name, preset in PRESETS.items():
-        found = detect.run(image, Settings.load(preset=name).detect)
-        said = found.summary()
+        detection = detect.run(image, Settings.load(preset=name).detect)
+        said = detection.summary()
         assert said["reach_mag"] == pytest.approx(said["reach_of_presets_mag"][name], abs=0.02)
         assert set(said["reach_of_presets_mag"]) == set(PRESETS)
         assert preset is PRESETS[name]

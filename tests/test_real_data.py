@@ -55,16 +55,16 @@ def hrc(bycatch, tmp_path_factory):
     file = hrc_file("reference_square_image.fits")
     gaia = data("gaia/gaia_dr3_47tuc_10000.csv")
     out = tmp_path_factory.mktemp("hrc")
-    ended = bycatch("run", file, "-o", out, *STATED, "--field", "tuc_47", "--gaia", gaia)
-    assert ended.status == 0, ended.out + ended.err
-    return file, out, ended
+    result = bycatch("run", file, "-o", out, *STATED, "--field", "tuc_47", "--gaia", gaia)
+    assert result.status == 0, result.out + result.err
+    return file, out, result
 
 
 def test_hrc_gives_a_crowded_catalog(hrc):
-    _, out, ended = hrc
+    _, out, result = hrc
     catalog = read_table(out / "tuc_47/F606W/reference_square_image_cat.ecsv")
     assert len(catalog) > 200
-    assert "1 of 1 image(s) done" in ended.out
+    assert "1 of 1 image(s) done" in result.out
     meta = catalog.meta
     assert (meta["DETECTOR"], meta["FILTER"], meta["EXPTIME"]) == ("HRC", "F606W", 60.0)
     assert meta["ZPORIGIN"] == "settings"
@@ -101,8 +101,8 @@ def test_hrc_through_a_sidecar_gives_the_same(bycatch, hrc, tmp_path):
     (tmp_path / f"{file.stem}.bycatch.toml").write_text("\n".join(lines) + "\n")
     again = tmp_path / "out"
     words = ["--field", "tuc_47", "--set", "align.enabled=false"]
-    ended = bycatch("run", tmp_path / file.name, "-o", again, *words)
-    assert ended.status == 0, ended.out + ended.err
+    result = bycatch("run", tmp_path / file.name, "-o", again, *words)
+    assert result.status == 0, result.out + result.err
     name = "tuc_47/F606W/reference_square_image_cat.ecsv"
     one, two = read_table(out / name), read_table(again / name)
     for column in ("x_center", "flux_4_apcor", "err_4_apcor", "flags"):
@@ -111,19 +111,19 @@ def test_hrc_through_a_sidecar_gives_the_same(bycatch, hrc, tmp_path):
 
 def test_hrc_without_statements_says_which_are_needed(bycatch, tmp_path):
     file = hrc_file("reference_square_image.fits")
-    ended = bycatch("run", file, "-o", tmp_path / "out", "--field", "tuc_47")
-    assert ended.status == 1
-    assert "input.detector" in ended.err
-    assert "Traceback" not in ended.err
+    result = bycatch("run", file, "-o", tmp_path / "out", "--field", "tuc_47")
+    assert result.status == 1
+    assert "input.detector" in result.err
+    assert "Traceback" not in result.err
 
 
 def test_planes_of_different_shapes_are_refused(bycatch, tmp_path):
     file = hrc_file("reference_blot_image.fits")
     words = [*STATED, "--field", "tuc_47", "--set", "align.enabled=false"]
-    ended = bycatch("run", file, "-o", tmp_path / "out", *words)
-    assert ended.status == 1
-    assert "dropped: reference_blot_image: " in ended.out
-    assert "SCI is (1024, 1024) but CTX is (1137, 1163)" in ended.out
+    result = bycatch("run", file, "-o", tmp_path / "out", *words)
+    assert result.status == 1
+    assert "dropped: reference_blot_image: " in result.out
+    assert "SCI is (1024, 1024) but CTX is (1137, 1163)" in result.out
 
 
 # ---------------------------------------------------------------- ACS/WFC cutouts
@@ -134,15 +134,15 @@ def cutouts(bycatch, tmp_path_factory):
     raw = data("real_wfc_cutouts")
     out = tmp_path_factory.mktemp("cutouts")
     words = ["--field", "cosmos", "--set", "align.enabled=false"]
-    ended = bycatch("run", raw, "-o", out, *words)
-    return raw, out, ended
+    result = bycatch("run", raw, "-o", out, *words)
+    return raw, out, result
 
 
 def test_every_cutout_is_done(cutouts):
-    raw, out, ended = cutouts
-    assert ended.status == 0, ended.out + ended.err
+    raw, out, result = cutouts
+    assert result.status == 0, result.out + result.err
     images = sorted(raw.glob("*_sci.fits"))
-    assert f"{len(images)} of {len(images)} image(s) done" in ended.out
+    assert f"{len(images)} of {len(images)} image(s) done" in result.out
     for image in images:
         root = image.name.removesuffix("_sci.fits")
         assert len(list(out.glob(f"cosmos/*/{root}_cat.ecsv"))) == 1
@@ -163,17 +163,17 @@ def test_weights_of_cutouts_are_used_and_missing_ones_named(cutouts):
 
 def test_cutouts_can_be_inspected(bycatch, cutouts):
     raw, _, _ = cutouts
-    ended = bycatch("inspect", *sorted(raw.glob("*_sci.fits")))
-    assert ended.status == 0
-    assert "BUNIT is 'ELECTRONS', but drizzle wrote cps" in ended.out
+    result = bycatch("inspect", *sorted(raw.glob("*_sci.fits")))
+    assert result.status == 0
+    assert "BUNIT is 'ELECTRONS', but drizzle wrote cps" in result.out
 
 
 def test_cutouts_without_a_field_ask_for_one(bycatch, cutouts, tmp_path):
     raw, _, _ = cutouts
-    ended = bycatch("sort", raw / "cosmos_147246_F814W_sci.fits", "-o", tmp_path / "out")
-    assert ended.status in {0, 1}
-    if ended.status == 1:
-        assert "--field NAME" in ended.err
+    result = bycatch("sort", raw / "cosmos_147246_F814W_sci.fits", "-o", tmp_path / "out")
+    assert result.status in {0, 1}
+    if result.status == 1:
+        assert "--field NAME" in result.err
 
 
 # ---------------------------------------------------------------- a visit from another simulator
@@ -183,9 +183,9 @@ def test_cutouts_without_a_field_ask_for_one(bycatch, cutouts, tmp_path):
 def sim(bycatch, tmp_path_factory):
     folder = data("sim_visit")
     out = tmp_path_factory.mktemp("sim")
-    ended = bycatch("run", folder / "raw", "-o", out, "--gaia", folder / "gaia.ecsv")
-    assert ended.status == 0, ended.out + ended.err
-    return folder, out, ended
+    result = bycatch("run", folder / "raw", "-o", out, "--gaia", folder / "gaia.ecsv")
+    assert result.status == 0, result.out + result.err
+    return folder, out, result
 
 
 ROOTS = [("jcmdp9010", "F475W"), ("jcmdp9020", "F625W"), ("jcmdp9030", "F775W")]
@@ -216,9 +216,9 @@ def test_positions_are_those_of_the_truth(sim, root, band):
     catalog, truth = matched(sim, root, band)
     assert len(catalog) >= 5
     assert catalog.meta["ALIGNMENT"]["aligned"] is True
-    found = SkyCoord(catalog["RA_GAIA_WCS"], catalog["DEC_GAIA_WCS"], unit="deg")
+    positions = SkyCoord(catalog["RA_GAIA_WCS"], catalog["DEC_GAIA_WCS"], unit="deg")
     true = SkyCoord(truth["ra"], truth["dec"], unit="deg")
-    d_ra, d_dec = true.spherical_offsets_to(found)
+    d_ra, d_dec = true.spherical_offsets_to(positions)
     rms_mas = np.sqrt(np.mean(d_ra.mas**2 + d_dec.mas**2) / 2)
     assert rms_mas < 5
 
@@ -265,5 +265,5 @@ def test_a_second_run_on_real_input_redoes_nothing(bycatch, sim, tmp_path):
     copy = tmp_path / "out"
     shutil.copytree(out, copy, symlinks=True)
     words = ["run", folder / "raw", "-o", copy, "--gaia", folder / "gaia.ecsv"]
-    ended = bycatch(*words)
-    assert ended.err.count("up to date") == 15
+    result = bycatch(*words)
+    assert result.err.count("up to date") == 15

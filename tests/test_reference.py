@@ -204,15 +204,15 @@ def test_g_follows_magnitude_and_colour():
     settings = SimulateSettings(n_columns=1000, n_rows=475, stars_per_arcmin2=2000.0)
     scene = make_scene(settings)
     ra, dec = sky_positions(settings, scene)
-    found = sky_objects(scene, ra, dec, epoch_jyear(settings), np.random.default_rng(3))
-    difference = found.g_mag - scene.mag
+    blank = sky_objects(scene, ra, dec, epoch_jyear(settings), np.random.default_rng(3))
+    difference = blank.g_mag - scene.mag
     # G's pivot lies 80 A blueward of the scene's magnitudes, its zero point is Vega's.
     assert np.median(difference) == pytest.approx(-0.1, abs=0.03)
     red = scene.colour > 2.5
     assert np.std(difference[red]) > 1.3 * np.std(difference[scene.colour < 0.5])
-    assert (found.parallax[scene.is_star] > 0).all()
-    assert (found.parallax[~scene.is_star] == 0).all()
-    assert found.epoch == pytest.approx(2012.75, abs=0.1)
+    assert (blank.parallax[scene.is_star] > 0).all()
+    assert (blank.parallax[~scene.is_star] == 0).all()
+    assert blank.epoch == pytest.approx(2012.75, abs=0.1)
 
 
 def test_the_client_reads_them_back(stars, tmp_path):

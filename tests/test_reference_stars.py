@@ -25,8 +25,8 @@ class Answering:
             raise NoReferenceStars("no Gaia stars: can't be reached (no network?)")
         rng = np.random.default_rng(1)
         table = Table({"ra": ra + rng.uniform(-1, 1, 50) * radius, "dec": np.full(50, dec)})
-        found = from_table(table, "https://a.example/tap gaiadr3.gaia_source")
-        return ReferenceStars(found.table, found.origin)
+        reference = from_table(table, "https://a.example/tap gaiadr3.gaia_source")
+        return ReferenceStars(reference.table, reference.origin)
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def test_a_second_folder_needs_no_network(field, tmp_path):
     services = Answering(settings(tmp_path))
     first = stars_of(folder, services)
     offline = Answering(settings(tmp_path, offline=True), answers=False)
-    found = stars_of(folder_of(tmp_path / "other"), offline)
+    result = stars_of(folder_of(tmp_path / "other"), offline)
     assert offline.asked == []
-    ours, theirs = (Table.read(p, format="ascii.ecsv") for p in (first.path, found.path))
+    ours, theirs = (Table.read(p, format="ascii.ecsv") for p in (first.path, result.path))
     inside = np.isin(ours["ra"], theirs["ra"])
     assert inside.mean() > 0.9  # the circle itself; the service sent a square
     assert len(theirs) == inside.sum()
@@ -87,30 +87,30 @@ def test_a_second_folder_needs_no_network(field, tmp_path):
 def test_offline_without_anything_says_what_to_do(field, tmp_path):
     folder, _ = field
     services = Answering(settings(tmp_path, offline=True))
-    found = stars_of(folder, services)
-    assert found.path is None
-    assert "run once without --offline" in found.problem
+    result = stars_of(folder, services)
+    assert result.path is None
+    assert "run once without --offline" in result.problem
     assert services.asked == []
 
 
 def test_a_field_that_grows_is_asked_for_again_and_falls_back(field, tmp_path, caplog):
     folder, cone = field
-    chosen = settings(tmp_path)
-    first = stars_of(folder, Answering(chosen))
+    setup = settings(tmp_path)
+    first = stars_of(folder, Answering(setup))
     cone["cone"] = Cone(10.0, 20.0, 0.052)
     change_image(folder)
     # A little more than what is stored: it covers the images, if not all pointing errors.
-    lost = Answering(chosen, answers=False)
-    found = stars_of(folder, lost)
+    lost = Answering(setup, answers=False)
+    result = stars_of(folder, lost)
     assert len(lost.asked) == 1
-    assert found.key == first.key
+    assert result.key == first.key
     stars_of(folder, lost)
     assert len(lost.asked) == 2  # what is not enough is asked for again
     assert "earlier run are used" in caplog.text
     cone["cone"] = Cone(10.5, 20.0, 0.052)
     change_image(folder)
     assert stars_of(folder, lost).path is None
-    grown = Answering(chosen)
+    grown = Answering(setup)
     assert stars_of(folder, grown).path is not None
     assert len(grown.asked) == 1
 
@@ -142,9 +142,9 @@ def test_a_damaged_file_is_asked_for_again(field, tmp_path):
 def test_nothing_is_asked_when_alignment_is_off(field, tmp_path):
     folder, _ = field
     services = Answering(settings(tmp_path, enabled=False))
-    found = stars_of(folder, services)
-    assert (found.path, services.asked) == (None, [])
-    assert "switched off" in found.problem
+    result = stars_of(folder, services)
+    assert (result.path, services.asked) == (None, [])
+    assert "switched off" in result.problem
 
 
 def test_stars_that_are_there_are_not_looked_at_again(field, tmp_path, monkeypatch):

@@ -91,9 +91,9 @@ OWN_ANGLE = (ANGLE - 30) % 360
 @pytest.mark.parametrize("frame", ["image", "physical"])
 def test_every_shape_in_pixels(tmp_path, shape, expected, frame):
     shape = shape.replace("20i", "20" if frame == "physical" else "20i")
-    found = inside(tmp_path, f"{frame}\n{shape}\n")
+    mask = inside(tmp_path, f"{frame}\n{shape}\n")
     assert expected.sum() > 50
-    assert np.array_equal(found, expected)
+    assert np.array_equal(mask, expected)
 
 
 @pytest.mark.parametrize("frame", ["icrs", "fk5", "j2000", "fk4", "b1950", "galactic", "ecliptic"])
@@ -119,7 +119,7 @@ def test_every_frame_of_the_sky_is_that_of_the_regions_package(tmp_path, frame, 
         "annulus": f"annulus({where},0.01',0.05')",
         "panda": f'panda({where},20,100,3,0.5",3",2)',
     }[shape]
-    found = inside(tmp_path, f"{frame}; {text} # color=red\n")
+    mask = inside(tmp_path, f"{frame}; {text} # color=red\n")
     points = theirs.PixCoord(X, Y)
     second = 1 * u.arcsec
     region = {
@@ -138,7 +138,7 @@ def test_every_frame_of_the_sky_is_that_of_the_regions_package(tmp_path, frame, 
         angle = np.degrees(np.arctan2(Y - 80, X - 90))
         expected = expected & ((angle - turn - 20) % 360 <= 80)
     assert expected.sum() > 20
-    assert np.sum(found != expected) <= 2  # on a border
+    assert np.sum(mask != expected) <= 2  # on a border
 
 
 def turn_of(at):
@@ -159,8 +159,8 @@ def test_shapes_are_turned_with_their_frame(tmp_path, frame):
     steps = np.array([-2.1, -1.9, 1.9, 2.1]) / 3600
     for d_lon, d_lat in ((0 * steps, steps), (steps / np.cos(np.radians(lat)), 0 * steps)):
         sky = SkyCoord(lon + d_lon, lat + d_lat, unit="deg", frame=own).icrs
-        found = read_.contain(*WCS_.all_world2pix(sky.ra.deg, sky.dec.deg, 0), WCS_)
-        assert found.tolist() == ([False, True, True, False] if d_lat.any() else [False] * 4)
+        mask = read_.contain(*WCS_.all_world2pix(sky.ra.deg, sky.dec.deg, 0), WCS_)
+        assert mask.tolist() == ([False, True, True, False] if d_lat.any() else [False] * 4)
 
 
 def test_a_sky_circle_holds_what_is_near_on_the_sky(tmp_path):
@@ -184,17 +184,17 @@ def test_pixels_of_an_image_in_arcsec(tmp_path):
 
 def test_pixels_near_the_pole(tmp_path):
     wcs = image_wcs(dec=90.0)
-    found = inside(tmp_path, 'icrs;circle(10,90,2")', wcs=wcs)
-    assert np.array_equal(found, np.hypot(X - 99.5, Y - 89.5) <= 40)
+    mask = inside(tmp_path, 'icrs;circle(10,90,2")', wcs=wcs)
+    assert np.array_equal(mask, np.hypot(X - 99.5, Y - 89.5) <= 40)
 
 
 def test_physical_pixels_are_those_of_the_frame_that_was_cut(tmp_path):
     physical = PhysicalFrame.of_header({"LTV1": -1000.0, "LTV2": -500.0})
-    found = inside(tmp_path, "physical;circle(1090,580,20)", physical)
-    assert np.array_equal(found, R <= 20)
+    mask = inside(tmp_path, "physical;circle(1090,580,20)", physical)
+    assert np.array_equal(mask, R <= 20)
     binned = PhysicalFrame.of_header({"LTV1": 0.5, "LTV2": 0.5, "LTM1_1": 0.5, "LTM2_2": 0.5})
-    found = inside(tmp_path, "physical;circle(179,159,40)", binned)
-    assert np.array_equal(found, R <= 20)
+    mask = inside(tmp_path, "physical;circle(179,159,40)", binned)
+    assert np.array_equal(mask, R <= 20)
     assert PhysicalFrame.of_header({}) == PhysicalFrame()
     # Without a word of a frame, ds9 means the physical one.
     assert np.array_equal(inside(tmp_path, "circle(1090,580,20)", physical), R <= 20)
@@ -242,8 +242,8 @@ def test_what_ds9_writes_around_a_shape(tmp_path, text):
 
 
 def test_a_shape_behind_properties_is_not_lost(tmp_path):
-    found = inside(tmp_path, "image; circle(90,80,5) # color=red ; circle(90,80,20)\n")
-    assert np.array_equal(found, R <= 20)
+    mask = inside(tmp_path, "image; circle(90,80,5) # color=red ; circle(90,80,20)\n")
+    assert np.array_equal(mask, R <= 20)
 
 
 SHAPES_WITHOUT = ["point(9,9)", "point(9,9) # point=x 11", "line(1,1,9,9) # line=0 0",
@@ -254,11 +254,11 @@ SHAPES_WITHOUT = ["point(9,9)", "point(9,9) # point=x 11", "line(1,1,9,9) # line
 
 
 def test_what_has_no_area_is_passed_over_by_name(tmp_path):
-    found = read(tmp_path, "image\n" + "\n".join(SHAPES_WITHOUT) + "\ncircle(90,80,20)\n")
-    assert len(found.regions) == 1
-    told = " ".join(found.passed_over)
+    result = read(tmp_path, "image\n" + "\n".join(SHAPES_WITHOUT) + "\ncircle(90,80,20)\n")
+    assert len(result.regions) == 1
+    told = " ".join(result.passed_over)
     assert all(shape in told for shape in NO_AREA)
-    assert "point (line 2, 3, 11, 12) has no area" in found.passed_over
+    assert "point (line 2, 3, 11, 12) has no area" in result.passed_over
     for shape in SHAPES_WITHOUT:
         with pytest.raises(SettingsError, match=r"my\.reg: no region with an area .*has no area"):
             read(tmp_path, f"image\n{shape}\n")
@@ -306,10 +306,10 @@ def test_what_is_not_understood_stops_before_anything_is_read(tmp_path, text, wh
     if "box(1,2,3,4,5,6)" in text:  # two boxes without a turn
         assert len(read(tmp_path, text).regions) == 1
         return
-    with pytest.raises(SettingsError, match=why) as caught:
+    with pytest.raises(SettingsError, match=why) as excinfo:
         read(tmp_path, text)
-    assert "my.reg" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "my.reg" in str(excinfo.value)
+    assert "\n" not in str(excinfo.value)
 
 
 def test_a_region_on_the_other_side_of_the_sky_holds_nothing(tmp_path):

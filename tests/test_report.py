@@ -56,8 +56,8 @@ def report(finished, tmp_path_factory):
 
 def contents(path):
     """Return what the page holds of its images."""
-    found = re.findall(r'id="packed-\d+">([^<]+)<', path.read_text("utf-8"))
-    return [json.loads(gzip.decompress(base64.b64decode(text))) for text in found]
+    matches = re.findall(r'id="packed-\d+">([^<]+)<', path.read_text("utf-8"))
+    return [json.loads(gzip.decompress(base64.b64decode(text))) for text in matches]
 
 
 def table(**columns):
@@ -95,8 +95,8 @@ def test_content_is_that_of_the_catalog(report, finished):
         assert {"id", "mag_ab_4", "p_cr", "flags"} <= set(columns)
         for name, column in columns.items():
             truth = values(catalog, name)
-            shown = np.array([np.nan if v is None else v for v in column["values"]], float)
-            np.testing.assert_allclose(shown, truth, atol=0.5001 * 10.0 ** -column["digits"])
+            rows = np.array([np.nan if v is None else v for v in column["values"]], float)
+            np.testing.assert_allclose(rows, truth, atol=0.5001 * 10.0 ** -column["digits"])
             assert column["unit"] == str(catalog[name].unit or "")
 
 
@@ -120,10 +120,10 @@ def test_many_images_lie_beside_the_page(done, monkeypatch, change_record):
     assert contents(path) == []
     lines = file.read_text().splitlines()
     assert len(lines) == 2
-    found = re.fullmatch(
+    match = re.fullmatch(
         r'bycatchReport\.arrived\("abc_01/F775W/jabc01010", "([^"]+)"\);', lines[1]
     )
-    assert json.loads(gzip.decompress(base64.b64decode(found[1])))["root"] == "jabc01010"
+    assert json.loads(gzip.decompress(base64.b64decode(match[1])))["root"] == "jabc01010"
     was = file.stat().st_mtime_ns
     page.write_report(done)
     assert file.stat().st_mtime_ns == was  # nothing has changed
@@ -166,18 +166,18 @@ def test_damaged_products_cost_only_themselves(done, caplog):
     for kind in ("segm.fits.gz", "wcs.fits", "depth.fits"):
         (path,) = done.glob(f"*/*/jabc01010_{kind}")
         path.write_bytes(b"no such thing")
-    found = {c["root"]: c for c in contents(page.write_report(done))}
-    assert found["jabc01010"]["sources"]["outlines"]["row"] == []
-    assert found["jabc01010"]["removed"] is None
-    assert found["jabc01020"]["removed"]
+    result_of = {c["root"]: c for c in contents(page.write_report(done))}
+    assert result_of["jabc01010"]["sources"]["outlines"]["row"] == []
+    assert result_of["jabc01010"]["removed"] is None
+    assert result_of["jabc01020"]["removed"]
     assert "left out of the report" in caplog.text
 
 
 def test_catalog_of_another_kind_is_said_to_be(done, caplog):
     (path,) = done.glob("*/*/jabc01010_cat.ecsv")
     Table({"x_center": ["a", "b"]}).write(path, format="ascii.ecsv", overwrite=True)
-    found = {c["root"]: c for c in contents(page.write_report(done))}
-    assert "can't be shown" in found["jabc01010"]["problem"]
+    result_of = {c["root"]: c for c in contents(page.write_report(done))}
+    assert "can't be shown" in result_of["jabc01010"]["problem"]
     assert "left out of the report" in caplog.text
 
 
@@ -193,9 +193,9 @@ def test_missing_library_is_named(done, monkeypatch):
 
 
 def test_command_writes_page_and_figures(bycatch, done):
-    ended = bycatch("report", done, "--figures", "--format", "pdf")
-    assert ended.status == 0, ended.err
-    paths = ended.out.split()
+    result = bycatch("report", done, "--figures", "--format", "pdf")
+    assert result.status == 0, result.err
+    paths = result.out.split()
     assert paths[-1] == str(done / "report.html")
     assert len(paths) == len(set(paths)) == len(list((done / "figures").glob("*.pdf"))) + 1 > 10
 
@@ -323,9 +323,9 @@ def test_lost_images_and_files_are_said(done, change_record):
     notes = json.loads((done / "run.json").read_text())
     notes["skipped"] = [{"path": "x_drc.fits", "reason": "not FITS", "dropped": True}]
     (done / "run.json").write_text(json.dumps(notes))
-    found = problems(done)
-    assert found[0] == (BAD, "not FITS")
-    assert (BAD, "failed: disk full") in found
+    messages = problems(done)
+    assert messages[0] == (BAD, "not FITS")
+    assert (BAD, "failed: disk full") in messages
 
 
 def test_errors_that_are_off_are_said(done, change_record):
@@ -335,8 +335,8 @@ def test_errors_that_are_off_are_said(done, change_record):
         widths["6"] = 2.0
 
     change_record(done, "jabc01010", spoil)
-    found = {row.key.split("/")[-1]: row for row in overview(read_folder(done)).images}
-    cell = found["jabc01010"].cells["pulls"]
+    result_of = {row.key.split("/")[-1]: row for row in overview(read_folder(done)).images}
+    cell = result_of["jabc01010"].cells["pulls"]
     assert cell.value == 2.0
     assert cell.level == WARN
 
@@ -375,8 +375,8 @@ def test_quoted_radius(names, radius):
 
 def test_histogram_counts_every_row_once():
     mag = np.array([20.1, 20.1, 22.3, 23.9, np.nan])
-    found = histogram(table(mag_ab_6=mag), np.array([POINT, COSMIC, OPEN, COSMIC, POINT]), "6")
-    assert (sum(found["all"]), sum(found["clean"])) == (4, 2)
+    rows = histogram(table(mag_ab_6=mag), np.array([POINT, COSMIC, OPEN, COSMIC, POINT]), "6")
+    assert (sum(rows["all"]), sum(rows["clean"])) == (4, 2)
     assert histogram(table(mag_ab_6=[np.nan]), np.array([OPEN]), "6") is None
 
 
@@ -398,10 +398,10 @@ def test_block_means_leave_out_what_is_missing():
     image = np.arange(20, dtype=np.float32).reshape(4, 5)
     image[0, 0] = np.nan
     image[2:, 4] = np.nan
-    found = pixels.block_means(image, 2)
+    result = pixels.block_means(image, 2)
     truth = [[(1 + 5 + 6) / 3, (2 + 3 + 7 + 8) / 4, (4 + 9) / 2],
              [(10 + 11 + 15 + 16) / 4, (12 + 13 + 17 + 18) / 4, np.nan]]  # fmt: skip
-    np.testing.assert_allclose(found, truth)
+    np.testing.assert_allclose(result, truth)
 
 
 def test_picture_has_dark_sources_a_light_sky_and_its_first_row_on_top():
@@ -409,11 +409,11 @@ def test_picture_has_dark_sources_a_light_sky_and_its_first_row_on_top():
     sci = rng.normal(0, 1, (120, 200)).astype(np.float32)
     sci[10:14, 150:154] = 500.0
     sci[:, :20] = np.nan
-    found = pixels.picture(sci, 100)
-    assert found.shape == (60, 100)
-    assert found[60 - 6, 76] < 10
-    assert np.median(found[:, 12:]) > 200
-    assert np.all(found[:, :9] == 255)
+    image = pixels.picture(sci, 100)
+    assert image.shape == (60, 100)
+    assert image[60 - 6, 76] < 10
+    assert np.median(image[:, 12:]) > 200
+    assert np.all(image[:, :9] == 255)
 
 
 def test_picture_of_nothing_is_white():
@@ -426,9 +426,9 @@ def test_cutout_is_centred_on_its_source(x, y):
     inside = 0 <= x < 100 and 0 <= y < 80
     if inside:
         sci[round(y), round(x)] = 1000.0
-    found = pixels.cutout(sci, x, y)
-    assert found.shape == (41, 41)
-    assert (found[20, 20] < 5) == inside
+    image = pixels.cutout(sci, x, y)
+    assert image.shape == (41, 41)
+    assert (image[20, 20] < 5) == inside
 
 
 def test_cutout_far_off_is_white():
@@ -443,10 +443,10 @@ def test_outlines_pass_around_their_segments():
     segments[(xx - 20) ** 2 + (yy - 30) ** 2 < 150] = 1
     segments[5, 60] = 3  # one pixel
     segments[40:60, 69] = 4  # on the border
-    found = pixels.outlines(segments, [1, 2, 3, 4, 9, 0])
-    assert sorted(found) == [1, 3, 4]
+    result = pixels.outlines(segments, [1, 2, 3, 4, 9, 0])
+    assert sorted(result) == [1, 3, 4]
     centres = np.column_stack([xx.ravel(), yy.ravel()])
-    for number, (xs, ys) in found.items():
+    for number, (xs, ys) in result.items():
         inside = Polygon(np.column_stack([xs, ys])).contains_points(centres, radius=1e-6)
         inside |= Polygon(np.column_stack([xs, ys])).contains_points(centres, radius=-1e-6)
         np.testing.assert_array_equal(inside.reshape(segments.shape), segments == number)
@@ -466,12 +466,12 @@ def test_map_of_exposures():
     n_exp = np.zeros((500, 400), np.int16)
     n_exp[:250] = 1
     n_exp[250:300] = 12
-    found = pixels.exposure_map(n_exp)
-    assert [text for text, _, _ in found.legend] == ["1", "9 +"]
-    assert sum(share for _, _, share in found.legend) == pytest.approx(1.0)
-    assert found.legend[0][2] == pytest.approx(250 / 300, abs=0.01)
-    assert found.rgb[-1, 0].tolist() == [0xFD, 0xE0, 0xA6]  # the lower half
-    assert found.rgb[0, 0].tolist() == [255, 255, 255]
+    image = pixels.exposure_map(n_exp)
+    assert [text for text, _, _ in image.legend] == ["1", "9 +"]
+    assert sum(share for _, _, share in image.legend) == pytest.approx(1.0)
+    assert image.legend[0][2] == pytest.approx(250 / 300, abs=0.01)
+    assert image.rgb[-1, 0].tolist() == [0xFD, 0xE0, 0xA6]  # the lower half
+    assert image.rgb[0, 0].tolist() == [255, 255, 255]
 
 
 # ---------------------------------------------------------------- limits, figures
@@ -503,9 +503,9 @@ def test_figures_show_what_is_there(finished):
     pytest.importorskip("matplotlib")
     (image,) = [i for i in read_folder(finished).images if i.record.root == "jabc01010"]
     content = payload(image, image.table("cat"), BUDGET)
-    found = dict(static_figures.figures(content))
-    assert set(found) >= {"picture", "counts", "errors", "shapes", "exposures"}
-    (axes,) = found["errors"].axes
+    result = dict(static_figures.figures(content))
+    assert set(result) >= {"picture", "counts", "errors", "shapes", "exposures"}
+    (axes,) = result["errors"].axes
     assert axes.get_xlabel() == "AB magnitude"
     drawn = sum(len(part.get_offsets()) for part in axes.collections)
     assert drawn == np.isfinite(values(image.table("cat"), "mag_ab_err_4")).sum()
@@ -635,5 +635,5 @@ def test_what_the_user_says_of_a_file_holds_for_the_page_and_for_explain(
     (content,) = contents(page.write_report(out))
     assert content["picture"]
     assert "no picture" not in caplog.text
-    ended = bycatch("explain", out, "--xy", 100, 100)
-    assert ended.status == 0, ended.err
+    result = bycatch("explain", out, "--xy", 100, 100)
+    assert result.status == 0, result.err

@@ -49,7 +49,7 @@ def digest_of(values):
 
 def digests(out):
     """Return the digests of what each step has made, by step, image and column."""
-    found = {stage: {} for stage in STAGES}
+    result_of = {stage: {} for stage in STAGES}
     for sources in sorted(out.glob("*/*/*_sources.ecsv")):
         folder = sources.parent
         root = sources.name.removesuffix("_sources.ecsv")
@@ -70,11 +70,11 @@ def digests(out):
         wcs = [header[f"{name}{k}"] for name in ("CRVAL", "CRPIX") for k in (1, 2)]
         planes["align"]["WCS"] = np.array([*wcs, header["CD1_1"] * 1e6, header["CD2_1"] * 1e6])
         for stage in STAGES:
-            here = found[stage][root] = {}
+            here = result_of[stage][root] = {}
             for table in tables.get(stage, ()):
                 here |= {name: digest_of(table[name]) for name in table.colnames}
             here |= {name: digest_of(plane) for name, plane in planes.get(stage, {}).items()}
-    return found
+    return result_of
 
 
 def made(folder):
@@ -88,7 +88,7 @@ def made(folder):
 
 def changes(before, after):
     """Return which columns of which steps changed."""
-    found = {}
+    result_of = {}
     for stage in STAGES:
         names = [
             f"{root} {column}"
@@ -98,8 +98,8 @@ def changes(before, after):
                          after[stage].get(root, {}).get(column))
         ]  # fmt: skip
         if names:
-            found[stage] = names
-    return found
+            result_of[stage] = names
+    return result_of
 
 
 def _same(one, other):
@@ -111,12 +111,12 @@ def _same(one, other):
 @pytest.mark.slow
 def test_results_change_with_their_revisions_only(tmp_path):
     stored = json.loads(STORED.read_text())
-    found = changes(stored["digests"], digests(made(tmp_path)))
+    result = changes(stored["digests"], digests(made(tmp_path)))
     # A step that builds on one whose revision is another has other results as well.
     bumped = [stage for stage in STAGES if stored["revisions"][stage] != REVISIONS[stage]]
     assert not bumped, f"renew {STORED.name}: {', '.join(bumped)} have other revisions by now"
-    first = next(iter(found), None)
-    assert first is None, f"the results of '{first}' changed, its revision did not: {found[first]}"
+    first = next(iter(result), None)
+    assert first is None, f"the results of '{first}' changed, its revision did not: {result[first]}"
 
 
 def test_a_change_is_seen(tmp_path):

@@ -178,21 +178,23 @@ def test_without_them_the_message_says_what_was_tried_and_what_was_left_out(imag
 
 
 def test_errors_of_their_own_reach_the_catalog(image):
-    found = detect.run(image, SETTINGS)
-    targets = measure.Targets.of(found.sources)
-    table = measure.run(image, targets, pixels=measure.Pixels(None, found.segmentation)).table
+    detection = detect.run(image, SETTINGS)
+    targets = measure.Targets.of(detection.sources)
+    table = measure.run(image, targets, pixels=measure.Pixels(None, detection.segmentation)).table
     scale_mas = image.scale_arcsec * 1000
     for x, y in zip(X, Y, strict=True):
         k = nearest(table, x, y)
-        expected = found.sources["centre_err_px"][k] * scale_mas
+        expected = detection.sources["centre_err_px"][k] * scale_mas
         assert table["RA_GAIA_WCS_err"][k] == pytest.approx(expected, rel=1e-6)
         assert table["p_star"][k] == 1.0
 
 
 def test_an_elongated_star_on_the_mask_counts_with_its_wings(image):
-    found = detect.run(image, SETTINGS)
-    sources = found.sources.copy()
-    sources["on_cr_mask"] = mask_shares(found.segmentation, found.segmentation > 0, sources["id"])
+    detection = detect.run(image, SETTINGS)
+    sources = detection.sources.copy()
+    sources["on_cr_mask"] = mask_shares(
+        detection.segmentation, detection.segmentation > 0, sources["id"]
+    )
     sources["n_exp"], sources["ellipticity"] = 1, 0.9
     result, _ = frame_of(image, sources)
     assert result.n_matches == len(X)

@@ -59,21 +59,21 @@ def test_links_to_folders_are_followed_once(raw, tmp_path):
     away.mkdir()
     (away / "jabc01030_drc.fits").touch()
     (raw / "away").symlink_to(away)
-    found = find_files([raw, raw / "more", away], tmp_path / "out")
-    assert names(found, tmp_path) == [
+    files = find_files([raw, raw / "more", away], tmp_path / "out")
+    assert names(files, tmp_path) == [
         f"raw/{NAME}",
         "raw/more/jabc01020_drc.fits",
         "away/jabc01030_drc.fits",
     ]
-    assert found.skipped == []
+    assert files.skipped == []
 
 
 def test_a_file_of_two_names_is_used_once(raw, tmp_path):
     os.link(raw / NAME, raw / "jabc01020_drc.fits")
     (raw / "jabc01030_drc.fits").symlink_to(NAME)
-    found = find_files([raw], tmp_path / "out")
-    assert names(found, raw) == [NAME]
-    assert reasons(found) == dict.fromkeys(
+    files = find_files([raw], tmp_path / "out")
+    assert names(files, raw) == [NAME]
+    assert reasons(files) == dict.fromkeys(
         ("jabc01020_drc.fits", "jabc01030_drc.fits"), f"the same file as {raw / NAME}"
     )
 
@@ -138,9 +138,9 @@ def test_what_is_no_file_is_named_and_not_opened(raw, tmp_path, monkeypatch, kin
     make, reason = ODD[kind]
     make(raw / name)
     monkeypatch.setattr(files.fits, "open", lambda *_, **__: pytest.fail("opened"))
-    found = find_files([raw], tmp_path / "out")
-    assert names(found, raw) == [NAME]
-    assert reason in reasons(found)[name]
+    paths = find_files([raw], tmp_path / "out")
+    assert names(paths, raw) == [NAME]
+    assert reason in reasons(paths)[name]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "giant"])
@@ -185,9 +185,9 @@ def test_a_folder_that_can_not_be_entered_is_said(raw, tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    found = find_files([raw], tmp_path / "out")
-    assert names(found, raw) == [NAME]
-    assert reasons(found) == {"closed": "the folder can't be entered (Permission denied)"}
+    files = find_files([raw], tmp_path / "out")
+    assert names(files, raw) == [NAME]
+    assert reasons(files) == {"closed": "the folder can't be entered (Permission denied)"}
 
 
 def test_folders_may_be_deep(tmp_path):
@@ -210,9 +210,9 @@ def test_folders_may_be_deep(tmp_path):
 
 def test_hidden_files_are_counted(raw, tmp_path):
     (raw / f"._{NAME}").touch()
-    found = find_files([raw], tmp_path / "out")
-    assert names(found, raw) == [NAME]
-    assert found.passed_over == {"hidden": 1}
+    files = find_files([raw], tmp_path / "out")
+    assert names(files, raw) == [NAME]
+    assert files.passed_over == {"hidden": 1}
 
 
 @pytest.mark.parametrize("name", ["gone", "x" * 300, "a/" * 3000])
@@ -285,8 +285,8 @@ def test_products_of_a_long_name_have_names_that_fit(image, tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
     raw.mkdir()
     (raw / f"jabc01010_{'x' * 235}_drc.fits").write_bytes(image)
-    chosen = Settings()
-    records, problems = sort_only([raw], out, chosen)
+    settings = Settings()
+    records, problems = sort_only([raw], out, settings)
     assert not problems
     paths = records[0].paths(out)
     figure = f"{'f' * 64}_{'F' * 16}_{records[0].root}_completeness.png"
@@ -419,11 +419,11 @@ def test_a_run_on_odd_names_gives_what_plain_names_give(bycatch, visit, finished
     raw.mkdir()
     shutil.copy(visit.raw / NAME, raw / "jabc01010 [é]\n\udcff=<script>_drc.fits")
     shutil.copy(visit.raw / "jabc01020_drc.fits", raw)
-    ended = bycatch(
+    result = bycatch(
         "run", raw, "-o", out, "--gaia", visit.gaia, "--formats", "fits,csv,votable,parquet",
         "--write-wcs", "-q",
     )  # fmt: skip
-    assert ended.status == 0, ended.err
+    assert result.status == 0, result.err
     (path,) = out.glob("abc_01/F775W/*_cat.ecsv")
     theirs = read_table(path)
     ours = read_table(finished / "abc_01/F775W/jabc01010_cat.ecsv")

@@ -120,12 +120,12 @@ def test_settings_are_frozen_and_refuse_unknown_names():
 
 def limits(info):
     """Return the lower and upper limits of a number."""
-    found = {}
+    result_of = {}
     for rule in info.metadata:
         for name in ("ge", "gt", "le", "lt"):
             if getattr(rule, name, None) is not None:
-                found[name] = getattr(rule, name)
-    return found
+                result_of[name] = getattr(rule, name)
+    return result_of
 
 
 @pytest.mark.parametrize(("section", "name", "info"), EVERY)
@@ -138,9 +138,9 @@ def test_every_number_and_list_has_an_upper_limit_and_a_lower_one(section, name,
     elif info.annotation not in (int, float):
         return
     for kind in kinds:
-        found = limits(kind)
-        assert {"ge", "gt"} & set(found)
-        assert {"le", "lt"} & set(found)
+        groups = limits(kind)
+        assert {"ge", "gt"} & set(groups)
+        assert {"le", "lt"} & set(groups)
 
 
 @pytest.mark.parametrize(
@@ -318,9 +318,9 @@ def written(tmp_path, text, name="my.toml"):
 )
 def test_files_with_wrong_names_are_refused_with_the_line(tmp_path, text, line, message):
     path = written(tmp_path, text)
-    with pytest.raises(SettingsError, match=message) as caught:
+    with pytest.raises(SettingsError, match=message) as excinfo:
         read_toml(path)
-    assert f"{path}:{line}:" in str(caught.value)
+    assert f"{path}:{line}:" in str(excinfo.value)
 
 
 def test_a_setting_without_its_section_is_told_where_it_belongs(tmp_path):
@@ -340,9 +340,9 @@ def test_a_setting_without_its_section_is_told_where_it_belongs(tmp_path):
 def test_files_with_other_mistakes_are_refused(tmp_path, content, message):
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=message) as caught:
+    with pytest.raises(SettingsError, match=message) as excinfo:
         Settings.load(config=path)
-    assert str(path) in str(caught.value)
+    assert str(path) in str(excinfo.value)
 
 
 def test_a_missing_file_or_a_folder_is_refused(tmp_path):
@@ -358,10 +358,10 @@ def test_empty_files_change_nothing(tmp_path):
 
 def test_later_sources_win(tmp_path):
     path = written(tmp_path, "[detect]\nn_pixels = 20\nn_sigma = 4.0\n")
-    got = Settings.load(config=path, assignments=["detect.n_sigma=5"], preset="deep")
-    assert got.detect.n_pixels == 20
-    assert got.detect.n_sigma == 5
-    assert got.detect.deblend_n_levels == PRESETS["deep"]["detect"]["deblend_n_levels"]
+    settings = Settings.load(config=path, assignments=["detect.n_sigma=5"], preset="deep")
+    assert settings.detect.n_pixels == 20
+    assert settings.detect.n_sigma == 5
+    assert settings.detect.deblend_n_levels == PRESETS["deep"]["detect"]["deblend_n_levels"]
     again = Settings.load(assignments=["detect.n_pixels=3", "detect.n_pixels=4"])
     assert again.detect.n_pixels == 4
 
@@ -383,8 +383,8 @@ def test_a_named_preset_takes_back_the_other_one_but_not_the_users_values():
     deep = PRESETS["deep"]
     base = {"detect": {**deep["detect"], "n_sigma": 4.0}}
     before = {"detect": dict(base["detect"])}
-    got = Settings.load(preset="classic", base=base)
-    assert got == Settings.load(assignments=["detect.n_sigma=4.0"])
+    settings = Settings.load(preset="classic", base=base)
+    assert settings == Settings.load(assignments=["detect.n_sigma=4.0"])
     assert base == before
     assert Settings.load(base=base).detect.n_pixels == deep["detect"]["n_pixels"]
 
@@ -421,9 +421,9 @@ def test_sidecars_hold_input_settings_with_or_without_section(tmp_path):
 )
 def test_wrong_sidecars_are_refused(tmp_path, text, message):
     path = written(tmp_path, text, "x.bycatch.toml")
-    with pytest.raises(SettingsError, match=message) as caught:
+    with pytest.raises(SettingsError, match=message) as excinfo:
         read_sidecar(path)
-    assert str(path) in str(caught.value)
+    assert str(path) in str(excinfo.value)
 
 
 # ---------------------------------------------------------------- writing, digests

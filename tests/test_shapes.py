@@ -31,8 +31,8 @@ def gaussian(shape, x, y, a, b, theta):
 
 @pytest.mark.parametrize(("theta", "expected"), [(90, 0), (0, 90), (45, 135), (-45, 45)])
 def test_north_up(theta, expected):
-    found = shapes.position_angles_deg([59.0], [39.0], [np.radians(theta)], tangent(rotation(0)))
-    assert (found[0] - expected + 90) % 180 - 90 == pytest.approx(0, abs=1e-3)
+    angles = shapes.position_angles_deg([59.0], [39.0], [np.radians(theta)], tangent(rotation(0)))
+    assert (angles[0] - expected + 90) % 180 - 90 == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize("dec", [-89.9, 0.0, 62.0, 89.99])
@@ -50,8 +50,10 @@ def test_angles_are_those_of_astropy(dec, roll):
 
 def test_an_angle_is_missing_only_where_something_is():
     wcs = tangent(rotation(10))
-    found = shapes.position_angles_deg([1.0, np.nan, 3.0], [1.0, 2.0, 3.0], [0.1, 0.1, np.nan], wcs)
-    np.testing.assert_array_equal(np.isnan(found), [False, True, True])
+    angles = shapes.position_angles_deg(
+        [1.0, np.nan, 3.0], [1.0, 2.0, 3.0], [0.1, 0.1, np.nan], wcs
+    )
+    np.testing.assert_array_equal(np.isnan(angles), [False, True, True])
     assert len(shapes.position_angles_deg([], [], [], wcs)) == 0
 
 
@@ -59,16 +61,16 @@ def test_a_galaxy_on_an_image(as_image):
     sci = 0.2 + 3.0 * gaussian((90, 120), 60.4, 41.7, 4.0, 2.0, np.radians(30))
     image = as_image(sci)
     segments = (sci > 0.3).astype(np.int32)
-    found = shapes.measure_shapes(
+    labels = shapes.measure_shapes(
         image, [60.4], [41.7], [0.2], segmentation=segments, labels=[1], wcs=tangent(rotation(0))
     )
     # The segment holds the part above 1/30 of the peak; its ragged edge turns the axis a little.
-    assert 0.8 * 4 < found.semimajor_px[0] < 4
-    assert 0.8 * 2 < found.semiminor_px[0] < 2
-    assert found.theta_deg[0] == pytest.approx(30, abs=0.5)
-    assert found.pa_deg[0] == pytest.approx(120, abs=0.5)
-    assert found.kron_rate[0] == pytest.approx(3.0 * 2 * np.pi * 8, rel=0.02)
-    assert not found.windowed[0]
+    assert 0.8 * 4 < labels.semimajor_px[0] < 4
+    assert 0.8 * 2 < labels.semiminor_px[0] < 2
+    assert labels.theta_deg[0] == pytest.approx(30, abs=0.5)
+    assert labels.pa_deg[0] == pytest.approx(120, abs=0.5)
+    assert labels.kron_rate[0] == pytest.approx(3.0 * 2 * np.pi * 8, rel=0.02)
+    assert not labels.windowed[0]
     forced = shapes.measure_shapes(image, [60.4], [41.7], [0.2])
     assert forced.windowed[0]
     assert forced.semimajor_px[0] == pytest.approx(4, rel=1e-3)
@@ -79,8 +81,8 @@ def test_a_galaxy_on_an_image(as_image):
 def test_positions_without_data(as_image):
     sci = np.ones((40, 50))
     sci[:, 30:] = np.nan
-    found = shapes.measure_shapes(as_image(sci), [40.0, -9.0, np.nan], [20.0, 5.0, 5.0], [0.0] * 3)
-    for values in (found.semimajor_px, found.kron_rate, found.half_light_px, found.pa_deg):
+    result = shapes.measure_shapes(as_image(sci), [40.0, -9.0, np.nan], [20.0, 5.0, 5.0], [0.0] * 3)
+    for values in (result.semimajor_px, result.kron_rate, result.half_light_px, result.pa_deg):
         assert np.isnan(values).all()
 
 

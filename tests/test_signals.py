@@ -44,16 +44,16 @@ class Command:
 
     def left(self):
         """Return the processes that are there: number and words."""
-        found = {}
+        result_of = {}
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 if self.mark.encode() in (path / "environ").read_bytes():
                     words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                     if words.strip():
-                        found[int(path.name)] = words
+                        result_of[int(path.name)] = words
             except OSError:
                 continue
-        return found
+        return result_of
 
     def workers(self):
         return [n for n, words in self.left().items() if "spawn_main" in words]
@@ -72,8 +72,8 @@ class Command:
         """Return the first true answer of a call."""
         until = time.monotonic() + patience_s
         while time.monotonic() < until:
-            if found := what():
-                return found
+            if result := what():
+                return result
             time.sleep(0.02)
         raise AssertionError("it never came")
 
@@ -86,16 +86,16 @@ class Command:
 @pytest.fixture
 def begin(visit, tmp_path):
     """Return a function that begins a run on the visit."""
-    begun = []
+    starts = []
 
     def run(*words, **options):
         out = tmp_path / "out"
         command = Command("run", visit.raw, "-o", out, "--gaia", visit.gaia, *words, **options)
-        begun.append(command)
+        starts.append(command)
         return command
 
     yield run
-    for command in begun:
+    for command in starts:
         for number in command.left():
             os.kill(number, signal.SIGKILL)
         command.process.communicate()
@@ -155,12 +155,12 @@ def test_a_reader_that_goes_away_costs_no_run(visit, tmp_path, words):
         f"set -o pipefail; '{sys.executable}' -m bycatch run '{visit.raw}' -o '{out}' "
         f"--gaia '{visit.gaia}' {words}"
     )
-    ended = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", command], check=False, capture_output=True, text=True, timeout=120
     )
-    assert ended.returncode == 0, ended.stderr
+    assert process.returncode == 0, process.stderr
     for text in ("Traceback", "Exception ignored", "rror"):
-        assert text not in ended.stderr
+        assert text not in process.stderr
     assert (out / "summary.json").exists()
     assert (out / "report.html").exists()
     check_products(out)
@@ -169,25 +169,25 @@ def test_a_reader_that_goes_away_costs_no_run(visit, tmp_path, words):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_the_log_costs_the_log(bycatch, visit, done):
     words = ["run", visit.raw, "-o", done, "--gaia", visit.gaia, "--log-file", "/dev/full"]
-    ended = bycatch(*words)
-    assert ended.status == 0
-    assert ended.err.count("the log has stopped: /dev/full can't be written") == 1
-    assert "Traceback" not in ended.err
+    result = bycatch(*words)
+    assert result.status == 0
+    assert result.err.count("the log has stopped: /dev/full can't be written") == 1
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("words", ["--help", "config", "status ."])
 @pytest.mark.parametrize("target", ["/dev/full", "a closed pipe"])
 def test_small_commands_lose_their_readers_without_a_traceback(tmp_path, words, target):
     to = ">/dev/full" if target == "/dev/full" else "| true"
-    ended = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", f"'{sys.executable}' -m bycatch {words} {to}"],
         check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path,
     )  # fmt: skip
-    assert "Traceback" not in ended.stderr
-    assert "Exception ignored" not in ended.stderr
+    assert "Traceback" not in process.stderr
+    assert "Exception ignored" not in process.stderr
     if target == "/dev/full" and words == "config":
         lost = "bycatch: what was printed is not complete: [Errno 28] No space left on device"
-        assert (ended.returncode, ended.stderr.strip()) == (1, lost)
+        assert (process.returncode, process.stderr.strip()) == (1, lost)
 
 
 # ---------------------------------------------------------------- in this process
@@ -283,9 +283,9 @@ def test_an_error_that_a_signal_caused_is_the_signal(bycatch, monkeypatch, tmp_p
             raise ImportError("numpy failed to import") from err
 
     monkeypatch.setattr("bycatch.pipeline.run", fail)
-    ended = bycatch("run", visit.raw, "-o", tmp_path / "out")
-    assert ended.status == 143
-    assert "numpy" not in ended.err
+    result = bycatch("run", visit.raw, "-o", tmp_path / "out")
+    assert result.status == 143
+    assert "numpy" not in result.err
 
 
 def test_a_signal_amid_code_that_bears_no_exception_waits_a_moment():
@@ -343,9 +343,9 @@ bycatch.cli.main()
 
 def test_ctrl_c_amid_the_start_of_a_thread_ends_the_process():
     """A pool's thread that was started but not yet in the pool's books held the exit for ever."""
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", STARTED_AMID],
         check=False, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
-    assert ended.returncode == STATUS[signal.SIGINT], ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert process.returncode == STATUS[signal.SIGINT], process.stderr
+    assert "Traceback" not in process.stderr

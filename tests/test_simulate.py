@@ -391,10 +391,12 @@ def test_no_cosmic_ray_leaves_less_than_500_electrons():
     from scipy.ndimage import label, sum_labels
 
     charge = cosmic_rays((1500, 1500), 1000.0, 0.0005, np.random.default_rng(4))
-    found, n = label(np.pad(charge, 1) > 0, structure=np.ones((3, 3)))
-    totals = sum_labels(np.pad(charge, 1), found, np.arange(1, n + 1))
+    structure, n = label(np.pad(charge, 1) > 0, structure=np.ones((3, 3)))
+    totals = sum_labels(np.pad(charge, 1), structure, np.arange(1, n + 1))
     inside = np.ones(n, dtype=bool)
-    edge = np.unique(np.concatenate([found[1], found[-2], found[:, 1], found[:, -2]]))
+    edge = np.unique(
+        np.concatenate([structure[1], structure[-2], structure[:, 1], structure[:, -2]])
+    )
     inside[edge[edge > 0] - 1] = False
     # Points of a track that fall apart are fragments; there are few.
     assert (totals[inside] >= 499).mean() > 0.95
@@ -530,8 +532,8 @@ def test_a_visit_comes_with_reference_stars_that_are_its_own(visit):
     stars = from_table(visit.gaia, "simulated")
     ra, dec = stars.positions_at(visit.images[0].mjd_start)
     truth = visit.images[0].truth
-    found = SkyCoord(ra, dec, unit="deg")
-    distance = found.match_to_catalog_sky(SkyCoord(truth["ra"], truth["dec"]))[1]
+    positions = SkyCoord(ra, dec, unit="deg")
+    distance = positions.match_to_catalog_sky(SkyCoord(truth["ra"], truth["dec"]))[1]
     assert len(stars) >= 3
     # Medians of motions that are not measured and of faint stars' errors: a few mas.
     assert np.median(distance.to_value(u.mas)) < 5

@@ -44,9 +44,9 @@ def energy(step, radii):
 
 def test_optics_have_the_published_energy_beyond_ten_pixels_at_any_focus():
     radii = np.array([10.0, 20.0, 40.0])
-    published = photcal.encircled_energy("WFC", "F606W").at(radii * 0.05)
+    values_of_paper = photcal.encircled_energy("WFC", "F606W").at(radii * 0.05)
     for step in (-6, 0, 6):
-        assert_allclose(energy(step, radii), published, atol=0.004)
+        assert_allclose(energy(step, radii), values_of_paper, atol=0.004)
 
 
 def test_focus_moves_light_out_of_the_core():
@@ -166,8 +166,8 @@ def test_some_of_what_is_found_stays():
     charge = np.full((200, 200), 1e4)
     light = np.full((200, 200), 36.0)
     settings = small(reject_missed_percent=10.0)
-    found = rejectable(charge, light, settings, np.random.default_rng(1))
-    assert found.mean() == pytest.approx(0.9, abs=0.01)
+    mask = rejectable(charge, light, settings, np.random.default_rng(1))
+    assert mask.mean() == pytest.approx(0.9, abs=0.01)
     assert rejectable(charge, light, small(), np.random.default_rng(1)).all()
 
 

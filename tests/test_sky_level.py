@@ -42,10 +42,10 @@ def test_segments_grow_as_the_slow_twin_lets_them(factor, margin, most):
         labels[y : y + rng.integers(1, 14), x : x + rng.integers(1, 20)] = k
     labels[0, 0] = 6
     before = labels.copy()
-    found = grown_segments(labels, factor, margin, most)
-    np.testing.assert_array_equal(found, slow_growth(labels, factor, margin, most))
+    segments = grown_segments(labels, factor, margin, most)
+    np.testing.assert_array_equal(segments, slow_growth(labels, factor, margin, most))
     np.testing.assert_array_equal(labels, before)
-    assert found[labels > 0].all()
+    assert segments[labels > 0].all()
 
 
 def test_no_segment_grows_from_nothing():
@@ -72,8 +72,8 @@ def test_the_level_is_that_of_free_pixels():
     data[~free] += 5
     x, y = np.array([250.0, 160.0, 340.0]), np.array([200.0, 250.0, 150.0])
     surface = level_surface(data, free, 100, 3.0, 0.1)
-    found = surface_at(surface, data.shape, x, y)
-    np.testing.assert_allclose(found, 0.2 + 1e-4 * x - 5e-5 * y, atol=1e-3)
+    result = surface_at(surface, data.shape, x, y)
+    np.testing.assert_allclose(result, 0.2 + 1e-4 * x - 5e-5 * y, atol=1e-3)
     far = np.array([-5.0, np.nan, 499.4, 1e12]), np.array([3.0, 3.0, 399.4, 2.0])
     lost = surface_at(surface, data.shape, *far)
     np.testing.assert_array_equal(np.isnan(lost), [True, True, False, True])
@@ -97,8 +97,8 @@ def test_a_large_galaxy_keeps_its_light(as_image):
     segments = (light > 0.008).astype(np.int32)
     targets = measure.Targets([220.3], [230.1])
     settings = Settings().measure.replace(n_blank=600)
-    got = measure.run(image, targets, settings, pixels=measure.Pixels(None, segments))
-    row = got.table[0]
+    measurement = measure.run(image, targets, settings, pixels=measure.Pixels(None, segments))
+    row = measurement.table[0]
     assert row["sky_median"] > 0.045
     assert row["sky_level"] == pytest.approx(0.03, abs=3e-4)
     # 2.5 Kron radii of a disc, found in noise, hold about 95 % of its light.
@@ -144,23 +144,23 @@ def test_the_error_of_the_level_is_measured(as_image):
     blank = sky_noise.blank_sky(image, nowhere > 0, settings)
     model = sky_noise.noise_model(image, blank, settings)
     far = sky_level(image, nowhere, None)
-    found = total_noise(blank, far, model, 15.0)
+    result = total_noise(blank, far, model, 15.0)
     # Circle and annulus smooth it a little.
-    assert 0.0006 < found.level_error < 0.0012
-    assert found.scale == pytest.approx(1.0, abs=0.25)
+    assert 0.0006 < result.level_error < 0.0012
+    assert result.scale == pytest.approx(1.0, abs=0.25)
     smooth = as_image(rng.normal(0, 0.01, shape))
     blank = sky_noise.blank_sky(smooth, nowhere > 0, settings)
     model = sky_noise.noise_model(smooth, blank, settings)
-    found = total_noise(blank, sky_level(smooth, nowhere, None), model, 15.0)
-    assert found.level_error < 0.0004
-    assert found.scale == pytest.approx(1.0, abs=0.1)
+    result = total_noise(blank, sky_level(smooth, nowhere, None), model, 15.0)
+    assert result.level_error < 0.0004
+    assert result.scale == pytest.approx(1.0, abs=0.1)
 
 
 def test_errors_of_totals():
     noise = TotalNoise(scale=1.5, typical=0.2, level_error=1e-3)
     # Scatter of 0.01 in 400 s: 1.5 x 0.01 x 10 and 1e-3 x 100.
-    found = noise.sky_error_in(np.array([100.0, 100.0, np.nan]), [400.0, 0.0, 400.0])
-    np.testing.assert_allclose(found, [np.hypot(0.15, 0.1), np.nan, np.nan])
+    result = noise.sky_error_in(np.array([100.0, 100.0, np.nan]), [400.0, 0.0, 400.0])
+    np.testing.assert_allclose(result, [np.hypot(0.15, 0.1), np.nan, np.nan])
     unknown = TotalNoise(1.5, 0.2, np.nan)
     expected = np.hypot(0.15, UNKNOWN_LEVEL * 0.01 * 100)
     np.testing.assert_allclose(unknown.sky_error_in(np.array([100.0]), [400.0]), expected)
@@ -181,21 +181,21 @@ def test_light_beyond_is_that_of_a_sersic_profile():
 def test_magnitudes_of_real_galaxies_are_the_published_ones(shared, as_image):
     """Through detection and measurement: they know neither the sky nor where the galaxies are."""
     folder = shared / "data" / "real_galaxies"
-    published = fits.getdata(folder / "paltas_real_galaxy_catalog_23.5.fits", 1)
+    values_of_paper = fits.getdata(folder / "paltas_real_galaxy_catalog_23.5.fits", 1)
     sci = np.random.default_rng(5).normal(0.02, 0.006, (1100, 900))
     places = np.indices((4, 3)).reshape(2, -1).T * 260 + 160
     with fits.open(folder / "paltas_real_galaxy_images_23.5_n1.fits") as hdus:
-        for (y, x), galaxy in zip(places, published, strict=False):
+        for (y, x), galaxy in zip(places, values_of_paper, strict=False):
             light = hdus[int(galaxy["GAL_HDU"])].data - galaxy["NOISE_MEAN"]
             ny, nx = (n // 2 for n in light.shape)
             light = light[: 2 * ny, : 2 * nx].reshape(ny, 2, nx, 2).sum(axis=(1, 3))
             sci[y - ny // 2 : y - ny // 2 + ny, x - nx // 2 : x - nx // 2 + nx] += light
     image, settings = as_image(sci), Settings.load(preset="deep")
-    found = detect.run(image, settings.detect)
-    pixels = measure.Pixels(None, found.segmentation)
-    table = measure.run(image, measure.Targets.of(found.sources), pixels=pixels).table
+    detection = detect.run(image, settings.detect)
+    pixels = measure.Pixels(None, detection.segmentation)
+    table = measure.run(image, measure.Targets.of(detection.sources), pixels=pixels).table
     off = []
-    for (y, x), galaxy in zip(places, published, strict=False):
+    for (y, x), galaxy in zip(places, values_of_paper, strict=False):
         far = np.hypot(table["x"] - x, table["y"] - y)
         row = table[int(np.argmin(far))]
         if far.min() < 4 and not row["flags"] & int(Flag.TOTAL_BLENDED):

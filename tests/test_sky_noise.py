@@ -118,9 +118,9 @@ def test_blank_sky_has_no_light_that_was_not_detected(as_image, psf):
     sci = white((500, 500)) + 300 * SIGMA * psf((500, 500), 200, 260)
     image = as_image(sci)
     nothing = np.zeros(image.shape, bool)
-    found = sky_noise.blank_sky(image, nothing, SETTINGS)
-    near = np.hypot(found.x - 200, found.y - 260) < 10
-    assert len(found.x) > 300
+    blank = sky_noise.blank_sky(image, nothing, SETTINGS)
+    near = np.hypot(blank.x - 200, blank.y - 260) < 10
+    assert len(blank.x) > 300
     assert not near.any()
     dark = sky_noise.blank_sky(as_image(white((500, 500))), nothing, SETTINGS)
     places = sky_noise.blank_places(image.valid, nothing, 12.0, SETTINGS.n_blank)
@@ -146,8 +146,8 @@ def test_photon_shares_are_those_of_spread_photons(as_image, radius):
         x, y = (v + rng.uniform(-0.5, 0.5, n) for v in (x, y))
         inside.append(np.hypot(x, y) < radius)
     expected = (inside[0] & inside[1]).mean() / inside[0].mean()
-    (found,) = sky_noise.photon_shares(image, (radius,))
-    assert found == pytest.approx(expected, abs=0.01)
+    (result,) = sky_noise.photon_shares(image, (radius,))
+    assert result == pytest.approx(expected, abs=0.01)
 
 
 def test_photon_shares_without_a_curve_are_whole(as_image):
@@ -158,9 +158,9 @@ def test_photon_shares_without_a_curve_are_whole(as_image):
 
 def test_nothing_blank(as_image):
     image = as_image(white((200, 200)))
-    found = objects(image, 5000, 1, np.ones(image.shape, bool))
-    assert len(found.x) == 0
-    assert not sky_noise.noise_model(image, found, SETTINGS).is_measured
+    result = objects(image, 5000, 1, np.ones(image.shape, bool))
+    assert len(result.x) == 0
+    assert not sky_noise.noise_model(image, result, SETTINGS).is_measured
 
 
 def test_limits_are_their_own_error_times_five():
@@ -171,27 +171,27 @@ def test_limits_are_their_own_error_times_five():
 
 def test_limits_follow_the_number_of_exposures(as_image):
     image = as_image(gaussian_filter(white((900, 900)), 0.6))
-    found = objects(image, 5000, 1)
-    model = sky_noise.noise_model(image, found, SETTINGS)
-    n_exp = np.where(found.x < 450, 1, 3)
+    result = objects(image, 5000, 1)
+    model = sky_noise.noise_model(image, result, SETTINGS)
+    n_exp = np.where(result.x < 450, 1, 3)
     n_exp[:5] = 2  # too few to say
-    by_number = replace(found, exposures=replace(found.exposures, count=n_exp))
+    by_number = replace(result, exposures=replace(result.exposures, count=n_exp))
     limits = sky_noise.limits_by_exposures(by_number, model)
     assert set(limits) == {1, 3}
-    errors = model.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
-    every = np.median(sky_noise.limits(errors, found.exposures.exptime_s), axis=0)
+    errors = model.sky_errors(result.areas, result.sky, result.exposures.exptime_s)
+    every = np.median(sky_noise.limits(errors, result.exposures.exptime_s), axis=0)
     assert limits[1] == pytest.approx(every, rel=0.05)
     assert (np.diff(limits[3]) > 0).all()
 
 
 def test_an_aperture_of_any_area_lies_between_the_radii(as_image):
     image = as_image(gaussian_filter(white((600, 600)), 0.6))
-    found = objects(image, 5000, 1)
-    model = sky_noise.noise_model(image, found, SETTINGS)
-    seconds = found.exposures.exptime_s
-    circles = model.sky_errors(found.areas, found.sky, seconds)
+    result = objects(image, 5000, 1)
+    model = sky_noise.noise_model(image, result, SETTINGS)
+    seconds = result.exposures.exptime_s
+    circles = model.sky_errors(result.areas, result.sky, seconds)
     for k in range(5):
-        one = model.sky_error_in(found.areas[:, k], found.sky, seconds)
+        one = model.sky_error_in(result.areas[:, k], result.sky, seconds)
         assert one == pytest.approx(circles[:, k], rel=1e-3)
 
 
@@ -199,16 +199,16 @@ def test_measure_keeps_the_blank_places(as_image, psf):
     sci = white((500, 500)) + 30 * psf((500, 500), 250, 250)
     segments = (psf((500, 500), 250, 250) > 1e-4).astype(np.int32)
     image = as_image(sci)
-    found = measure.run(
+    measurement = measure.run(
         image, measure.Targets([250.0], [250.0]), pixels=measure.Pixels(segmentation=segments)
     )
-    assert found.noise.is_measured
-    assert len(found.sky) == found.noise.n_places
-    pull = np.asarray(found.sky["net_6"] / found.sky["net_err_6"])
+    assert measurement.noise.is_measured
+    assert len(measurement.sky) == measurement.noise.n_places
+    pull = np.asarray(measurement.sky["net_6"] / measurement.sky["net_err_6"])
     assert sky_noise.width(pull) == pytest.approx(1, abs=0.02)
-    assert found.summary()["noise_origin"] == "blank sky"
-    limit = found.table["limit_4"][0]
-    assert 3 * found.table["countrate_err_4"][0] > limit / 5
+    assert measurement.summary()["noise_origin"] == "blank sky"
+    limit = measurement.table["limit_4"][0]
+    assert 3 * measurement.table["countrate_err_4"][0] > limit / 5
     bare = measure.run(image, measure.Targets([250.0], [250.0]))
     assert not bare.noise.is_measured
     assert len(bare.sky) == 0
@@ -216,11 +216,11 @@ def test_measure_keeps_the_blank_places(as_image, psf):
 
 def test_the_depth_map_is_the_limit_of_typical_sky(as_image):
     image = as_image(gaussian_filter(white((700, 700)), 0.6))
-    found = objects(image, 5000, 1)
-    model = sky_noise.noise_model(image, found, SETTINGS)
-    seconds = np.array([[found.exposures.exptime_s[0], 0.0]], dtype=np.float32)
+    result = objects(image, 5000, 1)
+    model = sky_noise.noise_model(image, result, SETTINGS)
+    seconds = np.array([[result.exposures.exptime_s[0], 0.0]], dtype=np.float32)
     depth = model.depth_map(seconds, 6.0, (10.0, 15.0))
-    errors = model.sky_errors(found.areas, found.sky, found.exposures.exptime_s)
-    limits = sky_noise.limits(errors, found.exposures.exptime_s)
+    errors = model.sky_errors(result.areas, result.sky, result.exposures.exptime_s)
+    limits = sky_noise.limits(errors, result.exposures.exptime_s)
     assert depth[0, 0] == pytest.approx(np.median(limits[:, 2]), rel=0.02)
     assert np.isnan(depth[0, 1])

@@ -39,10 +39,10 @@ WIDE = Region(10.05, -5.0, 0.2, "Gaia DR3", 0.0)
 def test_a_circle_in_a_kept_one_is_answered(tmp_path):
     keep(tmp_path, WIDE, stars())
     inside = Region(10.1, -5.05, 0.1, "Gaia DR3", 0.0)
-    found = cached_stars(tmp_path, inside)
-    assert found is not None
-    assert found.table["ra"].tolist() == stars().table["ra"].tolist()
-    assert found.table.meta["release"] == "Gaia DR3"
+    reference = cached_stars(tmp_path, inside)
+    assert reference is not None
+    assert reference.table["ra"].tolist() == stars().table["ra"].tolist()
+    assert reference.table.meta["release"] == "Gaia DR3"
     assert cached_stars(tmp_path, WIDE) is not None  # in spite of rounded names
 
 
@@ -98,10 +98,10 @@ def test_an_answer_without_stars_is_not_kept(tmp_path):
     ],
 )
 def test_a_foreign_answer_is_removed(tmp_path, caplog, change, why):
-    found = stars()
+    reference = stars()
     for name, value in change.items():
-        found.table[name] = value
-    keep(tmp_path, WIDE, found)
+        reference.table[name] = value
+    keep(tmp_path, WIDE, reference)
     assert cached_stars(tmp_path, WIDE) is None
     assert why in caplog.text
     assert not list(tmp_path.rglob("*.ecsv"))
@@ -127,10 +127,10 @@ def test_odd_names_in_the_folder_are_left_alone(tmp_path):
 
 
 def test_keeping_does_not_change_the_stars(tmp_path):
-    found = stars()
-    before = dict(found.table.meta)
-    keep(tmp_path, WIDE, found)
-    assert found.table.meta == before
+    reference = stars()
+    before = dict(reference.table.meta)
+    keep(tmp_path, WIDE, reference)
+    assert reference.table.meta == before
 
 
 def test_a_folder_that_can_not_be_is_no_reason_to_stop(tmp_path):

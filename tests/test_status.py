@@ -15,8 +15,8 @@ RED = "abc_01/F775W"
 
 def of(out):
     """Return the states of the steps by image."""
-    found = status(out, saved_settings(out))
-    return {f"{i.field}/{i.filter}": i for i in found.images}
+    state = status(out, saved_settings(out))
+    return {f"{i.field}/{i.filter}": i for i in state.images}
 
 
 def test_all_is_done_after_a_run(done):
@@ -64,9 +64,9 @@ def test_a_lost_file_is_told_of(bycatch, visit, tmp_path):
     bad.write_bytes(b"no FITS")
     out = tmp_path / "out"
     bycatch("run", bad.parent, "-o", out, "--gaia", visit.gaia)
-    ended = bycatch("status", out)
-    assert ended.status == 1
-    assert "jxyz01010_drc.fits" in ended.out
+    result = bycatch("status", out)
+    assert result.status == 1
+    assert "jxyz01010_drc.fits" in result.out
 
 
 def test_a_step_of_its_own_forgets_no_lost_file(bycatch, done):
@@ -81,26 +81,26 @@ def test_a_step_of_its_own_forgets_no_lost_file(bycatch, done):
 def test_sorted_images_are_to_be_done(bycatch, visit, tmp_path):
     out = tmp_path / "out"
     bycatch("sort", visit.raw, "-o", out)
-    ended = bycatch("status", out)
-    assert ended.status == 1
-    assert ended.out.count("to do") == 2 * len(STAGES)
-    assert "0 of 2 image(s) up to date" in ended.out
-    assert "run 'bycatch run' to finish" in ended.out
+    result = bycatch("status", out)
+    assert result.status == 1
+    assert result.out.count("to do") == 2 * len(STAGES)
+    assert "0 of 2 image(s) up to date" in result.out
+    assert "run 'bycatch run' to finish" in result.out
 
 
 def test_what_is_left_after_a_step_keeps_its_settings(bycatch, done):
     assert bycatch("measure", done, "--set", "measure.cr_radius_px=4").status == 0
-    ended = bycatch("status", done)
-    assert "run 'bycatch finalize OUT' to finish with these settings" in ended.out
+    result = bycatch("status", done)
+    assert "run 'bycatch finalize OUT' to finish with these settings" in result.out
     assert bycatch("finalize", done).status == 0
     assert bycatch("status", done).status == 0
 
 
 def test_a_damaged_record_is_named(done, bycatch):
     (done / "abc_01/field.json").write_text("{")
-    ended = bycatch("status", done)
-    assert ended.status == 1
-    assert "not a readable record" in ended.out
+    result = bycatch("status", done)
+    assert result.status == 1
+    assert "not a readable record" in result.out
 
 
 def test_an_empty_folder_is_an_error(tmp_path):

@@ -29,22 +29,27 @@ def sample(rng, n_stars=60, n_galaxies=60, n_rays=0, noise=(0.02, 0.01), size=(0
 
 
 def test_of_a_flat_image(as_image):
-    found = stellarity.concentration(
+    concentration = stellarity.concentration(
         as_image(np.full((60, 70), 2.0)), [30.3], [20.6], [0.0], [0.1], [500.0]
     )
-    np.testing.assert_allclose(found.index, [[2.5 * np.log10(9), 2.5 * np.log10(4)]], rtol=1e-6)
-    np.testing.assert_allclose(found.magnitude, -2.5 * np.log10(18 * np.pi), rtol=1e-6)
+    np.testing.assert_allclose(
+        concentration.index, [[2.5 * np.log10(9), 2.5 * np.log10(4)]], rtol=1e-6
+    )
+    np.testing.assert_allclose(concentration.magnitude, -2.5 * np.log10(18 * np.pi), rtol=1e-6)
 
 
 def test_of_a_star(as_image, psf):
-    found = stellarity.concentration(
+    concentration = stellarity.concentration(
         as_image(0.2 + 30 * psf((60, 70), 30.3, 20.6)), [30.3], [20.6], [0.2], [0.01], [500.0]
     )
     gamma2 = (2.1 / (2 * np.sqrt(2 ** (1 / 3) - 1))) ** 2
-    held = 1 - (1 + np.arange(1, 5) ** 2 / gamma2) ** -2.0
-    expected = [2.5 * np.log10(held[2] / held[0]), 2.5 * np.log10(held[3] / held[1])]
+    light_within = 1 - (1 + np.arange(1, 5) ** 2 / gamma2) ** -2.0
+    expected = [
+        2.5 * np.log10(light_within[2] / light_within[0]),
+        2.5 * np.log10(light_within[3] / light_within[1]),
+    ]
     # Sampled at the centres of pixels, a narrow profile is a little wider.
-    assert (np.abs(found.index[0] - expected) < [0.06, 0.025]).all()
+    assert (np.abs(concentration.index[0] - expected) < [0.06, 0.025]).all()
 
 
 def test_the_covariance_is_the_scatter(as_image, psf):
@@ -52,7 +57,7 @@ def test_the_covariance_is_the_scatter(as_image, psf):
     tile = 3.0 * psf((21, 21), 10.2, 9.9) + sky
     counts = rng.poisson(np.tile(tile, (n, n)) * seconds)
     x, y = (v.ravel().astype(float) for v in np.meshgrid(np.arange(n), np.arange(n)))
-    found = stellarity.concentration(
+    concentration = stellarity.concentration(
         as_image(counts / seconds),
         10.2 + 21 * x,
         9.9 + 21 * y,
@@ -60,7 +65,7 @@ def test_the_covariance_is_the_scatter(as_image, psf):
         np.full(n * n, np.sqrt(sky / seconds)),
         np.full(n * n, seconds),
     )
-    expected, real = found.covariance.mean(axis=0), np.cov(found.index.T)
+    expected, real = concentration.covariance.mean(axis=0), np.cov(concentration.index.T)
     ratio = np.diag(real) / np.diag(expected)
     # A sum that has part of independent pixels scatters less than as many photons: in drizzled
     # images pixels are not independent.  That matters at 1 px; 576 stars tell to 6 %.
@@ -77,8 +82,8 @@ def test_nothing_is_known_without_pixels_or_flux(as_image):
     x = np.array([13.0, 30.0, 30.0, -50.0, np.nan, 1.0])
     y = np.array([10.0, 20.0, 20.0, 20.0, 20.0, 20.0])
     sky = np.array([0.0, 0.0, 2.0, 0.0, 0.0, 0.0])
-    found = stellarity.concentration(image, x, y, sky, np.full(6, 0.1), np.full(6, 500.0))
-    np.testing.assert_array_equal(found.known, [False, True, False, False, False, False])
+    concentration = stellarity.concentration(image, x, y, sky, np.full(6, 0.1), np.full(6, 500.0))
+    np.testing.assert_array_equal(concentration.known, [False, True, False, False, False, False])
     dark = stellarity.concentration(image, [30.0], [20.0], [0.0], [0.1], [0.0])
     assert not dark.known[0]
     assert len(stellarity.concentration(image, [], [], [], [], []).known) == 0
@@ -116,8 +121,8 @@ def test_the_expectation_is_that_of_the_detectors_own_pixels():
 
 @pytest.mark.parametrize("n_stars", [25, 100])
 def test_stars_are_found(n_stars):
-    found = sample(np.random.default_rng(1), n_stars=n_stars)
-    stars = stellarity.locus(found, EXPECTED)
+    result = sample(np.random.default_rng(1), n_stars=n_stars)
+    stars = stellarity.locus(result, EXPECTED)
     assert (np.abs(stars.index - PLACE) < [0.04, 0.014]).all()
     sigma = np.sqrt(np.diag(stars.covariance))
     np.testing.assert_allclose(sigma, [0.05, 0.018], rtol=0.35)
@@ -126,26 +131,26 @@ def test_stars_are_found(n_stars):
 
 def test_cosmic_rays_are_no_stars():
     rng = np.random.default_rng(2)
-    found = sample(rng, n_stars=60, n_rays=4000)
+    result = sample(rng, n_stars=60, n_rays=4000)
     # Nine in ten are recognised.
-    usable = np.ones(len(found.known), bool)
+    usable = np.ones(len(result.known), bool)
     usable[120:] = rng.random(4000) > 0.9
-    stars = stellarity.locus(found, EXPECTED, usable=usable)
+    stars = stellarity.locus(result, EXPECTED, usable=usable)
     assert (np.abs(stars.index - PLACE) < [0.05, 0.02]).all()
 
 
 def test_known_stars_lead_when_something_else_is_denser():
     rng = np.random.default_rng(3)
-    found = sample(rng, n_stars=20, n_galaxies=0)
+    result = sample(rng, n_stars=20, n_galaxies=0)
     crowd = rng.normal(PLACE - np.array([0.25, 0.09]), 0.01, (200, 2))
     both = Concentration(
         np.full(220, -5.0),
-        np.concatenate([found.index, crowd]),
+        np.concatenate([result.index, crowd]),
         np.array(np.broadcast_to(np.diag([1e-4, 1e-5]), (220, 2, 2))),
     )
-    known = np.arange(220) < 10
+    is_known = np.arange(220) < 10
     blind = stellarity.locus(both, EXPECTED)
-    led = stellarity.locus(both, EXPECTED, known_star=known)
+    led = stellarity.locus(both, EXPECTED, known_star=is_known)
     assert np.abs(led.index - PLACE)[1] < 0.02 < np.abs(blind.index - PLACE)[1]
 
 
@@ -159,11 +164,11 @@ def test_without_stars_the_expectation_holds():
 
 @pytest.mark.parametrize(("n", "is_measured"), [(1, False), (4, False), (5, True)])
 def test_fewer_than_five_stars_have_no_say(n, is_measured):
-    found = sample(np.random.default_rng(5), n_stars=n, n_galaxies=0)
-    stars = stellarity.locus(found, EXPECTED)
+    result = sample(np.random.default_rng(5), n_stars=n, n_galaxies=0)
+    stars = stellarity.locus(result, EXPECTED)
     assert (stars.n_stars, stars.is_measured) == (n, is_measured)
     if is_measured:
-        inside = np.sort([EXPECTED, np.median(found.index, axis=0)], axis=0)
+        inside = np.sort([EXPECTED, np.median(result.index, axis=0)], axis=0)
         assert ((inside[0] < stars.index) & (stars.index < inside[1])).all()
     else:
         np.testing.assert_array_equal(stars.index, EXPECTED)
@@ -175,9 +180,9 @@ def test_fewer_than_five_stars_have_no_say(n, is_measured):
 
 
 def test_each_on_its_side():
-    found = sample(np.random.default_rng(6), n_stars=400, n_galaxies=400)
-    stars = stellarity.locus(found, EXPECTED)
-    p = stellarity.probability(found, stars)
+    result = sample(np.random.default_rng(6), n_stars=400, n_galaxies=400)
+    stars = stellarity.locus(result, EXPECTED)
+    p = stellarity.probability(result, stars)
     assert ((p >= 0) & (p <= 1)).all()
     assert (p[:400] > 0.5).mean() > 0.99
     assert (p[400:] < 0.5).mean() > 0.99
@@ -186,8 +191,8 @@ def test_each_on_its_side():
 def test_a_probability_is_one():
     # Of noisy sources with p near a value, that share are stars.
     rng = np.random.default_rng(7)
-    found = sample(rng, n_stars=3000, n_galaxies=3000, noise=(0.25, 0.2), size=(0.1, 1.35))
-    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
+    result = sample(rng, n_stars=3000, n_galaxies=3000, noise=(0.25, 0.2), size=(0.1, 1.35))
+    p = stellarity.probability(result, Locus(PLACE, SCATTER, 100))
     truth = np.arange(6000) < 3000
     for low in (0.1, 0.3, 0.5, 0.7, 0.9):
         near = (p >= low - 0.1) & (p < low + 0.1)
@@ -199,9 +204,9 @@ def test_the_share_of_stars_matters():
     doubtful = PLACE + np.array([0.24, 0.17])
     values = []
     for n_stars, n_galaxies in ((300, 30), (30, 300)):
-        found = sample(rng, n_stars, n_galaxies)
-        index = np.concatenate([found.index, [doubtful]])
-        noise = np.concatenate([found.covariance, [np.diag([0.01, 0.01])]])
+        result = sample(rng, n_stars, n_galaxies)
+        index = np.concatenate([result.index, [doubtful]])
+        noise = np.concatenate([result.covariance, [np.diag([0.01, 0.01])]])
         magnitude = np.append(np.full(330, -5.0), -5.0)
         both = Concentration(magnitude, index, noise)
         values.append(stellarity.probability(both, Locus(PLACE, SCATTER, 100))[-1])
@@ -210,25 +215,25 @@ def test_the_share_of_stars_matters():
 
 def test_what_is_sharper_than_a_star_is_none():
     index = PLACE + np.array([[-0.6, -0.25], [-0.4, -0.15], [0.0, 0.0], [0.3, -0.4]])
-    found = Concentration(np.full(4, -5.0), index, np.array([np.diag([1e-4, 1e-4])] * 4))
-    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
+    concentration = Concentration(np.full(4, -5.0), index, np.array([np.diag([1e-4, 1e-4])] * 4))
+    p = stellarity.probability(concentration, Locus(PLACE, SCATTER, 100))
     np.testing.assert_array_equal(p > 0.5, [False, False, True, False])
 
 
 def test_saturated_cores_are_points_unless_sharp():
     index = np.array([[1.8, 0.8], [0.4, 0.05], [np.nan, np.nan]])
-    found = Concentration(np.full(3, -9.0), index, np.array([np.diag([1e-6, 1e-6])] * 3))
+    concentration = Concentration(np.full(3, -9.0), index, np.array([np.diag([1e-6, 1e-6])] * 3))
     stars = Locus(PLACE, SCATTER, 100)
-    p = stellarity.probability(found, stars, saturated=np.ones(3, bool))
+    p = stellarity.probability(concentration, stars, is_saturated=np.ones(3, bool))
     np.testing.assert_array_equal(p > 0.5, [True, False, True])
-    assert stellarity.probability(found, stars)[0] < 0.5
+    assert stellarity.probability(concentration, stars)[0] < 0.5
 
 
 def test_nan_where_nothing_can_be_told():
     index = np.array([PLACE, [np.nan, 0.3], PLACE])
     noise = np.array([np.diag([0.1, 0.1]), np.diag([0.1, 0.1]), np.diag([0.8, 0.1])])
-    found = Concentration(np.array([-5.0, -5.0, -1.0]), index, noise)
-    p = stellarity.probability(found, Locus(PLACE, SCATTER, 100))
+    concentration = Concentration(np.array([-5.0, -5.0, -1.0]), index, noise)
+    p = stellarity.probability(concentration, Locus(PLACE, SCATTER, 100))
     np.testing.assert_array_equal(np.isnan(p), [False, True, True])
     nothing = Concentration(np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2, 2)))
     assert len(stellarity.probability(nothing, Locus(PLACE, SCATTER, 0))) == 0
@@ -249,9 +254,9 @@ def test_on_an_image(as_image, psf):
     light = np.block([[tiles[8 * j + i] for i in range(8)] for j in range(8)]) + 0.05
     image = as_image(rng.poisson(light * seconds) / seconds)
     n = np.ones(64)
-    found = stellarity.concentration(image, x, y, 0.05 * n, 0.0091 * n, seconds * n)
-    stars = stellarity.locus(found, stellarity.expectation("WFC", "F606W"))
-    p = stellarity.probability(found, stars)
+    concentration = stellarity.concentration(image, x, y, 0.05 * n, 0.0091 * n, seconds * n)
+    stars = stellarity.locus(concentration, stellarity.expectation("WFC", "F606W"))
+    p = stellarity.probability(concentration, stars)
     is_star = np.arange(64) % 2 == 1
     assert (p[is_star] > 0.5).all()
     assert (p[~is_star] < 0.5).all()
@@ -291,13 +296,13 @@ def test_real_galaxies_and_the_psf_of_their_field(shared):
     rows = fits.getdata(folder / name)
     noise, mag = np.sqrt(rows["NOISE_VARIANCE"]), rows["MAG"]
     with fits.open(folder / "BTK_real_galaxy_images_extension.fits") as stamps:
-        found = [measured(s.data, n, 2028.0) for s, n in zip(stamps, noise, strict=True)]
+        results = [measured(s.data, n, 2028.0) for s, n in zip(stamps, noise, strict=True)]
     with fits.open(folder / "BTK_real_galaxy_PSF_images_extension.fits") as stamps:
-        found += [measured(s.data, 1e-6, 1e9) for s in stamps]
+        results += [measured(s.data, 1e-6, 1e9) for s in stamps]
     everything = Concentration(
         np.append(mag - 26.0, np.full(len(mag), -3.0)),
-        np.concatenate([f.index for f in found]),
-        np.concatenate([f.covariance for f in found]),
+        np.concatenate([f.index for f in results]),
+        np.concatenate([f.covariance for f in results]),
     )
     stars = stellarity.locus(everything, stellarity.expectation("WFC", "F814W"))
     p = stellarity.probability(everything, stars)

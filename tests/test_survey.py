@@ -113,9 +113,9 @@ def small(tmp_path_factory):
 def survey(with_objects, tmp_path_factory, bycatch):
     """A survey of a run; do not write into it."""
     path = tmp_path_factory.mktemp("surveys") / "mine"
-    ended = bycatch("survey", "build", with_objects, "-o", path)
-    assert ended.status == 0, ended.err
-    assert "group(s) new" in ended.out
+    result = bycatch("survey", "build", with_objects, "-o", path)
+    assert result.status == 0, result.err
+    assert "group(s) new" in result.out
     return path
 
 
@@ -123,12 +123,12 @@ def rows_of(survey, table, folder=catalog_folder):
     """Return all rows as text, sorted, with the partition that each is in."""
     notes = read_notes(survey)
     layout = notes.tables[table]
-    found = []
+    results = []
     for leaf in layout.leaves if folder is catalog_folder else layout.margins:
         rows = read_leaf(leaf_path(folder(survey, table), leaf.cell)).to_pylist()
         assert len(rows) == leaf.rows
-        found += [(leaf.cell, repr(row)) for row in rows]
-    return sorted(found)
+        results += [(leaf.cell, repr(row)) for row in rows]
+    return sorted(results)
 
 
 def same(a, b):
@@ -147,8 +147,8 @@ def test_the_survey_holds_the_objects_with_units_in_every_file(survey, with_obje
 
     objects = read_table(next(with_objects.glob("objects/*/*_objects.parquet")))
     epochs = read_table(next(with_objects.glob("objects/*/*_epochs.ecsv")))
-    with open_survey(survey) as opened:
-        table = opened.sql("SELECT * FROM object ORDER BY object_id")
+    with open_survey(survey) as tables:
+        table = tables.sql("SELECT * FROM object ORDER BY object_id")
         order = np.argsort(objects["object_id"])
         for name in objects.colnames:
             mine, theirs = table[name], objects[name][order]
@@ -161,12 +161,12 @@ def test_the_survey_holds_the_objects_with_units_in_every_file(survey, with_obje
                 assert (mine == theirs).all()
             assert mine.unit == theirs.unit
             assert mine.description == theirs.description
-        assert len(opened.sql("SELECT * FROM epoch")) == len(epochs)
-        image = opened.sql("SELECT * FROM image ORDER BY filter")
+        assert len(tables.sql("SELECT * FROM epoch")) == len(epochs)
+        image = tables.sql("SELECT * FROM image ORDER BY filter")
         assert list(image["filter"]) == ["F475W", "F775W"]
         assert (image["area"] > 0).all()
         assert image["footprint"][0].startswith("POLYGON ICRS ")
-        exposures = opened.sql("SELECT * FROM exposure")
+        exposures = tables.sql("SELECT * FROM exposure")
         assert len(exposures) == 3
         assert exposures["mjd"].description.startswith("its mid-time")
     for table in TABLES:
@@ -185,10 +185,10 @@ def test_maps_say_where_and_how_deep(survey, with_objects):
     image = next(with_objects.glob("*/F775W/*_depth.fits"))
     depth = fits.getdata(image)
     with fits.open(survey / "depth_F775W.fits") as hdus:
-        found, header = hdus[1].data, hdus[1].header
+        result, header = hdus[1].data, hdus[1].header
         assert (header["ORDERING"], header["INDXSCHM"]) == ("NESTED", "EXPLICIT")
-        assert np.median(found["DEPTH"]) == pytest.approx(np.median(depth[depth > 0]), abs=0.1)
-        assert (found["N_IMAGES"] == 1).all()
+        assert np.median(result["DEPTH"]) == pytest.approx(np.median(depth[depth > 0]), abs=0.1)
+        assert (result["N_IMAGES"] == 1).all()
     objects = read_table(next(with_objects.glob("objects/*/*_objects.ecsv")))
     moc = MOC.load(survey / "footprint.fits", "fits")
     place = SkyCoord(objects["ra"], objects["dec"])
@@ -205,10 +205,10 @@ def test_completeness_goes_in_where_it_was_measured(with_objects, tmp_path, byca
     shutil.copytree(with_objects, out, symlinks=True)
     first = build_survey([out], tmp_path / "s")
     assert len(read_leaf(tmp_path / "s" / "completeness.parquet")) == 0
-    ended = bycatch("inject", out, "--set", "inject.n_sources=20", "--set", "inject.max_runs=1")
-    again = build_survey([out], tmp_path / "s") if ended.status == 0 else first
-    if ended.status:
-        pytest.fail(ended.err)
+    result = bycatch("inject", out, "--set", "inject.n_sources=20", "--set", "inject.max_runs=1")
+    again = build_survey([out], tmp_path / "s") if result.status == 0 else first
+    if result.status:
+        pytest.fail(result.err)
     assert again.taken
     rows = read_leaf(tmp_path / "s" / "completeness.parquet").to_pylist()
     assert {row["filter"] for row in rows} == {"F475W", "F775W"}
@@ -221,9 +221,9 @@ def test_the_front_page_needs_nothing_else(survey):
     for name in ("F475W", "F775W"):
         assert f"<td>{name}</td>" in page
     text = (survey / "README.md").read_text()
-    with open_survey(survey) as opened:
+    with open_survey(survey) as tables:
         for sql in text.split("```sql\n")[1:]:
-            opened.sql(sql.split("\n```")[0])
+            tables.sql(sql.split("\n```")[0])
 
 
 def test_partitions_have_no_more_rows_than_they_may(scattered):
@@ -244,8 +244,8 @@ def test_margins_hold_what_lies_beyond_the_edge(scattered):
     """Every row within 5 arcsec of a partition's rows, but outside of it, is in its margin."""
     survey = scattered / "survey"
     notes = read_notes(survey)
-    with open_survey(survey) as opened:
-        everything = opened.sql("SELECT object_id, ra, dec, _healpix_29 AS cell FROM object")
+    with open_survey(survey) as tables:
+        everything = tables.sql("SELECT object_id, ra, dec, _healpix_29 AS cell FROM object")
     at = SkyCoord(everything["ra"], everything["dec"], unit="deg")
     root = margin_folder(survey, "object")
     count = 0
@@ -272,8 +272,8 @@ def test_margin_rows_are_near_the_edge():
     partitions = Partitions(cells)
     own = partitions.of(healpix_ids(ra, dec)) == 0
     ra, dec = ra[own], dec[own]
-    found = margin_rows(ra, dec, 0, partitions, 5.0)
-    share = sum(map(len, found.values())) / len(ra)
+    groups = margin_rows(ra, dec, 0, partitions, 5.0)
+    share = sum(map(len, groups.values())) / len(ra)
     # A cell of order 8 is 824 arcsec wide; two or three of its sides have a neighbour here.
     assert 0.5 * 5 * 2 / 824 < share < 1.5 * 5.5 * 3 / 824
 
@@ -328,15 +328,15 @@ def test_a_filter_that_is_new_gets_its_columns(tmp_path):
     put_group(tmp_path / "b", "J000002", *scatter(20, 10, 20, 2), filters=("F435W", "F814W"))
     build_survey([tmp_path / "a"], tmp_path / "s")
     build_survey([tmp_path / "b"], tmp_path / "s")  # what was there before stays
-    with open_survey(tmp_path / "s") as opened:
-        found = opened.sql("SELECT * FROM object")
-        assert len(found) == 40
-        assert found["mag_F814W"].mask.sum() == 20
-        assert opened.filters == ["F435W", "F606W"]
+    with open_survey(tmp_path / "s") as survey:
+        table = survey.sql("SELECT * FROM object")
+        assert len(table) == 40
+        assert table["mag_F814W"].mask.sum() == 20
+        assert survey.filters == ["F435W", "F606W"]
     same(tmp_path / "s", build_survey([tmp_path / "b", tmp_path / "a"], tmp_path / "new").path)
     build_survey([tmp_path / "b"], tmp_path / "s", only=True)
-    with open_survey(tmp_path / "s") as opened:
-        assert "mag_F606W" not in opened.columns()["name"]
+    with open_survey(tmp_path / "s") as survey:
+        assert "mag_F606W" not in survey.columns()["name"]
 
 
 def test_an_object_of_two_folders_stands_once(tmp_path):
@@ -346,17 +346,17 @@ def test_an_object_of_two_folders_stands_once(tmp_path):
     shifted = np.where(np.arange(40) < 20, dec, dec + 0.5 * SAME_ARCSEC / 3600)
     put_group(tmp_path / "many", "J000001", ra, shifted, images=3, seed=2)
     build_survey([tmp_path / "few", tmp_path / "many"], tmp_path / "s")
-    with open_survey(tmp_path / "s") as opened:
-        found = opened.sql("SELECT * FROM object")
-        assert len(set(found["object_id"])) == len(found) == 60
-        counted = found[found["duplicate_of"] == 0]
+    with open_survey(tmp_path / "s") as survey:
+        table = survey.sql("SELECT * FROM object")
+        assert len(set(table["object_id"])) == len(table) == 60
+        counted = table[table["duplicate_of"] == 0]
         assert len(counted) == 40
         assert set(counted["group"]) == {"J000001_2"}
-        named = found[found["duplicate_of"] > 0]
+        named = table[table["duplicate_of"] > 0]
         assert set(named["duplicate_of"]) <= set(counted["object_id"])
-        pairs = opened.sql("SELECT object_id, image, count(*) AS n FROM epoch GROUP BY ALL")
+        pairs = survey.sql("SELECT object_id, image, count(*) AS n FROM epoch GROUP BY ALL")
         assert (pairs["n"] == 1).all()
-        assert opened.notes.summary["n_objects"] == 40
+        assert survey.notes.summary["n_objects"] == 40
     assert "20 that lie within 0.15 arcsec" in (tmp_path / "s" / "README.md").read_text()
 
 
@@ -384,12 +384,12 @@ def test_a_survey_that_is_killed_is_as_before_or_complete(small, tmp_path, step)
     (survey / NOTES).write_text(notes)
     (survey / "mine.txt").write_text("of the user")
     put_group(out, "J000009", *scatter(100.0, 10.0, 50, 9), seed=9)
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", KILLED, out, survey, step], check=False, capture_output=True
     )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    with open_survey(survey) as opened:
-        n = len(opened.sql("SELECT object_id FROM object"))
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    with open_survey(survey) as tables:
+        n = len(tables.sql("SELECT object_id FROM object"))
         assert n == 24 * 3 + (50 if step == "_exchange+" else 0)
     again = build_survey([out], survey, most_rows=20)
     assert again.is_new == (step != "_exchange+")
@@ -421,19 +421,19 @@ def test_processes_make_the_same_survey(small, tmp_path):
 @pytest.mark.parametrize("place", POLES)
 @pytest.mark.parametrize("radius", [10.0, 60.0, 3000.0])
 def test_a_cone_holds_what_lies_in_it(scattered, place, radius):
-    with open_survey(scattered / "survey") as opened:
-        everything = opened.sql("SELECT * FROM object")
-        found = opened.cone(*place, radius)
+    with open_survey(scattered / "survey") as survey:
+        everything = survey.sql("SELECT * FROM object")
+        table = survey.cone(*place, radius)
     far = (
         SkyCoord(*place, unit="deg")
         .separation(SkyCoord(everything["ra"], everything["dec"], unit="deg"))
         .arcsec
     )
-    assert set(found["object_id"]) == set(everything["object_id"][far <= radius])
-    assert len(found) > 0 or radius < 100
-    np.testing.assert_allclose(np.sort(far[far <= radius]), found["separation"], atol=1e-6)
-    assert found["separation"].unit == "arcsec"
-    assert found["ra"].unit == "deg"
+    assert set(table["object_id"]) == set(everything["object_id"][far <= radius])
+    assert len(table) > 0 or radius < 100
+    np.testing.assert_allclose(np.sort(far[far <= radius]), table["separation"], atol=1e-6)
+    assert table["separation"].unit == "arcsec"
+    assert table["ra"].unit == "deg"
 
 
 def test_cones_of_all_sizes_are_covered_by_their_ranges():
@@ -453,52 +453,52 @@ def test_cones_of_all_sizes_are_covered_by_their_ranges():
 
 
 def test_a_box_goes_over_right_ascension_zero(scattered):
-    with open_survey(scattered / "survey") as opened:
-        everything = opened.sql("SELECT * FROM object")
-        found = opened.box((359.99, 0.01), (-0.01, 0.01))
+    with open_survey(scattered / "survey") as survey:
+        everything = survey.sql("SELECT * FROM object")
+        table = survey.box((359.99, 0.01), (-0.01, 0.01))
         ra = (everything["ra"] + 180) % 360 - 180
         wanted = (abs(ra) <= 0.01) & (abs(everything["dec"]) <= 0.01)
-        assert set(found["object_id"]) == set(everything["object_id"][wanted])
-        assert len(found) > 10
-        assert len(opened.box((0, 360), (-90, 90))) == len(everything)
-        assert len(opened.box((0, 360), (89, 90))) == N
+        assert set(table["object_id"]) == set(everything["object_id"][wanted])
+        assert len(table) > 10
+        assert len(survey.box((0, 360), (-90, 90))) == len(everything)
+        assert len(survey.box((0, 360), (89, 90))) == N
 
 
 def test_a_light_curve_is_an_object_in_all_images(survey):
-    with open_survey(survey) as opened:
-        objects = opened.sql("SELECT * FROM object")
+    with open_survey(survey) as tables:
+        objects = tables.sql("SELECT * FROM object")
         for row in objects:
-            found = opened.light_curve(row["object_id"])
-            assert len(found) == row["n_images"]
-            assert set(found["object_id"]) == {row["object_id"]}
-        assert found["flux_6_apcor"].unit is not None
-        assert len(opened.light_curve(12345)) == 0
+            table = tables.light_curve(row["object_id"])
+            assert len(table) == row["n_images"]
+            assert set(table["object_id"]) == {row["object_id"]}
+        assert table["flux_6_apcor"].unit is not None
+        assert len(tables.light_curve(12345)) == 0
         with pytest.raises(SettingsError, match="no HEALPix cell"):
-            opened.light_curve(-1)
+            tables.light_curve(-1)
 
 
 @pytest.mark.parametrize("form", ["table", "coordinates"])
 def test_a_cross_match_finds_the_nearest(scattered, form):
     rng = np.random.default_rng(4)
-    with open_survey(scattered / "survey") as opened:
-        everything = opened.sql("SELECT * FROM object")
+    with open_survey(scattered / "survey") as survey:
+        everything = survey.sql("SELECT * FROM object")
         at = SkyCoord(everything["ra"], everything["dec"], unit="deg")
         moved = at.directional_offset_by(
             rng.uniform(0, 360, len(at)) * at.ra.unit, 0.3 / 3600 * at.ra.unit
         )
         asked = Table({"RA": moved.ra.deg, "Dec": moved.dec.deg}) if form == "table" else moved
-        found = opened.crossmatch(asked, 0.5)
-        assert (found["row"] == np.arange(len(at))).all()
+        table = survey.crossmatch(asked, 0.5)
+        assert (table["row"] == np.arange(len(at))).all()
         nearest, far, _ = moved.match_to_catalog_sky(at)
-        assert (found["object_id"] == everything["object_id"][nearest]).all()
-        np.testing.assert_allclose(found["separation"], far.arcsec, atol=1e-6)
-        assert len(opened.crossmatch(asked, 0.2)) < len(at) / 2
-        more = opened.crossmatch(asked, 60.0, nearest=False, columns=["object_id"])
+        assert (table["object_id"] == everything["object_id"][nearest]).all()
+        np.testing.assert_allclose(table["separation"], far.arcsec, atol=1e-6)
+        assert len(survey.crossmatch(asked, 0.2)) < len(at) / 2
+        more = survey.crossmatch(asked, 60.0, nearest=False, columns=["object_id"])
         i, _, _, _ = at.search_around_sky(moved, 60 / 3600 * at.ra.unit)
         assert len(more) == len(i)
-        assert len(opened.crossmatch(Table({"ra": [np.nan], "dec": [0.0]}))) == 0
+        assert len(survey.crossmatch(Table({"ra": [np.nan], "dec": [0.0]}))) == 0
         with pytest.raises(SettingsError, match="no positions"):
-            opened.crossmatch(Table({"x": [1.0]}))
+            survey.crossmatch(Table({"x": [1.0]}))
 
 
 @pytest.mark.parametrize(
@@ -529,31 +529,31 @@ def test_sql_reads_the_survey_and_does_nothing_else(survey, sql):
     assert len(secret) == 1
     folder = catalog_folder(survey, "object") / "dataset"
     before = sorted(survey.rglob("*"))
-    with open_survey(survey) as opened, pytest.raises(SettingsError):
-        opened.sql(sql.format(folder=folder))
+    with open_survey(survey) as tables, pytest.raises(SettingsError):
+        tables.sql(sql.format(folder=folder))
     assert sorted(survey.rglob("*")) == before
 
 
 def test_names_of_columns_are_no_sql(survey):
-    with open_survey(survey) as opened:
+    with open_survey(survey) as tables:
         for table, columns in (("object", ['ra" FROM object; --']), ("object; --", None)):
             with pytest.raises(SettingsError):
-                opened.cone(0, 0, 10, table=table, columns=columns)
+                tables.cone(0, 0, 10, table=table, columns=columns)
         for wrong in ((0, 91, 10), (0, 0, -1), (np.nan, 0, 10)):
             with pytest.raises(SettingsError, match="cone"):
-                opened.cone(*wrong)
+                tables.cone(*wrong)
 
 
 def test_the_command_prints_and_writes_answers(survey, tmp_path, bycatch):
-    ended = bycatch("query", survey, "SELECT object_id, mag_F775W FROM object ORDER BY 2 LIMIT 3")
-    assert ended.status == 0, ended.err
-    assert "mag" in ended.out.splitlines()[1]
-    with open_survey(survey) as opened:
-        first = opened.sql("SELECT * FROM object LIMIT 1")[0]
+    result = bycatch("query", survey, "SELECT object_id, mag_F775W FROM object ORDER BY 2 LIMIT 3")
+    assert result.status == 0, result.err
+    assert "mag" in result.out.splitlines()[1]
+    with open_survey(survey) as tables:
+        first = tables.sql("SELECT * FROM object LIMIT 1")[0]
     for suffix in ("ecsv", "fits", "vot", "parquet", "csv"):
         file = tmp_path / f"near.{suffix}"
-        ended = bycatch("query", survey, "--cone", first["ra"], first["dec"], 5, "-o", file)
-        assert ended.status == 0, ended.err
+        result = bycatch("query", survey, "--cone", first["ra"], first["dec"], 5, "-o", file)
+        assert result.status == 0, result.err
         assert first["object_id"] in read_table(file)["object_id"]
     mine = tmp_path / "mine.csv"
     Table({"ra": [first["ra"]], "dec": [first["dec"]]}).write(mine)
@@ -581,9 +581,9 @@ def test_lsdb_reads_it(scattered, survey):
     with dask.config.set(scheduler="synchronous"):
         catalog = lsdb.open_catalog(scattered / "survey" / "object")
         assert catalog.margin is not None
-        with open_survey(scattered / "survey") as opened:
-            ours = opened.sql("SELECT * FROM object ORDER BY object_id")
-            near = opened.cone(0.0, 0.0, 60.0)
+        with open_survey(scattered / "survey") as tables:
+            ours = tables.sql("SELECT * FROM object ORDER BY object_id")
+            near = tables.cone(0.0, 0.0, 60.0)
         theirs = catalog.compute().sort_values("object_id")
         assert theirs["object_id"].tolist() == ours["object_id"].tolist()
         for name in ("ra", "dec", "flux_F606W"):

@@ -272,12 +272,12 @@ def test_rows_are_their_cells_with_blanks_between(n_columns, n_rows):
 def test_chosen_rows_are_those_of_the_whole(n):
     rng = np.random.default_rng(n)
     table = random_table(rng, n)
-    found = ecsv.rows(table)
-    lines = b"".join(found.chosen()).splitlines(keepends=True)
+    rows = ecsv.rows(table)
+    lines = b"".join(rows.chosen()).splitlines(keepends=True)
     assert len(lines) == n
     some = rng.random(n) < 0.4
     kept = [line for line, is_kept in zip(lines, some, strict=True) if is_kept]
-    assert b"".join(found.chosen(some)) == b"".join(kept)
+    assert b"".join(rows.chosen(some)) == b"".join(kept)
     # A table of those rows has the same lines: no cell depends on its neighbours.
     assert b"".join(ecsv.rows(table[some]).chosen()) == b"".join(kept)
 

@@ -124,10 +124,10 @@ def test_runs_of_portions_join_to_the_same_segments(seed, n_pixels, cuts):
     parts = [
         _runs_above(*planes, weights, np.float32(0.2), smooth, a, b) for a, b in pairwise(bounds)
     ]
-    found = Segments(labels, _write_labels(join_runs(parts), n_pixels, labels), smooth)
-    assert found.n_labels == whole.n_labels
-    assert_array_equal(found.labels, whole.labels)
-    assert_array_equal(found.smooth, whole.smooth)
+    segments = Segments(labels, _write_labels(join_runs(parts), n_pixels, labels), smooth)
+    assert segments.n_labels == whole.n_labels
+    assert_array_equal(segments.labels, whole.labels)
+    assert_array_equal(segments.smooth, whole.smooth)
 
 
 def test_groups_of_pixels_are_counted_across_portions(cores, monkeypatch):
@@ -141,35 +141,35 @@ def test_groups_of_pixels_are_counted_across_portions(cores, monkeypatch):
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """Return one exposure large enough for several portions of everything."""
-    chosen = SimulateSettings(
+    settings = SimulateSettings(
         filters=("F775W",), n_exposures=(1,), n_columns=1100, n_rows=600, stars_per_arcmin2=6000
     )
     folder = tmp_path_factory.mktemp("visit")
-    write_visit(simulate_visit(chosen), folder)
+    write_visit(simulate_visit(settings), folder)
     return read_drc(next(folder.rglob("*_drc.fits")))
 
 
 @pytest.mark.parametrize("preset", ["classic", "deep"])
 def test_stages_give_the_same_on_any_number_of_cores(cores, image, preset):
-    chosen = Settings.load(preset=preset)
+    settings = Settings.load(preset=preset)
     results = []
     for n in (1, 3):
         cores(n)
-        found = detect.run(image, chosen.detect)
-        rays = crmask.run(image, chosen.crmask)
-        x, y = (np.asarray(found.sources[name]) for name in ("x", "y"))
-        pixels = measure.Pixels(rays.grown, found.segmentation)
-        seen = measure.run(image, measure.Targets(x, y), chosen.measure, pixels=pixels)
-        results.append((found, rays, seen))
-    (found, rays, seen), (found3, rays3, seen3) = results
-    assert len(found.sources) >= 2 * threads.WORTH_A_THREAD  # fewer are not split
-    assert_array_equal(found.segmentation, found3.segmentation)
-    assert_array_equal(found.noise, found3.noise)
-    assert_array_equal(found.background, found3.background)
+        detection = detect.run(image, settings.detect)
+        rays = crmask.run(image, settings.crmask)
+        x, y = (np.asarray(detection.sources[name]) for name in ("x", "y"))
+        pixels = measure.Pixels(rays.grown, detection.segmentation)
+        seen = measure.run(image, measure.Targets(x, y), settings.measure, pixels=pixels)
+        results.append((detection, rays, seen))
+    (detection, rays, seen), (found3, rays3, seen3) = results
+    assert len(detection.sources) >= 2 * threads.WORTH_A_THREAD  # fewer are not split
+    assert_array_equal(detection.segmentation, found3.segmentation)
+    assert_array_equal(detection.noise, found3.noise)
+    assert_array_equal(detection.background, found3.background)
     assert_array_equal(rays.grown, rays3.grown)
     assert rays.n_tracks == rays3.n_tracks > 0
-    for name in found.sources.colnames:
-        assert_array_equal(found.sources[name], found3.sources[name])
+    for name in detection.sources.colnames:
+        assert_array_equal(detection.sources[name], found3.sources[name])
     for name in seen.table.colnames:
         one, three = (np.ma.filled(t[name], 0) for t in (seen.table, seen3.table))
         assert_array_equal(one, three, err_msg=name)

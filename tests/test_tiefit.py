@@ -180,10 +180,10 @@ def test_without_a_catalog_the_hub_stays_where_it_is(hub):
     weights = fit.weights[:, None] / data.variance
     solution, covariance, positions = brute_force(data, 3, weights, held)
     sigma = np.sqrt(np.diag(covariance))[3:]
-    found = numbers_of(fit, data)[3:] / sigma
-    np.testing.assert_allclose(found, solution[3:] / sigma, rtol=0, atol=2e-3)
-    found, expected = (c[3:, 3:] / np.outer(sigma, sigma) for c in (fit.covariance, covariance))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
+    result = numbers_of(fit, data)[3:] / sigma
+    np.testing.assert_allclose(result, solution[3:] / sigma, rtol=0, atol=2e-3)
+    result, expected = (c[3:, 3:] / np.outer(sigma, sigma) for c in (fit.covariance, covariance))
+    np.testing.assert_allclose(result, expected, rtol=0, atol=2e-3)
     residuals = slow_residuals(fit, data, positions)
     np.testing.assert_allclose(fit.residuals, residuals, rtol=0, atol=0.01)
     standard = slow_standard(residuals, data, weights)
@@ -231,8 +231,8 @@ def test_the_covariance_of_an_image_is_that_of_its_map(hub, n_terms):
             ]
         )
         expected = jacobian @ fit.covariance @ jacobian.T
-        found = image_covariance(fit, data, image)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+        result = image_covariance(fit, data, image)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
 def test_the_covariance_is_that_of_repeated_fits():

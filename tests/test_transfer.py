@@ -18,9 +18,9 @@ def told(folder, loss_percent, seed):
     )  # fmt: skip
     files = write_visit(simulate_visit(settings), folder)
     image = read_drc(files.images[0])
-    found = detect.run(image, Settings.load(preset="deep").detect)
-    columns = (np.asarray(found.sources[name], float) for name in ("x", "y", "flux"))
-    return transfer.transfer_of(image, found.segmentation, *columns)
+    detection = detect.run(image, Settings.load(preset="deep").detect)
+    columns = (np.asarray(detection.sources[name], float) for name in ("x", "y", "flux"))
+    return transfer.transfer_of(image, detection.segmentation, *columns)
 
 
 def test_a_loss_is_told_and_none_is_not(tmp_path):
@@ -36,10 +36,10 @@ def test_without_segments_or_few_sources_nothing_is_told(as_image):
     image = as_image(np.random.default_rng(1).normal(0, 0.01, (200, 200)))
     nothing = np.zeros(0)
     for segmentation in (None, np.zeros((200, 200), np.int32)):
-        found = transfer.transfer_of(image, segmentation, nothing, nothing, nothing)
-        assert np.isnan(found.loss_percent)
-        assert found.summary()["cte_loss_percent"] is None
-        assert not found.warnings()
+        result = transfer.transfer_of(image, segmentation, nothing, nothing, nothing)
+        assert np.isnan(result.loss_percent)
+        assert result.summary()["cte_loss_percent"] is None
+        assert not result.warnings()
 
 
 @pytest.mark.parametrize(

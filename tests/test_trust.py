@@ -49,13 +49,13 @@ def _structure(as_image):
 
 def test_local_scatter_is_that_of_cells():
     cells = np.random.default_rng(0).normal(0, 2.0, (60, 60)) + np.arange(60) * 3.0
-    found = local_scatter(cells, 2, 4, 3)
-    assert found.shape == (15, 15)
-    assert np.median(found) == pytest.approx(2.0, rel=0.05)
+    result = local_scatter(cells, 2, 4, 3)
+    assert result.shape == (15, 15)
+    assert np.median(result) == pytest.approx(2.0, rel=0.05)
     cells[:, :30] = np.nan
-    found = local_scatter(cells, 2, 4, 3)
-    assert np.isnan(found[:, :5]).all()
-    assert np.isfinite(found[:, 9:]).all()
+    result = local_scatter(cells, 2, 4, 3)
+    assert np.isnan(result[:, :5]).all()
+    assert np.isfinite(result[:, 9:]).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (50, 3)])
@@ -80,9 +80,9 @@ def test_lines_across_need_a_whole_line():
     line = Line(0.7, 60.0)
     bright = np.abs(line.across(columns, rows)) < 0.8
     known = np.ones_like(bright)
-    (found,) = lines_across(bright, known)
-    assert found.angle_rad == pytest.approx(0.7, abs=0.02)
-    assert found.offset == pytest.approx(60.0, abs=1.0)
+    (result,) = lines_across(bright, known)
+    assert result.angle_rad == pytest.approx(0.7, abs=0.02)
+    assert result.offset == pytest.approx(60.0, abs=1.0)
     half = bright & (columns < 40)
     assert lines_across(half, known) == []
     wide = np.abs(line.across(columns, rows)) < 8
@@ -92,32 +92,34 @@ def test_lines_across_need_a_whole_line():
 
 def test_a_trail_is_traced(sky):
     line, light = _trail(6 * NOISE)
-    found = trace(Line(line.angle_rad + 0.003, line.offset + 2.0), sky + light, sky > -1, NOISE)
-    assert found is not None
+    result = trace(Line(line.angle_rad + 0.003, line.offset + 2.0), sky + light, sky > -1, NOISE)
+    assert result is not None
     along = np.array([-200.0, 0.0, 200.0])
-    assert found.holds(*line.at(along), 0.0).all()
-    assert not found.holds(*line.at(along, 20.0), 2.0).any()
-    assert 4 < found.half_width_px < 10
+    assert result.holds(*line.at(along), 0.0).all()
+    assert not result.holds(*line.at(along, 20.0), 2.0).any()
+    assert 4 < result.half_width_px < 10
     assert trace(line, sky, sky > -1, NOISE) is None
 
 
 def test_plain_sky_is_trusted(sky, structure):
-    found = structure(sky)
-    assert np.nanmax(found.scatter) < trust.NEBULOUS_SIGMA
-    assert not found.large.any()
-    assert found.trails == ()
+    sky_structure = structure(sky)
+    assert np.nanmax(sky_structure.scatter) < trust.NEBULOUS_SIGMA
+    assert not sky_structure.large.any()
+    assert sky_structure.trails == ()
 
 
 def test_nebulosity_is_structure(sky, structure):
-    found = structure(sky + _clouds(1.0))
-    assert np.nanmedian(found.scatter) > trust.NEBULOUS_SIGMA
-    assert found.is_nebulous(np.array([300.0]), np.array([300.0])).all()
-    assert found.trails == ()
+    sky_structure = structure(sky + _clouds(1.0))
+    assert np.nanmedian(sky_structure.scatter) > trust.NEBULOUS_SIGMA
+    assert sky_structure.is_nebulous(np.array([300.0]), np.array([300.0])).all()
+    assert sky_structure.trails == ()
 
 
 def test_a_galaxy_is_a_large_object_and_a_star_is_none(sky, structure, as_image):
-    found = structure(sky + _galaxy())
-    assert found.large_object(np.array([300.0, 20.0]), np.array([320.0, 20.0])).tolist() == [1, 0]
+    sky_structure = structure(sky + _galaxy())
+    assert sky_structure.large_object(
+        np.array([300.0, 20.0]), np.array([320.0, 20.0])
+    ).tolist() == [1, 0]
     image = as_image(sky + _galaxy())
     # Saturated, it is a star's halo.
     assert image.meta.saturation_rate > 300 * NOISE
@@ -128,15 +130,15 @@ def test_a_galaxy_is_a_large_object_and_a_star_is_none(sky, structure, as_image)
 
 def test_a_trail_is_found(sky, structure):
     line, light = _trail(4 * NOISE)
-    found = structure(sky + light)
-    assert len(found.trails) == 1
+    sky_structure = structure(sky + light)
+    assert len(sky_structure.trails) == 1
     x, y = line.at(np.array([-100.0, 50.0]), np.array([0.0, 0.0]))
-    assert found.on_trail(x, y).all()
+    assert sky_structure.on_trail(x, y).all()
 
 
 def test_without_noise_nothing_is_said(sky, as_image):
-    found = trust.sky_structure(as_image(sky), None, None, np.nan)
-    assert not found.is_nebulous(np.array([5.0]), np.array([5.0])).any()
+    structure = trust.sky_structure(as_image(sky), None, None, np.nan)
+    assert not structure.is_nebulous(np.array([5.0]), np.array([5.0])).any()
 
 
 def test_the_plain_background_is_the_same_to_the_bit(sky, as_image):
@@ -151,13 +153,13 @@ def test_the_plain_background_is_the_same_to_the_bit(sky, as_image):
 
 def test_the_background_follows_a_galaxy(sky, as_image):
     image = as_image(sky + _galaxy(60.0))
-    found = detect.sky_of(image, DetectSettings())
-    assert found.box_px == 16
-    assert found.n_oversubtracted >= detect.sky.LEAST_CELLS
+    model = detect.sky_of(image, DetectSettings())
+    assert model.box_px == 16
+    assert model.n_oversubtracted >= detect.sky.LEAST_CELLS
     coarse = detect.sky_of(image, DetectSettings(background="coarse"))
     assert coarse.box_px == 100
     ring = np.s_[250:390, 100:500]
-    off, far = (np.abs(s.background - _galaxy(60.0))[ring].mean() for s in (found, coarse))
+    off, far = (np.abs(s.background - _galaxy(60.0))[ring].mean() for s in (model, coarse))
     assert off < 0.5 * far
 
 
@@ -171,7 +173,7 @@ def test_words_of_warnings():
         replace(quiet, covered_percent=25.0),
     ]
     words = ("nebulous", "in_large_object", "flagged trail", "crowded")
-    for found, word in zip(loud, words, strict=True):
-        (text,) = found.warnings()
+    for result, word in zip(loud, words, strict=True):
+        (text,) = result.warnings()
         assert word in text
     assert replace(quiet, n_nebulous=9).warnings() == []

@@ -28,10 +28,10 @@ def segments(sci):
 
 def measured(as_image, sci, x, y, *, cr_mask=None, segmentation=None, **options):
     given = segments(sci) if segmentation is None else segmentation
-    found = measure.run(as_image(sci, **options), Targets(x, y),
+    measurement = measure.run(as_image(sci, **options), Targets(x, y),
                         pixels=Pixels(cr_mask, given)).table  # fmt: skip
-    flags = np.asarray(found["flags"])
-    share = np.ma.filled(found["blend_share"], np.nan)
+    flags = np.asarray(measurement["flags"])
+    share = np.ma.filled(measurement["blend_share"], np.nan)
     return (flags & int(Flag.UNLISTED_PEAK)) > 0, (flags & int(Flag.BLENDED)) > 0, share
 
 
@@ -141,6 +141,6 @@ def test_without_rows_there_is_nothing_to_tell(as_image, psf, x, y):
 
 def test_without_segments_the_light_counts(as_image, psf):
     sci = scene(psf, (60.0, 60.0, 100.0), (64.0, 60.0, 60.0))
-    found = measure.run(as_image(sci), Targets([60.0], [60.0])).table
-    assert found["blend_share"][0] > 0.2
-    assert not found["flags"][0] & int(Flag.UNLISTED_PEAK)
+    measurement = measure.run(as_image(sci), Targets([60.0], [60.0])).table
+    assert measurement["blend_share"][0] > 0.2
+    assert not measurement["flags"][0] & int(Flag.UNLISTED_PEAK)

@@ -38,8 +38,8 @@ def table_file(tmp_path, content, name="list.dat"):
 
 
 def positions(tmp_path, content, name="list.dat"):
-    found = read_positions(table_file(tmp_path, content, name))
-    return found.first, found.second
+    places = read_positions(table_file(tmp_path, content, name))
+    return places.first, places.second
 
 
 def same(found, ra=RA, dec=DEC, to=1e-9):
@@ -109,9 +109,9 @@ def test_one_list_in_many_forms(
     text = f"# a list of mine{ends}{ends}" + ends.join(lines) + ends
     content = PACKED[packing](text.encode(encoding))
     ra, dec = np.array(sky).T
-    found = positions(tmp_path, content)
-    np.testing.assert_allclose((found[0] - ra + 180) % 360 - 180, 0, atol=1e-9)
-    np.testing.assert_allclose(found[1], dec, rtol=0, atol=1e-9)
+    places = positions(tmp_path, content)
+    np.testing.assert_allclose((places[0] - ra + 180) % 360 - 180, 0, atol=1e-9)
+    np.testing.assert_allclose(places[1], dec, rtol=0, atol=1e-9)
 
 
 def written(table, form):
@@ -141,9 +141,9 @@ def test_units_of_every_format_are_converted(tmp_path, form, unit):
 def test_parquet_of_ours_is_read_and_astropys_refused(tmp_path):
     table = Table({"ra": RA * u.deg, "dec": MaskedColumn(DEC, mask=[0, 0, 1], unit="deg")})
     write_table(table, tmp_path / "a.parquet", "parquet")
-    found = read_positions(tmp_path / "a.parquet")
-    assert found.first.tolist() == RA.tolist()
-    assert np.isnan(found.second).tolist() == [False, False, True]
+    places = read_positions(tmp_path / "a.parquet")
+    assert places.first.tolist() == RA.tolist()
+    assert np.isnan(places.second).tolist() == [False, False, True]
     with pytest.raises(SettingsError, match="Parquet of astropy's"):
         positions(tmp_path, written(table, "parquet"))
 
@@ -165,17 +165,17 @@ def test_sextractors_head_names_the_columns(tmp_path):
 
 def test_sextractors_pixels_count_from_one(tmp_path):
     text = "# 1 X_IMAGE x [pixel]\n# 2 Y_IMAGE y [pixel]\n 11.5 21.0\n"
-    found = read_positions(table_file(tmp_path, text))
-    assert not found.on_sky
-    assert (found.first.tolist(), found.second.tolist()) == ([10.5], [20.0])
-    assert "1-based" in found.note
+    positions = read_positions(table_file(tmp_path, text))
+    assert not positions.on_sky
+    assert (positions.first.tolist(), positions.second.tolist()) == ([10.5], [20.0])
+    assert "1-based" in positions.note
 
 
 def test_haps_pixels_count_from_zero(tmp_path):
     table = Table({"X-Center": [10.5], "Y-Center": [20.0], "MagAp2": [20.1]})
     table["X-Center"].unit = table["Y-Center"].unit = "pixel"
-    found = read_positions(table_file(tmp_path, written(table, "ecsv")))
-    assert (found.first.tolist(), found.note) == ([10.5], "")
+    positions = read_positions(table_file(tmp_path, written(table, "ecsv")))
+    assert (positions.first.tolist(), positions.note) == ([10.5], "")
     table["RA"], table["DEC"] = [36.9] * u.deg, [-8.4] * u.deg
     assert read_positions(table_file(tmp_path, written(table, "ecsv"))).on_sky
 
@@ -192,9 +192,9 @@ def test_daophots_pixels_count_from_one(tmp_path):
         "14       138.538   256.405   15.461      0.003         34.85955       4        \\\n"
         "            -0.032      0.802       0     No_error\n"
     )
-    found = read_positions(table_file(tmp_path, text))
-    assert found.first[0] == pytest.approx(137.538)
-    assert "1-based" in found.note
+    positions = read_positions(table_file(tmp_path, text))
+    assert positions.first[0] == pytest.approx(137.538)
+    assert "1-based" in positions.note
 
 
 def test_ldac_is_read_without_its_header_table(tmp_path):
@@ -236,17 +236,17 @@ def test_right_ascension_is_brought_into_the_circle(tmp_path, ra, expected):
 
 @pytest.mark.parametrize("word", ["", "null", "NaN", "--", "N/A", "...", "\\N", "masked"])
 def test_a_missing_position_is_a_row_without(tmp_path, word):
-    found = positions(tmp_path, f"ra,dec\n{word},1\n5,2\n")
-    assert np.isnan(found[0][0])
-    assert found[0][1] == 5.0
+    places = positions(tmp_path, f"ra,dec\n{word},1\n5,2\n")
+    assert np.isnan(places[0][0])
+    assert places[0][1] == 5.0
 
 
 def test_masked_and_text_columns(tmp_path):
     table = Table({"ra": MaskedColumn(RA, mask=[0, 1, 0]), "dec": DEC.astype(str)})
     for form in ("ecsv", "fits", "votable"):
-        found = positions(tmp_path, written(table, form))
-        assert np.isnan(found[0]).tolist() == [False, True, False]
-        assert found[1].tolist() == DEC.tolist()
+        places = positions(tmp_path, written(table, form))
+        assert np.isnan(places[0]).tolist() == [False, True, False]
+        assert places[1].tolist() == DEC.tolist()
 
 
 def test_fortrans_exponents_and_typographic_minus(tmp_path):
@@ -293,10 +293,10 @@ def test_what_is_no_list_is_one_line_that_names_it(tmp_path, content, why):
     if why is None:  # the exact name counts
         assert read_positions(path).first.tolist() == [1.0]
         return
-    with pytest.raises(SettingsError, match=why) as caught:
+    with pytest.raises(SettingsError, match=why) as excinfo:
         read_positions(path)
-    assert "list.dat" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "list.dat" in str(excinfo.value)
+    assert "\n" not in str(excinfo.value)
 
 
 def test_an_image_is_no_list(tmp_path):
@@ -338,9 +338,9 @@ def test_garbage_is_a_list_or_refused_by_name(tmp_path, content):
         with suppress(SettingsError):
             read(path)
             continue
-        with pytest.raises(SettingsError, match=r"list\.dat") as caught:
+        with pytest.raises(SettingsError, match=r"list\.dat") as excinfo:
             read(path)
-        assert "\n" not in caught.value.message
+        assert "\n" not in excinfo.value.message
 
 
 def test_a_list_without_rows_is_a_list(tmp_path):
@@ -464,9 +464,9 @@ def test_a_table_of_all_of_gaias_columns_is_not_changed_by_a_round(tmp_path):
     table["source_id"], table["ref_epoch"] = [2**62 + 1, 2**62 + 3], [2016.0, 2016.0]
     for form in ("fits", "votable", "ecsv"):
         path = table_file(tmp_path, written(table, form), f"t.{form}")
-        found = read_local(path).table
+        stars = read_local(path).table
         for name in COLUMNS:
-            assert found[name].tolist() == table[name].tolist()
+            assert stars[name].tolist() == table[name].tolist()
 
 
 # ---------------------------------------------------------------- VOTables that reach out

@@ -73,9 +73,9 @@ def test_what_is_no_data_is_none_in_all_planes_and_noted_where_it_surprises(read
     assert (image.n_exp[7, 9], image.exptime_map_s[7, 9], image.wht[7, 9]) == (0, 0, 0)
     assert np.isnan(image.sci[7, 9])
     if note:
-        (found,) = image.meta.notes
-        assert found.startswith(note)
-        assert found.endswith("taken as missing")
+        (notes,) = image.meta.notes
+        assert notes.startswith(note)
+        assert notes.endswith("taken as missing")
     else:
         assert image.meta.notes == ()
 

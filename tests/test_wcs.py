@@ -166,16 +166,16 @@ SAME_SKY = {
 @pytest.mark.parametrize("form", SAME_SKY)
 def test_every_form_of_the_cards_gives_the_same_sky(form):
     sci, note = SAME_SKY[form]
-    found = read(sci)
+    result = read(sci)
     # FK4 changes the scale by parts in a million: aberration, which the field's truth has not.
-    assert apart_mas(found.wcs, TRUTH) < (0.5 if "FK4" in form else 0.01)
+    assert apart_mas(result.wcs, TRUTH) < (0.5 if "FK4" in form else 0.01)
     if form not in ("PC of no meaning", "supergalactic", "third axis"):
-        assert apart_mas(found.wcs, astropys(sci)) < 0.01
-    assert is_plain(found.wcs)
-    assert note in " ".join(found.notes)
-    assert bool(found.notes) == bool(note)
-    assert found.doubts == ()
-    assert found.remarks == found.notes
+        assert apart_mas(result.wcs, astropys(sci)) < 0.01
+    assert is_plain(result.wcs)
+    assert note in " ".join(result.notes)
+    assert bool(result.notes) == bool(note)
+    assert result.doubts == ()
+    assert result.remarks == result.notes
 
 
 def test_a_plain_header_is_taken_as_it_is():
@@ -191,19 +191,19 @@ def test_a_plain_header_is_taken_as_it_is():
 )
 def test_other_projections_become_a_tangent_plane(name):
     sci = header(CTYPE1=f"RA---{name}", CTYPE2=f"DEC--{name}")
-    found = read(sci)
-    assert is_plain(found.wcs)
-    assert apart_mas(found.wcs, astropys(sci)) < module.MAX_MISFIT_MAS
-    assert f"{name} written as TAN" in found.notes[-1]
+    result = read(sci)
+    assert is_plain(result.wcs)
+    assert apart_mas(result.wcs, astropys(sci)) < module.MAX_MISFIT_MAS
+    assert f"{name} written as TAN" in result.notes[-1]
 
 
 def test_a_bent_projection_keeps_its_sky():
     bent = TPV | {"PV1_4": 0.05, "PV2_5": -0.03}
     sci = header(**bent)
-    found = read(sci)
-    assert found.wcs.sip is not None
-    assert apart_mas(found.wcs, astropys(sci)) < module.MAX_MISFIT_MAS
-    assert apart_mas(found.wcs, TRUTH) > 1.0
+    result = read(sci)
+    assert result.wcs.sip is not None
+    assert apart_mas(result.wcs, astropys(sci)) < module.MAX_MISFIT_MAS
+    assert apart_mas(result.wcs, TRUTH) > 1.0
 
 
 @pytest.mark.parametrize("crpix", [(-11329.5, 4000.0), (1.0, 1.0), (520.0, -9000.0)])
@@ -212,9 +212,9 @@ def test_a_cutout_far_from_its_reference_pixel(crpix, pole):
     where = {"CRVAL1": pole[0], "CRVAL2": pole[1], "CRPIX1": crpix[0], "CRPIX2": crpix[1]}
     for sci in (header(**where, RADESYS="FK5", EQUINOX=2000.0),
                 header(**where, CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN")):  # fmt: skip
-        found = read(sci)
-        assert found.wcs.sip is None
-        assert apart_mas(found.wcs, astropys(sci)) < 0.01
+        result = read(sci)
+        assert result.wcs.sip is None
+        assert apart_mas(result.wcs, astropys(sci)) < 0.01
 
 
 def test_fk5_is_not_icrs():
@@ -240,18 +240,18 @@ DOUBTFUL = {
 @pytest.mark.parametrize("what", DOUBTFUL)
 def test_what_had_to_be_guessed_is_a_doubt(what):
     sci, doubt, sky = DOUBTFUL[what]
-    found = read(sci)
-    assert doubt in " ".join(found.doubts)
-    assert is_plain(found.wcs)
-    assert apart_mas(found.wcs, astropys(sci) if sky is None else sky) < 0.05
-    assert any("in doubt" in remark for remark in found.remarks)
+    result = read(sci)
+    assert doubt in " ".join(result.doubts)
+    assert is_plain(result.wcs)
+    assert apart_mas(result.wcs, astropys(sci) if sky is None else sky) < 0.05
+    assert any("in doubt" in remark for remark in result.remarks)
 
 
 def test_cards_in_primary():
     empty = fits.Header()
-    found = read(empty, header())
-    assert apart_mas(found.wcs, TRUTH) < 1e-6
-    assert "PRIMARY" in found.doubts[0]
+    result = read(empty, header())
+    assert apart_mas(result.wcs, TRUTH) < 1e-6
+    assert "PRIMARY" in result.doubts[0]
     assert read(header(), header(CRVAL1=90.0)).doubts == ()
 
 
@@ -405,16 +405,16 @@ def headers(draw):
 @settings(max_examples=60, deadline=None)
 @given(headers())
 def test_any_header_has_astropys_sky_or_is_refused(sci):
-    found = read_or_refused(sci)
-    if isinstance(found, UnusableData):
-        assert any(name in str(found) for name in ("CTYPE", "CRPIX", "CD matrix"))
+    result = read_or_refused(sci)
+    if isinstance(result, UnusableData):
+        assert any(name in str(result) for name in ("CTYPE", "CRPIX", "CD matrix"))
         return
-    assert is_plain(found.wcs)
-    assert apart_mas(found.wcs, astropys(sci)) < 0.1
-    if found.doubts:
+    assert is_plain(result.wcs)
+    assert apart_mas(result.wcs, astropys(sci)) < 0.1
+    if result.doubts:
         return
     x, y = pixels()
-    back = found.wcs.all_world2pix(*found.wcs.all_pix2world(x, y, 0), 0)
+    back = result.wcs.all_world2pix(*result.wcs.all_pix2world(x, y, 0), 0)
     np.testing.assert_allclose(back, [x, y], rtol=0, atol=1e-3)
 
 
@@ -439,11 +439,11 @@ def test_broken_cards_raise_nothing_else(cards):
     sci = header()
     for key, value in cards.items():
         sci[key] = value
-    found = read_or_refused(sci)
-    if isinstance(found, UnusableData):
-        assert found.message.startswith("a_drc.fits: ")
+    result = read_or_refused(sci)
+    if isinstance(result, UnusableData):
+        assert result.message.startswith("a_drc.fits: ")
         return
-    assert np.isfinite(found.wcs.all_pix2world(*pixels(), 0)).all()
+    assert np.isfinite(result.wcs.all_pix2world(*pixels(), 0)).all()
 
 
 # ---------------------------------------------------------------- in a field
@@ -480,11 +480,11 @@ def test_an_image_in_doubt_moves_no_neighbour(visit, tmp_path, caplog):
     both = catalogs(visit, tmp_path / "both", [doubtful, blue])
     for name in ("RA_GAIA_WCS", "DEC_GAIA_WCS", "RA_GAIA_WCS_err"):
         np.testing.assert_array_equal(both["jabc01020"][name], alone[name])
-    found = both["jabc01010"]
-    truth = visit.wcs.pixel_to_world(found["x_center"], found["y_center"])
-    sky = SkyCoord(found["RA_GAIA_WCS"], found["DEC_GAIA_WCS"], unit="deg")
+    result = both["jabc01010"]
+    truth = visit.wcs.pixel_to_world(result["x_center"], result["y_center"])
+    sky = SkyCoord(result["RA_GAIA_WCS"], result["DEC_GAIA_WCS"], unit="deg")
     assert sky.separation(truth).mas.max() < 5
-    assert any("the WCS is in doubt: A_ORDER" in note for note in found.meta["NOTES"])
-    assert found.meta["ALIGNMENT"]["grade"] == "B"
-    assert "its WCS is in doubt: A_ORDER" in found.meta["ALIGNMENT"]["reason"]
+    assert any("the WCS is in doubt: A_ORDER" in note for note in result.meta["NOTES"])
+    assert result.meta["ALIGNMENT"]["grade"] == "B"
+    assert "its WCS is in doubt: A_ORDER" in result.meta["ALIGNMENT"]["reason"]
     assert "align: grade B" in caplog.text

@@ -39,9 +39,9 @@ VARIES = re.compile(rb"DATE: '?\d{4}-[^\n]*|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 def run(bycatch, visit, out):
     words = ("--formats", "fits,csv,votable", "--write-wcs", "--gaia", visit.gaia)
-    ended = bycatch("run", visit.raw, "-o", out, *words)
-    assert ended.status == 0, ended.out + ended.err
-    return ended
+    result = bycatch("run", visit.raw, "-o", out, *words)
+    assert result.status == 0, result.out + result.err
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -136,18 +136,18 @@ def test_whatever_is_damaged_is_made_again(bycatch, visit, made, harm, tmp_path,
 def test_a_step_of_its_own_does_not_read_a_damaged_product(bycatch, whole):
     path = whole / "abc_01/F775W/jabc01010_phot.ecsv"
     path.write_bytes(path.read_bytes()[:-1])
-    ended = bycatch("finalize", whole)
-    assert ended.status == 1
-    assert "jabc01010_phot.ecsv was cut, changed or replaced" in ended.err
-    assert "bycatch measure" in ended.err
+    result = bycatch("finalize", whole)
+    assert result.status == 1
+    assert "jabc01010_phot.ecsv was cut, changed or replaced" in result.err
+    assert "bycatch measure" in result.err
 
 
 def test_damaged_stars_of_a_field_are_not_used_by_a_step_of_its_own(bycatch, whole):
     path = whole / "abc_01/gaia.ecsv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-3]))
-    ended = bycatch("align", whole, "--offline", "--set", "align.gaia_cache=off")
-    assert "no reference stars" in ended.err
+    result = bycatch("align", whole, "--offline", "--set", "align.gaia_cache=off")
+    assert "no reference stars" in result.err
 
 
 def test_another_image_with_damaged_products_takes_no_part(bycatch, visit, whole):
@@ -155,9 +155,9 @@ def test_another_image_with_damaged_products_takes_no_part(bycatch, visit, whole
     path.write_bytes(path.read_bytes()[:-2880])
     red = visit.raw / "jabc01010_drc.fits"
     words = ("--gaia", visit.gaia, "--set", "measure.cr_radius_px=3")
-    ended = bycatch("run", red, "-o", whole, *words)
-    assert ended.status == 0
-    words = " ".join(ended.err.split())
+    result = bycatch("run", red, "-o", whole, *words)
+    assert result.status == 0
+    words = " ".join(result.err.split())
     assert "F475W/jabc01020: not compared: " in words
     assert "jabc01020_wcs.fits was cut, changed or replaced after it was made" in words
 
@@ -172,8 +172,8 @@ def test_a_lost_figure_is_drawn_again_the_same(bycatch, visit, whole):
     state = read_field(whole, "abc_01")
     del state.products["alignment.png"]  # killed before it was noted
     FieldFolder(whole, state).write()
-    ended = run(bycatch, visit, whole)
-    assert ended.err.count("up to date") == 10
+    result = run(bycatch, visit, whole)
+    assert result.err.count("up to date") == 10
     assert figure.read_bytes() == drawn
 
 
@@ -229,8 +229,8 @@ def test_files_of_other_sizes_are_not_read(tmp_path, monkeypatch):
 
 
 def test_a_copied_folder_is_up_to_date_and_read_once(bycatch, visit, whole, monkeypatch):
-    ended = run(bycatch, visit, whole)
-    assert ended.err.count("up to date") == 10
+    result = run(bycatch, visit, whole)
+    assert result.err.count("up to date") == 10
     stamps = [record.stages["measure"].outputs for record in find_records(whole)]
     for path in whole.rglob("*_phot.ecsv"):
         status = path.stat()
@@ -259,8 +259,8 @@ def test_products_of_an_earlier_version_are_made_again_and_its_stars_kept(bycatc
     (whole / "abc_01" / FOLDER_FILE).touch()
     assert set(steps(whole).values()) == {"stale"}
     was = (whole / "abc_01/gaia.ecsv").stat().st_mtime_ns
-    ended = run(bycatch, visit, whole)
-    assert "up to date" not in ended.err
+    result = run(bycatch, visit, whole)
+    assert "up to date" not in result.err
     assert (whole / "abc_01/gaia.ecsv").stat().st_mtime_ns == was
     left = ("_state.json", "_crshare.ecsv", FOLDER_FILE)
     assert not [path for path in (whole / "abc_01").rglob("*") if path.name.endswith(left)]
@@ -359,9 +359,9 @@ def test_nothing_is_written_into_a_folder_behind_a_link(bycatch, visit, tmp_path
     theirs.mkdir()
     (out / name).parent.mkdir(parents=True)
     (out / name).symlink_to(theirs)
-    ended = bycatch("sort", visit.raw, "-o", out)
-    assert ended.status == 1
-    assert "nothing is written through links" in ended.err
+    result = bycatch("sort", visit.raw, "-o", out)
+    assert result.status == 1
+    assert "nothing is written through links" in result.err
     assert not list(theirs.iterdir())
 
 
@@ -371,9 +371,9 @@ def test_exports_and_figures_do_not_follow_a_planted_link(bycatch, whole, tmp_pa
     theirs.mkdir()
     (whole / name).symlink_to(theirs)
     words = ("report", whole, "--figures") if name == "figures" else ("export", whole)
-    ended = bycatch(*words)
-    assert ended.status in {1, 2}
-    assert "nothing is written through links" in ended.err
+    result = bycatch(*words)
+    assert result.status in {1, 2}
+    assert "nothing is written through links" in result.err
     assert not list(theirs.iterdir())
 
 
@@ -423,16 +423,16 @@ def test_a_foreign_record_costs_what_its_field_has_done(bycatch, visit, whole, c
     path.write_text(json.dumps(content))
     with pytest.raises(UnreadableFile, match=reason):
         read_field(whole, "abc_01")
-    found = status(whole, saved_settings(whole))
-    assert found.images == ()
-    assert [name for name, _ in found.lost] == [str(path)]
+    state = status(whole, saved_settings(whole))
+    assert state.images == ()
+    assert [name for name, _ in state.lost] == [str(path)]
 
 
 def test_a_field_of_a_damaged_state_is_done_again(bycatch, visit, whole):
     before = {path: undated(path) for path in products(whole)}
     state_of(whole).write_text("{")
-    ended = run(bycatch, visit, whole)
-    assert "everything is done again" in ended.err
+    result = run(bycatch, visit, whole)
+    assert "everything is done again" in result.err
     assert {path: undated(path) for path in products(whole)} == before
     assert status(whole, saved_settings(whole)).is_done
 
@@ -447,8 +447,8 @@ def test_a_state_of_a_later_version_is_refused(bycatch, visit, whole):
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, "\xff", "{}"])
 def test_what_is_no_record_is_told(whole, text):
     state_of(whole).write_bytes(text.encode("latin-1"))
-    found = status(whole, saved_settings(whole))
-    assert (found.images, len(found.lost)) == ((), 1)
+    state = status(whole, saved_settings(whole))
+    assert (state.images, len(state.lost)) == ((), 1)
 
 
 def test_a_pipe_in_the_place_of_a_record_is_not_opened(whole):

@@ -31,13 +31,13 @@ def fit(data, usable, x=30.0, y=30.0, reach=11.0):
 def test_a_star_without_its_core_and_column_is_centred(psf):
     usable = around(30.3, 29.6, 3.0)
     usable[20:52, 29:32] = False  # it bleeds farther up than down
-    found = fit(star(psf, 30.3, 29.6, seed=1), usable)
-    assert found.found.tolist() == [True]
-    assert found.x[0] == pytest.approx(30.3, abs=0.04)
-    assert found.y[0] == pytest.approx(29.6, abs=0.04)
-    assert 0.0 < found.err_px[0] < 0.05
-    assert found.light[0] > 0.002 * 3000
-    assert 100 < found.n_pixels[0] < np.pi * 12**2
+    result = fit(star(psf, 30.3, 29.6, seed=1), usable)
+    assert result.found.tolist() == [True]
+    assert result.x[0] == pytest.approx(30.3, abs=0.04)
+    assert result.y[0] == pytest.approx(29.6, abs=0.04)
+    assert 0.0 < result.err_px[0] < 0.05
+    assert result.light[0] > 0.002 * 3000
+    assert 100 < result.n_pixels[0] < np.pi * 12**2
 
 
 @pytest.mark.parametrize("off", [(3.0, 0.0), (-2.0, 2.5), (0.0, -3.5)])
@@ -60,9 +60,9 @@ def test_it_is_as_good_as_a_fit_that_knows_the_profile(psf):
             return ((data - model) / np.sqrt(NOISE**2 + np.abs(model) / SECONDS))[inside]
 
         known.append(least_squares(misfit, [30.0, 30.0, 200.0, 0.0]).x[:2] - [30.2, 30.1])
-        found = fit(data, usable)
-        ours.append([found.x[0] - 30.2, found.y[0] - 30.1])
-        stated.append(found.err_px[0])
+        result = fit(data, usable)
+        ours.append([result.x[0] - 30.2, result.y[0] - 30.1])
+        stated.append(result.err_px[0])
     scatter = np.sqrt(np.mean(np.square(ours)))
     assert scatter < 2.0 * np.sqrt(np.mean(np.square(known)))
     assert 0.6 < scatter / np.sqrt(np.mean(np.square(stated))) < 1.6
@@ -73,28 +73,28 @@ def test_what_is_the_same_on_both_sides_moves_nothing(psf):
     usable = around(30.0, 30.0, 2.5)
     usable[30:36, 33:40] = False  # what is cut out on one side has no say on the other
     along = np.exp(-0.5 * ((xx - yy) / 1.5) ** 2) * np.exp(-np.hypot(xx - 30, yy - 30) / 8)
-    found = fit(star(psf, 30.0, 30.0) + 5.0 * along, usable)
-    assert abs(found.x[0] - 30.0) < 2e-3
-    assert abs(found.y[0] - 30.0) < 2e-3
+    result = fit(star(psf, 30.0, 30.0) + 5.0 * along, usable)
+    assert abs(result.x[0] - 30.0) < 2e-3
+    assert abs(result.y[0] - 30.0) < 2e-3
 
 
 def test_a_neighbour_is_clipped(psf):
     usable = around(30.3, 29.6, 3.0)
     data = star(psf, 30.3, 29.6, seed=3)
-    found = fit(data + star(psf, 36.0, 33.0, rate=60.0), usable)
+    result = fit(data + star(psf, 36.0, 33.0, rate=60.0), usable)
     alone = fit(data, usable)
-    assert abs(found.x[0] - alone.x[0]) < 0.03
-    assert abs(found.y[0] - alone.y[0]) < 0.03
+    assert abs(result.x[0] - alone.x[0]) < 0.03
+    assert abs(result.y[0] - alone.y[0]) < 0.03
 
 
 def test_a_hole_is_laid_about_the_centre_wherever_that_comes_to_be(psf):
     data = star(psf, 30.3, 29.6, seed=4)
     whole = np.ones(SHAPE, dtype=bool)
-    found = fit_wings(data, whole, [31.0], [29.0], [3.0], [9.0])
-    assert found.x[0] == pytest.approx(30.3, abs=0.04)
+    fits = fit_wings(data, whole, [31.0], [29.0], [3.0], [9.0])
+    assert fits.x[0] == pytest.approx(30.3, abs=0.04)
     data[28:32, 29:32] = 1e6  # within the hole
     again = fit_wings(data, whole, [31.0], [29.0], [3.0], [9.0])
-    assert (again.x[0], again.y[0]) == (found.x[0], found.y[0])
+    assert (again.x[0], again.y[0]) == (fits.x[0], fits.y[0])
 
 
 def test_where_nothing_tells_there_is_no_centre(psf):
@@ -105,10 +105,10 @@ def test_where_nothing_tells_there_is_no_centre(psf):
     assert not fit(np.full(SHAPE, 3.0), ~nothing).found[0]
     assert not fit(np.full(SHAPE, np.nan), ~nothing).found[0]
     odd = [np.nan, np.inf, -500.0, 1e7, 30.0]
-    found = fit_wings(data, around(30, 30, 2.0), odd, [30.0] * 5, [0.0] * 5, [9.0] * 5)
-    assert found.found.tolist() == [False] * 4 + [True]
-    assert np.isnan(found.err_px[:4]).all()
-    assert found.n_pixels[:4].tolist() == [0] * 4
+    fits = fit_wings(data, around(30, 30, 2.0), odd, [30.0] * 5, [0.0] * 5, [9.0] * 5)
+    assert fits.found.tolist() == [False] * 4 + [True]
+    assert np.isnan(fits.err_px[:4]).all()
+    assert fits.n_pixels[:4].tolist() == [0] * 4
 
 
 def test_no_star_and_arrays_that_do_not_belong_together(psf):

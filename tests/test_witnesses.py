@@ -209,9 +209,9 @@ def test_the_noise_is_what_sky_dark_and_readout_make(read, new_drc, tmp_path, n,
     headers = headers_of(path, hdus)
     meta = image_meta(headers)
     sample = skynoise.sample_of(hdus["SCI"].data, hdus["WHT"].data, "none", 0.01)
-    found = skynoise.noise_ratio(sample, meta, 0.05, 1.0, np.full(len(sample), TIME_S))
-    assert found.typical == pytest.approx(1.0, abs=0.1)
-    assert found.estimate == pytest.approx(1.0, abs=0.1)
+    result = skynoise.noise_ratio(sample, meta, 0.05, 1.0, np.full(len(sample), TIME_S))
+    assert result.typical == pytest.approx(1.0, abs=0.1)
+    assert result.estimate == pytest.approx(1.0, abs=0.1)
     assert read_drc(path).meta.notes == ()
 
 

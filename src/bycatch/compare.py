@@ -88,7 +88,7 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """Return the numbers that tell most."""
         dmag = np.asarray(self.matches["dmag"])
-        known = dmag[np.isfinite(dmag)]
+        finite_dmag = dmag[np.isfinite(dmag)]
         n_a, n_b = (len(self.matches) + len(t) for t in (self.only_a, self.only_b))
         return {
             "rows_a": len(self.a),
@@ -101,8 +101,8 @@ class Comparison:
             "scatter_mas": robust_width(
                 np.concatenate([self.matches["dra_mas"], self.matches["ddec_mas"]])
             ),
-            "offset_mag": float(np.median(known)) if len(known) else None,
-            "scatter_mag": robust_width(known),
+            "offset_mag": float(np.median(finite_dmag)) if len(finite_dmag) else None,
+            "scatter_mag": robust_width(finite_dmag),
             "strange": int(np.sum(self.matches["strange"])),
         }
 
@@ -137,15 +137,22 @@ def read_catalog(path: str | Path, columns: Sequence[str] = ()) -> Catalog:
     path = Path(path)
     if not path.is_file():
         raise UnreadableFile(f"{path}: there is no such file", hint="check the path")
-    found = read_user_table(path, path.name)
-    names = _columns(found, tuple(columns))
+    user_table = read_user_table(path, path.name)
+    names = _columns(user_table, tuple(columns))
     for name in names:
-        _mask_missing(found.table, name)
-    ra, dec = found.sky(*names[:2])
-    mag = found.numbers(names[2], "mag")
+        _mask_missing(user_table.table, name)
+    ra, dec = user_table.sky(*names[:2])
+    mag = user_table.numbers(names[2], "mag")
     mag = np.where(mag < MISSING, np.nan, mag)  # of words
-    known = np.isfinite(ra) & np.isfinite(dec)
-    return Catalog(path.name, ra[known], dec[known], mag[known], np.flatnonzero(known), names)
+    has_position = np.isfinite(ra) & np.isfinite(dec)
+    return Catalog(
+        path.name,
+        ra[has_position],
+        dec[has_position],
+        mag[has_position],
+        np.flatnonzero(has_position),
+        names,
+    )
 
 
 def _mask_missing(table: Table, name: str) -> None:
@@ -160,26 +167,26 @@ def _mask_missing(table: Table, name: str) -> None:
     table[name] = MaskedColumn(np.ma.masked_less(values, MISSING), unit=unit, meta=meta)
 
 
-def _columns(found: UserTable, wanted: tuple[str, ...]) -> tuple[str, str, str]:
-    label, there = found.label, ", ".join(found.table.colnames)
-    if wanted:
-        if len(wanted) != 3:
+def _columns(user_table: UserTable, user_names: tuple[str, ...]) -> tuple[str, str, str]:
+    label, there = user_table.label, ", ".join(user_table.table.colnames)
+    if user_names:
+        if len(user_names) != 3:
             raise SettingsError(
-                f"{label}: three columns are needed, not {len(wanted)}",
+                f"{label}: three columns are needed, not {len(user_names)}",
                 hint=f"right ascension, declination, magnitude of {there}",
             )
-        names = [found.find(name) for name in wanted]
-        lacking = [name for name, own in zip(wanted, names, strict=True) if own is None]
+        names = [user_table.find(name) for name in user_names]
+        lacking = [name for name, own in zip(user_names, names, strict=True) if own is None]
         if lacking:
             raise SettingsError(
                 f"{label}: no column {', '.join(lacking)}",
                 hint=f"right ascension, declination, magnitude of {there}",
             )
         return (str(names[0]), str(names[1]), str(names[2]))
-    kinds = [*KINDS.values(), (found.sky_names() or ("", ""), MAG_NAMES)]
+    kinds = [*KINDS.values(), (user_table.sky_names() or ("", ""), MAG_NAMES)]
     for (ra_name, dec_name), mag_names in kinds:
-        mags = [name.replace("{r}", quoted_radius(found.table)) for name in mag_names]
-        ra, dec, mag = found.find(ra_name), found.find(dec_name), found.find(*mags)
+        mags = [name.replace("{r}", quoted_radius(user_table.table)) for name in mag_names]
+        ra, dec, mag = user_table.find(ra_name), user_table.find(dec_name), user_table.find(*mags)
         if ra and dec and mag:
             return ra, dec, mag
     raise SettingsError(
@@ -252,17 +259,17 @@ def _inside(points: Floats, others: Floats) -> Bools:
     from scipy.spatial import Delaunay, QhullError
 
     others = others[np.isfinite(others).all(axis=1)]
-    found = np.zeros(len(points), dtype=bool)
-    known = np.isfinite(points).all(axis=1)
+    is_inside = np.zeros(len(points), dtype=bool)
+    is_finite = np.isfinite(points).all(axis=1)
     with contextlib.suppress(QhullError, ValueError):  # fewer than three, or all on a line
-        found[known] = Delaunay(others).find_simplex(points[known]) >= 0
-    return found
+        is_inside[is_finite] = Delaunay(others).find_simplex(points[is_finite]) >= 0
+    return is_inside
 
 
 def _at(index: NDArray[np.int64], n: int) -> Bools:
-    found = np.zeros(n, dtype=bool)
-    found[index] = True
-    return found
+    mask = np.zeros(n, dtype=bool)
+    mask[index] = True
+    return mask
 
 
 def _matches(
@@ -302,14 +309,14 @@ def _matches(
 
 def _strange(mag: Floats, dmag: Floats, bin_mag: float) -> Bools:
     """Return the pairs whose magnitudes differ by much more than those of their bin."""
-    found = np.zeros(len(mag), dtype=bool)
+    is_strange = np.zeros(len(mag), dtype=bool)
     for inside in _in_bins(mag, bin_mag).values():
-        known = inside & np.isfinite(dmag)
-        width = robust_width(dmag[known])
+        has_dmag = inside & np.isfinite(dmag)
+        width = robust_width(dmag[has_dmag])
         if width is not None:
             limit = STRANGE_SIGMA * max(width, LEAST_WIDTH_MAG)
-            found |= known & (np.abs(dmag - np.median(dmag[known])) > limit)
-    return found
+            is_strange |= has_dmag & (np.abs(dmag - np.median(dmag[has_dmag])) > limit)
+    return is_strange
 
 
 def _in_bins(mag: Floats, bin_mag: float) -> dict[float, Bools]:
@@ -318,8 +325,8 @@ def _in_bins(mag: Floats, bin_mag: float) -> dict[float, Bools]:
     return {float(n * bin_mag): number == n for n in np.unique(number[np.isfinite(number)])}
 
 
-def _rows(catalog: Catalog, chosen: Bools) -> Table:
-    order = np.flatnonzero(chosen)[np.argsort(catalog.mag[chosen], kind="stable")]
+def _rows(catalog: Catalog, mask: Bools) -> Table:
+    order = np.flatnonzero(mask)[np.argsort(catalog.mag[mask], kind="stable")]
     return Table(
         {
             "row": catalog.row[order],
@@ -336,7 +343,7 @@ def _bins(
     a: Catalog,
     b: Catalog,
     pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
-    covered: tuple[Bools, Bools],
+    in_overlap: tuple[Bools, Bools],
     bin_mag: float,
 ) -> Table:
     """Return counts, shares and differences by the magnitude of each catalog."""
@@ -349,17 +356,17 @@ def _bins(
     rows = []
     for bright in sorted({*bins_a, *bins_b}):
         in_a, in_b = bins_a.get(bright, nothing_a), bins_b.get(bright, nothing_b)
-        known = dmag[in_a & np.isfinite(dmag)]
+        finite_dmag = dmag[in_a & np.isfinite(dmag)]
         rows.append(
             (
                 bright,
                 bright + bin_mag,
-                int((in_a & covered[0]).sum()),
+                int((in_a & in_overlap[0]).sum()),
                 int((in_a & found_a).sum()),
-                int((in_b & covered[1]).sum()),
+                int((in_b & in_overlap[1]).sum()),
                 int((in_b & found_b).sum()),
-                float(np.median(known)) if len(known) else np.nan,
-                robust_width(known) or np.nan,
+                float(np.median(finite_dmag)) if len(finite_dmag) else np.nan,
+                robust_width(finite_dmag) or np.nan,
             )
         )
     names = ("mag_low", "mag_high", "n_a", "a_in_b", "n_b", "b_in_a", "dmag", "dmag_width")

@@ -92,8 +92,8 @@ class ZeropointAudit:
         verdict = "agrees with"
         if self.is_off:
             # What is known only errs on this side: older calibrations were too low.
-            outdated = "is of an outdated calibration: it " if self.difference_mmag > 0 else ""
-            verdict = f"{outdated}differs from"
+            blame = "is of an outdated calibration: it " if self.difference_mmag > 0 else ""
+            verdict = f"{blame}differs from"
         return (
             f"PHOTFLAM {self.used:.5g} {verdict} the {self.expected:.5g} expected at the date of "
             f"the observation ({percent:+.2f} %: magnitudes {abs(self.difference_mmag):.0f} mmag "
@@ -130,8 +130,8 @@ class EncircledEnergy:
         """
         radius = np.asarray(radius_arcsec, dtype=float)
         inner, first = self.radius_arcsec[0], self.fraction[0]
-        clipped = np.clip(radius, inner, self.radius_arcsec[-1])
-        curve = monotone_cubic(np.log(self.radius_arcsec), self.fraction, np.log(clipped))
+        clipped_radius = np.clip(radius, inner, self.radius_arcsec[-1])
+        curve = monotone_cubic(np.log(self.radius_arcsec), self.fraction, np.log(clipped_radius))
         core = 1.0 - (1.0 - first) ** ((radius / inner) ** 2)
         return np.where(radius < inner, core, np.minimum(curve, 1.0))
 
@@ -199,10 +199,10 @@ def encircled_energy(detector: str, filter_name: str) -> EncircledEnergy:
     if detector == "HRC":
         rows = [*_rows("ee_core_hrc.csv"), *rows]
     if filter_name not in rows[0]:
-        known = ", ".join(k for k in rows[0] if k.startswith("F"))
+        filters = ", ".join(k for k in rows[0] if k.startswith("F"))
         raise UnsupportedImage(
             f"no encircled-energy curve for {detector} {filter_name}",
-            hint=f"the table (Bohlin 2016) holds {known}",
+            hint=f"the table (Bohlin 2016) holds {filters}",
         )
     radius = [float(row["radius_arcsec"]) for row in rows]
     fraction = [float(row[filter_name]) for row in rows]
@@ -261,8 +261,8 @@ def systematic_fraction(filter_name: str, correction_error: Floats) -> Floats:
     correction_error : float
         Relative errors of the aperture corrections.
     """
-    fixed = ee_systematic(filter_name) ** 2 + ABSOLUTE_SYSTEMATIC**2
-    return np.asarray(np.sqrt(np.square(correction_error) + fixed))
+    constant = ee_systematic(filter_name) ** 2 + ABSOLUTE_SYSTEMATIC**2
+    return np.asarray(np.sqrt(np.square(correction_error) + constant))
 
 
 @functools.cache

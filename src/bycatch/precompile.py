@@ -105,8 +105,8 @@ def compile_all() -> None:
     segments = _segments(x, y)
     mask = sci > 40 * NOISE
     targets, pixels = measure.Targets(x, y), measure.Pixels(mask, segments)
-    found = measure.run(image, targets, pixels=pixels)
-    ecsv.rows(found.table)
+    measurement = measure.run(image, targets, pixels=pixels)
+    ecsv.rows(measurement.table)
     unit = np.eye(2)[np.newaxis]
     kinds(np.zeros((1, 2)), unit, np.zeros((1, 2)), unit, np.ones(1))
     places = np.column_stack([x, y])
@@ -114,13 +114,13 @@ def compile_all() -> None:
     mask_shares(segments, mask, np.arange(1, len(x) + 1))
     crmask.run(image)
     exposure_counts(np.ones(sci.shape, np.int32))
-    detected = detect.run(image, Settings.load(preset="deep").detect)
+    detection = detect.run(image, Settings.load(preset="deep").detect)
     bright = np.eye(200, dtype=np.bool_)
     labels_nearby(segments, 1.5, 2.0, 20.0)
     lines_across(bright, np.ones_like(bright))
     rename_labels(segments.copy(), np.arange(len(x) + 1))
     fit_wings(sci, image.valid, x[:1], y[:1], [1.0], [8.0])
-    _objects(image, x, y, segments, detected.background, detected.noise)
+    _objects(image, x, y, segments, detection.background, detection.noise)
 
 
 def _objects(
@@ -147,12 +147,12 @@ def _objects(
     matrix, sky = pixels_per_arcsec(image.wcs, ra, dec), np.zeros(n)
     psf = star_psf(image.sci, image.valid, x, y, sky, matrix, 0.05, segmentation=segments)
     ellipses = SkyEllipses(np.full(n, 0.3), np.full(n, 0.2), np.zeros(n))
-    made = stamps(
+    group_stamps = stamps(
         image.sci, image.valid, segments, x, y, np.arange(1, n + 1), sky, matrix,
         rows=np.arange(n), ellipses=ellipses, noise=Noise(np.array([1.0, 9.0]), np.ones(2), 1.0),
         step_arcsec=0.05, scale_arcsec=0.05, microjansky=1.0,
     )  # fmt: skip
-    ellipse_fluxes(ellipses, [made], matching_kernels([psf]))
+    ellipse_fluxes(ellipses, [group_stamps], matching_kernels([psf]))
 
 
 def _scene() -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:

@@ -43,9 +43,9 @@ def clusters(ra_deg: Floats, dec_deg: Floats, reach_deg: float) -> list[list[int
     near = at @ at.T >= np.cos(np.radians(reach_deg))
     groups: list[list[int]] = []
     for k in range(len(at)):
-        linked = [g for g in groups if near[k, g].any()]
-        groups = [g for g in groups if g not in linked]
-        groups.append(sorted([k, *(i for g in linked for i in g)]))
+        near_groups = [g for g in groups if near[k, g].any()]
+        groups = [g for g in groups if g not in near_groups]
+        groups.append(sorted([k, *(i for g in near_groups for i in g)]))
     return sorted(groups, key=lambda g: (-len(g), g[0]))
 
 

@@ -67,7 +67,7 @@ def fetch(
         The disk is full, or can't be written to; what has come is kept.
     """
     several = [programs] if isinstance(programs, (int, str)) else list(programs)
-    wanted = FetchRequest(
+    request = FetchRequest(
         tuple(str(program) for program in several),
         visit,
         cone,
@@ -75,8 +75,8 @@ def fetch(
         parallels,
         products,
     )
-    chosen = (settings or Settings()).fetch
-    work = Fetching(wanted, data, chosen, cloud=cloud, tally=tally)
+    fetch_settings = (settings or Settings()).fetch
+    work = Fetching(request, data, fetch_settings, cloud=cloud, tally=tally)
     work.look()
     if not dry_run:
         for _ in work.batches():

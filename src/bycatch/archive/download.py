@@ -190,14 +190,14 @@ class Download:
 
     def _partial_range(self, answer: Response, note: Note | None, start: int) -> tuple[int, int]:
         """Return where a partial answer begins, and the length of the file."""
-        found = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
-        if found is None or int(found[1]) != start:
+        match = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+        if match is None or int(match[1]) != start:
             self.forget()
             raise Problem("the server sent the wrong part; starting again")
-        total = int(found[3])
+        total = int(match[3])
         if note is not None and start:
-            changed = note.n_bytes not in {None, total} or note.validator != _validator(answer)
-            if changed:
+            is_changed = note.n_bytes not in {None, total} or note.validator != _validator(answer)
+            if is_changed:
                 self.forget()
                 raise Problem("the file has changed on the server; starting again")
         return start, total
@@ -327,15 +327,15 @@ def fault_of(path: Path, product: Product, md5: str = "") -> str:
 def _foreign(primary: Unit, product: Product) -> str:
     """Return what is wrong with the name in a header; '' if it is that of the product."""
     cards = primary.cards
-    said = {cards[key] for key in ("FILENAME", "ROOTNAME") if cards.get(key)}
-    roots = {root_of_name(name if "." in name else f"{name}.fits") for name in said}
+    names = {cards[key] for key in ("FILENAME", "ROOTNAME") if cards.get(key)}
+    roots = {root_of_name(name if "." in name else f"{name}.fits") for name in names}
     if not roots or root_of_name(product.name) in roots:
         return ""
     if not cards.get("FILENAME"):
         fields = {field_of_name(f"{root}.fits") for root in roots} - {""}
         if not fields or product.field in fields:
             return ""  # ROOTNAME of a HAP product is that of an exposure
-    return f"another file: its header calls it {', '.join(sorted(said))}"
+    return f"another file: its header calls it {', '.join(sorted(names))}"
 
 
 def _cards(head: bytes) -> tuple[Mapping[str, str], bool]:
@@ -369,5 +369,5 @@ def _md5(answer: Response) -> str:
             return base64.b64decode(headers["Content-MD5"], validate=True).hex()
         except ValueError:
             return ""
-    found = MD5.fullmatch(headers.get("ETag", "").strip())
-    return found[1] if found and any(name in headers for name in STORES) else ""
+    match = MD5.fullmatch(headers.get("ETag", "").strip())
+    return match[1] if match and any(name in headers for name in STORES) else ""

@@ -64,14 +64,14 @@ class Fetching:
 
     def __init__(
         self,
-        wanted: FetchRequest,
+        request: FetchRequest,
         data: str | Path,
         settings: FetchSettings | None = None,
         *,
         cloud: bool = False,
         tally: Tally | None = None,
     ) -> None:
-        self.wanted, self.data = wanted.checked(), Path(data)
+        self.wanted, self.data = request.checked(), Path(data)
         self.settings, self.cloud = settings or FetchSettings(), cloud
         self.tally = tally or Tally()
         self.ledger = Ledger(self.data)
@@ -132,8 +132,8 @@ class Fetching:
         cards = self.ledger.head(product)
         if cards is not None and (why := self._reason_to_skip(cards)):
             return FetchedFile(product, State.LEFT_OUT, why)
-        started = self.ledger.part(product).exists()
-        return FetchedFile(product, State.STARTED if started else State.TO_FETCH)
+        has_part = self.ledger.part(product).exists()
+        return FetchedFile(product, State.STARTED if has_part else State.TO_FETCH)
 
     def _there(self, product: Product) -> FetchedFile:
         """Return the state of a file whose name is taken: nothing is ever overwritten."""
@@ -192,28 +192,28 @@ class Fetching:
     def _batches(self) -> Iterator[tuple[str, ...]]:
         groups = groups_on_sky([file.product for file in self.files.values()])
         batch_of = {field: k for k, group in enumerate(groups) for field in group}
-        left = [0] * len(groups)
+        n_left = [0] * len(groups)
         todo = [f for f in self.files.values() if f.state in {State.TO_FETCH, State.STARTED}]
         todo.sort(key=lambda file: batch_of[file.product.field])
         for file in todo:
-            left[batch_of[file.product.field]] += 1
+            n_left[batch_of[file.product.field]] += 1
         self._prepare(todo)
-        done: queue.SimpleQueue[FetchedFile] = queue.SimpleQueue()
-        threads = self._start([file.product for file in todo], done)
+        results: queue.SimpleQueue[FetchedFile] = queue.SimpleQueue()
+        threads = self._start([file.product for file in todo], results)
         try:
-            for k, n in enumerate(left):
+            for k, n in enumerate(n_left):
                 if n == 0:
                     yield self._come(groups[k])
             for _ in todo:
-                over = self._next(done, threads)
+                over = self._next(results, threads)
                 if over is None:
                     return
                 self.files[over.product.place] = over
                 self.tally.over(over)
                 _log(over)
                 k = batch_of[over.product.field]
-                left[k] -= 1
-                if left[k] == 0 and over.state != State.STARTED:
+                n_left[k] -= 1
+                if n_left[k] == 0 and over.state != State.STARTED:
                     yield self._come(groups[k])
         finally:
             self.web.stop.set()
@@ -223,25 +223,25 @@ class Fetching:
     def _come(self, fields: Iterable[str]) -> tuple[str, ...]:
         """Return the fields that have images; waits for processes that work on them."""
         there = {State.THERE, State.FETCHED}
-        found = tuple(
+        names = tuple(
             field for field in fields if any(file.state in there for file in self.of_field(field))
         )
-        self.n_waiting_bytes += sum(self._bytes_of(field) for field in found)
-        return found
+        self.n_waiting_bytes += sum(self._bytes_of(field) for field in names)
+        return names
 
     def _prepare(self, todo: list[FetchedFile]) -> None:
         """Say what there is to do, and find the places in the bucket."""
         self.tally.begin(todo)
         for product in self._foreign:
             self.ledger.enter(product)
-        needed, free = total_bytes(todo), shutil.disk_usage(self.data).free
+        n_bytes, free = total_bytes(todo), shutil.disk_usage(self.data).free
         logger.info(
-            "%d file(s) to fetch, %s MB; %d there", len(todo), in_mb(needed),
+            "%d file(s) to fetch, %s MB; %d there", len(todo), in_mb(n_bytes),
             sum(file.state == State.THERE for file in self.files.values()),
         )  # fmt: skip
-        if needed > free:
+        if n_bytes > free:
             logger.warning(
-                "%s MB may come, and %s MB are free in %s", in_mb(needed), in_mb(free), self.data
+                "%s MB may come, and %s MB are free in %s", in_mb(n_bytes), in_mb(free), self.data
             )
         if self.cloud and todo:
             try:
@@ -250,7 +250,7 @@ class Fetching:
                 logger.warning("the bucket's places can't be had (%s): from the archive", problem)
 
     def _start(
-        self, products: list[Product], done: queue.SimpleQueue[FetchedFile]
+        self, products: list[Product], results: queue.SimpleQueue[FetchedFile]
     ) -> list[threading.Thread]:
         waiting: queue.SimpleQueue[Product] = queue.SimpleQueue()
         for product in products:
@@ -264,7 +264,7 @@ class Fetching:
                     product = waiting.get_nowait()
                 except queue.Empty:
                     return
-                done.put(self._fetch(product))
+                results.put(self._fetch(product))
 
         n_threads = min(self.settings.downloads, len(products))
         threads = [threading.Thread(target=work, daemon=True) for _ in range(n_threads)]
@@ -276,29 +276,29 @@ class Fetching:
         return self.n_waiting_bytes > self.most_waiting_bytes
 
     def _next(
-        self, done: queue.SimpleQueue[FetchedFile], threads: list[threading.Thread]
+        self, results: queue.SimpleQueue[FetchedFile], threads: list[threading.Thread]
     ) -> FetchedFile | None:
         """Return the next file that is over; None when the fetch has been stopped."""
         while True:
             file: FetchedFile | None = None
             with suppress(queue.Empty):
-                file = done.get(timeout=POLL_S)
+                file = results.get(timeout=POLL_S)
             if self._fatal is not None:
                 raise self._fatal
             if file is not None:
                 return file
-            if done.empty() and not any(thread.is_alive() for thread in threads):
+            if results.empty() and not any(thread.is_alive() for thread in threads):
                 return None
 
     def _fetch(self, product: Product) -> FetchedFile:
         """Fetch one file; whatever goes wrong with it is in what is returned."""
-        kept: dict[str, str] = {}
+        head: dict[str, str] = {}
 
         def gate(cards: Mapping[str, str], is_all: bool) -> bool:
             if not is_all and not all(name in cards for name in DECIDING):
                 return False
-            kept.update({name: cards[name] for name in DECIDING if name in cards})
-            if why := self._reason_to_skip(kept):
+            head.update({name: cards[name] for name in DECIDING if name in cards})
+            if why := self._reason_to_skip(head):
                 raise WrongFile(why)
             return True
 
@@ -310,7 +310,7 @@ class Fetching:
         try:
             self._bring(download)
         except WrongFile as unwanted:
-            self.ledger.enter_head(product, kept)
+            self.ledger.enter_head(product, head)
             return FetchedFile(product, State.LEFT_OUT, str(unwanted), download.n_received)
         except Problem as problem:
             return FetchedFile(product, State.FAILED, str(problem), download.n_received)

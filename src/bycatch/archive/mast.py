@@ -39,7 +39,7 @@ class Mast:
         self.web = web
         self.server = web.settings.server.rstrip("/")
 
-    def products(self, wanted: FetchRequest) -> tuple[list[Product], list[tuple[str, str]]]:
+    def products(self, request: FetchRequest) -> tuple[list[Product], list[tuple[str, str]]]:
         """Return the images that the archive has of what is wanted, each once.
 
         Returns
@@ -53,15 +53,15 @@ class Mast:
             No answer.
         """
         observations: dict[str, Mapping[str, Any]] = {}
-        for filters, position in _questions(wanted):
+        for filters, position in _questions(request):
             for row in self._observations(filters, position):
                 observations.setdefault(str(row.get("obsid", "")), row)
         observations.pop("", None)
-        chosen = [key for key, row in observations.items() if _may_be(row, wanted)]
-        logger.info("%s: %d observation(s) of ACS", wanted.words, len(chosen))
-        listing = Listing(wanted)
-        for k in range(0, len(chosen), OBSERVATIONS_A_CALL):
-            group = chosen[k : k + OBSERVATIONS_A_CALL]
+        keys = [key for key, row in observations.items() if _may_be(row, request)]
+        logger.info("%s: %d observation(s) of ACS", request.words, len(keys))
+        listing = Listing(request)
+        for k in range(0, len(keys), OBSERVATIONS_A_CALL):
+            group = keys[k : k + OBSERVATIONS_A_CALL]
             for row in self._rows("Mast.Caom.Products", {"obsid": ",".join(group)}):
                 parent = str(row.get("parent_obsid") or row.get("obsID") or "")
                 listing.add(row, observations.get(parent, {}))
@@ -79,7 +79,7 @@ class Mast:
         Problem
             No answer.
         """
-        found = {}
+        addresses = {}
         bucket = self.web.settings.bucket.rstrip("/")
         for k in range(0, len(products), URIS_A_CALL):
             uris = [product.uri for product in products[k : k + URIS_A_CALL]]
@@ -89,8 +89,8 @@ class Mast:
             for uri in uris:
                 path = _mapping(_mapping(answer).get(uri)).get("path")
                 if isinstance(path, str) and ".." not in path:
-                    found[uri] = f"{bucket}/{quote(path.lstrip('/'), safe='/')}"
-        return found
+                    addresses[uri] = f"{bucket}/{quote(path.lstrip('/'), safe='/')}"
+        return addresses
 
     def _observations(self, filters: list[Any], position: str) -> Iterator[Mapping[str, Any]]:
         words: dict[str, Any] = {"columns": "*", "filters": filters}
@@ -138,8 +138,8 @@ class Mast:
 class Listing:
     """The images among the products that the archive lists."""
 
-    def __init__(self, wanted: FetchRequest) -> None:
-        self.wanted = wanted
+    def __init__(self, request: FetchRequest) -> None:
+        self.wanted = request
         self.refused: list[tuple[str, str]] = []
         self._found: dict[str, Product] = {}
 
@@ -170,11 +170,11 @@ class Listing:
             _degrees(observation.get("s_dec")),
             public=rights.upper() == "PUBLIC",
         )
-        known = self._found.setdefault(name.lower(), product)
-        if known.uri.lower() != uri.lower():
-            self._refuse(name, f"listed twice, as {known.uri} and {uri}: the first is taken")
-        elif known.n_bytes != product.n_bytes:  # listed twice with two sizes: neither is believed
-            self._found[name.lower()] = replace(known, n_bytes=None)
+        earlier = self._found.setdefault(name.lower(), product)
+        if earlier.uri.lower() != uri.lower():
+            self._refuse(name, f"listed twice, as {earlier.uri} and {uri}: the first is taken")
+        elif earlier.n_bytes != product.n_bytes:  # listed twice with two sizes: neither is believed
+            self._found[name.lower()] = replace(earlier, n_bytes=None)
 
     def _refuse(self, name: str, reason: str) -> None:
         if (name, reason) not in self.refused:
@@ -183,32 +183,34 @@ class Listing:
 
     def products(self) -> list[Product]:
         """Return the images, in the order of fields and names; no drz whose drc is there."""
-        corrected = {
+        drc_stems = {
             name[: -len("_drc.fits")] for name in self._found if name.endswith("_drc.fits")
         }
-        kept = [
+        images = [
             product
             for name, product in self._found.items()
-            if name.endswith("_drc.fits") or name[: -len("_drz.fits")] not in corrected
+            if name.endswith("_drc.fits") or name[: -len("_drz.fits")] not in drc_stems
         ]
-        return sorted(kept, key=lambda product: (product.field, product.name))
+        return sorted(images, key=lambda product: (product.field, product.name))
 
 
-def _questions(wanted: FetchRequest) -> list[tuple[list[dict[str, Any]], str]]:
+def _questions(request: FetchRequest) -> list[tuple[list[dict[str, Any]], str]]:
     """Return what to ask: filters, and a position or ''."""
     common = [_is("obs_collection", "HST"), _is("instrument_name", *INSTRUMENTS)]
-    if wanted.cone:
-        return [(common, ", ".join(str(value) for value in wanted.cone))]
-    if wanted.programs:
-        return [([*common, _is("proposal_id", *wanted.programs)], "")]
-    assert wanted.visit is not None
-    program, visit = wanted.visit
+    if request.cone:
+        return [(common, ", ".join(str(value) for value in request.cone))]
+    if request.programs:
+        return [([*common, _is("proposal_id", *request.programs)], "")]
+    assert request.visit is not None
+    program, visit = request.visit
     if program.isdecimal():
         return [([*common, _is("proposal_id", program)], "")]
     code = PROGRAM_CODE.fullmatch(program)
     assert code is not None
     # Names of observations are j<program><visit>..., or hst_<number>_<visit>_..._j<program><visit>.
-    pattern = f"j{code[1]}{visit}%" if wanted.products == "pipeline" else f"hst_%j{code[1]}{visit}%"
+    pattern = (
+        f"j{code[1]}{visit}%" if request.products == "pipeline" else f"hst_%j{code[1]}{visit}%"
+    )
     return [([*common, {"paramName": "obs_id", "values": [], "freeText": pattern}], "")]
 
 
@@ -216,12 +218,12 @@ def _is(column: str, *values: str) -> dict[str, Any]:
     return {"paramName": column, "values": list(values)}
 
 
-def _may_be(row: Mapping[str, Any], wanted: FetchRequest) -> bool:
+def _may_be(row: Mapping[str, Any], request: FetchRequest) -> bool:
     """Tell whether an observation may hold what is wanted; the listing of its files decides."""
     filters = _filters_of(row)
-    fits = not (wanted.filters and filters) or bool(set(filters) & set(wanted.filters))
+    fits = not (request.filters and filters) or bool(set(filters) & set(request.filters))
     is_hap = str(row.get("obs_id", "")).lower().startswith("hst_")
-    return fits and is_hap == (wanted.products == "hap")
+    return fits and is_hap == (request.products == "hap")
 
 
 def _filters_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -229,8 +231,8 @@ def _filters_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     text = str(row.get("filters") or "").upper()
     for sign in ";,/":
         text = text.replace(sign, " ")
-    found = (word for word in text.split() if word[:1] in {"F", "G"} and word[1:2].isdigit())
-    return tuple(dict.fromkeys(found))
+    names = (word for word in text.split() if word[:1] in {"F", "G"} and word[1:2].isdigit())
+    return tuple(dict.fromkeys(names))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

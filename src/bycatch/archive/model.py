@@ -68,8 +68,8 @@ class FetchRequest:
     def _check_place(self) -> None:
         if self.visit is not None:
             program, visit = self.visit
-            known = program.isdecimal() or PROGRAM_CODE.fullmatch(program)
-            if not (known and VISIT_CODE.fullmatch(visit)):
+            is_program = program.isdecimal() or PROGRAM_CODE.fullmatch(program)
+            if not (is_program and VISIT_CODE.fullmatch(visit)):
                 raise SettingsError(f"--visit {program} {visit}: no program and visit", hint=HINT)
         if self.cone is not None:
             ra, dec, radius = self.cone
@@ -201,8 +201,8 @@ class FetchReport:
 
     def counts(self) -> dict[str, int]:
         """Return the number of files by state."""
-        found = Counter(file.state for file in self.files)
-        return {str(state): found[state] for state in State if found[state]}
+        counts = Counter(file.state for file in self.files)
+        return {str(state): counts[state] for state in State if counts[state]}
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""

@@ -103,11 +103,11 @@ def rounded(values: NDArray[Any], digits: Any) -> NDArray[Any]:
 
     Whatever else the format is, the values are returned as they are.
     """
-    found = re.fullmatch(r"\.(\d+)([fg])", digits) if isinstance(digits, str) else None
-    if found is None or values.dtype != np.float64 or not len(values):
+    match = re.fullmatch(r"\.(\d+)([fg])", digits) if isinstance(digits, str) else None
+    if match is None or values.dtype != np.float64 or not len(values):
         return values
-    n = int(found[1])
-    if found[2] == "f":
+    n = int(match[1])
+    if match[2] == "f":
         return np.round(values, n)
     size = np.abs(values)
     plain = np.isfinite(values) & (size > 0)
@@ -143,7 +143,7 @@ def _header(table: Table, header: Mapping[str, Any]) -> list[str]:
     lines = ["%ECSV 1.0", "---", "datatype:", *columns]
     lines += ["meta: !!omap", *meta] if meta else []
     lines += get_yaml_from_header({"cols": [], "schema": "astropy-2.0"})[1:]
-    return [*(f"# {line}" for line in lines), " ".join(map(_quoted, table.colnames))]
+    return [*(f"# {line}" for line in lines), " ".join(map(_quote, table.colnames))]
 
 
 _known_columns: dict[tuple[str, ...], list[str]] = {}
@@ -157,14 +157,14 @@ def _meta_lines(key: str, value: Any) -> list[str]:
     """Return an entry of the metadata."""
     from astropy.table.meta import get_yaml_from_header
 
-    known = key, repr(value)
-    if known in _known_meta:
-        return _known_meta[known]
+    key_and_value = key, repr(value)
+    if key_and_value in _known_meta:
+        return _known_meta[key_and_value]
     lines = get_yaml_from_header({"cols": [], "meta": OrderedDict({key: value})})[2:]
     if len(_known_meta) >= MOST_META:
         _known_meta.clear()
-    if "..." not in known[1]:  # numpy leaves out values of long arrays
-        _known_meta[known] = list(lines)
+    if "..." not in key_and_value[1]:  # numpy leaves out values of long arrays
+        _known_meta[key_and_value] = list(lines)
     return list(lines)
 
 
@@ -197,17 +197,17 @@ def _cells(values: NDArray[Any], mask: Any) -> Cells:
     """Return the cells of a column, floats with all the digits they need, two quotes if masked."""
     kind = values.dtype.kind
     if kind in "iu" or values.dtype == np.float64:
-        found = _number_cells(values)
+        cells = _number_cells(values)
     elif kind == "U":
         # Few words are different ones.
         words, number = np.unique(values, return_inverse=True)
-        found = _word_cells(np.array([_quoted(word).encode() for word in words.tolist()]), number)
+        cells = _word_cells(np.array([_quote(word).encode() for word in words.tolist()]), number)
     else:
-        found = _plain_cells(values)
+        cells = _plain_cells(values)
     if mask is not np.ma.nomask:
-        found.first[mask], found.end[mask] = len(found.text), len(found.text) + len(EMPTY)
-        found = found._replace(text=found.text + EMPTY.encode())
-    return found
+        cells.first[mask], cells.end[mask] = len(cells.text), len(cells.text) + len(EMPTY)
+        cells = cells._replace(text=cells.text + EMPTY.encode())
+    return cells
 
 
 def _number_cells(values: NDArray[Any]) -> Cells:
@@ -241,7 +241,7 @@ def _word_cells(words: NDArray[np.bytes_], number: NDArray[np.int64]) -> Cells:
     return Cells(words.tobytes(), first[number], (first + np.strings.str_len(words))[number])
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     """Return a word in quotes if it needs them; a line that begins with # would be a comment."""
     text = value.strip(" \t")
     return '"' + text.replace('"', '""') + '"' if NEEDS_QUOTES.search(text) else text
@@ -256,16 +256,21 @@ def _plain_table(text: str) -> Table | None:
     header = _header_content("\n".join(line[2:] for line in lines))
     if header is None:
         return None
-    given, meta = header.get("datatype", []), header.get("meta", {})
+    columns_meta, meta = header.get("datatype", []), header.get("meta", {})
     names, _, body = text[comments.end() :].partition("\n")
-    is_plain = all("subtype" not in column and column["datatype"] in PARSERS for column in given)
+    is_plain = all(
+        "subtype" not in column and column["datatype"] in PARSERS for column in columns_meta
+    )
     if not is_plain or header.get("delimiter", " ") != " " or "__serialized_columns__" in meta:
         return None
     words = _split(body)
-    n_columns, n_rows = len(given), len(body.splitlines())
-    if names.split(" ") != [column["name"] for column in given] or len(words) != n_columns * n_rows:
+    n_columns, n_rows = len(columns_meta), len(body.splitlines())
+    if (
+        names.split(" ") != [column["name"] for column in columns_meta]
+        or len(words) != n_columns * n_rows
+    ):
         return None
-    columns = [_parsed(column, words[k::n_columns]) for k, column in enumerate(given)]
+    columns = [_parse_column(column, words[k::n_columns]) for k, column in enumerate(columns_meta)]
     return Table(columns, meta=meta, copy=False)
 
 
@@ -279,10 +284,10 @@ def _split(body: str) -> list[str]:
     words = WORD.findall(body)
     if sum(map(len, words)) + len(words) != len(body) or TWO_QUOTES in body:
         return []
-    return [_unquoted(word) if word[0] == '"' else word for word in words]
+    return [_unquote(word) if word[0] == '"' else word for word in words]
 
 
-def _unquoted(word: str) -> str:
+def _unquote(word: str) -> str:
     return word[1:-1].replace('""', '"').strip(" \t") or EMPTY
 
 
@@ -305,24 +310,24 @@ def _header_content(text: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _parsed(given: dict[str, Any], words: list[str]) -> Column | MaskedColumn:
+def _parse_column(spec: dict[str, Any], words: list[str]) -> Column | MaskedColumn:
     """Return a column from its description and its words."""
-    kind = given["datatype"]
+    kind = spec["datatype"]
     values, missing = PARSERS[kind](words)
-    about = {key: given[key] for key in ("name", "unit", "description", "format") if key in given}
-    found = np.where(missing, "", values) if kind == "string" else _of_kind(values, kind)
-    column = MaskedColumn(found, mask=missing, **about) if missing.any() else Column(found, **about)
-    if "meta" in given:
-        column.info.meta = given["meta"]
+    about = {key: spec[key] for key in ("name", "unit", "description", "format") if key in spec}
+    data = np.where(missing, "", values) if kind == "string" else _of_kind(values, kind)
+    column = MaskedColumn(data, mask=missing, **about) if missing.any() else Column(data, **about)
+    if "meta" in spec:
+        column.info.meta = spec["meta"]
     return column
 
 
 def _of_kind(values: NDArray[Any], kind: str) -> NDArray[Any]:
     """Return values as numbers of a kind that can hold them."""
-    found = values.astype(kind)
-    if values.dtype.kind == "i" and (found != values).any():
+    numbers = values.astype(kind)
+    if values.dtype.kind == "i" and (numbers != values).any():
         raise ValueError(f"there are numbers that are no {kind}")
-    return found
+    return numbers
 
 
 Parsed = tuple[NDArray[Any], NDArray[np.bool_]]
@@ -331,10 +336,10 @@ Parsed = tuple[NDArray[Any], NDArray[np.bool_]]
 def _floats(words: list[str]) -> Parsed:
     """Return floats, and which are missing; JSON's reader is the fastest one, but knows no NaN."""
     with suppress(orjson.JSONDecodeError):
-        read = orjson.loads(f"[{','.join(words)}]")
+        items = orjson.loads(f"[{','.join(words)}]")
         if EMPTY not in words:
-            return np.array(read, np.float64), np.zeros(len(words), np.bool_)
-        cells = np.array(read, dtype=object)
+            return np.array(items, np.float64), np.zeros(len(words), np.bool_)
+        cells = np.array(items, dtype=object)
         missing = np.equal(cells, "").astype(np.bool_)
         cells[missing] = 0.0
         return cells.astype(np.float64), missing

@@ -294,22 +294,22 @@ OBJECTS, IN_FILTER, COLOUR, COLOUR_PAIR, EPOCHS, GROUP_IMAGES = map(
 
 def in_filters(columns: Iterable[Column], filters: Sequence[str]) -> tuple[Column, ...]:
     """Write out the columns of each filter: ``flux_{f}`` becomes one column per filter."""
-    return tuple(_named(column, f) for f in filters for column in columns)
+    return tuple(_for_filters(column, f) for f in filters for column in columns)
 
 
 def of_colours(filters: Sequence[str]) -> tuple[Column, ...]:
     """Return the columns of the colours of neighbouring filters, from blue to red."""
     return (
-        *(_named(column, f, g) for f, g in pairwise(filters) for column in COLOUR),
+        *(_for_filters(column, f, g) for f, g in pairwise(filters) for column in COLOUR),
         *(
-            _named(column, f, g, h)
+            _for_filters(column, f, g, h)
             for f, g, h in zip(filters, filters[1:], filters[2:], strict=False)
             for column in COLOUR_PAIR
         ),
     )
 
 
-def _named(column: Column, f: str, g: str = "", h: str = "") -> Column:
+def _for_filters(column: Column, f: str, g: str = "", h: str = "") -> Column:
     name, meaning = (
         v.replace("{f}", f).replace("{g}", g).replace("{h}", h)
         for v in (column.name, column.meaning)

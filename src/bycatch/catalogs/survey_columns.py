@@ -107,8 +107,8 @@ def filter_order(name: str) -> tuple[int, str]:
 
 def filters_in(names: Iterable[str]) -> list[str]:
     """Return the filters that the columns of a table of objects name, from blue to red."""
-    found = {match[1] for name in names if (match := _FILTER_OF.fullmatch(name))}
-    return sorted(found, key=filter_order)
+    filters = {match[1] for name in names if (match := _FILTER_OF.fullmatch(name))}
+    return sorted(filters, key=filter_order)
 
 
 def radii_in(names: Iterable[str]) -> list[float]:

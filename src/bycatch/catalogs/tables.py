@@ -54,12 +54,12 @@ def make_table(
         In nullable columns NaN is masked.
     """
     specs = expand(columns, radii_px)
-    unknown = set(data) - {c.name for c in specs}
-    if unknown:
-        msg = f"columns that the registry does not hold: {sorted(unknown)}"
+    extra = set(data) - {c.name for c in specs}
+    if extra:
+        msg = f"columns that the registry does not hold: {sorted(extra)}"
         raise KeyError(msg)
     # All at once, and of arrays: a column that a table takes over is made a second time.
-    arrays = [_masked(spec, data[spec.name]) for spec in specs]
+    arrays = [_masked_array(spec, data[spec.name]) for spec in specs]
     names = [spec.name for spec in specs]
     table = Table(arrays, names=names, meta=dict(meta or {}), copy=False)
     for spec in specs:
@@ -110,7 +110,7 @@ def quoted_radius(table: Table) -> str:
     ----------
     table : a catalog of ours, with columns ``mag_ab_{r}``
     """
-    radii = [found[1] for name in table.colnames if (found := MAG_OF_RADIUS.match(name))]
+    radii = [match[1] for name in table.colnames if (match := MAG_OF_RADIUS.match(name))]
     return nearest_radius(map(float, radii)) if radii else ""
 
 
@@ -124,7 +124,7 @@ def nearest_radius(radii_px: Iterable[float]) -> str:
     return f"{min(radii_px, key=lambda r: abs(r - QUOTED_PX)):g}"
 
 
-def _masked(spec: Column, values: Any) -> Any:
+def _masked_array(spec: Column, values: Any) -> Any:
     """Return the values of a column as a masked array."""
     array: Any = np.ma.array(values, dtype=spec.dtype, copy=True)
     if array.dtype.kind == "U" and not "".join(array.data.tolist()).isprintable():
@@ -213,9 +213,9 @@ def _change_words(table: Table, change: Callable[[str], str]) -> None:
         column = table[name]
         words = [change(word) for word in np.ma.getdata(column).tolist()]
         if words != column.data.tolist():
-            changed = MaskedColumn(words, mask=np.ma.getmaskarray(column), dtype="U")
-            changed.info.description, changed.info.meta = column.description, column.info.meta
-            table[name] = changed
+            new = MaskedColumn(words, mask=np.ma.getmaskarray(column), dtype="U")
+            new.info.description, new.info.meta = column.description, column.info.meta
+            table[name] = new
 
 
 def _write_fits(table: Table, path: Path) -> None:
@@ -279,8 +279,8 @@ def _write_votable(table: Table, path: Path) -> None:
 
 def _precision(digits: str | None) -> str | None:
     """Return a format as VOTable has it: digits behind the point (F), or that count (E)."""
-    found = re.fullmatch(r"\.(\d+)([fg])", digits or "")
-    return f"{'F' if found[2] == 'f' else 'E'}{found[1]}" if found else None
+    match = re.fullmatch(r"\.(\d+)([fg])", digits or "")
+    return f"{'F' if match[2] == 'f' else 'E'}{match[1]}" if match else None
 
 
 def _write_parquet(table: Table, path: Path) -> None:
@@ -334,8 +334,8 @@ def parquet_table(source: Path | BinaryIO) -> Table:
     for field, values in zip(data.schema, data.columns, strict=True):
         about = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
         mask = values.is_null().to_numpy(zero_copy_only=False)
-        filled = values.fill_null(0) if values.null_count else values
-        array = filled.to_numpy(zero_copy_only=False)
+        dense = values.fill_null(0) if values.null_count else values
+        array = dense.to_numpy(zero_copy_only=False)
         column = MaskedColumn(
             array.astype(str) if array.dtype == object else array,
             name=field.name,

@@ -35,12 +35,12 @@ def simulate(
     settings = settings_of(config, (*(assign or ()), *extra))
     from bycatch.simulate import simulate_group, simulate_visit, write_group, write_visit
 
-    chosen = settings.simulate
+    simulation = settings.simulate
     with nullcontext() if quiet else busy("simulating"):
-        if chosen.n_epochs > 1:
-            visits = write_group(simulate_group(chosen), directory)
+        if simulation.n_epochs > 1:
+            visits = write_group(simulate_group(simulation), directory)
         else:
-            visits = (write_visit(simulate_visit(chosen), directory),)
+            visits = (write_visit(simulate_visit(simulation), directory),)
     if not quiet:
         for path in (path for files in visits for path in files.images):
             say(str(path))
@@ -70,20 +70,20 @@ def inspect(
     settings = settings_of(config, assign or ())
     from bycatch.pipeline.inspection import inspect as inspect_file
 
-    lost = False
+    has_failure = False
     for path in files:
         say(f"{path}", "bold")
         try:
-            found = inspect_file(path, settings.input)
+            inspection = inspect_file(path, settings.input)
         except Exception as err:  # the other files are shown all the same  # noqa: BLE001
             say(f"  can't be used: {reason(err, details=DETAILS)}", "red")
-            lost = True
+            has_failure = True
             continue
-        for name, text in found.facts:
+        for name, text in inspection.facts:
             say(f"  {name:<12} {text}")
-        for text in found.warnings:
+        for text in inspection.warnings:
             say(f"  ! {text}", "yellow")
-    raise typer.Exit(SOME_LOST if lost else DONE)
+    raise typer.Exit(SOME_LOST if has_failure else DONE)
 
 
 def status(out: OutArgument) -> None:
@@ -92,9 +92,9 @@ def status(out: OutArgument) -> None:
     from bycatch.pipeline.status import status as status_of
 
     with looking(out):
-        found = status_of(out, saved_settings(out))
-    printing.print_status(found)
-    raise typer.Exit(DONE if found.is_done else SOME_LOST)
+        state = status_of(out, saved_settings(out))
+    printing.print_status(state)
+    raise typer.Exit(DONE if state.is_done else SOME_LOST)
 
 
 def summarize(out: OutArgument) -> None:
@@ -223,12 +223,12 @@ def compare(
         return
     names = [[c.strip() for c in text.split(",") if c.strip()] for text in (columns, columns_b)]
     a, b = read_catalog(first, names[0]), read_catalog(second, names[1])
-    found = compared(a, b, radius)
-    printing.print_comparison(found)
+    comparison = compared(a, b, radius)
+    printing.print_comparison(comparison)
     if output is not None:
         from bycatch.pipeline.export import write_comparison
 
-        for path in write_comparison(found, output):
+        for path in write_comparison(comparison, output):
             say(str(path))
 
 
@@ -237,9 +237,9 @@ def _compare_folders(first: Path, second: Path, radius: float, output: Path | No
     from bycatch.pipeline.object_comparison import compare_objects, write_object_comparison
 
     with looking(first):
-        found = compare_objects(first, second, radius)
-    printing.print_object_comparison(found)
-    for path in write_object_comparison(found, output) if output is not None else ():
+        comparison = compare_objects(first, second, radius)
+    printing.print_object_comparison(comparison)
+    for path in write_object_comparison(comparison, output) if output is not None else ():
         say(str(path))
 
 
@@ -278,12 +278,14 @@ def explain(
             say(f"{one.group} {name}: {one.verdict}", "bold")
             for sentence in one.sentences:
                 say(f"  {sentence}")
-        for found in explain_at(out, xy=xy, radec=radec, image=image) if number is None else ():
-            place = f"{found.place} {found.image}"
-            if found.x == found.x:  # not NaN: on the near side of the sky
-                place += f", x {found.x:.1f}, y {found.y:.1f}"
-            say(f"{place}: {found.verdict}", "bold")
-            for sentence in found.sentences:
+        for explanation in (
+            explain_at(out, xy=xy, radec=radec, image=image) if number is None else ()
+        ):
+            place = f"{explanation.place} {explanation.image}"
+            if explanation.x == explanation.x:  # not NaN: on the near side of the sky
+                place += f", x {explanation.x:.1f}, y {explanation.y:.1f}"
+            say(f"{place}: {explanation.verdict}", "bold")
+            for sentence in explanation.sentences:
                 say(f"  {sentence}")
 
 

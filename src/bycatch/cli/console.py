@@ -159,8 +159,8 @@ class Rows:
 
     def add(self, *cells: str, styles: dict[str, str] | None = None) -> None:
         """Add a row; ``styles`` gives the colour of certain words."""
-        known = styles or {}
-        self._table.add_row(*(Text(printable(cell), known.get(cell, "")) for cell in cells))
+        style_of = styles or {}
+        self._table.add_row(*(Text(printable(cell), style_of.get(cell, "")) for cell in cells))
 
     def show(self) -> None:
         """Print the table, its columns closer together where it would not fit otherwise."""

@@ -82,13 +82,16 @@ class FetchProgress:
 
 def files_in_words(tally: Tally) -> str:
     """Return how many files are over."""
-    lost = f", {tally.n_lost} failed" if tally.n_lost else ""
-    return f"{tally.n_over} of {tally.n_files} files{lost}"
+    failures = f", {tally.n_lost} failed" if tally.n_lost else ""
+    return f"{tally.n_over} of {tally.n_files} files{failures}"
 
 
 def pace_in_words(tally: Tally) -> str:
     """Return what has come, how fast, and how long the rest will take."""
-    came, left = f"{in_mb(tally.n_came)} of {in_mb(max(tally.n_bytes, 0))} MB", tally.seconds_left
-    if left is None:
+    came, seconds_left = (
+        f"{in_mb(tally.n_came)} of {in_mb(max(tally.n_bytes, 0))} MB",
+        tally.seconds_left,
+    )
+    if seconds_left is None:
         return came
-    return f"{came}, {in_mb(round(tally.bytes_per_s))} MB/s, {in_words(left)} left"
+    return f"{came}, {in_mb(round(tally.bytes_per_s))} MB/s, {in_words(seconds_left)} left"

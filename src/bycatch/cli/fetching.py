@@ -92,7 +92,7 @@ def fetch(
     from bycatch.archive import Fetching, FetchRequest, Tally
     from bycatch.cli.fetch_progress import FetchProgress
 
-    wanted = FetchRequest(
+    request = FetchRequest(
         tuple(programs or ()),
         visit,
         cone,
@@ -101,7 +101,7 @@ def fetch(
         cast("Literal['pipeline', 'hap']", products),
     )
     tally = Tally()
-    work = Fetching(wanted, data, settings.fetch, cloud=cloud, tally=tally)
+    work = Fetching(request, data, settings.fetch, cloud=cloud, tally=tally)
     if dry_run:
         with bringing(None, quiet=quiet, verbose=verbose):
             work.look()
@@ -134,16 +134,16 @@ def _fetch_and_run(
     from bycatch.cli.steps import is_news, write_page
     from bycatch.pipeline.arrivals import run_arrivals
 
-    shown = FetchProgress(work.tally, quiet=quiet, plain=True)
-    with working(out, quiet=quiet, verbose=verbose, log_file=None), shown:
+    progress = FetchProgress(work.tally, quiet=quiet, plain=True)
+    with working(out, quiet=quiet, verbose=verbose, log_file=None), progress:
         work.look()
         report = run_arrivals(work, out, settings, inputs, jobs, discard=discard)
         if report is not None:
             write_page(out, settings, changed=is_news(report))
-    fetched = work.report()
-    if not quiet or not fetched.all_done:
-        printing.print_fetch(fetched)
+    fetch_report = work.report()
+    if not quiet or not fetch_report.all_done:
+        printing.print_fetch(fetch_report)
     if report is not None and not quiet:
         printing.print_report(report)
-    done = fetched.all_done and (report is None or report.all_done)
-    raise typer.Exit(DONE if done else SOME_LOST)
+    is_complete = fetch_report.all_done and (report is None or report.all_done)
+    raise typer.Exit(DONE if is_complete else SOME_LOST)

@@ -81,12 +81,12 @@ def print_report(report: RunReport) -> None:
     if report.images:
         table.show()
     print_groups(report.groups)
-    lost = report.lost()
-    for name, outcome, reason in lost:
+    losses = report.lost()
+    for name, outcome, reason in losses:
         say(f"{outcome}: {name}: {reason}", "red")
-    done = [image for image in report.images if image.outcome == "done"]
+    images = [image for image in report.images if image.outcome == "done"]
     say(
-        f"{len(done)} of {len(done) + len(lost)} image(s) done in {report.seconds:.1f} s; "
+        f"{len(images)} of {len(images) + len(losses)} image(s) done in {report.seconds:.1f} s; "
         f"{_where_to_look(report.out)}",
     )
 
@@ -97,8 +97,8 @@ def print_groups(groups: Sequence[GroupReport]) -> None:
     names = ("n_group_images", "n_objects", "n_real", "n_in_several", "n_only_combined")
     for group in groups:
         numbers = group.summary or {}
-        shown = (_number(numbers.get(name), "d") for name in names)
-        table.add(group.name, group.outcome, *shown, f"{group.seconds:.1f}")
+        cells = (_number(numbers.get(name), "d") for name in names)
+        table.add(group.name, group.outcome, *cells, f"{group.seconds:.1f}")
     if groups:
         table.show()
 
@@ -117,29 +117,29 @@ def _where_to_look(out: Path) -> str:
     return f"look at {page}" if page.exists() else f"summary in {out / 'summary.json'}"
 
 
-def print_comparison(found: Comparison) -> None:
+def print_comparison(comparison: Comparison) -> None:
     """Print two catalogs against each other, by magnitude and in all."""
     table = Rows([], ["mag", "A", "in B", "B", "in A", "B - A, mag", "width, mag"])
-    for row in found.bins:
+    for row in comparison.bins:
         table.add(
             f"{row['mag_low']:g} to {row['mag_high']:g}",
             *(str(row[name]) for name in ("n_a", "a_in_b", "n_b", "b_in_a")),
             *(_number(row[name], ".3f") for name in ("dmag", "dmag_width")),
         )
     table.show()
-    for name, value in found.summary().items():
+    for name, value in comparison.summary().items():
         words, digits = COMPARED[name]
         say(f"{words:<44} {_number(value, digits)}")
 
 
-def print_object_comparison(found: ObjectComparison) -> None:
+def print_object_comparison(comparison: ObjectComparison) -> None:
     """Print what the objects of two folders have in common, and what not."""
     table = Rows(["filter"], ["pairs", "B - A, mag", "width, mag", "width / errors"])
-    for row in found.filters:
+    for row in comparison.filters:
         numbers = (_number(row[name], ".4f") for name in ("dmag", "width"))
         table.add(row["filter"], str(row["n"]), *numbers, _number(row["pull_width"], ".2f"))
     table.show()
-    for name, value in found.summary().items():
+    for name, value in comparison.summary().items():
         words, digits = COMPARED_OBJECTS[name]
         say(f"{words:<44} {_number(value, digits)}")
 
@@ -149,49 +149,51 @@ def _number(value: float | None, digits: str) -> str:
     return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
 
 
-def print_status(found: Status) -> None:
+def print_status(status: Status) -> None:
     """Print how far each image is, what was lost, and what to do next."""
-    steps = list(found.images[0].steps) if found.images else []
+    steps = list(status.images[0].steps) if status.images else []
     table = Rows(["place", "image", *steps, "last run"], [])
-    for image in found.images:
+    for image in status.images:
         place = f"{image.field}/{image.filter}"
         words = (*image.steps.values(), image.outcome or "-")
         table.add(place, image.root, *words, styles=STATE_STYLES)
     table.show()
-    _print_group_status(found)
-    lost = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in found.images if i.reason]
-    lost += [(f"objects {g.name}", g.reason) for g in found.groups if g.reason]
-    for name, why in [*lost, *found.lost]:
+    _print_group_status(status)
+    losses = [(f"{i.field}/{i.filter} {i.root}", i.reason) for i in status.images if i.reason]
+    losses += [(f"objects {g.name}", g.reason) for g in status.groups if g.reason]
+    for name, why in [*losses, *status.lost]:
         say(f"{name}: {why}", "red")
-    n_done = sum(image.is_done for image in found.images)
+    n_done = sum(image.is_done for image in status.images)
     say(
-        f"{n_done} of {len(found.images)} image(s) up to date, {len(found.lost)} file(s) lost",
+        f"{n_done} of {len(status.images)} image(s) up to date, {len(status.lost)} file(s) lost",
     )
-    if n_done < len(found.images):
-        say(_what_next(found))
-    elif any(group.state != "done" for group in found.groups):
+    if n_done < len(status.images):
+        say(_what_next(status))
+    elif any(group.state != "done" for group in status.groups):
         say("'bycatch objects OUT' makes the objects that are stale or to do")
 
 
-def _print_group_status(found: Status) -> None:
+def _print_group_status(status: Status) -> None:
     """Print how far the objects of each group are."""
     table = Rows(["group", "objects", "last run"], ["images", "rows", "real"])
-    for group in found.groups:
+    for group in status.groups:
         counts = (_number(n, "d") for n in (group.n_images, group.n_objects, group.n_real))
         words = (group.name, group.state, group.outcome or "-")
         table.add(*words, *counts, styles=STATE_STYLES)
-    if found.groups:
+    if status.groups:
         table.show()
 
 
-def _what_next(found: Status) -> str:
+def _what_next(status: Status) -> str:
     """Return how to get the rest done: a run of its own would begin with the default settings."""
-    left = dict.fromkeys(
-        step for image in found.images for step, state in image.steps.items() if state != "done"
+    steps_to_do = dict.fromkeys(
+        step for image in status.images for step, state in image.steps.items() if state != "done"
     )
-    if not 0 < len(left) < len(found.images[0].steps):
+    if not 0 < len(steps_to_do) < len(status.images[0].steps):
         return "run 'bycatch run' to finish"
-    steps = ", ".join(f"'bycatch {step} OUT'" for step in found.images[0].steps if step in left)
+    steps = ", ".join(
+        f"'bycatch {step} OUT'" for step in status.images[0].steps if step in steps_to_do
+    )
     return f"run {steps} to finish with these settings, or 'bycatch run' with its own"
 
 
@@ -253,13 +255,13 @@ def print_fetch(report: FetchReport) -> None:
     from bycatch.archive import State
     from bycatch.archive.model import in_mb, total_bytes
 
-    shown = report.files if report.is_plan else report.of(State.FAILED, State.THERE)
+    files = report.files if report.is_plan else report.of(State.FAILED, State.THERE)
     table = Rows(["field", "file", "filter", "state"], ["MB"])
     for row in report.rows() if report.is_plan else ():
         table.add(*row.values(), styles=STATE_STYLES)
-    if shown and report.is_plan:
+    if files and report.is_plan:
         table.show()
-    for file in shown:
+    for file in files:
         if file.reason:
             style = "red" if file.state == State.FAILED else ""
             say(f"{file.state}: {file.product.place}: {file.reason}", style)
@@ -267,9 +269,9 @@ def print_fetch(report: FetchReport) -> None:
     if not report.files:
         say(f"{report.wanted.words}: the archive lists no image")
     elif report.is_plan:
-        left = report.of(State.TO_FETCH, State.STARTED)
-        say(f"{counts}; {in_mb(total_bytes(left))} MB to fetch; nothing was written")
-        if left and (report.wanted.parallels or report.wanted.filters):
+        files_to_fetch = report.of(State.TO_FETCH, State.STARTED)
+        say(f"{counts}; {in_mb(total_bytes(files_to_fetch))} MB to fetch; nothing was written")
+        if files_to_fetch and (report.wanted.parallels or report.wanted.filters):
             say("the headers of those to fetch will tell whether they are wanted")
     else:
         say(f"{counts}; {in_mb(report.n_bytes)} MB in {report.elapsed_s:.1f} s; in {report.data}")

@@ -128,11 +128,11 @@ class Workload:
     def seconds_left(self, now_s: float) -> float:
         """Return how long it will take from now on, by the pace so far."""
         pace = (TRUST_SECONDS + self.worked_s) / (TRUST_SECONDS + self.expected_s)
-        left = self.left_s * pace
+        seconds = self.left_s * pace
         for image, (step, since_s) in self.at_work.items():
             expected = self.pending.get((image, step), 0.0) * pace
-            left -= min(now_s - since_s, 0.9 * expected)
-        return left / max(min(self.n_workers, len(self.left)), 1)
+            seconds -= min(now_s - since_s, 0.9 * expected)
+        return seconds / max(min(self.n_workers, len(self.left)), 1)
 
 
 def in_words(seconds: float) -> str:
@@ -249,5 +249,5 @@ class ProgressHandler(logging.Handler):
             work.begin(name, step, self.progress.clock())
         self.progress.show()
         if self.plain and before < work.n_images_over < work.n_images:
-            left = in_words(work.seconds_left(self.progress.clock()))
-            logger.info("%s done, %s left", images_in_words(work), left)
+            time_left = in_words(work.seconds_left(self.progress.clock()))
+            logger.info("%s done, %s left", images_in_words(work), time_left)

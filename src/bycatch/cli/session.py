@@ -30,12 +30,12 @@ def working(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> 
     watch_first_compilation()
 
     progress = RunProgress(stderr, disable=quiet or not stderr.is_terminal)
-    shown = ProgressHandler(progress, plain=not (quiet or stderr.is_terminal))
+    handler = ProgressHandler(progress, plain=not (quiet or stderr.is_terminal))
     level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     file = LogFile(log_file or out / LOG, is_ours=log_file is None)
     try:
-        with _logging_to([TerminalHandler(level), shown, file], file), progress:
+        with _logging_to([TerminalHandler(level), handler, file], file), progress:
             yield
     except SettingsError:
         _remove_trace(new, file.path)
@@ -70,16 +70,16 @@ def looking(out: Path | None = None, *, verbose: bool = False) -> Iterator[None]
     """
     level = logging.INFO if verbose else logging.WARNING
     handlers: list[logging.Handler] = [TerminalHandler(level)]
-    lost = _Errors()
+    errors = _Errors()
     file = None
     if out is not None:
         folder(out)
         with suppress(SettingsError):  # looking needs no right to write
             file = LogFile(out / LOG, is_ours=True, only_traces=True)
             handlers.append(file)
-    with _logging_to([*handlers, lost], file):
+    with _logging_to([*handlers, errors], file):
         yield
-    if lost.were_there:
+    if errors.were_there:
         raise typer.Exit(SOME_LOST)
 
 

@@ -343,8 +343,8 @@ def write_page(out: Path, settings: Settings, *, changed: bool) -> None:
     from bycatch.products import field_names
     from bycatch.report import is_current, write_report
 
-    unchanged = not changed and is_current(out)
-    if not settings.output.report or unchanged or not field_names(out):
+    is_same = not changed and is_current(out)
+    if not settings.output.report or is_same or not field_names(out):
         return
     try:
         write_report(out)

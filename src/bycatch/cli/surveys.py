@@ -51,23 +51,23 @@ def build(
     from bycatch.survey.build import build_survey
 
     with looking(verbose=verbose and not quiet):
-        built = build_survey(
+        result = build_survey(
             outs, folder, most_rows=rows, margin_arcsec=margin, only=only, workers=jobs,
             executor=engine_of(engine, jobs, scheduler),
         )  # fmt: skip
     if quiet:
         return
-    numbers = built.notes.summary
+    numbers = result.notes.summary
     what = (
-        f"{len(built.taken)} group(s) new or changed, {len(built.gone)} removed"
-        if built.is_new
+        f"{len(result.taken)} group(s) new or changed, {len(result.gone)} removed"
+        if result.is_new
         else "up to date"
     )
     say(
-        f"{built.path}: {what}; {numbers['n_objects']} objects in {numbers['n_images']} images, "
-        f"{built.n_made} partition(s) made, {built.n_kept} kept"
+        f"{result.path}: {what}; {numbers['n_objects']} objects in {numbers['n_images']} images, "
+        f"{result.n_made} partition(s) made, {result.n_kept} kept"
     )
-    say(f"look at {built.path / 'index.html'}")
+    say(f"look at {result.path / 'index.html'}")
 
 
 def query(
@@ -95,29 +95,29 @@ def query(
     ] = None,
 ) -> None:  # fmt: skip
     """Ask a survey by SQL, position or list of positions."""
-    if sum(given is not None for given in (sql or None, cone, light_curve, match)) != 1:
+    if sum(value is not None for value in (sql or None, cone, light_curve, match)) != 1:
         raise typer.BadParameter("give one of SQL, --cone, --light-curve, --match")
     from bycatch.survey.query import open_survey
 
-    with looking(), open_survey(path) as opened:
+    with looking(), open_survey(path) as survey:
         if cone is not None:
-            found = opened.cone(*cone)
+            table = survey.cone(*cone)
         elif light_curve is not None:
-            found = opened.light_curve(light_curve)
+            table = survey.light_curve(light_curve)
         elif match is not None:
             from bycatch.pipeline.lists import read_positions
             from bycatch.survey.places import sky_table
 
-            found = opened.crossmatch(sky_table(read_positions(match)), radius)
+            table = survey.crossmatch(sky_table(read_positions(match)), radius)
         else:
-            found = opened.sql(sql)
+            table = survey.sql(sql)
         if output is not None:
             from bycatch.catalogs.tables import write_by_suffix
 
-            write_by_suffix(found, output)
-            say(f"{len(found)} row(s) in {output}")
+            write_by_suffix(table, output)
+            say(f"{len(table)} row(s) in {output}")
             return
-    lines = found.pformat(max_lines=MOST_SHOWN, max_width=-1, show_unit=True)
+    lines = table.pformat(max_lines=MOST_SHOWN, max_width=-1, show_unit=True)
     put("\n".join(lines) + "\n")
 
 

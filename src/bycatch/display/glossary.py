@@ -19,14 +19,14 @@ def glossary_page() -> str:
 @cache
 def meanings() -> dict[str, str]:
     """Return what each word means, as plain text."""
-    found: dict[str, str] = {}
+    meaning_of: dict[str, str] = {}
     for block in re.findall(r"```\{glossary\}\n(.*?)\n```", glossary_page(), re.DOTALL):
         for entry in block.split("\n\n"):
             names, *lines = entry.splitlines()
             text = " ".join(line.strip() for line in lines)
             text = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", text).replace("`", "").replace("*", "")
-            found |= dict.fromkeys(names.split(", "), text)
-    return found
+            meaning_of |= dict.fromkeys(names.split(", "), text)
+    return meaning_of
 
 
 def term_of(heading: str) -> str:

@@ -90,9 +90,9 @@ def card(
         f"<div><p {NOTE}><i>{escape(name)}</i></p>{_facts_table(part)}</div>"
         for name, part in (groups or {}).items()
     ]
-    minded = "".join(f"<p {NOTE}>! {escape(note)}</p>" for note in notes)
+    notes_html = "".join(f"<p {NOTE}>! {escape(note)}</p>" for note in notes)
     head = f"<p {NOTE}><b>{escape(title)}</b></p>"
-    return f"{CARD}{head}{PARTS}{''.join(parts)}</div>{minded}{table}</div>"
+    return f"{CARD}{head}{PARTS}{''.join(parts)}</div>{notes_html}{table}</div>"
 
 
 def _facts_table(facts: Mapping[str, Any]) -> str:
@@ -151,8 +151,8 @@ def first_rows(table: Table, columns: Iterable[str] = (), n_rows: int = N_ROWS) 
         f"<tr>{''.join(_cell(value, unit) for value, unit in zip(row, units, strict=True))}</tr>"
         for row in zip(*(table[name][:n_rows].tolist() for name in names), strict=True)
     )
-    left = len(table) - n_rows
-    more = f"<p {NOTE}>and {left} more row{'s' if left > 1 else ''}</p>" if left > 0 else ""
+    n_more = len(table) - n_rows
+    more = f"<p {NOTE}>and {n_more} more row{'s' if n_more > 1 else ''}</p>" if n_more > 0 else ""
     return (
         f"{TABLE}<thead><tr>{head}</tr><tr>{below}</tr></thead><tbody>{body}</tbody></table>{more}"
     )
@@ -189,11 +189,11 @@ def image_picture(image: NDArray[np.floating[Any]], label: str) -> str:
     from bycatch.display.stretch import grey_levels
 
     means = small(image)
-    known = np.isfinite(means)
-    if not known.any():
+    has_data = np.isfinite(means)
+    if not has_data.any():
         return ""
     steps = np.round((1 - grey_levels(means)) * GREY_LEVELS) / GREY_LEVELS
-    return _img(np.where(known, 250 * steps, 255).astype(np.uint8), label)
+    return _img(np.where(has_data, 250 * steps, 255).astype(np.uint8), label)
 
 
 def mask_picture(mask: NDArray[Any], label: str) -> str:
@@ -203,8 +203,8 @@ def mask_picture(mask: NDArray[Any], label: str) -> str:
     block = _block(mask.shape)
     inside = np.asarray(mask != 0)
     rows = np.logical_or.reduceat(inside, np.arange(0, inside.shape[0], block), axis=0)
-    found = np.logical_or.reduceat(rows, np.arange(0, inside.shape[1], block), axis=1)
-    return _img(np.where(found, 0, 255).astype(np.uint8), label)
+    blocks = np.logical_or.reduceat(rows, np.arange(0, inside.shape[1], block), axis=1)
+    return _img(np.where(blocks, 0, 255).astype(np.uint8), label)
 
 
 def small(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

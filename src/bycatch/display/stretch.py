@@ -33,20 +33,18 @@ def block_means(image: Any, block_px: int) -> Floats:
 def _strip_means(strip: NDArray[Any], block_px: int) -> Floats:
     ny, nx = strip.shape
     value = np.zeros((ny + -ny % block_px, nx + -nx % block_px))
-    known = np.zeros(value.shape, np.int32)
-    known[:ny, :nx] = np.isfinite(strip)
-    value[:ny, :nx] = np.where(known[:ny, :nx], strip, 0.0)
-    count, total = _block_sums(known, block_px), _block_sums(value, block_px)
+    has_data = np.zeros(value.shape, np.int32)
+    has_data[:ny, :nx] = np.isfinite(strip)
+    value[:ny, :nx] = np.where(has_data[:ny, :nx], strip, 0.0)
+    count, total = _block_sums(has_data, block_px), _block_sums(value, block_px)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _block_sums(values: NDArray[Any], block_px: int) -> NDArray[Any]:
     """Return the sums of blocks: additions of strided parts take half the time of `reduceat`."""
     rows = sum(values[k::block_px] for k in range(1, block_px)) + values[::block_px]
-    folded: NDArray[Any] = (
-        sum(rows[:, k::block_px] for k in range(1, block_px)) + rows[:, ::block_px]
-    )
-    return folded
+    sums: NDArray[Any] = sum(rows[:, k::block_px] for k in range(1, block_px)) + rows[:, ::block_px]
+    return sums
 
 
 def grey_levels(image: NDArray[Any]) -> Floats:
@@ -55,12 +53,12 @@ def grey_levels(image: NDArray[Any]) -> Floats:
     White is 3 sigma below the median, where sigma is from the darker half of the pixels, which are
     sky where most are; asinh of ranges of 10 sigma from there on.
     """
-    known = np.isfinite(image)
-    if not known.any():
+    is_finite = np.isfinite(image)
+    if not is_finite.any():
         return np.full(image.shape, np.nan)
-    dark, sky = np.percentile(image[known], (15.87, 50))
-    sigma = float(sky - dark) or float(image[known].std())  # an image without noise
+    dark, sky = np.percentile(image[is_finite], (15.87, 50))
+    sigma = float(sky - dark) or float(image[is_finite].std())  # an image without noise
     span = max(LINEAR_SIGMA * sigma, 1e-12)
     above = (image - (sky - BELOW_SIGMA * sigma)) / span
-    scaled = np.arcsinh(np.clip(above, 0, ASINH_REACH)) / np.arcsinh(ASINH_REACH)
-    return np.asarray(scaled, np.float64)
+    levels = np.arcsinh(np.clip(above, 0, ASINH_REACH)) / np.arcsinh(ASINH_REACH)
+    return np.asarray(levels, np.float64)

@@ -310,19 +310,23 @@ class _Tasks:
             There is no scheduler any more, or workers of ours can't begin.
         """
         try:
-            found: dict[str, int] = self._link.client.nthreads()
+            n_threads: dict[str, int] = self._link.client.nthreads()
         except Exception as err:  # Dask has an error for each case
             raise BycatchError(GONE, hint=GONE_HINT) from err
         now_s = time.monotonic()
-        if found:
+        if n_threads:
             self._began_s = now_s
         elif self._link.is_ours and now_s - self._began_s > PATIENCE_S:
             raise BycatchError("no Dask worker can start", hint="try the engine 'processes'")
-        if self._link.is_ours and len(found) < self._link.n_workers and now_s > self._mended_s + 1:
+        if (
+            self._link.is_ours
+            and len(n_threads) < self._link.n_workers
+            and now_s > self._mended_s + 1
+        ):
             # Dask begins a worker again that dies, but not one that dies while it begins.
             self._link.cluster.scale(self._link.n_workers)
             self._mended_s = now_s
-        return found
+        return n_threads
 
     def _submit(self, workers: Mapping[str, int]) -> None:
         """Hand tasks to workers that are free: a death costs all the tasks that a worker has."""

@@ -108,12 +108,12 @@ class Processes:
             if not (leaving := [worker for worker in self._workers if worker in idle]):
                 break
             for worker in _heard(leaving, left_s):
-                said = worker.hear()  # what they still log would else fill their pipes
-                if said is None:
+                message = worker.hear()  # what they still log would else fill their pipes
+                if message is None:
                     self._workers.remove(worker)
                     worker.end()
-                elif said[0] is Message.RECORD:
-                    records.handle(said[1])
+                elif message[0] is Message.RECORD:
+                    records.handle(message[1])
         self._dismiss(self._workers)
 
     def _busy(self) -> list[_Worker]:
@@ -137,13 +137,13 @@ class Processes:
 
     def _answers(self) -> list[tuple[int, Any]]:
         """Wait for workers, and return the results that they have."""
-        found: list[tuple[int, Any]] = []
+        answers: list[tuple[int, Any]] = []
         for worker in _heard(self._workers, LOOK_S):
-            said = worker.hear()
-            if said is None:
-                found += self._loss(worker)
+            message = worker.hear()
+            if message is None:
+                answers += self._loss(worker)
                 continue
-            what, content = said
+            what, content = message
             if what is Message.RECORD:
                 records.handle(content)
             elif what is Message.READY:
@@ -155,20 +155,20 @@ class Processes:
                 failure: Failure = content
                 raise with_origin(failure.error(), failure.origin)
             else:
-                found.append((worker.take(), content))
-        return found
+                answers.append((worker.take(), content))
+        return answers
 
     def _loss(self, worker: _Worker) -> list[tuple[int, LostTask]]:
         """Count a worker that died out, and return the task that it was at, if any."""
         self._workers.remove(worker)
-        lost = lost_by(worker.end(), worker.n_killed_before)
+        loss = lost_by(worker.end(), worker.n_killed_before)
         if not worker.is_ready:
-            self._failed_starts.append(lost.reason)
+            self._failed_starts.append(loss.reason)
         if not worker.is_busy:
             return []
         index = worker.take()
         if worker.has_begun or index in self._returned:
-            return [(index, lost)]
+            return [(index, loss)]
         # It was dying when it was given the task; but not for ever, should a task do that.
         self._returned.add(index)
         self._waiting.appendleft(index)
@@ -249,8 +249,8 @@ class _Worker:
             message = self._connection.recv_bytes()
         except (EOFError, OSError):  # dead, maybe in the middle of a message
             return None
-        said: tuple[Message, Any] = pickle.loads(message)  # noqa: S301, our own worker's
-        return said
+        answer: tuple[Message, Any] = pickle.loads(message)  # noqa: S301, our own worker's
+        return answer
 
     def stop(self) -> None:
         """End it at once."""

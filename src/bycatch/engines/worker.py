@@ -70,10 +70,10 @@ class Failure:
     def of(cls, err: BaseException) -> Failure:
         """Return an exception as it travels."""
         try:
-            pickled = bytes(ForkingPickler.dumps(err))
+            content = bytes(ForkingPickler.dumps(err))
         except Exception:  # noqa: BLE001, whatever its own methods raise
-            pickled = b""
-        return cls(pickled, f"{type(err).__name__}: {err}", origin_of(err))
+            content = b""
+        return cls(content, f"{type(err).__name__}: {err}", origin_of(err))
 
     def error(self) -> BaseException:
         """Return the exception, or one that quotes it."""

@@ -154,10 +154,10 @@ def _odds_text(odds: float) -> str:
 
 
 def _label(image: FigureImage) -> str:
-    found = f"{image.filter}  grade {image.grade}"
+    text = f"{image.filter}  grade {image.grade}"
     if len(image.dra_mas):
-        return f"{found}, {_stars(len(image.dra_mas))}, rms {image.rms_mas:.1f} mas"
-    return f"{found}, no stars of its own"
+        return f"{text}, {_stars(len(image.dra_mas))}, rms {image.rms_mas:.1f} mas"
+    return f"{text}, no stars of its own"
 
 
 def _handle(style: tuple[str, str], label: str) -> Any:
@@ -198,17 +198,17 @@ def _draw_sky(axes: Axes, images: Sequence[FigureImage], styles: Sequence[tuple[
     arrows = [_arrows(image, *centre) for image in images]
     lengths = np.concatenate([np.empty(0), *(np.hypot(*a.residual_mas.T) for a in arrows)])
     key_mas = _round_length(2.0 * float(np.median(lengths))) if len(lengths) else 0.0
-    for found, (colour, marker) in zip(arrows, styles, strict=True):
+    for arrow, (colour, marker) in zip(arrows, styles, strict=True):
         for strong in (True, False):
-            some = found.strong == strong
+            some = arrow.strong == strong
             shade = colour if strong else FAINT
             if not some.any():
                 continue
             axes.plot(
-                *found.xy[some].T, marker, ms=3.4, mfc=shade, mec="white", mew=0.3, ls="", zorder=3
+                *arrow.xy[some].T, marker, ms=3.4, mfc=shade, mec="white", mew=0.3, ls="", zorder=3
             )
             axes.quiver(
-                *found.xy[some].T, *found.residual_mas[some].T, color=shade, alpha=0.9,
+                *arrow.xy[some].T, *arrow.residual_mas[some].T, color=shade, alpha=0.9,
                 angles="xy", scale_units="xy", scale=key_mas / (0.14 * reach), width=0.0042,
                 headwidth=3.6, headlength=4.2, headaxislength=3.8, minlength=0.5, zorder=2,
             )  # fmt: skip
@@ -218,9 +218,9 @@ def _draw_sky(axes: Axes, images: Sequence[FigureImage], styles: Sequence[tuple[
         axes.text(
             x - 0.17 * reach, y, f"{key_mas:g} mas", ha="left", va="center", fontsize=9, color=INK
         )
-    averaged = any(found.averaged for found in arrows)
+    has_means = any(arrow.averaged for arrow in arrows)
     what = "residuals on the sky" if len(lengths) else "the images on the sky"
-    axes.set_title(f"{what} (means of cells)" if averaged else what)
+    axes.set_title(f"{what} (means of cells)" if has_means else what)
     axes.set_xlabel('east  ←  offset ["]')
     axes.set_ylabel('offset ["]  →  north')
 
@@ -413,9 +413,9 @@ def completeness_figure(title: str, curves: Sequence[FigureCurve]) -> Figure:
             elinewidth=0.9, label=curve.label,
         )  # fmt: skip
         shares.plot(curve.mag, curve.found, color=colour, lw=1.0, ls=(0, (2, 2)))
-        known = np.isfinite(curve.bias)
+        has_bias = np.isfinite(curve.bias)
         errors.errorbar(
-            curve.mag[known] + 0.03 * k, curve.bias[known], yerr=curve.scatter[known],
+            curve.mag[has_bias] + 0.03 * k, curve.bias[has_bias], yerr=curve.scatter[has_bias],
             color=colour, marker=shape, ms=4, lw=0, elinewidth=0.9,
         )  # fmt: skip
     if not curves:
@@ -436,7 +436,7 @@ def completeness_figure(title: str, curves: Sequence[FigureCurve]) -> Figure:
     return figure
 
 
-def comparison_figure(found: Comparison) -> Figure:
+def comparison_figure(comparison: Comparison) -> Figure:
     """Return the figure of two catalogs: offsets on the sky, of magnitudes, and completeness."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -444,22 +444,22 @@ def comparison_figure(found: Comparison) -> Figure:
     figure = Figure(figsize=(11.5, 4.2), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     sky, mags, shares = figure.subplots(1, 3)
-    pairs, bins = found.matches, found.bins
+    pairs, bins = comparison.matches, comparison.bins
     size = float(np.clip(4000 / max(len(pairs), 1), 2, 20))
     sky.scatter(pairs["dra_mas"], pairs["ddec_mas"], s=size, color=COLOURS[0], lw=0, alpha=0.6)
     sky.axhline(0, color=FAINT, lw=0.8, zorder=0)
     sky.axvline(0, color=FAINT, lw=0.8, zorder=0)
-    sky.plot(*found.offset_mas, "+", color=COLOURS[1], ms=14, mew=2)
+    sky.plot(*comparison.offset_mas, "+", color=COLOURS[1], ms=14, mew=2)
     sky.set(
         title="B minus A on the sky (+: median)", xlabel="ΔRA cos Dec  [mas]", ylabel="ΔDec  [mas]"
     )
     sky.set_aspect("equal", adjustable="datalim")
 
-    known = np.isfinite(pairs["dmag"])
+    has_dmag = np.isfinite(pairs["dmag"])
     odd = np.asarray(pairs["strange"])
     plain = {"s": size, "lw": 0, "alpha": 0.6}
     mags.scatter(
-        pairs["mag_a"][known & ~odd], pairs["dmag"][known & ~odd], color=COLOURS[0], **plain
+        pairs["mag_a"][has_dmag & ~odd], pairs["dmag"][has_dmag & ~odd], color=COLOURS[0], **plain
     )
     mags.scatter(pairs["mag_a"][odd], pairs["dmag"][odd], color=COLOURS[1], marker="s", s=14)
     middle = (bins["mag_low"] + bins["mag_high"]) / 2
@@ -469,7 +469,7 @@ def comparison_figure(found: Comparison) -> Figure:
     mags.axhline(0, color=FAINT, lw=0.8, zorder=0)
     mags.set(
         title="magnitudes (squares: far off)",
-        xlabel=f"{found.a.columns[2]} of A",
+        xlabel=f"{comparison.a.columns[2]} of A",
         ylabel="B minus A  [mag]",
     )
 
@@ -486,8 +486,8 @@ def comparison_figure(found: Comparison) -> Figure:
     for axes in (sky, mags, shares):
         _tidy(axes)
     figure.suptitle(
-        f"A: {found.a.name}, {len(found.a)} rows   ·   "
-        f"B: {found.b.name}, {len(found.b)} rows   ·   {len(pairs)} in common",
+        f"A: {comparison.a.name}, {len(comparison.a)} rows   ·   "
+        f"B: {comparison.b.name}, {len(comparison.b)} rows   ·   {len(pairs)} in common",
         x=0.01, ha="left", fontsize=11, color=INK, parse_math=False,
     )  # fmt: skip
     return figure

@@ -43,7 +43,9 @@ def filter_names(headers: Headers) -> list[str]:
     return [n for n in names if n and not n.startswith(("CLEAR", "N/A"))]
 
 
-def detector_of(headers: Headers, given: InputSettings, missing: Missing, notes: list[str]) -> str:
+def detector_of(
+    headers: Headers, settings: InputSettings, missing: Missing, notes: list[str]
+) -> str:
     """Return 'WFC' or 'HRC'.
 
     Raises
@@ -51,8 +53,8 @@ def detector_of(headers: Headers, given: InputSettings, missing: Missing, notes:
     UnsupportedImage
         Another instrument or detector.
     """
-    if given.detector:
-        return given.detector
+    if settings.detector:
+        return settings.detector
     name, detector = instrument_of(headers.get("INSTRUME"), headers.get("DETECTOR"))
     photmode = re.search(r"\b(WFC|HRC)", str(headers.get("PHOTMODE", "")).upper())
     if not name or (name == "ACS" and not detector):
@@ -71,16 +73,16 @@ def detector_of(headers: Headers, given: InputSettings, missing: Missing, notes:
     if photmode and photmode[1] != detector:
         # PHOTFLAM of HRC is about 1.6 times that of WFC.
         fits_wfc = "PHOTFLAM" in _supporters(headers, _photmode_filter(headers))
-        chosen = "WFC" if fits_wfc else "HRC"
+        choice = "WFC" if fits_wfc else "HRC"
         notes.append(
-            f"PHOTMODE says {photmode[1]}, DETECTOR {detector}: {chosen} is used, as PHOTFLAM "
+            f"PHOTMODE says {photmode[1]}, DETECTOR {detector}: {choice} is used, as PHOTFLAM "
             f"{'is' if fits_wfc else 'is not'} that of WFC"
         )
-        return chosen
+        return choice
     return detector
 
 
-def filter_of(headers: Headers, given: InputSettings, missing: Missing, notes: list[str]) -> str:
+def filter_of(headers: Headers, settings: InputSettings, missing: Missing, notes: list[str]) -> str:
     """Return the filter; PHOTMODE, PHOTPLAM and PHOTFLAM together overrule FILTER1/FILTER2.
 
     Raises
@@ -88,11 +90,11 @@ def filter_of(headers: Headers, given: InputSettings, missing: Missing, notes: l
     UnsupportedImage
         A polarizer, a ramp or two filters.
     """
-    if given.filter:
-        return given.filter.upper()
+    if settings.filter:
+        return settings.filter.upper()
     names = filter_names(headers)
-    if not names and (found := PHOTOMETRIC_FILTER.search(str(headers.get("FILTER", "")).upper())):
-        names = [found[0]]
+    if not names and (match := PHOTOMETRIC_FILTER.search(str(headers.get("FILTER", "")).upper())):
+        names = [match[0]]
     of_photmode = _photmode_filter(headers)
     if not names:
         missing.add("no filter in FILTER1 or FILTER2", "filter", of_photmode or "<filter>")
@@ -122,8 +124,8 @@ def filter_of(headers: Headers, given: InputSettings, missing: Missing, notes: l
 
 
 def _photmode_filter(headers: Headers) -> str:
-    found = PHOTOMETRIC_FILTER.search(str(headers.get("PHOTMODE", "")).upper())
-    return found[0] if found else ""
+    match = PHOTOMETRIC_FILTER.search(str(headers.get("PHOTMODE", "")).upper())
+    return match[0] if match else ""
 
 
 def _supporters(headers: Headers, name: str) -> list[str]:
@@ -140,43 +142,43 @@ def _supporters(headers: Headers, name: str) -> list[str]:
 
 def _filter_at(photplam: float) -> str:
     """Return the filter with the nearest pivot wavelength, '' if none is near."""
-    known = _pivots()
-    name = min(known, key=lambda n: abs(known[n] - photplam), default="")
-    near = name and abs(photplam / known[name] - 1) <= PHOTPLAM_TOLERANCE
+    pivots = _pivots()
+    name = min(pivots, key=lambda n: abs(pivots[n] - photplam), default="")
+    near = name and abs(photplam / pivots[name] - 1) <= PHOTPLAM_TOLERANCE
     return name if near else ""
 
 
 @functools.cache
 def _pivots() -> dict[str, float]:
     names = photcal.filters_with_zeropoints()
-    found = {name: photcal.bundled_zeropoint("WFC", name) for name in names}
-    return {name: table.photplam for name, table in found.items() if table}
+    zeropoints = {name: photcal.bundled_zeropoint("WFC", name) for name in names}
+    return {name: table.photplam for name, table in zeropoints.items() if table}
 
 
-def unit_of(headers: Headers, given: InputSettings) -> tuple[str, list[str]]:
+def unit_of(headers: Headers, settings: InputSettings) -> tuple[str, list[str]]:
     """Return 'electrons/s' or 'electrons' ('' if unknown), and notes.
 
     BUNIT alone can't be trusted: mosaics that hold rates say ELECTRONS.  The unit that drizzle
     noted of its output (D001OUUN) decides then.
     """
     bunit = str(headers.get("BUNIT", "")).upper().replace(" ", "")
-    drizzled = str(headers.get("D001OUUN", "")).lower()
-    by_drizzle = {"cps": "electrons/s", "counts": "electrons"}.get(drizzled, "")
-    if given.bunit:
-        return given.bunit, []
+    drizzle_unit = str(headers.get("D001OUUN", "")).lower()
+    by_drizzle = {"cps": "electrons/s", "counts": "electrons"}.get(drizzle_unit, "")
+    if settings.bunit:
+        return settings.bunit, []
     if bunit in RATES:
         if by_drizzle == "electrons":
             return "electrons/s", [f"BUNIT is '{bunit}', but drizzle wrote counts"]
         return "electrons/s", []
     if not by_drizzle:
         return "", []
-    taken = "taken for electrons/s" if drizzled == "cps" else "divided by the exposure time"
-    return by_drizzle, [f"BUNIT is '{bunit}', but drizzle wrote {drizzled}: {taken}"]
+    action = "taken for electrons/s" if drizzle_unit == "cps" else "divided by the exposure time"
+    return by_drizzle, [f"BUNIT is '{bunit}', but drizzle wrote {drizzle_unit}: {action}"]
 
 
-def require_unit(headers: Headers, given: InputSettings, missing: Missing) -> None:
+def require_unit(headers: Headers, settings: InputSettings, missing: Missing) -> None:
     """Note that the unit of the pixels is unknown."""
-    if not unit_of(headers, given)[0]:
+    if not unit_of(headers, settings)[0]:
         bunit = str(headers.get("BUNIT", "") or "missing")
         value = "electrons" if bunit.upper() in COUNTS else "<electrons/s or electrons>"
         missing.add(f"BUNIT is '{bunit}', not ELECTRONS/S", "bunit", value)
@@ -184,7 +186,7 @@ def require_unit(headers: Headers, given: InputSettings, missing: Missing) -> No
 
 def calibration_of(
     headers: Headers,
-    given: InputSettings,
+    settings: InputSettings,
     detector: str,
     filter_name: str,
     missing: Missing,
@@ -192,15 +194,15 @@ def calibration_of(
 ) -> Calibration:
     """Return PHOTFLAM and PHOTPLAM; values that the bundled table contradicts are not used."""
     table = photcal.bundled_zeropoint(detector, filter_name)
-    flam, origin = _photflam(headers, given, detector, filter_name, missing, notes)
-    plam = given.photplam or headers.number("PHOTPLAM")
+    flam, origin = _photflam(headers, settings, detector, filter_name, missing, notes)
+    plam = settings.photplam or headers.number("PHOTPLAM")
     if not plam > 0 and not table:
         missing.add("PHOTPLAM is missing or 0", "photplam", _known_pivot(filter_name))
     elif not plam > 0:
         assert table
         plam = table.photplam
         notes.append("PHOTPLAM is missing: bundled value used")
-    elif table and not given.photplam and abs(plam / table.photplam - 1) > PHOTPLAM_TOLERANCE:
+    elif table and not settings.photplam and abs(plam / table.photplam - 1) > PHOTPLAM_TOLERANCE:
         notes.append(
             f"PHOTPLAM {plam:g} is not that of {filter_name}: bundled value {table.photplam:g} used"
         )
@@ -219,28 +221,28 @@ def _known_pivot(filter_name: str) -> str:
 
 def _photflam(
     headers: Headers,
-    given: InputSettings,
+    settings: InputSettings,
     detector: str,
     filter_name: str,
     missing: Missing,
     notes: list[str],
 ) -> tuple[float, str]:
     """Return PHOTFLAM and its origin."""
-    if given.photflam:
-        return given.photflam, "settings"
+    if settings.photflam:
+        return settings.photflam, "settings"
     flam = headers.number("PHOTFLAM")
     table = photcal.bundled_zeropoint(detector, filter_name)
     problem = "PHOTFLAM is missing or 0"
     if flam > 0:
         problem = _photflam_problem(flam, detector, filter_name)
-        if not problem or given.filter:  # a filter that the user states is used
+        if not problem or settings.filter:  # a filter that the user states is used
             if table and abs(flam / table.photflam - 1) > photcal.ZEROPOINT_TOLERANCE:
                 notes.append(
                     f"PHOTFLAM {flam:.4g} differs by {100 * (flam / table.photflam - 1):+.1f} % "
                     f"from the {photcal.ZEROPOINT_DATE} value {table.photflam:.4g}"
                 )
             return flam, "header"
-    if given.zeropoint_fallback and table:
+    if settings.zeropoint_fallback and table:
         cause = "PHOTFLAM is missing" if not flam > 0 else problem
         notes.append(f"{cause}: bundled value of {photcal.ZEROPOINT_DATE} used")
         return table.photflam, "table"

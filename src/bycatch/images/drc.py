@@ -122,10 +122,10 @@ class DrcImage:
         ny, nx = self.shape
         step = max(1, max(ny, nx) // SAMPLED_SIDE)
         seconds, n_exp = self.exptime_map_s[::step, ::step], self.n_exp[::step, ::step]
-        covered = seconds > 0
+        has_time = seconds > 0
         ra, dec = (float(v) for v in self.wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0))
         minutes = self.scale_arcsec / 60
-        low, middle, high = np.percentile(seconds[covered], (5, 50, 95))
+        low, middle, high = np.percentile(seconds[has_time], (5, 50, 95))
         depth = rough_depth(self)
         return {
             "instrument": f"ACS/{self.meta.detector}, {self.meta.filter}",
@@ -135,8 +135,8 @@ class DrcImage:
             "size": f"{nx} x {ny} px of {self.scale_arcsec:.3f} arcsec",
             "on the sky": f"{nx * minutes:.2f} x {ny * minutes:.2f} arcmin",
             "centre": f"RA {ra:.5f}, Dec {dec:.5f} deg",
-            "with data": f"{100 * float(covered.mean()):.0f} % of the array",
-            "one exposure only": f"{100 * float((n_exp[covered] == 1).mean()):.0f} % of that",
+            "with data": f"{100 * float(has_time.mean()):.0f} % of the array",
+            "one exposure only": f"{100 * float((n_exp[has_time] == 1).mean()):.0f} % of that",
             "time of a pixel": f"{middle:.0f} s (median; {low:.0f} to {high:.0f} s)",
             "depth": f"about {depth:.1f} AB mag (point source, 5 sigma)" if depth else None,
         }
@@ -200,11 +200,11 @@ def read_drc(
     MissingKeyword
         Exposure time, calibration, unit or celestial WCS is missing.
     """
-    path, given = Path(path), settings or InputSettings()
+    path, input_settings = Path(path), settings or InputSettings()
     wht_path, ctx_path = wht_path or weight_sibling(path), ctx_path or context_sibling(path)
-    with open_fits(path, verify=given.verify) as hdus:
+    with open_fits(path, verify=input_settings.verify) as hdus:
         headers = headers_of(path, hdus)
-        meta = image_meta(headers, given)
+        meta = image_meta(headers, input_settings)
         refuse_several(hdus, path)
         sci = pixels_of(find_plane(hdus, "SCI"), path)
         wht = None if wht_path else pixels_of(find_plane(hdus, "WHT"), path)
@@ -212,26 +212,28 @@ def read_drc(
         assert sci is not None
         context = context_counts(ctx, path, meta, sci.shape)
     if wht_path:
-        wht = native(read_apart(wht_path, "WHT", verify=given.verify), wht_path, "WHT")
+        wht = native(read_apart(wht_path, "WHT", verify=input_settings.verify), wht_path, "WHT")
     if ctx_path:
-        apart = read_apart(ctx_path, "CTX", verify=given.verify)
+        apart = read_apart(ctx_path, "CTX", verify=input_settings.verify)
         context = exposures_of(apart, ctx_path, meta, sci.shape)
     if wht is not None and wht.shape != sci.shape:
         raise InconsistentImage(f"{wht_path or path}: SCI is {sci.shape} but WHT is {wht.shape}")
-    if given.verify:
+    if input_settings.verify:
         _refuse_missing(path, headers, wht, context)
         if wht is not None:
             refuse_lost_parts(path, sci, wht, context)
     sky = celestial_wcs(headers)
-    meta, given = settle(meta, headers, given, (sci, wht, context), sky.wcs)
-    if given.bunit == "electrons":
+    meta, input_settings = settle(meta, headers, input_settings, (sci, wht, context), sky.wcs)
+    if input_settings.bunit == "electrons":
         with np.errstate(over="ignore"):  # what gets infinite is no data
             sci /= np.float32(meta.exptime_s)
     valid, pixel_notes = mark_no_data(sci, wht)
     refuse_empty(path, valid, wht is not None)
-    if given.verify:
+    if input_settings.verify:
         refuse_constant(path, sci, valid)
-    wht_type, time_map, wht_notes = exposure_time(wht, valid, meta, sky.wcs, headers, given)
+    wht_type, time_map, wht_notes = exposure_time(
+        wht, valid, meta, sky.wcs, headers, input_settings
+    )
     time_notes = mark_no_time(sci, time_map, valid, meta.exptime_s)
     n_exp, ctx_notes = exposures_per_pixel(context, time_map, meta)
     for plane in (sci, n_exp, time_map):
@@ -259,15 +261,15 @@ def _refuse_missing(
     A cutout has its image in PRIMARY, and cards that were copied: they are believed only where
     the image is an extension.
     """
-    found = {
+    is_present = {
         "D001OUWE": wht is not None,
         "D001OUCO": not (isinstance(context, str) and context == NO_CONTEXT),
     }
-    for key, is_there in found.items():
-        named = str(headers.primary.get(key, "")).strip()
-        if named and not is_there and headers.sci is not headers.primary:
+    for key, is_there in is_present.items():
+        name = str(headers.primary.get(key, "")).strip()
+        if name and not is_there and headers.sci is not headers.primary:
             raise InconsistentImage(
                 f"{path}: its {'weight (WHT)' if key == 'D001OUWE' else 'context image (CTX)'} is "
-                f"missing: drizzle wrote one ({key} is '{named}')",
+                f"missing: drizzle wrote one ({key} is '{name}')",
                 hint=WAY_OUT,
             )

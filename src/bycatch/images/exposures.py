@@ -38,15 +38,15 @@ def exposure_sets(
         image, and without a context image.
     """
     column, row = (np.asarray(v, dtype=float).ravel() for v in (x, y))
-    found = np.zeros(len(column), dtype=np.int64)
+    sets_at = np.zeros(len(column), dtype=np.int64)
     with open_fits(ctx_path or path, memmap=True) as hdus:
         hdu = find_plane(hdus, "CTX", apart=ctx_path is not None)
         if hdu is None or not meta.chips:
-            return found
+            return sets_at
         ctx = data_of(hdu, ctx_path or path)
         usable = usable_context(ctx, path, meta, ctx.shape[-2:])
         if isinstance(usable, str):
-            return found
+            return sets_at
         planes = usable if usable.ndim == 3 else usable[np.newaxis]
         ny, nx = planes.shape[1:]
         inside = (column > -0.5) & (column < nx - 0.5) & (row > -0.5) & (row < ny - 0.5)
@@ -59,8 +59,8 @@ def exposure_sets(
         number = names.index(chip.exposure)
         if number < MOST:
             sets |= ((bits[k // 32] >> (k % 32)) & 1) << number
-    found[inside] = sets
-    return found
+    sets_at[inside] = sets
+    return sets_at
 
 
 def mean_mjd(sets: Sets, exposures: Sequence[Exposure], default: float) -> NDArray[np.float64]:

@@ -99,22 +99,22 @@ class Headers:
 
         A number in quotes counts; a logical value does not.  SCI comes before PRIMARY.
         """
-        found = (number_in(header, name) for header in (self.sci, self.primary))
-        return next((value for value in found if math.isfinite(value)), math.nan)
+        values = (number_in(header, name) for header in (self.sci, self.primary))
+        return next((value for value in values if math.isfinite(value)), math.nan)
 
     def doubtful(self) -> list[str]:
         """Return the cards, in words, whose values are no plausible numbers and are not used."""
         names = [n for n in PLAUSIBLE if not n.startswith("Dnnn") and not n.endswith("x")]
         names += [f"{n}{amp}" for n in ("READNSE", "ATODGN") for amp in "ABCD"]
         names += ["D001PIXF", "D001WTSC", "D001DEXP"]
-        found = []
+        cards_in_words = []
         for name in names:
             for cards in (self.sci, self.primary):
                 value = _value_in(cards, name)
                 is_given = value != 0 and str(value).strip().upper() not in NO_VALUE
                 if value is not None and is_given and math.isnan(number_in(cards, name)):
-                    found.append(f"{name} = {value}")
-        return list(dict.fromkeys(found))
+                    cards_in_words.append(f"{name} = {value}")
+        return list(dict.fromkeys(cards_in_words))
 
     @property
     def cte_corrections(self) -> tuple[str, ...]:
@@ -127,9 +127,9 @@ class Headers:
     def chip_numbers(self) -> dict[int, str]:
         """The DnnnDATA cards, by number."""
         return {
-            int(found[1]): key
+            int(match[1]): key
             for key in [*self.primary, *self.sci]
-            if (found := re.fullmatch(r"D(\d+)DATA?", key))
+            if (match := re.fullmatch(r"D(\d+)DATA?", key))
         }
 
     @cached_property
@@ -146,9 +146,9 @@ class Headers:
         chips = []
         for order, number in enumerate(sorted(names)):
             data = str(self.get(names[number], ""))
-            found = EXPOSURE_NAME.match(data)
+            match = EXPOSURE_NAME.match(data)
             sky = skies[order] if order < len(skies) else common_sky
-            name = found["name"] if found else data
+            name = match["name"] if match else data
             chips.append(Chip(name, self._chip_exptime_s(number), sky, self._mjd_mid(order)))
         return tuple(chips)
 
@@ -184,10 +184,10 @@ def plausible(name: str, value: Any) -> float:
 
 def _generic_keyword(name: str) -> str:
     name = re.sub(r"^(READNSE|ATODGN)[A-D]$", r"\1x", name)
-    found = re.match(r"^D\d+(DEXP|PIXF|WTSC|SCAL|ISCL|DEX|DE|D)$", name)
-    if found is None:
+    match = re.match(r"^D\d+(DEXP|PIXF|WTSC|SCAL|ISCL|DEX|DE|D)$", name)
+    if match is None:
         return name
-    return "Dnnn" + ("DEXP" if found[1].startswith("D") else found[1])
+    return "Dnnn" + ("DEXP" if match[1].startswith("D") else match[1])
 
 
 def _value_in(header: fits.Header, name: str) -> Any:

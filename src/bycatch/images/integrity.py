@@ -44,14 +44,14 @@ class Unit:
     @cached_property
     def cards(self) -> dict[str, str]:
         """Keywords and their values as text, without quotes and comments; the first of a name."""
-        found: dict[str, str] = {}
+        cards: dict[str, str] = {}
         for at in range(0, len(self.header), CARD):
             card = self.header[at : at + CARD].decode("latin-1")
             if card[8:10] == "= ":
                 value = card[10:].lstrip()
                 end = value.split("'")[1] if value[:1] == "'" else value.split("/")[0]
-                found.setdefault(card[:8].rstrip(), end.strip())
-        return found
+                cards.setdefault(card[:8].rstrip(), end.strip())
+        return cards
 
     def number_of(self, name: str, default: int = 0) -> int:
         """Return a whole number; the default where there is none."""
@@ -63,8 +63,8 @@ class Unit:
     @property
     def name(self) -> str:
         """How messages call it."""
-        known = self.cards.get("EXTNAME", "").upper()
-        return known or (f"extension {self.number}" if self.number else "PRIMARY")
+        extname = self.cards.get("EXTNAME", "").upper()
+        return extname or (f"extension {self.number}" if self.number else "PRIMARY")
 
     @property
     def axes(self) -> list[int]:
@@ -142,11 +142,11 @@ def _of_other_bytes(file: BinaryIO, at: int, size: int, units: list[Unit]) -> st
 def _missing_extensions(units: list[Unit]) -> str:
     if not units or units[0].axes:
         return ""
-    counted, there = units[0].number_of("NEXTEND"), units[1:]
-    if len(there) >= counted:
+    n_extensions, there = units[0].number_of("NEXTEND"), units[1:]
+    if len(there) >= n_extensions:
         return ""
     names = ", ".join(unit.name for unit in there) or "none"
-    return f"extensions are missing: NEXTEND is {counted}, {len(there)} are there ({names})"
+    return f"extensions are missing: NEXTEND is {n_extensions}, {len(there)} are there ({names})"
 
 
 def refuse_if_altered(path: Path, file: BinaryIO, units: list[Unit]) -> None:
@@ -202,16 +202,16 @@ def unpacked(path: Path, file: BinaryIO) -> BytesIO:
         It ends early, its content differs from the sum in its trailer, or something follows it.
     """
     content, fault = BytesIO(), ""
-    unpack, packed = zlib.decompressobj(zlib.MAX_WBITS | 16), file.read(PIECE)
+    unpack, piece = zlib.decompressobj(zlib.MAX_WBITS | 16), file.read(PIECE)
     try:
-        while packed:
-            content.write(unpack.decompress(packed))  # checks sum and length at the end of a member
-            packed = unpack.unused_data
+        while piece:
+            content.write(unpack.decompress(piece))  # checks sum and length at the end of a member
+            piece = unpack.unused_data
             if unpack.eof:
-                packed = packed.lstrip(b"\0") or _next_bytes(file)
-                unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if packed else unpack
+                piece = piece.lstrip(b"\0") or _next_bytes(file)
+                unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if piece else unpack
             else:
-                packed = file.read(PIECE)
+                piece = file.read(PIECE)
     except zlib.error as err:
         fault = f"damaged: what it holds does not fit the gzip format ({err})"
     if not fault and not unpack.eof:
@@ -225,8 +225,8 @@ def unpacked(path: Path, file: BinaryIO) -> BytesIO:
 def _next_bytes(file: BinaryIO) -> bytes:
     """Return what follows, zeros passed over."""
     while piece := file.read(PIECE):
-        if found := piece.lstrip(b"\0"):
-            return found
+        if rest := piece.lstrip(b"\0"):
+            return rest
     return b""
 
 

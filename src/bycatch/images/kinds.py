@@ -63,9 +63,9 @@ def require_drizzled(path: Path, hdus: fits.HDUList) -> None:
     """
     cards = _Cards(hdus)
     for kind_by in (_own, _by_type, _other_telescope, _other_instrument, _spectrum):
-        found = kind_by(cards)
-        if found:
-            raise UnsupportedImage(f"{path}: {found}", hint=_way_out(found))
+        kind = kind_by(cards)
+        if kind:
+            raise UnsupportedImage(f"{path}: {kind}", hint=_way_out(kind))
     if not cards.images:
         kinds = ", ".join(h.name or "unnamed" for h in hdus)
         columns: list[str] = next((h.columns.names for h in hdus if hasattr(h, "columns")), [])
@@ -75,9 +75,9 @@ def require_drizzled(path: Path, hdus: fits.HDUList) -> None:
             hint="give a drizzled image (drc or drz) with a SCI extension",
         )
     for kind_by in (_exposure, _other_plane, _stamps):
-        found = kind_by(cards)
-        if found:
-            raise UnsupportedImage(f"{path}: {found}", hint=_way_out(found))
+        kind = kind_by(cards)
+        if kind:
+            raise UnsupportedImage(f"{path}: {kind}", hint=_way_out(kind))
 
 
 def is_aligned_copy(header: fits.Header) -> bool:
@@ -98,8 +98,8 @@ class _Cards:
     def __init__(self, hdus: fits.HDUList) -> None:
         self.hdus = hdus
         self.images = [h for h in hdus if h.is_image and len(getattr(h, "shape", ()) or ()) >= 2]
-        named = [h for h in self.images if h.name == "SCI"]
-        self.image = (named or self.images or [hdus[0]])[0]
+        sci_images = [h for h in self.images if h.name == "SCI"]
+        self.image = (sci_images or self.images or [hdus[0]])[0]
         self.names = {h.name for h in hdus}
 
     def get(self, name: str) -> Any:
@@ -187,19 +187,19 @@ def _product_of(cards: _Cards) -> str:
     cards_of_exposures = sip or any(
         key in cards.image.header for key in DISTORTION_CARDS if cards.image.header.get(key)
     )
-    undone = cards.text("DRIZCORR") == "PERFORM"
-    if cards.is_drizzled or not (planes or cards_of_exposures or undone):
+    is_undrizzled = cards.text("DRIZCORR") == "PERFORM"
+    if cards.is_drizzled or not (planes or cards_of_exposures or is_undrizzled):
         return ""
     if "PERFORM" in (cards.text("BLEVCORR"), cards.text("BIASCORR")) or cards.text("BUNIT") in (
         "COUNTS", "DN", "ADU",
     ):  # fmt: skip
         return "raw"
-    corrected = cards.text("PCTECORR") == "COMPLETE"
+    is_cte_corrected = cards.text("PCTECORR") == "COMPLETE"
     # WFC3's infrared channel rejects cosmic rays in every exposure.
     if cards.text("CRCORR") == "COMPLETE" and cards.text("INSTRUME") == "ACS":
-        return "crc" if corrected else "crj"
-    if planes or undone:
-        return "flc" if corrected else "flt"
+        return "crc" if is_cte_corrected else "crj"
+    if planes or is_undrizzled:
+        return "flc" if is_cte_corrected else "flt"
     return "distorted"
 
 
@@ -211,8 +211,8 @@ def _other_plane(cards: _Cards) -> str:
     if names == {"CTX"}:
         return "a context image"
     # Weights in files of their own say so by their names only, and have no noise about zero.
-    named = WEIGHT_NAME.search(cards.hdus.filename() or "")
-    if named and len(cards.images) == 1 and not (cards.image.data < 0).any():
+    match = WEIGHT_NAME.search(cards.hdus.filename() or "")
+    if match and len(cards.images) == 1 and not (cards.image.data < 0).any():
         return "a weight image"
     header = cards.image.header
     whole = header.get("BITPIX", -32) > 0 and header.get("BSCALE", 1) == 1
@@ -225,13 +225,13 @@ def _other_plane(cards: _Cards) -> str:
 
 
 def _stamps(cards: _Cards) -> str:
-    unnamed = [h for h in cards.images if h.name in ("", "PRIMARY")]
-    if len(unnamed) > 1 and not any(h.name == "SCI" for h in cards.images):
-        return f"{len(unnamed)} images without names, not one of them SCI"
+    nameless = [h for h in cards.images if h.name in ("", "PRIMARY")]
+    if len(nameless) > 1 and not any(h.name == "SCI" for h in cards.images):
+        return f"{len(nameless)} images without names, not one of them SCI"
     return ""
 
 
-def _way_out(found: str) -> str:
-    if "exposure" in found or "weight" in found or "context" in found:
+def _way_out(kind: str) -> str:
+    if "exposure" in kind or "weight" in kind or "context" in kind:
         return USE_DRC
     return LEAVE_OUT + "; bycatch measures drizzled images of ACS/WFC and ACS/HRC only"

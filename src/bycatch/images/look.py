@@ -66,21 +66,21 @@ def look_at(
 
     What is compressed, or lacks a plane, is read as a whole; see `read_drc` for what it raises.
     """
-    path, given = Path(path), settings or InputSettings()
+    path, input_settings = Path(path), settings or InputSettings()
     if path.suffix == ".fits" and wht_path is None and ctx_path is None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with fits.open(path, memmap=True) as hdus:
-                    found = _look(path, hdus, given)
+                    look = _look(path, hdus, input_settings)
         except DAMAGED:
-            found = None
-        if found:
-            return found
-    return read_drc(path, given, wht_path, ctx_path)
+            look = None
+        if look:
+            return look
+    return read_drc(path, input_settings, wht_path, ctx_path)
 
 
-def _look(path: Path, hdus: fits.HDUList, given: InputSettings) -> DrcLook | None:
+def _look(path: Path, hdus: fits.HDUList, settings: InputSettings) -> DrcLook | None:
     """Return the planes of an open file; None if not all are there, and of one shape."""
     headers = headers_of(path, hdus)
     planes: list[Any] = [find_plane(hdus, name) for name in PLANES]
@@ -90,14 +90,14 @@ def _look(path: Path, hdus: fits.HDUList, given: InputSettings) -> DrcLook | Non
     sci, wht, ctx = (plane.data for plane in planes)
     if not (sci.ndim == wht.ndim == 2 and sci.shape == wht.shape == ctx.shape[-2:]):
         return None
-    bits = usable_context(ctx, path, image_meta(headers, given), sci.shape)
+    bits = usable_context(ctx, path, image_meta(headers, settings), sci.shape)
     if isinstance(bits, str):
         return None
 
     def rates(part: tuple[slice, slice]) -> Image:
-        found = np.array(sci[part], dtype=np.float32)
-        mark_no_data(found, np.array(wht[part], dtype=np.float32))
-        return found
+        pixels = np.array(sci[part], dtype=np.float32)
+        mark_no_data(pixels, np.array(wht[part], dtype=np.float32))
+        return pixels
 
     def exposures(part: tuple[slice, slice]) -> NDArray[np.int16]:
         counts = np.maximum(exposure_counts(bits[..., part[0], part[1]]), np.int16(1))

@@ -106,10 +106,10 @@ class ImageMeta:
     @property
     def subtracted_sky_rate(self) -> float:
         """Sky that drizzling subtracted, e/s per native pixel; NaN if the file does not say."""
-        known = [c for c in self.chips if c.mdrizsky_e >= 0 and c.exptime_s > 0]
-        if not known:
+        chips = [c for c in self.chips if c.mdrizsky_e >= 0 and c.exptime_s > 0]
+        if not chips:
             return float("nan")
-        return sum(c.mdrizsky_e for c in known) / sum(c.exptime_s for c in known)
+        return sum(c.mdrizsky_e for c in chips) / sum(c.exptime_s for c in chips)
 
 
 def image_meta(
@@ -133,24 +133,24 @@ def image_meta(
     MissingKeyword
         Facts are missing or implausible: all of them in one error.
     """
-    given = settings or InputSettings()
+    input_settings = settings or InputSettings()
     missing, notes = Missing(headers.path), _doubts(headers)
-    detector = detector_of(headers, given, missing, notes)
-    filter_name = filter_of(headers, given, missing, notes)
+    detector = detector_of(headers, input_settings, missing, notes)
+    filter_name = filter_of(headers, input_settings, missing, notes)
     claims = time_claims(headers)
-    exptime_s = given.exptime_s or (claims[0].seconds if claims else math.nan)
-    if not (given.exptime_s or any("EXPTIME" in claim.origins for claim in claims)):
+    exptime_s = input_settings.exptime_s or (claims[0].seconds if claims else math.nan)
+    if not (input_settings.exptime_s or any("EXPTIME" in claim.origins for claim in claims)):
         value = f"{exptime_s:g}" if exptime_s > 0 else "<seconds>"
         missing.add("EXPTIME is missing or 0", "exptime_s", value)
-    calibration = calibration_of(headers, given, detector, filter_name, missing, notes)
-    require_unit(headers, given, missing)
+    calibration = calibration_of(headers, input_settings, detector, filter_name, missing, notes)
+    require_unit(headers, input_settings, missing)
     if missing:
         wcs_problem = _wcs_problem(headers)
         missing.reasons += [*other_needs, *wcs_problem]
         missing.is_no_image = bool(wcs_problem) and set(missing.statements) >= FACTS_OF_AN_IMAGE
         raise missing.error()
-    n_exposures, count_notes = _n_exposures(headers, given, detector)
-    start, mid, end, time_notes = epochs(headers, given)
+    n_exposures, count_notes = _n_exposures(headers, input_settings, detector)
+    start, mid, end, time_notes = epochs(headers, input_settings)
     stem = stem_of(headers.path)
     cte = not re.search(r"_drz(_|$)", stem)
     if not cte:
@@ -212,9 +212,9 @@ def _mean_of(headers: Headers, prefix: str, default: float) -> float:
     return sum(values) / len(values) if values else default
 
 
-def _n_exposures(headers: Headers, given: InputSettings, detector: str) -> tuple[int, list[str]]:
-    if given.n_exposures:
-        return given.n_exposures, []
+def _n_exposures(headers: Headers, settings: InputSettings, detector: str) -> tuple[int, list[str]]:
+    if settings.n_exposures:
+        return settings.n_exposures, []
     n_chips, n_cards = headers.number("NDRIZIM"), len(headers.chip_numbers)
     if headers.chips:
         notes = []

@@ -74,11 +74,11 @@ def context_sibling(path: Path) -> Path | None:
 
 
 def _sibling(path: Path, kind: str) -> Path | None:
-    found = re.search(r"_(sci)(\.fits(\.gz|\.fz)?)$", path.name, re.IGNORECASE)
-    if not found:
+    match = re.search(r"_(sci)(\.fits(\.gz|\.fz)?)$", path.name, re.IGNORECASE)
+    if not match:
         return None
-    stem = f"{path.name[: found.start()]}_{kind.upper() if found[1].isupper() else kind}"
-    for suffix in dict.fromkeys([found[2], ".fits", ".fits.gz", ".fits.fz"]):
+    stem = f"{path.name[: match.start()]}_{kind.upper() if match[1].isupper() else kind}"
+    for suffix in dict.fromkeys([match[2], ".fits", ".fits.gz", ".fits.fz"]):
         if (sibling := path.with_name(stem + suffix)).exists():
             return sibling
     return None
@@ -113,11 +113,11 @@ def data_of(hdu: Any, path: Path) -> NDArray[Any]:
 
     Axes of length 1 that stand before y and x are left out.
     """
-    stored = hdu.data
+    pixels = hdu.data
     del hdu.data
-    if stored is None:
+    if pixels is None:
         raise UnreadableFile(f"{path}: extension {hdu.name} has no pixels")
-    data: NDArray[Any] = np.asarray(stored)
+    data: NDArray[Any] = np.asarray(pixels)
     while data.ndim > 2 and data.shape[0] == 1:
         data = data[0]
     return data
@@ -133,8 +133,8 @@ def read_apart(path: Path, name: str, *, verify: bool = False) -> NDArray[Any]:
     """
     with open_fits(path, verify=verify) as hdus:
         refuse_several(hdus, path)
-        found = find_plane(hdus, name, apart=True)
-        if found is not None:
-            return data_of(found, path)
+        plane = find_plane(hdus, name, apart=True)
+        if plane is not None:
+            return data_of(plane, path)
     kind = {"WHT": "weight", "CTX": "context"}[name]
     raise UnreadableFile(f"{path}: no {kind} image in it")

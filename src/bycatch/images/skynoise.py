@@ -74,21 +74,21 @@ def sample_of(
     """
     pixels = _blocks(sci)
     weights = None if wht is None else _blocks(wht)
-    seen = _blocks(counts) if isinstance(counts, np.ndarray) else None
+    exposures = _blocks(counts) if isinstance(counts, np.ndarray) else None
     valid = np.abs(pixels) < LARGEST_VALUE  # False for NaN
     valid &= (pixels != 0) if weights is None else ((weights > 0) & np.isfinite(weights))
     whole = valid.all(axis=(1, 2))
     if whole.sum() < LEAST_BLOCKS:  # holes everywhere: blocks that are mostly valid
         whole = valid.mean(axis=(1, 2)) >= MOSTLY_VALID
         pixels = np.where(valid, pixels, np.nan)
-        weights = None if weights is None else _filled(weights, valid)
+        weights = None if weights is None else _fill_invalid(weights, valid)
     pixels = pixels[whole].astype(np.float32)
     near = math.ceil(0.95 + drop_px)
     variance, tail = _variance(pixels, near)
     far, _ = _variance(pixels, 2 * near + 2)
     return Sample(
         wht=None if weights is None else weights[whole],
-        counts=None if seen is None else seen[whole],
+        counts=None if exposures is None else exposures[whole],
         variance=variance,
         level=_median(pixels).astype(np.float64),
         bright=float(np.partition(np.nan_to_num(pixels), -10, axis=None)[-10])
@@ -104,8 +104,8 @@ def _blocks(plane: NDArray[Any]) -> NDArray[Any]:
         np.linspace(0, n - BLOCK_PX, min(BLOCKS_PER_SIDE, n // BLOCK_PX)).astype(int)
         for n in plane.shape
     )
-    found = [plane[y : y + BLOCK_PX, x : x + BLOCK_PX] for y in ys for x in xs]
-    return np.stack(found) if found else np.empty((0, BLOCK_PX, BLOCK_PX), plane.dtype)
+    blocks = [plane[y : y + BLOCK_PX, x : x + BLOCK_PX] for y in ys for x in xs]
+    return np.stack(blocks) if blocks else np.empty((0, BLOCK_PX, BLOCK_PX), plane.dtype)
 
 
 def _variance(pixels: Image, lag_px: int) -> tuple[Floats, Floats]:
@@ -129,10 +129,10 @@ def _median(blocks: Image) -> Image:
     return np.asarray(median(blocks, axis=(1, 2)))
 
 
-def _filled(weights: Image, valid: NDArray[np.bool_]) -> Image:
+def _fill_invalid(weights: Image, valid: NDArray[np.bool_]) -> Image:
     """Return weights with those of invalid pixels replaced by the largest of their block."""
-    known = np.where(valid, weights, np.float32(0))
-    return np.where(valid, weights, known.max(axis=(1, 2), keepdims=True))
+    valid_weights = np.where(valid, weights, np.float32(0))
+    return np.where(valid, weights, valid_weights.max(axis=(1, 2), keepdims=True))
 
 
 def _is_noise(near: Floats, far: Floats, tail: Floats) -> bool:
@@ -179,11 +179,11 @@ def noise_ratio(
     readout = meta.readnoise_e**2 / meta.exptime_per_exposure_s
     # Weights of almost nothing are no time at all.
     seconds = np.maximum(seconds, 1e-3)
-    found = []
+    ratios = []
     for sky in _skies(meta, float(np.median(level))):
         variance = (level + sky + DARK_RATE + readout) / seconds
-        found.append(float(np.median(per_native_px / variance)))
-    faint, typical, bright = found
+        ratios.append(float(np.median(per_native_px / variance)))
+    faint, typical, bright = ratios
     # With the number of exposures as it is, their durations change with the time:
     # t^2 v - t sky - n readnoise^2 = 0.
     sky_rate = float(np.median(level)) + _skies(meta, float(np.median(level)))[1] + DARK_RATE
@@ -197,9 +197,9 @@ def noise_ratio(
 
 def _skies(meta: ImageMeta, level: float) -> tuple[float, float, float]:
     """Return the sky that is missing from the pixels: least, typical and largest, e/s."""
-    noted = meta.subtracted_sky_rate
-    if noted > 0:
-        rest = 0.0 if level > 0.5 * noted else noted
+    subtracted_sky = meta.subtracted_sky_rate
+    if subtracted_sky > 0:
+        rest = 0.0 if level > 0.5 * subtracted_sky else subtracted_sky
         return rest, rest, rest
     area = (meta.native_scale_arcsec / NATIVE_SCALE_ARCSEC["WFC"]) ** 2
     low, middle, high = (area * sky for sky in SKY_RATES)

@@ -44,12 +44,12 @@ class TimeClaim:
 
 def exposures_of(headers: Headers) -> dict[str, Exposure]:
     """Return the exposures that were drizzled, each with the longest time of its chips."""
-    found: dict[str, Exposure] = {}
+    exposures: dict[str, Exposure] = {}
     for chip in headers.chips:
-        known = found.get(chip.exposure)
-        if known is None or chip.exptime_s > known.exptime_s:
-            found[chip.exposure] = Exposure(chip.exposure, chip.exptime_s, chip.mjd_mid)
-    return found
+        longest = exposures.get(chip.exposure)
+        if longest is None or chip.exptime_s > longest.exptime_s:
+            exposures[chip.exposure] = Exposure(chip.exposure, chip.exptime_s, chip.mjd_mid)
+    return exposures
 
 
 def time_claims(headers: Headers) -> list[TimeClaim]:
@@ -114,11 +114,11 @@ def span_note(headers: Headers, exptime_s: float) -> list[str]:
 # ---- dates -------------------------------------------------------------------------------------
 
 
-def epochs(headers: Headers, given: InputSettings) -> tuple[float, float, float, list[str]]:
+def epochs(headers: Headers, settings: InputSettings) -> tuple[float, float, float, list[str]]:
     """Return start, middle and end of the exposures (MJD; NaN if unknown), and notes."""
     start, end = headers.number("EXPSTART"), headers.number("EXPEND")
-    if given.mjd:
-        return start, given.mjd, end, []
+    if settings.mjd:
+        return start, settings.mjd, end, []
     dates = {"DATE-OBS": _date_obs(headers), "PHOTMODE": _photmode_mjd(headers)}
     dates = {name: mjd for name, mjd in dates.items() if math.isfinite(mjd)}
     if math.isfinite(start) and end >= start:
@@ -173,8 +173,8 @@ def _date_obs(headers: Headers) -> float:
 
 
 def _photmode_mjd(headers: Headers) -> float:
-    found = re.search(r"MJD#\s*(\d+(\.\d*)?)", str(headers.get("PHOTMODE", "")))
-    return plausible("EXPSTART", found[1]) if found else math.nan
+    match = re.search(r"MJD#\s*(\d+(\.\d*)?)", str(headers.get("PHOTMODE", "")))
+    return plausible("EXPSTART", match[1]) if match else math.nan
 
 
 def epoch_spread_yr(start: float, end: float, exposures: tuple[Exposure, ...]) -> float:

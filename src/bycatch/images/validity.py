@@ -73,14 +73,14 @@ def mark_no_data(sci: Image, wht: Image | None) -> tuple[Bools, list[str]]:
                 weight[missing] = 0
 
     in_portions(work, len(sci), ROWS_WORTH_A_THREAD)
-    found = {
+    n_pixels = {
         f"infinite, or beyond {MAX_RATE:g} e/s": sum(odd_rates),
         f"whose weight is not between {MIN_WEIGHT:g} and {MAX_WEIGHT:g}": sum(odd_weights),
     }
-    unweighted = sum(no_weights)
-    if unweighted >= LOST_PIXELS:
-        found["with a value, but of weight 0"] = unweighted
-    return valid, [_left_out(n, what) for what, n in found.items() if n]
+    n_weightless = sum(no_weights)
+    if n_weightless >= LOST_PIXELS:
+        n_pixels["with a value, but of weight 0"] = n_weightless
+    return valid, [_left_out(n, what) for what, n in n_pixels.items() if n]
 
 
 def mark_no_time(sci: Image, time_map_s: Image, valid: Bools, exptime_s: float) -> list[str]:
@@ -113,9 +113,9 @@ def refuse_lost_parts(
     if not isinstance(n_inputs, str):
         planes["CTX"] = n_inputs
     for name, plane in planes.items():
-        if (lost := lost_pixels(plane, wht)) >= LOST_PIXELS:
+        if (n_lost := lost_pixels(plane, wht)) >= LOST_PIXELS:
             raise InconsistentImage(
-                f"{path}: {name} is exactly 0 in whole rows or to its end, in {lost} pixels that "
+                f"{path}: {name} is exactly 0 in whole rows or to its end, in {n_lost} pixels that "
                 "have weight: parts of it were lost",
                 hint=WAY_OUT,
             )
@@ -128,10 +128,10 @@ def lost_pixels(plane: NDArray[Any], wht: Image) -> int:
         has_values[y] = plane[y].any()
     if not has_values.any():
         return int(np.count_nonzero(wht > 0))
-    lost = sum(np.count_nonzero(wht[y] > 0) for y in np.flatnonzero(~has_values))
+    n_lost = sum(np.count_nonzero(wht[y] > 0) for y in np.flatnonzero(~has_values))
     last_row = int(np.flatnonzero(has_values)[-1])
     last = int(np.flatnonzero(plane[last_row])[-1])
-    return int(lost + np.count_nonzero(wht[last_row, last + 1 :] > 0))
+    return int(n_lost + np.count_nonzero(wht[last_row, last + 1 :] > 0))
 
 
 def refuse_empty(path: Path, valid: Bools, has_weight: bool) -> None:

@@ -97,7 +97,7 @@ def celestial_wcs(headers: Headers) -> CelestialWcs:
 def _read(cards: fits.Header, path: Path) -> tuple[WCS, list[str]]:
     """Return what astropy makes of the cards, and what it mended."""
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as messages:
             warnings.simplefilter("always")
             wcs = WCS(cards)
             wcs.wcs.set()
@@ -108,7 +108,7 @@ def _read(cards: fits.Header, path: Path) -> tuple[WCS, list[str]]:
         raise MissingKeyword(
             f"{path}: its WCS can't be read ({reason}; {names})", hint=REPAIR
         ) from err
-    return wcs, [f"WCS: {' '.join(str(w.message).split())}" for w in caught]
+    return wcs, [f"WCS: {' '.join(str(w.message).split())}" for w in messages]
 
 
 def _frame(wcs: WCS, path: Path) -> BaseCoordinateFrame:
@@ -166,15 +166,15 @@ def _tangent_icrs(
     least = np.inf
     for order in range(1, MAX_SIP_ORDER + 1) if np.isfinite(sky).all() else ():
         for point in points:
-            fitted = tangent_fit(x, y, sky, point, _icrs(wcs, frame, *point), order)
-            if fitted is None:
+            fit = tangent_fit(x, y, sky, point, _icrs(wcs, frame, *point), order)
+            if fit is None:
                 continue
-            misfit = _misfit_mas(fitted, x, y, sky)
+            misfit = _misfit_mas(fit, x, y, sky)
             least = min(least, misfit)
             if misfit < MAX_MISFIT_MAS:
-                fitted.wcs.name = wcs.wcs.name
-                fitted.pixel_shape = (nx, ny)
-                return fitted, _changes(wcs, cards, misfit)
+                fit.wcs.name = wcs.wcs.name
+                fit.pixel_shape = (nx, ny)
+                return fit, _changes(wcs, cards, misfit)
     raise UnsupportedImage(
         f"{path}: CTYPE1 = {cards['CTYPE1']}, CRPIX1 = {cards['CRPIX1']:g}: no tangent plane has "
         f"this sky (off by {least:.3g} mas at the least)",
@@ -219,10 +219,10 @@ def tangent_fit(
     new.wcs.radesys = "ICRS"
     new.wcs.crval, new.wcs.crpix, new.wcs.cd = tangent, np.add(point, 1.0), matrix
     if order > 1:
-        bent = np.zeros((2, order + 1, order + 1))
+        coefficients = np.zeros((2, order + 1, order + 1))
         for (p, q), term in zip(powers[2:], fit[2:], strict=True):
-            bent[:, p, q] = np.linalg.solve(matrix, term) / unit ** (p + q)
-        new.sip = Sip(*bent, None, None, new.wcs.crpix)
+            coefficients[:, p, q] = np.linalg.solve(matrix, term) / unit ** (p + q)
+        new.sip = Sip(*coefficients, None, None, new.wcs.crpix)
     new.wcs.set()
     return new
 
@@ -256,7 +256,7 @@ def _changes(wcs: WCS, cards: fits.Header, misfit_mas: float) -> list[str]:
 def _doubts(wcs: WCS, shape: tuple[int, int], headers: Headers) -> list[str]:
     """Return what speaks against a WCS; raise if that is too much."""
     path = headers.path
-    largest, least, mirrored = _pixel_sides_arcsec(wcs, shape)
+    largest, least, is_mirrored = _pixel_sides_arcsec(wcs, shape)
     if not np.isfinite([largest, least]).all():
         raise MissingKeyword(f"{path}: its WCS gives no positions in the image", hint=REPAIR)
     scale = float(np.sqrt(largest[0] * least[0]))
@@ -275,12 +275,12 @@ def _doubts(wcs: WCS, shape: tuple[int, int], headers: Headers) -> list[str]:
     doubts = []
     if shear > DOUBTFUL_SHEAR:
         doubts.append(f"its pixels are not squares of one size (by {100 * shear:.2g} %)")
-    if mirrored:
+    if is_mirrored:
         doubts.append("it mirrors the sky (its determinant is positive)")
     # Older programs wrote a ratio into D001SCAL, and no D001ISCL.
-    noted = headers.number("D001SCAL") if headers.number("D001ISCL") > 0 else np.nan
-    if abs(noted / scale - 1.0) > DOUBTFUL_SCALE:
-        doubts.append(f"its pixels are {scale:.5g} arcsec, but D001SCAL is {noted:g}")
+    header_scale = headers.number("D001SCAL") if headers.number("D001ISCL") > 0 else np.nan
+    if abs(header_scale / scale - 1.0) > DOUBTFUL_SCALE:
+        doubts.append(f"its pixels are {scale:.5g} arcsec, but D001SCAL is {header_scale:g}")
     return doubts
 
 

@@ -95,7 +95,7 @@ def _wcs_cards(header: fits.Header, path: Path) -> dict[str, Any]:
     """Return the cards of the primary WCS that are not empty, by their names."""
     # From these cards alone: a mosaic's header can hold 33,000 others.
     places = [(place, key) for place, key in enumerate(header) if WCS_CARD.fullmatch(key)]
-    found: dict[str, Any] = {}
+    cards: dict[str, Any] = {}
     for place, key in places:
         if TABLE_CARD.fullmatch(key):
             raise UnsupportedImage(
@@ -110,13 +110,13 @@ def _wcs_cards(header: fits.Header, path: Path) -> dict[str, Any]:
             value = value.strip()
         if value is None or isinstance(value, fits.card.Undefined) or value == "":
             continue
-        if key in found and found[key] != value:
+        if key in cards and cards[key] != value:
             raise InconsistentImage(
-                f"{path}: {key} is there twice, as {found[key]} and as {value}",
+                f"{path}: {key} is there twice, as {cards[key]} and as {value}",
                 hint=f"remove the wrong {key} from the SCI header",
             )
-        found[key] = value
-    return found
+        cards[key] = value
+    return cards
 
 
 def _check_values(cards: dict[str, Any], path: Path) -> None:
@@ -124,13 +124,13 @@ def _check_values(cards: dict[str, Any], path: Path) -> None:
     for key, value in cards.items():
         is_text = isinstance(value, str)
         if TEXT_CARD.fullmatch(key):
-            good, wanted = is_text, "text"
+            good, kind = is_text, "text"
         else:
             good = isinstance(value, int | float) and not isinstance(value, bool)
-            good, wanted = good and bool(np.isfinite(value)), "a number"
+            good, kind = good and bool(np.isfinite(value)), "a number"
         if not good:
-            shown = f"'{value}'" if is_text else value
-            raise MissingKeyword(f"{path}: {key} is {shown}, not {wanted}", hint=REPAIR)
+            shown_value = f"'{value}'" if is_text else value
+            raise MissingKeyword(f"{path}: {key} is {shown_value}, not {kind}", hint=REPAIR)
         if key in ("EQUINOX", "EPOCH") and not FIRST_EQUINOX <= value <= LAST_EQUINOX:
             raise MissingKeyword(f"{path}: {key} is {value:g}, not a year", hint=REPAIR)
     for axis in (1, 2):
@@ -161,8 +161,8 @@ def _one_matrix(cards: dict[str, Any], path: Path) -> list[str]:
         for key in [k for k in cards if k.startswith(("PC", "CDELT", "CROTA"))]:
             del cards[key]
         is_unit = pc is not None and np.array_equal(pc, np.eye(2))
-        ignored = [*turns, *(["a PC matrix without meaning"] if is_unit else [])]
-        return [f"{k} is ignored: there is a CD matrix" for k in ignored]
+        idle_cards = [*turns, *(["a PC matrix without meaning"] if is_unit else [])]
+        return [f"{k} is ignored: there is a CD matrix" for k in idle_cards]
     if pc is not None and turns:
         raise InconsistentImage(
             f"{path}: {' and '.join(turns)} together with a PC matrix, which FITS forbids",
@@ -220,9 +220,9 @@ def _matrix(cards: dict[str, Any], form: str, path: Path) -> Floats | None:
 
 def _one_distortion(cards: dict[str, Any]) -> list[str]:
     """Leave the distortion that CTYPE names, and return doubts."""
-    named = all(cards[key].endswith("-SIP") for key in ("CTYPE1", "CTYPE2"))
+    is_sip = all(cards[key].endswith("-SIP") for key in ("CTYPE1", "CTYPE2"))
     sip = [key for key in cards if SIP_CARD.fullmatch(key)]
-    if named:
+    if is_sip:
         if not sip:
             return ["CTYPE1 ends with -SIP, but A_ORDER and the like are missing"]
         return ["SIP distortion (CTYPE1, A_ORDER), which drizzling takes out"]

@@ -23,7 +23,7 @@ def exposure_time(
     meta: ImageMeta,
     wcs: WCS,
     headers: Headers,
-    given: InputSettings,
+    settings: InputSettings,
 ) -> tuple[str, Image, list[str]]:
     """Return the type of WHT, the effective exposure time per pixel (s), and notes.
 
@@ -39,7 +39,7 @@ def exposure_time(
     # The weight is smooth: some of the pixels of a large image are enough.
     step = max(1, int(np.sqrt(np.count_nonzero(valid) / 1e6)))
     typical = float(np.percentile(every_nth(wht, valid, step**2) * factor, 99))
-    kind = given.wht_type or _wht_type(typical, meta, headers)
+    kind = settings.wht_type or _wht_type(typical, meta, headers)
     notes: list[str] = []
     if kind == "ivm":
         # 1/WHT is the background variance of a rate; per second of exposure that variance is
@@ -59,11 +59,11 @@ def exposure_time(
     return kind, wht, notes
 
 
-def every_nth(values: Image, used: NDArray[np.bool_], n: int) -> Image:
+def every_nth(values: Image, mask: NDArray[np.bool_], n: int) -> Image:
     """Return the first of the values that are used, row by row, and every n-th after it."""
     parts, first = [], 0
     for y in range(0, len(values), ROWS):  # some rows at a time: no copy of all values
-        part = values[y : y + ROWS][used[y : y + ROWS]]
+        part = values[y : y + ROWS][mask[y : y + ROWS]]
         parts.append(part[first::n])
         first = (first - len(part)) % n
     return np.concatenate(parts)

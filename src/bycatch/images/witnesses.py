@@ -78,7 +78,7 @@ class Verdict:
 def settle(
     meta: ImageMeta,
     headers: Headers,
-    given: InputSettings,
+    settings: InputSettings,
     planes: tuple[Image, Image | None, NDArray[np.int16] | str],
     wcs: WCS,
 ) -> tuple[ImageMeta, InputSettings]:
@@ -87,7 +87,7 @@ def settle(
     Parameters
     ----------
     meta : from the headers alone
-    headers, given : what the file and the user say
+    headers, settings : what the file and the user say
     planes : SCI in the unit of the file, WHT, and exposures per pixel (or why unknown)
     wcs : tells the pixel scale
 
@@ -103,27 +103,27 @@ def settle(
     """
     drop_px = meta.pixfrac * meta.native_scale_arcsec / pixel_scale_arcsec(wcs)
     with np.errstate(all="ignore"):  # pixels and weights may be anything yet
-        image = Witnesses(meta, headers, given, sample_of(*planes, drop_px), wcs)
+        image = Witnesses(meta, headers, settings, sample_of(*planes, drop_px), wcs)
         best, claims = image.judged()
     notes = image.unit_notes(best.unit)
     if len(claims) > 1:
         notes.append(_disagreement(claims, best))
-    believed, kind = replace(meta, exptime_s=best.claim.seconds), best.weight_kind
+    new_meta, kind = replace(meta, exptime_s=best.claim.seconds), best.weight_kind
     if best.ignores_sky:
         notes.append(
             f"MDRIZSKY ({meta.subtracted_sky_rate:.3g} e/s) makes more noise than there is"
         )
-        believed = _without_sky(believed)
+        new_meta = _without_sky(new_meta)
     if best.is_refuted:
-        believed, kind, note = image.estimated(best, believed)
+        new_meta, kind, note = image.estimated(best, new_meta)
         notes.append(note)
-    elif kind == "relative" and not given.wht_type:
+    elif kind == "relative" and not settings.wht_type:
         notes.append("WHT holds no seconds: taken for a share of the full depth")
-    known = kind if kind in ("exptime", "ivm", "relative") else given.wht_type
-    facts = given.model_copy(update={"bunit": best.unit, "wht_type": known})
-    notes += span_note(headers, believed.exptime_s)
-    n_exposures, count_notes = image.exposures(best, believed)
-    return replace(believed, n_exposures=n_exposures).noting(*notes, *count_notes), facts
+    wht_type = kind if kind in ("exptime", "ivm", "relative") else settings.wht_type
+    facts = settings.model_copy(update={"bunit": best.unit, "wht_type": wht_type})
+    notes += span_note(headers, new_meta.exptime_s)
+    n_exposures, count_notes = image.exposures(best, new_meta)
+    return replace(new_meta, n_exposures=n_exposures).noting(*notes, *count_notes), facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,42 +166,46 @@ class Witnesses:
                 (v for v in fits if v.distance <= near),
                 key=lambda v: (self._votes(v.claim), -v.distance),
             )
-        ranked = sorted(possible, key=lambda v: -self._votes(v.claim))
-        if len(ranked) > 1 and self._votes(ranked[0].claim) == self._votes(ranked[1].claim):
+        by_votes = sorted(possible, key=lambda v: -self._votes(v.claim))
+        if len(by_votes) > 1 and self._votes(by_votes[0].claim) == self._votes(by_votes[1].claim):
             claimed_times = "; ".join(v.claim.in_words() for v in verdicts)
             raise InconsistentImage(
                 f"{self.headers.path}: exposure times disagree ({claimed_times}), and the pixels "
                 "do not decide between them",
                 hint="state it: --set input.exptime_s=<seconds>",
             )
-        return ranked[0]
+        return by_votes[0]
 
     def _verdict(self, claim: TimeClaim, unit: str) -> Verdict:
         """Compare the noise that an exposure time and a unit would make with the measured."""
         meta, sample = replace(self.meta, exptime_s=claim.seconds), self.sample
         if not len(sample):
             return Verdict(claim, unit, "", claim.seconds, math.nan, 1.0, False, False)
-        found = self._heard(claim, meta, unit, "")
-        if found.is_refuted and meta.subtracted_sky_rate > 0:
-            other = self._heard(claim, _without_sky(meta), unit, "")
-            found = replace(other, ignores_sky=True) if other.is_supported else found
-        if found.is_refuted and found.weight_kind in ("exptime", "ivm") and not self.given.wht_type:
-            other = self._heard(claim, meta, unit, "relative")
-            found = other if other.is_supported else found
-        return found
+        verdict = self._judge(claim, meta, unit, "")
+        if verdict.is_refuted and meta.subtracted_sky_rate > 0:
+            other = self._judge(claim, _without_sky(meta), unit, "")
+            verdict = replace(other, ignores_sky=True) if other.is_supported else verdict
+        if (
+            verdict.is_refuted
+            and verdict.weight_kind in ("exptime", "ivm")
+            and not self.given.wht_type
+        ):
+            other = self._judge(claim, meta, unit, "relative")
+            verdict = other if other.is_supported else verdict
+        return verdict
 
-    def _heard(self, claim: TimeClaim, meta: ImageMeta, unit: str, kind: str) -> Verdict:
+    def _judge(self, claim: TimeClaim, meta: ImageMeta, unit: str, kind: str) -> Verdict:
         sample = self.sample
         kind, seconds = self._seconds(meta, kind)
         scale = pixel_scale_arcsec(self.wcs)
         per_unit = 1.0 if unit == "electrons/s" else 1.0 / claim.seconds
-        found = noise_ratio(sample, meta, scale, per_unit, seconds)
-        measured = len(sample) >= LEAST_BLOCKS and found.typical > 0
-        quiet = measured and found.most < TOO_QUIET
+        ratio = noise_ratio(sample, meta, scale, per_unit, seconds)
+        is_measurable = len(sample) >= LEAST_BLOCKS and ratio.typical > 0
+        quiet = is_measurable and ratio.most < TOO_QUIET
         limit = TOO_LOUD
-        if kind == "exptime" and found.least < found.most and claim.seconds <= self._span_s:
+        if kind == "exptime" and ratio.least < ratio.most and claim.seconds <= self._span_s:
             limit *= BRIGHTER_SKY
-        loud = measured and sample.is_noise and found.least > limit
+        loud = is_measurable and sample.is_noise and ratio.least > limit
         charge = sample.bright * per_unit * self._shortest_s(meta)
         charge /= max((scale / meta.native_scale_arcsec) ** 2, 1.0)
         overfull = not sample.is_noise and charge > FULL_WELLS * meta.full_well_e
@@ -210,10 +214,10 @@ class Witnesses:
             unit,
             kind,
             float(np.median(seconds)),
-            found.typical,
-            found.estimate,
+            ratio.typical,
+            ratio.estimate,
             is_refuted=bool(quiet or loud or overfull),
-            is_supported=bool(measured and sample.is_noise and not (quiet or loud)),
+            is_supported=bool(is_measurable and sample.is_noise and not (quiet or loud)),
         )
 
     @property
@@ -230,15 +234,15 @@ class Witnesses:
 
     def _seconds(self, meta: ImageMeta, kind: str) -> tuple[str, NDArray[np.float64]]:
         """Return the type of the weight, and the time of each block, for an exposure time."""
-        n, given = len(self.sample), self.given
+        n, settings = len(self.sample), self.given
         if kind:
-            given = given.model_copy(update={"wht_type": kind})
+            settings = settings.model_copy(update={"wht_type": kind})
         weight = None if self.sample.wht is None else self.sample.wht.reshape(n, -1).copy()
         valid = np.ones((n, 1) if weight is None else weight.shape, dtype=bool)
-        kind, times, _ = exposure_time(weight, valid, meta, self.wcs, self.headers, given)
+        kind, times, _ = exposure_time(weight, valid, meta, self.wcs, self.headers, settings)
         full_s = self._time_of_all
         is_other = full_s > 0 and abs(full_s / meta.exptime_s - 1.0) > SAME_WEIGHT
-        if kind == "exptime" and is_other and not given.wht_type:
+        if kind == "exptime" and is_other and not settings.wht_type:
             return self._seconds(meta, "relative")
         return kind, times.mean(axis=1, dtype=np.float64)
 
@@ -278,18 +282,18 @@ class Witnesses:
 
     def unit_notes(self, unit: str) -> list[str]:
         """Return the notes on the unit that is used."""
-        stated, notes = unit_of(self.headers, self.given)
-        if unit == stated:
+        header_unit, notes = unit_of(self.headers, self.given)
+        if unit == header_unit:
             return notes
-        taken = "divided by the exposure time" if unit == "electrons" else "taken for electrons/s"
+        action = "divided by the exposure time" if unit == "electrons" else "taken for electrons/s"
         bunit = self.headers.get("BUNIT", "missing")
-        return [f"BUNIT is '{bunit}', but the pixels have the noise of {unit}: {taken}"]
+        return [f"BUNIT is '{bunit}', but the pixels have the noise of {unit}: {action}"]
 
     def estimated(self, best: Verdict, meta: ImageMeta) -> tuple[ImageMeta, str, str]:
         """Return exposure time and type of the weight for the noise that there is, and a note."""
-        claimed = best.claim.in_words()
+        claim_words = best.claim.in_words()
         scatter = (
-            f"the scatter of the sky is {best.ratio:.2g} times that of {claimed} (in variance)"
+            f"the scatter of the sky is {best.ratio:.2g} times that of {claim_words} (in variance)"
         )
         kind = self.given.wht_type
         if self.given.exptime_s or self.given.bunit:
@@ -336,8 +340,8 @@ def _with_weight(claims: Sequence[TimeClaim], weight: TimeClaim) -> list[TimeCla
     near = min(claims, key=lambda c: abs(weight.seconds / c.seconds - 1.0))
     if abs(weight.seconds / near.seconds - 1.0) > SAME_WEIGHT:
         return [*claims, weight]
-    joined = TimeClaim(near.seconds, (*near.cards, *weight.cards), near.origins | weight.origins)
-    return [joined if claim is near else claim for claim in claims]
+    sum_claim = TimeClaim(near.seconds, (*near.cards, *weight.cards), near.origins | weight.origins)
+    return [sum_claim if claim is near else claim for claim in claims]
 
 
 def _disagreement(claims: Sequence[TimeClaim], best: Verdict) -> str:

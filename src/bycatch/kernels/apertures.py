@@ -147,10 +147,10 @@ def row_runs(
     reach = math.sqrt(square - low * low) + 0.5
     touched0 = min(max(math.ceil(x - reach), first), stop)
     touched1 = min(max(math.floor(x + reach) + 1, touched0), stop)
-    left = square - (dy + 0.5) * (dy + 0.5)
-    if left <= 0.25:
+    rest = square - (dy + 0.5) * (dy + 0.5)
+    if rest <= 0.25:
         return touched0, touched1, touched0, touched0
-    reach = math.sqrt(left) - 0.5
+    reach = math.sqrt(rest) - 0.5
     whole0 = min(max(math.ceil(x - reach), touched0), touched1)
     whole1 = min(max(math.floor(x + reach) + 1, whole0), touched1)
     return touched0, touched1, whole0, whole1

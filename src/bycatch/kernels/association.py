@@ -77,7 +77,7 @@ def likeliest_groups(
     if len(ln_prior) <= max(len(np.unique(image)), 1):
         raise ValueError(f"a prior of {len(ln_prior)} numbers of members is too short")
     return np.asarray(
-        _grouped(
+        _group_of_each(
             np.ascontiguousarray(xy, np.float64),
             np.ascontiguousarray(variance, np.float64),
             np.ascontiguousarray(ln_density, np.float64),
@@ -128,7 +128,7 @@ def _evidence(
 ) -> float:
     """Return ln B and prior of two groups (-1: none) in one, but two members (-1: none)."""
     xy, variance, ln_density, ln_prior, _ = rows
-    n, sw, sx, sy, fixed, dens = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    n, sw, sx, sy, constant, dens = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for side in range(2):
         i, left_out = (a, without_a) if side == 0 else (b, without_b)
         while i >= 0:
@@ -138,7 +138,7 @@ def _evidence(
                 sw += w
                 sx += w * xy[i, 0]
                 sy += w * xy[i, 1]
-                fixed += np.log(w / (2.0 * np.pi)) - ln_density[i]
+                constant += np.log(w / (2.0 * np.pi)) - ln_density[i]
                 dens += ln_density[i]
             i = following[i]
     if n < 2:
@@ -151,15 +151,15 @@ def _evidence(
             if i != left_out:
                 cost += _rho(((xy[i, 0] - mx) ** 2 + (xy[i, 1] - my) ** 2) / variance[i])
             i = following[i]
-    return float(ln_prior[n] + fixed + dens / n - np.log(sw / (2.0 * np.pi)) - cost)
+    return float(ln_prior[n] + constant + dens / n - np.log(sw / (2.0 * np.pi)) - cost)
 
 
 @compiled
-def _occupant(image: Ints, following: Ints, group: int, wanted: int) -> int:
+def _occupant(image: Ints, following: Ints, group: int, image_number: int) -> int:
     """Return the member of a group that is of an image, -1 where none is."""
     i = group
     while i >= 0:
-        if image[i] == wanted:
+        if image[i] == image_number:
             return i
         i = following[i]
     return -1
@@ -214,12 +214,12 @@ def _put_in(group: Ints, following: Ints, head: Ints, a: int, i: int) -> None:
 
 
 @compiled
-def _with(rows: _Rows, following: Ints, group: int, without: int, extra: int) -> float:
+def _evidence_with(rows: _Rows, following: Ints, group: int, without: int, extra: int) -> float:
     """Return ln B of a group without one member, with a detection of another group."""
-    kept = following[extra]
+    successor = following[extra]
     following[extra] = -1
     value = _evidence(rows, following, group, without, extra, -1)
-    following[extra] = kept
+    following[extra] = successor
     return value
 
 
@@ -247,9 +247,9 @@ def _moves(rows: _Rows, state: _State, i: int, j: int) -> bool:
     group, head, following, free, score = state
     a, b = group[i], group[j]
     other = _occupant(image, following, head[b], image[i])
-    new_b = _with(rows, following, head[b], other, i)
+    new_b = _evidence_with(rows, following, head[b], other, i)
     if other >= 0:
-        new_a = _with(rows, following, head[a], i, other)
+        new_a = _evidence_with(rows, following, head[a], i, other)
     else:
         new_a = _evidence(rows, following, head[a], i, -1, -1)
     if not new_a + new_b > score[a] + score[b] + _LEAST_GAIN:
@@ -294,7 +294,7 @@ def _set_free(free: Ints, group: int) -> None:
 
 
 @compiled
-def _grouped(
+def _group_of_each(
     xy: Floats,
     variance: Floats,
     ln_density: Floats,
@@ -310,25 +310,25 @@ def _grouped(
     state = (np.arange(n), np.arange(n), np.full(n, -1), np.zeros(n + 1, np.int64), score)
     group = state[0]
     # The round in which each group changed last: what has not changed since needs no second look.
-    changed = np.zeros(n, np.int64)
+    last_change = np.zeros(n, np.int64)
     for sweep in range(MOST_SWEEPS):
-        any_changed = False
+        is_new = False
         for p in range(len(ia)):
             i, j = ia[p], ib[p]
             a, b = group[i], group[j]
-            if a == b or image[i] == image[j] or max(changed[a], changed[b]) < sweep - 1:
+            if a == b or image[i] == image[j] or max(last_change[a], last_change[b]) < sweep - 1:
                 continue
-            done = _joins(rows, state, i, j)
-            if not done and sweep > 0:  # the first round only joins
-                done = _moves(rows, state, i, j) or _moves(rows, state, j, i)
-            if done:
-                changed[a] = changed[b] = sweep
-                any_changed = True
+            is_better = _joins(rows, state, i, j)
+            if not is_better and sweep > 0:  # the first round only joins
+                is_better = _moves(rows, state, i, j) or _moves(rows, state, j, i)
+            if is_better:
+                last_change[a] = last_change[b] = sweep
+                is_new = True
         for i in range(n):
             a = group[i]
-            if changed[a] >= sweep - 1 and _leaves(rows, state, i):
-                changed[a] = changed[group[i]] = sweep
-                any_changed = True
-        if not any_changed and sweep > 0:
+            if last_change[a] >= sweep - 1 and _leaves(rows, state, i):
+                last_change[a] = last_change[group[i]] = sweep
+                is_new = True
+        if not is_new and sweep > 0:
             break
     return group

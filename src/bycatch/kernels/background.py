@@ -122,11 +122,11 @@ def sky_maps(
     std = np.empty_like(boxes.std)
 
     def work(first: int, last: int) -> None:
-        scaled = np.empty((box[0], nx), np.float32)
+        at_common_depth = np.empty((box[0], nx), np.float32)
         for row in range(first, last):
             strip = slice(row * box[0], min((row + 1) * box[0], ny))
             images = (data[strip], valid[strip], depth2[strip])
-            part = scaled[: len(images[0])]
+            part = at_common_depth[: len(images[0])]
             write_scaled(*images, surface, strip.start, background[strip], part)
             std[row] = box_statistics(part, valid[strip], box, clip_sigma, min_share).std[0]
 
@@ -193,7 +193,7 @@ def _all_boxes(
     """Fill the two maps; NaN where not more than ``least`` pixels are left."""
     ny, nx = data.shape
     values = np.empty(height * width, np.float32)
-    ordered = np.empty(height * width, np.float32)
+    by_bin = np.empty(height * width, np.float32)
     bins = np.empty(height * width, np.uint16)
     starts = np.empty(n_bins + 1, np.uint32)
     for j in range(mode.shape[0]):
@@ -202,10 +202,12 @@ def _all_boxes(
             n = _gather(data, valid, y0, y1, i * width, min((i + 1) * width, nx), values)
             mode[j, i], std[j, i] = np.float32(np.nan), np.float32(np.nan)
             if n > least:
-                start, scale = _in_bins(values[:n], bins, starts, ordered)
-                centre, spread, left = _clipped(ordered[:n], starts, start, scale, clip_sigma)
-                if left > least:
-                    mode[j, i], std[j, i] = np.float32(centre), np.float32(spread)
+                start, scale = _in_bins(values[:n], bins, starts, by_bin)
+                centre, sigma, n_left = _clipped_statistics(
+                    by_bin[:n], starts, start, scale, clip_sigma
+                )
+                if n_left > least:
+                    mode[j, i], std[j, i] = np.float32(centre), np.float32(sigma)
 
 
 @compiled
@@ -221,10 +223,10 @@ def _gather(data: Image, valid: Bools, y0: int, y1: int, x0: int, x1: int, value
                 n += valid[y, x] & math.isfinite(data[y, x])
         return n
     for y in range(y0, y1):
-        line, known, out = data[y, x0:x1], valid[y, x0:x1], values[n : n + width]
+        line, is_valid, out = data[y, x0:x1], valid[y, x0:x1], values[n : n + width]
         n_valid = 0
         for x in range(width):
-            n_valid += known[x] & math.isfinite(line[x])
+            n_valid += is_valid[x] & math.isfinite(line[x])
         if n_valid == width:
             # The usual case, in a form that the compiler makes a plain copy of.
             for x in range(width):
@@ -233,14 +235,14 @@ def _gather(data: Image, valid: Bools, y0: int, y1: int, x0: int, x1: int, value
             i = 0
             for x in range(width):
                 out[i] = line[x]
-                i += known[x] & math.isfinite(line[x])
+                i += is_valid[x] & math.isfinite(line[x])
         n += n_valid
     return n
 
 
 @compiled
 def _in_bins(
-    values: Image, bins: NDArray[np.uint16], starts: NDArray[np.uint32], ordered: Image
+    values: Image, bins: NDArray[np.uint16], starts: NDArray[np.uint32], by_bin: Image
 ) -> tuple[np.float32, np.float32]:
     """Write the values in the order of their bins; return start and scale of these.
 
@@ -267,7 +269,7 @@ def _in_bins(
         total += count
     for k in range(n):
         b = bins[k]
-        ordered[starts[b]] = values[k]
+        by_bin[starts[b]] = values[k]
         starts[b] += np.uint32(1)
     # Each start has moved on to the next one's place.
     for b in range(n_bins, 0, -1):
@@ -295,8 +297,8 @@ def _sort(values: Image) -> None:
 
 
 @compiled
-def _clipped(
-    ordered: Image,
+def _clipped_statistics(
+    by_bin: Image,
     starts: NDArray[np.uint32],
     start: np.float32,
     scale: np.float32,
@@ -308,23 +310,23 @@ def _clipped(
     left, and at last applied to all values.  NaN where they leave none.
     """
     # An int64, not the literal 0, for which numba would compile all that follows once more.
-    first, last = int(np.int64(0)), ordered.size
-    pivot = np.float64(ordered[last // 2])
-    total, squares = _sums(ordered, first, last, pivot)
+    first, last = int(np.int64(0)), by_bin.size
+    pivot = np.float64(by_bin[last // 2])
+    total, squares = _sums(by_bin, first, last, pivot)
     median = mean = std = 0.0
     not_below, above = first, last
     for _ in range(MAX_ITERATIONS):
         n = last - first
         mean, std = total / n, _std(total, squares, n)
-        median = _median(ordered, starts, first, last)
+        median = _median(by_bin, starts, first, last)
         low, high = median - clip_sigma * std, median + clip_sigma * std
-        not_below = _first_not_below(ordered, starts, start, scale, low)
-        above = _first_above(ordered, starts, start, scale, high)
+        not_below = _first_not_below(by_bin, starts, start, scale, low)
+        above = _first_above(by_bin, starts, start, scale, high)
         cut_first, cut_last = max(first, not_below), min(last, above)
         if cut_first == first and cut_last == last:
             break
         total, squares = _less(
-            ordered, (first, last), (cut_first, cut_last), pivot, (total, squares)
+            by_bin, (first, last), (cut_first, cut_last), pivot, (total, squares)
         )
         first, last = cut_first, cut_last
         median = math.nan
@@ -333,16 +335,16 @@ def _clipped(
     if not_below != first or above != last:
         first, last = not_below, above
         median = math.nan
-        total, squares = _sums(ordered, first, last, pivot)
+        total, squares = _sums(by_bin, first, last, pivot)
     n = last - first
     mean, std = total / n, _std(total, squares, n)
     if math.isnan(median):  # not that of what is left
-        median = _median(ordered, starts, first, last)
+        median = _median(by_bin, starts, first, last)
     median -= pivot
     if std == 0:
         return pivot + mean, std, n
-    skewed = abs(mean - median) / std >= 0.3
-    return pivot + (median if skewed else 2.5 * median - 1.5 * mean), std, n
+    is_skewed = abs(mean - median) / std >= 0.3
+    return pivot + (median if is_skewed else 2.5 * median - 1.5 * mean), std, n
 
 
 @compiled
@@ -392,21 +394,21 @@ def _sums(values: Image, first: int, last: int, pivot: float) -> tuple[float, fl
 
 
 @compiled
-def _median(ordered: Image, starts: NDArray[np.uint32], first: int, last: int) -> float:
+def _median(by_bin: Image, starts: NDArray[np.uint32], first: int, last: int) -> float:
     """Return the median of ``ordered[first:last]``."""
     upper = (first + last) // 2
     b = _bin_at(starts, upper)
-    value = np.float64(_ranked(ordered, starts, b, first, last, upper))
+    value = np.float64(_value_of_rank(by_bin, starts, b, first, last, upper))
     if (last - first) % 2:
         return value
     lo = max(int(starts[b]), first)
     if lo == upper:
         b = _bin_at(starts, upper - 1)
-        return 0.5 * (value + np.float64(_ranked(ordered, starts, b, first, last, upper - 1)))
+        return 0.5 * (value + np.float64(_value_of_rank(by_bin, starts, b, first, last, upper - 1)))
     # What stands before it in its bin is no larger.
-    below = ordered[lo]
+    below = by_bin[lo]
     for k in range(lo + 1, upper):
-        below = max(below, ordered[k])
+        below = max(below, by_bin[k])
     return 0.5 * (value + np.float64(below))
 
 
@@ -424,8 +426,8 @@ def _bin_at(starts: NDArray[np.uint32], rank: int) -> int:
 
 
 @compiled
-def _ranked(
-    ordered: Image, starts: NDArray[np.uint32], b: int, first: int, last: int, rank: int
+def _value_of_rank(
+    by_bin: Image, starts: NDArray[np.uint32], b: int, first: int, last: int, rank: int
 ) -> np.float32:
     """Return what would stand at ``rank``, in bin ``b``, if ``ordered[first:last]`` were sorted.
 
@@ -434,15 +436,15 @@ def _ranked(
     lo, hi = max(int(starts[b]), first), min(int(starts[b + 1]), last) - 1
     # Hoare's selection within the bin, in place: the order within a bin is free.
     while lo < hi:
-        pivot = ordered[(lo + hi) // 2]
+        pivot = by_bin[(lo + hi) // 2]
         i, j = lo, hi
         while i <= j:
-            while ordered[i] < pivot:
+            while by_bin[i] < pivot:
                 i += 1
-            while ordered[j] > pivot:
+            while by_bin[j] > pivot:
                 j -= 1
             if i <= j:
-                ordered[i], ordered[j] = ordered[j], ordered[i]
+                by_bin[i], by_bin[j] = by_bin[j], by_bin[i]
                 i += 1
                 j -= 1
         if rank <= j:
@@ -451,34 +453,34 @@ def _ranked(
             lo = i
         else:
             break
-    value: np.float32 = ordered[rank]
+    value: np.float32 = by_bin[rank]
     return value
 
 
 @compiled
 def _first_not_below(
-    ordered: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
+    by_bin: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
 ) -> int:
     """Move the values below a limit to the start of the limit's bin; return where they end."""
     b = _bin(np.float32(limit), start, scale, np.float32(starts.size - 2))
     k = int(starts[b])
     for i in range(k, int(starts[b + 1])):
-        if ordered[i] < limit:
-            ordered[i], ordered[k] = ordered[k], ordered[i]
+        if by_bin[i] < limit:
+            by_bin[i], by_bin[k] = by_bin[k], by_bin[i]
             k += 1
     return k
 
 
 @compiled
 def _first_above(
-    ordered: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
+    by_bin: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
 ) -> int:
     """Move the values above a limit to the end of the limit's bin; return where they start."""
     b = _bin(np.float32(limit), start, scale, np.float32(starts.size - 2))
     k = int(starts[b])
     for i in range(k, int(starts[b + 1])):
-        if ordered[i] <= limit:
-            ordered[i], ordered[k] = ordered[k], ordered[i]
+        if by_bin[i] <= limit:
+            by_bin[i], by_bin[k] = by_bin[k], by_bin[i]
             k += 1
     return k
 
@@ -500,21 +502,21 @@ def filled(mesh: Image) -> Image:
     ValueError
         All are NaN.
     """
-    known = np.isfinite(mesh)
-    if known.all():
+    is_finite = np.isfinite(mesh)
+    if is_finite.all():
         return mesh
-    if not known.any():
+    if not is_finite.any():
         raise ValueError(NO_BOX)
     from scipy.spatial import cKDTree
 
-    distance, index = cKDTree(np.argwhere(known), leafsize=10).query(
-        np.argwhere(~known), k=N_NEIGHBOURS
+    distance, index = cKDTree(np.argwhere(is_finite), leafsize=10).query(
+        np.argwhere(~is_finite), k=N_NEIGHBOURS
     )
     # Fewer than ten boxes: those that are missing are infinitely far.
     weight = np.asarray(1.0 / distance)
-    values = mesh[known].astype(np.float64)[np.minimum(index, known.sum() - 1)]
+    values = mesh[is_finite].astype(np.float64)[np.minimum(index, is_finite.sum() - 1)]
     full = mesh.copy()
-    full[~known] = (weight * values).sum(axis=1) / weight.sum(axis=1)
+    full[~is_finite] = (weight * values).sum(axis=1) / weight.sum(axis=1)
     return full
 
 
@@ -589,13 +591,13 @@ def surface_at(surface: Surface, shape: tuple[int, int], x: Floats, y: Floats) -
     on_image = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
     column, row = column[on_image], row[on_image]
     spline = _spline(surface, 0, shape)
-    found = np.zeros(len(column))
+    level = np.zeros(len(column))
     for j in range(4):
         for i in range(4):
             weight = spline.row_weights[j, row] * spline.column_weights[i, column]
-            found += weight * surface.coefficients[spline.rows[j, row], spline.columns[i, column]]
+            level += weight * surface.coefficients[spline.rows[j, row], spline.columns[i, column]]
     values = np.full(len(on_image), np.nan)
-    values[on_image] = np.clip(found, surface.low, surface.high)
+    values[on_image] = np.clip(level, surface.low, surface.high)
     return values
 
 
@@ -606,7 +608,7 @@ def write_scaled(
     surface: Surface,
     first_row: int,
     background: Image,
-    scaled: Image,
+    at_common_depth: Image,
 ) -> None:
     """Write the rows of a background from ``first_row`` on, and the image at a common depth.
 
@@ -615,11 +617,11 @@ def write_scaled(
     data, valid, depth2 : (n_rows, nx), rows of the image, its mask, and its squared depth
     surface : Surface, the background
     first_row : row of the image that the arrays start with
-    background, scaled : (n_rows, nx) float32, written
+    background, at_common_depth : (n_rows, nx) float32, written
     """
-    check_shapes(data, valid, depth2, background, scaled)
+    check_shapes(data, valid, depth2, background, at_common_depth)
     images = (plane(data), plane(valid, np.bool_), plane(depth2))
-    _write_scaled(*images, _spline(surface, first_row, data.shape), background, scaled)
+    _write_scaled(*images, _spline(surface, first_row, data.shape), background, at_common_depth)
 
 
 def write_noise(depth2: Image, valid: Bools, surface: Surface, noise: Image) -> None:
@@ -684,7 +686,12 @@ def _spline_weights(first: int, n: int, box_px: int, n_boxes: int) -> tuple[Indi
 
 @compiled
 def _write_scaled(
-    data: Image, valid: Bools, depth2: Image, spline: Spline, background: Image, scaled: Image
+    data: Image,
+    valid: Bools,
+    depth2: Image,
+    spline: Spline,
+    background: Image,
+    at_common_depth: Image,
 ) -> None:
     line = np.empty(data.shape[1], np.float32)
     for y in range(data.shape[0]):
@@ -693,7 +700,7 @@ def _write_scaled(
             value = line[x] if valid[y, x] else np.float32(0)
             depth = np.float32(math.sqrt(max(depth2[y, x], np.float32(0))))
             background[y, x] = value
-            scaled[y, x] = (data[y, x] - value) * depth
+            at_common_depth[y, x] = (data[y, x] - value) * depth
 
 
 @compiled
@@ -702,9 +709,9 @@ def _write_noise(depth2: Image, valid: Bools, spline: Spline, noise: Image) -> N
     for y in range(noise.shape[0]):
         _write_row(spline, y, line)
         for x in range(line.size):
-            known = valid[y, x] and depth2[y, x] > 0
-            value = line[x] / np.float32(math.sqrt(depth2[y, x] if known else np.float32(1)))
-            noise[y, x] = value if known else np.float32(0)
+            has_noise = valid[y, x] and depth2[y, x] > 0
+            value = line[x] / np.float32(math.sqrt(depth2[y, x] if has_noise else np.float32(1)))
+            noise[y, x] = value if has_noise else np.float32(0)
 
 
 @compiled

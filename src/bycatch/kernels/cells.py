@@ -92,16 +92,16 @@ def _clip_and_mean(
 ) -> None:
     ny, nx = data.shape
     # Down the columns first, many at a time.
-    sums, known = np.empty(nx), np.empty(nx, np.int32)
+    sums, n_valid = np.empty(nx), np.empty(nx, np.int32)
     for i in range(means.shape[0]):
-        sums[:], known[:] = 0.0, np.int32(0)
+        sums[:], n_valid[:] = 0.0, np.int32(0)
         for y in range(i * side, min((i + 1) * side, ny)):
-            _add_clipped(data[y], valid[y], limit, sums, known)
+            _add_clipped(data[y], valid[y], limit, sums, n_valid)
         for j in range(means.shape[1]):
             total, n = 0.0, 0
             for x in range(j * side, min((j + 1) * side, nx)):
                 total += sums[x]
-                n += known[x]
+                n += n_valid[x]
             count[i, j] += n
             means[i, j] = np.float32(total / max(n, 1))
 
@@ -112,15 +112,17 @@ def _add_clipped(
     valid: Bools,
     limit: np.float32,
     sums: NDArray[np.float64],
-    known: NDArray[np.int32],
+    n_valid: NDArray[np.int32],
 ) -> None:
     for x in range(sums.size):
         value = min(max(data[x], -limit), limit)
         sums[x] += np.float64(value if valid[x] else np.float32(0))
-        known[x] += np.int32(valid[x])
+        n_valid[x] += np.int32(valid[x])
 
 
-def grown_labels(labels: NDArray[np.integer[Any]], n_px: int, wanted: Bools | None = None) -> Bools:
+def grown_labels(
+    labels: NDArray[np.integer[Any]], n_px: int, is_member: Bools | None = None
+) -> Bools:
     """Return the pixels of segments, and those within a square of so many pixels to each side.
 
     Parameters
@@ -128,16 +130,16 @@ def grown_labels(labels: NDArray[np.integer[Any]], n_px: int, wanted: Bools | No
     labels : (ny, nx) int
         0 for sky.
     n_px : int
-    wanted : bool, optional
+    is_member : bool, optional
         Whether a segment counts, by its label; all do by default.
     """
     segments = plane(label_plane(labels), np.int32)
     if not 0 <= n_px <= MOST_GROWTH_PX:
         raise ValueError(f"segments can't grow by {n_px} px")
     counts = np.zeros(0, np.bool_)
-    if wanted is not None:
+    if is_member is not None:
         counts = np.zeros(highest_label(segments) + 1, np.bool_)
-        counts[1:] = np.asarray(wanted, np.bool_)[1 : len(counts)]
+        counts[1:] = np.asarray(is_member, np.bool_)[1 : len(counts)]
     out = np.zeros(segments.shape, np.bool_)
 
     def work(first: int, last: int) -> None:

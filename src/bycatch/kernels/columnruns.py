@@ -67,17 +67,17 @@ def column_runs(
     steps = positions(slopes)
     if not (np.abs(steps) < FAR).all():
         raise ValueError(f"slopes of columns must be finite, not {steps}")
-    found = np.zeros(len(column), dtype=np.bool_)
+    is_on_run = np.zeros(len(column), dtype=np.bool_)
     gap = int(length_px(gap_px))
     pixels = plane(sci, np.float32)
     stretches = (int(length_px(core_px)), int(length_px(reach_px)))
 
     def work(i: int, j: int) -> None:
         at = (column[i:j], row[i:j], scatter[i:j])
-        _column_runs(pixels, gap, *at, steps, float(n_sigma), stretches, found[i:j])
+        _column_runs(pixels, gap, *at, steps, float(n_sigma), stretches, is_on_run[i:j])
 
     in_portions(work, len(column), WORTH_A_THREAD)
-    return found
+    return is_on_run
 
 
 @compiled
@@ -90,7 +90,7 @@ def _column_runs(
     slopes: Floats,
     n_sigma: float,
     stretches: tuple[int, int],
-    found: NDArray[np.bool_],
+    is_on_run: NDArray[np.bool_],
 ) -> None:
     for k in range(x.size):
         if not (abs(x[k]) < FAR and abs(y[k]) < FAR and noise[k] > 0):
@@ -98,8 +98,8 @@ def _column_runs(
         column, row = round(x[k]), round(y[k])
         for slope in slopes:
             for offset in range(-2, 3):
-                if not found[k]:
-                    found[k] = _is_run(
+                if not is_on_run[k]:
+                    is_on_run[k] = _is_run(
                         sci, gap, column + offset, row, noise[k], slope, n_sigma, stretches
                     )
 

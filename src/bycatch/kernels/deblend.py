@@ -371,14 +371,14 @@ def _mark(own: Pixels, begin: int, levels: Floats, n_pixels: int, work: Work, so
     for i in range(at.size):
         forest[i, PARENT] = -1
         forest[i, FILL] = 0
-    done = 0
+    n_done = 0
     # A pixel above m thresholds belongs to the parts of the m lowest levels.
     for height in range(levels.size, 0, -1):
-        added = order[done : ends[height]]
-        _join(added, at, back, steps, begin, forest)
-        _settle(added, height, n_pixels, forest)
-        done = ends[height]
-    _part_whole(order[:done], forest)
+        newcomers = order[n_done : ends[height]]
+        _join(newcomers, at, back, steps, begin, forest)
+        _settle(newcomers, height, n_pixels, forest)
+        n_done = ends[height]
+    _part_whole(order[:n_done], forest)
     return _paint(own, begin, work, source)
 
 
@@ -425,22 +425,22 @@ def _root(forest: Ints, i: int) -> int:
 
 
 @compiled
-def _join(added: Ints, at: Ints, back: Ints, steps: Longs, begin: int, forest: Ints) -> None:
+def _join(newcomers: Ints, at: Ints, back: Ints, steps: Longs, begin: int, forest: Ints) -> None:
     """Add pixels to the forest, and join the parts that they connect."""
-    for i in added:
+    for i in newcomers:
         forest[i, PARENT] = i
         forest[i, SIZE] = 1
         forest[i, STATE] = SMALL
         here = long(i)
-        found = 0
+        neighbours = 0
         for m in range(8):
             # A corner is joined already if a pixel beside it is.
-            if found & TOUCHING[m]:
+            if neighbours & TOUCHING[m]:
                 continue
             k = back[at[i] + steps[m]] - begin
             if k < 0 or k >= at.size or forest[k, PARENT] < 0:
                 continue
-            found |= 1 << m
+            neighbours |= 1 << m
             other = _root(forest, k)
             if other != here:
                 here = _merge(here, other, forest)
@@ -472,9 +472,9 @@ def _keep(root: int, forest: Ints) -> None:
 
 
 @compiled
-def _settle(added: Ints, height: int, n_pixels: int, forest: Ints) -> None:
+def _settle(newcomers: Ints, height: int, n_pixels: int, forest: Ints) -> None:
     """Note how the parts with added pixels stand when their level is complete."""
-    for i in added:
+    for i in newcomers:
         root = _root(forest, long(i))
         if forest[root, STATE] == SMALL and forest[root, SIZE] >= n_pixels:
             forest[root, STATE] = SINGLE
@@ -484,13 +484,13 @@ def _settle(added: Ints, height: int, n_pixels: int, forest: Ints) -> None:
 
 
 @compiled
-def _part_whole(listed: Ints, forest: Ints) -> None:
+def _part_whole(members: Ints, forest: Ints) -> None:
     """Part the segment itself into what stands above its lowest level."""
     n_parts = 0
-    for i in listed:
+    for i in members:
         n_parts += forest[i, PARENT] == i and forest[i, STATE] != SMALL
     if n_parts > 1:
-        for i in listed:
+        for i in members:
             if forest[i, PARENT] == i:
                 _keep(long(i), forest)
 
@@ -546,16 +546,16 @@ def _flood_segment(
     if not _flood(own, begin, n_dry, work, source):
         return IN_PIECES
     alive = _bright(own, begin, n_markers, contrast, work, source)
-    number, n_left = np.zeros(n_markers + 1, np.int32), 0
+    number, n_alive = np.zeros(n_markers + 1, np.int32), 0
     for k in range(1, n_markers + 1):
         if alive[k]:
-            n_left += 1
-            number[k] = n_left
-    if n_left == 1:
+            n_alive += 1
+            number[k] = n_alive
+    if n_alive == 1:
         number[:] = 0
     for i in range(n):
         source[i] = number[source[i]]
-    return n_left
+    return n_alive
 
 
 @compiled
@@ -575,26 +575,26 @@ def _flood(own: Pixels, begin: int, n_dry: int, work: Work, source: Ints) -> boo
         for k in range(source.size):
             if source[k] > 0:
                 n_heap = _push(heap, n_heap, long(depth[k]) << AGE_BITS, k)
-    n_left = 0
+    n_unreached = 0
     for i in dry:
-        n_left += source[i] == 0
-    return n_left == 0
+        n_unreached += source[i] == 0
+    return n_unreached == 0
 
 
 @compiled
 def _rim(own: Pixels, begin: int, dry: Ints, work: Work, source: Ints) -> int:
     """Fill the heap with the pixels of sources that touch dry ones; return its size."""
     at, back, steps, depth = own.at, own.back, own.steps, own.depth
-    heap, listed = work.heap, work.level
+    heap, is_in_heap = work.heap, work.level
     n_heap = long(0)
     for i in dry:
         for step in steps:
             k = back[at[i] + step] - begin
-            if 0 <= k < source.size and source[k] > 0 and listed[k] == 0:
-                listed[k] = 1
+            if 0 <= k < source.size and source[k] > 0 and is_in_heap[k] == 0:
+                is_in_heap[k] = 1
                 n_heap = _push(heap, n_heap, long(depth[k]) << AGE_BITS, k)
     for k in range(n_heap):
-        listed[heap[k, 1]] = 0
+        is_in_heap[heap[k, 1]] = 0
     return n_heap
 
 
@@ -693,8 +693,8 @@ def _bright(
     total = 0.0
     for i in range(source.size):
         total += own.value[i]
-    n_left = n_markers
-    while n_left > 1:
+    n_alive = n_markers
+    while n_alive > 1:
         faintest = _faintest(flux, alive, total, contrast)
         if faintest == 0:
             break
@@ -706,7 +706,7 @@ def _bright(
             n_dry += 1
             i = chain[i]
         alive[faintest] = False
-        n_left -= 1
+        n_alive -= 1
         if not _flood(own, begin, n_dry, work, source):
             break
         for j in range(n_dry):

@@ -64,7 +64,7 @@ class _Covariance:
         """Return the inverse times values (2N,)."""
         return _times_root_square(self.roots, values) - self.reduced @ (self.reduced.T @ values)
 
-    def change(self, shared: Floats, cross: Floats | None) -> Floats:
+    def change(self, common_terms: Floats, cross: Floats | None) -> Floats:
         """Return what the data change the variance of a field by elsewhere, (2M,).
 
         To what the field loses the error of U's coefficients is added (Rasmussen & Williams 2006,
@@ -72,15 +72,15 @@ class _Covariance:
 
         Parameters
         ----------
-        shared : (2M, r) U there
+        common_terms : (2M, r) U there
         cross : (M, N) covariance of the field there and at the data, of either axis
         """
-        lost = np.zeros(len(shared))
+        loss = np.zeros(len(common_terms))
         if cross is not None and isinstance(self.roots, tuple):
-            lost = np.concatenate([((cross @ root) ** 2).sum(axis=1) for root in self.roots])
+            loss = np.concatenate([((cross @ root) ** 2).sum(axis=1) for root in self.roots])
             halves = np.split(self.weighted, 2)
-            shared = shared - np.concatenate([cross @ half for half in halves])
-        return np.asarray((np.linalg.solve(self.inner, shared.T) ** 2).sum(axis=0) - lost)
+            common_terms = common_terms - np.concatenate([cross @ half for half in halves])
+        return np.asarray((np.linalg.solve(self.inner, common_terms.T) ** 2).sum(axis=0) - loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,14 +137,14 @@ class Distortion:
         for model in self.models:
             if model.covariance is None or model.solved is None:
                 continue
-            shared = _shared_terms(at, drift, model)
-            offset = shared @ (model.covariance.shared.T @ model.solved)
+            common_terms = _shared_terms(at, drift, model)
+            offset = common_terms @ (model.covariance.shared.T @ model.solved)
             cross = None
             if model.is_field:
                 cross = _covariance_between(at, self.xy_arcsec, model)
                 offset += (model.solved.reshape(2, -1) @ cross.T).ravel()
             alone = model.size_mas**2 if model.is_field else 0.0
-            variance = np.maximum(alone + model.covariance.change(shared, cross), 0.0)
+            variance = np.maximum(alone + model.covariance.change(common_terms, cross), 0.0)
             mean += model.weight * offset
             square += model.weight * (variance + offset**2)
         shape = (2, m)
@@ -179,26 +179,27 @@ def distortion(
     drift = _drift(xy, prior)
     data = apart.T.ravel()
     xy = xy - middle_arcsec
-    tried = _candidate_models(reach_arcsec, normals)
-    found = [_solve(model, xy, noise.T.ravel(), drift, data) for model in tried]
-    logs = np.array([log for log, _, _ in found])
+    candidates = _candidate_models(reach_arcsec, normals)
+    solutions = [_solve(model, xy, noise.T.ravel(), drift, data) for model in candidates]
+    logs = np.array([log for log, _, _ in solutions])
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
-    kept: Bools = weights > _LEAST_WEIGHT
-    total = float(weights[kept].sum())
-    solved = [
+    has_weight: Bools = weights > _LEAST_WEIGHT
+    total = float(weights[has_weight].sum())
+    models = [
         replace(
-            tried[k],
+            candidates[k],
             weight=float(weights[k]) / total,
-            covariance=found[k][1],
-            solved=found[k][2],
+            covariance=solutions[k][1],
+            solved=solutions[k][2],
         )
-        for k in np.flatnonzero(kept)
+        for k in np.flatnonzero(has_weight)
     ]
-    real = [m for m in solved if m.size_mas > 0]
+    real = [m for m in models if m.size_mas > 0]
     some = sum(m.weight for m in real)
     left_out = sum(
-        float(weights[k]) / total * found[k][2] / found[k][1].diagonal for k in np.flatnonzero(kept)
+        float(weights[k]) / total * solutions[k][2] / solutions[k][1].diagonal
+        for k in np.flatnonzero(has_weight)
     )
     apart_alone = np.full(residuals.shape, np.nan)
     apart_alone[::step] = np.asarray(left_out).reshape(2, -1).T
@@ -207,10 +208,10 @@ def distortion(
         middle_arcsec=middle_arcsec,
         prior=prior,
         odds=float((1.0 - weights[0]) / max(weights[0], 1e-300)),
-        size_mas=float(np.sqrt(sum(m.weight * m.size_mas**2 for m in solved))),
+        size_mas=float(np.sqrt(sum(m.weight * m.size_mas**2 for m in models))),
         length_arcsec=sum(m.weight * m.length_arcsec for m in real) / some if real else np.nan,
         left_out=apart_alone,
-        models=tuple(solved),
+        models=tuple(models),
     )
 
 
@@ -247,13 +248,13 @@ def _solve(
     """
     n = len(xy_arcsec)
     one_axis = _covariance_between(xy_arcsec, xy_arcsec, model) if model.is_field else None
-    shared = _shared_terms(xy_arcsec, drift, model)
+    common_terms = _shared_terms(xy_arcsec, drift, model)
     outlier = np.zeros(n, dtype=np.bool_)
     while True:
-        covariance = _factor(one_axis, noise, shared)
-        solved = covariance.solve(data)
+        covariance = _factor(one_axis, noise, common_terms)
+        weighted_data = covariance.solve(data)
         # Squares of residuals in a fit without the star over their variances, both axes.
-        square = (solved**2 / covariance.diagonal).reshape(2, n).sum(axis=0)
+        square = (weighted_data**2 / covariance.diagonal).reshape(2, n).sum(axis=0)
         square[outlier] = 0.0
         new = square > max(OUTLIER_SQUARE, 0.5 * square.max())
         if not new.any() or outlier.sum() + new.sum() > 0.5 * n:
@@ -262,10 +263,14 @@ def _solve(
         noise = noise + OUTLIER_MAS**2 * np.tile(new, 2)
     log = float(np.log(model.weight))
     log += outlier.sum() * np.log(OUTLIERS) + (~outlier).sum() * np.log(1.0 - OUTLIERS)
-    return log - 0.5 * covariance.log_det - 0.5 * float(data @ solved), covariance, solved
+    return (
+        log - 0.5 * covariance.log_det - 0.5 * float(data @ weighted_data),
+        covariance,
+        weighted_data,
+    )
 
 
-def _factor(one_axis: Floats | None, noise: Floats, shared: Floats) -> _Covariance:
+def _factor(one_axis: Floats | None, noise: Floats, common_terms: Floats) -> _Covariance:
     """Return the covariance of noise (2N,), a field (N, N) of either axis, and shared errors.
 
     The latter are (2N, r), each column an error of size 1.
@@ -278,23 +283,24 @@ def _factor(one_axis: Floats | None, noise: Floats, shared: Floats) -> _Covarian
         diagonal, log_det = 1.0 / noise, float(np.log(noise).sum())
     else:
         n = len(one_axis)
-        found, log_det = [], 0.0
+        inverses, log_det = [], 0.0
         for axis in (0, 1):
             whole = one_axis.copy()
             whole[np.diag_indices(n)] += noise[axis * n : (axis + 1) * n]
             lower = np.linalg.cholesky(whole)
             log_det += 2.0 * float(np.log(np.diag(lower)).sum())
-            found.append(np.asarray(dtrtri(lower.T, lower=0)[0], dtype=np.float64))
-        roots = (found[0], found[1])
+            inverses.append(np.asarray(dtrtri(lower.T, lower=0)[0], dtype=np.float64))
+        roots = (inverses[0], inverses[1])
         diagonal = np.concatenate([np.einsum("ij,ij->i", root, root) for root in roots])
-    weighted = _times_root_square(roots, shared)
+    weighted_terms = _times_root_square(roots, common_terms)
     inner = np.asarray(
-        np.linalg.cholesky(np.eye(shared.shape[1]) + shared.T @ weighted), dtype=np.float64
+        np.linalg.cholesky(np.eye(common_terms.shape[1]) + common_terms.T @ weighted_terms),
+        dtype=np.float64,
     )
-    reduced = np.asarray(np.linalg.solve(inner, weighted.T).T, dtype=np.float64)
+    reduction = np.asarray(np.linalg.solve(inner, weighted_terms.T).T, dtype=np.float64)
     log_det += 2.0 * float(np.log(np.diag(inner)).sum())
-    diagonal = diagonal - (reduced**2).sum(axis=1)
-    return _Covariance(roots, shared, weighted, inner, reduced, diagonal, log_det)
+    diagonal = diagonal - (reduction**2).sum(axis=1)
+    return _Covariance(roots, common_terms, weighted_terms, inner, reduction, diagonal, log_det)
 
 
 def _times_root_square(roots: tuple[Floats, Floats] | Floats, values: Floats) -> Floats:

@@ -128,20 +128,20 @@ def mask_shares(
     check_shapes(labels, mask)
     segments = plane(label_plane(labels), np.int32)
     n = highest_label(segments) + 1
-    area, hit = _pixels_of_labels(segments, plane(mask, bool), n)
-    chosen = np.asarray(ids, dtype=np.int64)
-    chosen = np.where((chosen > 0) & (chosen < n), chosen, 0)
-    return np.asarray(hit[chosen] / np.maximum(area[chosen], 1))
+    area, on_mask = _pixels_of_labels(segments, plane(mask, bool), n)
+    rows = np.asarray(ids, dtype=np.int64)
+    rows = np.where((rows > 0) & (rows < n), rows, 0)
+    return np.asarray(on_mask[rows] / np.maximum(area[rows], 1))
 
 
 @compiled
 def _pixels_of_labels(labels: Any, mask: Any, n: int) -> Any:
     """Return the number of pixels of each label, and of those on the mask."""
-    area, hit = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    area, on_mask = np.zeros(n, np.int64), np.zeros(n, np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             label = labels[y, x]
             if label > 0:
                 area[label] += 1
-                hit[label] += mask[y, x]
-    return area, hit
+                on_mask[label] += mask[y, x]
+    return area, on_mask

@@ -31,8 +31,8 @@ def fast_exp(x: float) -> float:
     ----------
     x : float, between -700 and 700
     """
-    shifted = x * LOG2_E + ROUNDING
-    whole = shifted - ROUNDING
+    power_of_two = x * LOG2_E + ROUNDING
+    whole = power_of_two - ROUNDING
     f = (x - whole * LN2_HIGH) - whole * LN2_LOW
     # Taylor's series of exp(f), |f| < 0.35, to f^12.
     p = 1 / 39916800 + f * (1 / 479001600)
@@ -42,7 +42,7 @@ def fast_exp(x: float) -> float:
     p = 1 / 6 + f * (1 / 24 + f * p)
     p = 1 + f * (1 + f * (0.5 + f * p))
     # Times 2^whole: its lowest bits are moved to the exponent.
-    power = np.float64(shifted).view(np.int64) << EXPONENT_BITS
+    power = np.float64(power_of_two).view(np.int64) << EXPONENT_BITS
     return np.int64(np.float64(p).view(np.int64) + power).view(np.float64)
 
 

@@ -154,11 +154,11 @@ def _segments(
     segments = plane(label_plane(segmentation), np.int32)
     boxes = segment_boxes(segments, highest_label(segments))
     column, row = nearest_pixel(x), nearest_pixel(y)
-    lost = (own <= 0) | (own > len(boxes))
+    is_foreign = (own <= 0) | (own > len(boxes))
     on_image = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
-    own[lost] = 0
-    lost &= on_image
-    own[lost] = segments[row[lost], column[lost]]
+    own[is_foreign] = 0
+    is_foreign &= on_image
+    own[is_foreign] = segments[row[is_foreign], column[is_foreign]]
     return own, segments, boxes
 
 
@@ -299,9 +299,9 @@ def _adaptive_moments(
         if not det > THINNEST * THINNEST:
             # Narrower than a pixel, as a cosmic ray is: there is no more to find.
             return xx, yy, xy
-        needed = WINDOW_REACH * math.sqrt(max(xx, yy))
-        if needed > reach:
-            reach = min(1.5 * needed, WINDOW_REACH * MAX_WINDOW_PX)
+        least_reach = WINDOW_REACH * math.sqrt(max(xx, yy))
+        if least_reach > reach:
+            reach = min(1.5 * least_reach, WINDOW_REACH * MAX_WINDOW_PX)
             box = _fill_stamp(images, sky, x, y, label, reach, stamp)
         total, new_xx, new_yy, new_xy = _weighted_sums(stamp, box, x, y, (xx, yy, xy), rows)
         if not total > 0:

@@ -69,13 +69,13 @@ def segments_above(
     labels, smooth = np.zeros(data.shape, np.int32), np.zeros(data.shape, np.float32)
     weights = weights_of(kernel)
     images = (plane(data), plane(background), plane(noise), plane(valid, np.bool_))
-    found: dict[int, Runs] = {}
+    runs_from: dict[int, Runs] = {}
 
     def work(first: int, last: int) -> None:
-        found[first] = _runs_above(*images, weights, np.float32(n_sigma), smooth, first, last)
+        runs_from[first] = _runs_above(*images, weights, np.float32(n_sigma), smooth, first, last)
 
     in_portions(work, len(data), ROWS_WORTH_A_THREAD)
-    runs = join_runs([found[first] for first in sorted(found)])
+    runs = join_runs([runs_from[first] for first in sorted(runs_from)])
     return Segments(labels, _write_labels(runs, n_pixels, labels), smooth)
 
 
@@ -86,13 +86,13 @@ def n_groups(mask: Bools) -> int:
     ----------
     mask : (ny, nx) bool
     """
-    pixels, found = plane(mask, np.bool_), dict[int, Runs]()
+    pixels, runs_from = plane(mask, np.bool_), dict[int, Runs]()
 
     def work(first: int, last: int) -> None:
-        found[first] = _runs_of(pixels, first, last)
+        runs_from[first] = _runs_of(pixels, first, last)
 
     in_portions(work, len(mask), ROWS_WORTH_A_THREAD)
-    runs = join_runs([found[first] for first in sorted(found)])
+    runs = join_runs([runs_from[first] for first in sorted(runs_from)])
     return int(np.count_nonzero(runs[:, PARENT] == np.arange(len(runs))))
 
 
@@ -148,7 +148,7 @@ def _runs_above(
     """
     ny, nx = data.shape
     size, reach = len(weights), len(weights) // 2
-    values, known = window(size, nx)
+    values, has_data = window(size, nx)
     line, above = np.empty(nx, np.float32), np.empty(nx, np.uint8)
     runs = np.empty((1024, 4), np.int32)
     first = second = n_runs = long(0)
@@ -157,13 +157,13 @@ def _runs_above(
         if 0 <= new < ny:
             inner = slice(reach, reach + nx)
             _difference(
-                data[new], background[new], valid[new], values[slot, inner], known[slot, inner]
+                data[new], background[new], valid[new], values[slot, inner], has_data[slot, inner]
             )
         else:
-            values[slot], known[slot] = np.float32(0), np.uint8(0)
+            values[slot], has_data[slot] = np.float32(0), np.uint8(0)
         if row < first_row:
             continue
-        smooth_row(values, known, weights, row, line)
+        smooth_row(values, has_data, weights, row, line)
         _compare(line, noise[row], valid[row], n_sigma, above)
         if len(runs) < n_runs + nx // 2 + 1:
             runs = _longer(runs, nx)
@@ -178,12 +178,12 @@ def _runs_above(
 
 @compiled
 def _difference(
-    data: Image, background: Image, valid: Bools, values: Image, known: NDArray[np.uint8]
+    data: Image, background: Image, valid: Bools, values: Image, has_data: NDArray[np.uint8]
 ) -> None:
     for x in range(data.size):
         value = data[x] - background[x]
-        known[x] = valid[x] & math.isfinite(value)
-        values[x] = value if known[x] else np.float32(0)
+        has_data[x] = valid[x] & math.isfinite(value)
+        values[x] = value if has_data[x] else np.float32(0)
 
 
 @compiled

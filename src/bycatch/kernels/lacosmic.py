@@ -130,15 +130,15 @@ def lacosmic(
     """
     if cleantype not in CLEANING:
         raise ValueError(f"cleantype '{cleantype}' is none of {', '.join(CLEANING)}")
-    given = np.zeros(image.shape, bool) if bad is None else np.asarray(bad, bool)
-    check_shapes(image, variance, given)
+    bad_pixels = np.zeros(image.shape, bool) if bad is None else np.asarray(bad, bool)
+    check_shapes(image, variance, bad_pixels)
     if n_iterations < 0:
         raise ValueError(f"{n_iterations} iterations can't be done")
     if not image.size:
         return np.zeros(image.shape, bool)
-    unusable = given.copy()
-    grow_by_one(given, mirror_px > 0, unusable)
-    del bad, given  # the largest of images have to fit
+    unusable = bad_pixels.copy()
+    grow_by_one(bad_pixels, mirror_px > 0, unusable)
+    del bad, bad_pixels  # the largest of images have to fit
     kernel = NO_PSF if psf is None else weights_of(psf)[::-1, ::-1].astype(np.float32, order="C")
     work = Work(
         limits=np.array([sigclip, np.float32(sigfrac) * np.float32(sigclip), objlim], np.float32),
@@ -148,7 +148,7 @@ def lacosmic(
     )
     rows, columns = (np.pad(np.arange(n), mirror_px, mode="symmetric") for n in image.shape)
     margin, n_rows = work.reach_px, image.shape[0]
-    found: Bools = np.zeros(image.shape, bool)
+    rays: Bools = np.zeros(image.shape, bool)
     middle = slice(mirror_px, mirror_px + image.shape[1])
     free: list[Planes] = []  # a thread takes the planes of one that has done its strip
 
@@ -168,11 +168,11 @@ def lacosmic(
                 strip = planes.of_rows(image, variance, unusable, chosen, columns)
                 find(strip, work, levels())
             inner = strip.pixels(strip.found)[first - start : last - start, middle]
-            found[first - mirror_px : last - mirror_px] = inner
+            rays[first - mirror_px : last - mirror_px] = inner
         free.append(planes)
 
     in_portions(strips, -(-n_rows // STRIP_PX), 1)
-    return found
+    return rays
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,13 +308,13 @@ def find(strip: Planes, work: Work, levels: Image) -> bool:
             weights = MEAN_WEIGHTS if work.cleantype == MEANMASK else IDW_WEIGHTS
             *values, missing = masked_means(*planes, places, strip.blocked, weights, levels)
         else:
-            blocked = strip.blocked if work.cleantype == MEDMASK else np.zeros_like(strip.blocked)
-            *values, missing = masked_medians(*planes, places, blocked, levels)
+            mask = strip.blocked if work.cleantype == MEDMASK else np.zeros_like(strip.blocked)
+            *values, missing = masked_medians(*planes, places, mask, levels)
         is_level_needed |= missing
-        changed = put(*planes, places, *values)
-        if not changed.size:
+        updates = put(*planes, places, *values)
+        if not updates.size:
             break
-        stale.flag(changed, strip.image.shape[1], work)
+        stale.flag(updates, strip.image.shape[1], work)
     return is_level_needed
 
 
@@ -341,7 +341,7 @@ class Stale:
         """Return flags of a strip of which nothing is made."""
         return cls(*np.ones((6, strip.ny, n_blocks(strip.nx)), bool))
 
-    def flag(self, changed: Places, width: int, work: Work) -> None:
+    def flag(self, updates: Places, width: int, work: Work) -> None:
         """Flag what depends on pixels that have changed."""
         self.planes[:] = self.loud[:] = self.seeds[:] = False
         for flags, reach in (
@@ -351,7 +351,7 @@ class Stale:
             (self.fine, work.plane_reach_px),
             (self.peaks, work.plane_reach_px + 2),
         ):
-            flag_blocks(flags, changed, width, reach)
+            flag_blocks(flags, updates, width, reach)
 
 
 def renew(strip: Planes, stale: Stale, psf: Image, sigclip: float) -> None:
@@ -368,23 +368,23 @@ def renew(strip: Planes, stale: Stale, psf: Image, sigclip: float) -> None:
     median5x5_blocks(strip.variance, stale.planes, strip.noise)
     sharpness_blocks(strip.image, strip.variance, stale.planes, size, strip.noise, strip.sharp)
     loud_blocks(strip.sharp, stale.loud, np.float32(sigclip), stale.is_loud)
-    needed = stale.fine & within_rows(stale.is_loud, LOUD_PX)
+    blocks = stale.fine & within_rows(stale.is_loud, LOUD_PX)
     if psf.size:
         weights = np.zeros_like(strip.noise)
         strip.pixels(weights)[:] = ONE / strip.pixels(strip.noise) / strip.pixels(strip.noise)
-        weighted = np.zeros_like(strip.noise)
-        strip.pixels(weighted)[:] = (
+        signal = np.zeros_like(strip.noise)
+        strip.pixels(signal)[:] = (
             strip.pixels(strip.image) / strip.pixels(strip.noise) / strip.pixels(strip.noise)
         )
-        matched_blocks(weighted, weights, psf, needed, size, strip.fine)
+        matched_blocks(signal, weights, psf, blocks, size, strip.fine)
     else:
-        median3x3_blocks(strip.image, needed, strip.fine)
+        median3x3_blocks(strip.image, blocks, strip.fine)
         copy_border(strip.image, size, strip.fine)
-    stale.fine[needed] = False
-    needed = stale.peaks & within_rows(stale.is_loud, 1)
-    median5x5_blocks(strip.sharp, needed, strip.peak)
-    peak_blocks(strip.sharp, needed, size, strip.peak)
-    stale.peaks[needed] = False
+    stale.fine[blocks] = False
+    blocks = stale.peaks & within_rows(stale.is_loud, 1)
+    median5x5_blocks(strip.sharp, blocks, strip.peak)
+    peak_blocks(strip.sharp, blocks, size, strip.peak)
+    stale.peaks[blocks] = False
 
 
 def within_rows(flags: Bools, reach: int) -> Bools:
@@ -476,14 +476,14 @@ def sharpness_blocks(
             up, down = image[y + EDGE_Y - 1, x:], image[y + EDGE_Y + 1, x:]
             around = image[y + EDGE_Y, x - 1 :]
             sigma, row = noise[y + EDGE_Y, x:], sharp[y + EDGE_Y, x:]
-            given = variance[y + EDGE_Y, x:]
+            input_variance = variance[y + EDGE_Y, x:]
             if y < 2 or y >= ny - 2:
                 for i in range(BLOCK_PX):
-                    sigma[i] = given[i]
+                    sigma[i] = input_variance[i]
             elif block == 0:
-                sigma[0], sigma[1] = given[0], given[1]
+                sigma[0], sigma[1] = input_variance[0], input_variance[1]
             for i in range(max(nx - 2 - block * BLOCK_PX, 0), BLOCK_PX):
-                sigma[i] = given[i]
+                sigma[i] = input_variance[i]
             for i in range(BLOCK_PX):
                 sigma[i] = np.sqrt(upper(sigma[i], LEAST_VARIANCE))
                 row[i] = laplacian(around[i + 1], around[i], around[i + 2], up[i], down[i]) / (
@@ -559,13 +559,13 @@ def copy_border(image: Image, size: tuple[int, int], out: Image) -> None:
 
 @compiled
 def matched_blocks(
-    weighted: Image, weights: Image, psf: Image, stale: Bools, size: tuple[int, int], out: Image
+    signal: Image, weights: Image, psf: Image, stale: Bools, size: tuple[int, int], out: Image
 ) -> None:
     """Write the weighted means under the PSF of stale blocks.
 
     Parameters
     ----------
-    weighted, weights : (NY, NX) float32, with the edges of `rowmedians.plane_shape`, image over
+    signal, weights : (NY, NX) float32, with the edges of `rowmedians.plane_shape`, image over
         variance and inverse variance
     psf : (k, k) float32, k odd
     stale : (ny, number of blocks) bool
@@ -582,7 +582,7 @@ def matched_blocks(
             for v in range(max(y - reach_y, 0), min(y + reach_y + 1, ny)):
                 for u in range(max(x - reach_x, 0), min(x + reach_x + 1, nx)):
                     factor = psf[reach_y + y - v, reach_x + x - u]
-                    total += factor * weighted[v + EDGE_Y, u + EDGE_X]
+                    total += factor * signal[v + EDGE_Y, u + EDGE_X]
                     norm += factor * weights[v + EDGE_Y, u + EDGE_X]
             out[y + EDGE_Y, x + EDGE_X] = total / norm
 
@@ -690,54 +690,54 @@ def neighbours_above(places: Places, peak: Image, bad: Bools, limit: float) -> P
     """
     nx = peak.shape[1]
     peaks, unusable = peak.reshape(-1), bad.reshape(-1)
-    seen = np.zeros(peak.size, np.bool_)
+    is_listed = np.zeros(peak.size, np.bool_)
     out, n = np.empty(9 * len(places), np.int64), 0
     for place in places:
         for row in (place - nx, place, place + nx):
             for near in range(row - 1, row + 2):
-                if peaks[near] > limit and not seen[near] and not unusable[near]:
-                    seen[near] = True
+                if peaks[near] > limit and not is_listed[near] and not unusable[near]:
+                    is_listed[near] = True
                     out[n] = near
                     n += 1
     return out[:n]
 
 
 @compiled
-def mark(places: Places, found: Bools, blocked: Bools) -> Places:
+def mark(places: Places, rays: Bools, mask: Bools) -> Places:
     """Mark places; return those that were not marked before.
 
     Parameters
     ----------
     places : (N,) int64, flat indices into the padded planes
-    found, blocked : (NY, NX) bool, with the edges of `rowmedians.plane_shape`; both are marked
+    rays, mask : (NY, NX) bool, with the edges of `rowmedians.plane_shape`; both are marked
     """
-    flat, closed = found.reshape(-1), blocked.reshape(-1)
+    flat, flat_mask = rays.reshape(-1), mask.reshape(-1)
     out, n = np.empty(len(places), np.int64), 0
     for place in places:
         if not flat[place]:
-            flat[place] = closed[place] = True
+            flat[place] = flat_mask[place] = True
             out[n] = place
             n += 1
     return out[:n]
 
 
 @compiled
-def found_around(places: Places, found: Bools) -> Places:
+def found_around(places: Places, rays: Bools) -> Places:
     """Return the found ones of the 5 x 5 pixels around places: those that are cleaned again.
 
     Parameters
     ----------
     places : (N,) int64, flat indices into the padded planes
-    found : (NY, NX) bool, with the edges of `rowmedians.plane_shape`
+    rays : (NY, NX) bool, with the edges of `rowmedians.plane_shape`
     """
-    nx = found.shape[1]
-    left = found.reshape(-1).copy()
+    nx = rays.shape[1]
+    remaining = rays.reshape(-1).copy()
     out, n = np.empty(64, np.int64), 0
     for place in places:
         for row in range(place - 2 * nx, place + 3 * nx, nx):
             for near in range(row - 2, row + 3):
-                if left[near]:
-                    left[near] = False
+                if remaining[near]:
+                    remaining[near] = False
                     if n == len(out):
                         out = np.concatenate((out, out))
                     out[n] = near
@@ -747,7 +747,7 @@ def found_around(places: Places, found: Bools) -> Places:
 
 @compiled
 def masked_means(
-    image: Image, variance: Image, places: Places, blocked: Bools, weights: Image, levels: Image
+    image: Image, variance: Image, places: Places, mask: Bools, weights: Image, levels: Image
 ) -> tuple[Image, Image, bool]:
     """Return the weighted means of the pixels around places that are not blocked.
 
@@ -758,20 +758,20 @@ def masked_means(
     ----------
     image, variance : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
     places : (N,) int64, flat indices into the padded planes
-    blocked : (NY, NX) bool, with the edges of `rowmedians.plane_shape`, not used
+    mask : (NY, NX) bool, with the edges of `rowmedians.plane_shape`, not used
     weights : (5, 5) float32
     levels : (2,) float32, of image and variance
     """
     nx = image.shape[1]
     values, others = np.empty(len(places), np.float32), np.empty(len(places), np.float32)
-    pixels, variances, closed = image.reshape(-1), variance.reshape(-1), blocked.reshape(-1)
+    pixels, variances, flat_mask = image.reshape(-1), variance.reshape(-1), mask.reshape(-1)
     is_level_needed = False
     for i in range(len(places)):
         total, other, norm = ZERO, ZERO, ZERO
         for j in range(5):
             first = places[i] + (j - 2) * nx - 2
             for k in range(5):
-                weight = ZERO if closed[first + k] else weights[j, k]
+                weight = ZERO if flat_mask[first + k] else weights[j, k]
                 total += weight * pixels[first + k]
                 other += weight * variances[first + k]
                 norm += weight
@@ -784,7 +784,7 @@ def masked_means(
 
 @compiled
 def masked_medians(
-    image: Image, variance: Image, places: Places, blocked: Bools, levels: Image
+    image: Image, variance: Image, places: Places, mask: Bools, levels: Image
 ) -> tuple[Image, Image, bool]:
     """Return the (lower) medians of the pixels around places that are not blocked.
 
@@ -792,7 +792,7 @@ def masked_medians(
     ----------
     image, variance : (NY, NX) float32, with the edges of `rowmedians.plane_shape`
     places : (N,) int64, flat indices into the padded planes
-    blocked : (NY, NX) bool, with the edges of `rowmedians.plane_shape`, not used
+    mask : (NY, NX) bool, with the edges of `rowmedians.plane_shape`, not used
     levels : (2,) float32, of image and variance
     """
     nx = image.shape[1]
@@ -803,7 +803,7 @@ def masked_medians(
         y, x, n = places[i] // nx, places[i] % nx, 0
         for v in range(y - 2, y + 3):
             for u in range(x - 2, x + 3):
-                if not blocked[v, u]:
+                if not mask[v, u]:
                     window[n], other_window[n] = image[v, u], variance[v, u]
                     n += 1
         if n == 0:

@@ -66,29 +66,31 @@ class Trace:
         return np.asarray(off <= self.half_width_px + margin_px)
 
 
-def lines_across(bright: Bools, known: Bools) -> list[Line]:
+def lines_across(bright: Bools, has_data: Bools) -> list[Line]:
     """Return the narrow straight lines of bright cells that cross an image.
 
     Parameters
     ----------
-    bright, known : (ny, nx) bool; cells that are not known count neither way
+    bright, has_data : (ny, nx) bool; cells that are not known count neither way
 
     Returns
     -------
     lines in cells, the fullest first
     """
-    check_shapes(bright, known)
-    left = bright & known
-    if left.sum() < LEAST_SAMPLES // 2 or left.sum() > MOST_BRIGHT * max(known.sum(), 1):
+    check_shapes(bright, has_data)
+    cells_left = bright & has_data
+    if cells_left.sum() < LEAST_SAMPLES // 2 or cells_left.sum() > MOST_BRIGHT * max(
+        has_data.sum(), 1
+    ):
         return []
     ny, nx = bright.shape
     reach = int(np.ceil(np.hypot(ny, nx)))
     # Between two angles the ends of a line are half a cell off.
     angles = np.arange(0.0, np.pi, 2.0 / reach)
     cos, sin = np.cos(angles), np.sin(angles)
-    found: list[Line] = []
+    lines: list[Line] = []
     for _ in range(MOST_LINES):
-        y, x = (np.ascontiguousarray(v) for v in np.nonzero(left))
+        y, x = (np.ascontiguousarray(v) for v in np.nonzero(cells_left))
         votes = np.zeros((len(angles), 2 * reach + 2), np.int32)
         _vote(x, y, cos, sin, reach, votes)
         # A line between two rows of cells shares its votes among them.
@@ -99,16 +101,16 @@ def lines_across(bright: Bools, known: Bools) -> list[Line]:
             if pairs[k, at] < LEAST_SAMPLES // 2:
                 break
             line = Line(float(angles[k]), float(at) + 0.5 - reach)
-            if _crosses(line, bright, known):
+            if _crosses(line, bright, has_data):
                 best = line
                 break
             pairs[max(k - 3, 0) : k + 4, max(at - 2, 0) : at + 3] = 0
         if best is None:
             break
-        found.append(best)
+        lines.append(best)
         rows, columns = np.mgrid[:ny, :nx]
-        left &= np.abs(best.across(columns, rows)) > 3
-    return found
+        cells_left &= np.abs(best.across(columns, rows)) > 3
+    return lines
 
 
 @compiled
@@ -119,38 +121,38 @@ def _vote(x: Ints, y: Ints, cos: Floats, sin: Floats, reach: int, votes: NDArray
             votes[k, int(np.rint(x[i] * cos[k] + y[i] * sin[k])) + reach] += np.int32(1)
 
 
-def _crosses(line: Line, bright: Bools, known: Bools) -> bool:
+def _crosses(line: Line, bright: Bools, has_data: Bools) -> bool:
     """Tell whether a line is bright all along and dark on both sides."""
     reach = float(np.hypot(*bright.shape))
     along = np.arange(-reach, reach + 1.0)
-    on, seen = _sample_line(line, along, (-1.0, 0.0, 1.0), bright, known)
-    if seen.sum() < LEAST_SAMPLES:
+    on, is_on_image = _sample_line(line, along, (-1.0, 0.0, 1.0), bright, has_data)
+    if is_on_image.sum() < LEAST_SAMPLES:
         return False
-    parts = np.array_split(on[seen], N_PARTS)
+    parts = np.array_split(on[is_on_image], N_PARTS)
     if sum(part.mean() >= LEAST_SHARE for part in parts) < LEAST_PARTS:
         return False
     for side in (-SIDE_CELLS, SIDE_CELLS):
-        beside, there = _sample_line(line, along, (float(side),), bright, known)
+        beside, there = _sample_line(line, along, (float(side),), bright, has_data)
         if there.any() and beside[there].mean() > MOST_BESIDE:
             return False
     return True
 
 
 def _sample_line(
-    line: Line, along: Floats, across: tuple[float, ...], bright: Bools, known: Bools
+    line: Line, along: Floats, across: tuple[float, ...], bright: Bools, has_data: Bools
 ) -> tuple[Bools, Bools]:
     """Return where along a line any of the cells across is bright, and where the first is known."""
     ny, nx = bright.shape
     on = np.zeros(len(along), dtype=bool)
-    seen = np.zeros(len(along), dtype=bool)
+    is_on_image = np.zeros(len(along), dtype=bool)
     for off in across:
         x, y = (np.rint(v).astype(np.int64) for v in line.at(along, off))
         inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
         row, column = np.where(inside, y, 0), np.where(inside, x, 0)
-        here = inside & known[row, column]
-        seen |= here
+        here = inside & has_data[row, column]
+        is_on_image |= here
         on |= here & bright[row, column]
-    return on, seen
+    return on, is_on_image
 
 
 def trace(line: Line, image: Image, valid: NDArray[np.bool_], noise: float) -> Trace | None:
@@ -192,8 +194,8 @@ def trace(line: Line, image: Image, valid: NDArray[np.bool_], noise: float) -> T
         return None
     bend = _robust_fit(np.array(places) / 1000.0, np.array(centres))
     middles = np.polyval(bend, np.array(places) / 1000.0)
-    aligned = [np.interp(across, across - m, p) for m, p in zip(middles, profiles, strict=True)]
-    above = np.median(aligned, axis=0) > 0.5 * noise
+    straight = [np.interp(across, across - m, p) for m, p in zip(middles, profiles, strict=True)]
+    above = np.median(straight, axis=0) > 0.5 * noise
     # From the middle outwards, to where the first side ends.
     right = int(np.argmin(np.append(above[REACH_PX:], False)))
     left = int(np.argmin(np.append(above[REACH_PX::-1], False)))

@@ -54,13 +54,13 @@ class Brightness:
         """Return the share of all n times m pairs that are possible."""
         if not (self.a.size and self.b.size):
             return 1.0
-        known = np.sort(self.b[np.isfinite(self.b)])
-        unknown = self.b.size - known.size
+        finite_b = np.sort(self.b[np.isfinite(self.b)])
+        n_unknown = self.b.size - finite_b.size
         a = self.a[np.isfinite(self.a)]
-        inside = np.searchsorted(known, a + self.limit_mag, "right") - np.searchsorted(
-            known, a - self.limit_mag, "left"
+        inside = np.searchsorted(finite_b, a + self.limit_mag, "right") - np.searchsorted(
+            finite_b, a - self.limit_mag, "left"
         )
-        n_possible = inside.sum() + a.size * unknown + (self.a.size - a.size) * self.b.size
+        n_possible = inside.sum() + a.size * n_unknown + (self.a.size - a.size) * self.b.size
         return float(n_possible) / (self.a.size * self.b.size)
 
 
@@ -134,12 +134,12 @@ def closest_first(ia: Ints, ib: Ints, separation: Floats) -> tuple[Ints, Ints]:
         raise ValueError("pairs are indices from 0 on, as many of both lists as separations")
     order = np.lexsort((ib, ia, separation))
     ia, ib = np.asarray(ia, np.int64)[order], np.asarray(ib, np.int64)[order]
-    kept = np.zeros(len(ia), np.bool_)
+    is_closest = np.zeros(len(ia), np.bool_)
     if len(ia):
         _take_closest(
-            ia, ib, np.zeros(ia.max() + 1, np.bool_), np.zeros(ib.max() + 1, np.bool_), kept
+            ia, ib, np.zeros(ia.max() + 1, np.bool_), np.zeros(ib.max() + 1, np.bool_), is_closest
         )
-    ia, ib = ia[kept], ib[kept]
+    ia, ib = ia[is_closest], ib[is_closest]
     by_a = np.argsort(ia)
     return ia[by_a], ib[by_a]
 
@@ -150,12 +150,12 @@ def _take_closest(
     ib: Ints,
     taken_a: npt.NDArray[np.bool_],
     taken_b: npt.NDArray[np.bool_],
-    kept: npt.NDArray[np.bool_],
+    is_closest: npt.NDArray[np.bool_],
 ) -> None:
     """Mark the pairs, closest first, whose members are both free when their turn comes."""
     for k in range(len(ia)):
         if not (taken_a[ia[k]] or taken_b[ib[k]]):
-            taken_a[ia[k]] = taken_b[ib[k]] = kept[k] = True
+            taken_a[ia[k]] = taken_b[ib[k]] = is_closest[k] = True
 
 
 def find_offset(
@@ -219,18 +219,18 @@ def find_offset(
     weights = 1.0 / _n_neighbours(b_xy, tolerance)[ib]
     pairs = _Pairs(ia, ib, a_xy[ia], b_xy[ib])
     for peak in _vote_peaks(pairs, weights, rolls, max_shift, tolerance):
-        refined = _refine(pairs, peak, tolerance)
-        if not _is_in_range(refined, max_shift, max_roll_rad, tolerance, extent):
+        candidate = _refine(pairs, peak, tolerance)
+        if not _is_in_range(candidate, max_shift, max_roll_rad, tolerance, extent):
             continue
-        n_pairs, scatter = _count_pairs(pairs, refined, tolerance)
+        n_pairs, scatter = _count_pairs(pairs, candidate, tolerance)
         if (n_pairs, -scatter) > best_key:
-            best, best_key = Offset(*refined, n_pairs, 0.0, np.inf), (n_pairs, -scatter)
+            best, best_key = Offset(*candidate, n_pairs, 0.0, np.inf), (n_pairs, -scatter)
     # What uniform lists would give; clustered lists have more close pairs than
     # that, which the pairs of all other offsets show.
     share = brightness.share() if brightness is not None else 1.0
     uniform = len(a_xy) * len(b_xy) * share / area
-    observed = (ia.size - best.n_pairs) / (np.pi * reach**2)
-    density = max(uniform, observed)
+    surplus = (ia.size - best.n_pairs) / (np.pi * reach**2)
+    density = max(uniform, surplus)
     chance = expected_chance_peaks(
         best.n_pairs,
         pair_density=density,
@@ -447,12 +447,12 @@ def _refine(
     for step in range(N_REFINE):
         # The first pairing still carries the errors of the two grids.
         radius = tolerance * (1.5 if step == 0 else 1.0)
-        chosen, _ = pairs.close((dx, dy, roll), radius)
-        if chosen.size < 1:
+        close, _ = pairs.close((dx, dy, roll), radius)
+        if close.size < 1:
             break
         # Two pairs always fit; only a third can testify for a roll.
-        fixed_roll = roll if chosen.size < 3 else None
-        dx, dy, roll = _fit_offset(pairs.a_xy[chosen], pairs.b_xy[chosen], fixed_roll)
+        fixed_roll = roll if close.size < 3 else None
+        dx, dy, roll = _fit_offset(pairs.a_xy[close], pairs.b_xy[close], fixed_roll)
     return dx, dy, roll
 
 
@@ -471,7 +471,7 @@ def _count_pairs(
     pairs: _Pairs, offset: tuple[float, float, float], tolerance: float
 ) -> tuple[int, float]:
     """Return the number of one-to-one pairs and their mean squared separation."""
-    chosen, separation = pairs.close(offset, tolerance)
-    if not chosen.size:
+    close, separation = pairs.close(offset, tolerance)
+    if not close.size:
         return 0, np.inf
-    return chosen.size, float(np.mean(separation**2))
+    return close.size, float(np.mean(separation**2))

@@ -52,10 +52,10 @@ def kinds(
             f"{shift.shape} and {wide.shape} do not belong together"
         )
     out = Kinds(np.empty(n), np.empty((n, j)), np.empty((n, j, k)), np.zeros((n, k, k)))
-    vectors, own, mean, added, usual = (
+    vectors, own, mean, extra, usual = (
         np.ascontiguousarray(v, np.float64) for v in (residual, covariance, shift, wide, share)
     )
-    _tell(vectors, own, mean, added, usual, out.log, out.odds, out.pulled, out.weight)
+    _tell(vectors, own, mean, extra, usual, out.log, out.odds, out.pulled, out.weight)
     return out
 
 
@@ -68,7 +68,7 @@ def _tell(
     share: Floats,
     log: Floats,
     odds: Floats,
-    pulled: Floats,
+    shrinkage: Floats,
     weight: Floats,
 ) -> None:
     (n, k), n_kinds = residual.shape, share.size
@@ -85,7 +85,7 @@ def _tell(
                 total = 0.0
                 for b in range(k):
                     total += inverse[j, a, b] * (residual[i, b] - shift[j, b])
-                pulled[i, j, a] = total
+                shrinkage[i, j, a] = total
                 square += total * (residual[i, a] - shift[j, a])
             odds[i, j] = math.log(share[j]) - 0.5 * (square + log_det)
             top = max(top, odds[i, j])

@@ -88,20 +88,20 @@ def fit_moffat_at(
     return _result(params, state)
 
 
-def fit_moffat(distance_px: Floats, values: Floats, used: NDArray[np.bool_]) -> MoffatFits:
+def fit_moffat(distance_px: Floats, values: Floats, mask: NDArray[np.bool_]) -> MoffatFits:
     """Fit a Moffat profile to each row of pixels, as `fit_moffat_at` does to those of an image.
 
     Parameters
     ----------
     distance_px, values : (N, K)
         Radius and value of each pixel.
-    used : (N, K) bool
+    mask : (N, K) bool
         Pixels that enter.
     """
-    check_shapes(distance_px, values, used)
-    params, state = np.full((len(used), 4), np.nan), np.zeros(len(used), dtype=np.int64)
+    check_shapes(distance_px, values, mask)
+    params, state = np.full((len(mask), 4), np.nan), np.zeros(len(mask), dtype=np.int64)
     _fit_rows(
-        plane(distance_px, np.float64), plane(values, np.float64), plane(used, np.bool_),
+        plane(distance_px, np.float64), plane(values, np.float64), plane(mask, np.bool_),
         params, state,
     )  # fmt: skip
     return _result(params, state)
@@ -149,16 +149,16 @@ def _fit_positions(
 def _fit_rows(
     distance: Floats,
     data: Floats,
-    used: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
     params: Floats,
     state: NDArray[np.int64],
 ) -> None:
-    work = np.empty((5, used.shape[1]))
+    work = np.empty((5, mask.shape[1]))
     radius2, values = work[0], work[1]
-    for k in range(used.shape[0]):
+    for k in range(mask.shape[0]):
         n = long(0)
-        for i in range(used.shape[1]):
-            if used[k, i]:
+        for i in range(mask.shape[1]):
+            if mask[k, i]:
                 radius2[n], values[n] = distance[k, i] ** 2, data[k, i]
                 n += 1
         state[k] = _fit(work, n, params[k])
@@ -195,16 +195,18 @@ def _fit(work: Floats, n: int, params: Floats) -> int:
         step_g, step_a = _step(ln_gamma, ln_alpha, slope_g, slope_a, gg, ga, aa, damping)
         trial = _project(work, n, ln_gamma + step_g, ln_alpha + step_a)
         gain = cost - trial[2]
-        promised = -2.0 * _change(slope_g, slope_a, gg, ga, aa, step_g, step_a)
-        settled = max(abs(step_g), abs(step_a)) < SMALL_STEP or 0.0 <= gain <= SMALL_GAIN * cost
+        expected_gain = -2.0 * _change(slope_g, slope_a, gg, ga, aa, step_g, step_a)
+        has_converged = (
+            max(abs(step_g), abs(step_a)) < SMALL_STEP or 0.0 <= gain <= SMALL_GAIN * cost
+        )
         if gain >= 0.0:
             ln_gamma, ln_alpha, now = ln_gamma + step_g, ln_alpha + step_a, trial
-        if settled or damping > 1e12:
+        if has_converged or damping > 1e12:
             params[0], params[1], params[2], params[3] = now[0], ln_gamma, ln_alpha, mean + now[1]
             return PINNED if _at_border(ln_gamma, ln_alpha) else CONVERGED
-        if gain > 0.75 * promised:
+        if gain > 0.75 * expected_gain:
             damping *= 0.2
-        elif gain < 0.25 * promised:
+        elif gain < 0.25 * expected_gain:
             damping *= 10.0
     return FAILED
 
@@ -273,8 +275,8 @@ def _project(
     for i in range(n):
         shape[i] = fast_exp(-alpha * log_base[i])
     for i in range(n):
-        scaled = radius2[i] * inverse_gamma2
-        by_gamma[i] = shape[i] * scaled / (1.0 + scaled)
+        ratio = radius2[i] * inverse_gamma2
+        by_gamma[i] = shape[i] * ratio / (1.0 + ratio)
     # The derivatives are A x 2 alpha x by_gamma and A x -alpha x by_alpha.
     sum_s, sum_g, sum_a, ss, sv, sg, sa = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(n):
@@ -350,5 +352,5 @@ def _change(
     slope_g: float, slope_a: float, gg: float, ga: float, aa: float, step_g: float, step_a: float
 ) -> float:
     """Return by how much the quadratic model of half the cost changes with a step."""
-    bent = gg * step_g * step_g + 2.0 * ga * step_g * step_a + aa * step_a * step_a
-    return slope_g * step_g + slope_a * step_a + 0.5 * bent
+    curvature = gg * step_g * step_g + 2.0 * ga * step_g * step_a + aa * step_a * step_a
+    return slope_g * step_g + slope_a * step_a + 0.5 * curvature

@@ -155,9 +155,9 @@ def any_within(
     radius_px : float
     """
     column, row = points(x, y)
-    found = np.zeros(len(column), dtype=np.bool_)
-    _look_for(mask, True, column, row, radius_px, found)
-    return found
+    is_near = np.zeros(len(column), dtype=np.bool_)
+    _look_for(mask, True, column, row, radius_px, is_near)
+    return is_near
 
 
 def all_within(
@@ -184,17 +184,17 @@ def all_within(
 
 def _look_for(
     mask: NDArray[np.bool_],
-    sought: bool,
+    value: bool,
     x: Floats,
     y: Floats,
     radius_px: float,
-    found: NDArray[np.bool_],
+    is_near: NDArray[np.bool_],
 ) -> None:
     """Note at which positions there is what is sought, as `_look_within`, on all cores."""
     pixels, radius = plane(mask, np.bool_), length_px(radius_px)
 
     def work(i: int, j: int) -> None:
-        _look_within(pixels, sought, x[i:j], y[i:j], radius, found[i:j])
+        _look_within(pixels, value, x[i:j], y[i:j], radius, is_near[i:j])
 
     in_portions(work, len(x), WORTH_A_THREAD)
 
@@ -202,11 +202,11 @@ def _look_for(
 @compiled
 def _look_within(
     mask: NDArray[np.bool_],
-    sought: bool,
+    value: bool,
     x: Floats,
     y: Floats,
     radius: float,
-    found: NDArray[np.bool_],
+    is_near: NDArray[np.bool_],
 ) -> None:
     ny, nx = mask.shape
     for k in range(x.size):
@@ -215,10 +215,10 @@ def _look_within(
         for row in range(row0, row1):
             for column in range(column0, column1):
                 # The mask first: what is sought is rare.
-                if mask[row, column] == sought:
+                if mask[row, column] == value:
                     dx, dy = column - x[k], row - y[k]
                     if dx * dx + dy * dy <= radius * radius:
-                        found[k] = True
+                        is_near[k] = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,16 +317,16 @@ def _coverage(
 
 
 @compiled
-def insert(ordered: NDArray[np.int16], n: int, value: int) -> None:
+def insert(numbers: NDArray[np.int16], n: int, value: int) -> None:
     """Insert a value into ``ordered[:n]``, which increases: for a few values the fastest sort.
 
     Parameters
     ----------
-    ordered : (m,) int16, m above n; written
+    numbers : (m,) int16, m above n; written
     n : values in it so far
     value : integer that fits 16 bits
     """
-    while n > 0 and ordered[n - 1] > value:
-        ordered[n] = ordered[n - 1]
+    while n > 0 and numbers[n - 1] > value:
+        numbers[n] = numbers[n - 1]
         n -= 1
-    ordered[n] = value
+    numbers[n] = value

@@ -52,15 +52,15 @@ class NoiseModel:
 
     def fixed(self, seconds: Image, n_exp: NDArray[np.int16]) -> Floats:
         """Return the variance without light: dark current and read noise."""
-        n_read = np.maximum(n_exp, 1)
-        return np.asarray(self.area * (self.dark_rate * seconds + self.readnoise_e**2 * n_read))
+        n_reads = np.maximum(n_exp, 1)
+        return np.asarray(self.area * (self.dark_rate * seconds + self.readnoise_e**2 * n_reads))
 
     def typical_fixed(self, seconds: Image, n_exp: NDArray[np.int16], good: Bools) -> float:
         """Return the median of it over the good pixels of an image; NaN without any."""
         check_shapes(seconds, n_exp, good)
         every = max(len(good) // N_SAMPLE, 1)
-        used = good[::every]
-        sample = np.sort(self.fixed(seconds[::every][used], n_exp[::every][used]))
+        mask = good[::every]
+        sample = np.sort(self.fixed(seconds[::every][mask], n_exp[::every][mask]))
         low, high = range_of_median(sample)
         n, n_below, n_low, inside = _fixed_between(
             plane(seconds, np.float32), plane(n_exp, np.int16), plane(good, bool), self.numbers,
@@ -105,11 +105,11 @@ def level_and_scatter(values: NDArray[np.floating[Any]], good: Bools) -> tuple[f
     good : (ny, nx) bool
     """
     check_shapes(values, good)
-    used = plane(good, bool)
-    pixels, least = plane(values), _least_box(used)
+    mask = plane(good, bool)
+    pixels, least = plane(values), _least_box(mask)
 
     def boxes(rows: slice) -> Floats:
-        return _value_boxes(pixels[rows], used[rows], least)
+        return _value_boxes(pixels[rows], mask[rows], least)
 
     return _typical(_in_all_boxes(boxes, values.shape), values, good)
 
@@ -128,12 +128,12 @@ def residual_scatter(
     model : NoiseModel
     """
     check_shapes(counts, seconds, n_exp, good)
-    used = plane(good, bool)
-    images, least = (plane(counts), plane(seconds), plane(n_exp, np.int16), used), _least_box(used)
+    mask = plane(good, bool)
+    images, least = (plane(counts), plane(seconds), plane(n_exp, np.int16), mask), _least_box(mask)
 
     def boxes(rows: slice) -> Floats:
-        part, times, numbers, chosen = (image[rows] for image in images)
-        return _residual_boxes(part, times, numbers, chosen, model.numbers, least)
+        part, times, numbers, in_mask = (image[rows] for image in images)
+        return _residual_boxes(part, times, numbers, in_mask, model.numbers, least)
 
     return _typical(_in_all_boxes(boxes, counts.shape), np.zeros(0), good)[1]
 
@@ -156,9 +156,9 @@ def _least_box(good: Bools) -> int:
 
 def _typical(boxes: Floats, values: NDArray[np.floating[Any]], good: Bools) -> tuple[float, float]:
     """Return the medians over the boxes of level and scatter; without boxes, of all pixels."""
-    measured = boxes[np.isfinite(boxes[:, 0])]
-    if len(measured):
-        low, middle = measured.T
+    finite_boxes = boxes[np.isfinite(boxes[:, 0])]
+    if len(finite_boxes):
+        low, middle = finite_boxes.T
         return float(np.median(middle)), float(np.median(middle - low))
     inside = values[good] if values.size else values
     return (float(np.median(inside)) if inside.size else 0.0), 0.0
@@ -177,11 +177,11 @@ def _fixed_between(
     n, n_below, n_low, n_inside = 0, 0, 0, 0
     per_second, per_exposure = np.float32(model[5]), model[6]
     for y in range(seconds.shape[0]):
-        times, exposures, used = seconds[y], n_exp[y], good[y]
+        times, exposures, in_mask = seconds[y], n_exp[y], good[y]
         for x in range(len(line)):
             value = model[7] * (per_second * times[x] + per_exposure * max(exposures[x], 1))
-            line[x] = value if used[x] else np.nan  # which is in no range
-        n += count(used)
+            line[x] = value if in_mask[x] else np.nan  # which is in no range
+        n += count(in_mask)
         for x in range(len(line)):
             n_below += line[x] < low
             n_low += line[x] == low
@@ -259,23 +259,23 @@ def write_residuals(
 
 
 @compiled
-def appended(line: Floats, used: Bools, box: Floats, n: int) -> int:
+def appended(line: Floats, mask: Bools, box: Floats, n: int) -> int:
     """Append the values of a row that are used; return how many there are then.
 
     Parameters
     ----------
     line : (m,) float
-    used : (m,) bool
+    mask : (m,) bool
     box : (M,) float with room for m values after the first n; written
     n : values in it so far
     """
-    if count(used) == len(used):  # as nearly always: a plain copy
-        for i in range(len(used)):
+    if count(mask) == len(mask):  # as nearly always: a plain copy
+        for i in range(len(mask)):
             box[n + i] = line[i]
-        return n + len(used)
-    for i in range(len(used)):
+        return n + len(mask)
+    for i in range(len(mask)):
         box[n] = line[i]
-        n += used[i]
+        n += mask[i]
     return n
 
 
@@ -290,8 +290,8 @@ def expected_variance(counts: Any, sky: Any, seconds: Any, n_exp: int, model: Fl
     n_exp : number of exposures
     model : numbers of a NoiseModel
     """
-    fixed = model[0] * seconds + model[1] * max(n_exp, 1)
-    return upper(np.float64(counts), 0.5 * np.float64(sky)) + fixed
+    constant = model[0] * seconds + model[1] * max(n_exp, 1)
+    return upper(np.float64(counts), 0.5 * np.float64(sky)) + constant
 
 
 @compiled
@@ -312,9 +312,9 @@ def two_percentiles(values: Floats, bins: NDArray[np.uint8]) -> tuple[float, flo
     start, stop = guess[len(guess) // 20], guess[(len(guess) * 13) // 20]
     scale = N_BINS / (stop - start)
     if not 0 < scale < math.inf:  # many equal values, or very few, or some that are no numbers
-        ordered, none = np.sort(values), long(0)
-        low_value = interpolated(ordered, LOW_PERCENT, none, n)
-        return low_value, interpolated(ordered, MIDDLE_PERCENT, none, n)
+        in_order, none = np.sort(values), long(0)
+        low_value = interpolated(in_order, LOW_PERCENT, none, n)
+        return low_value, interpolated(in_order, MIDDLE_PERCENT, none, n)
     count = np.zeros(N_BINS + 3, np.int64)
     for i in range(n):
         bins[i] = np.uint8(lower(upper((values[i] - start) * scale, -1.0), LAST_BIN) + 1.0)
@@ -356,20 +356,20 @@ def bins_of(n_before: NDArray[np.int64], percent: float, n: int) -> tuple[int, i
 
 
 @compiled
-def interpolated(ordered: Floats, percent: float, n_before: int, n: int) -> Any:
+def interpolated(in_order: Floats, percent: float, n_before: int, n: int) -> Any:
     """Return a percentile of n values, of which sorted ones after the first few are given.
 
     Parameters
     ----------
-    ordered : (m,) float, the values after the first ``n_before``
+    in_order : (m,) float, the values after the first ``n_before``
     percent : 0 to 100
     n_before : values that are left out
     n : number of all values
     """
     position = percent / 100.0 * (n - 1)
     rank = int(position)
-    low = ordered[rank - n_before]
-    high = ordered[min(rank + 1, n - 1) - n_before]
+    low = in_order[rank - n_before]
+    high = in_order[min(rank + 1, n - 1) - n_before]
     return low + (high - low) * (position - rank)
 
 
@@ -402,15 +402,15 @@ def electrons(
     """
     check_shapes(rate, seconds, n_exp, good)
     images = (plane(rate, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16))
-    counts, saturated = np.empty(rate.shape, np.float32), np.zeros(rate.shape, np.bool_)
-    used = plane(good, bool)
+    counts, is_saturated = np.empty(rate.shape, np.float32), np.zeros(rate.shape, np.bool_)
+    mask = plane(good, bool)
 
     def work(first: int, last: int) -> None:
-        rows, outputs = (first, last), (counts, saturated)
-        _electrons(*images, used, model.numbers, limit_e, rows, outputs)
+        rows, outputs = (first, last), (counts, is_saturated)
+        _electrons(*images, mask, model.numbers, limit_e, rows, outputs)
 
     in_portions(work, len(rate), ROWS_WORTH_A_THREAD)
-    return counts, saturated
+    return counts, is_saturated
 
 
 @compiled
@@ -425,15 +425,15 @@ def _electrons(
     outputs: tuple[Image, Bools],
 ) -> None:
     """Fill some rows; what is saturated can reach into others, too."""
-    nx, (counts, saturated) = rate.shape[1], outputs
-    sky_rate, added = np.float32(model[2]), np.float32(model[3])
+    nx, (counts, is_saturated) = rate.shape[1], outputs
+    sky_rate, sky_per_s = np.float32(model[2]), np.float32(model[3])
     outside = sky_rate * np.float32(model[4])
     for y in range(rows[0], rows[1]):
         for x in range(nx):
-            counts[y, x] = (rate[y, x] + added) * seconds[y, x] if good[y, x] else outside
+            counts[y, x] = (rate[y, x] + sky_per_s) * seconds[y, x] if good[y, x] else outside
         for x in range(nx):
             if counts[y, x] > limit_e and counts[y, x] > limit_e * max(n_exp[y, x], 1):
-                mark_diamond(saturated, y, x)
+                mark_diamond(is_saturated, y, x)
 
 
 @compiled
@@ -474,12 +474,12 @@ def variance_plane(
     """
     check_shapes(counts, seconds, n_exp, good)
     images = (plane(counts, np.float32), plane(seconds, np.float32), plane(n_exp, np.int16))
-    used, out = plane(good, bool), np.empty(counts.shape, np.float32)
+    mask, out = plane(good, bool), np.empty(counts.shape, np.float32)
 
     def work(first: int, last: int) -> None:
         rows = slice(first, last)
         part, times, numbers = (image[rows] for image in images)
-        _variance_plane(part, times, numbers, used[rows], model.numbers, factor, out[rows])
+        _variance_plane(part, times, numbers, mask[rows], model.numbers, factor, out[rows])
 
     in_portions(work, len(out), ROWS_WORTH_A_THREAD)
     return out

@@ -26,27 +26,27 @@ LANES = 32
 ZERO = np.float32(0)
 
 
-def grown_by_one(mask: Bools, allowed: Bools) -> Bools:
+def grown_by_one(mask: Bools, may_grow: Bools) -> Bools:
     """Return the pixels of a mask and their eight neighbours, where allowed.
 
     Parameters
     ----------
-    mask, allowed : (ny, nx) bool
+    mask, may_grow : (ny, nx) bool
     """
-    check_shapes(mask, allowed)
-    out = np.zeros(allowed.shape, bool)
-    _grow_by_one(np.flatnonzero(mask), plane(allowed, bool), out)
+    check_shapes(mask, may_grow)
+    out = np.zeros(may_grow.shape, bool)
+    _grow_by_one(np.flatnonzero(mask), plane(may_grow, bool), out)
     return out
 
 
 @compiled
-def _grow_by_one(places: Places, allowed: Bools, out: Bools) -> None:
-    ny, nx = allowed.shape
+def _grow_by_one(places: Places, may_grow: Bools, out: Bools) -> None:
+    ny, nx = may_grow.shape
     for place in places:
         y, x = place // nx, place % nx
         for v in range(max(y - 1, 0), min(y + 2, ny)):
             for u in range(max(x - 1, 0), min(x + 2, nx)):
-                out[v, u] = allowed[v, u]
+                out[v, u] = may_grow[v, u]
 
 
 def take_sky_off(counts: Image, seconds: Image, good: Bools, sky_rate: float) -> None:
@@ -60,11 +60,11 @@ def take_sky_off(counts: Image, seconds: Image, good: Bools, sky_rate: float) ->
     sky_rate : electrons / s per pixel
     """
     check_shapes(counts, seconds, good)
-    times, used, rate = plane(seconds, np.float32), plane(good, bool), np.float32(sky_rate)
+    times, mask, rate = plane(seconds, np.float32), plane(good, bool), np.float32(sky_rate)
 
     def work(first: int, last: int) -> None:
         rows = slice(first, last)
-        _take_sky_off(counts[rows], times[rows], used[rows], rate)
+        _take_sky_off(counts[rows], times[rows], mask[rows], rate)
 
     in_portions(work, len(counts), ROWS_WORTH_A_THREAD)
 
@@ -72,9 +72,9 @@ def take_sky_off(counts: Image, seconds: Image, good: Bools, sky_rate: float) ->
 @compiled
 def _take_sky_off(counts: Image, seconds: Image, good: Bools, sky_rate: np.float32) -> None:
     for y in range(counts.shape[0]):
-        pixels, times, used = counts[y], seconds[y], good[y]
+        pixels, times, mask = counts[y], seconds[y], good[y]
         for i in range(len(pixels)):
-            pixels[i] = pixels[i] - sky_rate * times[i] if used[i] else ZERO
+            pixels[i] = pixels[i] - sky_rate * times[i] if mask[i] else ZERO
 
 
 def maxima(signal: Image, near: Bools) -> tuple[Places, Places]:
@@ -223,7 +223,7 @@ def _minor_widths(
 ) -> None:
     reach, half = math.ceil(outer), math.ceil(inner)
     stamp = np.empty((2 * half + 1, 2 * half + 1), np.float64)
-    fixed = np.exp(-0.5 * (np.arange(-reach, reach + 1) / window_px) ** 2)
+    profile = np.exp(-0.5 * (np.arange(-reach, reach + 1) / window_px) ** 2)
     across, down = np.empty(2 * reach + 1), np.empty(2 * reach + 1)
     inside = np.empty((2 * half + 1, 2 * half + 1), np.float64)
     for i in range(-half, half + 1):
@@ -236,8 +236,8 @@ def _minor_widths(
         cut_out(signal, x[k], y[k], level, inside, stamp)
         x0, y0 = 0.0, 0.0
         for step in range(N_STEPS):
-            shifted_window(fixed, x0, window_px, across)
-            shifted_window(fixed, y0, window_px, down)
+            shifted_window(profile, x0, window_px, across)
+            shifted_window(profile, y0, window_px, down)
             sums = moments(stamp, across, down, x0, y0)
             if step < N_STEPS - 1 and sums[0] > 0:
                 # The window halves the step of the centroid, hence the 2.
@@ -340,21 +340,21 @@ def cut_out(image: Image, x: int, y: int, level: float, inside: Floats, stamp: F
 
 
 @compiled
-def shifted_window(fixed: Floats, shift: float, sigma: float, out: Floats) -> None:
+def shifted_window(profile: Floats, shift: float, sigma: float, out: Floats) -> None:
     """Write a Gaussian moved off the middle: two exponentials and powers of one of them.
 
     Parameters
     ----------
-    fixed : (k,) float, the Gaussian in the middle, k odd
+    profile : (k,) float, the Gaussian in the middle, k odd
     shift : px
     sigma : of the Gaussian, px
     out : (k,) float, written
     """
-    reach = len(fixed) // 2
+    reach = len(profile) // 2
     factor = math.exp(shift / sigma**2)
     up, down = math.exp(-0.5 * (shift / sigma) ** 2), math.exp(-0.5 * (shift / sigma) ** 2)
     for i in range(reach + 1):
-        out[reach + i], out[reach - i] = fixed[reach + i] * up, fixed[reach - i] * down
+        out[reach + i], out[reach - i] = profile[reach + i] * up, profile[reach - i] * down
         up *= factor
         down /= factor
 
@@ -502,12 +502,12 @@ def connected_pixels(
     first : flat index of the pixel to start from
     part : (m,) int64, room for the result
     """
-    part[0], n, done, kinds = first, 1, 0, 0
+    part[0], n, n_done, kinds = first, 1, 0, 0
     state[first] |= SEEN
-    while done < n:
-        place = part[done]
+    while n_done < n:
+        place = part[n_done]
         kinds |= state[place]
-        done += 1
+        n_done += 1
         for row in (place - width, place, place + width):
             for near in range(row - 1, row + 2):
                 if state[near] & IN_MASK and not state[near] & SEEN:
@@ -562,28 +562,28 @@ def neighbour(j: int, width: int) -> int:
     return (-width - 1, -width + 1, width - 1, width + 1)[j - 4]
 
 
-def blurred_above(mask: Bools, weights: Floats, threshold: float, allowed: Bools) -> Bools:
+def blurred_above(mask: Bools, weights: Floats, threshold: float, may_grow: Bools) -> Bools:
     """Return a mask grown by the pixels where its convolution passes a threshold.
 
     Parameters
     ----------
-    mask, allowed : (ny, nx) bool
+    mask, may_grow : (ny, nx) bool
         Beyond the edge the mask is empty; what is not allowed is left out.
     weights : (2 r + 1,)
         Factors of the convolution along one axis; it is separable.
     """
-    check_shapes(mask, allowed)
+    check_shapes(mask, may_grow)
     if weights.ndim != 1 or len(weights) % 2 == 0:
         raise ValueError(f"a convolution has an odd number of factors, not {weights.shape}")
-    out: Bools = plane(mask, bool) & plane(allowed, bool)
+    out: Bools = plane(mask, bool) & plane(may_grow, bool)
     factors = plane(weights, np.float64)
-    _add_blurred(plane(mask, bool), factors, threshold, plane(allowed, bool), out)
+    _add_blurred(plane(mask, bool), factors, threshold, plane(may_grow, bool), out)
     return out
 
 
 @compiled
 def _add_blurred(
-    mask: Bools, weights: Floats, threshold: float, allowed: Bools, out: Bools
+    mask: Bools, weights: Floats, threshold: float, may_grow: Bools, out: Bools
 ) -> None:
     ny, nx = mask.shape
     reach = len(weights) // 2
@@ -598,7 +598,7 @@ def _add_blurred(
                         for i in range(n):
                             sums[(y + j) % n, x + i] += weights[j] * weights[i]
         if y >= reach:  # row y - reach gets no more
-            row, done, may_be = sums[y % n], out[y - reach], allowed[y - reach]
+            row, out_row, may_be = sums[y % n], out[y - reach], may_grow[y - reach]
             for x in range(nx):
-                done[x] |= may_be[x] & (row[x + reach] > threshold)
+                out_row[x] |= may_be[x] & (row[x + reach] > threshold)
         sums[y % n] = 0.0

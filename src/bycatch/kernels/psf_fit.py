@@ -323,11 +323,11 @@ def _quality(
     core, rho = core_and_correlation
     ny, nx = pixels.data.shape
     size, lag = stamps.shape[2], len(rho) // 2
-    scaled = np.zeros((N_PARTS, size, size))
+    weighted_stamps = np.zeros((N_PARTS, size, size))
     for k in range(len(stamps)):
         if not (-size < row[k] < ny and -size < column[k] < nx):
             continue
-        scaled[:] = 0.0
+        weighted_stamps[:] = 0.0
         x, y = _middle(stamps[k, 0])
         for v in range(max(-row[k], 0), min(size, ny - row[k])):
             for u in range(max(-column[k], 0), min(size, nx - column[k])):
@@ -347,9 +347,9 @@ def _quality(
                     out[k, 4] += flux[k] * a
                     out[k, 5] += light
                 for p in range(N_PARTS):
-                    scaled[p, v, u] = w * np.sqrt(variance) * stamps[k, p, v, u]
+                    weighted_stamps[p, v, u] = w * np.sqrt(variance) * stamps[k, p, v, u]
         for p in range(N_PARTS):
-            out[k, 6 + p] = _correlated(scaled[p], rho, lag)
+            out[k, 6 + p] = _variance_of_sum(weighted_stamps[p], rho, lag)
 
 
 @compiled
@@ -364,7 +364,7 @@ def _middle(light: Image) -> tuple[float, float]:
 
 
 @compiled
-def _correlated(values: Floats, rho: Floats, lag: int) -> float:
+def _variance_of_sum(values: Floats, rho: Floats, lag: int) -> float:
     """Return the variance of a sum of values times noise of variance 1 and that correlation."""
     size = len(values)
     total = 0.0

@@ -130,7 +130,7 @@ def _conjugate(
     tolerance: float,
 ) -> Floats:
     """Return the solution by conjugate gradients (Hestenes & Stiefel 1952), block by block."""
-    found, rest = np.zeros(gradient.shape), gradient.copy()
+    solution, rest = np.zeros(gradient.shape), gradient.copy()
     way, product, close = np.empty(gradient.shape), np.empty(gradient.shape), np.empty(rest.shape)
     now = _apply(inverse, rest, close)
     way[:] = close
@@ -148,13 +148,13 @@ def _conjugate(
         step = now / bend
         for k in range(len(way)):
             for p in range(N_PARTS):
-                found[k, p] += step * way[k, p]
+                solution[k, p] += step * way[k, p]
                 rest[k, p] -= step * product[k, p]
         before, now = now, _apply(inverse, rest, close)
         for k in range(len(way)):
             for p in range(N_PARTS):
                 way[k, p] = close[k, p] + now / before * way[k, p]
-    return found
+    return solution
 
 
 def joint_variances(
@@ -210,11 +210,11 @@ def _variances(
 ) -> None:
     partner, tie, _, start = by_star
     size = N_PARTS * (MOST_TIES + 1)
-    matrix, chosen = np.empty((size, size)), np.empty(MOST_TIES + 1, np.int64)
+    matrix, stars = np.empty((size, size)), np.empty(MOST_TIES + 1, np.int64)
     strength = np.empty(MOST_TIES)
     for k in range(begin, end):
         n = 0
-        chosen[0] = k
+        stars[0] = k
         for m in range(start[k], start[k + 1]):
             # The strongest first: by the tie of the fluxes against both blocks.
             other = partner[m]
@@ -224,11 +224,11 @@ def _variances(
                 continue
             at = min(n, MOST_TIES - 1)
             while at > 0 and strength[at - 1] < value:
-                strength[at], chosen[at + 1] = strength[at - 1], chosen[at]
+                strength[at], stars[at + 1] = strength[at - 1], stars[at]
                 at -= 1
-            strength[at], chosen[at + 1] = value, other
+            strength[at], stars[at + 1] = value, other
             n = min(n + 1, MOST_TIES)
-        _fill(blocks, ties, by_star, moves, chosen[: n + 1], matrix)
+        _fill(blocks, ties, by_star, moves, stars[: n + 1], matrix)
         _own_variances(matrix, N_PARTS * (n + 1), out[k])
         if not moves[k]:
             out[k, 1] = out[k, 2] = np.nan
@@ -245,14 +245,14 @@ def _fill(
     ties: Floats,
     by_star: _ByStar,
     moves: Bools,
-    chosen: Ints,
+    stars: Ints,
     matrix: Floats,
 ) -> None:
     """Fill the equations of some stars; x and y of those that do not move drop out."""
     partner, tie, is_first, start = by_star
     matrix[:] = 0.0
-    for i in range(len(chosen)):
-        star = chosen[i]
+    for i in range(len(stars)):
+        star = stars[i]
         for p in range(N_PARTS):
             for q in range(N_PARTS):
                 if moves[star] or not (_is_place(p) or _is_place(q)):
@@ -261,8 +261,8 @@ def _fill(
             for p in range(1, 3):
                 matrix[N_PARTS * i + p, N_PARTS * i + p] = 1.0
         for m in range(start[star], start[star + 1]):
-            for j in range(i + 1, len(chosen)):
-                if chosen[j] != partner[m]:
+            for j in range(i + 1, len(stars)):
+                if stars[j] != partner[m]:
                     continue
                 for p in range(N_PARTS):
                     for q in range(N_PARTS):

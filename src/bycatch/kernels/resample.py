@@ -18,18 +18,18 @@ less than 1e-3 px within it."""
 
 
 def flux_and_variance(
-    sci: Image, background: Image, noise: Image, known: Bools, unit: float
+    sci: Image, background: Image, noise: Image, has_data: Bools, unit: float
 ) -> tuple[Image, Image]:
     """Return the flux of pixels above the background, and its variance; NaN where there is none.
 
     Parameters
     ----------
     sci, background, noise : (ny, nx) float32, e/s; no noise: no data
-    known : (ny, nx) bool; pixels that count
+    has_data : (ny, nx) bool; pixels that count
     unit : flux of 1 e/s
     """
-    check_shapes(sci, background, noise, known)
-    planes = plane(sci), plane(background), plane(noise), plane(known, np.bool_)
+    check_shapes(sci, background, noise, has_data)
+    planes = plane(sci), plane(background), plane(noise), plane(has_data, np.bool_)
     flux, variance = np.empty(sci.shape, np.float32), np.empty(sci.shape, np.float32)
 
     def work(first: int, last: int) -> None:
@@ -46,7 +46,7 @@ def _write_flux(
     sci: Image,
     background: Image,
     noise: Image,
-    known: Bools,
+    has_data: Bools,
     unit: np.float32,
     flux: Image,
     variance: Image,
@@ -55,7 +55,7 @@ def _write_flux(
     for y in range(sci.shape[0]):
         for x in range(sci.shape[1]):
             sigma = unit * noise[y, x]
-            is_known = known[y, x] and sigma > 0
+            is_known = has_data[y, x] and sigma > 0
             flux[y, x] = unit * (sci[y, x] - background[y, x]) if is_known else nothing
             variance[y, x] = sigma * sigma if is_known else nothing
 

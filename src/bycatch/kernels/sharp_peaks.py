@@ -53,7 +53,7 @@ def sharp_peaks(
     if not 0 < length_px(inner_px) < length_px(outer_px):
         raise ValueError(f"{inner_px} and {outer_px} px are no widths of two Gaussians")
     ny, nx = sci.shape
-    light, known = plane(sci, np.float32), plane(valid, np.bool_)
+    light, has_data = plane(sci, np.float32), plane(valid, np.bool_)
     weights = _weights(inner_px), _weights(outer_px)
     parts: dict[int, NDArray[np.float64]] = {}
 
@@ -62,14 +62,14 @@ def sharp_peaks(
             last = min(row + BAND_ROWS, end)
             low, high = max(row - 1, 0), min(last + 1, ny)
             sharp = np.empty((high - low, nx), np.float32)
-            _write_difference(light, known, low, *weights, sharp)
-            images = sharp, light[low:high], known[low:high]
+            _write_difference(light, has_data, low, *weights, sharp)
+            images = sharp, light[low:high], has_data[low:high]
             parts[row] = _peaks(*images, row - low, last - low, low, max(least, FAINTEST))
 
     if ny and nx:
         in_portions(work, ny, ROWS_WORTH_A_THREAD)
-    joined = [parts[first] for first in sorted(parts)] or [np.empty((3, 0))]
-    x, y, height = np.concatenate(joined, axis=1)
+    bands = [parts[first] for first in sorted(parts)] or [np.empty((3, 0))]
+    x, y, height = np.concatenate(bands, axis=1)
     return x, y, height
 
 
@@ -120,8 +120,8 @@ def _write_difference(
 @compiled
 def _take(sci: Image, valid: Bools, line: Image) -> None:
     for x in range(line.size):
-        known = valid[x] and math.isfinite(sci[x])
-        line[x] = sci[x] if known else np.float32(0)
+        has_data = valid[x] and math.isfinite(sci[x])
+        line[x] = sci[x] if has_data else np.float32(0)
 
 
 @compiled

@@ -33,7 +33,7 @@ MINOR, MAJOR, FLUX, NOISE, BOX, MASKED, PEAK_X, PEAK_Y, LEVEL = range(N_VALUES)
 
 def sharpness(
     image: NDArray[np.float32],
-    marked: NDArray[np.bool_],
+    ray_mask: NDArray[np.bool_],
     x: ArrayLike,
     y: ArrayLike,
     *,
@@ -48,7 +48,7 @@ def sharpness(
     ----------
     image : (ny, nx) float32
         What is NaN counts as 0.
-    marked : (ny, nx) bool
+    ray_mask : (ny, nx) bool
         A mask, as that of cosmic rays.
     x, y : (N,) float
         0-based pixel centres.
@@ -71,10 +71,10 @@ def sharpness(
         pixels that is marked, the peak's column and row, and the ring's median.  NaN off the
         image.
     """
-    check_shapes(image, marked)
+    check_shapes(image, ray_mask)
     column, row = points(x, y)
     out = np.full((len(column), N_VALUES), np.nan)
-    pixels, mask = plane(image, np.float32), plane(marked, np.bool_)
+    pixels, mask = plane(image, np.float32), plane(ray_mask, np.bool_)
     window, search = float(window_px), length_px(search_px)
     ring, box = ring_of(ring_px), int(length_px(box_px))
 
@@ -89,7 +89,7 @@ def sharpness(
 @compiled
 def _sharpness(
     image: NDArray[np.float32],
-    marked: NDArray[np.bool_],
+    ray_mask: NDArray[np.bool_],
     x: Floats,
     y: Floats,
     window_px: float,
@@ -109,7 +109,7 @@ def _sharpness(
     for i in range(-half, half + 1):
         for j in range(-half, half + 1):
             inside[i + half, j + half] = math.hypot(i, j) < inner
-    fixed = np.exp(-0.5 * (np.arange(-reach, reach + 1) / window_px) ** 2)
+    profile = np.exp(-0.5 * (np.arange(-reach, reach + 1) / window_px) ** 2)
     across, down = np.empty(2 * reach + 1), np.empty(2 * reach + 1)
     dx, dy = ring_steps(inner, outer)
     far = max(half, reach)
@@ -125,8 +125,8 @@ def _sharpness(
         cut_out(near, far, far, level, inside, stamp)
         x0, y0 = 0.0, 0.0
         for step in range(N_STEPS):
-            shifted_window(fixed, x0, window_px, across)
-            shifted_window(fixed, y0, window_px, down)
+            shifted_window(profile, x0, window_px, across)
+            shifted_window(profile, y0, window_px, down)
             sums = moments(stamp, across, down, x0, y0)
             if step < N_STEPS - 1 and sums[0] > 0:
                 # The window halves the step of the centroid, hence the 2.
@@ -140,7 +140,7 @@ def _sharpness(
             squares = squares[0] + across[i] * across[i], squares[1] + down[i] * down[i]
         out[k, NOISE] = math.sqrt(squares[0] * squares[1])
         out[k, BOX] = box_share(stamp, box_px)
-        out[k, MASKED] = marked_share(stamp, marked, column, row)
+        out[k, MASKED] = marked_share(stamp, ray_mask, column, row)
         out[k, PEAK_X], out[k, PEAK_Y], out[k, LEVEL] = column, row, level
 
 
@@ -248,16 +248,16 @@ def box_sum(stamp: Floats, row: int, column: int, side: int) -> float:
 
 
 @compiled
-def marked_share(stamp: Floats, marked: NDArray[np.bool_], x: int, y: int) -> float:
+def marked_share(stamp: Floats, ray_mask: NDArray[np.bool_], x: int, y: int) -> float:
     """Return the share of the positive light within 2 px that lies on marked pixels.
 
     Parameters
     ----------
     stamp : (k, k) float, k odd, at least 5
-    marked : (ny, nx) bool, of the image
+    ray_mask : (ny, nx) bool, of the image
     x, y : pixel of the image in the middle of the stamp
     """
-    ny, nx = marked.shape
+    ny, nx = ray_mask.shape
     middle = stamp.shape[0] // 2
     on, total = 0.0, 0.0
     for i in range(-2, 3):
@@ -265,5 +265,5 @@ def marked_share(stamp: Floats, marked: NDArray[np.bool_], x: int, y: int) -> fl
             light = stamp[middle + i, middle + j]
             if i * i + j * j <= 5 and light > 0 and 0 <= y + i < ny and 0 <= x + j < nx:
                 total += light
-                on += light if marked[y + i, x + j] else 0.0
+                on += light if ray_mask[y + i, x + j] else 0.0
     return on / total if total > 0 else 0.0

@@ -61,11 +61,11 @@ def annulus_stats(
     image, mask, limit = plane(data), plane(valid, np.bool_), float(clip_sigma)
     if labels is not None:
         check_shapes(data, labels)
-    taken = plane(np.empty((0, 0)) if labels is None else labels, np.int32)
+    label_image = plane(np.empty((0, 0)) if labels is None else labels, np.int32)
     radii = (length_px(radii_px[0]), length_px(radii_px[1]))
 
     def work(i: int, j: int) -> None:
-        _annulus_stats(image, mask, taken, column[i:j], row[i:j], radii, limit, out[i:j])
+        _annulus_stats(image, mask, label_image, column[i:j], row[i:j], radii, limit, out[i:j])
 
     in_portions(work, len(column), WORTH_A_THREAD)
     return SkyStats(out[:, 0], out[:, 1], out[:, 2].astype(np.int64))
@@ -175,15 +175,15 @@ def clip(values: NDArray[np.floating], n: int, clip_sigma: float) -> tuple[float
         mean = total / n
         std = math.sqrt(max(squares / n - mean * mean, 0.0))
         low, high = median - clip_sigma * std, median + clip_sigma * std
-        kept = 0
+        n_inside = 0
         for i in range(n):
             value = values[i]
-            values[kept] = value
-            kept += low <= value <= high
+            values[n_inside] = value
+            n_inside += low <= value <= high
         # Rounding of the sums must not clip everything away.
-        if kept in (n, 0):
+        if n_inside in (n, 0):
             return median, std, n
-        n = kept
+        n = n_inside
 
 
 @compiled

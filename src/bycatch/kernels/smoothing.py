@@ -98,17 +98,17 @@ def _smooth(
 ) -> None:
     ny, nx = data.shape
     size, reach = len(weights), len(weights) // 2
-    values, known = window(size, nx)
+    values, has_data = window(size, nx)
     for row in range(-reach, ny):
         slot = (row + reach) % size
-        values[slot], known[slot] = np.float32(0), np.uint8(0)
+        values[slot], has_data[slot] = np.float32(0), np.uint8(0)
         if row + reach < ny:
             for x in range(nx):
                 if valid[row + reach, x] and math.isfinite(data[row + reach, x]):
                     values[slot, x + reach] = data[row + reach, x]
-                    known[slot, x + reach] = np.uint8(1)
+                    has_data[slot, x + reach] = np.uint8(1)
         if row >= 0:
-            smooth_row(values, known, weights, row, out[row])
+            smooth_row(values, has_data, weights, row, out[row])
 
 
 @compiled
@@ -130,7 +130,7 @@ def window(size: int, nx: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
 @compiled
 def smooth_row(
     values: NDArray[np.float32],
-    known: NDArray[np.uint8],
+    has_data: NDArray[np.uint8],
     weights: NDArray[np.float64],
     row: int,
     out: NDArray[np.float32],
@@ -141,7 +141,7 @@ def smooth_row(
 
     Parameters
     ----------
-    values, known : (k, nx + k - 1) float32 and uint8, of `window`
+    values, has_data : (k, nx + k - 1) float32 and uint8, of `window`
     weights : (k, k) float
     row : of the image
     out : (nx,) float32, written
@@ -154,14 +154,14 @@ def smooth_row(
         whole += weight
     for x0 in range(0, nx, STRETCH):
         n = min(STRETCH, nx - x0)
-        n_known = 0
+        n_with_data = 0
         for j in range(size):
-            n_known += count(known[j, x0 : x0 + n + 2 * reach])
+            n_with_data += count(has_data[j, x0 : x0 + n + 2 * reach])
         target = out[x0 : x0 + n]
-        if n_known == 0:
+        if n_with_data == 0:
             target[:] = np.float32(0)
             continue
-        complete = n_known == size * (n + 2 * reach)
+        complete = n_with_data == size * (n + 2 * reach)
         total[:] = 0.0
         norm[:] = whole if complete else 0.0
         for j in range(size):
@@ -170,7 +170,7 @@ def smooth_row(
                 weight = weights[size - 1 - j, size - 1 - i]
                 _add(total, values[slot, x0 + i : x0 + i + n], weight)
                 if not complete:
-                    _add(norm, known[slot, x0 + i : x0 + i + n], weight)
+                    _add(norm, has_data[slot, x0 + i : x0 + i + n], weight)
         _divide(total, norm, target)
 
 

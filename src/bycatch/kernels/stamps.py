@@ -81,17 +81,17 @@ def north_up(
     if n and (reach.min() < 0 or reach.max() > MOST_HALF):
         raise ValueError(f"stamps of {reach.min()} to {reach.max()} steps a side")
     start = np.concatenate([[0], np.cumsum((2 * reach + 1) ** 2)])
-    values, masked = np.zeros(start[-1], np.float32), np.full(start[-1], NO_DATA, np.uint8)
+    values, why_masked = np.zeros(start[-1], np.float32), np.full(start[-1], NO_DATA, np.uint8)
     images = plane(sci, np.float32), plane(good, np.bool_), plane(label_plane(labels), np.int32)
 
     def work(i: int, j: int) -> None:
         _north_up(
             images, column[i:j], row[i:j], own[i:j], level[i:j], matrix[i:j], reach[i:j],
-            start[i:j], (values, masked),
+            start[i:j], (values, why_masked),
         )  # fmt: skip
 
     in_portions(work, n, WORTH_A_THREAD)
-    return values, masked
+    return values, why_masked
 
 
 @compiled
@@ -106,7 +106,7 @@ def _north_up(
     start: NDArray[np.int64],
     stamps: tuple[Image, NDArray[np.uint8]],
 ) -> None:
-    values, masked = stamps
+    values, why_masked = stamps
     for k in range(x.size):
         h = half[k]
         xw, xn, yw, yn = matrix[k, 0, 0], matrix[k, 0, 1], matrix[k, 1, 0], matrix[k, 1, 1]
@@ -120,17 +120,17 @@ def _north_up(
         row0 = math.floor(y[k] - reach_y) - MARGIN_PX
         width = math.ceil(x[k] + reach_x) + MARGIN_PX + 1 - column0
         height = math.ceil(y[k] + reach_y) + MARGIN_PX + 1 - row0
-        cut = np.zeros((height, width))
+        cutout = np.zeros((height, width))
         kind = np.full((height, width), NO_DATA, np.uint8)
-        lacks = _fill(images, x[k], y[k], own[k], sky[k], (column0, row0), cut, kind)
+        lacks = _fill(images, x[k], y[k], own[k], sky[k], (column0, row0), cutout, kind)
         if lacks:
             # The pixel nearest to the place opposite will do for splines to be laid through all;
             # they then tell what is at the place itself.
-            pixels = cut.copy()
-            _to_splines(cut)
-            _fill_from(cut, kind, x[k] - column0, y[k] - row0, pixels)
-            cut[:] = pixels
-        _to_splines(cut)
+            pixels = cutout.copy()
+            _to_splines(cutout)
+            _fill_from(cutout, kind, x[k] - column0, y[k] - row0, pixels)
+            cutout[:] = pixels
+        _to_splines(cutout)
         at = start[k]
         for j in range(2 * h + 1):
             n = float(j - h)
@@ -141,8 +141,8 @@ def _north_up(
                 left, low = math.floor(cx), math.floor(cy)
                 if 1 <= left < width - 2 and 1 <= low < height - 2:
                     u, v = cx - left, cy - low
-                    values[at] = _value(cut, u, v, left, low)
-                    masked[at] = _lacking(kind, u, v, left, low) if lacks else 0
+                    values[at] = _value(cutout, u, v, left, low)
+                    why_masked[at] = _lacking(kind, u, v, left, low) if lacks else 0
                 at += 1
 
 
@@ -154,14 +154,14 @@ def _fill(
     own: int,
     sky: float,
     corner: tuple[int, int],
-    cut: Floats,
+    cutout: Floats,
     kind: NDArray[np.uint8],
 ) -> bool:
     """Fill in the pixels that count, and others from opposite; tell if there are others."""
     sci, good, labels = images
     column0, row0 = corner
     ny, nx = sci.shape
-    height, width = cut.shape
+    height, width = cutout.shape
     all_count = True
     for j in range(height):
         row = row0 + j
@@ -175,7 +175,7 @@ def _fill(
             if not (good[row, column] and math.isfinite(value)):
                 all_count = False
             elif label in (0, own):
-                cut[j, i] = value - sky
+                cutout[j, i] = value - sky
                 kind[j, i] = 0
             else:
                 kind[j, i] = OTHERS
@@ -188,22 +188,22 @@ def _fill(
             if kind[j, i]:
                 b, a = along - j, across - i
                 if 0 <= b < height and 0 <= a < width and kind[b, a] == 0:
-                    cut[j, i] = cut[b, a]
+                    cutout[j, i] = cutout[b, a]
                 else:
-                    cut[j, i] = _around(cut, kind, j, i)
+                    cutout[j, i] = _around(cutout, kind, j, i)
     return True
 
 
 @compiled
-def _around(cut: Floats, kind: NDArray[np.uint8], j: int, i: int) -> float:
+def _around(cutout: Floats, kind: NDArray[np.uint8], j: int, i: int) -> float:
     """Return the mean of the pixels near one, the nearest the most; 0 if none counts."""
-    height, width = cut.shape
+    height, width = cutout.shape
     total, weights = 0.0, 0.0
     for b in range(max(j - NEAR_PX, 0), min(j + NEAR_PX + 1, height)):
         for a in range(max(i - NEAR_PX, 0), min(i + NEAR_PX + 1, width)):
             if kind[b, a] == 0:
                 square = float((b - j) * (b - j) + (a - i) * (a - i))
-                total += cut[b, a] / (square * square)
+                total += cutout[b, a] / (square * square)
                 weights += 1.0 / (square * square)
     return total / weights if weights > 0.0 else 0.0
 
@@ -231,12 +231,12 @@ def _fill_from(
 
 
 @compiled
-def _to_splines(cut: Floats) -> None:
+def _to_splines(cutout: Floats) -> None:
     """Turn pixels into the coefficients of the cubic B-splines that go through them, in place."""
-    height, width = cut.shape
+    height, width = cutout.shape
     ends = 1.0 / (1.0 - POLE)
     for j in range(height):
-        line = cut[j]
+        line = cutout[j]
         line[0] *= ends
         for i in range(1, width):
             line[i] += POLE * line[i - 1]
@@ -244,15 +244,15 @@ def _to_splines(cut: Floats) -> None:
         for i in range(width - 2, -1, -1):
             line[i] = POLE * (line[i + 1] - line[i])
     for i in range(width):
-        cut[0, i] *= ends
+        cutout[0, i] *= ends
     for j in range(1, height):
         for i in range(width):
-            cut[j, i] += POLE * cut[j - 1, i]
+            cutout[j, i] += POLE * cutout[j - 1, i]
     for i in range(width):
-        cut[height - 1, i] *= -POLE * ends
+        cutout[height - 1, i] *= -POLE * ends
     for j in range(height - 2, -1, -1):
         for i in range(width):
-            cut[j, i] = POLE * (cut[j + 1, i] - cut[j, i])
+            cutout[j, i] = POLE * (cutout[j + 1, i] - cutout[j, i])
 
 
 @compiled
@@ -274,22 +274,24 @@ def _lacking(kind: NDArray[np.uint8], u: float, v: float, left: int, low: int) -
 
 
 @compiled
-def _value(cut: Floats, u: float, v: float, left: int, low: int) -> float:
+def _value(cutout: Floats, u: float, v: float, left: int, low: int) -> float:
     """Return the value of the splines between four pixels."""
     u0, u1, u2, u3 = _weights(u)
     v0, v1, v2, v3 = _weights(v)
-    value = v0 * _along(cut, low - 1, left - 1, u0, u1, u2, u3)
-    value += v1 * _along(cut, low, left - 1, u0, u1, u2, u3)
-    value += v2 * _along(cut, low + 1, left - 1, u0, u1, u2, u3)
-    value += v3 * _along(cut, low + 2, left - 1, u0, u1, u2, u3)
+    value = v0 * _along(cutout, low - 1, left - 1, u0, u1, u2, u3)
+    value += v1 * _along(cutout, low, left - 1, u0, u1, u2, u3)
+    value += v2 * _along(cutout, low + 1, left - 1, u0, u1, u2, u3)
+    value += v3 * _along(cutout, low + 2, left - 1, u0, u1, u2, u3)
     return value
 
 
 @compiled
-def _along(cut: Floats, row: int, first: int, u0: float, u1: float, u2: float, u3: float) -> float:
+def _along(
+    cutout: Floats, row: int, first: int, u0: float, u1: float, u2: float, u3: float
+) -> float:
     """Return the weighted sum of four pixels of a row."""
-    total = u0 * cut[row, first] + u1 * cut[row, first + 1]
-    total += u2 * cut[row, first + 2] + u3 * cut[row, first + 3]
+    total = u0 * cutout[row, first] + u1 * cutout[row, first + 1]
+    total += u2 * cutout[row, first + 2] + u3 * cutout[row, first + 3]
     return float(total)
 
 
@@ -299,10 +301,10 @@ def _weights(u: float) -> tuple[float, float, float, float]:
 
     Six is the gain of the filter, which `_to_splines` leaves out.
     """
-    left = 1.0 - u
+    rest = 1.0 - u
     square, cube = u * u, u * u * u
     return (
-        left * left * left,
+        rest * rest * rest,
         4.0 - 6.0 * square + 3.0 * cube,
         1.0 + 3.0 * (u + square - cube),
         cube,

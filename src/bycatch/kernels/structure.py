@@ -39,8 +39,8 @@ def most_in_window(which: NDArray[np.bool_], side: int) -> int:
     sums = np.zeros((which.shape[0] + 1, which.shape[1] + 1), np.int64)
     sums[1:, 1:] = which.cumsum(axis=0).cumsum(axis=1)
     height, width = (min(side, n) for n in which.shape)
-    held = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width]
-    return int((held + sums[:-height, :-width]).max())
+    counts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width]
+    return int((counts + sums[:-height, :-width]).max())
 
 
 def local_scatter(cells: Image, lag: int, step: int, margin: int) -> Floats:
@@ -64,22 +64,22 @@ def local_scatter(cells: Image, lag: int, step: int, margin: int) -> Floats:
     ny, nx = cells.shape
     rows, columns = -(-ny // step), -(-nx // step)
     side = step + 2 * margin
-    padded = np.full((2, rows * step + 2 * margin, columns * step + 2 * margin), np.nan)
-    inside = padded[:, margin : margin + ny, margin : margin + nx]
+    canvas = np.full((2, rows * step + 2 * margin, columns * step + 2 * margin), np.nan)
+    inside = canvas[:, margin : margin + ny, margin : margin + nx]
     values = np.where(np.isfinite(cells), cells, np.nan).astype(np.float64)
     if ny > 2 * lag:
         inside[0, lag:-lag] = values[lag:-lag] - 0.5 * (values[2 * lag :] + values[: -2 * lag])
     if nx > 2 * lag:
         across = values[:, lag:-lag] - 0.5 * (values[:, 2 * lag :] + values[:, : -2 * lag])
         inside[1, :, lag:-lag] = across
-    windows = np.lib.stride_tricks.sliding_window_view(np.abs(padded), (side, side), axis=(1, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(np.abs(canvas), (side, side), axis=(1, 2))
     blocks = windows[:, ::step, ::step].transpose(1, 2, 0, 3, 4).reshape(rows, columns, -1)
-    n_known = np.isfinite(blocks).sum(axis=2)
-    enough = n_known >= LEAST_DIFFERENCES
+    n_finite = np.isfinite(blocks).sum(axis=2)
+    enough = n_finite >= LEAST_DIFFERENCES
     scatter = np.full((rows, columns), np.nan)
     # NaN comes last.
-    ordered, n = np.sort(blocks[enough], axis=1), n_known[enough][:, np.newaxis]
-    low, high = (np.take_along_axis(ordered, k, axis=1)[:, 0] for k in ((n - 1) // 2, n // 2))
+    in_order, n = np.sort(blocks[enough], axis=1), n_finite[enough][:, np.newaxis]
+    low, high = (np.take_along_axis(in_order, k, axis=1)[:, 0] for k in ((n - 1) // 2, n // 2))
     # 1.4826 for Gaussians; a difference has 1.5 times the variance of a cell.
     scatter[enough] = 1.4826 / np.sqrt(1.5) * (0.5 * (low + high))
     return scatter

@@ -101,12 +101,12 @@ def in_background(function: Callable[..., Any], *args: Any) -> Future[Any]:
         future = pool.submit(function, *args)
         pool.shutdown(wait=False)
         return future
-    done: Future[Any] = Future()
+    result: Future[Any] = Future()
     try:
-        done.set_result(function(*args))
+        result.set_result(function(*args))
     except BaseException as err:  # noqa: BLE001, it is raised where the result is asked for
-        done.set_exception(err)
-    return done
+        result.set_exception(err)
+    return result
 
 
 def _pool() -> ThreadPoolExecutor:

@@ -114,14 +114,14 @@ def fitted_frames(data: Observations, n_terms: int, prior_variance: Floats) -> F
         # An image without ties leaves its numbers undetermined.
         covariance = np.asarray(np.linalg.pinv(normal, hermitian=True), dtype=np.float64)
         solution = covariance @ right
-        moved = data.xy + np.stack([d @ solution for d in design], axis=1)
-        residuals, standard = _residuals(moved, data, weights)
+        positions = data.xy + np.stack([d @ solution for d in design], axis=1)
+        residuals, standard = _residuals(positions, data, weights)
         before, trust = trust, (STUDENT_NU + 1) / (STUDENT_NU + np.maximum(standard, 1.0) ** 2)
         if np.abs(trust - before).max(initial=0) < 1e-3:
             break
     relative = np.zeros((n_images, 3))
     relative[_others(data)] = solution[n_terms:].reshape(-1, 3)
-    left_out = _left_out(moved, data, design, weights, covariance)
+    left_out = _left_out(positions, data, design, weights, covariance)
     return Frames(solution[:n_terms], relative, covariance, residuals, standard, trust, left_out)
 
 
@@ -252,31 +252,31 @@ def _motion_share(weights: Floats, data: Observations) -> tuple[Floats, Floats]:
     return years, prior / (1.0 + prior * square)
 
 
-def _residuals(moved: Floats, data: Observations, weights: Floats) -> tuple[Floats, Floats]:
+def _residuals(positions: Floats, data: Observations, weights: Floats) -> tuple[Floats, Floats]:
     """Return residuals against the objects' positions, and their size over its expectation."""
-    residuals = np.empty_like(moved)
-    squares = np.zeros(len(moved))
+    residuals = np.empty_like(positions)
+    squares = np.zeros(len(positions))
     for axis in (0, 1):
         w = weights[:, axis]
-        about_mean = _within(moved[:, axis, np.newaxis], w, data.obj)
+        about_mean = _within(positions[:, axis, np.newaxis], w, data.obj)
         residuals[:, axis] = _without_motion(about_mean, w, data)[:, 0]
         total = np.bincount(data.obj, w)[data.obj]
         # The position of the object contains this observation: less is left of its error.
-        left = np.maximum(1.0 - w / np.maximum(total, 1e-300), 0.0)
+        share_left = np.maximum(1.0 - w / np.maximum(total, 1e-300), 0.0)
         if data.years is not None:
             years, motion = _motion_share(w, data)
-            left = np.maximum(left - w * years**2 * motion[data.obj], 0.0)
-        expected = data.variance[:, axis] * left
-        alone = left < 1e-9
+            share_left = np.maximum(share_left - w * years**2 * motion[data.obj], 0.0)
+        expected = data.variance[:, axis] * share_left
+        alone = share_left < 1e-9
         squares += np.where(alone, 0.0, residuals[:, axis] ** 2 / np.where(alone, 1.0, expected))
     return residuals, np.sqrt(squares / 2.0)
 
 
 def _left_out(
-    moved: Floats, data: Observations, design: Floats, weights: Floats, covariance: Floats
+    positions: Floats, data: Observations, design: Floats, weights: Floats, covariance: Floats
 ) -> Floats:
     """Return object minus catalog for each catalog star in a fit without it."""
-    out = np.full(moved.shape, np.nan)
+    out = np.full(positions.shape, np.nan)
     stars = np.flatnonzero(data.image == REFERENCE)
     own = data.image != REFERENCE
     if not stars.size:
@@ -287,22 +287,25 @@ def _left_out(
         w = np.where(own, weights[:, axis], 0.0)
         total = np.bincount(data.obj, w, n)
         safe = np.where(total > 0, total, np.nan)
-        mean = np.bincount(data.obj, w * moved[:, axis], n) / safe
+        mean = np.bincount(data.obj, w * positions[:, axis], n) / safe
         at = np.stack([np.bincount(data.obj, w * c, n) for c in design[axis].T], axis=1)
         here = data.obj[stars]
         rows.append((at / safe[:, np.newaxis])[here])
-        apart.append(mean[here] - moved[stars, axis])
+        apart.append(mean[here] - positions[stars, axis])
         variance.append(1.0 / safe[here] + 1.0 / weights[stars, axis])
     jacobian = np.stack(rows, axis=1)  # (S, 2, P)
-    difference, spread = np.stack(apart, axis=1), np.stack(variance, axis=1)
-    hat = np.einsum("sip,pq,sjq->sij", jacobian, covariance, jacobian) / spread[:, np.newaxis, :]
-    known = np.isfinite(difference).all(axis=1)
-    rest = np.eye(2) - hat[known]
+    difference, sum_variance = np.stack(apart, axis=1), np.stack(variance, axis=1)
+    hat = (
+        np.einsum("sip,pq,sjq->sij", jacobian, covariance, jacobian)
+        / sum_variance[:, np.newaxis, :]
+    )
+    is_finite = np.isfinite(difference).all(axis=1)
+    rest = np.eye(2) - hat[is_finite]
     # A star that alone determines a number has no residual without itself.
     solvable = np.abs(np.linalg.det(rest)) > 1e-6
-    values = np.full((int(known.sum()), 2), np.nan)
+    values = np.full((int(is_finite.sum()), 2), np.nan)
     values[solvable] = np.linalg.solve(
-        rest[solvable], difference[known][solvable][..., np.newaxis]
+        rest[solvable], difference[is_finite][solvable][..., np.newaxis]
     )[..., 0]
-    out[stars[known]] = values
+    out[stars[is_finite]] = values
     return out

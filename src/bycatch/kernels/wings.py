@@ -89,12 +89,12 @@ def fit_wings(
     """
     check_shapes(data, usable)
     places = np.column_stack(points(x, y, hole_px, reach_px))
-    found = np.full((len(places), 5), np.nan)
+    fits = np.full((len(places), 5), np.nan)
     for k in np.flatnonzero(np.isfinite(places).all(axis=1)):
         x_start, y_start, hole, reach = places[k]
         window = _window(data, usable, x_start, y_start, hole, reach)
-        found[k] = _star(window) + np.array([*window.corner, 0.0, 0.0, 0.0])
-    centre_x, centre_y, error, light, n_pixels = found.T
+        fits[k] = _star(window) + np.array([*window.corner, 0.0, 0.0, 0.0])
+    centre_x, centre_y, error, light, n_pixels = fits.T
     return WingFits(centre_x, centre_y, error, light, np.nan_to_num(n_pixels).astype(np.int64))
 
 
@@ -153,12 +153,12 @@ def _star(window: _Window) -> Floats:
         if step < (CONVERGED_PX if is_early else NEARLY_PX):
             break
     error = math.hypot(_jackknife(sums), step)
-    n_used = 0.0
+    n_pixels = 0.0
     for weight in look.weight:
-        n_used += weight != 0
+        n_pixels += weight != 0
     if not (step < MOST_PX and math.isfinite(error)):
         return nothing
-    return np.array([x, y, error, look.light, n_used])
+    return np.array([x, y, error, look.light, n_pixels])
 
 
 class _Look(NamedTuple):
@@ -289,8 +289,8 @@ def _at(profile: _Profile, log_radius: float) -> float:
     while j < radii.size - 2 and radii[j + 1] <= log_radius:
         j += 1
     slope = (height[j + 1] - height[j]) / (radii[j + 1] - radii[j])
-    found = height[j] + slope * (min(log_radius, radii[-1]) - radii[j])
-    return float(profile.level[-1] + profile.soft * math.sinh(min(max(found, -50.0), 50.0)))
+    height_at = height[j] + slope * (min(log_radius, radii[-1]) - radii[j])
+    return float(profile.level[-1] + profile.soft * math.sinh(min(max(height_at, -50.0), 50.0)))
 
 
 @compiled
@@ -329,20 +329,20 @@ def _with_heights(log_radius: Floats, level: Floats, soft: float) -> _Profile:
 @compiled
 def _medians(values: Floats, ring: Ints, count: Ints) -> Floats:
     """Return the median of the values of each ring."""
-    ordered, place = np.empty(values.size), np.cumsum(count) - count
+    in_order, place = np.empty(values.size), np.cumsum(count) - count
     first = place.copy()
     for k in range(values.size):
         # By insertion: a ring has some tens of pixels.
         j, start = place[ring[k]], first[ring[k]]
-        while j > start and ordered[j - 1] > values[k]:
-            ordered[j] = ordered[j - 1]
+        while j > start and in_order[j - 1] > values[k]:
+            in_order[j] = in_order[j - 1]
             j -= 1
-        ordered[j] = values[k]
+        in_order[j] = values[k]
         place[ring[k]] += 1
     out = np.empty(count.size)
     for j in range(count.size):
         middle = first[j] + count[j] // 2
-        out[j] = 0.5 * (ordered[first[j] + (count[j] - 1) // 2] + ordered[middle])
+        out[j] = 0.5 * (in_order[first[j] + (count[j] - 1) // 2] + in_order[middle])
     return out
 
 
@@ -375,14 +375,14 @@ def _centre_step(sums: Floats) -> tuple[float, float]:
 def _jackknife(sums: Floats) -> float:
     """Return the error per axis: each pair of sectors is left out in turn."""
     total, moves = _total(sums), np.empty((N_SECTORS, 2))
-    middle_x = middle_y = spread = 0.0
+    middle_x = middle_y = scatter2 = 0.0
     for k in range(N_SECTORS):
         moves[k, 0], moves[k, 1] = _centre_step(total - sums[k])
         middle_x += moves[k, 0] / N_SECTORS
         middle_y += moves[k, 1] / N_SECTORS
     for k in range(N_SECTORS):
-        spread += 0.5 * ((moves[k, 0] - middle_x) ** 2 + (moves[k, 1] - middle_y) ** 2)
-    return math.sqrt((N_SECTORS - 1) / N_SECTORS * spread)
+        scatter2 += 0.5 * ((moves[k, 0] - middle_x) ** 2 + (moves[k, 1] - middle_y) ** 2)
+    return math.sqrt((N_SECTORS - 1) / N_SECTORS * scatter2)
 
 
 @compiled

@@ -124,7 +124,7 @@ class _Alignment:
         begin(self.folder.state.name, "align")
         self.figure.prepare()
         memory.forget_peak()
-        started = time.perf_counter()
+        start_s = time.perf_counter()
         for place in self._going():
             result, bench = self.results[place], self.benches[place]
             if self._attempt(place, lambda bench=bench: self._load(bench)).ok:  # type: ignore[misc]
@@ -132,20 +132,20 @@ class _Alignment:
         self._load_others()
         key = self._key()
         stale = [place for place in stale if place in self.loaded]
-        found = self._fit(stale)
-        if found is None:
+        alignment = self._fit(stale)
+        if alignment is None:
             return key
-        results = dict(zip(self.loaded, found.images, strict=True))
-        seconds = (time.perf_counter() - started) / len(results)
+        results = dict(zip(self.loaded, alignment.images, strict=True))
+        seconds = (time.perf_counter() - start_s) / len(results)
         for place in stale:
             bench = self.benches[place]
             bench.take(field_key=key)
-            part = _Part(results[place], found.summary(), seconds)
+            part = _Part(results[place], alignment.summary(), seconds)
             result = self._attempt(place, lambda bench=bench, part=part: _write(bench, part))  # type: ignore[misc]
-            done = ("align",) if result.ok else ()
-            self.results[place] = replace(result, done=done, seconds=seconds)
-        self.figure.begin(self._figure_key(key), list(self.loaded.values()), found.images)
-        self._name_outdated(key)
+            steps_done = ("align",) if result.ok else ()
+            self.results[place] = replace(result, done=steps_done, seconds=seconds)
+        self.figure.begin(self._figure_key(key), list(self.loaded.values()), alignment.images)
+        self._name_stale(key)
         return key
 
     def _figure_key(self, key: str) -> str:
@@ -158,10 +158,10 @@ class _Alignment:
             return
         self.figure.prepare()
         benches = sorted(self._part_takers().items())
-        aligned = [bench for _, bench in benches if _is_aligned(bench, key)]
-        self.figure.begin_again(figure_key, aligned)
+        current_benches = [bench for _, bench in benches if _is_aligned(bench, key)]
+        self.figure.begin_again(figure_key, current_benches)
 
-    def _name_outdated(self, key: str) -> None:
+    def _name_stale(self, key: str) -> None:
         """Say which images of earlier runs took part, but keep an alignment without these ones."""
         for bench in self.others.values():
             align = bench.record.stages.get("align")
@@ -191,17 +191,17 @@ class _Alignment:
             return None
         # In one order, whatever the order of the files: the same field gives the same bits.
         self.loaded = dict(sorted(self.loaded.items()))
-        found: list[FieldAlignment] = []
+        results: list[FieldAlignment] = []
         settings: AlignSettings = self.first.settings.align
 
         def fit() -> None:
-            found.append(align.run([*self.loaded.values()], self.reference(), settings))
+            results.append(align.run([*self.loaded.values()], self.reference(), settings))
 
         for place in stale:
             # Once, if it works; each image has its own report of a failure.
-            if not found:
+            if not results:
                 self._attempt(place, fit)
-        return found[0] if found else None
+        return results[0] if results else None
 
 
 def _is_aligned(bench: Workbench, key: str) -> bool:
@@ -256,22 +256,22 @@ def _write(bench: Workbench, part: _Part) -> None:
     )
 
 
-def _in_words(found: dict[str, Any]) -> str:
+def _in_words(summary: dict[str, Any]) -> str:
     """Return what the alignment of an image gave, as the end of its log line."""
     from bycatch.stages.align import IN_DOUBT
 
-    grade, reason = found["grade"], found["reason"]
+    grade, reason = summary["grade"], summary["reason"]
     if grade == "F":
         return f"grade F, own WCS kept: {reason}"
-    moved = f"shift {round(found['shift_ra_mas'])}, {round(found['shift_dec_mas'])} mas"
+    shift = f"shift {round(summary['shift_ra_mas'])}, {round(summary['shift_dec_mas'])} mas"
     if grade == "E":
-        return f"grade E, tied by {found['n_tied']} sources, but not to Gaia: {reason}; {moved}"
-    own = f"{found['n_matches']} of {found['n_reference']} Gaia stars"
-    if found["n_field_matches"] != found["n_matches"]:
-        own += f" ({found['n_field_matches']} in the field)"
-    rms = f"rms {found['rms_ra_mas']:.1f}, {found['rms_dec_mas']:.1f} mas, "
+        return f"grade E, tied by {summary['n_tied']} sources, but not to Gaia: {reason}; {shift}"
+    own = f"{summary['n_matches']} of {summary['n_reference']} Gaia stars"
+    if summary["n_field_matches"] != summary["n_matches"]:
+        own += f" ({summary['n_field_matches']} in the field)"
+    rms = f"rms {summary['rms_ra_mas']:.1f}, {summary['rms_dec_mas']:.1f} mas, "
     return (
-        f"grade {grade}, {own}, {rms if found['n_matches'] else ''}"
-        f"odds {found['odds']:.1g}, {moved}, frame error {found['astrom_err_mas']:.1f} mas"
+        f"grade {grade}, {own}, {rms if summary['n_matches'] else ''}"
+        f"odds {summary['odds']:.1g}, {shift}, frame error {summary['astrom_err_mas']:.1f} mas"
         + (f"; {reason[reason.index(IN_DOUBT) :]}" if IN_DOUBT in reason else "")
     )

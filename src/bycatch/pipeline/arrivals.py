@@ -53,8 +53,8 @@ def run_arrivals(
     SettingsError
         Images would be moved out of the folder that is fetched into.
     """
-    chosen, out = settings or Settings(), Path(out)
-    if chosen.sort.mode == "move":
+    run_settings, out = settings or Settings(), Path(out)
+    if run_settings.sort.mode == "move":
         raise SettingsError(
             "sort.mode = move: the next fetch would bring the images again",
             hint="use link, and --discard to delete the images",
@@ -66,24 +66,26 @@ def run_arrivals(
             hint="give --and-run a folder outside that of the images",
         )
     # Objects are of all images that overlap: once, in the end, unless the images go before.
-    alone = replace_objects(chosen, enabled=chosen.objects.enabled and discard)
+    alone = replace_objects(run_settings, enabled=run_settings.objects.enabled and discard)
     if discard:
-        work.most_waiting_bytes = chosen.fetch.ahead_gb * 1e9
+        work.most_waiting_bytes = run_settings.fetch.ahead_gb * 1e9
     runs: list[RunReport] = []
-    come: list[str] = []
+    names_so_far: list[str] = []
     with closing(_arrivals(work)) as arrivals:
         for names in arrivals:
             logger.info(
                 "%s come, %d of %d file(s) fetched",
                 in_words(names), work.tally.n_over, work.tally.n_files,
             )  # fmt: skip
-            come += names
+            names_so_far += names
             runs.append(run([work.data / name for name in names], out, alone, inputs, workers))
             if discard:
                 _discard(work, out, names, runs[-1])
             work.worked_on(names)
-    if runs and alone != chosen:
-        runs.append(run([work.data / name for name in come], out, chosen, inputs, workers))
+    if runs and alone != run_settings:
+        runs.append(
+            run([work.data / name for name in names_so_far], out, run_settings, inputs, workers)
+        )
     return _together(runs) if runs else None
 
 
@@ -96,12 +98,12 @@ def _together(runs: list[RunReport]) -> RunReport:
     """Return several runs as one: of each field, what was done first."""
     fields = {field.name: field for report in reversed(runs) for field in report.results}
     groups = {group.name: group for report in runs for group in report.groups}
-    skipped = {skip.path: skip for report in runs for skip in report.skipped}
+    skips = {skip.path: skip for report in runs for skip in report.skipped}
     return replace(
         runs[-1],
         results=tuple(fields[name] for name in sorted(fields)),
         groups=tuple(groups[name] for name in sorted(groups)),
-        skipped=tuple(skipped.values()),
+        skipped=tuple(skips.values()),
         seconds=sum(report.seconds for report in runs),
     )
 
@@ -116,15 +118,15 @@ def _arrivals(work: Fetching) -> Generator[list[str]]:
 
     A thread waits for them: files that come while a run goes on are named and counted at once.
     """
-    come: queue.SimpleQueue[tuple[str, ...] | BaseException | None] = queue.SimpleQueue()
+    arrivals: queue.SimpleQueue[tuple[str, ...] | BaseException | None] = queue.SimpleQueue()
 
     def wait() -> None:
         try:
             for names in work.batches():
-                come.put(names)
-            come.put(None)
+                arrivals.put(names)
+            arrivals.put(None)
         except BaseException as err:  # raised again where it is waited for  # noqa: BLE001
-            come.put(err)
+            arrivals.put(err)
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
@@ -132,14 +134,14 @@ def _arrivals(work: Fetching) -> Generator[list[str]]:
         over = False
         while not over:
             names: list[str] = []
-            item = come.get()
+            item = arrivals.get()
             while True:
                 if isinstance(item, BaseException):
                     raise item
                 over = over or item is None
                 names += item or ()
                 try:
-                    item = come.get_nowait()
+                    item = arrivals.get_nowait()
                 except queue.Empty:
                     break
             if names:
@@ -151,23 +153,27 @@ def _arrivals(work: Fetching) -> Generator[list[str]]:
 
 def _discard(work: Fetching, out: Path, names: list[str], report: RunReport) -> None:
     """Remove the images of fields of which all that was made is done and whole."""
-    lost = [group.name for group in report.groups if group.outcome != Outcome.DONE]
+    failures = [group.name for group in report.groups if group.outcome != Outcome.DONE]
     for name in names:
-        why = f"objects {lost[0]} are not done" if lost else _reason_to_keep(out, name, report)
+        why = (
+            f"objects {failures[0]} are not done"
+            if failures
+            else _reason_to_keep(out, name, report)
+        )
         if why:
             logger.warning("%s: its images are kept: %s", name, why)
             continue
-        n_gone = 0
+        n_discards = 0
         for file in work.of_field(name):
             place = file.product.place
             if file.state not in {State.FETCHED, State.THERE}:
                 continue
             if work.ledger.discard(file.product):
-                n_gone += 1
+                n_discards += 1
                 work.files[place] = replace(file, state=State.DISCARDED)
             else:
                 logger.info("%s: kept: it was not fetched, or has changed since", place)
-        logger.info("%s: %d image(s) discarded", name, n_gone)
+        logger.info("%s: %d image(s) discarded", name, n_discards)
 
 
 def _reason_to_keep(out: Path, name: str, report: RunReport) -> str:

@@ -59,7 +59,7 @@ def assess_visit(
         One of the folders holds no such thing.
     """
     out, truth = Path(out), Path(truth)
-    chosen = settings or saved_settings(out)
+    run_settings = settings or saved_settings(out)
     records = list(find_records(out))
     if not records:
         hint = "run 'bycatch run' first"
@@ -72,7 +72,9 @@ def assess_visit(
             hint = f"{near} has one: bycatch assess OUT {near}"
         raise SettingsError(f"{truth}: no simulated visit with its truth in it", hint=hint)
     return list(
-        of_each(records, lambda r: _assess(r, out, truth, chosen), lambda record: record.label)
+        of_each(
+            records, lambda r: _assess(r, out, truth, run_settings), lambda record: record.label
+        )
     )
 
 
@@ -82,8 +84,8 @@ def _has_truth(folder: Path) -> bool:
 
 def _assess(record: Any, out: Path, truth: Path, settings: Settings) -> Assessment:
     paths = record.paths(out)
-    given = input_settings(settings, record)
-    image = read_drc(paths.folder / record.name, given, *record.apart(paths.folder))
+    image_settings = input_settings(settings, record)
+    image = read_drc(paths.folder / record.name, image_settings, *record.apart(paths.folder))
     catalog = read_table(paths.product("cat"))
     detect = settings.detect.at(image.detector_px)
     comparison = compare(

@@ -37,7 +37,7 @@ def attempt(label: str, out: Path, work: Callable[[], None]) -> StepResult:
     out : output folder, for the hint
     work : the work
     """
-    started = time.perf_counter()
+    start_s = time.perf_counter()
     outcome, reason, trace = Outcome.DONE, "", ""
     try:
         work()
@@ -53,7 +53,7 @@ def attempt(label: str, out: Path, work: Callable[[], None]) -> StepResult:
         trace = "" if is_expected(err) else traceback.format_exc()
     if outcome is not Outcome.DONE:
         log_loss(label, outcome, reason, trace)
-    return StepResult(outcome, reason, trace, seconds=time.perf_counter() - started)
+    return StepResult(outcome, reason, trace, seconds=time.perf_counter() - start_s)
 
 
 def log_loss(label: str, outcome: Outcome, reason: str, trace: str = "") -> None:

@@ -45,9 +45,9 @@ class Case:
         """The drizzled image."""
         from bycatch.images.drc import read_drc
 
-        given = input_settings(saved_settings(self.out), self.record)
+        settings = input_settings(saved_settings(self.out), self.record)
         folder, record = self.paths.folder, self.record
-        return read_drc(folder / record.name, given, *record.apart(folder))
+        return read_drc(folder / record.name, settings, *record.apart(folder))
 
     @cached_property
     def frame(self) -> Frame | None:
@@ -104,14 +104,14 @@ class Case:
         """All segments, those removed as well."""
         from astropy.table import vstack
 
-        kept, gone = self.table("sources"), self.removed
-        if kept is None or gone is None:
+        sources, rejects = self.table("sources"), self.removed
+        if sources is None or rejects is None:
             raise MissingProduct(
                 f"{self.record.root}: its detections are missing",
                 hint="run 'bycatch detect OUT' first",
             )
-        names = kept.colnames
-        return vstack([kept, gone[names]], metadata_conflicts="silent")
+        names = sources.colnames
+        return vstack([sources, rejects[names]], metadata_conflicts="silent")
 
 
 def distance_words(distance_deg: float) -> str:

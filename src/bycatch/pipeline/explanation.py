@@ -124,18 +124,22 @@ def explain(
 
     def at_place(record: ImageRecord) -> tuple[float, Explanation]:
         case = Case(out, record)
-        found = explain_case(case, *case.pixel_of(*place))
+        explanation = explain_case(case, *case.pixel_of(*place))
         away_deg = case.distance_deg(*place)
-        if found.verdict is Verdict.OFF_IMAGE:
+        if explanation.verdict is Verdict.OFF_IMAGE:
             text = f"The centre of the image is {distance_words(away_deg)} away."
-            found = replace(found, sentences=(*found.sentences, text))
-        return away_deg, found
+            explanation = replace(explanation, sentences=(*explanation.sentences, text))
+        return away_deg, explanation
 
-    found = sorted(
+    distances_and_explanations = sorted(
         of_each(records, at_place, lambda record: record.label), key=lambda pair: pair[0]
     )
-    covering = [e for _, e in found if e.verdict not in (Verdict.OFF_IMAGE, Verdict.NO_DATA)]
-    return covering or [e for _, e in found[:MOST_FAR]]
+    covering = [
+        e
+        for _, e in distances_and_explanations
+        if e.verdict not in (Verdict.OFF_IMAGE, Verdict.NO_DATA)
+    ]
+    return covering or [e for _, e in distances_and_explanations[:MOST_FAR]]
 
 
 def _records_of(out: Path, image: str) -> list[ImageRecord]:
@@ -145,13 +149,13 @@ def _records_of(out: Path, image: str) -> list[ImageRecord]:
         raise SettingsError(f"{out}: no image in it", hint="give the OUT of a run")
     if not image:
         return records
-    wanted = image.casefold()
-    named = [r for r in records if wanted in (r.root.casefold(), r.stem.casefold())]
-    named = named or [r for r in records if wanted == r.filter.casefold()]
-    if not named:
-        known = ", ".join(f"{r.root} ({r.filter})" for r in records)
-        raise SettingsError(f"no image '{image}' in {out}", hint=f"there are {known}")
-    return named
+    name = image.casefold()
+    matches = [r for r in records if name in (r.root.casefold(), r.stem.casefold())]
+    matches = matches or [r for r in records if name == r.filter.casefold()]
+    if not matches:
+        names = ", ".join(f"{r.root} ({r.filter})" for r in records)
+        raise SettingsError(f"no image '{image}' in {out}", hint=f"there are {names}")
+    return matches
 
 
 def sky_position(ra: str, dec: str) -> tuple[float, float]:
@@ -192,11 +196,13 @@ def explain_case(case: Case, x: float, y: float) -> Explanation:
     """Return the explanation of a position in one image: the first reason that holds."""
     case.require_detection()
     reasons = (_off_image, _in_catalog, _without_data, _left_out, _in_segment)
-    found = next((r for reason in reasons if (r := reason(case, x, y))), None)
-    found = found or _why_undetected(case, x, y)
+    reason_found = next((r for reason in reasons if (r := reason(case, x, y))), None)
+    reason_found = reason_found or _why_not_found(case, x, y)
     place = f"{case.record.field}/{case.record.filter}"
-    sentences = (*found.sentences, *_on_mask(case, x, y))
-    return Explanation(case.record.root, place, x, y, found.verdict, sentences, found.source_id)
+    sentences = (*reason_found.sentences, *_on_mask(case, x, y))
+    return Explanation(
+        case.record.root, place, x, y, reason_found.verdict, sentences, reason_found.source_id
+    )
 
 
 def _off_image(case: Case, x: float, y: float) -> _Reason | None:
@@ -212,10 +218,10 @@ def _off_image(case: Case, x: float, y: float) -> _Reason | None:
 
 
 def _in_catalog(case: Case, x: float, y: float) -> _Reason | None:
-    found = _nearest(_catalog(case), x, y)
-    if found is None:
+    nearest = _nearest(_catalog(case), x, y)
+    if nearest is None:
         return None
-    return _Reason(Verdict.IN_CATALOG, tuple(_catalog_words(case, *found)), _id(case, x, y))
+    return _Reason(Verdict.IN_CATALOG, tuple(_catalog_words(case, *nearest)), _id(case, x, y))
 
 
 def _without_data(case: Case, x: float, y: float) -> _Reason | None:
@@ -231,25 +237,23 @@ def _left_out(case: Case, x: float, y: float) -> _Reason | None:
         (case.table("excluded"), Verdict.EXCLUDED),
         (case.removed, Verdict.REMOVED),
     ):
-        found = _nearest(table, x, y)
-        if found is not None:
-            gone, distance = found
-            text = (
-                f"Detection {gone['id']}, {distance:.1f} px away, was left out: {gone['reason']}."
-            )
-            return _Reason(verdict, (text,), int(gone["id"]))
+        nearest = _nearest(table, x, y)
+        if nearest is not None:
+            row, distance = nearest
+            text = f"Detection {row['id']}, {distance:.1f} px away, was left out: {row['reason']}."
+            return _Reason(verdict, (text,), int(row["id"]))
     return None
 
 
 def _in_segment(case: Case, x: float, y: float) -> _Reason | None:
     """Return what detection has made of the position, where a detection or segment has it."""
-    found = _nearest(case.detections, x, y)
-    if found is not None:
+    match = _nearest(case.detections, x, y)
+    if match is not None:
         text = (
-            f"Detection {found[0]['id']} lies {found[1]:.1f} px away, but the catalog has no row: "
+            f"Detection {match[0]['id']} lies {match[1]:.1f} px away, but the catalog has no row: "
             "the steps after detection are not done, or measured a list of positions."
         )
-        return _Reason(Verdict.NOT_MEASURED, (text,), int(found[0]["id"]))
+        return _Reason(Verdict.NOT_MEASURED, (text,), int(match[0]["id"]))
     segments = case.pixels(case.paths.segmentation)
     label = 0 if segments is None else int(segments[pixel_at(y), pixel_at(x)])
     if not label:
@@ -272,8 +276,8 @@ def _catalog(case: Case) -> Table | None:
 
 
 def _id(case: Case, x: float, y: float) -> int:
-    found = _nearest(case.table("phot"), x, y)
-    return int(found[0]["id"]) if found else 0
+    nearest = _nearest(case.table("phot"), x, y)
+    return int(nearest[0]["id"]) if nearest else 0
 
 
 def _nearest(table: Table | None, x: float, y: float) -> tuple[Row, float] | None:
@@ -309,10 +313,10 @@ def _catalog_words(case: Case, row: Row, distance: float) -> Iterator[str]:
 
 def _merged_words(case: Case, label: int, x: float, y: float) -> Iterator[str]:
     table = case.detections
-    chosen = table[table["id"] == label]
+    rows = table[table["id"] == label]
     yield f"The pixel belongs to segment {label}: it was not separated from that source."
-    if len(chosen):
-        other = chosen[0]
+    if len(rows):
+        other = rows[0]
         distance = np.hypot(other["x"] - x, other["y"] - y)
         yield (
             f"Its centre is x {other['x']:.1f}, y {other['y']:.1f}, {distance:.1f} px away; "
@@ -333,7 +337,7 @@ def _on_mask(case: Case, x: float, y: float) -> list[str]:
     return [f"A pixel of the cosmic-ray mask lies within {NEAR_PX:g} px."]
 
 
-def _why_undetected(case: Case, x: float, y: float) -> _Reason:
+def _why_not_found(case: Case, x: float, y: float) -> _Reason:
     """Return why nothing was found at a position: too faint, or too few pixels."""
     settings = case.settings.at(case.image.detector_px)
     ratio, (x0, y0) = _smoothed_ratio(case, settings, pixel_at(x), pixel_at(y))
@@ -349,13 +353,13 @@ def _why_undetected(case: Case, x: float, y: float) -> _Reason:
         return _Reason(Verdict.TOO_FAINT, (f"{level}; the threshold is {limit:g}: {text}.",))
     single = case.image.meta.n_exposures == 1
     name = "n_pixels_single" if single else "n_pixels"
-    needed, n = getattr(settings, name), area(limit)
-    if n < needed:
+    n_least, n = getattr(settings, name), area(limit)
+    if n < n_least:
         return _Reason(
             Verdict.TOO_SMALL,
             (
                 f"{level}, above the threshold of {limit:g}.",
-                f"But only {n} connected pixels are above it, of {needed} that are needed.",
+                f"But only {n} connected pixels are above it, of {n_least} that are needed.",
                 f"detect.{name} would have to be {_setting_for(n, case)} or less.",
             ),
         )
@@ -381,9 +385,9 @@ def _smoothed_ratio(
 
     background, noise = sky_maps(case.image, settings)
     x0, y0 = max(0, column - AROUND_PX), max(0, row - AROUND_PX)
-    cut = np.s_[y0 : row + AROUND_PX + 1, x0 : column + AROUND_PX + 1]
-    valid, sigma = case.image.valid[cut], noise[cut]
-    light = np.where(valid, case.image.sci[cut] - background[cut], 0).astype(np.float32)
+    window = np.s_[y0 : row + AROUND_PX + 1, x0 : column + AROUND_PX + 1]
+    valid, sigma = case.image.valid[window], noise[window]
+    light = np.where(valid, case.image.sci[window] - background[window], 0).astype(np.float32)
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
     smooth = smoothed(light, valid, kernel)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -75,17 +75,20 @@ def export(
     SettingsError
         There is no such format or product.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
+    bad_formats = [name for name in formats if name not in FORMATS]
+    if bad_formats or not formats:
         raise SettingsError(
-            f"there is no format '{', '.join(unknown)}'", hint=f"choose from {', '.join(FORMATS)}"
+            f"there is no format '{', '.join(bad_formats)}'",
+            hint=f"choose from {', '.join(FORMATS)}",
         )
     out = Path(out)
     of_groups = kind in GROUP_KINDS
     products = (
         list(_group_products(out, kind))
         if of_groups
-        else [product for found in _products(out, kind) for product in found]
+        else [
+            product for products_of_image in _products(out, kind) for product in products_of_image
+        ]
     )
     if not products:
         what = "group of images" if of_groups else "image"
@@ -96,7 +99,7 @@ def export(
     target = Path(folder) if folder else own_folder(out / FOLDER)
     if merged:
         products = [Product(kind, merged_table(products))]
-    written = []
+    paths = []
     for product in products:
         for form in dict.fromkeys(formats):
             path = target / f"{product.name}{SUFFIXES.get(form, f'.{form}')}"
@@ -105,8 +108,8 @@ def export(
                     partial.write_text(_regions(product.table), encoding="utf-8")
                 else:
                     write_table(product.table, partial, form)
-            written.append(path)
-    return written
+            paths.append(path)
+    return paths
 
 
 def _products(out: Path, kind: str) -> Iterator[list[Product]]:
@@ -180,31 +183,35 @@ def ds9_regions(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_comparison(found: Comparison, folder: Path) -> list[Path]:
+def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Write what two catalogs have in common and what not, and the figure; return the files."""
     from importlib.util import find_spec
 
     tables = {
-        "matches": found.matches,
-        "only_a": found.only_a,
-        "only_b": found.only_b,
-        "bins": found.bins,
+        "matches": comparison.matches,
+        "only_a": comparison.only_a,
+        "only_b": comparison.only_b,
+        "bins": comparison.bins,
     }
-    written = []
+    paths = []
     for name, table in tables.items():
         path = folder / f"compare_{name}.ecsv"
-        table.meta |= {"A": found.a.name, "B": found.b.name, "SUMMARY": found.summary()}
+        table.meta |= {
+            "A": comparison.a.name,
+            "B": comparison.b.name,
+            "SUMMARY": comparison.summary(),
+        }
         with atomic(path) as partial:
             write_table(table, partial)
-        written.append(path)
+        paths.append(path)
     if find_spec("matplotlib") is not None:
         from bycatch.figures.pictures import comparison_figure
 
         path = folder / "compare.png"
         with atomic(path) as partial:
-            comparison_figure(found).savefig(partial, format="png", dpi=150)
-        written.append(path)
-    return written
+            comparison_figure(comparison).savefig(partial, format="png", dpi=150)
+        paths.append(path)
+    return paths
 
 
 def _pixel_names(table: Table) -> tuple[str, str]:
@@ -219,10 +226,12 @@ def kinds(table: Table) -> list[str]:
     n = len(table)
     flags = _values(table, "flags", np.zeros(n)).astype(np.int64)
     cosmic = _values(table, "p_cr", (flags & int(Flag.COSMIC_RAY)) > 0) > 0.5
-    extended = _values(table, "p_star", np.ones(n)) < 0.5
+    is_extended = _values(table, "p_star", np.ones(n)) < 0.5
     harmless = int(Flag.SINGLE_EXPOSURE | Flag.NO_EXPOSURE_MAP | Flag.FALLBACK_ZEROPOINT)
-    flagged = (flags & ~harmless) > 0
-    names = np.select([cosmic, flagged, extended], ["cosmic ray", "flagged", "extended"], "point")
+    has_flag = (flags & ~harmless) > 0
+    names = np.select(
+        [cosmic, has_flag, is_extended], ["cosmic ray", "flagged", "extended"], "point"
+    )
     return [str(name) for name in names]
 
 

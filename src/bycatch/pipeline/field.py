@@ -64,12 +64,12 @@ def run_field(job: FieldJob) -> FieldResult:
     _crash_if_asked(job)
     try:
         own_folder(job.folder).mkdir(parents=True, exist_ok=True)
-        taken = (wait_for if job.waits else lock)(job.folder / LOCK)
+        field_lock = (wait_for if job.waits else lock)(job.folder / LOCK)
     except LockHeld as err:
         return FieldResult(job.name, holder=err.holder.words())
     except (BycatchError, OSError) as err:
         return _failed_result(job, Outcome.FAILED, f"{err} - check disk space and permissions")
-    with taken:
+    with field_lock:
         try:
             return _FieldWork(job).run()
         except (BycatchError, OSError, MemoryError) as err:
@@ -166,12 +166,12 @@ class _FieldWork:
         _clear(self.folder)
         state = self.folder.state
         if self.job.images is not None:
-            placed, state.unplaced = place(self.job.images, self.folder, self.settings.sort.mode)
+            records, state.unplaced = place(self.job.images, self.folder, self.settings.sort.mode)
         else:
-            placed = list(state.images)
+            records = list(state.images)
         try:
-            self._find_stars(placed)
-            self._set_up(placed)
+            self._find_stars(records)
+            self._set_up(records)
             self._first_steps()
             key = self._align()
             self._last_steps(key)
@@ -199,7 +199,7 @@ class _FieldWork:
             logger.warning("%s: not in the report: %s", self.folder.state.name, reason_of(err))
             log_traceback(err)
 
-    def _find_stars(self, placed: list[ImageRecord]) -> None:
+    def _find_stars(self, records: list[ImageRecord]) -> None:
         """Find the reference stars; only the steps that need them ask for them."""
         if not {"align", "measure"} & set(self.job.stages):
             return
@@ -207,15 +207,15 @@ class _FieldWork:
         there = [r for r in self.folder.state.images if _has_file(r, self.job)]
         self.stars = reference_stars(
             self.folder,
-            there or placed,
+            there or records,
             self.job.files.gaia,
             Services(self.settings.align),
             keep_stored=self.job.forced,
         )
         self.folder.state.references = self.stars.problem
 
-    def _set_up(self, placed: list[ImageRecord]) -> None:
-        own = {record.place for record in placed}
+    def _set_up(self, records: list[ImageRecord]) -> None:
+        own = {record.place for record in records}
         for record in self.folder.state.images:
             if record.place in own:
                 self.benches[record.place] = Workbench(self.folder, self._image_job(record))
@@ -291,10 +291,12 @@ class _FieldWork:
         going = {name: bench for name, bench in self.benches.items() if self.results[name].ok}
         if "align" not in self.job.stages or not going:
             return ""
-        found = align_field(self.folder, going, self.others, lambda: self.reference, self.figure)
-        for name, result in found.results.items():
+        alignment = align_field(
+            self.folder, going, self.others, lambda: self.reference, self.figure
+        )
+        for name, result in alignment.results.items():
             self.results[name] = self.results[name].then(result)
-        return found.key
+        return alignment.key
 
     def _last_steps(self, key: str) -> None:
         """Do the steps after the alignment, beginning with the image that is in memory."""

@@ -72,9 +72,9 @@ class FieldFigure:
         """Begin to draw images that are aligned already."""
         self._begin(key, lambda: [_shown_again(bench) for bench in benches])
 
-    def _begin(self, key: str, shown: Callable[[], list[FigureImage]]) -> None:
+    def _begin(self, key: str, images: Callable[[], list[FigureImage]]) -> None:
         if self.can_be:
-            self._drawing = Thread(target=self._draw, args=(key, shown))
+            self._drawing = Thread(target=self._draw, args=(key, images))
             self._drawing.start()
 
     def wait(self) -> None:
@@ -82,13 +82,13 @@ class FieldFigure:
         if self._drawing is not None:
             self._drawing.join()
 
-    def _draw(self, key: str, shown: Callable[[], list[FigureImage]]) -> None:
+    def _draw(self, key: str, images: Callable[[], list[FigureImage]]) -> None:
         from bycatch.figures.process import png_beside
 
         name = self.folder.state.name
         path = self.folder.path / FIGURE
         try:
-            picture = png_beside(printable(name), shown())
+            picture = png_beside(printable(name), images())
             with atomic(path) as partial:
                 partial.write_bytes(picture)
             self.folder.remember(path, key)

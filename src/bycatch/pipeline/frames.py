@@ -71,20 +71,20 @@ class Frame:
         return str(self.header["GRADE"])
 
 
-def write_frame(found: AlignResult, path: Path) -> None:
+def write_frame(result: AlignResult, path: Path) -> None:
     """Write the result of an alignment: WCS and fit, the error of the frame, and the pairs."""
     from astropy.io import fits
 
-    primary = fits.PrimaryHDU(header=frame_header(found))
-    error = fits.ImageHDU(np.asarray(found.frame_error.covariance, dtype=float), name="FRAMEERR")
-    error.header["RA_PNT"] = (found.frame_error.ra_deg, "[deg] point of the tangent plane")
-    error.header["DEC_PNT"] = (found.frame_error.dec_deg, "[deg] point of the tangent plane")
-    floor_mas = found.frame_error.centroid_floor_mas
+    primary = fits.PrimaryHDU(header=frame_header(result))
+    error = fits.ImageHDU(np.asarray(result.frame_error.covariance, dtype=float), name="FRAMEERR")
+    error.header["RA_PNT"] = (result.frame_error.ra_deg, "[deg] point of the tangent plane")
+    error.header["DEC_PNT"] = (result.frame_error.dec_deg, "[deg] point of the tangent plane")
+    floor_mas = result.frame_error.centroid_floor_mas
     if np.isfinite(floor_mas):
         error.header["CENFLOOR"] = (floor_mas, "[mas] centroids of the brightest stars")
     error.header["TERMS"] = (FRAME_TERMS, "covariance: mas, mas per arcsec")
-    extra = [_map_hdu(found.frame_error.extra)] if found.frame_error.extra is not None else []
-    pairs = fits.table_to_hdu(_plain(found.matches))
+    extra = [_map_hdu(result.frame_error.extra)] if result.frame_error.extra is not None else []
+    pairs = fits.table_to_hdu(_plain(result.matches))
     pairs.name = "PAIRS"
     with atomic(path) as partial:
         fits.HDUList([primary, error, *extra, pairs]).writeto(partial, output_verify="silentfix")
@@ -123,34 +123,34 @@ def _plain(table: Table) -> Table:
     return plain
 
 
-def frame_header(found: AlignResult) -> fits.Header:
+def frame_header(result: AlignResult) -> fits.Header:
     """Return WCS and fit as FITS cards, the WCS in HST's CD form."""
-    header = wcs_header(found.wcs)
-    header["WCSNAME"] = _name_of(found, str(header.get("WCSNAME", "")))
-    error_ra, error_dec = found.frame_error.at(
-        np.array([found.frame_error.ra_deg]), np.array([found.frame_error.dec_deg])
+    header = wcs_header(result.wcs)
+    header["WCSNAME"] = _name_of(result, str(header.get("WCSNAME", "")))
+    error_ra, error_dec = result.frame_error.at(
+        np.array([result.frame_error.ra_deg]), np.array([result.frame_error.dec_deg])
     )
     cards: list[tuple[str, Any, str]] = [
-        ("GRADE", found.grade, "A (best) to F (WCS of the header kept)"),
-        ("NMATCHES", found.n_matches, "Gaia stars matched in this image"),
-        ("NFIELD", found.n_field_matches, "Gaia stars matched in the field"),
-        ("NTIED", found.n_tied, "sources that tie it to the field's other images"),
-        ("FITGEOM", found.geometry, "geometry of the fit"),
-        ("RMS_RA", found.rms_ra_mas, "[mas] rms residual in RA*cos(Dec)"),
-        ("RMS_DEC", found.rms_dec_mas, "[mas] rms residual in Dec"),
-        ("LOO_RMS", found.loo_rms_mas, "[mas] the same with each star left out"),
-        ("DISTMAS", found.distortion_mas, "[mas] rms distortion beyond a linear frame"),
-        ("DISTLEN", found.distortion_arcsec, "[arcsec] over which it is correlated"),
-        ("ODDS", found.odds, "probability that the match is chance"),
-        ("SHIFT_RA", found.shift_ra_mas, "[mas] RA*cos(Dec) added at the centre"),
-        ("SHIFTDEC", found.shift_dec_mas, "[mas] Dec added at the centre"),
-        ("ROLL", found.roll_deg, "[deg] added to the position angle of y"),
-        ("SCALEPPM", found.scale_ppm, "[1e-6] change of the pixel scale"),
+        ("GRADE", result.grade, "A (best) to F (WCS of the header kept)"),
+        ("NMATCHES", result.n_matches, "Gaia stars matched in this image"),
+        ("NFIELD", result.n_field_matches, "Gaia stars matched in the field"),
+        ("NTIED", result.n_tied, "sources that tie it to the field's other images"),
+        ("FITGEOM", result.geometry, "geometry of the fit"),
+        ("RMS_RA", result.rms_ra_mas, "[mas] rms residual in RA*cos(Dec)"),
+        ("RMS_DEC", result.rms_dec_mas, "[mas] rms residual in Dec"),
+        ("LOO_RMS", result.loo_rms_mas, "[mas] the same with each star left out"),
+        ("DISTMAS", result.distortion_mas, "[mas] rms distortion beyond a linear frame"),
+        ("DISTLEN", result.distortion_arcsec, "[arcsec] over which it is correlated"),
+        ("ODDS", result.odds, "probability that the match is chance"),
+        ("SHIFT_RA", result.shift_ra_mas, "[mas] RA*cos(Dec) added at the centre"),
+        ("SHIFTDEC", result.shift_dec_mas, "[mas] Dec added at the centre"),
+        ("ROLL", result.roll_deg, "[deg] added to the position angle of y"),
+        ("SCALEPPM", result.scale_ppm, "[1e-6] change of the pixel scale"),
         ("CRDER1", float(error_ra[0]) / MAS_PER_DEG, "[deg] error of the frame along RA"),
         ("CRDER2", float(error_dec[0]) / MAS_PER_DEG, "[deg] error of the frame along Dec"),
-        ("ASTRMERR", found.astrom_err_mas, "[mas] error of the frame, per axis"),
-        ("RELEASE", found.release, "catalog of the reference stars"),
-        ("EPOCH", found.epoch, "[yr] Julian epoch of the positions"),
+        ("ASTRMERR", result.astrom_err_mas, "[mas] error of the frame, per axis"),
+        ("RELEASE", result.release, "catalog of the reference stars"),
+        ("EPOCH", result.epoch, "[yr] Julian epoch of the positions"),
         ("CREATOR", f"bycatch {__version__}", ""),
     ]
     for name, value, comment in cards:
@@ -160,8 +160,8 @@ def frame_header(found: AlignResult) -> fits.Header:
     return header
 
 
-def _name_of(found: AlignResult, name: str) -> str:
-    return TIED_NAME if found.grade == "E" else name
+def _name_of(result: AlignResult, name: str) -> str:
+    return TIED_NAME if result.grade == "E" else name
 
 
 def read_frame(path: Path) -> Frame:
@@ -224,10 +224,10 @@ def write_aligned_copy(source: Path, frame: Frame, target: Path) -> None:
         old = wcs_header(celestial_wcs(headers_of(source, whole)).wcs)
         if sci is not hdus[0]:
             _remove(hdus[0].header, _OBSOLETE_PART)  # describes no pixels
-        done = set()
+        ids_done = set()
         for hdu in [sci, *(h for h in hdus if name_of(h) in {"WHT", "CTX"})]:
-            if id(hdu) not in done and ("CTYPE1" in hdu.header or hdu is sci):
-                done.add(id(hdu))
+            if id(hdu) not in ids_done and ("CTYPE1" in hdu.header or hdu is sci):
+                ids_done.add(id(hdu))
                 realign_header(hdu.header, frame, old)
                 fit = fit_cards(frame, FITS_SUFFIX.sub("", source.name))
                 for name, value in (fit if hdu is sci else {}).items():
@@ -275,7 +275,7 @@ def _remove(header: fits.Header, part: re.Pattern[str]) -> None:
 
 def next_letter(header: fits.Header) -> str:
     """Return the first letter that no alternate WCS has; '' where all are taken."""
-    taken = {
+    letters_in_use = {
         key[-1]
         for key in header
         if key
@@ -284,7 +284,7 @@ def next_letter(header: fits.Header) -> str:
             or re.fullmatch(r"(CD|PC)[12]_[12][A-Z]", key)
         )
     }
-    return next((c for c in string.ascii_uppercase if c != "O" and c not in taken), "")
+    return next((c for c in string.ascii_uppercase if c != "O" and c not in letters_in_use), "")
 
 
 def fit_cards(frame: Frame, stem: str) -> dict[str, tuple[Any, str]]:

@@ -101,12 +101,12 @@ def run_group(job: GroupJob) -> GroupReport:
     folder = group_folder(job.out, job.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        taken = (wait_for if job.waits else lock)(folder / LOCK)
+        group_lock = (wait_for if job.waits else lock)(folder / LOCK)
     except LockHeld as err:
         return GroupReport(job.name, "", holder=err.holder.words())
     except (BycatchError, OSError) as err:
         return GroupReport(job.name, str(Outcome.FAILED), f"{err} - check disk space")
-    with taken:
+    with group_lock:
         work = _GroupWork(job)
         result = attempt(f"objects {job.name}", job.out, work.do)
         report = work.entered(result)
@@ -141,20 +141,20 @@ class _GroupWork:
             logger.info("%s: up to date", label, extra=step_over(label, "objects"))
             return
         begin(label, "objects")
-        started = time.perf_counter()
-        made = self._make_tables(benches)
-        outputs = self._write(made)
+        start_s = time.perf_counter()
+        group_tables = self._make_tables(benches)
+        outputs = self._write(group_tables)
         self.is_new = True
         self.state = GroupState(
             self.job.name,
             [label_of(bench) for bench in benches],
             key,
             outputs,
-            made.summary(),
+            group_tables.summary(),
         )
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start_s
         logger.info(
-            "%s: %s (%.1f s)", label, made.in_words(), seconds,
+            "%s: %s (%.1f s)", label, group_tables.in_words(), seconds,
             extra=step_over(label, "objects", seconds),
         )  # fmt: skip
 
@@ -181,7 +181,7 @@ class _GroupWork:
 
     def _benches(self) -> list[Workbench]:
         """Return the images, sorted; those whose steps are not done take no part."""
-        found = []
+        benches = []
         for field in sorted({field for field, _ in self.job.images}):
             folder = FieldFolder(self.job.out, read_field(self.job.out, field))
             stars = stars_at_hand(folder)
@@ -192,8 +192,8 @@ class _GroupWork:
                         gaia_file=stars.path, gaia_key=stars.key,
                         files=UserFiles(exclude=self.job.exclude),
                     )  # fmt: skip
-                    found.append(Workbench(folder, job))
-        return sorted(found, key=label_of)
+                    benches.append(Workbench(folder, job))
+        return sorted(benches, key=label_of)
 
     def _key(self, benches: list[Workbench]) -> str:
         job, settings = self.job, self.settings
@@ -229,25 +229,29 @@ class _GroupWork:
             attempt(bench.job.label, self.job.out, search)
         if not images:
             raise BycatchError("none of its images can be searched", hint="the log says why")
-        shown = [detections_of(image) for image in images]
+        detections = [detections_of(image) for image in images]
         more = None
         if combination is not None and combination.n_images > 1:
             more = detections_in_all(combination, self.settings)
-        found = objects.list_of(shown, [image.covers for image in images], more, self._users())
+        object_list = objects.list_of(
+            detections, [image.covers for image in images], more, self._users()
+        )
         if self.job.tile is not None:
-            found = found.take(self.job.tile.owns(found.ra_deg, found.dec_deg))
-        found = found.take(~self._in_user_regions(images, found))
+            object_list = object_list.take(
+                self.job.tile.owns(object_list.ra_deg, object_list.dec_deg)
+            )
+        object_list = object_list.take(~self._in_user_regions(images, object_list))
         grid = None
         if len({image.meta.filter for image in images}) > 1:
             step_arcsec = min(image.scale_arcsec for image in images)
-            grid = ColourGrid(objects.ellipses_of(found, shown), step_arcsec)
+            grid = ColourGrid(objects.ellipses_of(object_list, detections), step_arcsec)
         photometry: list[ImagePhotometry] = []
         for k, image in reversed([*enumerate(images)]):
 
             def measure(k: int = k, image: GroupImage = image) -> None:
-                own = found.detection[:, k]
+                own = object_list.detection[:, k]
                 one = measure_objects(
-                    image, shown[k], own, found, self.settings, stars, grid,
+                    image, detections[k], own, object_list, self.settings, stars, grid,
                     is_alone=len(images) == 1,
                 )  # fmt: skip
                 photometry.append(one)
@@ -257,15 +261,17 @@ class _GroupWork:
         if not photometry:
             raise BycatchError("none of its images can be measured", hint="the log says why")
         photometry.sort(key=lambda one: one.label)
-        return objects.tables(found, photometry, self.settings, grid, self._earlier())
+        return objects.tables(object_list, photometry, self.settings, grid, self._earlier())
 
-    def _in_user_regions(self, images: list[GroupImage], found: ObjectList) -> Bools:
+    def _in_user_regions(self, images: list[GroupImage], object_list: ObjectList) -> Bools:
         """Return which objects lie in the user's regions, in any image."""
-        gone = np.zeros(len(found), dtype=bool)
+        is_inside = np.zeros(len(object_list), dtype=bool)
         for image in images if self.job.exclude else ():
-            x, y = image.frame.wcs.all_world2pix(found.ra_deg, found.dec_deg, 0, quiet=True)
-            gone |= in_user_regions(image.bench, x, y)
-        return gone
+            x, y = image.frame.wcs.all_world2pix(
+                object_list.ra_deg, object_list.dec_deg, 0, quiet=True
+            )
+            is_inside |= in_user_regions(image.bench, x, y)
+        return is_inside
 
     def _combination(
         self, benches: list[Workbench], frames: Mapping[str, GroupFrame]
@@ -288,12 +294,12 @@ class _GroupWork:
     def _stars(self, benches: list[Workbench]) -> gaia.ReferenceStars | None:
         """Return the Gaia stars of all fields of the group, each once."""
         paths = sorted({bench.job.gaia_file for bench in benches if bench.job.gaia_file})
-        found = [gaia.read_local(path) for path in paths if path.exists()]
-        if len(found) < 2:
-            return found[0] if found else None
-        table = vstack([stars.table for stars in found], metadata_conflicts="silent")
+        lists = [gaia.read_local(path) for path in paths if path.exists()]
+        if len(lists) < 2:
+            return lists[0] if lists else None
+        table = vstack([stars.table for stars in lists], metadata_conflicts="silent")
         _, first = np.unique(np.asarray(table["source_id"]), return_index=True)
-        return gaia.ReferenceStars(table[np.sort(first)], found[0].origin)
+        return gaia.ReferenceStars(table[np.sort(first)], lists[0].origin)
 
     def _earlier(self) -> Table | None:
         """Return the objects that the groups of before had, as far as they can be read."""
@@ -303,8 +309,8 @@ class _GroupWork:
             path = table_path(group_folder(self.job.out, name), name, "objects")
             try:
                 if path.exists():
-                    found = read_table(path)
-                    parts.append(Table({n: np.asarray(found[n]) for n in names}))
+                    table = read_table(path)
+                    parts.append(Table({n: np.asarray(table[n]) for n in names}))
             except (BycatchError, OSError, KeyError) as err:
                 logger.warning("objects %s: identifiers are new: %s", self.job.name, err)
         return vstack(parts) if parts else None
@@ -326,7 +332,7 @@ class _GroupWork:
 
     # ---- the products --------------------------------------------------------------------
 
-    def _write(self, made: objects.Objects) -> dict[str, Any]:
+    def _write(self, group_tables: objects.Objects) -> dict[str, Any]:
         """Write the tables; return their names and proofs."""
         output, batch = self.settings.output, Batch(self.folder)
         forms = ["parquet"] if output.is_survey else [*dict.fromkeys(["ecsv", *output.formats])]
@@ -336,17 +342,17 @@ class _GroupWork:
             "CREATOR": f"bycatch {__version__}",
             "DATE": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "GROUP": self.job.name,
-            "FILTERS": list(made.filters),
-            "IMAGES": made.images["image"].tolist(),
-            "MERGED": {str(k): v for k, v in made.identity.merged.items()},
-            "SPLIT": {str(k): v for k, v in made.identity.split.items()},
+            "FILTERS": list(group_tables.filters),
+            "IMAGES": group_tables.images["image"].tolist(),
+            "MERGED": {str(k): v for k, v in group_tables.identity.merged.items()},
+            "SPLIT": {str(k): v for k, v in group_tables.identity.split.items()},
             "SETTINGS": {
                 name: plain_settings(self.settings, name)
                 for name in ("objects", "detect", "measure", "finalize")
             },
         }
         try:
-            for kind, table in made.products().items():
+            for kind, table in group_tables.products().items():
                 for form in forms:
                     path = self.folder / f"{self.job.name}_{kind}{SUFFIXES[form]}"
                     write_table(table, batch.partial(path), form, meta=meta)

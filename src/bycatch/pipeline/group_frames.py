@@ -86,16 +86,16 @@ def group_frames(
     own = {label_of(b): GroupFrame(b.frame.wcs, b.frame.error, b.frame.grade) for b in benches}
     if len({bench.record.field for bench in benches}) < 2 or not settings.enabled:
         return own
-    loaded = {}
+    field_images = {}
     for bench in benches:
         try:
-            loaded[label_of(bench)] = _with_p_star(field_image(bench), bench)
+            field_images[label_of(bench)] = _with_p_star(field_image(bench), bench)
         except (BycatchError, OSError) as err:
             logger.warning("%s: its field's frame is kept: %s", bench.job.label, err)
-    found = align.run([*loaded.values()], stars, settings)
+    alignment = align.run([*field_images.values()], stars, settings)
     together = {
         label: GroupFrame(result.wcs, result.frame_error, result.grade)
-        for label, result in zip(loaded, found.images, strict=True)
+        for label, result in zip(field_images, alignment.images, strict=True)
     }
     better = {label: f for label, f in together.items() if f.grade <= own[label].grade}
     return own | better
@@ -105,8 +105,10 @@ def _with_p_star(image: align.FieldImage, bench: Workbench) -> align.FieldImage:
     """Return an image whose detections say what is extended: galaxies do not move."""
     path = bench.paths.product("cat")
     catalog = read_table(path if path.exists() else bench.paths.product("cat", ".parquet"))
-    known = dict(zip(np.asarray(catalog["id"]).tolist(), floats(catalog, "p_star"), strict=True))
+    p_star_of = dict(
+        zip(np.asarray(catalog["id"]).tolist(), floats(catalog, "p_star"), strict=True)
+    )
     image.sources["p_star"] = [
-        known.get(k, np.nan) for k in np.asarray(image.sources["id"]).tolist()
+        p_star_of.get(k, np.nan) for k in np.asarray(image.sources["id"]).tolist()
     ]
     return image

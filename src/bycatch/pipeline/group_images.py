@@ -84,10 +84,10 @@ class GroupImage:
     def covers(self, ra_deg: Floats, dec_deg: Floats) -> Bools:
         """Return whether positions on the sky lie in blocks that are covered."""
         x, y = self.frame.wcs.all_world2pix(ra_deg, dec_deg, 0, quiet=True)
-        known = np.isfinite(x) & np.isfinite(y)
-        found = np.zeros(len(x), dtype=bool)
-        found[known] = in_covered_blocks(self.bench.coverage, x[known], y[known])
-        return found
+        is_finite = np.isfinite(x) & np.isfinite(y)
+        is_inside = np.zeros(len(x), dtype=bool)
+        is_inside[is_finite] = in_covered_blocks(self.bench.coverage, x[is_finite], y[is_finite])
+        return is_inside
 
 
 def search_image(
@@ -103,17 +103,19 @@ def search_image(
     combination : the sum of the images of the group, if one is made
     """
     bench.read_again()
-    chosen, image = settings.objects.detect(settings.detect), bench.image
+    detect_settings, image = settings.objects.detect(settings.detect), bench.image
     # A survey keeps no detections.
-    has_list = chosen == settings.detect and bench.record.has_whole(bench.paths.product("sources"))
+    has_list = detect_settings == settings.detect and bench.record.has_whole(
+        bench.paths.product("sources")
+    )
     sky = None
     if combination is not None or not has_list:
-        sky = bench.sky(chosen)
+        sky = bench.sky(detect_settings)
     if has_list:
         sources = bench.sources
     else:
-        found = detect.run(image, chosen, sky)
-        sources, bench.__dict__["segmentation"] = found.sources, found.segmentation
+        detection = detect.run(image, detect_settings, sky)
+        sources, bench.__dict__["segmentation"] = detection.sources, detection.segmentation
     ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
     on_mask = mask_shares(bench.segmentation, bench.cr_mask, sources["id"]) > MASK_SHARE
     on_mask &= np.asarray(sources["n_exp"]) <= 1
@@ -145,18 +147,18 @@ def _in_own_catalog(
     catalog = _catalog(bench)
     if len(catalog) and len(sources):
         own = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
-        known = np.isfinite(own).all(axis=1)
-        tree = cKDTree(own[known])
+        is_finite = np.isfinite(own).all(axis=1)
+        tree = cKDTree(own[is_finite])
         here = np.column_stack([floats(sources, "x"), floats(sources, "y")])
         distance, row = tree.query(here)
         near = distance <= SAME_SOURCE_PX
-        row = np.flatnonzero(known)[np.asarray(row)[near]]
+        row = np.flatnonzero(is_finite)[np.asarray(row)[near]]
         ids[near] = np.asarray(catalog["id"])[row]
         p_cr[near] = floats(catalog, "p_cr")[row]
         with np.errstate(invalid="ignore"):
-            extended = floats(catalog, "p_star")[row] < EXTENDED_BELOW
+            is_extended = floats(catalog, "p_star")[row] < EXTENDED_BELOW
         for name, values in shape.items():
-            values[near] = np.where(extended, floats(catalog, name)[row], np.nan)
+            values[near] = np.where(is_extended, floats(catalog, name)[row], np.nan)
     return ids, p_cr, SkyEllipses.of_kron(**shape, scale_arcsec=scale_arcsec)
 
 
@@ -206,11 +208,11 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
         Right ascension, declination (degrees), error per axis (mas).
     """
     image = combination.image()
-    chosen = settings.objects.detect(settings.detect)
-    sky = detect.sky_of(image, chosen)
-    smoothed = float(np.median(sky.noise[sky.noise > 0]))
-    n_sigma = min(chosen.n_sigma / min(smoothed, 1.0), MOST_SIGMA)
-    sources = detect.run(image, chosen.replace(n_sigma=n_sigma), sky).sources
+    detect_settings = settings.objects.detect(settings.detect)
+    sky = detect.sky_of(image, detect_settings)
+    median_noise = float(np.median(sky.noise[sky.noise > 0]))
+    n_sigma = min(detect_settings.n_sigma / min(median_noise, 1.0), MOST_SIGMA)
+    sources = detect.run(image, detect_settings.replace(n_sigma=n_sigma), sky).sources
     x, y, flux, area = (floats(sources, name) for name in ("x", "y", "flux", "area"))
     if not len(x):
         return np.empty((0, 3))
@@ -223,7 +225,7 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
 
 def measure_objects(
     image: GroupImage,
-    shown: ImageDetections,
+    detections: ImageDetections,
     own: Ints,
     objects: ObjectList,
     settings: Settings,
@@ -239,7 +241,7 @@ def measure_objects(
     Parameters
     ----------
     image : the image
-    shown : what it shows
+    detections : what it shows
     own : (N,) int; row of each object in that, -1 where it is not detected
     objects : the list
     settings : of the run
@@ -253,24 +255,27 @@ def measure_objects(
     x, y = image.frame.wcs.all_world2pix(ra, dec, 0, quiet=True) if len(ra) else (ra, dec)
     rows = np.flatnonzero(_has_data(pixels.valid, x, y))
     scale_mas = pixels.scale_arcsec * 1000.0
-    found, table = None, _own_rows(image, own[rows]) if is_alone else None
+    measurement, table = None, _own_rows(image, own[rows]) if is_alone else None
     if table is None:
-        found, table = _force_photometry(
+        measurement, table = _force_photometry(
             image, x[rows], y[rows], rows + 1, objects.err_mas[rows] / scale_mas, settings,
             reference,
         )  # fmt: skip
     own = own[rows]
-    seen = own >= 0
+    has_detection = own >= 0
     own_ra, own_dec, own_err = (np.full(len(rows), np.nan) for _ in range(3))
-    own_ra[seen], own_dec[seen] = shown.ra_deg[own[seen]], shown.dec_deg[own[seen]]
-    own_err[seen] = shown.err_mas[own[seen]]
+    own_ra[has_detection], own_dec[has_detection] = (
+        detections.ra_deg[own[has_detection]],
+        detections.dec_deg[own[has_detection]],
+    )
+    own_err[has_detection] = detections.err_mas[own[has_detection]]
     source_id = np.zeros(len(rows), dtype=np.int64)
-    source_id[seen] = image.source_ids[own[seen]]
+    source_id[has_detection] = image.source_ids[own[has_detection]]
     zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
-    psf, made = None, None
-    if grid is not None and found is not None:
-        psf, made = psf_and_stamps(
-            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, found, table,
+    psf, stamps_of_image = None, None
+    if grid is not None and measurement is not None:
+        psf, stamps_of_image = psf_and_stamps(
+            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, measurement, table,
             ra_deg=ra[rows], dec_deg=dec[rows], rows=rows,
             ellipses=grid.ellipses, step_arcsec=grid.step_arcsec,
         )  # fmt: skip
@@ -293,9 +298,9 @@ def measure_objects(
         own_err,
         source_id,
         float(np.count_nonzero(pixels.valid)) * image.scale_arcsec**2,
-        int(np.count_nonzero(shown.is_cosmic_ray)),
+        int(np.count_nonzero(detections.is_cosmic_ray)),
         psf,
-        made,
+        stamps_of_image,
     )
 
 
@@ -328,28 +333,33 @@ def _force_photometry(
 ) -> tuple[measure.MeasureResult, Table]:
     """Measure and calibrate at positions; return the photometry and the calibrated rows."""
     bench = image.bench
-    pixels, meta, chosen = bench.image, bench.image.meta, settings.measure
+    pixels, meta, measure_settings = bench.image, bench.image.meta, settings.measure
     sets = exposure_sets(pixels.path, meta, x, y, pixels.ctx_path)
-    found = measure.run(
+    measurement = measure.run(
         pixels,
         measure.Targets(x, y, ids, sets, err_px),
-        chosen,
+        measure_settings,
         pixels=measure.Pixels(bench.cr_mask, bench.segmentation, frees_sky=True),
         frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
         field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
     )
-    annulus_px = (chosen.annulus_inner_px, chosen.annulus_outer_px)
-    calibrated = finalize.run(
-        found.table, chosen.radii_px, meta, pixels.scale_arcsec, annulus_px, settings.finalize
+    annulus_px = (measure_settings.annulus_inner_px, measure_settings.annulus_outer_px)
+    calibration = finalize.run(
+        measurement.table,
+        measure_settings.radii_px,
+        meta,
+        pixels.scale_arcsec,
+        annulus_px,
+        settings.finalize,
     )
-    return found, calibrated.table
+    return measurement, calibration.table
 
 
 def _has_data(valid: Bools, x: Floats, y: Floats) -> Bools:
     """Return whether the pixels at some positions hold data."""
     ny, nx = valid.shape
     inside = (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)  # not NaN either
-    found = np.zeros(len(x), dtype=bool)
+    has_data = np.zeros(len(x), dtype=bool)
     column, row = (np.rint(v[inside]).astype(int) for v in (x, y))
-    found[inside] = valid[row, column]
-    return found
+    has_data[inside] = valid[row, column]
+    return has_data

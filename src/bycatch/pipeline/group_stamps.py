@@ -33,7 +33,7 @@ def psf_and_stamps(
     wcs: WCS,
     cr_mask: Bools,
     segmentation: Any,
-    found: MeasureResult,
+    measurement: MeasureResult,
     catalog: Table,
     *,
     ra_deg: Floats,
@@ -48,13 +48,13 @@ def psf_and_stamps(
     ----------
     image, wcs : its pixels, and the aligned WCS
     cr_mask, segmentation : (ny, nx)
-    found, catalog : what was measured at the K objects that it covers, and calibrated
+    measurement, catalog : what was measured at the K objects that it covers, and calibrated
     ra_deg, dec_deg : (K,) float
     rows : (K,) int; which objects of the group they are
     ellipses : of all of them
     step_arcsec : of the stamps of all images of the group
     """
-    table, meta = found.table, image.meta
+    table, meta = measurement.table, image.meta
     x, y = floats(table, "x"), floats(table, "y")
     sky = np.where(np.isfinite(floats(table, "sky_level")), floats(table, "sky_level"), 0.0)
     ny, nx = image.shape
@@ -64,24 +64,26 @@ def psf_and_stamps(
     good = image.valid & ~cr_mask
     matrix = pixels_per_arcsec(wcs, ra_deg, dec_deg)
     microjansky = photcal.microjansky(photcal.ab_zeropoint(meta.photflam, meta.photplam))
-    stars = _stars(catalog, x, y, found.radii_px)
+    stars = _stars(catalog, x, y, measurement.radii_px)
     psf = star_psf(
         image.sci, good, x[stars], y[stars], sky[stars], matrix[stars], step_arcsec,
-        segmentation=segmentation, labels=labels[stars], enclosed=_share_within(meta, step_arcsec),
+        segmentation=segmentation, labels=labels[stars], share=_share_within(meta, step_arcsec),
     )  # fmt: skip
     seconds = np.maximum(floats(table, "exptime"), 1.0)
     seconds = np.where(np.isfinite(seconds), seconds, meta.exptime_s)
-    scale = np.interp(np.sqrt(AREAS_PX2 / np.pi), found.noise.radii_px, found.noise.scale)
-    level = float(np.nan_to_num(found.total_noise.level_error))
-    pixel = found.total_noise.typical / np.sqrt(seconds)
+    scale = np.interp(
+        np.sqrt(AREAS_PX2 / np.pi), measurement.noise.radii_px, measurement.noise.scale
+    )
+    level = float(np.nan_to_num(measurement.total_noise.level_error))
+    pixel = measurement.total_noise.typical / np.sqrt(seconds)
     errors = np.hypot(scale * pixel[:, np.newaxis] * np.sqrt(AREAS_PX2), level * AREAS_PX2)
-    made = stamps(
+    image_stamps = stamps(
         image.sci, good, segmentation, x, y, labels, sky, matrix,
         rows=rows, ellipses=ellipses,
         noise=Noise(AREAS_PX2, microjansky * errors, seconds / microjansky),
         step_arcsec=step_arcsec, scale_arcsec=image.scale_arcsec, microjansky=microjansky,
     )  # fmt: skip
-    return psf, made
+    return psf, image_stamps
 
 
 def _stars(catalog: Table, x: Floats, y: Floats, radii_px: tuple[float, ...]) -> Ints:
@@ -90,11 +92,11 @@ def _stars(catalog: Table, x: Floats, y: Floats, radii_px: tuple[float, ...]) ->
     with np.errstate(invalid="ignore"):
         usable = (floats(catalog, "p_star") > STAR) & (snr > STAR_SNR)
     usable &= (np.asarray(catalog["flags"]) & int(SPOILED)) == 0
-    placed = np.isfinite(x) & np.isfinite(y)
-    rows = np.flatnonzero(usable & placed)
-    if len(rows) and placed.sum() > 1:
+    has_place = np.isfinite(x) & np.isfinite(y)
+    rows = np.flatnonzero(usable & has_place)
+    if len(rows) and has_place.sum() > 1:
         at = np.column_stack([x, y])
-        distance, _ = cKDTree(at[placed]).query(at[rows], k=2)
+        distance, _ = cKDTree(at[has_place]).query(at[rows], k=2)
         rows = rows[np.asarray(distance)[:, 1] > ALONE_PX]
     return rows[np.argsort(-snr[rows], kind="stable")][:MOST_STARS]
 

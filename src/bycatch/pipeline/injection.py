@@ -79,15 +79,15 @@ def inject(
     names = [name for name in field_names(out) if name in {r.field for r in records}]
     jobs = [InjectionJob(out.absolute(), name, settings) for name in names]
     engine = executor_of(executor, workers)
-    found: dict[int, list[InjectionReport]] = {}
+    reports_of: dict[int, list[InjectionReport]] = {}
     try:
         for number, answer in engine.work(inject_field, jobs):
-            found[number] = (
+            reports_of[number] = (
                 _lost_reports(jobs[number], answer) if isinstance(answer, LostTask) else answer
             )
     finally:
         engine.close()
-    return [report for number in sorted(found) for report in found[number]]
+    return [report for number in sorted(reports_of) for report in reports_of[number]]
 
 
 def inject_field(job: InjectionJob) -> list[InjectionReport]:
@@ -103,8 +103,8 @@ def _report_of(job: InjectionJob, record: ImageRecord) -> InjectionReport:
     def work() -> None:
         begin(record.label, "inject")
         folder = record.paths(job.out).folder
-        given = input_settings(job.settings, record)
-        image = read_drc(folder / record.name, given, *record.apart(folder))
+        image_settings = input_settings(job.settings, record)
+        image = read_drc(folder / record.name, image_settings, *record.apart(folder))
         result = inject_image(image, job.settings)
         files.extend(_write(job, record, image, result))
         summary.update(result.summary())
@@ -119,13 +119,13 @@ def _report_of(job: InjectionJob, record: ImageRecord) -> InjectionReport:
     return _report(record, result, summary, files)
 
 
-def _lost_reports(job: InjectionJob, lost: LostTask) -> list[InjectionReport]:
+def _lost_reports(job: InjectionJob, loss: LostTask) -> list[InjectionReport]:
     """Return the reports of the images of a field whose worker died."""
-    found = []
+    reports = []
     for record in find_records(job.out, [job.field]):
-        log_loss(record.label, Outcome.LOST, lost.reason)
-        found.append(_report(record, StepResult(Outcome.LOST, lost.reason), {}, []))
-    return found
+        log_loss(record.label, Outcome.LOST, loss.reason)
+        reports.append(_report(record, StepResult(Outcome.LOST, loss.reason), {}, []))
+    return reports
 
 
 def _report(

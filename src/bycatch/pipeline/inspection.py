@@ -37,11 +37,11 @@ def inspect(path: Path, settings: InputSettings | None = None) -> Inspection:
     UnusableData
         It can't be used at all; the message says why.
     """
-    given = (settings or InputSettings()).model_dump()
+    values = (settings or InputSettings()).model_dump()
     side = sidecar_of(path)
     if side.exists():
-        given |= read_sidecar(side)
-    facts = build(InputSettings, given, where=str(path))
+        values |= read_sidecar(side)
+    facts = build(InputSettings, values, where=str(path))
     headers = read_headers(path)
     image_meta(headers, facts, other_needs=needs_of_field(headers))  # says at once what is missing
     image = read_drc(path, facts)
@@ -51,30 +51,32 @@ def inspect(path: Path, settings: InputSettings | None = None) -> Inspection:
 def _facts(headers: Headers, image: DrcImage) -> list[tuple[str, str]]:
     meta = image.meta
     ny, nx = image.shape
-    covered = image.n_exp[image.n_exp > 0]
-    number, count = np.unique(covered, return_counts=True)
+    counts_inside = image.n_exp[image.n_exp > 0]
+    number, count = np.unique(counts_inside, return_counts=True)
     depth = ", ".join(
-        f"{n}: {100 * c / covered.size:.1f} %" for n, c in zip(number, count, strict=True)
+        f"{n}: {100 * c / counts_inside.size:.1f} %" for n, c in zip(number, count, strict=True)
     )
     if len(number) > 8:
-        depth = f"{number[0]} to {number[-1]}, median {int(np.median(covered))}"
+        depth = f"{number[0]} to {number[-1]}, median {int(np.median(counts_inside))}"
     ab = photcal.ab_zeropoint(meta.photflam, meta.photplam)
     vega = photcal.vega_zeropoint(meta.detector, meta.filter, ab)
     centre = image.wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
     sky = image.sci[image.valid]
-    observed = f"MJD {meta.mjd_mid:.5f}, program {meta.proposal or 'unknown'}"
+    when = f"MJD {meta.mjd_mid:.5f}, program {meta.proposal or 'unknown'}"
     time = np.median(image.exptime_map_s[image.valid])
-    noted = meta.subtracted_sky_rate
-    subtracted = (
-        f"drizzling noted {noted:.4f} e/s per native px" if np.isfinite(noted) else "none noted"
+    header_sky = meta.subtracted_sky_rate
+    sky_words = (
+        f"drizzling noted {header_sky:.4f} e/s per native px"
+        if np.isfinite(header_sky)
+        else "none noted"
     )
     audit = photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid)
     zero_points = f"AB {ab:.4f}, ST {photcal.st_zeropoint(meta.photflam):.4f}"
     if vega is not None:
         zero_points += f", Vega {vega:.4f}"
-    audited = "no reference value"
+    audit_words = "no reference value"
     if audit:
-        audited = "outdated, see below" if audit.is_off else audit.in_words()
+        audit_words = "outdated, see below" if audit.is_off else audit.in_words()
     origin = f"PHOTFLAM {meta.photflam:.5g} from {meta.zeropoint_origin}"
     pointing = f"centre RA {float(centre[0]):.6f} Dec {float(centre[1]):.6f} deg"
     return [
@@ -85,14 +87,14 @@ def _facts(headers: Headers, image: DrcImage) -> list[tuple[str, str]]:
         ),
         ("instrument", f"ACS/{meta.detector}, prime: {meta.prime_instrument or 'unknown'}"),
         ("filter", meta.filter),
-        ("observed", f"{observed}, target {meta.target or 'unknown'}"),
+        ("observed", f"{when}, target {meta.target or 'unknown'}"),
         ("exposures", f"{meta.n_exposures}, {meta.exptime_s:g} s together"),
         ("size", f"{nx} x {ny} px of {image.scale_arcsec:.4f} arcsec"),
         ("coverage", f"{100 * image.valid.mean():.1f} % of the array; exposures: {depth}"),
         ("weight", f"type {image.wht_type}, {time:.0f} s per pixel (median)"),
-        ("sky", f"median {np.median(sky):.5f} e/s per px; {subtracted}"),
+        ("sky", f"median {np.median(sky):.5f} e/s per px; {sky_words}"),
         ("zero points", f"{zero_points} ({origin})"),
-        ("calibration", audited),
+        ("calibration", audit_words),
         ("charge transfer", _cte(headers, meta)),
         ("WCS", f"{meta.wcsname or 'unnamed'}, {pointing}"),
     ]
@@ -104,61 +106,65 @@ def _cte(headers: Headers, meta: ImageMeta) -> str:
     if not states:
         if not meta.is_cte_corrected:
             return "drz: not corrected (PCTECORR is missing)"
-        said = "corrected, by its name" if re.search(r"_drc(_|$)", meta.stem) else "unknown"
-        return f"{said} (PCTECORR is missing)"
+        answer = "corrected, by its name" if re.search(r"_drc(_|$)", meta.stem) else "unknown"
+        return f"{answer} (PCTECORR is missing)"
     if set(states) == {"COMPLETE"}:
         though = "" if meta.is_cte_corrected else ", though it is named drz"
         return f"corrected (PCTECORR {states[0]}){though}"
     if "COMPLETE" in states:
         return f"not corrected in all exposures (PCTECORR {', '.join(states)})"
-    named = "" if meta.is_cte_corrected else "drz: "
-    return f"{named}not corrected (PCTECORR {', '.join(states)})"
+    name_words = "" if meta.is_cte_corrected else "drz: "
+    return f"{name_words}not corrected (PCTECORR {', '.join(states)})"
 
 
 def _has_sky(image: DrcImage) -> bool:
     """Tell whether the image's level is nearer to the sky that drizzling noted than to zero."""
     level = float(np.median(image.sci[image.valid]))
     area = (image.scale_arcsec / image.meta.native_scale_arcsec) ** 2
-    noted = image.meta.subtracted_sky_rate * area
-    return level > 0.5 * noted if np.isfinite(noted) and noted > 0 else level > 0.01
+    header_sky = image.meta.subtracted_sky_rate * area
+    return level > 0.5 * header_sky if np.isfinite(header_sky) and header_sky > 0 else level > 0.01
 
 
 def _warnings(headers: Headers, image: DrcImage) -> list[str]:
     meta = image.meta
-    found = list(meta.notes)
+    sentences = list(meta.notes)
     if is_aligned_copy(headers.sci):
-        found.append("a copy with the aligned WCS, written by bycatch: a run takes its original")
+        sentences.append(
+            "a copy with the aligned WCS, written by bycatch: a run takes its original"
+        )
     name = meta.wcsname.upper()
     if name in UNALIGNED_NAMES:
-        found.append(
+        sentences.append(
             "the WCS name gives no origin: its pointing may be off by an arcsecond or more"
         )
     elif "FIT_" not in name and "GAIA" not in name:
-        found.append(f"WCS {meta.wcsname} is not tied to Gaia: pointing errors of 0.1 to 1 arcsec")
+        sentences.append(
+            f"WCS {meta.wcsname} is not tied to Gaia: pointing errors of 0.1 to 1 arcsec"
+        )
     if meta.n_exposures == 1:
         sky = "and the sky is not subtracted" if _has_sky(image) else "the sky is subtracted"
-        found.append(f"a single exposure: no cosmic ray was rejected, {sky}")
+        sentences.append(f"a single exposure: no cosmic ray was rejected, {sky}")
     elif image.has_context and (share := float((image.n_exp == 1).sum() / image.valid.sum())) > 0.2:
-        found.append(
+        sentences.append(
             f"{100 * share:.0f} % of the area has one exposure only: cosmic rays remain there"
         )
-    found += _calibration_warnings(headers, meta)
+    sentences += _calibration_warnings(headers, meta)
     if str(headers.get("EXPFLAG", "NORMAL")) not in ("NORMAL", "MULTIPLE"):
-        found.append(f"EXPFLAG is {headers.get('EXPFLAG')}: an exposure was interrupted")
+        sentences.append(f"EXPFLAG is {headers.get('EXPFLAG')}: an exposure was interrupted")
     if str(headers.get("FGSLOCK", "FINE")) not in ("FINE", "MULTIPLE"):
-        found.append(f"FGSLOCK is {headers.get('FGSLOCK')}: guiding was not on fine lock")
+        sentences.append(f"FGSLOCK is {headers.get('FGSLOCK')}: guiding was not on fine lock")
     limit = meta.saturation_rate
-    saturated = int((image.sci > limit).sum())
-    if saturated:
-        found.append(f"{saturated} pixels near saturation or above")
-    return found
+    n_full = int((image.sci > limit).sum())
+    if n_full:
+        sentences.append(f"{n_full} pixels near saturation or above")
+    return sentences
 
 
 def _calibration_warnings(headers: Headers, meta: ImageMeta) -> list[str]:
-    found = []
+    sentences = []
     if meta.is_cte_corrected and set(headers.cte_corrections) - {"COMPLETE"}:
-        found.append("charge-transfer losses are not corrected, though it is not named drz")
+        sentences.append("charge-transfer losses are not corrected, though it is not named drz")
     audit = photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid)
     if audit and audit.is_off:
-        found.append(audit.in_words())
-    return found
+        sentences.append(audit.in_words())
+    return sentences

@@ -109,21 +109,21 @@ def scan(
         A path does not exist, a sidecar is wrong, or there is no image at all.
     """
     paths = list(paths)
-    found = find_files(paths, out)
-    if found.passed_over:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in found.passed_over.most_common())
+    search = find_files(paths, out)
+    if search.passed_over:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in search.passed_over.most_common())
         logger.info("passed over: %s", kinds)
     earlier = _earlier(out)
-    files = _read(found.files, earlier, settings, executor)
+    files = _read(search.files, earlier, settings, executor)
     if not files:
-        also = "".join(f"; {skip.path}: {skip.reason}" for skip in found.skipped)
+        also = "".join(f"; {skip.path}: {skip.reason}" for skip in search.skipped)
         raise SettingsError(
             f"no drizzled image (drc.fits or drz.fits) in {', '.join(str(p) for p in paths)}{also}",
             hint="give drc files or a folder that holds some, such as mastDownload/",
         )
     candidates = [Candidate(f.path, f.facts, f.problem) for f in files.values()]
     plan = sort.run(_with_content(candidates, earlier), settings.sort)
-    plan = replace(plan, skipped=(*found.skipped, *plan.skipped))
+    plan = replace(plan, skipped=(*search.skipped, *plan.skipped))
     return Intake(_beside_earlier(plan, earlier), files)
 
 
@@ -144,23 +144,23 @@ def _read(
     executor: Executor | None,
 ) -> dict[Path, FileFacts]:
     """Return the facts of files, by path; those that are known are not read."""
-    known, new = {}, []
+    facts_of, new = {}, []
     for path in paths:
         before = earlier.get(path)
         if before and before.facts and before.facts_key == _facts_key(path, settings):
             facts = ImageFacts.from_dict(before.facts)
-            known[path] = FileFacts(path, _sidecar(path), facts, key=before.facts_key)
+            facts_of[path] = FileFacts(path, _sidecar(path), facts, key=before.facts_key)
         else:
             new.append(path)
-    read = partial(read_files, settings=settings)
+    read_some = partial(read_files, settings=settings)
     if executor is None or len(new) <= FILES_PER_TASK:
-        known |= {file.path: file for file in read(new)}
+        facts_of |= {file.path: file for file in read_some(new)}
     else:
         parts = [new[k : k + FILES_PER_TASK] for k in range(0, len(new), FILES_PER_TASK)]
-        for number, answer in executor.work(read, parts):
-            part = read(parts[number]) if isinstance(answer, LostTask) else answer
-            known |= {file.path: file for file in part}
-    return {path: known[path] for path in paths}
+        for number, answer in executor.work(read_some, parts):
+            part = read_some(parts[number]) if isinstance(answer, LostTask) else answer
+            facts_of |= {file.path: file for file in part}
+    return {path: facts_of[path] for path in paths}
 
 
 def read_files(paths: Sequence[Path], settings: Settings) -> list[FileFacts]:
@@ -176,7 +176,7 @@ def read_files(paths: Sequence[Path], settings: Settings) -> list[FileFacts]:
 
 def _file_facts(path: Path, settings: Settings) -> FileFacts:
     sidecar = _sidecar(path)
-    given = build(
+    input_settings = build(
         InputSettings, {**settings.input.model_dump(), **sidecar}, where=str(sidecar_of(path))
     )
     try:
@@ -185,7 +185,7 @@ def _file_facts(path: Path, settings: Settings) -> FileFacts:
             problem = "a copy with the aligned WCS, written by bycatch: use its original"
             return FileFacts(path, sidecar, None, f"{path}: {problem}")
         needs = sort.needs_of_field(headers, settings.sort)
-        facts = sort.facts_of(image_meta(headers, given, other_needs=needs))
+        facts = sort.facts_of(image_meta(headers, input_settings, other_needs=needs))
     except UnusableData as err:
         return FileFacts(path, sidecar, None, str(err))
     except OSError as err:
@@ -200,8 +200,8 @@ def _facts_key(path: Path, settings: Settings) -> str:
         file = file_fingerprint(path)
     except OSError:
         return ""
-    given = (settings.input.digest(), bool(settings.sort.field))
-    return combined_digest(FACTS_REVISION, file, _sidecar(path), *given)
+    settings_part = (settings.input.digest(), bool(settings.sort.field))
+    return combined_digest(FACTS_REVISION, file, _sidecar(path), *settings_part)
 
 
 FACTS_REVISION = 1
@@ -228,11 +228,11 @@ def _with_content(
     """Add checksums to files that share a name or all facts: they identify true copies."""
     roots = Counter(root_of(stem_of(c.path)) for c in candidates)
     facts = Counter(_facts(c) for c in candidates)
-    taken = {record.root: path for path, record in earlier.items() if _is_file(path)}
+    owner_of = {record.root: path for path, record in earlier.items() if _is_file(path)}
     out = []
     for candidate in candidates:
         root = root_of(stem_of(candidate.path))
-        rival = roots[root] > 1 or taken.get(root, candidate.path) != candidate.path
+        rival = roots[root] > 1 or owner_of.get(root, candidate.path) != candidate.path
         rival |= facts[_facts(candidate)] > 1
         if candidate.facts is not None and rival:
             candidate = replace(candidate, content=checksum(candidate.path))  # noqa: PLW2901
@@ -255,9 +255,9 @@ def _beside_earlier(plan: SortPlan, earlier: dict[Path, EarlierImage]) -> SortPl
     }
     placements = []
     for placement in plan.placements:
-        known = earlier.get(placement.path)
-        if known and (known.field, known.filter) == (placement.field, placement.filter):
-            placements.append(replace(placement, stem=known.stem))
+        before = earlier.get(placement.path)
+        if before and (before.field, before.filter) == (placement.field, placement.filter):
+            placements.append(replace(placement, stem=before.stem))
             continue
         stem, note, number = placement.stem, placement.note, 1
         while (

@@ -53,24 +53,24 @@ class Inputs:
         elif self.sources_image:
             raise SettingsError("--sources-image: of which list?", hint="give --sources FILE too")
         if self.exclude:
-            found = lists.read_regions(self.exclude).passed_over
-            notes += [f"--exclude {self.exclude}: skipped: {shape}" for shape in found]
+            shapes = lists.read_regions(self.exclude).passed_over
+            notes += [f"--exclude {self.exclude}: skipped: {shape}" for shape in shapes]
         for note in notes:
             logger.warning("%s", note)
         return self
 
     def with_those_of(self, last: LastRun) -> Inputs:
         """Return them with the lists of the last run: a step on its own keeps those."""
-        known = last.inputs
-        kept = {
-            name: Path(known[name])
+        last_inputs = last.inputs
+        lists_of_last = {
+            name: Path(last_inputs[name])
             for name in ("sources", "exclude")
-            if known.get(name) and getattr(self, name) is None
+            if last_inputs.get(name) and getattr(self, name) is None
         }
         image = self.sources_image
-        if "sources" in kept:
-            image = image or known.get("sources_image") or None
-        return replace(self, **kept, sources_image=image)
+        if "sources" in lists_of_last:
+            image = image or last_inputs.get("sources_image") or None
+        return replace(self, **lists_of_last, sources_image=image)
 
     def image_of_list(self, records: Iterable[ImageRecord], out: Path) -> ImageRecord | None:
         """Return the image whose pixels ``sources`` has; None where it is of the sky, or none.

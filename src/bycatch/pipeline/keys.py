@@ -45,7 +45,7 @@ def stage_keys(job: ImageJob) -> dict[str, str]:
 def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
     """Return the key of a step that builds on products of the ``earlier`` keys."""
     settings, record = job.settings, job.record
-    given = [REVISIONS[stage], record.checksum, record.input, _digest(settings.input)]
+    inputs = [REVISIONS[stage], record.checksum, record.input, _digest(settings.input)]
     exclude = job.files.exclude.checksum if job.files.exclude else ""
     own: dict[str, list[Any]] = {
         "detect": [settings.output.products],
@@ -60,7 +60,7 @@ def stage_key(job: ImageJob, stage: str, earlier: Mapping[str, str]) -> str:
         own[stage] += [PSF_REVISION, _digest(settings.psf)]
     section = _digest(getattr(settings, stage))
     built_on = [earlier.get(name, "") for name in BUILDS_ON[stage]]
-    return combined_digest(stage, given, built_on, [section, *own[stage]])
+    return combined_digest(stage, inputs, built_on, [section, *own[stage]])
 
 
 @cache
@@ -93,8 +93,8 @@ def quality_files(settings: Settings, record: ImageRecord) -> list[Path]:
 
     They lie in the folder of the settings, or next to the drizzled image of the user.
     """
-    given = record.input.get("exposures_dir", settings.input.exposures_dir)
-    folders = [Path(given).expanduser()] if given else []
+    folder_name = record.input.get("exposures_dir", settings.input.exposures_dir)
+    folders = [Path(folder_name).expanduser()] if folder_name else []
     return exposure_files(record.exposures, [*folders, Path(record.source).parent])
 
 
@@ -111,13 +111,13 @@ def quality_key(job: ImageJob) -> list[str]:
 
 def is_current(record: ImageRecord, folder: Path, stage: str, key: str) -> bool:
     """Tell whether a step's products are there, whole, and made of the same input and settings."""
-    known = record.stages.get(stage)
+    stage_record = record.stages.get(stage)
     return (
-        known is not None
-        and known.key == key
+        stage_record is not None
+        and stage_record.key == key
         and all(
             proof is not None and is_whole(folder / name, proof)
-            for name, proof in known.outputs.items()
+            for name, proof in stage_record.outputs.items()
         )
     )
 

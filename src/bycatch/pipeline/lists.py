@@ -65,22 +65,26 @@ def read_positions(path: Path) -> Positions:
     SettingsError
         Not readable, no pair of position columns in it, or a value that is no position.
     """
-    found = read_user_table(path, f"--sources {path}")
-    sky, pixels = found.sky_names(), found.pixel_names()
+    user_table = read_user_table(path, f"--sources {path}")
+    sky, pixels = user_table.sky_names(), user_table.pixel_names()
     if sky:
-        note = rounding_note(found.table, sky, found.label)
-        return Positions(*found.sky(*sky), on_sky=True, note=note)
+        note = rounding_note(user_table.table, sky, user_table.label)
+        return Positions(*user_table.sky(*sky), on_sky=True, note=note)
     if pixels:
-        return _in_pixels(found, *pixels)
+        return _in_pixels(user_table, *pixels)
     raise SettingsError(
-        f"{found.label}: no position columns among {', '.join(found.table.colnames)}",
+        f"{user_table.label}: no position columns among {', '.join(user_table.table.colnames)}",
         hint="name them x, y (0-based pixel centres) or ra, dec (degrees)",
     )
 
 
-def _in_pixels(found: UserTable, x_name: str, y_name: str, first_pixel: int) -> Positions:
-    x, y = (found.numbers(name, "pix") - first_pixel for name in (x_name, y_name))
-    note = f"{found.label}: {x_name}, {y_name} are 1-based: 1 is subtracted" if first_pixel else ""
+def _in_pixels(user_table: UserTable, x_name: str, y_name: str, first_pixel: int) -> Positions:
+    x, y = (user_table.numbers(name, "pix") - first_pixel for name in (x_name, y_name))
+    note = (
+        f"{user_table.label}: {x_name}, {y_name} are 1-based: 1 is subtracted"
+        if first_pixel
+        else ""
+    )
     return Positions(x, y, on_sky=False, note=note)
 
 
@@ -109,13 +113,13 @@ def image_of_list(
     if read_positions(path).on_sky:
         return None
     if name is not None:
-        chosen = [record for record in records if name in {record.root, record.name}]
-        if len(chosen) != 1:
+        matches = [record for record in records if name in {record.root, record.name}]
+        if len(matches) != 1:
             roots = ", ".join(sorted(record.root for record in records))
             raise SettingsError(
-                f"--sources-image {name}: {len(chosen)} images of this name", hint=f"of {roots}"
+                f"--sources-image {name}: {len(matches)} images of this name", hint=f"of {roots}"
             )
-        return chosen[0]
+        return matches[0]
     if not _have_one_grid(records, out):
         raise SettingsError(
             f"--sources {path}: x, y are pixels of one image, and the {len(records)} images are of "
@@ -133,8 +137,8 @@ def _have_one_grid(records: Sequence[ImageRecord], out: Path) -> bool:
     first: tuple[WCS, tuple[int, ...], Floats] | None = None
     for record in records if len(records) > 1 else ():
         try:
-            placed = record.paths(out).folder / record.name
-            headers = read_headers(placed if placed.exists() else Path(record.source))
+            path = record.paths(out).folder / record.name
+            headers = read_headers(path if path.exists() else Path(record.source))
             wcs = celestial_wcs(headers).wcs
         except UnusableData:
             continue
@@ -143,7 +147,7 @@ def _have_one_grid(records: Sequence[ImageRecord], out: Path) -> bool:
         if first is None:
             first = wcs, shape, corners
             continue
-        moved = first[0].all_world2pix(wcs.all_pix2world(corners, 0), 0, quiet=True)
-        if shape != first[1] or not np.allclose(moved, first[2], rtol=0, atol=SAME_GRID_PX):
+        corners_here = first[0].all_world2pix(wcs.all_pix2world(corners, 0), 0, quiet=True)
+        if shape != first[1] or not np.allclose(corners_here, first[2], rtol=0, atol=SAME_GRID_PX):
             return False
     return True

@@ -179,16 +179,16 @@ def _pairs_table(a: Table, b: Table, apart: Floats, filters: list[str]) -> Table
 
 
 def _rest(
-    table: Table, matched: Ints, near: Bools, kinds: tuple[str, str], filters: list[str]
+    table: Table, partners: Ints, near: Bools, kinds: tuple[str, str], filters: list[str]
 ) -> Table:
     """Return the objects without a partner, and whether one that is another's lies near."""
     alone = np.ones(len(table), bool)
-    alone[matched] = False
+    alone[partners] = False
     names = ["object_id", "ra", "dec", "p_real", "n_detected", *(f"mag_{f}" for f in filters)]
-    found = table[names][alone]
-    found["kind"] = np.where(near[alone], *kinds) if alone.any() else np.empty(0, "U6")
-    found["kind"].description = DESCRIPTIONS["kind"]
-    return found
+    rest = table[names][alone]
+    rest["kind"] = np.where(near[alone], *kinds) if alone.any() else np.empty(0, "U6")
+    rest["kind"].description = DESCRIPTIONS["kind"]
+    return rest
 
 
 def _filters_table(matches: Table, a: Table, b: Table, filters: list[str]) -> Table:
@@ -216,19 +216,19 @@ def _median(values: Any) -> float | None:
     return float(np.median(array)) if len(array) else None
 
 
-def write_object_comparison(found: ObjectComparison, folder: Path) -> list[Path]:
+def write_object_comparison(comparison: ObjectComparison, folder: Path) -> list[Path]:
     """Write the tables of a comparison; return the files."""
-    written = []
+    paths = []
     tables = {
-        "matches": found.matches,
-        "only_a": found.only_a,
-        "only_b": found.only_b,
-        "filters": found.filters,
+        "matches": comparison.matches,
+        "only_a": comparison.only_a,
+        "only_b": comparison.only_b,
+        "filters": comparison.filters,
     }
     for name, table in tables.items():
         path = folder / f"compare_objects_{name}.ecsv"
-        table.meta |= {"SUMMARY": found.summary()}
+        table.meta |= {"SUMMARY": comparison.summary()}
         with atomic(path) as partial:
             write_table(table, partial)
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths

@@ -70,7 +70,7 @@ def explain_objects(
     """
     if (radec is None) == (object_id is None):
         raise SettingsError("give one object", hint="--object ID, or --radec RA DEC")
-    found = []
+    explanations = []
     for state in read_groups(out):
         path = table_path(group_folder(out, state.name), state.name, "objects")
         if not path.exists():
@@ -78,16 +78,16 @@ def explain_objects(
         table = read_table(path)
         if object_id is not None:
             rows = np.flatnonzero(np.asarray(table["object_id"]) == object_id)
-            found += [_explain_row(out, state, table, int(row), 0.0) for row in rows[:1]]
-            found += _successors(state, table, object_id) if not len(rows) else []
+            explanations += [_explain_row(out, state, table, int(row), 0.0) for row in rows[:1]]
+            explanations += _successors(state, table, object_id) if not len(rows) else []
         elif radec is not None and len(table):
-            found += _at(out, state, table, *radec)
-    if object_id is not None and not found:
+            explanations += _at(out, state, table, *radec)
+    if object_id is not None and not explanations:
         raise SettingsError(
             f"{out}: no object {object_id}", hint="object_id is a column of the tables of objects"
         )
-    near = [one for one in found if one.object_id]
-    return near or found
+    near = [one for one in explanations if one.object_id]
+    return near or explanations
 
 
 def _at(

@@ -46,9 +46,9 @@ def object_regions(table: Table) -> str:
     lines = ["# Region file format: DS9 version 4.1", "icrs"]
     names = ("ra", "dec", "p_real", "p_star", "semimajor_arcsec", "semiminor_arcsec", "pa_deg")
     columns = [floats(table, name) for name in (*names, "pmra", "pmdec", "pmra_err", "pmdec_err")]
-    listed = np.asarray(table["list_row"]) > 0
+    is_of_user = np.asarray(table["list_row"]) > 0
     for number, mine, row in zip(
-        np.asarray(table["object_id"]).tolist(), listed, np.column_stack(columns), strict=True
+        np.asarray(table["object_id"]).tolist(), is_of_user, np.column_stack(columns), strict=True
     ):
         ra, dec, p_real, p_star, major, minor, pa, *motion = row.tolist()
         at = f"{ra:.8f},{dec:.8f}"

@@ -60,17 +60,17 @@ def make_objects(
         The folder holds no image whose steps are done.
     """
     out = Path(out).absolute()
-    given = (inputs or Inputs()).with_those_of(last_run(out)).checked()
+    run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).checked()
     engine = executor_of(executor, workers, prepare_worker)
     try:
-        found = objects_of(out, settings, given, engine, forced=forced)
+        reports = objects_of(out, settings, run_inputs, engine, forced=forced)
     finally:
         engine.close()
-    if not found:
+    if not reports:
         raise SettingsError(
             f"{out}: no image in it whose steps are done", hint="run 'bycatch run' first"
         )
-    return found
+    return reports
 
 
 def objects_of(
@@ -79,47 +79,47 @@ def objects_of(
     """Make the tables of all groups with a given executor; none without images."""
     beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
     before = {state.name: set(state.images) for state in read_groups(out)}
-    kept = _groups_with_removed_images(out, before)
+    old_groups = _groups_with_removed_images(out, before)
     jobs = [
         replace(job, earlier=_earlier(job, before), with_page=beside)
-        for job in _beside(group_jobs(out, settings, inputs, forced=forced), kept)
+        for job in _beside(group_jobs(out, settings, inputs, forced=forced), old_groups)
     ]
     labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
     logger.info(
         "%d group(s) of overlapping images", len(jobs),
         extra={"sizes_mb": labels, "steps": ("objects",)},
     )  # fmt: skip
-    found = sorted(work_on(executor, jobs), key=lambda report: report.name)
+    reports = sorted(work_on(executor, jobs), key=lambda report: report.name)
     if jobs:  # else the images can't be read: what was made of them stays
-        _forget_others(out, {job.name for job in jobs} | set(kept))
-    return found
+        _forget_others(out, {job.name for job in jobs} | set(old_groups))
+    return reports
 
 
 def _groups_with_removed_images(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
     """Return the groups with images that were removed since: their tables can't be made again."""
-    gone = {
+    missing = {
         f"{record.field}/{record.place}"
         for record in (find_records(out) if before else ())
         if "finalize" in record.stages and not (record.paths(out).folder / record.name).exists()
     }
-    return {name: members for name, members in before.items() if members & gone}
+    return {name: members for name, members in before.items() if members & missing}
 
 
-def _beside(jobs: list[GroupJob], kept: dict[str, set[str]]) -> list[GroupJob]:
+def _beside(jobs: list[GroupJob], old_groups: dict[str, set[str]]) -> list[GroupJob]:
     """Return the tasks of images that no group has which is kept, under names that none has."""
-    found = []
+    jobs_to_do = []
     for job in jobs:
         images = {f"{field}/{place}" for field, place in job.images}
-        if any(images <= members for members in kept.values()):
+        if any(images <= members for members in old_groups.values()):
             continue
         name, number = job.name, 1
-        while name in kept:
+        while name in old_groups:
             number += 1
             name = f"{job.name}-{number}"
         if name != job.name:
             logger.warning("objects %s: images of it are gone: others make %s", job.name, name)
-        found.append(replace(job, name=name))
-    return found
+        jobs_to_do.append(replace(job, name=name))
+    return jobs_to_do
 
 
 def _n_images(out: Path) -> int:
@@ -149,11 +149,15 @@ def group_jobs(
             footprints.append(footprint_of(name, record, out))
         except (BycatchError, OSError, ValueError) as err:
             logger.warning("%s: in no group: %s", record.label, err)
-    chosen = settings.objects
-    found = tiles(groups(footprints), tile_deg=chosen.tile_deg, margin_arcsec=chosen.margin_arcsec)
+    objects_settings = settings.objects
+    all_tiles = tiles(
+        groups(footprints),
+        tile_deg=objects_settings.tile_deg,
+        margin_arcsec=objects_settings.margin_arcsec,
+    )
     lists = UserFile.of(inputs.sources), UserFile.of(inputs.exclude)
     frame = _frame_of_list(inputs, list(records.values()), out)
-    return [_job(tile, records, out, settings, lists, frame, forced=forced) for tile in found]
+    return [_job(tile, records, out, settings, lists, frame, forced=forced) for tile in all_tiles]
 
 
 def _job(
@@ -209,16 +213,16 @@ def work_on(executor: Executor, jobs: Sequence[GroupJob]) -> Iterator[GroupRepor
     for when all others are done.
     """
     again: list[GroupJob] = []
-    for number, found in executor.work(run_group, jobs):
+    for number, answer in executor.work(run_group, jobs):
         job = jobs[number]
-        if isinstance(found, LostTask):
-            logger.warning("objects %s: %s; tried once more", job.name, found.reason)
+        if isinstance(answer, LostTask):
+            logger.warning("objects %s: %s; tried once more", job.name, answer.reason)
             again.append(replace(job, waits=True))
-        elif found.holder:
-            logger.warning("objects %s: skipped for now: %s", job.name, found.holder)
+        elif answer.holder:
+            logger.warning("objects %s: skipped for now: %s", job.name, answer.holder)
             again.append(replace(job, waits=True))
         else:
-            yield found
+            yield answer
     for job in again:
-        for _, found in executor.work(run_group, [job]):
-            yield lost_group(job, found.reason) if isinstance(found, LostTask) else found
+        for _, answer in executor.work(run_group, [job]):
+            yield lost_group(job, answer.reason) if isinstance(answer, LostTask) else answer

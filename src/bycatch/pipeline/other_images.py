@@ -52,30 +52,30 @@ def other_images(
     One that can't be read is left out, with a line in the log.
     """
     ra, dec = wcs.all_pix2world(x, y, 0) if len(x) else (np.empty(0), np.empty(0))
-    found = []
+    views = []
     for bench in benches:
         try:
-            found.append(_view(bench, wcs, ra, dec))
+            views.append(_view(bench, wcs, ra, dec))
         except (BycatchError, OSError) as err:
             record = bench.record
             logger.warning("%s/%s: not compared: %s", record.filter, record.root, err)
-    return tuple(found)
+    return tuple(views)
 
 
 def _view(bench: Workbench, wcs: WCS, ra: Floats, dec: Floats) -> OtherImageView:
     own = bench.frame.wcs
     x, y = np.empty(0), np.empty(0)
-    trusted = bench.cr_share <= MAX_CR_SHARE
-    if trusted.any():
-        sources = bench.sources[trusted]
+    has_few_rays = bench.cr_share <= MAX_CR_SHARE
+    if has_few_rays.any():
+        sources = bench.sources[has_few_rays]
         sky = own.all_pix2world(np.asarray(sources["x"]), np.asarray(sources["y"]), 0)
         x, y = wcs.all_world2pix(*sky, 0)
     covers = np.zeros(len(ra), dtype=bool)
-    known = np.isfinite(ra) & np.isfinite(dec)
+    is_finite = np.isfinite(ra) & np.isfinite(dec)
     place = np.full((2, len(ra)), np.nan)
-    if known.any():
-        place[:, known] = own.all_world2pix(ra[known], dec[known], 0)
-        covers[known] = in_covered_blocks(bench.coverage, *place[:, known])
+    if is_finite.any():
+        place[:, is_finite] = own.all_world2pix(ra[is_finite], dec[is_finite], 0)
+        covers[is_finite] = in_covered_blocks(bench.coverage, *place[:, is_finite])
     light = None
     if bench.frame.grade != "F" and covers.any():
         light = light_at(bench.pixels(), *place)
@@ -87,6 +87,6 @@ def in_covered_blocks(blocks: NDArray[Any], x: Floats, y: Floats) -> Bools:
     column, row = (np.floor((v + 0.5) / BLOCK_PX).astype(int) for v in (x, y))
     ny, nx = blocks.shape
     inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
-    found = np.zeros(len(x), dtype=bool)
-    found[inside] = blocks[row[inside], column[inside]] > 0
-    return found
+    is_inside = np.zeros(len(x), dtype=bool)
+    is_inside[inside] = blocks[row[inside], column[inside]] > 0
+    return is_inside

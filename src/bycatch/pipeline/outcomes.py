@@ -137,13 +137,13 @@ class ImageReport:
         numbers = {k: v for part in self.summary.values() for k, v in part.items()}
         numbers.setdefault("n_catalog", numbers.get("n_measured"))
         counts = ("n_exposures", "n_catalog", "n_likely_cosmic_ray")
-        shown = ["-" if numbers.get(name) is None else str(numbers[name]) for name in counts]
+        words = ["-" if numbers.get(name) is None else str(numbers[name]) for name in counts]
         frame = numbers.get("astrom_err_mas")
         return {
             "place": f"{self.field}/{self.filter}",
             "image": self.root,
             "outcome": str(self.outcome),
-            **dict(zip(("n_exp", "sources", "likely CR"), shown, strict=True)),
+            **dict(zip(("n_exp", "sources", "likely CR"), words, strict=True)),
             "grade": str(numbers.get("grade", "-")),
             "Gaia stars": str(numbers.get("n_field_matches", "-")),
             "frame error, mas": "-" if frame is None or isnan(frame) else f"{frame:.1f}",
@@ -286,8 +286,8 @@ class GroupReport:
             radii = ", ".join(there)
             raise KeyError(f"object {object_id}: no aperture of {radius} px; there are {radii}")
         rows = epochs[np.asarray(epochs["object_id"]) == object_id]
-        known = np.isfinite(np.ma.filled(np.ma.asarray(rows["mjd"], dtype=float), np.nan))
-        rows = rows[known]
+        has_time = np.isfinite(np.ma.filled(np.ma.asarray(rows["mjd"], dtype=float), np.nan))
+        rows = rows[has_time]
         rows.sort("mjd")
         names = {
             "filter": "filter",
@@ -302,9 +302,9 @@ class GroupReport:
             "flags": "flags",
         }
         time = Time(np.asarray(rows["mjd"], dtype=float), format="mjd", scale="utc")
-        found = TimeSeries(time=time, data={new: rows[old] for old, new in names.items()})
-        found.meta = {"object_id": int(object_id), "radius_px": float(radius), "group": self.name}
-        return found
+        series = TimeSeries(time=time, data={new: rows[old] for old, new in names.items()})
+        series.meta = {"object_id": int(object_id), "radius_px": float(radius), "group": self.name}
+        return series
 
     @notebook.never_raising
     def _repr_html_(self) -> str:

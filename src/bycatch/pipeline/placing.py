@@ -31,15 +31,15 @@ def place(
     """
     records: list[ImageRecord] = []
     problems: dict[str, str] = {}
-    put: Put = {"move": _move, "copy": _copy, "link": _link}[mode]
+    put_file: Put = {"move": _move, "copy": _copy, "link": _link}[mode]
     for image in images:
         record = planned_record(image, folder.state.images)
         try:
             target = record.paths(folder.out).folder
             own_folder(target.parent)
             own_folder(target).mkdir(parents=True, exist_ok=True)
-            is_new = record.place not in {known.place for known in folder.state.images}
-            _put_all(record, target, image, put)
+            is_new = record.place not in {earlier.place for earlier in folder.state.images}
+            _put_all(record, target, image, put_file)
             folder.enter(record)
             records.append(record)
         except (OSError, BycatchError) as err:
@@ -80,31 +80,35 @@ def planned_record(image: NewImage, earlier: Iterable[ImageRecord] = ()) -> Imag
         facts_key=image.facts_key,
         notes=[placement.note] if placement.note else [],
     )
-    for known in earlier:
-        if (known.place, known.source) == (record.place, record.source):
-            record.checksum, record.fingerprint = known.checksum, known.fingerprint
-            record.verified, record.stages, record.last = known.verified, known.stages, known.last
-            record.notes = record.notes or known.notes
+    for before in earlier:
+        if (before.place, before.source) == (record.place, record.source):
+            record.checksum, record.fingerprint = before.checksum, before.fingerprint
+            record.verified, record.stages, record.last = (
+                before.verified,
+                before.stages,
+                before.last,
+            )
+            record.notes = record.notes or before.notes
     return record
 
 
-def _put_all(record: ImageRecord, folder: Path, image: NewImage, put: Put) -> None:
+def _put_all(record: ImageRecord, folder: Path, image: NewImage, put_file: Put) -> None:
     placement = image.placement
-    put(placement.path, folder / placement.name, record.checksum)
+    put_file(placement.path, folder / placement.name, record.checksum)
     for source, name in (
         (record.wht_source, record.wht_name),
         (record.ctx_source, record.ctx_name),
     ):
         if source:
-            put(Path(source), folder / name, record.checksum)
-    if put is _move:
+            put_file(Path(source), folder / name, record.checksum)
+    if put_file is _move:
         record.source = str(folder / placement.name)
         record.wht_source, record.ctx_source = (
             str(folder / name) if name else "" for name in (record.wht_name, record.ctx_name)
         )
 
 
-def _link(source: Path, place: Path, _known: str) -> None:
+def _link(source: Path, place: Path, _checksums: str) -> None:
     if source == place or (place.is_symlink() and place.readlink() == source):
         return
     if place.exists() and not place.is_symlink():
@@ -117,13 +121,13 @@ def _link(source: Path, place: Path, _known: str) -> None:
         partial.symlink_to(source)
 
 
-def _copy(source: Path, place: Path, known: str) -> None:
+def _copy(source: Path, place: Path, checksums: str) -> None:
     if place.exists() and not place.is_symlink():
         there = checksum(place)
         if there == checksum(source):
             return
         # What an earlier run copied here may follow its changed original.
-        if there not in known.split():
+        if there not in checksums.split():
             raise UnreadableFile(
                 f"{place} exists with other content",
                 hint="remove it, or choose another output folder",
@@ -132,7 +136,7 @@ def _copy(source: Path, place: Path, known: str) -> None:
         shutil.copy2(source, partial)
 
 
-def _move(source: Path, place: Path, _known: str) -> None:
+def _move(source: Path, place: Path, _checksums: str) -> None:
     """Move without ever overwriting; across devices the original goes last."""
     if place == source:
         return

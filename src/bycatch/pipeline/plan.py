@@ -55,18 +55,24 @@ def dry_run(
     inputs: Inputs | None = None,
 ) -> tuple[list[PlannedImage], tuple[SkippedFile, ...]]:
     """Return what `run` would do, touching nothing."""
-    chosen, given, out = settings or Settings(), (inputs or Inputs()).checked(), Path(out)
-    found = intake.scan(as_paths(paths), out, chosen)
+    run_settings, run_inputs, out = (
+        settings or Settings(),
+        (inputs or Inputs()).checked(),
+        Path(out),
+    )
+    input_files = intake.scan(as_paths(paths), out, run_settings)
     fields: dict[str, list[Placement]] = {}
-    for placement in found.plan.placements:
+    for placement in input_files.plan.placements:
         fields.setdefault(placement.field, []).append(placement)
-    files = UserFiles.of(given)
+    files = UserFiles.of(run_inputs)
     folders = {name: FieldFolder(out, _state(out, name)) for name in fields}
     records = {
-        p.path: planned_record(found.new_image(p, given.wht), folders[p.field].state.images)
-        for p in found.plan.placements
+        p.path: planned_record(
+            input_files.new_image(p, run_inputs.wht), folders[p.field].state.images
+        )
+        for p in input_files.plan.placements
     }
-    given.image_of_list(records.values(), out)  # refused now if it is of none
+    run_inputs.image_of_list(records.values(), out)  # refused now if it is of none
     images: dict[Path, PlannedImage] = {}
     for name, placements in fields.items():
         folder, jobs = folders[name], []
@@ -78,14 +84,14 @@ def dry_run(
                 record.checksum = ""
             jobs.append(
                 ImageJob(
-                    out, record, chosen, gaia_file=stars.path, gaia_key=stars.key,
+                    out, record, run_settings, gaia_file=stars.path, gaia_key=stars.key,
                     files=files,
                 )
             )  # fmt: skip
         key = _planned_key(jobs, folder.state, out)
         for placement, job in zip(placements, jobs, strict=True):
             images[placement.path] = _plan_image(placement, replace(job, field_key=key), folder)
-    return [images[p.path] for p in found.plan.placements], found.plan.skipped
+    return [images[p.path] for p in input_files.plan.placements], input_files.plan.skipped
 
 
 def _state(out: Path, name: str) -> FieldState:
@@ -102,8 +108,8 @@ def _planned_key(jobs: list[ImageJob], state: FieldState, out: Path) -> str:
         if takes_part(record, out):
             keys[record.place] = image_keys(record)
     for job in jobs:
-        planned = stage_keys(job)
-        keys[job.record.place] = (planned["detect"], planned["crmask"])
+        keys_of_stages = stage_keys(job)
+        keys[job.record.place] = (keys_of_stages["detect"], keys_of_stages["crmask"])
     return field_key(keys)
 
 

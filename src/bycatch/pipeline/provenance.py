@@ -36,8 +36,8 @@ def metadata(
     meta = image.meta
     # Detections made again know nothing of the alignment that was made of those before.
     align = record.stages.get("align") if "align" in sections else None
-    known: Mapping[str, Any] = align.summary if align else {}
-    alignment = {k: v for k, v in known.items() if v is not None and k != FIELD}
+    align_summary: Mapping[str, Any] = align.summary if align else {}
+    alignment = {k: v for k, v in align_summary.items() if v is not None and k != FIELD}
     made_with = {name: settings_of(record, settings, name) for name in sections}
     return {
         "CREATOR": f"bycatch {__version__}",
@@ -96,8 +96,8 @@ NO_SOURCE = (
 
 def nothing_found(record: ImageRecord) -> list[str]:
     """Return the note of an image in which nothing was detected."""
-    detected = record.stages.get("detect")
-    return [NO_SOURCE] if detected and detected.summary.get("n_sources") == 0 else []
+    detection = record.stages.get("detect")
+    return [NO_SOURCE] if detection and detection.summary.get("n_sources") == 0 else []
 
 
 def _or_none(value: float) -> float | None:

@@ -34,14 +34,14 @@ def exposure_files(exposures: Iterable[str], folders: Iterable[Path]) -> list[Pa
     folders : a folder that the user gives, and that of the drizzled image itself
     """
     places = list(folders)
-    names = [f"{kind}.fits{packed}" for kind in KINDS for packed in ("", ".gz", ".fz")]
-    found = []
+    names = [f"{kind}.fits{suffix}" for kind in KINDS for suffix in ("", ".gz", ".fz")]
+    files = []
     for exposure in dict.fromkeys(exposures):
         if not is_plain_name(exposure):  # a header says it
             continue
         paths = [folder / f"{exposure}_{name}" for folder in places for name in names]
-        found += [path for path in paths if os.path.isfile(path)][:1]  # noqa: PTH113, any length
-    return found
+        files += [path for path in paths if os.path.isfile(path)][:1]  # noqa: PTH113, any length
+    return files
 
 
 def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:

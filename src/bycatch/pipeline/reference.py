@@ -109,8 +109,8 @@ GUIDE_STAR_DEG = 0.3
 
 def margin_arcsec(settings: AlignSettings) -> float:
     """Return how far a field's image may lie from where its header has it."""
-    turned = np.deg2rad(settings.max_roll_deg) * GUIDE_STAR_DEG * 3600
-    return float(settings.max_shift_arcsec + turned + MARGIN_ARCSEC)
+    roll_arcsec = np.deg2rad(settings.max_roll_deg) * GUIDE_STAR_DEG * 3600
+    return float(settings.max_shift_arcsec + roll_arcsec + MARGIN_ARCSEC)
 
 
 def reference_stars(
@@ -135,23 +135,23 @@ def reference_stars(
     if not settings.enabled and local is None:
         return FieldStars(None, "none", "switched off (align.enabled = false)")
     images = [r.paths(folder.out).folder / r.name for r in records]
-    asked = stars_key(images, settings, local)
-    if folder.state.stars_key == asked and at_hand.path:
+    key = stars_key(images, settings, local)
+    if folder.state.stars_key == key and at_hand.path:
         return at_hand
     source = local.checksum if local else ""
     try:
         cone = field_cone(images, margin_arcsec(settings))
-        found = _field_stars(folder, cone, local, services)
+        field_stars = _field_stars(folder, cone, local, services)
     except (NoReferenceStars, UnusableData) as err:
         logger.warning("%s: no reference stars: %s", folder.path.name, err)
         return FieldStars(None, "none", str(err))
-    if found is not None:
-        _write(found, folder, settings, source)
-        origin = found.stars.origin
-        logger.info("%s: %d Gaia stars from %s", folder.path.name, len(found.stars), origin)
-    stored = _stored_stars(folder)
-    if stored is not None and stored.serves(cone, source, settings):
-        folder.state.stars_key = asked
+    if field_stars is not None:
+        _write(field_stars, folder, settings, source)
+        origin = field_stars.stars.origin
+        logger.info("%s: %d Gaia stars from %s", folder.path.name, len(field_stars.stars), origin)
+    stars_on_disk = _stored_stars(folder)
+    if stars_on_disk is not None and stars_on_disk.serves(cone, source, settings):
+        folder.state.stars_key = key
     return stars_at_hand(folder)
 
 
@@ -174,8 +174,8 @@ def _field_stars(
 ) -> _FieldStars | None:
     """Return the stars of a field; None if those that are stored will do."""
     settings = services.settings
-    stored, source = _stored_stars(folder), local.checksum if local else ""
-    if stored is not None and stored.serves(cone, source, settings):
+    stars_on_disk, source = _stored_stars(folder), local.checksum if local else ""
+    if stars_on_disk is not None and stars_on_disk.serves(cone, source, settings):
         return None
     if local is not None:
         return _FieldStars(_local_stars(local.path, cone), cone)
@@ -184,9 +184,9 @@ def _field_stars(
     except NoReferenceStars as err:
         # Better stars of the images alone than none.
         bare = replace(cone, radius=cone.radius - margin_arcsec(settings) / 3600)
-        own = stored is not None and stored.serves(bare, "", settings)
-        kept = None if own else _cached_stars(bare, settings)
-        if not own and kept is None:
+        own = stars_on_disk is not None and stars_on_disk.serves(bare, "", settings)
+        cached = None if own else _cached_stars(bare, settings)
+        if not own and cached is None:
             raise
         logger.warning(
             "%s: the stars of an earlier run are used, which cover the images but not all of their "
@@ -194,16 +194,18 @@ def _field_stars(
             folder.path.name,
             err,
         )
-        return None if kept is None else _FieldStars(kept, bare)
+        return None if cached is None else _FieldStars(cached, bare)
 
 
-def _write(found: _FieldStars, folder: FieldFolder, settings: AlignSettings, source: str) -> None:
+def _write(
+    field_stars: _FieldStars, folder: FieldFolder, settings: AlignSettings, source: str
+) -> None:
     """Write the stars of a field, and what they are all of."""
-    table = found.stars.table
+    table = field_stars.stars.table
     table.meta |= {
-        "ra_deg": found.cone.ra,
-        "dec_deg": found.cone.dec,
-        "radius_deg": found.cone.radius,
+        "ra_deg": field_stars.cone.ra,
+        "dec_deg": field_stars.cone.dec,
+        "radius_deg": field_stars.cone.radius,
         "limit_mag": settings.gaia_faint_limit_mag,
         "source": source,
     }
@@ -223,8 +225,8 @@ class _StoredStars:
     def serves(self, cone: Cone, source: str, settings: AlignSettings) -> bool:
         """Tell whether they are the stars that a run would get for a circle."""
         if source or self.source:
-            wanted = replace(self.region, ra_deg=cone.ra, dec_deg=cone.dec, radius_deg=cone.radius)
-            return source == self.source and self.region.covers(wanted)
+            circle = replace(self.region, ra_deg=cone.ra, dec_deg=cone.dec, radius_deg=cone.radius)
+            return source == self.source and self.region.covers(circle)
         return any(self.region.covers(region) for region in _regions(cone, settings))
 
 
@@ -255,9 +257,9 @@ def _regions(cone: Cone, settings: AlignSettings) -> list[Region]:
 def _query_stars(name: str, cone: Cone, services: Services) -> gaia.ReferenceStars:
     """Return the stars of a circle from the cache, or else from the services."""
     settings = services.settings
-    kept = _cached_stars(cone, settings)
-    if kept is not None:
-        return kept
+    cached = _cached_stars(cone, settings)
+    if cached is not None:
+        return cached
     if settings.offline:
         raise NoReferenceStars(
             f"no Gaia stars around RA {cone.ra:.5f}, Dec {cone.dec:.5f} without the network",
@@ -266,10 +268,10 @@ def _query_stars(name: str, cone: Cone, services: Services) -> gaia.ReferenceSta
     logger.info("%s: asking for Gaia stars within %.2f arcmin", name, cone.radius * 60)
     folder = cache_folder(settings.gaia_cache)
     with turn(folder, settings.gaia_requests):
-        kept = _cached_stars(cone, settings)  # by a process that asked meanwhile
-        stars = kept or services.stars(cone.ra, cone.dec, cone.radius)
-    if kept is not None:
-        return kept
+        cached = _cached_stars(cone, settings)  # by a process that asked meanwhile
+        stars = cached or services.stars(cone.ra, cone.dec, cone.radius)
+    if cached is not None:
+        return cached
     release = str(stars.table.meta["release"])
     keep(
         folder,
@@ -283,11 +285,11 @@ def _cached_stars(cone: Cone, settings: AlignSettings) -> gaia.ReferenceStars | 
     """Return the stars of a circle from the cache; None if it does not have all of them."""
     folder = cache_folder(settings.gaia_cache)
     for region in _regions(cone, settings):
-        kept = cached_stars(folder, region)
-        if kept is not None:
+        cached = cached_stars(folder, region)
+        if cached is not None:
             # A kept answer may be of a larger circle: each run gets the same stars.
-            inside = _within(kept, cone)
-            return gaia.ReferenceStars(kept.table[inside], f"the cache ({kept.origin})")
+            inside = _within(cached, cone)
+            return gaia.ReferenceStars(cached.table[inside], f"the cache ({cached.origin})")
     return None
 
 
@@ -316,7 +318,7 @@ def stars_at_hand(folder: FieldFolder) -> FieldStars:
     Versions before this one took note of them in another file.
     """
     path = folder.path / STARS
-    known = folder.state.products.get(STARS)
-    if not (path.is_file() if known is None else is_whole(path, known.proof)):
+    product = folder.state.products.get(STARS)
+    if not (path.is_file() if product is None else is_whole(path, product.proof)):
         return FieldStars(None, "none")
-    return FieldStars(path, known.proof.checksum if known else checksum(path))
+    return FieldStars(path, product.proof.checksum if product else checksum(path))

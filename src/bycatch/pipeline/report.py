@@ -91,14 +91,14 @@ class RunReport:
 
     def profile(self) -> list[StepCost]:
         """Return what each step that was done in this run took, over all images."""
-        found = []
+        costs_of_steps = []
         for step in STAGES:
             costs = [image.cost[step] for image in self.images if step in image.done]
             if costs:
                 seconds = sum(cost["seconds"] or 0.0 for cost in costs)
                 peaks = [peak for cost in costs if (peak := cost["peak_mb"]) is not None]
-                found.append(StepCost(step, len(costs), seconds, max(peaks, default=None)))
-        return found
+                costs_of_steps.append(StepCost(step, len(costs), seconds, max(peaks, default=None)))
+        return costs_of_steps
 
     def lost(self) -> list[tuple[str, str, str]]:
         """Return what was dropped, failed or lost: name, outcome, reason."""

@@ -77,16 +77,18 @@ def run(
     SettingsError
         Wrong settings or arguments; nothing was done.
     """
-    started = time.perf_counter()
-    chosen, given = settings or Settings(), (inputs or Inputs()).checked()
+    start_s = time.perf_counter()
+    run_settings, run_inputs = settings or Settings(), (inputs or Inputs()).checked()
     out = Path(out)
     engine = executor_of(executor, workers, prepare_worker)
     try:
-        found = _plan_intake(as_paths(paths), out, chosen, given, engine)
-        jobs = _in_shard(_jobs(found, out, chosen, given), shard)
+        input_files = _plan_intake(as_paths(paths), out, run_settings, run_inputs, engine)
+        jobs = _in_shard(_jobs(input_files, out, run_settings, run_inputs), shard)
         if executor is None and len(jobs) == 1:
             engine = Serial(workers)  # on the cores of all, before a process has started
-        return _run(out, jobs, found.plan.skipped, given, engine, started, is_shard=bool(shard))
+        return _run(
+            out, jobs, input_files.plan.skipped, run_inputs, engine, start_s, is_shard=bool(shard)
+        )
     finally:
         engine.close()
 
@@ -98,18 +100,24 @@ def sort_only(
     inputs: Inputs | None = None,
 ) -> tuple[list[ImageRecord], tuple[SkippedFile, ...]]:
     """Place the images below the output folder, and do no more."""
-    chosen, given, out = settings or Settings(), (inputs or Inputs()).checked(), Path(out)
-    found = _plan_intake(as_paths(paths), out, chosen, given, executor_of("serial"))
-    jobs = [replace(job, stages=()) for job in _jobs(found, out, chosen, given)]
-    _save_settings(out, chosen)
-    skipped, records = list(found.plan.skipped), []
+    run_settings, run_inputs, out = (
+        settings or Settings(),
+        (inputs or Inputs()).checked(),
+        Path(out),
+    )
+    input_files = _plan_intake(
+        as_paths(paths), out, run_settings, run_inputs, executor_of("serial")
+    )
+    jobs = [replace(job, stages=()) for job in _jobs(input_files, out, run_settings, run_inputs)]
+    _save_settings(out, run_settings)
+    skips, records = list(input_files.plan.skipped), []
     for job in jobs:
-        done = run_field(job)
-        skipped += [SkippedFile(Path(path), why, bad=True) for path, why in done.unplaced]
-        places = {(image.filter, image.root) for image in done.images}
+        result = run_field(job)
+        skips += [SkippedFile(Path(path), why, bad=True) for path, why in result.unplaced]
+        places = {(image.filter, image.root) for image in result.images}
         images = read_field(out, job.name).images
         records += [image for image in images if (image.filter, image.root) in places]
-    return records, tuple(skipped)
+    return records, tuple(skips)
 
 
 def run_stages(
@@ -122,20 +130,20 @@ def run_stages(
     executor: Any = None,
 ) -> RunReport:
     """Do some steps again on images that an earlier run has sorted into ``out``."""
-    started = time.perf_counter()
+    start_s = time.perf_counter()
     out = Path(out)
-    given = (inputs or Inputs()).with_those_of(last_run(out)).checked()
-    damaged = damaged_fields(out)
-    skipped = tuple(SkippedFile(path, why, bad=True) for path, why in damaged.items())
-    names = [name for name in field_names(out) if name not in {p.parent.name for p in damaged}]
-    if not names and not skipped:
+    run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).checked()
+    damages = damaged_fields(out)
+    skips = tuple(SkippedFile(path, why, bad=True) for path, why in damages.items())
+    names = [name for name in field_names(out) if name not in {p.parent.name for p in damages}]
+    if not names and not skips:
         raise SettingsError(
             f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"
         )
-    for skip in skipped:
+    for skip in skips:
         logger.error("dropped: %s", skip.reason)
-    chosen = settings or saved_settings(out)
-    if chosen.output.is_survey:
+    run_settings = settings or saved_settings(out)
+    if run_settings.output.is_survey:
         raise SettingsError(
             f"{out}: it has no intermediate products (output.products = survey)",
             hint="use 'bycatch run'",
@@ -144,17 +152,17 @@ def run_stages(
         FieldJob(
             out.absolute(),
             name,
-            chosen,
+            run_settings,
             stages=tuple(stages),
             forced=True,
-            files=UserFiles.of(given),
+            files=UserFiles.of(run_inputs),
         )
         for name in names
     ]
     alone = executor is None and len(jobs) == 1
     engine = Serial(workers) if alone else executor_of(executor, workers, prepare_worker)
     try:
-        return _run(out, jobs, skipped, given, engine, started, is_whole=False)
+        return _run(out, jobs, skips, run_inputs, engine, start_s, is_whole=False)
     finally:
         engine.close()
 
@@ -168,10 +176,10 @@ def _plan_intake(
     paths: list[Path], out: Path, settings: Settings, inputs: Inputs, executor: Executor
 ) -> intake.Intake:
     """Plan where the images go, and see that the output folder can be written to."""
-    found = intake.scan(paths, out, settings, executor)
-    if inputs.wht and len(found.plan.placements) > 1:
+    input_files = intake.scan(paths, out, settings, executor)
+    if inputs.wht and len(input_files.plan.placements) > 1:
         raise SettingsError(
-            f"--wht {inputs.wht}: one weight for {len(found.plan.placements)} images",
+            f"--wht {inputs.wht}: one weight for {len(input_files.plan.placements)} images",
             hint="give one image with it, or name the weights <stem>_wht.fits",
         )
     try:
@@ -180,19 +188,21 @@ def _plan_intake(
             pass
     except OSError as err:
         raise SettingsError(f"can't write to {out} ({err})", hint="choose another folder") from err
-    for skip in found.plan.skipped:
+    for skip in input_files.plan.skipped:
         level, word = (logging.ERROR, "dropped") if skip.bad else (logging.WARNING, "skipped")
         logger.log(
             level, "%s: %s: %s", skip.path.name, word, skip.reason.removeprefix(f"{skip.path}: ")
         )
-    return found
+    return input_files
 
 
-def _jobs(found: intake.Intake, out: Path, settings: Settings, inputs: Inputs) -> list[FieldJob]:
+def _jobs(
+    input_files: intake.Intake, out: Path, settings: Settings, inputs: Inputs
+) -> list[FieldJob]:
     """Return the tasks: a field each, in the order of their names."""
     fields: dict[str, list[Any]] = {}
-    for placement in found.plan.placements:
-        fields.setdefault(placement.field, []).append(found.new_image(placement, inputs.wht))
+    for placement in input_files.plan.placements:
+        fields.setdefault(placement.field, []).append(input_files.new_image(placement, inputs.wht))
     records = (planned_record(image) for images in fields.values() for image in images)
     inputs.image_of_list(records, out)  # refused now if it is of none
     files = UserFiles.of(inputs)
@@ -234,10 +244,10 @@ def _save_settings(out: Path, settings: Settings) -> None:
 def _run(
     out: Path,
     jobs: Sequence[FieldJob],
-    skipped: tuple[SkippedFile, ...],
+    skips: tuple[SkippedFile, ...],
     inputs: Inputs,
     executor: Executor,
-    started: float,
+    start_s: float,
     *,
     is_whole: bool = True,
     is_shard: bool = False,
@@ -269,19 +279,19 @@ def _run(
         finally:
             logging.disable(logging.NOTSET)
         raise
-    unplaced = [
+    homeless = [
         SkippedFile(Path(path), why, bad=True) for field in fields for path, why in field.unplaced
     ]
-    found: tuple[GroupReport, ...] = ()
+    groups: tuple[GroupReport, ...] = ()
     if jobs and jobs[0].settings.objects.enabled and is_whole and not is_shard:
-        found = tuple(objects_of(out.absolute(), jobs[0].settings, inputs, executor))
-    seconds = time.perf_counter() - started
-    report = RunReport(out, fields, (*skipped, *unplaced), seconds, inputs, found)
-    known = {k: _as_words(v) for k, v in asdict(inputs).items()}
-    unused = [UnusedFile(str(s.path), s.reason, s.bad) for s in skipped]
+        groups = tuple(objects_of(out.absolute(), jobs[0].settings, inputs, executor))
+    seconds = time.perf_counter() - start_s
+    report = RunReport(out, fields, (*skips, *homeless), seconds, inputs, groups)
+    input_words = {k: _as_words(v) for k, v in asdict(inputs).items()}
+    files_off = [UnusedFile(str(s.path), s.reason, s.bad) for s in skips]
     if not is_whole:  # a step on its own forgets none of the last run's
-        unused += _still_unused(out, unused)
-    write_last_run(out, LastRun(known, unused, round(report.seconds, 2)))
+        files_off += _off_before(out, files_off)
+    write_last_run(out, LastRun(input_words, files_off, round(report.seconds, 2)))
     if not is_shard:
         summarize(out)
     return report
@@ -313,14 +323,14 @@ def _sizes_mb(job: FieldJob) -> Iterator[tuple[str, float]]:
         yield label, path.stat().st_size / 1e6 if path.exists() else 0.0
 
 
-def _still_unused(out: Path, found: list[UnusedFile]) -> list[UnusedFile]:
+def _off_before(out: Path, files_off: list[UnusedFile]) -> list[UnusedFile]:
     """Return what earlier runs did not use, and this one says nothing of."""
-    known = {unused.path for unused in found}
+    paths = {file.path for file in files_off}
     # A state that was damaged then may be whole by now.
     return [
-        unused
-        for unused in last_run(out).skipped
-        if unused.path not in known and not unused.path.endswith(".json")
+        file
+        for file in last_run(out).skipped
+        if file.path not in paths and not file.path.endswith(".json")
     ]
 
 
@@ -332,25 +342,25 @@ def work_on(executor: Executor, jobs: Sequence[FieldJob]) -> Iterator[FieldResul
     """
     again: list[FieldJob] = []
     alone: list[FieldJob] = []
-    taken: list[FieldJob] = []
-    for number, found in executor.work(run_field, jobs):
+    busy: list[FieldJob] = []
+    for number, answer in executor.work(run_field, jobs):
         job = jobs[number]
-        if isinstance(found, LostTask):
-            logger.warning("%s: %s; it is tried once more", job.name, found.reason)
-            (alone if found.may_be_memory else again).append(job)
-        elif found.holder:
-            logger.warning("%s: skipped for now: %s has it", job.name, found.holder)
-            taken.append(replace(job, waits=True))
+        if isinstance(answer, LostTask):
+            logger.warning("%s: %s; it is tried once more", job.name, answer.reason)
+            (alone if answer.may_be_memory else again).append(job)
+        elif answer.holder:
+            logger.warning("%s: skipped for now: %s has it", job.name, answer.holder)
+            busy.append(replace(job, waits=True))
         else:
-            yield found
+            yield answer
     for group in filter(None, (again, *([job] for job in alone))):
-        for number, found in executor.work(run_field, [replace(job, waits=True) for job in group]):
-            if isinstance(found, LostTask):
-                yield lost_field(group[number], f"its worker died twice: {found.reason}")
+        for number, answer in executor.work(run_field, [replace(job, waits=True) for job in group]):
+            if isinstance(answer, LostTask):
+                yield lost_field(group[number], f"its worker died twice: {answer.reason}")
             else:
-                yield found
-    for number, found in executor.work(run_field, taken) if taken else ():
-        if isinstance(found, LostTask):
-            yield lost_field(taken[number], found.reason)
+                yield answer
+    for number, answer in executor.work(run_field, busy) if busy else ():
+        if isinstance(answer, LostTask):
+            yield lost_field(busy[number], answer.reason)
         else:
-            yield found
+            yield answer

@@ -87,7 +87,7 @@ class _Search:
                 path = folder / member.name
                 if not _is_folder(member):
                     self._note(path)
-                elif self._is_searched(path, linked=member.is_symlink(), inside=inside):
+                elif self._is_searched(path, is_link=member.is_symlink(), inside=inside):
                     inner.append(path)
             waiting += reversed(inner)
 
@@ -102,14 +102,14 @@ class _Search:
         else:
             self.found.files.append(path)
 
-    def _is_searched(self, path: Path, *, linked: bool, inside: bool) -> bool:
+    def _is_searched(self, path: Path, *, is_link: bool, inside: bool) -> bool:
         """Tell whether to search a folder that lies in another one."""
         if path.name.startswith(PARTIAL):
             return False
         if sort.is_image_name(path):
             self.found.skipped.append(SkippedFile(path, "a folder, though it has an image's name"))
             return False
-        if not inside and (linked or path.name == self.own.name):
+        if not inside and (is_link or path.name == self.own.name):
             real = path.resolve()
             if real == self.own or self.own in real.parents:
                 return False
@@ -128,20 +128,20 @@ class _Search:
 
     def over(self) -> SearchResult:
         """Return what was found, each file once, without weights and contexts of other files."""
-        found = self.found
-        names = list(dict.fromkeys(_one_name(file, self.own) for file in found.files))
+        result = self.found
+        names = list(dict.fromkeys(_one_name(file, self.own) for file in result.files))
         apart = {plane for name in names for plane in (weight_sibling(name), context_sibling(name))}
-        found.files = []
+        result.files = []
         first: dict[tuple[int, int], Path] = {}
         for path in names:
             if path in apart:
                 continue
-            known = first.setdefault(_identity(path), path)
-            if known is path:
-                found.files.append(path)
+            earlier = first.setdefault(_identity(path), path)
+            if earlier is path:
+                result.files.append(path)
             else:
-                found.skipped.append(SkippedFile(path, f"the same file as {known}"))
-        return found
+                result.skipped.append(SkippedFile(path, f"the same file as {earlier}"))
+        return result
 
 
 def _is_folder(member: os.DirEntry[str]) -> bool:
@@ -166,8 +166,8 @@ def _one_name(file: Path, own: Path) -> Path:
     The user's own links keep their names; links in the output folder stand for
     what they lead to.
     """
-    placed = file.parent.resolve() / file.name
-    return placed.resolve() if placed.is_symlink() and own in placed.parents else placed
+    path = file.parent.resolve() / file.name
+    return path.resolve() if path.is_symlink() and own in path.parents else path
 
 
 def _kind_of(name: str) -> str:

@@ -58,12 +58,12 @@ def read_sky(path: Path) -> SkyModel:
 
     with open_fits(path) as hdus:
         try:
-            found = {hdu.name: _surface(hdu) for hdu in hdus}
+            surfaces = {hdu.name: _surface(hdu) for hdu in hdus}
             structure = None
-            if "STRUCTURE" in found:
-                structure = Structure(found["STRUCTURE"], found["COARSE"])
-            n_oversubtracted = int(hdus[0].header["NBELOW"])
-            return SkyModel(found["BACKGROUND"], found["NOISE"], structure, n_oversubtracted)
+            if "STRUCTURE" in surfaces:
+                structure = Structure(surfaces["STRUCTURE"], surfaces["COARSE"])
+            n_below = int(hdus[0].header["NBELOW"])
+            return SkyModel(surfaces["BACKGROUND"], surfaces["NOISE"], structure, n_below)
         except (KeyError, TypeError, ValueError) as err:
             raise UnreadableFile(
                 f"{path}: not the sky of an image ({err})",

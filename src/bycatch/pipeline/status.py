@@ -80,8 +80,8 @@ class Status:
     @property
     def is_done(self) -> bool:
         """True if nothing is left to do, and nothing was lost."""
-        done = all(image.is_done for image in self.images)
-        return done and not self.lost and all(group.state == "done" for group in self.groups)
+        is_complete = all(image.is_done for image in self.images)
+        return is_complete and not self.lost and all(group.state == "done" for group in self.groups)
 
 
 def status(out: str | Path, settings: Settings) -> Status:
@@ -102,39 +102,39 @@ def status(out: str | Path, settings: Settings) -> Status:
     out = Path(out)
     last = last_run(out)
     images: list[ImageStatus] = []
-    damaged: list[tuple[str, str]] = []
-    unplaced: list[tuple[str, str]] = []
+    damages: list[tuple[str, str]] = []
+    homeless: list[tuple[str, str]] = []
     for path, state in read_fields(out):
         if isinstance(state, UnreadableFile):
-            damaged.append((str(path), str(state)))
+            damages.append((str(path), str(state)))
         else:
             images += _of_field(FieldFolder(out, state), settings, last.inputs)
-            unplaced += state.unplaced.items()
-    dropped = [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
-    lost = (*damaged, *dropped, *unplaced)
-    if not images and not lost:
+            homeless += state.unplaced.items()
+    drops = [(file.path, file.reason) for file in last.skipped if file.dropped]
+    losses = (*damages, *drops, *homeless)
+    if not images and not losses:
         raise SettingsError(
             f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"
         )
-    return Status(tuple(images), lost, group_statuses(out, settings, last))
+    return Status(tuple(images), losses, group_statuses(out, settings, last))
 
 
 def group_statuses(out: Path, settings: Settings, last: LastRun) -> tuple[GroupStatus, ...]:
     """Return how far the groups are; none where no objects are wanted and none were made."""
     there = {k: v for k, v in last.inputs.items() if not v or Path(v).is_file()}
     inputs = Inputs().with_those_of(replace(last, inputs=there))
-    known = {state.name: state for state in read_groups(out)}
-    if not settings.objects.enabled and not known:
+    states = {state.name: state for state in read_groups(out)}
+    if not settings.objects.enabled and not states:
         return ()
-    found = []
+    statuses = []
     for job in group_jobs(out, settings, inputs):
-        state = known.pop(job.name, GroupState(job.name))
-        done = state.is_current(group_folder(out, job.name), key_of_group(job))
-        word = "done" if done else "stale" if state.outputs else "to do"
-        found.append(_of_group(state, len(job.images), word))
+        state = states.pop(job.name, GroupState(job.name))
+        is_current = state.is_current(group_folder(out, job.name), key_of_group(job))
+        word = "done" if is_current else "stale" if state.outputs else "to do"
+        statuses.append(_of_group(state, len(job.images), word))
     # What is left belongs to images that are no more, or that make up other groups now.
-    found += [_of_group(state, len(state.images), "stale") for state in known.values()]
-    return tuple(sorted(found, key=lambda group: group.name))
+    statuses += [_of_group(state, len(state.images), "stale") for state in states.values()]
+    return tuple(sorted(statuses, key=lambda group: group.name))
 
 
 def _of_group(state: GroupState, n_images: int, word: str) -> GroupStatus:
@@ -173,9 +173,9 @@ def _steps(job: ImageJob, folder: FieldFolder) -> tuple[dict[str, str], str]:
     """Return the state of each step, and what is wrong with the input."""
     record, problem = job.record, ""
     files = [job.paths.folder / name for name in record.names]
-    gone = [path for path in files if not path.exists()]
-    if gone:
-        problem = f"{gone[0]} no longer leads to a file"
+    missing = [path for path in files if not path.exists()]
+    if missing:
+        problem = f"{missing[0]} no longer leads to a file"
     elif record.fingerprint != " ".join(file_fingerprint(path) for path in files):
         job = replace(job, record=replace(record, checksum=""))  # changed: all is stale
     return step_states(job, folder), problem

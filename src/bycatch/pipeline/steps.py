@@ -46,7 +46,7 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
         return False
     begin(job.label, stage)
     memory.forget_peak()
-    started = time.perf_counter()
+    start_s = time.perf_counter()
     if stage in bench.record.stages:
         bench.wait_until_synced()
     before = strike(bench, stage)
@@ -55,7 +55,7 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
     products = Products(bench.paths, meta, is_survey=job.settings.output.is_survey)
     try:
         summary = work(products)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start_s
         bench.wait_until_synced()
     except BaseException:
         products.batch.discard()
@@ -109,17 +109,17 @@ def is_step_current(bench: Workbench, stage: str) -> bool:
 
 def strike(bench: Workbench, stage: str) -> set[Path]:
     """Strike a step from the record before its products change; return the old ones."""
-    known = bench.record.stages.pop(stage, None)
-    if known is None:
+    record = bench.record.stages.pop(stage, None)
+    if record is None:
         return set()
     bench.folder.write()
-    return {bench.paths.folder / name for name in known.outputs}
+    return {bench.paths.folder / name for name in record.outputs}
 
 
 def stage_entry(bench: Workbench, stage: str, summary: Summary, seconds: float) -> StageRecord:
     """Return the entry of a finished step, without its products."""
     # A step on its own may build on products of other settings: its key says which.
-    built_on = {name: done.key for name, done in bench.record.stages.items()}
+    built_on = {name: record.key for name, record in bench.record.stages.items()}
     peak_mb = memory.peak_mb()
     return StageRecord(
         stage_key(bench.job, stage, built_on),
@@ -161,17 +161,17 @@ def detect(bench: Workbench, products: Products) -> Summary:
     from bycatch.kernels.threads import in_background
     from bycatch.stages import detect
 
-    found = detect.run(bench.image, bench.job.settings.detect)
+    detection = detect.run(bench.image, bench.job.settings.detect)
     bench.forget("cr_share", "coverage", "exposure_sets")
-    bench.sources, bench.segmentation = found.sources, found.segmentation
+    bench.sources, bench.segmentation = detection.sources, detection.segmentation
     bench.sources.meta["EXPTIME"] = bench.image.meta.exptime_s  # as the pixels have it
     labels = in_background(
-        products.segmentation, found.segmentation, bench.image.wcs, found.removed
+        products.segmentation, detection.segmentation, bench.image.wcs, detection.removed
     )
-    products.table(found.sources, "sources")
-    products.sky(found.sky.model)
+    products.table(detection.sources, "sources")
+    products.sky(detection.sky.model)
     labels.result()
-    return {"n_exposures": bench.image.meta.n_exposures} | found.summary()
+    return {"n_exposures": bench.image.meta.n_exposures} | detection.summary()
 
 
 def crmask(bench: Workbench, products: Products) -> Summary:
@@ -180,15 +180,15 @@ def crmask(bench: Workbench, products: Products) -> Summary:
     from bycatch.catalogs.tables import make_table
     from bycatch.stages import crmask
 
-    found = crmask.run(bench.image, bench.job.settings.crmask)
+    result = crmask.run(bench.image, bench.job.settings.crmask)
     bench.forget("cr_share")
-    bench.cr_mask = found.grown
+    bench.cr_mask = result.grown
     share = None
     if "detect" in bench.record.stages and _is_at_hand(bench):
         values = {"id": bench.sources["id"], "on_cr_mask": bench.cr_share}
         share = make_table(CR_SHARE, values, meta={"KEY": bench.share_key})
-    products.mask(found.grown, bench.image.wcs, bench.coverage, share)
-    return found.summary()
+    products.mask(result.grown, bench.image.wcs, bench.coverage, share)
+    return result.summary()
 
 
 def _is_at_hand(bench: Workbench) -> bool:
@@ -229,37 +229,37 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
         fits = bench.star_fits
         targets = star_rows.targets_of(targets, fits, bench.image, bench.segmentation)
     inside = in_user_regions(bench, targets.x, targets.y)
-    kept, gone = targets.take(~inside), targets.take(inside)
-    found = measure.run(
+    targets_to_measure, rejects = targets.take(~inside), targets.take(inside)
+    measurement = measure.run(
         bench.image,
-        kept,
+        targets_to_measure,
         job.settings.measure,
         pixels=star_rows.pixels_with(measure.Pixels(bench.cr_mask, bench.segmentation), fits),
         frame=measure.SkyFrame(bench.frame.wcs, bench.frame.error),
         field=measure.FieldContext(
             field.reference,
             read_quality(quality_files(job.settings, job.record)),
-            field.others_of(bench, kept.x, kept.y),
+            field.others_of(bench, targets_to_measure.x, targets_to_measure.y),
         ),
     )
-    table, summary = found.table, found.summary()
+    table, summary = measurement.table, measurement.summary()
     if fits:
         table = star_rows.add_columns(table, fits, np.flatnonzero(~inside))
         products.psf(fits.model, fits.look)
         summary |= fits.summary()
     bench.phot = table
-    for warning in found.warnings():
+    for warning in measurement.warnings():
         logger.warning("%s: %s", job.label, warning)
-    extra = {"NOISECOR": found.correlation, "GAIACHNC": round(summary["n_gaia_chance"], 4)}
+    extra = {"NOISECOR": measurement.correlation, "GAIACHNC": round(summary["n_gaia_chance"], 4)}
     good = table["cr_flag"] == 0
     products.parts(table, {"phot": None, "phot_noCRs": good}, ["ecsv"], **extra)
-    products.depth(found.depth, found.sky)
+    products.depth(measurement.depth, measurement.sky)
     if job.files.exclude:
         from bycatch.catalogs.columns import EXCLUDED
         from bycatch.catalogs.tables import make_table
 
-        reasons = [f"in a region of {job.files.exclude.path.name}"] * len(gone)
-        rows = {"id": gone.ids, "x": gone.x, "y": gone.y, "reason": reasons}
+        reasons = [f"in a region of {job.files.exclude.path.name}"] * len(rejects)
+        rows = {"id": rejects.ids, "x": rejects.x, "y": rejects.y, "reason": reasons}
         products.table(make_table(EXCLUDED, rows), "excluded")
     return summary
 
@@ -278,7 +278,7 @@ def finalize(bench: Workbench, products: Products) -> Summary:
             hint=f"run 'bycatch measure {bench.job.out}' with these radii first",
         )
     with_settings = settings_of(bench.record, settings, "measure")
-    found = finalize.run(
+    calibration = finalize.run(
         bench.phot,
         radii_px,
         bench.image.meta,
@@ -286,22 +286,22 @@ def finalize(bench: Workbench, products: Products) -> Summary:
         (with_settings["annulus_inner_px"], with_settings["annulus_outer_px"]),
         settings.finalize,
     )
-    for warning in found.warnings():
+    for warning in calibration.warnings():
         logger.warning("%s: %s", bench.job.label, warning)
     stage = bench.record.stages.get("measure")
     chance = stage.summary.get("n_gaia_chance") if stage else None
-    extra = found.metadata() | ({} if chance is None else {"GAIACHNC": round(chance, 4)})
+    extra = calibration.metadata() | ({} if chance is None else {"GAIACHNC": round(chance, 4)})
     parts: Mapping[str, Bools | None] = {
         "cat": None,
-        "cat_noCRs": found.table["cr_flag"] == 0,
-        "cat_clean": np.asarray(found.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) == 0,
+        "cat_noCRs": calibration.table["cr_flag"] == 0,
+        "cat_clean": np.asarray(calibration.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) == 0,
     }
     forms: Iterable[str] = dict.fromkeys(["ecsv", *settings.output.formats])
     if products.is_survey:
         parts, forms = {"cat": None}, ["parquet"]
-    products.parts(found.table, parts, forms, **extra)
+    products.parts(calibration.table, parts, forms, **extra)
     notes = {"calibration_notes": list(extra.get("CALNOTES", ()))}
-    return found.summary() | notes | {"exptime_s": bench.image.meta.exptime_s}
+    return calibration.summary() | notes | {"exptime_s": bench.image.meta.exptime_s}
 
 
 def in_user_regions(bench: Workbench, x: Floats, y: Floats) -> Bools:
@@ -313,12 +313,12 @@ def in_user_regions(bench: Workbench, x: Floats, y: Floats) -> Bools:
     from bycatch.pipeline.lists import read_regions
     from bycatch.user_files.regions import PhysicalFrame
 
-    found = read_regions(exclude.path)
+    regions = read_regions(exclude.path)
     physical = None
-    if found.needs_physical:
+    if regions.needs_physical:
         headers = read_headers(bench.paths.folder / bench.record.name)
         physical = PhysicalFrame.of_header(headers.sci)
-    return found.contain(x, y, bench.frame.wcs, physical)
+    return regions.contain(x, y, bench.frame.wcs, physical)
 
 
 def write_aligned(bench: Workbench) -> None:

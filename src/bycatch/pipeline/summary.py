@@ -44,25 +44,25 @@ def summarize(out: str | Path) -> Path:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
     # Of two that end at once the second one reads what both have done.
     with wait_for(out / LOCK), atomic(path) as partial, partial.open("wb") as stream:
-        skipped = list(last.skipped)
+        skips = list(last.skipped)
         references: dict[str, str] = {}
         fields: dict[str, Any] = {}
         head: dict[str, Any] = {"bycatch": __version__, "out": str(out), "inputs": last.inputs}
         head["seconds"] = last.seconds
         stream.write(json_bytes(head).rstrip(b"}\n ") + b',\n  "images": [')
         first = True
-        for found, state in read_fields(out):
+        for state_path, state in read_fields(out):
             if isinstance(state, UnreadableFile):
-                skipped.append(UnusedFile(str(found.parent), str(state), dropped=True))
+                skips.append(UnusedFile(str(state_path.parent), str(state), dropped=True))
                 continue
             references[state.name] = state.references
             if state.alignment:
                 fields[state.name] = state.alignment
-            skipped += [UnusedFile(p, why, dropped=True) for p, why in state.unplaced.items()]
+            skips += [UnusedFile(p, why, dropped=True) for p, why in state.unplaced.items()]
             for record in state.images:
                 entry = ImageReport.of(record, record.last, out).to_dict(record)
                 first = _write_next(stream, entry, first=first)
-        tail = {"skipped": skipped, "references": references, "fields": fields}
+        tail = {"skipped": skips, "references": references, "fields": fields}
         tail["groups"] = {
             state.name: {
                 "outcome": state.outcome,

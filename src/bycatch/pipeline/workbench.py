@@ -114,9 +114,9 @@ class Workbench:
     def _read(self) -> DrcImage:
         from bycatch.images.drc import read_drc
 
-        given = input_settings(self.job.settings, self.record)
+        image_settings = input_settings(self.job.settings, self.record)
         folder, record = self.paths.folder, self.record
-        return read_drc(folder / record.name, given, *record.apart(folder))
+        return read_drc(folder / record.name, image_settings, *record.apart(folder))
 
     def shelve(self) -> None:
         """Put the pixels aside while others of the field are worked on: they need the memory."""
@@ -131,19 +131,19 @@ class Workbench:
 
     def put_aside(self) -> None:
         """Put image, segmentation and mask into a file until they are asked for."""
-        held = self.__dict__
+        attributes = self.__dict__
         names: tuple[str, ...] = ("segmentation", "cr_mask")
-        arrays = {name: held.pop(name) for name in names if name in held}
-        self._shelf = Shelf(held.pop("image"), arrays)
+        arrays = {name: attributes.pop(name) for name in names if name in attributes}
+        self._shelf = Shelf(attributes.pop("image"), arrays)
 
     def lend(self) -> None:
         """Forget what this image needs, but for pixels at which other images may look."""
         if self._lent is None:
             self.shelve()
             self._lent = self._shelf.image if self._shelf else None
-        lent = self._lent
+        pixels = self._lent
         self.release()
-        self._lent = lent
+        self._lent = pixels
 
     def pixels(self) -> DrcImage:
         """Return the image for a look at its pixels; it is not kept where it has to be read."""
@@ -168,16 +168,16 @@ class Workbench:
     @cached_property
     def segmentation(self) -> NDArray[np.int32]:
         """The segmentation image."""
-        found: NDArray[np.int32] = self._pixels(self.paths.segmentation, "detect")
-        return found
+        labels: NDArray[np.int32] = self._pixels(self.paths.segmentation, "detect")
+        return labels
 
     def sky(self, settings: DetectSettings) -> Sky:
         """Return background and noise, as detection left them if with these settings."""
         from bycatch.pipeline.sky_files import read_sky
         from bycatch.stages.detect import sky
 
-        made = settings_of(self.record, self.job.settings, "detect")
-        same = all(made.get(name) == getattr(settings, name) for name in sky.SETTINGS)
+        old_settings = settings_of(self.record, self.job.settings, "detect")
+        same = all(old_settings.get(name) == getattr(settings, name) for name in sky.SETTINGS)
         if same and self.record.has_whole(self.paths.sky):
             return read_sky(self.paths.sky).on(self.image)
         return sky.sky_of(self.image, settings)
@@ -208,9 +208,9 @@ class Workbench:
 
         if "cr_mask" not in self.__dict__:
             self.need(self.paths.mask, "crmask")
-            known = read_extension(self.paths.mask, "CRSHARE")
-            if known is not None and known.meta.get("KEY") == self.share_key:
-                return np.asarray(known["on_cr_mask"], dtype=float)
+            table = read_extension(self.paths.mask, "CRSHARE")
+            if table is not None and table.meta.get("KEY") == self.share_key:
+                return np.asarray(table["on_cr_mask"], dtype=float)
         shares = mask_shares(self.segmentation, self.cr_mask, self.sources["id"])
         return np.asarray(shares, dtype=float)
 
@@ -223,12 +223,12 @@ class Workbench:
         from bycatch.stages.star_rows import fit_stars
 
         are_here = "image" in self.__dict__
-        found = fit_stars(
+        fits = fit_stars(
             self.image, self.sources, self.job.settings, self.cr_mask, self.segmentation
         )
         if not are_here:
             self.put_aside()
-        return found
+        return fits
 
     @cached_property
     def exposure_sets(self) -> NDArray[np.int64]:
@@ -242,8 +242,8 @@ class Workbench:
     @property
     def share_key(self) -> str:
         """Stands for the detections that the shares are of."""
-        detected = self.record.stages.get("detect")
-        return combined_digest(detected.key, len(self.sources)) if detected else ""
+        detection = self.record.stages.get("detect")
+        return combined_digest(detection.key, len(self.sources)) if detection else ""
 
     @cached_property
     def frame(self) -> Frame:

@@ -103,8 +103,8 @@ class FieldFolder:
 
     def is_current(self, name: str, key: str = "") -> bool:
         """Tell whether a product of the field is there, whole, and made for a key."""
-        known = self.state.products.get(name)
-        return known is not None and known.key == key and is_whole(self.path / name, known.proof)
+        record = self.state.products.get(name)
+        return record is not None and record.key == key and is_whole(self.path / name, record.proof)
 
 
 def _content_of(path: Path) -> bytes:

@@ -39,10 +39,10 @@ class LastRun:
 def last_run(out: Path) -> LastRun:
     """Return what is known of the last run into a folder; nothing where that is damaged."""
     try:
-        found: LastRun = schema(LastRun).validate_python(read_json(out / RUN_FILE))
+        run: LastRun = schema(LastRun).validate_python(read_json(out / RUN_FILE))
     except ValueError:
         return LastRun()
-    return found
+    return run
 
 
 def write_last_run(out: Path, run: LastRun) -> None:
@@ -64,31 +64,31 @@ def saved_values(out: Path) -> dict[str, dict[str, object]]:
 
 def remember_product(path: Path, key: str = "") -> None:
     """Record a product that was made for the whole folder."""
-    known = folder_products(path.parent)
-    known[path.name] = FolderProduct(key, proof_of(path))
-    write_json(path.with_name(FOLDER_FILE), {k: asdict(v) for k, v in sorted(known.items())})
+    products = folder_products(path.parent)
+    products[path.name] = FolderProduct(key, proof_of(path))
+    write_json(path.with_name(FOLDER_FILE), {k: asdict(v) for k, v in sorted(products.items())})
 
 
 def forget_products(folder: Path, but: Collection[str] = ()) -> None:
     """Strike products from the notes of a folder, all but some."""
     path = folder / FOLDER_FILE
-    kept = {k: asdict(v) for k, v in folder_products(folder).items() if k in but}
-    if kept:
-        write_json(path, kept)
+    entries = {k: asdict(v) for k, v in folder_products(folder).items() if k in but}
+    if entries:
+        write_json(path, entries)
     else:
         path.unlink(missing_ok=True)
 
 
 def is_product_current(path: Path, key: str = "") -> bool:
     """Tell whether a product is there, whole, and made for a key."""
-    known = folder_products(path.parent).get(path.name)
-    return known is not None and known.key == key and is_whole(path, known.proof)
+    product = folder_products(path.parent).get(path.name)
+    return product is not None and product.key == key and is_whole(path, product.proof)
 
 
 def folder_products(folder: Path) -> dict[str, FolderProduct]:
     """Return what was noted of a folder's products, by name."""
     try:
-        found = schema(dict[str, FolderProduct]).validate_python(read_json(folder / FOLDER_FILE))
+        products = schema(dict[str, FolderProduct]).validate_python(read_json(folder / FOLDER_FILE))
     except ValueError:
         return {}
-    return dict(found)
+    return dict(products)

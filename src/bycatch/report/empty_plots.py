@@ -51,11 +51,11 @@ def empty_plots() -> EmptyPlots:
     path = Path(cache_from_source(__file__)).with_name(f"plots-{key}.json")
     with contextlib.suppress(OSError, ValueError, TypeError):
         return EmptyPlots(**json.loads(path.read_text(encoding="utf-8")))
-    made = _make_plots()
+    plots = _make_plots()
     # A place that can't be written to costs time only.
     with contextlib.suppress(OSError), atomic(path) as partial:
-        partial.write_text(json.dumps(asdict(made)), encoding="utf-8")
-    return made
+        partial.write_text(json.dumps(asdict(plots)), encoding="utf-8")
+    return plots
 
 
 def _make_plots() -> EmptyPlots:

@@ -73,10 +73,10 @@ def kind_of(text: str) -> str:
     return VARIABLE.sub("#", text)
 
 
-def group_findings(found: Iterable[tuple[str, Place]]) -> tuple[Finding, ...]:
+def group_findings(warnings: Iterable[tuple[str, Place]]) -> tuple[Finding, ...]:
     """Return equal warnings as one finding each: the worst first, then in the order of places."""
     members: dict[tuple[str, str], list[Place]] = {}
-    for level, place in found:
+    for level, place in warnings:
         members.setdefault((level, kind_of(place.text)), []).append(place)
     findings = [
         Finding(level, places[0].text, remedy_of(places[0].text), tuple(places))

@@ -128,10 +128,10 @@ const bycatchGroups = (() => {
     plot.left[0].axis_label = `${f}, AB mag`;
     const reach = ARROW_MAG * Math.abs(plot.x_range.end - plot.x_range.start) * 0.4;
     const some = limit.map((c, k) => (withLimits && Number.isFinite(mag[k]) ? c : NaN));
-    const counted = measured.filter((c, k) => Number.isFinite(c + mag[k])).length;
+    const nObjects = measured.filter((c, k) => Number.isFinite(c + mag[k])).length;
     const limits = some.filter(Number.isFinite).length;
-    at("t-cmd").textContent = (pair === SIZE ? `${counted} objects; the radius holds the PSF. `
-      : `${counted} objects measured in both filters; ${limits} limits (arrows: `
+    at("t-cmd").textContent = (pair === SIZE ? `${nObjects} objects; the radius holds the PSF. `
+      : `${nObjects} objects measured in both filters; ${limits} limits (arrows: `
       + "not detected in one of them). Crosses: median errors by magnitude. ")
       + "Magnitudes are those of a point in the best aperture." + isochroneWords();
     bars("cmd", measured, mag, error, list(`mag_err_${f}`), plot);
@@ -175,10 +175,10 @@ const bycatchGroups = (() => {
   }
 
   function span(axis, values, pad, downwards = false) {
-    const known = values.filter(Number.isFinite).sort((a, b) => a - b);
-    if (!known.length) return;
-    const share = known.length > 100 ? 0.005 : 0;
-    const [low, high] = [share, 1 - share].map((s) => known[Math.round(s * (known.length - 1))]);
+    const finite = values.filter(Number.isFinite).sort((a, b) => a - b);
+    if (!finite.length) return;
+    const share = finite.length > 100 ? 0.005 : 0;
+    const [low, high] = [share, 1 - share].map((s) => finite[Math.round(s * (finite.length - 1))]);
     const ends = [low - pad - 0.03 * (high - low), high + pad + 0.03 * (high - low)];
     range(axis, ...(downwards ? ends.reverse() : ends));
   }
@@ -251,8 +251,8 @@ const bycatchGroups = (() => {
     fitPicture();
     fillMotions();
     const words = picture ? colourWords(picture.colours) : "The images can't be read: no picture.";
-    const held = shown.id.length < shown.total ? ` The page holds ${shown.id.length} of ${shown.total} objects, real ones first.` : "";
-    at("t-group").textContent = words + held;
+    const note = shown.id.length < shown.total ? ` The page holds ${shown.id.length} of ${shown.total} objects, real ones first.` : "";
+    at("t-group").textContent = words + note;
   }
 
   function colourWords([red, green, blue]) {
@@ -301,8 +301,8 @@ const bycatchGroups = (() => {
     const curve = shown.curves[number];
     if (!curve) return;
     at("choose-curve").value = String(number);
-    const seen = curve.mag.map((mag, k) => mag !== null && curve.detected[k]);
-    const mag = curve.mag.map((value, k) => (seen[k] || (value !== null && curve.err[k] < 0.33) ? value : curve.limit[k]));
+    const isDetection = curve.mag.map((mag, k) => mag !== null && curve.detected[k]);
+    const mag = curve.mag.map((value, k) => (isDetection[k] || (value !== null && curve.err[k] < 0.33) ? value : curve.limit[k]));
     const isLimit = mag.map((value, k) => value !== curve.mag[k]);
     models.epochs.data = {
       mjd: curve.mjd, mag: nan(mag), filter: curve.filter,

@@ -126,8 +126,8 @@ def chosen_objects(objects: Table, filters: Sequence[str], limit: int) -> Ints:
     """Return the rows that the page holds: real ones first, the user's own, then the brightest."""
     snr = np.max([np.nan_to_num(values(objects, f"snr_{f}")) for f in filters], axis=0, initial=0.0)
     real = values(objects, "p_real") >= REAL
-    wanted = real | (integers(objects, "list_row") > 0)
-    order = np.lexsort((-snr, ~wanted))
+    is_first_choice = real | (integers(objects, "list_row") > 0)
+    order = np.lexsort((-snr, ~is_first_choice))
     return np.sort(order[:limit])
 
 
@@ -156,14 +156,14 @@ def _plane(part: Table, grid: PictureGrid) -> tuple[Floats, Floats]:
 
 def _columns(part: Table, filters: Sequence[str]) -> list[dict[str, Any]]:
     """Return name, unit, meaning and rounded values of the columns that hold any value."""
-    found = []
+    columns = []
     for name, digits in _names(filters):
         if name not in part.colnames:
             continue
         numbers = values(part, name)
         if len(part) and not np.isfinite(numbers).any():
             continue
-        found.append(
+        columns.append(
             {
                 "name": name,
                 "unit": str(part[name].unit or ""),
@@ -172,12 +172,12 @@ def _columns(part: Table, filters: Sequence[str]) -> list[dict[str, Any]]:
                 "values": rounded(numbers, digits),
             }
         )
-    return found
+    return columns
 
 
 def _names(filters: Sequence[str]) -> list[tuple[str, int]]:
     """Return the names of `SHOWN` with filters written out."""
-    found = []
+    names_and_digits = []
     for pattern, digits in SHOWN:
         if "{g}" in pattern:
             names = [pattern.format(f=f, g=g) for f, g in pairwise(filters)]
@@ -185,8 +185,8 @@ def _names(filters: Sequence[str]) -> list[tuple[str, int]]:
             names = [pattern.format(f=f) for f in filters]
         else:
             names = [pattern]
-        found += [(name, digits) for name in names]
-    return found
+        names_and_digits += [(name, digits) for name in names]
+    return names_and_digits
 
 
 def _picture(
@@ -200,11 +200,11 @@ def _picture(
     """Return the three-colour picture; None if there are no pixels."""
     if not len(objects):
         return None
-    shown = [_with_positions(image, epochs, objects) for image in images]
-    made = three_colours(shown, filters, grid)
-    if made is None:
+    picture_images = [_with_positions(image, epochs, objects) for image in images]
+    picture = three_colours(picture_images, filters, grid)
+    if picture is None:
         return None
-    rgb, names = made
+    rgb, names = picture
     content = pixels.webp(rgb, budget.picture_bytes)
     width, height = grid.half
     return {
@@ -222,17 +222,17 @@ def _with_positions(image: ReportedImage, epochs: Table, objects: Table) -> Pict
     own = np.flatnonzero(np.asarray(epochs["image"]).astype(str) == label)
     row = _rows_of(integers(objects, "object_id"), integers(epochs, "object_id")[own])
     x, y = values(epochs, "x")[own], values(epochs, "y")[own]
-    known = (values(objects, "p_real")[row] >= REAL) & np.isfinite(x) & np.isfinite(y)
-    x, y, row = x[known], y[known], row[known]
+    is_real = (values(objects, "p_real")[row] >= REAL) & np.isfinite(x) & np.isfinite(y)
+    x, y, row = x[is_real], y[is_real], row[is_real]
     ra, dec = (values(objects, name)[row] for name in ("ra", "dec"))
     return PictureImage(image, frame_shift(image, ra, dec, x, y), x, y)
 
 
-def _rows_of(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> Ints:
+def _rows_of(ids: NDArray[np.int64], ids_to_find: NDArray[np.int64]) -> Ints:
     """Return the rows in which some identifiers stand; all of them are there."""
     order = np.argsort(ids, kind="stable")
-    found = np.searchsorted(ids[order], wanted)
-    return np.asarray(order[np.minimum(found, max(len(ids) - 1, 0))], np.int64)
+    place = np.searchsorted(ids[order], ids_to_find)
+    return np.asarray(order[np.minimum(place, max(len(ids) - 1, 0))], np.int64)
 
 
 def variable_rows(part: Table, filters: Sequence[str], limit: int) -> Ints:
@@ -242,8 +242,10 @@ def variable_rows(part: Table, filters: Sequence[str], limit: int) -> Ints:
     chi2 = np.full_like(chance, np.nan)
     for k, f in enumerate(filters):
         chance[:, k], chi2[:, k] = values(part, f"p_variable_{f}"), values(part, f"chi2_{f}")
-    top, spread = (np.max(np.nan_to_num(v, nan=-1.0), axis=1, initial=-1.0) for v in (chance, chi2))
-    order = np.lexsort((-spread, -top))
+    top, largest_chi2 = (
+        np.max(np.nan_to_num(v, nan=-1.0), axis=1, initial=-1.0) for v in (chance, chi2)
+    )
+    order = np.lexsort((-largest_chi2, -top))
     order = order[(top[order] >= 0) & (values(part, "p_real")[order] >= REAL)]
     return np.asarray(order[:limit], np.int64)
 
@@ -256,13 +258,13 @@ def light_curves(
     Magnitudes are those of the aperture of the object's colours, corrected by what the constant
     stars around say of each image; where there is none, the limit is given.
     """
-    found = []
+    curves = []
     rows = variable_rows(part, filters, limit)
     if not len(rows):
         return []
     # Tables are slow to take rows of: each column once.
     ids, mjd = integers(epochs, "object_id"), values(epochs, "mjd")
-    names, detected = np.asarray(epochs["filter"]).astype(str), np.asarray(epochs["detected"])
+    names, is_detected = np.asarray(epochs["filter"]).astype(str), np.asarray(epochs["detected"])
     shift = np.nan_to_num(values(epochs, "zeropoint_shift"))
     radii = values(part, "radius_px")
     chance = np.column_stack([np.nan_to_num(values(part, f"p_variable_{f}")) for f in filters])
@@ -271,7 +273,7 @@ def light_curves(
         own = own[np.argsort(mjd[own], kind="stable")]
         r = f"{radii[row]:g}"
         best = int(np.argmax(chance[row]))
-        found.append(
+        curves.append(
             {
                 "row": row,
                 "filter": names[own].tolist(),
@@ -279,12 +281,12 @@ def light_curves(
                 "mag": rounded((values(epochs, f"mag_ab_{r}") + shift)[own], 3),
                 "err": rounded(values(epochs, f"mag_ab_err_{r}")[own], 3),
                 "limit": rounded(values(epochs, f"maglim_{r}")[own], 2),
-                "detected": detected[own].astype(bool).tolist(),
+                "detected": is_detected[own].astype(bool).tolist(),
                 "p_variable": round(float(chance[row, best]), 3),
                 "varies_in": printable(filters[best]),
             }
         )
-    return found
+    return curves
 
 
 def moving(part: Table) -> dict[str, Any]:

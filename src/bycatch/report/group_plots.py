@@ -43,13 +43,13 @@ def group_plots() -> dict[str, Any]:
 def palette(ends: Sequence[str] = (EXTENDED_COLOUR, BETWEEN_COLOUR, POINT_COLOUR)) -> list[str]:
     """Return colours from p_star 0 to 1."""
     low, middle, high = ([int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in ends)
-    found = []
+    colours = []
     for k in range(N_COLOURS):
         share = 2.0 * k / (N_COLOURS - 1)
         first, last, part = (low, middle, share) if share < 1 else (middle, high, share - 1)
-        mixed = (round(a + (b - a) * part) for a, b in zip(first, last, strict=True))
-        found.append("#" + "".join(f"{v:02x}" for v in mixed))
-    return found
+        rgb = (round(a + (b - a) * part) for a, b in zip(first, last, strict=True))
+        colours.append("#" + "".join(f"{v:02x}" for v in rgb))
+    return colours
 
 
 def _mapper(ends: Sequence[str]) -> Any:
@@ -60,12 +60,12 @@ def _mapper(ends: Sequence[str]) -> Any:
 
 def _highlight_selection(points: Any, size: int, *, dark: bool = False) -> Any:
     """Let what is chosen stand out, and the rest step back."""
-    chosen, rest = points.glyph.clone(), points.glyph.clone()
-    chosen.update(size=size, line_color=CHOSEN if dark else "#000000", line_width=2.2)
+    selection, rest = points.glyph.clone(), points.glyph.clone()
+    selection.update(size=size, line_color=CHOSEN if dark else "#000000", line_width=2.2)
     if not dark:
-        chosen.update(fill_color=CHOSEN, fill_alpha=1.0)
+        selection.update(fill_color=CHOSEN, fill_alpha=1.0)
     rest.update(line_alpha=0.25, fill_alpha=0.0 if dark else 0.12)
-    points.selection_glyph, points.nonselection_glyph = chosen, rest
+    points.selection_glyph, points.nonselection_glyph = selection, rest
     return points
 
 
@@ -102,13 +102,13 @@ def _picture(objects: Any) -> Any:
     _highlight_selection(points, 20, dark=True)
     arrows = ColumnDataSource({name: [] for name in ("x", "y", "x1", "y1", "turn")}, name="motions")
     style = {"source": arrows, "line_color": "#FF5CA8", "level": "overlay"}
-    for drawn in (
+    for renderer in (
         plot.segment("x", "y", "x1", "y1", line_width=2, name="motion", **style),
         plot.scatter(
             "x1", "y1", marker="triangle", angle="turn", size=7, fill_color="#FF5CA8", **style
         ),
     ):
-        drawn.nonselection_glyph = None
+        renderer.nonselection_glyph = None
     _tools(plot, [points])
     return plot
 
@@ -120,7 +120,7 @@ def _diagram(name: str, x: str, y: str) -> Any:
     return plot_figure(name, x, y, SELECTION, height=PLOT_HEIGHT + 110, **ranges)
 
 
-def _measured(plot: Any, objects: Any) -> Any:
+def _scatter_objects(plot: Any, objects: Any) -> Any:
     points = plot.scatter(
         f"{plot.name}_x", f"{plot.name}_y", source=objects, size=6, marker="marker",
         line_color=_mapper((EXTENDED_COLOUR, BETWEEN_COLOUR, POINT_COLOUR)),
@@ -151,11 +151,11 @@ def _overlays(plot: Any) -> None:
     names = ("x", "y", "left", "right", "low", "high")
     bars = ColumnDataSource({name: [] for name in names}, name=f"{plot.name}_bars")
     style = {"source": bars, "line_color": INK, "line_width": 1.3, "level": "overlay"}
-    for drawn in (
+    for renderer in (
         plot.segment("left", "y", "right", "y", **style),
         plot.segment("x", "low", "x", "high", **style),
     ):
-        drawn.nonselection_glyph = None
+        renderer.nonselection_glyph = None
     curves = ColumnDataSource({"xs": [], "ys": [], "label": []}, name=f"{plot.name}_isochrones")
     for colour, width in (("white", 4.5), ("#D55E00", 2)):
         plot.multi_line(
@@ -165,7 +165,7 @@ def _overlays(plot: Any) -> None:
 
 def _magnitudes(objects: Any) -> Any:
     plot = _diagram("cmd", "colour, AB mag", "AB magnitude")
-    points = _measured(plot, objects)
+    points = _scatter_objects(plot, objects)
     limits = _arrow(plot, objects, ("cmd_lx", "cmd_y"), ("cmd_tip", "cmd_y"), "cmd_turn")
     _overlays(plot)
     _tools(plot, [points, limits])
@@ -174,7 +174,7 @@ def _magnitudes(objects: Any) -> Any:
 
 def _colours(objects: Any) -> Any:
     plot = _diagram("ccd", "colour, AB mag", "colour, AB mag")
-    points = _measured(plot, objects)
+    points = _scatter_objects(plot, objects)
     across = ("ccd_lx", "ccd_ly"), ("ccd_tip_x", "ccd_ly"), "ccd_turn_x"
     along = ("ccd_lx", "ccd_ly"), ("ccd_lx", "ccd_tip_y"), "ccd_turn_y"
     limits = [_arrow(plot, objects, *way) for way in (across, along)]

@@ -113,7 +113,7 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         in_background(_picture, data, budget),
         in_background(image.plane, image.paths.segmentation),
     )
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "field": printable(image.record.field),
         "filter": printable(image.record.filter),
         "root": printable(image.record.root),
@@ -124,12 +124,12 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         "sources": None,
     }
     if catalog is None or not len(catalog):
-        return found | {"picture": picture.result()}
+        return content | {"picture": picture.result()}
     radius = quoted_radius(catalog)
     kinds = kinds_of(catalog)
     rows = chosen_rows(catalog, kinds, radius, budget.n_sources)
     part, part_kinds = catalog[rows], kinds[rows]
-    found["sources"] = {
+    content["sources"] = {
         "columns": shown_columns(part, radius),
         "kind": part_kinds.tolist(),
         "radius": radius,
@@ -137,13 +137,13 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         "counts": {kind: int((kinds == kind).sum()) for kind in KINDS},
         "outlines": _outlines(segments.result(), part),
     }
-    found["histogram"] = histogram(catalog, kinds, radius)
-    found["limits"] = limits(image, catalog, radius)
-    found["false_share"] = false_share(image)
-    found["curve"] = error_curve(catalog, radius)
-    found["shape"] = shape_locus(image, catalog)
-    found["cutouts"] = _cutouts(data, part, part_kinds, radius, budget.n_cutouts)
-    return found | {"picture": picture.result()}
+    content["histogram"] = histogram(catalog, kinds, radius)
+    content["limits"] = limits(image, catalog, radius)
+    content["false_share"] = false_share(image)
+    content["curve"] = error_curve(catalog, radius)
+    content["shape"] = shape_locus(image, catalog)
+    content["cutouts"] = _cutouts(data, part, part_kinds, radius, budget.n_cutouts)
+    return content | {"picture": picture.result()}
 
 
 def kinds_of(catalog: Table) -> NDArray[np.str_]:
@@ -171,13 +171,13 @@ def chosen_rows(catalog: Table, kinds: NDArray[np.str_], radius: str, limit: int
 
 def shown_columns(catalog: Table, radius: str) -> list[dict[str, Any]]:
     """Return name, unit, meaning and rounded values of the columns that are there."""
-    found = []
+    columns = []
     for pattern, digits in SHOWN:
         name = pattern.replace("{r}", radius)
         if name not in catalog.colnames:
             continue
         column = catalog[name]
-        found.append(
+        columns.append(
             {
                 "name": name,
                 "unit": str(column.unit or ""),
@@ -186,30 +186,30 @@ def shown_columns(catalog: Table, radius: str) -> list[dict[str, Any]]:
                 "values": rounded(values(catalog, name), digits),
             }
         )
-    return found
+    return columns
 
 
 def rounded(numbers: Floats, digits: int) -> list[Any]:
     """Return numbers with so many digits; None for NaN."""
-    known, plain = np.isfinite(numbers), np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
-    found = (plain.astype(np.int64) if digits == 0 else np.round(plain, digits)).tolist()
-    for row in np.flatnonzero(~known):
-        found[row] = None
-    return list(found)
+    is_finite, plain = np.isfinite(numbers), np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
+    numbers_or_none = (plain.astype(np.int64) if digits == 0 else np.round(plain, digits)).tolist()
+    for row in np.flatnonzero(~is_finite):
+        numbers_or_none[row] = None
+    return list(numbers_or_none)
 
 
 def histogram(catalog: Table, kinds: NDArray[np.str_], radius: str) -> dict[str, Any] | None:
     """Return the numbers of rows by magnitude: all, and those that are no cosmic rays."""
     mag = values(catalog, f"mag_ab_{radius}")
-    known = mag[np.isfinite(mag)]
-    if not len(known):
+    finite_mag = mag[np.isfinite(mag)]
+    if not len(finite_mag):
         return None
-    low, high = np.floor(np.percentile(known, 0.1)), np.ceil(np.percentile(known, 99.9))
+    low, high = np.floor(np.percentile(finite_mag, 0.1)), np.ceil(np.percentile(finite_mag, 99.9))
     edges = np.arange(low, high + BIN_MAG / 2, BIN_MAG)
     clean = mag[np.isfinite(mag) & (kinds != COSMIC)]
     return {
         "edges": np.round(edges, 3).tolist(),
-        "all": np.histogram(known, edges)[0].tolist(),
+        "all": np.histogram(finite_mag, edges)[0].tolist(),
         "clean": np.histogram(clean, edges)[0].tolist(),
     }
 
@@ -224,11 +224,11 @@ def error_curve(catalog: Table, radius: str) -> dict[str, Any] | None:
     seconds = values(catalog, "exptime")
     zeropoint = catalog.meta.get("ZPAB")
     share = (catalog.meta.get("APCOR") or {}).get(radius)
-    known = np.isfinite(limit) & np.isfinite(seconds) & (seconds > 0)
-    if zeropoint is None or share is None or not known.any() or not np.isfinite(mag).any():
+    has_limit = np.isfinite(limit) & np.isfinite(seconds) & (seconds > 0)
+    if zeropoint is None or share is None or not has_limit.any() or not np.isfinite(mag).any():
         return None
-    time_s = float(np.median(seconds[known]))
-    rate_limit = share * 10 ** (-0.4 * (float(np.median(limit[known])) - zeropoint))
+    time_s = float(np.median(seconds[has_limit]))
+    rate_limit = share * 10 ** (-0.4 * (float(np.median(limit[has_limit])) - zeropoint))
     sky = max((rate_limit / 5) ** 2 - rate_limit / time_s, 0.0)
     grid = np.linspace(np.nanpercentile(mag, 0.1), np.nanpercentile(mag, 99.9), CURVE_STEPS)
     rate = share * 10 ** (-0.4 * (grid - zeropoint))
@@ -315,19 +315,19 @@ def _picture(data: Looked | None, budget: Budget) -> dict[str, Any] | None:
 def _exposures(data: Looked | None) -> dict[str, Any] | None:
     if data is None:
         return None
-    found = pixels.exposure_map(data.n_exp)
+    exposure_map = pixels.exposure_map(data.n_exp)
     return {
-        "rgb": found.rgb,
-        "legend": [[text, colour, round(share, 4)] for text, colour, share in found.legend],
+        "rgb": exposure_map.rgb,
+        "legend": [[text, colour, round(share, 4)] for text, colour, share in exposure_map.legend],
         "guessed": not data.has_context,
     }
 
 
 def _outlines(segments: NDArray[Any] | None, part: Table) -> dict[str, Any]:
     """Return the outlines of the rows' segments; a row measured elsewhere has none."""
-    found: dict[str, Any] = {"row": [], "xs": [], "ys": []}
+    outlines: dict[str, Any] = {"row": [], "xs": [], "ys": []}
     if segments is None:
-        return found
+        return outlines
     ids = integers(part, "id").tolist()
     shapes = pixels.outlines(segments, ids)
     x, y = values(part, "x_center"), values(part, "y_center")
@@ -337,20 +337,20 @@ def _outlines(segments: NDArray[Any] | None, part: Table) -> dict[str, Any]:
         if xs and min(xs) <= x[row] + 3 and max(xs) >= x[row] - 3 and (
             min(ys) <= y[row] + 3 and max(ys) >= y[row] - 3
         ):  # fmt: skip
-            found["row"].append(row)
-            found["xs"].append(xs)
-            found["ys"].append(ys)
-    return found
+            outlines["row"].append(row)
+            outlines["xs"].append(xs)
+            outlines["ys"].append(ys)
+    return outlines
 
 
 def compact(lines: Sequence[Sequence[float]]) -> list[list[int]]:
     """Return corners as whole numbers that compress well: twice the first, then the steps."""
     end = np.cumsum([len(line) for line in lines], dtype=np.int64)
-    doubled = np.round(2.0 * np.fromiter(chain.from_iterable(lines), np.float64))
-    steps = np.diff(doubled, prepend=0.0)
+    half_px = np.round(2.0 * np.fromiter(chain.from_iterable(lines), np.float64))
+    steps = np.diff(half_px, prepend=0.0)
     first = np.append(0, end[:-1])[: len(end)]
     starts = first[first < end]
-    steps[starts] = doubled[starts]
+    steps[starts] = half_px[starts]
     numbers = steps.astype(np.int64).tolist()
     return [numbers[i:j] for i, j in zip(first.tolist(), end.tolist(), strict=True)]
 
@@ -378,12 +378,12 @@ def _cutouts_of(
     group: str, data: Looked, part: Table, rows: Sequence[int] | Ints, flags: Ints
 ) -> list[dict[str, Any]]:
     x, y, ids = values(part, "x_center"), values(part, "y_center"), integers(part, "id")
-    found = []
+    cutouts = []
     for row in rows:
         if not (np.isfinite(x[row]) and np.isfinite(y[row])):
             continue
         grey = pixels.cutout(data.sci, float(x[row]), float(y[row]))
-        found.append(
+        cutouts.append(
             {
                 "group": group,
                 "row": int(row),
@@ -392,4 +392,4 @@ def _cutouts_of(
                 "url": pixels.data_uri(pixels.png(grey), "png"),
             }
         )
-    return found
+    return cutouts

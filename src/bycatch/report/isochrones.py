@@ -80,33 +80,33 @@ def read_isochrone(
             raise SettingsError(f"{name} {value}: not a number", hint="give magnitudes")
     if not path.is_file():
         raise SettingsError(f"{path}: there is no such file", hint="check the path of --isochrone")
-    found = read_user_table(path, path.name)
+    user_table = read_user_table(path, path.name)
     columns = {
-        f: column for f in filters if (column := _column(found.table.colnames, f, path.name))
+        f: column for f in filters if (column := _column(user_table.table.colnames, f, path.name))
     }
     if len(columns) < 2:
         raise SettingsError(
             f"{path.name}: magnitudes in {len(columns)} of the filters {', '.join(filters)}",
             hint="name two columns or more by their filters; there are "
-            + printable(", ".join(found.table.colnames[:40])),
+            + printable(", ".join(user_table.table.colnames[:40])),
         )
-    step = max(1, -(-len(found.table) // MOST_POINTS))
+    step = max(1, -(-len(user_table.table) // MOST_POINTS))
     magnitudes = {}
     for name, column in columns.items():
-        moved = found.numbers(column, "mag") + distance_modulus
+        magnitude = user_table.numbers(column, "mag") + distance_modulus
         if reddening:
-            moved = moved + reddening * photcal.extinction(name)
+            magnitude = magnitude + reddening * photcal.extinction(name)
         if system == "vega":
-            moved = moved - photcal.vega_minus_ab(name)
-        magnitudes[name] = np.asarray(moved, float)[::step]
+            magnitude = magnitude - photcal.vega_minus_ab(name)
+        magnitudes[name] = np.asarray(magnitude, float)[::step]
     return Isochrone(printable(path.name), magnitudes)
 
 
 def _column(names: Iterable[str], filter_name: str, label: str) -> str | None:
     """Return the column of a filter: its very name, else the one that holds it; None without."""
-    wanted = filter_name.lower()
-    exact = [name for name in names if plain_name(name) == wanted]
-    holding = exact or [name for name in names if wanted in plain_name(name).replace("_", "")]
+    name_to_find = filter_name.lower()
+    exact = [name for name in names if plain_name(name) == name_to_find]
+    holding = exact or [name for name in names if name_to_find in plain_name(name).replace("_", "")]
     if len(holding) > 1:
         acs = [name for name in holding if "acs" in name.lower()]
         holding = acs if len(acs) == 1 else holding

@@ -17,25 +17,25 @@ def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, 
 
     Those of stars are drawn; for other artificial sources only the numbers are given.
     """
-    found = []
+    lines = []
     depth = image.number("measure", "depth_mag")  # as the table of images says
     limit = values(catalog, f"maglim_{radius}")
     if depth is None and np.isfinite(limit).any():
         depth = float(np.nanmedian(limit))
     if depth is not None:
-        found.append({"mag": round(depth, 2), "label": "5-sigma depth", "of": "", "drawn": True})
+        lines.append({"mag": round(depth, 2), "label": "5-sigma depth", "of": "", "drawn": True})
     reach = image.number("detect", "reach_mag")
     table = image.table("completeness")
-    injected = table.meta.get("LIMITS", ()) if table is not None else ()
+    injection_limits = table.meta.get("LIMITS", ()) if table is not None else ()
     if reach is not None:
         # Artificial sources measure it better, at nearly the same magnitude.
         label = "half found"
-        found.append({"mag": reach, "label": label, "of": "", "drawn": not injected})
-    for row in injected:
+        lines.append({"mag": reach, "label": label, "of": "", "drawn": not injection_limits})
+    for row in injection_limits:
         if row.get("n_exp") == 0:
             size = f' {row["re_arcsec"]:g}"' if row.get("re_arcsec") else ""
             kind = f"{PLURAL.get(row['kind'], row['kind'])}{size}"
-            found += [
+            lines += [
                 {
                     "mag": round(float(row[f"mag_{level}_kept"]), 2),
                     "label": f"{level} %",
@@ -46,7 +46,7 @@ def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, 
                 for level in (90, 50)
                 if row.get(f"mag_{level}_kept") is not None
             ]
-    return found
+    return lines
 
 
 def false_share(image: ReportedImage) -> str:
@@ -54,11 +54,11 @@ def false_share(image: ReportedImage) -> str:
     table = image.table("purity")
     if table is None or not len(table):
         return ""
-    n_kept = float(np.sum(values(table, "n_kept")))
+    n_rows = float(np.sum(values(table, "n_kept")))
     false = float(np.sum(values(table, "n_negative") + values(table, "n_cosmic_ray")))
-    if not n_kept:
+    if not n_rows:
         return ""
     return (
-        f"About {100 * min(false / n_kept, 1.0):.1f} % of the rows that are no cosmic rays are "
+        f"About {100 * min(false / n_rows, 1.0):.1f} % of the rows that are no cosmic rays are "
         f"false, {table.meta.get('NOTE', 'of noise and cosmic rays alone')}."
     )

@@ -45,21 +45,21 @@ def filters_of_groups(out: Path) -> tuple[str, ...]:
     SettingsError
         No objects were made.
     """
-    found = {str(f) for state in read_groups(out) for f in state.summary.get("filters", ())}
-    if not found:
+    filters = {str(f) for state in read_groups(out) for f in state.summary.get("filters", ())}
+    if not filters:
         raise SettingsError(f"{out}: no objects in it", hint="run 'bycatch objects OUT' first")
-    return tuple(sorted(found))
+    return tuple(sorted(filters))
 
 
 def _group(state: GroupState) -> ReportedGroup:
-    found = state.summary
+    summary = state.summary
     cells = {
         "images": str(len(state.images)),
-        "filters": ", ".join(map(printable, found.get("filters", ()))),
-        "objects": str(found.get("n_objects", "-")),
-        "real": str(found.get("n_real", "-")),
-        "in several": str(found.get("n_in_several", "-")),
-        "sum only": str(found.get("n_only_combined", "-")),
+        "filters": ", ".join(map(printable, summary.get("filters", ()))),
+        "objects": str(summary.get("n_objects", "-")),
+        "real": str(summary.get("n_real", "-")),
+        "in several": str(summary.get("n_in_several", "-")),
+        "sum only": str(summary.get("n_only_combined", "-")),
         "outcome": printable(f"{state.outcome} {state.reason}".strip()),
     }
     files = tuple(

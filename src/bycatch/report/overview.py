@@ -136,7 +136,7 @@ def overview(folder: Folder) -> Overview:
     """Return the tables of a folder."""
     fields: list[Row] = []
     images: list[Row] = []
-    found: list[tuple[str, Place]] = [
+    warnings: list[tuple[str, Place]] = [
         (BAD, Place("", path, why.removeprefix(f"{path}: "))) for path, why in folder.lost
     ]
     of_images: list[tuple[str, Place]] = []
@@ -146,14 +146,14 @@ def overview(folder: Folder) -> Overview:
         rows = [_image_row(image) for image in here]
         images += rows
         fields.append(_field_row(name, here, folder.fields[name]))
-        found += [(level, Place("", name, text)) for level, text in fields[-1].problems]
+        warnings += [(level, Place("", name, text)) for level, text in fields[-1].problems]
         of_images += [
             (level, Place(row.key, image.place, text))
             for image, row in zip(here, rows, strict=True)
             for level, text in row.problems
         ]
-    found += of_images
-    found += [
+    warnings += of_images
+    warnings += [
         (
             BAD,
             Place("", printable(f"objects {state.name}"), printable(state.reason or state.outcome)),
@@ -161,10 +161,10 @@ def overview(folder: Folder) -> Overview:
         for state in read_groups(folder.out)
         if state.outcome not in {"", "done"}
     ]
-    problems = [(level, p.name, p.text) for level, p in found if level != NOTE]
+    problems = [(level, p.name, p.text) for level, p in warnings if level != NOTE]
     problems.sort(key=lambda problem: problem[0] != BAD)
     return Overview(
-        FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems), group_findings(found)
+        FIELDS, tuple(fields), IMAGES, tuple(images), tuple(problems), group_findings(warnings)
     )
 
 
@@ -181,7 +181,7 @@ def number(value: Any, digits: int = 0, *, level: str = "", why: str = "") -> Ce
 
 
 def _field_row(name: str, members: Sequence[ReportedImage], field: ReportedField) -> Row:
-    found = first_of(
+    alignment = first_of(
         field.alignment or None,
         *(image.number("align", "field") for image in members),
         {},
@@ -189,14 +189,14 @@ def _field_row(name: str, members: Sequence[ReportedImage], field: ReportedField
     why = field.references
     grades = "".join(str(image.number("align", "grade") or "-") for image in members)
     worst = max(grades, default="")
-    odds = found.get("odds")
+    odds = alignment.get("odds")
     cells = {
         "field": Cell(name, name),
         "grades": Cell(_in_short(grades), worst, _grade_level(worst)),
         "n_images": number(len(members)),
-        "n_stars": number(found.get("n_stars")),
+        "n_stars": number(alignment.get("n_stars")),
         "odds": Cell("-", None) if odds is None else Cell(_odds(odds), float(odds)),
-        "astrom_err": number(found.get("astrom_err_mas"), 1),
+        "astrom_err": number(alignment.get("astrom_err_mas"), 1),
         "note": Cell(why or "", why, WARN if why else ""),
     }
     return Row(name, cells, ((WARN, f"reference stars: {why}"),) if why else ())
@@ -229,12 +229,12 @@ def _image_row(image: ReportedImage) -> Row:
     level = _grade_level(grade)
     if level:
         problems.append((level, f"alignment of grade {grade}: {image.number('align', 'reason')}"))
-    closure, said = _closure(image)
-    problems += [(WARN, text) for text in said]
+    closure, complaints = _closure(image)
+    problems += [(WARN, text) for text in complaints]
     problems += [(WARN, str(note)) for note in record.notes]
     doubts = [str(note) for note in image.number("measure", "trust_notes") or ()]
     problems += [(WARN, note) for note in doubts]
-    crowded = [note for note in doubts if note.startswith("crowded")]
+    crowding_notes = [note for note in doubts if note.startswith("crowded")]
     problems += [(WARN, note) for note in _calibration_notes(image)]
     share = image.number("crmask", "share_of_single")
     width = blank_pull(image)
@@ -243,8 +243,8 @@ def _image_row(image: ReportedImage) -> Row:
         text = f"errors of blank apertures are off: their pulls are {width:.2f} wide, not 1"
         pulls = number(width, 2, level=WARN, why=text)
         problems.append((WARN, text))
-    points, guessed = _points(image)
-    problems += [(WARN, text) for text in guessed]
+    points, psf_remarks = _points(image)
+    problems += [(WARN, text) for text in psf_remarks]
     reach, deeper = _reach(image)
     problems += [(NOTE, text) for text in deeper]
     cells = {
@@ -268,8 +268,8 @@ def _image_row(image: ReportedImage) -> Row:
         "covered": number(
             image.number("measure", "covered_percent"),
             1,
-            level=WARN if crowded else "",
-            why="; ".join(crowded),
+            level=WARN if crowding_notes else "",
+            why="; ".join(crowding_notes),
         ),
         "seconds": number(image.seconds, 1),
     }
@@ -283,22 +283,24 @@ def first_of(*candidates: Any) -> Any:
 
 def _closure(image: ReportedImage) -> tuple[Cell, list[str]]:
     """Return the largest remaining departure of the aperture corrections, and complaints."""
-    found = image.number("finalize", "closure")
-    if not found:
+    closure = image.number("finalize", "closure")
+    if not closure:
         return Cell("-", None), []
-    parts = {r: part for r, part in found["percent"].items() if part["closes"] is not None}
+    parts = {r: part for r, part in closure["percent"].items() if part["closes"] is not None}
     if not parts:
-        return Cell("not checked", None, "", f"{found['n_stars']} good stars: too few to tell"), []
+        return Cell(
+            "not checked", None, "", f"{closure['n_stars']} good stars: too few to tell"
+        ), []
     off = max(parts, key=lambda r: abs(parts[r]["used"]))
     open_ = [r for r, part in parts.items() if not part["closes"]]
-    said = [
+    complaints = [
         f"aperture corrections do not close in {r} px: {parts[r]['used']:+.1f} "
-        f"± {parts[r]['error'] or 0:.1f} % ({found['n_stars']} stars)"
+        f"± {parts[r]['error'] or 0:.1f} % ({closure['n_stars']} stars)"
         for r in open_
     ]
     worst = parts[off]["used"]
     text = f"{worst:+.1f}" if abs(worst) >= 0.05 else "0.0"
-    return Cell(text, abs(worst), WARN if open_ else "", "; ".join(said)), said
+    return Cell(text, abs(worst), WARN if open_ else "", "; ".join(complaints)), complaints
 
 
 def _calibration_notes(image: ReportedImage) -> list[str]:
@@ -312,15 +314,15 @@ def _calibration_notes(image: ReportedImage) -> list[str]:
 
 def _reach(image: ReportedImage) -> tuple[Cell, list[str]]:
     """Return what the catalog reaches, and whether the preset deep would find much more."""
-    reached = image.number("detect", "reach_mag")
+    reach = image.number("detect", "reach_mag")
     deep = (image.number("detect", "reach_of_presets_mag") or {}).get("deep")
-    if reached is None or deep is None or deep - reached < WORTH_MAG:
-        return number(reached, 2), []
+    if reach is None or deep is None or deep - reach < WORTH_MAG:
+        return number(reach, 2), []
     text = (
-        f"the preset deep reaches {deep - reached:.1f} mag fainter stars: half of them are found "
-        f"at {deep:.1f} mag, with these settings at {reached:.1f}"
+        f"the preset deep reaches {deep - reach:.1f} mag fainter stars: half of them are found "
+        f"at {deep:.1f} mag, with these settings at {reach:.1f}"
     )
-    return number(reached, 2), [text]
+    return number(reach, 2), [text]
 
 
 def _points(image: ReportedImage) -> tuple[Cell, list[str]]:
@@ -346,10 +348,10 @@ def _psf(image: ReportedImage) -> tuple[str, list[str]]:
     if image.number("measure", "psf_origin") == "published curve":
         text = f"the PSF is the published one: {n_stars} good stars are too few to tell it"
         return text, [text]
-    left = image.number("measure", "psf_residual") or 0.0
+    rest = image.number("measure", "psf_residual") or 0.0
     return (
         f"PSF of {n_stars} stars, FWHM {image.number('measure', 'psf_fwhm_px')} px, which leaves "
-        f"{100 * left:.1f} % of their light; {image.number('measure', 'psf_n_found')} rows found "
+        f"{100 * rest:.1f} % of their light; {image.number('measure', 'psf_n_found')} rows found "
         "in the residual"
     ), []
 

@@ -76,13 +76,13 @@ const bycatchReport = (() => {
   // The images of a large run: those whose row holds all the words.
   function filterImages() {
     const words = at("filter-images").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
-    const marked = at("filter-warned").checked;
+    const onlyProblems = at("filter-warned").checked;
     const rows = [...at("images").tBodies[0].rows];
     let n = 0;
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
       const fits = words.every((word) => text.includes(word));
-      row.hidden = !(fits && (!marked || row.querySelector("td.warn, td.bad")));
+      row.hidden = !(fits && (!onlyProblems || row.querySelector("td.warn, td.bad")));
       if (!row.hidden) n += 1;
     }
     at("n-images").textContent = `${n} of ${rows.length} images`;
@@ -164,8 +164,8 @@ const bycatchReport = (() => {
   }
 
   function list(name) {
-    const found = columns[name];
-    if (found) return found.values;
+    const column = columns[name];
+    if (column) return column.values;
     return shown.sources ? shown.sources.kind.map(() => null) : [];
   }
 
@@ -186,10 +186,10 @@ const bycatchReport = (() => {
 
   // Shows what the address asks for, and tells whether it asks for anything.
   async function followAddress(scroll) {
-    const asked = new URLSearchParams(location.hash.slice(1));
-    const number = about.images.findIndex((image) => image.key === asked.get("image"));
+    const address = new URLSearchParams(location.hash.slice(1));
+    const number = about.images.findIndex((image) => image.key === address.get("image"));
     if (number < 0) return false;
-    const id = asked.get("source");
+    const id = address.get("source");
     if (number !== current || !shown) await show(number, scroll && !id);
     else if (scroll && !id) at("image").scrollIntoView({ block: "start" });
     const row = id === null ? -1 : list("id").indexOf(Number(id));
@@ -201,8 +201,8 @@ const bycatchReport = (() => {
 
   function model(name) {
     for (const document_ of Bokeh.documents) {
-      const found = document_.get_model_by_name(name);
-      if (found) return found;
+      const model = document_.get_model_by_name(name);
+      if (model) return model;
     }
     throw new Error(`no plot part ${name}`);
   }
@@ -240,10 +240,10 @@ const bycatchReport = (() => {
     const mags = list(named("mag_ab_{r}"));
     // Fainter than their noise: no use on an axis.
     const errors = list(named("mag_ab_err_{r}")).map((value) => (value < 1.0857 ? value : null));
-    const told = (values) => values.map((value, k) => (errors[k] === null ? null : value));
-    const bright = middle(told(mags), 0, 1);
+    const withError = (values) => values.map((value, k) => (errors[k] === null ? null : value));
+    const bright = middle(withError(mags), 0, 1);
     fit("errors", bright, middle(errors, 0.002, 1), true);
-    const shapes = middle(told(list(shape.name)), 0.004, shape.name === "fwhm" ? 0.95 : 0.996);
+    const shapes = middle(withError(list(shape.name)), 0.004, shape.name === "fwhm" ? 0.95 : 0.996);
     if (shapes && shape.locus !== null) {
       shapes[0] = Math.min(shapes[0], shape.locus);
       shapes[1] = Math.max(shapes[1], shape.locus);
@@ -260,9 +260,9 @@ const bycatchReport = (() => {
 
   // The range of the values but for a share at both ends, which are no use on an axis.
   function middle(values, low, high) {
-    const known = values.filter((value) => value !== null).sort((a, b) => a - b);
-    if (!known.length) return null;
-    return [low, high].map((share) => known[Math.round(share * (known.length - 1))]);
+    const finite = values.filter((value) => value !== null).sort((a, b) => a - b);
+    if (!finite.length) return null;
+    return [low, high].map((share) => finite[Math.round(share * (finite.length - 1))]);
   }
 
   function fit(name, x, y, logarithmic) {
@@ -278,18 +278,18 @@ const bycatchReport = (() => {
   function fillOutlines() {
     const outlines = shown && shown.sources ? shown.sources.outlines : { row: [], xs: [], ys: [] };
     const kinds = shown && shown.sources ? shown.sources.kind : [];
-    const drawn = outlines.row.map((_, k) => k)
+    const rows = outlines.row.map((_, k) => k)
       .filter((k) => renderer(kinds[outlines.row[k]]).visible);
     // Twice the first corner, then the steps: back to corners, and once around.
-    const closed = (steps) => {
+    const absolute = (steps) => {
       let sum = 0;
       const line = steps.map((step) => (sum += step) / 2);
       return [...line, line[0]];
     };
     models.outlines.data = {
-      xs: drawn.map((k) => closed(outlines.xs[k])),
-      ys: drawn.map((k) => closed(outlines.ys[k])),
-      colour: drawn.map((k) => about.kinds[kinds[outlines.row[k]]].colour),
+      xs: rows.map((k) => absolute(outlines.xs[k])),
+      ys: rows.map((k) => absolute(outlines.ys[k])),
+      colour: rows.map((k) => about.kinds[kinds[outlines.row[k]]].colour),
     };
   }
 
@@ -300,8 +300,8 @@ const bycatchReport = (() => {
     renderer("cosmic ray").visible = rays <= MANY_RAYS;
     at("t-rays").textContent = rays > MANY_RAYS ? `${rays} cosmic rays are hidden: the legend shows them.` : "";
     fillOutlines();
-    const gone = shown.removed || { x: [], y: [], id: [], reason: [] };
-    models.removed.data = { x: nan(gone.x), y: nan(gone.y), id: gone.id, reason: gone.reason };
+    const removals = shown.removed || { x: [], y: [], id: [], reason: [] };
+    models.removed.data = { x: nan(removals.x), y: nan(removals.y), id: removals.id, reason: removals.reason };
     const plot = model("picture");
     if (!picture) {
       models.image.data = { url: [], x: [], y: [], w: [], h: [] };
@@ -329,32 +329,32 @@ const bycatchReport = (() => {
     models.bins.data = bins
       ? { left: bins.edges.slice(0, -1), right: bins.edges.slice(1), all: bins.all, clean: bins.clean }
       : { left: [], right: [], all: [], clean: [] };
-    const drawn = limits.filter((limit) => limit.drawn);
+    const lines = limits.filter((limit) => limit.drawn);
     const top = bins ? 3 * Math.max(10, ...bins.all) : 10;
     models.limits.data = {
-      x: drawn.map((limit) => limit.mag),
-      y0: drawn.map(() => 0.5),
-      y1: drawn.map(() => top),
-      label: drawn.map((limit) => `${limit.label}${limit.of && ` of ${limit.of}`} `),
+      x: lines.map((limit) => limit.mag),
+      y0: lines.map(() => 0.5),
+      y1: lines.map(() => top),
+      label: lines.map((limit) => `${limit.label}${limit.of && ` of ${limit.of}`} `),
     };
     const plot = model("counts");
     range(plot.y_range, 0.5, top);
     if (bins) {
-      const ends = [...bins.edges, ...drawn.map((limit) => limit.mag)];
+      const ends = [...bins.edges, ...lines.map((limit) => limit.mag)];
       range(plot.x_range, Math.min(...ends) - 0.3, Math.max(...ends) + 0.3);
     }
     const kinds = [...new Set(limits.map((limit) => limit.of))];
     at("t-counts").textContent = kinds.map((kind) => {
-      const told = limits.filter((limit) => limit.of === kind)
+      const words = limits.filter((limit) => limit.of === kind)
         .map((limit) => `${limit.label} at ${limit.mag.toFixed(2)}${limit.error ? ` ± ${limit.error.toFixed(2)}` : ""}`)
         .join(", ");
-      return kind ? `complete in ${kind}: ${told}` : told;
+      return kind ? `complete in ${kind}: ${words}` : words;
     }).join("; ") + (shown.false_share ? `. ${shown.false_share}` : "");
   }
 
   function fillResiduals() {
-    const found = shown.residuals;
-    const pairs = found || { dra: [], ddec: [], dra_err: [], ddec_err: [], g: [], weight: [], star: [] };
+    const residuals = shown.residuals;
+    const pairs = residuals || { dra: [], ddec: [], dra_err: [], ddec_err: [], g: [], weight: [], star: [] };
     const strong = pairs.weight.map((weight) => weight > 0.3);
     const sum = (values, errors, sign) => values.map((value, k) => value + sign * (errors[k] || 0));
     models.pairs.data = {
@@ -364,7 +364,7 @@ const bycatchReport = (() => {
       marker: strong.map((good) => (good ? "circle" : "square")),
       colour: strong.map((good) => (good ? "#0072B2" : "#777777")),
     };
-    const rms = found && found.rms[0] !== null ? Math.hypot(...found.rms) / Math.SQRT2 : null;
+    const rms = residuals && residuals.rms[0] !== null ? Math.hypot(...residuals.rms) / Math.SQRT2 : null;
     models.rms.data = rms ? { x: [0], y: [0], r: [rms] } : { x: [], y: [], r: [] };
     const sizes = pairs.dra.map((x, k) => Math.max(Math.abs(x), Math.abs(pairs.ddec[k])))
       .filter((_, k) => strong[k]);
@@ -372,8 +372,8 @@ const bycatchReport = (() => {
     const plot = model("residuals");
     range(plot.x_range, reach, -reach);
     range(plot.y_range, -reach, reach);
-    at("t-residuals").textContent = !found ? "There is no alignment."
-      : `Grade ${found.grade}: ${found.reason}. ` + (rms
+    at("t-residuals").textContent = !residuals ? "There is no alignment."
+      : `Grade ${residuals.grade}: ${residuals.reason}. ` + (rms
         ? `${pairs.dra.length} stars in this image; dashed: rms per axis, ${rms.toFixed(1)} mas; squares: outliers.`
         : "No Gaia stars in this image.");
   }
@@ -492,9 +492,9 @@ const bycatchReport = (() => {
       this.rows = this.order.filter((row) => (!kind || shown.sources.kind[row] === kind)
         && (!bit || flags[row] & bit) && (!number || String(ids[row]) === number));
       const { total } = shown.sources;
-      const held = shown.sources.kind.length;
+      const nRows = shown.sources.kind.length;
       at("n-sources").textContent = `${this.rows.length} rows`
-        + (held < total ? `; the page holds the ${held} brightest of ${total}, cosmic rays last` : ` of ${total}`);
+        + (nRows < total ? `; the page holds the ${nRows} brightest of ${total}, cosmic rays last` : ` of ${total}`);
       this.go(0);
     },
 
@@ -543,40 +543,40 @@ const bycatchReport = (() => {
   }
 
   function fillExposures() {
-    const found = shown.exposures;
-    if (!found) {
+    const exposures = shown.exposures;
+    if (!exposures) {
       at("exposures").replaceChildren(make("p", {}, "The drizzled image can't be read: no picture, no map."));
       return;
     }
-    const text = found.legend.map(([n, , share]) => `${n}: ${(100 * share).toFixed(0)} %`).join(", ");
+    const text = exposures.legend.map(([n, , share]) => `${n}: ${(100 * share).toFixed(0)} %`).join(", ");
     at("exposures").replaceChildren(
-      make("img", { src: found.url, alt: `Map of the number of exposures; share of the area: ${text}` }),
-      make("p", { class: "small" }, ...found.legend.flatMap(([n, colour, share]) => [
+      make("img", { src: exposures.url, alt: `Map of the number of exposures; share of the area: ${text}` }),
+      make("p", { class: "small" }, ...exposures.legend.flatMap(([n, colour, share]) => [
         make("span", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" }),
         `${n}: ${(100 * share).toFixed(1)} %  `,
-      ]), found.guessed ? "(guessed from the weight)" : "of the area with data"));
+      ]), exposures.guessed ? "(guessed from the weight)" : "of the area with data"));
   }
 
   function fillPsf() {
     const place = at("psf");
-    const found = shown.psf;
+    const psf = shown.psf;
     place.replaceChildren();
-    if (!found) return;
+    if (!psf) return;
     const part = ({ url, n, share }) => make("div", {},
       url ? make("img", { src: url, alt: `Mean of what is left of ${n} stars: ${share} % of their light` }) : make("i", {}),
       make("span", {}, n ? `${n}: ${share} %` : "no star"));
-    const last = found.side - 1;
-    const where = `x ${found.corner[0]} to ${found.corner[0] + last}, y ${found.corner[1]} to ${found.corner[1] + last}`;
+    const last = psf.side - 1;
+    const where = `x ${psf.corner[0]} to ${psf.corner[0] + last}, y ${psf.corner[1]} to ${psf.corner[1] + last}`;
     place.append(make("h3", {}, "PSF"), make("div", { class: "psf" },
-      make("figure", {}, make("img", { src: found.model, alt: "The PSF in the middle of the image" }),
-        make("figcaption", {}, found.origin === "stars"
-          ? `Model in the middle of the image, logarithmic to 1e-4 of its maximum; from ${found.n_stars} stars, FWHM ${found.fwhm} px.`
-          : `Model, logarithmic to 1e-4 of its maximum: the published curve, FWHM ${found.fwhm} px.`)),
-      make("figure", {}, make("div", { class: "ninths" }, ...found.left.map(part)),
+      make("figure", {}, make("img", { src: psf.model, alt: "The PSF in the middle of the image" }),
+        make("figcaption", {}, psf.origin === "stars"
+          ? `Model in the middle of the image, logarithmic to 1e-4 of its maximum; from ${psf.n_stars} stars, FWHM ${psf.fwhm} px.`
+          : `Model, logarithmic to 1e-4 of its maximum: the published curve, FWHM ${psf.fwhm} px.`)),
+      make("figure", {}, make("div", { class: "ninths" }, ...psf.left.map(part)),
         make("figcaption", {}, "What it leaves of its stars, mean by ninths of the image: number of stars, share of their light left within 4 detector px. Red: light left, blue: too much taken; deepest at 5 % of the star's maximum.")),
-      make("figure", {}, make("img", { src: found.piece, alt: "A piece of the image" }),
+      make("figure", {}, make("img", { src: psf.piece, alt: "A piece of the image" }),
         make("figcaption", {}, `The piece with the most stars: ${where}.`)),
-      make("figure", {}, make("img", { src: found.rest, alt: "The same piece without the fitted stars" }),
+      make("figure", {}, make("img", { src: psf.rest, alt: "The same piece without the fitted stars" }),
         make("figcaption", {}, "The same without sky and fitted stars, in the same greys."))));
   }
 
@@ -596,27 +596,27 @@ const bycatchReport = (() => {
 
   function fillRemoved() {
     const place = at("removed");
-    const gone = shown.removed;
-    if (!gone) {
+    const removals = shown.removed;
+    if (!removals) {
       place.replaceChildren(make("p", {}, "There is no list of removed detections."));
       return;
     }
-    const held = gone.id.length;
-    const parts = [make("p", {}, `${gone.total} detections were left out`
-      + (gone.reasons.length ? `: ${gone.reasons.map(([why, n]) => `${why} (${n})`).join(", ")}.` : "."))];
-    if (held) {
+    const nListed = removals.id.length;
+    const parts = [make("p", {}, `${removals.total} detections were left out`
+      + (removals.reasons.length ? `: ${removals.reasons.map(([why, n]) => `${why} (${n})`).join(", ")}.` : "."))];
+    if (nListed) {
       const names = [["id", "id", 0], ["x", "x, px", 1], ["y", "y, px", 1], ["area", "area, px", 0],
         ["flux", "flux, e/s", 3]];
       const table = make("table", { id: "removed-table", class: "sortable plain" },
         make("thead", {}, make("tr", {}, ...[...names.map((name) => name[1]), "reason"].map((text) =>
           make("th", { scope: "col", "aria-sort": "none" }, make("button", { type: "button" }, text))))),
-        make("tbody", {}, ...gone.id.map((_, k) => make("tr", {},
-          ...names.map(([name, , digits]) => make("td", { class: "right", "data-value": gone[name][k] ?? "" },
-            inWords(gone[name][k], digits))),
-          make("td", { "data-value": gone.reason[k] }, gone.reason[k])))));
+        make("tbody", {}, ...removals.id.map((_, k) => make("tr", {},
+          ...names.map(([name, , digits]) => make("td", { class: "right", "data-value": removals[name][k] ?? "" },
+            inWords(removals[name][k], digits))),
+          make("td", { "data-value": removals.reason[k] }, removals.reason[k])))));
       makeSortable(table);
-      parts.push(make("details", {}, make("summary", {}, held < gone.total
-        ? `the ${held} brightest` : "the list"), table));
+      parts.push(make("details", {}, make("summary", {}, nListed < removals.total
+        ? `the ${nListed} brightest` : "the list"), table));
     }
     place.replaceChildren(...parts);
   }
@@ -683,9 +683,9 @@ const bycatchReport = (() => {
 
   // Bokeh draws when it is ready; there is no promise of its to wait for.
   function whenDrawn(tries = 0) {
-    const drawn = window.Bokeh && Bokeh.documents.length && Object.keys(Bokeh.index).length >= 1
+    const isReady = window.Bokeh && Bokeh.documents.length && Object.keys(Bokeh.index).length >= 1
       && Bokeh.documents.length >= (about.groups.length ? 2 : 1);
-    if (drawn) start();
+    if (isReady) start();
     else if (tries < 400) setTimeout(() => whenDrawn(tries + 1), 25);
     else at("state").textContent = "The plots could not be drawn.";
   }

@@ -76,9 +76,9 @@ def write_report(out: str | Path, isochrones: Sequence[Isochrone] = ()) -> Path:
     _check_libraries()
     folder = read_folder(out)
     inside = len(folder.images) <= MAX_INSIDE
-    held = _inside(folder) if inside else _in_fields(folder)
+    entries = _inside(folder) if inside else _in_fields(folder)
     groups = held_groups(folder.out, folder.settings, inside=inside, isochrones=isochrones)
-    text = _page(folder, held, groups)
+    text = _page(folder, entries, groups)
     path = folder.out / PAGE
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -159,7 +159,7 @@ def _in_fields(folder: Folder) -> list[Entry]:
 def _content(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict[str, Any]:
     """Return what the page shows of an image; of a damaged one what could be read."""
     try:
-        found = payload(image, catalog, budget)
+        content = payload(image, catalog, budget)
     except Exception as err:  # noqa: BLE001
         # A product of another version, or cut short: the page shows all the others.
         logger.warning("%s: left out of the report: %s: %s", image.place, type(err).__name__, err)
@@ -170,24 +170,24 @@ def _content(image: ReportedImage, catalog: Table | None, budget: Budget) -> dic
             "root": printable(record.root),
             "problem": printable(f"its products can't be shown ({type(err).__name__}: {err})"),
         }
-    if not found["picture"] and not found["sources"]:
-        found["problem"] = printable(f"There is nothing to show. {image.reason}".strip())
-    if found["picture"]:
-        grey = found["picture"].pop("grey")
-        found["picture"]["url"] = pixels.data_uri(pixels.webp(grey, budget.picture_bytes), "webp")
-    if found["sources"]:
-        outlines = found["sources"]["outlines"]
+    if not content["picture"] and not content["sources"]:
+        content["problem"] = printable(f"There is nothing to show. {image.reason}".strip())
+    if content["picture"]:
+        grey = content["picture"].pop("grey")
+        content["picture"]["url"] = pixels.data_uri(pixels.webp(grey, budget.picture_bytes), "webp")
+    if content["sources"]:
+        outlines = content["sources"]["outlines"]
         outlines |= {axis: compact(outlines[axis]) for axis in ("xs", "ys")}
-    if found["exposures"]:
-        rgb = found["exposures"].pop("rgb")
-        found["exposures"]["url"] = pixels.data_uri(pixels.png(rgb), "png")
-    return found
+    if content["exposures"]:
+        rgb = content["exposures"].pop("rgb")
+        content["exposures"]["url"] = pixels.data_uri(pixels.png(rgb), "png")
+    return content
 
 
-def _page(folder: Folder, held: list[Entry], groups: list[Entry]) -> str:
+def _page(folder: Folder, entries: list[Entry], groups: list[Entry]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    drawn = empty_plots()
+    plots = empty_plots()
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -201,7 +201,7 @@ def _page(folder: Folder, held: list[Entry], groups: list[Entry]) -> str:
             for f in FLAGS
         ],
         "kinds": kind_styles(),
-        "images": [h.plain() for h in held],
+        "images": [h.plain() for h in entries],
         "groups": [h.plain() for h in groups],
         "first": next((k for k, image in enumerate(folder.images) if image.has_catalog), 0),
     }
@@ -211,17 +211,17 @@ def _page(folder: Folder, held: list[Entry], groups: list[Entry]) -> str:
         made=_newest(folder),
         seconds=folder.seconds,
         overview=overview(folder),
-        held=held,
+        held=entries,
         about=json.dumps(about).replace("<", "\\u003c"),
         flags=about["flags"],
         styles=(HERE / "page.css").read_text(encoding="utf-8"),
         code=(HERE / "page.js").read_text(encoding="utf-8"),
         group_code=(HERE / "group.js").read_text(encoding="utf-8"),
-        bokeh=drawn.library,
-        plots=drawn.places,
-        plot_script=drawn.script,
-        group_plots=drawn.group_places,
-        group_script=drawn.group_script,
+        bokeh=plots.library,
+        plots=plots.places,
+        plot_script=plots.script,
+        group_plots=plots.group_places,
+        group_script=plots.group_script,
         held_groups=groups,
         kinds=kind_styles(),
         groups=reported_groups(folder.out),

@@ -121,14 +121,14 @@ def cutout(sci: NDArray[np.float32] | Plane, x: float, y: float) -> Bytes8:
     ys, xs = slice(max(y0, 0), max(y0 + CUTOUT_PX, 0)), slice(max(x0, 0), max(x0 + CUTOUT_PX, 0))
     part = sci[ys, xs]
     patch[ys.start - y0 : ys.start - y0 + part.shape[0], xs.start - x0 :][:, : part.shape[1]] = part
-    known = patch[np.isfinite(patch)]
-    if not len(known):
+    finite_patch = patch[np.isfinite(patch)]
+    if not len(finite_patch):
         return np.full(patch.shape, 255, np.uint8)
-    sky, top = np.percentile(known, 25), known.max()
-    noise = max(1.4826 * float(np.median(np.abs(known - np.median(known)))), 1e-12)
+    sky, top = np.percentile(finite_patch, 25), finite_patch.max()
+    noise = max(1.4826 * float(np.median(np.abs(finite_patch - np.median(finite_patch)))), 1e-12)
     reach = max(float(top - sky) / (3 * noise), 3.0)
-    scaled = np.arcsinh(np.clip((patch - sky + noise) / (3 * noise), 0, reach)) / np.arcsinh(reach)
-    grey = np.where(np.isfinite(patch), 250 * (1 - scaled), 255)
+    levels = np.arcsinh(np.clip((patch - sky + noise) / (3 * noise), 0, reach)) / np.arcsinh(reach)
+    grey = np.where(np.isfinite(patch), 250 * (1 - levels), 255)
     return np.ascontiguousarray(np.nan_to_num(grey, nan=255).astype(np.uint8)[::-1])
 
 
@@ -150,18 +150,18 @@ def outlines(
         x and y of the corners, 0-based pixel centres, by id; what is not there is left out.
     """
     label, y, left, right = _rows(segmentation)
-    wanted = np.unique(np.fromiter(ids, np.int64))
-    wanted = wanted[wanted > 0]
-    begin, end = np.searchsorted(label, wanted), np.searchsorted(label, wanted, side="right")
-    wanted, begin, end = (v[begin < end] for v in (wanted, begin, end))
-    chosen, n_rows = _some_rows(begin, end)
+    labels = np.unique(np.fromiter(ids, np.int64))
+    labels = labels[labels > 0]
+    begin, end = np.searchsorted(label, labels), np.searchsorted(label, labels, side="right")
+    labels, begin, end = (v[begin < end] for v in (labels, begin, end))
+    row_index, n_rows = _some_rows(begin, end)
     # The ends are closed at the pixels' borders, the sides pass through the rows' middles.
     last = np.cumsum(n_rows) - 1
     first = last - n_rows + 1
-    often = np.ones(len(chosen), np.int64)
+    often = np.ones(len(row_index), np.int64)
     often[first] += 1
     often[last] += 1
-    up = np.repeat(chosen, often)
+    up = np.repeat(row_index, often)
     first += 2 * np.arange(len(first))
     last = first + n_rows + 1
     ys = y[up].astype(np.float64)
@@ -169,11 +169,11 @@ def outlines(
     ys[last] += 0.5
     lows, highs = (left[up] - 0.5).tolist(), (right[up] + 0.5).tolist()
     heights = ys.tolist()
-    found = {}
-    for number, i, j in zip(wanted.tolist(), first.tolist(), (last + 1).tolist(), strict=True):
+    outline_of = {}
+    for number, i, j in zip(labels.tolist(), first.tolist(), (last + 1).tolist(), strict=True):
         side = heights[i:j]
-        found[number] = (lows[i:j] + highs[i:j][::-1], side + side[::-1])
-    return found
+        outline_of[number] = (lows[i:j] + highs[i:j][::-1], side + side[::-1])
+    return outline_of
 
 
 def _some_rows(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
@@ -182,8 +182,8 @@ def _some_rows(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
     n_rows = np.minimum(n_all, MAX_OUTLINE_ROWS)
     step = np.arange(n_rows.sum()) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
     # Evenly from the first to the last; all of them where there are no more.
-    gone = step * np.repeat(n_all - 1, n_rows) // np.repeat(np.maximum(n_rows - 1, 1), n_rows)
-    return np.repeat(begin, n_rows) + gone, n_rows
+    offset = step * np.repeat(n_all - 1, n_rows) // np.repeat(np.maximum(n_rows - 1, 1), n_rows)
+    return np.repeat(begin, n_rows) + offset, n_rows
 
 
 def _rows(segmentation: NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:

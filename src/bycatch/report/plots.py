@@ -80,7 +80,7 @@ def _points(plot: Any, sources: Any, x: str, y: str, size: int) -> list[Any]:
     """Draw the sources of each kind in its colour and shape; the legend hides and shows them."""
     from bokeh.models import CDSView, GroupFilter
 
-    drawn = []
+    renderers = []
     for kind in KINDS:
         colour, shape = STYLES[kind]
         style = {
@@ -96,13 +96,13 @@ def _points(plot: Any, sources: Any, x: str, y: str, size: int) -> list[Any]:
             legend_label=kind, level="underlay" if kind == COSMIC else "glyph", **style,
         )  # fmt: skip
         points.nonselection_glyph = None
-        chosen = points.glyph.clone()
-        chosen.update(size=size + 9, line_width=3.5, line_color="#000000", fill_color="#f0e442")
-        chosen.update(fill_alpha=0.0 if plot.name == "picture" else 0.6)
-        points.selection_glyph = chosen
-        drawn.append(points)
+        selection = points.glyph.clone()
+        selection.update(size=size + 9, line_width=3.5, line_color="#000000", fill_color="#f0e442")
+        selection.update(fill_alpha=0.0 if plot.name == "picture" else 0.6)
+        points.selection_glyph = selection
+        renderers.append(points)
     put_legend_below(plot)
-    return drawn
+    return renderers
 
 
 def put_legend_below(plot: Any, *, hides: bool = True) -> None:
@@ -163,9 +163,9 @@ def _picture(sources: Any) -> Any:
         name="outline",
     )
     points = _points(plot, sources, "x", "y", 11)
-    gone = ColumnDataSource({"x": [], "y": [], "id": [], "reason": []}, name="removed")
+    removals = ColumnDataSource({"x": [], "y": [], "id": [], "reason": []}, name="removed")
     left_out = plot.scatter(
-        "x", "y", source=gone, size=9, marker="cross", line_color="#000000", line_width=1,
+        "x", "y", source=removals, size=9, marker="cross", line_color="#000000", line_width=1,
         legend_label="left out", name="removed", visible=False,
     )  # fmt: skip
     left_out.nonselection_glyph = None

@@ -76,8 +76,8 @@ class ReportedImage:
 
     def number(self, step: str, name: str) -> Any:
         """Return a value of a step's summary; None if it is not there."""
-        found = self.record.stages.get(step)
-        return found.summary.get(name) if found else None
+        record_of_step = self.record.stages.get(step)
+        return record_of_step.summary.get(name) if record_of_step else None
 
     def table(self, kind: str) -> Table | None:
         """Read ``<root>_<kind>``, ECSV or Parquet; None if it is missing or damaged."""
@@ -120,9 +120,9 @@ class ReportedImage:
         """Return the drizzled image in its place; None if it can't be read any more."""
         record = self.record
         try:
-            given = input_settings(self.settings, record)
+            settings = input_settings(self.settings, record)
             folder = self.paths.folder
-            return look_at(folder / record.name, given, *record.apart(folder))
+            return look_at(folder / record.name, settings, *record.apart(folder))
         except (BycatchError, OSError) as err:
             logger.warning("%s: no picture in the report: %s", self.place, err)
             return None
@@ -169,24 +169,24 @@ def read_folder(out: str | Path) -> Folder:
     out, settings = Path(out), saved_settings(Path(out))
     last = last_run(out)
     fields: dict[str, ReportedField] = {}
-    damaged: list[tuple[str, str]] = []
-    unplaced: list[tuple[str, str]] = []
+    damages: list[tuple[str, str]] = []
+    homeless: list[tuple[str, str]] = []
     n_images = 0
     for path, state in read_fields(out):
         if isinstance(state, UnreadableFile):
-            damaged.append((str(path), str(state)))
+            damages.append((str(path), str(state)))
         else:
             fields[state.name] = ReportedField(state.references, state.alignment)
-            unplaced += state.unplaced.items()
+            homeless += state.unplaced.items()
             n_images += len(state.images)
-    dropped = [(unused.path, unused.reason) for unused in last.skipped if unused.dropped]
-    lost = (*damaged, *dropped, *unplaced)
-    if not n_images and not lost:
+    drops = [(skip.path, skip.reason) for skip in last.skipped if skip.dropped]
+    losses = (*damages, *drops, *homeless)
+    if not n_images and not losses:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
     images: Sequence[ReportedImage] = ImagesOnDisk(out, tuple(fields), settings, n_images)
     if n_images <= MAX_INSIDE:
         images = tuple(images)
-    return Folder(out, settings, images, fields, last.seconds, lost)
+    return Folder(out, settings, images, fields, last.seconds, losses)
 
 
 class ImagesOnDisk(Sequence[ReportedImage]):

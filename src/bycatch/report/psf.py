@@ -38,7 +38,10 @@ def psf_pictures(image: ReportedImage) -> dict[str, Any] | None:
             if "LEFT" not in hdus or "PIECE" not in hdus:
                 return None
             header, cube = hdus[0].header, np.asarray(hdus[0].data, float)
-            n_stars, left = np.asarray(hdus["NSTARS"].data), np.asarray(hdus["LEFT"].data, float)
+            n_stars, residual = (
+                np.asarray(hdus["NSTARS"].data),
+                np.asarray(hdus["LEFT"].data, float),
+            )
             piece = np.asarray(hdus["PIECE"].data, float)
             corner = [int(hdus["PIECE"].header[name]) for name in ("X0", "Y0")]
     except (OSError, ValueError, TypeError, KeyError) as err:
@@ -46,16 +49,16 @@ def psf_pictures(image: ReportedImage) -> dict[str, Any] | None:
         return None
     model = cube[len(cube) // 2]
     peak = float(model.max())
-    reach = left.shape[-1] // 2
+    reach = residual.shape[-1] // 2
     away = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     core = away <= LEFT_RADIUS_PX * float(header["DETPX"])
     return {
         "model": _uri(_logarithmic(model / peak)),
         "left": [
             {
-                "url": _uri(_signed(left[k] / peak)) if n_stars.flat[k] else "",
+                "url": _uri(_residual_colours(residual[k] / peak)) if n_stars.flat[k] else "",
                 "n": int(n_stars.flat[k]),
-                "share": round(100 * float(np.abs(left[k][core]).sum()), 1),
+                "share": round(100 * float(np.abs(residual[k][core]).sum()), 1),
             }
             for k in _from_the_top(n_stars.shape)
         ],
@@ -80,24 +83,24 @@ def _uri(picture: NDArray[np.uint8]) -> str:
 
 
 def _logarithmic(light: NDArray[Any]) -> NDArray[np.uint8]:
-    scaled = 1.0 - np.log10(np.clip(light, FAINTEST, 1.0)) / np.log10(FAINTEST)
-    return np.asarray(250.0 * (1.0 - scaled), np.uint8)
+    levels = 1.0 - np.log10(np.clip(light, FAINTEST, 1.0)) / np.log10(FAINTEST)
+    return np.asarray(250.0 * (1.0 - levels), np.uint8)
 
 
-def _signed(left: NDArray[Any]) -> NDArray[np.uint8]:
+def _residual_colours(residual: NDArray[Any]) -> NDArray[np.uint8]:
     """Return too little light in red, too much in blue, as the model has it; none is white."""
-    share = np.clip(np.nan_to_num(left) / SHOWN_LEFT, -1.0, 1.0)[..., np.newaxis]
+    share = np.clip(np.nan_to_num(residual) / SHOWN_LEFT, -1.0, 1.0)[..., np.newaxis]
     colour = np.where(share > 0, np.array(RED), np.array(BLUE))
     return np.asarray(255.0 + (colour - 255.0) * np.abs(share), np.uint8)
 
 
 def _sky_light(data: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.uint8]:
     """Return greys of one range, that of the piece before stars were subtracted."""
-    known = scale[np.isfinite(scale)]
-    if not len(known):
+    finite_scale = scale[np.isfinite(scale)]
+    if not len(finite_scale):
         return np.full(data.shape, 255, np.uint8)
-    sky = float(np.median(known))
-    noise = max(1.4826 * float(np.median(np.abs(known - sky))), 1e-12)
-    top = np.arcsinh(max(float(np.percentile(known, 99.8)) - sky, 5 * noise) / (3 * noise))
-    scaled = np.arcsinh(np.clip(data - sky + 2 * noise, 0, None) / (3 * noise)) / top
-    return np.asarray(np.nan_to_num(250 * (1 - np.clip(scaled, 0, 1)), nan=255), np.uint8)
+    sky = float(np.median(finite_scale))
+    noise = max(1.4826 * float(np.median(np.abs(finite_scale - sky))), 1e-12)
+    top = np.arcsinh(max(float(np.percentile(finite_scale, 99.8)) - sky, 5 * noise) / (3 * noise))
+    levels = np.arcsinh(np.clip(data - sky + 2 * noise, 0, None) / (3 * noise)) / top
+    return np.asarray(np.nan_to_num(250 * (1 - np.clip(levels, 0, 1)), nan=255), np.uint8)

@@ -150,14 +150,14 @@ def _legend(axes: Axes, **options: Any) -> None:
 
 
 def _picture(axes: Axes, content: dict[str, Any]) -> None:
-    found = content["picture"]
-    reach = (-0.5, found["width"] - 0.5, -0.5, found["height"] - 0.5)
-    axes.imshow(found["grey"], cmap="gray", vmin=0, vmax=255, extent=reach, aspect="equal")
+    picture = content["picture"]
+    reach = (-0.5, picture["width"] - 0.5, -0.5, picture["height"] - 0.5)
+    axes.imshow(picture["grey"], cmap="gray", vmin=0, vmax=255, extent=reach, aspect="equal")
     if content["sources"]:
         _outlines(axes, content)
         x, y = _column(content, "x_center"), _column(content, "y_center")
         _draw_kinds(axes, content, x, y, 22, hollow=True)
-    axes.set(xlim=(-0.5, found["nx"] - 0.5), ylim=(-0.5, found["ny"] - 0.5))
+    axes.set(xlim=(-0.5, picture["nx"] - 0.5), ylim=(-0.5, picture["ny"] - 0.5))
     axes.set(xlabel="x  [px]", ylabel="y  [px]")
     _legend(axes, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=5)
 
@@ -165,28 +165,30 @@ def _picture(axes: Axes, content: dict[str, Any]) -> None:
 def _outlines(axes: Axes, content: dict[str, Any]) -> None:
     from matplotlib.collections import PolyCollection
 
-    kinds, found = content["sources"]["kind"], content["sources"]["outlines"]
+    kinds, outlines = content["sources"]["kind"], content["sources"]["outlines"]
     n_rays = sum(kind == COSMIC for kind in kinds)
-    drawn = [k for k, row in enumerate(found["row"]) if n_rays <= MANY_RAYS or kinds[row] != COSMIC]
-    corners = [np.column_stack([found["xs"][k], found["ys"][k]]) for k in drawn]
-    colours = [STYLES[kinds[found["row"][k]]][0] for k in drawn]
+    rows_to_draw = [
+        k for k, row in enumerate(outlines["row"]) if n_rays <= MANY_RAYS or kinds[row] != COSMIC
+    ]
+    corners = [np.column_stack([outlines["xs"][k], outlines["ys"][k]]) for k in rows_to_draw]
+    colours = [STYLES[kinds[outlines["row"][k]]][0] for k in rows_to_draw]
     axes.add_collection(
         PolyCollection(corners, facecolors="none", edgecolors=colours, linewidths=0.5)
     )
 
 
 def _counts(axes: Axes, content: dict[str, Any]) -> None:
-    found = content["histogram"]
-    edges = np.asarray(found["edges"])
+    histogram = content["histogram"]
+    edges = np.asarray(histogram["edges"])
     axes.stairs(
-        found["all"], edges, baseline=LEAST_COUNT, ec=COLOURS[1], hatch="////",
+        histogram["all"], edges, baseline=LEAST_COUNT, ec=COLOURS[1], hatch="////",
         label="with likely cosmic rays",
     )  # fmt: skip
     axes.stairs(
-        found["clean"], edges, baseline=LEAST_COUNT, fill=True, fc=COLOURS[0], label="without"
+        histogram["clean"], edges, baseline=LEAST_COUNT, fill=True, fc=COLOURS[0], label="without"
     )
     axes.set_yscale("log")
-    axes.set_ylim(LEAST_COUNT, 3 * max(10, *found["all"]))
+    axes.set_ylim(LEAST_COUNT, 3 * max(10, *histogram["all"]))
     for limit in content["limits"]:
         if not limit["drawn"]:
             continue
@@ -232,11 +234,11 @@ def _limits(
     axes: Axes, x: Floats, y: Floats, error: Floats, *, logarithmic: bool, top: float = 99.6
 ) -> None:
     """Let the axes show what is brighter than its noise, but for a few values far off."""
-    known = np.isfinite(x) & np.isfinite(y) & (error < 1.0857)
-    if not known.any():
+    is_clear = np.isfinite(x) & np.isfinite(y) & (error < 1.0857)
+    if not is_clear.any():
         return
-    axes.set_xlim(x[known].min() - 0.4, x[known].max() + 0.4)
-    low, high = np.percentile(y[known], [0.4, top])
+    axes.set_xlim(x[is_clear].min() - 0.4, x[is_clear].max() + 0.4)
+    low, high = np.percentile(y[is_clear], [0.4, top])
     if logarithmic:
         axes.set_ylim(max(low, 5e-4) / 1.6, max(high, 0.01) * 1.6)
     else:
@@ -247,9 +249,9 @@ def _limits(
 def _residuals(axes: Axes, content: dict[str, Any]) -> None:
     from matplotlib.patches import Circle
 
-    found = content["residuals"]
+    residuals = content["residuals"]
     x, y, ex, ey, weight = (
-        np.array(found[name], dtype=float)
+        np.array(residuals[name], dtype=float)
         for name in ("dra", "ddec", "dra_err", "ddec_err", "weight")
     )
     strong = weight > WEAK
@@ -260,8 +262,8 @@ def _residuals(axes: Axes, content: dict[str, Any]) -> None:
         )  # fmt: skip
     sizes = np.maximum(np.abs(x), np.abs(y))[strong]
     reach = 1.25 * max(2.0, float(sizes.max(initial=0.0)))
-    if found["rms"][0] is not None:
-        rms = float(np.hypot(*found["rms"]) / np.sqrt(2))
+    if residuals["rms"][0] is not None:
+        rms = float(np.hypot(*residuals["rms"]) / np.sqrt(2))
         axes.add_patch(Circle((0, 0), rms, fill=False, ec="k", lw=1.2, ls="--", zorder=4))
         reach = max(reach, 2.5 * rms)
     axes.axhline(0, color=FAINT, lw=0.6, zorder=0)
@@ -274,12 +276,12 @@ def _residuals(axes: Axes, content: dict[str, Any]) -> None:
 def _exposures(axes: Axes, content: dict[str, Any]) -> None:
     from matplotlib.patches import Patch
 
-    found, picture = content["exposures"], content["picture"]
+    exposures, picture = content["exposures"], content["picture"]
     reach = (-0.5, picture["nx"] - 0.5, -0.5, picture["ny"] - 0.5)
-    axes.imshow(found["rgb"], extent=reach, interpolation="nearest")
+    axes.imshow(exposures["rgb"], extent=reach, interpolation="nearest")
     patches = [
         Patch(fc=colour, ec="#777777", label=f"{label}: {100 * share:.0f} %")
-        for label, colour, share in found["legend"]
+        for label, colour, share in exposures["legend"]
     ]
     axes.legend(
         handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False,

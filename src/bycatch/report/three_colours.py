@@ -124,15 +124,15 @@ def three_colours(
             names.append(name)
     if not planes:
         return None
-    covered = np.isfinite(planes).any(axis=0)
+    has_data = np.isfinite(planes).any(axis=0)
     levels = _white_balance([_in_sigmas(plane) for plane in planes])
     blue, red = levels[0], levels[-1]
     between = levels[1:-1] or [blue, red]
     green: Floats = np.mean(np.asarray(between), axis=0)
     rgb = make_lupton_rgb(red, green, blue, minimum=-2.0, stretch=STRETCH_SIGMA, Q=SOFTENING)
-    found = np.asarray(rgb, np.uint8).copy()
-    found[~covered] = NO_DATA
-    return found, (
+    picture = np.asarray(rgb, np.uint8).copy()
+    picture[~has_data] = NO_DATA
+    return picture, (
         names[-1],
         " + ".join(names[1:-1] or dict.fromkeys((names[0], names[-1]))),
         names[0],
@@ -141,15 +141,15 @@ def three_colours(
 
 def _in_sigmas(plane: Floats) -> Floats:
     """Return the light above the sky in units of its noise, 0 where there are no data."""
-    known = plane[np.isfinite(plane)]
-    sky, dark = np.percentile(known, (50, 15.87))
+    finite_light = plane[np.isfinite(plane)]
+    sky, dark = np.percentile(finite_light, (50, 15.87))
     return np.asarray(np.nan_to_num((plane - sky) / max(float(sky - dark), 1e-12)))
 
 
 def _white_balance(levels: Sequence[Floats]) -> list[Floats]:
     """Return planes in which all light together is white, in units of their mean noise."""
-    seen = np.mean(levels, axis=0) > LIGHT_SIGMA
-    light = np.array([float(np.clip(level, 0, BRIGHT_SIGMA)[seen].sum()) for level in levels])
+    has_light = np.mean(levels, axis=0) > LIGHT_SIGMA
+    light = np.array([float(np.clip(level, 0, BRIGHT_SIGMA)[has_light].sum()) for level in levels])
     if not (light > 0).all():
         return list(levels)
     scale = 1.0 / light
@@ -164,10 +164,10 @@ def _mean_plane(
     for one in sorted(images, key=lambda i: -i.exptime_s)[:MOST_IMAGES]:
         plane = _resample(one, ra, dec, step_arcsec)
         if plane is not None:
-            known = np.isfinite(plane)
+            has_data = np.isfinite(plane)
             seconds = max(one.exptime_s, 1.0)
-            total[known] += seconds * plane[known]
-            weight[known] += seconds
+            total[has_data] += seconds * plane[has_data]
+            weight[has_data] += seconds
     if not weight.any():
         return None
     return np.where(weight > 0, total / np.maximum(weight, 1e-30), np.nan)
@@ -187,10 +187,10 @@ def _resample(one: PictureImage, ra: Floats, dec: Floats, step_arcsec: float) ->
     clean = _without_cosmic_rays(one, data)
     means = block_means(SparsePlane(clean, step), -(-block // step))
     side = step * -(-block // step)
-    found = _interpolate(means, *((v - 0.5 * (side - step)) / side for v in (x, y)))
+    values = _interpolate(means, *((v - 0.5 * (side - step)) / side for v in (x, y)))
     zeropoint = one.image.number("finalize", "zeropoint_ab")
     scale = photcal.microjansky(zeropoint) if zeropoint else 1.0
-    return scale * found.reshape(ra.shape)
+    return scale * values.reshape(ra.shape)
 
 
 def _interpolate(image: Floats, x: Floats, y: Floats) -> Floats:
@@ -203,9 +203,9 @@ def _interpolate(image: Floats, x: Floats, y: Floats) -> Floats:
         for dx in (0, 1):
             share = np.abs(1 - dx - (x - column)) * np.abs(1 - dy - (y - row))
             part = image[np.clip(row + dy, 0, ny - 1), np.clip(column + dx, 0, nx - 1)]
-            known = inside & np.isfinite(part)
-            total[known] += (share * part)[known]
-            weight[known] += share[known]
+            has_data = inside & np.isfinite(part)
+            total[has_data] += (share * part)[has_data]
+            weight[has_data] += share[has_data]
     return np.where(weight > 0.5, total / np.maximum(weight, 0.5), np.nan)
 
 
@@ -236,13 +236,13 @@ def _without_cosmic_rays(one: PictureImage, data: Any) -> Any:
     mask = one.image.plane(one.image.paths.mask)
     if mask is None or mask.shape != data.shape:
         return data.sci
-    gone = mask.astype(bool)
+    is_hit = mask.astype(bool)
     for x, y in zip(np.rint(one.x).astype(int), np.rint(one.y).astype(int), strict=True):
         rows = slice(max(y - KEPT_PX, 0), max(y + KEPT_PX + 1, 0))
-        gone[rows, max(x - KEPT_PX, 0) : max(x + KEPT_PX + 1, 0)] = False
+        is_hit[rows, max(x - KEPT_PX, 0) : max(x + KEPT_PX + 1, 0)] = False
 
     def read(part: tuple[slice, slice]) -> NDArray[Any]:
-        return np.where(gone[part], np.nan, data.sci[part])
+        return np.where(is_hit[part], np.nan, data.sci[part])
 
     return Plane(data.shape, read)
 

@@ -78,11 +78,11 @@ class Settings(Sections):
         """
         values: dict[str, dict[str, Any]] = {k: dict(v) for k, v in (base or {}).items()}
         if preset is not None:
-            changed = preset_values(preset)
+            preset_changes = preset_values(preset)
             names = {(s, n) for p in PRESETS.values() for s, c in p.items() for n in c}
             for section, name in names:
                 values.get(section, {}).pop(name, None)
-            _overlay(values, changed)
+            _overlay(values, preset_changes)
         if config is not None:
             _overlay(values, read_toml(config))
         for text in assignments:

@@ -56,16 +56,16 @@ class Section(BaseModel):
 
     def rows(self) -> list[dict[str, str]]:
         """Return name, value, unit and meaning of each setting, those of sections one by one."""
-        found = []
+        rows = []
         for name, info in type(self).model_fields.items():
             value = getattr(self, name)
             if isinstance(value, Section):
-                found += [{**row, "setting": f"{name}.{row['setting']}"} for row in value.rows()]
+                rows += [{**row, "setting": f"{name}.{row['setting']}"} for row in value.rows()]
             else:
                 meaning = info.description or ""
                 words = {"value": str(value), "unit": unit_of(info), "meaning": meaning}
-                found.append({"setting": name, **words})
-        return found
+                rows.append({"setting": name, **words})
+        return rows
 
     @notebook.never_raising
     def _repr_html_(self) -> str:

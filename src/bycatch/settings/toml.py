@@ -78,15 +78,15 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     if not path.is_file():  # a pipe without a writer would keep us waiting
         raise SettingsError(f"{path}: can't be read (not a file)")
     _, values = _parse_file(path)
-    given: Any = values.get("input", values)
-    others = [] if given is values else [name for name in values if name != "input"]
-    if others or not isinstance(given, dict):
+    input_values: Any = values.get("input", values)
+    others = [] if input_values is values else [name for name in values if name != "input"]
+    if others or not isinstance(input_values, dict):
         what = f"not [{others[0]}]" if others else "under [input]"
         raise SettingsError(f"{path}: a sidecar holds settings of the input, {what}")
-    for name in given:
+    for name in input_values:
         _check_name(InputSettings, "input", name, str(path))
-    build(InputSettings, given, where=str(path))
-    return dict(given)
+    build(InputSettings, input_values, where=str(path))
+    return dict(input_values)
 
 
 def build(model: type[M], values: Mapping[str, Any], where: str) -> M:

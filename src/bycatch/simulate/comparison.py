@@ -56,11 +56,11 @@ class TruthComparison:
         """Return the rows of isolated, unsaturated stars with S/N > 50 and no cosmic ray near."""
         rows = self.match >= 0
         truth = self.truth[np.where(rows, self.match, 0)]
-        isolated = _are_isolated(self.truth)[np.where(rows, self.match, 0)]
+        is_isolated = _are_isolated(self.truth)[np.where(rows, self.match, 0)]
         bad = int(Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.SATURATED | Flag.OFF_IMAGE)
         snr = np.ma.filled(self.catalog["snr_" + self.radii[len(self.radii) // 2]], 0)
         return np.flatnonzero(
-            rows & np.asarray(truth["star"]) & ~np.asarray(truth["saturated"]) & isolated
+            rows & np.asarray(truth["star"]) & ~np.asarray(truth["saturated"]) & is_isolated
             & (np.asarray(self.catalog["flags"]) & bad == 0) & (snr > MIN_SNR)
             & self.clear_of_cosmic_rays
         )  # fmt: skip
@@ -82,9 +82,9 @@ class TruthComparison:
 
     def summary(self) -> dict[str, Any]:
         """Return the counts and numbers of the comparison."""
-        flagged = np.asarray(self.catalog["cr_flag"]) == 1
+        has_cr_flag = np.asarray(self.catalog["cr_flag"]) == 1
         single = np.asarray(self.catalog["n_exp"]) == 1
-        deep = ~flagged & ~single
+        deep = ~has_cr_flag & ~single
         stars = (self.match >= 0) & single & self.clear_of_cosmic_rays
         stars &= np.asarray(self.truth["star"])[np.where(self.match >= 0, self.match, 0)]
         d_ra, d_dec = self.position_errors_mas()
@@ -95,9 +95,9 @@ class TruthComparison:
             "n_deep_rows": int(deep.sum()),
             "n_deep_real": int((deep & self.is_real).sum()),
             "n_cosmic_rays": int((self.is_cosmic_ray & single).sum()),
-            "n_cosmic_rays_flagged": int((self.is_cosmic_ray & single & flagged).sum()),
+            "n_cosmic_rays_flagged": int((self.is_cosmic_ray & single & has_cr_flag).sum()),
             "n_single_stars": int(stars.sum()),
-            "n_single_stars_flagged": int((stars & flagged).sum()),
+            "n_single_stars_flagged": int((stars & has_cr_flag).sum()),
             "n_good_stars": len(d_ra),
             "position_rms_mas": _rms(np.concatenate([d_ra, d_dec])),
         }
@@ -114,7 +114,7 @@ def compare(
     files: Truth,
     segmentation: NDArray[np.int32],
     noise: NDArray[np.float32],
-    covered: Bools,
+    has_data: Bools,
     settings: DetectSettings,
     n_exposures: int,
 ) -> TruthComparison:
@@ -128,15 +128,15 @@ def compare(
     files : its truth
     segmentation : of the detection, with the catalog's ids
     noise : of unsmoothed sky pixels, e/s
-    covered : pixels with data
+    has_data : pixels with data
     settings : of the detection
     n_exposures : of the image
     """
     x, y = np.asarray(catalog["x_center"]), np.asarray(catalog["y_center"])
     truth = files.table
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
-    light = smoothed(files.model, covered, kernel)
-    visible = np.asarray(truth["rate"]) * 0.12 > np.median(noise[covered])
+    light = smoothed(files.model, has_data, kernel)
+    visible = np.asarray(truth["rate"]) * 0.12 > np.median(noise[has_data])
     match = np.full(len(x), -1)
     mine, theirs = match_one_to_one(
         np.column_stack([x, y]),
@@ -147,7 +147,7 @@ def compare(
     # Extended objects and their pieces are real, too: the noiseless image tells.
     is_real = (match >= 0) | (_near_max(light / np.maximum(noise, 1e-9), x, y, 1.0) > 1.0)
     ray = files.cosmic_rays
-    detectable = detectable_objects(truth, light, noise, covered, settings, n_exposures)
+    detectable = detectable_objects(truth, light, noise, has_data, settings, n_exposures)
     return TruthComparison(
         catalog, truth, radii, photflam, match, is_real,
         ~is_real & (_near_max(ray, x, y, 2.0) > 0), _near_max(ray, x, y, 3.0) == 0,
@@ -159,7 +159,7 @@ def detectable_objects(
     truth: Table,
     light: NDArray[np.float32],
     noise: NDArray[np.float32],
-    covered: Bools,
+    has_data: Bools,
     settings: DetectSettings,
     n_exposures: int,
 ) -> Bools:
@@ -169,16 +169,16 @@ def detectable_objects(
     """
     from scipy.ndimage import label
 
-    areas, n = label((light > settings.n_sigma * noise) & covered, structure=np.ones((3, 3)))
+    areas, n = label((light > settings.n_sigma * noise) & has_data, structure=np.ones((3, 3)))
     size = np.bincount(areas.ravel(), minlength=n + 1)
     column = np.rint(np.asarray(truth["x"])).astype(int)
     row = np.rint(np.asarray(truth["y"])).astype(int)
     ny, nx = light.shape
     inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
     home = np.where(inside, areas[np.clip(row, 0, ny - 1), np.clip(column, 0, nx - 1)], 0)
-    needed = settings.n_pixels_single if n_exposures == 1 else settings.n_pixels
-    coverage = box_fraction(covered, truth["x"], truth["y"], settings.coverage_box_px)
-    enough = (home > 0) & (size[home] >= needed)
+    n_least = settings.n_pixels_single if n_exposures == 1 else settings.n_pixels
+    coverage = box_fraction(has_data, truth["x"], truth["y"], settings.coverage_box_px)
+    enough = (home > 0) & (size[home] >= n_least)
     brightest = np.zeros(len(truth), dtype=bool)
     order = np.argsort(-np.asarray(truth["rate"]), kind="stable")
     _, first = np.unique(home[order], return_index=True)
@@ -187,15 +187,15 @@ def detectable_objects(
 
 
 def _are_found(
-    truth: Table, segmentation: NDArray[np.int32], kept: set[int], match: NDArray[np.int64]
+    truth: Table, segmentation: NDArray[np.int32], labels: set[int], match: NDArray[np.int64]
 ) -> Bools:
     """Return which objects were matched, or lie in the segment of a catalog row."""
     ny, nx = segmentation.shape
     column = np.clip(np.rint(np.asarray(truth["x"])).astype(int), 0, nx - 1)
     row = np.clip(np.rint(np.asarray(truth["y"])).astype(int), 0, ny - 1)
-    found = np.isin(segmentation[row, column], list(kept))
-    found[match[match >= 0]] = True
-    return found
+    is_found = np.isin(segmentation[row, column], list(labels))
+    is_found[match[match >= 0]] = True
+    return is_found
 
 
 def _near_max(image: NDArray[Any], x: Floats, y: Floats, radius_px: float) -> Floats:
@@ -213,15 +213,15 @@ def _are_isolated(truth: Table) -> Bools:
 
     points = np.column_stack([truth["x"], truth["y"]])
     rate = np.asarray(truth["rate"])
-    isolated = np.ones(len(truth), dtype=bool)
+    is_isolated = np.ones(len(truth), dtype=bool)
     # Extended neighbours reach farther than their centre.
     reach = ISOLATION_PX + 2 * np.asarray(truth["re"]) / 0.05
     for a, b in KDTree(points).query_pairs(float(reach.max(initial=ISOLATION_PX))):
         distance = np.hypot(*(points[a] - points[b]))
         for one, other in ((a, b), (b, a)):
             if distance < reach[other] and rate[other] > ISOLATION_SHARE * rate[one]:
-                isolated[one] = False
-    return isolated
+                is_isolated[one] = False
+    return is_isolated
 
 
 def _rms(values: Floats) -> float:

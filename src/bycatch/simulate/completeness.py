@@ -50,14 +50,14 @@ class InjectionResult:
     def summary(self) -> dict[str, Any]:
         """Return the numbers for the summary."""
         stars = self.sources[self.sources["kind"] == injection.STAR]
-        found = np.count_nonzero(stars["found"])
+        n_found = np.count_nonzero(stars["found"])
         return {
             "n_injected": len(self.sources),
             "n_runs": self.n_runs,
             "psf": self.psf.note,
             "psf_fwhm_px": self.psf.fwhm_px,
             "n_psf_stars": self.psf.n_stars,
-            "stars_called_cr": np.count_nonzero(stars["called_cr"]) / found if found else None,
+            "stars_called_cr": np.count_nonzero(stars["called_cr"]) / n_found if n_found else None,
             "limits": self.limits,
         }
 
@@ -80,35 +80,37 @@ def inject_image(
     The image goes through the steps once as it is, once for every grid of sources,
     and once as its negative.  The position error of the frame plays no part.
     """
-    chosen = settings.inject
-    random = np.random.default_rng([chosen.seed, zlib.crc32(image.meta.stem.encode())])
+    inject = settings.inject
+    random = np.random.default_rng([inject.seed, zlib.crc32(image.meta.stem.encode())])
     before = trial(image, settings)
     detect = settings.detect.at(image.detector_px)
     psf = psf_of(image, before, settings)
     zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
-    planned = population
-    if planned is None:
-        planned = injection.artificial_sources(
-            image, psf, before.noise_rate, zeropoint, detect, chosen, random
+    artificial = population
+    if artificial is None:
+        artificial = injection.artificial_sources(
+            image, psf, before.noise_rate, zeropoint, detect, inject, random
         )
-    done, runs, parts = 0, 0, []
-    while done < len(planned) and runs < chosen.max_runs:
+    n_done, runs, parts = 0, 0, []
+    while n_done < len(artificial) and runs < inject.max_runs:
         x, y = injection.places(
-            image.valid, chosen.spacing_px, detect.coverage_box_px, detect.min_coverage, random,
+            image.valid, inject.spacing_px, detect.coverage_box_px, detect.min_coverage, random,
         )  # fmt: skip
         if not len(x):
             break
-        some = planned[done : done + len(x)]
+        some = artificial[n_done : n_done + len(x)]
         some["x"], some["y"] = x[: len(some)], y[: len(some)]
-        changed, some = injection.with_sources(
+        with_artificial, some = injection.with_sources(
             image, some, psf, before.noise_rate, random, aperture_of(settings),
             (settings.measure.annulus_inner_px, settings.measure.annulus_outer_px),
         )  # fmt: skip
-        parts.append(recovery_columns(some, trial(changed, settings), before, image, settings))
-        done, runs = done + len(some), runs + 1
+        parts.append(
+            recovery_columns(some, trial(with_artificial, settings), before, image, settings)
+        )
+        n_done, runs = n_done + len(some), runs + 1
     sources = join_runs(parts)
     purity = (
-        purity_table(image, before, settings) if chosen.false_detections else empty_table(PURITY)
+        purity_table(image, before, settings) if inject.false_detections else empty_table(PURITY)
     )
-    completeness = completeness_table(sources, chosen.bin_mag)
+    completeness = completeness_table(sources, inject.bin_mag)
     return InjectionResult(sources, completeness, purity, psf, limits_of(sources), runs)

@@ -102,8 +102,8 @@ def observed_electrons(
     dark = settings.dark_rate * time
     expected = np.where(defects.dead, DEAD_COLUMN_RESPONSE, 1.0) * light_e
     expected += dark + defects.hot_rate * time
-    collected = random.poisson(expected) + charge_e
-    full = transfer_charge(bled(collected, settings.full_well_e), chip, settings)
+    charge = random.poisson(expected) + charge_e
+    full = transfer_charge(bled(charge, settings.full_well_e), chip, settings)
     return full + random.normal(0.0, settings.read_noise_e, light_e.shape) - dark
 
 
@@ -136,10 +136,10 @@ def rejectable(
         (charge_e > n_sigma * noise + factor * slope) & (charge_e > 0)
         for n_sigma, factor in zip(sigmas, REJECT_SLOPE, strict=True)
     )
-    found = first | (second & binary_dilation(first, np.ones((3, 3), dtype=bool)))
+    is_found = first | (second & binary_dilation(first, np.ones((3, 3), dtype=bool)))
     if random is not None and settings.reject_missed_percent > 0:
-        found &= random.uniform(size=found.shape) >= settings.reject_missed_percent / 100.0
-    return found
+        is_found &= random.uniform(size=is_found.shape) >= settings.reject_missed_percent / 100.0
+    return is_found
 
 
 CTE_EXPONENT = 0.6
@@ -164,12 +164,12 @@ def transfer_charge(image_e: Floats, chip: Chip, settings: SimulateSettings) -> 
     image = image_e[::-1] if chip.number == 1 else image_e
     excess = np.maximum(image - np.median(image), 0.0)
     transfers = (np.arange(chip.rows) + 0.5) / chip.rows
-    lost = loss * 1000.0 * (excess / 1000.0) ** CTE_EXPONENT * transfers[:, None]
-    lost = np.minimum(lost, 0.5 * excess)
+    loss_e = loss * 1000.0 * (excess / 1000.0) ** CTE_EXPONENT * transfers[:, None]
+    loss_e = np.minimum(loss_e, 0.5 * excess)
     after = np.arange(1, CTE_REACH_PX + 1)
     release = sum(np.exp(-after / scale) / np.exp(-after / scale).sum() for scale in CTE_TRAIL_PX)
     trail = np.zeros(image.shape)
     for step, share in zip(after, 0.5 * np.asarray(release), strict=True):
-        trail[step:] += share * lost[:-step] if step < chip.rows else 0.0
-    moved = image - lost + trail
-    return moved[::-1] if chip.number == 1 else moved
+        trail[step:] += share * loss_e[:-step] if step < chip.rows else 0.0
+    readout = image - loss_e + trail
+    return readout[::-1] if chip.number == 1 else readout

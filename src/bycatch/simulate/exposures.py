@@ -51,7 +51,7 @@ def raw_chip(
     observed_e: Floats,
     area: Floats,
     defects: ChipDefects,
-    rejected: Bools,
+    is_masked: Bools,
 ) -> RawChip:
     """Return what the archive would keep of a chip.
 
@@ -59,11 +59,11 @@ def raw_chip(
     ----------
     observed_e : (rows, columns) electrons that were read, sky included
     area : (rows, columns) of the pixels on the sky: flat-fielding undoes it
-    rejected : (rows, columns) bool; pixels that drizzling takes for cosmic rays
+    is_masked : (rows, columns) bool; pixels that drizzling takes for cosmic rays
     """
     dq = np.where(defects.hot_rate > 0, DQ_HOT, 0) + np.where(defects.dead, DQ_BAD, 0)
     dq += np.where(observed_e >= settings.full_well_e, DQ_SATURATED, 0)
-    dq += np.where(rejected, DQ_REJECTED, 0)
+    dq += np.where(is_masked, DQ_REJECTED, 0)
     error = noise_e(np.maximum(observed_e, 0.0), settings) / area
     return RawChip(
         chip,
@@ -120,10 +120,10 @@ def sip_header(
     slopes = np.array(detector.jacobian(np.array(x0), np.array(y0))).reshape(2, 2)
     # Second differences of a quadratic: exact.
     ahead, here = detector.to_plane(*_steps(x0, y0)), detector.to_plane(np.array(x0), np.array(y0))
-    bent = np.array(ahead) - np.array(here)[:, np.newaxis]
-    bent = bent / NATIVE_SCALE_ARCSEC - slopes @ np.array([[1, 0, 1], [0, 1, 1]])
-    bent[:, 2] -= bent[:, 0] + bent[:, 1]
-    terms = np.linalg.solve(slopes, bent)
+    offsets = np.array(ahead) - np.array(here)[:, np.newaxis]
+    offsets = offsets / NATIVE_SCALE_ARCSEC - slopes @ np.array([[1, 0, 1], [0, 1, 1]])
+    offsets[:, 2] -= offsets[:, 0] + offsets[:, 1]
+    terms = np.linalg.solve(slopes, offsets)
     frame = header_wcs(settings, Grid(grid.shape, grid.centre, 1.0, 0.0)).wcs
     matrix = frame.cd @ slopes * NATIVE_SCALE_ARCSEC
     header = fits.Header()

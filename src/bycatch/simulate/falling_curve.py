@@ -46,15 +46,15 @@ class FallingCurve:
 
         None where it does not within the data, or where is not known to `MOST_ERROR_MAG`.
         """
-        found = _where(self.parameters, level, self.mag_range)
-        if found is None:
+        mag = _where(self.parameters, level, self.mag_range)
+        if mag is None:
             return None, None
         # The level stays: dm = -(dc/dp) dp / (dc/dm).
-        slope = float(self.at(found + STEP) - self.at(found - STEP)) / (2 * STEP)
-        by_parameter = _gradient(lambda p: float(_curve(p, np.array([found]))[0]), self.parameters)
+        slope = float(self.at(mag + STEP) - self.at(mag - STEP)) / (2 * STEP)
+        by_parameter = _gradient(lambda p: float(_curve(p, np.array([mag]))[0]), self.parameters)
         variance = float(by_parameter @ self.covariance @ by_parameter)
         error = float(np.sqrt(max(variance, 0.0)) / abs(slope)) if slope else np.inf
-        return (found, error) if error <= MOST_ERROR_MAG else (None, None)
+        return (mag, error) if error <= MOST_ERROR_MAG else (None, None)
 
 
 def fit_curve(mag: Floats, yes: Bools) -> FallingCurve | None:
@@ -91,8 +91,8 @@ def fit_curve(mag: Floats, yes: Bools) -> FallingCurve | None:
 def _best(mag: Floats, n: Floats, k: Floats, start: Floats) -> tuple[float, Floats]:
     from scipy.optimize import minimize
 
-    found = minimize(_cost, start, args=(mag, n, k), method="BFGS", options={"gtol": 1e-2})
-    return float(found.fun), np.asarray(found.x)
+    minimum = minimize(_cost, start, args=(mag, n, k), method="BFGS", options={"gtol": 1e-2})
+    return float(minimum.fun), np.asarray(minimum.x)
 
 
 def _cost(p: Floats, mag: Floats, n: Floats, k: Floats) -> float:
@@ -143,5 +143,5 @@ def _hessian(function: Callable[[Floats], float], p: Floats) -> Floats:
         _gradient(function, p + s, step) - _gradient(function, p - s, step)
         for s in step * np.eye(len(p))
     ]
-    found = np.array(rows) / (2 * step)
-    return np.asarray(0.5 * (found + found.T))
+    hessian = np.array(rows) / (2 * step)
+    return np.asarray(0.5 * (hessian + hessian.T))

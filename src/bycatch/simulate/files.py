@@ -88,7 +88,7 @@ def write_visit(visit: SimulatedVisit, directory: str | Path) -> VisitFiles:
         _write_fits(drc_hdus(image, visit.settings), drc)
         _write_table(image.truth, table)
         _write_fits(_one_image(image.cosmic_rays + 2 * image.defects.astype(np.uint8)), rays)
-        _write_fits(_one_image(_rounded(image.model)), model)
+        _write_fits(_one_image(_round_mantissa(image.model)), model)
         paths.append((drc, table, rays, model))
     gaia, error = directory / "gaia.ecsv", truth / "wcs_error.json"
     _write_table(visit.gaia, gaia)
@@ -148,7 +148,7 @@ def read_truth(directory: Path, root: str) -> Truth:
     )
 
 
-def _rounded(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _round_mantissa(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return an image rounded to 12 bits of mantissa, which compresses well."""
     mantissa, exponent = np.frexp(image)
     return np.ldexp(np.round(mantissa * 4096) / 4096, exponent).astype(np.float32)
@@ -160,10 +160,10 @@ def _one_image(pixels: NDArray[Any]) -> fits.HDUList:
 
 def _write_fits(hdus: fits.HDUList, path: Path) -> None:
     # The lowest compression is several times faster than astropy's and nearly as good.
-    zipped = path.suffix == ".gz"
+    is_gzip = path.suffix == ".gz"
     with (
         atomic(path) as partial,
-        gzip.open(partial, "wb", 1) if zipped else partial.open("wb") as stream,
+        gzip.open(partial, "wb", 1) if is_gzip else partial.open("wb") as stream,
     ):
         hdus.writeto(stream)
 

@@ -76,11 +76,14 @@ def simulate_group(settings: SimulateSettings, sky: Sky | None = None) -> Simula
         As for `simulate_visit`.
     """
     sky = make_sky(settings) if sky is None else sky
-    chosen = visits_of(settings)
-    visits = [simulate_scene(one, seen_in(sky, chosen, k)) for k, one in enumerate(chosen)]
-    ra, dec = places_at(sky, settings, epoch_jyear(chosen[0]))
+    settings_of_visits = visits_of(settings)
+    visits = [
+        simulate_scene(one, seen_in(sky, settings_of_visits, k))
+        for k, one in enumerate(settings_of_visits)
+    ]
+    ra, dec = places_at(sky, settings, epoch_jyear(settings_of_visits[0]))
     random = random_stream(settings, "gaia")
-    objects = sky_objects(sky.scene, ra, dec, epoch_jyear(chosen[0]), random)
+    objects = sky_objects(sky.scene, ra, dec, epoch_jyear(settings_of_visits[0]), random)
     gaia = gaia_like(replace(objects, parallax=sky.parallax_mas), random)
     return SimulatedGroup(
         settings,
@@ -100,14 +103,14 @@ def visits_of(settings: SimulateSettings) -> tuple[SimulateSettings, ...]:
         math.atan2(settings.pointing_error_dec_arcsec, settings.pointing_error_ra_arcsec)
     )
     cosine = math.cos(math.radians(settings.dec_deg))
-    found = []
+    visits = []
     for k in range(settings.n_epochs):
         east, north = _towards(settings.epoch_offset_arcsec * (k > 0), GOLDEN_DEG * k)
         off = _towards(error, first + GOLDEN_DEG * k)
         number = (int(settings.visit, 36) + k) % 36**2
         which = _filters_of(settings, k)
         depth = settings.epoch_depths[k % len(settings.epoch_depths)]
-        found.append(
+        visits.append(
             settings.replace(
                 visit=_DIGITS[number // 36] + _DIGITS[number % 36],
                 mjd_start=settings.mjd_start + k * settings.epoch_years * DAYS_PER_YEAR,
@@ -124,19 +127,19 @@ def visits_of(settings: SimulateSettings) -> tuple[SimulateSettings, ...]:
                 n_exposures=tuple(settings.n_exposures[i] for i in which),
             )
         )
-    return tuple(found)
+    return tuple(visits)
 
 
 def make_sky(settings: SimulateSettings) -> Sky:
     """Draw the objects that the visits of a group look at."""
-    chosen = visits_of(settings)
-    corners = np.array([_corners(settings, one) for one in chosen])
+    settings_of_visits = visits_of(settings)
+    corners = np.array([_corners(settings, one) for one in settings_of_visits])
     scene = make_scene(settings, (corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)))
     random = random_stream(settings, "epochs")
     n = len(scene.mag)
     parallax = sky_objects(scene, scene.u, scene.v, 2000.0, random).parallax
     varies = scene.is_star & (random.uniform(size=n) < settings.variable_percent / 100.0)
-    variation = random.normal(size=(len(chosen), n))
+    variation = random.normal(size=(len(settings_of_visits), n))
     variation -= variation.mean(axis=0)
     rms = np.sqrt(np.mean(variation**2, axis=0))
     variation *= settings.variable_mag / np.where(rms > 0, rms, 1.0)

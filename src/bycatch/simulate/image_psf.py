@@ -136,15 +136,15 @@ def psf_stars(
 def _is_isolated(x: Floats, y: Floats, rate: Floats, rows: NDArray[np.intp]) -> Bools:
     from scipy.spatial import KDTree
 
-    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & np.isfinite(rate))
+    rows_with_flux = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & np.isfinite(rate))
     alone = np.ones(len(rows), dtype=bool)
-    if not len(known) or not len(rows):
+    if not len(rows_with_flux) or not len(rows):
         return alone
-    near = KDTree(np.column_stack([x[known], y[known]])).query_ball_point(
+    near = KDTree(np.column_stack([x[rows_with_flux], y[rows_with_flux]])).query_ball_point(
         np.column_stack([x[rows], y[rows]]), ISOLATION_PX
     )
     for k, row in enumerate(rows):
-        others = known[np.asarray(near[k], dtype=int)]
+        others = rows_with_flux[np.asarray(near[k], dtype=int)]
         others = others[others != row]
         alone[k] = not np.any(rate[others] > ISOLATION_SHARE * rate[row])
     return alone
@@ -158,7 +158,7 @@ def curve_psf(image: DrcImage, note: str = "published encircled energy") -> Imag
     wide = SIGMAS_PX >= CORE_SIGMA_PX
     rows = _curve_rows(radii, SIGMAS_PX[wide])
     mixture = _mixture(rows.T @ rows, rows.T @ target, SIGMAS_PX[wide])
-    return ImagePsf(_normalised(mixture, image), np.ones(1), 0, note)
+    return ImagePsf(_normalise(mixture, image), np.ones(1), 0, note)
 
 
 def image_psf(image: DrcImage, stars: PsfStars, noise_rate: float, min_stars: int = 5) -> ImagePsf:
@@ -252,45 +252,45 @@ class _StarPixels:
         model = self.model(mixture)
         along_x = (self.model(mixture, step) - self.model(mixture, -step)) / (2 * step)
         along_y = (self.model(mixture, 0, step) - self.model(mixture, 0, -step)) / (2 * step)
-        used = self.unclipped(model) & (self.radius <= CENTRE_RADIUS_PX)
-        weight = np.where(used, 1.0 / (self.variance + (0.03 * self.value) ** 2), 0.0)
+        mask = self.unclipped(model) & (self.radius <= CENTRE_RADIUS_PX)
+        weight = np.where(mask, 1.0 / (self.variance + (0.03 * self.value) ** 2), 0.0)
         terms = np.stack([model, along_x, along_y], axis=-1)
         normal = np.einsum("npi,np,npj->nij", terms, weight, terms)
         right = np.einsum("npi,np,np->ni", terms, weight, self.value)
-        enough = used.sum(axis=1) >= 12
+        enough = mask.sum(axis=1) >= 12
         normal[~enough] = np.eye(3)
-        found = np.linalg.solve(normal, right[..., None])[..., 0]
-        enough &= found[:, 0] > 0
-        rate = np.where(enough, found[:, 0], self.rate)
-        move = np.clip(found[:, 1:] / rate[:, None], -0.2, 0.2) * enough[:, None]
+        solution = np.linalg.solve(normal, right[..., None])[..., 0]
+        enough &= solution[:, 0] > 0
+        rate = np.where(enough, solution[:, 0], self.rate)
+        move = np.clip(solution[:, 1:] / rate[:, None], -0.2, 0.2) * enough[:, None]
         return replace(self, rate=rate, x=self.x + move[:, 0], y=self.y + move[:, 1])
 
     def mixture(self, before: Mixture, image: DrcImage) -> Mixture:
         """Return the PSF that fits all stars, and the published curve outside of them."""
-        used = self.unclipped(self.model(before)) & (self.radius <= FIT_RADIUS_PX)
-        x = (self.column - self.x[:, None])[used]
-        y = (self.row - self.y[:, None])[used]
-        scale = np.broadcast_to(self.rate[:, None], used.shape)[used]
-        value = self.value[used] / scale
+        mask = self.unclipped(self.model(before)) & (self.radius <= FIT_RADIUS_PX)
+        x = (self.column - self.x[:, None])[mask]
+        y = (self.row - self.y[:, None])[mask]
+        scale = np.broadcast_to(self.rate[:, None], mask.shape)[mask]
+        value = self.value[mask] / scale
         # The errors of the model itself keep the brightest pixels from being all that counts.
-        error = np.sqrt(self.variance[used] / scale**2 + (0.02 * value) ** 2)
+        error = np.sqrt(self.variance[mask] / scale**2 + (0.02 * value) ** 2)
         rows = np.stack([_in_pixel(x, s) * _in_pixel(y, s) for s in SIGMAS_PX], axis=1)
         rows /= error[:, None]
         curve = _curve(image).at(CURVE_RADII_PX * image.scale_arcsec)
         # To 0.02 %: the published curve is what the calibration refers to.
         outer = _curve_rows(CURVE_RADII_PX, SIGMAS_PX) / 2e-4
-        found = _mixture(
+        weights = _mixture(
             rows.T @ rows + outer.T @ outer,
             rows.T @ (value / error) + outer.T @ (curve / 2e-4),
             SIGMAS_PX,
         )
-        return _normalised(found, image)
+        return _normalise(weights, image)
 
     def widths(self, mixture: Mixture) -> tuple[Floats, Bools]:
         """Return the factor to the width that fits each star best, and which stars are alike."""
         cost = np.empty((len(self.x), len(WIDTHS)))
-        used = self.good & (self.radius <= CENTRE_RADIUS_PX) & self.unclipped(self.model(mixture))
-        weight = np.where(used, 1.0 / (self.variance + (0.02 * self.value) ** 2), 0.0)
+        mask = self.good & (self.radius <= CENTRE_RADIUS_PX) & self.unclipped(self.model(mixture))
+        weight = np.where(mask, 1.0 / (self.variance + (0.02 * self.value) ** 2), 0.0)
         for k, width in enumerate(WIDTHS):
             model = self.model(mixture, width=width)
             rate = (weight * model * self.value).sum(axis=1)
@@ -302,11 +302,11 @@ class _StarPixels:
         bend = np.maximum(left - 2 * middle + right, 1e-12)
         offset = np.clip(0.5 * (left - right) / bend, -1, 1)
         width = WIDTHS[best] + offset * (WIDTHS[1] - WIDTHS[0])
-        spread = 1.4826 * np.median(np.abs(width - np.median(width)))
-        is_like = np.abs(width - np.median(width)) < max(3.5 * spread, 0.02)
+        scatter = 1.4826 * np.median(np.abs(width - np.median(width)))
+        is_like = np.abs(width - np.median(width)) < max(3.5 * scatter, 0.02)
         # A star whose core lost its pixels to the clipping was none.
         core = self.good & (self.radius <= 2.5)
-        is_like &= (used & core).sum(axis=1) >= 0.85 * core.sum(axis=1)
+        is_like &= (mask & core).sum(axis=1) >= 0.85 * core.sum(axis=1)
         return width, is_like
 
 
@@ -326,7 +326,7 @@ def _curve_rows(radius_px: Floats, sigma_px: Floats) -> Floats:
     return np.asarray(1.0 - np.exp(-0.5 * radius_px[:, None] ** 2 / (sigma_px**2 + BOX_VARIANCE)))
 
 
-def _normalised(mixture: Mixture, image: DrcImage) -> Mixture:
+def _normalise(mixture: Mixture, image: DrcImage) -> Mixture:
     """Return a PSF that has the published share of the light within 10 px."""
     radius = np.array([float(FIT_RADIUS_PX)])
     has = float((_curve_rows(radius, mixture.sigma_x) @ mixture.weight)[0])

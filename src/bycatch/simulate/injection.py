@@ -50,9 +50,9 @@ def limiting_rate(
     """
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
     light = smoothed(profile.astype(np.float32), np.ones(profile.shape, dtype=bool), kernel)
-    needed = settings.n_pixels_single if single else settings.n_pixels
-    ranked = np.sort(light.ravel())[::-1]
-    faintest = float(ranked[min(needed, ranked.size) - 1])
+    n_least = settings.n_pixels_single if single else settings.n_pixels
+    brightest_first = np.sort(light.ravel())[::-1]
+    faintest = float(brightest_first[min(n_least, brightest_first.size) - 1])
     return settings.n_sigma * noise_rate / max(faintest, 1e-12)
 
 
@@ -165,8 +165,8 @@ def places(
     x, y = x[inside], y[inside]
     has_data = valid[np.rint(y).astype(int), np.rint(x).astype(int)]
     coverage = np.nan_to_num(np.asarray(box_fraction(valid, x, y, coverage_box_px)))
-    kept = np.flatnonzero(has_data & (coverage >= min_coverage))
-    order = random.permutation(kept)
+    rows = np.flatnonzero(has_data & (coverage >= min_coverage))
+    order = random.permutation(rows)
     return x[order], y[order]
 
 
@@ -199,7 +199,7 @@ def with_sources(
         Pixels above the full well of an exposure are cut there.
     table : Table
         With ``aperture_rate`` (e/s in the aperture, less what the annulus takes for sky, without
-        noise), ``n_exp`` and ``saturated``.
+        noise), ``n_exp`` and ``is_saturated``.
 
     Notes
     -----
@@ -211,7 +211,7 @@ def with_sources(
     sci = image.sci.copy()
     n = len(sources)
     expected, n_exp = np.zeros(n), np.zeros(n, dtype=np.int64)
-    saturated = np.zeros(n, dtype=bool)
+    is_saturated = np.zeros(n, dtype=bool)
     # A pixel fills up in one exposure; depths are equal shares of it.
     full_rate = image.meta.full_well_e / image.meta.exptime_per_exposure_s
     x, y = np.asarray(sources["x"], float), np.asarray(sources["y"], float)
@@ -232,11 +232,11 @@ def with_sources(
         seconds[on_image] = image.exptime_map_s[here]
         noise = poisson_noise(light, seconds, max(int(n_exp[k]), 1), image, random)
         sci[here] += (light + noise)[on_image]  # no data stay no data
-        saturated[k] = bool(sci[row[k], column[k]] > full_rate)
+        is_saturated[k] = bool(sci[row[k], column[k]] > full_rate)
     np.minimum(sci, np.maximum(full_rate, image.sci), out=sci, where=image.valid)
     sci.flags.writeable = False
     table = sources.copy()
-    table["aperture_rate"], table["n_exp"], table["saturated"] = expected, n_exp, saturated
+    table["aperture_rate"], table["n_exp"], table["saturated"] = expected, n_exp, is_saturated
     return replace(image, sci=sci), table
 
 
@@ -280,11 +280,11 @@ def poisson_noise(
     drop_px = image.meta.pixfrac * image.meta.native_scale_arcsec / image.scale_arcsec
     noise = np.zeros(light.shape)
     for _ in range(n_exposures):
-        drawn = random.poisson(electrons) - electrons
+        counts = random.poisson(electrons) - electrons
         for axis in (0, 1):
-            drawn = convolve1d(drawn, _overlaps(drop_px, random.uniform(-0.5, 0.5)), axis=axis,
+            counts = convolve1d(counts, _overlaps(drop_px, random.uniform(-0.5, 0.5)), axis=axis,
                                mode="constant")  # fmt: skip
-        noise += drawn
+        noise += counts
     return np.divide(noise, seconds, out=np.zeros(light.shape), where=seconds > 0)
 
 

@@ -95,7 +95,7 @@ class AberratedPsf:
         low = int(np.floor(local.focus_waves / FOCUS_STEP))
         upper = local.focus_waves / FOCUS_STEP - low
         stamp = np.zeros(u.shape)
-        scattered = 0.0
+        halo_share = 0.0
         for step, weight in ((low, 1.0 - upper), (low + 1, upper)):
             if weight == 0.0:
                 continue
@@ -104,10 +104,10 @@ class AberratedPsf:
             middle = coefficients.shape[0] // 2
             place = np.array([v, u]) * SAMPLES_PER_PX + middle
             stamp += weight * map_coordinates(coefficients, place, order=3, prefilter=False)
-            scattered += weight * (1.0 - share)
+            halo_share += weight * (1.0 - share)
         area = local.area
         scale = 1.0 / np.sqrt(area)
-        return np.asarray(stamp * area + scattered * halo(self.optics).stamp(x, y, scale, scale))
+        return np.asarray(stamp * area + halo_share * halo(self.optics).stamp(x, y, scale, scale))
 
 
 @functools.lru_cache(maxsize=64)
@@ -144,8 +144,8 @@ def core_light(optics: Optics, focus_waves: float) -> Floats:
 
     light = sum(_monochromatic(optics, focus_waves, length) for length in _wavelengths(optics))
     reach, middle = REACH_PX * SAMPLES_PER_PX, N_FFT // 2
-    cut = slice(middle - reach, middle + reach + 1)
-    light = np.asarray(light)[cut, cut]
+    core = slice(middle - reach, middle + reach + 1)
+    light = np.asarray(light)[core, core]
     return np.asarray(uniform_filter(light / light.sum(), SAMPLES_PER_PX) * SAMPLES_PER_PX**2)
 
 
@@ -205,8 +205,8 @@ def _wavefront(optics: Optics, focus_waves: float, axis: Floats) -> Floats:
     open_ = (square <= 1) & (square >= e)
     waves = np.zeros(square.shape)
     for rms, term in terms:
-        centred = term - term[open_].mean()
-        waves += rms * centred / centred[open_].std()
+        zero_mean = term - term[open_].mean()
+        waves += rms * zero_mean / zero_mean[open_].std()
     return waves
 
 
@@ -235,7 +235,7 @@ def halo(optics: Optics) -> Mixture:
     rows = np.column_stack([core, 1.0 - np.exp(-0.5 * (radii[:, None] / sigma) ** 2)])
     # The heavy last row makes the weights add up.
     rows = np.vstack([rows, np.full(rows.shape[1], 100.0)])
-    weight, _ = nnls(rows, np.append(_published(optics, radii), 100.0))
+    weight, _ = nnls(rows, np.append(_published_energy(optics, radii), 100.0))
     keep = weight[1:] > 1e-6
     return Mixture(sigma[keep], sigma[keep], weight[1:][keep] / weight[1:][keep].sum())
 
@@ -244,10 +244,10 @@ def _core_share(optics: Optics, light: Floats) -> float:
     """Return the share of the core that makes the published energy at the join."""
     at = np.array([JOIN_RADIUS_PX])
     core, wide = enclosed_share(light, at)[0], halo(optics).energy(at)[0]
-    return float((_published(optics, at)[0] - wide) / (core - wide))
+    return float((_published_energy(optics, at)[0] - wide) / (core - wide))
 
 
-def _published(optics: Optics, radii_px: Floats) -> Floats:
+def _published_energy(optics: Optics, radii_px: Floats) -> Floats:
     return photcal.encircled_energy("WFC", optics.filter).at(radii_px * 0.05)
 
 

@@ -46,21 +46,21 @@ class Planes:
         self.flaws = drizzle(kernel="square", out_shape=shape, disable_ctx=True)
 
     def add(
-        self, settings: SimulateSettings, detector: Detector, grid: Grid, exposed: ChipExposure
+        self, settings: SimulateSettings, detector: Detector, grid: Grid, exposure: ChipExposure
     ) -> None:
         """Drizzle one chip; the values become electrons per second and output pixel."""
         ratio = settings.scale_arcsec / NATIVE_SCALE_ARCSEC
-        u, v = detector.to_plane(*exposed.chip.pixels())
-        pixmap = np.dstack(grid.from_plane(u + exposed.shift[0], v + exposed.shift[1]))
-        weight = exposed.good.astype(np.float32)
-        drizzled: list[tuple[Any, Floats]] = [
-            (self.data, exposed.data_e),
-            (self.model, exposed.model_e),
-            (self.rays, exposed.charge_share * settings.exptime_s),
+        u, v = detector.to_plane(*exposure.chip.pixels())
+        pixmap = np.dstack(grid.from_plane(u + exposure.shift[0], v + exposure.shift[1]))
+        weight = exposure.good.astype(np.float32)
+        drizzles: list[tuple[Any, Floats]] = [
+            (self.data, exposure.data_e),
+            (self.model, exposure.model_e),
+            (self.rays, exposure.charge_share * settings.exptime_s),
         ]
-        if exposed.defects.any():
-            drizzled.append((self.flaws, exposed.defects.astype(float) * settings.exptime_s))
-        for plane, values in drizzled:
+        if exposure.defects.any():
+            drizzles.append((self.flaws, exposure.defects.astype(float) * settings.exptime_s))
+        for plane, values in drizzles:
             plane.add_image(
                 (values / settings.exptime_s).astype(np.float32),
                 exptime=settings.exptime_s,
@@ -78,15 +78,15 @@ class Planes:
     ) -> tuple[Image, Image, NDArray[np.int32], Image, Bools]:
         """Return SCI, WHT, CTX, the noiseless objects, and the map of cosmic rays."""
         wht = np.asarray(self.data.out_wht)
-        covered = wht > 0
+        has_data = wht > 0
         ctx = np.asarray(self.data.out_ctx)
-        sci = np.where(covered, self.data.out_img, np.float32(np.nan)).astype(np.float32)
-        model = np.where(covered, self.model.out_img, 0).astype(np.float32)
+        sci = np.where(has_data, self.data.out_img, np.float32(np.nan)).astype(np.float32)
+        model = np.where(has_data, self.model.out_img, 0).astype(np.float32)
         # The mean over n exposures of (charge / noise) is that of one diluted n times, against
         # noise that falls with the root of n.
         ratio = settings.scale_arcsec / NATIVE_SCALE_ARCSEC
         depth = np.sqrt(np.maximum(wht / (settings.exptime_s * ratio**2), 0.0))
-        rays = np.where(covered, self.rays.out_img, 0) / ratio**2 * depth
+        rays = np.where(has_data, self.rays.out_img, 0) / ratio**2 * depth
         return (
             sci,
             wht,

@@ -195,11 +195,11 @@ def sersic(index: float) -> tuple[Floats, Floats]:
 
     b = gammaincinv(2.0 * index, 0.5)
     radius = np.geomspace(0.01, PROFILE_END_RE, 120)
-    enclosed = gammainc(2.0 * index, b * radius ** (1.0 / index))
-    enclosed = enclosed / enclosed[-1]
+    curve = gammainc(2.0 * index, b * radius ** (1.0 / index))
+    curve = curve / curve[-1]
     sigma = np.geomspace(0.03, 4.0, 12)
     rows = 1.0 - np.exp(-0.5 * (radius[:, None] / sigma) ** 2)
-    weight, _ = nnls(rows, enclosed, maxiter=2000)
+    weight, _ = nnls(rows, curve, maxiter=2000)
     keep = weight > 1e-3
     # The cut takes light away, so that half of the rest lies within less than 1.
     half = np.interp(0.5, rows[:, keep] @ weight[keep] / weight[keep].sum(), radius)
@@ -211,12 +211,12 @@ def compact_psf(mixture: Mixture) -> Mixture:
     """Return the PSF with fewer components, for galaxies: neighbours in width are merged."""
     sigma = np.sqrt(mixture.sigma_x * mixture.sigma_y)
     bins = np.digitize(sigma, [0.8, 1.2, 2.2, 5.0, 12.0])
-    merged = [
+    components = [
         (
             np.sqrt(np.average(sigma[bins == k] ** 2, weights=mixture.weight[bins == k])),
             mixture.weight[bins == k].sum(),
         )
         for k in np.unique(bins)
     ]
-    width = np.array([m[0] for m in merged])
-    return Mixture(width, width, np.array([m[1] for m in merged]))
+    width = np.array([m[0] for m in components])
+    return Mixture(width, width, np.array([m[1] for m in components]))

@@ -42,7 +42,7 @@ def recovery_columns(
     sources: Table, after: Trial, before: Trial, image: DrcImage, settings: Settings
 ) -> dict[str, Any]:
     """Return the columns of INJECT for the sources of one run."""
-    chosen = settings.inject
+    inject_settings = settings.inject
     r = f"{aperture_of(settings):g}"
     catalog = after.catalog
     zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
@@ -51,9 +51,9 @@ def recovery_columns(
     expected = zeropoint - 2.5 * np.log10(np.asarray(sources["aperture_rate"]) / share)
     # The centre of an extended source is known less well.
     size_px = np.asarray(sources["re_arcsec"]) / image.scale_arcsec
-    reach = np.hypot(chosen.match_radius_px, 0.5 * size_px)
+    reach = np.hypot(inject_settings.match_radius_px, 0.5 * size_px)
     mag = magnitudes(catalog, r)
-    row = matches(x, y, expected, reach, catalog, mag, chosen.match_mag)
+    row = matches(x, y, expected, reach, catalog, mag, inject_settings.match_mag)
     is_there = row >= 0
     at = np.where(is_there, row, 0)
 
@@ -62,18 +62,20 @@ def recovery_columns(
     old_rate = np.where(had, _rates(before.catalog, r, old, zeropoint), 0.0)
     new_rate = _rates(catalog, r, at, zeropoint) if len(catalog) else np.zeros(len(x))
     full = 10 ** (-0.4 * (expected - zeropoint))
-    blended = had & ((old_rate > full) | (is_there & (new_rate - old_rate < CHANGE_SHARE * full)))
-    found = is_there & ~blended
-    called = found & is_cosmic_ray(catalog)[at] if len(catalog) else found
+    is_blended = had & (
+        (old_rate > full) | (is_there & (new_rate - old_rate < CHANGE_SHARE * full))
+    )
+    is_found = is_there & ~is_blended
+    is_called_ray = is_found & is_cosmic_ray(catalog)[at] if len(catalog) else is_found
     outcome = np.full(len(x), LOST, dtype="U10")
-    outcome[blended], outcome[found], outcome[called] = BLENDED, KEPT, RAY
+    outcome[is_blended], outcome[is_found], outcome[is_called_ray] = BLENDED, KEPT, RAY
 
     def of_found(values: Floats) -> Floats:
-        return np.where(found, values[at], np.nan) if len(catalog) else np.full(len(x), np.nan)
+        return np.where(is_found, values[at], np.nan) if len(catalog) else np.full(len(x), np.nan)
 
     def taken(name: str) -> Floats:
-        known = name in catalog.colnames
-        return of_found(floats(catalog, name)) if known else np.full(len(x), np.nan)
+        numbers = name in catalog.colnames
+        return of_found(floats(catalog, name)) if numbers else np.full(len(x), np.nan)
 
     offset = np.hypot(taken("x_center") - x, taken("y_center") - y)
     return {
@@ -86,9 +88,9 @@ def recovery_columns(
         "n_exp": np.asarray(sources["n_exp"]),
         "mag_expected": expected,
         "outcome": outcome,
-        "found": found,
-        "kept": found & ~called,
-        "called_cr": called,
+        "found": is_found,
+        "kept": is_found & ~is_called_ray,
+        "called_cr": is_called_ray,
         "saturated": np.asarray(sources["saturated"]),
         "mag_measured": of_found(mag),
         "mag_err": of_found(magnitudes(catalog, r, "_err")),
@@ -130,13 +132,13 @@ def matches(
     from scipy.spatial import KDTree
 
     row = np.full(len(x), -1, dtype=np.int64)
-    known = np.flatnonzero(np.isfinite(catalog_mag))
-    if not len(known) or not len(x):
+    rows = np.flatnonzero(np.isfinite(catalog_mag))
+    if not len(rows) or not len(x):
         return row
     places_px = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
-    near = KDTree(places_px[known]).query_ball_point(np.column_stack([x, y]), reach_px)
+    near = KDTree(places_px[rows]).query_ball_point(np.column_stack([x, y]), reach_px)
     for k, neighbours in enumerate(near):
-        some = known[np.asarray(neighbours, dtype=int)]
+        some = rows[np.asarray(neighbours, dtype=int)]
         if mag is not None:
             some = some[np.abs(catalog_mag[some] - mag[k]) <= within_mag]
         if not len(some):
@@ -158,10 +160,10 @@ def _rates(catalog: Table, r: str, rows: NDArray[np.int64], zeropoint: float) ->
 
 def is_cosmic_ray(catalog: Table) -> Bools:
     """Return which rows the catalog calls cosmic rays."""
-    called: Bools = np.asarray(catalog["cr_flag"]) == 1
+    is_ray: Bools = np.asarray(catalog["cr_flag"]) == 1
     if "p_cr" in catalog.colnames:
-        called = called | (floats(catalog, "p_cr") > P_CR_LIMIT)
-    return called
+        is_ray = is_ray | (floats(catalog, "p_cr") > P_CR_LIMIT)
+    return is_ray
 
 
 def join_runs(parts: Sequence[dict[str, Any]]) -> Table:
@@ -208,10 +210,10 @@ def completeness_table(sources: Table, bin_mag: float) -> Table:
         bins = np.floor(np.asarray(sources["mag"])[of_group] / bin_mag).astype(int)
         for k in np.unique(bins):
             part = sources[of_group][bins == k]
-            kept = part[np.asarray(part["kept"])]
-            difference = floats(kept, "mag_measured") - np.asarray(kept["mag_expected"])
-            bias = float(np.median(difference)) if len(kept) else np.nan
-            n, n_found, n_kept = len(part), np.count_nonzero(part["found"]), len(kept)
+            recoveries = part[np.asarray(part["kept"])]
+            difference = floats(recoveries, "mag_measured") - np.asarray(recoveries["mag_expected"])
+            bias = float(np.median(difference)) if len(recoveries) else np.nan
+            n, n_found, n_kept = len(part), np.count_nonzero(part["found"]), len(recoveries)
             rows.append(
                 {
                     "kind": kind, "re_arcsec": size, "n_exp": depth,
@@ -221,7 +223,7 @@ def completeness_table(sources: Table, bin_mag: float) -> Table:
                     "called_cr": 1 - n_kept / n_found if n_found else np.nan,
                     "mag_bias": bias,
                     "mag_scatter": float(1.4826 * np.median(np.abs(difference - bias)))
-                    if len(kept) > 2 else np.nan,
+                    if len(recoveries) > 2 else np.nan,
                 }
             )  # fmt: skip
     data = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
@@ -278,9 +280,9 @@ def purity_table(image: DrcImage, before: Trial, settings: Settings) -> Table:
     behind, there are as many among the kept rows as their p_cr add up to.  In crowded
     fields the sky is no sky.
     """
-    flipped = 2 * before.background - image.sci
-    flipped.flags.writeable = False
-    negative = trial(replace(image, sci=flipped), settings)
+    mirror = 2 * before.background - image.sci
+    mirror.flags.writeable = False
+    negative = trial(replace(image, sci=mirror), settings)
     r = f"{aperture_of(settings):g}"
     p_cr = floats(before.catalog, "p_cr") if "p_cr" in before.catalog.colnames else None
     return purity_of(
@@ -293,31 +295,31 @@ def purity_table(image: DrcImage, before: Trial, settings: Settings) -> Table:
 
 
 def purity_of(
-    mag: Any, kept: Any, negative_mag: Any, bin_mag: float, p_cr: Floats | None = None
+    mag: Any, is_source: Any, negative_mag: Any, bin_mag: float, p_cr: Floats | None = None
 ) -> Table:
     """Return the share of false detections by magnitude.
 
     Parameters
     ----------
-    mag, kept : (N,) magnitudes of the detections, and which are not called cosmic rays
+    mag, is_source : (N,) magnitudes of the detections, and which are not called cosmic rays
     negative_mag : (M,) magnitudes of the detections in the negative image
     bin_mag : width of the bins
     p_cr : (N,) probability that they are cosmic rays; none are by default
     """
     mag, negative_mag = np.asarray(mag, float), np.asarray(negative_mag, float)
-    kept = np.asarray(kept, bool)
-    known = np.concatenate([mag[np.isfinite(mag)], negative_mag[np.isfinite(negative_mag)]])
-    if not len(known):
+    is_source = np.asarray(is_source, bool)
+    finite_mag = np.concatenate([mag[np.isfinite(mag)], negative_mag[np.isfinite(negative_mag)]])
+    if not len(finite_mag):
         return empty_table(PURITY)
-    first = int(np.floor(known.min() / bin_mag))
-    edges = bin_mag * np.arange(first, int(np.floor(known.max() / bin_mag)) + 2)
+    first = int(np.floor(finite_mag.min() / bin_mag))
+    edges = bin_mag * np.arange(first, int(np.floor(finite_mag.max() / bin_mag)) + 2)
     n, n_kept, n_negative = (
         np.histogram(values[np.isfinite(values)], edges)[0]
-        for values in (mag, mag[kept], negative_mag)
+        for values in (mag, mag[is_source], negative_mag)
     )
     chance = np.nan_to_num(p_cr) if p_cr is not None else np.zeros(len(mag))
-    used = kept & np.isfinite(mag)
-    n_rays = np.histogram(mag[used], edges, weights=chance[used])[0]
+    mask = is_source & np.isfinite(mag)
+    n_rays = np.histogram(mag[mask], edges, weights=chance[mask])[0]
     share = np.minimum((n_negative + n_rays) / np.maximum(n_kept, 1), 1.0)
     return make_table(
         PURITY,

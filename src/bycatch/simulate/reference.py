@@ -151,25 +151,25 @@ def gaia_like(objects: SkyObjects, random: np.random.Generator, crowding: float 
     """
     n, g = len(objects), objects.g_mag
     chance, short = random.uniform(size=n), random.uniform(size=n)
-    listed = objects.is_star & (chance < np.interp(g, _LISTED_G, _LISTED_SHARE))
+    is_in_gaia = objects.is_star & (chance < np.interp(g, _LISTED_G, _LISTED_SHARE))
     compact = ~objects.is_star & (objects.re_arcsec < MAX_GALAXY_RE_ARCSEC) & (g < MAX_GALAXY_G)
-    listed |= compact & (chance < GALAXY_SHARE)
+    is_in_gaia |= compact & (chance < GALAXY_SHARE)
     two_parameters = short < np.maximum(np.interp(g, _SHORT_G, _SHORT_SHARE), crowding)
     two_parameters |= ~objects.is_star & (short < 0.5)
 
     ruwe = random.normal(1.02, 0.05, n)
     bad = (random.uniform(size=n) < BAD_RUWE_SHARE) | ~objects.is_star
     ruwe = np.where(bad, RUWE_LIMIT + random.exponential(0.8, n), ruwe)
-    duplicated = random.uniform(size=n) < DUPLICATED_SHARE
+    is_duplicate = random.uniform(size=n) < DUPLICATED_SHARE
 
-    spread = np.exp(0.15 * random.normal(size=(2, n)))
-    error = spread * np.where(
+    error_scatter = np.exp(0.15 * random.normal(size=(2, n)))
+    error = error_scatter * np.where(
         two_parameters,
         _power_law(g, _SHORT_ERROR_G, _SHORT_ERROR_MAS),
         position_error_mas(g) * np.maximum(ruwe, 1.0),
     )
     factor = np.where(bad & ~two_parameters, BAD_RUWE_FACTOR, 1.0)
-    factor = np.where(duplicated, DUPLICATED_FACTOR, factor)
+    factor = np.where(is_duplicate, DUPLICATED_FACTOR, factor)
     actual = factor * error
     knot = np.where(objects.is_star, 0.0, GALAXY_ERROR_MAS)
     deviation = actual * random.normal(size=(2, n)) + knot * random.normal(size=(2, n))
@@ -196,9 +196,9 @@ def gaia_like(objects: SkyObjects, random: np.random.Generator, crowding: float 
         "ref_epoch": np.full(n, GAIA_EPOCH),
         "phot_g_mean_mag": g + 0.005 * random.normal(size=n),
         "ruwe": MaskedColumn(ruwe, mask=two_parameters),
-        "duplicated_source": duplicated,
+        "duplicated_source": is_duplicate,
     }
-    table = Table(values)[listed]
+    table = Table(values)[is_in_gaia]
     for column in REFERENCE:
         table[column.name].unit = column.unit or None
     return table

@@ -83,7 +83,7 @@ def cosmic_rays(
     jitter = random.normal(0.0, CR_SPREAD_PX, (2, track.size))
     x = x0[track] + along * np.cos(angle[track]) + jitter[0]
     y = y0[track] + along * np.sin(angle[track]) + jitter[1]
-    return _binned(x, y, (charge / n_points)[track], shape)
+    return _sums_in_pixels(x, y, (charge / n_points)[track], shape)
 
 
 def silicon_tracks(
@@ -124,12 +124,12 @@ def silicon_tracks(
     x += settings.cosmic_ray_diffusion_px * np.sqrt(depth) * random.normal(size=track.size)
     y += settings.cosmic_ray_diffusion_px * np.sqrt(depth) * random.normal(size=track.size)
 
-    lost = random.gamma(STEP_SHAPE, size=track.size)
-    lost *= (total / np.bincount(track, lost, minlength=n))[track] if n else 1.0
+    deposit_e = random.gamma(STEP_SHAPE, size=track.size)
+    deposit_e *= (total / np.bincount(track, deposit_e, minlength=n))[track] if n else 1.0
     knock_on = (random.uniform(size=n) < KNOCK_ON_SHARE) * random.exponential(KNOCK_ON_CHARGE, n)
     at = np.cumsum(n_points) - 1 - random.integers(0, n_points) if n else np.empty(0, dtype=int)
-    lost[at] += knock_on * per_depth_e
-    return _binned(x, y, lost, shape)
+    deposit_e[at] += knock_on * per_depth_e
+    return _sums_in_pixels(x, y, deposit_e, shape)
 
 
 def _moyal(random: np.random.Generator, n: int) -> Floats:
@@ -144,7 +144,7 @@ def _sums_within(values: Floats, first: NDArray[np.int64]) -> Floats:
     return np.asarray(total - before)
 
 
-def _binned(x: Floats, y: Floats, weight: Floats, shape: tuple[int, int]) -> Floats:
+def _sums_in_pixels(x: Floats, y: Floats, weight: Floats, shape: tuple[int, int]) -> Floats:
     """Return the charge of points in pixels, those off the chip left out."""
     ny, nx = shape
     column, row = np.rint(x).astype(int), np.rint(y).astype(int)

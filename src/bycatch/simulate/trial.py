@@ -29,14 +29,14 @@ class Trial:
 
 def trial(image: DrcImage, settings: Settings) -> Trial:
     """Send an image through the steps, in memory."""
-    found = detect.run(image, settings.detect)
+    detection = detect.run(image, settings.detect)
     rays = crmask.run(image, settings.crmask)
-    table = found.sources
-    targets, pixels = measure.Targets.of(table), measure.Pixels(rays.grown, found.segmentation)
+    table = detection.sources
+    targets, pixels = measure.Targets.of(table), measure.Pixels(rays.grown, detection.segmentation)
     fits = None
     if settings.psf.enabled:
-        fits = star_rows.fit_stars(image, table, settings, rays.grown, found.segmentation)
-        targets = star_rows.targets_of(targets, fits, image, found.segmentation)
+        fits = star_rows.fit_stars(image, table, settings, rays.grown, detection.segmentation)
+        targets = star_rows.targets_of(targets, fits, image, detection.segmentation)
     pixels = star_rows.pixels_with(pixels, fits)
     phot = measure.run(image, targets, settings.measure, pixels=pixels).table
     if fits:
@@ -46,11 +46,11 @@ def trial(image: DrcImage, settings: Settings) -> Trial:
         phot, settings.measure.radii_px, image.meta, image.scale_arcsec, annulus,
         settings.finalize,
     )  # fmt: skip
-    noise = found.noise[image.valid & (found.noise > 0)]
+    noise = detection.noise[image.valid & (detection.noise > 0)]
     typical = float(np.median(noise[:: max(1, noise.size // 100_000)])) if noise.size else np.nan
     shares = dict(zip(final.radii_px, final.aperture_fractions, strict=True))
     share = shares[aperture_of(settings)]
-    return Trial(phot, final.table, share, typical, found.background)
+    return Trial(phot, final.table, share, typical, detection.background)
 
 
 def aperture_of(settings: Settings) -> float:
@@ -58,13 +58,13 @@ def aperture_of(settings: Settings) -> float:
     return min(settings.measure.radii_px, key=lambda r: abs(r - CENTRE_RADIUS_PX))
 
 
-def psf_of(image: DrcImage, made: Trial, settings: Settings) -> ImagePsf:
+def psf_of(image: DrcImage, result: Trial, settings: Settings) -> ImagePsf:
     """Return the PSF of an image from the stars of its catalog."""
     scale = image.scale_arcsec
     curve = photcal.encircled_energy(image.meta.detector, image.meta.filter)
     inner, outer = settings.measure.annulus_inner_px, settings.measure.annulus_outer_px
     stars = psf_stars(
-        made.catalog, made.phot, settings.measure.radii_px, image.meta.photflam, scale,
+        result.catalog, result.phot, settings.measure.radii_px, image.meta.photflam, scale,
         curve.annulus_share(inner * scale, outer * scale) * scale**2,
     )  # fmt: skip
-    return image_psf(image, stars, made.noise_rate, settings.inject.min_stars)
+    return image_psf(image, stars, result.noise_rate, settings.inject.min_stars)

@@ -132,7 +132,7 @@ def simulate_scene(settings: SimulateSettings, scene: Scene) -> SimulatedVisit:
         photflam_photplam(name)
         sky_rate(name, settings)
     images = tuple(
-        _simulated_image(settings, scene, index) for index in range(len(settings.filters))
+        _simulate_image(settings, scene, index) for index in range(len(settings.filters))
     )
     # The visit's stars do not move from image to image: one epoch for all.
     ra, dec = sky_positions(settings, scene)
@@ -212,16 +212,16 @@ class _Setup:
     grid: Grid
 
 
-def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> SimulatedImage:
+def _simulate_image(settings: SimulateSettings, scene: Scene, index: int) -> SimulatedImage:
     name, n = settings.filters[index], settings.n_exposures[index]
     mag, rates = true_rates(scene, name)
     grid = output_grid(settings, n)
-    shown, shares = with_knots(settings, scene)
+    scene_with_knots, shares = with_knots(settings, scene)
     setup = _Setup(
         settings,
         detector_of(settings),
-        _displaced_scene(settings, shown),
-        true_rates(shown, name)[1] * shares,
+        _displaced_scene(settings, scene_with_knots),
+        true_rates(scene_with_knots, name)[1] * shares,
         name,
         index,
         dithers_arcsec(settings, n),
@@ -229,9 +229,9 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
         grid,
     )
     planes = Planes(grid.shape, n)
-    saturated = np.zeros(rates.size, dtype=bool)
+    is_saturated = np.zeros(rates.size, dtype=bool)
     breathing = random_stream(settings, "focus", index).normal(0.0, settings.breathing_waves, n)
-    kept: list[tuple[RawChip, ...]] = []
+    raw_chips: list[tuple[RawChip, ...]] = []
     for exposure in range(n):
         chips = []
         where = aim(
@@ -242,11 +242,11 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
             (settings.focus_waves + float(breathing[exposure]), settings.focus_field_waves),
         )
         for chip in setup.detector.chips:
-            exposed, peak, raw = _expose(setup, exposure, chip, where)
-            saturated |= peak[: rates.size] > settings.full_well_e
-            planes.add(settings, setup.detector, grid, exposed)
+            exposure_of_chip, peak, raw = _expose(setup, exposure, chip, where)
+            is_saturated |= peak[: rates.size] > settings.full_well_e
+            planes.add(settings, setup.detector, grid, exposure_of_chip)
             chips.append(raw)
-        kept += [tuple(chips)] if settings.write_exposures else []
+        raw_chips += [tuple(chips)] if settings.write_exposures else []
     start = settings.mjd_start + sum(settings.n_exposures[:index]) * settings.exptime_s / 86400.0
     sci, wht, ctx, model, rays = planes.results(settings)
     defects = planes.defects()
@@ -263,11 +263,11 @@ def _simulated_image(settings: SimulateSettings, scene: Scene, index: int) -> Si
         model=model,
         cosmic_rays=rays,
         defects=defects,
-        truth=truth_table(settings, scene, grid, mag, rates, saturated),
+        truth=truth_table(settings, scene, grid, mag, rates, is_saturated),
         grid=grid,
         wcs_true=true_wcs(settings, grid),
         wcs_header=header_wcs(settings, grid),
-        exposures=tuple(kept),
+        exposures=tuple(raw_chips),
     )
 
 
@@ -283,7 +283,7 @@ def truth_table(
     grid: Grid,
     mag: Floats,
     rates: Floats,
-    saturated: Bools,
+    is_saturated: Bools,
 ) -> Table:
     """Return the true objects of an image; positions are at its epoch, in the Gaia frame.
 
@@ -301,7 +301,7 @@ def truth_table(
             "mag": mag,
             "star": scene.is_star,
             "re": scene.re_arcsec,
-            "saturated": saturated,
+            "saturated": is_saturated,
         }
     )
     units = {"x": "pix", "y": "pix", "ra": "deg", "dec": "deg"}
@@ -325,7 +325,7 @@ def _expose(
     rays = charge_e(light.shape, settings, random_stream(settings, "cosmic rays", stream, exposure))
     trail = _trails(setup, exposure, chip)
     defects = _defects(settings, chip)
-    observed = observed_electrons(
+    electrons_read = observed_electrons(
         light + trail,
         rays,
         defects,
@@ -334,23 +334,25 @@ def _expose(
         random_stream(settings, "exposure", stream, exposure),
     )
     n_exposures = len(setup.shifts)
-    rejected = _are_rejected(setup, exposure, chip, rays + trail, light)
+    is_rejected = _are_rejected(setup, exposure, chip, rays + trail, light)
     # Single exposures keep everything, as those of the archive do; else the defects are masked.
-    good = ~rejected & ~defects.bad if n_exposures > 1 else np.ones(light.shape, dtype=bool)
+    good = ~is_rejected & ~defects.bad if n_exposures > 1 else np.ones(light.shape, dtype=bool)
     # Flat-fielding makes the sky uniform, which undoes the pixels' areas.
     sky = setup.sky * time if n_exposures > 1 else 0.0
-    exposed = ChipExposure(
+    exposure_of_chip = ChipExposure(
         chip,
         exposure,
         setup.shifts[exposure],
-        observed / area - sky,
+        electrons_read / area - sky,
         good,
         objects / area,
         np.where(good, rays, 0.0) / noise_e(light, settings),
         good & defects.bad,
     )
-    raw = raw_chip(settings, chip, setup.shifts[exposure], observed, area, defects, rejected)
-    return exposed, np.where(peak > 0, peak + setup.sky * time, 0.0), raw
+    raw = raw_chip(
+        settings, chip, setup.shifts[exposure], electrons_read, area, defects, is_rejected
+    )
+    return exposure_of_chip, np.where(peak > 0, peak + setup.sky * time, 0.0), raw
 
 
 def _diffuse(
@@ -381,16 +383,16 @@ def _trails(setup: _Setup, exposure: int, chip: Chip) -> Floats | float:
 def _psfs_of(setup: _Setup) -> tuple[Psf, Mixture]:
     """Return the PSF of the stars, and that of the galaxies."""
     settings = setup.settings
-    published = psf(
+    star_mixture = psf(
         setup.filter,
         settings.pixfrac,
         settings.scale_arcsec / NATIVE_SCALE_ARCSEC,
         settings.spike_percent / 100.0,
     )
-    stars: Psf = published
+    stars: Psf = star_mixture
     if settings.psf == "optics":
         stars = AberratedPsf(optics_of(settings, setup.filter))
-    return stars, compact_psf(published)
+    return stars, compact_psf(star_mixture)
 
 
 def optics_of(settings: SimulateSettings, filter_name: str) -> Optics:
@@ -417,17 +419,17 @@ def _area(detector: Detector, chip: Chip) -> Floats:
 
 def _are_rejected(setup: _Setup, exposure: int, chip: Chip, rays: Floats, light: Floats) -> Bools:
     """Return the hit pixels that are masked: found, and seen by another exposure, too."""
-    rejected = np.zeros(light.shape, dtype=bool)
+    is_rejected = np.zeros(light.shape, dtype=bool)
     if len(setup.shifts) == 1:
-        return rejected
+        return is_rejected
     random = random_stream(setup.settings, "rejection", 10 * setup.index + chip.number, exposure)
     rows, columns = np.nonzero(rejectable(rays, light, setup.settings, random))
     u, v = setup.detector.to_plane(columns.astype(float), rows.astype(float) + chip.first_row)
     mine = setup.shifts[exposure]
-    covered = np.zeros(rows.size, dtype=bool)
+    is_on_other = np.zeros(rows.size, dtype=bool)
     for other, shift in enumerate(setup.shifts):
         if other != exposure:
             place = setup.detector.from_plane(u + mine[0] - shift[0], v + mine[1] - shift[1])
-            covered |= setup.detector.on_chip(*place)
-    rejected[rows[covered], columns[covered]] = True
-    return rejected
+            is_on_other |= setup.detector.on_chip(*place)
+    is_rejected[rows[is_on_other], columns[is_on_other]] = True
+    return is_rejected

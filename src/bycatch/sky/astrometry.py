@@ -80,9 +80,9 @@ class FrameError:
         terms = np.stack([np.ones_like(xi), xi, eta])
         more = self.extra.at(xi, eta) if self.extra is not None else np.zeros((2, len(xi)))
         errors = []
-        for rows, added in zip(([0, 2, 3], [1, 4, 5]), more, strict=True):
+        for rows, extra_variance in zip(([0, 2, 3], [1, 4, 5]), more, strict=True):
             part = self.covariance[np.ix_(rows, rows)]
-            errors.append(np.sqrt(np.einsum("in,ij,jn->n", terms, part, terms) + added))
+            errors.append(np.sqrt(np.einsum("in,ij,jn->n", terms, part, terms) + extra_variance))
         return errors[0], errors[1]
 
 
@@ -139,8 +139,8 @@ def sky_positions(
     }
     if reference is None or not len(reference):
         return out
-    chosen = settings or MeasureSettings()
-    search = _Search.of(out, mjd, reference, chosen, epoch_spread_yr)
+    measure_settings = settings or MeasureSettings()
+    search = _Search.of(out, mjd, reference, measure_settings, epoch_spread_yr)
     row, star, separation_mas = search.counterparts()
     catalog = reference.table
     out["GAIA_CAT_RA"][row] = np.asarray(catalog["ra"])[star]
@@ -203,7 +203,7 @@ class _Search:
     ) -> _Search:
         """Project positions and stars at the epoch of the image."""
         names = ("RA_GAIA_WCS", "DEC_GAIA_WCS", "RA_GAIA_WCS_err", "DEC_GAIA_WCS_err")
-        ra, dec, error_ra, error_dec = (_filled(positions[name]) for name in names)
+        ra, dec, error_ra, error_dec = (_nan_where_masked(positions[name]) for name in names)
         star_ra, star_dec = reference.positions_at(mjd)
         motion = settings.gaia_motion_mas_yr
         star_error = np.hypot(*reference.errors_at(mjd, motion, epoch_spread_yr))
@@ -229,7 +229,7 @@ class _Search:
         return row, star, np.hypot(*(self.xy_mas[row] - stars[star]).T)
 
 
-def _filled(values: Any) -> Floats:
+def _nan_where_masked(values: Any) -> Floats:
     """Return values as floats, NaN where masked."""
     return np.asarray(np.ma.filled(np.ma.asarray(values, dtype=float), np.nan))
 

@@ -181,23 +181,23 @@ def groups(
     """
     if not footprints:
         return []
-    ordered = sorted(footprints, key=_age)
-    centres = np.array([f.centre for f in ordered])
-    radius = np.array([f.radius_deg for f in ordered])
+    by_age = sorted(footprints, key=_age)
+    centres = np.array([f.centre for f in by_age])
+    radius = np.array([f.radius_deg for f in by_age])
     reach = 2.0 * np.sin(np.radians(min(2.0 * radius.max(), 180.0)) / 2.0) + 1e-12
     pairs = cKDTree(unit_vectors(*centres.T)).query_pairs(reach, output_type="ndarray")
-    area = [shared_area_arcmin2(footprint, footprint) for footprint in ordered]
-    linked = [
+    area = [shared_area_arcmin2(footprint, footprint) for footprint in by_age]
+    overlaps = [
         (i, j)
         for i, j in pairs
-        if shared_area_arcmin2(ordered[i], ordered[j])
+        if shared_area_arcmin2(by_age[i], by_age[j])
         > min(least_area_arcmin2, LEAST_SHARE * min(area[i], area[j]))
     ]
-    i, j = np.array(linked, np.int64).reshape(-1, 2).T
-    n = len(ordered)
+    i, j = np.array(overlaps, np.int64).reshape(-1, 2).T
+    n = len(by_age)
     n_groups, label = connected_components(coo_array((np.ones(i.size), (i, j)), (n, n)), False)
     members: list[list[Footprint]] = [[] for _ in range(n_groups)]
-    for footprint, k in zip(ordered, label, strict=True):
+    for footprint, k in zip(by_age, label, strict=True):
         members[k].append(footprint)
     return sorted((tuple(group) for group in members), key=lambda group: _age(group[0]))
 
@@ -218,20 +218,20 @@ def tiles(
     margin_arcsec : float
         Images that show sky so near a cell are members of its tile.
     """
-    found = []
-    taken: set[str] = set()
+    tiles_found = []
+    names_in_use: set[str] = set()
     for group in grouped:
-        name = _unique(sky_name(*group[0].centre), taken)
-        taken.add(name)
+        name = _unique(sky_name(*group[0].centre), names_in_use)
+        names_in_use.add(name)
         names = tuple(f.name for f in group)
         if _group_radius_deg(group) <= tile_deg / np.sqrt(2.0):
-            found.append(Tile(name, names, None, tile_deg))
+            tiles_found.append(Tile(name, names, None, tile_deg))
             continue
         inside, near = zip(*(_cells(f, tile_deg, margin_arcsec) for f in group), strict=True)
         for cell in sorted(set().union(*inside)):
-            shown = tuple(n for n, cells in zip(names, near, strict=True) if cell in cells)
-            found.append(Tile(f"{name}_{cell}", shown, cell, tile_deg))
-    return found
+            members = tuple(n for n, cells in zip(names, near, strict=True) if cell in cells)
+            tiles_found.append(Tile(f"{name}_{cell}", members, cell, tile_deg))
+    return tiles_found
 
 
 def sky_cell(ra_deg: Floats, dec_deg: Floats, tile_deg: float = TILE_DEG) -> Ints:
@@ -268,17 +268,17 @@ def sky_name(ra_deg: float, dec_deg: float) -> str:
 
 
 def _age(footprint: Footprint) -> tuple[bool, float, str]:
-    unknown = not np.isfinite(footprint.mjd)
-    return unknown, 0.0 if unknown else footprint.mjd, footprint.name
+    is_undated = not np.isfinite(footprint.mjd)
+    return is_undated, 0.0 if is_undated else footprint.mjd, footprint.name
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _unique(name: str, names_in_use: set[str]) -> str:
     """Return a name, with a letter (then a number) behind it where another group has it."""
-    tried, k = name, 1
-    while tried in taken:
-        tried = f"{name}{chr(ord('a') + k)}" if k < 26 else f"{name}z{k}"
+    candidate, k = name, 1
+    while candidate in names_in_use:
+        candidate = f"{name}{chr(ord('a') + k)}" if k < 26 else f"{name}z{k}"
         k += 1
-    return tried
+    return candidate
 
 
 def _group_radius_deg(group: Sequence[Footprint]) -> float:
@@ -326,10 +326,10 @@ def _clip(polygon: Floats, a: Floats, b: Floats) -> Floats:
         return polygon
     left = _left_of(polygon, a, b)
     following, left_following = np.roll(polygon, -1, axis=0), np.roll(left, -1)
-    kept = []
+    corners = []
     for p, q, s, t in zip(polygon, following, left, left_following, strict=True):
         if s >= 0:
-            kept.append(p)
+            corners.append(p)
         if (s > 0 > t) or (s < 0 < t):
-            kept.append(p + s / (s - t) * (q - p))
-    return np.array(kept).reshape(-1, 2)
+            corners.append(p + s / (s - t) * (q - p))
+    return np.array(corners).reshape(-1, 2)

@@ -157,7 +157,7 @@ class ReferenceStars:
         GAIA-C3-TN-LU-LL-124).
         """
         years = np.abs(self._years_to(mjd))
-        shifts = self._seen(mjd)
+        shifts = self._parallax_factors(mjd)
         parallax_error = np.nan_to_num(self._values("parallax_error"))
         ruwe = self._values("ruwe")
         worse = np.where(ruwe > GOOD_RUWE, ruwe, 1.0)
@@ -166,14 +166,16 @@ class ReferenceStars:
             position = self._values(f"{axis}_error")
             motion = self._values(f"pm{axis}_error")
             motion = np.where(np.isfinite(motion), motion, np.nan_to_num(position))
-            measured = np.isfinite(self._values(f"pm{axis}"))
-            known = np.hypot(position, parallax_error * shift)
-            moved = np.nan_to_num(self._values(f"pm{axis}")) * spread_yr
+            has_motion = np.isfinite(self._values(f"pm{axis}"))
+            position_error = np.hypot(position, parallax_error * shift)
+            motion_in_spread = np.nan_to_num(self._values(f"pm{axis}")) * spread_yr
             errors.append(
                 np.where(
-                    measured,
-                    np.hypot(worse * np.hypot(known, motion * years), moved),
-                    np.hypot(worse * known, typical_motion_mas_yr * np.hypot(years, spread_yr)),
+                    has_motion,
+                    np.hypot(worse * np.hypot(position_error, motion * years), motion_in_spread),
+                    np.hypot(
+                        worse * position_error, typical_motion_mas_yr * np.hypot(years, spread_yr)
+                    ),
                 )
             )
         return errors[0], errors[1]
@@ -186,7 +188,7 @@ class ReferenceStars:
             return np.zeros(len(self))
         return _julian_year(mjd) - self._values("ref_epoch")
 
-    def _seen(self, mjd: float) -> tuple[Floats, Floats]:
+    def _parallax_factors(self, mjd: float) -> tuple[Floats, Floats]:
         """Return how far east and north a parallax of 1 shifts each star."""
         if not np.isfinite(mjd):
             return np.zeros(len(self)), np.zeros(len(self))
@@ -195,11 +197,11 @@ class ReferenceStars:
     def _parallax_shift(self, mjd: float) -> tuple[Floats, Floats]:
         """Return the shifts by the significant parallaxes, mas."""
         parallax = self._values("parallax")
-        known = parallax > SIGNIFICANT * self._values("parallax_error")
-        if not known.any():
+        is_significant = parallax > SIGNIFICANT * self._values("parallax_error")
+        if not is_significant.any():
             return np.zeros(len(self)), np.zeros(len(self))
-        east, north = self._seen(mjd)
-        value = np.where(known, parallax, 0.0)
+        east, north = self._parallax_factors(mjd)
+        value = np.where(is_significant, parallax, 0.0)
         return value * east, value * north
 
 
@@ -252,18 +254,22 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     """
     from astropy.table import Table
 
-    found = _found_columns(table, origin)
-    lacking = {"ra", "dec"} - set(found)
+    column_of = _column_names(table, origin)
+    lacking = {"ra", "dec"} - set(column_of)
     if lacking:
         raise SettingsError(
             f"{origin}: not a table of stars: no column for {' and '.join(sorted(lacking))} among "
             f"the columns found: {', '.join(table.colnames) or 'none'}",
             hint="name the ICRS positions ra and dec, in degrees",
         )
-    identifiers, notes = _identifiers(table, found.get("source_id"), origin)
-    notes += filter(None, [rounding_note(table, (found["ra"], found["dec"]), origin)])
+    identifiers, notes = _identifiers(table, column_of.get("source_id"), origin)
+    notes += filter(None, [rounding_note(table, (column_of["ra"], column_of["dec"]), origin)])
     positions = dict(
-        zip(("ra", "dec"), sky_positions(table, found["ra"], found["dec"], origin), strict=True)
+        zip(
+            ("ra", "dec"),
+            sky_positions(table, column_of["ra"], column_of["dec"], origin),
+            strict=True,
+        )
     )
     stars = Table()
     for name, column in COLUMNS.items():
@@ -271,8 +277,8 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
             stars[name] = identifiers
         elif name in positions:
             stars[name] = positions[name]
-        elif name in found:
-            stars[name] = _values_of(table, name, found[name], origin)
+        elif name in column_of:
+            stars[name] = _values_of(table, name, column_of[name], origin)
         else:
             stars[name] = np.full(len(table), np.nan)
         stars[name].unit = column.unit or None
@@ -289,15 +295,15 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     return ReferenceStars(table=stars, origin=origin)
 
 
-def _found_columns(table: Table, origin: str) -> dict[str, str]:
+def _column_names(table: Table, origin: str) -> dict[str, str]:
     """Return the name in the table of each known column that it has."""
-    found = {}
+    column_of = {}
     for name in COLUMNS:
         vizier = [VIZIER[name]] if name in VIZIER else []
         own = find_column(table, [name, *vizier, *VARIANTS.get(name, ())], origin)
         if own is not None:
-            found[name] = own
-    return found
+            column_of[name] = own
+    return column_of
 
 
 def _values_of(table: Table, name: str, own_name: str, origin: str) -> Floats:
@@ -350,21 +356,21 @@ def _identifiers(
         values = column.data.tolist()
     else:
         values, missing = text
-    rounded = False
+    is_rounded = False
     for row in np.flatnonzero(~missing):
         try:
             # Never by way of floats, which lose the last digits.
-            found = IDENTIFIER.fullmatch(values[row]) if text else None
-            number = int(found[1]) if found else int(float(values[row]) if text else values[row])
+            match = IDENTIFIER.fullmatch(values[row]) if text else None
+            number = int(match[1]) if match else int(float(values[row]) if text else values[row])
             ids[row] = number
         except (ValueError, OverflowError) as err:
             raise SettingsError(
                 f"{origin}: column {name} does not hold identifiers "
                 f"(row {row + 1}: '{str(values[row])[:40]}')"
             ) from err
-        is_float = isinstance(values[row], float) or (text is not None and found is None)
-        rounded = rounded or (is_float and abs(number) > LARGEST_EXACT)
-    if rounded:
+        is_float = isinstance(values[row], float) or (text is not None and match is None)
+        is_rounded = is_rounded or (is_float and abs(number) > LARGEST_EXACT)
+    if is_rounded:
         notes.append(
             f"{origin}: column {name} holds rounded numbers: the last digits of source_id are lost"
         )

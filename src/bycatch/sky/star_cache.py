@@ -83,20 +83,20 @@ def cache_folder(setting: str) -> Path | None:
     ----------
     setting : a folder, 'off', or '' for the variable BYCATCH_CACHE and then the user's cache
     """
-    chosen = setting or os.environ.get(VARIABLE, "")
-    if chosen == OFF:
+    folder = setting or os.environ.get(VARIABLE, "")
+    if folder == OFF:
         return None
-    if chosen:
-        return Path(chosen).expanduser()
+    if folder:
+        return Path(folder).expanduser()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("bycatch")) / "gaia"
 
 
-def cached_stars(folder: Path | None, wanted: Region) -> ReferenceStars | None:
+def cached_stars(folder: Path | None, region_to_cover: Region) -> ReferenceStars | None:
     """Return the stars of a kept answer that covers a region; None if there is none."""
-    for path, region in _kept_near(folder, wanted):
-        if region.covers(_as_named(wanted)):
+    for path, region in _kept_near(folder, region_to_cover):
+        if region.covers(_as_named(region_to_cover)):
             try:
                 return _whole(path, region)
             except (SettingsError, UnreadableFile) as err:
@@ -170,7 +170,7 @@ def _cells_near(region: Region) -> Iterator[str]:
             yield f"{near:03d}-{k:03d}"
 
 
-def _kept_near(folder: Path | None, wanted: Region) -> Iterator[tuple[Path, Region]]:
+def _kept_near(folder: Path | None, region: Region) -> Iterator[tuple[Path, Region]]:
     """Give the kept answers that may cover a region."""
     if folder is None or not folder.is_dir():
         return
@@ -178,7 +178,7 @@ def _kept_near(folder: Path | None, wanted: Region) -> Iterator[tuple[Path, Regi
         _sort_into_cells(folder)
         if not (folder / CELLS).is_dir():  # it is read-only
             yield from _answers_in(folder)
-    for cell in (*_cells_near(wanted), WIDE):
+    for cell in (*_cells_near(region), WIDE):
         place = folder / CELLS / cell
         if place.is_dir():
             yield from _answers_in(place)
@@ -196,11 +196,11 @@ def _sort_into_cells(folder: Path) -> None:
 def _answers_in(folder: Path) -> Iterator[tuple[Path, Region]]:
     """Give the answers in a folder."""
     for path in sorted(folder.iterdir()):
-        found = NAME.match(path.name)
-        if found and path.is_file():
+        match = NAME.match(path.name)
+        if match and path.is_file():
             with contextlib.suppress(ValueError):  # 1.2.3 is no number
-                ra, dec, radius, limit = (float(found[k]) for k in ("ra", "dec", "radius", "limit"))
-                yield path, Region(ra, dec, radius, found["release"], limit)
+                ra, dec, radius, limit = (float(match[k]) for k in ("ra", "dec", "radius", "limit"))
+                yield path, Region(ra, dec, radius, match["release"], limit)
 
 
 @contextlib.contextmanager
@@ -233,12 +233,12 @@ def _turn_in(place: Path, n_turns: int) -> Lock:
 
 def _as_named(region: Region) -> Region:
     """Return a region as its file's name has it."""
-    found = NAME.match(region.file_name)
-    assert found is not None
+    match = NAME.match(region.file_name)
+    assert match is not None
     return Region(
         region.ra_deg,
         region.dec_deg,
         region.radius_deg,
-        found["release"],
-        float(found["limit"]),
+        match["release"],
+        float(match["limit"]),
     )

@@ -175,20 +175,20 @@ def adql_query(
         Names in `COLUMNS` that are not asked for.
     """
     vizier = "/" in table
-    quoted = {k: f'"{v}"' for k, v in VIZIER.items()} if vizier else {k: k for k in COLUMNS}
-    wanted = [v for k, v in quoted.items() if k not in without]
-    columns = "COUNT(*) AS n" if count else ", ".join(wanted)
+    quoted_name = {k: f'"{v}"' for k, v in VIZIER.items()} if vizier else {k: k for k in COLUMNS}
+    names = [v for k, v in quoted_name.items() if k not in without]
+    columns = "COUNT(*) AS n" if count else ", ".join(names)
     ra, dec, radius = circle
     query = (
         f"SELECT {columns} FROM {_quoted_table(table)} WHERE 1 = CONTAINS("  # noqa: S608
-        f"POINT('ICRS', {quoted['ra']}, {quoted['dec']}), "
+        f"POINT('ICRS', {quoted_name['ra']}, {quoted_name['dec']}), "
         f"CIRCLE('ICRS', {ra:.9f}, {dec:.9f}, {radius:.9f}))"
     )
     if between_dec_deg is not None:
         low, high = between_dec_deg
-        query += f" AND {quoted['dec']} >= {low:.9f} AND {quoted['dec']} < {high:.9f}"
+        query += f" AND {quoted_name['dec']} >= {low:.9f} AND {quoted_name['dec']} < {high:.9f}"
     if faint_limit_mag > 0:
-        query += f" AND {quoted['phot_g_mean_mag']} <= {faint_limit_mag:g}"
+        query += f" AND {quoted_name['phot_g_mean_mag']} <= {faint_limit_mag:g}"
     return query
 
 
@@ -258,15 +258,15 @@ class _Asking:
             raise _ServiceError("it counts stars but sends none")
         # Some servers cut at a round number of rows (50, 2000, 2048) and do not say so.
         if n and (n % 50 == 0 or (n >= 64 and n & (n - 1) == 0)):
-            counted = self.counted(circle, band)
-            return table, counted is None or counted > n
+            n_counted = self.counted(circle, band)
+            return table, n_counted is None or n_counted > n
         return table, False
 
     def counted(self, circle: Circle, band: tuple[float, float] | None) -> int | None:
         """Return how many rows a service says there are; None if it can't tell."""
         try:
-            counted, _ = self.answer(self.query(circle, band, count=True))
-            return int(counted[0][0]) if len(counted) == 1 else None
+            table, _ = self.answer(self.query(circle, band, count=True))
+            return int(table[0][0]) if len(table) == 1 else None
         except (_ServiceError, ValueError, TypeError):
             return None
 
@@ -315,26 +315,26 @@ def _patiently(
         except Exception as err:  # noqa: BLE001  # raised again where it is waited for
             answers.put(err)
 
-    started = time.monotonic()
+    start_s = time.monotonic()
     with quiet():  # here, not in the thread: filters of warnings belong to the whole process
         threading.Thread(target=ask, daemon=True).start()
         while True:
-            left = deadline - time.monotonic()
+            seconds_left = deadline - time.monotonic()
             try:
-                found = answers.get(timeout=min(max(left, 0.0), SAY_EVERY_S))
+                answer = answers.get(timeout=min(max(seconds_left, 0.0), SAY_EVERY_S))
             except queue.Empty:
-                waited = time.monotonic() - started
-                if left <= SAY_EVERY_S:
+                waiting_s = time.monotonic() - start_s
+                if seconds_left <= SAY_EVERY_S:
                     raise _ServiceError(
-                        f"timed out: no complete answer within {waited:.0f} s "
+                        f"timed out: no complete answer within {waiting_s:.0f} s "
                         "(align.gaia_total_s is shared by the services)",
                         passing=True,
                     ) from None
-                logger.info("still waiting for %s (%.0f s)", url, waited)
+                logger.info("still waiting for %s (%.0f s)", url, waiting_s)
                 continue
-            if isinstance(found, Exception):
-                raise found
-            return found
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
 
 def _ask_once(url: str, query: str, settings: AlignSettings, deadline: float) -> tuple[Table, bool]:
@@ -349,9 +349,9 @@ def _ask_once(url: str, query: str, settings: AlignSettings, deadline: float) ->
         status, reason, content = _post(f"{url.rstrip('/')}/sync", form, settings, deadline)
     except OSError as err:  # what requests raises, too
         reason = _one_line(err)
-        lost = reason == NO_NETWORK
+        is_offline = reason == NO_NETWORK
         # Without a network another attempt would fail too.
-        raise _ServiceError(reason, passing=not lost, unreachable=lost) from err
+        raise _ServiceError(reason, passing=not is_offline, unreachable=is_offline) from err
     try:
         answer = read_votable(content)
     except VOTableError as err:
@@ -360,11 +360,11 @@ def _ask_once(url: str, query: str, settings: AlignSettings, deadline: float) ->
             raise _ServiceError(f"{status} {reason}", passing=passing) from err
         raise _ServiceError(f"{url}: no valid answer ({_one_line(err)})") from err
     if status != 200 or answer.status == "ERROR":
-        said = _one_line(answer.message or f"{status} {reason}")
+        message = _one_line(answer.message or f"{status} {reason}")
         # Each service has its own words: "unknown column", "unresolved identifiers".
-        refused = any(word in said.lower() for word in ("column", "identifier"))
+        is_refused = any(word in message.lower() for word in ("column", "identifier"))
         raise _ServiceError(
-            said, passing=status == 429 or status >= 500, refused=refused and status < 500
+            message, passing=status == 429 or status >= 500, refused=is_refused and status < 500
         )
     if len(answer.tables) != 1:
         raise _ServiceError(f"{url}: no valid answer ({len(answer.tables)} tables)")

@@ -139,22 +139,22 @@ def run(image: DrcImage, settings: CrmaskSettings | None = None) -> CrmaskResult
     image : DrcImage
     settings : CrmaskSettings; the defaults without them
     """
-    chosen = settings or CrmaskSettings()
+    crmask_settings = settings or CrmaskSettings()
     good = image.valid & (image.exptime_map_s > 0)
     if not good.any():
         nothing = np.zeros(image.shape, dtype=bool)
         return CrmaskResult(nothing, nothing, float("nan"), 0.0, nothing, 0)
     charge = charge_of(image, good)
-    candidates = lacosmic_mask(charge, chosen)
+    candidates = lacosmic_mask(charge, crmask_settings)
     native_px = image.meta.native_scale_arcsec / image.scale_arcsec
     # The counts are needed no more, and another plane would cost time and memory.
     peaks.take_sky_off(charge.counts, charge.seconds, good, charge.sky_rate)
-    mask = narrow_part(candidates, charge.counts, charge, native_px, chosen)
+    mask = narrow_part(candidates, charge.counts, charge, native_px, crmask_settings)
     noise_scale, sky_added_e = charge.noise_scale, charge.sky_added_e
     del charge, candidates  # the largest of images have to fit
     return CrmaskResult(
         mask=mask,
-        grown=grown_mask(mask, chosen, good),
+        grown=grown_mask(mask, crmask_settings, good),
         noise_scale=noise_scale,
         sky_added_e=sky_added_e,
         single=good & (image.n_exp == 1),
@@ -176,34 +176,34 @@ def charge_of(image: DrcImage, good: Bools) -> Charge:
     """
     seconds, n_exp = image.exptime_map_s, image.n_exp
     rows = sampled_rows(good)
-    sampled = good[rows]
-    typical_s = median(seconds[rows], sampled)
+    sample = good[rows]
+    typical_s = median(seconds[rows], sample)
     area = (image.scale_arcsec / image.meta.native_scale_arcsec) ** 2
     smoothing = drizzle_smoothing(image.meta.pixfrac, np.sqrt(area))
     model = NoiseModel(area, DARK_RATE, image.meta.readnoise_e, typical_s=typical_s)
 
-    level, scatter = charges.level_and_scatter(image.sci[rows], sampled)
+    level, scatter = charges.level_and_scatter(image.sci[rows], sample)
     expected = image.meta.subtracted_sky_rate * area
     if not np.isfinite(expected):
-        fixed = model.typical_fixed(seconds[rows], n_exp[rows], sampled)
-        from_scatter = (scatter * typical_s / smoothing) ** 2 - fixed
+        constant = model.typical_fixed(seconds[rows], n_exp[rows], sample)
+        from_scatter = (scatter * typical_s / smoothing) ** 2 - constant
         expected = min(max(from_scatter / typical_s, 0.0), MAX_SKY_RATE * area)
-    added = expected - level if level < 0.5 * expected else 0.0
-    model = replace(model, sky_rate=level + added, added_rate=added)
+    added_level = expected - level if level < 0.5 * expected else 0.0
+    model = replace(model, sky_rate=level + added_level, added_rate=added_level)
 
-    counts, saturated = charges.electrons(
+    counts, is_saturated = charges.electrons(
         image.sci, seconds, n_exp, good, model, SATURATION_SHARE * image.meta.full_well_e
     )
-    scale = charges.residual_scatter(counts[rows], seconds[rows], n_exp[rows], sampled, model)
+    scale = charges.residual_scatter(counts[rows], seconds[rows], n_exp[rows], sample, model)
     scale = scale if scale > 0 else 1.0
     return Charge(
         counts=counts,
         variance=charges.variance_plane(counts, seconds, n_exp, good, model, scale**2),
         seconds=seconds,
         good=good,
-        saturated=saturated,
+        saturated=is_saturated,
         sky_rate=model.sky_rate,
-        sky_added_e=added * typical_s,
+        sky_added_e=added_level * typical_s,
         noise_scale=scale,
         smoothing=smoothing,
     )
@@ -241,7 +241,7 @@ def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Bools:
     settings : CrmaskSettings
     """
     is_matched = settings.fsmode == "convolve"
-    found = lacosmic(
+    rays = lacosmic(
         charge.counts,
         charge.variance,
         ~charge.good | charge.saturated,
@@ -255,9 +255,9 @@ def lacosmic_mask(charge: Charge, settings: CrmaskSettings) -> Bools:
         else None,
         mirror_px=PAD_PX,  # cutouts have cosmic rays at their edge, too
     )
-    found &= charge.good
-    found &= ~charge.saturated
-    return found
+    rays &= charge.good
+    rays &= ~charge.saturated
+    return rays
 
 
 def narrow_part(
@@ -285,9 +285,9 @@ def narrow_part(
     narrow = (fwhm_px < limit_px) & ~peaks.is_cut_off(
         plane(charge.good, bool), x, y, EDGE_PX * native_px
     )
-    found = peaks.narrow_basins(signal, near, x, y, narrow)
-    found &= candidates
-    return found
+    narrow_pixels = peaks.narrow_basins(signal, near, x, y, narrow)
+    narrow_pixels &= candidates
+    return narrow_pixels
 
 
 def minor_widths(
@@ -326,10 +326,10 @@ def grown_mask(mask: Bools, settings: CrmaskSettings, good: Bools | None = None)
     settings : CrmaskSettings
     good : (ny, nx) bool; everywhere without it
     """
-    allowed = np.ones(mask.shape, bool) if good is None else good
+    may_grow = np.ones(mask.shape, bool) if good is None else good
     sigma = settings.grow_sigma_px
     if sigma == 0:
-        return mask & allowed
+        return mask & may_grow
     offset = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
     weights = np.exp(-0.5 * (offset / sigma) ** 2)
-    return peaks.blurred_above(mask, weights / weights.sum(), settings.grow_threshold, allowed)
+    return peaks.blurred_above(mask, weights / weights.sum(), settings.grow_threshold, may_grow)

@@ -184,10 +184,10 @@ def hap_product(stem: str) -> str:
     """
     if stem.lower().startswith("hst_skycell"):
         return "a mosaic of a sky cell (multi-visit product): use the visit's drc files"
-    found = HAP.match(stem)
-    if found and found["element"].lower() == "total":
+    match = HAP.match(stem)
+    if match and match["element"].lower() == "total":
         return "a 'total' product (all filters together): use the filter products"
-    if found and found["exposure"]:
+    if match and match["exposure"]:
         return "a drizzle of one exposure of a visit: use the filter product"
     return ""
 
@@ -204,15 +204,15 @@ def field_of(stem: str, exposures: Iterable[str], rootname: str = "") -> str:
     exposures : names of the drizzled exposures
     rootname : of the header
     """
-    found = OBSERVATION.match(stem)
-    if found:
-        return f"{found['program']}_{found['visit']}".lower()
+    name_match = OBSERVATION.match(stem)
+    if name_match:
+        return f"{name_match['program']}_{name_match['visit']}".lower()
     hap = HAP.match(stem)
     if hap:
         return f"{hap['ipppss'][:3]}_{hap['ipppss'][3:]}".lower()
-    found = OBSERVATION.match(rootname)
-    if found:
-        return f"{found['program']}_{found['visit']}".lower()
+    name_match = OBSERVATION.match(rootname)
+    if name_match:
+        return f"{name_match['program']}_{name_match['visit']}".lower()
     visits = {
         f"{match[1]}_{match[2]}".lower()
         for exposure in exposures
@@ -233,56 +233,62 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
     candidates : Sequence of Candidate, files with their facts
     settings : SortSettings; the defaults without them
     """
-    chosen = settings or SortSettings()
-    skipped: list[SkippedFile] = []
+    sort_settings = settings or SortSettings()
+    skips: list[SkippedFile] = []
     placements: list[tuple[Placement, Candidate]] = []
-    for candidate in _preferred(candidates, skipped):
+    for candidate in _preferred(candidates, skips):
         facts = candidate.facts
         assert facts is not None
         stem = stem_of(candidate.path)
-        field = chosen.field or field_of(stem, facts.exposures, facts.rootname)
+        field = sort_settings.field or field_of(stem, facts.exposures, facts.rootname)
         if not field:
             reason = f"{NO_FIELD} - give --field NAME"
-            skipped.append(SkippedFile(candidate.path, reason, bad=True))
+            skips.append(SkippedFile(candidate.path, reason, bad=True))
             continue
         if not FILTER.fullmatch(facts.filter):
             reason = f"{facts.filter!r} is not the name of a filter"
-            skipped.append(SkippedFile(candidate.path, reason, bad=True))
+            skips.append(SkippedFile(candidate.path, reason, bad=True))
             continue
         suffix = candidate.path.name[len(stem) :]
-        placed = shortened(stem)
-        note = "" if placed == stem else f"products are named {root_of(placed)}: its name is long"
+        short_stem = shortened(stem)
+        note = (
+            ""
+            if short_stem == stem
+            else f"products are named {root_of(short_stem)}: its name is long"
+        )
         placement = Placement(
-            candidate.path, field, facts.filter, placed, suffix, note, exposures=facts.exposures
+            candidate.path, field, facts.filter, short_stem, suffix, note, exposures=facts.exposures
         )
         placements.append((placement, candidate))
-    return SortPlan(tuple(_apart(placements, skipped)), tuple(skipped))
+    return SortPlan(tuple(_apart(placements, skips)), tuple(skips))
 
 
-def _preferred(candidates: Sequence[Candidate], skipped: list[SkippedFile]) -> list[Candidate]:
-    """Return the usable candidates; the others go to ``skipped``."""
+def _preferred(candidates: Sequence[Candidate], skips: list[SkippedFile]) -> list[Candidate]:
+    """Return the usable candidates; the others go to ``skips``."""
     usable = []
     for candidate in candidates:
         reason = hap_product(stem_of(candidate.path))
         if reason:
-            skipped.append(SkippedFile(candidate.path, reason))
+            skips.append(SkippedFile(candidate.path, reason))
         elif candidate.facts is None:
-            skipped.append(SkippedFile(candidate.path, candidate.problem, bad=True))
+            skips.append(SkippedFile(candidate.path, candidate.problem, bad=True))
         else:
             usable.append(candidate)
-    corrected = {root_of(stem_of(c.path)) for c in usable if c.facts and c.facts.is_cte_corrected}
-    kept = []
+    corrected_roots = {
+        root_of(stem_of(c.path)) for c in usable if c.facts and c.facts.is_cte_corrected
+    }
+    best_candidates = []
     for candidate in usable:
         facts = candidate.facts
         assert facts is not None
-        if not facts.is_cte_corrected and facts.root in corrected:
-            skipped.append(SkippedFile(candidate.path, "its CTE-corrected twin (drc) is used"))
+        if not facts.is_cte_corrected and facts.root in corrected_roots:
+            skips.append(SkippedFile(candidate.path, "its CTE-corrected twin (drc) is used"))
         elif (whole := _containing(facts, usable)) is not None:
             reason = f"its one exposure is part of {whole.path.name}"
-            skipped.append(SkippedFile(candidate.path, reason))
+            skips.append(SkippedFile(candidate.path, reason))
         else:
-            kept.append(candidate)
-    return kept
+            best_candidates.append(candidate)
+    return best_candidates
 
 
 def _containing(facts: ImageFacts, others: Sequence[Candidate]) -> Candidate | None:
@@ -299,27 +305,27 @@ def _containing(facts: ImageFacts, others: Sequence[Candidate]) -> Candidate | N
 
 
 def _apart(
-    placements: Sequence[tuple[Placement, Candidate]], skipped: list[SkippedFile]
+    placements: Sequence[tuple[Placement, Candidate]], skips: list[SkippedFile]
 ) -> list[Placement]:
     """Keep two different files apart that would land in one place; skip true copies."""
-    taken: dict[tuple[str, str, str], list[tuple[Placement, Candidate]]] = {}
+    occupants: dict[tuple[str, str, str], list[tuple[Placement, Candidate]]] = {}
     contents: dict[str, Path] = {}
     out = []
     for placement, candidate in placements:
         # Copies have other names at times: each would confirm the other's cosmic rays.
         content = candidate.content or str(candidate.path)
         if content in contents:
-            skipped.append(SkippedFile(placement.path, f"the same file as {contents[content]}"))
+            skips.append(SkippedFile(placement.path, f"the same file as {contents[content]}"))
             continue
         contents[content] = candidate.path
-        rivals = taken.setdefault(_place(placement, placement.stem), [])
+        rivals = occupants.setdefault(_place(placement, placement.stem), [])
         if rivals:
             note = f"another file has the same name: {rivals[0][0].path}; both are kept"
             number = len(rivals) + 1
-            while _place(placement, stem := numbered(placement.stem, number)) in taken:
+            while _place(placement, stem := numbered(placement.stem, number)) in occupants:
                 number += 1
             placement = replace(placement, stem=stem, note=note)  # noqa: PLW2901
-            taken[_place(placement, stem)] = [(placement, candidate)]
+            occupants[_place(placement, stem)] = [(placement, candidate)]
         rivals.append((placement, candidate))
         out.append(placement)
     return out

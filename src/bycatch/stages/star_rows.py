@@ -38,7 +38,7 @@ def fit_stars(
     from bycatch.kernels.exposures import box_fraction
     from bycatch.stages import psf
 
-    found = psf.run(
+    fits = psf.run(
         image,
         sources["x"],
         sources["y"],
@@ -49,19 +49,22 @@ def fit_stars(
     )
     # The coverage rule holds for what the residual shows as well.
     rule = settings.detect.at(image.detector_px)
-    place = found.x[found.n_given :], found.y[found.n_given :]
-    covered = box_fraction(image.valid, *place, rule.coverage_box_px) >= rule.min_coverage
-    return found.take(np.concatenate([np.ones(found.n_given, bool), covered]))
+    place = fits.x[fits.n_given :], fits.y[fits.n_given :]
+    is_covered = box_fraction(image.valid, *place, rule.coverage_box_px) >= rule.min_coverage
+    return fits.take(np.concatenate([np.ones(fits.n_given, bool), is_covered]))
 
 
 def targets_of(
-    given: Targets, fits: PsfResult, image: DrcImage, segmentation: NDArray[np.integer[Any]] | None
+    targets: Targets,
+    fits: PsfResult,
+    image: DrcImage,
+    segmentation: NDArray[np.integer[Any]] | None,
 ) -> Targets:
     """Return what is to be measured: the detections, and stars that the residual shows.
 
     Parameters
     ----------
-    given : the detections
+    targets : the detections
     fits : PsfResult of the image
     image : DrcImage
     segmentation : (ny, nx) int; the names of new rows begin after its labels
@@ -71,27 +74,27 @@ def targets_of(
 
     x, y = fits.x[fits.n_given :], fits.y[fits.n_given :]
     largest = 0 if segmentation is None else int(segmentation.max(initial=0))
-    last = max(largest, int(given.ids.max(initial=0)))
+    last = max(largest, int(targets.ids.max(initial=0)))
     sets = np.zeros(0, np.int64)
     if len(x):
         sets = exposure_sets(image.path, image.meta, x, y, image.ctx_path)
     return Targets(
         fits.x,
         fits.y,
-        np.concatenate([given.ids, last + 1 + np.arange(len(x))]),
-        np.concatenate([given.exposure_sets, sets]),
-        _place_errors(given, fits),
-        np.concatenate([given.may_be_piece, np.zeros(len(x), bool)]),
+        np.concatenate([targets.ids, last + 1 + np.arange(len(x))]),
+        np.concatenate([targets.exposure_sets, sets]),
+        _place_errors(targets, fits),
+        np.concatenate([targets.may_be_piece, np.zeros(len(x), bool)]),
         fits.neighbours_rate,
         np.where(fits.is_wide, np.nan, fits.columns["sky_psf"]),
         fits.is_wide,
-        hit_err_px=np.concatenate([given.hit_err_px, np.full(len(x), np.nan)]),
+        hit_err_px=np.concatenate([targets.hit_err_px, np.full(len(x), np.nan)]),
     )
 
 
-def _place_errors(given: Targets, fits: PsfResult) -> Floats:
+def _place_errors(targets: Targets, fits: PsfResult) -> Floats:
     """Return the errors of the places: those of the fits where these tell them."""
-    before = np.concatenate([given.centre_err_px, np.full(fits.n_found, np.nan)])
+    before = np.concatenate([targets.centre_err_px, np.full(fits.n_found, np.nan)])
     return np.where(np.isfinite(fits.place_err_px), fits.place_err_px, before)
 
 
@@ -103,13 +106,13 @@ def with_places(sources: Table, fits: PsfResult) -> Table:
     sources : table of columns.SOURCES
     fits : PsfResult of the image
     """
-    found = sources.copy(copy_data=False)
+    table = sources.copy(copy_data=False)
     error = fits.place_err_px[: fits.n_given]
     for name, values in (("x", fits.x), ("y", fits.y)):
         here = values[: fits.n_given]
-        found[name] = np.where(np.isfinite(error), here, np.asarray(sources[name], float))
-    found["psf_err_px"] = error
-    return found
+        table[name] = np.where(np.isfinite(error), here, np.asarray(sources[name], float))
+    table["psf_err_px"] = error
+    return table
 
 
 def pixels_with(pixels: Pixels, fits: PsfResult | None) -> Pixels:
@@ -142,7 +145,7 @@ def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
     from bycatch.catalogs.tables import make_table
 
     more = make_table(PSF_RATES, {name: values[rows] for name, values in fits.columns.items()})
-    joined = hstack([table, more], join_type="exact", metadata_conflicts="silent")
+    whole = hstack([table, more], join_type="exact", metadata_conflicts="silent")
     for flag, where in fits.flags.items():
-        joined["flags"][where[rows]] |= int(flag)
-    return joined
+        whole["flags"][where[rows]] |= int(flag)
+    return whole

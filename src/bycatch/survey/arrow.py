@@ -110,7 +110,7 @@ def about_field(field: pa.Field) -> dict[str, str]:
 
 
 def astropy_table(
-    data: pa.Table, about: Mapping[str, Mapping[str, str]], hidden: Collection[str] = ()
+    data: pa.Table, about: Mapping[str, Mapping[str, str]], names_to_hide: Collection[str] = ()
 ) -> Table:
     """Return a table of astropy: what is null is masked.
 
@@ -118,19 +118,19 @@ def astropy_table(
     ----------
     data : a table, such as the answer of a query
     about : unit, ucd and description of columns by their names
-    hidden : names of columns that are left out
+    names_to_hide : names of columns that are left out
     """
-    names = [name for name in data.column_names if name not in hidden]
+    names = [name for name in data.column_names if name not in names_to_hide]
     # All at once, and of arrays: a column that a table takes over is made a second time.
     table = Table([_numpy_of(data[name]) for name in names], names=names, copy=False)
     for name in names:
-        known, column = about.get(name), table[name]
-        if known is None:
+        meaning, column = about.get(name), table[name]
+        if meaning is None:
             continue
-        if column.dtype.kind in "iuf" and known["unit"]:
-            column.unit = _unit(known["unit"])
-        column.description = known["description"]
-        column.meta = {"ucd": known["ucd"]}
+        if column.dtype.kind in "iuf" and meaning["unit"]:
+            column.unit = _unit(meaning["unit"])
+        column.description = meaning["description"]
+        column.meta = {"ucd": meaning["ucd"]}
     return table
 
 

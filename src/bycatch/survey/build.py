@@ -158,24 +158,24 @@ class _Build:
 
     def make(self, outs: Sequence[Path], *, only: bool) -> Built:
         """Make what is not up to date."""
-        given = {str(out.absolute()) for out in outs}
+        folders = {str(out.absolute()) for out in outs}
         groups = found_groups(outs, self.old.groups)
-        groups += [g for g in self.old.groups if g.out not in given and not only]
+        groups += [g for g in self.old.groups if g.out not in folders and not only]
         groups.sort(key=lambda group: group.label)
         before = {group.label: group for group in self.old.groups}
         groups = [replace(group) for group in groups]
         better = set_keys(groups)
-        changed = []
+        updates = []
         for k, group in enumerate(groups):
-            known = before.get(group.label)
-            if known is not None and known.key == group.key:
-                groups[k] = known
-            elif known is not None and not group.path("object").exists():
+            old = before.get(group.label)
+            if old is not None and old.key == group.key:
+                groups[k] = old
+            elif old is not None and not group.path("object").exists():
                 logger.warning("%s: its tables are gone, its rows stay", group.label)
-                groups[k] = known
+                groups[k] = old
             else:
-                changed.append(group)
-        gone = set(before) - {group.label for group in groups}
+                updates.append(group)
+        missing = set(before) - {group.label for group in groups}
         names = {name for group in groups for name in group.columns}
         columns = {table: survey_columns(table, names) for table in TABLES}
         remake = {
@@ -185,7 +185,7 @@ class _Build:
         same = (self.old.most_rows, self.old.margin_arcsec, self.old.creator) == (
             self.notes.most_rows, self.notes.margin_arcsec, f"bycatch {__version__}",
         )  # fmt: skip
-        if not (changed or gone or any(remake.values())) and same and self._is_whole():
+        if not (updates or missing or any(remake.values())) and same and self._is_whole():
             return Built(self.path, self.old, n_kept=self._n_leaves())
         self.notes.groups = groups
         self.notes.made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -198,7 +198,7 @@ class _Build:
         try:
             new = beside / "new"
             new.mkdir()
-            self._tables(beside, changed, better, gone, schemas, remake)
+            self._tables(beside, updates, better, missing, schemas, remake)
             describe(new, self.notes, schemas)
             _carry_over(self.path, new, self.old, self.notes)
             (new / NOTES).write_bytes(json_bytes(self.notes))
@@ -207,7 +207,7 @@ class _Build:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return Built(
-            self.path, self.notes, tuple(group.label for group in changed), tuple(sorted(gone)),
+            self.path, self.notes, tuple(group.label for group in updates), tuple(sorted(missing)),
             self.n_made, self.n_kept,
         )  # fmt: skip
 
@@ -226,55 +226,57 @@ class _Build:
     def _tables(
         self,
         beside: Path,
-        changed: Sequence[Group],
+        updates: Sequence[Group],
         better: dict[str, list[Group]],
-        gone: set[str],
+        missing: set[str],
         schemas: dict[str, Any],
         remake: dict[str, bool],
     ) -> None:
         """Make the four tables."""
         tasks = [
             SpoolTask(beside / "rows", k, group, tuple(better[group.label]), schemas)
-            for k, group in enumerate(changed)
+            for k, group in enumerate(updates)
         ]
-        found: list[SpoolResult] = of_tasks(self.engine.work(spool, tasks))
-        logger.info("%d group(s) taken, %d removed", len(changed), len(gone))
-        for group, one in zip(changed, found, strict=True):
+        results: list[SpoolResult] = of_tasks(self.engine.work(spool, tasks))
+        logger.info("%d group(s) taken, %d removed", len(updates), len(missing))
+        for group, one in zip(updates, results, strict=True):
             group.n_same_id, group.n_duplicates = one.n_same_id, one.n_duplicates
             group.rows = {table: sum(cells.values()) for table, cells in one.counts.items()}
-        left_out = frozenset(gone | {group.label for group in changed})
+        left_out = frozenset(missing | {group.label for group in updates})
         for table in TABLES:
             before = self.old.tables.get(table, Layout())
             new = [
                 (spool_path(beside / "rows", table, k), one.counts[table])
-                for k, one in enumerate(found)
+                for k, one in enumerate(results)
             ]
             roots = (catalog_folder(self.path, table), catalog_folder(beside / "new", table))
             plan = plan_leaves(
                 roots, before, left_out, new, schemas[table], self.notes.most_rows,
                 remake=remake[table] or not self._are_there(table, before),
             )  # fmt: skip
-            made: list[Leaf] = of_tasks(self.engine.work(make_leaf, plan.tasks))
+            new_leaves: list[Leaf] = of_tasks(self.engine.work(make_leaf, plan.tasks))
             for leaf in plan.kept:
                 link(*(leaf_path(root, leaf.cell) for root in roots))
-            leaves = sorted([*plan.kept, *made], key=lambda leaf: leaf.cell.limits())
+            leaves = sorted([*plan.kept, *new_leaves], key=lambda leaf: leaf.cell.limits())
             layout = Layout([field.name for field in schemas[table]], leaves)
-            self.n_made, self.n_kept = self.n_made + len(made), self.n_kept + len(plan.kept)
+            self.n_made, self.n_kept = self.n_made + len(new_leaves), self.n_kept + len(plan.kept)
             if table in WITH_MARGIN and len(leaves) > 1:
-                layout.margins = self._margins(beside, table, layout, made, before, schemas[table])
+                layout.margins = self._margins(
+                    beside, table, layout, new_leaves, before, schemas[table]
+                )
             self.notes.tables[table] = layout
             write_catalog(beside / "new", table, layout, schemas[table], self.notes)
             shutil.rmtree(beside / "rows" / table, ignore_errors=True)
         for name in OF_IMAGES:
-            files = [spool_path(beside / "rows", name, k) for k in range(len(changed))]
+            files = [spool_path(beside / "rows", name, k) for k in range(len(updates))]
             write_part(beside / "new", self.path, name, files, left_out)
 
     def _are_there(self, table: str, before: Layout) -> bool:
         root = catalog_folder(self.path, table)
-        lost = [leaf for leaf in before.leaves if not leaf_path(root, leaf.cell).is_file()]
-        if lost:
+        missing = [leaf for leaf in before.leaves if not leaf_path(root, leaf.cell).is_file()]
+        if missing:
             raise SettingsError(
-                f"{self.path}: {len(lost)} file(s) of the table {table} are gone",
+                f"{self.path}: {len(missing)} file(s) of the table {table} are gone",
                 hint="remove the survey and build it again",
             )
         return True
@@ -284,13 +286,13 @@ class _Build:
         beside: Path,
         table: str,
         layout: Layout,
-        made: Sequence[Leaf],
+        new_leaves: Sequence[Leaf],
         before: Layout,
         schema: Any,
     ) -> list[Leaf]:
         """Make the margins of partitions that are changed, or touch one that is."""
         cells = [leaf.cell for leaf in layout.leaves]
-        receivers, touching = changed_margins(before, cells, [leaf.cell for leaf in made])
+        receivers, touching = changed_margins(before, cells, [leaf.cell for leaf in new_leaves])
         if self.old.margin_arcsec != self.notes.margin_arcsec or not before.margins:
             receivers = set(range(len(cells)))
         givers = sorted({k for receiver in receivers for k in touching[receiver]})
@@ -302,8 +304,8 @@ class _Build:
             for k in givers
         ]  # fmt: skip
         parts: dict[int, list[Path]] = {}
-        for found in of_tasks(self.engine.work(spool_edges, tasks)):
-            for receiver, path in found.items():
+        for files in of_tasks(self.engine.work(spool_edges, tasks)):
+            for receiver, path in files.items():
                 parts.setdefault(receiver, []).append(path)
         root = margin_folder(beside / "new", table)
         margins = [
@@ -312,9 +314,9 @@ class _Build:
         ]
         leaves: list[Leaf] = of_tasks(self.engine.work(make_margin, margins))
         old_root = margin_folder(self.path, table)
-        kept = {cell for k, cell in enumerate(cells) if k not in receivers}
+        cells_to_keep = {cell for k, cell in enumerate(cells) if k not in receivers}
         for leaf in before.margins:
-            if leaf.cell in kept:
+            if leaf.cell in cells_to_keep:
                 link(leaf_path(old_root, leaf.cell), leaf_path(root, leaf.cell))
                 leaves.append(leaf)
         return sorted(leaves, key=lambda leaf: leaf.cell.limits())
@@ -326,13 +328,13 @@ class _Build:
 def _carry_over(path: Path, new: Path, old: Notes, notes: Notes) -> None:
     """Take along what is not ours: notes of the user, what was published."""
     ours = {NOTES, *old.files, *notes.files, *TABLES}
-    for found in path.iterdir() if path.is_dir() else ():
-        if found.name in ours or found.name.startswith(PARTIAL):
+    for path_there in path.iterdir() if path.is_dir() else ():
+        if path_there.name in ours or path_there.name.startswith(PARTIAL):
             continue
-        if found.is_dir() and not found.is_symlink():
-            shutil.copytree(found, new / found.name, symlinks=True, copy_function=_link)
+        if path_there.is_dir() and not path_there.is_symlink():
+            shutil.copytree(path_there, new / path_there.name, symlinks=True, copy_function=_link)
         else:
-            _link(str(found), str(new / found.name))
+            _link(str(path_there), str(new / path_there.name))
 
 
 def _link(source: str, target: str) -> str:
@@ -396,5 +398,5 @@ def _recover(path: Path) -> None:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.rename(path)
-    for left in path.parent.glob(f"{PARTIAL}{escape(path.name)}-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in path.parent.glob(f"{PARTIAL}{escape(path.name)}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)

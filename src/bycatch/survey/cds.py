@@ -57,21 +57,23 @@ class TextColumn:
 
 def write(content: Content, batch: Batch) -> None:
     """Write the tables, the ReadMe that describes them, and each as a table for journals."""
-    described = {}
+    columns_and_lines = {}
     for name, table in content.tables.items():
         columns = text_columns(table, content.formats[name])
         lines = data_lines(columns)
         path = batch.folder / f"{name}.dat"
         batch.partial(path).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-        described[name] = (columns, lines)
+        columns_and_lines[name] = (columns, lines)
         mrt = batch.partial(batch.folder / f"{name}_mrt.txt")
         mrt.write_text(_mrt(content, name, columns, lines), encoding="ascii")
-    batch.partial(batch.folder / "ReadMe").write_text(_readme(content, described), encoding="ascii")
+    batch.partial(batch.folder / "ReadMe").write_text(
+        _readme(content, columns_and_lines), encoding="ascii"
+    )
 
 
 def text_columns(table: Table, formats: dict[str, str]) -> list[TextColumn]:
     """Return the columns of a table as text; those that are missing everywhere are left out."""
-    found = []
+    columns = []
     for name in table.colnames:
         column = table[name]
         mask = np.ma.getmaskarray(column)
@@ -79,13 +81,13 @@ def text_columns(table: Table, formats: dict[str, str]) -> list[TextColumn]:
             continue
         values = np.ma.getdata(column)
         unit = UNITS.get(str(column.unit), str(column.unit)) if column.unit else "---"
-        known = formats.get(name) or format_of(name, str(column.unit or ""))
-        form, cells = _cells(values, mask, known)
+        form_of_survey = formats.get(name) or format_of(name, str(column.unit or ""))
+        form, cells = _cells(values, mask, form_of_survey)
         meaning = ascii_words(str(column.description or name)).replace("\n", " ")
         if mask.any():
             meaning = f"? {meaning}"
-        found.append(TextColumn(LABELS.get(name, name), form, unit, meaning, cells))
-    return found
+        columns.append(TextColumn(LABELS.get(name, name), form, unit, meaning, cells))
+    return columns
 
 
 def _cells(values: Any, mask: Any, form: str) -> tuple[str, list[str]]:
@@ -98,12 +100,12 @@ def _cells(values: Any, mask: Any, form: str) -> tuple[str, list[str]]:
     elif kind == "f":
         finite = np.isfinite(values)
         mask = mask | ~finite
-        digits = _fixed(values[finite & ~mask], form)
+        digits = _fixed_format(values[finite & ~mask], form)
         words = [f"{value:{digits}}" for value in values]
     else:
         words = [ascii_words(str(value)) for value in values]
         mask = mask | (np.char.str_len(values.astype(str)) == 0)
-    words = ["" if gone else word for word, gone in zip(words, mask, strict=True)]
+    words = ["" if is_missing else word for word, is_missing in zip(words, mask, strict=True)]
     width = max(map(len, words), default=1) or 1
     if kind in "iu":
         return f"I{width}", [word.rjust(width) for word in words]
@@ -113,7 +115,7 @@ def _cells(values: Any, mask: Any, form: str) -> tuple[str, list[str]]:
     return f"A{width}", [word.ljust(width) for word in words]
 
 
-def _fixed(values: Any, form: str) -> str:
+def _fixed_format(values: Any, form: str) -> str:
     """Return a format of a fixed number of decimals: the standard has no other."""
     if form[-1] in "fe":
         return form
@@ -165,7 +167,9 @@ def _mrt(content: Content, name: str, columns: list[TextColumn], lines: list[str
     return "\n".join([*head, *lines]) + "\n"
 
 
-def _readme(content: Content, described: dict[str, tuple[list[TextColumn], list[str]]]) -> str:
+def _readme(
+    content: Content, columns_and_lines: dict[str, tuple[list[TextColumn], list[str]]]
+) -> str:
     title, authors = _head(content)
     numbers = content.notes.summary
     lines = [
@@ -190,11 +194,11 @@ def _readme(content: Content, described: dict[str, tuple[list[TextColumn], list[
         LINE,
         f" {'ReadMe':<14}{80:>7}{'.':>10}   This file",
     ]
-    for name, (_, rows) in described.items():
+    for name, (_, rows) in columns_and_lines.items():
         length = max(map(len, rows), default=0)
         lines.append(f" {name + '.dat':<14}{length:>7}{len(rows):>10}   {MEANING[name]}")
     lines += [LINE, ""]
-    for name, (columns, _) in described.items():
+    for name, (columns, _) in columns_and_lines.items():
         lines += [f"Byte-by-byte Description of file: {name}.dat", *bytes_of(columns), ""]
     return "\n".join([*lines, "=" * 80, f"(End){content.notes.creator:>75}"]) + "\n"
 

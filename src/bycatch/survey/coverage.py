@@ -38,13 +38,13 @@ MOC_ORDER = 17
 
 def coverage_of(group: Group) -> pa.Table:
     """Return how deep the images of a group are, cell by cell; from its objects without maps."""
-    found: dict[str, list[Any]] = {column.name: [] for column in COVERAGE}
+    values: dict[str, list[Any]] = {column.name: [] for column in COVERAGE}
 
     def enter(image: str, filter_name: str, cells: Ints, depth: Floats) -> None:
         for name, value in (("group", group.label), ("image", image), ("filter", filter_name)):
-            found[name] += [value] * len(cells)
-        found["cell"] += cells.tolist()
-        found["depth"] += depth.tolist()
+            values[name] += [value] * len(cells)
+        values["cell"] += cells.tolist()
+        values["depth"] += depth.tolist()
 
     for label, record in sorted(records_of(group).items()):
         paths = record.paths(Path(group.out))
@@ -59,15 +59,15 @@ def coverage_of(group: Group) -> pa.Table:
             enter(label, record.filter, *_by_cells(ra, dec, depth[y, x]))
         except (BycatchError, OSError, KeyError, ValueError, TypeError) as err:
             logger.debug("%s: no map of its depth: %s", label, err)
-    for name in sorted(set(filters_in(group.columns)) - set(found["filter"])):
+    for name in sorted(set(filters_in(group.columns)) - set(values["filter"])):
         objects = read_arrow(group.path("object"), ["ra", "dec", f"maglim_{name}"])
         ra, dec, depth = (
             np.array(objects[k].to_pylist(), dtype=float) for k in objects.column_names
         )
-        known = np.isfinite(depth)
-        enter("", name, *_by_cells(ra[known], dec[known], depth[known]))
+        has_depth = np.isfinite(depth)
+        enter("", name, *_by_cells(ra[has_depth], dec[has_depth], depth[has_depth]))
     schema = schema_of(COVERAGE, {})
-    return conform(library("pyarrow", "a survey").table(found), schema, found)
+    return conform(library("pyarrow", "a survey").table(values), schema, values)
 
 
 def _by_cells(ra: Floats, dec: Floats, depth: Floats) -> tuple[Ints, Floats]:
@@ -111,7 +111,7 @@ def depth_maps(coverage: pa.Table) -> dict[str, tuple[Ints, Floats, Ints]]:
     groups = np.array(columns["group"], dtype=str)[order]
     cells = np.array(columns["cell"], dtype=np.int64)[order]
     weight = 10.0 ** (0.8 * np.array(columns["depth"], dtype=float)[order])
-    found = {}
+    maps = {}
     for name in sorted(set(names.tolist())):
         own = names == name
         # What has no image is of a group, and of that one only.
@@ -122,8 +122,8 @@ def depth_maps(coverage: pa.Table) -> dict[str, tuple[Ints, Floats, Ints]]:
         unique, inverse = np.unique(cells[own][first], return_inverse=True)
         total = np.bincount(inverse, weight[own][first], len(unique))
         n = np.bincount(inverse, minlength=len(unique))
-        found[name] = unique, 1.25 * np.log10(total), n
-    return found
+        maps[name] = unique, 1.25 * np.log10(total), n
+    return maps
 
 
 def depth_hdus(name: str, cells: Ints, depth: Floats, n_images: Ints) -> fits.HDUList:
@@ -181,7 +181,7 @@ def area_deg2(moc: Any) -> float:
 
 def completeness_at(table: pa.Table) -> dict[str, float]:
     """Return, by filter, where half of the stars are found, AB: of the median image."""
-    found: dict[str, list[float]] = {}
+    limits: dict[str, list[float]] = {}
     rows = table.to_pylist()
     for image in sorted({row["image"] for row in rows}):
         own = [
@@ -191,6 +191,6 @@ def completeness_at(table: pa.Table) -> dict[str, float]:
         own.sort(key=lambda row: row["mag_low"])
         for row in own:
             if row["found"] is not None and row["found"] < 0.5:
-                found.setdefault(row["filter"], []).append(float(row["mag_low"]))
+                limits.setdefault(row["filter"], []).append(float(row["mag_low"]))
                 break
-    return {name: float(np.median(values)) for name, values in sorted(found.items())}
+    return {name: float(np.median(values)) for name, values in sorted(limits.items())}

@@ -40,8 +40,8 @@ def write_part(
     before = old / f"{name}.parquet"
     if before.is_file():
         rows = read_leaf(before)
-        gone = compute.is_in(rows["group"], value_set=pa.array(sorted(left_out), pa.string()))
-        parts.insert(0, rows.filter(compute.invert(gone)))
+        is_missing = compute.is_in(rows["group"], value_set=pa.array(sorted(left_out), pa.string()))
+        parts.insert(0, rows.filter(compute.invert(is_missing)))
     if not parts:
         return
     table = pa.concat_tables(parts)
@@ -121,21 +121,23 @@ def whole_table(
 
 def _counts(new: Path, notes: Notes, filters: Sequence[str]) -> dict[str, Any]:
     """Return how many objects there are, are real, and were detected in each filter."""
-    known = set(notes.tables["object"].columns)
-    used = {name: f"n_detected_{name}" for name in filters if f"n_detected_{name}" in known}
+    columns = set(notes.tables["object"].columns)
+    column_of = {name: f"n_detected_{name}" for name in filters if f"n_detected_{name}" in columns}
     total = {"n_objects": 0, "n_real": 0}
-    detected = dict.fromkeys(filters, 0)
+    n_detected = dict.fromkeys(filters, 0)
     root = catalog_folder(new, "object")
     for leaf in notes.tables["object"].leaves:
-        rows = read_leaf(leaf_path(root, leaf.cell), ["p_real", "duplicate_of", *used.values()])
+        rows = read_leaf(
+            leaf_path(root, leaf.cell), ["p_real", "duplicate_of", *column_of.values()]
+        )
         own = np.asarray(rows["duplicate_of"], dtype=np.int64) == 0
         real = np.asarray(rows["p_real"].fill_null(0.0), dtype=float) >= 0.5
         total["n_objects"] += int(own.sum())
         total["n_real"] += int((own & real).sum())
-        for name, column in used.items():
-            seen = np.asarray(rows[column].fill_null(0), dtype=np.int64) > 0
-            detected[name] += int((own & real & seen).sum())
-    return total | {name: {"n_detected": n} for name, n in detected.items()}
+        for name, column in column_of.items():
+            has_detection = np.asarray(rows[column].fill_null(0), dtype=np.int64) > 0
+            n_detected[name] += int((own & real & has_detection).sum())
+    return total | {name: {"n_detected": n} for name, n in n_detected.items()}
 
 
 def _schema(schemas: Mapping[str, pa.Schema]) -> dict[str, Any]:

@@ -22,16 +22,16 @@ _BY_UNIT = {
 FEW = ".5g"
 
 
-def format_of(name: str, unit: str, known: str = "") -> str:
+def format_of(name: str, unit: str, form_of_column: str = "") -> str:
     """Return the format of a column of floating point numbers.
 
     Parameters
     ----------
     name, unit : of the column
-    known : what the registry says of it; it counts
+    form_of_column : what the registry says of it; it counts
     """
-    if known:
-        return known.removeprefix("%")
+    if form_of_column:
+        return form_of_column.removeprefix("%")
     for pattern, form in _BY_NAME:
         if re.fullmatch(pattern, name):
             return form

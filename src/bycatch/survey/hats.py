@@ -70,7 +70,7 @@ def write_catalog(
     survey: Path, table: str, layout: Layout, schema: pa.Schema, notes: Notes
 ) -> list[str]:
     """Write what describes a table; return the names of what is in its collection."""
-    made = {
+    builder = {
         "hats_builder": f"bycatch v{__version__}",
         "hats_creation_date": notes.made,
         "hats_version": HATS_VERSION,
@@ -88,8 +88,8 @@ def write_catalog(
         "obs_title": f"{notes.name}: {table}",
     }
     folder = catalog_folder(survey, table)
-    _describe(folder, {**common, "dataproduct_type": KIND[table], **made}, layout.leaves, schema)
-    collection = {"obs_collection": table, "hats_primary_table_url": table, **made}
+    _describe(folder, {**common, "dataproduct_type": KIND[table], **builder}, layout.leaves, schema)
+    collection = {"obs_collection": table, "hats_primary_table_url": table, **builder}
     if layout.margins:
         rows = sum(leaf.rows for leaf in layout.margins)
         margin = {
@@ -99,7 +99,7 @@ def write_catalog(
             "dataproduct_type": "margin",
             "hats_primary_table_url": table,
             "hats_margin_threshold": f"{notes.margin_arcsec:g}",
-            **made,
+            **builder,
         }
         _describe(margin_folder(survey, table), margin, layout.margins, schema)
         collection |= {"all_margins": f"{table}_margin", "default_margin": f"{table}_margin"}
@@ -122,11 +122,11 @@ def _describe(
 
 def _properties(path: Path, values: Mapping[str, str]) -> None:
     """Write a file of properties, as Java reads it."""
-    lines = [f"{key}={_escaped(value)}" for key, value in values.items()]
+    lines = [f"{key}={_escape(value)}" for key, value in values.items()]
     path.write_text("#HATS catalog\n" + "\n".join(lines) + "\n", encoding="ascii")
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     r"""Return a value for a file of properties: all but ASCII as \uXXXX."""
     text = text.replace("\\", "\\\\").replace("\n", "\\n")
     return text.encode("ascii", "backslashreplace").decode().replace("\\x", "\\u00")

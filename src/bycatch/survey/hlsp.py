@@ -38,8 +38,8 @@ def file_name(content: Content, product: str, filters: str = "") -> str:
     filters : '' for all of them: their names while they are few, else ``multi``
     """
     release = content.release
-    listed = "-".join(name.lower() for name in content.filters)
-    element = filters.lower() or (listed if len(content.filters) <= 3 else "multi")
+    filters_in_name = "-".join(name.lower() for name in content.filters)
+    element = filters.lower() or (filters_in_name if len(content.filters) <= 3 else "multi")
     name = f"hlsp_{release.project}_hst_acs_{release.name}_{element}_{release.version}_{product}"
     if len(name) > MOST_LETTERS:
         raise SettingsError(
@@ -99,7 +99,7 @@ def _add_cards(path: Path, content: Content, product: str, filters: str = "") ->
 
 def _readme(content: Content, batch: Batch) -> str:
     release, numbers = content.release, content.notes.summary
-    listed = "\n".join(f"  {path.name}" for path in sorted(batch.paths))
+    file_list = "\n".join(f"  {path.name}" for path in sorted(batch.paths))
     columns = [
         f"  {name:<28} {column.unit or '':<24} {column.description or ''}"
         for name, column in content.tables["objects"].columns.items()
@@ -111,7 +111,7 @@ def _readme(content: Content, batch: Batch) -> str:
         f"{len(content.tables['objects'])} objects in {numbers['n_images']} images, filters "
         f"{', '.join(content.filters)}. What the images show, how they were measured, and how deep "
         "they are is in the file methods.txt, the works to cite in references.bib.\n\n"
-        f"Files\n{listed}\n\n"
+        f"Files\n{file_list}\n\n"
         "cat: a star or galaxy per row. epoch-cat: each of them in each image (object_id joins "
         "them). image-list: the images. depth-map: HEALPix, 5 sigma of a point source. moc: what "
         "is covered. manifest.csv: all files with their checksums, and the HST images that they "
@@ -122,11 +122,11 @@ def _readme(content: Content, batch: Batch) -> str:
 
 def write_manifest(content: Content, batch: Batch) -> None:
     """Write the list of all files with their checksums, and of the images that they come from."""
-    made = sorted(batch.paths)
+    paths = sorted(batch.paths)
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("file", "bytes", "sha256", "from"))
-    for path in made:
+    for path in paths:
         partial = batch.beside(path)
         digest = checksum(partial).removeprefix("sha256:")
         words = (path.name, partial.stat().st_size, digest, "")
@@ -138,8 +138,8 @@ def write_manifest(content: Content, batch: Batch) -> None:
 
 
 def _images(images: Table) -> list[tuple[str, str, str, str]]:
-    found = {
+    images_and_digests = {
         (printable(str(row["image"])), str(row["checksum"]).removeprefix("sha256:"))
         for row in images
     }
-    return [("", "", digest, cell_words(image)) for image, digest in sorted(found)]
+    return [("", "", digest, cell_words(image)) for image, digest in sorted(images_and_digests)]

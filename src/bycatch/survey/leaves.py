@@ -65,17 +65,17 @@ class SpoolResult:
 
 def spool(task: SpoolTask) -> SpoolResult:
     """Write the rows of a group to files of their own."""
-    known: Duplicates = duplicates(task.group, task.better)
+    doubles: Duplicates = duplicates(task.group, task.better)
     counts = {}
     for table, schema in task.schemas.items():
-        rows = merged_rows([rows_of(task.group, table, schema, known)], schema)
+        rows = merged_rows([rows_of(task.group, table, schema, doubles)], schema)
         ids = np.asarray(rows["_healpix_29"], dtype=np.int64)
         cells, n = np.unique(cells_at(ids, MOST_ORDER), return_counts=True)
         counts[table] = dict(zip(cells.tolist(), n.tolist(), strict=True))
         write_leaf(rows, spool_path(task.folder, table, task.number))
     for name, making in OF_IMAGES.items():
         write_leaf(making(task.group), spool_path(task.folder, name, task.number))
-    return SpoolResult(counts, len(known.same_id), len(known.other_id))
+    return SpoolResult(counts, len(doubles.same_id), len(doubles.other_id))
 
 
 def spool_path(folder: Path, table: str, number: int) -> Path:
@@ -116,17 +116,17 @@ def make_leaf(task: LeafTask) -> Leaf:
     for path in (*task.old, *task.new):
         rows = read_leaf(path)
         at = np.asarray(rows["_healpix_29"], dtype=np.int64)
-        kept = (at >= low) & (at < high)
+        is_inside = (at >= low) & (at < high)
         if path in task.old and task.gone:
-            of_gone = compute.is_in(rows["group"], value_set=pa.array(sorted(task.gone)))
-            kept &= ~np.asarray(of_gone, dtype=bool)
-        parts.append(conform(rows.filter(kept), task.schema, {}))
+            is_of_missing = compute.is_in(rows["group"], value_set=pa.array(sorted(task.gone)))
+            is_inside &= ~np.asarray(is_of_missing, dtype=bool)
+        parts.append(conform(rows.filter(is_inside), task.schema, {}))
     table = merged_rows(parts, task.schema)
     write_leaf(table, task.path)
-    return Leaf(task.cell.order, task.cell.pixel, len(table), _counted(table))
+    return Leaf(task.cell.order, task.cell.pixel, len(table), _rows_by_group(table))
 
 
-def _counted(table: pa.Table) -> dict[str, int]:
+def _rows_by_group(table: pa.Table) -> dict[str, int]:
     counts = Counter(table["group"].to_pylist())
     return {str(label): n for label, n in sorted(counts.items())}
 
@@ -148,7 +148,7 @@ class Plan:
 def plan_leaves(
     roots: tuple[Path, Path],
     before: Layout,
-    gone: frozenset[str],
+    missing: frozenset[str],
     new: Sequence[tuple[Path, Mapping[int, int]]],
     schema: pa.Schema,
     most_rows: int,
@@ -161,35 +161,35 @@ def plan_leaves(
     ----------
     roots : folders of the catalog before and of the new one
     before : how it was
-    gone : groups whose rows of before are left out: removed and changed ones
+    missing : groups whose rows of before are left out: removed and changed ones
     new : files with new rows, and their numbers of rows by cells of `MOST_ORDER`
     schema : of the table
     most_rows : of a partition
     remake : make all partitions again, since the columns differ
     """
     old_root, root = roots
-    added: Counter[int] = Counter()
+    new_counts: Counter[int] = Counter()
     for _, counts in new:
-        added.update(counts)
-    known = Partitions([leaf.cell for leaf in before.leaves])
-    new_cells = np.array(sorted(added), dtype=np.int64)
-    touched = set(known.of(new_cells << (2 * (ORDER - MOST_ORDER))).tolist()) - {-1}
-    touched |= {
-        k for k, leaf in enumerate(before.leaves) if remake or not gone.isdisjoint(leaf.groups)
+        new_counts.update(counts)
+    partitions = Partitions([leaf.cell for leaf in before.leaves])
+    new_cells = np.array(sorted(new_counts), dtype=np.int64)
+    stale = set(partitions.of(new_cells << (2 * (ORDER - MOST_ORDER))).tolist()) - {-1}
+    stale |= {
+        k for k, leaf in enumerate(before.leaves) if remake or not missing.isdisjoint(leaf.groups)
     }
-    counts = added
-    for k, leaf in enumerate(_ordered(before.leaves)):
-        if k in touched:
-            counts.update(_remaining(leaf_path(old_root, leaf.cell), gone))
+    counts = new_counts
+    for k, leaf in enumerate(_in_sky_order(before.leaves)):
+        if k in stale:
+            counts.update(_remaining(leaf_path(old_root, leaf.cell), missing))
         else:  # as one cell in it: it has no more rows than a partition may have
             counts[leaf.pixel << (2 * (MOST_ORDER - leaf.order))] += leaf.rows
     plan = Plan()
-    untouched = {
-        leaf.cell: leaf for k, leaf in enumerate(_ordered(before.leaves)) if k not in touched
+    same = {
+        leaf.cell: leaf for k, leaf in enumerate(_in_sky_order(before.leaves)) if k not in stale
     }
     for cell in partition({c: n for c, n in counts.items() if n > 0}, most_rows):
-        if cell in untouched:
-            plan.kept.append(untouched[cell])
+        if cell in same:
+            plan.kept.append(same[cell])
             continue
         low, high = cell.limits()
         old = [
@@ -200,22 +200,22 @@ def plan_leaves(
         shift = 2 * (MOST_ORDER - cell.order)
         files = [path for path, cells in new if any(c >> shift == cell.pixel for c in cells)]
         plan.tasks.append(
-            LeafTask(leaf_path(root, cell), cell, tuple(old), gone, tuple(files), schema)
+            LeafTask(leaf_path(root, cell), cell, tuple(old), missing, tuple(files), schema)
         )
     return plan
 
 
-def _ordered(leaves: Iterable[Leaf]) -> list[Leaf]:
+def _in_sky_order(leaves: Iterable[Leaf]) -> list[Leaf]:
     return sorted(leaves, key=lambda leaf: leaf.cell.limits())
 
 
-def _remaining(path: Path, gone: frozenset[str]) -> dict[int, int]:
+def _remaining(path: Path, missing: frozenset[str]) -> dict[int, int]:
     """Return how many rows of a partition stay, by cells of `MOST_ORDER`."""
     rows = read_leaf(path, ["_healpix_29", "group"])
     cells = cells_at(np.asarray(rows["_healpix_29"], dtype=np.int64), MOST_ORDER)
-    kept = ~np.isin(np.asarray(rows["group"].to_pylist(), dtype=str), sorted(gone))
-    found, n = np.unique(cells[kept], return_counts=True)
-    return dict(zip(found.tolist(), n.tolist(), strict=True))
+    stays = ~np.isin(np.asarray(rows["group"].to_pylist(), dtype=str), sorted(missing))
+    unique_cells, n = np.unique(cells[stays], return_counts=True)
+    return dict(zip(unique_cells.tolist(), n.tolist(), strict=True))
 
 
 def link(source: Path, target: Path) -> None:
@@ -248,13 +248,13 @@ def spool_edges(task: EdgeTask) -> dict[int, Path]:
     rows = read_leaf(leaf_path(task.root, task.cells[task.own]))
     ra, dec = (np.asarray(rows[name], dtype=float) for name in ("ra", "dec"))
     near = margin_rows(ra, dec, task.own, partitions, task.margin_arcsec)
-    found = {}
+    files = {}
     for receiver, which in sorted(near.items()):
         if receiver in task.receivers:
             path = task.folder / f"{task.own}_{receiver}.parquet"
             write_leaf(rows.take(which), path)
-            found[receiver] = path
-    return found
+            files[receiver] = path
+    return files
 
 
 @dataclass(frozen=True)
@@ -271,12 +271,12 @@ def make_margin(task: MarginTask) -> Leaf:
     """Write the margin of a partition."""
     table = merged_rows([read_leaf(path).cast(task.schema) for path in task.parts], task.schema)
     write_leaf(table, task.path)
-    return Leaf(task.cell.order, task.cell.pixel, len(table), _counted(table))
+    return Leaf(task.cell.order, task.cell.pixel, len(table), _rows_by_group(table))
 
 
 def neighbours(partitions: Partitions) -> list[set[int]]:
     """Return which partitions touch each one."""
-    found: list[set[int]] = [set() for _ in partitions.cells]
+    sets: list[set[int]] = [set() for _ in partitions.cells]
     for order in {cell.order for cell in partitions.cells}:
         own = [k for k, cell in enumerate(partitions.cells) if cell.order == order]
         around = neighbours_of(np.array([partitions.cells[k].pixel for k in own]), order)
@@ -284,26 +284,26 @@ def neighbours(partitions: Partitions) -> list[set[int]]:
         there = partitions.of(around.ravel() << (2 * (ORDER - order))).reshape(around.shape)
         for k, others in zip(own, np.where(around >= 0, there, -1).T, strict=True):
             for other in set(others.tolist()) - {-1, k}:
-                found[k].add(other)
-                found[other].add(k)
-    return found
+                sets[k].add(other)
+                sets[other].add(k)
+    return sets
 
 
 def changed_margins(
-    before: Layout, cells: Sequence[Cell], made: Iterable[Cell]
+    before: Layout, cells: Sequence[Cell], new_cells: Iterable[Cell]
 ) -> tuple[set[int], list[set[int]]]:
     """Return the numbers of the partitions whose margins are made, and who touches whom."""
     partitions = Partitions(cells)
     touching = neighbours(partitions)
     number = {cell: k for k, cell in enumerate(partitions.cells)}
-    changed = {number[cell] for cell in made}
+    numbers = {number[cell] for cell in new_cells}
     # Where a partition went away, its neighbours lose what they had of it.
     away = {leaf.cell for leaf in before.leaves} - set(cells)
     if away:
         old = Partitions([*cells, *away]) if _are_apart([*cells, *away]) else None
-        changed |= set(number.values()) if old is None else _beside(old, away, number)
-    receivers = set(changed)
-    for k in changed:
+        numbers |= set(number.values()) if old is None else _beside(old, away, number)
+    receivers = set(numbers)
+    for k in numbers:
         receivers |= touching[k]
     return receivers, touching
 
@@ -334,9 +334,9 @@ def of_tasks(results: Iterable[tuple[int, Any]]) -> list[Any]:
     """
     from bycatch.engines import LostTask
 
-    found = {}
+    result_of = {}
     for number, result in results:
         if isinstance(result, LostTask):
             raise OSError(f"a worker died: {result.reason}")
-        found[number] = result
-    return [found[number] for number in sorted(found)]
+        result_of[number] = result
+    return [result_of[number] for number in sorted(result_of)]

@@ -97,16 +97,16 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path) -> str:
     n_aligned = sum(grade in ALIGNED for grade in grades)
     frame = floats(images, "frame_err")
     depth = ", ".join(
-        f"{name} {found['median_depth_mag']:.2f}"
-        for name, found in numbers["filters"].items()
-        if found["median_depth_mag"] is not None
+        f"{name} {of_filter['median_depth_mag']:.2f}"
+        for name, of_filter in numbers["filters"].items()
+        if of_filter["median_depth_mag"] is not None
     )
     half = ", ".join(
-        f"{name} {found['half_found_mag']:.2f}"
-        for name, found in numbers["filters"].items()
-        if found["half_found_mag"] is not None
+        f"{name} {of_filter['half_found_mag']:.2f}"
+        for name, of_filter in numbers["filters"].items()
+        if of_filter["half_found_mag"] is not None
     )
-    hours = sum(found["exptime_h"] for found in numbers["filters"].values())
+    hours = sum(of_filter["exptime_h"] for of_filter in numbers["filters"].values())
     radii = ", ".join(f"{radius:g}" for radius in first.measure.radii_px)
     parts = [
         f"We used {numbers['n_images']} drizzled images of HST/ACS in "
@@ -148,10 +148,10 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path) -> str:
 def bibtex(notes: Notes, tables: dict[str, Table]) -> str:
     """Return the works to cite as BibTeX: of what was used."""
     grades = [str(grade) for grade in tables["images"]["grade"]]
-    unused = set() if any(grade in ALIGNED for grade in grades) else {"gaia"}
+    left_out = set() if any(grade in ALIGNED for grade in grades) else {"gaia"}
     entries = []
     for key, (kind, author, title, year, rest) in WORKS.items():
-        if key in unused:
+        if key in left_out:
             continue
         values: dict[str, Any] = {"author": author.format(), "title": title, "year": year, **rest}
         if key == "bycatch":
@@ -163,12 +163,12 @@ def bibtex(notes: Notes, tables: dict[str, Table]) -> str:
 
 def settings_text(notes: Notes) -> str:
     """Return the settings of the folders that the survey is made of, as TOML."""
-    found = _settings(notes)
-    if not found:
+    outs_and_settings = _settings(notes)
+    if not outs_and_settings:
         return "# the settings are not known any more\n"
     parts = []
-    for k, (out, settings) in enumerate(found):
-        if k and settings == found[0][1]:
+    for k, (out, settings) in enumerate(outs_and_settings):
+        if k and settings == outs_and_settings[0][1]:
             continue
         mark = "" if not k else "# "
         text = to_toml(settings)
@@ -190,8 +190,8 @@ def _version(name: str) -> str:
 
 
 def _median(values: Any) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else None
+    finite_values = values[np.isfinite(values)]
+    return float(np.median(finite_values)) if len(finite_values) else None
 
 
 def _number(value: float | None, digits: str) -> str:

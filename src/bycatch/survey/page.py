@@ -52,7 +52,7 @@ def front_page(notes: Notes, outlines: Sequence[str]) -> str:
         f"<td>{len(notes.tables[t].leaves)}</td><td>{escape(MEANING[t])}</td></tr>"
         for t in TABLES
     )
-    asked = "".join(
+    questions = "".join(
         f'<p>{escape(question)}</p><pre>bycatch query {name} "{escape(sql)}"</pre>'
         for question, sql in examples(notes)
     )
@@ -70,7 +70,7 @@ def front_page(notes: Notes, outlines: Sequence[str]) -> str:
 of the artificial stars are found, if they were put in (<code>bycatch inject</code>).</p>
 <h2>Tables</h2><table><tr><th>table</th><th>rows</th><th>partitions</th><th>a row is</th></tr>
 {tables}</table><p>{files}</p>
-<h2>Questions</h2>{asked}
+<h2>Questions</h2>{questions}
 <p>In Python: <code>bycatch.open_survey("{name}").cone(ra, dec, radius_arcsec)</code>.</p>
 </body></html>
 """

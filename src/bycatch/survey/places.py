@@ -45,7 +45,7 @@ def sky_table(positions: Positions) -> Table:
     return Table({"ra": positions.first, "dec": positions.second})
 
 
-def positions_of(given: Table | SkyCoord) -> tuple[Floats, Floats]:
+def positions_of(positions: Table | SkyCoord) -> tuple[Floats, Floats]:
     """Return right ascension and declination of positions, degrees.
 
     Raises
@@ -53,14 +53,14 @@ def positions_of(given: Table | SkyCoord) -> tuple[Floats, Floats]:
     SettingsError
         The table has no columns of positions.
     """
-    if isinstance(given, SkyCoord):
-        at = given.icrs
+    if isinstance(positions, SkyCoord):
+        at = positions.icrs
         return np.atleast_1d(at.ra.deg), np.atleast_1d(at.dec.deg)
-    lower = {name.lower(): name for name in given.colnames}
+    lower = {name.lower(): name for name in positions.colnames}
     for ra, dec in zip(_RA, _DEC, strict=True):
         if ra in lower and dec in lower:
-            return floats(given, lower[ra]), floats(given, lower[dec])
+            return floats(positions, lower[ra]), floats(positions, lower[dec])
     raise SettingsError(
-        f"no positions among the columns {', '.join(given.colnames)}",
+        f"no positions among the columns {', '.join(positions.colnames)}",
         hint="call them ra and dec, in degrees",
     )

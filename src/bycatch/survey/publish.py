@@ -59,16 +59,16 @@ def publish_survey(
     if is_survey(path):
         return _write(content_of(path, release), kind, target)
     with tempfile.TemporaryDirectory() as scratch:
-        built = build_survey([path], Path(scratch) / release.name)
-        return _write(content_of(built.path, release), kind, target)
+        survey = build_survey([path], Path(scratch) / release.name)
+        return _write(content_of(survey.path, release), kind, target)
 
 
 def _plain(name: str) -> str:
     """Return a name in the letters that MAST allows for a target."""
-    found = re.sub(r"[^a-z0-9.+-]+", "-", name.lower()).strip("-.")[:30]
-    if not found:
+    plain = re.sub(r"[^a-z0-9.+-]+", "-", name.lower()).strip("-.")[:30]
+    if not plain:
         raise SettingsError(f"'{name}' can't stand in names of files", hint="give --name")
-    return found
+    return plain
 
 
 def _write(content: Content, kind: str, target: Path) -> list[Path]:

@@ -84,7 +84,7 @@ class Survey:
             for table in TABLES
         }
         self._files: dict[tuple[str, Cell], tuple[Any, Ints, Ints]] = {}
-        self._connection = self._connected()
+        self._connection = self._connect()
 
     def __enter__(self) -> Survey:
         return self
@@ -129,7 +129,7 @@ class Survey:
 
     def columns(self, table: str = "object") -> Table:
         """Return the names, units, UCDs and descriptions of the columns of a table."""
-        about = self._about[self._known(table)]
+        about = self._about[self._check_table(table)]
         return Table(
             {
                 "name": list(about),
@@ -187,14 +187,16 @@ class Survey:
                 hint="right ascension and declination in degrees, the radius in arcsec",
             )
         ranges = cone_ranges(ra_deg, dec_deg, radius_arcsec / 3600.0)
-        rows = self._in_ranges(ranges, self._known(table), columns, ("ra", "dec"))
+        rows = self._in_ranges(ranges, self._check_table(table), columns, ("ra", "dec"))
         far = separation_arcsec(np.asarray(rows["ra"]), np.asarray(rows["dec"]), ra_deg, dec_deg)
         order = np.argsort(far, kind="stable")
         order = order[far[order] <= radius_arcsec]
         pa = library("pyarrow", "a survey")
-        names = self._wanted(table, columns)
-        found = rows.select(names).take(order).append_column("separation", pa.array(far[order]))
-        return self._table_of(found, [table])
+        names = self._column_names(table, columns)
+        nearest_first = (
+            rows.select(names).take(order).append_column("separation", pa.array(far[order]))
+        )
+        return self._table_of(nearest_first, [table])
 
     def box(
         self,
@@ -218,7 +220,7 @@ class Survey:
             west, east = west % 360.0, east % 360.0
             joint = "AND" if west <= east else "OR"
             inside += f" AND (ra >= {west!r} {joint} ra <= {east!r})"
-        names = self._names(self._known(table), columns)
+        names = self._names(self._check_table(table), columns)
         return self._answer(
             f'SELECT {names} FROM "{table}" WHERE {inside} ORDER BY _healpix_29', [table]
         )
@@ -281,8 +283,8 @@ class Survey:
         pa = library("pyarrow", "a cross-match")
         ra, dec = positions_of(positions)
         rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90))
-        wanted = columns if columns is not None else self._usual()
-        names = self._names("object", wanted, "o.")
+        column_names = columns if columns is not None else self._usual()
+        names = self._names("object", column_names, "o.")
         order = cone_order(radius_arcsec / 3600.0)
         cells = cells_at(healpix_ids(ra[rows], dec[rows]), order)
         around = neighbours_of(cells, order)  # (9, N)
@@ -314,28 +316,28 @@ class Survey:
 
     # ---- how they are asked --------------------------------------------------------------
 
-    def _connected(self) -> Any:
+    def _connect(self) -> Any:
         duckdb = library("duckdb", "a query")
-        found = duckdb.connect(":memory:")
+        connection = duckdb.connect(":memory:")
         folders = [catalog_folder(self.path, table) / "dataset" for table in TABLES]
-        quoted = ", ".join(_quoted(str(folder)) for folder in folders)
+        paths_allowed = ", ".join(_quote(str(folder)) for folder in folders)
         for setting in (
             "temp_directory = ''",
-            f"allowed_directories = [{quoted}]",
+            f"allowed_directories = [{paths_allowed}]",
             "python_enable_replacements = false",
             "autoinstall_known_extensions = false",
             "autoload_known_extensions = false",
             "parquet_metadata_cache = true",
             "enable_external_access = false",
         ):
-            found.execute(f"SET {setting}")
+            connection.execute(f"SET {setting}")
         for table in TABLES:
             paths = [self._path(table, k) for k in range(len(self._partitions[table].cells))]
             # Of a table without rows: its columns.
             paths = paths or [catalog_folder(self.path, table) / "dataset" / "_common_metadata"]
-            found.execute(f'CREATE VIEW "{table}" AS SELECT * FROM {_source(paths)}')
-        found.execute("SET lock_configuration = true")
-        return found
+            connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM {_source(paths)}')
+        connection.execute("SET lock_configuration = true")
+        return connection
 
     def _path(self, table: str, number: int) -> Path:
         return leaf_path(catalog_folder(self.path, table), self._partitions[table].cells[number])
@@ -352,7 +354,7 @@ class Survey:
         Not by DuckDB: to take in a query with all columns takes it longer than to answer it.
         """
         pa = library("pyarrow", "a survey")
-        names = list(dict.fromkeys([*self._wanted(table, columns), *more]))
+        names = list(dict.fromkeys([*self._column_names(table, columns), *more]))
         parts = []
         by_leaf: dict[Cell, list[tuple[int, int]]] = {}
         for cell, low, high in self._partitions[table].in_ranges(ranges):
@@ -363,17 +365,19 @@ class Survey:
             if not groups.size:
                 continue
             ids = np.asarray(file.read_row_groups(groups, ["_healpix_29"])["_healpix_29"])
-            kept = np.any([(ids >= a) & (ids < b) for a, b in within], axis=0)
-            if kept.any():
-                parts.append(file.read_row_groups(groups, names, use_threads=False).filter(kept))
+            is_inside = np.any([(ids >= a) & (ids < b) for a, b in within], axis=0)
+            if is_inside.any():
+                parts.append(
+                    file.read_row_groups(groups, names, use_threads=False).filter(is_inside)
+                )
         if parts:
             return pa.concat_tables(parts)
         return read_schema(catalog_folder(self.path, table)).empty_table()
 
     def _file(self, table: str, cell: Cell) -> tuple[Any, Ints, Ints]:
         """Return a partition, and the least and greatest cell of its row groups."""
-        known = self._files.get((table, cell))
-        if known is None:
+        entry = self._files.get((table, cell))
+        if entry is None:
             parquet = library("pyarrow.parquet", "a survey")
             file = parquet.ParquetFile(leaf_path(catalog_folder(self.path, table), cell))
             column = file.schema_arrow.get_field_index("_healpix_29")
@@ -382,8 +386,8 @@ class Survey:
                 for k in range(file.metadata.num_row_groups)
             ]
             low, high = (np.array([getattr(s, k) for s in limits]) for k in ("min", "max"))
-            known = self._files[table, cell] = (file, low, high)
-        return known
+            entry = self._files[table, cell] = (file, low, high)
+        return entry
 
     def _answer(self, query: Any, tables: Sequence[str] = TABLES) -> Table:
         """Return the answer to a query over some tables."""
@@ -396,42 +400,44 @@ class Survey:
             about |= self._about[table]
         return astropy_table(rows, about)
 
-    def _known(self, table: str) -> str:
+    def _check_table(self, table: str) -> str:
         if table not in TABLES:
             raise SettingsError(f"no table '{table}'", hint=f"there are {', '.join(TABLES)}")
         return table
 
     def _names(self, table: str, columns: Collection[str] | None, prefix: str = "") -> str:
         """Return columns as SQL, quoted."""
-        return ", ".join(f'{prefix}"{name}"' for name in self._wanted(table, columns))
+        return ", ".join(f'{prefix}"{name}"' for name in self._column_names(table, columns))
 
-    def _wanted(self, table: str, columns: Collection[str] | None) -> list[str]:
+    def _column_names(self, table: str, columns: Collection[str] | None) -> list[str]:
         """Return the names of columns that are wanted, and there."""
-        known = self.notes.tables[table].columns
-        wanted = [c for c in known if c != "_healpix_29"] if columns is None else list(columns)
-        unknown = [name for name in wanted if name not in known]
-        if unknown or not wanted:
+        columns_there = self.notes.tables[table].columns
+        names = (
+            [c for c in columns_there if c != "_healpix_29"] if columns is None else list(columns)
+        )
+        lacking = [name for name in names if name not in columns_there]
+        if lacking or not names:
             raise SettingsError(
-                f"the table {table} has no column '{', '.join(unknown)}'",
+                f"the table {table} has no column '{', '.join(lacking)}'",
                 hint="survey.columns() lists the columns",
             )
-        return wanted
+        return names
 
     def _usual(self) -> list[str]:
         """Return the columns of objects that most want to see."""
-        known = self.notes.tables["object"].columns
-        filters = filters_in(known)
-        wanted = ["object_id", "ra", "dec", "p_real", "p_star", "flags", "duplicate_of"]
-        wanted += [f"{name}_{f}" for f in filters for name in ("mag", "mag_err")]
-        return [name for name in wanted if name in known]
+        columns_there = self.notes.tables["object"].columns
+        filters = filters_in(columns_there)
+        names = ["object_id", "ra", "dec", "p_real", "p_star", "flags", "duplicate_of"]
+        names += [f"{name}_{f}" for f in filters for name in ("mag", "mag_err")]
+        return [name for name in names if name in columns_there]
 
 
 def _source(paths: Sequence[Path]) -> str:
-    listed = ", ".join(_quoted(str(path)) for path in paths)
-    return f"read_parquet([{listed}], hive_partitioning = false)"
+    path_list = ", ".join(_quote(str(path)) for path in paths)
+    return f"read_parquet([{path_list}], hive_partitioning = false)"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 

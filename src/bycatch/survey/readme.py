@@ -17,7 +17,7 @@ def examples(notes: Notes) -> list[tuple[str, str]]:
     """Return questions and their SQL, with filters that the survey has."""
     filters = list(notes.summary.get("filters", {})) or ["F606W"]
     first, last = filters[0], filters[-1]
-    found = [
+    questions = [
         (
             "Bright stars",
             f"SELECT object_id, ra, dec, mag_{last} FROM object "
@@ -35,7 +35,7 @@ def examples(notes: Notes) -> list[tuple[str, str]]:
     ]
     if first != last and f"colour_{first}_{last}" in notes.tables["object"].columns:
         colour = f"colour_{first}_{last}"
-        found.insert(
+        questions.insert(
             1,
             (
                 "Red objects",
@@ -44,7 +44,7 @@ def examples(notes: Notes) -> list[tuple[str, str]]:
                 f"AND colour_limit_{first}_{last} = 0",
             ),
         )
-    return found
+    return questions
 
 
 def readme(notes: Notes) -> str:

@@ -80,7 +80,7 @@ def content_of(survey: Path, release: Release) -> Content:
     if not release.everything:
         real = np.ma.filled(np.ma.asarray(objects["p_real"]), 0.0) >= REAL
         tables["objects"] = objects[real & (np.asarray(objects["duplicate_of"]) == 0)]
-        known = np.isin(epochs["object_id"], tables["objects"]["object_id"])
-        tables["epochs"] = epochs[known]
+        is_of_object = np.isin(epochs["object_id"], tables["objects"]["object_id"])
+        tables["epochs"] = epochs[is_of_object]
     filters = sorted(notes.summary["filters"], key=filter_order)
     return Content(release, notes, tables, formats, filters, survey)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bycatch")
 
 
-def rows_of(group: Group, table: str, schema: pa.Schema, known: Duplicates) -> pa.Table:
+def rows_of(group: Group, table: str, schema: pa.Schema, doubles: Duplicates) -> pa.Table:
     """Return the rows of a group in a table of a survey, in its schema.
 
     Parameters
@@ -33,7 +33,7 @@ def rows_of(group: Group, table: str, schema: pa.Schema, known: Duplicates) -> p
     group : where they are
     table : object, epoch, image, or exposure
     schema : of the table
-    known : objects that better groups have
+    doubles : objects that better groups have
     """
     making: dict[str, Callable[[Group, Duplicates], tuple[pa.Table, dict[str, Any]]]] = {
         "object": _objects,
@@ -41,7 +41,7 @@ def rows_of(group: Group, table: str, schema: pa.Schema, known: Duplicates) -> p
         "image": _images,
         "exposure": _exposures,
     }
-    rows, values = making[table](group, known)
+    rows, values = making[table](group, doubles)
     values["group"] = [group.label] * len(rows)
     values["_healpix_29"] = healpix_ids(_numbers(rows, values, "ra"), _numbers(rows, values, "dec"))
     return conform(rows, schema, values)
@@ -51,21 +51,21 @@ def _numbers(rows: pa.Table, values: Mapping[str, Any], name: str) -> Floats:
     return np.asarray(values[name] if name in values else rows[name], dtype=float)
 
 
-def _objects(group: Group, known: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
+def _objects(group: Group, doubles: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
     table = read_arrow(group.path("object"))
     ids = np.asarray(table["object_id"], dtype=np.int64)
-    kept = ~np.isin(ids, list(known.same_id))
-    table, ids = table.filter(kept), ids[kept]
-    return table, {"duplicate_of": [known.other_id.get(int(k), 0) for k in ids]}
+    stays = ~np.isin(ids, list(doubles.same_id))
+    table, ids = table.filter(stays), ids[stays]
+    return table, {"duplicate_of": [doubles.other_id.get(int(k), 0) for k in ids]}
 
 
-def _epochs(group: Group, known: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
+def _epochs(group: Group, doubles: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
     objects = read_arrow(group.path("object"), ["object_id", "ra", "dec"])
     table = read_arrow(group.path("epoch"))
     ids = np.asarray(table["object_id"], dtype=np.int64)
     images = np.asarray(table["image"].to_pylist(), dtype=str)
     # Of an object that has its row from elsewhere: what images say that are nowhere else.
-    twice = np.isin(ids, list(known.same_id)) & np.isin(images, list(known.images))
+    twice = np.isin(ids, list(doubles.same_id)) & np.isin(images, list(doubles.images))
     table, ids = table.filter(~twice), ids[~twice]
     names = np.asarray(objects["object_id"], dtype=np.int64)
     order = np.argsort(names)
@@ -82,8 +82,8 @@ def _images(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
     }
     for label in table["image"].to_pylist():
         record = records.get(label)
-        seen = image_footprint(group, label, record)
-        ra, dec = seen.centre if seen else (group.ra_deg, group.dec_deg)
+        footprint = image_footprint(group, label, record)
+        ra, dec = footprint.centre if footprint else (group.ra_deg, group.dec_deg)
         summary = _summary(record)
         for name, value in {
             "ra": ra,
@@ -91,8 +91,8 @@ def _images(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
             "field": label.split("/")[0],
             "zeropoint_ab": summary.get("zeropoint_ab"),
             "depth": summary.get("depth_mag"),
-            "area": shared_area_arcmin2(seen, seen) if seen else None,
-            "footprint": stc_s(seen) if seen else "",
+            "area": shared_area_arcmin2(footprint, footprint) if footprint else None,
+            "footprint": stc_s(footprint) if footprint else "",
             "checksum": record.checksum if record else "",
         }.items():
             values[name].append(value)
@@ -104,8 +104,8 @@ def _exposures(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
     names = ("exposure", "image", "filter", "ra", "dec", "mjd", "exptime")
     values: dict[str, list[Any]] = {name: [] for name in names}
     for label, record in sorted(records_of(group).items()):
-        seen = image_footprint(group, label, record)
-        ra, dec = seen.centre if seen else (group.ra_deg, group.dec_deg)
+        footprint = image_footprint(group, label, record)
+        ra, dec = footprint.centre if footprint else (group.ra_deg, group.dec_deg)
         times = _times(record.paths(Path(group.out)).folder / record.name)
         for name in record.exposures:
             mjd, exptime = (_or_none(v) for v in times.get(name, (np.nan, np.nan)))
@@ -121,7 +121,7 @@ def _exposures(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
 
 def records_of(group: Group) -> dict[str, ImageRecord]:
     """Return the records of the images of a group, by their names; of those that can be read."""
-    found = {}
+    records = {}
     for field in sorted({label.split("/")[0] for label in group.images}):
         try:
             state = read_field(Path(group.out), field)
@@ -131,8 +131,8 @@ def records_of(group: Group) -> dict[str, ImageRecord]:
         for record in state.images:
             label = f"{field}/{record.place}"
             if label in group.images:
-                found[label] = record
-    return found
+                records[label] = record
+    return records
 
 
 def image_footprint(group: Group, label: str, record: ImageRecord | None) -> Footprint | None:
@@ -159,11 +159,11 @@ def corners_of(text: str) -> tuple[Floats, Floats]:
 
 
 def _summary(record: ImageRecord | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for name in ("measure", "finalize"):
         stage = record.stages.get(name) if record else None
-        found |= stage.summary if stage else {}
-    return found
+        numbers |= stage.summary if stage else {}
+    return numbers
 
 
 def _times(path: Path) -> dict[str, tuple[float, float]]:

@@ -56,14 +56,14 @@ def shapes_of(objects: Table) -> list[Shape]:
     major, minor, angle = (
         floats(objects, name) for name in ("semimajor_arcsec", "semiminor_arcsec", "pa_deg")
     )
-    found = []
+    shapes = []
     for k, kind in enumerate(kinds):
         a, b, pa = RADIUS_ARCSEC, RADIUS_ARCSEC, 0.0
         if kind == "extended" and np.isfinite(major[k] + minor[k] + angle[k]):
             a, b, pa = float(major[k]), float(minor[k]), float(angle[k])
         ra, dec = float(objects["ra"][k]), float(objects["dec"][k])
-        found.append(Shape(int(objects["object_id"][k]), kind, ra, dec, a, b, pa))
-    return found
+        shapes.append(Shape(int(objects["object_id"][k]), kind, ra, dec, a, b, pa))
+    return shapes
 
 
 def kinds_of(objects: Table) -> list[str]:
@@ -72,12 +72,12 @@ def kinds_of(objects: Table) -> list[str]:
     p_real, p_cr = (
         np.nan_to_num(floats(objects, n), nan=v) for n, v in (("p_real", 1.0), ("p_cr", 0.0))
     )
-    extended = np.isfinite(floats(objects, "semimajor_arcsec"))
-    flagged = (flags & int(Flag.SATURATED | Flag.EDGE)) > 0
-    listed = np.asarray(objects["origin"]) == _OF_LIST
-    chosen = np.select(
-        [listed, p_cr > _HALF, p_real < _HALF, flagged, extended],
+    is_extended = np.isfinite(floats(objects, "semimajor_arcsec"))
+    has_flag = (flags & int(Flag.SATURATED | Flag.EDGE)) > 0
+    is_of_list = np.asarray(objects["origin"]) == _OF_LIST
+    kinds = np.select(
+        [is_of_list, p_cr > _HALF, p_real < _HALF, has_flag, is_extended],
         ["listed", "cosmic ray", "not real", "flagged", "extended"],
         "point",
     )
-    return [str(name) for name in chosen]
+    return [str(name) for name in kinds]

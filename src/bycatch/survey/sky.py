@@ -65,18 +65,18 @@ def partition(counts: Mapping[int, int], most_rows: int) -> dict[Cell, int]:
         for pixel, n in levels[-1].items():
             above[pixel >> 2] += n
         levels.append(above)
-    found: dict[Cell, int] = {}
+    partitions: dict[Cell, int] = {}
     open_cells = {Cell(0, pixel): n for pixel, n in levels[MOST_ORDER].items() if n}
     while open_cells:
         cell, n = open_cells.popitem()
         if n <= most_rows or cell.order == MOST_ORDER:
-            found[cell] = n
+            partitions[cell] = n
             continue
         below = levels[MOST_ORDER - cell.order - 1]
         for pixel in range(4 * cell.pixel, 4 * cell.pixel + 4):
             if below[pixel]:
                 open_cells[Cell(cell.order + 1, pixel)] = below[pixel]
-    return dict(sorted(found.items(), key=lambda item: item[0].limits()))
+    return dict(sorted(partitions.items(), key=lambda item: item[0].limits()))
 
 
 class Partitions:
@@ -106,12 +106,12 @@ class Partitions:
 
     def in_ranges(self, ranges: Iterable[tuple[int, int]]) -> list[tuple[Cell, int, int]]:
         """Return the parts of ranges of cells that each partition holds."""
-        found = []
+        parts = []
         for low, high in ranges:
             for k in np.flatnonzero((self._first < high) & (self._last > low)):
                 first, last = max(low, int(self._first[k])), min(high, int(self._last[k]))
-                found.append((self.cells[k], first, last))
-        return found
+                parts.append((self.cells[k], first, last))
+        return parts
 
 
 def margin_rows(
@@ -143,15 +143,15 @@ def margin_rows(
         return {}
     # A corner of another partition may enter the circle between two of its points: it is taken
     # a little larger than the margin.
-    found: dict[int, list[Ints]] = {}
+    rows_of: dict[int, list[Ints]] = {}
     angle = np.linspace(0.0, 2.0 * np.pi, CIRCLE_POINTS, endpoint=False)
     radius = np.repeat([1.1 * margin_arcsec, 0.55 * margin_arcsec], CIRCLE_POINTS)
     for part in np.array_split(rows, len(rows) // 4096 + 1):
         ra, dec = _offset(ra_deg[part, None], dec_deg[part, None], radius, np.tile(angle, 2))
         there = partitions.of(healpix_ids(ra.ravel(), dec.ravel())).reshape(len(part), -1)
         for number in np.unique(there[(there >= 0) & (there != own)]).tolist():
-            found.setdefault(number, []).append(part[(there == number).any(axis=1)])
-    return {number: np.concatenate(parts) for number, parts in found.items()}
+            rows_of.setdefault(number, []).append(part[(there == number).any(axis=1)])
+    return {number: np.concatenate(parts) for number, parts in rows_of.items()}
 
 
 def _offset(

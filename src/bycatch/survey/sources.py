@@ -66,7 +66,7 @@ class Group:
         return path if path.exists() else table_path(folder, self.name, KINDS[table])
 
 
-def found_groups(outs: Sequence[Path], known: Iterable[Group]) -> list[Group]:
+def found_groups(outs: Sequence[Path], old_groups: Iterable[Group]) -> list[Group]:
     """Return the groups of output folders, with the labels that a survey has given before.
 
     Raises
@@ -74,9 +74,9 @@ def found_groups(outs: Sequence[Path], known: Iterable[Group]) -> list[Group]:
     SettingsError
         A folder has no groups.
     """
-    before = {(group.out, group.name): group for group in known}
-    taken = {group.label for group in before.values()}
-    found: dict[tuple[str, str], Group] = {}
+    before = {(group.out, group.name): group for group in old_groups}
+    labels_in_use = {group.label for group in before.values()}
+    groups: dict[tuple[str, str], Group] = {}
     for out in dict.fromkeys(Path(out).absolute() for out in outs):
         states = [state for state in read_groups(out) if state.outputs]
         if not states:
@@ -85,8 +85,8 @@ def found_groups(outs: Sequence[Path], known: Iterable[Group]) -> list[Group]:
             )
         for state in states:
             old = before.get((str(out), state.name))
-            label = old.label if old else _free(state.name, taken)
-            taken.add(label)
+            label = old.label if old else _free(state.name, labels_in_use)
+            labels_in_use.add(label)
             group = Group(label, str(out), state.name, _content(out, state), images=state.images)
             if old and old.content == group.content:
                 group.columns = old.columns
@@ -94,28 +94,33 @@ def found_groups(outs: Sequence[Path], known: Iterable[Group]) -> list[Group]:
                 group.radius_deg = old.radius_deg
             else:
                 _look(group)
-            found[str(out), state.name] = group
-    return list(found.values())
+            groups[str(out), state.name] = group
+    return list(groups.values())
 
 
 def _content(out: Path, state: GroupState) -> str:
     proofs = sorted((name, proof.checksum) for name, proof in state.outputs.items() if proof)
-    known = (REVISION, state.key, proofs, [_injected(out, label) for label in state.images])
-    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+    facts = (
+        REVISION,
+        state.key,
+        proofs,
+        [_completeness_stamp(out, label) for label in state.images],
+    )
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def _injected(out: Path, label: str) -> tuple[int, int] | None:
+def _completeness_stamp(out: Path, label: str) -> tuple[int, int] | None:
     """Return size and time of the completeness of an image, where it was measured."""
     try:
-        found = (out / f"{label}_completeness.ecsv").stat()
+        status = (out / f"{label}_completeness.ecsv").stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free(name: str, labels_in_use: set[str]) -> str:
     number, label = 1, name
-    while label in taken:
+    while label in labels_in_use:
         number += 1
         label = f"{name}_{number}"
     return label
@@ -154,21 +159,23 @@ def better_groups(groups: Sequence[Group]) -> dict[str, list[Group]]:
 
     Better is what has more images; among equals, what comes first by folder and name.
     """
-    seen = [group for group in groups if group.radius_deg >= 0]
-    found: dict[str, list[Group]] = {group.label: [] for group in groups}
-    if len({group.out for group in seen}) < 2:
-        return found
-    at = unit_vectors(np.array([g.ra_deg for g in seen]), np.array([g.dec_deg for g in seen]))
-    radius = np.radians([group.radius_deg for group in seen])
+    with_sky = [group for group in groups if group.radius_deg >= 0]
+    better: dict[str, list[Group]] = {group.label: [] for group in groups}
+    if len({group.out for group in with_sky}) < 2:
+        return better
+    at = unit_vectors(
+        np.array([g.ra_deg for g in with_sky]), np.array([g.dec_deg for g in with_sky])
+    )
+    radius = np.radians([group.radius_deg for group in with_sky])
     for i, j in cKDTree(at).query_pairs(float(2.0 * radius.max() + 1e-5), output_type="ndarray"):
-        a, b = seen[i], seen[j]
+        a, b = with_sky[i], with_sky[j]
         if a.out == b.out or np.linalg.norm(at[i] - at[j]) > radius[i] + radius[j] + 1e-5:
             continue
         first, second = sorted((a, b), key=_worth)
-        found[second.label].append(first)
-    for others in found.values():
+        better[second.label].append(first)
+    for others in better.values():
         others.sort(key=_worth)
-    return found
+    return better
 
 
 def _worth(group: Group) -> tuple[int, str, str]:
@@ -207,8 +214,8 @@ def duplicates(group: Group, better: Sequence[Group]) -> Duplicates:
         far, nearest = cKDTree(there).query(at, distance_upper_bound=_chord(SAME_ARCSEC))
         for row in np.flatnonzero(np.isfinite(far)).tolist():
             other.setdefault(int(ids[row]), int(their_ids[np.asarray(nearest)[row]]))
-    named = {own: their for own, their in other.items() if own not in same}
-    return Duplicates(frozenset(same), named, frozenset(images))
+    partner_of = {own: their for own, their in other.items() if own not in same}
+    return Duplicates(frozenset(same), partner_of, frozenset(images))
 
 
 def _places(group: Group) -> tuple[Ints, Floats]:

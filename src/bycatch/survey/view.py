@@ -69,16 +69,18 @@ def read_view(out: Path, group: str = "") -> GroupView:
         raise SettingsError(f"{out}: no group '{name}'", hint=f"there are {', '.join(names[:10])}")
     state, folder = read_group(out, name), group_folder(out, name)
     objects = read_table(table_path(folder, name, "objects"))
-    listed = read_table(table_path(folder, name, "images"))
-    times = dict(zip(listed["image"].tolist(), floats(listed, "exptime").tolist(), strict=True))
+    image_table = read_table(table_path(folder, name, "images"))
+    times = dict(
+        zip(image_table["image"].tolist(), floats(image_table, "exptime").tolist(), strict=True)
+    )
     images: dict[str, tuple[str, ImageRecord]] = {}
     for label in sorted(state.images, key=lambda label: -times.get(label, 0.0)):
         field, name_of_filter, _ = label.split("/")
         for record in read_field(out, field).images:
             if f"{field}/{record.place}" == label:
                 images.setdefault(name_of_filter, (label, record))
-    ordered = sorted(images, key=filter_order)
-    return GroupView(name, objects, {f: images[f] for f in ordered})
+    filters = sorted(images, key=filter_order)
+    return GroupView(name, objects, {f: images[f] for f in filters})
 
 
 # ---- regions ---------------------------------------------------------------------------------
@@ -87,10 +89,10 @@ def read_view(out: Path, group: str = "") -> GroupView:
 def write_regions(out: str | Path, group: str = "") -> Path:
     """Write the objects of a group as ds9 regions, with shapes and colours by kind."""
     out = Path(out)
-    shown = read_view(out, group)
-    path = own_folder(out / FOLDER) / f"{shown.name}.reg"
+    view = read_view(out, group)
+    path = own_folder(out / FOLDER) / f"{view.name}.reg"
     with atomic(path) as partial:
-        partial.write_text(object_regions(shown.objects), "utf-8")
+        partial.write_text(object_regions(view.objects), "utf-8")
     return path
 
 
@@ -111,28 +113,28 @@ def send_group(out: str | Path, group: str = "", client: Any = None) -> list[str
         No hub runs.
     """
     out = Path(out)
-    shown = read_view(out, group)
-    path = own_folder(out / FOLDER) / f"{shown.name}.vot"
+    view = read_view(out, group)
+    path = own_folder(out / FOLDER) / f"{view.name}.vot"
     with atomic(path) as partial:
         creator = f"bycatch {__version__}"
-        write_votable(partial, {"objects": shown.objects}, shown.name, creator)
-    messages = [("table.load.votable", path, shown.name)]
-    for label, record in shown.images.values():
+        write_votable(partial, {"objects": view.objects}, view.name, creator)
+    messages = [("table.load.votable", path, view.name)]
+    for label, record in view.images.values():
         image = record.paths(out).folder / record.name
         if image.exists():
             messages.append(("image.load.fits", image, label))
     own = client or _client()
-    sent = []
+    sentences = []
     try:
         for kind, file, name in messages:
             words = {"url": file.resolve().as_uri(), "name": name}
             words |= {"table-id": name} if kind.startswith("table") else {"image-id": name}
             own.notify_all({"samp.mtype": kind, "samp.params": words})
-            sent.append(f"{kind}: {name}")
+            sentences.append(f"{kind}: {name}")
     finally:
         if client is None:
             own.disconnect()
-    return sent
+    return sentences
 
 
 def samp() -> Any:
@@ -163,16 +165,16 @@ def _client() -> Any:
 def view_group(out: str | Path, group: str = "") -> Path:
     """Write a page that shows the objects of a group over its images; return it."""
     out = Path(out)
-    shown = read_view(out, group)
-    shapes = shapes_of(shown.objects)
+    view = read_view(out, group)
+    shapes = shapes_of(view.objects)
     panels = [
         _panel(out, label, record, shapes, number)
-        for number, (label, record) in enumerate(shown.images.values())
+        for number, (label, record) in enumerate(view.images.values())
     ]
-    path = own_folder(out / FOLDER) / f"{shown.name}.html"
+    path = own_folder(out / FOLDER) / f"{view.name}.html"
     with atomic(path) as partial:
-        partial.write_text(_page(shown, shapes, panels), encoding="utf-8")
-    write_regions(out, shown.name)
+        partial.write_text(_page(view, shapes, panels), encoding="utf-8")
+    write_regions(out, view.name)
     return path
 
 
@@ -199,9 +201,9 @@ def _panel(out: Path, label: str, record: ImageRecord, shapes: list[Shape], numb
         if -20 < a < nx + 20 and -20 < b < ny + 20
     )
     image = f'<image href="{uri}" width="{nx}" height="{ny}"/>' if uri else ""
-    hidden = "" if number == 0 else " hidden"
+    attribute = "" if number == 0 else " hidden"
     return (
-        f'<figure data-number="{number}"{hidden}><figcaption>{escape(label)}</figcaption>'
+        f'<figure data-number="{number}"{attribute}><figcaption>{escape(label)}</figcaption>'
         f'<svg viewBox="0 0 {nx} {ny}" role="img" aria-label="{escape(label)}">{image}{marks}</svg>'
         "</figure>"
     )
@@ -272,7 +274,7 @@ document.querySelector("#load").onclick = event => {
 """
 
 
-def _page(shown: GroupView, shapes: list[Shape], panels: list[str]) -> str:
+def _page(view: GroupView, shapes: list[Shape], panels: list[str]) -> str:
     from bycatch.tangent import direction, unit_vectors
 
     ra, dec = (np.array([getattr(s, k) for s in shapes]) for k in ("ra_deg", "dec_deg"))
@@ -289,7 +291,7 @@ def _page(shown: GroupView, shapes: list[Shape], panels: list[str]) -> str:
     }
     buttons = "".join(
         f'<button data-show="{number}">{escape(name)}</button>'
-        for number, name in enumerate(shown.images)
+        for number, name in enumerate(view.images)
     )
     counts = {kind: sum(s.kind == kind for s in shapes) for kind in WORDS}
     legend = "".join(
@@ -302,9 +304,9 @@ def _page(shown: GroupView, shapes: list[Shape], panels: list[str]) -> str:
         f"const ALADIN = {json.dumps(ALADIN)}; const OBJECTS = {json.dumps(objects)};{SCRIPT}"
     ).replace("</", "<\\/")
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(shown.name)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(view.name)}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
-<h1>{escape(shown.name)}</h1><p>{len(shapes)} objects. {legend}</p>
+<h1>{escape(view.name)}</h1><p>{len(shapes)} objects. {legend}</p>
 <p>{buttons}<button id="load">Aladin Lite (asks the network)</button> <span id="said"></span></p>
 {"".join(panels)}<div id="aladin" hidden></div><script>{script}</script></body></html>
 """

@@ -25,12 +25,12 @@ def of_each(images: Iterable[T], work: Callable[[T], R], label: Callable[[T], st
     n_done, failures = 0, []
     for image in images:
         try:
-            found = work(image)
+            result = work(image)
         except Exception as err:  # noqa: BLE001
             failures.append((image, err))
             continue
         n_done += 1
-        yield found
+        yield result
     if failures and not n_done:
         raise failures[0][1]
     for image, failure in failures:

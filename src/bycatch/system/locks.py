@@ -134,8 +134,8 @@ class Lock:
         OSError
             The lock file can't be read now.
         """
-        seen = _look(self.path)
-        return seen is not None and seen.content == self._content
+        sight = _look(self.path)
+        return sight is not None and sight.content == self._content
 
     def release(self) -> None:
         """Give the lock back, if it is still ours; a forked process has none to give back."""
@@ -241,38 +241,38 @@ def _attempt(path: Path, name: str, content: bytes) -> bool:
     """
     if _appears(path, content):
         return True
-    seen = _look(path)
-    if seen is None:
+    sight = _look(path)
+    if sight is None:
         return False
-    if not _is_stale(path, seen):
-        raise LockHeld.by(_holder(seen), path)
-    claim = path.with_name(f"{name}.{hashlib.sha256(seen.content).hexdigest()[:16]}.claim")
+    if not _is_stale(path, sight):
+        raise LockHeld.by(_holder(sight), path)
+    claim = path.with_name(f"{name}.{hashlib.sha256(sight.content).hexdigest()[:16]}.claim")
     claim_content = _new_content()
     if not _attempt(claim, name, claim_content):
         return False
     try:
-        taken = _look(path) == seen and _is_removed(path, seen) and _appears(path, content)
+        is_ours = _look(path) == sight and _is_removed(path, sight) and _appears(path, content)
     finally:
         _give_back(claim, claim_content)
-    if taken:
-        logger.warning("%s: taken over from a run that has ended: %s", path, _holder(seen).words())
-    return taken
+    if is_ours:
+        logger.warning("%s: taken over from a run that has ended: %s", path, _holder(sight).words())
+    return is_ours
 
 
-def _is_stale(path: Path, seen: _Sight) -> bool:
-    holder = _holder(seen)
+def _is_stale(path: Path, sight: _Sight) -> bool:
+    holder = _holder(sight)
     if holder.host and (holder.host, holder.boot) == (socket.gethostname(), boot()):
         running = _is_running(holder.pid, holder.started)
         if running is not None:
             return not running
     # Either sign: a heartbeat in the future is no heartbeat of a holder that goes on.
-    return abs(_now_ns(path) - seen.beat_ns) > STALE_S * 1e9
+    return abs(_now_ns(path) - sight.beat_ns) > STALE_S * 1e9
 
 
-def _is_running(pid: int, started: int | None) -> bool | None:
+def _is_running(pid: int, start_ticks: int | None) -> bool | None:
     """Tell whether a process of this host goes on; None if that can't be known."""
-    if started is not None and (found := _start_ticks(pid)) is not None:
-        return found == started
+    if start_ticks is not None and (ticks := _start_ticks(pid)) is not None:
+        return ticks == start_ticks
     if os.name == "nt":  # os.kill would end it there
         return None
     try:
@@ -311,11 +311,11 @@ def _new_content() -> bytes:
     return json.dumps(asdict(holder) | {"token": secrets.token_hex(16)}).encode() + b"\n"
 
 
-def _holder(seen: _Sight | None) -> Holder:
+def _holder(sight: _Sight | None) -> Holder:
     """Return who holds a lock that was seen; if it does not say, somebody unknown."""
     try:
-        found: Any = json.loads(seen.content) if seen else {}
-        holder = Holder(*(found[name] for name in Holder.__dataclass_fields__))
+        record: Any = json.loads(sight.content) if sight else {}
+        holder = Holder(*(record[name] for name in Holder.__dataclass_fields__))
         if (
             _is_text(holder.host)
             and holder.host
@@ -328,7 +328,7 @@ def _holder(seen: _Sight | None) -> Holder:
             return holder
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
-    moment = datetime.fromtimestamp(seen.beat_ns / 1e9 if seen else time.time(), UTC)
+    moment = datetime.fromtimestamp(sight.beat_ns / 1e9 if sight else time.time(), UTC)
     return Holder("", 0, moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
@@ -405,25 +405,27 @@ def _is_linked(draft: Path, path: Path) -> bool:
     return True
 
 
-def _is_removed(path: Path, seen: _Sight) -> bool:
+def _is_removed(path: Path, sight: _Sight) -> bool:
     """Remove a stale lock; tell whether what was there was still that one, untouched."""
     aside = _beside(path, "old")
     try:
         path.rename(aside)
     except FileNotFoundError:
         return False
-    found = _look(aside)
-    if found != seen:  # its holder goes on after all, or has released it and another one has it
+    removed_sight = _look(aside)
+    if (
+        removed_sight != sight
+    ):  # its holder goes on after all, or has released it and another one has it
         with contextlib.suppress(OSError):
             _is_linked(aside, path)
     with contextlib.suppress(OSError):  # a folder is moved aside and kept: its content is unknown
         aside.unlink()
-    return found == seen
+    return removed_sight == sight
 
 
 def _give_back(path: Path, content: bytes) -> None:
-    seen = _look(path)
-    if seen is not None and seen.content == content:
+    sight = _look(path)
+    if sight is not None and sight.content == content:
         path.unlink(missing_ok=True)
 
 

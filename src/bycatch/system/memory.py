@@ -77,8 +77,8 @@ def n_killed() -> int | None:
     container or a batch job has a limit of its own: only a rise of the number means something.
     """
     counts = [_oom_kills(path) for path in (VMSTAT, *_group_counters())]
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    numbers = [count for count in counts if count is not None]
+    return sum(numbers) if numbers else None
 
 
 def _group_counters() -> list[Path]:
@@ -87,14 +87,14 @@ def _group_counters() -> list[Path]:
         lines = GROUPS.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return []
-    found = []
+    files = []
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if not controllers:
-            found.append(GROUP_FOLDER / group.lstrip("/") / "memory.events")
+            files.append(GROUP_FOLDER / group.lstrip("/") / "memory.events")
         elif "memory" in controllers.split(","):
-            found.append(GROUP_FOLDER / "memory" / group.lstrip("/") / "memory.oom_control")
-    return found
+            files.append(GROUP_FOLDER / "memory" / group.lstrip("/") / "memory.oom_control")
+    return files
 
 
 def _oom_kills(path: Path) -> int | None:

@@ -17,7 +17,7 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def ascii_words(text: str) -> str:
@@ -50,7 +50,7 @@ def all_printable(value: Any) -> Any:
     return value
 
 
-def _escaped(letter: str) -> str:
+def _escape(letter: str) -> str:
     number = ord(letter)
     if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
         return f"\\x{number - 0xDC00:02x}"

@@ -157,18 +157,18 @@ class FakeArchive:
 
     def _observations(self, words: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows = {}
-        for name, stored in self.files.items():
-            row = observation_row(name, stored)
+        for name, file in self.files.items():
+            row = observation_row(name, file)
             if all(passes(row, one) for one in words["filters"]) and is_inside(row, words):
                 rows[row["obsid"]] = row
         return list(rows.values())
 
     def _products(self, obsids: Iterable[str]) -> list[dict[str, Any]]:
-        wanted, rows = set(obsids), []
-        for name, stored in self.files.items():
-            observation = observation_row(name, stored)
-            if str(observation["obsid"]) in wanted:
-                rows += product_rows(name, stored, observation)
+        ids, rows = set(obsids), []
+        for name, file in self.files.items():
+            observation = observation_row(name, file)
+            if str(observation["obsid"]) in ids:
+                rows += product_rows(name, file, observation)
         return rows + (self.extra_rows if rows else [])
 
 
@@ -203,16 +203,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         uri = query.get("uri", [address.path])[0]
         name = unquote(uri).rsplit("/", 1)[-1]
-        stored = self.home.files.get(name)
-        if stored is None or ("/bucket/" in self.path and not self.home.in_bucket(name)):
+        file = self.home.files.get(name)
+        if file is None or ("/bucket/" in self.path and not self.home.in_bucket(name)):
             self._send(404, b"no such file", {})
             return
-        if not stored.public and self.headers.get("Authorization") != f"token {self.home.token}":
+        if not file.public and self.headers.get("Authorization") != f"token {self.home.token}":
             self._send(401, b"unauthorized", {})
             return
-        moved = "moved" in query
-        fault = "" if moved else self.home.faulty(name, self.home.count(name))
-        _Sending(self, name, stored, fault).send()
+        is_redirect = "moved" in query
+        fault = "" if is_redirect else self.home.faulty(name, self.home.count(name))
+        _Sending(self, name, file, fault).send()
 
     def _path_of(self, uri: str) -> dict[str, Any]:
         name = uri.rsplit("/", 1)[-1]
@@ -229,17 +229,17 @@ class _Handler(BaseHTTPRequestHandler):
         if "Content-Length" in headers and not headers["Content-Length"]:
             self.send_header("Connection", "close")
             self.close_connection = True
-        sent = 0
+        n_sent = 0
         end = len(body) if stop < 0 else min(stop, len(body))
         pace = self.home.pace_bytes_per_s if status in {200, 206} and "uri=" in self.path else 0
         step = 4096 if pace else 1 << 16
-        asked = Request(self.command, self.path, dict(self.headers), status, 0)
-        self.home.asked.append(asked)
+        request = Request(self.command, self.path, dict(self.headers), status, 0)
+        self.home.asked.append(request)
         try:
             self.end_headers()
-            while sent < end:
-                piece = body[sent : min(sent + step, end)]
-                sent = asked.n_bytes = sent + len(piece)
+            while n_sent < end:
+                piece = body[n_sent : min(n_sent + step, end)]
+                n_sent = request.n_bytes = n_sent + len(piece)
                 self.wfile.write(piece)
                 if pace:
                     time.sleep(len(piece) / pace)
@@ -252,8 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
 class _Sending:
     """The answer to a request for a file, with a fault or without."""
 
-    def __init__(self, handler: _Handler, name: str, stored: StoredFile, fault: str) -> None:
-        self.handler, self.name, self.stored, self.fault = handler, name, stored, fault
+    def __init__(self, handler: _Handler, name: str, file: StoredFile, fault: str) -> None:
+        self.handler, self.name, self.stored, self.fault = handler, name, file, fault
         self.random = np.random.default_rng(abs(hash((name, fault))) % 2**32)
 
     def send(self) -> None:
@@ -280,12 +280,15 @@ class _Sending:
             self.stored.content = reprocessed(self.stored.content)
         body, headers = self._body(), self._headers()
         status, start, stop = 200, 0, len(body)
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.handler.headers.get("Range", ""))
+        range_match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.handler.headers.get("Range", ""))
         condition = self.handler.headers.get("If-Range", "")
-        known = not condition or condition in {headers.get("ETag"), headers.get("Last-Modified")}
-        if asked and (known or self.fault == "mixed") and self.fault != "no range":
-            start = int(asked[1])
-            stop = min(int(asked[2]) + 1, stop) if asked[2] else stop
+        is_same_version = not condition or condition in {
+            headers.get("ETag"),
+            headers.get("Last-Modified"),
+        }
+        if range_match and (is_same_version or self.fault == "mixed") and self.fault != "no range":
+            start = int(range_match[1])
+            stop = min(int(range_match[2]) + 1, stop) if range_match[2] else stop
             if start >= len(body):
                 headers["Content-Range"] = f"bytes */{len(body)}"
                 self.handler._send(416, b"", headers)
@@ -295,12 +298,12 @@ class _Sending:
             status = 206
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
         part = body[start:stop]
-        cut = len(part) // 3 if self.fault == "cut" else -1
+        cut_at = len(part) // 3 if self.fault == "cut" else -1
         if self.fault == "slow":
             time.sleep(0.05)
         if self.fault == "no length":
             headers["Content-Length"] = ""
-        self.handler._send(status, part, headers, cut)
+        self.handler._send(status, part, headers, cut_at)
 
     def _body(self) -> bytes:
         """Return what is sent in place of the file, or the file."""

@@ -102,35 +102,35 @@ def small_drc(
     return file.getvalue()
 
 
-def observation_row(name: str, stored: StoredFile) -> dict[str, Any]:
+def observation_row(name: str, file: StoredFile) -> dict[str, Any]:
     """Return an observation, as advSearch.json has them."""
     obs_id = name.removesuffix(".fits").rsplit("_", 1)[0]
     number = int(hashlib.sha256(obs_id.encode()).hexdigest()[:8], 16)
     return {
         "dataproduct_type": "image", "calib_level": 3, "obs_collection": "HST", "obs_id": obs_id,
-        "target_name": "ANY", "s_ra": stored.ra_deg, "s_dec": stored.dec_deg, "t_min": 57402.0,
+        "target_name": "ANY", "s_ra": file.ra_deg, "s_dec": file.dec_deg, "t_min": 57402.0,
         "t_max": 57402.1, "t_exptime": 1550.0, "wavelength_region": "OPTICAL",
-        "filters": stored.filter, "em_min": 0, "em_max": 0, "target_classification": "",
+        "filters": file.filter, "em_min": 0, "em_max": 0, "target_classification": "",
         "obs_title": "", "t_obs_release": 57767.0, "instrument_name": "ACS/WFC",
-        "proposal_pi": "", "proposal_id": stored.program, "project": "HST", "s_region": "",
-        "jpegURL": None, "dataURL": None, "dataRights": _rights(stored), "obsid": number,
+        "proposal_pi": "", "proposal_id": file.program, "project": "HST", "s_region": "",
+        "jpegURL": None, "dataURL": None, "dataRights": _rights(file), "obsid": number,
         "objID": number + 1,
     }  # fmt: skip
 
 
-def _rights(stored: StoredFile) -> str:
-    return "PUBLIC" if stored.public else "EXCLUSIVE_ACCESS"
+def _rights(file: StoredFile) -> str:
+    return "PUBLIC" if file.public else "EXCLUSIVE_ACCESS"
 
 
 def product_rows(
-    name: str, stored: StoredFile, observation: Mapping[str, Any]
+    name: str, file: StoredFile, observation: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the products of an observation, as products.json has them."""
     rows = []
     root = name.removesuffix(".fits").rsplit("_", 1)[0]
     for kind, size in (("flc", 168_000_000), ("spt", 90_000), ("drc", 0)):
         filename = name if kind == "drc" else f"{root}_{kind}.fits"
-        listed = stored.listed_bytes
+        n_bytes = file.listed_bytes
         rows.append(
             {
                 "_selected_": None,
@@ -140,7 +140,7 @@ def product_rows(
                 "obs_id": observation["obs_id"],
                 "description": f"DADS {kind.upper()} file",
                 "type": "D",
-                "dataURI": (kind == "drc" and stored.uri) or f"mast:HST/product/{filename}",
+                "dataURI": (kind == "drc" and file.uri) or f"mast:HST/product/{filename}",
                 "productType": "SCIENCE",
                 "productGroupDescription": None,
                 "productSubGroupDescription": kind.upper(),
@@ -148,9 +148,9 @@ def product_rows(
                 "project": "HAP-SVM" if kind_of(name) == "hap" else "CALACS",
                 "prvversion": None,
                 "productFilename": filename,
-                "size": size or (len(stored.content) if listed is None else listed),
+                "size": size or (len(file.content) if n_bytes is None else n_bytes),
                 "parent_obsid": observation["obsid"],
-                "dataRights": _rights(stored),
+                "dataRights": _rights(file),
             }
         )
     return rows
@@ -176,10 +176,10 @@ def is_inside(row: Mapping[str, Any], words: Mapping[str, Any]) -> bool:
 
 def archive_of(names: Iterable[str], **options: Any) -> dict[str, StoredFile]:
     """Return small files of some names; fields lie apart on the sky."""
-    found = {}
+    files = {}
     for k, name in enumerate(names):
         number = int(hashlib.sha256(field_of_name(name).encode()).hexdigest()[:6], 16)
         ra_deg, dec_deg = 360 * number / 2**24, 60 * ((number * 0.618) % 1) - 30
         content = small_drc(name, seed=k, **options)
-        found[name] = StoredFile(content, ra_deg=ra_deg, dec_deg=dec_deg)
-    return found
+        files[name] = StoredFile(content, ra_deg=ra_deg, dec_deg=dec_deg)
+    return files

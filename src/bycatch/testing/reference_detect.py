@@ -68,8 +68,8 @@ def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
     background, _ = box_maps(image.sci, image.valid, *common, percent)
     typical = np.median(image.exptime_map_s[image.valid])
     depth = np.sqrt(np.maximum(image.exptime_map_s, 0) / typical).astype(np.float32)
-    scaled = np.where(image.valid, (image.sci - background) * depth, np.float32(0))
-    _, rms = box_maps(scaled, image.valid, *common, percent)
+    at_full_depth = np.where(image.valid, (image.sci - background) * depth, np.float32(0))
+    _, rms = box_maps(at_full_depth, image.valid, *common, percent)
     noise = np.divide(rms, depth, out=np.zeros_like(rms), where=image.valid & (depth > 0))
     return background.astype(np.float32), noise.astype(np.float32)
 
@@ -88,15 +88,15 @@ def segments(
     """Return the connected pixels above the threshold; None where there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = detect_sources(smooth, n_sigma * noise, n_pixels, mask=~valid)
-    return None if found is None else np.asarray(found.data, dtype=np.int32)
+        segmentation = detect_sources(smooth, n_sigma * noise, n_pixels, mask=~valid)
+    return None if segmentation is None else np.asarray(segmentation.data, dtype=np.int32)
 
 
 def deblended(smooth: Image, labels: Labels, settings: DetectSettings) -> Labels:
     """Return the labels of deblended sources."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = deblend_sources(
+        segmentation = deblend_sources(
             smooth,
             SegmentationImage(labels),
             settings.deblend_n_pixels,
@@ -104,32 +104,32 @@ def deblended(smooth: Image, labels: Labels, settings: DetectSettings) -> Labels
             contrast=settings.deblend_contrast,
             progress_bar=False,
         )
-    return np.asarray(found.data, dtype=np.int32)
+    return np.asarray(segmentation.data, dtype=np.int32)
 
 
 def properties(
     residual: Image, smooth: Image, valid: Bools, labels: Labels
 ) -> dict[str, NDArray[Any]]:
     """Return photutils' properties of all segments, by the names of the kernel's result."""
-    found = SourceCatalog(residual, SegmentationImage(labels), convolved_data=smooth, mask=~valid)
-    barycentre, window = np.atleast_2d(found.centroid), np.atleast_2d(found.centroid_win)
+    catalog = SourceCatalog(residual, SegmentationImage(labels), convolved_data=smooth, mask=~valid)
+    barycentre, window = np.atleast_2d(catalog.centroid), np.atleast_2d(catalog.centroid_win)
     return {
-        "labels": np.atleast_1d(found.labels),
+        "labels": np.atleast_1d(catalog.labels),
         "x_segment": barycentre[:, 0],
         "y_segment": barycentre[:, 1],
         "x_window": window[:, 0],
         "y_window": window[:, 1],
-        "x_min": np.atleast_1d(found.bbox_xmin),
-        "x_max": np.atleast_1d(found.bbox_xmax),
-        "y_min": np.atleast_1d(found.bbox_ymin),
-        "y_max": np.atleast_1d(found.bbox_ymax),
-        "area": np.atleast_1d(found.area.value),
-        "flux": np.atleast_1d(found.segment_flux),
-        "peak": np.atleast_1d(found.max_value),
-        "semimajor_px": np.atleast_1d(found.semimajor_axis.value),
-        "semiminor_px": np.atleast_1d(found.semiminor_axis.value),
-        "theta_deg": np.atleast_1d(found.orientation.value),
-        "half_light_px": np.atleast_1d(found.flux_radius(0.5).value),
+        "x_min": np.atleast_1d(catalog.bbox_xmin),
+        "x_max": np.atleast_1d(catalog.bbox_xmax),
+        "y_min": np.atleast_1d(catalog.bbox_ymin),
+        "y_max": np.atleast_1d(catalog.bbox_ymax),
+        "area": np.atleast_1d(catalog.area.value),
+        "flux": np.atleast_1d(catalog.segment_flux),
+        "peak": np.atleast_1d(catalog.max_value),
+        "semimajor_px": np.atleast_1d(catalog.semimajor_axis.value),
+        "semiminor_px": np.atleast_1d(catalog.semiminor_axis.value),
+        "theta_deg": np.atleast_1d(catalog.orientation.value),
+        "half_light_px": np.atleast_1d(catalog.flux_radius(0.5).value),
     }
 
 
@@ -147,12 +147,12 @@ def detect(image: DrcImage, settings: DetectSettings) -> Reference:
         return Reference(background, noise, smooth, np.zeros(image.shape, np.int32), {})
     if settings.deblend:
         labels = deblended(smooth, labels, settings)
-    found = properties(residual, smooth, image.valid, labels)
-    found["n_exp"] = np.atleast_1d(median(image.n_exp, labels, found["labels"]))
-    barycentre = np.stack([found["x_segment"], found["y_segment"]])
-    window = np.stack([found["x_window"], found["y_window"]])
-    strayed = ~np.isfinite(window).all(axis=0) | (
-        np.hypot(*(window - barycentre)) > np.maximum(2.0, found["semimajor_px"])
+    sources = properties(residual, smooth, image.valid, labels)
+    sources["n_exp"] = np.atleast_1d(median(image.n_exp, labels, sources["labels"]))
+    barycentre = np.stack([sources["x_segment"], sources["y_segment"]])
+    window = np.stack([sources["x_window"], sources["y_window"]])
+    is_astray = ~np.isfinite(window).all(axis=0) | (
+        np.hypot(*(window - barycentre)) > np.maximum(2.0, sources["semimajor_px"])
     )
-    found["x"], found["y"] = np.where(strayed, barycentre, window)
-    return Reference(background, noise, smooth, labels, found)
+    sources["x"], sources["y"] = np.where(is_astray, barycentre, window)
+    return Reference(background, noise, smooth, labels, sources)

@@ -31,19 +31,19 @@ PAGES = re.compile(r"report\.html|page\.js|products\.json|.*\.log|\..*")
 def differences(one: Path, other: Path) -> list[str]:
     """Return what differs between two output folders, in words; nothing if they are the same."""
     first, second = _files(one), _files(other)
-    found = [f"{name}: only in {one}" for name in sorted(first - second)]
-    found += [f"{name}: only in {other}" for name in sorted(second - first)]
+    lines = [f"{name}: only in {one}" for name in sorted(first - second)]
+    lines += [f"{name}: only in {other}" for name in sorted(second - first)]
     for name in sorted(first & second):
         if _content(one / name, one) != _content(other / name, other):
-            found.append(f"{name}: differs")
-    return found
+            lines.append(f"{name}: differs")
+    return lines
 
 
 def damaged_products(out: Path) -> list[str]:
     """Return the products that the state files of a folder name and that are not as they say."""
     return [
         f"{path.relative_to(out)}: {'not what was made' if path.is_file() else 'missing'}"
-        for path, checksum in sorted(_proven(out))
+        for path, checksum in sorted(_products(out))
         if not path.is_file() or _checksum(path) != checksum
     ]
 
@@ -86,9 +86,9 @@ def _rows(content: bytes) -> Any:
     bare = table.replace_schema_metadata(None)
     with pa.ipc.new_stream(stream, bare.schema) as writer:
         writer.write_table(bare)
-    known = {**(table.schema.metadata or {})}
-    known.pop(b"DATE", None)
-    return stream.getvalue(), {key: DATE.sub(rb"\1", value) for key, value in known.items()}
+    metadata = {**(table.schema.metadata or {})}
+    metadata.pop(b"DATE", None)
+    return stream.getvalue(), {key: DATE.sub(rb"\1", value) for key, value in metadata.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -99,19 +99,19 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
-def _proven(out: Path) -> Iterator[tuple[Path, str]]:
+def _products(out: Path) -> Iterator[tuple[Path, str]]:
     """Give the products that the state files name, and their checksums."""
     for pattern in STATES:
         for path in out.rglob(pattern):
             if not any(part.startswith(".") for part in path.relative_to(out).parts):
-                yield from _named(json.loads(path.read_bytes()), path.parent)
+                yield from _products_in(json.loads(path.read_bytes()), path.parent)
 
 
-def _named(value: Any, folder: Path) -> Iterator[tuple[Path, str]]:
+def _products_in(value: Any, folder: Path) -> Iterator[tuple[Path, str]]:
     """Give the products that a state names: by name, with a proof or with an entry that has one."""
     if isinstance(value, list):
         for entry in value:
-            yield from _named(entry, folder)
+            yield from _products_in(entry, folder)
     elif isinstance(value, dict):
         if "filter" in value and folder.name != value["filter"]:
             folder /= value["filter"]  # an image in the state of its field
@@ -120,7 +120,7 @@ def _named(value: Any, folder: Path) -> Iterator[tuple[Path, str]]:
             if isinstance(proof, dict) and {"stamp", "checksum"} <= proof.keys():
                 yield folder / name, proof["checksum"]
             else:
-                yield from _named(entry, folder)
+                yield from _products_in(entry, folder)
 
 
 def _checksum(path: Path) -> str:

@@ -52,9 +52,9 @@ def file_content(path: Path, label: str) -> bytes:
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-        for magic, opened in _COMPRESSED.items():
+        for magic, open_stream in _COMPRESSED.items():
             if content.startswith(magic):
-                with opened(BytesIO(content)) as stream:
+                with open_stream(BytesIO(content)) as stream:
                     content = stream.read(MAX_BYTES + 1)
     except (OSError, EOFError, ValueError, lzma.LZMAError) as err:
         raise SettingsError(f"{label}: can't be read ({err})", hint="check the path") from err

@@ -136,19 +136,19 @@ def numbers(table: Table, name: str, unit: str, label: str) -> Floats:
             raise SettingsError(f"{label}: column {name} does not hold numbers ({data.dtype})")
         return np.ma.filled(data.astype(np.float64), np.nan) * factor
     words, missing = text
-    return _parsed(words, missing, name, label) * factor
+    return _numbers_of(words, missing, name, label) * factor
 
 
-def _parsed(words: list[str], missing: NDArray[np.bool_], name: str, label: str) -> Floats:
+def _numbers_of(words: list[str], missing: NDArray[np.bool_], name: str, label: str) -> Floats:
     values = np.full(len(words), np.nan)
-    known = np.flatnonzero(~missing)
+    rows = np.flatnonzero(~missing)
     try:
         if not any("_" in word for word in words):
-            values[known] = np.array([words[row] for row in known], dtype="U").astype(np.float64)
+            values[rows] = np.array([words[row] for row in rows], dtype="U").astype(np.float64)
             return values
     except ValueError:  # word by word, then
         pass
-    for row in known:
+    for row in rows:
         value = number_or_none(TRUTH.get(words[row].lower(), words[row]))
         if value is None:
             comma = DECIMAL_COMMA.fullmatch(words[row]) is not None
@@ -161,25 +161,25 @@ def _parsed(words: list[str], missing: NDArray[np.bool_], name: str, label: str)
     return values
 
 
-def _factor(column: Any, name: str, wanted: str, label: str) -> float:
+def _factor(column: Any, name: str, target: str, label: str) -> float:
     """Return what turns a column's own unit into the one that is wanted."""
     text = _unit_text(column)
-    if not text or not wanted:
+    if not text or not target:
         return 1.0
-    if wanted == "mag":
+    if target == "mag":
         if "mag" not in text.lower():
-            raise _wrong_unit(label, name, text, wanted)
+            raise _wrong_unit(label, name, text, target)
         return 1.0
     own = known_unit(text)
-    if own is None or not own.is_equivalent(wanted):
-        raise _wrong_unit(label, name, text, wanted)
-    return float(own.to(wanted))
+    if own is None or not own.is_equivalent(target):
+        raise _wrong_unit(label, name, text, target)
+    return float(own.to(target))
 
 
-def _wrong_unit(label: str, name: str, unit: str, wanted: str) -> SettingsError:
+def _wrong_unit(label: str, name: str, unit: str, target: str) -> SettingsError:
     return SettingsError(
-        f"{label}: column {name} is in '{unit[:40]}', which can't be converted to {wanted}",
-        hint=f"correct its unit, or give it in {wanted}",
+        f"{label}: column {name} is in '{unit[:40]}', which can't be converted to {target}",
+        hint=f"correct its unit, or give it in {target}",
     )
 
 
@@ -250,16 +250,16 @@ def _angles(table: Table, name: str, label: str, *, is_ra: bool) -> Floats:
 def _angle(word: str, factor: float, *, in_hours: bool) -> float | None:
     """Return the degrees that a word means; None if it means none."""
     text = word.lower().replace("−", "-").strip()
-    found = SEXAGESIMAL.fullmatch(text)
-    if found:
-        sign, whole, mark, minutes, _, seconds, _ = found.groups()
+    match = SEXAGESIMAL.fullmatch(text)
+    if match:
+        sign, whole, mark, minutes, _, seconds, _ = match.groups()
         in_hours = mark == "h" or (mark not in "d°" and in_hours)
         if float(minutes) >= 60 or float(seconds) > 60 or (in_hours and int(whole) > 24):
             return None
         value = int(whole) + float(minutes) / 60 + float(seconds) / 3600
         return (-value if sign == "-" else value) * (DEG_PER_HOUR if in_hours else 1.0)
-    found = SIMPLE_ANGLE.fullmatch(text)
-    if found:
-        return float(found[1]) * (DEG_PER_HOUR if found[2] == "h" else 1.0)
+    match = SIMPLE_ANGLE.fullmatch(text)
+    if match:
+        return float(match[1]) * (DEG_PER_HOUR if match[2] == "h" else 1.0)
     number = number_or_none(text)
     return None if number is None else number * factor

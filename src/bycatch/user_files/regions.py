@@ -116,11 +116,11 @@ class Region:
         sizes = [tuple(v * s for v, s in zip(size, stretch, strict=True)) for size in self.sizes]
         angle = self.angle_deg + turn_deg
         inside = in_box if self.shape in {"box", "bpanda"} else in_ellipse
-        found = in_ring(inside, (dx, dy), sizes, angle)
+        is_inside = in_ring(inside, (dx, dy), sizes, angle)
         if self.wedge_deg is not None:
             start, stop = (v + angle for v in self.wedge_deg)
-            found &= in_wedge(dx, dy, start, stop)
-        return found
+            is_inside &= in_wedge(dx, dy, start, stop)
+        return is_inside
 
     def _in_pixels(
         self, wcs: WCS, physical: PhysicalFrame
@@ -128,11 +128,11 @@ class Region:
         """Return 0-based points, pixels per unit of length along both axes, and the turn."""
         first, second = np.array(self.points, dtype=float).T
         if self.frame in PIXEL_FRAMES:
-            moved = physical if self.frame == "physical" else PhysicalFrame()
-            x = first * moved.ltm[0] + moved.ltv[0] - 1
-            y = second * moved.ltm[1] + moved.ltv[1] - 1
+            frame = physical if self.frame == "physical" else PhysicalFrame()
+            x = first * frame.ltm[0] + frame.ltv[0] - 1
+            y = second * frame.ltm[1] + frame.ltv[1] - 1
             if not self.on_sky:
-                return x, y, moved.ltm, 0.0
+                return x, y, frame.ltm, 0.0
             at = SkyCoord(*wcs.all_pix2world(x[:1], y[:1], 0), unit="deg", frame="icrs")
             return x, y, (_scale_and_turn(wcs, at)[0],) * 2, 0.0
         sky = SkyCoord(first, second, unit="deg", frame=SKY_FRAMES[self.frame])
@@ -183,13 +183,15 @@ class RegionList:
     ) -> Bools:
         """Return which 0-based pixel positions lie in a region, and in no hole (``-circle``)."""
         inside, hole = np.zeros(len(x), dtype=bool), np.zeros(len(x), dtype=bool)
-        known = np.isfinite(x) & np.isfinite(y)
-        if not known.any():
+        is_finite = np.isfinite(x) & np.isfinite(y)
+        if not is_finite.any():
             return inside
         for region in self.regions:
-            found = region.contains(x[known], y[known], wcs, physical or PhysicalFrame())
+            is_in_region = region.contains(
+                x[is_finite], y[is_finite], wcs, physical or PhysicalFrame()
+            )
             target = hole if region.is_hole else inside
-            target[known] |= found
+            target[is_finite] |= is_in_region
         return inside & ~hole
 
 
@@ -211,11 +213,11 @@ def read_regions(path: Path, label: str = "") -> RegionList:
         if command in {*PIXEL_FRAMES, *SKY_FRAMES} or OTHER_FRAMES.fullmatch(command):
             frame = command  # one that is not understood does harm only if a shape follows
         else:
-            found = _region(number, command, frame, label)
-            if isinstance(found, Region):
-                regions.append(found)
+            region_or_shape = _region(number, command, frame, label)
+            if isinstance(region_or_shape, Region):
+                regions.append(region_or_shape)
             else:
-                no_area.setdefault(found, []).append(str(number))
+                no_area.setdefault(region_or_shape, []).append(str(number))
     passed_over = [f"{shape} (line {', '.join(at)}) has no area" for shape, at in no_area.items()]
     if all(region.is_hole for region in regions):
         why = "; ".join(passed_over) or "no region in it"
@@ -230,18 +232,18 @@ def read_regions(path: Path, label: str = "") -> RegionList:
 
 def _commands(text: str) -> Iterator[tuple[int, str]]:
     """Give the commands of a file with their lines, without comments and properties."""
-    hidden = "|".join(sorted(NO_AREA))
+    shapes = "|".join(sorted(NO_AREA))
     sign = ""
     for number, line in enumerate(text.split("\n"), start=1):
         # Words in braces and quotes may hold anything.
         bare = re.sub(r"\{[^}]*\}|(?<==)\"[^\"]*\"|(?<==)'[^']*'", "", line).strip().lower()
-        mark = re.match(rf"#\s*((?:{hidden})\s*\([^)]*\))", bare)
+        mark = re.match(rf"#\s*((?:{shapes})\s*\([^)]*\))", bare)
         if mark:  # ds9 hides what has no area in comments
             yield number, mark[1]
         if bare.startswith("#"):
             continue
-        included = re.search(r"\binclude\s*=\s*([01])", bare)
-        own = sign if included is None else ("-" if included[1] == "0" else "")
+        include = re.search(r"\binclude\s*=\s*([01])", bare)
+        own = sign if include is None else ("-" if include[1] == "0" else "")
         if bare.startswith("global"):
             sign = own
             continue
@@ -257,18 +259,18 @@ def _commands(text: str) -> Iterator[tuple[int, str]]:
 
 def _is_command(words: str) -> bool:
     """Tell a shape or a frame from prose, in what follows a semicolon in a comment."""
-    found = SHAPE.fullmatch(words)
-    return words in {*PIXEL_FRAMES, *SKY_FRAMES} or bool(found and found[2] in MIN_NUMBERS)
+    match = SHAPE.fullmatch(words)
+    return words in {*PIXEL_FRAMES, *SKY_FRAMES} or bool(match and match[2] in MIN_NUMBERS)
 
 
 def _region(line: int, command: str, frame: str, label: str) -> Region | str:
     """Return the region of a command, or the name of a shape without area."""
     if POINT_WORDS.match(command):
         return "point"
-    found = SHAPE.fullmatch(command)
-    if found is None:
+    match = SHAPE.fullmatch(command)
+    if match is None:
         raise _not_understood(label, line, command, "it is not understood")
-    sign, shape, inside, bare = found.groups()
+    sign, shape, inside, bare = match.groups()
     if shape in NO_AREA:
         return shape
     if shape not in MIN_NUMBERS:
@@ -277,7 +279,7 @@ def _region(line: int, command: str, frame: str, label: str) -> Region | str:
         raise _not_understood(label, line, command, f"the frame '{frame}' is not understood")
     words = [w for w in re.split(r"[,\s]+", (inside if inside is not None else bare).strip()) if w]
     try:
-        region = _shaped(line, shape, frame, words)
+        region = _region_of(line, shape, frame, words)
     except ValueError as err:
         raise _not_understood(label, line, command, str(err)) from err
     return replace(region, is_hole=sign in {"-", "!"})
@@ -290,7 +292,7 @@ def _not_understood(label: str, line: int, command: str, why: str) -> SettingsEr
     )
 
 
-def _shaped(line: int, shape: str, frame: str, words: list[str]) -> Region:
+def _region_of(line: int, shape: str, frame: str, words: list[str]) -> Region:
     """Return a region of the words between its brackets."""
     n = len(words)
     if n < MIN_NUMBERS[shape]:
@@ -341,9 +343,9 @@ def _point(words: list[str], frame: str) -> tuple[float, float]:
 
 def _coordinate(word: str, frame: str, *, is_first: bool) -> float:
     on_sky = frame in SKY_FRAMES
-    found = COLONS.fullmatch(word) or LETTERS.fullmatch(word)
-    if found and on_sky:
-        sign, whole, *letter, minutes, seconds = found.groups()
+    match = COLONS.fullmatch(word) or LETTERS.fullmatch(word)
+    if match and on_sky:
+        sign, whole, *letter, minutes, seconds = match.groups()
         hours = letter == ["h"] if letter else is_first and frame not in {"galactic", "ecliptic"}
         if float(minutes) >= 60 or float(seconds) > 60 or (hours and int(whole) > 24):
             raise ValueError(f"{word} is not an angle")
@@ -351,8 +353,8 @@ def _coordinate(word: str, frame: str, *, is_first: bool) -> float:
         value = (-value if sign == "-" else value) * (15.0 if hours else 1.0)
     else:
         value, unit = _number(word)
-        allowed = {"", "d", "r"} if on_sky else {"", "i" if frame == "image" else "p"}
-        if unit not in allowed:
+        units = {"", "d", "r"} if on_sky else {"", "i" if frame == "image" else "p"}
+        if unit not in units:
             raise ValueError(f"{word} is not a position in the {frame} frame")
         value = float(np.degrees(value)) if unit == "r" else value
     if on_sky and not (-90 <= value <= 90 or (is_first and -360 <= value <= 720)):
@@ -361,10 +363,10 @@ def _coordinate(word: str, frame: str, *, is_first: bool) -> float:
 
 
 def _number(word: str) -> tuple[float, str]:
-    found = NUMBER.fullmatch(word)
-    if found is None or not np.isfinite(float(found[1])):
+    match = NUMBER.fullmatch(word)
+    if match is None or not np.isfinite(float(match[1])):
         raise ValueError(f"{word} is not a number")
-    return float(found[1]), found[2]
+    return float(match[1]), match[2]
 
 
 def _angle(word: str) -> float:

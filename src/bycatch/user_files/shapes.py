@@ -44,8 +44,8 @@ def in_ring(
 ) -> Bools:
     """Return whether offsets lie between the smallest and the largest of concentric shapes."""
     dx, dy = offsets
-    found = inside(dx, dy, max(sizes), angle_deg)
-    return found if len(sizes) == 1 else found & ~inside(dx, dy, min(sizes), angle_deg)
+    is_inside = inside(dx, dy, max(sizes), angle_deg)
+    return is_inside if len(sizes) == 1 else is_inside & ~inside(dx, dy, min(sizes), angle_deg)
 
 
 def in_wedge(dx: Floats, dy: Floats, start_deg: float, stop_deg: float) -> Bools:
@@ -58,11 +58,11 @@ def in_wedge(dx: Floats, dy: Floats, start_deg: float, stop_deg: float) -> Bools
 
 def in_polygon(x: Floats, y: Floats, corners_x: Floats, corners_y: Floats) -> Bools:
     """Return whether points lie in a polygon, by the number of its sides to the right of them."""
-    found = np.zeros(len(x), dtype=bool)
+    is_inside = np.zeros(len(x), dtype=bool)
     for x0, y0, x1, y1 in zip(
         corners_x, corners_y, np.roll(corners_x, -1), np.roll(corners_y, -1), strict=True
     ):
         if y0 != y1:
-            crossed = (y0 > y) != (y1 > y)
-            found ^= crossed & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
-    return found
+            is_crossing = (y0 > y) != (y1 > y)
+            is_inside ^= is_crossing & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+    return is_inside

@@ -64,8 +64,10 @@ def read_text_table(text: str, label: str) -> tuple[Table, str]:
     if not content and not comments:
         raise SettingsError(f"{label}: no rows of a table", hint="give names of columns and rows")
     separator = _separator(content or comments[-1:])
-    named, units, rows = _header(comments, content, separator, has_rule=bool(rules), label=label)
-    return _table(named, units, rows, separator, label), "text"
+    column_names, units, rows = _header(
+        comments, content, separator, has_rule=bool(rules), label=label
+    )
+    return _table(column_names, units, rows, separator, label), "text"
 
 
 def _by_astropy(text: str, label: str) -> tuple[Table, str] | None:
@@ -91,10 +93,10 @@ def _sextractor_names(
     comments: Sequence[Line], content: Sequence[Line], label: str
 ) -> tuple[list[str], list[str], Sequence[Line]] | None:
     """Return names and units of the columns that SExtractor's ASCII_HEAD declares, and the rows."""
-    found = [SEXTRACTOR_NAME.match(line.text.strip()) for line in comments]
-    declared = [(int(m[1]), m[2], m[3] or "") for m in found if m]
-    places = [place for place, *_ in declared]
-    if not declared or places[0] != 1 or places != sorted(set(places)):
+    matches = [SEXTRACTOR_NAME.match(line.text.strip()) for line in comments]
+    declarations = [(int(m[1]), m[2], m[3] or "") for m in matches if m]
+    places = [place for place, *_ in declarations]
+    if not declarations or places[0] != 1 or places != sorted(set(places)):
         return None
     # A vector takes several columns, of which the first one is declared.
     n_last = len(content[0].text.split()) if content else places[-1]
@@ -103,7 +105,7 @@ def _sextractor_names(
             f"{label}: line {content[0].number} has {n_last} values, {places[-1]} are declared"
         )
     names, units = [], []
-    for (place, name, unit), after in zip(declared, [*places[1:], n_last + 1], strict=True):
+    for (place, name, unit), after in zip(declarations, [*places[1:], n_last + 1], strict=True):
         vector = [name, *(f"{name}_{k}" for k in range(1, after - place))]
         names += vector
         units += [unit] * len(vector)
@@ -112,10 +114,10 @@ def _sextractor_names(
 
 def _cells(line: str, separator: str) -> list[str]:
     """Return the words of one line."""
-    return next(_parsed([line], separator), [])
+    return next(_cells_of_lines([line], separator), [])
 
 
-def _parsed(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
+def _cells_of_lines(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
     if separator == " ":
         plain = (line.replace("\t", " ").strip() for line in lines)
         yield from csv.reader(plain, delimiter=" ", skipinitialspace=True)
@@ -178,8 +180,8 @@ def _are_units(cells: Sequence[str], *, strict: bool) -> bool:
     words = [cell for cell in cells if cell]
     if not words or any(is_value(cell) for cell in words):
         return False
-    known = [known_unit(cell) is not None for cell in words]
-    return all(known) if strict else any(known)
+    is_unit = [known_unit(cell) is not None for cell in words]
+    return all(is_unit) if strict else any(is_unit)
 
 
 def _table(
@@ -187,10 +189,12 @@ def _table(
 ) -> Table:
     """Return the rows as columns of words, in blocks: a list of strings takes ten times as much."""
     n = len(names)
-    parsed = _of_length(_parsed([line.text for line in rows], separator), n, rows, label)
+    cells_of_rows = _of_length(
+        _cells_of_lines([line.text for line in rows], separator), n, rows, label
+    )
     blocks: list[list[Any]] = [[] for _ in names]
     try:
-        while some := list(islice(parsed, ROWS_AT_A_TIME)):
+        while some := list(islice(cells_of_rows, ROWS_AT_A_TIME)):
             for block, cells in zip(blocks, zip(*some, strict=True), strict=True):
                 block.append(_words(cells))
     except csv.Error as err:
@@ -208,10 +212,10 @@ def _table(
 
 
 def _of_length(
-    parsed: Iterator[list[str]], n: int, rows: Sequence[Line], label: str
+    rows_of_cells: Iterator[list[str]], n: int, rows: Sequence[Line], label: str
 ) -> Iterator[list[str]]:
     """Give rows of n words; a line that is cut or has too many is no row of this table."""
-    for k, cells in enumerate(cells for cells in parsed if cells):
+    for k, cells in enumerate(cells for cells in rows_of_cells if cells):
         if len(cells) > n and not any(cells[n:]):
             yield cells[:n]
         elif len(cells) == n:

@@ -139,15 +139,16 @@ def find_column(table: Table, names: Iterable[str], label: str) -> str | None:
         if "." in name:
             last.setdefault(plain_name(name.rpartition(".")[2]), []).append(name)
     for name in names:
-        found = plain.get(plain_name(name)) or last.get(plain_name(name)) or []
-        if name in found and f"{name}#2" not in found:
+        matches = plain.get(plain_name(name)) or last.get(plain_name(name)) or []
+        if name in matches and f"{name}#2" not in matches:
             return name
-        if len(found) > 1:
+        if len(matches) > 1:
             raise SettingsError(
-                f"{label}: {' and '.join(found)} may each be column {name}", hint="keep one of them"
+                f"{label}: {' and '.join(matches)} may each be column {name}",
+                hint="keep one of them",
             )
-        if found:
-            return found[0]
+        if matches:
+            return matches[0]
     return None
 
 
@@ -203,22 +204,22 @@ def _read(content: bytes, kind: str, label: str) -> tuple[Table, str]:
                 hint="give ECSV, FITS, CSV or VOTable",
             )
         return parquet_table(BytesIO(content)), kind
-    found = read_votable(content).tables if kind == "votable" else _fits_tables(content)
-    return _with_positions(found, label), kind
+    tables = read_votable(content).tables if kind == "votable" else _fits_tables(content)
+    return _with_positions(tables, label), kind
 
 
 def _fits_tables(content: bytes) -> list[tuple[str, Table]]:
     from astropy.io import fits
 
-    found = []
+    tables = []
     with fits.open(BytesIO(content)) as hdus:
         for k, hdu in enumerate(hdus):
             # LDAC keeps the header of the image in a table of its own.
             if isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) and hdu.name != "LDAC_IMHEAD":
                 if isinstance(hdu, fits.CompImageHDU):
                     continue
-                found.append((hdu.name or f"extension {k}", Table.read(hdu)))
-    return found
+                tables.append((hdu.name or f"extension {k}", Table.read(hdu)))
+    return tables
 
 
 def _with_positions(tables: list[tuple[str, Table]], label: str) -> Table:

@@ -72,19 +72,19 @@ class _Scan:
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """Look at an element."""
         element = name.rpartition(":")[2].upper()
-        known = {key.rpartition(":")[2].lower(): value for key, value in attributes.items()}
+        value_of = {key.rpartition(":")[2].lower(): value for key, value in attributes.items()}
         # LINK and schemaLocation name addresses too, which are never opened.
-        if element in {"STREAM", "INCLUDE", "PARQUET"} and "href" in known:
-            raise VOTableError(f"its data lie at another address ({known['href'][:100]})")
-        if element == "TABLE" and _number(known.get("nrows", "")) > self.size:
-            raise VOTableError(f"it declares {known['nrows'][:20]} rows")
+        if element in {"STREAM", "INCLUDE", "PARQUET"} and "href" in value_of:
+            raise VOTableError(f"its data lie at another address ({value_of['href'][:100]})")
+        if element == "TABLE" and _number(value_of.get("nrows", "")) > self.size:
+            raise VOTableError(f"it declares {value_of['nrows'][:20]} rows")
         if element == "COOSYS":
-            system = f"{known.get('system', '')} {known.get('equinox', '')}"
-            self.systems[known.get("id", "")] = system.strip()
+            system = f"{value_of.get('system', '')} {value_of.get('equinox', '')}"
+            self.systems[value_of.get("id", "")] = system.strip()
         if element in {"FIELD", "PARAM"}:
-            self._check_cell(known.get("arraysize", ""))
-        if element == "INFO" and known.get("name", "").upper() == "QUERY_STATUS":
-            self.status, self.words, self._in_status = known.get("value", "").upper(), [], True
+            self._check_cell(value_of.get("arraysize", ""))
+        if element == "INFO" and value_of.get("name", "").upper() == "QUERY_STATUS":
+            self.status, self.words, self._in_status = value_of.get("value", "").upper(), [], True
 
     def _check_cell(self, array_size: str) -> None:
         values = 1

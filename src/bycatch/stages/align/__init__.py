@@ -110,12 +110,12 @@ def run(
     centres = np.array([centre_of(images[k], images[k].wcs) for k in usable]).reshape(-1, 2)
     for place in clusters(centres[:, 0], centres[:, 1], SAME_PLACE_DEG):
         here = {usable[k]: images[usable[k]] for k in place}
-        trusted = {k: image for k, image in here.items() if not image.doubt}
-        results |= _align_together(trusted, reference, settings)
-        for k in here.keys() - trusted.keys():
+        without_doubt = {k: image for k, image in here.items() if not image.doubt}
+        results |= _align_together(without_doubt, reference, settings)
+        for k in here.keys() - without_doubt.keys():
             # Its own result only: the others have theirs without it.
-            found = _align_together({**trusted, k: images[k]}, reference, settings)[k]
-            results[k] = _in_doubt(found, images[k].doubt)
+            result = _align_together({**without_doubt, k: images[k]}, reference, settings)[k]
+            results[k] = _in_doubt(result, images[k].doubt)
     return FieldAlignment(tuple(results[k] for k in range(len(images))))
 
 
@@ -129,16 +129,16 @@ def _align_together(
     plane = Plane.of([*images.values()])
     views = [view_of(k, image, plane, settings) for k, image in images.items()]
     stars = stars_near(reference, plane, views, settings)
-    known: Affine | None = None
+    correction: Affine | None = None
     for group in tied_groups(views, settings):
-        anchor = anchor_of(group, stars, known, settings)
+        anchor = anchor_of(group, stars, correction, settings)
         if anchor.frames is not None:
-            known = known or anchor.correction
-        found = [_result(group, k, anchor, stars, settings) for k in range(len(group.views))]
+            correction = correction or anchor.correction
+        result = [_result(group, k, anchor, stars, settings) for k in range(len(group.views))]
         # A distortion is the frame's, not the centroids'.
-        told = [] if any(image.distortion_mas > 0 for image in found) else found
+        told = [] if any(image.distortion_mas > 0 for image in result) else result
         floors = centroid_floors_mas(group, [_gaia_pairs(image, stars) for image in told])
-        for view, image, floor_mas in zip(group.views, found, floors, strict=True):
+        for view, image, floor_mas in zip(group.views, result, floors, strict=True):
             error = replace(image.frame_error, centroid_floor_mas=floor_mas)
             results[view.index] = _in_doubt(replace(image, frame_error=error), group.doubt)
     return results
@@ -155,12 +155,12 @@ def _gaia_pairs(found: AlignResult, stars: Stars) -> GaiaPairs:
     )
 
 
-def _in_doubt(found: AlignResult, doubt: str) -> AlignResult:
+def _in_doubt(result: AlignResult, doubt: str) -> AlignResult:
     """Return the result of an image whose WCS is in doubt: its grade is not an A."""
     if not doubt:
-        return found
-    reason = f"{found.reason}; {IN_DOUBT}: {doubt}"
-    return replace(found, grade="B" if found.grade == "A" else found.grade, reason=reason)
+        return result
+    reason = f"{result.reason}; {IN_DOUBT}: {doubt}"
+    return replace(result, grade="B" if result.grade == "A" else result.grade, reason=reason)
 
 
 def _obstacle(image: FieldImage, settings: AlignSettings) -> str:
@@ -261,8 +261,8 @@ def _result(
     covariance = image_covariance(anchor.fit, anchor.data, member)
     covariance[[0, 1], [0, 1]] += settings.frame_floor_mas**2 + anchor.unexplained_mas**2
     frame_error = FrameError(*centre_of(image, wcs), covariance)
-    believed = anchor.is_believed(len(stars))[inside]
-    coverage = coverage_of(star_x[inside], star_y[inside], believed, image.shape)
+    is_believed = anchor.is_believed(len(stars))[inside]
+    coverage = coverage_of(star_x[inside], star_y[inside], is_believed, image.shape)
     if anchor.residual is not None:
         extra = variance_map(
             frame_error, view, wcs, anchor.residual, coverage, settings.tolerance_mas
@@ -322,18 +322,18 @@ def _matches(group: Group, member: int, anchor: Anchor, stars: Stars) -> tuple[T
     row_of = np.full(group.n_objects, -1, dtype=np.int64)
     row_of[group.obj[member]] = np.arange(len(group.obj[member]))
     here = row_of[anchor.obj]
-    seen = here >= 0
-    rows = np.flatnonzero(data.image == member)[here[seen]]
-    star_rows = np.flatnonzero(data.image == REFERENCE)[seen]
+    is_here = here >= 0
+    rows = np.flatnonzero(data.image == member)[here[is_here]]
+    star_rows = np.flatnonzero(data.image == REFERENCE)[is_here]
     own = fit.residuals[rows] - fit.residuals[star_rows]
-    left_out = own + fit.left_out[star_rows] - pair_residuals(fit, data)[seen]
+    left_out = own + fit.left_out[star_rows] - pair_residuals(fit, data)[is_here]
     if anchor.residual is not None and anchor.residual.size_mas:
         # The frames are those before the fit, and what was added to them.
         own = anchor.residual.move(data.xy[rows]) - data.xy[star_rows]
         if anchor.residual.left_out is not None:
-            left_out = anchor.residual.left_out[seen]
+            left_out = anchor.residual.left_out[is_here]
     variance = data.variance[rows] + data.variance[star_rows]
-    star = anchor.star[seen]
+    star = anchor.star[is_here]
     values = {
         "dra_mas": own[:, 0],
         "ddec_mas": own[:, 1],
@@ -343,7 +343,7 @@ def _matches(group: Group, member: int, anchor: Anchor, stars: Stars) -> tuple[T
         "ddec_err_mas": np.sqrt(variance[:, 1]),
         "weight": fit.weights[star_rows],
     }
-    detections = group.views[member].rows[here[seen]]
+    detections = group.views[member].rows[here[is_here]]
     table = _match_table(detections, stars.source_id[star], stars.mag[star], values)
     return table, fit.weights[star_rows, np.newaxis] / variance
 

@@ -65,7 +65,9 @@ class Anchor:
         return out
 
 
-def anchor_of(group: Group, stars: Stars, known: Affine | None, settings: AlignSettings) -> Anchor:
+def anchor_of(
+    group: Group, stars: Stars, first_guess: Affine | None, settings: AlignSettings
+) -> Anchor:
     """Tie a group to the reference stars.
 
     Where another group of the field is tied already, its correction is the
@@ -75,26 +77,26 @@ def anchor_of(group: Group, stars: Stars, known: Affine | None, settings: AlignS
     ----------
     group : Group, images that are tied to one another
     stars : Stars in reach
-    known : correction of another group of the field, if there is one
+    first_guess : correction of another group of the field, if there is one
     settings : AlignSettings
     """
     if not len(stars):
         return Anchor(stars.problem)
     reason = ""
     tries = [(IDENTITY, settings.max_shift_arcsec, settings.max_roll_deg)]
-    if known is not None:
-        tries.insert(0, (known, 0.5, 0.02))
+    if first_guess is not None:
+        tries.insert(0, (first_guess, 0.5, 0.02))
     for guess, range_arcsec, range_deg in tries:
-        moved = replace(group, frames=tuple(guess.after(frame) for frame in group.frames))
+        guessed_group = replace(group, frames=tuple(guess.after(frame) for frame in group.frames))
         search = search_offset(
-            moved,
+            guessed_group,
             stars.thinned(_SEARCH_STARS),
             len(stars),
             range_arcsec,
             float(np.deg2rad(range_deg)),
             settings,
         )
-        anchor = _anchor_from(moved, stars, search, settings)
+        anchor = _anchor_from(guessed_group, stars, search, settings)
         if anchor.frames is not None:
             return replace(anchor, correction=anchor.correction.after(guess))
         reason = anchor.reason

@@ -54,14 +54,14 @@ def _stars(n: int) -> str:
 def _left_out(view: View, settings: AlignSettings) -> dict[str, int]:
     """Return how many detections of an image are no star-like candidates, each for one reason."""
     image = view.image
-    bad, saturated = have_unreliable_centres(image), are_saturated(image)
+    bad, is_saturated = have_unreliable_centres(image), are_saturated(image)
     other = np.zeros(len(bad), dtype=np.bool_)
     other[view.rows] = ~view.starlike
     ray = are_cosmic_rays(image.sources, settings)
     return {
         "on the cosmic-ray mask": int((other & ray).sum()),
         "elongated": int((other & ~ray & are_elongated(image.sources, settings)).sum()),
-        "saturated": int((bad & saturated).sum()),
-        "beside saturated stars": int((bad & ~saturated).sum()),
+        "saturated": int((bad & is_saturated).sum()),
+        "beside saturated stars": int((bad & ~is_saturated).sum()),
         "at edges": image.n_removed,
     }

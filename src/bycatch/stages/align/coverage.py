@@ -41,20 +41,20 @@ class Coverage:
         return np.asarray(_from_middle(x, y, self.shape) @ self.denied > 0)
 
 
-def coverage_of(x: Floats, y: Floats, paired: Bools, shape: tuple[int, int]) -> Coverage:
+def coverage_of(x: Floats, y: Floats, has_pair: Bools, shape: tuple[int, int]) -> Coverage:
     """Return what the pairs of an image do not speak for.
 
     Parameters
     ----------
     x, y : (N,) pixels of the usable stars in the image
-    paired : (N,) which of them have a pair that the fit believes
+    has_pair : (N,) which of them have a pair that the fit believes
     shape : (ny, nx)
     """
     at = _from_middle(x, y, shape)
     directions = np.stack([np.cos(_DIRECTIONS), np.sin(_DIRECTIONS)], axis=1)
     halves = at @ directions.T > 0
-    n, k = halves.sum(axis=0), (halves & paired[:, np.newaxis]).sum(axis=0)
-    n_all, k_all = len(x), int(paired.sum())
+    n, k = halves.sum(axis=0), (halves & has_pair[:, np.newaxis]).sum(axis=0)
+    n_all, k_all = len(x), int(has_pair.sum())
     few = k * (n_all - n) <= _MOST_FOUND * n * (k_all - k)
     chance = [_chance(int(k[h]), int(n[h]), k_all, n_all) if few[h] else 1.0 for h in range(len(k))]
     worst = int(np.argmin(chance))

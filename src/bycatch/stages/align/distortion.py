@@ -170,9 +170,9 @@ def _grid(group: Group, data: Observations, reach_arcsec: float) -> Floats:
 def _linear(grid: Floats, offset: Floats, n_terms: int) -> Affine:
     """Return the map of a fit's terms that is nearest to offsets on a grid."""
     terms = np.concatenate([common_terms(grid / 1000.0, axis)[:, :n_terms] for axis in (0, 1)])
-    found = np.zeros(6)
-    found[:n_terms] = np.linalg.lstsq(terms, offset.T.ravel(), rcond=None)[0]
-    xi, eta, roll, scale, skew, shear = found
+    coefficients = np.zeros(6)
+    coefficients[:n_terms] = np.linalg.lstsq(terms, offset.T.ravel(), rcond=None)[0]
+    xi, eta, roll, scale, skew, shear = coefficients
     matrix = np.array([[scale + skew, shear - roll], [shear + roll, scale - skew]]) / 1000.0
     return Affine(np.eye(2) + matrix, np.array([xi, eta]))
 
@@ -181,14 +181,14 @@ def _best_bend(grid: Floats, offset: Floats, variance: Floats, linear: Affine) -
     """Return the polynomial of least order that leaves hardly more than any does, if it helps."""
     middle = grid.mean(axis=0)
     unit = float(np.abs(grid - middle).max())
-    tried: list[tuple[float, Bend]] = []
+    candidates: list[tuple[float, Bend]] = []
     for order in ORDERS:
         powers = _powers((grid - middle) / unit, order)
-        fitted = np.linalg.lstsq(powers, offset, rcond=None)[0]
-        bend = Bend(order, middle, unit, np.asarray(fitted, dtype=np.float64))
-        tried.append((_error_mas(bend, grid, offset, variance), bend))
-    least = min(error for error, _ in tried)
-    error, bend = next((e, b) for e, b in tried if e <= _ENOUGH * least)
+        coefficients = np.linalg.lstsq(powers, offset, rcond=None)[0]
+        bend = Bend(order, middle, unit, np.asarray(coefficients, dtype=np.float64))
+        candidates.append((_error_mas(bend, grid, offset, variance), bend))
+    least = min(error for error, _ in candidates)
+    error, bend = next((e, b) for e, b in candidates if e <= _ENOUGH * least)
     return bend if error < _LEAST_GAIN * _error_mas(linear, grid, offset, variance) else linear
 
 
@@ -199,10 +199,10 @@ def _error_mas(move: Affine | Bend, grid: Floats, offset: Floats, variance: Floa
 
 def _left_out(field: Distortion, bend: Bend, xy: Floats) -> Floats:
     """Return object minus star for each pair, as the others predict it; NaN if unknown."""
-    known = np.isfinite(field.left_out).all(axis=1)
+    is_finite = np.isfinite(field.left_out).all(axis=1)
     out = np.full(xy.shape, np.nan)
-    lost = field.at(xy[known] / 1000.0)[0] - (bend(xy[known]) - xy[known])
-    out[known] = -field.left_out[known] - lost
+    distortion = field.at(xy[is_finite] / 1000.0)[0] - (bend(xy[is_finite]) - xy[is_finite])
+    out[is_finite] = -field.left_out[is_finite] - distortion
     return out
 
 

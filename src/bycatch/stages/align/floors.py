@@ -70,11 +70,11 @@ def centroid_floors_mas(group: Group, pairs: Sequence[GaiaPairs] = ()) -> list[f
     told = np.isfinite(variance)
     variance = np.where(told, variance, (CENTROID_FLOOR_PX * scale) ** 2)
     for k, of_image in enumerate(pairs):
-        found, known, n_values = _about_gaia_mas2(group.views[k], of_image, bright[k])
+        variances, known, n_values = _about_gaia_mas2(group.views[k], of_image, bright[k])
         if n_values:
-            larger = max(found, float(variance[k]))
+            larger = max(variances, float(variance[k]))
             counts = n_values * (larger / (larger + known)) ** 2
-            variance[k] = np.average([variance[k], found], weights=[weight[k], counts])
+            variance[k] = np.average([variance[k], variances], weights=[weight[k], counts])
             told[k] = True
     floors = np.sqrt(np.clip(variance, least, (_MOST_PX * scale) ** 2))
     return [float(f) if t else np.nan for f, t in zip(floors, told, strict=True)]
@@ -167,6 +167,6 @@ def _apart_mas2(group: Group, k: int, j: int, bright: list[Ints]) -> tuple[float
     apart = group.frames[k](group.views[k].xy[a]) - group.frames[j](group.views[j].xy[b])
     apart -= np.median(apart, axis=0)
     # Few stars look closer together than they are: a shift and a roll are theirs.
-    spread = typical(np.hypot(*apart.T)) ** 2 * 2 * len(a) / (2 * len(a) - 3)
+    scatter_mas2 = typical(np.hypot(*apart.T)) ** 2 * 2 * len(a) / (2 * len(a) - 3)
     photons = _photons_mas2(group.views[k])[a] + _photons_mas2(group.views[j])[b]
-    return max(spread - float(np.median(photons)), 0.0), 2 * len(a) - 3
+    return max(scatter_mas2 - float(np.median(photons)), 0.0), 2 * len(a) - 3

@@ -185,13 +185,13 @@ class FieldAlignment:
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars of the field for the log, the report and the summary file."""
-        found = [image for image in self.images if image.aligned]
-        best = min(found, key=lambda image: image.grade, default=None)
+        successes = [image for image in self.images if image.aligned]
+        best = min(successes, key=lambda image: image.grade, default=None)
         return {
             "grade": best.grade if best else max((i.grade for i in self.images), default="F"),
             "grades": "".join(image.grade for image in self.images),
             "n_images": len(self.images),
-            "n_aligned": len(found),
+            "n_aligned": len(successes),
             "n_stars": max((image.n_field_matches for image in self.images), default=0),
             "odds": best.odds if best else None,
             "astrom_err_mas": best.astrom_err_mas if best else None,
@@ -200,8 +200,8 @@ class FieldAlignment:
 
     @notebook.never_raising
     def _repr_html_(self) -> str:
-        shown = ("grade", "reason", "n_matches", "n_tied", "astrom_err_mas")
-        names = [(name, WORDS[name]) for name in shown]
+        columns = ("grade", "reason", "n_matches", "n_tied", "astrom_err_mas")
+        names = [(name, WORDS[name]) for name in columns]
         rows = [
             {word: notebook.in_words(getattr(image, name), unit) for name, (word, unit) in names}
             for image in self.images

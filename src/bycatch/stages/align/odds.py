@@ -59,23 +59,25 @@ def odds_of_chance(
             extent=extent,
         )
 
-    few, used = search.stars, search.used
-    searched = len(few) * len(used) * Brightness(few.mag, used.mag, limit).share() / area
+    few, catalog = search.stars, search.used
+    search_density = (
+        len(few) * len(catalog) * Brightness(few.mag, catalog.mag, limit).share() / area
+    )
     share = Brightness(stars.mag, search.pool.mag, limit).share()
     density = len(stars) * len(search.pool) * share / area
-    clustering = max(search.offset.pair_density / max(searched, 1e-300), 1.0)
+    clustering = max(search.offset.pair_density / max(search_density, 1e-300), 1.0)
     n = len(star_fit.star)
     certain = expected(n, density * clustering, star_fit.radius_mas) < _CERTAIN
-    found = scrambled_counts(
+    counts = scrambled_counts(
         group, search, _FEW_SCRAMBLES if certain else settings.n_scrambles, settings
     )
-    typical = round(float(np.mean(found))) if found else 0
+    typical = round(float(np.mean(counts))) if counts else 0
     # The usual best count of scrambled stars is one of which about one is expected.
-    while typical and expected(typical, searched * clustering, settings.tolerance_mas) < 0.5:
+    while typical and expected(typical, search_density * clustering, settings.tolerance_mas) < 0.5:
         clustering *= 1.1
     odds = -np.expm1(-expected(n, density * clustering, star_fit.radius_mas))
-    as_good = sum(count >= search.offset.n_pairs for count in found)
-    return float(max(odds, (as_good + 1) / (len(found) + 1)) if as_good else odds)
+    as_good = sum(count >= search.offset.n_pairs for count in counts)
+    return float(max(odds, (as_good + 1) / (len(counts) + 1)) if as_good else odds)
 
 
 def doubt_of(group: Group, star_fit: StarFit, odds: float, settings: AlignSettings) -> str:
@@ -149,5 +151,5 @@ def unexplained_mas(star_fit: StarFit, residual: Residual, settings: AlignSettin
     if residual.size_mas > 0.5 * scatter:
         return 0.0
     anywhere = settings.tolerance_mas / 2.0
-    left = 1.0 - min(scatter / anywhere, 1.0) ** 2
-    return float(min(scatter / np.sqrt(max(left, 1e-6)), settings.tolerance_mas))
+    rest = 1.0 - min(scatter / anywhere, 1.0) ** 2
+    return float(min(scatter / np.sqrt(max(rest, 1e-6)), settings.tolerance_mas))

@@ -197,10 +197,12 @@ def _wing_errors_px(sources: Table) -> Floats:
     What the stars of an image share does not average out: each gets it as many times as there are
     stars, so that their mean has it once.
     """
-    error, shared = (_values(sources, name) for name in ("centre_err_px", "centre_shared_err_px"))
+    error, common_error = (
+        _values(sources, name) for name in ("centre_err_px", "centre_shared_err_px")
+    )
     n_more = max(int(np.count_nonzero(error > 0)) - 1, 0)
-    found = np.sqrt(error**2 + n_more * np.nan_to_num(shared) ** 2)
-    return np.where(error > 0, found, np.nan)
+    total_error = np.sqrt(error**2 + n_more * np.nan_to_num(common_error) ** 2)
+    return np.where(error > 0, total_error, np.nan)
 
 
 def have_unreliable_centres(image: FieldImage) -> Bools:
@@ -278,7 +280,7 @@ class Stars:
         """Return about n of the stars, of all magnitudes."""
         step = -(-len(self) // n)
         keep = np.sort(np.argsort(self.mag, kind="stable")[::step])
-        motion = {k: moved[keep] for k, moved in self.motion.items()}
+        motion = {k: values[keep] for k, values in self.motion.items()}
         return Stars(
             self.rows[keep],
             self.xy[keep],

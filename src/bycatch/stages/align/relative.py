@@ -72,16 +72,16 @@ def tied_groups(views: Sequence[View], settings: AlignSettings) -> list[Group]:
     misfits: dict[tuple[int, int], float] = {}
     while waiting:
         members, frames = [waiting.pop(0)], [IDENTITY]
-        grown = True
-        while grown:
-            grown = False
+        is_larger = True
+        while is_larger:
+            is_larger = False
             for view in list(waiting):
                 frame = _tie(view, members, frames, misfits, settings)
                 if frame is not None:
                     members.append(view)
                     frames.append(frame)
                     waiting.remove(view)
-                    grown = True
+                    is_larger = True
         groups.append(_group_of(members, frames, settings))
     groups = [replace(g, doubt=_doubt(g, groups, misfits)) for g in groups] if misfits else groups
     return sorted(groups, key=lambda g: (-len(g.views), g.views[0].index))
@@ -91,15 +91,15 @@ def _doubt(group: Group, groups: Sequence[Group], misfits: Mapping[tuple[int, in
     """Return what speaks against a group: another one of as many images or more, or ''."""
     size_of = {v.index: len(g.views) for g in groups for v in g.views}
     own = {v.index for v in group.views}
-    found = [
+    rivals = [
         misfit
         for pair, misfit in misfits.items()
         for mine, theirs in (pair, pair[::-1])
         if mine in own and theirs not in own and size_of[theirs] >= len(own)
     ]
-    if not found:
+    if not rivals:
         return ""
-    return f"its scale or shape differs from others of the field by {max(found):.0f} mas (rms)"
+    return f"its scale or shape differs from others of the field by {max(rivals):.0f} mas (rms)"
 
 
 def _tie(
@@ -155,19 +155,19 @@ def _misfit_mas(here: Floats, there: Floats) -> float:
     middle, size = here.mean(axis=0), max(float(np.ptp(here, axis=0).max()), 1.0)
     u, v = (here - middle).T / size
     one, none = np.ones(len(u)), np.zeros(len(u))
-    bent = np.stack([one, u, v, u * u, u * v, v * v], axis=1)[:, :n_terms]
+    terms = np.stack([one, u, v, u * u, u * v, v * v], axis=1)[:, :n_terms]
     rigid = np.concatenate([np.stack([one, none, -v], axis=1), np.stack([none, one, u], axis=1)])
-    apart, kept = here - there, np.ones(len(u), dtype=np.bool_)
+    apart, is_inlier = here - there, np.ones(len(u), dtype=np.bool_)
     for _ in range(_N_CLIPS):
-        model = bent @ np.linalg.lstsq(bent[kept], apart[kept], rcond=None)[0]
+        model = terms @ np.linalg.lstsq(terms[is_inlier], apart[is_inlier], rcond=None)[0]
         separation = np.hypot(*(apart - model).T)
-        scatter = typical(separation[kept])
-        kept = separation <= _CLIP_SIGMA * max(scatter, 1e-3)
+        scatter = typical(separation[is_inlier])
+        is_inlier = separation <= _CLIP_SIGMA * max(scatter, 1e-3)
     target = model.T.ravel()
-    inside = np.tile(kept, 2)
+    inside = np.tile(is_inlier, 2)
     rest = target - rigid @ np.linalg.lstsq(rigid[inside], target[inside], rcond=None)[0]
     misfit = float(np.sqrt(np.mean(rest[inside] ** 2)))
-    noise = scatter * np.sqrt(n_terms / max(kept.sum() - n_terms, 1))
+    noise = scatter * np.sqrt(n_terms / max(is_inlier.sum() - n_terms, 1))
     return misfit if misfit > max(_MAX_MISFIT_MAS, _MISFIT_SIGMA * noise) else 0.0
 
 
@@ -201,9 +201,9 @@ def _group_of(members: Sequence[View], frames: Sequence[Affine], settings: Align
         data = observations(group, motion_mas_yr=settings.typical_motion_mas_yr)
         # The hub's frame is given: only the others are to be found.
         fit = fitted_frames(data, 3, np.full(3, 1e-12))
-        measured = _seen_by_several(obj)[1]
+        has_several = _seen_by_several(obj)[1]
         # What has moved is half the way from the mean of the epochs.
-        scatter_mas = np.hypot(typical(np.hypot(*fit.residuals[measured].T)), 0.5 * moved_mas)
+        scatter_mas = np.hypot(typical(np.hypot(*fit.residuals[has_several].T)), 0.5 * moved_mas)
         radius_mas = float(
             np.clip(
                 settings.clip_sigma * 1.5 * scatter_mas,
@@ -211,18 +211,18 @@ def _group_of(members: Sequence[View], frames: Sequence[Affine], settings: Align
                 settings.tolerance_mas,
             )
         )
-        scale *= float(np.clip(np.median(fit.standard[measured]) / MEDIAN_STANDARD, 0.3, 3.0))
+        scale *= float(np.clip(np.median(fit.standard[has_several]) / MEDIAN_STANDARD, 0.3, 3.0))
         moves = [Affine(*image_affine(fit, data, k)) for k in range(len(members))]
         frames = [move.after(frame) for move, frame in zip(moves, frames, strict=True)]
         obj, before = _objects(members, frames, radius_mas, settings), obj
         if all(np.array_equal(a, b) for a, b in zip(obj, before, strict=True)):
             break
-    shared = _seen_by_several(obj)[0]
+    has_others = _seen_by_several(obj)[0]
     return Group(
         tuple(members),
         tuple(frames),
         obj,
-        tuple(int(shared[o].sum()) if len(members) > 1 else 0 for o in obj),
+        tuple(int(has_others[o].sum()) if len(members) > 1 else 0 for o in obj),
         float(np.clip(scale, 0.3, 10.0)),
     )
 
@@ -240,8 +240,8 @@ def typical(values: Floats) -> float:
 def _seen_by_several(obj: Sequence[Ints]) -> tuple[Bools, Bools]:
     """Return which objects several images see, and which detections are of such objects."""
     every = np.concatenate(obj)
-    shared = np.bincount(every) > 1
-    return shared, shared[every]
+    has_several = np.bincount(every) > 1
+    return has_several, has_several[every]
 
 
 def _objects(
@@ -271,7 +271,7 @@ def observations(
     group: Group,
     stars: Stars | None = None,
     star: Ints | None = None,
-    linked: Ints | None = None,
+    star_obj: Ints | None = None,
     star_scale: float = 1.0,
     *,
     motion_mas_yr: float,
@@ -285,7 +285,7 @@ def observations(
     group : Group
     stars : Stars
     star : (K,) int, rows of the stars
-    linked : (K,) int, objects of the group that they are
+    star_obj : (K,) int, objects of the group that they are
     star_scale : factor of the stars' errors
     motion_mas_yr : typical motion of an object that is not a galaxy
     """
@@ -295,9 +295,9 @@ def observations(
     obj = list(group.obj)
     scales = [np.where(v.is_measured, 1.0, group.error_scale**2) for v in group.views]
     variance = [v * scale[:, np.newaxis] for v, scale in zip(variance, scales, strict=True)]
-    if stars is not None and star is not None and linked is not None:
+    if stars is not None and star is not None and star_obj is not None:
         star_of = np.full(group.n_objects, -1, dtype=np.int64)
-        star_of[linked] = star
+        star_of[star_obj] = star
         for k, view in enumerate(group.views):
             # Each image sees a star at its own time.
             if view.index in stars.motion:
@@ -306,7 +306,7 @@ def observations(
         xy.append(stars.xy[star])
         variance.append(stars.variance[star] * star_scale**2)
         image.append(np.full(len(star), REFERENCE, dtype=np.int64))
-        obj.append(linked)
+        obj.append(star_obj)
     centres = np.array([f(v.centre) for v, f in zip(group.views, group.frames, strict=True)])
     data = Observations(
         np.concatenate(xy),
@@ -321,8 +321,8 @@ def observations(
         return data
     years = (times - times.mean()) / DAYS_PER_YEAR
     motion = np.where(_at_rest(group), 0.0, motion_mas_yr**2)
-    if stars is not None and star is not None and linked is not None:
-        motion[linked] = stars.motion_variance[star]
+    if stars is not None and star is not None and star_obj is not None:
+        motion[star_obj] = stars.motion_variance[star]
     # The catalog's positions are those at the mean time of the images.
     return replace(
         data,

@@ -39,9 +39,9 @@ class Catalog:
     mag: Floats
     starlike: Bools
 
-    def first(self, chosen: Bools, n: int | None = None) -> Catalog:
+    def first(self, mask: Bools, n: int | None = None) -> Catalog:
         """Return the first n of the chosen ones."""
-        keep = np.flatnonzero(chosen)[:n]
+        keep = np.flatnonzero(mask)[:n]
         return Catalog(self.number[keep], self.xy[keep], self.mag[keep], self.starlike[keep])
 
     def __len__(self) -> int:
@@ -63,13 +63,13 @@ def catalog_of(group: Group) -> Catalog:
     starlike = np.concatenate([v.starlike for v in group.views])
     total = np.bincount(obj, weight, n)
     mean = np.stack([np.bincount(obj, weight * c, n) for c in xy.T], axis=1) / total[:, np.newaxis]
-    known = np.isfinite(mag)
-    n_known = np.bincount(obj, known, n)
-    mean_mag = np.bincount(obj, np.where(known, mag, 0.0), n) / np.where(n_known > 0, n_known, 1)
-    mean_mag = np.where(n_known > 0, mean_mag, np.nan)
+    has_mag = np.isfinite(mag)
+    n_mags = np.bincount(obj, has_mag, n)
+    mean_mag = np.bincount(obj, np.where(has_mag, mag, 0.0), n) / np.where(n_mags > 0, n_mags, 1)
+    mean_mag = np.where(n_mags > 0, mean_mag, np.nan)
     # What two images see is no cosmic ray, whatever its shape in one of them.
-    seen = np.bincount(obj, minlength=n)
-    real = (np.bincount(obj, starlike, n) > 0) & ((seen > 1) | (len(group.views) == 1))
+    n_detections = np.bincount(obj, minlength=n)
+    real = (np.bincount(obj, starlike, n) > 0) & ((n_detections > 1) | (len(group.views) == 1))
     order = np.argsort(np.nan_to_num(mean_mag, nan=np.inf), kind="stable")
     return Catalog(order, mean[order], mean_mag[order], real[order])
 
@@ -145,31 +145,33 @@ def search_offset(
     bright = starlike.first(np.ones(len(starlike), dtype=np.bool_), n_bright)
     best: Search | None = None
     best_key = (False, -np.inf)
-    n_tried, previous = 0, -1
-    for used, pool in ((bright, starlike), (starlike, starlike), (everything, everything)):
-        if len(used) == previous or not len(used):
+    n_tries, previous = 0, -1
+    for detections, pool in ((bright, starlike), (starlike, starlike), (everything, everything)):
+        if len(detections) == previous or not len(detections):
             continue
-        previous = len(used)
-        n_tried += 1
-        offset = _offset_of(group, stars.xy, stars.mag, used, range_arcsec, range_rad, settings)
+        previous = len(detections)
+        n_tries += 1
+        offset = _offset_of(
+            group, stars.xy, stars.mag, detections, range_arcsec, range_rad, settings
+        )
         # Two pairs among few detections are rarer than three among many, but no use.
         key = (offset.n_pairs >= settings.min_matches, -offset.chance)
         if best is None or key > best_key:
-            best = Search(offset, used, pool, n_tried, range_arcsec, range_rad, stars)
+            best = Search(offset, detections, pool, n_tries, range_arcsec, range_rad, stars)
             best_key = key
-        if key[0] and offset.chance * n_tried <= settings.max_chance:
+        if key[0] and offset.chance * n_tries <= settings.max_chance:
             break
     if best is None:
         offset = Offset(0.0, 0.0, 0.0, 0, 0.0, np.inf)
         return Search(offset, catalog, catalog, 1, range_arcsec, range_rad, stars)
-    return replace(best, n_tried=n_tried)
+    return replace(best, n_tried=n_tries)
 
 
 def _offset_of(
     group: Group,
     star_xy: Floats,
     star_mag: Floats,
-    used: Catalog,
+    detections: Catalog,
     range_arcsec: float,
     range_rad: float,
     settings: AlignSettings,
@@ -177,12 +179,12 @@ def _offset_of(
     middle = middle_of(group)
     return find_offset(
         (star_xy - middle) / 1000.0,
-        (used.xy - middle) / 1000.0,
+        (detections.xy - middle) / 1000.0,
         max_shift=range_arcsec,
         max_roll_rad=range_rad,
         tolerance=settings.tolerance_mas / 1000.0,
         area=area_arcsec2(group),
-        brightness=Brightness(star_mag, used.mag, settings.max_mag_difference),
+        brightness=Brightness(star_mag, detections.mag, settings.max_mag_difference),
     )
 
 
@@ -208,10 +210,10 @@ def scrambled_counts(
         # Multiples of two irrational numbers: all over the field, and the same in every run.
         step = (np.array([0.7548776662, 0.5698402910]) * (k + 1)) % 1.0
         shift = (least + (1.0 - 2.0 * least) * step) * size
-        moved = low + (stars.xy - low + shift) % size
+        shifted_xy = low + (stars.xy - low + shift) % size
         offset = _offset_of(
             group,
-            moved,
+            shifted_xy,
             stars.mag,
             search.used,
             search.range_arcsec,

@@ -74,8 +74,8 @@ def fit_to_stars(
     original = group.frames
     frames = tuple(correction.after(frame) for frame in original)
     for _ in range(_MAX_ROUNDS):
-        moved = replace(group, frames=frames)
-        star, obj = _pairs(moved, stars, search, radius_mas, settings)
+        current_group = replace(group, frames=frames)
+        star, obj = _pairs(current_group, stars, search, radius_mas, settings)
         if not star.size:
             return None
         same = previous is not None and all(
@@ -83,7 +83,12 @@ def fit_to_stars(
         )
         previous = (star, obj)
         data = observations(
-            moved, stars, star, obj, star_scale, motion_mas_yr=settings.typical_motion_mas_yr
+            current_group,
+            stars,
+            star,
+            obj,
+            star_scale,
+            motion_mas_yr=settings.typical_motion_mas_yr,
         )
         fit, geometry = _fit_with_geometry(data, len(star), n_terms, settings)
         # What one round has found, the next has taken out: the geometry only grows.
@@ -114,8 +119,8 @@ def _error_scale(fit: Frames, data: Observations, scale: float) -> float:
     pairs = fit.standard[data.image == REFERENCE] * scale
     n_free = max(len(pairs) - 1.5, 0.0)
     # The median: a few outliers must not widen the errors of all others.
-    measured = (np.median(pairs) / MEDIAN_STANDARD) ** 2 * len(pairs) / max(n_free, 1.0)
-    return float(np.sqrt((n_free * measured + _PRIOR_STARS) / (n_free + _PRIOR_STARS)))
+    scale2 = (np.median(pairs) / MEDIAN_STANDARD) ** 2 * len(pairs) / max(n_free, 1.0)
+    return float(np.sqrt((n_free * scale2 + _PRIOR_STARS) / (n_free + _PRIOR_STARS)))
 
 
 _GEOMETRIES = {3: "rshift", 4: "rscale", 6: "general"}
@@ -135,8 +140,8 @@ def _fit_with_geometry(
         gain = more.common[new] @ np.linalg.solve(more.covariance[new, new], more.common[new])
         if gain > settings.min_evidence * (wider - n_terms):
             fit, n_terms = more, wider
-    rolled = np.sqrt(fit.covariance[2, 2]) < 0.5 * np.sqrt(prior[2]) and n_stars > 1
-    return fit, _GEOMETRIES[n_terms] if rolled else "shift"
+    has_roll = np.sqrt(fit.covariance[2, 2]) < 0.5 * np.sqrt(prior[2]) and n_stars > 1
+    return fit, _GEOMETRIES[n_terms] if has_roll else "shift"
 
 
 def _next_radius_mas(
@@ -187,15 +192,15 @@ def with_residual(
     star_fit : StarFit
     settings : AlignSettings
     """
-    moved = replace(group, frames=star_fit.frames)
-    star, obj = _pairs(moved, stars, search, settings.tolerance_mas, settings)
+    fit_group = replace(group, frames=star_fit.frames)
+    star, obj = _pairs(fit_group, stars, search, settings.tolerance_mas, settings)
     scale = min(star_fit.star_scale, MOST_ERROR_SCALE)
     motion = settings.typical_motion_mas_yr
-    data = observations(moved, stars, star, obj, scale, motion_mas_yr=motion)
+    data = observations(fit_group, stars, star, obj, scale, motion_mas_yr=motion)
     fit = fitted_frames(
         data, len(star_fit.fit.common), _prior(settings)[: len(star_fit.fit.common)]
     )
-    residual = residual_of(moved, data, fit, settings)
+    residual = residual_of(fit_group, data, fit, settings)
     if residual.size_mas == 0:
         return star_fit, residual
     geometry = "sip" if residual.order > 1 else star_fit.geometry
@@ -232,8 +237,8 @@ def left_out_residuals(star_fit: StarFit) -> tuple[Floats, Floats]:
     """
     stars = star_fit.data.image == REFERENCE
     apart = star_fit.fit.left_out[stars]
-    known = np.isfinite(apart).all(axis=1)
-    return apart[known], 1.0 / star_fit.data.variance[stars][known]
+    is_finite = np.isfinite(apart).all(axis=1)
+    return apart[is_finite], 1.0 / star_fit.data.variance[stars][is_finite]
 
 
 def pair_weights(star_fit: StarFit) -> Floats:

@@ -130,13 +130,13 @@ def _wcs_with_sip(wcs: WCS, plane: Plane, frame: Affine, bend: Bend, shape: tupl
 def _with_inverse(sip: Sip, u: Floats, v: Floats) -> Sip:
     """Return a SIP with AP and BP, which undo A and B at pixels: some readers do not iterate."""
     n = sip.a.shape[0]
-    bent = np.stack([polyval2d(u, v, sip.a), polyval2d(u, v, sip.b)], axis=1)
-    at = np.column_stack([u, v]) + bent
+    offsets = np.stack([polyval2d(u, v, sip.a), polyval2d(u, v, sip.b)], axis=1)
+    at = np.column_stack([u, v]) + offsets
     unit = float(np.abs(at).max())
     powers = [(p, m - p) for m in range(n) for p in range(m, -1, -1)]
     terms = np.stack([np.prod((at / unit) ** pair, axis=1) for pair in powers], axis=1)
     back = np.zeros((2, n, n))
-    for (p, q), term in zip(powers, np.linalg.lstsq(terms, -bent, rcond=None)[0], strict=True):
+    for (p, q), term in zip(powers, np.linalg.lstsq(terms, -offsets, rcond=None)[0], strict=True):
         back[:, p, q] = term / unit ** (p + q)
     return Sip(sip.a, sip.b, *back, sip.crpix)
 
@@ -183,6 +183,6 @@ def change_at_centre(image: FieldImage, after: WCS) -> tuple[float, float, float
     old, new = (tangent_mas(sky[:, 0], sky[:, 1], ra0, dec0) for sky in frames)
     angles = [np.degrees(np.arctan2(p[1, 0] - p[0, 0], p[1, 1] - p[0, 1])) for p in (old, new)]
     areas = [abs(np.linalg.det(np.array([p[1] - p[0], p[2] - p[0]]))) for p in (old, new)]
-    turned = (angles[1] - angles[0] + 180.0) % 360.0 - 180.0
+    turn = (angles[1] - angles[0] + 180.0) % 360.0 - 180.0
     dra, ddec = new[0] - old[0]
-    return float(dra), float(ddec), float(turned), float(0.5e6 * (areas[1] / areas[0] - 1.0))
+    return float(dra), float(ddec), float(turn), float(0.5e6 * (areas[1] / areas[0] - 1.0))

@@ -72,12 +72,14 @@ class DetectResult:
         # The maps are smooth: some of their pixels are enough.
         step = max(1, int(np.sqrt(self.noise.size / 1e6)))
         noise, background = self.noise[::step, ::step], self.background[::step, ::step]
-        known = noise > 0
+        has_noise = noise > 0
         return {
             "n_sources": len(self.sources),
             "n_removed": len(self.removed),
-            "background_median": float(np.median(background[known])) if known.any() else None,
-            "noise_median": float(np.median(noise[known])) if known.any() else None,
+            "background_median": float(np.median(background[has_noise]))
+            if has_noise.any()
+            else None,
+            "noise_median": float(np.median(noise[has_noise])) if has_noise.any() else None,
             "background_box_px": self.sky.box_px,
             "n_oversubtracted": self.sky.n_oversubtracted,
             "reach_mag": self.reach_mag.get("settings"),
@@ -107,14 +109,16 @@ def run(
     settings : of the step
     sky : background and noise, if `sky_of` has measured them with these settings
     """
-    chosen = (settings or DetectSettings()).at(image.detector_px)
-    sky = sky or sky_of(image, chosen)
-    segments = segment(image, sky.background, sky.noise, chosen)
-    parts = pieces.joined(image, segments, sky.noise, chosen.deblend_prominence)
-    found = _measured(image, parts, sky.background, sky.noise, chosen)
-    found = saturated.centred(image, found, parts.segments.labels)
-    limit = reach(image, sky.background, sky.noise, parts.segments.labels, chosen)
-    return replace(_sorted_out(found, parts.segments.labels, sky, chosen), reach_mag=limit)
+    detect_settings = (settings or DetectSettings()).at(image.detector_px)
+    sky = sky or sky_of(image, detect_settings)
+    segments = segment(image, sky.background, sky.noise, detect_settings)
+    parts = pieces.joined(image, segments, sky.noise, detect_settings.deblend_prominence)
+    sources = _source_table(image, parts, sky.background, sky.noise, detect_settings)
+    sources = saturated.centred(image, sources, parts.segments.labels)
+    limit = reach(image, sky.background, sky.noise, parts.segments.labels, detect_settings)
+    return replace(
+        _sorted_out(sources, parts.segments.labels, sky, detect_settings), reach_mag=limit
+    )
 
 
 def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSettings) -> Segments:
@@ -127,7 +131,7 @@ def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSe
     settings : DetectSettings in pixels of the image
     """
     single = image.meta.n_exposures == 1
-    found = segments_above(
+    segments = segments_above(
         image.sci,
         background,
         noise,
@@ -136,21 +140,21 @@ def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSe
         settings.n_sigma,
         settings.n_pixels_single if single else settings.n_pixels,
     )
-    if not (settings.deblend and found.n_labels):
-        return found
+    if not (settings.deblend and segments.n_labels):
+        return segments
     labels = deblended(
-        found.smooth,
-        found.labels,
-        found.n_labels,
+        segments.smooth,
+        segments.labels,
+        segments.n_labels,
         settings.deblend_n_pixels,
         settings.deblend_n_levels,
         settings.deblend_contrast,
         in_place=True,
     )
-    return Segments(labels, int(labels.max()), found.smooth)
+    return Segments(labels, int(labels.max()), segments.smooth)
 
 
-def _measured(
+def _source_table(
     image: DrcImage,
     parts: Pieces,
     background: Image,
@@ -161,7 +165,7 @@ def _measured(
     segments = parts.segments
     if not segments.n_labels:
         return empty_table(SOURCES)
-    found = segment_properties(
+    properties = segment_properties(
         image.sci,
         background,
         segments.smooth,
@@ -172,16 +176,18 @@ def _measured(
     )
     # The windowed centroid (SExtractor's XWIN) is the more precise one; where it strays out of
     # the segment's box it has followed a neighbour.
-    offset = np.hypot(found.x_window - found.x_segment, found.y_window - found.y_segment)
-    followed = offset <= np.maximum(2.0, found.semimajor_px)
-    x = np.where(followed, found.x_window, found.x_segment)
-    y = np.where(followed, found.y_window, found.y_segment)
+    offset = np.hypot(
+        properties.x_window - properties.x_segment, properties.y_window - properties.y_segment
+    )
+    is_near = offset <= np.maximum(2.0, properties.semimajor_px)
+    x = np.where(is_near, properties.x_window, properties.x_segment)
+    y = np.where(is_near, properties.y_window, properties.y_segment)
     row, column = (
         np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((y, x), image.shape, strict=True)
     )
     local = noise[row, column]
-    x, y = bright_centres(image, background, local, segments.labels, found, (x, y))
-    centres = hits.without_charge(image, background, local, segments.labels, found, (x, y))
+    x, y = bright_centres(image, background, local, segments.labels, properties, (x, y))
+    centres = hits.without_charge(image, background, local, segments.labels, properties, (x, y))
     x, y = centres.x, centres.y
     column = np.clip(np.rint(x).astype(int), 0, image.shape[1] - 1)
     row = np.clip(np.rint(y).astype(int), 0, image.shape[0] - 1)
@@ -194,22 +200,22 @@ def _measured(
             "centre_err_px": np.full(segments.n_labels, np.nan),
             "centre_shared_err_px": np.full(segments.n_labels, np.nan),
             "hit_err_px": centres.error_px,
-            "x_segment": found.x_segment,
-            "y_segment": found.y_segment,
-            "x_min": found.x_min,
-            "x_max": found.x_max,
-            "y_min": found.y_min,
-            "y_max": found.y_max,
-            "area": found.area,
-            "flux": found.flux,
-            "peak": found.peak,
-            "semimajor_px": found.semimajor_px,
-            "semiminor_px": found.semiminor_px,
-            "theta_deg": found.theta_deg,
-            "ellipticity": 1 - found.semiminor_px / found.semimajor_px,
+            "x_segment": properties.x_segment,
+            "y_segment": properties.y_segment,
+            "x_min": properties.x_min,
+            "x_max": properties.x_max,
+            "y_min": properties.y_min,
+            "y_max": properties.y_max,
+            "area": properties.area,
+            "flux": properties.flux,
+            "peak": properties.peak,
+            "semimajor_px": properties.semimajor_px,
+            "semiminor_px": properties.semiminor_px,
+            "theta_deg": properties.theta_deg,
+            "ellipticity": 1 - properties.semiminor_px / properties.semimajor_px,
             "background": background[row, column],
             "noise": noise[row, column],
-            "n_exp": found.median_count,
+            "n_exp": properties.median_count,
             "piece_of": parts.piece_of[1:],
             "coverage": box_fraction(image.valid, x, y, settings.coverage_box_px),
         },
@@ -217,16 +223,18 @@ def _measured(
 
 
 def _sorted_out(
-    found: Table,
+    sources: Table,
     segments: NDArray[np.int32],
     sky: Sky,
     settings: DetectSettings,
 ) -> DetectResult:
     """Split the table by the coverage rule."""
-    poor = np.asarray(found["coverage"] < settings.min_coverage, dtype=bool)
-    removed = found[poor]
-    shares, number = np.unique(np.asarray(removed["coverage"]), return_inverse=True)
+    poor = np.asarray(sources["coverage"] < settings.min_coverage, dtype=bool)
+    poor_rows = sources[poor]
+    shares, number = np.unique(np.asarray(poor_rows["coverage"]), return_inverse=True)
     words = [f"coverage {c:.3f} < {settings.min_coverage:g} in box" for c in shares.tolist()]
     reasons = np.array(words, dtype="U")[number]
-    gone = make_table(REMOVED, {**{n: removed[n] for n in removed.colnames}, "reason": reasons})
-    return DetectResult(found[~poor], gone, segments, sky)
+    rejects = make_table(
+        REMOVED, {**{n: poor_rows[n] for n in poor_rows.colnames}, "reason": reasons}
+    )
+    return DetectResult(sources[~poor], rejects, segments, sky)

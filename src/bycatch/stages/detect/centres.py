@@ -31,7 +31,7 @@ def bright_centres(
     background: Image,
     noise: Floats,
     labels: NDArray[np.int32],
-    found: Properties,
+    properties: Properties,
     at: tuple[Floats, Floats],
 ) -> tuple[Floats, Floats]:
     """Return positions with those of bright sources moved to their centroids in the wide window.
@@ -42,26 +42,28 @@ def bright_centres(
     background : (ny, nx) e/s
     noise : (N,) e/s of a pixel at each source
     labels : (ny, nx) segments
-    found : their properties
+    properties : their properties
     at : (N,) x and (N,) y so far
     """
     x, y = at[0].copy(), at[1].copy()
     wide_px = WIDE_PX * image.detector_px
-    window_px = 2.0 * found.half_light_px * SIGMA_PER_FWHM
-    size_px = np.hypot(found.semimajor_px, found.semiminor_px) / np.sqrt(2.0)
+    window_px = 2.0 * properties.half_light_px * SIGMA_PER_FWHM
+    size_px = np.hypot(properties.semimajor_px, properties.semiminor_px) / np.sqrt(2.0)
     column = np.clip(np.nan_to_num(np.rint(x)), 0, image.shape[1] - 1).astype(int)
     row = np.clip(np.nan_to_num(np.rint(y)), 0, image.shape[0] - 1).astype(int)
     error2 = photon_variance_px2(
-        found.flux, noise, np.maximum(size_px, wide_px), image.exptime_map_s[row, column]
+        properties.flux, noise, np.maximum(size_px, wide_px), image.exptime_map_s[row, column]
     )
-    chosen = np.flatnonzero(
-        (error2 < (BRIGHT_PX * image.detector_px) ** 2) & (window_px < wide_px) & (found.flux > 0)
+    bright = np.flatnonzero(
+        (error2 < (BRIGHT_PX * image.detector_px) ** 2)
+        & (window_px < wide_px)
+        & (properties.flux > 0)
     )
     new_x, new_y = wide_centroids(
-        image.sci, background, image.valid, labels, chosen + 1, x[chosen], y[chosen], wide_px
+        image.sci, background, image.valid, labels, bright + 1, x[bright], y[bright], wide_px
     )
     # A wide window that goes astray has a neighbour in it.
-    moved = np.hypot(new_x - x[chosen], new_y - y[chosen])
-    kept = moved <= _MOST_MOVE_PX * image.detector_px
-    x[chosen[kept]], y[chosen[kept]] = new_x[kept], new_y[kept]
+    move_px = np.hypot(new_x - x[bright], new_y - y[bright])
+    is_close = move_px <= _MOST_MOVE_PX * image.detector_px
+    x[bright[is_close]], y[bright[is_close]] = new_x[is_close], new_y[is_close]
     return x, y

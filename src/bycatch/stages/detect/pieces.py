@@ -45,53 +45,57 @@ class Pieces:
     piece_of: Ints
 
 
-def joined(image: DrcImage, found: Segments, noise: Image, least_prominence: float) -> Pieces:
+def joined(
+    image: DrcImage, segments_apart: Segments, noise: Image, least_prominence: float
+) -> Pieces:
     """Join pieces that do not stand out, and tell which others may be pieces.
 
     Parameters
     ----------
     image : DrcImage
-    found : Segments
+    segments_apart : Segments
         After deblending; the labels are changed in place.
     noise : (ny, nx) float32
         Of unsmoothed sky pixels, e/s.
     least_prominence : float
         In units of that noise; 0 joins none.
     """
-    known = touching(found.smooth, found.labels, found.n_labels)
-    if not len(known.first):
-        return Pieces(found, np.zeros(found.n_labels + 1, np.int64))
-    work = _Joining(image, known, noise)
+    borders = touching(segments_apart.smooth, segments_apart.labels, segments_apart.n_labels)
+    if not len(borders.first):
+        return Pieces(segments_apart, np.zeros(segments_apart.n_labels + 1, np.int64))
+    work = _Joining(image, borders, noise)
     work.join(least_prominence)
     host = work.hosts()
-    root = np.array([work.root(k) for k in range(found.n_labels + 1)])
+    root = np.array([work.root(k) for k in range(segments_apart.n_labels + 1)])
     is_left = root == np.arange(len(root))
     is_left[0] = False
     names = np.where(is_left, np.cumsum(is_left), 0)[root]
     piece_of = names[host][is_left]
-    labels = found.labels if is_left[1:].all() else rename_labels(found.labels, names)
-    segments = Segments(labels, int(is_left.sum()), found.smooth)
+    labels = (
+        segments_apart.labels if is_left[1:].all() else rename_labels(segments_apart.labels, names)
+    )
+    segments = Segments(labels, int(is_left.sum()), segments_apart.smooth)
     return Pieces(segments, np.concatenate([[0], piece_of]))
 
 
 class _Joining:
     """Sources that touch, joined step by step: moments of those joined are those of both."""
 
-    def __init__(self, image: DrcImage, known: Touching, noise: Image) -> None:
-        size = len(known.flux)
+    def __init__(self, image: DrcImage, borders: Touching, noise: Image) -> None:
+        size = len(borders.flux)
         self.parent = np.arange(size)
-        self.flux, self.peak = known.flux.copy(), known.peak.copy()
-        self.x, self.y = known.peak_x, known.peak_y
-        self.moments = np.stack([known.xx, known.yy, known.xy])
+        self.flux, self.peak = borders.flux.copy(), borders.peak.copy()
+        self.x, self.y = borders.peak_x, borders.peak_y
+        self.moments = np.stack([borders.xx, borders.yy, borders.xy])
         seconds = np.maximum(image.exptime_map_s[self.y, self.x], 1e-9)
         self.noise = np.hypot(noise[self.y, self.x], np.sqrt(self.peak / seconds))
         self.star_peak = STAR_PEAK / image.detector_px**2
         self.doubtful: dict[int, int] = {}
         # Of those that touch, by label: so many empty ones would take longer than all else.
-        touches = np.unique(np.concatenate([known.first, known.second]))
+        touches = np.unique(np.concatenate([borders.first, borders.second]))
         self.passes: dict[int, dict[int, float]] = {k: {} for k in touches.tolist()}
         for a, b, height in zip(
-            known.first.tolist(), known.second.tolist(), known.saddle.tolist(), strict=True
+            borders.first.tolist(), borders.second.tolist(), borders.saddle.tolist(), strict=True
         ):
             self.passes[a][b] = self.passes[b][a] = height
 
@@ -159,6 +163,6 @@ class _Joining:
         for other, height in self.passes[k].items():
             del self.passes[other][k]
             if other != host:
-                known = max(height, self.passes[host].get(other, 0.0))
-                self.passes[host][other] = self.passes[other][host] = known
+                pass_height = max(height, self.passes[host].get(other, 0.0))
+                self.passes[host][other] = self.passes[other][host] = pass_height
         self.passes[k] = {}

@@ -59,14 +59,14 @@ def reach(
     profiles = star_profiles(curve, image.scale_arcsec, settings)
     single = image.meta.n_exposures == 1
     presets = {n: DetectSettings(**v.get("detect", {})) for n, v in PRESETS.items()}
-    wanted = {n: chosen.at(image.detector_px) for n, chosen in presets.items()}
-    found = {}
-    for name, chosen in ({"settings": settings} | wanted).items():
-        n_pixels = chosen.n_pixels_single if single else chosen.n_pixels
-        rate = half_found_rate(profiles, smooth_noise, chosen.n_sigma, n_pixels)
+    settings_of_presets = {n: one.at(image.detector_px) for n, one in presets.items()}
+    magnitudes = {}
+    for name, one in ({"settings": settings} | settings_of_presets).items():
+        n_pixels = one.n_pixels_single if single else one.n_pixels
+        rate = half_found_rate(profiles, smooth_noise, one.n_sigma, n_pixels)
         if np.isfinite(rate):
-            found[name] = round(float(zeropoint - 2.5 * np.log10(rate * typical)), 2)
-    return found
+            magnitudes[name] = round(float(zeropoint - 2.5 * np.log10(rate * typical)), 2)
+    return magnitudes
 
 
 def _noise_of(
@@ -81,12 +81,12 @@ def _noise_of(
     levels, ratios = [], []
     for y in np.unique(np.linspace(0, max(ny - BLOCK_PX, 0), BLOCKS).astype(int)):
         for x in np.unique(np.linspace(0, max(nx - BLOCK_PX, 0), BLOCKS).astype(int)):
-            cut = np.s_[y : y + BLOCK_PX, x : x + BLOCK_PX]
-            valid, sigma = image.valid[cut], noise[cut]
-            sky = valid & (labels[cut] == 0) & (sigma > 0)
+            block = np.s_[y : y + BLOCK_PX, x : x + BLOCK_PX]
+            valid, sigma = image.valid[block], noise[block]
+            sky = valid & (labels[block] == 0) & (sigma > 0)
             if not sky.any():
                 continue
-            light = np.where(valid, image.sci[cut] - background[cut], 0).astype(np.float32)
+            light = np.where(valid, image.sci[block] - background[block], 0).astype(np.float32)
             levels.append(sigma[sky])
             ratios.append(smoothed(light, valid, kernel)[sky] / sigma[sky])
     if not levels:
@@ -112,7 +112,7 @@ def star_profiles(curve: EncircledEnergy, scale_arcsec: float, settings: DetectS
     reach_px = kernel.shape[0] // 2
     axis = np.arange(-HALF_PX - reach_px, HALF_PX + reach_px + 1.0)
     n = 2 * HALF_PX + 1
-    found = []
+    profiles = []
     for dx, dy in PHASES_PX:
         radius = np.hypot(axis - dx, axis[:, np.newaxis] - dy)
         pixels = np.interp(radius, middles, light, right=0.0)
@@ -121,8 +121,8 @@ def star_profiles(curve: EncircledEnergy, scale_arcsec: float, settings: DetectS
             for j in range(kernel.shape[0])
             for i in range(kernel.shape[1])
         )
-        found.append(np.ravel(smooth))
-    return np.array(found)
+        profiles.append(np.ravel(smooth))
+    return np.array(profiles)
 
 
 def half_found_rate(profiles: Floats, smooth_noise: float, n_sigma: float, n_pixels: int) -> float:

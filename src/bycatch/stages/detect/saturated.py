@@ -117,11 +117,11 @@ def _cores(rows: Ints, columns: Ints, segmentation: NDArray[np.int32]) -> _Cores
     n, number = connected_components(links, directed=False)
     size = np.bincount(number, minlength=n)
     regions = np.split(np.argsort(number, kind="stable"), np.cumsum(size)[:-1])
-    found: dict[int, tuple[float, float, float]] = {}
+    core_of: dict[int, tuple[float, float, float]] = {}
     for k in np.argsort(-size, kind="stable"):
         own_rows, own_columns = rows[regions[k]], columns[regions[k]]
         labels = segmentation[own_rows, own_columns]
-        if not (labels > 0).any() or int(np.bincount(labels[labels > 0]).argmax()) in found:
+        if not (labels > 0).any() or int(np.bincount(labels[labels > 0]).argmax()) in core_of:
             continue
         top, left = own_rows.min() - 1, own_columns.min() - 1
         shape = own_rows.max() - top + 2, own_columns.max() - left + 2
@@ -130,10 +130,10 @@ def _cores(rows: Ints, columns: Ints, segmentation: NDArray[np.int32]) -> _Cores
         depth = distance_transform_edt(binary_fill_holes(region))
         row, column = (part.mean() for part in np.nonzero(depth >= depth.max() - 0.5))
         label = int(segmentation[round(top + row), round(left + column)])
-        if label > 0 and label not in found:
-            found[label] = (left + column, top + row, float(depth.max()))
-    places = np.array(list(found.values())).reshape(-1, 3)
-    return _Cores(places[:, 0], places[:, 1], places[:, 2], np.array(list(found), dtype=np.int64))
+        if label > 0 and label not in core_of:
+            core_of[label] = (left + column, top + row, float(depth.max()))
+    places = np.array(list(core_of.values())).reshape(-1, 3)
+    return _Cores(places[:, 0], places[:, 1], places[:, 2], np.array(list(core_of), dtype=np.int64))
 
 
 def _apart(valid: Bools, rows: Ints, columns: Ints) -> Bools:
@@ -179,12 +179,14 @@ def _offset(
     apart = np.stack([fits.x - x, fits.y - y])[:, good]
     variance = fits.err_px[good] ** 2 + (SCATTER_PX * native_px) ** 2
     # One that is farther off than wings ever are is a galaxy or a cosmic ray; then the others tell.
-    known = (OFFSET_PX * native_px) ** 2
-    kept = np.abs(apart).max(axis=0, initial=0.0) < CLIP_SIGMA * np.sqrt(variance + known)
-    apart, variance = apart[:, kept], variance[kept]
+    prior_variance = (OFFSET_PX * native_px) ** 2
+    is_inlier = np.abs(apart).max(axis=0, initial=0.0) < CLIP_SIGMA * np.sqrt(
+        variance + prior_variance
+    )
+    apart, variance = apart[:, is_inlier], variance[is_inlier]
     if len(variance):
         far = np.abs(apart - np.median(apart, axis=1, keepdims=True)).max(axis=0)
-        kept = far < CLIP_SIGMA * np.sqrt(2 * variance)
-        apart, variance = apart[:, kept], variance[kept]
-    total = np.sum(1.0 / variance) + 1.0 / known
+        is_inlier = far < CLIP_SIGMA * np.sqrt(2 * variance)
+        apart, variance = apart[:, is_inlier], variance[is_inlier]
+    total = np.sum(1.0 / variance) + 1.0 / prior_variance
     return (apart / variance).sum(axis=1) / total, float(1.0 / np.sqrt(total))

@@ -143,12 +143,12 @@ def sky_of(image: DrcImage, settings: DetectSettings) -> Sky:
         return ordinary(0)
     cells = box_statistics(image.sci, image.valid, (box, box), settings.clip_sigma, 0.5).mode
     level, scatter = at_cells(coarse.background, box), at_cells(coarse.noise, box)
-    known = np.isfinite(cells) & (scatter > 0)
-    if not known.any():
+    has_level = np.isfinite(cells) & (scatter > 0)
+    if not has_level.any():
         return ordinary(0)
     excess = np.full(cells.shape, np.nan, np.float32)
-    excess[known] = (cells[known] - level[known]) / scatter[known]
-    below = (median_filtered(filled(excess), FILTER_CELLS) < -OVERSUBTRACTED_SIGMA) & known
+    excess[has_level] = (cells[has_level] - level[has_level]) / scatter[has_level]
+    below = (median_filtered(filled(excess), FILTER_CELLS) < -OVERSUBTRACTED_SIGMA) & has_level
     is_structured = most_in_window(below, WINDOW_CELLS) >= LEAST_CELLS
     n_below = int(below.sum())
     if settings.background == "auto" and not is_structured:

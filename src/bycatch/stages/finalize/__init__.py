@@ -71,20 +71,20 @@ class FinalizeResult:
         """Return the scalars for the log and the summary."""
         middle = f"{self.radii_px[len(self.radii_px) // 2]:g}"
         good = np.ma.compressed(self.table[f"snr_{middle}"])
-        found: dict[str, Any] = {
+        numbers: dict[str, Any] = {
             "n_catalog": len(self.table),
             f"n_snr5_{middle}px": int((good >= 5).sum()),
             "zeropoint_ab": self.zeropoint_ab,
         }
         if self.audit:
-            found["zeropoint_audit_mmag"] = round(self.audit.difference_mmag, 2)
+            numbers["zeropoint_audit_mmag"] = round(self.audit.difference_mmag, 2)
         if self.closure:
-            found["closure"] = self.closure.metadata()
-        return found
+            numbers["closure"] = self.closure.metadata()
+        return numbers
 
     def metadata(self) -> dict[str, Any]:
         """Return the calibration for the table's metadata."""
-        found: dict[str, Any] = {
+        cards: dict[str, Any] = {
             "PHOTFLAM": self.photflam,
             "ZPAB": self.zeropoint_ab,
             "ZPST": self.zeropoint_st,
@@ -94,21 +94,21 @@ class FinalizeResult:
             "ERRSYS": self._by_radius(self.systematics),
         }
         if self.corrections:
-            found["APCORSTARS"] = self.corrections.n_stars
-            found["APCORSCATTER"] = self._by_radius(tuple(self.corrections.star_scatter))
+            cards["APCORSTARS"] = self.corrections.n_stars
+            cards["APCORSCATTER"] = self._by_radius(tuple(self.corrections.star_scatter))
             if self.corrections.metadata():
-                found["APCORFIELD"] = self.corrections.metadata()
+                cards["APCORFIELD"] = self.corrections.metadata()
         if self.zeropoint_vega is not None:
-            found["ZPVEGA"] = self.zeropoint_vega
+            cards["ZPVEGA"] = self.zeropoint_vega
         if self.audit:
-            found["ZPAUDIT"] = self.audit.metadata()
+            cards["ZPAUDIT"] = self.audit.metadata()
         if self.psf:
-            found["PSFSCALE"] = self.psf.metadata()
+            cards["PSFSCALE"] = self.psf.metadata()
         if self.closure:
-            found["CLOSURE"] = self.closure.metadata()
+            cards["CLOSURE"] = self.closure.metadata()
         if self.warnings():
-            found["CALNOTES"] = list(self.warnings())
-        return found
+            cards["CALNOTES"] = list(self.warnings())
+        return cards
 
     def warnings(self) -> tuple[str, ...]:
         """Say in words what is wrong with the calibration, for the log."""
@@ -151,19 +151,24 @@ def run(
     scale_arcsec : pixel scale
     annulus_px : inner and outer radius of the sky annulus
     """
-    chosen = settings or FinalizeSettings()
+    finalize_settings = settings or FinalizeSettings()
     curve = photcal.encircled_energy(meta.detector, meta.filter)
-    published = photcal.aperture_fractions(
-        curve, radii_px, scale_arcsec, annulus_px if chosen.annulus_correction else None
+    published_fractions = photcal.aperture_fractions(
+        curve, radii_px, scale_arcsec, annulus_px if finalize_settings.annulus_correction else None
     )
-    if chosen.empirical_apcor:
-        corrected = corrections(
-            phot, radii_px, published, scale_arcsec, meta.filter, meta.detector_px(scale_arcsec)
+    if finalize_settings.empirical_apcor:
+        apcor = corrections(
+            phot,
+            radii_px,
+            published_fractions,
+            scale_arcsec,
+            meta.filter,
+            meta.detector_px(scale_arcsec),
         )
     else:
-        corrected = published_only(radii_px, scale_arcsec, meta.filter)
-    factors, errors = corrected.at(floats(phot, "x"), floats(phot, "y"))
-    fractions = published * factors
+        apcor = published_only(radii_px, scale_arcsec, meta.filter)
+    factors, errors = apcor.at(floats(phot, "x"), floats(phot, "y"))
+    fractions = published_fractions * factors
     systematics = photcal.systematic_fraction(meta.filter, errors)
     data: dict[str, Any] = {name: phot[name] for name in COPIED}
     data["x_center"], data["y_center"] = phot["x"], phot["y"]
@@ -172,11 +177,11 @@ def run(
     zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
     others = _other_zeropoints(meta, zeropoint)
     for k, radius in enumerate(radii_px):
-        r, scatter = f"{radius:g}", float(corrected.star_scatter[k])
+        r, scatter = f"{radius:g}", float(apcor.star_scatter[k])
         data |= _calibrated_columns(phot, r, fractions[:, k], scatter, meta.photflam, zeropoint)
         data[f"err_{r}_sys"] = np.abs(data[f"flux_{r}_apcor"]) * systematics[:, k]
     data |= kron_columns(phot, meta, scale_arcsec, zeropoint)
-    extra, more = _on_request(data, radii_px, zeropoint, others, chosen)
+    extra, more = _on_request(data, radii_px, zeropoint, others, finalize_settings)
     scale = None
     if "countrate_psf" in phot.colnames:
         scale = _psf_scale(phot, radii_px, fractions, meta.detector_px(scale_arcsec))
@@ -187,20 +192,27 @@ def run(
         extra += (*FLUX_ERROR_PARTS, SCATTER_ERROR)
         for k, radius in enumerate(radii_px):
             flux = np.maximum(data[f"flux_{radius:g}_apcor"], 0.0)
-            parts[f"err_{radius:g}_scatter"] = flux * corrected.star_scatter[k]
+            parts[f"err_{radius:g}_scatter"] = flux * apcor.star_scatter[k]
     return FinalizeResult(
         make_table((*CAT, *extra), data | more | parts, radii_px),
         radii_px,
-        tuple(float(f) for f in published * corrected.factor),
+        tuple(float(f) for f in published_fractions * apcor.factor),
         meta.photflam,
         zeropoint,
-        tuple(float(f) for f in published),
-        tuple(float(e) for e in corrected.error),
-        tuple(float(s) for s in photcal.systematic_fraction(meta.filter, corrected.error)),
+        tuple(float(f) for f in published_fractions),
+        tuple(float(e) for e in apcor.error),
+        tuple(float(s) for s in photcal.systematic_fraction(meta.filter, apcor.error)),
         photcal.st_zeropoint(meta.photflam),
         others.get("Vega"),
-        closure(phot, radii_px, published, scale_arcsec, factors, meta.detector_px(scale_arcsec)),
-        corrected,
+        closure(
+            phot,
+            radii_px,
+            published_fractions,
+            scale_arcsec,
+            factors,
+            meta.detector_px(scale_arcsec),
+        ),
+        apcor,
         photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid),
         scale,
     )
@@ -219,8 +231,8 @@ def _psf_scale(
 def _other_zeropoints(meta: ImageMeta, zeropoint_ab: float) -> dict[str, float]:
     """Return the zero points of the other magnitude systems, as far as they are known."""
     vega = photcal.vega_zeropoint(meta.detector, meta.filter, zeropoint_ab)
-    found = {"ST": photcal.st_zeropoint(meta.photflam)}
-    return found if vega is None else found | {"Vega": vega}
+    zeropoints = {"ST": photcal.st_zeropoint(meta.photflam)}
+    return zeropoints if vega is None else zeropoints | {"Vega": vega}
 
 
 def _on_request(

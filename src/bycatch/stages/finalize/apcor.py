@@ -118,10 +118,10 @@ class Frame:
     @classmethod
     def of(cls, x: Floats, y: Floats) -> Frame:
         """Return the frame of sources, (N,)."""
-        known = np.isfinite(x) & np.isfinite(y)
-        if not known.any():
+        is_finite = np.isfinite(x) & np.isfinite(y)
+        if not is_finite.any():
             return cls()
-        x, y = x[known], y[known]
+        x, y = x[is_finite], y[is_finite]
         middle = 0.5 * (x.min() + x.max()), 0.5 * (y.min() + y.max())
         half_size = float(max(0.5 * np.ptp(x), 0.5 * np.ptp(y), 1.0))
         frame = cls(float(middle[0]), float(middle[1]), half_size)
@@ -181,18 +181,18 @@ def corrections(
     detector_px : float
         Side of a detector pixel, pixels.
     """
-    known = published_only(radii_px, scale_arcsec, filter_name)
+    prior = published_only(radii_px, scale_arcsec, filter_name)
     reference = reference_index(radii_px, scale_arcsec)
     inner = np.array(radii_px) < radii_px[reference]
-    free = np.diag(known.covariance) > 0
+    free = np.diag(prior.covariance) > 0
     if not (inner & free).any():
-        return known
+        return prior
     frame = Frame.of(floats(phot, "x"), floats(phot, "y"))
     stars = _stars(phot, radii_px, fractions, reference, inner, frame, detector_px)
     n_stars = len(stars.excess)
     if n_stars == 0:
-        return known
-    best, best_evidence = known, -np.inf
+        return prior
+    best, best_evidence = prior, -np.inf
     # Two starts: the published curve, and the middle of the stars.
     middle = np.zeros(len(radii_px))
     middle[inner & free] = np.median(stars.excess, axis=0)[free[inner]]
@@ -200,10 +200,10 @@ def corrections(
     for n_terms in FIELD_TERMS:
         if n_stars <= n_terms:
             break
-        found, evidence = _fit(stars, known, frame, inner, reference, n_terms, starts)
+        result, evidence = _fit(stars, prior, frame, inner, reference, n_terms, starts)
         if evidence > best_evidence + MIN_EVIDENCE:
-            best, best_evidence = found, evidence
-        starts = [found.log_factor]
+            best, best_evidence = result, evidence
+        starts = [result.log_factor]
     return best
 
 
@@ -233,7 +233,7 @@ def _stars(
 
 def _fit(
     stars: Stars,
-    known: Corrections,
+    prior: Corrections,
     frame: Frame,
     inner: Bools,
     reference: int,
@@ -242,53 +242,53 @@ def _fit(
 ) -> tuple[Corrections, float]:
     """Return the corrections with so many terms of the field, and the logarithm of the evidence."""
     n = len(stars.excess)
-    free = np.flatnonzero(np.diag(known.covariance) > 0)
+    free = np.flatnonzero(np.diag(prior.covariance) > 0)
     # From the parameters, logarithms at the free radii and amplitudes, to what a star shows.
     level = (np.eye(len(inner))[inner] - np.eye(len(inner))[reference])[:, free]
-    mode = known.mode[inner] - known.mode[reference]
+    mode = prior.mode[inner] - prior.mode[reference]
     field = mode[None, :, None] * stars.terms[:, None, :n_terms]
     design = np.concatenate([np.broadcast_to(level, (n, *level.shape)), field], axis=2)
     n_free = design.shape[2]
     before = np.zeros((n_free, n_free))
-    before[: len(free), : len(free)] = known.covariance[np.ix_(free, free)]
+    before[: len(free), : len(free)] = prior.covariance[np.ix_(free, free)]
     before[len(free) :, len(free) :] = FIELD_SIGMA**2 * np.eye(n_terms)
     before += 1e-10 * np.eye(n_free)
-    usual = known.scatter[inner]
-    tried = [
+    usual = prior.scatter[inner]
+    maxima = [
         maximum(stars, design, before, usual, np.concatenate([start[free], np.zeros(n_terms)]))
         for start in starts
     ]
-    best = max(tried, key=lambda one: one.height)
+    best = max(maxima, key=lambda one: one.height)
     evidence = best.height - 0.5 * np.linalg.slogdet(best.precision)[1]
     covariance = np.asarray(np.linalg.inv(best.precision), dtype=float)
-    return _result(known, frame, n, free, best.parameters, covariance, best.scatter, inner), float(
+    return _result(prior, frame, n, free, best.parameters, covariance, best.scatter, inner), float(
         evidence
     )
 
 
 def _result(
-    known: Corrections,
+    prior: Corrections,
     frame: Frame,
     n_stars: int,
     free: Any,
-    found: Floats,
+    parameters: Floats,
     covariance: Floats,
     inner_scatter: Floats,
     inner: Bools,
 ) -> Corrections:
     """Put what was found at the free radii among all."""
-    n_radii, n_terms = len(known.radii_px), len(found) - len(free)
+    n_radii, n_terms = len(prior.radii_px), len(parameters) - len(free)
     place = np.concatenate([free, n_radii + np.arange(n_terms)])
     whole = np.zeros((n_radii + n_terms,) * 2)
     whole[np.ix_(place, place)] = covariance
-    log_factor, scatter = np.zeros(n_radii), known.scatter.copy()
-    log_factor[free], scatter[inner] = found[: len(free)], inner_scatter
+    log_factor, scatter = np.zeros(n_radii), prior.scatter.copy()
+    log_factor[free], scatter[inner] = parameters[: len(free)], inner_scatter
     return replace(
-        known,
+        prior,
         n_stars=n_stars,
         log_factor=log_factor,
         scatter=scatter,
-        amplitudes=found[len(free) :],
+        amplitudes=parameters[len(free) :],
         covariance=whole,
         frame=frame,
     )

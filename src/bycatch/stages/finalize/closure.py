@@ -76,8 +76,8 @@ class Closure:
     @property
     def fails(self) -> Bools:
         """True for the radii that do not close; False where nothing was checked."""
-        left = np.abs(self.remaining)
-        return np.asarray((left > MAX_FAILURE) & (left > FAILURE_SIGMA * self.error))
+        rest = np.abs(self.remaining)
+        return np.asarray((rest > MAX_FAILURE) & (rest > FAILURE_SIGMA * self.error))
 
     def warnings(self) -> tuple[str, ...]:
         """Say in words what does not close."""
@@ -134,17 +134,17 @@ def closure(
     flux, error, good = star_fluxes(phot, radii_px, fractions, reference, detector_px)
     n_stars = int(good.sum())
     flux, error = flux[good], error[good]
-    used = np.ones_like(flux) if factors is None else factors[good]
-    deviation, remaining, spread, scatter = (np.full(n_radii, np.nan) for _ in range(4))
+    factor = np.ones_like(flux) if factors is None else factors[good]
+    deviation, remaining, errors, scatter = (np.full(n_radii, np.nan) for _ in range(4))
     for k in range(n_radii if n_stars >= FEWEST else 0):
         if k == reference:
-            deviation[k] = remaining[k] = spread[k] = scatter[k] = 0.0
+            deviation[k] = remaining[k] = errors[k] = scatter[k] = 0.0
             continue
         deviation[k], _, _ = _typical(flux, error, k, reference, smallest)
-        remaining[k], spread[k], scatter[k] = _typical(
-            flux / used, error / used, k, reference, smallest
+        remaining[k], errors[k], scatter[k] = _typical(
+            flux / factor, error / factor, k, reference, smallest
         )
-    return Closure(radii_px, radii_px[reference], n_stars, deviation, remaining, spread, scatter)
+    return Closure(radii_px, radii_px[reference], n_stars, deviation, remaining, errors, scatter)
 
 
 def reference_index(radii_px: tuple[float, ...], scale_arcsec: float) -> int:
@@ -226,16 +226,16 @@ def _are_isolated(phot: Table, flux: Floats, reach_px: float) -> Bools:
     from scipy.spatial import KDTree
 
     places = np.column_stack([floats(phot, "x"), floats(phot, "y")])
-    isolated = np.zeros(len(phot), dtype=bool)
-    known = np.flatnonzero(np.isfinite(places).all(axis=1))
-    if len(known) == 0:
-        return isolated
-    light = np.nan_to_num(np.maximum(flux[known], 0.0))
-    one, other = KDTree(places[known]).query_pairs(reach_px, output_type="ndarray").T
-    n = len(known)
+    is_isolated = np.zeros(len(phot), dtype=bool)
+    rows = np.flatnonzero(np.isfinite(places).all(axis=1))
+    if len(rows) == 0:
+        return is_isolated
+    light = np.nan_to_num(np.maximum(flux[rows], 0.0))
+    one, other = KDTree(places[rows]).query_pairs(reach_px, output_type="ndarray").T
+    n = len(rows)
     others = np.bincount(one, light[other], n) + np.bincount(other, light[one], n)
-    isolated[known] = others < MAX_NEIGHBOUR_SHARE * light
-    return isolated
+    is_isolated[rows] = others < MAX_NEIGHBOUR_SHARE * light
+    return is_isolated
 
 
 def _typical(

@@ -48,8 +48,8 @@ class PsfScale:
         """Return the numbers for a table's metadata."""
         numbers = (self.factor, self.error, self.scatter)
         names = ("factor", "error", "scatter")
-        found = {name: round(v, 5) for name, v in zip(names, numbers, strict=True)}
-        return found | {"n_stars": self.n_stars}
+        numbers_by_name = {name: round(v, 5) for name, v in zip(names, numbers, strict=True)}
+        return numbers_by_name | {"n_stars": self.n_stars}
 
 
 def psf_scale(phot: Table, total: Floats, total_err: Floats) -> PsfScale:
@@ -73,9 +73,9 @@ def psf_scale(phot: Table, total: Floats, total_err: Floats) -> PsfScale:
     offset = np.log(total[good] / rate[good])
     noise = np.hypot(total_err[good] / total[good], error[good] / rate[good])
     middle = float(np.median(offset))
-    spread = MAD_TO_SIGMA * float(np.median(np.abs(offset - middle)))
-    scatter = float(np.sqrt(max(spread**2 - float(np.median(noise**2)), 0.0)))
-    own = MEDIAN_ERROR * float(np.hypot(max(spread, scatter), np.median(noise))) / np.sqrt(n)
+    width = MAD_TO_SIGMA * float(np.median(np.abs(offset - middle)))
+    scatter = float(np.sqrt(max(width**2 - float(np.median(noise**2)), 0.0)))
+    own = MEDIAN_ERROR * float(np.hypot(max(width, scatter), np.median(noise))) / np.sqrt(n)
     weight = PRIOR_SIGMA**2 / (PRIOR_SIGMA**2 + own**2)
     return PsfScale(float(np.exp(weight * middle)), float(own * np.sqrt(weight)), scatter, n)
 
@@ -97,10 +97,10 @@ def psf_columns(
     # Half of the scatter against apertures is theirs.
     error = np.hypot(noise, scale.scatter / np.sqrt(2.0) * np.maximum(rate, 0.0))
     positive = np.where(rate > 0, rate, np.nan)
-    found = {
+    columns = {
         "flux_psf": rate * photflam,
         "flux_psf_err": error * photflam,
         "mag_ab_psf": zeropoint - 2.5 * np.log10(positive),
         "mag_ab_psf_err": MAG_PER_FRACTION * error / positive,
     }
-    return found | {c.name: phot[c.name] for c in PSF_FLUXES if c.name not in found}
+    return columns | {c.name: phot[c.name] for c in PSF_FLUXES if c.name not in columns}

@@ -73,10 +73,10 @@ def maximum(stars: Stars, design: Floats, before: Floats, usual: Floats, start: 
     log_det = np.linalg.slogdet(before)[1]
     information = np.linalg.inv(before)
     shift, wide = _kinds(stars.outer)
-    found, scatter, share = start, usual, np.array(SHARES)
+    parameters, scatter, share = start, usual, np.array(SHARES)
     for _ in range(N_ROUNDS):
         mixture = kinds(
-            stars.excess - design @ found,
+            stars.excess - design @ parameters,
             stars.noise + np.diag(scatter**2),
             shift,
             wide,
@@ -84,31 +84,33 @@ def maximum(stars: Stars, design: Floats, before: Floats, usual: Floats, start: 
         )
         odds = mixture.odds
         score = mixture.pulled @ design
-        weighted = (mixture.weight @ design).reshape(-1, len(found))
-        precision = information + design.reshape(-1, len(found)).T @ weighted
-        slope = np.einsum("ij,ijp->p", odds, score) - information @ found
-        height = mixture.log.sum() - 0.5 * (found @ information @ found + log_det)
+        weighted_design = (mixture.weight @ design).reshape(-1, len(parameters))
+        precision = information + design.reshape(-1, len(parameters)).T @ weighted_design
+        slope = np.einsum("ij,ijp->p", odds, score) - information @ parameters
+        height = mixture.log.sum() - 0.5 * (parameters @ information @ parameters + log_det)
         step = np.linalg.solve(precision, slope)
-        wider = _scatter(stars, stars.excess - design @ (found + step), odds[:, 0], scatter, usual)
+        wider = _scatter(
+            stars, stars.excess - design @ (parameters + step), odds[:, 0], scatter, usual
+        )
         if max(np.abs(step).max(), np.abs(wider - scatter).max()) < TOLERANCE:
             break
-        found, scatter = found + step, wider
+        parameters, scatter = parameters + step, wider
         share = (SHARE_STARS * np.array(SHARES) + odds.sum(axis=0)) / (SHARE_STARS + n)
     mean = np.einsum("ij,ijp->ip", odds, score)
-    spread = (odds[:, :, None] * score).reshape(-1, len(found))
-    unknown = spread.T @ score.reshape(-1, len(found)) - mean.T @ mean
-    seen = precision - unknown
-    if np.linalg.eigvalsh(seen)[0] > 0:
-        precision = seen
-    return Maximum(found, scatter, float(height), precision)
+    weighted_score = (odds[:, :, None] * score).reshape(-1, len(parameters))
+    kind_uncertainty = weighted_score.T @ score.reshape(-1, len(parameters)) - mean.T @ mean
+    information_left = precision - kind_uncertainty
+    if np.linalg.eigvalsh(information_left)[0] > 0:
+        precision = information_left
+    return Maximum(parameters, scatter, float(height), precision)
 
 
 def _kinds(outer: Floats) -> tuple[Floats, Floats]:
     """Return the mean (J, K) and covariance (J, K, K) of what each kind adds to the excess."""
     k = len(outer)
-    nested = np.minimum(outer[:, None], outer[None, :])
+    common_light = np.minimum(outer[:, None], outer[None, :])
     shift = [np.zeros(k), *(-light * outer for light in OTHER_LIGHT), np.zeros(k)]
-    wide = [np.zeros((k, k)), *(light**2 * nested for light in OTHER_LIGHT)]
+    wide = [np.zeros((k, k)), *(light**2 * common_light for light in OTHER_LIGHT)]
     wide.append(NO_STAR**2 * (np.ones((k, k)) + np.eye(k) / 9.0))
     return np.array(shift), np.array(wide)
 

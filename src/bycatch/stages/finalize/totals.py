@@ -33,10 +33,10 @@ def kron_columns(
     rate, flux = floats(phot, "countrate_kron"), floats(phot, "countrate_kron") * meta.photflam
     shape = (floats(phot, name) for name in ("kron_radius", "semimajor_px", "semiminor_px"))
     radius_px = ellipse_radius_px(*shape)
-    known = radius_px > 0
+    has_radius = radius_px > 0
     fraction = np.full(len(phot), np.nan)
     curve = photcal.encircled_energy(meta.detector, meta.filter)
-    fraction[known] = curve.at(radius_px[known] * scale_arcsec)
+    fraction[has_radius] = curve.at(radius_px[has_radius] * scale_arcsec)
     # The wings of a point are those of the PSF, which the fraction holds.
     p_extended = 1.0 - np.nan_to_num(floats(phot, "p_star"), nan=0.0)
     half_px = floats(phot, "half_light_px")
@@ -73,5 +73,5 @@ def light_beyond(radii: ArrayLike) -> Floats:
     within = gammainc(2.0 * SERSIC_INDEX, b * RADII ** (1.0 / SERSIC_INDEX))
     half = (gammaincinv(2.0 * SERSIC_INDEX, 0.5 * within) / b) ** SERSIC_INDEX
     ratio = np.asarray(radii, dtype=float)
-    found = np.interp(ratio, RADII / half, 1.0 / within - 1.0)
-    return np.where(np.isfinite(ratio), found, np.nan)
+    share = np.interp(ratio, RADII / half, 1.0 / within - 1.0)
+    return np.where(np.isfinite(ratio), share, np.nan)

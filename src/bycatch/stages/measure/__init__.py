@@ -98,57 +98,63 @@ def run(
     field : FieldContext, optional
         Gaia stars, data quality of the exposures, other images.
     """
-    chosen, pixels = settings or MeasureSettings(), pixels or Pixels()
+    measure_settings, pixels = settings or MeasureSettings(), pixels or Pixels()
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
-    found = photometry(image, targets.x, targets.y, chosen, _sky_labels(pixels))
-    noise = rows.source_noise(image, found, pixels, chosen)
+    phot = photometry(image, targets.x, targets.y, measure_settings, _sky_labels(pixels))
+    noise = rows.source_noise(image, phot, pixels, measure_settings)
     # Errors are those of the image as it is: the photons of stars stay.
-    cleaned = image
+    clean_image = image
     if pixels.star_light is not None and targets.is_wide.any():
-        found, cleaned = without_stars(found, image, pixels.star_light, targets.is_wide, chosen)
+        phot, clean_image = without_stars(
+            phot, image, pixels.star_light, targets.is_wide, measure_settings
+        )
     far = level.sky_level(image, pixels.segmentation, pixels.cr_mask)
     levels = far.at(targets.x, targets.y)
-    levels = np.where(np.isfinite(levels), levels, found.sky.median)
-    total_noise = level.total_noise(noise.empty, far, noise.model, chosen.annulus_outer_px)
-    shape = _shapes(image, found, levels, pixels, frame.wcs)
-    if cleaned is not image:
+    levels = np.where(np.isfinite(levels), levels, phot.sky.median)
+    total_noise = level.total_noise(
+        noise.empty, far, noise.model, measure_settings.annulus_outer_px
+    )
+    shape = _shapes(image, phot, levels, pixels, frame.wcs)
+    if clean_image is not image:
         wide = np.flatnonzero(targets.is_wide)
-        of_wide = replace(found, x=found.x[wide], y=found.y[wide])
-        shape = in_rows(shape, _shapes(cleaned, of_wide, levels[wide], pixels, frame.wcs), wide)
-    positions = _positions(image, found, targets, frame, field, chosen)
-    radius_px = chosen.cr_radius_px * image.detector_px
-    cosmic_ray = flagging.cosmic_ray_flags(found, pixels.cr_mask, radius_px)
-    spoiled = _defects(image, found, field.chips)
-    light = _star_light(image, found, frame.wcs, field.reference, spoiled.saturated)
-    blend_share, blended, merged = _blends(image, found, pixels, spoiled.saturated, chosen)
-    conditions = flagging.frame_flags(image, found, chosen) | flagging.light_flags(
-        spoiled, light, blended, merged
+        of_wide = replace(phot, x=phot.x[wide], y=phot.y[wide])
+        shape = in_rows(shape, _shapes(clean_image, of_wide, levels[wide], pixels, frame.wcs), wide)
+    positions = _positions(image, phot, targets, frame, field, measure_settings)
+    radius_px = measure_settings.cr_radius_px * image.detector_px
+    cosmic_ray = flagging.cosmic_ray_flags(phot, pixels.cr_mask, radius_px)
+    flaws = _defects(image, phot, field.chips)
+    light = _star_light(image, phot, frame.wcs, field.reference, flaws.saturated)
+    blend_share, is_blended, has_peak = _blends(
+        image, phot, pixels, flaws.saturated, measure_settings
+    )
+    conditions = flagging.frame_flags(image, phot, measure_settings) | flagging.light_flags(
+        flaws, light, is_blended, has_peak
     )
     conditions[Flag.PIECE] = targets.may_be_piece
-    clean = ~(cosmic_ray | spoiled.hot_pixel | conditions[Flag.EDGE])
+    clean = ~(cosmic_ray | flaws.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
-    points = _points(image, found, targets, pixels, spoiled.saturated, clean, in_gaia)
+    points = _points(image, phot, targets, pixels, flaws.saturated, clean, in_gaia)
     own = light_at(image, targets.x, targets.y) if field.others else None
     radius_px = SEEN_PX * image.detector_px
     elsewhere = seen_elsewhere(targets.x, targets.y, field.others, radius_px, own)
-    p_cr = _p_cr(image, found, points, elsewhere, pixels.cr_mask, spoiled.saturated, field.chips)
+    p_cr = _p_cr(image, phot, points, elsewhere, pixels.cr_mask, flaws.saturated, field.chips)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
-    conditions |= flagging.total_flags(shape, points.p_star, chosen.annulus_inner_px)
+    conditions |= flagging.total_flags(shape, points.p_star, measure_settings.annulus_inner_px)
     structure = trust.sky_structure(
         image,
         pixels.segmentation,
         pixels.cr_mask,
         noise.model.typical,
     )
-    conditions |= flagging.structure_flags(structure, found, points.p_star, conditions)
+    conditions |= flagging.structure_flags(structure, phot, points.p_star, conditions)
     columns = {
         "id": targets.ids,
         "x": targets.x,
         "y": targets.y,
-        **rows.flux_columns(found, noise, chosen),
-        **rows.shape_columns(found, shape, levels, total_noise),
+        **rows.flux_columns(phot, noise, measure_settings),
+        **rows.shape_columns(phot, shape, levels, total_noise),
         **positions,
-        **rows.exposure_columns(image, found, targets.exposure_sets),
+        **rows.exposure_columns(image, phot, targets.exposure_sets),
         "cr_flag": cosmic_ray.astype(np.int64),
         "p_cr": p_cr,
         "p_star": points.p_star,
@@ -158,21 +164,25 @@ def run(
         "n_seen": elsewhere.n_seen,
         "flags": flagging.bits(conditions),
     }
-    parts = rows.error_parts(found, noise, chosen)
-    table = make_table((*PHOT, *parts), columns | rows.part_columns(parts, chosen), chosen.radii_px)
+    parts = rows.error_parts(phot, noise, measure_settings)
+    table = make_table(
+        (*PHOT, *parts),
+        columns | rows.part_columns(parts, measure_settings),
+        measure_settings.radii_px,
+    )
     limits = sky_noise.limits_by_exposures(noise.empty, noise.model)
     return MeasureResult(
         table,
-        chosen.radii_px,
-        found.correlation,
+        measure_settings.radii_px,
+        phot.correlation,
         points.locus,
         noise.model,
         total_noise,
         far.growth,
-        rows.sky_table(noise.empty, noise.model, chosen),
+        rows.sky_table(noise.empty, noise.model, measure_settings),
         limits,
-        depth(image, noise.model, limits, chosen),
-        _n_gaia_chance(image, table, field.reference, chosen),
+        depth(image, noise.model, limits, measure_settings),
+        _n_gaia_chance(image, table, field.reference, measure_settings),
         trust.judge(
             image,
             structure,
@@ -182,7 +192,7 @@ def run(
             fits_psf=pixels.star_energy is not None,
         ),
         # Cosmic rays leave the same trails, and are many in single exposures.
-        transfer.transfer_of(image, pixels.segmentation, found.x, found.y, _near_rate(found)),
+        transfer.transfer_of(image, pixels.segmentation, phot.x, phot.y, _near_rate(phot)),
         pixels.star_energy is not None,
     )
 
@@ -196,7 +206,7 @@ def _sky_labels(pixels: Pixels) -> NDArray[np.int32] | None:
 
 def _positions(
     image: DrcImage,
-    found: Photometry,
+    phot: Photometry,
     targets: Targets,
     frame: SkyFrame,
     field: FieldContext,
@@ -205,11 +215,11 @@ def _positions(
     """Return the columns of positions on the sky and of the match with Gaia."""
     floor_mas = frame.error.centroid_floor_mas if frame.error is not None else np.nan
     floor_px = floor_mas / (1000.0 * image.scale_arcsec)
-    expected = position_errors_px(found, image.detector_px, floor_px)
+    expected = position_errors_px(phot, image.detector_px, floor_px)
     expected = np.hypot(expected, np.nan_to_num(targets.hit_err_px))
     return sky_positions(
-        found.x,
-        found.y,
+        phot.x,
+        phot.y,
         np.where(np.isfinite(targets.centre_err_px), targets.centre_err_px, expected),
         frame.wcs,
         image.meta.mjd_mid,
@@ -220,9 +230,9 @@ def _positions(
     )
 
 
-def _near_rate(found: Photometry) -> Floats:
+def _near_rate(phot: Photometry) -> Floats:
     """Return the rates in the aperture of the middle radius, (N,) e/s."""
-    return found.net[:, len(found.radii_px) // 2]
+    return phot.net[:, len(phot.radii_px) // 2]
 
 
 def _n_gaia_chance(
@@ -235,27 +245,27 @@ def _n_gaia_chance(
 
 def _blends(
     image: DrcImage,
-    found: Photometry,
+    phot: Photometry,
     pixels: Pixels,
-    saturated: Bools,
+    is_saturated: Bools,
     settings: MeasureSettings,
 ) -> tuple[Floats, Bools, Bools]:
     """Return the share of neighbours, rows or not, where it is large, and which rows hide one."""
     aperture_px = settings.radii_px[len(settings.radii_px) // 2]
-    hidden = unlisted.unlisted_peaks(
+    peaks = unlisted.unlisted_peaks(
         image,
-        found,
+        phot,
         segmentation=pixels.segmentation,
         cr_mask=pixels.cr_mask,
-        saturated=saturated,
+        is_saturated=is_saturated,
         reach_px=aperture_px + unlisted.REACH_PX * image.detector_px,
     )
-    n = len(found.x)
+    n = len(phot.x)
     blends = neighbours.blends(
-        np.concatenate([found.x, hidden.x]),
-        np.concatenate([found.y, hidden.y]),
-        np.concatenate([found.net[:, 0], hidden.net_rate]),
-        np.concatenate([found.fits.fwhm_px, np.full(len(hidden.x), np.nan)]),
+        np.concatenate([phot.x, peaks.x]),
+        np.concatenate([phot.y, peaks.y]),
+        np.concatenate([phot.net[:, 0], peaks.net_rate]),
+        np.concatenate([phot.fits.fwhm_px, np.full(len(peaks.x), np.nan)]),
         neighbours.star_profile(image.meta.detector, image.meta.filter, image.scale_arcsec),
         scale_arcsec=image.scale_arcsec,
         small_px=settings.radii_px[0],
@@ -263,64 +273,64 @@ def _blends(
         detector_px=image.detector_px,
     )
     rates = blends.total_rate[:n], blends.total_rate[n:]
-    merged = unlisted.has_unlisted_peak(pixels.segmentation, found, hidden, *rates)
-    return blends.share[:n], blends.is_blended[:n], merged
+    has_peak = unlisted.has_unlisted_peak(pixels.segmentation, phot, peaks, *rates)
+    return blends.share[:n], blends.is_blended[:n], has_peak
 
 
 def _p_cr(
     image: DrcImage,
-    found: Photometry,
+    phot: Photometry,
     points: _Points,
     elsewhere: Elsewhere,
     cr_mask: Bools | None,
-    saturated: Bools,
+    is_saturated: Bools,
     chips: tuple[ChipQuality, ...],
 ) -> Floats:
     """Return the probability that each source is a cosmic ray."""
     return cosmics.probability(
         cosmics.evidence(
             image,
-            found,
+            phot,
             points.concentration,
             points.locus,
             cr_mask=cr_mask,
             elsewhere=elsewhere,
-            saturated=saturated,
+            is_saturated=is_saturated,
             chips=chips,
         )
     )
 
 
-def _defects(image: DrcImage, found: Photometry, chips: tuple[ChipQuality, ...]) -> Defects:
+def _defects(image: DrcImage, phot: Photometry, chips: tuple[ChipQuality, ...]) -> Defects:
     """Return what the image shows, and what the data quality of its exposures tells."""
-    shown = defects(
+    of_image = defects(
         image,
-        found.x,
-        found.y,
-        found.sky.median,
-        found.sky.std,
-        found.exposures.count,
-        found.exposures.peak_rate,
+        phot.x,
+        phot.y,
+        phot.sky.median,
+        phot.sky.std,
+        phot.exposures.count,
+        phot.exposures.peak_rate,
     )
     # The exposures have the header's frame, whatever the image was aligned to.
-    return shown | defects_from_quality(image.wcs, found.x, found.y, chips) if chips else shown
+    return of_image | defects_from_quality(image.wcs, phot.x, phot.y, chips) if chips else of_image
 
 
 def _star_light(
     image: DrcImage,
-    found: Photometry,
+    phot: Photometry,
     wcs: WCS,
     reference: ReferenceStars | None,
-    saturated: Bools,
+    is_saturated: Bools,
 ) -> halos.StarLight:
     """Return which sources lie in the halos and on the spikes of bright stars."""
-    known = halos.gaia_stars(reference, image, wcs)
-    seen = halos.saturated_stars(found.x, found.y, found.net[:, -1], saturated)
-    stars = halos.join_stars(known, seen, SAME_STAR_PX * image.detector_px)
-    noise = found.sky.std[np.isfinite(found.sky.std)]
+    of_gaia = halos.gaia_stars(reference, image, wcs)
+    of_image = halos.saturated_stars(phot.x, phot.y, phot.net[:, -1], is_saturated)
+    stars = halos.join_stars(of_gaia, of_image, SAME_STAR_PX * image.detector_px)
+    noise = phot.sky.std[np.isfinite(phot.sky.std)]
     typical = float(np.median(noise)) if len(noise) else np.nan
     angles = halos.spike_angles(image, stars)
-    return halos.star_light(found.x, found.y, image, stars, typical, angles)
+    return halos.star_light(phot.x, phot.y, image, stars, typical, angles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,10 +344,10 @@ class _Points:
 
 def _points(
     image: DrcImage,
-    found: Photometry,
+    phot: Photometry,
     targets: Targets,
     pixels: Pixels,
-    saturated: Bools,
+    is_saturated: Bools,
     clean: Bools,
     in_gaia: Bools,
 ) -> _Points:
@@ -345,12 +355,12 @@ def _points(
     beneath = np.isfinite(targets.sky_rate)
     concentration = stellarity.concentration(
         image,
-        found.x,
-        found.y,
-        np.where(beneath, targets.sky_rate, found.sky.median),
-        found.sky.std,
-        found.exposures.exptime_s,
-        found.correlation,
+        phot.x,
+        phot.y,
+        np.where(beneath, targets.sky_rate, phot.sky.median),
+        phot.sky.std,
+        phot.exposures.exptime_s,
+        phot.correlation,
         targets.neighbours_rate,
     )
     if pixels.star_energy is not None:
@@ -359,17 +369,17 @@ def _points(
         expected = stellarity.expectation(image.meta.detector, image.meta.filter)
     with np.errstate(invalid="ignore"):
         level = stellarity.FULL_SHARE * image.meta.saturation_rate
-        full = saturated | (found.exposures.peak_rate > level)
+        full = is_saturated | (phot.exposures.peak_rate > level)
     good = clean & ~full
     locus = stellarity.locus(concentration, expected, usable=good, known_star=in_gaia)
-    p_star = stellarity.probability(concentration, locus, saturated=full, usable=clean)
+    p_star = stellarity.probability(concentration, locus, is_saturated=full, usable=clean)
     return _Points(concentration, locus, p_star)
 
 
 def _shapes(
-    image: DrcImage, found: Photometry, levels: Floats, pixels: Pixels, wcs: WCS
+    image: DrcImage, phot: Photometry, levels: Floats, pixels: Pixels, wcs: WCS
 ) -> shapes.Shapes:
     """Return sizes, orientations, and the sums in Kron's apertures."""
     return shapes.measure_shapes(
-        image, found.x, found.y, levels, segmentation=pixels.segmentation, wcs=wcs
+        image, phot.x, phot.y, levels, segmentation=pixels.segmentation, wcs=wcs
     )

@@ -109,13 +109,13 @@ class Evidence:
 
 def evidence(
     image: DrcImage,
-    found: Photometry,
+    phot: Photometry,
     concentration: stellarity.Concentration,
     locus: stellarity.Locus,
     *,
     cr_mask: Bools | None = None,
     elsewhere: Elsewhere | None = None,
-    saturated: Bools | None = None,
+    is_saturated: Bools | None = None,
     chips: Sequence[ChipQuality] = (),
 ) -> Evidence:
     """Gather what tells cosmic rays and hot pixels from light.
@@ -123,7 +123,7 @@ def evidence(
     Parameters
     ----------
     image : DrcImage
-    found : Photometry
+    phot : Photometry
         Of the N sources.
     concentration, locus
         Of the same sources and of the image's stars (`stellarity`).
@@ -131,7 +131,7 @@ def evidence(
         The grown cosmic-ray mask.
     elsewhere : Elsewhere, optional
         What the field's other images see (`seen_elsewhere`); nothing looks by default.
-    saturated : (N,) bool, optional
+    is_saturated : (N,) bool, optional
         Their cores are flat and bleed: what they say of sharpness is left out, unless they are
         sharper than stars, which a hit that fills the well is.
     chips : sequence of ChipQuality
@@ -142,33 +142,33 @@ def evidence(
     values = sharpness.sharpness(
         image.sci,
         mask,
-        found.x,
-        found.y,
+        phot.x,
+        phot.y,
         window_px=WINDOW_PX * size_px,
         ring_px=(RING_PX[0] * size_px, RING_PX[1] * size_px),
         search_px=SEARCH_PX * size_px,
         box_px=int(np.ceil(size_px * image.meta.pixfrac - 0.15)) + 1,
     )
-    flux, masked = values[:, sharpness.FLUX], values[:, sharpness.MASKED]
+    flux, mask_share = values[:, sharpness.FLUX], values[:, sharpness.MASKED]
     with np.errstate(divide="ignore", invalid="ignore"):
-        sky = found.correlation * found.sky.std * values[:, sharpness.NOISE]
+        sky = phot.correlation * phot.sky.std * values[:, sharpness.NOISE]
         # The window holds about half of a source's light.
-        photons = 0.5 * np.maximum(flux, 0) / found.exposures.exptime_s
+        photons = 0.5 * np.maximum(flux, 0) / phot.exposures.exptime_s
         snr = flux / np.sqrt(sky**2 + photons)
         offset = concentration.index - locus.index
         elongation = values[:, sharpness.MAJOR] / values[:, sharpness.MINOR]
         near = np.abs(offset) < 3 * np.sqrt(np.diag(locus.covariance))
-    near = near.all(axis=1) & (snr > STAR_SNR) & (masked < MASK_SHARE_OF_STARS)
+    near = near.all(axis=1) & (snr > STAR_SNR) & (mask_share < MASK_SHARE_OF_STARS)
     box = values[:, sharpness.BOX]
     width = values[:, sharpness.MINOR] / size_px
     fwhm_px = _typical(width[near], STAR_FWHM_PX)
     width = width / fwhm_px
     box = box - _typical(box[near], STAR_BOX_SHARE)
-    fits, around, left = _pixels_about(image, found, mask, values, fwhm_px)
+    fits, around, holes = _pixels_about(image, phot, mask, values, fwhm_px)
     charge, misfit = fits.charge, fits.misfit
-    if saturated is not None:
+    if is_saturated is not None:
         with np.errstate(invalid="ignore"):
-            is_flat = saturated & ~((width < SHARP_WIDTH) | (offset[:, 1] < SHARP_OFFSET))
+            is_flat = is_saturated & ~((width < SHARP_WIDTH) | (offset[:, 1] < SHARP_OFFSET))
         width, box, elongation, charge, misfit = (
             np.where(is_flat, np.nan, v) for v in (width, box, elongation, charge, misfit)
         )
@@ -178,41 +178,41 @@ def evidence(
         elongation,
         box,
         offset,
-        masked,
+        mask_share,
         snr,
-        found.exposures.count,
-        elsewhere or seen_elsewhere(found.x, found.y, ()),
+        phot.exposures.count,
+        elsewhere or seen_elsewhere(phot.x, phot.y, ()),
         int(near.sum()),
         charge,
         misfit,
         around,
-        left,
-        charge_of_exposures(image, found.x, found.y, chips, _rounded(fwhm_px)),
+        holes,
+        charge_of_exposures(image, phot.x, phot.y, chips, _round_width(fwhm_px)),
     )
 
 
 def _pixels_about(
-    image: DrcImage, found: Photometry, mask: Bools, values: Floats, fwhm_px: float
+    image: DrcImage, phot: Photometry, mask: Bools, values: Floats, fwhm_px: float
 ) -> tuple[patterns.Fits, Floats, Remains]:
     """Return what the pixels about the peaks say: patterns, mask nearby, holes of the weight."""
     size_px = image.meta.native_scale_arcsec / image.scale_arcsec
-    known = patterns.patterns(_rounded(fwhm_px), round(size_px, 3), image.meta.pixfrac)
+    templates = patterns.patterns(_round_width(fwhm_px), round(size_px, 3), image.meta.pixfrac)
     at = np.nan_to_num(values[:, [sharpness.PEAK_X, sharpness.PEAK_Y]]).astype(np.int64)
     x, y, level = at[:, 0], at[:, 1], np.nan_to_num(values[:, [sharpness.LEVEL]])
-    sky2 = np.nan_to_num(found.sky.std, nan=1.0)[:, np.newaxis] ** 2
-    seconds = np.maximum(np.nan_to_num(found.exposures.exptime_s), 1.0)[:, np.newaxis]
-    stamp = patterns.stamps(image.sci, x, y, known.dx, known.dy) - level
+    sky2 = np.nan_to_num(phot.sky.std, nan=1.0)[:, np.newaxis] ** 2
+    seconds = np.maximum(np.nan_to_num(phot.exposures.exptime_s), 1.0)[:, np.newaxis]
+    stamp = patterns.stamps(image.sci, x, y, templates.dx, templates.dy) - level
     light, variance = patterns.with_errors(stamp, sky2, seconds)
-    fits = patterns.fit_patterns(light, variance, known)
+    fits = patterns.fit_patterns(light, variance, templates)
     reach = int(np.ceil(AROUND_PX[1] * size_px))
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     radius = np.hypot(dx, dy) / size_px
     ring = (radius > AROUND_PX[0]) & (radius <= AROUND_PX[1])
     around = patterns.stamps(mask, x, y, dx[ring], dy[ring]).mean(axis=1)
-    return fits, around, remains(image, x, y, light, variance, known, fits)
+    return fits, around, remains(image, x, y, light, variance, templates, fits)
 
 
-def _rounded(fwhm_px: float) -> float:
+def _round_width(fwhm_px: float) -> float:
     """Return a width rounded, so that images alike share their patterns."""
     return round(fwhm_px, 2)
 
@@ -245,69 +245,69 @@ def terms_of(kind: str) -> tuple[str, ...]:
     return FEATURES + OF_STACKS * stack + OF_EXPOSURES * exposures
 
 
-def features(found: Evidence, kind: str) -> Floats:
+def features(clues: Evidence, kind: str) -> Floats:
     """Return the terms of a kind of evidence, (N, F) in order; 0, or as a star's, where unknown.
 
     Parameters
     ----------
-    found : Evidence of N sources
+    clues : Evidence of N sources
     kind : one of KINDS
     """
-    snr = np.nan_to_num(found.snr)
-    charge = np.nan_to_num(np.clip(found.charge, -16.0, 16.0))
-    width = np.nan_to_num(np.clip(found.width, 0.0, 2.0), nan=1.0)
-    long = np.nan_to_num(np.log(np.clip(found.elongation, 1.0, 4.0)))
-    offset = np.nan_to_num(np.clip(found.concentration, -1.0, 1.0))
-    masked = np.nan_to_num(found.mask_share)
+    snr = np.nan_to_num(clues.snr)
+    charge = np.nan_to_num(np.clip(clues.charge, -16.0, 16.0))
+    width = np.nan_to_num(np.clip(clues.width, 0.0, 2.0), nan=1.0)
+    long = np.nan_to_num(np.log(np.clip(clues.elongation, 1.0, 4.0)))
+    offset = np.nan_to_num(np.clip(clues.concentration, -1.0, 1.0))
+    mask_share = np.nan_to_num(clues.mask_share)
     narrow = np.maximum(1.0 - width, 0.0)
-    n_seen, n_covering = found.elsewhere.n_seen, found.elsewhere.n_covering
-    weight = np.log(max(found.elsewhere.chance, 1e-4)) / np.log(USUAL_CHANCE)
+    n_detections, n_covering = clues.elsewhere.n_seen, clues.elsewhere.n_covering
+    weight = np.log(max(clues.elsewhere.chance, 1e-4)) / np.log(USUAL_CHANCE)
     columns = {
         "log_snr": np.log10(np.clip(snr, 3.0, 200.0)),
         "charge": np.sqrt(np.maximum(charge, 0.0)),
         "light": np.sqrt(np.maximum(-charge, 0.0)),
-        "misfit": np.log(np.clip(np.nan_to_num(found.misfit, nan=1.0), 0.35, 60.0)),
+        "misfit": np.log(np.clip(np.nan_to_num(clues.misfit, nan=1.0), 0.35, 60.0)),
         "width": width,
         "narrow": narrow,
         "long": long,
         "long_narrow": long * np.clip((1.4 - width) / 0.3, 0.0, 1.0),
-        "box": np.nan_to_num(np.clip(found.box, -0.3, 0.6)),
+        "box": np.nan_to_num(np.clip(clues.box, -0.3, 0.6)),
         "c13": offset[:, 0],
         "c24": offset[:, 1],
-        "masked": masked,
-        "masked_narrow": masked * np.minimum(narrow, 0.5),
-        "mask_around": np.sqrt(np.clip(found.mask_around, 0.0, 0.4)),
-        "seen": min(weight, 1.0) * (n_seen > 0),
-        "seen_twice": min(weight, 1.0) * (n_seen > 1),
-        "missed": np.where(n_seen == 0, np.minimum(n_covering, 2), 0),
+        "masked": mask_share,
+        "masked_narrow": mask_share * np.minimum(narrow, 0.5),
+        "mask_around": np.sqrt(np.clip(clues.mask_around, 0.0, 0.4)),
+        "seen": min(weight, 1.0) * (n_detections > 0),
+        "seen_twice": min(weight, 1.0) * (n_detections > 1),
+        "missed": np.where(n_detections == 0, np.minimum(n_covering, 2), 0),
     }
     if kind.startswith("stack"):
-        columns |= _terms_of_remains(found.remains)
-    if kind.endswith("exposures") and found.exposures is not None:
-        columns |= _terms_of_exposures(found.exposures)
+        columns |= _terms_of_remains(clues.remains)
+    if kind.endswith("exposures") and clues.exposures is not None:
+        columns |= _terms_of_exposures(clues.exposures)
     return np.column_stack([columns[name] for name in terms_of(kind)]).astype(float)
 
 
-def _terms_of_remains(left: Remains) -> dict[str, Floats]:
+def _terms_of_remains(holes: Remains) -> dict[str, Floats]:
     return {
-        "hole": left.core,
-        "hole_near": np.sqrt(np.clip(left.near, 0.0, 0.5)),
-        "has_hole": (left.near > LEAST_HOLE_NEAR).astype(float),
-        "beside_hole": np.clip(left.beside, -0.5, 0.8),
-        "ring": np.clip(left.ring, -8.0, 4.0) / 4.0,
-        "dark_hole": np.clip(-left.contrast, 0.0, 4.0),
-        "bright_hole": np.clip(left.contrast, 0.0, 4.0),
+        "hole": holes.core,
+        "hole_near": np.sqrt(np.clip(holes.near, 0.0, 0.5)),
+        "has_hole": (holes.near > LEAST_HOLE_NEAR).astype(float),
+        "beside_hole": np.clip(holes.beside, -0.5, 0.8),
+        "ring": np.clip(holes.ring, -8.0, 4.0) / 4.0,
+        "dark_hole": np.clip(-holes.contrast, 0.0, 4.0),
+        "bright_hole": np.clip(holes.contrast, 0.0, 4.0),
     }
 
 
-def _terms_of_exposures(charge_seen: ExposureCharge) -> dict[str, Floats]:
-    charge = np.clip(charge_seen.charge, -16.0, 30.0)
+def _terms_of_exposures(exposure_charge: ExposureCharge) -> dict[str, Floats]:
+    charge = np.clip(exposure_charge.charge, -16.0, 30.0)
     return {
-        "exposure_masked": charge_seen.marked,
+        "exposure_masked": exposure_charge.marked,
         "exposure_charge": np.sqrt(np.maximum(charge, 0.0)),
         "exposure_light": np.sqrt(np.maximum(-charge, 0.0)),
-        "alone": np.clip(charge_seen.alone, -12.0, 12.0) / 4.0,
-        "is_compared": (charge_seen.n_looking > 1).astype(float),
+        "alone": np.clip(exposure_charge.alone, -12.0, 12.0) / 4.0,
+        "is_compared": (exposure_charge.n_looking > 1).astype(float),
     }
 
 
@@ -333,9 +333,9 @@ class Network:
 
     def __call__(self, terms: Floats) -> Floats:
         """Return the log likelihood ratios of N sources from their terms, (N, F)."""
-        scaled = (terms - self.mean) / self.spread
-        bent = np.tanh(scaled @ self.inner + self.bias)
-        return np.asarray(bent @ self.outer + scaled @ self.direct + self.constant)
+        standard_terms = (terms - self.mean) / self.spread
+        layer = np.tanh(standard_terms @ self.inner + self.bias)
+        return np.asarray(layer @ self.outer + standard_terms @ self.direct + self.constant)
 
 
 @cache
@@ -357,12 +357,12 @@ def network(kind: str) -> Network:
     )  # fmt: skip
 
 
-def probability(found: Evidence) -> Floats:
+def probability(clues: Evidence) -> Floats:
     """Return the probability that sources are cosmic rays or hot pixels.
 
     Parameters
     ----------
-    found : Evidence of N sources
+    clues : Evidence of N sources
 
     Returns
     -------
@@ -374,23 +374,23 @@ def probability(found: Evidence) -> Floats:
     The share of cosmic rays among single exposures, and among all others, is at each
     signal-to-noise ratio the one that maximises the likelihood of the image's own sources (EM).
     """
-    out = np.full(len(found.snr), np.nan)
-    measured = np.isfinite(found.snr)
-    single = found.n_exp <= 1
-    exposures = found.exposures
-    looked = np.zeros(len(out), bool) if exposures is None else exposures.n_looking > 0
+    out = np.full(len(clues.snr), np.nan)
+    has_snr = np.isfinite(clues.snr)
+    single = clues.n_exp <= 1
+    exposures = clues.exposures
+    has_exposures = np.zeros(len(out), bool) if exposures is None else exposures.n_looking > 0
     ratio = np.zeros(len(out))
     for kind in KINDS:
-        rows = measured & (single == kind.startswith("single"))
-        rows &= looked == kind.endswith("exposures")
+        rows = has_snr & (single == kind.startswith("single"))
+        rows &= has_exposures == kind.endswith("exposures")
         if rows.any():
-            ratio[rows] = network(kind)(features(found, kind)[rows])
+            ratio[rows] = network(kind)(features(clues, kind)[rows])
     # Known from the colours of stars and galaxies; those of simulated skies teach nothing.
-    ratio += ABSENCE_WEIGHT * np.clip(found.elsewhere.absent, 0.0, MOST_ABSENCE)
-    for chosen, prior in ((single, PRIOR_SINGLE), (~single, PRIOR_MULTIPLE)):
-        rows = chosen & measured
+    ratio += ABSENCE_WEIGHT * np.clip(clues.elsewhere.absent, 0.0, MOST_ABSENCE)
+    for which, prior in ((single, PRIOR_SINGLE), (~single, PRIOR_MULTIPLE)):
+        rows = which & has_snr
         if rows.any():
-            out[rows] = _with_shares(ratio[rows], found.snr[rows], *prior)
+            out[rows] = _with_shares(ratio[rows], clues.snr[rows], *prior)
     return out
 
 

@@ -78,7 +78,7 @@ def defects(
     """
     columns, rows = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
     single = np.asarray(n_exp) == 1
-    saturated = np.nan_to_num(np.asarray(peak_rate, float)) > image.meta.saturation_rate
+    is_saturated = np.nan_to_num(np.asarray(peak_rate, float)) > image.meta.saturation_rate
     hot = np.zeros(len(columns), dtype=bool)
     column = np.zeros(len(columns), dtype=bool)
     if single.any():
@@ -87,7 +87,7 @@ def defects(
         box_px = image.meta.native_scale_arcsec / image.scale_arcsec
         hot[single] = one_pixel_sources(image, *where, level, scatter, box_px)
         column[single] = on_bad_columns(image.sci, *where, scatter, box_px)
-    return Defects(saturated, hot & ~saturated, column)
+    return Defects(is_saturated, hot & ~is_saturated, column)
 
 
 def one_pixel_sources(
@@ -152,9 +152,9 @@ def _patches(image: DrcImage, x: Floats, y: Floats, reach: int) -> tuple[Floats,
     values = image.sci[
         np.clip(rows, 0, ny - 1)[:, :, None], np.clip(columns, 0, nx - 1)[:, None, :]
     ].astype(float)
-    known = np.isfinite(values) & inside[0][:, :, None] & inside[1][:, None, :]
-    whole = known.all(axis=(1, 2)) & np.isfinite(light.max(axis=1))
-    return np.where(known, values, 0.0), whole
+    is_finite = np.isfinite(values) & inside[0][:, :, None] & inside[1][:, None, :]
+    whole = is_finite.all(axis=(1, 2)) & np.isfinite(light.max(axis=1))
+    return np.where(is_finite, values, 0.0), whole
 
 
 def on_bad_columns(
@@ -234,20 +234,20 @@ def flagged_exposures(
     flagged, covering : (N,) int
     """
     columns, rows = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
-    flagged, covering = np.zeros((2, len(columns)), dtype=np.int64)
-    known = np.flatnonzero(np.isfinite(columns) & np.isfinite(rows))
-    if not len(known):
-        return flagged, covering
-    sky = wcs.all_pix2world(columns[known], rows[known], 0)
+    n_with_flag, covering = np.zeros((2, len(columns)), dtype=np.int64)
+    rows_on_image = np.flatnonzero(np.isfinite(columns) & np.isfinite(rows))
+    if not len(rows_on_image):
+        return n_with_flag, covering
+    sky = wcs.all_pix2world(columns[rows_on_image], rows[rows_on_image], 0)
     for chip in chips:
         # Far off the chip its polynomial has no inverse: such positions end off the chip.
         place = chip.wcs.all_world2pix(*sky, 0, quiet=True)
         cx, cy = (np.asarray(values, float) for values in place)
         ny, nx = chip.dq.shape
         on_chip = (cx > -0.5) & (cx < nx - 0.5) & (cy > -0.5) & (cy < ny - 0.5)
-        covering[known] += on_chip
-        flagged[known] += on_chip & any_within((chip.dq & bits) != 0, cx, cy, radius_px)
-    return flagged, covering
+        covering[rows_on_image] += on_chip
+        n_with_flag[rows_on_image] += on_chip & any_within((chip.dq & bits) != 0, cx, cy, radius_px)
+    return n_with_flag, covering
 
 
 def defects_from_quality(
@@ -264,8 +264,8 @@ def defects_from_quality(
     x, y : (N,) float, 0-based pixel centres
     chips : data quality of the chips of all exposures
     """
-    saturated, _ = flagged_exposures(wcs, x, y, chips, DQ_SATURATED, SATURATED_RADIUS_PX)
+    n_saturated, _ = flagged_exposures(wcs, x, y, chips, DQ_SATURATED, SATURATED_RADIUS_PX)
     hot, covering = flagged_exposures(wcs, x, y, chips, DQ_HOT, DEFECT_RADIUS_PX)
     bad, _ = flagged_exposures(wcs, x, y, chips, DQ_BAD, DEFECT_RADIUS_PX)
     least = np.maximum(0.5 * covering, 0.5)
-    return Defects(saturated > 0, hot >= least, bad >= least)
+    return Defects(n_saturated > 0, hot >= least, bad >= least)

@@ -39,8 +39,8 @@ class Depth:
         """Median of the map, where it has values."""
         if self.map_mag is None:
             return None
-        known = self.map_mag[np.isfinite(self.map_mag)]
-        return round(float(np.median(known)), 3) if len(known) else None
+        finite_mag = self.map_mag[np.isfinite(self.map_mag)]
+        return round(float(np.median(finite_mag)), 3) if len(finite_mag) else None
 
 
 def depth(
@@ -70,8 +70,8 @@ def depth(
     typical = block_sums(image.exptime_map_s) / np.float32(BLOCK_PX**2)
     annulus = (settings.annulus_inner_px, settings.annulus_outer_px)
     rate = noise.depth_map(typical, radius_px, annulus)
-    found = _point_mag(image, rate, radius_px, curve).astype(np.float32)
-    return Depth(radius_px, limits_mag, found)
+    map_mag = _point_mag(image, rate, radius_px, curve).astype(np.float32)
+    return Depth(radius_px, limits_mag, map_mag)
 
 
 def _point_mag(image: DrcImage, rate: Any, radius_px: Any, curve: EncircledEnergy) -> Floats:

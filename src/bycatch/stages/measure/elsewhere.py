@@ -156,21 +156,21 @@ def absence(own: Light, other: Light) -> Floats:
     dropout = DROPOUT_SHARE if width < 0 else 0.0
     flux = np.maximum(own.flux, 0.0)[:, np.newaxis]
     expected = flux * ratio
-    spread = np.sqrt(
+    width_flux = np.sqrt(
         other.err[:, np.newaxis] ** 2
         + (ratio * own.err[:, np.newaxis]) ** 2
         + (LIGHT_ERROR * expected) ** 2
     )
-    seen = other.flux[:, np.newaxis]
+    other_flux = other.flux[:, np.newaxis]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        colours = _normal(seen - expected, spread) @ chance
+        colours = _normal(other_flux - expected, width_flux) @ chance
         nothing = _normal(other.flux, other.err)
         # Something else there: of any brightness up to a few times the source's.
         stray = 1.0 / (4.0 * np.maximum(own.flux, own.err))
         light = (1 - dropout) * colours + dropout * nothing + 1e-6 * stray
         charge = (1 - STRAY_SHARE) * nothing + STRAY_SHARE * stray
-        found = np.log(charge / light)
-    return np.asarray(np.clip(np.nan_to_num(found, nan=0.0), -MOST_ABSENT, MOST_ABSENT))
+        log_ratio = np.log(charge / light)
+    return np.asarray(np.clip(np.nan_to_num(log_ratio, nan=0.0), -MOST_ABSENT, MOST_ABSENT))
 
 
 def _bell(values: Floats, mean: float, sigma: float) -> Floats:
@@ -205,7 +205,7 @@ def seen_elsewhere(
 
     places = np.column_stack([np.asarray(x, float).ravel(), np.asarray(y, float).ravel()])
     finite = np.isfinite(places).all(axis=1)
-    covering, seen = np.zeros((2, len(places)), dtype=np.int64)
+    covering, n_detections = np.zeros((2, len(places)), dtype=np.int64)
     absent = np.zeros(len(places))
     expected, n_covers = 0.0, 0
     for other in others:
@@ -221,9 +221,9 @@ def seen_elsewhere(
         near[finite] = KDTree(points).query(places[finite], distance_upper_bound=radius_px)[0] < (
             radius_px
         )
-        seen += near & covers
+        n_detections += near & covers
         area = max(float(np.prod(np.ptp(points, axis=0))), 1.0)
         expected += len(points) * np.pi * radius_px**2 / max(area, np.pi * radius_px**2)
         n_covers += 1
     chance = 1.0 - np.exp(-expected / n_covers) if n_covers and len(places) else 0.0
-    return Elsewhere(covering, seen, float(chance), absent)
+    return Elsewhere(covering, n_detections, float(chance), absent)

@@ -89,15 +89,15 @@ def charge_of_exposures(
     """
     columns, rows = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
     usable = [chip for chip in chips if chip.sci is not None and chip.exptime_s > 0]
-    known = np.isfinite(columns) & np.isfinite(rows)
-    if not usable or not known.any():
+    is_finite = np.isfinite(columns) & np.isfinite(rows)
+    if not usable or not is_finite.any():
         return None
-    expected = _rates_drizzled(image, columns, rows)
-    sky = image.wcs.all_pix2world(columns[known], rows[known], 0)
+    expected = _drizzled_rates(image, columns, rows)
+    sky = image.wcs.all_pix2world(columns[is_finite], rows[is_finite], 0)
     sums = _Sums(len(columns))
     for chip in usable:
         place = np.full((2, len(columns)), np.nan)
-        place[:, known] = chip.wcs.all_world2pix(*sky, 0, quiet=True)
+        place[:, is_finite] = chip.wcs.all_world2pix(*sky, 0, quiet=True)
         ny, nx = chip.dq.shape
         on_chip = (place[0] > -0.5) & (place[0] < nx - 0.5)
         on_chip &= (place[1] > -0.5) & (place[1] < ny - 0.5)
@@ -107,7 +107,7 @@ def charge_of_exposures(
     return ExposureCharge(sums.n, sums.marked, sums.charge, alone)
 
 
-def _rates_drizzled(image: DrcImage, x: Floats, y: Floats) -> Floats:
+def _drizzled_rates(image: DrcImage, x: Floats, y: Floats) -> Floats:
     """Return the rates within the aperture in the drizzled image, their surroundings off."""
     scale = image.meta.native_scale_arcsec / image.scale_arcsec
     radii = (APERTURE_PX * scale, RING_PX[0] * scale, RING_PX[1] * scale)
@@ -147,9 +147,9 @@ def _look(
     seconds = chip.exptime_s
     sky2 = noise2 + np.maximum(level, 0.0)
     error2 = circles[1][:, 0] * sky2 + np.maximum(net, 0.0)
-    wanted = np.maximum(expected[rows], 0.0) * seconds
-    same2 = error2 + (FLUX_ERROR * wanted) ** 2 + wanted
-    none = 0.5 * ((net - wanted) ** 2 / same2 - net**2 / same2)
+    electrons = np.maximum(expected[rows], 0.0) * seconds
+    same2 = error2 + (FLUX_ERROR * electrons) ** 2 + electrons
+    none = 0.5 * ((net - electrons) ** 2 / same2 - net**2 / same2)
     sums.n[rows] += 1
     sums.log_none[rows] += none
     rate = net / seconds
@@ -190,9 +190,9 @@ def rays_of(sci: Image, bad: Bools, noise2: float) -> Bools:
 
 def _charge(sci: Image, good: Bools, values: Floats, sky2: Floats, star_fwhm_px: float) -> Floats:
     """Return the log likelihood of charge over light about the brightest pixels."""
-    known = patterns.patterns(star_fwhm_px, 1.0, UNDRIZZLED)
+    templates = patterns.patterns(star_fwhm_px, 1.0, UNDRIZZLED)
     x, y = (values[:, k].astype(np.int64) for k in (sharpness.PEAK_X, sharpness.PEAK_Y))
-    light = patterns.stamps(sci, x, y, known.dx, known.dy) - values[:, [sharpness.LEVEL]]
-    light[~patterns.stamps(good, x, y, known.dx, known.dy)] = np.nan
+    light = patterns.stamps(sci, x, y, templates.dx, templates.dy) - values[:, [sharpness.LEVEL]]
+    light[~patterns.stamps(good, x, y, templates.dx, templates.dy)] = np.nan
     planes = patterns.with_errors(light, sky2[:, np.newaxis], 1.0)
-    return patterns.fit_patterns(*planes, known).charge
+    return patterns.fit_patterns(*planes, templates).charge

@@ -25,46 +25,46 @@ OTHERS_SHARE = 0.1
 two fifths lose more than 0.4 mag, with less of it one in ten."""
 
 
-def cosmic_ray_flags(found: Photometry, cr_mask: Bools | None, radius_px: float) -> Bools:
+def cosmic_ray_flags(phot: Photometry, cr_mask: Bools | None, radius_px: float) -> Bools:
     """Return where a single exposure looks and a masked pixel's centre lies within a radius.
 
     Parameters
     ----------
-    found : Photometry of N sources
+    phot : Photometry of N sources
     cr_mask : (ny, nx) bool, the grown mask
     radius_px : px
     """
-    single = found.exposures.count == 1
+    single = phot.exposures.count == 1
     if cr_mask is None:
         return np.zeros(len(single), dtype=bool)
-    return np.asarray(any_within(cr_mask, found.x, found.y, radius_px) & single)
+    return np.asarray(any_within(cr_mask, phot.x, phot.y, radius_px) & single)
 
 
-def frame_flags(image: DrcImage, found: Photometry, settings: MeasureSettings) -> dict[Flag, Bools]:
+def frame_flags(image: DrcImage, phot: Photometry, settings: MeasureSettings) -> dict[Flag, Bools]:
     """Return what is wrong with the pixels and fits of each source, by flag.
 
     Parameters
     ----------
     image : DrcImage
-    found : Photometry of N sources
+    phot : Photometry of N sources
     settings : MeasureSettings
     """
     whole = np.pi * settings.radii_px[-1] ** 2
-    area = found.areas[:, -1]
+    area = phot.areas[:, -1]
     return {
-        Flag.EDGE: ~all_within(image.valid, found.x, found.y, settings.annulus_outer_px),
-        Flag.SINGLE_EXPOSURE: found.exposures.count == 1,
+        Flag.EDGE: ~all_within(image.valid, phot.x, phot.y, settings.annulus_outer_px),
+        Flag.SINGLE_EXPOSURE: phot.exposures.count == 1,
         Flag.PARTIAL_APERTURE: area < whole * (1 - 1e-6),
         Flag.OFF_IMAGE: area == 0,
-        Flag.BAD_SKY: found.sky.n_pixels < MIN_SKY_PIXELS,
-        Flag.FIT_FAILED: found.fits.failed,
-        Flag.FIT_PINNED: found.fits.pinned,
+        Flag.BAD_SKY: phot.sky.n_pixels < MIN_SKY_PIXELS,
+        Flag.FIT_FAILED: phot.fits.failed,
+        Flag.FIT_PINNED: phot.fits.pinned,
         Flag.NO_EXPOSURE_MAP: np.full(len(area), not image.has_context),
     }
 
 
 def light_flags(
-    defects: Defects, light: StarLight, blended: Bools, merged: Bools
+    defects: Defects, light: StarLight, is_blended: Bools, has_peak: Bools
 ) -> dict[Flag, Bools]:
     """Return what defects, bright stars and neighbours do to each source, by flag.
 
@@ -72,11 +72,11 @@ def light_flags(
     ----------
     defects : Defects of N sources
     light : StarLight at them
-    blended, merged : (N,) bool
+    is_blended, has_peak : (N,) bool
     """
     return {
-        Flag.BLENDED: blended,
-        Flag.UNLISTED_PEAK: merged,
+        Flag.BLENDED: is_blended,
+        Flag.UNLISTED_PEAK: has_peak,
         Flag.SATURATED: defects.saturated,
         Flag.HOT_PIXEL: defects.hot_pixel,
         Flag.BAD_COLUMN: defects.bad_column,
@@ -123,7 +123,7 @@ def class_flags(
 
 def structure_flags(
     structure: SkyStructure,
-    found: Photometry,
+    phot: Photometry,
     p_star: NDArray[np.float64],
     conditions: dict[Flag, Bools],
 ) -> dict[Flag, Bools]:
@@ -132,19 +132,19 @@ def structure_flags(
     Parameters
     ----------
     structure : SkyStructure of the image
-    found : Photometry of N sources
+    phot : Photometry of N sources
     p_star : (N,) float, 0 to 1
     conditions : (N,) bool by flag, of HALO, SPIKE and OFF_IMAGE
     """
     of_star = conditions[Flag.HALO] | conditions[Flag.SPIKE]
-    known = np.isfinite(found.x) & np.isfinite(found.y) & ~conditions[Flag.OFF_IMAGE]
-    trail = known & structure.on_trail(found.x, found.y)
-    large = known & ~of_star & (structure.large_object(found.x, found.y) > 0)
+    is_on_image = np.isfinite(phot.x) & np.isfinite(phot.y) & ~conditions[Flag.OFF_IMAGE]
+    trail = is_on_image & structure.on_trail(phot.x, phot.y)
+    large = is_on_image & ~of_star & (structure.large_object(phot.x, phot.y) > 0)
     with np.errstate(invalid="ignore"):
         is_point = p_star >= EXTENDED_BELOW
-    nebulous = structure.is_nebulous(found.x, found.y) & ~is_point
+    nebulous = structure.is_nebulous(phot.x, phot.y) & ~is_point
     return {
-        Flag.NEBULOUS: nebulous & known & ~of_star & ~large & ~trail,
+        Flag.NEBULOUS: nebulous & is_on_image & ~of_star & ~large & ~trail,
         Flag.IN_LARGE_OBJECT: large,
         Flag.TRAIL: trail,
     }

@@ -94,8 +94,8 @@ def gaia_stars(reference: ReferenceStars | None, image: DrcImage, wcs: WCS) -> B
     g: Floats = np.ma.filled(np.ma.asarray(reference.table["phot_g_mean_mag"], dtype=float), np.nan)
     x, y = wcs.all_world2pix(np.asarray(ra), np.asarray(dec), 0, quiet=True)
     rate = expected_rate(g, image.meta.photflam, image.meta.photplam)
-    known = np.isfinite(x) & np.isfinite(y) & np.isfinite(rate)
-    return BrightStars(np.asarray(x)[known], np.asarray(y)[known], rate[known])
+    is_finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(rate)
+    return BrightStars(np.asarray(x)[is_finite], np.asarray(y)[is_finite], rate[is_finite])
 
 
 def expected_rate(gaia_g: ArrayLike, photflam: float, photplam: float) -> Floats:
@@ -113,7 +113,7 @@ def expected_rate(gaia_g: ArrayLike, photflam: float, photplam: float) -> Floats
 
 
 def saturated_stars(
-    x: ArrayLike, y: ArrayLike, net_rate: ArrayLike, saturated: ArrayLike
+    x: ArrayLike, y: ArrayLike, net_rate: ArrayLike, is_saturated: ArrayLike
 ) -> BrightStars:
     """Return the saturated sources of an image: they stand in for stars that Gaia does not give.
 
@@ -122,11 +122,11 @@ def saturated_stars(
     x, y : (N,) float
     net_rate : (N,) float
         Sky-subtracted sums in the largest aperture, e/s; charge that bled is in it.
-    saturated : (N,) bool
+    is_saturated : (N,) bool
     """
     rate = np.nan_to_num(np.asarray(net_rate, float))
-    chosen = np.asarray(saturated, bool) & (rate > 0)
-    return BrightStars(np.asarray(x, float)[chosen], np.asarray(y, float)[chosen], rate[chosen])
+    is_star = np.asarray(is_saturated, bool) & (rate > 0)
+    return BrightStars(np.asarray(x, float)[is_star], np.asarray(y, float)[is_star], rate[is_star])
 
 
 def join_stars(stars: BrightStars, others: BrightStars, within_px: float) -> BrightStars:
@@ -178,18 +178,18 @@ def star_light(
     """
     columns, rows = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
     halo, spike = np.zeros((2, len(columns)), dtype=bool)
-    known = np.flatnonzero(np.isfinite(columns) & np.isfinite(rows))
+    rows_on_image = np.flatnonzero(np.isfinite(columns) & np.isfinite(rows))
     reach = reach_of(stars.rate, sky_noise, image)
     farthest = np.maximum(reach.halo_px, reach.spike_px)
     some = np.flatnonzero(farthest > 0)
-    if not (len(known) and len(some)):
+    if not (len(rows_on_image) and len(some)):
         return StarLight(halo, spike)
     star, source = _pairs(
         np.column_stack([stars.x, stars.y])[some],
         farthest[some],
-        np.column_stack([columns, rows])[known],
+        np.column_stack([columns, rows])[rows_on_image],
     )
-    star, source = some[star], known[source]
+    star, source = some[star], rows_on_image[source]
     dx, dy = columns[source] - stars.x[star], rows[source] - stars.y[star]
     distance = np.hypot(dx, dy)
     others = ~_is_star_itself(star, distance, SELF_ARCSEC / image.scale_arcsec)
@@ -207,14 +207,14 @@ def _pairs(
 
     Stars of similar reach are looked at together: few reach far.
     """
-    found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    pairs = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     size = np.ceil(np.log2(reach_px))
     for step in np.unique(size):
         group = np.flatnonzero(size == step)
         star, source, separation = pairs_within(stars[group], sources, float(2.0**step))
         near = separation <= reach_px[group[star]]
-        found.append((group[star[near]], source[near]))
-    star, source = (np.concatenate(part) for part in zip(*found, strict=True))
+        pairs.append((group[star[near]], source[near]))
+    star, source = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return star, source
 
 
@@ -265,8 +265,8 @@ def reach_of(rate: ArrayLike, sky_noise: float, image: DrcImage) -> Reach:
         return Reach(np.zeros_like(rates), np.zeros_like(rates))
     radius_px, brightness = _brightness(image)
     # Decreasing brightness: from it to the radius.
-    wanted = HALO_SIGMA * sky_noise / np.maximum(rates, 1e-30)
-    halo = np.interp(-np.log(wanted), -np.log(brightness), radius_px, left=0.0)
+    least_brightness = HALO_SIGMA * sky_noise / np.maximum(rates, 1e-30)
+    halo = np.interp(-np.log(least_brightness), -np.log(brightness), radius_px, left=0.0)
     spike = np.sqrt(SPIKE_RIDGE * rates / (SPIKE_SIGMA * sky_noise))
     largest = MAX_REACH_ARCSEC / image.scale_arcsec
     least = LEAST_REACH_PX * native_px
@@ -318,13 +318,13 @@ def spike_angles(image: DrcImage, stars: BrightStars) -> Floats:
         if _significance(both) < MIN_CONTRAST:
             return np.empty(0)
         expected = float(np.argmax(both) % 90)
-    found = []
+    angles = []
     for angle in (expected, expected + 90.0):
         near = np.abs((np.arange(180) - angle + 90.0) % 180.0 - 90.0) <= V3_TOLERANCE_DEG
         best = int(np.flatnonzero(near)[np.argmax(signal[near])])
         strong = signal[best] > MIN_CONTRAST * _noise(signal)
-        found.append(float(best) if strong else angle)
-    return np.array(found) % 180.0
+        angles.append(float(best) if strong else angle)
+    return np.array(angles) % 180.0
 
 
 def expected_spike_angle(wcs: WCS, pa_v3_deg: float) -> float | None:

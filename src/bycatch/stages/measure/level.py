@@ -102,16 +102,16 @@ class TotalNoise:
         seconds = np.asarray(exptime_s, float)
         with np.errstate(divide="ignore", invalid="ignore"):
             scatter = np.where(seconds > 0, self.typical / np.sqrt(seconds), np.nan)
-        known = np.isfinite(self.level_error)
-        level = self.level_error if known else UNKNOWN_LEVEL * scatter
+        has_level = np.isfinite(self.level_error)
+        level = self.level_error if has_level else UNKNOWN_LEVEL * scatter
         return np.asarray(np.hypot(self.scale * scatter * np.sqrt(area_px2), level * area_px2))
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the summary."""
-        known = np.isfinite(self.level_error)
+        has_level = np.isfinite(self.level_error)
         return {
             "total_noise_scale": round(self.scale, 4),
-            "sky_level_err": self.level_error if known else None,
+            "sky_level_err": self.level_error if has_level else None,
         }
 
 
@@ -145,8 +145,10 @@ def total_noise(
     if np.count_nonzero(good) < MIN_PLACES:
         return TotalNoise(float(model.scale[-1]), model.typical, np.nan)
     circle, annulus, area, scatter = (v[good] for v in (circle, annulus, area, scatter))
-    shared = 0.25 * (width(circle + annulus) ** 2 - width(circle - annulus) ** 2)
-    shared = max(shared, 0.0)
+    common_variance = 0.25 * (width(circle + annulus) ** 2 - width(circle - annulus) ** 2)
+    common_variance = max(common_variance, 0.0)
     pull2 = width(circle * np.sqrt(area) / scatter) ** 2
-    own = pull2 - shared * float(np.median(area / scatter**2))
-    return TotalNoise(float(np.sqrt(max(own, 0.25 * pull2))), model.typical, float(np.sqrt(shared)))
+    own = pull2 - common_variance * float(np.median(area / scatter**2))
+    return TotalNoise(
+        float(np.sqrt(max(own, 0.25 * pull2))), model.typical, float(np.sqrt(common_variance))
+    )

@@ -153,33 +153,33 @@ def blends(
 
     columns, rows = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
     n = len(columns)
-    known = np.isfinite(columns) & np.isfinite(rows)
+    is_finite = np.isfinite(columns) & np.isfinite(rows)
     sums = np.maximum(np.nan_to_num(np.asarray(net_rate, float).ravel()), 0.0)
     star_px = STAR_FWHM_PX * detector_px
     stretch = np.nan_to_num(np.asarray(fwhm_px, float).ravel() / star_px, nan=1.0)
     # In steps: sources of one width share a table of shares.
     stretch = np.exp2(np.rint(4 * np.log2(np.clip(stretch, 1.0, MAX_STRETCH))) / 4)
     target, source, distance = _pairs(
-        columns, rows, known, REACH_ARCSEC / scale_arcsec + aperture_px
+        columns, rows, is_finite, REACH_ARCSEC / scale_arcsec + aperture_px
     )
     near = _light_in(profile, small_px, distance, stretch[source])
     own = profile.within(small_px / stretch)
     total = _total_rates(csr_array((near, (target, source)), shape=(n, n)), own, sums)
-    lost = _light_in(profile, aperture_px, distance, stretch[source])
-    others = np.bincount(target, lost * total[source], minlength=n)
+    share_in = _light_in(profile, aperture_px, distance, stretch[source])
+    others = np.bincount(target, share_in * total[source], minlength=n)
     mine = total * profile.within(aperture_px / stretch)
     share = np.divide(others, others + mine, out=np.zeros(n), where=others > 0)
-    share[~known], total[~known] = np.nan, np.nan
+    share[~is_finite], total[~is_finite] = np.nan, np.nan
     return Blends(share, total)
 
 
 def _pairs(
-    x: Floats, y: Floats, known: NDArray[np.bool_], reach_px: float
+    x: Floats, y: Floats, is_finite: NDArray[np.bool_], reach_px: float
 ) -> tuple[Ints, Ints, Floats]:
     """Return rows of pairs, both ways, and their distances."""
     from scipy.spatial import KDTree
 
-    rows = np.flatnonzero(known)
+    rows = np.flatnonzero(is_finite)
     if len(rows) < 2:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     points = np.column_stack([x[rows], y[rows]])
@@ -199,9 +199,9 @@ def _light_in(
         return out
     grid = np.linspace(0.0, float(distance.max()), 257)
     for factor in np.unique(stretch):
-        chosen = stretch == factor
+        has_stretch = stretch == factor
         table = profile.in_circles(aperture_px / factor, grid / factor)
-        out[chosen] = np.interp(distance[chosen], grid, table)
+        out[has_stretch] = np.interp(distance[has_stretch], grid, table)
     return out
 
 
@@ -210,6 +210,6 @@ def _total_rates(near: object, own: Floats, sums: Floats) -> Floats:
     light = sums / own
     for _ in range(N_ROUNDS):
         # Half-way, so that close pairs do not take turns.
-        wanted = np.maximum(sums - near @ light, 0.0) / own  # type: ignore[operator]
-        light = 0.5 * (light + wanted)
+        target = np.maximum(sums - near @ light, 0.0) / own  # type: ignore[operator]
+        light = 0.5 * (light + target)
     return np.asarray(light)

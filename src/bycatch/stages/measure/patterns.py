@@ -78,13 +78,13 @@ class Fits:
 
 def charges() -> list[Floats]:
     """Return the patterns that charge leaves in detector pixels, (2 NATIVE + 1)^2 each."""
-    found = []
+    grids = []
 
     def add(*pixels: tuple[int, int, float]) -> None:
         grid = np.zeros((2 * NATIVE + 1, 2 * NATIVE + 1))
         for x, y, charge in pixels:
             grid[NATIVE + y, NATIVE + x] += charge
-        found.append(grid)
+        grids.append(grid)
 
     beside, across = ((1, 0), (-1, 0), (0, 1), (0, -1)), ((1, 1), (-1, 1), (1, -1), (-1, -1))
     add((0, 0, 1.0))
@@ -104,7 +104,7 @@ def charges() -> list[Floats]:
     for x, y in ((1, 0), (0, 1), (1, 1), (1, -1)):
         add((0, 0, 1.0), (x, y, 0.6), (-x, -y, 0.6))
         add((0, 0, 1.0), *((k * x, k * y, 0.9) for k in (-3, -2, -1, 1, 2, 3)))
-    return found
+    return grids
 
 
 def profile(sigma_px: tuple[float, float], angle: float, x: float, y: float) -> Floats:
@@ -167,7 +167,7 @@ def patterns(star_fwhm_px: float, native_px: float, pixfrac: float) -> Patterns:
     """
     half = int(np.ceil(REACH_PX * native_px))
     dy, dx = np.mgrid[-half : half + 1, -half : half + 1]
-    used = np.hypot(dx, dy) <= REACH_PX * native_px
+    in_reach = np.hypot(dx, dy) <= REACH_PX * native_px
     # Drizzling adds about the variance of one more pixel.
     core = max(star_fwhm_px * SIGMA_PER_FWHM, 0.75) ** 2 - 1 / 6
     # A drop that lies in one output pixel at any phase is that pixel.
@@ -178,7 +178,7 @@ def patterns(star_fwhm_px: float, native_px: float, pixfrac: float) -> Patterns:
     def add(pattern: Floats, *, charge: bool) -> None:
         for px in phases:
             for py in phases:
-                image = drizzled(pattern, (px, py), native_px, pixfrac, half)[used]
+                image = drizzled(pattern, (px, py), native_px, pixfrac, half)[in_reach]
                 values.append(np.asarray(image / np.sqrt(np.sum(image**2))))
                 is_charge.append(charge)
 
@@ -191,8 +191,8 @@ def patterns(star_fwhm_px: float, native_px: float, pixfrac: float) -> Patterns:
             add(profile(wide, angle, 0.0, 0.0), charge=False)
     for pattern in charges():
         add(pattern, charge=True)
-    found = np.array(values, np.float32), np.array(is_charge)
-    return Patterns(dx[used], dy[used], *found)
+    values_and_kinds = np.array(values, np.float32), np.array(is_charge)
+    return Patterns(dx[in_reach], dy[in_reach], *values_and_kinds)
 
 
 def stamps(image: NDArray[Any], x: Ints, y: Ints, dx: Ints, dy: Ints) -> NDArray[Any]:
@@ -224,28 +224,28 @@ def with_errors(
     seconds : (N, 1) float
         Exposure time, where light is a rate; 1 where it is in electrons.
     """
-    known = np.isfinite(light)
-    light = np.where(known, light, 0.0)
+    has_data = np.isfinite(light)
+    light = np.where(has_data, light, 0.0)
     signal = np.maximum(light, 0.0)
     variance = sky2 + LEAST_VARIANCE + signal / seconds + (MODEL_ERROR * signal) ** 2
-    variance = np.where(known, variance, NO_DATA * (sky2 + LEAST_VARIANCE))
+    variance = np.where(has_data, variance, NO_DATA * (sky2 + LEAST_VARIANCE))
     return light.astype(np.float32), variance.astype(np.float32)
 
 
-def fit_patterns(light: Stamps, variance: Stamps, known: Patterns) -> Fits:
+def fit_patterns(light: Stamps, variance: Stamps, templates: Patterns) -> Fits:
     """Fit all patterns to stamps.
 
     Parameters
     ----------
     light, variance : (N, P) float32
         Pixels of the stamps and their squared errors.
-    known : Patterns
+    templates : Patterns
     """
     n = len(light)
     charge, misfit, best = np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
     gain_of_best = np.zeros(n)
-    t, t2 = known.values.T, known.values.T**2
-    n_light = int((~known.is_charge).sum())
+    t, t2 = templates.values.T, templates.values.T**2
+    n_light = int((~templates.is_charge).sum())
     for first in range(0, n, CHUNK):
         rows = slice(first, first + CHUNK)
         w = 1.0 / variance[rows]
@@ -282,10 +282,10 @@ def gain_of(light: Stamps, variance: Stamps, pattern: Stamps) -> Floats:
         axis=1
     ) / total
     square = (w * pattern**2).sum(axis=1) - (w * pattern).sum(axis=1) ** 2 / total
-    found = np.zeros(len(light))
+    gain = np.zeros(len(light))
     fits = square > 1e-6 * total
-    found[fits] = np.maximum(product[fits], 0.0) ** 2 / square[fits]
-    return found
+    gain[fits] = np.maximum(product[fits], 0.0) ** 2 / square[fits]
+    return gain
 
 
 def _log_mean(values: Stamps) -> Floats:

@@ -91,7 +91,7 @@ def photometry(
 
 
 def without_stars(
-    found: Photometry,
+    phot: Photometry,
     image: DrcImage,
     star_light: Image,
     which: NDArray[np.bool_],
@@ -101,17 +101,17 @@ def without_stars(
 
     Parameters
     ----------
-    found : Photometry of N sources
+    phot : Photometry of N sources
     image : DrcImage
     star_light : (ny, nx) float32, e/s
     which : (N,) bool
     settings : MeasureSettings
     """
-    cleaned = replace(image, sci=image.sci - star_light)
+    clean_image = replace(image, sci=image.sci - star_light)
     rows = np.flatnonzero(which)
     return in_rows(
-        found, photometry(cleaned, found.x[rows], found.y[rows], settings), rows
-    ), cleaned
+        phot, photometry(clean_image, phot.x[rows], phot.y[rows], settings), rows
+    ), clean_image
 
 
 def in_rows(whole: Columns, part: Columns, rows: NDArray[np.intp]) -> Columns:
@@ -122,15 +122,15 @@ def in_rows(whole: Columns, part: Columns, rows: NDArray[np.intp]) -> Columns:
     whole, part : dataclasses of arrays, or of such dataclasses
     rows : (M,) int; those of the part in the whole
     """
-    changed: dict[str, Any] = {}
+    new_values: dict[str, Any] = {}
     for field in fields(whole):
         value, other = getattr(whole, field.name), getattr(part, field.name)
         if is_dataclass(value):
-            changed[field.name] = in_rows(value, other, rows)
+            new_values[field.name] = in_rows(value, other, rows)
         elif isinstance(value, np.ndarray):
-            changed[field.name] = value.copy()
-            changed[field.name][rows] = other
-    return replace(whole, **changed)
+            new_values[field.name] = value.copy()
+            new_values[field.name][rows] = other
+    return replace(whole, **new_values)
 
 
 def aperture_sums(
@@ -158,7 +158,7 @@ def aperture_sums(
 
 
 def position_errors_px(
-    found: Photometry, detector_px: float = 1.0, floor_px: float = np.nan
+    phot: Photometry, detector_px: float = 1.0, floor_px: float = np.nan
 ) -> Floats:
     """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive.
 
@@ -166,16 +166,16 @@ def position_errors_px(
 
     Parameters
     ----------
-    found : Photometry of N sources
+    phot : Photometry of N sources
     detector_px : side of a detector pixel, image px
     floor_px : px
     """
     floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX * detector_px
     radius_px = CENTROID_RADIUS_PX * detector_px
-    k = int(np.argmin(np.abs(np.asarray(found.radii_px) - radius_px)))
-    net, sigma_px = found.net[:, k], found.fits.fwhm_px * SIGMA_PER_FWHM
-    exptime_s = found.exposures.exptime_s
-    errors = centroid_errors_px(net, found.sky.std, sigma_px, exptime_s, floor_px)
+    k = int(np.argmin(np.abs(np.asarray(phot.radii_px) - radius_px)))
+    net, sigma_px = phot.net[:, k], phot.fits.fwhm_px * SIGMA_PER_FWHM
+    exptime_s = phot.exposures.exptime_s
+    errors = centroid_errors_px(net, phot.sky.std, sigma_px, exptime_s, floor_px)
     return np.where(net > 0, errors, np.nan)
 
 

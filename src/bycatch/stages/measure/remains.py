@@ -52,7 +52,7 @@ def remains(
     y: Ints,
     light: Image,
     variance: Image,
-    known: patterns.Patterns,
+    templates: patterns.Patterns,
     fits: patterns.Fits,
 ) -> Remains:
     """Look for holes of the weight about sources.
@@ -64,18 +64,18 @@ def remains(
         Their brightest pixels.
     light, variance : (N, P) float32
         Their stamps, on the pixels of the patterns.
-    known, fits
+    templates, fits
         The patterns of the image, and what they say of the sources.
     """
     out = np.zeros((5, len(x)))
     for first in range(0, len(x), CHUNK):
         rows = slice(first, first + CHUNK)
-        stacked = np.flatnonzero(_most_exposures(image, x[rows], y[rows]) > 1) + first
-        if len(stacked):
-            planes = light[stacked], variance[stacked]
-            best = known.values[fits.best[stacked]], fits.gain[stacked]
-            at = x[stacked], y[stacked]
-            out[:, stacked] = _of_stacks(image, *at, *planes, known, *best)
+        rows_of_stacks = np.flatnonzero(_most_exposures(image, x[rows], y[rows]) > 1) + first
+        if len(rows_of_stacks):
+            planes = light[rows_of_stacks], variance[rows_of_stacks]
+            best = templates.values[fits.best[rows_of_stacks]], fits.gain[rows_of_stacks]
+            at = x[rows_of_stacks], y[rows_of_stacks]
+            out[:, rows_of_stacks] = _of_stacks(image, *at, *planes, templates, *best)
     return Remains(*out)
 
 
@@ -89,7 +89,7 @@ def _of_stacks(
     y: Ints,
     light: Image,
     variance: Image,
-    known: patterns.Patterns,
+    templates: patterns.Patterns,
     best: Image,
     gain: Floats,
 ) -> Floats:
@@ -103,7 +103,7 @@ def _of_stacks(
     core = (holes * (weight / weight.sum())).sum(axis=(1, 2))
     near = holes[:, radius <= NEAR_PX].mean(axis=1)
     edges = _deepest_nearby(holes, int(np.ceil(native_px))) * (1 - holes)
-    at = known.dy + half, known.dx + half
+    at = templates.dy + half, templates.dx + half
     hole, edge = (v[:, at[0], at[1]].astype(np.float32) for v in (holes, edges))
     ring = 0.5 * patterns.INDEPENDENT * (patterns.gain_of(light, variance, edge) - gain)
     ring[edge.max(axis=1) == 0] = 0
@@ -119,8 +119,8 @@ def _holes(image: DrcImage, x: Ints, y: Ints, dx: Ints, dy: Ints) -> Image:
     seconds = patterns.stamps(image.exptime_map_s, x, y, dx, dy)
     n_exp = patterns.stamps(image.n_exp, x, y, dx, dy).max(axis=1)
     full = np.percentile(seconds, FULL_PERCENTILE, axis=1)[:, np.newaxis]
-    lost = np.where(full > 0, 1.0 - seconds / np.maximum(full, 1e-9), 0.0)
-    holes = np.clip(n_exp[:, np.newaxis] * lost, 0.0, 1.0)
+    share_lost = np.where(full > 0, 1.0 - seconds / np.maximum(full, 1e-9), 0.0)
+    holes = np.clip(n_exp[:, np.newaxis] * share_lost, 0.0, 1.0)
     holes[holes < LEAST_HOLE] = 0
     return np.asarray(holes, np.float32)
 
@@ -128,20 +128,20 @@ def _holes(image: DrcImage, x: Ints, y: Ints, dx: Ints, dy: Ints) -> Image:
 def _deepest_nearby(holes: Image, reach: int) -> Image:
     """Return the deepest hole within some pixels along both axes, (N, ny, nx)."""
     n, ny, nx = holes.shape
-    padded = np.zeros((n, ny + 2 * reach, nx + 2 * reach), holes.dtype)
-    padded[:, reach:-reach, reach:-reach] = holes
+    canvas = np.zeros((n, ny + 2 * reach, nx + 2 * reach), holes.dtype)
+    canvas[:, reach:-reach, reach:-reach] = holes
     steps = range(2 * reach + 1)
-    wide = np.max([padded[:, :, k : k + nx] for k in steps], axis=0)
+    wide = np.max([canvas[:, :, k : k + nx] for k in steps], axis=0)
     return np.asarray(np.max([wide[:, k : k + ny] for k in steps], axis=0))
 
 
 def _contrast(light: Image, variance: Image, best: Image, hole: Image) -> Floats:
     """Return the amplitude of a pattern in holes minus that elsewhere, in sigma."""
-    found = []
+    products = []
     for share in (hole, 1 - hole):
         square = (share * best**2 / variance).sum(axis=1)
-        found.append(((share * best * light / variance).sum(axis=1), square))
-    (a, a2), (b, b2) = found
+        products.append(((share * best * light / variance).sum(axis=1), square))
+    (a, a2), (b, b2) = products
     both = (a2 > 0) & (b2 > 0)
     a2, b2 = np.where(both, a2, 1.0), np.where(both, b2, 1.0)
     # Drizzling makes neighbours alike.

@@ -40,66 +40,64 @@ class SourceNoise:
 
 
 def source_noise(
-    image: DrcImage, found: Photometry, pixels: Pixels, settings: MeasureSettings
+    image: DrcImage, phot: Photometry, pixels: Pixels, settings: MeasureSettings
 ) -> SourceNoise:
     """Return the noise of an image, and the errors and limits of its sources.
 
     Parameters
     ----------
     image : DrcImage
-    found : Photometry
+    phot : Photometry
     pixels : Pixels
     settings : MeasureSettings
     """
-    seconds = found.exposures.exptime_s
+    seconds = phot.exposures.exptime_s
     empty = _sky_objects(image, pixels.segmentation, pixels.cr_mask, settings)
-    scatter = found.sky.std * np.sqrt(seconds)
+    scatter = phot.sky.std * np.sqrt(seconds)
     model = sky_noise.noise_model(image, empty, settings, scatter)
-    sky_errors = model.sky_errors(found.areas, found.sky, seconds)
+    sky_errors = model.sky_errors(phot.areas, phot.sky, seconds)
     share = sky_noise.photon_shares(image, settings.radii_px)
-    errors = sky_noise.total_errors(found.net, sky_errors, seconds, share)
+    errors = sky_noise.total_errors(phot.net, sky_errors, seconds, share)
     limits = sky_noise.limits(sky_errors, seconds, photon_share=share)
     return SourceNoise(model, empty, sky_errors, errors, limits, share)
 
 
-def flux_columns(
-    found: Photometry, noise: SourceNoise, settings: MeasureSettings
-) -> dict[str, Any]:
+def flux_columns(phot: Photometry, noise: SourceNoise, settings: MeasureSettings) -> dict[str, Any]:
     """Return sums, errors, limits and areas of the apertures, and the sky around them.
 
     Parameters
     ----------
-    found : Photometry
+    phot : Photometry
     noise : SourceNoise
     settings : MeasureSettings
     """
-    lost, radii_px = found.areas == 0, settings.radii_px
+    is_off, radii_px = phot.areas == 0, settings.radii_px
     return {
-        **_per_radius("countrate_{r}", np.where(lost, np.nan, found.sums), radii_px),
-        **_per_radius("countrate_err_{r}", np.where(lost, np.nan, noise.errors), radii_px),
-        **_per_radius("limit_{r}", np.where(lost, np.nan, noise.limits), radii_px),
-        **_per_radius("area_{r}", found.areas, radii_px),
-        "sky_median": found.sky.median,
-        "sky_std": found.sky.std,
-        "n_sky": found.sky.n_pixels,
-        "fwhm": found.fits.fwhm_px,
+        **_per_radius("countrate_{r}", np.where(is_off, np.nan, phot.sums), radii_px),
+        **_per_radius("countrate_err_{r}", np.where(is_off, np.nan, noise.errors), radii_px),
+        **_per_radius("limit_{r}", np.where(is_off, np.nan, noise.limits), radii_px),
+        **_per_radius("area_{r}", phot.areas, radii_px),
+        "sky_median": phot.sky.median,
+        "sky_std": phot.sky.std,
+        "n_sky": phot.sky.n_pixels,
+        "fwhm": phot.fits.fwhm_px,
     }
 
 
-def exposure_columns(image: DrcImage, found: Photometry, sets: Ints) -> dict[str, Any]:
+def exposure_columns(image: DrcImage, phot: Photometry, sets: Ints) -> dict[str, Any]:
     """Return which exposures cover the sources, for how long, and when.
 
     Parameters
     ----------
     image : DrcImage
-    found : Photometry
+    phot : Photometry
     sets : (N,) int, sets of exposures
     """
     return {
-        "n_exp": found.exposures.count,
-        "n_exp_min": found.exposures.least,
+        "n_exp": phot.exposures.count,
+        "n_exp_min": phot.exposures.least,
         "exposures": sets,
-        "exptime": found.exposures.exptime_s,
+        "exptime": phot.exposures.exptime_s,
         "mjd": mean_mjd(sets, image.meta.exposures, image.meta.mjd_mid),
     }
 
@@ -109,28 +107,28 @@ def _per_radius(name: str, values: Floats, radii_px: tuple[float, ...]) -> dict[
 
 
 def error_parts(
-    found: Photometry, noise: SourceNoise, settings: MeasureSettings
+    phot: Photometry, noise: SourceNoise, settings: MeasureSettings
 ) -> dict[Column, Floats]:
     """Return the components of the errors by column; empty unless they are switched on.
 
     Parameters
     ----------
-    found : Photometry
+    phot : Photometry
     noise : SourceNoise
     settings : MeasureSettings
     """
     if not settings.error_components:
         return {}
     parts = sky_noise.error_parts(
-        found.net,
+        phot.net,
         noise.sky_errors,
-        found.areas,
-        found.sky,
-        found.exposures.exptime_s,
+        phot.areas,
+        phot.sky,
+        phot.exposures.exptime_s,
         noise.photon_share,
     )
-    blanked = (np.where(found.areas == 0, np.nan, part) for part in parts)
-    return dict(zip(RATE_ERROR_PARTS, blanked, strict=True))
+    finite_parts = (np.where(phot.areas == 0, np.nan, part) for part in parts)
+    return dict(zip(RATE_ERROR_PARTS, finite_parts, strict=True))
 
 
 def part_columns(parts: dict[Column, Floats], settings: MeasureSettings) -> dict[str, Floats]:
@@ -149,18 +147,18 @@ def part_columns(parts: dict[Column, Floats], settings: MeasureSettings) -> dict
 
 
 def shape_columns(
-    found: Photometry, shape: shapes.Shapes, levels: Floats, noise: level.TotalNoise
+    phot: Photometry, shape: shapes.Shapes, levels: Floats, noise: level.TotalNoise
 ) -> dict[str, Floats]:
     """Return sizes, orientations, and the flux in Kron's aperture with its error and sky.
 
     Parameters
     ----------
-    found : Photometry
+    phot : Photometry
     shape : Shapes
     levels : (N,) float, sky beneath the sources
     noise : TotalNoise
     """
-    seconds = found.exposures.exptime_s
+    seconds = phot.exposures.exptime_s
     sky_error = noise.sky_error_in(shape.kron_area_px2, seconds)
     error = sky_noise.total_errors(
         shape.kron_rate[:, np.newaxis], sky_error[:, np.newaxis], seconds
@@ -187,10 +185,10 @@ def _sky_objects(
     """Measure places without sources and cosmic rays; none if the sources are not known."""
     if segmentation is None:
         return sky_noise.sky_objects(image, np.empty(0), np.empty(0), settings)
-    occupied = segmentation > 0
+    has_light = segmentation > 0
     if cr_mask is not None:
-        occupied |= cr_mask
-    return sky_noise.blank_sky(image, occupied, settings)
+        has_light |= cr_mask
+    return sky_noise.blank_sky(image, has_light, settings)
 
 
 def sky_table(

@@ -83,23 +83,23 @@ def measure_shapes(
     (see `bycatch.kernels.kron`).  The moments hold the PSF and the pixel.
     """
     x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
-    found = kron_shapes(image.sci, image.valid, sky, x, y, segmentation, labels)
+    kron = kron_shapes(image.sci, image.valid, sky, x, y, segmentation, labels)
     frame = wcs if wcs is not None else image.wcs
-    a, b = found.semimajor_px, found.semiminor_px
-    radius = ellipse_radius_px(found.kron_radius, a, b)
+    a, b = kron.semimajor_px, kron.semiminor_px
+    radius = ellipse_radius_px(kron.kron_radius, a, b)
     return Shapes(
-        found.semimajor_px,
-        found.semiminor_px,
-        np.degrees(found.theta_rad),
-        position_angles_deg(x, y, found.theta_rad, frame),
-        found.kron_radius,
-        found.flux,
-        found.area_px2,
+        kron.semimajor_px,
+        kron.semiminor_px,
+        np.degrees(kron.theta_rad),
+        position_angles_deg(x, y, kron.theta_rad, frame),
+        kron.kron_radius,
+        kron.flux,
+        kron.area_px2,
         radius * np.sqrt(a / b),
-        found.others_px2 / (np.pi * radius**2),
-        found.half_light_px,
-        found.windowed,
-        found.cut,
+        kron.others_px2 / (np.pi * radius**2),
+        kron.half_light_px,
+        kron.windowed,
+        kron.cut,
     )
 
 
@@ -115,8 +115,8 @@ def position_angles_deg(x: ArrayLike, y: ArrayLike, theta_rad: ArrayLike, wcs: W
     """
     column, row, theta = (np.asarray(v, dtype=float) for v in (x, y, theta_rad))
     angles = np.full(column.shape, np.nan)
-    known = np.isfinite(column) & np.isfinite(row) & np.isfinite(theta)
-    column, row, theta = column[known], row[known], theta[known]
+    is_finite = np.isfinite(column) & np.isfinite(row) & np.isfinite(theta)
+    column, row, theta = column[is_finite], row[is_finite], theta[is_finite]
     if not len(column):
         return angles
     ra, dec = np.radians(wcs.celestial.all_pix2world(column, row, 0))
@@ -125,5 +125,5 @@ def position_angles_deg(x: ArrayLike, y: ArrayLike, theta_rad: ArrayLike, wcs: W
     east = np.cos(far_dec) * np.sin(far_ra - ra)
     # cos(dec) sin(far_dec) - sin(dec) cos(far_dec) cos(d_ra), without its cancellation.
     bend = 2.0 * np.sin(dec) * np.cos(far_dec) * np.sin(0.5 * (far_ra - ra)) ** 2
-    angles[known] = np.degrees(np.arctan2(east, np.sin(far_dec - dec) + bend)) % 180.0
+    angles[is_finite] = np.degrees(np.arctan2(east, np.sin(far_dec - dec) + bend)) % 180.0
     return angles

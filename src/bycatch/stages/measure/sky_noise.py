@@ -185,13 +185,13 @@ def error_parts(
 
 
 def blank_places(
-    valid: Bools, occupied: Bools, reach_px: float, n_places: int, seed: int = SEED
+    valid: Bools, has_light: Bools, reach_px: float, n_places: int, seed: int = SEED
 ) -> tuple[Floats, Floats]:
     """Return places whose surroundings have data, and neither source nor cosmic ray.
 
     Parameters
     ----------
-    valid, occupied : (ny, nx) bool
+    valid, has_light : (ny, nx) bool
     reach_px : float
         Radius that must be free.
     n_places : int
@@ -204,21 +204,23 @@ def blank_places(
     """
     ny, nx = valid.shape
     room = nx * ny / (np.pi * reach_px**2)
-    wanted = int(min(n_places, room))
+    n_needed = int(min(n_places, room))
     rng = np.random.default_rng(seed)
     places = np.empty((0, 2))
     for _ in range(TRIES):
-        if len(places) >= wanted:
+        if len(places) >= n_needed:
             break
-        tried = rng.uniform(0.0, (nx - 1.0, ny - 1.0), (wanted, 2))
-        tried = tried[all_within(valid, tried[:, 0], tried[:, 1], reach_px)]
-        tried = tried[~any_within(occupied, tried[:, 0], tried[:, 1], reach_px)]
-        places = np.concatenate([places, tried])
-    return places[:wanted, 0], places[:wanted, 1]
+        candidates = rng.uniform(0.0, (nx - 1.0, ny - 1.0), (n_needed, 2))
+        candidates = candidates[all_within(valid, candidates[:, 0], candidates[:, 1], reach_px)]
+        candidates = candidates[
+            ~any_within(has_light, candidates[:, 0], candidates[:, 1], reach_px)
+        ]
+        places = np.concatenate([places, candidates])
+    return places[:n_needed, 0], places[:n_needed, 1]
 
 
 def blank_sky(
-    image: DrcImage, occupied: Bools, settings: MeasureSettings, seed: int = SEED
+    image: DrcImage, has_light: Bools, settings: MeasureSettings, seed: int = SEED
 ) -> SkyObjects:
     """Find places where nothing is, and measure them as sources are measured.
 
@@ -228,26 +230,26 @@ def blank_sky(
     Parameters
     ----------
     image : DrcImage
-    occupied : (ny, nx) bool; pixels of sources and cosmic rays
+    has_light : (ny, nx) bool; pixels of sources and cosmic rays
     settings : ``n_blank`` places are tried
     seed : int
     """
     reach_px = settings.radii_px[-1] + MARGIN_PX * image.detector_px
-    places = blank_places(image.valid, occupied, reach_px, settings.n_blank, seed)
-    found = sky_objects(image, *places, settings)
+    places = blank_places(image.valid, has_light, reach_px, settings.n_blank, seed)
+    blank = sky_objects(image, *places, settings)
     planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
-    peak = coverage(planes, found.x, found.y, reach_px, reach_px).peak_rate
-    return _rows_of(found, peak - found.sky.median < STANDS_OUT_SIGMA * found.sky.std)
+    peak = coverage(planes, blank.x, blank.y, reach_px, reach_px).peak_rate
+    return _rows_of(blank, peak - blank.sky.median < STANDS_OUT_SIGMA * blank.sky.std)
 
 
-def _rows_of(found: SkyObjects, rows: Bools) -> SkyObjects:
+def _rows_of(blank: SkyObjects, rows: Bools) -> SkyObjects:
     """Return some of the places."""
-    sky = SkyStats(*(getattr(found.sky, column.name)[rows] for column in fields(SkyStats)))
+    sky = SkyStats(*(getattr(blank.sky, column.name)[rows] for column in fields(SkyStats)))
     exposures = Exposures(
-        *(getattr(found.exposures, column.name)[rows] for column in fields(Exposures))
+        *(getattr(blank.exposures, column.name)[rows] for column in fields(Exposures))
     )
     return SkyObjects(
-        found.x[rows], found.y[rows], found.net[rows], found.areas[rows], sky, exposures
+        blank.x[rows], blank.y[rows], blank.net[rows], blank.areas[rows], sky, exposures
     )
 
 
@@ -292,9 +294,9 @@ def noise_model(
     n = int(good.sum())
     if n < MIN_PLACES:
         theory = correlation_factor(image) if settings.correlated_noise else 1.0
-        known = np.asarray([] if scatter_elsewhere is None else scatter_elsewhere)
-        known = known[np.isfinite(known) & (known > 0)]
-        typical = float(np.median(known)) if len(known) else np.nan
+        scatter_values = np.asarray([] if scatter_elsewhere is None else scatter_elsewhere)
+        scatter_values = scatter_values[np.isfinite(scatter_values) & (scatter_values > 0)]
+        typical = float(np.median(scatter_values)) if len(scatter_values) else np.nan
         flat = np.zeros(len(settings.radii_px))
         return NoiseModel(
             settings.radii_px, flat + theory, flat, typical, n, False, np.full_like(flat, np.nan)
@@ -350,8 +352,8 @@ def _slope(ratio: Floats, local: Floats) -> float:
     order = np.array_split(np.argsort(local), N_BINS)
     widths = np.log([max(width(ratio[part]), 1e-9) for part in order])
     middles = np.array([np.median(local[part]) for part in order])
-    found = np.polyfit(middles, widths, 1)[0]
-    return float(np.clip(found, *SLOPE_RANGE))
+    exponent = np.polyfit(middles, widths, 1)[0]
+    return float(np.clip(exponent, *SLOPE_RANGE))
 
 
 def photon_shares(image: DrcImage, radii_px: tuple[float, ...]) -> Floats:

@@ -175,8 +175,8 @@ def expectation(detector: str, filter_name: str) -> Floats:
         curve = encircled_energy(detector, filter_name)
     except UnsupportedImage:
         return np.array(UNKNOWN_FILTER[detector])
-    held = -MAG * np.log(curve.at(np.array(RADII_PX) * NATIVE_SCALE_ARCSEC[detector]))
-    return np.asarray(held[:2] - held[2:] + SMEAR)
+    mag_within = -MAG * np.log(curve.at(np.array(RADII_PX) * NATIVE_SCALE_ARCSEC[detector]))
+    return np.asarray(mag_within[:2] - mag_within[2:] + SMEAR)
 
 
 def expectation_of(star_energy: Floats) -> Floats:
@@ -186,12 +186,12 @@ def expectation_of(star_energy: Floats) -> Floats:
     ----------
     star_energy : (4,) float, within 1, 2, 3 and 4 detector pixels
     """
-    held = -MAG * np.log(star_energy)
-    return np.asarray(held[:2] - held[2:])
+    mag_within = -MAG * np.log(star_energy)
+    return np.asarray(mag_within[:2] - mag_within[2:])
 
 
 def locus(
-    found: Concentration,
+    concentration: Concentration,
     expected: Floats,
     *,
     usable: Bools | None = None,
@@ -201,7 +201,7 @@ def locus(
 
     Parameters
     ----------
-    found : Concentration
+    concentration : Concentration
     expected : (2,) float
         Where they should be (`expectation`).
     usable : (N,) bool, optional
@@ -215,12 +215,16 @@ def locus(
         The mean of expectation and stars, each with the weight that its error gives it; the
         expectation alone with fewer than 5 stars.
     """
-    chosen = found.known & (found.covariance[:, 0, 0] < MAX_ERROR**2)
-    chosen &= (np.abs(found.index - expected) < SEARCH).all(axis=1)
+    is_candidate = concentration.known & (concentration.covariance[:, 0, 0] < MAX_ERROR**2)
+    is_candidate &= (np.abs(concentration.index - expected) < SEARCH).all(axis=1)
     if usable is not None:
-        chosen &= usable
-    stars = np.zeros(len(chosen), bool) if known_star is None else known_star
-    index, noise, stars = found.index[chosen], found.covariance[chosen], stars[chosen]
+        is_candidate &= usable
+    stars = np.zeros(len(is_candidate), bool) if known_star is None else known_star
+    index, noise, stars = (
+        concentration.index[is_candidate],
+        concentration.covariance[is_candidate],
+        stars[is_candidate],
+    )
     weight = np.where(stars, KNOWN_WEIGHT, 1.0)
     default = _covariance(np.array(STAR_SIGMA), STAR_CORRELATION)
     centre, scatter = _first_guess(index, weight, stars, expected), default
@@ -278,9 +282,9 @@ def _scatter(offset: Floats, noise: Floats, scatter: Floats, default: Floats) ->
     part = scatter @ np.linalg.inv(scatter + noise)
     own = np.einsum("nij,nj->ni", part, offset)
     total = own.T @ own + (scatter - part @ scatter).sum(axis=0)
-    mixed = (total + STAR_SIGMA_WEIGHT * default) / (n + STAR_SIGMA_WEIGHT)
-    shrink = np.minimum(1.0, np.array(MOST_SIGMA) / np.sqrt(np.diag(mixed)))
-    return np.asarray(mixed * np.outer(shrink, shrink))
+    covariance = (total + STAR_SIGMA_WEIGHT * default) / (n + STAR_SIGMA_WEIGHT)
+    shrink = np.minimum(1.0, np.array(MOST_SIGMA) / np.sqrt(np.diag(covariance)))
+    return np.asarray(covariance * np.outer(shrink, shrink))
 
 
 def _distance2(offset: Floats, covariance: Floats) -> Floats:
@@ -297,19 +301,19 @@ def _density(offset: Floats, covariance: Floats) -> Floats:
 
 
 def probability(
-    found: Concentration,
+    concentration: Concentration,
     stars: Locus,
     *,
-    saturated: Bools | None = None,
+    is_saturated: Bools | None = None,
     usable: Bools | None = None,
 ) -> Floats:
     """Return the probability that sources are points, among real sources.
 
     Parameters
     ----------
-    found : Concentration
+    concentration : Concentration
     stars : Locus
-    saturated : (N,) bool, optional
+    is_saturated : (N,) bool, optional
         Their cores are flat; but no galaxy's core saturates, so those not sharper than
         stars are points (1).
     usable : (N,) bool, optional
@@ -330,21 +334,26 @@ def probability(
     magnitude is that which maximises the likelihood (EM), between 0.1 and 0.9, and
     one half where there are few.
     """
-    known = found.known
-    out = np.full(len(known), np.nan)
-    if known.any():
-        offset, noise = found.index[known] - stars.index, found.covariance[known]
+    has_index = concentration.known
+    out = np.full(len(has_index), np.nan)
+    if has_index.any():
+        offset, noise = (
+            concentration.index[has_index] - stars.index,
+            concentration.covariance[has_index],
+        )
         point = _point_density(offset, noise, stars.covariance)
         wide, sharp = _other_densities(offset, noise + stars.covariance)
-        learn = np.ones(len(known), bool) if usable is None else usable
-        if saturated is not None:
-            learn = learn & ~saturated
-        share = _point_share(found.magnitude[known], point, wide, sharp, learn[known])
-        out[known] = share * point / (share * point + (1 - share) * wide + SHARP_SHARE * sharp)
-    if saturated is not None:
+        learn = np.ones(len(has_index), bool) if usable is None else usable
+        if is_saturated is not None:
+            learn = learn & ~is_saturated
+        share = _point_share(
+            concentration.magnitude[has_index], point, wide, sharp, learn[has_index]
+        )
+        out[has_index] = share * point / (share * point + (1 - share) * wide + SHARP_SHARE * sharp)
+    if is_saturated is not None:
         bar = stars.index[0] - 3 * np.sqrt(stars.covariance[0, 0])
         with np.errstate(invalid="ignore"):
-            out[saturated & ~(found.index[:, 0] < bar)] = 1.0
+            out[is_saturated & ~(concentration.index[:, 0] < bar)] = 1.0
     return out
 
 
@@ -352,8 +361,8 @@ def _point_density(offset: Floats, noise: Floats, scatter: Floats) -> Floats:
     """Return the density of points: those alone, in the wings of their scatter, and in blends."""
     alone = _density(offset, noise + scatter)
     wings = _density(offset, noise + WIDE_FACTOR * scatter)
-    spread = noise + scatter + np.diag(np.square(BLEND_SIGMA))
-    blend = _density(offset - np.array(BLEND_SHIFT), spread)
+    covariance = noise + scatter + np.diag(np.square(BLEND_SIGMA))
+    blend = _density(offset - np.array(BLEND_SHIFT), covariance)
     rest = 1 - WIDE_SHARE - BLEND_SHARE
     return rest * alone + WIDE_SHARE * wings + BLEND_SHARE * blend + STRANGE[0]
 
@@ -370,9 +379,9 @@ def _other_densities(offset: Floats, covariance: Floats) -> tuple[Floats, Floats
 def _along(offset: Floats, covariance: Floats, first: Floats, second: Floats) -> Floats:
     """Return the density along a curve; it rises from 0 at the stars to be flat from 0.4 mag on."""
     weight = np.minimum(np.abs(first) / 0.4, 1.0)
-    spread = covariance + np.diag(np.square([0.06, 0.10]))
+    covariance_wide = covariance + np.diag(np.square([0.06, 0.10]))
     parts = [
-        w * _density(offset - place, spread)
+        w * _density(offset - place, covariance_wide)
         for w, *place in zip(weight, first, second, strict=True)
     ]
     return np.asarray(np.sum(parts, axis=0) / weight.sum() + STRANGE[1])
@@ -391,14 +400,14 @@ def _point_share(
     for _ in range(N_ROUNDS):
         at = np.interp(place, middle, share)
         total = at * point + (1 - at) * wide + SHARP_SHARE * sharp
-        points = _binned(bins, learn * at * point / total, n_bins)
-        others = _binned(bins, learn * (1 - at) * wide / total, n_bins)
+        points = _sums_in_bins(bins, learn * at * point / total, n_bins)
+        others = _sums_in_bins(bins, learn * (1 - at) * wide / total, n_bins)
         share = (points + PSEUDO_COUNT / 2) / (points + others + PSEUDO_COUNT)
         share = np.clip(share, *PRIOR)
     return np.asarray(np.interp(place, middle, share))
 
 
-def _binned(bins: NDArray[np.int64], weights: Floats, n_bins: int) -> Floats:
+def _sums_in_bins(bins: NDArray[np.int64], weights: Floats, n_bins: int) -> Floats:
     """Return sums of weights in bins, and half of those of the neighbouring bins."""
-    padded = np.pad(np.bincount(bins, weights, n_bins).astype(np.float64), 1)
-    return np.asarray(padded[1:-1] + 0.5 * (padded[:-2] + padded[2:]))
+    sums = np.pad(np.bincount(bins, weights, n_bins).astype(np.float64), 1)
+    return np.asarray(sums[1:-1] + 0.5 * (sums[:-2] + sums[2:]))

@@ -51,10 +51,10 @@ class Transfer:
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers for the summary."""
-        known = np.isfinite(self.loss_percent)
+        has_loss = np.isfinite(self.loss_percent)
         return {
-            "cte_loss_percent": self.loss_percent if known else None,
-            "cte_loss_err_percent": self.err_percent if known else None,
+            "cte_loss_percent": self.loss_percent if has_loss else None,
+            "cte_loss_err_percent": self.err_percent if has_loss else None,
             "cte_n_sources": self.n_rows,
         }
 
@@ -65,9 +65,9 @@ class Transfer:
             and self.loss_percent > MIN_LOSS_PERCENT
         )
         if is_seen:
-            lost = f"{self.loss_percent:.0f} +- {self.err_percent:.0f} %"
+            loss = f"{self.loss_percent:.0f} +- {self.err_percent:.0f} %"
             text = (
-                f"charge transfer: trails away from the readout show that {lost} of 1,000 "
+                f"charge transfer: trails away from the readout show that {loss} of 1,000 "
                 "electrons are lost at the gap between the chips, and faint stars there are too "
                 "faint: use the corrected image (drc), or compare stars at one distance from the "
                 "readout"
@@ -106,27 +106,29 @@ def transfer_of(
     ny = image.shape[0]
     time = meta.exptime_s / max(meta.n_exposures, 1)
     charge = np.nan_to_num(rate) * time
-    chosen = (charge > CHARGE_E[0]) & (charge < CHARGE_E[1]) & np.isfinite(x + y)
-    x, y, charge = x[chosen], y[chosen], charge[chosen]
+    is_faint = (charge > CHARGE_E[0]) & (charge < CHARGE_E[1]) & np.isfinite(x + y)
+    x, y, charge = x[is_faint], y[is_faint], charge[is_faint]
     from_middle = (y - 0.5 * (ny - 1)) / (0.5 * ny)
     away = np.where(from_middle > 0, -1.0, 1.0)
     trail = _above_less_below(image, segmentation, x, y) * time * away
-    taken = 1000.0 * (charge / 1000.0) ** EXPONENT * (1.0 - np.abs(from_middle))
+    loss = 1000.0 * (charge / 1000.0) ** EXPONENT * (1.0 - np.abs(from_middle))
     # A lopsided PSF goes with the charge itself, and with the chip.
-    terms = np.stack([taken, np.ones(len(x)), away, charge * away], axis=1)
-    known = np.isfinite(trail)
-    if known.sum() >= LEAST_ROWS:
-        middle = np.median(trail[known])
+    terms = np.stack([loss, np.ones(len(x)), away, charge * away], axis=1)
+    has_trail = np.isfinite(trail)
+    if has_trail.sum() >= LEAST_ROWS:
+        middle = np.median(trail[has_trail])
         off = np.abs(trail - middle)
-        known &= off < _CLIP_SIGMA * 1.4826 * np.median(off[known])
-    if known.sum() < LEAST_ROWS:
+        has_trail &= off < _CLIP_SIGMA * 1.4826 * np.median(off[has_trail])
+    if has_trail.sum() < LEAST_ROWS:
         return nothing
-    terms, trail = terms[known] / np.array([1.0, 1.0, 1.0, 1000.0]), trail[known]
-    found = np.linalg.lstsq(terms, trail, rcond=None)[0]
-    scatter = float(np.var(trail - terms @ found))
+    terms, trail = terms[has_trail] / np.array([1.0, 1.0, 1.0, 1000.0]), trail[has_trail]
+    solution = np.linalg.lstsq(terms, trail, rcond=None)[0]
+    scatter = float(np.var(trail - terms @ solution))
     error = np.sqrt(scatter * np.linalg.pinv(terms.T @ terms)[0, 0])
     percent = 100.0 / RECOVERED
-    return Transfer(float(percent * found[0]), float(percent * error), int(known.sum()), late)
+    return Transfer(
+        float(percent * solution[0]), float(percent * error), int(has_trail.sum()), late
+    )
 
 
 def _lies_along_the_detector(image: DrcImage) -> bool:

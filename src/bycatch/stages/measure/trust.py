@@ -71,10 +71,10 @@ class SkyStructure:
 
     def on_trail(self, x: Floats, y: Floats) -> Bools:
         """Return which positions lie on a trail."""
-        found = np.zeros(len(x), dtype=bool)
+        is_on_trail = np.zeros(len(x), dtype=bool)
         for trail in self.trails:
-            found |= trail.holds(x, y, TRAIL_MARGIN_PX)
-        return found
+            is_on_trail |= trail.holds(x, y, TRAIL_MARGIN_PX)
+        return is_on_trail
 
 
 def sky_structure(
@@ -93,7 +93,7 @@ def sky_structure(
     """
     if not (noise > 0 and image.valid.any()):
         return SkyStructure(np.full((1, 1), np.nan), np.zeros((1, 1), np.int32), ())
-    sci = _scaled(image, noise)
+    sci = _in_noise_units(image, noise)
     free = image.valid.copy()
     if segmentation is not None:
         free &= ~grown_labels(segmentation, GROW_PX)
@@ -101,13 +101,13 @@ def sky_structure(
         free &= ~cr_mask
     sky = box_statistics(sci, free, (CELL_PX, CELL_PX), CLIP_SIGMA, 0.25).mode
     blocks = local_scatter(sky, LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS)
-    known = np.isfinite(blocks)
-    if known.any():
-        blocks = np.where(known, median_filtered(filled(blocks.astype(np.float32)), 3), np.nan)
+    is_finite = np.isfinite(blocks)
+    if is_finite.any():
+        blocks = np.where(is_finite, median_filtered(filled(blocks.astype(np.float32)), 3), np.nan)
     return SkyStructure(blocks, _large_objects(image, sci), _trails(image, sci))
 
 
-def _scaled(image: DrcImage, noise: float) -> Image:
+def _in_noise_units(image: DrcImage, noise: float) -> Image:
     """Return the image less its level, in units of the noise of a pixel of its own depth."""
     some = image.sci[::16, ::16][image.valid[::16, ::16]]
     level = float(np.median(some)) if len(some) else 0.0
@@ -122,12 +122,12 @@ def _at(values: NDArray[Any], x: Floats, y: Floats, cell_px: int) -> NDArray[Any
     return np.asarray(values[rows, columns])
 
 
-def _blocks(values: Image, known: Bools, side: int, blank: float = np.nan) -> Image:
+def _blocks(values: Image, has_data: Bools, side: int, blank: float = np.nan) -> Image:
     """Return the values of square blocks, (by, bx, side^2); what is unknown is ``blank``."""
     ny, nx = values.shape
     rows, columns = -(-ny // side), -(-nx // side)
     whole = np.full((rows * side, columns * side), blank, np.float32)
-    np.copyto(whole[:ny, :nx], values, where=known)
+    np.copyto(whole[:ny, :nx], values, where=has_data)
     parts = whole.reshape(rows, side, columns, side).swapaxes(1, 2)
     return parts.reshape(rows, columns, side * side)
 
@@ -147,14 +147,14 @@ def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
     # One pixel in four along both axes: what is looked for is far larger.
     few = slice(None, None, 4)
     blocks = _blocks(sci[few, few], image.valid[few, few], CELL_PX // 4)
-    known = np.isfinite(blocks).mean(axis=2) >= LEAST_KNOWN
-    level = np.zeros(known.shape, np.float32)
-    if not known.any():
-        return np.zeros(known.shape, np.int32)
+    has_data = np.isfinite(blocks).mean(axis=2) >= LEAST_KNOWN
+    level = np.zeros(has_data.shape, np.float32)
+    if not has_data.any():
+        return np.zeros(has_data.shape, np.int32)
     # Without data counts as 0, the level of the image.
-    level[known] = _medians(np.nan_to_num(blocks[known]))
-    level[known] -= np.float32(np.percentile(level[known], 25.0))
-    smooth = np.where(known, median_filtered(level, 5), 0.0)
+    level[has_data] = _medians(np.nan_to_num(blocks[has_data]))
+    level[has_data] -= np.float32(np.percentile(level[has_data], 25.0))
+    smooth = np.where(has_data, median_filtered(level, 5), 0.0)
     regions, n = label(smooth > LARGE_SIGMA, structure=np.ones((3, 3)))
     sizes = np.bincount(regions.ravel(), minlength=n + 1)
     out = np.zeros(regions.shape, np.int32)
@@ -178,21 +178,21 @@ def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
 
 def _trails(image: DrcImage, sci: Image) -> tuple[Trace, ...]:
     """Return the straight trails across the image."""
-    cells, known = clipped_means(sci, image.valid, TRAIL_CELL_PX, CLIP_SIGMA, LEAST_KNOWN)
-    if not known.any():
+    cells, has_data = clipped_means(sci, image.valid, TRAIL_CELL_PX, CLIP_SIGMA, LEAST_KNOWN)
+    if not has_data.any():
         return ()
-    blocks = _blocks(cells, known, TRAIL_BLOCK_CELLS, blank=0.0)
+    blocks = _blocks(cells, has_data, TRAIL_BLOCK_CELLS, blank=0.0)
     around = _medians(blocks.reshape(-1, TRAIL_BLOCK_CELLS**2)).reshape(blocks.shape[:2])
     ny, nx = cells.shape
     around = around.repeat(TRAIL_BLOCK_CELLS, 0).repeat(TRAIL_BLOCK_CELLS, 1)[:ny, :nx]
-    found = []
-    for line in lines_across(known & (cells - around > TRAIL_SIGMA), known):
+    traces = []
+    for line in lines_across(has_data & (cells - around > TRAIL_SIGMA), has_data):
         middle = 0.5 * (TRAIL_CELL_PX - 1) * (np.cos(line.angle_rad) + np.sin(line.angle_rad))
         in_pixels = Line(line.angle_rad, TRAIL_CELL_PX * line.offset + float(middle))
         trail = trace(in_pixels, sci, image.valid, 1.0)
         if trail is not None:
-            found.append(trail)
-    return tuple(found)
+            traces.append(trail)
+    return tuple(traces)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +225,7 @@ class Trust:
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the summary."""
         percents = (self.nebulous_percent, self.large_object_percent, self.covered_percent)
-        nebulous, large, covered = (None if p is None else round(p, 2) for p in percents)
+        nebulous, large, cover = (None if p is None else round(p, 2) for p in percents)
         return {
             "n_nebulous": self.n_nebulous,
             "n_in_large_object": self.n_in_large_object,
@@ -233,48 +233,48 @@ class Trust:
             "n_trails": self.n_trails,
             "nebulous_percent": nebulous,
             "large_object_percent": large,
-            "covered_percent": covered,
+            "covered_percent": cover,
             "merged_percent": round(self.merged_percent, 1),
             "trust_notes": self.warnings(),
         }
 
     def warnings(self) -> list[str]:
         """Return in words what is not to be trusted, and what helps."""
-        said = []
+        sentences = []
         is_nebulous = self.n_nebulous >= max(LEAST_NEBULOUS, NEBULOUS_SHARE * self.n_rows)
         if is_nebulous:
-            said.append(
+            sentences.append(
                 f"nebulosity: {self.n_nebulous} of {self.n_rows} rows that are not cosmic rays may "
                 "be parts of it: leave out rows flagged nebulous, or raise detect.n_sigma"
             )
         if self.n_in_large_object and not (is_nebulous and self.nebulous_percent > 50):
-            said.append(
+            sentences.append(
                 f"a large object covers {self.large_object_percent:.1f} % of the image: "
                 f"{self.n_in_large_object} rows on it may be parts of it, and its light is in "
                 "their sky: leave out rows flagged in_large_object, or mask it with --exclude"
             )
         if self.n_trails:
             trails = "a trail crosses" if self.n_trails == 1 else f"{self.n_trails} trails cross"
-            said.append(
+            sentences.append(
                 f"{trails} the image, with {self.n_on_trail} rows on it: leave out rows flagged "
                 "trail"
             )
-        covered = self.covered_percent
+        cover = self.covered_percent
         is_merged = self.n_rows >= LEAST_ROWS and self.merged_percent >= 100 * MERGED_SHARE
-        is_covered = covered is not None and covered >= 100 * CROWDED_SHARE and not is_nebulous
+        is_covered = cover is not None and cover >= 100 * CROWDED_SHARE and not is_nebulous
         remedy = "measure the loss with 'bycatch inject'"
         if not self.fits_psf:
             remedy = f"fit the PSF with --preset crowded, and {remedy}"
         if is_merged and not self.fits_psf:
-            said.append(
+            sentences.append(
                 f"crowded: {self.merged_percent:.0f} % of the rows hide other stars: {remedy}"
             )
         elif is_covered:
-            said.append(
-                f"crowded: sources cover {covered:.0f} % of the image, which hides about as many "
+            sentences.append(
+                f"crowded: sources cover {cover:.0f} % of the image, which hides about as many "
                 f"of the faint ones, and blends go undetected: {remedy}"
             )
-        return said
+        return sentences
 
 
 def judge(
@@ -296,34 +296,34 @@ def judge(
     fits_psf : True where stars are fitted as well
     """
     flags = np.asarray(table["flags"], np.int64)[is_light]
-    nebulous, large, trail, merged = (
+    nebulous, large, trail, n_merged = (
         int(np.count_nonzero(flags & int(flag)))
         for flag in (Flag.NEBULOUS, Flag.IN_LARGE_OBJECT, Flag.TRAIL, Flag.UNLISTED_PEAK)
     )
-    known = np.isfinite(structure.scatter)
-    rough = int((structure.scatter[known] > NEBULOUS_SIGMA).sum())
+    is_finite = np.isfinite(structure.scatter)
+    rough = int((structure.scatter[is_finite] > NEBULOUS_SIGMA).sum())
     n_valid = max(int(np.count_nonzero(image.valid)), 1)
-    covered = None
+    cover = None
     if segmentation is not None:
         x, y = (np.asarray(table[name], float)[is_light] for name in "xy")
         inside = _inside(segmentation.shape, x, y)
         labels = segmentation[
             np.rint(y[inside]).astype(np.int64), np.rint(x[inside]).astype(np.int64)
         ]
-        counted = np.zeros(int(segmentation.max(initial=0)) + 1, dtype=bool)
-        counted[labels[labels > 0]] = True
-        wide = grown_labels(segmentation, GROW_PX, counted) & image.valid
-        covered = 100.0 * int(np.count_nonzero(wide)) / n_valid
+        is_source = np.zeros(int(segmentation.max(initial=0)) + 1, dtype=bool)
+        is_source[labels[labels > 0]] = True
+        wide = grown_labels(segmentation, GROW_PX, is_source) & image.valid
+        cover = 100.0 * int(np.count_nonzero(wide)) / n_valid
     return Trust(
         len(flags),
         nebulous,
         large,
         trail,
         len(structure.trails),
-        100.0 * rough / max(int(known.sum()), 1),
+        100.0 * rough / max(int(is_finite.sum()), 1),
         min(100.0, 100.0 * int(np.count_nonzero(structure.large)) * CELL_PX**2 / n_valid),
-        covered,
-        100.0 * merged / max(len(flags), 1),
+        cover,
+        100.0 * n_merged / max(len(flags), 1),
         fits_psf,
     )
 

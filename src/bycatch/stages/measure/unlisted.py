@@ -67,22 +67,22 @@ class UnlistedPeaks:
 
 def unlisted_peaks(
     image: DrcImage,
-    found: Photometry,
+    phot: Photometry,
     *,
     segmentation: NDArray[np.integer[Any]] | None = None,
     cr_mask: Bools | None = None,
-    saturated: Bools | None = None,
+    is_saturated: Bools | None = None,
     reach_px: float,
 ) -> UnlistedPeaks:
     """Find the sharp peaks that no row accounts for, on the segments of rows and near them.
 
     Parameters
     ----------
-    image, found : the image, and what was measured at N positions
+    image, phot : the image, and what was measured at N positions
     segmentation : (ny, nx) int, optional
     cr_mask : (ny, nx) bool, optional
         Where single exposures look, peaks on it are none.
-    saturated : (N,) bool, optional
+    is_saturated : (N,) bool, optional
     reach_px : float
         Peaks that are on no row's segment count if a row is as near.
     """
@@ -90,82 +90,82 @@ def unlisted_peaks(
 
     nothing = np.empty(0)
     none = UnlistedPeaks(nothing, nothing, nothing, nothing, np.empty(0, np.int64))
-    places = np.column_stack([found.x, found.y])
-    rows = np.flatnonzero(np.isfinite(places).all(axis=1) & (found.sky.std > 0))
+    places = np.column_stack([phot.x, phot.y])
+    rows = np.flatnonzero(np.isfinite(places).all(axis=1) & (phot.sky.std > 0))
     if not len(rows):
         return none
     size = image.detector_px
     inner, outer = INNER_PX * size, OUTER_PX * size
-    noise = found.correlation * found.sky.std * response(inner, outer)
+    noise = phot.correlation * phot.sky.std * response(inner, outer)
     least = N_SIGMA * float(np.min(noise[rows]))
     x, y, height = sharp_peaks(image.sci, image.valid, inner, outer, least)
     distance, nearest = KDTree(places[rows]).query(np.column_stack([x, y]))
     near, row = np.asarray(distance), rows[nearest]
     column, line = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     seconds = np.maximum(image.exptime_map_s[line, column], 1e-9)
-    photons = np.maximum(image.sci[line, column] - found.sky.median[row], 0) / seconds
+    photons = np.maximum(image.sci[line, column] - phot.sky.median[row], 0) / seconds
     error = np.hypot(noise[row], response(inner, outer) * np.sqrt(photons))
     labels = np.zeros(len(x), np.int64)
     on_row = np.zeros(len(x), bool)
     if segmentation is not None:
         labels = segmentation[line, column].astype(np.int64)
-        on_row = np.isin(labels, labels_at(segmentation, found)[rows]) & (labels > 0)
+        on_row = np.isin(labels, labels_at(segmentation, phot)[rows]) & (labels > 0)
     keep = (height > N_SIGMA * error) & (on_row | (near < reach_px))
     keep &= all_within(image.valid, x, y, EDGE_PX * size)
-    keep &= ~_are_listed(near, row, keep, len(found.x), size)
+    keep &= ~_are_listed(near, row, keep, len(phot.x), size)
     single = image.n_exp[line, column] <= 1
     keep &= ~(single & _is_charge(image, column, line, cr_mask, keep & single))
-    if saturated is not None and saturated[rows].any():
-        bright = places[rows][saturated[rows]]
+    if is_saturated is not None and is_saturated[rows].any():
+        bright = places[rows][is_saturated[rows]]
         keep &= KDTree(bright).query(np.column_stack([x, y]))[0] > SATURATED_PX * size
     x, y, row, labels = x[keep], y[keep], row[keep], labels[keep]
-    sums, areas = aperture_sums(image.sci, image.valid, x, y, found.radii_px[:1])
-    net = sums[:, 0] - found.sky.median[row] * areas[:, 0]
-    scatter = found.correlation * found.sky.std[row] * np.sqrt(areas[:, 0])
+    sums, areas = aperture_sums(image.sci, image.valid, x, y, phot.radii_px[:1])
+    net = sums[:, 0] - phot.sky.median[row] * areas[:, 0]
+    scatter = phot.correlation * phot.sky.std[row] * np.sqrt(areas[:, 0])
     return UnlistedPeaks(x, y, net, scatter, labels)
 
 
-def labels_at(segmentation: NDArray[np.integer[Any]], found: Photometry) -> Ints:
+def labels_at(segmentation: NDArray[np.integer[Any]], phot: Photometry) -> Ints:
     """Return the segment on which each position lies, (N,); 0 for none.
 
     Parameters
     ----------
     segmentation : (ny, nx) int, 0 for sky
-    found : Photometry of N sources
+    phot : Photometry of N sources
     """
-    out = np.zeros(len(found.x), np.int64)
-    known = np.isfinite(found.x) & np.isfinite(found.y)
-    column = np.rint(np.where(known, found.x, -1)).astype(np.int64)
-    row = np.rint(np.where(known, found.y, -1)).astype(np.int64)
+    out = np.zeros(len(phot.x), np.int64)
+    is_on_image = np.isfinite(phot.x) & np.isfinite(phot.y)
+    column = np.rint(np.where(is_on_image, phot.x, -1)).astype(np.int64)
+    row = np.rint(np.where(is_on_image, phot.y, -1)).astype(np.int64)
     ny, nx = segmentation.shape
-    known &= (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
-    out[known] = segmentation[row[known], column[known]]
+    is_on_image &= (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
+    out[is_on_image] = segmentation[row[is_on_image], column[is_on_image]]
     return out
 
 
 def _are_listed(near: Floats, row: Ints, counts: Bools, n_rows: int, size: float) -> Bools:
     """Return which peaks are those of rows: all within 1.5 px, else the nearest within 4 px."""
-    listed = near < LISTED_PX * size
+    is_listed = near < LISTED_PX * size
     has_peak = np.zeros(n_rows, bool)
-    has_peak[row[listed & counts]] = True
-    strayed = np.flatnonzero(counts & ~has_peak[row] & (near < STRAYED_PX * size))
-    order = strayed[np.lexsort([near[strayed], row[strayed]])]
+    has_peak[row[is_listed & counts]] = True
+    stray_peaks = np.flatnonzero(counts & ~has_peak[row] & (near < STRAYED_PX * size))
+    order = stray_peaks[np.lexsort([near[stray_peaks], row[stray_peaks]])]
     first = np.ones(len(order), bool)
     first[1:] = row[order][1:] != row[order][:-1]
-    listed[order[first]] = True
-    return np.asarray(listed)
+    is_listed[order[first]] = True
+    return np.asarray(is_listed)
 
 
 def _is_charge(
-    image: DrcImage, column: Ints, line: Ints, cr_mask: Bools | None, asked: Bools
+    image: DrcImage, column: Ints, line: Ints, cr_mask: Bools | None, which: Bools
 ) -> Bools:
     """Return which of the peaks that are asked about are cosmic rays or hot pixels."""
     out = np.zeros(len(column), bool)
     if cr_mask is not None:
-        at = np.flatnonzero(asked)
+        at = np.flatnonzero(which)
         out[at] = any_within(cr_mask, column[at].astype(float), line[at].astype(float), 1.1)
     # The mask has marked most of them.
-    at = np.flatnonzero(asked & ~out)
+    at = np.flatnonzero(which & ~out)
     if not len(at):
         return out
     size = image.meta.native_scale_arcsec / image.scale_arcsec
@@ -193,8 +193,8 @@ def _without_gaps(image: DrcImage, column: Ints, line: Ints, reach_px: int) -> I
 
 def has_unlisted_peak(
     segmentation: NDArray[np.integer[Any]] | None,
-    found: Photometry,
-    unlisted: UnlistedPeaks,
+    phot: Photometry,
+    peaks: UnlistedPeaks,
     row_rate: Floats,
     peak_rate: Floats,
 ) -> Bools:
@@ -204,16 +204,16 @@ def has_unlisted_peak(
     ----------
     segmentation : (ny, nx) int, optional
         Without it no row has.
-    found, unlisted : what was measured, and the peaks
+    phot, peaks : what was measured, and the peaks
     row_rate, peak_rate : (N,) and (M,) float
         All the light of each, e/s, without that of its neighbours.
     """
-    out = np.zeros(len(found.x), bool)
-    if segmentation is None or not len(unlisted.x):
+    out = np.zeros(len(phot.x), bool)
+    if segmentation is None or not len(peaks.x):
         return out
-    label = labels_at(segmentation, found)
-    brightest = np.zeros(int(max(label.max(initial=0), unlisted.label.max(initial=0))) + 1)
+    label = labels_at(segmentation, phot)
+    brightest = np.zeros(int(max(label.max(initial=0), peaks.label.max(initial=0))) + 1)
     np.maximum.at(brightest, label, np.nan_to_num(row_rate))
-    real = (unlisted.label > 0) & (peak_rate > LEAST_SHARE * brightest[unlisted.label])
-    real &= peak_rate > N_SIGMA * unlisted.error
-    return np.asarray((label > 0) & np.isin(label, unlisted.label[real]))
+    real = (peaks.label > 0) & (peak_rate > LEAST_SHARE * brightest[peaks.label])
+    real &= peak_rate > N_SIGMA * peaks.error
+    return np.asarray((label > 0) & np.isin(label, peaks.label[real]))

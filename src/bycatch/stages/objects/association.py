@@ -131,7 +131,7 @@ def associate(
     prior = _ln_prior(len(images))
     pairs = _candidates(rows, reach_arcsec, float(prior[2] - 2 * prior[1]))
     group = likeliest_groups(rows.xy, rows.variance, rows.ln_density, rows.image, pairs, prior)
-    group = _with_unresolved(rows, group)
+    group = _with_close_groups(rows, group)
     return _association(images, rows, group)
 
 
@@ -169,9 +169,9 @@ def _in_order(images: Sequence[Detections], reach: float, size_share: float) -> 
 
 
 def _known_errors(err: Floats, reach: float) -> Floats:
-    known = np.isfinite(err) & (err >= 0)
-    largest = err[known].max() if known.any() else reach / 5.0
-    return np.where(known, err, largest)
+    has_error = np.isfinite(err) & (err >= 0)
+    largest = err[has_error].max() if has_error.any() else reach / 5.0
+    return np.where(has_error, err, largest)
 
 
 def _ln_density(xy: Floats) -> Floats:
@@ -208,17 +208,17 @@ def _candidates(rows: _Rows, reach: float, ln_odds: float) -> tuple[Ints, Ints]:
     apart = rows.image[ia] != rows.image[ib]
     ia, ib = ia[apart], ib[apart]
     variance = rows.variance[ia] + rows.variance[ib]
-    squared = ((rows.xy[ia] - rows.xy[ib]) ** 2).sum(axis=1)
-    near = squared <= MOST_SIGMA**2 * variance
-    ia, ib, variance, squared = ia[near], ib[near], variance[near], squared[near]
-    gain = pair_gain(squared, variance, 0.5 * (rows.ln_density[ia] + rows.ln_density[ib]))
+    distance2 = ((rows.xy[ia] - rows.xy[ib]) ** 2).sum(axis=1)
+    near = distance2 <= MOST_SIGMA**2 * variance
+    ia, ib, variance, distance2 = ia[near], ib[near], variance[near], distance2[near]
+    gain = pair_gain(distance2, variance, 0.5 * (rows.ln_density[ia] + rows.ln_density[ib]))
     likely = gain + ln_odds > 0
     ia, ib, gain = ia[likely], ib[likely], gain[likely]
     order = np.lexsort((ib, ia, -gain))
     return ia[order], ib[order]
 
 
-def _with_unresolved(rows: _Rows, group: Ints) -> Ints:
+def _with_close_groups(rows: _Rows, group: Ints) -> Ints:
     """Return the groups, of which those that no image can tell apart are one, the nearest first."""
     number, of = np.unique(group, return_inverse=True)
     n, w = len(number), 1.0 / rows.variance
@@ -230,9 +230,9 @@ def _with_unresolved(rows: _Rows, group: Ints) -> Ints:
     np.maximum.at(size, of, rows.size)
     reach = np.clip(0.5 * size, UNRESOLVED_ARCSEC, MOST_UNRESOLVED_ARCSEC)
     pairs = cKDTree(mean).query_pairs(float(reach.max()), output_type="ndarray")
-    squared = ((mean[pairs[:, 0]] - mean[pairs[:, 1]]) ** 2).sum(axis=1)
-    near = squared <= np.maximum(reach[pairs[:, 0]], reach[pairs[:, 1]]) ** 2
-    pairs, squared = pairs[near], squared[near]
+    distance2 = ((mean[pairs[:, 0]] - mean[pairs[:, 1]]) ** 2).sum(axis=1)
+    near = distance2 <= np.maximum(reach[pairs[:, 0]], reach[pairs[:, 1]]) ** 2
+    pairs, distance2 = pairs[near], distance2[near]
     if not len(pairs):
         return group
     images: dict[int, set[int]] = {k: set() for k in np.unique(pairs).tolist()}
@@ -240,7 +240,7 @@ def _with_unresolved(rows: _Rows, group: Ints) -> Ints:
         if k in images:
             images[k].add(image)
     first_of = np.arange(n)
-    order = np.lexsort((mean[pairs[:, 0], 1], mean[pairs[:, 0], 0], squared))
+    order = np.lexsort((mean[pairs[:, 0], 1], mean[pairs[:, 0], 0], distance2))
     for a, b in pairs[order].tolist():
         here, there = int(first_of[a]), int(first_of[b])
         if here != there and not images[here] & images[there]:
@@ -256,8 +256,8 @@ def _association(images: Sequence[Detections], rows: _Rows, group: Ints) -> Asso
     w = 1.0 / rows.variance
     total = np.bincount(of, w, n)
     mean = np.column_stack([np.bincount(of, w * rows.xy[:, k], n) / total for k in range(2)])
-    squared = ((rows.xy - mean[of]) ** 2).sum(axis=1)
-    chi2 = np.bincount(of, w * squared, n)
+    distance2 = ((rows.xy - mean[of]) ** 2).sum(axis=1)
+    chi2 = np.bincount(of, w * distance2, n)
     n_images = np.bincount(of, minlength=n)
     rank = np.empty(n, np.int64)
     order = np.lexsort((mean[:, 1], mean[:, 0]))

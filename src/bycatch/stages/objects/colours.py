@@ -132,7 +132,9 @@ def filter_fluxes(
         chance has less weight, and the mean is low.  By default ``err``.
     """
     flux, err = np.asarray(flux, float), np.asarray(err, float)
-    shared, own = (np.broadcast_to(np.asarray(s, float), flux.shape) for s in (shared_sys, own_sys))
+    common_share, own = (
+        np.broadcast_to(np.asarray(s, float), flux.shape) for s in (shared_sys, own_sys)
+    )
     for_weight = err if weight_err is None else np.asarray(weight_err, float)
     good = np.isfinite(flux) & (err > 0) & np.isfinite(err) & (for_weight > 0)
     weight = np.where(good, 1.0 / np.where(good, for_weight, 1.0) ** 2, 0.0)
@@ -148,7 +150,7 @@ def filter_fluxes(
             w = w / total[:, None]
             mean[:, k] = (w * f[:, m]).sum(axis=1)
             error[:, k] = np.sqrt(((w * e[:, m]) ** 2).sum(axis=1))
-            common = (w * np.nan_to_num(shared[:, m])).sum(axis=1)
+            common = (w * np.nan_to_num(common_share[:, m])).sum(axis=1)
             alone = ((w * np.nan_to_num(own[:, m])) ** 2).sum(axis=1)
             err_sys[:, k] = np.sqrt(common**2 + alone)
             apart = (f[:, m] - mean[:, None, k]) ** 2
@@ -171,18 +173,20 @@ def radius_by_snr(fluxes: FilterFluxes) -> Ints:
     fluxes : FilterFluxes of N objects
     """
     flux, err = fluxes.flux, fluxes.err
-    covered = fluxes.n_images > 0
+    has_images = fluxes.n_images > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         usual = _nan_median(flux)
-        seen = usual > DETECTED_SIGMA * _nan_median(err)
-        voice = np.where(seen.any(axis=1, keepdims=True), seen, covered)
+        has_signal = usual > DETECTED_SIGMA * _nan_median(err)
+        voice = np.where(has_signal.any(axis=1, keepdims=True), has_signal, has_images)
         # Where nothing is seen, errors are compared in units of their median.
-        unit = np.where(seen, usual, _nan_median(err))
-        cost = (err / unit[:, :, None]) ** 2 + np.where(seen[:, :, None], fluxes.err_sys**2, 0.0)
+        unit = np.where(has_signal, usual, _nan_median(err))
+        cost = (err / unit[:, :, None]) ** 2 + np.where(
+            has_signal[:, :, None], fluxes.err_sys**2, 0.0
+        )
     total = np.where(voice[:, :, None], cost, 0.0).sum(axis=1)
-    whole = (np.isfinite(flux) | ~covered[:, :, None]).all(axis=1) & np.isfinite(total)
+    whole = (np.isfinite(flux) | ~has_images[:, :, None]).all(axis=1) & np.isfinite(total)
     best = np.where(whole, total, np.inf).argmin(axis=1) if total.shape[1] else 0
-    return np.asarray(np.where(whole.any(axis=1) & covered.any(axis=1), best, -1), np.int64)
+    return np.asarray(np.where(whole.any(axis=1) & has_images.any(axis=1), best, -1), np.int64)
 
 
 def colours(
@@ -199,21 +203,21 @@ def colours(
     pairs : P pairs of filters, the bluer first
     """
     a, b = np.array(pairs, np.int64).reshape(-1, 2).T
-    known = np.asarray(np.isfinite(flux) & (err > 0), np.bool_)
-    seen = np.asarray(
-        known & (np.nan_to_num(flux) >= DETECTED_SIGMA * np.nan_to_num(err)), np.bool_
+    has_flux = np.asarray(np.isfinite(flux) & (err > 0), np.bool_)
+    has_signal = np.asarray(
+        has_flux & (np.nan_to_num(flux) >= DETECTED_SIGMA * np.nan_to_num(err)), np.bool_
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         highest = np.maximum(flux, 0.0) + LIMIT_SIGMA * err
-        magnitude = -MAG_PER_FRACTION * np.log(np.where(seen, flux, highest))
-        relative = np.where(seen, err / flux, np.nan)
+        magnitude = -MAG_PER_FRACTION * np.log(np.where(has_signal, flux, highest))
+        relative = np.where(has_signal, err / flux, np.nan)
     colour = magnitude[:, a] - magnitude[:, b]
     kind = np.full(colour.shape, UNKNOWN, np.int8)
-    kind[seen[:, a] & seen[:, b]] = MEASURED
-    kind[known[:, a] & ~seen[:, a] & seen[:, b]] = REDDER
-    kind[seen[:, a] & known[:, b] & ~seen[:, b]] = BLUER
+    kind[has_signal[:, a] & has_signal[:, b]] = MEASURED
+    kind[has_flux[:, a] & ~has_signal[:, a] & has_signal[:, b]] = REDDER
+    kind[has_signal[:, a] & has_flux[:, b] & ~has_signal[:, b]] = BLUER
     systematic = MAG_PER_FRACTION * np.hypot(err_sys[:, a], err_sys[:, b])
-    measured = kind == MEASURED
+    is_colour = kind == MEASURED
     cov = shared_covariance(MAG_PER_FRACTION * np.hypot(relative, err_sys), pairs)
     return Colours(
         np.where(kind == UNKNOWN, np.nan, colour),
@@ -221,7 +225,7 @@ def colours(
         np.where(kind == UNKNOWN, np.nan, systematic),
         kind,
         np.zeros(kind.shape, np.bool_),
-        np.where(measured[:, :-1] & measured[:, 1:], cov, np.nan),
+        np.where(is_colour[:, :-1] & is_colour[:, 1:], cov, np.nan),
     )
 
 
@@ -256,8 +260,8 @@ def neighbouring_pairs(pivot_angstrom: Floats) -> list[tuple[int, int]]:
 
 def _nan_median(values: Floats) -> Floats:
     """Return the median over the radii, (N, F); NaN where all are."""
-    ordered = np.sort(values, axis=-1)  # NaN last
+    in_order = np.sort(values, axis=-1)  # NaN last
     n = np.isfinite(values).sum(axis=-1)
     low, high = np.maximum((n - 1) // 2, 0), np.minimum(n // 2, max(values.shape[-1] - 1, 0))
-    take = [np.take_along_axis(ordered, k[..., None], -1)[..., 0] for k in (low, high)]
+    take = [np.take_along_axis(in_order, k[..., None], -1)[..., 0] for k in (low, high)]
     return np.where(n > 0, 0.5 * (take[0] + take[1]), np.nan)

@@ -101,9 +101,9 @@ class Combination:
         microjansky : f_nu of 1 e/s
         without : (ny, nx) bool; pixels that are left out, such as cosmic rays of single exposures
         """
-        known = image.valid if without is None else image.valid & ~without
+        has_data = image.valid if without is None else image.valid & ~without
         # In microjansky: sums of f_nu over its variance.
-        flux, variance = flux_and_variance(image.sci, background, noise, known, microjansky)
+        flux, variance = flux_and_variance(image.sci, background, noise, has_data, microjansky)
         add_resampled(self._total, self._weight, flux, variance, *self._places_in(wcs))
         self._first = self._first or image
         self.n_images += 1
@@ -118,7 +118,7 @@ class Combination:
         """
         if self._first is None:
             raise ValueError("no image was added")
-        covered = self._weight > 0
+        has_data = self._weight > 0
         with np.errstate(divide="ignore", invalid="ignore"):
             sci = np.divide(self._total, np.sqrt(self._weight), dtype=np.float32)  # NaN: nothing
         n = max(2, self.n_images)  # rules of single exposures don't hold for a sum
@@ -131,14 +131,14 @@ class Combination:
             chips=(),
             notes=(),
         )
-        n_exp: NDArray[np.int16] = np.where(covered, n, 0).astype(np.int16)
+        n_exp: NDArray[np.int16] = np.where(has_data, n, 0).astype(np.int16)
         return DrcImage(
             path=Path("combined"),
             meta=meta,
             wht_path=None,
             sci=sci,
             n_exp=n_exp,
-            exptime_map_s=np.where(covered, np.float32(n), np.float32(0)),
+            exptime_map_s=np.where(has_data, np.float32(n), np.float32(0)),
             wcs=self.grid.wcs,
             wht_type="exptime",
             has_context=True,
@@ -151,6 +151,6 @@ class Combination:
         columns = np.arange(0, nx + STEP_PX, STEP_PX, dtype=float)
         x, y = np.meshgrid(columns, rows)
         ra, dec = self.grid.wcs.all_pix2world(x.ravel(), y.ravel(), 0)
-        found = wcs.all_world2pix(ra, dec, 0, quiet=True)
-        places = [np.ascontiguousarray(np.reshape(v, x.shape)) for v in found]
+        xy = wcs.all_world2pix(ra, dec, 0, quiet=True)
+        places = [np.ascontiguousarray(np.reshape(v, x.shape)) for v in xy]
         return places[0], places[1]

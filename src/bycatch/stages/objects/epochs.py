@@ -32,26 +32,26 @@ STAR = 0.8
 """Objects of this p_star or more tell zero points."""
 
 
-def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> ObjectList:
+def with_motions(objects: ObjectList, images: Sequence[ImageDetections]) -> ObjectList:
     """Return the list with the motions of the objects that several epochs detected.
 
     Images of one field share the errors of its frame and of the phase.
 
     Parameters
     ----------
-    found : ObjectList
+    objects : ObjectList
     images : detections of each image
     """
-    n = len(found)
+    n = len(objects)
     if not n or len(images) < 2:
-        return found
+        return objects
     x, y, err = (np.full((n, len(images)), np.nan) for _ in range(3))
-    cosine = np.cos(np.radians(found.dec_deg))
+    cosine = np.cos(np.radians(objects.dec_deg))
     for k, image in enumerate(images):
-        rows = np.flatnonzero(found.detection[:, k] >= 0)
-        own = found.detection[rows, k]
-        x[rows, k] = _wrapped(image.ra_deg[own] - found.ra_deg[rows]) * cosine[rows] * MAS_PER_DEG
-        y[rows, k] = (image.dec_deg[own] - found.dec_deg[rows]) * MAS_PER_DEG
+        rows = np.flatnonzero(objects.detection[:, k] >= 0)
+        own = objects.detection[rows, k]
+        x[rows, k] = _wrap(image.ra_deg[own] - objects.ra_deg[rows]) * cosine[rows] * MAS_PER_DEG
+        y[rows, k] = (image.dec_deg[own] - objects.dec_deg[rows]) * MAS_PER_DEG
         # What centres of bright stars are off by, the images of a visit share: see `PHASE_MAS`.
         own_err = image.err_mas[own] ** 2 - image.floor_mas**2
         err[rows, k] = np.sqrt(np.maximum(own_err, LEAST_OWN_MAS**2))
@@ -66,13 +66,13 @@ def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> Object
             [max(image.floor_mas, PHASE_MAS) for image in images],
         ),
         frame_of=np.array([fields.index(image.label.split("/")[0]) for image in images]),
-        ra_deg=found.ra_deg,
-        dec_deg=found.dec_deg,
+        ra_deg=objects.ra_deg,
+        dec_deg=objects.dec_deg,
     )
     moves = np.isfinite(fit.parameters[:, 2])
     rows = np.flatnonzero(moves)
     position = fit.parameters[rows, :2] / MAS_PER_DEG
-    ra, dec = found.ra_deg.copy(), found.dec_deg.copy()
+    ra, dec = objects.ra_deg.copy(), objects.dec_deg.copy()
     ra[rows] += position[:, 0] / cosine[rows]
     dec[rows] += position[:, 1]
     with np.errstate(invalid="ignore"):
@@ -85,17 +85,17 @@ def with_motions(found: ObjectList, images: Sequence[ImageDetections]) -> Object
         np.where(moves, chi2_dof, np.nan),
     )
     return replace(
-        found,
+        objects,
         ra_deg=ra,
         dec_deg=dec,
-        err_mas=np.where(moves, np.hypot(*fit.err[:, :2].T) / np.sqrt(2.0), found.err_mas),
-        chi2_dof=np.where(moves, motion.chi2_dof, found.chi2_dof),
-        mjd=np.where(moves, fit.mjd, found.mjd),
+        err_mas=np.where(moves, np.hypot(*fit.err[:, :2].T) / np.sqrt(2.0), objects.err_mas),
+        chi2_dof=np.where(moves, motion.chi2_dof, objects.chi2_dof),
+        mjd=np.where(moves, fit.mjd, objects.mjd),
         motion=motion,
     )
 
 
-def _wrapped(degrees: Floats) -> Floats:
+def _wrap(degrees: Floats) -> Floats:
     """Return differences of right ascension between -180 and 180 degrees."""
     return (degrees + 180.0) % 360.0 - 180.0
 
@@ -114,35 +114,37 @@ class Epochs:
     shift_mag: Floats
 
 
-def epochs(found: ObjectList, seen: Matrices, fluxes: ObjectFluxes, p_star: Floats) -> Epochs:
+def epochs(objects: ObjectList, matrices: Matrices, fluxes: ObjectFluxes, p_star: Floats) -> Epochs:
     """Return whether objects vary, filter by filter.
 
     Each image is an epoch.  Where there is one of a filter, the columns are empty.
 
     Parameters
     ----------
-    found : ObjectList of N objects
-    seen : Matrices, measurements of the objects in the images
+    objects : ObjectList of N objects
+    matrices : Matrices, measurements of the objects in the images
     fluxes : ObjectFluxes
     p_star : (N,) float, 0 to 1
     """
-    at = direction(unit_vectors(found.ra_deg, found.dec_deg)) if len(found) else (0.0, 0.0)
-    xy = tangent_mas(found.ra_deg, found.dec_deg, *at) / 1000.0
-    flags = np.bitwise_or.reduce(seen.flags, axis=1, initial=0)
+    at = direction(unit_vectors(objects.ra_deg, objects.dec_deg)) if len(objects) else (0.0, 0.0)
+    xy = tangent_mas(objects.ra_deg, objects.dec_deg, *at) / 1000.0
+    flags = np.bitwise_or.reduce(matrices.flags, axis=1, initial=0)
     usual: Bools = np.asarray((flags & int(UNUSUAL)) == 0)
     is_star: Bools = np.asarray(usual & (np.nan_to_num(p_star) >= STAR))
     # One exposure alone can't tell a cosmic ray on an object from a brighter object.
-    struck = (np.nan_to_num(seen.of("n_exp")) <= 1) & (np.nan_to_num(seen.of("p_cr")) > STRUCK)
+    is_hit = (np.nan_to_num(matrices.of("n_exp")) <= 1) & (
+        np.nan_to_num(matrices.of("p_cr")) > STRUCK
+    )
     columns: dict[str, Any] = {}
-    shift_mag = np.full((seen.n, len(seen.images)), np.nan)
-    for f in seen.filters:
-        images = seen.in_filter(f)
-        told = _variability(fluxes, images, xy, is_star, usual, shift_mag, struck[:, images])
+    shift_mag = np.full((matrices.n, len(matrices.images)), np.nan)
+    for f in matrices.filters:
+        images = matrices.in_filter(f)
+        result = _variability(fluxes, images, xy, is_star, usual, shift_mag, is_hit[:, images])
         columns |= {
-            f"chi2_{f}": np.where(told.dof > 0, told.chi2 / np.maximum(told.dof, 1), np.nan),
-            f"amplitude_{f}": told.scatter_mag,
-            f"p_variable_{f}": np.where(told.dof > 0, told.p_variable, np.nan),
-            f"false_rate_{f}": np.where(told.dof > 0, told.false_rate, np.nan),
+            f"chi2_{f}": np.where(result.dof > 0, result.chi2 / np.maximum(result.dof, 1), np.nan),
+            f"amplitude_{f}": result.scatter_mag,
+            f"p_variable_{f}": np.where(result.dof > 0, result.p_variable, np.nan),
+            f"false_rate_{f}": np.where(result.dof > 0, result.false_rate, np.nan),
         }
     return Epochs(columns, shift_mag)
 
@@ -154,11 +156,11 @@ def _variability(
     is_star: Bools,
     usual: Bools,
     shift_mag: Floats,
-    struck: Bools,
+    is_hit: Bools,
 ) -> Variability:
     """Return the variability in a filter, and enter the shifts of its images."""
     flux, err = fluxes.image_flux[:, images], fluxes.image_err[:, images]
-    flux = np.where(struck, np.nan, flux)
+    flux = np.where(is_hit, np.nan, flux)
     shifts = None
     if len(images) > 1:
         shifts = zeropoint_shifts(flux, err, xy_arcsec[:, 0], xy_arcsec[:, 1], is_star)

@@ -80,7 +80,7 @@ class ObjectEvidence:
 def object_evidence(
     p_cr: Floats,
     p_star: Floats,
-    detected: Bools,
+    has_detection: Bools,
     flux: Floats,
     flux_err: Floats,
     n_exp: Floats,
@@ -98,7 +98,7 @@ def object_evidence(
     ----------
     p_cr, p_star : (N, M) float
         Of each detection by its image alone (no other image may have had a say); else NaN.
-    detected : (N, M) bool
+    has_detection : (N, M) bool
     flux, flux_err : (N, M) float
         Forced flux densities f_nu, any common unit; NaN where an image does not cover an object.
     n_exp : (N, M) float
@@ -117,66 +117,66 @@ def object_evidence(
     prior : Prior, optional
     """
     prior = prior or Prior()
-    covered = np.isfinite(flux) & (np.asarray(flux_err) > 0) & np.isfinite(flux_err)
-    f, e = np.where(covered, flux, 0.0), np.where(covered, flux_err, 1.0)
-    detected = np.asarray(detected & covered, np.bool_)
-    is_covered = np.asarray(covered.any(axis=1), np.bool_)
-    is_detected = np.asarray(detected.any(axis=1), np.bool_)
-    share = _shares(p_cr, detected) if cr_share is None else np.asarray(cr_share, float)
+    has_flux = np.isfinite(flux) & (np.asarray(flux_err) > 0) & np.isfinite(flux_err)
+    f, e = np.where(has_flux, flux, 0.0), np.where(has_flux, flux_err, 1.0)
+    has_detection = np.asarray(has_detection & has_flux, np.bool_)
+    is_covered = np.asarray(has_flux.any(axis=1), np.bool_)
+    is_detected = np.asarray(has_detection.any(axis=1), np.bool_)
+    share = _shares(p_cr, has_detection) if cr_share is None else np.asarray(cr_share, float)
     share = np.broadcast_to(np.clip(share, 1e-4, 1 - 1e-4), f.shape)
     p = np.where(np.isfinite(p_cr), p_cr, share)
     pivot = np.asarray(pivot_angstrom, float)
-    seen = seen_of(f, e, detected, p, share, n_exp, pivot, places, prior)
-    best = _best(f / e, detected, covered)
+    data = seen_of(f, e, has_detection, p, share, n_exp, pivot, places, prior)
+    best = _best(f / e, has_detection, has_flux)
     row = np.arange(len(f))
     look = np.arange(f.shape[1]) if looks is None else np.asarray(looks)
-    others = np.asarray(covered & (look != look[best][:, None]), np.bool_)
-    ln_real = ln_source(seen, others, best, prior)
+    others = np.asarray(has_flux & (look != look[best][:, None]), np.bool_)
+    ln_real = ln_source(data, others, best, prior)
     is_single = np.asarray(np.nan_to_num(n_exp[row, best]) <= 1, np.bool_)
-    ln_none = np.where(others, ln_nothing(seen, prior), 0.0).sum(axis=1)
+    ln_none = np.where(others, ln_nothing(data, prior), 0.0).sum(axis=1)
     if rate_per_flux is not None:
         share_hot = prior.hot_share * np.where(is_single, 1.0, 1.0 / 3.0)
         ln_none = np.logaddexp(
             np.log1p(-share_hot) + ln_none,
-            _ln_hot(seen, others, best, share_hot, np.asarray(rate_per_flux, float), prior),
+            _ln_hot(data, others, best, share_hot, np.asarray(rate_per_flux, float), prior),
         )
     # Charge at home, and elsewhere nothing, or a source that it has struck.
-    rare = np.log(seen.source_chance) + seen.ln_real
-    beneath = ln_beneath(seen, others, rare, partial(ln_source, prior=prior))
+    rare = np.log(data.source_chance) + data.ln_real
+    beneath = ln_beneath(data, others, rare, partial(ln_source, prior=prior))
     ln_charge = np.logaddexp(ln_none, beneath)
-    judged: Bools = np.asarray(others.any(axis=1) & ((f / e)[row, best] > NO_NOISE_SNR))
-    at_home = _as_others_say(_logit(p[row, best]), ln_real - ln_charge, judged, best, is_single)
+    can_judge: Bools = np.asarray(others.any(axis=1) & ((f / e)[row, best] > NO_NOISE_SNR))
+    at_home = _as_others_say(_logit(p[row, best]), ln_real - ln_charge, can_judge, best, is_single)
     ln_elsewhere = ln_real - ln_none
-    charge, struck = at_home - ln_elsewhere, at_home + beneath - ln_real
+    charge, ln_hit = at_home - ln_elsewhere, at_home + beneath - ln_real
     noise = _ln_noise((f / e)[row, best], is_detected)
     noise += np.log1p(np.exp(at_home)) - ln_elsewhere
     noise += _noise_logit(np.logaddexp(0.0, charge) - noise, is_covered, prior)
     # What lies beside a bright source or track is in the sum, too.
-    is_beside = np.isfinite(ln_beside(f, e, detected)).any(axis=1)
-    unseen = np.where(is_beside, 2.0, 1.0) * np.log(prior.unseen_odds)
-    charge, noise = (odds - np.where(is_detected, 0.0, unseen) for odds in (charge, noise))
+    is_beside = np.isfinite(ln_beside(f, e, has_detection)).any(axis=1)
+    ln_no_detection = np.where(is_beside, 2.0, 1.0) * np.log(prior.unseen_odds)
+    charge, noise = (odds - np.where(is_detected, 0.0, ln_no_detection) for odds in (charge, noise))
     against = np.stack([charge, noise])
-    for_real = np.logaddexp(0.0, struck)
+    for_real = np.logaddexp(0.0, ln_hit)
     total = np.logaddexp(for_real, np.logaddexp(*against))
     none = ~is_covered
     p_real, p_false, p_noise = (
         np.where(none, np.nan, np.exp(part - total)) for part in (for_real, *against)
     )
     return ObjectEvidence(
-        p_real, p_false, p_noise, combined_p_star(p_star, detected, prior.star_correlation),
+        p_real, p_false, p_noise, combined_p_star(p_star, has_detection, prior.star_correlation),
         np.where(none, -1, best), np.where(none, np.nan, ln_elsewhere),
     )  # fmt: skip
 
 
 def _ln_hot(
-    seen: Seen, others: Bools, best: Ints, share: Floats, rate_per_flux: Floats, prior: Prior
+    data: Seen, others: Bools, best: Ints, share: Floats, rate_per_flux: Floats, prior: Prior
 ) -> Floats:
     """Return ln P of the others for a hot pixel, at home or beneath the cosmic ray there, (N,)."""
     alike = partial(ln_hot, rate_per_flux=rate_per_flux, prior=prior)
-    rare = np.log(share)[:, None] + np.log(seen.chance) + seen.ln_ray
+    rare = np.log(share)[:, None] + np.log(data.chance) + data.ln_ray
     return np.asarray(
         np.logaddexp(
-            np.log(share) + alike(seen, others, best), ln_beneath(seen, others, rare, alike)
+            np.log(share) + alike(data, others, best), ln_beneath(data, others, rare, alike)
         )
     )
 
@@ -192,16 +192,16 @@ def _as_others_say(
     exposure covers (a logistic recalibration, Platt 1999, in which the other images stand for the
     truth).  The corrected odds hold for the objects that no other image can judge, too.
     """
-    found = logit.copy()
+    corrected_logit = logit.copy()
     for image in np.unique(best):
         for single in (False, True):
             mine = (best == image) & (is_single == single)
-            judged = mine & tells
-            if judged.sum() < LEAST_JUDGED:
+            can_judge = mine & tells
+            if can_judge.sum() < LEAST_JUDGED:
                 continue
-            slope, shift = _likeliest(logit[judged], ln_elsewhere[judged])
-            found[mine] = np.clip(slope * logit[mine] + shift, -_MOST_LOGIT, _MOST_LOGIT)
-    return found
+            slope, shift = _likeliest(logit[can_judge], ln_elsewhere[can_judge])
+            corrected_logit[mine] = np.clip(slope * logit[mine] + shift, -_MOST_LOGIT, _MOST_LOGIT)
+    return corrected_logit
 
 
 def _likeliest(logit: Floats, ln_elsewhere: Floats) -> tuple[float, float]:
@@ -218,7 +218,7 @@ def _likeliest(logit: Floats, ln_elsewhere: Floats) -> tuple[float, float]:
     return best
 
 
-def combined_p_star(p_star: Floats, detected: Bools, correlation: float) -> Floats:
+def combined_p_star(p_star: Floats, has_detection: Bools, correlation: float) -> Floats:
     """Return the probability of a point from that of each image, (N,); NaN where none tells.
 
     The evidence (log of the odds over those of the image's mean) is added, each image's divided
@@ -228,33 +228,34 @@ def combined_p_star(p_star: Floats, detected: Bools, correlation: float) -> Floa
     Parameters
     ----------
     p_star : (N, K) float, of each object in each image
-    detected : (N, K) bool
+    has_detection : (N, K) bool
     correlation : between the images, 0 to 1
     """
-    known = detected & np.isfinite(p_star)
-    share = np.broadcast_to(_shares(p_star, known), known.shape)
-    n = known.sum(axis=1)
+    has_p = has_detection & np.isfinite(p_star)
+    share = np.broadcast_to(_shares(p_star, has_p), has_p.shape)
+    n = has_p.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        gain = np.where(known, _logit(np.where(known, p_star, 0.5)) - _logit(share), 0.0)
-        base = np.where(known, _logit(share), 0.0).sum(axis=1) / n
+        gain = np.where(has_p, _logit(np.where(has_p, p_star, 0.5)) - _logit(share), 0.0)
+        base = np.where(has_p, _logit(share), 0.0).sum(axis=1) / n
         logit = base + gain.sum(axis=1) / (1.0 + correlation * (n - 1))
     return np.where(n > 0, 1.0 / (1.0 + np.exp(-np.clip(logit, -30, 30))), np.nan)
 
 
-def _shares(p: Floats, known: Bools) -> Floats:
+def _shares(p: Floats, has_p: Bools) -> Floats:
     """Return the mean probability of each image's detections, (M,), drawn to 0.5 where few."""
-    known = known & np.isfinite(p)
+    has_p = has_p & np.isfinite(p)
     return np.asarray(
-        (np.where(known, p, 0.0).sum(axis=0) + 1.0) / (known.sum(axis=0) + 2.0), np.float64
+        (np.where(has_p, p, 0.0).sum(axis=0) + 1.0) / (has_p.sum(axis=0) + 2.0), np.float64
     )
 
 
-def _best(snr: Floats, detected: Bools, covered: Bools) -> Ints:
+def _best(snr: Floats, has_detection: Bools, has_flux: Bools) -> Ints:
     """Return the image of the detection of highest S/N, of any cover where there is none."""
-    rank = np.where(covered, snr, -np.inf)
-    seen = np.where(detected, snr, -np.inf)
+    rank = np.where(has_flux, snr, -np.inf)
+    snr_of_detections = np.where(has_detection, snr, -np.inf)
     return np.asarray(
-        np.where(detected.any(axis=1), seen.argmax(axis=1), rank.argmax(axis=1)), np.int64
+        np.where(has_detection.any(axis=1), snr_of_detections.argmax(axis=1), rank.argmax(axis=1)),
+        np.int64,
     )
 
 
@@ -263,7 +264,7 @@ def _logit(p: Floats) -> Floats:
     return np.asarray(np.clip(logit, -_MOST_LOGIT, _MOST_LOGIT))
 
 
-def _ln_noise(snr: Floats, detected: Bools) -> Floats:
+def _ln_noise(snr: Floats, has_detection: Bools) -> Floats:
     """Return ln of the density of S/N of noise peaks over that of all else, (N,).
 
     Above the threshold t, which the faintest detections show, peaks of noise have the density
@@ -271,8 +272,8 @@ def _ln_noise(snr: Floats, detected: Bools) -> Floats:
     a t^a / s^(1 + a), whose index is that of the objects above 1.5 t (Hill 1975, Ann. Statist. 3,
     1163; drawn to 1 where they are few).
     """
-    n = int(detected.sum())
-    faintest = float(np.percentile(snr[detected], 2)) if n else 0.0
+    n = int(has_detection.sum())
+    faintest = float(np.percentile(snr[has_detection], 2)) if n else 0.0
     threshold = max((n * faintest + 2 * _FEW * _USUAL_SNR) / (n + 2 * _FEW), 1.0)
     s = np.maximum(snr, threshold)
     excess = np.log(s[s > 1.5 * threshold] / (1.5 * threshold))
@@ -281,12 +282,12 @@ def _ln_noise(snr: Floats, detected: Bools) -> Floats:
     return np.asarray(np.log(s) - 0.5 * (s**2 - threshold**2) - ln_other)
 
 
-def _noise_logit(ln_other: Floats, covered: Bools, prior: Prior) -> float:
+def _noise_logit(ln_other: Floats, has_flux: Bools, prior: Prior) -> float:
     """Return the log of the odds of noise among objects, from their likelihoods (EM).
 
     ln_other : (N,) ln of the likelihood of all else over that of noise
     """
-    share, other = prior.noise_share, np.clip(ln_other[covered], -500, 500)
+    share, other = prior.noise_share, np.clip(ln_other[has_flux], -500, 500)
     for _ in range(_N_ROUNDS):
         p_noise = 1.0 / (1.0 + np.exp(other) * (1.0 - share) / share)
         begin = prior.noise_share * prior.noise_weight

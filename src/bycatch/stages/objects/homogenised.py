@@ -82,34 +82,34 @@ def ellipse_fluxes(
             h,
         )
         area = whole.sum(axis=(1, 2), dtype=float)
-        shown: dict[int, _Shown] = {}
-        masked, others = (np.zeros(whole.shape, dtype=bool) for _ in range(2))
+        stamps_of: dict[int, _Shown] = {}
+        is_masked, others = (np.zeros(whole.shape, dtype=bool) for _ in range(2))
         for k, image in enumerate(images):
             here = np.flatnonzero(index[k, rows] >= 0)
             if not len(here):
                 continue
             own = index[k, rows[here]]
             values, why = image.of(own)
-            lost = (whole[here] * (why > 0)).sum(axis=(1, 2), dtype=float)
-            has = lost <= MOST_MASKED * area[here]
-            masked[here[has]] |= why[has] > 0
+            area_lost = (whole[here] * (why > 0)).sum(axis=(1, 2), dtype=float)
+            has = area_lost <= MOST_MASKED * area[here]
+            is_masked[here[has]] |= why[has] > 0
             others[here[has]] |= why[has] == OTHERS
-            shown[k] = _Shown(here[has], own[has], values[has], why[has] > 0)
-        weights = np.where(masked, np.float32(0), whole)
-        left = weights.sum(axis=(1, 2), dtype=float)
-        measured = np.zeros(len(rows), dtype=bool)
-        spread = _Spread(weights, h)
-        for k, one in shown.items():
+            stamps_of[k] = _Shown(here[has], own[has], values[has], why[has] > 0)
+        weights = np.where(is_masked, np.float32(0), whole)
+        area_left = weights.sum(axis=(1, 2), dtype=float)
+        has_flux = np.zeros(len(rows), dtype=bool)
+        sums_under_kernels = _Spread(weights, h)
+        for k, one in stamps_of.items():
             if not len(one.here):
                 continue
-            measured[one.here] = True
+            has_flux[one.here] = True
             at = rows[one.here], k
-            flux[at], sky_err[at], photons = spread.sums(
-                one.without(others[one.here]), one.here, one.own, left[one.here],
+            flux[at], sky_err[at], photons = sums_under_kernels.sums(
+                one.without(others[one.here]), one.here, one.own, area_left[one.here],
                 matching.kernels[k], images[k],
             )  # fmt: skip
             err[at] = np.sqrt(sky_err[at] ** 2 + photons)
-        share[rows[measured]] = 1.0 - left[measured] / area[measured]
+        share[rows[has_flux]] = 1.0 - area_left[has_flux] / area[has_flux]
     nothing = share >= 1.0
     for values in (flux, err, sky_err):
         values[nothing] = np.nan
@@ -175,7 +175,7 @@ class _Spread:
         light: NDArray[np.float32],
         here: NDArray[np.intp],
         own: NDArray[np.intp],
-        left: Floats,
+        area_left: Floats,
         kernel: Floats,
         image: Stamps,
     ) -> tuple[Floats, Floats, Floats]:
@@ -186,7 +186,7 @@ class _Spread:
         light : (B, n, n) float32; microjansky per step
         here : (B,) int; which of the ellipses
         own : (B,) int; which of the K objects of the image
-        left : (B,) float; area that is summed, steps
+        area_left : (B,) float; area that is summed, steps
         kernel : of the image
         image : the image
         """
@@ -194,19 +194,19 @@ class _Spread:
         is_same = np.count_nonzero(kernel) == 1
         weights, noise = self.weights[here], np.ones(len(here))
         if not is_same:
-            spread = fft.irfft2(self.transform[here] * np.conj(by), (self.n, self.n))
-            weights = spread[:, : self.side, : self.side]
+            convolution = fft.irfft2(self.transform[here] * np.conj(by), (self.n, self.n))
+            weights = convolution[:, : self.side, : self.side]
             ratio = image.scale_arcsec / image.step_arcsec
-            correlated = _gaussian_power(self.n, image.noise.width_px * ratio)
+            correlation_power = _gaussian_power(self.n, image.noise.width_px * ratio)
             power = self.power[here]
             with np.errstate(invalid="ignore"):
-                noise = (power * (correlated * np.abs(by) ** 2)).sum(axis=(1, 2), dtype=float) / (
-                    power * correlated
-                ).sum(axis=(1, 2), dtype=float)
+                noise = (power * (correlation_power * np.abs(by) ** 2)).sum(
+                    axis=(1, 2), dtype=float
+                ) / (power * correlation_power).sum(axis=(1, 2), dtype=float)
         flux = np.einsum("bij,bij->b", light, weights).astype(float)
         electrons = np.asarray(image.noise.electrons_per_microjansky)[own]
         photons = np.einsum("bij,bij,bij->b", light, weights, weights) / electrons
-        area_px2 = left * (image.step_arcsec / image.scale_arcsec) ** 2
+        area_px2 = area_left * (image.step_arcsec / image.scale_arcsec) ** 2
         sky = image.noise.at(area_px2, own) * np.sqrt(noise)
         return flux, sky, np.maximum(photons, 0.0)
 
@@ -227,16 +227,16 @@ def in_filters(fluxes: EllipseFluxes, filters: Sequence[Sequence[int]]) -> tuple
     fluxes : in M images
     filters : the images of each filter
     """
-    found = np.full((2, len(fluxes.flux), len(filters)), np.nan)
+    flux_and_err = np.full((2, len(fluxes.flux), len(filters)), np.nan)
     for f, which in enumerate(filters):
         images = list(which)
         flux, err = fluxes.flux[:, images], fluxes.err[:, images]
         weight = np.where(np.isfinite(flux), fluxes.sky_err[:, images] ** -2.0, 0.0)
         total = weight.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found[0, :, f] = np.nansum(weight * flux, axis=1) / total
-            found[1, :, f] = np.sqrt(np.nansum((weight * err) ** 2, axis=1)) / total
-    return found[0], found[1]
+            flux_and_err[0, :, f] = np.nansum(weight * flux, axis=1) / total
+            flux_and_err[1, :, f] = np.sqrt(np.nansum((weight * err) ** 2, axis=1)) / total
+    return flux_and_err[0], flux_and_err[1]
 
 
 def colours(flux: Floats, err: Floats) -> tuple[Floats, Floats]:
@@ -248,7 +248,7 @@ def colours(flux: Floats, err: Floats) -> tuple[Floats, Floats]:
     ----------
     flux, err : (N, F) of `in_filters`, from blue to red
     """
-    known = np.where(flux > 0, flux, np.nan)
-    relative = MAG_PER_FRACTION * err / known
-    magnitude = -2.5 * np.log10(known)
+    positive_flux = np.where(flux > 0, flux, np.nan)
+    relative = MAG_PER_FRACTION * err / positive_flux
+    magnitude = -2.5 * np.log10(positive_flux)
     return magnitude[:, :-1] - magnitude[:, 1:], np.hypot(relative[:, :-1], relative[:, 1:])

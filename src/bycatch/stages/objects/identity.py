@@ -50,25 +50,25 @@ def identify(
         Of an earlier table.
     """
     ids = healpix_ids(ra_deg, dec_deg)
-    kept: Bools = np.zeros(len(ids), dtype=bool)
-    merged: dict[int, int] = {}
-    split: dict[int, int] = {}
+    has_name: Bools = np.zeros(len(ids), dtype=bool)
+    heir_of: dict[int, int] = {}
+    origin_of: dict[int, int] = {}
     if earlier_id is None or earlier_ra_deg is None or earlier_dec_deg is None:
-        return Identity(_distinct(ids, kept), merged, split)
+        return Identity(_distinct(ids, has_name), heir_of, origin_of)
     here, there = _pairs(ra_deg, dec_deg, earlier_ra_deg, earlier_dec_deg)
     pairs = [(int(row), int(earlier_id[old])) for row, old in zip(here, there, strict=True)]
-    taken: set[int] = set()
+    names_in_use: set[int] = set()
     for row, name in pairs:  # the nearest first
-        if not kept[row] and name not in taken:
-            ids[row], kept[row] = name, True
-            taken.add(name)
+        if not has_name[row] and name not in names_in_use:
+            ids[row], has_name[row] = name, True
+            names_in_use.add(name)
     for row, name in pairs:
-        if kept[row] and name not in taken:
-            merged.setdefault(name, int(ids[row]))
-        elif not kept[row] and name in taken:
-            split.setdefault(row, name)
-    ids = _distinct(ids, kept)
-    return Identity(ids, merged, {int(ids[row]): name for row, name in split.items()})
+        if has_name[row] and name not in names_in_use:
+            heir_of.setdefault(name, int(ids[row]))
+        elif not has_name[row] and name in names_in_use:
+            origin_of.setdefault(row, name)
+    ids = _distinct(ids, has_name)
+    return Identity(ids, heir_of, {int(ids[row]): name for row, name in origin_of.items()})
 
 
 def healpix_ids(ra_deg: Floats, dec_deg: Floats) -> Ints:
@@ -92,21 +92,23 @@ def _pairs(ra: Floats, dec: Floats, old_ra: Floats, old_dec: Floats) -> tuple[In
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     at = direction(unit_vectors(ra, dec))
     new, old = tangent_mas(ra, dec, *at), tangent_mas(old_ra, old_dec, *at)
-    known = np.isfinite(old).all(axis=1)
-    places = np.flatnonzero(known)
+    is_finite = np.isfinite(old).all(axis=1)
+    places = np.flatnonzero(is_finite)
     if not len(places):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    near = cKDTree(new).sparse_distance_matrix(cKDTree(old[known]), SAME_MAS, output_type="ndarray")
+    near = cKDTree(new).sparse_distance_matrix(
+        cKDTree(old[is_finite]), SAME_MAS, output_type="ndarray"
+    )
     order = np.lexsort((near["j"], near["i"], near["v"]))
     return near["i"][order].astype(np.int64), places[near["j"][order]].astype(np.int64)
 
 
-def _distinct(ids: Ints, kept: Bools) -> Ints:
+def _distinct(ids: Ints, has_name: Bools) -> Ints:
     """Return identifiers of which each is there once: those that are kept stay as they are."""
-    found = ids.copy()
-    used = set(found[kept].tolist())
-    for row in np.flatnonzero(~kept):
-        while int(found[row]) in used:
-            found[row] += 1
-        used.add(int(found[row]))
-    return found
+    unique_ids = ids.copy()
+    ids_in_use = set(unique_ids[has_name].tolist())
+    for row in np.flatnonzero(~has_name):
+        while int(unique_ids[row]) in ids_in_use:
+            unique_ids[row] += 1
+        ids_in_use.add(int(unique_ids[row]))
+    return unique_ids

@@ -157,7 +157,7 @@ class Seen:
 def seen_of(
     f: Floats,
     e: Floats,
-    detected: Bools,
+    detections: Bools,
     p_cr: Floats,
     share: Floats,
     n_exp: Floats,
@@ -169,7 +169,7 @@ def seen_of(
 
     Parameters
     ----------
-    f, e, detected, pivot, places : as in `Seen`
+    f, e, detections, pivot, places : as in `Seen`
     p_cr, share : (N, M) probability of a cosmic ray by shape, and before the shape was seen
     n_exp : (N, M) number of exposures; where there are two, false detections are ten times rarer
     prior : Prior
@@ -187,36 +187,36 @@ def seen_of(
     ln_real = np.log(odd * np.sqrt(light * charge) + (1.0 - odd) * light)
     ln_ray = np.log(charge)
     return Seen(
-        f, e, detected, np.where(detected, ln_real, 0.0), np.where(detected, ln_ray, 0.0),
+        f, e, detections, np.where(detections, ln_real, 0.0), np.where(detections, ln_ray, 0.0),
         chance, source_chance, pivot, places,
     )  # fmt: skip
 
 
-def ln_agreement(seen: Seen, best: Ints, prior: Prior) -> Floats:
+def ln_agreement(data: Seen, best: Ints, prior: Prior) -> Floats:
     """Return ln of the density of each detection's distance from that of an image, (N, M).
 
     Relative to detections that lie anywhere within reach, as those of different things do.
 
     Parameters
     ----------
-    seen : Seen
+    data : Seen
     best : (N,) int, the image that the others are compared with
     prior : Prior
     """
-    places = seen.places
+    places = data.places
     if places is None:
-        return np.zeros(seen.f.shape)
+        return np.zeros(data.f.shape)
     row = np.arange(len(best))
     dx, dy = (v - v[row, best][:, None] for v in (places.x_mas, places.y_mas))
     variance = places.err_mas**2 + (places.err_mas[row, best] ** 2)[:, None]
-    known = seen.detected & np.isfinite(dx) & np.isfinite(dy) & (variance > 0)
-    variance = np.where(known, variance, 1.0)
-    half = np.where(known, 0.5 * (dx**2 + dy**2) / variance, 0.0)
+    has_distance = data.detected & np.isfinite(dx) & np.isfinite(dy) & (variance > 0)
+    variance = np.where(has_distance, variance, 1.0)
+    half = np.where(has_distance, 0.5 * (dx**2 + dy**2) / variance, 0.0)
     peak = (1000.0 * REACH_ARCSEC) ** 2 / (2.0 * variance)
     wide, apart = prior.wide_apart_share, prior.apart_share
     density = (1.0 - wide - apart) * peak * np.exp(-half)
     density += wide * peak / 9.0 * np.exp(-half / 9.0) + apart
-    return np.where(known, np.log(density), 0.0)
+    return np.where(has_distance, np.log(density), 0.0)
 
 
 def ln_normal(f: Floats, mean: Floats | float, e: Floats, prior: Prior) -> Floats:
@@ -233,7 +233,7 @@ def ln_normal(f: Floats, mean: Floats | float, e: Floats, prior: Prior) -> Float
     return np.asarray(np.logaddexp(good, bad) - np.log(np.sqrt(2 * np.pi) * e))
 
 
-def ln_struck(seen: Seen) -> Floats:
+def ln_struck(data: Seen) -> Floats:
     """Return ln P of what each image shows, where a cosmic ray lies there by chance, (N, M).
 
     Of any flux over a factor of 1000.  Where nothing is detected, bright light is that of something
@@ -241,77 +241,77 @@ def ln_struck(seen: Seen) -> Floats:
 
     Parameters
     ----------
-    seen : Seen
+    data : Seen
     """
-    any_flux = -np.log(np.log(1e3) * np.maximum(seen.f, seen.e))
-    ln_p = np.log(seen.chance) + any_flux + seen.ln_ray
-    return np.where(seen.detected, ln_p, ln_beside(seen.f, seen.e, seen.detected))
+    any_flux = -np.log(np.log(1e3) * np.maximum(data.f, data.e))
+    ln_p = np.log(data.chance) + any_flux + data.ln_ray
+    return np.where(data.detected, ln_p, ln_beside(data.f, data.e, data.detected))
 
 
-def ln_beside(f: Floats, e: Floats, detected: Bools) -> Floats:
+def ln_beside(f: Floats, e: Floats, detections: Bools) -> Floats:
     """Return ln P of bright light of something beside, where nothing is detected, (N, M).
 
     Parameters
     ----------
-    f, e, detected : as in `Seen`
+    f, e, detections : as in `Seen`
     """
-    is_bright = ~detected & (f > MOST_UNSEEN_SNR * e)
+    is_bright = ~detections & (f > MOST_UNSEEN_SNR * e)
     with np.errstate(divide="ignore", invalid="ignore"):
         any_flux = np.log(BESIDE_SHARE) - np.log(np.log(1e3) * f)
     return np.where(is_bright, any_flux, -np.inf)
 
 
-def ln_nothing(seen: Seen, prior: Prior) -> Floats:
+def ln_nothing(data: Seen, prior: Prior) -> Floats:
     """Return ln P of what each image shows where no source is, (N, M).
 
     Parameters
     ----------
-    seen : Seen
+    data : Seen
     prior : Prior
     """
-    empty = ln_normal(seen.f, 0.0, seen.e, prior)
+    empty = ln_normal(data.f, 0.0, data.e, prior)
     # A detection of nothing is a peak of noise.
-    empty = empty + np.where(seen.detected, np.log(seen.chance), 0.0)
-    return np.asarray(np.logaddexp(empty, ln_struck(seen)))
+    empty = empty + np.where(data.detected, np.log(data.chance), 0.0)
+    return np.asarray(np.logaddexp(empty, ln_struck(data)))
 
 
-def ln_hot(seen: Seen, others: Bools, best: Ints, rate_per_flux: Floats, prior: Prior) -> Floats:
+def ln_hot(data: Seen, others: Bools, best: Ints, rate_per_flux: Floats, prior: Prior) -> Floats:
     """Return ln P of the other images for a hot pixel: one rate in all of them, (N,).
 
     Parameters
     ----------
-    seen : Seen
+    data : Seen
     others : (N, M) bool, the images that count
     best : (N,) int, the image that is compared with
     rate_per_flux : (M,) float
     prior : Prior
     """
-    f, e, row = seen.f, seen.e, np.arange(len(seen.f))
+    f, e, row = data.f, data.e, np.arange(len(data.f))
     same = rate_per_flux[best][:, None] / rate_per_flux[None, :]
     expected = f[row, best][:, None] * same
     error = np.sqrt(
         e**2 + (e[row, best][:, None] * same) ** 2 + (prior.hot_scatter * expected) ** 2
     )
-    ln_p = ln_normal(f, expected, error, prior) + seen.ln_ray + ln_agreement(seen, best, prior)
-    ln_p = np.logaddexp(np.log1p(-seen.chance) + ln_p, ln_struck(seen))
+    ln_p = ln_normal(f, expected, error, prior) + data.ln_ray + ln_agreement(data, best, prior)
+    ln_p = np.logaddexp(np.log1p(-data.chance) + ln_p, ln_struck(data))
     return np.asarray(np.where(others, ln_p, 0.0).sum(axis=1))
 
 
-def ln_source(seen: Seen, others: Bools, best: Ints, prior: Prior) -> Floats:
+def ln_source(data: Seen, others: Bools, best: Ints, prior: Prior) -> Floats:
     """Return ln P of the other images for one source of any colour that an image shows, (N,).
 
     Parameters
     ----------
-    seen : Seen
+    data : Seen
     others : (N, M) bool, the images that count
     best : (N,) int, the image that shows the source
     prior : Prior
     """
-    f, e, row = seen.f, seen.e, np.arange(len(seen.f))
-    ln_ratio = np.log(seen.pivot[None, :] / seen.pivot[best][:, None])
-    nothing = np.where(others, ln_nothing(seen, prior), 0.0)
-    struck = ln_struck(seen)
-    alone = np.log1p(-seen.chance) + seen.ln_real + ln_agreement(seen, best, prior)
+    f, e, row = data.f, data.e, np.arange(len(data.f))
+    ln_ratio = np.log(data.pivot[None, :] / data.pivot[best][:, None])
+    nothing = np.where(others, ln_nothing(data, prior), 0.0)
+    ln_hit = ln_struck(data)
+    alone = np.log1p(-data.chance) + data.ln_real + ln_agreement(data, best, prior)
     bluer = others & (ln_ratio < -0.02)
     f_best, e_best = f[row, best], e[row, best]
     slopes, weights = _slopes(prior)
@@ -320,7 +320,7 @@ def ln_source(seen: Seen, others: Bools, best: Ints, prior: Prior) -> Floats:
         true = np.maximum(f_best + node * e_best, 0.3 * e_best)
         for slope, weight in zip(slopes, weights, strict=True):
             ln_p = _ln_power_law(f, e, np.log(true)[:, None] + slope * ln_ratio, ln_ratio, prior)
-            ln_p = np.where(others, np.logaddexp(ln_p + alone, struck), 0.0)
+            ln_p = np.where(others, np.logaddexp(ln_p + alone, ln_hit), 0.0)
             ln_weight = np.log(weight * node_weight)
             usual.append(ln_weight + ln_p.sum(axis=1))
             dropouts.append(ln_weight + np.where(bluer, nothing, ln_p).sum(axis=1))
@@ -334,7 +334,7 @@ def ln_source(seen: Seen, others: Bools, best: Ints, prior: Prior) -> Floats:
 
 
 def ln_beneath(
-    seen: Seen,
+    data: Seen,
     others: Bools,
     ln_share: Floats,
     ln_rest: Callable[[Seen, Bools, Ints], Floats],
@@ -345,23 +345,23 @@ def ln_beneath(
 
     Parameters
     ----------
-    seen : Seen
+    data : Seen
     others : (N, M) bool, the images without the struck one
     ln_share : (N, M) float; of how often it is within reach, and of its shape
     ln_rest : of what it is compared with, as `ln_source`: P of the images that are left
     """
-    found = np.full(len(seen.f), -np.inf)
-    snr = np.where(others, seen.f / seen.e, -np.inf)
-    second = np.argmax(np.where(seen.detected, snr + 1e6, snr), axis=1)
+    ln_p = np.full(len(data.f), -np.inf)
+    snr = np.where(others, data.f / data.e, -np.inf)
+    second = np.argmax(np.where(data.detected, snr + 1e6, snr), axis=1)
     row = np.flatnonzero(np.take_along_axis(snr, second[:, None], axis=1)[:, 0] > BENEATH_SNR)
     if not row.size:
-        return found
-    part, best, own = seen.take(row), second[row], np.arange(row.size)
+        return ln_p
+    part, best, own = data.take(row), second[row], np.arange(row.size)
     rest = others[row].copy()
     rest[own, best] = False
     any_flux = -np.log(np.log(1e3) * part.f[own, best])
-    found[row] = ln_share[row, best] + any_flux + ln_rest(part, rest, best)
-    return found
+    ln_p[row] = ln_share[row, best] + any_flux + ln_rest(part, rest, best)
+    return ln_p
 
 
 def _slopes(prior: Prior) -> tuple[Floats, Floats]:

@@ -59,36 +59,36 @@ def list_of(
         detections on the sum of the images
     user : (K, 2) float; positions of the user's, degrees
     """
-    given = [v for v in (combined, user) if v is not None and len(v)]
+    lists = [v for v in (combined, user) if v is not None and len(v)]
     everything = [np.column_stack([i.ra_deg, i.dec_deg]) for i in images]
-    everything += [v[:, :2] for v in given]
+    everything += [v[:, :2] for v in lists]
     points = np.concatenate([np.empty((0, 2)), *everything])
     points = points[np.isfinite(points).all(axis=1)]
     centre = direction(unit_vectors(*points.T)) if len(points) else (0.0, 0.0)
-    found = _detected(images, covers, centre)
+    objects = _objects_in_images(images, covers, centre)
     if combined is not None:
-        found = _with(found, combined[:, :2], combined[:, 2], ORIGIN_COMBINED, centre)
+        objects = _with_positions(objects, combined[:, :2], combined[:, 2], ORIGIN_COMBINED, centre)
     if user is not None:
-        found = _with(found, user, np.zeros(len(user)), ORIGIN_USER, centre)
-    return found
+        objects = _with_positions(objects, user, np.zeros(len(user)), ORIGIN_USER, centre)
+    return objects
 
 
-def ellipses_of(found: ObjectList, images: Sequence[ImageDetections]) -> SkyEllipses:
+def ellipses_of(objects: ObjectList, images: Sequence[ImageDetections]) -> SkyEllipses:
     """Return the ellipse of each extended object's colours: of the image that sees it best.
 
     NaN of objects that are points there, or that no image detected.
 
     Parameters
     ----------
-    found : ObjectList of N objects
+    objects : ObjectList of N objects
     images : detections of each image
     """
-    n = len(found)
+    n = len(objects)
     axes = np.full((3, n), np.nan)
     best = np.full(n, -np.inf)
     for k, image in enumerate(images):
-        rows = np.flatnonzero(found.detection[:, k] >= 0)
-        own = found.detection[rows, k]
+        rows = np.flatnonzero(objects.detection[:, k] >= 0)
+        own = objects.detection[rows, k]
         better = np.nan_to_num(image.snr[own]) > best[rows]
         rows, own = rows[better], own[better]
         best[rows] = np.nan_to_num(image.snr[own])
@@ -102,37 +102,37 @@ def ellipses_of(found: ObjectList, images: Sequence[ImageDetections]) -> SkyElli
     return SkyEllipses(*axes)
 
 
-def _detected(
+def _objects_in_images(
     images: Sequence[ImageDetections], covers: Sequence[Covers], centre: tuple[float, float]
 ) -> ObjectList:
     if not images:
         return _only(np.empty(0), np.empty(0), np.empty(0), 0, 0)
-    known = [image.mjd for image in images if np.isfinite(image.mjd)]
-    middle = float(np.mean(known)) if known else np.nan
+    epochs = [image.mjd for image in images if np.isfinite(image.mjd)]
+    middle = float(np.mean(epochs)) if epochs else np.nan
     detections = [_on_plane(image, centre, middle) for image in images]
-    joined = associate(detections)
-    detection = np.asarray(joined.detection, dtype=np.int64).reshape(-1, len(images))
-    seen = detection >= 0
-    xy_mas = 1000.0 * np.column_stack([joined.x_arcsec, joined.y_arcsec])
+    association = associate(detections)
+    detection = np.asarray(association.detection, dtype=np.int64).reshape(-1, len(images))
+    has_detection = detection >= 0
+    xy_mas = 1000.0 * np.column_stack([association.x_arcsec, association.y_arcsec])
     ra, dec = sky_of_tangent(xy_mas, *centre)
-    kept = ~_are_cosmic_rays(images, covers, detection, ra, dec)
+    is_source = ~_are_cosmic_rays(images, covers, detection, ra, dec)
     mjd = np.array([image.mjd for image in images])
     with np.errstate(invalid="ignore"):
-        mean_mjd = (seen * np.nan_to_num(mjd)).sum(axis=1) / seen.sum(axis=1)
+        mean_mjd = (has_detection * np.nan_to_num(mjd)).sum(axis=1) / has_detection.sum(axis=1)
     n = len(ra)
-    found = ObjectList(
+    objects = ObjectList(
         ra,
         dec,
-        1000.0 * np.asarray(joined.err_arcsec),
-        np.asarray(joined.chi2_dof),
+        1000.0 * np.asarray(association.err_arcsec),
+        np.asarray(association.chi2_dof),
         mean_mjd,
         np.full(n, ORIGIN_IMAGE),
         detection,
         np.zeros(n, dtype=np.int64),
         Motion.none(n),
-        int((~kept).sum()),
+        int((~is_source).sum()),
     )
-    return with_motions(found.take(kept), images)
+    return with_motions(objects.take(is_source), images)
 
 
 def _on_plane(image: ImageDetections, centre: tuple[float, float], mjd: float) -> Detections:
@@ -156,42 +156,42 @@ def _are_cosmic_rays(
     dec: Floats,
 ) -> Bools:
     """Return which objects are a cosmic ray of one image that another one would show."""
-    seen = detection >= 0
+    has_detection = detection >= 0
     suspect = np.zeros(len(detection), dtype=bool)
     for m, image in enumerate(images):
-        alone = seen[:, m] & (seen.sum(axis=1) == 1)
+        alone = has_detection[:, m] & (has_detection.sum(axis=1) == 1)
         alone[alone] = image.is_cosmic_ray[detection[alone, m]]
-        for other, covered in enumerate(covers):
+        for other, covers_sky in enumerate(covers):
             if other != m and alone.any():
                 rows = np.flatnonzero(alone & ~suspect)
-                suspect[rows] |= covered(ra[rows], dec[rows])
+                suspect[rows] |= covers_sky(ra[rows], dec[rows])
     return suspect
 
 
-def _with(
-    found: ObjectList, sky: Floats, err_mas: Floats, origin: int, centre: tuple[float, float]
+def _with_positions(
+    objects: ObjectList, sky: Floats, err_mas: Floats, origin: int, centre: tuple[float, float]
 ) -> ObjectList:
     """Add positions to the list, and their origin to the objects that are there already."""
     good = np.isfinite(sky).all(axis=1)
     sky, err_mas, list_row = sky[good], err_mas[good], np.flatnonzero(good) + 1
     if not len(sky):
-        return found
+        return objects
     new: Bools = np.ones(len(sky), dtype=bool)
-    if len(found):
-        tree = cKDTree(tangent_mas(found.ra_deg, found.dec_deg, *centre))
+    if len(objects):
+        tree = cKDTree(tangent_mas(objects.ra_deg, objects.dec_deg, *centre))
         nearest = tree.query(tangent_mas(sky[:, 0], sky[:, 1], *centre))
         distance, row = (np.asarray(v) for v in nearest)
         new = distance > 1000.0 * SAME_ARCSEC
         if origin == ORIGIN_USER:  # two rows of a list are two objects
             new |= ~np.isin(np.arange(len(row)), np.unique(row, return_index=True)[1])
-        found.origin[np.unique(row[~new])] |= origin
+        objects.origin[np.unique(row[~new])] |= origin
         if origin == ORIGIN_USER:
-            found.list_row[row[~new]] = list_row[~new]
+            objects.list_row[row[~new]] = list_row[~new]
     ra, dec = sky[new].T
-    more = _only(ra, dec, err_mas[new], origin, found.detection.shape[1])
+    more = _only(ra, dec, err_mas[new], origin, objects.detection.shape[1])
     if origin == ORIGIN_USER:
         more.list_row[:] = list_row[new]
-    return found.and_of(more)
+    return objects.and_of(more)
 
 
 def _only(ra: Floats, dec: Floats, err_mas: Floats, origin: int, n_images: int) -> ObjectList:

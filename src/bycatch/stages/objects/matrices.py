@@ -31,10 +31,10 @@ class Matrices:
 
     def of(self, name: str) -> Floats:
         """Return a column of the images' tables, (N, M); NaN where an image does not cover."""
-        found = np.full((self.n, len(self.images)), np.nan)
+        values = np.full((self.n, len(self.images)), np.nan)
         for k, image in enumerate(self.images):
-            found[image.rows, k] = floats(image.table, name)
-        return found
+            values[image.rows, k] = floats(image.table, name)
+        return values
 
     def per_radius(self, name: str) -> Floats:
         """Return the columns of all radii, (N, M, R); ``name`` holds ``{r}``."""
@@ -44,26 +44,26 @@ class Matrices:
     @cached_property
     def covered(self) -> Bools:
         """(N, M) bool; True where an image covers an object."""
-        found = np.zeros((self.n, len(self.images)), dtype=bool)
+        is_covered = np.zeros((self.n, len(self.images)), dtype=bool)
         for k, image in enumerate(self.images):
-            found[image.rows, k] = True
-        return found
+            is_covered[image.rows, k] = True
+        return is_covered
 
     @cached_property
     def detected(self) -> Bools:
         """(N, M) bool; True where an image itself detected it."""
-        found = np.zeros((self.n, len(self.images)), dtype=bool)
+        has_detection = np.zeros((self.n, len(self.images)), dtype=bool)
         for k, image in enumerate(self.images):
-            found[image.rows, k] = image.detected
-        return found
+            has_detection[image.rows, k] = image.detected
+        return has_detection
 
     @cached_property
     def flags(self) -> Ints:
         """(N, M) int; the flags of the measurements, 0 where there is none."""
-        found = np.zeros((self.n, len(self.images)), dtype=np.int64)
+        flags = np.zeros((self.n, len(self.images)), dtype=np.int64)
         for k, image in enumerate(self.images):
-            found[image.rows, k] = np.asarray(image.table["flags"])
-        return found
+            flags[image.rows, k] = np.asarray(image.table["flags"])
+        return flags
 
     @cached_property
     def filters(self) -> tuple[str, ...]:

@@ -137,9 +137,9 @@ class ObjectList:
     def positions_at(self, mjd: float) -> tuple[Floats, Floats]:
         """Return right ascensions and declinations at a time, degrees."""
         years = np.nan_to_num((mjd - self.mjd) / DAYS_PER_YEAR)
-        moved = np.nan_to_num(self.motion.pm_mas_yr) * years[:, np.newaxis] / MAS_PER_DEG
-        dec = self.dec_deg + moved[:, 1]
-        return self.ra_deg + moved[:, 0] / np.cos(np.radians(dec)), dec
+        shift = np.nan_to_num(self.motion.pm_mas_yr) * years[:, np.newaxis] / MAS_PER_DEG
+        dec = self.dec_deg + shift[:, 1]
+        return self.ra_deg + shift[:, 0] / np.cos(np.radians(dec)), dec
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,9 +206,9 @@ class ImagePhotometry:
         """(K,) bool; True where the image itself detected the object."""
         return np.isfinite(self.own_ra_deg)
 
-    def offsets_mas(self, found: ObjectList) -> tuple[Floats, Floats]:
+    def offsets_mas(self, objects: ObjectList) -> tuple[Floats, Floats]:
         """Return its own positions minus the objects' at its time, along RA and Dec, (K,) each."""
-        ra, dec = (v[self.rows] for v in found.positions_at(self.mjd))
+        ra, dec = (v[self.rows] for v in objects.positions_at(self.mjd))
         cosine = np.cos(np.radians(dec))
         return (
             (self.own_ra_deg - ra) * cosine * MAS_PER_DEG,

@@ -126,8 +126,8 @@ def fit_motions(
     outlier = _outliers(data, fit, reference_mjd, least_epochs, least_span_yr)
     if not (outlier >= 0).any():
         return fit
-    used = data.used & (np.arange(data.mjd.size) != outlier[:, None])
-    again = _solve(data, used, reference_mjd, least_epochs, least_span_yr)
+    mask = data.used & (np.arange(data.mjd.size) != outlier[:, None])
+    again = _solve(data, mask, reference_mjd, least_epochs, least_span_yr)
     again.outlier[:] = outlier
     return again
 
@@ -143,29 +143,29 @@ def _data(
     dec: Floats | None,
 ) -> _Data:
     xy, err, mjd = np.stack([x, y]).astype(float), np.asarray(err, float), np.asarray(mjd, float)
-    used = np.isfinite(xy).all(axis=0) & (err > 0) & np.isfinite(err) & np.isfinite(mjd)
+    is_good = np.isfinite(xy).all(axis=0) & (err > 0) & np.isfinite(err) & np.isfinite(mjd)
     frame_err = np.broadcast_to(np.nan_to_num(np.asarray(frame_err, float)), mjd.shape)
     label = np.arange(mjd.size) if frame_of is None else np.asarray(frame_of)
-    shared = np.where(label[:, None] == label, frame_err[:, None] * frame_err, 0.0)
+    frame_covariance = np.where(label[:, None] == label, frame_err[:, None] * frame_err, 0.0)
     factors = None
-    if ra is not None and dec is not None and used.size:
+    if ra is not None and dec is not None and is_good.size:
         year = 2000.0 + (mjd - MJD_J2000) / DAYS_PER_YEAR
         factors = np.zeros(xy.shape)
         for k in np.flatnonzero(np.isfinite(year)):
             factors[:, :, k] = parallax_shift(ra, dec, float(year[k]))
     return _Data(
-        np.where(used, xy, 0.0), np.where(used, err, 1.0), np.asarray(used, np.bool_),
-        np.nan_to_num(mjd), shared, factors,
+        np.where(is_good, xy, 0.0), np.where(is_good, err, 1.0), np.asarray(is_good, np.bool_),
+        np.nan_to_num(mjd), frame_covariance, factors,
     )  # fmt: skip
 
 
 def _solve(
-    data: _Data, used: Bools, reference_mjd: float | None, least_epochs: int, least_span_yr: float
+    data: _Data, mask: Bools, reference_mjd: float | None, least_epochs: int, least_span_yr: float
 ) -> Motions:
-    n, m = used.shape
-    n_images = used.sum(axis=1)
-    n_epochs, span = _epochs(data.mjd, used)
-    weight = _weights(data, used)
+    n, m = mask.shape
+    n_images = mask.sum(axis=1)
+    n_epochs, span = _epochs(data.mjd, mask)
+    weight = _weights(data, mask)
     total = weight.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean_mjd = (total * data.mjd).sum(axis=1) / total.sum(axis=1)
@@ -197,13 +197,13 @@ def _solve(
     )  # fmt: skip
 
 
-def _weights(data: _Data, used: Bools) -> Floats:
+def _weights(data: _Data, mask: Bools) -> Floats:
     """Return the inverse covariances of the images, (N, M, M); 0 for those not used."""
-    covariance = np.broadcast_to(data.frame, (*used.shape, used.shape[1])).copy()
-    both = used[:, :, None] & used[:, None, :]
+    covariance = np.broadcast_to(data.frame, (*mask.shape, mask.shape[1])).copy()
+    both = mask[:, :, None] & mask[:, None, :]
     covariance[~both] = 0.0
-    own = np.arange(used.shape[1])
-    covariance[:, own, own] += np.where(used, data.err**2, _NO_WEIGHT)
+    own = np.arange(mask.shape[1])
+    covariance[:, own, own] += np.where(mask, data.err**2, _NO_WEIGHT)
     weight = np.linalg.inv(covariance)
     weight[~both] = 0.0
     return np.asarray(weight)
@@ -233,10 +233,10 @@ def _parallax_matters(normal: Floats, free: Bools, n_images: Ints) -> Bools:
     return np.asarray(possible & good & cost.all(axis=0), np.bool_)
 
 
-def _epochs(mjd: Floats, used: Bools) -> tuple[Ints, Floats]:
+def _epochs(mjd: Floats, mask: Bools) -> tuple[Ints, Floats]:
     """Return how many epochs each object has, and the years from the first to the last."""
     order = np.argsort(mjd, kind="stable")
-    t, here = mjd[order], used[:, order]
+    t, here = mjd[order], mask[:, order]
     last = np.where(here, t, -np.inf)
     before = np.maximum.accumulate(last, axis=1) if last.shape[1] else last
     begins = here.copy()
@@ -263,9 +263,9 @@ def _outliers(
     )
     least = np.full(suspects.size, np.inf)
     for k in range(data.mjd.size):
-        used = part.used.copy()
-        used[:, k] = False
-        trial = _solve(part, used, reference_mjd, least_epochs, least_span)
+        mask = part.used.copy()
+        mask[:, k] = False
+        trial = _solve(part, mask, reference_mjd, least_epochs, least_span)
         same_model = np.isfinite(trial.parameters[:, 2]) == np.isfinite(fit.parameters[suspects, 2])
         better = part.used[:, k] & same_model & (trial.dof >= 2) & (trial.chi2 < least)
         least[better] = trial.chi2[better]

@@ -50,19 +50,19 @@ class ObjectFluxes:
 
     def colour_columns(self, filters: Sequence[str]) -> dict[str, Any]:
         """Return the columns of the colours (object_columns.COLOUR)."""
-        found: dict[str, Any] = {}
+        columns: dict[str, Any] = {}
         for k, (f, g) in enumerate(pairwise(filters)):
-            found[f"colour_{f}_{g}"] = self.colours.colour[:, k]
-            found[f"colour_err_{f}_{g}"] = self.colours.err_total[:, k]
-            found[f"colour_err_sys_{f}_{g}"] = self.colours.err_sys[:, k]
-            found[f"colour_limit_{f}_{g}"] = self.colours.kind[:, k]
-            found[f"colour_of_{f}_{g}"] = self.colours.in_ellipse[:, k]
+            columns[f"colour_{f}_{g}"] = self.colours.colour[:, k]
+            columns[f"colour_err_{f}_{g}"] = self.colours.err_total[:, k]
+            columns[f"colour_err_sys_{f}_{g}"] = self.colours.err_sys[:, k]
+            columns[f"colour_limit_{f}_{g}"] = self.colours.kind[:, k]
+            columns[f"colour_of_{f}_{g}"] = self.colours.in_ellipse[:, k]
         for k, (f, g, h) in enumerate(zip(filters, filters[1:], filters[2:], strict=False)):
-            found[f"colour_cov_{f}_{g}_{h}"] = self.colours.cov[:, k]
-        return found
+            columns[f"colour_cov_{f}_{g}_{h}"] = self.colours.cov[:, k]
+        return columns
 
 
-def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxes:
+def object_fluxes(matrices: Matrices, grid: ColourGrid | None = None) -> ObjectFluxes:
     """Return fluxes and colours: aperture-corrected, in one radius for all filters.
 
     Colours of extended objects are those of one ellipse on images of one PSF, where those are known
@@ -70,27 +70,35 @@ def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxe
 
     Parameters
     ----------
-    seen : Matrices, measurements of the objects in the images
+    matrices : Matrices, measurements of the objects in the images
     grid : ColourGrid, fluxes of extended objects; none without it
     """
-    unit = np.array([image.microjansky for image in seen.images])[:, np.newaxis]
-    flux, err = (seen.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))
-    sky = 10.0 ** (0.4 * (AB_MICROJANSKY - seen.per_radius("maglim_{r}"))) / LIMIT_SIGMA
-    names = [image.filter for image in seen.images]
-    number = np.array([seen.filters.index(name) for name in names], dtype=np.int64)
-    shared = np.array([colour_systematic(name) for name in names])[:, np.newaxis]
+    unit = np.array([image.microjansky for image in matrices.images])[:, np.newaxis]
+    flux, err = (matrices.per_radius(f"{n}_{{r}}_apcor") * unit for n in ("flux", "err"))
+    sky = 10.0 ** (0.4 * (AB_MICROJANSKY - matrices.per_radius("maglim_{r}"))) / LIMIT_SIGMA
+    names = [image.filter for image in matrices.images]
+    number = np.array([matrices.filters.index(name) for name in names], dtype=np.int64)
+    common_share = np.array([colour_systematic(name) for name in names])[:, np.newaxis]
     with np.errstate(invalid="ignore", divide="ignore"):
-        whole = seen.per_radius("err_{r}_sys") * unit / np.abs(flux)
-    own = np.sqrt(np.maximum(np.nan_to_num(whole) ** 2 - shared**2 - ABSOLUTE_SYSTEMATIC**2, 0.0))
+        whole = matrices.per_radius("err_{r}_sys") * unit / np.abs(flux)
+    own = np.sqrt(
+        np.maximum(np.nan_to_num(whole) ** 2 - common_share**2 - ABSOLUTE_SYSTEMATIC**2, 0.0)
+    )
     means = filter_fluxes(
-        flux, err, number, len(seen.filters), shared_sys=shared, own_sys=own, weight_err=sky
+        flux,
+        err,
+        number,
+        len(matrices.filters),
+        shared_sys=common_share,
+        own_sys=own,
+        weight_err=sky,
     )
     radius = radius_by_snr(means)
     at, at_err, at_sys = means.at(radius)
-    limits = filter_fluxes(sky, sky, number, len(seen.filters)).at(radius)[1] * LIMIT_SIGMA
-    rows = np.arange(seen.n)
-    pairs = [(k, k + 1) for k in range(len(seen.filters) - 1)]
-    radii = np.array([*seen.radii_px, np.nan])
+    limits = filter_fluxes(sky, sky, number, len(matrices.filters)).at(radius)[1] * LIMIT_SIGMA
+    rows = np.arange(matrices.n)
+    pairs = [(k, k + 1) for k in range(len(matrices.filters) - 1)]
+    radii = np.array([*matrices.radii_px, np.nan])
     return ObjectFluxes(
         radii[radius],
         at,
@@ -98,48 +106,56 @@ def object_fluxes(seen: Matrices, grid: ColourGrid | None = None) -> ObjectFluxe
         np.hypot(at_sys, ABSOLUTE_SYSTEMATIC),
         limits,
         means.n_images,
-        _colours(seen, colours_of.colours(at, at_err, at_sys, pairs), grid),
+        _colours(matrices, colours_of.colours(at, at_err, at_sys, pairs), grid),
         *(np.where(radius[:, np.newaxis] >= 0, v[rows, :, radius], np.nan) for v in (flux, err)),
     )
 
 
-def _colours(seen: Matrices, points: Colours, grid: ColourGrid | None) -> Colours:
+def _colours(matrices: Matrices, points: Colours, grid: ColourGrid | None) -> Colours:
     """Return the colours of points, and in their place those of extended objects in ellipses."""
-    made = [(k, image.stamps) for k, image in enumerate(seen.images) if image.stamps is not None]
-    if grid is None or not made:
+    stamps_of_images = [
+        (k, image.stamps) for k, image in enumerate(matrices.images) if image.stamps is not None
+    ]
+    if grid is None or not stamps_of_images:
         return points
-    psfs = _psfs(seen, [k for k, _ in made])
-    fluxes = ellipse_fluxes(grid.ellipses, [s for _, s in made], matching_kernels(psfs))
-    order = [k for k, _ in made]
-    groups = [[order.index(k) for k in seen.in_filter(f) if k in order] for f in seen.filters]
+    psfs = _psfs(matrices, [k for k, _ in stamps_of_images])
+    fluxes = ellipse_fluxes(grid.ellipses, [s for _, s in stamps_of_images], matching_kernels(psfs))
+    order = [k for k, _ in stamps_of_images]
+    groups = [
+        [order.index(k) for k in matrices.in_filter(f) if k in order] for f in matrices.filters
+    ]
     flux, err = in_filters(fluxes, groups)
     colour, random = ellipse_colours(flux, err)
-    known = np.isfinite(colour) & (random > 0) & np.isfinite(random)
-    known &= (flux[:, :-1] > colours_of.DETECTED_SIGMA * err[:, :-1]) & (
+    has_colour = np.isfinite(colour) & (random > 0) & np.isfinite(random)
+    has_colour &= (flux[:, :-1] > colours_of.DETECTED_SIGMA * err[:, :-1]) & (
         flux[:, 1:] > colours_of.DETECTED_SIGMA * err[:, 1:]
     )
-    systematic = np.array([colour_systematic(f) for f in seen.filters])
-    shared = MAG_PER_FRACTION * np.hypot(systematic[:-1], systematic[1:])
+    systematic = np.array([colour_systematic(f) for f in matrices.filters])
+    common_err = MAG_PER_FRACTION * np.hypot(systematic[:-1], systematic[1:])
     with np.errstate(invalid="ignore", divide="ignore"):
         mag_err = MAG_PER_FRACTION * np.hypot(err / flux, systematic)
     pairs = [(k, k + 1) for k in range(flux.shape[1] - 1)]
-    both, neither = known[:, :-1] & known[:, 1:], ~known[:, :-1] & ~known[:, 1:]
+    both, neither = has_colour[:, :-1] & has_colour[:, 1:], ~has_colour[:, :-1] & ~has_colour[:, 1:]
     cov = np.where(neither, points.cov, np.nan)
     return Colours(
-        np.where(known, colour, points.colour),
-        np.where(known, random, points.err),
-        np.where(known, shared, points.err_sys),
-        np.where(known, colours_of.MEASURED, points.kind).astype(np.int8),
-        known,
+        np.where(has_colour, colour, points.colour),
+        np.where(has_colour, random, points.err),
+        np.where(has_colour, common_err, points.err_sys),
+        np.where(has_colour, colours_of.MEASURED, points.kind).astype(np.int8),
+        has_colour,
         np.where(both, colours_of.shared_covariance(mag_err, pairs), cov),
     )
 
 
-def _psfs(seen: Matrices, images: Sequence[int]) -> list[StarPsf | None]:
+def _psfs(matrices: Matrices, images: Sequence[int]) -> list[StarPsf | None]:
     """Return the PSFs of images; one without stars has that of another image of its filter."""
-    found: list[StarPsf | None] = []
+    psfs: list[StarPsf | None] = []
     for k in images:
-        others = [seen.images[j].psf for j in seen.in_filter(seen.images[k].filter) if j in images]
-        there = [psf for psf in (seen.images[k].psf, *others) if psf is not None]
-        found.append(there[0] if there else None)
-    return found
+        others = [
+            matrices.images[j].psf
+            for j in matrices.in_filter(matrices.images[k].filter)
+            if j in images
+        ]
+        there = [psf for psf in (matrices.images[k].psf, *others) if psf is not None]
+        psfs.append(there[0] if there else None)
+    return psfs

@@ -61,8 +61,8 @@ class SkyEllipses:
             is_one = (self.semiminor_arcsec > 0) & (self.semimajor_arcsec >= self.semiminor_arcsec)
             is_one &= np.isfinite(self.semimajor_arcsec) & np.isfinite(self.pa_deg)
         steps = np.where(is_one, self.semimajor_arcsec, 0.0) / step_arcsec + 1.0 + KERNEL_HALF
-        rounded = np.ceil(np.minimum(steps, 2.0 * MOST_HALF) / HALF_STEP).astype(np.int64)
-        half = rounded * HALF_STEP
+        n_half_steps = np.ceil(np.minimum(steps, 2.0 * MOST_HALF) / HALF_STEP).astype(np.int64)
+        half = n_half_steps * HALF_STEP
         return np.where(is_one & (half <= MOST_HALF), half, -1)
 
 
@@ -90,13 +90,13 @@ class Noise:
         log = np.log(errors[rows] if len(errors) > 1 or self.errors.ndim > 1 else errors)
         grid = np.log(self.areas_px2)
         with np.errstate(divide="ignore"):
-            wanted = np.log(area_px2)
+            log_area = np.log(area_px2)
         if len(grid) == 1:
-            return np.asarray(np.exp(log[:, 0] + 0.5 * (wanted - grid[0])))
-        part = np.clip(np.searchsorted(grid, wanted) - 1, 0, len(grid) - 2)
-        which = np.arange(len(wanted)) if len(log) > 1 else np.zeros(len(wanted), int)
+            return np.asarray(np.exp(log[:, 0] + 0.5 * (log_area - grid[0])))
+        part = np.clip(np.searchsorted(grid, log_area) - 1, 0, len(grid) - 2)
+        which = np.arange(len(log_area)) if len(log) > 1 else np.zeros(len(log_area), int)
         low, high = log[which, part], log[which, part + 1]
-        share = (wanted - grid[part]) / (grid[part + 1] - grid[part])
+        share = (log_area - grid[part]) / (grid[part + 1] - grid[part])
         return np.asarray(np.exp(low + share * (high - low)))
 
 
@@ -155,8 +155,8 @@ def pixels_per_arcsec(wcs: WCS, ra_deg: Floats, dec_deg: Floats) -> Floats:
         0,
         quiet=True,
     )
-    moved = np.reshape([x, y], (2, 2, 2, -1))  # x or y, towards east or north, there and back
-    return np.moveaxis(0.5 * (moved[:, :, 0] - moved[:, :, 1]), -1, 0)
+    offsets = np.reshape([x, y], (2, 2, 2, -1))  # x or y, towards east or north, there and back
+    return np.moveaxis(0.5 * (offsets[:, :, 0] - offsets[:, :, 1]), -1, 0)
 
 
 def stamps(
@@ -198,15 +198,15 @@ def stamps(
     microjansky : f_nu of 1 e/s
     """
     half = ellipses.half(step_arcsec)[rows]
-    made = np.flatnonzero(half >= 0)
-    values, masked = north_up(
-        sci, good, segmentation, x[made], y[made], np.asarray(labels)[made], sky[made],
-        to_west(pixel_matrix[made]) * step_arcsec, half[made],
+    index = np.flatnonzero(half >= 0)
+    values, why_masked = north_up(
+        sci, good, segmentation, x[index], y[index], np.asarray(labels)[index], sky[index],
+        to_west(pixel_matrix[index]) * step_arcsec, half[index],
     )  # fmt: skip
     values *= np.float32(microjansky * (step_arcsec / scale_arcsec) ** 2)
-    electrons = np.broadcast_to(noise.electrons_per_microjansky, len(rows))[made]
-    errors = noise.errors[made] if noise.errors.ndim > 1 else noise.errors
+    electrons = np.broadcast_to(noise.electrons_per_microjansky, len(rows))[index]
+    errors = noise.errors[index] if noise.errors.ndim > 1 else noise.errors
     own = Noise(noise.areas_px2, errors, electrons, noise.width_px)
     return Stamps(
-        np.asarray(rows)[made], half[made], values, masked, step_arcsec, scale_arcsec, own
+        np.asarray(rows)[index], half[index], values, why_masked, step_arcsec, scale_arcsec, own
     )

@@ -78,7 +78,7 @@ def star_psf(
     *,
     segmentation: NDArray[np.int32] | None = None,
     labels: ArrayLike | None = None,
-    enclosed: float = 1.0,
+    share: float = 1.0,
     half: int = PSF_HALF,
 ) -> StarPsf | None:
     """Return the mean of an image's stars on the common grid; None without a star that serves.
@@ -93,7 +93,7 @@ def star_psf(
     step_arcsec : of the grid that all images of the group share
     segmentation : (ny, nx) int; other segments than a star's own are left out
     labels : (S,) int; the stars' own
-    enclosed : share of a star's light within ``half`` - 2 steps, as its encircled energy tells
+    share : share of a star's light within ``half`` - 2 steps, as its encircled energy tells
     half : steps to each side
 
     Notes
@@ -105,22 +105,22 @@ def star_psf(
         return None
     labels = np.zeros(len(x), int) if labels is None else np.asarray(labels)
     segments = np.zeros(sci.shape, np.int32) if segmentation is None else segmentation
-    values, masked = north_up(
+    values, why_masked = north_up(
         sci, good, segments, x, y, labels, sky, to_west(pixels_per_arcsec) * step_arcsec,
         np.full(len(x), half),
     )  # fmt: skip
     n = 2 * half + 1
     light = values.reshape(-1, n, n).astype(float)
-    counts = masked.reshape(light.shape) == 0
+    counts = why_masked.reshape(light.shape) == 0
     radius = radii(half)
     core = radius <= CORE_STEPS
     brightness = np.where(core & counts, light, 0.0).sum(axis=(1, 2))
-    served = (counts & core).sum(axis=(1, 2)) >= LEAST_CORE_SHARE * core.sum()
-    served &= brightness > 0
-    served &= counts[:, half - 1 : half + 2, half - 1 : half + 2].all(axis=(1, 2))
-    if not served.any():
+    is_useful = (counts & core).sum(axis=(1, 2)) >= LEAST_CORE_SHARE * core.sum()
+    is_useful &= brightness > 0
+    is_useful &= counts[:, half - 1 : half + 2, half - 1 : half + 2].all(axis=(1, 2))
+    if not is_useful.any():
         return None
-    light, counts, brightness = light[served], counts[served], brightness[served]
+    light, counts, brightness = light[is_useful], counts[is_useful], brightness[is_useful]
     light /= brightness[:, np.newaxis, np.newaxis]
     if len(light) > 2:  # two do not tell which one is wrong
         counts &= ~_outliers(light, counts)
@@ -131,7 +131,7 @@ def star_psf(
     mean *= _taper(radius, half)
     if not mean.sum() > 0:
         return None
-    return StarPsf(mean * (enclosed / mean.sum()), step_arcsec, len(light))
+    return StarPsf(mean * (share / mean.sum()), step_arcsec, len(light))
 
 
 def to_west(pixels_per_arcsec: Floats) -> Floats:
@@ -146,10 +146,10 @@ def to_west(pixels_per_arcsec: Floats) -> Floats:
 
 def _outliers(light: Floats, counts: Bools) -> Bools:
     """Return which pixels stand out from those of the other stars, (S, n, n)."""
-    known = np.where(counts, light, np.nan)
-    known[:, ~counts.any(axis=0)] = 0.0
-    middle = np.nanmedian(known, axis=0)
-    sigma = MAD_TO_SIGMA * np.nanmedian(np.abs(known - middle), axis=0)
+    stamps = np.where(counts, light, np.nan)
+    stamps[:, ~counts.any(axis=0)] = 0.0
+    middle = np.nanmedian(stamps, axis=0)
+    sigma = MAD_TO_SIGMA * np.nanmedian(np.abs(stamps - middle), axis=0)
     room = CLIP_SIGMA * np.hypot(sigma, DIFFERENCE * np.abs(middle)) + FLOOR
     return np.asarray(np.abs(light - middle) > room)
 
@@ -189,27 +189,29 @@ def matching_kernels(psfs: Sequence[StarPsf | None]) -> Matching:
     kernels = np.zeros((len(psfs), side, side))
     kernels[:, KERNEL_HALF, KERNEL_HALF] = 1.0
     residual = np.full(len(psfs), np.nan)
-    known = [k for k, psf in enumerate(psfs) if psf is not None]
-    if not known:
+    numbers = [k for k, psf in enumerate(psfs) if psf is not None]
+    if not numbers:
         return Matching(kernels, -1, residual)
-    found = {k: psf for k, psf in enumerate(psfs) if psf is not None}
-    if len({(psf.pixels.shape, psf.step_arcsec) for psf in found.values()}) > 1:
+    psf_of = {k: psf for k, psf in enumerate(psfs) if psf is not None}
+    if len({(psf.pixels.shape, psf.step_arcsec) for psf in psf_of.values()}) > 1:
         raise ValueError("PSFs on different grids can not be matched")
-    target = max(known, key=lambda k: (found[k].equivalent_fwhm_arcsec, -k))
-    wanted = found[target].pixels
-    n = fft.next_fast_len(wanted.shape[0] + 2 * KERNEL_HALF, real=True)
+    target = max(numbers, key=lambda k: (psf_of[k].equivalent_fwhm_arcsec, -k))
+    target_pixels = psf_of[target].pixels
+    n = fft.next_fast_len(target_pixels.shape[0] + 2 * KERNEL_HALF, real=True)
     taper = _taper(radii(KERNEL_HALF), KERNEL_HALF)
-    for k in known:
+    for k in numbers:
         if k == target:
             residual[k] = 0.0
             continue
-        own, goal = (transform(p, n) for p in (found[k].pixels, wanted))
+        own, goal = (transform(p, n) for p in (psf_of[k].pixels, target_pixels))
         power = np.abs(own) ** 2
         quotient = goal * np.conj(own) / (power + (WIENER * np.abs(own[0, 0])) ** 2)
         kernel = _cut(fft.irfft2(quotient, (n, n)), KERNEL_HALF) * taper
-        kernels[k] = kernel * (wanted.sum() / found[k].pixels.sum() / kernel.sum())
-        matched = _cut(fft.irfft2(own * transform(kernels[k], n), (n, n)), wanted.shape[0] // 2)
-        residual[k] = _largest_error(matched, wanted)
+        kernels[k] = kernel * (target_pixels.sum() / psf_of[k].pixels.sum() / kernel.sum())
+        result = _cut(
+            fft.irfft2(own * transform(kernels[k], n), (n, n)), target_pixels.shape[0] // 2
+        )
+        residual[k] = _largest_error(result, target_pixels)
     return Matching(kernels, target, residual)
 
 
@@ -222,9 +224,9 @@ def transform(stamp: NDArray[np.floating], n: int) -> NDArray[np.complexfloating
     n : side of the result, steps
     """
     half = stamp.shape[0] // 2
-    padded = np.zeros((n, n), stamp.dtype)
-    padded[: stamp.shape[0], : stamp.shape[1]] = stamp
-    return np.asarray(fft.rfft2(np.roll(padded, (-half, -half), axis=(0, 1))))
+    canvas = np.zeros((n, n), stamp.dtype)
+    canvas[: stamp.shape[0], : stamp.shape[1]] = stamp
+    return np.asarray(fft.rfft2(np.roll(canvas, (-half, -half), axis=(0, 1))))
 
 
 def radii(half: int) -> Floats:
@@ -239,8 +241,8 @@ def radii(half: int) -> Floats:
 
 
 def _cut(around_origin: Floats, half: int) -> Floats:
-    centred = np.roll(around_origin, (half, half), axis=(0, 1))
-    return centred[: 2 * half + 1, : 2 * half + 1]
+    image = np.roll(around_origin, (half, half), axis=(0, 1))
+    return image[: 2 * half + 1, : 2 * half + 1]
 
 
 def _taper(radius: Floats, half: int) -> Floats:
@@ -249,8 +251,8 @@ def _taper(radius: Floats, half: int) -> Floats:
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * inwards))
 
 
-def _largest_error(matched: Floats, wanted: Floats) -> float:
-    radius = radii(wanted.shape[0] // 2).ravel()
+def _largest_error(pixels: Floats, target: Floats) -> float:
+    radius = radii(target.shape[0] // 2).ravel()
     order = np.argsort(radius, kind="stable")
-    error = np.cumsum((matched - wanted).ravel()[order]) / wanted.sum()
+    error = np.cumsum((pixels - target).ravel()[order]) / target.sum()
     return float(np.abs(error[radius[order] >= FIRST_RADIUS_STEPS]).max())

@@ -101,15 +101,15 @@ class Objects:
 
     def in_words(self) -> str:
         """Return what was found, as the end of a log line."""
-        found = self.summary()
+        facts = self.summary()
         return (
-            f"{found['n_objects']} objects in {found['n_group_images']} images, "
-            f"{found['n_real']} real, {found['n_only_combined']} seen in the sum of the images only"
+            f"{facts['n_objects']} objects in {facts['n_group_images']} images, "
+            f"{facts['n_real']} real, {facts['n_only_combined']} seen in the sum of the images only"
         )
 
 
 def tables(
-    found: ObjectList,
+    objects: ObjectList,
     photometry: Sequence[ImagePhotometry],
     settings: Settings,
     grid: ColourGrid | None = None,
@@ -119,114 +119,123 @@ def tables(
 
     Parameters
     ----------
-    found : the objects; those that no image covers are left out
+    objects : the objects; those that no image covers are left out
     photometry : what each image measured; images that failed are missing
     settings : of the run
     grid : of the colours of extended objects
     earlier : the table that was there before, whose identifiers are kept
     """
     radii_px = settings.measure.radii_px
-    seen = Matrices(len(found), photometry, radii_px)
-    fluxes, verdict = object_fluxes(seen, grid), _evidence(found, seen)
-    told = epochs(found, seen, fluxes, verdict["p_star"])
-    kept: Bools = np.asarray(seen.covered.any(axis=1))
+    matrices = Matrices(len(objects), photometry, radii_px)
+    fluxes, verdict = object_fluxes(matrices, grid), _evidence(objects, matrices)
+    variability = epochs(objects, matrices, fluxes, verdict["p_star"])
+    is_covered: Bools = np.asarray(matrices.covered.any(axis=1))
     old = () if earlier is None else [np.asarray(earlier[n]) for n in ("object_id", "ra", "dec")]
-    name = identify(found.ra_deg[kept], found.dec_deg[kept], *old)
-    object_id: Ints = np.zeros(seen.n, dtype=np.int64)
-    object_id[kept] = name.object_id
-    columns = verdict | told.columns | _shape_columns(found, seen, grid, verdict["p_real"])
+    name = identify(objects.ra_deg[is_covered], objects.dec_deg[is_covered], *old)
+    object_id: Ints = np.zeros(matrices.n, dtype=np.int64)
+    object_id[is_covered] = name.object_id
+    columns = (
+        verdict | variability.columns | _shape_columns(objects, matrices, grid, verdict["p_real"])
+    )
     return Objects(
-        _objects(found, seen, fluxes, columns, kept, object_id),
-        _epochs(found, seen, told.shift_mag, object_id),
-        _images(found, seen),
-        seen.filters,
-        found.n_cosmic_rays,
+        _objects(objects, matrices, fluxes, columns, is_covered, object_id),
+        _epochs(objects, matrices, variability.shift_mag, object_id),
+        _images(objects, matrices),
+        matrices.filters,
+        objects.n_cosmic_rays,
         settings.objects.min_p_real,
         name,
     )
 
 
 def _objects(
-    found: ObjectList,
-    seen: Matrices,
+    objects: ObjectList,
+    matrices: Matrices,
     fluxes: ObjectFluxes,
     columns: dict[str, Any],
-    kept: Bools,
+    is_covered: Bools,
     object_id: Ints,
 ) -> Table:
     """Return the table of the objects."""
     data: dict[str, Any] = {
         "object_id": object_id,
-        "ra": found.ra_deg,
-        "dec": found.dec_deg,
-        "ra_err": found.err_mas,
-        "dec_err": found.err_mas,
-        "ra_dec_corr": np.where(np.isfinite(found.err_mas), 0.0, np.nan),
-        "mjd": found.mjd,
-        "origin": found.origin,
-        "list_row": found.list_row,
-        "n_images": seen.covered.sum(axis=1),
-        "n_detected": seen.detected.sum(axis=1),
+        "ra": objects.ra_deg,
+        "dec": objects.dec_deg,
+        "ra_err": objects.err_mas,
+        "dec_err": objects.err_mas,
+        "ra_dec_corr": np.where(np.isfinite(objects.err_mas), 0.0, np.nan),
+        "mjd": objects.mjd,
+        "origin": objects.origin,
+        "list_row": objects.list_row,
+        "n_images": matrices.covered.sum(axis=1),
+        "n_detected": matrices.detected.sum(axis=1),
         "n_filters": (fluxes.n_images > 0).sum(axis=1),
-        "position_chi2": found.chi2_dof,
+        "position_chi2": objects.chi2_dof,
         "radius_px": fluxes.radius_px,
-        "flags": np.bitwise_or.reduce(seen.flags, axis=1, initial=0),
-        **_gaia_of(seen),
+        "flags": np.bitwise_or.reduce(matrices.flags, axis=1, initial=0),
+        **_gaia_of(matrices),
         **columns,
-        **_motion_columns(found),
+        **_motion_columns(objects),
     }
-    for k, f in enumerate(seen.filters):
-        data |= _filter_columns(seen, k, f, fluxes)
-    data |= fluxes.colour_columns(seen.filters)
-    specs = (*OBJECTS, *in_filters(IN_FILTER, seen.filters), *of_colours(seen.filters))
-    return make_table(specs, {name: values[kept] for name, values in data.items()})
+    for k, f in enumerate(matrices.filters):
+        data |= _filter_columns(matrices, k, f, fluxes)
+    data |= fluxes.colour_columns(matrices.filters)
+    specs = (*OBJECTS, *in_filters(IN_FILTER, matrices.filters), *of_colours(matrices.filters))
+    return make_table(specs, {name: values[is_covered] for name, values in data.items()})
 
 
 def _shape_columns(
-    found: ObjectList, seen: Matrices, grid: ColourGrid | None, p_real: Floats
+    objects: ObjectList, matrices: Matrices, grid: ColourGrid | None, p_real: Floats
 ) -> dict[str, Any]:
     """Return sizes, the nearest neighbours, and the grades of the frames."""
-    nothing = np.full(seen.n, np.nan)
+    nothing = np.full(matrices.n, np.nan)
     half_light = np.stack(
-        [image.scale_arcsec * seen.of("half_light_px")[:, k] for k, image in enumerate(seen.images)]
+        [
+            image.scale_arcsec * matrices.of("half_light_px")[:, k]
+            for k, image in enumerate(matrices.images)
+        ]
         or [nothing],
         axis=1,
     )
-    best = np.argmax(np.nan_to_num(_snr(seen), nan=-np.inf), axis=1) if seen.images else 0
-    grades = np.array([image.grade for image in seen.images] or [""])
-    ranked = np.where(seen.detected, grades, "~") if seen.images else np.full((seen.n, 1), "~")
-    grade = np.sort(ranked, axis=1)[:, 0]
+    best = np.argmax(np.nan_to_num(_snr(matrices), nan=-np.inf), axis=1) if matrices.images else 0
+    grades = np.array([image.grade for image in matrices.images] or [""])
+    grades_of_detections = (
+        np.where(matrices.detected, grades, "~")
+        if matrices.images
+        else np.full((matrices.n, 1), "~")
+    )
+    grade = np.sort(grades_of_detections, axis=1)[:, 0]
     axes = grid.ellipses if grid is not None else None
     return {
-        "half_light_arcsec": half_light[np.arange(seen.n), best],
+        "half_light_arcsec": half_light[np.arange(matrices.n), best],
         "semimajor_arcsec": nothing if axes is None else axes.semimajor_arcsec,
         "semiminor_arcsec": nothing if axes is None else axes.semiminor_arcsec,
         "pa_deg": nothing if axes is None else axes.pa_deg,
-        "nearest_arcsec": _nearest(found, np.nan_to_num(p_real) >= REAL),
+        "nearest_arcsec": _nearest(objects, np.nan_to_num(p_real) >= REAL),
         "grade": np.where(grade == "~", "", grade),
     }
 
 
-def _snr(seen: Matrices) -> Floats:
+def _snr(matrices: Matrices) -> Floats:
     """Return the signal-to-noise ratio in the middle aperture, (N, M)."""
-    return seen.of(f"snr_{seen.radii_px[len(seen.radii_px) // 2]:g}")
+    return matrices.of(f"snr_{matrices.radii_px[len(matrices.radii_px) // 2]:g}")
 
 
-def _nearest(found: ObjectList, real: Bools) -> Floats:
+def _nearest(objects: ObjectList, real: Bools) -> Floats:
     """Return the distance of each object from the nearest other one that is real, arcsec."""
-    distance = np.full(len(found), np.nan)
-    if real.sum() < 1 or len(found) < 2:
+    distance = np.full(len(objects), np.nan)
+    if real.sum() < 1 or len(objects) < 2:
         return distance
-    at = direction(unit_vectors(found.ra_deg, found.dec_deg))
-    xy = tangent_mas(found.ra_deg, found.dec_deg, *at) / 1000.0
+    at = direction(unit_vectors(objects.ra_deg, objects.dec_deg))
+    xy = tangent_mas(objects.ra_deg, objects.dec_deg, *at) / 1000.0
     away, _ = cKDTree(xy[real]).query(xy, k=2)
     away = np.asarray(away)
     own = np.where(real, away[:, 1], away[:, 0])
     return np.where(np.isfinite(own), own, np.nan)
 
 
-def _motion_columns(found: ObjectList) -> dict[str, Any]:
-    motion = found.motion
+def _motion_columns(objects: ObjectList) -> dict[str, Any]:
+    motion = objects.motion
     return {
         "pmra": motion.pm_mas_yr[:, 0],
         "pmdec": motion.pm_mas_yr[:, 1],
@@ -238,25 +247,25 @@ def _motion_columns(found: ObjectList) -> dict[str, Any]:
     }
 
 
-def _epochs(found: ObjectList, seen: Matrices, shift_mag: Floats, object_id: Ints) -> Table:
+def _epochs(objects: ObjectList, matrices: Matrices, shift_mag: Floats, object_id: Ints) -> Table:
     """Return the table of what each image measured, object by object."""
-    specs = expand(EPOCHS, seen.radii_px)
+    specs = expand(EPOCHS, matrices.radii_px)
     parts: dict[str, list[Any]] = {spec.name: [] for spec in specs}
-    for column, image in enumerate(seen.images):
-        dra, ddec = image.offsets_mas(found)
-        k, detected = len(image.rows), image.detected
+    for column, image in enumerate(matrices.images):
+        dra, ddec = image.offsets_mas(objects)
+        k, has_detection = len(image.rows), image.detected
         own: dict[str, Any] = {
             "object_id": object_id[image.rows],
             "image": np.full(k, image.label),
             "filter": np.full(k, image.filter),
-            "detected": detected,
+            "detected": has_detection,
             "source_id": image.source_id,
             "x": floats(image.table, "x_center"),
             "y": floats(image.table, "y_center"),
             "dra": dra,
             "ddec": ddec,
             "dpos_err": image.own_err_mas,
-            "p_cr_alone": np.where(detected, floats(image.table, "p_cr"), np.nan),
+            "p_cr_alone": np.where(has_detection, floats(image.table, "p_cr"), np.nan),
             "zeropoint_shift": shift_mag[image.rows, column],
         }
         for name, values in parts.items():
@@ -269,37 +278,37 @@ def _epochs(found: ObjectList, seen: Matrices, shift_mag: Floats, object_id: Int
     return make_table(specs, {name: values[order] for name, values in data.items()})
 
 
-def _evidence(found: ObjectList, seen: Matrices) -> dict[str, Floats]:
+def _evidence(objects: ObjectList, matrices: Matrices) -> dict[str, Floats]:
     """Return what the objects are, from all images together."""
     # The smallest aperture: light of neighbours and charge nearby are in the large ones.
-    r = f"{min(seen.radii_px):g}"
-    microjansky = np.array([image.microjansky for image in seen.images])
-    told = object_evidence(
-        seen.of("p_cr"),
-        np.where(seen.detected, seen.of("p_star"), np.nan),
-        seen.detected,
-        seen.of(f"flux_{r}_apcor") * microjansky,
-        seen.of(f"err_{r}_apcor") * microjansky,
-        seen.of("n_exp"),
-        np.array([image.pivot_angstrom for image in seen.images]),
-        rate_per_flux=np.array([image.rate_per_microjansky for image in seen.images]),
-        places=_places(found, seen),
+    r = f"{min(matrices.radii_px):g}"
+    microjansky = np.array([image.microjansky for image in matrices.images])
+    evidence = object_evidence(
+        matrices.of("p_cr"),
+        np.where(matrices.detected, matrices.of("p_star"), np.nan),
+        matrices.detected,
+        matrices.of(f"flux_{r}_apcor") * microjansky,
+        matrices.of(f"err_{r}_apcor") * microjansky,
+        matrices.of("n_exp"),
+        np.array([image.pivot_angstrom for image in matrices.images]),
+        rate_per_flux=np.array([image.rate_per_microjansky for image in matrices.images]),
+        places=_places(objects, matrices),
     )
-    return {"p_real": told.p_real, "p_cr": told.p_cr, "p_star": told.p_star}
+    return {"p_real": evidence.p_real, "p_cr": evidence.p_cr, "p_star": evidence.p_star}
 
 
-def _places(found: ObjectList, seen: Matrices) -> Places:
+def _places(objects: ObjectList, matrices: Matrices) -> Places:
     """Return where the images see the objects, and how many detections lie there by chance."""
-    x, y, err = (np.full((seen.n, len(seen.images)), np.nan) for _ in range(3))
-    several: Bools = np.asarray(seen.detected.sum(axis=1) > 1)
-    at_rest: Bools = np.asarray(~np.isfinite(found.motion.pm_mas_yr).all(axis=1))
-    half_light = np.nan_to_num(seen.of("half_light_px"))
+    x, y, err = (np.full((matrices.n, len(matrices.images)), np.nan) for _ in range(3))
+    several: Bools = np.asarray(matrices.detected.sum(axis=1) > 1)
+    at_rest: Bools = np.asarray(~np.isfinite(objects.motion.pm_mas_yr).all(axis=1))
+    half_light = np.nan_to_num(matrices.of("half_light_px"))
     density = 0.0
-    for k, image in enumerate(seen.images):
+    for k, image in enumerate(matrices.images):
         rows = image.rows
-        x[rows, k], y[rows, k] = image.offsets_mas(found)
+        x[rows, k], y[rows, k] = image.offsets_mas(objects)
         size_mas = 1000.0 * image.scale_arcsec * half_light[rows, k]
-        years = np.nan_to_num((image.mjd - found.mjd[rows]) / DAYS_PER_YEAR)
+        years = np.nan_to_num((image.mjd - objects.mjd[rows]) / DAYS_PER_YEAR)
         parts = [
             image.own_err_mas,
             np.full(len(rows), np.hypot(image.frame_err_mas, 1000.0 * LEAST_ERROR_ARCSEC)),
@@ -308,16 +317,20 @@ def _places(found: ObjectList, seen: Matrices) -> Places:
         ]
         err[rows, k] = np.sqrt(np.sum(np.square(parts), axis=0))
         density = max(density, several[rows].sum() / max(image.area_arcsec2, 1.0))
-    rays = np.array([image.n_cosmic_rays / max(image.area_arcsec2, 1.0) for image in seen.images])
+    rays = np.array(
+        [image.n_cosmic_rays / max(image.area_arcsec2, 1.0) for image in matrices.images]
+    )
     return Places(x, y, err, rays, float(density))
 
 
-def _images(found: ObjectList, seen: Matrices) -> Table:
+def _images(objects: ObjectList, matrices: Matrices) -> Table:
     """Return the table of the images."""
-    several = (found.detection >= 0).sum(axis=1) > 1
+    several = (objects.detection >= 0).sum(axis=1) > 1
     rows = []
-    for k, image in enumerate(seen.images):
-        detected = seen.detected[:, k]  # not the list's: images that failed are in that, too
+    for k, image in enumerate(matrices.images):
+        has_detection = matrices.detected[
+            :, k
+        ]  # not the list's: images that failed are in that, too
         rows.append(
             {
                 "image": image.label,
@@ -327,30 +340,30 @@ def _images(found: ObjectList, seen: Matrices) -> Table:
                 "n_exp": image.n_exposures,
                 "grade": image.grade,
                 "frame_err": image.frame_err_mas,
-                "n_detections": int(detected.sum()),
-                "n_matched": int((detected & several).sum()),
-                "residual_rms": _residual_rms(found, image),
+                "n_detections": int(has_detection.sum()),
+                "n_matched": int((has_detection & several).sum()),
+                "residual_rms": _residual_rms(objects, image),
             }
         )
     return make_table(GROUP_IMAGES, {c.name: [row[c.name] for row in rows] for c in GROUP_IMAGES})
 
 
-def _residual_rms(found: ObjectList, image: ImagePhotometry) -> float:
+def _residual_rms(objects: ObjectList, image: ImagePhotometry) -> float:
     """Return the rms distance per axis of bright detections from their objects, mas."""
-    dra, ddec = image.offsets_mas(found)
+    dra, ddec = image.offsets_mas(objects)
     middle = image.table.colnames[[n.startswith("snr_") for n in image.table.colnames].index(True)]
-    several = (found.detection[image.rows] >= 0).sum(axis=1) > 1
+    several = (objects.detection[image.rows] >= 0).sum(axis=1) > 1
     bright = (floats(image.table, middle) > BRIGHT_SNR) & several
     both = np.concatenate([dra[bright], ddec[bright]])
     both = both[np.isfinite(both)]
     return float(1.4826 * np.median(np.abs(both))) if len(both) else np.nan
 
 
-def _gaia_of(seen: Matrices) -> dict[str, Any]:
+def _gaia_of(matrices: Matrices) -> dict[str, Any]:
     """Return the Gaia star of each object: that which most images match with it."""
-    star, g = np.zeros(seen.n, dtype=np.int64), np.full(seen.n, np.nan)
+    star, g = np.zeros(matrices.n, dtype=np.int64), np.full(matrices.n, np.nan)
     votes: dict[tuple[int, int], int] = {}
-    for image in seen.images:
+    for image in matrices.images:
         ids = np.asarray(image.table["gaia_source_id"])
         magnitude = floats(image.table, "gaia_g")
         for row, source, mag in zip(image.rows, ids, magnitude, strict=True):
@@ -361,25 +374,25 @@ def _gaia_of(seen: Matrices) -> dict[str, Any]:
     return {"gaia_source_id": star, "gaia_g": g}
 
 
-def _filter_columns(seen: Matrices, k: int, f: str, fluxes: ObjectFluxes) -> dict[str, Any]:
+def _filter_columns(matrices: Matrices, k: int, f: str, fluxes: ObjectFluxes) -> dict[str, Any]:
     """Return the columns of a filter."""
-    images = seen.in_filter(f)
+    images = matrices.in_filter(f)
     flux, err, limit = fluxes.flux[:, k], fluxes.err[:, k], fluxes.limit[:, k]
     positive = np.where(flux > 0, flux, np.nan)
     # Microjansky of a flux density of 1: as good as the same in all images of a filter.
-    unit = float(np.median([seen.images[i].microjansky for i in images]))
-    total, total_err = _best_total(seen, f)
-    looks = seen.covered[:, images]
-    mjd = np.where(looks, np.array([seen.images[i].mjd for i in images]), np.nan)
+    unit = float(np.median([matrices.images[i].microjansky for i in images]))
+    total, total_err = _best_total(matrices, f)
+    looks = matrices.covered[:, images]
+    mjd = np.where(looks, np.array([matrices.images[i].mjd for i in images]), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all NaN where none covers
         first, last = np.nanmin(mjd, axis=1), np.nanmax(mjd, axis=1)
     return {
-        f"exptime_{f}": np.nansum(seen.of("exptime")[:, images], axis=1),
+        f"exptime_{f}": np.nansum(matrices.of("exptime")[:, images], axis=1),
         f"first_mjd_{f}": first,
         f"last_mjd_{f}": last,
-        f"n_images_{f}": seen.covered[:, images].sum(axis=1),
-        f"n_detected_{f}": seen.detected[:, images].sum(axis=1),
+        f"n_images_{f}": matrices.covered[:, images].sum(axis=1),
+        f"n_detected_{f}": matrices.detected[:, images].sum(axis=1),
         f"flux_{f}": flux / unit,
         f"flux_err_{f}": err / unit,
         f"flux_err_sys_{f}": np.abs(flux) * fluxes.err_sys[:, k] / unit,
@@ -392,12 +405,12 @@ def _filter_columns(seen: Matrices, k: int, f: str, fluxes: ObjectFluxes) -> dic
     }
 
 
-def _best_total(seen: Matrices, f: str) -> tuple[Floats, Floats]:
+def _best_total(matrices: Matrices, f: str) -> tuple[Floats, Floats]:
     """Return total magnitudes in a filter, and their errors, of the image that sees them best."""
-    images = seen.in_filter(f)
-    mag, flux, err = (seen.of(n)[:, images] for n in ("mag_ab_kron", "flux_kron", "err_kron"))
+    images = matrices.in_filter(f)
+    mag, flux, err = (matrices.of(n)[:, images] for n in ("mag_ab_kron", "flux_kron", "err_kron"))
     with np.errstate(invalid="ignore", divide="ignore"):
         error = MAG_PER_FRACTION * err / np.where(flux > 0, flux, np.nan)
     best = np.argmin(np.where(np.isfinite(error), error, np.inf), axis=1)
-    rows = np.arange(seen.n)
+    rows = np.arange(matrices.n)
     return mag[rows, best], error[rows, best]

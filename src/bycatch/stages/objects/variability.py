@@ -128,16 +128,16 @@ def zeropoint_shifts(
     stars = np.flatnonzero(np.isfinite(off).any(axis=1))
     nothing = np.full(flux.shape, np.nan)
     at = np.column_stack([x_arcsec, y_arcsec]).astype(float)
-    placed = np.isfinite(at).all(axis=1)
-    stars = stars[placed[stars]]
+    has_place = np.isfinite(at).all(axis=1)
+    stars = stars[has_place[stars]]
     if stars.size < least_stars or not n_objects:
         return ZeropointShifts(np.zeros(flux.shape), nothing, np.zeros(flux.shape, np.int64))
     k = min(most_stars + 1, stars.size)
     distance, near = cKDTree(at[stars]).query(
-        np.where(placed[:, None], at, 0.0), k=list(range(1, k + 1))
+        np.where(has_place[:, None], at, 0.0), k=list(range(1, k + 1))
     )
     use = (distance <= radius_arcsec) & (stars[near] != np.arange(n_objects)[:, None])
-    use &= placed[:, None] & (np.cumsum(use, axis=1) <= most_stars)
+    use &= has_place[:, None] & (np.cumsum(use, axis=1) <= most_stars)
     values = np.where(use[:, :, None], off[stars][near], np.nan)
     n = np.isfinite(values).sum(axis=1)
     shift = _median(values)
@@ -209,9 +209,9 @@ def _false_rate(chi2: Floats, sigma: Floats, n: Ints) -> Floats:
     brightest = np.maximum(sigma.max(axis=1), 0.0)
     rest = np.maximum(chi2 - brightest**2, 0.0)
     of_rest = chdtrc(np.maximum(n - 2, 1), rest)
-    left = np.minimum(MOST_HIT_SIGMA / np.maximum(brightest, 1.0), 1.0) ** 4
-    hit = np.where((n > 2) & (brightest > 0), HIT_SHARE * left * n * of_rest, 0.0)
-    return np.asarray(np.minimum(by_errors + hit, 1.0))
+    share_left = np.minimum(MOST_HIT_SIGMA / np.maximum(brightest, 1.0), 1.0) ** 4
+    hit_rate = np.where((n > 2) & (brightest > 0), HIT_SHARE * share_left * n * of_rest, 0.0)
+    return np.asarray(np.minimum(by_errors + hit_rate, 1.0))
 
 
 def probability_of_effect(p_value: Floats) -> Floats:
@@ -225,17 +225,17 @@ def probability_of_effect(p_value: Floats) -> Floats:
     ----------
     p_value : (N,) float, 0 to 1; NaN where there is none
     """
-    known = np.isfinite(p_value)
-    ln_p = np.log(np.maximum(np.where(known, p_value, 1.0), 1e-300))
+    is_finite = np.isfinite(p_value)
+    ln_p = np.log(np.maximum(np.where(is_finite, p_value, 1.0), 1e-300))
     share, a = VARIABLE_SHARE, 0.2
     varies = np.zeros(ln_p.shape)
     for _ in range(N_ROUNDS):
         density = a * np.exp((a - 1.0) * ln_p)
-        varies = np.where(known, share * density / (share * density + 1.0 - share), 0.0)
-        share = (varies.sum() + VARIABLE_SHARE * SHARE_WEIGHT) / (known.sum() + SHARE_WEIGHT)
+        varies = np.where(is_finite, share * density / (share * density + 1.0 - share), 0.0)
+        share = (varies.sum() + VARIABLE_SHARE * SHARE_WEIGHT) / (is_finite.sum() + SHARE_WEIGHT)
         # A prior of one variable with ln p = -5 keeps a from 0; above 0.5 nothing is told apart.
         a = min((varies.sum() + 1.0) / (5.0 - (varies * ln_p).sum()), 0.5)
-    return np.where(known, varies, np.nan)
+    return np.where(is_finite, varies, np.nan)
 
 
 def _deviations(ln_flux: Floats, relative: Floats, good: Bools) -> Floats:
@@ -254,21 +254,21 @@ def _deviations(ln_flux: Floats, relative: Floats, good: Bools) -> Floats:
         common = np.nan_to_num(_median(off[None])[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         chi2 = np.where(good, w * (off - common) ** 2, 0.0).sum(axis=1) / (good.sum(axis=1) - 1)
-    known = np.isfinite(chi2) & (chi2 > 0)
-    if known.any():
-        off[~(chi2 <= 5.0 * np.median(chi2[known]))] = np.nan
+    has_chi2 = np.isfinite(chi2) & (chi2 > 0)
+    if has_chi2.any():
+        off[~(chi2 <= 5.0 * np.median(chi2[has_chi2]))] = np.nan
     return off
 
 
 def _clipped_scale(chi2: Floats, dof: Ints, snr: Floats, is_usual: Bools | None) -> Floats:
     """Return the factor of the errors of each object, from those that are constant with it."""
     tells = np.ones(chi2.shape, np.bool_) if is_usual is None else is_usual
-    kept, scale = tells, np.ones(chi2.shape)
+    is_inlier, scale = tells, np.ones(chi2.shape)
     for _ in range(N_CLIPS):
-        scale, before = _error_scale(chi2, dof, snr, kept), kept
+        scale, before = _error_scale(chi2, dof, snr, is_inlier), is_inlier
         rate = chdtrc(np.maximum(dof, 1), chi2 / scale**2)
-        kept = tells & (rate > CLIP_RATE)
-        if np.array_equal(kept, before):
+        is_inlier = tells & (rate > CLIP_RATE)
+        if np.array_equal(is_inlier, before):
             break
     return scale
 
@@ -303,7 +303,7 @@ def _quantile_ratio(chi2: Floats, dof: Ints, share: float) -> float:
 def _median(values: Floats) -> Floats:
     """Return medians along the second axis of (N, K, E); NaN where there is nothing."""
     n = np.isfinite(values).sum(axis=1)
-    ordered = np.sort(values, axis=1)  # NaN last
+    in_order = np.sort(values, axis=1)  # NaN last
     low, high = np.maximum((n - 1) // 2, 0), np.minimum(n // 2, max(values.shape[1] - 1, 0))
-    middle = [np.take_along_axis(ordered, k[:, None], 1)[:, 0] for k in (low, high)]
+    middle = [np.take_along_axis(in_order, k[:, None], 1)[:, 0] for k in (low, high)]
     return np.where(n > 0, 0.5 * (middle[0] + middle[1]), np.nan)

@@ -165,33 +165,37 @@ def run(
     segmentation, labels : (ny, nx) int and (N,) int; which pixels are of which source: none are
         looked for within those that are no stars
     """
-    chosen = settings or PsfSettings()
+    psf_settings = settings or PsfSettings()
     start = published(image)
     pixels = noises.first_pixels(image, cr_mask)
     noise = noises.typical_noise(pixels)
-    given = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
-    begin = given if chosen.forced else on_peaks(pixels, *given, image.detector_px)
-    stars = _begun(pixels, begin, given, image.detector_px, moves=not chosen.forced)
+    positions = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
+    begin = positions if psf_settings.forced else on_peaks(pixels, *positions, image.detector_px)
+    stars = _unfitted_stars(
+        pixels, begin, positions, image.detector_px, moves=not psf_settings.forced
+    )
     model = first_model(start, image.shape)
     stars, pixels = fitted(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
     psf_rows = np.empty(0, np.int64)
     n_given = len(stars)
     pixels = noises.with_sky(image, pixels, coarse=True)
     rho, fits = noises.correlation(image, pixels), None
-    n_rounds = max(LEAST_ROUNDS, chosen.n_passes)
+    n_rounds = max(LEAST_ROUNDS, psf_settings.n_passes)
     for k in range(n_rounds):
         bright = stars.flux > BRIGHT_SNR * noise / np.sqrt((model.stamp**2).sum())
-        if k < chosen.n_passes:
+        if k < psf_settings.n_passes:
             # At first two stars in one segment look like a galaxy.
-            extended = _of_extended(stars, fits, n_given, segmentation, labels)
-            doubted = with_doubt(pixels, model, stars, noise)
-            places = new_places(doubted, model, rho, chosen.n_sigma, (stars.x, stars.y), extended)
-            new = _begun(pixels, places, places, image.detector_px, moves=True)
-            stars, pixels = _joined(pixels, model, stars, new, noise)
+            of_galaxies = _galaxy_pixels(stars, fits, n_given, segmentation, labels)
+            doubtful_pixels = with_doubt(pixels, model, stars, noise)
+            places = new_places(
+                doubtful_pixels, model, rho, psf_settings.n_sigma, (stars.x, stars.y), of_galaxies
+            )
+            new = _unfitted_stars(pixels, places, places, image.detector_px, moves=True)
+            stars, pixels = _with_new_stars(pixels, model, stars, new, noise)
             is_told = np.arange(len(stars)) >= n_given
             is_told[: len(bright)] |= bright
             fits = judged_some(pixels, model, stars, rho, is_told)
-            keep = _holds(stars, fits, model, chosen.n_sigma, n_given)
+            keep = _holds(stars, fits, model, psf_settings.n_sigma, n_given)
             draw(pixels.light, model, stars.take(~keep), noise, -1.0)
             stars, fits = stars.take(keep), fits.take(keep)
         else:
@@ -202,7 +206,7 @@ def run(
             trust = EARLY_TRUST if k == 0 else LATE_TRUST
             stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
         else:
-            stars, pixels = _psf_stars_fitted(pixels, model, stars, psf_rows, noise)
+            stars, pixels = _with_psf_stars_fit(pixels, model, stars, psf_rows, noise)
         width_err = judged(pixels, model, stars.take(psf_rows), rho).width_err
         model = with_scatter(model, pixels, stars.places(psf_rows), width_err)
         rho = noises.correlation(image, pixels)
@@ -252,45 +256,45 @@ def _rest(image: DrcImage, pixels: Pixels) -> Image:
     return np.asarray(rest)
 
 
-def _begun(
+def _unfitted_stars(
     pixels: Pixels,
     begin: tuple[Floats, Floats],
-    found: tuple[Floats, Floats],
+    positions: tuple[Floats, Floats],
     detector_px: float,
     *,
     moves: bool,
 ) -> Stars:
     """Return stars that are not fitted; those with a full core stay where they are."""
     full = lies_on_lost_core(pixels, *begin, detector_px)
-    return Stars.at(*begin, ~full & moves, found)
+    return Stars.at(*begin, ~full & moves, positions)
 
 
-def _joined(
+def _with_new_stars(
     pixels: Pixels, model: PsfModel, stars: Stars, new: Stars, noise: float
 ) -> tuple[Stars, Pixels]:
     """Return stars and new ones, fitted as far as they touch one another."""
     both = stars.joined(new)
     some = beside(model, both, np.arange(len(both)) >= len(stars))
-    return _fitted_some(pixels, model, both, noise, some)
+    return _fit_some(pixels, model, both, noise, some)
 
 
-def _psf_stars_fitted(
+def _with_psf_stars_fit(
     pixels: Pixels, model: PsfModel, stars: Stars, psf_rows: Ints, noise: float
 ) -> tuple[Stars, Pixels]:
     """Return stars, those that the PSF is made from fitted with it; the others have their turn."""
     shape = pixels.data.shape[0], pixels.data.shape[1]
     pixels = pixels._replace(light=light_of(model, stars, noise, shape))
     some = beside(model, stars, np.isin(np.arange(len(stars)), psf_rows))
-    return _fitted_some(pixels, model, stars, noise, some)
+    return _fit_some(pixels, model, stars, noise, some)
 
 
-def _fitted_some(
+def _fit_some(
     pixels: Pixels, model: PsfModel, stars: Stars, noise: float, some: Bools
 ) -> tuple[Stars, Pixels]:
     return fitted(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise, some)
 
 
-def _of_extended(
+def _galaxy_pixels(
     stars: Stars,
     fits: Fits | None,
     n_given: int,
@@ -302,11 +306,13 @@ def _of_extended(
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = stars.flux[:n_given] / fits.flux_err[:n_given]
-    extended = (fits.sharpness[:n_given] < EXTENDED_SHARPNESS) & (snr > EXTENDED_SNR)
-    return np.asarray(_named(np.asarray(labels)[:n_given][extended], segmentation)[segmentation])
+    is_galaxy = (fits.sharpness[:n_given] < EXTENDED_SHARPNESS) & (snr > EXTENDED_SNR)
+    return np.asarray(
+        _is_label_among(np.asarray(labels)[:n_given][is_galaxy], segmentation)[segmentation]
+    )
 
 
-def _named(names: Ints, segmentation: NDArray[np.integer[Any]]) -> Bools:
+def _is_label_among(names: Ints, segmentation: NDArray[np.integer[Any]]) -> Bools:
     """Return which labels of segments are among names; 0 is none."""
     table = np.zeros(int(segmentation.max(initial=0)) + 1, bool)
     table[names] = True

@@ -98,9 +98,9 @@ def psf_from(
     n_terms = 3 if len(stars.x) >= LINEAR_STARS else 1
     samples = _samples(pixels, stars, before, first, n_terms, correlation)
     prior = _Prior.of(first, start, before.detector_px)
-    grids = _solved(samples, prior, n_terms)
+    grids = _solve(samples, prior, n_terms)
     grids[0] += first
-    grids = _centred(grids, first)
+    grids = _without_shift(grids, first)
     norm_px = NORM_RADIUS_PX * before.detector_px
     grids[0] = normalised(grids[0], start)
     for k in range(1, n_terms):
@@ -138,11 +138,11 @@ def with_scatter(model: PsfModel, pixels: Pixels, stars: Places, width_err: Floa
     if len(stars.x) < FEW_STARS:
         return model
     # One round of EM; medians, for a few among them are no stars.
-    known = np.isfinite(width_err)
-    if not known.any():
+    has_error = np.isfinite(width_err)
+    if not has_error.any():
         return model
-    square = np.median(stars.width[known] ** 2) / CHI2_MEDIAN
-    scatter = np.sqrt(square + np.median(width_err[known] ** 2))
+    square = np.median(stars.width[has_error] ** 2) / CHI2_MEDIAN
+    scatter = np.sqrt(square + np.median(width_err[has_error] ** 2))
     leftover = np.maximum(_leftover(model, pixels, stars), LEAST_LEFTOVER * model.wings)
     beyond = np.arange(len(leftover)) > NORM_RADIUS_PX * model.detector_px * OVERSAMPLING
     leftover[beyond] = model.wings[beyond]
@@ -162,7 +162,7 @@ def _leftover(model: PsfModel, pixels: Pixels, stars: Places) -> Floats:
     good = inside & (pixels.state[at] != LOST) & (noise2 > 0)
     distance = np.hypot(at[1] - stars.x[:, None, None], at[0] - stars.y[:, None, None])
     ring = np.rint(distance / model.detector_px).astype(int)
-    middle, found = [], []
+    middle, rms = [], []
     flux = np.broadcast_to(stars.flux[:, None, None], ring.shape)
     for k in range(int(NORM_RADIUS_PX) + 1):
         which = good & (ring == k)
@@ -170,11 +170,11 @@ def _leftover(model: PsfModel, pixels: Pixels, stars: Places) -> Floats:
             continue
         square = (MAD_TO_SIGMA * np.median(np.abs(rest[which]) / flux[which])) ** 2
         middle.append(k * model.detector_px)
-        found.append(np.sqrt(max(square - np.median(noise2[which] / flux[which] ** 2), 0.0)))
+        rms.append(np.sqrt(max(square - np.median(noise2[which] / flux[which] ** 2), 0.0)))
     if not middle:
         return model.leftover.copy()
     places = np.arange(len(model.wings)) / OVERSAMPLING
-    return np.asarray(np.interp(places, middle, found))
+    return np.asarray(np.interp(places, middle, rms))
 
 
 def _samples(
@@ -269,7 +269,7 @@ class _Prior:
         return white, share * float((self.width * grid).sum())
 
 
-def _solved(samples: _Samples, prior: _Prior, n_terms: int) -> Floats:
+def _solve(samples: _Samples, prior: _Prior, n_terms: int) -> Floats:
     """Return the likeliest deviations, (K, n, n), by conjugate gradients."""
     side = len(prior.size)
     shares = [1.0, *[FIELD_SHARE] * (n_terms - 1)]
@@ -291,27 +291,27 @@ def _solved(samples: _Samples, prior: _Prior, n_terms: int) -> Floats:
             total += terms[:, k] * (samples.matrix @ grid.ravel())
         return total / samples.error
 
-    def backward(scaled: Floats) -> Floats:
+    def backward(weighted: Floats) -> Floats:
         out = np.empty((n_terms, n))
         for k, share in enumerate(shares):
-            grid = (transpose @ (terms[:, k] * scaled / samples.error)).reshape(side, side)
+            grid = (transpose @ (terms[:, k] * weighted / samples.error)).reshape(side, side)
             white, width = prior.adjoint(grid, share)
             out[k, :-1], out[k, -1] = white.ravel(), width
         return out.ravel()
 
     rest = backward(samples.value / samples.error)
-    found, way, now = np.zeros_like(rest), rest.copy(), _dot(rest, rest)
+    solution, way, now = np.zeros_like(rest), rest.copy(), _dot(rest, rest)
     goal = TOLERANCE**2 * now
     for _ in range(N_STEPS):
         if not now > goal:
             break
         product = way + backward(forward(way))
         step = now / _dot(way, product)
-        found += step * way
+        solution += step * way
         rest -= step * product
         before, now = now, _dot(rest, rest)
         way = rest + (now / before) * way
-    return grids_of(found)
+    return grids_of(solution)
 
 
 def _dot(a: Floats, b: Floats) -> float:
@@ -319,7 +319,7 @@ def _dot(a: Floats, b: Floats) -> float:
     return float(np.sum(a * b))
 
 
-def _centred(grids: Floats, first: Floats) -> Floats:
+def _without_shift(grids: Floats, first: Floats) -> Floats:
     """Return grids without what is a shift of the star: that is part of its position."""
     slopes = np.gradient(grids[0])
     window = first / first.max()

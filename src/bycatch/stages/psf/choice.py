@@ -44,10 +44,10 @@ def psf_stars(stars: Stars, fits: Fits, shape: tuple[int, int], *, is_first: boo
     sharpness = fits.sharpness[rows]
     middle = densest(sharpness, LOCUS_WIDTH) if is_first else float(np.median(sharpness))
     like = np.abs(sharpness - middle) < LOCUS_WIDTH
-    spread = MAD_TO_SIGMA * float(np.median(np.abs(sharpness[like] - middle))) if like.any() else 0
-    like &= np.abs(sharpness - middle) < max(LOCUS_SIGMA * spread, 0.01)
+    width = MAD_TO_SIGMA * float(np.median(np.abs(sharpness[like] - middle))) if like.any() else 0
+    like &= np.abs(sharpness - middle) < max(LOCUS_SIGMA * width, 0.01)
     rows = rows[like]
-    return rows[_spread(stars.x[rows], stars.y[rows], shape)]
+    return rows[_is_among_first(stars.x[rows], stars.y[rows], shape)]
 
 
 def densest(values: Floats, width: float) -> float:
@@ -58,13 +58,13 @@ def densest(values: Floats, width: float) -> float:
     values : (N,) float, N at least 1
     width : of the window, in the unit of the values
     """
-    ordered = np.sort(values)
-    n_within = np.searchsorted(ordered, ordered + width, side="right") - np.arange(len(ordered))
+    in_order = np.sort(values)
+    n_within = np.searchsorted(in_order, in_order + width, side="right") - np.arange(len(in_order))
     first = int(np.argmax(n_within))
-    return float(np.median(ordered[first : first + n_within[first]]))
+    return float(np.median(in_order[first : first + n_within[first]]))
 
 
-def _spread(x: Floats, y: Floats, shape: tuple[int, int]) -> Bools:
+def _is_among_first(x: Floats, y: Floats, shape: tuple[int, int]) -> Bools:
     """Return which of the stars, brightest first, are among the first of their part of the image.
 
     What parts with few stars leave goes to the brightest of the others.
@@ -75,7 +75,7 @@ def _spread(x: Floats, y: Floats, shape: tuple[int, int]) -> Bools:
     order = np.zeros(len(x), np.int64)
     for k in np.unique(cell):
         order[cell == k] = np.arange((cell == k).sum())
-    ranked = np.argsort(order, kind="stable")[:MOST_STARS]
-    chosen = np.zeros(len(x), bool)
-    chosen[ranked] = True
-    return chosen
+    rows = np.argsort(order, kind="stable")[:MOST_STARS]
+    is_among = np.zeros(len(x), bool)
+    is_among[rows] = True
+    return is_among

@@ -69,7 +69,7 @@ class Stars:
     n_iter: Ints
 
     @staticmethod
-    def at(x: Floats, y: Floats, moves: Bools, found: tuple[Floats, Floats]) -> Stars:
+    def at(x: Floats, y: Floats, moves: Bools, positions: tuple[Floats, Floats]) -> Stars:
         """Return stars without flux."""
         n = len(x)
         return Stars(
@@ -79,8 +79,8 @@ class Stars:
             width=np.zeros(n),
             start_x=x.copy(),
             start_y=y.copy(),
-            found_x=found[0].copy(),
-            found_y=found[1].copy(),
+            found_x=positions[0].copy(),
+            found_y=positions[1].copy(),
             moves=moves.copy(),
             returned=np.zeros(n, bool),
             n_iter=np.zeros(n, np.int64),
@@ -216,13 +216,13 @@ def pairs_within(x: Floats, y: Floats, radius_px: float) -> tuple[Ints, Ints]:
     x, y : (N,) float, 0-based pixel centres
     radius_px : px
     """
-    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    if len(known) < 2:
+    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    if len(rows) < 2:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    tree = cKDTree(np.column_stack([x[known], y[known]]))
+    tree = cKDTree(np.column_stack([x[rows], y[rows]]))
     pairs = tree.query_pairs(radius_px, output_type="ndarray")
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    return known[pairs[:, 0]].astype(np.int64), known[pairs[:, 1]].astype(np.int64)
+    return rows[pairs[:, 0]].astype(np.int64), rows[pairs[:, 1]].astype(np.int64)
 
 
 def beside(model: PsfModel, stars: Stars, which: Bools) -> Bools:
@@ -235,10 +235,10 @@ def beside(model: PsfModel, stars: Stars, which: Bools) -> Bools:
     which : (N,) bool
     """
     first, second = pairs_within(stars.x, stars.y, 2.0 * FIT_RADIUS_PX * model.detector_px)
-    return _with_tied(which, first, second)
+    return _with_partners(which, first, second)
 
 
-def _with_tied(which: Bools, first: Ints, second: Ints) -> Bools:
+def _with_partners(which: Bools, first: Ints, second: Ints) -> Bools:
     out = which.copy()
     out[first[which[second]]] = True
     out[second[which[first]]] = True
@@ -295,7 +295,7 @@ def fitted(
         restless = stars.n_iter == 0 if some is None else (stars.n_iter == 0) & active
         if k >= LEAST_ITERATIONS - 1 and restless.sum() <= RESTLESS_SHARE * len(stars):
             break
-        active = _with_tied(restless, *ties)
+        active = _with_partners(restless, *ties)
     return stars, pixels
 
 
@@ -330,8 +330,8 @@ def stepped(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> St
     x, y = stars.x + shrink * step[:, 1], stars.y + shrink * step[:, 2]
     away = np.hypot(x - stars.start_x, y - stars.start_y) > FARTHEST_PX * model.detector_px
     x, y = np.where(away, stars.start_x, x), np.where(away, stars.start_y, y)
-    settled = (length < SETTLED_PX) & (np.abs(step[:, 0]) * np.sqrt(power) < SETTLED_SIGMA)
-    known = np.where(stars.n_iter > 0, stars.n_iter, iteration)
+    has_settled = (length < SETTLED_PX) & (np.abs(step[:, 0]) * np.sqrt(power) < SETTLED_SIGMA)
+    iteration_before = np.where(stars.n_iter > 0, stars.n_iter, iteration)
     return replace(
         stars,
         x=x,
@@ -340,5 +340,5 @@ def stepped(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> St
         width=np.clip(stars.width + step[:, 3], -MOST_WIDTH, MOST_WIDTH),
         moves=stars.moves & ~away,
         returned=stars.returned | away,
-        n_iter=np.where(settled & (iteration > 0), known, 0),
+        n_iter=np.where(has_settled & (iteration > 0), iteration_before, 0),
     )

@@ -54,7 +54,7 @@ def look_at(image: DrcImage, residual: Image, stars: Stars, psf_rows: Ints) -> P
     reach = round(STAMP_REACH_PX * image.detector_px)
     side = 2 * reach + 1
     count = np.zeros((REGIONS, REGIONS), np.int64)
-    left = np.zeros((REGIONS, REGIONS, side, side))
+    residuals = np.zeros((REGIONS, REGIONS, side, side))
     for k in psf_rows:
         x, y = round(float(stars.x[k])), round(float(stars.y[k]))
         if not (reach <= x < nx - reach and reach <= y < ny - reach):
@@ -62,21 +62,21 @@ def look_at(image: DrcImage, residual: Image, stars: Stars, psf_rows: Ints) -> P
         stamp = residual[y - reach : y + reach + 1, x - reach : x + reach + 1]
         i, j = min(REGIONS * y // ny, REGIONS - 1), min(REGIONS * x // nx, REGIONS - 1)
         count[i, j] += 1
-        left[i, j] += np.nan_to_num(stamp) / stars.flux[k]
-    left /= np.maximum(count, 1)[:, :, np.newaxis, np.newaxis]
+        residuals[i, j] += np.nan_to_num(stamp) / stars.flux[k]
+    residuals /= np.maximum(count, 1)[:, :, np.newaxis, np.newaxis]
     x, y = _busiest(stars, image)
     part = np.s_[y : y + PIECE_PX, x : x + PIECE_PX]
     return PsfLook(
-        count, left.astype(np.float32), x, y, image.sci[part].copy(), residual[part].copy()
+        count, residuals.astype(np.float32), x, y, image.sci[part].copy(), residual[part].copy()
     )
 
 
 def _busiest(stars: Stars, image: DrcImage) -> tuple[int, int]:
     """Return the first pixel of the piece that has the most stars."""
     ny, nx = image.shape
-    known = np.isfinite(stars.x) & np.isfinite(stars.y) & (stars.flux > 0)
+    is_star = np.isfinite(stars.x) & np.isfinite(stars.y) & (stars.flux > 0)
     edges = [np.arange(0, max(size - PIECE_PX, 0) + PIECE_PX + 1, PIECE_PX) for size in (ny, nx)]
-    n, _, _ = np.histogram2d(stars.y[known], stars.x[known], bins=edges)
+    n, _, _ = np.histogram2d(stars.y[is_star], stars.x[is_star], bins=edges)
     row, column = divmod(int(np.argmax(n)), n.shape[1])
     return (
         min(column * PIECE_PX, max(nx - PIECE_PX, 0)),

@@ -101,16 +101,16 @@ def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels
     return pixels._replace(background=background, noise=noise)
 
 
-def _carry_over(planes: tuple[Image, ...], hit: Bools) -> None:
+def _carry_over(planes: tuple[Image, ...], is_hit: Bools) -> None:
     """Give hit pixels of maps the values of the nearest pixels to the left, in place."""
-    rows, columns = np.nonzero(hit)
+    rows, columns = np.nonzero(is_hit)
     if not len(rows):
         return
     begins = np.ones(len(rows), bool)
     begins[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1)
     first, last = columns[begins], columns[np.append(begins[1:], True)]
     # At the left edge there is none: those to the right.
-    source = np.where(first > 0, first - 1, np.minimum(last + 1, hit.shape[1] - 1))
+    source = np.where(first > 0, first - 1, np.minimum(last + 1, is_hit.shape[1] - 1))
     source = source[np.cumsum(begins) - 1]
     for plane in planes:
         plane[rows, columns] = plane[rows, source]
@@ -158,10 +158,10 @@ def correlation(image: DrcImage, pixels: Pixels) -> Floats:
             _add_products(flat, quiet, lag, sums, count)
     if count[lag, lag] < LEAST_PIXELS:
         return _of_drops(image, lag)
-    found = sums / np.maximum(count, 1)
-    found /= found[lag, lag]
-    found = 0.5 * (found + found[::-1, ::-1])
-    return np.asarray(np.clip(found, -1.0, 1.0))
+    rho = sums / np.maximum(count, 1)
+    rho /= rho[lag, lag]
+    rho = 0.5 * (rho + rho[::-1, ::-1])
+    return np.asarray(np.clip(rho, -1.0, 1.0))
 
 
 def _add_products(z: Floats, quiet: Bools, lag: int, sums: Floats, count: Floats) -> None:
@@ -182,12 +182,12 @@ def _add_products(z: Floats, quiet: Bools, lag: int, sums: Floats, count: Floats
 def _of_drops(image: DrcImage, lag: int) -> Floats:
     """Return the correlation that sums to the noise of large areas, falling with the distance."""
     ratio = image.scale_arcsec / image.meta.native_scale_arcsec
-    wanted = noise_correlation(image.meta.pixfrac, ratio) ** 2
+    target = noise_correlation(image.meta.pixfrac, ratio) ** 2
     away = np.arange(-lag, lag + 1, dtype=float)
     widths = np.linspace(0.05, 3.0, 200)
     shapes = [np.exp(-0.5 * (away / width) ** 2) for width in widths]
     sums = [float(shape.sum() ** 2) for shape in shapes]
-    shape = shapes[int(np.argmin(np.abs(np.array(sums) - wanted)))]
+    shape = shapes[int(np.argmin(np.abs(np.array(sums) - target)))]
     return np.outer(shape, shape)
 
 

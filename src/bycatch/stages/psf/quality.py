@@ -60,10 +60,10 @@ def judged_some(
     some : (N,) bool
     """
     near = beside(model, stars, some)
-    found = judged(pixels, model, stars.take(near), correlation)
+    fits = judged(pixels, model, stars.take(near), correlation)
     rows = np.flatnonzero(near)
     columns = []
-    for values in vars(found).values():
+    for values in vars(fits).values():
         empty = np.nan if values.dtype == float else 0
         full = np.full(len(stars), empty, values.dtype)
         full[rows] = values
@@ -84,30 +84,30 @@ def judged(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) -
     now = equations(pixels, model, stars, LATE_TRUST)
     core = CORE_RADIUS_PX * model.detector_px
     flux = np.maximum(stars.flux, 0.0)
-    found = quality(
+    sums = quality(
         pixels, now.stamps, now.weights, now.column, now.row, flux, stars.width, core, correlation
     )
     moves = stars.moves & (stars.flux * np.sqrt(now.blocks[:, 0, 0]) > LEAST_SNR)
     blocks = now.blocks.copy()
     blocks[:, 3, 3] += 1.0 / model.width_scatter**2
     variance = joint_variances(blocks, now.ties, now.first, now.second, moves)
-    n = found[:, 0]
+    n = sums[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = np.arange(N_PARTS)
-        factor = found[:, 6:] / now.blocks[:, parts, parts]
+        factor = sums[:, 6:] / now.blocks[:, parts, parts]
         # The prior of the width is no noise of pixels.
         factor[:, 3] = np.where(factor[:, 3] > 0, 1.0, np.nan)
         errors = np.sqrt(variance * factor)
-        own = found[:, 4]
+        own = sums[:, 4]
         return Fits(
             errors[:, 0],
             errors[:, 1],
             errors[:, 2],
             errors[:, 3],
-            np.where(n > 0, found[:, 1] / n, np.nan),
-            np.where(own > 0, found[:, 3] / own, np.nan),
-            np.where(own > 0, np.maximum(found[:, 5] / own - 1.0, 0.0), np.nan),
-            np.where(flux > 0, found[:, 2] / flux, np.nan),
+            np.where(n > 0, sums[:, 1] / n, np.nan),
+            np.where(own > 0, sums[:, 3] / own, np.nan),
+            np.where(own > 0, np.maximum(sums[:, 5] / own - 1.0, 0.0), np.nan),
+            np.where(flux > 0, sums[:, 2] / flux, np.nan),
             n.astype(np.int64),
             lies_on_lost_core(pixels, stars.x, stars.y, model.detector_px),
         )

@@ -32,8 +32,8 @@ def new_places(
     model: PsfModel,
     correlation: Floats,
     n_sigma: float,
-    known: tuple[Floats, Floats],
-    forbidden: Bools | None,
+    places: tuple[Floats, Floats],
+    is_forbidden: Bools | None,
 ) -> tuple[Floats, Floats]:
     """Return where the residual has stars that are not known yet.
 
@@ -43,20 +43,20 @@ def new_places(
     model : the PSF
     correlation : of pixels
     n_sigma : least signal-to-noise ratio
-    known : x and y of the known stars
-    forbidden : (ny, nx) bool; pixels of what is no star
+    places : x and y of the known stars
+    is_forbidden : (ny, nx) bool; pixels of what is no star
     """
     template = template_of(model)
     signal = matched_filter(pixels, template)
     signal /= np.float32(filter_noise(template, correlation))
-    marked = signal > n_sigma
-    if forbidden is not None:
-        marked &= ~forbidden
-    x, y = _refined(signal, *maxima(signal, marked))
+    is_above = signal > n_sigma
+    if is_forbidden is not None:
+        is_above &= ~is_forbidden
+    x, y = _parabola_tops(signal, *maxima(signal, is_above))
     near = NEAREST_FWHM * model.fwhm_px
-    taken = _is_near(x, y, known, near)
-    taken |= any_within(pixels.state == LOST, x, y, FULL_PX * model.detector_px)
-    return x[~taken], y[~taken]
+    is_known = _is_near(x, y, places, near)
+    is_known |= any_within(pixels.state == LOST, x, y, FULL_PX * model.detector_px)
+    return x[~is_known], y[~is_known]
 
 
 def on_peaks(pixels: Pixels, x: Floats, y: Floats, detector_px: float) -> tuple[Floats, Floats]:
@@ -146,7 +146,7 @@ def filter_noise(template: Floats, correlation: Floats) -> float:
     return float(np.sqrt(max(total / float((template**2).sum()), 1.0)))
 
 
-def _refined(signal: NDArray[np.float32], x: Ints, y: Ints) -> tuple[Floats, Floats]:
+def _parabola_tops(signal: NDArray[np.float32], x: Ints, y: Ints) -> tuple[Floats, Floats]:
     """Return the tops of parabolas through the peaks and their neighbours."""
     ny, nx = signal.shape
     out: list[Floats] = []
@@ -161,12 +161,12 @@ def _refined(signal: NDArray[np.float32], x: Ints, y: Ints) -> tuple[Floats, Flo
     return out[0], out[1]
 
 
-def _is_near(x: Floats, y: Floats, known: tuple[Floats, Floats], radius_px: float) -> Bools:
+def _is_near(x: Floats, y: Floats, places: tuple[Floats, Floats], radius_px: float) -> Bools:
     from scipy.spatial import cKDTree
 
-    good = np.isfinite(known[0]) & np.isfinite(known[1])
+    good = np.isfinite(places[0]) & np.isfinite(places[1])
     if not good.any() or not len(x):
         return np.zeros(len(x), bool)
-    tree = cKDTree(np.column_stack([known[0][good], known[1][good]]))
+    tree = cKDTree(np.column_stack([places[0][good], places[1][good]]))
     distance, _ = tree.query(np.column_stack([x, y]), distance_upper_bound=radius_px)
     return np.isfinite(distance)

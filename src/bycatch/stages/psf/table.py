@@ -31,7 +31,7 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     pixels : Pixels of the image, each (ny, nx)
     """
     # The wings that are left of a full star tell its flux to some tens of per cent only.
-    known = np.isfinite(fits.flux_err) & (fits.n_pixels > 0) & ~fits.lost_core
+    has_fit = np.isfinite(fits.flux_err) & (fits.n_pixels > 0) & ~fits.lost_core
     ny, nx = pixels.background.shape
     row = np.clip(np.rint(np.nan_to_num(stars.y)), 0, ny - 1).astype(int)
     column = np.clip(np.rint(np.nan_to_num(stars.x)), 0, nx - 1).astype(int)
@@ -48,7 +48,7 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
         "crowding": fits.crowding,
         "qfit": fits.qfit,
     }
-    lacking = {name: np.where(known, value, np.nan) for name, value in values.items()}
+    lacking = {name: np.where(has_fit, value, np.nan) for name, value in values.items()}
     return lacking | {"n_iter": stars.n_iter}
 
 
@@ -114,10 +114,10 @@ def places_of(
     error = np.sqrt(0.5 * (fits.x_err**2 + fits.y_err**2))
     with np.errstate(divide="ignore", invalid="ignore"):
         holds = ~misfit & np.isfinite(error) & (stars.flux / fits.flux_err > PLACE_SNR)
-    moved = (away & ~misfit) | holds
+    has_fit_place = (away & ~misfit) | holds
     return (
-        np.where(moved, stars.x, stars.found_x),
-        np.where(moved, stars.y, stars.found_y),
+        np.where(has_fit_place, stars.x, stars.found_x),
+        np.where(has_fit_place, stars.y, stars.found_y),
         np.where(holds, np.hypot(error, PLACE_FLOOR_PX * detector_px), np.nan),
     )
 
