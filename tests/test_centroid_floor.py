@@ -1,5 +1,7 @@
 """Centroids of bright stars: a wide window, and how well images say that they agree."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -7,6 +9,7 @@ from astropy.wcs import WCS
 
 from bycatch.settings import AlignSettings, DetectSettings
 from bycatch.stages import align, detect
+from bycatch.stages.align import floors
 
 SHAPE = (900, 900)
 
@@ -98,3 +101,28 @@ def test_bright_stars_are_centred_better_than_by_their_own_window(as_image):
         k = int(np.argmin(np.hypot(detection["x"] - x, detection["y"] - y)))
         rest.append((detection["x"][k] - x, detection["y"][k] - y))
     assert np.sqrt(np.mean(np.square(rest))) < 0.005
+
+
+@pytest.mark.parametrize("shared_mas", [0.0, 2.0, 4.0])
+def test_gaia_tells_what_all_images_share(shared_mas):
+    rng = np.random.default_rng(5)
+    n = 60
+    corners = np.array([[0.0, 0.0], [45000.0, 0.0], [45000.0, 45000.0], [0.0, 45000.0]])
+    photons2 = np.full(n, 0.3**2)
+    view = SimpleNamespace(
+        image=SimpleNamespace(shape=SHAPE, sources=range(100)),
+        corners=corners,
+        rows=np.arange(99, 99 - n, -1),
+        variance=photons2 + (floors.CENTROID_FLOOR_PX * 50.0) ** 2,
+    )
+    variance = rng.uniform(0.1, 1.5, n)
+    sigma = np.sqrt(shared_mas**2 + photons2 + variance)
+    apart = rng.normal(0, sigma[:, np.newaxis], (n, 2))
+    apart[:4] += 30.0  # other stars
+    pairs = floors.GaiaPairs(view.rows, apart, variance)
+    found, known, n_values = floors._about_gaia_mas2(view, pairs, np.arange(n))
+    assert n_values == 2 * n - floors._FRAME_TERMS
+    assert known == pytest.approx(np.median(photons2 + variance))
+    assert np.sqrt(found) == pytest.approx(shared_mas, rel=0.25, abs=0.6)
+    few = floors.GaiaPairs(view.rows[:4], apart[:4], variance[:4])
+    assert floors._about_gaia_mas2(view, few, np.arange(n))[2] == 0

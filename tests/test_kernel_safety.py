@@ -63,6 +63,7 @@ from bycatch.kernels import (
     skystats,
     smoothing,
     stamps,
+    star_hits,
     structure,
     text_rows,
     tiefit,
@@ -513,6 +514,16 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "windows.wide_centroids": lambda s: windows.wide_centroids(
         s.data, s.others[0], s.valid, s.labels, np.arange(len(s.x)), s.x, s.y, 1.6
     ),
+    "star_hits.hit_centres": lambda s: star_hits.hit_centres(
+        (s.data, s.others[0], s.valid, s.labels),
+        np.arange(len(s.x)),
+        s.x,
+        s.y,
+        np.resize(np.abs(s.extra), len(s.x)),
+        np.full(len(s.x), 500.0),
+        window_px=1.6,
+        profile=star_hits.Profile(2.1),
+    ),
     "neighbourhood.all_within": lambda s: neighbourhood.all_within(s.valid, s.x, s.y, 3.0),
     "neighbourhood.any_within": lambda s: neighbourhood.any_within(s.mask, s.x, s.y, 3.0),
     "neighbourhood.coverage": lambda s: neighbourhood.coverage(
@@ -576,6 +587,7 @@ HARMLESS = {
         "image_affine",
         "image_covariance",
     },
+    "windows": {"windowed_offset"},
     "wings": {"fit_wings"},
 }
 """Public functions that call no compiled code, or are called by those above alone."""

@@ -299,6 +299,15 @@ SOURCES: tuple[Column, ...] = (
         "from cores",
         nullable=True,
     ),
+    Column(
+        "hit_err_px",
+        "f8",
+        "pix",
+        "stat.error;pos.cartesian;instr.det",
+        "1-sigma error per axis that a cosmic ray beside or on a star adds to x and y, which leave "
+        "its charge out; missing: none was found",
+        nullable=True,
+    ),
     Column("x_segment", "f8", "pix", "pos.cartesian.x;instr.det", "barycentre of the segment"),
     Column("y_segment", "f8", "pix", "pos.cartesian.y;instr.det", "barycentre of the segment"),
     Column("x_min", "i8", "pix", "pos.cartesian.x;stat.min", "first column of the segment"),

@@ -253,7 +253,7 @@ def _window_centroid(
             if box[0] >= box[1] or box[2] >= box[3]:
                 return np.nan, np.nan
             pixels = _cutout(images, label, x, y, box)
-        dx, dy = _windowed_offset(pixels, x - x0, y - y0, sigma, radius, weights)
+        dx, dy = windowed_offset(pixels, x - x0, y - y0, sigma, radius, weights)
         x, y = x + 2.0 * dx, y + 2.0 * dy
         if not math.sqrt(dx * dx + dy * dy) > CONVERGED_PX:
             break
@@ -261,7 +261,7 @@ def _window_centroid(
 
 
 @compiled
-def _windowed_offset(
+def windowed_offset(
     pixels: Image, x: float, y: float, sigma: float, radius: float, weights: Floats
 ) -> tuple[float, float]:
     """Return the offset of the centroid, in a Gaussian window cut at a radius, from its centre."""

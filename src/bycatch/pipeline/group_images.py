@@ -183,6 +183,7 @@ def detections_of(image: GroupImage) -> ImageDetections:
     error_px = np.sqrt(photon_variance_px2(flux, noise, size_px, image.meta.exptime_s))
     is_point = np.isnan(image.ellipses.semimajor_arcsec)
     error_px = np.hypot(np.where(is_point, POINT_SHARE, 1.0) * error_px, floor_px)
+    error_px = np.hypot(error_px, np.nan_to_num(floats(sources, "hit_err_px")))
     own = floats(sources, "centre_err_px")
     error_px = np.where(np.isfinite(own), own, error_px)
     scale_arcsec = image.scale_arcsec

@@ -151,11 +151,12 @@ def targets_of(
         fits.neighbours_rate,
         np.where(fits.is_wide, np.nan, fits.columns["sky_psf"]),
         fits.is_wide,
+        hit_err_px=np.concatenate([targets.hit_err_px, np.full(len(x), np.nan)]),
     )
 
 
 def _place_errors(targets: Targets, fits: PsfResult) -> Floats:
-    """Return the errors of the places: those of the fits where these tell them."""
+    """Return the errors of the places: those of the fits where they have one."""
     before = np.concatenate([targets.centre_err_px, np.full(fits.n_found, np.nan)])
     return np.where(np.isfinite(fits.place_err_px), fits.place_err_px, before)
 

@@ -25,7 +25,7 @@ from bycatch.kernels.tiefit import REFERENCE, image_covariance
 from bycatch.sky.astrometry import FrameError
 from bycatch.stages.align.absolute import Anchor, anchor_of
 from bycatch.stages.align.coverage import coverage_of
-from bycatch.stages.align.floors import centroid_floors_mas
+from bycatch.stages.align.floors import GaiaPairs, centroid_floors_mas
 from bycatch.stages.align.model import (
     GRADES,
     IN_DOUBT,
@@ -134,12 +134,26 @@ def _align_together(
         anchor = anchor_of(group, stars, correction, settings)
         if anchor.frames is not None:
             correction = correction or anchor.correction
-        for member, floor_mas in enumerate(centroid_floors_mas(group)):
-            result = _result(group, member, anchor, stars, settings)
+        of_group = [_result(group, k, anchor, stars, settings) for k in range(len(group.views))]
+        # A distortion is the frame's, not the centroids'.
+        is_distorted = any(result.distortion_mas > 0 for result in of_group)
+        pairs = [] if is_distorted else [_gaia_pairs(result, stars) for result in of_group]
+        floors = centroid_floors_mas(group, pairs)
+        for view, result, floor_mas in zip(group.views, of_group, floors, strict=True):
             error = replace(result.frame_error, centroid_floor_mas=floor_mas)
-            result = replace(result, frame_error=error)
-            results[group.views[member].index] = _in_doubt(result, group.doubt)
+            results[view.index] = _in_doubt(replace(result, frame_error=error), group.doubt)
     return results
+
+
+def _gaia_pairs(result: AlignResult, stars: Stars) -> GaiaPairs:
+    """Return the Gaia stars of an image, with the errors that Gaia states."""
+    table = result.matches
+    variance = dict(zip(stars.source_id.tolist(), stars.variance.mean(axis=1), strict=True))
+    return GaiaPairs(
+        np.asarray(table["source"], dtype=np.int64),
+        np.column_stack([table["dra_mas"], table["ddec_mas"]]),
+        np.array([variance[k] for k in np.asarray(table["source_id"]).tolist()], dtype=float),
+    )
 
 
 def _in_doubt(result: AlignResult, doubt: str) -> AlignResult:

@@ -143,6 +143,7 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
         size[rows],
         image.exptime_s,
     )
+    error_px = np.hypot(error_px, np.nan_to_num(_values(table, "hit_err_px")[rows]))
     fits = _values(table, "psf_err_px")[rows]
     error_px = np.where(np.isfinite(fits), fits, error_px)
     wings = _wing_errors_px(table)[rows]

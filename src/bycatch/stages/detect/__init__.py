@@ -20,7 +20,7 @@ from bycatch.kernels.labelling import Segments, segments_above
 from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel
 from bycatch.settings import DetectSettings
-from bycatch.stages.detect import pieces, saturated
+from bycatch.stages.detect import hits, pieces, saturated
 from bycatch.stages.detect.centres import bright_centres
 from bycatch.stages.detect.pieces import Pieces
 from bycatch.stages.detect.reach import reach
@@ -185,9 +185,10 @@ def _source_table(
     row, column = (
         np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((y, x), image.shape, strict=True)
     )
-    x, y = bright_centres(
-        image, background, noise[row, column], segments.labels, properties, (x, y)
-    )
+    local = noise[row, column]
+    x, y = bright_centres(image, background, local, segments.labels, properties, (x, y))
+    centres = hits.without_charge(image, background, local, segments.labels, properties, (x, y))
+    x, y = centres.x, centres.y
     column = np.clip(np.rint(x).astype(int), 0, image.shape[1] - 1)
     row = np.clip(np.rint(y).astype(int), 0, image.shape[0] - 1)
     return make_table(
@@ -198,6 +199,7 @@ def _source_table(
             "y": y,
             "centre_err_px": np.full(segments.n_labels, np.nan),
             "centre_shared_err_px": np.full(segments.n_labels, np.nan),
+            "hit_err_px": centres.error_px,
             "x_segment": properties.x_segment,
             "y_segment": properties.y_segment,
             "x_min": properties.x_min,

@@ -119,7 +119,7 @@ def run(
         wide = np.flatnonzero(targets.is_wide)
         of_wide = replace(phot, x=phot.x[wide], y=phot.y[wide])
         shape = in_rows(shape, _shapes(clean_image, of_wide, levels[wide], pixels, frame.wcs), wide)
-    positions = _positions(image, phot, targets.centre_err_px, frame, field, measure_settings)
+    positions = _positions(image, phot, targets, frame, field, measure_settings)
     radius_px = measure_settings.cr_radius_px * image.detector_px
     cosmic_ray = flagging.cosmic_ray_flags(phot, pixels.cr_mask, radius_px)
     flaws = _defects(image, phot, field.chips)
@@ -207,7 +207,7 @@ def _sky_labels(pixels: Pixels) -> NDArray[np.int32] | None:
 def _positions(
     image: DrcImage,
     phot: Photometry,
-    centre_err_px: Floats,
+    targets: Targets,
     frame: SkyFrame,
     field: FieldContext,
     settings: MeasureSettings,
@@ -216,10 +216,11 @@ def _positions(
     floor_mas = frame.error.centroid_floor_mas if frame.error is not None else np.nan
     floor_px = floor_mas / (1000.0 * image.scale_arcsec)
     expected = position_errors_px(phot, image.detector_px, floor_px)
+    expected = np.hypot(expected, np.nan_to_num(targets.hit_err_px))
     return sky_positions(
         phot.x,
         phot.y,
-        np.where(np.isfinite(centre_err_px), centre_err_px, expected),
+        np.where(np.isfinite(targets.centre_err_px), targets.centre_err_px, expected),
         frame.wcs,
         image.meta.mjd_mid,
         frame_error=frame.error,

@@ -1,0 +1,117 @@
+"""Centres of stars that cosmic rays have hit.
+
+The profile of the image's own stars is fitted to what may be a star, and charge is left out of its
+centroid (kernels/star_hits.py).  A cosmic ray alone has no such profile and keeps its centroid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bycatch.arrays import Floats, Image, Ints
+from bycatch.images.drc import DrcImage
+from bycatch.kernels.moments import Properties
+from bycatch.kernels.neighbourhood import neighbourhood
+from bycatch.kernels.star_hits import HitCentres, Profile, hit_centres
+from bycatch.stages.detect.centres import WIDE_PX
+from bycatch.stages.detect.saturated import FULL_SHARE
+
+CORE_PX, CORE_SIGMA = 2.0, 4.0
+"""The median of the pixels within this radius is that far above the sky where a star may be."""
+FWHMS_PX, ALPHAS = (1.75, 1.95, 2.15, 2.4, 2.7), (2.2, 3.0, 4.0)
+"""Profiles that are tried on the brightest sources, detector pixels: all pairs."""
+N_BRIGHT = 40
+MOST_REST, MOST_CHARGE = 2.5, 1.5
+"""A star is there if the pixels that are no charge agree with its profile, and charge does not
+exceed its light by more: so say 35 of 7397 cosmic rays in single exposures of 1100 s
+(benchmarks/families.py, "thick", seed 1)."""
+ERROR_PX = 0.01
+"""Error per axis, detector pixels, by the square of `HitCentres.chi`: charge on the core can't be
+told from light."""
+
+
+@dataclass(frozen=True, eq=False)
+class Centres:
+    """Positions of N sources.
+
+    Attributes
+    ----------
+    x, y : (N,) float
+    error_px : (N,) float, per axis; NaN where no charge was left out
+    """
+
+    x: Floats
+    y: Floats
+    error_px: Floats
+
+
+def without_charge(
+    image: DrcImage,
+    background: Image,
+    noise: Floats,
+    labels: NDArray[np.int32],
+    properties: Properties,
+    at: tuple[Floats, Floats],
+) -> Centres:
+    """Return positions with those of stars that cosmic rays have hit moved to the stars.
+
+    Parameters
+    ----------
+    image : DrcImage
+    background : (ny, nx) e/s
+    noise : (N,) e/s of a pixel at each source
+    labels : (ny, nx) segments
+    properties : of the segments
+    at : (N,) x and (N,) y so far
+    """
+    centres = Centres(at[0].copy(), at[1].copy(), np.full(len(noise), np.nan))
+    x, y = at
+    core = _core_rates(image, background, x, y)
+    is_full = properties.peak > FULL_SHARE * image.meta.saturation_rate
+    with np.errstate(invalid="ignore"):
+        candidates = np.flatnonzero((core > CORE_SIGMA * noise) & ~is_full)
+    if not candidates.size:
+        return centres
+    rows = np.clip(np.rint(y[candidates]).astype(int), 0, image.shape[0] - 1)
+    columns = np.clip(np.rint(x[candidates]).astype(int), 0, image.shape[1] - 1)
+    exptime_s = image.exptime_map_s[rows, columns].astype(float)
+
+    def fits(which: Ints, profile: Profile) -> HitCentres:
+        rows = candidates[which]
+        return hit_centres(
+            (image.sci, background, image.valid, labels),
+            rows + 1,
+            x[rows],
+            y[rows],
+            noise[rows],
+            exptime_s[which],
+            window_px=WIDE_PX * image.detector_px,
+            profile=profile,
+        )
+
+    bright = np.argsort(-core[candidates], kind="stable")[:N_BRIGHT]
+    scale = image.detector_px
+    profiles = [Profile(fwhm * scale, alpha, scale) for fwhm in FWHMS_PX for alpha in ALPHAS]
+    best = max(profiles, key=lambda profile: _n_stars(fits(bright, profile)))
+    fit = fits(np.arange(len(candidates)), best)
+    with np.errstate(invalid="ignore"):
+        is_hit = (fit.n_hit > 0) & (fit.rest < MOST_REST) & (fit.charge < MOST_CHARGE)
+    rows = candidates[is_hit]
+    centres.x[rows], centres.y[rows] = fit.x[is_hit], fit.y[is_hit]
+    centres.error_px[rows] = ERROR_PX * image.detector_px * fit.chi[is_hit] ** 2
+    return centres
+
+
+def _core_rates(image: DrcImage, background: Image, x: Floats, y: Floats) -> Floats:
+    """Return the median of the pixels at each position above the sky, (N,) e/s."""
+    near = neighbourhood(image.shape, x, y, CORE_PX * image.detector_px)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.median(near.take(image.sci) - near.take(background), axis=1), float)
+
+
+def _n_stars(fits: HitCentres) -> float:
+    """Return how many sources a profile fits, each by the odds of its residuals."""
+    return float(np.exp(-0.5 * fits.chi[np.isfinite(fits.chi)] ** 2).sum())
