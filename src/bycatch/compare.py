@@ -86,7 +86,7 @@ class Comparison:
     offset_mas: tuple[float, float]
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers that tell most."""
+        """Return the most important numbers."""
         dmag = np.asarray(self.matches["dmag"])
         finite_dmag = dmag[np.isfinite(dmag)]
         n_a, n_b = (len(self.matches) + len(t) for t in (self.only_a, self.only_b))

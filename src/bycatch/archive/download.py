@@ -49,7 +49,7 @@ class WrongFile(Exception):
 
 
 Gate = Callable[[Mapping[str, str], bool], bool]
-"""Looks at the cards that have come, and whether these are all; tells whether it has decided.
+"""Looks at the cards that have come, and whether these are all; returns whether it has decided.
 Raises `Unwanted`."""
 
 
@@ -320,7 +320,7 @@ def fault_of(path: Path, product: Product, md5: str = "") -> str:
     if units[-1].stop != n_bytes:
         return f"{n_bytes - units[-1].stop} bytes follow its last extension"
     if product.n_bytes not in {None, n_bytes} and not units[0].number_of("NEXTEND"):
-        return f"{n_bytes} bytes came, {product.n_bytes} are listed, and no NEXTEND can tell"
+        return f"{n_bytes} bytes came, {product.n_bytes} are listed, and NEXTEND is missing"
     return _foreign(units[0], product)
 
 

@@ -158,7 +158,7 @@ class Fetching:
         """Return why a file is not wanted, by its header; '' if it is."""
         prime, instrument = (cards.get(name, "").upper() for name in ("PRIMESI", "INSTRUME"))
         if self.wanted.parallels and not prime:
-            return "its header does not tell the prime instrument"
+            return "its header does not name the prime instrument"
         if self.wanted.parallels and prime == instrument:
             return f"no parallel: {instrument} was prime"
         filters = {cards.get(name, "").upper() for name in ("FILTER1", "FILTER2")} - {""}

@@ -136,7 +136,7 @@ class Ledger:
             own.write()
 
     def discard(self, product: Product) -> bool:
-        """Remove an image that a fetch brought and that is unchanged; tell whether it was."""
+        """Remove an image that a fetch brought and that is unchanged; return whether it was."""
         own = self.field(product.field)
         if not (self.is_known(product) and own.entries[product.name].brought):
             return False

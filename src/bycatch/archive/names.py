@@ -30,7 +30,7 @@ def refusal(name: str, uri: str) -> str:
         return "not the name of a file of the archive"
     if not MAST_URI.fullmatch(uri) or ".." in uri or not uri.endswith(f"/{name}"):
         return f"its address is not one of the archive ({uri[:80]})"
-    return "" if field_of_name(name) else "its name tells no program and visit"
+    return "" if field_of_name(name) else "its name has no program and visit"
 
 
 def kind_of(name: str) -> str:
@@ -50,7 +50,7 @@ def reason_to_skip(name: str) -> str:
 
 
 def field_of_name(name: str) -> str:
-    """Return ``<program>_<visit>`` of a file's name; '' if it does not tell."""
+    """Return ``<program>_<visit>`` of a file's name; '' if it has none."""
     return field_of(stem_of(Path(name)), ())
 
 

@@ -1,4 +1,4 @@
-"""Which fields may overlap on the sky, as far as a listing tells."""
+"""Which fields may overlap on the sky, as far as a listing shows."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class Patience:
         self.n_tries = 0
 
     def again(self, problem: Problem, *, progress: bool = False) -> bool:
-        """Wait, and tell whether to try again; progress makes patience new."""
+        """Wait, and return whether to try again; progress resets the patience."""
         settings = self.web.settings
         self.n_tries = 0 if progress else self.n_tries + 1
         if not problem.passing or self.n_tries > settings.retries:

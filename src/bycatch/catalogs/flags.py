@@ -144,7 +144,7 @@ FLAGS: tuple[FlagMeaning, ...] = (
     ),
     FlagMeaning(
         Flag.PSF_OF_MODEL,
-        "too few stars tell the image's PSF: flux_psf rests on the published one",
+        "too few stars for the image's own PSF: flux_psf rests on the published one",
         "measure",
     ),
     FlagMeaning(

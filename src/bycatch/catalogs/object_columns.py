@@ -112,7 +112,7 @@ OBJECTS: tuple[Column, ...] = (
     Column("pmdec_err", "f8", "mas / yr", "stat.error;pos.pm;pos.eq.dec", "error of pmdec", True),
     Column(
         "parallax", "f8", "mas", "pos.parallax.trig",
-        "parallax; missing where the epochs can't tell it", nullable=True,
+        "parallax; missing where the epochs can't measure it", nullable=True,
     ),
     Column("parallax_err", "f8", "mas", "stat.error;pos.parallax.trig", "its error", True),
     Column(

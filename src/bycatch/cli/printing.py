@@ -53,7 +53,7 @@ COMPARED = {
     "scatter_mag": ("scatter of the magnitudes", ".3f"),
     "strange": ("pairs more than 5 widths off in magnitude", "d"),
 }
-"""Words and digits of what tells most of a comparison."""
+"""Words and digits of the main numbers of a comparison."""
 COMPARED_OBJECTS = {
     "objects_a": ("objects of A", "d"),
     "objects_b": ("objects of B", "d"),
@@ -272,7 +272,7 @@ def print_fetch(report: FetchReport) -> None:
         files_to_fetch = report.of(State.TO_FETCH, State.STARTED)
         say(f"{counts}; {in_mb(total_bytes(files_to_fetch))} MB to fetch; nothing was written")
         if files_to_fetch and (report.wanted.parallels or report.wanted.filters):
-            say("the headers of those to fetch will tell whether they are wanted")
+            say("the headers of those to fetch will show whether they are wanted")
     else:
         say(f"{counts}; {in_mb(report.n_bytes)} MB in {report.elapsed_s:.1f} s; in {report.data}")
 

@@ -127,7 +127,7 @@ class _Link:
     Attributes
     ----------
     client : of Dask
-    name : tells this engine from others that use the scheduler
+    name : distinguishes this engine from others that use the scheduler
     cluster, n_workers : the workers that were started here; None if others did
     is_users : whether the client was made by the user
     quiet : ends the silence of Dask's own log
@@ -292,7 +292,7 @@ class _Tasks:
                 yield self._answer(future)
 
     def cancel(self) -> bool:
-        """Ask for no more results; tell whether something is still being done."""
+        """Ask for no more results; return whether something is still being done."""
         n_left = len(self._running)
         if n_left and not self._link.is_ours:
             with suppress(Exception):  # the scheduler is gone; Dask has an error for each case

@@ -127,7 +127,7 @@ def serve(connection: Connection, prepare: Callable[[], object] | None, level: i
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent no longer listens
     except MemoryError:
-        os._exit(NO_MEMORY)  # what would tell it needs memory, too
+        os._exit(NO_MEMORY)  # a message would need memory, too
     except BaseException as err:  # noqa: BLE001, it is raised in the parent
         voice.say(Message.ERROR, Failure.of(err))
 

@@ -1,4 +1,4 @@
-"""Detector, filter, unit and zero point of an image; the cards that tell them are compared."""
+"""Detector, filter, unit and zero point of an image; the cards that state them are compared."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ LARGEST_BITS = 1 << 32
 def context_counts(
     hdu: Any | None, path: Path, meta: ImageMeta, shape: tuple[int, ...]
 ) -> NDArray[np.int16] | str:
-    """Return exposures per pixel from the context image, or why it does not tell them."""
+    """Return exposures per pixel from the context image, or why it lacks them."""
     if hdu is None:
         return NO_CONTEXT
     return exposures_of(data_of(hdu, path), path, meta, shape)
@@ -39,7 +39,7 @@ def exposures_of(
 def usable_context(
     ctx: NDArray[Any], path: Path, meta: ImageMeta, shape: tuple[int, ...]
 ) -> NDArray[np.integer] | str:
-    """Return a context image as integers, or why it does not tell the exposures.
+    """Return a context image as integers, or why it lacks the exposures.
 
     Raises
     ------

@@ -118,7 +118,7 @@ class DrcImage:
         return self.meta.detector_px(self.scale_arcsec)
 
     def facts(self) -> dict[str, Any]:
-        """Return what a look at the image should tell, in words, from a sample of its pixels."""
+        """Return remarks on the image, in words, from a sample of its pixels."""
         ny, nx = self.shape
         step = max(1, max(ny, nx) // SAMPLED_SIDE)
         seconds, n_exp = self.exptime_map_s[::step, ::step], self.n_exp[::step, ::step]

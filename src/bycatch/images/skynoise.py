@@ -17,7 +17,7 @@ from bycatch.kernels.smoothing import noise_correlation
 BLOCK_PX, BLOCKS_PER_SIDE = 24, 12
 """The sample: up to 144 blocks evenly over the image, 83,000 pixels."""
 LEAST_BLOCKS = 9
-"""Fewer blocks of valid pixels tell nothing."""
+"""Fewer blocks of valid pixels are not enough."""
 MOSTLY_VALID = 0.8
 """Share of valid pixels in blocks of an image that has holes everywhere."""
 LARGEST_VALUE = 1e30
@@ -32,7 +32,7 @@ MAX_TAIL = 2.3
 """80th percentile over median of differences: 1.9 for Gaussian noise (real images: 1.88 to 1.96),
 2 to 4 where stars make them."""
 SKY_RATES = (0.01, 0.05, 0.3)
-"""Least, typical and largest sky, e/s per WFC pixel, where the file does not tell it (facts of the
+"""Least, typical and largest sky, e/s per WFC pixel, if the file does not state it (facts of the
 ACS Instrument Handbook: 0.02 to 0.17 in the broad bands)."""
 
 

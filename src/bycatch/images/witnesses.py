@@ -1,6 +1,6 @@
 """Exposure time and unit of an image: what headers, weights and the noise of the pixels say.
 
-The scatter of the sky tells an exposure time to a factor of two, and rates from counts with
+The scatter of the sky gives an exposure time to a factor of two, and rates from counts with
 certainty.  Where the headers disagree, what the pixels support is used, with a note; where
 they agree and the pixels do not allow it, the exposure time is estimated from the scatter.
 """
@@ -89,7 +89,7 @@ def settle(
     meta : from the headers alone
     headers, settings : what the file and the user say
     planes : SCI in the unit of the file, WHT, and exposures per pixel (or why unknown)
-    wcs : tells the pixel scale
+    wcs : gives the pixel scale
 
     Returns
     -------
@@ -128,7 +128,7 @@ def settle(
 
 @dataclass(frozen=True, eq=False)
 class Witnesses:
-    """All that tells exposure time and unit of one image."""
+    """All evidence of the exposure time and unit of one image."""
 
     meta: ImageMeta
     headers: Headers
@@ -264,7 +264,7 @@ class Witnesses:
         return float(np.median(seconds[counts >= self.meta.n_exposures]))
 
     def _weight_claim(self, verdicts: Sequence[Verdict]) -> TimeClaim | None:
-        """Return the time that the weights tell, where they are asked for it."""
+        """Return the exposure time of the weights, if they are to be used."""
         seconds = self._weight_seconds()
         if seconds is None:
             return None

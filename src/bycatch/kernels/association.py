@@ -229,7 +229,7 @@ def _evidence_with(rows: _Rows, following: Ints, group: int, without: int, extra
 
 @compiled
 def _joins(rows: _Rows, state: _State, i: int, j: int) -> bool:
-    """Join the groups of two detections if that gains; tell whether it did."""
+    """Join the groups of two detections if that gains; return whether it did."""
     image = rows[4]
     group, head, following, free, score = state
     a, b = group[i], group[j]
@@ -271,7 +271,7 @@ def _moves(rows: _Rows, state: _State, i: int, j: int) -> bool:
 
 @compiled
 def _leaves(rows: _Rows, state: _State, i: int) -> bool:
-    """Give detection i a group of its own if that gains; tell whether it did."""
+    """Give detection i a group of its own if that gains; return whether it did."""
     group, head, following, free, score = state
     a = group[i]
     if following[head[a]] < 0:

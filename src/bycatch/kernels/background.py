@@ -27,7 +27,7 @@ MAX_ITERATIONS = 10
 MOST_BINS, LEAST_BINS, BIN_PIXELS = 1024, 64, 2
 """Bins of a box: one for so many of its pixels, within limits."""
 MOST_SAMPLES, SAMPLE_PIXELS = 63, 16
-"""Samples that tell where the bins lie: one for so many pixels, to a limit."""
+"""Samples that place the bins: one for so many pixels, to a limit."""
 NARROW_PX = 32
 N_NEIGHBOURS = 10
 NO_BOX = "no box has enough pixels for its statistics"

@@ -1,4 +1,4 @@
-"""What the pixels of small cells tell: at one depth, clipped; and the reach of segments."""
+"""Statistics of small cells: at one depth, clipped; and the reach of segments."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def distortion(
     middle_arcsec: Floats,
     normals: Floats,
 ) -> Distortion:
-    """Return what the residuals of a linear fit tell of a distortion.
+    """Return the evidence for a distortion in the residuals of a linear fit.
 
     Parameters
     ----------

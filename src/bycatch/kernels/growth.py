@@ -35,7 +35,7 @@ def half_flux_radius(pixels: Image, x: float, y: float, half: float, longest: fl
 
     Notes
     -----
-    Whole pixels tell about where the curve of growth crosses half the flux.  Where it does not
+    Whole pixels show roughly where the curve of growth crosses half the flux.  Where it does not
     cross there, the largest radius shrinks until the curve crosses below it, as in photutils'
     ``fluxfrac_radius``.
     """

@@ -234,7 +234,7 @@ def _counts(images: Images, row: int, column: int, label: int) -> bool:
 
 @compiled
 def _without_others(images: Images, row: int, column: int, label: int, x: float, y: float) -> float:
-    """Return what a pixel of another segment would hold without it; NaN where nothing tells.
+    """Return what a pixel of another segment would hold without it; NaN if unknown.
 
     A source is as bright on the other side.  If that is of another segment, too, the fainter of
     the two pixels is the better guess (as for the templates of SDSS' deblender): so a galaxy that

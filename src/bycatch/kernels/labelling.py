@@ -210,7 +210,7 @@ def _append_runs(above: NDArray[np.uint8], row: int, runs: Runs, n_runs: int) ->
     nx, x = above.size, 0
     while x < nx:
         if not above[x]:
-            # Most stretches hold nothing, which a sum tells fast.
+            # Most stretches hold nothing, which a sum shows fast.
             if x + STRETCH <= nx and count(above[x : x + STRETCH]) == 0:
                 x += STRETCH
                 continue

@@ -14,7 +14,7 @@ from bycatch.kernels.neighbourhood import plane
 Values = NDArray[np.floating[Any]]
 
 SAMPLE = 20_000
-"""Numbers that tell about where the sought one lies."""
+"""Numbers that bracket the sought one."""
 LEAST_SAMPLE = 1000
 CHUNK = 1024
 """Numbers that are worked on at once."""

@@ -31,7 +31,7 @@ class Kinds(NamedTuple):
 def kinds(
     residual: Floats, covariance: Floats, shift: Floats, wide: Floats, share: Floats
 ) -> Kinds:
-    """Return what each vector tells of its kind.
+    """Return the evidence of each vector for its kind.
 
     Parameters
     ----------

@@ -125,7 +125,7 @@ def _north_up(
         lacks = _fill(images, x[k], y[k], own[k], sky[k], (column0, row0), cutout, kind)
         if lacks:
             # The pixel nearest to the place opposite will do for splines to be laid through all;
-            # they then tell what is at the place itself.
+            # they then give the value at the place itself.
             splines = cutout.copy()
             _to_splines(splines)
             _fill_from(splines, kind, x[k] - column0, y[k] - row0, cutout)
@@ -156,7 +156,7 @@ def _fill(
     cutout: Floats,
     kind: NDArray[np.uint8],
 ) -> bool:
-    """Fill in the pixels that count, and others from opposite; tell if there are others."""
+    """Fill in the pixels that count, and others from opposite; return whether there are others."""
     sci, good, labels = images
     column0, row0 = corner
     ny, nx = sci.shape
@@ -211,7 +211,7 @@ def _around(cutout: Floats, kind: NDArray[np.uint8], j: int, i: int) -> float:
 def _fill_from(
     splines: Floats, kind: NDArray[np.uint8], x: float, y: float, pixels: Floats
 ) -> None:
-    """Fill in what is opposite of the pixels that do not count, as splines tell it."""
+    """Fill in what is opposite of the pixels that do not count, from splines."""
     height, width = pixels.shape
     for j in range(height):
         cy = 2.0 * y - j

@@ -9,7 +9,7 @@ from bycatch.arrays import Floats, Image
 from bycatch.kernels.background import Surface, filled, surface_through
 
 LEAST_DIFFERENCES = 30
-"""Fewer do not tell a scatter to a quarter."""
+"""Fewer do not measure a scatter to a quarter."""
 
 
 def at_cells(image: Image, cell_px: int) -> Image:

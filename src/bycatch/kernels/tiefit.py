@@ -100,7 +100,7 @@ def fitted_frames(data: Observations, n_terms: int, prior_variance: Floats) -> F
     prior = np.zeros(design.shape[2], dtype=np.float64)
     prior[:n_terms] = 1.0 / prior_variance
     trust = np.ones(len(data.obj))
-    # Few pairs can't tell outliers from errors: start from the middle, not from the mean.
+    # Few pairs can't distinguish outliers from errors: start from the middle, not from the mean.
     for _ in range(N_ROUNDS):
         weights = np.asarray(trust[:, np.newaxis] / data.variance, dtype=np.float64)
         normal, right = np.diag(prior), np.zeros(len(prior))

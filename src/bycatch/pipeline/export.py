@@ -168,8 +168,8 @@ def _regions(table: Table) -> str:
 def ds9_regions(table: Table) -> str:
     """Return the rows of a table as ds9 regions: on the sky where it has positions there.
 
-    Colours tell cosmic rays, flagged, extended and point sources; the text is the row's id.  Pixel
-    positions of ds9 count from 1.
+    Colours distinguish cosmic rays, flagged, extended and point sources; the text is the row's id.
+    Pixel positions of ds9 count from 1.
     """
     sky = "RA_GAIA_WCS" in table.colnames
     x, y = ("RA_GAIA_WCS", "DEC_GAIA_WCS") if sky else _pixel_names(table)

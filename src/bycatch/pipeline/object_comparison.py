@@ -21,7 +21,7 @@ from bycatch.tangent import direction, tangent_mas, unit_vectors
 REAL = 0.5
 """p_real of objects that count as real."""
 LEAST_SNR = 5.0
-"""Of objects whose magnitudes tell an offset."""
+"""Of objects whose magnitudes give an offset."""
 DESCRIPTIONS = {
     "dra_mas": "right ascension times cos(Dec), second minus first",
     "ddec_mas": "declination, second minus first",
@@ -55,7 +55,7 @@ class ObjectComparison:
     n_b: int
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers that tell most."""
+        """Return the most important numbers."""
         offsets = np.concatenate([self.matches["dra_mas"], self.matches["ddec_mas"]])
         kinds_a, kinds_b = (np.asarray(t["kind"]) for t in (self.only_a, self.only_b))
         real_a = floats(self.only_a, "p_real") >= REAL

@@ -124,7 +124,7 @@ class Products:
         fits.HDUList(hdus).writeto(self.batch.partial(self.paths.mask))
 
     def depth(self, depth: Depth, sky: Table) -> None:
-        """Write the depth of the image, block by block, and the blank places that tell it."""
+        """Write the depth of the image, block by block, and the blank places that it rests on."""
         from astropy.io import fits
 
         if self.is_survey:

@@ -50,7 +50,7 @@ class ImagePaths:
 
     @property
     def depth(self) -> Path:
-        """How deep the image is, block by block, and the blank places that tell so."""
+        """How deep the image is, block by block, and the blank places that it rests on."""
         return self.product("depth", ".fits")
 
     @property

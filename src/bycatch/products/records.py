@@ -15,7 +15,7 @@ from bycatch.system.disk import Proof, is_whole, proof_of
 
 @dataclass
 class StageRecord:
-    """A finished step: the key that tells whether it is stale, and what it gave."""
+    """A finished step: the key that shows whether it is stale, and its results."""
 
     key: str
     outputs: dict[str, Proof | None]

@@ -326,7 +326,7 @@ def _reach(image: ReportedImage) -> tuple[Cell, list[str]]:
 
 
 def _points(image: ReportedImage) -> tuple[Cell, list[str]]:
-    """Return how many stars tell where points are, and a remark where too few do."""
+    """Return how many stars define the locus of points, and a remark if they are too few."""
     n_stars = image.number("measure", "locus_n_stars")
     psf, remarks = _psf(image)
     if image.number("measure", "locus_origin") != "published curve":

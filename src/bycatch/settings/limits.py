@@ -13,7 +13,7 @@ MOST_RADIUS_PX = 500
 """Radius of an aperture or annulus: 25 arcsec. The time goes with its square, times all sources."""
 MOST_SIGMA = 1000
 LEAST_CLIP_SIGMA = 1.5
-"""A narrower clipping leaves no pixel to tell a level from."""
+"""A narrower clipping leaves no pixel for a level."""
 MOST_MAS = 10_000
 """Errors, motions and matching radii: the fastest star moves 10 arcsec in a year."""
 MOST_MAG = 50

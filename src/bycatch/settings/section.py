@@ -49,7 +49,7 @@ class Section(BaseModel):
     """Settings that change how the products are made, not the products."""
 
     def digest(self) -> str:
-        """Return a short hash of all values that matter, to tell whether a product is stale."""
+        """Return a short hash of all values that matter: it shows whether a product is stale."""
         values = self.model_dump(mode="json", exclude=set(self.NOT_IN_DIGEST))
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

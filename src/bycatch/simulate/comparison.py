@@ -144,7 +144,7 @@ def compare(
         MATCH_PX,
     )
     match[mine] = np.flatnonzero(visible)[theirs]
-    # Extended objects and their pieces are real, too: the noiseless image tells.
+    # Extended objects and their pieces are real, too, by the noiseless image.
     is_real = (match >= 0) | (_near_max(light / np.maximum(noise, 1e-9), x, y, 1.0) > 1.0)
     ray = files.cosmic_rays
     detectable = detectable_objects(truth, light, noise, has_data, settings, n_exposures)

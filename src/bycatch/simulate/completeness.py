@@ -28,7 +28,7 @@ from bycatch.simulate.trial import aperture_of, psf_of, trial
 
 @dataclass(frozen=True, eq=False)
 class InjectionResult:
-    """What artificial sources tell about an image.
+    """What artificial sources show of an image.
 
     Attributes
     ----------

@@ -4,7 +4,7 @@ It is a sum of Gaussians fitted to the pixels of the stars at their sub-pixel
 positions, so it holds what focus, detector and drizzling did.  Beyond 10 px,
 where a star is lost in the sky, it follows the published encircled energy, to
 which it is normalised.  The PSF of a drizzled single exposure varies with the
-sub-pixel phase of drizzling from place to place; the widths of the stars tell by
+sub-pixel phase of drizzling from place to place; the widths of the stars show by
 how much, but not the tie of width, noise and place.
 """
 
@@ -25,7 +25,7 @@ from bycatch.images.drc import DrcImage
 from bycatch.simulate.psf import BOX_VARIANCE, Mixture
 
 FIT_RADIUS_PX = 10
-"""A star's pixels tell the PSF out to here, the published encircled energy from here on."""
+"""A star's pixels give the PSF out to here, the published encircled energy from here on."""
 CENTRE_RADIUS_PX = 4.0
 """A star's own flux, place and width come from within this."""
 ISOLATION_PX, ISOLATION_SHARE = 12.0, 0.05

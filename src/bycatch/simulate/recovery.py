@@ -1,4 +1,4 @@
-"""What artificial sources tell: which were recovered, completeness, limits, and false detections.
+"""Results of artificial sources: which were recovered, completeness, limits, and false detections.
 
 An artificial source is *found* if the detection on the changed image has
 something at its place, with the brightness that is expected there, that was

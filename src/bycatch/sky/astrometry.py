@@ -20,7 +20,7 @@ from bycatch.sky.gaia import ReferenceStars
 from bycatch.tangent import tangent_mas
 
 N_SHIFTS = 12
-"""Shifted copies of the stars that tell how many matches are chance."""
+"""Shifted copies of the stars, for the number of chance matches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class FrameError:
     extra : VarianceMap or None
         What is added, in the same plane: distortion that no affine map holds.
     centroid_floor_mas : error per axis of the centroids of the image's brightest stars, which is
-        each star's own; NaN where nothing tells of it
+        each star's own; NaN if not measured
     """
 
     ra_deg: float
@@ -267,7 +267,7 @@ def wcs_header(wcs: WCS) -> fits.Header:
 
 
 CENTROID_FLOOR_PX = 0.03
-"""Error of the centroid of the brightest stars where images do not tell: phase of the pixels, and
+"""Error of the centroid of the brightest stars if images do not show it: phase of the pixels, and
 a PSF whose lopsidedness varies over the field."""
 MIN_SIZE_PX = 1.0
 

@@ -263,7 +263,7 @@ class _Asking:
         return table, False
 
     def counted(self, circle: Circle, band: tuple[float, float] | None) -> int | None:
-        """Return how many rows a service says there are; None if it can't tell."""
+        """Return how many rows a service says there are; None if it doesn't know."""
         try:
             table, _ = self.answer(self.query(circle, band, count=True))
             return int(table[0][0]) if len(table) == 1 else None

@@ -1,6 +1,6 @@
 """Cosmic rays: LAcosmic on the drizzled image, and a test of what it finds against the PSF.
 
-LAcosmic (van Dokkum 2001, PASP 113, 1420) tells a cosmic ray from a star by the
+LAcosmic (van Dokkum 2001, PASP 113, 1420) distinguishes a cosmic ray from a star by the
 ratio of the Laplacian to the fine structure (``objlim``).  On a drizzled image
 that ratio fails: drizzling spreads a track by its sub-pixel phase, which varies
 over the frame, so that tracks and the undersampled cores of stars have the same
@@ -44,7 +44,7 @@ PAD_PX = 8
 """LAcosmic leaves the outermost pixels alone (its medians reach 4 px)."""
 WINDOW_SIGMA_PX = 1.2
 """Gaussian weight of the moments, in detector pixels.  Wider ones let neighbours in, narrower
-ones tell less."""
+ones show less."""
 RING_PX = (3.5, 5.5)
 """Radii of the ring whose median is a candidate's background, in detector pixels."""
 EDGE_PX = 2.3

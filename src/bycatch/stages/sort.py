@@ -58,7 +58,7 @@ class ImageFacts:
     filter, rootname : of the headers
     is_cte_corrected : of its exposures
     exposures : their names, each once
-    times : exposure time in seconds, first and last MJD, as text: tells copies
+    times : exposure time in seconds, first and last MJD, as text: identifies copies
     """
 
     root: str
@@ -103,7 +103,7 @@ class Candidate:
     facts: ImageFacts | None
     problem: str = ""
     content: str = ""
-    """Checksum of the file, where another one has the same name; tells true copies."""
+    """Checksum of the file, if another one has the same name; identifies true copies."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ NO_FIELD = "neither name nor header gives program and visit"
 
 
 def field_of(stem: str, exposures: Iterable[str], rootname: str = "") -> str:
-    """Return ``<program>_<visit>`` from name, ROOTNAME or exposures; '' if none tells.
+    """Return ``<program>_<visit>`` from name, ROOTNAME or exposures; '' if none has it.
 
     Parameters
     ----------
@@ -354,7 +354,7 @@ def place_key(field: str, filter_name: str, stem: str) -> tuple[str, str, str]:
 
 
 def shortened(stem: str) -> str:
-    """Return a stem that leaves room for the names of products; a digest tells long ones apart.
+    """Return a stem that leaves room for the names of products; a digest distinguishes long ones.
 
     Parameters
     ----------

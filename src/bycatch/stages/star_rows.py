@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NOT_OF_PSF = (
     Flag.SATURATED | Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.HOT_PIXEL | Flag.LIKELY_COSMIC_RAY
 )
-"""Sources with such a flag do not tell the PSF."""
+"""Sources with such a flag are not used for the PSF."""
 
 
 def fit_stars(
@@ -179,7 +179,7 @@ def with_places(sources: Table, fits: PsfResult) -> Table:
 
 
 def pixels_with(pixels: Pixels, fits: PsfResult | None) -> Pixels:
-    """Return what is known of the pixels with what the fits tell, if there are any.
+    """Return what is known of the pixels with the results of the fits, if there are any.
 
     Parameters
     ----------

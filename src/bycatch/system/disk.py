@@ -141,7 +141,7 @@ def checksum(path: Path) -> str:
 
 @dataclass
 class Proof:
-    """What tells a file that we made from an empty, cut, changed or foreign one.
+    """What distinguishes a file that we made from an empty, cut, changed or foreign one.
 
     Attributes
     ----------

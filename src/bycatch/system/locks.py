@@ -406,7 +406,7 @@ def _is_linked(draft: Path, path: Path) -> bool:
 
 
 def _is_removed(path: Path, sight: _Sight) -> bool:
-    """Remove a stale lock; tell whether what was there was still that one, untouched."""
+    """Remove a stale lock; return whether it was still the same one, untouched."""
     aside = _beside(path, "old")
     try:
         path.rename(aside)

@@ -57,7 +57,7 @@ class Residual:
     Attributes
     ----------
     fit : the linear fit
-    field : the offsets that the stars tell
+    field : the offsets of the stars
     move : what is added, in the plane: the part of the offsets that a WCS can hold
     size_mas, length_arcsec : of the distortion, 0 and NaN where there is no evidence of one
     left_out : (N, 2) object minus star for each pair in a fit without it, mas; None where the

@@ -2,7 +2,7 @@
 
 No number of photons takes away the phase of the pixels, nor a PSF whose lopsidedness varies over
 the field and from filter to filter: 0.01 px in stacks of the published PSF, 0.05 in blue exposures
-of real optics.  Stars that two images see tell it, when linear frames and photons are taken off.
+of real optics.  Stars in two images show it, once linear frames and photon noise are removed.
 Only Gaia's stars show what all images of a visit share, such as a PSF that is lopsided in all of
 them alike.
 """
@@ -20,7 +20,7 @@ from bycatch.stages.align.plane import View
 from bycatch.stages.align.relative import SAME_EPOCH_DAYS, Group, typical
 
 BRIGHT_PX = 0.02
-"""Stars whose photons tell the centroid this well tell the floor: `detect` centres them alike."""
+"""Stars whose photon noise leaves this error measure the floor: `detect` centres them alike."""
 LEAST_STARS = 5
 """Of two images, or of one and Gaia."""
 PRIOR_VALUES = 3.0
@@ -153,7 +153,7 @@ def _photons_mas2(view: View) -> Floats:
 
 
 def _bright(view: View) -> Ints:
-    """Return the detections that tell the floor."""
+    """Return the detections that measure the floor."""
     good = view.starlike & ~view.is_measured
     return np.flatnonzero(good & (_photons_mas2(view) < (BRIGHT_PX * _scale_mas(view)) ** 2))
 

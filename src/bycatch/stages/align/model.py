@@ -128,7 +128,7 @@ class AlignResult:
     astrom_err_mas : error of the frame per axis, typical over the image
     frame_error : the same at any position
     distortion_mas, distortion_arcsec : rms size per axis and correlation length of what linear
-        frames leave; 0 and NaN where nothing tells of it
+        frames leave; 0 and NaN if not measured
     release, epoch : of the reference stars ('' without); epoch of the image, Julian year
     matches : one row per Gaia star: ``source`` (row of the detections), ``source_id``, ``gaia_g``,
         ``dra_mas``, ``ddec_mas`` (detection minus star), ``dra_loo_mas``, ``ddec_loo_mas`` (with

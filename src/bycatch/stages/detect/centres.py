@@ -22,7 +22,7 @@ WIDE_PX = 1.6
 """Sigma of the window, detector pixels: 0.013 px are left of the 0.02, at 1.3 px 0.017; wider ones
 gain little and see more of the neighbours."""
 BRIGHT_PX = 0.02
-"""The wide window is for sources whose photons tell the centroid this well (S/N of about 50)."""
+"""The wide window is for sources whose photon noise leaves this error (S/N of about 50)."""
 _MOST_MOVE_PX = 0.3
 
 

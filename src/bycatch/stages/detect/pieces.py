@@ -4,7 +4,7 @@ Many levels and a low contrast find faint stars beside bright ones, and cut gala
 or knots make peaks on them.  A peak that hardly stands out from the pass to a brighter
 neighbour, and lies within its light, is no source: the two are joined (as the cleaning of
 SExtractor does by another test).  One that stands out may be a knot or a star in
-front; nothing in one image tells, so it keeps its row, which says whose piece it may be.
+front; one image can't decide, so it keeps its row, which says whose piece it may be.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Pieces:
 def joined(
     image: DrcImage, segments_apart: Segments, noise: Image, least_prominence: float
 ) -> Pieces:
-    """Join pieces that do not stand out, and tell which others may be pieces.
+    """Join pieces that do not stand out, and find others that may be pieces.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ def _noise_of(
 ) -> tuple[float, float]:
     """Return the median noise of a sky pixel, and that of the smoothed image in units of it.
 
-    From blocks on a grid: the noise of drizzled pixels is correlated, so the kernel does not tell.
+    From blocks on a grid: the noise of drizzled pixels is correlated, so the kernel is not enough.
     """
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
     ny, nx = image.shape

@@ -2,7 +2,7 @@
 
 A full core has no centroid: what is above the full well runs up and down the column.  The wings
 do (`kernels.wings`).  They need not be centred on the core, as the telescope has coma and charge
-lags in the readout: stars of the image that are not saturated, with their cores cut out, tell by
+lags in the readout: stars of the image that are not saturated, with their cores cut out, show by
 how much the two differ.
 """
 
@@ -33,7 +33,7 @@ SCATTER_PX = 0.03
 """Scatter of wings against cores among the stars of an image, for reasons of sub-pixel phase and
 noise that is correlated (simulated visits: 0.02 to 0.05)."""
 OFFSET_PX = 0.1
-"""By how much all wings of an image may be off from their cores, per axis, until its stars tell
+"""By how much all wings of an image may be off from their cores, per axis, until its stars show it
 (TinyTim's PSFs of ACS/WFC: 0.02 to 0.12 px beyond 1.5 px)."""
 
 HOLE_PX = 2.5
@@ -178,7 +178,7 @@ def _offset(
     good &= (fits.light < LIGHT_SHARE * peak[brightest]) & (fits.err_px < MOST_ERROR_PX * native_px)
     apart = np.stack([fits.x - x, fits.y - y])[:, good]
     variance = fits.err_px[good] ** 2 + (SCATTER_PX * native_px) ** 2
-    # One that is farther off than wings ever are is a galaxy or a cosmic ray; then the others tell.
+    # One farther off than wings ever are is a galaxy or a cosmic ray; then the others decide.
     prior_variance = (OFFSET_PX * native_px) ** 2
     is_inlier = np.abs(apart).max(axis=0, initial=0.0) < CLIP_SIGMA * np.sqrt(
         variance + prior_variance

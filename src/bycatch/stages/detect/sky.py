@@ -31,7 +31,7 @@ OVERSUBTRACTED_SIGMA = 0.4
 """A cell whose sky lies so far below the background of the boxes, in units of the noise of a pixel,
 is no chance: its own noise is below 0.1, and nothing in the sky is negative."""
 WINDOW_CELLS, LEAST_CELLS = 21, 15
-"""So many of them in a square of so many tell of light that boxes can't follow: none to 9 on the
+"""So many of them in a square of so many show light that boxes can't follow: none to 9 on the
 ordinary fields of benchmarks/families.py, 24 and more with nebulae, large galaxies and crowds."""
 LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS = 2, 4, 3
 WHITE = 0.2

@@ -4,7 +4,7 @@ The logarithms of a star's corrected fluxes, less that in the reference aperture
 what the published curve lacks.  They have a prior (see `bycatch.stages.finalize.prior`) with focus
 and smear as free terms, and each good star of the image adds what it knows: its noise ring by
 ring, and a scatter between stars that is fitted along.  A star may have other light in its
-apertures, of a neighbour or a cosmic ray, or be no star: a mixture tells how probable that is, and
+apertures, of a neighbour or a cosmic ray, or be no star: a mixture gives the probability, and
 such stars lose their say.  The result goes smoothly from the published curve without stars to the
 stars' own with many.
 
@@ -30,7 +30,7 @@ FIELD_SIGMA = 0.5
 FIELD_TERMS = (0, 2, 5)
 """Constant, tilted, tilted and bent."""
 MOST_STARS = 120
-"""The brightest stars tell as much as is needed."""
+"""The brightest stars are enough."""
 MIN_EVIDENCE = 2.0
 """A field with more terms must be more probable by this, as a logarithm."""
 

@@ -1,4 +1,4 @@
-"""Do a star's fluxes agree in every aperture?  The image's own stars tell.
+"""Do a star's fluxes agree in every aperture?  Tested with the image's own stars.
 
 The published encircled energy is that of sharp, well-focused, undrizzled
 images.  The telescope's focus changes with every orbit, and drizzling and
@@ -55,7 +55,7 @@ class Closure:
 
     ``deviation`` is the median ratio less 1, with the published correction, and
     ``remaining`` that with the correction in use; NaN with fewer than 5 stars,
-    which tell nothing.  ``error`` is that of ``remaining``, ``scatter`` that
+    which show nothing.  ``error`` is that of ``remaining``, ``scatter`` that
     between the stars which noise does not explain.
     """
 

@@ -17,7 +17,7 @@ from bycatch.photcal import MAG_PER_FRACTION
 
 MIN_SNR = 50.0
 MOST_CROWDING = 0.03
-"""Light of neighbours, in the core and in the aperture, of stars that tell the scale."""
+"""Light of neighbours, in the core and in the aperture, of stars that give the scale."""
 PRIOR_SIGMA = 0.02
 """By which the scale may be off: the PSF has the published light within 0.5 arcsec already."""
 MAD_TO_SIGMA = 1.4826
@@ -36,7 +36,7 @@ class PsfScale:
     ----------
     factor, error : and its 1-sigma error
     scatter : of stars about it, beyond their noise, as a share
-    n_stars : that tell it; without any it is 1
+    n_stars : that give it; without any it is 1
     """
 
     factor: float

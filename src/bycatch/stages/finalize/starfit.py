@@ -127,7 +127,7 @@ def _scatter(
     before : (K,) the scatter before
     """
     noise = np.diagonal(stars.noise, axis1=1, axis2=2)
-    # A star whose noise is larger than the scatter tells little of it.
+    # A star whose noise is larger than the scatter says little about it.
     trust = clean[:, None] * (before**2 / (before**2 + noise)) ** 2
     excess = (trust * (residual**2 - noise)).sum(axis=0)
     square = (SCATTER_STARS * usual**2 + excess) / (SCATTER_STARS + trust.sum(axis=0))

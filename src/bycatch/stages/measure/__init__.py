@@ -302,7 +302,7 @@ def _p_cr(
 
 
 def _defects(image: DrcImage, phot: Photometry, chips: tuple[ChipQuality, ...]) -> Defects:
-    """Return what the image shows, and what the data quality of its exposures tells."""
+    """Return what the image shows, and the data quality of its exposures."""
     of_image = defects(
         image,
         phot.x,

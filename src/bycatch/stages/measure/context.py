@@ -36,9 +36,9 @@ class Targets:
         NaN: what is expected of a centroid
     may_be_piece : (N,) bool, within the light of a larger source that they were deblended from
     neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s, as fits
-        of the PSF tell; 0 where none do
+        of the PSF; 0 where there is none
     sky_rate : (N,) sky beneath all stars, e/s per pixel, likewise; NaN: that of the annulus
-    is_wide : (N,) bool, wider than the PSF, as fits of it tell: apertures and shapes are those of
+    is_wide : (N,) bool, wider than the PSF by its fits: apertures and shapes are those of
         the image without `Pixels.star_light`
     hit_err_px : (N,) float, what charge that `detect` left out adds to the error of a centroid;
         NaN: nothing

@@ -36,7 +36,7 @@ from bycatch.stages.measure.remains import Remains, remains
 
 LIKELY = 0.7
 """Sources with a higher ``p_cr`` are left out of the clean catalog: the least at which about 1 %
-of the stars of the training family are lost where neither exposures nor other images tell
+of the stars of the training family are lost where neither exposures nor other images help
 (``benchmarks/cosmic_rays.py`` says how pure that leaves the catalog)."""
 WINDOW_PX, RING_PX, SEARCH_PX = 1.2, (3.5, 5.5), 1.5
 """Of the moments, as in the cosmic-ray mask; and how far the peak may lie from the position;
@@ -46,7 +46,7 @@ STAR_FWHM_PX, STAR_BOX_SHARE = 2.2, 0.48
 DEFAULT_WEIGHT = 3.0
 """Number of stars whose median counts as much as the default."""
 STAR_SNR = 15.0
-"""Stars brighter than that tell how sharp stars are."""
+"""Stars brighter than that show how sharp stars are."""
 MASK_SHARE_OF_STARS = 0.1
 """Those with a larger share of their light on the mask do not."""
 USUAL_CHANCE = 0.01
@@ -118,7 +118,7 @@ def evidence(
     is_saturated: Bools | None = None,
     chips: Sequence[ChipQuality] = (),
 ) -> Evidence:
-    """Gather what tells cosmic rays and hot pixels from light.
+    """Gather the evidence for cosmic rays and hot pixels against light.
 
     Parameters
     ----------
@@ -397,8 +397,8 @@ def probability(clues: Evidence) -> Floats:
 def _with_shares(ratio: Floats, snr: Floats, prior: float, weight: float) -> Floats:
     """Return probabilities from log likelihood ratios, with the shares that they imply.
 
-    The share changes smoothly with the signal-to-noise ratio; where few sources tell it, it is that
-    of the whole image, and of few sources in all the prior.
+    The share changes smoothly with the signal-to-noise ratio.  With few sources there it is that of
+    the whole image, with few sources in all the prior.
     """
     place = np.log10(np.clip(snr, 1.0, MOST_SNR)) / BIN_DEX
     low = np.minimum(np.floor(place), np.floor(np.log10(MOST_SNR) / BIN_DEX) - 1).astype(np.int64)

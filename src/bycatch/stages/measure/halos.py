@@ -301,7 +301,7 @@ def spike_angles(image: DrcImage, stars: BrightStars) -> Floats:
     axes meet at 85 degrees: V2 and V3 within a degree.  Where the header has no
     PA_V3, a WCS that is not north-up is taken for the detector's orientation
     (ACS/WFC: V3 is 2.2 degrees from the y axis).  The image's own bright stars
-    refine each direction, or tell it where nothing else does.
+    refine each direction, or give it where nothing else does.
 
     Parameters
     ----------
@@ -328,7 +328,7 @@ def spike_angles(image: DrcImage, stars: BrightStars) -> Floats:
 
 
 def expected_spike_angle(wcs: WCS, pa_v3_deg: float) -> float | None:
-    """Return the direction of one spike in the image, degrees; None if nothing tells it.
+    """Return the direction of one spike in the image, degrees; None if unknown.
 
     Parameters
     ----------

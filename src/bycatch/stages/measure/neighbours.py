@@ -140,7 +140,7 @@ def blends(
         The aperture of ``net_rate`` (small: neighbours weigh little there), and the one that is
         asked about.
     detector_px : float
-        Side of a detector pixel, pixels: it tells how wide stars are.
+        Side of a detector pixel, pixels: the width of stars scales with it.
 
     Notes
     -----

@@ -24,7 +24,7 @@ EXPOSURE_RADIUS_PX = 2.0
 EXPTIME_RADIUS_PX = 4.0
 """Its effective exposure time is the mean within this radius, and the least number that there."""
 CENTROID_RADIUS_PX = 4.0
-"""The flux in the aperture nearest to this one tells the error of a centroid.  These three are
+"""The flux in the aperture nearest to this one gives the error of a centroid.  These three are
 detector pixels."""
 
 
@@ -162,7 +162,7 @@ def position_errors_px(
 ) -> Floats:
     """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive.
 
-    ``floor_px`` is that of the brightest stars, if the alignment tells it.
+    ``floor_px`` is that of the brightest stars, if the alignment measures it.
 
     Parameters
     ----------

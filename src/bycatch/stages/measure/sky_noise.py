@@ -1,11 +1,11 @@
 """The noise of apertures, measured where the sky is blank.
 
-Drizzling correlates pixels, so that the scatter of single pixels does not tell the
+Drizzling correlates pixels, so that the scatter of single pixels is not the
 noise of an aperture, and with the sub-pixel phase of drizzling both change from
 place to place in a single exposure.  So apertures of the same sizes are laid on blank sky,
 each with its own annulus, and measured like sources.  What their fluxes scatter by,
 over what uncorrelated pixels would give, is the scale of each radius; it follows a
-power of the local scatter of the pixels, which tells the phase: where pixels are
+power of the local scatter of the pixels, which shows the phase: where pixels are
 smoother, neighbours are correlated more.
 """
 
@@ -39,9 +39,9 @@ MARGIN_PX = 2.0
 STANDS_OUT_SIGMA = 5.0
 """Blank sky has no pixel so far above its annulus, in units of the scatter there."""
 MIN_PLACES = 60
-"""Fewer do not tell the noise to 10 %: then it follows from drizzling alone."""
+"""Fewer do not measure the noise to 10 %: then it follows from drizzling alone."""
 MIN_PLACES_SLOPE = 300
-"""Fewer do not tell how the scale follows the scatter of pixels."""
+"""Fewer do not show how the scale follows the scatter of pixels."""
 N_BINS = 6
 SLOPE_RANGE = (-1.5, 0.5)
 MIN_SLOPE_SPREAD = 0.03
@@ -84,7 +84,7 @@ class NoiseModel:
     n_places : number of blank places that it was measured at
     is_measured : False where it follows from the drizzling parameters alone
     pull : (R,) width of net sums over their errors, of each half of the places with the model
-        that the other half tells: 1 if the errors are right, NaN where they are not measured
+        from the other half: 1 if the errors are right, NaN where they are not measured
     """
 
     radii_px: tuple[float, ...]

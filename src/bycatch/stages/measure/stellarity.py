@@ -33,7 +33,7 @@ UNKNOWN_FILTER = {"WFC": (1.08, 0.30), "HRC": (1.27, 0.43)}
 EXPECTATION_SIGMA = (0.08, 0.03)
 """How far focus, phase and colour move an image's stars from the expectation."""
 STAR_SIGMA = (0.05, 0.018)
-"""Scatter among the stars of an image, from sub-pixel phases, until the image tells."""
+"""Scatter among the stars of an image, from sub-pixel phases, until the image shows its own."""
 STAR_CORRELATION = 0.5
 STAR_SIGMA_WEIGHT = 10.0
 """Number of stars whose scatter counts as much as that."""
@@ -46,7 +46,7 @@ MAX_ERROR = 0.08
 NEAR = 12.0
 """Squared distance, in units of scatter and noise, within which 99.8 % of stars are."""
 MIN_STARS = 5
-"""Fewer do not tell where an image's stars are: a galaxy and a cosmic ray may be near by chance."""
+"""Fewer do not define the locus of stars: a galaxy and a cosmic ray may be near by chance."""
 KNOWN_WEIGHT = 5.0
 MIN_KNOWN = 5
 FULL_SHARE = 0.8
@@ -83,7 +83,7 @@ class Concentration:
 
     @property
     def known(self) -> Bools:
-        """True where there is something to tell from."""
+        """True where there is any evidence."""
         error = self.covariance[:, 0, 0]
         return np.asarray(np.isfinite(self.index).all(axis=1) & (error < UNTOLD_ERROR**2))
 

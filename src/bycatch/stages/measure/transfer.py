@@ -3,7 +3,7 @@
 Traps hold back charge and give it back behind the packet, away from the readout, which is at the
 outer edges of the two chips.  Whatever was detected, cosmic rays too, is as bright above as below
 on average; what it has more on the side of the gap, in proportion to its distance from the readout
-and to the charge that traps take (its power of 0.6), is a trail.  Fluxes alone do not tell a loss
+and to the charge that traps take (its power of 0.6), is a trail.  Fluxes alone do not show a loss
 from a fainter star (Anderson & Bedin 2010, PASP 122, 1035, use the trails of warm pixels).
 """
 
@@ -24,7 +24,7 @@ CHARGE_E = (100.0, 30_000.0)
 EXPONENT = 0.6
 RECOVERED = 0.5
 """Share of the lost charge that the strips hold: benchmarks/families.py, "points" with a loss of
-8 % at 1,000 e, tells 3.8 % in them."""
+8 % at 1,000 e, shows 3.8 % in them."""
 MIN_SIGMA, MIN_LOSS_PERCENT = 4.5, 2.0
 """A loss is reported from this on: images without one reach 2.1 sigma (12 images)."""
 LEAST_ROWS = 50
@@ -40,7 +40,7 @@ class Transfer:
     Attributes
     ----------
     loss_percent, err_percent : of the charge, and the 1-sigma error
-    n_rows : sources whose surroundings tell it
+    n_rows : sources whose surroundings were used
     is_late_drz : not corrected, and taken when losses matter
     """
 
@@ -89,7 +89,7 @@ def transfer_of(
     y: Floats,
     rate: Floats,
 ) -> Transfer:
-    """Return what the surroundings of sources tell of the transfer of charge.
+    """Return the loss of charge transfer that the surroundings of sources show.
 
     Parameters
     ----------

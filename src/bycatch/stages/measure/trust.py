@@ -1,7 +1,7 @@
 """Where a catalog can't be trusted: nebulosity, large objects and their pieces, trails, crowds.
 
-From the image and the segmentation alone.  Cells of a few pixels, clipped, tell the sky: what they
-scatter by beyond noise is structure that apertures and their annuli can't tell from sources.
+From the image and the segmentation alone.  Cells of a few pixels, clipped, measure the sky.  Their
+scatter beyond noise is structure that apertures and annuli can't distinguish from sources.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEBULOUS_SIGMA = 0.3
 ordinary fields, at most 0.26 in 99 % of their blocks; 0.5 in nebulae (benchmarks/families.py)."""
 LEAST_NEBULOUS, NEBULOUS_SHARE, CROWDED_SHARE = 10, 0.15, 0.15
 MERGED_SHARE, LEAST_ROWS = 0.25, 50
-"""So many rows with a peak that has none of its own tell of stars in heaps: the core of 47 Tuc has
+"""So many rows with a peak that has no row of its own mean crowded stars: the core of 47 Tuc has
 more than half, fields of benchmarks/families.py without crowds have 0 to 0.08."""
 """From which on the page warns: rows on nebulosity, and area that sources cover (3 to 9 % on
 ordinary fields, 25 % with 2000 stars per square arcmin)."""

@@ -49,7 +49,7 @@ class Detections:
     frame_err_arcsec : float
         Error of the image's frame relative to the group's, per axis, shared by its rows.
     weight : (N,) float
-        The larger (such as S/N) goes first where the likelihood can't tell.
+        The larger (such as S/N) goes first where the likelihoods are equal.
     size_arcsec : (N,) float, optional
         Half-light radii, 0 of points: the centres of extended objects differ between filters.
     """
@@ -219,7 +219,7 @@ def _candidates(rows: _Rows, reach: float, ln_odds: float) -> tuple[Ints, Ints]:
 
 
 def _with_close_groups(rows: _Rows, group: Ints) -> Ints:
-    """Return the groups, of which those that no image can tell apart are one, the nearest first."""
+    """Return the groups, with those that no image can resolve joined, the nearest first."""
     number, of = np.unique(group, return_inverse=True)
     n, w = len(number), 1.0 / rows.variance
     if n < 2:

@@ -19,7 +19,7 @@ from bycatch.stages.objects.variability import Variability, variability, zeropoi
 from bycatch.tangent import MAS_PER_DEG, direction, tangent_mas, unit_vectors
 
 UNUSUAL = Flag.BLENDED | Flag.SATURATED | Flag.EDGE | Flag.SPIKE | Flag.HALO | Flag.PARTIAL_APERTURE
-"""What these flags stand on does not tell what errors are worth."""
+"""Objects with these flags say nothing about the quality of errors."""
 PHASE_MAS = 0.5
 """Error of a star's centre that the images of one visit share, which see it at one phase of the
 pixels and through the same optics: bright stars of simulated stacks differ by 0.7 mas between
@@ -29,7 +29,7 @@ LEAST_OWN_MAS = 0.1
 STRUCK = 0.5
 """A single exposure whose shape has this p_cr says nothing of variability."""
 STAR = 0.8
-"""Objects of this p_star or more tell zero points."""
+"""Objects of this p_star or more are used for zero points."""
 
 
 def with_motions(objects: ObjectList, images: Sequence[ImageDetections]) -> ObjectList:
@@ -107,7 +107,7 @@ class Epochs:
     Attributes
     ----------
     columns : those of object_columns.IN_FILTER
-    shift_mag : (N, M) float; to add to the magnitudes of an image; NaN where nothing tells
+    shift_mag : (N, M) float; to add to the magnitudes of an image; NaN if not measured
     """
 
     columns: dict[str, Any]
@@ -131,7 +131,7 @@ def epochs(objects: ObjectList, matrices: Matrices, fluxes: ObjectFluxes, p_star
     flags = np.bitwise_or.reduce(matrices.flags, axis=1, initial=0)
     usual: Bools = np.asarray((flags & int(UNUSUAL)) == 0)
     is_star: Bools = np.asarray(usual & (np.nan_to_num(p_star) >= STAR))
-    # One exposure alone can't tell a cosmic ray on an object from a brighter object.
+    # One exposure alone can't distinguish a cosmic ray on an object from a brighter object.
     is_hit = (np.nan_to_num(matrices.of("n_exp")) <= 1) & (
         np.nan_to_num(matrices.of("p_cr")) > STRUCK
     )

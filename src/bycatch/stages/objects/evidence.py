@@ -62,7 +62,7 @@ class ObjectEvidence:
     p_real, p_cr, p_noise : (N,) float
         Their sum is 1.
     p_star : (N,) float
-        Probability that it is a point if it is real; NaN where no image tells.
+        Probability that it is a point if it is real; NaN where no image shows it.
     best : (N,) int
         The image of the best detection, -1 where no image covers the object.
     ln_elsewhere : (N,) float
@@ -187,7 +187,7 @@ def _as_others_say(
     """Return the log odds of a cosmic ray by shape, as the other images of the group correct them.
 
     What an image's shapes promise depends on its charge, its rejection and its sky.  Where other
-    images look at the same places they tell how often it is kept: slope and shift of the log odds
+    images look at the same places they show how often it is kept: slope and shift of the log odds
     that make what the others show most likely, for each image, and apart for places that a single
     exposure covers (a logistic recalibration, Platt 1999, in which the other images stand for the
     truth).  The corrected odds hold for the objects that no other image can judge, too.
@@ -219,7 +219,7 @@ def _likeliest(logit: Floats, ln_elsewhere: Floats) -> tuple[float, float]:
 
 
 def combined_p_star(p_star: Floats, has_detection: Bools, correlation: float) -> Floats:
-    """Return the probability of a point from that of each image, (N,); NaN where none tells.
+    """Return the probability of a point from that of each image, (N,); NaN where none has one.
 
     The evidence (log of the odds over those of the image's mean) is added, each image's divided
     by 1 + correlation (k - 1) of k images: an object that is compact in one filter by nature

@@ -144,7 +144,7 @@ class _Shown:
     def without(self, others: Bools) -> NDArray[np.float32]:
         """Return the values; where any image sees another segment, those opposite.
 
-        So light of a neighbour that only some images tell apart is not spread by the others; 0
+        So light of a neighbour that only some images resolve is not spread by the others; 0
         where what is opposite does not count.
         """
         if not others.any():

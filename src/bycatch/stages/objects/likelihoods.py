@@ -52,7 +52,7 @@ class Prior:
         Share of noise among the objects before they are known, and for how many objects it counts.
     chance : float
         Expected number of false detections of a single-exposure image within an object's reach,
-        where `Places` do not tell it.
+        where `Places` do not have it.
     source_chance : float
         Expected number of sources within reach of a cosmic ray, likewise.
     outlier_share, outlier_sigma : float

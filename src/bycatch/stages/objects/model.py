@@ -55,7 +55,7 @@ class ImageDetections:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How N objects move; NaN where the epochs are not enough to tell.
+    """Motions of N objects; NaN where the epochs are not enough.
 
     Attributes
     ----------

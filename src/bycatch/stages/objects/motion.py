@@ -23,7 +23,7 @@ LEAST_EPOCHS, LEAST_SPAN_YR = 2, 1.0
 EPOCH_GAP_DAYS = 1.0
 """Images taken within a day are one epoch."""
 MOST_PARALLAX_ERR_MAS = 1.0
-"""The parallax is fitted where it can be told so well, and where that does not cost the motion
+"""The parallax is fitted where it can be measured so well, and where that does not cost the motion
 more than a factor of `MOST_COST` in its error.  Elsewhere it is taken for 0."""
 MOST_COST = 1.5
 OUTLIER_CHANCE, OUTLIER_CHI2 = 1e-3, 16.0

@@ -76,7 +76,7 @@ def object_fluxes(
     Parameters
     ----------
     matrices : Matrices, measurements of the objects in the images
-    is_point : (N,) bool; nothing tells the object from a point
+    is_point : (N,) bool; the object can't be distinguished from a point
     grid : ColourGrid, fluxes of extended objects; none without it
     """
     names = [image.filter for image in matrices.images]

@@ -93,7 +93,7 @@ def star_psf(
     step_arcsec : of the grid that all images of the group share
     segmentation : (ny, nx) int; other segments than a star's own are left out
     labels : (S,) int; the stars' own
-    share : share of a star's light within ``half`` - 2 steps, as its encircled energy tells
+    share : share of a star's light within ``half`` - 2 steps, from its encircled energy
     half : steps to each side
 
     Notes
@@ -122,7 +122,7 @@ def star_psf(
         return None
     light, counts, brightness = light[is_useful], counts[is_useful], brightness[is_useful]
     light /= brightness[:, np.newaxis, np.newaxis]
-    if len(light) > 2:  # two do not tell which one is wrong
+    if len(light) > 2:  # of two, either may be wrong
         counts &= ~_outliers(light, counts)
     weight = np.minimum(brightness, MOST_WEIGHT * np.median(brightness))
     weights = weight[:, np.newaxis, np.newaxis] * counts

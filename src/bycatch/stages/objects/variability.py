@@ -1,7 +1,7 @@
 """Which objects vary in a filter: fluxes of several epochs, freed of their zero points.
 
 `zeropoint_shifts` finds from stars around how far each epoch is off at each object; `variability`
-then has chi2 about the mean.  How large chi2 becomes without any variation is told by the
+then has chi2 about the mean.  How large chi2 becomes without any variation is measured from the
 objects themselves: most are constant, so that errors which are too small or too large are scaled
 until half of them lie below the median of chi2 and three quarters below its quartile.
 """
@@ -18,9 +18,9 @@ from bycatch.arrays import Bools, Floats, Ints
 from bycatch.photcal import MAG_PER_FRACTION
 
 RADIUS_ARCSEC, MOST_STARS, LEAST_STARS = 60.0, 30, 5
-"""The nearest stars, so many within the radius, tell the shift of an epoch; fewer than 5 none."""
+"""The nearest stars, so many within the radius, give the shift of an epoch; fewer than 5 none."""
 STAR_SNR = 20.0
-"""Stars that tell are at least so well measured in an epoch."""
+"""The stars used are at least so well measured in an epoch."""
 MEDIAN_ERROR = 1.2533
 """Error of a median over that of a mean."""
 NEAREST_SNR = 300
@@ -116,7 +116,7 @@ def zeropoint_shifts(
         On a tangent plane.
     is_star : (N,) bool
         Isolated, unsaturated points; those that vary are found and passed over.  No object is
-        among the stars that tell its own shift.
+        among the stars that give its own shift.
     """
     n_objects = len(flux)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -162,7 +162,7 @@ def variability(
     shifts : ZeropointShifts, optional
         Taken off, with their errors added.
     is_usual : (N,) bool, optional
-        Objects whose errors are those of most (no blends, no edges): they tell the scale of the
+        Objects whose errors are those of most (no blends, no edges): they give the scale of the
         errors.  By default all.
     """
     flux, err = np.asarray(flux, float), np.asarray(err, float)
@@ -200,7 +200,7 @@ def variability(
 def _false_rate(chi2: Floats, sigma: Floats, n: Ints) -> Floats:
     """Return the share of constant objects of such a chi2: by errors, or with one epoch hit.
 
-    Of three and more epochs the others tell whether the brightest one alone deviates: where they
+    With three or more epochs the others show whether the brightest one alone deviates: where they
     agree, the object is one of the constant ones that a cosmic ray has hit.
     """
     by_errors = chdtrc(np.maximum(n - 1, 1), chi2)
@@ -233,7 +233,7 @@ def probability_of_effect(p_value: Floats) -> Floats:
         density = a * np.exp((a - 1.0) * ln_p)
         varies = np.where(is_finite, share * density / (share * density + 1.0 - share), 0.0)
         share = (varies.sum() + VARIABLE_SHARE * SHARE_WEIGHT) / (is_finite.sum() + SHARE_WEIGHT)
-        # A prior of one variable with ln p = -5 keeps a from 0; above 0.5 nothing is told apart.
+        # A prior of one variable with ln p = -5 keeps a from 0; above 0.5 nothing is distinguished.
         a = min((varies.sum() + 1.0) / (5.0 - (varies * ln_p).sum()), 0.5)
     return np.where(is_finite, varies, np.nan)
 

@@ -45,7 +45,7 @@ __all__ = ["PsfModel", "PsfResult", "run"]
 
 FIRST_ITERATIONS, BETWEEN_ITERATIONS, LAST_ITERATIONS = 3, 2, 8
 BRIGHT_SNR = 8.0
-"""Of sky noise alone: fainter stars neither tell the PSF nor that they are extended."""
+"""Of sky noise alone: fainter stars show neither the PSF nor that they are extended."""
 LEAST_ROUNDS = 2
 """The PSF is made again with neighbours subtracted by itself."""
 EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0

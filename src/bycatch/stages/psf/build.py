@@ -1,8 +1,8 @@
 """The PSF from the stars of an image.
 
 What stars have beyond the published PSF is looked for on the grid, all stars at once, by least
-squares with a prior: a smooth deviation, a few tenths of the PSF where nothing tells otherwise, and
-a fifth of that for its change over the field.  So each star tells as much as its noise allows, and
+squares with a prior: a smooth deviation, a few tenths of the PSF without other evidence, and
+a fifth of that for its change over the field.  So each star counts as much as its noise allows, and
 few stars change little.
 """
 
@@ -46,7 +46,7 @@ STAR_ERROR, OTHERS_ERROR = 0.02, 0.1
 """Of a star's own light, by which one star differs from the next; of its neighbours'."""
 CLIP_SIGMA, CLIP_ERROR = 4.0, 0.15
 LINEAR_STARS = 12
-"""Fewer tell nothing of a change over the field."""
+"""Fewer show no change over the field."""
 TAPER_PX = 2.0
 FIRST_LEFTOVER, LEAST_LEFTOVER = 0.15, 0.03
 """Of a star's light in a pixel, what the published PSF leaves in the core (twice as much in the

@@ -73,8 +73,8 @@ N_ITERATIONS = 3
 MOST_CHI2 = 5.0
 """Errors grow with what does not fit, up to this factor."""
 MIN_BLANK, MOST_BLANK = 60, 600
-"""Fewer blank places do not tell the noise to 10 %: then it follows from drizzling alone.  So many
-tell it to 3 %."""
+"""Fewer blank places do not measure the noise to 10 %: then it follows from drizzling alone.  The
+larger number measures it to 3 %."""
 BLANK_PERCENTILES = (15.865, 84.135)
 
 
@@ -95,7 +95,7 @@ class SkyAt(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ForcedFits:
-    """PSF fluxes at N places; NaN where the image does not tell.
+    """PSF fluxes at N places; NaN where they can't be measured.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ def run(
     image : DrcImage
     places : N of them
     snr : (N,) signal-to-noise ratios in an aperture; they choose the stars of the PSF
-    blank : places without sources: the scatter of PSF fluxes there tells their noise
+    blank : places without sources: the scatter of PSF fluxes there is their noise
     cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit: they do not count where they are
         brighter than the fit
     model : the image's PSF, if it is known

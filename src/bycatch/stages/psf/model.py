@@ -29,7 +29,7 @@ OTHER_FILTER = {"WFC": "F606W", "HRC": "F606W"}
 WINGS_PX = 60
 """The light of the brightest stars is drawn so far, native pixels: round, as published."""
 FEW_STARS = 5
-"""Fewer do not tell a PSF: it is the published curve, adjusted by what there is, and flagged."""
+"""Fewer do not define a PSF: it is the published curve, adjusted by what there is, and flagged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class PsfModel:
 
     @property
     def is_of_stars(self) -> bool:
-        """True where enough stars tell it."""
+        """True if it comes from enough stars."""
         return self.n_stars >= FEW_STARS
 
     @property

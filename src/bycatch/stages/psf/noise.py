@@ -25,7 +25,7 @@ LAG_PX = 2.0
 MOST_LAG = 6
 TILE_PX, TILES = 192, 5
 QUIET_SIGMA, FAINT = 3.0, 0.3
-"""Pixels that tell the correlation: within so many sigma, with star light below this share of the
+"""Pixels for the correlation: within so many sigma, with star light below this share of the
 noise."""
 LEAST_PIXELS = 5000
 

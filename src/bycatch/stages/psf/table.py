@@ -16,7 +16,7 @@ from bycatch.stages.psf.model import PsfModel
 from bycatch.stages.psf.quality import Fits
 
 RADII_PX = (1.0, 2.0, 3.0, 4.0)
-"""Circles in which the light of neighbours is told, native pixels: those of concentrations."""
+"""Circles in which the light of neighbours is given, native pixels: those of concentrations."""
 MISFIT_SHARPNESS, MISFIT_SIGMA = 0.12, 3.0
 """A source whose sharpness is farther from 0, and farther than noise takes it, is no star."""
 
@@ -30,7 +30,7 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     fits : Fits of the stars
     pixels : Pixels of the image, each (ny, nx)
     """
-    # The wings that are left of a full star tell its flux to some tens of per cent only.
+    # The wings of a full star give its flux to some tens of per cent only.
     has_fit = np.isfinite(fits.flux_err) & (fits.n_pixels > 0) & ~fits.lost_core
     ny, nx = pixels.background.shape
     row = np.clip(np.rint(np.nan_to_num(stars.y)), 0, ny - 1).astype(int)
@@ -60,7 +60,7 @@ def misfits(
     Parameters
     ----------
     flux, flux_err, sharpness : (N,) float, of their fits
-    lost_core : (N,) bool; of these the fit does not tell
+    lost_core : (N,) bool; of these the fit says nothing
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         room = MISFIT_SHARPNESS + MISFIT_SIGMA * flux_err / flux
