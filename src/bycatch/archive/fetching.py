@@ -230,7 +230,7 @@ class Fetching:
         return names
 
     def _prepare(self, todo: list[FetchedFile]) -> None:
-        """Say what there is to do, and find the places in the bucket."""
+        """Report what is to be done, and find the places in the bucket."""
         self.tally.begin(todo)
         for product in self._foreign:
             self.ledger.enter(product)

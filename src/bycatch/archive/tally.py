@@ -35,7 +35,7 @@ class Tally:
         self._lock = threading.Lock()
 
     def begin(self, files: Iterable[FetchedFile]) -> None:
-        """Take down what there is to fetch."""
+        """Note what is to be fetched."""
         self._expected = {file.product.place: file.product.n_bytes or 0 for file in files}
         self.n_files, self.n_bytes = len(self._expected), sum(self._expected.values())
         self._past.append((self.clock(), 0))

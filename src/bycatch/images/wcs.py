@@ -235,7 +235,7 @@ def _misfit_mas(wcs: WCS, x: Floats, y: Floats, sky: Floats) -> float:
 
 
 def _changes(wcs: WCS, cards: fits.Header, misfit_mas: float) -> list[str]:
-    """Return in words what was converted; the forms of the matrix are not worth a word."""
+    """Return in words what was converted; the forms of the matrix go without mention."""
     inner, changes = wcs.wcs, []
     if inner.lngtyp != "RA":
         changes.append(f"{inner.ctype[inner.lng]} converted to ICRS")

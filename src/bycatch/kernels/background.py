@@ -338,7 +338,7 @@ def _clipped_statistics(
         total, squares = _sums(by_bin, first, last, pivot)
     n = last - first
     mean, std = total / n, _std(total, squares, n)
-    if math.isnan(median):  # not that of what is left
+    if math.isnan(median):  # not that of the rest
         median = _median(by_bin, starts, first, last)
     median -= pivot
     if std == 0:

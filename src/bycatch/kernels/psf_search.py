@@ -1,4 +1,4 @@
-"""Stars in what is left of an image: a matched filter, with a weight for each pixel."""
+"""Stars in the residual image: a matched filter, with a weight for each pixel."""
 
 from __future__ import annotations
 

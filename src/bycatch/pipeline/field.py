@@ -192,7 +192,7 @@ class _FieldWork:
         )
 
     def _write_page(self) -> None:
-        """Write what the page shows of the field: it is not worth an image."""
+        """Write the page's data of the field: a failure must not cost an image."""
         try:
             write_field_page(self.folder, self.settings)
         except Exception as err:  # noqa: BLE001

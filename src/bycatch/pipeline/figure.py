@@ -92,7 +92,7 @@ class FieldFigure:
             with atomic(path) as partial:
                 partial.write_bytes(picture)
             self.folder.remember(path, key)
-        except Exception as err:  # the figure is not worth an image  # noqa: BLE001
+        except Exception as err:  # must not cost an image  # noqa: BLE001
             logger.warning("%s: no figure: %s: %s", name, type(err).__name__, err)
 
 

@@ -116,7 +116,7 @@ def run_group(job: GroupJob) -> GroupReport:
         result = attempt(f"objects {job.name}", job.out, work.do)
         report = work.entered(result)
         if job.with_page and work.state.outputs:
-            attempt(f"page of {job.name}", job.out, work.write_page)  # not worth the tables
+            attempt(f"page of {job.name}", job.out, work.write_page)  # must not cost the tables
         return report
 
 

@@ -1,4 +1,4 @@
-"""What a run would do, and what is left to do: nothing is touched."""
+"""What a run would do, without doing it."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Workbench:
         return image
 
     def read_again(self) -> None:
-        """Read the pixels of an image whose steps are done: what there is to say was said."""
+        """Read the pixels of an image whose steps are done, without repeating its remarks."""
         if "image" not in self.__dict__ and self._shelf is None:
             self.__dict__["image"] = self._read()
 

@@ -27,7 +27,7 @@ SAMPLES = 4
 STRETCH_SIGMA, SOFTENING = 9.0, 8.0
 """Linear up to so many times the noise of the sky, and the Q of Lupton et al. (2004)."""
 LIGHT_SIGMA, BRIGHT_SIGMA = 4.0, 200.0
-"""What is above the first is light whose mean colour is white; a few stars shall not decide."""
+"""What is above the first is light whose mean colour is white; a few stars must not decide."""
 NO_DATA = 40
 """Grey of what no image covers."""
 KEPT_PX = 4

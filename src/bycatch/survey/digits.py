@@ -1,4 +1,4 @@
-"""How many digits a published number has: what its error is worth, and no more."""
+"""The number of digits of a published number: as many as its error warrants."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ cosmic-ray mask, the mask around, holes of the weight (`remains`), the number of
 the exposures themselves say (`exposure_charge`), and whether the other images of the field
 see a source there.  `probability` makes of these a likelihood ratio with a small network
 (``data/cosmics.csv``), trained on families of simulated skies by ``benchmarks/cosmic_rays.py``;
-to that comes what the light in other images is worth (`elsewhere`).
+the light in other images adds to that (`elsewhere`).
 How many of an image's detections are cosmic rays depends on exposure time, threshold, rejection
 and stars: that share is found from the image itself at each signal-to-noise ratio
 (Saerens, Latinne & Decaestecker 2002, Neural Computation 14, 21).  So brightness alone

@@ -1,9 +1,10 @@
 """The detection image of a group: all its images together, as signal over noise.
 
 Each image is weighted by its information on a source of flat spectrum (constant f_nu): the sum of
-f_nu over its variance, divided by the root of the sum of the inverse variances.  For such a source no
-other linear sum of the images has a better signal-to-noise, and the noise of the sum is Gaussian of
-unit width where that of the images is, so that detection's threshold keeps its meaning.
+f_nu over its variance, divided by the root of the sum of the inverse variances.  For such a source
+no other linear sum of the images has a better signal-to-noise, and the noise of the sum is
+Gaussian of unit width where that of the images is, so that detection's threshold keeps its
+meaning.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def _inverse(normal: Floats, free: Bools) -> Floats:
 
 
 def _parallax_matters(normal: Floats, free: Bools, n_images: Ints) -> Bools:
-    """Return for which objects a parallax is worth to be fitted, from the design alone."""
+    """Return for which objects a parallax is worth fitting, from the design alone."""
     all_free = free.copy()
     all_free[:, 4] = True
     possible = free[:, 2] & (2 * n_images > _N) & (normal[:, 4, 4] > 0)

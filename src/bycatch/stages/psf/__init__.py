@@ -49,7 +49,7 @@ BRIGHT_SNR = 8.0
 LEAST_ROUNDS = 2
 """The PSF is made again with neighbours subtracted by itself."""
 EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0
-"""A source this much flatter than the PSF, and this bright, is no star; nor is what is left."""
+"""A source this much flatter than the PSF, and this bright, is no star; nor is its residual."""
 WIDE_SHARPNESS = 0.3
 """One this much flatter, beyond noise, is measured as a galaxy; blends of stars are less flat."""
 SAME_FWHM = 0.6

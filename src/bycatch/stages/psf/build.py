@@ -151,7 +151,7 @@ def with_scatter(model: PsfModel, pixels: Pixels, stars: Places, width_err: Floa
 
 
 def _leftover(model: PsfModel, pixels: Pixels, stars: Places) -> Floats:
-    """Return 1 sigma of what is left of a star of flux 1 beyond noise, at quarters of a pixel."""
+    """Return 1 sigma of the residual of a star of flux 1 beyond noise, at quarters of a pixel."""
     radius = NORM_RADIUS_PX * model.detector_px
     size = 2 * int(radius) + 1
     column, row = (np.rint(v).astype(np.int64) - size // 2 for v in (stars.x, stars.y))

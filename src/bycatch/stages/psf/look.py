@@ -13,7 +13,7 @@ from bycatch.stages.psf.fit import Stars
 REGIONS = 3
 """The image is cut into so many parts each way."""
 STAMP_REACH_PX = 8
-"""Of what is left of a star, native pixels."""
+"""Of the residual of a star, native pixels."""
 PIECE_PX = 121
 """Side of the piece of the image that is shown, pixels."""
 
@@ -25,7 +25,7 @@ class PsfLook:
     Attributes
     ----------
     n_stars : (3, 3) int; stars that the PSF was made from, by parts of the image
-    left : (3, 3, s, s) float32; mean of what is left in a pixel of a star of flux 1, the star in
+    left : (3, 3, s, s) float32; mean residual per pixel of a star of flux 1, the star in
         the middle; 0 without stars
     x, y : first pixel of the piece, 0-based
     piece, rest : (c, c) float32, e/s; the piece with the most stars, as it is, and without stars

@@ -1,4 +1,4 @@
-"""What the fits of stars are worth: errors, and how the stars differ from the PSF."""
+"""Quality of the fits: errors, and how the stars differ from the PSF."""
 
 from __future__ import annotations
 
