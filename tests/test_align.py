@@ -725,7 +725,7 @@ def test_an_image_in_doubt_says_nothing_to_another_one():
     [("crval", 2.0), ("crval", 30.0), ("roll", 0.2), ("roll", 5.0), ("scale", 3e-4),
      ("scale", 3e-3), ("shear", 5e-4), ("shear", 3e-3), ("bent", 1e-6), ("bent", 5e-6)],
 )  # fmt: skip
-def test_a_wrong_wcs_without_a_tell_moves_no_neighbour(how, n_images, bad):
+def test_a_wrong_wcs_without_a_sign_moves_no_neighbour(how, n_images, bad):
     images, truth, reference = siblings(n_images=n_images)
     images[bad] = with_wrong_wcs(images[bad], how)
     image_result = align.run(images, reference, SETTINGS).images
@@ -784,7 +784,7 @@ def test_images_elsewhere_are_a_field_of_their_own():
         ("", 1000.0),
     ],
 )
-def test_the_header_tells_what_error_to_expect(name, error_mas):
+def test_the_header_shows_what_error_to_expect(name, error_mas):
     assert align.pointing_error_mas(name) == error_mas
 
 

@@ -45,7 +45,7 @@ def field(floors_px, n=60, n_exp=2.0, flux=3000.0, seed=1, years=()):
     return [image.frame_error.centroid_floor_mas / 50.0 for image in result]
 
 
-def test_three_images_tell_which_of_them_scatters():
+def test_three_images_show_which_of_them_scatters():
     result = field((0.012, 0.05, 0.02))
     assert result == pytest.approx([0.012, 0.05, 0.02], rel=0.35)
 
@@ -68,7 +68,7 @@ def test_stars_that_move_between_epochs_are_no_floor():
     assert np.isnan(field((0.02, 0.02), years=(0.0, 3.0))).all()
 
 
-def test_one_image_or_faint_stars_tell_nothing():
+def test_one_image_or_faint_stars_show_nothing():
     assert np.isnan(field((0.02,))).all()
     assert np.isnan(field((0.02, 0.02), flux=1.0)).all()
 
@@ -104,7 +104,7 @@ def test_bright_stars_are_centred_better_than_by_their_own_window(as_image):
 
 
 @pytest.mark.parametrize("shared_mas", [0.0, 2.0, 4.0])
-def test_gaia_tells_what_all_images_share(shared_mas):
+def test_gaia_shows_what_all_images_share(shared_mas):
     rng = np.random.default_rng(5)
     n = 60
     corners = np.array([[0.0, 0.0], [45000.0, 0.0], [45000.0, 45000.0], [0.0, 45000.0]])

@@ -360,7 +360,7 @@ def test_verbose_and_log_file(bycatch, visit, done, tmp_path):
     assert not (done / "bycatch.log").exists()
 
 
-def test_the_closing_table_tells_grade_stars_and_error(piped):
+def test_the_closing_table_shows_grade_stars_and_error(piped):
     _, process = piped
     line = next(x for x in process.stdout.splitlines() if "jabc01010" in x and "done" in x)
     assert re.search(r" A +\d+ +\d+\.\d +\d", line)
@@ -388,7 +388,7 @@ def test_dry_run_lists_states_and_space_and_writes_nothing(bycatch, visit, tmp_p
     assert "nothing was written" in result.out
 
 
-def test_dry_run_tells_what_is_there_and_what_is_stale(bycatch, visit, done):
+def test_dry_run_shows_what_is_there_and_what_is_stale(bycatch, visit, done):
     before = listing(done)
     words = ["run", visit.raw, "-o", done, "--gaia", visit.gaia, "--dry-run"]
     assert bycatch(*words).out.count(" done ") == 10

@@ -168,7 +168,7 @@ def test_written_exposures_have_the_distortion_and_the_frame_of_the_image(visit)
     assert np.abs(np.median(offsets, axis=0)).max() < 0.1
 
 
-def test_exposures_tell_stars_from_charge(visit):
+def test_exposures_distinguish_stars_from_charge(visit):
     home, image, chips = visit
     truth = read_truth(home, image.meta.root)
     stars = np.asarray(truth.table["x"]), np.asarray(truth.table["y"])

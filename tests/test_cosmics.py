@@ -234,7 +234,7 @@ def test_sharpness_is_that_of_its_slow_twin(shape, native_px, box_px, step):
 # ---------------------------------------------------------------- probabilities
 
 
-def test_rays_are_told_from_stars():
+def test_rays_are_distinguished_from_stars():
     p = cosmics.probability(joined([evidence(50, **STAR), evidence(500, **RAY)]))
     assert (p[:50] < 0.1).all()
     assert (p[50:] > 0.9).all()

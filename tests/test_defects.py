@@ -43,7 +43,7 @@ def looked_at(image, x, y, n_exp=1, peak=0.1):
 
 
 @pytest.mark.parametrize("phase", [(0.0, 0.0), (0.5, 0.5), (0.2, 0.7), (0.95, 0.4)])
-def test_one_pixel_is_told_from_a_star(as_image, psf, phase):
+def test_one_pixel_is_distinguished_from_a_star(as_image, psf, phase):
     sci = sky()
     put_pixel(sci, 40 + phase[0], 50 + phase[1], 1.0)
     sci += 1.0 * psf(SHAPE, 100 + phase[0], 60 + phase[1])
@@ -367,7 +367,7 @@ def test_a_file_without_quality(tmp_path, new_drc):
         read_quality([path])
 
 
-def test_without_exposures_nothing_is_said():
+def test_without_exposures_nothing_is_reported():
     flaws = defects_from_quality(flat(), [3.0], [4.0], ())
     assert not (flaws.saturated | flaws.hot_pixel | flaws.bad_column).any()
     other = defects_from_quality(flat(), [], [], ())

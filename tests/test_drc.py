@@ -193,7 +193,7 @@ def test_without_names_exposures_follow_from_ndrizim(save, ndrizim, n):
     assert "NDRIZIM" in " ".join(meta.notes)
 
 
-def test_without_any_count_one_exposure_is_assumed_and_said(save):
+def test_without_any_count_one_exposure_is_assumed_and_reported(save):
     def silent(hdus):
         head = hdus[0].header
         for key in [k for k in head if k.startswith("D00") or k == "NDRIZIM"]:

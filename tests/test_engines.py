@@ -378,7 +378,7 @@ def test_a_process_that_dies_before_its_first_task_costs_none():
         (None, 3, 3, "is gone", False),
     ],
 )
-def test_how_a_process_died_is_said_in_words(monkeypatch, status, before, now, words, may_be):
+def test_how_a_process_died_is_reported_in_words(monkeypatch, status, before, now, words, may_be):
     monkeypatch.setattr(memory, "n_killed", lambda: now)
     assert lost_by(status, before) == LostTask(f"its worker process {words}", may_be)
 

@@ -82,7 +82,7 @@ LASTING = ("429", "503", "date", "reset", "short", "long", "bytes", "foreign", "
 
 
 @pytest.mark.parametrize("fault", LASTING)
-def test_a_lasting_fault_is_told_and_no_file_has_the_name(tmp_path: Path, fault: str) -> None:
+def test_a_lasting_fault_is_reported_and_no_file_has_the_name(tmp_path: Path, fault: str) -> None:
     with one_file(lambda *_: fault) as archive:
         report = fetched(archive, tmp_path, "fetch.retries=2", "fetch.retry_wait_s=0")
         assert archive.count(NAME) == 3
@@ -168,7 +168,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- parallels
 
 
-def test_parallels_are_told_by_the_first_bytes(tmp_path: Path) -> None:
+def test_parallels_are_recognized_by_the_first_bytes(tmp_path: Path) -> None:
     files = archive_of(NAMES[:2]) | archive_of(NAMES[2:], prime="ACS")
     with FakeArchive(files) as archive:
         report = fetched(archive, tmp_path, parallels=True)
@@ -200,7 +200,7 @@ def test_a_server_without_ranges_costs_no_more_than_the_header(tmp_path: Path) -
     assert leftovers(tmp_path) == []
 
 
-def test_the_real_header_tells_early(shared: Path) -> None:
+def test_the_real_header_shows_early(shared: Path) -> None:
     """The cards that decide come in the first piece of a real product's header."""
     path = shared / "facts" / "jcmdp9010_drc_primary_header.txt"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -210,12 +210,14 @@ def test_the_real_header_tells_early(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(("prime", "state"), [("WFC3", "fetched"), ("", "left out")])
-def test_a_header_that_does_not_tell_is_no_parallel(tmp_path: Path, prime: str, state: str) -> None:
+def test_a_header_without_the_prime_instrument_is_no_parallel(
+    tmp_path: Path, prime: str, state: str
+) -> None:
     with FakeArchive({NAME: StoredFile(small_drc(NAME, prime=prime))}) as archive:
         assert states(fetched(archive, tmp_path, parallels=True)) == {NAME: state}
 
 
-def test_filters_are_told_by_the_listing_and_then_by_the_header(tmp_path: Path) -> None:
+def test_filters_come_from_the_listing_and_then_from_the_header(tmp_path: Path) -> None:
     files = archive_of(NAMES)
     files[NAMES[1]].filter = ""  # the listing does not say
     files[NAMES[2]].filter = "F814W;CLEAR2L"
@@ -279,7 +281,7 @@ def test_a_changed_listing_does_not_replace_the_file(tmp_path: Path) -> None:
     assert "another size" in report.files[0].reason
 
 
-def test_a_damaged_file_of_ours_is_told_and_not_touched(tmp_path: Path) -> None:
+def test_a_damaged_file_of_ours_is_reported_and_not_touched(tmp_path: Path) -> None:
     with one_file() as archive:
         fetched(archive, tmp_path)
         path = tmp_path / "cmd_p9" / NAME
@@ -337,7 +339,7 @@ def test_duplicates_and_hostile_names_of_a_listing(tmp_path: Path, caplog: Any) 
     assert not (tmp_path.parent / "evil_drc.fits").exists()
 
 
-def test_a_listed_size_may_be_wrong_but_not_where_nothing_else_tells(tmp_path: Path) -> None:
+def test_a_listed_size_may_be_wrong_but_not_if_it_is_the_only_evidence(tmp_path: Path) -> None:
     files = StoredFile(CONTENT, listed_bytes=len(CONTENT) - 2880)
     with FakeArchive({NAME: files}) as archive:
         assert fetched(archive, tmp_path).all_done
@@ -459,7 +461,7 @@ def test_files_come_at_the_same_time(tmp_path: Path) -> None:
         assert len(archive.downloads()) == 6
 
 
-def test_the_tally_tells_pace_and_time_left() -> None:
+def test_the_tally_shows_pace_and_time_left() -> None:
     now = [0.0]
     tally = Tally(clock=lambda: now[0])
     product = Product(NAME, f"mast:HST/product/{NAME}", "cmd_p9", 1000)

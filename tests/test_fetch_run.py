@@ -240,7 +240,7 @@ def test_every_example_of_the_page_runs(
     exec(compile(text, "docs/fetch.md", "exec"), {})
 
 
-def test_the_command_tells_what_failed(archive: FakeArchive, bycatch: Any, tmp_path: Path) -> None:
+def test_the_command_shows_what_failed(archive: FakeArchive, bycatch: Any, tmp_path: Path) -> None:
     extra = [word for text in archive.settings for word in ("--set", text)]
     archive.faulty = lambda name, _n: "html" if name.startswith("jabd01010") else ""
     result = bycatch("fetch", "13711", "-o", tmp_path, *extra, "--set", "fetch.retries=0")

@@ -72,7 +72,7 @@ def lines(caplog):
 # ---------------------------------------------------------------- what is written
 
 
-def test_the_summary_tells_of_images_and_fields(finished):
+def test_the_summary_counts_images_and_fields(finished):
     summary = json.loads((finished / "summary.json").read_text())
     field = summary["fields"]["abc_01"]
     assert field["n_images"] == 2
@@ -87,7 +87,7 @@ def test_the_summary_tells_of_images_and_fields(finished):
         assert image["summary"]["measure"]["n_gaia_chance"] < 1
 
 
-def test_a_kept_run_still_tells_of_the_field(visit, red_out):
+def test_a_kept_run_still_reports_the_field(visit, red_out):
     report = go(visit, red(visit), red_out)
     assert report.images[0].kept == STEPS
     assert report.fields["abc_01"]["grades"] == "A"

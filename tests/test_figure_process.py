@@ -46,7 +46,7 @@ def test_there_is_one_process(process):
     assert figure_process.drawing_process() is process
 
 
-def test_what_can_not_be_drawn_is_told_and_costs_no_more(process):
+def test_what_can_not_be_drawn_is_reported_and_costs_no_more(process):
     with pytest.raises(RuntimeError, match="AttributeError"):
         process.png("abc_01", ["no image"])
     assert process.png("abc_01", [image()]).startswith(b"\x89PNG")

@@ -78,7 +78,7 @@ def test_a_zero_point_off_by_less_than_ten_millimagnitudes_is_no_warning(
 
 
 @pytest.mark.parametrize(("deep", "said"), [(24.0 + WORTH_MAG, True), (24.4, False)])
-def test_a_preset_that_would_reach_deeper_is_worth_a_line(done, change_record, deep, said):
+def test_a_preset_that_would_reach_deeper_is_named(done, change_record, deep, said):
     for root in ("jabc01010", "jabc01020"):
         values = {"reach_mag": 24.0, "reach_of_presets_mag": {"classic": 24.0, "deep": deep}}
         change_record(done, root, summary("detect", **values))

@@ -719,7 +719,7 @@ def test_stars_come_in_one_order_and_once():
     np.testing.assert_array_equal(stars.table["ra"], table["ra"])
 
 
-def test_waiting_is_told(caplog, monkeypatch):
+def test_waiting_is_reported(caplog, monkeypatch):
     monkeypatch.setattr("bycatch.sky.tap.SAY_EVERY_S", 0.1)
 
     def slow(n, query):

@@ -72,7 +72,7 @@ def test_the_angle_of_wfc_from_its_own_headers(as_image):
     assert expected_spike_angle(image.wcs, np.nan) == pytest.approx(2.2)
 
 
-def test_north_up_without_a_roll_tells_nothing(as_image):
+def test_north_up_without_a_roll_shows_nothing(as_image):
     image, _ = turned(as_image, 0.0)
     assert expected_spike_angle(image.wcs, np.nan) is None
     assert spike_angles(image, stars_at((25, 20, 100.0))).size == 0
@@ -102,7 +102,7 @@ def test_the_image_refines_the_directions(as_image, angles):
     assert directions == pytest.approx(np.sort(angles), abs=1.1)
 
 
-def test_the_image_tells_the_directions_where_nothing_else_does(as_image):
+def test_the_image_shows_the_directions_where_nothing_else_does(as_image):
     stars = stars_at((90, 100, 900.0), (200, 150, 700.0))
 
     def north_up(hdus):

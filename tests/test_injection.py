@@ -113,7 +113,7 @@ def test_the_psf_of_an_image_is_that_of_its_stars(blank, spoiled):
     assert np.std(psf.widths) < 0.012
 
 
-def test_the_widths_of_the_stars_are_told(blank):
+def test_the_widths_of_the_stars_are_measured(blank):
     wanted = np.random.default_rng(3).normal(1.0, 0.03, 40)
     image, _, x, y, rate = field_of_stars(blank, widths=wanted)
     psf = image_psf.image_psf(image, image_psf.PsfStars(x, y, rate, np.zeros(len(x))), SKY)

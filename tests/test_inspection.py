@@ -16,7 +16,7 @@ def lines(path):
     return dict(inspection.facts), inspection.warnings
 
 
-def test_an_outdated_calibration_is_told_with_its_amount(write_drc):
+def test_an_outdated_calibration_is_reported_with_its_amount(write_drc):
     cards = {"PHOTFLAM": REAL, "PHOTPLAM": 4747.0, "PHOTMODE": "ACS WFC1 F475W"}
     facts, warnings = lines(
         write_drc("jcmdp9010_drc.fits", filters=("F475W", "CLEAR2L"), sci_cards=cards)
@@ -77,7 +77,7 @@ def with_rows(path, *values):
          "not corrected in all exposures (PCTECORR COMPLETE, OMIT)", True),
     ],
 )  # fmt: skip
-def test_the_correction_of_charge_transfer_is_told(write_drc, name, card, rows, said, warns):
+def test_the_correction_of_charge_transfer_is_shown(write_drc, name, card, rows, said, warns):
     primary = {} if card is None else {"PCTECORR": card}
     path = write_drc(name, primary=primary)
     facts, warnings = lines(with_rows(path, *rows) if rows else path)

@@ -106,7 +106,7 @@ def test_every_cut_between_extensions_is_refused_and_says_what_is_lost(hdus, who
             read(gzip.compress(whole["plain"])[: -1 - start // 10], folder, "gz")
 
 
-def test_what_a_cut_file_lost_is_told(whole, folder):
+def test_what_a_cut_file_lost_is_reported(whole, folder):
     with fits.open(folder / "plain") as hdus:
         wht = hdus["WHT"].fileinfo()
     cut = whole["plain"][: wht["datLoc"] + 5000]
@@ -220,7 +220,7 @@ def test_bytes_after_gzip_are_refused(whole, folder):
         read(whole["gz"] + b"more", folder, "gz")
 
 
-def test_the_name_does_not_tell_whether_a_file_is_gzipped(whole, folder):
+def test_the_name_does_not_show_whether_a_file_is_gzipped(whole, folder):
     assert read(whole["plain"], folder, "gz").valid.any()
     assert read(whole["gz"], folder, "plain").valid.any()
     deflated = zlib.compress(whole["plain"])

@@ -176,7 +176,7 @@ def test_real_files_of_other_kinds(shared, name, words):
 # ---------------------------------------------------------------- all that is missing, at once
 
 
-def test_all_that_is_missing_is_said_at_once(tmp_path, new_drc):
+def test_all_that_is_missing_is_reported_at_once(tmp_path, new_drc):
     hdus = new_drc(SKY)
     bare = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(hdus["SCI"].data, name="SCI")])
     for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
@@ -231,7 +231,7 @@ def test_a_real_bare_image_is_read_after_one_message(shared):
     assert read_drc(path, InputSettings.model_validate(values)).meta.filter == "F606W"
 
 
-def test_a_missing_sky_is_said_with_the_rest(tmp_path, new_drc):
+def test_a_missing_sky_is_reported_with_the_rest(tmp_path, new_drc):
     hdus = new_drc(SKY)
     del hdus[0].header["EXPTIME"], hdus[0].header["TEXPTIME"]
     del hdus["SCI"].header["CTYPE1"], hdus["SCI"].header["CTYPE2"]

@@ -188,7 +188,7 @@ def test_input_is_unchanged_and_may_be_read_only():
     np.testing.assert_array_equal(variance, before[1])
 
 
-def test_wrong_arguments_are_told():
+def test_wrong_arguments_are_named():
     flat = np.ones((9, 9), np.float32)
     with pytest.raises(ValueError, match="none of meanmask"):
         lacosmic(flat, flat, cleantype="mean")

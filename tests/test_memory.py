@@ -32,7 +32,7 @@ def test_elsewhere_the_peak_is_that_of_the_process(monkeypatch, tmp_path):
     assert 20 < memory.peak_mb() < 50_000
 
 
-def test_where_nobody_tells_there_is_none(monkeypatch, tmp_path):
+def test_without_evidence_there_is_none(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
     monkeypatch.setitem(sys.modules, "resource", None)
     assert memory.peak_mb() is None

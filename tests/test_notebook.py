@@ -177,7 +177,7 @@ def test_a_mask_shows_every_pixel_that_is_set(shape):
     assert max(grey.shape) <= 360
 
 
-def test_what_goes_wrong_is_said_and_not_raised():
+def test_what_goes_wrong_is_reported_and_not_raised():
     class Thing:
         @notebook.never_raising
         def _repr_html_(self):

@@ -178,7 +178,7 @@ def test_the_order_of_images_and_rows_has_no_say(places, random):
     assert other.chi2_dof.tobytes() == plain.chi2_dof.tobytes()
 
 
-def test_what_no_image_tells_apart_is_one():
+def test_what_no_image_resolves_is_one():
     """The centre of a blend jumps by more than its error; what one image shows apart is two."""
     blend = [
         points([0, 0], err=0.005),

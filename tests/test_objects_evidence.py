@@ -75,7 +75,7 @@ def test_a_source_beneath_a_cosmic_ray_is_real():
     assert evidence([[0.5, 60.0, 0.2]], **arguments).p_real[0] < 0.01
 
 
-def test_hot_pixels_are_told_by_their_rate_even_where_one_is_struck():
+def test_hot_pixels_are_recognized_by_their_rate_even_where_one_is_struck():
     arguments = {"p_cr": 0.998, "cr_share": 0.7, "rate_per_flux": [7.0, 6.0, 6.5]}
     rate = np.array([100.0, 100.0, 100.0])
     for extra in (1.0, 1.6):

@@ -126,7 +126,7 @@ def test_a_chain_is_cut_into_tiles_that_share_the_sky(ra, dec):
     assert set(again) >= {tile.name for tile in cut}
 
 
-def test_cells_are_no_larger_than_said_and_cover_the_sky():
+def test_cells_are_no_larger_than_the_limit_and_cover_the_sky():
     rng = np.random.default_rng(3)
     ra, dec = rng.uniform(-360, 720, 20000), np.degrees(np.arcsin(rng.uniform(-1, 1, 20000)))
     cells = sky_cell(ra, dec, 10.0)

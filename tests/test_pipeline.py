@@ -176,7 +176,7 @@ def test_the_wcs_file_gives_the_positions_of_the_catalog(finished):
     np.testing.assert_allclose(catalog["DEC_GAIA_WCS"], dec, rtol=0, atol=1e-10)
 
 
-def test_summary_tells_what_was_done(finished):
+def test_summary_shows_what_was_done(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert [i["outcome"] for i in summary["images"]] == ["done", "done"]
     assert summary["images"][0]["done"] == list(STAGES)
@@ -602,7 +602,7 @@ def test_a_failing_step_keeps_those_before(visit, tmp_path, monkeypatch):
     assert report.images[0].done == ("detect",)
 
 
-def test_what_the_steps_took_is_told(bycatch, visit, tmp_path):
+def test_what_the_steps_took_is_reported(bycatch, visit, tmp_path):
     image = next(visit.raw.glob("*_drc.fits"))
     result = bycatch("run", image, "-o", tmp_path / "out", "--profile")
     assert result.status == 0

@@ -66,7 +66,9 @@ def test_the_cooling_of_2006_cost_what_the_report_says(filter_name):
 
 
 @pytest.mark.parametrize(("percent", "is_said"), [(2.9, False), (3.1, True), (-3.1, True)])
-def test_a_header_that_differs_by_three_percent_from_the_table_is_said(new_drc, percent, is_said):
+def test_a_header_that_differs_by_three_percent_from_the_table_is_reported(
+    new_drc, percent, is_said
+):
     bundled = photcal.bundled_zeropoint("WFC", "F775W").photflam
     cards = {"PHOTFLAM": bundled * (1 + percent / 100)}
     hdus = new_drc(np.ones((4, 5), dtype=np.float32), sci_cards=cards)
@@ -188,7 +190,7 @@ def found(phot, **options):
         ("countrate_err_10", 0.9 * 2.99, 60),
     ],
 )
-def test_which_stars_tell_whether_apertures_close(column, row, n_stars):
+def test_which_stars_show_whether_apertures_close(column, row, n_stars):
     """Points (p_star, p_cr), of the usual FWHM to 4 x 5 %, known to 3 %."""
     phot = stars()
     phot[column][7] = row

@@ -215,7 +215,7 @@ def looked_at(as_image, monkeypatch, *, flux=100.0, offset=(0.0, 0.0), masked=0.
         ({"offset": (0.0, -0.055)}, 0),
     ],
 )
-def test_stars_that_tell_how_sharp_stars_are(as_image, monkeypatch, given, n_stars):
+def test_stars_that_show_how_sharp_stars_are(as_image, monkeypatch, given, n_stars):
     """Of S/N 15, with less than a tenth of their light on the mask, within 3 sigma of the locus."""
     assert looked_at(as_image, monkeypatch, **given).n_stars == n_stars
 
@@ -290,7 +290,7 @@ def concentrations(index, error=0.01, magnitude=-5.0):
     return Concentration(np.full(len(index), magnitude), index, covariance)
 
 
-def test_nothing_is_told_from_a_concentration_with_an_error_of_three_quarters():
+def test_a_concentration_with_an_error_of_three_quarters_decides_nothing():
     for error, is_told in ((0.74, True), (0.76, False)):
         concentration = concentrations(PLACE, error)
         assert concentration.known.tolist() == [is_told]
@@ -454,7 +454,7 @@ def share_of_points(n_points, n_others, magnitude=-5.0):
     ("n_points", "n_others", "share"),
     [(2, 0, 4 / 6), (0, 2, 2 / 6), (3, 1, 5 / 8), (1000, 0, 0.9), (0, 1000, 0.1)],
 )
-def test_the_share_of_points_is_one_half_where_few_tell_and_never_beyond_nine_tenths(
+def test_the_share_of_points_is_one_half_for_few_and_never_beyond_nine_tenths(
     n_points, n_others, share
 ):
     assert share_of_points(n_points, n_others) == pytest.approx(share, abs=1e-6)

@@ -103,7 +103,7 @@ def test_the_summary_knows_the_sky_beside_a_gap(as_image):
 @pytest.mark.parametrize(
     ("n_rows", "step"), [(500, 1), (1999, 1), (2000, 2), (3999, 3), (4000, 4), (9000, 4)]
 )
-def test_a_thousand_rows_tell_what_is_typical_and_no_less_than_one_in_four(n_rows, step):
+def test_a_thousand_rows_show_what_is_typical_and_no_less_than_one_in_four(n_rows, step):
     rows = crmask.sampled_rows(np.ones((n_rows, 1), bool))
     assert rows == slice(step // 2, None, step)
     # Where only other rows have data, all count.
@@ -176,7 +176,7 @@ def test_light_is_wider_than_1_75_pixels_of_the_detector(fwhm_px, is_ray, native
 
 
 @pytest.mark.parametrize(("snr", "is_ray"), [(4.0, False), (12.0, True)])
-def test_the_width_of_a_faint_candidate_tells_less(snr, is_ray):
+def test_the_width_of_a_faint_candidate_counts_less(snr, is_ray):
     """The limit is 1.75 px times 1 - (3 / S/N)^2: 0.77 px at a ratio of 4, 1.64 px at 12."""
     yy, xx = np.indices((60, 60))
     signal = np.exp(-0.5 * ((xx - 30) ** 2 + (yy - 30) ** 2) / (1.3 / 2.3548) ** 2)

@@ -108,7 +108,7 @@ def test_a_bundled_zero_point_is_offered_only_where_there_is_one(new_drc):
         assert ("input.zeropoint_fallback=true" in excinfo.value.hint) == is_offered
 
 
-def test_an_unknown_filter_is_told_which_are_known():
+def test_an_unknown_filter_lists_the_known_ones():
     with pytest.raises(BycatchError) as excinfo:
         photcal.encircled_energy("WFC", "F999W")
     assert {"F435W", "F606W", "F814W"} <= set(re.findall(r"F\d+W", excinfo.value.hint))
@@ -144,7 +144,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("wrong", "way"), WRONG)
-def test_wrong_questions_are_told_the_right_one(tmp_path, wrong, way):
+def test_wrong_questions_get_a_hint(tmp_path, wrong, way):
     with pytest.raises(BycatchError) as excinfo:
         wrong(tmp_path)
     assert way in excinfo.value.hint
@@ -158,13 +158,13 @@ def test_wrong_questions_are_told_the_right_one(tmp_path, wrong, way):
         ({"xy": (3.0, 3.0), "image": "nobody"}, "jabc01010 (F775W)"),
     ],
 )
-def test_questions_about_a_run_are_told_what_it_holds(finished, given, way):
+def test_questions_about_a_run_list_what_it_holds(finished, given, way):
     with pytest.raises(BycatchError) as excinfo:
         explain(finished, **given)
     assert way in excinfo.value.hint
 
 
-def test_an_image_whose_detections_are_gone_is_told_the_step(done):
+def test_an_image_whose_detections_are_gone_names_the_step(done):
     for path in done.rglob("jabc01010_*.ecsv"):
         path.unlink()
     with pytest.raises(MissingProduct) as excinfo:
@@ -172,20 +172,20 @@ def test_an_image_whose_detections_are_gone_is_told_the_step(done):
     assert "bycatch detect OUT" in excinfo.value.hint
 
 
-def test_a_visit_without_truth_is_told_who_makes_one(finished, tmp_path):
+def test_a_visit_without_truth_names_simulate(finished, tmp_path):
     with pytest.raises(BycatchError) as excinfo:
         assess_visit(finished, tmp_path)
     assert "bycatch simulate" in excinfo.value.hint
 
 
-def test_radii_that_were_not_measured_are_told_the_step(done, bycatch):
+def test_radii_that_were_not_measured_name_the_step(done, bycatch):
     result = bycatch("finalize", done, "--set", "measure.radii_px=[2,5.5]")
     assert result.status != 0
     assert "nothing was measured in 5.5 px" in result.out + result.err
     assert "bycatch measure" in (result.out + result.err).replace("\n", " ")
 
 
-def test_a_step_whose_product_is_gone_is_told_the_one_before(done, bycatch):
+def test_a_step_whose_product_is_gone_names_the_one_before(done, bycatch):
     for path in done.rglob("*_sources.ecsv"):
         path.unlink()
     result = bycatch("measure", done)
@@ -193,7 +193,7 @@ def test_a_step_whose_product_is_gone_is_told_the_one_before(done, bycatch):
     assert "bycatch detect" in (result.out + result.err).replace("\n", " ")
 
 
-def test_an_input_that_moved_away_is_told_how_to_be_found_again(done, tmp_path, bycatch):
+def test_an_input_that_moved_away_gets_a_hint(done, tmp_path, bycatch):
     (link,) = done.rglob("jabc01010_drc.fits")
     link.unlink()
     link.symlink_to(tmp_path / "moved_drc.fits")
@@ -203,14 +203,14 @@ def test_an_input_that_moved_away_is_told_how_to_be_found_again(done, tmp_path, 
     assert "from where it is now" in text
 
 
-def test_one_weight_for_two_images_is_told_the_other_way(visit, tmp_path, bycatch):
+def test_one_weight_for_two_images_gets_a_hint(visit, tmp_path, bycatch):
     weight = named(tmp_path, "")
     result = bycatch("run", visit.raw, "-o", tmp_path / "out", "--wht", weight)
     assert result.status == 2
     assert "<stem>_wht.fits" in (result.out + result.err).replace("\n", "")
 
 
-def test_a_place_that_is_taken_is_told_to_be_cleared(tmp_path):
+def test_a_place_that_is_taken_must_be_cleared(tmp_path):
     one, two = named(tmp_path, "one"), tmp_path / "two"
     two.write_text("two")
     for place in (placing._link, placing._copy, placing._move):
@@ -220,7 +220,7 @@ def test_a_place_that_is_taken_is_told_to_be_cleared(tmp_path):
         assert two.read_text() == "two"
 
 
-def test_exposures_without_quality_are_told_which_have_it(tmp_path, new_drc):
+def test_exposures_without_quality_name_those_that_have_it(tmp_path, new_drc):
     path = tmp_path / "some_flc.fits"
     new_drc(np.ones((4, 5), dtype=np.float32)).writeto(path)
     with pytest.raises(BycatchError) as excinfo:
@@ -228,7 +228,7 @@ def test_exposures_without_quality_are_told_which_have_it(tmp_path, new_drc):
     assert "flc or flt" in excinfo.value.hint
 
 
-def test_stars_elsewhere_and_no_network_are_told_what_helps(tmp_path):
+def test_stars_elsewhere_without_a_network_get_a_hint(tmp_path):
     table = Table({"source_id": [1], "ra": [10.0], "dec": [10.0], "pmra": [0.0], "pmdec": [0.0],
                    "phot_g_mean_mag": [18.0]})  # fmt: skip
     table.write(tmp_path / "gaia.csv")

@@ -220,7 +220,7 @@ def test_four_fifths_of_the_light_in_one_pixels_shadow_is_hot(as_image, share, i
 
 
 @pytest.mark.parametrize(("margin", "is_hot"), [(0.95, False), (1.05, True)])
-def test_a_hot_pixel_is_told_from_a_star_by_four_sigma(as_image, margin, is_hot):
+def test_a_hot_pixel_is_distinguished_from_a_star_by_four_sigma(as_image, margin, is_hot):
     """A star has as much light around the box as in it: 1 more than the share of a hot pixel."""
     image = as_image(spike_of(0.999), n_exposures=1)
     patch = image.sci[18:23, 18:23].astype(float)
@@ -286,7 +286,7 @@ def test_what_the_exposures_say_reaches_the_table(as_image, psf):
         assert [bool(value & flag) for value in flags] == [False, True]
 
 
-def test_stars_are_told_by_sources_that_nothing_speaks_against(as_image, psf, monkeypatch):
+def test_stars_are_sources_without_evidence_against_them(as_image, psf, monkeypatch):
     """No cosmic rays, hot pixels or edges where the image's stars are looked for."""
     seen = {}
     real = measure._points
@@ -497,7 +497,7 @@ def test_without_a_roll_both_directions_together_must_have_five_sigma(
 
 @pytest.mark.parametrize(("edge", "is_whole"), [(45.5, True), (44.5, False)])
 @pytest.mark.parametrize("side", range(4))
-def test_only_a_whole_ring_of_45_pixels_tells_the_direction_of_spikes(
+def test_only_a_whole_ring_of_45_pixels_shows_the_direction_of_spikes(
     as_image, edge, is_whole, side
 ):
     x, y = ((edge, 130), (259 - edge, 130), (130, edge), (130, 259 - edge))[side]

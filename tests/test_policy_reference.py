@@ -269,7 +269,7 @@ def test_a_source_is_called_a_cosmic_ray_above_one_half(catalogued, p_cr, expect
 
 
 @pytest.mark.parametrize(("n", "is_told"), [(19, False), (20, True)])
-def test_twenty_sources_tell_a_limit(n, is_told):
+def test_twenty_sources_show_a_limit(n, is_told):
     mag = np.linspace(22, 28, n)
     limit, _ = recovery.limit_and_error(mag, mag < 25.0, 0.5)
     assert (limit is not None) == is_told
@@ -394,7 +394,7 @@ def test_a_threshold_that_a_position_reaches_finds_nothing_and_one_below_does(fi
     assert "the threshold is 2:" in text
 
 
-def test_rows_of_a_region_file_are_told_apart():
+def test_rows_of_a_region_file_are_distinguished():
     """By p_cr above one half, or the flag without it; by flags; by p_star below one half."""
     flags = [0, int(Flag.COSMIC_RAY), int(Flag.EDGE), int(Flag.SINGLE_EXPOSURE), 0]
     table = Table({"flags": flags, "p_star": [0.5, 0.9, 0.9, 0.9, 0.49]})

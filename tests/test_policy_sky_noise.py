@@ -64,7 +64,7 @@ def test_blank_places_keep_two_pixels_more_than_the_largest_aperture_from_source
 
 
 @pytest.mark.parametrize(("n", "is_measured"), [(59, False), (60, True)])
-def test_sixty_places_tell_the_noise(as_image, n, is_measured):
+def test_sixty_places_show_the_noise(as_image, n, is_measured):
     image = as_image(uniform((60, 60)))
     model = sky_noise.noise_model(image, objects(np.full(n, SIGMA)), SETTINGS)
     assert model.is_measured == is_measured
@@ -72,7 +72,7 @@ def test_sixty_places_tell_the_noise(as_image, n, is_measured):
 
 
 @pytest.mark.parametrize(("n", "is_seen"), [(299, False), (300, True)])
-def test_three_hundred_places_tell_how_the_noise_follows_the_scatter(as_image, n, is_seen):
+def test_three_hundred_places_show_how_the_noise_follows_the_scatter(as_image, n, is_seen):
     image = as_image(uniform((60, 60)))
     model = sky_noise.noise_model(image, objects(spread(n, 0.3), slope=-0.8), SETTINGS)
     assert (model.slope != 0).all() == is_seen
@@ -116,7 +116,7 @@ def test_an_unknown_scatter_is_taken_for_the_typical_one():
     assert error == pytest.approx(1.2 * sky_noise.uncorrelated_error(areas, place.sky))
 
 
-def test_depths_are_told_for_numbers_of_exposures_with_twenty_places(as_image):
+def test_depths_are_given_for_numbers_of_exposures_with_twenty_places(as_image):
     image = as_image(uniform((60, 60)))
     n_exp = np.repeat([1, 2, 3], [19, 20, 100])
     result = objects(np.full(len(n_exp), SIGMA), n_exp=n_exp)

@@ -226,7 +226,7 @@ def taken_down(monkeypatch, work):
     return progress.workload, names
 
 
-def test_the_pipeline_tells_of_every_step(monkeypatch, visit, tmp_path):
+def test_the_pipeline_reports_every_step(monkeypatch, visit, tmp_path):
     def work():
         pipeline.run(visit.raw, tmp_path / "out", inputs=Inputs(gaia=visit.gaia))
 
@@ -240,7 +240,7 @@ def test_the_pipeline_tells_of_every_step(monkeypatch, visit, tmp_path):
     )
 
 
-def test_the_pipeline_tells_of_what_is_up_to_date(monkeypatch, visit, done):
+def test_the_pipeline_reports_what_is_up_to_date(monkeypatch, visit, done):
     def work():
         pipeline.run(visit.raw, done, inputs=Inputs(gaia=visit.gaia))
 
@@ -248,7 +248,7 @@ def test_the_pipeline_tells_of_what_is_up_to_date(monkeypatch, visit, done):
     assert (known.n_over, known.worked_s, names) == (10, 0.0, [])
 
 
-def test_the_pipeline_tells_of_a_lost_image(monkeypatch, visit, done):
+def test_the_pipeline_reports_a_lost_image(monkeypatch, visit, done):
     next((done / "abc_01" / "F775W").glob("*_segm.fits.gz")).unlink()
 
     def work():
@@ -260,7 +260,7 @@ def test_the_pipeline_tells_of_a_lost_image(monkeypatch, visit, done):
     assert not known.at_work
 
 
-def test_processes_tell_as_well(monkeypatch, visit, tmp_path):
+def test_processes_report_as_well(monkeypatch, visit, tmp_path):
     def work():
         pipeline.run(visit.raw, tmp_path / "out", inputs=Inputs(gaia=visit.gaia), workers=2)
 

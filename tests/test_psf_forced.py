@@ -131,7 +131,7 @@ def test_bright_cores_are_not_cut(scene, fitted):
     assert np.median((found.flux / clean.flux)[bright]) == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_core_without_data_is_told_and_edges_and_nan_give_nothing(scene, fitted):
+def test_a_core_without_data_is_marked_and_edges_and_nan_give_nothing(scene, fitted):
     x, y, rate, sci, _ = scene
     fit, clean = fitted
     gone, k = sci.copy(), 5

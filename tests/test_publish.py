@@ -111,7 +111,7 @@ def test_the_readers_of_cds_and_journals_read_the_same(published, name):
         assert max(map(len, head.splitlines())) <= 81
 
 
-def test_digits_are_those_that_errors_are_worth():
+def test_digits_follow_the_errors():
     assert format_of("ra", "deg") == ".8f"
     assert format_of("mag_F606W", "mag") == ".4f"
     assert format_of("flux_F606W", "erg / (Angstrom s cm2)") == ".4e"

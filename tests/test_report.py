@@ -173,7 +173,7 @@ def test_damaged_products_cost_only_themselves(done, caplog):
     assert "left out of the report" in caplog.text
 
 
-def test_catalog_of_another_kind_is_said_to_be(done, caplog):
+def test_a_catalog_of_another_kind_is_named(done, caplog):
     (path,) = done.glob("*/*/jabc01010_cat.ecsv")
     Table({"x_center": ["a", "b"]}).write(path, format="ascii.ecsv", overwrite=True)
     result_of = {c["root"]: c for c in contents(page.write_report(done))}
@@ -250,7 +250,7 @@ def problems(out):
     return [(level, text) for level, _, text in overview(read_folder(out)).problems]
 
 
-def test_poor_alignment_is_said(done, change_record):
+def test_poor_alignment_is_reported(done, change_record):
     def spoil(record):
         record["stages"]["align"]["summary"] |= {"grade": "F", "reason": "2 stars are too few"}
 
@@ -265,7 +265,7 @@ def test_poor_alignment_is_said(done, change_record):
     assert rows["jabc01020"].cells["grade"].level == ""
 
 
-def test_open_closure_is_said(done, change_record):
+def test_open_closure_is_reported(done, change_record):
     def spoil(record):
         part = {"published": 3.0, "used": -2.5, "error": 0.4, "scatter": 1.0, "closes": False}
         record["stages"]["finalize"]["summary"]["closure"] = {
@@ -299,7 +299,7 @@ def test_a_closure_without_stars_is_not_checked(done, change_record):
 @pytest.mark.parametrize(
     ("n_stars", "origin", "level"), [(2, "published curve", WARN), (31, "stars", "")]
 )
-def test_points_told_by_the_published_curve_are_said(done, change_record, n_stars, origin, level):
+def test_a_locus_from_the_published_curve_is_reported(done, change_record, n_stars, origin, level):
     def state(record):
         record["stages"]["measure"]["summary"] |= {
             "locus_n_stars": n_stars, "locus_origin": origin,
@@ -317,7 +317,7 @@ def test_points_told_by_the_published_curve_are_said(done, change_record, n_star
     assert any(said.startswith(text) for _, said in problems(done)) == bool(level)
 
 
-def test_lost_images_and_files_are_said(done, change_record):
+def test_lost_images_and_files_are_reported(done, change_record):
     lost = {"outcome": "failed", "reason": "disk full"}
     change_record(done, "jabc01010", lambda record: record["last"].update(lost))
     notes = json.loads((done / "run.json").read_text())
@@ -328,7 +328,7 @@ def test_lost_images_and_files_are_said(done, change_record):
     assert (BAD, "failed: disk full") in messages
 
 
-def test_errors_that_are_off_are_said(done, change_record):
+def test_errors_that_are_off_are_reported(done, change_record):
     def spoil(record):
         widths = record["stages"]["measure"]["summary"]["noise_pull"]
         assert set(widths) == {"2", "4", "6", "8", "10"}

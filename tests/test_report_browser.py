@@ -187,7 +187,7 @@ def test_a_source_clicked_in_the_picture_shows_its_row(opened, folder):
     assert row.locator("td").first.inner_text() == str(source["id"])
 
 
-def test_hovering_over_a_source_tells_its_number(opened, folder):
+def test_hovering_over_a_source_shows_its_number(opened, folder):
     shown = opened.evaluate("document.body.dataset.shown").split("/")[-1]
     (path,) = folder.glob(f"*/*/{shown}_cat.ecsv")
     source = read_table(path)[0]
@@ -309,7 +309,7 @@ def test_images_beside_the_page_come_when_they_are_asked_for(
     context.close()
 
 
-def test_a_missing_file_beside_the_page_is_said(browser, folder, tmp_path, monkeypatch):
+def test_a_missing_file_beside_the_page_is_reported(browser, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(report_page, "MAX_INSIDE", 1)
     out = tmp_path / "out"
     shutil.copytree(folder, out, symlinks=True)

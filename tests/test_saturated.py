@@ -111,7 +111,7 @@ def test_an_image_that_seems_full_everywhere_is_left_alone(as_image, scene):
     assert np.ma.getmaskarray(table["centre_err_px"]).all()
 
 
-def test_stars_tell_by_how_much_wings_are_off_from_cores(psf, as_image):
+def test_stars_show_by_how_much_wings_are_off_from_cores(psf, as_image):
     shape, random = (260, 320), np.random.default_rng(6)
     sci = random.normal(0.0, 0.005, shape)
     for k in range(20):

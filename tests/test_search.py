@@ -175,7 +175,7 @@ def test_the_largest_file_has_64_gb(tmp_path, monkeypatch):
     assert "64 GB: more than 64 GB" in not_a_file(path)
 
 
-def test_a_folder_that_can_not_be_entered_is_said(raw, tmp_path, monkeypatch):
+def test_a_folder_that_can_not_be_entered_is_reported(raw, tmp_path, monkeypatch):
     (raw / "closed").mkdir()
     scandir = os.scandir
 
@@ -216,7 +216,7 @@ def test_hidden_files_are_counted(raw, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["gone", "x" * 300, "a/" * 3000])
-def test_a_path_that_is_not_there_is_told(tmp_path, name):
+def test_a_path_that_is_not_there_is_reported(tmp_path, name):
     with pytest.raises(SettingsError, match="no such file or folder"):
         find_files([tmp_path / name], tmp_path / "out")
 

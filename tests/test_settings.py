@@ -323,7 +323,7 @@ def test_files_with_wrong_names_are_refused_with_the_line(tmp_path, text, line, 
     assert f"{path}:{line}:" in str(excinfo.value)
 
 
-def test_a_setting_without_its_section_is_told_where_it_belongs(tmp_path):
+def test_a_setting_without_its_section_gets_a_hint(tmp_path):
     with pytest.raises(SettingsError, match=r"'n_pixels' belongs to \[detect\]"):
         read_toml(written(tmp_path, "n_pixels = 60\n"))
 

@@ -94,7 +94,7 @@ def test_too_few_places_leave_the_noise_to_theory(as_image, shape):
     assert set(model.summary()["noise_pull"].values()) == {None}
 
 
-def test_without_blank_places_the_sources_surroundings_tell_the_depth(as_image):
+def test_without_blank_places_the_sources_surroundings_show_the_depth(as_image):
     image = as_image(white((40, 40)))
     model = sky_noise.noise_model(
         image, objects(image, 5000, 1), SETTINGS, np.array([2.0, 3.0, 7.0])

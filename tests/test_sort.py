@@ -82,12 +82,12 @@ def test_the_header_decides_where_the_name_says_nothing(candidate):
     assert [p.field for p in plan.placements] == ["dgq_11", "dgq_12"]
 
 
-def test_exposures_of_hap_names_tell_the_visit(candidate):
+def test_exposures_of_hap_names_show_the_visit(candidate):
     one = candidate("cut_sci.fits", exposures=("12440_07_acs_wfc_f606w_01_jboa07y3q",))
     assert sort.run([one]).placements[0].field == "boa_07"
 
 
-def test_exposures_of_several_visits_tell_nothing(candidate):
+def test_exposures_of_several_visits_show_nothing(candidate):
     mixed = candidate("mosaic.fits", exposures=("jdgq12a1q", "jdgq13a3q"))
     plan = sort.run([mixed])
     assert plan.placements == ()

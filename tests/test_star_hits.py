@@ -37,7 +37,7 @@ def offsets(found, at):
     return places[rows] - at, rows
 
 
-def test_charge_beside_stars_does_not_move_them_and_the_error_is_told(as_image):
+def test_charge_beside_stars_does_not_move_them_and_the_error_is_honest(as_image):
     sci, at = scene(32, np.random.default_rng(3))
     settings = DetectSettings(n_pixels=8, n_pixels_single=8, deblend=False)
     found = detect.run(as_image(sci), settings).sources

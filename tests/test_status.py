@@ -58,7 +58,7 @@ def test_an_input_that_is_gone_is_named(done):
     assert not image.is_done
 
 
-def test_a_lost_file_is_told_of(bycatch, visit, tmp_path):
+def test_a_lost_file_is_reported(bycatch, visit, tmp_path):
     bad = tmp_path / "raw" / "jxyz01010_drc.fits"
     bad.parent.mkdir()
     bad.write_bytes(b"no FITS")

@@ -229,7 +229,7 @@ def test_saturated_cores_are_points_unless_sharp():
     assert stellarity.probability(concentration, stars)[0] < 0.5
 
 
-def test_nan_where_nothing_can_be_told():
+def test_nan_where_nothing_can_be_measured():
     index = np.array([PLACE, [np.nan, 0.3], PLACE])
     noise = np.array([np.diag([0.1, 0.1]), np.diag([0.1, 0.1]), np.diag([0.8, 0.1])])
     concentration = Concentration(np.array([-5.0, -5.0, -1.0]), index, noise)

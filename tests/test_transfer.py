@@ -23,7 +23,7 @@ def told(folder, loss_percent, seed):
     return transfer.transfer_of(image, detection.segmentation, *columns)
 
 
-def test_a_loss_is_told_and_none_is_not(tmp_path):
+def test_a_loss_is_reported_and_none_is_not(tmp_path):
     lossy, plain = (told(tmp_path / str(loss), loss, 3) for loss in (10.0, 0.0))
     assert lossy.loss_percent == pytest.approx(10.0, abs=3.5 * lossy.err_percent)
     assert "charge transfer" in " ".join(lossy.warnings())
@@ -32,7 +32,7 @@ def test_a_loss_is_told_and_none_is_not(tmp_path):
     assert plain.summary()["cte_n_sources"] > transfer.LEAST_ROWS
 
 
-def test_without_segments_or_few_sources_nothing_is_told(as_image):
+def test_without_segments_or_with_few_sources_nothing_is_measured(as_image):
     image = as_image(np.random.default_rng(1).normal(0, 0.01, (200, 200)))
     nothing = np.zeros(0)
     for segmentation in (None, np.zeros((200, 200), np.int32)):

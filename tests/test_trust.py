@@ -136,7 +136,7 @@ def test_a_trail_is_found(sky, structure):
     assert sky_structure.on_trail(x, y).all()
 
 
-def test_without_noise_nothing_is_said(sky, as_image):
+def test_without_noise_nothing_is_reported(sky, as_image):
     structure = trust.sky_structure(as_image(sky), None, None, np.nan)
     assert not structure.is_nebulous(np.array([5.0]), np.array([5.0])).any()
 

@@ -69,7 +69,7 @@ def test_a_plateau_is_one_peak():
 
 
 @pytest.mark.parametrize("distance", [3.6, 4.5, 6.0, 14.8])
-def test_a_star_without_a_row_is_told(as_image, psf, distance):
+def test_a_star_without_a_row_is_reported(as_image, psf, distance):
     """As one of 19.2 mag that three levels merge into one of 18.1 at 14.8 px."""
     stars = (60.2, 60.4, 100.0), (60.2 + distance, 60.4, 36.0)
     sci = scene(psf, *stars)
@@ -118,7 +118,7 @@ def test_charge_in_a_single_exposure_is_no_peak(as_image, psf):
     assert measured(as_image, sci, *where, cr_mask=mask, n_exposures=3)[0].all()
 
 
-def test_nothing_is_told_about_saturated_cores(as_image, psf):
+def test_saturated_cores_have_no_unlisted_peaks(as_image, psf):
     sci = scene(psf, (60.0, 60.0, 4000.0), (65.0, 60.0, 900.0))
     assert not measured(as_image, sci, [60.0], [60.0])[0].any()
 
@@ -135,7 +135,7 @@ def test_peaks_of_another_segment_are_not_this_row_s(as_image, psf):
 
 
 @pytest.mark.parametrize(("x", "y"), [([], []), ([np.nan], [5.0]), ([-50.0], [5.0])])
-def test_without_rows_there_is_nothing_to_tell(as_image, psf, x, y):
+def test_without_rows_there_is_nothing_to_report(as_image, psf, x, y):
     assert not measured(as_image, scene(psf, (60.0, 60.0, 100.0)), x, y)[0].any()
 
 

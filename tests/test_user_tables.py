@@ -384,7 +384,7 @@ def test_a_number_is_no_unit(tmp_path):
     same(positions(tmp_path, ",RA (deg),Dec. (deg)\n0,1,2\n"), [1.0], [2.0])
 
 
-def test_single_precision_is_told(tmp_path):
+def test_single_precision_is_reported(tmp_path):
     table = Table({"ra": RA.astype(np.float32), "dec": DEC.astype(np.float32)})
     path = table_file(tmp_path, written(table, "fits"))
     assert "single precision: rounded to 1.1e+02 mas" in read_positions(path).note
@@ -420,7 +420,7 @@ def test_gaias_long_names_and_text_identifiers():
 
 
 @pytest.mark.parametrize("ids", [[4583627001381815936.0, 5.0], ["4.583627001381816e18", "5"]])
-def test_rounded_identifiers_are_told(ids):
+def test_rounded_identifiers_are_reported(ids):
     stars = from_table(gaia_table(source_id=ids), "t")
     assert "last digits" in stars.notes[0]
     assert from_table(gaia_table(source_id=[1.0, 2.0]), "t").notes == ()

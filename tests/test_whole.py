@@ -445,7 +445,7 @@ def test_a_state_of_a_later_version_is_refused(bycatch, visit, whole):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, "\xff", "{}"])
-def test_what_is_no_record_is_told(whole, text):
+def test_what_is_no_record_is_reported(whole, text):
     state_of(whole).write_bytes(text.encode("latin-1"))
     state = status(whole, saved_settings(whole))
     assert (state.images, len(state.lost)) == ((), 1)

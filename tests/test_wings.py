@@ -97,7 +97,7 @@ def test_a_hole_is_laid_about_the_centre_wherever_that_comes_to_be(psf):
     assert (again.x[0], again.y[0]) == (fits.x[0], fits.y[0])
 
 
-def test_where_nothing_tells_there_is_no_centre(psf):
+def test_without_evidence_there_is_no_centre(psf):
     data, nothing = star(psf, 30.0, 30.0), np.zeros(SHAPE, dtype=bool)
     assert not fit(data, nothing).found[0]
     one_side = around(30.0, 30.0, 2.0) & (np.indices(SHAPE)[1] > 30)

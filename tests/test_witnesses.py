@@ -136,7 +136,7 @@ def test_a_time_that_all_agree_on_is_estimated_where_the_pixels_forbid_it(read, 
         assert seconds_of(image) == pytest.approx(1000, rel=0.3)
 
 
-def test_pixels_without_photon_noise_tell_no_time(read, blank):
+def test_pixels_without_photon_noise_show_no_time(read, blank):
     image = read(sci=blank * np.float32(0.01) + np.float32(0.1))
     assert (image.meta.exptime_s, image.wht_type) == (1000, "exptime")
     assert "is not photon noise" in notes(image)
@@ -182,7 +182,7 @@ def test_in_crowded_fields_the_number_of_witnesses_decides(read, blank):
     assert "exposure times disagree" in notes(image)
 
 
-def test_nothing_that_tells_is_a_reason_to_drop(read, blank):
+def test_no_remark_is_a_reason_to_drop(read, blank):
     changes = [primary(EXPTIME=3000.0, TEXPTIME=3000.0, EXPEND=57403.0), without("WHT", "CTX")]
     with pytest.raises(UnusableData, match=r"disagree .*3000 s.*input.exptime_s=<seconds>"):
         read(*changes, sci=crowded(blank))
@@ -230,7 +230,7 @@ def test_the_noise_is_what_sky_dark_and_readout_make(read, new_drc, tmp_path, n,
         ([science(BUNIT="ELECTRONS")], "electrons/s"),
     ],
 )
-def test_the_noise_tells_counts_from_rates(read, blank, changes, truth):
+def test_the_noise_distinguishes_counts_from_rates(read, blank, changes, truth):
     image = read(*changes)
     assert "BUNIT is" in notes(image)
     np.testing.assert_allclose(image.sci, blank, rtol=1e-5)
@@ -388,7 +388,7 @@ def test_values_that_can_not_be_are_named(read):
 # ---------------------------------------------------------------- exposures of many years
 
 
-def test_exposures_of_many_years_are_said_and_known_to_the_motions(read):
+def test_exposures_of_many_years_are_reported_and_known_to_the_motions(read):
     image = read(primary(EXPEND=57402.0 + 3652.5))
     assert "the exposures span 10.0 years" in notes(image)
     assert image.meta.epoch_spread_yr == pytest.approx(10 / np.sqrt(12))
