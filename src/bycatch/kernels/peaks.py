@@ -15,6 +15,8 @@ from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, WORTH_A_THREAD, in_portions
 
+Moments = tuple[float, float, float, float, float, float]
+"""Windowed sums of 1, x, y, x^2, y^2 and xy about a centre."""
 Places = NDArray[np.int64]
 
 N_STEPS = 6
@@ -234,17 +236,34 @@ def _minor_widths(
     for k in range(len(x)):
         level = ring_median(signal, x[k], y[k], dx, dy, order)
         cut_out(signal, x[k], y[k], level, inside, stamp)
-        x0, y0 = 0.0, 0.0
-        for step in range(N_STEPS):
-            shifted_window(profile, x0, window_px, across)
-            shifted_window(profile, y0, window_px, down)
-            sums = moments(stamp, across, down, x0, y0)
-            if step < N_STEPS - 1 and sums[0] > 0:
-                # The window halves the step of the centroid, hence the 2.
-                x0 = min(max(x0 + 2 * sums[1] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
-                y0 = min(max(y0 + 2 * sums[2] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
+        sums = centred_moments(stamp, profile, window_px, across, down)
         fwhm_px[k] = minor_fwhm(sums, window_px)
         snr[k] = sums[0] / math.sqrt(window_noise(variance, x[k], y[k], across, down))
+
+
+@compiled
+def centred_moments(
+    stamp: Floats, profile: Floats, window_px: float, across: Floats, down: Floats
+) -> Moments:
+    """Return the moments in a Gaussian window that moves to the centroid.
+
+    Parameters
+    ----------
+    stamp : (n, n) light above the level, the peak in the middle
+    profile : (m,) window about its centre, at whole pixels
+    window_px : its sigma
+    across, down : (m,) to be filled with the last window's profiles along x and y
+    """
+    x0, y0 = 0.0, 0.0
+    for step in range(N_STEPS):
+        shifted_window(profile, x0, window_px, across)
+        shifted_window(profile, y0, window_px, down)
+        sums = moments(stamp, across, down, x0, y0)
+        if step < N_STEPS - 1 and sums[0] > 0:
+            # The window halves the step of the centroid, hence the 2.
+            x0 = min(max(x0 + 2 * sums[1] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
+            y0 = min(max(y0 + 2 * sums[2] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
+    return sums
 
 
 @compiled
@@ -360,9 +379,7 @@ def shifted_window(profile: Floats, shift: float, sigma: float, out: Floats) -> 
 
 
 @compiled
-def moments(
-    stamp: Floats, across: Floats, down: Floats, x0: float, y0: float
-) -> tuple[float, float, float, float, float, float]:
+def moments(stamp: Floats, across: Floats, down: Floats, x0: float, y0: float) -> Moments:
     """Return the windowed sums of 1, x, y, x^2, y^2 and xy about a centre.
 
     Parameters
@@ -391,7 +408,7 @@ def moments(
 
 
 @compiled
-def minor_fwhm(sums: tuple[float, float, float, float, float, float], window_px: float) -> float:
+def minor_fwhm(sums: Moments, window_px: float) -> float:
     """Return the FWHM along the minor axis of windowed moments, the window taken out.
 
     Parameters

@@ -14,15 +14,12 @@ from bycatch.kernels.neighbourhood import plane, points
 from bycatch.kernels.peaks import (
     LANES,
     LAST_ORDER,
-    MAX_OFFSET_PX,
-    N_STEPS,
+    centred_moments,
     cut_out,
     minor_fwhm,
-    moments,
     ring_median,
     ring_of,
     ring_steps,
-    shifted_window,
 )
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
 
@@ -123,15 +120,7 @@ def _sharpness(
         copy_around(image, column, row, near)
         level = ring_median(near, far, far, dx, dy, order)
         cut_out(near, far, far, level, inside, stamp)
-        x0, y0 = 0.0, 0.0
-        for step in range(N_STEPS):
-            shifted_window(profile, x0, window_px, across)
-            shifted_window(profile, y0, window_px, down)
-            sums = moments(stamp, across, down, x0, y0)
-            if step < N_STEPS - 1 and sums[0] > 0:
-                # The window halves the step of the centroid, hence the 2.
-                x0 = min(max(x0 + 2 * sums[1] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
-                y0 = min(max(y0 + 2 * sums[2] / sums[0], -MAX_OFFSET_PX), MAX_OFFSET_PX)
+        sums = centred_moments(stamp, profile, window_px, across, down)
         out[k, MINOR] = minor_fwhm(sums, window_px)
         out[k, MAJOR] = major_fwhm(sums, window_px)
         out[k, FLUX] = sums[0]
