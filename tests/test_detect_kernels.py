@@ -25,7 +25,7 @@ from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
 from bycatch.settings import DetectSettings
 from bycatch.stages import detect
-from bycatch.stages.detect import centres
+from bycatch.stages.detect import centres, hits
 from bycatch.testing import reference_detect as reference
 
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
@@ -496,8 +496,9 @@ def test_coverage_of_many_boxes_in_any_order():
     ],
 )
 def test_the_stage_finds_what_the_libraries_find(as_image, chosen, monkeypatch):
-    # The libraries know no wider window for bright sources.
+    # The libraries know no wider window for bright sources, and no hits of cosmic rays.
     monkeypatch.setattr(centres, "BRIGHT_PX", 0.0)
+    monkeypatch.setattr(hits, "CORE_SIGMA", np.inf)
     sci = crowd((300, 370), seed=3)
 
     def shallower(hdus):

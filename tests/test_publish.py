@@ -241,7 +241,7 @@ def test_programs_that_listen_get_table_and_images(published, tmp_path, monkeypa
             listener.bind_receive_notification(mtype, take)
         sent = view.send_group(published / "out")
         assert len(sent) == 3
-        for _ in range(100):
+        for _ in range(600):
             if len(result) == 3:
                 break
             time.sleep(0.05)

@@ -57,6 +57,22 @@ def test_charge_beside_stars_does_not_move_them_and_the_error_is_honest(as_image
     assert np.sqrt(np.mean(apart[32:] ** 2)) < 0.02
 
 
+def test_inclined_galaxies_keep_their_centres(as_image):
+    rng = np.random.default_rng(6)
+    sci = rng.normal(0, NOISE, (SIDE, SIDE))
+    k = np.arange(64)
+    at = 40.0 + STEP * np.column_stack([k % 8, k // 8]) + rng.uniform(-0.5, 0.5, (64, 2))
+    yy, xx = np.indices(sci.shape)
+    for x, y in at:
+        long, short, angle = rng.uniform(2, 6), rng.uniform(1.6, 2), rng.uniform(0, np.pi)
+        dx, dy = xx - x, yy - y
+        u, v = dx * np.cos(angle) + dy * np.sin(angle), dy * np.cos(angle) - dx * np.sin(angle)
+        sci += (1 + (u / long) ** 2 + (v / short) ** 2) ** -2.5
+    settings = DetectSettings(n_pixels=8, n_pixels_single=8, deblend=False)
+    apart, _ = offsets(detect.run(as_image(sci), settings).sources, at)
+    assert np.abs(apart).max() < 0.15
+
+
 def test_a_cosmic_ray_alone_is_no_star(as_image):
     rng = np.random.default_rng(4)
     sci, _ = scene(0, rng)

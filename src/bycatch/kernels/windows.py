@@ -264,7 +264,15 @@ def _window_centroid(
 def windowed_offset(
     pixels: Image, x: float, y: float, sigma: float, radius: float, weights: Floats
 ) -> tuple[float, float]:
-    """Return the offset of the centroid, in a Gaussian window cut at a radius, from its centre."""
+    """Return the offset of the centroid, in a Gaussian window cut at a radius, from its centre.
+
+    Parameters
+    ----------
+    pixels : (n, n) light above the background
+    x, y : centre of the window, in pixels of the cutout
+    sigma, radius : of the window, px
+    weights : (m,) room for the window's weights, m at least n
+    """
     for column in range(pixels.shape[1]):
         weights[column] = math.exp(-0.5 * ((column - x) / sigma) ** 2)
     total, sx, sy = 0.0, 0.0, 0.0

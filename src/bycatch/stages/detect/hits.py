@@ -28,6 +28,12 @@ MOST_REST, MOST_CHARGE = 2.5, 1.5
 """A star is there if the pixels that are no charge agree with its profile, and charge does not
 exceed its light by more: so say 35 of 7397 cosmic rays in single exposures of 1100 s
 (benchmarks/families.py, "thick", seed 1)."""
+FAR_PX, ASYMMETRY_PX, LEAST_ASYMMETRY = 0.1, 4, 0.2
+"""A source is moved farther than the first (detector pixels) only if this share of its light within
+the second is not symmetric about its centroid: inclined galaxies are, a star beside charge is not
+(0.22 to 1.1 of stars so moved in training visits; benchmarks/families.py, "silicon", 1 to 3)."""
+NOISE_SHARE = 0.96
+"""Mean of the absolute difference of two pixels, one of them interpolated, over their noise."""
 ERROR_PX = 0.01
 """Error per axis, detector pixels, by the square of `HitCentres.chi`: charge on the core can't be
 told from light."""
@@ -100,9 +106,42 @@ def without_charge(
     with np.errstate(invalid="ignore"):
         is_hit = (fit.n_hit > 0) & (fit.rest < MOST_REST) & (fit.charge < MOST_CHARGE)
     rows = candidates[is_hit]
+    is_far = np.hypot(fit.x[is_hit] - x[rows], fit.y[is_hit] - y[rows]) > FAR_PX * scale
+    asymmetry = _asymmetries(image, background, noise[rows], x[rows], y[rows])
+    is_hit[is_hit] = ~is_far | (asymmetry > LEAST_ASYMMETRY)
+    rows = candidates[is_hit]
     centres.x[rows], centres.y[rows] = fit.x[is_hit], fit.y[is_hit]
     centres.error_px[rows] = ERROR_PX * image.detector_px * fit.chi[is_hit] ** 2
     return centres
+
+
+def _asymmetries(image: DrcImage, background: Image, noise: Floats, x: Floats, y: Floats) -> Floats:
+    """Return the share of the light that is not symmetric about positions, (N,)."""
+    radius = ASYMMETRY_PX * image.detector_px
+    near = neighbourhood(image.shape, x, y, radius)
+    light = near.take(image.sci) - near.take(background)
+    column, row = 2.0 * x[:, np.newaxis] - near.columns, 2.0 * y[:, np.newaxis] - near.rows
+    opposite = _interpolated(image, background, column, row)
+    counts = (near.distance <= radius) & np.isfinite(light) & np.isfinite(opposite)
+    difference = np.where(counts, np.abs(light - opposite), 0.0).sum(axis=1)
+    total = np.where(counts, light, 0.0).sum(axis=1)
+    by_noise = NOISE_SHARE * noise * counts.sum(axis=1)
+    return np.asarray((difference - by_noise) / np.maximum(total, 1e-30), float)
+
+
+def _interpolated(image: DrcImage, background: Image, x: Floats, y: Floats) -> Floats:
+    """Return the light at positions, bilinear; NaN off the image."""
+    ny, nx = image.shape
+    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
+    is_inside = (column >= 0) & (column < nx - 1) & (row >= 0) & (row < ny - 1)
+    column, row = np.where(is_inside, column, 0), np.where(is_inside, row, 0)
+    dx, dy = x - column, y - row
+    out = np.zeros(x.shape)
+    for j, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        at = row + j, column + i
+        weight = (dy if j else 1.0 - dy) * (dx if i else 1.0 - dx)
+        out += weight * (image.sci[at] - background[at])
+    return np.where(is_inside, out, np.nan)
 
 
 def _core_rates(image: DrcImage, background: Image, x: Floats, y: Floats) -> Floats:
