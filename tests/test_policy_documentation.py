@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bycatch.kernels import distortion
+from bycatch.kernels import distortion, star_hits
 from bycatch.settings import PRESETS, Settings
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX
 from bycatch.stages import psf
 from bycatch.stages.align import GRADES, floors
-from bycatch.stages.detect import centres
+from bycatch.stages.detect import centres, hits
 from bycatch.stages.finalize import apcor, prior, starfit
 from bycatch.stages.measure import cosmics, transfer
 from bycatch.stages.psf import build, choice, fit, model, noise
@@ -56,6 +56,13 @@ STATED = [
     ),
     ("method.md", "give the centroid to {:g} detector px", centres.BRIGHT_PX),
     ("method.md", "get one of {:g} detector px", centres.WIDE_PX),
+    ("method.md", "A pixel {:g} sigma above the profile", star_hits.HIT_SIGMA),
+    ("method.md", "so is what is {:g} sigma above beside", star_hits.BESIDE_SIGMA),
+    ("method.md", "charge of more than {:g} times its light", hits.MOST_CHARGE),
+    ("method.md", "is {:g} detector px times the mean square", hits.ERROR_PX),
+    ("method.md", "moved by more than {:g} detector px only", hits.FAR_PX),
+    ("method.md", "than {:.0f} % of its light is not symmetric", 100 * hits.LEAST_ASYMMETRY),
+    ("method.md", "agreement of the images counts as {:g} values", floors.PAIR_VALUES),
     ("method.md", "is measured with {:g} or more bright", floors.LEAST_STARS),
     ("method.md", "at least {:g} detector px over", floors.PHASE_PX),
     ("method.md", "such stars it is {:g} px", CENTROID_FLOOR_PX),
