@@ -133,7 +133,7 @@ const bycatchGroups = (() => {
     at("t-cmd").textContent = (pair === SIZE ? `${nObjects} objects; the radius holds the PSF. `
       : `${nObjects} objects measured in both filters; ${limits} limits (arrows: `
       + "not detected in one of them). Crosses: median errors by magnitude. ")
-      + "Magnitudes are those of a point in the best aperture." + isochroneWords();
+      + "Magnitudes are those of a point source: from PSF fits, else in the best aperture." + isochroneWords();
     bars("cmd", measured, mag, error, list(`mag_err_${f}`), plot);
     isochrones("cmd", (m) => colourOn(m, pair), (m) => m[f]);
     return {
