@@ -573,7 +573,7 @@ HARMLESS = {
     "noise_image": {"NoiseModel"},
     "lacosmic": {"fill", "find", "renew", "within_rows"},  # the steps of `lacosmic`
     "matching": {"expected_chance_peaks", "extent_of", "move"},
-    "neighbourhood": {"nearest_pixel", "plane", "points", "positions"},
+    "neighbourhood": {"nearest_pixel", "pixels_at", "plane", "points", "positions"},
     "peaks": {"ring_of", "with_rim"},
     "psf_fit": {"checked_pairs", "checked_pixels"},
     "psf_grid": {"checked_terms", "cubic_weights", "grid_side", "largest_radius_px", "nearest"},

@@ -75,6 +75,23 @@ def nearest_pixel(position: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.rint(np.clip(np.nan_to_num(position, nan=-FAR), -FAR, FAR)).astype(np.intp)
 
 
+def pixels_at(
+    shape: tuple[int, int], x: ArrayLike, y: ArrayLike
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of the pixels nearest to positions, clipped to the image.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    x, y : (N,) px; what is no number counts as 0
+    """
+    row, column = (
+        np.clip(np.rint(np.nan_to_num(np.asarray(v, float))), 0, n - 1).astype(np.intp)
+        for v, n in zip((y, x), shape, strict=True)
+    )
+    return row, column
+
+
 def plane(image: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
     """Return a view of an image (a copy, if it must be) in the form that kernels take.
 

@@ -12,6 +12,7 @@ from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats
 from bycatch.errors import UnsupportedImage
+from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.stages.objects.stamps import Noise, SkyEllipses, Stamps, pixels_per_arcsec, stamps
 from bycatch.stages.objects.star_psf import PSF_HALF, StarPsf, star_psf
 
@@ -57,10 +58,7 @@ def psf_and_stamps(
     table, meta = measurement.table, image.meta
     x, y = floats(table, "x"), floats(table, "y")
     sky = np.where(np.isfinite(floats(table, "sky_level")), floats(table, "sky_level"), 0.0)
-    ny, nx = image.shape
-    labels = segmentation[
-        np.clip(np.rint(y).astype(int), 0, ny - 1), np.clip(np.rint(x).astype(int), 0, nx - 1)
-    ]
+    labels = segmentation[pixels_at(image.shape, x, y)]
     good = image.valid & ~cr_mask
     matrix = pixels_per_arcsec(wcs, ra_deg, dec_deg)
     microjansky = photcal.microjansky(photcal.ab_zeropoint(meta.photflam, meta.photplam))

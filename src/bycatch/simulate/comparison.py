@@ -13,6 +13,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.matching import match_one_to_one
+from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
 from bycatch.settings import DetectSettings
 from bycatch.simulate.files import Truth
@@ -190,10 +191,8 @@ def _are_found(
     truth: Table, segmentation: NDArray[np.int32], labels: set[int], match: NDArray[np.int64]
 ) -> Bools:
     """Return which objects were matched, or lie in the segment of a catalog row."""
-    ny, nx = segmentation.shape
-    column = np.clip(np.rint(np.asarray(truth["x"])).astype(int), 0, nx - 1)
-    row = np.clip(np.rint(np.asarray(truth["y"])).astype(int), 0, ny - 1)
-    is_found = np.isin(segmentation[row, column], list(labels))
+    at = pixels_at(segmentation.shape, truth["x"], truth["y"])
+    is_found = np.isin(segmentation[at], list(labels))
     is_found[match[match >= 0]] = True
     return is_found
 

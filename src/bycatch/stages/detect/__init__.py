@@ -18,6 +18,7 @@ from bycatch.kernels.deblend import deblended
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.labelling import Segments, segments_above
 from bycatch.kernels.moments import segment_properties
+from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.smoothing import gaussian_kernel
 from bycatch.settings import DetectSettings
 from bycatch.stages.detect import hits, pieces, saturated
@@ -182,15 +183,11 @@ def _source_table(
     is_near = offset <= np.maximum(2.0, properties.semimajor_px)
     x = np.where(is_near, properties.x_window, properties.x_segment)
     y = np.where(is_near, properties.y_window, properties.y_segment)
-    row, column = (
-        np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((y, x), image.shape, strict=True)
-    )
-    local = noise[row, column]
+    local: Any = noise[pixels_at(image.shape, x, y)]
     x, y = bright_centres(image, background, local, segments.labels, properties, (x, y))
     centres = hits.without_charge(image, background, local, segments.labels, properties, (x, y))
     x, y = centres.x, centres.y
-    column = np.clip(np.rint(x).astype(int), 0, image.shape[1] - 1)
-    row = np.clip(np.rint(y).astype(int), 0, image.shape[0] - 1)
+    row, column = pixels_at(image.shape, x, y)
     return make_table(
         SOURCES,
         {

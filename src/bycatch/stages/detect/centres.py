@@ -8,12 +8,15 @@ of the published PSF and by 0.05 of a sharp one, however bright the star is (ben
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Image
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.moments import Properties
+from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.kernels.windows import wide_centroids
 from bycatch.sky.astrometry import photon_variance_px2
@@ -49,11 +52,8 @@ def bright_centres(
     wide_px = WIDE_PX * image.detector_px
     window_px = 2.0 * properties.half_light_px * SIGMA_PER_FWHM
     size_px = np.hypot(properties.semimajor_px, properties.semiminor_px) / np.sqrt(2.0)
-    column = np.clip(np.nan_to_num(np.rint(x)), 0, image.shape[1] - 1).astype(int)
-    row = np.clip(np.nan_to_num(np.rint(y)), 0, image.shape[0] - 1).astype(int)
-    error2 = photon_variance_px2(
-        properties.flux, noise, np.maximum(size_px, wide_px), image.exptime_map_s[row, column]
-    )
+    seconds: Any = image.exptime_map_s[pixels_at(image.shape, x, y)]
+    error2 = photon_variance_px2(properties.flux, noise, np.maximum(size_px, wide_px), seconds)
     bright = np.flatnonzero(
         (error2 < (BRIGHT_PX * image.detector_px) ** 2)
         & (window_px < wide_px)

@@ -18,6 +18,7 @@ from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
+from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.skystats import annulus_stats
 from bycatch.stages.measure.photometry import correlation_factor
 
@@ -132,10 +133,7 @@ def light_at(image: DrcImage, x: Floats, y: Floats) -> Light:
 
 
 def _seconds(image: DrcImage, x: Floats, y: Floats) -> Floats:
-    ny, nx = image.shape
-    column = np.clip(np.rint(np.nan_to_num(x, nan=-1)), 0, nx - 1).astype(np.int64)
-    row = np.clip(np.rint(np.nan_to_num(y, nan=-1)), 0, ny - 1).astype(np.int64)
-    seconds = np.asarray(image.exptime_map_s[row, column], float)
+    seconds = np.asarray(image.exptime_map_s[pixels_at(image.shape, x, y)], float)
     return np.asarray(np.where(seconds > 0, seconds, np.nan))
 
 

@@ -10,6 +10,7 @@ from bycatch.arrays import Bools, Floats, Image
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
+from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.psf_fit import Pixels
 from bycatch.stages.psf.fit import Stars
 from bycatch.stages.psf.model import PsfModel
@@ -32,13 +33,11 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     """
     # The wings of a full star give its flux to some tens of per cent only.
     has_fit = np.isfinite(fits.flux_err) & (fits.n_pixels > 0) & ~fits.lost_core
-    ny, nx = pixels.background.shape
-    row = np.clip(np.rint(np.nan_to_num(stars.y)), 0, ny - 1).astype(int)
-    column = np.clip(np.rint(np.nan_to_num(stars.x)), 0, nx - 1).astype(int)
+    sky: Any = pixels.background[pixels_at(pixels.background.shape, stars.x, stars.y)]
     values = {
         "countrate_psf": stars.flux,
         "countrate_psf_err": fits.flux_err,
-        "sky_psf": pixels.background[row, column],
+        "sky_psf": sky,
         "x_psf": stars.x,
         "y_psf": stars.y,
         "x_psf_err": fits.x_err,
