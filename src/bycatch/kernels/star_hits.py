@@ -44,7 +44,7 @@ LEAST_PEAK_SIGMA = 8.0
 """A profile stands out by that, or is none."""
 MOST_PX = 100.0
 """No profile or window is as wide."""
-N_VALUES = 9
+N_VALUES = 6
 STEPS = 16.0
 """Of a tabulated profile, by px^2: linear between them, which is right to 0.002 of the peak."""
 
@@ -83,22 +83,17 @@ class HitCentres:
     Attributes
     ----------
     x, y : centroid in a Gaussian window without the hit pixels
-    fit_x, fit_y : centre of the profile
     n_hit : number of hit pixels in the window
     chi : rms residual of the core over its expected error, hits included
     rest : the same without the hits: large where there is no star
-    peak : of the profile, e/s
     charge : what hit pixels within `FIT_PX` hold above the profile, over the profile's total
     """
 
     x: Floats
     y: Floats
-    fit_x: Floats
-    fit_y: Floats
     n_hit: Floats
     chi: Floats
     rest: Floats
-    peak: Floats
     charge: Floats
 
 
@@ -234,8 +229,8 @@ def _fit_one(
             return
         if not math.hypot(dx, dy) > SMALL_STEP_PX:
             break
-    out[0], out[1], out[2], out[3] = x0 + wide_x, y0 + wide_y, x, y
-    out[4], out[5], out[6], out[7], out[8] = n_hit, chi, rest, amplitude, charge
+    out[0], out[1], out[2] = x0 + wide_x, y0 + wide_y, n_hit
+    out[3], out[4], out[5] = chi, rest, charge
 
 
 @compiled

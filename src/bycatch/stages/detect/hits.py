@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Floats, Image, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.moments import Properties
-from bycatch.kernels.neighbourhood import neighbourhood
+from bycatch.kernels.neighbourhood import Neighbourhood, neighbourhood, pixels_at
 from bycatch.kernels.star_hits import HitCentres, Profile, hit_centres
 from bycatch.stages.detect.centres import WIDE_PX
 from bycatch.stages.detect.saturated import FULL_SHARE
@@ -81,9 +81,8 @@ def without_charge(
         candidates = np.flatnonzero((core > CORE_SIGMA * noise) & ~is_full)
     if not candidates.size:
         return centres
-    rows = np.clip(np.rint(y[candidates]).astype(int), 0, image.shape[0] - 1)
-    columns = np.clip(np.rint(x[candidates]).astype(int), 0, image.shape[1] - 1)
-    exptime_s = image.exptime_map_s[rows, columns].astype(float)
+    at_pixels = pixels_at(image.shape, x[candidates], y[candidates])
+    exptime_s = image.exptime_map_s[at_pixels].astype(float)
 
     def fits(which: Ints, profile: Profile) -> HitCentres:
         rows = candidates[which]
@@ -105,13 +104,15 @@ def without_charge(
     fit = fits(np.arange(len(candidates)), best)
     with np.errstate(invalid="ignore"):
         is_hit = (fit.n_hit > 0) & (fit.rest < MOST_REST) & (fit.charge < MOST_CHARGE)
-    rows = candidates[is_hit]
-    is_far = np.hypot(fit.x[is_hit] - x[rows], fit.y[is_hit] - y[rows]) > FAR_PX * scale
+    far = np.flatnonzero(is_hit)
+    move_px = np.hypot(fit.x - x[candidates], fit.y - y[candidates])[far]
+    far = far[move_px > FAR_PX * scale]
+    rows = candidates[far]
     asymmetry = _asymmetries(image, background, noise[rows], x[rows], y[rows])
-    is_hit[is_hit] = ~is_far | (asymmetry > LEAST_ASYMMETRY)
+    is_hit[far] = asymmetry > LEAST_ASYMMETRY
     rows = candidates[is_hit]
     centres.x[rows], centres.y[rows] = fit.x[is_hit], fit.y[is_hit]
-    centres.error_px[rows] = ERROR_PX * image.detector_px * fit.chi[is_hit] ** 2
+    centres.error_px[rows] = ERROR_PX * scale * fit.chi[is_hit] ** 2
     return centres
 
 
@@ -119,7 +120,7 @@ def _asymmetries(image: DrcImage, background: Image, noise: Floats, x: Floats, y
     """Return the share of the light that is not symmetric about positions, (N,)."""
     radius = ASYMMETRY_PX * image.detector_px
     near = neighbourhood(image.shape, x, y, radius)
-    light = near.take(image.sci) - near.take(background)
+    light = _light(image, background, near)
     column, row = 2.0 * x[:, np.newaxis] - near.columns, 2.0 * y[:, np.newaxis] - near.rows
     opposite = _interpolated(image, background, column, row)
     counts = (near.distance <= radius) & np.isfinite(light) & np.isfinite(opposite)
@@ -148,7 +149,12 @@ def _core_rates(image: DrcImage, background: Image, x: Floats, y: Floats) -> Flo
     """Return the median of the pixels at each position above the sky, (N,) e/s."""
     near = neighbourhood(image.shape, x, y, CORE_PX * image.detector_px)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.median(near.take(image.sci) - near.take(background), axis=1), float)
+        return np.asarray(np.median(_light(image, background, near), axis=1), float)
+
+
+def _light(image: DrcImage, background: Image, near: Neighbourhood) -> Image:
+    """Return the pixels near positions above the sky, (N, K) e/s."""
+    return np.asarray(near.take(image.sci) - near.take(background))
 
 
 def _n_stars(fits: HitCentres) -> float:
