@@ -122,7 +122,7 @@ def search_image(
     if has_list:  # the mask's file has the shares: neither segments nor mask are read for them
         sources, share = bench.sources, bench.cr_share
     else:
-        detection = detect.run(image, detect_settings, sky)
+        detection = detect.run(image, detect_settings, sky, with_reach=False)
         sources, bench.__dict__["segmentation"] = detection.sources, detection.segmentation
         share = mask_shares(bench.segmentation, bench.cr_mask, sources["id"])
     ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
@@ -222,7 +222,8 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
     sky = detect.sky_of(image, detect_settings)
     median_noise = float(np.median(sky.noise[sky.noise > 0]))
     n_sigma = min(detect_settings.n_sigma / min(median_noise, 1.0), MOST_SIGMA)
-    sources = detect.run(image, detect_settings.replace(n_sigma=n_sigma), sky).sources
+    detect_settings = detect_settings.replace(n_sigma=n_sigma)
+    sources = detect.run(image, detect_settings, sky, with_reach=False).sources
     x, y, flux, area = (floats(sources, name) for name in ("x", "y", "flux", "area"))
     if not len(x):
         return np.empty((0, 3))

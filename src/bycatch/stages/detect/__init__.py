@@ -96,7 +96,11 @@ class DetectResult:
 
 
 def run(
-    image: DrcImage, settings: DetectSettings | None = None, sky: Sky | None = None
+    image: DrcImage,
+    settings: DetectSettings | None = None,
+    sky: Sky | None = None,
+    *,
+    with_reach: bool = True,
 ) -> DetectResult:
     """Find the sources of an image.
 
@@ -109,6 +113,7 @@ def run(
     image : its pixels, e/s
     settings : of the step
     sky : background and noise, if `sky_of` has measured them with these settings
+    with_reach : say how faint a star the detection finds
     """
     detect_settings = (settings or DetectSettings()).at(image.detector_px)
     sky = sky or sky_of(image, detect_settings)
@@ -116,10 +121,12 @@ def run(
     parts = pieces.joined(image, segments, sky.noise, detect_settings.deblend_prominence)
     sources = _source_table(image, parts, sky.background, sky.noise, detect_settings)
     sources = saturated.centred(image, sources, parts.segments.labels)
-    limit = reach(image, sky.background, sky.noise, parts.segments.labels, detect_settings)
-    return replace(
-        _sorted_out(sources, parts.segments.labels, sky, detect_settings), reach_mag=limit
-    )
+    labels = parts.segments.labels
+    result = _sorted_out(sources, labels, sky, detect_settings)
+    if not with_reach:
+        return result
+    limit = reach(image, sky.background, sky.noise, labels, detect_settings)
+    return replace(result, reach_mag=limit)
 
 
 def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSettings) -> Segments:

@@ -22,7 +22,7 @@ PHASES_PX = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.25, 0.25))
 """Places of a star's centre on its pixel."""
 FAINTEST, BRIGHTEST = 1.0, 1e7
 """Range of the rates of a star that are searched, in units of the noise of a pixel."""
-STEPS = 40
+LN_RATE_PRECISION = 1e-5
 BLOCK_PX, BLOCKS = 96, 6
 """The noise of the smoothed image comes from so many blocks a side, of so many pixels."""
 
@@ -140,16 +140,20 @@ def half_found_rate(profiles: Floats, smooth_noise: float, n_sigma: float, n_pix
     float
         NaN if no star has so many pixels.
     """
+    from scipy.optimize import brentq
     from scipy.special import ndtr
 
     if n_pixels > profiles.shape[1] / 4:
         return float("nan")
+
+    def surplus(ln_rate: float) -> float:
+        """Return how many more pixels than the least area exceed the threshold on average."""
+        excess = (np.exp(ln_rate) * profiles - n_sigma) / max(smooth_noise, 1e-6)
+        return float(ndtr(excess).sum(axis=1).mean()) - n_pixels
+
     low, high = np.log(FAINTEST), np.log(BRIGHTEST)
-    for _ in range(STEPS):
-        middle = 0.5 * (low + high)
-        excess = (np.exp(middle) * profiles - n_sigma) / max(smooth_noise, 1e-6)
-        if ndtr(excess).sum(axis=1).mean() < n_pixels:
-            low = middle
-        else:
-            high = middle
-    return float(np.exp(high))
+    if surplus(low) >= 0:
+        return FAINTEST
+    if surplus(high) <= 0:
+        return BRIGHTEST
+    return float(np.exp(brentq(surplus, low, high, xtol=LN_RATE_PRECISION)))
