@@ -37,7 +37,7 @@ Bools = NDArray[np.bool_]
 RECIPES = ("silicon", "stack", "skirts", "clean", "galaxies")
 SAME_ARCSEC, STAR_ARCSEC, BRIGHT_MAG = 0.15, 1.5, 22.0
 FAINTEST_MAG = 28.5
-SNR_EDGES = (3.0, 5.0, 8.0, 12.0, 20.0, 50.0, np.inf)
+SNR_EDGES = (-np.inf, 3.0, 5.0, 8.0, 12.0, 20.0, 50.0, np.inf)
 P_EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.01)
 
 

@@ -54,7 +54,7 @@ HEAD = """# Products
 What a run writes: the columns of its tables, the flags, the images, and the records.
 
 **Where to start.** `_objects_clean` has one row per star or galaxy for all images. `_cat_clean` has
-the sources of one image without likely cosmic rays. Read first `mag_ab_4` and `mag_ab_err_4` (in
+the sources of one image without likely cosmic rays and noise. Read first `mag_ab_4` and `mag_ab_err_4` (in
 the objects `mag_{f}`), `p_star`, `flags`, and the grade of the image.
 
 **Names.** `<root>` is the root name of an image, `<field>` its program and visit. `{r}` stands for
@@ -165,7 +165,9 @@ in FITS all that are not ASCII.
 `--set output.products=survey` keeps of each image the catalog as Parquet (`<root>_cat.parquet`),
 the mask, the segmentation and the aligned WCS, and of each field `gaia.ecsv` and `field.json`.
 There are no other tables, no depth map and no `alignment.png`. The catalog has all rows:
-`_cat_noCRs` are those with `cr_flag = 0`, `_cat_clean` those without the flag `likely_cosmic_ray`.
+`_cat_noCRs` are those with `cr_flag = 0`, `_cat_clean` those without the
+flag `likely_cosmic_ray` and with a signal-to-noise ratio of `finalize.clean_min_snr` in the
+smallest aperture.
 Single steps (`bycatch measure`), `explain` and `export` need the files that are left out, and say
 so.
 

@@ -128,6 +128,17 @@ def test_what_was_not_measured_stays_missing(meta):
     assert table["snr_6"].mask.tolist() == [False, True, True]
 
 
+def test_clean_rows_hold_light_of_their_own(meta):
+    """S/N 2 and 9, a full star with a hole of S/N -1, what can't be measured, a cosmic ray."""
+    rates = np.repeat([[2.0], [9.0], [-1.0], [9.0], [9.0]], 5, axis=1)
+    flags = [0, 0, int(Flag.SATURATED), 0, int(Flag.LIKELY_COSMIC_RAY)]
+    phot = phot_table(rates, np.ones((5, 5)), flags=flags)
+    phot["countrate_2"].mask = [False, False, False, True, False]
+    result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
+    assert result.clean_rows(3.0).tolist() == [False, True, True, True, False]
+    assert result.clean_rows(0.0).tolist() == [True, True, True, True, False]
+
+
 def test_columns_are_carried_over_and_flags_added(meta):
     phot = phot_table(
         np.full((2, 5), 9.0), np.ones((2, 5)), x=[3.0, 4.0], y=[5.0, 6.0], flags=[1, 4],

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from bycatch.stages.objects.evidence import combined_p_star, object_evidence
 from bycatch.stages.objects.likelihoods import Places, Prior
@@ -98,14 +97,32 @@ def test_red_sources_and_dropouts_are_kept():
 
 
 def test_noise_fades_with_brightness_and_company():
-    """Half of the list is noise near a threshold of 4, the other half sources."""
+    """Half of the list holds little light, the other half are sources above a threshold of 5."""
     rng = np.random.default_rng(2)
-    snr = np.append(norm.isf(rng.random(500) * norm.sf(4)), 4.0 / rng.random(500))
+    snr = np.append(rng.gamma(4.0, 0.5, 500), 5.0 / rng.random(500) + rng.normal(size=500))
     clues = evidence(snr[:, None], p_cr=1e-6, detected=np.ones((1000, 1)), pivot=[6300.0])
-    assert clues.p_noise[:500].mean() > 0.75
-    assert clues.p_noise[500:].mean() < 0.25
-    assert clues.p_noise.mean() == pytest.approx(0.5, abs=0.1)
+    assert clues.p_noise[:500].mean() > 0.9
+    assert clues.p_noise[500:].mean() < 0.08
+    assert clues.p_noise.mean() == pytest.approx(0.5, abs=0.05)
     assert (clues.p_noise[snr > 6.5] < 0.01).all()
+
+
+@pytest.mark.parametrize("threshold", [3.5, 5.0, 8.0])
+def test_the_threshold_of_the_detections_follows_from_them(threshold):
+    """What lies below it by three of its errors and more is no source, whatever it is."""
+    rng = np.random.default_rng(3)
+    sources = threshold / rng.random(1500) + rng.normal(size=1500)
+    snr = np.append(rng.gamma(4.0, 0.5, 300), sources)
+    clues = evidence(snr[:, None], p_cr=1e-6, detected=np.ones((1800, 1)), pivot=[6300.0])
+    assert (clues.p_real[snr < threshold - 3] < 0.1).all()
+    assert (clues.p_real[300:] > 0.5).mean() > 0.92
+
+
+def test_a_list_without_noise_loses_no_source():
+    rng = np.random.default_rng(4)
+    snr = 4.5 / rng.random(1000) + rng.normal(size=1000)
+    clues = evidence(snr[:, None], p_cr=1e-6, detected=np.ones((1000, 1)), pivot=[6300.0])
+    assert (clues.p_real > 0.5).mean() > 0.98
     faint = evidence([[3.8, 3.9, 4.2]], detected=[1, 1, 1], p_cr=0.01)
     assert faint.p_real[0] > 0.99
 
@@ -159,9 +176,10 @@ def mixture(seed, n=12000, share_cr=0.5, share_noise=0.1, n_images=3):
     wide = np.where(rng.random(true.shape) < 0.03, 3.0, 1.0)
     flux = true + rng.normal(size=true.shape) * np.hypot(err * wide, 0.03 * true)
     peak = np.flatnonzero(kind == 2)
-    tail = norm.isf(rng.random(peak.size) * norm.sf(4.0))
-    flux[peak, one[peak]] = tail * err[peak, one[peak]]
+    # Noise was not detected by what a small aperture holds of it.
+    flux[peak, one[peak]] = rng.gamma(4.0, 0.5, peak.size) * err[peak, one[peak]]
     has_detection = flux / err > rng.normal(4.5, 0.2, flux.shape)
+    has_detection[peak, one[peak]] = True
     z = rng.normal(np.where((kind == 1)[:, None], 0.75, -0.75), 1.0, flux.shape)
     # As bycatch.stages.measure.cosmics has it: the share of charge by signal-to-noise ratio.
     share = np.full(flux.shape, 0.5)

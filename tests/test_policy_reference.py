@@ -183,7 +183,8 @@ def test_the_clean_catalogs_leave_out_what_their_names_say(tmp_path, write_drc, 
     likely = (np.asarray(every["flags"]) & int(Flag.LIKELY_COSMIC_RAY)) > 0
     assert 0 < likely.sum() < len(every)
     np.testing.assert_array_equal(likely, np.ma.filled(every["p_cr"], 0) > 0.9)
-    assert clean["id"].tolist() == every["id"][~likely].tolist()
+    has_light = ~(np.ma.filled(every["snr_2"], np.nan) < 3.0)
+    assert clean["id"].tolist() == every["id"][~likely & has_light].tolist()
     assert catalog["id"].tolist() == every["id"][every["cr_flag"] == 0].tolist()
     assert 0 < len(catalog) < len(every)
 

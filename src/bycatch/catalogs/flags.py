@@ -100,7 +100,7 @@ FLAGS: tuple[FlagMeaning, ...] = (
         Flag.BAD_COLUMN, "single exposure: a deviating detector column runs through it", "measure"
     ),
     FlagMeaning(
-        Flag.LIKELY_COSMIC_RAY, "p_cr reaches the threshold: left out of cat_clean", "measure"
+        Flag.LIKELY_COSMIC_RAY, "p_cr reaches the threshold: not in cat_clean", "measure"
     ),
     FlagMeaning(
         Flag.UNLISTED_PEAK,

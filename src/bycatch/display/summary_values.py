@@ -246,6 +246,7 @@ MEASURE = _group(
 FINALIZE = _group(
     "images[].summary.finalize.",
     ("n_catalog", "", "rows of the catalog", "sources"),
+    ("n_clean", "", "rows of the clean catalog", "clean"),
     ("n_snr5_*", "", "rows of S/N 5 or more in the aperture of that name"),
     ("zeropoint_ab", "mag", "AB zero point, for electrons per second", "AB zero point"),
     (

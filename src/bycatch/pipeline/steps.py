@@ -97,7 +97,7 @@ WORDS = {
     "crmask": "{n_cr_tracks} tracks, {n_cr_pixels} pixels",
     "measure": "{n_measured} sources, {n_likely_cosmic_ray} likely cosmic rays, "
     "{n_gaia} Gaia matches ({n_gaia_chance:.1f} by chance)",
-    "finalize": "{n_catalog} rows, AB zero point {zeropoint_ab:.3f}",
+    "finalize": "{n_catalog} rows, {n_clean} of them clean, AB zero point {zeropoint_ab:.3f}",
 }
 """What a step found, as the end of its log line."""
 
@@ -266,7 +266,6 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
 
 def finalize(bench: Workbench, products: Products) -> Summary:
     """Calibrate the photometry."""
-    from bycatch.catalogs.flags import Flag
     from bycatch.stages import finalize
 
     settings = bench.job.settings
@@ -291,17 +290,19 @@ def finalize(bench: Workbench, products: Products) -> Summary:
     stage = bench.record.stages.get("measure")
     chance = stage.summary.get("n_gaia_chance") if stage else None
     extra = calibration.metadata() | ({} if chance is None else {"GAIACHNC": round(chance, 4)})
+    clean = calibration.clean_rows(settings.finalize.clean_min_snr)
     parts: Mapping[str, Bools | None] = {
         "cat": None,
         "cat_noCRs": calibration.table["cr_flag"] == 0,
-        "cat_clean": np.asarray(calibration.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) == 0,
+        "cat_clean": clean,
     }
     forms: Iterable[str] = dict.fromkeys(["ecsv", *settings.output.formats])
     if products.is_survey:
         parts, forms = {"cat": None}, ["parquet"]
     products.parts(calibration.table, parts, forms, **extra)
     notes = {"calibration_notes": list(extra.get("CALNOTES", ()))}
-    return calibration.summary() | notes | {"exptime_s": bench.image.meta.exptime_s}
+    numbers = {"n_clean": int(clean.sum()), "exptime_s": bench.image.meta.exptime_s}
+    return calibration.summary() | notes | numbers
 
 
 def in_user_regions(bench: Workbench, x: Floats, y: Floats) -> Bools:

@@ -126,3 +126,10 @@ class FinalizeSettings(Section):
     magnitude_systems: tuple[Literal["AB", "ST", "Vega"], ...] = setting(
         ("AB",), "magnitudes in the catalog; AB is always included", max_length=3
     )
+    clean_min_snr: float = setting(
+        3.0,
+        "rows with a lower signal-to-noise ratio in the smallest aperture are not in the clean "
+        "catalog: peaks of noise and pieces of halos, which hold no light of their own",
+        ge=0,
+        le=100,
+    )

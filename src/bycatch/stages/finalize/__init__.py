@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from bycatch import photcal
-from bycatch.arrays import Floats
+from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.columns import (
     CAT,
     FLUX_ERROR_PARTS,
@@ -66,6 +66,22 @@ class FinalizeResult:
     corrections: Corrections | None = None
     audit: ZeropointAudit | None = None
     psf: PsfScale | None = None
+
+    def clean_rows(self, min_snr: float) -> Bools:
+        """Return which rows are sources: no likely cosmic rays, and with light of their own, (N,).
+
+        What cannot be measured (a full core) is not held against a row.
+
+        Parameters
+        ----------
+        min_snr : least signal-to-noise ratio in the smallest aperture
+        """
+        flags = np.asarray(self.table["flags"])
+        with np.errstate(invalid="ignore"):
+            has_no_light = floats(self.table, f"snr_{min(self.radii_px):g}") < min_snr
+        is_full = flags & int(Flag.SATURATED) > 0
+        is_charge = flags & int(Flag.LIKELY_COSMIC_RAY) > 0
+        return np.asarray(~is_charge & (is_full | ~has_no_light), np.bool_)
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""

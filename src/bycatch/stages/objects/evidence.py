@@ -50,7 +50,11 @@ SLOPE_SIGMA, SHIFT_SIGMA = 0.5, 3.0
 _MOST_LOGIT = 14.0
 _N_ROUNDS = 30
 _FEW = 10.0
-_USUAL_SNR = 4.0
+NOISE_SNR, NOISE_SNR_SIGMA, NOISE_SHARE = 2.0, 1.3, 0.1
+"""S/N of noise in the smallest aperture, and its share of the detections before they are seen
+(training recipes)."""
+USUAL_SNR, USUAL_SNR_SIGMA, THRESHOLDS = 5.0, 2.0, np.arange(3.0, 12.25, 0.25)
+"""Threshold of detections, before anything is seen, and those that are tried."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +152,9 @@ def object_evidence(
     at_home = _as_others_say(_logit(p[row, best]), ln_real - ln_charge, can_judge, best, is_single)
     ln_elsewhere = ln_real - ln_none
     charge, ln_hit = at_home - ln_elsewhere, at_home + beneath - ln_real
-    noise = _ln_noise((f / e)[row, best], is_detected)
+    snr = np.where(has_flux, f / e, 0.0)
+    together = snr.sum(axis=1) / np.sqrt(np.maximum(has_flux.sum(axis=1), 1))
+    noise = _ln_noise(np.where(is_detected, snr[row, best], together), is_detected)
     noise += np.log1p(np.exp(at_home)) - ln_elsewhere
     noise += _noise_logit(np.logaddexp(0.0, charge) - noise, is_covered, prior)
     # What lies beside a bright source or track is in the sum, too.
@@ -265,31 +271,64 @@ def _logit(p: Floats) -> Floats:
 
 
 def _ln_noise(snr: Floats, has_detection: Bools) -> Floats:
-    """Return ln of the density of S/N of noise peaks over that of all else, (N,).
+    """Return ln of the density of S/N of noise over that of all else, (N,).
 
-    Above the threshold t, which the faintest detections show, peaks of noise have the density
-    s exp(-(s^2 - t^2) / 2) (extrema of a Gaussian field), sources and cosmic rays a power law
-    a t^a / s^(1 + a), whose index is that of the objects above 1.5 t (Hill 1975, Ann. Statist. 3,
-    1163; drawn to 1 where they are few).
+    Peaks of noise, and pieces of halos and of galaxies, hold hardly any light of their own when a
+    small aperture measures them against the sky around: their S/N scatters about `NOISE_SNR`.
+    Sources and cosmic rays follow a power law a t^a / u^(1 + a) from a threshold t on, with the
+    error of 1 that any S/N has.  The index is that of the objects above 1.5 t (Hill 1975, Ann.
+    Statist. 3, 1163; drawn to 1 where they are few), the threshold the likeliest one for all
+    detections.
     """
-    n = int(has_detection.sum())
-    faintest = float(np.percentile(snr[has_detection], 2)) if n else 0.0
-    threshold = max((n * faintest + 2 * _FEW * _USUAL_SNR) / (n + 2 * _FEW), 1.0)
-    s = np.maximum(snr, threshold)
-    excess = np.log(s[s > 1.5 * threshold] / (1.5 * threshold))
+    seen = snr[has_detection]
+    ln_of_noise = np.log(np.maximum(_normal(snr, NOISE_SNR, NOISE_SNR_SIGMA), 1e-300))
+    best, likeliest = np.zeros(len(snr)), -np.inf
+    for threshold in THRESHOLDS:
+        ln_ratio = ln_of_noise - _ln_others(snr, seen, threshold)
+        ln_noise = ln_ratio[has_detection]
+        logit = _share_logit(-ln_noise, NOISE_SHARE, _FEW)
+        total = float(np.sum(np.logaddexp(logit, -ln_noise) - np.logaddexp(logit, 0.0)))
+        total -= 0.5 * ((threshold - USUAL_SNR) / USUAL_SNR_SIGMA) ** 2
+        if total > likeliest:
+            best, likeliest = ln_ratio, total
+    return best
+
+
+def _normal(x: Floats, mean: Floats | float, sigma: float) -> Floats:
+    density = np.exp(-0.5 * ((x - mean) / sigma) ** 2) / (np.sqrt(2 * np.pi) * sigma)
+    return np.asarray(density)
+
+
+def _ln_others(snr: Floats, seen: Floats, threshold: float) -> Floats:
+    """Return ln of the density of the S/N of sources and cosmic rays from a threshold on, (N,)."""
+    excess = np.log(seen[seen > 1.5 * threshold] / (1.5 * threshold))
     index = (excess.size + _FEW) / (excess.sum() + _FEW)
-    ln_other = np.log(index) + index * np.log(threshold) - (1.0 + index) * np.log(s)
-    return np.asarray(np.log(s) - 0.5 * (s**2 - threshold**2) - ln_other)
+    s = np.maximum(snr, threshold)
+    ln_power_law = np.log(index) + index * np.log(threshold) - (1.0 + index) * np.log(s)
+    # Near the threshold, and below, the error of the S/N carries some across.
+    true = threshold + np.arange(0.05, 10.0, 0.1)
+    weight = 0.1 * index * threshold**index / true ** (1.0 + index)
+    near = _normal(snr[:, None], true, 1.0) @ weight
+    ln_near = np.log(np.maximum(near, 1e-300))
+    return np.asarray(np.where(snr > threshold + 4.0, ln_power_law, ln_near))
 
 
 def _noise_logit(ln_other: Floats, has_flux: Bools, prior: Prior) -> float:
-    """Return the log of the odds of noise among objects, from their likelihoods (EM).
+    """Return the log of the odds of noise among objects, from their likelihoods.
 
     ln_other : (N,) ln of the likelihood of all else over that of noise
     """
-    share, other = prior.noise_share, np.clip(ln_other[has_flux], -500, 500)
+    return _share_logit(ln_other[has_flux], prior.noise_share, prior.noise_weight)
+
+
+def _share_logit(ln_other: Floats, share: float, weight: float) -> float:
+    """Return the log of the odds of one of two kinds, from a share before that (EM).
+
+    ln_other : (N,) ln of the likelihood of the other kind over that of this one
+    weight : for how many objects the share counts
+    """
+    other, begin = np.exp(np.clip(ln_other, -500, 500)), share * weight
     for _ in range(_N_ROUNDS):
-        p_noise = 1.0 / (1.0 + np.exp(other) * (1.0 - share) / share)
-        begin = prior.noise_share * prior.noise_weight
-        share = (p_noise.sum() + begin) / (other.size + prior.noise_weight)
+        total = (1.0 / (1.0 + other * (1.0 - share) / share)).sum()
+        share = (total + begin) / (other.size + weight)
     return float(np.log(share) - np.log1p(-share))
