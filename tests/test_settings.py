@@ -41,6 +41,7 @@ PURE_NUMBERS = {
     "align.max_cr_share",
     "align.min_evidence",
     "align.max_chance",
+    "finalize.clean_min_snr",
     "objects.min_p_real",
     "simulate.cosmic_ray_share",
     "simulate.hot_pixel_share",

@@ -99,9 +99,7 @@ FLAGS: tuple[FlagMeaning, ...] = (
     FlagMeaning(
         Flag.BAD_COLUMN, "single exposure: a deviating detector column runs through it", "measure"
     ),
-    FlagMeaning(
-        Flag.LIKELY_COSMIC_RAY, "p_cr reaches the threshold: not in cat_clean", "measure"
-    ),
+    FlagMeaning(Flag.LIKELY_COSMIC_RAY, "p_cr reaches the threshold: not in cat_clean", "measure"),
     FlagMeaning(
         Flag.UNLISTED_PEAK,
         "its segment holds a peak of more than 3 per cent of its light that has no row of its own",
