@@ -11,18 +11,13 @@ from hypothesis.extra.numpy import arrays
 from photutils.background import Background2D
 from scipy.ndimage import median, zoom
 
-from bycatch.kernels.background import (
-    box_statistics,
-    filled,
-    median_filtered,
-    sky_maps,
-    surface_map,
-    surface_through,
-)
+from bycatch.kernels.background import sky_maps
+from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.labelling import segments_above
 from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+from bycatch.kernels.surfaces import filled, median_filtered, surface_map, surface_through
 from bycatch.settings import DetectSettings
 from bycatch.stages import detect
 from bycatch.stages.detect import centres, hits

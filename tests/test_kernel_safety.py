@@ -33,6 +33,7 @@ from bycatch.kernels import (
     background,
     blocks,
     bounds,
+    boxes,
     cells,
     columnruns,
     deblend,
@@ -65,6 +66,7 @@ from bycatch.kernels import (
     stamps,
     star_hits,
     structure,
+    surfaces,
     text_rows,
     tiefit,
     windows,
@@ -193,34 +195,34 @@ def scenes() -> Iterator[tuple[str, Scene]]:
 # ---------------------------------------------------------------- the kernels, one by one
 
 
-def _surface(s: Scene) -> background.Surface:
+def _surface(s: Scene) -> surfaces.Surface:
     n_boxes = tuple(max(-(-n // 16), 1) for n in s.data.shape)
     mesh = np.resize(np.asarray(s.extra, np.float32), n_boxes)
     coefficients = mesh.astype(np.float64)
-    return background.Surface(
+    return surfaces.Surface(
         mesh, coefficients, np.float32(mesh.min()), np.float32(mesh.max()), (16, 16)
     )
 
 
 def _write_scaled(s: Scene) -> Any:
     outputs = [np.empty(s.data.shape, np.float32) for _ in range(2)]
-    background.write_scaled(s.data, s.valid, s.others[0], _surface(s), 5, *outputs)
+    surfaces.write_scaled(s.data, s.valid, s.others[0], _surface(s), 5, *outputs)
     return outputs
 
 
 def _write_noise(s: Scene) -> Any:
     out = np.empty(s.data.shape, np.float32)
-    background.write_noise(s.data, s.valid, _surface(s), out)
+    surfaces.write_noise(s.data, s.valid, _surface(s), out)
     return out
 
 
 def _filled(s: Scene) -> Any:
-    return background.filled(np.resize(s.extra.astype(np.float32), (4, 5)))
+    return surfaces.filled(np.resize(s.extra.astype(np.float32), (4, 5)))
 
 
 def _median_filtered(s: Scene) -> Any:
     mesh = np.resize(s.extra.astype(np.float32), (4, 5))
-    return [background.median_filtered(mesh, size) for size in (-3, 0, 1, 3, 9)]
+    return [surfaces.median_filtered(mesh, size) for size in (-3, 0, 1, 3, 9)]
 
 
 def _kinds(s: Scene) -> Any:
@@ -232,7 +234,7 @@ def _kinds(s: Scene) -> Any:
 
 def _box_statistics(s: Scene) -> Any:
     return [
-        background.box_statistics(s.data, s.valid, box, clip_sigma, min_share)
+        boxes.box_statistics(s.data, s.valid, box, clip_sigma, min_share)
         for box in ((16, 16), (1, 1), (500, 3))
         for clip_sigma in (3.0, 0.1, 0.0, -1.0, np.nan, np.inf)
         for min_share in (0.1, -1.0)
@@ -422,21 +424,21 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "association.likeliest_groups": _likeliest_groups,
     "association.pair_gain": lambda s: association.pair_gain(s.x, s.extra, s.y),
-    "background.box_statistics": _box_statistics,
-    "background.filled": _filled,
-    "background.median_filtered": _median_filtered,
+    "boxes.box_statistics": _box_statistics,
+    "surfaces.filled": _filled,
+    "surfaces.median_filtered": _median_filtered,
     "background.sky_maps": lambda s: background.sky_maps(
         s.data, s.valid, s.others[2], 16, 3, 3.0, 0.1
     ),
-    "background.surface_at": lambda s: background.surface_at(
+    "surfaces.surface_at": lambda s: surfaces.surface_at(
         _surface(s), s.data.shape, np.asarray(s.x, float), np.asarray(s.y, float)
     ),
-    "background.surface_map": lambda s: background.surface_map(_surface(s), s.valid),
-    "background.surface_through": lambda s: background.surface_through(
+    "surfaces.surface_map": lambda s: surfaces.surface_map(_surface(s), s.valid),
+    "surfaces.surface_through": lambda s: surfaces.surface_through(
         np.resize(s.extra.astype(np.float32), (3, 4)), (16, 16)
     ),
-    "background.write_noise": _write_noise,
-    "background.write_scaled": _write_scaled,
+    "surfaces.write_noise": _write_noise,
+    "surfaces.write_scaled": _write_scaled,
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),
     "lines.trace": lambda s: lines.trace(lines.Line(0.7, 9.0), s.data, s.valid, 1.0),
     "resample.add_resampled": _add_resampled,
@@ -709,8 +711,8 @@ def test_what_is_not_finite_is_no_data_of_a_box(value):
     places = rng.random(data.shape) < 0.01
     spoilt = np.where(places, np.float32(value), data)
     yes = np.ones(data.shape, bool)
-    ours = background.box_statistics(spoilt, yes, (32, 32), 3.0, 0.1)
-    expected = background.box_statistics(data, ~places, (32, 32), 3.0, 0.1)
+    ours = boxes.box_statistics(spoilt, yes, (32, 32), 3.0, 0.1)
+    expected = boxes.box_statistics(data, ~places, (32, 32), 3.0, 0.1)
     np.testing.assert_array_equal(ours.mode, expected.mode)
     np.testing.assert_array_equal(ours.std, expected.std)
     smooth = smoothing.smoothed(spoilt, yes, KERNEL)
@@ -837,9 +839,9 @@ def test_two_percentiles_are_those_of_the_sorted_values(values):
 
 def test_a_box_of_which_clipping_leaves_nothing_has_no_statistics():
     data = np.tile(np.array([-1, 1], np.float32), (8, 4))
-    boxes = background.box_statistics(data, np.ones(data.shape, bool), (8, 8), 0.5, 0.0)
-    assert np.isnan(boxes.mode).all()
-    assert np.isnan(boxes.std).all()
+    clipped = boxes.box_statistics(data, np.ones(data.shape, bool), (8, 8), 0.5, 0.0)
+    assert np.isnan(clipped.mode).all()
+    assert np.isnan(clipped.std).all()
 
 
 @pytest.mark.parametrize("xy", [1e9, -1e30, np.inf, np.nan])
@@ -886,7 +888,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a table of positions": lambda: kron.kron_shapes(IMAGE, YES, 0, [[1, 2]], [[1, 2]]),
     "a slope without end": lambda: columnruns.column_runs(IMAGE, 2, [1], [1], [1], [1e30], 3, 2, 9),
     "a gap to the left": lambda: columnruns.column_runs(IMAGE, -2, [1], [1], [1], [0], 3, 2, 9),
-    "boxes of no size": lambda: background.box_statistics(IMAGE, YES, (0, 4), 3, 0.1),
+    "boxes of no size": lambda: boxes.box_statistics(IMAGE, YES, (0, 4), 3, 0.1),
     "an image of no size": lambda: background.sky_maps(
         IMAGE[:0], YES[:0], IMAGE[:0], 4, 3, 3.0, 0.1
     ),

@@ -6,7 +6,6 @@ from astropy.io import fits
 from scipy.special import gammainc, gammaincinv
 
 from bycatch.catalogs.flags import Flag
-from bycatch.kernels.background import surface_at
 from bycatch.kernels.skylevel import (
     free_boxes,
     grown_segments,
@@ -14,6 +13,7 @@ from bycatch.kernels.skylevel import (
     level_surface,
 )
 from bycatch.kernels.skystats import LEAST_FREE, annulus_stats
+from bycatch.kernels.surfaces import surface_at
 from bycatch.settings import Settings
 from bycatch.stages import detect, measure
 from bycatch.stages.finalize.totals import light_beyond

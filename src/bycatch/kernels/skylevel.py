@@ -8,17 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Image
-from bycatch.kernels.background import (
-    Surface,
-    box_statistics,
-    filled,
-    median_filtered,
-    surface_through,
-)
 from bycatch.kernels.bounds import check_shapes, highest_label, label_plane
+from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.moments import segment_boxes
 from bycatch.kernels.neighbourhood import plane
+from bycatch.kernels.surfaces import Surface, filled, median_filtered, surface_through
 
 FILTER_BOXES = 3
 

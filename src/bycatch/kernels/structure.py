@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Image
-from bycatch.kernels.background import Surface, filled, surface_through
+from bycatch.kernels.surfaces import Surface, filled, surface_through
 
 LEAST_DIFFERENCES = 30
 """Fewer do not measure a scatter to a quarter."""

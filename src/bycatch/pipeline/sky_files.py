@@ -9,7 +9,7 @@ import numpy as np
 
 from bycatch.errors import UnreadableFile
 from bycatch.images.files import open_fits
-from bycatch.kernels.background import Surface, surface_through
+from bycatch.kernels.surfaces import Surface, surface_through
 
 if TYPE_CHECKING:
     from astropy.io import fits

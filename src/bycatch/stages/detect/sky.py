@@ -11,17 +11,17 @@ from bycatch.arrays import Image
 from bycatch.errors import InconsistentImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels import background
-from bycatch.kernels.background import (
-    SkyMaps,
+from bycatch.kernels.background import SkyMaps
+from bycatch.kernels.boxes import box_statistics
+from bycatch.kernels.structure import at_cells, local_scatter, most_in_window, surface_of_blocks
+from bycatch.kernels.surfaces import (
     Surface,
-    box_statistics,
     filled,
     median_filtered,
     surface_map,
     surface_through,
     write_noise,
 )
-from bycatch.kernels.structure import at_cells, local_scatter, most_in_window, surface_of_blocks
 from bycatch.settings import DetectSettings
 
 SETTINGS = ("box_px", "filter_boxes", "background", "fine_box_px", "clip_sigma")

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from bycatch.arrays import Bools, Floats
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.background import Surface, surface_at
 from bycatch.kernels.neighbourhood import all_within, points
 from bycatch.kernels.skylevel import free_boxes, grown_segments, level_surface
+from bycatch.kernels.surfaces import Surface, surface_at
 from bycatch.stages.measure.sky_noise import MIN_PLACES, NoiseModel, SkyObjects, width
 
 BOX_PX = 100

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.background import box_statistics, filled, median_filtered
+from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.cells import at_one_depth, clipped_means, grown_labels
 from bycatch.kernels.lines import Line, Trace, lines_across, trace
 from bycatch.kernels.structure import local_scatter
+from bycatch.kernels.surfaces import filled, median_filtered
 
 CELL_PX = 16
 CLIP_SIGMA = 3.0
