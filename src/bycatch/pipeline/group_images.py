@@ -348,8 +348,9 @@ def _force_photometry(
         field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
     )
     fits = force_stars(
-        pixels, measurement.table, measurement.sky, min(measure_settings.radii_px), bench.cr_mask
-    )
+        pixels, measurement.table, measurement.sky, min(measure_settings.radii_px), bench.cr_mask,
+        measurement.star_level,
+    )  # fmt: skip
     phot = add_forced(measurement.table, fits)
     annulus_px = (measure_settings.annulus_inner_px, measure_settings.annulus_outer_px)
     calibration = finalize.run(
