@@ -365,6 +365,7 @@ def _force_photometry(
         floats(table, "flux_psf"),
         floats(table, "flux_psf_err"),
         fits.sky_err * factor * meta.photflam,
+        fits.width_err * factor * meta.photflam,
         ~fits.lost_core,
         scale_err,
         finalize.scale_radius_px(measure_settings.radii_px, pixels.detector_px),
