@@ -93,8 +93,10 @@ def test_the_forced_fluxes_are_those_of_the_catalogs(with_objects):
         own = own[own["source_id"] > 0]
         assert len(own) == len(catalog)
         rows = np.searchsorted(catalog["id"], own["source_id"])
-        for name in ("flux_6_apcor", "err_6_apcor", "maglim_6"):
-            np.testing.assert_allclose(own[name], catalog[name][rows], rtol=0.02)
+        np.testing.assert_allclose(own["flux_6_apcor"], catalog["flux_6_apcor"][rows], rtol=0.005)
+        # Annuli of objects leave out the segments of others: that of blank places, too.
+        for name in ("err_6_apcor", "maglim_6"):
+            np.testing.assert_allclose(own[name], catalog[name][rows], rtol=0.05)
 
 
 def test_a_single_image_is_not_measured_twice(visit, tmp_path, bycatch, monkeypatch):

@@ -158,3 +158,20 @@ def test_pairs_and_nothing():
 
 def test_numbers_that_the_documentation_states():
     assert (c.DETECTED_SIGMA, c.LIMIT_SIGMA) == (3.0, 3.0)
+
+
+def test_errors_that_filters_have_in_common_cancel_in_colours():
+    flux, err = np.full((1, 3), 100.0), np.full((1, 3), 2.0)
+    joint = np.zeros((1, 3, 3))
+    joint[0, 0, 1] = joint[0, 1, 0] = 0.75 * 0.02**2
+    pairs = [(0, 1), (1, 2)]
+    plain = c.colours(flux, err, np.zeros((1, 3)), pairs)
+    some = c.colours(flux, err, np.zeros((1, 3)), pairs, joint)
+    assert some.err[0] == pytest.approx(plain.err[0] * [0.5, 1.0])
+    # A Monte Carlo of the same errors.
+    rng = np.random.default_rng(1)
+    both, own = rng.normal(0, np.sqrt(0.75), 100_000), rng.normal(0, 1, (100_000, 3))
+    error = np.column_stack([both + 0.5 * own[:, 0], both + 0.5 * own[:, 1], own[:, 2]])
+    magnitude = MAG_PER_FRACTION * 0.02 * error
+    cov = np.cov(magnitude[:, 0] - magnitude[:, 1], magnitude[:, 1] - magnitude[:, 2])
+    assert some.cov[0, 0] == pytest.approx(cov[0, 1], rel=0.05)

@@ -47,7 +47,10 @@ EXTENDED_BELOW = 0.5
 """p_star, as of the flag EXTENDED."""
 POINT_SHARE = 0.9
 """Centroids of stars scatter by so much of what photons and sky let expect (simulated groups,
-S/N 6 to 100); those of galaxies do not."""
+S/N 6 to 100)."""
+EXTENDED_SHARE = 1.4
+"""Those of galaxies by so much: they are no Gaussians (likewise 1.5 to 1.7 from S/N 6 to 50, a
+part of which all images share; motions 1.2)."""
 SURE_CR = 0.95
 """From this p_cr on an image alone is all but sure of a cosmic ray."""
 MASK_SHARE = 0.5
@@ -182,7 +185,7 @@ def detections_of(image: GroupImage) -> ImageDetections:
     floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX
     error_px = np.sqrt(photon_variance_px2(flux, noise, size_px, image.meta.exptime_s))
     is_point = np.isnan(image.ellipses.semimajor_arcsec)
-    error_px = np.hypot(np.where(is_point, POINT_SHARE, 1.0) * error_px, floor_px)
+    error_px = np.hypot(np.where(is_point, POINT_SHARE, EXTENDED_SHARE) * error_px, floor_px)
     error_px = np.hypot(error_px, np.nan_to_num(floats(sources, "hit_err_px")))
     own = floats(sources, "centre_err_px")
     error_px = np.where(np.isfinite(own), own, error_px)
@@ -349,8 +352,9 @@ def _force_photometry(
         field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
     )
     fits = force_stars(
-        pixels, measurement.table, measurement.sky, min(measure_settings.radii_px), bench.cr_mask
-    )
+        pixels, measurement.table, measurement.sky, min(measure_settings.radii_px), bench.cr_mask,
+        measurement.star_level,
+    )  # fmt: skip
     phot = add_forced(measurement.table, fits)
     annulus_px = (measure_settings.annulus_inner_px, measure_settings.annulus_outer_px)
     calibration = finalize.run(
@@ -362,6 +366,7 @@ def _force_photometry(
         floats(table, "flux_psf"),
         floats(table, "flux_psf_err"),
         fits.sky_err * factor * meta.photflam,
+        fits.width_err * factor * meta.photflam,
         ~fits.lost_core,
         scale_err,
         finalize.scale_radius_px(measure_settings.radii_px, pixels.detector_px),

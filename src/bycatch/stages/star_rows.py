@@ -63,7 +63,12 @@ def fit_stars(
 
 
 def force_stars(
-    image: DrcImage, phot: Table, sky: Table, radius_px: float, cr_mask: Bools | None
+    image: DrcImage,
+    phot: Table,
+    sky: Table,
+    radius_px: float,
+    cr_mask: Bools | None,
+    star_level: Floats | None = None,
 ) -> ForcedFits:
     """Return the PSF fluxes at the places of a photometry.
 
@@ -74,6 +79,8 @@ def force_stars(
     sky : table of columns.SKY, the blank places
     radius_px : of the smallest aperture
     cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
+    star_level : (N,) float, sky beneath the light of stars, e/s per pixel; that of the annuli by
+        default
     """
     from bycatch.stages.psf import forced
 
@@ -84,6 +91,8 @@ def force_stars(
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = np.nan_to_num(net / floats(phot, f"countrate_err_{r}"))
     snr[(np.asarray(phot["flags"]) & int(NOT_OF_PSF)) != 0] = 0.0
+    if star_level is not None:
+        places = places._replace(level=star_level)
     return forced.run(image, places, snr, blank, cr_mask=cr_mask)
 
 

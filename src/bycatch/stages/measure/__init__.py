@@ -33,6 +33,7 @@ from bycatch.stages.measure import (
     trust,
     unlisted,
 )
+from bycatch.stages.measure.annuli import Annuli, bright_sources, sky_of_sources
 from bycatch.stages.measure.context import FieldContext, Pixels, SkyFrame, Targets
 from bycatch.stages.measure.defects import (
     ChipQuality,
@@ -100,8 +101,15 @@ def run(
     """
     measure_settings, pixels = settings or MeasureSettings(), pixels or Pixels()
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
-    phot = photometry(image, targets.x, targets.y, measure_settings, _sky_labels(pixels))
-    noise = rows.source_noise(image, phot, pixels, measure_settings)
+    annuli = Annuli.of(image, measure_settings, _sky_labels(pixels))
+    phot = photometry(image, targets.x, targets.y, measure_settings, annuli.labels)
+    star_level = phot.sky.median
+    if pixels.frees_sky:
+        sources = bright_sources(image, phot)
+        annuli = annuli.without_wings(sources, phot.sky.std)
+        sky, star_level = sky_of_sources(annuli, sources, phot.sky)
+        phot = replace(phot, sky=sky)
+    noise = rows.source_noise(image, phot, pixels, measure_settings, annuli)
     # Errors are those of the image as it is: the photons of stars stay.
     clean_image = image
     if pixels.star_light is not None and targets.is_wide.any():
@@ -194,6 +202,7 @@ def run(
         # Cosmic rays leave the same trails, and are many in single exposures.
         transfer.transfer_of(image, pixels.segmentation, phot.x, phot.y, _near_rate(phot)),
         pixels.star_energy is not None,
+        star_level,
     )
 
 

@@ -47,6 +47,8 @@ class MeasureResult:
     """Charge lost in transfer to the readout."""
     has_psf: bool = False
     """True where the locus of stars comes from the image's PSF."""
+    star_level: Floats | None = None
+    """Sky beneath the stars of which fits of the PSF subtract the light, (N,) e/s per pixel."""
 
     def warnings(self) -> list[str]:
         """Return what in the catalog can't be trusted, and what helps, in words."""

@@ -16,6 +16,7 @@ from bycatch.images.drc import DrcImage
 from bycatch.images.exposures import mean_mjd
 from bycatch.settings import MeasureSettings
 from bycatch.stages.measure import level, shapes, sky_noise
+from bycatch.stages.measure.annuli import Annuli
 from bycatch.stages.measure.context import Pixels
 from bycatch.stages.measure.photometry import Photometry
 
@@ -40,7 +41,11 @@ class SourceNoise:
 
 
 def source_noise(
-    image: DrcImage, phot: Photometry, pixels: Pixels, settings: MeasureSettings
+    image: DrcImage,
+    phot: Photometry,
+    pixels: Pixels,
+    settings: MeasureSettings,
+    annuli: Annuli,
 ) -> SourceNoise:
     """Return the noise of an image, and the errors and limits of its sources.
 
@@ -50,9 +55,10 @@ def source_noise(
     phot : Photometry
     pixels : Pixels
     settings : MeasureSettings
+    annuli : how the sky is measured
     """
     seconds = phot.exposures.exptime_s
-    empty = _sky_objects(image, pixels.segmentation, pixels.cr_mask, settings)
+    empty = _sky_objects(image, pixels.segmentation, pixels.cr_mask, settings, annuli)
     scatter = phot.sky.std * np.sqrt(seconds)
     model = sky_noise.noise_model(image, empty, settings, scatter)
     sky_errors = model.sky_errors(phot.areas, phot.sky, seconds)
@@ -181,6 +187,7 @@ def _sky_objects(
     segmentation: NDArray[np.integer[Any]] | None,
     cr_mask: Bools | None,
     settings: MeasureSettings,
+    annuli: Annuli,
 ) -> sky_noise.SkyObjects:
     """Measure places without sources and cosmic rays; none if the sources are not known."""
     if segmentation is None:
@@ -188,7 +195,7 @@ def _sky_objects(
     has_light = segmentation > 0
     if cr_mask is not None:
         has_light |= cr_mask
-    return sky_noise.blank_sky(image, has_light, settings)
+    return sky_noise.blank_sky(image, has_light, settings, annuli=annuli)
 
 
 def sky_table(

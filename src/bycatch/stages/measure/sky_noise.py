@@ -21,9 +21,10 @@ from bycatch.arrays import Bools, Floats
 from bycatch.errors import UnsupportedImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import all_within, any_within, coverage
-from bycatch.kernels.skystats import SkyStats, annulus_stats
+from bycatch.kernels.skystats import SkyStats
 from bycatch.photcal import encircled_energy
 from bycatch.settings import MeasureSettings
+from bycatch.stages.measure.annuli import Annuli
 from bycatch.stages.measure.photometry import (
     Exposures,
     aperture_sums,
@@ -220,7 +221,11 @@ def blank_places(
 
 
 def blank_sky(
-    image: DrcImage, has_light: Bools, settings: MeasureSettings, seed: int = SEED
+    image: DrcImage,
+    has_light: Bools,
+    settings: MeasureSettings,
+    seed: int = SEED,
+    annuli: Annuli | None = None,
 ) -> SkyObjects:
     """Find places where nothing is, and measure them as sources are measured.
 
@@ -233,10 +238,11 @@ def blank_sky(
     has_light : (ny, nx) bool; pixels of sources and cosmic rays
     settings : ``n_blank`` places are tried
     seed : int
+    annuli : how the sky is measured; by default with all light in the annuli
     """
     reach_px = settings.radii_px[-1] + MARGIN_PX * image.detector_px
     places = blank_places(image.valid, has_light, reach_px, settings.n_blank, seed)
-    blank = sky_objects(image, *places, settings)
+    blank = sky_objects(image, *places, settings, annuli)
     planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
     peak = coverage(planes, blank.x, blank.y, reach_px, reach_px).peak_rate
     return _rows_of(blank, peak - blank.sky.median < STANDS_OUT_SIGMA * blank.sky.std)
@@ -253,7 +259,9 @@ def _rows_of(blank: SkyObjects, rows: Bools) -> SkyObjects:
     )
 
 
-def sky_objects(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings) -> SkyObjects:
+def sky_objects(
+    image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings, annuli: Annuli | None = None
+) -> SkyObjects:
     """Measure blank places as sources are measured.
 
     Parameters
@@ -261,10 +269,10 @@ def sky_objects(image: DrcImage, x: Floats, y: Floats, settings: MeasureSettings
     image : DrcImage
     x, y : (N,) float, 0-based pixel centres
     settings : MeasureSettings
+    annuli : how the sky is measured; by default with all light in the annuli
     """
     sums, areas = aperture_sums(image.sci, image.valid, x, y, settings.radii_px)
-    annulus = (settings.annulus_inner_px, settings.annulus_outer_px)
-    sky = annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma)
+    sky = (annuli or Annuli.of(image, settings)).beneath(x, y)
     net = sums - sky.median[:, np.newaxis] * areas
     return SkyObjects(x, y, net, areas, sky, exposures_at(image, x, y))
 

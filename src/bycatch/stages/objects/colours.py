@@ -197,7 +197,11 @@ def radius_by_snr(fluxes: FilterFluxes) -> Ints:
 
 
 def colours(
-    flux: Floats, err: Floats, err_sys: Floats, pairs: Sequence[tuple[int, int]]
+    flux: Floats,
+    err: Floats,
+    err_sys: Floats,
+    pairs: Sequence[tuple[int, int]],
+    joint: Floats | None = None,
 ) -> Colours:
     """Return the differences of AB magnitudes of pairs of filters.
 
@@ -208,6 +212,8 @@ def colours(
     err_sys : (N, F) float
         Fractions of the flux that all objects share, independent between filters.
     pairs : P pairs of filters, the bluer first
+    joint : (N, F, F) float, optional
+        Covariances of the relative random errors of different filters; 0 by default.
     """
     a, b = np.array(pairs, np.int64).reshape(-1, 2).T
     has_flux = np.asarray(np.isfinite(flux) & (err > 0), np.bool_)
@@ -226,9 +232,16 @@ def colours(
     systematic = MAG_PER_FRACTION * np.hypot(err_sys[:, a], err_sys[:, b])
     is_colour = kind == MEASURED
     cov = shared_covariance(MAG_PER_FRACTION * np.hypot(relative, err_sys), pairs)
+    variance = relative[:, a] ** 2 + relative[:, b] ** 2
+    if joint is not None:
+        variance = variance - 2.0 * joint[:, a, b]
+        # cov(f - g, g - h), as far as it is not the variance of g.
+        cov += MAG_PER_FRACTION**2 * (
+            joint[:, a[:-1], b[:-1]] + joint[:, a[1:], b[1:]] - joint[:, a[:-1], b[1:]]
+        )
     return Colours(
         np.where(kind == UNKNOWN, np.nan, colour),
-        MAG_PER_FRACTION * np.hypot(relative[:, a], relative[:, b]),
+        MAG_PER_FRACTION * np.sqrt(variance),
         np.where(kind == UNKNOWN, np.nan, systematic),
         kind,
         np.zeros(kind.shape, np.bool_),

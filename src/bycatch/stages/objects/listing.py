@@ -182,8 +182,9 @@ def _with_positions(
         nearest = tree.query(tangent_mas(sky[:, 0], sky[:, 1], *centre))
         distance, row = (np.asarray(v) for v in nearest)
         new = distance > 1000.0 * SAME_ARCSEC
-        if origin == ORIGIN_USER:  # two rows of a list are two objects
-            new |= ~np.isin(np.arange(len(row)), np.unique(row, return_index=True)[1])
+        if origin == ORIGIN_USER:  # two rows of a list are two objects: the nearer one is this
+            at = np.flatnonzero(~new)[np.argsort(distance[~new], kind="stable")]
+            new[np.delete(at, np.unique(row[at], return_index=True)[1])] = True
         objects.origin[np.unique(row[~new])] |= origin
         if origin == ORIGIN_USER:
             objects.list_row[row[~new]] = list_row[~new]

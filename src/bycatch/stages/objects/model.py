@@ -169,6 +169,7 @@ class PsfFluxes:
     flux, err : (K,) float; flux density (f_lambda), erg / (Angstrom s cm2), on the scale of the
         corrected apertures, and its random error
     sky_err : (K,) float; the error of a source without light
+    width_err : (K,) float; the part of ``err`` by which widths scatter from star to star
     holds : (K,) bool; the core has data and is not full
     scale_err : relative error of the scale, common to all objects
     radius_px : of the apertures that gave the scale
@@ -177,6 +178,7 @@ class PsfFluxes:
     flux: Floats
     err: Floats
     sky_err: Floats
+    width_err: Floats
     holds: Bools
     scale_err: float
     radius_px: float

@@ -104,6 +104,7 @@ class ForcedFits:
     flux_err : (N,) 1 sigma: photons, sky with the correlation of pixels, neighbours, what does
         not fit, and the scatter of stars
     sky_err : (N,) 1 sigma of a star without light
+    width_err : (N,) part of flux_err: for the scatter of widths from star to star
     chi2 : (N,) per pixel, the error of the PSF included
     sharpness : (N,) residual in the core over the star's light there
     crowding : (N,) light of others in the core over the star's own
@@ -115,6 +116,7 @@ class ForcedFits:
     flux: Floats
     flux_err: Floats
     sky_err: Floats
+    width_err: Floats
     chi2: Floats
     sharpness: Floats
     crowding: Floats
@@ -166,8 +168,9 @@ def run(
     error = np.sqrt(error**2 + width_err**2 + (scatter * np.maximum(flux, 0.0)) ** 2)
     wide, sharp = misfits(flux, error, sharpness, lost_core)
     return ForcedFits(
-        psf, flux, error, sky_err, chi2, sharpness, crowding, lost_core, wide | sharp | lost_core
-    )
+        psf, flux, error, sky_err, width_err, chi2, sharpness, crowding, lost_core,
+        wide | sharp | lost_core,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
