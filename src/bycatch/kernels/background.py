@@ -8,7 +8,9 @@ but for the rounding of float32.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +67,10 @@ class Surface:
     high: np.float32
     box_px: tuple[int, int]
 
+    def scaled(self, step: int) -> Surface:
+        """Return the surface of an image of which every ``step``-th pixel each way made this."""
+        return replace(self, box_px=(self.box_px[0] * step, self.box_px[1] * step))
+
 
 class SkyMaps(NamedTuple):
     """Background and noise of single pixels, and the surfaces that they come from.
@@ -110,30 +116,72 @@ def sky_maps(
         No box has enough pixels.
     """
     check_shapes(data, valid, depth2)
-    if not data.size:
+    background, noise = np.empty(data.shape, np.float32), np.empty(data.shape, np.float32)
+
+    def rows(which: slice) -> tuple[Image, Bools, Image]:
+        return data[which], valid[which], depth2[which]
+
+    surfaces = sky_surfaces(
+        rows, data.shape, box_px, filter_boxes, clip_sigma, min_share, background
+    )
+    write_noise(depth2, valid, surfaces[1], noise)
+    return SkyMaps(background, noise, *surfaces)
+
+
+def sky_surfaces(
+    rows: Callable[[slice], tuple[Image, Bools, Image]],
+    shape: tuple[int, ...],
+    box_px: int,
+    filter_boxes: int,
+    clip_sigma: float,
+    min_share: float,
+    background: Image | None = None,
+) -> tuple[Surface, Surface]:
+    """Return the surfaces of background and of noise at unit depth.
+
+    Parameters
+    ----------
+    rows : gives data, valid and depth2 of `sky_maps` of some rows, which need not exist as a whole;
+        called twice for each of them
+    shape : (ny, nx) of the image
+    box_px, filter_boxes, clip_sigma, min_share : as in `sky_maps`
+    background : (ny, nx) float32, written if it is given
+
+    Raises
+    ------
+    ValueError
+        No box has enough pixels.
+    """
+    ny, nx = shape
+    if not ny * nx:
         raise ValueError(NO_BOX)
-    ny, nx = data.shape
     box = (min(box_px, ny), min(box_px, nx))
-    n_boxes = min(-(-ny // box[0]), -(-nx // box[1]))
+    n_rows, n_columns = -(-ny // box[0]), -(-nx // box[1])
+    n_boxes = min(n_rows, n_columns)
     size = min(filter_boxes, n_boxes - (n_boxes + 1) % 2)
-    boxes = box_statistics(data, valid, box, clip_sigma, min_share)
-    surface = surface_through(median_filtered(filled(boxes.mode), size), box)
-    background, noise = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
-    std = np.empty_like(boxes.std)
+    mode, std = (np.empty((n_rows, n_columns), np.float32) for _ in range(2))
+    strips = [slice(row * box[0], min((row + 1) * box[0], ny)) for row in range(n_rows)]
 
-    def work(first: int, last: int) -> None:
-        at_common_depth = np.empty((box[0], nx), np.float32)
+    def level(first: int, last: int) -> None:
         for row in range(first, last):
-            strip = slice(row * box[0], min((row + 1) * box[0], ny))
-            images = (data[strip], valid[strip], depth2[strip])
-            part = at_common_depth[: len(images[0])]
-            write_scaled(*images, surface, strip.start, background[strip], part)
-            std[row] = box_statistics(part, valid[strip], box, clip_sigma, min_share).std[0]
+            data, valid, _ = rows(strips[row])
+            mode[row] = box_statistics(data, valid, box, clip_sigma, min_share).mode[0]
 
-    in_portions(work, len(std), -(-ROWS_WORTH_A_THREAD // box[0]))
-    of_noise = surface_through(median_filtered(filled(std), size), box)
-    write_noise(depth2, valid, of_noise, noise)
-    return SkyMaps(background, noise, surface, of_noise)
+    in_portions(level, n_rows, -(-ROWS_WORTH_A_THREAD // box[0]))
+    surface = surface_through(median_filtered(filled(mode), size), box)
+
+    def scatter(first: int, last: int) -> None:
+        at_common_depth, unused = (np.empty((box[0], nx), np.float32) for _ in range(2))
+        for row in range(first, last):
+            images = rows(strips[row])
+            n = len(images[0])
+            out = unused[:n] if background is None else background[strips[row]]
+            write_scaled(*images, surface, strips[row].start, out, at_common_depth[:n])
+            part = at_common_depth[:n], images[1]
+            std[row] = box_statistics(*part, box, clip_sigma, min_share).std[0]
+
+    in_portions(scatter, n_rows, -(-ROWS_WORTH_A_THREAD // box[0]))
+    return surface, surface_through(median_filtered(filled(std), size), box)
 
 
 # ---------------------------------------------------------------- statistics of boxes
@@ -573,8 +621,13 @@ def surface_map(surface: Surface, valid: Bools) -> Image:
     surface : Surface
     valid : (ny, nx) bool
     """
-    out = np.empty(valid.shape, np.float32)
-    write_noise(np.ones(valid.shape, np.float32), valid, surface, out)
+    out, mask = np.empty(valid.shape, np.float32), plane(valid, np.bool_)
+
+    def work(first: int, last: int) -> None:
+        rows = slice(first, last)
+        _write_level(mask[rows], _spline(surface, first, out[rows].shape), out[rows])
+
+    in_portions(work, len(out), ROWS_WORTH_A_THREAD)
     return out
 
 
@@ -662,11 +715,18 @@ def _spline(surface: Surface, first_row: int, shape: tuple[int, ...]) -> Spline:
     """Return the spline of some rows of an image."""
     n_boxes, box = surface.coefficients.shape, surface.box_px
     rows, row_weights = _spline_weights(first_row, shape[0], box[0], n_boxes[0])
-    columns, column_weights = _spline_weights(0, shape[1], box[1], n_boxes[1])
-    changes = np.flatnonzero((np.diff(columns, axis=1) != 0).any(axis=0)) + 1
-    spans = np.unique(np.concatenate([[0], changes, [shape[1]]])).astype(np.int64)
     limits = (surface.low, surface.high)
-    return Spline(rows, row_weights, columns, column_weights, spans, surface.coefficients, *limits)
+    columns = _columns(shape[1], box[1], n_boxes[1])
+    return Spline(rows, row_weights, *columns, surface.coefficients, *limits)
+
+
+@lru_cache(maxsize=8)
+def _columns(n: int, box_px: int, n_boxes: int) -> tuple[Indices, Floats, Indices]:
+    """Return what all rows of an image share: boxes and weights of its columns, and the spans."""
+    columns, weights = _spline_weights(0, n, box_px, n_boxes)
+    changes = np.flatnonzero((np.diff(columns, axis=1) != 0).any(axis=0)) + 1
+    spans = np.unique(np.concatenate([[0], changes, [n]])).astype(np.int64)
+    return columns, weights, spans
 
 
 def _spline_weights(first: int, n: int, box_px: int, n_boxes: int) -> tuple[Indices, Floats]:
@@ -696,11 +756,22 @@ def _write_scaled(
     line = np.empty(data.shape[1], np.float32)
     for y in range(data.shape[0]):
         _write_row(spline, y, line)
+        values, is_valid, seconds = data[y], valid[y], depth2[y]
+        to_background, scaled = background[y], at_common_depth[y]
         for x in range(line.size):
-            value = line[x] if valid[y, x] else np.float32(0)
-            depth = np.float32(math.sqrt(max(depth2[y, x], np.float32(0))))
-            background[y, x] = value
-            at_common_depth[y, x] = (data[y, x] - value) * depth
+            value = line[x] if is_valid[x] else np.float32(0)
+            depth = np.float32(math.sqrt(max(seconds[x], np.float32(0))))
+            to_background[x] = value
+            scaled[x] = (values[x] - value) * depth
+
+
+@compiled
+def _write_level(valid: Bools, spline: Spline, out: Image) -> None:
+    for y in range(out.shape[0]):
+        _write_row(spline, y, out[y])
+        is_valid, line = valid[y], out[y]
+        for x in range(line.size):
+            line[x] = line[x] if is_valid[x] else np.float32(0)
 
 
 @compiled
@@ -708,10 +779,11 @@ def _write_noise(depth2: Image, valid: Bools, spline: Spline, noise: Image) -> N
     line = np.empty(noise.shape[1], np.float32)
     for y in range(noise.shape[0]):
         _write_row(spline, y, line)
+        is_valid, depth, out = valid[y], depth2[y], noise[y]
         for x in range(line.size):
-            has_noise = valid[y, x] and depth2[y, x] > 0
-            value = line[x] / np.float32(math.sqrt(depth2[y, x] if has_noise else np.float32(1)))
-            noise[y, x] = value if has_noise else np.float32(0)
+            has_noise = is_valid[x] & (depth[x] > 0)
+            value = line[x] / np.float32(math.sqrt(depth[x] if has_noise else np.float32(1)))
+            out[x] = value if has_noise else np.float32(0)
 
 
 @compiled
@@ -726,7 +798,9 @@ def _write_row(spline: Spline, y: int, out: Image) -> None:
         x, end = spline.spans[j], spline.spans[j + 1]
         a, b = line[spline.columns[0, x]], line[spline.columns[1, x]]
         c, d = line[spline.columns[2, x]], line[spline.columns[3, x]]
-        w, piece = spline.column_weights[:, x:end], out[x:end]
+        # Each a line of its own: of a part of a table the compiler does not know the steps.
+        w, piece = spline.column_weights, out[x:end]
+        p, q, r, s = w[0, x:end], w[1, x:end], w[2, x:end], w[3, x:end]
         for i in range(piece.size):
-            value = np.float32(w[0, i] * a + w[1, i] * b + w[2, i] * c + w[3, i] * d)
+            value = np.float32(p[i] * a + q[i] * b + r[i] * c + s[i] * d)
             piece[i] = min(max(value, spline.low), spline.high)
