@@ -135,10 +135,10 @@ def _objects(
     from bycatch.stages.objects.association import Detections, associate
     from bycatch.stages.objects.combined import Combination, grid_over
     from bycatch.stages.objects.homogenised import ellipse_fluxes
+    from bycatch.stages.objects.matching import matching_kernels
     from bycatch.stages.objects.stamps import Noise, SkyEllipses, pixels_per_arcsec, stamps
-    from bycatch.stages.objects.star_psf import matching_kernels, star_psf
     from bycatch.stages.psf import forced
-    from bycatch.stages.psf.forced import SkyAt
+    from bycatch.stages.psf.of_image import SkyAt, on_sky
 
     n = len(x)
     one = Detections(0.05 * x, 0.05 * y, np.full(n, 0.01), 0.0, np.ones(n))
@@ -147,16 +147,16 @@ def _objects(
     combination = Combination(grid_over(ra, dec, 0.05))
     combination.add(image, image.wcs, background, noise, microjansky=1.0)
     matrix, sky = pixels_per_arcsec(image.wcs, ra, dec), np.zeros(n)
-    psf = star_psf(image.sci, image.valid, x, y, sky, matrix, 0.05, segmentation=segments)
     ellipses = SkyEllipses(np.full(n, 0.3), np.full(n, 0.2), np.zeros(n))
     group_stamps = stamps(
         image.sci, image.valid, segments, x, y, np.arange(1, n + 1), sky, matrix,
         rows=np.arange(n), ellipses=ellipses, noise=Noise(np.array([1.0, 9.0]), np.ones(2), 1.0),
         step_arcsec=0.05, scale_arcsec=0.05, microjansky=1.0,
     )  # fmt: skip
-    ellipse_fluxes(ellipses, [group_stamps], matching_kernels([psf]))
     places = SkyAt(x, y, sky, np.full(n, NOISE))
-    forced.run(image, places, np.full(n, 100.0), SkyAt(*(values[:0] for values in places)))
+    fits = forced.run(image, places, np.full(n, 100.0), SkyAt(*(values[:0] for values in places)))
+    psf = on_sky(fits.model, matrix[0], 0.05)
+    ellipse_fluxes(ellipses, [group_stamps], matching_kernels([psf]))
 
 
 def _scene() -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bycatch.stages.measure import Pixels, Targets
     from bycatch.stages.psf import PsfResult
     from bycatch.stages.psf.forced import ForcedFits
+    from bycatch.stages.psf.model import PsfModel
 
 NOT_OF_PSF = (
     Flag.SATURATED | Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.HOT_PIXEL | Flag.LIKELY_COSMIC_RAY
@@ -63,7 +64,12 @@ def fit_stars(
 
 
 def force_stars(
-    image: DrcImage, phot: Table, sky: Table, radius_px: float, cr_mask: Bools | None
+    image: DrcImage,
+    phot: Table,
+    sky: Table,
+    radius_px: float,
+    cr_mask: Bools | None,
+    model: PsfModel | None = None,
 ) -> ForcedFits:
     """Return the PSF fluxes at the places of a photometry.
 
@@ -74,17 +80,19 @@ def force_stars(
     sky : table of columns.SKY, the blank places
     radius_px : of the smallest aperture
     cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
+    model : the PSF of the image, if it is known
     """
     from bycatch.stages.psf import forced
+    from bycatch.stages.psf.of_image import SkyAt
 
     names = ("x", "y", "sky_median", "sky_std")
-    places, blank = (forced.SkyAt(*(floats(t, n) for n in names)) for t in (phot, sky))
+    places, blank = (SkyAt(*(floats(t, n) for n in names)) for t in (phot, sky))
     r = f"{radius_px:g}"
     net = floats(phot, f"countrate_{r}") - places.level * floats(phot, f"area_{r}")
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = np.nan_to_num(net / floats(phot, f"countrate_err_{r}"))
     snr[(np.asarray(phot["flags"]) & int(NOT_OF_PSF)) != 0] = 0.0
-    return forced.run(image, places, snr, blank, cr_mask=cr_mask)
+    return forced.run(image, places, snr, blank, cr_mask=cr_mask, model=model)
 
 
 def add_forced(phot: Table, fits: ForcedFits) -> Table:
