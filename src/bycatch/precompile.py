@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,7 @@ def compile_all() -> None:
     from bycatch.catalogs import ecsv
     from bycatch.images.drc import DrcImage
     from bycatch.images.meta import ImageMeta
+    from bycatch.kernels.background import surface_map, surface_through
     from bycatch.kernels.exposures import exposure_counts, mask_shares
     from bycatch.kernels.lines import lines_across
     from bycatch.kernels.matching import find_offset
@@ -120,6 +122,7 @@ def compile_all() -> None:
     lines_across(bright, np.ones_like(bright))
     rename_labels(segments.copy(), np.arange(len(x) + 1))
     fit_wings(sci, image.valid, x[:1], y[:1], [1.0], [8.0])
+    surface_map(surface_through(np.ones((3, 3), np.float32), (100, 100)), image.valid)
     _objects(image, x, y, segments, detection.background, detection.noise)
 
 
@@ -155,7 +158,8 @@ def _objects(
     )  # fmt: skip
     places = SkyAt(x, y, sky, np.full(n, NOISE))
     fits = forced.run(image, places, np.full(n, 100.0), SkyAt(*(values[:0] for values in places)))
-    psf = on_sky(fits.model, matrix[0], 0.05)
+    # As if it came from stars: else there is nothing to put on the sky.
+    psf = on_sky(replace(fits.model, n_stars=1), matrix[0], 0.05)
     ellipse_fluxes(ellipses, [group_stamps], matching_kernels([psf]))
 
 
