@@ -11,6 +11,7 @@ detections to begin with.
     python benchmarks/psf.py pairs --seeds 1            # an equal neighbour at 3 px
     python benchmarks/psf.py speed                      # 1,000 to 50,000 stars
     python benchmarks/psf.py peer --seeds 1             # photutils in the same run
+    python benchmarks/psf.py fits --seeds 1             # the fits alone, against photutils' alone
 
 Seeds below 100 choose, those from 200 on are for the tables of docs/psf.md.
 """
@@ -359,10 +360,94 @@ def speed(numbers: list[int]) -> None:
                           f"{found.summary()}")  # fmt: skip
 
 
+def fits(seeds: list[int], densities: list[float]) -> None:
+    """Print the processor time of fits alone: one PSF, and one list of stars and their places.
+
+    Of ours all iterations, from no fluxes on, and the errors; of photutils' the fit of groups
+    (`PSFPhotometry`), and with two more searches of the residual (`IterativePSFPhotometry`).
+    """
+    for density in densities:
+        for seed in seeds:
+            fits_of(seed, density)
+
+
+def fits_of(seed: int, density: float) -> None:
+    """Print what `fits` does of one field."""
+    from photutils.detection import DAOStarFinder
+    from photutils.psf import (
+        GriddedPSFModel,
+        IterativePSFPhotometry,
+        PSFPhotometry,
+        SourceGrouper,
+    )
+
+    from bycatch.stages.psf import fit, noise
+    from bycatch.stages.psf import run as run_psf
+    from bycatch.stages.psf.quality import judged
+
+    with tempfile.TemporaryDirectory() as folder:
+        field = make_field(Path(folder), seed, density, 600)
+        _, path, _ = catalog_of(field)
+        psf_path = path.with_name(path.name.replace("_cat.ecsv", "_psf.fits"))
+        theirs = GriddedPSFModel.read(psf_path, format="stdpsf")
+        sources = read_table(path.with_name(path.name.replace("_cat", "_sources")))
+        image = read_drc(field.path)
+    x, y = values(sources, "x"), values(sources, "y")
+    model = run_psf(image, x, y).model
+    pixels = noise.first_pixels(image, None)
+    level = noise.typical_noise(pixels)
+    rho = noise.correlation(image, pixels)
+
+    def ours() -> Any:
+        stars = fit.Stars.at(x, y, np.ones(len(x), bool), (x, y))
+        stars, lit = fit.fitted(pixels, model, stars, fit.EARLY_TRUST, 3, level)
+        stars, lit = fit.fitted(lit, model, stars, fit.LATE_TRUST, 8, level)
+        errors = judged(lit, model, stars, rho)
+        return stars.x, stars.y, stars.flux, errors.flux_err
+
+    data = np.asarray(pixels.data - pixels.background, float)
+    error = np.sqrt(pixels.noise**2 + np.maximum(data, 0) * pixels.photons)
+    begin = QTable({"x": x, "y": y})
+    words: Any = {"grouper": SourceGrouper(5), "aperture_radius": 3}
+    finder = DAOStarFinder(threshold=4 * level, fwhm=2.1)
+    single = PSFPhotometry(theirs, (7, 7), **words)
+    iterative = IterativePSFPhotometry(
+        theirs, (7, 7), finder, maxiters=3, mode="new", sub_shape=(21, 21), **words
+    )
+
+    def columns(table: Any) -> Any:
+        return [np.asarray(table[n], float) for n in
+                ("x_fit", "y_fit", "flux_fit", "flux_err")]  # fmt: skip
+
+    print(f"== {density:g} stars per arcmin2, seed {seed}: {len(x)} in the list")
+    first = 0.0
+    for name, call, repeats in (
+        ("bycatch", ours, 5),
+        ("PSFPhotometry", lambda: columns(single(data, error=error, init_params=begin)), 1),
+        ("IterativePSFPhotometry",
+         lambda: columns(iterative(data, error=error, init_params=begin)), 1),
+    ):  # fmt: skip
+        spent = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for _ in range(repeats):
+                started = time.process_time()
+                result = call()
+                spent.append(time.process_time() - started)
+        cost = float(np.median(spent))
+        first = first or cost
+        measurement = Measurement(*(np.asarray(v) for v in result))
+        row = matched(field, measurement)
+        bright = (row >= 0) & (zeropoint() - 2.5 * np.log10(field.rate) < 25)
+        ratio = measurement.rate[row[bright]] / field.rate[bright]
+        print(f"  {name:24s} {cost:8.3f} s  {cost / first:6.0f} x  {len(result[0])} rows, "
+              f"scatter to 25 mag {100 * width(ratio):.2f} % of {bright.sum()}")  # fmt: skip
+
+
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["table", "pairs", "speed", "peer"])
+    parser.add_argument("what", choices=["table", "pairs", "speed", "peer", "fits"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--densities", type=float, nargs="+", default=list(DENSITIES))
     parser.add_argument("--stars", type=int, nargs="+", default=[1000, 10_000, 50_000])
@@ -371,6 +456,8 @@ def main() -> int:
         pairs(given.seeds)
     elif given.what == "speed":
         speed(given.stars)
+    elif given.what == "fits":
+        fits(given.seeds, given.densities)
     else:
         table(given.seeds, given.densities, given.what == "peer")
     return 0

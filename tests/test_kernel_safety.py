@@ -430,6 +430,9 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.sky_maps": lambda s: background.sky_maps(
         s.data, s.valid, s.others[2], 16, 3, 3.0, 0.1
     ),
+    "background.sky_surfaces": lambda s: background.sky_surfaces(
+        lambda rows: (s.data[rows], s.valid[rows], s.others[0][rows]), s.data.shape, 9, 3, 3.0, 0.0
+    ),
     "surfaces.surface_at": lambda s: surfaces.surface_at(
         _surface(s), s.data.shape, np.asarray(s.x, float), np.asarray(s.y, float)
     ),

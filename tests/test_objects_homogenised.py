@@ -9,11 +9,13 @@ import pytest
 from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
+from bycatch.kernels.psf_grid import OVERSAMPLING, grid_side
 from bycatch.kernels.stamps import NO_DATA, OTHERS, ellipses_north_up, north_up
-from bycatch.stages.objects import star_psf
 from bycatch.stages.objects.homogenised import EllipseFluxes, colours, ellipse_fluxes, in_filters
+from bycatch.stages.objects.matching import matching_kernels
 from bycatch.stages.objects.stamps import Noise, SkyEllipses, Stamps, pixels_per_arcsec, stamps
-from bycatch.stages.objects.star_psf import StarPsf, matching_kernels
+from bycatch.stages.psf.model import WINGS_PX, PsfModel, distances_px
+from bycatch.stages.psf.of_image import PSF_HALF, StarPsf, on_sky, radii
 
 SCALE = 0.05
 STEP_PX, N_SIDE = 48, 7
@@ -115,6 +117,20 @@ def _light(parts, psf, points, to_image):
     return total
 
 
+def psf_model(psf: tuple[tuple[float, float], ...], n_stars: int = 9) -> PsfModel:
+    """Return the PSF that is a sum of Gaussians."""
+
+    def at(distance: np.ndarray) -> np.ndarray:
+        return sum(
+            share / (2 * np.pi * width**2) * np.exp(-0.5 * (distance / width) ** 2)
+            for share, width in psf
+        )
+
+    wings = at(np.arange(OVERSAMPLING * WINGS_PX + 2) / OVERSAMPLING)
+    grid = at(distances_px(grid_side(12)))
+    return PsfModel(grid[np.newaxis], (500, 500), n_stars, 1.0, wings, 0.01, 0.1 * wings)
+
+
 @dataclass
 class Shot:
     """An image: its pixels (microjansky, sky subtracted), and where the galaxies are on it."""
@@ -169,11 +185,7 @@ class Shot:
         variance = self.noise**2 + (self.model / self.electrons if self.noise else 0.0)
         pixels = self.model + rng.normal(0.0, 1.0, self.model.shape) * np.sqrt(variance)
         sci = (pixels / MICROJANSKY + SKY).astype(np.float32)
-        star = scene.is_star
-        psf = star_psf.star_psf(
-            sci, self.good, self.x[star], self.y[star], np.full(star.sum(), SKY),
-            self.matrix[star], SCALE,
-        )  # fmt: skip
+        psf = on_sky(psf_model(self.psf), self.matrix[0], SCALE)
         areas = np.array([10.0, 1000.0])
         return stamps(
             sci, self.good, self.segments, self.x, self.y, np.zeros(len(self.x), int),
@@ -313,36 +325,37 @@ def test_images_of_one_filter_are_averaged_before_the_colour():
 
 
 def test_without_stars_images_are_left_as_they_are():
-    nothing = np.empty(0)
-    plane = np.zeros((40, 40), np.float32)
-    psf = star_psf.star_psf(
-        plane, plane == 0, nothing, nothing, nothing, np.empty((0, 2, 2)), SCALE
-    )
-    assert psf is None
+    assert on_sky(psf_model(SHARP, n_stars=0), np.eye(2) / SCALE, SCALE) is None
     matching = matching_kernels([None, None])
     assert matching.target == -1
     assert np.isnan(matching.residual).all()
     assert matching.kernels.sum() == matching.kernels[:, 13, 13].sum() == 2.0
 
 
-def test_the_psf_is_that_of_the_stars_in_spite_of_one_with_a_companion():
-    scene = Galaxies(n_side=4, n_stars=6)
+@pytest.mark.parametrize("step_px", [1.0, 0.8])
+def test_a_psf_on_the_sky_is_what_stars_show_there(step_px):
+    scene = Galaxies(n_side=4, n_stars=16)
     shot = Shot(scene, SHARP, 17.0)
-    _, undisturbed = shot.taken()
-    star = int(np.flatnonzero(scene.is_star)[2])
-    shot._add([(500.0, np.zeros((2, 2)))], shot.x[star] + 6.0, shot.y[star], np.eye(2))
-    _, psf = shot.taken()
-    assert psf.n_stars == 6
-    assert not psf.of_few
-    assert StarPsf(psf.pixels, SCALE, 4).of_few
-    assert psf.pixels.sum() == pytest.approx(1.0)
-    assert np.abs(psf.pixels - undisturbed.pixels).max() < 5e-4
+    step = step_px * SCALE
+    psf = on_sky(psf_model(SHARP), shot.matrix[0], step, share=0.97)
+    n = len(shot.x)
+    values, _ = north_up(
+        shot.model.astype(np.float32), shot.good, shot.segments, shot.x, shot.y,
+        np.zeros(n, int), np.zeros(n), shot.matrix * np.array([-1.0, 1.0]) * step,
+        np.full(n, PSF_HALF),
+    )  # fmt: skip
+    mean = values.reshape(n, *psf.pixels.shape).mean(axis=0)
+    middle = radii(PSF_HALF) < 8
+    expected = mean / mean[middle].sum() * psf.pixels[middle].sum()
+    assert psf.pixels.sum() == pytest.approx(0.97)
+    assert psf.n_stars == 9
+    assert np.abs(psf.pixels - expected)[middle].max() < 0.02 * psf.pixels.max()
     assert 1.9 * SCALE < psf.equivalent_fwhm_arcsec < 3.0 * SCALE
 
 
 def test_kernels_bring_psfs_to_the_broadest_and_keep_the_light():
     def psf(width: float, enclosed: float) -> StarPsf:
-        light = np.exp(-0.5 * (star_psf.radii(star_psf.PSF_HALF) / width) ** 2)
+        light = np.exp(-0.5 * (radii(PSF_HALF) / width) ** 2)
         return StarPsf(light * enclosed / light.sum(), SCALE, 9)
 
     matching = matching_kernels([psf(0.85, 0.96), None, psf(1.1, 0.94)])

@@ -1,6 +1,8 @@
 """PSF photometry: the PSF from the image's stars, fits of all stars at once, and what becomes of
 them in the catalog."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -12,6 +14,7 @@ from bycatch import Settings, read_table
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import read_drc
 from bycatch.kernels import psf_fit, psf_grid, psf_search, psf_solve
+from bycatch.pipeline.stored_psf import stored_psf
 from bycatch.report.image import Budget, payload
 from bycatch.report.products import read_folder
 from bycatch.report.psf import psf_pictures
@@ -220,6 +223,25 @@ def products(crowd, tmp_path_factory):
     assert report.all_done
     (path,) = out.glob("*/*/*_cat.ecsv")
     return path, read_table(path), settings
+
+
+def test_the_objects_take_the_psf_that_the_run_has_made(crowd, products):
+    path = products[0].with_name(products[0].name.replace("_cat.ecsv", "_psf.fits"))
+    image = read_drc(crowd[0])
+    stages = {"measure": SimpleNamespace(outputs={path.name: ""})}
+    record = SimpleNamespace(stages=stages, has_whole=lambda place: place == path)
+    bench = SimpleNamespace(paths=SimpleNamespace(psf=path), record=record, image=image)
+    model = stored_psf(bench)
+    with fits.open(path) as hdus:
+        cube, header = hdus[0].data, hdus[0].header
+        ny, nx = image.shape
+        assert header["NXPSFS"] == 3
+        for k, (column, row) in {2: (nx - 1, 0), 4: ((nx - 1) / 2, (ny - 1) / 2)}.items():
+            np.testing.assert_allclose(model.at(column, row), cube[k], atol=1e-6 * cube.max())
+        assert model.n_stars == header["NSTARS"]
+    assert model.shape == image.shape
+    record.stages = {}
+    assert stored_psf(bench) is None
 
 
 def test_the_catalog_has_psf_fluxes_on_the_scale_of_apertures(crowd, products):

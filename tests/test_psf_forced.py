@@ -5,6 +5,7 @@ import pytest
 
 from bycatch.images.drc import read_drc
 from bycatch.stages.psf import forced
+from bycatch.stages.psf.of_image import SkyAt
 from bycatch.testing.scene import drc_hdus, moffat
 
 SHAPE = (260, 280)
@@ -42,7 +43,7 @@ def image_of(sci, folder):
 
 
 def sky_at(x, y):
-    return forced.SkyAt(x, y, np.full(len(x), SKY), np.full(len(x), NOISE))
+    return SkyAt(x, y, np.full(len(x), SKY), np.full(len(x), NOISE))
 
 
 def blank_places(x, y, n=200):

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,7 @@ def compile_all() -> None:
     from bycatch.kernels.mixtures import kinds
     from bycatch.kernels.pieces import rename_labels
     from bycatch.kernels.skylevel import labels_nearby
+    from bycatch.kernels.surfaces import surface_map, surface_through
     from bycatch.kernels.wings import fit_wings
     from bycatch.settings import Settings
     from bycatch.stages import crmask, detect, measure
@@ -120,6 +122,7 @@ def compile_all() -> None:
     lines_across(bright, np.ones_like(bright))
     rename_labels(segments.copy(), np.arange(len(x) + 1))
     fit_wings(sci, image.valid, x[:1], y[:1], [1.0], [8.0])
+    surface_map(surface_through(np.ones((3, 3), np.float32), (100, 100)), image.valid)
     _objects(image, x, y, segments, detection.background, detection.noise)
 
 
@@ -135,10 +138,10 @@ def _objects(
     from bycatch.stages.objects.association import Detections, associate
     from bycatch.stages.objects.combined import Combination, grid_over
     from bycatch.stages.objects.homogenised import ellipse_fluxes
+    from bycatch.stages.objects.matching import matching_kernels
     from bycatch.stages.objects.stamps import Noise, SkyEllipses, pixels_per_arcsec, stamps
-    from bycatch.stages.objects.star_psf import matching_kernels, star_psf
     from bycatch.stages.psf import forced
-    from bycatch.stages.psf.forced import SkyAt
+    from bycatch.stages.psf.of_image import SkyAt, on_sky
 
     n = len(x)
     one = Detections(0.05 * x, 0.05 * y, np.full(n, 0.01), 0.0, np.ones(n))
@@ -147,16 +150,17 @@ def _objects(
     combination = Combination(grid_over(ra, dec, 0.05))
     combination.add(image, image.wcs, background, noise, microjansky=1.0)
     matrix, sky = pixels_per_arcsec(image.wcs, ra, dec), np.zeros(n)
-    psf = star_psf(image.sci, image.valid, x, y, sky, matrix, 0.05, segmentation=segments)
     ellipses = SkyEllipses(np.full(n, 0.3), np.full(n, 0.2), np.zeros(n))
     group_stamps = stamps(
         image.sci, image.valid, segments, x, y, np.arange(1, n + 1), sky, matrix,
         rows=np.arange(n), ellipses=ellipses, noise=Noise(np.array([1.0, 9.0]), np.ones(2), 1.0),
         step_arcsec=0.05, scale_arcsec=0.05, microjansky=1.0,
     )  # fmt: skip
-    ellipse_fluxes(ellipses, [group_stamps], matching_kernels([psf]))
     places = SkyAt(x, y, sky, np.full(n, NOISE))
-    forced.run(image, places, np.full(n, 100.0), SkyAt(*(values[:0] for values in places)))
+    fits = forced.run(image, places, np.full(n, 100.0), SkyAt(*(values[:0] for values in places)))
+    # As if it came from stars: else there is nothing to put on the sky.
+    psf = on_sky(replace(fits.model, n_stars=1), matrix[0], 0.05)
+    ellipse_fluxes(ellipses, [group_stamps], matching_kernels([psf]))
 
 
 def _scene() -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:

@@ -7,6 +7,7 @@ but for the rounding of float32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -70,27 +71,69 @@ def sky_maps(
         No box has enough pixels.
     """
     check_shapes(data, valid, depth2)
-    if not data.size:
+    background, noise = np.empty(data.shape, np.float32), np.empty(data.shape, np.float32)
+
+    def rows(which: slice) -> tuple[Image, Bools, Image]:
+        return data[which], valid[which], depth2[which]
+
+    surfaces = sky_surfaces(
+        rows, data.shape, box_px, filter_boxes, clip_sigma, min_share, background
+    )
+    write_noise(depth2, valid, surfaces[1], noise)
+    return SkyMaps(background, noise, *surfaces)
+
+
+def sky_surfaces(
+    rows: Callable[[slice], tuple[Image, Bools, Image]],
+    shape: tuple[int, ...],
+    box_px: int,
+    filter_boxes: int,
+    clip_sigma: float,
+    min_share: float,
+    background: Image | None = None,
+) -> tuple[Surface, Surface]:
+    """Return the surfaces of background and of noise at unit depth.
+
+    Parameters
+    ----------
+    rows : gives data, valid and depth2 of `sky_maps` of some rows, which need not exist as a whole;
+        called twice for each of them
+    shape : (ny, nx) of the image
+    box_px, filter_boxes, clip_sigma, min_share : as in `sky_maps`
+    background : (ny, nx) float32, written if it is given
+
+    Raises
+    ------
+    ValueError
+        No box has enough pixels.
+    """
+    ny, nx = shape
+    if not ny * nx:
         raise ValueError(NO_BOX)
-    ny, nx = data.shape
     box = (min(box_px, ny), min(box_px, nx))
-    n_boxes = min(-(-ny // box[0]), -(-nx // box[1]))
+    n_rows, n_columns = -(-ny // box[0]), -(-nx // box[1])
+    n_boxes = min(n_rows, n_columns)
     size = min(filter_boxes, n_boxes - (n_boxes + 1) % 2)
-    boxes = box_statistics(data, valid, box, clip_sigma, min_share)
-    surface = surface_through(median_filtered(filled(boxes.mode), size), box)
-    background, noise = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
-    std = np.empty_like(boxes.std)
+    mode, std = (np.empty((n_rows, n_columns), np.float32) for _ in range(2))
+    strips = [slice(row * box[0], min((row + 1) * box[0], ny)) for row in range(n_rows)]
 
-    def work(first: int, last: int) -> None:
-        at_common_depth = np.empty((box[0], nx), np.float32)
+    def level(first: int, last: int) -> None:
         for row in range(first, last):
-            strip = slice(row * box[0], min((row + 1) * box[0], ny))
-            images = (data[strip], valid[strip], depth2[strip])
-            part = at_common_depth[: len(images[0])]
-            write_scaled(*images, surface, strip.start, background[strip], part)
-            std[row] = box_statistics(part, valid[strip], box, clip_sigma, min_share).std[0]
+            data, valid, _ = rows(strips[row])
+            mode[row] = box_statistics(data, valid, box, clip_sigma, min_share).mode[0]
 
-    in_portions(work, len(std), -(-ROWS_WORTH_A_THREAD // box[0]))
-    of_noise = surface_through(median_filtered(filled(std), size), box)
-    write_noise(depth2, valid, of_noise, noise)
-    return SkyMaps(background, noise, surface, of_noise)
+    in_portions(level, n_rows, -(-ROWS_WORTH_A_THREAD // box[0]))
+    surface = surface_through(median_filtered(filled(mode), size), box)
+
+    def scatter(first: int, last: int) -> None:
+        at_common_depth, unused = (np.empty((box[0], nx), np.float32) for _ in range(2))
+        for row in range(first, last):
+            images = rows(strips[row])
+            n = len(images[0])
+            out = unused[:n] if background is None else background[strips[row]]
+            write_scaled(*images, surface, strips[row].start, out, at_common_depth[:n])
+            part = at_common_depth[:n], images[1]
+            std[row] = box_statistics(*part, box, clip_sigma, min_share).std[0]
+
+    in_portions(scatter, n_rows, -(-ROWS_WORTH_A_THREAD // box[0]))
+    return surface, surface_through(median_filtered(filled(std), size), box)

@@ -147,12 +147,13 @@ def residual_and_weight(pixels: Pixels, trust: Trust, i: int, j: int) -> tuple[f
         return 0.0, 0.0
     light = np.float64(pixels.light[i, j])
     residual = np.float64(pixels.data[i, j]) - np.float64(pixels.background[i, j]) - light
-    variance = noise_variance(pixels, i, j) + (trust.model_error * light) ** 2
-    off2 = residual * residual / variance
+    # Divided once: a division takes as long as all the rest.
+    power = 1.0 / (noise_variance(pixels, i, j) + (trust.model_error * light) ** 2)
+    off2 = residual * residual * power
     if not off2 < np.inf or (state == HIT and residual > 0 and off2 > HIT_SIGMA**2):
         return 0.0, 0.0
     clip2 = trust.clip_sigma * trust.clip_sigma
-    return residual, (1.0 if off2 <= clip2 else clip2 / off2) / variance
+    return residual, power if off2 <= clip2 else clip2 / (residual * residual)
 
 
 @compiled
@@ -168,25 +169,38 @@ def _own_equations(
 ) -> None:
     ny, nx = pixels.data.shape
     size = stamps.shape[2]
-    total = np.empty((N_PARTS, N_PARTS))
     for k in range(len(stamps)):
         if not (-size < row[k] < ny and -size < column[k] < nx):
             continue
-        total[:] = 0.0
+        # Sums by name, which stay in the processor: arrays of them cost as much as the rest.
+        ga = gx = gy = gw = 0.0
+        aa = ax = ay = aw = xx = xy = xw = yy = yw = ww = 0.0
         for v in range(max(-row[k], 0), min(size, ny - row[k])):
             for u in range(max(-column[k], 0), min(size, nx - column[k])):
-                if stamps[k, 0, v, u] == 0:
+                a = np.float64(stamps[k, 0, v, u])
+                if a == 0:
                     continue
                 r, w = residual_and_weight(pixels, trust, row[k] + v, column[k] + u)
                 weights[k, v, u] = w
-                for p in range(N_PARTS):
-                    product = w * stamps[k, p, v, u]
-                    gradient[k, p] += product * r
-                    for q in range(p + 1):
-                        total[p, q] += product * stamps[k, q, v, u]
-        for p in range(N_PARTS):
-            for q in range(p + 1):
-                blocks[k, p, q] = blocks[k, q, p] = total[p, q]
+                x, y = np.float64(stamps[k, 1, v, u]), np.float64(stamps[k, 2, v, u])
+                wide = np.float64(stamps[k, 3, v, u])
+                wa, wx, wy, ws = w * a, w * x, w * y, w * wide
+                ga, gx, gy, gw = ga + wa * r, gx + wx * r, gy + wy * r, gw + ws * r
+                aa, ax, ay, aw = aa + wa * a, ax + wx * a, ay + wy * a, aw + ws * a
+                xx, xy, xw = xx + wx * x, xy + wy * x, xw + ws * x
+                yy, yw, ww = yy + wy * y, yw + ws * y, ww + ws * wide
+        gradient[k, 0], gradient[k, 1], gradient[k, 2], gradient[k, 3] = ga, gx, gy, gw
+        _fill_symmetric(blocks[k], 0, (aa, ax, ay, aw))
+        _fill_symmetric(blocks[k], 1, (ax, xx, xy, xw))
+        _fill_symmetric(blocks[k], 2, (ay, xy, yy, yw))
+        _fill_symmetric(blocks[k], 3, (aw, xw, yw, ww))
+
+
+@compiled
+def _fill_symmetric(block: Floats, p: int, values: tuple[float, float, float, float]) -> None:
+    """Fill a row of a block, and the column that mirrors it."""
+    for q in range(N_PARTS):
+        block[p, q] = block[q, p] = values[q]
 
 
 def tie_blocks(
@@ -244,22 +258,22 @@ def _ties(
     out: Floats,
 ) -> None:
     size = stamps.shape[2]
-    total = np.empty((N_PARTS, N_PARTS))
     for m in range(len(first)):
         i, j = first[m], second[m]
         right, down = column[j] - column[i], row[j] - row[i]
         if abs(right) >= size or abs(down) >= size:
             continue
-        total[:] = 0.0
-        for v in range(max(down, 0), size + min(down, 0)):
-            for u in range(max(right, 0), size + min(right, 0)):
-                w = np.float64(weights[i, v, u])
-                if w > 0.0:
-                    for p in range(N_PARTS):
-                        product = w * stamps[i, p, v, u]
-                        for q in range(N_PARTS):
-                            total[p, q] += product * stamps[j, q, v - down, u - right]
-        out[m] = total
+        for p in range(N_PARTS):
+            to_light = to_x = to_y = to_width = 0.0
+            for v in range(max(down, 0), size + min(down, 0)):
+                for u in range(max(right, 0), size + min(right, 0)):
+                    product = np.float64(weights[i, v, u]) * stamps[i, p, v, u]
+                    to_light += product * stamps[j, 0, v - down, u - right]
+                    to_x += product * stamps[j, 1, v - down, u - right]
+                    to_y += product * stamps[j, 2, v - down, u - right]
+                    to_width += product * stamps[j, 3, v - down, u - right]
+            out[m, p, 0], out[m, p, 1] = to_light, to_x
+            out[m, p, 2], out[m, p, 3] = to_y, to_width
 
 
 def quality(
@@ -348,8 +362,7 @@ def _quality(
                     out[k, 5] += light
                 for p in range(N_PARTS):
                     weighted_stamps[p, v, u] = w * np.sqrt(variance) * stamps[k, p, v, u]
-        for p in range(N_PARTS):
-            out[k, 6 + p] = _variance_of_sum(weighted_stamps[p], rho, lag)
+        _variances_of_sums(weighted_stamps, rho, lag, out[k, 6:])
 
 
 @compiled
@@ -364,10 +377,9 @@ def _middle(light: Image) -> tuple[float, float]:
 
 
 @compiled
-def _variance_of_sum(values: Floats, rho: Floats, lag: int) -> float:
-    """Return the variance of a sum of values times noise of variance 1 and that correlation."""
-    size = len(values)
-    total = 0.0
+def _variances_of_sums(values: Floats, rho: Floats, lag: int, out: Floats) -> None:
+    """Write the variances of four sums of values times noise of variance 1 and that correlation."""
+    size = values.shape[1]
     for dv in range(lag + 1):
         for du in range(-lag, lag + 1):
             # Distances the other way have the same products.
@@ -376,9 +388,16 @@ def _variance_of_sum(values: Floats, rho: Floats, lag: int) -> float:
                 if du < 0:
                     continue
                 both = rho[lag, lag]
-            product = 0.0
+            first, last = max(-du, 0), min(size, size - du)
+            # Side by side: each sum alone waits for itself.
+            a = b = c = d = 0.0
             for v in range(size - dv):
-                for u in range(max(-du, 0), min(size, size - du)):
-                    product += values[v, u] * values[v + dv, u + du]
-            total += both * product
-    return total
+                for u in range(first, last):
+                    a += values[0, v, u] * values[0, v + dv, u + du]
+                    b += values[1, v, u] * values[1, v + dv, u + du]
+                    c += values[2, v, u] * values[2, v + dv, u + du]
+                    d += values[3, v, u] * values[3, v + dv, u + du]
+            out[0] += both * a
+            out[1] += both * b
+            out[2] += both * c
+            out[3] += both * d

@@ -314,20 +314,36 @@ def _add_wings(
 ) -> None:
     ny, nx = image.shape
     for k in range(len(x)):
-        row0, row1 = span(y[k], outer[k], ny)
-        column0, column1 = span(x[k], outer[k], nx)
+        # Beyond its last point a profile has nothing.
+        reach = min(outer[k], (len(profile) - 1.001) / OVERSAMPLING)
+        row0, row1 = span(y[k], reach, ny)
+        column0, column1 = span(x[k], reach, nx)
         for row in range(max(row0, first), min(row1, last)):
             dy2 = (row - y[k]) ** 2
-            for column in range(column0, column1):
-                distance2 = dy2 + (column - x[k]) ** 2
-                if inner * inner < distance2 <= outer[k] * outer[k]:
-                    place = OVERSAMPLING * math.sqrt(distance2)
-                    # First as a number: not each of them would fit an integer.
-                    if place < len(profile) - 1:
-                        at = int(place)
-                        share = place - at
-                        value = profile[at] * (1.0 - share) + profile[at + 1] * share
-                        image[row, column] += np.float32(flux[k] * value)
+            if dy2 > reach * reach:
+                continue
+            half = math.sqrt(reach * reach - dy2)
+            begin = max(column0, long(math.ceil(x[k] - half)))
+            end = min(column1, long(math.floor(x[k] + half)) + 1)
+            if dy2 <= inner * inner:
+                half = math.sqrt(inner * inner - dy2)
+                left, right = long(math.ceil(x[k] - half)), long(math.floor(x[k] + half)) + 1
+                _add_wing(image[row], begin, min(left, end), profile, x[k], dy2, flux[k])
+                begin = max(begin, right)
+            _add_wing(image[row], begin, end, profile, x[k], dy2, flux[k])
+
+
+@compiled
+def _add_wing(
+    line: Grids, begin: int, end: int, profile: Floats, x: float, dy2: float, flux: float
+) -> None:
+    """Add a star's profile to a piece of a row."""
+    for column in range(begin, end):
+        place = OVERSAMPLING * math.sqrt(dy2 + (column - x) ** 2)
+        at = int(place)
+        share = place - at
+        value = profile[at] * (1.0 - share) + profile[at + 1] * share
+        line[column] += np.float32(flux * value)
 
 
 def star_stamps(

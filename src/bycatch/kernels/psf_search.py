@@ -12,6 +12,8 @@ from bycatch.kernels.psf_fit import HIT, HIT_SIGMA, LOST, Pixels, checked_pixels
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 Line = NDArray[np.float32]
+GROUP = 5
+"""Pixels of a row of the template that are added at once."""
 
 
 def matched_filter(pixels: Pixels, template: Floats) -> Image:
@@ -46,12 +48,17 @@ def _filter(pixels: Pixels, template: Image, first: int, last: int, out: Image) 
     ny, nx = pixels.data.shape
     size = len(template)
     half = size // 2
-    signal, power = np.zeros((size, nx), np.float32), np.zeros((size, nx), np.float32)
+    # Lines with a margin of zeros, and weights that fill a whole number of groups.
+    n_taps = GROUP * ((size + GROUP - 1) // GROUP)
+    weights, squares = np.zeros((size, n_taps), np.float32), np.zeros((size, n_taps), np.float32)
+    weights[:, :size], squares[:, :size] = template, template * template
+    signal = np.zeros((size, nx + n_taps), np.float32)
+    power = np.zeros((size, nx + n_taps), np.float32)
     top, bottom = np.empty(nx, np.float32), np.empty(nx, np.float32)
     for row in range(first - half, last + half):
         slot = row % size
         if 0 <= row < ny:
-            _weigh(pixels, row, signal[slot], power[slot])
+            _weigh(pixels, row, signal[slot, half:], power[slot, half:])
         else:
             signal[slot], power[slot] = np.float32(0), np.float32(0)
         middle = row - half
@@ -60,8 +67,9 @@ def _filter(pixels: Pixels, template: Image, first: int, last: int, out: Image) 
         top[:], bottom[:] = np.float32(0), np.float32(0)
         for v in range(size):
             line = (middle - half + v) % size
-            for u in range(size):
-                _add(signal[line], power[line], template[v, u], u - half, top, bottom)
+            for u in range(0, n_taps, GROUP):
+                _add_group(signal[line, u:], weights[v, u:], top)
+                _add_group(power[line, u:], squares[v, u:], bottom)
         for x in range(nx):
             if bottom[x] > 0:
                 out[middle, x] = top[x] / np.sqrt(bottom[x])
@@ -91,21 +99,10 @@ def _weigh(pixels: Pixels, row: int, signal: Line, power: Line) -> None:
 
 
 @compiled
-def _add(
-    signal: Line,
-    power: Line,
-    weight: np.float32,
-    shift: int,
-    top: Line,
-    bottom: Line,
-) -> None:
-    """Add a shifted line to both sums; without a sum in the loop it is done for many at a time."""
-    nx = len(top)
-    low, n = max(0, -shift), nx - abs(shift)
-    square = weight * weight
-    from_signal = signal[low + shift : low + shift + n]
-    from_power = power[low + shift : low + shift + n]
-    to_top, to_bottom = top[low : low + n], bottom[low : low + n]
+def _add_group(line: Line, weights: Line, out: Line) -> None:
+    """Add a line shifted by 0 to 4 pixels, each with its weight: many pixels at a time."""
+    n = len(out)
+    a, b, c, d, e = line[:n], line[1 : n + 1], line[2 : n + 2], line[3 : n + 3], line[4 : n + 4]
+    p, q, r, s, t = weights[0], weights[1], weights[2], weights[3], weights[4]
     for x in range(n):
-        to_top[x] += weight * from_signal[x]
-        to_bottom[x] += square * from_power[x]
+        out[x] += (p * a[x] + q * b[x]) + (r * c[x] + s * d[x]) + t * e[x]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,10 @@ class Surface:
     low: np.float32
     high: np.float32
     box_px: tuple[int, int]
+
+    def scaled(self, step: int) -> Surface:
+        """Return the surface of an image of which every ``step``-th pixel each way made this."""
+        return replace(self, box_px=(self.box_px[0] * step, self.box_px[1] * step))
 
 
 def filled(mesh: Image) -> Image:
@@ -126,8 +131,13 @@ def surface_map(surface: Surface, valid: Bools) -> Image:
     surface : Surface
     valid : (ny, nx) bool
     """
-    out = np.empty(valid.shape, np.float32)
-    write_noise(np.ones(valid.shape, np.float32), valid, surface, out)
+    out, mask = np.empty(valid.shape, np.float32), plane(valid, np.bool_)
+
+    def work(first: int, last: int) -> None:
+        rows = slice(first, last)
+        _write_level(mask[rows], _spline(surface, first, out[rows].shape), out[rows])
+
+    in_portions(work, len(out), ROWS_WORTH_A_THREAD)
     return out
 
 
@@ -215,11 +225,18 @@ def _spline(surface: Surface, first_row: int, shape: tuple[int, ...]) -> Spline:
     """Return the spline of some rows of an image."""
     n_boxes, box = surface.coefficients.shape, surface.box_px
     rows, row_weights = _spline_weights(first_row, shape[0], box[0], n_boxes[0])
-    columns, column_weights = _spline_weights(0, shape[1], box[1], n_boxes[1])
-    changes = np.flatnonzero((np.diff(columns, axis=1) != 0).any(axis=0)) + 1
-    spans = np.unique(np.concatenate([[0], changes, [shape[1]]])).astype(np.int64)
     limits = (surface.low, surface.high)
-    return Spline(rows, row_weights, columns, column_weights, spans, surface.coefficients, *limits)
+    columns = _columns(shape[1], box[1], n_boxes[1])
+    return Spline(rows, row_weights, *columns, surface.coefficients, *limits)
+
+
+@lru_cache(maxsize=8)
+def _columns(n: int, box_px: int, n_boxes: int) -> tuple[Indices, Floats, Indices]:
+    """Return what all rows of an image share: boxes and weights of its columns, and the spans."""
+    columns, weights = _spline_weights(0, n, box_px, n_boxes)
+    changes = np.flatnonzero((np.diff(columns, axis=1) != 0).any(axis=0)) + 1
+    spans = np.unique(np.concatenate([[0], changes, [n]])).astype(np.int64)
+    return columns, weights, spans
 
 
 def _spline_weights(first: int, n: int, box_px: int, n_boxes: int) -> tuple[Indices, Floats]:
@@ -249,11 +266,22 @@ def _write_scaled(
     line = np.empty(data.shape[1], np.float32)
     for y in range(data.shape[0]):
         _write_row(spline, y, line)
+        values, is_valid, seconds = data[y], valid[y], depth2[y]
+        to_background, scaled = background[y], at_common_depth[y]
         for x in range(line.size):
-            value = line[x] if valid[y, x] else np.float32(0)
-            depth = np.float32(math.sqrt(max(depth2[y, x], np.float32(0))))
-            background[y, x] = value
-            at_common_depth[y, x] = (data[y, x] - value) * depth
+            value = line[x] if is_valid[x] else np.float32(0)
+            depth = np.float32(math.sqrt(max(seconds[x], np.float32(0))))
+            to_background[x] = value
+            scaled[x] = (values[x] - value) * depth
+
+
+@compiled
+def _write_level(valid: Bools, spline: Spline, out: Image) -> None:
+    for y in range(out.shape[0]):
+        _write_row(spline, y, out[y])
+        is_valid, line = valid[y], out[y]
+        for x in range(line.size):
+            line[x] = line[x] if is_valid[x] else np.float32(0)
 
 
 @compiled
@@ -261,10 +289,11 @@ def _write_noise(depth2: Image, valid: Bools, spline: Spline, noise: Image) -> N
     line = np.empty(noise.shape[1], np.float32)
     for y in range(noise.shape[0]):
         _write_row(spline, y, line)
+        is_valid, depth, out = valid[y], depth2[y], noise[y]
         for x in range(line.size):
-            has_noise = valid[y, x] and depth2[y, x] > 0
-            value = line[x] / np.float32(math.sqrt(depth2[y, x] if has_noise else np.float32(1)))
-            noise[y, x] = value if has_noise else np.float32(0)
+            has_noise = is_valid[x] & (depth[x] > 0)
+            value = line[x] / np.float32(math.sqrt(depth[x] if has_noise else np.float32(1)))
+            out[x] = value if has_noise else np.float32(0)
 
 
 @compiled
@@ -279,7 +308,9 @@ def _write_row(spline: Spline, y: int, out: Image) -> None:
         x, end = spline.spans[j], spline.spans[j + 1]
         a, b = line[spline.columns[0, x]], line[spline.columns[1, x]]
         c, d = line[spline.columns[2, x]], line[spline.columns[3, x]]
-        w, piece = spline.column_weights[:, x:end], out[x:end]
+        # Each a line of its own: of a part of a table the compiler does not know the steps.
+        w, piece = spline.column_weights, out[x:end]
+        p, q, r, s = w[0, x:end], w[1, x:end], w[2, x:end], w[3, x:end]
         for i in range(piece.size):
-            value = np.float32(w[0, i] * a + w[1, i] * b + w[2, i] * c + w[3, i] * d)
+            value = np.float32(p[i] * a + q[i] * b + r[i] * c + s[i] * d)
             piece[i] = min(max(value, spline.low), spline.high)

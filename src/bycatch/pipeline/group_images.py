@@ -18,6 +18,7 @@ from bycatch.pipeline.group_stamps import psf_and_stamps
 from bycatch.pipeline.keys import quality_files
 from bycatch.pipeline.other_images import in_covered_blocks
 from bycatch.pipeline.quality import read_quality
+from bycatch.pipeline.stored_psf import stored_psf
 from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX, photon_variance_px2
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from bycatch.settings import Settings
     from bycatch.sky.gaia import ReferenceStars
     from bycatch.stages.objects.combined import Combination
+    from bycatch.stages.psf.model import PsfModel
 
 SAME_SOURCE_PX = 1.0
 """A detection of a second search this near to one of the first is the same."""
@@ -269,10 +271,10 @@ def measure_objects(
     x, y = image.frame.wcs.all_world2pix(ra, dec, 0, quiet=True) if len(ra) else (ra, dec)
     rows = np.flatnonzero(_has_data(pixels.valid, x, y))
     scale_mas = pixels.scale_arcsec * 1000.0
-    measurement, psf_fluxes = None, None
+    measurement, psf_fluxes, model = None, None, None
     table = _own_rows(image, own[rows]) if is_alone else None
     if table is None:
-        measurement, table, psf_fluxes = _force_photometry(
+        measurement, table, psf_fluxes, model = _force_photometry(
             image, x[rows], y[rows], rows + 1, objects.err_mas[rows] / scale_mas, settings,
             reference,
         )  # fmt: skip
@@ -288,9 +290,9 @@ def measure_objects(
     source_id[has_detection] = image.source_ids[own[has_detection]]
     zeropoint = photcal.ab_zeropoint(meta.photflam, meta.photplam)
     psf, stamps_of_image = None, None
-    if grid is not None and measurement is not None:
+    if grid is not None and measurement is not None and model is not None:
         psf, stamps_of_image = psf_and_stamps(
-            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, measurement, table,
+            pixels, image.frame.wcs, bench.cr_mask, bench.segmentation, measurement, model,
             ra_deg=ra[rows], dec_deg=dec[rows], rows=rows,
             ellipses=grid.ellipses, step_arcsec=grid.step_arcsec,
         )  # fmt: skip
@@ -338,8 +340,8 @@ def _force_photometry(
     err_px: Floats,
     settings: Settings,
     reference: ReferenceStars | None,
-) -> tuple[measure.MeasureResult, Table, PsfFluxes]:
-    """Measure and calibrate at positions: photometry, calibrated rows, and fluxes by the PSF."""
+) -> tuple[measure.MeasureResult, Table, PsfFluxes, PsfModel]:
+    """Measure and calibrate at positions: photometry, rows, fluxes by the PSF, and that itself."""
     bench = image.bench
     pixels, meta, measure_settings = bench.image, bench.image.meta, settings.measure
     sets = exposure_sets(pixels.path, meta, x, y, pixels.ctx_path)
@@ -353,7 +355,7 @@ def _force_photometry(
     )
     fits = force_stars(
         pixels, measurement.table, measurement.sky, min(measure_settings.radii_px), bench.cr_mask,
-        measurement.star_level,
+        measurement.star_level, stored_psf(bench),
     )  # fmt: skip
     phot = add_forced(measurement.table, fits)
     annulus_px = (measure_settings.annulus_inner_px, measure_settings.annulus_outer_px)
@@ -371,7 +373,7 @@ def _force_photometry(
         scale_err,
         finalize.scale_radius_px(measure_settings.radii_px, pixels.detector_px),
     )
-    return measurement, table, fluxes
+    return measurement, table, fluxes, fits.model
 
 
 def _has_data(valid: Bools, x: Floats, y: Floats) -> Bools:

@@ -5,27 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats
 from bycatch.errors import UnsupportedImage
 from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.stages.objects.stamps import Noise, SkyEllipses, Stamps, pixels_per_arcsec, stamps
-from bycatch.stages.objects.star_psf import PSF_HALF, StarPsf, star_psf
+from bycatch.stages.psf.of_image import PSF_HALF, StarPsf, on_sky
 
 if TYPE_CHECKING:
-    from astropy.table import Table
     from astropy.wcs import WCS
 
     from bycatch.images.drc import DrcImage
     from bycatch.stages.measure import MeasureResult
+    from bycatch.stages.psf.model import PsfModel
 
-STAR, STAR_SNR, ALONE_PX, MOST_STARS = 0.8, 100.0, 20.0, 40
-"""The PSF is that of the brightest stars: of this p_star and S/N, without a neighbour so near."""
-SPOILED = Flag.SATURATED | Flag.BLENDED | Flag.EDGE | Flag.HOT_PIXEL | Flag.LIKELY_COSMIC_RAY
 AREAS_PX2 = np.geomspace(10.0, 1e4, 7)
 
 
@@ -35,7 +30,7 @@ def psf_and_stamps(
     cr_mask: Bools,
     segmentation: Any,
     measurement: MeasureResult,
-    catalog: Table,
+    model: PsfModel,
     *,
     ra_deg: Floats,
     dec_deg: Floats,
@@ -49,7 +44,8 @@ def psf_and_stamps(
     ----------
     image, wcs : its pixels, and the aligned WCS
     cr_mask, segmentation : (ny, nx)
-    measurement, catalog : what was measured at the K objects that it covers, and calibrated
+    measurement : what was measured at the K objects that it covers
+    model : its PSF
     ra_deg, dec_deg : (K,) float
     rows : (K,) int; which objects of the group they are
     ellipses : of all of them
@@ -62,11 +58,10 @@ def psf_and_stamps(
     good = image.valid & ~cr_mask
     matrix = pixels_per_arcsec(wcs, ra_deg, dec_deg)
     microjansky = photcal.microjansky(photcal.ab_zeropoint(meta.photflam, meta.photplam))
-    stars = _stars(catalog, x, y, measurement.radii_px)
-    psf = star_psf(
-        image.sci, good, x[stars], y[stars], sky[stars], matrix[stars], step_arcsec,
-        segmentation=segmentation, labels=labels[stars], share=_share_within(meta, step_arcsec),
-    )  # fmt: skip
+    psf = None
+    if len(matrix):
+        share = _share_within(meta, step_arcsec)
+        psf = on_sky(model, np.nanmedian(matrix, axis=0), step_arcsec, share=share)
     seconds = np.maximum(floats(table, "exptime"), 1.0)
     seconds = np.where(np.isfinite(seconds), seconds, meta.exptime_s)
     scale = np.interp(
@@ -82,21 +77,6 @@ def psf_and_stamps(
         step_arcsec=step_arcsec, scale_arcsec=image.scale_arcsec, microjansky=microjansky,
     )  # fmt: skip
     return psf, image_stamps
-
-
-def _stars(catalog: Table, x: Floats, y: Floats, radii_px: tuple[float, ...]) -> Ints:
-    """Return the rows of the brightest stars that stand alone."""
-    snr = floats(catalog, f"snr_{radii_px[len(radii_px) // 2]:g}")
-    with np.errstate(invalid="ignore"):
-        usable = (floats(catalog, "p_star") > STAR) & (snr > STAR_SNR)
-    usable &= (np.asarray(catalog["flags"]) & int(SPOILED)) == 0
-    has_place = np.isfinite(x) & np.isfinite(y)
-    rows = np.flatnonzero(usable & has_place)
-    if len(rows) and has_place.sum() > 1:
-        at = np.column_stack([x, y])
-        distance, _ = cKDTree(at[has_place]).query(at[rows], k=2)
-        rows = rows[np.asarray(distance)[:, 1] > ALONE_PX]
-    return rows[np.argsort(-snr[rows], kind="stable")][:MOST_STARS]
 
 
 def _share_within(meta: Any, step_arcsec: float) -> float:

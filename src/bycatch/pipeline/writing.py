@@ -162,6 +162,7 @@ class Products:
             header[f"JPSFY{k:02d}"] = (round(row) + 1, "[pix] 1-based row of a place")
         header["OVERSAMP"] = (OVERSAMPLING, "points per pixel")
         header["NSTARS"] = (model.n_stars, "stars that it was made from")
+        header["WIDTHSC"] = (model.width_scatter, "scatter of the width from star to star")
         header["DETPX"] = (model.detector_px, "[pix] side of a detector pixel")
         header["ROOTNAME"] = ascii_words(self.paths.root)
         header["CREATOR"] = f"bycatch {__version__}"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bycatch.stages.measure import Pixels, Targets
     from bycatch.stages.psf import PsfResult
     from bycatch.stages.psf.forced import ForcedFits
+    from bycatch.stages.psf.model import PsfModel
 
 NOT_OF_PSF = (
     Flag.SATURATED | Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.HOT_PIXEL | Flag.LIKELY_COSMIC_RAY
@@ -69,6 +70,7 @@ def force_stars(
     radius_px: float,
     cr_mask: Bools | None,
     star_level: Floats | None = None,
+    model: PsfModel | None = None,
 ) -> ForcedFits:
     """Return the PSF fluxes at the places of a photometry.
 
@@ -81,11 +83,13 @@ def force_stars(
     cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
     star_level : (N,) float, sky beneath the light of stars, e/s per pixel; that of the annuli by
         default
+    model : the PSF of the image, if it is known
     """
     from bycatch.stages.psf import forced
+    from bycatch.stages.psf.of_image import SkyAt
 
     names = ("x", "y", "sky_median", "sky_std")
-    places, blank = (forced.SkyAt(*(floats(t, n) for n in names)) for t in (phot, sky))
+    places, blank = (SkyAt(*(floats(t, n) for n in names)) for t in (phot, sky))
     r = f"{radius_px:g}"
     net = floats(phot, f"countrate_{r}") - places.level * floats(phot, f"area_{r}")
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -93,7 +97,7 @@ def force_stars(
     snr[(np.asarray(phot["flags"]) & int(NOT_OF_PSF)) != 0] = 0.0
     if star_level is not None:
         places = places._replace(level=star_level)
-    return forced.run(image, places, snr, blank, cr_mask=cr_mask)
+    return forced.run(image, places, snr, blank, cr_mask=cr_mask, model=model)
 
 
 def add_forced(phot: Table, fits: ForcedFits) -> Table:

@@ -22,8 +22,8 @@ from scipy import fft
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.kernels.stamps import OTHERS, ellipses_north_up
 from bycatch.photcal import MAG_PER_FRACTION
+from bycatch.stages.objects.matching import Matching, transform
 from bycatch.stages.objects.stamps import SkyEllipses, Stamps
-from bycatch.stages.objects.star_psf import Matching, transform
 
 MOST_MASKED = 0.5
 """An image that has less than half of an ellipse does not measure it, nor spoil it for others."""

@@ -11,7 +11,7 @@ from astropy.table import Table
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.stages.objects.stamps import SkyEllipses, Stamps
-from bycatch.stages.objects.star_psf import StarPsf
+from bycatch.stages.psf.of_image import StarPsf
 from bycatch.tangent import MAS_PER_DEG
 
 ORIGIN_IMAGE, ORIGIN_COMBINED, ORIGIN_USER = 1, 2, 4

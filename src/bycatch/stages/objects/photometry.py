@@ -15,9 +15,10 @@ from bycatch.stages.objects import colours as colours_of
 from bycatch.stages.objects.colours import Colours, colour_systematic, filter_fluxes, radius_by_snr
 from bycatch.stages.objects.homogenised import colours as ellipse_colours
 from bycatch.stages.objects.homogenised import ellipse_fluxes, in_filters
+from bycatch.stages.objects.matching import matching_kernels
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import ColourGrid
-from bycatch.stages.objects.star_psf import StarPsf, matching_kernels
+from bycatch.stages.psf.of_image import StarPsf
 
 SHARED_WIDTH = 0.7
 """Share of the variance by which widths of stars scatter that the filters of a visit have in

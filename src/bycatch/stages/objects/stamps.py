@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.kernels.kron import ellipse_radius_px
 from bycatch.kernels.stamps import MOST_HALF, north_up
-from bycatch.stages.objects.star_psf import KERNEL_HALF, to_west
+from bycatch.stages.objects.matching import KERNEL_HALF
+from bycatch.stages.psf.of_image import to_west
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS

@@ -25,9 +25,10 @@ from bycatch.stages.psf.fit import (
     fitted,
     light_of,
     pairs_within,
+    wings_of,
 )
 from bycatch.stages.psf.look import PsfLook, look_at
-from bycatch.stages.psf.model import PsfModel, published
+from bycatch.stages.psf.model import WINGS_PX, PsfModel, published
 from bycatch.stages.psf.quality import Fits, judged, judged_some, lies_on_lost_core
 from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
 from bycatch.stages.psf.table import (
@@ -46,6 +47,8 @@ __all__ = ["PsfModel", "PsfResult", "run"]
 FIRST_ITERATIONS, BETWEEN_ITERATIONS, LAST_ITERATIONS = 3, 2, 8
 BRIGHT_SNR = 8.0
 """Of sky noise alone: fainter stars show neither the PSF nor that they are extended."""
+BRIGHTEST_SNR = 32.0
+"""Likewise: fainter ones are not among those that the PSF is made from (`choice.MIN_SNR`)."""
 LEAST_ROUNDS = 2
 """The PSF is made again with neighbours subtracted by itself."""
 EXTENDED_SHARPNESS, EXTENDED_SNR = -0.15, 10.0
@@ -182,13 +185,18 @@ def run(
     rho, fits = noises.correlation(image, pixels), None
     n_rounds = max(LEAST_ROUNDS, psf_settings.n_passes)
     for k in range(n_rounds):
-        bright = stars.flux > BRIGHT_SNR * noise / np.sqrt((model.stamp**2).sum())
+        is_last = k == n_rounds - 1
+        bright = _are_bright(stars, model, noise, for_psf=is_last or segmentation is None)
         if k < psf_settings.n_passes:
             # At first two stars in one segment look like a galaxy.
             of_galaxies = _galaxy_pixels(stars, fits, n_given, segmentation, labels)
-            doubtful_pixels = with_doubt(pixels, model, stars, noise)
             places = new_places(
-                doubtful_pixels, model, rho, psf_settings.n_sigma, (stars.x, stars.y), of_galaxies
+                with_doubt(pixels, model, stars, noise),
+                model,
+                rho,
+                psf_settings.n_sigma,
+                (stars.x, stars.y),
+                of_galaxies,
             )
             new = _unfitted_stars(pixels, places, places, image.detector_px, moves=True)
             stars, pixels = _with_new_stars(pixels, model, stars, new, noise)
@@ -202,16 +210,17 @@ def run(
             fits = judged_some(pixels, model, stars, rho, bright)
         psf_rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
         model = psf_from(pixels, stars.places(psf_rows), model, start, noises.noise_of_sums(rho))
-        if k < n_rounds - 1:
+        if not is_last:
             trust = EARLY_TRUST if k == 0 else LATE_TRUST
             stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
         else:
-            stars, pixels = _with_psf_stars_fit(pixels, model, stars, psf_rows, noise)
+            stars, pixels, wings = _with_psf_stars_fit(pixels, model, stars, psf_rows, noise)
         width_err = judged(pixels, model, stars.take(psf_rows), rho).width_err
         model = with_scatter(model, pixels, stars.places(psf_rows), width_err)
-        rho = noises.correlation(image, pixels)
+        if not is_last:
+            rho = noises.correlation(image, pixels)
     pixels = noises.with_sky(image, pixels)
-    stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise)
+    stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise, wings=wings)
     rho = noises.correlation(image, pixels)
     fits = judged(pixels, model, stars, rho)
     flags = flags_of(stars, fits, model, n_given)
@@ -240,20 +249,44 @@ def run(
     )
 
 
+def _are_bright(stars: Stars, model: PsfModel, noise: float, *, for_psf: bool) -> Bools:
+    """Return which stars can show the PSF, or also that they are extended."""
+    least_snr = BRIGHTEST_SNR if for_psf else BRIGHT_SNR
+    return np.asarray(stars.flux > least_snr * noise / np.sqrt((model.stamp**2).sum()))
+
+
 def _light_beside(
     image: DrcImage, model: PsfModel, lone: Stars, noise: float, x: Floats, y: Floats
 ) -> Floats:
     """Return the light of stars within wide sources: fits say nothing of their own light."""
     if not len(x):
         return np.zeros((0, len(RADII_PX)))
-    return light_within(light_of(model, lone, noise, image.shape), image, model, x, y)
+    from scipy.spatial import cKDTree
+
+    # Of stars that reach one of them.
+    reach = (WINGS_PX + max(RADII_PX)) * model.detector_px
+    has_place = np.isfinite(lone.x) & np.isfinite(lone.y)
+    lone = lone.take(has_place)
+    good = np.isfinite(x) & np.isfinite(y)
+    distance, _ = cKDTree(np.column_stack([x[good], y[good]])).query(
+        np.column_stack([lone.x, lone.y]), distance_upper_bound=reach
+    )
+    near = lone.take(np.isfinite(distance))
+    return light_within(light_of(model, near, noise, image.shape), image, model, x, y)
 
 
 def _rest(image: DrcImage, pixels: Pixels) -> Image:
     """Return the image without sky and stars."""
-    rest = pixels.data - pixels.background - pixels.light
-    rest[~image.valid] = np.nan
-    return np.asarray(rest)
+    rest, valid = np.empty_like(pixels.data), image.valid
+
+    def subtract(first: int, last: int) -> None:
+        rows = slice(first, last)
+        np.subtract(pixels.data[rows], pixels.background[rows], out=rest[rows])
+        rest[rows] -= pixels.light[rows]
+        rest[rows][~valid[rows]] = np.nan
+
+    noises.by_strips(subtract, len(rest))
+    return rest
 
 
 def _unfitted_stars(
@@ -280,12 +313,16 @@ def _with_new_stars(
 
 def _with_psf_stars_fit(
     pixels: Pixels, model: PsfModel, stars: Stars, psf_rows: Ints, noise: float
-) -> tuple[Stars, Pixels]:
-    """Return stars, those that the PSF is made from fitted with it; the others have their turn."""
-    shape = pixels.data.shape[0], pixels.data.shape[1]
-    pixels = pixels._replace(light=light_of(model, stars, noise, shape))
+) -> tuple[Stars, Pixels, Image]:
+    """Return stars, those that the PSF is made from fitted with it, and the light of all wings.
+
+    The others have their turn later.
+    """
+    wings = wings_of(model, stars, noise, (pixels.data.shape[0], pixels.data.shape[1]))
+    pixels = pixels._replace(light=wings.copy())
+    draw(pixels.light, model, stars, noise)
     some = beside(model, stars, np.isin(np.arange(len(stars)), psf_rows))
-    return _fit_some(pixels, model, stars, noise, some)
+    return *_fit_some(pixels, model, stars, noise, some), wings
 
 
 def _fit_some(

@@ -285,17 +285,18 @@ def _solve(samples: _Samples, prior: _Prior, n_terms: int) -> Floats:
             ]
         )
 
+    # All terms at once: the matrix is larger than what they are multiplied with.
+    scaled_terms = terms / samples.error[:, np.newaxis]
+
     def forward(white: Floats) -> Floats:
-        total = np.zeros(len(samples.value))
-        for k, grid in enumerate(grids_of(white)):
-            total += terms[:, k] * (samples.matrix @ grid.ravel())
-        return total / samples.error
+        grids = np.ascontiguousarray(grids_of(white).reshape(n_terms, -1).T)
+        return np.asarray((scaled_terms * (samples.matrix @ grids)).sum(axis=1))
 
     def backward(weighted: Floats) -> Floats:
         out = np.empty((n_terms, n))
+        grids = transpose @ (scaled_terms * weighted[:, np.newaxis])
         for k, share in enumerate(shares):
-            grid = (transpose @ (terms[:, k] * weighted / samples.error)).reshape(side, side)
-            white, width = prior.adjoint(grid, share)
+            white, width = prior.adjoint(grids[:, k].reshape(side, side), share)
             out[k, :-1], out[k, -1] = white.ravel(), width
         return out.ravel()
 

@@ -37,6 +37,10 @@ SETTLED_PX, SETTLED_SIGMA = 0.01, 0.1
 RESTLESS_SHARE = 0.02
 """Iterations end when only so many stars have not settled: they would never."""
 LEAST_ITERATIONS = 3
+PAIR_MARGIN_PX = 0.5
+"""Stars that do not share pixels at first, but may as they move, native pixels each."""
+MORE_FLUX = 2.0
+"""By which stars may brighten in one go."""
 MOST_ACTIVE = 2
 """With more than one in so many stars under way all light is drawn anew; else what changes."""
 
@@ -120,13 +124,18 @@ def light_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]
     noise : of a sky pixel, e/s
     shape : (ny, nx) of the image
     """
-    light = _wings_of(model, stars, noise, shape)
+    light = wings_of(model, stars, noise, shape)
     draw(light, model, stars, noise)
     return light
 
 
-def _wings_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]) -> Image:
-    """Return the light of all stars beyond the grids of the PSF, (ny, nx)."""
+def wings_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]) -> Image:
+    """Return the light of all stars beyond the grids of the PSF, (ny, nx).
+
+    Parameters
+    ----------
+    model, stars, noise, shape : as in `light_of`
+    """
     light = np.zeros(shape, np.float32)
     flux = np.maximum(stars.flux, 0.0)
     reach = reach_px(model.wings, flux, FAINT_SHARE * noise)
@@ -134,7 +143,14 @@ def _wings_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int
     return light
 
 
-def draw(light: Image, model: PsfModel, stars: Stars, noise: float, factor: float = 1.0) -> None:
+def draw(
+    light: Image,
+    model: PsfModel,
+    stars: Stars,
+    noise: float,
+    factor: float = 1.0,
+    is_alone: Bools | None = None,
+) -> None:
     """Add the light of stars to an image, as far as the grids of the PSF reach, in place.
 
     Parameters
@@ -144,13 +160,34 @@ def draw(light: Image, model: PsfModel, stars: Stars, noise: float, factor: floa
     stars : Stars, N of them
     noise : of a sky pixel, e/s
     factor : -1 takes their light away
+    is_alone : (N,) bool; of these only what their own equations see
     """
     flux = np.maximum(stars.flux, 0.0)
-    reach = reach_px(model.wings, flux, FAINT_SHARE * noise)
     least = FIT_RADIUS_PX * model.detector_px + 1.0
-    inner = np.where(flux > 0, np.maximum(reach, least), 0.0)
+    inner = np.maximum(_inner_reach_px(model, flux, noise), least)
+    if is_alone is not None:
+        inner[is_alone] = least
+    inner[~(flux > 0)] = 0.0
     flux *= factor
     add_stars(light, model.with_width, _terms(model, stars), stars.x, stars.y, flux, inner)
+
+
+def _inner_reach_px(model: PsfModel, flux: Floats, noise: float) -> Floats:
+    return np.minimum(reach_px(model.wings, flux, FAINT_SHARE * noise), model.radius_px)
+
+
+def _are_alone(model: PsfModel, stars: Stars, noise: float) -> Bools:
+    """Return which stars no other one sees within the grids of the PSF, wherever both may go."""
+    alone = np.zeros(len(stars), bool)
+    rows = np.flatnonzero(np.isfinite(stars.x) & np.isfinite(stars.y))
+    if len(rows) < 2:
+        return alone
+    at = np.column_stack([stars.x[rows], stars.y[rows]])
+    nearest = np.asarray(cKDTree(at).query(at, k=2)[0])[:, 1]
+    # Fluxes may grow, too.
+    reach = _inner_reach_px(model, MORE_FLUX * np.maximum(stars.flux[rows], 0.0), noise)
+    alone[rows] = nearest > reach + (FIT_RADIUS_PX + 2.0 * FARTHEST_PX) * model.detector_px
+    return alone
 
 
 def reach_px(profile: Floats, flux: Floats, faint: float) -> Floats:
@@ -188,7 +225,13 @@ class Equations:
     ties: Floats
 
 
-def equations(pixels: Pixels, model: PsfModel, stars: Stars, trust: Trust) -> Equations:
+def equations(
+    pixels: Pixels,
+    model: PsfModel,
+    stars: Stars,
+    trust: Trust,
+    pairs: tuple[Ints, Ints] | None = None,
+) -> Equations:
     """Return the equations of stars, with the light that they have in ``pixels``.
 
     Parameters
@@ -197,15 +240,23 @@ def equations(pixels: Pixels, model: PsfModel, stars: Stars, trust: Trust) -> Eq
     model : PsfModel of the image
     stars : Stars, N of them
     trust : Trust, when a pixel counts
+    pairs : those that may share pixels, if they are known
     """
     radius = FIT_RADIUS_PX * model.detector_px
     grids, terms = model.with_width, _terms(model, stars)
     stamps, column, row = star_stamps(grids, terms, stars.x, stars.y, radius)
     stamps[:, 1:] *= np.maximum(stars.flux, 0.0).astype(np.float32)[:, None, None, None]
     blocks, gradient, weights = normal_equations(pixels, trust, stamps, column, row)
-    first, second = pairs_within(stars.x, stars.y, 2.0 * radius)
+    first, second = pairs or pairs_within(stars.x, stars.y, 2.0 * radius)
     ties = tie_blocks(stamps, weights, column, row, first, second)
     return Equations(stamps, weights, column, row, blocks, gradient, first, second, ties)
+
+
+def _among(pairs: tuple[Ints, Ints], active: Bools) -> tuple[Ints, Ints]:
+    """Return the pairs of active stars, by their numbers among these."""
+    both = active[pairs[0]] & active[pairs[1]]
+    number = np.cumsum(active) - 1
+    return number[pairs[0][both]], number[pairs[1][both]]
 
 
 def pairs_within(x: Floats, y: Floats, radius_px: float) -> tuple[Ints, Ints]:
@@ -253,6 +304,7 @@ def fitted(
     n_iterations: int,
     noise: float,
     some: Bools | None = None,
+    wings: Image | None = None,
 ) -> tuple[Stars, Pixels]:
     """Return the stars after some iterations, and pixels with their light.
 
@@ -260,40 +312,50 @@ def fitted(
 
     Parameters
     ----------
-    pixels : of the image; its ``light`` is replaced
+    pixels : of the image; its ``light`` is replaced, or with ``some`` changed in place
     model : the PSF
     stars : where to begin; those without flux get theirs first
     trust : how far pixels are believed
     n_iterations : fewer if most stars settle before
     noise : typical noise of a pixel, e/s
     some : (N,) bool; stars to begin with, where ``light`` is that of all of them already
+    wings : (ny, nx) float32; of `wings_of`, where ``light`` is that of all stars already
     """
     shape = pixels.data.shape[0], pixels.data.shape[1]
     if not (stars.flux != 0).any():
         empty = pixels._replace(light=np.zeros(shape, np.float32))
         stars = stepped(equations(empty, model, stars, FIRST_TRUST), stars, model, 0)
+    active, light = np.ones(len(stars), bool) if some is None else some, pixels.light
+    alone = np.zeros(len(stars), bool)
     if some is None:
-        active = np.ones(len(stars), bool)
-        # Once: far out little changes as stars settle.
-        wings = _wings_of(model, stars, noise, shape)
-        light = wings.copy()
-        draw(light, model, stars, noise)
-    else:
-        active, wings, light = some, None, pixels.light.copy()
+        alone = _are_alone(model, stars, noise)
+        if wings is None:
+            # Once: far out little changes as stars settle.
+            wings = wings_of(model, stars, noise, shape)
+            light = wings.copy()
+            draw(light, model, stars, noise, is_alone=alone)
     pixels = pixels._replace(light=light)
-    ties = pairs_within(stars.x, stars.y, 2.0 * FIT_RADIUS_PX * model.detector_px)
+    widest = 2.0 * (FIT_RADIUS_PX + PAIR_MARGIN_PX) * model.detector_px
+    ties = pairs_within(stars.x, stars.y, widest)
+    is_whole = not alone.any()
     for k in range(n_iterations):
         before = stars.take(active)
-        after = stepped(equations(pixels, model, before, trust), before, model, k + 1)
+        after = stepped(
+            equations(pixels, model, before, trust, _among(ties, active)), before, model, k + 1
+        )
         stars = stars.put(active, after)
-        if wings is not None and MOST_ACTIVE * active.sum() > len(stars):
-            light[:] = wings
-            draw(light, model, stars, noise)
-        else:
-            draw(light, model, before, noise, -1.0)
-            draw(light, model, after, noise)
         restless = stars.n_iter == 0 if some is None else (stars.n_iter == 0) & active
-        if k >= LEAST_ITERATIONS - 1 and restless.sum() <= RESTLESS_SHARE * len(stars):
+        is_last = k == n_iterations - 1
+        is_last |= k >= LEAST_ITERATIONS - 1 and restless.sum() <= RESTLESS_SHARE * len(stars)
+        if wings is not None and (
+            MOST_ACTIVE * active.sum() > len(stars) or (is_last and not is_whole)
+        ):
+            light[:] = wings
+            draw(light, model, stars, noise, is_alone=None if is_last else alone)
+        else:
+            draw(light, model, before, noise, -1.0, alone[active])
+            draw(light, model, after, noise, is_alone=alone[active])
+        if is_last:
             break
         active = _with_partners(restless, *ties)
     return stars, pixels

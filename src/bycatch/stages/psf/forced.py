@@ -17,11 +17,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Image, Ints
-from bycatch.kernels.neighbourhood import neighbourhood
 from bycatch.kernels.psf_fit import (
-    HIT,
     LOST,
-    USABLE,
     Pixels,
     Stamps,
     Trust,
@@ -31,33 +28,21 @@ from bycatch.kernels.psf_fit import (
 )
 from bycatch.kernels.psf_grid import add_stars, star_stamps
 from bycatch.kernels.psf_solve import joint_variances, solved
-from bycatch.stages.psf.build import first_model, psf_from, with_scatter
-from bycatch.stages.psf.choice import MIN_SNR, psf_stars
 from bycatch.stages.psf.fit import (
-    EARLY_TRUST,
     FAINT_SHARE,
-    LATE_TRUST,
     SOLVED,
-    Stars,
-    beside,
-    draw,
-    equations,
     pairs_within,
     reach_px,
-    stepped,
 )
-from bycatch.stages.psf.model import NORM_RADIUS_PX, PsfModel, published
-from bycatch.stages.psf.noise import FULL_SHARE, photon_factor
-from bycatch.stages.psf.quality import CORE_RADIUS_PX, judged, lies_on_lost_core
+from bycatch.stages.psf.model import PsfModel
+from bycatch.stages.psf.noise import photon_factor
+from bycatch.stages.psf.of_image import PLAIN, SkyAt, paint, psf_of_stars
+from bycatch.stages.psf.quality import CORE_RADIUS_PX, lies_on_lost_core
 from bycatch.stages.psf.table import misfits
 
 if TYPE_CHECKING:
     from bycatch.images.drc import DrcImage
 
-MOST_CANDIDATES = 120
-"""The PSF is made from the best of so many of the brightest objects."""
-N_STEPS, FIRST_STARS = 3, 30
-"""They are fitted with the published PSF, in so many steps; then with that of so many of them."""
 RADIUS_PX = 2.5
 """Pixels within it enter the fits, native pixels.  With 3 or 4, stars of S/N 20 to 50 scatter by
 10 to 40 % more in crowded stacks, and those above by 10 % less in single exposures."""
@@ -67,7 +52,7 @@ of the light (bright stars of training seeds: 0.03 to 0.09, most in single expos
 STAR_SCATTER = 0.007
 """By which fluxes of stars scatter beyond their noise in a single exposure, whose pixels have one
 phase; it averages over exposures (likewise: 0.005 to 0.012, and 0.000 to 0.009 in two or three)."""
-PLAIN, ROBUST = Trust(0.0, 1e9), Trust(0.0, 3.0)
+ROBUST = Trust(0.0, 3.0)
 N_ITERATIONS = 3
 """The first one with all pixels that are no cosmic rays, the others without what stands out."""
 MOST_CHI2 = 5.0
@@ -76,21 +61,6 @@ MIN_BLANK, MOST_BLANK = 60, 600
 """Fewer blank places do not measure the noise to 10 %: then it follows from drizzling alone.  The
 larger number measures it to 3 %."""
 BLANK_PERCENTILES = (15.865, 84.135)
-
-
-class SkyAt(NamedTuple):
-    """Places and the sky around them, (N,) each.
-
-    Attributes
-    ----------
-    x, y : 0-based pixel centres
-    level, std : of the sky, per pixel, e/s
-    """
-
-    x: Floats
-    y: Floats
-    level: Floats
-    std: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +119,7 @@ def run(
     blank = SkyAt(*(values[::step] for values in blank))
     both = SkyAt(*(np.concatenate(pair) for pair in zip(places, blank, strict=True)))
     scene = _Scene.of(image, both, cr_mask)
-    psf = model or _psf_of_stars(image, scene, places, snr, cr_mask)
+    psf = model or psf_of_stars(image, scene.pixels, places, snr, cr_mask)
     fits = _fit_fluxes(scene, psf, both)
     unlike = np.clip(fits.chi2, 1.0, MOST_CHI2)
     usual = photon_factor(image) ** -0.5
@@ -196,7 +166,7 @@ class _Scene:
         background, light, noise, photons = (np.zeros(shape, np.float32) for _ in range(4))
         state = np.full(shape, LOST, np.uint8)
         pixels = Pixels(image.sci, background, light, noise, photons, state)
-        at = _paint(image, pixels, places, cr_mask, RADIUS_PX * image.detector_px + 1.0)
+        at = paint(image, pixels, places, cr_mask, RADIUS_PX * image.detector_px + 1.0)
         return _Scene(pixels, *at, pixels.noise[at])
 
     def with_psf_error(self, variance: Image | None) -> Pixels:
@@ -205,64 +175,6 @@ class _Scene:
         more = np.float32(0) if variance is None else np.maximum(variance[at], np.float32(0))
         self.pixels.noise[at] = np.sqrt(self.noise**2 + more)
         return self.pixels
-
-
-def _paint(
-    image: DrcImage, pixels: Pixels, places: SkyAt, cr_mask: Bools | None, radius_px: float
-) -> tuple[Ints, Ints]:
-    """Fill in what is known of the pixels near places, in place; return which they are."""
-    has_sky = np.isfinite(places.level) & (places.std > 0)
-    near = neighbourhood(image.shape, places.x[has_sky], places.y[has_sky], radius_px)
-    inside = near.distance <= radius_px
-    at = near.rows[inside], near.columns[inside]
-    level, std = (
-        np.broadcast_to(values[has_sky][:, np.newaxis], inside.shape)[inside]
-        for values in (places.level, places.std)
-    )
-    seconds = image.exptime_map_s[at]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        usable = image.valid[at] & (seconds > 0)
-        usable &= ~(image.sci[at] > FULL_SHARE * image.meta.saturation_rate)
-        pixels.photons[at] = np.where(usable, photon_factor(image) / seconds, 0.0)
-    pixels.background[at], pixels.noise[at] = level, std
-    is_hit = usable & cr_mask[at] if cr_mask is not None else np.zeros(len(usable), bool)
-    pixels.state[at] = np.where(usable, np.where(is_hit, HIT, USABLE), LOST)
-    return at
-
-
-def _psf_of_stars(
-    image: DrcImage, scene: _Scene, places: SkyAt, snr: Floats, cr_mask: Bools | None
-) -> PsfModel:
-    """Return the PSF of the brightest stars, which are fitted with their neighbours."""
-    start = published(image)
-    model = first_model(start, image.shape)
-    has_sky = np.isfinite(places.x) & np.isfinite(places.y) & (places.std > 0)
-    rank = np.argsort(-np.where(has_sky, np.nan_to_num(snr), 0.0), kind="stable")[:MOST_CANDIDATES]
-    bright = np.zeros(len(snr), bool)
-    bright[rank] = has_sky[rank] & (snr[rank] > MIN_SNR)
-    if not bright.any():
-        return model
-    around = SkyAt(*(values[bright] for values in places))
-    _paint(image, scene.pixels, around, cr_mask, NORM_RADIUS_PX * image.detector_px + 1.0)
-    stars = Stars.at(places.x, places.y, has_sky, (places.x, places.y))
-    stars = stars.take(has_sky & beside(model, stars, bright))
-    noise, excess = float(np.median(places.std[bright])), photon_factor(image) ** -0.5
-    stars = stepped(equations(scene.pixels, model, stars, PLAIN), stars, model, 0)
-    for k, trust in enumerate((EARLY_TRUST, LATE_TRUST)):
-        light = np.zeros(image.shape, np.float32)
-        draw(light, model, stars, noise)
-        pixels = scene.pixels._replace(light=light)
-        for step in range(N_STEPS):
-            before = stars
-            stars = stepped(equations(pixels, model, before, trust), before, model, step + 1)
-            draw(light, model, before, noise, -1.0)
-            draw(light, model, stars, noise)
-        fits = judged(pixels, model, stars, np.ones((1, 1)))
-        rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
-        rows = rows[: len(rows) if k else FIRST_STARS]  # the brightest
-        model = psf_from(pixels, stars.places(rows), model, start, excess)
-        model = with_scatter(model, pixels, stars.places(rows), fits.width_err[rows])
-    return model
 
 
 class _Fit(NamedTuple):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.background import sky_maps
+from bycatch.kernels.background import sky_surfaces
 from bycatch.kernels.peaks import grown_by_one
 from bycatch.kernels.psf_fit import HIT, LOST, USABLE, Pixels
 from bycatch.kernels.smoothing import noise_correlation
+from bycatch.kernels.surfaces import surface_map, write_noise
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 BOX_PX = 32
 """Side of the boxes of sky and noise, native pixels."""
@@ -20,6 +24,8 @@ FULL_SHARE = 0.8
 """A pixel above this share of the saturation rate does not count, nor do its eight neighbours."""
 COARSE_STEP, LEAST_SIDE_PX = 2, 128
 """A coarse sky takes every second pixel each way, of images that are large enough."""
+STRIP_ROWS = 32
+"""Of images that are worked on at once."""
 LAG_PX = 2.0
 """Farthest correlation of pixels that drizzling makes, native pixels."""
 MOST_LAG = 6
@@ -39,19 +45,43 @@ def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
     cr_mask : (ny, nx) bool, the grown mask
     """
     valid = image.valid
-    state = np.where(valid, np.uint8(USABLE), np.uint8(LOST))
-    if cr_mask is not None:
-        state[cr_mask & valid] = HIT
-    with np.errstate(invalid="ignore"):
-        full = valid & (image.sci > FULL_SHARE * image.meta.saturation_rate)
+    data, photons = (np.empty(image.shape, np.float32) for _ in range(2))
+    state = np.empty(image.shape, np.uint8)
+    full = np.empty(image.shape, bool)
+    factor, brightest = np.float32(photon_factor(image)), FULL_SHARE * image.meta.saturation_rate
+
+    def fill(first: int, last: int) -> None:
+        rows = slice(first, last)
+        good, seconds = valid[rows], image.exptime_map_s[rows]
+        state[rows] = np.where(good, np.uint8(USABLE), np.uint8(LOST))
+        if cr_mask is not None:
+            state[rows][cr_mask[rows] & good] = HIT
+        data[rows] = np.where(good, image.sci[rows], np.float32(0))
+        np.greater(data[rows], brightest, out=full[rows])
+        photons[rows] = 0.0
+        np.divide(factor, seconds, out=photons[rows], where=seconds > 0)
+
+    by_strips(fill, image.shape[0])
     if full.any():
         state[grown_by_one(full, valid)] = LOST
-    data = np.where(valid, image.sci, np.float32(0))
-    photons = np.zeros(image.shape, np.float32)
-    factor = np.float32(photon_factor(image))
-    np.divide(factor, image.exptime_map_s, out=photons, where=image.exptime_map_s > 0)
     none = np.zeros(image.shape, np.float32)
     return with_sky(image, Pixels(data, none, none, none, photons, state), coarse=True)
+
+
+def by_strips(work: Callable[[int, int], None], n_rows: int) -> None:
+    """Call ``work(first, last)`` for strips of rows that a core's own memory holds, in all threads.
+
+    Parameters
+    ----------
+    work : writes to its rows alone
+    n_rows : of the image
+    """
+
+    def some(first: int, last: int) -> None:
+        for row in range(first, last, STRIP_ROWS):
+            work(row, min(row + STRIP_ROWS, last))
+
+    in_portions(some, n_rows, ROWS_WORTH_A_THREAD)
 
 
 def photon_factor(image: DrcImage) -> float:
@@ -75,45 +105,29 @@ def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels
     coarse : from a quarter of the pixels, while the stars are not known well
     """
     step = COARSE_STEP if coarse and min(image.shape) >= COARSE_STEP * LEAST_SIDE_PX else 1
-    part = np.s_[::step, ::step]
-    state = pixels.state[part]
-    good = state == USABLE
-    box = max(8, round(BOX_PX * image.detector_px / step))
-    share = MIN_SHARE if np.count_nonzero(good) >= MIN_SHARE * good.size else 0.0
-    background, noise, *_ = sky_maps(
-        pixels.data[part] - pixels.light[part],
-        good,
-        np.ascontiguousarray(image.exptime_map_s[part]),
-        box,
+    ny, nx = image.shape
+    shape = (-(-ny // step), -(-nx // step))
+
+    def rows(which: slice) -> tuple[Image, Bools, Image]:
+        part = np.s_[which.start * step : which.stop * step : step, ::step]
+        seconds = np.ascontiguousarray(image.exptime_map_s[part])
+        return pixels.data[part] - pixels.light[part], pixels.state[part] == USABLE, seconds
+
+    n_good = np.count_nonzero(pixels.state[::step, ::step] == USABLE)
+    surfaces = sky_surfaces(
+        rows,
+        shape,
+        max(8, round(BOX_PX * image.detector_px / step)),
         FILTER_BOXES,
         CLIP_SIGMA,
-        share,
+        MIN_SHARE if n_good >= MIN_SHARE * shape[0] * shape[1] else 0.0,
     )
     # Sky and noise also where pixels of cosmic rays are: they may count after all.
-    _carry_over((background, noise), state == HIT)
-    if step > 1:
-        ny, nx = image.shape
-        background, noise = (
-            np.repeat(np.repeat(plane, step, axis=1), step, axis=0)[:ny, :nx]
-            for plane in (background, noise)
-        )
-        noise[pixels.state == LOST] = 0.0
-    return pixels._replace(background=background, noise=noise)
-
-
-def _carry_over(planes: tuple[Image, ...], is_hit: Bools) -> None:
-    """Give hit pixels of maps the values of the nearest pixels to the left, in place."""
-    rows, columns = np.nonzero(is_hit)
-    if not len(rows):
-        return
-    begins = np.ones(len(rows), bool)
-    begins[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1)
-    first, last = columns[begins], columns[np.append(begins[1:], True)]
-    # At the left edge there is none: those to the right.
-    source = np.where(first > 0, first - 1, np.minimum(last + 1, is_hit.shape[1] - 1))
-    source = source[np.cumsum(begins) - 1]
-    for plane in planes:
-        plane[rows, columns] = plane[rows, source]
+    has_data = pixels.state != LOST
+    level, scatter = (surface.scaled(step) for surface in surfaces)
+    noise = np.empty(image.shape, np.float32)
+    write_noise(image.exptime_map_s, has_data, scatter, noise)
+    return pixels._replace(background=surface_map(level, has_data), noise=noise)
 
 
 def typical_noise(pixels: Pixels) -> float:

@@ -13,6 +13,7 @@ from bycatch.kernels.psf_grid import add_wings
 from bycatch.kernels.psf_search import matched_filter
 from bycatch.stages.psf.fit import Stars, reach_px
 from bycatch.stages.psf.model import PsfModel
+from bycatch.stages.psf.noise import by_strips
 
 TEMPLATE_RADIUS_PX = 2.0
 """Of the matched filter, native pixels."""
@@ -108,10 +109,15 @@ def with_doubt(pixels: Pixels, model: PsfModel, stars: Stars, noise: float) -> P
     flux = np.maximum(stars.flux, 0.0)
     reach = reach_px(model.leftover, flux, FAINT_SHARE * noise)
     add_wings(doubt, model.leftover, stars.x, stars.y, flux, 0.0, reach)
-    # In place: a root of squares is not worth images of its own.
-    doubt *= doubt
-    doubt += pixels.noise * pixels.noise
-    return pixels._replace(noise=np.sqrt(doubt, out=doubt))
+
+    def add_noise(first: int, last: int) -> None:
+        rows, noise = doubt[first:last], pixels.noise[first:last]
+        rows *= rows
+        rows += noise * noise
+        np.sqrt(rows, out=rows)
+
+    by_strips(add_noise, len(doubt))
+    return pixels._replace(noise=doubt)
 
 
 def template_of(model: PsfModel) -> Floats:
