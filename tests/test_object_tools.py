@@ -141,15 +141,20 @@ def test_groups_of_a_large_run_lie_beside_the_page(out, tmp_path, monkeypatch, b
 def test_light_curves_are_those_of_the_most_variable():
     names = {"object_id": [7, 8, 9], "p_real": [1.0, 1.0, 0.2], "radius_px": [4.0, 4.0, 4.0]}
     names |= {"p_variable_F606W": [0.1, 0.99, 0.999], "chi2_F606W": [1.0, 30.0, 90.0]}
+    names |= {"psf_flux": [True, False, True]}
     epochs = {"object_id": [8, 8, 7], "filter": ["F606W"] * 3, "mjd": [60001.0, 60000.0, 60000.0]}
     epochs |= {"mag_ab_4": [24.0, np.nan, 25.0], "mag_ab_err_4": [0.1, np.nan, 0.1]}
     epochs |= {"maglim_4": [27.0] * 3, "detected": [True, False, True]}
     epochs |= {"zeropoint_shift": [0.02, np.nan, 0.0]}
+    epochs |= {"mag_ab_psf": [23.0, np.nan, 26.0], "mag_ab_psf_err": [0.1, np.nan, 0.1]}
     groups = light_curves(Table(names), Table(epochs), ["F606W"], 1)
     assert [curve["row"] for curve in groups] == [1]  # what is not real varies as noise does
     assert groups[0]["mjd"] == [60000.0, 60001.0]
     assert groups[0]["mag"] == [None, 24.02]
     assert groups[0]["limit"] == [27.0, 27.0]
+    names["psf_flux"] = [True, True, True]
+    groups = light_curves(Table(names), Table(epochs), ["F606W"], 1)
+    assert groups[0]["mag"] == [None, 23.02]
 
 
 def test_motions_of_five_sigma_are_drawn():
@@ -372,5 +377,16 @@ def test_a_group_shows_itself_and_its_light_curves(group):
     assert curve.colnames[:3] == ["time", "filter", "image"]
     assert curve.meta["object_id"] == star
     assert (np.diff(curve.time.mjd) >= 0).all()
+    objects, epochs = group.objects(), group.epochs()
+    of_psf = objects["object_id"][np.asarray(objects["psf_flux"])]
+    curve = group.light_curve(int(of_psf[0]))
+    fits = epochs[np.asarray(epochs["object_id"]) == of_psf[0]]
+    assert sorted(np.asarray(curve["flux"]).tolist()) == sorted(
+        np.asarray(fits["flux_psf"]).tolist()
+    )
+    in_aperture = group.light_curve(int(of_psf[0]), 4)
+    assert sorted(np.asarray(in_aperture["mag"]).tolist()) == sorted(
+        np.asarray(fits["mag_ab_4"]).tolist()
+    )
     with pytest.raises(KeyError, match="no aperture of 99 px; there are 2, 4"):
         group.light_curve(star, 99)

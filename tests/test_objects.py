@@ -216,6 +216,7 @@ def test_a_light_curve_is_in_time(two_visits, bycatch):
     star = objects[np.argmax(floats(objects, "chi2_F775W"))]
     curve = report.light_curve(int(star["object_id"]))
     assert len(curve) == 2
+    assert curve.meta["psf_flux"] == bool(star["psf_flux"])
     assert np.diff(curve.time.mjd)[0] == pytest.approx(365.25 * YEARS, abs=0.1)
     first, last = (float(flux) for flux in np.asarray(curve["flux"]))
     assert last / first == pytest.approx(2.0, rel=0.05)

@@ -220,7 +220,7 @@ _MEASUREMENT_OF = (
     "p_star", "flags",
 )  # fmt: skip
 
-_PSF_OF = ("flux_psf", "flux_psf_err", "chi2_psf")
+_PSF_OF = ("flux_psf", "flux_psf_err", "mag_ab_psf", "mag_ab_psf_err", "chi2_psf")
 
 EPOCHS: tuple[Column, ...] = (
     OBJECT_ID,
@@ -257,6 +257,27 @@ EPOCHS: tuple[Column, ...] = (
     *(column for column in PSF_FLUXES if column.name in _PSF_OF),
 )  # fmt: skip
 """An object in an image."""
+
+
+def light_columns(radius_px: float, *, of_psf: bool) -> dict[str, str]:
+    """Return the columns of `EPOCHS` of the light: of flux, flux_err, mag, mag_err and maglim.
+
+    Parameters
+    ----------
+    radius_px : of the apertures of its colours, pixels; the limits are always of those
+    of_psf : its light comes from PSF fits (column ``psf_flux`` of the objects)
+    """
+    r = f"{radius_px:g}"
+    in_aperture = {
+        "flux": f"flux_{r}_apcor", "flux_err": f"err_{r}_apcor", "mag": f"mag_ab_{r}",
+        "mag_err": f"mag_ab_err_{r}", "maglim": f"maglim_{r}",
+    }  # fmt: skip
+    by_psf = {
+        "flux": "flux_psf", "flux_err": "flux_psf_err", "mag": "mag_ab_psf",
+        "mag_err": "mag_ab_psf_err",
+    }  # fmt: skip
+    return in_aperture | (by_psf if of_psf else {})
+
 
 GROUP_IMAGES: tuple[Column, ...] = (
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root>"),

@@ -136,14 +136,14 @@ class ImageReport:
         """Return the image's row of the closing table, in words."""
         numbers = {k: v for part in self.summary.values() for k, v in part.items()}
         numbers.setdefault("n_catalog", numbers.get("n_measured"))
-        counts = ("n_exposures", "n_catalog", "n_likely_cosmic_ray")
+        counts = ("n_exposures", "n_catalog", "n_likely_cosmic_ray", "n_clean")
         words = ["-" if numbers.get(name) is None else str(numbers[name]) for name in counts]
         frame = numbers.get("astrom_err_mas")
         return {
             "place": f"{self.field}/{self.filter}",
             "image": self.root,
             "outcome": str(self.outcome),
-            **dict(zip(("n_exp", "sources", "likely CR"), words, strict=True)),
+            **dict(zip(("n_exp", "sources", "likely CR", "clean"), words, strict=True)),
             "grade": str(numbers.get("grade", "-")),
             "Gaia stars": str(numbers.get("n_field_matches", "-")),
             "frame error, mas": "-" if frame is None or isnan(frame) else f"{frame:.1f}",
@@ -263,7 +263,8 @@ class GroupReport:
         Parameters
         ----------
         object_id : of the table of objects
-        radius_px : of the aperture; by default that of its colours
+        radius_px : of the aperture; by default the light is that of its colours: of PSF fits
+            (column ``psf_flux``), or in their aperture
 
         Raises
         ------
@@ -274,13 +275,16 @@ class GroupReport:
         from astropy.time import Time
         from astropy.timeseries import TimeSeries
 
+        from bycatch.catalogs.object_columns import light_columns
         from bycatch.catalogs.tables import floats
 
         objects, epochs = self.objects(), self.epochs()
         own = objects[np.asarray(objects["object_id"]) == object_id]
         if not len(own):
             raise KeyError(f"no object {object_id} in {self.name}")
-        radius = f"{floats(own, 'radius_px')[0] if radius_px is None else radius_px:g}"
+        of_psf = radius_px is None and bool(own["psf_flux"][0])
+        radius_px = floats(own, "radius_px")[0] if radius_px is None else radius_px
+        radius = f"{radius_px:g}"
         if f"flux_{radius}_apcor" not in epochs.colnames:
             there = [n[5:-6] for n in epochs.colnames if re.fullmatch(r"flux_[\d.]+_apcor", n)]
             radii = ", ".join(there)
@@ -289,21 +293,15 @@ class GroupReport:
         has_time = np.isfinite(np.ma.filled(np.ma.asarray(rows["mjd"], dtype=float), np.nan))
         rows = rows[has_time]
         rows.sort("mjd")
-        names = {
-            "filter": "filter",
-            "image": "image",
-            f"flux_{radius}_apcor": "flux",
-            f"err_{radius}_apcor": "flux_err",
-            f"mag_ab_{radius}": "mag",
-            f"mag_ab_err_{radius}": "mag_err",
-            f"maglim_{radius}": "maglim",
-            "detected": "detected",
-            "zeropoint_shift": "zeropoint_shift",
-            "flags": "flags",
-        }
+        first, last = ("filter", "image"), ("detected", "zeropoint_shift", "flags")
+        names = {name: name for name in first}
+        names |= light_columns(float(radius_px), of_psf=of_psf) | {name: name for name in last}
         time = Time(np.asarray(rows["mjd"], dtype=float), format="mjd", scale="utc")
-        series = TimeSeries(time=time, data={new: rows[old] for old, new in names.items()})
-        series.meta = {"object_id": int(object_id), "radius_px": float(radius), "group": self.name}
+        series = TimeSeries(time=time, data={new: rows[old] for new, old in names.items()})
+        series.meta = {
+            "object_id": int(object_id), "radius_px": float(radius_px), "psf_flux": of_psf,
+            "group": self.name,
+        }  # fmt: skip
         return series
 
     @notebook.never_raising

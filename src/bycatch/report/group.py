@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.object_classes import MOVES_CHI2, REAL
+from bycatch.catalogs.object_columns import light_columns
 from bycatch.catalogs.tables import read_table
 from bycatch.products.group_state import GroupState, group_folder, table_path
 from bycatch.report import pixels
@@ -255,8 +256,8 @@ def light_curves(
 ) -> list[dict[str, Any]]:
     """Return the light curves of the most variable objects, the most variable first.
 
-    Magnitudes are those of the aperture of the object's colours, corrected by what the constant
-    stars around say of each image; where there is none, the limit is given.
+    The light is that of the object's colours, by the PSF or in their aperture, corrected by what
+    the constant stars around say of each image; where there is none, the limit is given.
     """
     curves = []
     rows = variable_rows(part, filters, limit)
@@ -266,21 +267,21 @@ def light_curves(
     ids, mjd = integers(epochs, "object_id"), values(epochs, "mjd")
     names, is_detected = np.asarray(epochs["filter"]).astype(str), np.asarray(epochs["detected"])
     shift = np.nan_to_num(values(epochs, "zeropoint_shift"))
-    radii = values(part, "radius_px")
+    radii, of_psf = values(part, "radius_px"), np.asarray(part["psf_flux"])
     chance = np.column_stack([np.nan_to_num(values(part, f"p_variable_{f}")) for f in filters])
     for row in rows.tolist():
         own = np.flatnonzero((ids == integers(part, "object_id")[row]) & np.isfinite(mjd))
         own = own[np.argsort(mjd[own], kind="stable")]
-        r = f"{radii[row]:g}"
+        light = light_columns(float(radii[row]), of_psf=bool(of_psf[row]))
         best = int(np.argmax(chance[row]))
         curves.append(
             {
                 "row": row,
                 "filter": names[own].tolist(),
                 "mjd": rounded(mjd[own], 5),
-                "mag": rounded((values(epochs, f"mag_ab_{r}") + shift)[own], 3),
-                "err": rounded(values(epochs, f"mag_ab_err_{r}")[own], 3),
-                "limit": rounded(values(epochs, f"maglim_{r}")[own], 2),
+                "mag": rounded((values(epochs, light["mag"]) + shift)[own], 3),
+                "err": rounded(values(epochs, light["mag_err"])[own], 3),
+                "limit": rounded(values(epochs, light["maglim"])[own], 2),
                 "detected": is_detected[own].astype(bool).tolist(),
                 "p_variable": round(float(chance[row, best]), 3),
                 "varies_in": printable(filters[best]),
