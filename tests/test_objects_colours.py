@@ -1,11 +1,16 @@
 """Colours of points: pulls against a known covariance, radii, limits."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from bycatch.photcal import ABSOLUTE_SYSTEMATIC, MAG_PER_FRACTION, systematic_fraction
 from bycatch.stages.objects import colours as c
+from bycatch.stages.objects import photometry as photometry_of
 from bycatch.stages.objects.colours import (
+    MEASURED,
+    UNKNOWN,
     colour_systematic,
     colours,
     filter_fluxes,
@@ -175,3 +180,29 @@ def test_errors_that_filters_have_in_common_cancel_in_colours():
     magnitude = MAG_PER_FRACTION * 0.02 * error
     cov = np.cov(magnitude[:, 0] - magnitude[:, 1], magnitude[:, 1] - magnitude[:, 2])
     assert some.cov[0, 0] == pytest.approx(cov[0, 1], rel=0.05)
+
+
+def test_struck_images_have_no_say():
+    """Of three images in two filters: another of its filter looks there, or none."""
+    matrices = SimpleNamespace(
+        n=3,
+        filters=("F475W", "F775W"),
+        filter_of=np.array([0, 0, 1]),
+        covered=np.array([[True, True, True], [True, False, True], [True, True, True]]),
+    )
+    struck = np.array([[True, False, False], [True, False, False], [True, True, True]])
+    hits = photometry_of._hits(matrices, struck)
+    assert hits.left_out.tolist() == [[True, False, False], [False] * 3, [False] * 3]
+    assert hits.spoilt.tolist() == [[False, False], [True, False], [True, True]]
+    assert not photometry_of._hits(matrices, None).spoilt.any()
+
+
+def test_colours_of_struck_filters_are_not_known():
+    flux = np.full((2, 3), 10.0)
+    known = colours(flux, 0.1 * flux, np.zeros((2, 3)), [(0, 1), (1, 2)])
+    spoilt = np.array([[True, False, False], [False, False, False]])
+    left = known.without(spoilt[:, :-1] | spoilt[:, 1:])
+    assert np.isnan(left.colour).tolist() == [[True, False], [False, False]]
+    assert np.isnan(left.err_total).tolist() == [[True, False], [False, False]]
+    assert left.kind.tolist() == [[UNKNOWN, MEASURED], [MEASURED, MEASURED]]
+    assert np.isnan(left.cov).tolist() == [[True], [False]]

@@ -129,6 +129,9 @@ IN_FILTER: tuple[Column, ...] = (
     Column("last_mjd_{f}", "f8", "d", "time.epoch;stat.max", "last image in {f}", True),
     Column("n_detected_{f}", "i4", "", "meta.number;obs.image", "images in {f} that detected it"),
     Column(
+        "flags_{f}", "i4", "", "meta.code", "bits of the flags of all its measurements in {f}",
+    ),
+    Column(
         "flux_{f}", "f8", FLAM, "phot.flux.density;em.opt",
         "mean flux density in {f}, by the PSF where psf_flux says so, else in radius_px, corrected "
         "to all light of a point source; where it is not detected the flux that is measured at its "

@@ -58,7 +58,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 10
+REVISION = 11
 """To be raised with each change of what the tables of objects hold."""
 
 

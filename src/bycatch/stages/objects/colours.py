@@ -100,6 +100,21 @@ class Colours:
         """Return the error of a colour against other instruments and models, (N, P)."""
         return np.asarray(np.hypot(self.err, self.err_sys))
 
+    def without(self, unknown: Bools) -> Colours:
+        """Return them with nothing where they are not known, (N, P)."""
+        either = unknown[:, :-1] | unknown[:, 1:]
+        colour, err, err_sys = (
+            np.where(unknown, np.nan, v) for v in (self.colour, self.err, self.err_sys)
+        )
+        return Colours(
+            colour,
+            err,
+            err_sys,
+            np.where(unknown, UNKNOWN, self.kind).astype(np.int8),
+            self.in_ellipse & ~unknown,
+            np.where(either, np.nan, self.cov),
+        )
+
 
 def colour_systematic(filter_name: str, zeropoint_error: float = 0.0) -> float:
     """Return the fraction that images of a filter share: as `photcal.systematic_fraction`, without

@@ -66,6 +66,11 @@ class Matrices:
         return flags
 
     @cached_property
+    def filter_of(self) -> Ints:
+        """(M,) int; the filter of each image, as its place in `filters`."""
+        return np.array([self.filters.index(image.filter) for image in self.images], np.int64)
+
+    @cached_property
     def filters(self) -> tuple[str, ...]:
         """The filters, from blue to red."""
         pivots = {image.filter: image.pivot_angstrom for image in self.images}

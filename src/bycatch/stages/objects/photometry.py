@@ -70,7 +70,10 @@ class ObjectFluxes:
 
 
 def object_fluxes(
-    matrices: Matrices, is_point: Bools, grid: ColourGrid | None = None
+    matrices: Matrices,
+    is_point: Bools,
+    grid: ColourGrid | None = None,
+    is_struck: Bools | None = None,
 ) -> ObjectFluxes:
     """Return fluxes and colours: of points by the PSF, of others in one radius for all filters.
 
@@ -78,16 +81,22 @@ def object_fluxes(
     objects are those of one ellipse on images of one PSF, where those are known for a pair of
     filters.
 
+    Charge of cosmic rays is no light: images that are struck at an object have no say where another
+    one of their filter looks, and a filter with no other has a flux there, but no colour.
+
     Parameters
     ----------
     matrices : Matrices, measurements of the objects in the images
     is_point : (N,) bool; the object can't be distinguished from a point
     grid : ColourGrid, fluxes of extended objects; none without it
+    is_struck : (N, M) bool; images that a cosmic ray hit at an object's place; none by default
     """
     names = [image.filter for image in matrices.images]
-    number = np.array([matrices.filters.index(name) for name in names], dtype=np.int64)
+    number = matrices.filter_of
     common_share = np.array([colour_systematic(name) for name in names])[:, np.newaxis]
     every = _with_psf(matrices, _in_apertures(matrices, common_share))
+    hits = _hits(matrices, is_struck)
+    every.flux[hits.left_out] = np.nan
     means = filter_fluxes(
         every.flux,
         every.err,
@@ -116,12 +125,41 @@ def object_fluxes(
         np.hypot(at_sys, ABSOLUTE_SYSTEMATIC),
         sky.at(layer)[1] * LIMIT_SIGMA,
         means.n_images,
-        _colours(matrices, colours_of.colours(at, at_err, at_sys, pairs, joint), grid),
+        _colours(
+            matrices, colours_of.colours(at, at_err, at_sys, pairs, joint), grid, hits.left_out
+        ).without(hits.spoilt[:, :-1] | hits.spoilt[:, 1:]),
         *(
             np.where(layer[:, np.newaxis] >= 0, v[rows, :, layer], np.nan)
             for v in (every.flux, every.err)
         ),
     )
+
+
+class _Hits(NamedTuple):
+    """Cosmic rays on objects.
+
+    Attributes
+    ----------
+    left_out : (N, M) bool; images without a say, as others of the filter look there
+    spoilt : (N, F) bool; filters of which all images are struck
+    """
+
+    left_out: Bools
+    spoilt: Bools
+
+
+def _hits(matrices: Matrices, is_struck: Bools | None) -> _Hits:
+    """Return what follows where images are struck."""
+    shape = (matrices.n, len(matrices.filters))
+    struck = np.zeros(matrices.covered.shape, np.bool_) if is_struck is None else is_struck
+    spoilt, left_out = np.zeros(shape, np.bool_), np.zeros(matrices.covered.shape, np.bool_)
+    for f in range(shape[1]):
+        images = matrices.filter_of == f
+        is_clean = np.any((matrices.covered & ~struck)[:, images], axis=1)
+        has_hit = np.any(struck[:, images], axis=1)
+        spoilt[:, f] = has_hit & ~is_clean
+        left_out[:, images] = struck[:, images] & np.reshape(is_clean, (-1, 1))
+    return _Hits(left_out, spoilt)
 
 
 class _Layers(NamedTuple):
@@ -199,8 +237,13 @@ def _joint(matrices: Matrices, every: _Layers, flux: Floats, number: Ints) -> Fl
     return SHARED_WIDTH * np.nan_to_num(joint, posinf=0.0, neginf=0.0)
 
 
-def _colours(matrices: Matrices, points: Colours, grid: ColourGrid | None) -> Colours:
-    """Return the colours of points, and in their place those of extended objects in ellipses."""
+def _colours(
+    matrices: Matrices, points: Colours, grid: ColourGrid | None, left_out: Bools
+) -> Colours:
+    """Return the colours of points, and in their place those of extended objects in ellipses.
+
+    ``left_out``, (N, M), are images without a say.
+    """
     stamps_of_images = [
         (k, image.stamps) for k, image in enumerate(matrices.images) if image.stamps is not None
     ]
@@ -209,6 +252,7 @@ def _colours(matrices: Matrices, points: Colours, grid: ColourGrid | None) -> Co
     psfs = _psfs(matrices, [k for k, _ in stamps_of_images])
     fluxes = ellipse_fluxes(grid.ellipses, [s for _, s in stamps_of_images], matching_kernels(psfs))
     order = [k for k, _ in stamps_of_images]
+    fluxes.flux[left_out[:, order]] = np.nan
     groups = [
         [order.index(k) for k in matrices.in_filter(f) if k in order] for f in matrices.filters
     ]

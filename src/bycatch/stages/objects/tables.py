@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.columns import expand
+from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.object_classes import REAL
 from bycatch.catalogs.object_columns import (
     EPOCHS,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 
 BRIGHT_SNR = 50.0
+STRUCK_SNR = 5.0
+"""An image has so much signal at least where it shows the charge of a cosmic ray."""
 EXTENDED_BELOW = 0.5
 """p_star, as of the flag EXTENDED: what is above, or has none, is measured as a point."""
 
@@ -132,7 +135,7 @@ def tables(
     verdict = _evidence(objects, matrices)
     is_point: Bools = np.asarray(~(verdict["p_star"] < EXTENDED_BELOW))
     grid = None if grid is None else grid.without(is_point)
-    fluxes = object_fluxes(matrices, is_point, grid)
+    fluxes = object_fluxes(matrices, is_point, grid, _struck(matrices, verdict["p_real"], is_point))
     variability = epochs(objects, matrices, fluxes, verdict["p_star"])
     is_covered: Bools = np.asarray(matrices.covered.any(axis=1))
     old = () if earlier is None else [np.asarray(earlier[n]) for n in ("object_id", "ra", "dec")]
@@ -188,6 +191,18 @@ def _objects(
     data |= fluxes.colour_columns(matrices.filters)
     specs = (*OBJECTS, *in_filters(IN_FILTER, matrices.filters), *of_colours(matrices.filters))
     return make_table(specs, {name: values[is_covered] for name, values in data.items()})
+
+
+def _struck(matrices: Matrices, p_real: Floats, is_point: Bools) -> Bools:
+    """Return which images a cosmic ray hit at an object that others show, (N, M).
+
+    Fits of the PSF see for themselves which pixels do not belong to a star.  Without a signal the
+    shape of charge means nothing.
+    """
+    is_charge = (matrices.flags & int(Flag.LIKELY_COSMIC_RAY)) != 0
+    has_signal = np.nan_to_num(matrices.of(f"snr_{min(matrices.radii_px):g}")) > STRUCK_SNR
+    is_extended = (np.nan_to_num(p_real) >= REAL) & ~is_point
+    return np.asarray(is_charge & has_signal & is_extended[:, np.newaxis], np.bool_)
 
 
 def _shape_columns(
@@ -401,6 +416,7 @@ def _filter_columns(matrices: Matrices, k: int, f: str, fluxes: ObjectFluxes) ->
         f"last_mjd_{f}": last,
         f"n_images_{f}": matrices.covered[:, images].sum(axis=1),
         f"n_detected_{f}": matrices.detected[:, images].sum(axis=1),
+        f"flags_{f}": np.bitwise_or.reduce(matrices.flags[:, images], axis=1, initial=0),
         f"flux_{f}": flux / unit,
         f"flux_err_{f}": err / unit,
         f"flux_err_sys_{f}": np.abs(flux) * fluxes.err_sys[:, k] / unit,
