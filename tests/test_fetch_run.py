@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,17 @@ def test_images_of_finished_fields_are_discarded_and_not_fetched_again(
     own.parent.mkdir(parents=True)
     own.write_bytes(archive.files[own.name].content)
     work = looked(archive, data)
+    batches = work.batches
+
+    def apart() -> Iterator[tuple[str, ...]]:
+        """Give the second field when the first one has objects: else they may come together."""
+        for k, names in enumerate(batches()):
+            deadline = time.monotonic() + 300.0
+            while k and not group_names(out) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield names
+
+    monkeypatch.setattr(work, "batches", apart)
     report = run_arrivals(work, out, settings_of(archive), discard=True)
     assert report is not None
     assert report.all_done

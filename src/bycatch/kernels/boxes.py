@@ -189,7 +189,12 @@ def _bin(value: np.float32, start: np.float32, scale: np.float32, last: np.float
 
 @compiled
 def insertion_sort(values: Image) -> None:
-    """Sort a few values in place, by insertion."""
+    """Sort a few values in place, by insertion.
+
+    Parameters
+    ----------
+    values : (N,) float32
+    """
     for i in range(1, values.size):
         value, j = values[i], i
         while j > 0 and values[j - 1] > value:
