@@ -126,7 +126,7 @@ def chunk(objects: pa.Table, ra: np.ndarray, dec: np.ndarray, rng: np.random.Gen
 def row(survey: Survey, centres: np.ndarray, n: int, made: float, size: int) -> str:
     """Ask, and return the line of the table."""
     rng = np.random.default_rng(2)
-    f, g = survey.filters[0], survey.filters[-1]
+    f, g = survey.filters[:2]  # there are colours of neighbours only
     cut = f"colour_{f}_{g} BETWEEN 0.4 AND 0.6 AND mag_{g} < 24 AND p_real > 0.5"
 
     def cone() -> None:
