@@ -86,7 +86,7 @@ def pixels_at(
     x, y : (N,) px; what is no number counts as 0
     """
     row, column = (
-        np.clip(np.rint(np.nan_to_num(np.asarray(v, float))), 0, n - 1).astype(np.intp)
+        np.clip(nearest_pixel(np.asarray(v, float)), 0, n - 1)
         for v, n in zip((y, x), shape, strict=True)
     )
     return row, column

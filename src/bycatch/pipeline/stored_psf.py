@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bycatch.images.files import open_fits
 from bycatch.stages.psf.build import first_model
 from bycatch.stages.psf.model import PsfModel, place_terms, published
 
@@ -21,14 +22,13 @@ def stored_psf(bench: Workbench) -> PsfModel | None:
     ----------
     bench : the image, with its pixels
     """
-    from astropy.io import fits
-
     path, record = bench.paths.psf, bench.record
     # What lies there may be of another run: a step of this one must have made it.
     is_made = any(path.name in stage.outputs for stage in record.stages.values())
     if not is_made or not record.has_whole(path):
         return None
-    header, cube = fits.getheader(path), fits.getdata(path).astype(float)
+    with open_fits(path) as hdus:
+        header, cube = hdus[0].header, hdus[0].data.astype(float)
     start = published(bench.image)
     model = first_model(start, bench.image.shape)
     if "WIDTHSC" not in header or cube.shape[1:] != model.grids.shape[1:]:  # of an older version

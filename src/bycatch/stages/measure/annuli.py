@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from bycatch.arrays import Floats, Image
 from bycatch.images.drc import DrcImage
+from bycatch.kernels.neighbourhood import nearest_pixel, pixels_at
 from bycatch.kernels.psf_grid import OVERSAMPLING, add_wings
 from bycatch.kernels.skystats import SkyStats, annulus_stats
 from bycatch.settings import MeasureSettings
@@ -131,9 +132,9 @@ class Annuli:
         if self.residual is None:
             return np.zeros(len(x))
         ny, nx = self.residual.shape
-        column, row = (np.rint(np.nan_to_num(v, nan=-1.0)).astype(np.int64) for v in (x, y))
+        column, row = nearest_pixel(x), nearest_pixel(y)
         inside = (column >= 0) & (row >= 0) & (column < nx) & (row < ny)
-        at = np.where(inside, row, 0), np.where(inside, column, 0)
+        at = pixels_at((ny, nx), x, y)
         light = self.image.sci[at].astype(float) - self.residual[at]
         return np.where(inside, np.nan_to_num(light), 0.0)
 

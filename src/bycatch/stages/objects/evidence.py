@@ -281,17 +281,22 @@ def _ln_noise(snr: Floats, has_detection: Bools) -> Floats:
     detections.
     """
     seen = snr[has_detection]
-    ln_of_noise = np.log(np.maximum(_normal(snr, NOISE_SNR, NOISE_SNR_SIGMA), 1e-300))
-    best, likeliest = np.zeros(len(snr)), -np.inf
-    for threshold in THRESHOLDS:
-        ln_ratio = ln_of_noise - _ln_others(snr, seen, threshold)
-        ln_noise = ln_ratio[has_detection]
-        logit = _share_logit(-ln_noise, NOISE_SHARE, _FEW)
-        total = float(np.sum(np.logaddexp(logit, -ln_noise) - np.logaddexp(logit, 0.0)))
-        total -= 0.5 * ((threshold - USUAL_SNR) / USUAL_SNR_SIGMA) ** 2
-        if total > likeliest:
-            best, likeliest = ln_ratio, total
-    return best
+    likeliest = max(THRESHOLDS, key=lambda threshold: _ln_likelihood(seen, threshold))
+    return _ln_ratio(snr, seen, likeliest)
+
+
+def _ln_likelihood(seen: Floats, threshold: float) -> float:
+    """Return ln of the likelihood of a threshold, given the S/N of the detections."""
+    ratio = _ln_ratio(seen, seen, threshold)
+    logit = _share_logit(-ratio, NOISE_SHARE, _FEW)
+    total = float(np.sum(np.logaddexp(logit, -ratio) - np.logaddexp(logit, 0.0)))
+    return total - 0.5 * ((threshold - USUAL_SNR) / USUAL_SNR_SIGMA) ** 2
+
+
+def _ln_ratio(snr: Floats, seen: Floats, threshold: float) -> Floats:
+    """Return ln of the density of noise over that of sources and cosmic rays, (N,)."""
+    noise = np.maximum(_normal(snr, NOISE_SNR, NOISE_SNR_SIGMA), 1e-300)
+    return np.asarray(np.log(noise) - _ln_others(snr, seen, threshold))
 
 
 def _normal(x: Floats, mean: Floats | float, sigma: float) -> Floats:
@@ -304,13 +309,14 @@ def _ln_others(snr: Floats, seen: Floats, threshold: float) -> Floats:
     excess = np.log(seen[seen > 1.5 * threshold] / (1.5 * threshold))
     index = (excess.size + _FEW) / (excess.sum() + _FEW)
     s = np.maximum(snr, threshold)
-    ln_power_law = np.log(index) + index * np.log(threshold) - (1.0 + index) * np.log(s)
+    ln_power_law: Floats = np.log(index) + index * np.log(threshold) - (1.0 + index) * np.log(s)
     # Near the threshold, and below, the error of the S/N carries some across.
     true = threshold + np.arange(0.05, 10.0, 0.1)
     weight = 0.1 * index * threshold**index / true ** (1.0 + index)
-    near = _normal(snr[:, None], true, 1.0) @ weight
-    ln_near = np.log(np.maximum(near, 1e-300))
-    return np.asarray(np.where(snr > threshold + 4.0, ln_power_law, ln_near))
+    is_near = snr <= threshold + 4.0
+    near = _normal(snr[is_near, None], true, 1.0) @ weight
+    ln_power_law[is_near] = np.log(np.maximum(near, 1e-300))
+    return ln_power_law
 
 
 def _noise_logit(ln_other: Floats, has_flux: Bools, prior: Prior) -> float:

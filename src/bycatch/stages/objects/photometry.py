@@ -114,7 +114,7 @@ def object_fluxes(
     at, at_err, at_sys = means.at(layer)
     sky = filter_fluxes(every.sky_err, every.sky_err, number, len(matrices.filters))
     rows = np.arange(matrices.n)
-    joint = np.where(of_psf[:, np.newaxis, np.newaxis], _joint(matrices, every, at, number), 0.0)
+    joint = np.where(of_psf[:, np.newaxis, np.newaxis], _joint(matrices, every, at), 0.0)
     pairs = [(k, k + 1) for k in range(len(matrices.filters) - 1)]
     radii = np.array([*matrices.radii_px, np.nan])
     return ObjectFluxes(
@@ -212,10 +212,10 @@ def _with_psf(matrices: Matrices, apertures: _Layers) -> _Layers:
     )
 
 
-def _joint(matrices: Matrices, every: _Layers, flux: Floats, number: Ints) -> Floats:
+def _joint(matrices: Matrices, every: _Layers, flux: Floats) -> Floats:
     """Return what the relative errors of PSF fluxes in two filters have in common, (N, F, F).
 
-    ``flux`` holds the means of the filters, (N, F), and ``number`` the filter of each image.
+    ``flux`` holds the means of the filters, (N, F).
     """
     n_filters = flux.shape[1]
     fields = np.array([image.label.split("/")[0] for image in matrices.images])
@@ -230,7 +230,7 @@ def _joint(matrices: Matrices, every: _Layers, flux: Floats, number: Ints) -> Fl
         for name in np.unique(fields):
             share = np.zeros((matrices.n, n_filters))
             for f in range(n_filters):
-                here = number == f
+                here = matrices.filter_of == f
                 part = (weight * np.nan_to_num(width_err))[:, here & (fields == name)].sum(axis=1)
                 share[:, f] = part / weight[:, here].sum(axis=1) / flux[:, f]
             joint += share[:, :, np.newaxis] * share[:, np.newaxis, :]
