@@ -318,13 +318,13 @@ def test_the_closing_table_fits_eighty_columns(monkeypatch, tmp_path, capsys):
     image = ImageReport(
         "jabcd1010", "abcd_01", "F850LP", "x_drc.fits", Outcome.DONE, seconds=1231.4
     )
-    summary = {"measure": numbers, "align": aligned}
+    summary = {"measure": numbers, "align": aligned, "finalize": {"n_clean": 1034}}
     vars(image)["_numbers"] = {"summary": summary, "cost": {}, "notes": []}
     monkeypatch.setattr(console, "stdout", Console(width=80))
     printing.print_report(RunReport(tmp_path, (FieldResult("abcd_01", (image,)),)))
     (line,) = [text for text in capsys.readouterr().out.splitlines() if "jabcd1010" in text]
     assert "abcd_01/F850LP" in line
-    assert line.split()[3:] == ["12", "1234", "1200", "A", "114", "12.3", "1231"]
+    assert line.split()[3:] == ["12", "1234", "1034", "A", "114", "12.3", "1231"]
     assert len(line) <= 80
 
 

@@ -30,7 +30,7 @@ def test_terminal_and_page_use_the_same_headings():
     for heading in TERMINAL:
         assert heading in of_page.get(term_of(heading), {heading})
     assert {"n_exp", "sources", "likely CR", "Gaia stars", "frame error, mas"} <= set(PAGE)
-    assert {"n_exp", "sources", "likely CR", "Gaia stars", "frame error, mas"} <= set(TERMINAL)
+    assert {"n_exp", "sources", "clean", "Gaia stars", "frame error, mas"} <= set(TERMINAL)
 
 
 def test_the_closing_table_has_the_columns_of_its_rows():

@@ -33,7 +33,7 @@ STATE_STYLES = {
 """Colours of what is left to do or lost."""
 
 RUN_HEADINGS = (
-    "place", "image", "outcome", "n_exp", "sources", "likely CR", "clean", "grade", "Gaia stars",
+    "place", "image", "outcome", "n_exp", "sources", "clean", "grade", "Gaia stars",
     "frame error, mas", "time, s",
 )  # fmt: skip
 """Words of the glossary, as on the page; the columns of `ImageReport.row`."""

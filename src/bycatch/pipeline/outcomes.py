@@ -136,14 +136,14 @@ class ImageReport:
         """Return the image's row of the closing table, in words."""
         numbers = {k: v for part in self.summary.values() for k, v in part.items()}
         numbers.setdefault("n_catalog", numbers.get("n_measured"))
-        counts = ("n_exposures", "n_catalog", "n_likely_cosmic_ray", "n_clean")
+        counts = ("n_exposures", "n_catalog", "n_clean")
         words = ["-" if numbers.get(name) is None else str(numbers[name]) for name in counts]
         frame = numbers.get("astrom_err_mas")
         return {
             "place": f"{self.field}/{self.filter}",
             "image": self.root,
             "outcome": str(self.outcome),
-            **dict(zip(("n_exp", "sources", "likely CR", "clean"), words, strict=True)),
+            **dict(zip(("n_exp", "sources", "clean"), words, strict=True)),
             "grade": str(numbers.get("grade", "-")),
             "Gaia stars": str(numbers.get("n_field_matches", "-")),
             "frame error, mas": "-" if frame is None or isnan(frame) else f"{frame:.1f}",
