@@ -139,6 +139,18 @@ def test_clean_rows_hold_light_of_their_own(meta):
     assert result.clean_rows(0.0).tolist() == [True, True, True, True, False]
 
 
+def test_clean_rows_of_psf_fits_are_stars(meta):
+    """A faint and a bright fit, none, and a star and a piece of a galaxy from the residual."""
+    found = int(Flag.FOUND_IN_RESIDUAL)
+    flags = [0, 0, 0, found, found | int(Flag.EXTENDED)]
+    phot = phot_table(np.full((5, 5), 9.0), np.ones((5, 5)), flags=flags)
+    result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
+    result.table["flux_psf"] = np.ma.masked_invalid([2.0, 4.0, np.nan, 6.0, 6.0])
+    result.table["flux_psf_err"] = np.ones(5)
+    assert result.clean_rows(3.0).tolist() == [False, True, True, True, False]
+    assert result.clean_rows(0.0).tolist() == [True, True, True, True, False]
+
+
 def test_columns_are_carried_over_and_flags_added(meta):
     phot = phot_table(
         np.full((2, 5), 9.0), np.ones((2, 5)), x=[3.0, 4.0], y=[5.0, 6.0], flags=[1, 4],

@@ -57,6 +57,7 @@ from bycatch.kernels import (
     psf_search,
     psf_solve,
     resample,
+    ring_excess,
     rowmedians,
     sharp_peaks,
     sharpness,
@@ -423,6 +424,9 @@ CASES: dict[str, Callable[[Scene], Any]] = {
         s.data, s.valid, s.x, s.y, [9, 0, 2.5]
     ),
     "association.likeliest_groups": _likeliest_groups,
+    "ring_excess.ring_excess": lambda s: ring_excess.ring_excess(
+        s.data, s.valid, s.mask, s.x, s.y, [9, 0, 2.5], 1.5, s.labels
+    ),
     "association.pair_gain": lambda s: association.pair_gain(s.x, s.extra, s.y),
     "boxes.box_statistics": _box_statistics,
     "surfaces.filled": _filled,
@@ -762,6 +766,7 @@ def test_there_is_nothing_at_positions_far_off():
         sums, areas = apertures.circle_sums(data, yes, x, y, [3.0])
         assert not sums.any()
         assert not areas.any()
+        assert not ring_excess.ring_excess(data, yes, yes, x, y, [3.0], 1.0).any()
         assert np.isnan(skystats.annulus_stats(data, yes, x, y, (2, 5), 3.0).median).all()
         assert moffat.fit_moffat_at(data, yes, x, y, 5.0).failed.all()
         assert np.isnan(kron.kron_shapes(data, yes, 0.0, x, y).flux).all()
@@ -966,6 +971,8 @@ def test_a_radius_is_a_length(length):
     n_exp = np.ones(IMAGE.shape, np.int16)
     for call in (
         lambda: apertures.circle_sums(IMAGE, YES, [1], [1], [2, length]),
+        lambda: ring_excess.ring_excess(IMAGE, YES, YES, [1], [1], [2, length], 1),
+        lambda: ring_excess.ring_excess(IMAGE, YES, YES, [1], [1], [2], length),
         lambda: skystats.annulus_stats(IMAGE, YES, [1], [1], (1, length), 3),
         lambda: moffat.fit_moffat_at(IMAGE, YES, [1], [1], length),
         lambda: neighbourhood.any_within(YES, [1], [1], length),

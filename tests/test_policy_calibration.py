@@ -166,6 +166,7 @@ def stars(n=60, lost=0.0, error=1e-4, spacing=40.0):
     for k, r in enumerate(RADII):
         table[f"area_{r:g}"] = np.full(n, area[k])
         table[f"countrate_{r:g}"] = np.full(n, net[k] + 0.4 * area[k])
+        table[f"countrate_cr_{r:g}"] = np.zeros(n)
         table[f"countrate_err_{r:g}"] = np.full(n, error * FRACTIONS[k])
     return table
 

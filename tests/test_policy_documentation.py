@@ -14,6 +14,7 @@ from bycatch.stages.align import GRADES, floors
 from bycatch.stages.detect import centres, hits
 from bycatch.stages.finalize import apcor, prior, starfit
 from bycatch.stages.measure import cosmics, transfer
+from bycatch.stages.measure.photometry import CORE_PX
 from bycatch.stages.psf import build, choice, fit, model, noise
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -69,6 +70,7 @@ STATED = [
     ("method.md", "prior probability of a field is {:g}, that", distortion.LIKELY),
     ("method.md", "that of a step {:g}, and no", distortion.STEP),
     ("method.md", "Apertures** of {:g}, {:g}, {:g}, {:g} and {:g} px", SETTINGS.measure.radii_px),
+    ("method.md", "mask more than {:g} detector px from a source", CORE_PX),
     ("method.md", "centres lie {:g} to 15 px away", SETTINGS.measure.annulus_inner_px),
     ("method.md", "centres lie 10 to {:g} px away", SETTINGS.measure.annulus_outer_px),
     ("method.md", "clipped at {:g} sigma until", SETTINGS.measure.sky_clip_sigma),

@@ -375,6 +375,14 @@ _RADII_RATES = (
         nullable=True,
     ),
     Column(
+        "countrate_cr_{r}",
+        "f8",
+        RATE,
+        "phot.count",
+        "of the sum in {r} px: cosmic rays on the mask of a single exposure, beyond the core",
+        nullable=True,
+    ),
+    Column(
         "countrate_err_{r}",
         "f8",
         RATE,

@@ -24,6 +24,9 @@ SAME_SCALE = 0.02
 SATURATION_SHARE = 0.73
 """A pixel above this share of the full well counts as saturated: drizzling averages a full pixel
 with its neighbours."""
+FULL_SHARE = 0.8
+"""A core with a pixel above this share of the saturation rate is flat: drizzling spreads a full
+pixel over its eight neighbours, and a converter may end before the well is full."""
 FULL_WELL_E = {"WFC": 77400.0, "HRC": 155000.0}
 """Charge at which a pixel saturates (ACS Instrument Handbook; WFC: 72-82 ke over the field)."""
 
@@ -102,6 +105,11 @@ class ImageMeta:
     def saturation_rate(self) -> float:
         """Rate of a pixel that is near saturation in an exposure of mean duration, e/s."""
         return SATURATION_SHARE * self.full_well_e / self.exptime_per_exposure_s
+
+    @property
+    def full_rate(self) -> float:
+        """Rate of a pixel from which the core of a star may be flat, e/s."""
+        return FULL_SHARE * self.saturation_rate
 
     @property
     def subtracted_sky_rate(self) -> float:

@@ -58,7 +58,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 11
+REVISION = 12
 """To be raised with each change of what the tables of objects hold."""
 
 

@@ -128,8 +128,8 @@ class FinalizeSettings(Section):
     )
     clean_min_snr: float = setting(
         3.0,
-        "rows with a lower signal-to-noise ratio in the smallest aperture are not in the clean "
-        "catalog: peaks of noise and pieces of halos, which hold no light of their own",
+        "rows with a lower signal-to-noise ratio in the smallest aperture, or of the PSF flux, are "
+        "not in the clean catalog: peaks of noise and pieces of halos hold no light of their own",
         ge=0,
         le=100,
     )

@@ -91,7 +91,8 @@ def force_stars(
     names = ("x", "y", "sky_median", "sky_std")
     places, blank = (SkyAt(*(floats(t, n) for n in names)) for t in (phot, sky))
     r = f"{radius_px:g}"
-    net = floats(phot, f"countrate_{r}") - places.level * floats(phot, f"area_{r}")
+    light = floats(phot, f"countrate_{r}") - floats(phot, f"countrate_cr_{r}")
+    net = light - places.level * floats(phot, f"area_{r}")
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = np.nan_to_num(net / floats(phot, f"countrate_err_{r}"))
     snr[(np.asarray(phot["flags"]) & int(NOT_OF_PSF)) != 0] = 0.0

@@ -43,5 +43,6 @@ def star_photometry(
     for k, r in enumerate(RADII):
         table[f"area_{r:g}"] = np.full(n, area[k])
         table[f"countrate_{r:g}"] = net[:, k] + SKY * area[k]
+        table[f"countrate_cr_{r:g}"] = np.zeros(n)
         table[f"countrate_err_{r:g}"] = np.full(n, noise * np.sqrt(area[k]))
     return table

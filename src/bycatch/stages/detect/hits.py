@@ -17,7 +17,6 @@ from bycatch.kernels.moments import Properties
 from bycatch.kernels.neighbourhood import Neighbourhood, neighbourhood, pixels_at
 from bycatch.kernels.star_hits import HitCentres, Profile, hit_centres
 from bycatch.stages.detect.centres import WIDE_PX
-from bycatch.stages.detect.saturated import FULL_SHARE
 
 CORE_PX, CORE_SIGMA = 2.0, 4.0
 """The median of the pixels within this radius is that far above the sky where a star may be."""
@@ -76,7 +75,7 @@ def without_charge(
     centres = Centres(at[0].copy(), at[1].copy(), np.full(len(noise), np.nan))
     x, y = at
     core = _core_rates(image, background, x, y)
-    is_full = properties.peak > FULL_SHARE * image.meta.saturation_rate
+    is_full = properties.peak > image.meta.full_rate
     with np.errstate(invalid="ignore"):
         candidates = np.flatnonzero((core > CORE_SIGMA * noise) & ~is_full)
     if not candidates.size:

@@ -19,9 +19,6 @@ from bycatch.catalogs.tables import floats
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.wings import fit_wings
 
-FULL_SHARE = 0.8
-"""A pixel above this share of the saturation rate is cut out, and so are its eight neighbours, over
-which drizzling spreads a full one."""
 MOST_FULL = 0.01
 """More of an image is never full: its exposure time or unit must be wrong."""
 WINGS_PX = 6.0
@@ -77,7 +74,8 @@ def centred(image: DrcImage, sources: Table, segmentation: NDArray[np.int32]) ->
         With other ``x`` and ``y`` for saturated stars, whose errors ``centre_err_px`` and
         ``centre_shared_err_px`` state.
     """
-    level = FULL_SHARE * image.meta.saturation_rate
+    # Such pixels are cut out, and so are their eight neighbours.
+    level = image.meta.full_rate
     # By one index: to look for two along both axes takes eight times as long.
     rows, columns = np.divmod(np.flatnonzero(image.sci > level), image.shape[1])
     if not 0 < rows.size < MOST_FULL * image.sci.size:

@@ -27,7 +27,7 @@ from bycatch.images.meta import ImageMeta
 from bycatch.photcal import MAG_PER_FRACTION, ZeropointAudit
 from bycatch.settings import FinalizeSettings
 from bycatch.stages.finalize.apcor import Corrections, corrections, published_only
-from bycatch.stages.finalize.closure import Closure, closure
+from bycatch.stages.finalize.closure import Closure, closure, net_rates
 from bycatch.stages.finalize.psf_total import PsfScale, psf_columns, psf_scale
 from bycatch.stages.finalize.totals import kron_columns
 
@@ -70,18 +70,24 @@ class FinalizeResult:
     def clean_rows(self, min_snr: float) -> Bools:
         """Return which rows are sources: no likely cosmic rays, and with light of their own, (N,).
 
-        What cannot be measured (a full core) is not held against a row.
+        What cannot be measured (a full core) is not held against a row.  What the PSF leaves of
+        stars and galaxies is a source only if it looks like a star.
 
         Parameters
         ----------
-        min_snr : least signal-to-noise ratio in the smallest aperture
+        min_snr : least signal-to-noise ratio in the smallest aperture, and of a PSF flux
         """
         flags = np.asarray(self.table["flags"])
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"):
             has_no_light = floats(self.table, f"snr_{min(self.radii_px):g}") < min_snr
+            if "flux_psf" in self.table.colnames:
+                snr = floats(self.table, "flux_psf") / floats(self.table, "flux_psf_err")
+                has_no_light |= snr < min_snr
         is_full = flags & int(Flag.SATURATED) > 0
         is_charge = flags & int(Flag.LIKELY_COSMIC_RAY) > 0
-        return np.asarray(~is_charge & (is_full | ~has_no_light), np.bool_)
+        remains = int(Flag.FOUND_IN_RESIDUAL | Flag.EXTENDED)
+        is_remain = flags & remains == remains
+        return np.asarray(~is_charge & ~is_remain & (is_full | ~has_no_light), np.bool_)
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""
@@ -250,9 +256,9 @@ def _psf_scale(
 ) -> PsfScale:
     """Return the scale of PSF fluxes, from the aperture nearest to 4 native pixels."""
     radius = scale_radius_px(radii_px, detector_px)
-    r, fraction = f"{radius:g}", fractions[:, radii_px.index(radius)]
-    net = floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
-    return psf_scale(phot, net / fraction, floats(phot, f"countrate_err_{r}") / fraction)
+    fraction = fractions[:, radii_px.index(radius)]
+    error = floats(phot, f"countrate_err_{radius:g}")
+    return psf_scale(phot, net_rates(phot, radius) / fraction, error / fraction)
 
 
 def _other_zeropoints(meta: ImageMeta, zeropoint_ab: float) -> dict[str, float]:
@@ -304,8 +310,7 @@ def _calibrated_columns(
     Of the noise and of the scatter between stars is the error; the limit is of sources that are
     too faint for the scatter to count.
     """
-    net = floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
-    rate = net / fraction
+    rate = net_rates(phot, float(r)) / fraction
     noise = floats(phot, f"countrate_err_{r}") / fraction
     error = np.where(noise > 0, np.hypot(noise, scatter * np.maximum(rate, 0.0)), noise)
     positive = np.where(rate > 0, rate, np.nan)

@@ -295,7 +295,7 @@ def weighted_median(values: Floats, weights: Floats) -> float:
 
 
 def net_rates(phot: Table, radius_px: float) -> Floats:
-    """Return the count rates in an aperture less the sky, (N,) e/s.
+    """Return the count rates in an aperture without sky and cosmic rays, (N,) e/s.
 
     Parameters
     ----------
@@ -303,7 +303,8 @@ def net_rates(phot: Table, radius_px: float) -> Floats:
     radius_px : radius of the aperture, px
     """
     r = f"{radius_px:g}"
-    return floats(phot, f"countrate_{r}") - floats(phot, "sky_median") * floats(phot, f"area_{r}")
+    light = floats(phot, f"countrate_{r}") - floats(phot, f"countrate_cr_{r}")
+    return light - floats(phot, "sky_median") * floats(phot, f"area_{r}")
 
 
 def _percent(share: float) -> float | None:

@@ -34,7 +34,7 @@ from bycatch.stages.measure import (
     unlisted,
 )
 from bycatch.stages.measure.annuli import Annuli, bright_sources, sky_of_sources
-from bycatch.stages.measure.context import FieldContext, Pixels, SkyFrame, Targets
+from bycatch.stages.measure.context import FieldContext, SkyFrame, Targets
 from bycatch.stages.measure.defects import (
     ChipQuality,
     Defects,
@@ -53,6 +53,7 @@ from bycatch.stages.measure.photometry import (
     rate_errors,
     without_stars,
 )
+from bycatch.stages.measure.pixels import Pixels
 from bycatch.stages.measure.result import MeasureResult
 
 __all__ = [
@@ -102,7 +103,7 @@ def run(
     measure_settings, pixels = settings or MeasureSettings(), pixels or Pixels()
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
     annuli = Annuli.of(image, measure_settings, _sky_labels(pixels))
-    phot = photometry(image, targets.x, targets.y, measure_settings, annuli.labels)
+    phot = photometry(image, targets.x, targets.y, measure_settings, pixels, annuli.labels)
     star_level = phot.sky.median
     if pixels.frees_sky:
         sources = bright_sources(image, phot)
@@ -114,7 +115,7 @@ def run(
     clean_image = image
     if pixels.star_light is not None and targets.is_wide.any():
         phot, clean_image = without_stars(
-            phot, image, pixels.star_light, targets.is_wide, measure_settings
+            phot, image, pixels.star_light, targets.is_wide, measure_settings, pixels
         )
     far = level.sky_level(image, pixels.segmentation, pixels.cr_mask)
     levels = far.at(targets.x, targets.y)
@@ -377,8 +378,7 @@ def _points(
     else:
         expected = stellarity.expectation(image.meta.detector, image.meta.filter)
     with np.errstate(invalid="ignore"):
-        level = stellarity.FULL_SHARE * image.meta.saturation_rate
-        full = is_saturated | (phot.exposures.peak_rate > level)
+        full = is_saturated | (phot.exposures.peak_rate > image.meta.full_rate)
     good = clean & ~full
     locus = stellarity.locus(concentration, expected, usable=good, known_star=in_gaia)
     p_star = stellarity.probability(concentration, locus, is_saturated=full, usable=clean)

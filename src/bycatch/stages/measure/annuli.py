@@ -23,7 +23,6 @@ from bycatch.kernels.skystats import SkyStats, annulus_stats
 from bycatch.settings import MeasureSettings
 from bycatch.stages.measure.neighbours import RadialProfile, blends, star_profile
 from bycatch.stages.measure.photometry import Photometry
-from bycatch.stages.measure.stellarity import FULL_SHARE
 
 HOLE_PX = 5.0
 """Light that is nearer to its source is left alone, detector pixels: it is part of a blend."""
@@ -186,7 +185,7 @@ def bright_sources(image: DrcImage, phot: Photometry) -> Sources:
     ).total_rate  # fmt: skip
     with np.errstate(invalid="ignore"):
         # Most light of these has run along the column.
-        is_full = phot.exposures.peak_rate > FULL_SHARE * meta.saturation_rate
+        is_full = phot.exposures.peak_rate > meta.full_rate
         is_bright = net[:, 0] > MIN_SNR * phot.sky.std * np.sqrt(phot.areas[:, 0])
     rate = np.where(is_full, net[:, -1] / profile.within(phot.radii_px[-1]), rate)
     return Sources(phot.x, phot.y, np.where(is_bright, np.maximum(np.nan_to_num(rate), 0.0), 0.0))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bycatch.arrays import Bools, Floats, Image, Ints
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.tables import floats
 from bycatch.sky.astrometry import FrameError
 from bycatch.sky.gaia import ReferenceStars
@@ -123,29 +123,6 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.x)
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """What is known of the pixels.
-
-    Attributes
-    ----------
-    cr_mask : (ny, nx) bool, the grown cosmic-ray mask; without it no ``cr_flag`` is set
-    segmentation : (ny, nx) int; shapes leave out the pixels of other segments, and it says where
-        the sky is blank.  Without it neighbours count, and the noise follows from the drizzling
-        parameters
-    star_energy : (4,) share of a star's light within 1, 2, 3 and 4 native pixels, by the image's
-        PSF; without it stars are looked for where the published encircled energy has them
-    star_light : (ny, nx) float32, light of fitted stars, e/s
-    frees_sky : leave the segments of other sources, and what is near to them, out of the annuli
-    """
-
-    cr_mask: Bools | None = None
-    segmentation: NDArray[np.integer[Any]] | None = None
-    star_energy: Floats | None = None
-    star_light: Image | None = None
-    frees_sky: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,12 @@ from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.moffat import MoffatFits, fit_moffat_at
 from bycatch.kernels.neighbourhood import coverage
+from bycatch.kernels.ring_excess import ring_excess
 from bycatch.kernels.skystats import SkyStats, annulus_stats
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
 from bycatch.settings import MeasureSettings
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
+from bycatch.stages.measure.pixels import Pixels
 
 Columns = TypeVar("Columns", bound=Any)
 EXPOSURE_RADIUS_PX = 2.0
@@ -26,6 +28,8 @@ EXPTIME_RADIUS_PX = 4.0
 CENTROID_RADIUS_PX = 4.0
 """The flux in the aperture nearest to this one gives the error of a centroid.  These three are
 detector pixels."""
+CORE_PX = 2.0
+"""Nearer masked pixels stay in the sums: the mask may hold the core of a star.  Detector pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,7 @@ class Photometry:
     x, y : (N,) 0-based pixel centres
     radii_px : the R radii
     sums, areas : (N, R) sums (e/s, with sky) and areas (px^2) of the valid parts of the circles
+    charge : (N, R) what cosmic rays have of the sums, e/s
     sky : clipped statistics of the annulus
     exposures : exposure bookkeeping
     fits : Moffat profiles
@@ -48,6 +53,7 @@ class Photometry:
     radii_px: tuple[float, ...]
     sums: Floats
     areas: Floats
+    charge: Floats
     sky: SkyStats
     exposures: Exposures
     fits: MoffatFits
@@ -55,8 +61,8 @@ class Photometry:
 
     @property
     def net(self) -> Floats:
-        """Sky-subtracted sums, (N, R) in e/s."""
-        return self.sums - self.sky.median[:, np.newaxis] * self.areas
+        """Sums without sky and charge, (N, R) in e/s."""
+        return self.sums - self.charge - self.sky.median[:, np.newaxis] * self.areas
 
 
 def photometry(
@@ -64,6 +70,7 @@ def photometry(
     x: Floats,
     y: Floats,
     settings: MeasureSettings,
+    pixels: Pixels,
     labels: NDArray[np.int32] | None = None,
 ) -> Photometry:
     """Measure an image at positions, (N,) 0-based pixel centres, on the image or not.
@@ -73,18 +80,21 @@ def photometry(
     image : DrcImage
     x, y : (N,) float, 0-based pixel centres
     settings : MeasureSettings
+    pixels : Pixels
     labels : (ny, nx) int; pixels whose sources are left out of the annuli of others
     """
     radii_px, annulus = settings.radii_px, (settings.annulus_inner_px, settings.annulus_outer_px)
     sums, areas = aperture_sums(image.sci, image.valid, x, y, radii_px)
+    exposures = exposures_at(image, x, y)
     return Photometry(
         x,
         y,
         radii_px,
         sums,
         areas,
+        charge_rates(image, x, y, radii_px, exposures, pixels),
         annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma, labels),
-        exposures_at(image, x, y),
+        exposures,
         profile_fits(image, x, y, settings.fwhm_radius_px * image.detector_px),
         correlation_factor(image) if settings.correlated_noise else 1.0,
     )
@@ -96,6 +106,7 @@ def without_stars(
     star_light: Image,
     which: NDArray[np.bool_],
     settings: MeasureSettings,
+    pixels: Pixels,
 ) -> tuple[Photometry, DrcImage]:
     """Return the photometry, of some positions with the stars subtracted, and the image without.
 
@@ -106,12 +117,12 @@ def without_stars(
     star_light : (ny, nx) float32, e/s
     which : (N,) bool
     settings : MeasureSettings
+    pixels : Pixels
     """
     clean_image = replace(image, sci=image.sci - star_light)
     rows = np.flatnonzero(which)
-    return in_rows(
-        phot, photometry(clean_image, phot.x[rows], phot.y[rows], settings), rows
-    ), clean_image
+    part = photometry(clean_image, phot.x[rows], phot.y[rows], settings, pixels)
+    return in_rows(phot, part, rows), clean_image
 
 
 def in_rows(whole: Columns, part: Columns, rows: NDArray[np.intp]) -> Columns:
@@ -155,6 +166,45 @@ def aperture_sums(
         The area is that of the valid part, px^2; both are 0 where it is empty.
     """
     return circle_sums(data, valid, x, y, radii_px)
+
+
+def charge_rates(
+    image: DrcImage,
+    x: Floats,
+    y: Floats,
+    radii_px: tuple[float, ...],
+    exposures: Exposures,
+    pixels: Pixels,
+) -> Floats:
+    """Return what cosmic rays add to the sums in circles of single exposures, (N, R) in e/s.
+
+    That is what pixels of the mask more than `CORE_PX` away have beyond the mean of their rings.
+    Stars with a full core keep all: the mask may lie on their bleeding and spikes.
+
+    Parameters
+    ----------
+    image : DrcImage
+    x, y : (N,) float, 0-based pixel centres
+    radii_px : R radii
+    exposures : of the positions
+    pixels : Pixels; without a mask there is no charge
+    """
+    charge = np.zeros((len(x), len(radii_px)))
+    if pixels.cr_mask is None:
+        return charge
+    is_full = np.nan_to_num(exposures.peak_rate) > image.meta.full_rate
+    rows = np.flatnonzero((exposures.count == 1) & ~is_full)
+    charge[rows] = ring_excess(
+        image.sci,
+        image.valid,
+        pixels.cr_mask,
+        x[rows],
+        y[rows],
+        radii_px,
+        CORE_PX * image.detector_px,
+        pixels.segmentation,
+    )
+    return charge
 
 
 def position_errors_px(

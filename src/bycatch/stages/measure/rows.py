@@ -17,8 +17,8 @@ from bycatch.images.exposures import mean_mjd
 from bycatch.settings import MeasureSettings
 from bycatch.stages.measure import level, shapes, sky_noise
 from bycatch.stages.measure.annuli import Annuli
-from bycatch.stages.measure.context import Pixels
 from bycatch.stages.measure.photometry import Photometry
+from bycatch.stages.measure.pixels import Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,7 @@ def flux_columns(phot: Photometry, noise: SourceNoise, settings: MeasureSettings
     is_off, radii_px = phot.areas == 0, settings.radii_px
     return {
         **_per_radius("countrate_{r}", np.where(is_off, np.nan, phot.sums), radii_px),
+        **_per_radius("countrate_cr_{r}", np.where(is_off, np.nan, phot.charge), radii_px),
         **_per_radius("countrate_err_{r}", np.where(is_off, np.nan, noise.errors), radii_px),
         **_per_radius("limit_{r}", np.where(is_off, np.nan, noise.limits), radii_px),
         **_per_radius("area_{r}", phot.areas, radii_px),

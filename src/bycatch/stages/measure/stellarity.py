@@ -49,9 +49,6 @@ MIN_STARS = 5
 """Fewer do not define the locus of stars: a galaxy and a cosmic ray may be near by chance."""
 KNOWN_WEIGHT = 5.0
 MIN_KNOWN = 5
-FULL_SHARE = 0.8
-"""A core with a pixel above this share of the saturation rate is flat: drizzling spreads a full
-pixel over its neighbours, and a converter may end before the well is full."""
 UNTOLD_ERROR = 0.75
 """Error of the first concentration beyond which nothing can be decided, mag: S/N below 1.5."""
 WIDE_SHARE, WIDE_FACTOR = 0.1, 4.0

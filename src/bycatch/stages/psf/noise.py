@@ -20,8 +20,6 @@ BOX_PX = 32
 FILTER_BOXES = 3
 CLIP_SIGMA = 3.0
 MIN_SHARE = 0.25
-FULL_SHARE = 0.8
-"""A pixel above this share of the saturation rate does not count, nor do its eight neighbours."""
 COARSE_STEP, LEAST_SIDE_PX = 2, 128
 """A coarse sky takes every second pixel each way, of images that are large enough."""
 STRIP_ROWS = 32
@@ -48,7 +46,7 @@ def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
     data, photons = (np.empty(image.shape, np.float32) for _ in range(2))
     state = np.empty(image.shape, np.uint8)
     full = np.empty(image.shape, bool)
-    factor, brightest = np.float32(photon_factor(image)), FULL_SHARE * image.meta.saturation_rate
+    factor, brightest = np.float32(photon_factor(image)), image.meta.full_rate
 
     def fill(first: int, last: int) -> None:
         rows = slice(first, last)

@@ -29,7 +29,7 @@ from bycatch.stages.psf.fit import (
     stepped,
 )
 from bycatch.stages.psf.model import NORM_RADIUS_PX, PsfModel, published
-from bycatch.stages.psf.noise import FULL_SHARE, photon_factor
+from bycatch.stages.psf.noise import photon_factor
 from bycatch.stages.psf.quality import judged
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def paint(
     seconds = image.exptime_map_s[at]
     with np.errstate(invalid="ignore", divide="ignore"):
         usable = image.valid[at] & (seconds > 0)
-        usable &= ~(image.sci[at] > FULL_SHARE * image.meta.saturation_rate)
+        usable &= ~(image.sci[at] > image.meta.full_rate)
         pixels.photons[at] = np.where(usable, photon_factor(image) / seconds, 0.0)
     pixels.background[at], pixels.noise[at] = level, std
     is_hit = usable & cr_mask[at] if cr_mask is not None else np.zeros(len(usable), bool)
