@@ -73,7 +73,9 @@ def empty_table(
 
 def floats(table: Table, name: str) -> Floats:
     """Return a column as numbers, NaN where it is masked."""
-    return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
+    values = np.array(table[name], dtype=np.float64)
+    values[np.ma.getmask(table[name])] = np.nan  # False, which chooses none, without a mask
+    return values
 
 
 def write_by_suffix(table: Table, path: Path) -> None:
