@@ -114,11 +114,11 @@ def test_negative_fluxes_have_no_magnitude(meta):
     assert table["snr_4"].tolist()[:2] == [-2.0, 0.0]
     assert table["mag_ab_4"].mask.tolist() == [True, True, False]
     assert table["mag_ab_err_4"].mask.tolist() == [True, True, False]
-    assert not table["flux_4_apcor"].mask.any()
+    assert not np.ma.is_masked(table["flux_4_apcor"])
 
 
 def test_what_was_not_measured_stays_missing(meta):
-    phot = phot_table(np.full((3, 5), 9.0), np.full((3, 5), 1.0))
+    phot = Table(phot_table(np.full((3, 5), 9.0), np.full((3, 5), 1.0)), masked=True)
     phot["countrate_4"].mask = [True, False, False]
     phot["sky_median"].mask = [False, True, False]
     phot["countrate_err_6"][2] = 0.0
@@ -132,7 +132,7 @@ def test_clean_rows_hold_light_of_their_own(meta):
     """S/N 2 and 9, a full star with a hole of S/N -1, what can't be measured, a cosmic ray."""
     rates = np.repeat([[2.0], [9.0], [-1.0], [9.0], [9.0]], 5, axis=1)
     flags = [0, 0, int(Flag.SATURATED), 0, int(Flag.LIKELY_COSMIC_RAY)]
-    phot = phot_table(rates, np.ones((5, 5)), flags=flags)
+    phot = Table(phot_table(rates, np.ones((5, 5)), flags=flags), masked=True)
     phot["countrate_2"].mask = [False, False, False, True, False]
     result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
     assert result.clean_rows(3.0).tolist() == [False, True, True, True, False]

@@ -267,7 +267,7 @@ def test_an_aperture_without_a_pixel_has_no_value(star_image):
     table = measure.run(star_image, measure.Targets([-5.6], [60.0])).table
     assert table["countrate_2"].mask[0]
     assert table["countrate_err_4"].mask[0]
-    assert not table["countrate_8"].mask[0]
+    assert not np.ma.is_masked(table["countrate_8"][0])
     assert table["area_2"][0] == 0
 
 

@@ -124,7 +124,7 @@ def test_tables_carry_types_units_meanings_and_masks():
     assert table["flux_2"].description == "flux in 2 px"
     assert table["flux_2"].info.meta["ucd"] == "phot.flux"
     assert table["flux_2"].mask.tolist() == [False, True, True]
-    assert not np.any(table["exact"].mask)
+    assert not np.any(np.ma.getmask(table["exact"]))
     assert np.isnan(table["exact"][2])
     assert table.meta["FILTER"] == "F606W"
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
+from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, Table
 from astropy.units import Unit
 
@@ -51,23 +52,15 @@ def make_table(
     Returns
     -------
     Table
-        In nullable columns NaN is masked.
+        In nullable columns NaN is masked; columns without a missing value have no mask.
     """
     specs = expand(columns, radii_px)
     extra = set(data) - {c.name for c in specs}
     if extra:
         msg = f"columns that the registry does not hold: {sorted(extra)}"
         raise KeyError(msg)
-    # All at once, and of arrays: a column that a table takes over is made a second time.
-    arrays = [_masked_array(spec, data[spec.name]) for spec in specs]
-    names = [spec.name for spec in specs]
-    table = Table(arrays, names=names, meta=dict(meta or {}), copy=False)
-    for spec in specs:
-        column = table[spec.name]
-        column.unit, column.description = _unit(spec.unit), spec.meaning
-        column.format = spec.format or None
-        column.info.meta = {"ucd": spec.ucd}
-    return table
+    made = [_column(spec, data[spec.name]) for spec in specs]
+    return Table(made, meta=dict(meta or {}), copy=False)
 
 
 def empty_table(
@@ -80,7 +73,9 @@ def empty_table(
 
 def floats(table: Table, name: str) -> Floats:
     """Return a column as numbers, NaN where it is masked."""
-    return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
+    values = np.array(table[name], dtype=np.float64)
+    values[np.ma.getmask(table[name])] = np.nan  # False, which chooses none, without a mask
+    return values
 
 
 def write_by_suffix(table: Table, path: Path) -> None:
@@ -124,15 +119,19 @@ def nearest_radius(radii_px: Iterable[float]) -> str:
     return f"{min(radii_px, key=lambda r: abs(r - QUOTED_PX)):g}"
 
 
-def _masked_array(spec: Column, values: Any) -> Any:
-    """Return the values of a column as a masked array."""
-    array: Any = np.ma.array(values, dtype=spec.dtype, copy=True)
-    if array.dtype.kind == "U" and not "".join(array.data.tolist()).isprintable():
-        array = np.ma.array([printable(v) for v in array.data.tolist()], mask=array.mask)
-    mask = np.ma.getmaskarray(array)
+def _column(spec: Column, values: Any) -> TableColumn | MaskedColumn:
+    """Return a column of values; a masked one takes several times as long in all that follows."""
+    array = np.array(np.ma.getdata(values), dtype=spec.dtype)
+    if array.dtype.kind == "U" and not "".join(array.tolist()).isprintable():
+        array = np.array([printable(word) for word in array.tolist()])
+    mask = np.ma.getmask(values)
     if spec.nullable:
-        mask = mask | ~np.isfinite(array.data)
-    return np.ma.array(array.data, mask=mask, copy=False)
+        mask = mask | ~np.isfinite(array)
+    about = {"name": spec.name, "unit": _unit(spec.unit), "description": spec.meaning}
+    more = {"format": spec.format or None, "meta": {"ucd": spec.ucd}, "copy": False}
+    if np.any(mask):
+        return MaskedColumn(array, mask=mask, **about, **more)
+    return TableColumn(array, **about, **more)
 
 
 @functools.cache
@@ -155,7 +154,7 @@ def write_table(
     """
     path = Path(path)
     meta = all_printable(dict(table.meta if meta is None else meta))
-    if kind != "ecsv":  # copies are slow: the usual format needs none
+    if kind not in {"ecsv", "parquet"}:  # copies are slow: these need none
         table = table.copy(copy_data=False)
         table.meta = meta
     with warnings.catch_warnings():
@@ -171,7 +170,7 @@ def write_table(
         elif kind == "votable":
             _write_votable(table, path)
         elif kind == "parquet":
-            _write_parquet(table, path)
+            _write_parquet(table, path, meta)
         else:
             raise SettingsError(f"unknown table format '{kind}'", hint=f"use {', '.join(SUFFIXES)}")
 
@@ -283,17 +282,20 @@ def _precision(digits: str | None) -> str | None:
     return f"{'F' if match[2] == 'f' else 'E'}{match[1]}" if match else None
 
 
-def _write_parquet(table: Table, path: Path) -> None:
+def _write_parquet(table: Table, path: Path, meta: Mapping[str, Any]) -> None:
     if importlib.util.find_spec("pyarrow") is None:
         raise SettingsError("writing Parquet needs pyarrow", hint="pip install 'bycatch[parquet]'")
     from pyarrow import parquet
 
     with path.open("wb") as stream:  # it knows names in UTF-8 only
-        parquet.write_table(arrow_table(table), stream)
+        parquet.write_table(arrow_table(table, meta), stream)
 
 
-def arrow_table(table: Table) -> Any:
-    """Return a table as one of Arrow: missing is null; units, descriptions and UCDs are kept."""
+def arrow_table(table: Table, meta: Mapping[str, Any] | None = None) -> Any:
+    """Return a table as one of Arrow: missing is null; units, descriptions and UCDs are kept.
+
+    ``meta`` takes the place of its own metadata.
+    """
     import pyarrow as pa
 
     # Not by astropy, which writes a mask as a column of its own.
@@ -313,7 +315,8 @@ def arrow_table(table: Table) -> Any:
         }
         fields.append(pa.field(name, array.type, metadata=about))
         arrays.append(array)
-    about_all = {str(k): json.dumps(v, default=str) for k, v in table.meta.items()}
+    header = table.meta if meta is None else meta
+    about_all = {str(k): json.dumps(v, default=str) for k, v in header.items()}
     schema = pa.schema(fields, metadata=about_all)
     return pa.Table.from_arrays(arrays, schema=schema)
 

@@ -15,6 +15,7 @@ from bycatch.images.files import FITS_SUFFIX, open_fits
 from bycatch.images.headers import headers_of
 from bycatch.images.planes import find_plane, name_of
 from bycatch.images.wcs import celestial_wcs
+from bycatch.products import table_of
 from bycatch.sky.astrometry import FrameError, VarianceMap, wcs_header
 from bycatch.system.disk import atomic
 from bycatch.system.words import ascii_words
@@ -172,7 +173,6 @@ def read_frame(path: Path) -> Frame:
     UnreadableFile
         It is damaged, or of an older version.
     """
-    from astropy.table import Table
     from astropy.wcs import WCS
 
     with open_fits(path) as hdus:
@@ -185,7 +185,7 @@ def read_frame(path: Path) -> Frame:
                 _read_map(hdus),
                 float(hdus["FRAMEERR"].header.get("CENFLOOR", np.nan)),
             )
-            pairs = Table.read(hdus["PAIRS"], unit_parse_strict="silent")
+            pairs = table_of(hdus["PAIRS"])
         except (KeyError, ValueError) as err:
             raise UnreadableFile(
                 f"{path}: has no error of the frame ({err})",

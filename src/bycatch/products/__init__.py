@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bycatch.products.content import combined_digest, json_ready, read_json, read_pixels, write_json
-from bycatch.products.extensions import read_extension, table_extension
+from bycatch.products.extensions import read_extension, table_extension, table_of
 from bycatch.products.field_state import (
     FIELD_FILE,
     LOCK,
@@ -76,6 +76,7 @@ __all__ = [
     "saved_settings",
     "saved_values",
     "table_extension",
+    "table_of",
     "write_json",
     "write_last_run",
 ]

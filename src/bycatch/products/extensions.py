@@ -10,6 +10,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from astropy.units import Unit
+from numpy.typing import NDArray
 
 from bycatch.images.files import open_fits
 from bycatch.system.words import ascii_words
@@ -29,23 +30,28 @@ def table_extension(
     name : EXTNAME
     meta : cards of its header
     """
-    plain = Table()
-    for column in table.colnames:
-        kind = table[column].dtype.kind
-        values = np.ma.filled(np.ma.asarray(table[column]), MISSING.get(kind, 0))
-        plain[column] = (
-            np.array([ascii_words(word) for word in values], dtype="U") if kind == "U" else values
-        )
-    hdu = fits.table_to_hdu(plain)
+    values = [_plain(column) for column in table.columns.values()]
+    kinds = zip(table.colnames, (array.dtype for array in values), strict=True)
+    rows = np.empty(len(table), list(kinds))
+    for column, array in zip(table.colnames, values, strict=True):
+        rows[column] = array
+    hdu = fits.BinTableHDU.from_columns(rows)
     for k, column in enumerate(table.colnames, start=1):
         if table[column].unit is not None:
             hdu.header[f"TUNIT{k}"] = str(table[column].unit)
-        if table[column].info.description:
-            hdu.header[f"TCOMM{k}"] = table[column].info.description
+        if table[column].description:
+            hdu.header[f"TCOMM{k}"] = table[column].description
     hdu.name = name
     for key, value in (meta or {}).items():
         hdu.header[key] = value
     return hdu
+
+
+def _plain(column: Any) -> NDArray[Any]:
+    """Return the values of a column as FITS can hold them."""
+    kind = column.dtype.kind
+    values = np.asarray(np.ma.filled(column, MISSING.get(kind, 0)))
+    return np.array([ascii_words(word) for word in values], dtype="U") if kind == "U" else values
 
 
 def read_extension(path: Path, name: str) -> Table | None:
@@ -60,14 +66,22 @@ def read_extension(path: Path, name: str) -> Table | None:
         hdu = next((hdu for hdu in hdus[1:] if hdu.name == name), None)
         if hdu is None:
             return None
-        table = Table(
-            {column: _native(hdu.data[column]) for column in hdu.columns.names}, copy=False
-        )
-        for k, column in enumerate(hdu.columns, start=1):
-            if column.unit:
-                table[column.name].unit = Unit(column.unit, parse_strict="silent")
-            table[column.name].description = hdu.header.get(f"TCOMM{k}")
-        table.meta = {key: hdu.header[key] for key in ("KEY",) if key in hdu.header}
+        return table_of(hdu)
+
+
+def table_of(hdu: fits.BinTableHDU) -> Table:
+    """Return the table of an open extension.
+
+    Parameters
+    ----------
+    hdu : of `table_extension`, or another one of plain columns
+    """
+    table = Table({column: _native(hdu.data[column]) for column in hdu.columns.names}, copy=False)
+    for k, column in enumerate(hdu.columns, start=1):
+        if column.unit:
+            table[column.name].unit = Unit(column.unit, parse_strict="silent")
+        table[column.name].description = hdu.header.get(f"TCOMM{k}")
+    table.meta = {key: hdu.header[key] for key in ("KEY",) if key in hdu.header}
     return table
 
 

@@ -222,12 +222,13 @@ def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
 
 def _with_columns(table: Table, columns: dict[str, Any], flags: dict[Flag, Bools]) -> Table:
     """Return a photometry with columns.PSF_RATES and some flags."""
-    from astropy.table import hstack
+    from astropy.table import Table
 
     from bycatch.catalogs.columns import PSF_RATES
 
     more = make_table(PSF_RATES, columns)
-    whole = hstack([table, more], join_type="exact", metadata_conflicts="silent")
+    # `hstack` takes twenty times as long.
+    whole = Table([*table.columns.values(), *more.columns.values()], meta=table.meta)
     for flag, where in flags.items():
         whole["flags"][where] |= int(flag)
     return whole

@@ -61,9 +61,12 @@ def reach(
     presets = {n: DetectSettings(**v.get("detect", {})) for n, v in PRESETS.items()}
     settings_of_presets = {n: one.at(image.detector_px) for n, one in presets.items()}
     magnitudes = {}
+    rates: dict[tuple[float, int], float] = {}  # most presets have the same limits
     for name, one in ({"settings": settings} | settings_of_presets).items():
-        n_pixels = one.n_pixels_single if single else one.n_pixels
-        rate = half_found_rate(profiles, smooth_noise, one.n_sigma, n_pixels)
+        limits = one.n_sigma, one.n_pixels_single if single else one.n_pixels
+        if limits not in rates:
+            rates[limits] = half_found_rate(profiles, smooth_noise, *limits)
+        rate = rates[limits]
         if np.isfinite(rate):
             magnitudes[name] = round(float(zeropoint - 2.5 * np.log10(rate * typical)), 2)
     return magnitudes
