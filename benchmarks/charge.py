@@ -36,7 +36,7 @@ def stars_of(folder: Path, out: Path) -> list[NDArray[np.float64]]:
     for path in sorted(out.glob("*/F*/*_cat_clean.ecsv")):
         root = path.name.split("_")[0]
         phot = read_table(path.with_name(f"{root}_phot.ecsv"))
-        both = join(read_table(path), phot, keys="id", table_names=("cat", "phot"))
+        both = join(read_table(path), phot, keys="id", metadata_conflicts="silent")
         truth = Table.read(folder / "truth" / f"{root}.ecsv", format="ascii.ecsv")
         places = np.column_stack([truth["x"], truth["y"]])
         away, k = cKDTree(places).query(np.column_stack([both["x"], both["y"]]))
