@@ -28,6 +28,8 @@ NOTHING = b"0"
 """What is read in place of an empty cell."""
 FIRST_LINE = b"# %ECSV "
 ROWS_AT_A_TIME = 2048
+POWERS_OF_TEN = np.longdouble(10.0) ** np.arange(400)
+"""Those up to 27 are exact: words are as short as they can be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +113,12 @@ def rounded(values: NDArray[Any], digits: Any) -> NDArray[Any]:
     size = np.abs(values)
     plain = np.isfinite(values) & (size > 0)
     powers = n - 1 - np.floor(np.log10(size, out=np.zeros_like(size), where=plain))
-    # Powers of ten up to 27 are exact in it: the words are as short as they can be.
-    scale = np.longdouble(10.0) ** np.abs(powers)
+    scale = POWERS_OF_TEN[np.abs(powers).astype(int)]
     with np.errstate(invalid="ignore"):
-        up, down = np.rint(values * scale) / scale, np.rint(values / scale) * scale
-    return np.where(plain, np.where(powers >= 0, up, down), values).astype(np.float64)
+        shortened = np.rint(values * scale) / scale
+    large = np.flatnonzero(powers < 0)
+    shortened[large] = np.rint(values[large] / scale[large]) * scale[large]
+    return np.where(plain, shortened, values).astype(np.float64)
 
 
 def read(path: Path, names: Collection[str] | None = None) -> Table:

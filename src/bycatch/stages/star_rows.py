@@ -221,12 +221,11 @@ def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
 
 def _with_columns(table: Table, columns: dict[str, Any], flags: dict[Flag, Bools]) -> Table:
     """Return a photometry with columns.PSF_RATES and some flags."""
-    from astropy.table import hstack
-
     from bycatch.catalogs.columns import PSF_RATES
 
     more = make_table(PSF_RATES, columns)
-    whole = hstack([table, more], join_type="exact", metadata_conflicts="silent")
+    whole = table.copy()
+    whole.add_columns([*more.columns.values()], copy=False)
     for flag, where in flags.items():
         whole["flags"][where] |= int(flag)
     return whole
