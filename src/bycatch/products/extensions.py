@@ -57,17 +57,20 @@ def read_extension(path: Path, name: str) -> Table | None:
         The file is damaged.
     """
     with open_fits(path) as hdus:
-        hdu = next((hdu for hdu in hdus[1:] if hdu.name == name), None)
-        if hdu is None:
-            return None
-        table = Table(
-            {column: _native(hdu.data[column]) for column in hdu.columns.names}, copy=False
-        )
-        for k, column in enumerate(hdu.columns, start=1):
-            if column.unit:
-                table[column.name].unit = Unit(column.unit, parse_strict="silent")
-            table[column.name].description = hdu.header.get(f"TCOMM{k}")
-        table.meta = {key: hdu.header[key] for key in ("KEY",) if key in hdu.header}
+        return table_in(hdus, name)
+
+
+def table_in(hdus: Any, name: str) -> Table | None:
+    """Return a table of an open FITS file that `table_extension` put there; None without one."""
+    hdu = next((hdu for hdu in hdus[1:] if hdu.name == name), None)
+    if hdu is None:
+        return None
+    table = Table({column: _native(hdu.data[column]) for column in hdu.columns.names}, copy=False)
+    for k, column in enumerate(hdu.columns, start=1):
+        if column.unit:
+            table[column.name].unit = Unit(column.unit, parse_strict="silent")
+        table[column.name].description = hdu.header.get(f"TCOMM{k}")
+    table.meta = {key: hdu.header[key] for key in ("KEY",) if key in hdu.header}
     return table
 
 
