@@ -155,7 +155,7 @@ def write_table(
     """
     path = Path(path)
     meta = all_printable(dict(table.meta if meta is None else meta))
-    if kind != "ecsv":  # copies are slow: the usual format needs none
+    if kind not in {"ecsv", "parquet"}:  # copies are slow: the usual formats need none
         table = table.copy(copy_data=False)
         table.meta = meta
     with warnings.catch_warnings():
@@ -171,7 +171,7 @@ def write_table(
         elif kind == "votable":
             _write_votable(table, path)
         elif kind == "parquet":
-            _write_parquet(table, path)
+            _write_parquet(table, path, meta)
         else:
             raise SettingsError(f"unknown table format '{kind}'", hint=f"use {', '.join(SUFFIXES)}")
 
@@ -284,17 +284,20 @@ def _precision(digits: str | None) -> str | None:
     return f"{'F' if match[2] == 'f' else 'E'}{match[1]}" if match else None
 
 
-def _write_parquet(table: Table, path: Path) -> None:
+def _write_parquet(table: Table, path: Path, meta: Mapping[str, Any]) -> None:
     if importlib.util.find_spec("pyarrow") is None:
         raise SettingsError("writing Parquet needs pyarrow", hint="pip install 'bycatch[parquet]'")
     from pyarrow import parquet
 
     with path.open("wb") as stream:  # it knows names in UTF-8 only
-        parquet.write_table(arrow_table(table), stream)
+        parquet.write_table(arrow_table(table, meta), stream)
 
 
-def arrow_table(table: Table) -> Any:
-    """Return a table as one of Arrow: missing is null; units, descriptions and UCDs are kept."""
+def arrow_table(table: Table, meta: Mapping[str, Any] | None = None) -> Any:
+    """Return a table as one of Arrow: missing is null; units, descriptions and UCDs are kept.
+
+    ``meta`` takes the place of its own metadata.
+    """
     import pyarrow as pa
 
     # Not by astropy, which writes a mask as a column of its own.
@@ -314,7 +317,10 @@ def arrow_table(table: Table) -> Any:
         }
         fields.append(pa.field(name, array.type, metadata=about))
         arrays.append(array)
-    about_all = {str(k): json.dumps(v, default=str) for k, v in table.meta.items()}
+    about_all = {
+        str(k): json.dumps(v, default=str)
+        for k, v in (table.meta if meta is None else meta).items()
+    }
     schema = pa.schema(fields, metadata=about_all)
     return pa.Table.from_arrays(arrays, schema=schema)
 
