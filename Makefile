@@ -101,6 +101,7 @@ bench: $(BIN)/bycatch
 	$(BIN)/python benchmarks/speed_detect.py
 	$(BIN)/python benchmarks/speed_deblend.py
 	$(BIN)/python benchmarks/speed_measure.py
+	$(BIN)/python benchmarks/speed_objects.py $(BENCH)
 
 # Has a kernel or stage become slower relative to its library in this run, or does it need more
 # memory? (about two minutes; GATE=--record keeps what was measured in benchmarks/history.json.)

@@ -327,6 +327,19 @@ def _rows_of_cells(s: Scene) -> Any:
     return text_rows.rows_of_cells(b"12345678", first, first + 3)
 
 
+def _cells_of_rows(s: Scene) -> Any:
+    words = np.array(["1", '"a b"', '""', '"', "x y", "", '"x""y"', "1\n2", "\n", '"\n'])
+    which = np.searchsorted(np.arange(9.0), s.extra)
+    rows = (" ".join(words[which[k : k + 3]]) + "\n" for k in range(0, len(which), 3))
+    texts = ["".join(rows).encode(), *(" ".join(words[: k + 1]).encode() for k in range(9)), b""]
+    return [
+        text_rows.cells_of_rows(text, min(start, len(text)), n, list(range(n)))
+        for text in texts
+        for n in (1, 3)
+        for start in (0, 2)
+    ]
+
+
 def _joined(s: Scene) -> Any:
     runs = np.array([[0, 0, 2, 0], [1, 1, 3, 1]], np.int32)
     return labelling.join_runs([runs[:0], runs, runs[:0]])
@@ -509,6 +522,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "labelling.n_groups": lambda s: labelling.n_groups(s.mask),
     "labelling.segments_above": _segments_above,
     "lacosmic.lacosmic": _lacosmic,
+    "text_rows.cells_of_rows": _cells_of_rows,
     "text_rows.rows_of_cells": _rows_of_cells,
     "matching.closest_first": _closest_first,
     "matching.find_offset": _find_offset,
@@ -936,6 +950,10 @@ REFUSED: dict[str, Callable[[], Any]] = {
     ),
     "a cell backwards": lambda: text_rows.rows_of_cells(b"123", np.array([[2]]), np.array([[1]])),
     "no cells": lambda: text_rows.rows_of_cells(b"", *np.zeros((2, 0, 3), np.int64)),
+    "lines after the text": lambda: text_rows.cells_of_rows(b"1\n", 3, 1, [0]),
+    "a column that lines lack": lambda: text_rows.cells_of_rows(b"1\n", 0, 1, [1]),
+    "a column before the first": lambda: text_rows.cells_of_rows(b"1\n", 0, 1, [-1]),
+    "columns that fall": lambda: text_rows.cells_of_rows(b"1 2\n", 0, 2, [1, 0]),
     "an index below 0": lambda: matching.closest_first(*np.array([[0, -1], [0, 1]]), np.zeros(2)),
     "a pair without a separation": lambda: matching.closest_first(
         *np.array([[0], [1]]), np.zeros(0)

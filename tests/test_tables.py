@@ -23,7 +23,7 @@ from bycatch.catalogs.columns import (
 from bycatch.catalogs.flags import FLAGS, Flag, decode
 from bycatch.catalogs.tables import SUFFIXES, empty_table, make_table, read_table, write_table
 from bycatch.errors import SettingsError, UnreadableFile
-from bycatch.kernels.text_rows import rows_of_cells
+from bycatch.kernels.text_rows import cells_of_rows, rows_of_cells
 
 TABLES = {"sources": SOURCES, "removed": REMOVED, "excluded": EXCLUDED, "phot": PHOT, "cat": CAT}
 EVERY = [pytest.param(c, id=f"{t}.{c.name}") for t, cols in TABLES.items() for c in cols]
@@ -266,6 +266,42 @@ def test_rows_are_their_cells_with_blanks_between(n_columns, n_rows):
     expected = [(" ".join(row) + "\n").encode() for row in words]
     assert lines.tobytes() == b"".join(expected)
     assert ends.tolist() == np.cumsum([len(line) for line in expected]).tolist()
+
+
+CELLS = ["1", '""', "-2.5e-7", "é,", '"a b"', '"say ""no"""', '"  "', "#"]
+
+
+@pytest.mark.parametrize(("n_columns", "n_rows"), [(1, 0), (1, 1), (1, 5), (4, 1), (3, 200)])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_cells_are_found_in_rows(n_columns, n_rows, end):
+    cells = np.random.default_rng(n_rows).choice(CELLS, (n_rows, n_columns))
+    text = "head\n" + "\n".join(" ".join(row) for row in cells) + end * bool(n_rows)
+    wanted = [k for k in range(n_columns) if k != 1]
+    first, last = cells_of_rows(text.encode(), 5, n_columns, wanted)
+    found = [[text.encode()[i:j].decode() for i, j in zip(*at, strict=True)]
+             for at in zip(first, last, strict=True)]  # fmt: skip
+    assert found == cells[:, wanted].T.tolist()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1\n", "1 2 3\n", "1  2\n", " 1 2\n", "1 2 \n", "1 2\n\n", "1\t2 3\n", '1 "2\n', '1 2"\n',
+     '1 "a"b\n', '1 "a\nb"\n', "1 2\n3", '1 "a""\n', "1 \x0b\n", "1 "],
+)  # fmt: skip
+def test_rows_of_another_form_are_left_to_astropy(text):
+    assert cells_of_rows(text.encode(), 0, 2, [0, 1]) is None
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES.values())
+def test_some_columns_are_those_of_all(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    tables.write_by_suffix(small_table(), path)
+    whole, part = read_table(path), read_table(path, ("name", "flux_2", "unknown"))
+    assert sorted(part.colnames) == ["flux_2", "name"]
+    for name in part.colnames:
+        assert np.ma.getmaskarray(part[name]).tolist() == np.ma.getmaskarray(whole[name]).tolist()
+        assert part[name].tolist() == whole[name].tolist()
+        assert part[name].unit == whole[name].unit
 
 
 @pytest.mark.parametrize("n", [1, 7, ecsv.ROWS_AT_A_TIME, 2 * ecsv.ROWS_AT_A_TIME + 3])

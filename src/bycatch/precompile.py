@@ -83,6 +83,7 @@ def compile_all() -> None:
     from bycatch.kernels.pieces import rename_labels
     from bycatch.kernels.skylevel import labels_nearby
     from bycatch.kernels.surfaces import surface_map, surface_through
+    from bycatch.kernels.text_rows import cells_of_rows
     from bycatch.kernels.wings import fit_wings
     from bycatch.settings import Settings
     from bycatch.stages import crmask, detect, measure
@@ -109,6 +110,7 @@ def compile_all() -> None:
     targets, pixels = measure.Targets(x, y), measure.Pixels(mask, segments)
     measurement = measure.run(image, targets, pixels=pixels)
     ecsv.rows(measurement.table)
+    cells_of_rows(b"1 2\n", 0, 2, [0, 1])
     unit = np.eye(2)[np.newaxis]
     kinds(np.zeros((1, 2)), unit, np.zeros((1, 2)), unit, np.ones(1))
     places = np.column_stack([x, y])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +20,17 @@ import orjson
 from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import NDArray
 
-from bycatch.kernels.text_rows import rows_of_cells
+from bycatch.kernels.text_rows import cells_of_rows, rows_of_cells
 
 PLAIN = (Column, MaskedColumn)
 NEEDS_QUOTES = re.compile(r'[ "\r\n]|^#|^$')
 EMPTY = '""'
-TWO_QUOTES = '""' + EMPTY + '""'
-"""A word that is two quotes, in quotes: it would be taken for an empty one."""
-WORD = re.compile(r'"(?:[^"]|"")*"|[^\s"]+')
-FIRST_LINE = "# %ECSV "
+NOTHING = b"0"
+"""What is read in place of an empty cell."""
+FIRST_LINE = b"# %ECSV "
 ROWS_AT_A_TIME = 2048
+POWERS_OF_TEN = np.longdouble(10.0) ** np.arange(400)
+"""Those up to 27 are exact: words are as short as they can be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,25 +112,33 @@ def rounded(values: NDArray[Any], digits: Any) -> NDArray[Any]:
     size = np.abs(values)
     plain = np.isfinite(values) & (size > 0)
     powers = n - 1 - np.floor(np.log10(size, out=np.zeros_like(size), where=plain))
-    # Powers of ten up to 27 are exact in it: the words are as short as they can be.
-    scale = np.longdouble(10.0) ** np.abs(powers)
+    scale = POWERS_OF_TEN[np.abs(powers).astype(int)]
     with np.errstate(invalid="ignore"):
-        up, down = np.rint(values * scale) / scale, np.rint(values / scale) * scale
-    return np.where(plain, np.where(powers >= 0, up, down), values).astype(np.float64)
+        shortened = np.rint(values * scale) / scale
+    large = np.flatnonzero(powers < 0)
+    shortened[large] = np.rint(values[large] / scale[large]) * scale[large]
+    return np.where(plain, shortened, values).astype(np.float64)
 
 
-def read(path: Path) -> Table:
-    """Read a table; whatever is wrong with it raises what astropy's reader raises."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:  # compressed
-        return Table.read(path, format="ascii.ecsv")
-    return from_text(text)
+def read(path: Path, names: Collection[str] | None = None) -> Table:
+    """Read a table; whatever is wrong with it raises what astropy's reader raises.
+
+    Of ``names`` only what the table has of these columns.
+    """
+    text = path.read_bytes()
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    with suppress(UnicodeDecodeError):
+        plain = _plain_table(text, names)
+        if plain is not None:
+            return plain
+    table = Table.read(path, format="ascii.ecsv")
+    return table if names is None else table[[n for n in table.colnames if n in names]]
 
 
 def from_text(text: str) -> Table:
     """Return the table that a text is, with lines that end in a plain newline."""
-    plain = _plain_table(text)
+    plain = _plain_table(text.encode())
     return Table.read(text.split("\n"), format="ascii.ecsv") if plain is None else plain
 
 
@@ -244,48 +253,36 @@ def _quote(value: str) -> str:
     return '"' + text.replace('"', '""') + '"' if NEEDS_QUOTES.search(text) else text
 
 
-def _plain_table(text: str) -> Table | None:
+def _plain_table(text: bytes, names: Collection[str] | None = None) -> Table | None:
     """Return the table of a text; None if astropy must read it."""
-    comments = re.match(r"(?:#[^\n]*\n)+", text)
+    comments = re.match(rb"(?:#[^\n]*\n)+", text)
     if comments is None or not text.startswith(FIRST_LINE):
         return None
-    lines = comments[0].splitlines()[1:]
+    lines = comments[0].decode().splitlines()[1:]
     header = _header_content("\n".join(line[2:] for line in lines))
     if header is None:
         return None
     columns_meta, meta = header.get("datatype", []), header.get("meta", {})
-    names, _, body = text[comments.end() :].partition("\n")
+    start = text.find(b"\n", comments.end()) + 1 or len(text)
+    first_row = text[comments.end() : start].decode().removesuffix("\n")
     is_plain = all(
         "subtype" not in column and column["datatype"] in PARSERS for column in columns_meta
     )
     if not is_plain or header.get("delimiter", " ") != " " or "__serialized_columns__" in meta:
         return None
-    words = _split(body)
-    n_columns, n_rows = len(columns_meta), len(body.splitlines())
-    if (
-        names.split(" ") != [column["name"] for column in columns_meta]
-        or len(words) != n_columns * n_rows
-    ):
+    if first_row.split(" ") != [column["name"] for column in columns_meta]:
         return None
-    columns = [_parse_column(column, words[k::n_columns]) for k, column in enumerate(columns_meta)]
+    wanted = [
+        k for k, column in enumerate(columns_meta) if names is None or column["name"] in names
+    ]
+    places = cells_of_rows(text, start, len(columns_meta), wanted)
+    if places is None:
+        return None
+    columns = [
+        _parse_column(columns_meta[k], text, *place)
+        for k, *place in zip(wanted, *places, strict=True)
+    ]
     return Table(columns, meta=meta, copy=False)
-
-
-def _split(body: str) -> list[str]:
-    """Return the words of all rows, without their quotes; none if it is not clear what they are."""
-    if "\t" in body:  # of a table between tabs
-        return []
-    words = body.split()
-    if body.count('"') == 2 * words.count(EMPTY):
-        return words
-    words = WORD.findall(body)
-    if sum(map(len, words)) + len(words) != len(body) or TWO_QUOTES in body:
-        return []
-    return [_unquote(word) if word[0] == '"' else word for word in words]
-
-
-def _unquote(word: str) -> str:
-    return word[1:-1].replace('""', '"').strip(" \t") or EMPTY
 
 
 COLUMNS = re.compile(r"^datatype:\n(?:[- ] .*\n)+", re.MULTILINE)
@@ -326,10 +323,21 @@ def _yaml_content(text: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _parse_column(spec: dict[str, Any], words: list[str]) -> Column | MaskedColumn:
-    """Return a column from its description and its words."""
+def _parse_column(
+    spec: dict[str, Any], text: bytes, first: NDArray[np.int64], end: NDArray[np.int64]
+) -> Column | MaskedColumn:
+    """Return a column from its description and its cells."""
     kind = spec["datatype"]
-    values, missing = PARSERS[kind](words)
+    missing: NDArray[np.bool_] = end - first == len(EMPTY)
+    missing[missing] = np.frombuffer(text, np.uint8)[first[missing]] == ord('"')
+    lines = rows_of_cells(text, first[np.newaxis], end[np.newaxis])[0].tobytes()
+    if missing.any() and kind != "string":
+        lines = lines.replace(EMPTY.encode(), NOTHING)
+    if b'"' in lines:
+        words = [_unquote(word) for word in lines.decode().split("\n")[:-1]]
+        missing |= [not word for word in words]
+        lines = "".join(f"{word or NOTHING.decode()}\n" for word in words).encode()
+    values = PARSERS[kind](lines)
     about = {key: spec[key] for key in ("name", "unit", "description", "format") if key in spec}
     data = np.where(missing, "", values) if kind == "string" else _of_kind(values, kind)
     column = MaskedColumn(data, mask=missing, **about) if missing.any() else Column(data, **about)
@@ -346,44 +354,42 @@ def _of_kind(values: NDArray[Any], kind: str) -> NDArray[Any]:
     return numbers
 
 
-Parsed = tuple[NDArray[Any], NDArray[np.bool_]]
+def _unquote(word: str) -> str:
+    return word[1:-1].replace('""', '"').strip(" \t") if word[0] == '"' else word
 
 
-def _floats(words: list[str]) -> Parsed:
-    """Return floats, and which are missing; JSON's reader is the fastest one, but knows no NaN."""
+def _numbers(lines: bytes, kind: Any) -> NDArray[Any]:
+    """Return the numbers in lines; JSON's reader is the fastest one, but knows no NaN."""
     with suppress(orjson.JSONDecodeError):
-        items = orjson.loads(f"[{','.join(words)}]")
-        if EMPTY not in words:
-            return np.array(items, np.float64), np.zeros(len(words), np.bool_)
-        cells = np.array(items, dtype=object)
-        missing = np.equal(cells, "").astype(np.bool_)
-        cells[missing] = 0.0
-        return cells.astype(np.float64), missing
-    texts, missing = _words(words)
-    return np.where(missing, "0", texts).astype(np.float64), missing
+        numbers = np.array(orjson.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]"))
+        if numbers.dtype == kind:
+            return numbers
+    return np.array(lines.split(), "S").astype(kind)
 
 
-def _integers(words: list[str]) -> Parsed:
-    texts, missing = _words(words)
-    return np.where(missing, "0", texts).astype(np.int64), missing
+def _floats(lines: bytes) -> NDArray[Any]:
+    return _numbers(lines, np.float64)
 
 
-def _truths(words: list[str]) -> Parsed:
-    texts, missing = _words(words)
-    if not np.isin(texts, ["True", "False", EMPTY]).all():
+def _integers(lines: bytes) -> NDArray[Any]:
+    return _numbers(lines, np.int64)
+
+
+def _truths(lines: bytes) -> NDArray[Any]:
+    words = np.array(lines.split(), "S")
+    if not np.isin(words, [b"True", b"False", NOTHING]).all():
         raise ValueError("a truth value is neither True nor False")
-    return texts == "True", missing
+    return np.asarray(words == b"True")
 
 
-def _words(words: list[str]) -> Parsed:
-    texts = np.array(words, dtype="U")
-    return texts, texts == EMPTY
+def _words(lines: bytes) -> NDArray[Any]:
+    return np.array(lines.decode().split("\n")[:-1], dtype="U")
 
 
-PARSERS: dict[str, Callable[[list[str]], Parsed]] = {
+PARSERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     "bool": _truths,
     "string": _words,
     **dict.fromkeys(("float32", "float64"), _floats),
     **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"), _integers),
 }
-"""How each type of ECSV that is read here is read."""
+"""How each type of ECSV that is read here is read, from its cells, a line each."""

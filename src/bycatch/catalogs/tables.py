@@ -7,7 +7,7 @@ import importlib.util
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -154,7 +154,7 @@ def write_table(
     """
     path = Path(path)
     meta = all_printable(dict(table.meta if meta is None else meta))
-    if kind not in {"ecsv", "parquet"}:  # copies are slow: these need none
+    if kind not in {"ecsv", "parquet"}:  # copies are slow: the usual formats need none
         table = table.copy(copy_data=False)
         table.meta = meta
     with warnings.catch_warnings():
@@ -175,8 +175,8 @@ def write_table(
             raise SettingsError(f"unknown table format '{kind}'", hint=f"use {', '.join(SUFFIXES)}")
 
 
-def read_table(path: str | Path) -> Table:
-    """Read a table that `write_table` wrote.
+def read_table(path: str | Path, names: Collection[str] | None = None) -> Table:
+    """Read a table that `write_table` wrote; of ``names`` only what it has of these columns.
 
     Raises
     ------
@@ -190,10 +190,11 @@ def read_table(path: str | Path) -> Table:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind == "parquet":
-                return parquet_table(path)
+                return parquet_table(path, names)
             if kind == "ecsv":
-                return ecsv.read(path)
-            return Table.read(path, format="ascii.csv" if kind == "csv" else kind)
+                return ecsv.read(path, names)
+            table = Table.read(path, format="ascii.csv" if kind == "csv" else kind)
+            return table if names is None else table[[n for n in table.colnames if n in names]]
     except Exception as err:  # the readers raise many kinds
         raise UnreadableFile(
             f"{path}: not a readable table ({err})", hint="remove it and run the step again"
@@ -321,14 +322,15 @@ def arrow_table(table: Table, meta: Mapping[str, Any] | None = None) -> Any:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def parquet_table(source: Path | BinaryIO) -> Table:
+def parquet_table(source: Path | BinaryIO, names: Collection[str] | None = None) -> Table:
     """Read a table in Parquet; units and descriptions as `write_table` keeps them."""
     from pyarrow import parquet
 
     if isinstance(source, Path):
         with source.open("rb") as stream:  # it knows names in UTF-8 only
-            return parquet_table(stream)
-    data = parquet.read_table(source)
+            return parquet_table(stream, names)
+    file = parquet.ParquetFile(source)
+    data = file.read([n for n in file.schema_arrow.names if names is None or n in names])
     about_all = data.schema.metadata or {}
     table = Table()
     for key, value in about_all.items():

@@ -15,7 +15,7 @@ from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.boxes import insertion_sort
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import nearest_pixel, plane
-from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions, n_threads
 
 Indices = NDArray[np.int64]
 
@@ -46,7 +46,7 @@ class Surface:
         return replace(self, box_px=(self.box_px[0] * step, self.box_px[1] * step))
 
 
-def filled(mesh: Image) -> Image:
+def filled(mesh: Image, wanted: Bools | None = None) -> Image:
     """Return box values with what is NaN filled from the ten nearest boxes.
 
     Weighted with the inverse of their distances (Shepard 1968, Proc. 23rd ACM Conf., 517).
@@ -54,6 +54,7 @@ def filled(mesh: Image) -> Image:
     Parameters
     ----------
     mesh : (n_boxes_y, n_boxes_x) float, NaN where not known
+    wanted : (n_boxes_y, n_boxes_x) bool; boxes that are filled, the others stay; by default all
 
     Raises
     ------
@@ -67,14 +68,15 @@ def filled(mesh: Image) -> Image:
         raise ValueError(NO_BOX)
     from scipy.spatial import cKDTree
 
+    to_fill = ~is_finite if wanted is None else ~is_finite & wanted
     distance, index = cKDTree(np.argwhere(is_finite), leafsize=10).query(
-        np.argwhere(~is_finite), k=N_NEIGHBOURS
+        np.argwhere(to_fill), k=N_NEIGHBOURS, workers=n_threads()
     )
     # Fewer than ten boxes: those that are missing are infinitely far.
     weight = np.asarray(1.0 / distance)
     values = mesh[is_finite].astype(np.float64)[np.minimum(index, is_finite.sum() - 1)]
     full = mesh.copy()
-    full[~is_finite] = (weight * values).sum(axis=1) / weight.sum(axis=1)
+    full[to_fill] = (weight * values).sum(axis=1) / weight.sum(axis=1)
     return full
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from bycatch.arrays import Bools, Floats
+from bycatch.catalogs import ecsv
 from bycatch.catalogs.tables import SUFFIXES, read_table, write_table
 from bycatch.errors import BycatchError
 from bycatch.images.wcs import pixel_scale_arcsec
@@ -359,11 +360,16 @@ class _GroupWork:
                 for name in ("objects", "detect", "measure", "finalize")
             },
         }
+        lines = {}
+        if "ecsv" in forms:
+            rows = ecsv.rows(group_tables.objects)
+            lines = {"objects": rows.chosen(), "objects_clean": rows.chosen(group_tables.is_clean)}
         try:
             for kind, table in group_tables.products().items():
                 for form in forms:
                     path = self.folder / f"{self.job.name}_{kind}{SUFFIXES[form]}"
-                    write_table(table, batch.partial(path), form, meta=meta)
+                    own = lines.get(kind) if form == "ecsv" else None
+                    write_table(table, batch.partial(path), form, own, meta)
             batch.commit()
         except BaseException:
             batch.discard()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bycatch.catalogs.tables import floats, read_table
+from bycatch.catalogs.tables import floats
 from bycatch.errors import BycatchError
 from bycatch.images.files import open_fits
 from bycatch.pipeline.field_image import field_image
@@ -103,8 +103,7 @@ def group_frames(
 
 def _with_p_star(image: align.FieldImage, bench: Workbench) -> align.FieldImage:
     """Return an image whose detections say what is extended: galaxies do not move."""
-    path = bench.paths.product("cat")
-    catalog = read_table(path if path.exists() else bench.paths.product("cat", ".parquet"))
+    catalog = bench.catalog_with("id", "p_star")
     p_star_of = dict(
         zip(np.asarray(catalog["id"]).tolist(), floats(catalog, "p_star"), strict=True)
     )

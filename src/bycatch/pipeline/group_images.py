@@ -149,7 +149,6 @@ def search_image(
     )  # fmt: skip
     if not is_alone:
         bench.put_aside()
-        bench.forget("catalog")
     return result
 
 
@@ -159,7 +158,7 @@ def _in_own_catalog(
     """Return numbers in the image's own catalog (0: not in it), p_cr and ellipses."""
     ids, p_cr = np.zeros(len(sources), dtype=np.int64), np.full(len(sources), np.nan)
     shape = {name: np.full(len(sources), np.nan) for name in SHAPE}
-    catalog = bench.catalog
+    catalog = bench.catalog_with("id", "x_center", "y_center", "p_cr", "p_star", *SHAPE)
     if len(catalog) and len(sources):
         own = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
         is_finite = np.isfinite(own).all(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import cached_property
@@ -261,8 +262,20 @@ class Workbench:
     @cached_property
     def catalog(self) -> Table:
         """The image's own catalog, which a survey keeps as Parquet alone."""
+        return self._catalog()
+
+    def catalog_with(self, *names: str) -> Table:
+        """Return some columns of the image's own catalog, a quarter of the time of all.
+
+        Parameters
+        ----------
+        names : of the columns
+        """
+        return self.catalog if "catalog" in self.__dict__ else self._catalog(names)
+
+    def _catalog(self, names: Collection[str] | None = None) -> Table:
         path = self.paths.product("cat")
-        return self._table("cat", "finalize", path.suffix if path.exists() else ".parquet")
+        return self._table("cat", "finalize", path.suffix if path.exists() else ".parquet", names)
 
     def wait_until_synced(self) -> None:
         """Return when the products of the steps are on the disk, and so is the record of them."""
@@ -287,12 +300,14 @@ class Workbench:
                 hint=f"run 'bycatch {stage} {self.job.out}' first, or 'bycatch run'",
             )
 
-    def _table(self, kind: str, stage: str, suffix: str = ".ecsv") -> Table:
+    def _table(
+        self, kind: str, stage: str, suffix: str = ".ecsv", names: Collection[str] | None = None
+    ) -> Table:
         from bycatch.catalogs.tables import read_table
 
         path = self.paths.product(kind, suffix)
         self.need(path, stage)
-        return read_table(path)
+        return read_table(path, names)
 
     def _pixels(self, path: Path, stage: str) -> NDArray[Any]:
         self.need(path, stage)

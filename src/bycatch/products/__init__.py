@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from bycatch.products.content import combined_digest, json_ready, read_json, read_pixels, write_json
-from bycatch.products.extensions import read_extension, table_extension, table_of
+from bycatch.products.content import (
+    combined_digest,
+    first_image,
+    json_ready,
+    read_json,
+    read_pixels,
+    write_json,
+)
+from bycatch.products.extensions import read_extension, table_extension, table_in, table_of
 from bycatch.products.field_state import (
     FIELD_FILE,
     LOCK,
@@ -59,6 +66,7 @@ __all__ = [
     "damaged_fields",
     "field_names",
     "find_records",
+    "first_image",
     "folder_products",
     "forget_products",
     "input_settings",
@@ -76,6 +84,7 @@ __all__ = [
     "saved_settings",
     "saved_values",
     "table_extension",
+    "table_in",
     "table_of",
     "write_json",
     "write_last_run",

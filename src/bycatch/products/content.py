@@ -98,11 +98,19 @@ def read_pixels(path: Path) -> NDArray[Any]:
         Missing, damaged, or without an image.
     """
     with open_fits(path) as hdus:
-        for hdu in hdus:
-            # The pixels of a compressed image are a table to the header.
-            if hdu.is_image and hdu.data is not None:
-                return np.asarray(hdu.data, dtype=hdu.data.dtype.newbyteorder("="))
-    raise UnreadableFile(f"{path}: no image in it", hint="remove it and run the step again")
+        pixels = first_image(hdus)
+    if pixels is None:
+        raise UnreadableFile(f"{path}: no image in it", hint="remove it and run the step again")
+    return pixels
+
+
+def first_image(hdus: Any) -> NDArray[Any] | None:
+    """Return the pixels of the first image of an open FITS file; None where there is none."""
+    for hdu in hdus:
+        # The pixels of a compressed image are a table to the header.
+        if hdu.is_image and hdu.data is not None:
+            return np.asarray(hdu.data, dtype=hdu.data.dtype.newbyteorder("="))
+    return None
 
 
 def combined_digest(*parts: Any) -> str:

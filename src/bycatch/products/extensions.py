@@ -63,10 +63,19 @@ def read_extension(path: Path, name: str) -> Table | None:
         The file is damaged.
     """
     with open_fits(path) as hdus:
-        hdu = next((hdu for hdu in hdus[1:] if hdu.name == name), None)
-        if hdu is None:
-            return None
-        return table_of(hdu)
+        return table_in(hdus, name)
+
+
+def table_in(hdus: Any, name: str) -> Table | None:
+    """Return a table of an open FITS file that `table_extension` put there; None without one.
+
+    Parameters
+    ----------
+    hdus : list of extensions
+    name : of the extension
+    """
+    hdu = next((hdu for hdu in hdus[1:] if hdu.name == name), None)
+    return None if hdu is None else table_of(hdu)
 
 
 def table_of(hdu: fits.BinTableHDU) -> Table:

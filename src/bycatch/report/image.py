@@ -109,9 +109,9 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
     """
     data = image.pixels()
     # Most of their time is that of libraries in C: it passes while tables are read here.
-    picture, segments = (
+    picture, detection = (
         in_background(_picture, data, budget),
-        in_background(image.plane, image.paths.segmentation),
+        in_background(image.plane_and_table, image.paths.segmentation, "REMOVED"),
     )
     content: dict[str, Any] = {
         "field": printable(image.record.field),
@@ -120,9 +120,10 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         "exposures": _exposures(data),
         "residuals": residuals(image),
         "psf": psf_pictures(image),
-        "removed": removed_detections(image, budget.n_removed),
         "sources": None,
     }
+    segments, removed = detection.result()
+    content["removed"] = removed_detections(removed, budget.n_removed)
     if catalog is None or not len(catalog):
         return content | {"picture": picture.result()}
     radius = quoted_radius(catalog)
@@ -135,7 +136,7 @@ def payload(image: ReportedImage, catalog: Table | None, budget: Budget) -> dict
         "radius": radius,
         "total": len(catalog),
         "counts": {kind: int((kinds == kind).sum()) for kind in KINDS},
-        "outlines": _outlines(segments.result(), part),
+        "outlines": _outlines(segments, part),
     }
     content["histogram"] = histogram(catalog, kinds, radius)
     content["limits"] = limits(image, catalog, radius)
@@ -275,9 +276,8 @@ def residuals(image: ReportedImage) -> dict[str, Any] | None:
     }
 
 
-def removed_detections(image: ReportedImage, limit: int) -> dict[str, Any] | None:
+def removed_detections(table: Table | None, limit: int) -> dict[str, Any] | None:
     """Return the detections that were left out: how many for which reason, and the brightest."""
-    table = image.extension(image.paths.segmentation, "REMOVED")
     if table is None:
         return None
     kinds = [NUMBER.sub("", str(reason)).strip() for reason in table["reason"]]

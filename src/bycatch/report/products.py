@@ -17,18 +17,20 @@ from bycatch.arrays import Floats
 from bycatch.catalogs.tables import read_table
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile
 from bycatch.images.drc import DrcImage
+from bycatch.images.files import open_fits
 from bycatch.images.look import DrcLook, look_at
 from bycatch.products import (
     STAGES,
     ImagePaths,
     ImageRecord,
     find_records,
+    first_image,
     input_settings,
     last_run,
-    read_extension,
     read_fields,
     read_pixels,
     saved_settings,
+    table_in,
 )
 from bycatch.settings import Settings
 from bycatch.system.words import printable
@@ -89,14 +91,6 @@ class ReportedImage:
             logger.warning("%s: left out of the report: %s", self.place, err)
             return None
 
-    def extension(self, path: Path, name: str) -> Table | None:
-        """Read a table in a FITS file; None if it is missing or damaged."""
-        try:
-            return read_extension(path, name) if path.exists() else None
-        except UnreadableFile as err:
-            logger.warning("%s: left out of the report: %s", self.place, err)
-            return None
-
     def plane(self, path: Path) -> NDArray[Any] | None:
         """Read the first image of a FITS file; None if it is missing or damaged."""
         try:
@@ -104,6 +98,17 @@ class ReportedImage:
         except UnreadableFile as err:
             logger.warning("%s: left out of the report: %s", self.place, err)
             return None
+
+    def plane_and_table(self, path: Path, name: str) -> tuple[NDArray[Any] | None, Table | None]:
+        """Read the first image and a table of a FITS file, which is unpacked once."""
+        if not path.exists():
+            return None, None
+        try:
+            with open_fits(path) as hdus:
+                return first_image(hdus), table_in(hdus, name)
+        except UnreadableFile as err:
+            logger.warning("%s: left out of the report: %s", self.place, err)
+            return None, None
 
     def pairs(self) -> Table | None:
         """Read the Gaia pairs of the alignment; None if there is no aligned WCS."""

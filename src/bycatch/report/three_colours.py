@@ -195,18 +195,18 @@ def _resample(one: PictureImage, ra: Floats, dec: Floats, step_arcsec: float) ->
 
 def _interpolate(image: Floats, x: Floats, y: Floats) -> Floats:
     """Return the values of an image at positions, linear between pixels; NaN where most is."""
+    from scipy.ndimage import map_coordinates
+
     ny, nx = image.shape
     inside = (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)  # not NaN either
-    column, row = (np.floor(np.where(inside, v, 0.0)).astype(np.int64) for v in (x, y))
-    total, weight = np.zeros(len(x)), np.zeros(len(x))
-    for dy in (0, 1):
-        for dx in (0, 1):
-            share = np.abs(1 - dx - (x - column)) * np.abs(1 - dy - (y - row))
-            part = image[np.clip(row + dy, 0, ny - 1), np.clip(column + dx, 0, nx - 1)]
-            has_data = inside & np.isfinite(part)
-            total[has_data] += (share * part)[has_data]
-            weight[has_data] += share[has_data]
-    return np.where(weight > 0.5, total / np.maximum(weight, 0.5), np.nan)
+    at = np.where(inside, (y, x), 0.0)
+    is_known = np.isfinite(image)
+    total, weight = (
+        map_coordinates(plane, at, order=1, mode="nearest")
+        for plane in (np.where(is_known, image, 0.0), is_known.astype(float))
+    )
+    has_value = inside & (weight > 0.5)
+    return np.where(has_value, total / np.maximum(weight, 0.5), np.nan)
 
 
 @dataclass(frozen=True, eq=False)

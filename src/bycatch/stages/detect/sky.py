@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
-from bycatch.arrays import Image
+from bycatch.arrays import Bools, Image
 from bycatch.errors import InconsistentImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels import background
-from bycatch.kernels.background import SkyMaps
+from bycatch.kernels.background import SkyMaps, sky_surfaces
 from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.structure import at_cells, local_scatter, most_in_window, surface_of_blocks
 from bycatch.kernels.surfaces import (
@@ -22,6 +23,7 @@ from bycatch.kernels.surfaces import (
     surface_through,
     write_noise,
 )
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 from bycatch.settings import DetectSettings
 
 SETTINGS = ("box_px", "filter_boxes", "background", "fine_box_px", "clip_sigma")
@@ -76,11 +78,27 @@ class SkyModel:
         ----------
         image : the one that the surfaces were measured on
         """
-        level = surface_map(self.background, image.valid)
+        coarse = None if self.structure is None else _noise_map(image, self.structure.coarse)
+        return self.with_maps(image, surface_map(self.background, image.valid), coarse)
+
+    def with_maps(self, image: DrcImage, level: Image, coarse: Image | None) -> Sky:
+        """Return the maps, of which that of the background and the coarse noise are known.
+
+        Parameters
+        ----------
+        image : the one that the surfaces were measured on
+        level, coarse : (ny, nx) float32, e/s
+        """
         noise = _noise_map(image, self.noise)
-        if self.structure is not None:
+        if self.structure is not None and coarse is not None:
             share = surface_map(self.structure.share, image.valid)
-            noise = np.hypot(noise, share * _noise_map(image, self.structure.coarse))
+
+            def add(first: int, last: int) -> None:
+                rows = slice(first, last)
+                np.multiply(share[rows], coarse[rows], out=share[rows])
+                np.hypot(noise[rows], share[rows], out=noise[rows])
+
+            in_portions(add, len(noise), ROWS_WORTH_A_THREAD)
         return Sky(level, noise, self)
 
 
@@ -132,7 +150,7 @@ def sky_of(image: DrcImage, settings: DetectSettings) -> Sky:
         Too few pixels hold data.
     """
     settings = settings.at(image.detector_px)
-    coarse = _box_maps(image, image.sci, settings)
+    coarse = _box_maps(image, settings)
 
     def ordinary(n_oversubtracted: int) -> Sky:
         surfaces = coarse.background_surface, coarse.noise_surface
@@ -148,18 +166,25 @@ def sky_of(image: DrcImage, settings: DetectSettings) -> Sky:
         return ordinary(0)
     excess = np.full(cells.shape, np.nan, np.float32)
     excess[has_level] = (cells[has_level] - level[has_level]) / scatter[has_level]
-    below = (median_filtered(filled(excess), FILTER_CELLS) < -OVERSUBTRACTED_SIGMA) & has_level
+    near = binary_dilation(has_level, np.ones((FILTER_CELLS, FILTER_CELLS), np.bool_))
+    smooth = median_filtered(filled(excess, near), FILTER_CELLS)
+    below = (smooth < -OVERSUBTRACTED_SIGMA) & has_level
     is_structured = most_in_window(below, WINDOW_CELLS) >= LEAST_CELLS
     n_below = int(below.sum())
     if settings.background == "auto" and not is_structured:
         return ordinary(n_below)
     fine = surface_through(median_filtered(filled(cells), FILTER_CELLS), (box, box))
-    white = _box_maps(image, image.sci - surface_map(fine, image.valid), settings).noise_surface
+    fine_level = surface_map(fine, image.valid)
+
+    def without_level(rows: slice) -> tuple[Image, Bools, Image]:
+        return image.sci[rows] - fine_level[rows], image.valid[rows], image.exptime_map_s[rows]
+
+    _, white = sky_surfaces(without_level, image.shape, *_box_settings(image, settings))
     blocks = local_scatter(excess, LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS)
     share = surface_of_blocks(np.sqrt(np.maximum(blocks**2 - WHITE**2, 0.0)), BLOCK_CELLS * box)
     # Of the coarse noise, which the excess is in units of.
     structure = Structure(share, coarse.noise_surface) if share else None
-    return SkyModel(fine, white, structure, n_below).on(image)
+    return SkyModel(fine, white, structure, n_below).with_maps(image, fine_level, coarse.noise)
 
 
 def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
@@ -174,17 +199,14 @@ def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
     return sky.background, sky.noise
 
 
-def _box_maps(image: DrcImage, data: Image, settings: DetectSettings) -> SkyMaps:
-    """Return background and noise of data in the large boxes."""
+def _box_maps(image: DrcImage, settings: DetectSettings) -> SkyMaps:
+    """Return background and noise in the large boxes."""
     try:
         return background.sky_maps(
-            data,
+            image.sci,
             image.valid,
             image.exptime_map_s,
-            settings.box_px,
-            settings.filter_boxes,
-            settings.clip_sigma,
-            1 - exclude_percent(image.valid, settings.box_px) / 100,
+            *_box_settings(image, settings),
         )
     except ValueError as err:
         share = 100 * float(image.valid.mean())
@@ -193,6 +215,12 @@ def _box_maps(image: DrcImage, data: Image, settings: DetectSettings) -> SkyMaps
             "hold data)",
             hint="leave it out, or fetch it again",
         ) from err
+
+
+def _box_settings(image: DrcImage, settings: DetectSettings) -> tuple[int, int, float, float]:
+    """Return what the statistics of the large boxes go by."""
+    least = 1 - exclude_percent(image.valid, settings.box_px) / 100
+    return settings.box_px, settings.filter_boxes, settings.clip_sigma, least
 
 
 def _noise_map(image: DrcImage, surface: Surface) -> Image:

@@ -77,9 +77,14 @@ class Objects:
     identity: Identity
 
     @property
+    def is_clean(self) -> Bools:
+        """Which objects are real more likely than not, (N,)."""
+        return np.asarray(floats(self.objects, "p_real") >= self.min_p_real)
+
+    @property
     def clean(self) -> Table:
         """The objects that are real more likely than not."""
-        return self.objects[floats(self.objects, "p_real") >= self.min_p_real]
+        return self.objects[self.is_clean]
 
     def products(self) -> dict[str, Table]:
         """Return the tables by the end of their file names."""
@@ -95,7 +100,7 @@ class Objects:
         origin = np.asarray(self.objects["origin"])
         return {
             "n_objects": len(self.objects),
-            "n_real": len(self.clean),
+            "n_real": int(self.is_clean.sum()),
             "n_in_several": int((np.asarray(self.objects["n_detected"]) > 1).sum()),
             "n_only_combined": int((origin == ORIGIN_COMBINED).sum()),
             "n_epoch_rows": len(self.epochs),
