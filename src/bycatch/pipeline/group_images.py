@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.flags import EXTENDED_BELOW
 from bycatch.catalogs.tables import floats
 from bycatch.images.exposures import exposure_sets
 from bycatch.kernels.exposures import mask_shares
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 SAME_SOURCE_PX = 1.0
 """A detection of a second search this near to one of the first is the same."""
 SHAPE = ("semimajor_px", "semiminor_px", "kron_radius", "pa_deg")
-EXTENDED_BELOW = 0.5
-"""p_star, as of the flag EXTENDED."""
 POINT_SHARE = 0.9
 """Centroids of stars scatter by so much of what photons and sky let expect (simulated groups,
 S/N 6 to 100)."""

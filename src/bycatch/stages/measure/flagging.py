@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools
-from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.flags import EXTENDED_BELOW, Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import all_within, any_within
 from bycatch.settings import MeasureSettings
@@ -18,8 +18,6 @@ from bycatch.stages.measure.shapes import Shapes
 from bycatch.stages.measure.trust import SkyStructure
 
 MIN_SKY_PIXELS = 20
-EXTENDED_BELOW = 0.5
-"""p_star of sources that are flagged as extended."""
 OTHERS_SHARE = 0.1
 """Of a Kron ellipse: of simulated galaxies of 0.6 to 1.5 arcsec with more of it in other segments
 two fifths lose more than 0.4 mag, with less of it one in ten."""

@@ -9,10 +9,10 @@ import numpy as np
 from astropy.table import Table
 
 from bycatch.arrays import Floats
-from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.flags import EXTENDED_BELOW, Flag
 from bycatch.catalogs.tables import nearest_radius
 from bycatch.display import notebook
-from bycatch.stages.measure import flagging, level, sky_noise, stellarity, transfer, trust
+from bycatch.stages.measure import level, sky_noise, stellarity, transfer, trust
 from bycatch.stages.measure.depth import Depth
 
 
@@ -65,7 +65,7 @@ class MeasureResult:
                 np.sum(np.asarray(self.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) > 0)
             ),
             "n_gaia": int((self.table["gaia_source_id"] != 0).sum()),
-            "n_point": int((p_star >= flagging.EXTENDED_BELOW).sum()),
+            "n_point": int((p_star >= EXTENDED_BELOW).sum()),
             "fwhm_median": float(np.median(fwhm)) if len(fwhm) else None,
             "noise_correlation": self.correlation,
             **self.noise.summary(),

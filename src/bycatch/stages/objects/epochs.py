@@ -12,7 +12,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
 from bycatch.photcal import MAG_PER_FRACTION
 from bycatch.stages.objects.matrices import Matrices
-from bycatch.stages.objects.model import ImageDetections, Motion, ObjectList
+from bycatch.stages.objects.model import ImageDetections, Motion, ObjectList, field_of
 from bycatch.stages.objects.motion import fit_motions
 from bycatch.stages.objects.photometry import ObjectFluxes
 from bycatch.stages.objects.variability import Variability, variability, zeropoint_shifts
@@ -59,7 +59,7 @@ def with_motions(objects: ObjectList, images: Sequence[ImageDetections]) -> Obje
         # What centres of bright stars are off by, the images of a visit share: see `PHASE_MAS`.
         own_err = image.err_mas[own] ** 2 - image.floor_mas**2
         err[rows, k] = np.maximum(JOINED_SHARE * np.sqrt(np.maximum(own_err, 0.0)), LEAST_OWN_MAS)
-    fields = sorted({image.label.split("/")[0] for image in images})
+    fields = sorted({field_of(image.label) for image in images})
     fit = fit_motions(
         x,
         y,
@@ -69,7 +69,7 @@ def with_motions(objects: ObjectList, images: Sequence[ImageDetections]) -> Obje
             [image.frame_err_mas for image in images],
             [max(image.floor_mas, PHASE_MAS) for image in images],
         ),
-        frame_of=np.array([fields.index(image.label.split("/")[0]) for image in images]),
+        frame_of=np.array([fields.index(field_of(image.label)) for image in images]),
         ra_deg=objects.ra_deg,
         dec_deg=objects.dec_deg,
     )

@@ -18,6 +18,11 @@ ORIGIN_IMAGE, ORIGIN_COMBINED, ORIGIN_USER = 1, 2, 4
 """Bits of the column ``origin``."""
 
 
+def field_of(label: str) -> str:
+    """Return the field of an image, whose label is ``<field>/<filter>/<root>``."""
+    return label.split("/", maxsplit=1)[0]
+
+
 @dataclass(frozen=True, eq=False)
 class ImageDetections:
     """What one image of a group shows, on the sky.

@@ -17,7 +17,7 @@ from bycatch.stages.objects.homogenised import colours as ellipse_colours
 from bycatch.stages.objects.homogenised import ellipse_fluxes, in_filters
 from bycatch.stages.objects.matching import matching_kernels
 from bycatch.stages.objects.matrices import Matrices
-from bycatch.stages.objects.model import ColourGrid
+from bycatch.stages.objects.model import ColourGrid, field_of
 from bycatch.stages.psf.of_image import StarPsf
 
 SHARED_WIDTH = 0.7
@@ -218,7 +218,7 @@ def _joint(matrices: Matrices, every: _Layers, flux: Floats) -> Floats:
     ``flux`` holds the means of the filters, (N, F).
     """
     n_filters = flux.shape[1]
-    fields = np.array([image.label.split("/")[0] for image in matrices.images])
+    fields = np.array([field_of(image.label) for image in matrices.images])
     width_err = np.zeros((matrices.n, len(matrices.images)))
     for k, image in enumerate(matrices.images):
         if image.psf_fluxes is not None:

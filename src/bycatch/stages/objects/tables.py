@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.columns import expand
-from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.flags import EXTENDED_BELOW, Flag
 from bycatch.catalogs.object_classes import REAL
 from bycatch.catalogs.object_columns import (
     EPOCHS,
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 BRIGHT_SNR = 50.0
 STRUCK_SNR = 5.0
 """An image has so much signal at least where it shows the charge of a cosmic ray."""
-EXTENDED_BELOW = 0.5
-"""p_star, as of the flag EXTENDED: what is above, or has none, is measured as a point."""
 
 
 @dataclass(frozen=True, eq=False)
