@@ -167,8 +167,8 @@ the mask, the segmentation and the aligned WCS, and of each field `gaia.ecsv` an
 There are no other tables, no depth map and no `alignment.png`. The catalog has all rows:
 `_cat_noCRs` are those with `cr_flag = 0`, `_cat_clean` those without the
 flag `likely_cosmic_ray` and with a signal-to-noise ratio of `finalize.clean_min_snr` in the
-smallest aperture and, if there is one, of the PSF flux, and that are not both `found_in_residual`
-and `extended`.
+smallest aperture. If there is a PSF flux, its ratio is at least `psf.n_sigma`, and the row is not
+both `found_in_residual` and `extended`.
 Single steps (`bycatch measure`), `explain` and `export` need the files that are left out, and say
 so.
 

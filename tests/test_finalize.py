@@ -147,8 +147,9 @@ def test_clean_rows_of_psf_fits_are_stars(meta):
     result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
     result.table["flux_psf"] = np.ma.masked_invalid([2.0, 4.0, np.nan, 6.0, 6.0])
     result.table["flux_psf_err"] = np.ones(5)
-    assert result.clean_rows(3.0).tolist() == [False, True, True, True, False]
-    assert result.clean_rows(0.0).tolist() == [True, True, True, True, False]
+    assert result.clean_rows(3.0, 3.0).tolist() == [False, True, True, True, False]
+    assert result.clean_rows(3.0, 5.0).tolist() == [False, False, True, True, False]
+    assert result.clean_rows(0.0, 0.0).tolist() == [True, True, True, True, False]
 
 
 def test_columns_are_carried_over_and_flags_added(meta):

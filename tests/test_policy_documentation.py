@@ -122,6 +122,8 @@ STATED = [
     ("tutorial.md", "(below {:g} sigma in the smallest", SETTINGS.finalize.clean_min_snr),
     ("howto.md", "rows below {:g} sigma are gone", SETTINGS.finalize.clean_min_snr),
     ("method.md", "So are rows below {:g} sigma in the", SETTINGS.finalize.clean_min_snr),
+    ("method.md", "the PSF flux must have {:g} sigma", SETTINGS.psf.n_sigma),
+    ("psf.md", "whose PSF flux is below {:g} sigma", SETTINGS.psf.n_sigma),
     ("glossary.md", "`p_cr` above {:g}. Flag", cosmics.LIKELY),
     ("glossary.md", "`p_real` of {:g} or more", SETTINGS.objects.min_p_real),
     ("psf.md", "up to {} of them from all parts", choice.MOST_STARS),

@@ -290,7 +290,7 @@ def finalize(bench: Workbench, products: Products) -> Summary:
     stage = bench.record.stages.get("measure")
     chance = stage.summary.get("n_gaia_chance") if stage else None
     extra = calibration.metadata() | ({} if chance is None else {"GAIACHNC": round(chance, 4)})
-    clean = calibration.clean_rows(settings.finalize.clean_min_snr)
+    clean = calibration.clean_rows(settings.finalize.clean_min_snr, settings.psf.n_sigma)
     parts: Mapping[str, Bools | None] = {
         "cat": None,
         "cat_noCRs": calibration.table["cr_flag"] == 0,

@@ -106,7 +106,8 @@ class PsfSettings(Section):
     )
     n_sigma: float = setting(
         5.0,
-        "least signal-to-noise ratio of a star that is found there",
+        "least signal-to-noise ratio of a star that is found there, and of the PSF fluxes in the "
+        "clean catalog",
         "sigma",
         ge=2,
         le=MOST_SIGMA,
@@ -128,8 +129,8 @@ class FinalizeSettings(Section):
     )
     clean_min_snr: float = setting(
         3.0,
-        "rows with a lower signal-to-noise ratio in the smallest aperture, or of the PSF flux, are "
-        "not in the clean catalog: peaks of noise and pieces of halos hold no light of their own",
+        "rows with a lower signal-to-noise ratio in the smallest aperture are not in the clean "
+        "catalog: peaks of noise and pieces of halos, which hold no light of their own",
         ge=0,
         le=100,
     )

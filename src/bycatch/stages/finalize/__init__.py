@@ -67,7 +67,7 @@ class FinalizeResult:
     audit: ZeropointAudit | None = None
     psf: PsfScale | None = None
 
-    def clean_rows(self, min_snr: float) -> Bools:
+    def clean_rows(self, min_snr: float, min_psf_snr: float = 0.0) -> Bools:
         """Return which rows are sources: no likely cosmic rays, and with light of their own, (N,).
 
         What cannot be measured (a full core) is not held against a row.  What the PSF leaves of
@@ -75,14 +75,15 @@ class FinalizeResult:
 
         Parameters
         ----------
-        min_snr : least signal-to-noise ratio in the smallest aperture, and of a PSF flux
+        min_snr : least signal-to-noise ratio in the smallest aperture
+        min_psf_snr : that of a PSF flux
         """
         flags = np.asarray(self.table["flags"])
         with np.errstate(invalid="ignore", divide="ignore"):
             has_no_light = floats(self.table, f"snr_{min(self.radii_px):g}") < min_snr
             if "flux_psf" in self.table.colnames:
                 snr = floats(self.table, "flux_psf") / floats(self.table, "flux_psf_err")
-                has_no_light |= snr < min_snr
+                has_no_light |= snr < min_psf_snr
         is_full = flags & int(Flag.SATURATED) > 0
         is_charge = flags & int(Flag.LIKELY_COSMIC_RAY) > 0
         remains = int(Flag.FOUND_IN_RESIDUAL | Flag.EXTENDED)
