@@ -106,7 +106,7 @@ def survey_of(
         words += ["--discard"] if given.discard else []
         for text in archive.settings:
             words += ["--set", text]
-        started = time.perf_counter()
+        started, killed_s = time.perf_counter(), []
         for seconds in kills_s:
             process = subprocess.Popen(words)
             try:
@@ -114,10 +114,11 @@ def survey_of(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                killed_s.append(seconds)
         ended = subprocess.run(words, check=False)
     seconds = time.perf_counter() - started
     work.rename(folder)
-    return Survey(folder / "out", folder / "data", tuple(kills_s), seconds, ended.returncode)
+    return Survey(folder / "out", folder / "data", tuple(killed_s), seconds, ended.returncode)
 
 
 QUESTIONS = (
@@ -197,7 +198,7 @@ def main() -> None:
             "| what is wrong |"
         )
         print("|---:|---:|---|---:|---:|---:|---:|---:|")
-        moments = ", ".join(f"{s:.0f}" for s in kills_s) or "-"
+        moments = ", ".join(f"{s:.0f}" for s in second.kills_s) or "-"
         print(
             f"| {given.fields} | {n_images} | {moments} | {first.seconds:.0f} "
             f"| {second.seconds:.0f} | {survey_s:.0f} | {rows[0][0][0]} | {len(lines)} |"
