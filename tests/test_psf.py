@@ -404,7 +404,7 @@ def test_artificial_stars_go_through_the_fits(crowd):
     assert len(sources) > 10
     after = trial(image, Settings.load(preset="crowded"))
     assert "mag_ab_psf" in after.catalog.colnames
-    is_finite = np.isfinite(after.catalog["mag_ab_psf"].filled(np.nan))
+    is_finite = np.isfinite(np.ma.filled(after.catalog["mag_ab_psf"], np.nan))
     stars = recovery.magnitudes(after.catalog, "4")
     holds = is_finite & (after.catalog["flags"] & int(Flag.PSF_MISFIT) == 0)
     np.testing.assert_array_equal(stars[holds], after.catalog["mag_ab_psf"][holds])

@@ -56,7 +56,7 @@ def ring_excess(
     radii = np.array([length_px(radius) for radius in radii_px], dtype=np.float64)
     column, row = points(x, y)
     excess = np.zeros((len(column), len(radii)))
-    if not len(radii):
+    if not (len(radii) and data.size):
         return excess
     labels = np.zeros(data.shape, np.int32) if segmentation is None else segmentation
     check_shapes(data, labels)

@@ -19,7 +19,12 @@ ORIGIN_IMAGE, ORIGIN_COMBINED, ORIGIN_USER = 1, 2, 4
 
 
 def field_of(label: str) -> str:
-    """Return the field of an image, whose label is ``<field>/<filter>/<root>``."""
+    """Return the field of an image.
+
+    Parameters
+    ----------
+    label : ``<field>/<filter>/<root>``
+    """
     return label.split("/", maxsplit=1)[0]
 
 
