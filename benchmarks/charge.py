@@ -22,6 +22,7 @@ from families import TRAINING, visit_folder
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from bycatch.catalogs.rates import net_rates
 from bycatch.catalogs.tables import floats, read_table
 
 RECIPES = ("silicon", "dense tracks", "faint tracks")
@@ -45,15 +46,12 @@ def stars_of(folder: Path, out: Path) -> list[NDArray[np.float64]]:
         good = (away < SAME_PX) & alone & truth["star"][k] & (truth["mag"][k] > FULL_MAG)
         values = [floats(both, "snr_4")]
         for r in RADII:
-            charge = floats(both, f"countrate_cr_{r}")
-            light = floats(both, f"countrate_{r}") - floats(both, "sky_median") * floats(
-                both, f"area_{r}"
-            )
+            without, charge = net_rates(both, r), floats(both, f"countrate_cr_{r}")
             with np.errstate(invalid="ignore", divide="ignore"):
                 flux = floats(both, f"flux_{r}_apcor")
                 total = flux * 10 ** (-0.4 * (truth["mag"][k] - floats(both, f"mag_ab_{r}")))
-                for net in (light, light - charge):
-                    excess = net / (light - charge) * flux / total - 1.0
+                for net in (without + charge, without):
+                    excess = net / without * flux / total - 1.0
                     values += [excess, excess * total / floats(both, f"err_{r}_apcor")]
         found.append(np.column_stack(values)[good])
     return found

@@ -6,10 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from photutils.aperture import CircularAperture
 
+from bycatch.catalogs.rates import net_rates
 from bycatch.kernels.ring_excess import MIN_RING_PIXELS, ring_excess
 from bycatch.settings import MeasureSettings
 from bycatch.stages import measure
-from bycatch.stages.finalize.closure import net_rates
 from bycatch.stages.measure.photometry import CORE_PX
 
 SHAPE = (60, 70)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.rates import net_rates
 from bycatch.catalogs.tables import floats, make_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings
@@ -90,11 +91,9 @@ def force_stars(
 
     names = ("x", "y", "sky_median", "sky_std")
     places, blank = (SkyAt(*(floats(t, n) for n in names)) for t in (phot, sky))
-    r = f"{radius_px:g}"
-    light = floats(phot, f"countrate_{r}") - floats(phot, f"countrate_cr_{r}")
-    net = light - places.level * floats(phot, f"area_{r}")
     with np.errstate(divide="ignore", invalid="ignore"):
-        snr = np.nan_to_num(net / floats(phot, f"countrate_err_{r}"))
+        error = floats(phot, f"countrate_err_{radius_px:g}")
+        snr = np.nan_to_num(net_rates(phot, radius_px) / error)
     snr[(np.asarray(phot["flags"]) & int(NOT_OF_PSF)) != 0] = 0.0
     if star_level is not None:
         places = places._replace(level=star_level)

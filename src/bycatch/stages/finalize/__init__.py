@@ -21,13 +21,14 @@ from bycatch.catalogs.columns import (
     Column,
 )
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.rates import net_rates
 from bycatch.catalogs.tables import floats, make_table, nearest_radius
 from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
 from bycatch.photcal import MAG_PER_FRACTION, ZeropointAudit
 from bycatch.settings import FinalizeSettings
 from bycatch.stages.finalize.apcor import Corrections, corrections, published_only
-from bycatch.stages.finalize.closure import Closure, closure, net_rates
+from bycatch.stages.finalize.closure import Closure, closure
 from bycatch.stages.finalize.psf_total import PsfScale, psf_columns, psf_scale
 from bycatch.stages.finalize.totals import kron_columns
 

@@ -17,6 +17,7 @@ from astropy.table import Table
 
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.rates import net_rates
 from bycatch.catalogs.tables import floats
 
 REFERENCE_ARCSEC = 0.5
@@ -292,19 +293,6 @@ def weighted_median(values: Floats, weights: Floats) -> float:
     order = np.argsort(values)
     share = np.cumsum(weights[order]) - 0.5 * weights[order]
     return float(np.interp(0.5 * weights.sum(), share, values[order]))
-
-
-def net_rates(phot: Table, radius_px: float) -> Floats:
-    """Return the count rates in an aperture without sky and cosmic rays, (N,) e/s.
-
-    Parameters
-    ----------
-    phot : photometry table of N sources
-    radius_px : radius of the aperture, px
-    """
-    r = f"{radius_px:g}"
-    light = floats(phot, f"countrate_{r}") - floats(phot, f"countrate_cr_{r}")
-    return light - floats(phot, "sky_median") * floats(phot, f"area_{r}")
 
 
 def _percent(share: float) -> float | None:
