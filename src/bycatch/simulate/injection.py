@@ -29,8 +29,6 @@ MARGIN_SHARE = 0.25
 """Of a grid cell, on each side: neighbours are half a cell apart at least."""
 NEAR_LIMIT_SHARE, NEAR_LIMIT_MAG = 0.6, 1.5
 """So many of the sources have magnitudes this near to the expected limit."""
-WELL_SHARE = 0.8
-"""The brightest sources reach this share of the full well."""
 
 
 # ---- which sources, and where ------------------------------------------------------------
@@ -91,7 +89,8 @@ def artificial_sources(
     anywhere = random.uniform(-settings.brighter_mag, settings.fainter_mag, n)
     offset = np.where(random.uniform(size=n) < NEAR_LIMIT_SHARE, near, anywhere)
     peak = float(psf.star(np.arange(-1.0, 2), np.arange(-1.0, 2)).max())
-    brightest = zeropoint - 2.5 * np.log10(WELL_SHARE * image.meta.saturation_rate / peak)
+    # The cores of the brightest sources are not yet full.
+    brightest = zeropoint - 2.5 * np.log10(image.meta.full_rate / peak)
     mag = limit + np.clip(offset, -settings.brighter_mag, settings.fainter_mag)
     floor = brightest + 0.3 * random.uniform(size=n)
     mag = np.where(is_star, np.maximum(mag, floor), mag)

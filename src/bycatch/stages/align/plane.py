@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.images.meta import FULL_SHARE
 from bycatch.kernels.matching import pairs_within
 from bycatch.sky.astrometry import centroid_errors_px
 from bycatch.stages.align.model import FieldImage
@@ -183,7 +184,7 @@ def are_saturated(image: FieldImage) -> Bools:
     ----------
     image : FieldImage with N detections
     """
-    return np.asarray(_values(image.sources, "peak") > 0.8 * image.saturation_rate)
+    return np.asarray(_values(image.sources, "peak") > FULL_SHARE * image.saturation_rate)
 
 
 def _have_wings(sources: Table) -> Bools:
