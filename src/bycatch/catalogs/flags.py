@@ -39,10 +39,6 @@ class Flag(IntFlag):
     PSF_MISFIT = 134217728
 
 
-EXTENDED_BELOW = 0.5
-"""p_star of sources that count as extended; what has none is measured as a point."""
-
-
 @dataclass(frozen=True)
 class FlagMeaning:
     """What a bit means and which step sets it."""

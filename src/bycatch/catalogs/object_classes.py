@@ -9,7 +9,7 @@ from bycatch.arrays import Floats
 REAL = 0.5
 """Objects with a p_real of at least this are more likely real than not."""
 POINT = 0.5
-"""Objects with a p_star of at least this are point sources."""
+"""Sources and objects with a p_star of at least this are points, those with less are extended."""
 MOVES_CHI2 = 25.0
 """Motions of 5 sigma are drawn: of 100,000 objects at rest, none."""
 CLASS_COLOURS = {

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.flags import EXTENDED_BELOW
+from bycatch.catalogs.object_classes import POINT
 from bycatch.catalogs.tables import floats
 from bycatch.images.exposures import exposure_sets
 from bycatch.kernels.exposures import mask_shares
@@ -169,7 +169,7 @@ def _in_own_catalog(
         ids[near] = np.asarray(catalog["id"])[row]
         p_cr[near] = floats(catalog, "p_cr")[row]
         with np.errstate(invalid="ignore"):
-            is_extended = floats(catalog, "p_star")[row] < EXTENDED_BELOW
+            is_extended = floats(catalog, "p_star")[row] < POINT
         for name, values in shape.items():
             values[near] = np.where(is_extended, floats(catalog, name)[row], np.nan)
     return ids, p_cr, SkyEllipses.of_kron(**shape, scale_arcsec=scale_arcsec)

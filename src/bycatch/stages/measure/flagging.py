@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools
-from bycatch.catalogs.flags import EXTENDED_BELOW, Flag
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.object_classes import POINT
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import all_within, any_within
 from bycatch.settings import MeasureSettings
@@ -97,7 +98,7 @@ def total_flags(
     with np.errstate(invalid="ignore"):
         return {
             Flag.TOTAL_BLENDED: shape.others_share > OTHERS_SHARE,
-            Flag.SKY_ON_SOURCE: (p_star < EXTENDED_BELOW) & (shape.reach_px > annulus_inner_px),
+            Flag.SKY_ON_SOURCE: (p_star < POINT) & (shape.reach_px > annulus_inner_px),
         }
 
 
@@ -113,7 +114,7 @@ def class_flags(
     """
     with np.errstate(invalid="ignore"):
         return {
-            Flag.EXTENDED: p_star < EXTENDED_BELOW,
+            Flag.EXTENDED: p_star < POINT,
             Flag.COSMIC_RAY: on_mask,
             Flag.LIKELY_COSMIC_RAY: p_cr > cosmics.LIKELY,
         }
@@ -139,7 +140,7 @@ def structure_flags(
     trail = is_on_image & structure.on_trail(phot.x, phot.y)
     large = is_on_image & ~of_star & (structure.large_object(phot.x, phot.y) > 0)
     with np.errstate(invalid="ignore"):
-        is_point = p_star >= EXTENDED_BELOW
+        is_point = p_star >= POINT
     nebulous = structure.is_nebulous(phot.x, phot.y) & ~is_point
     return {
         Flag.NEBULOUS: nebulous & is_on_image & ~of_star & ~large & ~trail,

@@ -9,7 +9,8 @@ import numpy as np
 from astropy.table import Table
 
 from bycatch.arrays import Floats
-from bycatch.catalogs.flags import EXTENDED_BELOW, Flag
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.object_classes import POINT
 from bycatch.catalogs.tables import nearest_radius
 from bycatch.display import notebook
 from bycatch.stages.measure import level, sky_noise, stellarity, transfer, trust
@@ -65,7 +66,7 @@ class MeasureResult:
                 np.sum(np.asarray(self.table["flags"]) & int(Flag.LIKELY_COSMIC_RAY) > 0)
             ),
             "n_gaia": int((self.table["gaia_source_id"] != 0).sum()),
-            "n_point": int((p_star >= EXTENDED_BELOW).sum()),
+            "n_point": int((p_star >= POINT).sum()),
             "fwhm_median": float(np.median(fwhm)) if len(fwhm) else None,
             "noise_correlation": self.correlation,
             **self.noise.summary(),

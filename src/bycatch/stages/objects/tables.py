@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.columns import expand
-from bycatch.catalogs.flags import EXTENDED_BELOW, Flag
-from bycatch.catalogs.object_classes import REAL
+from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.object_classes import POINT, REAL
 from bycatch.catalogs.object_columns import (
     EPOCHS,
     GROUP_IMAGES,
@@ -136,7 +136,7 @@ def tables(
     radii_px = settings.measure.radii_px
     matrices = Matrices(len(objects), photometry, radii_px)
     verdict = _evidence(objects, matrices)
-    is_point: Bools = np.asarray(~(verdict["p_star"] < EXTENDED_BELOW))
+    is_point: Bools = np.asarray(~(verdict["p_star"] < POINT))
     grid = None if grid is None else grid.without(is_point)
     fluxes = object_fluxes(matrices, is_point, grid, _struck(matrices, verdict["p_real"], is_point))
     variability = epochs(objects, matrices, fluxes, verdict["p_star"])
