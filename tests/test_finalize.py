@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
+from scipy.special import gammainc, gammaincinv
 
 from bycatch import photcal
 from bycatch.catalogs.columns import CAT, PHOT, expand
@@ -379,3 +380,46 @@ def test_each_row_has_the_correction_of_its_place(meta):
     ratio = np.asarray(result.table["flux_2_apcor"] / result.table["flux_10_apcor"])
     assert np.std(ratio) < 0.2 * np.std(slope)
     assert "APCORFIELD" in result.metadata()
+
+
+def ellipse_row(radius_px, half_px, p_star, net=100.0):
+    """Return a table of measure with a round Kron ellipse of a radius, and half of its light."""
+    kron = {"countrate_kron": [net], "countrate_err_kron": [1.0], "kron_radius": [2.0]}
+    size = radius_px / 5.0  # 2.5 Kron radii of 2
+    shape = {"semimajor_px": [size], "semiminor_px": [size], "half_light_px": [half_px]}
+    rates = np.full((1, len(RADII)), net)
+    return phot_table(rates, rates * 0.01, p_star=[p_star], **kron, **shape)
+
+
+@pytest.mark.parametrize(("index", "tolerance"), [(1.0, 0.04), (1.5, 0.015), (2.5, 0.09)])
+@pytest.mark.parametrize("reach", [1.5, 2.5, 3.5])
+def test_a_total_flux_has_the_light_beyond_its_ellipse(meta, index, tolerance, reach):
+    re_px, scale = 20.0, 0.05
+    b = gammaincinv(2 * index, 0.5)
+    within = gammainc(2 * index, b * reach ** (1 / index))
+    half = (gammaincinv(2 * index, 0.5 * within) / b) ** index
+    curve = photcal.encircled_energy(meta.detector, meta.filter)
+    psf_px, light = (
+        curve.half_light_arcsec / scale,
+        100.0 * within * curve.at(reach * re_px * scale),
+    )
+    phot = ellipse_row(reach * re_px, np.hypot(half * re_px, psf_px), 0.0, light)
+    cat = finalize.run(phot, RADII, meta, scale, ANNULUS, PLAIN).table
+    total = cat["flux_kron"][0] / cat["kron_fraction"][0] / meta.photflam
+    error = cat["err_kron_sys"][0] / meta.photflam
+    # Beyond 1.5 radii profiles differ by most, and the error says so.
+    assert abs(total - 100.0) < max(100.0 * tolerance, 1.2 * error)
+    if index == 1.5:
+        assert total == pytest.approx(100.0, rel=tolerance)
+        assert error > 2.0
+
+
+def test_the_total_flux_of_a_star_has_the_wings_of_the_psf(meta):
+    curve = photcal.encircled_energy(meta.detector, meta.filter)
+    assert curve.at(curve.half_light_arcsec) == pytest.approx(0.5, abs=0.002)
+    for half_px in (1.0, curve.half_light_arcsec / 0.05, 3.0):
+        cat = finalize.run(ellipse_row(8.0, half_px, 1.0), RADII, meta, 0.05, ANNULUS, PLAIN).table
+        assert cat["kron_fraction"][0] == pytest.approx(curve.at(0.4), rel=1e-6)
+    # So has a compact galaxy, whose own size can't be told from a point's.
+    compact = finalize.run(ellipse_row(8.0, 1.0, 0.0), RADII, meta, 0.05, ANNULUS, PLAIN).table
+    assert compact["kron_fraction"][0] == pytest.approx(curve.at(0.4), rel=1e-4)

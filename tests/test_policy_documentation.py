@@ -12,7 +12,7 @@ from bycatch.sky.astrometry import CENTROID_FLOOR_PX
 from bycatch.stages import psf
 from bycatch.stages.align import GRADES, floors
 from bycatch.stages.detect import centres, hits
-from bycatch.stages.finalize import apcor, prior, starfit
+from bycatch.stages.finalize import apcor, prior, starfit, totals
 from bycatch.stages.measure import cosmics, transfer
 from bycatch.stages.measure.photometry import CORE_PX
 from bycatch.stages.psf import build, choice, fit, model, noise
@@ -27,6 +27,8 @@ SCATTER, CURVE_ERROR = (
 
 # A phrase of a page, in which {} stands for the value of a setting as the page writes it.
 STATED = [
+    ("method.md", "a Sersic profile of index {:g} would have", totals.SERSIC_INDEX),
+    ("method.md", "Profiles of index {:g} and {:g} differ", totals.SERSIC_SPREAD),
     ("method.md", "boxes of {0} x {0} px, as", SETTINGS.detect.box_px),
     ("method.md", "{:g}-sigma clipping, 3 x 3 median filter", SETTINGS.detect.clip_sigma),
     ("method.md", "3-sigma clipping, {0} x {0} median filter", SETTINGS.detect.filter_boxes),

@@ -167,14 +167,15 @@ def test_errors_of_totals():
     assert unknown.summary()["sky_level_err"] is None
 
 
-def test_light_beyond_is_that_of_a_sersic_profile():
-    b = gammaincinv(4, 0.5)
+@pytest.mark.parametrize("index", [1.0, 1.5, 2.5])
+def test_light_beyond_is_that_of_a_sersic_profile(index):
+    b = gammaincinv(2 * index, 0.5)
     for radius in (0.5, 1.3, 2.5, 4.0):
-        within = gammainc(4, b * radius**0.5)
-        half = (gammaincinv(4, within / 2) / b) ** 2
-        assert light_beyond(radius / half) == pytest.approx(1 / within - 1, rel=5e-3)
-    assert np.isnan(light_beyond(np.nan))
-    assert light_beyond(1e9) < 1e-4
+        within = gammainc(2 * index, b * radius ** (1 / index))
+        half = (gammaincinv(2 * index, within / 2) / b) ** index
+        assert light_beyond(radius / half, index) == pytest.approx(1 / within - 1, rel=5e-3)
+    assert np.isnan(light_beyond(np.nan, index))
+    assert light_beyond([1e9, np.inf], index) == pytest.approx(0.0, abs=2e-3)
 
 
 @pytest.mark.realdata

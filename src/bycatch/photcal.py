@@ -135,6 +135,12 @@ class EncircledEnergy:
         core = 1.0 - (1.0 - first) ** ((radius / inner) ** 2)
         return np.where(radius < inner, core, np.minimum(curve, 1.0))
 
+    @property
+    def half_light_arcsec(self) -> float:
+        """Return the radius of half the light."""
+        radius = np.geomspace(0.01, 1.0, 200)
+        return float(np.interp(0.5, self.at(radius), radius))
+
     def annulus_share(self, inner_arcsec: float, outer_arcsec: float) -> float:
         """Return the share of the light per square arcsec that the sky annulus measures.
 

@@ -580,8 +580,8 @@ CAT: tuple[Column, ...] = (
         "f8",
         FLAM,
         "stat.error.sys;phot.flux.density;em.wl",
-        "systematic error of flux_kron / kron_fraction: of the calibration and, if extended, what "
-        "a profile of Sersic index 2 of this size has beyond the ellipse: this much may be missing",
+        "systematic error of flux_kron / kron_fraction: of the calibration and, if extended, of "
+        "the light beyond the ellipse, which differs by this between Sersic indices of 1 and 2.5",
         nullable=True,
     ),
     Column(
@@ -589,8 +589,9 @@ CAT: tuple[Column, ...] = (
         "f8",
         "",
         "phot.flux;arith.ratio",
-        "share of a point source's light within a circle as large as the ellipse: flux_kron / "
-        "kron_fraction is corrected for the wings of the PSF, as fluxes in apertures are",
+        "share of the light within the ellipse, so that flux_kron / kron_fraction is the total: "
+        "of a point source in a circle as large, and, if extended, of a Sersic profile of index "
+        "1.5 with this half-light radius, without the PSF's",
         nullable=True,
     ),
     Column(

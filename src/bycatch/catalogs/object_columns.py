@@ -154,11 +154,15 @@ IN_FILTER: tuple[Column, ...] = (
     ),
     Column(
         "mag_total_{f}", "f8", "mag", "phot.mag;em.opt",
-        "total AB magnitude in {f}, in Kron's aperture (of the image that sees it best)",
+        "total AB magnitude in {f}: of flux_kron / kron_fraction of the image that sees it best",
         nullable=True,
     ),
     Column(
         "mag_total_err_{f}", "f8", "mag", "stat.error;phot.mag", "its error, statistical", True
+    ),
+    Column(
+        "mag_total_err_sys_{f}", "f8", "mag", "stat.error.sys;phot.mag",
+        "its systematic error, of the light beyond Kron's ellipse and the calibration", True,
     ),
     Column(
         "chi2_{f}", "f8", "", "stat.fit.chi2",
@@ -219,8 +223,8 @@ COLOUR_PAIR: tuple[Column, ...] = (
 
 _MEASUREMENT_OF = (
     "flux_{r}_apcor", "err_{r}_apcor", "err_{r}_sys", "mag_ab_{r}", "mag_ab_err_{r}", "maglim_{r}",
-    "flux_kron", "err_kron", "mag_ab_kron", "fwhm", "n_exp", "n_exp_min", "exptime",
-    "p_star", "flags",
+    "flux_kron", "err_kron", "err_kron_sys", "kron_fraction", "mag_ab_kron", "fwhm",
+    "n_exp", "n_exp_min", "exptime", "p_star", "flags",
 )  # fmt: skip
 
 _PSF_OF = ("flux_psf", "flux_psf_err", "mag_ab_psf", "mag_ab_psf_err", "chi2_psf")

@@ -59,7 +59,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 12
+REVISION = 13
 """To be raised with each change of what the tables of objects hold."""
 
 

@@ -12,8 +12,11 @@ from bycatch.catalogs.tables import floats
 from bycatch.images.meta import ImageMeta
 from bycatch.kernels.kron import ellipse_radius_px
 
-SERSIC_INDEX = 2.0
-"""Of the profile that says what may lie beyond an ellipse: between discs (1) and spheroids (4)."""
+SERSIC_INDEX = 1.5
+"""Of the profile that says what lies beyond an ellipse: most faint galaxies are discs (1) with or
+without a bulge."""
+SERSIC_SPREAD = (1.0, 2.5)
+"""What lies beyond differs by the systematic error between these."""
 RADII = np.geomspace(0.05, 30.0, 300)
 """Radii of apertures for which it is worked out, in half-light radii."""
 
@@ -34,14 +37,18 @@ def kron_columns(
     shape = (floats(phot, name) for name in ("kron_radius", "semimajor_px", "semiminor_px"))
     radius_px = ellipse_radius_px(*shape)
     has_radius = radius_px > 0
-    fraction = np.full(len(phot), np.nan)
+    within = np.full(len(phot), np.nan)
     curve = photcal.encircled_energy(meta.detector, meta.filter)
-    fraction[has_radius] = curve.at(radius_px[has_radius] * scale_arcsec)
-    # The wings of a point are those of the PSF, which the fraction holds.
+    within[has_radius] = curve.at(radius_px[has_radius] * scale_arcsec)
+    # The wings of a point are those of the PSF, which the curve holds.
     p_extended = 1.0 - np.nan_to_num(floats(phot, "p_star"), nan=0.0)
-    half_px = floats(phot, "half_light_px")
-    reach = np.divide(radius_px, half_px, out=np.full(len(phot), np.nan), where=half_px > 0)
-    beyond = p_extended * light_beyond(reach)
+    psf_px = curve.half_light_arcsec / scale_arcsec
+    half_px = np.sqrt(np.maximum(floats(phot, "half_light_px") ** 2 - psf_px**2, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = radius_px / half_px
+    fraction = within / (1.0 + p_extended * light_beyond(reach, SERSIC_INDEX))
+    least, most = (light_beyond(reach, index) for index in SERSIC_SPREAD)
+    beyond = p_extended * (most - least)
     # No aperture correction was made: that of the encircled energy and of the scale remain.
     calibration = photcal.systematic_fraction(meta.filter, np.zeros(len(phot)))
     return {
@@ -53,7 +60,7 @@ def kron_columns(
     }
 
 
-def light_beyond(radii: ArrayLike) -> Floats:
+def light_beyond(radii: ArrayLike, index: float) -> Floats:
     """Return the light of a Sersic profile beyond an aperture, over that within.
 
     Parameters
@@ -61,6 +68,7 @@ def light_beyond(radii: ArrayLike) -> Floats:
     radii : (N,)
         Radius of the aperture over that of half the light within it, which is known of a source,
         while the true half-light radius is not.
+    index : Sersic index
 
     Notes
     -----
@@ -69,9 +77,9 @@ def light_beyond(radii: ArrayLike) -> Floats:
     """
     from scipy.special import gammainc, gammaincinv
 
-    b = gammaincinv(2.0 * SERSIC_INDEX, 0.5)
-    within = gammainc(2.0 * SERSIC_INDEX, b * RADII ** (1.0 / SERSIC_INDEX))
-    half = (gammaincinv(2.0 * SERSIC_INDEX, 0.5 * within) / b) ** SERSIC_INDEX
+    b = gammaincinv(2.0 * index, 0.5)
+    within = gammainc(2.0 * index, b * RADII ** (1.0 / index))
+    half = (gammaincinv(2.0 * index, 0.5 * within) / b) ** index
     ratio = np.asarray(radii, dtype=float)
     share = np.interp(ratio, RADII / half, 1.0 / within - 1.0)
-    return np.where(np.isfinite(ratio), share, np.nan)
+    return np.where(np.isnan(ratio), np.nan, share)

@@ -407,7 +407,6 @@ def _filter_columns(matrices: Matrices, k: int, f: str, fluxes: ObjectFluxes) ->
     positive = np.where(flux > 0, flux, np.nan)
     # Microjansky of a flux density of 1: as good as the same in all images of a filter.
     unit = float(np.median([matrices.images[i].microjansky for i in images]))
-    total, total_err = _best_total(matrices, f)
     looks = matrices.covered[:, images]
     mjd = np.where(looks, np.array([matrices.images[i].mjd for i in images]), np.nan)
     with warnings.catch_warnings():
@@ -427,17 +426,25 @@ def _filter_columns(matrices: Matrices, k: int, f: str, fluxes: ObjectFluxes) ->
         f"mag_err_{f}": MAG_PER_FRACTION * err / positive,
         f"snr_{f}": flux / err,
         f"maglim_{f}": AB_MICROJANSKY - 2.5 * np.log10(limit),
-        f"mag_total_{f}": total,
-        f"mag_total_err_{f}": total_err,
+        **_best_total(matrices, f),
     }
 
 
-def _best_total(matrices: Matrices, f: str) -> tuple[Floats, Floats]:
-    """Return total magnitudes in a filter, and their errors, of the image that sees them best."""
-    images = matrices.in_filter(f)
-    mag, flux, err = (matrices.of(n)[:, images] for n in ("mag_ab_kron", "flux_kron", "err_kron"))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        error = MAG_PER_FRACTION * err / np.where(flux > 0, flux, np.nan)
-    best = np.argmin(np.where(np.isfinite(error), error, np.inf), axis=1)
-    rows = np.arange(matrices.n)
-    return mag[rows, best], error[rows, best]
+def _best_total(matrices: Matrices, f: str) -> dict[str, Floats]:
+    """Return total magnitudes in a filter, and errors, of the image that sees the objects best."""
+    images, rows = matrices.in_filter(f), np.arange(matrices.n)
+    flux, err, err_sys, fraction = (
+        matrices.of(name)[:, images]
+        for name in ("flux_kron", "err_kron", "err_kron_sys", "kron_fraction")
+    )
+    total = np.where(flux > 0, flux / fraction, np.nan)
+    with np.errstate(invalid="ignore"):
+        mag_err = MAG_PER_FRACTION * err / fraction / total
+        mag_err_sys = MAG_PER_FRACTION * err_sys / total
+    best = rows, np.argmin(np.where(np.isfinite(mag_err), mag_err, np.inf), axis=1)
+    mag = matrices.of("mag_ab_kron")[:, images] + 2.5 * np.log10(fraction)
+    return {
+        f"mag_total_{f}": mag[best],
+        f"mag_total_err_{f}": mag_err[best],
+        f"mag_total_err_sys_{f}": mag_err_sys[best],
+    }
