@@ -20,7 +20,7 @@ from bycatch.version import __version__
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP = 16_384
+ROW_GROUP = 4_096
 """Rows that are read at once: few for a cone, and enough for a pass over all of them."""
 HATS_VERSION = "v1.0"
 KIND = {"object": "object", "epoch": "source", "image": "object", "exposure": "object"}
