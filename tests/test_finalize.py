@@ -391,7 +391,7 @@ def ellipse_row(radius_px, half_px, p_star, net=100.0):
     return phot_table(rates, rates * 0.01, p_star=[p_star], **kron, **shape)
 
 
-@pytest.mark.parametrize(("index", "tolerance"), [(1.0, 0.04), (1.5, 0.015), (2.5, 0.09)])
+@pytest.mark.parametrize(("index", "tolerance"), [(0.5, 0.04), (1.0, 0.015), (2.5, 0.12)])
 @pytest.mark.parametrize("reach", [1.5, 2.5, 3.5])
 def test_a_total_flux_has_the_light_beyond_its_ellipse(meta, index, tolerance, reach):
     re_px, scale = 20.0, 0.05
@@ -409,7 +409,7 @@ def test_a_total_flux_has_the_light_beyond_its_ellipse(meta, index, tolerance, r
     error = cat["err_kron_sys"][0] / meta.photflam
     # Beyond 1.5 radii profiles differ by most, and the error says so.
     assert abs(total - 100.0) < max(100.0 * tolerance, 1.2 * error)
-    if index == 1.5:
+    if index == 1.0:
         assert total == pytest.approx(100.0, rel=tolerance)
         assert error > 2.0
 

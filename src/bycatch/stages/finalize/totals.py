@@ -12,11 +12,11 @@ from bycatch.catalogs.tables import floats
 from bycatch.images.meta import ImageMeta
 from bycatch.kernels.kron import ellipse_radius_px
 
-SERSIC_INDEX = 1.5
-"""Of the profile that says what lies beyond an ellipse: most faint galaxies are discs (1) with or
-without a bulge."""
+SERSIC_INDEX = 1.0
+"""Of the profile that says what lies beyond an ellipse: most faint galaxies are discs."""
 SERSIC_SPREAD = (1.0, 2.5)
-"""What lies beyond differs by the systematic error between these."""
+"""What lies beyond differs by the systematic error between these: discs with more or less of a
+bulge."""
 RADII = np.geomspace(0.05, 30.0, 300)
 """Radii of apertures for which it is worked out, in half-light radii."""
 
