@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 from photutils.segmentation import detect_sources
 
-from bycatch.catalogs.columns import REMOVED, SOURCES
+from bycatch.catalogs.source_columns import REMOVED, SOURCES
 from bycatch.errors import InconsistentImage
 from bycatch.kernels import background
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed

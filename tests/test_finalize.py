@@ -8,8 +8,10 @@ import pytest
 from astropy.table import Table
 
 from bycatch import photcal
-from bycatch.catalogs.columns import CAT, PHOT, expand
+from bycatch.catalogs.catalog_columns import CAT
+from bycatch.catalogs.columns import expand
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.photometry_columns import PHOT
 from bycatch.catalogs.tables import empty_table, make_table
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta

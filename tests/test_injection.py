@@ -6,8 +6,8 @@ from astropy.table import Table
 from numpy.testing import assert_allclose
 
 from bycatch import photcal
-from bycatch.catalogs import columns
-from bycatch.catalogs.columns import CAT
+from bycatch.catalogs.catalog_columns import CAT
+from bycatch.catalogs.injection_columns import INJECT
 from bycatch.catalogs.tables import make_table, read_table
 from bycatch.errors import SettingsError
 from bycatch.images.drc import read_drc
@@ -364,14 +364,14 @@ def test_a_cosmic_ray_by_its_probability_counts_as_one(catalogued):
 
 def made_up(mag, found, kind="star", n_exp=1, size=0.0, kept=None):
     n = len(mag)
-    data = {c.name: np.zeros(n) for c in columns.INJECT}
+    data = {c.name: np.zeros(n) for c in INJECT}
     kept = found if kept is None else kept
     data |= {
         "id": np.arange(n) + 1, "kind": np.full(n, kind), "mag": mag, "found": found, "kept": kept,
         "called_cr": found & ~kept, "outcome": np.full(n, "kept"), "re_arcsec": np.full(n, size),
         "n_exp": np.broadcast_to(n_exp, n), "mag_expected": mag, "mag_measured": mag + 0.1,
     }  # fmt: skip
-    return make_table(columns.INJECT, data)
+    return make_table(INJECT, data)
 
 
 def test_completeness_counts_by_magnitude_and_depth():

@@ -33,6 +33,7 @@ from bycatch.kernels import (
     background,
     blocks,
     bounds,
+    box_scatter,
     boxes,
     cells,
     columnruns,
@@ -44,12 +45,16 @@ from bycatch.kernels import (
     lacosmic,
     large_medians,
     lines,
+    mask_growth,
     matching,
     mixtures,
     moffat,
     moments,
     neighbourhood,
     noise_image,
+    offset_search,
+    peak_basins,
+    peak_widths,
     peaks,
     pieces,
     psf_fit,
@@ -252,13 +257,13 @@ def _counts(s: Scene) -> tuple[Any, ...]:
 
 def _take_sky_off(s: Scene) -> Any:
     counts = np.array(s.data, np.float32, order="K")
-    peaks.take_sky_off(counts, s.others[2], s.valid, float(s.extra[0]))
+    noise_image.take_sky_off(counts, s.others[2], s.valid, float(s.extra[0]))
     return counts
 
 
 def _narrow_basins(s: Scene) -> Any:
     x, y = s.pixels
-    return peaks.narrow_basins(s.data, s.valid, x, y, np.arange(len(x)) % 2 == 0)
+    return peak_basins.narrow_basins(s.data, s.valid, x, y, np.arange(len(x)) % 2 == 0)
 
 
 def _deblended(s: Scene) -> Any:
@@ -312,8 +317,8 @@ def _find_offset(s: Scene) -> Any:
     limits = {"max_shift": 1.0, "tolerance": 0.2, "area": 100.0}
     near = [xy[np.abs(xy).max(axis=1) < 1e3] for xy in _lists(s)]
     return [
-        matching.find_offset(*near, max_roll_rad=1e-3, **limits),
-        matching.find_offset(*_lists(s), max_roll_rad=0.0, **limits),
+        offset_search.find_offset(*near, max_roll_rad=1e-3, **limits),
+        offset_search.find_offset(*_lists(s), max_roll_rad=0.0, **limits),
     ]
 
 
@@ -486,8 +491,8 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "structure.most_in_window": lambda s: structure.most_in_window(s.mask, 5),
     "noise_image.NoiseModel.typical_fixed": lambda s: _model(s).typical_fixed(*_counts(s)[1:]),
     "noise_image.electrons": lambda s: noise_image.electrons(*_counts(s), _model(s), 1e4),
-    "noise_image.level_and_scatter": lambda s: noise_image.level_and_scatter(s.data, s.valid),
-    "noise_image.residual_scatter": lambda s: noise_image.residual_scatter(*_counts(s), _model(s)),
+    "box_scatter.level_and_scatter": lambda s: box_scatter.level_and_scatter(s.data, s.valid),
+    "box_scatter.residual_scatter": lambda s: box_scatter.residual_scatter(*_counts(s), _model(s)),
     "noise_image.variance_plane": lambda s: noise_image.variance_plane(
         *_counts(s), _model(s), 1e30
     ),
@@ -525,7 +530,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "text_rows.cells_of_rows": _cells_of_rows,
     "text_rows.rows_of_cells": _rows_of_cells,
     "matching.closest_first": _closest_first,
-    "matching.find_offset": _find_offset,
+    "offset_search.find_offset": _find_offset,
     "matching.match_one_to_one": lambda s: matching.match_one_to_one(*_lists(s), 1.0),
     "matching.pairs_within": lambda s: matching.pairs_within(*_lists(s), 1.0),
     "moffat.fit_moffat": _fit_moffat,
@@ -555,17 +560,17 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "neighbourhood.neighbourhood": lambda s: neighbourhood.neighbourhood(
         s.data.shape, s.x, s.y, 3.0
     ),
-    "peaks.blurred_above": lambda s: peaks.blurred_above(
+    "mask_growth.blurred_above": lambda s: mask_growth.blurred_above(
         s.mask, np.array([0.2, 0.5, 0.2]), 0.1, s.valid
     ),
-    "peaks.grown_by_one": lambda s: peaks.grown_by_one(s.mask, s.valid),
+    "mask_growth.grown_by_one": lambda s: mask_growth.grown_by_one(s.mask, s.valid),
     "peaks.is_cut_off": lambda s: peaks.is_cut_off(s.valid, *s.pixels, 4.0),
     "peaks.maxima": lambda s: peaks.maxima(s.data, s.mask),
-    "peaks.minor_widths": lambda s: peaks.minor_widths(
+    "peak_widths.minor_widths": lambda s: peak_widths.minor_widths(
         s.data, s.others[0], *s.pixels, 1.5, (3.5, 5.5)
     ),
-    "peaks.narrow_basins": _narrow_basins,
-    "peaks.take_sky_off": _take_sky_off,
+    "peak_basins.narrow_basins": _narrow_basins,
+    "noise_image.take_sky_off": _take_sky_off,
     "pieces.touching": lambda s: pieces.touching(s.data, s.labels, s.n_labels),
     "pieces.rename_labels": lambda s: pieces.rename_labels(
         np.array(s.labels, np.int32), np.arange(s.n_labels + 1)
@@ -594,10 +599,15 @@ HARMLESS = {
     "distortion": {"distortion"},
     "kron": {"ellipse_radius_px"},
     "noise_image": {"NoiseModel"},
-    "lacosmic": {"fill", "find", "renew", "within_rows"},  # the steps of `lacosmic`
-    "matching": {"expected_chance_peaks", "extent_of", "move"},
+    "deblend_pixels": {"with_depths"},
+    "lacosmic": {"find"},  # with the next two, the steps of `lacosmic`
+    "lacosmic_blocks": {"renew"},
+    "lacosmic_planes": {"fill", "within_rows"},
+    "matching": {"within_reach"},
     "neighbourhood": {"nearest_pixel", "pixels_at", "plane", "points", "positions"},
-    "peaks": {"ring_of", "with_rim"},
+    "offset_search": {"expected_chance_peaks", "extent_of", "move"},
+    "peak_basins": {"with_rim"},
+    "peak_widths": {"ring_of"},
     "psf_fit": {"checked_pairs", "checked_pixels"},
     "psf_grid": {"checked_terms", "cubic_weights", "grid_side", "largest_radius_px", "nearest"},
     "rowmedians": {"n_blocks", "plane_shape"},
@@ -849,9 +859,9 @@ def test_a_position_that_rounds_up_to_the_edge_is_on_the_image():
 @settings(max_examples=100, deadline=None)
 def test_two_percentiles_are_those_of_the_sorted_values(values):
     bins = np.empty(len(values), np.uint8)
-    ours = noise_image.two_percentiles(np.array(values), bins)
+    ours = box_scatter.two_percentiles(np.array(values), bins)
     with np.errstate(all="ignore"):
-        expected = np.percentile(values, [noise_image.LOW_PERCENT, noise_image.MIDDLE_PERCENT])
+        expected = np.percentile(values, [box_scatter.LOW_PERCENT, box_scatter.MIDDLE_PERCENT])
     for result, wanted in zip(ours, expected, strict=True):
         if np.isfinite(wanted):
             assert result == pytest.approx(wanted, rel=1e-9, abs=1e-9)
@@ -889,9 +899,9 @@ def test_a_star_at_the_end_of_the_world_does_not_ask_for_all_memory():
     b = a + np.array([0.7, -0.4])
     far = np.concatenate([a, [[1e12, 3.0]]])
     limits = {"max_shift": 1.5, "max_roll_rad": 1e-3, "tolerance": 0.5, "area": 1e4}
-    assert matching.find_offset(far, b, **limits) == matching.find_offset(a, b, **limits)
-    assert matching.find_offset(far, b, **limits).n_pairs == 40
-    assert len(matching._roll_grid(0.01, 1e15, 0.5, 1000)) == 999
+    assert offset_search.find_offset(far, b, **limits) == offset_search.find_offset(a, b, **limits)
+    assert offset_search.find_offset(far, b, **limits).n_pairs == 40
+    assert len(offset_search._roll_grid(0.01, 1e15, 0.5, 1000)) == 999
 
 
 # ---------------------------------------------------------------- arguments that make no sense
@@ -921,12 +931,12 @@ REFUSED: dict[str, Callable[[], Any]] = {
     ),
     "an even PSF": lambda: lacosmic.lacosmic(IMAGE, IMAGE, psf=np.ones((4, 4), np.float32)),
     "iterations backwards": lambda: lacosmic.lacosmic(IMAGE, IMAGE, n_iterations=-1),
-    "an even convolution": lambda: peaks.blurred_above(YES, np.ones(4), 0.1, YES),
-    "a ring inside out": lambda: peaks.minor_widths(
+    "an even convolution": lambda: mask_growth.blurred_above(YES, np.ones(4), 0.1, YES),
+    "a ring inside out": lambda: peak_widths.minor_widths(
         IMAGE, IMAGE, np.array([1]), np.array([1]), 1.0, (5.0, 3.0)
     ),
     "a peak left of the image": lambda: peaks.is_cut_off(YES, np.array([-1]), np.array([2]), 2),
-    "a peak above the image": lambda: peaks.narrow_basins(
+    "a peak above the image": lambda: peak_basins.narrow_basins(
         IMAGE, YES, np.array([1]), np.array([9]), np.array([True])
     ),
     "a label too many": lambda: moments.segment_properties(
@@ -958,10 +968,10 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a pair without a separation": lambda: matching.closest_first(
         *np.array([[0], [1]]), np.zeros(0)
     ),
-    "a search without steps": lambda: matching.find_offset(
+    "a search without steps": lambda: offset_search.find_offset(
         IMAGE[:, :2], IMAGE[:, :2], max_shift=3.0, max_roll_rad=0.0, tolerance=0.0, area=9.0
     ),
-    "a search without end": lambda: matching.find_offset(
+    "a search without end": lambda: offset_search.find_offset(
         IMAGE[:, :2], IMAGE[:, :2], max_shift=3.0, max_roll_rad=0.0, tolerance=1e-5, area=9.0
     ),
     "cells of no size": lambda: cells.clipped_means(IMAGE, YES, 0, 3.0, 0.5),

@@ -387,7 +387,7 @@ def test_no_cell_is_a_formula(text, cell):
 
 @pytest.mark.parametrize("form", ["ecsv", "fits", "csv", "votable", "parquet"])
 def test_words_of_others_survive_in_every_format(tmp_path, form):
-    from bycatch.catalogs.columns import EXCLUDED
+    from bycatch.catalogs.source_columns import EXCLUDED
 
     evil = "=cmd|' /C calc'!A0\n\udcff\x07</script>"
     meta = {"FILENAME": evil, "NOTES": [evil], "EXPTIME": -1.5}

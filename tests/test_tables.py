@@ -11,16 +11,11 @@ from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, Table
 
 from bycatch.catalogs import ecsv, tables
-from bycatch.catalogs.columns import (
-    CAT,
-    EXCLUDED,
-    PHOT,
-    REMOVED,
-    SOURCES,
-    Column,
-    expand,
-)
+from bycatch.catalogs.catalog_columns import CAT
+from bycatch.catalogs.columns import Column, expand
 from bycatch.catalogs.flags import FLAGS, Flag, decode
+from bycatch.catalogs.photometry_columns import PHOT
+from bycatch.catalogs.source_columns import EXCLUDED, REMOVED, SOURCES
 from bycatch.catalogs.tables import SUFFIXES, empty_table, make_table, read_table, write_table
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.kernels.text_rows import cells_of_rows, rows_of_cells

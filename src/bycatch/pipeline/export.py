@@ -205,7 +205,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
             write_table(table, partial)
         paths.append(path)
     if find_spec("matplotlib") is not None:
-        from bycatch.figures.pictures import comparison_figure
+        from bycatch.figures.comparison import comparison_figure
 
         path = folder / "compare.png"
         with atomic(path) as partial:

@@ -176,7 +176,7 @@ def detect(bench: Workbench, products: Products) -> Summary:
 
 def crmask(bench: Workbench, products: Products) -> Summary:
     """Mask the cosmic rays."""
-    from bycatch.catalogs.columns import CR_SHARE
+    from bycatch.catalogs.source_columns import CR_SHARE
     from bycatch.catalogs.tables import make_table
     from bycatch.stages import crmask
 
@@ -255,7 +255,7 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     products.parts(table, {"phot": None, "phot_noCRs": good}, ["ecsv"], **extra)
     products.depth(measurement.depth, measurement.sky)
     if job.files.exclude:
-        from bycatch.catalogs.columns import EXCLUDED
+        from bycatch.catalogs.source_columns import EXCLUDED
         from bycatch.catalogs.tables import make_table
 
         reasons = [f"in a region of {job.files.exclude.path.name}"] * len(rejects)

@@ -123,7 +123,7 @@ def compare(
 
     Parameters
     ----------
-    catalog : table with columns.CAT
+    catalog : table with catalog_columns.CAT
     radii : names of its aperture radii
     photflam : of the image
     files : its truth

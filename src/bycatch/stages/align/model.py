@@ -38,8 +38,8 @@ class FieldImage:
     ----------
     name : how messages name it
     filter : its filter
-    sources : detections (columns.SOURCES) with ``on_cr_mask``, the share of each segment on the
-        cosmic-ray mask; what is missing speaks for a detection
+    sources : detections (source_columns.SOURCES) with ``on_cr_mask``, the share of each segment on
+        the cosmic-ray mask; what is missing speaks for a detection
     wcs : the header's celestial WCS, in ICRS
     wcsname : the header's WCSNAME, which implies the expected pointing error
     shape : (ny, nx)

@@ -10,7 +10,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.arrays import Image
-from bycatch.catalogs.columns import REMOVED, SOURCES
+from bycatch.catalogs.source_columns import REMOVED, SOURCES
 from bycatch.catalogs.tables import empty_table, make_table
 from bycatch.display import notebook
 from bycatch.images.drc import DrcImage
@@ -45,8 +45,8 @@ class DetectResult:
 
     Attributes
     ----------
-    sources : table of the kept sources (columns.SOURCES)
-    removed : table of the removed ones with the reason (columns.REMOVED)
+    sources : table of the kept sources (source_columns.SOURCES)
+    removed : table of the removed ones with the reason (source_columns.REMOVED)
     segmentation : (ny, nx) int32; 0 sky, else the source's id; removed sources keep theirs
     sky : background and noise
     reach_mag : AB magnitude at which half of the stars are found, as `reach` returns it

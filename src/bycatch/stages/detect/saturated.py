@@ -65,7 +65,7 @@ def centred(image: DrcImage, sources: Table, segmentation: NDArray[np.int32]) ->
     Parameters
     ----------
     image : DrcImage
-    sources : table of columns.SOURCES, one row for each label
+    sources : table of source_columns.SOURCES, one row for each label
     segmentation : (ny, nx) labels 1, 2, ...
 
     Returns

@@ -74,7 +74,7 @@ class PsfResult:
     n_given : how many were given
     psf_rows : (S,) int; the stars that the PSF was made from
     look : what the PSF leaves of its stars
-    columns : of columns.PSF_RATES, row for row
+    columns : of photometry_columns.PSF_RATES, row for row
     flags : which rows have them
     x, y : (N,) where apertures belong: where fits put stars, or where others were found
     place_err_px : (N,) error of these per axis where they are of a fit; else NaN

@@ -9,7 +9,7 @@ import numpy as np
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import sky_surfaces
-from bycatch.kernels.peaks import grown_by_one
+from bycatch.kernels.mask_growth import grown_by_one
 from bycatch.kernels.psf_fit import HIT, LOST, USABLE, Pixels
 from bycatch.kernels.smoothing import noise_correlation
 from bycatch.kernels.surfaces import surface_map, write_noise
