@@ -219,8 +219,7 @@ def _picture(
 
 def _with_positions(image: ReportedImage, epochs: Table, objects: Table) -> PictureImage:
     """Return an image with the places of the real objects in it."""
-    label = f"{image.record.field}/{image.record.place}"
-    own = np.flatnonzero(np.asarray(epochs["image"]).astype(str) == label)
+    own = np.flatnonzero(np.asarray(epochs["image"]).astype(str) == image.record.full_place)
     row = _rows_of(integers(objects, "object_id"), integers(epochs, "object_id")[own])
     x, y = values(epochs, "x")[own], values(epochs, "y")[own]
     is_real = (values(objects, "p_real")[row] >= REAL) & np.isfinite(x) & np.isfinite(y)
