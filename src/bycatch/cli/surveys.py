@@ -97,26 +97,16 @@ def query(
     """Ask a survey by SQL, position or list of positions."""
     if sum(value is not None for value in (sql or None, cone, light_curve, match)) != 1:
         raise typer.BadParameter("give one of SQL, --cone, --light-curve, --match")
-    from bycatch.survey.query import open_survey
+    from bycatch.survey.ask import ask
 
-    with looking(), open_survey(path) as survey:
-        if cone is not None:
-            table = survey.cone(*cone)
-        elif light_curve is not None:
-            table = survey.light_curve(light_curve)
-        elif match is not None:
-            from bycatch.pipeline.lists import read_positions
-            from bycatch.survey.places import sky_table
-
-            table = survey.crossmatch(sky_table(read_positions(match)), radius)
-        else:
-            table = survey.sql(sql)
-        if output is not None:
-            from bycatch.catalogs.tables import write_by_suffix
-
-            write_by_suffix(table, output)
-            say(f"{len(table)} row(s) in {output}")
-            return
+    with looking():
+        table = ask(
+            path, sql=sql, cone=cone, light_curve=light_curve, match=match, radius_arcsec=radius,
+            output=output,
+        )  # fmt: skip
+    if output is not None:
+        say(f"{len(table)} row(s) in {output}")
+        return
     lines = table.pformat(max_lines=MOST_SHOWN, max_width=-1, show_unit=True)
     put("\n".join(lines) + "\n")
 
