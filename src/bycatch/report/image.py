@@ -13,6 +13,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Ints
+from bycatch.catalogs import object_classes
 from bycatch.catalogs.flags import Flag, decode
 from bycatch.catalogs.tables import quoted_radius
 from bycatch.images.drc import DrcImage
@@ -152,8 +153,8 @@ def kinds_of(catalog: Table) -> NDArray[np.str_]:
     flags = integers(catalog, "flags")
     p_star = values(catalog, "p_star")
     kinds = np.full(len(catalog), OPEN, dtype="U10")
-    kinds[p_star >= 0.5] = POINT
-    kinds[(flags & int(Flag.EXTENDED) > 0) | (p_star < 0.5)] = EXTENDED
+    kinds[p_star >= object_classes.POINT] = POINT
+    kinds[(flags & int(Flag.EXTENDED) > 0) | (p_star < object_classes.POINT)] = EXTENDED
     kinds[flags & int(DOUBTFUL) > 0] = DOUBT
     if "p_cr" in catalog.colnames:
         rays = flags & int(Flag.LIKELY_COSMIC_RAY) > 0
