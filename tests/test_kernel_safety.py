@@ -604,7 +604,7 @@ HARMLESS = {
     "lacosmic_blocks": {"renew"},
     "lacosmic_planes": {"fill", "within_rows"},
     "matching": {"within_reach"},
-    "neighbourhood": {"nearest_pixel", "pixels_at", "plane", "points", "positions"},
+    "neighbourhood": {"bilinear", "nearest_pixel", "pixels_at", "plane", "points", "positions"},
     "offset_search": {"expected_chance_peaks", "extent_of", "move"},
     "peak_basins": {"with_rim"},
     "peak_widths": {"ring_of"},

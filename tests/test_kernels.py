@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 
 from bycatch.kernels.exposures import box_fraction, exposure_counts, mask_shares
 from bycatch.kernels.moffat import ALPHA, GAMMA_PX, fit_moffat
-from bycatch.kernels.neighbourhood import neighbourhood
+from bycatch.kernels.neighbourhood import bilinear, neighbourhood
 from bycatch.kernels.skystats import annulus_stats, clipped_rows
 from bycatch.kernels.smoothing import gaussian_kernel, smoothed
 
@@ -171,6 +171,18 @@ def test_neighbourhood_of_no_position_is_off_the_image(bad):
     near = neighbourhood((5, 7), [bad, 2.0, bad], [2.0, bad, bad], 3.0)
     assert np.isinf(near.distance).all()
     assert near.take(np.ones((5, 7))).shape == near.distance.shape
+
+
+def test_values_between_pixels_are_scipys():
+    from scipy.ndimage import map_coordinates
+
+    rng = np.random.default_rng(5)
+    planes = rng.normal(size=(3, 6, 9))
+    x, y = rng.uniform(-2, 11, (2, 40, 5))
+    expected = [map_coordinates(plane, [y, x], order=1, mode="nearest") for plane in planes]
+    np.testing.assert_allclose(bilinear(planes, x, y), expected, atol=1e-12)
+    np.testing.assert_allclose(bilinear(planes[0], 8.0, 5.0), planes[0, 5, 8])
+    assert bilinear(planes[0], [np.nan], [np.nan]) == planes[0, 0, 0]
 
 
 def test_neighbourhood_of_no_positions():
