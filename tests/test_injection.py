@@ -269,9 +269,11 @@ def test_the_expected_limit_is_where_enough_pixels_rise_above_the_threshold():
     profile[:] = np.exp(-0.5 * ((x - 20) ** 2 + (y - 20) ** 2) / 9.0)
     profile /= profile.sum()
     settings = DetectSettings(n_pixels=30, n_pixels_single=60, n_sigma=2.0)
-    from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+    from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 
-    light = smoothed(profile.astype(np.float32), np.ones((41, 41), bool), gaussian_kernel(2.5, 3))
+    light = smooth_image(
+        profile.astype(np.float32), np.ones((41, 41), bool), gaussian_kernel(2.5, 3)
+    )
     for single, needed in ((False, 30), (True, 60)):
         rate = injection.limiting_rate(profile, 0.01, settings, single=single)
         assert (light * rate * 1.0001 >= 0.02).sum() >= needed

@@ -222,13 +222,13 @@ def _write_noise(s: Scene) -> Any:
     return out
 
 
-def _filled(s: Scene) -> Any:
-    return surfaces.filled(np.resize(s.extra.astype(np.float32), (4, 5)))
+def _fill_gaps(s: Scene) -> Any:
+    return surfaces.fill_gaps(np.resize(s.extra.astype(np.float32), (4, 5)))
 
 
-def _median_filtered(s: Scene) -> Any:
+def _median_filter(s: Scene) -> Any:
     mesh = np.resize(s.extra.astype(np.float32), (4, 5))
-    return [surfaces.median_filtered(mesh, size) for size in (-3, 0, 1, 3, 9)]
+    return [surfaces.median_filter(mesh, size) for size in (-3, 0, 1, 3, 9)]
 
 
 def _kinds(s: Scene) -> Any:
@@ -266,11 +266,11 @@ def _narrow_basins(s: Scene) -> Any:
     return peak_basins.narrow_basins(s.data, s.valid, x, y, np.arange(len(x)) % 2 == 0)
 
 
-def _deblended(s: Scene) -> Any:
+def _deblend(s: Scene) -> Any:
     # A segment in pieces is refused; so each pixel that is marked is a segment, and one block more.
     whole = np.ones(s.data.shape, np.int32)
     return [
-        deblend.deblended(s.data, labels, s.n_labels, 1, 32, contrast, in_place)
+        deblend.deblend(s.data, labels, s.n_labels, 1, 32, contrast, in_place)
         for labels in (whole, whole * 4)
         for contrast in (0.0, 0.005)
         for in_place in (False, True)
@@ -386,7 +386,7 @@ def _segment_boxes(s: Scene) -> Any:
 
 def _segments_above(s: Scene) -> Any:
     labels = labelling.segments_above(s.data, *s.others[:2], s.valid, KERNEL, 1.0, 3)
-    return labels, deblend.deblended(labels.smooth, labels.labels, labels.n_labels, 3, 32, 0.005)
+    return labels, deblend.deblend(labels.smooth, labels.labels, labels.n_labels, 3, 32, 0.005)
 
 
 def _grids(s: Scene) -> Any:
@@ -430,7 +430,7 @@ def _equations(s: Scene) -> Any:
     how_well = psf_fit.quality(
         _pixels(s), stamps_, weights, column, row, flux, flux, 1.5, np.ones((3, 3))
     )
-    solution = psf_solve.solved(blocks_, ties, first, first + 1, gradient, 1e-3)
+    solution = psf_solve.solve_stars(blocks_, ties, first, first + 1, gradient, 1e-3)
     variances = psf_solve.joint_variances(blocks_, ties, first, first + 1, flux > 0)
     return blocks_, gradient, weights, ties, how_well, solution, variances
 
@@ -447,8 +447,8 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "association.pair_gain": lambda s: association.pair_gain(s.x, s.extra, s.y),
     "boxes.box_statistics": _box_statistics,
-    "surfaces.filled": _filled,
-    "surfaces.median_filtered": _median_filtered,
+    "surfaces.fill_gaps": _fill_gaps,
+    "surfaces.median_filter": _median_filter,
     "background.sky_maps": lambda s: background.sky_maps(
         s.data, s.valid, s.others[2], 16, 3, 3.0, 0.1
     ),
@@ -477,7 +477,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "psf_fit.quality": _equations,
     "psf_fit.tie_blocks": _equations,
     "psf_solve.joint_variances": _equations,
-    "psf_solve.solved": _equations,
+    "psf_solve.solve_stars": _equations,
     "psf_search.matched_filter": lambda s: psf_search.matched_filter(_pixels(s), np.ones((5, 5))),
     "stamps.ellipses_north_up": lambda s: stamps.ellipses_north_up(
         *np.resize(s.extra, (3, 20)), half=6
@@ -501,7 +501,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "columnruns.column_runs": lambda s: columnruns.column_runs(
         s.data, 4, s.x, s.y, s.extra, [0.0, 0.1, -1e7], 3.0, 2, 9
     ),
-    "deblend.deblended": _deblended,
+    "deblend.deblend": _deblend,
     "deblend.thresholds": _thresholds,
     "exposures.box_fraction": lambda s: exposures.box_fraction(s.mask, s.x, s.y, 7),
     "exposures.exposure_counts": lambda s: exposures.exposure_counts(s.labels),
@@ -560,10 +560,10 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "neighbourhood.neighbourhood": lambda s: neighbourhood.neighbourhood(
         s.data.shape, s.x, s.y, 3.0
     ),
-    "mask_growth.blurred_above": lambda s: mask_growth.blurred_above(
+    "mask_growth.grow_by_blur": lambda s: mask_growth.grow_by_blur(
         s.mask, np.array([0.2, 0.5, 0.2]), 0.1, s.valid
     ),
-    "mask_growth.grown_by_one": lambda s: mask_growth.grown_by_one(s.mask, s.valid),
+    "mask_growth.grow_by_one": lambda s: mask_growth.grow_by_one(s.mask, s.valid),
     "peaks.is_cut_off": lambda s: peaks.is_cut_off(s.valid, *s.pixels, 4.0),
     "peaks.maxima": lambda s: peaks.maxima(s.data, s.mask),
     "peak_widths.minor_widths": lambda s: peak_widths.minor_widths(
@@ -571,7 +571,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "peak_basins.narrow_basins": _narrow_basins,
     "noise_image.take_sky_off": _take_sky_off,
-    "pieces.touching": lambda s: pieces.touching(s.data, s.labels, s.n_labels),
+    "pieces.contacts": lambda s: pieces.contacts(s.data, s.labels, s.n_labels),
     "pieces.rename_labels": lambda s: pieces.rename_labels(
         np.array(s.labels, np.int32), np.arange(s.n_labels + 1)
     ),
@@ -591,7 +591,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
         for labels in (None, s.labels)
     ],
     "skystats.clipped_rows": lambda s: [skystats.clipped_rows(_rows(s), c) for c in (3.0, np.nan)],
-    "smoothing.smoothed": lambda s: smoothing.smoothed(s.data, s.valid, KERNEL),
+    "smoothing.smooth_image": lambda s: smoothing.smooth_image(s.data, s.valid, KERNEL),
 }
 """How each public kernel is called with a scene."""
 
@@ -746,8 +746,8 @@ def test_what_is_not_finite_is_no_data_of_a_box(value):
     expected = boxes.box_statistics(data, ~places, (32, 32), 3.0, 0.1)
     np.testing.assert_array_equal(ours.mode, expected.mode)
     np.testing.assert_array_equal(ours.std, expected.std)
-    smooth = smoothing.smoothed(spoilt, yes, KERNEL)
-    np.testing.assert_array_equal(smooth, smoothing.smoothed(data, ~places, KERNEL))
+    smooth = smoothing.smooth_image(spoilt, yes, KERNEL)
+    np.testing.assert_array_equal(smooth, smoothing.smooth_image(data, ~places, KERNEL))
 
 
 @pytest.mark.parametrize(("pixel", "depth"), [(1e38, 600.0), (0.02, np.inf), (1e37, 1e6)])
@@ -924,14 +924,14 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "an image of no size": lambda: background.sky_maps(
         IMAGE[:0], YES[:0], IMAGE[:0], 4, 3, 3.0, 0.1
     ),
-    "an even kernel": lambda: smoothing.smoothed(IMAGE, YES, np.ones((4, 4))),
-    "an oblong kernel": lambda: smoothing.smoothed(IMAGE, YES, np.ones((5, 3))),
+    "an even kernel": lambda: smoothing.smooth_image(IMAGE, YES, np.ones((4, 4))),
+    "an oblong kernel": lambda: smoothing.smooth_image(IMAGE, YES, np.ones((5, 3))),
     "no kernel": lambda: labelling.segments_above(
         IMAGE, IMAGE, IMAGE, YES, np.ones((0, 0)), 1.0, 3
     ),
     "an even PSF": lambda: lacosmic.lacosmic(IMAGE, IMAGE, psf=np.ones((4, 4), np.float32)),
     "iterations backwards": lambda: lacosmic.lacosmic(IMAGE, IMAGE, n_iterations=-1),
-    "an even convolution": lambda: mask_growth.blurred_above(YES, np.ones(4), 0.1, YES),
+    "an even convolution": lambda: mask_growth.grow_by_blur(YES, np.ones(4), 0.1, YES),
     "a ring inside out": lambda: peak_widths.minor_widths(
         IMAGE, IMAGE, np.array([1]), np.array([1]), 1.0, (5.0, 3.0)
     ),
@@ -946,12 +946,12 @@ REFUSED: dict[str, Callable[[], Any]] = {
         IMAGE, IMAGE, YES, LABELS, np.array([1, 2]), np.array([1.0]), np.array([1.0]), 1.6
     ),
     "a label below 0": lambda: moments.segment_boxes(-LABELS, 3),
-    "a label of 64 bits": lambda: deblend.deblended(
+    "a label of 64 bits": lambda: deblend.deblend(
         IMAGE, LABELS.astype(np.int64) << 32, 1, 3, 32, 0.1
     ),
     "a label without memory": lambda: kron.kron_shapes(IMAGE, YES, 0, [1], [1], LABELS * 2**30),
     "labels without end": lambda: exposures.mask_shares(LABELS * 2**30, YES, [1]),
-    "segments without end": lambda: deblend.deblended(IMAGE, LABELS, 2**40, 3, 32, 0.1),
+    "segments without end": lambda: deblend.deblend(IMAGE, LABELS, 2**40, 3, 32, 0.1),
     "a cell before the text": lambda: text_rows.rows_of_cells(
         b"1", np.array([[-1]]), np.array([[1]])
     ),
@@ -1041,7 +1041,7 @@ def test_coarse_pixels_have_a_sharpness():
 def test_labels_that_can_not_be_written_are_not_replaced():
     labels = np.ones((6, 6), np.int32)
     labels.flags.writeable = False
-    out = deblend.deblended(np.ones((6, 6)), labels, 1, 3, 32, 0.005, in_place=True)
+    out = deblend.deblend(np.ones((6, 6)), labels, 1, 3, 32, 0.005, in_place=True)
     assert out is not labels
     assert (out == 1).all()
 

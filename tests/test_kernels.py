@@ -14,7 +14,7 @@ from bycatch.kernels.exposures import box_fraction, exposure_counts, mask_shares
 from bycatch.kernels.moffat import ALPHA, GAMMA_PX, fit_moffat
 from bycatch.kernels.neighbourhood import bilinear, neighbourhood
 from bycatch.kernels.skystats import annulus_stats, clipped_rows
-from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -126,7 +126,7 @@ def test_smoothed_agrees_with_astropy(shape, size):
         data.astype(float), kernel, boundary="fill", fill_value=np.nan, nan_treatment="interpolate"
     )
     is_finite = np.isfinite(theirs)
-    ours = smoothed(data, valid, kernel)
+    ours = smooth_image(data, valid, kernel)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours[is_finite], theirs[is_finite], rtol=3e-6)
     assert not ours[~is_finite].any()
@@ -136,12 +136,12 @@ def test_smoothing_keeps_a_constant_up_to_the_borders_and_holes():
     valid = np.ones((9, 12), dtype=bool)
     valid[3:6, 4] = False
     data = np.where(valid, np.float32(7), np.float32(np.nan))
-    np.testing.assert_allclose(smoothed(data, valid, gaussian_kernel(2.5, 5)), 7, rtol=1e-6)
+    np.testing.assert_allclose(smooth_image(data, valid, gaussian_kernel(2.5, 5)), 7, rtol=1e-6)
 
 
 def test_smoothing_where_nothing_is_valid_gives_zero():
     data = np.full((5, 6), np.nan, dtype=np.float32)
-    assert not smoothed(data, np.zeros((5, 6), dtype=bool), gaussian_kernel(2.5, 3)).any()
+    assert not smooth_image(data, np.zeros((5, 6), dtype=bool), gaussian_kernel(2.5, 3)).any()
 
 
 # ---------------------------------------------------------------- neighbourhoods

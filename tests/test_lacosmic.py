@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter, label, maximum_filter, median_filter
 from bycatch.kernels import labelling, large_medians, rowmedians
 from bycatch.kernels import lacosmic as kernel
 from bycatch.kernels.lacosmic import lacosmic
-from bycatch.kernels.mask_growth import blurred_above, grown_by_one
+from bycatch.kernels.mask_growth import grow_by_blur, grow_by_one
 from bycatch.kernels.noise_image import take_sky_off
 from bycatch.kernels.peak_basins import narrow_basins
 from bycatch.kernels.peak_widths import minor_widths
@@ -295,7 +295,7 @@ def test_growing_maxima_and_groups_are_scipys(shape):
     rng = np.random.default_rng(8)
     signal, near, good = marked(shape, rng)
     mask = rng.random(shape) < 0.05
-    np.testing.assert_array_equal(grown_by_one(mask, good), maximum_filter(mask, 3) & good)
+    np.testing.assert_array_equal(grow_by_one(mask, good), maximum_filter(mask, 3) & good)
     x, y = maxima(signal, near)
     expected = np.nonzero(near & (signal >= maximum_filter(signal, 3)))
     np.testing.assert_array_equal((y, x), expected)
@@ -445,7 +445,7 @@ def test_blurred_mask_is_scipys(sigma, shape):
     weights /= weights.sum()
     blurred = gaussian_filter(mask.astype(float), sigma, mode="constant")
     for threshold in (0.0123, 0.05, 0.3):
-        rays = blurred_above(mask, weights, threshold, good)
+        rays = grow_by_blur(mask, weights, threshold, good)
         np.testing.assert_array_equal(rays, (mask | (blurred > threshold)) & good)
 
 

@@ -304,13 +304,13 @@ def test_chosen_rows_are_those_of_the_whole(n):
     rng = np.random.default_rng(n)
     table = random_table(rng, n)
     rows = ecsv.rows(table)
-    lines = b"".join(rows.chosen()).splitlines(keepends=True)
+    lines = b"".join(rows.lines()).splitlines(keepends=True)
     assert len(lines) == n
     some = rng.random(n) < 0.4
     kept = [line for line, is_kept in zip(lines, some, strict=True) if is_kept]
-    assert b"".join(rows.chosen(some)) == b"".join(kept)
+    assert b"".join(rows.lines(some)) == b"".join(kept)
     # A table of those rows has the same lines: no cell depends on its neighbours.
-    assert b"".join(ecsv.rows(table[some]).chosen()) == b"".join(kept)
+    assert b"".join(ecsv.rows(table[some]).lines()) == b"".join(kept)
 
 
 def test_numbers_and_ids_keep_every_bit_in_ecsv(tmp_path):

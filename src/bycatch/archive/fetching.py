@@ -71,7 +71,7 @@ class Fetching:
         cloud: bool = False,
         tally: Tally | None = None,
     ) -> None:
-        self.wanted, self.data = request.checked(), Path(data)
+        self.wanted, self.data = request.validate(), Path(data)
         self.settings, self.cloud = settings or FetchSettings(), cloud
         self.tally = tally or Tally()
         self.ledger = Ledger(self.data)
@@ -112,7 +112,7 @@ class Fetching:
         """Return the files of a field."""
         return [self.files[place] for place in self._places.get(name, ())]
 
-    def worked_on(self, fields: Iterable[str]) -> None:
+    def release(self, fields: Iterable[str]) -> None:
         """Take down that the images of fields are not waited for any more."""
         self.n_waiting_bytes -= sum(self._bytes_of(field) for field in fields)
 

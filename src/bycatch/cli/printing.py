@@ -81,7 +81,7 @@ def print_report(report: RunReport) -> None:
     if report.images:
         table.show()
     print_groups(report.groups)
-    losses = report.lost()
+    losses = report.losses()
     for name, outcome, reason in losses:
         say(f"{outcome}: {name}: {reason}", "red")
     images = [image for image in report.images if image.outcome == "done"]

@@ -9,7 +9,7 @@ import typer
 
 from bycatch.cli.console import put, say
 from bycatch.cli.options import Engine, Quiet, Scheduler, Verbose, Workers, engine_of, some_path
-from bycatch.cli.session import looking
+from bycatch.cli.session import log_look
 
 survey = typer.Typer(
     help="Make one catalog of the sky from output folders.",
@@ -50,7 +50,7 @@ def build(
     """Make a survey of the objects of output folders, or bring one up to date."""
     from bycatch.survey.build import build_survey
 
-    with looking(verbose=verbose and not quiet):
+    with log_look(verbose=verbose and not quiet):
         result = build_survey(
             outs, folder, most_rows=rows, margin_arcsec=margin, only=only, workers=jobs,
             executor=engine_of(engine, jobs, scheduler),
@@ -99,7 +99,7 @@ def query(
         raise typer.BadParameter("give one of SQL, --cone, --light-curve, --match")
     from bycatch.survey.ask import ask
 
-    with looking():
+    with log_look():
         table = ask(
             path, sql=sql, cone=cone, light_curve=light_curve, match=match, radius_arcsec=radius,
             output=output,
@@ -141,7 +141,7 @@ def publish(
     from bycatch.survey.publish import publish_survey
     from bycatch.survey.release import Release
 
-    with looking():
+    with log_look():
         release = Release(name=name, project=project, version=version, everything=everything)
         for file in publish_survey(path, kind, folder, release):
             say(str(file))
@@ -166,7 +166,7 @@ def view(
     """Show the objects over their image, or send them by SAMP."""
     from bycatch.survey.view import send_group, view_group, write_regions
 
-    with looking(out):
+    with log_look(out):
         if samp:
             for line in send_group(out, group):
                 say(line)

@@ -329,7 +329,7 @@ def summary_page() -> str:
     return "\n".join(parts)
 
 
-def undocumented(summary: dict[str, Any]) -> set[str]:
+def unknown_paths(summary: dict[str, Any]) -> set[str]:
     """Return the paths of a summary that the registry does not know."""
     return {
         ".".join(path)

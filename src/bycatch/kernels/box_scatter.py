@@ -111,7 +111,7 @@ def _value_boxes(values: Image, good: Bools, least: int) -> Floats:
             here = values[y, x0:x1]
             for i in range(len(here)):
                 line[i] = here[i]
-            n = appended(line, good[y, x0:x1], box, n)
+            n = append(line, good[y, x0:x1], box, n)
         if n >= max(least, 1):
             out[k, 0], out[k, 1] = two_percentiles(box[:n], bins)
     return out
@@ -131,7 +131,7 @@ def _residual_boxes(
         x1, n = min(x0 + BOX_PX, nx), long(0)
         for y in range(y0, min(y0 + BOX_PX, ny)):
             write_residuals(counts[y, x0:x1], seconds[y, x0:x1], n_exp[y, x0:x1], model, line)
-            n = appended(line, good[y, x0:x1], box, n)
+            n = append(line, good[y, x0:x1], box, n)
         if n >= max(least, 1):
             out[k, 0], out[k, 1] = two_percentiles(box[:n], bins)
     return out
@@ -165,7 +165,7 @@ def write_residuals(
 
 
 @compiled
-def appended(line: Floats, mask: Bools, box: Floats, n: int) -> int:
+def append(line: Floats, mask: Bools, box: Floats, n: int) -> int:
     """Append the values of a row that are used; return how many there are then.
 
     Parameters
@@ -204,8 +204,8 @@ def two_percentiles(values: Floats, bins: NDArray[np.uint8]) -> tuple[float, flo
     scale = N_BINS / (stop - start)
     if not 0 < scale < math.inf:  # many equal values, or very few, or some that are no numbers
         in_order, none = np.sort(values), long(0)
-        low_value = interpolated(in_order, LOW_PERCENT, none, n)
-        return low_value, interpolated(in_order, MIDDLE_PERCENT, none, n)
+        low_value = interpolate(in_order, LOW_PERCENT, none, n)
+        return low_value, interpolate(in_order, MIDDLE_PERCENT, none, n)
     count = np.zeros(N_BINS + 3, np.int64)
     for i in range(n):
         bins[i] = np.uint8(lower(upper((values[i] - start) * scale, -1.0), LAST_BIN) + 1.0)
@@ -222,8 +222,8 @@ def two_percentiles(values: Floats, bins: NDArray[np.uint8]) -> tuple[float, flo
         n_low += (bins[i] >= first) & (bins[i] <= last)
         n_middle += (bins[i] >= first_middle) & (bins[i] <= last_middle)
     return (
-        interpolated(np.sort(low[:n_low]), LOW_PERCENT, n_before[first], n),
-        interpolated(np.sort(middle[:n_middle]), MIDDLE_PERCENT, n_before[first_middle], n),
+        interpolate(np.sort(low[:n_low]), LOW_PERCENT, n_before[first], n),
+        interpolate(np.sort(middle[:n_middle]), MIDDLE_PERCENT, n_before[first_middle], n),
     )
 
 
@@ -247,7 +247,7 @@ def bins_of(n_before: NDArray[np.int64], percent: float, n: int) -> tuple[int, i
 
 
 @compiled
-def interpolated(in_order: Floats, percent: float, n_before: int, n: int) -> Any:
+def interpolate(in_order: Floats, percent: float, n_before: int, n: int) -> Any:
     """Return a percentile of n values, of which sorted ones after the first few are given.
 
     Parameters

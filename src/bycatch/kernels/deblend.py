@@ -42,7 +42,7 @@ MANY_MARKERS = 200
 """Above this number of markers photutils tries again with equally spaced levels."""
 
 
-def deblended(
+def deblend(
     smooth: NDArray[np.floating],
     labels: NDArray[np.integer],
     n_labels: int,

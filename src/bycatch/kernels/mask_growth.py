@@ -10,7 +10,7 @@ from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
 
 
-def grown_by_one(mask: Bools, may_grow: Bools) -> Bools:
+def grow_by_one(mask: Bools, may_grow: Bools) -> Bools:
     """Return the pixels of a mask and their eight neighbours, where allowed.
 
     Parameters
@@ -19,12 +19,12 @@ def grown_by_one(mask: Bools, may_grow: Bools) -> Bools:
     """
     check_shapes(mask, may_grow)
     out = np.zeros(may_grow.shape, bool)
-    _grow_by_one(np.flatnonzero(mask), plane(may_grow, bool), out)
+    _grow(np.flatnonzero(mask), plane(may_grow, bool), out)
     return out
 
 
 @compiled
-def _grow_by_one(places: Ints, may_grow: Bools, out: Bools) -> None:
+def _grow(places: Ints, may_grow: Bools, out: Bools) -> None:
     ny, nx = may_grow.shape
     for place in places:
         y, x = place // nx, place % nx
@@ -33,7 +33,7 @@ def _grow_by_one(places: Ints, may_grow: Bools, out: Bools) -> None:
                 out[v, u] = may_grow[v, u]
 
 
-def blurred_above(mask: Bools, weights: Floats, threshold: float, may_grow: Bools) -> Bools:
+def grow_by_blur(mask: Bools, weights: Floats, threshold: float, may_grow: Bools) -> Bools:
     """Return a mask grown by the pixels where its convolution passes a threshold.
 
     Parameters

@@ -60,7 +60,7 @@ def make_objects(
         The folder holds no image whose steps are done.
     """
     out = Path(out).absolute()
-    run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).checked()
+    run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).check()
     engine = executor_of(executor, workers, prepare_worker)
     try:
         reports = objects_of(out, settings, run_inputs, engine, forced=forced)

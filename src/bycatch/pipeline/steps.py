@@ -15,7 +15,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.errors import MissingProduct
 from bycatch.pipeline.attempts import begin, step_over
 from bycatch.pipeline.keys import is_current, quality_files, stage_key
-from bycatch.pipeline.provenance import metadata, nothing_found, plain_settings, settings_of
+from bycatch.pipeline.provenance import metadata, note_of_no_source, plain_settings, settings_of
 from bycatch.pipeline.workbench import Workbench
 from bycatch.pipeline.writing import Products, remove
 from bycatch.products import StageRecord, json_ready
@@ -78,7 +78,7 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
 
 def _note_nothing(bench: Workbench) -> None:
     """Say so where nothing was detected, and no longer where something is."""
-    nothing = nothing_found(bench.record)
+    nothing = note_of_no_source(bench.record)
     bench.record.notes = [*bench.image.meta.notes, *nothing]
     for note in nothing:
         logger.warning("%s: %s", bench.job.label, note)

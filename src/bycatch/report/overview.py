@@ -84,7 +84,7 @@ class Overview:
         return not self.problems
 
     @property
-    def checked(self) -> str:
+    def checks(self) -> str:
         """What was looked at, in words: that nothing looks wrong says no more than this."""
         n = len(self.images)
         parts = [

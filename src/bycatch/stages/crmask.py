@@ -31,7 +31,7 @@ from bycatch.kernels import noise_image as charges
 from bycatch.kernels.box_scatter import level_and_scatter, residual_scatter
 from bycatch.kernels.lacosmic import lacosmic
 from bycatch.kernels.large_medians import median
-from bycatch.kernels.mask_growth import blurred_above, grown_by_one
+from bycatch.kernels.mask_growth import grow_by_blur, grow_by_one
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.noise_image import NoiseModel
 from bycatch.kernels.peak_basins import narrow_basins
@@ -96,7 +96,7 @@ class CrmaskResult:
             "sky_added_e": self.sky_added_e,
         }
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         look = notebook.mask_picture(self.grown, "pixels of cosmic rays, grown")
         return notebook.card("Cosmic-ray mask", self.summary(), picture=look)
@@ -276,7 +276,7 @@ def narrow_part(
     charge : its noise
     native_px : size of a detector pixel in pixels of the image
     """
-    near = grown_by_one(candidates, charge.good)
+    near = grow_by_one(candidates, charge.good)
     x, y = maxima(signal, near)
     fwhm_px, snr = minor_widths(signal, charge.variance, x, y, native_px)
     # Drizzling correlates pixels: sums over several are noisier than their scatter says.
@@ -332,4 +332,4 @@ def grown_mask(mask: Bools, settings: CrmaskSettings, good: Bools | None = None)
         return mask & may_grow
     offset = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
     weights = np.exp(-0.5 * (offset / sigma) ** 2)
-    return blurred_above(mask, weights / weights.sum(), settings.grow_threshold, may_grow)
+    return grow_by_blur(mask, weights / weights.sum(), settings.grow_threshold, may_grow)

@@ -170,7 +170,7 @@ class AlignResult:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         return {"aligned": self.aligned, **values}
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         title = f"Alignment of an image: {self.grade}, {GRADES[self.grade]}"
         rows = notebook.first_rows(self.matches) if len(self.matches) else ""
@@ -198,7 +198,7 @@ class FieldAlignment:
             "release": best.release if best else "",
         }
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         columns = ("grade", "reason", "n_matches", "n_tied", "astrom_err_mas")
         names = [(name, WORDS[name]) for name in columns]

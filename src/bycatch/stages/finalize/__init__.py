@@ -27,7 +27,7 @@ from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
 from bycatch.photcal import MAG_PER_FRACTION, ZeropointAudit
 from bycatch.settings import FinalizeSettings
-from bycatch.stages.finalize.apcor import Corrections, corrections, published_only
+from bycatch.stages.finalize.apcor import Corrections, corrections, published_corrections
 from bycatch.stages.finalize.closure import Closure, closure
 from bycatch.stages.finalize.psf_total import PsfScale, psf_columns, psf_scale
 from bycatch.stages.finalize.totals import kron_columns
@@ -139,7 +139,7 @@ class FinalizeResult:
         audit = (self.audit.in_words(),) if self.audit and self.audit.is_off else ()
         return (*audit, *(self.closure.warnings() if self.closure else ()))
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         r = nearest_radius(self.radii_px)
         magnitudes = (f"mag_ab_{r}", f"mag_ab_err_{r}", f"maglim_{r}")
@@ -190,7 +190,7 @@ def run(
             meta.detector_px(scale_arcsec),
         )
     else:
-        apcor = published_only(radii_px, scale_arcsec, meta.filter)
+        apcor = published_corrections(radii_px, scale_arcsec, meta.filter)
     factors, errors = apcor.at(floats(phot, "x"), floats(phot, "y"))
     fractions = published_fractions * factors
     systematics = photcal.systematic_fraction(meta.filter, errors)

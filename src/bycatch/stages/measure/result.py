@@ -88,7 +88,7 @@ class MeasureResult:
             return "stars"
         return "PSF" if self.has_psf else "published curve"
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         rate = f"countrate_{nearest_radius(self.radii_px)}"
         names = ("id", "x", "y", rate, "sky_median", "fwhm", "p_star", "p_cr", "flags")
