@@ -40,8 +40,8 @@ HEAD = """# Products
 What a run writes: the columns of its tables, the flags, the images, and the records.
 
 **Where to start.** `_objects_clean` has one row per star or galaxy for all images. `_cat_clean` has
-the sources of one image without likely cosmic rays and noise. Read first `mag_ab_4` and
-`mag_ab_err_4` (in the objects `mag_{f}`), `p_star`, `flags`, and the grade of the image.
+the sources of one image without likely cosmic rays and noise. Begin with `mag_ab_4`
+and `mag_ab_err_4` (in the objects `mag_{f}`), `p_star`, `flags`, and the grade of the image.
 
 **Names.** `<root>` is the root name of an image, `<field>` its program and visit. `{r}` stands for
 an aperture radius in pixels: 2, 4, 6, 8 and 10 by default. `{f}` stands for a filter.

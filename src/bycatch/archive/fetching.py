@@ -241,13 +241,18 @@ class Fetching:
         )  # fmt: skip
         if n_bytes > free:
             logger.warning(
-                "%s MB may come, and %s MB are free in %s", in_mb(n_bytes), in_mb(free), self.data
+                "up to %s MB to fetch, but only %s MB are free in %s",
+                in_mb(n_bytes),
+                in_mb(free),
+                self.data,
             )
         if self.cloud and todo:
             try:
                 self._addresses = self.mast.bucket_addresses([file.product for file in todo])
             except Problem as problem:
-                logger.warning("the bucket's places can't be had (%s): from the archive", problem)
+                logger.warning(
+                    "the public bucket gives no addresses (%s): fetching from the archive", problem
+                )
 
     def _start(
         self, products: list[Product], results: queue.SimpleQueue[FetchedFile]

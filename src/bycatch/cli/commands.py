@@ -129,12 +129,14 @@ def report(
         ),
     ] = None,
     distance_modulus: Annotated[
-        float, typer.Option("--distance-modulus", help="Is added to its magnitudes.")
+        float, typer.Option("--distance-modulus", help="Added to the isochrone's magnitudes.")
     ] = 0.0,
     reddening: Annotated[
-        float, typer.Option("--reddening", help="E(B-V) of the SFD map in front of its stars, mag.")
+        float, typer.Option("--reddening", help="E(B-V) of its stars on the SFD scale, mag.")
     ] = 0.0,
-    vega: Annotated[bool, typer.Option("--vega", help="Its magnitudes are Vega's.")] = False,
+    vega: Annotated[
+        bool, typer.Option("--vega", help="Its magnitudes are in the Vega system.")
+    ] = False,
 ) -> None:
     """Write OUT/report.html from the products that are there."""
     from bycatch.report import filters_of_groups, read_isochrone, write_figures, write_report
@@ -199,13 +201,14 @@ def compare(
     second: Annotated[
         Path,
         typer.Argument(
-            parser=some_path, metavar="B", help="Another one of the same field, or OUT."
+            parser=some_path, metavar="B", help="Another catalog of the same field, or OUT."
         ),
     ],
     columns: Annotated[
-        str, typer.Option("--columns", help="Of A: right ascension, declination, magnitude.")
+        str,
+        typer.Option("--columns", help="Columns of A: right ascension, declination, magnitude."),
     ] = "",
-    columns_b: Annotated[str, typer.Option("--columns-b", help="The same of B.")] = "",
+    columns_b: Annotated[str, typer.Option("--columns-b", help="The same for B.")] = "",
     radius: Annotated[float, typer.Option("--radius", help="Largest separation, mas.")] = 150.0,
     output: Annotated[
         Path | None,

@@ -61,7 +61,7 @@ def fetch(
         str, typer.Option("--products", metavar="pipeline|hap", help="Which drizzled images.")
     ] = "pipeline",
     cloud: Annotated[
-        bool, typer.Option("--cloud", help="From the archive's public bucket, where they are.")
+        bool, typer.Option("--cloud", help="Fetch from the public bucket where possible.")
     ] = False,
     and_run: Annotated[
         Path | None,
@@ -69,7 +69,7 @@ def fetch(
             "--and-run",
             parser=some_path,
             metavar="OUT",
-            help="Work on each field as soon as it is there.",
+            help="Reduce each field as soon as it has arrived.",
         ),
     ] = None,
     discard: Annotated[

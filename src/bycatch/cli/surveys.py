@@ -37,12 +37,12 @@ def build(
     jobs: Workers = None,
     engine: Engine = None,
     scheduler: Scheduler = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Most rows of a partition.")] = 500_000,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Most rows in a partition.")] = 500_000,
     margin: Annotated[
-        float, typer.Option("--margin", help="Margin of a partition, arcsec, 20 at most.")
+        float, typer.Option("--margin", help="Margin around a partition, arcsec; at most 20.")
     ] = 5.0,
     only: Annotated[
-        bool, typer.Option("--only", help="Remove what is of other folders than these.")
+        bool, typer.Option("--only", help="Remove the objects of all other folders.")
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -75,7 +75,7 @@ def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT.")] = "",
     cone: Annotated[
         tuple[float, float, float] | None,
-        typer.Option("--cone", metavar="RA DEC RADIUS", help="Objects there: deg, deg, arcsec."),
+        typer.Option("--cone", metavar="RA DEC RADIUS", help="Objects within: deg, deg, arcsec."),
     ] = None,
     light_curve: Annotated[
         int | None,
@@ -83,9 +83,11 @@ def query(
     ] = None,
     match: Annotated[
         Path | None,
-        typer.Option("--match", parser=some_path, metavar="FILE", help="Objects near positions."),
+        typer.Option(
+            "--match", parser=some_path, metavar="FILE", help="Objects near listed positions."
+        ),
     ] = None,
-    radius: Annotated[float, typer.Option("--radius", help="Of --match, arcsec.")] = 0.5,
+    radius: Annotated[float, typer.Option("--radius", help="Radius of --match, arcsec.")] = 0.5,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -127,14 +129,14 @@ def publish(
         ),
     ] = None,
     name: Annotated[
-        str, typer.Option("--name", help="Of the target or field, in names of files.")
+        str, typer.Option("--name", help="Name of the target or field in file names.")
     ] = "",
     project: Annotated[
         str, typer.Option("--project", help="Identifier of the collection, for hlsp.")
     ] = "bycatch",
-    version: Annotated[str, typer.Option("--release", help="Of what is published.")] = "v1.0",
+    version: Annotated[str, typer.Option("--release", help="Version of the release.")] = "v1.0",
     everything: Annotated[
-        bool, typer.Option("--all", help="Objects of p_real below 0.5 and duplicates, too.")
+        bool, typer.Option("--all", help="Also objects with p_real below 0.5, and duplicates.")
     ] = False,
 ) -> None:  # fmt: skip
     """Write the tables for MAST, CDS or the Virtual Observatory."""
@@ -152,7 +154,7 @@ def view(
         Path, typer.Argument(parser=some_path, metavar="OUT", help="Output folder of a run.")
     ],
     group: Annotated[
-        str, typer.Argument(metavar="GROUP", help="Of images; the first by default.")
+        str, typer.Argument(metavar="GROUP", help="Name of a group; the first by default.")
     ] = "",
     samp: Annotated[
         bool,
