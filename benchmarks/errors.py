@@ -36,7 +36,7 @@ from bycatch.simulate import simulate_scene, write_visit
 from bycatch.simulate.files import Truth, read_truth
 from bycatch.simulate.scene import Scene, make_scene
 from bycatch.stages import crmask, detect, measure
-from bycatch.stages.finalize.apcor import published_only
+from bycatch.stages.finalize.apcor import published_corrections
 from bycatch.stages.measure import sky_noise
 from bycatch.stages.measure.photometry import aperture_sums
 
@@ -118,7 +118,7 @@ def pulls(image: DrcImage, truth: Truth, galaxies: Image, settings: MeasureSetti
         (int((np.abs(left) > FAR).any(axis=1).sum()), far),
         photcal.systematic_fraction(
             image.meta.filter,
-            published_only(radii, image.scale_arcsec, image.meta.filter).error,
+            published_corrections(radii, image.scale_arcsec, image.meta.filter).error,
         ),
     )
 

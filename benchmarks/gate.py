@@ -193,7 +193,7 @@ def _of_detection(image: Any, chosen: Any) -> list[Case]:
 
     from bycatch.kernels.labelling import segments_above
     from bycatch.kernels.moments import segment_properties
-    from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+    from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
     from bycatch.stages import detect
     from bycatch.testing import reference_detect as reference
 
@@ -201,7 +201,7 @@ def _of_detection(image: Any, chosen: Any) -> list[Case]:
     background, noise = detect.sky_maps(image, chosen)
     sci, valid = image.sci, image.valid
     residual = np.where(valid, sci - background, np.float32(0))
-    smooth = reference.smoothed(residual, valid, kernel)
+    smooth = reference.smooth_image(residual, valid, kernel)
     limits = (chosen.n_sigma, chosen.n_pixels)
     found = segments_above(sci, background, noise, valid, kernel, *limits)
     return [
@@ -212,14 +212,14 @@ def _of_detection(image: Any, chosen: Any) -> list[Case]:
         ),
         Case(
             "smoothing",
-            lambda: smoothed(residual, valid, kernel),
-            lambda: reference.smoothed(residual, valid, kernel),
+            lambda: smooth_image(residual, valid, kernel),
+            lambda: reference.smooth_image(residual, valid, kernel),
         ),
         Case(
             "smoothing and labels",
             lambda: segments_above(sci, background, noise, valid, kernel, *limits),
             lambda: reference.segments(
-                reference.smoothed(residual, valid, kernel), noise, valid, *limits
+                reference.smooth_image(residual, valid, kernel), noise, valid, *limits
             ),
         ),
         Case(
@@ -241,14 +241,14 @@ def _of_detection(image: Any, chosen: Any) -> list[Case]:
 def _of_deblending() -> list[Case]:
     from speed_deblend import SETTINGS, field, photutils_labels, segments
 
-    from bycatch.kernels.deblend import deblended
+    from bycatch.kernels.deblend import deblend
 
     smooth = field(500, 500)
     labels = segments(smooth, 2.0)
     return [
         Case(
             "deblending",
-            lambda: deblended(smooth, labels, int(labels.max()), *SETTINGS[0]),
+            lambda: deblend(smooth, labels, int(labels.max()), *SETTINGS[0]),
             lambda: photutils_labels(smooth, labels, SETTINGS[0]),
         )
     ]

@@ -12,6 +12,7 @@ detections to begin with.
     python benchmarks/psf.py speed                      # 1,000 to 50,000 stars
     python benchmarks/psf.py peer --seeds 1             # photutils in the same run
     python benchmarks/psf.py fits --seeds 1             # the fits alone, against photutils' alone
+    python benchmarks/psf.py clean                      # clean catalogs of visits against truth
 
 Seeds below 100 choose, those from 200 on are for the tables of docs/psf.md.
 """
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from astropy.table import QTable, Table
+from families import TRAINING, visit_folder
 from scipy.ndimage import (
     convolve1d,
     gaussian_filter,
@@ -40,6 +42,7 @@ from scipy.spatial import cKDTree
 
 import bycatch
 from bycatch import Settings, read_table
+from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import read_drc
 from bycatch.simulate.optics import SAMPLES_PER_PX, Optics, focal_plane, halo
 from bycatch.testing.scene import drc_hdus
@@ -55,6 +58,16 @@ MAGNITUDES = (18.5, 28.0)
 SLOPE = 0.25
 """Of the logarithm of the number of stars with magnitude."""
 DENSITIES = (10.0, 100.0, 500.0, 1500.0, 5000.0)
+VISITS = (
+    ("stars and tracks", 2),
+    ("stars and tracks", 101),
+    ("silicon", 2),
+    ("silicon", 101),
+    ("stack", 101),
+)
+"""Of `clean`: recipes of the training family, and seeds, of which those from 100 on confirm."""
+TRUE_MAG = 28.5
+"""A row is real if a source of at most this lies within its reach."""
 
 
 @dataclass(frozen=True)
@@ -383,7 +396,7 @@ def fits_of(seed: int, density: float) -> None:
 
     from bycatch.stages.psf import fit, noise
     from bycatch.stages.psf import run as run_psf
-    from bycatch.stages.psf.quality import judged
+    from bycatch.stages.psf.quality import judge
 
     with tempfile.TemporaryDirectory() as folder:
         field = make_field(Path(folder), seed, density, 600)
@@ -400,9 +413,9 @@ def fits_of(seed: int, density: float) -> None:
 
     def ours() -> Any:
         stars = fit.Stars.at(x, y, np.ones(len(x), bool), (x, y))
-        stars, lit = fit.fitted(pixels, model, stars, fit.EARLY_TRUST, 3, level)
-        stars, lit = fit.fitted(lit, model, stars, fit.LATE_TRUST, 8, level)
-        errors = judged(lit, model, stars, rho)
+        stars, lit = fit.fit_all(pixels, model, stars, fit.EARLY_TRUST, 3, level)
+        stars, lit = fit.fit_all(lit, model, stars, fit.LATE_TRUST, 8, level)
+        errors = judge(lit, model, stars, rho)
         return stars.x, stars.y, stars.flux, errors.flux_err
 
     data = np.asarray(pixels.data - pixels.background, float)
@@ -444,13 +457,83 @@ def fits_of(seed: int, density: float) -> None:
               f"scatter to 25 mag {100 * width(ratio):.2f} % of {bright.sum()}")  # fmt: skip
 
 
+@dataclass
+class CleanCounts:
+    """Rows of clean catalogs with and without what is asked of PSF fits, and real ones of both."""
+
+    n_before: int = 0
+    n_real_before: int = 0
+    n: int = 0
+    n_real: int = 0
+    n_real_lost: int = 0
+
+    def add(self, catalog: Table, clean: Table, truth: Table, reach_px: float) -> None:
+        """Add an image: a row is real if a true source of `TRUE_MAG` lies within its reach."""
+        flags = np.asarray(catalog["flags"])
+        radius = min(float(n[4:]) for n in catalog.colnames if n.startswith("snr_"))
+        least = Settings().finalize.clean_min_snr
+        is_faint = values(catalog, f"snr_{radius:g}") < least
+        is_full = flags & int(Flag.SATURATED) > 0
+        before = (flags & int(Flag.LIKELY_COSMIC_RAY) == 0) & (is_full | ~is_faint)
+        after = np.isin(np.asarray(catalog["id"]), np.asarray(clean["id"]))
+        bright = truth[np.asarray(truth["mag"]) < TRUE_MAG]
+        distance = cKDTree(np.column_stack([bright["x"], bright["y"]])).query(
+            np.column_stack([values(catalog, "x_center"), values(catalog, "y_center")])
+        )[0]
+        is_real = distance < reach_px
+        self.n_before += int(before.sum())
+        self.n_real_before += int((before & is_real).sum())
+        self.n += int(after.sum())
+        self.n_real += int((after & is_real).sum())
+        self.n_real_lost += int((before & is_real & ~after).sum())
+
+    def line(self, title: str) -> str:
+        """Return a row of the table in docs/psf.md."""
+        return (
+            f"| {title} | {self.n_before:,} | {100 * self.n_real_before / self.n_before:.0f} "
+            f"| {self.n:,} | {100 * self.n_real / self.n:.0f} "
+            f"| {self.n_real_lost} of {self.n_real_before:,} |"
+        )
+
+
+def clean(shared: Path | None) -> None:
+    """Print how many rows of clean catalogs are real, with and without what PSF fits say."""
+    print("| visit | rows, before | real, % | rows | real, % | real ones lost |")
+    with tempfile.TemporaryDirectory() as folder:
+        for k, (name, seed) in enumerate(VISITS):
+            visit = visit_folder(TRAINING, name, seed, Path(folder) / str(k))
+            counts = CleanCounts()
+            add_visit(counts, visit, Path(folder) / f"out{k}", 2.0)
+            print(counts.line(f"{name}, seed {seed}"), flush=True)
+        if shared:
+            counts = CleanCounts()
+            for name in ("sim_visit", "sim_visit_b"):
+                add_visit(counts, shared / name, Path(folder) / name, 3.0)
+            print(counts.line("sim_visit and sim_visit_b"))
+
+
+def add_visit(counts: CleanCounts, visit: Path, out: Path, reach_px: float) -> None:
+    """Run a visit with the preset crowded, and count the rows of its images."""
+    words = ["objects.enabled=false", "output.report=false"]
+    settings = Settings.load(preset="crowded", assignments=words)
+    inputs = bycatch.Inputs(gaia=visit / "gaia.ecsv")
+    if not bycatch.run([visit / "raw"], out, settings, inputs).all_done:
+        raise SystemExit(f"{visit}: not all images are done")
+    for path in sorted(out.glob("*/*/*_cat.ecsv")):
+        root = path.name.removesuffix("_cat.ecsv")
+        clean_rows = read_table(path.with_name(f"{root}_cat_clean.ecsv"))
+        truth = Table.read(visit / "truth" / f"{root}.ecsv")
+        counts.add(read_table(path), clean_rows, truth, reach_px)
+
+
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["table", "pairs", "speed", "peer", "fits"])
+    parser.add_argument("what", choices=["table", "pairs", "speed", "peer", "fits", "clean"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--densities", type=float, nargs="+", default=list(DENSITIES))
     parser.add_argument("--stars", type=int, nargs="+", default=[1000, 10_000, 50_000])
+    parser.add_argument("--shared", type=Path, help="folder of sim_visit and sim_visit_b")
     given: Any = parser.parse_args()
     if given.what == "pairs":
         pairs(given.seeds)
@@ -458,6 +541,8 @@ def main() -> int:
         speed(given.stars)
     elif given.what == "fits":
         fits(given.seeds, given.densities)
+    elif given.what == "clean":
+        clean(given.shared)
     else:
         table(given.seeds, given.densities, given.what == "peer")
     return 0

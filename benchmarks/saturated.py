@@ -162,7 +162,9 @@ def centres(seed: int) -> Floats:
             visit = simulate_scene(settings, scene_with(settings, mags, random))
         image = read_drc(write_visit(visit, Path(name)).images[0])
         sources = detect.run(image).sources
-        with mock.patch.object(detect.saturated, "centred", lambda _, table, __: table):
+        with mock.patch.object(
+            detect.saturated_stars, "centre_on_wings", lambda _, table, __: table
+        ):
             plain = detect.run(image).sources
     truth = visit.images[0].truth
     stars = truth[np.asarray(truth["star"]) & np.asarray(truth["saturated"])]

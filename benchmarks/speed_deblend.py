@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from photutils.segmentation import SegmentationImage, deblend_sources
 from scipy.ndimage import gaussian_filter, label
 
-from bycatch.kernels.deblend import deblended
+from bycatch.kernels.deblend import deblend
 
 Image = NDArray[np.float32]
 Labels = NDArray[np.int32]
@@ -57,7 +57,7 @@ def seconds_and_labels(
 ) -> tuple[float, Labels]:
     """Return the median time of several runs, after one that may compile, and the labels."""
     n_labels = int(labels.max())
-    return median_timed(lambda: deblended(smooth, labels, n_labels, *settings), repeats)
+    return median_timed(lambda: deblend(smooth, labels, n_labels, *settings), repeats)
 
 
 def photutils_labels(smooth: Image, labels: Labels, settings: tuple[int, int, float]) -> Labels:

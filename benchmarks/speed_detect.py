@@ -24,7 +24,7 @@ from scene import read_field
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.labelling import segments_above
 from bycatch.kernels.moments import segment_properties
-from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 from bycatch.settings import Settings
 from bycatch.stages import detect
 from bycatch.testing import reference_detect as reference
@@ -132,8 +132,8 @@ def compare_preset(image, preset, options):
     residual = np.where(valid, sci - background, np.float32(0))
     _, smooth = compare(
         "smoothing alone",
-        lambda: smoothed(residual, valid, kernel),
-        lambda: reference.smoothed(residual, valid, kernel),
+        lambda: smooth_image(residual, valid, kernel),
+        lambda: reference.smooth_image(residual, valid, kernel),
         lambda a, b: f"{np.count_nonzero(a != b)} pixels differ",
         options,
     )
@@ -142,7 +142,7 @@ def compare_preset(image, preset, options):
         "smoothing and labels",
         lambda: segments_above(sci, background, noise, valid, kernel, *limits),
         lambda: reference.segments(
-            reference.smoothed(residual, valid, kernel), noise, valid, *limits
+            reference.smooth_image(residual, valid, kernel), noise, valid, *limits
         ),
         labels_agree,
         options,

@@ -12,27 +12,10 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from bycatch.catalogs.columns import (
-    CAT,
-    COMPLETENESS,
-    CR_SHARE,
-    EXCLUDED,
-    FLUX_ERROR_PARTS,
-    INJECT,
-    MAG_ST,
-    MAG_VEGA,
-    PHOT,
-    PSF_FLUXES,
-    PSF_RATES,
-    PURITY,
-    RATE_ERROR_PARTS,
-    REFERENCE,
-    REMOVED,
-    SKY,
-    SOURCES,
-    Column,
-)
+from bycatch.catalogs.catalog_columns import CAT, FLUX_ERROR_PARTS, MAG_ST, MAG_VEGA, PSF_FLUXES
+from bycatch.catalogs.columns import Column
 from bycatch.catalogs.flags import FLAGS
+from bycatch.catalogs.injection_columns import COMPLETENESS, INJECT, PURITY
 from bycatch.catalogs.object_columns import (
     COLOUR,
     COLOUR_PAIR,
@@ -41,6 +24,9 @@ from bycatch.catalogs.object_columns import (
     IN_FILTER,
     OBJECTS,
 )
+from bycatch.catalogs.photometry_columns import PHOT, PSF_RATES, RATE_ERROR_PARTS, SKY
+from bycatch.catalogs.reference_columns import REFERENCE
+from bycatch.catalogs.source_columns import CR_SHARE, EXCLUDED, REMOVED, SOURCES
 from bycatch.cli.app import app
 from bycatch.display.glossary import glossary_page
 from bycatch.display.summary_values import summary_page
@@ -54,8 +40,8 @@ HEAD = """# Products
 What a run writes: the columns of its tables, the flags, the images, and the records.
 
 **Where to start.** `_objects_clean` has one row per star or galaxy for all images. `_cat_clean` has
-the sources of one image without likely cosmic rays and noise. Read first `mag_ab_4` and
-`mag_ab_err_4` (in the objects `mag_{f}`), `p_star`, `flags`, and the grade of the image.
+the sources of one image without likely cosmic rays and noise. Begin with `mag_ab_4`
+and `mag_ab_err_4` (in the objects `mag_{f}`), `p_star`, `flags`, and the grade of the image.
 
 **Names.** `<root>` is the root name of an image, `<field>` its program and visit. `{r}` stands for
 an aperture radius in pixels: 2, 4, 6, 8 and 10 by default. `{f}` stands for a filter.
@@ -67,7 +53,7 @@ an aperture radius in pixels: 2, 4, 6, 8 and 10 by default. `{f}` stands for a f
 they are too low: use `flux_kron`, or in the objects `mag_total_{f}`.
 
 The tables of columns and flags are generated from the program
-(`catalogs/columns.py`, `object_columns.py`, `flags.py`).
+(`catalogs/*_columns.py`, `flags.py`).
 """
 
 TABLES = (

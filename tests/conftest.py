@@ -299,7 +299,7 @@ def change_record_of_an_image():
 @pytest.fixture(scope="session")
 def catalogued() -> Callable[..., Any]:
     """Return a function that makes a trial's catalog of (x, y, AB magnitude, cr_flag)."""
-    from bycatch.catalogs.columns import CAT
+    from bycatch.catalogs.catalog_columns import CAT
     from bycatch.catalogs.tables import make_table
     from bycatch.simulate.trial import Trial
 

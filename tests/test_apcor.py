@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bycatch.stages.finalize import prior
-from bycatch.stages.finalize.apcor import Frame, corrections, published_only
+from bycatch.stages.finalize.apcor import Frame, corrections, published_corrections
 from bycatch.testing.growth import FRACTIONS, RADII
 from bycatch.testing.growth import star_photometry as stars
 
@@ -73,7 +73,7 @@ def test_errors_are_those_of_draws_from_the_prior():
     radius = np.array(RADII) * SCALE
     root = np.linalg.cholesky(prior.covariance("F606W", radius)[:4, :4])
     pulls = []
-    scatter = published_only(RADII, SCALE, "F606W").scatter
+    scatter = published_corrections(RADII, SCALE, "F606W").scatter
     for seed in range(100):
         losses = np.append(np.expm1(root @ rng.normal(size=4)), 0.0)
         phot = stars(n=int(rng.choice([2, 4, 10, 30])), lost=losses, seed=seed, noise=0.15)
@@ -145,7 +145,7 @@ def test_the_scatter_of_stars_is_found():
         assert found(phot).scatter[0] == pytest.approx(scatter, rel=0.25)
     # Of few stars it is near the usual one.
     few = found(stars(n=3, noise=0.02)).scatter[0]
-    assert 0.7 * published_only(RADII, SCALE, "F606W").scatter[0] < few < 0.016
+    assert 0.7 * published_corrections(RADII, SCALE, "F606W").scatter[0] < few < 0.016
 
 
 def test_larger_radii_than_the_reference_are_not_corrected():

@@ -1,6 +1,8 @@
 """What holds for the code as a whole: imports, printing, registries, portability."""
 
 import ast
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bycatch.catalogs import columns, object_columns, survey_columns
+from bycatch import catalogs
+from bycatch.catalogs.catalog_columns import CAT
 from bycatch.catalogs.columns import Column, expand
 from bycatch.catalogs.flags import FLAGS, Flag, decode
 from bycatch.products import STAGES
@@ -93,8 +96,9 @@ def test_flag_bits_are_written_in_the_registry_only(path):
 
 TABLES = {
     name: value
-    for registry in (columns, object_columns, survey_columns)
-    for name, value in vars(registry).items()
+    for module in pkgutil.iter_modules(catalogs.__path__)
+    if module.name.endswith("columns")
+    for name, value in vars(importlib.import_module(f"bycatch.catalogs.{module.name}")).items()
     if isinstance(value, tuple) and value and all(isinstance(c, Column) for c in value)
 }
 
@@ -129,7 +133,7 @@ def test_ucds_are_words_of_the_vocabulary_in_their_places():
 
 
 def test_radii_in_names_are_written_with_g():
-    names = [c.name for c in expand(columns.CAT, (2.0, 4.5, 10.0))]
+    names = [c.name for c in expand(CAT, (2.0, 4.5, 10.0))]
     assert {"flux_2_apcor", "flux_4.5_apcor", "flux_10_apcor"} <= set(names)
 
 

@@ -16,7 +16,10 @@ import pytest
 from astropy.io import fits
 
 from bycatch import Settings, read_table
-from bycatch.catalogs.columns import CAT, PHOT, SOURCES, expand
+from bycatch.catalogs.catalog_columns import CAT
+from bycatch.catalogs.columns import expand
+from bycatch.catalogs.photometry_columns import PHOT
+from bycatch.catalogs.source_columns import SOURCES
 
 COMMAND = [sys.executable, "-m", "bycatch"]
 

@@ -6,7 +6,7 @@ from astropy.table import Table
 
 from bycatch.compare import Catalog, compare, read_catalog, robust_width
 from bycatch.errors import SettingsError, UnreadableFile
-from bycatch.figures.pictures import comparison_figure
+from bycatch.figures.comparison import comparison_figure
 
 RED = "abc_01/F775W/jabc01010"
 DEC = -8.4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from bycatch.kernels import peaks, sharpness
+from bycatch.kernels import peak_widths, sharpness
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.stages.measure import cosmics
 from bycatch.stages.measure.remains import Remains
@@ -75,7 +75,7 @@ def joined(parts):
 def test_widths_are_those_of_the_cosmic_ray_stage():
     image = gaussian((41, 53), 20.3, 18.8, 2.3, 100.0)
     values = measured(image, [20.3], [18.8])
-    width, _ = peaks.minor_widths(
+    width, _ = peak_widths.minor_widths(
         image, np.ones_like(image), np.array([20]), np.array([19]), WINDOW, RING
     )
     assert values[0, sharpness.MINOR] == pytest.approx(width[0], rel=1e-12)

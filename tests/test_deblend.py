@@ -7,7 +7,7 @@ import pytest
 from photutils.segmentation import SegmentationImage, deblend_sources
 from scipy.ndimage import gaussian_filter, label
 
-from bycatch.kernels.deblend import deblended, thresholds
+from bycatch.kernels.deblend import deblend, thresholds
 
 EIGHT = np.ones((3, 3), dtype=int)
 
@@ -37,7 +37,7 @@ def assert_same(image, threshold, n_pixels=5, n_levels=32, contrast=0.005):
     labels, n_labels = segments_above(smooth, threshold)
     if n_labels == 0:
         return 0, 0
-    segments = deblended(smooth, labels, n_labels, n_pixels, n_levels, contrast)
+    segments = deblend(smooth, labels, n_labels, n_pixels, n_levels, contrast)
     np.testing.assert_array_equal(
         segments, by_photutils(smooth, labels, n_pixels, n_levels, contrast)
     )
@@ -155,7 +155,7 @@ def test_segments_are_partitioned_into_connected_sources(seed):
     rng = np.random.default_rng(seed)
     smooth = noisy(rng, blobs(rng, (60, 80), 40)).astype(np.float32)
     labels, n_labels = segments_above(smooth, 1.0)
-    segments = deblended(smooth, labels, n_labels, 5, 32, 0.001)
+    segments = deblend(smooth, labels, n_labels, 5, 32, 0.001)
     np.testing.assert_array_equal(segments > 0, labels > 0)
     assert set(np.unique(segments)) == set(range(segments.max() + 1))
     for source in range(1, segments.max() + 1):
@@ -175,7 +175,7 @@ def test_whole_segments_come_first_in_their_order():
     for number, left in ((3, 0), (1, 10), (2, 20)):
         labels[:, left : left + 9] = number
     smooth[1:4, 11:13] = smooth[1:4, 15:17] = 9  # the segment with label 1
-    segments = deblended(smooth, labels, 3, 3, 32, 0.001)
+    segments = deblend(smooth, labels, 3, 3, 32, 0.001)
     assert segments[0, 20] == 1
     assert segments[0, 0] == 2
     assert segments[2, 11] == 3
@@ -187,10 +187,10 @@ def test_the_inputs_are_left_alone_and_the_result_repeats():
     smooth = noisy(rng, blobs(rng, (50, 40), 20)).astype(np.float32)
     labels, n_labels = segments_above(smooth, 1.0)
     before = smooth.copy(), labels.copy()
-    first = deblended(smooth, labels, n_labels, 5, 32, 0.001)
+    first = deblend(smooth, labels, n_labels, 5, 32, 0.001)
     np.testing.assert_array_equal(smooth, before[0])
     np.testing.assert_array_equal(labels, before[1])
-    np.testing.assert_array_equal(first, deblended(smooth, labels, n_labels, 5, 32, 0.001))
+    np.testing.assert_array_equal(first, deblend(smooth, labels, n_labels, 5, 32, 0.001))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -198,8 +198,8 @@ def test_in_place_the_labels_become_the_result(seed):
     rng = np.random.default_rng(seed)
     smooth = noisy(rng, blobs(rng, (60, 50), 15)).astype(np.float32)
     labels, n_labels = segments_above(smooth, 1.0)
-    expected = deblended(smooth, labels, n_labels, 5, 32, 0.001)
-    segments = deblended(smooth, labels, n_labels, 5, 32, 0.001, in_place=True)
+    expected = deblend(smooth, labels, n_labels, 5, 32, 0.001)
+    segments = deblend(smooth, labels, n_labels, 5, 32, 0.001, in_place=True)
     assert segments is labels
     np.testing.assert_array_equal(segments, expected)
     assert expected.max() > n_labels
@@ -209,7 +209,7 @@ def test_contrast_1_splits_nothing_and_does_not_renumber():
     rng = np.random.default_rng(1)
     smooth = noisy(rng, blobs(rng, (50, 40), 20)).astype(np.float32)
     labels = segments_above(smooth, 1.0)[0] * 2
-    segments = deblended(smooth, labels, int(labels.max()), 5, 32, 1.0)
+    segments = deblend(smooth, labels, int(labels.max()), 5, 32, 1.0)
     np.testing.assert_array_equal(segments, labels)
     assert segments is not labels
 
@@ -220,9 +220,9 @@ def test_the_flux_of_a_dissolved_source_goes_to_its_neighbour():
     for column, peak in ((15, 100.0), (30, 20.0), (45, 80.0)):
         image += peak * np.exp(-0.5 * ((x - column) ** 2 + (y - 20) ** 2) / 3**2)
     labels = np.ones(image.shape, dtype=np.int32)
-    kept = deblended(image, labels, 1, 5, 32, 0.05)
+    kept = deblend(image, labels, 1, 5, 32, 0.05)
     assert len(np.unique(kept[20, [15, 30, 45]])) == 3
-    merged = deblended(image, labels, 1, 5, 32, 0.2)
+    merged = deblend(image, labels, 1, 5, 32, 0.2)
     assert merged.max() == 2
     assert merged[20, 15] != merged[20, 45]
 
@@ -232,7 +232,7 @@ def test_the_flux_of_a_dissolved_source_goes_to_its_neighbour():
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (1, 1), (1, 7), (6, 1), (4, 3)])
 def test_images_without_segments(shape):
-    labels = deblended(np.ones(shape), np.zeros(shape, dtype=np.int32), 0, 5, 32, 0.005)
+    labels = deblend(np.ones(shape), np.zeros(shape, dtype=np.int32), 0, 5, 32, 0.005)
     assert labels.shape == shape
     assert labels.dtype == np.int32
     assert not labels.any()
@@ -240,7 +240,7 @@ def test_images_without_segments(shape):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (4, 3)])
 def test_a_segment_that_fills_the_image(shape):
-    labels = deblended(np.ones(shape), np.ones(shape, dtype=np.int32), 1, 1, 32, 0.0)
+    labels = deblend(np.ones(shape), np.ones(shape, dtype=np.int32), 1, 1, 32, 0.0)
     np.testing.assert_array_equal(labels, np.ones(shape))
 
 
@@ -254,7 +254,7 @@ def test_sources_at_the_borders_do_not_meet_around_the_edge():
 
 def test_labels_without_pixels_are_closed_up():
     labels = np.array([[0, 5, 5], [0, 0, 0], [2, 0, 9]])
-    segments = deblended(np.ones((3, 3)), labels, 9, 1, 32, 0.0)
+    segments = deblend(np.ones((3, 3)), labels, 9, 1, 32, 0.0)
     np.testing.assert_array_equal(segments, [[0, 2, 2], [0, 0, 0], [1, 0, 3]])
 
 
@@ -262,9 +262,9 @@ def test_other_types_and_layouts():
     rng = np.random.default_rng(4)
     smooth = noisy(rng, blobs(rng, (50, 40), 20)).astype(np.float32)
     labels, n_labels = segments_above(smooth, 1.0)
-    expected = deblended(smooth, labels, n_labels, 5, 32, 0.001)
+    expected = deblend(smooth, labels, n_labels, 5, 32, 0.001)
     swapped = np.asfortranarray(smooth.astype(">f8")), np.asfortranarray(labels.astype("i8"))
-    np.testing.assert_array_equal(deblended(*swapped, n_labels, 5, 32, 0.001), expected)
+    np.testing.assert_array_equal(deblend(*swapped, n_labels, 5, 32, 0.001), expected)
 
 
 def test_a_segment_in_pieces_is_refused():
@@ -273,7 +273,7 @@ def test_a_segment_in_pieces_is_refused():
     labels = np.ones((5, 12), dtype=np.int32)
     labels[:, 6:8] = 0
     with pytest.raises(ValueError, match="segment 1 is in several pieces"):
-        deblended(smooth, labels, 1, 3, 32, 0.0)
+        deblend(smooth, labels, 1, 3, 32, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -300,4 +300,4 @@ def test_arguments_out_of_range(changed, message):
         "contrast": 0.005,
     }
     with pytest.raises(ValueError, match=message):
-        deblended(**(arguments | changed))
+        deblend(**(arguments | changed))

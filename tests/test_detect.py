@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 from photutils.segmentation import detect_sources
 
-from bycatch.catalogs.columns import REMOVED, SOURCES
+from bycatch.catalogs.source_columns import REMOVED, SOURCES
 from bycatch.errors import InconsistentImage
 from bycatch.kernels import background
-from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 from bycatch.settings import DetectSettings, Settings
 from bycatch.stages import detect
 
@@ -73,7 +73,7 @@ def test_segments_are_those_of_the_same_threshold_in_photutils(scene, as_image):
     image = as_image(scene[1])
     settings = DetectSettings(deblend=False)
     result = detect.run(image, settings)
-    smooth = smoothed(image.sci - result.background, image.valid, gaussian_kernel(2.5, 3))
+    smooth = smooth_image(image.sci - result.background, image.valid, gaussian_kernel(2.5, 3))
     theirs = detect_sources(smooth, 2.0 * result.noise, 75)
     np.testing.assert_array_equal(result.segmentation, theirs.data)
 
@@ -117,7 +117,7 @@ def test_the_threshold_follows_the_depth(as_image):
     assert len(shallow) == 0
     # which one noise for the whole image would have found
     level = np.full(shape, 2 * np.median(result.noise[:, :190]))
-    smooth = smoothed(image.sci, image.valid, gaussian_kernel(2.5, 3))
+    smooth = smooth_image(image.sci, image.valid, gaussian_kernel(2.5, 3))
     assert detect_sources(smooth, level, 75).data[100, 340] > 0
 
 

@@ -16,8 +16,8 @@ from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.labelling import segments_above
 from bycatch.kernels.moments import segment_properties
-from bycatch.kernels.smoothing import gaussian_kernel, smoothed
-from bycatch.kernels.surfaces import filled, median_filtered, surface_map, surface_through
+from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
+from bycatch.kernels.surfaces import fill_gaps, median_filter, surface_map, surface_through
 from bycatch.settings import DetectSettings
 from bycatch.stages import detect
 from bycatch.stages.detect import centres, hits
@@ -149,7 +149,7 @@ def test_maps_are_those_of_photutils(shape, box_px, filter_size):
         (boxes.mode, theirs.background, theirs.background_mesh),
         (boxes.std, theirs.background_rms, theirs.background_rms_mesh),
     ):
-        ours = median_filtered(filled(mesh), filter_size)
+        ours = median_filter(fill_gaps(mesh), filter_size)
         np.testing.assert_allclose(ours, low, rtol=0, atol=ROUNDING)
         full_map = surface_map(surface_through(ours, box), valid)
         assert full_map.dtype == np.float32
@@ -177,12 +177,12 @@ def test_boxes_without_value_are_filled_like_those_of_photutils(n_known):
     valid = np.repeat(np.repeat(is_finite, 4, 0), 4, 1)
     data = np.repeat(np.repeat(np.nan_to_num(mesh), 4, 0), 4, 1)
     theirs = Background2D(data, 4, coverage_mask=~valid, filter_size=1, exclude_percentile=50)
-    np.testing.assert_allclose(filled(mesh), theirs.background_mesh, rtol=1e-6)
+    np.testing.assert_allclose(fill_gaps(mesh), theirs.background_mesh, rtol=1e-6)
 
 
 def test_no_box_with_a_value_is_an_error():
     with pytest.raises(ValueError, match="no box has enough pixels"):
-        filled(np.full((2, 3), np.nan, np.float32))
+        fill_gaps(np.full((2, 3), np.nan, np.float32))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (64, 65)])
@@ -228,7 +228,7 @@ def test_smoothed_equals_scipy_to_the_last_bit(shape, size):
     valid = np.isfinite(image)
     kernel = gaussian_kernel(2.5, size)
     np.testing.assert_array_equal(
-        smoothed(image, valid, kernel), reference.smoothed(image, valid, kernel)
+        smooth_image(image, valid, kernel), reference.smooth_image(image, valid, kernel)
     )
 
 
@@ -240,7 +240,7 @@ def check_labels(image, valid, n_sigma, n_pixels, size=3, background=None, noise
     noise = np.full_like(image, NOISE) if noise is None else noise
     kernel = gaussian_kernel(2.5, size)
     labels = segments_above(image, background, noise, valid, kernel, n_sigma, n_pixels)
-    smooth = reference.smoothed(image - background, valid, kernel)
+    smooth = reference.smooth_image(image - background, valid, kernel)
     theirs = np.zeros(image.shape, np.int32)
     if valid.any():
         segments = reference.segments(smooth, noise, valid, n_sigma, n_pixels)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # workers import their functions
 
 import engine_tasks as tasks
 from bycatch.engines import LostTask, Processes, Serial, executor_of, processes, signals
-from bycatch.engines.base import NO_MEMORY, cores_per_task, lost_by
+from bycatch.engines.base import NO_MEMORY, cores_per_task, lost_task
 from bycatch.errors import BycatchError, SettingsError, UnreadableFile
 from bycatch.kernels import threads
 from bycatch.system import memory
@@ -252,7 +252,7 @@ def test_a_signal_waits_until_processes_have_begun():
     came = []
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
-        with signals.held_back():
+        with signals.hold_signals():
             # To this thread: one for the process may wait in another thread of the tests.
             signal.pthread_kill(threading.get_ident(), signal.SIGINT)
             assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -266,7 +266,7 @@ def test_a_signal_waits_until_processes_have_begun():
 def test_what_is_ignored_stays_so_while_processes_begin():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with signals.held_back():
+        with signals.hold_signals():
             os.kill(os.getpid(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
@@ -380,7 +380,7 @@ def test_a_process_that_dies_before_its_first_task_costs_none():
 )
 def test_how_a_process_died_is_reported_in_words(monkeypatch, status, before, now, words, may_be):
     monkeypatch.setattr(memory, "n_killed", lambda: now)
-    assert lost_by(status, before) == LostTask(f"its worker process {words}", may_be)
+    assert lost_task(status, before) == LostTask(f"its worker process {words}", may_be)
 
 
 def test_a_result_for_which_there_is_no_memory_loses_its_task(two):

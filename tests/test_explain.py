@@ -74,7 +74,7 @@ def test_a_star_that_was_too_small(done, tmp_path, bycatch):
     ("kind", "verdict"), [("removed", Verdict.REMOVED), ("excluded", Verdict.EXCLUDED)]
 )
 def test_what_was_left_out_has_its_reason(done, kind, verdict):
-    from bycatch.catalogs.columns import EXCLUDED, REMOVED
+    from bycatch.catalogs.source_columns import EXCLUDED, REMOVED
     from bycatch.catalogs.tables import empty_table, make_table
 
     place = {"id": [77], "x": [120.0], "y": [60.0], "reason": ["a good reason"]}

@@ -261,7 +261,7 @@ def test_a_field_that_another_process_has_is_waited_for_when_all_others_are_done
         assert not list(out.glob("abc_01/*/*"))
     _, err = run.communicate(timeout=60)
     assert run.returncode == 0
-    assert "abc_01: skipped for now: host " in err
+    assert "abc_01: skipped for now, in use by host " in err
     assert f"process {os.getpid()}, since" in err
     assert differences(serial, out) == []
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bycatch.figures import process as figure_process
-from bycatch.figures.pictures import FigureImage
+from bycatch.figures.alignment import FigureImage
 from bycatch.kernels import threads
 
 pytest.importorskip("matplotlib")

@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from bycatch.figures.pictures import COLOURS, MANY, FigureImage, alignment_figure
+from bycatch.figures.alignment import MANY, FigureImage, alignment_figure
+from bycatch.figures.style import COLOURS
 from bycatch.tangent import sky_of_tangent
 
 

@@ -9,8 +9,10 @@ from astropy.table import Table
 from scipy.special import gammainc, gammaincinv
 
 from bycatch import photcal
-from bycatch.catalogs.columns import CAT, PHOT, expand
+from bycatch.catalogs.catalog_columns import CAT
+from bycatch.catalogs.columns import expand
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.photometry_columns import PHOT
 from bycatch.catalogs.tables import empty_table, make_table
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta

@@ -6,8 +6,8 @@ from astropy.table import Table
 from numpy.testing import assert_allclose
 
 from bycatch import photcal
-from bycatch.catalogs import columns
-from bycatch.catalogs.columns import CAT
+from bycatch.catalogs.catalog_columns import CAT
+from bycatch.catalogs.injection_columns import INJECT
 from bycatch.catalogs.tables import make_table, read_table
 from bycatch.errors import SettingsError
 from bycatch.images.drc import read_drc
@@ -269,9 +269,11 @@ def test_the_expected_limit_is_where_enough_pixels_rise_above_the_threshold():
     profile[:] = np.exp(-0.5 * ((x - 20) ** 2 + (y - 20) ** 2) / 9.0)
     profile /= profile.sum()
     settings = DetectSettings(n_pixels=30, n_pixels_single=60, n_sigma=2.0)
-    from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+    from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 
-    light = smoothed(profile.astype(np.float32), np.ones((41, 41), bool), gaussian_kernel(2.5, 3))
+    light = smooth_image(
+        profile.astype(np.float32), np.ones((41, 41), bool), gaussian_kernel(2.5, 3)
+    )
     for single, needed in ((False, 30), (True, 60)):
         rate = injection.limiting_rate(profile, 0.01, settings, single=single)
         assert (light * rate * 1.0001 >= 0.02).sum() >= needed
@@ -364,14 +366,14 @@ def test_a_cosmic_ray_by_its_probability_counts_as_one(catalogued):
 
 def made_up(mag, found, kind="star", n_exp=1, size=0.0, kept=None):
     n = len(mag)
-    data = {c.name: np.zeros(n) for c in columns.INJECT}
+    data = {c.name: np.zeros(n) for c in INJECT}
     kept = found if kept is None else kept
     data |= {
         "id": np.arange(n) + 1, "kind": np.full(n, kind), "mag": mag, "found": found, "kept": kept,
         "called_cr": found & ~kept, "outcome": np.full(n, "kept"), "re_arcsec": np.full(n, size),
         "n_exp": np.broadcast_to(n_exp, n), "mag_expected": mag, "mag_measured": mag + 0.1,
     }  # fmt: skip
-    return make_table(columns.INJECT, data)
+    return make_table(INJECT, data)
 
 
 def test_completeness_counts_by_magnitude_and_depth():

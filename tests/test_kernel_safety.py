@@ -33,6 +33,7 @@ from bycatch.kernels import (
     background,
     blocks,
     bounds,
+    box_scatter,
     boxes,
     cells,
     columnruns,
@@ -44,12 +45,16 @@ from bycatch.kernels import (
     lacosmic,
     large_medians,
     lines,
+    mask_growth,
     matching,
     mixtures,
     moffat,
     moments,
     neighbourhood,
     noise_image,
+    offset_search,
+    peak_basins,
+    peak_widths,
     peaks,
     pieces,
     psf_fit,
@@ -217,13 +222,13 @@ def _write_noise(s: Scene) -> Any:
     return out
 
 
-def _filled(s: Scene) -> Any:
-    return surfaces.filled(np.resize(s.extra.astype(np.float32), (4, 5)))
+def _fill_gaps(s: Scene) -> Any:
+    return surfaces.fill_gaps(np.resize(s.extra.astype(np.float32), (4, 5)))
 
 
-def _median_filtered(s: Scene) -> Any:
+def _median_filter(s: Scene) -> Any:
     mesh = np.resize(s.extra.astype(np.float32), (4, 5))
-    return [surfaces.median_filtered(mesh, size) for size in (-3, 0, 1, 3, 9)]
+    return [surfaces.median_filter(mesh, size) for size in (-3, 0, 1, 3, 9)]
 
 
 def _kinds(s: Scene) -> Any:
@@ -252,20 +257,20 @@ def _counts(s: Scene) -> tuple[Any, ...]:
 
 def _take_sky_off(s: Scene) -> Any:
     counts = np.array(s.data, np.float32, order="K")
-    peaks.take_sky_off(counts, s.others[2], s.valid, float(s.extra[0]))
+    noise_image.take_sky_off(counts, s.others[2], s.valid, float(s.extra[0]))
     return counts
 
 
 def _narrow_basins(s: Scene) -> Any:
     x, y = s.pixels
-    return peaks.narrow_basins(s.data, s.valid, x, y, np.arange(len(x)) % 2 == 0)
+    return peak_basins.narrow_basins(s.data, s.valid, x, y, np.arange(len(x)) % 2 == 0)
 
 
-def _deblended(s: Scene) -> Any:
+def _deblend(s: Scene) -> Any:
     # A segment in pieces is refused; so each pixel that is marked is a segment, and one block more.
     whole = np.ones(s.data.shape, np.int32)
     return [
-        deblend.deblended(s.data, labels, s.n_labels, 1, 32, contrast, in_place)
+        deblend.deblend(s.data, labels, s.n_labels, 1, 32, contrast, in_place)
         for labels in (whole, whole * 4)
         for contrast in (0.0, 0.005)
         for in_place in (False, True)
@@ -312,8 +317,8 @@ def _find_offset(s: Scene) -> Any:
     limits = {"max_shift": 1.0, "tolerance": 0.2, "area": 100.0}
     near = [xy[np.abs(xy).max(axis=1) < 1e3] for xy in _lists(s)]
     return [
-        matching.find_offset(*near, max_roll_rad=1e-3, **limits),
-        matching.find_offset(*_lists(s), max_roll_rad=0.0, **limits),
+        offset_search.find_offset(*near, max_roll_rad=1e-3, **limits),
+        offset_search.find_offset(*_lists(s), max_roll_rad=0.0, **limits),
     ]
 
 
@@ -381,7 +386,7 @@ def _segment_boxes(s: Scene) -> Any:
 
 def _segments_above(s: Scene) -> Any:
     labels = labelling.segments_above(s.data, *s.others[:2], s.valid, KERNEL, 1.0, 3)
-    return labels, deblend.deblended(labels.smooth, labels.labels, labels.n_labels, 3, 32, 0.005)
+    return labels, deblend.deblend(labels.smooth, labels.labels, labels.n_labels, 3, 32, 0.005)
 
 
 def _grids(s: Scene) -> Any:
@@ -425,7 +430,7 @@ def _equations(s: Scene) -> Any:
     how_well = psf_fit.quality(
         _pixels(s), stamps_, weights, column, row, flux, flux, 1.5, np.ones((3, 3))
     )
-    solution = psf_solve.solved(blocks_, ties, first, first + 1, gradient, 1e-3)
+    solution = psf_solve.solve_stars(blocks_, ties, first, first + 1, gradient, 1e-3)
     variances = psf_solve.joint_variances(blocks_, ties, first, first + 1, flux > 0)
     return blocks_, gradient, weights, ties, how_well, solution, variances
 
@@ -442,8 +447,8 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     ),
     "association.pair_gain": lambda s: association.pair_gain(s.x, s.extra, s.y),
     "boxes.box_statistics": _box_statistics,
-    "surfaces.filled": _filled,
-    "surfaces.median_filtered": _median_filtered,
+    "surfaces.fill_gaps": _fill_gaps,
+    "surfaces.median_filter": _median_filter,
     "background.sky_maps": lambda s: background.sky_maps(
         s.data, s.valid, s.others[2], 16, 3, 3.0, 0.1
     ),
@@ -472,7 +477,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "psf_fit.quality": _equations,
     "psf_fit.tie_blocks": _equations,
     "psf_solve.joint_variances": _equations,
-    "psf_solve.solved": _equations,
+    "psf_solve.solve_stars": _equations,
     "psf_search.matched_filter": lambda s: psf_search.matched_filter(_pixels(s), np.ones((5, 5))),
     "stamps.ellipses_north_up": lambda s: stamps.ellipses_north_up(
         *np.resize(s.extra, (3, 20)), half=6
@@ -486,8 +491,8 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "structure.most_in_window": lambda s: structure.most_in_window(s.mask, 5),
     "noise_image.NoiseModel.typical_fixed": lambda s: _model(s).typical_fixed(*_counts(s)[1:]),
     "noise_image.electrons": lambda s: noise_image.electrons(*_counts(s), _model(s), 1e4),
-    "noise_image.level_and_scatter": lambda s: noise_image.level_and_scatter(s.data, s.valid),
-    "noise_image.residual_scatter": lambda s: noise_image.residual_scatter(*_counts(s), _model(s)),
+    "box_scatter.level_and_scatter": lambda s: box_scatter.level_and_scatter(s.data, s.valid),
+    "box_scatter.residual_scatter": lambda s: box_scatter.residual_scatter(*_counts(s), _model(s)),
     "noise_image.variance_plane": lambda s: noise_image.variance_plane(
         *_counts(s), _model(s), 1e30
     ),
@@ -496,7 +501,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "columnruns.column_runs": lambda s: columnruns.column_runs(
         s.data, 4, s.x, s.y, s.extra, [0.0, 0.1, -1e7], 3.0, 2, 9
     ),
-    "deblend.deblended": _deblended,
+    "deblend.deblend": _deblend,
     "deblend.thresholds": _thresholds,
     "exposures.box_fraction": lambda s: exposures.box_fraction(s.mask, s.x, s.y, 7),
     "exposures.exposure_counts": lambda s: exposures.exposure_counts(s.labels),
@@ -525,7 +530,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "text_rows.cells_of_rows": _cells_of_rows,
     "text_rows.rows_of_cells": _rows_of_cells,
     "matching.closest_first": _closest_first,
-    "matching.find_offset": _find_offset,
+    "offset_search.find_offset": _find_offset,
     "matching.match_one_to_one": lambda s: matching.match_one_to_one(*_lists(s), 1.0),
     "matching.pairs_within": lambda s: matching.pairs_within(*_lists(s), 1.0),
     "moffat.fit_moffat": _fit_moffat,
@@ -555,18 +560,18 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "neighbourhood.neighbourhood": lambda s: neighbourhood.neighbourhood(
         s.data.shape, s.x, s.y, 3.0
     ),
-    "peaks.blurred_above": lambda s: peaks.blurred_above(
+    "mask_growth.grow_by_blur": lambda s: mask_growth.grow_by_blur(
         s.mask, np.array([0.2, 0.5, 0.2]), 0.1, s.valid
     ),
-    "peaks.grown_by_one": lambda s: peaks.grown_by_one(s.mask, s.valid),
+    "mask_growth.grow_by_one": lambda s: mask_growth.grow_by_one(s.mask, s.valid),
     "peaks.is_cut_off": lambda s: peaks.is_cut_off(s.valid, *s.pixels, 4.0),
     "peaks.maxima": lambda s: peaks.maxima(s.data, s.mask),
-    "peaks.minor_widths": lambda s: peaks.minor_widths(
+    "peak_widths.minor_widths": lambda s: peak_widths.minor_widths(
         s.data, s.others[0], *s.pixels, 1.5, (3.5, 5.5)
     ),
-    "peaks.narrow_basins": _narrow_basins,
-    "peaks.take_sky_off": _take_sky_off,
-    "pieces.touching": lambda s: pieces.touching(s.data, s.labels, s.n_labels),
+    "peak_basins.narrow_basins": _narrow_basins,
+    "noise_image.take_sky_off": _take_sky_off,
+    "pieces.contacts": lambda s: pieces.contacts(s.data, s.labels, s.n_labels),
     "pieces.rename_labels": lambda s: pieces.rename_labels(
         np.array(s.labels, np.int32), np.arange(s.n_labels + 1)
     ),
@@ -586,7 +591,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
         for labels in (None, s.labels)
     ],
     "skystats.clipped_rows": lambda s: [skystats.clipped_rows(_rows(s), c) for c in (3.0, np.nan)],
-    "smoothing.smoothed": lambda s: smoothing.smoothed(s.data, s.valid, KERNEL),
+    "smoothing.smooth_image": lambda s: smoothing.smooth_image(s.data, s.valid, KERNEL),
 }
 """How each public kernel is called with a scene."""
 
@@ -594,10 +599,15 @@ HARMLESS = {
     "distortion": {"distortion"},
     "kron": {"ellipse_radius_px"},
     "noise_image": {"NoiseModel"},
-    "lacosmic": {"fill", "find", "renew", "within_rows"},  # the steps of `lacosmic`
-    "matching": {"expected_chance_peaks", "extent_of", "move"},
-    "neighbourhood": {"nearest_pixel", "pixels_at", "plane", "points", "positions"},
-    "peaks": {"ring_of", "with_rim"},
+    "deblend_pixels": {"with_depths"},
+    "lacosmic": {"find"},  # with the next two, the steps of `lacosmic`
+    "lacosmic_blocks": {"renew"},
+    "lacosmic_planes": {"fill", "within_rows"},
+    "matching": {"within_reach"},
+    "neighbourhood": {"bilinear", "nearest_pixel", "pixels_at", "plane", "points", "positions"},
+    "offset_search": {"expected_chance_peaks", "extent_of", "move"},
+    "peak_basins": {"with_rim"},
+    "peak_widths": {"ring_of"},
     "psf_fit": {"checked_pairs", "checked_pixels"},
     "psf_grid": {"checked_terms", "cubic_weights", "grid_side", "largest_radius_px", "nearest"},
     "rowmedians": {"n_blocks", "plane_shape"},
@@ -736,8 +746,8 @@ def test_what_is_not_finite_is_no_data_of_a_box(value):
     expected = boxes.box_statistics(data, ~places, (32, 32), 3.0, 0.1)
     np.testing.assert_array_equal(ours.mode, expected.mode)
     np.testing.assert_array_equal(ours.std, expected.std)
-    smooth = smoothing.smoothed(spoilt, yes, KERNEL)
-    np.testing.assert_array_equal(smooth, smoothing.smoothed(data, ~places, KERNEL))
+    smooth = smoothing.smooth_image(spoilt, yes, KERNEL)
+    np.testing.assert_array_equal(smooth, smoothing.smooth_image(data, ~places, KERNEL))
 
 
 @pytest.mark.parametrize(("pixel", "depth"), [(1e38, 600.0), (0.02, np.inf), (1e37, 1e6)])
@@ -849,9 +859,9 @@ def test_a_position_that_rounds_up_to_the_edge_is_on_the_image():
 @settings(max_examples=100, deadline=None)
 def test_two_percentiles_are_those_of_the_sorted_values(values):
     bins = np.empty(len(values), np.uint8)
-    ours = noise_image.two_percentiles(np.array(values), bins)
+    ours = box_scatter.two_percentiles(np.array(values), bins)
     with np.errstate(all="ignore"):
-        expected = np.percentile(values, [noise_image.LOW_PERCENT, noise_image.MIDDLE_PERCENT])
+        expected = np.percentile(values, [box_scatter.LOW_PERCENT, box_scatter.MIDDLE_PERCENT])
     for result, wanted in zip(ours, expected, strict=True):
         if np.isfinite(wanted):
             assert result == pytest.approx(wanted, rel=1e-9, abs=1e-9)
@@ -889,9 +899,9 @@ def test_a_star_at_the_end_of_the_world_does_not_ask_for_all_memory():
     b = a + np.array([0.7, -0.4])
     far = np.concatenate([a, [[1e12, 3.0]]])
     limits = {"max_shift": 1.5, "max_roll_rad": 1e-3, "tolerance": 0.5, "area": 1e4}
-    assert matching.find_offset(far, b, **limits) == matching.find_offset(a, b, **limits)
-    assert matching.find_offset(far, b, **limits).n_pairs == 40
-    assert len(matching._roll_grid(0.01, 1e15, 0.5, 1000)) == 999
+    assert offset_search.find_offset(far, b, **limits) == offset_search.find_offset(a, b, **limits)
+    assert offset_search.find_offset(far, b, **limits).n_pairs == 40
+    assert len(offset_search._roll_grid(0.01, 1e15, 0.5, 1000)) == 999
 
 
 # ---------------------------------------------------------------- arguments that make no sense
@@ -914,19 +924,19 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "an image of no size": lambda: background.sky_maps(
         IMAGE[:0], YES[:0], IMAGE[:0], 4, 3, 3.0, 0.1
     ),
-    "an even kernel": lambda: smoothing.smoothed(IMAGE, YES, np.ones((4, 4))),
-    "an oblong kernel": lambda: smoothing.smoothed(IMAGE, YES, np.ones((5, 3))),
+    "an even kernel": lambda: smoothing.smooth_image(IMAGE, YES, np.ones((4, 4))),
+    "an oblong kernel": lambda: smoothing.smooth_image(IMAGE, YES, np.ones((5, 3))),
     "no kernel": lambda: labelling.segments_above(
         IMAGE, IMAGE, IMAGE, YES, np.ones((0, 0)), 1.0, 3
     ),
     "an even PSF": lambda: lacosmic.lacosmic(IMAGE, IMAGE, psf=np.ones((4, 4), np.float32)),
     "iterations backwards": lambda: lacosmic.lacosmic(IMAGE, IMAGE, n_iterations=-1),
-    "an even convolution": lambda: peaks.blurred_above(YES, np.ones(4), 0.1, YES),
-    "a ring inside out": lambda: peaks.minor_widths(
+    "an even convolution": lambda: mask_growth.grow_by_blur(YES, np.ones(4), 0.1, YES),
+    "a ring inside out": lambda: peak_widths.minor_widths(
         IMAGE, IMAGE, np.array([1]), np.array([1]), 1.0, (5.0, 3.0)
     ),
     "a peak left of the image": lambda: peaks.is_cut_off(YES, np.array([-1]), np.array([2]), 2),
-    "a peak above the image": lambda: peaks.narrow_basins(
+    "a peak above the image": lambda: peak_basins.narrow_basins(
         IMAGE, YES, np.array([1]), np.array([9]), np.array([True])
     ),
     "a label too many": lambda: moments.segment_properties(
@@ -936,12 +946,12 @@ REFUSED: dict[str, Callable[[], Any]] = {
         IMAGE, IMAGE, YES, LABELS, np.array([1, 2]), np.array([1.0]), np.array([1.0]), 1.6
     ),
     "a label below 0": lambda: moments.segment_boxes(-LABELS, 3),
-    "a label of 64 bits": lambda: deblend.deblended(
+    "a label of 64 bits": lambda: deblend.deblend(
         IMAGE, LABELS.astype(np.int64) << 32, 1, 3, 32, 0.1
     ),
     "a label without memory": lambda: kron.kron_shapes(IMAGE, YES, 0, [1], [1], LABELS * 2**30),
     "labels without end": lambda: exposures.mask_shares(LABELS * 2**30, YES, [1]),
-    "segments without end": lambda: deblend.deblended(IMAGE, LABELS, 2**40, 3, 32, 0.1),
+    "segments without end": lambda: deblend.deblend(IMAGE, LABELS, 2**40, 3, 32, 0.1),
     "a cell before the text": lambda: text_rows.rows_of_cells(
         b"1", np.array([[-1]]), np.array([[1]])
     ),
@@ -958,10 +968,10 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a pair without a separation": lambda: matching.closest_first(
         *np.array([[0], [1]]), np.zeros(0)
     ),
-    "a search without steps": lambda: matching.find_offset(
+    "a search without steps": lambda: offset_search.find_offset(
         IMAGE[:, :2], IMAGE[:, :2], max_shift=3.0, max_roll_rad=0.0, tolerance=0.0, area=9.0
     ),
-    "a search without end": lambda: matching.find_offset(
+    "a search without end": lambda: offset_search.find_offset(
         IMAGE[:, :2], IMAGE[:, :2], max_shift=3.0, max_roll_rad=0.0, tolerance=1e-5, area=9.0
     ),
     "cells of no size": lambda: cells.clipped_means(IMAGE, YES, 0, 3.0, 0.5),
@@ -1031,7 +1041,7 @@ def test_coarse_pixels_have_a_sharpness():
 def test_labels_that_can_not_be_written_are_not_replaced():
     labels = np.ones((6, 6), np.int32)
     labels.flags.writeable = False
-    out = deblend.deblended(np.ones((6, 6)), labels, 1, 3, 32, 0.005, in_place=True)
+    out = deblend.deblend(np.ones((6, 6)), labels, 1, 3, 32, 0.005, in_place=True)
     assert out is not labels
     assert (out == 1).all()
 

@@ -12,9 +12,9 @@ from scipy.optimize import least_squares
 
 from bycatch.kernels.exposures import box_fraction, exposure_counts, mask_shares
 from bycatch.kernels.moffat import ALPHA, GAMMA_PX, fit_moffat
-from bycatch.kernels.neighbourhood import neighbourhood
+from bycatch.kernels.neighbourhood import bilinear, neighbourhood
 from bycatch.kernels.skystats import annulus_stats, clipped_rows
-from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -126,7 +126,7 @@ def test_smoothed_agrees_with_astropy(shape, size):
         data.astype(float), kernel, boundary="fill", fill_value=np.nan, nan_treatment="interpolate"
     )
     is_finite = np.isfinite(theirs)
-    ours = smoothed(data, valid, kernel)
+    ours = smooth_image(data, valid, kernel)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours[is_finite], theirs[is_finite], rtol=3e-6)
     assert not ours[~is_finite].any()
@@ -136,12 +136,12 @@ def test_smoothing_keeps_a_constant_up_to_the_borders_and_holes():
     valid = np.ones((9, 12), dtype=bool)
     valid[3:6, 4] = False
     data = np.where(valid, np.float32(7), np.float32(np.nan))
-    np.testing.assert_allclose(smoothed(data, valid, gaussian_kernel(2.5, 5)), 7, rtol=1e-6)
+    np.testing.assert_allclose(smooth_image(data, valid, gaussian_kernel(2.5, 5)), 7, rtol=1e-6)
 
 
 def test_smoothing_where_nothing_is_valid_gives_zero():
     data = np.full((5, 6), np.nan, dtype=np.float32)
-    assert not smoothed(data, np.zeros((5, 6), dtype=bool), gaussian_kernel(2.5, 3)).any()
+    assert not smooth_image(data, np.zeros((5, 6), dtype=bool), gaussian_kernel(2.5, 3)).any()
 
 
 # ---------------------------------------------------------------- neighbourhoods
@@ -171,6 +171,18 @@ def test_neighbourhood_of_no_position_is_off_the_image(bad):
     near = neighbourhood((5, 7), [bad, 2.0, bad], [2.0, bad, bad], 3.0)
     assert np.isinf(near.distance).all()
     assert near.take(np.ones((5, 7))).shape == near.distance.shape
+
+
+def test_values_between_pixels_are_scipys():
+    from scipy.ndimage import map_coordinates
+
+    rng = np.random.default_rng(5)
+    planes = rng.normal(size=(3, 6, 9))
+    x, y = rng.uniform(-2, 11, (2, 40, 5))
+    expected = [map_coordinates(plane, [y, x], order=1, mode="nearest") for plane in planes]
+    np.testing.assert_allclose(bilinear(planes, x, y), expected, atol=1e-12)
+    np.testing.assert_allclose(bilinear(planes[0], 8.0, 5.0), planes[0, 5, 8])
+    assert bilinear(planes[0], [np.nan], [np.nan]) == planes[0, 0, 0]
 
 
 def test_neighbourhood_of_no_positions():

@@ -6,9 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, label, maximum_filter, median_filter
 
-from bycatch.kernels import labelling, large_medians, peaks, rowmedians
+from bycatch.kernels import labelling, large_medians, rowmedians
 from bycatch.kernels import lacosmic as kernel
 from bycatch.kernels.lacosmic import lacosmic
+from bycatch.kernels.mask_growth import grow_by_blur, grow_by_one
+from bycatch.kernels.noise_image import take_sky_off
+from bycatch.kernels.peak_basins import narrow_basins
+from bycatch.kernels.peak_widths import minor_widths
+from bycatch.kernels.peaks import is_cut_off, maxima
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM, gaussian_kernel
 
 
@@ -290,8 +295,8 @@ def test_growing_maxima_and_groups_are_scipys(shape):
     rng = np.random.default_rng(8)
     signal, near, good = marked(shape, rng)
     mask = rng.random(shape) < 0.05
-    np.testing.assert_array_equal(peaks.grown_by_one(mask, good), maximum_filter(mask, 3) & good)
-    x, y = peaks.maxima(signal, near)
+    np.testing.assert_array_equal(grow_by_one(mask, good), maximum_filter(mask, 3) & good)
+    x, y = maxima(signal, near)
     expected = np.nonzero(near & (signal >= maximum_filter(signal, 3)))
     np.testing.assert_array_equal((y, x), expected)
     assert labelling.n_groups(mask) == label(mask, np.ones((3, 3)))[1]
@@ -303,7 +308,7 @@ def test_all_pixels_of_a_plateau_are_maxima(shape):
     rng = np.random.default_rng(14)
     for _ in range(20):
         signal, near = rng.integers(-1, 3, shape).astype(np.float32), rng.random(shape) < 0.6
-        x, y = peaks.maxima(signal, near)
+        x, y = maxima(signal, near)
         np.testing.assert_array_equal(
             (y, x), np.nonzero(near & (signal >= maximum_filter(signal, 3)))
         )
@@ -316,13 +321,13 @@ def test_narrow_basins_are_those_of_a_watershed(shape):
     rng = np.random.default_rng(9)
     for share in (0.02, 0.1, 0.4):
         signal, near, _ = marked(shape, rng, share)
-        x, y = peaks.maxima(signal, near)
+        x, y = maxima(signal, near)
         narrow = rng.random(len(x)) < 0.5
         markers = np.zeros(shape, np.int32)
         markers[y, x] = np.arange(1, len(x) + 1)
         basins = watershed(-signal, markers, mask=near, connectivity=2)
         expected = np.concatenate([[False], narrow])[basins]
-        np.testing.assert_array_equal(peaks.narrow_basins(signal, near, x, y, narrow), expected)
+        np.testing.assert_array_equal(narrow_basins(signal, near, x, y, narrow), expected)
 
 
 def test_pixels_between_equal_peaks_belong_to_one_of_them():
@@ -333,9 +338,9 @@ def test_pixels_between_equal_peaks_belong_to_one_of_them():
     for _ in range(10):
         signal = rng.integers(0, 4, shape).astype(np.float32)
         near = rng.random(shape) < 0.5
-        x, y = peaks.maxima(signal, near)
+        x, y = maxima(signal, near)
         narrow = rng.random(len(x)) < 0.5
-        mask = peaks.narrow_basins(signal, near, x, y, narrow)
+        mask = narrow_basins(signal, near, x, y, narrow)
         np.testing.assert_array_equal(mask[y, x], narrow)
         markers = np.zeros(shape, np.int32)
         markers[y, x] = np.where(narrow, 2, 1)
@@ -359,8 +364,8 @@ def test_cut_off_peaks_are_near_missing_pixels_or_the_edge(shape, radius_px):
     missing = (np.hypot(x[:, None] - columns, y[:, None] - rows) <= radius_px).any(axis=1)
     reach = int(radius_px)
     edge = (x < reach) | (y < reach) | (x >= nx - reach) | (y >= ny - reach)
-    np.testing.assert_array_equal(peaks.is_cut_off(good, x, y, radius_px), edge | missing)
-    assert peaks.is_cut_off(good, x[:0], y[:0], radius_px).shape == (0,)
+    np.testing.assert_array_equal(is_cut_off(good, x, y, radius_px), edge | missing)
+    assert is_cut_off(good, x[:0], y[:0], radius_px).shape == (0,)
 
 
 def slow_widths(signal, variance, x, y, window_px, ring_px):
@@ -413,9 +418,9 @@ def test_widths_are_those_of_stamps(native_px, shape, kind):
     signal, near, _ = marked(shape, rng, 0.5)
     signal = SIGNALS[kind](signal, rng).astype(np.float32)
     variance = rng.uniform(10, 20, shape).astype(np.float32)
-    x, y = peaks.maxima(signal, near | (signal == signal.max()))
+    x, y = maxima(signal, near | (signal == signal.max()))
     options = (1.2 * native_px, (3.5 * native_px, 5.5 * native_px))
-    fwhm_px, snr = peaks.minor_widths(signal, variance, x, y, *options)
+    fwhm_px, snr = minor_widths(signal, variance, x, y, *options)
     slow_fwhm_px, slow_snr = slow_widths(signal, variance, x, y, *options)
     np.testing.assert_allclose(snr, slow_snr, rtol=1e-6, atol=1e-6)
     # Near zero and near the window's own width the FWHM magnifies rounding.
@@ -426,8 +431,8 @@ def test_widths_are_those_of_stamps(native_px, shape, kind):
 def test_no_peaks_have_no_widths():
     none = np.zeros(0, np.int64)
     plane = np.ones((5, 5), np.float32)
-    assert [len(v) for v in peaks.minor_widths(plane, plane, none, none, 1.2, (3.5, 5.5))] == [0, 0]
-    assert not peaks.narrow_basins(plane, plane > 0, none, none, none > 0).any()
+    assert [len(v) for v in minor_widths(plane, plane, none, none, 1.2, (3.5, 5.5))] == [0, 0]
+    assert not narrow_basins(plane, plane > 0, none, none, none > 0).any()
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.5, 1.4, 3.0])
@@ -440,7 +445,7 @@ def test_blurred_mask_is_scipys(sigma, shape):
     weights /= weights.sum()
     blurred = gaussian_filter(mask.astype(float), sigma, mode="constant")
     for threshold in (0.0123, 0.05, 0.3):
-        rays = peaks.blurred_above(mask, weights, threshold, good)
+        rays = grow_by_blur(mask, weights, threshold, good)
         np.testing.assert_array_equal(rays, (mask | (blurred > threshold)) & good)
 
 
@@ -452,6 +457,6 @@ def test_the_sky_is_taken_off_where_good(shape):
     good[0, 0] = True
     expected = np.where(good, counts - 0.3 * seconds, 0)
     result = np.where(good, counts, np.nan).astype(np.float32)
-    peaks.take_sky_off(result, np.where(good, seconds, np.nan).astype(np.float32), good, 0.3)
+    take_sky_off(result, np.where(good, seconds, np.nan).astype(np.float32), good, 0.3)
     np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-5)
     assert not result[~good].any()

@@ -5,16 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from bycatch.kernels.matching import (
-    Brightness,
+from bycatch.kernels.matching import Brightness, closest_first, match_one_to_one, pairs_within
+from bycatch.kernels.offset_search import (
     _ballots,
-    closest_first,
     expected_chance_peaks,
     extent_of,
     find_offset,
-    match_one_to_one,
     move,
-    pairs_within,
 )
 
 MAX_ROLL = math.radians(0.3)

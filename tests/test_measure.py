@@ -5,8 +5,9 @@ import pytest
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bycatch.catalogs.columns import PHOT, expand
+from bycatch.catalogs.columns import expand
 from bycatch.catalogs.flags import Flag, decode
+from bycatch.catalogs.photometry_columns import PHOT
 from bycatch.kernels.skystats import SkyStats
 from bycatch.settings import MeasureSettings
 from bycatch.sky.gaia import from_table

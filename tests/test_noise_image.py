@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from bycatch.kernels import noise_image
+from bycatch.kernels import box_scatter, noise_image
 
 # ---------------------------------------------------------------- level and scatter
 
 
 def slow_level_and_scatter(values, good):
     boxes = []
-    for y in range(0, values.shape[0], noise_image.BOX_PX):
-        for x in range(0, values.shape[1], noise_image.BOX_PX):
-            part = np.s_[y : y + noise_image.BOX_PX, x : x + noise_image.BOX_PX]
+    for y in range(0, values.shape[0], box_scatter.BOX_PX):
+        for x in range(0, values.shape[1], box_scatter.BOX_PX):
+            part = np.s_[y : y + box_scatter.BOX_PX, x : x + box_scatter.BOX_PX]
             box = values[part][good[part]].astype(float)
-            if box.size >= min(noise_image.MIN_BOX_PX, values.size // 4) and box.size:
+            if box.size >= min(box_scatter.MIN_BOX_PX, values.size // 4) and box.size:
                 boxes.append(np.percentile(box, [15.87, 50]))
     low, middle = np.transpose(boxes)
     return np.median(middle), np.median(middle - low)
@@ -31,7 +31,7 @@ def test_level_and_scatter_are_those_of_percentiles(shape):
         good = rng.random(shape) < 0.8
         good[0, :2] = True
         values[~good] = np.nan
-        result = noise_image.level_and_scatter(values, good)
+        result = box_scatter.level_and_scatter(values, good)
         np.testing.assert_allclose(result, slow_level_and_scatter(values, good), rtol=1e-12)
 
 
@@ -41,15 +41,15 @@ def test_pixels_too_few_for_boxes_have_a_median_and_no_scatter(n_good):
     values, good = rng.normal(3, 1, (200, 200)).astype(np.float32), np.zeros((200, 200), bool)
     good.flat[rng.permutation(good.size)[:n_good]] = True
     values[~good] = np.nan
-    assert noise_image.level_and_scatter(values, good) == (np.median(values[good]), 0)
+    assert box_scatter.level_and_scatter(values, good) == (np.median(values[good]), 0)
 
 
 def test_level_of_one_pixel_is_its_value():
-    assert noise_image.level_and_scatter(np.full((1, 1), 2.5), np.ones((1, 1), bool)) == (2.5, 0)
+    assert box_scatter.level_and_scatter(np.full((1, 1), 2.5), np.ones((1, 1), bool)) == (2.5, 0)
 
 
 def test_level_without_pixels_is_zero():
-    assert noise_image.level_and_scatter(np.ones((4, 4)), np.zeros((4, 4), bool)) == (0.0, 0.0)
+    assert box_scatter.level_and_scatter(np.ones((4, 4)), np.zeros((4, 4), bool)) == (0.0, 0.0)
 
 
 # ---------------------------------------------------------------- electrons and their noise
@@ -102,7 +102,7 @@ def test_electrons_variance_and_residuals_follow_the_model(shape):
     result = noise_image.variance_plane(counts, seconds, n_exp, good, MODEL, 0.49)
     np.testing.assert_allclose(result, 0.49 * variance, rtol=1e-6, atol=1e-4)
     residual = (expected - sky) / np.sqrt(variance)
-    scatter = noise_image.residual_scatter(counts, seconds, n_exp, good, MODEL)
+    scatter = box_scatter.residual_scatter(counts, seconds, n_exp, good, MODEL)
     assert scatter == pytest.approx(slow_level_and_scatter(residual, good)[1], rel=1e-5)
 
 

@@ -156,7 +156,7 @@ def test_a_picture_shows_sources_dark_sky_light_and_nothing_white():
 @pytest.mark.parametrize("image", [np.full((5, 5), np.nan), np.zeros((0, 4)), np.zeros(3)])
 def test_where_nothing_can_be_shown_there_is_no_picture(image):
     class Thing:
-        @notebook.never_raising
+        @notebook.safe_repr
         def _repr_html_(self):
             return notebook.card("x", {}, picture=notebook.image_picture(image, "x"))
 
@@ -179,7 +179,7 @@ def test_a_mask_shows_every_pixel_that_is_set(shape):
 
 def test_what_goes_wrong_is_reported_and_not_raised():
     class Thing:
-        @notebook.never_raising
+        @notebook.safe_repr
         def _repr_html_(self):
             raise ValueError("<no>")
 

@@ -92,7 +92,9 @@ def test_what_is_written_is_read_back(written, kind, form):
             continue
         true = floats(table, name)
         if form == "ecsv":
-            np.testing.assert_array_equal(floats(again, name), ecsv.rounded(true, column.format))
+            np.testing.assert_array_equal(
+                floats(again, name), ecsv.round_to_format(true, column.format)
+            )
         elif form != "votable":  # its numbers are words, too
             np.testing.assert_array_equal(floats(again, name), true)
         digits, kind_of = int(column.format[1:-1]), column.format[-1]

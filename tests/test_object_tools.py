@@ -26,7 +26,7 @@ from bycatch.pipeline.status import group_statuses
 from bycatch.products import last_run
 from bycatch.products.group_state import read_groups
 from bycatch.report import group_page, page, read_isochrone, three_colours
-from bycatch.report.group import light_curves, moving, picture_grid
+from bycatch.report.group import light_curves, motions, picture_grid
 from bycatch.report.three_colours import PictureGrid
 from bycatch.user_files.regions import read_regions
 
@@ -160,7 +160,7 @@ def test_light_curves_are_those_of_the_most_variable():
 def test_motions_of_five_sigma_are_drawn():
     table = Table({"p_real": [1.0, 1.0, 0.1], "pmra": [5.0, 1.0, 50.0], "pmdec": [0.0, 1.0, 0.0]})
     table["pmra_err"] = table["pmdec_err"] = 0.9
-    assert moving(table) == {"row": [0], "pmra": [5.0], "pmdec": [0.0]}
+    assert motions(table) == {"row": [0], "pmra": [5.0], "pmdec": [0.0]}
 
 
 # ---------------------------------------------------------------- isochrones

@@ -8,7 +8,7 @@ import pytest
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bycatch.catalogs.columns import CAT
+from bycatch.catalogs.catalog_columns import CAT
 from bycatch.catalogs.object_columns import EPOCHS, OBJECTS
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import SettingsError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bycatch.catalogs.flags import Flag
-from bycatch.kernels.pieces import rename_labels, touching
+from bycatch.kernels.pieces import contacts, rename_labels
 from bycatch.settings import DetectSettings, Settings
 from bycatch.stages import detect, measure
 from bycatch.stages.detect import pieces
@@ -48,7 +48,7 @@ def test_sources_that_touch_have_a_pass_and_moments():
     smooth[2, 1:8] = [2, 5, 3, 1, 2, 4, 2]
     labels[2, 1:5], labels[2, 5:8] = 1, 2
     smooth[5, 8], labels[5, 8] = 7, 3  # touches none
-    borders = touching(smooth, labels, 3)
+    borders = contacts(smooth, labels, 3)
     assert list(zip(borders.first, borders.second, borders.saddle, strict=True)) == [(1, 2, 1.0)]
     assert borders.flux.tolist() == [0, 11, 8, 0]
     assert borders.peak.tolist() == [0, 5, 4, 0]
@@ -60,7 +60,7 @@ def test_sources_that_touch_have_a_pass_and_moments():
 def test_corners_touch_and_the_highest_pass_counts():
     smooth = np.array([[4, 1, 9], [1, 3, 1], [1, 1, 2]], np.float32)
     labels = np.array([[1, 0, 3], [0, 2, 0], [0, 0, 2]], np.int32)
-    borders = touching(smooth, labels, 3)
+    borders = contacts(smooth, labels, 3)
     pairs = zip(
         borders.first.tolist(), borders.second.tolist(), borders.saddle.tolist(), strict=True
     )

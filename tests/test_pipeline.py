@@ -12,7 +12,10 @@ from astropy.units import Unit
 from astropy.wcs import WCS
 
 from bycatch import Settings, read_table
-from bycatch.catalogs.columns import CAT, CR_SHARE, PHOT, REMOVED, SKY, SOURCES, expand
+from bycatch.catalogs.catalog_columns import CAT
+from bycatch.catalogs.columns import expand
+from bycatch.catalogs.photometry_columns import PHOT, SKY
+from bycatch.catalogs.source_columns import CR_SHARE, REMOVED, SOURCES
 from bycatch.products import STAGES, read_extension
 
 PRODUCTS = {

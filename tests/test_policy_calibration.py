@@ -280,7 +280,8 @@ def test_the_reference_is_the_largest_aperture_up_to_half_an_arcsec(scale, refer
 
 
 def test_kron_fluxes_are_calibrated_without_a_correction(new_drc):
-    from bycatch.catalogs.columns import PHOT, expand
+    from bycatch.catalogs.columns import expand
+    from bycatch.catalogs.photometry_columns import PHOT
     from bycatch.catalogs.tables import make_table
     from bycatch.stages import finalize
 
@@ -299,7 +300,8 @@ def test_kron_fluxes_are_calibrated_without_a_correction(new_drc):
 
 
 def test_the_summary_counts_stars_of_five_sigma(new_drc):
-    from bycatch.catalogs.columns import PHOT, expand
+    from bycatch.catalogs.columns import expand
+    from bycatch.catalogs.photometry_columns import PHOT
     from bycatch.catalogs.tables import make_table
     from bycatch.stages import finalize
 

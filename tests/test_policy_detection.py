@@ -155,7 +155,9 @@ def test_a_peak_within_2_3_pixels_of_missing_ones_is_not_judged(as_image, scale,
 def test_widths_are_measured_in_a_window_and_above_a_ring_of_the_detector(monkeypatch, native_px):
     """1.2 px, and 3.5 to 5.5 px."""
     arguments = []
-    monkeypatch.setattr(crmask.peaks, "minor_widths", lambda *values: arguments.extend(values[4:]))
+    monkeypatch.setattr(
+        crmask.peak_widths, "minor_widths", lambda *values: arguments.extend(values[4:])
+    )
     crmask.minor_widths(np.zeros((9, 9)), np.ones((9, 9)), [4], [4], native_px)
     assert arguments[0] == pytest.approx(1.2 * native_px)
     assert arguments[1] == pytest.approx((3.5 * native_px, 5.5 * native_px))

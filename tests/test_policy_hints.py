@@ -124,7 +124,7 @@ def named(folder, text):
 
 
 WRONG = [
-    (lambda _: Inputs(gaia="no.csv").checked(), "check the path"),
+    (lambda _: Inputs(gaia="no.csv").check(), "check the path"),
     (lambda t: run_stages(t, ["detect"]), "bycatch run"),
     (lambda t: status.status(t, Settings()), "bycatch run"),
     (lambda t: inject(t, Settings()), "bycatch run"),

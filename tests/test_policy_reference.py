@@ -10,8 +10,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from bycatch import photcal
-from bycatch.catalogs import columns
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.injection_columns import INJECT
 from bycatch.catalogs.tables import make_table, read_table
 from bycatch.kernels.blocks import covered_blocks
 from bycatch.pipeline import dry_run, explanation, export, injection, reference
@@ -293,10 +293,10 @@ def test_limits_are_those_of_50_and_90_percent():
     random = np.random.default_rng(3)
     result = random.uniform(size=300) < 1 / (1 + np.exp((mag - 25.0) / 0.5))
     n = len(mag)
-    data = {c.name: np.zeros(n) for c in columns.INJECT}
+    data = {c.name: np.zeros(n) for c in INJECT}
     data |= {"id": np.arange(n), "kind": np.full(n, "star"), "mag": mag, "found": result,
              "kept": result & (mag < 24.0), "outcome": np.full(n, "kept")}  # fmt: skip
-    (row,) = recovery.limits_of(make_table(columns.INJECT, data))
+    (row,) = recovery.limits_of(make_table(INJECT, data))
     for percent in (50, 90):
         expected = recovery.limit_and_error(mag, result, percent / 100)
         assert (row[f"mag_{percent}_found"], row[f"mag_{percent}_found_err"]) == expected
@@ -305,11 +305,11 @@ def test_limits_are_those_of_50_and_90_percent():
 
 def test_curves_of_the_figure_lie_in_the_middle_of_the_bins():
     mag = np.array([24.1, 24.2, 24.6, 24.7])
-    data = {c.name: np.zeros(4) for c in columns.INJECT}
+    data = {c.name: np.zeros(4) for c in INJECT}
     data |= {"id": np.arange(4), "kind": np.full(4, "star"), "mag": mag, "mag_expected": mag,
              "mag_measured": mag + 0.1, "found": np.ones(4, bool), "kept": np.ones(4, bool),
              "outcome": np.full(4, "kept")}  # fmt: skip
-    table = recovery.completeness_table(make_table(columns.INJECT, data), 0.5)
+    table = recovery.completeness_table(make_table(INJECT, data), 0.5)
     (curve,) = injection.figure_curves(table)
     assert (curve.label, curve.mag.tolist()) == ("stars", [24.25, 24.75])
     assert curve.found.tolist() == curve.kept.tolist() == curve.high.tolist() == [1.0, 1.0]

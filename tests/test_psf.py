@@ -25,7 +25,7 @@ from bycatch.simulate.trial import trial
 from bycatch.stages import psf, star_rows
 from bycatch.stages.finalize.psf_total import PsfScale
 from bycatch.stages.psf import choice, fit, noise
-from bycatch.stages.psf.model import published
+from bycatch.stages.psf.model import published_psf
 from bycatch.stages.star_rows import with_places
 from bycatch.testing.scene import drc_hdus, moffat
 
@@ -459,7 +459,7 @@ def test_equations_are_solved_as_dense_ones():
     for tie, i, j in zip(ties, first, second, strict=True):
         dense[4 * i : 4 * i + 4, 4 * j : 4 * j + 4] = tie
         dense[4 * j : 4 * j + 4, 4 * i : 4 * i + 4] = tie.T
-    result = psf_solve.solved(blocks, ties, first, second, gradient, 1e-9)
+    result = psf_solve.solve_stars(blocks, ties, first, second, gradient, 1e-9)
     np.testing.assert_allclose(result.ravel(), np.linalg.solve(dense, gradient.ravel()), rtol=1e-6)
     variances = psf_solve.joint_variances(blocks, ties, first, second, np.ones(n, bool))
     # Ties of the fluxes alone decide which neighbours count: all of them here.
@@ -483,7 +483,7 @@ def test_the_filter_is_a_fit_of_the_flux():
 
 
 def test_the_published_psf_has_the_published_light(found):
-    start = published(found[0])
+    start = published_psf(found[0])
     from bycatch import photcal
 
     curve = photcal.encircled_energy("WFC", "F775W")

@@ -16,12 +16,12 @@ from astropy.table import Table
 from bycatch.catalogs.tables import read_table
 from bycatch.errors import SettingsError
 from bycatch.pipeline.object_regions import object_regions
+from bycatch.pipeline.object_shapes import shapes_of
 from bycatch.survey import view
 from bycatch.survey.cds import bytes_of, data_lines, text_columns
 from bycatch.survey.digits import format_of
 from bycatch.survey.publish import publish_survey
 from bycatch.survey.release import Release
-from bycatch.survey.shapes import shapes_of
 from bycatch.system.disk import checksum
 
 pytest.importorskip("pyarrow")

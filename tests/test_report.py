@@ -21,7 +21,7 @@ from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import quoted_radius, read_table
 from bycatch.cli.steps import is_news
 from bycatch.cli.steps import write_page as write_at_the_end
-from bycatch.display.summary_values import summary_page, undocumented
+from bycatch.display.summary_values import summary_page, unknown_paths
 from bycatch.errors import SettingsError
 from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.products import find_records
@@ -293,7 +293,7 @@ def test_a_closure_without_stars_is_not_checked(done, change_record):
     assert (cell.text, cell.value, cell.level) == ("not checked", None, "")
     assert cell.why == "0 good stars: too few to tell"
     checked = sum(r.cells["closure"].value is not None for r in overview(read_folder(done)).images)
-    assert f"aperture corrections in {checked} of" in overview(read_folder(done)).checked
+    assert f"aperture corrections in {checked} of" in overview(read_folder(done)).checks
 
 
 @pytest.mark.parametrize(
@@ -535,8 +535,8 @@ def test_its_page_is_made_from_the_registry():
 
 def test_every_value_of_the_summary_is_documented(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    assert undocumented(summary) == set()
-    assert undocumented({"seconds": 1, "images": [{"root": "a", "odd": [{"b": 1}]}]}) == {
+    assert unknown_paths(summary) == set()
+    assert unknown_paths({"seconds": 1, "images": [{"root": "a", "odd": [{"b": 1}]}]}) == {
         "images[].odd[].b"
     }
 

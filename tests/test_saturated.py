@@ -9,7 +9,7 @@ from bycatch.kernels.exposures import mask_shares
 from bycatch.settings import AlignSettings, DetectSettings
 from bycatch.sky.gaia import from_table
 from bycatch.stages import align, detect, measure
-from bycatch.stages.detect import saturated
+from bycatch.stages.detect import saturated_stars
 from bycatch.testing.scene import star_table
 
 FULL_WELL_E, SECONDS = 77400.0, 500.0  # two exposures of so long
@@ -71,14 +71,14 @@ def test_each_saturated_star_is_one_source_at_its_place(image):
         assert measured[k]
         error = table["centre_err_px"][k]
         assert np.hypot(table["x"][k] - x, table["y"][k] - y) < max(3 * error, 0.12)
-        assert saturated.SCATTER_PX <= error < 0.2
-        assert 0 < table["centre_shared_err_px"][k] < 1.001 * saturated.OFFSET_PX
+        assert saturated_stars.SCATTER_PX <= error < 0.2
+        assert 0 < table["centre_shared_err_px"][k] < 1.001 * saturated_stars.OFFSET_PX
         assert table["peak"][k] > image.meta.saturation_rate
     assert (np.ma.getmaskarray(table["centre_shared_err_px"]) == ~measured).all()
 
 
 def test_the_plain_centroid_would_follow_the_column(image, monkeypatch):
-    monkeypatch.setattr(saturated, "centred", lambda _, table, __: table)
+    monkeypatch.setattr(saturated_stars, "centre_on_wings", lambda _, table, __: table)
     table = detect.run(image, SETTINGS).sources
     k = nearest(table, X[3], Y[3])
     assert abs(table["y"][k] - Y[3]) > 0.3
@@ -86,7 +86,7 @@ def test_the_plain_centroid_would_follow_the_column(image, monkeypatch):
 
 def test_other_sources_are_left_as_they_are(image, monkeypatch):
     table = detect.run(image, SETTINGS).sources
-    monkeypatch.setattr(saturated, "centred", lambda _, table, __: table)
+    monkeypatch.setattr(saturated_stars, "centre_on_wings", lambda _, table, __: table)
     plain = detect.run(image, SETTINGS).sources
     others = np.ma.getmaskarray(table["centre_err_px"])
     for name in set(table.colnames) - {"x", "y", "centre_err_px", "centre_shared_err_px"}:
@@ -120,13 +120,13 @@ def test_stars_show_by_how_much_wings_are_off_from_cores(psf, as_image):
         sci += 60.0 * psf(shape, x, y) + 40.0 * psf(shape, x + 0.2, y, fwhm_px=5.0)
     image = as_image(sci.astype(np.float32))
     table = detect.run(image, SETTINGS).sources
-    offset, error = saturated._offset(image, table, 100.0, 1.0)
+    offset, error = saturated_stars._offset(image, table, 100.0, 1.0)
     assert offset[0] > 5 * error
     assert abs(offset[1]) < 3 * error
     assert error < 0.03
-    nothing = saturated._offset(image, table[:0], 100.0, 1.0)
+    nothing = saturated_stars._offset(image, table[:0], 100.0, 1.0)
     assert nothing[0].tolist() == [0.0, 0.0]
-    assert nothing[1] == pytest.approx(saturated.OFFSET_PX)
+    assert nothing[1] == pytest.approx(saturated_stars.OFFSET_PX)
 
 
 def test_what_is_too_far_off_for_wings_does_not_count(psf, as_image):
@@ -134,10 +134,10 @@ def test_what_is_too_far_off_for_wings_does_not_count(psf, as_image):
     sci += 60.0 * psf(sci.shape, 60.0, 60.0) + 40.0 * psf(sci.shape, 61.0, 60.0, fwhm_px=5.0)
     image = as_image(sci.astype(np.float32))
     table = detect.run(image, SETTINGS).sources
-    offset, error = saturated._offset(image, table, 100.0, 1.0)
+    offset, error = saturated_stars._offset(image, table, 100.0, 1.0)
     assert len(table) == 1
     assert offset.tolist() == [0.0, 0.0]
-    assert error == pytest.approx(saturated.OFFSET_PX)
+    assert error == pytest.approx(saturated_stars.OFFSET_PX)
 
 
 def frame_of(image, sources):

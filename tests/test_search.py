@@ -272,13 +272,13 @@ def test_an_odd_name_is_placed_as_a_plain_one(image, tmp_path, folder, end):
 def test_long_names_leave_room_for_products(length, letter):
     n = (length - 13) // len(os.fsencode(letter))
     stem = f"jabc0101{letter * n}_drc"
-    short = sort.shortened(stem)
+    short = sort.shorten(stem)
     assert len(os.fsencode(short)) <= 160
     assert short.endswith("_drc")
     if len(os.fsencode(stem)) <= 160:
         assert short == stem
     else:
-        assert short != sort.shortened(stem.replace("0101", "0102"))
+        assert short != sort.shorten(stem.replace("0101", "0102"))
 
 
 def test_products_of_a_long_name_have_names_that_fit(image, tmp_path):
@@ -387,7 +387,7 @@ def test_no_cell_is_a_formula(text, cell):
 
 @pytest.mark.parametrize("form", ["ecsv", "fits", "csv", "votable", "parquet"])
 def test_words_of_others_survive_in_every_format(tmp_path, form):
-    from bycatch.catalogs.columns import EXCLUDED
+    from bycatch.catalogs.source_columns import EXCLUDED
 
     evil = "=cmd|' /C calc'!A0\n\udcff\x07</script>"
     meta = {"FILENAME": evil, "NOTES": [evil], "EXPTIME": -1.5}

@@ -11,7 +11,7 @@ from astropy.table import Table
 from bycatch.settings import SimulateSettings
 from bycatch.simulate import SimulatedGroup, read_truth, simulate_group, write_group
 from bycatch.simulate.geometry import plane_to_sky, sky_to_plane
-from bycatch.simulate.group import make_sky, seen_in, visits_of
+from bycatch.simulate.group import make_sky, scene_of_visit, visits_of
 from bycatch.simulate.visit import epoch_jyear
 from bycatch.sky.gaia import parallax_shift
 
@@ -97,7 +97,7 @@ def test_stars_are_where_the_truth_says(group: SimulatedGroup) -> None:
 def test_galaxies_turn_with_the_roll() -> None:
     sky = make_sky(SMALL)
     visits = visits_of(SMALL)
-    first, third = (seen_in(sky, visits, k) for k in (0, 2))
+    first, third = (scene_of_visit(sky, visits, k) for k in (0, 2))
     assert np.allclose(np.degrees(first.angle_rad - third.angle_rad), 80.0)
 
 

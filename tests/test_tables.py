@@ -11,16 +11,11 @@ from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, Table
 
 from bycatch.catalogs import ecsv, tables
-from bycatch.catalogs.columns import (
-    CAT,
-    EXCLUDED,
-    PHOT,
-    REMOVED,
-    SOURCES,
-    Column,
-    expand,
-)
+from bycatch.catalogs.catalog_columns import CAT
+from bycatch.catalogs.columns import Column, expand
 from bycatch.catalogs.flags import FLAGS, Flag, decode
+from bycatch.catalogs.photometry_columns import PHOT
+from bycatch.catalogs.source_columns import EXCLUDED, REMOVED, SOURCES
 from bycatch.catalogs.tables import SUFFIXES, empty_table, make_table, read_table, write_table
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.kernels.text_rows import cells_of_rows, rows_of_cells
@@ -309,13 +304,13 @@ def test_chosen_rows_are_those_of_the_whole(n):
     rng = np.random.default_rng(n)
     table = random_table(rng, n)
     rows = ecsv.rows(table)
-    lines = b"".join(rows.chosen()).splitlines(keepends=True)
+    lines = b"".join(rows.lines()).splitlines(keepends=True)
     assert len(lines) == n
     some = rng.random(n) < 0.4
     kept = [line for line, is_kept in zip(lines, some, strict=True) if is_kept]
-    assert b"".join(rows.chosen(some)) == b"".join(kept)
+    assert b"".join(rows.lines(some)) == b"".join(kept)
     # A table of those rows has the same lines: no cell depends on its neighbours.
-    assert b"".join(ecsv.rows(table[some]).chosen()) == b"".join(kept)
+    assert b"".join(ecsv.rows(table[some]).lines()) == b"".join(kept)
 
 
 def test_numbers_and_ids_keep_every_bit_in_ecsv(tmp_path):

@@ -32,7 +32,7 @@ def test_a_star_without_its_core_and_column_is_centred(psf):
     usable = around(30.3, 29.6, 3.0)
     usable[20:52, 29:32] = False  # it bleeds farther up than down
     result = fit(star(psf, 30.3, 29.6, seed=1), usable)
-    assert result.found.tolist() == [True]
+    assert result.has_centre.tolist() == [True]
     assert result.x[0] == pytest.approx(30.3, abs=0.04)
     assert result.y[0] == pytest.approx(29.6, abs=0.04)
     assert 0.0 < result.err_px[0] < 0.05
@@ -99,14 +99,14 @@ def test_a_hole_is_laid_about_the_centre_wherever_that_comes_to_be(psf):
 
 def test_without_evidence_there_is_no_centre(psf):
     data, nothing = star(psf, 30.0, 30.0), np.zeros(SHAPE, dtype=bool)
-    assert not fit(data, nothing).found[0]
+    assert not fit(data, nothing).has_centre[0]
     one_side = around(30.0, 30.0, 2.0) & (np.indices(SHAPE)[1] > 30)
-    assert not fit(data, one_side).found[0]
-    assert not fit(np.full(SHAPE, 3.0), ~nothing).found[0]
-    assert not fit(np.full(SHAPE, np.nan), ~nothing).found[0]
+    assert not fit(data, one_side).has_centre[0]
+    assert not fit(np.full(SHAPE, 3.0), ~nothing).has_centre[0]
+    assert not fit(np.full(SHAPE, np.nan), ~nothing).has_centre[0]
     odd = [np.nan, np.inf, -500.0, 1e7, 30.0]
     fits = fit_wings(data, around(30, 30, 2.0), odd, [30.0] * 5, [0.0] * 5, [9.0] * 5)
-    assert fits.found.tolist() == [False] * 4 + [True]
+    assert fits.has_centre.tolist() == [False] * 4 + [True]
     assert np.isnan(fits.err_px[:4]).all()
     assert fits.n_pixels[:4].tolist() == [0] * 4
 

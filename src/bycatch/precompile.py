@@ -78,8 +78,8 @@ def compile_all() -> None:
     from bycatch.images.meta import ImageMeta
     from bycatch.kernels.exposures import exposure_counts, mask_shares
     from bycatch.kernels.lines import lines_across
-    from bycatch.kernels.matching import find_offset
     from bycatch.kernels.mixtures import kinds
+    from bycatch.kernels.offset_search import find_offset
     from bycatch.kernels.pieces import rename_labels
     from bycatch.kernels.skylevel import labels_nearby
     from bycatch.kernels.surfaces import surface_map, surface_through

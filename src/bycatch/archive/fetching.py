@@ -71,7 +71,7 @@ class Fetching:
         cloud: bool = False,
         tally: Tally | None = None,
     ) -> None:
-        self.wanted, self.data = request.checked(), Path(data)
+        self.wanted, self.data = request.validate(), Path(data)
         self.settings, self.cloud = settings or FetchSettings(), cloud
         self.tally = tally or Tally()
         self.ledger = Ledger(self.data)
@@ -112,7 +112,7 @@ class Fetching:
         """Return the files of a field."""
         return [self.files[place] for place in self._places.get(name, ())]
 
-    def worked_on(self, fields: Iterable[str]) -> None:
+    def release(self, fields: Iterable[str]) -> None:
         """Take down that the images of fields are not waited for any more."""
         self.n_waiting_bytes -= sum(self._bytes_of(field) for field in fields)
 
@@ -241,13 +241,18 @@ class Fetching:
         )  # fmt: skip
         if n_bytes > free:
             logger.warning(
-                "%s MB may come, and %s MB are free in %s", in_mb(n_bytes), in_mb(free), self.data
+                "up to %s MB to fetch, but only %s MB are free in %s",
+                in_mb(n_bytes),
+                in_mb(free),
+                self.data,
             )
         if self.cloud and todo:
             try:
                 self._addresses = self.mast.bucket_addresses([file.product for file in todo])
             except Problem as problem:
-                logger.warning("the bucket's places can't be had (%s): from the archive", problem)
+                logger.warning(
+                    "the public bucket gives no addresses (%s): fetching from the archive", problem
+                )
 
     def _start(
         self, products: list[Product], results: queue.SimpleQueue[FetchedFile]

@@ -42,7 +42,7 @@ class FetchRequest:
     parallels: bool = False
     products: Literal["pipeline", "hap"] = "pipeline"
 
-    def checked(self) -> FetchRequest:
+    def validate(self) -> FetchRequest:
         """Return it in the archive's letters.
 
         Raises
@@ -227,7 +227,7 @@ class FetchReport:
             for file in self.files
         ]
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         facts: dict[str, Any] = {
             "asked for": self.wanted.words,

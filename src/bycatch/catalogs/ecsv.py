@@ -44,7 +44,7 @@ class Rows:
 
     parts: tuple[tuple[NDArray[np.uint8], NDArray[np.int64]], ...]
 
-    def chosen(self, rows: NDArray[np.bool_] | None = None) -> Iterator[bytes]:
+    def lines(self, rows: NDArray[np.bool_] | None = None) -> Iterator[bytes]:
         """Give the lines of some rows, (N,) bool, part by part; of all by default."""
         for k, (lines, end) in enumerate(self.parts):
             if rows is None:
@@ -71,7 +71,7 @@ def write(
         table.meta = dict(header)
         table.write(path, format="ascii.ecsv", overwrite=True)
         return
-    body = rows(table).chosen() if lines is None else lines
+    body = rows(table).lines() if lines is None else lines
     with path.open("wb") as stream:
         stream.write(("\n".join(_header(table, header)) + "\n").encode())
         stream.writelines(body)
@@ -79,7 +79,9 @@ def write(
 
 def rows(table: Table) -> Rows:
     """Return the rows of a table of plain columns, of which there is one at least."""
-    columns = [(rounded(np.asarray(c), c.format), np.ma.getmask(c)) for c in table.columns.values()]
+    columns = [
+        (round_to_format(np.asarray(c), c.format), np.ma.getmask(c)) for c in table.columns.values()
+    ]
     parts = []
     # The cells of all rows together would take several times the memory of the lines.
     for k in range(0, len(table), ROWS_AT_A_TIME):
@@ -98,7 +100,7 @@ def rows(table: Table) -> Rows:
     return Rows(tuple(parts))
 
 
-def rounded(values: NDArray[Any], digits: Any) -> NDArray[Any]:
+def round_to_format(values: NDArray[Any], digits: Any) -> NDArray[Any]:
     """Return floats rounded to a format: ``.4f``, 4 digits behind the point; ``.4g``, 4 that count.
 
     Whatever else the format is, the values are returned as they are.

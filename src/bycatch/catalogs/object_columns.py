@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from bycatch.catalogs.columns import CAT, FLAGS, FLAM, PSF_FLUXES, Column
+from bycatch.catalogs.catalog_columns import CAT, PSF_FLUXES
+from bycatch.catalogs.columns import FLAGS, FLAM, Column
 
 OBJECT_ID = Column(
     "object_id",

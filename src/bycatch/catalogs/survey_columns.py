@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from bycatch.catalogs.columns import COMPLETENESS, Column, expand
+from bycatch.catalogs.columns import Column, expand
+from bycatch.catalogs.injection_columns import COMPLETENESS
 from bycatch.catalogs.object_columns import (
     EPOCHS,
     GROUP_IMAGES,

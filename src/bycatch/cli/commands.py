@@ -11,7 +11,7 @@ import typer
 from bycatch.cli import printing
 from bycatch.cli.console import busy, put, say
 from bycatch.cli.options import Config, OutArgument, Preset, Quiet, Set, settings_of, some_path
-from bycatch.cli.session import looking
+from bycatch.cli.session import log_look
 from bycatch.cli.status import DONE, SOME_LOST
 from bycatch.errors import DETAILS, SettingsError, reason
 
@@ -55,7 +55,7 @@ def assess(
     """Compare the catalogs of a simulated visit with its truth."""
     from bycatch.pipeline.assessment import assess_visit
 
-    with looking(out):
+    with log_look(out):
         printing.print_assessment(assess_visit(out, truth), out)
 
 
@@ -91,7 +91,7 @@ def status(out: OutArgument) -> None:
     from bycatch.pipeline import saved_settings
     from bycatch.pipeline.status import status as status_of
 
-    with looking(out):
+    with log_look(out):
         state = status_of(out, saved_settings(out))
     printing.print_status(state)
     raise typer.Exit(DONE if state.is_done else SOME_LOST)
@@ -105,7 +105,7 @@ def summarize(out: OutArgument) -> None:
     from bycatch.cli.steps import write_page
     from bycatch.pipeline import saved_settings, summarize
 
-    with looking(out):
+    with log_look(out):
         path = summarize(out)
         write_page(out, saved_settings(out), changed=True)
     say(str(path))
@@ -129,19 +129,21 @@ def report(
         ),
     ] = None,
     distance_modulus: Annotated[
-        float, typer.Option("--distance-modulus", help="Is added to its magnitudes.")
+        float, typer.Option("--distance-modulus", help="Added to the isochrone's magnitudes.")
     ] = 0.0,
     reddening: Annotated[
-        float, typer.Option("--reddening", help="E(B-V) of the SFD map in front of its stars, mag.")
+        float, typer.Option("--reddening", help="E(B-V) of its stars on the SFD scale, mag.")
     ] = 0.0,
-    vega: Annotated[bool, typer.Option("--vega", help="Its magnitudes are Vega's.")] = False,
+    vega: Annotated[
+        bool, typer.Option("--vega", help="Its magnitudes are in the Vega system.")
+    ] = False,
 ) -> None:
     """Write OUT/report.html from the products that are there."""
     from bycatch.report import filters_of_groups, read_isochrone, write_figures, write_report
 
     if not isochrone and (distance_modulus or reddening or vega):
         raise typer.BadParameter("--distance-modulus, --reddening and --vega need an --isochrone")
-    with looking(out):
+    with log_look(out):
         filters, system = filters_of_groups(out) if isochrone else (), "vega" if vega else "ab"
         curves = [
             read_isochrone(path, filters, distance_modulus, reddening, system)
@@ -187,7 +189,7 @@ def export(
     from bycatch.pipeline.export import export as exported
 
     names = [name.strip() for name in formats.split(",") if name.strip()]
-    with looking(out):
+    with log_look(out):
         for path in exported(out, names, kind, folder, merged=merged):
             say(str(path))
 
@@ -199,13 +201,14 @@ def compare(
     second: Annotated[
         Path,
         typer.Argument(
-            parser=some_path, metavar="B", help="Another one of the same field, or OUT."
+            parser=some_path, metavar="B", help="Another catalog of the same field, or OUT."
         ),
     ],
     columns: Annotated[
-        str, typer.Option("--columns", help="Of A: right ascension, declination, magnitude.")
+        str,
+        typer.Option("--columns", help="Columns of A: right ascension, declination, magnitude."),
     ] = "",
-    columns_b: Annotated[str, typer.Option("--columns-b", help="The same of B.")] = "",
+    columns_b: Annotated[str, typer.Option("--columns-b", help="The same for B.")] = "",
     radius: Annotated[float, typer.Option("--radius", help="Largest separation, mas.")] = 150.0,
     output: Annotated[
         Path | None,
@@ -236,7 +239,7 @@ def _compare_folders(first: Path, second: Path, radius: float, output: Path | No
     """Compare the objects of two output folders."""
     from bycatch.pipeline.object_comparison import compare_objects, write_object_comparison
 
-    with looking(first):
+    with log_look(first):
         comparison = compare_objects(first, second, radius)
     printing.print_object_comparison(comparison)
     for path in write_object_comparison(comparison, output) if output is not None else ():
@@ -267,7 +270,7 @@ def explain(
 
     if number is not None and (xy or radec or image):
         raise typer.BadParameter("--object needs no position: leave out --xy, --radec and --image")
-    with looking(out):
+    with log_look(out):
         objects = []
         if number is not None:
             objects = explain_objects(out, object_id=number)

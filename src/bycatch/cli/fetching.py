@@ -23,7 +23,7 @@ from bycatch.cli.options import (
     shortcuts,
     some_path,
 )
-from bycatch.cli.session import bringing, working
+from bycatch.cli.session import log_fetch, log_run
 from bycatch.cli.status import DONE, SOME_LOST
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def fetch(
         str, typer.Option("--products", metavar="pipeline|hap", help="Which drizzled images.")
     ] = "pipeline",
     cloud: Annotated[
-        bool, typer.Option("--cloud", help="From the archive's public bucket, where they are.")
+        bool, typer.Option("--cloud", help="Fetch from the public bucket where possible.")
     ] = False,
     and_run: Annotated[
         Path | None,
@@ -69,7 +69,7 @@ def fetch(
             "--and-run",
             parser=some_path,
             metavar="OUT",
-            help="Work on each field as soon as it is there.",
+            help="Reduce each field as soon as it has arrived.",
         ),
     ] = None,
     discard: Annotated[
@@ -103,13 +103,13 @@ def fetch(
     tally = Tally()
     work = Fetching(request, data, settings.fetch, cloud=cloud, tally=tally)
     if dry_run:
-        with bringing(None, quiet=quiet, verbose=verbose):
+        with log_fetch(None, quiet=quiet, verbose=verbose):
             work.look()
         printing.print_fetch(work.report(is_plan=True))
         return
     if and_run is not None:
         _fetch_and_run(work, and_run, settings, inputs_of(gaia), jobs, discard, quiet, verbose)
-    with bringing(data, quiet=quiet, verbose=verbose), FetchProgress(tally, quiet=quiet):
+    with log_fetch(data, quiet=quiet, verbose=verbose), FetchProgress(tally, quiet=quiet):
         work.look()
         for _ in work.batches():
             pass
@@ -135,7 +135,7 @@ def _fetch_and_run(
     from bycatch.pipeline.arrivals import run_arrivals
 
     progress = FetchProgress(work.tally, quiet=quiet, plain=True)
-    with working(out, quiet=quiet, verbose=verbose, log_file=None), progress:
+    with log_run(out, quiet=quiet, verbose=verbose, log_file=None), progress:
         work.look()
         report = run_arrivals(work, out, settings, inputs, jobs, discard=discard)
         if report is not None:

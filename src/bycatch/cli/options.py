@@ -46,12 +46,12 @@ Workers = Annotated[
         min=1,
         max=MOST_JOBS,
         metavar="N",
-        help="Fields in parallel processes; one alone uses as many threads.",
+        help="Fields reduced in parallel; a single field uses N threads.",
     ),
 ]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", metavar="[serial|processes|dask]", help="How fields are spread."),
+    typer.Option("--engine", metavar="[serial|processes|dask]", help="How fields are distributed."),
 ]
 Scheduler = Annotated[
     str | None,
@@ -87,7 +87,7 @@ Sources = Annotated[
 ]
 SourcesImage = Annotated[
     str | None,
-    typer.Option("--sources-image", metavar="ROOT", help="The image whose pixels x, y are."),
+    typer.Option("--sources-image", metavar="ROOT", help="The image that x, y refer to."),
 ]
 Exclude = Annotated[
     Path | None,

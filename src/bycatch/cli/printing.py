@@ -81,7 +81,7 @@ def print_report(report: RunReport) -> None:
     if report.images:
         table.show()
     print_groups(report.groups)
-    losses = report.lost()
+    losses = report.losses()
     for name, outcome, reason in losses:
         say(f"{outcome}: {name}: {reason}", "red")
     images = [image for image in report.images if image.outcome == "done"]
@@ -170,7 +170,7 @@ def print_status(status: Status) -> None:
     if n_done < len(status.images):
         say(_what_next(status))
     elif any(group.state != "done" for group in status.groups):
-        say("'bycatch objects OUT' makes the objects that are stale or to do")
+        say("run 'bycatch objects OUT' to make missing or outdated objects")
 
 
 def _print_group_status(status: Status) -> None:
@@ -212,11 +212,11 @@ def print_limits(reports: list[Any]) -> None:
                     *(_limit(row, level) for level in (90, 50)),
                 )
     table.show()
-    say("AB magnitudes, total, of a fitted curve; cosmic rays by mistake count as lost")
+    say("total AB magnitudes from a fitted curve; sources taken for cosmic rays count as lost")
     if any(path.stem.endswith("_purity") for report in reports for path in report.files):
         from bycatch.simulate.recovery import NEGATIVE_IS_BLIND_TO
 
-        say(f"false shares (_purity) are of noise and cosmic rays; not of {NEGATIVE_IS_BLIND_TO}")
+        say(f"false shares (_purity) include noise and cosmic rays, but not {NEGATIVE_IS_BLIND_TO}")
     for report in reports:
         for path in report.files:
             say(f"  {path}")

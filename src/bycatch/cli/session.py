@@ -22,7 +22,7 @@ logger = logging.getLogger("bycatch")
 
 
 @contextmanager
-def working(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[None]:
+def log_run(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[None]:
     """Log a run: to the terminal (with a progress bar on a real one) and to a file."""
     from bycatch.cli.progress import ProgressHandler, RunProgress
     from bycatch.precompile import watch_first_compilation
@@ -53,7 +53,7 @@ def _remove_trace(new: list[Path], log: Path) -> None:
 
 
 @contextmanager
-def bringing(data: Path | None, *, quiet: bool, verbose: bool) -> Iterator[None]:
+def log_fetch(data: Path | None, *, quiet: bool, verbose: bool) -> Iterator[None]:
     """Log a fetch: to the terminal, and to ``fetch.log`` in the folder of the data, if given."""
     level = logging.ERROR if quiet else (logging.DEBUG if verbose else logging.INFO)
     handlers: list[logging.Handler] = [TerminalHandler(level)]
@@ -63,7 +63,7 @@ def bringing(data: Path | None, *, quiet: bool, verbose: bool) -> Iterator[None]
 
 
 @contextmanager
-def looking(out: Path | None = None, *, verbose: bool = False) -> Iterator[None]:
+def log_look(out: Path | None = None, *, verbose: bool = False) -> Iterator[None]:
     """Log a command that only looks: problems to the terminal, the unexpected to the log of OUT.
 
     What is lost with one image of several is logged as an error: then the status says so.

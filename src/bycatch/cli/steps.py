@@ -43,7 +43,7 @@ from bycatch.cli.options import (
     shard_of,
     shortcuts,
 )
-from bycatch.cli.session import folder, working
+from bycatch.cli.session import folder, log_run
 from bycatch.cli.status import DONE, SOME_LOST
 from bycatch.errors import log_traceback, reason
 
@@ -93,7 +93,7 @@ def run(
         printing.print_plan(*pipeline.dry_run(paths, out, settings, inputs))
         return
     log_file = log_file or (out / f"bycatch-{part[0]}-of-{part[1]}.log" if part else None)
-    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+    with log_run(out, quiet=quiet, verbose=verbose, log_file=log_file):
         workers = engine_of(engine, jobs, scheduler)
         report = pipeline.run(paths, out, settings, inputs, jobs, executor=workers, shard=part)
         if part is None:
@@ -128,7 +128,7 @@ def sort(
     if dry_run:
         printing.print_plan(*pipeline.dry_run(paths, out, settings, inputs))
         return
-    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+    with log_run(out, quiet=quiet, verbose=verbose, log_file=log_file):
         records, skipped = pipeline.sort_only(paths, out, settings, inputs)
     if not quiet:
         say(f"{len(records)} image(s) in {out}")
@@ -265,7 +265,7 @@ def objects(
     inputs = inputs_of(sources=sources, sources_image=sources_image)
     from bycatch.pipeline.objects import make_objects
 
-    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+    with log_run(out, quiet=quiet, verbose=verbose, log_file=log_file):
         workers = engine_of(engine, jobs, scheduler)
         reports = make_objects(out, settings, inputs, jobs, executor=workers)
         pipeline.summarize(out)
@@ -293,7 +293,7 @@ def inject(
     settings = settings_of(config, assign or (), preset, pipeline.saved_values(folder(out)))
     from bycatch.pipeline.injection import inject as inject_images
 
-    with working(out, quiet=quiet, verbose=verbose, log_file=log_file):
+    with log_run(out, quiet=quiet, verbose=verbose, log_file=log_file):
         workers = engine_of(engine, jobs, scheduler)
         reports = inject_images(out, settings, jobs, executor=workers)
         write_page(out, settings, changed=any(report.files for report in reports))
@@ -324,7 +324,7 @@ def _step(stage: str, work: Work, inputs: Inputs | None = None) -> None:
 
     base = pipeline.saved_values(folder(work.out))
     settings = settings_of(work.config, work.assign or (), work.preset, base)
-    with working(work.out, quiet=work.quiet, verbose=work.verbose, log_file=work.log_file):
+    with log_run(work.out, quiet=work.quiet, verbose=work.verbose, log_file=work.log_file):
         workers = engine_of(work.engine, work.jobs, work.scheduler)
         report = pipeline.run_stages(
             work.out, [stage], settings, inputs, work.jobs, executor=workers

@@ -9,7 +9,7 @@ import typer
 
 from bycatch.cli.console import put, say
 from bycatch.cli.options import Engine, Quiet, Scheduler, Verbose, Workers, engine_of, some_path
-from bycatch.cli.session import looking
+from bycatch.cli.session import log_look
 
 survey = typer.Typer(
     help="Make one catalog of the sky from output folders.",
@@ -37,12 +37,12 @@ def build(
     jobs: Workers = None,
     engine: Engine = None,
     scheduler: Scheduler = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Most rows of a partition.")] = 500_000,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Most rows in a partition.")] = 500_000,
     margin: Annotated[
-        float, typer.Option("--margin", help="Margin of a partition, arcsec, 20 at most.")
+        float, typer.Option("--margin", help="Margin around a partition, arcsec; at most 20.")
     ] = 5.0,
     only: Annotated[
-        bool, typer.Option("--only", help="Remove what is of other folders than these.")
+        bool, typer.Option("--only", help="Remove the objects of all other folders.")
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -50,7 +50,7 @@ def build(
     """Make a survey of the objects of output folders, or bring one up to date."""
     from bycatch.survey.build import build_survey
 
-    with looking(verbose=verbose and not quiet):
+    with log_look(verbose=verbose and not quiet):
         result = build_survey(
             outs, folder, most_rows=rows, margin_arcsec=margin, only=only, workers=jobs,
             executor=engine_of(engine, jobs, scheduler),
@@ -75,7 +75,7 @@ def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT.")] = "",
     cone: Annotated[
         tuple[float, float, float] | None,
-        typer.Option("--cone", metavar="RA DEC RADIUS", help="Objects there: deg, deg, arcsec."),
+        typer.Option("--cone", metavar="RA DEC RADIUS", help="Objects within: deg, deg, arcsec."),
     ] = None,
     light_curve: Annotated[
         int | None,
@@ -83,9 +83,11 @@ def query(
     ] = None,
     match: Annotated[
         Path | None,
-        typer.Option("--match", parser=some_path, metavar="FILE", help="Objects near positions."),
+        typer.Option(
+            "--match", parser=some_path, metavar="FILE", help="Objects near listed positions."
+        ),
     ] = None,
-    radius: Annotated[float, typer.Option("--radius", help="Of --match, arcsec.")] = 0.5,
+    radius: Annotated[float, typer.Option("--radius", help="Radius of --match, arcsec.")] = 0.5,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -97,26 +99,16 @@ def query(
     """Ask a survey by SQL, position or list of positions."""
     if sum(value is not None for value in (sql or None, cone, light_curve, match)) != 1:
         raise typer.BadParameter("give one of SQL, --cone, --light-curve, --match")
-    from bycatch.survey.query import open_survey
+    from bycatch.survey.ask import ask
 
-    with looking(), open_survey(path) as survey:
-        if cone is not None:
-            table = survey.cone(*cone)
-        elif light_curve is not None:
-            table = survey.light_curve(light_curve)
-        elif match is not None:
-            from bycatch.pipeline.lists import read_positions
-            from bycatch.survey.places import sky_table
-
-            table = survey.crossmatch(sky_table(read_positions(match)), radius)
-        else:
-            table = survey.sql(sql)
-        if output is not None:
-            from bycatch.catalogs.tables import write_by_suffix
-
-            write_by_suffix(table, output)
-            say(f"{len(table)} row(s) in {output}")
-            return
+    with log_look():
+        table = ask(
+            path, sql=sql, cone=cone, light_curve=light_curve, match=match, radius_arcsec=radius,
+            output=output,
+        )  # fmt: skip
+    if output is not None:
+        say(f"{len(table)} row(s) in {output}")
+        return
     lines = table.pformat(max_lines=MOST_SHOWN, max_width=-1, show_unit=True)
     put("\n".join(lines) + "\n")
 
@@ -137,21 +129,21 @@ def publish(
         ),
     ] = None,
     name: Annotated[
-        str, typer.Option("--name", help="Of the target or field, in names of files.")
+        str, typer.Option("--name", help="Name of the target or field in file names.")
     ] = "",
     project: Annotated[
         str, typer.Option("--project", help="Identifier of the collection, for hlsp.")
     ] = "bycatch",
-    version: Annotated[str, typer.Option("--release", help="Of what is published.")] = "v1.0",
+    version: Annotated[str, typer.Option("--release", help="Version of the release.")] = "v1.0",
     everything: Annotated[
-        bool, typer.Option("--all", help="Objects of p_real below 0.5 and duplicates, too.")
+        bool, typer.Option("--all", help="Also objects with p_real below 0.5, and duplicates.")
     ] = False,
 ) -> None:  # fmt: skip
     """Write the tables for MAST, CDS or the Virtual Observatory."""
     from bycatch.survey.publish import publish_survey
     from bycatch.survey.release import Release
 
-    with looking():
+    with log_look():
         release = Release(name=name, project=project, version=version, everything=everything)
         for file in publish_survey(path, kind, folder, release):
             say(str(file))
@@ -162,7 +154,7 @@ def view(
         Path, typer.Argument(parser=some_path, metavar="OUT", help="Output folder of a run.")
     ],
     group: Annotated[
-        str, typer.Argument(metavar="GROUP", help="Of images; the first by default.")
+        str, typer.Argument(metavar="GROUP", help="Name of a group; the first by default.")
     ] = "",
     samp: Annotated[
         bool,
@@ -176,7 +168,7 @@ def view(
     """Show the objects over their image, or send them by SAMP."""
     from bycatch.survey.view import send_group, view_group, write_regions
 
-    with looking(out):
+    with log_look(out):
         if samp:
             for line in send_group(out, group):
                 say(line)

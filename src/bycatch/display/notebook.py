@@ -1,7 +1,7 @@
 """How results show themselves in a notebook: pure functions from facts to HTML.
 
 A card holds a title, facts, and where it helps the first rows of a table and a
-small picture.  Cards are safe to make (`never_raising`), quick also for full
+small picture.  Cards are safe to make (`safe_repr`), quick also for full
 frames, and plain: no script, no style sheet, colours of the notebook's theme.
 """
 
@@ -49,7 +49,7 @@ NOTE = 'style="margin:0.2em 0"'
 UNIT = 'style="text-align:left;font-weight:normal;opacity:0.75"'
 
 
-def never_raising(show: Callable[[T], str]) -> Callable[[T], str]:
+def safe_repr(show: Callable[[T], str]) -> Callable[[T], str]:
     """Return a ``_repr_html_`` that says what went wrong instead of raising it."""
 
     @functools.wraps(show)

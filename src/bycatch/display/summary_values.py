@@ -305,7 +305,7 @@ All images of an output folder in numbers, and what became of each in the last r
 it. The file is put together from the states of the fields (`<field>/field.json`) and of the groups
 (`objects/<group>/group.json`) at the end of each run and step, and by `bycatch summarize OUT`.
 Paths below join names by dots; `[]` stands for each entry of a list, `*` for any name. What is not
-known is null; what a step that was not done would say is left out. The page `report.html` (`bycatch
+known is null; the values of steps that were not done are left out. The page `report.html` (`bycatch
 report OUT`) shows the same.
 
 ```python
@@ -329,7 +329,7 @@ def summary_page() -> str:
     return "\n".join(parts)
 
 
-def undocumented(summary: dict[str, Any]) -> set[str]:
+def unknown_paths(summary: dict[str, Any]) -> set[str]:
     """Return the paths of a summary that the registry does not know."""
     return {
         ".".join(path)

@@ -53,7 +53,7 @@ class LostTask:
     may_be_memory: bool
 
 
-def lost_by(exit_status: int | None, n_killed_before: int | None) -> LostTask:
+def lost_task(exit_status: int | None, n_killed_before: int | None) -> LostTask:
     """Return what is known of a process of this machine that died.
 
     Parameters

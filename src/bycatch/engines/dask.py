@@ -100,7 +100,7 @@ class Dask:
         if not items:
             return
         # Half a cluster could not be closed; waiting for a far scheduler may be interrupted.
-        with signals.held_back() if self.cluster is None else nullcontext():
+        with signals.hold_signals() if self.cluster is None else nullcontext():
             self._link = link = self._link or _connect(self.cluster, self.n_workers)
         tasks = _Tasks(link, function, self.prepare, items)
         try:

@@ -13,7 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from bycatch.engines import records, signals
-from bycatch.engines.base import LostTask, cores_per_task, lost_by, with_origin
+from bycatch.engines.base import LostTask, cores_per_task, lost_task, with_origin
 from bycatch.engines.worker import Failure, Message, Task, serve
 from bycatch.errors import BycatchError
 from bycatch.system import memory
@@ -130,7 +130,7 @@ class Processes:
             len(self._workers) < min(self.n_workers, n_tasks)
             and len(self._failed_starts) < MOST_FAILED_STARTS
         ):
-            with signals.held_back():
+            with signals.hold_signals():
                 self._workers.append(_Worker(self.prepare))
         if n_tasks and not self._workers:
             raise BycatchError(f"no process can start: {self._failed_starts[-1]}", hint=START_HINT)
@@ -161,7 +161,7 @@ class Processes:
     def _loss(self, worker: _Worker) -> list[tuple[int, LostTask]]:
         """Count a worker that died out, and return the task that it was at, if any."""
         self._workers.remove(worker)
-        loss = lost_by(worker.end(), worker.n_killed_before)
+        loss = lost_task(worker.end(), worker.n_killed_before)
         if not worker.is_ready:
             self._failed_starts.append(loss.reason)
         if not worker.is_busy:

@@ -15,7 +15,7 @@ TERMINAL = (signal.SIGINT, *HANGUP)
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def hold_signals() -> Iterator[None]:
     """Hold signals back, here and in processes that begin meanwhile.
 
     A half-started process would complain, and a young one that a Ctrl-C reaches

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
-from bycatch.figures.pictures import FAST_PNG, FigureImage, alignment_figure
+from bycatch.figures.alignment import FigureImage, alignment_figure
+from bycatch.figures.style import FAST_PNG
 from bycatch.kernels.threads import n_threads
 from bycatch.system.subprocesses import process_of
 

@@ -141,7 +141,7 @@ class DrcImage:
             "depth": f"about {depth:.1f} AB mag (point source, 5 sigma)" if depth else None,
         }
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         look = notebook.image_picture(self.sci, f"{self.meta.root}, {self.meta.filter}")
         return notebook.card(self.meta.root, self.facts(), picture=look, notes=self.meta.notes)
@@ -240,7 +240,7 @@ def read_drc(
         plane.flags.writeable = False
     return DrcImage(
         path=path,
-        meta=meta.noting(*pixel_notes, *time_notes, *ctx_notes, *wht_notes, *sky.remarks),
+        meta=meta.with_notes(*pixel_notes, *time_notes, *ctx_notes, *wht_notes, *sky.remarks),
         wht_path=wht_path,
         sci=sci,
         n_exp=n_exp,

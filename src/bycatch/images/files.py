@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from astropy.io import fits
 
 from bycatch.errors import UnreadableFile
-from bycatch.images.integrity import GZIP_MAGIC, refuse_if_altered, refuse_if_cut, unpacked
+from bycatch.images.integrity import GZIP_MAGIC, refuse_if_altered, refuse_if_cut, unpack
 from bycatch.system import memory
 
 FITS_SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
@@ -108,7 +108,7 @@ class open_fits:  # noqa: N801 - reads like the built-in open
     def _hdus(self, file: BinaryIO) -> fits.HDUList:
         is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
-        content = unpacked(self.path, file) if is_packed else file
+        content = unpack(self.path, file) if is_packed else file
         if self.verify:
             refuse_if_altered(self.path, content, refuse_if_cut(self.path, content))
             content.seek(0)

@@ -193,7 +193,7 @@ def _zeros_in_table(file: BinaryIO, unit: Unit) -> str:
     return "" if last.strip(b"\0") else "damaged: its HDRTAB ends in zeros"
 
 
-def unpacked(path: Path, file: BinaryIO) -> BytesIO:
+def unpack(path: Path, file: BinaryIO) -> BytesIO:
     """Return the content of a gzip file, which may have several members and zeros after the last.
 
     Raises

@@ -74,7 +74,7 @@ class ImageMeta:
         ratio = self.native_scale_arcsec / scale_arcsec
         return 1.0 if abs(ratio - 1.0) < SAME_SCALE else ratio
 
-    def noting(self, *notes: str) -> ImageMeta:
+    def with_notes(self, *notes: str) -> ImageMeta:
         """Return a copy with more notes."""
         return replace(self, notes=(*self.notes, *notes))
 

@@ -36,8 +36,8 @@ class Missing:
         """
         if self.is_no_image:
             return MissingKeyword(
-                f"{self.path}: no image of ACS: neither instrument, filter, exposure time nor WCS "
-                "in its header",
+                f"{self.path}: no image of ACS: its header has neither instrument, filter, "
+                "exposure time nor WCS",
                 hint="leave it out; 'bycatch inspect FILE' shows what it holds",
                 missing=list(self.statements),
             )

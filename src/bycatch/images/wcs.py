@@ -176,8 +176,8 @@ def _tangent_icrs(
                 fit.pixel_shape = (nx, ny)
                 return fit, _changes(wcs, cards, misfit)
     raise UnsupportedImage(
-        f"{path}: CTYPE1 = {cards['CTYPE1']}, CRPIX1 = {cards['CRPIX1']:g}: no tangent plane has "
-        f"this sky (off by {least:.3g} mas at the least)",
+        f"{path}: CTYPE1 = {cards['CTYPE1']}, CRPIX1 = {cards['CRPIX1']:g}: no tangent plane "
+        f"fits it (off by {least:.3g} mas at least)",
         hint="drizzle the image onto a tangent plane (RA---TAN, DEC--TAN)",
     )
 

@@ -104,7 +104,7 @@ def settle(
     drop_px = meta.pixfrac * meta.native_scale_arcsec / pixel_scale_arcsec(wcs)
     with np.errstate(all="ignore"):  # pixels and weights may be anything yet
         image = Witnesses(meta, headers, settings, sample_of(*planes, drop_px), wcs)
-        best, claims = image.judged()
+        best, claims = image.judge()
     notes = image.unit_notes(best.unit)
     if len(claims) > 1:
         notes.append(_disagreement(claims, best))
@@ -115,7 +115,7 @@ def settle(
         )
         new_meta = _without_sky(new_meta)
     if best.is_refuted:
-        new_meta, kind, note = image.estimated(best, new_meta)
+        new_meta, kind, note = image.estimate(best, new_meta)
         notes.append(note)
     elif kind == "relative" and not settings.wht_type:
         notes.append("WHT holds no seconds: taken for a share of the full depth")
@@ -123,7 +123,7 @@ def settle(
     facts = settings.model_copy(update={"bunit": best.unit, "wht_type": wht_type})
     notes += span_note(headers, new_meta.exptime_s)
     n_exposures, count_notes = image.exposures(best, new_meta)
-    return replace(new_meta, n_exposures=n_exposures).noting(*notes, *count_notes), facts
+    return replace(new_meta, n_exposures=n_exposures).with_notes(*notes, *count_notes), facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ class Witnesses:
     sample: Sample
     wcs: WCS
 
-    def judged(self) -> tuple[Verdict, list[TimeClaim]]:
+    def judge(self) -> tuple[Verdict, list[TimeClaim]]:
         """Return the exposure time and unit to believe, and what is claimed of the time."""
         unit = unit_of(self.headers, self.given)[0]
         if self.given.exptime_s:
@@ -289,7 +289,7 @@ class Witnesses:
         bunit = self.headers.get("BUNIT", "missing")
         return [f"BUNIT is '{bunit}', but the pixels have the noise of {unit}: {action}"]
 
-    def estimated(self, best: Verdict, meta: ImageMeta) -> tuple[ImageMeta, str, str]:
+    def estimate(self, best: Verdict, meta: ImageMeta) -> tuple[ImageMeta, str, str]:
         """Return exposure time and type of the weight for the noise that there is, and a note."""
         claim_words = best.claim.in_words()
         scatter = (

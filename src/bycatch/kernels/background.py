@@ -18,8 +18,8 @@ from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.surfaces import (
     NO_BOX,
     Surface,
-    filled,
-    median_filtered,
+    fill_gaps,
+    median_filter,
     surface_through,
     write_noise,
     write_scaled,
@@ -123,7 +123,7 @@ def sky_surfaces(
             mode[row] = box_statistics(data, valid, box, clip_sigma, min_share).mode[0]
 
     in_portions(level, n_rows, -(-ROWS_WORTH_A_THREAD // box[0]))
-    surface = surface_through(median_filtered(filled(mode), size), box)
+    surface = surface_through(median_filter(fill_gaps(mode), size), box)
 
     def scatter(first: int, last: int) -> None:
         at_common_depth, unused = (np.empty((box[0], nx), np.float32) for _ in range(2))
@@ -136,4 +136,4 @@ def sky_surfaces(
             std[row] = box_statistics(*part, box, clip_sigma, min_share).std[0]
 
     in_portions(scatter, n_rows, -(-ROWS_WORTH_A_THREAD // box[0]))
-    return surface, surface_through(median_filtered(filled(std), size), box)
+    return surface, surface_through(median_filter(fill_gaps(std), size), box)

@@ -227,8 +227,8 @@ def _clipped_statistics(
         mean, std = total / n, _std(total, squares, n)
         median = _median(by_bin, starts, first, last)
         low, high = median - clip_sigma * std, median + clip_sigma * std
-        not_below = _first_not_below(by_bin, starts, start, scale, low)
-        above = _first_above(by_bin, starts, start, scale, high)
+        not_below = _end_of_low(by_bin, starts, start, scale, low, False)
+        above = _end_of_low(by_bin, starts, start, scale, high, True)
         cut_first, cut_last = max(first, not_below), min(last, above)
         if cut_first == first and cut_last == last:
             break
@@ -365,28 +365,19 @@ def _value_of_rank(
 
 
 @compiled
-def _first_not_below(
-    by_bin: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
+def _end_of_low(
+    by_bin: Image,
+    starts: NDArray[np.uint32],
+    start: np.float32,
+    scale: np.float32,
+    limit: float,
+    with_limit: bool,
 ) -> int:
-    """Move the values below a limit to the start of the limit's bin; return where they end."""
+    """Move what is below a limit, or at it, to the start of the limit's bin; return its end."""
     b = _bin(np.float32(limit), start, scale, np.float32(starts.size - 2))
     k = int(starts[b])
     for i in range(k, int(starts[b + 1])):
-        if by_bin[i] < limit:
-            by_bin[i], by_bin[k] = by_bin[k], by_bin[i]
-            k += 1
-    return k
-
-
-@compiled
-def _first_above(
-    by_bin: Image, starts: NDArray[np.uint32], start: np.float32, scale: np.float32, limit: float
-) -> int:
-    """Move the values above a limit to the end of the limit's bin; return where they start."""
-    b = _bin(np.float32(limit), start, scale, np.float32(starts.size - 2))
-    k = int(starts[b])
-    for i in range(k, int(starts[b + 1])):
-        if by_bin[i] <= limit:
+        if by_bin[i] < limit or (with_limit and by_bin[i] == limit):
             by_bin[i], by_bin[k] = by_bin[k], by_bin[i]
             k += 1
     return k

@@ -11,7 +11,7 @@ Ellipse = tuple[float, float, float, float]
 
 
 @compiled
-def scaled(ellipse: Ellipse, scale: float) -> Ellipse:
+def scale_ellipse(ellipse: Ellipse, scale: float) -> Ellipse:
     """Return an ellipse of the same form, larger by a factor.
 
     Parameters

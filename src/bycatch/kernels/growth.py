@@ -40,7 +40,7 @@ def half_flux_radius(pixels: Image, x: float, y: float, half: float, longest: fl
     ``fluxfrac_radius``.
     """
     rings = ring_sums(pixels, x, y, longest)
-    guess = first_reached(rings, half) - 0.5 / RINGS_PER_PX
+    guess = half_light_ring(rings, half) - 0.5 / RINGS_PER_PX
     low, high = max(guess - NEAR_PX, LEAST_RADIUS_PX), min(guess + NEAR_PX, longest)
     at_low = 1.0 - circle_flux(pixels, x, y, low, rings) / half
     at_high = 1.0 - circle_flux(pixels, x, y, high, rings) / half
@@ -97,7 +97,7 @@ def ring_sums(pixels: Image, x: float, y: float, longest: float) -> Floats:
 
 
 @compiled
-def first_reached(rings: Floats, half: float) -> float:
+def half_light_ring(rings: Floats, half: float) -> float:
     """Return the least radius of a ring within which half the flux lies, px; the largest one.
 
     Parameters

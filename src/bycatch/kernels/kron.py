@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes, highest_label, label_plane
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.ellipses import Ellipse, extent, pixel_share, radius_squared, scaled
+from bycatch.kernels.ellipses import Ellipse, extent, pixel_share, radius_squared, scale_ellipse
 from bycatch.kernels.fastmath import fast_exp
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
 from bycatch.kernels.moments import THINNEST, segment_boxes
@@ -201,7 +201,7 @@ def _measure(
         scale = KRON_SCALE * kron
         if scale * a > MAX_REACH_PX:
             scale, marks[k, 1] = MAX_REACH_PX / a, True
-        _total(images, sky[k], x[k], y[k], labels[k], scaled(ellipse, scale), values[k])
+        _total(images, sky[k], x[k], y[k], labels[k], scale_ellipse(ellipse, scale), values[k])
 
 
 @compiled
@@ -391,7 +391,7 @@ def _kron_radius(
 ) -> float:
     """Return the first-moment radius in units of the ellipse; NaN beyond where it is measured."""
     ny, nx = images[0].shape
-    width, height = extent(scaled(ellipse, KRON_REACH))
+    width, height = extent(scale_ellipse(ellipse, KRON_REACH))
     row0, row1 = span(y, min(height, MAX_REACH_PX), ny)
     column0, column1 = span(x, min(width, MAX_REACH_PX), nx)
     total, first = 0.0, 0.0

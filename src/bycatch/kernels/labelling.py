@@ -56,7 +56,7 @@ def segments_above(
         The threshold is ``n_sigma`` times the noise, on the smoothed difference of data and
         background.  Where that is not finite it has no weight in the smoothing.
     kernel : (k, k) float
-        Normalised and symmetric, k odd; see `smoothing.smoothed`.
+        Normalised and symmetric, k odd; see `smoothing.smooth_image`.
     n_sigma : float
     n_pixels : least number of pixels of a group
 

@@ -347,3 +347,26 @@ def insert(numbers: NDArray[np.int16], n: int, value: int) -> None:
         numbers[n] = numbers[n - 1]
         n -= 1
     numbers[n] = value
+
+
+def bilinear(planes: NDArray[Any], x: ArrayLike, y: ArrayLike) -> Floats:
+    """Return values between four pixels each; positions beyond the edge count as on it.
+
+    Parameters
+    ----------
+    planes : (..., ny, nx), at least 2 x 2
+    x, y : positions, of any one shape; NaN counts as 0
+
+    Returns
+    -------
+    (..., shape of the positions)
+    """
+    ny, nx = planes.shape[-2:]
+    across = np.clip(np.nan_to_num(x), 0.0, nx - 1.0)
+    up = np.clip(np.nan_to_num(y), 0.0, ny - 1.0)
+    column = np.minimum(across.astype(np.int64), nx - 2)
+    row = np.minimum(up.astype(np.int64), ny - 2)
+    u, v = across - column, up - row
+    low = (1 - u) * planes[..., row, column] + u * planes[..., row, column + 1]
+    high = (1 - u) * planes[..., row + 1, column] + u * planes[..., row + 1, column + 1]
+    return np.asarray((1 - v) * low + v * high)

@@ -22,7 +22,7 @@ STRETCH = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Touching:
+class Contacts:
     """Sources that touch others.
 
     Attributes
@@ -48,7 +48,7 @@ class Touching:
     xy: Floats
 
 
-def touching(smooth: Image, labels: Labels, n_labels: int) -> Touching:
+def contacts(smooth: Image, labels: Labels, n_labels: int) -> Contacts:
     """Return which sources touch, and their moments.
 
     Parameters
@@ -87,7 +87,7 @@ def touching(smooth: Image, labels: Labels, n_labels: int) -> Touching:
         xx = sums[:, SUM_XX] / flux - 2 * x * mean_x + x * x
         yy = sums[:, SUM_YY] / flux - 2 * y * mean_y + y * y
         xy = sums[:, SUM_XY] / flux - x * mean_y - y * mean_x + x * y
-    return Touching(
+    return Contacts(
         first,
         second,
         heights[last],

@@ -16,7 +16,7 @@ TINY = 1e-30
 _ByStar = tuple[Ints, Ints, Bools, Ints]
 
 
-def solved(
+def solve_stars(
     blocks: Floats, ties: Floats, first: Ints, second: Ints, gradient: Floats, tolerance: float
 ) -> Floats:
     """Return the solution of all stars' equations, (N, 4).
@@ -164,7 +164,7 @@ def joint_variances(
 
     Parameters
     ----------
-    blocks, ties, first, second : as in `solved`
+    blocks, ties, first, second : as in `solve_stars`
     moves : (N,) bool; where False x and y are fixed
 
     Notes

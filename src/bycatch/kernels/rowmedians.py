@@ -68,7 +68,7 @@ def upper(a: Number, b: Number) -> Number:
 
 
 @compiled
-def ordered(a: Number, b: Number) -> tuple[Number, Number]:
+def sort_two(a: Number, b: Number) -> tuple[Number, Number]:
     """Return two numbers in rising order.
 
     Parameters
@@ -86,9 +86,9 @@ def sorted3(a: Number, b: Number, c: Number) -> tuple[Number, Number, Number]:
     ----------
     a, b, c : numbers of one type
     """
-    a, b = ordered(a, b)
-    b, c = ordered(b, c)
-    a, b = ordered(a, b)
+    a, b = sort_two(a, b)
+    b, c = sort_two(b, c)
+    a, b = sort_two(a, b)
     return a, b, c
 
 
@@ -102,15 +102,15 @@ def sorted5(
     ----------
     a, b, c, d, e : numbers of one type
     """
-    a, b = ordered(a, b)
-    d, e = ordered(d, e)
-    c, e = ordered(c, e)
-    c, d = ordered(c, d)
-    a, d = ordered(a, d)
-    b, e = ordered(b, e)
-    a, c = ordered(a, c)
-    b, d = ordered(b, d)
-    b, c = ordered(b, c)
+    a, b = sort_two(a, b)
+    d, e = sort_two(d, e)
+    c, e = sort_two(c, e)
+    c, d = sort_two(c, d)
+    a, d = sort_two(a, d)
+    b, e = sort_two(b, e)
+    a, c = sort_two(a, c)
+    b, d = sort_two(b, d)
+    b, c = sort_two(b, c)
     return a, b, c, d, e
 
 
@@ -133,8 +133,8 @@ def median5(a: Number, b: Number, c: Number, d: Number, e: Number) -> Number:
     ----------
     a, b, c, d, e : numbers of one type
     """
-    a, b = ordered(a, b)
-    c, d = ordered(c, d)
+    a, b = sort_two(a, b)
+    c, d = sort_two(c, d)
     return median3(e, upper(a, c), lower(b, d))
 
 

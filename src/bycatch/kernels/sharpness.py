@@ -11,7 +11,7 @@ from bycatch.arrays import Floats
 from bycatch.kernels.bounds import check_shapes, index_in, length_px
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane, points
-from bycatch.kernels.peaks import (
+from bycatch.kernels.peak_widths import (
     LANES,
     LAST_ORDER,
     centred_moments,
@@ -192,7 +192,7 @@ def major_fwhm(sums: tuple[float, float, float, float, float, float], window_px:
 
     Parameters
     ----------
-    sums : of `peaks.moments`
+    sums : of `peak_widths.moments`
     window_px : sigma of the Gaussian window, px
     """
     total, xx, yy, xy = sums[0], sums[3], sums[4], sums[5]

@@ -13,7 +13,7 @@ from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.moments import segment_boxes
 from bycatch.kernels.neighbourhood import plane
-from bycatch.kernels.surfaces import Surface, filled, median_filtered, surface_through
+from bycatch.kernels.surfaces import Surface, fill_gaps, median_filter, surface_through
 
 FILTER_BOXES = 3
 
@@ -143,6 +143,6 @@ def level_surface(
     """
     check_shapes(data, free)
     box = (min(box_px, data.shape[0]), min(box_px, data.shape[1]))
-    mesh = filled(box_statistics(data, free, box, clip_sigma, min_share).mode)
+    mesh = fill_gaps(box_statistics(data, free, box, clip_sigma, min_share).mode)
     size = min(FILTER_BOXES, min(mesh.shape) - (min(mesh.shape) + 1) % 2)
-    return surface_through(median_filtered(mesh, size), box)
+    return surface_through(median_filter(mesh, size), box)

@@ -64,7 +64,7 @@ def weights_of(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.ascontiguousarray(kernel, dtype=np.float32).astype(np.float64)
 
 
-def smoothed(
+def smooth_image(
     data: NDArray[np.float32], valid: NDArray[np.bool_], kernel: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Convolve an image, averaging over valid pixels only.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Image
-from bycatch.kernels.surfaces import Surface, filled, surface_through
+from bycatch.kernels.surfaces import Surface, fill_gaps, surface_through
 
 LEAST_DIFFERENCES = 30
 """Fewer do not measure a scatter to a quarter."""
@@ -95,4 +95,4 @@ def surface_of_blocks(values: Floats, block_px: int) -> Surface | None:
     """
     if not np.isfinite(values).any():
         return None
-    return surface_through(filled(values.astype(np.float32)), (block_px, block_px))
+    return surface_through(fill_gaps(values.astype(np.float32)), (block_px, block_px))

@@ -41,12 +41,12 @@ class Surface:
     high: np.float32
     box_px: tuple[int, int]
 
-    def scaled(self, step: int) -> Surface:
+    def enlarge(self, step: int) -> Surface:
         """Return the surface of an image of which every ``step``-th pixel each way made this."""
         return replace(self, box_px=(self.box_px[0] * step, self.box_px[1] * step))
 
 
-def filled(mesh: Image, wanted: Bools | None = None) -> Image:
+def fill_gaps(mesh: Image, wanted: Bools | None = None) -> Image:
     """Return box values with what is NaN filled from the ten nearest boxes.
 
     Weighted with the inverse of their distances (Shepard 1968, Proc. 23rd ACM Conf., 517).
@@ -80,7 +80,7 @@ def filled(mesh: Image, wanted: Bools | None = None) -> Image:
     return full
 
 
-def median_filtered(mesh: Image, size: int) -> Image:
+def median_filter(mesh: Image, size: int) -> Image:
     """Return the median of ``size`` x ``size`` (odd) boxes; beyond the edge there are none.
 
     Parameters

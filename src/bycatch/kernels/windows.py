@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes, index_in
 from bycatch.kernels.compiled import compiled
-from bycatch.kernels.ellipses import Ellipse, extent, pixel_share, radius_squared, scaled
+from bycatch.kernels.ellipses import Ellipse, extent, pixel_share, radius_squared, scale_ellipse
 from bycatch.kernels.growth import HALF_DIAGONAL, half_flux_radius
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
@@ -104,7 +104,7 @@ def fill_windows(
         kron = KRON_SCALE * _kron_radius(images, label, x, y, ellipse)
         if not math.isfinite(kron):
             continue
-        flux = _ellipse_flux(images, label, x, y, scaled(ellipse, kron))
+        flux = _ellipse_flux(images, label, x, y, scale_ellipse(ellipse, kron))
         radius = _half_light_radius(images, label, x, y, flux, kron * a)
         windows[k, 0] = radius
         if math.isfinite(radius):
@@ -157,7 +157,7 @@ def _cutout(images: Images, label: int, x: float, y: float, box: Box) -> Image:
 @compiled
 def _kron_radius(images: Images, label: int, x: float, y: float, ellipse: Ellipse) -> float:
     """Return the first-moment radius in units of the ellipse; NaN where it makes no sense."""
-    width, height = extent(scaled(ellipse, KRON_REACH))
+    width, height = extent(scale_ellipse(ellipse, KRON_REACH))
     box = _on_image(
         np.floor(x - width + 0.5),
         np.floor(x + width + 0.5) + 1,

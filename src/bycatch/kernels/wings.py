@@ -58,7 +58,7 @@ class WingFits:
     n_pixels: Ints
 
     @property
-    def found(self) -> Bools:
+    def has_centre(self) -> Bools:
         """True where there is a centre."""
         return np.isfinite(self.x)
 

@@ -81,7 +81,7 @@ def run_arrivals(
             runs.append(run([work.data / name for name in names], out, alone, inputs, workers))
             if discard:
                 _discard(work, out, names, runs[-1])
-            work.worked_on(names)
+            work.release(names)
     if runs and alone != run_settings:
         runs.append(
             run([work.data / name for name in names_so_far], out, run_settings, inputs, workers)

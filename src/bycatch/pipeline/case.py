@@ -92,7 +92,7 @@ class Case:
         return read_pixels(path) if path.exists() else None
 
     @cached_property
-    def removed(self) -> Table | None:
+    def removed_detections(self) -> Table | None:
         """The detections that were removed; None before the detection."""
         from bycatch.products import read_extension
 
@@ -104,7 +104,7 @@ class Case:
         """All segments, those removed as well."""
         from astropy.table import vstack
 
-        sources, rejects = self.table("sources"), self.removed
+        sources, rejects = self.table("sources"), self.removed_detections
         if sources is None or rejects is None:
             raise MissingProduct(
                 f"{self.record.root}: its detections are missing",

@@ -235,7 +235,7 @@ def _left_out(case: Case, x: float, y: float) -> _Reason | None:
     """Return why a detection at the position was taken out."""
     for table, verdict in (
         (case.table("excluded"), Verdict.EXCLUDED),
-        (case.removed, Verdict.REMOVED),
+        (case.removed_detections, Verdict.REMOVED),
     ):
         nearest = _nearest(table, x, y)
         if nearest is not None:
@@ -380,7 +380,7 @@ def _smoothed_ratio(
 
     The maps are those of the whole image, as detection makes them; NaN where there are no data.
     """
-    from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+    from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
     from bycatch.stages.detect import sky_maps
 
     background, noise = sky_maps(case.image, settings)
@@ -389,7 +389,7 @@ def _smoothed_ratio(
     valid, sigma = case.image.valid[window], noise[window]
     light = np.where(valid, case.image.sci[window] - background[window], 0).astype(np.float32)
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
-    smooth = smoothed(light, valid, kernel)
+    smooth = smooth_image(light, valid, kernel)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(valid & (sigma > 0), smooth / sigma, np.nan).astype(float), (x0, y0)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.object_classes import POINT
 from bycatch.catalogs.tables import SUFFIXES, read_table, write_table
 from bycatch.errors import SettingsError
 from bycatch.pipeline.object_regions import object_regions
@@ -205,7 +206,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
             write_table(table, partial)
         paths.append(path)
     if find_spec("matplotlib") is not None:
-        from bycatch.figures.pictures import comparison_figure
+        from bycatch.figures.comparison import comparison_figure
 
         path = folder / "compare.png"
         with atomic(path) as partial:
@@ -226,7 +227,7 @@ def kinds(table: Table) -> list[str]:
     n = len(table)
     flags = _values(table, "flags", np.zeros(n)).astype(np.int64)
     cosmic = _values(table, "p_cr", (flags & int(Flag.COSMIC_RAY)) > 0) > 0.5
-    is_extended = _values(table, "p_star", np.ones(n)) < 0.5
+    is_extended = _values(table, "p_star", np.ones(n)) < POINT
     harmless = int(Flag.SINGLE_EXPOSURE | Flag.NO_EXPOSURE_MAP | Flag.FALLBACK_ZEROPOINT)
     has_flag = (flags & ~harmless) > 0
     names = np.select(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.wcs import WCS
 
-    from bycatch.figures.pictures import FigureImage
+    from bycatch.figures.alignment import FigureImage
     from bycatch.stages.align import AlignResult, FieldImage
 
 logger = logging.getLogger("bycatch")
@@ -106,7 +106,7 @@ def _shown_again(bench: Workbench) -> FigureImage:
 
 def _content(image: FieldImage, wcs: WCS, pairs: Table, summary: dict[str, Any]) -> FigureImage:
     """Return what the figure shows of an image."""
-    from bycatch.figures.pictures import FigureImage
+    from bycatch.figures.alignment import FigureImage
 
     def number(name: str) -> float:
         return float("nan") if summary[name] is None else float(summary[name])

@@ -15,7 +15,7 @@ from bycatch.images.files import FITS_SUFFIX, open_fits
 from bycatch.images.headers import headers_of
 from bycatch.images.planes import find_plane, name_of
 from bycatch.images.wcs import celestial_wcs
-from bycatch.products import table_of
+from bycatch.products import table_in
 from bycatch.sky.astrometry import FrameError, VarianceMap, wcs_header
 from bycatch.system.disk import atomic
 from bycatch.system.words import ascii_words
@@ -185,7 +185,9 @@ def read_frame(path: Path) -> Frame:
                 _read_map(hdus),
                 float(hdus["FRAMEERR"].header.get("CENFLOOR", np.nan)),
             )
-            pairs = table_of(hdus["PAIRS"])
+            pairs = table_in(hdus, "PAIRS")
+            if pairs is None:
+                raise KeyError("PAIRS")
         except (KeyError, ValueError) as err:
             raise UnreadableFile(
                 f"{path}: has no error of the frame ({err})",

@@ -363,7 +363,7 @@ class _GroupWork:
         lines = {}
         if "ecsv" in forms:
             rows = ecsv.rows(group_tables.objects)
-            lines = {"objects": rows.chosen(), "objects_clean": rows.chosen(group_tables.is_clean)}
+            lines = {"objects": rows.lines(), "objects_clean": rows.lines(group_tables.is_clean)}
         try:
             for kind, table in group_tables.products().items():
                 for form in forms:

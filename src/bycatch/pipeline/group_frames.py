@@ -59,7 +59,7 @@ class GroupFrame:
 
 def label_of(bench: Workbench) -> str:
     """Return ``<field>/<filter>/<root>``."""
-    return f"{bench.record.field}/{bench.record.place}"
+    return bench.record.full_place
 
 
 def shape_of(record: ImageRecord, out: Path) -> tuple[int, int]:

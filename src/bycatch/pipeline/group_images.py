@@ -67,7 +67,7 @@ class GroupImage:
     bench : its pixels and products
     meta, scale_arcsec : of its headers
     frame : its frame in the group
-    sources : the detections that go into the list (columns.SOURCES)
+    sources : the detections that go into the list (source_columns.SOURCES)
     source_ids : (N,) their numbers in the image's own catalog; 0: not in it
     ellipses : (N,) of their total fluxes there; NaN of points
     is_cosmic_ray : (N,) where the image alone is all but sure of it

@@ -141,7 +141,7 @@ def _write(
     job: InjectionJob, record: ImageRecord, image: DrcImage, result: InjectionResult
 ) -> list[Path]:
     """Write the products of an image; return their paths."""
-    from bycatch.figures.pictures import completeness_figure
+    from bycatch.figures.completeness import completeness_figure
 
     summary = result.summary()
     meta = {
@@ -179,7 +179,7 @@ def _write(
 
 def figure_curves(completeness: Table) -> list[Any]:
     """Return what the figure shows: a curve per kind and size, all depths together."""
-    from bycatch.figures.pictures import FigureCurve
+    from bycatch.figures.completeness import FigureCurve
 
     curves = []
     whole = completeness[completeness["n_exp"] == 0]

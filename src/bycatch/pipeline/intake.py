@@ -264,7 +264,7 @@ def _beside_earlier(plan: SortPlan, earlier: dict[Path, EarlierImage]) -> SortPl
             owner := owners.get(sort.place_key(placement.field, placement.filter, stem))
         ) and checksum(owner) != checksum(placement.path):
             number += 1
-            stem = sort.numbered(placement.stem, number)
+            stem = sort.number_stem(placement.stem, number)
             note = f"another file has the same name: {owner}; both are kept"
         owners[sort.place_key(placement.field, placement.filter, stem)] = placement.path
         placements.append(replace(placement, stem=stem, note=note))

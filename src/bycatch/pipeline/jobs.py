@@ -34,7 +34,7 @@ class Inputs:
             if isinstance(value, str):  # as in a notebook
                 object.__setattr__(self, name, Path(value))
 
-    def checked(self) -> Inputs:
+    def check(self) -> Inputs:
         """Read all of them once, so that a mistake stops the run before any data are read."""
         from bycatch.pipeline import lists
         from bycatch.sky import gaia

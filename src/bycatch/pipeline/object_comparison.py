@@ -10,6 +10,7 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.object_classes import REAL
 from bycatch.catalogs.tables import floats, read_table, write_table
 from bycatch.compare import robust_width
 from bycatch.errors import SettingsError
@@ -18,8 +19,6 @@ from bycatch.products.group_state import group_folder, read_groups, table_path
 from bycatch.system.disk import atomic
 from bycatch.tangent import direction, tangent_mas, unit_vectors
 
-REAL = 0.5
-"""p_real of objects that count as real."""
 LEAST_SNR = 5.0
 """Of objects whose magnitudes give an offset."""
 DESCRIPTIONS = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bycatch.catalogs.flags import decode
+from bycatch.catalogs.object_classes import POINT, REAL
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import SettingsError
 from bycatch.products.group_state import GroupState, group_folder, read_groups, table_path
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 MATCH_ARCSEC = 0.5
 """A position given by hand may be off by so much."""
-REAL, POINT = 0.5, 0.5
 ORIGINS = {1: "an image", 2: "the sum of all images", 4: "your list"}
 
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bycatch.catalogs.object_classes import CLASS_COLOURS, MOVES_CHI2, object_classes
+from bycatch.catalogs.object_classes import CLASS_COLOURS, MOVES_CHI2
 from bycatch.catalogs.tables import floats
 from bycatch.errors import SettingsError
+from bycatch.pipeline.object_shapes import CIRCLE, RADIUS_ARCSEC, Shape, shapes_of
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-POINT_ARCSEC = 0.2
 LEAST_ARCSEC = 0.1
 VECTOR_YEARS = 100.0
 """A motion of 10 mas a year is an arrow of an arcsecond."""
@@ -37,36 +37,31 @@ def object_regions(table: Table) -> str:
             hint="export objects or objects_clean as regions",
         )
     lines = ["# Region file format: DS9 version 4.1", "icrs"]
-    classes = object_classes(floats(table, "p_real"), floats(table, "p_star"))
-    names = ("ra", "dec", "semimajor_arcsec", "semiminor_arcsec", "pa_deg")
-    columns = [floats(table, name) for name in (*names, "pmra", "pmdec", "pmra_err", "pmdec_err")]
-    is_of_user = np.asarray(table["list_row"]) > 0
-    ids = np.asarray(table["object_id"]).tolist()
-    for number, of_class, is_listed, row in zip(
-        ids, classes, is_of_user, np.column_stack(columns), strict=True
-    ):
-        ra, dec, major, minor, pa, *motion = row.tolist()
-        at, colour = f"{ra:.8f},{dec:.8f}", CLASS_COLOURS[of_class]
-        mark = "point=x 10 " if of_class == "not real" else ""
-        about = f"# {mark}color={colour} text={{{number}}}"
-        lines.append(f"{_shape(of_class, at, major, minor, pa)} {about}")
-        if is_listed:
+    names = ("pmra", "pmdec", "pmra_err", "pmdec_err")
+    motions = np.column_stack([floats(table, name) for name in names]).tolist()
+    for shape, motion in zip(shapes_of(table), motions, strict=True):
+        at, colour = f"{shape.ra_deg:.8f},{shape.dec_deg:.8f}", CLASS_COLOURS[shape.object_class]
+        mark = "point=x 10 " if shape.object_class == "not real" else ""
+        about = f"# {mark}color={colour} text={{{shape.object_id}}}"
+        lines.append(f"{_region(shape, at)} {about}")
+        if shape.is_listed:
             lines.append(f"point({at}) # point=diamond 18 color={colour}")
         lines += _vector(at, motion, colour)
     return "\n".join(lines) + "\n"
 
 
-def _shape(of_class: str, at: str, major: float, minor: float, pa: float) -> str:
+def _region(shape: Shape, at: str) -> str:
     """Return the region of an object, without its properties."""
-    if of_class == "not real":
+    if shape.object_class == "not real":
         return f"point({at})"
-    if of_class == "unclassified":
-        return f'box({at},{2 * POINT_ARCSEC}",{2 * POINT_ARCSEC}",0)'
-    if of_class == "extended" and np.isfinite(major + minor + pa):
-        # ds9 counts anticlockwise from the west, where the x axis of north-up images points.
-        long, short = (max(v, LEAST_ARCSEC) for v in (major, minor))
-        return f'ellipse({at},{long:.3f}",{short:.3f}",{(pa + 90.0) % 180.0:.1f})'
-    return f'circle({at},{POINT_ARCSEC}")'
+    if shape.object_class == "unclassified":
+        return f'box({at},{2 * RADIUS_ARCSEC}",{2 * RADIUS_ARCSEC}",0)'
+    if shape.ellipse == CIRCLE:
+        return f'circle({at},{RADIUS_ARCSEC}")'
+    # ds9 counts anticlockwise from the west, where the x axis of north-up images points.
+    major, minor, pa = shape.ellipse
+    long, short = (max(v, LEAST_ARCSEC) for v in (major, minor))
+    return f'ellipse({at},{long:.3f}",{short:.3f}",{(pa + 90.0) % 180.0:.1f})'
 
 
 def _vector(at: str, motion: list[float], colour: str) -> list[str]:

@@ -60,7 +60,7 @@ def make_objects(
         The folder holds no image whose steps are done.
     """
     out = Path(out).absolute()
-    run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).checked()
+    run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).check()
     engine = executor_of(executor, workers, prepare_worker)
     try:
         reports = objects_of(out, settings, run_inputs, engine, forced=forced)
@@ -99,7 +99,7 @@ def objects_of(
 def _groups_with_removed_images(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
     """Return the groups with images that were removed since: their tables can't be made again."""
     missing = {
-        f"{record.field}/{record.place}"
+        record.full_place
         for record in (find_records(out) if before else ())
         if "finalize" in record.stages and not (record.paths(out).folder / record.name).exists()
     }
@@ -139,11 +139,7 @@ def group_jobs(
     out: Path, settings: Settings, inputs: Inputs, *, forced: bool = False
 ) -> list[GroupJob]:
     """Return the tasks: a group, or a tile of a large one, each."""
-    records = {
-        f"{record.field}/{record.place}": record
-        for record in find_records(out)
-        if is_done(record, out)
-    }
+    records = {record.full_place: record for record in find_records(out) if is_done(record, out)}
     footprints = []
     for name, record in records.items():
         try:

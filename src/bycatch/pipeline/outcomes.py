@@ -172,7 +172,7 @@ class ImageReport:
             "folder": self.folder,
         }
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         title = f"{self.field}/{self.filter} {self.root}: {self.outcome}"
         notes = [*([self.reason] if self.reason else []), *self.notes]
@@ -304,7 +304,7 @@ class GroupReport:
         }  # fmt: skip
         return series
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         """Return a card with the numbers and the brightest real objects."""
         numbers = self.summary or {}

@@ -57,7 +57,7 @@ def dry_run(
     """Return what `run` would do, touching nothing."""
     run_settings, run_inputs, out = (
         settings or Settings(),
-        (inputs or Inputs()).checked(),
+        (inputs or Inputs()).check(),
         Path(out),
     )
     input_files = intake.scan(as_paths(paths), out, run_settings)

@@ -67,7 +67,7 @@ def metadata(
         "CTECORR": meta.is_cte_corrected,
         "WCSNAME": meta.wcsname,
         "ALIGNMENT": alignment,
-        "NOTES": [*meta.notes, *nothing_found(record)],
+        "NOTES": [*meta.notes, *note_of_no_source(record)],
         "SETTINGS": made_with | ({"file": record.input} if record.input else {}),
     }
 
@@ -94,7 +94,7 @@ NO_SOURCE = (
 )
 
 
-def nothing_found(record: ImageRecord) -> list[str]:
+def note_of_no_source(record: ImageRecord) -> list[str]:
     """Return the note of an image in which nothing was detected."""
     detection = record.stages.get("detect")
     return [NO_SOURCE] if detection and detection.summary.get("n_sources") == 0 else []

@@ -100,7 +100,7 @@ class RunReport:
                 costs_of_steps.append(StepCost(step, len(costs), seconds, max(peaks, default=None)))
         return costs_of_steps
 
-    def lost(self) -> list[tuple[str, str, str]]:
+    def losses(self) -> list[tuple[str, str, str]]:
         """Return what was dropped, failed or lost: name, outcome, reason."""
         images = [(i.root, str(i.outcome), i.reason) for i in self.images if i.reason]
         groups = [(f"objects {g.name}", g.outcome, g.reason) for g in self.groups if g.reason]
@@ -111,14 +111,14 @@ class RunReport:
         ]
         return images + groups + files
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         n_done = sum(image.outcome == Outcome.DONE for image in self.images)
         facts = {
-            "images done": f"{n_done} of {n_done + len(self.lost())}",
+            "images done": f"{n_done} of {n_done + len(self.losses())}",
             "time": f"{self.seconds:.1f} s",
             "products in": str(self.out),
         }
-        notes = [f"{outcome}: {name}: {why}" for name, outcome, why in self.lost()]
+        notes = [f"{outcome}: {name}: {why}" for name, outcome, why in self.losses()]
         notes += [f"{name}: {why}" for name, why in self.references.items() if why]
         return notebook.card("Run", facts, table=notebook.rows_table(self.rows()), notes=notes)

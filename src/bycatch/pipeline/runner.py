@@ -79,7 +79,7 @@ def run(
         Wrong settings or arguments; nothing was done.
     """
     start_s = time.perf_counter()
-    run_settings, run_inputs = settings or Settings(), (inputs or Inputs()).checked()
+    run_settings, run_inputs = settings or Settings(), (inputs or Inputs()).check()
     out = Path(out)
     engine = executor_of(executor, workers, prepare_worker)
     try:
@@ -103,7 +103,7 @@ def sort_only(
     """Place the images below the output folder, and do no more."""
     run_settings, run_inputs, out = (
         settings or Settings(),
-        (inputs or Inputs()).checked(),
+        (inputs or Inputs()).check(),
         Path(out),
     )
     input_files = _plan_intake(
@@ -133,7 +133,7 @@ def run_stages(
     """Do some steps again on images that an earlier run has sorted into ``out``."""
     start_s = time.perf_counter()
     out = Path(out)
-    run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).checked()
+    run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).check()
     damages = damaged_fields(out)
     skips = tuple(SkippedFile(path, why, bad=True) for path, why in damages.items())
     names = [name for name in field_names(out) if name not in {p.parent.name for p in damages}]

@@ -15,7 +15,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.errors import MissingProduct
 from bycatch.pipeline.attempts import begin, step_over
 from bycatch.pipeline.keys import is_current, quality_files, stage_key
-from bycatch.pipeline.provenance import metadata, nothing_found, plain_settings, settings_of
+from bycatch.pipeline.provenance import metadata, note_of_no_source, plain_settings, settings_of
 from bycatch.pipeline.workbench import Workbench
 from bycatch.pipeline.writing import Products, remove
 from bycatch.products import StageRecord, json_ready
@@ -78,7 +78,7 @@ def do_stage(bench: Workbench, stage: str, work: Callable[[Products], Summary]) 
 
 def _note_nothing(bench: Workbench) -> None:
     """Say so where nothing was detected, and no longer where something is."""
-    nothing = nothing_found(bench.record)
+    nothing = note_of_no_source(bench.record)
     bench.record.notes = [*bench.image.meta.notes, *nothing]
     for note in nothing:
         logger.warning("%s: %s", bench.job.label, note)
@@ -176,7 +176,7 @@ def detect(bench: Workbench, products: Products) -> Summary:
 
 def crmask(bench: Workbench, products: Products) -> Summary:
     """Mask the cosmic rays."""
-    from bycatch.catalogs.columns import CR_SHARE
+    from bycatch.catalogs.source_columns import CR_SHARE
     from bycatch.catalogs.tables import make_table
     from bycatch.stages import crmask
 
@@ -255,7 +255,7 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
     products.parts(table, {"phot": None, "phot_noCRs": good}, ["ecsv"], **extra)
     products.depth(measurement.depth, measurement.sky)
     if job.files.exclude:
-        from bycatch.catalogs.columns import EXCLUDED
+        from bycatch.catalogs.source_columns import EXCLUDED
         from bycatch.catalogs.tables import make_table
 
         reasons = [f"in a region of {job.files.exclude.path.name}"] * len(rejects)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bycatch.images.files import open_fits
 from bycatch.stages.psf.build import first_model
-from bycatch.stages.psf.model import PsfModel, place_terms, published
+from bycatch.stages.psf.model import PsfModel, place_terms, published_psf
 
 if TYPE_CHECKING:
     from bycatch.pipeline.workbench import Workbench
@@ -29,7 +29,7 @@ def stored_psf(bench: Workbench) -> PsfModel | None:
         return None
     with open_fits(path) as hdus:
         header, cube = hdus[0].header, hdus[0].data.astype(float)
-    start = published(bench.image)
+    start = published_psf(bench.image)
     model = first_model(start, bench.image.shape)
     if "WIDTHSC" not in header or cube.shape[1:] != model.grids.shape[1:]:  # of an older version
         return None

@@ -51,7 +51,7 @@ def run_tasks(
             logger.warning("%s: %s; it is tried once more", job.title, result.reason)
             (alone if result.may_be_memory else together).append(replace(job, waits=True))
         elif result.holder:
-            logger.warning("%s: skipped for now: %s has it", job.title, result.holder)
+            logger.warning("%s: skipped for now, in use by %s", job.title, result.holder)
             busy.append(replace(job, waits=True))
         else:
             yield result

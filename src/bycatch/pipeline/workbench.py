@@ -19,7 +19,7 @@ from bycatch.errors import MissingProduct, UnreadableFile
 from bycatch.kernels.threads import in_background
 from bycatch.pipeline.jobs import ImageJob
 from bycatch.pipeline.keys import refresh_checksum, stage_keys
-from bycatch.pipeline.provenance import nothing_found, settings_of
+from bycatch.pipeline.provenance import note_of_no_source, settings_of
 from bycatch.products import (
     FieldFolder,
     ImageRecord,
@@ -104,7 +104,7 @@ class Workbench:
             self.record.verified = self.record.checksum
         for note in image.meta.notes:
             logger.warning("%s: %s", self.job.label, note)
-        self.record.notes = [*image.meta.notes, *nothing_found(self.record)]
+        self.record.notes = [*image.meta.notes, *note_of_no_source(self.record)]
         return image
 
     def read_again(self) -> None:

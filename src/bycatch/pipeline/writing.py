@@ -86,7 +86,7 @@ class Products:
             for form in forms:
                 # The lines say it all: the rows themselves are needed by other formats only.
                 part = table if form == "ecsv" or rows is None else table[rows]
-                lines = texts.chosen(rows) if texts else None
+                lines = texts.lines(rows) if texts else None
                 self.table(part, kind, form, lines, **extra)
 
     def segmentation(self, labels: NDArray[np.int32], wcs: WCS, removed: Table) -> None:

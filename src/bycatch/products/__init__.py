@@ -10,7 +10,7 @@ from bycatch.products.content import (
     read_pixels,
     write_json,
 )
-from bycatch.products.extensions import read_extension, table_extension, table_in, table_of
+from bycatch.products.extensions import read_extension, table_extension, table_in
 from bycatch.products.field_state import (
     FIELD_FILE,
     LOCK,
@@ -85,7 +85,6 @@ __all__ = [
     "saved_values",
     "table_extension",
     "table_in",
-    "table_of",
     "write_json",
     "write_last_run",
 ]

@@ -75,16 +75,10 @@ def table_in(hdus: Any, name: str) -> Table | None:
     name : of the extension
     """
     hdu = next((hdu for hdu in hdus[1:] if hdu.name == name), None)
-    return None if hdu is None else table_of(hdu)
+    return None if hdu is None else _table(hdu)
 
 
-def table_of(hdu: fits.BinTableHDU) -> Table:
-    """Return the table of an open extension.
-
-    Parameters
-    ----------
-    hdu : of `table_extension`, or another one of plain columns
-    """
+def _table(hdu: fits.BinTableHDU) -> Table:
     table = Table({column: _native(hdu.data[column]) for column in hdu.columns.names}, copy=False)
     for k, column in enumerate(hdu.columns, start=1):
         if column.unit:

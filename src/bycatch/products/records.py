@@ -94,6 +94,11 @@ class ImageRecord:
         return f"{self.filter}/{self.root}"
 
     @property
+    def full_place(self) -> str:
+        """``<field>/<filter>/<root>``: its place in OUT, and its name in the tables of objects."""
+        return f"{self.field}/{self.place}"
+
+    @property
     def label(self) -> str:
         """How messages name the image."""
         return f"{self.field}/{self.filter} {self.root}"

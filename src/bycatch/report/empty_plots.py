@@ -21,7 +21,7 @@ from bycatch.version import __version__
 HERE = Path(__file__).parent
 SOURCES = (
     *(HERE / name for name in ("plots.py", "group_plots.py", "image.py")),
-    HERE.parent / "figures/pictures.py",
+    HERE.parent / "figures/style.py",
 )
 """What the plots are made of."""
 

@@ -20,11 +20,11 @@ REMEDIES = {
     r"a drz file": "fetch the drc file of the same name",
     r"alignment of grade": "give stars with --gaia FILE, or raise align.max_shift_arcsec",
     r"reference stars:": "run again with a network, or give stars with --gaia FILE",
-    r"aperture corrections do not close": "use one aperture for all; total fluxes are off so much",
+    r"aperture corrections do not close": "use one aperture for all; total fluxes are off as much",
     r"errors of blank apertures are off": "multiply the errors by the width of the pulls",
     r"p_star rests on": "look at the plot of shapes before you use p_star",
     r"time of observation unknown": "give it with --set input.mjd=VALUE",
-    r"(dropped|failed): ": "see what 'bycatch inspect FILE' says of it",
+    r"(dropped|failed): ": "see what 'bycatch inspect FILE' says about it",
     r"(lost|unknown): ": "run again: what is done stays",
     r"the preset deep reaches": "run with --preset deep",
 }

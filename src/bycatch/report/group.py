@@ -18,7 +18,7 @@ from bycatch.catalogs.object_columns import light_columns
 from bycatch.catalogs.tables import read_table
 from bycatch.products.group_state import GroupState, group_folder, table_path
 from bycatch.report import pixels
-from bycatch.report.image import rounded
+from bycatch.report.image import round_values
 from bycatch.report.isochrones import Isochrone
 from bycatch.report.products import ReportedImage, integers, values
 from bycatch.report.three_colours import PictureGrid, PictureImage, frame_shift, three_colours
@@ -113,12 +113,12 @@ def group_payload(
         "total": len(objects),
         "n_real": int((values(objects, "p_real") >= REAL).sum()),
         "id": [str(v) for v in integers(part, "object_id").tolist()],
-        "x": rounded(x, 3),
-        "y": rounded(y, 3),
+        "x": round_values(x, 3),
+        "y": round_values(y, 3),
         "columns": _columns(part, filters),
         "picture": _picture(images, epochs, objects, filters, grid, budget),
         "curves": light_curves(part, epochs, filters, budget.n_curves),
-        "moving": moving(part),
+        "moving": motions(part),
         "isochrones": [i.content() for i in isochrones if set(i.magnitudes) & set(filters)],
     }
 
@@ -170,7 +170,7 @@ def _columns(part: Table, filters: Sequence[str]) -> list[dict[str, Any]]:
                 "unit": str(part[name].unit or ""),
                 "meaning": str(part[name].description or ""),
                 "digits": digits,
-                "values": rounded(numbers, digits),
+                "values": round_values(numbers, digits),
             }
         )
     return columns
@@ -219,8 +219,7 @@ def _picture(
 
 def _with_positions(image: ReportedImage, epochs: Table, objects: Table) -> PictureImage:
     """Return an image with the places of the real objects in it."""
-    label = f"{image.record.field}/{image.record.place}"
-    own = np.flatnonzero(np.asarray(epochs["image"]).astype(str) == label)
+    own = np.flatnonzero(np.asarray(epochs["image"]).astype(str) == image.record.full_place)
     row = _rows_of(integers(objects, "object_id"), integers(epochs, "object_id")[own])
     x, y = values(epochs, "x")[own], values(epochs, "y")[own]
     is_real = (values(objects, "p_real")[row] >= REAL) & np.isfinite(x) & np.isfinite(y)
@@ -278,10 +277,10 @@ def light_curves(
             {
                 "row": row,
                 "filter": names[own].tolist(),
-                "mjd": rounded(mjd[own], 5),
-                "mag": rounded((values(epochs, light["mag"]) + shift)[own], 3),
-                "err": rounded(values(epochs, light["mag_err"])[own], 3),
-                "limit": rounded(values(epochs, light["maglim"])[own], 2),
+                "mjd": round_values(mjd[own], 5),
+                "mag": round_values((values(epochs, light["mag"]) + shift)[own], 3),
+                "err": round_values(values(epochs, light["mag_err"])[own], 3),
+                "limit": round_values(values(epochs, light["maglim"])[own], 2),
                 "detected": is_detected[own].astype(bool).tolist(),
                 "p_variable": round(float(chance[row, best]), 3),
                 "varies_in": printable(filters[best]),
@@ -290,7 +289,7 @@ def light_curves(
     return curves
 
 
-def moving(part: Table) -> dict[str, Any]:
+def motions(part: Table) -> dict[str, Any]:
     """Return the rows of the objects that move by 5 sigma, and their motions, mas per year."""
     motion = np.column_stack([values(part, "pmra"), values(part, "pmdec")])
     error = np.column_stack([values(part, "pmra_err"), values(part, "pmdec_err")])
@@ -301,6 +300,6 @@ def moving(part: Table) -> dict[str, Any]:
     rows = np.sort(rows[np.argsort(-chi2[rows], kind="stable")][:MOST_ARROWS])
     return {
         "row": rows.tolist(),
-        "pmra": rounded(motion[rows, 0], 2),
-        "pmdec": rounded(motion[rows, 1], 2),
+        "pmra": round_values(motion[rows, 0], 2),
+        "pmdec": round_values(motion[rows, 1], 2),
     }

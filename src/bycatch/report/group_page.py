@@ -22,6 +22,7 @@ from bycatch.report.isochrones import Isochrone
 from bycatch.report.page_entries import FIELD_PAGE, Entry, pack
 from bycatch.report.products import MAX_INSIDE, ReportedImage, read_reported
 from bycatch.settings import Settings
+from bycatch.stages.objects.model import field_of
 from bycatch.system.disk import atomic
 from bycatch.system.locks import LockHeld as HeldLock
 from bycatch.system.locks import lock
@@ -94,11 +95,11 @@ def _title(state: GroupState) -> str:
 
 def images_of(out: Path, state: GroupState, settings: Settings) -> list[ReportedImage]:
     """Return the images of a group that are there."""
-    fields = sorted({label.split("/")[0] for label in state.images})
+    fields = sorted({field_of(label) for label in state.images})
     return [
         read_reported(record, out, settings)
         for record in find_records(out, fields)
-        if f"{record.field}/{record.place}" in state.images
+        if record.full_place in state.images
     ]
 
 

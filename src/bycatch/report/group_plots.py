@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bycatch.figures.pictures import INK
+from bycatch.figures.style import INK
 from bycatch.report.plots import PLOT_HEIGHT, plot_figure, put_legend_below
 
 EXTENDED_COLOUR, BETWEEN_COLOUR, POINT_COLOUR = "#E69F00", "#9A9A9A", "#0072B2"

@@ -13,6 +13,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Ints
+from bycatch.catalogs import object_classes
 from bycatch.catalogs.flags import Flag, decode
 from bycatch.catalogs.tables import quoted_radius
 from bycatch.images.drc import DrcImage
@@ -152,8 +153,8 @@ def kinds_of(catalog: Table) -> NDArray[np.str_]:
     flags = integers(catalog, "flags")
     p_star = values(catalog, "p_star")
     kinds = np.full(len(catalog), OPEN, dtype="U10")
-    kinds[p_star >= 0.5] = POINT
-    kinds[(flags & int(Flag.EXTENDED) > 0) | (p_star < 0.5)] = EXTENDED
+    kinds[p_star >= object_classes.POINT] = POINT
+    kinds[(flags & int(Flag.EXTENDED) > 0) | (p_star < object_classes.POINT)] = EXTENDED
     kinds[flags & int(DOUBTFUL) > 0] = DOUBT
     if "p_cr" in catalog.colnames:
         rays = flags & int(Flag.LIKELY_COSMIC_RAY) > 0
@@ -184,13 +185,13 @@ def shown_columns(catalog: Table, radius: str) -> list[dict[str, Any]]:
                 "unit": str(column.unit or ""),
                 "meaning": str(column.description or ""),
                 "digits": digits,
-                "values": rounded(values(catalog, name), digits),
+                "values": round_values(values(catalog, name), digits),
             }
         )
     return columns
 
 
-def rounded(numbers: Floats, digits: int) -> list[Any]:
+def round_values(numbers: Floats, digits: int) -> list[Any]:
     """Return numbers with so many digits; None for NaN."""
     is_finite, plain = np.isfinite(numbers), np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
     numbers_or_none = (plain.astype(np.int64) if digits == 0 else np.round(plain, digits)).tolist()
@@ -267,7 +268,7 @@ def residuals(image: ReportedImage) -> dict[str, Any] | None:
     }
     table = pairs if pairs is not None else Table()
     return {
-        **{key: rounded(values(table, name), 2) for key, name in names.items()},
+        **{key: round_values(values(table, name), 2) for key, name in names.items()},
         "star": [str(v) for v in table["source_id"]] if "source_id" in table.colnames else [],
         "grade": grade,
         "reason": image.number("align", "reason") or "",
@@ -287,11 +288,11 @@ def removed_detections(table: Table | None, limit: int) -> dict[str, Any] | None
     return {
         "total": len(table),
         "reasons": [[str(r), int(n)] for r, n in zip(reasons, counts, strict=True)],
-        "id": rounded(values(part, "id"), 0),
-        "x": rounded(values(part, "x"), 1),
-        "y": rounded(values(part, "y"), 1),
-        "area": rounded(values(part, "area"), 0),
-        "flux": rounded(values(part, "flux"), 3),
+        "id": round_values(values(part, "id"), 0),
+        "x": round_values(values(part, "x"), 1),
+        "y": round_values(values(part, "y"), 1),
+        "area": round_values(values(part, "area"), 0),
+        "flux": round_values(values(part, "flux"), 3),
         "reason": [str(r) for r in part["reason"]],
     }
 

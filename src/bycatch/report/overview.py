@@ -84,7 +84,7 @@ class Overview:
         return not self.problems
 
     @property
-    def checked(self) -> str:
+    def checks(self) -> str:
         """What was looked at, in words: that nothing looks wrong says no more than this."""
         n = len(self.images)
         parts = [
@@ -171,7 +171,7 @@ def overview(folder: Folder) -> Overview:
 
 def key_of(image: ReportedImage) -> str:
     """Return the name by which the page knows an image."""
-    return printable(f"{image.record.field}/{image.record.filter}/{image.record.root}")
+    return printable(image.record.full_place)
 
 
 def number(value: Any, digits: int = 0, *, level: str = "", why: str = "") -> Cell:

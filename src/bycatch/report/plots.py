@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bycatch.figures.pictures import COLOURS, FAINT, INK
+from bycatch.figures.style import COLOURS, FAINT, INK
 from bycatch.report.image import COSMIC, DOUBT, EXTENDED, KINDS, OPEN, POINT, SHOWN
 
 STYLES: dict[str, tuple[str, str]] = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from bycatch.arrays import Floats
 from bycatch.errors import SettingsError
-from bycatch.figures.pictures import COLOURS, FAINT, INK, WEAK
+from bycatch.figures.style import COLOURS, FAINT, INK, WEAK
 from bycatch.products import own_folder
 from bycatch.report.image import COSMIC, KINDS, Budget, payload
 from bycatch.report.plots import LEAST_COUNT, STYLES

@@ -66,8 +66,9 @@ class DetectSettings(Section):
     )
     deblend_prominence: float = setting(
         0.0,
-        "height over the pass to a brighter source within whose light it lies, in units of the "
-        "noise of a pixel, below which a source is joined with that one; 0 joins none",
+        "a source is joined with a brighter one that it touches, and in whose light it lies, if "
+        "its peak is less than this above the saddle between them, in units of the noise of a "
+        "pixel; 0: never",
         ge=0,
         le=1000,
     )

@@ -102,11 +102,11 @@ class PsfSettings(Section):
 
     enabled: bool = setting(False, "fit the PSF to all sources (the preset crowded does)")
     n_passes: int = setting(
-        2, "how often what the fitted stars leave is searched for more stars", ge=0, le=10
+        2, "number of searches for more stars in the residual image", ge=0, le=10
     )
     n_sigma: float = setting(
         5.0,
-        "least signal-to-noise ratio of a star that is found there, and of the PSF fluxes in the "
+        "least signal-to-noise ratio of a star found in the residual, and of PSF fluxes in the "
         "clean catalog",
         "sigma",
         ge=2,

@@ -72,7 +72,7 @@ class FetchSettings(Section):
     )
     downloads: int = setting(4, "files that are fetched at a time", ge=1, le=16)
     retries: int = setting(
-        6, "further tries of a file, or a question, that brought nothing new", ge=0, le=100
+        6, "further attempts at a file or a query that brought nothing new", ge=0, le=100
     )
     retry_wait_s: float = setting(
         2.0, "wait before the first of them; each next one is twice as long", "s", ge=0, le=3600

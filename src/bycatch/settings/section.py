@@ -67,7 +67,7 @@ class Section(BaseModel):
                 rows.append({"setting": name, **words})
         return rows
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         return notebook.card(type(self).__name__, {}, table=notebook.rows_table(self.rows()))
 

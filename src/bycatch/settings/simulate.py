@@ -52,7 +52,7 @@ class SimulateSettings(Section):
         9.0, "deviation of the area of a detector pixel in the corners", "%", ge=0, le=20
     )
     skew_deg: float = setting(
-        5.1, "what the angle between the detector's axes lacks to 90 degrees", "deg", ge=0, le=15
+        5.1, "90 degrees minus the angle between the detector's axes", "deg", ge=0, le=15
     )
     dither_x_px: float = setting(
         7.37, "step from exposure to exposure along x", "px", ge=-MOST_DITHER_PX, le=MOST_DITHER_PX
@@ -120,7 +120,7 @@ class SimulateSettings(Section):
     psf: Literal["published", "optics"] = setting(
         "published",
         "the stars' PSF: round with the published encircled energy, or of a pupil with vanes and "
-        "aberrations, which has the published energy beyond 10 px alone",
+        "aberrations, which has the published energy only beyond 10 px",
     )
     focus_waves: float = setting(
         0.026, "defocus of the optics, rms at 547 nm", "waves", ge=-0.2, le=0.2
@@ -191,7 +191,7 @@ class SimulateSettings(Section):
         3.0, "noise above which they lose a pixel next to one", "sigma", gt=0, le=1000
     )
     reject_missed_percent: float = setting(
-        0.0, "share of such pixels that stay all the same", "%", ge=0, le=100
+        0.0, "share of such pixels that remain nevertheless", "%", ge=0, le=100
     )
     write_exposures: bool = setting(
         False, "write the exposures as flc files, too: SCI, ERR and DQ of each chip"

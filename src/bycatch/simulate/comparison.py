@@ -14,7 +14,7 @@ from bycatch.catalogs.flags import Flag
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.matching import match_one_to_one
 from bycatch.kernels.neighbourhood import pixels_at
-from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 from bycatch.settings import DetectSettings
 from bycatch.simulate.files import Truth
 
@@ -123,7 +123,7 @@ def compare(
 
     Parameters
     ----------
-    catalog : table with columns.CAT
+    catalog : table with catalog_columns.CAT
     radii : names of its aperture radii
     photflam : of the image
     files : its truth
@@ -136,7 +136,7 @@ def compare(
     x, y = np.asarray(catalog["x_center"]), np.asarray(catalog["y_center"])
     truth = files.table
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
-    light = smoothed(files.model, has_data, kernel)
+    light = smooth_image(files.model, has_data, kernel)
     visible = np.asarray(truth["rate"]) * 0.12 > np.median(noise[has_data])
     match = np.full(len(x), -1)
     mine, theirs = match_one_to_one(

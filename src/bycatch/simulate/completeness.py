@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 
 from bycatch import photcal
-from bycatch.catalogs.columns import PURITY
+from bycatch.catalogs.injection_columns import PURITY
 from bycatch.catalogs.tables import empty_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings

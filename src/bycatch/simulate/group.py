@@ -78,7 +78,7 @@ def simulate_group(settings: SimulateSettings, sky: Sky | None = None) -> Simula
     sky = make_sky(settings) if sky is None else sky
     settings_of_visits = visits_of(settings)
     visits = [
-        simulate_scene(one, seen_in(sky, settings_of_visits, k))
+        simulate_scene(one, scene_of_visit(sky, settings_of_visits, k))
         for k, one in enumerate(settings_of_visits)
     ]
     ra, dec = places_at(sky, settings, epoch_jyear(settings_of_visits[0]))
@@ -157,7 +157,7 @@ def places_at(sky: Sky, settings: SimulateSettings, jyear: float) -> tuple[Float
     return ra + d_ra * _MAS / np.cos(np.radians(dec)), dec + d_dec * _MAS
 
 
-def seen_in(sky: Sky, visits: tuple[SimulateSettings, ...], k: int) -> Scene:
+def scene_of_visit(sky: Sky, visits: tuple[SimulateSettings, ...], k: int) -> Scene:
     """Return the objects as the k-th visit sees them, on its plane."""
     scene, own = sky.scene, visits[k]
     u, v = sky_to_plane(own, *places_at(sky, visits[0], epoch_jyear(own)))

@@ -102,7 +102,7 @@ def psf_stars(
 
     Parameters
     ----------
-    catalog, phot : tables of columns.CAT and columns.PHOT, row for row
+    catalog, phot : tables of catalog_columns.CAT and photometry_columns.PHOT, row for row
     radii_px : aperture radii of both
     photflam : of the image
     scale_arcsec : pixel scale

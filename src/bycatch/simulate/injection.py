@@ -15,7 +15,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.exposures import box_fraction
-from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 from bycatch.settings import DetectSettings, InjectSettings
 from bycatch.simulate.image_psf import CENTRE_RADIUS_PX, ImagePsf
 from bycatch.simulate.psf import BOX_VARIANCE, compact_psf, sersic
@@ -47,7 +47,7 @@ def limiting_rate(
     single : the image is made of one exposure
     """
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
-    light = smoothed(profile.astype(np.float32), np.ones(profile.shape, dtype=bool), kernel)
+    light = smooth_image(profile.astype(np.float32), np.ones(profile.shape, dtype=bool), kernel)
     n_least = settings.n_pixels_single if single else settings.n_pixels
     brightest_first = np.sort(light.ravel())[::-1]
     faintest = float(brightest_first[min(n_least, brightest_first.size) - 1])

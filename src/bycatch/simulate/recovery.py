@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats
-from bycatch.catalogs.columns import COMPLETENESS, INJECT, PURITY
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.injection_columns import COMPLETENESS, INJECT, PURITY
 from bycatch.catalogs.tables import empty_table, floats, make_table
 from bycatch.images.drc import DrcImage
 from bycatch.settings import Settings

@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.columns import REFERENCE
+from bycatch.catalogs.reference_columns import REFERENCE
 from bycatch.simulate.scene import REFERENCE_WAVELENGTH
 from bycatch.sky.gaia import parallax_shift
 

@@ -15,6 +15,7 @@ from bycatch.arrays import Floats, Ints
 from bycatch.catalogs.columns import MISSING_GAIA
 from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.kernels.matching import closest_first, pairs_within
+from bycatch.kernels.neighbourhood import bilinear
 from bycatch.settings import MeasureSettings
 from bycatch.sky.gaia import ReferenceStars
 from bycatch.tangent import tangent_mas
@@ -40,14 +41,8 @@ class VarianceMap:
 
     def at(self, xi: Floats, eta: Floats) -> Floats:
         """Return the variances (2, N) at positions, arcsec; bilinear, beyond the edge as there."""
-        n = np.array(self.values.shape[:0:-1])
         place = (np.column_stack([xi, eta]) - self.lower) / self.step
-        place = np.clip(np.nan_to_num(place), 0.0, n - 1.0)
-        first = np.minimum(place.astype(np.int64), n - 2)
-        (s, t), (i, j) = (place - first).T, first.T
-        low = (1 - s) * self.values[:, j, i] + s * self.values[:, j, i + 1]
-        high = (1 - s) * self.values[:, j + 1, i] + s * self.values[:, j + 1, i + 1]
-        return np.asarray((1 - t) * low + t * high)
+        return bilinear(self.values, *place.T)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bycatch.arrays import Floats
-from bycatch.catalogs.columns import REFERENCE
+from bycatch.catalogs.reference_columns import REFERENCE
 from bycatch.errors import SettingsError
 from bycatch.user_files.quantities import has_unit, numbers, rounding_note, sky_positions, words_of
 from bycatch.user_files.user_tables import find_column, read_user_table

@@ -254,15 +254,15 @@ class _Asking:
             raise _ServiceError(f"its answer is rejected: {problem}")
         if overflow or n >= self.settings.gaia_max_rows:
             return table, True
-        if n == 0 and band is None and self.counted(circle, band) not in {0, None}:
+        if n == 0 and band is None and self.count_rows(circle, band) not in {0, None}:
             raise _ServiceError("it counts stars but sends none")
         # Some servers cut at a round number of rows (50, 2000, 2048) and do not say so.
         if n and (n % 50 == 0 or (n >= 64 and n & (n - 1) == 0)):
-            n_counted = self.counted(circle, band)
+            n_counted = self.count_rows(circle, band)
             return table, n_counted is None or n_counted > n
         return table, False
 
-    def counted(self, circle: Circle, band: tuple[float, float] | None) -> int | None:
+    def count_rows(self, circle: Circle, band: tuple[float, float] | None) -> int | None:
         """Return how many rows a service says there are; None if it doesn't know."""
         try:
             table, _ = self.answer(self.query(circle, band, count=True))

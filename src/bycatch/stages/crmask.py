@@ -20,23 +20,24 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bycatch.arrays import Bools, Floats, Image
+from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.display import notebook
 from bycatch.images.drc import DrcImage
 from bycatch.images.meta import SATURATION_SHARE
 from bycatch.images.weights import DARK_RATE
-from bycatch.kernels import labelling, peaks
+from bycatch.kernels import labelling, peak_widths
 from bycatch.kernels import noise_image as charges
+from bycatch.kernels.box_scatter import level_and_scatter, residual_scatter
 from bycatch.kernels.lacosmic import lacosmic
 from bycatch.kernels.large_medians import median
+from bycatch.kernels.mask_growth import grow_by_blur, grow_by_one
 from bycatch.kernels.neighbourhood import plane
 from bycatch.kernels.noise_image import NoiseModel
+from bycatch.kernels.peak_basins import narrow_basins
+from bycatch.kernels.peaks import is_cut_off, maxima
 from bycatch.kernels.smoothing import gaussian_kernel, noise_correlation
 from bycatch.settings import CrmaskSettings
-
-Places = NDArray[np.int64]
 
 PSF_PX = 7
 """Side of the PSF of fsmode 'convolve'."""
@@ -95,7 +96,7 @@ class CrmaskResult:
             "sky_added_e": self.sky_added_e,
         }
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         look = notebook.mask_picture(self.grown, "pixels of cosmic rays, grown")
         return notebook.card("Cosmic-ray mask", self.summary(), picture=look)
@@ -148,7 +149,7 @@ def run(image: DrcImage, settings: CrmaskSettings | None = None) -> CrmaskResult
     candidates = lacosmic_mask(charge, crmask_settings)
     native_px = image.meta.native_scale_arcsec / image.scale_arcsec
     # The counts are needed no more, and another plane would cost time and memory.
-    peaks.take_sky_off(charge.counts, charge.seconds, good, charge.sky_rate)
+    charges.take_sky_off(charge.counts, charge.seconds, good, charge.sky_rate)
     mask = narrow_part(candidates, charge.counts, charge, native_px, crmask_settings)
     noise_scale, sky_added_e = charge.noise_scale, charge.sky_added_e
     del charge, candidates  # the largest of images have to fit
@@ -182,7 +183,7 @@ def charge_of(image: DrcImage, good: Bools) -> Charge:
     smoothing = drizzle_smoothing(image.meta.pixfrac, np.sqrt(area))
     model = NoiseModel(area, DARK_RATE, image.meta.readnoise_e, typical_s=typical_s)
 
-    level, scatter = charges.level_and_scatter(image.sci[rows], sample)
+    level, scatter = level_and_scatter(image.sci[rows], sample)
     expected = image.meta.subtracted_sky_rate * area
     if not np.isfinite(expected):
         constant = model.typical_fixed(seconds[rows], n_exp[rows], sample)
@@ -194,7 +195,7 @@ def charge_of(image: DrcImage, good: Bools) -> Charge:
     counts, is_saturated = charges.electrons(
         image.sci, seconds, n_exp, good, model, SATURATION_SHARE * image.meta.full_well_e
     )
-    scale = charges.residual_scatter(counts[rows], seconds[rows], n_exp[rows], sample, model)
+    scale = residual_scatter(counts[rows], seconds[rows], n_exp[rows], sample, model)
     scale = scale if scale > 0 else 1.0
     return Charge(
         counts=counts,
@@ -275,23 +276,21 @@ def narrow_part(
     charge : its noise
     native_px : size of a detector pixel in pixels of the image
     """
-    near = peaks.grown_by_one(candidates, charge.good)
-    x, y = peaks.maxima(signal, near)
+    near = grow_by_one(candidates, charge.good)
+    x, y = maxima(signal, near)
     fwhm_px, snr = minor_widths(signal, charge.variance, x, y, native_px)
     # Drizzling correlates pixels: sums over several are noisier than their scatter says.
     snr *= charge.smoothing
     trust = np.maximum(1.0 - (settings.snr_floor / np.maximum(snr, 1e-9)) ** 2, 0.0)
     limit_px = settings.max_track_fwhm_px * native_px * trust
-    narrow = (fwhm_px < limit_px) & ~peaks.is_cut_off(
-        plane(charge.good, bool), x, y, EDGE_PX * native_px
-    )
-    narrow_pixels = peaks.narrow_basins(signal, near, x, y, narrow)
+    narrow = (fwhm_px < limit_px) & ~is_cut_off(plane(charge.good, bool), x, y, EDGE_PX * native_px)
+    narrow_pixels = narrow_basins(signal, near, x, y, narrow)
     narrow_pixels &= candidates
     return narrow_pixels
 
 
 def minor_widths(
-    signal: Image, variance: Image, x: Places, y: Places, native_px: float
+    signal: Image, variance: Image, x: Ints, y: Ints, native_px: float
 ) -> tuple[Floats, Floats]:
     """Return the FWHM of peaks across their narrowest direction, and their signal-to-noise ratio.
 
@@ -314,7 +313,8 @@ def minor_widths(
         FWHM is 0 where the moments are not positive, infinite where the window limits it.
     """
     inner, outer = (radius * native_px for radius in RING_PX)
-    return peaks.minor_widths(signal, variance, x, y, WINDOW_SIGMA_PX * native_px, (inner, outer))
+    ring_px = (inner, outer)
+    return peak_widths.minor_widths(signal, variance, x, y, WINDOW_SIGMA_PX * native_px, ring_px)
 
 
 def grown_mask(mask: Bools, settings: CrmaskSettings, good: Bools | None = None) -> Bools:
@@ -332,4 +332,4 @@ def grown_mask(mask: Bools, settings: CrmaskSettings, good: Bools | None = None)
         return mask & may_grow
     offset = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
     weights = np.exp(-0.5 * (offset / sigma) ** 2)
-    return peaks.blurred_above(mask, weights / weights.sum(), settings.grow_threshold, may_grow)
+    return grow_by_blur(mask, weights / weights.sum(), settings.grow_threshold, may_grow)

@@ -250,7 +250,7 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
             skips.append(SkippedFile(candidate.path, reason, bad=True))
             continue
         suffix = candidate.path.name[len(stem) :]
-        short_stem = shortened(stem)
+        short_stem = shorten(stem)
         note = (
             ""
             if short_stem == stem
@@ -322,7 +322,7 @@ def _apart(
         if rivals:
             note = f"another file has the same name: {rivals[0][0].path}; both are kept"
             number = len(rivals) + 1
-            while _place(placement, stem := numbered(placement.stem, number)) in occupants:
+            while _place(placement, stem := number_stem(placement.stem, number)) in occupants:
                 number += 1
             placement = replace(placement, stem=stem, note=note)  # noqa: PLW2901
             occupants[_place(placement, stem)] = [(placement, candidate)]
@@ -353,7 +353,7 @@ def place_key(field: str, filter_name: str, stem: str) -> tuple[str, str, str]:
     return field, filter_name, root
 
 
-def shortened(stem: str) -> str:
+def shorten(stem: str) -> str:
     """Return a stem that leaves room for the names of products; a digest distinguishes long ones.
 
     Parameters
@@ -368,7 +368,7 @@ def shortened(stem: str) -> str:
     return name[: MAX_STEM_BYTES - len(end)].decode(errors="ignore") + end
 
 
-def numbered(stem: str, number: int) -> str:
+def number_stem(stem: str, number: int) -> str:
     """Return ``jdgq11020-2_drc`` for the second ``jdgq11020_drc``.
 
     Parameters

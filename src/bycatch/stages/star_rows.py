@@ -40,7 +40,7 @@ def fit_stars(
     Parameters
     ----------
     image : DrcImage
-    sources : table of columns.SOURCES
+    sources : table of source_columns.SOURCES
     settings : of all steps
     cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
     segmentation : (ny, nx) int; which pixels are of which source
@@ -78,8 +78,8 @@ def force_stars(
     Parameters
     ----------
     image : DrcImage
-    phot : table of columns.PHOT: places, their sky, and which of them may be stars
-    sky : table of columns.SKY, the blank places
+    phot : table of photometry_columns.PHOT: places, their sky, and which of them may be stars
+    sky : table of photometry_columns.SKY, the blank places
     radius_px : of the smallest aperture
     cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
     star_level : (N,) float, sky beneath the light of stars, e/s per pixel; that of the annuli by
@@ -105,7 +105,7 @@ def add_forced(phot: Table, fits: ForcedFits) -> Table:
 
     Parameters
     ----------
-    phot : table of columns.PHOT
+    phot : table of photometry_columns.PHOT
     fits : ForcedFits, row for row
     """
     no_values = np.full(len(phot), np.nan)
@@ -179,7 +179,7 @@ def with_places(sources: Table, fits: PsfResult) -> Table:
 
     Parameters
     ----------
-    sources : table of columns.SOURCES
+    sources : table of source_columns.SOURCES
     fits : PsfResult of the image
     """
     table = sources.copy(copy_data=False)
@@ -211,7 +211,7 @@ def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
 
     Parameters
     ----------
-    table : of columns.PHOT
+    table : of photometry_columns.PHOT
     fits : PsfResult of the image
     rows : (M,) int; of the fits, row for row of the table
     """
@@ -220,10 +220,10 @@ def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
 
 
 def _with_columns(table: Table, columns: dict[str, Any], flags: dict[Flag, Bools]) -> Table:
-    """Return a photometry with columns.PSF_RATES and some flags."""
+    """Return a photometry with photometry_columns.PSF_RATES and some flags."""
     from astropy.table import Table
 
-    from bycatch.catalogs.columns import PSF_RATES
+    from bycatch.catalogs.photometry_columns import PSF_RATES
 
     more = make_table(PSF_RATES, columns)
     # `hstack` takes twenty times as long.

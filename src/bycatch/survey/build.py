@@ -64,7 +64,7 @@ _EXCHANGE = 2
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """What became of a survey.
 
     Attributes
@@ -97,7 +97,7 @@ def build_survey(
     only: bool = False,
     workers: int | None = None,
     executor: Any = None,
-) -> Built:
+) -> BuildResult:
     """Make a survey of the objects of output folders, or bring one up to date.
 
     Groups that are new or changed touch their own partitions only; those of folders that are not
@@ -156,7 +156,7 @@ class _Build:
         self.notes = replace(old, most_rows=most_rows, margin_arcsec=margin_arcsec, tables={})
         self.n_made = self.n_kept = 0
 
-    def make(self, outs: Sequence[Path], *, only: bool) -> Built:
+    def make(self, outs: Sequence[Path], *, only: bool) -> BuildResult:
         """Make what is not up to date."""
         folders = {str(out.absolute()) for out in outs}
         groups = found_groups(outs, self.old.groups)
@@ -186,7 +186,7 @@ class _Build:
             self.notes.most_rows, self.notes.margin_arcsec, f"bycatch {__version__}",
         )  # fmt: skip
         if not (updates or missing or any(remake.values())) and same and self._is_whole():
-            return Built(self.path, self.old, n_kept=self._n_leaves())
+            return BuildResult(self.path, self.old, n_kept=self._n_leaves())
         self.notes.groups = groups
         self.notes.made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.notes.creator = f"bycatch {__version__}"
@@ -206,7 +206,7 @@ class _Build:
             _exchange(new, self.path)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-        return Built(
+        return BuildResult(
             self.path, self.notes, tuple(group.label for group in updates), tuple(sorted(missing)),
             self.n_made, self.n_kept,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from bycatch.pipeline.objects import footprint_of
 from bycatch.products import ImageRecord, read_field
 from bycatch.sky.footprints import Footprint, shared_area_arcmin2
 from bycatch.stages.objects.identity import healpix_ids
+from bycatch.stages.objects.model import field_of
 from bycatch.survey.arrow import conform, library, read_arrow
 from bycatch.survey.sources import Duplicates, Group
 
@@ -88,7 +89,7 @@ def _images(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
         for name, value in {
             "ra": ra,
             "dec": dec,
-            "field": label.split("/")[0],
+            "field": field_of(label),
             "zeropoint_ab": summary.get("zeropoint_ab"),
             "depth": summary.get("depth_mag"),
             "area": shared_area_arcmin2(footprint, footprint) if footprint else None,
@@ -122,16 +123,15 @@ def _exposures(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
 def records_of(group: Group) -> dict[str, ImageRecord]:
     """Return the records of the images of a group, by their names; of those that can be read."""
     records = {}
-    for field in sorted({label.split("/")[0] for label in group.images}):
+    for field in sorted({field_of(label) for label in group.images}):
         try:
             state = read_field(Path(group.out), field)
         except (BycatchError, OSError) as err:
             logger.warning("%s: nothing is known of its images: %s", group.label, err)
             continue
         for record in state.images:
-            label = f"{field}/{record.place}"
-            if label in group.images:
-                records[label] = record
+            if record.full_place in group.images:
+                records[record.full_place] = record
     return records
 
 

@@ -23,11 +23,12 @@ from bycatch.images.files import open_fits
 from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.pipeline.frames import read_frame
 from bycatch.pipeline.object_regions import object_regions
+from bycatch.pipeline.object_shapes import LEGEND, Shape, shapes_of
 from bycatch.products import ImageRecord, read_field
 from bycatch.products.group_state import group_folder, group_names, read_group, table_path
 from bycatch.products.paths import own_folder
 from bycatch.report.pixels import data_uri, picture
-from bycatch.survey.shapes import LEGEND, Shape, shapes_of
+from bycatch.stages.objects.model import field_of
 from bycatch.survey.votable import write_votable
 from bycatch.system.disk import atomic
 from bycatch.version import __version__
@@ -77,10 +78,9 @@ def read_view(out: Path, group: str = "") -> GroupView:
     )
     images: dict[str, tuple[str, ImageRecord]] = {}
     for label in sorted(state.images, key=lambda label: -times.get(label, 0.0)):
-        field, name_of_filter, _ = label.split("/")
-        for record in read_field(out, field).images:
-            if f"{field}/{record.place}" == label:
-                images.setdefault(name_of_filter, (label, record))
+        for record in read_field(out, field_of(label)).images:
+            if record.full_place == label:
+                images.setdefault(record.filter, (label, record))
     filters = sorted(images, key=filter_order)
     return GroupView(name, objects, {f: images[f] for f in filters})
 
@@ -221,12 +221,13 @@ def _north_deg(wcs: Any, nx: int, ny: int) -> float:
 
 def _mark(one: Shape, x: float, y: float, scale: float, north_deg: float) -> str:
     """Return an object as SVG, with its number where the mouse rests."""
-    a, b = max(one.major_arcsec / scale, 3.0), max(one.minor_arcsec / scale, 2.0)
+    major_arcsec, minor_arcsec, pa_deg = one.ellipse
+    a, b = max(major_arcsec / scale, 3.0), max(minor_arcsec / scale, 2.0)
     title = f"<title>{one.object_id} {one.object_class}</title>"
     style = f'stroke="{CLASS_COLOURS[one.object_class]}"'
     diamond = f'<path d="{_diamond(x, y, 1.6 * a)}" {style}/>' if one.is_listed else ""
     if one.object_class in {"point", "extended"}:
-        turn = -(90.0 + north_deg + one.pa_deg)
+        turn = -(90.0 + north_deg + pa_deg)
         return (
             f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{a:.1f}" ry="{b:.1f}" {style} '
             f'transform="rotate({turn:.1f} {x:.1f} {y:.1f})">{title}</ellipse>{diamond}'

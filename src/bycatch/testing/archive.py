@@ -25,7 +25,7 @@ from bycatch.testing.archive_files import (
     observation_row,
     passes,
     product_rows,
-    reprocessed,
+    reprocess,
     with_other_pixels,
 )
 
@@ -277,7 +277,7 @@ class _Sending:
         if self.fault == "changed":  # a new version, from now on
             self.stored.version += 1
             self.handler.home.history.setdefault(self.name, set()).add(self.stored.content)
-            self.stored.content = reprocessed(self.stored.content)
+            self.stored.content = reprocess(self.stored.content)
         body, headers = self._body(), self._headers()
         status, start, stop = 200, 0, len(body)
         range_match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.handler.headers.get("Range", ""))

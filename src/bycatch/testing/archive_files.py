@@ -50,7 +50,7 @@ def with_other_pixels(content: bytes) -> bytes:
     return content[:at] + bytes(b ^ 0x5A for b in content[at : at + 100]) + content[at + 100 :]
 
 
-def reprocessed(content: bytes) -> bytes:
+def reprocess(content: bytes) -> bytes:
     """Return a file with other pixels and the same length, as the archive makes it anew."""
     from astropy.io import fits
 

@@ -74,7 +74,7 @@ def sky_maps(image: DrcImage, settings: DetectSettings) -> tuple[Image, Image]:
     return background.astype(np.float32), noise.astype(np.float32)
 
 
-def smoothed(data: Image, valid: Bools, kernel: NDArray[Any]) -> Image:
+def smooth_image(data: Image, valid: Bools, kernel: NDArray[Any]) -> Image:
     """Return the convolved image, averaged over valid pixels."""
     weights = kernel.astype(np.float32)
     total = convolve(np.where(valid, data, np.float32(0)), weights, mode="constant")
@@ -92,7 +92,7 @@ def segments(
     return None if segmentation is None else np.asarray(segmentation.data, dtype=np.int32)
 
 
-def deblended(smooth: Image, labels: Labels, settings: DetectSettings) -> Labels:
+def deblend(smooth: Image, labels: Labels, settings: DetectSettings) -> Labels:
     """Return the labels of deblended sources."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -139,14 +139,14 @@ def detect(image: DrcImage, settings: DetectSettings) -> Reference:
     background, noise = sky_maps(image, settings)
     residual = np.where(image.valid, image.sci - background, np.float32(0))
     kernel = gaussian_kernel(settings.kernel_fwhm_px, settings.kernel_size_px)
-    smooth = smoothed(residual, image.valid, kernel)
+    smooth = smooth_image(residual, image.valid, kernel)
     single = image.meta.n_exposures == 1
     n_pixels = settings.n_pixels_single if single else settings.n_pixels
     labels = segments(smooth, noise, image.valid, settings.n_sigma, n_pixels)
     if labels is None:
         return Reference(background, noise, smooth, np.zeros(image.shape, np.int32), {})
     if settings.deblend:
-        labels = deblended(smooth, labels, settings)
+        labels = deblend(smooth, labels, settings)
     sources = properties(residual, smooth, image.valid, labels)
     sources["n_exp"] = np.atleast_1d(median(image.n_exp, labels, sources["labels"]))
     barycentre = np.stack([sources["x_segment"], sources["y_segment"]])

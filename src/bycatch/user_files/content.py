@@ -95,7 +95,7 @@ def kind_of(content: bytes, label: str) -> str:
     return "ecsv" if re.match(rb"#\s*%ECSV", letters) else "text"
 
 
-def decoded(content: bytes, label: str, hint: str = TABLES) -> str:
+def decode_text(content: bytes, label: str, hint: str = TABLES) -> str:
     """Return text in UTF-8, UTF-16 or Latin-1, with plain line ends.
 
     Parameters

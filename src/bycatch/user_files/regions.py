@@ -18,7 +18,7 @@ from astropy.wcs import WCS
 
 from bycatch.arrays import Bools, Floats
 from bycatch.errors import MissingKeyword, SettingsError
-from bycatch.user_files.content import decoded, file_content
+from bycatch.user_files.content import decode_text, file_content
 from bycatch.user_files.shapes import in_box, in_ellipse, in_polygon, in_ring, in_wedge
 
 PIXEL_FRAMES = ("image", "physical")
@@ -204,7 +204,7 @@ def read_regions(path: Path, label: str = "") -> RegionList:
         Not readable, no area in it, or a line that is not understood.
     """
     label = label or str(path)
-    text = decoded(file_content(path, label), label, "save it from ds9 in ds9 format")
+    text = decode_text(file_content(path, label), label, "save it from ds9 in ds9 format")
     if text.lstrip("\ufeff \n\t").startswith("<"):
         raise SettingsError(f"{label}: regions in XML", hint="save them from ds9 in ds9 format")
     frame, regions = "physical", []

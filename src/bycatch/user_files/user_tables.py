@@ -17,7 +17,7 @@ from bycatch.arrays import Floats
 from bycatch.catalogs import ecsv
 from bycatch.catalogs.tables import parquet_table
 from bycatch.errors import SettingsError
-from bycatch.user_files.content import decoded, file_content, kind_of
+from bycatch.user_files.content import decode_text, file_content, kind_of
 from bycatch.user_files.quantities import numbers, sky_positions
 from bycatch.user_files.text import read_text_table
 from bycatch.user_files.votables import read_votable
@@ -194,9 +194,9 @@ def _one_line(err: Exception) -> str:
 
 def _read(content: bytes, kind: str, label: str) -> tuple[Table, str]:
     if kind == "text":
-        return read_text_table(decoded(content, label), label)
+        return read_text_table(decode_text(content, label), label)
     if kind == "ecsv":
-        return ecsv.from_text(decoded(content, label)), kind
+        return ecsv.from_text(decode_text(content, label)), kind
     if kind == "parquet":
         if b"table_meta_yaml" in content:
             raise SettingsError(

@@ -90,7 +90,7 @@ def anchor_of(
         guessed_group = replace(group, frames=tuple(guess.after(frame) for frame in group.frames))
         search = search_offset(
             guessed_group,
-            stars.thinned(_SEARCH_STARS),
+            stars.sample(_SEARCH_STARS),
             len(stars),
             range_arcsec,
             float(np.deg2rad(range_deg)),

@@ -38,8 +38,8 @@ class FieldImage:
     ----------
     name : how messages name it
     filter : its filter
-    sources : detections (columns.SOURCES) with ``on_cr_mask``, the share of each segment on the
-        cosmic-ray mask; what is missing speaks for a detection
+    sources : detections (source_columns.SOURCES) with ``on_cr_mask``, the share of each segment on
+        the cosmic-ray mask; what is missing speaks for a detection
     wcs : the header's celestial WCS, in ICRS
     wcsname : the header's WCSNAME, which implies the expected pointing error
     shape : (ny, nx)
@@ -170,7 +170,7 @@ class AlignResult:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         return {"aligned": self.aligned, **values}
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         title = f"Alignment of an image: {self.grade}, {GRADES[self.grade]}"
         rows = notebook.first_rows(self.matches) if len(self.matches) else ""
@@ -198,7 +198,7 @@ class FieldAlignment:
             "release": best.release if best else "",
         }
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         columns = ("grade", "reason", "n_matches", "n_tied", "astrom_err_mas")
         names = [(name, WORDS[name]) for name in columns]

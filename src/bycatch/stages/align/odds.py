@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bycatch.kernels.matching import Brightness, expected_chance_peaks, extent_of
+from bycatch.kernels.matching import Brightness
+from bycatch.kernels.offset_search import expected_chance_peaks, extent_of
 from bycatch.stages.align.distortion import Residual
 from bycatch.stages.align.plane import Stars
 from bycatch.stages.align.relative import Group

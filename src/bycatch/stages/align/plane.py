@@ -277,7 +277,7 @@ class Stars:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def thinned(self, n: int) -> Stars:
+    def sample(self, n: int) -> Stars:
         """Return about n of the stars, of all magnitudes."""
         step = -(-len(self) // n)
         keep = np.sort(np.argsort(self.mag, kind="stable")[::step])

@@ -10,7 +10,8 @@ import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.times import DAYS_PER_YEAR
-from bycatch.kernels.matching import Brightness, Offset, find_offset, match_one_to_one
+from bycatch.kernels.matching import Brightness, match_one_to_one
+from bycatch.kernels.offset_search import Offset, find_offset
 from bycatch.kernels.tiefit import (
     REFERENCE,
     Observations,

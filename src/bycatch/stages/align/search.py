@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.kernels.matching import Brightness, Offset, find_offset
+from bycatch.kernels.matching import Brightness
+from bycatch.kernels.offset_search import Offset, find_offset
 from bycatch.stages.align.plane import Stars
 from bycatch.stages.align.relative import Group
 

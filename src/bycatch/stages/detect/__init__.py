@@ -10,18 +10,18 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.arrays import Image
-from bycatch.catalogs.columns import REMOVED, SOURCES
+from bycatch.catalogs.source_columns import REMOVED, SOURCES
 from bycatch.catalogs.tables import empty_table, make_table
 from bycatch.display import notebook
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.deblend import deblended
+from bycatch.kernels.deblend import deblend
 from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.labelling import Segments, segments_above
 from bycatch.kernels.moments import segment_properties
 from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.smoothing import gaussian_kernel
 from bycatch.settings import DetectSettings
-from bycatch.stages.detect import hits, pieces, saturated
+from bycatch.stages.detect import hits, pieces, saturated_stars
 from bycatch.stages.detect.centres import bright_centres
 from bycatch.stages.detect.pieces import Pieces
 from bycatch.stages.detect.reach import reach
@@ -45,8 +45,8 @@ class DetectResult:
 
     Attributes
     ----------
-    sources : table of the kept sources (columns.SOURCES)
-    removed : table of the removed ones with the reason (columns.REMOVED)
+    sources : table of the kept sources (source_columns.SOURCES)
+    removed : table of the removed ones with the reason (source_columns.REMOVED)
     segmentation : (ny, nx) int32; 0 sky, else the source's id; removed sources keep theirs
     sky : background and noise
     reach_mag : AB magnitude at which half of the stars are found, as `reach` returns it
@@ -87,7 +87,7 @@ class DetectResult:
             "reach_of_presets_mag": {k: v for k, v in self.reach_mag.items() if k != "settings"},
         }
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         look = notebook.mask_picture(self.segmentation, "segments of the sources")
         names = ("id", "x", "y", "area", "flux", "peak", "ellipticity", "n_exp", "coverage")
@@ -118,9 +118,9 @@ def run(
     detect_settings = (settings or DetectSettings()).at(image.detector_px)
     sky = sky or sky_of(image, detect_settings)
     segments = segment(image, sky.background, sky.noise, detect_settings)
-    parts = pieces.joined(image, segments, sky.noise, detect_settings.deblend_prominence)
+    parts = pieces.join_pieces(image, segments, sky.noise, detect_settings.deblend_prominence)
     sources = _source_table(image, parts, sky.background, sky.noise, detect_settings)
-    sources = saturated.centred(image, sources, parts.segments.labels)
+    sources = saturated_stars.centre_on_wings(image, sources, parts.segments.labels)
     labels = parts.segments.labels
     result = _sorted_out(sources, labels, sky, detect_settings)
     if not with_reach:
@@ -150,7 +150,7 @@ def segment(image: DrcImage, background: Image, noise: Image, settings: DetectSe
     )
     if not (settings.deblend and segments.n_labels):
         return segments
-    labels = deblended(
+    labels = deblend(
         segments.smooth,
         segments.labels,
         segments.n_labels,

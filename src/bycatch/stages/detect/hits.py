@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Floats, Image, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.moments import Properties
-from bycatch.kernels.neighbourhood import Neighbourhood, neighbourhood, pixels_at
+from bycatch.kernels.neighbourhood import Neighbourhood, bilinear, neighbourhood, pixels_at
 from bycatch.kernels.star_hits import HitCentres, Profile, hit_centres
 from bycatch.stages.detect.centres import WIDE_PX
 
@@ -130,18 +130,11 @@ def _asymmetries(image: DrcImage, background: Image, noise: Floats, x: Floats, y
 
 
 def _interpolated(image: DrcImage, background: Image, x: Floats, y: Floats) -> Floats:
-    """Return the light at positions, bilinear; NaN off the image."""
+    """Return the light above the sky at positions; NaN off the image."""
     ny, nx = image.shape
-    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
-    is_inside = (column >= 0) & (column < nx - 1) & (row >= 0) & (row < ny - 1)
-    column, row = np.where(is_inside, column, 0), np.where(is_inside, row, 0)
-    dx, dy = x - column, y - row
-    out = np.zeros(x.shape)
-    for j, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        at = row + j, column + i
-        weight = (dy if j else 1.0 - dy) * (dx if i else 1.0 - dx)
-        out += weight * (image.sci[at] - background[at])
-    return np.where(is_inside, out, np.nan)
+    is_inside = (x >= 0) & (x < nx - 1) & (y >= 0) & (y < ny - 1)
+    light = bilinear(image.sci, x, y) - bilinear(background, x, y)
+    return np.where(is_inside, light, np.nan)
 
 
 def _core_rates(image: DrcImage, background: Image, x: Floats, y: Floats) -> Floats:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Image, Ints
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.labelling import Segments
-from bycatch.kernels.pieces import Touching, rename_labels, touching
+from bycatch.kernels.pieces import Contacts, contacts, rename_labels
 
 REACH = 4.0
 """Within that many rms radii of a brighter source, along the ellipse of its moments, lies its own
@@ -45,7 +45,7 @@ class Pieces:
     piece_of: Ints
 
 
-def joined(
+def join_pieces(
     image: DrcImage, segments_apart: Segments, noise: Image, least_prominence: float
 ) -> Pieces:
     """Join pieces that do not stand out, and find others that may be pieces.
@@ -60,7 +60,7 @@ def joined(
     least_prominence : float
         In units of that noise; 0 joins none.
     """
-    borders = touching(segments_apart.smooth, segments_apart.labels, segments_apart.n_labels)
+    borders = contacts(segments_apart.smooth, segments_apart.labels, segments_apart.n_labels)
     if not len(borders.first):
         return Pieces(segments_apart, np.zeros(segments_apart.n_labels + 1, np.int64))
     work = _Joining(image, borders, noise)
@@ -81,7 +81,7 @@ def joined(
 class _Joining:
     """Sources that touch, joined step by step: moments of those joined are those of both."""
 
-    def __init__(self, image: DrcImage, borders: Touching, noise: Image) -> None:
+    def __init__(self, image: DrcImage, borders: Contacts, noise: Image) -> None:
         size = len(borders.flux)
         self.parent = np.arange(size)
         self.flux, self.peak = borders.flux.copy(), borders.peak.copy()

@@ -9,7 +9,7 @@ from bycatch import photcal
 from bycatch.arrays import Floats, Image
 from bycatch.errors import UnsupportedImage
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.smoothing import gaussian_kernel, smoothed
+from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 from bycatch.photcal import EncircledEnergy
 from bycatch.settings import PRESETS, DetectSettings
 
@@ -91,7 +91,7 @@ def _noise_of(
                 continue
             light = np.where(valid, image.sci[block] - background[block], 0).astype(np.float32)
             levels.append(sigma[sky])
-            ratios.append(smoothed(light, valid, kernel)[sky] / sigma[sky])
+            ratios.append(smooth_image(light, valid, kernel)[sky] / sigma[sky])
     if not levels:
         return float("nan"), float("nan")
     ratio = np.concatenate(ratios)

@@ -17,8 +17,8 @@ from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.structure import at_cells, local_scatter, most_in_window, surface_of_blocks
 from bycatch.kernels.surfaces import (
     Surface,
-    filled,
-    median_filtered,
+    fill_gaps,
+    median_filter,
     surface_map,
     surface_through,
     write_noise,
@@ -167,13 +167,13 @@ def sky_of(image: DrcImage, settings: DetectSettings) -> Sky:
     excess = np.full(cells.shape, np.nan, np.float32)
     excess[has_level] = (cells[has_level] - level[has_level]) / scatter[has_level]
     near = binary_dilation(has_level, np.ones((FILTER_CELLS, FILTER_CELLS), np.bool_))
-    smooth = median_filtered(filled(excess, near), FILTER_CELLS)
+    smooth = median_filter(fill_gaps(excess, near), FILTER_CELLS)
     below = (smooth < -OVERSUBTRACTED_SIGMA) & has_level
     is_structured = most_in_window(below, WINDOW_CELLS) >= LEAST_CELLS
     n_below = int(below.sum())
     if settings.background == "auto" and not is_structured:
         return ordinary(n_below)
-    fine = surface_through(median_filtered(filled(cells), FILTER_CELLS), (box, box))
+    fine = surface_through(median_filter(fill_gaps(cells), FILTER_CELLS), (box, box))
     fine_level = surface_map(fine, image.valid)
 
     def without_level(rows: slice) -> tuple[Image, Bools, Image]:

@@ -10,24 +10,24 @@ from astropy.table import Table
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats
-from bycatch.catalogs.columns import (
+from bycatch.catalogs.catalog_columns import (
     CAT,
     FLUX_ERROR_PARTS,
     MAG_ST,
     MAG_VEGA,
     PSF_FLUXES,
-    RATE_ERROR_PARTS,
     SCATTER_ERROR,
-    Column,
 )
+from bycatch.catalogs.columns import Column
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.photometry_columns import RATE_ERROR_PARTS
 from bycatch.catalogs.rates import net_rates
 from bycatch.catalogs.tables import floats, make_table, nearest_radius
 from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
 from bycatch.photcal import MAG_PER_FRACTION, ZeropointAudit
 from bycatch.settings import FinalizeSettings
-from bycatch.stages.finalize.apcor import Corrections, corrections, published_only
+from bycatch.stages.finalize.apcor import Corrections, corrections, published_corrections
 from bycatch.stages.finalize.closure import Closure, closure
 from bycatch.stages.finalize.psf_total import PsfScale, psf_columns, psf_scale
 from bycatch.stages.finalize.totals import kron_columns
@@ -46,7 +46,7 @@ COPIED = (
 
 @dataclass(frozen=True, eq=False)
 class FinalizeResult:
-    """The calibrated catalog (columns.CAT) and the numbers that made it.
+    """The calibrated catalog (catalog_columns.CAT) and the numbers that made it.
 
     ``published_fractions`` and ``aperture_fractions`` are the share of a star's
     light in each aperture as published, and as used at the mean place of the
@@ -139,7 +139,7 @@ class FinalizeResult:
         audit = (self.audit.in_words(),) if self.audit and self.audit.is_off else ()
         return (*audit, *(self.closure.warnings() if self.closure else ()))
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         r = nearest_radius(self.radii_px)
         magnitudes = (f"mag_ab_{r}", f"mag_ab_err_{r}", f"maglim_{r}")
@@ -169,7 +169,7 @@ def run(
 
     Parameters
     ----------
-    phot : table of `measure` (columns.PHOT)
+    phot : table of `measure` (photometry_columns.PHOT)
     radii_px : its aperture radii
     meta : calibration of the image
     scale_arcsec : pixel scale
@@ -190,7 +190,7 @@ def run(
             meta.detector_px(scale_arcsec),
         )
     else:
-        apcor = published_only(radii_px, scale_arcsec, meta.filter)
+        apcor = published_corrections(radii_px, scale_arcsec, meta.filter)
     factors, errors = apcor.at(floats(phot, "x"), floats(phot, "y"))
     fractions = published_fractions * factors
     systematics = photcal.systematic_fraction(meta.filter, errors)
@@ -277,7 +277,7 @@ def _on_request(
     others: dict[str, float],
     settings: FinalizeSettings,
 ) -> tuple[list[Column], dict[str, Any]]:
-    """Return the columns beyond columns.CAT, and their values.
+    """Return the columns beyond catalog_columns.CAT, and their values.
 
     A magnitude system without a zero point (Vega for HRC) gives a column without values.
     """

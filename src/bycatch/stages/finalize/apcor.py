@@ -134,7 +134,7 @@ class Frame:
         return np.asarray(terms)
 
 
-def published_only(
+def published_corrections(
     radii_px: tuple[float, ...], scale_arcsec: float, filter_name: str
 ) -> Corrections:
     """Return the published curve, with what is known of its errors.
@@ -171,7 +171,7 @@ def corrections(
 
     Parameters
     ----------
-    phot : table of `measure` (columns.PHOT)
+    phot : table of `measure` (photometry_columns.PHOT)
     radii_px : its aperture radii
     fractions : (R,) float
         Published share of a star's light in each, after the subtraction of the sky.
@@ -181,7 +181,7 @@ def corrections(
     detector_px : float
         Side of a detector pixel, pixels.
     """
-    prior = published_only(radii_px, scale_arcsec, filter_name)
+    prior = published_corrections(radii_px, scale_arcsec, filter_name)
     reference = reference_index(radii_px, scale_arcsec)
     inner = np.array(radii_px) < radii_px[reference]
     free = np.diag(prior.covariance) > 0

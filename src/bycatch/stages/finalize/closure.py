@@ -119,7 +119,7 @@ def closure(
 
     Parameters
     ----------
-    phot : table of `measure` (columns.PHOT)
+    phot : table of `measure` (photometry_columns.PHOT)
     radii_px : its aperture radii
     fractions : (R,) float
         Published share of a star's light in each, after the subtraction of the sky.

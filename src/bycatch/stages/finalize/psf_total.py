@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 
 from bycatch.arrays import Floats
-from bycatch.catalogs.columns import PSF_FLUXES
+from bycatch.catalogs.catalog_columns import PSF_FLUXES
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats
 from bycatch.photcal import MAG_PER_FRACTION
@@ -57,7 +57,7 @@ def psf_scale(phot: Table, total: Floats, total_err: Floats) -> PsfScale:
 
     Parameters
     ----------
-    phot : table of the photometry with columns.PSF_RATES
+    phot : table of the photometry with photometry_columns.PSF_RATES
     total, total_err : (N,) corrected rates in the aperture, and their noise
     """
     rate, error = floats(phot, "countrate_psf"), floats(phot, "countrate_psf_err")
@@ -83,7 +83,7 @@ def psf_scale(phot: Table, total: Floats, total_err: Floats) -> PsfScale:
 def psf_columns(
     phot: Table, scale: PsfScale, photflam: float, zeropoint: float
 ) -> Mapping[str, Any]:
-    """Return the columns of columns.PSF_FLUXES.
+    """Return the columns of catalog_columns.PSF_FLUXES.
 
     Parameters
     ----------

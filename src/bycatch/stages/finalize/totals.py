@@ -28,7 +28,7 @@ def kron_columns(
 
     Parameters
     ----------
-    phot : table of `measure` (columns.PHOT)
+    phot : table of `measure` (photometry_columns.PHOT)
     meta : calibration of the image
     scale_arcsec : pixel scale
     zeropoint : AB magnitude of 1 e/s

@@ -11,8 +11,8 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats
-from bycatch.catalogs.columns import PHOT
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.photometry_columns import PHOT
 from bycatch.catalogs.tables import make_table
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.skylevel import labels_nearby

@@ -19,7 +19,7 @@ from bycatch.stages.measure.depth import Depth
 
 @dataclass(frozen=True, eq=False)
 class MeasureResult:
-    """Photometry of the positions (columns.PHOT), row for row.
+    """Photometry of the positions (photometry_columns.PHOT), row for row.
 
     ``radii_px`` and ``correlation`` (the factor of the sky noise, see
     `correlation_factor`) say how it was measured; ``locus`` where the image's stars are
@@ -35,7 +35,7 @@ class MeasureResult:
     sky_growth: float
     """Factor by which segments have grown where the sky of total fluxes was measured."""
     sky: Table
-    """The blank places (columns.SKY)."""
+    """The blank places (photometry_columns.SKY)."""
     limits: dict[int, Floats]
     """Rates of 5 sigma in each radius where the sky is blank, (R,) in e/s, by exposures."""
     depth: Depth
@@ -88,7 +88,7 @@ class MeasureResult:
             return "stars"
         return "PSF" if self.has_psf else "published curve"
 
-    @notebook.never_raising
+    @notebook.safe_repr
     def _repr_html_(self) -> str:
         rate = f"countrate_{nearest_radius(self.radii_px)}"
         names = ("id", "x", "y", rate, "sky_median", "fwhm", "p_star", "p_cr", "flags")

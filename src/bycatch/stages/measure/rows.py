@@ -10,7 +10,8 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.columns import RATE_ERROR_PARTS, SKY, Column
+from bycatch.catalogs.columns import Column
+from bycatch.catalogs.photometry_columns import RATE_ERROR_PARTS, SKY
 from bycatch.catalogs.tables import make_table
 from bycatch.images.drc import DrcImage
 from bycatch.images.exposures import mean_mjd
@@ -202,7 +203,7 @@ def _sky_objects(
 def sky_table(
     empty: sky_noise.SkyObjects, noise: sky_noise.NoiseModel, settings: MeasureSettings
 ) -> Table:
-    """Return the table of the blank places (columns.SKY).
+    """Return the table of the blank places (photometry_columns.SKY).
 
     Parameters
     ----------

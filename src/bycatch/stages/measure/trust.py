@@ -20,7 +20,7 @@ from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.cells import at_one_depth, clipped_means, grown_labels
 from bycatch.kernels.lines import Line, Trace, lines_across, trace
 from bycatch.kernels.structure import local_scatter
-from bycatch.kernels.surfaces import filled, median_filtered
+from bycatch.kernels.surfaces import fill_gaps, median_filter
 
 CELL_PX = 16
 CLIP_SIGMA = 3.0
@@ -104,7 +104,7 @@ def sky_structure(
     blocks = local_scatter(sky, LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS)
     is_finite = np.isfinite(blocks)
     if is_finite.any():
-        blocks = np.where(is_finite, median_filtered(filled(blocks.astype(np.float32)), 3), np.nan)
+        blocks = np.where(is_finite, median_filter(fill_gaps(blocks.astype(np.float32)), 3), np.nan)
     return SkyStructure(blocks, _large_objects(image, sci), _trails(image, sci))
 
 
@@ -155,7 +155,7 @@ def _large_objects(image: DrcImage, sci: Image) -> NDArray[np.int32]:
     # Without data counts as 0, the level of the image.
     level[has_data] = _medians(np.nan_to_num(blocks[has_data]))
     level[has_data] -= np.float32(np.percentile(level[has_data], 25.0))
-    smooth = np.where(has_data, median_filtered(level, 5), 0.0)
+    smooth = np.where(has_data, median_filter(level, 5), 0.0)
     regions, n = label(smooth > LARGE_SIGMA, structure=np.ones((3, 3)))
     sizes = np.bincount(regions.ravel(), minlength=n + 1)
     out = np.zeros(regions.shape, np.int32)

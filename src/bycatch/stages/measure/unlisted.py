@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.images.drc import DrcImage
-from bycatch.kernels import peaks
 from bycatch.kernels.neighbourhood import all_within, any_within
+from bycatch.kernels.peak_widths import minor_widths
 from bycatch.kernels.sharp_peaks import response, sharp_peaks
 from bycatch.stages.measure.photometry import Photometry, aperture_sums
 
@@ -172,7 +172,7 @@ def _is_charge(
     ring = (RING_PX[0] * size, RING_PX[1] * size)
     sci = _without_gaps(image, column[at], line[at], int(np.ceil(ring[1])) + 2)
     # Any plane will do for the variance, on which no width depends.
-    width, _ = peaks.minor_widths(sci, sci, column[at], line[at], WINDOW_PX * size, ring)
+    width, _ = minor_widths(sci, sci, column[at], line[at], WINDOW_PX * size, ring)
     out[at] = width < LEAST_FWHM_PX * size
     return out
 

@@ -208,7 +208,7 @@ class ImagePhotometry:
     microjansky : f_nu of a flux density (f_lambda) of 1 erg / (Angstrom s cm2)
     rate_per_microjansky : e/s of an f_nu of 1 microjansky
     rows : (K,) int; the objects that it covers
-    table : K rows of `finalize` (columns.CAT)
+    table : K rows of `finalize` (catalog_columns.CAT)
     own_ra_deg, own_dec_deg, own_err_mas : (K,) float; where the image itself detected it; NaN else
     source_id : (K,) int
     area_arcsec2 : that holds data

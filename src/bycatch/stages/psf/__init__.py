@@ -22,14 +22,14 @@ from bycatch.stages.psf.fit import (
     Stars,
     beside,
     draw,
-    fitted,
+    fit_all,
     light_of,
     pairs_within,
     wings_of,
 )
 from bycatch.stages.psf.look import PsfLook, look_at
-from bycatch.stages.psf.model import WINGS_PX, PsfModel, published
-from bycatch.stages.psf.quality import Fits, judged, judged_some, lies_on_lost_core
+from bycatch.stages.psf.model import WINGS_PX, PsfModel, published_psf
+from bycatch.stages.psf.quality import Fits, judge, judge_some, lies_on_lost_core
 from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
 from bycatch.stages.psf.table import (
     RADII_PX,
@@ -74,7 +74,7 @@ class PsfResult:
     n_given : how many were given
     psf_rows : (S,) int; the stars that the PSF was made from
     look : what the PSF leaves of its stars
-    columns : of columns.PSF_RATES, row for row
+    columns : of photometry_columns.PSF_RATES, row for row
     flags : which rows have them
     x, y : (N,) where apertures belong: where fits put stars, or where others were found
     place_err_px : (N,) error of these per axis where they are of a fit; else NaN
@@ -169,7 +169,7 @@ def run(
         looked for within those that are no stars
     """
     psf_settings = settings or PsfSettings()
-    start = published(image)
+    start = published_psf(image)
     pixels = noises.first_pixels(image, cr_mask)
     noise = noises.typical_noise(pixels)
     positions = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
@@ -178,7 +178,7 @@ def run(
         pixels, begin, positions, image.detector_px, moves=not psf_settings.forced
     )
     model = first_model(start, image.shape)
-    stars, pixels = fitted(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
+    stars, pixels = fit_all(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
     psf_rows = np.empty(0, np.int64)
     n_given = len(stars)
     pixels = noises.with_sky(image, pixels, coarse=True)
@@ -202,27 +202,27 @@ def run(
             stars, pixels = _with_new_stars(pixels, model, stars, new, noise)
             is_told = np.arange(len(stars)) >= n_given
             is_told[: len(bright)] |= bright
-            fits = judged_some(pixels, model, stars, rho, is_told)
+            fits = judge_some(pixels, model, stars, rho, is_told)
             keep = _holds(stars, fits, model, psf_settings.n_sigma, n_given)
             draw(pixels.light, model, stars.take(~keep), noise, -1.0)
             stars, fits = stars.take(keep), fits.take(keep)
         else:
-            fits = judged_some(pixels, model, stars, rho, bright)
+            fits = judge_some(pixels, model, stars, rho, bright)
         psf_rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
         model = psf_from(pixels, stars.places(psf_rows), model, start, noises.noise_of_sums(rho))
         if not is_last:
             trust = EARLY_TRUST if k == 0 else LATE_TRUST
-            stars, pixels = fitted(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
+            stars, pixels = fit_all(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
         else:
             stars, pixels, wings = _with_psf_stars_fit(pixels, model, stars, psf_rows, noise)
-        width_err = judged(pixels, model, stars.take(psf_rows), rho).width_err
+        width_err = judge(pixels, model, stars.take(psf_rows), rho).width_err
         model = with_scatter(model, pixels, stars.places(psf_rows), width_err)
         if not is_last:
             rho = noises.correlation(image, pixels)
     pixels = noises.with_sky(image, pixels)
-    stars, pixels = fitted(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise, wings=wings)
+    stars, pixels = fit_all(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise, wings=wings)
     rho = noises.correlation(image, pixels)
-    fits = judged(pixels, model, stars, rho)
+    fits = judge(pixels, model, stars, rho)
     flags = flags_of(stars, fits, model, n_given)
     x, y, error = places_of(stars, fits, flags[Flag.PSF_MISFIT], image.detector_px)
     wide, lone = _kinds(stars, fits, n_given)
@@ -306,7 +306,7 @@ def _with_new_stars(
     pixels: Pixels, model: PsfModel, stars: Stars, new: Stars, noise: float
 ) -> tuple[Stars, Pixels]:
     """Return stars and new ones, fitted as far as they touch one another."""
-    both = stars.joined(new)
+    both = stars.join(new)
     some = beside(model, both, np.arange(len(both)) >= len(stars))
     return _fit_some(pixels, model, both, noise, some)
 
@@ -328,7 +328,7 @@ def _with_psf_stars_fit(
 def _fit_some(
     pixels: Pixels, model: PsfModel, stars: Stars, noise: float, some: Bools
 ) -> tuple[Stars, Pixels]:
-    return fitted(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise, some)
+    return fit_all(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise, some)
 
 
 def _galaxy_pixels(

@@ -21,10 +21,10 @@ from bycatch.stages.psf.model import (
     FEW_STARS,
     NORM_RADIUS_PX,
     PsfModel,
-    Published,
+    PublishedPsf,
     distances_px,
-    enclosed,
-    normalised,
+    enclosed_share,
+    normalise,
     place_terms,
 )
 
@@ -80,7 +80,7 @@ class _Samples:
 
 
 def psf_from(
-    pixels: Pixels, stars: Places, before: PsfModel, start: Published, correlation: float
+    pixels: Pixels, stars: Places, before: PsfModel, start: PublishedPsf, correlation: float
 ) -> PsfModel:
     """Return the PSF that the stars of an image show.
 
@@ -102,13 +102,15 @@ def psf_from(
     grids[0] += first
     grids = _without_shift(grids, first)
     norm_px = NORM_RADIUS_PX * before.detector_px
-    grids[0] = normalised(grids[0], start)
+    grids[0] = normalise(grids[0], start)
     for k in range(1, n_terms):
-        grids[k] -= grids[0] * (enclosed(grids[k], norm_px) / enclosed(grids[0], norm_px))
+        grids[k] -= grids[0] * (
+            enclosed_share(grids[k], norm_px) / enclosed_share(grids[0], norm_px)
+        )
     return replace(before, grids=grids, n_stars=len(stars.x))
 
 
-def first_model(start: Published, shape: tuple[int, int]) -> PsfModel:
+def first_model(start: PublishedPsf, shape: tuple[int, int]) -> PsfModel:
     """Return the PSF of an image before its stars are seen.
 
     Parameters
@@ -246,7 +248,7 @@ class _Prior:
     smooth_steps: float
 
     @staticmethod
-    def of(first: Floats, start: Published, detector_px: float) -> _Prior:
+    def of(first: Floats, start: PublishedPsf, detector_px: float) -> _Prior:
         radius = distances_px(len(first)) / detector_px
         wing = np.minimum(radius / WING_PX, 1.0)
         size = first * (CORE_DEVIATION + (WING_DEVIATION - CORE_DEVIATION) * wing)

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.kernels.psf_fit import Pixels, Trust, normal_equations, tie_blocks
 from bycatch.kernels.psf_grid import OVERSAMPLING, add_stars, add_wings, star_stamps
-from bycatch.kernels.psf_solve import solved
+from bycatch.kernels.psf_solve import solve_stars
 from bycatch.stages.psf.build import Places
 from bycatch.stages.psf.model import PsfModel
 
@@ -94,7 +94,7 @@ class Stars:
         """Return some of them."""
         return Stars(*(values[which] for values in vars(self).values()))
 
-    def joined(self, others: Stars) -> Stars:
+    def join(self, others: Stars) -> Stars:
         """Return these and others."""
         both = zip(vars(self).values(), vars(others).values(), strict=True)
         return Stars(*(np.concatenate(pair) for pair in both))
@@ -296,7 +296,7 @@ def _with_partners(which: Bools, first: Ints, second: Ints) -> Bools:
     return out
 
 
-def fitted(
+def fit_all(
     pixels: Pixels,
     model: PsfModel,
     stars: Stars,
@@ -324,7 +324,7 @@ def fitted(
     shape = pixels.data.shape[0], pixels.data.shape[1]
     if not (stars.flux != 0).any():
         empty = pixels._replace(light=np.zeros(shape, np.float32))
-        stars = stepped(equations(empty, model, stars, FIRST_TRUST), stars, model, 0)
+        stars = step_all(equations(empty, model, stars, FIRST_TRUST), stars, model, 0)
     active, light = np.ones(len(stars), bool) if some is None else some, pixels.light
     alone = np.zeros(len(stars), bool)
     if some is None:
@@ -340,7 +340,7 @@ def fitted(
     is_whole = not alone.any()
     for k in range(n_iterations):
         before = stars.take(active)
-        after = stepped(
+        after = step_all(
             equations(pixels, model, before, trust, _among(ties, active)), before, model, k + 1
         )
         stars = stars.put(active, after)
@@ -361,7 +361,7 @@ def fitted(
     return stars, pixels
 
 
-def stepped(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> Stars:
+def step_all(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> Stars:
     """Return the stars after one step; in iteration 0 they do not move.
 
     Parameters
@@ -385,7 +385,7 @@ def stepped(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> St
     blocks[:, 3, 3] += 1.0 / model.width_scatter**2
     gradient[:, 3] -= stars.width / model.width_scatter**2
     blocks[:, 0, 0] += 1e-6 * power + 1e-30
-    step = solved(blocks, ties, now.first, now.second, gradient, SOLVED)
+    step = solve_stars(blocks, ties, now.first, now.second, gradient, SOLVED)
     size = LONGEST_STEP_PX * model.detector_px
     length = np.hypot(step[:, 1], step[:, 2])
     shrink = np.minimum(1.0, size / np.maximum(length, 1e-30))

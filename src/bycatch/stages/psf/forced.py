@@ -27,7 +27,7 @@ from bycatch.kernels.psf_fit import (
     tie_blocks,
 )
 from bycatch.kernels.psf_grid import add_stars, star_stamps
-from bycatch.kernels.psf_solve import joint_variances, solved
+from bycatch.kernels.psf_solve import joint_variances, solve_stars
 from bycatch.stages.psf.fit import (
     FAINT_SHARE,
     SOLVED,
@@ -229,7 +229,7 @@ def _fit_fluxes(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
         if not k:
             sky_power = blocks[:, 0, 0].copy()
         before, positive_flux = flux, np.maximum(flux, 0.0)
-        flux = flux + solved(blocks, ties, first, second, gradient, SOLVED)[:, 0]
+        flux = flux + solve_stars(blocks, ties, first, second, gradient, SOLVED)[:, 0]
         add(light, flux - before, FAINT_SHARE * std)
         change = np.maximum(flux, 0.0) ** 2 - positive_flux**2
         add(misfit, PSF_ERROR**2 * peak * change, FAINT_SHARE * std**2)

@@ -114,7 +114,7 @@ class PsfModel:
 
     def energy(self, radius_px: float) -> float:
         """Return the share of the light within a radius, of pixels by their centres."""
-        return enclosed(self.grids[0], radius_px)
+        return enclosed_share(self.grids[0], radius_px)
 
 
 def place_terms(x: ArrayLike, y: ArrayLike, shape: tuple[int, int], n_terms: int) -> Floats:
@@ -144,7 +144,7 @@ def distances_px(side: int) -> Floats:
     return np.asarray(np.hypot(away, away[:, np.newaxis]))
 
 
-def enclosed(grid: Floats, radius_px: float) -> float:
+def enclosed_share(grid: Floats, radius_px: float) -> float:
     """Return the sum of a grid within a radius, as a share of a star's light.
 
     Parameters
@@ -156,7 +156,7 @@ def enclosed(grid: Floats, radius_px: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Published:
+class PublishedPsf:
     """The PSF that has the published encircled energy: round, a sum of Gaussians.
 
     Attributes
@@ -189,10 +189,10 @@ class Published:
         for sigma, weight in zip(self.sigma_px * width, self.weight, strict=True):
             share = ndtr((away + 0.5) / sigma) - ndtr((away - 0.5) / sigma)
             total += weight * np.outer(share, share)
-        return normalised(total, self)
+        return normalise(total, self)
 
 
-def normalised(grid: Floats, start: Published) -> Floats:
+def normalise(grid: Floats, start: PublishedPsf) -> Floats:
     """Return a grid with the published share of the light within `NORM_RADIUS_PX`.
 
     Parameters
@@ -200,10 +200,10 @@ def normalised(grid: Floats, start: Published) -> Floats:
     grid : (n, n) float
     start : Published PSF of the image
     """
-    return grid * (start.energy / enclosed(grid, NORM_RADIUS_PX * start.detector_px))
+    return grid * (start.energy / enclosed_share(grid, NORM_RADIUS_PX * start.detector_px))
 
 
-def published(image: DrcImage) -> Published:
+def published_psf(image: DrcImage) -> PublishedPsf:
     """Return the PSF that an image has before its stars are seen.
 
     Encircled energy: Bohlin (2016, AJ 152, 60).  Non-negative weights of Gaussians are fitted to
@@ -229,4 +229,4 @@ def published(image: DrcImage) -> Published:
     weight, _ = nnls(rows, target)
     keep = weight > 0
     norm = float(curve.at(NORM_RADIUS_PX * meta.native_scale_arcsec))
-    return Published(sigma[keep], weight[keep], ratio, norm)
+    return PublishedPsf(sigma[keep], weight[keep], ratio, norm)

@@ -9,7 +9,7 @@ import numpy as np
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import sky_surfaces
-from bycatch.kernels.peaks import grown_by_one
+from bycatch.kernels.mask_growth import grow_by_one
 from bycatch.kernels.psf_fit import HIT, LOST, USABLE, Pixels
 from bycatch.kernels.smoothing import noise_correlation
 from bycatch.kernels.surfaces import surface_map, write_noise
@@ -61,7 +61,7 @@ def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
 
     by_strips(fill, image.shape[0])
     if full.any():
-        state[grown_by_one(full, valid)] = LOST
+        state[grow_by_one(full, valid)] = LOST
     none = np.zeros(image.shape, np.float32)
     return with_sky(image, Pixels(data, none, none, none, photons, state), coarse=True)
 
@@ -122,7 +122,7 @@ def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels
     )
     # Sky and noise also where pixels of cosmic rays are: they may count after all.
     has_data = pixels.state != LOST
-    level, scatter = (surface.scaled(step) for surface in surfaces)
+    level, scatter = (surface.enlarge(step) for surface in surfaces)
     noise = np.empty(image.shape, np.float32)
     write_noise(image.exptime_map_s, has_data, scatter, noise)
     return pixels._replace(background=surface_map(level, has_data), noise=noise)

@@ -26,11 +26,11 @@ from bycatch.stages.psf.fit import (
     beside,
     draw,
     equations,
-    stepped,
+    step_all,
 )
-from bycatch.stages.psf.model import NORM_RADIUS_PX, PsfModel, published
+from bycatch.stages.psf.model import NORM_RADIUS_PX, PsfModel, published_psf
 from bycatch.stages.psf.noise import photon_factor
-from bycatch.stages.psf.quality import judged
+from bycatch.stages.psf.quality import judge
 
 if TYPE_CHECKING:
     from bycatch.images.drc import DrcImage
@@ -110,7 +110,7 @@ def psf_of_stars(
     snr : (N,) signal-to-noise ratios in an aperture; they choose the stars
     cr_mask : (ny, nx) bool; pixels that cosmic rays may have hit
     """
-    start = published(image)
+    start = published_psf(image)
     model = first_model(start, image.shape)
     has_sky = np.isfinite(places.x) & np.isfinite(places.y) & (places.std > 0)
     rank = np.argsort(-np.where(has_sky, np.nan_to_num(snr), 0.0), kind="stable")[:MOST_CANDIDATES]
@@ -123,17 +123,17 @@ def psf_of_stars(
     stars = Stars.at(places.x, places.y, has_sky, (places.x, places.y))
     stars = stars.take(has_sky & beside(model, stars, bright))
     noise, excess = float(np.median(places.std[bright])), photon_factor(image) ** -0.5
-    stars = stepped(equations(pixels, model, stars, PLAIN), stars, model, 0)
+    stars = step_all(equations(pixels, model, stars, PLAIN), stars, model, 0)
     for k, trust in enumerate((EARLY_TRUST, LATE_TRUST)):
         light = np.zeros(image.shape, np.float32)
         draw(light, model, stars, noise)
         lit = pixels._replace(light=light)
         for step in range(N_STEPS):
             before = stars
-            stars = stepped(equations(lit, model, before, trust), before, model, step + 1)
+            stars = step_all(equations(lit, model, before, trust), before, model, step + 1)
             draw(light, model, before, noise, -1.0)
             draw(light, model, stars, noise)
-        fits = judged(lit, model, stars, np.ones((1, 1)))
+        fits = judge(lit, model, stars, np.ones((1, 1)))
         rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
         rows = rows[: len(rows) if k else FIRST_STARS]  # the brightest
         model = psf_from(lit, stars.places(rows), model, start, excess)

@@ -49,18 +49,18 @@ class Fits:
         return Fits(*(values[which] for values in vars(self).values()))
 
 
-def judged_some(
+def judge_some(
     pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats, some: Bools
 ) -> Fits:
     """Return errors and quality of some of the stars, row for row: nothing of the others.
 
     Parameters
     ----------
-    pixels, model, stars, correlation : as in `judged`
+    pixels, model, stars, correlation : as in `judge`
     some : (N,) bool
     """
     near = beside(model, stars, some)
-    fits = judged(pixels, model, stars.take(near), correlation)
+    fits = judge(pixels, model, stars.take(near), correlation)
     rows = np.flatnonzero(near)
     columns = []
     for values in vars(fits).values():
@@ -71,7 +71,7 @@ def judged_some(
     return Fits(*columns)
 
 
-def judged(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) -> Fits:
+def judge(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) -> Fits:
     """Return errors and quality of fits, with the stars' light in ``pixels``.
 
     Parameters

@@ -23,7 +23,7 @@ MISFIT_SHARPNESS, MISFIT_SIGMA = 0.12, 3.0
 
 
 def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
-    """Return the columns of columns.PSF_RATES.
+    """Return the columns of photometry_columns.PSF_RATES.
 
     Parameters
     ----------

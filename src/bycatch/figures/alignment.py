@@ -1,8 +1,4 @@
-"""Figures: made of plain numbers, returned as matplotlib Figures; the caller writes them.
-
-matplotlib is loaded when the first figure is made, and its global state
-(pyplot) is left alone.
-"""
+"""The figure of a field's alignment."""
 
 from __future__ import annotations
 
@@ -14,28 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats
+from bycatch.figures.style import COLOURS, FAINT, INK, MARKERS, WEAK, tidy
 from bycatch.tangent import tangent_mas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bycatch.compare import Comparison
 
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Colours that the colour-blind can tell apart (Okabe & Ito 2008); shapes repeat them."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-INK, FAINT = "#333333", "#9a9a9a"
 MIN_REACH_MAS = 2.0
-WEAK = 0.3
-"""Weight up to which a pair is shown as an outlier, in grey."""
 MANY = 150
 """Pairs of an image above which error bars and single arrows would hide one another."""
 N_CELLS, MIN_IN_CELL = 9, 3
 LEGEND_COLUMNS = 4
-FAST_PNG: dict[str, Any] = {"format": "png", "dpi": 110, "pil_kwargs": {"compress_level": 1}}
-"""How the chain writes a figure; the library's own choices take three times as long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +95,7 @@ def alignment_figure(name: str, images: Sequence[FigureImage]) -> Figure:
         _draw_sky(panels[0], images, styles)
         _draw_reasons(panels[1], images)
     for axes in panels:
-        _tidy(axes)
+        tidy(axes)
     title = _title(name, images)
     figure.suptitle(title, fontsize=12.5, color=INK, x=0.012, ha="left", parse_math=False)
     handles = [_handle(style, _label(image)) for image, style in zip(images, styles, strict=True)]
@@ -360,134 +347,3 @@ def _draw_reasons(axes: Axes, images: Sequence[FigureImage]) -> None:
         0.0, 0.96, "\n".join(lines if images else ["no images"]), transform=axes.transAxes,
         va="top", fontsize=10, color=INK, linespacing=1.4,
     )  # fmt: skip
-
-
-def _tidy(axes: Axes) -> None:
-    axes.tick_params(labelsize=9, colors=INK, length=3)
-    axes.title.set(fontsize=10.5, color=INK)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set(fontsize=9.5, color=INK)
-    for side, spine in axes.spines.items():
-        spine.set(color=FAINT, linewidth=0.8, visible=side in {"left", "bottom"})
-
-
-@dataclass(frozen=True, eq=False)
-class FigureCurve:
-    """What the figure of the completeness shows of one kind and size, by magnitude (N,).
-
-    Attributes
-    ----------
-    label : of the kind and size
-    mag : middles of the bins
-    found, kept : completeness of the detection, and without those called cosmic rays
-    low, high : 68 % interval of the latter
-    bias, scatter : of the magnitudes; NaN where there are none
-    """
-
-    label: str
-    mag: Floats
-    found: Floats
-    kept: Floats
-    low: Floats
-    high: Floats
-    bias: Floats
-    scatter: Floats
-
-
-def completeness_figure(title: str, curves: Sequence[FigureCurve]) -> Figure:
-    """Return the figure of the completeness: shares above, errors of the magnitudes below."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.6, 6.6), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    shares, errors = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 1.0))
-    for level in (0.5, 0.9):
-        shares.axhline(level, color=FAINT, lw=0.8, zorder=0)
-    errors.axhline(0.0, color=FAINT, lw=0.8, zorder=0)
-    for k, curve in enumerate(curves):
-        colour, shape = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
-        bar = [np.maximum(curve.kept - curve.low, 0), np.maximum(curve.high - curve.kept, 0)]
-        shares.errorbar(
-            curve.mag, curve.kept, yerr=bar, color=colour, marker=shape, ms=4.5, lw=1.4,
-            elinewidth=0.9, label=curve.label,
-        )  # fmt: skip
-        shares.plot(curve.mag, curve.found, color=colour, lw=1.0, ls=(0, (2, 2)))
-        has_bias = np.isfinite(curve.bias)
-        errors.errorbar(
-            curve.mag[has_bias] + 0.03 * k, curve.bias[has_bias], yerr=curve.scatter[has_bias],
-            color=colour, marker=shape, ms=4, lw=0, elinewidth=0.9,
-        )  # fmt: skip
-    if not curves:
-        shares.text(0.5, 0.5, "no artificial sources", ha="center", transform=shares.transAxes)
-    shares.set_ylim(-0.03, 1.05)
-    shares.set_ylabel("completeness", color=INK)
-    errors.set_ylim(-0.5, 0.5)
-    errors.set_ylabel("measured - expected (mag)", color=INK)
-    errors.set_xlabel("true AB magnitude", color=INK)
-    if curves:
-        shares.legend(
-            frameon=False, fontsize=9.5, labelcolor=INK, loc="lower left",
-            title="dashed: detected\nsolid: and not called a cosmic ray", title_fontsize=8.5,
-        )  # fmt: skip
-    for axes in (shares, errors):
-        _tidy(axes)
-    figure.suptitle(title, fontsize=12, color=INK, x=0.012, ha="left", parse_math=False)
-    return figure
-
-
-def comparison_figure(comparison: Comparison) -> Figure:
-    """Return the figure of two catalogs: offsets on the sky, of magnitudes, and completeness."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11.5, 4.2), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    sky, mags, shares = figure.subplots(1, 3)
-    pairs, bins = comparison.matches, comparison.bins
-    size = float(np.clip(4000 / max(len(pairs), 1), 2, 20))
-    sky.scatter(pairs["dra_mas"], pairs["ddec_mas"], s=size, color=COLOURS[0], lw=0, alpha=0.6)
-    sky.axhline(0, color=FAINT, lw=0.8, zorder=0)
-    sky.axvline(0, color=FAINT, lw=0.8, zorder=0)
-    sky.plot(*comparison.offset_mas, "+", color=COLOURS[1], ms=14, mew=2)
-    sky.set(
-        title="B minus A on the sky (+: median)", xlabel="ΔRA cos Dec  [mas]", ylabel="ΔDec  [mas]"
-    )
-    sky.set_aspect("equal", adjustable="datalim")
-
-    has_dmag = np.isfinite(pairs["dmag"])
-    odd = np.asarray(pairs["strange"])
-    plain = {"s": size, "lw": 0, "alpha": 0.6}
-    mags.scatter(
-        pairs["mag_a"][has_dmag & ~odd], pairs["dmag"][has_dmag & ~odd], color=COLOURS[0], **plain
-    )
-    mags.scatter(pairs["mag_a"][odd], pairs["dmag"][odd], color=COLOURS[1], marker="s", s=14)
-    middle = (bins["mag_low"] + bins["mag_high"]) / 2
-    mags.errorbar(
-        middle, bins["dmag"], yerr=bins["dmag_width"], color=INK, fmt="o", ms=4, lw=0, elinewidth=1
-    )
-    mags.axhline(0, color=FAINT, lw=0.8, zorder=0)
-    mags.set(
-        title="magnitudes (squares: far off)",
-        xlabel=f"{comparison.a.columns[2]} of A",
-        ylabel="B minus A  [mag]",
-    )
-
-    for k, (n, both, label) in enumerate(
-        (("n_a", "a_in_b", "of A, found in B"), ("n_b", "b_in_a", "of B, found in A"))
-    ):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.asarray(bins[both]) / np.asarray(bins[n])
-        shares.plot(middle, share, color=COLOURS[k], marker=MARKERS[k], ms=5, lw=1.4, label=label)
-    shares.set(
-        title="share where both have data", xlabel="magnitude", ylabel="share", ylim=(-0.03, 1.05)
-    )
-    shares.legend(frameon=False, fontsize=9)
-    for axes in (sky, mags, shares):
-        _tidy(axes)
-    figure.suptitle(
-        f"A: {comparison.a.name}, {len(comparison.a)} rows   ·   "
-        f"B: {comparison.b.name}, {len(comparison.b)} rows   ·   {len(pairs)} in common",
-        x=0.01, ha="left", fontsize=11, color=INK, parse_math=False,
-    )  # fmt: skip
-    return figure

@@ -59,13 +59,13 @@ class _Cores:
     label: Ints
 
 
-def centred(image: DrcImage, sources: Table, segmentation: NDArray[np.int32]) -> Table:
+def centre_on_wings(image: DrcImage, sources: Table, segmentation: NDArray[np.int32]) -> Table:
     """Return the sources with the positions of saturated stars taken from their wings.
 
     Parameters
     ----------
     image : DrcImage
-    sources : table of columns.SOURCES, one row for each label
+    sources : table of source_columns.SOURCES, one row for each label
     segmentation : (ny, nx) labels 1, 2, ...
 
     Returns
@@ -85,7 +85,7 @@ def centred(image: DrcImage, sources: Table, segmentation: NDArray[np.int32]) ->
     reach = cores.depth_px + 1.0 + WINGS_PX * native_px
     usable = _apart(image.valid, rows, columns)
     fits = fit_wings(image.sci, usable, cores.x, cores.y, np.zeros(len(reach)), reach)
-    good = fits.found & (fits.err_px < MOST_ERROR_PX * native_px)
+    good = fits.has_centre & (fits.err_px < MOST_ERROR_PX * native_px)
     good &= fits.light > LEAST_LIGHT * level
     good[good] &= _on_core(fits.x[good], fits.y[good], usable)
     if not good.any():
@@ -172,7 +172,7 @@ def _offset(
     hole = np.full(len(x), HOLE_PX * native_px)
     fits = fit_wings(image.sci, image.valid, x, y, hole, hole + WINGS_PX * native_px)
     noise = floats(sources, "noise")[brightest]
-    good = fits.found & (fits.light > MIN_LIGHT_SNR * noise)
+    good = fits.has_centre & (fits.light > MIN_LIGHT_SNR * noise)
     good &= (fits.light < LIGHT_SHARE * peak[brightest]) & (fits.err_px < MOST_ERROR_PX * native_px)
     apart = np.stack([fits.x - x, fits.y - y])[:, good]
     variance = fits.err_px[good] ** 2 + (SCATTER_PX * native_px) ** 2
