@@ -55,6 +55,7 @@ from bycatch.stages.objects.combined import Combination, grid_over
 from bycatch.stages.objects.model import ColourGrid, ImagePhotometry, ObjectList
 from bycatch.system.disk import Batch, proof_of, remove_leftovers
 from bycatch.system.locks import LockHeld, lock, wait_for
+from bycatch.system.memory import blocks_kept
 from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
@@ -114,7 +115,8 @@ def run_group(job: GroupJob) -> GroupReport:
         return GroupReport(job.name, str(Outcome.FAILED), f"{err} - check disk space")
     with group_lock:
         work = _GroupWork(job)
-        result = attempt(f"objects {job.name}", job.out, work.do)
+        with blocks_kept():
+            result = attempt(f"objects {job.name}", job.out, work.do)
         report = work.entered(result)
         if job.with_page and work.state.outputs:
             attempt(f"page of {job.name}", job.out, work.write_page)  # must not cost the tables
@@ -242,6 +244,7 @@ class _GroupWork:
         more = None
         if combination is not None and combination.n_images > 1:
             more = detections_in_all(combination, self.settings)
+        combination = None  # a quarter of the memory
         object_list = objects.list_of(
             detections, [image.covers for image in images], more, self._users()
         )

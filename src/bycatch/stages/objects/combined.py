@@ -112,6 +112,8 @@ class Combination:
     def image(self) -> DrcImage:
         """Return the sum as an image that detection takes: signal over noise, uniformly deep.
 
+        It takes over the planes of the sum, to which nothing can be added any more.
+
         Raises
         ------
         ValueError
@@ -119,10 +121,13 @@ class Combination:
         """
         if self._first is None:
             raise ValueError("no image was added")
-        has_data = self._weight > 0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sci = np.divide(self._total, np.sqrt(self._weight), dtype=np.float32)  # NaN: nothing
+        total, weight = self._total, self._weight
+        has_data = weight > 0
         n = max(2, self.n_images)  # rules of single exposures don't hold for a sum
+        np.sqrt(weight, out=weight)
+        with np.errstate(invalid="ignore"):
+            sci = np.divide(total, weight, out=total)  # NaN: nothing
+        exptime_map_s = np.multiply(has_data, np.float32(n), out=weight)
         meta = replace(
             self._first.meta,
             root="combined",
@@ -132,14 +137,14 @@ class Combination:
             chips=(),
             notes=(),
         )
-        n_exp: NDArray[np.int16] = np.where(has_data, n, 0).astype(np.int16)
+        n_exp: NDArray[np.int16] = np.multiply(has_data, n, dtype=np.int16)
         return DrcImage(
             path=Path("combined"),
             meta=meta,
             wht_path=None,
             sci=sci,
             n_exp=n_exp,
-            exptime_map_s=np.where(has_data, np.float32(n), np.float32(0)),
+            exptime_map_s=exptime_map_s,
             wcs=self.grid.wcs,
             wht_type="exptime",
             has_context=True,
