@@ -60,7 +60,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 12
+REVISION = 13
 """To be raised with each change of what the tables of objects hold."""
 
 
@@ -291,14 +291,14 @@ class _GroupWork:
         """Return the empty sum of the images of the group, where it is wanted and can be."""
         if not self.settings.objects.combined or len(benches) < 2:
             return None
-        corners, scales = [], []
-        for bench in benches:
-            wcs = frames[label_of(bench)].wcs
-            corners.append(wcs.calc_footprint(axes=shape_of(bench.record, self.job.out)[::-1]))
-            scales.append(pixel_scale_arcsec(wcs))
-        at = np.concatenate(corners)
+        all_wcs = [frames[label_of(bench)].wcs for bench in benches]
+        corners = [
+            wcs.calc_footprint(axes=shape_of(bench.record, self.job.out)[::-1])
+            for bench, wcs in zip(benches, all_wcs, strict=True)
+        ]
         try:
-            return Combination(grid_over(at[:, 0], at[:, 1], min(scales)))
+            finest = min(all_wcs, key=pixel_scale_arcsec)
+            return Combination(grid_over(finest, *np.concatenate(corners).T))
         except ValueError as err:
             logger.warning("objects %s: images are not searched together: %s", self.job.name, err)
             return None

@@ -214,8 +214,8 @@ def detections_of(image: GroupImage) -> ImageDetections:
 def detections_in_all(combination: Combination, settings: Settings) -> Floats:
     """Return what the sum of the images of a group shows.
 
-    The sum is of interpolated pixels, whose noise is lower than that of the images, but correlated:
-    the threshold is in units of the noise before.
+    Where pixels are interpolated, their noise is lower than that of the images, but correlated: the
+    threshold is in units of the noise before.
 
     Returns
     -------
