@@ -24,6 +24,28 @@ def test_the_peak_rises_and_can_be_forgotten():
     assert memory.peak_mb() - before < 100
 
 
+@linux
+def test_blocks_are_kept_for_a_while_and_go_back_at_the_end():
+    program = """
+import numpy as np
+from bycatch.system import memory
+
+def resident_mb():
+    return int(memory.STATUS.read_text().split("VmRSS:")[1].split()[0]) / 1000
+
+before = resident_mb()
+with memory.blocks_kept():
+    for side in (2000, 3000, 2500):
+        assert (np.zeros((side, side)) == 0).all()  # as new ones are, whatever was there
+        np.ones((side, side))
+print(resident_mb() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 20
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such module")
 def test_elsewhere_the_peak_is_that_of_the_process(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "STATUS", tmp_path / "none")

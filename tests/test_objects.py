@@ -236,6 +236,25 @@ def test_one_bad_image_leaves_the_others(with_objects, tmp_path, bycatch):
     assert "F475W" in result.err
 
 
+def test_structure_of_the_sky_is_looked_for_where_the_image_has_some(
+    with_objects, tmp_path, bycatch, monkeypatch
+):
+    from bycatch.stages.measure import trust
+
+    n_looks, real = [], trust.sky_structure
+    monkeypatch.setattr(trust, "sky_structure", lambda *given: n_looks.append(1) or real(*given))
+    out = tmp_path / "out"
+    shutil.copytree(with_objects, out, symlinks=True)
+    bycatch("objects", out, "--set", "objects.margin_arcsec=21")
+    assert not n_looks
+    path = next(out.glob("*/field.json"))
+    state = json.loads(path.read_text())
+    state["images"][0]["stages"]["measure"]["summary"]["n_trails"] = 1
+    path.write_text(json.dumps(state))
+    bycatch("objects", out, "--set", "objects.margin_arcsec=22")
+    assert len(n_looks) == 1
+
+
 def test_an_image_that_can_not_be_measured_leaves_the_numbers_of_the_others(
     with_objects, tmp_path, bycatch, monkeypatch
 ):

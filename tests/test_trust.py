@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bycatch.catalogs.flags import Flag
 from bycatch.kernels.lines import Line, lines_across, trace
 from bycatch.kernels.structure import local_scatter, most_in_window, surface_of_blocks
 from bycatch.settings import DetectSettings
-from bycatch.stages import detect
+from bycatch.stages import detect, measure
 from bycatch.stages.measure import trust
 
 NOISE, SIDE, EXPTIME_S = 0.01, 640, 1000.0
@@ -134,6 +135,15 @@ def test_a_trail_is_found(sky, structure):
     assert len(sky_structure.trails) == 1
     x, y = line.at(np.array([-100.0, 50.0]), np.array([0.0, 0.0]))
     assert sky_structure.on_trail(x, y).all()
+
+
+def test_structure_that_is_known_sets_the_flags(sky, structure, as_image):
+    line, light = _trail(4 * NOISE)
+    known = structure(sky + light)
+    at = measure.Targets(*line.at(np.array([0.0]), np.array([0.0])))
+    for of, n_flagged in ((known, 1), (measure.NO_STRUCTURE, 0)):
+        result = measure.run(as_image(sky + light), at, pixels=measure.Pixels(structure=of))
+        assert np.count_nonzero(result.table["flags"] & int(Flag.TRAIL)) == n_flagged
 
 
 def test_without_noise_nothing_is_reported(sky, as_image):

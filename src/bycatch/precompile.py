@@ -149,7 +149,7 @@ def _objects(
     one = Detections(0.05 * x, 0.05 * y, np.full(n, 0.01), 0.0, np.ones(n))
     associate([one, one])
     ra, dec = image.wcs.all_pix2world(x, y, 0)
-    combination = Combination(grid_over(ra, dec, 0.05))
+    combination = Combination(grid_over(image.wcs, ra, dec))
     combination.add(image, image.wcs, background, noise, microjansky=1.0)
     matrix, sky = pixels_per_arcsec(image.wcs, ra, dec), np.zeros(n)
     ellipses = SkyEllipses(np.full(n, 0.3), np.full(n, 0.2), np.zeros(n))

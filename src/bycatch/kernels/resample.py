@@ -100,29 +100,34 @@ def _add_rows(
     last: int,
 ) -> None:
     ny, nx = flux.shape
-    for row in range(first, last):
+    row = first
+    while row < last:
         j = row // STEP_PX
-        t = (row - j * STEP_PX) / STEP_PX
+        end_row = min((j + 1) * STEP_PX, last)
         for i in range(-(-total.shape[1] // STEP_PX)):
-            # Places change linearly along a row, from one 32nd pixel to the next.
-            x0 = (1 - t) * x_at[j, i] + t * x_at[j + 1, i]
-            y0 = (1 - t) * y_at[j, i] + t * y_at[j + 1, i]
-            dx = ((1 - t) * x_at[j, i + 1] + t * x_at[j + 1, i + 1] - x0) / STEP_PX
-            dy = ((1 - t) * y_at[j, i + 1] + t * y_at[j + 1, i + 1] - y0) / STEP_PX
-            begin, end = i * STEP_PX, min((i + 1) * STEP_PX, total.shape[1])
-            for column in range(begin, end):
-                x, y = x0 + (column - begin) * dx, y0 + (column - begin) * dy
-                if not (x >= 0.0 and y >= 0.0 and x < nx - 1 and y < ny - 1):  # NaN, too
-                    continue
-                left, low = int(x), int(y)
-                u, v = np.float32(x - left), np.float32(y - low)
-                a, b = (1 - u) * (1 - v), u * (1 - v)
-                c, d = (1 - u) * v, u * v
-                noise2 = a * variance[low, left] + b * variance[low, left + 1]
-                noise2 += c * variance[low + 1, left] + d * variance[low + 1, left + 1]
-                value = a * flux[low, left] + b * flux[low, left + 1]
-                value += c * flux[low + 1, left] + d * flux[low + 1, left + 1]
-                if noise2 > 0 and math.isfinite(value):
-                    inverse = np.float32(1) / noise2
-                    total[row, column] += value * inverse
-                    weight[row, column] += inverse
+            # By squares: the rows of one lie beside each other in the image, however it is turned.
+            for y_row in range(row, end_row):
+                t = (y_row - j * STEP_PX) / STEP_PX
+                # Places change linearly along a row, from one 32nd pixel to the next.
+                x0 = (1 - t) * x_at[j, i] + t * x_at[j + 1, i]
+                y0 = (1 - t) * y_at[j, i] + t * y_at[j + 1, i]
+                dx = ((1 - t) * x_at[j, i + 1] + t * x_at[j + 1, i + 1] - x0) / STEP_PX
+                dy = ((1 - t) * y_at[j, i + 1] + t * y_at[j + 1, i + 1] - y0) / STEP_PX
+                begin, end = i * STEP_PX, min((i + 1) * STEP_PX, total.shape[1])
+                for column in range(begin, end):
+                    x, y = x0 + (column - begin) * dx, y0 + (column - begin) * dy
+                    if not (x >= 0.0 and y >= 0.0 and x < nx - 1 and y < ny - 1):  # NaN, too
+                        continue
+                    left, low = int(x), int(y)
+                    u, v = np.float32(x - left), np.float32(y - low)
+                    a, b = (1 - u) * (1 - v), u * (1 - v)
+                    c, d = (1 - u) * v, u * v
+                    noise2 = a * variance[low, left] + b * variance[low, left + 1]
+                    noise2 += c * variance[low + 1, left] + d * variance[low + 1, left + 1]
+                    value = a * flux[low, left] + b * flux[low, left + 1]
+                    value += c * flux[low + 1, left] + d * flux[low + 1, left + 1]
+                    if noise2 > 0 and math.isfinite(value):
+                        inverse = np.float32(1) / noise2
+                        total[y_row, column] += value * inverse
+                        weight[y_row, column] += inverse
+        row = end_row

@@ -55,6 +55,7 @@ from bycatch.stages.objects.combined import Combination, grid_over
 from bycatch.stages.objects.model import ColourGrid, ImagePhotometry, ObjectList
 from bycatch.system.disk import Batch, proof_of, remove_leftovers
 from bycatch.system.locks import LockHeld, lock, wait_for
+from bycatch.system.memory import blocks_kept
 from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
@@ -114,7 +115,8 @@ def run_group(job: GroupJob) -> GroupReport:
         return GroupReport(job.name, str(Outcome.FAILED), f"{err} - check disk space")
     with group_lock:
         work = _GroupWork(job)
-        result = attempt(f"objects {job.name}", job.out, work.do)
+        with blocks_kept():
+            result = attempt(f"objects {job.name}", job.out, work.do)
         report = work.entered(result)
         if job.with_page and work.state.outputs:
             attempt(f"page of {job.name}", job.out, work.write_page)  # must not cost the tables
@@ -242,6 +244,7 @@ class _GroupWork:
         more = None
         if combination is not None and combination.n_images > 1:
             more = detections_in_all(combination, self.settings)
+        combination = None  # a quarter of the memory
         object_list = objects.list_of(
             detections, [image.covers for image in images], more, self._users()
         )
@@ -288,14 +291,14 @@ class _GroupWork:
         """Return the empty sum of the images of the group, where it is wanted and can be."""
         if not self.settings.objects.combined or len(benches) < 2:
             return None
-        corners, scales = [], []
-        for bench in benches:
-            wcs = frames[label_of(bench)].wcs
-            corners.append(wcs.calc_footprint(axes=shape_of(bench.record, self.job.out)[::-1]))
-            scales.append(pixel_scale_arcsec(wcs))
-        at = np.concatenate(corners)
+        all_wcs = [frames[label_of(bench)].wcs for bench in benches]
+        corners = [
+            wcs.calc_footprint(axes=shape_of(bench.record, self.job.out)[::-1])
+            for bench, wcs in zip(benches, all_wcs, strict=True)
+        ]
         try:
-            return Combination(grid_over(at[:, 0], at[:, 1], min(scales)))
+            finest = min(all_wcs, key=pixel_scale_arcsec)
+            return Combination(grid_over(finest, *np.concatenate(corners).T))
         except ValueError as err:
             logger.warning("objects %s: images are not searched together: %s", self.job.name, err)
             return None

@@ -54,6 +54,8 @@ EXTENDED_SHARE = 1.4
 part of which all images share; motions 1.2)."""
 SURE_CR = 0.95
 """From this p_cr on an image alone is all but sure of a cosmic ray."""
+STRUCTURE = ("n_nebulous", "nebulous_percent", "large_object_percent", "n_trails")
+"""What the summary of a measurement counts of the structure of the sky."""
 MASK_SHARE = 0.5
 """A detection without p_cr is held for a cosmic ray where so much of it is on the mask."""
 
@@ -212,8 +214,8 @@ def detections_of(image: GroupImage) -> ImageDetections:
 def detections_in_all(combination: Combination, settings: Settings) -> Floats:
     """Return what the sum of the images of a group shows.
 
-    The sum is of interpolated pixels, whose noise is lower than that of the images, but correlated:
-    the threshold is in units of the noise before.
+    Where pixels are interpolated, their noise is lower than that of the images, but correlated: the
+    threshold is in units of the noise before.
 
     Returns
     -------
@@ -347,7 +349,9 @@ def _force_photometry(
         pixels,
         measure.Targets(x, y, ids, sets, err_px),
         measure_settings,
-        pixels=measure.Pixels(bench.cr_mask, bench.segmentation, frees_sky=True),
+        pixels=measure.Pixels(
+            bench.cr_mask, bench.segmentation, frees_sky=True, structure=_known_structure(bench)
+        ),
         frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
         field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
     )
@@ -372,6 +376,12 @@ def _force_photometry(
         finalize.scale_radius_px(measure_settings.radii_px, pixels.detector_px),
     )
     return measurement, table, fluxes, fits.model
+
+
+def _known_structure(bench: Workbench) -> measure.SkyStructure | None:
+    """Return that the sky has no structure where the image's own measurement found none."""
+    found = bench.record.stages["measure"].summary
+    return measure.NO_STRUCTURE if all(found.get(name) == 0 for name in STRUCTURE) else None
 
 
 def _has_data(valid: Bools, x: Floats, y: Floats) -> Bools:

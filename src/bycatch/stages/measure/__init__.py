@@ -55,12 +55,15 @@ from bycatch.stages.measure.photometry import (
 )
 from bycatch.stages.measure.pixels import Pixels
 from bycatch.stages.measure.result import MeasureResult
+from bycatch.stages.measure.trust import NO_STRUCTURE, SkyStructure
 
 __all__ = [
+    "NO_STRUCTURE",
     "FieldContext",
     "MeasureResult",
     "Pixels",
     "SkyFrame",
+    "SkyStructure",
     "Targets",
     "aperture_sums",
     "correlation_factor",
@@ -149,11 +152,8 @@ def run(
     p_cr = _p_cr(image, phot, points, elsewhere, pixels.cr_mask, flaws.saturated, field.chips)
     conditions |= flagging.class_flags(points.p_star, p_cr, cosmic_ray)
     conditions |= flagging.total_flags(shape, points.p_star, measure_settings.annulus_inner_px)
-    structure = trust.sky_structure(
-        image,
-        pixels.segmentation,
-        pixels.cr_mask,
-        noise.model.typical,
+    structure = pixels.structure or trust.sky_structure(
+        image, pixels.segmentation, pixels.cr_mask, noise.model.typical
     )
     conditions |= flagging.structure_flags(structure, phot, points.p_star, conditions)
     columns = {

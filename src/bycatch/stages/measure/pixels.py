@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Image
+from bycatch.stages.measure.trust import SkyStructure
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class Pixels:
         PSF; without it stars are looked for where the published encircled energy has them
     star_light : (ny, nx) float32, light of fitted stars, e/s
     frees_sky : leave the segments of other sources, and what is near to them, out of the annuli
+    structure : of the sky, if it is known; without it, it is looked for
     """
 
     cr_mask: Bools | None = None
@@ -32,3 +34,4 @@ class Pixels:
     star_energy: Floats | None = None
     star_light: Image | None = None
     frees_sky: bool = False
+    structure: SkyStructure | None = None

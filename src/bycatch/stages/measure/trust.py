@@ -78,6 +78,9 @@ class SkyStructure:
         return is_on_trail
 
 
+NO_STRUCTURE = SkyStructure(np.full((1, 1), np.nan), np.zeros((1, 1), np.int32), ())
+
+
 def sky_structure(
     image: DrcImage,
     segmentation: NDArray[np.integer[Any]] | None,
@@ -93,7 +96,7 @@ def sky_structure(
     noise : scatter of pixels times the root of the exposure time (`NoiseModel.typical`)
     """
     if not (noise > 0 and image.valid.any()):
-        return SkyStructure(np.full((1, 1), np.nan), np.zeros((1, 1), np.int32), ())
+        return NO_STRUCTURE
     sci = _in_noise_units(image, noise)
     free = image.valid.copy()
     if segmentation is not None:

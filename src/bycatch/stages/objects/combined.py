@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.resample import STEP_PX, add_resampled, flux_and_variance
-from bycatch.tangent import direction, unit_vectors
 
 MOST_PIXELS = 10**8
 """A grid of more is not made: its planes would take more than a gigabyte."""
@@ -31,7 +30,7 @@ class Grid:
 
     Attributes
     ----------
-    wcs : a tangent plane, north up
+    wcs : a tangent plane
     shape : (ny, nx)
     """
 
@@ -39,32 +38,34 @@ class Grid:
     shape: tuple[int, int]
 
 
-def grid_over(ra_deg: Floats, dec_deg: Floats, scale_arcsec: float) -> Grid:
-    """Return the grid that covers some positions (the corners of images).
+def grid_over(wcs: WCS, ra_deg: Floats, dec_deg: Floats) -> Grid:
+    """Return the pixels of an image, continued over some positions (the corners of all images).
+
+    The image itself then needs no interpolation, and others of its visit no more than a shift.
 
     Parameters
     ----------
+    wcs : of the image; distortions beyond its tangent plane are left out
     ra_deg, dec_deg : (N,) float
-    scale_arcsec : size of its pixels
 
     Raises
     ------
     ValueError
-        It would have more than 10^8 pixels.
+        The grid would have more than 10^8 pixels.
     """
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = list(direction(unit_vectors(ra_deg, dec_deg)))
-    wcs.wcs.cdelt = [-scale_arcsec / 3600.0, scale_arcsec / 3600.0]
-    wcs.wcs.crpix = [1.0, 1.0]
-    x, y = wcs.all_world2pix(ra_deg, dec_deg, 0)
-    nx, ny = (int(np.ceil(v.max() - v.min())) + 1 for v in (x, y))
+    plane = WCS(naxis=2)
+    plane.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    plane.wcs.crval, plane.wcs.crpix = wcs.wcs.crval, wcs.wcs.crpix
+    plane.wcs.cd = wcs.pixel_scale_matrix
+    x, y = plane.all_world2pix(ra_deg, dec_deg, 0)
+    first = np.floor([x.min(), y.min()])
+    nx, ny = (int(np.ceil(v.max() - low)) + 1 for v, low in zip((x, y), first, strict=True))
     if nx * ny > MOST_PIXELS:
         msg = f"a grid of {nx} x {ny} pixels is too large"
         raise ValueError(msg)
-    wcs.wcs.crpix = [1.0 - float(np.floor(x.min())), 1.0 - float(np.floor(y.min()))]
-    wcs.wcs.set()
-    return Grid(wcs, (ny + 1, nx + 1))
+    plane.wcs.crpix = wcs.wcs.crpix - first
+    plane.wcs.set()
+    return Grid(plane, (ny, nx))
 
 
 class Combination:
@@ -112,6 +113,8 @@ class Combination:
     def image(self) -> DrcImage:
         """Return the sum as an image that detection takes: signal over noise, uniformly deep.
 
+        It takes over the planes of the sum, to which nothing can be added any more.
+
         Raises
         ------
         ValueError
@@ -119,10 +122,13 @@ class Combination:
         """
         if self._first is None:
             raise ValueError("no image was added")
-        has_data = self._weight > 0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sci = np.divide(self._total, np.sqrt(self._weight), dtype=np.float32)  # NaN: nothing
+        total, weight = self._total, self._weight
+        has_data = weight > 0
         n = max(2, self.n_images)  # rules of single exposures don't hold for a sum
+        np.sqrt(weight, out=weight)
+        with np.errstate(invalid="ignore"):
+            sci = np.divide(total, weight, out=total)  # NaN: nothing
+        exptime_map_s = np.multiply(has_data, np.float32(n), out=weight)
         meta = replace(
             self._first.meta,
             root="combined",
@@ -132,14 +138,14 @@ class Combination:
             chips=(),
             notes=(),
         )
-        n_exp: NDArray[np.int16] = np.where(has_data, n, 0).astype(np.int16)
+        n_exp: NDArray[np.int16] = np.multiply(has_data, n, dtype=np.int16)
         return DrcImage(
             path=Path("combined"),
             meta=meta,
             wht_path=None,
             sci=sci,
             n_exp=n_exp,
-            exptime_map_s=np.where(has_data, np.float32(n), np.float32(0)),
+            exptime_map_s=exptime_map_s,
             wcs=self.grid.wcs,
             wht_type="exptime",
             has_context=True,
