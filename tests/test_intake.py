@@ -223,6 +223,20 @@ def test_hap_products(bycatch, raw, tmp_path):
     assert [p.name for p in (tmp_path / "out/abc_01/F775W").glob("*.fits")] == [single.name]
 
 
+def test_an_image_with_the_exposures_of_another_one_is_noted(bycatch, raw, tmp_path):
+    """Objects took them for independent images: errors too small by a root of 2."""
+    again = raw / "jabc01020_drc.fits"
+    with fits.open(raw / "jabc01010_drc.fits") as hdus:
+        hdus[0].header["HISTORY"] = "drizzled again"
+        hdus.writeto(again)
+    out = tmp_path / "out"
+    assert "jabc01020: sort" not in bycatch("sort", raw / "jabc01010_drc.fits", "-o", out).err
+    for _ in range(2):
+        err = bycatch("sort", again, "-o", out).err
+        assert "holds exposures of jabc01010: leave one out, or objects count both" in err
+    assert bycatch("sort", raw, "-o", tmp_path / "both").err.count("holds exposures of") == 1
+
+
 def test_a_file_without_program_needs_a_field(bycatch, raw, tmp_path):
     with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
         del hdus[0].header["D???DATA"]
