@@ -310,7 +310,7 @@ def test_settings_are_those_of_the_image_at_the_native_scale():
 
 
 @pytest.mark.parametrize(
-    ("scale", "n_pixels", "kernel_size_px"), [(0.03, 19, 5), (0.06, 5, 3), (0.1, 2, 1)]
+    ("scale", "n_pixels", "kernel_size_px"), [(0.03, 19, 5), (0.06, 5, 3), (0.1, 3, 3)]
 )
 def test_settings_mean_the_same_on_the_sky(scale, n_pixels, kernel_size_px):
     ratio = 0.05 / scale
@@ -358,3 +358,18 @@ def test_least_areas_follow_the_scale(as_image):
     assert len(detect.run(as_image(sci, finer), deep).sources) == 0
     kept = deep.replace(in_detector_pixels=False)
     assert len(detect.run(as_image(sci, finer), kept).sources) == 1
+
+
+def test_coarse_pixels_of_noise_are_no_sources(as_image):
+    """Of pixels of 0.1 arcsec, 2 of them, unsmoothed, were a source: hundreds in blank sky."""
+    sci = np.random.default_rng(2).normal(0, 0.01, (400, 400))
+
+    def coarser(hdus):
+        for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+            hdus["SCI"].header[name] *= 2.0
+
+    deep = Settings.load(preset="deep").detect.replace(min_coverage=0.0)
+    assert len(detect.run(as_image(sci), deep).sources) < 5
+    assert len(detect.run(as_image(sci, coarser), deep).sources) < 50
+    one = DetectSettings(n_pixels=1, kernel_size_px=1).at(0.5)
+    assert (one.n_pixels, one.kernel_size_px) == (1, 1)

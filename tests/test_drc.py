@@ -615,6 +615,16 @@ def test_photflam_far_from_the_table_is_noted(save):
     assert "differs by" in " ".join(read_drc(save(sci_cards={"PHOTFLAM": 1.1e-19})).meta.notes)
 
 
+@pytest.mark.parametrize(("scale_arcsec", "is_coarse"), [(0.05, False), (0.09, False), (0.1, True)])
+def test_pixels_too_coarse_for_p_cr_are_noted(save, scale_arcsec, is_coarse):
+    def rescale(hdus):
+        for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+            hdus["SCI"].header[name] *= scale_arcsec / 0.05
+
+    notes = " ".join(read_drc(save(rescale)).meta.notes)
+    assert ("too coarse to distinguish stars from cosmic rays" in notes) == is_coarse
+
+
 def test_the_sci_header_comes_before_primary(save):
     meta = read_drc(save(primary={"PHOTFLAM": 5e-20})).meta
     assert meta.photflam == 9.93e-20

@@ -90,3 +90,9 @@ def test_a_preset_that_would_reach_deeper_is_named(done, change_record, deep, sa
     # It is no problem.
     assert not any(text.startswith("the preset") for _, _, text in page.problems)
     assert {row.cells["reach"].text for row in page.images} == {"24.00"}
+
+
+def test_a_wider_search_is_not_proposed_without_stars():
+    words = "alignment of grade E: {}"
+    assert "max_shift" in remedy_of(words.format("2 pairs may be chance"))
+    assert remedy_of(words.format("no reference stars")) == "give stars with --gaia FILE"

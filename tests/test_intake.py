@@ -223,6 +223,27 @@ def test_hap_products(bycatch, raw, tmp_path):
     assert [p.name for p in (tmp_path / "out/abc_01/F775W").glob("*.fits")] == [single.name]
 
 
+def test_an_image_with_the_exposures_of_another_one_is_noted(bycatch, raw, tmp_path):
+    """Objects took them for independent images: errors too small by a root of 2."""
+    again = raw / "jabc01020_drc.fits"
+    with fits.open(raw / "jabc01010_drc.fits") as hdus:
+        hdus[0].header["HISTORY"] = "drizzled again"
+        hdus.writeto(again)
+    out = tmp_path / "out"
+    assert "jabc01020: sort" not in bycatch("sort", raw / "jabc01010_drc.fits", "-o", out).err
+    for _ in range(2):
+        err = bycatch("sort", again, "-o", out).err
+        assert "holds exposures of jabc01010: leave one out, or objects count both" in err
+    both = tmp_path / "both"
+    for _ in range(2):
+        assert bycatch("run", raw, "-o", both, *FAST).status == 0
+        summary = json.loads((both / "summary.json").read_text())
+        shared = [note for image in summary["images"] for note in image["notes"]]
+        assert sum("holds exposures of" in note for note in shared) == 1
+    (table,) = [t for p in both.rglob("*_cat.ecsv") if "01020" in p.name for t in [read_table(p)]]
+    assert any("holds exposures of" in note for note in table.meta["NOTES"])
+
+
 def test_a_file_without_program_needs_a_field(bycatch, raw, tmp_path):
     with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
         del hdus[0].header["D???DATA"]
@@ -420,6 +441,18 @@ def test_an_image_without_a_source_is_done_with_a_note(bycatch, raw, tmp_path):
     table = read_table(next(out.rglob("*_cat.ecsv")))
     assert len(table) == 0
     assert "no source" in " ".join(table.meta["NOTES"])
+
+
+def test_detections_that_the_coverage_rule_removes_are_not_called_noise(bycatch, raw, tmp_path):
+    with fits.open(raw / "jabc01010_drc.fits", mode="update") as hdus:
+        for name in ("SCI", "WHT"):
+            hdus[name].data[:, ::20] = 0
+            hdus[name].data[::20] = 0
+    out = tmp_path / "out"
+    result = bycatch("run", raw, "-o", out, *FAST, "--set", "detect.min_coverage=1")
+    words = " ".join(result.err.split())
+    assert "no source: too little of the box around each of" in words
+    assert "nothing is above the noise" not in words
 
 
 def test_a_sidecar_states_what_the_header_does_not(bycatch, raw, tmp_path):

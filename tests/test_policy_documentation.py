@@ -8,6 +8,7 @@ import pytest
 
 from bycatch.kernels import distortion, star_hits
 from bycatch.settings import PRESETS, Settings
+from bycatch.settings.detect import LEAST_PX
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX
 from bycatch.stages import psf
 from bycatch.stages.align import GRADES, floors
@@ -39,6 +40,7 @@ STATED = [
     ("method.md", "{} in an image of one exposure", SETTINGS.detect.n_pixels_single),
     ("method.md", "with {} px, 3 levels", SETTINGS.detect.deblend_n_pixels),
     ("method.md", "with 60 px, {} levels", SETTINGS.detect.deblend_n_levels),
+    ("method.md", "keeps at least {} connected px", LEAST_PX),
     ("method.md", "contrast {:g}; the labels", SETTINGS.detect.deblend_contrast),
     ("method.md", "less than {:.0f} % of the box", 100 * SETTINGS.detect.min_coverage),
     ("method.md", "of the box of {0} x {0} px around it", SETTINGS.detect.coverage_box_px),

@@ -200,6 +200,19 @@ def test_a_single_exposure_alone_is_used(candidate):
     assert len(sort.run([candidate("jdgq11a1q_drc.fits")]).placements) == 1
 
 
+def test_a_hap_product_of_the_same_exposures_is_left_out(candidate):
+    """MAST offers both, and objects took them for independent: errors too small by a root of 2."""
+    exposures = ("jcmdp9a1q", "jcmdp9a3q", "jcmdp9a5q")
+    hap = candidate("hst_13711_p9_acs_wfc_f775w_jcmdp9_drc.fits", exposures=exposures)
+    one = candidate("jcmdp9010_drc.fits", exposures=exposures[:2])
+    two = candidate("jcmdp9020_drc.fits", exposures=exposures[2:])
+    assert [p.path for p in sort.run([hap]).placements] == [hap.path]
+    plan = sort.run([hap, one, two])
+    assert [p.path for p in plan.placements] == [one.path, two.path]
+    assert "those of jcmdp9010_drc.fits, jcmdp9020_drc.fits" in plan.skipped[0].reason
+    assert [p.path for p in sort.run([one, hap]).placements] == [one.path, hap.path]
+
+
 # ---------------------------------------------------------------- collisions
 
 

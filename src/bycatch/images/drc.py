@@ -43,6 +43,9 @@ from bycatch.images.witnesses import settle
 from bycatch.kernels.smoothing import noise_correlation
 from bycatch.settings import InputSettings
 
+COARSE_PX = 0.55
+"""Side of a detector pixel, in those of an image, below which p_cr fails: of stars above S/N 10 in
+stacks none is called a cosmic ray at 0.08 arcsec, 1 % at 0.09 and 17 % at 0.1."""
 SAMPLED_SIDE = 500
 """Pixels per side that suffice for what is typical of an image."""
 
@@ -236,11 +239,18 @@ def read_drc(
     )
     time_notes = mark_no_time(sci, time_map, valid, meta.exptime_s)
     n_exp, ctx_notes = exposures_per_pixel(context, time_map, meta)
+    notes = [*pixel_notes, *time_notes, *ctx_notes, *wht_notes, *sky.remarks]
+    scale_arcsec = pixel_scale_arcsec(sky.wcs)
+    if meta.detector_px(scale_arcsec) < COARSE_PX:
+        notes.append(
+            f"pixels of {scale_arcsec:.2f} arcsec are too coarse to distinguish stars from cosmic "
+            "rays: p_cr is too high, and the clean catalog loses stars"
+        )
     for plane in (sci, n_exp, time_map):
         plane.flags.writeable = False
     return DrcImage(
         path=path,
-        meta=meta.with_notes(*pixel_notes, *time_notes, *ctx_notes, *wht_notes, *sky.remarks),
+        meta=meta.with_notes(*notes),
         wht_path=wht_path,
         sci=sci,
         n_exp=n_exp,

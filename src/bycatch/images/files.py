@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import stat
 import warnings
@@ -27,6 +29,39 @@ def stem_of(path: Path) -> str:
 def root_of(stem: str) -> str:
     """Return the stem without its kind: ``jdgq11020_drc`` gives ``jdgq11020``."""
     return re.sub(r"_(drc|drz|sci)(_sci)?$", "", stem, flags=re.IGNORECASE)
+
+
+IMAGE = re.compile(r"_(drc|drz|sci)$", re.IGNORECASE)
+MAX_STEM_BYTES = 160
+"""Longest name of an image: those of its products and figures are up to 90 bytes longer, and file
+systems take 255."""
+
+
+def shorten(stem: str) -> str:
+    """Return a stem that leaves room for the names of products; a digest distinguishes long ones.
+
+    Parameters
+    ----------
+    stem : name of the file without its suffixes
+    """
+    name = os.fsencode(stem)
+    if len(name) <= MAX_STEM_BYTES:
+        return stem
+    kind = IMAGE.search(stem)
+    end = f"-{hashlib.sha256(name).hexdigest()[:8]}{kind[0] if kind else ''}"
+    return name[: MAX_STEM_BYTES - len(end)].decode(errors="ignore") + end
+
+
+def number_stem(stem: str, number: int) -> str:
+    """Return ``jdgq11020-2_drc`` for the second ``jdgq11020_drc``.
+
+    Parameters
+    ----------
+    stem : name of the file without its suffixes
+    number : 2 or more
+    """
+    kind = IMAGE.search(stem)
+    return f"{stem[: kind.start()]}-{number}{kind[0]}" if kind else f"{stem}-{number}"
 
 
 KINDS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from bycatch.engines import Executor, LostTask
 from bycatch.errors import SettingsError, UnusableData
-from bycatch.images.files import root_of, stem_of
+from bycatch.images.files import number_stem, root_of, stem_of
 from bycatch.images.headers import read_headers
 from bycatch.images.kinds import is_aligned_copy
 from bycatch.images.meta import image_meta
@@ -124,7 +124,7 @@ def scan(
     candidates = [Candidate(f.path, f.facts, f.problem) for f in files.values()]
     plan = sort.run(_with_content(candidates, earlier), settings.sort)
     plan = replace(plan, skipped=(*search.skipped, *plan.skipped))
-    return Intake(_beside_earlier(plan, earlier), files)
+    return Intake(_with_repeats(_beside_earlier(plan, earlier), earlier), files)
 
 
 def _earlier(out: Path) -> dict[Path, EarlierImage]:
@@ -264,8 +264,34 @@ def _beside_earlier(plan: SortPlan, earlier: dict[Path, EarlierImage]) -> SortPl
             owner := owners.get(sort.place_key(placement.field, placement.filter, stem))
         ) and checksum(owner) != checksum(placement.path):
             number += 1
-            stem = sort.number_stem(placement.stem, number)
+            stem = number_stem(placement.stem, number)
             note = f"another file has the same name: {owner}; both are kept"
         owners[sort.place_key(placement.field, placement.filter, stem)] = placement.path
         placements.append(replace(placement, stem=stem, note=note))
+    return replace(plan, placements=tuple(placements))
+
+
+def _with_repeats(plan: SortPlan, earlier: dict[Path, EarlierImage]) -> SortPlan:
+    """Note which images hold exposures of another one: objects take both for independent.
+
+    Cutouts of a mosaic have names of their own, and lie apart.
+    """
+    in_plan = {placement.path for placement in plan.placements}
+    owners = {
+        (image.filter, exposure): image.root
+        for path, image in earlier.items()
+        if path not in in_plan and _is_file(path) and sort.is_archive_name(image.stem)
+        for exposure in image.facts.get("exposures", ())
+    }
+    placements = []
+    for placement in plan.placements:
+        is_whole = sort.is_archive_name(placement.stem)
+        keys = [(placement.filter, exposure) for exposure in placement.exposures if is_whole]
+        names = sorted({owners[key] for key in keys if key in owners})
+        if names:
+            repeat = f"holds exposures of {', '.join(names)}: leave one out, or objects count both"
+            note = "; ".join(filter(None, (placement.note, repeat)))
+            placement = replace(placement, note=note)  # noqa: PLW2901
+        owners |= dict.fromkeys(keys, root_of(placement.stem))
+        placements.append(placement)
     return replace(plan, placements=tuple(placements))

@@ -194,7 +194,7 @@ def numbers_of(record: ImageRecord | None) -> dict[str, Any]:
     cost = {
         name: {"seconds": stage.seconds, "peak_mb": stage.peak_mb} for name, stage in stages.items()
     }
-    return {"summary": summary, "cost": cost, "notes": list(record.notes) if record else []}
+    return {"summary": summary, "cost": cost, "notes": record.all_notes if record else []}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def planned_record(image: NewImage, earlier: Iterable[ImageRecord] = ()) -> Imag
         exposures=list(placement.exposures),
         facts=image.facts,
         facts_key=image.facts_key,
-        notes=[placement.note] if placement.note else [],
+        remark=placement.note,
     )
     for before in earlier:
         if (before.place, before.source) == (record.place, record.source):
@@ -88,7 +88,7 @@ def planned_record(image: NewImage, earlier: Iterable[ImageRecord] = ()) -> Imag
                 before.stages,
                 before.last,
             )
-            record.notes = record.notes or before.notes
+            record.notes = before.notes
     return record
 
 

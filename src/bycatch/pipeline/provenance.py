@@ -67,7 +67,7 @@ def metadata(
         "CTECORR": meta.is_cte_corrected,
         "WCSNAME": meta.wcsname,
         "ALIGNMENT": alignment,
-        "NOTES": [*meta.notes, *note_of_no_source(record)],
+        "NOTES": [*filter(None, [record.remark]), *meta.notes, *note_of_no_source(record)],
         "SETTINGS": made_with | ({"file": record.input} if record.input else {}),
     }
 
@@ -93,11 +93,19 @@ NO_SOURCE = (
     "no source: nothing is above the noise on enough pixels (detect.n_sigma, detect.n_pixels)"
 )
 
+NONE_KEPT = (
+    "no source: too little of the box around each of {} detections has data "
+    "(detect.coverage_box_px, detect.min_coverage)"
+)
+
 
 def note_of_no_source(record: ImageRecord) -> list[str]:
-    """Return the note of an image in which nothing was detected."""
+    """Return the note of an image in which nothing was detected, or nothing kept."""
     detection = record.stages.get("detect")
-    return [NO_SOURCE] if detection and detection.summary.get("n_sources") == 0 else []
+    if not detection or detection.summary.get("n_sources") != 0:
+        return []
+    n_removed = detection.summary.get("n_removed", 0)
+    return [NONE_KEPT.format(n_removed) if n_removed else NO_SOURCE]
 
 
 def _or_none(value: float) -> float | None:

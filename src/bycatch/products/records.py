@@ -80,6 +80,9 @@ class ImageRecord:
     facts_key: str = ""
     """Stands for the file and the settings that the facts were read with."""
     notes: list[str] = member(default_factory=list)
+    """Of its file and its detections."""
+    remark: str = ""
+    """Of its place: a file of the same name, or of the same exposures."""
     stages: dict[str, StageRecord] = member(default_factory=dict)
     last: ImageOutcome = member(default_factory=ImageOutcome)
 
@@ -102,6 +105,11 @@ class ImageRecord:
     def label(self) -> str:
         """How messages name the image."""
         return f"{self.field}/{self.filter} {self.root}"
+
+    @property
+    def all_notes(self) -> list[str]:
+        """What is to be said about it: of its place, its file and its detections."""
+        return [*filter(None, [self.remark]), *self.notes]
 
     @property
     def wht_name(self) -> str:

@@ -18,6 +18,7 @@ VARIABLE = re.compile(
 REMEDIES = {
     r"PHOTFLAM .*(differs|outdated)": "fetch the file again, or --set input.photflam=VALUE",
     r"a drz file": "fetch the drc file of the same name",
+    r"alignment of grade .*no reference stars": "give stars with --gaia FILE",
     r"alignment of grade": "give stars with --gaia FILE, or raise align.max_shift_arcsec",
     r"reference stars:": "run again with a network, or give stars with --gaia FILE",
     r"aperture corrections do not close": "use one aperture for all; total fluxes are off as much",

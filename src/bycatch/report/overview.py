@@ -232,7 +232,7 @@ def _image_row(image: ReportedImage) -> Row:
         problems.append((level, f"alignment of grade {grade}: {image.number('align', 'reason')}"))
     closure, complaints = _closure(image)
     problems += [(WARN, text) for text in complaints]
-    problems += [(WARN, str(note)) for note in record.notes]
+    problems += [(WARN, str(note)) for note in record.all_notes]
     doubts = [str(note) for note in image.number("measure", "trust_notes") or ()]
     problems += [(WARN, note) for note in doubts]
     crowding_notes = [note for note in doubts if note.startswith("crowded")]

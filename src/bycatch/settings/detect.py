@@ -15,6 +15,10 @@ from bycatch.settings.limits import (
 )
 from bycatch.settings.section import Section, setting
 
+LEAST_PX = 3
+"""Least connected pixels, and side of the smoothing kernel, of pixels larger than the detector's:
+with fewer most sources are peaks of noise."""
+
 
 class DetectSettings(Section):
     """Background, threshold, segmentation, deblending, coverage rule."""
@@ -95,11 +99,14 @@ class DetectSettings(Section):
         changes: dict[str, Any] = {"in_detector_pixels": False}
         if detector_px != 1:
             changes |= {n: max(8, round(getattr(self, n) * detector_px)) for n in self.LENGTHS}
-            changes |= {n: max(1, round(getattr(self, n) * detector_px**2)) for n in self.AREAS}
+            # On coarse pixels one or two of them, unsmoothed, would be sources: peaks of noise.
+            for name in self.AREAS:
+                area = getattr(self, name)
+                changes[name] = max(min(area, LEAST_PX), round(area * detector_px**2))
             changes["kernel_fwhm_px"] = self.kernel_fwhm_px * detector_px
             # The nearest odd number.
-            half = max(0, round((self.kernel_size_px * detector_px - 1) / 2))
-            changes["kernel_size_px"] = 2 * half + 1
+            size = 2 * round((self.kernel_size_px * detector_px - 1) / 2) + 1
+            changes["kernel_size_px"] = max(min(self.kernel_size_px, LEAST_PX), size)
         return self.model_copy(update=changes)
 
     @field_validator("kernel_size_px", "filter_boxes")

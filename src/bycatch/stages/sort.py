@@ -5,8 +5,6 @@ A plan is made from names and headers; the pipeline carries it out.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bycatch.images.files import FITS_SUFFIX, root_of, stem_of
+from bycatch.images.files import FITS_SUFFIX, number_stem, root_of, shorten, stem_of
 from bycatch.images.headers import Headers
 from bycatch.images.meta import ImageMeta
 from bycatch.settings import SortSettings
@@ -29,7 +27,6 @@ HAP = re.compile(
     re.IGNORECASE,
 )
 IN_EXPOSURE = re.compile(r"j([a-z0-9]{3})([a-z0-9]{2})[a-z0-9]{3}$", re.IGNORECASE)
-IMAGE = re.compile(r"_(drc|drz|sci)$", re.IGNORECASE)
 # Other kinds of files that an archive folder, or an earlier run, holds besides the images.
 OTHER_KIND = re.compile(
     r"_(flt|flc|raw|asn|spt|trl|trx|jit|jif|crj|crc|cal|wht|ctx|hlet|log|seq|prb|pdq|blv_tmp"
@@ -43,9 +40,6 @@ OTHER_KIND = re.compile(
 
 FILTER = re.compile(r"[A-Za-z0-9]{1,16}")
 """What may be the name of a filter's folder: headers are untrusted input."""
-MAX_STEM_BYTES = 160
-"""Longest name of an image: those of its products and figures are up to 90 bytes longer, and file
-systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +186,16 @@ def hap_product(stem: str) -> str:
     return ""
 
 
+def is_archive_name(stem: str) -> bool:
+    """Tell whether the archive gave a file its name: it is a whole image then, no cutout.
+
+    Parameters
+    ----------
+    stem : name of the file without its suffixes
+    """
+    return bool(OBSERVATION.match(stem) or HAP.match(stem))
+
+
 NO_FIELD = "neither name nor header gives program and visit"
 
 
@@ -226,6 +230,7 @@ def run(candidates: Sequence[Candidate], settings: SortSettings | None = None) -
 
     Skipped with a reason: HAP total, mosaic and per-exposure products; a drz
     whose drc is there; a drizzle of one exposure that another file contains;
+    a HAP product of the exposures of the pipeline's images;
     a second copy of a file; what is no usable image, or fits no field.
 
     Parameters
@@ -274,6 +279,11 @@ def _preferred(candidates: Sequence[Candidate], skips: list[SkippedFile]) -> lis
             skips.append(SkippedFile(candidate.path, candidate.problem, bad=True))
         else:
             usable.append(candidate)
+    repeats = {candidate.path: _repeated(candidate, usable) for candidate in usable}
+    for path, names in repeats.items():
+        if names:
+            skips.append(SkippedFile(path, f"its exposures are those of {', '.join(names)}"))
+    usable = [candidate for candidate in usable if not repeats[candidate.path]]
     corrected_roots = {
         root_of(stem_of(c.path)) for c in usable if c.facts and c.facts.is_cte_corrected
     }
@@ -302,6 +312,21 @@ def _containing(facts: ImageFacts, others: Sequence[Candidate]) -> Candidate | N
         if other.facts.filter == facts.filter and len(theirs) > 1 and exposures <= theirs:
             return other
     return None
+
+
+def _repeated(candidate: Candidate, others: Sequence[Candidate]) -> list[str]:
+    """Return the pipeline's images that hold all exposures of a Hubble Advanced Product."""
+    facts = candidate.facts
+    if facts is None or not HAP.match(stem_of(candidate.path)):
+        return []
+    held = {
+        other.path.name: set(other.facts.exposures)
+        for other in others
+        if other.facts and other.facts.filter == facts.filter
+        if other.facts.is_cte_corrected >= facts.is_cte_corrected
+        if not HAP.match(stem_of(other.path)) and set(other.facts.exposures) & set(facts.exposures)
+    }
+    return sorted(held) if set().union(*held.values()) >= set(facts.exposures) else []
 
 
 def _apart(
@@ -351,30 +376,3 @@ def place_key(field: str, filter_name: str, stem: str) -> tuple[str, str, str]:
         for name in (field, filter_name, root_of(stem))
     )
     return field, filter_name, root
-
-
-def shorten(stem: str) -> str:
-    """Return a stem that leaves room for the names of products; a digest distinguishes long ones.
-
-    Parameters
-    ----------
-    stem : name of the file without its suffixes
-    """
-    name = os.fsencode(stem)
-    if len(name) <= MAX_STEM_BYTES:
-        return stem
-    kind = IMAGE.search(stem)
-    end = f"-{hashlib.sha256(name).hexdigest()[:8]}{kind[0] if kind else ''}"
-    return name[: MAX_STEM_BYTES - len(end)].decode(errors="ignore") + end
-
-
-def number_stem(stem: str, number: int) -> str:
-    """Return ``jdgq11020-2_drc`` for the second ``jdgq11020_drc``.
-
-    Parameters
-    ----------
-    stem : name of the file without its suffixes
-    number : 2 or more
-    """
-    kind = IMAGE.search(stem)
-    return f"{stem[: kind.start()]}-{number}{kind[0]}" if kind else f"{stem}-{number}"
