@@ -15,7 +15,8 @@ from bycatch.errors import SettingsError
 from bycatch.pipeline import saved_settings
 from bycatch.pipeline.jobs import Inputs
 from bycatch.pipeline.objects import group_jobs, make_objects
-from bycatch.products import find_records
+from bycatch.pipeline.status import group_statuses
+from bycatch.products import find_records, last_run
 from bycatch.products.group_state import group_names, read_group
 from bycatch.testing.scene import drc_hdus, make_scene, moffat, star_table
 
@@ -301,6 +302,25 @@ def test_groups_that_are_no_more_are_removed(with_objects, tmp_path, bycatch):
     assert group_names(out) == [old]
 
 
+def test_an_image_that_is_deleted_with_its_catalog_is_forgotten(with_objects, tmp_path, bycatch):
+    out = tmp_path / "out"
+    shutil.copytree(with_objects, out, symlinks=True)
+    shutil.rmtree(out / "abc_01" / "F475W")
+    assert bycatch("objects", out).status == 0
+    assert set(table_of(out, "epochs")["filter"]) == {"F775W"}
+    assert [g.state for g in group_statuses(out, saved_settings(out), last_run(out))] == ["done"]
+
+
+def test_a_group_stays_whose_pixels_are_removed_alone(with_objects, tmp_path, bycatch):
+    out = tmp_path / "out"
+    shutil.copytree(with_objects, out, symlinks=True)
+    (path,) = (out / "abc_01" / "F475W").glob("*_drc.fits")
+    path.unlink()
+    bycatch("objects", out)
+    assert set(table_of(out, "epochs")["filter"]) == {"F475W", "F775W"}
+    assert [g.state for g in group_statuses(out, saved_settings(out), last_run(out))] == ["done"]
+
+
 def test_regions_of_the_user_hold_no_objects(with_objects, tmp_path, bycatch, visit):
     out, regions = tmp_path / "out", tmp_path / "mine.reg"
     table = table_of(with_objects)
@@ -342,6 +362,7 @@ def test_the_registry_has_the_columns_that_are_copied():
 def test_the_tasks_are_the_same_in_any_order(two_visits):
     out = two_visits[0]
     settings = saved_settings(out)
-    jobs = group_jobs(out, settings, Inputs())
+    jobs, old_groups = group_jobs(out, settings, Inputs())
+    assert not old_groups
     assert len(jobs) == 1
     assert {field for field, _ in jobs[0].images} == {"abc_01", "def_05"}

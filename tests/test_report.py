@@ -39,6 +39,7 @@ from bycatch.report.image import (
     kinds_of,
     payload,
 )
+from bycatch.report.limits import place_labels
 from bycatch.report.overview import BAD, WARN, overview
 from bycatch.report.products import read_folder, values
 from bycatch.settings import Settings
@@ -492,6 +493,7 @@ def test_completeness_limits_are_shown(done):
     assert (reach["label"], reach["drawn"]) == ("half found", False)
     for limit in limits:
         assert limit.pop("error") is None
+        assert limit.pop("side", "right") in ("left", "right")
     assert limits == [
         {"label": "90 %", "of": "stars", "mag": 25.51, "drawn": True},
         {"label": "50 %", "of": "stars", "mag": 26.2, "drawn": True},
@@ -637,3 +639,10 @@ def test_what_the_user_says_of_a_file_holds_for_the_page_and_for_explain(
     assert "no picture" not in caplog.text
     result = bycatch("explain", out, "--xy", 100, 100)
     assert result.status == 0, result.err
+
+
+def test_labels_of_close_limits_lie_on_both_sides():
+    lines = [{"mag": 27.0}, {"mag": 25.1}, {"mag": 26.8}, {"mag": 25.8}]
+    place_labels(lines)
+    assert [line["side"] for line in lines] == ["right", "right", "left", "right"]
+    place_labels([])

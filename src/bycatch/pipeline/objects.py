@@ -19,7 +19,14 @@ from bycatch.pipeline.group_frames import shape_of
 from bycatch.pipeline.jobs import Inputs, UserFile
 from bycatch.pipeline.outcomes import GroupReport
 from bycatch.pipeline.tasks import run_tasks
-from bycatch.products import FieldState, ImageRecord, find_records, last_run, read_fields
+from bycatch.products import (
+    FieldState,
+    ImagePaths,
+    ImageRecord,
+    find_records,
+    last_run,
+    read_fields,
+)
 from bycatch.products.folder import FOLDER_FILE
 from bycatch.products.group_state import group_folder, group_names, read_groups
 from bycatch.report.page import can_be_made
@@ -78,12 +85,9 @@ def objects_of(
 ) -> list[GroupReport]:
     """Make the tables of all groups with a given executor; none without images."""
     beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
-    before = {state.name: set(state.images) for state in read_groups(out)}
-    old_groups = _groups_with_removed_images(out, before)
-    jobs = [
-        replace(job, earlier=_earlier(job, before), with_page=beside)
-        for job in _beside(group_jobs(out, settings, inputs, forced=forced), old_groups)
-    ]
+    before = _members(out)
+    jobs, old_groups = group_jobs(out, settings, inputs, forced=forced)
+    jobs = [replace(job, earlier=_earlier(job, before), with_page=beside) for job in jobs]
     labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
     logger.info(
         "%d group(s) of overlapping images", len(jobs),
@@ -96,14 +100,34 @@ def objects_of(
     return reports
 
 
+def group_jobs(
+    out: Path, settings: Settings, inputs: Inputs, *, forced: bool = False
+) -> tuple[list[GroupJob], dict[str, set[str]]]:
+    """Return the tasks, and the groups that stay as they are, with their images.
+
+    A group stays that has an image whose pixels were removed since (`fetch --discard`): its tables
+    can't be made again.
+    """
+    old_groups = _groups_with_removed_images(out, _members(out))
+    return _beside(_all_jobs(out, settings, inputs, forced=forced), old_groups), old_groups
+
+
+def _members(out: Path) -> dict[str, set[str]]:
+    return {state.name: set(state.images) for state in read_groups(out)}
+
+
 def _groups_with_removed_images(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Return the groups with images that were removed since: their tables can't be made again."""
     missing = {
         record.full_place
         for record in (find_records(out) if before else ())
-        if "finalize" in record.stages and not (record.paths(out).folder / record.name).exists()
+        if "finalize" in record.stages and _has_lost_pixels(record.paths(out), record.name)
     }
     return {name: members for name, members in before.items() if members & missing}
+
+
+def _has_lost_pixels(paths: ImagePaths, name: str) -> bool:
+    """Tell whether an image is gone but not its catalog; without both it is forgotten."""
+    return paths.product("cat").exists() and not (paths.folder / name).exists()
 
 
 def _beside(jobs: list[GroupJob], old_groups: dict[str, set[str]]) -> list[GroupJob]:
@@ -135,7 +159,7 @@ def _earlier(job: GroupJob, before: dict[str, set[str]]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name != job.name))
 
 
-def group_jobs(
+def _all_jobs(
     out: Path, settings: Settings, inputs: Inputs, *, forced: bool = False
 ) -> list[GroupJob]:
     """Return the tasks: a group, or a tile of a large one, each."""

@@ -127,13 +127,17 @@ def group_statuses(out: Path, settings: Settings, last: LastRun) -> tuple[GroupS
     if not settings.objects.enabled and not states:
         return ()
     statuses = []
-    for job in group_jobs(out, settings, inputs):
+    jobs, old_groups = group_jobs(out, settings, inputs)
+    for job in jobs:
         state = states.pop(job.name, GroupState(job.name))
         is_current = state.is_current(group_folder(out, job.name), key_of_group(job))
         word = "done" if is_current else "stale" if state.outputs else "to do"
         statuses.append(_of_group(state, len(job.images), word))
-    # What is left belongs to images that are no more, or that make up other groups now.
-    statuses += [_of_group(state, len(state.images), "stale") for state in states.values()]
+    # What is left can't be made again, or belongs to images that make up other groups now.
+    statuses += [
+        _of_group(state, len(state.images), "done" if name in old_groups else "stale")
+        for name, state in states.items()
+    ]
     return tuple(sorted(statuses, key=lambda group: group.name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from astropy.table import Table
 
 from bycatch.report.products import ReportedImage, values
 
+CLOSE_MAG = 0.4
+"""Labels of lines that are closer would lie over one another: they go to both sides."""
 PLURAL = {"star": "stars", "galaxy": "galaxies"}
 
 
@@ -46,7 +49,18 @@ def limits(image: ReportedImage, catalog: Table, radius: str) -> list[dict[str, 
                 for level in (90, 50)
                 if row.get(f"mag_{level}_kept") is not None
             ]
+    place_labels([line for line in lines if line["drawn"]])
     return lines
+
+
+def place_labels(lines: list[dict[str, Any]]) -> None:
+    """Set on which side of each line its label lies: 'left' where a fainter one is close."""
+    in_order = sorted(lines, key=lambda line: line["mag"])
+    for line in in_order:
+        line["side"] = "right"
+    for line, fainter in pairwise(in_order):
+        if fainter["mag"] - line["mag"] < CLOSE_MAG:
+            line["side"] = "left"
 
 
 def false_share(image: ReportedImage) -> str:

@@ -336,6 +336,8 @@ const bycatchReport = (() => {
       y0: lines.map(() => 0.5),
       y1: lines.map(() => top),
       label: lines.map((limit) => `${limit.label}${limit.of && ` of ${limit.of}`} `),
+      baseline: lines.map((limit) => (limit.side === "left" ? "bottom" : "top")),
+      offset: lines.map((limit) => (limit.side === "left" ? -3 : 3)),
     };
     const plot = model("counts");
     range(plot.y_range, 0.5, top);

@@ -193,15 +193,16 @@ def _counts() -> Any:
     plot.quad(
         top="clean", line_color="white", fill_color=COLOURS[0], legend_label="without", **span
     )
-    lines = ColumnDataSource({name: [] for name in ("x", "y0", "y1", "label")}, name="limits")
+    columns = ("x", "y0", "y1", "label", "baseline", "offset")
+    lines = ColumnDataSource({name: [] for name in columns}, name="limits")
     plot.segment(
         x0="x", x1="x", y0="y0", y1="y1", source=lines, line_color=INK, line_width=1.6,
         line_dash="dashed",
     )  # fmt: skip
     plot.text(
         x="x", y="y1", text="label", source=lines, angle=np.pi / 2, text_align="right",
-        text_baseline="top", text_font_size="12px", text_color=INK, x_offset=3,
-        background_fill_color="white", background_fill_alpha=0.75,
+        text_baseline={"field": "baseline"}, text_font_size="12px", text_color=INK,
+        x_offset="offset", background_fill_color="white", background_fill_alpha=0.75,
     )  # fmt: skip
     put_legend_below(plot)
     return plot

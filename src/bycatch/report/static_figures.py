@@ -196,7 +196,8 @@ def _counts(axes: Axes, content: dict[str, Any]) -> None:
         axes.axvline(limit["mag"], color=INK, lw=1, ls=(0, (4, 2)))
         axes.text(
             limit["mag"], 0.98, f"{limit['label']}{of}  ", transform=axes.get_xaxis_transform(),
-            rotation=90, ha="right", va="top", fontsize=8, color=INK,
+            rotation=90, ha="right" if limit["side"] == "left" else "left", va="top", fontsize=8,
+            color=INK,
         )  # fmt: skip
     axes.set(xlabel="AB magnitude", ylabel="sources per 0.25 mag")
     _legend(axes, loc="upper left")
