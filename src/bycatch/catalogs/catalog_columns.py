@@ -113,7 +113,7 @@ CAT: tuple[Column, ...] = (
         "phot.flux;arith.ratio",
         "share of the light within the ellipse, so that flux_kron / kron_fraction is the total: "
         "of a point source in a circle as large, and, if extended, of an exponential "
-        "disc with this half-light radius, without the PSF's",
+        "disc of this half_light_px less the PSF's",
         nullable=True,
     ),
     Column(
