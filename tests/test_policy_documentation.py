@@ -29,6 +29,7 @@ SCATTER, CURVE_ERROR = (
 # A phrase of a page, in which {} stands for the value of a setting as the page writes it.
 STATED = [
     ("method.md", "a Sersic profile of index {:g} would have", totals.SERSIC_INDEX),
+    ("method.md", "it counts as {:g} at least", totals.LEAST_REACH),
     ("method.md", "Profiles of index {:g} and {:g} differ", totals.SERSIC_SPREAD),
     ("method.md", "boxes of {0} x {0} px, as", SETTINGS.detect.box_px),
     ("method.md", "{:g}-sigma clipping, 3 x 3 median filter", SETTINGS.detect.clip_sigma),

@@ -17,6 +17,9 @@ SERSIC_INDEX = 1.0
 SERSIC_SPREAD = (1.0, 2.5)
 """What lies beyond differs by the systematic error between these: discs with more or less of a
 bulge."""
+LEAST_REACH = 2.2
+"""The radius of an ellipse over that of half its light counts as this at least (a disc's has 3):
+less is noise, and what lies beyond would have no bound."""
 RADII = np.geomspace(0.05, 30.0, 300)
 """Radii of apertures for which it is worked out, in half-light radii."""
 
@@ -45,7 +48,7 @@ def kron_columns(
     psf_px = curve.half_light_arcsec / scale_arcsec
     half_px = np.sqrt(np.maximum(floats(phot, "half_light_px") ** 2 - psf_px**2, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        reach = radius_px / half_px
+        reach = np.maximum(radius_px / half_px, LEAST_REACH)
     fraction = within / (1.0 + p_extended * light_beyond(reach, SERSIC_INDEX))
     least, most = (light_beyond(reach, index) for index in SERSIC_SPREAD)
     beyond = p_extended * (most - least)
