@@ -492,3 +492,15 @@ def test_a_damaged_state_costs_its_field_only(done):
     assert [r.field for r in find_records(done)] == ["abc_02"] * 2
     assert list(damaged_fields(done)) == [bad_path]
     assert "remove it and run again" in damaged_fields(done)[bad_path]
+
+
+def test_an_image_that_has_moved_holds_its_own_exposures(bycatch, raw, tmp_path):
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    assert bycatch("run", raw, "-o", out, *FAST).status == 0
+    shutil.copytree(raw, moved)
+    for folder in (moved, raw):
+        shutil.move(folder, tmp_path / "away")
+        assert bycatch("run", tmp_path / "away", "-o", out, *FAST).status == 0
+        summary = json.loads((out / "summary.json").read_text())
+        assert not any("holds exposures" in n for i in summary["images"] for n in i["notes"])
+        shutil.rmtree(tmp_path / "away")

@@ -287,11 +287,12 @@ def _with_repeats(plan: SortPlan, earlier: dict[Path, EarlierImage]) -> SortPlan
     for placement in plan.placements:
         is_whole = sort.is_archive_name(placement.stem)
         keys = [(placement.filter, exposure) for exposure in placement.exposures if is_whole]
-        names = sorted({owners[key] for key in keys if key in owners})
+        own = root_of(placement.stem)  # had them before, where the file has moved
+        names = sorted({owners[key] for key in keys if key in owners} - {own})
         if names:
             repeat = f"holds exposures of {', '.join(names)}: leave one out, or objects count both"
             note = "; ".join(filter(None, (placement.note, repeat)))
             placement = replace(placement, note=note)  # noqa: PLW2901
-        owners |= dict.fromkeys(keys, root_of(placement.stem))
+        owners |= dict.fromkeys(keys, own)
         placements.append(placement)
     return replace(plan, placements=tuple(placements))
