@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -279,11 +280,10 @@ def _preferred(candidates: Sequence[Candidate], skips: list[SkippedFile]) -> lis
             skips.append(SkippedFile(candidate.path, candidate.problem, bad=True))
         else:
             usable.append(candidate)
-    repeats = {candidate.path: _repeated(candidate, usable) for candidate in usable}
+    repeats = _repeats(usable)
     for path, names in repeats.items():
-        if names:
-            skips.append(SkippedFile(path, f"its exposures are those of {', '.join(names)}"))
-    usable = [candidate for candidate in usable if not repeats[candidate.path]]
+        skips.append(SkippedFile(path, f"its exposures are those of {', '.join(names)}"))
+    usable = [candidate for candidate in usable if candidate.path not in repeats]
     corrected_roots = {
         root_of(stem_of(c.path)) for c in usable if c.facts and c.facts.is_cte_corrected
     }
@@ -314,19 +314,30 @@ def _containing(facts: ImageFacts, others: Sequence[Candidate]) -> Candidate | N
     return None
 
 
-def _repeated(candidate: Candidate, others: Sequence[Candidate]) -> list[str]:
-    """Return the pipeline's images that hold all exposures of a Hubble Advanced Product."""
-    facts = candidate.facts
-    if facts is None or not HAP.match(stem_of(candidate.path)):
-        return []
-    held = {
-        other.path.name: set(other.facts.exposures)
-        for other in others
-        if other.facts and other.facts.filter == facts.filter
-        if other.facts.is_cte_corrected >= facts.is_cte_corrected
-        if not HAP.match(stem_of(other.path)) and set(other.facts.exposures) & set(facts.exposures)
-    }
-    return sorted(held) if set().union(*held.values()) >= set(facts.exposures) else []
+def _repeats(candidates: Sequence[Candidate]) -> dict[Path, list[str]]:
+    """Return the Hubble Advanced Products whose exposures the pipeline's images hold, and these."""
+    holders: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
+    products = []
+    for candidate in candidates:
+        assert candidate.facts is not None
+        if HAP.match(stem_of(candidate.path)):
+            products.append((candidate.path, candidate.facts))
+        else:
+            for exposure in candidate.facts.exposures:
+                holders[candidate.facts.filter, exposure].append(candidate)
+    repeats = {}
+    for path, facts in products:
+        names_of_each = [
+            {
+                holder.path.name
+                for holder in holders[facts.filter, exposure]
+                if holder.facts and holder.facts.is_cte_corrected >= facts.is_cte_corrected
+            }
+            for exposure in facts.exposures
+        ]
+        if names_of_each and all(names_of_each):
+            repeats[path] = sorted(set().union(*names_of_each))
+    return repeats
 
 
 def _apart(
