@@ -362,7 +362,7 @@ def test_the_registry_has_the_columns_that_are_copied():
 def test_the_tasks_are_the_same_in_any_order(two_visits):
     out = two_visits[0]
     settings = saved_settings(out)
-    jobs, old_groups = group_jobs(out, settings, Inputs())
+    jobs, old_groups = group_jobs(out, settings, Inputs(), {})
     assert not old_groups
     assert len(jobs) == 1
     assert {field for field, _ in jobs[0].images} == {"abc_01", "def_05"}

@@ -85,8 +85,8 @@ def objects_of(
 ) -> list[GroupReport]:
     """Make the tables of all groups with a given executor; none without images."""
     beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
-    before = _members(out)
-    jobs, old_groups = group_jobs(out, settings, inputs, forced=forced)
+    before = {state.name: set(state.images) for state in read_groups(out)}
+    jobs, old_groups = group_jobs(out, settings, inputs, before, forced=forced)
     jobs = [replace(job, earlier=_earlier(job, before), with_page=beside) for job in jobs]
     labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
     logger.info(
@@ -101,19 +101,20 @@ def objects_of(
 
 
 def group_jobs(
-    out: Path, settings: Settings, inputs: Inputs, *, forced: bool = False
+    out: Path,
+    settings: Settings,
+    inputs: Inputs,
+    before: dict[str, set[str]],
+    *,
+    forced: bool = False,
 ) -> tuple[list[GroupJob], dict[str, set[str]]]:
-    """Return the tasks, and the groups that stay as they are, with their images.
+    """Return the tasks, and which of the groups of before, with their images, stay as they are.
 
     A group stays that has an image whose pixels were removed since (`fetch --discard`): its tables
     can't be made again.
     """
-    old_groups = _groups_with_removed_images(out, _members(out))
+    old_groups = _groups_with_removed_images(out, before)
     return _beside(_all_jobs(out, settings, inputs, forced=forced), old_groups), old_groups
-
-
-def _members(out: Path) -> dict[str, set[str]]:
-    return {state.name: set(state.images) for state in read_groups(out)}
 
 
 def _groups_with_removed_images(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:

@@ -127,7 +127,8 @@ def group_statuses(out: Path, settings: Settings, last: LastRun) -> tuple[GroupS
     if not settings.objects.enabled and not states:
         return ()
     statuses = []
-    jobs, old_groups = group_jobs(out, settings, inputs)
+    before = {name: set(state.images) for name, state in states.items()}
+    jobs, old_groups = group_jobs(out, settings, inputs, before)
     for job in jobs:
         state = states.pop(job.name, GroupState(job.name))
         is_current = state.is_current(group_folder(out, job.name), key_of_group(job))
