@@ -34,7 +34,7 @@ def resident_mb():
     return int(memory.STATUS.read_text().split("VmRSS:")[1].split()[0]) / 1000
 
 before = resident_mb()
-with memory.blocks_kept():
+with memory.keep_blocks():
     for side in (2000, 3000, 2500):
         assert (np.zeros((side, side)) == 0).all()  # as new ones are, whatever was there
         np.ones((side, side))

@@ -55,7 +55,7 @@ from bycatch.stages.objects.combined import Combination, grid_over
 from bycatch.stages.objects.model import ColourGrid, ImagePhotometry, ObjectList
 from bycatch.system.disk import Batch, proof_of, remove_leftovers
 from bycatch.system.locks import LockHeld, lock, wait_for
-from bycatch.system.memory import blocks_kept
+from bycatch.system.memory import keep_blocks
 from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
@@ -115,7 +115,7 @@ def run_group(job: GroupJob) -> GroupReport:
         return GroupReport(job.name, str(Outcome.FAILED), f"{err} - check disk space")
     with group_lock:
         work = _GroupWork(job)
-        with blocks_kept():
+        with keep_blocks():
             result = attempt(f"objects {job.name}", job.out, work.do)
         report = work.entered(result)
         if job.with_page and work.state.outputs:

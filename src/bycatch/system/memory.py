@@ -32,7 +32,7 @@ def free_at_once() -> None:
 
 
 @contextmanager
-def blocks_kept() -> Iterator[None]:
+def keep_blocks() -> Iterator[None]:
     """Keep large blocks that are free for those to come, for a while, where it lets us (glibc).
 
     The system clears each page that it gives, a seventh of the time where planes of an image come
