@@ -33,7 +33,7 @@ from bycatch.kernels.neighbourhood import any_within
 from bycatch.products import find_records
 from bycatch.settings import Settings
 from bycatch.simulate import simulate_visit, write_visit
-from bycatch.stages.measure import correlation_factor, stellarity
+from bycatch.stages.measure import stellarity
 
 FIELD = {"n_columns": 2000, "n_rows": 950}
 VISITS = (
@@ -59,7 +59,7 @@ def p_star(image: DrcImage, phot: Table) -> NDArray[np.float64]:
         return filled(phot["p_star"])
     sky = (filled(phot["sky_median"]), filled(phot["sky_std"]), filled(phot["exptime"]))
     found = stellarity.concentration(
-        image, filled(phot["x"]), filled(phot["y"]), *sky, correlation_factor(image)
+        image, filled(phot["x"]), filled(phot["y"]), *sky, image.noise_correlation
     )
     expected = stellarity.expectation(image.meta.detector, image.meta.filter)
     saturated = (np.asarray(phot["flags"]) & int(Flag.SATURATED)) > 0

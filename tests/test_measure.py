@@ -170,7 +170,7 @@ def test_the_correlation_of_drizzled_noise(as_image, pixfrac, scale, factor):
             hdus["SCI"].header[key] *= scale / 0.05
 
     image = as_image(noise((90, 100)), change)
-    assert measure.correlation_factor(image) == pytest.approx(factor, abs=1e-3)
+    assert image.noise_correlation == pytest.approx(factor, abs=1e-3)
     loose = measure.run(image, measure.Targets([50.0], [45.0]))
     plain = measure.run(image, measure.Targets([50.0], [45.0]), PLAIN)
     assert (loose.correlation, plain.correlation) == (pytest.approx(factor, abs=1e-3), 1.0)

@@ -182,11 +182,9 @@ def test_numbers_that_the_documentation_states():
 
 
 def test_the_error_that_visits_share():
-    from bycatch.pipeline import group_images
     from bycatch.stages.objects import epochs, variability
 
     assert epochs.PHASE_MAS == 0.5  # docs/objects.md, as the following
     assert epochs.STRUCK == 0.5
-    assert group_images.POINT_SHARE == 0.9
     assert variability.HIT_SHARE == 0.01
     assert variability.MOST_HIT_SIGMA == 10.0

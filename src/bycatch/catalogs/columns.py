@@ -100,9 +100,9 @@ SKY_ERRORS = (
         "f8",
         "mas",
         "stat.error;pos.eq.ra",
-        "1-sigma error of RA_GAIA_WCS times cos(Dec): that of the frame and that of a centroid of "
-        "this brightness, or of the centre of a saturated star's wings; missing where the flux is "
-        "not positive",
+        "1-sigma error of RA_GAIA_WCS times cos(Dec): that of the frame and that of the centroid, "
+        "or of the centre of a saturated star's wings; missing where a place of a list has no "
+        "positive flux",
         nullable=True,
     ),
     Column(

@@ -41,6 +41,15 @@ SOURCES: tuple[Column, ...] = (
         "its charge out; missing: none was found",
         nullable=True,
     ),
+    Column(
+        "centroid_err_px",
+        "f8",
+        "pix",
+        "stat.error;pos.cartesian;instr.det",
+        "1-sigma error per axis of the windowed centroid by the noise of sky and light, and by "
+        "hit_err_px; missing: no light in the window",
+        nullable=True,
+    ),
     Column("x_segment", "f8", "pix", "pos.cartesian.x;instr.det", "barycentre of the segment"),
     Column("y_segment", "f8", "pix", "pos.cartesian.y;instr.det", "barycentre of the segment"),
     Column("x_min", "i8", "pix", "pos.cartesian.x;stat.min", "first column of the segment"),

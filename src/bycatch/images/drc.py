@@ -120,6 +120,12 @@ class DrcImage:
         """Side of a detector pixel in pixels of the image (see `ImageMeta.detector_px`)."""
         return self.meta.detector_px(self.scale_arcsec)
 
+    @cached_property
+    def noise_correlation(self) -> float:
+        """Factor by which drizzling raises the noise of large areas (see the kernel)."""
+        ratio = self.scale_arcsec / self.meta.native_scale_arcsec
+        return noise_correlation(self.meta.pixfrac, ratio)
+
     def facts(self) -> dict[str, Any]:
         """Return remarks on the image, in words, from a sample of its pixels."""
         ny, nx = self.shape
@@ -170,8 +176,7 @@ def rough_depth(image: DrcImage) -> float | None:
     except UnsupportedImage:
         return None
     area_px = np.pi * (radius_arcsec / image.scale_arcsec) ** 2
-    ratio = image.scale_arcsec / meta.native_scale_arcsec
-    rate = 5.0 * scatter * np.sqrt(area_px) * noise_correlation(meta.pixfrac, ratio) / share
+    rate = 5.0 * scatter * np.sqrt(area_px) * image.noise_correlation / share
     if not rate > 0:
         return None
     return float(photcal.ab_zeropoint(meta.photflam, meta.photplam) - 2.5 * np.log10(rate))

@@ -15,8 +15,9 @@ from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes, label_plane
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
+from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
-from bycatch.kernels.windows import Counts, Labels, fill_windows
+from bycatch.kernels.windows import MIN_HALF_LIGHT_PX, Counts, Labels, fill_windows
 
 THINNEST = 1.0 / 12.0
 """Variance of a pixel about its centre: added where a segment is thinner, px^2."""
@@ -37,6 +38,8 @@ class Properties:
     half_light_px : radius of half the flux of the Kron ellipse; NaN where there is none
     x_window, y_window : windowed centroid; the barycentre where it leaves the ellipse of the
         second moments, NaN without a half-light radius
+    sky_gain, light_gain : variance per axis of the windowed centroid, px^2, per variance of a pixel
+        of sky, (e/s)^2, and times the exposure time (s) the light's own; NaN without light
     median_count : median of ``counts`` over the segment
     """
 
@@ -55,7 +58,15 @@ class Properties:
     half_light_px: Floats
     x_window: Floats
     y_window: Floats
+    sky_gain: Floats
+    light_gain: Floats
     median_count: Floats
+
+    @property
+    def sigma_window_px(self) -> Floats:
+        """Sigma of the windows, (N,)."""
+        radius_px = np.maximum(self.half_light_px, MIN_HALF_LIGHT_PX)
+        return np.asarray(2.0 * radius_px * SIGMA_PER_FWHM)
 
 
 def segment_properties(
@@ -106,7 +117,7 @@ def segment_properties(
     in_portions(sum_up, n_labels, WORTH_A_THREAD)
     a, b, theta = _ellipses(moments[:, 2:])
     x, y = moments[:, 0].copy(), moments[:, 1].copy()
-    windows = np.empty((n_labels, 3))
+    windows = np.empty((n_labels, 5))
 
     def follow(i: int, j: int) -> None:
         shapes = (a[i:j], b[i:j], theta[i:j])
@@ -129,6 +140,8 @@ def segment_properties(
         half_light_px=windows[:, 0],
         x_window=windows[:, 1],
         y_window=windows[:, 2],
+        sky_gain=windows[:, 3],
+        light_gain=windows[:, 4],
         median_count=medians,
     )
 

@@ -28,6 +28,8 @@ KRON_REACH, KRON_SCALE, KRON_MIN = 6.0, 2.5, 1.4
 MIN_HALF_LIGHT_PX = 0.5
 MAX_ITERATIONS = 16
 CONVERGED_PX = 1e-4
+LEAST_SLOPE = 0.25
+"""Noise may make a profile flat; one as wide as the window has 0.5."""
 MIN_LIMIT = 1_000_000
 """An aperture's box may have at least this many pixels, however small the image."""
 FAR = 10**9
@@ -91,7 +93,7 @@ def fill_windows(
     positions : x and y, (N,)
     shapes : semi-axes (px) and angle (rad) of the second moments, (N,)
     area : (N,) number of pixels
-    windows : (N, 3), output: half-light radius, x, y
+    windows : (N, 5), output: half-light radius, x, y, and the gains of `_window_gains`
     """
     for k in range(area.size):
         label = first + k + 1
@@ -113,6 +115,7 @@ def fill_windows(
             if not radius_squared(xw - x, yw - y, ellipse) <= 1:
                 xw, yw = x, y
             windows[k, 1], windows[k, 2] = xw, yw
+            windows[k, 3], windows[k, 4] = _window_gains(images, label, xw, yw, sigma)
 
 
 @compiled
@@ -258,6 +261,47 @@ def _window_centroid(
         if not math.sqrt(dx * dx + dy * dy) > CONVERGED_PX:
             break
     return x, y
+
+
+@compiled
+def _window_gains(
+    images: Images, label: int, x: float, y: float, sigma: float
+) -> tuple[float, float]:
+    """Return what noise of sky and of light makes of the variance of a windowed centroid.
+
+    Both are per axis, in px^2: the first times the variance of a pixel of sky, the second over the
+    exposure time.
+
+    The centroid rests where the sum of w I d is 0, with the window w, the light I, and the
+    distance d from it along an axis.  A pixel with an error e moves it by w d e / S, where
+    S = sum of w I (1 - d^2 / sigma^2); SExtractor's ERRX2WIN has half the sum of w I for S, as of
+    a Gaussian as wide as the window.  NaN without light in the window.
+    """
+    ny, nx = images[0].shape
+    radius = 4.0 * sigma
+    reach = int(radius + 1.5)
+    x_at, y_at = int(x + 0.5), int(y + 0.5)
+    x0, y0 = max(0, x_at - reach), max(0, y_at - reach)
+    box = (x0, min(nx, x_at + reach + 1), y0, min(ny, y_at + reach + 1))
+    if box[0] >= box[1] or box[2] >= box[3]:
+        return np.nan, np.nan
+    pixels = _cutout(images, label, x, y, box)
+    total, slope, sky, light = 0.0, 0.0, 0.0, 0.0
+    for row in range(pixels.shape[0]):
+        for column in range(pixels.shape[1]):
+            square = (column + x0 - x) ** 2 + (row + y0 - y) ** 2
+            if square > radius * radius:
+                continue
+            weight = math.exp(-0.5 * square / (sigma * sigma))
+            value = pixels[row, column] * weight
+            total += value
+            slope += value * (1.0 - 0.5 * square / (sigma * sigma))
+            sky += 0.5 * weight * weight * square
+            light += 0.5 * weight * value * square
+    if not total > 0:
+        return np.nan, np.nan
+    slope = max(slope, LEAST_SLOPE * total)
+    return sky / (slope * slope), max(light, 0.0) / (slope * slope)
 
 
 @compiled

@@ -22,7 +22,7 @@ from bycatch.pipeline.quality import read_quality
 from bycatch.pipeline.stored_psf import stored_psf
 from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
-from bycatch.sky.astrometry import CENTROID_FLOOR_PX, photon_variance_px2
+from bycatch.sky.astrometry import CENTROID_FLOOR_PX
 from bycatch.stages import detect, finalize, measure
 from bycatch.stages.objects.model import (
     ColourGrid,
@@ -46,12 +46,6 @@ if TYPE_CHECKING:
 SAME_SOURCE_PX = 1.0
 """A detection of a second search this near to one of the first is the same."""
 SHAPE = ("semimajor_px", "semiminor_px", "kron_radius", "pa_deg")
-POINT_SHARE = 0.9
-"""Centroids of stars scatter by so much of what photons and sky let expect (simulated groups,
-S/N 6 to 100)."""
-EXTENDED_SHARE = 1.4
-"""Those of galaxies by so much: they are no Gaussians (likewise 1.5 to 1.7 from S/N 6 to 50, a
-part of which all images share; motions 1.2)."""
 SURE_CR = 0.95
 """From this p_cr on an image alone is all but sure of a cosmic ray."""
 STRUCTURE = ("n_nebulous", "nebulous_percent", "large_object_percent", "n_trails")
@@ -185,10 +179,7 @@ def detections_of(image: GroupImage) -> ImageDetections:
     size_px = np.sqrt(floats(sources, "semimajor_px") * floats(sources, "semiminor_px"))
     floor_px = image.frame.error.centroid_floor_mas / (1000.0 * image.scale_arcsec)
     floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX
-    error_px = np.sqrt(photon_variance_px2(flux, noise, size_px, image.meta.exptime_s))
-    is_point = np.isnan(image.ellipses.semimajor_arcsec)
-    error_px = np.hypot(np.where(is_point, POINT_SHARE, EXTENDED_SHARE) * error_px, floor_px)
-    error_px = np.hypot(error_px, np.nan_to_num(floats(sources, "hit_err_px")))
+    error_px = np.hypot(_centroid_errors_px(sources), floor_px)
     own = floats(sources, "centre_err_px")
     error_px = np.where(np.isfinite(own), own, error_px)
     scale_arcsec = image.scale_arcsec
@@ -229,14 +220,20 @@ def detections_in_all(combination: Combination, settings: Settings) -> Floats:
     n_sigma = min(detect_settings.n_sigma / min(median_noise, 1.0), MOST_SIGMA)
     detect_settings = detect_settings.replace(n_sigma=n_sigma)
     sources = detect.run(image, detect_settings, sky, with_reach=False).sources
-    x, y, flux, area = (floats(sources, name) for name in ("x", "y", "flux", "area"))
-    if not len(x):
+    if not len(sources):
         return np.empty((0, 3))
-    ra, dec = image.wcs.all_pix2world(x, y, 0)
+    ra, dec = image.wcs.all_pix2world(floats(sources, "x"), floats(sources, "y"), 0)
+    return np.column_stack([ra, dec, _centroid_errors_px(sources) * image.scale_arcsec * 1000.0])
+
+
+def _centroid_errors_px(sources: Table) -> Floats:
+    """Return the errors per axis of N centroids by noise, pixels.
+
+    Without light in its window a source is known to its own width.
+    """
     size_px = np.sqrt(floats(sources, "semimajor_px") * floats(sources, "semiminor_px"))
-    # Of a centroid in noise alone: size over signal-to-noise.
-    error_px = size_px * np.sqrt(np.maximum(area, 1.0)) / np.maximum(flux, 1e-30)
-    return np.column_stack([ra, dec, error_px * image.scale_arcsec * 1000.0])
+    error_px = floats(sources, "centroid_err_px")
+    return np.where(np.isfinite(error_px), error_px, size_px)
 
 
 def measure_objects(

@@ -164,7 +164,7 @@ def targets_of(
         fits.neighbours_rate,
         np.where(fits.is_wide, np.nan, fits.columns["sky_psf"]),
         fits.is_wide,
-        hit_err_px=np.concatenate([targets.hit_err_px, np.full(len(x), np.nan)]),
+        centroid_err_px=np.concatenate([targets.centroid_err_px, np.full(len(x), np.nan)]),
     )
 
 

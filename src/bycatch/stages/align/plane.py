@@ -11,7 +11,7 @@ import numpy as np
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.meta import FULL_SHARE
 from bycatch.kernels.matching import pairs_within
-from bycatch.sky.astrometry import centroid_errors_px
+from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
 from bycatch.stages.align.model import FieldImage
 from bycatch.tangent import sky_of_tangent, tangent_mas
 
@@ -144,7 +144,8 @@ def view_of(index: int, image: FieldImage, plane: Plane, settings: AlignSettings
         size[rows],
         image.exptime_s,
     )
-    error_px = np.hypot(error_px, np.nan_to_num(_values(table, "hit_err_px")[rows]))
+    measured = _values(table, "centroid_err_px")[rows]
+    error_px = np.where(np.isfinite(measured), np.hypot(measured, CENTROID_FLOOR_PX), error_px)
     fits = _values(table, "psf_err_px")[rows]
     error_px = np.where(np.isfinite(fits), fits, error_px)
     wings = _wing_errors_px(table)[rows]

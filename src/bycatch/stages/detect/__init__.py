@@ -22,7 +22,7 @@ from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.smoothing import gaussian_kernel
 from bycatch.settings import DetectSettings
 from bycatch.stages.detect import hits, pieces, saturated_stars
-from bycatch.stages.detect.centres import bright_centres
+from bycatch.stages.detect.centres import bright_centres, noise_errors_px
 from bycatch.stages.detect.pieces import Pieces
 from bycatch.stages.detect.reach import reach
 from bycatch.stages.detect.sky import Sky, SkyModel, exclude_percent, sky_maps, sky_of
@@ -195,6 +195,8 @@ def _source_table(
     centres = hits.without_charge(image, background, local, segments.labels, properties, (x, y))
     x, y = centres.x, centres.y
     row, column = pixels_at(image.shape, x, y)
+    local = noise[row, column]
+    noise_px = noise_errors_px(image, properties, (row, column), local)
     return make_table(
         SOURCES,
         {
@@ -204,6 +206,7 @@ def _source_table(
             "centre_err_px": np.full(segments.n_labels, np.nan),
             "centre_shared_err_px": np.full(segments.n_labels, np.nan),
             "hit_err_px": centres.error_px,
+            "centroid_err_px": np.hypot(noise_px, np.nan_to_num(centres.error_px)),
             "x_segment": properties.x_segment,
             "y_segment": properties.y_segment,
             "x_min": properties.x_min,
@@ -218,7 +221,7 @@ def _source_table(
             "theta_deg": properties.theta_deg,
             "ellipticity": 1 - properties.semiminor_px / properties.semimajor_px,
             "background": background[row, column],
-            "noise": noise[row, column],
+            "noise": local,
             "n_exp": properties.median_count,
             "piece_of": parts.piece_of[1:],
             "coverage": box_fraction(image.valid, x, y, settings.coverage_box_px),

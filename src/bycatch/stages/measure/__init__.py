@@ -46,7 +46,6 @@ from bycatch.stages.measure.elsewhere import SEEN_PX, Elsewhere, light_at, seen_
 from bycatch.stages.measure.photometry import (
     Photometry,
     aperture_sums,
-    correlation_factor,
     in_rows,
     photometry,
     position_errors_px,
@@ -66,7 +65,6 @@ __all__ = [
     "SkyStructure",
     "Targets",
     "aperture_sums",
-    "correlation_factor",
     "rate_errors",
     "run",
 ]
@@ -225,8 +223,7 @@ def _positions(
     """Return the columns of positions on the sky and of the match with Gaia."""
     floor_mas = frame.error.centroid_floor_mas if frame.error is not None else np.nan
     floor_px = floor_mas / (1000.0 * image.scale_arcsec)
-    expected = position_errors_px(phot, image.detector_px, floor_px)
-    expected = np.hypot(expected, np.nan_to_num(targets.hit_err_px))
+    expected = position_errors_px(phot, targets.centroid_err_px, image.detector_px, floor_px)
     return sky_positions(
         phot.x,
         phot.y,

@@ -40,8 +40,8 @@ class Targets:
     sky_rate : (N,) sky beneath all stars, e/s per pixel, likewise; NaN: that of the annulus
     is_wide : (N,) bool, wider than the PSF by its fits: apertures and shapes are those of
         the image without `Pixels.star_light`
-    hit_err_px : (N,) float, what charge that `detect` left out adds to the error of a centroid;
-        NaN: nothing
+    centroid_err_px : (N,) float, errors per axis of centroids by their noise, where `detect` has
+        measured them; NaN: what is expected of a source of this flux
 
     Raises
     ------
@@ -58,7 +58,7 @@ class Targets:
     neighbours_rate: Floats
     sky_rate: Floats
     is_wide: Bools
-    hit_err_px: Floats
+    centroid_err_px: Floats
 
     def __init__(
         self,
@@ -72,20 +72,20 @@ class Targets:
         sky_rate: ArrayLike | None = None,
         is_wide: ArrayLike | None = None,
         *,
-        hit_err_px: ArrayLike | None = None,
+        centroid_err_px: ArrayLike | None = None,
     ) -> None:
         columns = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
         number = np.arange(1, len(columns[0]) + 1) if ids is None else np.asarray(ids)
         sets = np.zeros(len(number), np.int64) if exposure_sets is None else exposure_sets
         errors = np.full(len(number), np.nan) if centre_err_px is None else centre_err_px
-        hits = np.full(len(number), np.nan) if hit_err_px is None else hit_err_px
+        centroids = np.full(len(number), np.nan) if centroid_err_px is None else centroid_err_px
         pieces = np.zeros(len(number), bool) if may_be_piece is None else may_be_piece
         light = np.zeros((len(number), 4)) if neighbours_rate is None else neighbours_rate
         sky = np.full(len(number), np.nan) if sky_rate is None else sky_rate
         wide = np.zeros(len(number), bool) if is_wide is None else is_wide
         names = (
             "x", "y", "ids", "exposure_sets", "centre_err_px", "may_be_piece", "neighbours_rate",
-            "sky_rate", "is_wide", "hit_err_px",
+            "sky_rate", "is_wide", "centroid_err_px",
         )  # fmt: skip
         values = (
             *columns,
@@ -96,7 +96,7 @@ class Targets:
             np.asarray(light, dtype=float),
             np.asarray(sky, dtype=float),
             np.asarray(wide, dtype=bool),
-            np.asarray(hits, dtype=float),
+            np.asarray(centroids, dtype=float),
         )
         if len({len(value) for value in values}) > 1:
             lengths = ", ".join(f"{n}: {len(v)}" for n, v in zip(names, values, strict=True))
@@ -110,12 +110,12 @@ class Targets:
         """Return the positions of a table of detections."""
         x, y, ids = (np.asarray(table[name]) for name in ("x", "y", "id"))
         names = table.colnames
-        errors, hits = (
+        errors, centroids = (
             floats(table, name) if name in names else None
-            for name in ("centre_err_px", "hit_err_px")
+            for name in ("centre_err_px", "centroid_err_px")
         )
         pieces = np.asarray(table["piece_of"]) > 0 if "piece_of" in names else None
-        return cls(x, y, ids, exposure_sets, errors, pieces, hit_err_px=hits)
+        return cls(x, y, ids, exposure_sets, errors, pieces, centroid_err_px=centroids)
 
     def take(self, which: Bools) -> Targets:
         """Return some of them."""

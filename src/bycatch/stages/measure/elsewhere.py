@@ -20,7 +20,6 @@ from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.skystats import annulus_stats
-from bycatch.stages.measure.photometry import correlation_factor
 
 SEEN_PX = 1.5
 """Two images see the same source if their positions differ by no more, detector pixels."""
@@ -125,7 +124,7 @@ def light_at(image: DrcImage, x: Floats, y: Floats) -> Light:
         net = net - sky.median * area
         seconds = _seconds(image, x, y)
         variance = np.maximum(net, 0.0) / seconds
-        variance += correlation_factor(image) ** 2 * area * sky.std**2
+        variance += image.noise_correlation**2 * area * sky.std**2
         variance *= 1.0 + area / np.maximum(sky.n_pixels, 1)
     zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
     unit = photcal.microjansky(zeropoint)

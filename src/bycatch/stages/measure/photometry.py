@@ -15,7 +15,7 @@ from bycatch.kernels.moffat import MoffatFits, fit_moffat_at
 from bycatch.kernels.neighbourhood import coverage
 from bycatch.kernels.ring_excess import ring_excess
 from bycatch.kernels.skystats import SkyStats, annulus_stats
-from bycatch.kernels.smoothing import SIGMA_PER_FWHM, noise_correlation
+from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.settings import MeasureSettings
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
 from bycatch.stages.measure.pixels import Pixels
@@ -96,7 +96,7 @@ def photometry(
         annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma, labels),
         exposures,
         profile_fits(image, x, y, settings.fwhm_radius_px * image.detector_px),
-        correlation_factor(image) if settings.correlated_noise else 1.0,
+        image.noise_correlation if settings.correlated_noise else 1.0,
     )
 
 
@@ -208,36 +208,31 @@ def charge_rates(
 
 
 def position_errors_px(
-    phot: Photometry, detector_px: float = 1.0, floor_px: float = np.nan
+    phot: Photometry,
+    centroid_err_px: Floats,
+    detector_px: float = 1.0,
+    floor_px: float = np.nan,
 ) -> Floats:
-    """Return the errors of the centroids per axis, pixels; NaN where the flux is not positive.
+    """Return the errors of the centroids per axis, pixels.
 
-    ``floor_px`` is that of the brightest stars, if the alignment measures it.
+    Where detection has not measured the error, a Gaussian of the source's width and flux gives it;
+    NaN where the flux is not positive.
 
     Parameters
     ----------
     phot : Photometry of N sources
+    centroid_err_px : (N,) by the detection, px; NaN: not measured
     detector_px : side of a detector pixel, image px
-    floor_px : px
+    floor_px : px, of the brightest stars, if the alignment measures it
     """
     floor_px = floor_px if np.isfinite(floor_px) else CENTROID_FLOOR_PX * detector_px
     radius_px = CENTROID_RADIUS_PX * detector_px
     k = int(np.argmin(np.abs(np.asarray(phot.radii_px) - radius_px)))
     net, sigma_px = phot.net[:, k], phot.fits.fwhm_px * SIGMA_PER_FWHM
     exptime_s = phot.exposures.exptime_s
-    errors = centroid_errors_px(net, phot.sky.std, sigma_px, exptime_s, floor_px)
-    return np.where(net > 0, errors, np.nan)
-
-
-def correlation_factor(image: DrcImage) -> float:
-    """Return the noise correlation of an image's drizzling (see the kernel).
-
-    Parameters
-    ----------
-    image : DrcImage
-    """
-    scale = image.scale_arcsec / image.meta.native_scale_arcsec
-    return noise_correlation(image.meta.pixfrac, scale)
+    expected = centroid_errors_px(net, phot.sky.std, sigma_px, exptime_s, floor_px)
+    expected[~(net > 0)] = np.nan
+    return np.where(np.isfinite(centroid_err_px), np.hypot(centroid_err_px, floor_px), expected)
 
 
 def rate_errors(

@@ -22,7 +22,7 @@ class MeasureResult:
     """Photometry of the positions (photometry_columns.PHOT), row for row.
 
     ``radii_px`` and ``correlation`` (the factor of the sky noise, see
-    `correlation_factor`) say how it was measured; ``locus`` where the image's stars are
+    `DrcImage.noise_correlation`) say how it was measured; ``locus`` where the image's stars are
     in concentration.
     """
 

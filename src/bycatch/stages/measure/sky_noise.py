@@ -28,7 +28,6 @@ from bycatch.stages.measure.annuli import Annuli
 from bycatch.stages.measure.photometry import (
     Exposures,
     aperture_sums,
-    correlation_factor,
     exposures_at,
 )
 
@@ -301,7 +300,7 @@ def noise_model(
     good = np.isfinite(blank.net).all(axis=1) & (expected > 0).all(axis=1) & (depth > 0)
     n = int(good.sum())
     if n < MIN_PLACES:
-        theory = correlation_factor(image) if settings.correlated_noise else 1.0
+        theory = image.noise_correlation if settings.correlated_noise else 1.0
         scatter_values = np.asarray([] if scatter_elsewhere is None else scatter_elsewhere)
         scatter_values = scatter_values[np.isfinite(scatter_values) & (scatter_values > 0)]
         typical = float(np.median(scatter_values)) if len(scatter_values) else np.nan

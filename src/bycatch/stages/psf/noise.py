@@ -11,7 +11,6 @@ from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import sky_surfaces
 from bycatch.kernels.mask_growth import grow_by_one
 from bycatch.kernels.psf_fit import HIT, LOST, USABLE, Pixels
-from bycatch.kernels.smoothing import noise_correlation
 from bycatch.kernels.surfaces import surface_map, write_noise
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
@@ -89,8 +88,7 @@ def photon_factor(image: DrcImage) -> float:
     ----------
     image : DrcImage
     """
-    ratio = image.scale_arcsec / image.meta.native_scale_arcsec
-    return noise_correlation(image.meta.pixfrac, ratio) ** -2
+    return image.noise_correlation**-2
 
 
 def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels:
@@ -193,8 +191,7 @@ def _add_products(z: Floats, quiet: Bools, lag: int, sums: Floats, count: Floats
 
 def _of_drops(image: DrcImage, lag: int) -> Floats:
     """Return the correlation that sums to the noise of large areas, falling with the distance."""
-    ratio = image.scale_arcsec / image.meta.native_scale_arcsec
-    target = noise_correlation(image.meta.pixfrac, ratio) ** 2
+    target = image.noise_correlation**2
     away = np.arange(-lag, lag + 1, dtype=float)
     widths = np.linspace(0.05, 3.0, 200)
     shapes = [np.exp(-0.5 * (away / width) ** 2) for width in widths]
