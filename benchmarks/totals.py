@@ -14,6 +14,9 @@ statistical error alone), and of the total, corrected by ``kron_fraction``, agai
 (with the systematic error).  Their widths are half the distance of the percentiles that enclose
 68 %.
 
+Positions are set against the centres of isolated galaxies, ours with the error that the catalog
+states and SExtractor's windowed ones with its own.
+
 With ``--stamps`` stamps of real galaxies (drizzled ACS/WFC F814W, 0.03 arcsec per pixel, AB zero
 point 25.94) are put into simulated visits of that pixel size, and, binned 2 x 2, of twice
 that; magnitudes are compared with the published ones, which are AUTO's.
@@ -76,7 +79,9 @@ STAMPS = (
 STAMP_EDGES = (18.0, 23.0, 24.0, 25.0, 26.0)
 STAMP_MATCH_PX, STAMP_GAP_PX = 4.0, 40
 FAINT_RATE, TAKEN_SHARE, DEEP_SHARE, ROOM_SHARE = 1e-3, 0.05, 0.6, 0.97
-SEX_COLUMNS = ("X_IMAGE", "Y_IMAGE", "FLUX_AUTO", "FLUX_RADIUS")
+SEX_COLUMNS = ("X_IMAGE", "Y_IMAGE", "FLUX_AUTO", "FLUX_RADIUS", "XWIN_IMAGE", "YWIN_IMAGE",
+               "ERRAWIN_IMAGE", "ERRBWIN_IMAGE")  # fmt: skip
+SNR_EDGES = (5.0, 10.0, 20.0, 50.0, 200.0, 1e9)
 SEX_SETTINGS = {
     "DETECT_MINAREA": "7", "DETECT_THRESH": "1.5", "ANALYSIS_THRESH": "1.5",
     "CATALOG_TYPE": "ASCII_HEAD", "WEIGHT_TYPE": "MAP_WEIGHT", "WEIGHT_IMAGE": "weight.fits",
@@ -108,6 +113,13 @@ class Measurement:
     half_light_px: Floats
     sex: Floats
     sex_half_light_px: Floats
+    snr: Floats
+    dx_px: Floats
+    dy_px: Floats
+    place_err_px: Floats
+    sex_dx_px: Floats
+    sex_dy_px: Floats
+    sex_place_err_px: Floats
 
     def of(self, which: NDArray[np.bool_]) -> Measurement:
         """Return some of them."""
@@ -183,8 +195,8 @@ def sextractor(image: DrcImage) -> Table:
         options = [word for key, value in given.items() for word in (f"-{key}", value)]
         subprocess.run([program, "image.fits", "-c", "empty.sex", *options], cwd=here, check=True)
         found = Table.read(here / "out.cat", format="ascii.sextractor")
-    found["X_IMAGE"] -= 1.0
-    found["Y_IMAGE"] -= 1.0
+    for name in ("X_IMAGE", "Y_IMAGE", "XWIN_IMAGE", "YWIN_IMAGE"):
+        found[name] -= 1.0
     return found
 
 
@@ -205,7 +217,8 @@ def compared(folder: Path) -> Measurement:
     rows = np.flatnonzero(~np.asarray(table["star"]) & (far <= reach))
     rows = rows[np.isfinite(floats(phot, "countrate_kron")[k[rows]])]
     k, j, seen = k[rows], j[rows], far_sex[rows] <= reach[rows]
-    flam = image.meta.photflam
+    flam, scale_mas = image.meta.photflam, 1000.0 * image.scale_arcsec
+    errors = floats(theirs, "ERRAWIN_IMAGE"), floats(theirs, "ERRBWIN_IMAGE")
     return Measurement(
         np.asarray(table["mag"], float)[rows],
         np.asarray(table["re"], float)[rows],
@@ -220,6 +233,13 @@ def compared(folder: Path) -> Measurement:
         floats(cat, "half_light_px")[k],
         np.where(seen, theirs["FLUX_AUTO"][j], np.nan),
         np.where(seen, theirs["FLUX_RADIUS"][j], np.nan),
+        floats(cat, "snr_4")[k],
+        floats(phot, "x")[k] - x[rows],
+        floats(phot, "y")[k] - y[rows],
+        floats(cat, "RA_GAIA_WCS_err")[k] / scale_mas,
+        np.where(seen, theirs["XWIN_IMAGE"][j] - x[rows], np.nan),
+        np.where(seen, theirs["YWIN_IMAGE"][j] - y[rows], np.nan),
+        np.where(seen, np.hypot(*errors)[j] / np.sqrt(2.0), np.nan),
     )
 
 
@@ -379,6 +399,29 @@ def print_bias(found: Measurement, title: str) -> None:
             ))  # fmt: skip
 
 
+def print_places(found: Measurement, title: str) -> None:
+    """Print scatter and pulls of positions by signal-to-noise, both axes together."""
+    print(f"\n{title}\n")
+    print(head("S/N", "n", "scatter, px", "pulls: median, width", "beyond 3 sigma, %",
+               "SExtractor: scatter, px", "pulls: median, width", "beyond 3 sigma, %"))  # fmt: skip
+    for low, high in itertools.pairwise(SNR_EDGES):
+        part = found.of((found.snr >= low) & (found.snr < high))
+        if len(part.snr) < FEWEST:
+            continue
+        cells = []
+        for dx, dy, error in (
+            (part.dx_px, part.dy_px, part.place_err_px),
+            (part.sex_dx_px, part.sex_dy_px, part.sex_place_err_px),
+        ):
+            apart = np.concatenate([dx, dy])
+            pulls = apart / np.tile(error, 2)
+            known = np.isfinite(pulls)
+            far = 100.0 * np.mean(np.abs(pulls[known]) > 3.0)
+            cells += [f"{width(apart[known]):.3f}", pull_of(pulls), f"{far:.1f}"]
+        name = f"{low:g}-{high:g}" if high < SNR_EDGES[-1] else f"{low:g}-"
+        print(row(name, len(part.snr), *cells))
+
+
 def print_stamps(folder: Path, seed: int) -> None:
     """Print the offsets of real galaxies from their published magnitudes."""
     print(head("arcsec per px", "mag", "total_blended", "n", "flux_kron", "SExtractor AUTO",
@@ -422,6 +465,7 @@ def main() -> None:
         print_bias(found.of(alone & ~flagged), f"Isolated, not total_blended ({words})")
         print_bias(found.of(~alone & ~flagged), f"With neighbours, not total_blended ({words})")
         print_bias(found.of(flagged), f"Flagged total_blended ({words})")
+        print_places(found.of(alone), f"Positions of isolated galaxies ({words})")
 
 
 if __name__ == "__main__":

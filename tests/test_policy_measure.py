@@ -51,6 +51,8 @@ def photometry(n_sky=(300,), count=1):
         x=np.full(n, 30.0),
         y=np.full(n, 30.0),
         areas=np.full((n, 5), 100 * np.pi),
+        net=np.ones((n, 5)),
+        rejected=zero,
         sky=SkyStats(zero, zero, np.array(n_sky)),
         exposures=SimpleNamespace(count=np.full(n, count)),
         fits=MoffatFits(zero, zero, zero, zero, none, none),

@@ -37,6 +37,7 @@ class Flag(IntFlag):
     FOUND_IN_RESIDUAL = 33554432
     PSF_OF_MODEL = 67108864
     PSF_MISFIT = 134217728
+    CORE_REJECTED = 268435456
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,12 @@ FLAGS: tuple[FlagMeaning, ...] = (
         Flag.PSF_MISFIT,
         "the PSF does not fit: flatter or sharper than a star, a full core, or it went astray; "
         "flux_psf is not to be trusted",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.CORE_REJECTED,
+        "an exposure lost pixels, rejected as cosmic rays or bad, with more than 3 per cent of the "
+        "light: the flux may be off by as much, as the errors say",
         "measure",
     ),
 )

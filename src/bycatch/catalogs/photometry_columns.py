@@ -70,6 +70,14 @@ PHOT: tuple[Column, ...] = (
     Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "position, 0-based pixel centres"),
     *_RADII_RATES,
     Column(
+        "countrate_rejected",
+        "f8",
+        RATE,
+        "phot.count",
+        "light on pixels that an exposure lost, rejected as cosmic rays or bad, times their lost "
+        "share of the weight: as large a part of the errors",
+    ),
+    Column(
         "sky_median",
         "f8",
         RATE,

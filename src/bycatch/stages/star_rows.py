@@ -109,9 +109,10 @@ def add_forced(phot: Table, fits: ForcedFits) -> Table:
     fits : ForcedFits, row for row
     """
     no_values = np.full(len(phot), np.nan)
+    error = np.hypot(fits.flux_err, floats(phot, "countrate_rejected"))
     columns = {
         "countrate_psf": np.where(fits.lost_core, np.nan, fits.flux),
-        "countrate_psf_err": np.where(fits.lost_core, np.nan, fits.flux_err),
+        "countrate_psf_err": np.where(fits.lost_core, np.nan, error),
         "sky_psf": floats(phot, "sky_median"),
         "x_psf": floats(phot, "x"),
         "y_psf": floats(phot, "y"),
@@ -216,6 +217,8 @@ def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
     rows : (M,) int; of the fits, row for row of the table
     """
     columns = {name: values[rows] for name, values in fits.columns.items()}
+    error = columns["countrate_psf_err"]
+    columns["countrate_psf_err"] = np.hypot(error, floats(table, "countrate_rejected"))
     return _with_columns(table, columns, {flag: of[rows] for flag, of in fits.flags.items()})
 
 

@@ -25,6 +25,7 @@ MEDIAN_ERROR = 1.25
 BAD = int(
     Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.BAD_SKY | Flag.SATURATED | Flag.PSF_MISFIT
     | Flag.EXTENDED | Flag.BLENDED | Flag.UNLISTED_PEAK | Flag.LIKELY_COSMIC_RAY | Flag.HALO
+    | Flag.CORE_REJECTED
 )  # fmt: skip
 
 

@@ -73,6 +73,8 @@ __all__ = [
 NEARBY = (1.5, 2.0)
 """Factor to the size of a segment and margin (px) of what an annulus of another leaves out: wings
 of stars beside an annulus reach it, but not the middle."""
+FLAT_SHARE = 0.5
+"""Of the full well, in the brightest pixel: a core less concentrated than stars' was full."""
 SAME_STAR_PX = 10.0
 """A saturated source this near to a Gaia star is that star, detector pixels."""
 
@@ -144,6 +146,10 @@ def run(
     clean = ~(cosmic_ray | flaws.hot_pixel | conditions[Flag.EDGE])
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
     points = _points(image, phot, targets, pixels, flaws.saturated, clean, in_gaia)
+    # Where dithers spread a full pixel over its neighbours, the core is flat, but none of it full.
+    may_be_full = phot.exposures.peak_rate > FLAT_SHARE * image.meta.saturation_rate
+    is_flat = stellarity.is_flat(points.concentration, points.locus)
+    conditions[Flag.SATURATED] |= may_be_full & is_flat
     own = light_at(image, targets.x, targets.y) if field.others else None
     radius_px = SEEN_PX * image.detector_px
     elsewhere = seen_elsewhere(targets.x, targets.y, field.others, radius_px, own)

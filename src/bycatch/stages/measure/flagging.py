@@ -19,6 +19,8 @@ from bycatch.stages.measure.shapes import Shapes
 from bycatch.stages.measure.trust import SkyStructure
 
 MIN_SKY_PIXELS = 20
+REJECTED_SHARE = 0.03
+"""Of the light in the middle aperture: beyond it the flux is off by 5 % and more (`rejection`)."""
 OTHERS_SHARE = 0.1
 """Of a Kron ellipse: of simulated galaxies of 0.6 to 1.5 arcsec with more of it in other segments
 two fifths lose more than 0.4 mag, with less of it one in ten."""
@@ -49,6 +51,7 @@ def frame_flags(image: DrcImage, phot: Photometry, settings: MeasureSettings) ->
     settings : MeasureSettings
     """
     whole = np.pi * settings.radii_px[-1] ** 2
+    net = phot.net[:, len(settings.radii_px) // 2]
     area = phot.areas[:, -1]
     return {
         Flag.EDGE: ~all_within(image.valid, phot.x, phot.y, settings.annulus_outer_px),
@@ -58,6 +61,7 @@ def frame_flags(image: DrcImage, phot: Photometry, settings: MeasureSettings) ->
         Flag.BAD_SKY: phot.sky.n_pixels < MIN_SKY_PIXELS,
         Flag.FIT_FAILED: phot.fits.failed,
         Flag.FIT_PINNED: phot.fits.pinned,
+        Flag.CORE_REJECTED: phot.rejected > REJECTED_SHARE * np.maximum(net, 0.0),
         Flag.NO_EXPOSURE_MAP: np.full(len(area), not image.has_context),
     }
 

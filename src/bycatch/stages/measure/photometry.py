@@ -19,6 +19,7 @@ from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.settings import MeasureSettings
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX, centroid_errors_px
 from bycatch.stages.measure.pixels import Pixels
+from bycatch.stages.measure.rejection import rejected_rates
 
 Columns = TypeVar("Columns", bound=Any)
 EXPOSURE_RADIUS_PX = 2.0
@@ -42,6 +43,7 @@ class Photometry:
     radii_px : the R radii
     sums, areas : (N, R) sums (e/s, with sky) and areas (px^2) of the valid parts of the circles
     charge : (N, R) what cosmic rays have of the sums, e/s
+    rejected : (N,) light that pixels carried which an exposure lost, e/s (see `rejection`)
     sky : clipped statistics of the annulus
     exposures : exposure bookkeeping
     fits : Moffat profiles
@@ -54,6 +56,7 @@ class Photometry:
     sums: Floats
     areas: Floats
     charge: Floats
+    rejected: Floats
     sky: SkyStats
     exposures: Exposures
     fits: MoffatFits
@@ -86,6 +89,7 @@ def photometry(
     radii_px, annulus = settings.radii_px, (settings.annulus_inner_px, settings.annulus_outer_px)
     sums, areas = aperture_sums(image.sci, image.valid, x, y, radii_px)
     exposures = exposures_at(image, x, y)
+    sky = annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma, labels)
     return Photometry(
         x,
         y,
@@ -93,7 +97,8 @@ def photometry(
         sums,
         areas,
         charge_rates(image, x, y, radii_px, exposures, pixels),
-        annulus_stats(image.sci, image.valid, x, y, annulus, settings.sky_clip_sigma, labels),
+        rejected_rates(image, x, y, sky.median),
+        sky,
         exposures,
         profile_fits(image, x, y, settings.fwhm_radius_px * image.detector_px),
         image.noise_correlation if settings.correlated_noise else 1.0,

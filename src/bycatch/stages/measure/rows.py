@@ -65,6 +65,7 @@ def source_noise(
     sky_errors = model.sky_errors(phot.areas, phot.sky, seconds)
     share = sky_noise.photon_shares(image, settings.radii_px)
     errors = sky_noise.total_errors(phot.net, sky_errors, seconds, share)
+    errors = np.hypot(errors, phot.rejected[:, np.newaxis])
     limits = sky_noise.limits(sky_errors, seconds, photon_share=share)
     return SourceNoise(model, empty, sky_errors, errors, limits, share)
 
@@ -83,6 +84,7 @@ def flux_columns(phot: Photometry, noise: SourceNoise, settings: MeasureSettings
         **_per_radius("countrate_{r}", np.where(is_off, np.nan, phot.sums), radii_px),
         **_per_radius("countrate_cr_{r}", np.where(is_off, np.nan, phot.charge), radii_px),
         **_per_radius("countrate_err_{r}", np.where(is_off, np.nan, noise.errors), radii_px),
+        "countrate_rejected": phot.rejected,
         **_per_radius("limit_{r}", np.where(is_off, np.nan, noise.limits), radii_px),
         **_per_radius("area_{r}", phot.areas, radii_px),
         "sky_median": phot.sky.median,
@@ -174,7 +176,7 @@ def shape_columns(
     return {
         "sky_level": levels,
         "countrate_kron": shape.kron_rate,
-        "countrate_err_kron": error[:, 0],
+        "countrate_err_kron": np.hypot(error[:, 0], phot.rejected),
         "kron_radius": shape.kron_radius,
         "half_light_px": shape.half_light_px,
         "semimajor_px": shape.semimajor_px,

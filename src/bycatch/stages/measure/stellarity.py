@@ -354,6 +354,22 @@ def probability(
     return out
 
 
+def is_flat(concentration: Concentration, stars: Locus) -> Bools:
+    """Return which sources are less concentrated than stars by more than 3 sigma, (N,).
+
+    None, where the image's own stars do not show how concentrated stars are.
+
+    Parameters
+    ----------
+    concentration : Concentration
+    stars : Locus
+    """
+    sigma = np.sqrt(concentration.covariance[:, 0, 0] + stars.covariance[0, 0])
+    with np.errstate(invalid="ignore"):
+        is_flatter = concentration.index[:, 0] - stars.index[0] > 3.0 * sigma
+    return np.asarray(is_flatter & stars.is_measured)
+
+
 def _point_density(offset: Floats, noise: Floats, scatter: Floats) -> Floats:
     """Return the density of points: those alone, in the wings of their scatter, and in blends."""
     alone = _density(offset, noise + scatter)
