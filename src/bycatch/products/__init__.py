@@ -44,6 +44,7 @@ from bycatch.products.records import (
     ImageRecord,
     StageRecord,
     input_settings,
+    read_image,
 )
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "read_extension",
     "read_field",
     "read_fields",
+    "read_image",
     "read_json",
     "read_pixels",
     "remember_product",
