@@ -67,15 +67,15 @@ class SimulatedGroup:
     gaia: Table
 
 
-def simulate_group(settings: SimulateSettings, sky: Sky | None = None) -> SimulatedGroup:
-    """Make all visits of a sky, by default that of `make_sky`.
+def simulate_group(settings: SimulateSettings) -> SimulatedGroup:
+    """Make all visits of one sky.
 
     Raises
     ------
     SettingsError, BycatchError
         As for `simulate_visit`.
     """
-    sky = make_sky(settings) if sky is None else sky
+    sky = make_sky(settings)
     settings_of_visits = visits_of(settings)
     visits = [
         simulate_scene(one, scene_of_visit(sky, settings_of_visits, k))

@@ -119,13 +119,6 @@ def release_of(service: str) -> str:
     return release_name(table) or table
 
 
-def query_tap(
-    ra_deg: float, dec_deg: float, radius_deg: float, settings: AlignSettings
-) -> ReferenceStars:
-    """Return the stars in a circle from the settings' services; see `Services.stars`."""
-    return Services(settings).stars(ra_deg, dec_deg, radius_deg)
-
-
 class _ServiceError(Exception):
     """Why one service gave nothing.
 

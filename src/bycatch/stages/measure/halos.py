@@ -18,6 +18,7 @@ from bycatch.errors import UnsupportedImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.matching import pairs_within
 from bycatch.photcal import ab_zeropoint, encircled_energy
+from bycatch.robust import robust_sigma
 from bycatch.sky.gaia import ReferenceStars
 
 HALO_SIGMA = 1.0
@@ -35,6 +36,8 @@ SPIKE_HALF_WIDTH_PX, SPIKE_OPENING_DEG = 2.5, 1.5
 V3_TOLERANCE_DEG = 8.0
 """How far from the expected angle spikes are looked for in the image."""
 RING_PX = (18.0, 45.0)
+MOST_SPIKE_STARS = 12
+"""The brightest stars, so many, show the angle of the spikes."""
 MIN_CONTRAST = 5.0
 """Significance from which a spike's angle in the image counts."""
 
@@ -349,7 +352,7 @@ V3_FROM_Y_DEG = 2.2
 """V3 against the y axis of ACS/WFC: ORIENTAT is PA_V3 - 182.2 in headers of WFC."""
 
 
-def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floats | None:
+def spike_signal(image: DrcImage, stars: BrightStars) -> Floats | None:
     """Return the light around bright stars by direction, (180,) from 0 to 179 degrees.
 
     Each star's ring from 18 to 45 native pixels is divided by its mean, the median over
@@ -360,7 +363,6 @@ def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floa
     ----------
     image : DrcImage
     stars : BrightStars
-    n_stars : the most stars to use, brightest first
     """
     from scipy.ndimage import map_coordinates, uniform_filter1d
 
@@ -370,7 +372,7 @@ def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floa
     on_image = (stars.x > outer) & (stars.x < nx - 1 - outer)
     on_image &= (stars.y > outer) & (stars.y < ny - 1 - outer)
     best = np.flatnonzero(on_image)
-    best = best[np.argsort(-stars.rate[best], kind="stable")[:n_stars]]
+    best = best[np.argsort(-stars.rate[best], kind="stable")[:MOST_SPIKE_STARS]]
     angle = np.radians(np.arange(360))
     radius = np.arange(inner, outer, 1.0)[:, None]
     signals = []
@@ -392,7 +394,7 @@ def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floa
 
 
 def _noise(signal: Floats) -> float:
-    return float(1.4826 * np.median(np.abs(signal - np.median(signal)))) or 1e-30
+    return robust_sigma(signal) or 1e-30
 
 
 def _significance(signal: Floats) -> float:

@@ -41,6 +41,8 @@ STANDS_OUT_SIGMA = 5.0
 """Blank sky has no pixel so far above its annulus, in units of the scatter there."""
 MIN_PLACES = 60
 """Fewer do not measure the noise to 10 %: then it follows from drizzling alone."""
+LEAST_PLACES = 20
+"""Fewer give no limit of a number of exposures."""
 MIN_PLACES_SLOPE = 300
 """Fewer do not show how the scale follows the scatter of pixels."""
 N_BINS = 6
@@ -186,7 +188,7 @@ def error_parts(
 
 
 def blank_places(
-    valid: Bools, has_light: Bools, reach_px: float, n_places: int, seed: int = SEED
+    valid: Bools, has_light: Bools, reach_px: float, n_places: int
 ) -> tuple[Floats, Floats]:
     """Return places whose surroundings have data, and neither source nor cosmic ray.
 
@@ -197,7 +199,6 @@ def blank_places(
         Radius that must be free.
     n_places : int
         Wanted; fewer where there is no room, so that they seldom overlap.
-    seed : int
 
     Returns
     -------
@@ -206,7 +207,7 @@ def blank_places(
     ny, nx = valid.shape
     room = nx * ny / (np.pi * reach_px**2)
     n_needed = int(min(n_places, room))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     places = np.empty((0, 2))
     for _ in range(TRIES):
         if len(places) >= n_needed:
@@ -224,7 +225,6 @@ def blank_sky(
     image: DrcImage,
     has_light: Bools,
     settings: MeasureSettings,
-    seed: int = SEED,
     annuli: Annuli | None = None,
 ) -> SkyObjects:
     """Find places where nothing is, and measure them as sources are measured.
@@ -237,11 +237,10 @@ def blank_sky(
     image : DrcImage
     has_light : (ny, nx) bool; pixels of sources and cosmic rays
     settings : ``n_blank`` places are tried
-    seed : int
     annuli : how the sky is measured; by default with all light in the annuli
     """
     reach_px = settings.radii_px[-1] + MARGIN_PX * image.detector_px
-    places = blank_places(image.valid, has_light, reach_px, settings.n_blank, seed)
+    places = blank_places(image.valid, has_light, reach_px, settings.n_blank)
     blank = sky_objects(image, *places, settings, annuli)
     planes = (image.sci, image.valid, image.n_exp, image.exptime_map_s)
     peak = coverage(planes, blank.x, blank.y, reach_px, reach_px).peak_rate
@@ -408,24 +407,22 @@ def total_errors(
     return np.asarray(np.sqrt(poisson + sky_errors**2))
 
 
-def limits_by_exposures(
-    blank: SkyObjects, noise: NoiseModel, at_least: int = 20
-) -> dict[int, Floats]:
+def limits_by_exposures(blank: SkyObjects, noise: NoiseModel) -> dict[int, Floats]:
     """Return the median of `limits` of the blank places, (R,) in e/s, by number of exposures.
 
-    Numbers that fewer than ``at_least`` places have are left out.
+    Numbers that fewer than `LEAST_PLACES` have are left out.
 
     Parameters
     ----------
     blank : SkyObjects, blank places
     noise : NoiseModel
-    at_least : number of places
     """
     errors = noise.sky_errors(blank.areas, blank.sky, blank.exposures.exptime_s)
     rates, count = limits(errors, blank.exposures.exptime_s), blank.exposures.count
     numbers, places = np.unique(count[count > 0], return_counts=True)
     return {
-        int(n): np.median(rates[count == n], axis=0) for n in numbers[places >= at_least].tolist()
+        int(n): np.median(rates[count == n], axis=0)
+        for n in numbers[places >= LEAST_PLACES].tolist()
     }
 
 

@@ -26,6 +26,7 @@ from bycatch.catalogs.object_columns import (
 from bycatch.catalogs.tables import floats, make_table
 from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.photcal import AB_MICROJANSKY, MAG_PER_FRACTION
+from bycatch.robust import robust_sigma
 from bycatch.stages.objects.association import LEAST_ERROR_ARCSEC, SIZE_SHARE
 from bycatch.stages.objects.epochs import epochs
 from bycatch.stages.objects.evidence import object_evidence
@@ -382,7 +383,7 @@ def _residual_rms(objects: ObjectList, image: ImagePhotometry) -> float:
     bright = (floats(image.table, middle) > BRIGHT_SNR) & several
     both = np.concatenate([dra[bright], ddec[bright]])
     both = both[np.isfinite(both)]
-    return float(1.4826 * np.median(np.abs(both))) if len(both) else np.nan
+    return robust_sigma(both, 0.0) if len(both) else np.nan
 
 
 def _gaia_of(matrices: Matrices) -> dict[str, Any]:
