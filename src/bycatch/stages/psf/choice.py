@@ -6,8 +6,8 @@ import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.robust import robust_sigma
-from bycatch.stages.psf.fit import Stars
 from bycatch.stages.psf.quality import Fits
+from bycatch.stages.psf.stars import Stars
 
 MIN_SNR = 40.0
 MOST_CROWDING = 0.3
