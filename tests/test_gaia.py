@@ -19,8 +19,9 @@ from astropy.time import Time
 
 from bycatch.errors import NoReferenceStars, SettingsError
 from bycatch.settings import AlignSettings
+from bycatch.sky.adql import adql_query
 from bycatch.sky.gaia import COLUMNS, VIZIER, from_table, parallax_shift, read_local
-from bycatch.sky.tap import Services, adql_query
+from bycatch.sky.tap import Services
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 MJD_2016 = 57388.5  # J2016.0, to half a day

@@ -22,7 +22,7 @@ from bycatch.archive.names import field_of_name, root_of_name
 from bycatch.archive.web import PIECE_BYTES, Patience, Problem, Web
 from bycatch.errors import UnreadableFile
 from bycatch.images.integrity import RECORD, Unit, refuse_if_altered, refuse_if_cut
-from bycatch.system.locks import boot
+from bycatch.system.running import boot
 
 if TYPE_CHECKING:
     from requests import Response

@@ -19,10 +19,10 @@ from bycatch.settings import SimulateSettings
 from bycatch.simulate.geometry import plane_to_sky, sky_to_plane
 from bycatch.simulate.reference import gaia_like, sky_objects
 from bycatch.simulate.scene import Scene, extent, make_scene, random_stream
+from bycatch.simulate.throughput import photflam_photplam
 from bycatch.simulate.visit import (
     SimulatedVisit,
     epoch_jyear,
-    photflam_photplam,
     simulate_scene,
 )
 from bycatch.sky.gaia import parallax_shift
@@ -67,15 +67,15 @@ class SimulatedGroup:
     gaia: Table
 
 
-def simulate_group(settings: SimulateSettings) -> SimulatedGroup:
-    """Make all visits of one sky.
+def simulate_group(settings: SimulateSettings, sky: Sky | None = None) -> SimulatedGroup:
+    """Make all visits of a sky, by default that of `make_sky`.
 
     Raises
     ------
     SettingsError, BycatchError
         As for `simulate_visit`.
     """
-    sky = make_sky(settings)
+    sky = make_sky(settings) if sky is None else sky
     settings_of_visits = visits_of(settings)
     visits = [
         simulate_scene(one, scene_of_visit(sky, settings_of_visits, k))

@@ -13,6 +13,7 @@ from bycatch.images.drc import DrcImage
 from bycatch.settings import MeasureSettings
 from bycatch.sky.gaia import ReferenceStars
 from bycatch.stages.measure import (
+    cosmic_evidence,
     cosmics,
     flagging,
     halos,
@@ -151,7 +152,7 @@ def _p_cr(
 ) -> Floats:
     """Return the probability that each source is a cosmic ray."""
     return cosmics.probability(
-        cosmics.evidence(
+        cosmic_evidence.evidence(
             image,
             phot,
             points.concentration,
