@@ -67,7 +67,7 @@ class DrcImage:
     wht_type : 'exptime', 'ivm', 'relative', or 'none' (uniform depth assumed)
     has_context : bool; False where n_exp is a guess from WHT
     ctx_path : file of the context image, where it has one of its own
-    wcs_doubts : why the WCS may be wrong; with any the image has no say in its field's alignment
+    wcs_doubts : why the WCS may be wrong; with any, its field is aligned without the image
     """
 
     path: Path

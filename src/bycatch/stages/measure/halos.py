@@ -35,9 +35,8 @@ SELF_ARCSEC = 0.3
 SPIKE_HALF_WIDTH_PX, SPIKE_OPENING_DEG = 2.5, 1.5
 V3_TOLERANCE_DEG = 8.0
 """How far from the expected angle spikes are looked for in the image."""
-RING_PX = (18.0, 45.0)
-MOST_SPIKE_STARS = 12
-"""The brightest stars, so many, show the angle of the spikes."""
+RING_PX, MOST_SPIKE_STARS = (18.0, 45.0), 12
+"""Where spikes show their angle, native pixels; and the brightest stars, so many, that show it."""
 MIN_CONTRAST = 5.0
 """Significance from which a spike's angle in the image counts."""
 
@@ -377,10 +376,7 @@ def spike_signal(image: DrcImage, stars: BrightStars) -> Floats | None:
     radius = np.arange(inner, outer, 1.0)[:, None]
     signals = []
     for k in best:
-        around = [
-            stars.y[k] + radius * np.sin(angle),
-            stars.x[k] + radius * np.cos(angle),
-        ]
+        around = [stars.y[k] + radius * np.sin(angle), stars.x[k] + radius * np.cos(angle)]
         rings = map_coordinates(image.sci, around, order=1, cval=np.nan)
         if np.isfinite(rings).mean() < 0.95:
             continue

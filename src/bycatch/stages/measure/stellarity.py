@@ -103,7 +103,7 @@ class Locus:
 
     @property
     def is_measured(self) -> bool:
-        """True where the image's own stars have a say."""
+        """True where the image's own stars count."""
         return self.n_stars >= MIN_STARS
 
 

@@ -46,7 +46,7 @@ class Detections:
     x_arcsec, y_arcsec : (N,) float
         On the tangent plane of the group; NaN rows belong to no object.
     err_arcsec : (N,) float
-        Error of a centre per axis; where it is none, the largest of the image is taken.
+        Error of a centre per axis; where it is not valid, the largest of the image is taken.
     frame_err_arcsec : float
         Error of the image's frame relative to the group's, per axis, shared by its rows.
     weight : (N,) float

@@ -175,7 +175,7 @@ def radius_by_snr(fluxes: FilterFluxes) -> Ints:
 
     The sum over the filters of (random error / flux)^2 + (systematic fraction)^2 is least.
     The flux is the median over the radii, so that the choice does not go where noise is high;
-    filters in which it is below `DETECTED_SIGMA` errors have no say, unless all are.  -1 where
+    filters in which it is below `DETECTED_SIGMA` errors do not count, unless all are.  -1 where
     no radius was measured in all filters that cover the object.
 
     Parameters

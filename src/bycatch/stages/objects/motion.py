@@ -105,7 +105,7 @@ def fit_motions(
     err_mas : (N, M) float
         Error of a centre per axis.
     mjd : (M,) float
-        Times of the images; those of NaN have no say.
+        Times of the images; those of NaN are ignored.
     frame_err_mas : (M,) float
         Error of each image's frame per axis, the same for all its objects.
     frame_of : (M,) int, optional

@@ -81,8 +81,8 @@ def object_fluxes(
     objects are those of one ellipse on images of one PSF, where those are known for a pair of
     filters.
 
-    Charge of cosmic rays is no light: images that are struck at an object have no say where another
-    one of their filter looks, and a filter with no other has a flux there, but no colour.
+    Charge of cosmic rays is not light: an image that is struck at an object does not count where
+    another one of its filter looks, and a filter with no other has a flux there, but no colour.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ has made brighter: 0.6 % of those of simulated stacks."""
 MOST_HIT_SIGMA = 10.0
 """What rejection leaves is seldom more, in errors of the epoch."""
 CLIP_RATE, N_CLIPS = 0.01, 4
-"""Objects less likely constant than that have no say in the scale of the errors."""
+"""Objects less likely constant than that do not count for the scale of the errors."""
 N_ROUNDS = 50
 
 
@@ -63,8 +63,8 @@ class Variability:
 
     Attributes
     ----------
-    mean, mean_err : (N,) float
-        Weighted mean of the corrected fluxes, and its error (scaled like the others).
+    mean : (N,) float
+        Weighted mean of the corrected fluxes.
     chi2 : (N,) float
         About the mean, with the errors as they are.
     dof, n_epochs : (N,) int
@@ -80,7 +80,6 @@ class Variability:
     """
 
     mean: Floats
-    mean_err: Floats
     chi2: Floats
     dof: Ints
     n_epochs: Ints
@@ -176,10 +175,9 @@ def variability(
         sigma = off * total[:, None] / others / np.sqrt(1.0 / w + 1.0 / others)
         sigma = np.where(good & (n > 1)[:, None], sigma / scale[:, None], 0.0)
         scatter = np.where(mean > 0, MAG_PER_FRACTION * np.sqrt(excess) / mean, np.nan)
-        mean_err = scale / np.sqrt(total)
     false_rate = _false_rate(chi2 / scale**2, sigma, n)
     return Variability(
-        mean, mean_err, chi2, np.maximum(n - 1, 0), n, scale, np.where(n > 1, scatter, np.nan),
+        mean, chi2, np.maximum(n - 1, 0), n, scale, np.where(n > 1, scatter, np.nan),
         false_rate, probability_of_effect(false_rate),
     )  # fmt: skip
 

@@ -283,7 +283,7 @@ def _galaxy_pixels(
 
 
 def _is_label_among(names: Ints, segmentation: NDArray[np.integer[Any]]) -> Bools:
-    """Return which labels of segments are among names; 0 is none."""
+    """Return which labels of segments are among names; 0 is not a label."""
     table = np.zeros(int(segmentation.max(initial=0)) + 1, bool)
     table[names] = True
     table[0] = False
