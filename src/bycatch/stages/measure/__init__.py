@@ -39,7 +39,6 @@ from bycatch.stages.measure.photometry import (
     in_rows,
     photometry,
     position_errors_px,
-    rate_errors,
     without_stars,
 )
 from bycatch.stages.measure.pixels import Pixels
@@ -56,7 +55,6 @@ __all__ = [
     "Targets",
     "aperture_sums",
     "correlation_factor",
-    "rate_errors",
     "run",
 ]
 
