@@ -50,7 +50,7 @@ def assessed(
         target = place / f"out{number}"
         inputs = bycatch.Inputs(gaia=place / "gaia.ecsv")
         bycatch.run(place / "raw", target, chosen, inputs, jobs)
-        out.append(assess_visit(target, place, chosen))
+        out.append(assess_visit(target, place))
     return out
 
 

@@ -45,7 +45,7 @@ from bycatch.products import find_records
 from bycatch.settings import Settings
 from bycatch.simulate import simulate_visit, write_visit
 from bycatch.simulate.files import read_truth
-from bycatch.stages.measure import cosmics
+from bycatch.stages.measure import cosmic_evidence, cosmics
 from bycatch.stages.measure.elsewhere import Elsewhere
 
 Floats = NDArray[np.float64]
@@ -73,7 +73,7 @@ class LabelledSources:
     """Detections of an image, and what they are."""
 
     name: str
-    evidence: cosmics.Evidence
+    evidence: cosmic_evidence.Evidence
     snr: Floats
     real: Bools
     star: Bools
@@ -100,14 +100,14 @@ def labelled(visit: Path) -> list[LabelledSources]:
         known: tuple[str, list[LabelledSources]] = pickle.loads(kept.read_bytes())
         if known[0] == stamp:
             return known[1]
-    found: dict[str, cosmics.Evidence] = {}
-    gather = cosmics.evidence
+    found: dict[str, cosmic_evidence.Evidence] = {}
+    gather = cosmic_evidence.evidence
 
-    def noted(image: DrcImage, *args: Any, **options: Any) -> cosmics.Evidence:
+    def noted(image: DrcImage, *args: Any, **options: Any) -> cosmic_evidence.Evidence:
         found[image.path.name[:9]] = evidence = gather(image, *args, **options)
         return evidence
 
-    def unknown(evidence: cosmics.Evidence) -> Floats:
+    def unknown(evidence: cosmic_evidence.Evidence) -> Floats:
         return np.zeros(len(evidence.snr))  # weights are not needed, nor need they fit the terms
 
     chosen = Settings.load(
@@ -138,7 +138,7 @@ def _stamp() -> str:
 
 
 def _with_truth(
-    visit: Path, root: str, name: str, evidence: cosmics.Evidence, phot: Table
+    visit: Path, root: str, name: str, evidence: cosmic_evidence.Evidence, phot: Table
 ) -> LabelledSources:
     """Return detections with what they are."""
     truth = read_truth(visit, root)
@@ -166,7 +166,7 @@ def _with_truth(
     )
 
 
-def with_less(found: cosmics.Evidence, variant: str) -> cosmics.Evidence:
+def with_less(found: cosmic_evidence.Evidence, variant: str) -> cosmic_evidence.Evidence:
     """Return the evidence without what a variant does not have."""
     nothing = np.zeros(len(found.n_exp), np.int64)
     if "other images" not in variant:

@@ -37,7 +37,7 @@ from bycatch.simulate.files import Truth, read_truth
 from bycatch.simulate.scene import Scene, make_scene
 from bycatch.stages import crmask, detect, measure
 from bycatch.stages.finalize.apcor import published_corrections
-from bycatch.stages.measure import sky_noise
+from bycatch.stages.measure import blank_sky, sky_noise
 from bycatch.stages.measure.photometry import aperture_sums
 
 Floats = NDArray[np.float64]
@@ -105,7 +105,7 @@ def pulls(image: DrcImage, truth: Truth, galaxies: Image, settings: MeasureSetti
     light = true_net(image, truth.model, x, y, settings)
     usable = (np.asarray(table["flags"]) & BAD == 0) & ~np.asarray(stars["saturated"])
     usable &= ~any_within(spoiled(truth), x, y, settings.annulus_inner_px)
-    usable &= ~any_within(not_of(found.segmentation, x, y), x, y, radii[-1] + sky_noise.MARGIN_PX)
+    usable &= ~any_within(not_of(found.segmentation, x, y), x, y, radii[-1] + blank_sky.MARGIN_PX)
     snr = (true / error)[:, len(radii) // 2]
     faint = usable & (snr > MIN_SNR) & (snr < FAINT_SNR)
     bright = usable & (snr >= FAINT_SNR)
@@ -152,7 +152,7 @@ def blank_pulls(
 ) -> tuple[Floats, int]:
     """Return the pulls of blank places other than those of the model, and how many are beyond 5."""
     settings = Settings().measure
-    other = sky_noise.blank_sky(image, sources | rays, settings, OTHER_SEED)
+    other = blank_sky.blank_sky(image, sources | rays, settings, OTHER_SEED)
     places = other.x, other.y
     errors = noise.sky_errors(other.areas, other.sky, other.exposures.exptime_s)
     light = true_net(image, truth.model, *places, settings)

@@ -59,10 +59,10 @@ class Stars:
     systematic: Floats
 
 
-def stars_of(folder: Path, out: Path, visit: str, focus: float, settings: Settings) -> list[Stars]:
+def stars_of(folder: Path, out: Path, visit: str, focus: float) -> list[Stars]:
     """Return the good stars of all images of a visit."""
     found = []
-    for assessment in assess_visit(out, folder, settings):
+    for assessment in assess_visit(out, folder):
         c = assessment.comparison
         rows = c.good_stars()
         places = np.column_stack([c.truth["x"], c.truth["y"]])
@@ -171,7 +171,7 @@ def main() -> None:
                     "--gaia", folder / "gaia.ecsv", "--quiet",
                 )  # fmt: skip
             if (folder / given.out / "run.json").is_file():
-                found += stars_of(folder, folder / given.out, name, focus, Settings())
+                found += stars_of(folder, folder / given.out, name, focus)
     bias_table(found, "focus, waves", lambda s: f"{s.focus_waves:+.2f}")
     bias_table(found, "visit", lambda s: s.visit)
     bias_table(found, "exposures", lambda s: "1" if s.n_exposures == 1 else "2")

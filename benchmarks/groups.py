@@ -41,7 +41,7 @@ from bycatch.simulate import simulate_group, write_group
 from bycatch.simulate.geometry import detector_of, plane_to_sky, sky_to_plane
 from bycatch.simulate.group import Sky, make_sky, visits_of
 from bycatch.simulate.scene import join_scenes, take
-from bycatch.simulate.visit import photflam_photplam, sky_rate
+from bycatch.simulate.throughput import photflam_photplam, sky_rate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

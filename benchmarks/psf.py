@@ -397,6 +397,7 @@ def fits_of(seed: int, density: float) -> None:
     from bycatch.stages.psf import fit, noise
     from bycatch.stages.psf import run as run_psf
     from bycatch.stages.psf.quality import judge
+    from bycatch.stages.psf.stars import Stars
 
     with tempfile.TemporaryDirectory() as folder:
         field = make_field(Path(folder), seed, density, 600)
@@ -412,7 +413,7 @@ def fits_of(seed: int, density: float) -> None:
     rho = noise.correlation(image, pixels)
 
     def ours() -> Any:
-        stars = fit.Stars.at(x, y, np.ones(len(x), bool), (x, y))
+        stars = Stars.at(x, y, np.ones(len(x), bool), (x, y))
         stars, lit = fit.fit_all(pixels, model, stars, fit.EARLY_TRUST, 3, level)
         stars, lit = fit.fit_all(lit, model, stars, fit.LATE_TRUST, 8, level)
         errors = judge(lit, model, stars, rho)

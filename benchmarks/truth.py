@@ -110,7 +110,7 @@ def judged(recipe: str, seed: int, folder: Path) -> list[Verdict]:
                 text for _, place, text in problems if found.root in place or found.filter in place
             ),
         )
-        for found in assess_visit(home / "out", home, settings)
+        for found in assess_visit(home / "out", home)
     ]
 
 

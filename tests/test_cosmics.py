@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from bycatch.kernels import peak_widths, sharpness
 from bycatch.kernels.smoothing import SIGMA_PER_FWHM
-from bycatch.stages.measure import cosmics
+from bycatch.stages.measure import cosmic_evidence, cosmics
 from bycatch.stages.measure.remains import Remains
 
 WINDOW, RING = 1.2, (3.5, 5.5)
@@ -33,10 +33,10 @@ def measured(image, x, y, marked=None):
 def evidence(n, *, width=1.0, box=0.0, c=(0.0, 0.0), masked=0.0, snr=30.0, n_exp=1, seen=0, of=0,
              charge=-9.0, misfit=1.0):  # fmt: skip
     full = np.full
-    return cosmics.Evidence(
+    return cosmic_evidence.Evidence(
         full(n, width), full(n, 1.1), full(n, box), np.tile(np.array(c, float), (n, 1)),
         full(n, masked), full(n, snr), full(n, n_exp),
-        cosmics.Elsewhere(full(n, of), full(n, seen), 0.01, np.zeros(n)), 20,
+        cosmic_evidence.Elsewhere(full(n, of), full(n, seen), 0.01, np.zeros(n)), 20,
         full(n, charge), full(n, misfit), full(n, 0.0), Remains(*np.zeros((5, n))),
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ RAY = {"width": 0.45, "box": 0.4, "c": (-0.6, -0.2), "masked": 1.0, "charge": 16
 
 
 def joined(parts):
-    return cosmics.Evidence(
+    return cosmic_evidence.Evidence(
         *(
             np.concatenate([getattr(p, name) for p in parts])
             for name in (
@@ -59,7 +59,7 @@ def joined(parts):
                 "n_exp",
             )
         ),
-        cosmics.Elsewhere(
+        cosmic_evidence.Elsewhere(
             np.concatenate([p.elsewhere.n_covering for p in parts]),
             np.concatenate([p.elsewhere.n_seen for p in parts]),
             0.01,
@@ -271,12 +271,12 @@ def test_what_could_not_be_measured_has_no_probability():
 def test_probabilities_are_probabilities_whatever_the_evidence():
     random = np.random.default_rng(1)
     n = 400
-    clues = cosmics.Evidence(
+    clues = cosmic_evidence.Evidence(
         np.where(random.random(n) < 0.1, np.inf, random.exponential(1.0, n)),
         np.where(random.random(n) < 0.1, np.nan, random.exponential(2.0, n)),
         random.normal(0, 1, n), random.normal(0, 1, (n, 2)), random.random(n),
         random.normal(5, 20, n), random.integers(0, 4, n),
-        cosmics.Elsewhere(
+        cosmic_evidence.Elsewhere(
             random.integers(0, 4, n), np.zeros(n, np.int64), 0.0, random.normal(0, 9, n)
         ), 0,
         random.normal(0, 99, n), random.exponential(9.0, n), random.random(n),
@@ -292,10 +292,10 @@ def test_seen_elsewhere_counts_images_that_cover_and_see():
         x=np.array([10.5, 200.0, 30.0, np.nan]), y=np.array([10.0, 200.0, 30.0, 1.0]), covers=covers
     )
     x, y = [10.0, 20.0, 30.0, np.nan], [10.0, 20.0, 30.0, 5.0]
-    elsewhere = cosmics.seen_elsewhere(x, y, [other, other])
+    elsewhere = cosmic_evidence.seen_elsewhere(x, y, [other, other])
     assert elsewhere.n_covering.tolist() == [2, 2, 0, 0]
     assert elsewhere.n_seen.tolist() == [2, 0, 0, 0]
     assert 0 < elsewhere.chance < 0.01
-    nobody = cosmics.seen_elsewhere(x, y, [])
+    nobody = cosmic_evidence.seen_elsewhere(x, y, [])
     assert nobody.n_covering.tolist() == [0, 0, 0, 0]
     assert nobody.chance == 0

@@ -11,8 +11,9 @@ from bycatch import read_table
 from bycatch.catalogs.tables import write_table
 from bycatch.errors import MissingProduct, SettingsError
 from bycatch.pipeline.case import distance_words
-from bycatch.pipeline.explanation import Verdict, explain, pixel_at, sky_position
+from bycatch.pipeline.explanation import Verdict, explain, pixel_at
 from bycatch.products import table_extension
+from bycatch.user_files.quantities import sky_position
 
 ROOT = "jabc01010"
 

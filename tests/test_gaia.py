@@ -19,8 +19,9 @@ from astropy.time import Time
 
 from bycatch.errors import NoReferenceStars, SettingsError
 from bycatch.settings import AlignSettings
+from bycatch.sky.adql import adql_query
 from bycatch.sky.gaia import COLUMNS, VIZIER, from_table, parallax_shift, read_local
-from bycatch.sky.tap import Services, adql_query, query_tap
+from bycatch.sky.tap import Services
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 MJD_2016 = 57388.5  # J2016.0, to half a day
@@ -413,6 +414,10 @@ def tap_server(answer):
 def asking(*services, **changes):
     values = {"gaia_timeout_s": 5.0, "gaia_retries": 1, "gaia_retry_wait_s": 0.0} | changes
     return AlignSettings(gaia_services=services, **values)
+
+
+def query_tap(ra_deg, dec_deg, radius_deg, settings):
+    return Services(settings).stars(ra_deg, dec_deg, radius_deg)
 
 
 def test_query_gets_the_stars():

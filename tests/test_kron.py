@@ -7,7 +7,8 @@ from photutils.segmentation import SegmentationImage, SourceCatalog
 from scipy.ndimage import label
 
 from bycatch.kernels.growth import half_flux_radius
-from bycatch.kernels.kron import MAX_REACH_PX, _weighted_sums, ellipse_radius_px, kron_shapes
+from bycatch.kernels.kron import ellipse_radius_px, kron_shapes
+from bycatch.kernels.kron_moments import MAX_REACH_PX, _weighted_sums
 
 
 def gaussian(shape, x, y, a, b, theta, flux):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bycatch.system import locks
+from bycatch.system import locks, running
 from bycatch.system.locks import Holder, LockHeld, lock, wait_for
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
@@ -199,7 +199,7 @@ def test_a_stopped_process_of_this_host_keeps_its_lock(place):
 
 @linux
 def test_another_process_with_the_same_number_is_another_one(place):
-    holder = Holder(socket.gethostname(), os.getpid(), SINCE, locks.boot(), 1)
+    holder = Holder(socket.gethostname(), os.getpid(), SINCE, running.boot(), 1)
     write(place, holder)
     with lock(place):
         pass
@@ -208,7 +208,7 @@ def test_another_process_with_the_same_number_is_another_one(place):
 @pytest.mark.parametrize("boot", ["", "another one"])
 def test_after_another_start_of_the_system_the_heartbeat_decides(place, boot):
     holder = Holder(socket.gethostname(), 2**22 + 1, SINCE, boot, 1)
-    if boot == locks.boot():
+    if boot == running.boot():
         pytest.skip("no /proc")
     write(place, holder, age_s=locks.STALE_S - 20)
     with pytest.raises(LockHeld):
@@ -221,7 +221,7 @@ def test_after_another_start_of_the_system_the_heartbeat_decides(place, boot):
 def test_without_proc_a_process_that_is_gone_is_gone_and_a_number_proves_nothing(
     place, monkeypatch
 ):
-    monkeypatch.setattr(locks, "PROC", place / "none")
+    monkeypatch.setattr(running, "PROC", place / "none")
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     write(place, Holder(socket.gethostname(), process.pid, SINCE))
@@ -523,7 +523,7 @@ def test_of_eight_processes_that_find_a_stale_lock_one_gets_it(place):
     processes = eight(RACE, place)
     for k in range(100):
         # Of another host and long silent, or of a process of ours that is gone.
-        host, boot = (socket.gethostname(), locks.boot()) if k % 2 else ("elsewhere", "")
+        host, boot = (socket.gethostname(), running.boot()) if k % 2 else ("elsewhere", "")
         write(place, Holder(host, 2**22 + 1, SINCE, boot, k), age_s=5000)
         tell(processes)
         assert sorted(heard(processes)) == ["had"] + ["held"] * 7

@@ -8,7 +8,6 @@ from astropy.wcs import WCS
 from bycatch.catalogs.columns import expand
 from bycatch.catalogs.flags import Flag, decode
 from bycatch.catalogs.photometry_columns import PHOT
-from bycatch.kernels.skystats import SkyStats
 from bycatch.settings import MeasureSettings
 from bycatch.sky.gaia import from_table
 from bycatch.stages import measure
@@ -87,21 +86,6 @@ def test_the_width_of_known_stars(as_image, psf, fwhm):
 
 
 # ---------------------------------------------------------------- errors
-
-
-def test_errors_follow_the_formula():
-    sums, areas = np.array([[50.0, 80.0]]), np.array([[12.0, 50.0]])
-    sky = SkyStats(np.array([0.1]), np.array([0.02]), np.array([300]))
-    result = measure.rate_errors(sums, areas, sky, np.array([600.0]), 1.5)
-    for k, (n, a) in enumerate(((50.0, 12.0), (80.0, 50.0))):
-        variance = (n - 0.1 * a) / 600 + 1.5**2 * a * 0.02**2 * (1 + a / 300)
-        assert result[0, k] == pytest.approx(np.sqrt(variance), rel=1e-12)
-
-
-def test_a_negative_net_rate_adds_no_poisson_noise():
-    sky = SkyStats(np.array([1.0]), np.array([0.02]), np.array([300]))
-    result = measure.rate_errors(np.array([[2.0]]), np.array([[12.0]]), sky, np.array([600.0]))
-    assert result[0, 0] == pytest.approx(0.02 * np.sqrt(12 * (1 + 12 / 300)), rel=1e-12)
 
 
 @pytest.mark.parametrize("rate", [0.5, 20.0, 200.0])

@@ -202,8 +202,3 @@ def test_the_reach_of_what_is_not_resolved():
 def test_numbers_that_the_documentation_states():
     assert association.MOST_SIGMA == 7.0
     assert association.REACH_ARCSEC == 0.5
-
-
-def test_no_reach_is_refused():
-    with pytest.raises(ValueError, match="reach"):
-        associate([], reach_arcsec=0.0)

@@ -5,16 +5,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bycatch.photcal import ABSOLUTE_SYSTEMATIC, MAG_PER_FRACTION, systematic_fraction
+from bycatch.photcal import (
+    ABSOLUTE_SYSTEMATIC,
+    MAG_PER_FRACTION,
+    ee_systematic,
+    systematic_fraction,
+)
 from bycatch.stages.objects import colours as c
 from bycatch.stages.objects import photometry as photometry_of
 from bycatch.stages.objects.colours import (
     MEASURED,
     UNKNOWN,
-    colour_systematic,
     colours,
     filter_fluxes,
-    neighbouring_pairs,
     radius_by_snr,
 )
 
@@ -147,15 +150,12 @@ def test_true_colours_are_beyond_their_limits():
 def test_the_absolute_scale_is_in_no_colour():
     for name in ("F606W", "F850LP"):
         whole = float(systematic_fraction(name, np.array(0.02)))
-        assert np.sqrt(colour_systematic(name) ** 2 + 0.02**2 + ABSOLUTE_SYSTEMATIC**2) == (
+        assert np.sqrt(ee_systematic(name) ** 2 + 0.02**2 + ABSOLUTE_SYSTEMATIC**2) == (
             pytest.approx(whole)
         )
-    assert colour_systematic("F606W", 0.01) == pytest.approx(0.01 * np.sqrt(2))
 
 
 def test_pairs_and_nothing():
-    assert neighbouring_pairs(np.array([7000.0, 4000.0, 5000.0])) == [(1, 2), (2, 0)]
-    assert neighbouring_pairs(np.array([7000.0])) == []
     empty = filter_fluxes(np.empty((0, 6, 5)), np.empty((0, 6, 5)), FILTER_OF, 3)
     assert radius_by_snr(empty).size == 0
     assert colours(np.ones((4, 1)), np.ones((4, 1)), np.ones((4, 1)), []).colour.shape == (4, 0)

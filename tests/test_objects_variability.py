@@ -67,9 +67,6 @@ def test_transients():
     flux[20:25, 1] -= 12.0
     flux[25:45, 2] += 7.0  # what a cosmic ray leaves
     variability_result = variability(flux, err)
-    assert (variability_result.extreme_epoch[:20] == 3).all()
-    assert (variability_result.extreme_sigma[:20] > 7).all()
-    assert (variability_result.extreme_sigma[20:25] < -7).all()
     assert (variability_result.p_variable[:25] > 0.95).all()
     assert (variability_result.p_variable[25:45] < 0.5).mean() > 0.9
 

@@ -9,7 +9,7 @@ import pytest
 from bycatch.kernels import sharpness
 from bycatch.photcal import encircled_energy
 from bycatch.settings import PRESETS
-from bycatch.stages.measure import cosmics, stellarity
+from bycatch.stages.measure import cosmic_evidence, cosmics, stellarity
 from bycatch.stages.measure.exposure_charge import ExposureCharge
 from bycatch.stages.measure.remains import Remains
 from bycatch.stages.measure.stellarity import Concentration, Locus
@@ -26,10 +26,10 @@ def evidence(width=1.0, elongation=1.1, box=0.0, c=(0.0, 0.0), masked=0.0, snr=3
              told=None, absent=0.0, n=1):  # fmt: skip
     full = np.full
     told = told and ExposureCharge(full(n, told[0]), *(full(n, float(v)) for v in told[1:]))
-    return cosmics.Evidence(
+    return cosmic_evidence.Evidence(
         full(n, width), full(n, elongation), full(n, box), np.tile(np.array(c, float), (n, 1)),
         full(n, masked), full(n, snr), full(n, n_exp),
-        cosmics.Elsewhere(full(n, of), full(n, seen), chance, full(n, float(absent))), 20,
+        cosmic_evidence.Elsewhere(full(n, of), full(n, seen), chance, full(n, float(absent))), 20,
         full(n, charge), full(n, misfit), full(n, around),
         Remains(*(full(n, float(v)) for v in left)), told,
     )  # fmt: skip
@@ -169,7 +169,7 @@ def test_two_images_see_one_source_within_one_and_a_half_pixels(apart, seen):
     other = SimpleNamespace(
         x=np.array([10.0, 500.0]), y=np.array([10.0, 500.0]), covers=np.array([True])
     )
-    elsewhere = cosmics.seen_elsewhere([10.0 + apart], [10.0], [other])
+    elsewhere = cosmic_evidence.seen_elsewhere([10.0 + apart], [10.0], [other])
     assert elsewhere.n_seen.tolist() == [seen]
     # Two detections in a square of 490 px.
     assert elsewhere.chance == pytest.approx(2 * np.pi * 1.5**2 / 490**2, rel=1e-3)
@@ -178,9 +178,9 @@ def test_two_images_see_one_source_within_one_and_a_half_pixels(apart, seen):
 def test_a_source_is_seen_whichever_detection_of_the_other_image_is_there():
     places = np.arange(6) * 100.0
     other = SimpleNamespace(x=places, y=places, covers=np.ones(6, bool))
-    elsewhere = cosmics.seen_elsewhere(places + 0.5, places, [other])
+    elsewhere = cosmic_evidence.seen_elsewhere(places + 0.5, places, [other])
     assert elsewhere.n_seen.tolist() == [1] * 6
-    assert cosmics.seen_elsewhere(places + 50.0, places, [other]).n_seen.tolist() == [0] * 6
+    assert cosmic_evidence.seen_elsewhere(places + 50.0, places, [other]).n_seen.tolist() == [0] * 6
 
 
 # ---------------------------------------------------------------- the image's stars
@@ -192,14 +192,14 @@ def looked_at(as_image, monkeypatch, *, flux=100.0, offset=(0.0, 0.0), masked=0.
     values[:, sharpness.FLUX], values[:, sharpness.NOISE] = flux, 1.0
     values[:, sharpness.MINOR], values[:, sharpness.MAJOR] = minor, 2.4
     values[:, sharpness.BOX], values[:, sharpness.MASKED] = 0.48, masked
-    monkeypatch.setattr(cosmics.sharpness, "sharpness", lambda *_, **__: values)
+    monkeypatch.setattr(cosmic_evidence.sharpness, "sharpness", lambda *_, **__: values)
     result = SimpleNamespace(
         x=np.zeros(n), y=np.zeros(n), correlation=1.0, sky=SimpleNamespace(std=np.ones(n)),
         exposures=SimpleNamespace(exptime_s=np.full(n, 1e12), count=np.ones(n, np.int64)),
     )  # fmt: skip
     concentration = Concentration(np.zeros(n), np.tile(PLACE + offset, (n, 1)), np.zeros((n, 2, 2)))
     image = as_image(np.zeros((20, 20)))
-    return cosmics.evidence(image, result, concentration, Locus(PLACE, SCATTER, 100))
+    return cosmic_evidence.evidence(image, result, concentration, Locus(PLACE, SCATTER, 100))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_photons_count_half_in_the_window(as_image, monkeypatch):
     """
     values = np.zeros((1, sharpness.N_VALUES))
     values[:, [sharpness.FLUX, sharpness.MINOR, sharpness.MAJOR]] = 100.0, 2.2, 2.2
-    monkeypatch.setattr(cosmics.sharpness, "sharpness", lambda *_, **__: values)
+    monkeypatch.setattr(cosmic_evidence.sharpness, "sharpness", lambda *_, **__: values)
     image, locus = as_image(np.zeros((20, 20))), Locus(PLACE, SCATTER, 100)
     concentration = Concentration(np.zeros(1), PLACE[np.newaxis], np.zeros((1, 2, 2)))
     for noise, error in ((0.0, 0.5), (1.5, np.hypot(0.5, 1.2 * 2.0 * 1.5))):
@@ -243,7 +243,7 @@ def test_photons_count_half_in_the_window(as_image, monkeypatch):
             x=np.zeros(1), y=np.zeros(1), correlation=1.2, sky=SimpleNamespace(std=np.full(1, 2.0)),
             exposures=SimpleNamespace(exptime_s=np.full(1, 200.0), count=np.ones(1, np.int64)),
         )  # fmt: skip
-        result = cosmics.evidence(image, outcome, concentration, locus)
+        result = cosmic_evidence.evidence(image, outcome, concentration, locus)
         assert result.snr == pytest.approx([100.0 / error])
 
 
@@ -260,7 +260,7 @@ def test_lengths_of_the_moments_are_in_pixels_of_the_detector(
         arguments.update(lengths)
         return np.ones((len(places[2]), sharpness.N_VALUES))
 
-    monkeypatch.setattr(cosmics.sharpness, "sharpness", noted)
+    monkeypatch.setattr(cosmic_evidence.sharpness, "sharpness", noted)
 
     def change(hdus):
         for name in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
@@ -273,7 +273,7 @@ def test_lengths_of_the_moments_are_in_pixels_of_the_detector(
     )  # fmt: skip
     concentration = Concentration(np.zeros(1), PLACE[np.newaxis], np.zeros((1, 2, 2)))
     locus = Locus(PLACE, SCATTER, 100)
-    cosmics.evidence(as_image(np.zeros((20, 20)), change), result, concentration, locus)
+    cosmic_evidence.evidence(as_image(np.zeros((20, 20)), change), result, concentration, locus)
     size = 0.05 / scale
     assert arguments["window_px"] == pytest.approx(1.2 * size)
     assert arguments["ring_px"] == pytest.approx((3.5 * size, 5.5 * size))

@@ -16,7 +16,7 @@ from bycatch.pipeline.quality import exposure_files
 from bycatch.settings import MeasureSettings
 from bycatch.sky.gaia import from_table
 from bycatch.stages import measure
-from bycatch.stages.measure import flagging, halos, neighbours
+from bycatch.stages.measure import classes, flagging, halos, neighbours
 from bycatch.stages.measure.defects import (
     ChipQuality,
     defects,
@@ -291,13 +291,13 @@ def test_what_the_exposures_say_reaches_the_table(as_image, psf):
 def test_stars_are_sources_without_evidence_against_them(as_image, psf, monkeypatch):
     """No cosmic rays, hot pixels or edges where the image's stars are looked for."""
     seen = {}
-    real = measure._points
+    real = classes._points
 
     def noted(image, found, targets, pixels, saturated, clean, in_gaia):
         seen.update(clean=clean.tolist(), in_gaia=in_gaia.tolist())
         return real(image, found, targets, pixels, saturated, clean, in_gaia)
 
-    monkeypatch.setattr(measure, "_points", noted)
+    monkeypatch.setattr(classes, "_points", noted)
     sci = sky((120, 120))
     for x in (30.0, 60.0, 90.0):
         sci += 20 * psf((120, 120), x, 60.0)

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from bycatch.kernels.skystats import SkyStats
 from bycatch.settings import MeasureSettings
-from bycatch.stages.measure import sky_noise
+from bycatch.stages.measure import blank_sky, sky_noise
 from bycatch.stages.measure.photometry import Exposures
 
 SETTINGS = MeasureSettings()
@@ -31,7 +31,7 @@ def objects(std, *, n_exp=2, seed=1, slope=0.0):
     )
     counts = np.broadcast_to(n_exp, n).astype(np.int64)
     exposures = Exposures(counts, counts, np.full(n, 1000.0), np.zeros(n))
-    return sky_noise.SkyObjects(np.zeros(n), np.zeros(n), net, areas, sky, exposures)
+    return blank_sky.SkyObjects(np.zeros(n), np.zeros(n), net, areas, sky, exposures)
 
 
 def spread(n, width):
@@ -44,7 +44,7 @@ def test_a_place_with_a_pixel_of_five_sigma_is_not_blank(as_image, height, is_bl
     sci = uniform((400, 400))
     sci[30::40, 30::40] = height * SIGMA
     image = as_image(sci)
-    blank = sky_noise.blank_sky(image, np.zeros(image.shape, bool), SETTINGS)
+    blank = blank_sky.blank_sky(image, np.zeros(image.shape, bool), SETTINGS)
     apart = np.hypot((blank.x + 10) % 40 - 40 * ((blank.x + 10) % 40 > 20),
                      (blank.y + 10) % 40 - 40 * ((blank.y + 10) % 40 > 20))  # fmt: skip
     assert len(blank.x) > 60
@@ -57,7 +57,7 @@ def test_blank_places_keep_two_pixels_more_than_the_largest_aperture_from_source
     image = as_image(uniform((600, 600)))
     has_light = np.zeros(image.shape, bool)
     has_light[:, ::50] = True
-    blank = sky_noise.blank_sky(image, has_light, SETTINGS)
+    blank = blank_sky.blank_sky(image, has_light, SETTINGS)
     apart = np.abs((blank.x + 25) % 50 - 25)
     assert len(blank.x) > 200
     assert SETTINGS.radii_px[-1] + 2 <= apart.min() < SETTINGS.radii_px[-1] + 2.2
@@ -168,7 +168,7 @@ def test_the_photons_of_a_star_count_for_what_the_documentation_says(as_image, r
 
 def test_wanted_places_do_not_overlap_in_number(as_image):
     image = as_image(uniform((300, 300)))
-    x, _ = sky_noise.blank_places(image.valid, np.zeros(image.shape, bool), 12.0, 5000)
+    x, _ = blank_sky.blank_places(image.valid, np.zeros(image.shape, bool), 12.0, 5000)
     assert len(x) == int(300 * 300 / (np.pi * 12.0**2))
-    few, _ = sky_noise.blank_places(image.valid, np.zeros(image.shape, bool), 12.0, 50)
+    few, _ = blank_sky.blank_places(image.valid, np.zeros(image.shape, bool), 12.0, 50)
     assert len(few) == 50

@@ -21,7 +21,7 @@ from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import quoted_radius, read_table
 from bycatch.cli.steps import is_news
 from bycatch.cli.steps import write_page as write_at_the_end
-from bycatch.display.summary_values import summary_page, unknown_paths
+from bycatch.display.summary_values import SUMMARY_VALUES, summary_page
 from bycatch.errors import SettingsError
 from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.products import find_records
@@ -533,6 +533,34 @@ def test_unknown_format_of_figures(done):
 def test_its_page_is_made_from_the_registry():
     path = Path(__file__).resolve().parents[1] / "docs" / "summary.md"
     assert path.read_text("utf-8") == summary_page(), "run python docs/make_reference.py"
+
+
+def unknown_paths(summary):
+    """Return the paths of a summary that the registry does not know."""
+    return {
+        ".".join(path)
+        for path in set(_paths(summary))
+        if not any(_fits(path, v.path.split(".")) for v in SUMMARY_VALUES)
+    }
+
+
+def _fits(path, pattern):
+    return len(path) == len(pattern) and all(
+        want in {"*", name} or (want.endswith("*") and name.startswith(want[:-1]))
+        for name, want in zip(path, pattern, strict=True)
+    )
+
+
+def _paths(value, above=()):
+    """Give the path of each value that has no parts."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _paths(part, (*above, str(name).replace(".", "_")))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _paths(part, (*above[:-1], f"{above[-1]}[]"))
+    else:
+        yield above
 
 
 def test_every_value_of_the_summary_is_documented(finished):

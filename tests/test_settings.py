@@ -444,10 +444,9 @@ def changed_settings():
     )
 
 
-@pytest.mark.parametrize("comments", [True, False])
 @pytest.mark.parametrize("settings", [Settings(), changed_settings()], ids=["default", "changed"])
-def test_toml_round_trip(tmp_path, settings, comments):
-    path = written(tmp_path, to_toml(settings, comments=comments))
+def test_toml_round_trip(tmp_path, settings):
+    path = written(tmp_path, to_toml(settings))
     assert Settings.load(config=path) == settings
 
 

@@ -31,8 +31,9 @@ from bycatch.simulate.geometry import (
 from bycatch.simulate.psf import BOX_VARIANCE, compact_psf, psf, sersic
 from bycatch.simulate.render import aim, electrons
 from bycatch.simulate.scene import Scene, make_scene
+from bycatch.simulate.throughput import sky_rate, true_rates
 from bycatch.simulate.tracks import cosmic_rays
-from bycatch.simulate.visit import sky_positions, sky_rate, true_rates
+from bycatch.simulate.visit import sky_positions
 
 SMALL = SimulateSettings(n_columns=260, n_rows=110, gap_px=20)
 CLEAN = {

@@ -17,7 +17,7 @@ from bycatch.kernels.surfaces import surface_at
 from bycatch.settings import Settings
 from bycatch.stages import detect, measure
 from bycatch.stages.finalize.totals import light_beyond
-from bycatch.stages.measure import sky_noise
+from bycatch.stages.measure import blank_sky, sky_noise
 from bycatch.stages.measure.level import UNKNOWN_LEVEL, TotalNoise, sky_level, total_noise
 
 
@@ -141,7 +141,7 @@ def test_the_error_of_the_level_is_measured(as_image):
     image = as_image(rng.normal(0, 0.01, shape) + ripple)
     settings = Settings().measure.replace(n_blank=3000)
     nowhere = np.zeros(shape, np.int32)
-    blank = sky_noise.blank_sky(image, nowhere > 0, settings)
+    blank = blank_sky.blank_sky(image, nowhere > 0, settings)
     model = sky_noise.noise_model(image, blank, settings)
     far = sky_level(image, nowhere, None)
     result = total_noise(blank, far, model, 15.0)
@@ -149,7 +149,7 @@ def test_the_error_of_the_level_is_measured(as_image):
     assert 0.0006 < result.level_error < 0.0012
     assert result.scale == pytest.approx(1.0, abs=0.25)
     smooth = as_image(rng.normal(0, 0.01, shape))
-    blank = sky_noise.blank_sky(smooth, nowhere > 0, settings)
+    blank = blank_sky.blank_sky(smooth, nowhere > 0, settings)
     model = sky_noise.noise_model(smooth, blank, settings)
     result = total_noise(blank, sky_level(smooth, nowhere, None), model, 15.0)
     assert result.level_error < 0.0004

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from bycatch import photcal
 from bycatch.settings import MeasureSettings
 from bycatch.stages import measure
-from bycatch.stages.measure import sky_noise
+from bycatch.stages.measure import blank_sky, sky_noise
 
 SETTINGS = MeasureSettings()
 SIGMA = 0.01
@@ -21,8 +21,8 @@ def white(shape, seed=1):
 
 def objects(image, n, seed, occupied=None):
     taken = np.zeros(image.shape, bool) if occupied is None else occupied
-    places = sky_noise.blank_places(image.valid, taken, 12.0, n, seed)
-    return sky_noise.sky_objects(image, *places, SETTINGS)
+    places = blank_sky.blank_places(image.valid, taken, 12.0, n, seed)
+    return blank_sky.sky_objects(image, *places, SETTINGS)
 
 
 def pulls(image, model, seed):
@@ -74,13 +74,13 @@ def test_places_avoid_what_is_taken_and_missing(as_image):
     image = as_image(sci)
     taken = np.zeros(image.shape, bool)
     taken[100:200, 100:200] = True
-    x, y = sky_noise.blank_places(image.valid, taken, 12.0, 300)
+    x, y = blank_sky.blank_places(image.valid, taken, 12.0, 300)
     assert len(x) > 100
     assert x.max() < 399.5 - 11.5
     assert x.min() >= 12
     near = np.hypot(np.clip(x, 100, 199) - x, np.clip(y, 100, 199) - y)
     assert near.min() >= 12.0
-    again = sky_noise.blank_places(image.valid, taken, 12.0, 300)
+    again = blank_sky.blank_places(image.valid, taken, 12.0, 300)
     np.testing.assert_array_equal(again, (x, y))
 
 
@@ -118,12 +118,12 @@ def test_blank_sky_has_no_light_that_was_not_detected(as_image, psf):
     sci = white((500, 500)) + 300 * SIGMA * psf((500, 500), 200, 260)
     image = as_image(sci)
     nothing = np.zeros(image.shape, bool)
-    blank = sky_noise.blank_sky(image, nothing, SETTINGS)
+    blank = blank_sky.blank_sky(image, nothing, SETTINGS)
     near = np.hypot(blank.x - 200, blank.y - 260) < 10
     assert len(blank.x) > 300
     assert not near.any()
-    dark = sky_noise.blank_sky(as_image(white((500, 500))), nothing, SETTINGS)
-    places = sky_noise.blank_places(image.valid, nothing, 12.0, SETTINGS.n_blank)
+    dark = blank_sky.blank_sky(as_image(white((500, 500))), nothing, SETTINGS)
+    places = blank_sky.blank_places(image.valid, nothing, 12.0, SETTINGS.n_blank)
     assert len(dark.x) > 0.99 * len(places[0])  # noise hardly ever stands out
     assert len(dark.sky.std) == len(dark.exposures.count) == len(dark.net) == len(dark.x)
 

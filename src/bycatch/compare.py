@@ -211,7 +211,7 @@ def compare(a: Catalog, b: Catalog, radius_mas: float = 150.0, bin_mag: float = 
     Raises
     ------
     SettingsError
-        Fewer than three rows match, or the radius is none.
+        Fewer than three rows match, or the radius is not valid.
     """
     if not 0 < radius_mas <= MOST_RADIUS_MAS:
         raise SettingsError(

@@ -22,7 +22,7 @@ from bycatch.archive.names import field_of_name, root_of_name
 from bycatch.archive.web import PIECE_BYTES, Patience, Problem, Web
 from bycatch.errors import UnreadableFile
 from bycatch.images.integrity import RECORD, Unit, refuse_if_altered, refuse_if_cut
-from bycatch.system.locks import boot
+from bycatch.system.running import boot
 
 if TYPE_CHECKING:
     from requests import Response
@@ -32,7 +32,7 @@ HEAD_BYTES = 10 * RECORD
 has 67 kB, PRIMESI is card 14 and FILTER1 card 58."""
 SMALL_PIECE_BYTES = RECORD
 MOST_HEAD_BYTES = 400 * RECORD
-"""A longer header is none."""
+"""A longer header is not one."""
 BEGIN = b"SIMPLE  ="
 MOST_DAMAGED = 3
 """Times that a file may come damaged."""
@@ -214,7 +214,7 @@ class Download:
         return note
 
     def _keep(self, note: Note) -> None:
-        # Half a note is none: then the file is fetched from its first byte.
+        # Half a note is useless: then the file is fetched from its first byte.
         self.note_path.write_text(json.dumps(asdict(note)), encoding="utf-8")
 
     def _write(self, answer: Response, start: int, note: Note, *, is_head: bool) -> None:

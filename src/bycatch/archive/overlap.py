@@ -12,13 +12,12 @@ APART_DEG = 0.12
 0.08 degrees, and what was dithered reaches somewhat farther."""
 
 
-def groups_on_sky(products: Iterable[Product], apart_deg: float = APART_DEG) -> list[list[str]]:
+def groups_on_sky(products: Iterable[Product]) -> list[list[str]]:
     """Return the fields in groups whose images may overlap, by the listed positions.
 
     Parameters
     ----------
     products : as listed
-    apart_deg : two observations farther from one another than this do not overlap
     """
     import numpy as np
     from scipy.sparse import coo_array
@@ -40,7 +39,7 @@ def groups_on_sky(products: Iterable[Product], apart_deg: float = APART_DEG) -> 
         of_field, ra_deg, dec_deg = (np.array(column) for column in zip(*places, strict=True))
         ra, dec = np.radians(ra_deg), np.radians(dec_deg)
         at = np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
-        chord = 2 * math.sin(math.radians(apart_deg) / 2)
+        chord = 2 * math.sin(math.radians(APART_DEG) / 2)
         pairs = of_field[cKDTree(at).query_pairs(chord, output_type="ndarray")]
     ones, n = np.ones(len(pairs)), len(fields)
     _, label = connected_components(coo_array((ones, (pairs[:, 0], pairs[:, 1])), (n, n)), False)

@@ -265,8 +265,8 @@ def explain(
 ) -> None:
     """Tell why a position is, or is not, in the catalogs."""
     from bycatch.pipeline.explanation import explain as explain_at
-    from bycatch.pipeline.explanation import sky_position
     from bycatch.pipeline.object_explanation import explain_objects
+    from bycatch.user_files.quantities import sky_position
 
     if number is not None and (xy or radec or image):
         raise typer.BadParameter("--object needs no position: leave out --xy, --radec and --image")

@@ -18,7 +18,7 @@ MOST_JOBS = 512
 
 
 def some_path(text: str) -> Path:
-    """Return a path; '' is none, though Python takes it for the folder at work."""
+    """Return a path; '' is not one, though Python takes it for the current folder."""
     if not text:
         raise typer.BadParameter("an empty path")
     return Path(text)

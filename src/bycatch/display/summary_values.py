@@ -5,9 +5,7 @@ The page of the documentation is made from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -327,31 +325,3 @@ def summary_page() -> str:
         lines = [f"## {title}\n", "| value | unit | meaning |", "| --- | --- | --- |", *rows]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
-
-
-def unknown_paths(summary: dict[str, Any]) -> set[str]:
-    """Return the paths of a summary that the registry does not know."""
-    return {
-        ".".join(path)
-        for path in set(_paths(summary))
-        if not any(_fits(path, v.path.split(".")) for v in SUMMARY_VALUES)
-    }
-
-
-def _fits(path: tuple[str, ...], pattern: list[str]) -> bool:
-    return len(path) == len(pattern) and all(
-        want in {"*", name} or (want.endswith("*") and name.startswith(want[:-1]))
-        for name, want in zip(path, pattern, strict=True)
-    )
-
-
-def _paths(value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Give the path of each value that has no parts."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from _paths(part, (*above, str(name).replace(".", "_")))
-    elif isinstance(value, list):
-        for part in value:
-            yield from _paths(part, (*above[:-1], f"{above[-1]}[]"))
-    else:
-        yield above

@@ -41,6 +41,7 @@ from bycatch.images.wcs import celestial_wcs, pixel_scale_arcsec
 from bycatch.images.weights import exposure_time
 from bycatch.images.witnesses import settle
 from bycatch.kernels.smoothing import noise_correlation
+from bycatch.robust import robust_sigma
 from bycatch.settings import InputSettings
 
 COARSE_PX = 0.55
@@ -66,7 +67,7 @@ class DrcImage:
     wht_type : 'exptime', 'ivm', 'relative', or 'none' (uniform depth assumed)
     has_context : bool; False where n_exp is a guess from WHT
     ctx_path : file of the context image, where it has one of its own
-    wcs_doubts : why the WCS may be wrong; with any the image has no say in its field's alignment
+    wcs_doubts : why the WCS may be wrong; with any, its field is aligned without the image
     """
 
     path: Path
@@ -169,7 +170,7 @@ def rough_depth(image: DrcImage) -> float | None:
     step = max(1, max(image.shape) // SAMPLED_SIDE)
     sky = image.sci[::step, ::step]
     sky = sky[np.isfinite(sky)]
-    scatter = 1.4826 * float(np.median(np.abs(sky - np.median(sky))))
+    scatter = robust_sigma(sky)
     radius_arcsec = 0.2
     try:
         share = float(photcal.encircled_energy(meta.detector, meta.filter).at(radius_arcsec))

@@ -47,7 +47,7 @@ PLAUSIBLE: dict[str, tuple[float, float]] = {
     "MDRIZSKY": (-1e3, 1e6),  # e per pixel
     "PA_V3": (-360.0, 720.0),  # deg
 }
-"""Least and largest value that each numeric keyword can have; a value outside is none."""
+"""Least and largest value that each numeric keyword can have; others are not used."""
 NO_VALUE = ("", "N/A", "NONE", "INDEF", "UNKNOWN", "NOT APPLICABLE", "MULTIPLE", "-999")
 """How headers write that a keyword has no value (and 0, where it is not plausible)."""
 

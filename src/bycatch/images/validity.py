@@ -14,14 +14,14 @@ from bycatch.images.integrity import WAY_OUT
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 MAX_RATE = 1e8
-"""Electrons per second beyond which a value, of either sign, is none.  The fullest pixel in the
+"""Electrons per second beyond which a value, of either sign, is no data.  The fullest pixel in the
 shortest exposure (HRC: 155,000 e in 0.1 s) has 1.6e6, and an output pixel may hold the light of
 some tens of them.  What marks missing values (1.6e38 is IRAF's INDEF, 1e30, ...) is far beyond, and
 sums of squared electrons over a whole image stay within single precision below it."""
 MIN_WEIGHT, MAX_WEIGHT = 1e-20, 1e20
-"""Weights beyond are none: no sky is known to 1e-10 e/s, none as badly as to 1e10 e/s."""
+"""Weights beyond are not valid: no sky is known to 1e-10 e/s, none as badly as to 1e10 e/s."""
 MAX_SHARE_OF_TIME = 10.0
-"""Exposure times of pixels beyond this multiple of EXPTIME are none; distortion makes 1.1."""
+"""Exposure times of pixels beyond this multiple of EXPTIME are not valid; distortion makes 1.1."""
 LOST_PIXELS = 64
 """Fewer zeros in a plane, where another one holds something, are no lost part of a file."""
 ROWS = 16
@@ -84,7 +84,7 @@ def mark_no_data(sci: Image, wht: Image | None) -> tuple[Bools, list[str]]:
 
 
 def mark_no_time(sci: Image, time_map_s: Image, valid: Bools, exptime_s: float) -> list[str]:
-    """Do the same where the exposure time of a pixel is none, in all three arrays; return notes."""
+    """Do the same, in all three arrays, where an exposure time is not valid; return notes."""
     longest = np.float32(MAX_SHARE_OF_TIME * exptime_s)
     if time_map_s.max() <= longest:  # as in nearly all images; NaN is not
         return []

@@ -46,7 +46,7 @@ class CelestialWcs:
     ----------
     wcs : astropy WCS: ICRS, RA first, tangent plane (TAN or TAN-SIP), CD matrix
     notes : what was converted or, as the FITS standard has it, ignored
-    doubts : why it may be wrong all the same; such an image has no say in its field's alignment
+    doubts : why it may be wrong all the same; its field is aligned without such an image
     """
 
     wcs: WCS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,13 +37,9 @@ def level_and_scatter(values: NDArray[np.floating[Any]], good: Bools) -> tuple[f
     good : (ny, nx) bool
     """
     check_shapes(values, good)
-    mask = plane(good, bool)
-    pixels, least = plane(values), _least_box(mask)
-
-    def boxes(rows: slice) -> Floats:
-        return _value_boxes(pixels[rows], mask[rows], least)
-
-    return _typical(_in_all_boxes(boxes, values.shape), values, good)
+    no_times, no_counts = np.empty((0, 0), np.float32), np.empty((0, 0), np.int16)
+    boxes = _in_all_boxes(values, no_times, no_counts, good, model=np.empty(0))
+    return _typical(boxes, values, good)
 
 
 def residual_scatter(
@@ -61,30 +56,30 @@ def residual_scatter(
     model : NoiseModel
     """
     check_shapes(counts, seconds, n_exp, good)
-    mask = plane(good, bool)
-    images, least = (plane(counts), plane(seconds), plane(n_exp, np.int16), mask), _least_box(mask)
-
-    def boxes(rows: slice) -> Floats:
-        part, times, numbers, in_mask = (image[rows] for image in images)
-        return _residual_boxes(part, times, numbers, in_mask, model.numbers, least)
-
-    return _typical(_in_all_boxes(boxes, counts.shape), np.zeros(0), good)[1]
+    boxes = _in_all_boxes(counts, seconds, n_exp, good, model.numbers)
+    return _typical(boxes, np.zeros(0), good)[1]
 
 
-def _in_all_boxes(boxes: Callable[[slice], Floats], shape: tuple[int, ...]) -> Floats:
-    """Return the two numbers of every box from those of the boxes in some rows of pixels."""
-    n_y, n_x = (-(-n // BOX_PX) for n in shape)
-    out = np.empty((n_y * n_x, 2))
+def _in_all_boxes(
+    values: NDArray[np.floating[Any]],
+    seconds: Image,
+    n_exp: NDArray[np.int16],
+    good: Bools,
+    model: Floats,
+) -> Floats:
+    """Return the two percentiles of every box, (n, 2); of residuals if there is a model."""
+    images = plane(values), plane(seconds), plane(n_exp, np.int16), plane(good, bool)
+    n_y, n_x = (-(-n // BOX_PX) for n in values.shape)
+    out, least = np.empty((n_y * n_x, 2)), max(min(MIN_BOX_PX, good.size // 4), 1)
 
     def work(first: int, last: int) -> None:
-        out[first * n_x : last * n_x] = boxes(slice(first * BOX_PX, last * BOX_PX))
+        rows = slice(first * BOX_PX, last * BOX_PX)
+        pixels, times, numbers, mask = (image[rows] for image in images)
+        part = out[first * n_x : last * n_x]
+        _box_percentiles(pixels, times, numbers, mask, model, least, part)
 
     in_portions(work, n_y, -(-ROWS_WORTH_A_THREAD // BOX_PX))
     return out
-
-
-def _least_box(good: Bools) -> int:
-    return min(MIN_BOX_PX, good.size // 4)
 
 
 def _typical(boxes: Floats, values: NDArray[np.floating[Any]], good: Bools) -> tuple[float, float]:
@@ -98,43 +93,36 @@ def _typical(boxes: Floats, values: NDArray[np.floating[Any]], good: Bools) -> t
 
 
 @compiled
-def _value_boxes(values: Image, good: Bools, least: int) -> Floats:
-    """Return the two percentiles of each box; NaN where it has too few pixels."""
+def _box_percentiles(
+    values: Image,
+    seconds: Image,
+    n_exp: NDArray[np.int16],
+    good: Bools,
+    model: Floats,
+    least: int,
+    out: Floats,
+) -> None:
+    """Write the two percentiles of each box; NaN where it has too few pixels.
+
+    They are those of the values or, with a model, of the image without its sky over its error.
+    """
     ny, nx = values.shape
     n_x = -(-nx // BOX_PX)
-    out = np.full((-(-ny // BOX_PX) * n_x, 2), np.nan)
     line, box, bins = working_memory()
     for k in range(len(out)):
         y0, x0 = (k // n_x) * BOX_PX, (k % n_x) * BOX_PX
         x1, n = min(x0 + BOX_PX, nx), long(0)
         for y in range(y0, min(y0 + BOX_PX, ny)):
             here = values[y, x0:x1]
-            for i in range(len(here)):
-                line[i] = here[i]
+            if len(model):
+                write_residuals(here, seconds[y, x0:x1], n_exp[y, x0:x1], model, line)
+            else:
+                for i in range(len(here)):
+                    line[i] = here[i]
             n = append(line, good[y, x0:x1], box, n)
-        if n >= max(least, 1):
+        out[k] = np.nan
+        if n >= least:
             out[k, 0], out[k, 1] = two_percentiles(box[:n], bins)
-    return out
-
-
-@compiled
-def _residual_boxes(
-    counts: Image, seconds: Image, n_exp: NDArray[np.int16], good: Bools, model: Floats, least: int
-) -> Floats:
-    """Return the same of the image without its sky, over its expected error."""
-    ny, nx = counts.shape
-    n_x = -(-nx // BOX_PX)
-    out = np.full((-(-ny // BOX_PX) * n_x, 2), np.nan)
-    line, box, bins = working_memory()
-    for k in range(len(out)):
-        y0, x0 = (k // n_x) * BOX_PX, (k % n_x) * BOX_PX
-        x1, n = min(x0 + BOX_PX, nx), long(0)
-        for y in range(y0, min(y0 + BOX_PX, ny)):
-            write_residuals(counts[y, x0:x1], seconds[y, x0:x1], n_exp[y, x0:x1], model, line)
-            n = append(line, good[y, x0:x1], box, n)
-        if n >= max(least, 1):
-            out[k, 0], out[k, 1] = two_percentiles(box[:n], bins)
-    return out
 
 
 @compiled

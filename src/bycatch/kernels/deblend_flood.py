@@ -142,11 +142,9 @@ def _push(heap: Longs, n_heap: int, key: int, pixel: int) -> int:
         parent = (child - 1) // 2
         if key >= heap[parent, 0]:
             break
-        heap[child, 0] = heap[parent, 0]
-        heap[child, 1] = heap[parent, 1]
+        _put(heap, child, heap[parent, 0], heap[parent, 1])
         child = parent
-    heap[child, 0] = key
-    heap[child, 1] = pixel
+    _put(heap, child, key, pixel)
     return n_heap + 1
 
 
@@ -164,12 +162,16 @@ def _pop(heap: Longs, n_heap: int) -> int:
             child += 1
         if heap[child, 0] >= key:
             break
-        heap[hole, 0] = heap[child, 0]
-        heap[hole, 1] = heap[child, 1]
+        _put(heap, hole, heap[child, 0], heap[child, 1])
         hole = child
-    heap[hole, 0] = key
-    heap[hole, 1] = pixel
+    _put(heap, hole, key, pixel)
     return n_heap
+
+
+@compiled
+def _put(heap: Longs, place: int, key: int, pixel: int) -> None:
+    heap[place, 0] = key
+    heap[place, 1] = pixel
 
 
 @compiled

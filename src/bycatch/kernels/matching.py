@@ -17,7 +17,7 @@ from bycatch.kernels.compiled import compiled
 
 FAR_OUT = 10.0
 TOO_FAR = 1e150
-"""The square of a larger number is none."""
+"""The square of a larger number overflows."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,7 +74,7 @@ def minor_widths(
 
 
 def ring_of(radii_px: tuple[float, float]) -> tuple[float, float]:
-    """Return the radii of a ring; raise a ValueError if they are none, or in the wrong order.
+    """Return the radii of a ring; raise a ValueError if they are not valid, or in the wrong order.
 
     Parameters
     ----------

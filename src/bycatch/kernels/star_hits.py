@@ -14,39 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats, Image
-from bycatch.kernels.bounds import check_shapes, index_in
+from bycatch.kernels.bounds import check_shapes
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
+from bycatch.kernels.profile_fit import (
+    CORE_SHARE,
+    FARTHEST_PX,
+    FIT_PX,
+    HIT,
+    N_ITERATIONS,
+    OUT,
+    OWN,
+    SMALL_STEP_PX,
+    STEPS,
+    Shape,
+    fit_profile,
+    share_at,
+    variance_at,
+)
 from bycatch.kernels.windows import Counts, Images, windowed_offset
 
-Shape = tuple[Floats, float, float, float]
-"""A profile by the square of the radius, the square of its gamma (px^2), its alpha, and the side of
-a detector pixel (px)."""
-
-PROFILE_ERROR = 0.15
-"""Error of the profile in a pixel, as a share of its value: stars at different phases of the pixels
-and places in the field differ by that."""
-FIT_PX = 4.0
-"""Pixels within this radius are fitted."""
-CORE_SHARE = 0.1
-"""The core is where the profile is above this share of its peak."""
-SOFT_SIGMA = 3.0
-"""A pixel that is farther above the profile weighs less by the square of it: what is far above
-does not draw the fit at all."""
 HIT_SIGMA, BESIDE_SIGMA = 4.0, 1.0
 """A hit pixel is that far above profile and opposite pixel; one beside a hit this far."""
-LONGEST_STEP_PX, FARTHEST_PX = 0.5, 4.0
-"""Of one iteration, and of all from where they begin; detector pixels."""
-N_ITERATIONS, SMALL_STEP_PX = 15, 1e-3
 HOPELESS = 4.0
 """Charge over light, or rms residual, of what is not tried a second time."""
 LEAST_PEAK_SIGMA = 8.0
-"""A profile stands out by that, or is none."""
+"""A fitted profile that stands out by less is not used."""
 MOST_PX = 100.0
 """No profile or window is as wide."""
 N_VALUES = 6
-STEPS = 16.0
-"""Of a tabulated profile, by px^2: linear between them, which is right to 0.002 of the peak."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +155,6 @@ def _fit_all(
             )
 
 
-OUT, OWN, HIT = 0, 1, 2
-"""States of a pixel: no data or of another segment; the source's; charge."""
-
-
 @compiled
 def _cut(
     images: Images, label: int, x: float, y: float, pixels: Image, state: NDArray[np.int8]
@@ -206,14 +198,14 @@ def _fit_one(
         if not _cut(images, label, x, y, pixels, state):
             return
         x0, y0 = int(x + 0.5) - reach, int(y + 0.5) - reach
-        u, v, amplitude = _profile_fit(pixels, state, x - x0, y - y0, noise, seconds, profile)
+        u, v, amplitude = fit_profile(pixels, state, x - x0, y - y0, noise, seconds, profile)
         if not amplitude > LEAST_PEAK_SIGMA * noise:
             return
         if not math.hypot(x0 + u - given[0], y0 + v - given[1]) <= FARTHEST_PX * profile[3]:
             return
         n_hit = _mark_hits(pixels, state, u, v, amplitude, noise, seconds, profile, window)
         if n_hit:
-            u, v, amplitude = _profile_fit(pixels, state, u, v, noise, seconds, profile)
+            u, v, amplitude = fit_profile(pixels, state, u, v, noise, seconds, profile)
             if not amplitude > LEAST_PEAK_SIGMA * noise:
                 return
         x, y = x0 + u, y0 + v
@@ -231,104 +223,6 @@ def _fit_one(
             break
     out[0], out[1], out[2] = x0 + wide_x, y0 + wide_y, n_hit
     out[3], out[4], out[5] = chi, rest, charge
-
-
-@compiled
-def _share(table: Floats, radius2: float) -> float:
-    """Return a profile at the square of a radius, over its peak."""
-    place = radius2 * STEPS
-    k = index_in(place, table.size - 1)
-    return float(table[k] + min(place - k, 1.0) * (table[k + 1] - table[k]))
-
-
-@compiled
-def _variance(model: float, noise: float, seconds: float) -> float:
-    """Return what a pixel may be off from the profile."""
-    return noise * noise + model / seconds + (PROFILE_ERROR * model) ** 2
-
-
-@compiled
-def _profile_fit(
-    pixels: Image,
-    state: NDArray[np.int8],
-    x: float,
-    y: float,
-    noise: float,
-    seconds: float,
-    profile: Shape,
-) -> tuple[float, float, float]:
-    """Return centre and peak of the profile that fits; a peak of 0 where none does.
-
-    Gauss-Newton with weights that fall where pixels are above the profile.
-    """
-    g2, radius = profile[1], FIT_PX * profile[3]
-    n = pixels.shape[0]
-    amplitude = _first_amplitude(pixels, state, x, y, profile)
-    if not amplitude > 0:
-        amplitude = noise
-    for _ in range(N_ITERATIONS):
-        aa = ax = ay = xx = xy = yy = ga = gx = gy = 0.0
-        for j in range(int(y - radius), min(int(y + radius) + 2, n)):
-            dy = j - y
-            for i in range(int(x - radius), min(int(x + radius) + 2, n)):
-                dx = i - x
-                r2 = dx * dx + dy * dy
-                if state[j, i] != OWN or r2 > radius * radius:
-                    continue
-                share = _share(profile[0], r2)
-                model = amplitude * share
-                rest = pixels[j, i] - model
-                variance = _variance(model, noise, seconds)
-                above = rest / math.sqrt(variance)
-                weight = 1.0 / variance
-                if above > SOFT_SIGMA:
-                    weight *= (SOFT_SIGMA / above) ** 2
-                slope = 2.0 * profile[2] * model / (g2 + r2)
-                sx, sy = slope * dx, slope * dy
-                aa += weight * share * share
-                ax += weight * share * sx
-                ay += weight * share * sy
-                xx += weight * sx * sx
-                xy += weight * sx * sy
-                yy += weight * sy * sy
-                ga += weight * share * rest
-                gx += weight * sx * rest
-                gy += weight * sy * rest
-        # Cramer's rule for three unknowns.
-        c0, c1, c2 = xx * yy - xy * xy, ax * yy - xy * ay, ax * xy - xx * ay
-        det = aa * c0 - ax * c1 + ay * c2
-        if not det > 0:
-            return x, y, 0.0
-        step_a = (ga * c0 - ax * (gx * yy - xy * gy) + ay * (gx * xy - xx * gy)) / det
-        step_x = (aa * (gx * yy - xy * gy) - ga * c1 + ay * (ax * gy - gx * ay)) / det
-        step_y = (aa * (xx * gy - gx * xy) - ax * (ax * gy - gx * ay) + ga * c2) / det
-        longest = max(abs(step_x), abs(step_y)) / (LONGEST_STEP_PX * profile[3])
-        if longest > 1.0:
-            step_x, step_y = step_x / longest, step_y / longest
-        amplitude = max(amplitude + step_a, 0.3 * amplitude)
-        x, y = x + step_x, y + step_y
-        if not (radius <= x <= n - radius and radius <= y <= n - radius):
-            return x, y, 0.0
-        if max(abs(step_x), abs(step_y)) < SMALL_STEP_PX:
-            break
-    return x, y, amplitude
-
-
-@compiled
-def _first_amplitude(
-    pixels: Image, state: NDArray[np.int8], x: float, y: float, profile: Shape
-) -> float:
-    """Return the median of pixels over the profile, of those in the core."""
-    g2, n = profile[1], pixels.shape[0]
-    found, core2 = np.empty(n * n), g2 * (CORE_SHARE ** (-1.0 / profile[2]) - 1.0)
-    m = 0
-    for j in range(n):
-        for i in range(n):
-            r2 = (i - x) ** 2 + (j - y) ** 2
-            if state[j, i] == OWN and r2 < core2:
-                found[m] = pixels[j, i] / _share(profile[0], r2)
-                m += 1
-    return float(np.median(found[:m])) if m else 0.0
 
 
 @compiled
@@ -357,15 +251,15 @@ def _mark_hits(
             r2 = (i - x) ** 2 + (j - y) ** 2
             if state[j, i] != OWN or r2 > radius * radius:
                 continue
-            share = _share(profile[0], r2)
+            share = share_at(profile[0], r2)
             model = amplitude * share
-            sigma = math.sqrt(_variance(model, noise, seconds))
+            sigma = math.sqrt(variance_at(model, noise, seconds))
             above[j, i] = (pixels[j, i] - model) / sigma
             column, row = _opposite(x, i), _opposite(y, j)
             if 0 <= column < n and 0 <= row < n and state[row, column] != OUT:
                 # As much above the profile as its opposite is no charge, but a sharper star.
                 there2 = (column - x) ** 2 + (row - y) ** 2
-                value = pixels[row, column] * share / _share(profile[0], there2)
+                value = pixels[row, column] * share / share_at(profile[0], there2)
                 above[j, i] = min(above[j, i], (pixels[j, i] - value) / (1.414 * sigma))
     count = 0
     for j in range(n):
@@ -411,12 +305,12 @@ def _rest(
             r2 = (i - x) ** 2 + (j - y) ** 2
             if state[j, i] == OUT or r2 > (FIT_PX * profile[3]) ** 2:
                 continue
-            share = _share(profile[0], r2)
+            share = share_at(profile[0], r2)
             rest = pixels[j, i] - amplitude * share
             if state[j, i] == HIT:
                 charge += rest
             if share > CORE_SHARE:
-                above = rest / math.sqrt(_variance(amplitude * share, noise, seconds))
+                above = rest / math.sqrt(variance_at(amplitude * share, noise, seconds))
                 square = min(max(above, -9.0), 9.0) ** 2
                 squares, total = squares + square, total + 1
                 if state[j, i] == OWN:
@@ -442,5 +336,5 @@ def _fill(
                 filled[j, i] = pixels[row, column]
             else:
                 r2 = (i - x) ** 2 + (j - y) ** 2
-                filled[j, i] = amplitude * _share(profile[0], r2)
+                filled[j, i] = amplitude * share_at(profile[0], r2)
     pixels[:] = filled

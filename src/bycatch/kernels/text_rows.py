@@ -120,7 +120,7 @@ def _find_cells(
 
 @compiled
 def _end_of_cell(text: Bytes, begin: int) -> int:
-    """Return where a cell has ended; where it begins if it is none."""
+    """Return where a cell has ended; where it begins if it is not one."""
     i = begin
     if i >= text.size or text[i] != QUOTE:
         while i < text.size and text[i] > BLANK and text[i] != QUOTE:

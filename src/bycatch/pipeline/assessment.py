@@ -11,9 +11,8 @@ from astropy.io import fits
 
 from bycatch.catalogs.tables import read_table
 from bycatch.errors import SettingsError
-from bycatch.images.drc import read_drc
 from bycatch.pipeline import saved_settings
-from bycatch.products import find_records, input_settings
+from bycatch.products import find_records, read_image
 from bycatch.settings import Settings
 from bycatch.simulate.comparison import TruthComparison, compare
 from bycatch.simulate.files import read_truth
@@ -48,9 +47,7 @@ class Assessment:
         }
 
 
-def assess_visit(
-    out: str | Path, truth: str | Path, settings: Settings | None = None
-) -> list[Assessment]:
+def assess_visit(out: str | Path, truth: str | Path) -> list[Assessment]:
     """Compare every image below ``out`` with the simulated visit in ``truth``.
 
     Raises
@@ -59,7 +56,7 @@ def assess_visit(
         One of the folders holds no such thing.
     """
     out, truth = Path(out), Path(truth)
-    run_settings = settings or saved_settings(out)
+    run_settings = saved_settings(out)
     records = list(find_records(out))
     if not records:
         hint = "run 'bycatch run' first"
@@ -84,8 +81,7 @@ def _has_truth(folder: Path) -> bool:
 
 def _assess(record: Any, out: Path, truth: Path, settings: Settings) -> Assessment:
     paths = record.paths(out)
-    image_settings = input_settings(settings, record)
-    image = read_drc(paths.folder / record.name, image_settings, *record.apart(paths.folder))
+    image = read_image(record, out, settings)
     catalog = read_table(paths.product("cat"))
     detect = settings.detect.at(image.detector_px)
     comparison = compare(

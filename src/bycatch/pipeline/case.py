@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.errors import MissingProduct
-from bycatch.products import ImagePaths, ImageRecord, input_settings, saved_settings
+from bycatch.products import ImagePaths, ImageRecord, read_image, saved_settings
 from bycatch.settings import DetectSettings, build
 
 if TYPE_CHECKING:
@@ -43,11 +43,7 @@ class Case:
     @cached_property
     def image(self) -> DrcImage:
         """The drizzled image."""
-        from bycatch.images.drc import read_drc
-
-        settings = input_settings(saved_settings(self.out), self.record)
-        folder, record = self.paths.folder, self.record
-        return read_drc(folder / record.name, settings, *record.apart(folder))
+        return read_image(self.record, self.out, saved_settings(self.out))
 
     @cached_property
     def frame(self) -> Frame | None:

@@ -6,7 +6,6 @@ settings that it was done with.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -25,6 +24,7 @@ from bycatch.products import (
 )
 from bycatch.settings import DetectSettings
 from bycatch.system.each import of_each
+from bycatch.user_files.quantities import sky_position
 
 if TYPE_CHECKING:
     from astropy.table import Row, Table
@@ -156,31 +156,6 @@ def _records_of(out: Path, image: str) -> list[ImageRecord]:
         names = ", ".join(f"{r.root} ({r.filter})" for r in records)
         raise SettingsError(f"no image '{image}' in {out}", hint=f"there are {names}")
     return matches
-
-
-def sky_position(ra: str, dec: str) -> tuple[float, float]:
-    """Return a position in degrees, from degrees or sexagesimal text (hours and degrees).
-
-    Raises
-    ------
-    SettingsError
-        It can't be read, or is no position.
-    """
-    from astropy.coordinates import Angle
-
-    try:
-        # Only text with colons, blanks or letters is sexagesimal: '10.5' is degrees.
-        unit = "hourangle" if re.search(r"[:hms ]", str(ra).strip()) else "deg"
-        ra_deg = float(Angle(str(ra), unit=unit).deg)
-        dec_deg = float(Angle(str(dec), unit="deg").deg)
-    except (ValueError, TypeError) as err:
-        raise SettingsError(
-            f"--radec {ra} {dec}: not a position ({err})",
-            hint="write degrees (150.1 2.2), or 10:00:24 +02:12:00",
-        ) from err
-    if not (np.isfinite(ra_deg) and abs(dec_deg) <= 90):
-        raise SettingsError(f"--radec {ra} {dec}: the declination is beyond the poles")
-    return ra_deg % 360.0, dec_deg
 
 
 @dataclass(frozen=True)

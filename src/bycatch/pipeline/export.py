@@ -84,13 +84,7 @@ def export(
         )
     out = Path(out)
     of_groups = kind in GROUP_KINDS
-    products = (
-        list(_group_products(out, kind))
-        if of_groups
-        else [
-            product for products_of_image in _products(out, kind) for product in products_of_image
-        ]
-    )
+    products = list((_group_products if of_groups else _image_products)(out, kind))
     if not products:
         what = "group of images" if of_groups else "image"
         raise SettingsError(
@@ -104,16 +98,20 @@ def export(
     for product in products:
         for form in dict.fromkeys(formats):
             path = target / f"{product.name}{SUFFIXES.get(form, f'.{form}')}"
-            with atomic(path) as partial:
-                if form == REGIONS:
-                    partial.write_text(_regions(product.table), encoding="utf-8")
-                else:
-                    write_table(product.table, partial, form)
+            _write(product.table, path, form)
             paths.append(path)
     return paths
 
 
-def _products(out: Path, kind: str) -> Iterator[list[Product]]:
+def _write(table: Table, path: Path, form: str) -> None:
+    with atomic(path) as partial:
+        if form == REGIONS:
+            partial.write_text(_regions(table), encoding="utf-8")
+        else:
+            write_table(table, partial, form)
+
+
+def _image_products(out: Path, kind: str) -> Iterator[Product]:
     """Give the table of each image, if it has one."""
 
     def product(record: ImageRecord) -> list[Product]:
@@ -123,7 +121,8 @@ def _products(out: Path, kind: str) -> Iterator[list[Product]]:
         of = (("image", record.root), ("filter", record.filter), ("field", record.field))
         return [Product(path.stem, read_table(path), of)]
 
-    return of_each(find_records(out), product, lambda record: record.label)
+    for products in of_each(find_records(out), product, lambda record: record.label):
+        yield from products
 
 
 def _group_products(out: Path, kind: str) -> Iterator[Product]:

@@ -204,7 +204,7 @@ class _FieldWork:
         if not {"align", "measure"} & set(self.job.stages):
             return
         # All images of the field, whichever of them this run is about: the same stars for all.
-        there = [r for r in self.folder.state.images if _has_file(r, self.job)]
+        there = [r for r in self.folder.state.images if r.image_file(self.job.out).exists()]
         self.stars = reference_stars(
             self.folder,
             there or records,
@@ -339,7 +339,3 @@ class _FieldWork:
             if result.done or not result.ok or bench.record.last.outcome != result.outcome:
                 bench.record.last = result.entry()
         self.folder.write()
-
-
-def _has_file(record: ImageRecord, job: FieldJob) -> bool:
-    return (record.paths(job.out).folder / record.name).exists()

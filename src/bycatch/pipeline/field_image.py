@@ -18,7 +18,7 @@ def field_image(bench: Workbench) -> FieldImage:
     But for PSF photometry: stars have the places of their fits.
     """
     record = bench.record
-    headers = read_headers(bench.paths.folder / record.name)
+    headers = read_headers(record.image_file(bench.job.out))
     meta = image_meta(headers, input_settings(bench.job.settings, record))
     sources = bench.sources.copy(copy_data=False)
     if bench.job.settings.psf.enabled:

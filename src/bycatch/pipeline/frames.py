@@ -225,7 +225,7 @@ def write_aligned_copy(source: Path, frame: Frame, target: Path) -> None:
         sci = find_plane(hdus, "SCI") or tables[0]
         old = wcs_header(celestial_wcs(headers_of(source, whole)).wcs)
         if sci is not hdus[0]:
-            _remove(hdus[0].header, _OBSOLETE_PART)  # describes no pixels
+            _remove_obsolete(hdus[0].header)  # describes no pixels
         ids_done = set()
         for hdu in [sci, *(h for h in hdus if name_of(h) in {"WHT", "CTX"})]:
             if id(hdu) not in ids_done and ("CTYPE1" in hdu.header or hdu is sci):
@@ -257,7 +257,7 @@ def realign_header(header: fits.Header, frame: Frame, before: fits.Header) -> No
         for key, value in old.items():
             # RADESYS and the like have seven letters: the eighth is the WCS's own.
             header[f"{key[:7]}{letter}"] = value
-    _remove(header, _OBSOLETE_PART)
+    _remove_obsolete(header)
     for key in (*_FIT_CARDS, "CHECKSUM", "DATASUM"):
         header.remove(key, ignore_missing=True)
     for card in frame.header.cards:
@@ -269,9 +269,9 @@ def realign_header(header: fits.Header, frame: Frame, before: fits.Header) -> No
         header["ORIENTAT"] = float(np.degrees(np.arctan2(matrix[0, 1], matrix[1, 1])))
 
 
-def _remove(header: fits.Header, part: re.Pattern[str]) -> None:
-    """Remove the cards of a kind, all that there are of a name."""
-    for key in {key for key in header if part.fullmatch(key)}:
+def _remove_obsolete(header: fits.Header) -> None:
+    """Remove the cards that a new WCS makes obsolete, all that there are of a name."""
+    for key in {key for key in header if _OBSOLETE_PART.fullmatch(key)}:
         header.remove(key, remove_all=True)
 
 

@@ -79,7 +79,6 @@ class GroupJob:
     exclude : the user's regions without objects
     sources_frame : the WCS of the image whose pixels it has, if it is of one
     earlier : groups of before that had some of the images: their identifiers are kept
-    forced : make the tables again even if they are up to date
     waits : wait for another process that has the group
     with_page : write what the page of a large run shows of the group
     """
@@ -93,7 +92,6 @@ class GroupJob:
     exclude: UserFile | None = None
     sources_frame: Path | None = None
     earlier: tuple[str, ...] = ()
-    forced: bool = False
     waits: bool = False
     with_page: bool = False
 
@@ -145,7 +143,7 @@ class _GroupWork:
         benches = self._benches()
         key = self._key(benches)
         label = f"objects {self.job.name}"
-        if not self.job.forced and self.state.is_current(self.folder, key):
+        if self.state.is_current(self.folder, key):
             logger.info("%s: up to date", label, extra=step_over(label, "objects"))
             return
         begin(label, "objects")

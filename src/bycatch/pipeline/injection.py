@@ -12,11 +12,11 @@ from astropy.table import Table
 from bycatch.catalogs.tables import floats, write_table
 from bycatch.engines import LostTask, executor_of
 from bycatch.errors import SettingsError
-from bycatch.images.drc import DrcImage, read_drc
+from bycatch.images.drc import DrcImage
 from bycatch.pipeline.attempts import attempt, begin, log_loss, step_over
 from bycatch.pipeline.outcomes import Outcome, StepResult
 from bycatch.pipeline.provenance import plain_settings
-from bycatch.products import LOCK, ImageRecord, field_names, find_records, input_settings
+from bycatch.products import LOCK, ImageRecord, field_names, find_records, read_image
 from bycatch.settings import Settings
 from bycatch.simulate import injection
 from bycatch.simulate.completeness import InjectionResult, inject_image
@@ -72,7 +72,7 @@ def inject(
     records = list(find_records(out))
     if not records:
         raise SettingsError(f"{out}: no image in it", hint="run 'bycatch run' first")
-    files = {record.label: record.paths(out).folder / record.name for record in records}
+    files = {record.label: record.image_file(out) for record in records}
     sizes_mb = {k: f.stat().st_size / 1e6 if f.exists() else 0.0 for k, f in files.items()}
     extra = {"sizes_mb": sizes_mb, "steps": ("inject",)}
     logger.info("%d image(s) in %s", len(records), out, extra=extra)
@@ -102,9 +102,7 @@ def _report_of(job: InjectionJob, record: ImageRecord) -> InjectionReport:
 
     def work() -> None:
         begin(record.label, "inject")
-        folder = record.paths(job.out).folder
-        image_settings = input_settings(job.settings, record)
-        image = read_drc(folder / record.name, image_settings, *record.apart(folder))
+        image = read_image(record, job.out, job.settings)
         result = inject_image(image, job.settings)
         files.extend(_write(job, record, image, result))
         summary.update(result.summary())

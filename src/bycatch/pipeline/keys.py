@@ -122,7 +122,7 @@ def is_current(record: ImageRecord, folder: Path, stage: str, key: str) -> bool:
     )
 
 
-def refresh_checksum(record: ImageRecord, folder: Path) -> None:
+def refresh_checksum(record: ImageRecord, out: Path) -> None:
     """Compute the checksum of an image's input again if its size or time changed.
 
     Raises
@@ -130,7 +130,7 @@ def refresh_checksum(record: ImageRecord, folder: Path) -> None:
     UnreadableFile
         The input is not there any more.
     """
-    files = [folder / name for name in record.names]
+    files = record.input_files(out)
     for path in files:
         if not path.exists():
             raise UnreadableFile(
@@ -152,13 +152,12 @@ def file_fingerprint(path: Path) -> str:
 
 def takes_part(record: ImageRecord, out: Path) -> bool:
     """Tell whether an image has what the alignment needs: its input, detections and mask, whole."""
-    paths = record.paths(out)
     steps = {"detect", "crmask"}
     return (
         steps <= set(record.stages)
-        and (paths.folder / record.name).exists()
+        and record.image_file(out).exists()
         and all(
-            record.has_whole(paths.folder / name)
+            record.has_whole(record.paths(out).folder / name)
             for step in steps
             for name in record.stages[step].outputs
         )

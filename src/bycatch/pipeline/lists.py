@@ -137,7 +137,7 @@ def _have_one_grid(records: Sequence[ImageRecord], out: Path) -> bool:
     first: tuple[WCS, tuple[int, ...], Floats] | None = None
     for record in records if len(records) > 1 else ():
         try:
-            path = record.paths(out).folder / record.name
+            path = record.image_file(out)
             headers = read_headers(path if path.exists() else Path(record.source))
             wcs = celestial_wcs(headers).wcs
         except UnusableData:

@@ -21,7 +21,6 @@ from bycatch.pipeline.outcomes import GroupReport
 from bycatch.pipeline.tasks import run_tasks
 from bycatch.products import (
     FieldState,
-    ImagePaths,
     ImageRecord,
     find_records,
     last_run,
@@ -47,7 +46,6 @@ def make_objects(
     workers: int | None = None,
     *,
     executor: Any = None,
-    forced: bool = False,
 ) -> list[GroupReport]:
     """Make the tables of objects of all groups of overlapping images of an output folder.
 
@@ -59,7 +57,6 @@ def make_objects(
     settings : of all steps
     inputs : the user's list of positions
     workers, executor : as for `bycatch.run`
-    forced : make all tables again
 
     Raises
     ------
@@ -70,7 +67,7 @@ def make_objects(
     run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).check()
     engine = executor_of(executor, workers, prepare_worker)
     try:
-        reports = objects_of(out, settings, run_inputs, engine, forced=forced)
+        reports = objects_of(out, settings, run_inputs, engine)
     finally:
         engine.close()
     if not reports:
@@ -81,12 +78,12 @@ def make_objects(
 
 
 def objects_of(
-    out: Path, settings: Settings, inputs: Inputs, executor: Executor, *, forced: bool = False
+    out: Path, settings: Settings, inputs: Inputs, executor: Executor
 ) -> list[GroupReport]:
     """Make the tables of all groups with a given executor; none without images."""
     beside = settings.output.report and can_be_made() and _n_images(out) > MAX_INSIDE
     before = {state.name: set(state.images) for state in read_groups(out)}
-    jobs, old_groups = group_jobs(out, settings, inputs, before, forced=forced)
+    jobs, old_groups = group_jobs(out, settings, inputs, before)
     jobs = [replace(job, earlier=_earlier(job, before), with_page=beside) for job in jobs]
     labels = {f"objects {job.name}": float(len(job.images)) for job in jobs}
     logger.info(
@@ -105,8 +102,6 @@ def group_jobs(
     settings: Settings,
     inputs: Inputs,
     before: dict[str, set[str]],
-    *,
-    forced: bool = False,
 ) -> tuple[list[GroupJob], dict[str, set[str]]]:
     """Return the tasks, and which of the groups of before, with their images, stay as they are.
 
@@ -114,21 +109,21 @@ def group_jobs(
     can't be made again.
     """
     old_groups = _groups_with_removed_images(out, before)
-    return _beside(_all_jobs(out, settings, inputs, forced=forced), old_groups), old_groups
+    return _beside(_all_jobs(out, settings, inputs), old_groups), old_groups
 
 
 def _groups_with_removed_images(out: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
     missing = {
         record.full_place
         for record in (find_records(out) if before else ())
-        if "finalize" in record.stages and _has_lost_pixels(record.paths(out), record.name)
+        if "finalize" in record.stages and _has_lost_pixels(record, out)
     }
     return {name: members for name, members in before.items() if members & missing}
 
 
-def _has_lost_pixels(paths: ImagePaths, name: str) -> bool:
+def _has_lost_pixels(record: ImageRecord, out: Path) -> bool:
     """Tell whether an image is gone but not its catalog; without both it is forgotten."""
-    return paths.product("cat").exists() and not (paths.folder / name).exists()
+    return record.paths(out).product("cat").exists() and not record.image_file(out).exists()
 
 
 def _beside(jobs: list[GroupJob], old_groups: dict[str, set[str]]) -> list[GroupJob]:
@@ -160,9 +155,7 @@ def _earlier(job: GroupJob, before: dict[str, set[str]]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name != job.name))
 
 
-def _all_jobs(
-    out: Path, settings: Settings, inputs: Inputs, *, forced: bool = False
-) -> list[GroupJob]:
+def _all_jobs(out: Path, settings: Settings, inputs: Inputs) -> list[GroupJob]:
     """Return the tasks: a group, or a tile of a large one, each."""
     records = {record.full_place: record for record in find_records(out) if is_done(record, out)}
     footprints = []
@@ -179,7 +172,7 @@ def _all_jobs(
     )
     lists = UserFile.of(inputs.sources), UserFile.of(inputs.exclude)
     frame = _frame_of_list(inputs, list(records.values()), out)
-    return [_job(tile, records, out, settings, lists, frame, forced=forced) for tile in all_tiles]
+    return [_job(tile, records, out, settings, lists, frame) for tile in all_tiles]
 
 
 def _job(
@@ -189,11 +182,9 @@ def _job(
     settings: Settings,
     lists: tuple[UserFile | None, UserFile | None],
     frame: Path | None,
-    *,
-    forced: bool,
 ) -> GroupJob:
     images = tuple(sorted((records[n].field, records[n].place) for n in tile.members))
-    return GroupJob(out, tile.name, images, settings, tile, *lists, frame, forced=forced)
+    return GroupJob(out, tile.name, images, settings, tile, *lists, frame)
 
 
 def _frame_of_list(inputs: Inputs, records: list[ImageRecord], out: Path) -> Path | None:

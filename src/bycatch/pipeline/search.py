@@ -23,7 +23,7 @@ class SearchResult:
     Attributes
     ----------
     files : may be images, each once
-    skipped : have the name of an image but are none, or are a folder that can't be entered; why
+    skipped : have the name of an image but are not one, or are a folder that can't be entered; why
     passed_over : number of other files, by kind
     """
 

@@ -177,7 +177,7 @@ def _of_field(
 def _steps(job: ImageJob, folder: FieldFolder) -> tuple[dict[str, str], str]:
     """Return the state of each step, and what is wrong with the input."""
     record, problem = job.record, ""
-    files = [job.paths.folder / name for name in record.names]
+    files = record.input_files(job.out)
     missing = [path for path in files if not path.exists()]
     if missing:
         problem = f"{missing[0]} no longer leads to a file"

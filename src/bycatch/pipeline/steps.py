@@ -317,7 +317,7 @@ def in_user_regions(bench: Workbench, x: Floats, y: Floats) -> Bools:
     regions = read_regions(exclude.path)
     physical = None
     if regions.needs_physical:
-        headers = read_headers(bench.paths.folder / bench.record.name)
+        headers = read_headers(bench.record.image_file(bench.job.out))
         physical = PhysicalFrame.of_header(headers.sci)
     return regions.contain(x, y, bench.frame.wcs, physical)
 
@@ -332,7 +332,7 @@ def write_aligned(bench: Workbench) -> None:
     if bench.frame.grade == "F":
         logger.info("%s: no aligned copy: its WCS is the header's", bench.job.label)
         return
-    write_aligned_copy(bench.paths.folder / bench.record.name, bench.frame, target)
+    write_aligned_copy(bench.record.image_file(bench.job.out), bench.frame, target)
     bench.record.add_output("align", target)
     bench.folder.write()
     logger.info("%s: aligned copy: %s", bench.job.label, target.name)

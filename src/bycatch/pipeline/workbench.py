@@ -26,6 +26,7 @@ from bycatch.products import (
     combined_digest,
     input_settings,
     read_extension,
+    read_image,
     read_pixels,
 )
 from bycatch.system import memory
@@ -74,7 +75,7 @@ class Workbench:
         if at_pixels and not self.record.checksum:
             self._reading = in_background(self._read)
             import_steps()  # while the file is read
-        refresh_checksum(self.record, self.paths.folder)
+        refresh_checksum(self.record, self.job.out)
 
     def forget(self, *names: str) -> None:
         """Forget what was read or computed of products that are made again."""
@@ -113,11 +114,7 @@ class Workbench:
             self.__dict__["image"] = self._read()
 
     def _read(self) -> DrcImage:
-        from bycatch.images.drc import read_drc
-
-        image_settings = input_settings(self.job.settings, self.record)
-        folder, record = self.paths.folder, self.record
-        return read_drc(folder / record.name, image_settings, *record.apart(folder))
+        return read_image(self.record, self.job.out, self.job.settings)
 
     def shelve(self) -> None:
         """Put the pixels aside while others of the field are worked on: they need the memory."""

@@ -29,7 +29,6 @@ from bycatch.products.folder import (
     SUMMARY,
     LastRun,
     folder_products,
-    forget_products,
     is_product_current,
     last_run,
     remember_product,
@@ -44,6 +43,7 @@ from bycatch.products.records import (
     ImageRecord,
     StageRecord,
     input_settings,
+    read_image,
 )
 
 __all__ = [
@@ -68,7 +68,6 @@ __all__ = [
     "find_records",
     "first_image",
     "folder_products",
-    "forget_products",
     "input_settings",
     "is_plain_name",
     "is_product_current",
@@ -78,6 +77,7 @@ __all__ = [
     "read_extension",
     "read_field",
     "read_fields",
+    "read_image",
     "read_json",
     "read_pixels",
     "remember_product",

@@ -74,6 +74,39 @@ def schema(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, RecursionError)
+"""What `read_state` raises of a damaged file."""
+
+
+def read_state(path: Path, kind: Any, latest: int) -> Any:
+    """Return the dataclass whose values a JSON file holds; raise one of `UNREADABLE` otherwise.
+
+    Parameters
+    ----------
+    path : of the file
+    kind : of the dataclass
+    latest : format that this version writes
+    """
+    if path.is_symlink() or not path.is_file():
+        raise ValueError("not a file")
+    content = parse_json(path.read_bytes())
+    if content["format"] > latest:
+        raise ValueError("made by a later version of bycatch")
+    return schema(kind).validate_python(content)
+
+
+def unreadable_state(path: Path, err: Exception) -> UnreadableFile:
+    """Return the error that says why a state can't be read."""
+    return UnreadableFile(
+        f"{path}: not a readable record ({reason_of(err)})", hint="remove it and run again"
+    )
+
+
+def reason_of(err: Exception) -> str:
+    """Return the first lines of an error as one."""
+    return " ".join(str(err).split("\n")[:3])
+
+
 def json_ready(value: Any) -> Any:
     """Return plain Python values, with None for numbers that are not finite."""
     if hasattr(value, "item"):

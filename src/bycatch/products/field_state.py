@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import UnreadableFile
-from bycatch.products.content import json_bytes, parse_json, schema
+from bycatch.products.content import (
+    UNREADABLE,
+    json_bytes,
+    parse_json,
+    read_state,
+    schema,
+    unreadable_state,
+)
 from bycatch.products.paths import is_plain_name, own_folder
 from bycatch.products.records import FolderProduct, ImageRecord
 from bycatch.system.disk import atomic, is_whole, proof_of
@@ -129,12 +136,7 @@ def read_field(out: Path, name: str) -> FieldState:
         earlier = [_earlier_record(old) for old in _earlier(path.parent)]
         return FieldState(name, [_safe_record(record, name, out) for record in earlier])
     try:
-        if path.is_symlink() or not path.is_file():
-            raise ValueError("not a file")
-        content = parse_json(path.read_bytes())
-        if content["format"] > FORMAT:
-            raise ValueError("made by a later version of bycatch")
-        state: FieldState = schema(FieldState).validate_python(content)
+        state: FieldState = read_state(path, FieldState, FORMAT)
         if state.name != name:
             raise ValueError("it is that of another field")
         for record in state.images:
@@ -143,16 +145,9 @@ def read_field(out: Path, name: str) -> FieldState:
             _plain(product)
     except UnreadableFile:
         raise
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as err:
-        raise _unreadable(path, err) from err
+    except UNREADABLE as err:
+        raise unreadable_state(path, err) from err
     return state
-
-
-def _unreadable(path: Path, err: Exception) -> UnreadableFile:
-    reason = " ".join(str(err).split("\n")[:3])
-    return UnreadableFile(
-        f"{path}: not a readable record ({reason})", hint="remove it and run again"
-    )
 
 
 def _earlier(folder: Path) -> list[Path]:
@@ -185,7 +180,7 @@ def _earlier_record(path: Path) -> ImageRecord:
         if path.name != f"{record.root}_state.json":
             raise ValueError("it is that of another image")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
-        raise _unreadable(path, err) from err
+        raise unreadable_state(path, err) from err
     return record
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from dataclasses import field as member
 from pathlib import Path
@@ -67,16 +66,6 @@ def remember_product(path: Path, key: str = "") -> None:
     products = folder_products(path.parent)
     products[path.name] = FolderProduct(key, proof_of(path))
     write_json(path.with_name(FOLDER_FILE), {k: asdict(v) for k, v in sorted(products.items())})
-
-
-def forget_products(folder: Path, but: Collection[str] = ()) -> None:
-    """Strike products from the notes of a folder, all but some."""
-    path = folder / FOLDER_FILE
-    entries = {k: asdict(v) for k, v in folder_products(folder).items() if k in but}
-    if entries:
-        write_json(path, entries)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def is_product_current(path: Path, key: str = "") -> bool:

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import UnreadableFile
-from bycatch.products.content import json_bytes, parse_json, schema
+from bycatch.products.content import (
+    UNREADABLE,
+    json_bytes,
+    read_state,
+    unreadable_state,
+)
 from bycatch.products.paths import is_plain_name, own_folder
 from bycatch.system.disk import Proof, atomic, is_whole
 
@@ -93,19 +98,11 @@ def read_group(out: Path, name: str) -> GroupState:
     if not path.is_symlink() and not path.exists():
         return GroupState(name)
     try:
-        if path.is_symlink() or not path.is_file():
-            raise ValueError("not a file")
-        content = parse_json(path.read_bytes())
-        if content["format"] > FORMAT:
-            raise ValueError("made by a later version of bycatch")
-        state: GroupState = schema(GroupState).validate_python(content)
+        state: GroupState = read_state(path, GroupState, FORMAT)
         if state.name != name or not all(map(is_plain_name, state.outputs)):
             raise ValueError("it is that of another group")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as err:
-        reason = " ".join(str(err).split("\n")[:3])
-        raise UnreadableFile(
-            f"{path}: not a readable record ({reason})", hint="remove it and run again"
-        ) from err
+    except UNREADABLE as err:
+        raise unreadable_state(path, err) from err
     return state
 
 

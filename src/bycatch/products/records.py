@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field as member
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bycatch.images.files import FITS_SUFFIX, root_of
 from bycatch.products.paths import ImagePaths
 from bycatch.settings import InputSettings, Settings, build
 from bycatch.system.disk import Proof, is_whole, proof_of
+
+if TYPE_CHECKING:
+    from bycatch.images.drc import DrcImage
 
 
 @dataclass
@@ -126,19 +129,22 @@ class ImageRecord:
         suffix = FITS_SUFFIX.search(source)
         return f"{stem}_{kind}{suffix[0] if suffix else '.fits'}" if source else ""
 
-    @property
-    def names(self) -> list[str]:
-        """File names in their place: the image, and its weight and context if they are apart."""
-        return [name for name in (self.name, self.wht_name, self.ctx_name) if name]
-
-    def apart(self, folder: Path) -> tuple[Path | None, Path | None]:
-        """Return where weight and context lie, as `read_drc` takes them; None: in the image."""
-        wht, ctx = self.wht_name, self.ctx_name
-        return folder / wht if wht else None, folder / ctx if ctx else None
-
     def paths(self, out: Path) -> ImagePaths:
         """Return where its products lie."""
         return ImagePaths(out / self.field / self.filter, self.stem)
+
+    def image_file(self, out: Path) -> Path:
+        """Return the drizzled image in its place."""
+        return self.paths(out).folder / self.name
+
+    def apart(self, out: Path) -> tuple[Path | None, Path | None]:
+        """Return where weight and context lie, as `read_drc` takes them; None: in the image."""
+        folder, wht, ctx = self.paths(out).folder, self.wht_name, self.ctx_name
+        return folder / wht if wht else None, folder / ctx if ctx else None
+
+    def input_files(self, out: Path) -> list[Path]:
+        """Return the image, and its weight and context if they are apart."""
+        return [path for path in (self.image_file(out), *self.apart(out)) if path]
 
     def add_output(self, stage: str, path: Path) -> None:
         """Enter one more product of a finished step."""
@@ -159,3 +165,11 @@ def input_settings(settings: Settings, record: ImageRecord) -> InputSettings:
     if record.verified and record.verified == record.checksum:
         values["verify"] = False  # once for each content
     return build(InputSettings, values, where=record.source)
+
+
+def read_image(record: ImageRecord, out: Path, settings: Settings) -> DrcImage:
+    """Read an image in its place; raise `UnusableData` where it can't be."""
+    from bycatch.images.drc import read_drc
+
+    own_settings = input_settings(settings, record)
+    return read_drc(record.image_file(out), own_settings, *record.apart(out))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bycatch.arrays import Ints
 from bycatch.display.stretch import block_means, grey_levels
 from bycatch.images.look import Plane
+from bycatch.robust import robust_sigma
 
 Bytes8 = NDArray[np.uint8]
 
@@ -125,7 +126,7 @@ def cutout(sci: NDArray[np.float32] | Plane, x: float, y: float) -> Bytes8:
     if not len(finite_patch):
         return np.full(patch.shape, 255, np.uint8)
     sky, top = np.percentile(finite_patch, 25), finite_patch.max()
-    noise = max(1.4826 * float(np.median(np.abs(finite_patch - np.median(finite_patch)))), 1e-12)
+    noise = max(robust_sigma(finite_patch), 1e-12)
     reach = max(float(top - sky) / (3 * noise), 3.0)
     levels = np.arcsinh(np.clip((patch - sky + noise) / (3 * noise), 0, reach)) / np.arcsinh(reach)
     grey = np.where(np.isfinite(patch), 250 * (1 - levels), 255)

@@ -49,17 +49,22 @@ class ReportedImage:
     Attributes
     ----------
     record : of the image
-    paths : where its products lie
+    out : the output folder
     settings : of the last run
     outcome : done, dropped, failed; 'unknown' if no run took note of it
     reason : why it was dropped or failed
     """
 
     record: ImageRecord
-    paths: ImagePaths
+    out: Path
     settings: Settings
     outcome: str = "unknown"
     reason: str = ""
+
+    @property
+    def paths(self) -> ImagePaths:
+        """Where its products lie."""
+        return self.record.paths(self.out)
 
     @property
     def place(self) -> str:
@@ -126,8 +131,7 @@ class ReportedImage:
         record = self.record
         try:
             settings = input_settings(self.settings, record)
-            folder = self.paths.folder
-            return look_at(folder / record.name, settings, *record.apart(folder))
+            return look_at(record.image_file(self.out), settings, *record.apart(self.out))
         except (BycatchError, OSError) as err:
             logger.warning("%s: no picture in the report: %s", self.place, err)
             return None
@@ -217,7 +221,7 @@ def read_reported(record: ImageRecord, out: Path, settings: Settings) -> Reporte
     """Return an image as the report takes it."""
     complete = set(STAGES) <= set(record.stages)
     outcome = record.last.outcome or ("done" if complete else "unknown")
-    return ReportedImage(record, record.paths(out), settings, outcome, record.last.reason)
+    return ReportedImage(record, out, settings, outcome, record.last.reason)
 
 
 def values(table: Table, name: str) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bycatch.report import pixels
 from bycatch.report.products import ReportedImage
+from bycatch.robust import robust_sigma
 
 logger = logging.getLogger("bycatch")
 
@@ -100,7 +101,7 @@ def _sky_light(data: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.uint8]:
     if not len(finite_scale):
         return np.full(data.shape, 255, np.uint8)
     sky = float(np.median(finite_scale))
-    noise = max(1.4826 * float(np.median(np.abs(finite_scale - sky))), 1e-12)
+    noise = max(robust_sigma(finite_scale, sky), 1e-12)
     top = np.arcsinh(max(float(np.percentile(finite_scale, 99.8)) - sky, 5 * noise) / (3 * noise))
     levels = np.arcsinh(np.clip(data - sky + 2 * noise, 0, None) / (3 * noise)) / top
     return np.asarray(np.nan_to_num(250 * (1 - np.clip(levels, 0, 1)), nan=255), np.uint8)

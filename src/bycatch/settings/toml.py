@@ -114,7 +114,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def to_toml(settings: Sections, *, comments: bool = True) -> str:
+def to_toml(settings: Sections) -> str:
     """Write settings as TOML, with meaning, unit and default of each as comments."""
     lines: list[str] = []
     current = ""
@@ -122,13 +122,14 @@ def to_toml(settings: Sections, *, comments: bool = True) -> str:
         if section != current:
             current = section
             model = typing.cast("type[Section]", Sections.model_fields[section].annotation)
-            lines += ["", *([f"# {model.__doc__}"] if comments else []), f"[{section}]"]
+            lines += ["", f"# {model.__doc__}", f"[{section}]"]
         value = getattr(getattr(settings, section), name)
-        if comments:
-            unit = f" [{unit_of(info)}]" if unit_of(info) else ""
-            lines.append(f"# {info.description}{unit}{_choices(info)}")
-            lines.append(f"# default: {_toml_text(info.default)}")
-        lines.append(f"{name} = {_toml_text(value)}")
+        unit = f" [{unit_of(info)}]" if unit_of(info) else ""
+        lines += [
+            f"# {info.description}{unit}{_choices(info)}",
+            f"# default: {_toml_text(info.default)}",
+            f"{name} = {_toml_text(value)}",
+        ]
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

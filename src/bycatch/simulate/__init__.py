@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from bycatch.simulate.files import Truth, VisitFiles, read_truth, write_group, write_visit
 from bycatch.simulate.group import SimulatedGroup, simulate_group
-from bycatch.simulate.visit import (
-    SimulatedImage,
-    SimulatedVisit,
-    simulate_scene,
-    simulate_visit,
-)
+from bycatch.simulate.visit import SimulatedImage, SimulatedVisit, simulate_scene, simulate_visit
 
 __all__ = [
     "SimulatedGroup",

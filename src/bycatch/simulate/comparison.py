@@ -17,6 +17,7 @@ from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 from bycatch.settings import DetectSettings
 from bycatch.simulate.files import Truth
+from bycatch.tangent import MAS_PER_DEG
 
 MATCH_PX = 3.0
 ISOLATION_PX = 15.0
@@ -79,7 +80,7 @@ class TruthComparison:
         dec = np.asarray(truth["dec"])
         d_ra = np.asarray(self.catalog["RA_GAIA_WCS"])[rows] - np.asarray(truth["ra"])
         d_dec = np.asarray(self.catalog["DEC_GAIA_WCS"])[rows] - dec
-        return d_ra * np.cos(np.radians(dec)) * 3.6e6, d_dec * 3.6e6
+        return d_ra * np.cos(np.radians(dec)) * MAS_PER_DEG, d_dec * MAS_PER_DEG
 
     def summary(self) -> dict[str, Any]:
         """Return the counts and numbers of the comparison."""

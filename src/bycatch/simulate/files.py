@@ -17,7 +17,8 @@ from bycatch.settings import SimulateSettings
 from bycatch.simulate.exposures import flc_hdus
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC
 from bycatch.simulate.group import SimulatedGroup
-from bycatch.simulate.visit import PHOTBW, SimulatedImage, SimulatedVisit, photflam_photplam
+from bycatch.simulate.throughput import PHOTBW, photflam_photplam
+from bycatch.simulate.visit import SimulatedImage, SimulatedVisit
 from bycatch.system.disk import atomic
 
 # Gains of the four amplifiers, January 2016 (CCDTAB xa81715gj).

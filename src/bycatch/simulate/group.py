@@ -19,10 +19,10 @@ from bycatch.settings import SimulateSettings
 from bycatch.simulate.geometry import plane_to_sky, sky_to_plane
 from bycatch.simulate.reference import gaia_like, sky_objects
 from bycatch.simulate.scene import Scene, extent, make_scene, random_stream
+from bycatch.simulate.throughput import photflam_photplam
 from bycatch.simulate.visit import (
     SimulatedVisit,
     epoch_jyear,
-    photflam_photplam,
     simulate_scene,
 )
 from bycatch.sky.gaia import parallax_shift

@@ -22,6 +22,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats
 from bycatch.images.drc import DrcImage
+from bycatch.robust import robust_sigma
 from bycatch.simulate.psf import BOX_VARIANCE, Mixture
 
 FIT_RADIUS_PX = 10
@@ -150,7 +151,7 @@ def _is_isolated(x: Floats, y: Floats, rate: Floats, rows: NDArray[np.intp]) -> 
     return alone
 
 
-def curve_psf(image: DrcImage, note: str = "published encircled energy") -> ImagePsf:
+def curve_psf(image: DrcImage) -> ImagePsf:
     """Return the PSF of the published encircled energy alone: all that is known without stars."""
     radii = np.concatenate([CORE_RADII_PX, CURVE_RADII_PX])
     target = _curve(image).at(radii * image.scale_arcsec)
@@ -158,7 +159,7 @@ def curve_psf(image: DrcImage, note: str = "published encircled energy") -> Imag
     wide = SIGMAS_PX >= CORE_SIGMA_PX
     rows = _curve_rows(radii, SIGMAS_PX[wide])
     mixture = _mixture(rows.T @ rows, rows.T @ target, SIGMAS_PX[wide])
-    return ImagePsf(_normalise(mixture, image), np.ones(1), 0, note)
+    return ImagePsf(_normalise(mixture, image), np.ones(1), 0, "published encircled energy")
 
 
 def image_psf(image: DrcImage, stars: PsfStars, noise_rate: float, min_stars: int = 5) -> ImagePsf:
@@ -302,8 +303,7 @@ class _StarPixels:
         bend = np.maximum(left - 2 * middle + right, 1e-12)
         offset = np.clip(0.5 * (left - right) / bend, -1, 1)
         width = WIDTHS[best] + offset * (WIDTHS[1] - WIDTHS[0])
-        scatter = 1.4826 * np.median(np.abs(width - np.median(width)))
-        is_like = np.abs(width - np.median(width)) < max(3.5 * scatter, 0.02)
+        is_like = np.abs(width - np.median(width)) < max(3.5 * robust_sigma(width), 0.02)
         # A star whose core lost its pixels to the clipping was none.
         core = self.good & (self.radius <= 2.5)
         is_like &= (mask & core).sum(axis=1) >= 0.85 * core.sum(axis=1)

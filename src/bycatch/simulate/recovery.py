@@ -22,6 +22,7 @@ from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.injection_columns import COMPLETENESS, INJECT, PURITY
 from bycatch.catalogs.tables import empty_table, floats, make_table
 from bycatch.images.drc import DrcImage
+from bycatch.robust import robust_sigma
 from bycatch.settings import Settings
 from bycatch.simulate.falling_curve import fit_curve
 from bycatch.simulate.trial import Trial, aperture_of, trial
@@ -222,7 +223,7 @@ def completeness_table(sources: Table, bin_mag: float) -> Table:
                     "found": n_found / n, "kept": n_kept / n,
                     "called_cr": 1 - n_kept / n_found if n_found else np.nan,
                     "mag_bias": bias,
-                    "mag_scatter": float(1.4826 * np.median(np.abs(difference - bias)))
+                    "mag_scatter": robust_sigma(difference, bias)
                     if len(recoveries) > 2 else np.nan,
                 }
             )  # fmt: skip

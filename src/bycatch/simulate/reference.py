@@ -18,6 +18,7 @@ from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.reference_columns import REFERENCE
 from bycatch.simulate.scene import REFERENCE_WAVELENGTH
 from bycatch.sky.gaia import parallax_shift
+from bycatch.tangent import MAS_PER_DEG
 
 if TYPE_CHECKING:
     from bycatch.simulate.scene import Scene
@@ -183,9 +184,9 @@ def gaia_like(objects: SkyObjects, random: np.random.Generator, crowding: float 
     d_dec = years * objects.pm_dec - north * objects.parallax + deviation[1]
     values = {
         "source_id": FIRST_ID + np.arange(n),
-        "ra": objects.ra_deg + d_ra / 3.6e6 / np.cos(np.radians(objects.dec_deg)),
+        "ra": objects.ra_deg + d_ra / MAS_PER_DEG / np.cos(np.radians(objects.dec_deg)),
         "ra_error": error[0],
-        "dec": objects.dec_deg + d_dec / 3.6e6,
+        "dec": objects.dec_deg + d_dec / MAS_PER_DEG,
         "dec_error": error[1],
         "parallax": MaskedColumn(objects.parallax + parallax_noise, mask=two_parameters),
         "parallax_error": MaskedColumn(parallax_error, mask=two_parameters),

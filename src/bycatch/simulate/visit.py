@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import functools
 from dataclasses import dataclass, replace
-from importlib import resources
 
 import numpy as np
 from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.errors import SettingsError
 from bycatch.settings import SimulateSettings
@@ -44,10 +40,8 @@ from bycatch.simulate.psf import Mixture, Psf, compact_psf, psf
 from bycatch.simulate.reference import gaia_like, sky_objects
 from bycatch.simulate.render import Aim, aim, electrons
 from bycatch.simulate.scene import Scene, make_scene, random_stream, with_knots
+from bycatch.simulate.throughput import PHOTBW, photflam_photplam, sky_rate, true_rates
 from bycatch.simulate.tracks import charge_e
-
-# Widths of the band passes (ACS Instrument Handbook), angstrom rms.
-PHOTBW = {"F475W": 420.0, "F606W": 672.3, "F625W": 415.5, "F775W": 434.6, "F814W": 652.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,51 +144,6 @@ def epoch_jyear(settings: SimulateSettings) -> float:
 def sky_positions(settings: SimulateSettings, scene: Scene) -> tuple[Floats, Floats]:
     """Return the true (ra, dec) of the objects at the epoch of the visit, degrees."""
     return plane_to_sky(settings, scene.u, scene.v)
-
-
-def photflam_photplam(filter_name: str) -> tuple[float, float]:
-    """Return PHOTFLAM and PHOTPLAM of a WFC filter.
-
-    Raises
-    ------
-    SettingsError
-        The bundled table does not hold the filter.
-    """
-    zeropoint = photcal.bundled_zeropoint("WFC", filter_name)
-    if zeropoint is None:
-        raise SettingsError(f"simulate.filters: no zero point for {filter_name}")
-    return zeropoint.photflam, zeropoint.photplam
-
-
-def sky_rate(filter_name: str, settings: SimulateSettings) -> float:
-    """Return the brightness of the sky, e/s per nominal pixel.
-
-    Raises
-    ------
-    SettingsError
-        The bundled table does not hold the filter.
-    """
-    rates = _sky_rates()
-    if filter_name not in rates:
-        raise SettingsError(
-            f"simulate.filters: no sky brightness for {filter_name}",
-            hint=f"the table holds {', '.join(rates)}",
-        )
-    return rates[filter_name] * settings.sky_percent / 100.0
-
-
-@functools.cache
-def _sky_rates() -> dict[str, float]:
-    text = (resources.files("bycatch") / "data" / "sky_rate_wfc.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return {row["filter"]: float(row["rate"]) for row in rows}
-
-
-def true_rates(scene: Scene, filter_name: str) -> tuple[Floats, Floats]:
-    """Return the objects' AB magnitudes and total count rates (e/s) in a filter."""
-    flam, plam = photflam_photplam(filter_name)
-    mag = scene.mag_at(plam)
-    return mag, 10 ** (-0.4 * (mag - photcal.ab_zeropoint(flam, plam)))
 
 
 @dataclass(frozen=True, eq=False)

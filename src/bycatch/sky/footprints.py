@@ -177,7 +177,7 @@ def groups(
 ) -> list[tuple[Footprint, ...]]:
     """Return the footprints in groups linked by shared area, the earliest image first in each.
 
-    The groups are ordered by their earliest images; the order of the list has no say.
+    The groups are ordered by their earliest images; the order of the list does not matter.
     """
     if not footprints:
         return []

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from bycatch.arrays import Floats
 from bycatch.catalogs.reference_columns import REFERENCE
 from bycatch.errors import SettingsError
+from bycatch.tangent import MAS_PER_DEG
 from bycatch.user_files.quantities import has_unit, numbers, rounding_note, sky_positions, words_of
 from bycatch.user_files.user_tables import find_column, read_user_table
 
@@ -35,7 +36,7 @@ LEAST_ERROR_MAS = 0.002
 IDENTIFIER = re.compile(r"(?i)(?:gaia\s*e?dr\d+\s*)?([+-]?\d+)")
 LARGEST_EXACT = 2**53
 """Whole numbers above this are rounded in double precision."""
-_MAS_PER_RAD = 180.0 / np.pi * 3.6e6
+_MAS_PER_RAD = 180.0 / np.pi * MAS_PER_DEG
 MJD_J2000 = 51544.5
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bycatch.errors import NoReferenceStars, SettingsError
+from bycatch.sky.adql import OPTIONAL, adql_query
 from bycatch.sky.answers import Circle, misfit
-from bycatch.sky.gaia import COLUMNS, VIZIER, ReferenceStars, from_table, quiet, release_name
+from bycatch.sky.gaia import ReferenceStars, from_table, quiet, release_name
 from bycatch.user_files.votables import VOTableError, read_votable
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ MAX_ANSWER_BYTES = 256_000_000
 """Larger than any answer of the most stars that are asked for, at 1 kB each."""
 CONNECT_TIMEOUT_S = 10.0
 """A host that drops packets, as behind a firewall, is not waited for as long as a busy one."""
-OPTIONAL = ("ruwe", "duplicated_source")
-"""Columns that a copy of the catalog may lack: it is asked again without them."""
 
 
 class Services:
@@ -68,33 +67,16 @@ class Services:
             now = time.monotonic()
             deadline = now + max(end - now, 0.0) / n_left
             n_left -= 1
-            url, _, name = service.strip().partition(" ")
-            name = name.strip()
-            if not name:
-                reasons.append(f"{service}: write a service as 'address table'")
-                continue
-            if url in self.lost:
-                reasons.append(f"{url}: {self.lost[url]}, not asked again")
-                continue
             try:
-                asking = _Asking(url, name, self.settings, deadline)
-                stars = _in_order(
-                    from_table(asking.rows((ra_deg, dec_deg, radius_deg)), f"{url} {name}")
-                )
+                stars = self._ask(service, (ra_deg, dec_deg, radius_deg), deadline)
             except _ServiceError as err:
-                reasons.append(f"{url}: {err}")
-                if err.passing or err.unreachable:
-                    self.lost[url] = str(err)
-                continue
-            except SettingsError as err:
-                # Not the user's doing here: the service sent other columns than asked for.
-                reasons.append(err.message)
+                reasons.append(str(err))
                 continue
             circle = {"ra_deg": ra_deg, "dec_deg": dec_deg, "radius_deg": radius_deg}
             stars.table.meta |= {"release": release_of(service), **circle}
             if len(stars):
                 return stars
-            logger.info("%s: no star there: asking the next service", url)
+            logger.info("%s: no star there: asking the next service", service.split()[0])
             empty = empty or stars
         if empty is not None:
             return empty
@@ -105,6 +87,25 @@ class Services:
             dec_deg=dec_deg,
             radius_deg=radius_deg,
         )
+
+    def _ask(self, service: str, circle: Circle, deadline: float) -> ReferenceStars:
+        """Return the stars of one service, or say why it has none to give."""
+        url, _, name = service.strip().partition(" ")
+        name = name.strip()
+        if not name:
+            raise _ServiceError(f"{service}: write a service as 'address table'")
+        if url in self.lost:
+            raise _ServiceError(f"{url}: {self.lost[url]}, not asked again")
+        try:
+            rows = _Asking(url, name, self.settings, deadline).rows(circle)
+            return _in_order(from_table(rows, f"{url} {name}"))
+        except _ServiceError as err:
+            if err.passing or err.unreachable:
+                self.lost[url] = str(err)
+            raise _ServiceError(f"{url}: {err}") from err
+        except SettingsError as err:
+            # Not the user's doing here: the service sent other columns than asked for.
+            raise _ServiceError(err.message) from err
 
 
 def _in_order(stars: ReferenceStars) -> ReferenceStars:
@@ -117,13 +118,6 @@ def release_of(service: str) -> str:
     """Return the release that a service's table ('address table') holds, or the table's name."""
     table = service.strip().partition(" ")[2].strip()
     return release_name(table) or table
-
-
-def query_tap(
-    ra_deg: float, dec_deg: float, radius_deg: float, settings: AlignSettings
-) -> ReferenceStars:
-    """Return the stars in a circle from the settings' services; see `Services.stars`."""
-    return Services(settings).stars(ra_deg, dec_deg, radius_deg)
 
 
 class _ServiceError(Exception):
@@ -145,55 +139,6 @@ class _ServiceError(Exception):
         self.passing = passing
         self.unreachable = unreachable
         self.refused = refused
-
-
-def adql_query(
-    table: str,
-    circle: Circle,
-    faint_limit_mag: float = 0.0,
-    *,
-    count: bool = False,
-    between_dec_deg: tuple[float, float] | None = None,
-    without: tuple[str, ...] = (),
-) -> str:
-    """Return the ADQL of a cone search, in the column names of the table's host.
-
-    Parameters
-    ----------
-    table : str
-        Name of the table; one that starts with a VizieR catalogue number (``I/355/gaiadr3``)
-        is asked by VizieR's column names.
-    circle : tuple of three floats
-        Right ascension and declination of the centre, radius; degrees.
-    faint_limit_mag : float
-        Faintest G magnitude; 0 for no limit.
-    count : bool
-        Ask for the number of rows only.
-    between_dec_deg : tuple of two floats, optional
-        Declinations of a band of the circle: the first included, the second not.
-    without : tuple of str
-        Names in `COLUMNS` that are not asked for.
-    """
-    vizier = "/" in table
-    quoted_name = {k: f'"{v}"' for k, v in VIZIER.items()} if vizier else {k: k for k in COLUMNS}
-    names = [v for k, v in quoted_name.items() if k not in without]
-    columns = "COUNT(*) AS n" if count else ", ".join(names)
-    ra, dec, radius = circle
-    query = (
-        f"SELECT {columns} FROM {_quoted_table(table)} WHERE 1 = CONTAINS("  # noqa: S608
-        f"POINT('ICRS', {quoted_name['ra']}, {quoted_name['dec']}), "
-        f"CIRCLE('ICRS', {ra:.9f}, {dec:.9f}, {radius:.9f}))"
-    )
-    if between_dec_deg is not None:
-        low, high = between_dec_deg
-        query += f" AND {quoted_name['dec']} >= {low:.9f} AND {quoted_name['dec']} < {high:.9f}"
-    if faint_limit_mag > 0:
-        query += f" AND {quoted_name['phot_g_mean_mag']} <= {faint_limit_mag:g}"
-    return query
-
-
-def _quoted_table(table: str) -> str:
-    return f'"{table.strip(chr(34))}"' if "/" in table else table
 
 
 @dataclass

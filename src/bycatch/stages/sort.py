@@ -171,7 +171,7 @@ def is_image_name(path: Path) -> bool:
 
 
 def hap_product(stem: str) -> str:
-    """Return why a Hubble Advanced Product is not used; '' if it is, or is none.
+    """Return why a Hubble Advanced Product is not used; '' if it is used, or is not one.
 
     Parameters
     ----------

@@ -106,17 +106,12 @@ def describe(new: Path, notes: Notes, schemas: Mapping[str, pa.Schema]) -> None:
     (new / "index.html").write_text(front_page(notes, outlines), encoding="utf-8")
 
 
-def whole_table(
-    survey: Path, notes: Notes, table: str, columns: list[str] | None = None
-) -> pa.Table:
+def whole_table(survey: Path, notes: Notes, table: str) -> pa.Table:
     """Return all rows of a table, in the order of the sky."""
     pa = library("pyarrow", "a survey")
     root = catalog_folder(survey, table)
-    parts = [read_leaf(leaf_path(root, leaf.cell), columns) for leaf in notes.tables[table].leaves]
-    if parts:
-        return pa.concat_tables(parts)
-    empty = read_schema(root).empty_table()
-    return empty.select(columns) if columns else empty
+    parts = [read_leaf(leaf_path(root, leaf.cell)) for leaf in notes.tables[table].leaves]
+    return pa.concat_tables(parts) if parts else read_schema(root).empty_table()
 
 
 def _counts(new: Path, notes: Notes, filters: Sequence[str]) -> dict[str, Any]:

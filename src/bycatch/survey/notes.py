@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bycatch.errors import SettingsError
-from bycatch.products.content import parse_json, schema
+from bycatch.products.content import UNREADABLE, read_state, reason_of
 from bycatch.survey.sky import Cell
 from bycatch.survey.sources import Group
 
@@ -110,13 +110,10 @@ def read_notes(survey: Path) -> Notes:
             f"{survey}: no survey", hint="make one with 'bycatch survey build OUT -o SURVEY'"
         )
     try:
-        content = parse_json(path.read_bytes())
-        if content["format"] > FORMAT:
-            raise ValueError("made by a later version of bycatch")
-        notes: Notes = schema(Notes).validate_python(content)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as err:
-        reason = " ".join(str(err).split("\n")[:3])
+        notes: Notes = read_state(path, Notes, FORMAT)
+    except UNREADABLE as err:
         raise SettingsError(
-            f"{path}: not readable ({reason})", hint="remove the folder and build the survey again"
+            f"{path}: not readable ({reason_of(err)})",
+            hint="remove the folder and build the survey again",
         ) from err
     return notes

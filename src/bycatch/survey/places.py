@@ -23,13 +23,12 @@ def separation_arcsec(ra_deg: Floats, dec_deg: Floats, ra0_deg: float, dec0_deg:
     return np.asarray(np.degrees(2.0 * np.arcsin(np.sqrt(np.minimum(square, 1.0)))) * 3600.0)
 
 
-def separation_sql(ra: str, dec: str, ra0: str, dec0: str) -> str:
-    """Return the same as SQL, of two positions."""
-    return (
-        f"(2 * degrees(asin(least(1.0, sqrt(pow(sin(radians({dec} - ({dec0})) / 2), 2) + "
-        f"cos(radians({dec})) * cos(radians({dec0})) * "
-        f"pow(sin(radians({ra} - ({ra0})) / 2), 2))))) * 3600)"
-    )
+SEPARATION_SQL = (
+    "(2 * degrees(asin(least(1.0, sqrt(pow(sin(radians(o.dec - p.dec0) / 2), 2) + "
+    "cos(radians(o.dec)) * cos(radians(p.dec0)) * "
+    "pow(sin(radians(o.ra - p.ra0) / 2), 2))))) * 3600)"
+)
+"""The same as SQL: of an object o and a place p."""
 
 
 def sky_table(positions: Positions) -> Table:

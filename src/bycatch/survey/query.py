@@ -25,7 +25,7 @@ from bycatch.stages.objects.identity import ORDER, healpix_ids
 from bycatch.survey.arrow import about_field, astropy_table, library
 from bycatch.survey.hats import catalog_folder, leaf_path, read_schema
 from bycatch.survey.notes import read_notes
-from bycatch.survey.places import positions_of, separation_arcsec, separation_sql
+from bycatch.survey.places import SEPARATION_SQL, positions_of, separation_arcsec
 from bycatch.survey.sky import (
     Cell,
     Partitions,
@@ -300,13 +300,12 @@ class Survey:
         shift = 2 * (ORDER - order)
         numbers = self._partitions["object"].of_cells(np.unique(near["cell"].to_numpy()), order)
         paths = [self._path("object", k) for k in numbers]
-        distance = separation_sql("o.ra", "o.dec", "p.ra0", "p.dec0")
         first = "QUALIFY row_number() OVER (PARTITION BY row ORDER BY separation) = 1"
         source = _source(paths) if paths else '(SELECT * FROM "object" LIMIT 0)'
         self._connection.register("asked", near)
         try:
             return self._answer(
-                f"SELECT p.row AS row, {names}, {distance} AS separation FROM {source} AS o "
+                f"SELECT p.row AS row, {names}, {SEPARATION_SQL} AS separation FROM {source} AS o "
                 f"JOIN asked AS p ON (o._healpix_29 >> {shift}) = p.cell "
                 f"WHERE separation <= {float(radius_arcsec)!r} {first if nearest else ''} "
                 "ORDER BY row, separation"

@@ -107,7 +107,7 @@ def _exposures(group: Group, _: Duplicates) -> tuple[pa.Table, dict[str, Any]]:
     for label, record in sorted(records_of(group).items()):
         footprint = image_footprint(group, label, record)
         ra, dec = footprint.centre if footprint else (group.ra_deg, group.dec_deg)
-        times = _times(record.paths(Path(group.out)).folder / record.name)
+        times = _times(record.image_file(Path(group.out)))
         for name in record.exposures:
             mjd, exptime = (_or_none(v) for v in times.get(name, (np.nan, np.nan)))
             row = (name, label, record.filter, ra, dec, mjd, exptime)

@@ -24,6 +24,7 @@ REVISION = 1
 """To be raised with each change of a survey's tables: all groups are read again."""
 SAME_ARCSEC = 0.15
 """Objects of two output folders that are nearer are one; as for the user's list of positions."""
+_SAME_CHORD = float(2.0 * np.sin(np.radians(SAME_ARCSEC / 3600.0) / 2.0))
 KINDS = {"object": "objects", "epoch": "epochs", "image": "images"}
 
 
@@ -211,7 +212,7 @@ def duplicates(group: Group, better: Sequence[Group]) -> Duplicates:
         same.update(np.intersect1d(ids, their_ids).tolist())
         if not len(there) or not len(at):
             continue
-        far, nearest = cKDTree(there).query(at, distance_upper_bound=_chord(SAME_ARCSEC))
+        far, nearest = cKDTree(there).query(at, distance_upper_bound=_SAME_CHORD)
         for row in np.flatnonzero(np.isfinite(far)).tolist():
             other.setdefault(int(ids[row]), int(their_ids[np.asarray(nearest)[row]]))
     partner_of = {own: their for own, their in other.items() if own not in same}
@@ -222,7 +223,3 @@ def _places(group: Group) -> tuple[Ints, Floats]:
     table = read_arrow(group.path("object"), ["object_id", "ra", "dec"])
     at = unit_vectors(*(np.asarray(table[name], dtype=float) for name in ("ra", "dec")))
     return np.asarray(table["object_id"], dtype=np.int64), at
-
-
-def _chord(arcsec: float) -> float:
-    return float(2.0 * np.sin(np.radians(arcsec / 3600.0) / 2.0))

@@ -101,13 +101,12 @@ def write_regions(out: str | Path, group: str = "") -> Path:
 # ---- SAMP ------------------------------------------------------------------------------------
 
 
-def send_group(out: str | Path, group: str = "", client: Any = None) -> list[str]:
+def send_group(out: str | Path, group: str = "") -> list[str]:
     """Send table and images of a group to all programs that listen; return what was sent.
 
     Parameters
     ----------
     out, group : as for `viewed`
-    client : connected to a hub; None: the hub that runs
 
     Raises
     ------
@@ -122,20 +121,19 @@ def send_group(out: str | Path, group: str = "", client: Any = None) -> list[str
         write_votable(partial, {"objects": view.objects}, view.name, creator)
     messages = [("table.load.votable", path, view.name)]
     for label, record in view.images.values():
-        image = record.paths(out).folder / record.name
+        image = record.image_file(out)
         if image.exists():
             messages.append(("image.load.fits", image, label))
-    own = client or _client()
+    client = _client()
     sentences = []
     try:
         for kind, file, name in messages:
             words = {"url": file.resolve().as_uri(), "name": name}
             words |= {"table-id": name} if kind.startswith("table") else {"image-id": name}
-            own.notify_all({"samp.mtype": kind, "samp.params": words})
+            client.notify_all({"samp.mtype": kind, "samp.params": words})
             sentences.append(f"{kind}: {name}")
     finally:
-        if client is None:
-            own.disconnect()
+        client.disconnect()
     return sentences
 
 
@@ -186,7 +184,7 @@ def _panel(out: Path, label: str, record: ImageRecord, shapes: list[Shape], numb
     wcs = read_frame(paths.wcs).wcs
     uri = ""
     try:
-        with open_fits(paths.folder / record.name) as hdus:
+        with open_fits(record.image_file(out)) as hdus:
             sci = next(hdu.data for hdu in hdus if hdu.data is not None and hdu.data.ndim == 2)
             ny, nx = sci.shape
             uri = data_uri(png(picture(np.asarray(sci, np.float32), SIDE_PX)), "png")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
@@ -56,17 +56,21 @@ def write_votable(path: Path, tables: dict[str, Table], title: str, creator: str
             element.name = element.ID = name
             element.description = MEANING.get(name, name)
             for field in element.fields:
-                column = table[field.name]
-                field.ID = None  # readers go by the names
-                field.ucd = (column.info.meta or {}).get("ucd") or None
-                field.description = column.description or None
-                field.unit = str(column.unit.to_string("vounit")) if column.unit else None
-                if field.name in {"ra", "dec"}:
-                    field.ref = "icrs"
-                elif "mjd" in field.name:
-                    field.ref = "mjd"
+                _describe(field, table[field.name])
             resource.tables.append(element)
         file.to_xml(str(path))
+
+
+def _describe(field: Any, column: Any) -> None:
+    """Enter in a field what a column is."""
+    field.ID = None  # readers go by the names
+    field.ucd = (column.info.meta or {}).get("ucd") or None
+    field.description = column.description or None
+    field.unit = str(column.unit.to_string("vounit")) if column.unit else None
+    if field.name in {"ra", "dec"}:
+        field.ref = "icrs"
+    elif "mjd" in field.name:
+        field.ref = "mjd"
 
 
 def _plain(table: Table) -> Table:

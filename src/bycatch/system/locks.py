@@ -36,13 +36,13 @@ from typing import Any
 
 from bycatch.errors import BycatchError
 from bycatch.system.disk import NO_LINKS
+from bycatch.system.running import boot, is_running, start_ticks
 from bycatch.system.words import printable
 
 HEARTBEAT_S = 30.0
 STALE_S = 600.0
 """Twenty heartbeats: a client of NFS may show the time of a file a minute late."""
 
-PROC = Path("/proc")
 MOST_BYTES = 4096
 MOST_ATTEMPTS, PAUSE_S = 100, 0.02
 """While another process takes over a stale lock."""
@@ -262,52 +262,18 @@ def _attempt(path: Path, name: str, content: bytes) -> bool:
 def _is_stale(path: Path, sight: _Sight) -> bool:
     holder = _holder(sight)
     if holder.host and (holder.host, holder.boot) == (socket.gethostname(), boot()):
-        running = _is_running(holder.pid, holder.started)
+        running = is_running(holder.pid, holder.started)
         if running is not None:
             return not running
     # Either sign: a heartbeat in the future is no heartbeat of a holder that goes on.
     return abs(_now_ns(path) - sight.beat_ns) > STALE_S * 1e9
 
 
-def _is_running(pid: int, start_ticks: int | None) -> bool | None:
-    """Tell whether a process of this host goes on; None if that can't be known."""
-    if start_ticks is not None and (ticks := _start_ticks(pid)) is not None:
-        return ticks == start_ticks
-    if os.name == "nt":  # os.kill would end it there
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is somebody else's
-        return None
-    return None  # or another one with its number
-
-
-def _start_ticks(pid: int) -> int | None:
-    """Return when a process started; -1 if it ended and its parent has not noticed; else None."""
-    try:
-        # The command's name, in parentheses, can hold anything.
-        words = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-        return -1 if words[0] in {b"Z", b"X"} else int(words[19])
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def boot() -> str:
-    """Return the boot of the system and the name space of process numbers; '' without /proc."""
-    try:
-        boot = (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {(PROC / 'self/ns/pid').readlink()}"
-    except (OSError, ValueError):
-        return ""
-
-
 def _new_content() -> bytes:
     """Return the content of a lock file of this process, which no other lock file has."""
     since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     pid = os.getpid()
-    holder = Holder(socket.gethostname(), pid, since, boot(), _start_ticks(pid))
+    holder = Holder(socket.gethostname(), pid, since, boot(), start_ticks(pid))
     return json.dumps(asdict(holder) | {"token": secrets.token_hex(16)}).encode() + b"\n"
 
 
@@ -413,9 +379,7 @@ def _is_removed(path: Path, sight: _Sight) -> bool:
     except FileNotFoundError:
         return False
     removed_sight = _look(aside)
-    if (
-        removed_sight != sight
-    ):  # its holder goes on after all, or has released it and another one has it
+    if removed_sight != sight:  # its holder goes on, or has released it and another one has it
         with contextlib.suppress(OSError):
             _is_linked(aside, path)
     with contextlib.suppress(OSError):  # a folder is moved aside and kept: its content is unknown

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Floats
 from bycatch.errors import SettingsError
+from bycatch.tangent import MAS_PER_DEG
 
 MISSING = frozenset(
     [
@@ -189,7 +190,7 @@ def rounding_note(table: Table, names: tuple[str, str], label: str) -> str:
         data = np.ma.asarray(getattr(table[name], "value", table[name]))
         if data.dtype.kind == "f" and data.dtype.itemsize < 8 and len(data):
             step_deg = float(np.max(np.ma.filled(np.spacing(np.abs(data)), 0)))
-            step_mas = step_deg * _factor(table[name], name, "deg", label) * 3.6e6
+            step_mas = step_deg * _factor(table[name], name, "deg", label) * MAS_PER_DEG
             return f"{label}: column {name} has single precision: rounded to {step_mas:.2g} mas"
     return ""
 
@@ -263,3 +264,28 @@ def _angle(word: str, factor: float, *, in_hours: bool) -> float | None:
         return float(match[1]) * (DEG_PER_HOUR if match[2] == "h" else 1.0)
     number = number_or_none(text)
     return None if number is None else number * factor
+
+
+def sky_position(ra: str, dec: str) -> tuple[float, float]:
+    """Return a position in degrees, from degrees or sexagesimal text (hours and degrees).
+
+    Raises
+    ------
+    SettingsError
+        It can't be read, or is no position.
+    """
+    from astropy.coordinates import Angle
+
+    try:
+        # Only text with colons, blanks or letters is sexagesimal: '10.5' is degrees.
+        unit = "hourangle" if re.search(r"[:hms ]", str(ra).strip()) else "deg"
+        ra_deg = float(Angle(str(ra), unit=unit).deg)
+        dec_deg = float(Angle(str(dec), unit="deg").deg)
+    except (ValueError, TypeError) as err:
+        raise SettingsError(
+            f"--radec {ra} {dec}: not a position ({err})",
+            hint="write degrees (150.1 2.2), or 10:00:24 +02:12:00",
+        ) from err
+    if not (np.isfinite(ra_deg) and abs(dec_deg) <= 90):
+        raise SettingsError(f"--radec {ra} {dec}: the declination is beyond the poles")
+    return ra_deg % 360.0, dec_deg

@@ -214,10 +214,9 @@ def _fits_tables(content: bytes) -> list[tuple[str, Table]]:
     tables = []
     with fits.open(BytesIO(content)) as hdus:
         for k, hdu in enumerate(hdus):
+            is_table = isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
             # LDAC keeps the header of the image in a table of its own.
-            if isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) and hdu.name != "LDAC_IMHEAD":
-                if isinstance(hdu, fits.CompImageHDU):
-                    continue
+            if is_table and not isinstance(hdu, fits.CompImageHDU) and hdu.name != "LDAC_IMHEAD":
                 tables.append((hdu.name or f"extension {k}", Table.read(hdu)))
     return tables
 

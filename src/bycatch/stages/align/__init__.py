@@ -9,7 +9,7 @@ twenty.  A fit is accepted on the odds that chance would do as well, for which
 the same search is done with scrambled stars.  Without proof nothing is moved.
 Pairs that are no chance but disagree make the error larger and the grade worse.
 
-An image whose WCS is in doubt has no say: it is aligned with the others, they without it.
+An image whose WCS is in doubt is aligned with the others, but they are aligned without it.
 """
 
 from __future__ import annotations

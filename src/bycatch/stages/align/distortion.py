@@ -21,7 +21,7 @@ MOST_ERROR_SCALE = 2.0
 """Gaia's errors are not off by more: what stars scatter beyond that is the frame's."""
 ORDERS = (2, 3, 4, 5)
 _LINEAR_ODDS, _BENT_ODDS = 1.0, 1000.0
-"""Odds of a distortion from which it has a say in the linear terms, and is taken out."""
+"""Odds of a distortion from which it changes the linear terms, and is taken out."""
 _LEAST_GAIN, _ENOUGH = 0.8, 1.05
 """A polynomial must make the error this much smaller; one of less order may be this much worse."""
 _SAME_PLACE = 0.05

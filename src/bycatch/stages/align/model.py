@@ -47,7 +47,7 @@ class FieldImage:
     exptime_s : exposure time
     zeropoint_ab : AB magnitude of 1 e/s; NaN if unknown
     saturation_rate : e/s of a pixel at the full well of one exposure; infinite if unknown
-    doubt : why the WCS may be wrong, or ''; with one the image has no say in the field
+    doubt : why the WCS may be wrong, or ''; with one the field is aligned without it
     epoch_spread_yr : rms spread of the times of its exposures
     n_removed : detections that the coverage rule took out, for messages
     """

@@ -210,7 +210,7 @@ def _wing_errors_px(sources: Table) -> Floats:
 def have_unreliable_centres(image: FieldImage) -> Bools:
     """Return the detections whose positions can't be trusted: saturated ones and their halos.
 
-    A saturated star centred by its wings is none of them.
+    A saturated star centred by its wings is not among them.
 
     Parameters
     ----------

@@ -73,16 +73,15 @@ def tied_groups(views: Sequence[View], settings: AlignSettings) -> list[Group]:
     misfits: dict[tuple[int, int], float] = {}
     while waiting:
         members, frames = [waiting.pop(0)], [IDENTITY]
-        is_larger = True
-        while is_larger:
-            is_larger = False
+        n_before = 0
+        while len(members) > n_before:
+            n_before = len(members)
             for view in list(waiting):
                 frame = _tie(view, members, frames, misfits, settings)
                 if frame is not None:
                     members.append(view)
                     frames.append(frame)
                     waiting.remove(view)
-                    is_larger = True
         groups.append(_group_of(members, frames, settings))
     groups = [replace(g, doubt=_doubt(g, groups, misfits)) for g in groups] if misfits else groups
     return sorted(groups, key=lambda g: (-len(g.views), g.views[0].index))
@@ -115,33 +114,37 @@ def _tie(
     Members with which it shares sources, but neither scale nor shape, are entered in ``misfits``.
     """
     for member, frame in zip(members, frames, strict=True):
-        for n in _TIE_BRIGHT:
-            mine, theirs = _brightest(view, n), _brightest(member, n)
-            offset = find_offset(
-                (view.xy[mine] - view.centre) / 1000.0,
-                (frame(member.xy[theirs]) - view.centre) / 1000.0,
-                max_shift=settings.max_shift_arcsec,
-                max_roll_rad=float(np.deg2rad(settings.max_roll_deg)),
-                tolerance=settings.tolerance_mas / 1000.0,
-                area=view.area_arcsec2,
-                brightness=Brightness(
-                    view.mag[mine], member.mag[theirs], settings.max_mag_difference
-                ),
-            )
-            if offset.n_pairs >= settings.min_ties and offset.chance <= settings.max_chance:
-                tie = affine_of(offset, view.centre)
-                pairs = match_one_to_one(
-                    tie(view.xy[mine]), frame(member.xy[theirs]), settings.tolerance_mas
-                )
-                here, there = view.xy[mine][pairs[0]], frame(member.xy[theirs])[pairs[1]]
-                misfit = _misfit_mas(tie(here), there)
-                if not misfit:
-                    return tie
-                misfits[view.index, member.index] = misfit
-                break
-            if max(len(mine), len(theirs)) < n:
-                break
+        tie, misfit_mas = _tie_to(view, member, frame, settings)
+        if tie is not None and not misfit_mas:
+            return tie
+        if misfit_mas:
+            misfits[view.index, member.index] = misfit_mas
     return None
+
+
+def _tie_to(
+    view: View, member: View, frame: Affine, settings: AlignSettings
+) -> tuple[Affine | None, float]:
+    """Return the frame of an image by the sources shared with another one; how little it fits."""
+    for n in _TIE_BRIGHT:
+        mine, theirs = _brightest(view, n), _brightest(member, n)
+        here, there = view.xy[mine], frame(member.xy[theirs])
+        offset = find_offset(
+            (here - view.centre) / 1000.0,
+            (there - view.centre) / 1000.0,
+            max_shift=settings.max_shift_arcsec,
+            max_roll_rad=float(np.deg2rad(settings.max_roll_deg)),
+            tolerance=settings.tolerance_mas / 1000.0,
+            area=view.area_arcsec2,
+            brightness=Brightness(view.mag[mine], member.mag[theirs], settings.max_mag_difference),
+        )
+        if offset.n_pairs >= settings.min_ties and offset.chance <= settings.max_chance:
+            tie = affine_of(offset, view.centre)
+            first, second = match_one_to_one(tie(here), there, settings.tolerance_mas)
+            return tie, _misfit_mas(tie(here[first]), there[second])
+        if max(len(mine), len(theirs)) < n:
+            break
+    return None, 0.0
 
 
 def _misfit_mas(here: Floats, there: Floats) -> float:

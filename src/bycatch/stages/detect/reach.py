@@ -11,6 +11,7 @@ from bycatch.errors import UnsupportedImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.smoothing import gaussian_kernel, smooth_image
 from bycatch.photcal import EncircledEnergy
+from bycatch.robust import robust_sigma
 from bycatch.settings import PRESETS, DetectSettings
 
 Labels = NDArray[np.int32]
@@ -95,8 +96,7 @@ def _noise_of(
     if not levels:
         return float("nan"), float("nan")
     ratio = np.concatenate(ratios)
-    scatter = 1.4826 * np.median(np.abs(ratio - np.median(ratio)))
-    return float(np.median(np.concatenate(levels))), float(scatter)
+    return float(np.median(np.concatenate(levels))), robust_sigma(ratio)
 
 
 def star_profiles(curve: EncircledEnergy, scale_arcsec: float, settings: DetectSettings) -> Floats:

@@ -180,14 +180,10 @@ def run(
     published_fractions = photcal.aperture_fractions(
         curve, radii_px, scale_arcsec, annulus_px if finalize_settings.annulus_correction else None
     )
+    detector_px = meta.detector_px(scale_arcsec)
     if finalize_settings.empirical_apcor:
         apcor = corrections(
-            phot,
-            radii_px,
-            published_fractions,
-            scale_arcsec,
-            meta.filter,
-            meta.detector_px(scale_arcsec),
+            phot, radii_px, published_fractions, scale_arcsec, meta.filter, detector_px
         )
     else:
         apcor = published_corrections(radii_px, scale_arcsec, meta.filter)
@@ -208,37 +204,32 @@ def run(
     extra, more = _on_request(data, radii_px, zeropoint, others, finalize_settings)
     scale = None
     if "countrate_psf" in phot.colnames:
-        scale = _psf_scale(phot, radii_px, fractions, meta.detector_px(scale_arcsec))
+        scale = _psf_scale(phot, radii_px, fractions, detector_px)
         extra += PSF_FLUXES
         more |= psf_columns(phot, scale, meta.photflam, zeropoint)
     parts = _error_parts(phot, radii_px, fractions, meta.photflam)
     if parts:
         extra += (*FLUX_ERROR_PARTS, SCATTER_ERROR)
-        for k, radius in enumerate(radii_px):
-            flux = np.maximum(data[f"flux_{radius:g}_apcor"], 0.0)
-            parts[f"err_{radius:g}_scatter"] = flux * apcor.star_scatter[k]
+        parts |= {
+            f"err_{r:g}_scatter": np.maximum(data[f"flux_{r:g}_apcor"], 0.0) * scatter
+            for r, scatter in zip(radii_px, apcor.star_scatter, strict=True)
+        }
+    systematic = photcal.systematic_fraction(meta.filter, apcor.error)
     return FinalizeResult(
-        make_table((*CAT, *extra), data | more | parts, radii_px),
-        radii_px,
-        tuple(float(f) for f in published_fractions * apcor.factor),
-        meta.photflam,
-        zeropoint,
-        tuple(float(f) for f in published_fractions),
-        tuple(float(e) for e in apcor.error),
-        tuple(float(s) for s in photcal.systematic_fraction(meta.filter, apcor.error)),
-        photcal.st_zeropoint(meta.photflam),
-        others.get("Vega"),
-        closure(
-            phot,
-            radii_px,
-            published_fractions,
-            scale_arcsec,
-            factors,
-            meta.detector_px(scale_arcsec),
-        ),
-        apcor,
-        photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid),
-        scale,
+        table=make_table((*CAT, *extra), data | more | parts, radii_px),
+        radii_px=radii_px,
+        aperture_fractions=tuple((published_fractions * apcor.factor).tolist()),
+        photflam=meta.photflam,
+        zeropoint_ab=zeropoint,
+        published_fractions=tuple(published_fractions.tolist()),
+        correction_errors=tuple(apcor.error.tolist()),
+        systematics=tuple(systematic.tolist()),
+        zeropoint_st=photcal.st_zeropoint(meta.photflam),
+        zeropoint_vega=others.get("Vega"),
+        closure=closure(phot, radii_px, published_fractions, scale_arcsec, factors, detector_px),
+        corrections=apcor,
+        audit=photcal.zeropoint_audit(meta.detector, meta.filter, meta.photflam, meta.mjd_mid),
+        psf=scale,
     )
 
 

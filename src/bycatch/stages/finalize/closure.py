@@ -19,6 +19,7 @@ from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.rates import net_rates
 from bycatch.catalogs.tables import floats
+from bycatch.robust import MAD_TO_SIGMA, robust_sigma
 
 REFERENCE_ARCSEC = 0.5
 """Radius that holds nine tenths of the light whatever the focus; the published curve goes on."""
@@ -214,11 +215,11 @@ def good_stars(
             good &= ~(value < low) if low is not None else ~(value > 0.5)
     good &= _are_isolated(phot, flux[:, smallest], radii_px[reference] + margin_px)
     fwhm = floats(phot, "fwhm")
-    if not (good & (fwhm > 0)).any():
+    known = fwhm[good & (fwhm > 0)]
+    if not len(known):
         return good
-    middle = float(np.median(fwhm[good & (fwhm > 0)]))
-    width = 1.4826 * float(np.median(np.abs(fwhm[good & (fwhm > 0)] - middle)))
-    width = max(width, MIN_FWHM_WIDTH * middle)
+    middle = float(np.median(known))
+    width = max(robust_sigma(known, middle), MIN_FWHM_WIDTH * middle)
     return np.asarray(good & (np.abs(fwhm - middle) < FWHM_WIDTHS * width))
 
 
@@ -270,9 +271,9 @@ def excess_scatter(residual: Floats, noise: Floats) -> float:
 
     def width(scatter: float) -> float:
         sigma = np.maximum(np.hypot(noise, scatter), 1e-12)
-        return float(1.4826 * np.median(np.abs(residual) / sigma))
+        return robust_sigma(residual / sigma, 0.0)
 
-    low, high = 0.0, 1.4826 * float(np.max(np.abs(residual)))
+    low, high = 0.0, MAD_TO_SIGMA * float(np.max(np.abs(residual)))
     if width(low) <= 1.0:
         return 0.0
     for _ in range(40):

@@ -14,13 +14,13 @@ from bycatch.catalogs.catalog_columns import PSF_FLUXES
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats
 from bycatch.photcal import MAG_PER_FRACTION
+from bycatch.robust import robust_sigma
 
 MIN_SNR = 50.0
 MOST_CROWDING = 0.03
 """Light of neighbours, in the core and in the aperture, of stars that give the scale."""
 PRIOR_SIGMA = 0.02
 """By which the scale may be off: the PSF has the published light within 0.5 arcsec already."""
-MAD_TO_SIGMA = 1.4826
 MEDIAN_ERROR = 1.25
 BAD = int(
     Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.BAD_SKY | Flag.SATURATED | Flag.PSF_MISFIT
@@ -74,7 +74,7 @@ def psf_scale(phot: Table, total: Floats, total_err: Floats) -> PsfScale:
     offset = np.log(total[good] / rate[good])
     noise = np.hypot(total_err[good] / total[good], error[good] / rate[good])
     middle = float(np.median(offset))
-    width = MAD_TO_SIGMA * float(np.median(np.abs(offset - middle)))
+    width = robust_sigma(offset, middle)
     scatter = float(np.sqrt(max(width**2 - float(np.median(noise**2)), 0.0)))
     own = MEDIAN_ERROR * float(np.hypot(max(width, scatter), np.median(noise))) / np.sqrt(n)
     weight = PRIOR_SIGMA**2 / (PRIOR_SIGMA**2 + own**2)

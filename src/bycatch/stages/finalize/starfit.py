@@ -19,7 +19,7 @@ NO_STAR = 0.15
 """Sources that are no stars have any excess of this order, alike in all apertures, and a third of
 it that is not."""
 SHARES = (0.8, 0.05, 0.05, 0.05, 0.05)
-"""Usual shares: clean stars, those with other light, those that are none."""
+"""Usual shares: clean stars, those with other light, and sources that are not stars."""
 SHARE_STARS = 8.0
 """The usual shares count as much as so many stars."""
 N_ROUNDS, TOLERANCE = 60, 3e-5

@@ -18,6 +18,7 @@ from bycatch.errors import UnsupportedImage
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.matching import pairs_within
 from bycatch.photcal import ab_zeropoint, encircled_energy
+from bycatch.robust import robust_sigma
 from bycatch.sky.gaia import ReferenceStars
 
 HALO_SIGMA = 1.0
@@ -34,7 +35,8 @@ SELF_ARCSEC = 0.3
 SPIKE_HALF_WIDTH_PX, SPIKE_OPENING_DEG = 2.5, 1.5
 V3_TOLERANCE_DEG = 8.0
 """How far from the expected angle spikes are looked for in the image."""
-RING_PX = (18.0, 45.0)
+RING_PX, MOST_SPIKE_STARS = (18.0, 45.0), 12
+"""Where spikes show their angle, native pixels; and the brightest stars, so many, that show it."""
 MIN_CONTRAST = 5.0
 """Significance from which a spike's angle in the image counts."""
 
@@ -349,7 +351,7 @@ V3_FROM_Y_DEG = 2.2
 """V3 against the y axis of ACS/WFC: ORIENTAT is PA_V3 - 182.2 in headers of WFC."""
 
 
-def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floats | None:
+def spike_signal(image: DrcImage, stars: BrightStars) -> Floats | None:
     """Return the light around bright stars by direction, (180,) from 0 to 179 degrees.
 
     Each star's ring from 18 to 45 native pixels is divided by its mean, the median over
@@ -360,7 +362,6 @@ def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floa
     ----------
     image : DrcImage
     stars : BrightStars
-    n_stars : the most stars to use, brightest first
     """
     from scipy.ndimage import map_coordinates, uniform_filter1d
 
@@ -370,15 +371,12 @@ def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floa
     on_image = (stars.x > outer) & (stars.x < nx - 1 - outer)
     on_image &= (stars.y > outer) & (stars.y < ny - 1 - outer)
     best = np.flatnonzero(on_image)
-    best = best[np.argsort(-stars.rate[best], kind="stable")[:n_stars]]
+    best = best[np.argsort(-stars.rate[best], kind="stable")[:MOST_SPIKE_STARS]]
     angle = np.radians(np.arange(360))
     radius = np.arange(inner, outer, 1.0)[:, None]
     signals = []
     for k in best:
-        around = [
-            stars.y[k] + radius * np.sin(angle),
-            stars.x[k] + radius * np.cos(angle),
-        ]
+        around = [stars.y[k] + radius * np.sin(angle), stars.x[k] + radius * np.cos(angle)]
         rings = map_coordinates(image.sci, around, order=1, cval=np.nan)
         if np.isfinite(rings).mean() < 0.95:
             continue
@@ -392,7 +390,7 @@ def spike_signal(image: DrcImage, stars: BrightStars, n_stars: int = 12) -> Floa
 
 
 def _noise(signal: Floats) -> float:
-    return float(1.4826 * np.median(np.abs(signal - np.median(signal)))) or 1e-30
+    return robust_sigma(signal) or 1e-30
 
 
 def _significance(signal: Floats) -> float:

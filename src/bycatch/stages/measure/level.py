@@ -18,7 +18,8 @@ from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import all_within, points
 from bycatch.kernels.skylevel import free_boxes, grown_segments, level_surface
 from bycatch.kernels.surfaces import Surface, surface_at
-from bycatch.stages.measure.sky_noise import MIN_PLACES, NoiseModel, SkyObjects, width
+from bycatch.stages.measure.blank_sky import SkyObjects
+from bycatch.stages.measure.sky_noise import MIN_PLACES, NoiseModel, width
 
 BOX_PX = 100
 CLIP_SIGMA = 3.0

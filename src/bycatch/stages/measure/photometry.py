@@ -240,33 +240,6 @@ def position_errors_px(
     return np.where(np.isfinite(centroid_err_px), np.hypot(centroid_err_px, floor_px), expected)
 
 
-def rate_errors(
-    sums: Floats, areas: Floats, sky: SkyStats, exptime_s: Floats, correlation: float = 1.0
-) -> Floats:
-    """Return the 1-sigma errors of sky-subtracted aperture sums, (N, R) in e/s.
-
-    DAOPHOT's form for count rates: with net rate f, exposure time t, area A,
-    sky scatter s per pixel measured in n_sky pixels, and the noise correlation R,
-
-        var = f / t  +  R^2 A s^2 (1 + A / n_sky)
-
-    A rate has the Poisson variance f/t; leaving t out makes errors sqrt(t) too large.
-
-    Parameters
-    ----------
-    sums : (N, R) float, e/s, sky included
-    areas : (N, R) float, px^2
-    sky : SkyStats of N annuli
-    exptime_s : (N,) float, s
-    correlation : factor R of the noise
-    """
-    net = sums - sky.median[:, np.newaxis] * areas
-    poisson = np.maximum(net, 0.0) / np.where(exptime_s > 0, exptime_s, np.nan)[:, np.newaxis]
-    scatter = correlation**2 * areas * sky.std[:, np.newaxis] ** 2
-    level = 1.0 + areas / np.maximum(sky.n_pixels, 1)[:, np.newaxis]
-    return np.sqrt(poisson + scatter * level)
-
-
 @dataclass(frozen=True, eq=False)
 class Exposures:
     """Exposure bookkeeping of N positions."""

@@ -16,7 +16,7 @@ from bycatch.catalogs.tables import make_table
 from bycatch.images.drc import DrcImage
 from bycatch.images.exposures import mean_mjd
 from bycatch.settings import MeasureSettings
-from bycatch.stages.measure import level, shapes, sky_noise
+from bycatch.stages.measure import blank_sky, level, shapes, sky_noise
 from bycatch.stages.measure.annuli import Annuli
 from bycatch.stages.measure.photometry import Photometry
 from bycatch.stages.measure.pixels import Pixels
@@ -34,7 +34,7 @@ class SourceNoise:
     """
 
     model: sky_noise.NoiseModel
-    empty: sky_noise.SkyObjects
+    empty: blank_sky.SkyObjects
     sky_errors: Floats
     errors: Floats
     limits: Floats
@@ -192,18 +192,18 @@ def _sky_objects(
     cr_mask: Bools | None,
     settings: MeasureSettings,
     annuli: Annuli,
-) -> sky_noise.SkyObjects:
+) -> blank_sky.SkyObjects:
     """Measure places without sources and cosmic rays; none if the sources are not known."""
     if segmentation is None:
-        return sky_noise.sky_objects(image, np.empty(0), np.empty(0), settings)
+        return blank_sky.sky_objects(image, np.empty(0), np.empty(0), settings)
     has_light = segmentation > 0
     if cr_mask is not None:
         has_light |= cr_mask
-    return sky_noise.blank_sky(image, has_light, settings, annuli=annuli)
+    return blank_sky.blank_sky(image, has_light, settings, annuli=annuli)
 
 
 def sky_table(
-    empty: sky_noise.SkyObjects, noise: sky_noise.NoiseModel, settings: MeasureSettings
+    empty: blank_sky.SkyObjects, noise: sky_noise.NoiseModel, settings: MeasureSettings
 ) -> Table:
     """Return the table of the blank places (photometry_columns.SKY).
 

@@ -19,11 +19,10 @@ from bycatch.errors import UnsupportedImage
 from bycatch.images.drc import DrcImage
 from bycatch.images.meta import NATIVE_SCALE_ARCSEC
 from bycatch.kernels.apertures import circle_sums
-from bycatch.photcal import encircled_energy
+from bycatch.photcal import MAG_PER_FRACTION, encircled_energy
 
 RADII_PX = (1.0, 2.0, 3.0, 4.0)
 """In native pixels of the detector: the PSF of a finer drizzle is as wide on the sky."""
-MAG = 2.5 / np.log(10.0)
 SMEAR = (0.13, 0.02)
 """Added to the concentrations of the encircled-energy table: the index of stars in drizzled
 images peaks at 1.08 where the table has 0.95; of 2 to 4 px, Gaia stars in published catalogs of
@@ -103,7 +102,7 @@ class Locus:
 
     @property
     def is_measured(self) -> bool:
-        """True where the image's own stars have a say."""
+        """True where the image's own stars count."""
         return self.n_stars >= MIN_STARS
 
 
@@ -147,9 +146,9 @@ def concentration(
     slopes = np.zeros((len(net), 2, 4))
     for k in (0, 1):
         inner, outer = net[:, k, None], net[:, k + 2, None]
-        slopes[:, k, : k + 3] = MAG / outer
-        slopes[:, k, : k + 1] -= MAG / inner
-    magnitudes = -MAG * np.log(net)
+        slopes[:, k, : k + 3] = MAG_PER_FRACTION / outer
+        slopes[:, k, : k + 1] -= MAG_PER_FRACTION / inner
+    magnitudes = -MAG_PER_FRACTION * np.log(net)
     return Concentration(
         magnitudes[:, 2],
         magnitudes[:, :2] - magnitudes[:, 2:],
@@ -172,7 +171,9 @@ def expectation(detector: str, filter_name: str) -> Floats:
         curve = encircled_energy(detector, filter_name)
     except UnsupportedImage:
         return np.array(UNKNOWN_FILTER[detector])
-    mag_within = -MAG * np.log(curve.at(np.array(RADII_PX) * NATIVE_SCALE_ARCSEC[detector]))
+    mag_within = -MAG_PER_FRACTION * np.log(
+        curve.at(np.array(RADII_PX) * NATIVE_SCALE_ARCSEC[detector])
+    )
     return np.asarray(mag_within[:2] - mag_within[2:] + SMEAR)
 
 
@@ -183,7 +184,7 @@ def expectation_of(star_energy: Floats) -> Floats:
     ----------
     star_energy : (4,) float, within 1, 2, 3 and 4 detector pixels
     """
-    mag_within = -MAG * np.log(star_energy)
+    mag_within = -MAG_PER_FRACTION * np.log(star_energy)
     return np.asarray(mag_within[:2] - mag_within[2:])
 
 

@@ -36,7 +36,7 @@ pixels."""
 REACH_PX = 5.0
 """Peaks on no row's segment count this far beyond the aperture, detector pixels."""
 EDGE_PX = 3.0
-"""Peaks this near to missing pixels are none, detector pixels."""
+"""Peaks this near to missing pixels are left out, detector pixels."""
 LEAST_FWHM_PX = 1.75
 """Peaks of single exposures that are narrower across are charge (as in the cosmic-ray mask)."""
 WINDOW_PX, RING_PX = 1.2, (3.5, 5.5)
@@ -81,7 +81,7 @@ def unlisted_peaks(
     image, phot : the image, and what was measured at N positions
     segmentation : (ny, nx) int, optional
     cr_mask : (ny, nx) bool, optional
-        Where single exposures look, peaks on it are none.
+        In single exposures, peaks on it are left out.
     is_saturated : (N,) bool, optional
     reach_px : float
         Peaks that are on no row's segment count if a row is as near.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bycatch.stages.objects.listing import ellipses_of, list_of
-from bycatch.stages.objects.tables import Objects, tables
+from bycatch.stages.objects.result import Objects
+from bycatch.stages.objects.tables import tables
 
 __all__ = ["Objects", "ellipses_of", "list_of", "tables"]

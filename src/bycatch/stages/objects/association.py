@@ -20,6 +20,7 @@ from bycatch.arrays import Floats, Ints
 from bycatch.kernels.association import likeliest_groups, pair_gain
 
 REACH_ARCSEC = 0.5
+"""No two detections farther apart make one object by themselves."""
 SIZE_SHARE = 0.05
 """How far centres of an extended object differ between filters, as a share of its size."""
 LEAST_ERROR_ARCSEC = 0.002
@@ -45,7 +46,7 @@ class Detections:
     x_arcsec, y_arcsec : (N,) float
         On the tangent plane of the group; NaN rows belong to no object.
     err_arcsec : (N,) float
-        Error of a centre per axis; where it is none, the largest of the image is taken.
+        Error of a centre per axis; where it is not valid, the largest of the image is taken.
     frame_err_arcsec : float
         Error of the image's frame relative to the group's, per axis, shared by its rows.
     weight : (N,) float
@@ -106,44 +107,30 @@ class _Rows:
 
 def associate(
     images: Sequence[Detections],
-    *,
-    reach_arcsec: float = REACH_ARCSEC,
-    size_share: float = SIZE_SHARE,
 ) -> Association:
     """Return the objects that the detections of some images are.
 
     Parameters
     ----------
     images : sequence of Detections, one of an image
-    reach_arcsec : float
-        No two detections farther apart make one object by themselves.
-    size_share : float
-        Extra error of a centre, as a share of the object's size.
-
-    Raises
-    ------
-    ValueError
-        The reach is not positive and finite.
     """
-    if not 0 < reach_arcsec < np.inf:
-        raise ValueError(f"no reach: {reach_arcsec=}")
-    rows = _in_order(images, reach_arcsec, size_share)
+    rows = _in_order(images)
     prior = _ln_prior(len(images))
-    pairs = _candidates(rows, reach_arcsec, float(prior[2] - 2 * prior[1]))
+    pairs = _candidates(rows, float(prior[2] - 2 * prior[1]))
     group = likeliest_groups(rows.xy, rows.variance, rows.ln_density, rows.image, pairs, prior)
     group = _with_close_groups(rows, group)
     return _association(images, rows, group)
 
 
-def _in_order(images: Sequence[Detections], reach: float, size_share: float) -> _Rows:
+def _in_order(images: Sequence[Detections]) -> _Rows:
     parts = []
     for m, image in enumerate(images):
         xy = np.column_stack([image.x_arcsec, image.y_arcsec]).astype(float)
         row = np.flatnonzero(np.isfinite(xy).all(axis=1))
-        err = _known_errors(np.asarray(image.err_arcsec, float), reach)
+        err = _known_errors(np.asarray(image.err_arcsec, float))
         variance = np.maximum(err, LEAST_ERROR_ARCSEC) ** 2 + image.frame_err_arcsec**2
         size = np.zeros(len(xy)) if image.size_arcsec is None else np.nan_to_num(image.size_arcsec)
-        variance = variance + (size_share * size) ** 2
+        variance = variance + (SIZE_SHARE * size) ** 2
         weight = np.nan_to_num(np.asarray(image.weight, float))
         parts.append(
             (
@@ -168,9 +155,9 @@ def _in_order(images: Sequence[Detections], reach: float, size_share: float) -> 
     )
 
 
-def _known_errors(err: Floats, reach: float) -> Floats:
+def _known_errors(err: Floats) -> Floats:
     has_error = np.isfinite(err) & (err >= 0)
-    largest = err[has_error].max() if has_error.any() else reach / 5.0
+    largest = err[has_error].max() if has_error.any() else REACH_ARCSEC / 5.0
     return np.where(has_error, err, largest)
 
 
@@ -197,12 +184,12 @@ def _ln_prior(n_images: int) -> Floats:
     return np.asarray(betaln(k + 1.0, k[-1] - k + 1.0))
 
 
-def _candidates(rows: _Rows, reach: float, ln_odds: float) -> tuple[Ints, Ints]:
+def _candidates(rows: _Rows, ln_odds: float) -> tuple[Ints, Ints]:
     """Return the pairs of different images that are one rather than two, the likeliest first."""
     none = np.empty(0, np.int64)
     if len(rows.xy) < 2:
         return none, none
-    reach = min(reach, MOST_SIGMA * float(np.sqrt(2.0 * rows.variance.max())))
+    reach = min(REACH_ARCSEC, MOST_SIGMA * float(np.sqrt(2.0 * rows.variance.max())))
     pairs = cKDTree(rows.xy).query_pairs(reach, output_type="ndarray").astype(np.int64)
     ia, ib = pairs.min(axis=1), pairs.max(axis=1)
     apart = rows.image[ia] != rows.image[ib]

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.photcal import MAG_PER_FRACTION, ee_systematic
+from bycatch.photcal import MAG_PER_FRACTION
+from bycatch.robust import nan_median
 
 DETECTED_SIGMA = 3.0
 """A flux below so many errors gives a limit of a colour."""
@@ -116,19 +117,6 @@ class Colours:
         )
 
 
-def colour_systematic(filter_name: str, zeropoint_error: float = 0.0) -> float:
-    """Return the fraction that images of a filter share: as `photcal.systematic_fraction`, without
-    the absolute scale and without the aperture correction.
-
-    Parameters
-    ----------
-    filter_name : str
-    zeropoint_error : float
-        Relative error of the zero point against those of the other filters.
-    """  # noqa: D205
-    return float(np.hypot(ee_systematic(filter_name), zeropoint_error))
-
-
 def filter_fluxes(
     flux: Floats,
     err: Floats,
@@ -187,7 +175,7 @@ def radius_by_snr(fluxes: FilterFluxes) -> Ints:
 
     The sum over the filters of (random error / flux)^2 + (systematic fraction)^2 is least.
     The flux is the median over the radii, so that the choice does not go where noise is high;
-    filters in which it is below `DETECTED_SIGMA` errors have no say, unless all are.  -1 where
+    filters in which it is below `DETECTED_SIGMA` errors do not count, unless all are.  -1 where
     no radius was measured in all filters that cover the object.
 
     Parameters
@@ -197,11 +185,11 @@ def radius_by_snr(fluxes: FilterFluxes) -> Ints:
     flux, err = fluxes.flux, fluxes.err
     has_images = fluxes.n_images > 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        usual = _nan_median(flux)
-        has_signal = usual > DETECTED_SIGMA * _nan_median(err)
+        usual = nan_median(flux, -1)
+        has_signal = usual > DETECTED_SIGMA * nan_median(err, -1)
         voice = np.where(has_signal.any(axis=1, keepdims=True), has_signal, has_images)
         # Where nothing is seen, errors are compared in units of their median.
-        unit = np.where(has_signal, usual, _nan_median(err))
+        unit = np.where(has_signal, usual, nan_median(err, -1))
         cost = (err / unit[:, :, None]) ** 2 + np.where(
             has_signal[:, :, None], fluxes.err_sys**2, 0.0
         )
@@ -280,23 +268,3 @@ def shared_covariance(mag_err: Floats, pairs: Sequence[tuple[int, int]]) -> Floa
         for (_, b), (c, _) in pairwise(pairs)
     ]
     return np.stack(columns, axis=1) if columns else np.empty((len(mag_err), 0))
-
-
-def neighbouring_pairs(pivot_angstrom: Floats) -> list[tuple[int, int]]:
-    """Return each filter with the next redder one, the bluest first.
-
-    Parameters
-    ----------
-    pivot_angstrom : (F,) float, pivot wavelengths of the filters, Angstrom
-    """
-    order = np.argsort(pivot_angstrom, kind="stable")
-    return [(int(i), int(j)) for i, j in pairwise(order)]
-
-
-def _nan_median(values: Floats) -> Floats:
-    """Return the median over the radii, (N, F); NaN where all are."""
-    in_order = np.sort(values, axis=-1)  # NaN last
-    n = np.isfinite(values).sum(axis=-1)
-    low, high = np.maximum((n - 1) // 2, 0), np.minimum(n // 2, max(values.shape[-1] - 1, 0))
-    take = [np.take_along_axis(in_order, k[..., None], -1)[..., 0] for k in (low, high)]
-    return np.where(n > 0, 0.5 * (take[0] + take[1]), np.nan)

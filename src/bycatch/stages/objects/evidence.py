@@ -30,7 +30,6 @@ from numpy.typing import ArrayLike
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.stages.objects.likelihoods import (
     Places,
-    Prior,
     Seen,
     ln_beneath,
     ln_beside,
@@ -53,6 +52,15 @@ _FEW = 10.0
 NOISE_SNR, NOISE_SNR_SIGMA, NOISE_SHARE = 2.0, 1.3, 0.1
 """S/N of noise in the smallest aperture, and its share of the detections before they are seen
 (training recipes)."""
+OBJECT_NOISE_SHARE, NOISE_WEIGHT = 0.02, 20.0
+"""Share of noise among the objects before they are known, and for how many objects it counts."""
+HOT_SHARE = 0.1
+"""Share of hot pixels among false detections of a single exposure; a third of it in stacks."""
+UNSEEN_ODDS = 0.05
+"""By which the odds of a source are less where only the sum of the images shows it: it was chosen
+for being high in all of them at once."""
+STAR_CORRELATION = 0.5
+"""How far the ``p_star`` of an object's images say the same (0: independent, 1: the same)."""
 USUAL_SNR, USUAL_SNR_SIGMA, THRESHOLDS = 5.0, 2.0, np.arange(3.0, 12.25, 0.25)
 """Threshold of detections, before anything is seen, and those that are tried."""
 
@@ -67,18 +75,12 @@ class ObjectEvidence:
         Their sum is 1.
     p_star : (N,) float
         Probability that it is a point if it is real; NaN where no image shows it.
-    best : (N,) int
-        The image of the best detection, -1 where no image covers the object.
-    ln_elsewhere : (N,) float
-        ln P(all other fluxes | real) - ln P(... | false): above 0 where they speak for the object.
     """
 
     p_real: Floats
     p_cr: Floats
     p_noise: Floats
     p_star: Floats
-    best: Ints
-    ln_elsewhere: Floats
 
 
 def object_evidence(
@@ -90,11 +92,9 @@ def object_evidence(
     n_exp: Floats,
     pivot_angstrom: Floats,
     *,
-    looks: ArrayLike | None = None,
     cr_share: ArrayLike | None = None,
     rate_per_flux: ArrayLike | None = None,
     places: Places | None = None,
-    prior: Prior | None = None,
 ) -> ObjectEvidence:
     """Return what N objects are, from M images.
 
@@ -108,8 +108,6 @@ def object_evidence(
     n_exp : (N, M) float
         Exposures at the object; where there are two or more, false detections are ten times rarer.
     pivot_angstrom : (M,) float
-    looks : (M,) int, optional
-        Images with the same number share exposures, thus cosmic rays; by default none do.
     cr_share : (M,) or (N, M) float, optional
         The share of cosmic rays that ``p_cr`` supposed before it saw the shape; by default the
         mean of ``p_cr`` of each image.
@@ -118,9 +116,7 @@ def object_evidence(
         see it at one place.  Without it there are none.
     places : Places, optional
         Where the images see the objects.  Without them their distances say nothing.
-    prior : Prior, optional
     """
-    prior = prior or Prior()
     has_flux = np.isfinite(flux) & (np.asarray(flux_err) > 0) & np.isfinite(flux_err)
     f, e = np.where(has_flux, flux, 0.0), np.where(has_flux, flux_err, 1.0)
     has_detection = np.asarray(has_detection & has_flux, np.bool_)
@@ -130,55 +126,54 @@ def object_evidence(
     share = np.broadcast_to(np.clip(share, 1e-4, 1 - 1e-4), f.shape)
     p = np.where(np.isfinite(p_cr), p_cr, share)
     pivot = np.asarray(pivot_angstrom, float)
-    data = seen_of(f, e, has_detection, p, share, n_exp, pivot, places, prior)
-    best = _best(f / e, has_detection, has_flux)
-    row = np.arange(len(f))
-    look = np.arange(f.shape[1]) if looks is None else np.asarray(looks)
-    others = np.asarray(has_flux & (look != look[best][:, None]), np.bool_)
-    ln_real = ln_source(data, others, best, prior)
+    data = seen_of(f, e, has_detection, p, share, n_exp, pivot, places)
+    snr, row = f / e, np.arange(len(f))
+    best = _best(snr, has_detection, has_flux)
+    others = np.asarray(has_flux & (np.arange(f.shape[1]) != best[:, None]), np.bool_)
     is_single = np.asarray(np.nan_to_num(n_exp[row, best]) <= 1, np.bool_)
-    ln_none = np.where(others, ln_nothing(data, prior), 0.0).sum(axis=1)
-    if rate_per_flux is not None:
-        share_hot = prior.hot_share * np.where(is_single, 1.0, 1.0 / 3.0)
-        ln_none = np.logaddexp(
-            np.log1p(-share_hot) + ln_none,
-            _ln_hot(data, others, best, share_hot, np.asarray(rate_per_flux, float), prior),
-        )
+    ln_real = ln_source(data, others, best)
+    ln_none = _ln_false(data, others, best, is_single, rate_per_flux)
     # Charge at home, and elsewhere nothing, or a source that it has struck.
     rare = np.log(data.source_chance) + data.ln_real
-    beneath = ln_beneath(data, others, rare, partial(ln_source, prior=prior))
-    ln_charge = np.logaddexp(ln_none, beneath)
-    can_judge: Bools = np.asarray(others.any(axis=1) & ((f / e)[row, best] > NO_NOISE_SNR))
-    at_home = _as_others_say(_logit(p[row, best]), ln_real - ln_charge, can_judge, best, is_single)
-    ln_elsewhere = ln_real - ln_none
-    charge, ln_hit = at_home - ln_elsewhere, at_home + beneath - ln_real
-    snr = np.where(has_flux, f / e, 0.0)
+    beneath = ln_beneath(data, others, rare, ln_source)
+    can_judge: Bools = np.asarray(others.any(axis=1) & (snr[row, best] > NO_NOISE_SNR))
+    for_charge = ln_real - np.logaddexp(ln_none, beneath)
+    at_home = _as_others_say(_logit(p[row, best]), for_charge, can_judge, best, is_single)
+    charge, ln_hit = at_home - (ln_real - ln_none), at_home + beneath - ln_real
+    snr = np.where(has_flux, snr, 0.0)
     together = snr.sum(axis=1) / np.sqrt(np.maximum(has_flux.sum(axis=1), 1))
     noise = _ln_noise(np.where(is_detected, snr[row, best], together), is_detected)
-    noise += np.log1p(np.exp(at_home)) - ln_elsewhere
-    noise += _noise_logit(np.logaddexp(0.0, charge) - noise, is_covered, prior)
+    noise += np.log1p(np.exp(at_home)) - (ln_real - ln_none)
+    ln_other = np.logaddexp(0.0, charge) - noise
+    noise += _share_logit(ln_other[is_covered], OBJECT_NOISE_SHARE, NOISE_WEIGHT)
     # What lies beside a bright source or track is in the sum, too.
     is_beside = np.isfinite(ln_beside(f, e, has_detection)).any(axis=1)
-    ln_no_detection = np.where(is_beside, 2.0, 1.0) * np.log(prior.unseen_odds)
+    ln_no_detection = np.where(is_beside, 2.0, 1.0) * np.log(UNSEEN_ODDS)
     charge, noise = (odds - np.where(is_detected, 0.0, ln_no_detection) for odds in (charge, noise))
-    against = np.stack([charge, noise])
     for_real = np.logaddexp(0.0, ln_hit)
-    total = np.logaddexp(for_real, np.logaddexp(*against))
-    none = ~is_covered
+    total = np.logaddexp(for_real, np.logaddexp(charge, noise))
     p_real, p_false, p_noise = (
-        np.where(none, np.nan, np.exp(part - total)) for part in (for_real, *against)
+        np.where(is_covered, np.exp(part - total), np.nan) for part in (for_real, charge, noise)
     )
-    return ObjectEvidence(
-        p_real, p_false, p_noise, combined_p_star(p_star, has_detection, prior.star_correlation),
-        np.where(none, -1, best), np.where(none, np.nan, ln_elsewhere),
-    )  # fmt: skip
+    p_point = combined_p_star(p_star, has_detection)
+    return ObjectEvidence(p_real, p_false, p_noise, p_point)
 
 
-def _ln_hot(
-    data: Seen, others: Bools, best: Ints, share: Floats, rate_per_flux: Floats, prior: Prior
+def _ln_false(
+    data: Seen, others: Bools, best: Ints, is_single: Bools, rate_per_flux: ArrayLike | None
 ) -> Floats:
+    """Return ln P of the other images without a source: of nothing or, by rates, a hot pixel."""
+    ln_none = np.where(others, ln_nothing(data), 0.0).sum(axis=1)
+    if rate_per_flux is None:
+        return np.asarray(ln_none)
+    share = HOT_SHARE * np.where(is_single, 1.0, 1.0 / 3.0)
+    hot = _ln_hot(data, others, best, share, np.asarray(rate_per_flux, float))
+    return np.asarray(np.logaddexp(np.log1p(-share) + ln_none, hot))
+
+
+def _ln_hot(data: Seen, others: Bools, best: Ints, share: Floats, rate_per_flux: Floats) -> Floats:
     """Return ln P of the others for a hot pixel, at home or beneath the cosmic ray there, (N,)."""
-    alike = partial(ln_hot, rate_per_flux=rate_per_flux, prior=prior)
+    alike = partial(ln_hot, rate_per_flux=rate_per_flux)
     rare = np.log(share)[:, None] + np.log(data.chance) + data.ln_ray
     return np.asarray(
         np.logaddexp(
@@ -224,18 +219,17 @@ def _likeliest(logit: Floats, ln_elsewhere: Floats) -> tuple[float, float]:
     return best
 
 
-def combined_p_star(p_star: Floats, has_detection: Bools, correlation: float) -> Floats:
+def combined_p_star(p_star: Floats, has_detection: Bools) -> Floats:
     """Return the probability of a point from that of each image, (N,); NaN where none has one.
 
     The evidence (log of the odds over those of the image's mean) is added, each image's divided
-    by 1 + correlation (k - 1) of k images: an object that is compact in one filter by nature
+    by 1 + `STAR_CORRELATION` (k - 1) of k images: an object that is compact in one filter by nature
     is so in the others.
 
     Parameters
     ----------
     p_star : (N, K) float, of each object in each image
     has_detection : (N, K) bool
-    correlation : between the images, 0 to 1
     """
     has_p = has_detection & np.isfinite(p_star)
     share = np.broadcast_to(_shares(p_star, has_p), has_p.shape)
@@ -243,7 +237,7 @@ def combined_p_star(p_star: Floats, has_detection: Bools, correlation: float) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         gain = np.where(has_p, _logit(np.where(has_p, p_star, 0.5)) - _logit(share), 0.0)
         base = np.where(has_p, _logit(share), 0.0).sum(axis=1) / n
-        logit = base + gain.sum(axis=1) / (1.0 + correlation * (n - 1))
+        logit = base + gain.sum(axis=1) / (1.0 + STAR_CORRELATION * (n - 1))
     return np.where(n > 0, 1.0 / (1.0 + np.exp(-np.clip(logit, -30, 30))), np.nan)
 
 
@@ -317,14 +311,6 @@ def _ln_others(snr: Floats, seen: Floats, threshold: float) -> Floats:
     near = _normal(snr[is_near, None], true, 1.0) @ weight
     ln_power_law[is_near] = np.log(np.maximum(near, 1e-300))
     return ln_power_law
-
-
-def _noise_logit(ln_other: Floats, has_flux: Bools, prior: Prior) -> float:
-    """Return the log of the odds of noise among objects, from their likelihoods.
-
-    ln_other : (N,) ln of the likelihood of all else over that of noise
-    """
-    return _share_logit(ln_other[has_flux], prior.noise_share, prior.noise_weight)
 
 
 def _share_logit(ln_other: Floats, share: float, weight: float) -> float:

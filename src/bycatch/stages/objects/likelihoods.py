@@ -26,73 +26,32 @@ BENEATH_SNR = 3.0
 MOST_UNSEEN_SNR, BESIDE_SHARE = 10.0, 0.05
 """An image that does not detect an object, though there is so much light at its place, may show the
 light of a neighbour or of a cosmic ray beside it, of whatever brightness."""
+SLOPE_MEAN, SLOPE_SIGMA = 1.0, 1.7
+"""Of the power of wavelength that a source's f_nu follows (0: flat; blue stars have -2, red dwarfs
+6)."""
+WIDE_SHARE, WIDE_SIGMA = 0.2, 4.0
+"""Sources of unusual colour: their share, and the scatter of their slopes."""
+SCATTER, SCATTER_PER_LN = 0.15, 0.4
+"""Natural logarithm of flux about the power law, in one filter (variability, blends) and per unit
+of ln wavelength."""
+DROPOUT_SHARE, FLARE_SHARE = 0.005, 0.001
+"""Sources without any light blueward of the image that shows them best, or in no other."""
+RAY_CHANCE, SOURCE_CHANCE = 0.005, 0.005
+"""Expected number of false detections of a single-exposure image within an object's reach, and of
+sources within reach of a cosmic ray, where `Places` do not have them."""
+OUTLIER_SHARE, OUTLIER_SIGMA = 0.05, 3.0
+"""Forced fluxes whose errors are larger than said, and by how much: light of neighbours."""
+ODD_SHARE = 0.03
+"""Sources that look like charge in an image: halfway between the two, in ln."""
+APART_SHARE, WIDE_APART_SHARE = 0.02, 0.2
+"""Detections of a source whose centres are anywhere within reach (blends, cosmic rays), and those
+that are off by three times their errors."""
+HOT_SCATTER = 0.15
+"""By how much, relatively, the rates of a hot pixel differ between images."""
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 _FLUX_NODES, _FLUX_WEIGHTS = np.polynomial.hermite_e.hermegauss(3)
 _FLUX_WEIGHTS = _FLUX_WEIGHTS / _FLUX_WEIGHTS.sum()
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What is known before of sources, cosmic rays and noise.
-
-    Attributes
-    ----------
-    slope_mean, slope_sigma : float
-        Of the power of wavelength that a source's f_nu follows (0: flat; blue stars have -2, red
-        dwarfs 6).
-    wide_share, wide_sigma : float
-        Sources of unusual colour: their share, and the scatter of their slopes.
-    scatter, scatter_per_ln : float
-        Natural logarithm of flux about the power law, in one filter (variability, blends) and
-        per unit of ln wavelength.
-    dropout_share, flare_share : float
-        Sources without any light blueward of the image that shows them best, or in no other.
-    noise_share, noise_weight : float
-        Share of noise among the objects before they are known, and for how many objects it counts.
-    chance : float
-        Expected number of false detections of a single-exposure image within an object's reach,
-        where `Places` do not have it.
-    source_chance : float
-        Expected number of sources within reach of a cosmic ray, likewise.
-    outlier_share, outlier_sigma : float
-        Forced fluxes whose errors are larger than said, and by how much: light of neighbours.
-    odd_share : float
-        Sources that look like charge in an image: halfway between the two, in ln.
-    apart_share, wide_apart_share : float
-        Detections of a source whose centres are anywhere within reach (blends, cosmic rays), and
-        those that are off by three times their errors.
-    unseen_odds : float
-        By which the odds of a source are less where only the sum of the images shows it: it was
-        chosen for being high in all of them at once.
-    hot_share, hot_scatter : float
-        Share of hot pixels among false detections of a single exposure (a third of it in stacks),
-        and by how much, relatively, their rates differ between images.
-    star_correlation : float
-        How far the ``p_star`` of an object's images say the same (0: independent, 1: the same).
-    """
-
-    slope_mean: float = 1.0
-    slope_sigma: float = 1.7
-    wide_share: float = 0.2
-    wide_sigma: float = 4.0
-    scatter: float = 0.15
-    scatter_per_ln: float = 0.4
-    dropout_share: float = 0.005
-    flare_share: float = 0.001
-    noise_share: float = 0.02
-    noise_weight: float = 20.0
-    chance: float = 0.005
-    source_chance: float = 0.005
-    outlier_share: float = 0.05
-    outlier_sigma: float = 3.0
-    odd_share: float = 0.03
-    apart_share: float = 0.02
-    wide_apart_share: float = 0.2
-    unseen_odds: float = 0.05
-    hot_share: float = 0.1
-    hot_scatter: float = 0.15
-    star_correlation: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +122,6 @@ def seen_of(
     n_exp: Floats,
     pivot: Floats,
     places: Places | None,
-    prior: Prior,
 ) -> Seen:
     """Return what the images say.
 
@@ -172,19 +130,17 @@ def seen_of(
     f, e, detections, pivot, places : as in `Seen`
     p_cr, share : (N, M) probability of a cosmic ray by shape, and before the shape was seen
     n_exp : (N, M) number of exposures; where there are two, false detections are ten times rarer
-    prior : Prior
     """
     light, charge = (np.maximum(v, 1e-6) for v in ((1.0 - p_cr) / (1.0 - share), p_cr / share))
-    odd = prior.odd_share
-    chance = np.where(np.nan_to_num(n_exp) > 1, 0.1, 1.0) * prior.chance
-    source_chance = prior.source_chance
+    chance = np.where(np.nan_to_num(n_exp) > 1, 0.1, 1.0) * RAY_CHANCE
+    source_chance = SOURCE_CHANCE
     if places is not None:
         area = np.pi * REACH_ARCSEC**2
         chance = np.broadcast_to(
             np.clip(places.rays_per_arcsec2 * area, 1e-4, MOST_CHANCE), f.shape
         )
         source_chance = float(np.clip(places.sources_per_arcsec2 * area, 1e-4, MOST_CHANCE))
-    ln_real = np.log(odd * np.sqrt(light * charge) + (1.0 - odd) * light)
+    ln_real = np.log(ODD_SHARE * np.sqrt(light * charge) + (1.0 - ODD_SHARE) * light)
     ln_ray = np.log(charge)
     return Seen(
         f, e, detections, np.where(detections, ln_real, 0.0), np.where(detections, ln_ray, 0.0),
@@ -192,7 +148,7 @@ def seen_of(
     )  # fmt: skip
 
 
-def ln_agreement(data: Seen, best: Ints, prior: Prior) -> Floats:
+def ln_agreement(data: Seen, best: Ints) -> Floats:
     """Return ln of the density of each detection's distance from that of an image, (N, M).
 
     Relative to detections that lie anywhere within reach, as those of different things do.
@@ -201,7 +157,6 @@ def ln_agreement(data: Seen, best: Ints, prior: Prior) -> Floats:
     ----------
     data : Seen
     best : (N,) int, the image that the others are compared with
-    prior : Prior
     """
     places = data.places
     if places is None:
@@ -213,23 +168,21 @@ def ln_agreement(data: Seen, best: Ints, prior: Prior) -> Floats:
     variance = np.where(has_distance, variance, 1.0)
     half = np.where(has_distance, 0.5 * (dx**2 + dy**2) / variance, 0.0)
     peak = (1000.0 * REACH_ARCSEC) ** 2 / (2.0 * variance)
-    wide, apart = prior.wide_apart_share, prior.apart_share
-    density = (1.0 - wide - apart) * peak * np.exp(-half)
-    density += wide * peak / 9.0 * np.exp(-half / 9.0) + apart
+    density = (1.0 - WIDE_APART_SHARE - APART_SHARE) * peak * np.exp(-half)
+    density += WIDE_APART_SHARE * peak / 9.0 * np.exp(-half / 9.0) + APART_SHARE
     return np.where(has_distance, np.log(density), 0.0)
 
 
-def ln_normal(f: Floats, mean: Floats | float, e: Floats, prior: Prior) -> Floats:
+def ln_normal(f: Floats, mean: Floats | float, e: Floats) -> Floats:
     """Return ln of the density of fluxes about a mean, of which some err by more than said.
 
     Parameters
     ----------
     f, mean, e : (N, M) float, or what broadcasts to it; flux, expectation, error, microjansky
-    prior : Prior
     """
     half = 0.5 * ((f - mean) / e) ** 2
-    good = np.log1p(-prior.outlier_share) - half
-    bad = np.log(prior.outlier_share / prior.outlier_sigma) - half / prior.outlier_sigma**2
+    good = np.log1p(-OUTLIER_SHARE) - half
+    bad = np.log(OUTLIER_SHARE / OUTLIER_SIGMA) - half / OUTLIER_SIGMA**2
     return np.asarray(np.logaddexp(good, bad) - np.log(np.sqrt(2 * np.pi) * e))
 
 
@@ -261,21 +214,20 @@ def ln_beside(f: Floats, e: Floats, detections: Bools) -> Floats:
     return np.where(is_bright, any_flux, -np.inf)
 
 
-def ln_nothing(data: Seen, prior: Prior) -> Floats:
+def ln_nothing(data: Seen) -> Floats:
     """Return ln P of what each image shows where no source is, (N, M).
 
     Parameters
     ----------
     data : Seen
-    prior : Prior
     """
-    empty = ln_normal(data.f, 0.0, data.e, prior)
+    empty = ln_normal(data.f, 0.0, data.e)
     # A detection of nothing is a peak of noise.
     empty = empty + np.where(data.detected, np.log(data.chance), 0.0)
     return np.asarray(np.logaddexp(empty, ln_struck(data)))
 
 
-def ln_hot(data: Seen, others: Bools, best: Ints, rate_per_flux: Floats, prior: Prior) -> Floats:
+def ln_hot(data: Seen, others: Bools, best: Ints, rate_per_flux: Floats) -> Floats:
     """Return ln P of the other images for a hot pixel: one rate in all of them, (N,).
 
     Parameters
@@ -284,20 +236,17 @@ def ln_hot(data: Seen, others: Bools, best: Ints, rate_per_flux: Floats, prior: 
     others : (N, M) bool, the images that count
     best : (N,) int, the image that is compared with
     rate_per_flux : (M,) float
-    prior : Prior
     """
     f, e, row = data.f, data.e, np.arange(len(data.f))
     same = rate_per_flux[best][:, None] / rate_per_flux[None, :]
     expected = f[row, best][:, None] * same
-    error = np.sqrt(
-        e**2 + (e[row, best][:, None] * same) ** 2 + (prior.hot_scatter * expected) ** 2
-    )
-    ln_p = ln_normal(f, expected, error, prior) + data.ln_ray + ln_agreement(data, best, prior)
+    error = np.sqrt(e**2 + (e[row, best][:, None] * same) ** 2 + (HOT_SCATTER * expected) ** 2)
+    ln_p = ln_normal(f, expected, error) + data.ln_ray + ln_agreement(data, best)
     ln_p = np.logaddexp(np.log1p(-data.chance) + ln_p, ln_struck(data))
     return np.asarray(np.where(others, ln_p, 0.0).sum(axis=1))
 
 
-def ln_source(data: Seen, others: Bools, best: Ints, prior: Prior) -> Floats:
+def ln_source(data: Seen, others: Bools, best: Ints) -> Floats:
     """Return ln P of the other images for one source of any colour that an image shows, (N,).
 
     Parameters
@@ -305,30 +254,29 @@ def ln_source(data: Seen, others: Bools, best: Ints, prior: Prior) -> Floats:
     data : Seen
     others : (N, M) bool, the images that count
     best : (N,) int, the image that shows the source
-    prior : Prior
     """
     f, e, row = data.f, data.e, np.arange(len(data.f))
     ln_ratio = np.log(data.pivot[None, :] / data.pivot[best][:, None])
-    nothing = np.where(others, ln_nothing(data, prior), 0.0)
+    nothing = np.where(others, ln_nothing(data), 0.0)
     ln_hit = ln_struck(data)
-    alone = np.log1p(-data.chance) + data.ln_real + ln_agreement(data, best, prior)
+    alone = np.log1p(-data.chance) + data.ln_real + ln_agreement(data, best)
     bluer = others & (ln_ratio < -0.02)
     f_best, e_best = f[row, best], e[row, best]
-    slopes, weights = _slopes(prior)
+    slopes, weights = _slopes()
     usual, dropouts = [], []
     for node, node_weight in zip(_FLUX_NODES, _FLUX_WEIGHTS, strict=True):
         true = np.maximum(f_best + node * e_best, 0.3 * e_best)
         for slope, weight in zip(slopes, weights, strict=True):
-            ln_p = _ln_power_law(f, e, np.log(true)[:, None] + slope * ln_ratio, ln_ratio, prior)
+            ln_p = _ln_power_law(f, e, np.log(true)[:, None] + slope * ln_ratio, ln_ratio)
             ln_p = np.where(others, np.logaddexp(ln_p + alone, ln_hit), 0.0)
             ln_weight = np.log(weight * node_weight)
             usual.append(ln_weight + ln_p.sum(axis=1))
             dropouts.append(ln_weight + np.where(bluer, nothing, ln_p).sum(axis=1))
-    rest = 1.0 - prior.dropout_share - prior.flare_share
+    rest = 1.0 - DROPOUT_SHARE - FLARE_SHARE
     parts = [
         np.log(rest) + np.logaddexp.reduce(usual),
-        np.log(prior.dropout_share) + np.logaddexp.reduce(dropouts),
-        np.log(prior.flare_share) + nothing.sum(axis=1),
+        np.log(DROPOUT_SHARE) + np.logaddexp.reduce(dropouts),
+        np.log(FLARE_SHARE) + nothing.sum(axis=1),
     ]
     return np.asarray(np.logaddexp.reduce(parts))
 
@@ -364,12 +312,12 @@ def ln_beneath(
     return ln_p
 
 
-def _slopes(prior: Prior) -> tuple[Floats, Floats]:
-    slopes = np.arange(-6.0, 11.0) + prior.slope_mean
+def _slopes() -> tuple[Floats, Floats]:
+    slopes = np.arange(-6.0, 11.0) + SLOPE_MEAN
     density = [
-        share / sigma * np.exp(-0.5 * ((slopes - prior.slope_mean) / sigma) ** 2)
+        share / sigma * np.exp(-0.5 * ((slopes - SLOPE_MEAN) / sigma) ** 2)
         for share, sigma in (
-            (1.0 - prior.wide_share, prior.slope_sigma), (prior.wide_share, prior.wide_sigma),
+            (1.0 - WIDE_SHARE, SLOPE_SIGMA), (WIDE_SHARE, WIDE_SIGMA),
         )
     ]  # fmt: skip
     weights = np.sum(density, axis=0)
@@ -377,9 +325,9 @@ def _slopes(prior: Prior) -> tuple[Floats, Floats]:
     return slopes, weights / weights.sum()
 
 
-def _ln_power_law(f: Floats, e: Floats, ln_flux: Floats, ln_ratio: Floats, prior: Prior) -> Floats:
+def _ln_power_law(f: Floats, e: Floats, ln_flux: Floats, ln_ratio: Floats) -> Floats:
     """Return ln P of fluxes that scatter about the given logarithms, (N, M)."""
-    scatter = prior.scatter + prior.scatter_per_ln * np.abs(ln_ratio)
+    scatter = SCATTER + SCATTER_PER_LN * np.abs(ln_ratio)
     flux = np.exp(np.clip(ln_flux, -600, 600))
     total = np.zeros_like(f)
     for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
@@ -387,7 +335,7 @@ def _ln_power_law(f: Floats, e: Floats, ln_flux: Floats, ln_ratio: Floats, prior
         # Half a step between nodes is smeared, so that precise fluxes don't fall between.
         variance = e**2 + (0.5 * scatter * true) ** 2
         half = -0.5 * (f - true) ** 2 / variance
-        good = (1.0 - prior.outlier_share) * np.exp(half)
-        bad = prior.outlier_share / prior.outlier_sigma * np.exp(half / prior.outlier_sigma**2)
+        good = (1.0 - OUTLIER_SHARE) * np.exp(half)
+        bad = OUTLIER_SHARE / OUTLIER_SIGMA * np.exp(half / OUTLIER_SIGMA**2)
         total += weight * (good + bad) / np.sqrt(2 * np.pi * variance)
     return np.asarray(np.log(np.maximum(total, 1e-300)))

@@ -48,8 +48,8 @@ def list_of(
 ) -> ObjectList:
     """Return the objects of a group.
 
-    Detections that are one object are joined (`association.associate`).  A detection that its image
-    holds for a cosmic ray, and that no other image shows although one covers its place, is none.
+    Detections of one object are joined (`association.associate`).  A detection that its image takes
+    for a cosmic ray, and that no other image shows although one covers its place, is left out.
 
     Parameters
     ----------

@@ -48,8 +48,6 @@ class Motions:
     dof : (N,) int
     n_images, n_epochs : (N,) int
         That the fit has used; epochs are more than a day apart.
-    span_yr : (N,) float
-        Between the first and the last.
     outlier : (N,) int
         The image that was left out, -1 for none.
     """
@@ -61,7 +59,6 @@ class Motions:
     dof: Ints
     n_images: Ints
     n_epochs: Ints
-    span_yr: Floats
     outlier: Ints
 
     @property
@@ -98,8 +95,6 @@ def fit_motions(
     reference_mjd: float | None = None,
     ra_deg: Floats | None = None,
     dec_deg: Floats | None = None,
-    least_epochs: int = LEAST_EPOCHS,
-    least_span_yr: float = LEAST_SPAN_YR,
 ) -> Motions:
     """Fit the positions of N objects in M images.
 
@@ -110,7 +105,7 @@ def fit_motions(
     err_mas : (N, M) float
         Error of a centre per axis.
     mjd : (M,) float
-        Times of the images; those of NaN have no say.
+        Times of the images; those of NaN are ignored.
     frame_err_mas : (M,) float
         Error of each image's frame per axis, the same for all its objects.
     frame_of : (M,) int, optional
@@ -122,12 +117,12 @@ def fit_motions(
         Where the objects are; without them no parallax is fitted.
     """
     data = _data(x_mas, y_mas, err_mas, mjd, frame_err_mas, frame_of, ra_deg, dec_deg)
-    fit = _solve(data, data.used, reference_mjd, least_epochs, least_span_yr)
-    outlier = _outliers(data, fit, reference_mjd, least_epochs, least_span_yr)
+    fit = _solve(data, data.used, reference_mjd)
+    outlier = _outliers(data, fit, reference_mjd)
     if not (outlier >= 0).any():
         return fit
     mask = data.used & (np.arange(data.mjd.size) != outlier[:, None])
-    again = _solve(data, mask, reference_mjd, least_epochs, least_span_yr)
+    again = _solve(data, mask, reference_mjd)
     again.outlier[:] = outlier
     return again
 
@@ -159,9 +154,7 @@ def _data(
     )  # fmt: skip
 
 
-def _solve(
-    data: _Data, mask: Bools, reference_mjd: float | None, least_epochs: int, least_span_yr: float
-) -> Motions:
+def _solve(data: _Data, mask: Bools, reference_mjd: float | None) -> Motions:
     n, m = mask.shape
     n_images = mask.sum(axis=1)
     n_epochs, span = _epochs(data.mjd, mask)
@@ -169,7 +162,7 @@ def _solve(
     total = weight.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean_mjd = (total * data.mjd).sum(axis=1) / total.sum(axis=1)
-    moves = (n_epochs >= max(least_epochs, 2)) & (span >= least_span_yr)
+    moves = (n_epochs >= LEAST_EPOCHS) & (span >= LEAST_SPAN_YR)
     epoch = mean_mjd if reference_mjd is None else np.where(moves, reference_mjd, mean_mjd)
     t = (data.mjd - np.nan_to_num(epoch)[:, None]) / DAYS_PER_YEAR
     design = np.zeros((2, n, m, _N))
@@ -193,7 +186,7 @@ def _solve(
     return Motions(
         np.where(n_images > 0, epoch, np.nan), np.where(free, value, np.nan),
         np.where(both, covariance, np.nan), np.where(n_images > 0, chi2, np.nan), dof,
-        n_images, n_epochs, span, np.full(n, -1),
+        n_images, n_epochs, np.full(n, -1),
     )  # fmt: skip
 
 
@@ -247,9 +240,7 @@ def _epochs(mjd: Floats, mask: Bools) -> tuple[Ints, Floats]:
     return n_epochs, np.where(n_epochs > 0, span, 0.0) / DAYS_PER_YEAR
 
 
-def _outliers(
-    data: _Data, fit: Motions, reference_mjd: float | None, least_epochs: int, least_span: float
-) -> Ints:
+def _outliers(data: _Data, fit: Motions, reference_mjd: float | None) -> Ints:
     """Return the image without which an object's positions agree, -1 where there is none."""
     outlier = np.full(len(fit.chi2), -1)
     unlikely = chdtrc(np.maximum(fit.dof, 1), fit.chi2) < OUTLIER_CHANCE
@@ -265,7 +256,7 @@ def _outliers(
     for k in range(data.mjd.size):
         mask = part.used.copy()
         mask[:, k] = False
-        trial = _solve(part, mask, reference_mjd, least_epochs, least_span)
+        trial = _solve(part, mask, reference_mjd)
         same_model = np.isfinite(trial.parameters[:, 2]) == np.isfinite(fit.parameters[suspects, 2])
         better = part.used[:, k] & same_model & (trial.dof >= 2) & (trial.chi2 < least)
         least[better] = trial.chi2[better]

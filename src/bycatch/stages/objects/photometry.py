@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.photcal import AB_MICROJANSKY, ABSOLUTE_SYSTEMATIC, MAG_PER_FRACTION
+from bycatch.photcal import AB_MICROJANSKY, ABSOLUTE_SYSTEMATIC, MAG_PER_FRACTION, ee_systematic
 from bycatch.stages.objects import colours as colours_of
-from bycatch.stages.objects.colours import Colours, colour_systematic, filter_fluxes, radius_by_snr
+from bycatch.stages.objects.colours import Colours, filter_fluxes, radius_by_snr
 from bycatch.stages.objects.homogenised import colours as ellipse_colours
 from bycatch.stages.objects.homogenised import ellipse_fluxes, in_filters
 from bycatch.stages.objects.matching import matching_kernels
@@ -81,8 +81,8 @@ def object_fluxes(
     objects are those of one ellipse on images of one PSF, where those are known for a pair of
     filters.
 
-    Charge of cosmic rays is no light: images that are struck at an object have no say where another
-    one of their filter looks, and a filter with no other has a flux there, but no colour.
+    Charge of cosmic rays is not light: an image that is struck at an object does not count where
+    another one of its filter looks, and a filter with no other has a flux there, but no colour.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def object_fluxes(
     """
     names = [image.filter for image in matrices.images]
     number = matrices.filter_of
-    common_share = np.array([colour_systematic(name) for name in names])[:, np.newaxis]
+    common_share = np.array([ee_systematic(name) for name in names])[:, np.newaxis]
     every = _with_psf(matrices, _in_apertures(matrices, common_share))
     hits = _hits(matrices, is_struck)
     every.flux[hits.left_out] = np.nan
@@ -262,7 +262,7 @@ def _colours(
     has_colour &= (flux[:, :-1] > colours_of.DETECTED_SIGMA * err[:, :-1]) & (
         flux[:, 1:] > colours_of.DETECTED_SIGMA * err[:, 1:]
     )
-    systematic = np.array([colour_systematic(f) for f in matrices.filters])
+    systematic = np.array([ee_systematic(f) for f in matrices.filters])
     common_err = MAG_PER_FRACTION * np.hypot(systematic[:-1], systematic[1:])
     with np.errstate(invalid="ignore", divide="ignore"):
         mag_err = MAG_PER_FRACTION * np.hypot(err / flux, systematic)

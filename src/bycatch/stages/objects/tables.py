@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,20 +25,21 @@ from bycatch.catalogs.object_columns import (
 from bycatch.catalogs.tables import floats, make_table
 from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.photcal import AB_MICROJANSKY, MAG_PER_FRACTION
+from bycatch.robust import robust_sigma
 from bycatch.stages.objects.association import LEAST_ERROR_ARCSEC, SIZE_SHARE
 from bycatch.stages.objects.epochs import epochs
 from bycatch.stages.objects.evidence import object_evidence
-from bycatch.stages.objects.identity import Identity, identify
+from bycatch.stages.objects.identity import identify
 from bycatch.stages.objects.likelihoods import Places
 from bycatch.stages.objects.listing import MOTION_MAS_YR
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import (
-    ORIGIN_COMBINED,
     ColourGrid,
     ImagePhotometry,
     ObjectList,
 )
 from bycatch.stages.objects.photometry import ObjectFluxes, object_fluxes
+from bycatch.stages.objects.result import Objects
 from bycatch.tangent import direction, tangent_mas, unit_vectors
 
 if TYPE_CHECKING:
@@ -49,71 +49,6 @@ if TYPE_CHECKING:
 BRIGHT_SNR = 50.0
 STRUCK_SNR = 5.0
 """An image has so much signal at least where it shows the charge of a cosmic ray."""
-
-
-@dataclass(frozen=True, eq=False)
-class Objects:
-    """The tables of a group.
-
-    Attributes
-    ----------
-    objects : Table (object_columns.OBJECTS, IN_FILTER and COLOUR)
-    epochs : Table (object_columns.EPOCHS)
-    images : Table (object_columns.GROUP_IMAGES)
-    filters : from blue to red
-    n_cosmic_rays : detections of one image that are no objects
-    min_p_real : of the clean table
-    identity : what they are called
-    """
-
-    objects: Table
-    epochs: Table
-    images: Table
-    filters: tuple[str, ...]
-    n_cosmic_rays: int
-    min_p_real: float
-    identity: Identity
-
-    @property
-    def is_clean(self) -> Bools:
-        """Which objects are real more likely than not, (N,)."""
-        return np.asarray(floats(self.objects, "p_real") >= self.min_p_real)
-
-    @property
-    def clean(self) -> Table:
-        """The objects that are real more likely than not."""
-        return self.objects[self.is_clean]
-
-    def products(self) -> dict[str, Table]:
-        """Return the tables by the end of their file names."""
-        return {
-            "objects": self.objects,
-            "objects_clean": self.clean,
-            "epochs": self.epochs,
-            "images": self.images,
-        }
-
-    def summary(self) -> dict[str, Any]:
-        """Return the numbers for the log, the page and the summary."""
-        origin = np.asarray(self.objects["origin"])
-        return {
-            "n_objects": len(self.objects),
-            "n_real": int(self.is_clean.sum()),
-            "n_in_several": int((np.asarray(self.objects["n_detected"]) > 1).sum()),
-            "n_only_combined": int((origin == ORIGIN_COMBINED).sum()),
-            "n_epoch_rows": len(self.epochs),
-            "n_single_cosmic_rays": self.n_cosmic_rays,
-            "n_group_images": len(self.images),
-            "filters": list(self.filters),
-        }
-
-    def in_words(self) -> str:
-        """Return what was found, as the end of a log line."""
-        facts = self.summary()
-        return (
-            f"{facts['n_objects']} objects in {facts['n_group_images']} images, "
-            f"{facts['n_real']} real, {facts['n_only_combined']} seen in the sum of the images only"
-        )
 
 
 def tables(
@@ -382,7 +317,7 @@ def _residual_rms(objects: ObjectList, image: ImagePhotometry) -> float:
     bright = (floats(image.table, middle) > BRIGHT_SNR) & several
     both = np.concatenate([dra[bright], ddec[bright]])
     both = both[np.isfinite(both)]
-    return float(1.4826 * np.median(np.abs(both))) if len(both) else np.nan
+    return robust_sigma(both, 0.0) if len(both) else np.nan
 
 
 def _gaia_of(matrices: Matrices) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from scipy.special import chdtrc, chdtri
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.photcal import MAG_PER_FRACTION
+from bycatch.robust import MAD_TO_SIGMA, nan_median
 
 RADIUS_ARCSEC, MOST_STARS, LEAST_STARS = 60.0, 30, 5
 """The nearest stars, so many within the radius, give the shift of an epoch; fewer than 5 none."""
@@ -34,7 +35,7 @@ has made brighter: 0.6 % of those of simulated stacks."""
 MOST_HIT_SIGMA = 10.0
 """What rejection leaves is seldom more, in errors of the epoch."""
 CLIP_RATE, N_CLIPS = 0.01, 4
-"""Objects less likely constant than that have no say in the scale of the errors."""
+"""Objects less likely constant than that do not count for the scale of the errors."""
 N_ROUNDS = 50
 
 
@@ -62,8 +63,8 @@ class Variability:
 
     Attributes
     ----------
-    mean, mean_err : (N,) float
-        Weighted mean of the corrected fluxes, and its error (scaled like the others).
+    mean : (N,) float
+        Weighted mean of the corrected fluxes.
     chi2 : (N,) float
         About the mean, with the errors as they are.
     dof, n_epochs : (N,) int
@@ -71,10 +72,6 @@ class Variability:
         By which errors must be multiplied for constant objects to be constant.
     scatter_mag : (N,) float
         Scatter beyond the scaled errors (the root of the excess variance), 0 where there is none.
-    extreme_sigma : (N,) float
-        The largest deviation of an epoch from the mean of the others, in scaled errors, with its
-        sign (negative: fainter).
-    extreme_epoch : (N,) int
     false_rate : (N,) float
         Share of constant objects that look as variable: the p-value of the scaled chi2, and of
         three and more epochs the chance that a cosmic ray has made one of them brighter.
@@ -83,14 +80,11 @@ class Variability:
     """
 
     mean: Floats
-    mean_err: Floats
     chi2: Floats
     dof: Ints
     n_epochs: Ints
     err_scale: Floats
     scatter_mag: Floats
-    extreme_sigma: Floats
-    extreme_epoch: Ints
     false_rate: Floats
     p_variable: Floats
 
@@ -101,10 +95,6 @@ def zeropoint_shifts(
     x_arcsec: Floats,
     y_arcsec: Floats,
     is_star: Bools,
-    *,
-    radius_arcsec: float = RADIUS_ARCSEC,
-    most_stars: int = MOST_STARS,
-    least_stars: int = LEAST_STARS,
 ) -> ZeropointShifts:
     """Return the shift of each epoch at each object, from the medians of stars around it.
 
@@ -130,23 +120,23 @@ def zeropoint_shifts(
     at = np.column_stack([x_arcsec, y_arcsec]).astype(float)
     has_place = np.isfinite(at).all(axis=1)
     stars = stars[has_place[stars]]
-    if stars.size < least_stars or not n_objects:
+    if stars.size < LEAST_STARS or not n_objects:
         return ZeropointShifts(np.zeros(flux.shape), nothing, np.zeros(flux.shape, np.int64))
-    k = min(most_stars + 1, stars.size)
+    k = min(MOST_STARS + 1, stars.size)
     distance, near = cKDTree(at[stars]).query(
         np.where(has_place[:, None], at, 0.0), k=list(range(1, k + 1))
     )
-    use = (distance <= radius_arcsec) & (stars[near] != np.arange(n_objects)[:, None])
-    use &= has_place[:, None] & (np.cumsum(use, axis=1) <= most_stars)
+    use = (distance <= RADIUS_ARCSEC) & (stars[near] != np.arange(n_objects)[:, None])
+    use &= has_place[:, None] & (np.cumsum(use, axis=1) <= MOST_STARS)
     values = np.where(use[:, :, None], off[stars][near], np.nan)
     n = np.isfinite(values).sum(axis=1)
-    shift = _median(values)
-    scatter = 1.4826 * _median(np.abs(values - shift[:, None]))
+    shift = nan_median(values, 1)
+    scatter = MAD_TO_SIGMA * nan_median(np.abs(values - shift[:, None]), 1)
     # A few stars may agree by chance better than their errors allow.
-    noise = _median(np.where(np.isfinite(values), relative[stars][near], np.nan))
+    noise = nan_median(np.where(np.isfinite(values), relative[stars][near], np.nan), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = MEDIAN_ERROR * np.maximum(scatter, noise) / np.sqrt(n)
-    enough = n >= least_stars
+    enough = n >= LEAST_STARS
     return ZeropointShifts(np.where(enough, shift, 0.0), np.where(enough, error, np.nan), n)
 
 
@@ -185,15 +175,10 @@ def variability(
         sigma = off * total[:, None] / others / np.sqrt(1.0 / w + 1.0 / others)
         sigma = np.where(good & (n > 1)[:, None], sigma / scale[:, None], 0.0)
         scatter = np.where(mean > 0, MAG_PER_FRACTION * np.sqrt(excess) / mean, np.nan)
-        mean_err = scale / np.sqrt(total)
-    last = np.abs(sigma).argmax(axis=1) if sigma.shape[1] else np.zeros(len(f), np.int64)
-    extreme = sigma[np.arange(len(f)), last] if sigma.shape[1] else np.zeros(len(f))
     false_rate = _false_rate(chi2 / scale**2, sigma, n)
-    varies = n > 1
     return Variability(
-        mean, mean_err, chi2, np.maximum(n - 1, 0), n, scale, np.where(varies, scatter, np.nan),
-        np.where(varies, extreme, np.nan), np.where(varies, last, -1), false_rate,
-        probability_of_effect(false_rate),
+        mean, chi2, np.maximum(n - 1, 0), n, scale, np.where(n > 1, scatter, np.nan),
+        false_rate, probability_of_effect(false_rate),
     )  # fmt: skip
 
 
@@ -251,7 +236,7 @@ def _deviations(ln_flux: Floats, relative: Floats, good: Bools) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = (w * (value - common)).sum(axis=1) / w.sum(axis=1)
         off = np.where(good, value - mean[:, None], np.nan)
-        common = np.nan_to_num(_median(off[None])[0])
+        common = np.nan_to_num(nan_median(off, 0))
     with np.errstate(divide="ignore", invalid="ignore"):
         chi2 = np.where(good, w * (off - common) ** 2, 0.0).sum(axis=1) / (good.sum(axis=1) - 1)
     has_chi2 = np.isfinite(chi2) & (chi2 > 0)
@@ -298,12 +283,3 @@ def _error_scale(chi2: Floats, dof: Ints, snr: Floats, is_usual: Bools | None) -
 def _quantile_ratio(chi2: Floats, dof: Ints, share: float) -> float:
     """Return by what chi2 must be divided for that share to be below the share's quantile."""
     return float(np.quantile(chi2 / chdtri(dof, 1.0 - share), share))
-
-
-def _median(values: Floats) -> Floats:
-    """Return medians along the second axis of (N, K, E); NaN where there is nothing."""
-    n = np.isfinite(values).sum(axis=1)
-    in_order = np.sort(values, axis=1)  # NaN last
-    low, high = np.maximum((n - 1) // 2, 0), np.minimum(n // 2, max(values.shape[1] - 1, 0))
-    middle = [np.take_along_axis(in_order, k[:, None], 1)[:, 0] for k in (low, high)]
-    return np.where(n > 0, 0.5 * (middle[0] + middle[1]), np.nan)

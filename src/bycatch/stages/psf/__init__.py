@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from bycatch.stages.psf.choice import psf_stars
 from bycatch.stages.psf.fit import (
     EARLY_TRUST,
     LATE_TRUST,
-    Stars,
     beside,
     draw,
     fit_all,
@@ -27,10 +25,12 @@ from bycatch.stages.psf.fit import (
     pairs_within,
     wings_of,
 )
-from bycatch.stages.psf.look import PsfLook, look_at
+from bycatch.stages.psf.look import look_at
 from bycatch.stages.psf.model import WINGS_PX, PsfModel, published_psf
 from bycatch.stages.psf.quality import Fits, judge, judge_some, lies_on_lost_core
+from bycatch.stages.psf.result import PsfResult
 from bycatch.stages.psf.search import new_places, on_peaks, with_doubt
+from bycatch.stages.psf.stars import Stars
 from bycatch.stages.psf.table import (
     RADII_PX,
     columns_of,
@@ -61,90 +61,6 @@ SHARPEST, SHARPEST_SIGMA = 0.35, 3.0
 """A new star sharper than this, and than noise makes it, is a cosmic ray."""
 FLATTEST, FLATTEST_SIGMA = 0.12, 2.0
 """One as flat is a piece of a spike, or of a galaxy."""
-
-
-@dataclass(frozen=True, eq=False)
-class PsfResult:
-    """The PSF of an image, and its stars: those given, row for row, then those found.
-
-    Attributes
-    ----------
-    model : the PSF
-    stars, fits : all N stars
-    n_given : how many were given
-    psf_rows : (S,) int; the stars that the PSF was made from
-    look : what the PSF leaves of its stars
-    columns : of photometry_columns.PSF_RATES, row for row
-    flags : which rows have them
-    x, y : (N,) where apertures belong: where fits put stars, or where others were found
-    place_err_px : (N,) error of these per axis where they are of a fit; else NaN
-    neighbours_rate : (N, 4) light of other stars within 1, 2, 3 and 4 native pixels, e/s
-    star_energy : (4,) share of a star's light there
-    correlation : by how much the noise of sums exceeds that of independent pixels
-    is_wide : (N,) bool; wider than the PSF, as galaxies are
-    is_lone : (N,) bool; stars: detected, and neither wider nor sharper than the PSF
-    noise : of a typical sky pixel, e/s
-    """
-
-    model: PsfModel
-    stars: Stars
-    fits: Fits
-    n_given: int
-    psf_rows: Ints
-    look: PsfLook
-    columns: dict[str, Any]
-    flags: dict[Flag, Bools]
-    x: Floats
-    y: Floats
-    place_err_px: Floats
-    neighbours_rate: Floats
-    star_energy: Floats
-    correlation: float
-    is_wide: Bools
-    is_lone: Bools
-    noise: float
-
-    def star_light(self) -> Image | None:
-        """Return the light of the stars, (ny, nx) float32 in e/s; None where no source is wide."""
-        if not self.is_wide.any():
-            return None
-        return light_of(self.model, self.stars.take(self.is_lone), self.noise, self.model.shape)
-
-    def take(self, which: Bools) -> PsfResult:
-        """Return it with some of the stars."""
-        number = np.cumsum(which) - 1
-        return replace(
-            self,
-            stars=self.stars.take(which),
-            fits=self.fits.take(which),
-            n_given=int(which[: self.n_given].sum()),
-            psf_rows=number[self.psf_rows[which[self.psf_rows]]],
-            columns={name: values[which] for name, values in self.columns.items()},
-            flags={flag: where[which] for flag, where in self.flags.items()},
-            x=self.x[which],
-            y=self.y[which],
-            place_err_px=self.place_err_px[which],
-            neighbours_rate=self.neighbours_rate[which],
-            is_wide=self.is_wide[which],
-            is_lone=self.is_lone[which],
-        )
-
-    @property
-    def n_found(self) -> int:
-        """Return the number of stars that the residual showed."""
-        return len(self.stars) - self.n_given
-
-    def summary(self) -> dict[str, Any]:
-        """Return the scalars for the log and the summary."""
-        qfit = self.fits.qfit[self.psf_rows]
-        return {
-            "psf_origin": "stars" if self.model.is_of_stars else "published curve",
-            "psf_n_stars": self.model.n_stars,
-            "psf_fwhm_px": round(self.model.fwhm_px, 3),
-            "psf_residual": round(float(np.median(qfit)), 4) if len(qfit) else None,
-            "psf_n_found": self.n_found,
-            "psf_noise_correlation": round(self.correlation, 3),
-        }
 
 
 def run(
@@ -190,16 +106,10 @@ def run(
         if k < psf_settings.n_passes:
             # At first two stars in one segment look like a galaxy.
             of_galaxies = _galaxy_pixels(stars, fits, n_given, segmentation, labels)
-            places = new_places(
-                with_doubt(pixels, model, stars, noise),
-                model,
-                rho,
-                psf_settings.n_sigma,
-                (stars.x, stars.y),
-                of_galaxies,
-            )
-            new = _unfitted_stars(pixels, places, places, image.detector_px, moves=True)
-            stars, pixels = _with_new_stars(pixels, model, stars, new, noise)
+            stars, pixels = _with_new_stars(
+                pixels, model, stars, noise, rho, psf_settings.n_sigma, of_galaxies,
+                image.detector_px,
+            )  # fmt: skip
             is_told = np.arange(len(stars)) >= n_given
             is_told[: len(bright)] |= bright
             fits = judge_some(pixels, model, stars, rho, is_told)
@@ -222,6 +132,20 @@ def run(
     pixels = noises.with_sky(image, pixels)
     stars, pixels = fit_all(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise, wings=wings)
     rho = noises.correlation(image, pixels)
+    return _result(image, pixels, model, stars, psf_rows, n_given, rho, noise)
+
+
+def _result(
+    image: DrcImage,
+    pixels: Pixels,
+    model: PsfModel,
+    stars: Stars,
+    psf_rows: Ints,
+    n_given: int,
+    rho: Floats,
+    noise: float,
+) -> PsfResult:
+    """Return what the fits of all stars give: columns, flags, places, light beside."""
     fits = judge(pixels, model, stars, rho)
     flags = flags_of(stars, fits, model, n_given)
     x, y, error = places_of(stars, fits, flags[Flag.PSF_MISFIT], image.detector_px)
@@ -303,10 +227,19 @@ def _unfitted_stars(
 
 
 def _with_new_stars(
-    pixels: Pixels, model: PsfModel, stars: Stars, new: Stars, noise: float
+    pixels: Pixels,
+    model: PsfModel,
+    stars: Stars,
+    noise: float,
+    rho: Floats,
+    n_sigma: float,
+    of_galaxies: Bools | None,
+    detector_px: float,
 ) -> tuple[Stars, Pixels]:
-    """Return stars and new ones, fitted as far as they touch one another."""
-    both = stars.join(new)
+    """Return stars and those that the residual shows, fitted as far as they touch one another."""
+    doubtful = with_doubt(pixels, model, stars, noise)
+    places = new_places(doubtful, model, rho, n_sigma, (stars.x, stars.y), of_galaxies)
+    both = stars.join(_unfitted_stars(pixels, places, places, detector_px, moves=True))
     some = beside(model, both, np.arange(len(both)) >= len(stars))
     return _fit_some(pixels, model, both, noise, some)
 
@@ -350,7 +283,7 @@ def _galaxy_pixels(
 
 
 def _is_label_among(names: Ints, segmentation: NDArray[np.integer[Any]]) -> Bools:
-    """Return which labels of segments are among names; 0 is none."""
+    """Return which labels of segments are among names; 0 is not a label."""
     table = np.zeros(int(segmentation.max(initial=0)) + 1, bool)
     table[names] = True
     table[0] = False

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.kernels.psf_fit import LOST, Pixels
 from bycatch.kernels.psf_grid import OVERSAMPLING, cubic_weights, star_stamps
+from bycatch.robust import robust_sigma
 from bycatch.stages.psf.model import (
     FEW_STARS,
     NORM_RADIUS_PX,
@@ -55,7 +56,6 @@ FIRST_WIDTH_SCATTER, WIDTH_SCATTER_RANGE = 0.04, (0.005, 0.08)
 """By which the width differs from star to star: focus over the field, phases of drizzling."""
 CHI2_MEDIAN = 0.455
 """Of one degree of freedom."""
-MAD_TO_SIGMA = 1.4826
 LEAST_RING_PIXELS = 20
 N_STEPS, TOLERANCE = 20, 3e-3
 
@@ -170,7 +170,7 @@ def _leftover(model: PsfModel, pixels: Pixels, stars: Places) -> Floats:
         which = good & (ring == k)
         if which.sum() < LEAST_RING_PIXELS:
             continue
-        square = (MAD_TO_SIGMA * np.median(np.abs(rest[which]) / flux[which])) ** 2
+        square = robust_sigma(rest[which] / flux[which], 0.0) ** 2
         middle.append(k * model.detector_px)
         rms.append(np.sqrt(max(square - np.median(noise2[which] / flux[which] ** 2), 0.0)))
     if not middle:

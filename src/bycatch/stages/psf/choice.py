@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.stages.psf.fit import Stars
+from bycatch.robust import robust_sigma
 from bycatch.stages.psf.quality import Fits
+from bycatch.stages.psf.stars import Stars
 
 MIN_SNR = 40.0
 MOST_CROWDING = 0.3
@@ -19,7 +20,6 @@ LOCUS_RANGE = 0.3
 LOCUS_SIGMA = 3.0
 MOST_STARS, CELLS = 90, 3
 """In each of 3 x 3 parts of the image the brightest are taken, as many in all."""
-MAD_TO_SIGMA = 1.4826
 
 
 def psf_stars(stars: Stars, fits: Fits, shape: tuple[int, int], *, is_first: bool) -> Ints:
@@ -44,7 +44,7 @@ def psf_stars(stars: Stars, fits: Fits, shape: tuple[int, int], *, is_first: boo
     sharpness = fits.sharpness[rows]
     middle = densest(sharpness, LOCUS_WIDTH) if is_first else float(np.median(sharpness))
     like = np.abs(sharpness - middle) < LOCUS_WIDTH
-    width = MAD_TO_SIGMA * float(np.median(np.abs(sharpness[like] - middle))) if like.any() else 0
+    width = robust_sigma(sharpness[like], middle) if like.any() else 0
     like &= np.abs(sharpness - middle) < max(LOCUS_SIGMA * width, 0.01)
     rows = rows[like]
     return rows[_is_among_first(stars.x[rows], stars.y[rows], shape)]

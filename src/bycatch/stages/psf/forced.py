@@ -28,12 +28,7 @@ from bycatch.kernels.psf_fit import (
 )
 from bycatch.kernels.psf_grid import add_stars, star_stamps
 from bycatch.kernels.psf_solve import joint_variances, solve_stars
-from bycatch.stages.psf.fit import (
-    FAINT_SHARE,
-    SOLVED,
-    pairs_within,
-    reach_px,
-)
+from bycatch.stages.psf.fit import FAINT_SHARE, SOLVED, pairs_within, reach_px
 from bycatch.stages.psf.model import PsfModel
 from bycatch.stages.psf.noise import photon_factor
 from bycatch.stages.psf.of_image import PLAIN, SkyAt, paint, psf_of_stars

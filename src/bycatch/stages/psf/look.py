@@ -8,7 +8,7 @@ import numpy as np
 
 from bycatch.arrays import Image, Ints
 from bycatch.images.drc import DrcImage
-from bycatch.stages.psf.fit import Stars
+from bycatch.stages.psf.stars import Stars
 
 REGIONS = 3
 """The image is cut into so many parts each way."""

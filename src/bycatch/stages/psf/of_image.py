@@ -19,18 +19,11 @@ from bycatch.kernels.psf_grid import add_wings
 from bycatch.kernels.stamps import north_up
 from bycatch.stages.psf.build import first_model, psf_from, with_scatter
 from bycatch.stages.psf.choice import MIN_SNR, psf_stars
-from bycatch.stages.psf.fit import (
-    EARLY_TRUST,
-    LATE_TRUST,
-    Stars,
-    beside,
-    draw,
-    equations,
-    step_all,
-)
+from bycatch.stages.psf.fit import EARLY_TRUST, LATE_TRUST, beside, draw, equations, step_all
 from bycatch.stages.psf.model import NORM_RADIUS_PX, PsfModel, published_psf
 from bycatch.stages.psf.noise import photon_factor
 from bycatch.stages.psf.quality import judge
+from bycatch.stages.psf.stars import Stars
 
 if TYPE_CHECKING:
     from bycatch.images.drc import DrcImage

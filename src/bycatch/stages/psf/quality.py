@@ -11,8 +11,9 @@ from bycatch.kernels.neighbourhood import any_within
 from bycatch.kernels.psf_fit import LOST, Pixels, quality
 from bycatch.kernels.psf_grid import N_PARTS
 from bycatch.kernels.psf_solve import joint_variances
-from bycatch.stages.psf.fit import LATE_TRUST, LEAST_SNR, Stars, beside, equations
+from bycatch.stages.psf.fit import LATE_TRUST, LEAST_SNR, beside, equations
 from bycatch.stages.psf.model import PsfModel
+from bycatch.stages.psf.stars import Stars
 
 CORE_RADIUS_PX = 1.5
 """Of sharpness and crowding, native pixels."""

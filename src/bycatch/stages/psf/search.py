@@ -11,9 +11,10 @@ from bycatch.kernels.peaks import maxima
 from bycatch.kernels.psf_fit import LOST, USABLE, Pixels
 from bycatch.kernels.psf_grid import add_wings
 from bycatch.kernels.psf_search import matched_filter
-from bycatch.stages.psf.fit import Stars, reach_px
+from bycatch.stages.psf.fit import reach_px
 from bycatch.stages.psf.model import PsfModel
 from bycatch.stages.psf.noise import by_strips
+from bycatch.stages.psf.stars import Stars
 
 TEMPLATE_RADIUS_PX = 2.0
 """Of the matched filter, native pixels."""

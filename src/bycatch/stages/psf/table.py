@@ -12,9 +12,9 @@ from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.neighbourhood import pixels_at
 from bycatch.kernels.psf_fit import Pixels
-from bycatch.stages.psf.fit import Stars
 from bycatch.stages.psf.model import PsfModel
 from bycatch.stages.psf.quality import Fits
+from bycatch.stages.psf.stars import Stars
 
 RADII_PX = (1.0, 2.0, 3.0, 4.0)
 """Circles in which the light of neighbours is given, native pixels: those of concentrations."""
