@@ -534,6 +534,11 @@ def test_sql_reads_the_survey_and_does_nothing_else(survey, sql):
     assert sorted(survey.rglob("*")) == before
 
 
+def test_a_box_upside_down_is_refused(survey):
+    with open_survey(survey) as tables, pytest.raises(SettingsError, match="southern one first"):
+        tables.box((1, 2), (5, 1))
+
+
 def test_names_of_columns_are_no_sql(survey):
     with open_survey(survey) as tables:
         for table, columns in (("object", ['ra" FROM object; --']), ("object; --", None)):
@@ -555,6 +560,11 @@ def test_the_command_prints_and_writes_answers(survey, tmp_path, bycatch):
         result = bycatch("query", survey, "--cone", first["ra"], first["dec"], 5, "-o", file)
         assert result.status == 0, result.err
         assert first["object_id"] in read_table(file)["object_id"]
+    printed = bycatch("query", survey, "--cone", first["ra"], first["dec"], 5).out.splitlines()
+    assert max(map(len, printed)) < 200
+    assert printed[-1].endswith(f"of {len(tables.columns())} columns; -o FILE writes all")
+    assert f"{first['ra']:.8f}" in printed[3]
+    assert "no rows" in bycatch("query", survey, "--light-curve", 5).out
     mine = tmp_path / "mine.csv"
     Table({"ra": [first["ra"]], "dec": [first["dec"]]}).write(mine)
     assert str(first["object_id"]) in bycatch("query", survey, "--match", mine).out
