@@ -114,7 +114,7 @@ class open_fits:  # noqa: N801 - reads like the built-in open
     def __enter__(self) -> fits.HDUList:
         problem = not_a_file(self.path)
         if problem:
-            raise UnreadableFile(f"{self.path}: {problem}")
+            raise UnreadableFile(f"{self.path}: {problem}", hint="give the drc file itself")
         self._stack = ExitStack()
         try:
             self._stack.enter_context(warnings.catch_warnings())
@@ -157,4 +157,5 @@ class open_fits:  # noqa: N801 - reads like the built-in open
 
 
 def _first_line(err: BaseException) -> str:
-    return (str(err).splitlines() or [type(err).__name__])[0]
+    line = (str(err).splitlines() or [type(err).__name__])[0]
+    return line.split(" If this is really a FITS file")[0]  # astropy's advice to programmers

@@ -179,7 +179,10 @@ def sky_position(ra: str, dec: str) -> tuple[float, float]:
             hint="write degrees (150.1 2.2), or 10:00:24 +02:12:00",
         ) from err
     if not (np.isfinite(ra_deg) and abs(dec_deg) <= 90):
-        raise SettingsError(f"--radec {ra} {dec}: the declination is beyond the poles")
+        raise SettingsError(
+            f"--radec {ra} {dec}: the declination is beyond the poles",
+            hint="give right ascension and declination in degrees",
+        )
     return ra_deg % 360.0, dec_deg
 
 

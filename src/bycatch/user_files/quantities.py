@@ -102,7 +102,10 @@ def words_of(table: Table, name: str, label: str) -> tuple[list[str], Any] | Non
     column = table[name]
     data = np.ma.asarray(column)
     if data.ndim != 1:
-        raise SettingsError(f"{label}: column {name} holds more than one value per row")
+        raise SettingsError(
+            f"{label}: column {name} holds more than one value per row",
+            hint="give a column of numbers",
+        )
     if data.dtype.kind not in "USO":
         return None
     words = [
@@ -133,7 +136,10 @@ def numbers(table: Table, name: str, unit: str, label: str) -> Floats:
     if text is None:
         data: Any = np.ma.asarray(getattr(table[name], "value", table[name]))
         if data.dtype.kind not in "biuf":
-            raise SettingsError(f"{label}: column {name} does not hold numbers ({data.dtype})")
+            raise SettingsError(
+                f"{label}: column {name} does not hold numbers ({data.dtype})",
+                hint="give a column of numbers",
+            )
         return np.ma.filled(data.astype(np.float64), np.nan) * factor
     words, missing = text
     return _numbers_of(words, missing, name, label) * factor
