@@ -307,7 +307,7 @@ def config(
         put(text)
         return
     try:
-        if output.exists() and output.read_text(encoding="utf-8") != text:
+        if output.is_file() and output.read_text(encoding="utf-8") != text:
             raise SettingsError(
                 f"{output}: there is a file with other settings",
                 hint="choose another name, or remove it first",

@@ -87,12 +87,11 @@ def print_report(report: RunReport) -> None:
     if report.images:
         table.show()
     print_groups(report.groups)
-    losses = report.losses()
-    for name, outcome, reason in losses:
+    for name, outcome, reason in report.losses():
         say(f"{outcome}: {name}: {reason}", "red")
     images = [image for image in report.images if image.outcome == "done"]
     say(
-        f"{len(images)} of {len(images) + len(losses)} image(s) done in {report.seconds:.1f} s; "
+        f"{len(images)} of {report.n_images} image(s) done in {report.seconds:.1f} s; "
         f"{_where_to_look(report.out)}",
     )
 

@@ -132,6 +132,11 @@ class open_fits:  # noqa: N801 - reads like the built-in open
                 f"{self.path}: there is no such file",
                 hint="check the path; a link may point to a file that moved",
             ) from err
+        except PermissionError as err:
+            self._stack.close()
+            raise UnreadableFile(
+                f"{self.path}: it may not be read ({err.strerror})", hint="check its permissions"
+            ) from err
         except UnreadableFile:
             self._stack.close()
             raise
