@@ -10,13 +10,24 @@ import typer
 from astropy.table import Table
 
 from bycatch import errors, photcal
+from bycatch.catalogs.tables import read_table
 from bycatch.cli.app import app
 from bycatch.compare import read_catalog
 from bycatch.errors import BycatchError, MissingKeyword, MissingProduct, NoReferenceStars
 from bycatch.images.drc import read_drc
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta
-from bycatch.pipeline import Inputs, export, intake, lists, placing, reference, run_stages, status
+from bycatch.pipeline import (
+    Inputs,
+    export,
+    intake,
+    lists,
+    placing,
+    reference,
+    run,
+    run_stages,
+    status,
+)
 from bycatch.pipeline.assessment import assess_visit
 from bycatch.pipeline.explanation import explain, sky_position
 from bycatch.pipeline.injection import inject
@@ -149,6 +160,11 @@ WRONG = [
     (lambda t: export.export(t, ["fits"]), "bycatch run"),
     (lambda t: intake.find_files([t / "nothing"], t), "check the path"),
     (lambda t: Settings.load(t / "no.toml"), "check the path"),
+    (lambda t: Settings.load(str(t / "no.toml")), "check the path"),
+    (lambda t: run(t, t / "out", "deep"), "bycatch.Settings.load(preset='deep')"),
+    (lambda t: run(t, t / "out", inputs="gaia.csv"), "bycatch.Inputs(gaia="),
+    (lambda t: run_stages(t, ["photometry"]), "measure, finalize"),
+    (lambda t: read_table(t / "no.ecsv"), "check the path"),
     (lambda _: Settings.load(preset="faint"), "classic, deep, crowded"),
     (read_catalog, "two output folders"),
     (view_group, "bycatch objects OUT"),
