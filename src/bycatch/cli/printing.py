@@ -260,7 +260,7 @@ def print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
     table = Rows(["place", "image", *steps], ["MB"])
     for image in images:
         place = f"{image.field}/{image.filter}"
-        table.add(place, image.stem, *image.steps.values(), f"{image.megabytes:.0f}")
+        table.add(place, image.stem, *image.steps.values(), f"{image.megabytes:.1f}")
     table.show()
     for skip in skipped:
         word = "would be dropped" if skip.bad else "would be skipped"
