@@ -360,6 +360,19 @@ def test_an_object_of_two_folders_stands_once(tmp_path):
     assert "20 that lie within 0.15 arcsec" in (tmp_path / "s" / "README.md").read_text()
 
 
+def test_a_folder_that_has_moved_is_the_same(tmp_path):
+    """Else each of its objects would be there twice."""
+    ra, dec = scatter(10, 10, 40, 1)
+    put_group(tmp_path / "here" / "out", "J000001", ra, dec, images=1)
+    build_survey([tmp_path / "here" / "out"], tmp_path / "s")
+    (tmp_path / "here").rename(tmp_path / "there")
+    result = build_survey([tmp_path / "there" / "out"], tmp_path / "s")
+    assert (result.taken, result.gone, result.n_made) == ((), (), 0)
+    assert result.notes.summary["n_objects"] == 40
+    assert [group.out for group in result.notes.groups] == [str(tmp_path / "there" / "out")]
+    assert not build_survey([tmp_path / "there" / "out"], tmp_path / "s").is_new
+
+
 KILLED = """
 import os, signal, sys
 from bycatch.survey import build
