@@ -238,6 +238,18 @@ def test_config_says_meaning_unit_and_default(bycatch):
     assert text.count("# default: ") == text.count(" = ") - len(re.findall("# .* = .*", text))
 
 
+def test_config_keeps_a_file_that_somebody_has_edited(bycatch, tmp_path):
+    file = tmp_path / "my.toml"
+    for _ in range(2):
+        assert bycatch("config", "-o", file).status == 0
+    text = file.read_text() + "# mine\n"
+    file.write_text(text)
+    result = bycatch("config", "-o", file)
+    assert result.status == 2
+    assert "other settings" in result.err
+    assert file.read_text() == text
+
+
 def test_config_into_an_absent_folder_says_so(bycatch, tmp_path):
     result = bycatch("config", "-o", tmp_path / "absent" / "all.toml")
     assert result.status == 2

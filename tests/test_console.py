@@ -17,6 +17,7 @@ import bycatch
 from bycatch.cli import console, printing
 from bycatch.cli.session import LogFile
 from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
+from bycatch.pipeline.outcomes import GroupReport
 from bycatch.system.words import printable
 
 HOME = Path(bycatch.__file__).parent / "cli"
@@ -132,3 +133,12 @@ def test_streams_that_can_not_show_a_character_lose_it_only(tmp_path, environmen
         assert process.returncode in (1, 2)
         assert b"Traceback" not in text
         assert re.search(rb"\\u2605|\\x", text)
+
+
+def test_objects_that_fail_are_no_image(tmp_path, capsys):
+    image = ImageReport("a", "f_1", "F775W", "a_drc.fits", Outcome.DONE)
+    group = GroupReport("J1", "failed", "the disk is full")
+    report = RunReport(tmp_path, (FieldResult("f_1", (image,)),), groups=(group,))
+    printing.print_report(report)
+    assert "1 of 1 image(s) done" in capsys.readouterr().out
+    assert "1 of 1" in report._repr_html_()

@@ -1,8 +1,10 @@
 """Reading drizzled images: headers, planes, exposure times, and every kind of bad input."""
 
+import errno
 import gzip
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -745,6 +747,17 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
         read_drc(tmp_path)
     with pytest.raises(UnreadableFile, match="no such file"):
         read_drc(tmp_path / "none.fits")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(save, monkeypatch):
+    path = save()
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UnreadableFile, match=r"may not be read.*check its permissions"):
+        read_drc(path)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.5, 0.7, 0.9])

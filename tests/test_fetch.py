@@ -402,7 +402,8 @@ def test_what_is_not_clear_is_refused(tmp_path: Path, words: dict[str, Any], mes
         bycatch.fetch(**{"programs": 13711, "data": tmp_path, **words})
 
 
-def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
+def test_an_archive_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "bycatch")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -415,6 +416,8 @@ def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
     )
     with pytest.raises(NoAnswer, match="can't be reached"):
         bycatch.fetch(13711, tmp_path, settings=settings)
+    said = [line for line in caplog.messages if "once more in" in line]
+    assert said == ["127.0.0.1: can't be reached (no network?); once more in 0 s"]
 
 
 def test_answers_of_the_archive_that_are_none(tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,5 +1,6 @@
 """What results show of themselves in a notebook, and the notebook of the documentation."""
 
+import json
 import re
 import struct
 import warnings
@@ -14,6 +15,7 @@ from astropy.table import MaskedColumn, Table
 import bycatch
 from bycatch.cli import printing
 from bycatch.display import notebook
+from bycatch.display.summary_values import WORDS
 from bycatch.pipeline import Inputs
 from bycatch.settings import walk
 
@@ -388,3 +390,18 @@ def test_the_notebook_finds_the_truth(executed):
     shares = re.findall(r"F\d{3}W +\d +(\d+)/(\d+)", text)
     assert len(shares) == 3
     assert all(int(result) > 0.9 * int(there) for result, there in shares)
+
+
+def test_cards_name_their_values_in_words(with_objects):
+    """`n_trails` is a name for programs; a card says 'trails'."""
+    summary = json.loads((with_objects / "summary.json").read_text())
+    steps = [step for image in summary["images"] for step in image["summary"].values()]
+    steps += [group["summary"] for group in summary["groups"].values()]
+    names = {
+        name
+        for step in steps
+        for name, value in step.items()
+        if not isinstance(value, (dict, list)) and name not in notebook.UNTOLD
+    }
+    raw = {name for name in names if name not in WORDS and not name.startswith("n_snr5")}
+    assert raw == set()

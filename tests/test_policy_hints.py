@@ -10,17 +10,31 @@ import typer
 from astropy.table import Table
 
 from bycatch import errors, photcal
+from bycatch.catalogs.tables import read_table
 from bycatch.cli.app import app
+from bycatch.compare import read_catalog
 from bycatch.errors import BycatchError, MissingKeyword, MissingProduct, NoReferenceStars
+from bycatch.images.drc import read_drc
 from bycatch.images.headers import headers_of
 from bycatch.images.meta import image_meta
-from bycatch.pipeline import Inputs, export, intake, lists, placing, reference, run_stages, status
+from bycatch.pipeline import (
+    Inputs,
+    export,
+    intake,
+    lists,
+    placing,
+    reference,
+    run,
+    run_stages,
+    status,
+)
 from bycatch.pipeline.assessment import assess_visit
-from bycatch.pipeline.explanation import explain
+from bycatch.pipeline.explanation import explain, sky_position
 from bycatch.pipeline.injection import inject
 from bycatch.pipeline.quality import read_quality
 from bycatch.settings import Settings, parse_assignment, walk
 from bycatch.sky.tap import Services
+from bycatch.survey.view import view_group
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "bycatch"
 
@@ -44,6 +58,16 @@ def hints():
 COMMANDS = typer.main.get_command(app).commands
 OPTIONS = {opt for command in COMMANDS.values() for p in command.params for opt in p.opts}
 SETTINGS = {f"{section}.{name}" for section, name, _ in walk()}
+
+
+def test_only_errors_of_settings_point_to_the_settings():
+    """What is wrong with a file or a position is not mended by `bycatch config`."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        if path.parent.name in ("settings", "simulate"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "SettingsError":
+                assert "hint" in {word.arg for word in node.keywords}, f"{path}:{node.lineno}"
 
 
 @pytest.mark.parametrize("hint", list(hints()))
@@ -135,6 +159,17 @@ WRONG = [
     (lambda t: export.export(t, ["doc"]), "choose from ecsv, fits, "),
     (lambda t: export.export(t, ["fits"]), "bycatch run"),
     (lambda t: intake.find_files([t / "nothing"], t), "check the path"),
+    (lambda t: Settings.load(t / "no.toml"), "check the path"),
+    (lambda t: Settings.load(str(t / "no.toml")), "check the path"),
+    (lambda t: run(t, t / "out", "deep"), "bycatch.Settings.load(preset='deep')"),
+    (lambda t: run(t, t / "out", inputs="gaia.csv"), "bycatch.Inputs(gaia="),
+    (lambda t: run_stages(t, ["photometry"]), "measure, finalize"),
+    (lambda t: read_table(t / "no.ecsv"), "check the path"),
+    (lambda _: Settings.load(preset="faint"), "classic, deep, crowded"),
+    (read_catalog, "two output folders"),
+    (view_group, "bycatch objects OUT"),
+    (read_drc, "the drc file itself"),
+    (lambda _: sky_position("150", "95"), "in degrees"),
     (lambda t: intake.scan([t], t / "out", Settings()), "mastDownload/"),
     (lambda t: lists.read_positions(named(t, "")), "x, y or ra, dec"),
     (lambda t: lists.read_positions(named(t, "a b\n1 2\n")), "ra, dec (degrees)"),
@@ -176,6 +211,9 @@ def test_a_visit_without_truth_names_simulate(finished, tmp_path):
     with pytest.raises(BycatchError) as excinfo:
         assess_visit(finished, tmp_path)
     assert "bycatch simulate" in excinfo.value.hint
+    (tmp_path / "truth").mkdir()  # of another simulation
+    with pytest.raises(BycatchError, match="no truth of jabc010"):
+        assess_visit(finished, tmp_path)
 
 
 def test_radii_that_were_not_measured_name_the_step(done, bycatch):

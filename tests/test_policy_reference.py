@@ -196,8 +196,8 @@ def test_copies_are_counted_in_the_disk_space(visit, tmp_path):
         planned, _ = dry_run(visit.raw, tmp_path / "out", settings)
         sizes[words] = planned[0].megabytes
         source = planned[0].source
-    # The products: 0.3 bytes per pixel.
-    assert sizes[()] == pytest.approx(200 * 240 * 0.3 / 1e6)
+    # The products: 1.5 bytes per pixel.
+    assert sizes[()] == pytest.approx(200 * 240 * 1.5 / 1e6)
     for words in (("sort.mode=copy",), ("output.write_wcs=true",)):
         assert sizes[words] - sizes[()] == pytest.approx(source.stat().st_size / 1e6)
 

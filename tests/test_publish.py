@@ -117,6 +117,7 @@ def test_digits_follow_the_errors():
     assert format_of("flux_F606W", "erg / (Angstrom s cm2)") == ".4e"
     assert format_of("pmra", "mas / yr") == ".3f"
     assert format_of("half_light_arcsec", "arcsec") == ".4f"
+    assert format_of("pa_deg", "deg", ".8f") == ".2f"
     assert format_of("mag_F606W", "mag", ".2f") == ".2f"
 
 
@@ -168,6 +169,7 @@ def test_the_methods_have_the_numbers_of_the_run(published):
     assert "2 drizzled images of HST/ACS in F475W, F775W" in text
     assert "aligned to Gaia DR3" in text
     assert "apertures of 2, 4, 6, 8, 10 pixels" in text
+    assert "are those of the survey survey, made on" in text
     entries = (folder / "references.bib").read_text()
     assert entries.count("@") == entries.count("\n}") + entries.endswith("}")
     for work in ("gaia2023", "lacosmic2001", "bohlin2016", "budavari2008", "bycatch2026"):
@@ -179,6 +181,10 @@ def test_an_output_folder_is_published_as_it_is(with_objects, tmp_path):
     release = Release(name="Mine, 1", everything=True)
     files = publish_survey(with_objects, "cds", tmp_path / "p", release)
     assert (tmp_path / "p" / "ReadMe") in files
+    assert "Mine, 1: photometry" in (tmp_path / "p" / "ReadMe").read_text()
+    methods = " ".join((tmp_path / "p" / "methods.txt").read_text().split())
+    assert "1 group of overlapping" in methods
+    assert "the survey" not in methods  # of a scratch folder that is gone
     n = len(read_table(next(with_objects.glob("objects/*/*_objects.ecsv"))))
     assert len((tmp_path / "p" / "objects.dat").read_text().splitlines()) == n
     for wrong in ({"project": "A b"}, {"version": "1"}, {"name": "***"}):

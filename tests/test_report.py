@@ -26,6 +26,7 @@ from bycatch.errors import SettingsError
 from bycatch.pipeline import FieldResult, ImageReport, Outcome, RunReport
 from bycatch.products import find_records
 from bycatch.report import empty_plots, page, pixels, static_figures
+from bycatch.report.group_plots import group_plots
 from bycatch.report.image import (
     COSMIC,
     DOUBT,
@@ -673,4 +674,14 @@ def test_labels_of_close_limits_lie_on_both_sides():
     lines = [{"mag": 27.0}, {"mag": 25.1}, {"mag": 26.8}, {"mag": 25.8}]
     place_labels(lines)
     assert [line["side"] for line in lines] == ["right", "right", "left", "right"]
+    facing = [{"mag": mag} for mag in (27.66, 27.39, 26.71)]
+    place_labels(facing)
+    assert [line["side"] for line in facing] == ["right", "left", "left"]
     place_labels([])
+
+
+def test_nothing_of_a_diagram_lies_outside_its_frame():
+    """bokeh draws what has the level 'overlay' over axes and tools, too."""
+    plots = group_plots().values()
+    levels = {renderer.level for plot in plots for renderer in plot.renderers}
+    assert levels == {"image", "glyph"}

@@ -208,6 +208,19 @@ def test_folders_may_be_deep(tmp_path):
         subprocess.run(["rm", "-r", "d"], cwd=top, check=True)
 
 
+@pytest.mark.parametrize("mark", ["survey.json", "wcs_error.json"])
+def test_maps_and_truth_of_ours_are_no_images(raw, tmp_path, mark):
+    """A project folder holds the survey that was made of it: its maps are FITS files, too."""
+    own = raw / "mine"
+    own.mkdir()
+    (own / mark).write_text("{}")
+    (own / "depth_F775W.fits").write_bytes(b"a map")
+    found = find_files([raw], tmp_path / "out")
+    assert [path.name for path in found.files] == [NAME]
+    assert found.passed_over["folder of bycatch"] == 1
+    assert find_files([own / "depth_F775W.fits"], tmp_path / "out").files
+
+
 def test_hidden_files_are_counted(raw, tmp_path):
     (raw / f"._{NAME}").touch()
     files = find_files([raw], tmp_path / "out")

@@ -539,3 +539,12 @@ def test_a_sidecar_is_a_file(tmp_path):
 def test_a_byte_order_mark_is_no_text(tmp_path):
     (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf[detect]\nn_pixels = 60\n")
     assert read_toml(tmp_path / "a.toml") == {"detect": {"n_pixels": 60}}
+
+
+def test_capitals_of_a_choice_do_not_matter():
+    words = ["input.bunit=ELECTRONS/S", "input.detector=hrc", "sort.mode=Copy"]
+    settings = Settings.load(assignments=words)
+    assert (settings.input.bunit, settings.input.detector) == ("electrons/s", "HRC")
+    assert settings.sort.mode == "copy"
+    with pytest.raises(SettingsError, match="'electrons/s' or 'electrons'"):
+        Settings.load(assignments=["input.bunit=cps"])

@@ -360,6 +360,19 @@ def test_an_object_of_two_folders_stands_once(tmp_path):
     assert "20 that lie within 0.15 arcsec" in (tmp_path / "s" / "README.md").read_text()
 
 
+def test_a_folder_that_has_moved_is_the_same(tmp_path):
+    """Else each of its objects would be there twice."""
+    ra, dec = scatter(10, 10, 40, 1)
+    put_group(tmp_path / "here" / "out", "J000001", ra, dec, images=1)
+    build_survey([tmp_path / "here" / "out"], tmp_path / "s")
+    (tmp_path / "here").rename(tmp_path / "there")
+    result = build_survey([tmp_path / "there" / "out"], tmp_path / "s")
+    assert (result.taken, result.gone, result.n_made) == ((), (), 0)
+    assert result.notes.summary["n_objects"] == 40
+    assert [group.out for group in result.notes.groups] == [str(tmp_path / "there" / "out")]
+    assert not build_survey([tmp_path / "there" / "out"], tmp_path / "s").is_new
+
+
 KILLED = """
 import os, signal, sys
 from bycatch.survey import build
@@ -534,6 +547,11 @@ def test_sql_reads_the_survey_and_does_nothing_else(survey, sql):
     assert sorted(survey.rglob("*")) == before
 
 
+def test_a_box_upside_down_is_refused(survey):
+    with open_survey(survey) as tables, pytest.raises(SettingsError, match="southern one first"):
+        tables.box((1, 2), (5, 1))
+
+
 def test_names_of_columns_are_no_sql(survey):
     with open_survey(survey) as tables:
         for table, columns in (("object", ['ra" FROM object; --']), ("object; --", None)):
@@ -555,6 +573,11 @@ def test_the_command_prints_and_writes_answers(survey, tmp_path, bycatch):
         result = bycatch("query", survey, "--cone", first["ra"], first["dec"], 5, "-o", file)
         assert result.status == 0, result.err
         assert first["object_id"] in read_table(file)["object_id"]
+    printed = bycatch("query", survey, "--cone", first["ra"], first["dec"], 5).out.splitlines()
+    assert max(map(len, printed)) < 200
+    assert printed[-1].endswith(f"of {len(tables.columns())} columns; -o FILE writes all")
+    assert f"{first['ra']:.8f}" in printed[3]
+    assert "no rows" in bycatch("query", survey, "--light-curve", 5).out
     mine = tmp_path / "mine.csv"
     Table({"ra": [first["ra"]], "dec": [first["dec"]]}).write(mine)
     assert str(first["object_id"]) in bycatch("query", survey, "--match", mine).out

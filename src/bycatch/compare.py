@@ -135,6 +135,10 @@ def read_catalog(path: str | Path, columns: Sequence[str] = ()) -> Catalog:
         There is no such file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise SettingsError(
+            f"{path}: a folder, not a catalog", hint="compare two catalogs, or two output folders"
+        )
     if not path.is_file():
         raise UnreadableFile(f"{path}: there is no such file", hint="check the path")
     user_table = read_user_table(path, path.name)
@@ -220,7 +224,9 @@ def compare(a: Catalog, b: Catalog, radius_mas: float = 150.0, bin_mag: float = 
         )
     if not (len(a) and len(b)):
         empty = a if not len(a) else b
-        raise SettingsError(f"{empty.name}: it has no row with a position")
+        raise SettingsError(
+            f"{empty.name}: it has no row with a position", hint="there is nothing to compare"
+        )
     at_a, at_b = _planes(a, b)
     offset = np.zeros(2)
     for _ in range(3):

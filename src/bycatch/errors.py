@@ -134,6 +134,8 @@ def reason(err: BaseException, *, details: str = "the log holds the details") ->
     if isinstance(err, BycatchError):
         return str(err)
     text = " ".join(str(err).split())[:MOST_WORDS]
+    if isinstance(err, FileNotFoundError):
+        return f"{text} - check the path"
     if isinstance(err, OSError):
         return f"{text} - check disk space and permissions, then run again"
     if isinstance(err, MemoryError):

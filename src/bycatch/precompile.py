@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.kernels.compiled import at_first_compilation
+from bycatch.kernels.compiled import at_first_compilation, keeps_machine_code
 from bycatch.kernels.threads import n_cores
 from bycatch.system.subprocesses import end_with_parent, process_of
 
@@ -32,6 +32,7 @@ logger = logging.getLogger("bycatch")
 
 ALONE = "BYCATCH_COMPILE_ALONE"
 """Environment variable that keeps a process from starting a second one to compile."""
+NO_FOLDER = "no folder for them can be written - set NUMBA_CACHE_DIR to one that can"
 SHAPE = (560, 210)
 """So large that the sky has a mesh of boxes, and that threads share the rows."""
 NOISE, EXPTIME_S = 0.01, 600.0
@@ -46,8 +47,11 @@ def watch_first_compilation() -> None:
 
 
 def _announce() -> None:
-    logger.info("compiling kernels, once on this machine (about half a minute)")
-    compile_aside()
+    if keeps_machine_code():
+        logger.info("compiling kernels, once on this machine (about half a minute)")
+        compile_aside()
+    else:
+        logger.warning("compiling kernels (a minute or two), which can't be kept: %s", NO_FOLDER)
 
 
 def compile_aside() -> None:
@@ -190,6 +194,8 @@ def _segments(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int3
 
 
 if __name__ == "__main__":
+    if not keeps_machine_code():
+        sys.exit(f"compiled kernels can't be kept: {NO_FOLDER}")
     end_with_parent()
     os.environ[ALONE] = "1"
     compile_all()

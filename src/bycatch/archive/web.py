@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import logging
 import random
 import threading
 import time
@@ -22,6 +23,8 @@ from bycatch.system.words import printable
 
 if TYPE_CHECKING:
     from requests import Response, Session
+
+logger = logging.getLogger("bycatch")
 
 CONNECT_TIMEOUT_S = 10.0
 MOST_REDIRECTS = 5
@@ -158,7 +161,7 @@ class Web:
         Problem
             There was none in spite of all tries.
         """
-        patience = Patience(self)
+        patience = Patience(self, urlsplit(address).hostname or address)
         while True:
             try:
                 return self._value_once(method, address, **words)
@@ -192,10 +195,16 @@ class Web:
 
 
 class Patience:
-    """How often something is tried again, and after which wait."""
+    """How often something is tried again, and after which wait.
 
-    def __init__(self, web: Web) -> None:
-        self.web = web
+    Parameters
+    ----------
+    web : its settings, and what ends a wait
+    name : who is waited for, if the user is to know; ''
+    """
+
+    def __init__(self, web: Web, name: str = "") -> None:
+        self.web, self.name = web, name
         self.n_tries = 0
 
     def again(self, problem: Problem, *, progress: bool = False) -> bool:
@@ -208,7 +217,10 @@ class Patience:
             return False
         wait_s = settings.retry_wait_s * 2 ** max(self.n_tries - 1, 0)
         wait_s *= 1 + random.random() / 4  # noqa: S311  # not all at the same moment
-        self.web.pause(max(min(wait_s, settings.most_wait_s), problem.wait_s))
+        wait_s = max(min(wait_s, settings.most_wait_s), problem.wait_s)
+        if self.name:
+            logger.info("%s: %s; once more in %.0f s", self.name, problem, wait_s)
+        self.web.pause(wait_s)
         return True
 
 

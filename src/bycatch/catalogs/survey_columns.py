@@ -16,6 +16,7 @@ from bycatch.catalogs.object_columns import (
     in_filters,
     of_colours,
 )
+from bycatch.catalogs.tables import nearest_radius
 
 HEALPIX = Column(
     "_healpix_29", "i8", "", "pos.healpix",
@@ -115,3 +116,26 @@ def filters_in(names: Iterable[str]) -> list[str]:
 def radii_in(names: Iterable[str]) -> list[float]:
     """Return the apertures that the columns of a table of epochs name, pixels."""
     return sorted({float(match[1]) for name in names if (match := _RADIUS_OF.fullmatch(name))})
+
+
+def read_first(names: Collection[str]) -> list[str]:
+    """Return the columns of a table that are read first.
+
+    Parameters
+    ----------
+    names : of the table's columns
+    """
+    if "p_real" in names:
+        filters = filters_in(names)
+        wanted = ["row", "object_id", "ra", "dec", "p_real", "p_star", "flags", "duplicate_of"]
+        wanted += [f"{name}_{f}" for f in filters for name in ("mag", "mag_err")]
+        wanted += ["separation"]
+    elif "p_cr_alone" in names:
+        radii = radii_in(names)
+        radius = nearest_radius(radii) if radii else ""
+        of_aperture = [f"{name}_{radius}" for name in ("mag_ab", "mag_ab_err", "maglim")]
+        wanted = ["object_id", "image", "filter", "mjd", "detected", *of_aperture]
+        wanted += ["mag_ab_psf", "mag_ab_psf_err", "p_cr_alone", "flags", "separation"]
+    else:
+        return [name for name in names if name not in ("_healpix_29", "footprint", "checksum")]
+    return [name for name in wanted if name in names]

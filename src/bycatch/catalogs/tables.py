@@ -184,6 +184,10 @@ def read_table(path: str | Path, names: Collection[str] | None = None) -> Table:
         The file is missing or damaged.
     """
     path = Path(path)
+    if not path.exists():
+        raise UnreadableFile(
+            f"{path}: there is no such file", hint="check the path, or run the step that writes it"
+        )
     kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
     kind = kinds.get(path.suffix, "ecsv")
     try:

@@ -307,6 +307,11 @@ def config(
         put(text)
         return
     try:
+        if output.is_file() and output.read_text(encoding="utf-8") != text:
+            raise SettingsError(
+                f"{output}: there is a file with other settings",
+                hint="choose another name, or remove it first",
+            )
         output.write_text(text, encoding="utf-8")
-    except OSError as err:
+    except (OSError, UnicodeDecodeError) as err:
         raise SettingsError(f"{output}: can't be written ({err})", hint="check the path") from err

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bycatch.cli.console import Rows, say
+from bycatch.cli.console import Rows, put, say
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from bycatch.archive import FetchReport
     from bycatch.compare import Comparison
     from bycatch.pipeline import RunReport
@@ -71,6 +73,10 @@ COMPARED_OBJECTS = {
     "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
 }
 """The same of a comparison of objects."""
+MOST_ROWS = 30
+"""Lines of a survey's answer that are printed, its heading among them."""
+MOST_COLUMNS = 16
+"""Of an answer with more, the columns that are read first are printed."""
 
 
 def print_report(report: RunReport) -> None:
@@ -81,12 +87,11 @@ def print_report(report: RunReport) -> None:
     if report.images:
         table.show()
     print_groups(report.groups)
-    losses = report.losses()
-    for name, outcome, reason in losses:
+    for name, outcome, reason in report.losses():
         say(f"{outcome}: {name}: {reason}", "red")
     images = [image for image in report.images if image.outcome == "done"]
     say(
-        f"{len(images)} of {len(images) + len(losses)} image(s) done in {report.seconds:.1f} s; "
+        f"{len(images)} of {report.n_images} image(s) done in {report.seconds:.1f} s; "
         f"{_where_to_look(report.out)}",
     )
 
@@ -147,6 +152,23 @@ def print_object_comparison(comparison: ObjectComparison) -> None:
 def _number(value: float | None, digits: str) -> str:
     """Return a number; '-' for what is not known."""
     return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
+
+
+def print_answer(table: Table) -> None:
+    """Print what a survey answers: columns and digits that a reader wants, in one line a row."""
+    from bycatch.catalogs.survey_columns import read_first
+    from bycatch.survey.digits import format_of
+
+    is_wide = len(table.colnames) > MOST_COLUMNS
+    shown = table[read_first(table.colnames)] if is_wide else table.copy(copy_data=False)
+    for column in shown.itercols():
+        if column.dtype.kind == "f" and column.description:  # one of ours, not computed by SQL
+            column.info.format = format_of(column.name, str(column.unit or ""))
+    put("\n".join(shown.pformat(max_lines=MOST_ROWS, max_width=-1, show_unit=True)) + "\n")
+    if not len(table):
+        say("no rows")
+    if len(shown.colnames) < len(table.colnames):
+        say(f"{len(shown.colnames)} of {len(table.colnames)} columns; -o FILE writes all")
 
 
 def print_status(status: Status) -> None:
@@ -238,7 +260,7 @@ def print_plan(images: list[Any], skipped: tuple[Any, ...]) -> None:
     table = Rows(["place", "image", *steps], ["MB"])
     for image in images:
         place = f"{image.field}/{image.filter}"
-        table.add(place, image.stem, *image.steps.values(), f"{image.megabytes:.0f}")
+        table.add(place, image.stem, *image.steps.values(), f"{image.megabytes:.1f}")
     table.show()
     for skip in skipped:
         word = "would be dropped" if skip.bad else "would be skipped"

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bycatch.cli.console import put, say
+from bycatch.cli.console import say
 from bycatch.cli.options import Engine, Quiet, Scheduler, Verbose, Workers, engine_of, some_path
+from bycatch.cli.printing import print_answer
 from bycatch.cli.session import log_look
 
 survey = typer.Typer(
@@ -20,8 +21,6 @@ survey = typer.Typer(
 SurveyArgument = Annotated[
     Path, typer.Argument(parser=some_path, metavar="SURVEY", help="Folder of a survey.")
 ]
-MOST_SHOWN = 30
-"""Rows of an answer that are printed."""
 
 
 @survey.command()
@@ -109,8 +108,7 @@ def query(
     if output is not None:
         say(f"{len(table)} row(s) in {output}")
         return
-    lines = table.pformat(max_lines=MOST_SHOWN, max_width=-1, show_unit=True)
-    put("\n".join(lines) + "\n")
+    print_answer(table)
 
 
 def publish(

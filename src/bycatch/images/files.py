@@ -114,7 +114,7 @@ class open_fits:  # noqa: N801 - reads like the built-in open
     def __enter__(self) -> fits.HDUList:
         problem = not_a_file(self.path)
         if problem:
-            raise UnreadableFile(f"{self.path}: {problem}")
+            raise UnreadableFile(f"{self.path}: {problem}", hint="give the drc file itself")
         self._stack = ExitStack()
         try:
             self._stack.enter_context(warnings.catch_warnings())
@@ -131,6 +131,11 @@ class open_fits:  # noqa: N801 - reads like the built-in open
             raise UnreadableFile(
                 f"{self.path}: there is no such file",
                 hint="check the path; a link may point to a file that moved",
+            ) from err
+        except PermissionError as err:
+            self._stack.close()
+            raise UnreadableFile(
+                f"{self.path}: it may not be read ({err.strerror})", hint="check its permissions"
             ) from err
         except UnreadableFile:
             self._stack.close()
@@ -157,4 +162,5 @@ class open_fits:  # noqa: N801 - reads like the built-in open
 
 
 def _first_line(err: BaseException) -> str:
-    return (str(err).splitlines() or [type(err).__name__])[0]
+    line = (str(err).splitlines() or [type(err).__name__])[0]
+    return line.split(" If this is really a FITS file")[0]  # astropy's advice to programmers

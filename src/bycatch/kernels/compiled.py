@@ -2,8 +2,9 @@
 
 Kernels are plain Python over scalars and arrays, compiled by numba when first
 called.  The machine code is cached beside the source (or, where that can't be
-written, in the user's cache folder), so that a machine compiles once; the GIL
-is released, so that threads run side by side.
+written, in the user's cache folder), so that a machine compiles once; where
+nothing can be written, every process compiles. The GIL is released, so that
+threads run side by side.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from numba.core import event as events
+from numba.core.caching import NullCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,8 +32,11 @@ def compiled(function: F) -> F:
     function : of arrays and numbers, in numba's subset of Python
     """
     # No one calls kernels by a pointer from C; without that wrapper they compile faster.
-    options = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-    return cast("F", numba.njit(**options)(function))
+    options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    try:
+        return cast("F", numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # numba finds no folder that it may write to
+        return cast("F", numba.njit(**options)(function))
 
 
 @compiled
@@ -46,6 +51,11 @@ def long(number: int) -> int:
     number : an integer of any type
     """
     return int(np.int64(number))
+
+
+def keeps_machine_code() -> bool:
+    """Tell whether kernels are cached for the next process."""
+    return not isinstance(cast("Any", long)._cache, NullCache)
 
 
 _at_first: list[Callable[[], None]] = []

@@ -87,6 +87,26 @@ class Inputs:
         return lists.image_of_list(self.sources, self.sources_image, list(records), out)
 
 
+def check_kinds(settings: Any, inputs: Any) -> None:
+    """Refuse a preset or a file where settings or inputs are wanted, as a notebook may give it.
+
+    Raises
+    ------
+    SettingsError
+        One of them is neither None nor what it should be.
+    """
+    if not isinstance(settings, Settings | None):
+        raise SettingsError(
+            f"settings: {settings!r:.60} is no bycatch.Settings",
+            hint="such as bycatch.Settings.load(preset='deep')",
+        )
+    if not isinstance(inputs, Inputs | None):
+        raise SettingsError(
+            f"inputs: {inputs!r:.60} is no bycatch.Inputs",
+            hint="such as bycatch.Inputs(gaia='gaia.ecsv')",
+        )
+
+
 @dataclass(frozen=True)
 class UserFile:
     """A file of the user's, and the checksum of its content, computed once per run."""

@@ -54,18 +54,23 @@ class Positions:
         return np.asarray(x, dtype=float), np.asarray(y, dtype=float)
 
 
-def read_positions(path: Path) -> Positions:
+def read_positions(path: Path, option: str = "--sources") -> Positions:
     """Read a list of positions, of any format that `read_user_table` knows.
 
     Where a table has positions on the sky and in pixels, those on the sky count: pixels are
     those of one image, and the list is for all.
+
+    Parameters
+    ----------
+    path : of the list
+    option : of the command line that named it, for messages
 
     Raises
     ------
     SettingsError
         Not readable, no pair of position columns in it, or a value that is no position.
     """
-    user_table = read_user_table(path, f"--sources {path}")
+    user_table = read_user_table(path, f"{option} {path}")
     sky, pixels = user_table.sky_names(), user_table.pixel_names()
     if sky:
         note = rounding_note(user_table.table, sky, user_table.label)

@@ -100,6 +100,11 @@ class RunReport:
                 costs_of_steps.append(StepCost(step, len(costs), seconds, max(peaks, default=None)))
         return costs_of_steps
 
+    @property
+    def n_images(self) -> int:
+        """Images that were to be done, those without a place among them."""
+        return len(self.images) + sum(file.bad for file in self.skipped)
+
     def losses(self) -> list[tuple[str, str, str]]:
         """Return what was dropped, failed or lost: name, outcome, reason."""
         images = [(i.root, str(i.outcome), i.reason) for i in self.images if i.reason]
@@ -115,7 +120,7 @@ class RunReport:
     def _repr_html_(self) -> str:
         n_done = sum(image.outcome == Outcome.DONE for image in self.images)
         facts = {
-            "images done": f"{n_done} of {n_done + len(self.losses())}",
+            "images done": f"{n_done} of {self.n_images}",
             "time": f"{self.seconds:.1f} s",
             "products in": str(self.out),
         }

@@ -19,7 +19,7 @@ from bycatch.errors import SettingsError
 from bycatch.images.files import root_of
 from bycatch.pipeline import intake
 from bycatch.pipeline.field import lost_field, prepare_worker, run_field, tidy_up
-from bycatch.pipeline.jobs import FieldJob, Inputs, UserFiles
+from bycatch.pipeline.jobs import FieldJob, Inputs, UserFiles, check_kinds
 from bycatch.pipeline.objects import objects_of
 from bycatch.pipeline.outcomes import GroupReport
 from bycatch.pipeline.placing import planned_record
@@ -79,6 +79,7 @@ def run(
         Wrong settings or arguments; nothing was done.
     """
     start_s = time.perf_counter()
+    check_kinds(settings, inputs)
     run_settings, run_inputs = settings or Settings(), (inputs or Inputs()).check()
     out = Path(out)
     engine = executor_of(executor, workers, prepare_worker)
@@ -133,6 +134,11 @@ def run_stages(
     """Do some steps again on images that an earlier run has sorted into ``out``."""
     start_s = time.perf_counter()
     out = Path(out)
+    check_kinds(settings, inputs)
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        raise SettingsError(
+            f"there is no step '{unknown[0]}'", hint=f"there are {', '.join(STAGES)}"
+        )
     run_inputs = (inputs or Inputs()).with_those_of(last_run(out)).check()
     damages = damaged_fields(out)
     skips = tuple(SkippedFile(path, why, bad=True) for path, why in damages.items())

@@ -15,6 +15,9 @@ from bycatch.stages import sort
 from bycatch.stages.sort import SkippedFile
 from bycatch.system.disk import PARTIAL
 
+MARKS = ("survey.json", "wcs_error.json")
+"""What marks folders that hold FITS files of ours and no images: surveys, and simulated truth."""
+
 
 @dataclass
 class SearchResult:
@@ -105,6 +108,9 @@ class _Search:
     def _is_searched(self, path: Path, *, is_link: bool, inside: bool) -> bool:
         """Tell whether to search a folder that lies in another one."""
         if path.name.startswith(PARTIAL):
+            return False
+        if any((path / mark).is_file() for mark in MARKS):
+            self.found.passed_over["folder of bycatch"] += 1
             return False
         if sort.is_image_name(path):
             self.found.skipped.append(SkippedFile(path, "a folder, though it has an image's name"))

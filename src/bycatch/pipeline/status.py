@@ -111,7 +111,9 @@ def status(out: str | Path, settings: Settings) -> Status:
             images += _of_field(FieldFolder(out, state), settings, last.inputs)
             homeless += state.unplaced.items()
     drops = [(file.path, file.reason) for file in last.skipped if file.dropped]
-    losses = (*damages, *drops, *homeless)
+    losses = tuple(
+        (name, why.removeprefix(f"{name}: ")) for name, why in (*damages, *drops, *homeless)
+    )
     if not images and not losses:
         raise SettingsError(
             f"{out}: no image in it", hint="run 'bycatch sort' or 'bycatch run' first"

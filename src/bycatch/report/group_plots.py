@@ -101,7 +101,7 @@ def _picture(objects: Any) -> Any:
     )  # fmt: skip
     _highlight_selection(points, 20, dark=True)
     arrows = ColumnDataSource({name: [] for name in ("x", "y", "x1", "y1", "turn")}, name="motions")
-    style = {"source": arrows, "line_color": "#FF5CA8", "level": "overlay"}
+    style = {"source": arrows, "line_color": "#FF5CA8"}
     for renderer in (
         plot.segment("x", "y", "x1", "y1", line_width=2, name="motion", **style),
         plot.scatter(
@@ -150,7 +150,7 @@ def _overlays(plot: Any) -> None:
 
     names = ("x", "y", "left", "right", "low", "high")
     bars = ColumnDataSource({name: [] for name in names}, name=f"{plot.name}_bars")
-    style = {"source": bars, "line_color": INK, "line_width": 1.3, "level": "overlay"}
+    style = {"source": bars, "line_color": INK, "line_width": 1.3}
     for renderer in (
         plot.segment("left", "y", "right", "y", **style),
         plot.segment("x", "low", "x", "high", **style),

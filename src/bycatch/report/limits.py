@@ -11,7 +11,7 @@ from astropy.table import Table
 from bycatch.report.products import ReportedImage, values
 
 CLOSE_MAG = 0.4
-"""Labels of lines that are closer would lie over one another: they go to both sides."""
+"""Room that a label takes: those of lines that are closer go to both sides."""
 PLURAL = {"star": "stars", "galaxy": "galaxies"}
 
 
@@ -58,8 +58,10 @@ def place_labels(lines: list[dict[str, Any]]) -> None:
     in_order = sorted(lines, key=lambda line: line["mag"])
     for line in in_order:
         line["side"] = "right"
-    for line, fainter in pairwise(in_order):
-        if fainter["mag"] - line["mag"] < CLOSE_MAG:
+    for line, fainter in reversed(list(pairwise(in_order))):
+        # Between two lines there is room for the labels of both, or of the fainter one.
+        n_labels = 2 if fainter["side"] == "left" else 1
+        if fainter["mag"] - line["mag"] < n_labels * CLOSE_MAG:
             line["side"] = "left"
 
 

@@ -59,7 +59,7 @@ class Settings(Sections):
     @classmethod
     def load(
         cls,
-        config: Path | None = None,
+        config: str | Path | None = None,
         assignments: Iterable[str] = (),
         preset: str | None = None,
         base: Mapping[str, Any] | None = None,
@@ -84,7 +84,7 @@ class Settings(Sections):
                 values.get(section, {}).pop(name, None)
             _overlay(values, preset_changes)
         if config is not None:
-            _overlay(values, read_toml(config))
+            _overlay(values, read_toml(Path(config)))
         for text in assignments:
             section, name, value = parse_assignment(text)
             _overlay(values, {section: {name: value}})

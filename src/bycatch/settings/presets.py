@@ -25,5 +25,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 def preset_values(name: str) -> dict[str, dict[str, Any]]:
     """Return the values that a preset changes."""
     if name not in PRESETS:
-        raise SettingsError(f"there is no preset '{name}'{suggestion(name, PRESETS)}")
+        raise SettingsError(
+            f"there is no preset '{name}'{suggestion(name, PRESETS)}",
+            hint=f"there are {', '.join(PRESETS)}",
+        )
     return PRESETS[name]

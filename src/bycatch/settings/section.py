@@ -7,7 +7,7 @@ import json
 import typing
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -30,8 +30,13 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _plain(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what would be taken for something else: true for 1, a line break for a name."""
-        numeric = cls.model_fields[info.field_name or ""].annotation in (int, float)
+        """Refuse what would be taken for something else: true for 1, a line break for a name.
+
+        Of a choice of words, capitals do not matter: headers say ELECTRONS/S, we electrons/s.
+        """
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        numeric = annotation in (int, float)
+        choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
         for word in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(word, bool) and (numeric or value is not word):
                 msg = "must be a number, not true or false"
@@ -39,6 +44,8 @@ class Section(BaseModel):
             if isinstance(word, str) and any(unicodedata.category(c) == "Cc" for c in word):
                 msg = "must not hold control characters"
                 raise ValueError(msg)
+        if isinstance(value, str):
+            return next((word for word in choices if word.lower() == value.lower()), value)
         return value
 
     def replace(self, **changes: Any) -> Self:

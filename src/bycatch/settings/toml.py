@@ -46,7 +46,7 @@ def _parse_file(path: Path) -> tuple[str, dict[str, Any]]:
             content = stream.read(MOST_TOML_BYTES + 1)
         text = content.decode("utf-8-sig")  # as some editors begin a file
     except (OSError, UnicodeDecodeError) as err:
-        raise SettingsError(f"{path}: can't be read ({err})") from err
+        raise SettingsError(f"{path}: can't be read ({err})", hint="check the path") from err
     if len(content) > MOST_TOML_BYTES:
         raise SettingsError(f"{path}: more than {MOST_TOML_BYTES} bytes are not a settings file")
     try:
@@ -76,7 +76,7 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
 def read_sidecar(path: Path) -> dict[str, Any]:
     """Read a sidecar file: ``name = value`` lines of the ``input`` section."""
     if not path.is_file():  # a pipe without a writer would keep us waiting
-        raise SettingsError(f"{path}: can't be read (not a file)")
+        raise SettingsError(f"{path}: can't be read (not a file)", hint="check the path")
     _, values = _parse_file(path)
     input_values: Any = values.get("input", values)
     others = [] if input_values is values else [name for name in values if name != "input"]

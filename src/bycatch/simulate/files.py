@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from bycatch.errors import SettingsError
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.exposures import flc_hdus
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC
@@ -138,8 +139,19 @@ def wcs_error(settings: SimulateSettings) -> dict[str, float]:
 
 
 def read_truth(directory: Path, root: str) -> Truth:
-    """Read the truth of an image that `write_visit` wrote below ``directory``."""
+    """Read the truth of an image that `write_visit` wrote below ``directory``.
+
+    Raises
+    ------
+    SettingsError
+        It holds no such truth.
+    """
     folder = directory / "truth"
+    if not (folder / f"{root}_cr.fits.gz").is_file():
+        raise SettingsError(
+            f"{folder}: no truth of {root} in it, as 'bycatch simulate' writes it",
+            hint="give the folder that 'bycatch simulate' made",
+        )
     charge = np.asarray(fits.getdata(folder / f"{root}_cr.fits.gz"))
     return Truth(
         Table.read(folder / f"{root}.ecsv"),

@@ -288,7 +288,10 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     stars["ref_epoch"][~np.isfinite(epoch)] = EPOCH_DR3
     stars = stars[np.isfinite(stars["ra"]) & np.isfinite(stars["dec"])]
     if len(table) and not len(stars):
-        raise SettingsError(f"{origin}: none of its {len(table)} rows has a position")
+        raise SettingsError(
+            f"{origin}: none of its {len(table)} rows has a position",
+            hint="give right ascension and declination in degrees",
+        )
     sent_by = str(table.meta.get("origin") or origin)  # of a table that was stored
     stars.meta = {"origin": sent_by, "release": _release(table, origin)}
     if notes:
@@ -367,7 +370,8 @@ def _identifiers(
         except (ValueError, OverflowError) as err:
             raise SettingsError(
                 f"{origin}: column {name} does not hold identifiers "
-                f"(row {row + 1}: '{str(values[row])[:40]}')"
+                f"(row {row + 1}: '{str(values[row])[:40]}')",
+                hint="write whole numbers, or leave the column out",
             ) from err
         is_float = isinstance(values[row], float) or (text is not None and match is None)
         is_rounded = is_rounded or (is_float and abs(number) > LARGEST_EXACT)

@@ -110,7 +110,9 @@ def _whole(path: Path, region: Region) -> ReferenceStars:
     """Read a kept answer, of which a full disk may have left a part, or that is of elsewhere."""
     table = read_table(path)
     if table.meta.get(N_STARS) != len(table):
-        raise SettingsError(f"{len(table)} of {table.meta.get(N_STARS)} stars are there")
+        raise SettingsError(
+            f"{len(table)} of {table.meta.get(N_STARS)} stars are there", hint="fetch them again"
+        )
     stars = from_table(table, str(path))
     circle = (region.ra_deg, region.dec_deg, region.radius_deg)
     problem = misfit(stars, circle, region.limit_mag) if len(stars) else "no star in it"

@@ -40,7 +40,7 @@ def ask(
         elif light_curve is not None:
             table = survey.light_curve(light_curve)
         elif match is not None:
-            table = survey.crossmatch(sky_table(read_positions(match)), radius_arcsec)
+            table = survey.crossmatch(sky_table(read_positions(match, "--match")), radius_arcsec)
         else:
             table = survey.sql(sql)
     if output is not None:

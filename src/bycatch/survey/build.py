@@ -160,7 +160,9 @@ class _Build:
         """Make what is not up to date."""
         folders = {str(out.absolute()) for out in outs}
         groups = found_groups(outs, self.old.groups)
-        groups += [g for g in self.old.groups if g.out not in folders and not only]
+        labels = {group.label for group in groups}  # those of folders that have moved among them
+        old_groups = [g for g in self.old.groups if g.out not in folders and g.label not in labels]
+        groups += [] if only else old_groups
         groups.sort(key=lambda group: group.label)
         before = {group.label: group for group in self.old.groups}
         groups = [replace(group) for group in groups]
@@ -169,7 +171,7 @@ class _Build:
         for k, group in enumerate(groups):
             old = before.get(group.label)
             if old is not None and old.key == group.key:
-                groups[k] = old
+                groups[k] = replace(old, out=group.out)
             elif old is not None and not group.path("object").exists():
                 logger.warning("%s: its tables are gone, its rows stay", group.label)
                 groups[k] = old
@@ -185,6 +187,7 @@ class _Build:
         same = (self.old.most_rows, self.old.margin_arcsec, self.old.creator) == (
             self.notes.most_rows, self.notes.margin_arcsec, f"bycatch {__version__}",
         )  # fmt: skip
+        same = same and all(before[g.label].out == g.out for g in groups if g.label in before)
         if not (updates or missing or any(remake.values())) and same and self._is_whole():
             return BuildResult(self.path, self.old, n_kept=self._n_leaves())
         self.notes.groups = groups

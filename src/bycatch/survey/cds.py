@@ -150,7 +150,7 @@ def bytes_of(columns: Sequence[TextColumn]) -> list[str]:
 
 
 def _head(content: Content) -> list[str]:
-    title = f"{content.release.name}: photometry of HST/ACS images"
+    title = f"{content.release.title}: photometry of HST/ACS images"
     return [title, "(authors: fill in before it is sent)"]
 
 

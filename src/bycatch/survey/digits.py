@@ -20,6 +20,8 @@ _BY_UNIT = {
     "arcmin2": ".4f",
 }  # fmt: skip
 FEW = ".5g"
+ANGLE = ".2f"
+"""Of position angles: the registry has the digits of positions for all degrees."""
 
 
 def format_of(name: str, unit: str, form_of_column: str = "") -> str:
@@ -30,6 +32,8 @@ def format_of(name: str, unit: str, form_of_column: str = "") -> str:
     name, unit : of the column
     form_of_column : what the registry says of it; it counts
     """
+    if name == "pa_deg":
+        return ANGLE
     if form_of_column:
         return form_of_column.removeprefix("%")
     for pattern, form in _BY_NAME:

@@ -73,7 +73,7 @@ def _add_cards(path: Path, content: Content, product: str, filters: str = "") ->
     release, numbers = content.release, content.notes.summary
     cards = {
         "HLSPID": (release.project, "identifier of the collection"),
-        "HLSPNAME": (f"{release.name}: photometry of HST/ACS images", "title"),
+        "HLSPNAME": (f"{release.title}: photometry of HST/ACS images", "title"),
         "HLSPTARG": (release.name, "target or field"),
         "HLSPVER": (release.version.lstrip("v"), "version"),
         "HLSPLEAD": ("", "lead: fill in before it is sent"),
@@ -105,7 +105,7 @@ def _readme(content: Content, batch: Batch) -> str:
         for name, column in content.tables["objects"].columns.items()
     ]
     return (
-        f"{release.name}: photometry of HST/ACS images, {release.version}\n\n"
+        f"{release.title}: photometry of HST/ACS images, {release.version}\n\n"
         f"Contact: (fill in before it is sent)\nDate: {content.notes.made[:10]}\n"
         f"Version: {release.version}\nMade by: {content.notes.creator}\n\n"
         f"{len(content.tables['objects'])} objects in {numbers['n_images']} images, filters "

@@ -13,6 +13,7 @@ from bycatch.catalogs.tables import floats
 from bycatch.products import saved_settings
 from bycatch.settings import Settings, to_toml
 from bycatch.survey.notes import Notes
+from bycatch.system.words import counted
 from bycatch.version import __version__
 
 if TYPE_CHECKING:
@@ -81,14 +82,14 @@ WORKS = {
 ALIGNED = ("A", "B", "C", "D")
 
 
-def methods(notes: Notes, tables: dict[str, Table], survey: Path) -> str:
+def methods(notes: Notes, tables: dict[str, Table], survey: Path | None) -> str:
     """Return paragraphs for a paper, with the numbers of this survey.
 
     Parameters
     ----------
     notes : of the survey
     tables : objects, epochs and images, as they are published
-    survey : where it is
+    survey : where it is; None if it was made to be published only
     """
     numbers, images, objects = notes.summary, tables["images"], tables["objects"]
     settings = [settings for _, settings in _settings(notes)] or [Settings()]
@@ -109,12 +110,12 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path) -> str:
     hours = sum(of_filter["exptime_h"] for of_filter in numbers["filters"].values())
     radii = ", ".join(f"{radius:g}" for radius in first.measure.radii_px)
     parts = [
-        f"We used {numbers['n_images']} drizzled images of HST/ACS in "
+        f"We used {counted(numbers['n_images'], 'drizzled image')} of HST/ACS in "
         f"{', '.join(numbers['filters'])} with a total exposure time of {hours:.2f} h, "
         "taken between MJD "
         f"{_number(numbers['first_mjd'], '.2f')} and {_number(numbers['last_mjd'], '.2f')}; "
         f"they cover {3600 * numbers['area_deg2']:.2f} square arcmin in "
-        f"{numbers['n_groups']} groups of overlapping images.",
+        f"{counted(numbers['n_groups'], 'group')} of overlapping images.",
         f"They were processed with bycatch {__version__}. Sources were detected in each image "
         f"above {first.detect.n_sigma:g} sigma of the local background on at least "
         f"{first.detect.n_pixels} pixels ({first.detect.n_pixels_single} in single exposures), "
@@ -139,8 +140,10 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path) -> str:
         + ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
         + f", Python libraries of bycatch {__version__}; all settings are in settings.toml"
         + (" (those of the folders of the survey differ)." if len(set(settings)) > 1 else "."),
-        f"The tables are those of the survey {notes.name} of {notes.made[:10]} "
-        f"(schema and maps: {survey.name}).",
+        f"The tables are those of the survey {survey.name}, made on {notes.made[:10]}; it holds "
+        "their schema, too, and maps of the depth."
+        if survey
+        else "",
     ]
     return "\n\n".join(textwrap.fill(part, 96) for part in parts if part) + "\n"
 

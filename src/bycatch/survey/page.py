@@ -12,6 +12,7 @@ from bycatch.catalogs.survey_columns import TABLES
 from bycatch.survey.notes import Notes
 from bycatch.survey.readme import MEANING, examples
 from bycatch.survey.rows import corners_of
+from bycatch.system.words import counted
 from bycatch.tangent import direction, unit_vectors
 
 WIDTH, HEIGHT = 640, 320
@@ -19,8 +20,8 @@ MOST_SHAPES = 4000
 STYLE = """
 body{font:16px/1.45 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
 color:#222;background:#fff}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;
-text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
-pre{background:#f4f4f4;padding:.6rem;overflow-x:auto}svg{max-width:100%;height:auto}.grid{fill:none;stroke:#ccc}
+text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child,.words{text-align:left}
+pre{background:#f4f4f4;padding:.6rem;white-space:pre-wrap}svg{max-width:100%;height:auto}.grid{fill:none;stroke:#ccc}
 .edge{fill:#fafafa;stroke:#888}.seen{fill:#0072B2}text{font-size:11px;fill:#666}
 @media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre{background:#262626}
 .edge{fill:#202020}.grid{stroke:#444}td,th{border-color:#444}text{fill:#aaa}.seen{fill:#56B4E9}}
@@ -49,7 +50,7 @@ def front_page(notes: Notes, outlines: Sequence[str]) -> str:
     )
     tables = "".join(
         f"<tr><td><a href='{t}/'>{t}</a></td><td>{numbers['n_rows'][t]}</td>"
-        f"<td>{len(notes.tables[t].leaves)}</td><td>{escape(MEANING[t])}</td></tr>"
+        f"<td>{len(notes.tables[t].leaves)}</td><td class='words'>{escape(MEANING[t])}</td></tr>"
         for t in TABLES
     )
     questions = "".join(
@@ -62,13 +63,14 @@ def front_page(notes: Notes, outlines: Sequence[str]) -> str:
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
 <h1>{name}</h1>
 <p>{numbers["n_objects"]} objects, {numbers["n_real"]} of them real (p_real of 0.5 or more), in
-{numbers["n_images"]} images of {numbers["n_groups"]} groups. {escape(notes.creator)},
-{escape(notes.made[:10])}.</p>
+{counted(numbers["n_images"], "image")} of {counted(numbers["n_groups"], "group")}.
+{escape(notes.creator)}, {escape(notes.made[:10])}.</p>
 {sky_map(outlines)}
 <h2>Filters</h2><table><tr>{heads}</tr>{rows}</table>
 <p>Depth: 5 sigma of a point source, all images together, median of the map. Half found: where half
 of the artificial stars are found, if they were put in (<code>bycatch inject</code>).</p>
-<h2>Tables</h2><table><tr><th>table</th><th>rows</th><th>partitions</th><th>a row is</th></tr>
+<h2>Tables</h2><table><tr><th>table</th><th>rows</th><th>partitions</th>
+<th class='words'>a row is</th></tr>
 {tables}</table><p>{files}</p>
 <h2>Questions</h2>{questions}
 <p>In Python: <code>bycatch.open_survey("{name}").cone(ra, dec, radius_arcsec)</code>.</p>

@@ -16,6 +16,7 @@ from bycatch.survey.methods import bibtex, methods, settings_text
 from bycatch.survey.notes import is_survey
 from bycatch.survey.release import Content, Release, content_of
 from bycatch.system.disk import Batch
+from bycatch.system.words import ascii_words
 
 WRITERS: dict[str, Callable[[Content, Batch], None]] = {
     "hlsp": hlsp.write,
@@ -47,7 +48,8 @@ def publish_survey(
     path, release = Path(path).absolute(), release or Release()
     if kind not in WRITERS:
         raise SettingsError(f"nothing is written as '{kind}'", hint=f"use {', '.join(WRITERS)}")
-    release = replace(release, name=_plain(release.name or path.name))
+    name = release.name or path.name
+    release = replace(release, name=_plain(name), title=release.title or ascii_words(name)[:30])
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", release.project):
         raise SettingsError(
             f"a collection can't be called '{release.project}'",
@@ -57,7 +59,7 @@ def publish_survey(
         raise SettingsError(f"a release can't be called '{release.version}'", hint="such as v1.0")
     target = Path(folder).absolute() if folder else path.with_name(f"{path.name}_{kind}")
     if is_survey(path):
-        return _write(content_of(path, release), kind, target)
+        return _write(content_of(path, release), kind, target, path)
     with tempfile.TemporaryDirectory() as scratch:
         survey = build_survey([path], Path(scratch) / release.name)
         return _write(content_of(survey.path, release), kind, target)
@@ -71,12 +73,12 @@ def _plain(name: str) -> str:
     return plain
 
 
-def _write(content: Content, kind: str, target: Path) -> list[Path]:
+def _write(content: Content, kind: str, target: Path, survey: Path | None = None) -> list[Path]:
     batch = Batch(target)
     try:
         WRITERS[kind](content, batch)
         texts: dict[str, Any] = {
-            "methods.txt": methods(content.notes, content.tables, content.path),
+            "methods.txt": methods(content.notes, content.tables, survey),
             "references.bib": bibtex(content.notes, content.tables),
             "settings.toml": settings_text(content.notes),
         }

@@ -19,7 +19,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from bycatch.arrays import Ints
-from bycatch.catalogs.survey_columns import TABLES, filters_in
+from bycatch.catalogs.survey_columns import TABLES, read_first
 from bycatch.errors import SettingsError
 from bycatch.stages.objects.identity import ORDER, healpix_ids
 from bycatch.survey.arrow import about_field, astropy_table, library
@@ -215,6 +215,10 @@ class Survey:
         table, columns : as for `cone`
         """
         (west, east), (south, north) = map(_two_numbers, (ra_deg, dec_deg))
+        if south > north:
+            raise SettingsError(
+                f"a box of declinations from {south:g} to {north:g}", hint="the southern one first"
+            )
         inside = f"dec BETWEEN {south!r} AND {north!r}"
         if east - west < 360.0:
             west, east = west % 360.0, east % 360.0
@@ -283,7 +287,8 @@ class Survey:
         pa = library("pyarrow", "a cross-match")
         ra, dec = positions_of(positions)
         rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90))
-        column_names = columns if columns is not None else self._usual()
+        usual = read_first(self.notes.tables["object"].columns)
+        column_names = usual if columns is None else columns
         names = self._names("object", column_names, "o.")
         order = cone_order(radius_arcsec / 3600.0)
         cells = cells_at(healpix_ids(ra[rows], dec[rows]), order)
@@ -421,14 +426,6 @@ class Survey:
                 hint="survey.columns() lists the columns",
             )
         return names
-
-    def _usual(self) -> list[str]:
-        """Return the columns of objects that most want to see."""
-        columns_there = self.notes.tables["object"].columns
-        filters = filters_in(columns_there)
-        names = ["object_id", "ra", "dec", "p_real", "p_star", "flags", "duplicate_of"]
-        names += [f"{name}_{f}" for f in filters for name in ("mag", "mag_err")]
-        return [name for name in names if name in columns_there]
 
 
 def _source(paths: Sequence[Path]) -> str:

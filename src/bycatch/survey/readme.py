@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bycatch.catalogs.survey_columns import TABLES
 from bycatch.survey.notes import Notes
+from bycatch.system.words import counted
 
 MEANING = {
     "object": "a star or galaxy: positions, fluxes and limits in all filters, colours, p_real",
@@ -54,8 +55,9 @@ def readme(notes: Notes) -> str:
         f"# {notes.name}",
         "",
         f"{numbers['n_objects']} objects, {numbers['n_real']} of them real more likely than not "
-        f"(p_real of 0.5 or more), in {numbers['n_images']} images of {numbers['n_groups']} "
-        f"groups; {numbers['area_deg2'] * 3600:.2f} square arcmin. Made by {notes.creator} on "
+        f"(p_real of 0.5 or more), in {counted(numbers['n_images'], 'image')} of "
+        f"{counted(numbers['n_groups'], 'group')}; "
+        f"{numbers['area_deg2'] * 3600:.2f} square arcmin. Made by {notes.creator} on "
         f"{notes.made[:10]}.",
         "",
         "| table | rows | a row is |",

@@ -29,12 +29,14 @@ class Release:
     Attributes
     ----------
     name : of the field or survey, in names of files; '': that of the survey
+    title : the same as its author writes it; '': the name
     project : identifier of the collection (MAST agrees on one)
     version : such as v1.0
     everything : objects that are not real (p_real below 0.5) and duplicates, too
     """
 
     name: str = ""
+    title: str = ""
     project: str = "bycatch"
     version: str = "v1.0"
     everything: bool = False

@@ -70,12 +70,15 @@ class Group:
 def found_groups(outs: Sequence[Path], old_groups: Iterable[Group]) -> list[Group]:
     """Return the groups of output folders, with the labels that a survey has given before.
 
+    A group of a folder that is gone, with the same name and content as one of these, has moved.
+
     Raises
     ------
     SettingsError
         A folder has no groups.
     """
     before = {(group.out, group.name): group for group in old_groups}
+    lost = {(g.name, g.content): g for g in before.values() if not Path(g.out).is_dir()}
     labels_in_use = {group.label for group in before.values()}
     groups: dict[tuple[str, str], Group] = {}
     for out in dict.fromkeys(Path(out).absolute() for out in outs):
@@ -85,10 +88,11 @@ def found_groups(outs: Sequence[Path], old_groups: Iterable[Group]) -> list[Grou
                 f"{out}: no objects in it", hint="run 'bycatch run', then 'bycatch objects OUT'"
             )
         for state in states:
-            old = before.get((str(out), state.name))
+            content = _content(out, state)
+            old = before.get((str(out), state.name)) or lost.pop((state.name, content), None)
             label = old.label if old else _free(state.name, labels_in_use)
             labels_in_use.add(label)
-            group = Group(label, str(out), state.name, _content(out, state), images=state.images)
+            group = Group(label, str(out), state.name, content, images=state.images)
             if old and old.content == group.content:
                 group.columns = old.columns
                 group.ra_deg, group.dec_deg = old.ra_deg, old.dec_deg

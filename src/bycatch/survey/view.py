@@ -18,7 +18,7 @@ from bycatch.catalogs.object_classes import CLASS_COLOURS
 from bycatch.catalogs.survey_columns import filter_order
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.display.notebook import png
-from bycatch.errors import BycatchError, MissingProduct, SettingsError
+from bycatch.errors import BycatchError, SettingsError
 from bycatch.images.files import open_fits
 from bycatch.images.wcs import pixel_scale_arcsec
 from bycatch.pipeline.frames import read_frame
@@ -60,13 +60,11 @@ def read_view(out: Path, group: str = "") -> GroupView:
     Raises
     ------
     SettingsError
-        There is no such group.
-    MissingProduct
-        There are no objects.
+        There is no such group, or no objects at all.
     """
     names = group_names(out)
     if not names:
-        raise MissingProduct(f"{out}: no objects in it", hint="run 'bycatch objects OUT' first")
+        raise SettingsError(f"{out}: no objects in it", hint="run 'bycatch objects OUT' first")
     name = group or names[0]
     if name not in names:
         raise SettingsError(f"{out}: no group '{name}'", hint=f"there are {', '.join(names[:10])}")

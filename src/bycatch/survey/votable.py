@@ -25,7 +25,7 @@ MEANING = {
 def write(content: Content, batch: Batch) -> None:
     """Write the file."""
     path = batch.folder / f"{content.release.name}.vot"
-    title = f"{content.release.name} {content.release.version}"
+    title = f"{content.release.title} {content.release.version}"
     write_votable(batch.partial(path), content.tables, title, content.notes.creator)
 
 

@@ -25,6 +25,11 @@ def ascii_words(text: str) -> str:
     return printable(text).encode("ascii", "backslashreplace").decode()
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things: '1 group', '2 groups'."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def cell_words(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula: an apostrophe comes before it.
 

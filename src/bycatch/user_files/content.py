@@ -59,7 +59,9 @@ def file_content(path: Path, label: str) -> bytes:
     except (OSError, EOFError, ValueError, lzma.LZMAError) as err:
         raise SettingsError(f"{label}: can't be read ({err})", hint="check the path") from err
     except Exception as err:  # zlib.error of a flipped bit, and what else decompressors raise
-        raise SettingsError(f"{label}: its compressed data are damaged ({err})") from err
+        raise SettingsError(
+            f"{label}: its compressed data are damaged ({err})", hint="get the file again"
+        ) from err
     if len(content) > MAX_BYTES:
         raise SettingsError(
             f"{label}: holds more than {MAX_BYTES / 1e9:.1f} GB", hint="give the stars of the field"

@@ -103,7 +103,10 @@ def words_of(table: Table, name: str, label: str) -> tuple[list[str], Any] | Non
     column = table[name]
     data = np.ma.asarray(column)
     if data.ndim != 1:
-        raise SettingsError(f"{label}: column {name} holds more than one value per row")
+        raise SettingsError(
+            f"{label}: column {name} holds more than one value per row",
+            hint="give a column of numbers",
+        )
     if data.dtype.kind not in "USO":
         return None
     words = [
@@ -134,7 +137,10 @@ def numbers(table: Table, name: str, unit: str, label: str) -> Floats:
     if text is None:
         data: Any = np.ma.asarray(getattr(table[name], "value", table[name]))
         if data.dtype.kind not in "biuf":
-            raise SettingsError(f"{label}: column {name} does not hold numbers ({data.dtype})")
+            raise SettingsError(
+                f"{label}: column {name} does not hold numbers ({data.dtype})",
+                hint="give a column of numbers",
+            )
         return np.ma.filled(data.astype(np.float64), np.nan) * factor
     words, missing = text
     return _numbers_of(words, missing, name, label) * factor
@@ -287,5 +293,8 @@ def sky_position(ra: str, dec: str) -> tuple[float, float]:
             hint="write degrees (150.1 2.2), or 10:00:24 +02:12:00",
         ) from err
     if not (np.isfinite(ra_deg) and abs(dec_deg) <= 90):
-        raise SettingsError(f"--radec {ra} {dec}: the declination is beyond the poles")
+        raise SettingsError(
+            f"--radec {ra} {dec}: the declination is beyond the poles",
+            hint="give right ascension and declination in degrees",
+        )
     return ra_deg % 360.0, dec_deg

@@ -85,7 +85,9 @@ def _by_astropy(text: str, label: str) -> tuple[Table, str] | None:
                 warnings.simplefilter("ignore")
                 return Table.read(text.rstrip().split("\n"), format=form), kind
         except Exception as err:  # the readers raise many kinds
-            raise SettingsError(f"{label}: a damaged table in {kind} format ({err})") from err
+            raise SettingsError(
+                f"{label}: a damaged table in {kind} format ({err})", hint="write the table again"
+            ) from err
     return None
 
 
@@ -102,7 +104,8 @@ def _sextractor_names(
     n_last = len(content[0].text.split()) if content else places[-1]
     if n_last < places[-1] or n_last > places[-1] + 1000:
         raise SettingsError(
-            f"{label}: line {content[0].number} has {n_last} values, {places[-1]} are declared"
+            f"{label}: line {content[0].number} has {n_last} values, {places[-1]} are declared",
+            hint="give SExtractor's file as it was written",
         )
     names, units = [], []
     for (place, name, unit), after in zip(declarations, [*places[1:], n_last + 1], strict=True):
@@ -198,7 +201,9 @@ def _table(
             for block, cells in zip(blocks, zip(*some, strict=True), strict=True):
                 block.append(_words(cells))
     except csv.Error as err:
-        raise SettingsError(f"{label}: its lines can't be separated ({err})") from err
+        raise SettingsError(
+            f"{label}: its lines can't be separated ({err})", hint="write the table again"
+        ) from err
     table = Table()
     for k, (name, block) in enumerate(zip(names, blocks, strict=True)):
         plain, unit = _name_and_unit(name, units[k])

@@ -184,7 +184,7 @@ def read_user_table(path: Path, label: str = "") -> UserTable:
             hint="give an ECSV, FITS, CSV or VOTable file",
         ) from err
     if not table.colnames:
-        raise SettingsError(f"{label}: a table without columns")
+        raise SettingsError(f"{label}: a table without columns", hint="give positions in columns")
     return UserTable(label, _flat(table), kind)
 
 
