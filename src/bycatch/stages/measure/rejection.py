@@ -8,14 +8,13 @@ six training recipes; benchmarks/families.py).
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Floats
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.neighbourhood import neighbourhood, pixels_at
+from bycatch.robust import nan_median
 
 CORE_PX = 3.0
 """Light farther out than this, detector pixels, does not count: there is little of it."""
@@ -62,6 +61,4 @@ def _weights_around(image: DrcImage, x: Floats, y: Floats) -> Floats:
     around_x = x[:, np.newaxis] + radius_px * np.cos(angle)
     around_y = y[:, np.newaxis] + radius_px * np.sin(angle)
     rows, columns = pixels_at(image.shape, around_x, around_y)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of rows without data
-        return np.asarray(np.nanmedian(_weights(image, rows, columns), axis=1))
+    return nan_median(_weights(image, rows, columns), axis=1)
