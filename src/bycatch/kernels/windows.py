@@ -286,22 +286,27 @@ def _window_gains(
     if box[0] >= box[1] or box[2] >= box[3]:
         return np.nan, np.nan
     pixels = _cutout(images, label, x, y, box)
-    total, slope, sky, light = 0.0, 0.0, 0.0, 0.0
+    weights = np.empty(pixels.shape[1])
+    for column in range(pixels.shape[1]):
+        weights[column] = math.exp(-0.5 * ((column + x0 - x) / sigma) ** 2)
+    total, spread, sky, light = 0.0, 0.0, 0.0, 0.0
     for row in range(pixels.shape[0]):
+        of_row = math.exp(-0.5 * ((row + y0 - y) / sigma) ** 2)
         for column in range(pixels.shape[1]):
             square = (column + x0 - x) ** 2 + (row + y0 - y) ** 2
             if square > radius * radius:
                 continue
-            weight = math.exp(-0.5 * square / (sigma * sigma))
-            value = pixels[row, column] * weight
+            weight = of_row * weights[column]
+            value = weight * pixels[row, column]
             total += value
-            slope += value * (1.0 - 0.5 * square / (sigma * sigma))
-            sky += 0.5 * weight * weight * square
-            light += 0.5 * weight * value * square
+            spread += value * square
+            sky += weight * weight * square
+            light += weight * value * square
     if not total > 0:
         return np.nan, np.nan
-    slope = max(slope, LEAST_SLOPE * total)
-    return sky / (slope * slope), max(light, 0.0) / (slope * slope)
+    # Both axes together: each has half of the squares.
+    slope = max(total - 0.5 * spread / (sigma * sigma), LEAST_SLOPE * total)
+    return 0.5 * sky / (slope * slope), 0.5 * max(light, 0.0) / (slope * slope)
 
 
 @compiled

@@ -24,7 +24,7 @@ PHASES_PX = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.25, 0.25))
 FAINTEST, BRIGHTEST = 1.0, 1e7
 """Range of the rates of a star that are searched, in units of the noise of a pixel."""
 LN_RATE_PRECISION = 1e-5
-BLOCK_PX, BLOCKS = 96, 6
+BLOCK_PX, BLOCKS = 96, 4
 """The noise of the smoothed image comes from so many blocks a side, of so many pixels."""
 
 
