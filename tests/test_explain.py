@@ -166,6 +166,8 @@ def test_a_direction_that_no_image_covers(finished, where):
 def test_a_position_beside_the_image_says_how_far(finished):
     (explanation,) = explain(finished, xy=(-30.5, 40), image=ROOT)
     assert re.search(r"30 px \(1\.5 arcsec\) from its nearest edge", explanation.sentences[0])
+    (explanation,) = explain(finished, xy=(-1, 40), image=ROOT)
+    assert "0.5 px" in explanation.sentences[0]
     assert distance_words(0.5) == "30.0 arcmin"
     assert distance_words(2.25) == "2.2 deg"
 

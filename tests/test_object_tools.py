@@ -196,6 +196,8 @@ def test_what_is_no_isochrone_is_named(tmp_path):
         read_isochrone(path, ["F475W", "F502N"], 0.0, 0.1)
     with pytest.raises(SettingsError, match="not a number"):
         read_isochrone(path, ["F475W", "F502N"], np.nan)
+    with pytest.raises(SettingsError, match="dust makes no star bluer"):
+        read_isochrone(path, ["F475W", "F775W"], 20.0, -5.0)
     with pytest.raises(SettingsError, match="no such file"):
         read_isochrone(tmp_path / "none.csv", ["F475W", "F502N"])
 

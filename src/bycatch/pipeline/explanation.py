@@ -188,7 +188,7 @@ def _off_image(case: Case, x: float, y: float) -> _Reason | None:
     if np.isfinite([x, y]).all():
         beyond = np.hypot(max(-0.5 - x, x - nx + 0.5, 0.0), max(-0.5 - y, y - ny + 0.5, 0.0))
         away = distance_words(beyond * case.image.scale_arcsec / 3600)
-        text += f", {beyond:.0f} px ({away}) from its nearest edge"
+        text += f", {beyond:.{int(beyond < 10)}f} px ({away}) from its nearest edge"
     return _Reason(Verdict.OFF_IMAGE, (f"{text}.",))
 
 

@@ -66,7 +66,7 @@ def read_isochrone(
     ------
     SettingsError
         It is no table, or has magnitudes in less than two of the filters; a filter whose extinction
-        or Vega zero point is not known; a number that is none.
+        or Vega zero point is not known; a number that is none; a negative reddening.
     UnreadableFile
         There is no such file.
     """
@@ -78,6 +78,10 @@ def read_isochrone(
     for name, value in (("distance modulus", distance_modulus), ("reddening", reddening)):
         if not np.isfinite(value):
             raise SettingsError(f"{name} {value}: not a number", hint="give magnitudes")
+    if reddening < 0:
+        raise SettingsError(
+            f"reddening {reddening:g}: dust makes no star bluer", hint="give E(B-V), 0 or more"
+        )
     if not path.is_file():
         raise SettingsError(f"{path}: there is no such file", hint="check the path of --isochrone")
     user_table = read_user_table(path, path.name)
