@@ -109,10 +109,9 @@ def add_forced(phot: Table, fits: ForcedFits) -> Table:
     fits : ForcedFits, row for row
     """
     no_values = np.full(len(phot), np.nan)
-    error = np.hypot(fits.flux_err, floats(phot, "countrate_rejected"))
     columns = {
         "countrate_psf": np.where(fits.lost_core, np.nan, fits.flux),
-        "countrate_psf_err": np.where(fits.lost_core, np.nan, error),
+        "countrate_psf_err": np.where(fits.lost_core, np.nan, fits.flux_err),
         "sky_psf": floats(phot, "sky_median"),
         "x_psf": floats(phot, "x"),
         "y_psf": floats(phot, "y"),
@@ -217,18 +216,20 @@ def add_columns(table: Table, fits: PsfResult, rows: Ints) -> Table:
     rows : (M,) int; of the fits, row for row of the table
     """
     columns = {name: values[rows] for name, values in fits.columns.items()}
-    error = columns["countrate_psf_err"]
-    columns["countrate_psf_err"] = np.hypot(error, floats(table, "countrate_rejected"))
     return _with_columns(table, columns, {flag: of[rows] for flag, of in fits.flags.items()})
 
 
 def _with_columns(table: Table, columns: dict[str, Any], flags: dict[Flag, Bools]) -> Table:
-    """Return a photometry with photometry_columns.PSF_RATES and some flags."""
+    """Return a photometry with photometry_columns.PSF_RATES and some flags.
+
+    Light of lost pixels is part of the errors of fits as of those of apertures.
+    """
     from astropy.table import Table
 
     from bycatch.catalogs.photometry_columns import PSF_RATES
 
-    more = make_table(PSF_RATES, columns)
+    error = np.hypot(columns["countrate_psf_err"], floats(table, "countrate_rejected"))
+    more = make_table(PSF_RATES, columns | {"countrate_psf_err": error})
     # `hstack` takes twenty times as long.
     whole = Table([*table.columns.values(), *more.columns.values()], meta=table.meta)
     for flag, where in flags.items():
