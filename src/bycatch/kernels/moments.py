@@ -15,9 +15,14 @@ from bycatch.arrays import Bools, Floats, Image
 from bycatch.kernels.bounds import check_shapes, label_plane
 from bycatch.kernels.compiled import compiled
 from bycatch.kernels.neighbourhood import plane
-from bycatch.kernels.smoothing import SIGMA_PER_FWHM
 from bycatch.kernels.threads import WORTH_A_THREAD, in_portions
-from bycatch.kernels.windows import MIN_HALF_LIGHT_PX, Counts, Labels, fill_windows
+from bycatch.kernels.windows import (
+    MIN_HALF_LIGHT_PX,
+    SIGMA_PER_RADIUS,
+    Counts,
+    Labels,
+    fill_windows,
+)
 
 THINNEST = 1.0 / 12.0
 """Variance of a pixel about its centre: added where a segment is thinner, px^2."""
@@ -66,7 +71,7 @@ class Properties:
     def sigma_window_px(self) -> Floats:
         """Sigma of the windows, (N,)."""
         radius_px = np.maximum(self.half_light_px, MIN_HALF_LIGHT_PX)
-        return np.asarray(2.0 * radius_px * SIGMA_PER_FWHM)
+        return np.asarray(radius_px * SIGMA_PER_RADIUS)
 
 
 def segment_properties(

@@ -26,6 +26,8 @@ Images = tuple[Image, Image, Bools, Labels]
 
 KRON_REACH, KRON_SCALE, KRON_MIN = 6.0, 2.5, 1.4
 MIN_HALF_LIGHT_PX = 0.5
+SIGMA_PER_RADIUS = 2.0 * SIGMA_PER_FWHM
+"""The FWHM of a window is the diameter of half the light."""
 MAX_ITERATIONS = 16
 CONVERGED_PX = 1e-4
 LEAST_SLOPE = 0.25
@@ -110,7 +112,7 @@ def fill_windows(
         radius = _half_light_radius(images, label, x, y, flux, kron * a)
         windows[k, 0] = radius
         if math.isfinite(radius):
-            sigma = 2.0 * max(radius, MIN_HALF_LIGHT_PX) * SIGMA_PER_FWHM
+            sigma = max(radius, MIN_HALF_LIGHT_PX) * SIGMA_PER_RADIUS
             xw, yw = _window_centroid(images, label, x, y, sigma)
             if not radius_squared(xw - x, yw - y, ellipse) <= 1:
                 xw, yw = x, y
@@ -155,6 +157,21 @@ def _cutout(images: Images, label: int, x: float, y: float, box: Box) -> Image:
                     continue
             pixels[row - y0, column - x0] = data[j, i] - background[j, i]
     return pixels
+
+
+@compiled
+def _cutout_around(
+    images: Images, label: int, x: float, y: float, reach: int
+) -> tuple[Image, int, int]:
+    """Return the cutout up to a number of pixels around a position, with its first column and row.
+
+    It has no pixels where that is off the image.
+    """
+    ny, nx = images[0].shape
+    x_at, y_at = int(x + 0.5), int(y + 0.5)
+    x0, y0 = max(0, x_at - reach), max(0, y_at - reach)
+    x1, y1 = min(nx, x_at + reach + 1), min(ny, y_at + reach + 1)
+    return _cutout(images, label, x, y, (x0, max(x0, x1), y0, max(y0, y1))), x0, y0
 
 
 @compiled
@@ -251,11 +268,9 @@ def _window_centroid(
             return np.nan, np.nan
         if int(x + 0.5) != x_at or int(y + 0.5) != y_at:
             x_at, y_at = int(x + 0.5), int(y + 0.5)
-            x0, y0 = max(0, x_at - reach), max(0, y_at - reach)
-            box = (x0, min(nx, x_at + reach + 1), y0, min(ny, y_at + reach + 1))
-            if box[0] >= box[1] or box[2] >= box[3]:
+            pixels, x0, y0 = _cutout_around(images, label, x, y, reach)
+            if pixels.size == 0:
                 return np.nan, np.nan
-            pixels = _cutout(images, label, x, y, box)
         dx, dy = windowed_offset(pixels, x - x0, y - y0, sigma, radius, weights)
         x, y = x + 2.0 * dx, y + 2.0 * dy
         if not math.sqrt(dx * dx + dy * dy) > CONVERGED_PX:
@@ -277,15 +292,8 @@ def _window_gains(
     S = sum of w I (1 - d^2 / sigma^2); SExtractor's ERRX2WIN has half the sum of w I for S, as of
     a Gaussian as wide as the window.  NaN without light in the window.
     """
-    ny, nx = images[0].shape
     radius = 4.0 * sigma
-    reach = int(radius + 1.5)
-    x_at, y_at = int(x + 0.5), int(y + 0.5)
-    x0, y0 = max(0, x_at - reach), max(0, y_at - reach)
-    box = (x0, min(nx, x_at + reach + 1), y0, min(ny, y_at + reach + 1))
-    if box[0] >= box[1] or box[2] >= box[3]:
-        return np.nan, np.nan
-    pixels = _cutout(images, label, x, y, box)
+    pixels, x0, y0 = _cutout_around(images, label, x, y, int(radius + 1.5))
     weights = np.empty(pixels.shape[1])
     for column in range(pixels.shape[1]):
         weights[column] = math.exp(-0.5 * ((column + x0 - x) / sigma) ** 2)
