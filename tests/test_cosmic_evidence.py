@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
+from bycatch.images.chips import ChipQuality, rays_of
 from bycatch.images.drc import read_drc
 from bycatch.pipeline.quality import exposure_files, read_quality
 from bycatch.settings import SimulateSettings
 from bycatch.simulate import simulate_visit, write_visit
 from bycatch.simulate.files import read_truth
 from bycatch.stages.measure import patterns
-from bycatch.stages.measure.exposure_charge import charge_of_exposures, clean_plane, rays_of
+from bycatch.stages.measure.exposure_charge import charge_of_exposures
 from bycatch.stages.measure.remains import remains
 
 KNOWN = patterns.patterns(2.2, 1.0, 1.0)
@@ -137,7 +138,7 @@ def visit(tmp_path_factory):
     image = read_drc(files.images[0])
     paths = exposure_files([chip.exposure for chip in image.meta.chips], [home / "exposures"])
     assert paths == list(files.exposures)
-    return home, image, read_quality(paths)
+    return home, image, read_quality(paths, image.meta.readnoise_e)
 
 
 def test_written_exposures_have_the_distortion_and_the_frame_of_the_image(visit):
@@ -217,9 +218,8 @@ def test_bad_pixels_of_an_exposure_do_not_count():
     chip_sci[2, 2] = np.nan
     dq = np.zeros((5, 5), np.int32)
     dq[0, 0], dq[1, 1] = 4, 16
-    from bycatch.stages.measure.defects import ChipQuality
-
-    plane, good = clean_plane(ChipQuality(dq, WCS(naxis=2), chip_sci, 100.0))
+    chip = ChipQuality(dq, WCS(naxis=2), chip_sci, 100.0)
+    plane, good = chip.light, chip.good
     assert not good[2, 2]
     assert not good[0, 0]
     assert good[1, 1]

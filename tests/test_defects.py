@@ -5,13 +5,13 @@ import pytest
 from astropy.wcs import WCS
 
 from bycatch.errors import UnreadableFile
+from bycatch.images.chips import ChipQuality
 from bycatch.kernels.columnruns import column_runs
 from bycatch.pipeline.quality import exposure_files, read_quality
 from bycatch.stages.measure.defects import (
     COLUMN_CORE_PX,
     COLUMN_REACH_PX,
     DQ_HOT,
-    ChipQuality,
     defects,
     defects_from_quality,
     flagged_exposures,

@@ -9,6 +9,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from bycatch.catalogs.flags import Flag
+from bycatch.images.chips import ChipQuality
 from bycatch.kernels.moffat import MoffatFits
 from bycatch.kernels.skystats import SkyStats
 from bycatch.photcal import encircled_energy
@@ -18,7 +19,6 @@ from bycatch.sky.gaia import from_table
 from bycatch.stages import measure
 from bycatch.stages.measure import classes, flagging, halos, neighbours
 from bycatch.stages.measure.defects import (
-    ChipQuality,
     defects,
     defects_from_quality,
     on_bad_columns,

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from bycatch.catalogs.catalog_columns import CAT, PSF_FLUXES
 from bycatch.catalogs.columns import FLAGS, FLAM, Column
 
@@ -233,8 +236,24 @@ _PSF_OF = ("flux_psf", "flux_psf_err", "mag_ab_psf", "mag_ab_psf_err", "chi2_psf
 EPOCHS: tuple[Column, ...] = (
     OBJECT_ID,
     Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root> of the image"),
+    Column(
+        "exposure", "U32", "", "meta.id;obs.exposure",
+        "root name of the exposure that the row is of; '': of the image as a whole",
+    ),
     Column("filter", "U8", "", "meta.id;instr.filter", "its filter"),
     Column("mjd", "f8", "d", "time.epoch", "mean time of the exposures that look at it", True),
+    Column(
+        "flux", "f8", FLAM, "phot.flux.density;em.wl",
+        "its light, of the kind that its colours are of: by the PSF (psf_flux of the objects) or "
+        "in the aperture of radius_px", nullable=True,
+    ),
+    Column("flux_err", "f8", FLAM, "stat.error;phot.flux.density", "its error, statistical", True),
+    Column("mag", "f8", "mag", "phot.mag;em.opt", "AB magnitude of that light", nullable=True),
+    Column("mag_err", "f8", "mag", "stat.error;phot.mag", "its error, statistical", nullable=True),
+    Column(
+        "maglim", "f8", "mag", "phot.mag;stat.min", "AB magnitude of a point of 5 sigma there",
+        nullable=True,
+    ),
     Column(
         "detected", "bool", "", "meta.code",
         "True where this image detected it; else it is measured at the object's place",
@@ -243,8 +262,15 @@ EPOCHS: tuple[Column, ...] = (
         "source_id", "i8", "", "meta.id",
         "number of the detection in the image's own catalog; 0: none there",
     ),
-    Column("x", "f8", "pix", "pos.cartesian.x;instr.det", "where it is measured, 0-based"),
-    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "where it is measured, 0-based"),
+    Column(
+        "ccdchip", "i2", "", "meta.id;instr.det",
+        "chip of the exposure, as its header numbers it; 0: the image as a whole",
+    ),
+    Column(
+        "x", "f8", "pix", "pos.cartesian.x;instr.det",
+        "where it is measured, 0-based: on the image, or on the chip of the exposure",
+    ),
+    Column("y", "f8", "pix", "pos.cartesian.y;instr.det", "as x"),
     Column(
         "dra", "f8", "mas", "pos.eq.ra;arith.diff",
         "its own position minus the object's at that time, times cos(dec)", nullable=True,
@@ -261,30 +287,28 @@ EPOCHS: tuple[Column, ...] = (
         "what the constant stars around say to add to its magnitudes, so that the images of the "
         "filter agree; used for the variability only", nullable=True,
     ),
-    *(column for column in CAT if column.name in _MEASUREMENT_OF),
-    *(column for column in PSF_FLUXES if column.name in _PSF_OF),
+    # Of an exposure there is one kind of light only.
+    *(
+        replace(column, nullable=column.nullable or column.dtype == "f8")
+        for columns, names in ((CAT, _MEASUREMENT_OF), (PSF_FLUXES, _PSF_OF))
+        for column in columns
+        if column.name in names
+    ),
 )  # fmt: skip
-"""An object in an image."""
+"""An object in an image, and in the exposures of the image where they are at hand."""
 
 
-def light_columns(radius_px: float, *, of_psf: bool) -> dict[str, str]:
-    """Return the columns of `EPOCHS` of the light: of flux, flux_err, mag, mag_err and maglim.
+def looks(image: ArrayLike, exposure: ArrayLike) -> NDArray[np.bool_]:
+    """Return which rows of the epochs of an object are its light curve, (N,) bool.
+
+    Its exposures are, and images without exposures.
 
     Parameters
     ----------
-    radius_px : of the apertures of its colours, pixels; the limits are always of those
-    of_psf : its light comes from PSF fits (column ``psf_flux`` of the objects)
+    image, exposure : (N,) columns of `EPOCHS`
     """
-    r = f"{radius_px:g}"
-    in_aperture = {
-        "flux": f"flux_{r}_apcor", "flux_err": f"err_{r}_apcor", "mag": f"mag_ab_{r}",
-        "mag_err": f"mag_ab_err_{r}", "maglim": f"maglim_{r}",
-    }  # fmt: skip
-    by_psf = {
-        "flux": "flux_psf", "flux_err": "flux_psf_err", "mag": "mag_ab_psf",
-        "mag_err": "mag_ab_psf_err",
-    }  # fmt: skip
-    return in_aperture | (by_psf if of_psf else {})
+    images, exposures = (np.asarray(v).astype(str) for v in (image, exposure))
+    return np.asarray((exposures != "") | ~np.isin(images, images[exposures != ""]))
 
 
 GROUP_IMAGES: tuple[Column, ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,11 @@ from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX
 from bycatch.stages import detect, finalize, measure
+from bycatch.stages.exposure_light import light_of_exposures, share_of_light
 from bycatch.stages.objects.model import (
     ColourGrid,
     ImageDetections,
+    ImageExposures,
     ImagePhotometry,
     ObjectList,
     PsfFluxes,
@@ -37,6 +40,7 @@ from bycatch.stages.star_rows import add_forced, force_stars
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from bycatch.images.chips import ChipQuality
     from bycatch.images.meta import ImageMeta
     from bycatch.settings import Settings
     from bycatch.sky.gaia import ReferenceStars
@@ -268,12 +272,14 @@ def measure_objects(
     x, y = image.frame.wcs.all_world2pix(ra, dec, 0, quiet=True) if len(ra) else (ra, dec)
     rows = np.flatnonzero(_has_data(pixels.valid, x, y))
     scale_mas = pixels.scale_arcsec * 1000.0
+    chips = read_quality(quality_files(settings, bench.record), meta.readnoise_e)
+    exposures = _in_exposures(image, x[rows], y[rows], chips)
     measurement, psf_fluxes, model = None, None, None
     table = _own_rows(image, own[rows]) if is_alone else None
     if table is None:
         measurement, table, psf_fluxes, model = _force_photometry(
             image, x[rows], y[rows], rows + 1, objects.err_mas[rows] / scale_mas, settings,
-            reference,
+            measure.FieldContext(reference, chips),
         )  # fmt: skip
     own = own[rows]
     has_detection = own >= 0
@@ -316,6 +322,32 @@ def measure_objects(
         psf,
         stamps_of_image,
         psf_fluxes,
+        exposures,
+    )
+
+
+def _in_exposures(
+    image: GroupImage, x: Floats, y: Floats, chips: Sequence[ChipQuality]
+) -> ImageExposures | None:
+    """Measure positions in the exposures of an image; None where fewer than two are at hand."""
+    pixels = image.bench.image
+    light = light_of_exposures(pixels, x, y, chips)
+    if light is None:
+        return None
+    times = {exposure.name: exposure.mjd_mid for exposure in pixels.meta.exposures}
+    places = x[:, np.newaxis] + light.dx_px, y[:, np.newaxis] + light.dy_px
+    ra_deg, dec_deg = np.full((2, *light.rate.shape), np.nan)
+    known = np.isfinite(light.dx_px)
+    if known.any():
+        ra_deg[known], dec_deg[known] = image.frame.wcs.all_pix2world(
+            places[0][known], places[1][known], 0
+        )
+    return ImageExposures(
+        light,
+        np.array([times.get(name, np.nan) for name in light.exposures]),
+        ra_deg,
+        dec_deg,
+        pixels.meta.photflam / share_of_light(pixels.meta),
     )
 
 
@@ -336,7 +368,7 @@ def _force_photometry(
     ids: Ints,
     err_px: Floats,
     settings: Settings,
-    reference: ReferenceStars | None,
+    field: measure.FieldContext,
 ) -> tuple[measure.MeasureResult, Table, PsfFluxes, PsfModel]:
     """Measure and calibrate at positions: photometry, rows, fluxes by the PSF, and that itself."""
     bench = image.bench
@@ -350,7 +382,7 @@ def _force_photometry(
             bench.cr_mask, bench.segmentation, frees_sky=True, structure=_known_structure(bench)
         ),
         frame=measure.SkyFrame(image.frame.wcs, image.frame.error),
-        field=measure.FieldContext(reference, read_quality(quality_files(settings, bench.record))),
+        field=field,
     )
     fits = force_stars(
         pixels, measurement.table, measurement.sky, min(measure_settings.radii_px), bench.cr_mask,

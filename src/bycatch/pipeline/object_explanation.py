@@ -122,7 +122,8 @@ def _explain_row(
     """Return what is known of an object."""
     own = table[row]
     epochs = read_table(table_path(group_folder(out, state.name), state.name, "epochs"))
-    epochs = epochs[np.asarray(epochs["object_id"]) == own["object_id"]]
+    is_own = np.asarray(epochs["object_id"]) == own["object_id"]
+    epochs = epochs[is_own & (np.asarray(epochs["exposure"]) == "")]
     filters = [str(f) for f in state.summary.get("filters", ())]
     near = [f"It lies {away:.2f} arcsec from the position."] if away else []
     sentences = (
@@ -168,19 +169,18 @@ def _who(own: Row, epochs: Table) -> Iterator[str]:
         catalog = f"row id {number} of its catalog" if number else "not in its own catalog"
         p_cr = _number(row, "p_cr_alone")
         alone = "" if np.isnan(p_cr) else f"; for itself it says p_cr {p_cr:.2g}"
-        yield f"{row['image']} detected it ({catalog}; {_strength(row, own)}){alone}."
+        yield f"{row['image']} detected it ({catalog}; {_strength(row)}){alone}."
     for row in epochs[~saw]:
-        yield f"{row['image']} did not, and is measured at its place: {_strength(row, own)}."
+        yield f"{row['image']} did not, and is measured at its place: {_strength(row)}."
 
 
-def _strength(row: Row, own: Row) -> str:
-    """Return magnitude or limit of an object in an image, in the aperture of its colours."""
-    radius = f"{_number(own, 'radius_px'):g}"
-    flux, err = (_number(row, f"{name}_{radius}_apcor") for name in ("flux", "err"))
+def _strength(row: Row) -> str:
+    """Return magnitude or limit of an object in an image."""
+    flux, err = (_number(row, name) for name in ("flux", "flux_err"))
     if not err > 0:
         return "no flux"
     words = f"S/N {flux / err:.1f}"
-    mag, limit = _number(row, f"mag_ab_{radius}"), _number(row, f"maglim_{radius}")
+    mag, limit = _number(row, "mag"), _number(row, "maglim")
     if np.isfinite(mag):
         words += f", {mag:.2f} mag"
     return f"{words}, 5-sigma limit {limit:.2f}" if np.isfinite(limit) else words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -258,13 +258,15 @@ class GroupReport:
         return self.table("epochs")
 
     def light_curve(self, object_id: int, radius_px: float | None = None) -> TimeSeries:
-        """Return the fluxes of an object over its images, in time.
+        """Return the fluxes of an object in time: over its exposures where they are at hand.
+
+        Images whose exposures are not at hand are an epoch each.
 
         Parameters
         ----------
         object_id : of the table of objects
-        radius_px : of the aperture; by default the light is that of its colours: of PSF fits
-            (column ``psf_flux``), or in their aperture
+        radius_px : of the aperture, in which only images are measured; by default the light is
+            that of its colours: of PSF fits (column ``psf_flux``), or in their aperture
 
         Raises
         ------
@@ -275,33 +277,33 @@ class GroupReport:
         from astropy.time import Time
         from astropy.timeseries import TimeSeries
 
-        from bycatch.catalogs.object_columns import light_columns
+        from bycatch.catalogs.object_columns import looks
         from bycatch.catalogs.tables import floats
 
         objects, epochs = self.objects(), self.epochs()
         own = objects[np.asarray(objects["object_id"]) == object_id]
         if not len(own):
             raise KeyError(f"no object {object_id} in {self.name}")
-        of_psf = radius_px is None and bool(own["psf_flux"][0])
-        radius_px = floats(own, "radius_px")[0] if radius_px is None else radius_px
-        radius = f"{radius_px:g}"
-        if f"flux_{radius}_apcor" not in epochs.colnames:
-            there = [n[5:-6] for n in epochs.colnames if re.fullmatch(r"flux_[\d.]+_apcor", n)]
-            radii = ", ".join(there)
-            raise KeyError(f"object {object_id}: no aperture of {radius} px; there are {radii}")
+        light = {name: name for name in ("flux", "flux_err", "mag", "mag_err", "maglim")}
         rows = epochs[np.asarray(epochs["object_id"]) == object_id]
+        if radius_px is None:
+            rows = rows[looks(rows["image"], rows["exposure"])]
+        else:
+            light = _in_aperture(object_id, radius_px, epochs.colnames)
+            rows = rows[np.asarray(rows["exposure"]) == ""]
         has_time = np.isfinite(np.ma.filled(np.ma.asarray(rows["mjd"], dtype=float), np.nan))
         rows = rows[has_time]
         rows.sort("mjd")
-        first, last = ("filter", "image"), ("detected", "zeropoint_shift", "flags")
-        names = {name: name for name in first}
-        names |= light_columns(float(radius_px), of_psf=of_psf) | {name: name for name in last}
+        first, last = ("filter", "image", "exposure"), ("detected", "zeropoint_shift", "flags")
+        names = {name: name for name in first} | light | {name: name for name in last}
         time = Time(np.asarray(rows["mjd"], dtype=float), format="mjd", scale="utc")
         series = TimeSeries(time=time, data={new: rows[old] for new, old in names.items()})
         series.meta = {
-            "object_id": int(object_id), "radius_px": float(radius_px), "psf_flux": of_psf,
+            "object_id": int(object_id),
+            "radius_px": float(floats(own, "radius_px")[0] if radius_px is None else radius_px),
+            "psf_flux": radius_px is None and bool(own["psf_flux"][0]),
             "group": self.name,
-        }  # fmt: skip
+        }
         return series
 
     @notebook.safe_repr
@@ -327,3 +329,15 @@ class GroupReport:
         order = np.argsort(floats(table, f"mag_{filters[-1]}"), kind="stable")
         columns = ["object_id", "ra", "dec", *(f"mag_{f}" for f in filters), "p_real", "p_star"]
         return notebook.first_rows(table[order], columns)
+
+
+def _in_aperture(object_id: int, radius_px: float, names: Collection[str]) -> dict[str, str]:
+    """Return which columns of the epochs have the light in an aperture."""
+    r = f"{radius_px:g}"
+    if f"flux_{r}_apcor" not in names:
+        radii = ", ".join(n[5:-6] for n in names if re.fullmatch(r"flux_[\d.]+_apcor", n))
+        raise KeyError(f"object {object_id}: no aperture of {r} px; there are {radii}")
+    return {
+        "flux": f"flux_{r}_apcor", "flux_err": f"err_{r}_apcor", "mag": f"mag_ab_{r}",
+        "mag_err": f"mag_ab_err_{r}", "maglim": f"maglim_{r}",
+    }  # fmt: skip

@@ -17,7 +17,7 @@ from bycatch.products import is_plain_name
 if TYPE_CHECKING:
     from astropy.io import fits
 
-    from bycatch.stages.measure.defects import ChipQuality
+    from bycatch.images.chips import ChipQuality
 
 KINDS = ("flc", "flt")
 """In the order of preference: flc is corrected for charge-transfer losses."""
@@ -44,10 +44,15 @@ def exposure_files(exposures: Iterable[str], folders: Iterable[Path]) -> list[Pa
     return files
 
 
-def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:
+def read_quality(paths: Iterable[Path], readnoise_e: float = 0.0) -> tuple[ChipQuality, ...]:
     """Read DQ, SCI and WCS, with all its distortion, of every chip of some exposures.
 
     SCI counts where it is in electrons, and EXPTIME is there.
+
+    Parameters
+    ----------
+    paths : as of `exposure_files`
+    readnoise_e : of a pixel, as the drizzled image has it
 
     Raises
     ------
@@ -59,16 +64,16 @@ def read_quality(paths: Iterable[Path]) -> tuple[ChipQuality, ...]:
     chips: list[ChipQuality] = []
     for path in paths:
         with open_fits(path) as hdus:
-            chips += _chips_of(hdus, path)
+            chips += _chips_of(hdus, path, readnoise_e)
     return tuple(chips)
 
 
-def _chips_of(hdus: fits.HDUList, path: Path) -> list[ChipQuality]:
+def _chips_of(hdus: fits.HDUList, path: Path, readnoise_e: float) -> list[ChipQuality]:
     """Return the chips of one open file."""
     from astropy.wcs import WCS
 
+    from bycatch.images.chips import ChipQuality
     from bycatch.images.planes import data_of, name_of
-    from bycatch.stages.measure.defects import ChipQuality
 
     quality = {
         hdu.ver: np.nan_to_num(data_of(hdu, path)).astype(
@@ -84,6 +89,9 @@ def _chips_of(hdus: fits.HDUList, path: Path) -> list[ChipQuality]:
             WCS(hdu.header, hdus),
             _electrons(hdu, quality[hdu.ver].shape, path),
             _seconds(hdus),
+            path.name.rsplit("_", 1)[0],
+            _whole_number(hdu.header.get("CCDCHIP")),
+            readnoise_e,
         )
         for hdu in hdus
         if name_of(hdu) == "SCI" and hdu.ver in quality
@@ -108,3 +116,8 @@ def _seconds(hdus: fits.HDUList) -> float:
     value = hdus[0].header.get("EXPTIME", 0.0)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 < value < math.inf else 0.0
+
+
+def _whole_number(value: object) -> int:
+    """Return a number of a header; 0 where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -238,7 +238,7 @@ def measure(bench: Workbench, products: Products, field: FieldKnowledge) -> Summ
         frame=measure.SkyFrame(bench.frame.wcs, bench.frame.error),
         field=measure.FieldContext(
             field.reference,
-            read_quality(quality_files(job.settings, job.record)),
+            read_quality(quality_files(job.settings, job.record), bench.image.meta.readnoise_e),
             field.others_of(bench, targets_to_measure.x, targets_to_measure.y),
         ),
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.object_classes import MOVES_CHI2, REAL
-from bycatch.catalogs.object_columns import light_columns
+from bycatch.catalogs.object_columns import looks
 from bycatch.catalogs.tables import read_table
 from bycatch.products.group_state import GroupState, group_folder, table_path
 from bycatch.report import pixels
@@ -256,7 +256,7 @@ def light_curves(
     """Return the light curves of the most variable objects, the most variable first.
 
     The light is that of the object's colours, by the PSF or in their aperture, corrected by what
-    the constant stars around say of each image; where there is none, the limit is given.
+    the constant stars around say of each look; where there is none, the limit is given.
     """
     curves = []
     rows = variable_rows(part, filters, limit)
@@ -266,21 +266,22 @@ def light_curves(
     ids, mjd = integers(epochs, "object_id"), values(epochs, "mjd")
     names, is_detected = np.asarray(epochs["filter"]).astype(str), np.asarray(epochs["detected"])
     shift = np.nan_to_num(values(epochs, "zeropoint_shift"))
-    radii, of_psf = values(part, "radius_px"), np.asarray(part["psf_flux"])
+    images, exposures = (np.asarray(epochs[name]) for name in ("image", "exposure"))
+    mag, err, faintest = (values(epochs, name) for name in ("mag", "mag_err", "maglim"))
     chance = np.column_stack([np.nan_to_num(values(part, f"p_variable_{f}")) for f in filters])
     for row in rows.tolist():
         own = np.flatnonzero((ids == integers(part, "object_id")[row]) & np.isfinite(mjd))
+        own = own[looks(images[own], exposures[own])]
         own = own[np.argsort(mjd[own], kind="stable")]
-        light = light_columns(float(radii[row]), of_psf=bool(of_psf[row]))
         best = int(np.argmax(chance[row]))
         curves.append(
             {
                 "row": row,
                 "filter": names[own].tolist(),
                 "mjd": round_values(mjd[own], 5),
-                "mag": round_values((values(epochs, light["mag"]) + shift)[own], 3),
-                "err": round_values(values(epochs, light["mag_err"])[own], 3),
-                "limit": round_values(values(epochs, light["maglim"])[own], 2),
+                "mag": round_values((mag + shift)[own], 3),
+                "err": round_values(err[own], 3),
+                "limit": round_values(faintest[own], 2),
                 "detected": is_detected[own].astype(bool).tolist(),
                 "p_variable": round(float(chance[row, best]), 3),
                 "varies_in": printable(filters[best]),

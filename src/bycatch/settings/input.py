@@ -44,7 +44,8 @@ class InputSettings(Section):
     exposures_dir: str = setting(
         "",
         "folder with the exposures (flc or flt files): their data quality marks saturated "
-        "and bad pixels; the folder of the image is always searched, too",
+        "and bad pixels, cosmic rays are found in them, and objects have an epoch in each; the "
+        "folder of the image is always searched, too",
         max_length=MOST_LETTERS,
     )
     zeropoint_fallback: bool = setting(

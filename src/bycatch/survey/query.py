@@ -247,13 +247,14 @@ class Survey:
         ranges = cone_ranges(float(ra), float(dec), _POSITION_OF_EPOCH_ARCSEC / 3600.0)
         rows = self._in_ranges(ranges, "epoch", None, ("object_id",))
         rows = rows.filter(np.asarray(rows["object_id"]) == number)
-        order = [(name, "ascending") for name in ("filter", "mjd", "image")]
+        order = [(name, "ascending") for name in ("filter", "mjd", "image", "exposure")]
         if len(rows):
             return self._table_of(rows.sort_by(order), ["epoch"])
         # It has moved by more.
         names = self._names("epoch", None)
         return self._answer(
-            f"SELECT {names} FROM epoch WHERE object_id = {number} ORDER BY filter, mjd, image",
+            f"SELECT {names} FROM epoch WHERE object_id = {number} ORDER BY filter, mjd, image, "
+            "exposure",
             ["epoch"],
         )
 

@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 
 from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
+from bycatch.images.chips import ChipQuality
 from bycatch.images.drc import DrcImage
 from bycatch.settings import MeasureSettings
 from bycatch.sky.gaia import ReferenceStars
@@ -22,12 +23,7 @@ from bycatch.stages.measure import (
     unlisted,
 )
 from bycatch.stages.measure.context import FieldContext, Targets
-from bycatch.stages.measure.defects import (
-    ChipQuality,
-    Defects,
-    defects,
-    defects_from_quality,
-)
+from bycatch.stages.measure.defects import Defects, defects, defects_from_quality
 from bycatch.stages.measure.elsewhere import SEEN_PX, Elsewhere, light_at, seen_elsewhere
 from bycatch.stages.measure.photometry import Photometry
 from bycatch.stages.measure.pixels import Pixels

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.tables import floats
+from bycatch.images.chips import ChipQuality
 from bycatch.sky.astrometry import FrameError
 from bycatch.sky.gaia import ReferenceStars
-from bycatch.stages.measure.defects import ChipQuality
 from bycatch.stages.measure.elsewhere import OtherImage
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.images.chips import ChipQuality
 from bycatch.images.drc import DrcImage
 from bycatch.kernels import sharpness
 from bycatch.stages.measure import patterns, stellarity
-from bycatch.stages.measure.defects import ChipQuality
 from bycatch.stages.measure.elsewhere import Elsewhere, seen_elsewhere
 from bycatch.stages.measure.exposure_charge import ExposureCharge, charge_of_exposures
 from bycatch.stages.measure.photometry import Photometry

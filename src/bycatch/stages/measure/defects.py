@@ -12,7 +12,8 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from bycatch.arrays import Bools, Floats, Image, Ints
+from bycatch.arrays import Bools, Floats, Ints
+from bycatch.images.chips import DQ_BAD, DQ_HOT, DQ_SATURATED, ChipQuality
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.columnruns import column_runs
 from bycatch.kernels.neighbourhood import any_within, neighbourhood
@@ -29,10 +30,6 @@ COLUMN_SIGMA = 3.0
 COLUMN_TILTS_DEG = np.arange(-3.2, 3.3, 0.8)
 """Detector columns in a drizzled image, against its y axis (WFC's two axes meet at 85 degrees)."""
 
-# Bits of the DQ arrays (ACS Data Handbook).
-DQ_SATURATED = 256 | 2048
-DQ_HOT = 16
-DQ_BAD = 4 | 128
 SATURATED_RADIUS_PX, DEFECT_RADIUS_PX = 2.0, 0.75
 
 
@@ -188,24 +185,6 @@ def on_bad_columns(
     # The side of a detector pixel differs by distortion: lengths need not be exact.
     core_px, reach_px = (round(n * detector_pixel_px) for n in (COLUMN_CORE_PX, COLUMN_REACH_PX))
     return column_runs(sci, gap_px, x, y, noise, slopes, COLUMN_SIGMA, core_px, reach_px)
-
-
-@dataclass(frozen=True, eq=False)
-class ChipQuality:
-    """One chip of one exposure: its data quality, and its pixels.
-
-    Attributes
-    ----------
-    dq : (ny, nx) integer bits
-    wcs : its WCS with distortion, sky to 0-based detector pixels
-    sci : (ny, nx) float32, electrons with the sky; None where they are not known
-    exptime_s : duration of the exposure; 0 where it is not known
-    """
-
-    dq: NDArray[np.integer]
-    wcs: WCS
-    sci: Image | None = None
-    exptime_s: float = 0.0
 
 
 def flagged_exposures(

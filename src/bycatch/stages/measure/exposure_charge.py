@@ -16,16 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bycatch.arrays import Bools, Floats, Image, Ints
+from bycatch.images.chips import ChipQuality
 from bycatch.images.drc import DrcImage
 from bycatch.kernels import sharpness
 from bycatch.kernels.apertures import circle_sums
-from bycatch.kernels.lacosmic import lacosmic
 from bycatch.stages.measure import patterns
-from bycatch.stages.measure.defects import DQ_BAD, DQ_SATURATED, ChipQuality
 
-DQ_REJECTED = 4096
-"""AstroDrizzle's cosmic rays."""
-SIGCLIP, SIGFRAC, OBJLIM = 4.0, 0.3, 3.0
 WINDOW_PX, RING_PX, SEARCH_PX = 1.2, (3.5, 5.5), 1.5
 """Of the moments, detector pixels, as in the drizzled image."""
 APERTURE_PX = 2.0
@@ -88,21 +84,19 @@ def charge_of_exposures(
         FWHM of drizzled stars as the moments have it, detector pixels.
     """
     columns, rows = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
-    usable = [chip for chip in chips if chip.sci is not None and chip.exptime_s > 0]
+    usable = [chip for chip in chips if chip.has_light]
     is_finite = np.isfinite(columns) & np.isfinite(rows)
     if not usable or not is_finite.any():
         return None
     expected = _drizzled_rates(image, columns, rows)
-    sky = image.wcs.all_pix2world(columns[is_finite], rows[is_finite], 0)
+    sky = np.full((2, len(columns)), np.nan)
+    sky[:, is_finite] = image.wcs.all_pix2world(columns[is_finite], rows[is_finite], 0)
     sums = _Sums(len(columns))
     for chip in usable:
-        place = np.full((2, len(columns)), np.nan)
-        place[:, is_finite] = chip.wcs.all_world2pix(*sky, 0, quiet=True)
-        ny, nx = chip.dq.shape
-        on_chip = (place[0] > -0.5) & (place[0] < nx - 0.5)
-        on_chip &= (place[1] > -0.5) & (place[1] < ny - 0.5)
+        *place, on_chip = chip.places(*sky)
         if on_chip.any():
-            _look(chip, image, np.flatnonzero(on_chip), place, expected, star_fwhm_px, sums)
+            seen = np.flatnonzero(on_chip)
+            _look(chip, seen, (place[0][seen], place[1][seen]), expected[seen], star_fwhm_px, sums)
     alone = np.where(sums.n > 1, sums.log_none - sums.of_brightest, 0.0)
     return ExposureCharge(sums.n, sums.marked, sums.charge, alone)
 
@@ -125,29 +119,25 @@ def _net(sums: Floats, areas: Floats) -> Floats:
 
 def _look(
     chip: ChipQuality,
-    image: DrcImage,
     rows: Ints,
-    place: Floats,
+    place: tuple[Floats, Floats],
     expected: Floats,
     star_fwhm_px: float,
     sums: _Sums,
 ) -> None:
     """Add what one chip of one exposure says of some sources."""
-    assert chip.sci is not None
-    x, y = place[:, rows]
-    sci, good = clean_plane(chip)
-    noise2 = image.meta.readnoise_e**2
-    rays = rays_of(sci, ~good, noise2) | (chip.dq & DQ_REJECTED > 0)
+    x, y = place
+    sci, good = chip.light, chip.good
     values = sharpness.sharpness(
-        sci, rays, x, y, window_px=WINDOW_PX, ring_px=RING_PX, search_px=SEARCH_PX, box_px=1
+        sci, chip.rays, x, y, window_px=WINDOW_PX, ring_px=RING_PX, search_px=SEARCH_PX, box_px=1
     )
     level = values[:, sharpness.LEVEL]
     circles = circle_sums(sci, good, x, y, (APERTURE_PX, *RING_PX))
     net = circles[0][:, 0] - level * circles[1][:, 0]
     seconds = chip.exptime_s
-    sky2 = noise2 + np.maximum(level, 0.0)
+    sky2 = chip.readnoise_e**2 + np.maximum(level, 0.0)
     error2 = circles[1][:, 0] * sky2 + np.maximum(net, 0.0)
-    electrons = np.maximum(expected[rows], 0.0) * seconds
+    electrons = np.maximum(expected, 0.0) * seconds
     same2 = error2 + (FLUX_ERROR * electrons) ** 2 + electrons
     none = 0.5 * ((net - electrons) ** 2 / same2 - net**2 / same2)
     sums.n[rows] += 1
@@ -159,33 +149,6 @@ def _look(
     sums.of_brightest[at] = none[brighter]
     sums.marked[at] = values[brighter, sharpness.MASKED]
     sums.charge[at] = _charge(sci, good, values[brighter], sky2[brighter], star_fwhm_px)
-
-
-def clean_plane(chip: ChipQuality) -> tuple[Image, Bools]:
-    """Return the pixels of a chip in electrons, bad ones at 0, and which are good.
-
-    Parameters
-    ----------
-    chip : ChipQuality with its pixels
-    """
-    assert chip.sci is not None
-    good = np.isfinite(chip.sci) & (chip.dq & (DQ_BAD | DQ_SATURATED) == 0)
-    return np.where(good, chip.sci, np.float32(0)).astype(np.float32), good
-
-
-def rays_of(sci: Image, bad: Bools, noise2: float) -> Bools:
-    """Return LAcosmic's pixels of an exposure in electrons.
-
-    Parameters
-    ----------
-    sci : (ny, nx) float32, electrons
-    bad : (ny, nx) bool
-    noise2 : variance of a pixel without light, electrons^2
-    """
-    variance = (np.maximum(sci, 0) + np.float32(noise2)).astype(np.float32)
-    return lacosmic(
-        sci, variance, bad, sigclip=SIGCLIP, sigfrac=SIGFRAC, objlim=OBJLIM, n_iterations=2
-    )
 
 
 def _charge(sci: Image, good: Bools, values: Floats, sky2: Floats, star_fwhm_px: float) -> Floats:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.flags import Flag
-from bycatch.photcal import MAG_PER_FRACTION
+from bycatch.stages.objects.light import Looks, looks_of_exposures
 from bycatch.stages.objects.matrices import Matrices
 from bycatch.stages.objects.model import ImageDetections, Motion, ObjectList, field_of
 from bycatch.stages.objects.motion import fit_motions
 from bycatch.stages.objects.photometry import ObjectFluxes
-from bycatch.stages.objects.variability import Variability, variability, zeropoint_shifts
+from bycatch.stages.objects.variability import variability, zeropoint_shifts
 from bycatch.tangent import MAS_PER_DEG, direction, tangent_mas, unit_vectors
 
 UNUSUAL = Flag.BLENDED | Flag.SATURATED | Flag.EDGE | Flag.SPIKE | Flag.HALO | Flag.PARTIAL_APERTURE
@@ -112,26 +112,39 @@ class Epochs:
     ----------
     columns : those of object_columns.IN_FILTER
     shift_mag : (N, M) float; to add to the magnitudes of an image; NaN if not measured
+    looks : of each image: the fluxes of the objects that it covers in its exposures; None where
+        these are not at hand
+    look_shift_mag : of each image: (K, E) float; to add to the magnitudes of its exposures
     """
 
     columns: dict[str, Any]
     shift_mag: Floats
+    looks: Sequence[Looks | None]
+    look_shift_mag: Sequence[Floats | None]
 
 
-def epochs(objects: ObjectList, matrices: Matrices, fluxes: ObjectFluxes, p_star: Floats) -> Epochs:
+def epochs(
+    objects: ObjectList,
+    matrices: Matrices,
+    fluxes: ObjectFluxes,
+    light: Sequence[dict[str, Floats]],
+    p_star: Floats,
+) -> Epochs:
     """Return whether objects vary, filter by filter.
 
-    Each image is an epoch.  Where there is one of a filter, the columns are empty.
+    Each exposure is an epoch where those of an image are at hand, else the image is one.  Where
+    there is one of a filter, the columns are empty.
 
     Parameters
     ----------
     objects : ObjectList of N objects
     matrices : Matrices, measurements of the objects in the images
     fluxes : ObjectFluxes
+    light : of each image, as `light_of_image` has it
     p_star : (N,) float, 0 to 1
     """
     at = direction(unit_vectors(objects.ra_deg, objects.dec_deg)) if len(objects) else (0.0, 0.0)
-    xy = tangent_mas(objects.ra_deg, objects.dec_deg, *at) / 1000.0
+    x, y = tangent_mas(objects.ra_deg, objects.dec_deg, *at).T / 1000.0
     flags = np.bitwise_or.reduce(matrices.flags, axis=1, initial=0)
     usual: Bools = np.asarray((flags & int(UNUSUAL)) == 0)
     is_star: Bools = np.asarray(usual & (np.nan_to_num(p_star) >= STAR))
@@ -139,36 +152,53 @@ def epochs(objects: ObjectList, matrices: Matrices, fluxes: ObjectFluxes, p_star
     is_hit = (np.nan_to_num(matrices.of("n_exp")) <= 1) & (
         np.nan_to_num(matrices.of("p_cr")) > STRUCK
     )
+    image_flux = np.where(is_hit, np.nan, fluxes.image_flux)
+    looks = [
+        looks_of_exposures(image.exposures, own["flux"]) if image.exposures is not None else None
+        for image, own in zip(matrices.images, light, strict=True)
+    ]
     columns: dict[str, Any] = {}
     shift_mag = np.full((matrices.n, len(matrices.images)), np.nan)
+    look_shift_mag: list[Floats | None] = [None] * len(matrices.images)
     for f in matrices.filters:
         images = matrices.in_filter(f)
-        result = _variability(fluxes, images, xy, is_star, usual, shift_mag, is_hit[:, images])
+        flux, err, spans = _epochs_of(matrices, images, image_flux, fluxes.image_err, looks)
+        shifts = zeropoint_shifts(flux, err, x, y, is_star) if flux.shape[1] > 1 else None
+        for k, span in spans.items():
+            look_shift_mag[k] = shifts.in_mag[matrices.images[k].rows, span] if shifts else None
+        if len(images) > 1:
+            whole = image_flux[:, images], fluxes.image_err[:, images]
+            shift_mag[:, images] = zeropoint_shifts(*whole, x, y, is_star).in_mag
+        result = variability(flux, err, shifts, usual)
         columns |= {
             f"chi2_{f}": np.where(result.dof > 0, result.chi2 / np.maximum(result.dof, 1), np.nan),
             f"amplitude_{f}": result.scatter_mag,
             f"p_variable_{f}": np.where(result.dof > 0, result.p_variable, np.nan),
             f"false_rate_{f}": np.where(result.dof > 0, result.false_rate, np.nan),
         }
-    return Epochs(columns, shift_mag)
+    return Epochs(columns, shift_mag, looks, look_shift_mag)
 
 
-def _variability(
-    fluxes: ObjectFluxes,
-    images: Any,
-    xy_arcsec: Floats,
-    is_star: Bools,
-    usual: Bools,
-    shift_mag: Floats,
-    is_hit: Bools,
-) -> Variability:
-    """Return the variability in a filter, and enter the shifts of its images."""
-    flux, err = fluxes.image_flux[:, images], fluxes.image_err[:, images]
-    flux = np.where(is_hit, np.nan, flux)
-    shifts = None
-    if len(images) > 1:
-        shifts = zeropoint_shifts(flux, err, xy_arcsec[:, 0], xy_arcsec[:, 1], is_star)
-        shift_mag[:, images] = np.where(
-            np.isfinite(shifts.err), MAG_PER_FRACTION * shifts.shift, np.nan
-        )
-    return variability(flux, err, shifts, usual)
+def _epochs_of(
+    matrices: Matrices,
+    images: Ints,
+    image_flux: Floats,
+    image_err: Floats,
+    looks: Sequence[Looks | None],
+) -> tuple[Floats, Floats, dict[int, slice]]:
+    """Return the fluxes of N objects in all epochs of a filter, and which those of an image are."""
+    fluxes, errors = [], []
+    spans: dict[int, slice] = {}
+    n_epochs = 0
+    for k in images.tolist():
+        look, image = looks[k], matrices.images[k]
+        flux, err = image_flux[:, k : k + 1], image_err[:, k : k + 1]
+        if look is not None:
+            flux, err = np.full((2, matrices.n, look.flux.shape[1]), np.nan)
+            flux[image.rows] = np.where(look.is_spoilt, np.nan, look.flux * image.microjansky)
+            err[image.rows] = look.err * image.microjansky
+            spans[k] = slice(n_epochs, n_epochs + flux.shape[1])
+        fluxes.append(flux)
+        errors.append(err)
+        n_epochs += flux.shape[1]
+    return np.concatenate(fluxes, axis=1), np.concatenate(errors, axis=1), spans

@@ -10,6 +10,7 @@ from astropy.table import Table
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.images.times import DAYS_PER_YEAR
+from bycatch.stages.exposure_light import ExposureLight
 from bycatch.stages.objects.stamps import SkyEllipses, Stamps
 from bycatch.stages.psf.of_image import StarPsf
 from bycatch.tangent import MAS_PER_DEG
@@ -195,6 +196,25 @@ class PsfFluxes:
 
 
 @dataclass(frozen=True, eq=False)
+class ImageExposures:
+    """The exposures of an image, of which the flc or flt files are at hand: E of them.
+
+    Attributes
+    ----------
+    light : of the K objects that the image covers
+    mjd : (E,) float; mid-times, NaN where the image does not say
+    ra_deg, dec_deg : (K, E) float; where the light is, in the group's frame
+    flux_per_rate : flux density (f_lambda) of a point of 1 e/s in the aperture
+    """
+
+    light: ExposureLight
+    mjd: Floats
+    ra_deg: Floats
+    dec_deg: Floats
+    flux_per_rate: float
+
+
+@dataclass(frozen=True, eq=False)
 class ImagePhotometry:
     """The objects of a group as one image measures them.
 
@@ -216,6 +236,7 @@ class ImagePhotometry:
     psf : of its stars; None without one
     stamps : of the extended objects; None where no colours are made of them
     psf_fluxes : of the objects; None where they were not fitted
+    exposures : of the image; None where fewer than two are at hand
     """
 
     label: str
@@ -240,6 +261,7 @@ class ImagePhotometry:
     psf: StarPsf | None = None
     stamps: Stamps | None = None
     psf_fluxes: PsfFluxes | None = None
+    exposures: ImageExposures | None = None
 
     @property
     def detected(self) -> Bools:
@@ -248,9 +270,23 @@ class ImagePhotometry:
 
     def offsets_mas(self, objects: ObjectList) -> tuple[Floats, Floats]:
         """Return its own positions minus the objects' at its time, along RA and Dec, (K,) each."""
-        ra, dec = (v[self.rows] for v in objects.positions_at(self.mjd))
-        cosine = np.cos(np.radians(dec))
-        return (
-            (self.own_ra_deg - ra) * cosine * MAS_PER_DEG,
-            (self.own_dec_deg - dec) * MAS_PER_DEG,
-        )
+        return offsets_mas(objects, self.rows, self.mjd, self.own_ra_deg, self.own_dec_deg)
+
+
+def offsets_mas(
+    objects: ObjectList, rows: Ints, mjd: float, ra_deg: Floats, dec_deg: Floats
+) -> tuple[Floats, Floats]:
+    """Return positions minus those of objects at a time, along RA and Dec, (K,) mas each.
+
+    Parameters
+    ----------
+    objects : the list
+    rows : (K,) which of them
+    mjd : the time
+    ra_deg, dec_deg : (K,) float
+    """
+    ra, dec = (v[rows] for v in objects.positions_at(mjd))
+    return (
+        (ra_deg - ra) * np.cos(np.radians(dec)) * MAS_PER_DEG,
+        (dec_deg - dec) * MAS_PER_DEG,
+    )

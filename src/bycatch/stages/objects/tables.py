@@ -27,9 +27,10 @@ from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.photcal import AB_MICROJANSKY, MAG_PER_FRACTION
 from bycatch.robust import robust_sigma
 from bycatch.stages.objects.association import LEAST_ERROR_ARCSEC, SIZE_SHARE
-from bycatch.stages.objects.epochs import epochs
+from bycatch.stages.objects.epochs import Epochs, epochs
 from bycatch.stages.objects.evidence import object_evidence
 from bycatch.stages.objects.identity import identify
+from bycatch.stages.objects.light import light_of_image, rows_of_exposure
 from bycatch.stages.objects.likelihoods import Places
 from bycatch.stages.objects.listing import MOTION_MAS_YR
 from bycatch.stages.objects.matrices import Matrices
@@ -74,7 +75,8 @@ def tables(
     is_point: Bools = np.asarray(~(verdict["p_star"] < POINT))
     grid = None if grid is None else grid.without(is_point)
     fluxes = object_fluxes(matrices, is_point, grid, _struck(matrices, verdict["p_real"], is_point))
-    variability = epochs(objects, matrices, fluxes, verdict["p_star"])
+    light = [light_of_image(image, fluxes) for image in photometry]
+    variability = epochs(objects, matrices, fluxes, light, verdict["p_star"])
     is_covered: Bools = np.asarray(matrices.covered.any(axis=1))
     old = () if earlier is None else [np.asarray(earlier[n]) for n in ("object_id", "ra", "dec")]
     name = identify(objects.ra_deg[is_covered], objects.dec_deg[is_covered], *old)
@@ -85,7 +87,7 @@ def tables(
     )
     return Objects(
         _objects(objects, matrices, fluxes, columns, is_covered, object_id),
-        _epochs(objects, matrices, variability.shift_mag, object_id),
+        _epochs(objects, matrices, light, variability, object_id),
         _images(objects, matrices),
         matrices.filters,
         objects.n_cosmic_rays,
@@ -206,17 +208,38 @@ def _motion_columns(objects: ObjectList) -> dict[str, Any]:
     }
 
 
-def _epochs(objects: ObjectList, matrices: Matrices, shift_mag: Floats, object_id: Ints) -> Table:
-    """Return the table of what each image measured, object by object."""
+def _epochs(
+    objects: ObjectList,
+    matrices: Matrices,
+    light: Sequence[dict[str, Floats]],
+    variability: Epochs,
+    object_id: Ints,
+) -> Table:
+    """Return the table of what each image, and each exposure, measured, object by object."""
     specs = expand(EPOCHS, matrices.radii_px)
     parts: dict[str, list[Any]] = {spec.name: [] for spec in specs}
-    for column, image in enumerate(matrices.images):
+
+    def add(image: ImagePhotometry, rows: Ints, own: dict[str, Any]) -> None:
+        n = len(rows)
+        own |= {
+            "object_id": object_id[image.rows[rows]],
+            "image": np.full(n, image.label),
+            "filter": np.full(n, image.filter),
+        }
+        for name, values in parts.items():
+            values.append(own[name] if name in own else np.full(n, np.nan))
+
+    for k, image in enumerate(matrices.images):
         dra, ddec = image.offsets_mas(objects)
-        k, has_detection = len(image.rows), image.detected
+        n, has_detection = len(image.rows), image.detected
+        measured = {
+            name: np.ma.asarray(image.table[name])
+            for name in parts
+            if name in image.table.colnames  # an image alone is not fitted
+        }
         own: dict[str, Any] = {
-            "object_id": object_id[image.rows],
-            "image": np.full(k, image.label),
-            "filter": np.full(k, image.filter),
+            "exposure": np.full(n, ""),
+            "ccdchip": np.zeros(n, dtype=np.int64),
             "detected": has_detection,
             "source_id": image.source_id,
             "x": floats(image.table, "x_center"),
@@ -225,17 +248,23 @@ def _epochs(objects: ObjectList, matrices: Matrices, shift_mag: Floats, object_i
             "ddec": ddec,
             "dpos_err": image.own_err_mas,
             "p_cr_alone": np.where(has_detection, floats(image.table, "p_cr"), np.nan),
-            "zeropoint_shift": shift_mag[image.rows, column],
+            "zeropoint_shift": variability.shift_mag[image.rows, k],
         }
-        for name, values in parts.items():
-            if name not in own and name not in image.table.colnames:
-                own[name] = np.full(k, np.nan)  # an image alone is not fitted
-            values.append(own[name] if name in own else np.ma.asarray(image.table[name]))
+        add(image, np.arange(n), measured | light[k] | own)
+        looks, shift_mag = variability.looks[k], variability.look_shift_mag[k]
+        if looks is None:
+            continue
+        for column in range(looks.flux.shape[1]):
+            rows, own = rows_of_exposure(image, looks, column, objects)
+            if shift_mag is not None:
+                own["zeropoint_shift"] = shift_mag[rows, column]
+            add(image, rows, own)
     data = {
         name: np.ma.concatenate(values) if values else np.empty(0)  # type: ignore[no-untyped-call]
         for name, values in parts.items()
     }
-    order = np.lexsort((np.asarray(data["image"]), np.asarray(data["object_id"])))
+    names = ("exposure", "image", "object_id")
+    order = np.lexsort([np.asarray(data[name]) for name in names])
     return make_table(specs, {name: values[order] for name, values in data.items()})
 
 

@@ -56,6 +56,11 @@ class ZeropointShifts:
     err: Floats
     n_stars: Ints
 
+    @property
+    def in_mag(self) -> Floats:
+        """(N, E) float; to add to magnitudes; NaN where too few stars."""
+        return np.where(np.isfinite(self.err), MAG_PER_FRACTION * self.shift, np.nan)
+
 
 @dataclass(frozen=True, eq=False)
 class Variability:
