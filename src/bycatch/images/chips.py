@@ -56,7 +56,7 @@ class ChipQuality:
         assert self.sci is not None
         return np.asarray(np.isfinite(self.sci) & (self.dq & (DQ_BAD | DQ_SATURATED) == 0))
 
-    @cached_property
+    @property
     def light(self) -> Image:
         """(ny, nx) float32; electrons, 0 in pixels that are not good."""
         assert self.sci is not None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bycatch import photcal
-from bycatch.arrays import Bools, Floats, Ints
+from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.images.chips import DQ_SATURATED, ChipQuality
 from bycatch.images.drc import DrcImage
 from bycatch.images.meta import ImageMeta
@@ -156,11 +156,10 @@ def _measure(
     ]).transpose(2, 1, 0)  # fmt: skip
     detector_px = image.scale_arcsec / image.meta.native_scale_arcsec
     area = detector_px**2 / np.abs(np.linalg.det(steps))
-    free = chip.good & ~chip.rays
-    sky = annulus_stats(chip.light, free, x, y, SKY_PX, CLIP_SIGMA)
-    sums, areas = circle_sums(chip.light, chip.good, x, y, (APERTURE_PX,))
-    clean = circle_sums(chip.light, free, x, y, (APERTURE_PX,))[1]
-    full = np.asarray(chip.dq & DQ_SATURATED > 0)
+    sci, free, full = chip.light, chip.good & ~chip.rays, np.asarray(chip.dq & DQ_SATURATED > 0)
+    sky = annulus_stats(sci, free, x, y, SKY_PX, CLIP_SIGMA)
+    sums, areas = circle_sums(sci, chip.good, x, y, (APERTURE_PX,))
+    clean = circle_sums(sci, free, x, y, (APERTURE_PX,))[1]
     net = sums[:, 0] - sky.median * areas[:, 0]
     noise2 = areas[:, 0] * sky.std**2
     noise2 = noise2 * (1.0 + MEDIAN_ERROR**2 * areas[:, 0] / np.maximum(sky.n_pixels, 1))
@@ -168,13 +167,16 @@ def _measure(
     is_whole = areas[:, 0] > WHOLE_SHARE * np.pi * APERTURE_PX**2
     found.chip[rows, column] = chip.number
     found.x[rows, column], found.y[rows, column] = x, y
-    found.is_full[rows, column] = circle_sums(chip.light, full, x, y, (FULL_PX,))[1][:, 0] > 0
+    found.is_full[rows, column] = circle_sums(sci, full, x, y, (FULL_PX,))[1][:, 0] > 0
     found.is_hit[rows, column] = clean[:, 0] < areas[:, 0]
     found.rate[rows, column] = np.where(is_whole, net * area, np.nan) / chip.exptime_s
     found.err[rows, column] = np.where(is_whole, error * area, np.nan) / chip.exptime_s
     found.sky_err[rows, column] = np.sqrt(noise2) * area / chip.exptime_s
     bright = np.flatnonzero(is_whole & (net > CENTROID_SNR * error))
-    offset = _centroids(chip, free, float(np.nanmedian(sky.median)), x[bright], y[bright])
+    if not len(bright):
+        return
+    level = float(np.median(sky.median[bright]))
+    offset = _centroids(sci, free, level, x[bright], y[bright])
     at_bright = rows[bright], column
     found.dx_px[at_bright], found.dy_px[at_bright] = np.linalg.solve(
         steps[bright], offset[:, :, np.newaxis]
@@ -185,12 +187,9 @@ def _measure(
     found.centroid_err_px[at_bright] = np.sqrt((variance + PHASE_PX**2) * area[bright])
 
 
-def _centroids(chip: ChipQuality, free: Bools, level: float, x: Floats, y: Floats) -> Floats:
+def _centroids(sci: Image, free: Bools, level: float, x: Floats, y: Floats) -> Floats:
     """Return what windowed centroids are off from some positions, (N, 2) pixels of the chip."""
-    if not len(x):
-        return np.empty((0, 2))
-    background = np.full(chip.light.shape, level, np.float32)
-    labels = np.zeros(chip.light.shape, np.int32)
+    background, labels = np.full(sci.shape, level, np.float32), np.zeros(sci.shape, np.int32)
     number = np.zeros(len(x), np.int64)
-    centroids = wide_centroids(chip.light, background, free, labels, number, x, y, WINDOW_PX)
+    centroids = wide_centroids(sci, background, free, labels, number, x, y, WINDOW_PX)
     return np.column_stack(centroids) - np.column_stack([x, y])
