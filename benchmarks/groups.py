@@ -53,11 +53,15 @@ NEAR_ARCSEC, NEAR_MAG = 0.8, 2.5
 """An object with another one this near, and no fainter than by so much, is not alone."""
 BLANK_ARCSEC = 0.9
 """From all true objects, and from one another; twice as far from those brighter than 22 mag."""
-LIMIT_MAG = 0.24
-"""Faint stars this near to the limit tell how many at the limit exceed it."""
+LIMIT_MAG = 0.75
+"""Faint stars this near to the limit tell how many at the limit exceed it: by how many fluxes are
+above the true ones, which does not depend on how near they are."""
+OFF = ("E", "F")
+"""Grades of frames that are off by the pointing error: nothing lies at the places of a list."""
 UNUSUAL = Flag.BLENDED | Flag.SATURATED | Flag.EDGE | Flag.PARTIAL_APERTURE | Flag.SPIKE | Flag.HALO
 SNR_BINS = (5.0, 20.0, 50.0, 200.0)
 DAYS_PER_YEAR = 365.25
+AXES = ("pmra", "pmdec")
 
 
 # ---- the groups ---------------------------------------------------------------------------------
@@ -364,6 +368,8 @@ def places(one: Verdict) -> tuple[list[float], list[float], list[bool]]:
     objects, listed = one.objects, one.places
     own = np.asarray(objects["list_row"])
     in_images, in_filters, exceed = [], [], []
+    if np.isin(one.images["grade"], OFF).all():
+        return in_images, in_filters, exceed
     rows = {int(r): k for k, r in enumerate(own) if r}
     usual = (np.asarray(objects["flags"]) & int(Flag.EDGE | Flag.PARTIAL_APERTURE)) == 0
     blank = np.array([rows[r + 1] for r in range(len(listed)) if listed["id"][r] == 0])
@@ -384,19 +390,45 @@ def places(one: Verdict) -> tuple[list[float], list[float], list[bool]]:
     return in_images, in_filters, exceed
 
 
-def motion_errors(one: Verdict) -> list[tuple[bool, float, float, float]]:
-    """Return (star, magnitude, error, stated error) of motions, both axes."""
+def motion_errors(
+    one: Verdict, axes: Sequence[str] = AXES
+) -> list[tuple[bool, float, float, float]]:
+    """Return (star, magnitude, error, stated error) of motions."""
     t = one.nearest
     good = (t >= 0) & one.alone[t] & (floats(one.objects, "p_real") >= 0.5)
     good &= (np.asarray(one.objects["flags"]) & int(UNUSUAL)) == 0
     found = []
     best = np.min([np.asarray(one.sky[n]) for n in one.sky.colnames if n[:4] == "mag_"], axis=0)
-    for axis in ("pmra", "pmdec"):
+    for axis in axes:
         error = floats(one.objects, axis) - np.asarray(one.sky[axis])[t]
         stated = floats(one.objects, f"{axis}_err")
         for k in np.flatnonzero(good & np.isfinite(error)):
             found.append((bool(one.sky["star"][t[k]]), float(best[t[k]]), error[k], stated[k]))
     return found
+
+
+def shared_motions(one: Verdict) -> tuple[list[float], list[float]]:
+    """Return pulls of stars about what their motions share, and of that itself on each axis.
+
+    What they share is the error of the frames; the rest is each star's own.
+    """
+    images = one.images
+    _, first = np.unique([label.split("/")[0] for label in images["image"]], return_index=True)
+    years = (floats(images, "mjd")[first] - floats(images, "mjd").mean()) / DAYS_PER_YEAR
+    years -= years.mean()
+    frames = np.sqrt(((floats(images, "frame_err")[first] * years) ** 2).sum()) / (years**2).sum()
+    within, shared = [], []
+    for axis in AXES:
+        stars = np.array([m[2:] for m in motion_errors(one, (axis,)) if m[0]]).reshape(-1, 2)
+        if len(stars) < 10:
+            continue
+        error, stated = stars.T
+        own = np.sqrt(np.maximum(stated**2 - frames**2, (0.1 * stated) ** 2))
+        near = np.abs(error - np.median(error)) < 4.0 * own
+        mean = np.average(error[near], weights=own[near] ** -2)
+        within += list((error - mean) / own / np.sqrt(1.0 - 1.0 / len(error)))
+        shared.append(mean / np.hypot(frames, (own[near] ** -2).sum() ** -0.5))
+    return within, shared
 
 
 def variability(one: Verdict) -> list[tuple[bool, float, float]]:
@@ -579,7 +611,8 @@ def print_epochs(found: dict[str, list[Verdict]]) -> None:
     """Print motions, variables, and residuals of positions."""
     print("\n## Epochs\n")
     print(head(
-        "group", "pulls of motions, stars", "galaxies", "error at 21.5 to 22.5 mag, mas/yr",
+        "group", "pulls of motions, stars", "about what a group shares", "of that, rms",
+        "galaxies", "error at 21.5 to 22.5 mag, mas/yr",
         "stated", "0.1 mag found at S/N 25 to 40, %", "constant stars found, %",
         "residuals at S/N above 50, mas",
         n_words=1,
@@ -589,12 +622,15 @@ def print_epochs(found: dict[str, list[Verdict]]) -> None:
         stars = np.array([m[1:] for m in motions if m[0]]).reshape(-1, 3)
         galaxies = np.array([m[1:] for m in motions if not m[0]]).reshape(-1, 3)
         mid = stars[np.abs(stars[:, 0] - 22.0) < 0.5]
+        within, shared = ([v for one in groups for v in shared_motions(one)[k]] for k in range(2))
         varies = [v for one in groups for v in variability(one)]
         yes = [rate < 0.01 for is_so, snr, rate in varies if is_so and 25 <= snr < 40]
         no = [rate < 0.01 for is_so, snr, rate in varies if not is_so]
         print(row(
             name,
             f"{width(stars[:, 1] / stars[:, 2]):.2f} of {len(stars)}",
+            f"{width(within):.2f} of {len(within)}",
+            f"{np.sqrt(np.mean(np.square(shared))) if shared else np.nan:.2f} of {len(shared)}",
             f"{width(galaxies[:, 1] / galaxies[:, 2]):.2f} of {len(galaxies)}",
             f"{width(mid[:, 1]):.2f}", f"{np.median(mid[:, 2]) if len(mid) else np.nan:.2f}",
             share(sum(yes), len(yes)), share(sum(no), len(no)),

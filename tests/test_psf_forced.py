@@ -164,6 +164,22 @@ def test_blank_places_are_not_biased(scene, fitted, tmp_path):
     assert (pull < 0).sum() > 0.3 * len(pull)
 
 
+def test_errors_grow_as_the_noise_does(fitted, tmp_path):
+    rng = np.random.default_rng(12)
+    x, y = (g.ravel() for g in np.meshgrid(np.arange(12.0, 270, 12), np.arange(12.0, 250, 12)))
+    rate = np.full(len(x), 0.3)
+    is_noisy = x > 146  # by twice what is stated
+    sigma = np.where(np.arange(SHAPE[1]) > 140, 2.0, 1.0) * NOISE
+    sci = stars_on(SHAPE, x, y, rate) + SKY + rng.normal(size=SHAPE) * sigma
+    calm = np.flatnonzero(x < 130)
+    blank = sky_at(x[calm] + 6.0, y[calm] + 6.0)
+    image = image_of(sci.astype(np.float32), tmp_path)
+    found = forced.run(image, sky_at(x, y), 100.0 * rate, blank, model=fitted[1].model)
+    for which in (is_noisy, ~is_noisy & (x < 135)):
+        pull = (found.flux - np.median(found.flux[which]))[which] / found.flux_err[which]
+        assert 0.8 < np.diff(np.percentile(pull, [16, 84]))[0] / 2 < 1.2
+
+
 def test_a_known_psf_is_taken(scene, fitted, tmp_path):
     x, y, rate, sci, _ = scene
     model = fitted[1].model

@@ -44,14 +44,11 @@ RADIUS_PX = 2.5
 PSF_ERROR = 0.06
 """1-sigma error of the PSF in the middle pixel, as a share of it; elsewhere it goes with the root
 of the light (bright stars of training seeds: 0.03 to 0.09, most in single exposures)."""
-STAR_SCATTER = 0.007
-"""By which fluxes of stars scatter beyond their noise in a single exposure, whose pixels have one
-phase; it averages over exposures (likewise: 0.005 to 0.012, and 0.000 to 0.009 in two or three)."""
 ROBUST = Trust(0.0, 3.0)
 N_ITERATIONS = 3
 """The first one with all pixels that are no cosmic rays, the others without what stands out."""
-MOST_CHI2 = 5.0
-"""Errors grow with what does not fit, up to this factor."""
+MOST_CHI2 = 25.0
+"""Errors grow with the root of chi-square above 1, up to that of this."""
 MIN_BLANK, MOST_BLANK = 60, 600
 """Fewer blank places do not measure the noise to 10 %: then it follows from drizzling alone.  The
 larger number measures it to 3 %."""
@@ -67,7 +64,7 @@ class ForcedFits:
     model : the PSF
     flux : (N,) e/s, with the light that the published encircled energy gives to the PSF
     flux_err : (N,) 1 sigma: photons, sky with the correlation of pixels, neighbours, what does
-        not fit, and the scatter of stars
+        not fit, and the scatter of widths from star to star
     sky_err : (N,) 1 sigma of a star without light
     width_err : (N,) part of flux_err: for the scatter of widths from star to star
     chi2 : (N,) per pixel, the error of the PSF included
@@ -116,7 +113,7 @@ def run(
     scene = _Scene.of(image, both, cr_mask)
     psf = model or psf_of_stars(image, scene.pixels, places, snr, cr_mask)
     fits = _fit_fluxes(scene, psf, both)
-    unlike = np.clip(fits.chi2, 1.0, MOST_CHI2)
+    unlike = np.sqrt(np.clip(fits.chi2, 1.0, MOST_CHI2))
     usual = photon_factor(image) ** -0.5
     sky, sky_err = (
         e[:n] * _width(fits.flux[n:] / e[n:], usual)
@@ -129,8 +126,7 @@ def run(
         sharpness = np.where(own > 0, core / own, np.nan)
         crowding = np.where(own > 0, np.maximum(light / own - 1.0, 0.0), np.nan)
     lost_core = lies_on_lost_core(scene.pixels, places.x, places.y, image.detector_px)
-    scatter = STAR_SCATTER / np.sqrt(max(image.meta.n_exposures, 1))
-    error = np.sqrt(error**2 + width_err**2 + (scatter * np.maximum(flux, 0.0)) ** 2)
+    error = np.hypot(error, width_err)
     wide, sharp = misfits(flux, error, sharpness, lost_core)
     return ForcedFits(
         psf, flux, error, sky_err, width_err, chi2, sharpness, crowding, lost_core,
