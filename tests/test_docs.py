@@ -17,12 +17,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from bycatch.cli.app import app
 from bycatch.settings import Settings, walk
+from bycatch.testing.scene import drc_hdus, make_scene
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
@@ -117,6 +121,19 @@ def test_commands_of_every_page_are_such_as_the_program_takes(page: Path) -> Non
 def _rest(context: Any) -> list[str]:
     """Return the words that are left for the commands of a group."""
     return [*context._protected_args, *context.args]
+
+
+def test_the_example_of_a_bare_header_runs(
+    tmp_path: Path, bycatch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, rates = make_scene((200, 240), n_stars=9)
+    header = WCS(drc_hdus(rates)["SCI"].header).to_header()
+    fits.PrimaryHDU((60 * rates).astype(np.float32), header).writeto(tmp_path / "image.fits")
+    monkeypatch.chdir(tmp_path)
+    (words,) = commands(DOCS / "input.md")
+    result = bycatch(*words, "--offline")
+    assert result.status == 0, result.err
+    assert (tmp_path / "out/tuc_47/F606W/image_cat.ecsv").exists()
 
 
 @pytest.mark.slow
