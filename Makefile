@@ -13,7 +13,7 @@ KERNELS := tests/test_kernel_safety.py tests/test_kernels.py tests/test_detect_k
   tests/test_measure_kernels.py tests/test_lacosmic.py tests/test_deblend.py tests/test_kron.py \
   tests/test_noise_image.py tests/test_matching.py
 
-.PHONY: demo test bounds test-lowest test-newest test-development check accuracy truth bench gate \
+.PHONY: demo test lsdb bounds test-lowest test-newest test-development check accuracy truth bench gate \
   fuzz docs changelog release-check clean
 
 $(BIN)/bycatch: pyproject.toml
@@ -33,6 +33,11 @@ demo: $(BIN)/bycatch
 # Everything: the tests on all cores; neighbours stay together, as they share what is made for them.
 test: $(BIN)/bycatch
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations=20
+
+# What reads surveys besides bycatch; without it those tests are skipped.  It is no part of the
+# extras: hats refuses the lowest pyarrow and dask that pyproject.toml allows.
+lsdb: $(BIN)/bycatch
+	$(BIN)/python -m pip install --quiet 'lsdb>=0.11'
 
 # The kernels' tests with numba's bounds checks: an index beyond an array is an error.
 # The cache is new each time, as numba does not notice a change in a kernel that another calls; here

@@ -30,7 +30,7 @@ COLOURS = 96
 def make_demo(folder: Path) -> None:
     """Simulate a visit, reduce it, and measure its completeness, unless that is done."""
     words = [
-        ["simulate", folder / "demo"],
+        ["simulate", folder / "demo", "--replace"],
         ["run", folder / "demo/raw", "-o", folder / "out", "--gaia", folder / "demo/gaia.ecsv"],
         ["inject", folder / "out", "--set", "inject.n_sources=400"],
     ]

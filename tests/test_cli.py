@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -428,18 +429,57 @@ def test_dry_run_names_what_would_be_dropped(bycatch, visit, tmp_path):
 # ---------------------------------------------------------------- simulate and assess
 
 
+SMALL_VISIT = (
+    "--set", "simulate.n_columns=96", "--set", "simulate.n_rows=64", "--set", "simulate.gap_px=4",
+    "--set", "simulate.filters=['F775W']", "--set", "simulate.n_exposures=[2]",
+)  # fmt: skip
+
+
 def test_simulate_names_its_files(bycatch, tmp_path):
     pytest.importorskip("drizzle")
-    small = [
-        "--set", "simulate.n_columns=96", "--set", "simulate.n_rows=64",
-        "--set", "simulate.gap_px=4", "--set", "simulate.filters=['F775W']",
-        "--set", "simulate.n_exposures=[2]",
-    ]  # fmt: skip
-    result = bycatch("simulate", tmp_path / "visit", *small)
+    result = bycatch("simulate", tmp_path / "visit", *SMALL_VISIT)
     assert result.status == 0, result.err
     files = [Path(line) for line in result.out.split()]
     assert len(files) == 1
     assert all(file.exists() for file in files)
+
+
+def test_simulate_replaces_an_earlier_visit_on_demand_only(bycatch, tmp_path):
+    pytest.importorskip("drizzle")
+    place, other = tmp_path / "visit", ("--set", "simulate.visit=02")
+    exposures = ("--set", "simulate.write_exposures=true")
+    assert bycatch("simulate", place, *SMALL_VISIT, *exposures).status == 0
+    (place / "out").mkdir()
+    (place / "out" / "report.html").write_text("made of the visit")
+    before = listing(place)
+    result = bycatch("simulate", place, *SMALL_VISIT, *other)
+    assert result.status == 2
+    assert "an earlier visit of 3 simulated image(s) is there" in result.err
+    assert "--replace" in result.err
+    assert listing(place) == before
+    assert bycatch("simulate", place, *SMALL_VISIT, *other, "--replace").status == 0
+    names = {path.name for path in place.rglob("*") if path.is_file()}
+    assert names == {
+        "jsim02010_drc.fits", "jsim02010.ecsv", "jsim02010_cr.fits.gz", "jsim02010_model.fits.gz",
+        "wcs_error.json", "gaia.ecsv", "report.html",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "raw/jsim01010_drc.fits", "truth/notes.txt"])
+def test_simulate_leaves_a_folder_of_other_files(bycatch, visit, tmp_path, name):
+    pytest.importorskip("drizzle")
+    place = tmp_path / "visit"
+    if name.startswith("truth"):
+        assert bycatch("simulate", place, *SMALL_VISIT).status == 0
+    file = place / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(visit.raw / "jabc01010_drc.fits", file)  # an image, but no simulated one
+    before = listing(place)
+    for more in ((), ("--replace",)):
+        result = bycatch("simulate", place, *SMALL_VISIT, *more)
+        assert result.status == 2
+        assert "files of another kind, such as" in result.err
+        assert listing(place) == before
 
 
 def test_assess_without_truth_is_wrong_usage(bycatch, finished, tmp_path):

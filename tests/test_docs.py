@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,12 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from bycatch.cli.app import app
 from bycatch.settings import Settings, walk
+from bycatch.testing.scene import drc_hdus, make_scene
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
@@ -87,6 +94,46 @@ def interpreter(folder: Path, environment: dict[str, str]) -> Iterator[Callable[
 
         yield run
         stdin.close()
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the words of all commands of bycatch that a page shows."""
+    found = re.findall(r"^```(?:sh|console)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    lines = "".join(found).replace("\\\n", " ").splitlines()
+    return [
+        shlex.split(re.sub(r"\$\w+", "4", line.removeprefix("$ ")), comments=True)[1:]
+        for line in lines
+        if line.removeprefix("$ ").startswith("bycatch ")
+    ]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.name)
+def test_commands_of_every_page_are_such_as_the_program_takes(page: Path) -> None:
+    for words in commands(page):
+        command = get_command(app)
+        context = command.make_context("bycatch", [*words])
+        while rest := hasattr(command, "resolve_command") and _rest(context):
+            name, command, rest = command.resolve_command(context, rest)
+            context = command.make_context(name, rest, parent=context)
+        assert context.params, words
+
+
+def _rest(context: Any) -> list[str]:
+    """Return the words that are left for the commands of a group."""
+    return [*context._protected_args, *context.args]
+
+
+def test_the_example_of_a_bare_header_runs(
+    tmp_path: Path, bycatch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, rates = make_scene((200, 240), n_stars=9)
+    header = WCS(drc_hdus(rates)["SCI"].header).to_header()
+    fits.PrimaryHDU((60 * rates).astype(np.float32), header).writeto(tmp_path / "image.fits")
+    monkeypatch.chdir(tmp_path)
+    (words,) = commands(DOCS / "input.md")
+    result = bycatch(*words, "--offline")
+    assert result.status == 0, result.err
+    assert (tmp_path / "out/tuc_47/F606W/image_cat.ecsv").exists()
 
 
 @pytest.mark.slow

@@ -4,9 +4,9 @@ import re
 import shlex
 import shutil
 import subprocess
-import time
 import warnings
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -20,8 +20,9 @@ from bycatch.pipeline.object_shapes import shapes_of
 from bycatch.survey import view
 from bycatch.survey.cds import bytes_of, data_lines, text_columns
 from bycatch.survey.digits import format_of
+from bycatch.survey.methods import LIBRARIES, bibtex, methods
 from bycatch.survey.publish import publish_survey
-from bycatch.survey.release import Release
+from bycatch.survey.release import Release, content_of
 from bycatch.system.disk import checksum
 
 pytest.importorskip("pyarrow")
@@ -166,15 +167,50 @@ def test_names_of_files_are_those_of_mast(published):
 def test_the_methods_have_the_numbers_of_the_run(published):
     folder = published / "survey_cds"
     text = " ".join((folder / "methods.txt").read_text().split())
-    assert "2 drizzled images of HST/ACS in F475W, F775W" in text
+    assert "2 images of HST/ACS, drizzled (Fruchter & Hook 2002), in F475W, F775W" in text
     assert "aligned to Gaia DR3" in text
     assert "apertures of 2, 4, 6, 8, 10 pixels" in text
     assert "are those of the survey survey, made on" in text
-    entries = (folder / "references.bib").read_text()
-    assert entries.count("@") == entries.count("\n}") + entries.endswith("}")
-    for work in ("gaia2023", "lacosmic2001", "bohlin2016", "budavari2008", "bycatch2026"):
-        assert f"{{{work}," in entries
+    objects = content_of(published / "survey", Release()).tables["objects"]
+    n_psf = np.count_nonzero(objects["psf_flux"])
+    assert f"gave {len(objects)} objects" in text
+    assert f"The fluxes of {n_psf} of them are those of fits of the PSF" in text
     assert "[detect]" in (folder / "settings.toml").read_text()
+
+
+def test_every_work_and_library_that_is_named_can_be_cited(published):
+    folder = published / "survey_cds"
+    text = " ".join((folder / "methods.txt").read_text().split())
+    entries = (folder / "references.bib").read_text()
+    assert entries.count("{") == entries.count("}")
+    assert not re.search(r"(?<!\\)[&%#_]", re.sub(r"(doi|howpublished) = .*", "", entries))
+    keys = re.findall(r"^@\w+\{(\w+),$", entries, re.MULTILINE)
+    assert len(keys) == len({*keys}) == entries.count("@")
+    names = {"bycatch", *LIBRARIES}
+    for name in names:
+        assert any(key.startswith(name.replace("-", "")) for key in keys), name
+    # By the first author and the year: "van Dokkum 2001", "Bohlin (2016)", "2016, 2023".
+    named = re.findall(r"([A-Z][a-z]+)(?: & [A-Z][a-z]+| et al\.| Collaboration)? \(?(\d{4})", text)
+    named += re.findall(r"(Collaboration) \d{4}, (\d{4})", text)
+    assert len(named) >= 9
+    plain = re.sub(r"[{}\\']", "", entries)
+    for author, year in named:
+        assert re.search(rf"author = [^\n]*{author}[^@]*year = {year}", plain), (author, year)
+
+
+def test_frames_that_are_not_aligned_do_not_count_as_such(published):
+    content = content_of(published / "survey", Release(name="survey", title="survey"))
+    images = content.tables["images"].copy()
+    images["grade"] = ["A", "F"]
+    images["frame_err"] = np.array([3.0, 1000.0])
+    tables = {**content.tables, "images": images}
+    text = " ".join(methods(content.notes, tables, None).split())
+    assert "1 of 2 images are aligned" in text
+    assert "the median error of their frames is 3.0 mas" in text
+    assert "gaia2023" in bibtex(content.notes, tables)
+    images["grade"] = ["F", "F"]
+    assert "No image could be aligned" in " ".join(methods(content.notes, tables, None).split())
+    assert "gaia2" not in bibtex(content.notes, tables)
 
 
 def test_an_output_folder_is_published_as_it_is(with_objects, tmp_path):
@@ -228,37 +264,66 @@ def test_marks_lie_on_the_objects(published, visit):
     assert np.hypot(at[:, 0] - x - 0.5, 200 - at[:, 1] - y - 0.5).max() < 1.5
 
 
-def test_programs_that_listen_get_table_and_images(published, tmp_path, monkeypatch):
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The library of SAMP, and a hub of its own that runs."""
     monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'hub').as_uri()}")
     library = view.samp()
-    with pytest.raises(SettingsError, match="no SAMP hub runs"):
-        view.send_group(published / "out")
     hub = library.SAMPHubServer(web_profile=False, lockfile=str(tmp_path / "hub"), addr="localhost")
     hub.start()
-    try:
-        listener = library.SAMPIntegratedClient(name="listener")
-        listener.connect(hub=None)
-        result = []
+    yield library
+    hub.stop()
 
-        def take(_key, _sender, mtype, words, _extra):
-            result.append((mtype, words))
 
-        for mtype in ("table.load.votable", "image.load.fits"):
-            listener.bind_receive_notification(mtype, take)
-        sent = view.send_group(published / "out")
-        assert len(sent) == 3
-        for _ in range(600):
-            if len(result) == 3:
-                break
-            time.sleep(0.05)
-        listener.disconnect()
-    finally:
-        hub.stop()
-    assert sorted(mtype for mtype, _ in result) == [
-        "image.load.fits", "image.load.fits", "table.load.votable",
-    ]  # fmt: skip
-    path = next(words["url"] for mtype, words in result if mtype.startswith("table"))
-    assert len(Table.read(path.removeprefix("file://"))) > 5
+def listener(library, answers):
+    """Return a program that listens, and the list of what it gets.
+
+    Its answers, by the kind of message: "" for done, else what is wrong.
+    """
+    client, got = library.SAMPIntegratedClient(name="listener"), []
+    client.connect()
+
+    def take(_key, _sender, message_id, mtype, words, _extra):
+        got.append((mtype, words["url"].removeprefix("file://")))
+        wrong = {"samp.status": "samp.error", "samp.error": {"samp.errortxt": answers[mtype]}}
+        done = {"samp.status": "samp.ok", "samp.result": {}}
+        client.reply(message_id, wrong if answers[mtype] else done)
+
+    for mtype in answers:
+        client.bind_receive_call(mtype, take)
+    return client, got
+
+
+def test_programs_that_listen_get_table_and_images(published, hub):
+    client, got = listener(hub, {"table.load.votable": "", "image.load.fits": ""})
+    sent = view.send_group(published / "out")
+    client.disconnect()
+    assert len(sent) == 3
+    assert all(sentence.endswith("loaded by listener") for sentence in sent)
+    assert [mtype for mtype, _ in got] == ["table.load.votable", *2 * ["image.load.fits"]]
+    paths = [Path(unquote(path)) for _, path in got]
+    assert len(Table.read(paths[0])) > 5
+    for path in paths[1:]:
+        assert fits.getdata(path, "SCI").shape == (200, 240)
+
+
+def test_programs_that_take_tables_only_get_the_table(published, hub):
+    client, got = listener(hub, {"table.load.votable": "no room"})
+    (sentence,) = view.send_group(published / "out")
+    client.disconnect()
+    assert sentence.endswith("listener has a problem: no room")
+    assert [mtype for mtype, _ in got] == ["table.load.votable"]
+
+
+def test_that_nobody_listens_is_said(published, hub):
+    with pytest.raises(SettingsError, match="no program that takes tables or images"):
+        view.send_group(published / "out")
+
+
+def test_that_no_hub_runs_is_said(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'hub').as_uri()}")
+    with pytest.raises(SettingsError, match="no SAMP hub runs"):
+        view.send_group(published / "out")
 
 
 def test_a_group_that_is_not_there_is_named(published, tmp_path, bycatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -45,9 +46,31 @@ def test_a_changed_input_makes_everything_stale(done):
     link = next((done / RED).glob("*_drc.fits"))
     target = link.resolve()
     link.unlink()
+    link.write_bytes(target.read_bytes().replace(b"EXPSTART", b"EXPSTATT", 1))
+    assert set(of(done)[RED].steps.values()) == {"stale"}
+
+
+def test_an_input_of_the_same_bytes_makes_nothing_stale(bycatch, visit, done):
+    link = next((done / RED).glob("*_drc.fits"))
+    target = link.resolve()
+    link.unlink()
     link.write_bytes(target.read_bytes())
     os.utime(link, (1e9, 1e9))
-    assert set(of(done)[RED].steps.values()) == {"stale"}
+    before = (done / "abc_01/field.json").read_bytes()
+    assert status(done, saved_settings(done)).is_done
+    assert (done / "abc_01/field.json").read_bytes() == before
+
+
+def test_a_plan_looks_at_the_content_too(bycatch, visit, tmp_path):
+    raw = shutil.copytree(visit.raw, tmp_path / "raw")
+    words = ["run", raw, "-o", tmp_path / "out", "--gaia", visit.gaia]
+    assert bycatch(*words).status == 0
+    os.utime(raw / "jabc01010_drc.fits", (1e9, 1e9))
+    assert bycatch(*words, "--dry-run").out.count(" done ") == 10
+    content = (raw / "jabc01010_drc.fits").read_bytes()
+    (raw / "jabc01010_drc.fits").write_bytes(content.replace(b"EXPSTART", b"EXPSTATT", 1))
+    plan = bycatch(*words, "--dry-run").out
+    assert plan.count(" stale ") >= 5
 
 
 def test_an_input_that_is_gone_is_named(done):

@@ -1,15 +1,19 @@
 """A survey of the objects of output folders: built, brought up to date, asked."""
 
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
+from astropy.units import Unit
 from astropy_healpix import HEALPix
 
 from bycatch.catalogs.columns import expand
@@ -587,6 +591,22 @@ def test_the_command_prints_and_writes_answers(survey, tmp_path, bycatch):
     assert bycatch("query", tmp_path, "SELECT 1").status == 2
 
 
+def test_the_examples_of_the_how_to_page_run(with_objects, tmp_path, bycatch, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "howto.md").read_text()
+    lines = re.findall(r"^\$ bycatch ((?:survey|query|publish) .*)$", page, re.MULTILINE)
+    assert len(lines) >= 4
+    for name in ("out1", "out2", "out"):
+        shutil.copytree(with_objects, tmp_path / name, symlinks=True)
+    first = read_table(next(with_objects.glob("objects/*/*_objects.ecsv")))["ra", "dec"][:3]
+    write_table(first, tmp_path / "targets.csv")
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        result = bycatch(*shlex.split(line))
+        assert result.status == 0, f"{line}\n{result.err}"
+    assert len(read_table(tmp_path / "matches.ecsv")) == 3
+    assert (tmp_path / "out_cds" / "ReadMe").exists()
+
+
 def test_what_is_not_installed_is_named(survey, monkeypatch):
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(SettingsError, match=r"needs duckdb - pip install 'bycatch\[survey\]'"):
@@ -596,27 +616,67 @@ def test_what_is_not_installed_is_named(survey, monkeypatch):
         build_survey([survey], survey)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_lsdb_reads_it(scattered, survey):
-    lsdb = pytest.importorskip("lsdb", reason="lsdb is not installed")
+@pytest.fixture(scope="module")
+def lsdb():
+    """The library, working in this process."""
+    library = pytest.importorskip("lsdb", reason="lsdb is not installed")
     import dask
 
     with dask.config.set(scheduler="synchronous"):
-        catalog = lsdb.open_catalog(scattered / "survey" / "object")
-        assert catalog.margin is not None
-        with open_survey(scattered / "survey") as tables:
-            ours = tables.sql("SELECT * FROM object ORDER BY object_id")
-            near = tables.cone(0.0, 0.0, 60.0)
-        theirs = catalog.compute().sort_values("object_id")
-        assert theirs["object_id"].tolist() == ours["object_id"].tolist()
-        for name in ("ra", "dec", "flux_F606W"):
-            np.testing.assert_array_equal(theirs[name].to_numpy(dtype=float), ours[name])
-        cone = catalog.cone_search(ra=0.0, dec=0.0, radius_arcsec=60.0).compute()
-        assert set(cone["object_id"]) == set(near["object_id"])
-        assert len(lsdb.open_catalog(survey / "image").compute()) == 2
+        yield library
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("table", ["object", "epoch", "image", "exposure"])
+def test_lsdb_reads_the_same_numbers_and_units(lsdb, scattered, survey, table):
+    for folder in (scattered / "survey", survey):
+        catalog = lsdb.open_catalog(folder / table)
+        with open_survey(folder) as tables:
+            ours = tables.sql(f'SELECT * FROM "{table}"')
+        order = np.lexsort([np.asarray(ours[name]) for name in ("dec", "ra", "_healpix_29")])
+        theirs = catalog.compute().reset_index().sort_values(["_healpix_29", "ra", "dec"])
+        assert set(theirs.columns) == set(ours.colnames)
+        for name in ours.colnames if table == "object" else ("ra", "dec"):
+            column = ours[order][name]
+            if column.dtype.kind == "f":
+                column = np.ma.filled(np.ma.asarray(column), np.nan)
+                np.testing.assert_array_equal(theirs[name].to_numpy(dtype=float), column, name)
+            elif not np.ma.getmaskarray(column).any():
+                assert theirs[name].tolist() == column.tolist(), name
+        for name in ours.colnames:
+            words = catalog.original_schema.field(name).metadata or {}
+            unit = words.get(b"unit", b"").decode()
+            assert (Unit(unit) if unit else None) == ours[name].unit, name
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lsdb_finds_the_same_neighbours(lsdb, scattered):
+    catalog = lsdb.open_catalog(scattered / "survey" / "object")
+    assert catalog.margin is not None
+    with open_survey(scattered / "survey") as tables:
+        ours = tables.sql("SELECT * FROM object ORDER BY object_id")
+        near = tables.cone(0.0, 0.0, 60.0)
+        random = np.random.default_rng(1)
+        up = random.normal(0, 0.1, len(ours)) / 3600
+        mine = Table({"ra": ours["ra"].value, "dec": np.clip(ours["dec"].value + up, -90, 90)})
+        matched = tables.crossmatch(mine, radius_arcsec=0.2)
+    cone = catalog.cone_search(ra=0.0, dec=0.0, radius_arcsec=60.0).compute()
+    assert set(cone["object_id"]) == set(near["object_id"])
+    mine["row"] = np.arange(len(mine))
+    list_of_mine = lsdb.from_dataframe(mine.to_pandas(), ra_column="ra", dec_column="dec")
+    theirs = list_of_mine.crossmatch(
+        catalog, radius_arcsec=0.2, n_neighbors=1, suffixes=("_mine", "_survey")
+    ).compute()
+    found = dict(zip(theirs["row_mine"].tolist(), theirs["object_id_survey"].tolist(), strict=True))
+    assert found == dict(zip(matched["row"].tolist(), matched["object_id"].tolist(), strict=True))
+    assert 10 < len(found) < len(mine)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_hats_finds_the_collection_valid(lsdb, survey):
     import hats
     from hats.io.validation import is_valid_collection
 
     schema = hats.read_hats(survey / "object").main_catalog.schema
-    assert schema.field("mag_F775W").metadata[b"unit"] == b"mag"
+    assert schema.field("mag_F775W").metadata[b"ucd"].startswith(b"phot.mag")
     assert is_valid_collection(survey / "object", verbose=False)

@@ -26,6 +26,9 @@ def simulate(
             min=1, metavar="N", help="Visits of one sky; the same as --set simulate.n_epochs=N."
         ),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove an earlier visit that is in DIR.")
+    ] = False,
     config: Config = None,
     assign: Set = None,
     quiet: Quiet = False,
@@ -33,14 +36,18 @@ def simulate(
     """Simulate a visit, or several of one sky, with truth tables."""
     extra = () if epochs is None else (f"simulate.n_epochs={epochs}",)
     settings = settings_of(config, (*(assign or ()), *extra))
-    from bycatch.simulate import simulate_group, simulate_visit, write_group, write_visit
+    from bycatch import simulate as simulator
 
-    simulation = settings.simulate
+    simulation, earlier = settings.simulate, simulator.earlier_files(directory, replace=replace)
+    make = simulator.simulate_group if simulation.n_epochs > 1 else simulator.simulate_visit
     with nullcontext() if quiet else busy("simulating"):
-        if simulation.n_epochs > 1:
-            visits = write_group(simulate_group(simulation), directory)
+        made = make(simulation)
+        for path in earlier:
+            path.unlink(missing_ok=True)
+        if isinstance(made, simulator.SimulatedGroup):
+            visits = simulator.write_group(made, directory)
         else:
-            visits = (write_visit(simulate_visit(simulation), directory),)
+            visits = (simulator.write_visit(made, directory),)
     if not quiet:
         for path in (path for files in visits for path in files.images):
             say(str(path))

@@ -144,6 +144,12 @@ def refresh_checksum(record: ImageRecord, out: Path) -> None:
         record.fingerprint = fingerprint
 
 
+def is_as_recorded(record: ImageRecord, path: Path) -> bool:
+    """Tell whether an image is the one of its record: not touched since, or of the same content."""
+    fingerprint, content = record.fingerprint.split(" ")[0], record.checksum.split(" ")[0]
+    return bool(content) and (fingerprint == file_fingerprint(path) or content == checksum(path))
+
+
 def file_fingerprint(path: Path) -> str:
     """Return size and time of a file: if they are the same, so is its content."""
     status = path.stat()

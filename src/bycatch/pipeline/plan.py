@@ -12,8 +12,8 @@ from bycatch.pipeline.figure import FieldFigure
 from bycatch.pipeline.jobs import ImageJob, Inputs, UserFiles
 from bycatch.pipeline.keys import (
     field_key,
-    file_fingerprint,
     image_keys,
+    is_as_recorded,
     is_current,
     stage_keys,
     takes_part,
@@ -84,7 +84,7 @@ def dry_run(
         for placement in placements:
             record = records[placement.path]
             # A file that has changed is another input, whatever its record says.
-            if record.fingerprint.split(" ")[0] != file_fingerprint(placement.path):
+            if not is_as_recorded(record, placement.path):
                 record.checksum = ""
             jobs.append(
                 ImageJob(

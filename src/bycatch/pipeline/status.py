@@ -9,7 +9,7 @@ from pathlib import Path
 from bycatch.errors import SettingsError, UnreadableFile
 from bycatch.pipeline.group import key_of_group
 from bycatch.pipeline.jobs import ImageJob, Inputs, UserFiles
-from bycatch.pipeline.keys import file_fingerprint, key_of_records, takes_part
+from bycatch.pipeline.keys import key_of_records, refresh_checksum, takes_part
 from bycatch.pipeline.objects import group_jobs
 from bycatch.pipeline.outcomes import Outcome
 from bycatch.pipeline.plan import step_states
@@ -178,11 +178,10 @@ def _of_field(
 
 def _steps(job: ImageJob, folder: FieldFolder) -> tuple[dict[str, str], str]:
     """Return the state of each step, and what is wrong with the input."""
-    record, problem = job.record, ""
-    files = record.input_files(job.out)
+    files = job.record.input_files(job.out)
     missing = [path for path in files if not path.exists()]
     if missing:
-        problem = f"{missing[0]} no longer leads to a file"
-    elif record.fingerprint != " ".join(file_fingerprint(path) for path in files):
-        job = replace(job, record=replace(record, checksum=""))  # changed: all is stale
-    return step_states(job, folder), problem
+        return step_states(job, folder), f"{missing[0]} no longer leads to a file"
+    record = replace(job.record)  # a copy: to look changes nothing
+    refresh_checksum(record, job.out)
+    return step_states(replace(job, record=record), folder), ""

@@ -21,6 +21,8 @@ from bycatch.simulate.geometry import (
     header_wcs,
 )
 
+MAKER = "bycatch simulate"
+"""PROD_VER of simulated images."""
 # Bits of the DQ arrays (ACS Data Handbook).
 DQ_BAD, DQ_HOT, DQ_SATURATED, DQ_REJECTED = 4, 16, 256, 4096
 
@@ -91,7 +93,7 @@ def flc_hdus(
     cards: dict[str, Any] = {
         "TELESCOP": "HST", "INSTRUME": "ACS", "DETECTOR": "WFC", "ROOTNAME": name,
         "FILENAME": f"{name}_flc.fits", "FILTER1": filter_name, "FILTER2": "CLEAR2L",
-        "EXPTIME": settings.exptime_s, "CCDGAIN": 2.0, "PROD_VER": "bycatch simulate",
+        "EXPTIME": settings.exptime_s, "CCDGAIN": 2.0, "PROD_VER": MAKER,
     }  # fmt: skip
     primary.update(cards)
     hdus: list[Any] = [fits.PrimaryHDU(header=primary)]

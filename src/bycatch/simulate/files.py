@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bycatch.errors import SettingsError
 from bycatch.settings import SimulateSettings
-from bycatch.simulate.exposures import flc_hdus
+from bycatch.simulate.exposures import MAKER, flc_hdus
 from bycatch.simulate.geometry import NATIVE_SCALE_ARCSEC
 from bycatch.simulate.group import SimulatedGroup
 from bycatch.simulate.throughput import PHOTBW, photflam_photplam
@@ -239,7 +239,7 @@ def _primary(image: SimulatedImage, settings: SimulateSettings) -> fits.Header:
         ("DEC_TARG", settings.dec_deg, "declination of the target (deg)"),
         ("ROOTNAME", f"{image.name}.fits", ""),
         ("FILENAME", f"{image.name}.fits", "name of file"),
-        ("PROD_VER", "bycatch simulate", "made by a simulation"),
+        ("PROD_VER", MAKER, "made by a simulation"),
         ("SIMSEED", settings.seed, "seed of the simulation"),
         ("NEXTEND", 4, "number of standard extensions"),
         ("NDRIZIM", 2 * image.n_exposures, "Drizzle, No. images drizzled onto output"),

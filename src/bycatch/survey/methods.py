@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,66 +20,9 @@ from bycatch.version import __version__
 if TYPE_CHECKING:
     from astropy.table import Table
 
-LIBRARIES = ("numpy", "scipy", "astropy", "numba")
-WORKS = {
-    "bycatch": (
-        "software", "{{The bycatch developers}}",
-        "bycatch: photometry catalogs from HST/ACS parallel fields", "2026", {},
-    ),
-    "numpy": (
-        "article", "Harris, C. R. and others", "Array programming with NumPy", "2020",
-        {"journal": "Nature", "volume": "585", "pages": "357", "doi": "10.1038/s41586-020-2649-2"},
-    ),
-    "scipy": (
-        "article", "Virtanen, P. and others", "SciPy 1.0: fundamental algorithms for scientific "
-        "computing in Python", "2020",
-        {
-            "journal": "Nature Methods", "volume": "17", "pages": "261",
-            "doi": "10.1038/s41592-019-0686-2",
-        },
-    ),
-    "astropy": (
-        "article", "{{Astropy Collaboration}}", "The Astropy Project: Sustaining and Growing a "
-        "Community-oriented Open-source Project", "2022",
-        {"journal": "ApJ", "volume": "935", "pages": "167", "doi": "10.3847/1538-4357/ac7c74"},
-    ),
-    "numba": (
-        "inproceedings", "Lam, S. K. and Pitrou, A. and Seibert, S.",
-        "Numba: a LLVM-based Python JIT compiler", "2015",
-        {"booktitle": "Proc. LLVM-HPC", "pages": "7", "doi": "10.1145/2833157.2833162"},
-    ),
-    "lacosmic": (
-        "article", "van Dokkum, P. G.", "Cosmic-Ray Rejection by Laplacian Edge Detection", "2001",
-        {"journal": "PASP", "volume": "113", "pages": "1420", "doi": "10.1086/323894"},
-    ),
-    "bohlin": (
-        "article", "Bohlin, R. C.", "Perfecting the Photometric Calibration of the ACS CCD Cameras",
-        "2016", {"journal": "AJ", "volume": "152", "pages": "60"},
-    ),
-    "budavari": (
-        "article", "Budavari, T. and Szalay, A. S.",
-        "Probabilistic Cross-Identification of Astronomical Sources", "2008",
-        {"journal": "ApJ", "volume": "679", "pages": "301", "doi": "10.1086/587156"},
-    ),
-    "kron": (
-        "article", "Kron, R. G.", "Photometry of a complete sample of faint galaxies", "1980",
-        {"journal": "ApJS", "volume": "43", "pages": "305", "doi": "10.1086/190669"},
-    ),
-    "healpix": (
-        "article", "G{{\\'o}}rski, K. M. and others", "HEALPix: A Framework for High-Resolution "
-        "Discretization and Fast Analysis of Data Distributed on the Sphere", "2005",
-        {"journal": "ApJ", "volume": "622", "pages": "759", "doi": "10.1086/427976"},
-    ),
-    "gaia": (
-        "article", "{{Gaia Collaboration}}",
-        "Gaia Data Release 3: Summary of the content and survey properties", "2023",
-        {
-            "journal": "A&A", "volume": "674", "pages": "A1",
-            "doi": "10.1051/0004-6361/202243940",
-        },
-    ),
-}  # fmt: skip
-"""Kind, authors, title, year, and the rest, by the key of the entry."""
+LIBRARIES = ("numpy", "scipy", "astropy", "numba", "astropy-healpix", "mocpy", "pyarrow")
+"""What results come from; the file of works has an entry of each."""
+OF_GAIA = ("gaia2016", "gaia2023")
 ALIGNED = ("A", "B", "C", "D")
 
 
@@ -95,8 +39,9 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path | None) -> str:
     settings = [settings for _, settings in _settings(notes)] or [Settings()]
     first = settings[0]
     grades = [str(grade) for grade in images["grade"]]
-    n_aligned = sum(grade in ALIGNED for grade in grades)
-    frame = floats(images, "frame_err")
+    is_aligned = np.isin(grades, ALIGNED)
+    frame = floats(images, "frame_err")[is_aligned]
+    n_psf = int(np.count_nonzero(objects["psf_flux"]))
     depth = ", ".join(
         f"{name} {of_filter['median_depth_mag']:.2f}"
         for name, of_filter in numbers["filters"].items()
@@ -110,8 +55,8 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path | None) -> str:
     hours = sum(of_filter["exptime_h"] for of_filter in numbers["filters"].values())
     radii = ", ".join(f"{radius:g}" for radius in first.measure.radii_px)
     parts = [
-        f"We used {counted(numbers['n_images'], 'drizzled image')} of HST/ACS in "
-        f"{', '.join(numbers['filters'])} with a total exposure time of {hours:.2f} h, "
+        f"We used {counted(numbers['n_images'], 'image')} of HST/ACS, drizzled (Fruchter & Hook "
+        f"2002), in {', '.join(numbers['filters'])} with a total exposure time of {hours:.2f} h, "
         "taken between MJD "
         f"{_number(numbers['first_mjd'], '.2f')} and {_number(numbers['last_mjd'], '.2f')}; "
         f"they cover {3600 * numbers['area_deg2']:.2f} square arcmin in "
@@ -121,10 +66,13 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path | None) -> str:
         f"{first.detect.n_pixels} pixels ({first.detect.n_pixels_single} in single exposures), "
         "cosmic rays masked with LAcosmic (van Dokkum 2001), and fluxes measured in apertures of "
         f"{radii} pixels, corrected with the encircled energy of Bohlin (2016) and the images' own "
-        "stars. Magnitudes are AB.",
-        f"{n_aligned} of {len(grades)} images are aligned to Gaia DR3 (Gaia Collaboration 2023); "
-        f"the median error of a frame is {_number(_median(frame), '.1f')} mas per axis."
-        if n_aligned
+        "stars; total magnitudes are from ellipses (Kron 1980). Errors count the correlation of "
+        "drizzled pixels, as blank sky shows it or, without enough of it, as Casertano et al. "
+        "(2000) give it. Magnitudes are AB (Sirianni et al. 2005).",
+        f"{is_aligned.sum()} of {len(grades)} images are aligned to Gaia DR3 (Gaia Collaboration "
+        "2016, 2023); the median error of their frames is "
+        f"{_number(_median(frame), '.1f')} mas per axis."
+        if is_aligned.any()
         else "No image could be aligned to Gaia: positions are in the frame of the headers.",
         "Detections of all overlapping images were joined by likelihood (Budavari & Szalay 2008), "
         "together with what only the sum of the images shows, and each object measured in every "
@@ -133,7 +81,9 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path | None) -> str:
             f" with a probability of 0.5 or more to be real, of {numbers['n_objects']} in all."
             if len(objects) != numbers["n_objects"]
             else "."
-        ),
+        )
+        + f" The fluxes of {n_psf} of them are those of fits of the PSF, the others' those of "
+        "apertures. Their identifiers are HEALPix cells (Gorski et al. 2005).",
         f"The median 5-sigma limits of a point source are: {depth} mag." if depth else "",
         f"Half of the artificial stars are found at: {half} mag." if half else "",
         "Versions: "
@@ -151,17 +101,16 @@ def methods(notes: Notes, tables: dict[str, Table], survey: Path | None) -> str:
 def bibtex(notes: Notes, tables: dict[str, Table]) -> str:
     """Return the works to cite as BibTeX: of what was used."""
     grades = [str(grade) for grade in tables["images"]["grade"]]
-    left_out = set() if any(grade in ALIGNED for grade in grades) else {"gaia"}
-    entries = []
-    for key, (kind, author, title, year, rest) in WORKS.items():
-        if key in left_out:
-            continue
-        values: dict[str, Any] = {"author": author.format(), "title": title, "year": year, **rest}
-        if key == "bycatch":
-            values["version"] = notes.creator.removeprefix("bycatch ")
-        lines = [f"  {name} = {{{value}}}," for name, value in values.items()]
-        entries.append("\n".join([f"@{kind}{{{key}{year},", *lines, "}"]))
-    return "\n\n".join(entries) + "\n"
+    left_out = () if np.isin(grades, ALIGNED).any() else OF_GAIA
+    text = (resources.files("bycatch") / "data" / "references.bib").read_text(encoding="utf-8")
+    text = text.replace("VERSION", notes.creator.removeprefix("bycatch "))
+    entries = text.rstrip("\n").split("\n\n")
+    return "\n\n".join(e for e in entries if _key(e) not in left_out) + "\n"
+
+
+def _key(entry: str) -> str:
+    """Return the key of an entry of BibTeX."""
+    return entry.partition("{")[2].partition(",")[0]
 
 
 def settings_text(notes: Notes) -> str:

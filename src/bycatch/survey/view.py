@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -31,6 +32,7 @@ from bycatch.report.pixels import data_uri, picture
 from bycatch.stages.objects.model import field_of
 from bycatch.survey.votable import write_votable
 from bycatch.system.disk import atomic
+from bycatch.system.words import printable
 from bycatch.version import __version__
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ SIDE_PX = 1600
 """Largest side of a picture."""
 ALADIN = "https://aladin.cds.unistra.fr/AladinLite/api/v3/latest/aladin.js"
 """Loaded by a click on a button, and never before."""
+ANSWER_S = 60
+"""A program that has not loaded what it was sent by then may still do so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +104,7 @@ def write_regions(out: str | Path, group: str = "") -> Path:
 
 
 def send_group(out: str | Path, group: str = "") -> list[str]:
-    """Send table and images of a group to all programs that listen; return what was sent.
+    """Send table and images of a group to all programs that listen; return what became of it.
 
     Parameters
     ----------
@@ -109,7 +113,7 @@ def send_group(out: str | Path, group: str = "") -> list[str]:
     Raises
     ------
     SettingsError
-        No hub runs.
+        No hub runs, or no program listens to it.
     """
     out = Path(out)
     view = read_view(out, group)
@@ -128,11 +132,34 @@ def send_group(out: str | Path, group: str = "") -> list[str]:
         for kind, file, name in messages:
             words = {"url": file.resolve().as_uri(), "name": name}
             words |= {"table-id": name} if kind.startswith("table") else {"image-id": name}
-            client.notify_all({"samp.mtype": kind, "samp.params": words})
-            sentences.append(f"{kind}: {name}")
+            message = {"samp.mtype": kind, "samp.params": words}
+            sentences += [
+                f"{kind}: {name}: {_sent(client, program, message)}"
+                for program in client.get_subscribed_clients(kind)
+            ]
     finally:
         client.disconnect()
+    if not sentences:
+        raise SettingsError(
+            "a SAMP hub runs, but no program that takes tables or images",
+            hint="start TOPCAT, Aladin, or ds9 first",
+        )
     return sentences
+
+
+def _sent(client: Any, program: str, message: Mapping[str, Any]) -> str:
+    """Send a message to a program and wait for its answer; return name and answer in words.
+
+    A hub may drop what it has not passed on when the sender leaves: so no notification.
+    """
+    name = client.get_metadata(program).get("samp.name", program)
+    try:
+        answer = client.call_and_wait(program, message, str(ANSWER_S))
+    except samp().SAMPProxyError as err:
+        return printable(f"{name} gives no answer ({err})")
+    if answer["samp.status"] == "samp.ok":
+        return printable(f"loaded by {name}")
+    return printable(f"{name} has a problem: {answer.get('samp.error', {}).get('samp.errortxt')}")
 
 
 def samp() -> Any:
