@@ -60,7 +60,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 16
+REVISION = 17
 """To be raised with each change of what the tables of objects hold."""
 
 
