@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 from photutils.aperture import CircularAperture
 
 import bycatch
@@ -21,6 +23,7 @@ from bycatch.stages.exposure_light import (
     ExposureLight,
     light_of_exposures,
     share_of_light,
+    shows_the_same,
 )
 
 VARIATION = 0.3
@@ -188,6 +191,30 @@ def test_centres_in_the_exposures_are_those_of_the_stars(visit):
         assert np.mean(np.abs(pulls) > 3) < 0.1
 
 
+def off(chip, arcsec):
+    """The chip with a WCS of another frame."""
+    wcs = chip.wcs.deepcopy()
+    wcs.wcs.crval = wcs.wcs.crval + np.array([0.0, arcsec / 3600.0])
+    return replace(chip, wcs=wcs)
+
+
+@pytest.mark.parametrize(("arcsec", "is_same"), [(0.0, True), (0.02, True), (0.3, False)])
+def test_an_exposure_of_another_frame_does_not_show_the_same(visit, arcsec, is_same):
+    _, image, chips, truth = visit
+    stars = truth[lonely(truth)]
+    moved = [off(c, arcsec) if c.exposure == chips[0].exposure else c for c in chips]
+    light = light_of_exposures(image, stars["x"], stars["y"], moved)
+    same = shows_the_same(image, stars["x"], stars["y"], light)
+    assert same.tolist() == [is_same, True, True]
+    kept = light.take(same)
+    assert kept.exposures == tuple(np.array(light.exposures)[same])
+    assert kept.rate.shape == kept.chip.shape == (len(stars), same.sum())
+    np.testing.assert_array_equal(kept.rate, light.rate[:, same])
+    np.testing.assert_array_equal(kept.exptime_s, light.exptime_s[same])
+    few = light_of_exposures(image, stars["x"][:3], stars["y"][:3], moved)
+    assert shows_the_same(image, stars["x"][:3], stars["y"][:3], few).all()
+
+
 # ---------------------------------------------------------------- the chain
 
 
@@ -214,9 +241,6 @@ def variable(tmp_path_factory):
 
 def brighten(path, image, star):
     """Raise the light of a star in one exposure."""
-    from astropy.io import fits
-    from astropy.wcs import WCS
-
     with fits.open(path, mode="update") as hdus:
         for number in (1, 2):
             plane = hdus["SCI", number]
@@ -276,6 +300,27 @@ def test_rows_of_exposures_say_what_they_are(variable):
     assert 0.1 < deeper < 1.0
     again = read_table(next(Path(group.folder).glob("*_epochs.parquet")))
     assert (np.asarray(again["exposure"]).astype(str) == exposure).all()
+
+
+def test_an_exposure_of_another_frame_is_no_epoch_and_said(tmp_path, caplog):
+    files = simulated(tmp_path, seed=9, cosmic_ray_share=0.0)
+    with fits.open(files.exposures[0], mode="update") as hdus:
+        for number in (1, 2):
+            hdus["SCI", number].header["CRVAL2"] += 0.5 / 3600.0
+    settings = Settings.load(
+        assignments=[f"input.exposures_dir={tmp_path / 'exposures'}"], preset="deep"
+    )
+    out = tmp_path / "out"
+    bycatch.run(files.images, out, settings, bycatch.Inputs(gaia=tmp_path / "gaia.ecsv"))
+    with caplog.at_level("WARNING", logger="bycatch"):
+        (group,) = make_objects(out, settings)
+    name = files.exposures[0].name.split("_")[0]
+    (said,) = [m for m in caplog.messages if "exposure" in m]
+    assert name in said
+    assert "another frame" in said
+    exposures = set(np.asarray(group.epochs()["exposure"]).astype(str).tolist())
+    assert len(exposures) == 3  # the image as a whole, and two exposures
+    assert name not in exposures
 
 
 def test_a_light_curve_is_of_exposures_and_of_images_without():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,7 +26,11 @@ from bycatch.pipeline.workbench import Workbench
 from bycatch.settings import MOST_SIGMA
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX
 from bycatch.stages import detect, finalize, measure
-from bycatch.stages.exposure_light import light_of_exposures, share_of_light
+from bycatch.stages.exposure_light import (
+    light_of_exposures,
+    share_of_light,
+    shows_the_same,
+)
 from bycatch.stages.objects.model import (
     ColourGrid,
     ImageDetections,
@@ -46,6 +51,8 @@ if TYPE_CHECKING:
     from bycatch.sky.gaia import ReferenceStars
     from bycatch.stages.objects.combined import Combination
     from bycatch.stages.psf.model import PsfModel
+
+logger = logging.getLogger("bycatch")
 
 SAME_SOURCE_PX = 1.0
 """A detection of a second search this near to one of the first is the same."""
@@ -333,6 +340,16 @@ def _in_exposures(
     pixels = image.bench.image
     light = light_of_exposures(pixels, x, y, chips)
     if light is None:
+        return None
+    is_same = shows_the_same(pixels, x, y, light)
+    for name in np.array(light.exposures)[~is_same].tolist():
+        logger.warning(
+            "%s: exposure %s does not show the stars where the image does: its WCS is of another "
+            "frame, and it is no epoch; fetch flc and drc of one processing",
+            image.label, name,
+        )  # fmt: skip
+    light = light.take(is_same)
+    if len(light.exposures) < 2:
         return None
     times = {exposure.name: exposure.mjd_mid for exposure in pixels.meta.exposures}
     places = x[:, np.newaxis] + light.dx_px, y[:, np.newaxis] + light.dy_px

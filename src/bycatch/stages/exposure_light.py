@@ -24,6 +24,9 @@ from bycatch.sky.astrometry import photon_variance_px2
 
 APERTURE_PX, SKY_PX = 2.5, (7.0, 12.0)
 """Radii in detector pixels."""
+BRIGHT_SNR, LEAST_BRIGHT, LEAST_SHARE = 20.0, 5, 0.7
+"""So many objects of such a signal-to-noise ratio tell whether an exposure shows them where the
+image does: it has so much of their light at least (undrizzled stars are sharper: 1.0 to 1.1)."""
 CLIP_SIGMA = 3.0
 WHOLE_SHARE = 0.98
 """An aperture with less than that of its area on good pixels is not measured."""
@@ -87,6 +90,12 @@ class ExposureLight:
         mean = np.divide(sums, total, out=np.full(len(sums), np.nan), where=total > 0)
         return np.asarray(self.rate - mean[:, np.newaxis])
 
+    def take(self, which: Bools) -> ExposureLight:
+        """Return some of the exposures, (E,) bool."""
+        names = tuple(name for name, is_one in zip(self.exposures, which, strict=True) if is_one)
+        matrices = [v[..., which] for v in vars(self).values() if isinstance(v, np.ndarray)]
+        return ExposureLight(names, *matrices)
+
 
 def share_of_light(meta: ImageMeta) -> float:
     """Return the share of a star's light that the apertures hold, by the published curve.
@@ -136,6 +145,32 @@ def light_of_exposures(
         if on_chip.any():
             _measure(chip, image, np.flatnonzero(on_chip), (at_x, at_y), sky[1:], found)
     return found
+
+
+def shows_the_same(image: DrcImage, x: ArrayLike, y: ArrayLike, light: ExposureLight) -> Bools:
+    """Return which exposures show the light of bright objects where the image has it, (E,) bool.
+
+    One that does not has a WCS of another frame than that which the image was drizzled with.  With
+    fewer than `LEAST_BRIGHT` objects to tell, it is believed.
+
+    Parameters
+    ----------
+    image, x, y : as in `light_of_exposures`
+    light : what that gave
+    """
+    detector_px = image.meta.native_scale_arcsec / image.scale_arcsec
+    radius, inner, outer = (r * detector_px for r in (APERTURE_PX, *SKY_PX))
+    sky = annulus_stats(image.sci, image.valid, x, y, (inner, outer), CLIP_SIGMA)
+    sums, areas = circle_sums(image.sci, image.valid, x, y, (radius,))
+    expected = (sums[:, 0] - sky.median * areas[:, 0])[:, np.newaxis]
+    is_bright = np.isfinite(light.rate) & (expected > BRIGHT_SNR * light.err)
+    shares = np.where(
+        is_bright & ~light.is_hit, light.rate / np.where(is_bright, expected, 1.0), np.nan
+    )
+    return np.array([
+        np.isfinite(column).sum() < LEAST_BRIGHT or np.nanmedian(column) > LEAST_SHARE
+        for column in shares.T
+    ])  # fmt: skip
 
 
 def _measure(
