@@ -65,7 +65,7 @@ TABLES = (
     ("The same table, for each filter `{f}`", IN_FILTER),
     ("The same table, for each filter `{f}` and the next redder one `{g}`", COLOUR),
     ("The same table, for each three filters that follow one another", COLOUR_PAIR),
-    ("`<group>_epochs.ecsv`: each object in each image", EPOCHS),
+    ("`<group>_epochs.ecsv`: each object in each image and exposure", EPOCHS),
     ("`<group>_images.ecsv`: the images of the group", GROUP_IMAGES),
     ("`<root>_phot.ecsv` (and `_phot_noCRs`): count rates", PHOT),
     ("Columns of the photometry on request (`measure.error_components`)", RATE_ERROR_PARTS),

@@ -101,12 +101,12 @@ def test_the_forced_fluxes_are_those_of_the_catalogs(with_objects):
 
 
 def test_a_single_image_is_not_measured_twice(visit, tmp_path, bycatch, monkeypatch):
-    from bycatch.pipeline import group_images
+    from bycatch.pipeline import group_photometry
 
     out, preset = tmp_path / "out", ("--preset", "deep", "--gaia", visit.gaia)
     assert bycatch("run", visit.raw / "jabc01010_drc.fits", "-o", out, *preset).status == 0
     shutil.rmtree(out / "objects", ignore_errors=True)
-    monkeypatch.setattr(group_images.measure, "run", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(group_photometry.measure, "run", lambda *_, **__: pytest.fail("measured"))
     result = bycatch("objects", out)
     assert result.status == 0, result.err
     (catalog,) = (read_table(path) for path in out.glob("abc_01/*/*_cat.ecsv"))

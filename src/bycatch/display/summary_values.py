@@ -282,7 +282,7 @@ GROUPS = _group(
     (
         "summary.n_epoch_rows",
         "",
-        "rows of the table of epochs: an object in an image",
+        "rows of the table of epochs: an object in an image or exposure",
         "rows of epochs",
     ),
     (

@@ -28,9 +28,9 @@ from bycatch.pipeline.group_images import (
     GroupImage,
     detections_in_all,
     detections_of,
-    measure_objects,
     search_image,
 )
+from bycatch.pipeline.group_photometry import measure_objects
 from bycatch.pipeline.jobs import ImageJob, UserFile, UserFiles
 from bycatch.pipeline.keys import takes_part
 from bycatch.pipeline.outcomes import GroupReport, Outcome, StepResult

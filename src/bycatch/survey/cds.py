@@ -31,7 +31,7 @@ UNITS = {
 }
 MEANING = {
     "objects": "Stars and galaxies",
-    "epochs": "Each object in each image",
+    "epochs": "Each object in each image and exposure",
     "images": "The images",
 }
 LINE = "-" * 80

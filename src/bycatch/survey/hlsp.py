@@ -112,10 +112,10 @@ def _readme(content: Content, batch: Batch) -> str:
         f"{', '.join(content.filters)}. What the images show, how they were measured, and how deep "
         "they are is in the file methods.txt, the works to cite in references.bib.\n\n"
         f"Files\n{file_list}\n\n"
-        "cat: a star or galaxy per row. epoch-cat: each of them in each image (object_id joins "
-        "them). image-list: the images. depth-map: HEALPix, 5 sigma of a point source. moc: what "
-        "is covered. manifest.csv: all files with their checksums, and the HST images that they "
-        "come from.\n\n"
+        "cat: a star or galaxy per row. epoch-cat: each of them in each image and exposure "
+        "(object_id joins them). image-list: the images. depth-map: HEALPix, 5 sigma of a point "
+        "source. moc: what is covered. manifest.csv: all files with their checksums, and the HST "
+        "images that they come from.\n\n"
         "Columns of cat\n" + "\n".join(columns) + "\n"
     )
 

@@ -8,7 +8,7 @@ from bycatch.system.words import counted
 
 MEANING = {
     "object": "a star or galaxy: positions, fluxes and limits in all filters, colours, p_real",
-    "epoch": "an object in an image: forced photometry, offsets, flags",
+    "epoch": "an object in an image or exposure: forced photometry, offsets, flags",
     "image": "an image: filter, time, depth, footprint",
     "exposure": "an exposure of an image",
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MEANING = {
     "objects": "stars and galaxies",
-    "epochs": "each object in each image",
+    "epochs": "each object in each image and exposure",
     "images": "the images",
 }
 

@@ -7,21 +7,16 @@ apertures of one radius.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.flags import Flag
+from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.tables import floats
-from bycatch.photcal import AB_MICROJANSKY, MAG_PER_FRACTION
 from bycatch.stages.objects.model import (
     ImageExposures,
     ImagePhotometry,
-    ObjectList,
-    offsets_mas,
 )
-from bycatch.stages.objects.photometry import LIMIT_SIGMA, ObjectFluxes
+from bycatch.stages.objects.photometry import ObjectFluxes
 
 COLUMNS = ("flux", "flux_err", "mag", "mag_err", "maglim")
 _OF_PSF = ("flux_psf", "flux_psf_err", "mag_ab_psf", "mag_ab_psf_err", "")
@@ -81,52 +76,3 @@ def looks_of_exposures(exposures: ImageExposures, flux: Floats) -> Looks:
     light, per_rate = exposures.light, exposures.flux_per_rate
     fluxes = flux[:, np.newaxis] + per_rate * light.departures()
     return Looks(fluxes, per_rate * light.err, ~light.counts)
-
-
-def rows_of_exposure(
-    image: ImagePhotometry, looks: Looks, column: int, objects: ObjectList
-) -> tuple[Ints, dict[str, Any]]:
-    """Return which of the K objects an exposure shows, and their rows of `EPOCHS`.
-
-    Parameters
-    ----------
-    image : with its exposures
-    looks : their fluxes
-    column : which exposure
-    objects : the list
-    """
-    assert image.exposures is not None
-    seen, light = image.exposures, image.exposures.light
-    shown = np.flatnonzero(np.isfinite(looks.flux[:, column]))
-    flux, err = looks.flux[shown, column], looks.err[shown, column]
-    positive = np.where(flux > 0, flux, np.nan)
-    zeropoint = AB_MICROJANSKY - 2.5 * np.log10(image.microjansky)
-    limit = LIMIT_SIGMA * seen.flux_per_rate * light.sky_err[shown, column]
-    dra, ddec = offsets_mas(
-        objects, image.rows[shown], seen.mjd[column],
-        seen.ra_deg[shown, column], seen.dec_deg[shown, column],
-    )  # fmt: skip
-    flags = np.where(light.is_hit[shown, column], int(Flag.LIKELY_COSMIC_RAY), 0)
-    flags |= np.where(light.is_full[shown, column], int(Flag.SATURATED), 0)
-    n = len(shown)
-    return shown, {
-        "exposure": np.full(n, light.exposures[column]),
-        "ccdchip": light.chip[shown, column],
-        "mjd": np.full(n, seen.mjd[column]),
-        "detected": np.zeros(n, dtype=bool),
-        "source_id": np.zeros(n, dtype=np.int64),
-        "x": light.x[shown, column],
-        "y": light.y[shown, column],
-        "dra": dra,
-        "ddec": ddec,
-        "dpos_err": 1000.0 * image.scale_arcsec * light.centroid_err_px[shown, column],
-        "flux": flux,
-        "flux_err": err,
-        "mag": zeropoint - 2.5 * np.log10(positive),
-        "mag_err": MAG_PER_FRACTION * err / positive,
-        "maglim": zeropoint - 2.5 * np.log10(limit),
-        "n_exp": np.ones(n, dtype=np.int64),
-        "n_exp_min": np.ones(n, dtype=np.int64),
-        "exptime": np.full(n, light.exptime_s[column]),
-        "flags": flags,
-    }

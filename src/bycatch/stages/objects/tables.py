@@ -1,4 +1,4 @@
-"""The tables of objects: each object, each object in each image, and the images."""
+"""The tables of objects: each object, each object in each image and exposure, and the images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from bycatch.arrays import Bools, Floats, Ints
-from bycatch.catalogs.columns import expand
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.object_classes import POINT, REAL
 from bycatch.catalogs.object_columns import (
-    EPOCHS,
     GROUP_IMAGES,
     IN_FILTER,
     OBJECTS,
@@ -27,10 +25,11 @@ from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.photcal import AB_MICROJANSKY, MAG_PER_FRACTION
 from bycatch.robust import robust_sigma
 from bycatch.stages.objects.association import LEAST_ERROR_ARCSEC, SIZE_SHARE
-from bycatch.stages.objects.epochs import Epochs, epochs
+from bycatch.stages.objects.epoch_table import epoch_table
+from bycatch.stages.objects.epochs import epochs
 from bycatch.stages.objects.evidence import object_evidence
 from bycatch.stages.objects.identity import identify
-from bycatch.stages.objects.light import light_of_image, rows_of_exposure
+from bycatch.stages.objects.light import light_of_image
 from bycatch.stages.objects.likelihoods import Places
 from bycatch.stages.objects.listing import MOTION_MAS_YR
 from bycatch.stages.objects.matrices import Matrices
@@ -87,7 +86,7 @@ def tables(
     )
     return Objects(
         _objects(objects, matrices, fluxes, columns, is_covered, object_id),
-        _epochs(objects, matrices, light, variability, object_id),
+        epoch_table(objects, matrices, light, variability, object_id),
         _images(objects, matrices),
         matrices.filters,
         objects.n_cosmic_rays,
@@ -206,66 +205,6 @@ def _motion_columns(objects: ObjectList) -> dict[str, Any]:
         "parallax_err": motion.parallax_err_mas,
         "motion_chi2": motion.chi2_dof,
     }
-
-
-def _epochs(
-    objects: ObjectList,
-    matrices: Matrices,
-    light: Sequence[dict[str, Floats]],
-    variability: Epochs,
-    object_id: Ints,
-) -> Table:
-    """Return the table of what each image, and each exposure, measured, object by object."""
-    specs = expand(EPOCHS, matrices.radii_px)
-    parts: dict[str, list[Any]] = {spec.name: [] for spec in specs}
-
-    def add(image: ImagePhotometry, rows: Ints, own: dict[str, Any]) -> None:
-        n = len(rows)
-        own |= {
-            "object_id": object_id[image.rows[rows]],
-            "image": np.full(n, image.label),
-            "filter": np.full(n, image.filter),
-        }
-        for name, values in parts.items():
-            values.append(own[name] if name in own else np.full(n, np.nan))
-
-    for k, image in enumerate(matrices.images):
-        dra, ddec = image.offsets_mas(objects)
-        n, has_detection = len(image.rows), image.detected
-        measured = {
-            name: np.ma.asarray(image.table[name])
-            for name in parts
-            if name in image.table.colnames  # an image alone is not fitted
-        }
-        own: dict[str, Any] = {
-            "exposure": np.full(n, ""),
-            "ccdchip": np.zeros(n, dtype=np.int64),
-            "detected": has_detection,
-            "source_id": image.source_id,
-            "x": floats(image.table, "x_center"),
-            "y": floats(image.table, "y_center"),
-            "dra": dra,
-            "ddec": ddec,
-            "dpos_err": image.own_err_mas,
-            "p_cr_alone": np.where(has_detection, floats(image.table, "p_cr"), np.nan),
-            "zeropoint_shift": variability.shift_mag[image.rows, k],
-        }
-        add(image, np.arange(n), measured | light[k] | own)
-        looks, shift_mag = variability.looks[k], variability.look_shift_mag[k]
-        if looks is None:
-            continue
-        for column in range(looks.flux.shape[1]):
-            rows, own = rows_of_exposure(image, looks, column, objects)
-            if shift_mag is not None:
-                own["zeropoint_shift"] = shift_mag[rows, column]
-            add(image, rows, own)
-    data = {
-        name: np.ma.concatenate(values) if values else np.empty(0)  # type: ignore[no-untyped-call]
-        for name, values in parts.items()
-    }
-    names = ("exposure", "image", "object_id")
-    order = np.lexsort([np.asarray(data[name]) for name in names])
-    return make_table(specs, {name: values[order] for name, values in data.items()})
 
 
 def _evidence(objects: ObjectList, matrices: Matrices) -> dict[str, Floats]:
