@@ -10,7 +10,7 @@ from bycatch.kernels import distortion, star_hits
 from bycatch.settings import PRESETS, Settings
 from bycatch.settings.detect import LEAST_PX
 from bycatch.sky.astrometry import CENTROID_FLOOR_PX
-from bycatch.stages import psf
+from bycatch.stages import exposure_light, psf
 from bycatch.stages.align import GRADES, floors
 from bycatch.stages.detect import centres, hits
 from bycatch.stages.finalize import apcor, prior, starfit, totals
@@ -143,6 +143,11 @@ STATED = [
     ("psf.md", "separations (below {:g} FWHM)", psf.SAME_FWHM),
     ("../README.md", "large enough for shapes ({} connected pixels)", SETTINGS.detect.n_pixels),
     ("../README.md", "no likely cosmic rays (p_cr <= {:g})", cosmics.LIKELY),
+    ("objects.md", "An aperture of {:g} detector pixels", exposure_light.APERTURE_PX),
+    ("objects.md", "clipped median of {:g} to {:g} px", exposure_light.SKY_PX),
+    ("objects.md", "with {:g} % for the phase", 100 * exposure_light.STEADY),
+    ("objects.md", "above S/N {:g}; they include", exposure_light.CENTROID_SNR),
+    ("objects.md", "an exposure has less than {:g} of the light", exposure_light.LEAST_SHARE),
 ]
 
 
