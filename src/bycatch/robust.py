@@ -11,6 +11,8 @@ from bycatch.arrays import Floats
 
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
+MEDIAN_ERROR = 1.2533
+"""Error of a median over that of a mean."""
 
 
 def robust_sigma(values: NDArray[Any], middle: float | None = None) -> float:

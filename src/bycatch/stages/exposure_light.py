@@ -20,6 +20,7 @@ from bycatch.images.meta import ImageMeta
 from bycatch.kernels.apertures import circle_sums
 from bycatch.kernels.skystats import annulus_stats
 from bycatch.kernels.windows import wide_centroids
+from bycatch.robust import MEDIAN_ERROR
 from bycatch.sky.astrometry import photon_variance_px2
 
 APERTURE_PX, SKY_PX = 2.5, (7.0, 12.0)
@@ -38,8 +39,6 @@ CENTROID_SNR = 10.0
 WINDOW_PX = 1.6
 PHASE_PX = 0.03
 """Error of the centre of a bright star in undrizzled pixels, per axis."""
-MEDIAN_ERROR = 1.2533
-"""Error of a median over that of a mean."""
 
 
 @dataclass(frozen=True, eq=False)

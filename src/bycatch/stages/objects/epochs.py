@@ -168,7 +168,8 @@ def epochs(
             look_shift_mag[k] = shifts.in_mag[matrices.images[k].rows, span] if shifts else None
         if len(images) > 1:
             whole = image_flux[:, images], fluxes.image_err[:, images]
-            shift_mag[:, images] = zeropoint_shifts(*whole, x, y, is_star).in_mag
+            own = zeropoint_shifts(*whole, x, y, is_star) if spans or shifts is None else shifts
+            shift_mag[:, images] = own.in_mag
         result = variability(flux, err, shifts, usual)
         columns |= {
             f"chi2_{f}": np.where(result.dof > 0, result.chi2 / np.maximum(result.dof, 1), np.nan),

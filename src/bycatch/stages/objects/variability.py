@@ -16,14 +16,12 @@ from scipy.special import chdtrc, chdtri
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.photcal import MAG_PER_FRACTION
-from bycatch.robust import MAD_TO_SIGMA, nan_median
+from bycatch.robust import MAD_TO_SIGMA, MEDIAN_ERROR, nan_median
 
 RADIUS_ARCSEC, MOST_STARS, LEAST_STARS = 60.0, 30, 5
 """The nearest stars, so many within the radius, give the shift of an epoch; fewer than 5 none."""
 STAR_SNR = 20.0
 """The stars used are at least so well measured in an epoch."""
-MEDIAN_ERROR = 1.2533
-"""Error of a median over that of a mean."""
 NEAREST_SNR = 300
 """The scale of the errors is that of so many objects of about the same signal-to-noise ratio."""
 LEAST_FOR_SCALE = 30
