@@ -230,7 +230,7 @@ class Survey:
         )
 
     def light_curve(self, object_id: int) -> Table:
-        """Return an object in all images that cover it, by filter and time.
+        """Return an object in all images that cover it and in their exposures, by filter and time.
 
         Parameters
         ----------
