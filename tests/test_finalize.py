@@ -155,6 +155,15 @@ def test_clean_rows_of_psf_fits_are_stars(meta):
     assert result.clean_rows(0.0, 0.0).tolist() == [True, True, True, True, False]
 
 
+def test_clean_rows_are_no_parts_of_a_trail(meta):
+    """A piece of a trail, and a star on it."""
+    phot = phot_table(
+        np.full((2, 5), 9.0), np.ones((2, 5)), flags=[int(Flag.TRAIL | Flag.EXTENDED), Flag.TRAIL]
+    )
+    result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
+    assert result.clean_rows(3.0).tolist() == [False, True]
+
+
 def test_columns_are_carried_over_and_flags_added(meta):
     phot = phot_table(
         np.full((2, 5), 9.0), np.ones((2, 5)), x=[3.0, 4.0], y=[5.0, 6.0], flags=[1, 4],

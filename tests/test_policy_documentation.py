@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bycatch.catalogs import sky_parts
 from bycatch.kernels import distortion, star_hits
 from bycatch.settings import PRESETS, Settings
 from bycatch.settings.detect import LEAST_PX
@@ -31,6 +32,11 @@ STATED = [
     ("method.md", "a Sersic profile of index {:g} would have", totals.SERSIC_INDEX),
     ("method.md", "it counts as {:g} at least", totals.LEAST_REACH),
     ("method.md", "Profiles of index {:g} and {:g} differ", totals.SERSIC_SPREAD),
+    ("method.md", "which at least {:.0f} % of the rows (10 or", 100 * sky_parts.NEBULOUS_SHARE),
+    ("method.md", "which at least 15 % of the rows ({} or", sky_parts.LEAST_NEBULOUS),
+    ("method.md", "images where {:.0f} % of the rows hide", 100 * sky_parts.MERGED_SHARE),
+    ("method.md", "its `p_real` is {:g} times as high", sky_parts.REAL_SHARE),
+    ("objects.md", "`p_real` is {:g} times as high", sky_parts.REAL_SHARE),
     ("method.md", "boxes of {0} x {0} px, as", SETTINGS.detect.box_px),
     ("method.md", "{:g}-sigma clipping, 3 x 3 median filter", SETTINGS.detect.clip_sigma),
     ("method.md", "3-sigma clipping, {0} x {0} median filter", SETTINGS.detect.filter_boxes),

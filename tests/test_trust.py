@@ -187,3 +187,19 @@ def test_words_of_warnings():
         (text,) = result.warnings()
         assert word in text
     assert replace(quiet, n_nebulous=9).warnings() == []
+
+
+def test_where_knots_hide_the_sky_it_is_as_most_of_it_is():
+    """Blocks of 64 px: rough, rough, hidden; and smooth, smooth, hidden."""
+    x, y = np.array([32.0, 96.0, 160.0]), np.full(3, 32.0)
+    rough, smooth = (
+        trust.SkyStructure(np.array([[s, s, np.nan]]), np.zeros((4, 12), np.int32), ())
+        for s in (0.5, 0.2)
+    )
+    assert rough.is_nebulous(x, y).tolist() == [True, True, True]
+    assert not smooth.is_nebulous(x, y).any()
+
+
+def test_merged_stars_are_a_crowd_and_no_nebula():
+    (text,) = trust.Trust(100, 50, 0, 0, 0, 0.0, 0.0, 5.0, 80).warnings()
+    assert text.startswith("crowded: 80 % of the rows hide other stars")

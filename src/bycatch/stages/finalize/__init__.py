@@ -22,6 +22,7 @@ from bycatch.catalogs.columns import Column
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.photometry_columns import RATE_ERROR_PARTS
 from bycatch.catalogs.rates import net_rates
+from bycatch.catalogs.sky_parts import parts_of_sky
 from bycatch.catalogs.tables import floats, make_table, nearest_radius
 from bycatch.display import notebook
 from bycatch.images.meta import ImageMeta
@@ -72,7 +73,8 @@ class FinalizeResult:
         """Return which rows are sources: no likely cosmic rays, and with light of their own, (N,).
 
         What cannot be measured (a full core) is not held against a row.  What the PSF leaves of
-        stars and galaxies is a source only if it looks like a star.
+        stars and galaxies is a source only if it looks like a star, and so is what lies on a trail
+        or, in a nebulous image, on nebulosity.
 
         Parameters
         ----------
@@ -89,7 +91,8 @@ class FinalizeResult:
         is_charge = flags & int(Flag.LIKELY_COSMIC_RAY) > 0
         remains = int(Flag.FOUND_IN_RESIDUAL | Flag.EXTENDED)
         is_remain = flags & remains == remains
-        return np.asarray(~is_charge & ~is_remain & (is_full | ~has_no_light), np.bool_)
+        is_source = ~is_charge & ~is_remain & ~parts_of_sky(flags)
+        return np.asarray(is_source & (is_full | ~has_no_light), np.bool_)
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the log and the summary."""

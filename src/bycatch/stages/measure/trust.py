@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.catalogs.flags import Flag
+from bycatch.catalogs.sky_parts import MERGED_SHARE, is_nebulous
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.boxes import box_statistics
 from bycatch.kernels.cells import at_one_depth, clipped_means, grown_labels
@@ -32,12 +33,11 @@ LAG_CELLS, BLOCK_CELLS, MARGIN_CELLS = 2, 4, 3
 NEBULOUS_SIGMA = 0.3
 """Scatter of cells (in units of the noise of a pixel) from which on the sky has structure: 0.2 on
 ordinary fields, at most 0.26 in 99 % of their blocks; 0.5 in nebulae (benchmarks/families.py)."""
-LEAST_NEBULOUS, NEBULOUS_SHARE, CROWDED_SHARE = 10, 0.15, 0.15
-MERGED_SHARE, LEAST_ROWS = 0.25, 50
-"""So many rows with a peak that has no row of its own mean crowded stars: the core of 47 Tuc has
-more than half, fields of benchmarks/families.py without crowds have 0 to 0.08."""
-"""From which on the page warns: rows on nebulosity, and area that sources cover (3 to 9 % on
-ordinary fields, 25 % with 2000 stars per square arcmin)."""
+CROWDED_SHARE = 0.15
+"""Area that sources cover from which on the page warns: 3 to 9 % on ordinary fields, 25 % with 2000
+stars per square arcmin."""
+LEAST_ROWS = 50
+"""Fewer rows do not tell whether stars are merged."""
 STAR_CELLS = 3
 """A large object with a saturated pixel so near to its peak is a star's halo."""
 TRAIL_CELL_PX, TRAIL_SIGMA, TRAIL_MARGIN_PX, TRAIL_BLOCK_CELLS = 8, 0.9, 2.0, 8
@@ -62,9 +62,15 @@ class SkyStructure:
     trails: tuple[Trace, ...]
 
     def is_nebulous(self, x: Floats, y: Floats) -> Bools:
-        """Return at which positions the sky has structure at the scale of apertures."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(_at(self.scatter, x, y, CELL_PX * BLOCK_CELLS) > NEBULOUS_SIGMA)
+        """Return at which positions the sky has structure at the scale of apertures.
+
+        Where the segments of knots hide the sky, it is as most of it is.
+        """
+        is_rough = self.scatter > NEBULOUS_SIGMA
+        is_unknown = np.isnan(self.scatter)
+        if 2 * np.count_nonzero(is_rough) > np.count_nonzero(~is_unknown):
+            is_rough |= is_unknown
+        return np.asarray(_at(is_rough, x, y, CELL_PX * BLOCK_CELLS), np.bool_)
 
     def large_object(self, x: Floats, y: Floats) -> NDArray[np.int32]:
         """Return on which large object positions lie, 0 for none."""
@@ -211,7 +217,7 @@ class Trust:
     large_object_percent : of the image, under large objects
     covered_percent : of the image, by sources and their wings; None where it is not known where
         sources are
-    merged_percent : of the rows, with a peak that has no row of its own
+    n_merged : rows with a peak that has no row of its own
     fits_psf : True where stars are fitted
     """
 
@@ -223,8 +229,13 @@ class Trust:
     nebulous_percent: float
     large_object_percent: float
     covered_percent: float | None
-    merged_percent: float = 0.0
+    n_merged: int = 0
     fits_psf: bool = False
+
+    @property
+    def merged_percent(self) -> float:
+        """Share of the rows that hide a peak without a row of its own."""
+        return 100.0 * self.n_merged / max(self.n_rows, 1)
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars for the summary."""
@@ -245,13 +256,14 @@ class Trust:
     def warnings(self) -> list[str]:
         """Return in words what is not to be trusted, and what helps."""
         sentences = []
-        is_nebulous = self.n_nebulous >= max(LEAST_NEBULOUS, NEBULOUS_SHARE * self.n_rows)
-        if is_nebulous:
+        nebulous = is_nebulous(self.n_nebulous, self.n_merged, self.n_rows)
+        if nebulous:
             sentences.append(
                 f"nebulosity: {self.n_nebulous} of {self.n_rows} rows that are not cosmic rays may "
-                "be parts of it: leave out rows flagged nebulous, or raise detect.n_sigma"
+                "be parts of it: leave out rows flagged nebulous (the clean catalog does), or "
+                "raise detect.n_sigma"
             )
-        if self.n_in_large_object and not (is_nebulous and self.nebulous_percent > 50):
+        if self.n_in_large_object and not (nebulous and self.nebulous_percent > 50):
             sentences.append(
                 f"a large object covers {self.large_object_percent:.1f} % of the image: "
                 f"{self.n_in_large_object} rows on it may be parts of it, and its light is in "
@@ -261,11 +273,11 @@ class Trust:
             trails = "a trail crosses" if self.n_trails == 1 else f"{self.n_trails} trails cross"
             sentences.append(
                 f"{trails} the image, with {self.n_on_trail} rows on it: leave out rows flagged "
-                "trail"
+                "trail (the clean catalog keeps points alone)"
             )
         cover = self.covered_percent
         is_merged = self.n_rows >= LEAST_ROWS and self.merged_percent >= 100 * MERGED_SHARE
-        is_covered = cover is not None and cover >= 100 * CROWDED_SHARE and not is_nebulous
+        is_covered = cover is not None and cover >= 100 * CROWDED_SHARE and not nebulous
         remedy = "measure the loss with 'bycatch inject'"
         if not self.fits_psf:
             remedy = f"fit the PSF with --preset crowded, and {remedy}"
@@ -327,7 +339,7 @@ def judge(
         100.0 * rough / max(int(is_finite.sum()), 1),
         min(100.0, 100.0 * int(np.count_nonzero(structure.large)) * CELL_PX**2 / n_valid),
         cover,
-        100.0 * n_merged / max(len(flags), 1),
+        n_merged,
         fits_psf,
     )
 

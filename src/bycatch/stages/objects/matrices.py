@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.sky_parts import parts_of_sky
 from bycatch.catalogs.tables import floats
 from bycatch.stages.objects.model import ImagePhotometry
 
@@ -64,6 +65,12 @@ class Matrices:
         for k, image in enumerate(self.images):
             flags[image.rows, k] = np.asarray(image.table["flags"])
         return flags
+
+    @cached_property
+    def parts_of_sky(self) -> Bools:
+        """(N, M) bool; where an image takes an object for a part of nebulosity or of a trail."""
+        are_parts = [parts_of_sky(self.flags[:, k]) for k in range(len(self.images))]
+        return np.column_stack(are_parts) if are_parts else np.zeros((self.n, 0), dtype=bool)
 
     @cached_property
     def filter_of(self) -> Ints:

@@ -20,6 +20,7 @@ from bycatch.catalogs.object_columns import (
     in_filters,
     of_colours,
 )
+from bycatch.catalogs.sky_parts import REAL_SHARE
 from bycatch.catalogs.tables import floats, make_table
 from bycatch.images.times import DAYS_PER_YEAR
 from bycatch.photcal import AB_MICROJANSKY, MAG_PER_FRACTION
@@ -223,7 +224,20 @@ def _evidence(objects: ObjectList, matrices: Matrices) -> dict[str, Floats]:
         rate_per_flux=np.array([image.rate_per_microjansky for image in matrices.images]),
         places=_places(objects, matrices),
     )
-    return {"p_real": evidence.p_real, "p_cr": evidence.p_cr, "p_star": evidence.p_star}
+    is_part = _parts_of_sky(matrices) & ~(evidence.p_star >= POINT)
+    p_real = np.where(is_part, REAL_SHARE * evidence.p_real, evidence.p_real)
+    return {"p_real": p_real, "p_cr": evidence.p_cr, "p_star": evidence.p_star}
+
+
+def _parts_of_sky(matrices: Matrices) -> Bools:
+    """Return which objects most images that detect them take for parts of the sky, (N,).
+
+    For objects without detection all images speak that cover them.
+    """
+    shown = matrices.detected
+    speaks: Bools = np.where(shown.any(axis=1, keepdims=True), shown, matrices.covered)
+    n_parts = (speaks & matrices.parts_of_sky).sum(axis=1)
+    return np.asarray((n_parts > 0) & (2 * n_parts >= speaks.sum(axis=1)), np.bool_)
 
 
 def _places(objects: ObjectList, matrices: Matrices) -> Places:
