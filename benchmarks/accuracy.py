@@ -19,6 +19,7 @@ import numpy as np
 
 import bycatch
 from bycatch.pipeline.assessment import Assessment, assess_visit
+from bycatch.robust import MEDIAN_ERROR, robust_sigma
 from bycatch.settings import Settings
 from bycatch.simulate import simulate_visit, write_visit
 
@@ -72,7 +73,8 @@ def share(part: int, whole: int) -> str:
 def bias_text(assessments: list[Assessment], radius: str) -> str:
     """Return the median flux bias of all good stars and its standard error, percent."""
     ratio = np.concatenate([a.comparison.flux_ratio(radius) for a in assessments])
-    error = 1.2533 * np.std(ratio) / np.sqrt(max(len(ratio), 1))
+    # A few stars have a galaxy in the large apertures, and are flagged: robust.
+    error = MEDIAN_ERROR * robust_sigma(ratio) / np.sqrt(max(len(ratio), 1))
     return f"{100 * (np.median(ratio) - 1):+.2f} ± {100 * error:.2f}"
 
 

@@ -155,7 +155,8 @@ There are no other tables, no depth map and no `alignment.png`. The catalog has 
 flag `likely_cosmic_ray` and with a signal-to-noise ratio of `finalize.clean_min_snr` in the
 smallest aperture. If there is a PSF flux, its ratio is at least `psf.n_sigma`, and the row is not
 both `found_in_residual` and `extended`. Rows that are `extended` and on a `trail` are left out, and
-so are those that are `nebulous` or `in_large_object` [in nebulous images](method.md#measure).
+so are those that are `nebulous` or `in_large_object` [in nebulous images](method.md#measure), and
+each `spike_piece`.
 Single steps (`bycatch measure`), `explain` and `export` need the files that are left out, and say
 so.
 

@@ -7,6 +7,7 @@ from bycatch.photcal import encircled_energy
 from bycatch.sky import gaia
 from bycatch.stages.measure.halos import (
     HALO_SIGMA,
+    SPIKE_RIDGE,
     BrightStars,
     expected_rate,
     expected_spike_angle,
@@ -154,6 +155,8 @@ def test_sources_in_halo_and_on_spikes(blank):
     assert light.spike.tolist() == [False, False, True, True, False, False, False]
     assert light.halo[1]
     assert not light.halo[[0, 5, 6]].any()
+    on_ridge = SPIKE_RIDGE * 5000.0 / 60.0**2
+    assert light.spike_rate == pytest.approx([0, 0, on_ridge, on_ridge, 0, 0, 0])
 
 
 def test_a_fragment_beside_a_star_is_in_its_halo(blank):

@@ -15,7 +15,7 @@ from bycatch.stages import exposure_light, psf
 from bycatch.stages.align import GRADES, floors
 from bycatch.stages.detect import centres, hits
 from bycatch.stages.finalize import apcor, prior, starfit, totals
-from bycatch.stages.measure import cosmics, transfer
+from bycatch.stages.measure import cosmics, flagging, transfer
 from bycatch.stages.measure.photometry import CORE_PX
 from bycatch.stages.psf import build, choice, fit, model, noise
 
@@ -32,6 +32,7 @@ STATED = [
     ("method.md", "a Sersic profile of index {:g} would have", totals.SERSIC_INDEX),
     ("method.md", "it counts as {:g} at least", totals.LEAST_REACH),
     ("method.md", "Profiles of index {:g} and {:g} differ", totals.SERSIC_SPREAD),
+    ("method.md", "that has less than {:g}", flagging.SPIKE_FACTOR),
     ("method.md", "which at least {:.0f} % of the rows (10 or", 100 * sky_parts.NEBULOUS_SHARE),
     ("method.md", "which at least 15 % of the rows ({} or", sky_parts.LEAST_NEBULOUS),
     ("method.md", "images where {:.0f} % of the rows hide", 100 * sky_parts.MERGED_SHARE),

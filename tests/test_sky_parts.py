@@ -54,5 +54,11 @@ def test_pieces_of_a_trail_fall_alone():
     assert parts_of_sky(flags).tolist() == [True, False, False]
 
 
+def test_pieces_of_spikes_fall_whatever_their_shape():
+    piece = int(Flag.SPIKE | Flag.SPIKE_PIECE)
+    flags = np.array([piece, piece | int(Flag.EXTENDED), int(Flag.SPIKE | Flag.EXTENDED)])
+    assert parts_of_sky(flags).tolist() == [True, True, False]
+
+
 def test_no_rows_have_no_parts():
     assert parts_of_sky(np.empty(0, np.int64)).shape == (0,)

@@ -38,6 +38,7 @@ class Flag(IntFlag):
     PSF_OF_MODEL = 67108864
     PSF_MISFIT = 134217728
     CORE_REJECTED = 268435456
+    SPIKE_PIECE = 536870912
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,11 @@ FLAGS: tuple[FlagMeaning, ...] = (
         Flag.CORE_REJECTED,
         "an exposure lost pixels, rejected as cosmic rays or bad, with more than 3 per cent of the "
         "light: the flux may be off by as much, as the errors say",
+        "measure",
+    ),
+    FlagMeaning(
+        Flag.SPIKE_PIECE,
+        "on a spike and not much brighter than the spike there: likely a piece of it",
         "measure",
     ),
 )

@@ -90,7 +90,7 @@ def classify(
     light = _star_light(image, phot, wcs, field.reference, flaws.saturated)
     blend_share, is_blended, has_peak = _blends(image, phot, pixels, flaws.saturated, settings)
     conditions = flagging.frame_flags(image, phot, settings)
-    conditions |= flagging.light_flags(flaws, light, is_blended, has_peak)
+    conditions |= flagging.light_flags(phot, flaws, light, is_blended, has_peak)
     conditions[Flag.PIECE] = targets.may_be_piece
     clean = ~(cosmic_ray | flaws.hot_pixel | conditions[Flag.EDGE])
     points = _points(image, phot, targets, pixels, flaws.saturated, clean, in_gaia)

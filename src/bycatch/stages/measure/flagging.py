@@ -21,6 +21,9 @@ from bycatch.stages.measure.trust import SkyStructure
 MIN_SKY_PIXELS = 20
 REJECTED_SHARE = 0.03
 """Of the light in the middle aperture: beyond it the flux is off by 5 % and more (`rejection`)."""
+SPIKE_FACTOR = 1.8
+"""Pieces of spikes have 0.3 to 1.6 times the light that their ridge has by prediction in the
+smallest aperture, objects on spikes 2.1 times and more (98 % each, benchmarks/families.py)."""
 OTHERS_SHARE = 0.1
 """Of a Kron ellipse: of simulated galaxies of 0.6 to 1.5 arcsec with more of it in other segments
 two fifths lose more than 0.4 mag, with less of it one in ten."""
@@ -67,16 +70,19 @@ def frame_flags(image: DrcImage, phot: Photometry, settings: MeasureSettings) ->
 
 
 def light_flags(
-    defects: Defects, light: StarLight, is_blended: Bools, has_peak: Bools
+    phot: Photometry, defects: Defects, light: StarLight, is_blended: Bools, has_peak: Bools
 ) -> dict[Flag, Bools]:
     """Return what defects, bright stars and neighbours do to each source, by flag.
 
     Parameters
     ----------
-    defects : Defects of N sources
+    phot : Photometry of N sources
+    defects : Defects of them
     light : StarLight at them
     is_blended, has_peak : (N,) bool
     """
+    with np.errstate(invalid="ignore"):
+        is_piece = phot.net[:, 0] < SPIKE_FACTOR * light.spike_rate * phot.areas[:, 0]
     return {
         Flag.BLENDED: is_blended,
         Flag.UNLISTED_PEAK: has_peak,
@@ -84,6 +90,7 @@ def light_flags(
         Flag.HOT_PIXEL: defects.hot_pixel,
         Flag.BAD_COLUMN: defects.bad_column,
         Flag.SPIKE: light.spike,
+        Flag.SPIKE_PIECE: light.spike & is_piece,
         Flag.HALO: light.halo,
     }
 

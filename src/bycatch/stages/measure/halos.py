@@ -66,10 +66,17 @@ class BrightStars:
 
 @dataclass(frozen=True, eq=False)
 class StarLight:
-    """Where bright stars disturb N sources, (N,) bool each."""
+    """Where bright stars disturb N sources.
+
+    Attributes
+    ----------
+    halo, spike : (N,) bool
+    spike_rate : (N,) light on the ridge of the spike there, e/s per pixel; 0 off spikes
+    """
 
     halo: Bools
     spike: Bools
+    spike_rate: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,12 +187,13 @@ def star_light(
     """
     columns, rows = np.asarray(x, float).ravel(), np.asarray(y, float).ravel()
     halo, spike = np.zeros((2, len(columns)), dtype=bool)
+    spike_rate = np.zeros(len(columns))
     rows_on_image = np.flatnonzero(np.isfinite(columns) & np.isfinite(rows))
     reach = reach_of(stars.rate, sky_noise, image)
     farthest = np.maximum(reach.halo_px, reach.spike_px)
     some = np.flatnonzero(farthest > 0)
     if not (len(rows_on_image) and len(some)):
-        return StarLight(halo, spike)
+        return StarLight(halo, spike, spike_rate)
     star, source = _pairs(
         np.column_stack([stars.x, stars.y])[some],
         farthest[some],
@@ -199,7 +207,9 @@ def star_light(
     on_spike = others & (distance <= reach.spike_px[star])
     on_spike &= _along(dx, dy, np.asarray(angles_deg, float), _native_px(image))
     spike[source[on_spike]] = True
-    return StarLight(halo, spike)
+    ridge = SPIKE_RIDGE * stars.rate[star[on_spike]] / distance[on_spike] ** 2
+    np.maximum.at(spike_rate, source[on_spike], ridge)
+    return StarLight(halo, spike, spike_rate)
 
 
 def _pairs(

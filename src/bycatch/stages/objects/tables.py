@@ -224,19 +224,21 @@ def _evidence(objects: ObjectList, matrices: Matrices) -> dict[str, Floats]:
         rate_per_flux=np.array([image.rate_per_microjansky for image in matrices.images]),
         places=_places(objects, matrices),
     )
-    is_part = _parts_of_sky(matrices) & ~(evidence.p_star >= POINT)
+    is_part = _parts_of_sky(matrices, evidence.p_star >= POINT)
     p_real = np.where(is_part, REAL_SHARE * evidence.p_real, evidence.p_real)
     return {"p_real": p_real, "p_cr": evidence.p_cr, "p_star": evidence.p_star}
 
 
-def _parts_of_sky(matrices: Matrices) -> Bools:
+def _parts_of_sky(matrices: Matrices, is_point: Bools) -> Bools:
     """Return which objects most images that detect them take for parts of the sky, (N,).
 
-    For objects without detection all images speak that cover them.
+    For objects without detection all images speak that cover them.  A point may be a piece of a
+    spike, but no part of a nebula or trail.
     """
     shown = matrices.detected
     speaks: Bools = np.where(shown.any(axis=1, keepdims=True), shown, matrices.covered)
-    n_parts = (speaks & matrices.parts_of_sky).sum(axis=1)
+    of_spike = (matrices.flags & int(Flag.SPIKE_PIECE)) != 0
+    n_parts = (speaks & matrices.parts_of_sky & (of_spike | ~is_point[:, None])).sum(axis=1)
     return np.asarray((n_parts > 0) & (2 * n_parts >= speaks.sum(axis=1)), np.bool_)
 
 
