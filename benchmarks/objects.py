@@ -1,6 +1,6 @@
 """The table of objects against truth: what is real, what is joined, and colours.
 
-    python benchmarks/objects.py [RECIPE ...] [--seed N]                # recipes of families.py
+    python benchmarks/objects.py [RECIPE ...] [--seeds N ...]           # recipes of families.py
     python benchmarks/objects.py --visit FOLDER                         # one with raw/, truth/
 
 Runs `bycatch run --preset deep` on visits of the training family with seeds that confirm, and
@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from scipy.spatial import cKDTree
 from bycatch import photcal
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats, read_table
+from bycatch.robust import MEDIAN_ERROR, robust_sigma
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -38,6 +39,7 @@ RECIPES = ("silicon", "stack", "skirts", "clean", "galaxies")
 SAME_ARCSEC, STAR_ARCSEC, BRIGHT_MAG = 0.15, 1.5, 22.0
 FAINTEST_MAG = 28.5
 SNR_EDGES = (-np.inf, 3.0, 5.0, 8.0, 12.0, 20.0, 50.0, np.inf)
+COLOUR_SNR = (5.0, 10.0, 20.0, 50.0, 200.0)
 P_EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.01)
 
 
@@ -174,8 +176,8 @@ def print_joins(found: list[Verdict]) -> None:
         print(row(one.name, len(stars), f"{split:.1f}", int(summed.sum()), f"{real:.0f}"))
 
 
-def pulls(one: Verdict) -> Iterator[tuple[str, str, Floats, Floats]]:
-    """Give the pulls of the colours of isolated stars, and of galaxies, and their errors."""
+def pulls(one: Verdict) -> Iterator[tuple[str, str, Floats, Floats, Floats]]:
+    """Give the pulls of colours, their errors and S/N, of isolated stars and of galaxies."""
     objects, truth = one.objects, one.truth
     star = np.asarray(truth["star"], bool)[one.nearest]
     is_blend = (np.asarray(objects["flags"]) & int(Flag.BLENDED)) != 0
@@ -189,9 +191,11 @@ def pulls(one: Verdict) -> Iterator[tuple[str, str, Floats, Floats]]:
         err = np.sqrt(floats(objects, f"colour_err_{f}_{g}") ** 2 - taken**2)
         measured = np.asarray(objects[f"colour_limit_{f}_{g}"]) == 0
         known = good & measured & np.isfinite(colour) & (err < 0.3)
+        snr = np.minimum(floats(objects, f"snr_{f}"), floats(objects, f"snr_{g}"))
         for kind, which in (("stars", star), ("galaxies", ~star)):
             here = known & which
-            yield f"{f} - {g}", kind, ((colour - true) / err)[here], (colour - true)[here]
+            off = colour - true
+            yield f"{f} - {g}", kind, (off / err)[here], off[here], snr[here]
 
 
 def print_colours(found: list[Verdict]) -> None:
@@ -200,7 +204,7 @@ def print_colours(found: list[Verdict]) -> None:
     names = ("median, mag", "width, mag", "pulls, median", "width", "beyond 3 sigma, %")
     print(head("visit", "colour", "of", "objects", *names, n_words=3))
     for one in found:
-        for colour, kind, pull, error in pulls(one):
+        for colour, kind, pull, error, _ in pulls(one):
             if len(pull) < 10:
                 continue
             width = [0.5 * np.diff(np.percentile(v, [15.87, 84.13]))[0] for v in (error, pull)]
@@ -213,19 +217,43 @@ def print_colours(found: list[Verdict]) -> None:
             )  # fmt: skip
 
 
+def print_all_colours(found: list[Verdict]) -> None:
+    """Print the same of all visits and colours together, by the S/N of the fainter filter."""
+    print("\n## Colours of all visits: measured minus true\n")
+    print(head("of", "S/N", "colours", "median, mmag", "pulls", "beyond 3 sigma, %", n_words=2))
+    for kind in ("stars", "galaxies"):
+        parts = [part[2:] for one in found for part in pulls(one) if part[1] == kind]
+        pull, off, snr = (np.concatenate(values) for values in zip(*parts, strict=True))
+        for low, high in pairwise(COLOUR_SNR):
+            here = (snr >= low) & (snr < high)
+            if here.sum() < 10:
+                continue
+            scatter = robust_sigma(off[here])
+            error = MEDIAN_ERROR * scatter / np.sqrt(here.sum())
+            print(
+                row(
+                    kind, f"{low:g} to {high:g}", int(here.sum()),
+                    f"{1e3 * np.median(off[here]):+.1f} +- {1e3 * error:.1f}",
+                    f"{robust_sigma(pull[here]):.2f}",
+                    f"{100 * (np.abs(pull[here]) > 3).mean():.1f}",
+                )
+            )  # fmt: skip
+
+
 def main() -> int:
     """Run the visits and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=list(RECIPES))
-    parser.add_argument("--seed", type=int, default=CONFIRMING[0] + 1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[CONFIRMING[0] + 1])
     parser.add_argument("--visit", type=Path, action="append", default=[])
     given = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory() as folder:
         visits = {v.name: v for v in given.visit}
-        for recipe in () if given.visit else given.recipes:
-            place = Path(folder) / recipe.replace(" ", "-")
-            visits[recipe] = visit_folder(TRAINING, recipe, given.seed, place)
+        for recipe, seed in () if given.visit else product(given.recipes, given.seeds):
+            name = recipe if len(given.seeds) == 1 else f"{recipe} {seed}"
+            place = Path(folder) / name.replace(" ", "-")
+            visits[name] = visit_folder(TRAINING, recipe, seed, place)
         for k, (name, place) in enumerate(visits.items()):
             out = Path(folder) / f"out{k}"
             gaia = place / "gaia.ecsv"
@@ -235,6 +263,7 @@ def main() -> int:
     print_reliability(found)
     print_joins(found)
     print_colours(found)
+    print_all_colours(found)
     return 0
 
 
