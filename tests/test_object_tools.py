@@ -298,8 +298,12 @@ def test_objects_of_two_folders_are_compared(out, tmp_path, bycatch):
     assert compare_objects(other, out).summary()["joined"] == 1
     result = bycatch("compare", out, other, "-o", tmp_path / "tables")
     assert result.status == 0, result.err
-    assert f"of them with the same object_id              {n - 2}" in result.out
+    assert f"  with the same object_id                    {n - 2}" in result.out
     assert len(list((tmp_path / "tables").glob("compare_objects_*.ecsv"))) == 4
+    pairs = read_table(tmp_path / "tables/compare_objects_matches.ecsv")
+    errors = [pairs[f"mag_err_F775W_{letter}"] for letter in "ab"]
+    np.testing.assert_allclose(pairs["dmag_err_F775W"], np.hypot(*errors), atol=1e-6)
+    assert "B - A" in pairs["dmag_F775W"].description
     with pytest.raises(SettingsError, match="no objects in it"):
         compare_objects(out, tmp_path / "tables")
 

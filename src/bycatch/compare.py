@@ -36,6 +36,14 @@ KINDS: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
     "SExtractor, windowed": (("ALPHAWIN_J2000", "DELTAWIN_J2000"), ("MAG_AUTO",)),
 }
 """Columns of right ascension and declination, and of magnitude, of kinds of catalogs."""
+ERROR_NAMES = {
+    "mag_ab_{r}": "mag_ab_err_{r}",
+    "MagAp2": "MagErrAp2",
+    "MAG_AUTO": "MAGERR_AUTO",
+    "MAG_APER": "MAGERR_APER",
+}
+"""The error of the magnitude in these."""
+ID_NAMES = ("id", "object_id", "number", "source_id")
 MAG_NAMES = ("mag", "magnitude", "phot_g_mean_mag", "Gmag", "mag_auto", "mag_iso", "mag_best")
 """Names of the magnitude in any other table with positions on the sky."""
 
@@ -51,6 +59,9 @@ class Catalog:
     mag : (N,) float; NaN where missing
     row : (N,) int; the row of the file, from 0
     columns : names of the three columns
+    mag_err : (N,) float; NaN where missing; None if the file has none
+    number : (N,) identifiers of the file; None if it has none
+    filter : that of the magnitudes; '' if the file does not say
     """
 
     name: str
@@ -59,6 +70,9 @@ class Catalog:
     mag: Floats
     row: NDArray[np.int64]
     columns: tuple[str, str, str]
+    mag_err: Floats | None = None
+    number: NDArray[Any] | None = None
+    filter: str = ""
 
     def __len__(self) -> int:
         return len(self.ra)
@@ -71,9 +85,10 @@ class Comparison:
     Attributes
     ----------
     a, b : the catalogs
-    matches : table of the pairs: rows, positions, offsets B - A in mas and mag, ``strange``
+    matches : table of the pairs: rows, identifiers, positions, magnitudes with errors, offsets
+        B - A in mas and mag, ``strange``
     only_a, only_b : tables of the rows without a partner that lie in the area of the other catalog
-    bins : table by magnitude: rows of each catalog, share found in the other, offset and scatter
+    bins : table by magnitude: rows of each catalog, how many the other has, offset and scatter
     offset_mas : (RA cos Dec, Dec); median of B - A, taken off before the matching
     """
 
@@ -94,8 +109,8 @@ class Comparison:
             "rows_a": len(self.a),
             "rows_b": len(self.b),
             "matched": len(self.matches),
-            "share_of_a_in_b": len(self.matches) / n_a if n_a else None,
-            "share_of_b_in_a": len(self.matches) / n_b if n_b else None,
+            "fraction_of_a_in_b": len(self.matches) / n_a if n_a else None,
+            "fraction_of_b_in_a": len(self.matches) / n_b if n_b else None,
             "offset_ra_mas": self.offset_mas[0],
             "offset_dec_mas": self.offset_mas[1],
             "scatter_mas": robust_width(
@@ -143,11 +158,11 @@ def read_catalog(path: str | Path, columns: Sequence[str] = ()) -> Catalog:
         raise UnreadableFile(f"{path}: there is no such file", hint="check the path")
     user_table = read_user_table(path, path.name)
     names = _columns(user_table, tuple(columns))
-    for name in names:
+    for name in names[:2]:
         _mask_missing(user_table.table, name)
     ra, dec = user_table.sky(*names[:2])
-    mag = user_table.numbers(names[2], "mag")
-    mag = np.where(mag < MISSING, np.nan, mag)  # of words
+    mag = _magnitudes(user_table, names[2])
+    error, number = _error_name(user_table, names[2]), user_table.find(*ID_NAMES)
     has_position = np.isfinite(ra) & np.isfinite(dec)
     return Catalog(
         path.name,
@@ -156,7 +171,26 @@ def read_catalog(path: str | Path, columns: Sequence[str] = ()) -> Catalog:
         mag[has_position],
         np.flatnonzero(has_position),
         names,
+        None if error is None else _magnitudes(user_table, error)[has_position],
+        None if number is None else np.asarray(user_table.table[number])[has_position],
+        str(user_table.table.meta.get("FILTER", "")),
     )
+
+
+def _magnitudes(user_table: UserTable, name: str) -> Floats:
+    """Return a column of magnitudes or their errors; NaN where missing."""
+    _mask_missing(user_table.table, name)
+    values = user_table.numbers(name, "mag")
+    return np.where(values < MISSING, np.nan, values)  # of words
+
+
+def _error_name(user_table: UserTable, mag_name: str) -> str | None:
+    """Return the column with the error of a magnitude; None if it is not known."""
+    radius = quoted_radius(user_table.table)
+    for name, error in ERROR_NAMES.items():
+        if name.replace("{r}", radius).lower() == mag_name.lower():
+            return user_table.find(error.replace("{r}", radius))
+    return user_table.find(f"{mag_name}_err", f"{mag_name}err", f"e_{mag_name}")
 
 
 def _mask_missing(table: Table, name: str) -> None:
@@ -287,30 +321,57 @@ def _matches(
 ) -> Table:
     ia, ib = pairs
     dmag = b.mag[ib] - a.mag[ia]
-    return Table(
+    table = Table(
         {
-            "row_a": a.row[ia],
-            "row_b": b.row[ib],
+            **{f"{name}_a": values for name, values in _columns_of(a, ia).items()},
+            **{f"{name}_b": values for name, values in _columns_of(b, ib).items()},
             "ra": a.ra[ia],
             "dec": a.dec[ia],
-            "mag_a": a.mag[ia],
-            "mag_b": b.mag[ib],
             "dra_mas": apart[:, 0],
             "ddec_mas": apart[:, 1],
             "dmag": dmag,
             "strange": _strange(a.mag[ia], dmag, bin_mag),
         },
-        units={"ra": "deg", "dec": "deg", "mag_a": "mag", "mag_b": "mag", "dra_mas": "mas",
-               "ddec_mas": "mas", "dmag": "mag"},
+        units={"ra": "deg", "dec": "deg", "dra_mas": "mas", "ddec_mas": "mas", "dmag": "mag"},
         descriptions={
-            "row_a": f"row of {a.name}, from 0",
-            "row_b": f"row of {b.name}, from 0",
-            "dra_mas": "right ascension times cos(Dec), second catalog minus first",
-            "ddec_mas": "declination, second catalog minus first",
-            "dmag": "magnitude, second catalog minus first",
-            "strange": "the magnitudes differ by more than 5 widths from those of its bin",
+            "ra": "right ascension in A",
+            "dec": "declination in A",
+            "dra_mas": "right ascension times cos(Dec), B - A",
+            "ddec_mas": "declination, B - A",
+            "dmag": "magnitude, B - A",
+            "strange": "dmag differs by more than 5 widths from the median of its bin",
         },
-    )  # fmt: skip
+    )
+    for catalog, letter in ((a, "a"), (b, "b")):
+        _describe(table, catalog, f"_{letter}", f" of {letter.upper()}")
+    return table
+
+
+def _columns_of(catalog: Catalog, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return row, identifier, magnitude and its error, as far as the file has them."""
+    columns: dict[str, NDArray[Any] | None] = {
+        "row": catalog.row,
+        "id": catalog.number,
+        "mag": catalog.mag,
+        "mag_err": catalog.mag_err,
+    }
+    return {name: values[rows] for name, values in columns.items() if values is not None}
+
+
+def _describe(table: Table, catalog: Catalog, suffix: str = "", whose: str = "") -> None:
+    """Give the columns of `_columns_of` their units and descriptions, in place."""
+    mag = ", ".join(word for word in (catalog.columns[2], catalog.filter) if word)
+    words = {
+        "row": f"row{whose} ({catalog.name}), from 0",
+        "id": f"identifier{whose}",
+        "mag": f"magnitude{whose} ({mag})",
+        "mag_err": f"error of mag{suffix}",
+    }
+    for name, description in words.items():
+        if name + suffix in table.colnames:
+            column = table[name + suffix]
+            column.description = description
+            column.unit = "mag" if name.startswith("mag") else None
 
 
 def _strange(mag: Floats, dmag: Floats, bin_mag: float) -> Bools:
@@ -333,16 +394,12 @@ def _in_bins(mag: Floats, bin_mag: float) -> dict[float, Bools]:
 
 def _rows(catalog: Catalog, mask: Bools) -> Table:
     order = np.flatnonzero(mask)[np.argsort(catalog.mag[mask], kind="stable")]
-    return Table(
-        {
-            "row": catalog.row[order],
-            "ra": catalog.ra[order],
-            "dec": catalog.dec[order],
-            "mag": catalog.mag[order],
-        },
-        units={"ra": "deg", "dec": "deg", "mag": "mag"},
-        descriptions={"row": f"row of {catalog.name}, from 0"},
+    table = Table(
+        {"ra": catalog.ra[order], "dec": catalog.dec[order], **_columns_of(catalog, order)},
+        units={"ra": "deg", "dec": "deg"},
     )
+    _describe(table, catalog)
+    return table
 
 
 def _bins(
@@ -352,7 +409,7 @@ def _bins(
     in_overlap: tuple[Bools, Bools],
     bin_mag: float,
 ) -> Table:
-    """Return counts, shares and differences by the magnitude of each catalog."""
+    """Return counts and differences by the magnitude of each catalog."""
     ia, ib = pairs
     found_a, found_b = _at(ia, len(a)), _at(ib, len(b))
     dmag = np.full(len(a), np.nan)

@@ -13,7 +13,7 @@ from bycatch.cli.console import busy, put, say
 from bycatch.cli.options import Config, OutArgument, Preset, Quiet, Set, settings_of, some_path
 from bycatch.cli.session import log_look
 from bycatch.cli.status import DONE, SOME_LOST
-from bycatch.errors import DETAILS, SettingsError, reason
+from bycatch.errors import DETAILS, SettingsError, UnreadableFile, reason
 
 
 def simulate(
@@ -228,6 +228,9 @@ def compare(
     from bycatch.compare import compare as compared
     from bycatch.compare import read_catalog
 
+    for path in (first, second):
+        if not path.exists():
+            raise UnreadableFile(f"{path}: there is no such file or folder", hint="check the path")
     if first.is_dir() and second.is_dir():
         _compare_folders(first, second, radius, output)
         return

@@ -46,31 +46,31 @@ COMPARED = {
     "rows_a": ("rows of A", "d"),
     "rows_b": ("rows of B", "d"),
     "matched": ("pairs", "d"),
-    "share_of_a_in_b": ("share of A in B, where both look", ".3f"),
-    "share_of_b_in_a": ("share of B in A, where both look", ".3f"),
+    "fraction_of_a_in_b": ("fraction of A in B, in the common area", ".3f"),
+    "fraction_of_b_in_a": ("fraction of B in A, in the common area", ".3f"),
     "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
     "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
-    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+    "scatter_mas": ("scatter of positions per axis, mas", ".2f"),
     "offset_mag": ("B - A in magnitude, median", ".3f"),
-    "scatter_mag": ("scatter of the magnitudes", ".3f"),
-    "strange": ("pairs more than 5 widths off in magnitude", "d"),
+    "scatter_mag": ("scatter of magnitudes", ".3f"),
+    "strange": ("pairs with outlying magnitudes (5 widths)", "d"),
 }
 """Words and digits of the main numbers of a comparison."""
 COMPARED_OBJECTS = {
     "objects_a": ("objects of A", "d"),
     "objects_b": ("objects of B", "d"),
     "matched": ("pairs", "d"),
-    "same_id": ("of them with the same object_id", "d"),
-    "renamed": ("of them with another one", "d"),
-    "joined": ("of A, joined with another one in B", "d"),
-    "lost": ("of A, not in B", "d"),
-    "lost_real": ("of these real (p_real of 0.5 or more)", "d"),
-    "split": ("of B, split from another one of A", "d"),
-    "new": ("of B, not in A", "d"),
-    "new_real": ("of these real", "d"),
+    "same_id": ("  with the same object_id", "d"),
+    "renamed": ("  with different object_ids", "d"),
+    "joined": ("objects of A merged into others in B", "d"),
+    "lost": ("objects of A that B lacks", "d"),
+    "lost_real": ("  of these real (p_real of 0.5 or more)", "d"),
+    "split": ("objects of B split from others in A", "d"),
+    "new": ("objects of B that A lacks", "d"),
+    "new_real": ("  of these real", "d"),
     "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
     "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
-    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+    "scatter_mas": ("scatter of positions per axis, mas", ".2f"),
 }
 """The same of a comparison of objects."""
 MOST_ROWS = 30
@@ -132,6 +132,9 @@ def print_comparison(comparison: Comparison) -> None:
             *(_number(row[name], ".3f") for name in ("dmag", "dmag_width")),
         )
     table.show()
+    for letter, catalog in (("A", comparison.a), ("B", comparison.b)):
+        facts = (catalog.name, catalog.filter, catalog.columns[2])
+        say(f"{letter}: {', '.join(fact for fact in facts if fact)}")
     for name, value in comparison.summary().items():
         words, digits = COMPARED[name]
         say(f"{words:<44} {_number(value, digits)}")
