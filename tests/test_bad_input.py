@@ -106,7 +106,7 @@ def electrons_without_more(path, hdus):
 
 BAD = {
     # name: (maker, what the message says, the way out)
-    "jbad01010_drc.fits": (not_fits, "not FITS, or damaged", "fetch the file again"),
+    "jbad01010_drc.fits": (not_fits, "a text file, not FITS", "fetch the file again"),
     "jbad01020_drc.fits": (empty, "not FITS, or damaged", "fetch the file again"),
     "jbad01030_drc.fits": (truncated, "damaged", "fetch the file again"),
     "jbad01040_drc.fits": (truncated_in_the_image, "damaged", "fetch the file again"),

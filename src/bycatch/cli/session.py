@@ -148,7 +148,7 @@ class LogFile(logging.FileHandler):
             super().__init__(path, encoding="utf-8", delay=only_traces)
         except OSError as err:
             raise SettingsError(
-                f"can't write the log {path} ({err})",
+                f"can't write the log {path} ({err.strerror or err})",
                 hint="choose another output folder, or --log-file FILE",
             ) from err
         if only_traces:
