@@ -258,10 +258,10 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     from astropy.table import Table
 
     column_of = _column_names(table, origin)
-    lacking = {"ra", "dec"} - set(column_of)
+    lacking = [name for name in ("ra", "dec") if name not in column_of]
     if lacking:
         raise SettingsError(
-            f"{origin}: not a table of stars: no column for {' and '.join(n for n in ('ra', 'dec') if n in lacking)} "
+            f"{origin}: not a table of stars: no column for {' and '.join(lacking)} "
             f"among its columns ({_shortened(table.colnames)})",
             hint="name the ICRS positions ra and dec, in degrees",
         )
