@@ -331,7 +331,7 @@ const bycatchGroups = (() => {
       ...pairs().map((pair) => `colour_${pair}`), "half_light_arcsec", "n_detected"].filter((name) => columns[name]);
     const head = ["object_id", ...names].map((name) => make("th", {
       scope: "col", class: "right", title: columns[name] ? `${columns[name].meaning} [${columns[name].unit}]` : null,
-    }, ...name.split("_").flatMap((part, k) => (k ? ["_", make("wbr"), part] : [part]))));
+    }, name));
     const sorted = [...indices].sort((a, b) => brightness(a) - brightness(b));
     const rows = sorted.slice(0, MOST_LISTED).map((k) => make("tr", { "data-row": k },
       make("td", {}, shown.id[k]),

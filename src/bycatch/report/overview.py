@@ -93,7 +93,7 @@ class Overview:
                 ("grade", "alignment"),
                 ("closure", "aperture corrections"),
                 ("pulls", "errors of blank apertures"),
-                ("points", "p_star's stars"),
+                ("points", "locus stars"),
                 ("covered", "nebulosity, large objects, trails and crowding"),
             )
         ]
