@@ -239,7 +239,7 @@ def test_an_object_is_explained(out, group, bycatch):
     (explanation,) = explain_objects(out, radec=(float(star["ra"]), float(star["dec"])))
     text = " ".join(explanation.sentences)
     assert explanation.object_id == star["object_id"]
-    assert "2 images show it at one place" in text
+    assert "2 images show it at the same position" in text
     assert f"F775W {star['mag_F775W']:.3f} ±" in text
     assert "Its motion is not known" in text
     assert "It is Gaia DR3" in text
@@ -316,7 +316,7 @@ def test_status_knows_the_objects(out, tmp_path, monkeypatch, bycatch):
     assert (status.state, status.n_images, status.outcome) == ("done", 2, "done")
     assert status.n_objects >= status.n_real > 0
     other = settings.replace(objects=settings.objects.replace(combined=False))
-    assert group_statuses(copy, other, last)[0].state == "stale"
+    assert group_statuses(copy, other, last)[0].state == "outdated"
     monkeypatch.setattr("bycatch.pipeline.status.group_statuses", group_statuses)
     result = bycatch("status", copy)
     assert result.status == 0

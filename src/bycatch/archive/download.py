@@ -177,7 +177,7 @@ class Download:
         with self.web.answer("GET", self.address, headers) as answer:
             if answer.status_code == 416 or (answer.status_code == 206 and not headers):
                 self.forget()
-                raise Problem("the server sent a part that does not fit")
+                raise Problem("the server sent a byte range that does not fit")
             total: int | None
             if answer.status_code == 206:
                 start, total = self._partial_range(answer, note, start)
@@ -193,7 +193,7 @@ class Download:
         match = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if match is None or int(match[1]) != start:
             self.forget()
-            raise Problem("the server sent the wrong part; starting again")
+            raise Problem("the server sent the wrong byte range; starting again")
         total = int(match[3])
         if note is not None and start:
             is_changed = note.n_bytes not in {None, total} or note.validator != _validator(answer)
@@ -224,7 +224,7 @@ class Download:
             raise Problem("an empty answer")
         if start == 0 and "html" in answer.headers.get("Content-Type", "").lower():
             self.forget()
-            raise Problem("the server sent a web page in place of the file")
+            raise Problem("the server sent a web page instead of the file")
         n_bytes = start
         with self.part.open("ab") as file:
             for piece in self.web.pieces(answer, self._piece_bytes):
@@ -240,9 +240,9 @@ class Download:
             self._keep(note)
         if n_bytes > note.n_bytes:
             self.forget()
-            raise Problem(f"{n_bytes} bytes or more came, of {note.n_bytes}; starting again")
+            raise Problem(f"{n_bytes} bytes or more received, of {note.n_bytes}; starting again")
         if n_bytes < note.n_bytes and not is_head:
-            raise Problem(f"broke off after {n_bytes} of {note.n_bytes} bytes")
+            raise Problem(f"stopped after {n_bytes} of {note.n_bytes} bytes")
         if n_bytes == start:
             raise Problem("an empty answer")
 
@@ -314,13 +314,13 @@ def fault_of(path: Path, product: Product, md5: str = "") -> str:
             refuse_if_altered(path, file, units)
         with path.open("rb") as file:
             if md5 and hashlib.file_digest(file, "md5").hexdigest() != md5:
-                return "the bytes do not add up to the MD5 of the server"
+                return "its MD5 differs from the server's"
     except UnreadableFile as err:
         return err.message.removeprefix(f"{path}: ")
     if units[-1].stop != n_bytes:
         return f"{n_bytes - units[-1].stop} bytes follow its last extension"
     if product.n_bytes not in {None, n_bytes} and not units[0].number_of("NEXTEND"):
-        return f"{n_bytes} bytes came, {product.n_bytes} are listed, and NEXTEND is missing"
+        return f"{n_bytes} bytes received, {product.n_bytes} expected, and NEXTEND is missing"
     return _foreign(units[0], product)
 
 
@@ -335,7 +335,7 @@ def _foreign(primary: Unit, product: Product) -> str:
         fields = {field_of_name(f"{root}.fits") for root in roots} - {""}
         if not fields or product.field in fields:
             return ""  # ROOTNAME of a HAP product is that of an exposure
-    return f"another file: its header calls it {', '.join(sorted(names))}"
+    return f"the wrong file: its header names {', '.join(sorted(names))}"
 
 
 def _cards(head: bytes) -> tuple[Mapping[str, str], bool]:

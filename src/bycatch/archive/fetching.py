@@ -144,12 +144,12 @@ class Fetching:
                 return FetchedFile(product, State.THERE)
             return FetchedFile(
                 product, State.THERE,
-                f"the archive lists another size now ({in_mb(product.n_bytes)} MB): move it away "
-                "to fetch it again",
+                f"the archive now lists a different size ({in_mb(product.n_bytes)} MB): move the "
+                "file away to fetch it again",
             )  # fmt: skip
         fault = "no file" if not path.is_file() else fault_of(path, product)
         if fault:
-            why = f"a file of this name is there, and is not touched: {fault}"
+            why = f"a file of this name exists and is left alone: {fault}"
             return FetchedFile(product, State.FAILED, why)
         self._foreign.append(product)
         return FetchedFile(product, State.THERE)
@@ -160,7 +160,7 @@ class Fetching:
         if self.wanted.parallels and not prime:
             return "its header does not name the prime instrument"
         if self.wanted.parallels and prime == instrument:
-            return f"no parallel: {instrument} was prime"
+            return f"not a parallel: {instrument} was prime"
         filters = {cards.get(name, "").upper() for name in ("FILTER1", "FILTER2")} - {""}
         if self.wanted.filters and filters and not filters & set(self.wanted.filters):
             return f"taken through {' and '.join(sorted(filters))}"

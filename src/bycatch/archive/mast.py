@@ -172,7 +172,7 @@ class Listing:
         )
         earlier = self._found.setdefault(name.lower(), product)
         if earlier.uri.lower() != uri.lower():
-            self._refuse(name, f"listed twice, as {earlier.uri} and {uri}: the first is taken")
+            self._refuse(name, f"listed twice, as {earlier.uri} and {uri}: the first is used")
         elif earlier.n_bytes != product.n_bytes:  # listed twice with two sizes: neither is believed
             self._found[name.lower()] = replace(earlier, n_bytes=None)
 

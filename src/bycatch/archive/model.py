@@ -70,7 +70,9 @@ class FetchRequest:
             program, visit = self.visit
             is_program = program.isdecimal() or PROGRAM_CODE.fullmatch(program)
             if not (is_program and VISIT_CODE.fullmatch(visit)):
-                raise SettingsError(f"--visit {program} {visit}: no program and visit", hint=HINT)
+                raise SettingsError(
+                    f"--visit {program} {visit}: not a program and visit", hint=HINT
+                )
         if self.cone is not None:
             ra, dec, radius = self.cone
             if not (0 <= ra <= 360 and -90 <= dec <= 90 and 0 < radius <= MOST_RADIUS_DEG):

@@ -133,7 +133,7 @@ class Web:
         import urllib3
 
         if answer.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
-            raise Problem("the server compressed the file against the request")
+            raise Problem("the server compressed the file, although asked not to")
         since, n_bytes = time.monotonic(), 0
         while True:
             try:  # unlike read, read1 gives what is there, however slowly it comes
@@ -219,7 +219,7 @@ class Patience:
         wait_s *= 1 + random.random() / 4  # noqa: S311  # not all at the same moment
         wait_s = max(min(wait_s, settings.most_wait_s), problem.wait_s)
         if self.name:
-            logger.info("%s: %s; once more in %.0f s", self.name, problem, wait_s)
+            logger.info("%s: %s; trying again in %.0f s", self.name, problem, wait_s)
         self.web.pause(wait_s)
         return True
 

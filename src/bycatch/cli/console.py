@@ -112,7 +112,7 @@ def flush_output() -> int:
     """Write what waits, and return 1 if something of the results could not be printed, else 0."""
     OUT.flush()
     if OUT.problem:
-        complain(f"what was printed is not complete: {OUT.problem}")
+        complain(f"the output is incomplete: {OUT.problem}")
     ERR.flush()
     return int(bool(OUT.problem))
 

@@ -36,7 +36,7 @@ Set = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", metavar="[classic|deep|crowded]", help="A set of defaults."),
+    typer.Option("--preset", metavar="[classic|deep|crowded]", help="Set of defaults."),
 ]
 Workers = Annotated[
     int | None,
@@ -175,7 +175,7 @@ def engine_of(engine: str | None, jobs: int | None, scheduler: str | None) -> Ex
     if engine is None and scheduler is None:
         return None
     if scheduler is not None and engine not in {None, "dask"}:
-        raise typer.BadParameter(f"--engine {engine} has no --scheduler: that is dask's")
+        raise typer.BadParameter(f"--engine {engine}: --scheduler needs --engine dask")
     from bycatch.engines import executor_of
     from bycatch.pipeline.field import prepare_worker
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from bycatch.pipeline.status import Status
 
 ASSESSMENT_LEGEND = """\
-found      true sources with enough pixels above the threshold that were found
-real       rows seen by two or more exposures that are true sources
+found      detected fraction of true sources with enough pixels above the threshold
+real       fraction of rows with two or more exposures that are true sources
 stars      isolated, S/N > 50: median flux bias at 4 px, rms position error per axis
-CRs        cosmic rays detected in single exposures that carry cr_flag
-false CRs  stars there, no cosmic ray within 3 px, that carry it by mistake
+CRs        fraction of detected cosmic rays in single exposures that have cr_flag
+false CRs  fraction of stars without a cosmic ray within 3 px that have cr_flag
 """
 STATE_STYLES = {
-    "stale": "yellow",
+    "outdated": "yellow",
     "to do": "yellow",
     "dropped": "red",
     "failed": "red",
@@ -237,11 +237,14 @@ def print_limits(reports: list[Any]) -> None:
                     *(_limit(row, level) for level in (90, 50)),
                 )
     table.show()
-    say("total AB magnitudes from a fitted curve; sources taken for cosmic rays count as lost")
+    say("total AB magnitudes from a fitted curve; sources called cosmic rays count as lost")
     if any(path.stem.endswith("_purity") for report in reports for path in report.files):
         from bycatch.simulate.recovery import NEGATIVE_IS_BLIND_TO
 
-        say(f"false shares (_purity) include noise and cosmic rays, but not {NEGATIVE_IS_BLIND_TO}")
+        say(
+            f"false fractions (_purity) include noise and cosmic rays, but not "
+            f"{NEGATIVE_IS_BLIND_TO}"
+        )
     for report in reports:
         for path in report.files:
             say(f"  {path}")
@@ -297,7 +300,7 @@ def print_fetch(report: FetchReport) -> None:
         files_to_fetch = report.of(State.TO_FETCH, State.STARTED)
         say(f"{counts}; {in_mb(total_bytes(files_to_fetch))} MB to fetch; nothing was written")
         if files_to_fetch and (report.wanted.parallels or report.wanted.filters):
-            say("the headers of those to fetch will show whether they are wanted")
+            say("their headers will show whether they are wanted")
     else:
         say(f"{counts}; {in_mb(report.n_bytes)} MB in {report.elapsed_s:.1f} s; in {report.data}")
 

@@ -212,7 +212,8 @@ def measure(
     """Measure the sources."""
     if sources is not None:
         raise typer.BadParameter(
-            f"--sources {sources}: measured as objects, in every image, besides the detections: "
+            f"--sources {sources}: to measure these positions as objects in every image, "
+            f"besides the detections: "
             f"'bycatch objects {out} --sources {sources}'"
         )
     inputs = inputs_of(gaia, exclude=exclude)
@@ -254,7 +255,7 @@ def objects(
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Make one table of the objects of images that overlap.
+    """Combine overlapping images into one table of objects.
 
     Over filters, visits and programs.
     """

@@ -95,7 +95,7 @@ def query(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Ask a survey by SQL, position or list of positions."""
+    """Query a survey with SQL, a position or a list of positions."""
     if sum(value is not None for value in (sql or None, cone, light_curve, match)) != 1:
         raise typer.BadParameter("give one of SQL, --cone, --light-curve, --match")
     from bycatch.survey.ask import ask
@@ -117,7 +117,8 @@ def publish(
         typer.Argument(parser=some_path, metavar="SURVEY|OUT", help="A survey, or an OUT."),
     ],
     kind: Annotated[
-        str, typer.Option("--as", metavar="hlsp|cds|votable", help="What is written.")
+        str, typer.Option("--as", metavar="hlsp|cds|votable", help="Format of the archive or "
+        "journal.")
     ],
     folder: Annotated[
         Path | None,

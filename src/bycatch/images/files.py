@@ -139,7 +139,8 @@ class open_fits:  # noqa: N801 - reads like the built-in open
         except PermissionError as err:
             self._stack.close()
             raise UnreadableFile(
-                f"{self.path}: it may not be read ({err.strerror})", hint="check its permissions"
+                f"{self.path}: no permission to read it ({err.strerror})",
+                hint="check its permissions",
             ) from err
         except UnreadableFile:
             self._stack.close()

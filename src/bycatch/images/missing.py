@@ -36,7 +36,7 @@ class Missing:
         """
         if self.is_no_image:
             return MissingKeyword(
-                f"{self.path}: no image of ACS: its header has neither instrument, filter, "
+                f"{self.path}: not an ACS image: its header has neither instrument, filter, "
                 "exposure time nor WCS",
                 hint="leave it out; 'bycatch inspect FILE' shows what it holds",
                 missing=list(self.statements),

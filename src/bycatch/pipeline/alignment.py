@@ -167,7 +167,7 @@ class _Alignment:
             align = bench.record.stages.get("align")
             if align and align.key != align_key(bench.job, key):
                 logger.warning(
-                    "%s: align: done before with other images of its field: run it again as well",
+                    "%s: align: done before with other images of its field: run it again",
                     bench.job.label,
                 )
 
@@ -262,7 +262,7 @@ def _in_words(summary: dict[str, Any]) -> str:
 
     grade, reason = summary["grade"], summary["reason"]
     if grade == "F":
-        return f"grade F, own WCS kept: {reason}"
+        return f"grade F, WCS of the header kept: {reason}"
     shift = f"shift {round(summary['shift_ra_mas'])}, {round(summary['shift_dec_mas'])} mas"
     if grade == "E":
         return f"grade E, tied by {summary['n_tied']} sources, but not to Gaia: {reason}; {shift}"

@@ -56,7 +56,7 @@ def run_arrivals(
     run_settings, out = settings or Settings(), Path(out)
     if run_settings.sort.mode == "move":
         raise SettingsError(
-            "sort.mode = move: the next fetch would bring the images again",
+            "sort.mode = move: the next fetch would download the images again",
             hint="use link, and --discard to delete the images",
         )
     places = work.data.resolve(), out.resolve()
@@ -74,7 +74,7 @@ def run_arrivals(
     with closing(_arrivals(work)) as arrivals:
         for names in arrivals:
             logger.info(
-                "%s come, %d of %d file(s) fetched",
+                "%s complete, %d of %d file(s) fetched",
                 in_words(names), work.tally.n_over, work.tally.n_files,
             )  # fmt: skip
             names_so_far += names
@@ -186,5 +186,5 @@ def _reason_to_keep(out: Path, name: str, report: RunReport) -> str:
         folder = record.paths(out).folder
         outputs = [output for stage in record.stages.values() for output in stage.outputs]
         if not outputs or not all(record.has_whole(folder / output) for output in outputs):
-            return f"products of {record.label} are not whole"
+            return f"products of {record.label} are incomplete"
     return ""

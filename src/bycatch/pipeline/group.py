@@ -237,7 +237,7 @@ class _GroupWork:
 
             attempt(bench.job.label, self.job.out, search)
         if not images:
-            raise BycatchError("none of its images can be searched", hint="the log says why")
+            raise BycatchError("no image could be searched", hint="the log says why")
         detections = [detections_of(image) for image in images]
         more = None
         if combination is not None and combination.n_images > 1:
@@ -269,7 +269,7 @@ class _GroupWork:
             attempt(image.bench.job.label, self.job.out, measure)
             image.bench.release()
         if not photometry:
-            raise BycatchError("none of its images can be measured", hint="the log says why")
+            raise BycatchError("no image could be measured", hint="the log says why")
         photometry.sort(key=lambda one: one.label)
         return objects.tables(object_list, photometry, self.settings, grid, self._earlier())
 
@@ -298,7 +298,9 @@ class _GroupWork:
             finest = min(all_wcs, key=pixel_scale_arcsec)
             return Combination(grid_over(finest, *np.concatenate(corners).T))
         except ValueError as err:
-            logger.warning("objects %s: images are not searched together: %s", self.job.name, err)
+            logger.warning(
+                "objects %s: the sum of the images is not searched: %s", self.job.name, err
+            )
             return None
 
     def _stars(self, benches: list[Workbench]) -> gaia.ReferenceStars | None:

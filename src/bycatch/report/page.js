@@ -552,7 +552,7 @@ const bycatchReport = (() => {
     }
     const text = exposures.legend.map(([n, , share]) => `${n}: ${(100 * share).toFixed(0)} %`).join(", ");
     at("exposures").replaceChildren(
-      make("img", { src: exposures.url, alt: `Map of the number of exposures; share of the area: ${text}` }),
+      make("img", { src: exposures.url, alt: `Map of the number of exposures; fraction of the area: ${text}` }),
       make("p", { class: "small" }, ...exposures.legend.flatMap(([n, colour, share]) => [
         make("span", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" }),
         `${n}: ${(100 * share).toFixed(1)} %  `,
@@ -575,7 +575,7 @@ const bycatchReport = (() => {
           ? `Model in the middle of the image, logarithmic to 1e-4 of its maximum; from ${psf.n_stars} stars, FWHM ${psf.fwhm} px.`
           : `Model, logarithmic to 1e-4 of its maximum: the published curve, FWHM ${psf.fwhm} px.`)),
       make("figure", {}, make("div", { class: "ninths" }, ...psf.left.map(part)),
-        make("figcaption", {}, "What it leaves of its stars, mean by ninths of the image: number of stars, share of their light left within 4 detector px. Red: light left, blue: too much taken; deepest at 5 % of the star's maximum.")),
+        make("figcaption", {}, "What it leaves of its stars, mean by ninths of the image: number of stars, fraction of their light left within 4 detector px. Red: light left, blue: too much taken; deepest at 5 % of the star's maximum.")),
       make("figure", {}, make("img", { src: psf.piece, alt: "A piece of the image" }),
         make("figcaption", {}, `The piece with the most stars: ${where}.`)),
       make("figure", {}, make("img", { src: psf.rest, alt: "The same piece without the fitted stars" }),
