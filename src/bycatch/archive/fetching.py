@@ -46,7 +46,7 @@ DECIDING = ("PRIMESI", "INSTRUME", "FILTER1", "FILTER2")
 
 
 class Fetching:
-    """A fetch on its way; a context: what it has begun ends with it.
+    """A fetch in progress, as a context: its threads and files end with it.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Fetching:
         return [self.files[place] for place in self._places.get(name, ())]
 
     def release(self, fields: Iterable[str]) -> None:
-        """Take down that the images of fields are not waited for any more."""
+        """Record that the images of these fields are no longer waited for."""
         self.n_waiting_bytes -= sum(self._bytes_of(field) for field in fields)
 
     def _bytes_of(self, field: str) -> int:

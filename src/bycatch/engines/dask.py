@@ -170,7 +170,7 @@ class _Link:
         def kill() -> None:
             while not is_closed.wait(LOOK_S):
                 for worker in workers:
-                    with suppress(OSError, TypeError):  # it has no process any more
+                    with suppress(OSError, TypeError):  # its process is gone
                         os.kill(worker.pid, signal.SIGTERM)
 
         killer = threading.Thread(target=kill, daemon=True)
@@ -307,7 +307,7 @@ class _Tasks:
         Raises
         ------
         BycatchError
-            There is no scheduler any more, or workers of ours can't begin.
+            The scheduler is gone, or no worker of ours can start.
         """
         try:
             n_threads: dict[str, int] = self._link.client.nthreads()

@@ -32,7 +32,7 @@ class Missing:
     def error(self) -> MissingKeyword:
         """Return one error with all that is missing.
 
-        Of a file without any fact of an image the list would help nobody.
+        For a file that lacks all of them the list would be of no use.
         """
         if self.is_no_image:
             return MissingKeyword(

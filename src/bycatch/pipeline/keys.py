@@ -128,7 +128,7 @@ def refresh_checksum(record: ImageRecord, out: Path) -> None:
     Raises
     ------
     UnreadableFile
-        The input is not there any more.
+        The input is gone.
     """
     files = record.input_files(out)
     for path in files:

@@ -69,7 +69,7 @@ class Workbench:
         Raises
         ------
         UnreadableFile
-            It is not there any more.
+            It is gone.
         """
         memory.free_at_once()
         if at_pixels and not self.record.checksum:
