@@ -112,6 +112,8 @@ def position_angles_deg(x: ArrayLike, y: ArrayLike, theta_rad: ArrayLike, wcs: W
         0-based pixel centres.
     theta_rad : (N,) float
         From +x towards +y.
+    wcs : WCS
+        Of the image.
     """
     column, row, theta = (np.asarray(v, dtype=float) for v in (x, y, theta_rad))
     angles = np.full(column.shape, np.nan)
