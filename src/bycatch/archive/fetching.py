@@ -1,4 +1,4 @@
-"""A fetch: what the archive has, what is there, and the rest brought by several threads."""
+"""A fetch: what the archive has, what is on disk, and the rest downloaded by several threads."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Fetching:
         return sum(f.product.n_bytes or 0 for f in self.of_field(field) if f.state in there)
 
     def _state(self, product: Product) -> FetchedFile:
-        """Return what is there of a listed file."""
+        """Return what is on disk of a listed file."""
         path, entry = self.ledger.path(product), self.ledger.entry(product)
         if path.is_symlink() or path.exists():
             return self._there(product)
@@ -155,7 +155,7 @@ class Fetching:
         return FetchedFile(product, State.THERE)
 
     def _reason_to_skip(self, cards: Mapping[str, str]) -> str:
-        """Return why a file is not wanted, by its header; '' if it is."""
+        """Return why a file is not wanted, from its header; '' if it is wanted."""
         prime, instrument = (cards.get(name, "").upper() for name in ("PRIMESI", "INSTRUME"))
         if self.wanted.parallels and not prime:
             return "its header does not name the prime instrument"

@@ -1,4 +1,4 @@
-"""The commands that look at what is there, and those that make what others need."""
+"""The commands that inspect, compare and export, and those that simulate."""
 
 from __future__ import annotations
 

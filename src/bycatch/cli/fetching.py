@@ -129,7 +129,7 @@ def _fetch_and_run(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Fetch, and run the whole chain on what has come while the rest comes."""
+    """Fetch, and run the whole chain on what has arrived meanwhile."""
     from bycatch.cli.fetch_progress import FetchProgress
     from bycatch.cli.steps import is_news, write_page
     from bycatch.pipeline.arrivals import run_arrivals

@@ -109,7 +109,7 @@ def print_groups(groups: Sequence[GroupReport]) -> None:
 
 
 def print_profile(report: RunReport) -> None:
-    """Print what the steps that were done in this run took; of all images together."""
+    """Print time and memory of the steps of this run, summed over images."""
     table = Rows(["step"], ["images", "s", "s / image", "peak, MB"])
     for cost in report.profile():
         row = (f"{cost.n_images}", f"{cost.seconds:.2f}", f"{cost.seconds / cost.n_images:.2f}")
@@ -123,7 +123,7 @@ def _where_to_look(out: Path) -> str:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print two catalogs against each other, by magnitude and in all."""
+    """Print the comparison of two catalogs, by magnitude and in total."""
     table = Rows([], ["mag", "A", "in B", "B", "in A", "B - A, mag", "width, mag"])
     for row in comparison.bins:
         table.add(
@@ -141,7 +141,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def print_object_comparison(comparison: ObjectComparison) -> None:
-    """Print what the objects of two folders have in common, and what not."""
+    """Print the comparison of the objects of two folders."""
     table = Rows(["filter"], ["pairs", "B - A, mag", "width, mag", "width / errors"])
     for row in comparison.filters:
         numbers = (_number(row[name], ".4f") for name in ("dmag", "width"))
@@ -153,12 +153,12 @@ def print_object_comparison(comparison: ObjectComparison) -> None:
 
 
 def _number(value: float | None, digits: str) -> str:
-    """Return a number; '-' for what is not known."""
+    """Return a number as text; '-' if unknown."""
     return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
 
 
 def print_answer(table: Table) -> None:
-    """Print what a survey answers: columns and digits that a reader wants, in one line a row."""
+    """Print the result of a query: the columns that are read first, one line per row."""
     from bycatch.catalogs.survey_columns import read_first
     from bycatch.survey.digits import format_of
 
@@ -175,7 +175,7 @@ def print_answer(table: Table) -> None:
 
 
 def print_status(status: Status) -> None:
-    """Print how far each image is, what was lost, and what to do next."""
+    """Print the state of each image, what was lost, and what to do next."""
     steps = list(status.images[0].steps) if status.images else []
     table = Rows(["place", "image", *steps, "last run"], [])
     for image in status.images:
@@ -199,7 +199,7 @@ def print_status(status: Status) -> None:
 
 
 def _print_group_status(status: Status) -> None:
-    """Print how far the objects of each group are."""
+    """Print the state of the objects of each group."""
     table = Rows(["group", "objects", "last run"], ["images", "rows", "real"])
     for group in status.groups:
         counts = (_number(n, "d") for n in (group.n_images, group.n_objects, group.n_real))
@@ -306,7 +306,7 @@ def print_fetch(report: FetchReport) -> None:
 
 
 def print_assessment(assessments: list[Any], out: Path) -> None:
-    """Print the catalogs of a simulated visit against its truth."""
+    """Print the comparison of a simulated visit with its truth."""
     names = list(assessments[0].row()) if assessments else []
     table = Rows([], names)
     for assessment in assessments:

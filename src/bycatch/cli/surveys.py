@@ -1,4 +1,4 @@
-"""The commands that make a survey of the objects, ask it, publish it, and look at objects."""
+"""The commands that build, query and publish a survey, and view objects."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a survey of the objects of output folders, or bring one up to date."""
+    """Build a survey from the objects of output folders, or update one."""
     from bycatch.survey.build import build_survey
 
     with log_look(verbose=verbose and not quiet):

@@ -1,4 +1,4 @@
-"""What a survey covers and how deep: MOCs of the footprints, maps of the depth, completeness."""
+"""Coverage and depth of a survey: MOCs of the footprints, depth maps, completeness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a paper says of a run: a paragraph with its numbers, its settings, and the works to cite."""
+"""Text for a paper: a paragraph with the numbers of a run, its settings, and references."""
 
 from __future__ import annotations
 
