@@ -252,6 +252,13 @@ def test_public_functions_describe_their_parameters(package: str) -> None:
     assert lacking == []
 
 
+def test_one_line_helps_fit_80_columns() -> None:
+    lines = (DOCS / "commands.md").read_text(encoding="utf-8").splitlines()
+    helps = [line for line in lines if re.match(r"  [a-z]+ {2,}[A-Z]", line)]
+    assert len(helps) >= 20
+    assert [line for line in helps if len(line) > 80 or line.endswith("...")] == []
+
+
 def slug(heading: str) -> str:
     """Return the anchor of a heading, as MyST and GitHub make it."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")

@@ -138,7 +138,7 @@ def test_a_step_of_its_own_does_not_read_a_damaged_product(bycatch, whole):
     path.write_bytes(path.read_bytes()[:-1])
     result = bycatch("finalize", whole)
     assert result.status == 1
-    assert "jabc01010_phot.ecsv was cut, changed or replaced" in result.err
+    assert "jabc01010_phot.ecsv was truncated, changed or replaced" in result.err
     assert "bycatch measure" in result.err
 
 

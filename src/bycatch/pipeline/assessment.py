@@ -67,7 +67,7 @@ def assess_visit(out: str | Path, truth: str | Path) -> list[Assessment]:
         hint = "give the folder that 'bycatch simulate' made"
         if near := next((p for p in (truth.parent, out, out.parent) if _has_truth(p)), None):
             hint = f"{near} has one: bycatch assess OUT {near}"
-        raise SettingsError(f"{truth}: it holds no simulated visit with its truth", hint=hint)
+        raise SettingsError(f"{truth}: no simulated visit with its truth", hint=hint)
     return list(
         of_each(
             records, lambda r: _assess(r, out, truth, run_settings), lambda record: record.label
