@@ -182,6 +182,7 @@ def test_issue_templates_ask_for_what_the_commands_print():
 
 def test_fragments_belong_to_a_section():
     config = TOOLS["towncrier"]
+    assert (REPOSITORY / config["template"]).exists()
     kinds = [kind["directory"] for kind in config["type"]]
     assert kinds == ["added", "changed", "fixed", "removed", "api"]
     for path in (REPOSITORY / config["directory"]).iterdir():

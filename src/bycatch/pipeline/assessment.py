@@ -36,7 +36,7 @@ class Assessment:
         bias = s.get("flux_bias_4", np.nan)
         return {
             "filter": self.filter,
-            "exp.": str(self.n_exposures),
+            "n_exp": str(self.n_exposures),
             "found": _share(s["n_found"], s["n_detectable"]),
             "real": _share(s["n_deep_real"], s["n_deep_rows"]),
             "stars": str(s["n_good_stars"]),
