@@ -16,7 +16,7 @@ pytest.importorskip("jinja2")
 from bycatch import photcal
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import SettingsError
-from bycatch.pipeline import saved_settings
+from bycatch.pipeline import object_explanation, saved_settings
 from bycatch.pipeline.export import export
 from bycatch.pipeline.object_comparison import compare_objects
 from bycatch.pipeline.object_explanation import explain_objects
@@ -246,6 +246,21 @@ def test_an_object_is_explained(out, group, bycatch):
     here = bycatch("explain", out, "--radec", star["ra"], star["dec"]).out
     assert f"object {star['object_id']}: a point" in here
     assert "jabc01010_cat.ecsv: id" in here  # the images' own answers follow
+
+
+@pytest.mark.parametrize(
+    ("n_detected", "n", "why"),
+    [
+        (0, 3, "no single image shows it"),
+        (1, 3, "one image shows it"),
+        (1, 1, "no other image covers it"),
+        (2, 3, "2 images show it at the same position"),
+    ],
+)
+def test_the_evidence_counts_the_images_that_show_an_object(n_detected, n, why):
+    own = Table({"p_real": [0.3], "flags": [0], "position_chi2": [np.nan]})[0]
+    epochs = Table({"detected": np.arange(n) < n_detected})
+    assert why in next(object_explanation._evidence(own, epochs))
 
 
 def test_no_object_is_explained(out, group):

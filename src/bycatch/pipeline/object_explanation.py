@@ -191,7 +191,9 @@ def _evidence(own: Row, epochs: Table) -> Iterator[str]:
     words = ", ".join(f"{name} {v:.3g}" for name, v in numbers.items() if np.isfinite(v))
     n = int(np.asarray(epochs["detected"]).sum())
     if words:
-        if n > 1:
+        if n == 0:
+            why = "no single image shows it"
+        elif n > 1:
             why = f"{n} images show it at the same position, unlike a cosmic ray"
         elif len(epochs) > 1:
             why = "one image shows it; the measurements of the others count for or against it"

@@ -32,6 +32,10 @@ const bycatchReport = (() => {
     return value === null || value === undefined ? "-" : value.toFixed(digits);
   }
 
+  function meaningOf(column) {
+    return column.unit ? `${column.meaning} [${column.unit}]` : column.meaning;
+  }
+
   function flagNames(value) {
     return about.flags.filter((flag) => value & flag.bit).map((flag) => flag.name.replaceAll("_", " "));
   }
@@ -459,7 +463,7 @@ const bycatchReport = (() => {
       const titles = [...names.map((name) => [name, columns[name]]), ["kind", null], ["flags", null]];
       this.headers = titles.map(([name, column]) => make("th",
         { scope: "col", "aria-sort": "none", class: column ? "right" : null },
-        make("button", { type: "button", title: column ? `${column.meaning} [${column.unit}]; click to sort` : "click to sort",
+        make("button", { type: "button", title: column ? `${meaningOf(column)}; click to sort` : "click to sort",
           onclick: (event) => this.sort(event.currentTarget.parentElement, name) }, name)));
       this.body = make("tbody");
       this.foot = make("span", { role: "status" });
@@ -693,7 +697,7 @@ const bycatchReport = (() => {
   }
   whenDrawn();
 
-  return { arrived, picked, show, choose, about, at, make, inWords, flagNames, middle, nan, model,
+  return { arrived, picked, show, choose, about, at, make, inWords, meaningOf, flagNames, middle, nan, model,
     range, source, packedText, unpacked, view: (name) => model(name).x_range,
     get state() { return { shown, chosen, current, models }; } };
 })();
