@@ -67,8 +67,8 @@ CAT: tuple[Column, ...] = (
         "f8",
         FLAM,
         "stat.error.sys;phot.flux.density;em.wl",
-        "error of flux_{r}_apcor that does not average down, a fraction of the flux: encircled "
-        "energy, aperture correction, absolute scale",
+        "systematic error of flux_{r}_apcor, which does not average down and is proportional to "
+        "the flux: encircled energy, aperture correction, absolute scale",
         nullable=True,
     ),
     Column(
@@ -76,7 +76,7 @@ CAT: tuple[Column, ...] = (
         "f8",
         "mag",
         "phot.mag;stat.min;em.opt",
-        "AB magnitude of a point source of 5 sigma in {r} px at the position",
+        "5-sigma limiting AB magnitude of a point source in {r} px at the position",
         nullable=True,
     ),
     *CLASSES,

@@ -154,7 +154,7 @@ BOOKKEEPING = (
         "i4",
         "",
         "meta.number;stat.min;obs.exposure",
-        "least number of exposures of the pixels within 4 px",
+        "minimum number of exposures of the pixels within 4 px",
     ),
     Column(
         "n_covering",

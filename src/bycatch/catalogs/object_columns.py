@@ -158,7 +158,7 @@ IN_FILTER: tuple[Column, ...] = (
     Column("snr_{f}", "f8", "", "stat.snr", "flux_{f} over its random error", nullable=True),
     Column(
         "maglim_{f}", "f8", "mag", "phot.mag;stat.min",
-        "AB magnitude of 5 sigma of the mean in {f} at its place", nullable=True,
+        "5-sigma limiting AB magnitude of the mean in {f} at its position", nullable=True,
     ),
     Column(
         "mag_total_{f}", "f8", "mag", "phot.mag;em.opt",

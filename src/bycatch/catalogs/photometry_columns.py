@@ -50,7 +50,7 @@ _RADII_LIMITS = (
         "f8",
         RATE,
         "phot.count;stat.min",
-        "sky-subtracted sum in {r} px that is 5 times its error at the position",
+        "5-sigma limit of the sky-subtracted sum in {r} px at the position",
         nullable=True,
     ),
 )

@@ -208,7 +208,7 @@ MEASURE = _group(
     ),
     ("sky_growth", "", "growth of the segments that are left out of sky_level; 0: none",
      "growth of segments for that sky"),
-    ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median",
+    ("depth_mag", "mag", "median 5-sigma limiting AB magnitude, point source, middle aperture",
      "5-sigma depth", "AB mag"),
     ("limit_mag.*.*", "mag", "the same at blank places, by number of exposures and by aperture"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),

@@ -215,7 +215,7 @@ class SimulateSettings(Section):
         0, "filters of each visit, which take turns; 0: all", "filters", ge=0, le=9
     )
     epoch_depths: tuple[Annotated[float, Field(gt=0, le=100)], ...] = setting(
-        (1.0,), "exptime_s of the visits, as shares of the first; they take turns", min_length=1,
+        (1.0,), "exptime_s of the visits, as fractions of the first, in turn", min_length=1,
         max_length=99,
     )  # fmt: skip
     variable_percent: float = setting(

@@ -144,7 +144,7 @@ def depth_hdus(name: str, cells: Ints, depth: Floats, n_images: Ints) -> fits.HD
         "INDXSCHM": ("EXPLICIT", "PIXEL holds the numbers"),
         "OBS_NPIX": (len(cells), "pixels in the table"),
         "FILTER": (name, "filter"),
-        "TCOMM2": ("AB magnitude of 5 sigma, all images together", ""),
+        "TCOMM2": ("5-sigma limiting AB magnitude, all images together", ""),
     }
     for key, (value, comment) in cards.items():
         table.header[key] = (value, comment)
