@@ -24,6 +24,7 @@ from astropy.wcs import WCS
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import bycatch
 from bycatch.cli.app import app
 from bycatch.settings import Settings, walk
 from bycatch.testing.scene import drc_hdus, make_scene
@@ -257,6 +258,13 @@ def test_one_line_helps_fit_80_columns() -> None:
     helps = [line for line in lines if re.match(r"  [a-z]+ {2,}[A-Z]", line)]
     assert len(helps) >= 20
     assert [line for line in helps if len(line) > 80 or line.endswith("...")] == []
+
+
+def test_the_api_pages_have_every_public_name() -> None:
+    text = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "fetch.md"))
+    directives = re.findall(r"^\.\. auto\w+:: bycatch\.([\w.]+)", text, re.MULTILINE)
+    words = {word for directive in directives for word in directive.split(".")}
+    assert set(bycatch.__all__) - {"__version__", "simulate", "sort"} <= words
 
 
 def slug(heading: str) -> str:
