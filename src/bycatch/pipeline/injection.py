@@ -161,7 +161,7 @@ def _write(
     paths = []
     for kind, table in tables.items():
         path = record.paths(job.out).product(kind)
-        table.meta = meta
+        table.meta = meta | dict(table.meta)
         with atomic(path) as partial:
             write_table(table, partial)
         paths.append(path)
