@@ -324,6 +324,16 @@ def test_the_history_keeps_what_was_not_measured(gate, tmp_path):
     assert len(entries) == 2
 
 
+def test_the_gate_compares_with_the_last_entry_of_the_same_processor(gate):
+    entries = [
+        {"commit": "a"},
+        {"commit": "b", "processor": "x"},
+        {"commit": "c", "processor": "y"},
+    ]
+    assert gate.baseline(entries, "x") == (entries[1], gate.SLOWER)
+    assert gate.baseline(entries, "z") == (entries[2], gate.SLOWER_ELSEWHERE)
+
+
 def test_the_history_of_the_repository_has_every_stage(gate):
     cases = gate.read_history(gate.HISTORY)[-1]["cases"]
     stages = ("detect", "crmask", "align", "measure", "finalize")
