@@ -1,4 +1,4 @@
-"""The catalogs of a simulated visit against its truth."""
+"""Comparison of the catalogs of a simulated visit with its truth."""
 
 from __future__ import annotations
 

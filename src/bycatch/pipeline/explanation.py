@@ -41,7 +41,7 @@ AROUND_PX = 60
 
 
 class Verdict(StrEnum):
-    """What became of a position."""
+    """The outcome at a position."""
 
     IN_CATALOG = "in the catalog"
     OFF_IMAGE = "off the image"
@@ -84,7 +84,7 @@ def explain(
     radec: tuple[str, str] | None = None,
     image: str = "",
 ) -> list[Explanation]:
-    """Tell why a position is, or is not, in the catalogs of a run.
+    """Explain why a position is or is not in the catalogs of a run.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _records_of(out: Path, image: str) -> list[ImageRecord]:
 
 @dataclass(frozen=True)
 class _Reason:
-    """A verdict on a position and what there is to say."""
+    """A verdict on a position, with sentences that explain it."""
 
     verdict: Verdict
     sentences: tuple[str, ...]
@@ -207,7 +207,7 @@ def _without_data(case: Case, x: float, y: float) -> _Reason | None:
 
 
 def _left_out(case: Case, x: float, y: float) -> _Reason | None:
-    """Return why a detection at the position was taken out."""
+    """Return why a detection at the position was left out."""
     for table, verdict in (
         (case.table("excluded"), Verdict.EXCLUDED),
         (case.removed_detections, Verdict.REMOVED),
@@ -221,7 +221,7 @@ def _left_out(case: Case, x: float, y: float) -> _Reason | None:
 
 
 def _in_segment(case: Case, x: float, y: float) -> _Reason | None:
-    """Return what detection has made of the position, where a detection or segment has it."""
+    """Return the explanation of a position that belongs to a detection or segment."""
     match = _nearest(case.detections, x, y)
     if match is not None:
         text = (

@@ -1,4 +1,4 @@
-"""The images of a group, measured at the objects' places."""
+"""The images of a group: photometry at the positions of the objects."""
 
 from __future__ import annotations
 

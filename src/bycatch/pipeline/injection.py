@@ -29,7 +29,7 @@ logger = logging.getLogger("bycatch")
 
 @dataclass(frozen=True)
 class InjectionReport:
-    """What became of an image of a run."""
+    """The outcome for an image of a run."""
 
     root: str
     field: str

@@ -1,4 +1,4 @@
-"""What a task needs to know: of a field, and of one of its images."""
+"""The description of a task: of a field, and of one of its images."""
 
 from __future__ import annotations
 

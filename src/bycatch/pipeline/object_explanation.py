@@ -1,4 +1,4 @@
-"""Why an object is in the table of its group: who saw it, who only measured it, what it is."""
+"""Why an object is in the table of its group: detections, forced measurements, classification."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ObjectExplanation:
 def explain_objects(
     out: Path, *, radec: tuple[float, float] | None = None, object_id: int | None = None
 ) -> list[ObjectExplanation]:
-    """Tell of the objects at a position, or of one of them.
+    """Explain the objects at a position, or one object.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _verdict(own: Row) -> str:
 
 
 def _who(own: Row, epochs: Table) -> Iterator[str]:
-    """Tell who found it, which images saw it, and which were only measured at its place."""
+    """Yield how it was found, which images detected it, and forced measurements in the others."""
     bits = [word for bit, word in ORIGINS.items() if int(own["origin"]) & bit]
     yield f"Found in {' and '.join(bits)}."
     saw = np.asarray(epochs["detected"]).astype(bool)
