@@ -299,7 +299,7 @@ def print_tables(title: str, rows: list[LabelledSources]) -> None:
         cells = [percent(real, clean & (snr >= a) & (snr < b)) for a, b in ranges]
         cells += [percent(~clean, star), percent(~clean, galaxy)]
         print(f"| {variant} | " + " | ".join(cells) + " |")
-    print(f"\n{title}: mean p_cr, share of cosmic rays, and number\n")
+    print(f"\n{title}: mean p_cr, fraction of cosmic rays, and number\n")
     print("| p_cr | " + " | ".join(VARIANTS) + " |\n" + "|---" * (len(VARIANTS) + 1) + "|")
     for low, high in pairwise(P_EDGES):
         cells = []

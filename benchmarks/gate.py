@@ -3,12 +3,14 @@
     python benchmarks/gate.py [--record] [--only NAME ...] [--history FILE]
 
 Each case runs ours and the library's call in turn, on the same pixels, and takes the least
-processor time of each: their ratio is what does not depend on how fast or busy the machine is.
+processor time of each: their ratio does not depend on how busy the machine is.
 Stages without a library (align, finalize) are compared with a median filter of scipy's. Memory is
 the most that a stage adds to that of the process.
 
-The last entry of ``history.json`` is compared with. A ratio 1.3 times larger, or a peak that
-is 10 % larger, fails: a case that seems to fail is measured again, and the best counts.
+The baseline is the last entry of ``history.json`` from the same kind of processor. A ratio 1.3
+times larger, or a peak that is 10 % larger, fails: a case that seems to fail is measured again, and
+the best counts. On a processor without an entry the last one of all serves, with a factor of 2: one
+commit had ratios 1.7 times larger on another processor.
 ``--record`` adds what was measured to the history, with the commit; do so when a change of speed is
 meant, and say why in the commit.
 """
@@ -30,10 +32,13 @@ from pathlib import Path
 from typing import Any
 
 from common import growth_mb
+from llvmlite.binding import get_host_cpu_name
 
 HISTORY = Path(__file__).with_name("history.json")
 SLOWER, MORE_MEMORY = 1.3, 1.1
-"""How much larger a ratio of times and a peak of memory may be than those of the last entry."""
+"""How much larger a ratio of times and a peak of memory may be than those of the baseline."""
+SLOWER_ELSEWHERE = 2.0
+"""The same of times if the baseline is from another kind of processor."""
 SLACK_MB = 4.0
 """What the allocator alone moves a peak by."""
 SIZE_PX, N_SOURCES = 800, 400
@@ -106,10 +111,12 @@ def measured(case: Case) -> dict[str, float]:
     return found
 
 
-def failures(name: str, before: dict[str, float], now: dict[str, float]) -> list[Failure]:
+def failures(
+    name: str, before: dict[str, float], now: dict[str, float], slower: float = SLOWER
+) -> list[Failure]:
     """Return what is worse than it may be."""
     found = []
-    if now["ratio"] > SLOWER * before.get("ratio", float("inf")):
+    if now["ratio"] > slower * before.get("ratio", float("inf")):
         found.append(Failure(name, "time over the library's", before["ratio"], now["ratio"]))
     peak = before.get("peak_mb", float("inf"))
     if now.get("peak_mb", 0.0) > max(MORE_MEMORY * peak, peak + SLACK_MB):
@@ -118,7 +125,10 @@ def failures(name: str, before: dict[str, float], now: dict[str, float]) -> list
 
 
 def gate(
-    cases: Iterable[Case], before: dict[str, dict[str, float]], tries: int = TRIES
+    cases: Iterable[Case],
+    before: dict[str, dict[str, float]],
+    tries: int = TRIES,
+    slower: float = SLOWER,
 ) -> tuple[dict[str, dict[str, float]], list[Failure]]:
     """Measure the cases; return their numbers and what is worse than before.
 
@@ -129,7 +139,7 @@ def gate(
     for case in cases:
         was, now, bad = before.get(case.name, {}), measured(case), []
         for _ in range(tries):
-            bad = failures(case.name, was, now)
+            bad = failures(case.name, was, now, slower)
             if not bad:
                 break
             again = measured(case)
@@ -150,6 +160,17 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text("utf-8"))) if path.exists() else []
 
 
+def processor() -> str:
+    """Return the kind of processor, as the compiler of the kernels names it."""
+    return str(get_host_cpu_name())
+
+
+def baseline(entries: list[dict[str, Any]], own: str) -> tuple[dict[str, Any], float]:
+    """Return the entry to compare with, and how much larger a ratio of times may be."""
+    same = [entry for entry in entries if entry.get("processor") == own]
+    return (same[-1], SLOWER) if same else (entries[-1], SLOWER_ELSEWHERE)
+
+
 def record(path: Path, numbers: dict[str, dict[str, float]]) -> None:
     """Add an entry; cases that were not measured keep their numbers."""
     entries = read_history(path)
@@ -157,10 +178,12 @@ def record(path: Path, numbers: dict[str, dict[str, float]]) -> None:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False,
         cwd=Path(__file__).parent,
     ).stdout.strip()  # fmt: skip
-    kept = entries[-1]["cases"] if entries else {}
+    own = processor()
+    kept = baseline(entries, own)[0]["cases"] if entries else {}
     entry = {
         "commit": commit,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": own,
         "cases": kept | numbers,
     }
     path.write_text(json.dumps([*entries, entry], indent=1) + "\n", encoding="utf-8")
@@ -359,12 +382,14 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     entries = read_history(given.history)
-    before = entries[-1]["cases"] if entries else {}
-    if not before and not given.record:
+    if not entries and not given.record:
         sys.exit(f"{given.history}: no history to compare with; begin one with --record")
+    entry, slower = baseline(entries, processor()) if entries else ({"cases": {}}, SLOWER)
+    if slower > SLOWER:
+        print(f"no entry of this processor ({processor()}): ratios may be {slower:g} times larger")
     chosen = [case for case in cases() if not given.only or case.name in given.only]
     print(f"{'case':28s} {'ratio':>9s} {'change':>6s} {'peak, MB':>8s}")
-    numbers, worse = gate(chosen, before, 0 if given.record else TRIES)
+    numbers, worse = gate(chosen, entry["cases"], 0 if given.record else TRIES, slower)
     if given.record:
         record(given.history, numbers)
         return
@@ -372,7 +397,7 @@ def main() -> None:
         print(f"worse: {failure}")
     if worse:
         sys.exit(1)
-    print(f"{len(numbers)} cases: none is worse than at {entries[-1]['commit']}")
+    print(f"{len(numbers)} cases: none is worse than at {entry['commit']}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # else attributes of one name in two classes are ambiguous targets
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autosummary_generate = False

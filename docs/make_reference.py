@@ -76,7 +76,7 @@ TABLES = (
         REMOVED[-1:],
     ),
     ("`<root>_depth.fits`, table SKY: blank places, which set the noise of apertures", SKY),
-    ("`<stem>.mask.fits`, table CRSHARE: share of the detections' light on the mask", CR_SHARE),
+    ("`<stem>.mask.fits`, table CRSHARE: fraction of the detections' light on the mask", CR_SHARE),
     ("`<root>_excluded.ecsv`: rows in the regions of `--exclude`", EXCLUDED),
     ("`<root>_inject.ecsv`: artificial sources (`bycatch inject`)", INJECT),
     ("`<root>_completeness.ecsv`: the recovered fraction, by magnitude", COMPLETENESS),

@@ -106,7 +106,7 @@ def electrons_without_more(path, hdus):
 
 BAD = {
     # name: (maker, what the message says, the way out)
-    "jbad01010_drc.fits": (not_fits, "not FITS, or damaged", "fetch the file again"),
+    "jbad01010_drc.fits": (not_fits, "a text file, not FITS", "fetch the file again"),
     "jbad01020_drc.fits": (empty, "not FITS, or damaged", "fetch the file again"),
     "jbad01030_drc.fits": (truncated, "damaged", "fetch the file again"),
     "jbad01040_drc.fits": (truncated_in_the_image, "damaged", "fetch the file again"),
@@ -396,7 +396,9 @@ def test_a_source_that_went_away_is_explained(bycatch, visit, tmp_path):
     result = bycatch("detect", out)
     assert result.status == 1
     assert "jabc01010_drc.fits" in result.out
-    assert "no longer leads to a file - give the file to 'bycatch run' again" in result.out
+    assert (
+        "no longer points to a file - run 'bycatch run' on the file where it is now" in result.out
+    )
     assert (out / "abc_01/F475W/jabc01020_sources.ecsv").exists()
 
 

@@ -407,7 +407,7 @@ def test_dry_run_shows_what_is_there_and_what_is_stale(bycatch, visit, done):
     assert bycatch(*words).out.count(" done ") == 10
     plan = bycatch(*words, "--set", "measure.cr_radius_px=3").out
     assert plan.count(" done ") == 6
-    assert plan.count(" stale ") == 4
+    assert plan.count(" outdated ") == 4
     one_image = ["run", visit.raw / "jabc01010_drc.fits", "-o", done, "--dry-run"]
     assert bycatch(*one_image).out.count(" done ") == 5
     assert listing(done) == before

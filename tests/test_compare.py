@@ -71,7 +71,7 @@ def test_rows_outside_the_other_catalog_are_not_missing():
     a = field()
     comparison = compare(a, moved(a, keep=a.ra < 36.9))
     assert len(comparison.only_a) == 0
-    assert comparison.summary()["share_of_a_in_b"] == 1.0
+    assert comparison.summary()["fraction_of_a_in_b"] == 1.0
     assert comparison.summary()["rows_a"] == 400
 
 
@@ -125,7 +125,7 @@ def test_an_empty_catalog_is_an_error():
 def test_three_rows_on_a_line_can_be_compared():
     a = catalog("a", [10.0, 10.001, 10.002], [0.0, 0.0, 0.0], [20.0, 21.0, 22.0])
     comparison = compare(a, a)
-    assert comparison.summary()["share_of_a_in_b"] == 1.0
+    assert comparison.summary()["fraction_of_a_in_b"] == 1.0
 
 
 def test_the_field_may_lie_at_ra_zero():
@@ -190,6 +190,40 @@ def test_what_is_no_table_is_named(tmp_path):
         read_catalog(tmp_path / "gone.fits")
 
 
+@pytest.mark.parametrize(
+    ("id_name", "mag_name", "error_name"),
+    [
+        ("id", "mag_ab_4", "mag_ab_err_4"),
+        ("ID", "MagAp2", "MagErrAp2"),
+        ("NUMBER", "MAG_AUTO", "MAGERR_AUTO"),
+        ("source_id", "mag", "mag_err"),
+        ("object_id", "Gmag", "e_Gmag"),
+    ],
+)
+def test_pairs_have_identifiers_and_magnitudes_with_errors(tmp_path, id_name, mag_name, error_name):
+    place = [1.0, 1.001, 1.002, 1.003], [3.0, 3.001, 3.0, 3.001]
+    table = Table([[7, 8, 9, 11], *place, [20.0, 21.0, 22.0, 23.0], [0.01, -9999.0, 0.03, 0.04]],
+                  names=[id_name, "ra", "dec", mag_name, error_name])  # fmt: skip
+    table.meta["FILTER"] = "F814W"
+    table.write(tmp_path / "a.ecsv")
+    table[:3].write(tmp_path / "b.ecsv")
+    names = ["ra", "dec", mag_name]
+    a, b = (read_catalog(tmp_path / f"{name}.ecsv", names) for name in "ab")
+    comparison = compare(a, b)
+    pairs = comparison.matches
+    assert pairs["id_a"].tolist() == pairs["id_b"].tolist() == [7, 8, 9]
+    np.testing.assert_array_equal(pairs["mag_err_b"], [0.01, np.nan, 0.03])
+    assert pairs["mag_a"].description == f"magnitude of A ({mag_name}, F814W)"
+    assert str(pairs["mag_err_a"].unit) == "mag"
+    assert set(comparison.only_a.colnames) == {"ra", "dec", "row", "id", "mag", "mag_err"}
+
+
+def test_a_path_that_is_not_there_is_named(bycatch, tmp_path):
+    result = bycatch("compare", tmp_path, tmp_path / "gone")
+    assert result.status != 0
+    assert "gone: there is no such file or folder" in result.err
+
+
 def test_robust_width_is_that_of_a_gaussian():
     values = np.random.default_rng(1).normal(3, 0.5, 20000)
     assert robust_width(values) == pytest.approx(0.5, rel=0.03)
@@ -200,7 +234,8 @@ def test_the_command_compares_two_filters(bycatch, finished, tmp_path):
     other = next((finished / "abc_01/F475W").glob("*_cat.ecsv"))
     result = bycatch("compare", finished / f"{RED}_cat.ecsv", other, "-o", tmp_path / "c")
     assert result.status == 0
-    assert "share of A in B" in result.out
+    assert "fraction of A in B" in result.out
+    assert "A: jabc01010_cat.ecsv, F775W, mag_ab_4" in result.out
     names = {p.name for p in (tmp_path / "c").iterdir()}
     assert names == {
         "compare_matches.ecsv", "compare_only_a.ecsv", "compare_only_b.ecsv", "compare_bins.ecsv",

@@ -24,6 +24,7 @@ from astropy.wcs import WCS
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import bycatch
 from bycatch.cli.app import app
 from bycatch.settings import Settings, walk
 from bycatch.testing.scene import drc_hdus, make_scene
@@ -230,28 +231,40 @@ def test_the_design_page_has_the_layers_of_the_contract() -> None:
     assert f"```\n{layers}\n```" in page
 
 
-UNDESCRIBED = {"kernels": 0, "stages": 0}
-"""Public functions with arguments whose docstring has no section Parameters: fewer only."""
-
-
-def lacks_parameters(function: ast.stmt) -> bool:
-    """Return whether a statement is a public function whose arguments are not described."""
+def undescribed_arguments(function: ast.stmt) -> list[str]:
+    """Return the arguments of a public function that its section Parameters does not name."""
     if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
-        return False
+        return []
+    section = (ast.get_docstring(function) or "").partition("Parameters\n---")[2]
+    section = re.split(r"\n\w[\w ]*\n---", section)[0]
     arguments = function.args
-    has_any = arguments.posonlyargs or arguments.args or arguments.kwonlyargs
-    return bool(has_any) and "Parameters\n---" not in (ast.get_docstring(function) or "")
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return [name for name in names if not re.search(rf"\b{name}\b", section)]
 
 
-@pytest.mark.parametrize("package", UNDESCRIBED)
+@pytest.mark.parametrize("package", ["kernels", "stages"])
 def test_public_functions_describe_their_parameters(package: str) -> None:
     lacking = [
-        f"{path.name}: {statement.name}"
+        f"{path.name}: {statement.name}: {', '.join(names)}"
         for path in sorted((REPOSITORY / "src" / "bycatch" / package).rglob("*.py"))
         for statement in ast.parse(path.read_text(encoding="utf-8")).body
-        if lacks_parameters(statement)
+        if (names := undescribed_arguments(statement))
     ]
-    assert len(lacking) <= UNDESCRIBED[package], lacking
+    assert lacking == []
+
+
+def test_one_line_helps_fit_80_columns() -> None:
+    lines = (DOCS / "commands.md").read_text(encoding="utf-8").splitlines()
+    helps = [line for line in lines if re.match(r"  [a-z]+ {2,}[A-Z]", line)]
+    assert len(helps) >= 20
+    assert [line for line in helps if len(line) > 80 or line.endswith("...")] == []
+
+
+def test_the_api_pages_have_every_public_name() -> None:
+    text = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "fetch.md"))
+    directives = re.findall(r"^\.\. auto\w+:: bycatch\.([\w.]+)", text, re.MULTILINE)
+    words = {word for directive in directives for word in directive.split(".")}
+    assert set(bycatch.__all__) - {"__version__", "simulate", "sort"} <= words
 
 
 def slug(heading: str) -> str:

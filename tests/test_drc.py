@@ -756,7 +756,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(save, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(UnreadableFile, match=r"may not be read.*check its permissions"):
+    with pytest.raises(UnreadableFile, match=r"no permission to read it.*check its permissions"):
         read_drc(path)
 
 

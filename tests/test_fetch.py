@@ -195,7 +195,7 @@ def test_a_server_without_ranges_costs_no_more_than_the_header(tmp_path: Path) -
     with FakeArchive({NAME: StoredFile(big)}, lambda *_: "no range") as archive:
         report = fetched(archive, tmp_path, parallels=True)
     assert states(report) == {NAME: "left out"}
-    assert report.files[0].reason == "no parallel: ACS was prime"
+    assert report.files[0].reason == "not a parallel: ACS was prime"
     assert report.n_bytes <= HEAD_BYTES
     assert leftovers(tmp_path) == []
 
@@ -278,7 +278,7 @@ def test_a_changed_listing_does_not_replace_the_file(tmp_path: Path) -> None:
         archive.files[NAME].listed_bytes = 123
         report = fetched(archive, tmp_path)
     assert states(report) == {NAME: "there"}
-    assert "another size" in report.files[0].reason
+    assert "a different size" in report.files[0].reason
 
 
 def test_a_damaged_file_of_ours_is_reported_and_not_touched(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_a_drz_is_taken_only_where_there_is_no_drc(tmp_path: Path) -> None:
         ({"cone": (1, 2, 0.1)}, "a program, a visit or a cone"),
         ({"programs": "13711; drop"}, "not a program number"),
         ({"programs": (), "cone": (1, 2, 60)}, "all in degrees"),
-        ({"programs": (), "visit": ("jcmd%", "p9")}, "no program and visit"),
+        ({"programs": (), "visit": ("jcmd%", "p9")}, "not a program and visit"),
         ({"filters": ["F6006W"]}, "not an ACS filter"),
         ({"products": "flt"}, "pipeline or hap"),
     ],
@@ -416,8 +416,8 @@ def test_an_archive_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureF
     )
     with pytest.raises(NoAnswer, match="can't be reached"):
         bycatch.fetch(13711, tmp_path, settings=settings)
-    said = [line for line in caplog.messages if "once more in" in line]
-    assert said == ["127.0.0.1: can't be reached (no network?); once more in 0 s"]
+    said = [line for line in caplog.messages if "trying again in" in line]
+    assert said == ["127.0.0.1: can't be reached (no network?); trying again in 0 s"]
 
 
 def test_answers_of_the_archive_that_are_none(tmp_path: Path, monkeypatch: Any) -> None:
@@ -616,7 +616,7 @@ def test_what_a_whole_file_is(tmp_path: Path) -> None:
         (CONTENT + bytes(2880), "bytes follow"),
         (with_other_pixels(CONTENT), "DATASUM"),
         (b"", "empty"),
-        (small_drc("jcmdp9020_drc.fits"), "another file"),
+        (small_drc("jcmdp9020_drc.fits"), "the wrong file"),
     ):
         path.write_bytes(content)
         assert fault in fault_of(path, product)

@@ -170,7 +170,7 @@ def test_images_are_not_moved_out_of_what_is_fetched_into(
     archive: FakeArchive, tmp_path: Path
 ) -> None:
     work = looked(archive, tmp_path / "data")
-    with pytest.raises(SettingsError, match="bring the images again"):
+    with pytest.raises(SettingsError, match="download the images again"):
         run_arrivals(work, tmp_path / "out", settings_of(archive, "sort.mode=move"))
 
 

@@ -171,7 +171,9 @@ def test_grades_are_logged_and_poor_ones_are_warnings(visit, tmp_path, lines):
     package.run([red(visit)], out, inputs=Inputs(gaia=tmp_path / "far.csv"))
     results = [line for line in lines() if ": align: grade" in line]
     assert len(results) == 1
-    assert results[0].startswith("WARNING abc_01/F775W jabc01010: align: grade F, own WCS kept: ")
+    assert results[0].startswith(
+        "WARNING abc_01/F775W jabc01010: align: grade F, WCS of the header kept: "
+    )
 
 
 def test_an_alignment_that_is_switched_off_is_no_warning(visit, tmp_path, lines):
@@ -213,7 +215,7 @@ def test_an_image_that_breaks_later_is_left_out(visit, done):
     link.symlink_to("gone_drc.fits")
     report = package.run_stages(done, ["align"], inputs=Inputs(gaia=visit.gaia))
     assert of(report, BLUE).outcome is Outcome.DROPPED
-    assert "no longer leads to a file" in of(report, BLUE).reason
+    assert "no longer points to a file" in of(report, BLUE).reason
     assert of(report, RED).done == ("align",)
     assert report.fields["abc_01"]["n_images"] == 1
 
@@ -309,13 +311,15 @@ def test_a_dry_run_knows_the_field(visit, red_out):
 
     assert plan(red(visit)) == {"jabc01010_drc": ["done"] * 5}
     assert plan(visit.raw) == {
-        "jabc01010_drc": ["done", "done", "stale", "stale", "stale"],
+        "jabc01010_drc": ["done", "done", "outdated", "outdated", "outdated"],
         "jabc01020_drc": ["to do"] * 5,
     }
     assert plan(blue(visit)) == {"jabc01020_drc": ["to do"] * 5}
     go(visit, blue(visit), red_out)
     assert plan(blue(visit)) == {"jabc01020_drc": ["done"] * 5}
-    assert plan(red(visit)) == {"jabc01010_drc": ["done", "done", "stale", "stale", "stale"]}
+    assert plan(red(visit)) == {
+        "jabc01010_drc": ["done", "done", "outdated", "outdated", "outdated"]
+    }
 
 
 # ---------------------------------------------------------------- what is read

@@ -42,6 +42,11 @@ def test_equal_warnings_of_many_images_are_one_with_a_count():
         ("off by +2.5 %", "off by -0.7 %", True),
         ("a trail crosses the image", "2 trails cross the image", False),
         ("p_star of 3 stars", "p_cr of 3 stars", False),
+        (
+            "grade F: 1 pair may be chance: odds 1; tried: 8 Gaia stars; left out: 1 elongated",
+            "grade F: 2 pairs may be chance: odds 0.8; tried: 1 Gaia star",
+            True,
+        ),
     ],
 )
 def test_warnings_are_equal_but_for_numbers_filters_and_files(a, b, same):
@@ -67,7 +72,7 @@ def test_a_zero_point_off_by_less_than_ten_millimagnitudes_is_no_warning(
     done, change_record, off_mmag, said
 ):
     assert WORTH_MMAG == 10
-    note = "PHOTFLAM 7e-20 is of an outdated calibration: it differs from the expected"
+    note = "PHOTFLAM 7e-20 comes from an outdated calibration: it differs from the expected"
     change_record(
         done, "jabc01010",
         summary("finalize", zeropoint_audit_mmag=off_mmag, calibration_notes=[note]),

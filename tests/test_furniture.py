@@ -21,7 +21,11 @@ TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 LOWEST_PYTHON = ABOUT["requires-python"].removeprefix(">=")
 NEWEST_PYTHON = "3.13"
 """Of `make test-newest` in .ci/run."""
-CONDA_NAMES = {"astropy": "astropy-base", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {
+    "astropy": "astropy-base",
+    "matplotlib": "matplotlib-base",
+    "duckdb": "python-duckdb",
+}
 
 
 def text(path):
@@ -77,7 +81,8 @@ def test_the_conda_recipe_agrees_with_the_project():
     names = dict(need.split(" >=") for need in recipe["requirements"]["run"])
     assert names.pop("python") == "${{ python_min }}"
     assert names == wanted
-    optional = needs("simulate", "parquet", "figures", "report", "dask")
+    extras = set(ABOUT["optional-dependencies"]) - {"all", "docs", "dev", "release"}
+    optional = needs(*sorted(extras))
     wanted = {CONDA_NAMES.get(name, name): lowest for name, lowest in optional.items()}
     assert dict(n.split(" >=") for n in recipe["requirements"]["run_constraints"]) == wanted
     host = [need.replace(" ", "") for need in recipe["requirements"]["host"]]
@@ -101,7 +106,14 @@ def test_the_container_file_is_well_formed():
     assert f'licenses="{ABOUT["license"]}"' in text("packaging/Containerfile")
     assert ["ENTRYPOINT", f'["{ABOUT["name"]}"]'] in steps
     # Nothing runs as root.
-    assert [word for word, _ in steps].index("USER") < [w for w, _ in steps].index("ENTRYPOINT")
+    words = [word for word, _ in steps]
+    assert words.index("USER") < words.index("ENTRYPOINT")
+    # Kernels are compiled by a user of the container, where all of them may write: else numba does
+    # not use what is there.
+    compiles = next(k for k, (_, rest) in enumerate(steps) if "bycatch.precompile" in rest)
+    assert words.index("USER") < compiles
+    assert "chmod -R a+rwX /opt/bycatch/numba" in steps[compiles][1]
+    assert ["ENV", "NUMBA_CACHE_DIR=/opt/bycatch/numba"] in steps
 
 
 def test_all_extras_are_those_of_users():
@@ -170,6 +182,7 @@ def test_issue_templates_ask_for_what_the_commands_print():
 
 def test_fragments_belong_to_a_section():
     config = TOOLS["towncrier"]
+    assert (REPOSITORY / config["template"]).exists()
     kinds = [kind["directory"] for kind in config["type"]]
     assert kinds == ["added", "changed", "fixed", "removed", "api"]
     for path in (REPOSITORY / config["directory"]).iterdir():
@@ -309,6 +322,16 @@ def test_the_history_keeps_what_was_not_measured(gate, tmp_path):
     entries = gate.read_history(path)
     assert entries[-1]["cases"] == {"a": {"ratio": 1.0}, "b": {"ratio": 3.0}}
     assert len(entries) == 2
+
+
+def test_the_gate_compares_with_the_last_entry_of_the_same_processor(gate):
+    entries = [
+        {"commit": "a"},
+        {"commit": "b", "processor": "x"},
+        {"commit": "c", "processor": "y"},
+    ]
+    assert gate.baseline(entries, "x") == (entries[1], gate.SLOWER)
+    assert gate.baseline(entries, "z") == (entries[2], gate.SLOWER_ELSEWHERE)
 
 
 def test_the_history_of_the_repository_has_every_stage(gate):

@@ -538,7 +538,8 @@ def test_the_command_writes_tables_and_figure(done, bycatch):
     assert sources.meta["LIMITS"]
     assert next(folder.glob("*_completeness.png")).stat().st_size > 10_000
     assert len(read_table(next(folder.glob("*_completeness.ecsv"))))
-    assert next(folder.glob("*_purity.ecsv")).exists()
+    purity = read_table(next(folder.glob("*_purity.ecsv")))
+    assert "not counted: pieces of real sources" in purity.meta["NOTE"]
 
 
 def test_the_command_needs_the_folder_of_a_run(tmp_path, bycatch):

@@ -83,3 +83,11 @@ def test_the_correction_of_charge_transfer_is_shown(write_drc, name, card, rows,
     facts, warnings = lines(with_rows(path, *rows) if rows else path)
     assert facts["charge transfer"] == said
     assert any("charge-transfer losses" in w for w in warnings) == warns
+
+
+def test_a_table_is_called_text_and_not_damaged(tmp_path, bycatch):
+    (tmp_path / "gaia.ecsv").write_text("# %ECSV 1.0\n# ---\nra dec\n1 2\n")
+    said = bycatch("inspect", tmp_path / "gaia.ecsv").out
+    assert "a text file, not FITS (it begins with '# %ECSV 1.0')" in said
+    (tmp_path / "noise.fits").write_bytes(bytes(range(256)) * 20)
+    assert "not FITS, or damaged" in bycatch("inspect", tmp_path / "noise.fits").out

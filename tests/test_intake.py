@@ -233,15 +233,15 @@ def test_an_image_with_the_exposures_of_another_one_is_noted(bycatch, raw, tmp_p
     assert "jabc01020: sort" not in bycatch("sort", raw / "jabc01010_drc.fits", "-o", out).err
     for _ in range(2):
         err = bycatch("sort", again, "-o", out).err
-        assert "holds exposures of jabc01010: leave one out, or objects count both" in err
+        assert "shares exposures with jabc01010: leave one out, or objects count both" in err
     both = tmp_path / "both"
     for _ in range(2):
         assert bycatch("run", raw, "-o", both, *FAST).status == 0
         summary = json.loads((both / "summary.json").read_text())
         shared = [note for image in summary["images"] for note in image["notes"]]
-        assert sum("holds exposures of" in note for note in shared) == 1
+        assert sum("shares exposures with" in note for note in shared) == 1
     (table,) = [t for p in both.rglob("*_cat.ecsv") if "01020" in p.name for t in [read_table(p)]]
-    assert any("holds exposures of" in note for note in table.meta["NOTES"])
+    assert any("shares exposures with" in note for note in table.meta["NOTES"])
 
 
 def test_a_file_without_program_needs_a_field(bycatch, raw, tmp_path):
@@ -369,7 +369,7 @@ def test_a_changed_context_redoes_the_image(bycatch, three, tmp_path):
     assert "up to date" not in result.err
     assert n_exposures(out) == ({2}, {2})
     (three / "jabc01010_drc_ctx.fits").unlink()
-    assert "no longer leads to a file" in bycatch("detect", out).err
+    assert "no longer points to a file" in bycatch("detect", out).err
 
 
 # ---------------------------------------------------------------- files that are not whole

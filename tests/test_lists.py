@@ -37,7 +37,7 @@ def test_pixels_of_one_image_are_refused_unless_it_is_named(bycatch, two_grids):
     for more in ((), ("--dry-run",)):
         result = bycatch(*words, *more)
         assert result.status == 2
-        assert "the 2 images are of different grids" in result.err
+        assert "the 2 images have different grids" in result.err
         assert "--sources-image ROOT" in result.err
     result = bycatch(*words, "--sources-image", "jabc01099")
     assert result.status == 2
@@ -74,4 +74,4 @@ def test_physical_regions_are_those_of_each_image(bycatch, two_grids):
 def test_an_image_of_no_list(bycatch, tmp_path):
     result = bycatch("run", tmp_path, "-o", tmp_path / "out", "--sources-image", "a", *QUICK)
     assert result.status == 2
-    assert "--sources-image: of which list?" in result.err
+    assert "--sources-image needs a list" in result.err

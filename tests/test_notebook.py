@@ -401,7 +401,7 @@ def test_cards_name_their_values_in_words(with_objects):
         name
         for step in steps
         for name, value in step.items()
-        if not isinstance(value, (dict, list)) and name not in notebook.UNTOLD
+        if not isinstance(value, (dict, list)) and name not in notebook.NOT_SHOWN
     }
     raw = {name for name in names if name not in WORDS and not name.startswith("n_snr5")}
     assert raw == set()

@@ -16,7 +16,7 @@ pytest.importorskip("jinja2")
 from bycatch import photcal
 from bycatch.catalogs.tables import floats, read_table
 from bycatch.errors import SettingsError
-from bycatch.pipeline import saved_settings
+from bycatch.pipeline import object_explanation, saved_settings
 from bycatch.pipeline.export import export
 from bycatch.pipeline.object_comparison import compare_objects
 from bycatch.pipeline.object_explanation import explain_objects
@@ -239,13 +239,28 @@ def test_an_object_is_explained(out, group, bycatch):
     (explanation,) = explain_objects(out, radec=(float(star["ra"]), float(star["dec"])))
     text = " ".join(explanation.sentences)
     assert explanation.object_id == star["object_id"]
-    assert "2 images show it at one place" in text
+    assert "2 images show it at the same position" in text
     assert f"F775W {star['mag_F775W']:.3f} ±" in text
     assert "Its motion is not known" in text
     assert "It is Gaia DR3" in text
     here = bycatch("explain", out, "--radec", star["ra"], star["dec"]).out
     assert f"object {star['object_id']}: a point" in here
     assert "jabc01010_cat.ecsv: id" in here  # the images' own answers follow
+
+
+@pytest.mark.parametrize(
+    ("n_detected", "n", "why"),
+    [
+        (0, 3, "no single image shows it"),
+        (1, 3, "one image shows it"),
+        (1, 1, "no other image covers it"),
+        (2, 3, "2 images show it at the same position"),
+    ],
+)
+def test_the_evidence_counts_the_images_that_show_an_object(n_detected, n, why):
+    own = Table({"p_real": [0.3], "flags": [0], "position_chi2": [np.nan]})[0]
+    epochs = Table({"detected": np.arange(n) < n_detected})
+    assert why in next(object_explanation._evidence(own, epochs))
 
 
 def test_no_object_is_explained(out, group):
@@ -298,8 +313,12 @@ def test_objects_of_two_folders_are_compared(out, tmp_path, bycatch):
     assert compare_objects(other, out).summary()["joined"] == 1
     result = bycatch("compare", out, other, "-o", tmp_path / "tables")
     assert result.status == 0, result.err
-    assert f"of them with the same object_id              {n - 2}" in result.out
+    assert f"  with the same object_id                    {n - 2}" in result.out
     assert len(list((tmp_path / "tables").glob("compare_objects_*.ecsv"))) == 4
+    pairs = read_table(tmp_path / "tables/compare_objects_matches.ecsv")
+    errors = [pairs[f"mag_err_F775W_{letter}"] for letter in "ab"]
+    np.testing.assert_allclose(pairs["dmag_err_F775W"], np.hypot(*errors), atol=1e-6)
+    assert "B - A" in pairs["dmag_F775W"].description
     with pytest.raises(SettingsError, match="no objects in it"):
         compare_objects(out, tmp_path / "tables")
 
@@ -312,7 +331,7 @@ def test_status_knows_the_objects(out, tmp_path, monkeypatch, bycatch):
     assert (status.state, status.n_images, status.outcome) == ("done", 2, "done")
     assert status.n_objects >= status.n_real > 0
     other = settings.replace(objects=settings.objects.replace(combined=False))
-    assert group_statuses(copy, other, last)[0].state == "stale"
+    assert group_statuses(copy, other, last)[0].state == "outdated"
     monkeypatch.setattr("bycatch.pipeline.status.group_statuses", group_statuses)
     result = bycatch("status", copy)
     assert result.status == 0

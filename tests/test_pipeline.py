@@ -391,7 +391,7 @@ def test_a_step_without_its_predecessor_says_what_to_run(bycatch, visit, tmp_pat
     bycatch("sort", visit.raw, "-o", out)
     result = bycatch(step, out, *(["--gaia", visit.gaia] if step != "finalize" else []))
     assert result.status == 1
-    assert f"jabc01010{missing} is not there" in result.out
+    assert f"jabc01010{missing} is missing" in result.out
     before = "measure" if step == "finalize" else "detect"
     assert f"run 'bycatch {before} {out}' first" in result.out
     assert "Traceback" not in result.out + result.err

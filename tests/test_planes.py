@@ -239,9 +239,9 @@ def test_a_plane_that_is_there_twice_is_refused(pixels, tmp_path, name):
 
 
 @pytest.mark.parametrize(("ctx", "told"), [
-    (np.full(SHAPE, 1.5, np.float32), "no integers of 32 bits"),
-    (np.full(SHAPE, 1e20, np.float32), "no integers of 32 bits"),
-    (np.full(SHAPE, -np.inf, np.float64), "no integers of 32 bits"),
+    (np.full(SHAPE, 1.5, np.float32), "not 32-bit integers"),
+    (np.full(SHAPE, 1e20, np.float32), "not 32-bit integers"),
+    (np.full(SHAPE, -np.inf, np.float64), "not 32-bit integers"),
 ])  # fmt: skip
 def test_a_context_of_other_numbers_is_not_used(pixels, tmp_path, ctx, told):
     hdus = fits.HDUList([hdu.copy() for hdu in pixels])

@@ -227,7 +227,7 @@ def test_a_step_whose_product_is_gone_names_the_one_before(done, bycatch):
     for path in done.rglob("*_sources.ecsv"):
         path.unlink()
     result = bycatch("measure", done)
-    assert "is not there" in result.out + result.err
+    assert "is missing" in result.out + result.err
     assert "bycatch detect" in (result.out + result.err).replace("\n", " ")
 
 
@@ -237,8 +237,8 @@ def test_an_input_that_moved_away_gets_a_hint(done, tmp_path, bycatch):
     link.symlink_to(tmp_path / "moved_drc.fits")
     result = bycatch("detect", done, "--set", "detect.n_pixels=80")
     text = " ".join((result.out + result.err).split())
-    assert "no longer leads to a file" in text
-    assert "from where it is now" in text
+    assert "no longer points to a file" in text
+    assert "where it is now" in text
 
 
 def test_one_weight_for_two_images_gets_a_hint(visit, tmp_path, bycatch):

@@ -293,7 +293,7 @@ def test_a_closure_without_stars_is_not_checked(done, change_record):
     change_record(done, "jabc01010", spoil)
     cell = cells_of(done)["closure"]
     assert (cell.text, cell.value, cell.level) == ("not checked", None, "")
-    assert cell.why == "0 good stars: too few to tell"
+    assert cell.why == "0 good stars are too few"
     checked = sum(r.cells["closure"].value is not None for r in overview(read_folder(done)).images)
     assert f"aperture corrections in {checked} of" in overview(read_folder(done)).checks
 
@@ -313,9 +313,7 @@ def test_a_locus_from_the_published_curve_is_reported(done, change_record, n_sta
     change_record(done, "jabc01020", told_by_stars)
     change_record(done, "jabc01010", state)
     assert cells_of(done)["points"].level == level
-    text = (
-        "p_star rests on the published curve of the filter: 2 stars are too few to tell where the"
-    )
+    text = "p_star uses the published curve of the filter: 2 stars are too few to define the"
     assert any(said.startswith(text) for _, said in problems(done)) == bool(level)
 
 

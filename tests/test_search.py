@@ -128,7 +128,7 @@ ODD = {
     "socket": (make_socket, "a socket, not a file"),
     "device": (make_device, "a device, not a file"),
     "giant": (make_giant, "1000 GB: more than"),
-    "folder": (lambda path: path.mkdir(), "a folder, though it has an image's name"),
+    "folder": (lambda path: path.mkdir(), "a folder with the name of an image"),
 }
 
 

@@ -186,7 +186,7 @@ def test_small_commands_lose_their_readers_without_a_traceback(tmp_path, words, 
     assert "Traceback" not in process.stderr
     assert "Exception ignored" not in process.stderr
     if target == "/dev/full" and words == "config":
-        lost = "bycatch: what was printed is not complete: [Errno 28] No space left on device"
+        lost = "bycatch: the output is incomplete: [Errno 28] No space left on device"
         assert (process.returncode, process.stderr.strip()) == (1, lost)
 
 

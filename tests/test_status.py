@@ -31,13 +31,13 @@ def test_a_setting_makes_what_comes_after_it_stale(done):
     settings = saved_settings(done)
     changed = settings.replace(measure=settings.measure.replace(cr_radius_px=4.0))
     (first, *_) = status(done, changed).images
-    assert first.steps == dict.fromkeys(STAGES[:3], "done") | dict.fromkeys(STAGES[3:], "stale")
+    assert first.steps == dict.fromkeys(STAGES[:3], "done") | dict.fromkeys(STAGES[3:], "outdated")
 
 
 def test_a_product_that_is_gone_makes_its_step_stale(done):
     next((done / RED).glob("*_phot.ecsv")).unlink()
     image = of(done)[RED]
-    assert image.steps["measure"] == "stale"
+    assert image.steps["measure"] == "outdated"
     assert not image.is_done
     assert of(done)["abc_01/F475W"].is_done
 
@@ -47,7 +47,7 @@ def test_a_changed_input_makes_everything_stale(done):
     target = link.resolve()
     link.unlink()
     link.write_bytes(target.read_bytes().replace(b"EXPSTART", b"EXPSTATT", 1))
-    assert set(of(done)[RED].steps.values()) == {"stale"}
+    assert set(of(done)[RED].steps.values()) == {"outdated"}
 
 
 def test_an_input_of_the_same_bytes_makes_nothing_stale(bycatch, visit, done):
@@ -70,14 +70,14 @@ def test_a_plan_looks_at_the_content_too(bycatch, visit, tmp_path):
     content = (raw / "jabc01010_drc.fits").read_bytes()
     (raw / "jabc01010_drc.fits").write_bytes(content.replace(b"EXPSTART", b"EXPSTATT", 1))
     plan = bycatch(*words, "--dry-run").out
-    assert plan.count(" stale ") >= 5
+    assert plan.count(" outdated ") >= 5
 
 
 def test_an_input_that_is_gone_is_named(done):
     link = next((done / RED).glob("*_drc.fits"))
     link.unlink()
     image = of(done)[RED]
-    assert "no longer leads to a file" in image.reason
+    assert "no longer points to a file" in image.reason
     assert not image.is_done
 
 

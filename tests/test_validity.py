@@ -60,7 +60,7 @@ def test_the_bounds_of_the_documentation():
     (5.0, np.inf, "1 pixel whose weight is not between 1e-20 and 1e+20"),
     (5.0, -1, "1 pixel whose weight is not between 1e-20 and 1e+20"),
     (5.0, 3e38, "1 pixel whose weight is not between 1e-20 and 1e+20"),
-    (5.0, 10_100, "1 pixel whose weight means more than 10 times EXPTIME"),
+    (5.0, 10_100, "1 pixel whose weight implies more than 10 times EXPTIME"),
     (5.0, 1e-40, "1 pixel whose weight is not between"),
 ])  # fmt: skip
 def test_what_is_no_data_is_none_in_all_planes_and_noted_where_it_surprises(read, sci, wht, note):
@@ -104,7 +104,7 @@ def test_values_without_weight_are_noted_if_they_are_many(read):
 
     assert read(lambda hdus: change(hdus, 63)).meta.notes == ()
     (note,) = read(lambda hdus: change(hdus, 64)).meta.notes
-    assert note == "64 pixels with a value, but of weight 0: taken as missing"
+    assert note == "64 pixels with a value but weight 0: taken as missing"
 
 
 @settings(max_examples=150, deadline=None)

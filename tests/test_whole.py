@@ -101,7 +101,7 @@ def test_a_damaged_product_is_not_counted_as_done(whole, harm, tmp_path):
         other = tmp_path / "other"
         other.write_bytes(content if damage == "link" else b"foreign")
         harm(path, damage, other)
-        assert "stale" in steps(whole).values(), path.name
+        assert "outdated" in steps(whole).values(), path.name
         if damage == "folder":
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
@@ -138,7 +138,7 @@ def test_a_step_of_its_own_does_not_read_a_damaged_product(bycatch, whole):
     path.write_bytes(path.read_bytes()[:-1])
     result = bycatch("finalize", whole)
     assert result.status == 1
-    assert "jabc01010_phot.ecsv was cut, changed or replaced" in result.err
+    assert "jabc01010_phot.ecsv was truncated, changed or replaced" in result.err
     assert "bycatch measure" in result.err
 
 
@@ -159,7 +159,7 @@ def test_another_image_with_damaged_products_takes_no_part(bycatch, visit, whole
     assert result.status == 0
     words = " ".join(result.err.split())
     assert "F475W/jabc01020: not compared: " in words
-    assert "jabc01020_wcs.fits was cut, changed or replaced after it was made" in words
+    assert "jabc01020_wcs.fits was truncated, changed or replaced after it was written" in words
 
 
 # ---------------------------------------------------------------- the figure of a field
@@ -182,7 +182,7 @@ def test_the_figure_of_another_alignment_is_drawn_again(bycatch, visit, whole):
     drawn = figure.read_bytes()
     figure.write_bytes(b"that of an alignment of before")
     FieldFolder(whole, read_field(whole, "abc_01")).remember(figure, "another key")
-    assert steps(whole)["F775W", "align"] == "stale"
+    assert steps(whole)["F775W", "align"] == "outdated"
     run(bycatch, visit, whole)
     assert figure.read_bytes() == drawn
 
@@ -257,7 +257,7 @@ def test_products_of_an_earlier_version_are_made_again_and_its_stars_kept(bycatc
         (folder / f"{root}_crshare.ecsv").touch()
     state.unlink()
     (whole / "abc_01" / FOLDER_FILE).touch()
-    assert set(steps(whole).values()) == {"stale"}
+    assert set(steps(whole).values()) == {"outdated"}
     was = (whole / "abc_01/gaia.ecsv").stat().st_mtime_ns
     result = run(bycatch, visit, whole)
     assert "up to date" not in result.err

@@ -145,7 +145,7 @@ def test_pixels_without_photon_noise_show_no_time(read, blank):
 def test_a_noted_sky_that_makes_more_noise_than_there_is_does_not_change_the_time(read):
     image = read(primary(MDRIZSKY=120.0))
     assert image.meta.exptime_s == 1000
-    assert "MDRIZSKY (0.24 e/s) makes more noise than there is" in notes(image)
+    assert "MDRIZSKY (0.24 e/s) implies more noise than the image has" in notes(image)
     assert np.isnan(image.meta.subtracted_sky_rate)
 
 
@@ -261,9 +261,9 @@ PAIRS = {
     "detector card": ([primary(DETECTOR="HRC")], "WFC is used"),
     "NDRIZIM and inputs": ([primary(NDRIZIM=20)], "but 4 DnnnDATA cards"),
     "gap in the inputs": ([primary(D002DATA=None)], "DnnnDATA cards with gaps"),
-    "NDRIZIM and context": ([primary(NDRIZIM=20), no_inputs], "2 make up all the time"),
+    "NDRIZIM and context": ([primary(NDRIZIM=20), no_inputs], "2 account for the whole time"),
     "lost inputs and context": (
-        [primary(NDRIZIM=2, D003DATA=None, D004DATA=None)], "2 look at one pixel",
+        [primary(NDRIZIM=2, D003DATA=None, D004DATA=None)], "2 contribute to a pixel",
     ),
     "EXPSTART after EXPEND": ([primary(EXPSTART=57403.0)], "is after EXPEND"),
     "span and time": ([primary(EXPEND=57402.001)], "do not fit between EXPSTART and EXPEND"),

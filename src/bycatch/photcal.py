@@ -92,7 +92,7 @@ class ZeropointAudit:
         verdict = "agrees with"
         if self.is_off:
             # What is known only errs on this side: older calibrations were too low.
-            blame = "is of an outdated calibration: it " if self.difference_mmag > 0 else ""
+            blame = "comes from an outdated calibration: it " if self.difference_mmag > 0 else ""
             verdict = f"{blame}differs from"
         return (
             f"PHOTFLAM {self.used:.5g} {verdict} the {self.expected:.5g} expected at the date of "

@@ -1,4 +1,4 @@
-"""Images from the archive: found, fetched, proven to be whole."""
+"""Images from the archive: search, download, verification."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fetch(
     settings: Settings | None = None,
     tally: Tally | None = None,
 ) -> FetchReport:
-    """Fetch drizzled ACS images from MAST; what is there already is kept.
+    """Fetch drizzled ACS images from MAST; files that are already there are kept.
 
     Parameters
     ----------

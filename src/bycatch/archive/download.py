@@ -45,7 +45,7 @@ STORES = ("x-amz-request-id", "x-amz-id-2")
 
 
 class WrongFile(Exception):
-    """The header says that this is no file that was asked for."""
+    """The header shows that this is not the requested file."""
 
 
 Gate = Callable[[Mapping[str, str], bool], bool]
@@ -75,7 +75,7 @@ class Note:
 
 
 class Download:
-    """A file on its way.
+    """A download in progress.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Download:
         self._n_damaged = 0
 
     def run(self) -> None:
-        """Fetch what is not there yet, until the part file is the whole file and proven to be so.
+        """Fetch what is missing until the part file is complete and verified.
 
         Raises
         ------
@@ -149,7 +149,7 @@ class Download:
             return 0
 
     def forget(self) -> None:
-        """Remove what has come."""
+        """Remove what was downloaded."""
         self.came(-self.size)
         self._decided = self.gate is None
         self.part.unlink(missing_ok=True)
@@ -177,7 +177,7 @@ class Download:
         with self.web.answer("GET", self.address, headers) as answer:
             if answer.status_code == 416 or (answer.status_code == 206 and not headers):
                 self.forget()
-                raise Problem("the server sent a part that does not fit")
+                raise Problem("the server sent a byte range that does not fit")
             total: int | None
             if answer.status_code == 206:
                 start, total = self._partial_range(answer, note, start)
@@ -189,11 +189,11 @@ class Download:
             self._write(answer, start, note, is_head=is_head)
 
     def _partial_range(self, answer: Response, note: Note | None, start: int) -> tuple[int, int]:
-        """Return where a partial answer begins, and the length of the file."""
+        """Return where a partial response begins, and the length of the file."""
         match = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if match is None or int(match[1]) != start:
             self.forget()
-            raise Problem("the server sent the wrong part; starting again")
+            raise Problem("the server sent the wrong byte range; starting again")
         total = int(match[3])
         if note is not None and start:
             is_changed = note.n_bytes not in {None, total} or note.validator != _validator(answer)
@@ -218,13 +218,13 @@ class Download:
         self.note_path.write_text(json.dumps(asdict(note)), encoding="utf-8")
 
     def _write(self, answer: Response, start: int, note: Note, *, is_head: bool) -> None:
-        """Write the body of an answer; look at its first bytes and its header on the way."""
+        """Write the body of a response, checking its first bytes and its header."""
         if note.n_bytes == 0:
             self.forget()
             raise Problem("an empty answer")
         if start == 0 and "html" in answer.headers.get("Content-Type", "").lower():
             self.forget()
-            raise Problem("the server sent a web page in place of the file")
+            raise Problem("the server sent a web page instead of the file")
         n_bytes = start
         with self.part.open("ab") as file:
             for piece in self.web.pieces(answer, self._piece_bytes):
@@ -240,9 +240,9 @@ class Download:
             self._keep(note)
         if n_bytes > note.n_bytes:
             self.forget()
-            raise Problem(f"{n_bytes} bytes or more came, of {note.n_bytes}; starting again")
+            raise Problem(f"{n_bytes} bytes or more received, of {note.n_bytes}; starting again")
         if n_bytes < note.n_bytes and not is_head:
-            raise Problem(f"broke off after {n_bytes} of {note.n_bytes} bytes")
+            raise Problem(f"stopped after {n_bytes} of {note.n_bytes} bytes")
         if n_bytes == start:
             raise Problem("an empty answer")
 
@@ -251,7 +251,7 @@ class Download:
         return PIECE_BYTES if self._decided else SMALL_PIECE_BYTES
 
     def _look(self, file: BinaryIO, n_bytes: int, *, whole: bool) -> None:
-        """Refuse what does not begin as FITS does; let the gate decide as soon as it can."""
+        """Refuse content that does not begin like FITS; ask the gate as early as possible."""
         if self._decided and n_bytes > PROGRESS_BYTES:
             return
         file.flush()
@@ -282,7 +282,7 @@ class Download:
         return note if is_ours and fits and (note.validator or complete) else None
 
     def _check(self) -> None:
-        """Prove that the part is the whole file.
+        """Verify that the part is the whole file.
 
         Raises
         ------
@@ -314,13 +314,13 @@ def fault_of(path: Path, product: Product, md5: str = "") -> str:
             refuse_if_altered(path, file, units)
         with path.open("rb") as file:
             if md5 and hashlib.file_digest(file, "md5").hexdigest() != md5:
-                return "the bytes do not add up to the MD5 of the server"
+                return "its MD5 differs from the server's"
     except UnreadableFile as err:
         return err.message.removeprefix(f"{path}: ")
     if units[-1].stop != n_bytes:
         return f"{n_bytes - units[-1].stop} bytes follow its last extension"
     if product.n_bytes not in {None, n_bytes} and not units[0].number_of("NEXTEND"):
-        return f"{n_bytes} bytes came, {product.n_bytes} are listed, and NEXTEND is missing"
+        return f"{n_bytes} bytes received, {product.n_bytes} expected, and NEXTEND is missing"
     return _foreign(units[0], product)
 
 
@@ -335,18 +335,18 @@ def _foreign(primary: Unit, product: Product) -> str:
         fields = {field_of_name(f"{root}.fits") for root in roots} - {""}
         if not fields or product.field in fields:
             return ""  # ROOTNAME of a HAP product is that of an exposure
-    return f"another file: its header calls it {', '.join(sorted(names))}"
+    return f"the wrong file: its header names {', '.join(sorted(names))}"
 
 
 def _cards(head: bytes) -> tuple[Mapping[str, str], bool]:
-    """Return the cards of a header as far as it has come, and whether it is all of it."""
+    """Return the cards of the part of a header that has arrived, and whether it is complete."""
     end = next((k for k in range(0, len(head) - 79, 80) if head[k : k + 8] == b"END     "), -1)
     whole = head[: end if end >= 0 else len(head) // 80 * 80]
     return Unit(whole, 0, 0, 0).cards, end >= 0
 
 
 def _validator(answer: Response) -> str:
-    """Return by what the server knows the file again; '' if there is nothing that it can't mistake.
+    """Return the server's validator of the file; '' if it gives none that identifies its bytes.
 
     A weak ETag may stay the same while bytes change.
     """

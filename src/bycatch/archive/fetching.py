@@ -1,4 +1,4 @@
-"""A fetch: what the archive has, what is there, and the rest brought by several threads."""
+"""A fetch: what the archive has, what is on disk, and the rest downloaded by several threads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DECIDING = ("PRIMESI", "INSTRUME", "FILTER1", "FILTER2")
 
 
 class Fetching:
-    """A fetch on its way; a context: what it has begun ends with it.
+    """A fetch in progress, as a context: its threads and files end with it.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Fetching:
         return [self.files[place] for place in self._places.get(name, ())]
 
     def release(self, fields: Iterable[str]) -> None:
-        """Take down that the images of fields are not waited for any more."""
+        """Record that the images of these fields are no longer waited for."""
         self.n_waiting_bytes -= sum(self._bytes_of(field) for field in fields)
 
     def _bytes_of(self, field: str) -> int:
@@ -121,7 +121,7 @@ class Fetching:
         return sum(f.product.n_bytes or 0 for f in self.of_field(field) if f.state in there)
 
     def _state(self, product: Product) -> FetchedFile:
-        """Return what is there of a listed file."""
+        """Return what is on disk of a listed file."""
         path, entry = self.ledger.path(product), self.ledger.entry(product)
         if path.is_symlink() or path.exists():
             return self._there(product)
@@ -144,23 +144,23 @@ class Fetching:
                 return FetchedFile(product, State.THERE)
             return FetchedFile(
                 product, State.THERE,
-                f"the archive lists another size now ({in_mb(product.n_bytes)} MB): move it away "
-                "to fetch it again",
+                f"the archive now lists a different size ({in_mb(product.n_bytes)} MB): move the "
+                "file away to fetch it again",
             )  # fmt: skip
         fault = "no file" if not path.is_file() else fault_of(path, product)
         if fault:
-            why = f"a file of this name is there, and is not touched: {fault}"
+            why = f"a file of this name exists and is left alone: {fault}"
             return FetchedFile(product, State.FAILED, why)
         self._foreign.append(product)
         return FetchedFile(product, State.THERE)
 
     def _reason_to_skip(self, cards: Mapping[str, str]) -> str:
-        """Return why a file is not wanted, by its header; '' if it is."""
+        """Return why a file is not wanted, from its header; '' if it is wanted."""
         prime, instrument = (cards.get(name, "").upper() for name in ("PRIMESI", "INSTRUME"))
         if self.wanted.parallels and not prime:
             return "its header does not name the prime instrument"
         if self.wanted.parallels and prime == instrument:
-            return f"no parallel: {instrument} was prime"
+            return f"not a parallel: {instrument} was prime"
         filters = {cards.get(name, "").upper() for name in ("FILTER1", "FILTER2")} - {""}
         if self.wanted.filters and filters and not filters & set(self.wanted.filters):
             return f"taken through {' and '.join(sorted(filters))}"

@@ -1,4 +1,4 @@
-"""What a fetch keeps next to the images: which of them it downloaded, and what headers said.
+"""What a fetch records beside the images: which it downloaded, and facts from headers.
 
 One file per field below ``DATA/.part-fetch``, a name that no search for images enters.
 """
@@ -19,7 +19,7 @@ FOLDER = f"{PARTIAL}fetch"
 
 @dataclass
 class Entry:
-    """An image that is there and was whole.
+    """An image on disk that was complete.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass
 class Head:
-    """What the header of a file said that was not fetched."""
+    """Facts from the header of a file that was not fetched."""
 
     uri: str
     listed_bytes: int | None
@@ -75,11 +75,11 @@ class Ledger:
         self._lock = threading.RLock()
 
     def path(self, product: Product) -> Path:
-        """Return where an image lies, or will."""
+        """Return the path of an image."""
         return self.data / product.field / product.name
 
     def part(self, product: Product) -> Path:
-        """Return where its parts lie, until it is whole."""
+        """Return the path of its part file."""
         return self.folder / f"{product.field}-{product.name}.part"
 
     def field(self, name: str) -> FieldLedger:
@@ -94,7 +94,7 @@ class Ledger:
         return self.field(product.field).entries.get(product.name)
 
     def enter(self, product: Product, part: Path | None = None) -> None:
-        """Enter a file that is whole, so that it need not be proven again.
+        """Record a complete file, so that it need not be verified again.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class Ledger:
             own.write()
 
     def is_known(self, product: Product) -> bool:
-        """Tell whether the file of a name is the one that was entered, and still whole."""
+        """Return whether a file is the recorded one and unchanged."""
         entry = self.entry(product)
         if entry is None:
             return False
@@ -123,13 +123,13 @@ class Ledger:
         return True
 
     def head(self, product: Product) -> dict[str, str] | None:
-        """Return what the header of a file said, if it is still the file of then."""
+        """Return the recorded facts of a header, if the file has not changed since."""
         head = self.field(product.field).heads.get(product.name)
         same = head and (head.uri, head.listed_bytes) == (product.uri, product.n_bytes)
         return head.cards if head and same else None
 
     def enter_head(self, product: Product, cards: dict[str, str]) -> None:
-        """Enter what the header of a file says that is not wanted: it need not be read again."""
+        """Record the header of an unwanted file, so that it need not be read again."""
         with self._lock:
             own = self.field(product.field)
             own.heads[product.name] = Head(product.uri, product.n_bytes, cards)

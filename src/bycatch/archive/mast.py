@@ -68,11 +68,11 @@ class Mast:
         return listing.products(), listing.refused
 
     def address(self, product: Product) -> str:
-        """Return where a file is to be had."""
+        """Return the address of a file."""
         return f"{self.server}/api/v0.1/Download/file?uri={quote(product.uri, safe=':/')}"
 
     def bucket_addresses(self, products: Sequence[Product]) -> dict[str, str]:
-        """Return where files are to be had in the public bucket, by URI, as far as they are there.
+        """Return the addresses of files in the public bucket by URI, of those that it has.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class Listing:
         )
         earlier = self._found.setdefault(name.lower(), product)
         if earlier.uri.lower() != uri.lower():
-            self._refuse(name, f"listed twice, as {earlier.uri} and {uri}: the first is taken")
+            self._refuse(name, f"listed twice, as {earlier.uri} and {uri}: the first is used")
         elif earlier.n_bytes != product.n_bytes:  # listed twice with two sizes: neither is believed
             self._found[name.lower()] = replace(earlier, n_bytes=None)
 

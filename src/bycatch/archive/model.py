@@ -1,4 +1,4 @@
-"""What is asked of an archive, what it lists, and what became of each file."""
+"""Requests to an archive, its listings, and the outcome for each file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FetchRequest:
     products: Literal["pipeline", "hap"] = "pipeline"
 
     def validate(self) -> FetchRequest:
-        """Return it in the archive's letters.
+        """Return the request in the archive's spelling.
 
         Raises
         ------
@@ -70,7 +70,9 @@ class FetchRequest:
             program, visit = self.visit
             is_program = program.isdecimal() or PROGRAM_CODE.fullmatch(program)
             if not (is_program and VISIT_CODE.fullmatch(visit)):
-                raise SettingsError(f"--visit {program} {visit}: no program and visit", hint=HINT)
+                raise SettingsError(
+                    f"--visit {program} {visit}: not a program and visit", hint=HINT
+                )
         if self.cone is not None:
             ra, dec, radius = self.cone
             if not (0 <= ra <= 360 and -90 <= dec <= 90 and 0 < radius <= MOST_RADIUS_DEG):
@@ -120,7 +122,7 @@ class Product:
 
 
 class State(StrEnum):
-    """What became of a listed file, or would."""
+    """The outcome for a listed file, actual or planned."""
 
     TO_FETCH = "to fetch"
     STARTED = "started"
@@ -133,7 +135,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """A listed file, and what became of it.
+    """A listed file and its outcome.
 
     Attributes
     ----------
@@ -186,13 +188,13 @@ class FetchReport:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The images that are there."""
+        """The images on disk."""
         there = self.of(State.FETCHED, State.THERE)
         return tuple(self.data / file.product.place for file in there)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes that came."""
+        """Bytes downloaded."""
         return sum(file.n_bytes for file in self.files)
 
     def of(self, *states: State) -> list[FetchedFile]:

@@ -1,4 +1,4 @@
-"""Names that an archive lists: which of them are images that bycatch works on, and which are safe.
+"""File names from an archive: which are images for bycatch, and which are safe.
 
 A listing is untrusted input: a name becomes that of a file only if it has the form of the
 archive's own names, with no folder in it.
@@ -25,11 +25,11 @@ def is_image(name: str) -> bool:
 
 
 def refusal(name: str, uri: str) -> str:
-    """Return why a listed file is not taken under its name; '' for one that is."""
+    """Return why a listed file name is refused; '' if it is not."""
     if not IMAGE_NAME.fullmatch(name):
-        return "not the name of a file of the archive"
+        return "not a file name of the archive"
     if not MAST_URI.fullmatch(uri) or ".." in uri or not uri.endswith(f"/{name}"):
-        return f"its address is not one of the archive ({uri[:80]})"
+        return f"its address is not one of the archive's ({uri[:80]})"
     return "" if field_of_name(name) else "its name has no program and visit"
 
 
@@ -45,7 +45,7 @@ def reason_to_skip(name: str) -> str:
     """Return why a product is of no use to a run; '' if it is of use."""
     stem = stem_of(Path(name))
     if OTHER_ELEMENT.search(stem):
-        return "no direct image"
+        return "not a direct image"
     return hap_product(stem)
 
 
@@ -55,5 +55,5 @@ def field_of_name(name: str) -> str:
 
 
 def root_of_name(name: str) -> str:
-    """Return a name without its suffixes and _drc, in small letters."""
+    """Return a name without its suffixes and _drc, in lower case."""
     return root_of(stem_of(Path(name))).lower()

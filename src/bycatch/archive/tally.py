@@ -1,4 +1,4 @@
-"""How far a fetch is: files and bytes, and how long the rest will take."""
+"""Progress of a fetch: files, bytes and remaining time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tally:
         self._past.append((self.clock(), 0))
 
     def came(self, n_bytes: int) -> None:
-        """Count bytes that came, or were wasted."""
+        """Count bytes downloaded or wasted."""
         with self._lock:
             self.n_came = max(self.n_came + n_bytes, 0)
             now = self.clock()
@@ -51,7 +51,7 @@ class Tally:
                     self._past.popleft()
 
     def over(self, file: FetchedFile) -> None:
-        """Take down that a file is over."""
+        """Record that a file is finished."""
         with self._lock:
             self.n_over += 1
             self.n_lost += file.state == State.FAILED
@@ -61,7 +61,7 @@ class Tally:
 
     @property
     def share(self) -> float:
-        """Share of the bytes that have come; of the files, where sizes are not known."""
+        """Fraction of the bytes downloaded; of the files, where sizes are unknown."""
         if self.n_over >= self.n_files:
             return 1.0
         by_files = self.n_over / self.n_files
@@ -69,7 +69,7 @@ class Tally:
 
     @property
     def bytes_per_s(self) -> float:
-        """Pace of the last half minute."""
+        """Rate over the last half minute."""
         with self._lock:
             if not self._past:
                 return 0.0
@@ -79,6 +79,6 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time that the rest will take; None while that can't be said."""
+        """Estimated remaining time; None while unknown."""
         pace = self.bytes_per_s
         return max(self.n_bytes - self.n_came, 0) / pace if pace > 0 else None

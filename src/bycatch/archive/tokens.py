@@ -60,7 +60,7 @@ def token_for(server: str) -> Token:
     word = os.environ.get(VARIABLE, "").strip() or _in_keyring()
     if word and not TOKEN.fullmatch(word):
         raise SettingsError(
-            f"{VARIABLE} holds no token: 8 to 512 letters and digits, without blanks",
+            f"{VARIABLE} does not hold a token: 8 to 512 letters and digits without spaces",
             hint="copy it again from https://auth.mast.stsci.edu/tokens, or unset it",
         )
     return Token(word, server)

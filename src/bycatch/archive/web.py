@@ -1,4 +1,4 @@
-"""Asking an archive over HTTP: answers, refusals, waits.  With `sky.tap` the only use of a network.
+"""Requests to an archive over HTTP: responses, refusals, waits.  `sky.tap` asks for stars.
 
 What can pass (no connection, a busy server, an answer that breaks off) is tried again, with waits
 that double and are never shorter than the server asks for (Retry-After).  All threads share a wait.
@@ -38,7 +38,7 @@ MOST_WORDS = 200
 
 
 class Problem(Exception):
-    """Why an answer is of no use.
+    """Why a response can't be used.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Problem(Exception):
 
 
 class Stopping(Exception):
-    """The fetch ends before its work does."""
+    """The fetch is ending before its work is done."""
 
 
 class Web:
@@ -91,7 +91,7 @@ class Web:
     def answer(
         self, method: str, address: str, headers: Mapping[str, str] | None = None, **words: Any
     ) -> Iterator[Response]:
-        """Give the answer to one request, its body still to be read.
+        """Yield the response to one request, with its body unread.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class Web:
     def pieces(
         self, answer: Response, most_bytes: Callable[[], int] = lambda: PIECE_BYTES
     ) -> Iterator[bytes]:
-        """Give the body of an answer as it comes, in pieces of so many bytes at the most.
+        """Yield the body of a response in pieces of limited size.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Web:
         import urllib3
 
         if answer.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
-            raise Problem("the server compressed the file against the request")
+            raise Problem("the server compressed the file, although asked not to")
         since, n_bytes = time.monotonic(), 0
         while True:
             try:  # unlike read, read1 gives what is there, however slowly it comes
@@ -154,12 +154,12 @@ class Web:
             yield part
 
     def value(self, method: str, address: str, **words: Any) -> Any:
-        """Return the JSON of an answer, asked for as often as it takes.
+        """Return the JSON of a response, with retries.
 
         Raises
         ------
         Problem
-            There was none in spite of all tries.
+            All attempts failed.
         """
         patience = Patience(self, urlsplit(address).hostname or address)
         while True:
@@ -183,7 +183,7 @@ class Web:
             raise Problem(f"no JSON in its answer: {begin!r}") from None
 
     def pause(self, seconds: float) -> None:
-        """Wait, unless the fetch ends.
+        """Wait, unless the fetch is ending.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class Web:
 
 
 class Patience:
-    """How often something is tried again, and after which wait.
+    """How often and after which wait something is tried again.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ class Patience:
         wait_s *= 1 + random.random() / 4  # noqa: S311  # not all at the same moment
         wait_s = max(min(wait_s, settings.most_wait_s), problem.wait_s)
         if self.name:
-            logger.info("%s: %s; once more in %.0f s", self.name, problem, wait_s)
+            logger.info("%s: %s; trying again in %.0f s", self.name, problem, wait_s)
         self.web.pause(wait_s)
         return True
 

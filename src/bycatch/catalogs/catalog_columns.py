@@ -30,7 +30,7 @@ CAT: tuple[Column, ...] = (
         FLAM,
         "phot.flux.density;em.wl",
         "flux density in the infinite aperture, measured in {r} px and corrected as for a point "
-        "source: too low for sources with the flag EXTENDED",
+        "source: too low for sources flagged EXTENDED",
         nullable=True,
     ),
     Column(
@@ -38,7 +38,7 @@ CAT: tuple[Column, ...] = (
         "f8",
         FLAM,
         "stat.error;phot.flux.density;em.wl",
-        "1-sigma error of flux_{r}_apcor: noise, and the scatter of stars' light in {r} px",
+        "1-sigma error of flux_{r}_apcor: noise, and the scatter of the light of stars in {r} px",
         nullable=True,
     ),
     *SKY_POSITION,
@@ -67,8 +67,8 @@ CAT: tuple[Column, ...] = (
         "f8",
         FLAM,
         "stat.error.sys;phot.flux.density;em.wl",
-        "error of flux_{r}_apcor that does not average down, a fraction of the flux: encircled "
-        "energy, aperture correction, absolute scale",
+        "systematic error of flux_{r}_apcor, which does not average down and is proportional to "
+        "the flux: encircled energy, aperture correction, absolute scale",
         nullable=True,
     ),
     Column(
@@ -76,7 +76,7 @@ CAT: tuple[Column, ...] = (
         "f8",
         "mag",
         "phot.mag;stat.min;em.opt",
-        "AB magnitude of a point source of 5 sigma in {r} px at the position",
+        "5-sigma limiting AB magnitude of a point source in {r} px at the position",
         nullable=True,
     ),
     *CLASSES,
@@ -111,9 +111,9 @@ CAT: tuple[Column, ...] = (
         "f8",
         "",
         "phot.flux;arith.ratio",
-        "share of the light within the ellipse, so that flux_kron / kron_fraction is the total: "
-        "of a point source in a circle as large, and, if extended, of an exponential "
-        "disc of this half_light_px less the PSF's",
+        "fraction of the light within the ellipse, so that flux_kron / kron_fraction is the "
+        "total: of a point source in a circle of the same area or, if extended, of an exponential "
+        "disc with this half_light_px after removing the PSF",
         nullable=True,
     ),
     Column(
@@ -168,8 +168,8 @@ MAG_VEGA = Column(
 PSF_FLUXES: tuple[Column, ...] = (
     Column(
         "flux_psf", "f8", FLAM, "phot.flux.density;em.wl",
-        "flux density of the PSF fit, brought to the scale of the corrected apertures by the "
-        "image's own stars; for points only",
+        "flux density of the PSF fit, scaled to the corrected apertures with the image's own "
+        "stars; for point sources only",
         nullable=True,
     ),
     Column(

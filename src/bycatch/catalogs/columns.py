@@ -100,8 +100,8 @@ SKY_ERRORS = (
         "f8",
         "mas",
         "stat.error;pos.eq.ra",
-        "1-sigma error of RA_GAIA_WCS times cos(Dec): that of the frame and that of the centroid, "
-        "or of the centre of a saturated star's wings; missing where a place of a list has no "
+        "1-sigma error of RA_GAIA_WCS times cos(Dec): that of the frame and that of the centroid "
+        "(or of the centre of a saturated star's wings); missing for listed positions without "
         "positive flux",
         nullable=True,
     ),
@@ -154,7 +154,7 @@ BOOKKEEPING = (
         "i4",
         "",
         "meta.number;stat.min;obs.exposure",
-        "least number of exposures of the pixels within 4 px",
+        "minimum number of exposures of the pixels within 4 px",
     ),
     Column(
         "n_covering",
@@ -169,16 +169,16 @@ BOOKKEEPING = (
         "i8",
         "",
         "meta.code;obs.exposure",
-        "which exposures look: bit k is that of number k + 1 in the metadata's EXPOSURES; "
-        "0: the file does not say",
+        "which exposures cover the source: bit k stands for exposure k + 1 of EXPOSURES in the "
+        "metadata; 0: unknown",
     ),
     Column(
         "mjd",
         "f8",
         "d",
         "time.epoch",
-        "mean time of the exposures that look (MJD), weighted by their durations; the image's "
-        "mid-time where the file does not name them",
+        "mean time of the exposures that cover the source (MJD), weighted by exposure time; the "
+        "image's mid-time where they are unknown",
         nullable=True,
     ),
 )
@@ -198,7 +198,8 @@ CLASSES = (
         "",
         "stat.probability;src.class.starGalaxy",
         "probability that a real source is a point, from its concentrations against those of the "
-        "image's stars; low for what is sharper than stars, too; missing where not measurable",
+        "image's stars; also low for sources sharper than stars; missing where it can't be "
+        "measured",
         nullable=True,
     ),
     Column(
@@ -214,7 +215,7 @@ CLASSES = (
         "f8",
         "",
         "phot.count;arith.ratio",
-        "share of the light in the middle aperture that comes from other sources of the list",
+        "fraction of the light in the middle aperture that comes from other sources in the catalog",
         nullable=True,
     ),
 )
@@ -234,7 +235,7 @@ SHAPES = (
         "pix",
         "phys.angSize",
         "radius of the circle with half of the Kron flux (photutils' fluxfrac_radius(0.5), "
-        "SExtractor's FLUX_RADIUS); holds the PSF",
+        "SExtractor's FLUX_RADIUS); not corrected for the PSF",
         nullable=True,
     ),
     Column(
@@ -242,8 +243,8 @@ SHAPES = (
         "f8",
         "pix",
         "phys.angSize.smajAxis",
-        "rms length of the second moments (photutils' semimajor_sigma, SExtractor's A_IMAGE); "
-        "holds the PSF",
+        "rms length of the second moments (photutils' semimajor_sigma, SExtractor's A_IMAGE); not "
+        "corrected for the PSF",
         nullable=True,
     ),
     Column(
@@ -259,7 +260,7 @@ SHAPES = (
         "f8",
         "deg",
         "pos.posAng;instr.det",
-        "angle of the long axis from +x towards +y, -90 to 90",
+        "angle of the major axis from +x towards +y, -90 to 90",
         nullable=True,
     ),
     Column(
@@ -267,7 +268,7 @@ SHAPES = (
         "f8",
         "deg",
         "pos.posAng",
-        "position angle of the long axis on the sky, east of north, 0 to 180",
+        "position angle of the major axis on the sky, east of north, 0 to 180",
         nullable=True,
     ),
 )
@@ -281,7 +282,7 @@ PSF_FITS = (
     ),
     Column(
         "x_psf_err", "f8", "pix", "stat.error;pos.cartesian.x;instr.det",
-        "1-sigma error of x_psf; missing where the position was kept", nullable=True,
+        "1-sigma error of x_psf; missing where the position was held fixed", nullable=True,
     ),
     Column(
         "y_psf_err", "f8", "pix", "stat.error;pos.cartesian.y;instr.det",
@@ -289,18 +290,19 @@ PSF_FITS = (
     ),
     Column(
         "chi2_psf", "f8", "", "stat.fit.chi2",
-        "squared residuals of the PSF fit over their noise, mean of the pixels within 4 native px",
+        "mean squared residual of the PSF fit within 4 native px, in units of the noise variance",
         nullable=True,
     ),
     Column(
         "sharpness_psf", "f8", "", "src.morph.param",
-        "light in the core (1.5 native px) beyond that of the fitted PSF, as a share of it: 0 for "
-        "stars, negative for extended sources, positive for cosmic rays",
+        "light in the core (1.5 native px) beyond that of the fitted PSF, as a fraction of it: 0 "
+        "for stars, negative for extended sources, positive for cosmic rays",
         nullable=True,
     ),
     Column(
         "crowding", "f8", "", "phot.count;arith.ratio",
-        "light of other stars in the core over the star's own, both as fitted", nullable=True,
+        "light of other stars in the core, divided by that of the star itself, both as fitted",
+        nullable=True,
     ),
     Column(
         "qfit", "f8", "", "stat.fit.residual",
@@ -309,7 +311,7 @@ PSF_FITS = (
     ),
     Column(
         "n_iter", "i4", "", "meta.number",
-        "iterations of the last round after which the fit had settled; 0: it had not",
+        "iterations of the last round until the fit converged; 0: it did not converge",
     ),
 )  # fmt: skip
 

@@ -54,26 +54,25 @@ FLAGS: tuple[FlagMeaning, ...] = (
     FlagMeaning(Flag.EDGE, "a pixel without data lies within the outer sky radius", "measure"),
     FlagMeaning(Flag.SINGLE_EXPOSURE, "the median number of exposures within 2 px is 1", "measure"),
     FlagMeaning(
-        Flag.COSMIC_RAY, "cr_flag is 1: single exposure and near the cosmic-ray mask", "measure"
+        Flag.COSMIC_RAY, "cr_flag is 1: single exposure, near the cosmic-ray mask", "measure"
     ),
     FlagMeaning(
         Flag.PARTIAL_APERTURE, "pixels without data lie in the largest aperture", "measure"
     ),
-    FlagMeaning(
-        Flag.OFF_IMAGE, "no pixel with data at the position: nothing is measured", "measure"
-    ),
+    FlagMeaning(Flag.OFF_IMAGE, "no data at the position: nothing is measured", "measure"),
     FlagMeaning(Flag.BAD_SKY, "fewer than 20 sky pixels survived the clipping", "measure"),
     FlagMeaning(Flag.FIT_FAILED, "the profile fit did not converge: fwhm is missing", "measure"),
     FlagMeaning(Flag.FIT_PINNED, "the profile fit ended at a limit of its range", "measure"),
     FlagMeaning(
         Flag.BLENDED,
-        "more than a tenth of the light in the middle aperture is that of neighbours, with a row "
-        "or without",
+        "more than 10 per cent of the light in the middle aperture belongs to neighbours, "
+        "catalogued or not",
         "measure",
     ),
     FlagMeaning(
         Flag.SATURATED,
-        "a pixel near the full well of one exposure, or the data quality of an exposure says so",
+        "a pixel near the full well of one exposure, or marked as saturated in the data quality "
+        "of an exposure",
         "measure",
     ),
     FlagMeaning(
@@ -109,7 +108,8 @@ FLAGS: tuple[FlagMeaning, ...] = (
     ),
     FlagMeaning(
         Flag.TOTAL_BLENDED,
-        "more than a tenth of the Kron ellipse is of other segments: neighbours, or parts that "
+        "more than 10 per cent of the Kron ellipse belongs to other segments: neighbours, or "
+        "parts that "
         "deblending has cut off; flux_kron and sizes may lack light",
         "measure",
     ),
@@ -138,19 +138,19 @@ FLAGS: tuple[FlagMeaning, ...] = (
     ),
     FlagMeaning(
         Flag.FOUND_IN_RESIDUAL,
-        "found in what the fitted stars leave of the image: it has no segment, and no row in the "
-        "sources",
+        "found in the residual image, after subtracting the fitted stars: it has no segment and "
+        "no row in the sources",
         "measure",
     ),
     FlagMeaning(
         Flag.PSF_OF_MODEL,
-        "too few stars for the image's own PSF: flux_psf rests on the published one",
+        "too few stars for the image's own PSF: flux_psf uses the published one",
         "measure",
     ),
     FlagMeaning(
         Flag.PSF_MISFIT,
-        "the PSF does not fit: flatter or sharper than a star, a full core, or it went astray; "
-        "flux_psf is not to be trusted",
+        "the PSF does not fit: flatter or sharper than a star, saturated, or the fit diverged; do "
+        "not trust flux_psf",
         "measure",
     ),
     FlagMeaning(

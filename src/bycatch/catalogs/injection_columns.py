@@ -12,7 +12,7 @@ INJECT: tuple[Column, ...] = (
     Column("mag", "f8", "mag", "phot.mag;em.opt", "true total AB magnitude"),
     Column("re_arcsec", "f8", "arcsec", "phys.angSize", "half-light radius; 0 for a star"),
     Column("axis_ratio", "f8", "", "src.ellipticity", "minor over major axis"),
-    Column("n_exp", "i4", "", "meta.number", "number of exposures at its place"),
+    Column("n_exp", "i4", "", "meta.number", "number of exposures at its position"),
     Column(
         "mag_expected", "f8", "mag", "phot.mag;em.opt",
         "AB magnitude that the catalog's aperture and correction give it without noise and "
@@ -65,7 +65,8 @@ COMPLETENESS: tuple[Column, ...] = (
     Column("kept_high", "f8", "", "stat.probability;stat.max", "upper end"),
     Column(
         "called_cr", "f8", "", "stat.probability",
-        "share of the detected that is called a cosmic ray; missing where nothing is detected",
+        "fraction of the detected sources that are called cosmic rays; missing where nothing is "
+        "detected",
         nullable=True,
     ),
     Column(

@@ -41,7 +41,8 @@ OBJECTS: tuple[Column, ...] = (
     Column("mjd", "f8", "d", "time.epoch", "mean time of the images that detected it", True),
     Column(
         "origin", "i2", "", "meta.code",
-        "what found it, added up: 1 an image, 2 all images together, 4 the user's list",
+        "how it was found, as a sum: 1 in an image, 2 in the sum of all images, 4 on the user's "
+        "list",
     ),
     Column(
         "list_row", "i8", "", "meta.id", "its row in the user's list, from 1; 0: not in one"
@@ -68,23 +69,26 @@ OBJECTS: tuple[Column, ...] = (
     ),
     Column(
         "half_light_arcsec", "f8", "arcsec", "phys.angSize",
-        "radius of the circle with half of the total flux, of the image that sees it best; holds "
-        "the PSF", nullable=True,
+        "radius of the circle with half of the total flux, from the image with the best S/N; not "
+        "corrected for the PSF", nullable=True,
     ),
     Column(
         "semimajor_arcsec", "f8", "arcsec", "phys.angSize.smajAxis",
-        "semi-axis of the ellipse of the colours of an extended object; missing for points",
+        "semi-major axis of the ellipse in which the colours of an extended object are "
+        "measured; missing for point sources",
         nullable=True,
     ),
     Column(
-        "semiminor_arcsec", "f8", "arcsec", "phys.angSize.sminAxis", "the shorter one", True
+        "semiminor_arcsec", "f8", "arcsec", "phys.angSize.sminAxis", "semi-minor axis of that "
+        "ellipse", True
     ),
     Column(
-        "pa_deg", "f8", "deg", "pos.posAng", "its position angle, east of north", nullable=True
+        "pa_deg", "f8", "deg", "pos.posAng",
+        "position angle of that ellipse, east of north", nullable=True,
     ),
     Column(
         "nearest_arcsec", "f8", "arcsec", "pos.angDistance",
-        "distance of the nearest object that is real more likely than not", nullable=True,
+        "distance to the nearest object with p_real above 0.5", nullable=True,
     ),
     Column(
         "grade", "U1", "", "meta.code.qual",
@@ -93,13 +97,13 @@ OBJECTS: tuple[Column, ...] = (
     Column(
         "radius_px", "f8", "pix", "phys.angSize",
         "radius of the apertures of flux_{f} and of the colours where psf_flux is False, the same "
-        "in all filters: the one of the best signal-to-noise".replace("{f}", "<filter>"),
+        "in all filters: the one with the best signal-to-noise ratio".replace("{f}", "<filter>"),
         nullable=True,
     ),
     Column(
         "psf_flux", "bool", "", "meta.code",
-        "True: flux_{f} and the colours are those of PSF fits, brought to the scale of the "
-        "apertures; False: of apertures (extended, a full core, or not fitted)".replace(
+        "True: flux_{f} and the colours come from PSF fits, scaled to the apertures; False: from "
+        "apertures (extended, saturated or not fitted)".replace(
             "{f}", "<filter>"
         ),
     ),
@@ -108,7 +112,7 @@ OBJECTS: tuple[Column, ...] = (
     Column("gaia_g", "f8", "mag", "phot.mag;em.opt", "G of that star", nullable=True),
     Column(
         "pmra", "f8", "mas / yr", "pos.pm;pos.eq.ra",
-        "proper motion in ra times cos(dec), in the Gaia frame; missing without epochs enough",
+        "proper motion in ra times cos(dec), in the Gaia frame; missing without enough epochs",
         nullable=True,
     ),
     Column("pmdec", "f8", "mas / yr", "pos.pm;pos.eq.dec", "proper motion in dec", nullable=True),
@@ -137,9 +141,9 @@ IN_FILTER: tuple[Column, ...] = (
     ),
     Column(
         "flux_{f}", "f8", FLAM, "phot.flux.density;em.opt",
-        "mean flux density in {f}, by the PSF where psf_flux says so, else in radius_px, corrected "
-        "to all light of a point source; where it is not detected the flux that is measured at its "
-        "place", nullable=True,
+        "mean flux density in {f}, from PSF fits where psf_flux is True, else in radius_px, "
+        "corrected to the total light of a point source; a forced measurement where it is not "
+        "detected", nullable=True,
     ),
     Column("flux_err_{f}", "f8", FLAM, "stat.error;phot.flux.density", "its random error", True),
     Column(
@@ -154,11 +158,11 @@ IN_FILTER: tuple[Column, ...] = (
     Column("snr_{f}", "f8", "", "stat.snr", "flux_{f} over its random error", nullable=True),
     Column(
         "maglim_{f}", "f8", "mag", "phot.mag;stat.min",
-        "AB magnitude of 5 sigma of the mean in {f} at its place", nullable=True,
+        "5-sigma limiting AB magnitude of the mean in {f} at its position", nullable=True,
     ),
     Column(
         "mag_total_{f}", "f8", "mag", "phot.mag;em.opt",
-        "total AB magnitude in {f}: of flux_kron / kron_fraction of the image that sees it best",
+        "total AB magnitude in {f}: from flux_kron / kron_fraction of the image with the best S/N",
         nullable=True,
     ),
     Column(
@@ -179,12 +183,12 @@ IN_FILTER: tuple[Column, ...] = (
     ),
     Column(
         "p_variable_{f}", "f8", "", "stat.probability;src.var",
-        "probability that it varies in {f}, given how many others do", nullable=True,
+        "probability that it varies in {f}, given the fraction of objects that do", nullable=True,
     ),
     Column(
         "false_rate_{f}", "f8", "", "stat.probability",
-        "share of constant objects that vary as much by their errors, which are scaled until most "
-        "objects are constant", nullable=True,
+        "fraction of constant objects that would look as variable, with errors scaled so that "
+        "most objects are constant", nullable=True,
     ),
 )  # fmt: skip
 """An object in a filter."""
@@ -192,8 +196,9 @@ IN_FILTER: tuple[Column, ...] = (
 COLOUR: tuple[Column, ...] = (
     Column(
         "colour_{f}_{g}", "f8", "mag", "phot.color;em.opt",
-        "AB magnitude in {f} minus that in {g}: of points by the PSF or in radius_px (psf_flux), "
-        "of extended objects in one ellipse on images of one PSF", nullable=True,
+        "AB magnitude in {f} minus that in {g}: of point sources from PSF fits or in radius_px "
+        "(psf_flux), of extended objects in one ellipse on images matched to one "
+        "PSF", nullable=True,
     ),
     Column(
         "colour_err_{f}_{g}", "f8", "mag", "stat.error;phot.color",
@@ -201,17 +206,18 @@ COLOUR: tuple[Column, ...] = (
     ),
     Column(
         "colour_err_sys_{f}_{g}", "f8", "mag", "stat.error.sys;phot.color",
-        "the systematic part of it, which is the same for all objects of about one aperture",
+        "its systematic part, common to all objects with similar apertures",
         nullable=True,
     ),
     Column(
         "colour_limit_{f}_{g}", "i2", "", "meta.code",
         "0: measured; 1: a lower limit (not detected in {f}); -1: an upper limit (not in {g}); 2: "
-        "not known",
+        "unknown",
     ),
     Column(
         "colour_of_{f}_{g}", "bool", "", "meta.code",
-        "True: of an extended object, in one ellipse on images of one PSF; False: of a point",
+        "True: of an extended object, in one ellipse on images matched to one PSF; False: of a "
+        "point source",
     ),
 )  # fmt: skip
 """The colour of two neighbouring filters."""
@@ -241,22 +247,24 @@ EPOCHS: tuple[Column, ...] = (
         "root name of the exposure that the row is of; '': of the image as a whole",
     ),
     Column("filter", "U8", "", "meta.id;instr.filter", "its filter"),
-    Column("mjd", "f8", "d", "time.epoch", "mean time of the exposures that look at it", True),
+    Column("mjd", "f8", "d", "time.epoch", "mean time of the exposures that cover it", True),
     Column(
         "flux", "f8", FLAM, "phot.flux.density;em.wl",
-        "its light, of the kind that its colours are of: by the PSF (psf_flux of the objects) or "
-        "in the aperture of radius_px", nullable=True,
+        "its flux density, measured as for its colours: from PSF fits (psf_flux of the objects) "
+        "or in the aperture of radius_px", nullable=True,
     ),
     Column("flux_err", "f8", FLAM, "stat.error;phot.flux.density", "its error, statistical", True),
-    Column("mag", "f8", "mag", "phot.mag;em.opt", "AB magnitude of that light", nullable=True),
+    Column("mag", "f8", "mag", "phot.mag;em.opt", "AB magnitude of flux", nullable=True),
     Column("mag_err", "f8", "mag", "stat.error;phot.mag", "its error, statistical", nullable=True),
     Column(
-        "maglim", "f8", "mag", "phot.mag;stat.min", "AB magnitude of a point of 5 sigma there",
+        "maglim", "f8", "mag", "phot.mag;stat.min", "5-sigma limiting AB magnitude of a point "
+        "source there",
         nullable=True,
     ),
     Column(
         "detected", "bool", "", "meta.code",
-        "True where this image detected it; else it is measured at the object's place",
+        "True where this image detected it; else a forced measurement at the position of the "
+        "object",
     ),
     Column(
         "source_id", "i8", "", "meta.id",
@@ -284,7 +292,7 @@ EPOCHS: tuple[Column, ...] = (
     ),
     Column(
         "zeropoint_shift", "f8", "mag", "phot.mag;arith.diff",
-        "what the constant stars around say to add to its magnitudes, so that the images of the "
+        "correction to its magnitudes from constant stars nearby, which makes the images of the "
         "filter agree; used for the variability only", nullable=True,
     ),
     # Of an exposure there is one kind of light only.
@@ -319,8 +327,8 @@ GROUP_IMAGES: tuple[Column, ...] = (
     Column("n_exp", "i4", "", "meta.number", "exposures"),
     Column("grade", "U1", "", "meta.code.qual", "grade of its alignment in the group"),
     Column("frame_err", "f8", "mas", "stat.error", "error of its frame, per axis", nullable=True),
-    Column("n_detections", "i4", "", "meta.number", "detections that went into the list"),
-    Column("n_matched", "i4", "", "meta.number", "of them seen in other images, too"),
+    Column("n_detections", "i4", "", "meta.number", "detections used for the list of objects"),
+    Column("n_matched", "i4", "", "meta.number", "detections that other images show as well"),
     Column(
         "residual_rms", "f8", "mas", "stat.stdev",
         "rms distance per axis of bright detections from their objects", nullable=True,

@@ -50,7 +50,7 @@ _RADII_LIMITS = (
         "f8",
         RATE,
         "phot.count;stat.min",
-        "sky-subtracted sum in {r} px that is 5 times its error at the position",
+        "5-sigma limit of the sky-subtracted sum in {r} px at the position",
         nullable=True,
     ),
 )
@@ -74,8 +74,8 @@ PHOT: tuple[Column, ...] = (
         "f8",
         RATE,
         "phot.count",
-        "light on pixels that an exposure lost, rejected as cosmic rays or bad, times their lost "
-        "share of the weight: as large a part of the errors",
+        "light on pixels that an exposure lost (rejected as cosmic rays, or bad), times the "
+        "fraction of the weight lost; the errors include as much",
     ),
     Column(
         "sky_median",
@@ -99,8 +99,8 @@ PHOT: tuple[Column, ...] = (
         "f8",
         RATE,
         "instr.skyLevel",
-        "level far from all sources, per pixel: that of Kron fluxes and sizes, while fixed "
-        "apertures have sky_median; that of the annulus where no pixel is far from sources",
+        "level far from all sources, per pixel: used for Kron fluxes and sizes, while fixed "
+        "apertures use sky_median; equal to sky_median where no pixel is far from sources",
         nullable=True,
     ),
     FWHM,
@@ -186,7 +186,7 @@ RATE_ERROR_PARTS = (
 PSF_RATES: tuple[Column, ...] = (
     Column(
         "countrate_psf", "f8", RATE, "phot.count",
-        "light of the star by the PSF fit, all of it as the published encircled energy has it",
+        "total light of the star from the PSF fit, on the scale of the published encircled energy",
         nullable=True,
     ),
     Column(

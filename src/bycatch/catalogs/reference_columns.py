@@ -23,7 +23,7 @@ REFERENCE: tuple[Column, ...] = (
     Column("ruwe", "f8", "", "stat.error", "renormalised unit weight error of the astrometry"),
     Column(
         "duplicated_source", "f8", "", "meta.code.status",
-        "1: Gaia found it twice; its data may be mixed up",
+        "1: Gaia lists it twice; its data may be corrupted",
     ),
 )  # fmt: skip
 """Reference stars, by the names of the Gaia archive; what is missing is NaN."""

@@ -28,8 +28,8 @@ SOURCES: tuple[Column, ...] = (
         "f8",
         "pix",
         "stat.error.sys;pos.cartesian;instr.det",
-        "the part of centre_err_px that all such stars of the image share: how far wings are off "
-        "from cores",
+        "the part of centre_err_px that all such stars of the image share: the offset between "
+        "wings and cores",
         nullable=True,
     ),
     Column(
@@ -46,8 +46,8 @@ SOURCES: tuple[Column, ...] = (
         "f8",
         "pix",
         "stat.error;pos.cartesian;instr.det",
-        "1-sigma error per axis of the windowed centroid by the noise of sky and light, and by "
-        "hit_err_px; missing: no light in the window",
+        "1-sigma error per axis of the windowed centroid: photon and sky noise, and hit_err_px; "
+        "missing: no light in the window",
         nullable=True,
     ),
     Column("x_segment", "f8", "pix", "pos.cartesian.x;instr.det", "barycentre of the segment"),
@@ -61,7 +61,7 @@ SOURCES: tuple[Column, ...] = (
     Column("peak", "f8", RATE, "phot.count;stat.max", "highest pixel, background subtracted"),
     Column("semimajor_px", "f8", "pix", "phys.angSize.smajAxis", "rms length, second moments"),
     Column("semiminor_px", "f8", "pix", "phys.angSize.sminAxis", "rms width, second moments"),
-    Column("theta_deg", "f8", "deg", "pos.posAng", "angle of the long axis from +x towards +y"),
+    Column("theta_deg", "f8", "deg", "pos.posAng", "angle of the major axis from +x towards +y"),
     Column("ellipticity", "f8", "", "src.ellipticity", "1 - width / length"),
     Column("background", "f8", RATE, "phot.count;instr.background", "background at the position"),
     Column(
@@ -77,15 +77,14 @@ SOURCES: tuple[Column, ...] = (
         "i8",
         "",
         "meta.id.assoc",
-        "id of the larger source that it may be a piece of, such as a galaxy of which it may be a "
-        "knot; 0: of none",
+        "id of the larger source of which it may be a piece, such as a knot of a galaxy; 0: none",
     ),
     Column(
         "coverage",
         "f8",
         "",
         "stat.value;obs.field",
-        "share of pixels with data in the box of the coverage rule",
+        "fraction of pixels with data in the box of the coverage rule",
     ),
 )
 CR_SHARE: tuple[Column, ...] = (
@@ -95,7 +94,7 @@ CR_SHARE: tuple[Column, ...] = (
         "f8",
         "",
         "stat.value",
-        "share of the segment's pixels on the grown cosmic-ray mask",
+        "fraction of the segment's pixels on the grown cosmic-ray mask",
     ),
 )
 REASON = Column("reason", "U200", "", "meta.note", "reason of the removal")

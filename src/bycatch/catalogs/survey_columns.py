@@ -26,8 +26,8 @@ GROUP = Column("group", "U64", "", "meta.id;meta.dataset", "group of images that
 IMAGE = Column("image", "U64", "", "meta.id;obs.image", "<field>/<filter>/<root> of the image")
 DUPLICATE_OF = Column(
     "duplicate_of", "i8", "", "meta.id.cross",
-    "object_id of the same object in a group of another output folder that has more images; 0: "
-    "none, as of all objects to count",
+    "object_id of the same object in a group with more images from another output folder; 0: not "
+    "a duplicate",
 )  # fmt: skip
 _CENTRE = (
     Column("ra", "f8", "deg", "pos.eq.ra;meta.main", "right ascension of the image's centre"),
@@ -42,10 +42,11 @@ SURVEY_IMAGES: tuple[Column, ...] = (
     Column("zeropoint_ab", "f8", "mag", "phot.mag;arith.zp", "AB zero point, e-/s", nullable=True),
     Column(
         "depth", "f8", "mag", "phot.mag;stat.min",
-        "median AB magnitude of a point source of 5 sigma in its deepest aperture", nullable=True,
+        "median 5-sigma limiting AB magnitude of a point source in the deepest aperture",
+        nullable=True,
     ),
-    Column("area", "f8", "arcmin2", "phys.angArea", "what it covers: a convex polygon", True),
-    Column("footprint", "U512", "", "pos.outline;obs.field", "that polygon, as STC-S"),
+    Column("area", "f8", "arcmin2", "phys.angArea", "footprint, a convex polygon", True),
+    Column("footprint", "U512", "", "pos.outline;obs.field", "the footprint as STC-S"),
     Column("checksum", "U80", "", "meta.checksum", "SHA-256 of the drizzled image"),
 )  # fmt: skip
 SURVEY_EXPOSURES: tuple[Column, ...] = (
@@ -64,7 +65,7 @@ COVERAGE: tuple[Column, ...] = (
     Column("cell", "i8", "", "pos.healpix", "HEALPix cell (order 14, nested, ICRS)"),
     Column(
         "depth", "f8", "mag", "phot.mag;stat.min",
-        "AB magnitude of a point source of 5 sigma there",
+        "5-sigma limiting AB magnitude of a point source there",
     ),
 )  # fmt: skip
 """How deep images are, cell by cell: what the maps of the depth are made of."""

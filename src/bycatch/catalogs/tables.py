@@ -57,7 +57,7 @@ def make_table(
     specs = expand(columns, radii_px)
     extra = set(data) - {c.name for c in specs}
     if extra:
-        msg = f"columns that the registry does not hold: {sorted(extra)}"
+        msg = f"columns that are not registered: {sorted(extra)}"
         raise KeyError(msg)
     made = [_column(spec, data[spec.name]) for spec in specs]
     return Table(made, meta=dict(meta or {}), copy=False)
@@ -88,7 +88,7 @@ def write_by_suffix(table: Table, path: Path) -> None:
     """
     kinds = {suffix: kind for kind, suffix in SUFFIXES.items()}
     if path.suffix not in kinds:
-        raise SettingsError(f"{path}: not a format of a table", hint=f"use {', '.join(kinds)}")
+        raise SettingsError(f"{path}: not a table format", hint=f"use {', '.join(kinds)}")
     with atomic(path) as partial:
         write_table(table, partial, kinds[path.suffix])
 

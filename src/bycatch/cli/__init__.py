@@ -1,4 +1,4 @@
-"""The command line: it parses, prints and exits; everything else is done elsewhere.
+"""The command line: parsing, printing and exiting; everything else is elsewhere.
 
 Of the package only `main` is for others.  What it needs is imported once signals are watched:
 Ctrl-C is understood from the first moment.

@@ -53,7 +53,7 @@ def _version(
 
 
 def execute() -> int:
-    """Do what the command line asks for and return the exit status."""
+    """Execute the command line and return the exit status."""
     try:
         return app(prog_name="bycatch", standalone_mode=False) or DONE
     except SettingsError as err:
@@ -71,7 +71,7 @@ def execute() -> int:
 
 
 def _print_usage_error(err: Exception) -> int:
-    """Print what is wrong with the words of a command line, or its help where there are none."""
+    """Print what is wrong with a command line, or its help if it is empty."""
     text = io.StringIO()
     err.show(text)  # type: ignore[attr-defined]
     for line in text.getvalue().splitlines():

@@ -1,4 +1,4 @@
-"""The commands that look at what is there, and those that make what others need."""
+"""The commands that inspect, compare and export, and those that simulate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bycatch.cli.console import busy, put, say
 from bycatch.cli.options import Config, OutArgument, Preset, Quiet, Set, settings_of, some_path
 from bycatch.cli.session import log_look
 from bycatch.cli.status import DONE, SOME_LOST
-from bycatch.errors import DETAILS, SettingsError, reason
+from bycatch.errors import DETAILS, SettingsError, UnreadableFile, reason
 
 
 def simulate(
@@ -27,7 +27,7 @@ def simulate(
         ),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Remove an earlier visit that is in DIR.")
+        bool, typer.Option("--replace", help="Remove an earlier visit from DIR.")
     ] = False,
     config: Config = None,
     assign: Set = None,
@@ -73,7 +73,7 @@ def inspect(
     config: Config = None,
     assign: Set = None,
 ) -> None:
-    """Say what a file holds, and all that looks wrong with it."""
+    """Show what a file holds and what looks wrong with it."""
     settings = settings_of(config, assign or ())
     from bycatch.pipeline.inspection import inspect as inspect_file
 
@@ -94,7 +94,7 @@ def inspect(
 
 
 def status(out: OutArgument) -> None:
-    """Show what is done in OUT, what is stale, and what was lost."""
+    """Show what is done in OUT, what is outdated, and what was lost."""
     from bycatch.pipeline import saved_settings
     from bycatch.pipeline.status import status as status_of
 
@@ -105,7 +105,7 @@ def status(out: OutArgument) -> None:
 
 
 def summarize(out: OutArgument) -> None:
-    """Put the fields together: summary.json and the page.
+    """Combine all fields in summary.json and the page.
 
     As after the shards of a run.
     """
@@ -136,7 +136,7 @@ def report(
         ),
     ] = None,
     distance_modulus: Annotated[
-        float, typer.Option("--distance-modulus", help="Added to the isochrone's magnitudes.")
+        float, typer.Option("--distance-modulus", help="Added to the magnitudes of the isochrone.")
     ] = 0.0,
     reddening: Annotated[
         float, typer.Option("--reddening", help="E(B-V) of its stars on the SFD scale, mag.")
@@ -145,7 +145,7 @@ def report(
         bool, typer.Option("--vega", help="Its magnitudes are in the Vega system.")
     ] = False,
 ) -> None:
-    """Write OUT/report.html from the products that are there."""
+    """Write OUT/report.html from the products of a run."""
     from bycatch.report import filters_of_groups, read_isochrone, write_figures, write_report
 
     if not isochrone and (distance_modulus or reddening or vega):
@@ -228,6 +228,9 @@ def compare(
     from bycatch.compare import compare as compared
     from bycatch.compare import read_catalog
 
+    for path in (first, second):
+        if not path.exists():
+            raise UnreadableFile(f"{path}: there is no such file or folder", hint="check the path")
     if first.is_dir() and second.is_dir():
         _compare_folders(first, second, radius, output)
         return
@@ -270,7 +273,7 @@ def explain(
         int | None, typer.Option("--object", metavar="ID", help="object_id of an object.")
     ] = None,
 ) -> None:
-    """Tell why a position is, or is not, in the catalogs."""
+    """Explain why a position is or is not in the catalogs."""
     from bycatch.pipeline.explanation import explain as explain_at
     from bycatch.pipeline.object_explanation import explain_objects
     from bycatch.user_files.quantities import sky_position

@@ -19,7 +19,7 @@ HEADING_WIDTH = 8
 
 
 def silence(stream: Any) -> None:
-    """Let what is written to a stream from now on, and what waits in its buffer, go nowhere."""
+    """Discard the buffer of a stream and everything written to it from now on."""
     with suppress(OSError, ValueError, AttributeError):  # no file behind it
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -59,7 +59,7 @@ class Outlet:
         return int(self._stream().fileno())
 
     def write(self, text: str) -> int:
-        """Write text, if there is still somebody to read it."""
+        """Write text, if the stream still has a reader."""
         self._try(lambda stream: stream.write(text))
         return len(text)
 
@@ -109,10 +109,10 @@ def prepare() -> None:
 
 
 def flush_output() -> int:
-    """Write what waits, and return 1 if something of the results could not be printed, else 0."""
+    """Flush the output; return 1 if some results could not be printed, else 0."""
     OUT.flush()
     if OUT.problem:
-        complain(f"what was printed is not complete: {OUT.problem}")
+        complain(f"the output is incomplete: {OUT.problem}")
     ERR.flush()
     return int(bool(OUT.problem))
 
@@ -123,17 +123,17 @@ def say(text: str, style: str = "") -> None:
 
 
 def tell(text: str, style: str = "") -> None:
-    """Print a line about the work, to standard error."""
+    """Print a line about the progress of the work to standard error."""
     stderr.print(Text(printable(text), style), soft_wrap=True)
 
 
 def complain(text: str, style: str = "red") -> None:
-    """Print why the command ends."""
+    """Print the reason why the command ends."""
     tell(f"bycatch: {text}", style)
 
 
 def busy(text: str) -> AbstractContextManager[Any]:
-    """Show that something is under way, on a terminal."""
+    """Show on a terminal that work is in progress."""
     return stderr.status(Text(text))
 
 

@@ -1,4 +1,4 @@
-"""What a fetch shows while it goes on: files, bytes, pace, and how long the rest will take."""
+"""Progress of a fetch on the terminal: files, bytes, rate and remaining time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FetchProgress:
         self._bar.stop()
 
     def _follow(self) -> None:
-        """Show how far the fetch is, until it is over."""
+        """Show the progress until the fetch ends."""
         task = self._bar.add_task("asking the archive", total=1.0, pace="")
         if self.plain:
             while not self._over.wait(SAY_EVERY_S):
@@ -81,13 +81,13 @@ class FetchProgress:
 
 
 def files_in_words(tally: Tally) -> str:
-    """Return how many files are over."""
+    """Return how many files are finished."""
     failures = f", {tally.n_lost} failed" if tally.n_lost else ""
     return f"{tally.n_over} of {tally.n_files} files{failures}"
 
 
 def pace_in_words(tally: Tally) -> str:
-    """Return what has come, how fast, and how long the rest will take."""
+    """Return bytes downloaded, rate and remaining time."""
     came, seconds_left = (
         f"{in_mb(tally.n_came)} of {in_mb(max(tally.n_bytes, 0))} MB",
         tally.seconds_left,

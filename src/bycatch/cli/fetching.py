@@ -58,7 +58,7 @@ def fetch(
         typer.Option("--parallels", help="Only images with another prime instrument."),
     ] = False,
     products: Annotated[
-        str, typer.Option("--products", metavar="pipeline|hap", help="Which drizzled images.")
+        str, typer.Option("--products", metavar="pipeline|hap", help="Products of the archive.")
     ] = "pipeline",
     cloud: Annotated[
         bool, typer.Option("--cloud", help="Fetch from the public bucket where possible.")
@@ -88,7 +88,7 @@ def fetch(
     """Fetch images from MAST by program, visit or circle on the sky."""
     settings = settings_of(config, [*(assign or []), *shortcuts(offline=offline)], preset)
     if discard and and_run is None:
-        raise typer.BadParameter("--discard: nothing is done with the images without --and-run OUT")
+        raise typer.BadParameter("--discard needs --and-run OUT")
     from bycatch.archive import Fetching, FetchRequest, Tally
     from bycatch.cli.fetch_progress import FetchProgress
 
@@ -129,7 +129,7 @@ def _fetch_and_run(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Fetch, and run the whole chain on what has come while the rest comes."""
+    """Fetch, and run the whole chain on what has arrived meanwhile."""
     from bycatch.cli.fetch_progress import FetchProgress
     from bycatch.cli.steps import is_news, write_page
     from bycatch.pipeline.arrivals import run_arrivals

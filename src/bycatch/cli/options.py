@@ -1,4 +1,4 @@
-"""Options that several commands share, and the settings and files that they stand for."""
+"""Options shared by several commands, and the settings and files that they give."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Set = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", metavar="[classic|deep|crowded]", help="A set of defaults."),
+    typer.Option("--preset", metavar="[classic|deep|crowded]", help="Set of defaults."),
 ]
 Workers = Annotated[
     int | None,
@@ -171,11 +171,11 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
 
 
 def engine_of(engine: str | None, jobs: int | None, scheduler: str | None) -> Executor | None:
-    """Return the executor that the options mean; None leaves it to the number of jobs."""
+    """Return the executor that the options select; None leaves it to the number of jobs."""
     if engine is None and scheduler is None:
         return None
     if scheduler is not None and engine not in {None, "dask"}:
-        raise typer.BadParameter(f"--engine {engine} has no --scheduler: that is dask's")
+        raise typer.BadParameter(f"--engine {engine}: --scheduler needs --engine dask")
     from bycatch.engines import executor_of
     from bycatch.pipeline.field import prepare_worker
 
@@ -185,7 +185,7 @@ def engine_of(engine: str | None, jobs: int | None, scheduler: str | None) -> Ex
 def shortcuts(
     *, write_wcs: bool = False, offline: bool = False, **options: str | None
 ) -> list[str]:
-    """Return options that stand for settings, as assignments."""
+    """Return the options that are shortcuts for settings, as assignments."""
     names = {"field": "sort.field", "mode": "sort.mode", "formats": "output.formats"}
     out = ["output.write_wcs=true"] if write_wcs else []
     out += ["align.offline=true"] if offline else []

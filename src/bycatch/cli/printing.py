@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from bycatch.pipeline.status import Status
 
 ASSESSMENT_LEGEND = """\
-found      true sources with enough pixels above the threshold that were found
-real       rows seen by two or more exposures that are true sources
+found      detected fraction of true sources with enough pixels above the threshold
+real       fraction of rows with two or more exposures that are true sources
 stars      isolated, S/N > 50: median flux bias at 4 px, rms position error per axis
-CRs        cosmic rays detected in single exposures that carry cr_flag
-false CRs  stars there, no cosmic ray within 3 px, that carry it by mistake
+CRs        fraction of detected cosmic rays in single exposures that have cr_flag
+false CRs  fraction of stars without a cosmic ray within 3 px that have cr_flag
 """
 STATE_STYLES = {
-    "stale": "yellow",
+    "outdated": "yellow",
     "to do": "yellow",
     "dropped": "red",
     "failed": "red",
@@ -46,31 +46,31 @@ COMPARED = {
     "rows_a": ("rows of A", "d"),
     "rows_b": ("rows of B", "d"),
     "matched": ("pairs", "d"),
-    "share_of_a_in_b": ("share of A in B, where both look", ".3f"),
-    "share_of_b_in_a": ("share of B in A, where both look", ".3f"),
+    "fraction_of_a_in_b": ("fraction of A in B, in the common area", ".3f"),
+    "fraction_of_b_in_a": ("fraction of B in A, in the common area", ".3f"),
     "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
     "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
-    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+    "scatter_mas": ("scatter of positions per axis, mas", ".2f"),
     "offset_mag": ("B - A in magnitude, median", ".3f"),
-    "scatter_mag": ("scatter of the magnitudes", ".3f"),
-    "strange": ("pairs more than 5 widths off in magnitude", "d"),
+    "scatter_mag": ("scatter of magnitudes", ".3f"),
+    "strange": ("pairs with outlying magnitudes (5 widths)", "d"),
 }
 """Words and digits of the main numbers of a comparison."""
 COMPARED_OBJECTS = {
     "objects_a": ("objects of A", "d"),
     "objects_b": ("objects of B", "d"),
     "matched": ("pairs", "d"),
-    "same_id": ("of them with the same object_id", "d"),
-    "renamed": ("of them with another one", "d"),
-    "joined": ("of A, joined with another one in B", "d"),
-    "lost": ("of A, not in B", "d"),
-    "lost_real": ("of these real (p_real of 0.5 or more)", "d"),
-    "split": ("of B, split from another one of A", "d"),
-    "new": ("of B, not in A", "d"),
-    "new_real": ("of these real", "d"),
+    "same_id": ("  with the same object_id", "d"),
+    "renamed": ("  with different object_ids", "d"),
+    "joined": ("objects of A merged into others in B", "d"),
+    "lost": ("objects of A that B lacks", "d"),
+    "lost_real": ("  of these real (p_real of 0.5 or more)", "d"),
+    "split": ("objects of B split from others in A", "d"),
+    "new": ("objects of B that A lacks", "d"),
+    "new_real": ("  of these real", "d"),
     "offset_ra_mas": ("B - A in right ascension, median, mas", ".2f"),
     "offset_dec_mas": ("B - A in declination, median, mas", ".2f"),
-    "scatter_mas": ("scatter of the positions per axis, mas", ".2f"),
+    "scatter_mas": ("scatter of positions per axis, mas", ".2f"),
 }
 """The same of a comparison of objects."""
 MOST_ROWS = 30
@@ -109,7 +109,7 @@ def print_groups(groups: Sequence[GroupReport]) -> None:
 
 
 def print_profile(report: RunReport) -> None:
-    """Print what the steps that were done in this run took; of all images together."""
+    """Print time and memory of the steps of this run, summed over images."""
     table = Rows(["step"], ["images", "s", "s / image", "peak, MB"])
     for cost in report.profile():
         row = (f"{cost.n_images}", f"{cost.seconds:.2f}", f"{cost.seconds / cost.n_images:.2f}")
@@ -123,7 +123,7 @@ def _where_to_look(out: Path) -> str:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print two catalogs against each other, by magnitude and in all."""
+    """Print the comparison of two catalogs, by magnitude and in total."""
     table = Rows([], ["mag", "A", "in B", "B", "in A", "B - A, mag", "width, mag"])
     for row in comparison.bins:
         table.add(
@@ -132,13 +132,16 @@ def print_comparison(comparison: Comparison) -> None:
             *(_number(row[name], ".3f") for name in ("dmag", "dmag_width")),
         )
     table.show()
+    for letter, catalog in (("A", comparison.a), ("B", comparison.b)):
+        facts = (catalog.name, catalog.filter, catalog.columns[2])
+        say(f"{letter}: {', '.join(fact for fact in facts if fact)}")
     for name, value in comparison.summary().items():
         words, digits = COMPARED[name]
         say(f"{words:<44} {_number(value, digits)}")
 
 
 def print_object_comparison(comparison: ObjectComparison) -> None:
-    """Print what the objects of two folders have in common, and what not."""
+    """Print the comparison of the objects of two folders."""
     table = Rows(["filter"], ["pairs", "B - A, mag", "width, mag", "width / errors"])
     for row in comparison.filters:
         numbers = (_number(row[name], ".4f") for name in ("dmag", "width"))
@@ -150,12 +153,12 @@ def print_object_comparison(comparison: ObjectComparison) -> None:
 
 
 def _number(value: float | None, digits: str) -> str:
-    """Return a number; '-' for what is not known."""
+    """Return a number as text; '-' if unknown."""
     return "-" if value is None or value != value else f"{value:{digits}}"  # noqa: PLR0124
 
 
 def print_answer(table: Table) -> None:
-    """Print what a survey answers: columns and digits that a reader wants, in one line a row."""
+    """Print the result of a query: the columns that are read first, one line per row."""
     from bycatch.catalogs.survey_columns import read_first
     from bycatch.survey.digits import format_of
 
@@ -172,7 +175,7 @@ def print_answer(table: Table) -> None:
 
 
 def print_status(status: Status) -> None:
-    """Print how far each image is, what was lost, and what to do next."""
+    """Print the state of each image, what was lost, and what to do next."""
     steps = list(status.images[0].steps) if status.images else []
     table = Rows(["place", "image", *steps, "last run"], [])
     for image in status.images:
@@ -196,7 +199,7 @@ def print_status(status: Status) -> None:
 
 
 def _print_group_status(status: Status) -> None:
-    """Print how far the objects of each group are."""
+    """Print the state of the objects of each group."""
     table = Rows(["group", "objects", "last run"], ["images", "rows", "real"])
     for group in status.groups:
         counts = (_number(n, "d") for n in (group.n_images, group.n_objects, group.n_real))
@@ -234,11 +237,14 @@ def print_limits(reports: list[Any]) -> None:
                     *(_limit(row, level) for level in (90, 50)),
                 )
     table.show()
-    say("total AB magnitudes from a fitted curve; sources taken for cosmic rays count as lost")
+    say("total AB magnitudes from a fitted curve; sources called cosmic rays count as lost")
     if any(path.stem.endswith("_purity") for report in reports for path in report.files):
         from bycatch.simulate.recovery import NEGATIVE_IS_BLIND_TO
 
-        say(f"false shares (_purity) include noise and cosmic rays, but not {NEGATIVE_IS_BLIND_TO}")
+        say(
+            f"false fractions (_purity) include noise and cosmic rays, but not "
+            f"{NEGATIVE_IS_BLIND_TO}"
+        )
     for report in reports:
         for path in report.files:
             say(f"  {path}")
@@ -294,13 +300,13 @@ def print_fetch(report: FetchReport) -> None:
         files_to_fetch = report.of(State.TO_FETCH, State.STARTED)
         say(f"{counts}; {in_mb(total_bytes(files_to_fetch))} MB to fetch; nothing was written")
         if files_to_fetch and (report.wanted.parallels or report.wanted.filters):
-            say("the headers of those to fetch will show whether they are wanted")
+            say("their headers will show whether they are wanted")
     else:
         say(f"{counts}; {in_mb(report.n_bytes)} MB in {report.elapsed_s:.1f} s; in {report.data}")
 
 
 def print_assessment(assessments: list[Any], out: Path) -> None:
-    """Print the catalogs of a simulated visit against its truth."""
+    """Print the comparison of a simulated visit with its truth."""
     names = list(assessments[0].row()) if assessments else []
     table = Rows([], names)
     for assessment in assessments:

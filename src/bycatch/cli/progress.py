@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: how far it is, what is at work, and how long it will take.
+"""Progress of a run on the terminal: what is done, what is running, and the remaining time.
 
 The pipeline logs; its records carry what happened (``sizes_mb`` and ``steps`` when it begins, then
 ``at_work`` with ``step_over`` or ``lost``), and this module makes a display of them: on a
@@ -42,7 +42,7 @@ TRUST_SECONDS = 3.0
 
 @dataclass
 class Workload:
-    """What there is to do, what is done, and what is at work.
+    """What is to be done, what is done, and what is running.
 
     Attributes
     ----------
@@ -78,26 +78,26 @@ class Workload:
 
     @property
     def n_over(self) -> int:
-        """Number of steps that are done, or lost."""
+        """Number of steps done or lost."""
         return self.n_steps - len(self.pending)
 
     @property
     def n_images_over(self) -> int:
-        """Number of images with which the run is through."""
+        """Number of finished images."""
         return self.n_images - len(self.left)
 
     @property
     def share(self) -> float:
-        """Share of the work that is over."""
+        """Fraction of the work that is finished."""
         return 1.0 - self.left_s / self.total_s if self.total_s else 1.0
 
     def begin(self, name: str, step: str, now_s: float) -> None:
-        """Take down that a step begins on an image, or on a field."""
+        """Record that a step begins on an image or a field."""
         self.at_work[name] = (step, now_s)
         self.n_workers = max(self.n_workers, len(self.at_work))
 
     def end(self, image: str, step: str, seconds: float | None) -> None:
-        """Take down that a step of an image is over; without seconds nothing had to be done."""
+        """Record that a step of an image is finished; without seconds nothing had to be done."""
         self._rest(image)
         expected = self._over(image, step)
         if seconds is not None:
@@ -105,13 +105,13 @@ class Workload:
             self.expected_s += expected
 
     def lose(self, image: str) -> None:
-        """Take down that nothing more will be done on an image."""
+        """Record that nothing more will be done on an image."""
         self._rest(image)
         for step in self.steps:
             self._over(image, step)
 
     def _over(self, image: str, step: str) -> float:
-        """Strike a step; return the seconds that were expected of it."""
+        """Remove a step; return the seconds expected for it."""
         if (image, step) not in self.pending:
             return 0.0
         expected = self.pending.pop((image, step))
@@ -126,7 +126,7 @@ class Workload:
         self.at_work.pop(image.split("/", maxsplit=1)[0], None)  # its field, that was aligned
 
     def seconds_left(self, now_s: float) -> float:
-        """Return how long it will take from now on, by the pace so far."""
+        """Return the remaining time, from the rate so far."""
         pace = (TRUST_SECONDS + self.worked_s) / (TRUST_SECONDS + self.expected_s)
         seconds = self.left_s * pace
         for image, (step, since_s) in self.at_work.items():
@@ -136,7 +136,7 @@ class Workload:
 
 
 def in_words(seconds: float) -> str:
-    """Return a time that is an estimate, without digits that it does not have."""
+    """Return an estimated time without meaningless digits."""
     if seconds < 10:
         return "some seconds"
     if seconds < 95:
@@ -185,7 +185,7 @@ class RunProgress(Progress):
         self.add_task(total=1.0, **_bar_fields(workload))
 
     def show(self) -> None:
-        """Show how far the work is."""
+        """Show the progress."""
         if self.workload is not None:
             self.update(self.task_ids[0], **_bar_fields(self.workload))
 
@@ -224,7 +224,7 @@ class _TimeLeft(ProgressColumn):
 
 
 class ProgressHandler(logging.Handler):
-    """Takes down what the log says of the work; in a pipe, a line after each image."""
+    """Follows the work through the log; in a pipe, prints a line after each image."""
 
     def __init__(self, progress: RunProgress, *, plain: bool) -> None:
         super().__init__()
@@ -232,7 +232,7 @@ class ProgressHandler(logging.Handler):
         self.plain = plain
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take down a record."""
+        """Handle a log record."""
         sizes_mb = getattr(record, "sizes_mb", None)
         if sizes_mb is not None:
             self.progress.begin(Workload.of(sizes_mb, record.__dict__["steps"]))

@@ -43,7 +43,7 @@ def log_run(out: Path, *, quiet: bool, verbose: bool, log_file: Path | None) -> 
 
 
 def _remove_trace(new: list[Path], log: Path) -> None:
-    """Remove the folders that a run made which could not begin, where they hold its log only."""
+    """Remove the folders of a run that could not begin, if they hold only its log."""
     if not new or any(path != log for path in new[0].glob("*")):
         return
     with suppress(OSError):
@@ -148,7 +148,7 @@ class LogFile(logging.FileHandler):
             super().__init__(path, encoding="utf-8", delay=only_traces)
         except OSError as err:
             raise SettingsError(
-                f"can't write the log {path} ({err})",
+                f"can't write the log {path} ({err.strerror or err})",
                 hint="choose another output folder, or --log-file FILE",
             ) from err
         if only_traces:
@@ -166,7 +166,7 @@ class LogFile(logging.FileHandler):
 
 
 def _make_plain(path: Path) -> None:
-    """Remove what is no plain file, or one that has another name as well."""
+    """Remove anything that is not a plain file, or has another name as well."""
     try:
         status = path.lstat()
     except FileNotFoundError:

@@ -37,7 +37,7 @@ class Stopped(BaseException):
 
 
 class Watch:
-    """Raises `Stopped` in the main thread when a signal comes; what is ignored stays ignored."""
+    """Raises `Stopped` in the main thread on a signal; ignored signals stay ignored."""
 
     def __init__(self) -> None:
         self.stop: Stopped | None = None
@@ -66,7 +66,7 @@ class Watch:
             raise self.stop
 
     def _waits(self, number: int, frame: FrameType | None, now_s: float) -> bool:
-        """Tell whether a signal comes at a bad moment; then it is sent again a little later."""
+        """Return whether a signal comes at a bad moment; it is then sent again a little later."""
         self._came_s = self._came_s or now_s
         if now_s - self._came_s > MOST_LATER_S or not _is_in_fragile_code(frame):
             return False

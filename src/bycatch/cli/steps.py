@@ -1,4 +1,4 @@
-"""The commands that work: the chain, its steps, and artificial sources."""
+"""The commands of the chain: run, its steps, and artificial sources."""
 
 from __future__ import annotations
 
@@ -212,7 +212,8 @@ def measure(
     """Measure the sources."""
     if sources is not None:
         raise typer.BadParameter(
-            f"--sources {sources}: measured as objects, in every image, besides the detections: "
+            f"--sources {sources}: to measure these positions as objects in every image, "
+            f"besides the detections: "
             f"'bycatch objects {out} --sources {sources}'"
         )
     inputs = inputs_of(gaia, exclude=exclude)
@@ -254,7 +255,7 @@ def objects(
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Make one table of the objects of images that overlap.
+    """Combine overlapping images into one table of objects.
 
     Over filters, visits and programs.
     """
@@ -319,7 +320,7 @@ class Work:
 
 
 def _step(stage: str, work: Work, inputs: Inputs | None = None) -> None:
-    """Do one step again on the images in OUT, with the settings of the last run as a base."""
+    """Repeat one step on the images in OUT, based on the settings of the last run."""
     from bycatch import pipeline
 
     base = pipeline.saved_values(folder(work.out))
@@ -334,12 +335,12 @@ def _step(stage: str, work: Work, inputs: Inputs | None = None) -> None:
 
 
 def is_news(report: RunReport) -> bool:
-    """Tell whether anything was done or lost that an earlier page does not tell."""
+    """Return whether anything was done or lost that an earlier page does not show."""
     return not report.all_done or any(image.done for image in report.images)
 
 
 def write_page(out: Path, settings: Settings, *, changed: bool) -> None:
-    """Write the page at the end of a run: the run is no worse where that can't be done."""
+    """Write the page at the end of a run; a failure here does not fail the run."""
     from bycatch.products import field_names
     from bycatch.report import is_current, write_report
 

@@ -1,4 +1,4 @@
-"""The commands that make a survey of the objects, ask it, publish it, and look at objects."""
+"""The commands that build, query and publish a survey, and view objects."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a survey of the objects of output folders, or bring one up to date."""
+    """Build a survey from the objects of output folders, or update one."""
     from bycatch.survey.build import build_survey
 
     with log_look(verbose=verbose and not quiet):
@@ -95,7 +95,7 @@ def query(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Ask a survey by SQL, position or list of positions."""
+    """Query a survey with SQL, a position or a list of positions."""
     if sum(value is not None for value in (sql or None, cone, light_curve, match)) != 1:
         raise typer.BadParameter("give one of SQL, --cone, --light-curve, --match")
     from bycatch.survey.ask import ask
@@ -117,7 +117,8 @@ def publish(
         typer.Argument(parser=some_path, metavar="SURVEY|OUT", help="A survey, or an OUT."),
     ],
     kind: Annotated[
-        str, typer.Option("--as", metavar="hlsp|cds|votable", help="What is written.")
+        str, typer.Option("--as", metavar="hlsp|cds|votable", help="Format of the archive or "
+        "journal.")
     ],
     folder: Annotated[
         Path | None,

@@ -36,7 +36,7 @@ FORMATS = {"%": ".2f", "mag": ".3f", "mag(AB)": ".3f", "mas": ".1f", "deg": ".6f
 FORMATS |= {"pix": ".2f", "px": ".2f"}
 """How numbers of a unit are shown; others have four digits."""
 
-UNTOLD = frozenset({"aligned", "noise_slope"})
+NOT_SHOWN = frozenset({"aligned", "noise_slope"})
 """What a card leaves out."""
 
 CARD = '<div style="margin:0.3em 0">'
@@ -99,7 +99,7 @@ def _facts_table(facts: Mapping[str, Any]) -> str:
     """Return names and values as a table; what has parts of its own is left out."""
     lines = []
     for key, value in facts.items():
-        if key not in UNTOLD and not isinstance(value, (dict, list, tuple)):
+        if key not in NOT_SHOWN and not isinstance(value, (dict, list, tuple)):
             name, unit = _name_of(key)
             is_share = unit == "%" and isinstance(value, float) and not key.endswith("_percent")
             text = escape(in_words(100 * value if is_share else value, unit))

@@ -121,7 +121,7 @@ CRMASK = _group(
     ("n_cr_pixels", "", "pixels on the cosmic-ray mask, not grown", "pixels on the mask"),
     ("n_cr_tracks", "", "connected groups of them", "cosmic-ray tracks"),
     (
-        "share_of_single", "", "share of the pixels of one exposure that are on the mask",
+        "share_of_single", "", "fraction of the pixels of one exposure that are on the mask",
         "of the area with one exposure", "%",
     ),
     ("share_of_single_grown", "", "the same of the grown mask", "the same, mask grown", "%"),
@@ -208,7 +208,7 @@ MEASURE = _group(
     ),
     ("sky_growth", "", "growth of the segments that are left out of sky_level; 0: none",
      "growth of segments for that sky"),
-    ("depth_mag", "mag", "AB magnitude of a point source of 5 sigma, middle aperture, median",
+    ("depth_mag", "mag", "median 5-sigma limiting AB magnitude, point source, middle aperture",
      "5-sigma depth", "AB mag"),
     ("limit_mag.*.*", "mag", "the same at blank places, by number of exposures and by aperture"),
     ("locus_concentration[]", "mag", "concentrations of the image's stars"),
@@ -229,16 +229,16 @@ MEASURE = _group(
     ("n_on_trail", "", "the same with TRAIL", "sources on trails"),
     ("n_trails", "", "straight trails across the image", "trails"),
     (
-        "nebulous_percent", "%", "share of the sky with structure at the scale of apertures",
+        "nebulous_percent", "%", "fraction of the sky with structure at the scale of apertures",
         "sky with structure", "%",
     ),
-    ("large_object_percent", "%", "share of the image under large objects",
+    ("large_object_percent", "%", "fraction of the image under large objects",
      "covered by large objects", "%"),
     (
-        "covered_percent", "%", "share of the image that sources and their wings cover",
+        "covered_percent", "%", "fraction of the image that sources and their wings cover",
         "covered by sources", "%",
     ),
-    ("merged_percent", "%", "share of the rows that hide a peak without a row of its own",
+    ("merged_percent", "%", "fraction of the rows that hide a peak without a row of its own",
      "sources with a peak that has no row", "%"),
     (
         "cte_loss_percent", "%", ("charge of 1,000 electrons that is lost at the gap between the "

@@ -1,4 +1,4 @@
-"""How work is spread: in this process, in parallel processes, or on a cluster by Dask.
+"""How work is distributed: in this process, in parallel processes, or on a Dask cluster.
 
 Work items are small and picklable (paths and settings), results come as they are finished, and
 the work does not depend on which engine does it.  A process that dies costs its own task, in whose
@@ -27,7 +27,7 @@ def executor_of(
     n_workers: int | None = None,
     prepare: Callable[[], object] | None = None,
 ) -> Executor:
-    """Return what does the work.
+    """Return the executor that does the work.
 
     Parameters
     ----------
@@ -65,5 +65,5 @@ def executor_of(
 
 
 def _is_of_dask(engine: object) -> bool:
-    """Tell a client or a cluster by what it can, without loading Dask."""
+    """Recognize a client or a cluster by its methods, without loading Dask."""
     return hasattr(engine, "scheduler_address") or hasattr(engine, "scheduler_info")

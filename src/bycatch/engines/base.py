@@ -1,4 +1,4 @@
-"""What every engine promises, and what is left of a task whose process died."""
+"""The interface of all engines, and the result of a task whose process died."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LostTask:
 
 
 def lost_task(exit_status: int | None, n_killed_before: int | None) -> LostTask:
-    """Return what is known of a process of this machine that died.
+    """Return the reason why a process of this machine died, as far as known.
 
     Parameters
     ----------

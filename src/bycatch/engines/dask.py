@@ -1,4 +1,4 @@
-"""Tasks of Dask: workers of this machine, or of a cluster that is there."""
+"""Dask tasks on workers of this machine or of an existing cluster."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Dask:
             raise
 
     def close(self) -> None:
-        """End the workers that were started here; leave others as they were."""
+        """End the workers that were started here, and no others."""
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -170,7 +170,7 @@ class _Link:
         def kill() -> None:
             while not is_closed.wait(LOOK_S):
                 for worker in workers:
-                    with suppress(OSError, TypeError):  # it has no process any more
+                    with suppress(OSError, TypeError):  # its process is gone
                         os.kill(worker.pid, signal.SIGTERM)
 
         killer = threading.Thread(target=kill, daemon=True)
@@ -211,7 +211,7 @@ def _connect(cluster: object, n_workers: int) -> _Link:
 
 
 def _local_cluster(n_workers: int) -> Any:
-    """Begin workers of one thread each, without a page that shows them."""
+    """Start workers of one thread each, without a dashboard."""
     import dask
     from distributed import LocalCluster
 
@@ -233,7 +233,7 @@ def _local_cluster(n_workers: int) -> Any:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what Dask logs here from all handlers: what matters is raised, or is a `LostTask`."""
+    """Hide the log of Dask in this process: what matters is raised, or is a `LostTask`."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed.")]
     loggers = [logging.getLogger(name) for name in ("distributed", *names)]
     before = [(logger, logger.level) for logger in loggers]
@@ -292,7 +292,7 @@ class _Tasks:
                 yield self._answer(future)
 
     def cancel(self) -> bool:
-        """Ask for no more results; return whether something is still being done."""
+        """Cancel the remaining tasks; return whether some are still running."""
         n_left = len(self._running)
         if n_left and not self._link.is_ours:
             with suppress(Exception):  # the scheduler is gone; Dask has an error for each case
@@ -307,7 +307,7 @@ class _Tasks:
         Raises
         ------
         BycatchError
-            There is no scheduler any more, or workers of ours can't begin.
+            The scheduler is gone, or no worker of ours can start.
         """
         try:
             n_threads: dict[str, int] = self._link.client.nthreads()
@@ -329,7 +329,7 @@ class _Tasks:
         return n_threads
 
     def _submit(self, workers: Mapping[str, int]) -> None:
-        """Hand tasks to workers that are free: a death costs all the tasks that a worker has."""
+        """Submit tasks to free workers only: a death costs all tasks of a worker."""
         from distributed.comm import get_address_host
 
         busy = Counter(running.address for running in self._running.values())
@@ -344,7 +344,7 @@ class _Tasks:
             self._reserve(min(len(self._waiting), MOST_PLACES))
 
     def _begin(self, index: int, address: str, n_tasks_there: int) -> None:
-        """Submit a task to a worker, and to no other: it is lost if that one is gone."""
+        """Submit a task to one worker only: it is lost with that worker."""
         from bycatch.engines.dask_worker import do
 
         future = self._link.client.submit(
@@ -361,7 +361,7 @@ class _Tasks:
         future.add_done_callback(self._finished.put)
 
     def _reserve(self, n: int) -> None:
-        """Let the scheduler see tasks that wait, by whose number a cluster adapts: stand-ins.
+        """Show waiting tasks to the scheduler, by whose number a cluster adapts, as stand-ins.
 
         They are for a worker that does not exist; ours would be given to one that is at work.
         """
@@ -372,7 +372,7 @@ class _Tasks:
         del self._places[n:]
 
     def _left_behind(self, workers: Mapping[str, int]) -> Iterator[tuple[int, LostTask]]:
-        """Yield the tasks whose workers are gone, for which Dask would wait for ever."""
+        """Yield the tasks whose workers are gone; Dask would wait for them forever."""
         now_s = time.monotonic()
         for future, running in list(self._running.items()):
             if running.address in workers:
@@ -381,7 +381,7 @@ class _Tasks:
                 yield self._lose(future)
 
     def _answer(self, future: Future) -> tuple[int, Any]:
-        """Return the index and the result of a task that is done."""
+        """Return index and result of a finished task."""
         from distributed.scheduler import KilledWorker
 
         running, most_s = self._running[future], RESULT_S

@@ -1,4 +1,4 @@
-"""What `bycatch.engines.dask` does in a worker of Dask."""
+"""The part of `bycatch.engines.dask` that runs in a Dask worker."""
 
 from __future__ import annotations
 

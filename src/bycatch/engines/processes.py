@@ -1,4 +1,4 @@
-"""Parallel processes of this machine, each with a pipe of its own."""
+"""Parallel processes of this machine, each with its own pipe."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Processes:
             raise
 
     def close(self) -> None:
-        """End the processes: those without work by themselves, the others by force."""
+        """End the processes: idle ones on request, the others by force."""
         idle = self._idle()
         for worker in idle:
             worker.send_home()
@@ -123,7 +123,7 @@ class Processes:
         return [worker for worker in self._workers if worker.is_ready and not worker.is_busy]
 
     def _hire(self, n_tasks: int) -> None:
-        """Begin as many workers as there is work for."""
+        """Start as many workers as there are tasks."""
         for worker in [each for each in self._idle() if not each.is_alive()]:
             self._dismiss([worker])  # it died when it had nothing to do
         while (
@@ -159,7 +159,7 @@ class Processes:
         return answers
 
     def _loss(self, worker: _Worker) -> list[tuple[int, LostTask]]:
-        """Count a worker that died out, and return the task that it was at, if any."""
+        """Remove a worker that died, and return its task, if any."""
         self._workers.remove(worker)
         loss = lost_task(worker.end(), worker.n_killed_before)
         if not worker.is_ready:
@@ -175,7 +175,7 @@ class Processes:
         return []
 
     def _dismiss(self, workers: Sequence[_Worker]) -> None:
-        """End workers at once, whatever they do."""
+        """End workers at once, busy or not."""
         for worker in workers:
             worker.stop()
         for worker in list(workers):
@@ -218,7 +218,7 @@ class _Worker:
         return self._process.is_alive()
 
     def signs(self) -> list[Any]:
-        """Return what shows that it has said something or died."""
+        """Return the handles that signal a message or its death."""
         return [self._connection, self._process.sentinel]
 
     def give(self, index: int, task: Task) -> None:
@@ -228,7 +228,7 @@ class _Worker:
         self._send(message)
 
     def take(self) -> int:
-        """Return the index of its task, which is done."""
+        """Return the index of its finished task."""
         index, self._index = self._index, None
         assert index is not None
         return index
@@ -242,7 +242,7 @@ class _Worker:
             self._connection.send_bytes(message)
 
     def hear(self) -> tuple[Message, Any] | None:
-        """Return what it said; None if it is dead."""
+        """Return its message; None if it is dead."""
         try:
             if not self._connection.poll():
                 return None
@@ -268,7 +268,7 @@ class _Worker:
 
 
 def _heard(workers: Sequence[_Worker], most_s: float) -> list[_Worker]:
-    """Wait until workers have said something or died, and return these."""
+    """Wait until workers send a message or die, and return these."""
     owners = {sign: worker for worker in workers for sign in worker.signs()}
     heard = {id(owners[sign]) for sign in connection.wait(list(owners), most_s)}
     return [worker for worker in workers if id(worker) in heard or not worker.is_alive()]

@@ -1,4 +1,4 @@
-"""Log records on their way from a worker to the process that began the work."""
+"""Log records sent by a worker to the process that started the work."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Courier(logging.handlers.QueueHandler):
 
 
 def log_only_to(courier: Courier) -> None:
-    """Let all that this process logs go to a courier."""
+    """Send everything that this process logs to a courier."""
     logger = logging.getLogger(LOGGER)
     logger.handlers = [courier]
     logger.propagate = False
 
 
 def level() -> int:
-    """Return the level from which on records are wanted here."""
+    """Return the lowest level of records that is wanted here."""
     return logging.getLogger(LOGGER).getEffectiveLevel()
 
 

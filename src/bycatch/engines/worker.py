@@ -1,4 +1,4 @@
-"""What a worker of `bycatch.engines.processes` does, from its start to its end."""
+"""The loop of a worker of `bycatch.engines.processes`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Failure:
 
     @classmethod
     def of(cls, err: BaseException) -> Failure:
-        """Return an exception as it travels."""
+        """Return an exception in a form that can be sent."""
         try:
             content = bytes(ForkingPickler.dumps(err))
         except Exception:  # noqa: BLE001, whatever its own methods raise

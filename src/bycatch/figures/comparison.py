@@ -21,7 +21,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
 
     figure = Figure(figsize=(11.5, 4.2), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    sky, mags, shares = figure.subplots(1, 3)
+    sky, mags, fractions = figure.subplots(1, 3)
     pairs, bins = comparison.matches, comparison.bins
     size = float(np.clip(4000 / max(len(pairs), 1), 2, 20))
     sky.scatter(pairs["dra_mas"], pairs["ddec_mas"], s=size, color=COLOURS[0], lw=0, alpha=0.6)
@@ -46,7 +46,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     )
     mags.axhline(0, color=FAINT, lw=0.8, zorder=0)
     mags.set(
-        title="magnitudes (squares: far off)",
+        title="magnitudes (squares: outliers)",
         xlabel=f"{comparison.a.columns[2]} of A",
         ylabel="B minus A  [mag]",
     )
@@ -55,13 +55,15 @@ def comparison_figure(comparison: Comparison) -> Figure:
         (("n_a", "a_in_b", "of A, found in B"), ("n_b", "b_in_a", "of B, found in A"))
     ):
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.asarray(bins[both]) / np.asarray(bins[n])
-        shares.plot(middle, share, color=COLOURS[k], marker=MARKERS[k], ms=5, lw=1.4, label=label)
-    shares.set(
-        title="share where both have data", xlabel="magnitude", ylabel="share", ylim=(-0.03, 1.05)
+            fraction = np.asarray(bins[both]) / np.asarray(bins[n])
+        fractions.plot(
+            middle, fraction, color=COLOURS[k], marker=MARKERS[k], ms=5, lw=1.4, label=label
+        )
+    fractions.set(
+        title="in the common area", xlabel="magnitude", ylabel="fraction", ylim=(-0.03, 1.05)
     )
-    shares.legend(frameon=False, fontsize=9)
-    for axes in (sky, mags, shares):
+    fractions.legend(frameon=False, fontsize=9)
+    for axes in (sky, mags, fractions):
         tidy(axes)
     figure.suptitle(
         f"A: {comparison.a.name}, {len(comparison.a)} rows   ·   "

@@ -68,7 +68,7 @@ def detector_of(
     if name != "ACS" or detector not in DETECTORS:
         raise UnsupportedImage(
             f"{headers.path}: taken with {name} {detector}, not with ACS/WFC or ACS/HRC",
-            hint="leave it out; bycatch has the calibration of these two detectors only",
+            hint="leave it out; bycatch supports these two detectors only",
         )
     if photmode and photmode[1] != detector:
         # PHOTFLAM of HRC is about 1.6 times that of WFC.
@@ -102,7 +102,7 @@ def filter_of(headers: Headers, settings: InputSettings, missing: Missing, notes
     if len(names) == 2 or not PHOTOMETRIC_FILTER.fullmatch(names[0]):
         raise UnsupportedImage(
             f"{headers.path}: taken through {' + '.join(names)}; polarizers, ramps, grisms and "
-            "pairs of filters are not calibrated here",
+            "pairs of filters are not supported",
             hint="leave it out",
         )
     card = names[0]

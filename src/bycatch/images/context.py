@@ -56,7 +56,7 @@ def usable_context(
         return f"the context image has {n_planes} plane(s) for {len(meta.chips)} inputs"
     if meta.chips and n_planes > -(-len(meta.chips) // 32):
         raise InconsistentImage(
-            f"{path}: CTX is a cube of {n_planes} planes {ctx.shape}, which are for more than the "
+            f"{path}: CTX is a cube of {n_planes} planes {ctx.shape}, more than for the "
             f"{len(meta.chips)} inputs of the image",
             hint="give the context image that was drizzled with it, or remove it",
         )
@@ -70,7 +70,7 @@ def _as_bits(ctx: NDArray[Any], n_bits: int) -> NDArray[np.int64] | str:
     values = np.nan_to_num(ctx, posinf=LARGEST_BITS)
     bits: NDArray[np.int64] = np.clip(values, -LARGEST_BITS, LARGEST_BITS).astype(np.int64)
     if np.any(bits != values) or np.any(np.abs(bits) >= LARGEST_BITS):
-        return "the context image holds numbers that are no integers of 32 bits"
+        return "the values of the context image are not 32-bit integers"
     return bits
 
 

@@ -250,7 +250,7 @@ def read_drc(
     if meta.detector_px(scale_arcsec) < COARSE_PX:
         notes.append(
             f"pixels of {scale_arcsec:.2f} arcsec are too coarse to distinguish stars from cosmic "
-            "rays: p_cr is too high, and the clean catalog loses stars"
+            "rays: p_cr is too high, and the clean catalog lacks stars"
         )
     for plane in (sci, n_exp, time_map):
         plane.flags.writeable = False

@@ -18,6 +18,10 @@ from bycatch.errors import UnreadableFile
 from bycatch.images.integrity import GZIP_MAGIC, refuse_if_altered, refuse_if_cut, unpack
 from bycatch.system import memory
 
+TEXT_BYTES = 512
+"""Of a file that show whether it is text."""
+MOST_SHOWN = 40
+BLANK = ord(" ")
 FITS_SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
 
 
@@ -135,13 +139,19 @@ class open_fits:  # noqa: N801 - reads like the built-in open
         except PermissionError as err:
             self._stack.close()
             raise UnreadableFile(
-                f"{self.path}: it may not be read ({err.strerror})", hint="check its permissions"
+                f"{self.path}: no permission to read it ({err.strerror})",
+                hint="check its permissions",
             ) from err
         except UnreadableFile:
             self._stack.close()
             raise
         except DAMAGED as err:
             self._stack.close()
+            if text := _text_of(self.path):
+                raise UnreadableFile(
+                    f"{self.path}: a text file, not FITS (it begins with '{text}')",
+                    hint="give a drizzled image (drc or drz), or fetch the file again",
+                ) from err
             raise UnreadableFile(f"{self.path}: not FITS, or damaged ({_first_line(err)})") from err
         return hdus
 
@@ -159,6 +169,16 @@ class open_fits:  # noqa: N801 - reads like the built-in open
         self._stack.close()
         if isinstance(err, DAMAGED):
             raise UnreadableFile(f"{self.path}: truncated or damaged ({_first_line(err)})") from err
+
+
+def _text_of(path: Path) -> str:
+    """Return how a text file begins; '' of any other file, FITS among them."""
+    with path.open("rb") as file:
+        head = file.read(TEXT_BYTES)
+    if head.startswith((b"SIMPLE", b"XTENSION")) or not head.isascii():
+        return ""
+    line = (head.decode("ascii").strip().splitlines() or [""])[0][:MOST_SHOWN]
+    return line if all(byte >= BLANK or byte in b"\t\r\n" for byte in head) else ""
 
 
 def _first_line(err: BaseException) -> str:

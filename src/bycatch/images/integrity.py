@@ -108,10 +108,7 @@ def refuse_if_cut(path: Path, file: BinaryIO) -> list[Unit]:
     return units
 
 
-WAY_OUT = (
-    "fetch the file again; if it is meant to be like this, --set input.verify=false reads it as it "
-    "is"
-)
+WAY_OUT = "fetch the file again; if it is as it should be, --set input.verify=false reads it"
 
 
 def _unit_at(file: BinaryIO, at: int, number: int) -> Unit | None:
@@ -136,7 +133,7 @@ def _of_other_bytes(file: BinaryIO, at: int, size: int, units: list[Unit]) -> st
         return "" if rest < TAPE_RECORD else f"holds {_mb(rest)} MB of zeros {after}: not complete"
     if _read(file, at, 8) == b"XTENSION":
         return f"ends after {_mb(size)} MB, within the header of an extension {after}"
-    return f"damaged: {rest} bytes {after} are no extension"
+    return f"damaged: {rest} bytes {after} belong to no extension"
 
 
 def _missing_extensions(units: list[Unit]) -> str:
@@ -170,9 +167,9 @@ def _wrong_sum(file: BinaryIO, unit: Unit) -> str:
         return ""
     total = _sum(file, unit.data, unit.stop)
     if is_stated and (total - int(datasum)) % ALL_ONES:
-        return f"damaged or changed: the data of its {unit.name} do not add up to DATASUM"
+        return f"damaged or changed: the data of its {unit.name} do not match DATASUM"
     if checksum.strip("0") and (total + _sum(file, unit.start, unit.data)) % ALL_ONES:
-        return f"damaged, or changed: header and data of its {unit.name} do not sum to CHECKSUM"
+        return f"damaged, or changed: header and data of its {unit.name} do not match CHECKSUM"
     return ""
 
 
@@ -213,7 +210,7 @@ def unpack(path: Path, file: BinaryIO) -> BytesIO:
             else:
                 piece = file.read(PIECE)
     except zlib.error as err:
-        fault = f"damaged: what it holds does not fit the gzip format ({err})"
+        fault = f"damaged: not a valid gzip file ({err})"
     if not fault and not unpack.eof:
         fault = f"damaged: the gzip file ends early, {_mb(content.tell())} MB could be unpacked"
     if fault:

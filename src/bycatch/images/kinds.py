@@ -227,7 +227,7 @@ def _other_plane(cards: _Cards) -> str:
 def _stamps(cards: _Cards) -> str:
     nameless = [h for h in cards.images if h.name in ("", "PRIMARY")]
     if len(nameless) > 1 and not any(h.name == "SCI" for h in cards.images):
-        return f"{len(nameless)} images without names, not one of them SCI"
+        return f"{len(nameless)} images without names, none of them SCI"
     return ""
 
 

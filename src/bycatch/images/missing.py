@@ -32,11 +32,11 @@ class Missing:
     def error(self) -> MissingKeyword:
         """Return one error with all that is missing.
 
-        Of a file without any fact of an image the list would help nobody.
+        For a file that lacks all of them the list would be of no use.
         """
         if self.is_no_image:
             return MissingKeyword(
-                f"{self.path}: no image of ACS: its header has neither instrument, filter, "
+                f"{self.path}: not an ACS image: its header has neither instrument, filter, "
                 "exposure time nor WCS",
                 hint="leave it out; 'bycatch inspect FILE' shows what it holds",
                 missing=list(self.statements),

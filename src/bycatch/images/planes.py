@@ -58,8 +58,8 @@ def refuse_several(hdus: fits.HDUList, path: Path) -> None:
         if len(versions) > 1:
             raise InconsistentImage(
                 f"{path}: {len(versions)} {name} extensions (EXTVER {', '.join(versions)}), "
-                "and nothing shows which is meant",
-                hint="write each image with its WHT and CTX to a file of its own",
+                "and nothing shows which to use",
+                hint="write each image with its WHT and CTX to a separate file",
             )
 
 
@@ -99,8 +99,9 @@ def native(data: NDArray[Any], path: Path, name: str) -> Image:
     """
     if data.ndim != 2:
         raise InconsistentImage(
-            f"{path}: {name} is a cube of {np.prod(data.shape[:-2])} planes {data.shape}, no image",
-            hint="write the plane that you mean, with its WHT and CTX, to a file of its own",
+            f"{path}: {name} is a cube of {np.prod(data.shape[:-2])} planes {data.shape}, not "
+            f"an image",
+            hint="write the plane to use, with its WHT and CTX, to a separate file",
         )
     if data.dtype == np.dtype(">f4") and data.flags.writeable and data.flags.c_contiguous:
         return data.byteswap(inplace=True).view(np.dtype(np.float32))

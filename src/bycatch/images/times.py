@@ -154,7 +154,8 @@ def _consistent_dates(
     if end - start > LONG_SPAN_D:
         notes.append(
             f"the exposures span {(end - start) / DAYS_PER_YEAR:.1f} years (MJD {start:.1f} to "
-            f"{end:.1f}): positions are means over that time, and errors of moving stars grow"
+            f"{end:.1f}): positions are averages over that time, with larger errors for moving "
+            f"stars"
         )
     return start, middle, end, notes
 

@@ -79,7 +79,7 @@ def mark_no_data(sci: Image, wht: Image | None) -> tuple[Bools, list[str]]:
     }
     n_weightless = sum(no_weights)
     if n_weightless >= LOST_PIXELS:
-        n_pixels["with a value, but of weight 0"] = n_weightless
+        n_pixels["with a value but weight 0"] = n_weightless
     return valid, [_left_out(n, what) for what, n in n_pixels.items() if n]
 
 
@@ -90,7 +90,7 @@ def mark_no_time(sci: Image, time_map_s: Image, valid: Bools, exptime_s: float) 
         return []
     bad = valid & ~(time_map_s <= longest)
     sci[bad], time_map_s[bad], valid[bad] = np.nan, 0, False
-    what = f"whose weight means more than {MAX_SHARE_OF_TIME:g} times EXPTIME"
+    what = f"whose weight implies more than {MAX_SHARE_OF_TIME:g} times EXPTIME"
     return [_left_out(int(bad.sum()), what)]
 
 
@@ -115,8 +115,8 @@ def refuse_lost_parts(
     for name, plane in planes.items():
         if (n_lost := lost_pixels(plane, wht)) >= LOST_PIXELS:
             raise InconsistentImage(
-                f"{path}: {name} is exactly 0 in whole rows or to its end, in {n_lost} pixels that "
-                "have weight: parts of it were lost",
+                f"{path}: {name} is exactly 0 in whole rows or up to its end, in {n_lost} pixels "
+                "with weight: data were lost",
                 hint=WAY_OUT,
             )
 

@@ -125,7 +125,7 @@ def _frame(wcs: WCS, path: Path) -> BaseCoordinateFrame:
     if names and wcs.wcs.radesys not in names:
         raise UnsupportedImage(
             f"{path}: RADESYS is '{wcs.wcs.radesys}', not one of {', '.join(names)}",
-            hint="set RADESYS in the SCI header to the frame that is meant",
+            hint="set RADESYS in the SCI header to the right frame",
         )
     if wcs.wcs.lngtyp == "SLON":
         return Supergalactic()

@@ -100,7 +100,8 @@ def _wcs_cards(header: fits.Header, path: Path) -> dict[str, Any]:
         if TABLE_CARD.fullmatch(key):
             raise UnsupportedImage(
                 f"{path}: {key} says that it is distorted; a drizzled image is not",
-                hint=f"drizzle it; if it is drizzled, remove {key} and similar cards from SCI",
+                hint=f"drizzle it; if it is drizzled already, remove {key} and similar cards "
+                f"from SCI",
             )
         try:
             value = header[place]  # not by the name, which may be there twice
@@ -152,7 +153,8 @@ def _one_matrix(cards: dict[str, Any], path: Path) -> list[str]:
     for key in [k for k in cards if re.fullmatch(r"(CD|PC)[12]_3", k)]:
         if cards.pop(key) != 0:
             raise UnsupportedImage(
-                f"{path}: {key} ties the sky to a third axis", hint="give a two-dimensional image"
+                f"{path}: {key} couples the sky to a third axis",
+                hint="give a two-dimensional image",
             )
     cd, pc = (_matrix(cards, form, path) for form in ("CD", "PC"))
     turns = {k: cards[k] for k in ("CROTA1", "CROTA2") if cards.get(k, 0) != 0}

@@ -111,14 +111,14 @@ def settle(
     new_meta, kind = replace(meta, exptime_s=best.claim.seconds), best.weight_kind
     if best.ignores_sky:
         notes.append(
-            f"MDRIZSKY ({meta.subtracted_sky_rate:.3g} e/s) makes more noise than there is"
+            f"MDRIZSKY ({meta.subtracted_sky_rate:.3g} e/s) implies more noise than the image has"
         )
         new_meta = _without_sky(new_meta)
     if best.is_refuted:
         new_meta, kind, note = image.estimate(best, new_meta)
         notes.append(note)
     elif kind == "relative" and not settings.wht_type:
-        notes.append("WHT holds no seconds: taken for a share of the full depth")
+        notes.append("WHT holds no seconds: taken for a fraction of the full depth")
     wht_type = kind if kind in ("exptime", "ivm", "relative") else settings.wht_type
     facts = settings.model_copy(update={"bunit": best.unit, "wht_type": wht_type})
     notes += span_note(headers, new_meta.exptime_s)
@@ -171,7 +171,7 @@ class Witnesses:
             claimed_times = "; ".join(v.claim.in_words() for v in verdicts)
             raise InconsistentImage(
                 f"{self.headers.path}: exposure times disagree ({claimed_times}), and the pixels "
-                "do not decide between them",
+                "do not show which is right",
                 hint="state it: --set input.exptime_s=<seconds>",
             )
         return by_votes[0]
@@ -300,7 +300,7 @@ class Witnesses:
             return meta, kind, f"{scatter}: your exposure time and unit are used"
         seconds = best.local_s * best.estimate
         if not self.sample.is_noise or not seconds < LONGEST_S:
-            return meta, kind, f"{scatter}, but this is not photon noise: are the pixels smoothed?"
+            return meta, kind, f"{scatter}, but this is not photon noise (smoothed pixels?)"
         seconds = float(f"{seconds:.2g}")
         n_exposures = meta.n_exposures
         if best.weight_kind == "none":
@@ -319,12 +319,16 @@ class Witnesses:
             return n, []
         most = int(counts.max(initial=0))
         if most > n:
-            return most, [f"the headers name {n} exposure(s), but {most} look at one pixel (CTX)"]
+            return most, [
+                f"the headers name {n} exposure(s), but up to {most} contribute to a pixel (CTX)"
+            ]
         seconds = self._weight_seconds() if best.weight_kind == "exptime" else None
         if seconds is not None:
             whole = int(counts[seconds > WHOLE_TIME * meta.exptime_s].max(initial=0))
             if 0 < whole <= FEW * n:
-                note = f"the headers name {n} exposures, but {whole} make up all the time (CTX)"
+                note = (
+                    f"the headers name {n} exposures, but {whole} account for the whole time (CTX)"
+                )
                 return whole, [note]
         return n, []
 

@@ -142,7 +142,7 @@ def write_residuals(
     ----------
     counts, seconds : (n,) float32, electrons and s
     n_exp : (n,) int16
-    model : numbers of a NoiseModel
+    model : (8,) float; `NoiseModel.numbers`
     line : (n,) float, written
     """
     sky_rate = np.float32(model[2])

@@ -44,7 +44,7 @@ class KronShapes:
     Attributes
     ----------
     semimajor_px, semiminor_px : rms lengths of the second moments
-    theta_rad : angle of the long axis from +x towards +y, -pi/2 to pi/2
+    theta_rad : angle of the major axis from +x towards +y, -pi/2 to pi/2
     kron_radius : first-moment radius in units of the ellipse, 1.4 to 6
     flux : sum in the ellipse of 2.5 Kron radii
     area_px2 : what of that ellipse was summed

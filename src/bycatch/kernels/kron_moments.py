@@ -94,7 +94,8 @@ def adaptive_moments(
     sky : per pixel
     x, y : position
     label : own segment
-    stamp, rows : working memory for the largest window, written
+    stamp : (side, side) float; working memory for the largest window, written
+    rows : (4, side) float; likewise
     """
     xx = yy = FIRST_WINDOW_PX * FIRST_WINDOW_PX
     xy, reach = 0.0, 0.0

@@ -42,6 +42,8 @@ def grow_by_blur(mask: Bools, weights: Floats, threshold: float, may_grow: Bools
         Beyond the edge the mask is empty; what is not allowed is left out.
     weights : (2 r + 1,)
         Factors of the convolution along one axis; it is separable.
+    threshold : float
+        Value of the convolved mask above which a pixel is added.
     """
     check_shapes(mask, may_grow)
     if weights.ndim != 1 or len(weights) % 2 == 0:

@@ -124,7 +124,7 @@ def expected_variance(counts: Any, sky: Any, seconds: Any, n_exp: int, model: Fl
     counts, sky : electrons
     seconds : exposure time
     n_exp : number of exposures
-    model : numbers of a NoiseModel
+    model : (8,) float; `NoiseModel.numbers`
     """
     constant = model[0] * seconds + model[1] * max(n_exp, 1)
     return upper(np.float64(counts), 0.5 * np.float64(sky)) + constant

@@ -171,6 +171,11 @@ def ring_median(
 
     Parameters
     ----------
+    image : (ny, nx) float32
+    x, y : int
+        The pixel in the middle, 0-based.
+    dx, dy : (n,) int
+        Steps from it, in pixels.
     order : (at least as many as steps) int32
         Working memory; ``LAST_ORDER`` behind the steps.
     """

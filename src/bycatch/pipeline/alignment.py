@@ -33,7 +33,7 @@ logger = logging.getLogger("bycatch")
 
 @dataclass(frozen=True, eq=False)
 class AlignedField:
-    """What became of the images of a run, by place, and the key of what they were aligned from."""
+    """The outcome of the images of a run, by place, and the key of the alignment."""
 
     results: Mapping[str, StepResult]
     key: str
@@ -62,7 +62,7 @@ def align_field(
 
 
 class _Alignment:
-    """The images of a field on their way through the alignment, by their places."""
+    """The images of a field during the alignment, by place."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class _Alignment:
         self.loaded: dict[str, FieldImage] = {}
 
     def run(self) -> AlignedField:
-        """Do what is to be done."""
+        """Do the work."""
         records = [bench.record for bench in (self.benches | self.others).values()]
         are_searched = all({"detect", "crmask"} <= set(record.stages) for record in records)
         key = key_of_records(records) if are_searched else ""
@@ -101,13 +101,13 @@ class _Alignment:
         return AlignedField(self.results, key)
 
     def _attempt(self, place: str, work: Callable[[], None]) -> StepResult:
-        """Do some work on an image and keep how it went."""
+        """Do some work on an image and record the outcome."""
         job = self.benches[place].job
         self.results[place] = attempt(job.label, job.out, work)
         return self.results[place]
 
     def _going(self) -> list[str]:
-        """Return the images of this run that are well so far."""
+        """Return the images of this run that have not failed so far."""
         return [place for place, result in self.results.items() if result.ok]
 
     def _key(self) -> str:
@@ -120,7 +120,7 @@ class _Alignment:
         return {place: self.benches[place] for place in self._going()} | self.others
 
     def _align(self, stale: list[str]) -> str:
-        """Align the field, write what it gives for the stale images, and return the field's key."""
+        """Align the field, write the results of the outdated images, and return the field's key."""
         begin(self.folder.state.name, "align")
         self.figure.prepare()
         memory.forget_peak()
@@ -162,12 +162,12 @@ class _Alignment:
         self.figure.begin_again(figure_key, current_benches)
 
     def _name_stale(self, key: str) -> None:
-        """Say which images of earlier runs took part, but keep an alignment without these ones."""
+        """Log which images of earlier runs took part in an alignment without these."""
         for bench in self.others.values():
             align = bench.record.stages.get("align")
             if align and align.key != align_key(bench.job, key):
                 logger.warning(
-                    "%s: align: done before with other images of its field: run it again as well",
+                    "%s: align: done before with other images of its field: run it again",
                     bench.job.label,
                 )
 
@@ -210,7 +210,7 @@ def _is_aligned(bench: Workbench, key: str) -> bool:
 
 
 def _check(bench: Workbench) -> None:
-    """See that an image has what it needs, in memory or on the disk."""
+    """Check that an image has what it needs, in memory or on disk."""
     for name, path, stage in (
         ("sources", bench.paths.product("sources"), "detect"),
         ("segmentation", bench.paths.segmentation, "detect"),
@@ -223,7 +223,7 @@ def _check(bench: Workbench) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What the alignment of a field gave for one image."""
+    """The alignment of one image of a field."""
 
     found: AlignResult
     field_summary: dict[str, Any]
@@ -231,7 +231,7 @@ class _Part:
 
 
 def _write(bench: Workbench, part: _Part) -> None:
-    """Write the frame of an image and say how it was found."""
+    """Write the frame of an image and log how it was found."""
     from bycatch.stages.align import IN_DOUBT
 
     bench.wait_until_synced()
@@ -257,12 +257,12 @@ def _write(bench: Workbench, part: _Part) -> None:
 
 
 def _in_words(summary: dict[str, Any]) -> str:
-    """Return what the alignment of an image gave, as the end of its log line."""
+    """Return the result of the alignment of an image, as the end of its log line."""
     from bycatch.stages.align import IN_DOUBT
 
     grade, reason = summary["grade"], summary["reason"]
     if grade == "F":
-        return f"grade F, own WCS kept: {reason}"
+        return f"grade F, WCS of the header kept: {reason}"
     shift = f"shift {round(summary['shift_ra_mas'])}, {round(summary['shift_dec_mas'])} mas"
     if grade == "E":
         return f"grade E, tied by {summary['n_tied']} sources, but not to Gaia: {reason}; {shift}"

@@ -1,4 +1,4 @@
-"""Work on fields while others are still on their way from the archive."""
+"""Reduction of fields while others are still being downloaded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_arrivals(
     *,
     discard: bool = False,
 ) -> RunReport | None:
-    """Run the whole chain on fields as they come; what comes meanwhile is taken together next.
+    """Run the whole chain on fields as they arrive; those that arrive meanwhile form the next run.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def run_arrivals(
     run_settings, out = settings or Settings(), Path(out)
     if run_settings.sort.mode == "move":
         raise SettingsError(
-            "sort.mode = move: the next fetch would bring the images again",
+            "sort.mode = move: the next fetch would download the images again",
             hint="use link, and --discard to delete the images",
         )
     places = work.data.resolve(), out.resolve()
@@ -74,7 +74,7 @@ def run_arrivals(
     with closing(_arrivals(work)) as arrivals:
         for names in arrivals:
             logger.info(
-                "%s come, %d of %d file(s) fetched",
+                "%s complete, %d of %d file(s) fetched",
                 in_words(names), work.tally.n_over, work.tally.n_files,
             )  # fmt: skip
             names_so_far += names
@@ -95,7 +95,7 @@ def in_words(names: list[str]) -> str:
 
 
 def _together(runs: list[RunReport]) -> RunReport:
-    """Return several runs as one: of each field, what was done first."""
+    """Merge the reports of several runs: for each field, the one that did the work."""
     fields = {field.name: field for report in reversed(runs) for field in report.results}
     groups = {group.name: group for report in runs for group in report.groups}
     skips = {skip.path: skip for report in runs for skip in report.skipped}
@@ -114,7 +114,7 @@ def replace_objects(settings: Settings, *, enabled: bool) -> Settings:
 
 
 def _arrivals(work: Fetching) -> Generator[list[str]]:
-    """Give the fields that have come since the last ones were given.
+    """Yield the fields that have arrived since the last ones were yielded.
 
     A thread waits for them: files that come while a run goes on are named and counted at once.
     """
@@ -152,7 +152,7 @@ def _arrivals(work: Fetching) -> Generator[list[str]]:
 
 
 def _discard(work: Fetching, out: Path, names: list[str], report: RunReport) -> None:
-    """Remove the images of fields of which all that was made is done and whole."""
+    """Remove the images of fields whose products are all complete."""
     failures = [group.name for group in report.groups if group.outcome != Outcome.DONE]
     for name in names:
         why = (
@@ -186,5 +186,5 @@ def _reason_to_keep(out: Path, name: str, report: RunReport) -> str:
         folder = record.paths(out).folder
         outputs = [output for stage in record.stages.values() for output in stage.outputs]
         if not outputs or not all(record.has_whole(folder / output) for output in outputs):
-            return f"products of {record.label} are not whole"
+            return f"products of {record.label} are incomplete"
     return ""

@@ -1,4 +1,4 @@
-"""The catalogs of a simulated visit against its truth."""
+"""Comparison of the catalogs of a simulated visit with its truth."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Assessment:
         bias = s.get("flux_bias_4", np.nan)
         return {
             "filter": self.filter,
-            "exp.": str(self.n_exposures),
+            "n_exp": str(self.n_exposures),
             "found": _share(s["n_found"], s["n_detectable"]),
             "real": _share(s["n_deep_real"], s["n_deep_rows"]),
             "stars": str(s["n_good_stars"]),
@@ -67,7 +67,7 @@ def assess_visit(out: str | Path, truth: str | Path) -> list[Assessment]:
         hint = "give the folder that 'bycatch simulate' made"
         if near := next((p for p in (truth.parent, out, out.parent) if _has_truth(p)), None):
             hint = f"{near} has one: bycatch assess OUT {near}"
-        raise SettingsError(f"{truth}: no simulated visit with its truth in it", hint=hint)
+        raise SettingsError(f"{truth}: no simulated visit with its truth", hint=hint)
     return list(
         of_each(
             records, lambda r: _assess(r, out, truth, run_settings), lambda record: record.label

@@ -1,4 +1,4 @@
-"""Work on an image that may go wrong: whatever it is stays with this image, and is logged."""
+"""Work on an image that may fail: a failure stays with this image, and is logged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def step_over(label: str, stage: str, seconds: float | None = None) -> dict[str,
 
 
 def attempt(label: str, out: Path, work: Callable[[], None]) -> StepResult:
-    """Do some work on an image; whatever goes wrong stays with this image.
+    """Do some work on an image; a failure stays with this image.
 
     The only place that catches everything.
 

@@ -1,4 +1,4 @@
-"""One image and its products, as an explanation needs them."""
+"""One image and its products, for an explanation."""
 
 from __future__ import annotations
 

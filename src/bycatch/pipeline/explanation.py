@@ -41,7 +41,7 @@ AROUND_PX = 60
 
 
 class Verdict(StrEnum):
-    """What became of a position."""
+    """The outcome at a position."""
 
     IN_CATALOG = "in the catalog"
     OFF_IMAGE = "off the image"
@@ -84,7 +84,7 @@ def explain(
     radec: tuple[str, str] | None = None,
     image: str = "",
 ) -> list[Explanation]:
-    """Tell why a position is, or is not, in the catalogs of a run.
+    """Explain why a position is or is not in the catalogs of a run.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _records_of(out: Path, image: str) -> list[ImageRecord]:
 
 @dataclass(frozen=True)
 class _Reason:
-    """A verdict on a position and what there is to say."""
+    """A verdict on a position, with sentences that explain it."""
 
     verdict: Verdict
     sentences: tuple[str, ...]
@@ -184,7 +184,7 @@ def _off_image(case: Case, x: float, y: float) -> _Reason | None:
     ny, nx = case.image.shape
     if -0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5:
         return None
-    text = f"The position is outside the array of {nx} x {ny} pixels"
+    text = f"The position is outside the image of {nx} x {ny} pixels"
     if np.isfinite([x, y]).all():
         beyond = np.hypot(max(-0.5 - x, x - nx + 0.5, 0.0), max(-0.5 - y, y - ny + 0.5, 0.0))
         away = distance_words(beyond * case.image.scale_arcsec / 3600)
@@ -202,12 +202,12 @@ def _in_catalog(case: Case, x: float, y: float) -> _Reason | None:
 def _without_data(case: Case, x: float, y: float) -> _Reason | None:
     if case.image.valid[pixel_at(y), pixel_at(x)]:
         return None
-    text = "No exposure has data at this pixel: a chip gap, or beyond the chips' edges."
+    text = "No exposure has data at this pixel (chip gap, or beyond the edges of the chips)."
     return _Reason(Verdict.NO_DATA, (text,))
 
 
 def _left_out(case: Case, x: float, y: float) -> _Reason | None:
-    """Return why a detection at the position was taken out."""
+    """Return why a detection at the position was left out."""
     for table, verdict in (
         (case.table("excluded"), Verdict.EXCLUDED),
         (case.removed_detections, Verdict.REMOVED),
@@ -221,12 +221,12 @@ def _left_out(case: Case, x: float, y: float) -> _Reason | None:
 
 
 def _in_segment(case: Case, x: float, y: float) -> _Reason | None:
-    """Return what detection has made of the position, where a detection or segment has it."""
+    """Return the explanation of a position that belongs to a detection or segment."""
     match = _nearest(case.detections, x, y)
     if match is not None:
         text = (
-            f"Detection {match[0]['id']} lies {match[1]:.1f} px away, but the catalog has no row: "
-            "the steps after detection are not done, or measured a list of positions."
+            f"Detection {match[0]['id']} lies {match[1]:.1f} px away, but the catalog has no such "
+            "row: later steps are not done, or they measured a list of positions."
         )
         return _Reason(Verdict.NOT_MEASURED, (text,), int(match[0]["id"]))
     segments = case.pixels(case.paths.segmentation)
@@ -283,13 +283,13 @@ def _catalog_words(case: Case, row: Row, distance: float) -> Iterator[str]:
     if numbers:
         yield f"Numbers: {', '.join(numbers)}."
     if int(row["cr_flag"]) == 1:
-        yield "It is left out of the tables without cosmic rays (_noCRs)."
+        yield "It is not in the tables without cosmic rays (_noCRs)."
 
 
 def _merged_words(case: Case, label: int, x: float, y: float) -> Iterator[str]:
     table = case.detections
     rows = table[table["id"] == label]
-    yield f"The pixel belongs to segment {label}: it was not separated from that source."
+    yield f"The pixel belongs to segment {label}; it was not separated from that source."
     if len(rows):
         other = rows[0]
         distance = np.hypot(other["x"] - x, other["y"] - y)

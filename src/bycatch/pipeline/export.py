@@ -184,7 +184,7 @@ def ds9_regions(table: Table) -> str:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write what two catalogs have in common and what not, and the figure; return the files."""
+    """Write the tables of a comparison and its figure; return the files."""
     from importlib.util import find_spec
 
     tables = {
@@ -222,7 +222,7 @@ def _pixel_names(table: Table) -> tuple[str, str]:
 
 
 def kinds(table: Table) -> list[str]:
-    """Return what each row is, of the keys of `COLOURS`."""
+    """Return the kind of each row, a key of `COLOURS`."""
     n = len(table)
     flags = _values(table, "flags", np.zeros(n)).astype(np.int64)
     cosmic = _values(table, "p_cr", (flags & int(Flag.COSMIC_RAY)) > 0) > 0.5

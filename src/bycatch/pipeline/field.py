@@ -57,7 +57,7 @@ def prepare_worker() -> None:
 
 
 def run_field(job: FieldJob) -> FieldResult:
-    """Do the steps of a job on a field; what goes wrong is in the result.
+    """Do the steps of a job on a field; failures are in the result.
 
     Another process that has the field is left alone: then the result says who it is.
     """
@@ -83,7 +83,7 @@ def _crash_if_asked(job: FieldJob) -> None:
 
 
 def lost_field(job: FieldJob, reason: str) -> FieldResult:
-    """Enter a field whose worker died as lost, with what is known of its images."""
+    """Record a field whose worker died as lost, with the facts known of its images."""
     with suppress(LockHeld, BycatchError, OSError):
         own_folder(job.folder).mkdir(parents=True, exist_ok=True)
         _enter_loss(job, reason)
@@ -104,7 +104,7 @@ def _enter_loss(job: FieldJob, reason: str) -> None:
 
 
 def _failed_result(job: FieldJob, outcome: Outcome, reason: str) -> FieldResult:
-    """Return the result of a field of which nothing could be done."""
+    """Return the result of a field that could not be processed."""
     if job.images is not None:
         records = [planned_record(image) for image in job.images]
     else:
@@ -116,7 +116,7 @@ def _failed_result(job: FieldJob, outcome: Outcome, reason: str) -> FieldResult:
 
 
 def _state_of(job: FieldJob) -> FieldState:
-    """Return the state of the field; a damaged one costs what was done, and nothing else."""
+    """Return the state of the field; if it is damaged, everything is done again."""
     try:
         return read_field(job.out, job.name)
     except UnreadableFile as err:
@@ -162,7 +162,7 @@ class _FieldWork:
         return gaia.read_local(path) if path and path.exists() else None
 
     def run(self) -> FieldResult:
-        """Do what is to be done."""
+        """Do the work."""
         _clear(self.folder)
         state = self.folder.state
         if self.job.images is not None:
@@ -236,7 +236,7 @@ class _FieldWork:
         )
 
     def _attempt(self, name: str, work: Callable[[], None]) -> None:
-        """Do some work on an image, if it is well so far."""
+        """Do some work on an image, unless it has failed already."""
         if self.results[name].ok:
             result = attempt(self.benches[name].job.label, self.job.out, work)
             self.results[name] = self.results[name].then(result)
@@ -260,7 +260,7 @@ class _FieldWork:
                 self._put_aside(name, bench)
 
     def _force_stale(self) -> None:
-        """Let all steps of an image be done if one has to be: what comes in between is not kept."""
+        """Mark all steps of an image as outdated if one is: intermediate products are not kept."""
         records = [r for r in self.folder.state.images if {"detect", "crmask"} <= set(r.stages)]
         key = key_of_records(records)
         for bench in self.benches.values():
@@ -333,7 +333,7 @@ class _FieldWork:
         return other_images(others, bench.frame.wcs, x, y)
 
     def _finish(self) -> None:
-        """Enter what became of the images, unless nothing was done that the state does not say."""
+        """Record the outcomes of the images, unless the state has them already."""
         for name, bench in self.benches.items():
             result = self.results[name]
             if result.done or not result.ok or bench.record.last.outcome != result.outcome:

@@ -1,4 +1,4 @@
-"""An image as the alignment of its field takes it."""
+"""The input of the alignment for one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of a field's alignment, drawn by a process of its own while other steps go on."""
+"""The figure of a field's alignment, drawn by a separate process while other steps run."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ class FieldFigure:
         return combined_digest(REVISION, REVISIONS["align"], digest, job.field_key, job.gaia_key)
 
     def is_current(self, key: str) -> bool:
-        """Tell whether the figure is whole and of this alignment, or can't be."""
+        """Return whether the figure is complete and belongs to this alignment."""
         return not self.can_be or self.folder.is_current(FIGURE, key)
 
     def prepare(self) -> None:
-        """Let the process that draws begin: its start takes as long as an alignment."""
+        """Start the process that draws: starting takes as long as an alignment."""
         if self.can_be:
             from bycatch.figures.process import drawing_process
 
             drawing_process()
 
     def begin(self, key: str, images: Sequence[FieldImage], results: Sequence[AlignResult]) -> None:
-        """Begin to draw what an alignment gave."""
+        """Start drawing the result of an alignment."""
         pairs = [*zip(images, results, strict=True)]
         self._begin(key, lambda: [_content(i, f.wcs, f.matches, f.summary()) for i, f in pairs])
 
     def begin_again(self, key: str, benches: Sequence[Workbench]) -> None:
-        """Begin to draw images that are aligned already."""
+        """Start drawing images that were aligned before."""
         self._begin(key, lambda: [_shown_again(bench) for bench in benches])
 
     def _begin(self, key: str, images: Callable[[], list[FigureImage]]) -> None:

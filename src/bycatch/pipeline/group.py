@@ -102,7 +102,7 @@ class GroupJob:
 
 
 def run_group(job: GroupJob) -> GroupReport:
-    """Make the tables of a group; what goes wrong is in the report."""
+    """Make the tables of a group; failures are in the report."""
     folder = group_folder(job.out, job.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def run_group(job: GroupJob) -> GroupReport:
 
 
 def key_of_group(job: GroupJob) -> str:
-    """Return what stands for all that the tables of a group are made from."""
+    """Return the key of everything that the tables of a group are made from."""
     work = _GroupWork(job)
     return work._key(work._benches())
 
@@ -169,7 +169,7 @@ class _GroupWork:
         write_group_page(self.job.out, self.state, self.settings)
 
     def entered(self, result: StepResult) -> GroupReport:
-        """Enter what became of the group, and return it."""
+        """Record the outcome of the group, and return it."""
         state = self.state
         state.outcome, state.reason = str(result.outcome), result.reason
         if self.is_new or not result.ok:
@@ -237,7 +237,7 @@ class _GroupWork:
 
             attempt(bench.job.label, self.job.out, search)
         if not images:
-            raise BycatchError("none of its images can be searched", hint="the log says why")
+            raise BycatchError("no image could be searched", hint="the log says why")
         detections = [detections_of(image) for image in images]
         more = None
         if combination is not None and combination.n_images > 1:
@@ -269,7 +269,7 @@ class _GroupWork:
             attempt(image.bench.job.label, self.job.out, measure)
             image.bench.release()
         if not photometry:
-            raise BycatchError("none of its images can be measured", hint="the log says why")
+            raise BycatchError("no image could be measured", hint="the log says why")
         photometry.sort(key=lambda one: one.label)
         return objects.tables(object_list, photometry, self.settings, grid, self._earlier())
 
@@ -286,7 +286,7 @@ class _GroupWork:
     def _combination(
         self, benches: list[Workbench], frames: Mapping[str, GroupFrame]
     ) -> Combination | None:
-        """Return the empty sum of the images of the group, where it is wanted and can be."""
+        """Return the empty sum of the images of the group, if it is wanted and possible."""
         if not self.settings.objects.combined or len(benches) < 2:
             return None
         all_wcs = [frames[label_of(bench)].wcs for bench in benches]
@@ -298,7 +298,9 @@ class _GroupWork:
             finest = min(all_wcs, key=pixel_scale_arcsec)
             return Combination(grid_over(finest, *np.concatenate(corners).T))
         except ValueError as err:
-            logger.warning("objects %s: images are not searched together: %s", self.job.name, err)
+            logger.warning(
+                "objects %s: the sum of the images is not searched: %s", self.job.name, err
+            )
             return None
 
     def _stars(self, benches: list[Workbench]) -> gaia.ReferenceStars | None:
@@ -312,7 +314,7 @@ class _GroupWork:
         return gaia.ReferenceStars(table[np.sort(first)], lists[0].origin)
 
     def _earlier(self) -> Table | None:
-        """Return the objects that the groups of before had, as far as they can be read."""
+        """Return the objects of earlier groups, as far as they can be read."""
         names = ("object_id", "ra", "dec")
         parts = []
         for name in self.job.earlier:

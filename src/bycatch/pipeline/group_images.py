@@ -1,4 +1,4 @@
-"""The images of a group, searched and put aside."""
+"""The images of a group: search for detections."""
 
 from __future__ import annotations
 

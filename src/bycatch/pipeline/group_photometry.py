@@ -1,4 +1,4 @@
-"""The images of a group, measured at the objects' places."""
+"""The images of a group: photometry at the positions of the objects."""
 
 from __future__ import annotations
 
@@ -145,8 +145,8 @@ def _in_exposures(
     is_same = shows_the_same(pixels, x, y, light)
     for name in np.array(light.exposures)[~is_same].tolist():
         logger.warning(
-            "%s: exposure %s does not show the stars where the image does: its WCS is of another "
-            "frame, and it is no epoch; fetch flc and drc of one processing",
+            "%s: exposure %s does not show the stars where the image does: its WCS is in another "
+            "frame, and it is not used as an epoch; fetch flc and drc files of the same processing",
             image.label, name,
         )  # fmt: skip
     light = light.take(is_same)

@@ -29,7 +29,7 @@ logger = logging.getLogger("bycatch")
 
 @dataclass(frozen=True)
 class InjectionReport:
-    """What became of an image of a run."""
+    """The outcome for an image of a run."""
 
     root: str
     field: str
@@ -161,7 +161,7 @@ def _write(
     paths = []
     for kind, table in tables.items():
         path = record.paths(job.out).product(kind)
-        table.meta = meta
+        table.meta = meta | dict(table.meta)
         with atomic(path) as partial:
             write_table(table, partial)
         paths.append(path)

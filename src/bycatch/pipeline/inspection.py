@@ -1,4 +1,4 @@
-"""What a file holds, and all that looks wrong with it."""
+"""What a file holds, and what looks wrong with it."""
 
 from __future__ import annotations
 

@@ -290,7 +290,9 @@ def _with_repeats(plan: SortPlan, earlier: dict[Path, EarlierImage]) -> SortPlan
         own = root_of(placement.stem)  # had them before, where the file has moved
         names = sorted({owners[key] for key in keys if key in owners} - {own})
         if names:
-            repeat = f"holds exposures of {', '.join(names)}: leave one out, or objects count both"
+            repeat = (
+                f"shares exposures with {', '.join(names)}: leave one out, or objects count both"
+            )
             note = "; ".join(filter(None, (placement.note, repeat)))
             placement = replace(placement, note=note)  # noqa: PLW2901
         owners |= dict.fromkeys(keys, own)

@@ -1,4 +1,4 @@
-"""What a task needs to know: of a field, and of one of its images."""
+"""The description of a task: of a field, and of one of its images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Inputs:
         if self.sources:
             notes += filter(None, [lists.read_positions(self.sources).note])
         elif self.sources_image:
-            raise SettingsError("--sources-image: of which list?", hint="give --sources FILE too")
+            raise SettingsError("--sources-image needs a list", hint="give --sources FILE too")
         if self.exclude:
             shapes = lists.read_regions(self.exclude).passed_over
             notes += [f"--exclude {self.exclude}: skipped: {shape}" for shape in shapes]
@@ -97,12 +97,12 @@ def check_kinds(settings: Any, inputs: Any) -> None:
     """
     if not isinstance(settings, Settings | None):
         raise SettingsError(
-            f"settings: {settings!r:.60} is no bycatch.Settings",
+            f"settings: {settings!r:.60} is not a bycatch.Settings",
             hint="such as bycatch.Settings.load(preset='deep')",
         )
     if not isinstance(inputs, Inputs | None):
         raise SettingsError(
-            f"inputs: {inputs!r:.60} is no bycatch.Inputs",
+            f"inputs: {inputs!r:.60} is not a bycatch.Inputs",
             hint="such as bycatch.Inputs(gaia='gaia.ecsv')",
         )
 

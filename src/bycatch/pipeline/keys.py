@@ -1,4 +1,4 @@
-"""What is stale: each step has a key made of its input, its settings and the steps before it."""
+"""What is outdated: each step has a key made of its input, its settings and the steps before it."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def refresh_checksum(record: ImageRecord, out: Path) -> None:
     Raises
     ------
     UnreadableFile
-        The input is not there any more.
+        The input is gone.
     """
     files = record.input_files(out)
     for path in files:
         if not path.exists():
             raise UnreadableFile(
-                f"{record.source}: {path} no longer leads to a file",
-                hint="give the file to 'bycatch run' again from where it is now",
+                f"{record.source}: {path} no longer points to a file",
+                hint="run 'bycatch run' on the file where it is now",
             )
     fingerprint = " ".join(file_fingerprint(p) for p in files)
     if not record.checksum or fingerprint != record.fingerprint:

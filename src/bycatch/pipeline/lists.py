@@ -127,7 +127,7 @@ def image_of_list(
         return matches[0]
     if not _have_one_grid(records, out):
         raise SettingsError(
-            f"--sources {path}: x, y are pixels of one image, and the {len(records)} images are of "
+            f"--sources {path}: x, y are pixels of one image, but the {len(records)} images have "
             "different grids",
             hint="give ra, dec, or name the image with --sources-image ROOT",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table, vstack
+from astropy.table import Column, Table, vstack
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.object_classes import REAL
@@ -22,10 +22,13 @@ from bycatch.tangent import direction, tangent_mas, unit_vectors
 LEAST_SNR = 5.0
 """Of objects whose magnitudes give an offset."""
 DESCRIPTIONS = {
-    "dra_mas": "right ascension times cos(Dec), second minus first",
-    "ddec_mas": "declination, second minus first",
-    "same_id": "the object_id is the same",
-    "kind": "joined: its object lies within the radius of one that is another's; lost: of none",
+    "ra": "right ascension in A",
+    "dec": "declination in A",
+    "dra_mas": "right ascension times cos(Dec), B - A",
+    "ddec_mas": "declination, B - A",
+    "same_id": "the object_id is the same in both",
+    "kind": "joined, split: its partner within the radius belongs to another object; lost, new: "
+    "no object of the other folder lies within the radius",
 }
 
 
@@ -36,8 +39,8 @@ class ObjectComparison:
     Attributes
     ----------
     matches : Table
-        Pairs: ``object_id_a``, ``object_id_b``, ``same_id``, offsets B - A (mas, and mag in each
-        filter with its error), p_real of both.
+        Pairs: ``object_id_a``, ``object_id_b``, ``same_id``, offsets B - A in mas, p_real of both;
+        in each filter the magnitudes of both with errors, and B - A with its error.
     only_a, only_b : Table
         Objects without a partner; ``kind`` is joined or lost (of A), split or new (of B).
     filters : Table
@@ -169,11 +172,17 @@ def _pairs_table(a: Table, b: Table, apart: Floats, filters: list[str]) -> Table
         descriptions={k: v for k, v in DESCRIPTIONS.items() if k != "kind"},
     )
     for f in filters:
-        table[f"dmag_{f}"] = floats(b, f"mag_{f}") - floats(a, f"mag_{f}")
-        errors = (floats(t, f"mag_err_{f}") for t in (a, b))
-        table[f"dmag_err_{f}"] = np.hypot(*errors)
-        for name in (f"dmag_{f}", f"dmag_err_{f}"):
-            table[name].unit = "mag"
+        for letter, whose in (("a", a), ("b", b)):
+            for name, words in ((f"mag_{f}", "AB magnitude"), (f"mag_err_{f}", "its random error")):
+                table[f"{name}_{letter}"] = Column(
+                    floats(whose, name), unit="mag", description=f"{words} in {f}, {letter.upper()}"
+                )
+        off = floats(b, f"mag_{f}") - floats(a, f"mag_{f}")
+        error = np.hypot(floats(a, f"mag_err_{f}"), floats(b, f"mag_err_{f}"))
+        table[f"dmag_{f}"] = Column(off, unit="mag", description=f"AB magnitude in {f}, B - A")
+        table[f"dmag_err_{f}"] = Column(
+            error, unit="mag", description="its error, as if those of A and B were independent"
+        )
     return table
 
 
@@ -183,7 +192,8 @@ def _rest(
     """Return the objects without a partner, and whether one that is another's lies near."""
     alone = np.ones(len(table), bool)
     alone[partners] = False
-    names = ["object_id", "ra", "dec", "p_real", "n_detected", *(f"mag_{f}" for f in filters)]
+    magnitudes = [f"{name}_{f}" for f in filters for name in ("mag", "mag_err")]
+    names = ["object_id", "ra", "dec", "p_real", "n_detected", *magnitudes]
     rest = table[names][alone]
     rest["kind"] = np.where(near[alone], *kinds) if alone.any() else np.empty(0, "U6")
     rest["kind"].description = DESCRIPTIONS["kind"]

@@ -1,4 +1,4 @@
-"""Why an object is in the table of its group: who saw it, who only measured it, what it is."""
+"""Why an object is in the table of its group: detections, forced measurements, classification."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ObjectExplanation:
 def explain_objects(
     out: Path, *, radec: tuple[float, float] | None = None, object_id: int | None = None
 ) -> list[ObjectExplanation]:
-    """Tell of the objects at a position, or of one of them.
+    """Explain the objects at a position, or one object.
 
     Parameters
     ----------
@@ -106,13 +106,13 @@ def _at(
 
 
 def _successors(state: GroupState, table: Table, object_id: int) -> list[ObjectExplanation]:
-    """Return what became of an object of an earlier table that was joined with another."""
+    """Return what became of an object of an earlier table that was merged with another."""
     now = dict(table.meta.get("MERGED") or {}).get(str(object_id))
     if now is None:
         return []
-    text = f"What lies there now is object {printable(str(now))}."
+    text = f"The object there is now {printable(str(now))}."
     return [
-        ObjectExplanation(state.name, object_id, np.nan, np.nan, "joined with another", (text,))
+        ObjectExplanation(state.name, object_id, np.nan, np.nan, "merged with another", (text,))
     ]
 
 
@@ -154,24 +154,24 @@ def _verdict(own: Row) -> str:
     if np.isnan(p_real):
         return "an object that no image can classify"
     if p_real < REAL:
-        return f"not real more likely than not (p_real {p_real:.3g})"
+        return f"probably not real (p_real {p_real:.3g})"
     kind = "an object" if np.isnan(p_star) else "a point" if p_star >= POINT else "extended"
     return f"{kind}, real (p_real {p_real:.3g})"
 
 
 def _who(own: Row, epochs: Table) -> Iterator[str]:
-    """Tell who found it, which images saw it, and which were only measured at its place."""
+    """Yield how it was found, which images detected it, and forced measurements in the others."""
     bits = [word for bit, word in ORIGINS.items() if int(own["origin"]) & bit]
-    yield f"It was found by {' and '.join(bits)}."
+    yield f"Found in {' and '.join(bits)}."
     saw = np.asarray(epochs["detected"]).astype(bool)
     for row in epochs[saw]:
         number = int(row["source_id"])
         catalog = f"row id {number} of its catalog" if number else "not in its own catalog"
         p_cr = _number(row, "p_cr_alone")
-        alone = "" if np.isnan(p_cr) else f"; for itself it says p_cr {p_cr:.2g}"
+        alone = "" if np.isnan(p_cr) else f"; on its own it gives p_cr {p_cr:.2g}"
         yield f"{row['image']} detected it ({catalog}; {_strength(row)}){alone}."
     for row in epochs[~saw]:
-        yield f"{row['image']} did not, and is measured at its place: {_strength(row)}."
+        yield f"{row['image']} did not detect it; measured at its position: {_strength(row)}."
 
 
 def _strength(row: Row) -> str:
@@ -191,12 +191,14 @@ def _evidence(own: Row, epochs: Table) -> Iterator[str]:
     words = ", ".join(f"{name} {v:.3g}" for name, v in numbers.items() if np.isfinite(v))
     n = int(np.asarray(epochs["detected"]).sum())
     if words:
-        if n > 1:
-            why = f"{n} images show it at one place, which cosmic rays do not"
+        if n == 0:
+            why = "no single image shows it"
+        elif n > 1:
+            why = f"{n} images show it at the same position, unlike a cosmic ray"
         elif len(epochs) > 1:
-            why = "one image shows it; what the others measure there weighs for or against it"
+            why = "one image shows it; the measurements of the others count for or against it"
         else:
-            why = "no other image looks there: its shape in this one decides"
+            why = "no other image covers it: its shape in this one decides"
         yield f"All images together: {words} ({why})."
     chi2 = _number(own, "position_chi2")
     if np.isfinite(chi2):
@@ -214,7 +216,7 @@ def _light(own: Row, filters: list[str]) -> Iterator[str]:
         elif np.isfinite(limit):
             parts.append(f"{f} not detected (5-sigma limit {limit:.2f})")
     if parts:
-        yield f"AB magnitudes as of a point: {', '.join(parts)}."
+        yield f"AB magnitudes as a point source: {', '.join(parts)}."
 
 
 def _motion(own: Row, epochs: Table) -> Iterator[str]:
@@ -240,8 +242,8 @@ def _variation(own: Row, filters: list[str]) -> Iterator[str]:
         if np.isfinite(chance):
             amplitude, rate = _number(own, f"amplitude_{f}"), _number(own, f"false_rate_{f}")
             yield (
-                f"{f}: it varies with a probability of {chance:.3g} (rms {amplitude:.3f} mag "
-                f"beyond the errors; {rate:.2g} of constant objects look so)."
+                f"{f}: variable with a probability of {chance:.3g} (rms {amplitude:.3f} mag "
+                f"beyond the errors; {rate:.2g} of constant objects look as variable)."
             )
 
 
@@ -260,4 +262,4 @@ def _neighbourhood(own: Row) -> Iterator[str]:
 def _split(own: Row, table: Table) -> Iterator[str]:
     other = dict(table.meta.get("SPLIT") or {}).get(str(int(own["object_id"])))
     if other is not None:
-        yield f"It was one with object {printable(str(other))} until images changed."
+        yield f"Before images changed it was part of object {printable(str(other))}."

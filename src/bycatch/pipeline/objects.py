@@ -138,7 +138,9 @@ def _beside(jobs: list[GroupJob], old_groups: dict[str, set[str]]) -> list[Group
             number += 1
             name = f"{job.name}-{number}"
         if name != job.name:
-            logger.warning("objects %s: images of it are gone: others make %s", job.name, name)
+            logger.warning(
+                "objects %s: some of its images are gone; the others form %s", job.name, name
+            )
         jobs_to_do.append(replace(job, name=name))
     return jobs_to_do
 

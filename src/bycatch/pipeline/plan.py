@@ -40,7 +40,7 @@ class PlannedImage:
     Attributes
     ----------
     field, filter, stem, source : as they will be
-    steps : 'done', 'stale' or 'to do' by step; after a step that is to be done, all are
+    steps : 'done', 'outdated' or 'to do' by step; after a step that is to be done, all are
     megabytes : disk space that it will take, products and copies
     """
 
@@ -136,15 +136,15 @@ def _plan_image(placement: Placement, job: ImageJob, folder: FieldFolder) -> Pla
 
 
 def step_states(job: ImageJob, folder: FieldFolder) -> dict[str, str]:
-    """Return 'done', 'stale' or 'to do' by step; the figure of the field is part of align."""
+    """Return 'done', 'outdated' or 'to do' by step; the figure of the field is part of align."""
     keys, record = stage_keys(job), job.record
     states = {
         stage: "done"
         if is_current(record, job.paths.folder, stage, keys[stage])
-        else ("stale" if stage in record.stages else "to do")
+        else ("outdated" if stage in record.stages else "to do")
         for stage in STAGES
     }
     figure = FieldFigure(folder, is_wanted=not job.settings.output.is_survey)
     if states["align"] == "done" and not figure.is_current(figure.key(job)):
-        states["align"] = "stale"
+        states["align"] = "outdated"
     return states

@@ -78,7 +78,7 @@ def _versions() -> dict[str, str]:
 
 
 def settings_of(record: ImageRecord, settings: Settings, section: str) -> dict[str, Any]:
-    """Return the settings that a step was done with, which may not be today's."""
+    """Return the settings that a step was done with, which may differ from the present ones."""
     stage = record.stages.get(section)
     return (stage.settings if stage else {}) or plain_settings(settings, section)
 

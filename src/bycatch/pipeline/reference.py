@@ -74,7 +74,7 @@ def field_cone(images: Sequence[Path], margin_arcsec: float) -> Cone:
         ra, dec = centres[k]
         logger.warning(
             "%s lies at RA %.5f, Dec %.5f by its WCS, far from the other images of its field: "
-            "no Gaia stars are asked for there",
+            "no Gaia stars are requested there",
             paths[k].name,
             ra,
             dec,
@@ -189,8 +189,8 @@ def _field_stars(
         if not own and cached is None:
             raise
         logger.warning(
-            "%s: the stars of an earlier run are used, which cover the images but not all of their "
-            "possible pointing errors: %s",
+            "%s: stars of an earlier run are used, which cover the images but not all possible "
+            "pointing errors: %s",
             folder.path.name,
             err,
         )
@@ -265,7 +265,7 @@ def _query_stars(name: str, cone: Cone, services: Services) -> gaia.ReferenceSta
             f"no Gaia stars around RA {cone.ra:.5f}, Dec {cone.dec:.5f} without the network",
             hint="run once without --offline, or give a table with --gaia FILE",
         )
-    logger.info("%s: asking for Gaia stars within %.2f arcmin", name, cone.radius * 60)
+    logger.info("%s: requesting Gaia stars within %.2f arcmin", name, cone.radius * 60)
     folder = cache_folder(settings.gaia_cache)
     with turn(folder, settings.gaia_requests):
         cached = _cached_stars(cone, settings)  # by a process that asked meanwhile

@@ -113,7 +113,7 @@ class _Search:
             self.found.passed_over["folder of bycatch"] += 1
             return False
         if sort.is_image_name(path):
-            self.found.skipped.append(SkippedFile(path, "a folder, though it has an image's name"))
+            self.found.skipped.append(SkippedFile(path, "a folder with the name of an image"))
             return False
         if not inside and (is_link or path.name == self.own.name):
             real = path.resolve()

@@ -27,7 +27,7 @@ class ImageStatus:
     Attributes
     ----------
     field, filter, root, source : as in the summary
-    steps : 'done', 'stale' or 'to do' by step
+    steps : 'done', 'outdated' or 'to do' by step
     outcome : of the last run; '' if the image took no part in it
     reason : why it was dropped or failed, or why its input can't be found
     """
@@ -54,7 +54,7 @@ class GroupStatus:
     ----------
     name : of the group
     n_images : that it has
-    state : 'done', 'stale' or 'to do'
+    state : 'done', 'outdated' or 'to do'
     outcome, reason : of the last run
     n_objects, n_real : in its tables; None without
     """
@@ -87,7 +87,7 @@ class Status:
 def status(out: str | Path, settings: Settings) -> Status:
     """Return how far the images of an output folder are.
 
-    A step is stale where its input, a setting or a step before it has changed since.
+    A step is outdated where its input, a setting or a step before it has changed since.
 
     Parameters
     ----------
@@ -134,11 +134,11 @@ def group_statuses(out: Path, settings: Settings, last: LastRun) -> tuple[GroupS
     for job in jobs:
         state = states.pop(job.name, GroupState(job.name))
         is_current = state.is_current(group_folder(out, job.name), key_of_group(job))
-        word = "done" if is_current else "stale" if state.outputs else "to do"
+        word = "done" if is_current else "outdated" if state.outputs else "to do"
         statuses.append(_of_group(state, len(job.images), word))
     # What is left can't be made again, or belongs to images that make up other groups now.
     statuses += [
-        _of_group(state, len(state.images), "done" if name in old_groups else "stale")
+        _of_group(state, len(state.images), "done" if name in old_groups else "outdated")
         for name, state in states.items()
     ]
     return tuple(sorted(statuses, key=lambda group: group.name))
@@ -181,7 +181,7 @@ def _steps(job: ImageJob, folder: FieldFolder) -> tuple[dict[str, str], str]:
     files = job.record.input_files(job.out)
     missing = [path for path in files if not path.exists()]
     if missing:
-        return step_states(job, folder), f"{missing[0]} no longer leads to a file"
+        return step_states(job, folder), f"{missing[0]} no longer points to a file"
     record = replace(job.record)  # a copy: to look changes nothing
     refresh_checksum(record, job.out)
     return step_states(replace(job, record=record), folder), ""

@@ -1,4 +1,4 @@
-"""The steps of an image: what is stale is done again, everything else is kept."""
+"""The steps of an image: what is outdated is done again, everything else is kept."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Workbench:
         Raises
         ------
         UnreadableFile
-            It is not there any more.
+            It is gone.
         """
         memory.free_at_once()
         if at_pixels and not self.record.checksum:
@@ -291,9 +291,9 @@ class Workbench:
         """Say which step to run where one of its products is missing or no longer what it was."""
         self.wait_until_synced()
         if not self.record.has_whole(path):
-            problem = "was cut, changed or replaced after it was made"
+            problem = "was truncated, changed or replaced after it was written"
             raise MissingProduct(
-                f"{self.job.label}: {path.name} {problem if path.exists() else 'is not there'}",
+                f"{self.job.label}: {path.name} {problem if path.exists() else 'is missing'}",
                 hint=f"run 'bycatch {stage} {self.job.out}' first, or 'bycatch run'",
             )
 

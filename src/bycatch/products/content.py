@@ -70,7 +70,7 @@ def _bytes_of(path: Path) -> bytes:
 
 @cache
 def schema(kind: Any) -> TypeAdapter[Any]:
-    """Return what checks that plain values are those of a dataclass."""
+    """Return a validator that checks plain values against a dataclass."""
     return TypeAdapter(kind)
 
 
@@ -96,7 +96,7 @@ def read_state(path: Path, kind: Any, latest: int) -> Any:
 
 
 def unreadable_state(path: Path, err: Exception) -> UnreadableFile:
-    """Return the error that says why a state can't be read."""
+    """Return the error that explains why a state can't be read."""
     return UnreadableFile(
         f"{path}: not a readable record ({reason_of(err)})", hint="remove it and run again"
     )

@@ -14,6 +14,10 @@ VARIABLE = re.compile(
     r"[-+±]?(?<![A-Za-z])\d[\d.,:e+-]*|\bF\d{3}[A-Z]+\b|'[^']*'|\S*/\S*|\S+\.fits\S*"
 )
 """What differs between equal warnings of two images: numbers, filters, names of files."""
+COUNTED = re.compile(r"(?<=# )(pair|star|pixel|exposure|row)s\b")
+"""Words that are plural after most numbers."""
+DETAILS = "; tried: "
+"""Begins what was searched for an alignment, which is of one image alone."""
 
 REMEDIES = {
     r"PHOTFLAM .*(differs|outdated)": "fetch the file again, or --set input.photflam=VALUE",
@@ -23,7 +27,7 @@ REMEDIES = {
     r"reference stars:": "run again with a network, or give stars with --gaia FILE",
     r"aperture corrections do not close": "use one aperture for all; total fluxes are off as much",
     r"errors of blank apertures are off": "multiply the errors by the width of the pulls",
-    r"p_star rests on": "look at the plot of shapes before you use p_star",
+    r"p_star uses": "look at the plot of shapes before you use p_star",
     r"time of observation unknown": "give it with --set input.mjd=VALUE",
     r"(dropped|failed): ": "see what 'bycatch inspect FILE' says about it",
     r"(lost|unknown): ": "run again: what is done stays",
@@ -71,7 +75,7 @@ def remedy_of(text: str) -> str:
 
 def kind_of(text: str) -> str:
     """Return a warning without what differs between images."""
-    return VARIABLE.sub("#", text)
+    return COUNTED.sub(r"\1", VARIABLE.sub("#", text.partition(DETAILS)[0]))
 
 
 def group_findings(warnings: Iterable[tuple[str, Place]]) -> tuple[Finding, ...]:

@@ -1,7 +1,7 @@
 "use strict";
 // The section of a group: its picture, its diagrams, its light curves, and what is chosen in them.
 const bycatchGroups = (() => {
-  const { about, at, make, inWords, flagNames, middle, nan, range, source, model } = bycatchReport;
+  const { about, at, make, inWords, meaningOf, flagNames, middle, nan, range, source, model } = bycatchReport;
   const MOST_LISTED = 50;
   const ARROW_MAG = 0.12;   // length of the arrows of limits, in shares of the axis
   const BAR_MAG = 1;        // error bars are those of bins of a magnitude
@@ -330,8 +330,8 @@ const bycatchGroups = (() => {
     const names = ["ra", "dec", "p_real", "p_star", ...shown.filters.flatMap((f) => [`mag_${f}`, `mag_err_${f}`]),
       ...pairs().map((pair) => `colour_${pair}`), "half_light_arcsec", "n_detected"].filter((name) => columns[name]);
     const head = ["object_id", ...names].map((name) => make("th", {
-      scope: "col", class: "right", title: columns[name] ? `${columns[name].meaning} [${columns[name].unit}]` : null,
-    }, ...name.split("_").flatMap((part, k) => (k ? ["_", make("wbr"), part] : [part]))));
+      scope: "col", class: "right", title: columns[name] ? meaningOf(columns[name]) : null,
+    }, name));
     const sorted = [...indices].sort((a, b) => brightness(a) - brightness(b));
     const rows = sorted.slice(0, MOST_LISTED).map((k) => make("tr", { "data-row": k },
       make("td", {}, shown.id[k]),

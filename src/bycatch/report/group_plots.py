@@ -12,7 +12,7 @@ EXTENDED_COLOUR, BETWEEN_COLOUR, POINT_COLOUR = "#E69F00", "#9A9A9A", "#0072B2"
 """Of p_star 0, 0.5 and 1 on white (Okabe & Ito)."""
 ON_DARK = ("#FFC04D", "#DDDDDD", "#6CC5F5")
 """The same on the picture, whose sky is black."""
-UNTOLD_COLOUR = "#777777"
+UNKNOWN_COLOUR = "#777777"
 N_COLOURS = 64
 SIDE_PX = 560
 CHOSEN = "#F0E442"
@@ -55,7 +55,7 @@ def palette(ends: Sequence[str] = (EXTENDED_COLOUR, BETWEEN_COLOUR, POINT_COLOUR
 def _mapper(ends: Sequence[str]) -> Any:
     from bokeh.transform import linear_cmap
 
-    return linear_cmap("p_star", palette(ends), 0.0, 1.0, nan_color=UNTOLD_COLOUR)
+    return linear_cmap("p_star", palette(ends), 0.0, 1.0, nan_color=UNKNOWN_COLOUR)
 
 
 def _highlight_selection(points: Any, size: int, *, dark: bool = False) -> Any:
@@ -80,7 +80,7 @@ def _tools(plot: Any, points: list[Any]) -> None:
 
 
 def _picture(objects: Any) -> Any:
-    from bokeh.models import BoxZoomTool, ColumnDataSource, ImageURL, Range1d
+    from bokeh.models import BoxZoomTool, ColumnDataSource, ImageURL, Range1d, WheelZoomTool
 
     plot = plot_figure(
         "group_picture", "east of the centre, arcsec", "north of the centre, arcsec", SELECTION,
@@ -91,7 +91,8 @@ def _picture(objects: Any) -> Any:
     plot.add_tools(BoxZoomTool(match_aspect=True))
     plot.grid.visible = False
     plot.background_fill_color = "#282828"
-    plot.toolbar.active_scroll = "auto"
+    # At once: the caption says so.
+    plot.toolbar.active_scroll = next(t for t in plot.tools if isinstance(t, WheelZoomTool))
     picture = ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name="group_image")
     below = ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="center")
     plot.add_glyph(picture, below, level="image").nonselection_glyph = None
@@ -144,8 +145,8 @@ def _arrow(plot: Any, objects: Any, at: tuple[str, str], tip: tuple[str, str], t
     return head
 
 
-def _overlays(plot: Any) -> None:
-    """Draw the error bars by magnitude, and the user's isochrones."""
+def _error_bars(plot: Any) -> None:
+    """Draw the median errors by magnitude, behind the points."""
     from bokeh.models import ColumnDataSource
 
     names = ("x", "y", "left", "right", "low", "high")
@@ -156,6 +157,12 @@ def _overlays(plot: Any) -> None:
         plot.segment("x", "low", "x", "high", **style),
     ):
         renderer.nonselection_glyph = None
+
+
+def _isochrones(plot: Any) -> None:
+    """Draw the user's isochrones: on the points, which would hide them."""
+    from bokeh.models import ColumnDataSource
+
     curves = ColumnDataSource({"xs": [], "ys": [], "label": []}, name=f"{plot.name}_isochrones")
     for colour, width in (("white", 4.5), ("#D55E00", 2)):
         plot.multi_line(
@@ -165,20 +172,22 @@ def _overlays(plot: Any) -> None:
 
 def _magnitudes(objects: Any) -> Any:
     plot = _diagram("cmd", "colour, AB mag", "AB magnitude")
+    _error_bars(plot)
     points = _scatter_objects(plot, objects)
     limits = _arrow(plot, objects, ("cmd_lx", "cmd_y"), ("cmd_tip", "cmd_y"), "cmd_turn")
-    _overlays(plot)
+    _isochrones(plot)
     _tools(plot, [points, limits])
     return plot
 
 
 def _colours(objects: Any) -> Any:
     plot = _diagram("ccd", "colour, AB mag", "colour, AB mag")
+    _error_bars(plot)
     points = _scatter_objects(plot, objects)
     across = ("ccd_lx", "ccd_ly"), ("ccd_tip_x", "ccd_ly"), "ccd_turn_x"
     along = ("ccd_lx", "ccd_ly"), ("ccd_lx", "ccd_tip_y"), "ccd_turn_y"
     limits = [_arrow(plot, objects, *way) for way in (across, along)]
-    _overlays(plot)
+    _isochrones(plot)
     _tools(plot, [points, *limits])
     return plot
 

@@ -32,7 +32,7 @@ KINDS = {
     POINT: "p_star of 0.5 and more",
     EXTENDED: "p_star below 0.5",
     COSMIC: "p_cr above 0.7",
-    DOUBT: "a flag speaks against it",
+    DOUBT: "a flag casts doubt on it",
     OPEN: "p_star is missing",
 }
 """Kinds of sources, and what they mean on the page."""

@@ -75,6 +75,6 @@ def false_share(image: ReportedImage) -> str:
     if not n_rows:
         return ""
     return (
-        f"About {100 * min(false / n_rows, 1.0):.1f} % of the rows that are no cosmic rays are "
-        f"false, {table.meta.get('NOTE', 'of noise and cosmic rays alone')}."
+        f"About {100 * min(false / n_rows, 1.0):.1f} % of the rows that are not called cosmic rays "
+        f"are false ({table.meta.get('NOTE', 'noise and cosmic rays only')})."
     )

@@ -30,6 +30,8 @@ class ReportedGroup:
 
 HEADINGS = ("images", "filters", "objects", "real", "in several", "sum only", "outcome")
 """Words of the glossary."""
+NUMBERS = ("images", "objects", "real", "in several", "sum only")
+"""Those of columns with numbers."""
 
 
 def reported_groups(out: Path) -> list[ReportedGroup]:

@@ -93,7 +93,7 @@ class Overview:
                 ("grade", "alignment"),
                 ("closure", "aperture corrections"),
                 ("pulls", "errors of blank apertures"),
-                ("points", "p_star's stars"),
+                ("points", "locus stars"),
                 ("covered", "nebulosity, large objects, trails and crowding"),
             )
         ]
@@ -223,7 +223,7 @@ def _image_row(image: ReportedImage) -> Row:
     outcome = Cell(image.outcome, image.outcome)
     if image.outcome != "done":
         level = BAD if image.outcome in {"dropped", "failed"} else WARN
-        why = image.reason or "not all steps are done"
+        why = image.reason or "some steps are not done"
         outcome = Cell(image.outcome, image.outcome, level, why)
         problems.append((level, f"{image.outcome}: {why}"))
     grade = str(image.number("align", "grade") or "")
@@ -290,9 +290,7 @@ def _closure(image: ReportedImage) -> tuple[Cell, list[str]]:
         return Cell("-", None), []
     parts = {r: part for r, part in closure["percent"].items() if part["closes"] is not None}
     if not parts:
-        return Cell(
-            "not checked", None, "", f"{closure['n_stars']} good stars: too few to tell"
-        ), []
+        return Cell("not checked", None, "", f"{closure['n_stars']} good stars are too few"), []
     off = max(parts, key=lambda r: abs(parts[r]["used"]))
     open_ = [r for r, part in parts.items() if not part["closes"]]
     complaints = [
@@ -336,8 +334,8 @@ def _points(image: ReportedImage) -> tuple[Cell, list[str]]:
             n_stars
         ), remarks
     text = (
-        f"p_star rests on the published curve of the filter: {n_stars} stars are too few to tell "
-        "where the image's own points are"
+        f"p_star uses the published curve of the filter: {n_stars} stars are too few to "
+        "define the image's own locus"
     )
     return Cell(str(n_stars), None, WARN, text), [text]
 
@@ -348,7 +346,7 @@ def _psf(image: ReportedImage) -> tuple[str, list[str]]:
     if n_stars is None:
         return "", []
     if image.number("measure", "psf_origin") == "published curve":
-        text = f"the PSF is the published one: {n_stars} good stars are too few to tell it"
+        text = f"the PSF is the published one: {n_stars} good stars are too few to build one"
         return text, [text]
     rest = image.number("measure", "psf_residual") or 0.0
     return (

@@ -32,6 +32,10 @@ const bycatchReport = (() => {
     return value === null || value === undefined ? "-" : value.toFixed(digits);
   }
 
+  function meaningOf(column) {
+    return column.unit ? `${column.meaning} [${column.unit}]` : column.meaning;
+  }
+
   function flagNames(value) {
     return about.flags.filter((flag) => value & flag.bit).map((flag) => flag.name.replaceAll("_", " "));
   }
@@ -459,7 +463,7 @@ const bycatchReport = (() => {
       const titles = [...names.map((name) => [name, columns[name]]), ["kind", null], ["flags", null]];
       this.headers = titles.map(([name, column]) => make("th",
         { scope: "col", "aria-sort": "none", class: column ? "right" : null },
-        make("button", { type: "button", title: column ? `${column.meaning} [${column.unit}]; click to sort` : "click to sort",
+        make("button", { type: "button", title: column ? `${meaningOf(column)}; click to sort` : "click to sort",
           onclick: (event) => this.sort(event.currentTarget.parentElement, name) }, name)));
       this.body = make("tbody");
       this.foot = make("span", { role: "status" });
@@ -552,7 +556,7 @@ const bycatchReport = (() => {
     }
     const text = exposures.legend.map(([n, , share]) => `${n}: ${(100 * share).toFixed(0)} %`).join(", ");
     at("exposures").replaceChildren(
-      make("img", { src: exposures.url, alt: `Map of the number of exposures; share of the area: ${text}` }),
+      make("img", { src: exposures.url, alt: `Map of the number of exposures; fraction of the area: ${text}` }),
       make("p", { class: "small" }, ...exposures.legend.flatMap(([n, colour, share]) => [
         make("span", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" }),
         `${n}: ${(100 * share).toFixed(1)} %  `,
@@ -575,7 +579,7 @@ const bycatchReport = (() => {
           ? `Model in the middle of the image, logarithmic to 1e-4 of its maximum; from ${psf.n_stars} stars, FWHM ${psf.fwhm} px.`
           : `Model, logarithmic to 1e-4 of its maximum: the published curve, FWHM ${psf.fwhm} px.`)),
       make("figure", {}, make("div", { class: "ninths" }, ...psf.left.map(part)),
-        make("figcaption", {}, "What it leaves of its stars, mean by ninths of the image: number of stars, share of their light left within 4 detector px. Red: light left, blue: too much taken; deepest at 5 % of the star's maximum.")),
+        make("figcaption", {}, "What it leaves of its stars, mean by ninths of the image: number of stars, fraction of their light left within 4 detector px. Red: light left, blue: too much taken; deepest at 5 % of the star's maximum.")),
       make("figure", {}, make("img", { src: psf.piece, alt: "A piece of the image" }),
         make("figcaption", {}, `The piece with the most stars: ${where}.`)),
       make("figure", {}, make("img", { src: psf.rest, alt: "The same piece without the fitted stars" }),
@@ -693,7 +697,7 @@ const bycatchReport = (() => {
   }
   whenDrawn();
 
-  return { arrived, picked, show, choose, about, at, make, inWords, flagNames, middle, nan, model,
+  return { arrived, picked, show, choose, about, at, make, inWords, meaningOf, flagNames, middle, nan, model,
     range, source, packedText, unpacked, view: (name) => model(name).x_range,
     get state() { return { shown, chosen, current, models }; } };
 })();

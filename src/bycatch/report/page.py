@@ -30,7 +30,7 @@ from bycatch.report.empty_plots import empty_plots
 from bycatch.report.group_page import held_groups
 from bycatch.report.image import Budget, compact, payload
 from bycatch.report.isochrones import Isochrone
-from bycatch.report.objects import HEADINGS, reported_groups
+from bycatch.report.objects import HEADINGS, NUMBERS, reported_groups
 from bycatch.report.overview import key_of, overview
 from bycatch.report.page_entries import FIELD_PAGE, Entry, pack
 from bycatch.report.plots import kind_styles
@@ -226,6 +226,7 @@ def _page(folder: Folder, entries: list[Entry], groups: list[Entry]) -> str:
         kinds=kind_styles(),
         groups=reported_groups(folder.out),
         group_headings=HEADINGS,
+        group_numbers=NUMBERS,
         meaning_of=meaning_of,
         own_search=folder.settings.objects.detection == "deep",
     )

@@ -188,10 +188,14 @@ def _counts() -> Any:
     plot.quad(
         top="all", line_color=COLOURS[1], fill_color=COLOURS[1], fill_alpha=0.12,
         hatch_pattern="/", hatch_color=COLOURS[1], hatch_alpha=0.35,
-        legend_label="with likely cosmic rays", **span,
+        legend_label="all", **span,
     )  # fmt: skip
     plot.quad(
-        top="clean", line_color="white", fill_color=COLOURS[0], legend_label="without", **span
+        top="clean",
+        line_color="white",
+        fill_color=COLOURS[0],
+        legend_label="without likely cosmic rays",
+        **span,
     )
     columns = ("x", "y0", "y1", "label", "baseline", "offset")
     lines = ColumnDataSource({name: [] for name in columns}, name="limits")
@@ -209,7 +213,7 @@ def _counts() -> Any:
 
 
 def _errors(sources: Any) -> Any:
-    plot = _against_magnitude("errors", "its error, mag", y_axis_type="log")
+    plot = _against_magnitude("errors", "magnitude error", y_axis_type="log")
     _line(plot, "curve", "expected")
     points = _points(plot, sources, "mag", "err", 6)
     _hover(plot, points)

@@ -127,7 +127,7 @@ class ReportedImage:
             return None
 
     def pixels(self) -> DrcImage | DrcLook | None:
-        """Return the drizzled image in its place; None if it can't be read any more."""
+        """Return the drizzled image in its place; None if it can no longer be read."""
         record = self.record
         try:
             settings = input_settings(self.settings, record)

@@ -182,10 +182,15 @@ def _counts(axes: Axes, content: dict[str, Any]) -> None:
     edges = np.asarray(histogram["edges"])
     axes.stairs(
         histogram["all"], edges, baseline=LEAST_COUNT, ec=COLOURS[1], hatch="////",
-        label="with likely cosmic rays",
+        label="all",
     )  # fmt: skip
     axes.stairs(
-        histogram["clean"], edges, baseline=LEAST_COUNT, fill=True, fc=COLOURS[0], label="without"
+        histogram["clean"],
+        edges,
+        baseline=LEAST_COUNT,
+        fill=True,
+        fc=COLOURS[0],
+        label="without likely cosmic rays",
     )
     axes.set_yscale("log")
     axes.set_ylim(LEAST_COUNT, 3 * max(10, *histogram["all"]))
@@ -209,10 +214,10 @@ def _errors(axes: Axes, content: dict[str, Any]) -> None:
     if content.get("curve"):
         axes.plot(
             content["curve"]["mag"], content["curve"]["err"], "k-", lw=1.4, label="expected",
-            zorder=4,
+            zorder=1,
         )  # fmt: skip
     axes.set_yscale("log")
-    axes.set(xlabel="AB magnitude", ylabel="its error  [mag]")
+    axes.set(xlabel="AB magnitude", ylabel="magnitude error")
     _limits(axes, mag, error, error, logarithmic=True)
     _legend(axes, loc="upper left")
 
@@ -222,7 +227,7 @@ def _shapes(axes: Axes, content: dict[str, Any]) -> None:
     mag, value = _column(content, "mag_ab_{r}"), _column(content, shape["name"])
     _draw_kinds(axes, content, mag, value, 10, hollow=False)
     if shape["locus"] is not None:
-        axes.axhline(shape["locus"], color="k", lw=1.4, label="stars", zorder=4)
+        axes.axhline(shape["locus"], color="k", lw=1.4, label="stars", zorder=1)
     label = "FWHM  [px]" if shape["name"] == "fwhm" else f"{shape['name']}  [mag]"
     axes.set(xlabel="AB magnitude", ylabel=label)
     error = _column(content, "mag_ab_err_{r}")

@@ -45,7 +45,7 @@ class AlignSettings(Section):
         max_length=20,
     )
     offline: bool = setting(
-        False, "use no service: only the user's table, stored stars and the cache"
+        False, "use no service, only the user's table, stored stars and the cache"
     )
     gaia_cache: str = setting(
         "",
@@ -53,20 +53,22 @@ class AlignSettings(Section):
         "user's cache folder; 'off': nowhere",
         max_length=MOST_LETTERS,
     )
-    gaia_timeout_s: float = setting(60.0, "longest silence of a service", "s", gt=0, le=MOST_WAIT_S)
+    gaia_timeout_s: float = setting(
+        60.0, "timeout for a service that sends nothing", "s", gt=0, le=MOST_WAIT_S
+    )
     gaia_total_s: float = setting(
         240.0,
-        "longest wait for the stars of a field, all services and repeats",
+        "maximum wait for the stars of a field, all services and retries together",
         "s",
         gt=0,
         le=MOST_WAIT_S,
     )
     gaia_retries: int = setting(
-        2, "repeats of a query that failed for a temporary reason", ge=0, le=1000
+        2, "retries of a query that failed for a temporary reason", ge=0, le=1000
     )
     gaia_retry_wait_s: float = setting(
         2.0,
-        "wait before the first repeat; doubled for each further repeat",
+        "wait before the first retry; doubled for each further one",
         "s",
         ge=0,
         le=MOST_WAIT_S,
@@ -83,15 +85,15 @@ class AlignSettings(Section):
     )
     typical_motion_mas_yr: float = setting(
         8.0,
-        "error per axis that a star without a measured proper motion gets",
+        "error per axis assumed for the proper motion of a star without a measured one",
         "mas/yr",
         ge=0,
         le=MOST_MAS,
     )
-    max_shift_arcsec: float = setting(3.0, "largest pointing error searched", "arcsec", gt=0, le=20)
-    max_roll_deg: float = setting(0.3, "largest roll error searched", "deg", ge=0, le=5)
+    max_shift_arcsec: float = setting(3.0, "maximum pointing error searched", "arcsec", gt=0, le=20)
+    max_roll_deg: float = setting(0.3, "maximum roll error searched", "deg", ge=0, le=5)
     tolerance_mas: float = setting(
-        100.0, "largest separation of a pair in the search for the offset", "mas", ge=5, le=MOST_MAS
+        100.0, "maximum separation of a pair in the search for the offset", "mas", ge=5, le=MOST_MAS
     )
     min_radius_mas: float = setting(
         20.0,
@@ -104,14 +106,14 @@ class AlignSettings(Section):
         3.0, "clipping of the pairs in the fit", "sigma", gt=1, le=MOST_SIGMA
     )
     max_ellipticity: float = setting(
-        0.4, "largest ellipticity of a star-like detection", gt=0, le=1
+        0.4, "maximum ellipticity of a star-like detection", gt=0, le=1
     )
     max_cr_share: float = setting(
-        0.5, "largest share of cosmic-ray pixels of a star-like detection", ge=0, le=1
+        0.5, "maximum fraction of cosmic-ray pixels in a star-like detection", ge=0, le=1
     )
     max_mag_difference: float = setting(
         3.0,
-        "largest difference between a star's G and a source's AB magnitude, and between filters",
+        "maximum difference between a star's G and a source's AB magnitude, and between filters",
         "mag",
         gt=0,
         le=MOST_MAG,
@@ -138,22 +140,22 @@ class AlignSettings(Section):
         12.0, "minimum improvement of chi square per term for scale and skew", gt=0, le=1e6
     )
     unknown_error_mas: float = setting(
-        50.0, "error per axis of a reference star whose table gives none", "mas", gt=0, le=MOST_MAS
+        50.0, "error per axis of a reference star if the table gives none", "mas", gt=0, le=MOST_MAS
     )
     frame_floor_mas: float = setting(
-        0.15, "error of a frame that no number of stars removes", "mas", ge=0, le=MOST_MAS
+        0.15, "minimum error of a frame, however many stars it has", "mas", ge=0, le=MOST_MAS
     )
     n_scrambles: int = setting(
-        16, "searches with scrambled stars, for the odds of chance", ge=0, le=1000
+        16, "number of searches with scrambled stars, for the odds of chance", ge=0, le=1000
     )
     max_rms_mas: float = setting(
         30.0,
-        "scatter of the pairs per axis, as they are or each left out of the fit, beyond which the "
+        "scatter of the pairs per axis (in the fit, or each left out in turn) beyond which the "
         "grade is C at best",
         "mas",
         gt=0,
         le=MOST_MAS,
     )
     max_chance: float = setting(
-        1e-4, "largest number of equally good alignments expected by chance", gt=0, lt=1
+        1e-4, "maximum number of equally good alignments expected by chance", gt=0, lt=1
     )

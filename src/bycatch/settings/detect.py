@@ -66,13 +66,13 @@ class DetectSettings(Section):
     )
     deblend_n_levels: int = setting(3, "number of deblending levels", ge=1, le=1000)
     deblend_contrast: float = setting(
-        0.4, "minimum share of the blend's flux for a separate source", ge=0, le=1
+        0.4, "minimum fraction of the blend's flux for a separate source", ge=0, le=1
     )
     deblend_prominence: float = setting(
         0.0,
-        "a source is joined with a brighter one that it touches, and in whose light it lies, if "
-        "its peak is less than this above the saddle between them, in units of the noise of a "
-        "pixel; 0: never",
+        "a source is merged with a brighter one that it touches, and in whose light it lies, if "
+        "its peak is less than this above the saddle between them, in units of the pixel noise; "
+        "0: never",
         ge=0,
         le=1000,
     )
@@ -80,7 +80,10 @@ class DetectSettings(Section):
         100, "side of the box of the coverage rule", "px", ge=1, le=MOST_BOX_PX
     )
     min_coverage: float = setting(
-        0.98, "minimum share of covered pixels in that box; sources below are removed", ge=0, le=1
+        0.98,
+        "minimum fraction of covered pixels in that box; sources below are removed",
+        ge=0,
+        le=1,
     )
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("box_px", "coverage_box_px", "fine_box_px")
@@ -125,14 +128,14 @@ class CrmaskSettings(Section):
         3.0, "Laplacian-to-noise limit of a cosmic ray", "sigma", ge=0.1, le=MOST_SIGMA
     )
     sigfrac: float = setting(
-        0.3, "limit of neighbouring pixels, as a share of sigclip", ge=0.01, le=10
+        0.3, "limit for neighbouring pixels, as a fraction of sigclip", ge=0.01, le=10
     )
     objlim: float = setting(
         1.0, "minimum contrast between Laplacian and fine structure", ge=0.01, le=MOST_SIGMA
     )
     n_iterations: int = setting(2, "number of LAcosmic iterations", ge=1, le=100)
     cleantype: Literal["meanmask", "medmask", "median", "idw"] = setting(
-        "meanmask", "how a found cosmic ray is replaced before the next iteration"
+        "meanmask", "how the pixels of a cosmic ray are replaced before the next iteration"
     )
     fsmode: Literal["median", "convolve"] = setting(
         "median", "how the fine structure is computed: median filters, or convolution with the PSF"
@@ -142,7 +145,7 @@ class CrmaskSettings(Section):
     )
     max_track_fwhm_px: float = setting(
         1.75,
-        "FWHM across the narrowest direction above which a candidate is light, not charge; "
+        "FWHM in the narrowest direction above which a candidate is light and not a cosmic ray; "
         "in detector pixels",
         "px",
         ge=0.1,

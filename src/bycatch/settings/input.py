@@ -38,7 +38,7 @@ class InputSettings(Section):
     )
     wht_type: Literal["", "exptime", "ivm", "relative"] = setting(
         "",
-        "what WHT holds: 'exptime' seconds, 'ivm' inverse variances, 'relative' a share of the "
+        "what WHT holds: 'exptime' seconds, 'ivm' inverse variances, 'relative' a fraction of the "
         "full depth; empty: inferred from its values",
     )
     exposures_dir: str = setting(

@@ -36,14 +36,15 @@ class MeasureSettings(Section):
         le=1_000_000,
     )
     error_components: bool = setting(
-        False, "columns for the parts of the errors: the source's photons, sky, level of the sky"
+        False,
+        "columns for the components of the errors: photons of the source, sky, level of the sky",
     )
     fwhm_radius_px: float = setting(
         5.0, "radius of the profile fit; in detector pixels", "px", ge=3, le=50
     )
     cr_radius_px: float = setting(
         2.0,
-        "cr_flag: how near a pixel of the grown mask must lie; in detector pixels",
+        "cr_flag: maximum distance of a pixel of the grown mask; in detector pixels",
         "px",
         ge=0,
         le=50,
@@ -106,21 +107,19 @@ class PsfSettings(Section):
     )
     n_sigma: float = setting(
         5.0,
-        "least signal-to-noise ratio of a star found in the residual, and of PSF fluxes in the "
+        "minimum signal-to-noise ratio of a star found in the residual, and of PSF fluxes in the "
         "clean catalog",
         "sigma",
         ge=2,
         le=MOST_SIGMA,
     )
-    forced: bool = setting(False, "keep the positions of the detections, and fit fluxes alone")
+    forced: bool = setting(False, "keep the positions of the detections and fit fluxes only")
 
 
 class FinalizeSettings(Section):
     """Aperture correction and calibration."""
 
-    annulus_correction: bool = setting(
-        True, "correct for the starlight that falls into the sky annulus"
-    )
+    annulus_correction: bool = setting(True, "correct for starlight in the sky annulus")
     empirical_apcor: bool = setting(
         True, "combine the published aperture corrections with those of the image's own stars"
     )
@@ -130,7 +129,7 @@ class FinalizeSettings(Section):
     clean_min_snr: float = setting(
         3.0,
         "rows with a lower signal-to-noise ratio in the smallest aperture are not in the clean "
-        "catalog: peaks of noise and pieces of halos, which hold no light of their own",
+        "catalog: noise peaks and pieces of halos",
         ge=0,
         le=100,
     )

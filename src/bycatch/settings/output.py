@@ -21,8 +21,8 @@ class OutputSettings(Section):
     )
     products: Literal["all", "survey"] = setting(
         "all",
-        "what is kept of each image: all, or what a large survey needs (catalog as Parquet, mask, "
-        "segmentation, WCS)",
+        "products kept for each image: all, or what a large survey needs (catalog as Parquet, "
+        "mask, segmentation, WCS)",
     )
     report: bool = setting(True, "write report.html at the end of a run or of a single step")
 
@@ -38,8 +38,9 @@ class ObjectsSettings(Section):
     enabled: bool = setting(True, "make the tables of objects at the end of a run")
     detection: Literal["deep", "run"] = setting(
         "deep",
-        "detections that make the list: those of the preset deep, since agreement between images "
-        "cleans the list (images are searched once more if the run's are others), or the run's",
+        "detections that make the list: those of the preset deep, as agreement between images "
+        "cleans the list (images are searched again if the run used other settings), or those of "
+        "the run",
     )
     combined: bool = setting(
         True, "search the combined image of a group for sources that no single image shows"
@@ -48,11 +49,9 @@ class ObjectsSettings(Section):
         0.25, "larger groups are divided into tiles of this size", "deg", ge=0.06, le=10
     )
     margin_arcsec: float = setting(
-        20.0, "images contribute to a tile if they reach this close to it", "arcsec", ge=0, le=600
+        20.0, "images contribute to a tile if they come this close to it", "arcsec", ge=0, le=600
     )
-    min_p_real: float = setting(
-        0.5, "objects with a lower p_real are not in the clean table", ge=0, le=1
-    )
+    min_p_real: float = setting(0.5, "minimum p_real in the clean table", ge=0, le=1)
 
     def detect(self, run: DetectSettings) -> DetectSettings:
         """Return the settings of the search, for those of the run."""
@@ -70,27 +69,26 @@ class FetchSettings(Section):
         "address of the archive's public bucket, for --cloud",
         max_length=MOST_LETTERS,
     )
-    downloads: int = setting(4, "files that are fetched at a time", ge=1, le=16)
-    retries: int = setting(
-        6, "further attempts at a file or a query that brought nothing new", ge=0, le=100
-    )
+    downloads: int = setting(4, "number of files fetched at a time", ge=1, le=16)
+    retries: int = setting(6, "retries of a file or query that brought nothing new", ge=0, le=100)
     retry_wait_s: float = setting(
-        2.0, "wait before the first of them; each next one is twice as long", "s", ge=0, le=3600
+        2.0, "wait before the first retry; doubled for each further one", "s", ge=0, le=3600
     )
     most_wait_s: float = setting(
         300.0,
-        "longest wait; a file for which the server wants a longer one is given up",
+        "maximum wait; a file for which the server demands more is given up",
         "s",
         ge=0,
         le=MOST_WAIT_S,
     )
     ahead_gb: float = setting(
         20.0,
-        "images that may wait for the run of fetch --and-run --discard; downloads pause beyond",
+        "number of images that may wait for the run of fetch --and-run --discard; downloads pause "
+        "beyond that",
         "GB",
         ge=0,
         le=MOST_S,
     )
     timeout_s: float = setting(
-        60.0, "silence, or fewer than 1 kB, after which a connection is dropped", "s", gt=0, le=3600
+        60.0, "timeout of a connection that sends nothing, or less than 1 kB", "s", gt=0, le=3600
     )

@@ -44,7 +44,9 @@ class SimulateSettings(Section):
         "detector", "orientation of the output grid: along the detector, or north up"
     )
     scale_arcsec: float = setting(0.05, "pixel scale of the output", "arcsec", gt=0.01, le=0.2)
-    pixfrac: float = setting(1.0, "size of a drop, as a share of a detector pixel", ge=0.01, le=1)
+    pixfrac: float = setting(
+        1.0, "size of a drop, as a fraction of a detector pixel", ge=0.01, le=1
+    )
     n_columns: int = setting(1000, "width of a chip; 4096 is a full frame", "px", ge=32, le=4096)
     n_rows: int = setting(475, "height of a chip; 2048 is a full frame", "px", ge=32, le=2048)
     gap_px: int = setting(50, "gap between the two chips", "px", ge=0, le=1000)
@@ -86,7 +88,7 @@ class SimulateSettings(Section):
         27.0, "AB magnitude of the faintest galaxies", "mag", ge=0, le=MOST_MAG
     )
     min_separation_arcsec: float = setting(
-        0.0, "least distance between two objects", "arcsec", ge=0, le=5
+        0.0, "minimum distance between two objects", "arcsec", ge=0, le=5
     )
     motion_mas_yr: float = setting(
         5.0, "scatter of the stars' proper motions per axis", "mas/yr", ge=0, le=MOST_MAS
@@ -99,22 +101,22 @@ class SimulateSettings(Section):
     full_well_e: float = setting(
         77000.0, "charge above which a pixel bleeds along its column", "electron", gt=0, le=1e9
     )
-    hot_pixel_share: float = setting(2e-4, "share of hot pixels", ge=0, le=0.1)
+    hot_pixel_share: float = setting(2e-4, "fraction of hot pixels", ge=0, le=0.1)
     n_dead_columns: int = setting(1, "dead columns per chip", "columns", ge=0, le=1000)
     cosmic_ray_share: float = setting(
-        0.02, "share of the pixels that cosmic rays hit in 1000 s", ge=0, le=0.2
+        0.02, "fraction of the pixels that cosmic rays hit in 1000 s", ge=0, le=0.2
     )
     cosmic_ray_charge_e: float = setting(
         1000.0, "median charge of a short cosmic ray", "electron", gt=0, le=1e6
     )
     cosmic_ray_least_e: float = setting(
-        500.0, "least charge of a cosmic ray", "electron", ge=0, le=1e6
+        500.0, "minimum charge of a cosmic ray", "electron", ge=0, le=1e6
     )
     psf_variation_percent: float = setting(
         2.0, "variation of the PSF's width over the field, as an amplitude", "%", ge=0, le=20
     )
     spike_percent: float = setting(
-        0.6, "share of a star's light in its diffraction spikes", "%", ge=0, le=3
+        0.6, "fraction of a star's light in its diffraction spikes", "%", ge=0, le=3
     )
     # What the chain does not assume: all of it is off by default.
     psf: Literal["published", "optics"] = setting(
@@ -136,13 +138,17 @@ class SimulateSettings(Section):
     )
     coma_waves: float = setting(-0.009, "coma, rms at 547 nm", "waves", ge=-0.1, le=0.1)
     diffusion_percent: float = setting(
-        45.0, "charge that leaves its pixel, with the PSF of the optics", "%", ge=0, le=70
+        45.0,
+        "fraction of the charge that diffuses out of its pixel, with the PSF of the optics",
+        "%",
+        ge=0,
+        le=70,
     )
     galaxy_largest_arcsec: float = setting(
         0.8, "half-light radius of the largest galaxies", "arcsec", ge=0.1, le=5
     )
     galaxy_knot_percent: float = setting(
-        0.0, "share of a galaxy's light in star-like knots", "%", ge=0, le=90
+        0.0, "fraction of a galaxy's light in star-like knots", "%", ge=0, le=90
     )
     n_large_galaxies: int = setting(0, "large galaxies in the frame", "galaxies", ge=0, le=100)
     large_galaxy_mag: float = setting(
@@ -172,7 +178,7 @@ class SimulateSettings(Section):
         ge=0, le=50,
     )  # fmt: skip
     residual_distortion_mas: float = setting(
-        0.0, "smooth distortion that the WCS leaves, rms per axis", "mas", ge=0, le=500
+        0.0, "smooth distortion that the WCS does not describe, rms per axis", "mas", ge=0, le=500
     )
     chip_shift_mas: float = setting(
         0.0, "shift of the upper chip against the lower one", "mas", ge=-500, le=500
@@ -185,13 +191,13 @@ class SimulateSettings(Section):
         0.28, "diffusion of charge from the full depth, as a sigma", "px", ge=0, le=2
     )
     reject_sigma: float = setting(
-        3.5, "noise above which stacks lose a cosmic ray's pixel", "sigma", gt=0, le=1000
+        3.5, "threshold at which stacks reject a pixel of a cosmic ray", "sigma", gt=0, le=1000
     )
     reject_beside_sigma: float = setting(
-        3.0, "noise above which they lose a pixel next to one", "sigma", gt=0, le=1000
+        3.0, "threshold for pixels next to a rejected one", "sigma", gt=0, le=1000
     )
     reject_missed_percent: float = setting(
-        0.0, "share of such pixels that remain nevertheless", "%", ge=0, le=100
+        0.0, "fraction of such pixels that are missed", "%", ge=0, le=100
     )
     write_exposures: bool = setting(
         False, "write the exposures as flc files, too: SCI, ERR and DQ of each chip"
@@ -209,11 +215,11 @@ class SimulateSettings(Section):
         0, "filters of each visit, which take turns; 0: all", "filters", ge=0, le=9
     )
     epoch_depths: tuple[Annotated[float, Field(gt=0, le=100)], ...] = setting(
-        (1.0,), "exptime_s of the visits, as shares of the first; they take turns", min_length=1,
+        (1.0,), "exptime_s of the visits, as fractions of the first, in turn", min_length=1,
         max_length=99,
     )  # fmt: skip
     variable_percent: float = setting(
-        0.0, "share of the stars that vary from visit to visit", "%", ge=0, le=100
+        0.0, "fraction of the stars that vary from visit to visit", "%", ge=0, le=100
     )
     variable_mag: float = setting(0.1, "rms of their variation over the visits", "mag", ge=0, le=3)
 
@@ -232,7 +238,7 @@ class InjectSettings(Section):
 
     seed: int = setting(1, "seed of the random numbers", ge=0, le=MOST_SEED)
     n_sources: int = setting(2000, "number of artificial sources in an image", ge=1, le=1_000_000)
-    galaxy_share: float = setting(0.5, "share of galaxies among them", ge=0, le=1)
+    galaxy_share: float = setting(0.5, "fraction of galaxies among them", ge=0, le=1)
     half_light_arcsec: tuple[Annotated[float, Field(gt=0, le=2)], ...] = setting(
         (0.1, 0.2, 0.4),
         "half-light radii of the galaxies, in equal numbers",
@@ -256,7 +262,7 @@ class InjectSettings(Section):
     )
     spacing_px: float = setting(
         100.0,
-        "side of the grid cells with one source each; more sources need more runs",
+        "side of the grid cells, which hold one source each; more sources need more runs",
         "px",
         ge=24,
         le=MOST_BOX_PX,
@@ -273,7 +279,7 @@ class InjectSettings(Section):
     bin_mag: float = setting(0.5, "width of the magnitude bins", "mag", gt=0, le=5)
     min_stars: int = setting(
         5,
-        "stars needed for the image's own PSF; with fewer the published one is used",
+        "minimum number of stars for the image's own PSF; with fewer the published one is used",
         ge=3,
         le=MOST_STARS,
     )

@@ -330,5 +330,5 @@ def purity_of(
             "n_cosmic_ray": n_rays,
             "false_share": np.where(n_kept > 0, share, np.nan),
         },
-        meta={"NOTE": f"of noise and cosmic rays alone; not counted: {NEGATIVE_IS_BLIND_TO}"},
+        meta={"NOTE": f"noise and cosmic rays only; not counted: {NEGATIVE_IS_BLIND_TO}"},
     )  # fmt: skip

@@ -33,6 +33,8 @@ EPOCHS = (1900.0, 2100.0)
 """Julian years that an epoch may have: a Julian date in its place moves stars by arcminutes."""
 LEAST_ERROR_MAS = 0.002
 """Gaia's best errors are 0.007 mas: a column without a unit all below this is not in mas."""
+MOST_NAMES = 8
+"""Columns of a table that a message names."""
 IDENTIFIER = re.compile(r"(?i)(?:gaia\s*e?dr\d+\s*)?([+-]?\d+)")
 LARGEST_EXACT = 2**53
 """Whole numbers above this are rounded in double precision."""
@@ -256,11 +258,11 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     from astropy.table import Table
 
     column_of = _column_names(table, origin)
-    lacking = {"ra", "dec"} - set(column_of)
+    lacking = [name for name in ("ra", "dec") if name not in column_of]
     if lacking:
         raise SettingsError(
-            f"{origin}: not a table of stars: no column for {' and '.join(sorted(lacking))} among "
-            f"the columns found: {', '.join(table.colnames) or 'none'}",
+            f"{origin}: not a table of stars: no column for {' and '.join(lacking)} "
+            f"among its columns ({_shortened(table.colnames)})",
             hint="name the ICRS positions ra and dec, in degrees",
         )
     identifiers, notes = _identifiers(table, column_of.get("source_id"), origin)
@@ -297,6 +299,13 @@ def from_table(table: Table, origin: str) -> ReferenceStars:
     if notes:
         stars.meta["notes"] = notes
     return ReferenceStars(table=stars, origin=origin)
+
+
+def _shortened(names: list[str]) -> str:
+    """Return the first of many names."""
+    more = len(names) - MOST_NAMES
+    listed = ", ".join(names[:MOST_NAMES]) or "none"
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def _column_names(table: Table, origin: str) -> dict[str, str]:

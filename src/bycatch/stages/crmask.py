@@ -275,6 +275,7 @@ def narrow_part(
     signal : (ny, nx) float32; the image without its sky, 0 where not good
     charge : its noise
     native_px : size of a detector pixel in pixels of the image
+    settings : limits of width and signal-to-noise ratio
     """
     near = grow_by_one(candidates, charge.good)
     x, y = maxima(signal, near)

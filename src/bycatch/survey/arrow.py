@@ -1,4 +1,4 @@
-"""Tables of Arrow with units, UCDs and descriptions: from our products, to astropy's tables."""
+"""Arrow tables with units, UCDs and descriptions: from products, and to astropy tables."""
 
 from __future__ import annotations
 

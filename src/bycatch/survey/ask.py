@@ -1,4 +1,4 @@
-"""One question to a survey, as `bycatch query` asks it: the answer, and where it is written."""
+"""One query of a survey, as `bycatch query` makes it, and the file of its result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ask(
     radius_arcsec: float = 0.5,
     output: Path | None = None,
 ) -> Table:
-    """Return the answer to one question, and write it to a file if one is named.
+    """Return the result of one query, and write it to a file if one is named.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Making a survey of the objects of output folders, or bringing it up to date.
+"""Building a survey from the objects of output folders, or updating it.
 
 The new survey is put together next to the old one, whose files it shares where they stay as they
 are, and takes its place in one step: a killed build leaves the survey as it was.
@@ -65,7 +65,7 @@ _EXCHANGE = 2
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What became of a survey.
+    """The outcome of a build.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ def build_survey(
     workers: int | None = None,
     executor: Any = None,
 ) -> BuildResult:
-    """Make a survey of the objects of output folders, or bring one up to date.
+    """Build a survey from the objects of output folders, or update one.
 
     Groups that are new or changed touch their own partitions only; those of folders that are not
     given stay.
@@ -329,7 +329,7 @@ class _Build:
 
 
 def _carry_over(path: Path, new: Path, old: Notes, notes: Notes) -> None:
-    """Take along what is not ours: notes of the user, what was published."""
+    """Keep files of the user: notes, published tables."""
     ours = {NOTES, *old.files, *notes.files, *TABLES}
     for path_there in path.iterdir() if path.is_dir() else ():
         if path_there.name in ours or path_there.name.startswith(PARTIAL):
@@ -349,7 +349,7 @@ def _link(source: str, target: str) -> str:
 
 
 def _sync(folder: Path) -> None:
-    """Return when all files of a folder are on the disk itself."""
+    """Sync all files of a folder to the disk."""
     for where, _, names in os.walk(folder):
         for name in (*names, "."):
             try:
@@ -365,7 +365,7 @@ def _sync(folder: Path) -> None:
 
 
 def _exchange(new: Path, path: Path) -> None:
-    """Put a folder in the place of another, which comes into its place.
+    """Exchange two folders.
 
     In one step where the system can (Linux); else there is a moment without any, and `_recover`
     sets right what is killed in it.

@@ -1,4 +1,4 @@
-"""What a survey covers and how deep: MOCs of the footprints, maps of the depth, completeness."""
+"""Coverage and depth of a survey: MOCs of the footprints, depth maps, completeness."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def depth_hdus(name: str, cells: Ints, depth: Floats, n_images: Ints) -> fits.HD
         "INDXSCHM": ("EXPLICIT", "PIXEL holds the numbers"),
         "OBS_NPIX": (len(cells), "pixels in the table"),
         "FILTER": (name, "filter"),
-        "TCOMM2": ("AB magnitude of 5 sigma, all images together", ""),
+        "TCOMM2": ("5-sigma limiting AB magnitude, all images together", ""),
     }
     for key, (value, comment) in cards.items():
         table.header[key] = (value, comment)

@@ -1,4 +1,4 @@
-"""What describes a survey as a whole: maps, completeness, numbers, schema, README, front page."""
+"""Description of a survey: maps, completeness, numbers, schema, README, front page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def write_part(
     new: Path, old: Path, name: str, files: Sequence[Path], left_out: frozenset[str]
 ) -> None:
-    """Write a small table of all groups: what stays of before, and what new groups add."""
+    """Write a small table of all groups: rows that stay, and those of new groups."""
     pa, compute = (
         library("pyarrow", "a survey"),
         library("pyarrow.compute", "a survey"),
@@ -54,7 +54,7 @@ def write_part(
 
 
 def describe(new: Path, notes: Notes, schemas: Mapping[str, pa.Schema]) -> None:
-    """Write all that is not a table, and enter its files and numbers into the notes."""
+    """Write everything but the tables, and record files and numbers in the notes."""
     images = whole_table(new, notes, "image")
     coverage = read_leaf(new / "coverage.parquet")
     completeness = read_leaf(new / "completeness.parquet")

@@ -43,7 +43,7 @@ def margin_folder(survey: Path, table: str) -> Path:
 
 
 def write_leaf(table: pa.Table, path: Path) -> None:
-    """Write a partition: sorted rows, with the least and greatest value of each small part."""
+    """Write a partition: sorted rows, with minimum and maximum of each row group."""
     parquet = library("pyarrow.parquet", "a survey")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""The partitions of a table: which ones a changed group touches, and their making.
+"""The partitions of a table: which ones a changed group touches, and how they are made.
 
 Rows of new and changed groups wait in files of their own (`Spool`), so that memory holds one
 partition at a time.  What is not touched is a hard link to the file of before.

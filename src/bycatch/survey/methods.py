@@ -1,4 +1,4 @@
-"""What a paper says of a run: a paragraph with its numbers, its settings, and the works to cite."""
+"""Text for a paper: a paragraph with the numbers of a run, its settings, and references."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def settings_text(notes: Notes) -> str:
     """Return the settings of the folders that the survey is made of, as TOML."""
     outs_and_settings = _settings(notes)
     if not outs_and_settings:
-        return "# the settings are not known any more\n"
+        return "# the settings are no longer known\n"
     parts = []
     for k, (out, settings) in enumerate(outs_and_settings):
         if k and settings == outs_and_settings[0][1]:

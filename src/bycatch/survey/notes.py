@@ -1,4 +1,4 @@
-"""What a survey knows of itself: ``survey.json``."""
+"""The record of a survey: ``survey.json``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Layout:
 
 @dataclass
 class Notes:
-    """All that is known of a survey.
+    """The content of ``survey.json``.
 
     Attributes
     ----------

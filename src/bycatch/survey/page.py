@@ -29,7 +29,7 @@ pre{background:#f4f4f4;padding:.6rem;white-space:pre-wrap}svg{max-width:100%;hei
 
 
 def front_page(notes: Notes, outlines: Sequence[str]) -> str:
-    """Return the page, which needs nothing but itself.
+    """Return the page, which needs no other file.
 
     Parameters
     ----------

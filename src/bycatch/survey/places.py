@@ -1,4 +1,4 @@
-"""Positions that a survey is asked about, and distances from them."""
+"""Positions in queries of a survey, and distances from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What archives want of a survey: files for MAST, for CDS, for the VO, with methods and BibTeX."""
+"""Release of a survey: files for MAST, CDS and the VO, with methods and BibTeX."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def publish_survey(
     folder: str | Path | None = None,
     release: Release | None = None,
 ) -> list[Path]:
-    """Write what an archive wants of a survey, or of an output folder; return the files.
+    """Write the release of a survey or an output folder for an archive; return the files.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Asking a survey: SQL, cones, boxes, light curves, cross-matches; answers are tables with units.
+"""Queries of a survey: SQL, cones, boxes, light curves, cross-matches; results have units.
 
 DuckDB reads the Parquet files of the survey where they are.  It may read nothing else, and write
 nothing: it has no access to other files, and takes no statements but SELECT.
@@ -47,7 +47,7 @@ _POSITION_OF_EPOCH_ARCSEC = 5.0
 
 
 def open_survey(path: str | Path) -> Survey:
-    """Open a survey to ask it questions.
+    """Open a survey for queries.
 
     ::
 
@@ -105,7 +105,7 @@ class Survey:
         )
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._connection.close()
         for file, *_ in self._files.values():
             file.close()

@@ -54,7 +54,7 @@ def readme(notes: Notes) -> str:
     lines = [
         f"# {notes.name}",
         "",
-        f"{numbers['n_objects']} objects, {numbers['n_real']} of them real more likely than not "
+        f"{numbers['n_objects']} objects, {numbers['n_real']} of them real "
         f"(p_real of 0.5 or more), in {counted(numbers['n_images'], 'image')} of "
         f"{counted(numbers['n_groups'], 'group')}; "
         f"{numbers['area_deg2'] * 3600:.2f} square arcmin. Made by {notes.creator} on "
@@ -70,7 +70,7 @@ def readme(notes: Notes) -> str:
         "",
         "- `footprint.fits`, `footprint_<filter>.fits`: MOCs of what is covered",
         "- `depth_<filter>.fits`: HEALPix maps of the 5-sigma limit of a point source, AB",
-        "- `completeness.parquet`: share of artificial sources that are found, where measured",
+        "- `completeness.parquet`: fraction of artificial sources that are found, where measured",
         "- `coverage.parquet`: what the maps are made of",
         "- `survey.json`: the groups of images that are in it, for `bycatch survey build`",
         "- `index.html`: the same to look at",

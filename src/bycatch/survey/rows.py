@@ -136,7 +136,7 @@ def records_of(group: Group) -> dict[str, ImageRecord]:
 
 
 def image_footprint(group: Group, label: str, record: ImageRecord | None) -> Footprint | None:
-    """Return what an image covers; None where it can't be known any more."""
+    """Return what an image covers; None where that is no longer known."""
     if record is None:
         return None
     try:

@@ -51,7 +51,7 @@ def with_other_pixels(content: bytes) -> bytes:
 
 
 def reprocess(content: bytes) -> bytes:
-    """Return a file with other pixels and the same length, as the archive makes it anew."""
+    """Return a file with other pixels and the same length, as if the archive had made it again."""
     from astropy.io import fits
 
     file = io.BytesIO()

@@ -60,7 +60,7 @@ def bright_centres(
     new_x, new_y = wide_centroids(
         image.sci, background, image.valid, labels, bright + 1, x[bright], y[bright], wide_px
     )
-    # A wide window that goes astray has a neighbour in it.
+    # A wide window that drifts away has a neighbour in it.
     move_px = np.hypot(new_x - x[bright], new_y - y[bright])
     is_close = move_px <= _MOST_MOVE_PX * image.detector_px
     x[bright[is_close]], y[bright[is_close]] = new_x[is_close], new_y[is_close]

@@ -177,6 +177,7 @@ def run(
     meta : calibration of the image
     scale_arcsec : pixel scale
     annulus_px : inner and outer radius of the sky annulus
+    settings : corrections to make and magnitudes to write; the defaults if None
     """
     finalize_settings = settings or FinalizeSettings()
     curve = photcal.encircled_energy(meta.detector, meta.filter)

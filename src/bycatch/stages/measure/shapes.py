@@ -21,8 +21,8 @@ class Shapes:
     Attributes
     ----------
     semimajor_px, semiminor_px : rms lengths of the second moments
-    theta_deg : angle of the long axis from +x towards +y, from -90 to 90
-    pa_deg : position angle of the long axis on the sky, east of north, from 0 to 180
+    theta_deg : angle of the major axis from +x towards +y, from -90 to 90
+    pa_deg : position angle of the major axis on the sky, east of north, from 0 to 180
     kron_radius : first-moment radius in units of the ellipse, 1.4 to 6
     kron_rate : net rate in the ellipse of 2.5 Kron radii, e/s
     kron_area_px2 : area of it that was summed
@@ -112,6 +112,8 @@ def position_angles_deg(x: ArrayLike, y: ArrayLike, theta_rad: ArrayLike, wcs: W
         0-based pixel centres.
     theta_rad : (N,) float
         From +x towards +y.
+    wcs : WCS
+        Of the image.
     """
     column, row, theta = (np.asarray(v, dtype=float) for v in (x, y, theta_rad))
     angles = np.full(column.shape, np.nan)

@@ -48,7 +48,7 @@ MIN_STARS = 5
 """Fewer do not define the locus of stars: a galaxy and a cosmic ray may be near by chance."""
 KNOWN_WEIGHT = 5.0
 MIN_KNOWN = 5
-UNTOLD_ERROR = 0.75
+UNINFORMATIVE_ERROR = 0.75
 """Error of the first concentration beyond which nothing can be decided, mag: S/N below 1.5."""
 WIDE_SHARE, WIDE_FACTOR = 0.1, 4.0
 """Stars in the wings of the scatter, which is not quite normal: their share and its variance."""
@@ -81,7 +81,7 @@ class Concentration:
     def known(self) -> Bools:
         """True where there is any evidence."""
         error = self.covariance[:, 0, 0]
-        return np.asarray(np.isfinite(self.index).all(axis=1) & (error < UNTOLD_ERROR**2))
+        return np.asarray(np.isfinite(self.index).all(axis=1) & (error < UNINFORMATIVE_ERROR**2))
 
 
 @dataclass(frozen=True, eq=False)

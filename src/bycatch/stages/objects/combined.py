@@ -113,7 +113,7 @@ class Combination:
     def image(self) -> DrcImage:
         """Return the sum as an image that detection takes: signal over noise, uniformly deep.
 
-        It takes over the planes of the sum, to which nothing can be added any more.
+        It takes over the planes of the sum; nothing can be added to it afterwards.
 
         Raises
         ------

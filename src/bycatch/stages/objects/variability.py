@@ -31,7 +31,7 @@ HIT_SHARE = 0.01
 """Share of the epochs of constant objects that charge of a cosmic ray, which no rejection found,
 has made brighter: 0.6 % of those of simulated stacks."""
 MOST_HIT_SIGMA = 10.0
-"""What rejection leaves is seldom more, in errors of the epoch."""
+"""What rejection leaves is rarely more, in units of the error of the epoch."""
 CLIP_RATE, N_CLIPS = 0.01, 4
 """Objects less likely constant than that do not count for the scale of the errors."""
 N_ROUNDS = 50

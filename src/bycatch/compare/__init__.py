@@ -3,65 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from bycatch.arrays import Bools, Floats
-from bycatch.catalogs.tables import quoted_radius
-from bycatch.errors import SettingsError, UnreadableFile
+from bycatch.compare.catalog import Catalog, read_catalog
+from bycatch.errors import SettingsError
 from bycatch.kernels.matching import closest_first, pairs_within
 from bycatch.tangent import tangent_mas
-from bycatch.user_files.user_tables import UserTable, read_user_table
 
-MISSING = -9990.0
-"""Values below this stand for 'missing' in the archive's catalogs (-9999)."""
+__all__ = ["Catalog", "Comparison", "compare", "read_catalog", "robust_width"]
+
 MIN_MATCHES = 3
 STRANGE_SIGMA = 5.0
 """A pair whose magnitudes differ by more than this many robust widths of its bin is listed."""
 LEAST_WIDTH_MAG = 0.02
 MOST_RADIUS_MAS = 60_000.0
 """An arcminute: within more of it all rows of a field would be pairs."""
-
-
-KINDS: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
-    "bycatch": (("RA_GAIA_WCS", "DEC_GAIA_WCS"), ("mag_ab_{r}",)),
-    "HAP point or segment catalog": (("RA", "DEC"), ("MagAp2",)),
-    "SExtractor": (("ALPHA_J2000", "DELTA_J2000"), ("MAG_AUTO", "MAG_APER")),
-    "SExtractor, windowed": (("ALPHAWIN_J2000", "DELTAWIN_J2000"), ("MAG_AUTO",)),
-}
-"""Columns of right ascension and declination, and of magnitude, of kinds of catalogs."""
-MAG_NAMES = ("mag", "magnitude", "phot_g_mean_mag", "Gmag", "mag_auto", "mag_iso", "mag_best")
-"""Names of the magnitude in any other table with positions on the sky."""
-
-
-@dataclass(frozen=True, eq=False)
-class Catalog:
-    """Positions and magnitudes of a catalog, rows without a position left out.
-
-    Attributes
-    ----------
-    name : file name
-    ra, dec : (N,) float, degrees
-    mag : (N,) float; NaN where missing
-    row : (N,) int; the row of the file, from 0
-    columns : names of the three columns
-    """
-
-    name: str
-    ra: Floats
-    dec: Floats
-    mag: Floats
-    row: NDArray[np.int64]
-    columns: tuple[str, str, str]
-
-    def __len__(self) -> int:
-        return len(self.ra)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +33,10 @@ class Comparison:
     Attributes
     ----------
     a, b : the catalogs
-    matches : table of the pairs: rows, positions, offsets B - A in mas and mag, ``strange``
+    matches : table of the pairs: rows, identifiers, positions, magnitudes with errors, offsets
+        B - A in mas and mag, ``strange``
     only_a, only_b : tables of the rows without a partner that lie in the area of the other catalog
-    bins : table by magnitude: rows of each catalog, share found in the other, offset and scatter
+    bins : table by magnitude: rows of each catalog, how many the other has, offset and scatter
     offset_mas : (RA cos Dec, Dec); median of B - A, taken off before the matching
     """
 
@@ -94,8 +57,8 @@ class Comparison:
             "rows_a": len(self.a),
             "rows_b": len(self.b),
             "matched": len(self.matches),
-            "share_of_a_in_b": len(self.matches) / n_a if n_a else None,
-            "share_of_b_in_a": len(self.matches) / n_b if n_b else None,
+            "fraction_of_a_in_b": len(self.matches) / n_a if n_a else None,
+            "fraction_of_b_in_a": len(self.matches) / n_b if n_b else None,
             "offset_ra_mas": self.offset_mas[0],
             "offset_dec_mas": self.offset_mas[1],
             "scatter_mas": robust_width(
@@ -115,88 +78,6 @@ def robust_width(values: Any) -> float | None:
         return None
     low, high = np.percentile(array, [15.865, 84.135])
     return float(high - low) / 2
-
-
-def read_catalog(path: str | Path, columns: Sequence[str] = ()) -> Catalog:
-    """Read positions and magnitudes of a catalog.
-
-    Parameters
-    ----------
-    path : a table of ours, of the archive (HAP), of SExtractor, or any other that
-        `read_user_table` knows
-    columns : names of right ascension, declination (degrees) and magnitude; those of the kinds that
-        are known by default
-
-    Raises
-    ------
-    SettingsError
-        It is no table, does not have these columns, or they hold no numbers.
-    UnreadableFile
-        There is no such file.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise SettingsError(
-            f"{path}: a folder, not a catalog", hint="compare two catalogs, or two output folders"
-        )
-    if not path.is_file():
-        raise UnreadableFile(f"{path}: there is no such file", hint="check the path")
-    user_table = read_user_table(path, path.name)
-    names = _columns(user_table, tuple(columns))
-    for name in names:
-        _mask_missing(user_table.table, name)
-    ra, dec = user_table.sky(*names[:2])
-    mag = user_table.numbers(names[2], "mag")
-    mag = np.where(mag < MISSING, np.nan, mag)  # of words
-    has_position = np.isfinite(ra) & np.isfinite(dec)
-    return Catalog(
-        path.name,
-        ra[has_position],
-        dec[has_position],
-        mag[has_position],
-        np.flatnonzero(has_position),
-        names,
-    )
-
-
-def _mask_missing(table: Table, name: str) -> None:
-    """Mask what stands for 'missing', and take the first of several apertures, in place."""
-    column = table[name]
-    if column.dtype.kind not in "iuf":
-        return
-    values: Any = np.ma.asarray(column, dtype=float)
-    if values.ndim > 1:  # SExtractor's MAG_APER
-        values = values.reshape(len(values), -1)[:, 0]
-    unit, meta = column.unit, column.info.meta
-    table[name] = MaskedColumn(np.ma.masked_less(values, MISSING), unit=unit, meta=meta)
-
-
-def _columns(user_table: UserTable, user_names: tuple[str, ...]) -> tuple[str, str, str]:
-    label, there = user_table.label, ", ".join(user_table.table.colnames)
-    if user_names:
-        if len(user_names) != 3:
-            raise SettingsError(
-                f"{label}: three columns are needed, not {len(user_names)}",
-                hint=f"right ascension, declination, magnitude of {there}",
-            )
-        names = [user_table.find(name) for name in user_names]
-        lacking = [name for name, own in zip(user_names, names, strict=True) if own is None]
-        if lacking:
-            raise SettingsError(
-                f"{label}: no column {', '.join(lacking)}",
-                hint=f"right ascension, declination, magnitude of {there}",
-            )
-        return (str(names[0]), str(names[1]), str(names[2]))
-    kinds = [*KINDS.values(), (user_table.sky_names() or ("", ""), MAG_NAMES)]
-    for (ra_name, dec_name), mag_names in kinds:
-        mags = [name.replace("{r}", quoted_radius(user_table.table)) for name in mag_names]
-        ra, dec, mag = user_table.find(ra_name), user_table.find(dec_name), user_table.find(*mags)
-        if ra and dec and mag:
-            return ra, dec, mag
-    raise SettingsError(
-        f"{label}: which columns hold right ascension, declination and magnitude?",
-        hint=f"name the three; there are {there}",
-    )
 
 
 def compare(a: Catalog, b: Catalog, radius_mas: float = 150.0, bin_mag: float = 1.0) -> Comparison:
@@ -287,30 +168,57 @@ def _matches(
 ) -> Table:
     ia, ib = pairs
     dmag = b.mag[ib] - a.mag[ia]
-    return Table(
+    table = Table(
         {
-            "row_a": a.row[ia],
-            "row_b": b.row[ib],
+            **{f"{name}_a": values for name, values in _columns_of(a, ia).items()},
+            **{f"{name}_b": values for name, values in _columns_of(b, ib).items()},
             "ra": a.ra[ia],
             "dec": a.dec[ia],
-            "mag_a": a.mag[ia],
-            "mag_b": b.mag[ib],
             "dra_mas": apart[:, 0],
             "ddec_mas": apart[:, 1],
             "dmag": dmag,
             "strange": _strange(a.mag[ia], dmag, bin_mag),
         },
-        units={"ra": "deg", "dec": "deg", "mag_a": "mag", "mag_b": "mag", "dra_mas": "mas",
-               "ddec_mas": "mas", "dmag": "mag"},
+        units={"ra": "deg", "dec": "deg", "dra_mas": "mas", "ddec_mas": "mas", "dmag": "mag"},
         descriptions={
-            "row_a": f"row of {a.name}, from 0",
-            "row_b": f"row of {b.name}, from 0",
-            "dra_mas": "right ascension times cos(Dec), second catalog minus first",
-            "ddec_mas": "declination, second catalog minus first",
-            "dmag": "magnitude, second catalog minus first",
-            "strange": "the magnitudes differ by more than 5 widths from those of its bin",
+            "ra": "right ascension in A",
+            "dec": "declination in A",
+            "dra_mas": "right ascension times cos(Dec), B - A",
+            "ddec_mas": "declination, B - A",
+            "dmag": "magnitude, B - A",
+            "strange": "dmag differs by more than 5 widths from the median of its bin",
         },
-    )  # fmt: skip
+    )
+    for catalog, letter in ((a, "a"), (b, "b")):
+        _describe(table, catalog, f"_{letter}", f" of {letter.upper()}")
+    return table
+
+
+def _columns_of(catalog: Catalog, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return row, identifier, magnitude and its error, as far as the file has them."""
+    columns: dict[str, NDArray[Any] | None] = {
+        "row": catalog.row,
+        "id": catalog.number,
+        "mag": catalog.mag,
+        "mag_err": catalog.mag_err,
+    }
+    return {name: values[rows] for name, values in columns.items() if values is not None}
+
+
+def _describe(table: Table, catalog: Catalog, suffix: str = "", whose: str = "") -> None:
+    """Give the columns of `_columns_of` their units and descriptions, in place."""
+    mag = ", ".join(word for word in (catalog.columns[2], catalog.filter) if word)
+    words = {
+        "row": f"row{whose} ({catalog.name}), from 0",
+        "id": f"identifier{whose}",
+        "mag": f"magnitude{whose} ({mag})",
+        "mag_err": f"error of mag{suffix}",
+    }
+    for name, description in words.items():
+        if name + suffix in table.colnames:
+            column = table[name + suffix]
+            column.description = description
+            column.unit = "mag" if name.startswith("mag") else None
 
 
 def _strange(mag: Floats, dmag: Floats, bin_mag: float) -> Bools:
@@ -333,16 +241,12 @@ def _in_bins(mag: Floats, bin_mag: float) -> dict[float, Bools]:
 
 def _rows(catalog: Catalog, mask: Bools) -> Table:
     order = np.flatnonzero(mask)[np.argsort(catalog.mag[mask], kind="stable")]
-    return Table(
-        {
-            "row": catalog.row[order],
-            "ra": catalog.ra[order],
-            "dec": catalog.dec[order],
-            "mag": catalog.mag[order],
-        },
-        units={"ra": "deg", "dec": "deg", "mag": "mag"},
-        descriptions={"row": f"row of {catalog.name}, from 0"},
+    table = Table(
+        {"ra": catalog.ra[order], "dec": catalog.dec[order], **_columns_of(catalog, order)},
+        units={"ra": "deg", "dec": "deg"},
     )
+    _describe(table, catalog)
+    return table
 
 
 def _bins(
@@ -352,7 +256,7 @@ def _bins(
     in_overlap: tuple[Bools, Bools],
     bin_mag: float,
 ) -> Table:
-    """Return counts, shares and differences by the magnitude of each catalog."""
+    """Return counts and differences by the magnitude of each catalog."""
     ia, ib = pairs
     found_a, found_b = _at(ia, len(a)), _at(ib, len(b))
     dmag = np.full(len(a), np.nan)
