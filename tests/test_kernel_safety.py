@@ -222,6 +222,12 @@ def _write_noise(s: Scene) -> Any:
     return out
 
 
+def _write_level(s: Scene) -> Any:
+    out = np.empty(s.data.shape, np.float32)
+    surfaces.write_level(_surface(s), s.valid, out)
+    return out
+
+
 def _fill_gaps(s: Scene) -> Any:
     return surfaces.fill_gaps(np.resize(s.extra.astype(np.float32), (4, 5)))
 
@@ -462,6 +468,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "surfaces.surface_through": lambda s: surfaces.surface_through(
         np.resize(s.extra.astype(np.float32), (3, 4)), (16, 16)
     ),
+    "surfaces.write_level": _write_level,
     "surfaces.write_noise": _write_noise,
     "surfaces.write_scaled": _write_scaled,
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),

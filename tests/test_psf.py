@@ -154,8 +154,8 @@ def test_correlated_noise_is_seen(crowd, found):
 def test_stars_that_rest_and_a_coarse_sky_change_nothing_that_matters(crowd, found, monkeypatch):
     _, x, y, *_ = crowd
     image, quick, known = found
-    fine = noise.with_sky
-    monkeypatch.setattr(noise, "with_sky", lambda image, pixels, coarse=False: fine(image, pixels))
+    fine = noise.put_sky
+    monkeypatch.setattr(noise, "put_sky", lambda image, pixels, coarse=False: fine(image, pixels))
     monkeypatch.setattr(fit, "_with_partners", lambda which, first, second: np.ones_like(which))
     slow = psf.run(image, x[known], y[known])
     n = known.sum()

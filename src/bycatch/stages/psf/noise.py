@@ -11,7 +11,7 @@ from bycatch.images.drc import DrcImage
 from bycatch.kernels.background import sky_surfaces
 from bycatch.kernels.mask_growth import grow_by_one
 from bycatch.kernels.psf_fit import HIT, LOST, USABLE, Pixels
-from bycatch.kernels.surfaces import surface_map, write_noise
+from bycatch.kernels.surfaces import write_level, write_noise
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 BOX_PX = 32
@@ -61,8 +61,11 @@ def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
     by_strips(fill, image.shape[0])
     if full.any():
         state[grow_by_one(full, valid)] = LOST
-    none = np.zeros(image.shape, np.float32)
-    return with_sky(image, Pixels(data, none, none, none, photons, state), coarse=True)
+    background, noise = (np.empty(image.shape, np.float32) for _ in range(2))
+    light = np.zeros(image.shape, np.float32)
+    pixels = Pixels(data, background, light, noise, photons, state)
+    put_sky(image, pixels, coarse=True)
+    return pixels
 
 
 def by_strips(work: Callable[[int, int], None], n_rows: int) -> None:
@@ -91,8 +94,8 @@ def photon_factor(image: DrcImage) -> float:
     return image.noise_correlation**-2
 
 
-def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels:
-    """Return the pixels with the sky of what the stars leave.
+def put_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> None:
+    """Write the sky of what the stars leave, and its noise, to the pixels.
 
     Parameters
     ----------
@@ -121,9 +124,8 @@ def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels
     # Sky and noise also where pixels of cosmic rays are: they may count after all.
     has_data = pixels.state != LOST
     level, scatter = (surface.enlarge(step) for surface in surfaces)
-    noise = np.empty(image.shape, np.float32)
-    write_noise(image.exptime_map_s, has_data, scatter, noise)
-    return pixels._replace(background=surface_map(level, has_data), noise=noise)
+    write_level(level, has_data, pixels.background)
+    write_noise(image.exptime_map_s, has_data, scatter, pixels.noise)
 
 
 def typical_noise(pixels: Pixels) -> float:
