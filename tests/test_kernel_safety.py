@@ -461,6 +461,17 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.sky_surfaces": lambda s: background.sky_surfaces(
         lambda rows: (s.data[rows], s.valid[rows], s.others[0][rows]), s.data.shape, 9, 3, 3.0, 0.0
     ),
+    "background.level_surface": lambda s: background.level_surface(
+        lambda rows: (s.data[rows], s.valid[rows], s.others[0][rows]),
+        s.data.shape,
+        background.Boxes(9, 3, 3.0, 0.0),
+    ),
+    "background.noise_surface": lambda s: background.noise_surface(
+        lambda rows: (s.data[rows], s.valid[rows], s.others[0][rows]),
+        s.data.shape,
+        background.Boxes(9, 3, 3.0, 0.0),
+        surfaces.surface_through(np.zeros((3, 4), np.float32), (9, 9)),
+    ),
     "surfaces.surface_at": lambda s: surfaces.surface_at(
         _surface(s), s.data.shape, np.asarray(s.x, float), np.asarray(s.y, float)
     ),

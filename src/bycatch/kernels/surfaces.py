@@ -45,6 +45,10 @@ class Surface:
         """Return the surface of an image of which every ``step``-th pixel each way made this."""
         return replace(self, box_px=(self.box_px[0] * step, self.box_px[1] * step))
 
+    def reduce(self, step: int) -> Surface:
+        """Return the surface of every ``step``-th pixel each way, a divisor of the boxes' sides."""
+        return replace(self, box_px=(self.box_px[0] // step, self.box_px[1] // step))
+
 
 def fill_gaps(mesh: Image, wanted: Bools | None = None) -> Image:
     """Return box values with what is NaN filled from the ten nearest boxes.

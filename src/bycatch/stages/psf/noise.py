@@ -8,7 +8,7 @@ import numpy as np
 
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.background import sky_surfaces
+from bycatch.kernels.background import Boxes, Rows, level_surface, noise_surface
 from bycatch.kernels.mask_growth import grow_by_one
 from bycatch.kernels.psf_fit import HIT, LOST, USABLE, Pixels
 from bycatch.kernels.surfaces import write_level, write_noise
@@ -101,29 +101,30 @@ def put_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> None:
     ----------
     image : DrcImage
     pixels : Pixels of the image, each (ny, nx)
-    coarse : from a quarter of the pixels, while the stars are not known well
+    coarse : the sky, too, from a quarter of the pixels, while the stars are not known well
     """
-    step = COARSE_STEP if coarse and min(image.shape) >= COARSE_STEP * LEAST_SIDE_PX else 1
-    ny, nx = image.shape
-    shape = (-(-ny // step), -(-nx // step))
+    noise_step = COARSE_STEP if min(image.shape) >= COARSE_STEP * LEAST_SIDE_PX else 1
+    level_step = noise_step if coarse else 1
+    side = max(8, round(BOX_PX * image.detector_px / noise_step))
+    n_good = np.count_nonzero(pixels.state[::noise_step, ::noise_step] == USABLE)
+    min_share = MIN_SHARE if n_good * noise_step**2 >= MIN_SHARE * pixels.state.size else 0.0
 
-    def rows(which: slice) -> tuple[Image, Bools, Image]:
-        part = np.s_[which.start * step : which.stop * step : step, ::step]
-        seconds = np.ascontiguousarray(image.exptime_map_s[part])
-        return pixels.data[part] - pixels.light[part], pixels.state[part] == USABLE, seconds
+    def sky_pixels(step: int) -> tuple[Rows, tuple[int, int], Boxes]:
+        """Return every step-th pixel each way without stars, their shape, and their boxes."""
 
-    n_good = np.count_nonzero(pixels.state[::step, ::step] == USABLE)
-    surfaces = sky_surfaces(
-        rows,
-        shape,
-        max(8, round(BOX_PX * image.detector_px / step)),
-        FILTER_BOXES,
-        CLIP_SIGMA,
-        MIN_SHARE if n_good >= MIN_SHARE * shape[0] * shape[1] else 0.0,
-    )
+        def rows(which: slice) -> tuple[Image, Bools, Image]:
+            part = np.s_[which.start * step : which.stop * step : step, ::step]
+            seconds = np.ascontiguousarray(image.exptime_map_s[part])
+            return pixels.data[part] - pixels.light[part], pixels.state[part] == USABLE, seconds
+
+        ny, nx = (-(-size // step) for size in image.shape)
+        return rows, (ny, nx), Boxes(side * noise_step // step, FILTER_BOXES, CLIP_SIGMA, min_share)
+
+    level = level_surface(*sky_pixels(level_step)).enlarge(level_step)
+    # Of a quarter of the pixels the noise is known to some per cent, as it need be.
+    scatter = noise_surface(*sky_pixels(noise_step), level.reduce(noise_step)).enlarge(noise_step)
     # Sky and noise also where pixels of cosmic rays are: they may count after all.
     has_data = pixels.state != LOST
-    level, scatter = (surface.enlarge(step) for surface in surfaces)
     write_level(level, has_data, pixels.background)
     write_noise(image.exptime_map_s, has_data, scatter, pixels.noise)
 
