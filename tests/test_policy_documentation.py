@@ -16,7 +16,7 @@ from bycatch.stages.detect import centres, hits
 from bycatch.stages.finalize import apcor, prior, starfit, totals
 from bycatch.stages.measure import cosmics, transfer
 from bycatch.stages.measure.photometry import CORE_PX
-from bycatch.stages.psf import build, choice, fit, model, noise
+from bycatch.stages.psf import build, choice, fit, model, noise, table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS = Settings()
@@ -128,6 +128,7 @@ STATED = [
     ("howto.md", "rows below {:g} sigma are gone", SETTINGS.finalize.clean_min_snr),
     ("method.md", "So are rows below {:g} sigma in the", SETTINGS.finalize.clean_min_snr),
     ("method.md", "the PSF flux must have {:g} sigma", SETTINGS.psf.n_sigma),
+    ("psf.md", "Where chi-square exceeds {:g} per pixel", table.USUAL_CHI2),
     ("psf.md", "whose PSF flux is below {:g} sigma", SETTINGS.psf.n_sigma),
     ("glossary.md", "`p_cr` above {:g}. Flag", cosmics.LIKELY),
     ("glossary.md", "`p_real` of {:g} or more", SETTINGS.objects.min_p_real),

@@ -1,6 +1,7 @@
 """PSF photometry: the PSF from the image's stars, fits of all stars at once, and what becomes of
 them in the catalog."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,7 @@ from bycatch.stages import psf, star_rows
 from bycatch.stages.finalize.psf_total import PsfScale
 from bycatch.stages.psf import choice, fit, noise
 from bycatch.stages.psf.model import published_psf
+from bycatch.stages.psf.table import columns_of
 from bycatch.stages.star_rows import with_places
 from bycatch.testing.scene import drc_hdus, moffat
 
@@ -513,3 +515,17 @@ def test_a_scale_says_what_it_rests_on():
     assert PsfScale(1.01, 0.004, 0.02, 12).metadata() == {
         "factor": 1.01, "error": 0.004, "scatter": 0.02, "n_stars": 12,
     }  # fmt: skip
+
+
+def test_errors_grow_where_something_else_lies_beside_a_star(crowd, found):
+    image, result, _ = found
+    fits = result.fits
+    n = len(result.columns["countrate_psf"])
+    stars, pixels = result.stars, noise.first_pixels(image, None)
+    unlike = replace(fits, chi2=np.where(np.arange(n) == 0, 6.0, 1.0), lost_core=np.zeros(n, bool))
+    columns = columns_of(stars, unlike, pixels)
+    own_errors = {"countrate_psf": fits.flux_err, "x_psf": fits.x_err, "y_psf": fits.y_err}
+    for name, own in own_errors.items():
+        error = columns[f"{name}_err"]
+        assert error[0] == pytest.approx(2.0 * own[0])
+        np.testing.assert_array_equal(error[1:], own[1:])

@@ -21,6 +21,10 @@ RADII_PX = (1.0, 2.0, 3.0, 4.0)
 MISFIT_SHARPNESS, MISFIT_SIGMA = 0.12, 3.0
 """A source whose sharpness is farther from 0, and farther than noise takes it, is no star."""
 
+USUAL_CHI2 = 1.5
+"""Per pixel: above it something else lies there, mostly a star too near to be seen, and errors grow
+with the root of what it exceeds this by."""
+
 
 def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     """Return the columns of photometry_columns.PSF_RATES.
@@ -34,14 +38,15 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     # The wings of a full star give its flux to some tens of per cent only.
     has_fit = np.isfinite(fits.flux_err) & (fits.n_pixels > 0) & ~fits.lost_core
     sky: Any = pixels.background[pixels_at(pixels.background.shape, stars.x, stars.y)]
+    unlike = np.sqrt(np.maximum(fits.chi2 / USUAL_CHI2, 1.0))
     values = {
         "countrate_psf": stars.flux,
-        "countrate_psf_err": fits.flux_err,
+        "countrate_psf_err": fits.flux_err * unlike,
         "sky_psf": sky,
         "x_psf": stars.x,
         "y_psf": stars.y,
-        "x_psf_err": fits.x_err,
-        "y_psf_err": fits.y_err,
+        "x_psf_err": fits.x_err * unlike,
+        "y_psf_err": fits.y_err * unlike,
         "chi2_psf": fits.chi2,
         "sharpness_psf": fits.sharpness,
         "crowding": fits.crowding,
