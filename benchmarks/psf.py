@@ -419,7 +419,7 @@ def fits_of(seed: int, density: float) -> None:
         stars = Stars.at(x, y, np.ones(len(x), bool), (x, y))
         lit = pixels._replace(light=np.zeros_like(pixels.light))
         stars = fit.fit_all(lit, model, stars, fit.EARLY_TRUST, 3, level)
-        stars = fit.fit_all(lit, model, stars, fit.LATE_TRUST, 8, level)
+        stars = fit.fit_all(lit, model, stars, fit.late_trust(model), 8, level)
         errors = judge(lit, model, stars, rho)
         return stars.x, stars.y, stars.flux, errors.flux_err
 

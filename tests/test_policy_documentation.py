@@ -138,7 +138,7 @@ STATED = [
     ("psf.md", "with {} stars and more a linear change", build.LINEAR_STARS),
     ("psf.md", "with fewer than {} the PSF counts as published", model.FEW_STARS),
     ("psf.md", "Pixels within {:g} native ones of a star", fit.FIT_RADIUS_PX),
-    ("psf.md", "by {:.0f} % of the light for what the PSF may lack", 100 * fit.LATE_TRUST[0]),
+    ("psf.md", "{:.0f} to {:.0f} % of the light", tuple(100 * s for s in model.ERROR_SHARES)),
     ("psf.md", "A pixel {:g} sigma off loses weight", fit.CLIP_SIGMA),
     ("psf.md", "clipped boxes of {} native pixels", noise.BOX_PX),
     ("psf.md", "separations (below {:g} FWHM)", psf.SAME_FWHM),

@@ -523,9 +523,13 @@ def test_errors_grow_where_something_else_lies_beside_a_star(crowd, found):
     n = len(result.columns["countrate_psf"])
     stars, pixels = result.stars, noise.first_pixels(image, None)
     unlike = replace(fits, chi2=np.where(np.arange(n) == 0, 6.0, 1.0), lost_core=np.zeros(n, bool))
-    columns = columns_of(stars, unlike, pixels)
+    columns = columns_of(stars, unlike, pixels, np.empty(0, int))
     own_errors = {"countrate_psf": fits.flux_err, "x_psf": fits.x_err, "y_psf": fits.y_err}
     for name, own in own_errors.items():
         error = columns[f"{name}_err"]
         assert error[0] == pytest.approx(2.0 * own[0])
         np.testing.assert_array_equal(error[1:], own[1:])
+    # What the PSF leaves of all bright stars is no misfit of one.
+    usual = replace(unlike, chi2=1.0 + (stars.flux / fits.flux_err) ** 2 / 100.0)
+    columns = columns_of(stars, usual, pixels, result.psf_rows)
+    np.testing.assert_allclose(columns["countrate_psf_err"], fits.flux_err, rtol=1e-12)

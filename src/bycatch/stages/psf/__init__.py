@@ -17,11 +17,11 @@ from bycatch.stages.psf.build import first_model, psf_from, with_scatter
 from bycatch.stages.psf.choice import psf_stars
 from bycatch.stages.psf.fit import (
     EARLY_TRUST,
-    LATE_TRUST,
     beside,
     copy_image,
     draw,
     fit_all,
+    late_trust,
     light_of,
     pairs_within,
     wings_of,
@@ -122,7 +122,7 @@ def run(
         psf_rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
         model = psf_from(pixels, stars.places(psf_rows), model, start, noises.noise_of_sums(rho))
         if not is_last:
-            trust = EARLY_TRUST if k == 0 else LATE_TRUST
+            trust = EARLY_TRUST if k == 0 else late_trust(model)
             stars = fit_all(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
         else:
             stars, wings = _with_psf_stars_fit(pixels, model, stars, psf_rows, noise)
@@ -131,7 +131,7 @@ def run(
         if not is_last:
             rho = noises.correlation(image, pixels)
     noises.put_sky(image, pixels)
-    stars = fit_all(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise, wings=wings)
+    stars = fit_all(pixels, model, stars, late_trust(model), LAST_ITERATIONS, noise, wings=wings)
     rho = noises.correlation(image, pixels)
     return _result(image, pixels, model, stars, psf_rows, n_given, rho, noise)
 
@@ -160,7 +160,7 @@ def _result(
         n_given=n_given,
         psf_rows=psf_rows,
         look=look_at(image, pixels, stars, psf_rows),
-        columns=columns_of(stars, fits, pixels),
+        columns=columns_of(stars, fits, pixels, psf_rows),
         flags=flags,
         x=x,
         y=y,
@@ -246,7 +246,7 @@ def _with_psf_stars_fit(
 
 
 def _fit_some(pixels: Pixels, model: PsfModel, stars: Stars, noise: float, some: Bools) -> Stars:
-    return fit_all(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise, some)
+    return fit_all(pixels, model, stars, late_trust(model), BETWEEN_ITERATIONS, noise, some)
 
 
 def _galaxy_pixels(

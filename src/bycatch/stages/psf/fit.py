@@ -20,7 +20,7 @@ FIT_RADIUS_PX = 4.0
 CLIP_SIGMA = 4.0
 FIRST_TRUST = Trust(0.0, 1e9)
 """Fluxes come first, from pixels without the noise of light that is not known yet."""
-EARLY_TRUST, LATE_TRUST = Trust(0.15, CLIP_SIGMA), Trust(0.02, CLIP_SIGMA)
+EARLY_TRUST = Trust(0.15, CLIP_SIGMA)
 STIFFNESS_PX = 0.4
 """A step as long costs as much as one sigma: faint stars creep."""
 LONGEST_STEP_PX = 0.4
@@ -44,6 +44,16 @@ MORE_FLUX = 2.0
 """By which stars may brighten in one go."""
 MOST_ACTIVE = 2
 """With more than one in so many stars under way all light is drawn anew; else what changes."""
+
+
+def late_trust(model: PsfModel) -> Trust:
+    """Return how far pixels are believed once the PSF is that of the image's stars.
+
+    Parameters
+    ----------
+    model : PsfModel of the image
+    """
+    return Trust(model.error_share, CLIP_SIGMA)
 
 
 def light_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]) -> Image:
