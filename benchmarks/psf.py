@@ -241,21 +241,29 @@ def width(data: np.ndarray) -> float:
 BINS = np.arange(19.0, 28.5, 1.0)
 
 
-def rows_of(field: Field, found: Measurement) -> dict[float, tuple[int, int, float, float, float]]:
-    """Return by magnitude: stars, found, and bias, scatter and pull's width of these."""
+def stars_found(field: Field, found: Measurement) -> np.ndarray:
+    """Return of each star, (N, 3): magnitude, flux over the true one, pull; NaN if not found.
+
+    Stars near edges are left out.
+    """
     magnitude = zeropoint() - 2.5 * np.log10(field.rate)
     inside = (np.minimum(field.x, field.y) > 12) & (
         np.maximum(field.x, field.y) < field.shape[0] - 13
     )
     row = matched(field, found)
+    ratio = np.where(row >= 0, found.rate[row] / field.rate, np.nan)
+    pull = np.where(row >= 0, (found.rate[row] - field.rate) / found.error[row], np.nan)
+    return np.column_stack([magnitude, ratio, pull])[inside]
+
+
+def rows_of(stars: np.ndarray) -> dict[float, tuple[int, int, float, float, float]]:
+    """Return by magnitude: stars, found, and bias, scatter and pull's width of these."""
     out = {}
     for low in BINS[:-1]:
-        chosen = inside & (magnitude >= low) & (magnitude < low + 1)
-        which = chosen & (row >= 0)
-        ratio = found.rate[row[which]] / field.rate[which]
-        pull = (found.rate[row[which]] - field.rate[which]) / found.error[row[which]]
-        bias = float(np.median(ratio) - 1) if which.any() else np.nan
-        out[low] = int(chosen.sum()), int(which.sum()), bias, width(ratio), width(pull)
+        chosen = stars[(stars[:, 0] >= low) & (stars[:, 0] < low + 1)]
+        _, ratio, pull = chosen[np.isfinite(chosen[:, 1])].T
+        bias = float(np.median(ratio) - 1) if len(ratio) else np.nan
+        out[low] = len(chosen), len(ratio), bias, width(ratio), width(pull)
     return out
 
 
@@ -300,6 +308,7 @@ def photutils_fit(field: Field, catalog_path: Path, sources: Table) -> tuple[Mea
 def table(seeds: list[int], densities: list[float], peer: bool) -> None:
     """Print completeness, bias, scatter and pulls by density and magnitude."""
     for density in densities:
+        all_stars: dict[str, list[np.ndarray]] = {}
         for seed in seeds:
             with tempfile.TemporaryDirectory() as folder:
                 field = make_field(Path(folder), seed, density, 600)
@@ -309,7 +318,9 @@ def table(seeds: list[int], densities: list[float], peer: bool) -> None:
                     f"{len(catalog)} rows, {seconds:.1f} s"
                 )
                 for kind in ("psf", "2", "4"):
-                    show(kind, rows_of(field, measured(catalog, kind)))
+                    stars = stars_found(field, measured(catalog, kind))
+                    all_stars.setdefault(kind, []).append(stars)
+                    show(kind, rows_of(stars))
                 false = measured(catalog, "psf")
                 near = cKDTree(np.column_stack([field.x, field.y])).query(
                     np.column_stack([false.x, false.y])
@@ -325,7 +336,13 @@ def table(seeds: list[int], densities: list[float], peer: bool) -> None:
                     theirs = Measurement(
                         theirs.x, theirs.y, theirs.rate * scale, theirs.error * scale
                     )
-                    show(f"photutils: {cost:.1f} s", rows_of(field, theirs))
+                    stars = stars_found(field, theirs)
+                    all_stars.setdefault("photutils", []).append(stars)
+                    show(f"photutils: {cost:.1f} s", rows_of(stars))
+        if len(seeds) > 1:
+            for kind, parts in all_stars.items():
+                title = f"== {density:g} stars per arcmin2, {len(seeds)} seeds: {kind}"
+                show(title, rows_of(np.concatenate(parts)))
 
 
 def pairs(seeds: list[int]) -> None:
@@ -341,7 +358,8 @@ def pairs(seeds: list[int]) -> None:
                 part = Field(field.x[which], field.y[which], field.rate[which], field.path,
                              field.shape)  # fmt: skip
                 for kind in ("psf", "4"):
-                    show(f"{title} {kind}, seed {seed}", rows_of(part, measured(catalog, kind)))
+                    stars = stars_found(part, measured(catalog, kind))
+                    show(f"{title} {kind}, seed {seed}", rows_of(stars))
 
 
 def speed(numbers: list[int]) -> None:
