@@ -60,7 +60,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 17
+REVISION = 18
 """To be raised with each change of what the tables of objects hold."""
 
 
