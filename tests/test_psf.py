@@ -533,3 +533,12 @@ def test_errors_grow_where_something_else_lies_beside_a_star(crowd, found):
     usual = replace(unlike, chi2=1.0 + (stars.flux / fits.flux_err) ** 2 / 100.0)
     columns = columns_of(stars, usual, pixels, result.psf_rows)
     np.testing.assert_allclose(columns["countrate_psf_err"], fits.flux_err, rtol=1e-12)
+
+
+def test_fits_expect_of_the_psf_what_it_leaves_of_its_stars(found):
+    model = found[1].model
+    radius, light = model.profile
+    places = np.arange(len(model.leftover)) / psf_grid.OVERSAMPLING
+    for share, expected in ((0.001, 0.02), (0.04, 0.03), (0.5, 0.05)):
+        left = share * np.interp(places, radius, light)
+        assert replace(model, leftover=left).error_share == pytest.approx(expected, rel=0.01)
