@@ -13,6 +13,7 @@ detections to begin with.
     python benchmarks/psf.py peer --seeds 1             # photutils in the same run
     python benchmarks/psf.py fits --seeds 1             # the fits alone, against photutils' alone
     python benchmarks/psf.py clean                      # clean catalogs of visits against truth
+    python benchmarks/psf.py tuc --shared FOLDER        # the real frame of 47 Tuc, and its peers
 
 Seeds below 100 choose, those from 200 on are for the tables of docs/psf.md.
 """
@@ -29,8 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits as fits_io
 from astropy.table import QTable, Table
 from families import TRAINING, visit_folder
+from peers import sextractor
 from scipy.ndimage import (
     convolve1d,
     gaussian_filter,
@@ -43,7 +46,7 @@ from scipy.spatial import cKDTree
 import bycatch
 from bycatch import Settings, read_table
 from bycatch.catalogs.flags import Flag
-from bycatch.images.drc import read_drc
+from bycatch.images.drc import DrcImage, read_drc
 from bycatch.simulate.optics import SAMPLES_PER_PX, Optics, focal_plane, halo
 from bycatch.testing.scene import drc_hdus
 
@@ -238,21 +241,29 @@ def width(data: np.ndarray) -> float:
 BINS = np.arange(19.0, 28.5, 1.0)
 
 
-def rows_of(field: Field, found: Measurement) -> dict[float, tuple[int, int, float, float, float]]:
-    """Return by magnitude: stars, found, and bias, scatter and pull's width of these."""
+def stars_found(field: Field, found: Measurement) -> np.ndarray:
+    """Return of each star, (N, 3): magnitude, flux over the true one, pull; NaN if not found.
+
+    Stars near edges are left out.
+    """
     magnitude = zeropoint() - 2.5 * np.log10(field.rate)
     inside = (np.minimum(field.x, field.y) > 12) & (
         np.maximum(field.x, field.y) < field.shape[0] - 13
     )
     row = matched(field, found)
+    ratio = np.where(row >= 0, found.rate[row] / field.rate, np.nan)
+    pull = np.where(row >= 0, (found.rate[row] - field.rate) / found.error[row], np.nan)
+    return np.column_stack([magnitude, ratio, pull])[inside]
+
+
+def rows_of(stars: np.ndarray) -> dict[float, tuple[int, int, float, float, float]]:
+    """Return by magnitude: stars, found, and bias, scatter and pull's width of these."""
     out = {}
     for low in BINS[:-1]:
-        chosen = inside & (magnitude >= low) & (magnitude < low + 1)
-        which = chosen & (row >= 0)
-        ratio = found.rate[row[which]] / field.rate[which]
-        pull = (found.rate[row[which]] - field.rate[which]) / found.error[row[which]]
-        bias = float(np.median(ratio) - 1) if which.any() else np.nan
-        out[low] = int(chosen.sum()), int(which.sum()), bias, width(ratio), width(pull)
+        chosen = stars[(stars[:, 0] >= low) & (stars[:, 0] < low + 1)]
+        _, ratio, pull = chosen[np.isfinite(chosen[:, 1])].T
+        bias = float(np.median(ratio) - 1) if len(ratio) else np.nan
+        out[low] = len(chosen), len(ratio), bias, width(ratio), width(pull)
     return out
 
 
@@ -297,6 +308,7 @@ def photutils_fit(field: Field, catalog_path: Path, sources: Table) -> tuple[Mea
 def table(seeds: list[int], densities: list[float], peer: bool) -> None:
     """Print completeness, bias, scatter and pulls by density and magnitude."""
     for density in densities:
+        all_stars: dict[str, list[np.ndarray]] = {}
         for seed in seeds:
             with tempfile.TemporaryDirectory() as folder:
                 field = make_field(Path(folder), seed, density, 600)
@@ -306,7 +318,9 @@ def table(seeds: list[int], densities: list[float], peer: bool) -> None:
                     f"{len(catalog)} rows, {seconds:.1f} s"
                 )
                 for kind in ("psf", "2", "4"):
-                    show(kind, rows_of(field, measured(catalog, kind)))
+                    stars = stars_found(field, measured(catalog, kind))
+                    all_stars.setdefault(kind, []).append(stars)
+                    show(kind, rows_of(stars))
                 false = measured(catalog, "psf")
                 near = cKDTree(np.column_stack([field.x, field.y])).query(
                     np.column_stack([false.x, false.y])
@@ -322,7 +336,13 @@ def table(seeds: list[int], densities: list[float], peer: bool) -> None:
                     theirs = Measurement(
                         theirs.x, theirs.y, theirs.rate * scale, theirs.error * scale
                     )
-                    show(f"photutils: {cost:.1f} s", rows_of(field, theirs))
+                    stars = stars_found(field, theirs)
+                    all_stars.setdefault("photutils", []).append(stars)
+                    show(f"photutils: {cost:.1f} s", rows_of(stars))
+        if len(seeds) > 1:
+            for kind, parts in all_stars.items():
+                title = f"== {density:g} stars per arcmin2, {len(seeds)} seeds: {kind}"
+                show(title, rows_of(np.concatenate(parts)))
 
 
 def pairs(seeds: list[int]) -> None:
@@ -338,7 +358,8 @@ def pairs(seeds: list[int]) -> None:
                 part = Field(field.x[which], field.y[which], field.rate[which], field.path,
                              field.shape)  # fmt: skip
                 for kind in ("psf", "4"):
-                    show(f"{title} {kind}, seed {seed}", rows_of(part, measured(catalog, kind)))
+                    stars = stars_found(part, measured(catalog, kind))
+                    show(f"{title} {kind}, seed {seed}", rows_of(stars))
 
 
 def speed(numbers: list[int]) -> None:
@@ -414,8 +435,9 @@ def fits_of(seed: int, density: float) -> None:
 
     def ours() -> Any:
         stars = Stars.at(x, y, np.ones(len(x), bool), (x, y))
-        stars, lit = fit.fit_all(pixels, model, stars, fit.EARLY_TRUST, 3, level)
-        stars, lit = fit.fit_all(lit, model, stars, fit.LATE_TRUST, 8, level)
+        lit = pixels._replace(light=np.zeros_like(pixels.light))
+        stars = fit.fit_all(lit, model, stars, fit.EARLY_TRUST, 3, level)
+        stars = fit.fit_all(lit, model, stars, fit.late_trust(model), 8, level)
         errors = judge(lit, model, stars, rho)
         return stars.x, stars.y, stars.flux, errors.flux_err
 
@@ -527,14 +549,132 @@ def add_visit(counts: CleanCounts, visit: Path, out: Path, reach_px: float) -> N
         counts.add(read_table(path), clean_rows, truth, reach_px)
 
 
+TUC_PIECE = (slice(60, 360), slice(60, 360))
+"""Rows and columns of the frame of 47 Tuc that photutils fits, too: away from the core."""
+
+
+def tuc(shared: Path) -> None:
+    """Print what the real HRC frame of 47 Tuc gives, against SExtractor and photutils."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = tuc_image(shared / "real_hrc", Path(folder))
+        words = ["align.enabled=false", "objects.enabled=false", "output.report=false"]
+        out = Path(folder) / "out"
+        bycatch.run([path], out, Settings.load(preset="crowded", assignments=words))
+        (cat_path,) = out.glob("*/*/*_cat.ecsv")
+        catalog = read_table(cat_path)
+        psf_path = cat_path.with_name(cat_path.name.replace("_cat.ecsv", "_psf.fits"))
+        show_stars_called_stars(catalog)
+        show_rings(psf_path)
+        show_peers(read_drc(path), catalog, psf_path)
+
+
+def tuc_image(frames: Path, folder: Path) -> Path:
+    """Write STScI's drizzle of the frame with the header of its exposure."""
+    path = folder / "j8bt06nyq_drc.fits"
+    with (
+        fits_io.open(frames / "j8bt06nyq_flt.fits") as flt,
+        fits_io.open(frames / "reference_square_image.fits") as drizzled,
+    ):
+        for name in ("TELESCOP", "INSTRUME", "DETECTOR", "FILTER1", "FILTER2", "EXPTIME",
+                     "EXPSTART", "EXPEND", "DATE-OBS", "ROOTNAME", "TARGNAME"):  # fmt: skip
+            drizzled[0].header[name] = flt[0].header[name]
+        for name in ("PHOTFLAM", "PHOTPLAM", "PHOTMODE"):
+            drizzled[1].header[name] = flt[1].header[name]
+        drizzled[1].header["BUNIT"] = "ELECTRONS/S"
+        drizzled.writeto(path)
+    return path
+
+
+def show_stars_called_stars(catalog: Table) -> None:
+    """Print how many bright unblended rows are called stars."""
+    bright = (values(catalog, "snr_4") > 30) & (values(catalog, "blend_share") < 0.1)
+    called = values(catalog, "p_star")[bright] > 0.5
+    n_found = np.count_nonzero(np.asarray(catalog["flags"]) & int(Flag.FOUND_IN_RESIDUAL))
+    print(f"{len(catalog)} rows, {n_found} of them from the residual; {100 * called.mean():.1f} % "
+          f"of {bright.sum()} bright unblended rows are called stars")  # fmt: skip
+
+
+def show_rings(psf_path: Path) -> None:
+    """Print what rings of the mean residual hold, of a star's light and of the PSF's there."""
+    with fits_io.open(psf_path) as hdus:
+        n, left, grid = hdus["NSTARS"].data, hdus["LEFT"].data, hdus[0].data.mean(axis=0)
+    mean = np.average(left, axis=0, weights=n.ravel())
+    reach, middle = len(mean) // 2, len(grid) // 2
+    points = middle + 4 * np.arange(-reach, reach + 1)
+    light = grid[np.ix_(points, points)]
+    away = np.arange(-reach, reach + 1)
+    ring = np.rint(np.hypot(away, away[:, np.newaxis])).astype(int)
+    for k in range(reach + 1):
+        rest, own = mean[ring == k].sum(), light[ring == k].sum()
+        print(f"  ring of {k} px: {100 * rest:+.2f} % of the star's light are left, "
+              f"{100 * rest / own:+.1f} % of what the PSF has there")  # fmt: skip
+
+
+def show_peers(image: DrcImage, catalog: Table, psf_path: Path) -> None:
+    """Print offset and scatter of magnitudes against SExtractor's, and photutils' PSF fits."""
+    from photutils.psf import GriddedPSFModel, PSFPhotometry, SourceGrouper
+
+    ours = measured_rates(catalog, image)
+    theirs = sextractor(image.path)
+    if theirs is not None:
+        alone = values(catalog, "blend_share") < 0.05
+        auto = np.asarray(theirs["FLUX_AUTO"], float)
+        show_differences("SExtractor's AUTO, rows with less than 5 % of others' light",
+                         ours, alone, (theirs["x"], theirs["y"], auto))  # fmt: skip
+    rows, columns = TUC_PIECE
+    photometry = read_table(psf_path.with_name(psf_path.name.replace("_psf.fits", "_phot.ecsv")))
+    inside = (ours.x > columns.start) & (ours.x < columns.stop - 1)
+    inside &= (ours.y > rows.start) & (ours.y < rows.stop - 1)
+    data = np.array(image.sci[TUC_PIECE], float)
+    data -= np.nanmedian(values(photometry, "sky_psf")[inside])
+    noise = 1.4826 * np.median(np.abs(data - np.median(data)))
+    error = np.sqrt(noise**2 + np.maximum(data, 0) / image.meta.exptime_s)
+    begin = QTable({"x": ours.x[inside] - columns.start, "y": ours.y[inside] - rows.start})
+    model = GriddedPSFModel.read(psf_path, format="stdpsf")
+    fit = PSFPhotometry(model, (7, 7), grouper=SourceGrouper(5), aperture_radius=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = fit(data, error=error, init_params=begin)
+    places = (np.asarray(found["x_fit"], float) + columns.start,
+              np.asarray(found["y_fit"], float) + rows.start)  # fmt: skip
+    flux = np.asarray(found["flux_fit"], float)
+    show_differences("photutils' PSFPhotometry", ours, inside, (*places, flux))
+
+
+def measured_rates(catalog: Table, image: DrcImage) -> Measurement:
+    """Return PSF fits in e/s, row for row; NaN where there is none."""
+    names = ("x_psf", "y_psf", "flux_psf", "flux_psf_err")
+    x, y, flux, error = (values(catalog, name) for name in names)
+    photflam = image.meta.photflam
+    return Measurement(x, y, flux / photflam, error / photflam)
+
+
+def show_differences(title: str, ours: Measurement, which: np.ndarray, theirs: Any) -> None:
+    """Print theirs minus ours, in mag, by signal-to-noise ratio."""
+    x, y, flux = (np.asarray(column, float) for column in theirs)
+    good = which & np.isfinite(ours.x) & (ours.rate > 0)
+    known = np.isfinite(x) & (flux > 0)
+    distance, nearest = cKDTree(np.column_stack([x[known], y[known]])).query(
+        np.column_stack([ours.x[good], ours.y[good]])
+    )
+    difference = -2.5 * np.log10(flux[known][nearest] / ours.rate[good])
+    snr = ours.rate[good] / ours.error[good]
+    print(title)
+    for low, high in ((5, 10), (10, 20), (20, 50), (50, np.inf)):
+        part = difference[(distance < 1.0) & (snr >= low) & (snr < high)]
+        if len(part) > 3:
+            print(f"  S/N {low:g} to {high:g}: {len(part)} rows, {np.median(part):+.3f} mag, "
+                  f"scatter {width(part):.3f}")  # fmt: skip
+
+
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["table", "pairs", "speed", "peer", "fits", "clean"])
+    parser.add_argument("what", choices=["table", "pairs", "speed", "peer", "fits", "clean", "tuc"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--densities", type=float, nargs="+", default=list(DENSITIES))
     parser.add_argument("--stars", type=int, nargs="+", default=[1000, 10_000, 50_000])
-    parser.add_argument("--shared", type=Path, help="folder of sim_visit and sim_visit_b")
+    parser.add_argument("--shared", type=Path, help="folder of sim_visit, sim_visit_b, real_hrc")
     given: Any = parser.parse_args()
     if given.what == "pairs":
         pairs(given.seeds)
@@ -544,6 +684,8 @@ def main() -> int:
         fits(given.seeds, given.densities)
     elif given.what == "clean":
         clean(given.shared)
+    elif given.what == "tuc":
+        tuc(given.shared)
     else:
         table(given.seeds, given.densities, given.what == "peer")
     return 0

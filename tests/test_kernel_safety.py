@@ -222,6 +222,12 @@ def _write_noise(s: Scene) -> Any:
     return out
 
 
+def _write_level(s: Scene) -> Any:
+    out = np.empty(s.data.shape, np.float32)
+    surfaces.write_level(_surface(s), s.valid, out)
+    return out
+
+
 def _fill_gaps(s: Scene) -> Any:
     return surfaces.fill_gaps(np.resize(s.extra.astype(np.float32), (4, 5)))
 
@@ -455,6 +461,17 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "background.sky_surfaces": lambda s: background.sky_surfaces(
         lambda rows: (s.data[rows], s.valid[rows], s.others[0][rows]), s.data.shape, 9, 3, 3.0, 0.0
     ),
+    "background.level_surface": lambda s: background.level_surface(
+        lambda rows: (s.data[rows], s.valid[rows], s.others[0][rows]),
+        s.data.shape,
+        background.Boxes(9, 3, 3.0, 0.0),
+    ),
+    "background.noise_surface": lambda s: background.noise_surface(
+        lambda rows: (s.data[rows], s.valid[rows], s.others[0][rows]),
+        s.data.shape,
+        background.Boxes(9, 3, 3.0, 0.0),
+        surfaces.surface_through(np.zeros((3, 4), np.float32), (9, 9)),
+    ),
     "surfaces.surface_at": lambda s: surfaces.surface_at(
         _surface(s), s.data.shape, np.asarray(s.x, float), np.asarray(s.y, float)
     ),
@@ -462,6 +479,7 @@ CASES: dict[str, Callable[[Scene], Any]] = {
     "surfaces.surface_through": lambda s: surfaces.surface_through(
         np.resize(s.extra.astype(np.float32), (3, 4)), (16, 16)
     ),
+    "surfaces.write_level": _write_level,
     "surfaces.write_noise": _write_noise,
     "surfaces.write_scaled": _write_scaled,
     "lines.lines_across": lambda s: lines.lines_across(s.mask, s.valid),

@@ -17,7 +17,7 @@ from bycatch.stages.detect import centres, hits
 from bycatch.stages.finalize import apcor, prior, starfit, totals
 from bycatch.stages.measure import cosmics, flagging, transfer
 from bycatch.stages.measure.photometry import CORE_PX
-from bycatch.stages.psf import build, choice, fit, model, noise
+from bycatch.stages.psf import build, choice, fit, model, noise, table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS = Settings()
@@ -135,6 +135,7 @@ STATED = [
     ("howto.md", "rows below {:g} sigma are gone", SETTINGS.finalize.clean_min_snr),
     ("method.md", "So are rows below {:g} sigma in the", SETTINGS.finalize.clean_min_snr),
     ("method.md", "the PSF flux must have {:g} sigma", SETTINGS.psf.n_sigma),
+    ("psf.md", "Where chi-square exceeds {:g} per pixel", table.USUAL_CHI2),
     ("psf.md", "whose PSF flux is below {:g} sigma", SETTINGS.psf.n_sigma),
     ("glossary.md", "`p_cr` above {:g}. Flag", cosmics.LIKELY),
     ("glossary.md", "`p_real` of {:g} or more", SETTINGS.objects.min_p_real),
@@ -144,7 +145,7 @@ STATED = [
     ("psf.md", "with {} stars and more a linear change", build.LINEAR_STARS),
     ("psf.md", "with fewer than {} the PSF counts as published", model.FEW_STARS),
     ("psf.md", "Pixels within {:g} native ones of a star", fit.FIT_RADIUS_PX),
-    ("psf.md", "by {:.0f} % of the light for what the PSF may lack", 100 * fit.LATE_TRUST[0]),
+    ("psf.md", "{:.0f} to {:.0f} % of the light", tuple(100 * s for s in model.ERROR_SHARES)),
     ("psf.md", "A pixel {:g} sigma off loses weight", fit.CLIP_SIGMA),
     ("psf.md", "clipped boxes of {} native pixels", noise.BOX_PX),
     ("psf.md", "separations (below {:g} FWHM)", psf.SAME_FWHM),

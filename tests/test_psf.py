@@ -1,6 +1,7 @@
 """PSF photometry: the PSF from the image's stars, fits of all stars at once, and what becomes of
 them in the catalog."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,7 @@ from bycatch.stages import psf, star_rows
 from bycatch.stages.finalize.psf_total import PsfScale
 from bycatch.stages.psf import choice, fit, noise
 from bycatch.stages.psf.model import published_psf
+from bycatch.stages.psf.table import columns_of
 from bycatch.stages.star_rows import with_places
 from bycatch.testing.scene import drc_hdus, moffat
 
@@ -154,8 +156,8 @@ def test_correlated_noise_is_seen(crowd, found):
 def test_stars_that_rest_and_a_coarse_sky_change_nothing_that_matters(crowd, found, monkeypatch):
     _, x, y, *_ = crowd
     image, quick, known = found
-    fine = noise.with_sky
-    monkeypatch.setattr(noise, "with_sky", lambda image, pixels, coarse=False: fine(image, pixels))
+    fine = noise.put_sky
+    monkeypatch.setattr(noise, "put_sky", lambda image, pixels, coarse=False: fine(image, pixels))
     monkeypatch.setattr(fit, "_with_partners", lambda which, first, second: np.ones_like(which))
     slow = psf.run(image, x[known], y[known])
     n = known.sum()
@@ -513,3 +515,30 @@ def test_a_scale_says_what_it_rests_on():
     assert PsfScale(1.01, 0.004, 0.02, 12).metadata() == {
         "factor": 1.01, "error": 0.004, "scatter": 0.02, "n_stars": 12,
     }  # fmt: skip
+
+
+def test_errors_grow_where_something_else_lies_beside_a_star(crowd, found):
+    image, result, _ = found
+    fits = result.fits
+    n = len(result.columns["countrate_psf"])
+    stars, pixels = result.stars, noise.first_pixels(image, None)
+    unlike = replace(fits, chi2=np.where(np.arange(n) == 0, 6.0, 1.0), lost_core=np.zeros(n, bool))
+    columns = columns_of(stars, unlike, pixels, np.empty(0, int))
+    own_errors = {"countrate_psf": fits.flux_err, "x_psf": fits.x_err, "y_psf": fits.y_err}
+    for name, own in own_errors.items():
+        error = columns[f"{name}_err"]
+        assert error[0] == pytest.approx(2.0 * own[0])
+        np.testing.assert_array_equal(error[1:], own[1:])
+    # What the PSF leaves of all bright stars is no misfit of one.
+    usual = replace(unlike, chi2=1.0 + (stars.flux / fits.flux_err) ** 2 / 100.0)
+    columns = columns_of(stars, usual, pixels, result.psf_rows)
+    np.testing.assert_allclose(columns["countrate_psf_err"], fits.flux_err, rtol=1e-12)
+
+
+def test_fits_expect_of_the_psf_what_it_leaves_of_its_stars(found):
+    model = found[1].model
+    radius, light = model.profile
+    places = np.arange(len(model.leftover)) / psf_grid.OVERSAMPLING
+    for share, expected in ((0.001, 0.02), (0.04, 0.03), (0.5, 0.05)):
+        left = share * np.interp(places, radius, light)
+        assert replace(model, leftover=left).error_share == pytest.approx(expected, rel=0.01)

@@ -5,7 +5,7 @@ import pytest
 
 from bycatch.catalogs.flags import Flag
 from bycatch.settings import MeasureSettings
-from bycatch.stages import measure
+from bycatch.stages import measure, star_rows
 from bycatch.stages.measure import classes, flagging, rejection
 from bycatch.stages.measure.context import Targets
 
@@ -82,6 +82,7 @@ def test_errors_and_flags_say_so(as_image, psf):
 def test_the_documented_limits():
     assert flagging.REJECTED_SHARE == 0.03  # docs/method.md, as the following
     assert (rejection.CORE_PX, rejection.LOW_SHARE) == (3.0, 0.85)
+    assert star_rows.LOST_SHARE == 0.5
     assert classes.FLAT_SHARE == 0.5
 
 

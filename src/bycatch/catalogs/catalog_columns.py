@@ -174,7 +174,7 @@ PSF_FLUXES: tuple[Column, ...] = (
     ),
     Column(
         "flux_psf_err", "f8", FLAM, "stat.error;phot.flux.density;em.wl",
-        "1-sigma error of flux_psf: noise, neighbours, and the scatter of stars against apertures",
+        "1-sigma error of flux_psf: noise, neighbours, misfit, scatter of stars against apertures",
         nullable=True,
     ),
     Column(

@@ -83,8 +83,21 @@ def sky_maps(
     return SkyMaps(background, noise, *surfaces)
 
 
+class Boxes(NamedTuple):
+    """How the boxes of a sky are made (see `sky_maps`)."""
+
+    side_px: int
+    filter_boxes: int
+    clip_sigma: float
+    min_share: float
+
+
+Rows = Callable[[slice], tuple[Image, Bools, Image]]
+"""Gives data, valid and depth2 of `sky_maps` of some rows, which need not exist as a whole."""
+
+
 def sky_surfaces(
-    rows: Callable[[slice], tuple[Image, Bools, Image]],
+    rows: Rows,
     shape: tuple[int, ...],
     box_px: int,
     filter_boxes: int,
@@ -96,8 +109,7 @@ def sky_surfaces(
 
     Parameters
     ----------
-    rows : gives data, valid and depth2 of `sky_maps` of some rows, which need not exist as a whole;
-        called twice for each of them
+    rows : called twice for each row of boxes
     shape : (ny, nx) of the image
     box_px, filter_boxes, clip_sigma, min_share : as in `sky_maps`
     background : (ny, nx) float32, written if it is given
@@ -107,33 +119,86 @@ def sky_surfaces(
     ValueError
         No box has enough pixels.
     """
-    ny, nx = shape
-    if not ny * nx:
-        raise ValueError(NO_BOX)
-    box = (min(box_px, ny), min(box_px, nx))
-    n_rows, n_columns = -(-ny // box[0]), -(-nx // box[1])
-    n_boxes = min(n_rows, n_columns)
-    size = min(filter_boxes, n_boxes - (n_boxes + 1) % 2)
-    mode, std = (np.empty((n_rows, n_columns), np.float32) for _ in range(2))
-    strips = [slice(row * box[0], min((row + 1) * box[0], ny)) for row in range(n_rows)]
+    boxes = Boxes(box_px, filter_boxes, clip_sigma, min_share)
+    level = level_surface(rows, shape, boxes)
+    return level, noise_surface(rows, shape, boxes, level, background)
+
+
+def level_surface(rows: Rows, shape: tuple[int, ...], boxes: Boxes) -> Surface:
+    """Return the surface of the background.
+
+    Parameters
+    ----------
+    rows : called once for each row of boxes
+    shape : (ny, nx) of the image
+    boxes : Boxes
+
+    Raises
+    ------
+    ValueError
+        No box has enough pixels.
+    """
+    box, strips, mode = _box_rows(shape, boxes)
 
     def level(first: int, last: int) -> None:
         for row in range(first, last):
             data, valid, _ = rows(strips[row])
-            mode[row] = box_statistics(data, valid, box, clip_sigma, min_share).mode[0]
+            mode[row] = box_statistics(data, valid, box, *boxes[2:]).mode[0]
 
-    in_portions(level, n_rows, -(-ROWS_WORTH_A_THREAD // box[0]))
-    surface = surface_through(median_filter(fill_gaps(mode), size), box)
+    in_portions(level, len(strips), -(-ROWS_WORTH_A_THREAD // box[0]))
+    return _smooth_surface(mode, boxes, box)
+
+
+def noise_surface(
+    rows: Rows,
+    shape: tuple[int, ...],
+    boxes: Boxes,
+    level: Surface,
+    background: Image | None = None,
+) -> Surface:
+    """Return the surface of the noise at unit depth.
+
+    Parameters
+    ----------
+    rows : called once for each row of boxes
+    shape : (ny, nx) of the image
+    boxes : Boxes
+    level : Surface of the background
+    background : (ny, nx) float32, written if it is given
+
+    Raises
+    ------
+    ValueError
+        No box has enough pixels.
+    """
+    box, strips, std = _box_rows(shape, boxes)
 
     def scatter(first: int, last: int) -> None:
-        at_common_depth, unused = (np.empty((box[0], nx), np.float32) for _ in range(2))
+        at_common_depth, unused = (np.empty((box[0], shape[1]), np.float32) for _ in range(2))
         for row in range(first, last):
             images = rows(strips[row])
             n = len(images[0])
             out = unused[:n] if background is None else background[strips[row]]
-            write_scaled(*images, surface, strips[row].start, out, at_common_depth[:n])
+            write_scaled(*images, level, strips[row].start, out, at_common_depth[:n])
             part = at_common_depth[:n], images[1]
-            std[row] = box_statistics(*part, box, clip_sigma, min_share).std[0]
+            std[row] = box_statistics(*part, box, *boxes[2:]).std[0]
 
-    in_portions(scatter, n_rows, -(-ROWS_WORTH_A_THREAD // box[0]))
-    return surface, surface_through(median_filter(fill_gaps(std), size), box)
+    in_portions(scatter, len(strips), -(-ROWS_WORTH_A_THREAD // box[0]))
+    return _smooth_surface(std, boxes, box)
+
+
+def _box_rows(shape: tuple[int, ...], boxes: Boxes) -> tuple[tuple[int, int], list[slice], Image]:
+    """Return a box's sides, the rows of pixels of each row of boxes, and a mesh to be filled."""
+    ny, nx = shape
+    if not ny * nx:
+        raise ValueError(NO_BOX)
+    box = (min(boxes.side_px, ny), min(boxes.side_px, nx))
+    strips = [slice(first, min(first + box[0], ny)) for first in range(0, ny, box[0])]
+    return box, strips, np.empty((len(strips), -(-nx // box[1])), np.float32)
+
+
+def _smooth_surface(mesh: Image, boxes: Boxes, box: tuple[int, int]) -> Surface:
+    """Return the surface through what boxes hold, gaps filled and outliers taken away."""
+    n_boxes = min(mesh.shape)
+    size = min(boxes.filter_boxes, n_boxes - (n_boxes + 1) % 2)
+    return surface_through(median_filter(fill_gaps(mesh), size), box)

@@ -45,6 +45,10 @@ class Surface:
         """Return the surface of an image of which every ``step``-th pixel each way made this."""
         return replace(self, box_px=(self.box_px[0] * step, self.box_px[1] * step))
 
+    def reduce(self, step: int) -> Surface:
+        """Return the surface of every ``step``-th pixel each way, a divisor of the boxes' sides."""
+        return replace(self, box_px=(self.box_px[0] // step, self.box_px[1] // step))
+
 
 def fill_gaps(mesh: Image, wanted: Bools | None = None) -> Image:
     """Return box values with what is NaN filled from the ten nearest boxes.
@@ -133,14 +137,28 @@ def surface_map(surface: Surface, valid: Bools) -> Image:
     surface : Surface
     valid : (ny, nx) bool
     """
-    out, mask = np.empty(valid.shape, np.float32), plane(valid, np.bool_)
+    out = np.empty(valid.shape, np.float32)
+    write_level(surface, valid, out)
+    return out
+
+
+def write_level(surface: Surface, valid: Bools, out: Image) -> None:
+    """Write a surface at every pixel; 0 where not valid.
+
+    Parameters
+    ----------
+    surface : Surface
+    valid : (ny, nx) bool
+    out : (ny, nx) float32, written
+    """
+    check_shapes(valid, out)
+    mask = plane(valid, np.bool_)
 
     def work(first: int, last: int) -> None:
         rows = slice(first, last)
         _write_level(mask[rows], _spline(surface, first, out[rows].shape), out[rows])
 
     in_portions(work, len(out), ROWS_WORTH_A_THREAD)
-    return out
 
 
 def surface_at(surface: Surface, shape: tuple[int, int], x: Floats, y: Floats) -> Floats:

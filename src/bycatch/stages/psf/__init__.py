@@ -17,10 +17,11 @@ from bycatch.stages.psf.build import first_model, psf_from, with_scatter
 from bycatch.stages.psf.choice import psf_stars
 from bycatch.stages.psf.fit import (
     EARLY_TRUST,
-    LATE_TRUST,
     beside,
+    copy_image,
     draw,
     fit_all,
+    late_trust,
     light_of,
     pairs_within,
     wings_of,
@@ -94,10 +95,10 @@ def run(
         pixels, begin, positions, image.detector_px, moves=not psf_settings.forced
     )
     model = first_model(start, image.shape)
-    stars, pixels = fit_all(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
+    stars = fit_all(pixels, model, stars, EARLY_TRUST, FIRST_ITERATIONS, noise)
     psf_rows = np.empty(0, np.int64)
     n_given = len(stars)
-    pixels = noises.with_sky(image, pixels, coarse=True)
+    noises.put_sky(image, pixels, coarse=True)
     rho, fits = noises.correlation(image, pixels), None
     n_rounds = max(LEAST_ROUNDS, psf_settings.n_passes)
     for k in range(n_rounds):
@@ -106,7 +107,7 @@ def run(
         if k < psf_settings.n_passes:
             # At first two stars in one segment look like a galaxy.
             of_galaxies = _galaxy_pixels(stars, fits, n_given, segmentation, labels)
-            stars, pixels = _with_new_stars(
+            stars = _with_new_stars(
                 pixels, model, stars, noise, rho, psf_settings.n_sigma, of_galaxies,
                 image.detector_px,
             )  # fmt: skip
@@ -121,16 +122,16 @@ def run(
         psf_rows = psf_stars(stars, fits, image.shape, is_first=k == 0)
         model = psf_from(pixels, stars.places(psf_rows), model, start, noises.noise_of_sums(rho))
         if not is_last:
-            trust = EARLY_TRUST if k == 0 else LATE_TRUST
-            stars, pixels = fit_all(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
+            trust = EARLY_TRUST if k == 0 else late_trust(model)
+            stars = fit_all(pixels, model, stars, trust, BETWEEN_ITERATIONS, noise)
         else:
-            stars, pixels, wings = _with_psf_stars_fit(pixels, model, stars, psf_rows, noise)
+            stars, wings = _with_psf_stars_fit(pixels, model, stars, psf_rows, noise)
         width_err = judge(pixels, model, stars.take(psf_rows), rho).width_err
         model = with_scatter(model, pixels, stars.places(psf_rows), width_err)
         if not is_last:
             rho = noises.correlation(image, pixels)
-    pixels = noises.with_sky(image, pixels)
-    stars, pixels = fit_all(pixels, model, stars, LATE_TRUST, LAST_ITERATIONS, noise, wings=wings)
+    noises.put_sky(image, pixels)
+    stars = fit_all(pixels, model, stars, late_trust(model), LAST_ITERATIONS, noise, wings=wings)
     rho = noises.correlation(image, pixels)
     return _result(image, pixels, model, stars, psf_rows, n_given, rho, noise)
 
@@ -158,8 +159,8 @@ def _result(
         fits=fits,
         n_given=n_given,
         psf_rows=psf_rows,
-        look=look_at(image, _rest(image, pixels), stars, psf_rows),
-        columns=columns_of(stars, fits, pixels),
+        look=look_at(image, pixels, stars, psf_rows),
+        columns=columns_of(stars, fits, pixels, psf_rows),
         flags=flags,
         x=x,
         y=y,
@@ -199,20 +200,6 @@ def _light_beside(
     return light_within(light_of(model, near, noise, image.shape), image, model, x, y)
 
 
-def _rest(image: DrcImage, pixels: Pixels) -> Image:
-    """Return the image without sky and stars."""
-    rest, valid = np.empty_like(pixels.data), image.valid
-
-    def subtract(first: int, last: int) -> None:
-        rows = slice(first, last)
-        np.subtract(pixels.data[rows], pixels.background[rows], out=rest[rows])
-        rest[rows] -= pixels.light[rows]
-        rest[rows][~valid[rows]] = np.nan
-
-    noises.by_strips(subtract, len(rest))
-    return rest
-
-
 def _unfitted_stars(
     pixels: Pixels,
     begin: tuple[Floats, Floats],
@@ -235,7 +222,7 @@ def _with_new_stars(
     n_sigma: float,
     of_galaxies: Bools | None,
     detector_px: float,
-) -> tuple[Stars, Pixels]:
+) -> Stars:
     """Return stars and those that the residual shows, fitted as far as they touch one another."""
     doubtful = with_doubt(pixels, model, stars, noise)
     places = new_places(doubtful, model, rho, n_sigma, (stars.x, stars.y), of_galaxies)
@@ -246,22 +233,20 @@ def _with_new_stars(
 
 def _with_psf_stars_fit(
     pixels: Pixels, model: PsfModel, stars: Stars, psf_rows: Ints, noise: float
-) -> tuple[Stars, Pixels, Image]:
+) -> tuple[Stars, Image]:
     """Return stars, those that the PSF is made from fitted with it, and the light of all wings.
 
     The others have their turn later.
     """
     wings = wings_of(model, stars, noise, (pixels.data.shape[0], pixels.data.shape[1]))
-    pixels = pixels._replace(light=wings.copy())
+    copy_image(wings, pixels.light)
     draw(pixels.light, model, stars, noise)
     some = beside(model, stars, np.isin(np.arange(len(stars)), psf_rows))
-    return *_fit_some(pixels, model, stars, noise, some), wings
+    return _fit_some(pixels, model, stars, noise, some), wings
 
 
-def _fit_some(
-    pixels: Pixels, model: PsfModel, stars: Stars, noise: float, some: Bools
-) -> tuple[Stars, Pixels]:
-    return fit_all(pixels, model, stars, LATE_TRUST, BETWEEN_ITERATIONS, noise, some)
+def _fit_some(pixels: Pixels, model: PsfModel, stars: Stars, noise: float, some: Bools) -> Stars:
+    return fit_all(pixels, model, stars, late_trust(model), BETWEEN_ITERATIONS, noise, some)
 
 
 def _galaxy_pixels(

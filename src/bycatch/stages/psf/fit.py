@@ -11,6 +11,7 @@ from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.kernels.psf_fit import Pixels, Trust, normal_equations, tie_blocks
 from bycatch.kernels.psf_grid import OVERSAMPLING, add_stars, add_wings, star_stamps
 from bycatch.kernels.psf_solve import solve_stars
+from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 from bycatch.stages.psf.model import PsfModel
 from bycatch.stages.psf.stars import Stars
 
@@ -19,7 +20,7 @@ FIT_RADIUS_PX = 4.0
 CLIP_SIGMA = 4.0
 FIRST_TRUST = Trust(0.0, 1e9)
 """Fluxes come first, from pixels without the noise of light that is not known yet."""
-EARLY_TRUST, LATE_TRUST = Trust(0.15, CLIP_SIGMA), Trust(0.02, CLIP_SIGMA)
+EARLY_TRUST = Trust(0.15, CLIP_SIGMA)
 STIFFNESS_PX = 0.4
 """A step as long costs as much as one sigma: faint stars creep."""
 LONGEST_STEP_PX = 0.4
@@ -32,7 +33,7 @@ FAINT_SHARE = 0.05
 """The light of a star is drawn as far as a pixel of it has this share of the sky noise."""
 MOST_WIDTH = 0.25
 SOLVED = 1e-3
-SETTLED_PX, SETTLED_SIGMA = 0.01, 0.1
+SETTLED_PX, SETTLED_SIGMA = 0.01, 0.5
 """A star has settled whose last step was shorter: position, and flux over its error."""
 RESTLESS_SHARE = 0.02
 """Iterations end when only so many stars have not settled: they would never."""
@@ -43,6 +44,16 @@ MORE_FLUX = 2.0
 """By which stars may brighten in one go."""
 MOST_ACTIVE = 2
 """With more than one in so many stars under way all light is drawn anew; else what changes."""
+
+
+def late_trust(model: PsfModel) -> Trust:
+    """Return how far pixels are believed once the PSF is that of the image's stars.
+
+    Parameters
+    ----------
+    model : PsfModel of the image
+    """
+    return Trust(model.error_share, CLIP_SIGMA)
 
 
 def light_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]) -> Image:
@@ -72,6 +83,20 @@ def wings_of(model: PsfModel, stars: Stars, noise: float, shape: tuple[int, int]
     reach = reach_px(model.wings, flux, FAINT_SHARE * noise)
     add_wings(light, model.wings, stars.x, stars.y, flux, model.radius_px, reach)
     return light
+
+
+def copy_image(source: Image, target: Image) -> None:
+    """Copy an image into another one, in all threads there may be.
+
+    Parameters
+    ----------
+    source, target : (ny, nx) float32
+    """
+
+    def copy(first: int, last: int) -> None:
+        target[first:last] = source[first:last]
+
+    in_portions(copy, len(target), ROWS_WORTH_A_THREAD)
 
 
 def draw(
@@ -236,14 +261,14 @@ def fit_all(
     noise: float,
     some: Bools | None = None,
     wings: Image | None = None,
-) -> tuple[Stars, Pixels]:
-    """Return the stars after some iterations, and pixels with their light.
+) -> Stars:
+    """Return the stars after some iterations.
 
     A star that has settled, as all have with which it shares pixels, rests.
 
     Parameters
     ----------
-    pixels : of the image; its ``light`` is replaced, or with ``some`` changed in place
+    pixels : of the image; its ``light``, that of the stars, is changed in place
     model : the PSF
     stars : where to begin; those without flux get theirs first
     trust : how far pixels are believed
@@ -254,8 +279,7 @@ def fit_all(
     """
     shape = pixels.data.shape[0], pixels.data.shape[1]
     if not (stars.flux != 0).any():
-        empty = pixels._replace(light=np.zeros(shape, np.float32))
-        stars = step_all(equations(empty, model, stars, FIRST_TRUST), stars, model, 0)
+        stars = step_all(equations(pixels, model, stars, FIRST_TRUST), stars, model, 0)
     active, light = np.ones(len(stars), bool) if some is None else some, pixels.light
     alone = np.zeros(len(stars), bool)
     if some is None:
@@ -263,9 +287,8 @@ def fit_all(
         if wings is None:
             # Once: far out little changes as stars settle.
             wings = wings_of(model, stars, noise, shape)
-            light = wings.copy()
+            copy_image(wings, light)
             draw(light, model, stars, noise, is_alone=alone)
-    pixels = pixels._replace(light=light)
     widest = 2.0 * (FIT_RADIUS_PX + PAIR_MARGIN_PX) * model.detector_px
     ties = pairs_within(stars.x, stars.y, widest)
     is_whole = not alone.any()
@@ -281,7 +304,7 @@ def fit_all(
         if wings is not None and (
             MOST_ACTIVE * active.sum() > len(stars) or (is_last and not is_whole)
         ):
-            light[:] = wings
+            copy_image(wings, light)
             draw(light, model, stars, noise, is_alone=None if is_last else alone)
         else:
             draw(light, model, before, noise, -1.0, alone[active])
@@ -289,7 +312,12 @@ def fit_all(
         if is_last:
             break
         active = _with_partners(restless, *ties)
-    return stars, pixels
+    return stars
+
+
+def _place_err_px(blocks: Floats) -> Floats:
+    """Return the error of a star's place per axis, if all else were known."""
+    return np.asarray(1.0 / np.sqrt(0.5 * (blocks[:, 1, 1] + blocks[:, 2, 2])))
 
 
 def step_all(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> Stars:
@@ -323,7 +351,8 @@ def step_all(now: Equations, stars: Stars, model: PsfModel, iteration: int) -> S
     x, y = stars.x + shrink * step[:, 1], stars.y + shrink * step[:, 2]
     away = np.hypot(x - stars.start_x, y - stars.start_y) > FARTHEST_PX * model.detector_px
     x, y = np.where(away, stars.start_x, x), np.where(away, stars.start_y, y)
-    has_settled = (length < SETTLED_PX) & (np.abs(step[:, 0]) * np.sqrt(power) < SETTLED_SIGMA)
+    has_settled = length < np.maximum(SETTLED_PX, SETTLED_SIGMA * _place_err_px(blocks))
+    has_settled &= np.abs(step[:, 0]) * np.sqrt(power) < SETTLED_SIGMA
     iteration_before = np.where(stars.n_iter > 0, stars.n_iter, iteration)
     return replace(
         stars,

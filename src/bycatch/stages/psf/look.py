@@ -8,6 +8,7 @@ import numpy as np
 
 from bycatch.arrays import Image, Ints
 from bycatch.images.drc import DrcImage
+from bycatch.kernels.psf_fit import Pixels
 from bycatch.stages.psf.stars import Stars
 
 REGIONS = 3
@@ -40,13 +41,13 @@ class PsfLook:
     rest: Image
 
 
-def look_at(image: DrcImage, residual: Image, stars: Stars, psf_rows: Ints) -> PsfLook:
+def look_at(image: DrcImage, pixels: Pixels, stars: Stars, psf_rows: Ints) -> PsfLook:
     """Return what the PSF leaves of its stars, and where the image has the most stars.
 
     Parameters
     ----------
     image : DrcImage
-    residual : (ny, nx) float32, e/s; without sky and stars
+    pixels : Pixels of the image, each (ny, nx), with the light of all stars
     stars : Stars, N of them
     psf_rows : (S,) int; those that the PSF was made from
     """
@@ -59,16 +60,22 @@ def look_at(image: DrcImage, residual: Image, stars: Stars, psf_rows: Ints) -> P
         x, y = round(float(stars.x[k])), round(float(stars.y[k]))
         if not (reach <= x < nx - reach and reach <= y < ny - reach):
             continue
-        stamp = residual[y - reach : y + reach + 1, x - reach : x + reach + 1]
+        stamp = _rest(image, pixels, np.s_[y - reach : y + reach + 1, x - reach : x + reach + 1])
         i, j = min(REGIONS * y // ny, REGIONS - 1), min(REGIONS * x // nx, REGIONS - 1)
         count[i, j] += 1
         residuals[i, j] += np.nan_to_num(stamp) / stars.flux[k]
     residuals /= np.maximum(count, 1)[:, :, np.newaxis, np.newaxis]
     x, y = _busiest(stars, image)
     part = np.s_[y : y + PIECE_PX, x : x + PIECE_PX]
-    return PsfLook(
-        count, residuals.astype(np.float32), x, y, image.sci[part].copy(), residual[part].copy()
-    )
+    rest = _rest(image, pixels, part)
+    return PsfLook(count, residuals.astype(np.float32), x, y, image.sci[part].copy(), rest)
+
+
+def _rest(image: DrcImage, pixels: Pixels, part: tuple[slice, slice]) -> Image:
+    """Return a part of the image without sky and stars; NaN where there are no data."""
+    rest = pixels.data[part] - pixels.background[part] - pixels.light[part]
+    rest[~image.valid[part]] = np.nan
+    return rest
 
 
 def _busiest(stars: Stars, image: DrcImage) -> tuple[int, int]:

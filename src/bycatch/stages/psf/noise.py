@@ -8,10 +8,10 @@ import numpy as np
 
 from bycatch.arrays import Bools, Floats, Image
 from bycatch.images.drc import DrcImage
-from bycatch.kernels.background import sky_surfaces
+from bycatch.kernels.background import Boxes, Rows, level_surface, noise_surface
 from bycatch.kernels.mask_growth import grow_by_one
 from bycatch.kernels.psf_fit import HIT, LOST, USABLE, Pixels
-from bycatch.kernels.surfaces import surface_map, write_noise
+from bycatch.kernels.surfaces import write_level, write_noise
 from bycatch.kernels.threads import ROWS_WORTH_A_THREAD, in_portions
 
 BOX_PX = 32
@@ -61,8 +61,11 @@ def first_pixels(image: DrcImage, cr_mask: Bools | None) -> Pixels:
     by_strips(fill, image.shape[0])
     if full.any():
         state[grow_by_one(full, valid)] = LOST
-    none = np.zeros(image.shape, np.float32)
-    return with_sky(image, Pixels(data, none, none, none, photons, state), coarse=True)
+    background, noise = (np.empty(image.shape, np.float32) for _ in range(2))
+    light = np.zeros(image.shape, np.float32)
+    pixels = Pixels(data, background, light, noise, photons, state)
+    put_sky(image, pixels, coarse=True)
+    return pixels
 
 
 def by_strips(work: Callable[[int, int], None], n_rows: int) -> None:
@@ -91,39 +94,39 @@ def photon_factor(image: DrcImage) -> float:
     return image.noise_correlation**-2
 
 
-def with_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> Pixels:
-    """Return the pixels with the sky of what the stars leave.
+def put_sky(image: DrcImage, pixels: Pixels, *, coarse: bool = False) -> None:
+    """Write the sky of what the stars leave, and its noise, to the pixels.
 
     Parameters
     ----------
     image : DrcImage
     pixels : Pixels of the image, each (ny, nx)
-    coarse : from a quarter of the pixels, while the stars are not known well
+    coarse : the sky, too, from a quarter of the pixels, while the stars are not known well
     """
-    step = COARSE_STEP if coarse and min(image.shape) >= COARSE_STEP * LEAST_SIDE_PX else 1
-    ny, nx = image.shape
-    shape = (-(-ny // step), -(-nx // step))
+    noise_step = COARSE_STEP if min(image.shape) >= COARSE_STEP * LEAST_SIDE_PX else 1
+    level_step = noise_step if coarse else 1
+    side = max(8, round(BOX_PX * image.detector_px / noise_step))
+    n_good = np.count_nonzero(pixels.state[::noise_step, ::noise_step] == USABLE)
+    min_share = MIN_SHARE if n_good * noise_step**2 >= MIN_SHARE * pixels.state.size else 0.0
 
-    def rows(which: slice) -> tuple[Image, Bools, Image]:
-        part = np.s_[which.start * step : which.stop * step : step, ::step]
-        seconds = np.ascontiguousarray(image.exptime_map_s[part])
-        return pixels.data[part] - pixels.light[part], pixels.state[part] == USABLE, seconds
+    def sky_pixels(step: int) -> tuple[Rows, tuple[int, int], Boxes]:
+        """Return every step-th pixel each way without stars, their shape, and their boxes."""
 
-    n_good = np.count_nonzero(pixels.state[::step, ::step] == USABLE)
-    surfaces = sky_surfaces(
-        rows,
-        shape,
-        max(8, round(BOX_PX * image.detector_px / step)),
-        FILTER_BOXES,
-        CLIP_SIGMA,
-        MIN_SHARE if n_good >= MIN_SHARE * shape[0] * shape[1] else 0.0,
-    )
+        def rows(which: slice) -> tuple[Image, Bools, Image]:
+            part = np.s_[which.start * step : which.stop * step : step, ::step]
+            seconds = np.ascontiguousarray(image.exptime_map_s[part])
+            return pixels.data[part] - pixels.light[part], pixels.state[part] == USABLE, seconds
+
+        ny, nx = (-(-size // step) for size in image.shape)
+        return rows, (ny, nx), Boxes(side * noise_step // step, FILTER_BOXES, CLIP_SIGMA, min_share)
+
+    level = level_surface(*sky_pixels(level_step)).enlarge(level_step)
+    # Of a quarter of the pixels the noise is known to some per cent, as it need be.
+    scatter = noise_surface(*sky_pixels(noise_step), level.reduce(noise_step)).enlarge(noise_step)
     # Sky and noise also where pixels of cosmic rays are: they may count after all.
     has_data = pixels.state != LOST
-    level, scatter = (surface.enlarge(step) for surface in surfaces)
-    noise = np.empty(image.shape, np.float32)
-    write_noise(image.exptime_map_s, has_data, scatter, noise)
-    return pixels._replace(background=surface_map(level, has_data), noise=noise)
+    write_level(level, has_data, pixels.background)
+    write_noise(image.exptime_map_s, has_data, scatter, pixels.noise)
 
 
 def typical_noise(pixels: Pixels) -> float:

@@ -19,7 +19,7 @@ from bycatch.kernels.psf_grid import add_wings
 from bycatch.kernels.stamps import north_up
 from bycatch.stages.psf.build import first_model, psf_from, with_scatter
 from bycatch.stages.psf.choice import MIN_SNR, psf_stars
-from bycatch.stages.psf.fit import EARLY_TRUST, LATE_TRUST, beside, draw, equations, step_all
+from bycatch.stages.psf.fit import EARLY_TRUST, beside, draw, equations, late_trust, step_all
 from bycatch.stages.psf.model import NORM_RADIUS_PX, PsfModel, published_psf
 from bycatch.stages.psf.noise import photon_factor
 from bycatch.stages.psf.quality import judge
@@ -117,7 +117,8 @@ def psf_of_stars(
     stars = stars.take(has_sky & beside(model, stars, bright))
     noise, excess = float(np.median(places.std[bright])), photon_factor(image) ** -0.5
     stars = step_all(equations(pixels, model, stars, PLAIN), stars, model, 0)
-    for k, trust in enumerate((EARLY_TRUST, LATE_TRUST)):
+    for k in range(2):
+        trust = late_trust(model) if k else EARLY_TRUST
         light = np.zeros(image.shape, np.float32)
         draw(light, model, stars, noise)
         lit = pixels._replace(light=light)

@@ -11,7 +11,7 @@ from bycatch.kernels.neighbourhood import any_within
 from bycatch.kernels.psf_fit import LOST, Pixels, quality
 from bycatch.kernels.psf_grid import N_PARTS
 from bycatch.kernels.psf_solve import joint_variances
-from bycatch.stages.psf.fit import LATE_TRUST, LEAST_SNR, beside, equations
+from bycatch.stages.psf.fit import LEAST_SNR, beside, equations, late_trust
 from bycatch.stages.psf.model import PsfModel
 from bycatch.stages.psf.stars import Stars
 
@@ -82,7 +82,7 @@ def judge(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) ->
     stars : Stars, N of them
     correlation : (2 L + 1, 2 L + 1) float, of pixels by their distance
     """
-    now = equations(pixels, model, stars, LATE_TRUST)
+    now = equations(pixels, model, stars, late_trust(model))
     core = CORE_RADIUS_PX * model.detector_px
     flux = np.maximum(stars.flux, 0.0)
     sums = quality(

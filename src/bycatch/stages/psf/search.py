@@ -50,8 +50,7 @@ def new_places(
     """
     template = template_of(model)
     signal = matched_filter(pixels, template)
-    signal /= np.float32(filter_noise(template, correlation))
-    is_above = signal > n_sigma
+    is_above = signal > n_sigma * filter_noise(template, correlation)
     if is_forbidden is not None:
         is_above &= ~is_forbidden
     x, y = _parabola_tops(signal, *maxima(signal, is_above))

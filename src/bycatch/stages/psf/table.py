@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bycatch.arrays import Bools, Floats, Image
+from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.apertures import circle_sums
@@ -21,8 +21,12 @@ RADII_PX = (1.0, 2.0, 3.0, 4.0)
 MISFIT_SHARPNESS, MISFIT_SIGMA = 0.12, 3.0
 """A source whose sharpness is farther from 0, and farther than noise takes it, is no star."""
 
+USUAL_CHI2 = 1.5
+"""Per pixel, beside what the PSF itself leaves of a star: above it something else lies there,
+mostly a star too near to be seen."""
 
-def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
+
+def columns_of(stars: Stars, fits: Fits, pixels: Pixels, psf_rows: Ints) -> dict[str, Any]:
     """Return the columns of photometry_columns.PSF_RATES.
 
     Parameters
@@ -30,18 +34,20 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     stars : Stars, N of them
     fits : Fits of the stars
     pixels : Pixels of the image, each (ny, nx)
+    psf_rows : (S,) int; those that the PSF was made from
     """
     # The wings of a full star give its flux to some tens of per cent only.
     has_fit = np.isfinite(fits.flux_err) & (fits.n_pixels > 0) & ~fits.lost_core
     sky: Any = pixels.background[pixels_at(pixels.background.shape, stars.x, stars.y)]
+    unlike = _growth_of_errors(stars.flux, fits, psf_rows)
     values = {
         "countrate_psf": stars.flux,
-        "countrate_psf_err": fits.flux_err,
+        "countrate_psf_err": fits.flux_err * unlike,
         "sky_psf": sky,
         "x_psf": stars.x,
         "y_psf": stars.y,
-        "x_psf_err": fits.x_err,
-        "y_psf_err": fits.y_err,
+        "x_psf_err": fits.x_err * unlike,
+        "y_psf_err": fits.y_err * unlike,
         "chi2_psf": fits.chi2,
         "sharpness_psf": fits.sharpness,
         "crowding": fits.crowding,
@@ -49,6 +55,18 @@ def columns_of(stars: Stars, fits: Fits, pixels: Pixels) -> dict[str, Any]:
     }
     lacking = {name: np.where(has_fit, value, np.nan) for name, value in values.items()}
     return lacking | {"n_iter": stars.n_iter}
+
+
+def _growth_of_errors(flux: Floats, fits: Fits, psf_rows: Ints) -> Floats:
+    """Return by what errors grow: the root of chi-square over that of stars like those of the PSF.
+
+    What the PSF leaves of a star grows with its flux; `finalize` sees it in the scatter of bright
+    stars against apertures.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr2 = (np.maximum(flux, 0.0) / fits.flux_err) ** 2
+        left = float(np.median(fits.chi2[psf_rows] / snr2[psf_rows])) if len(psf_rows) else 0.0
+        return np.sqrt(np.maximum(fits.chi2 / (USUAL_CHI2 + left * snr2), 1.0))
 
 
 def misfits(
