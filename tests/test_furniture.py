@@ -200,7 +200,7 @@ def test_fragments_belong_to_a_section():
 FIGURES = [
     ("{} % of the detectable sources are found", r"\| deep \| all \| \S+ = (\S+) %"),
     ("{} % of the rows are real.", r"\| deep \| all \| [^|]+\| \S+ = (\S+) %"),
-    ("right to {} % in an aperture of 4 px", r"\| all \| 398 \| [^|]+ \| (\S+ ± \S+) \|"),
+    ("right to {} % in an aperture of 4 px", r"\| all \| 390 \| [^|]+ \| (\S+ ± \S+) \|"),
     ("Of 400 fields with five or more Gaia stars {} are", r"at least 99 % \| (\d+) of 400 ="),
     ("none of {} alignments is wrong", r"wrong alignments: none \| 0 of (\d+) \|"),
     ("those stated has a width of {}.", r"robust width: 0.9 to 1.1 \| (\S+) \|"),
