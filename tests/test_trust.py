@@ -200,6 +200,15 @@ def test_where_knots_hide_the_sky_it_is_as_most_of_it_is():
     assert not smooth.is_nebulous(x, y).any()
 
 
+@pytest.mark.parametrize(
+    ("n_isolated", "n_blended", "fits_psf", "is_said"),
+    [(4, 50, False, True), (5, 50, False, False), (4, 49, False, False), (4, 50, True, False)],
+)
+def test_too_few_isolated_stars_among_blends_mean_a_crowd(n_isolated, n_blended, fits_psf, is_said):
+    sparse = trust.Trust(100, 0, 0, 0, 0, 0.0, 0.0, 5.0, 0, n_blended, n_isolated, fits_psf)
+    assert any("isolated stars are too few" in text for text in sparse.warnings()) == is_said
+
+
 def test_merged_stars_are_a_crowd_and_no_nebula():
     (text,) = trust.Trust(100, 50, 0, 0, 0, 0.0, 0.0, 5.0, 80).warnings()
     assert text.startswith("crowded: 80 % of the rows hide other stars")

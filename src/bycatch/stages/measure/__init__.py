@@ -138,6 +138,7 @@ def run(
             pixels.segmentation,
             table,
             ~conditions[Flag.LIKELY_COSMIC_RAY],
+            n_isolated=classes.locus.n_stars,
             fits_psf=pixels.star_energy is not None,
         ),
         # Cosmic rays leave the same trails, and are many in single exposures.

@@ -22,6 +22,7 @@ from bycatch.kernels.cells import at_one_depth, clipped_means, grown_labels
 from bycatch.kernels.lines import Line, Trace, lines_across, trace
 from bycatch.kernels.structure import local_scatter
 from bycatch.kernels.surfaces import fill_gaps, median_filter
+from bycatch.stages.measure.stellarity import MIN_STARS
 
 CELL_PX = 16
 CLIP_SIGMA = 3.0
@@ -36,8 +37,9 @@ ordinary fields, at most 0.26 in 99 % of their blocks; 0.5 in nebulae (benchmark
 CROWDED_SHARE = 0.15
 """Area that sources cover from which on the page warns: 3 to 9 % on ordinary fields, 25 % with 2000
 stars per square arcmin."""
-LEAST_ROWS = 50
-"""Fewer rows do not tell whether stars are merged."""
+LEAST_ROWS, BLENDED_SHARE = 50, 0.5
+"""Fewer rows do not tell whether stars are merged; and the share of blended rows from which on too
+few isolated stars mean a crowd and not an empty field."""
 STAR_CELLS = 3
 """A large object with a saturated pixel so near to its peak is a star's halo."""
 TRAIL_CELL_PX, TRAIL_SIGMA, TRAIL_MARGIN_PX, TRAIL_BLOCK_CELLS = 8, 0.9, 2.0, 8
@@ -218,6 +220,8 @@ class Trust:
     covered_percent : of the image, by sources and their wings; None where it is not known where
         sources are
     n_merged : rows with a peak that has no row of its own
+    n_blended : rows with light of neighbours in the middle aperture
+    n_isolated : stars that show where stars lie in concentration
     fits_psf : True where stars are fitted
     """
 
@@ -230,6 +234,8 @@ class Trust:
     large_object_percent: float
     covered_percent: float | None
     n_merged: int = 0
+    n_blended: int = 0
+    n_isolated: int = MIN_STARS
     fits_psf: bool = False
 
     @property
@@ -290,7 +296,16 @@ class Trust:
                 f"crowded: sources cover {cover:.0f} % of the image, which hides about as many "
                 f"of the faint ones, and blends go undetected: {remedy}"
             )
+        elif self.n_isolated < MIN_STARS and self._is_blended() and not self.fits_psf:
+            sentences.append(
+                f"crowded: {self.n_isolated} isolated stars are too few to tell stars from "
+                f"galaxies and to correct apertures: {remedy}"
+            )
         return sentences
+
+    def _is_blended(self) -> bool:
+        """Tell whether many of the rows have light of neighbours."""
+        return self.n_rows >= LEAST_ROWS and self.n_blended >= BLENDED_SHARE * self.n_rows
 
 
 def judge(
@@ -300,6 +315,7 @@ def judge(
     table: Table,
     is_light: Bools,
     *,
+    n_isolated: int = MIN_STARS,
     fits_psf: bool = False,
 ) -> Trust:
     """Return what stands against the catalog as a whole.
@@ -309,13 +325,16 @@ def judge(
     image, structure, segmentation : as in `sky_structure`
     table : (N,) rows with x, y and flags
     is_light : (N,) bool; false for likely cosmic rays
+    n_isolated : stars that show where stars lie in concentration (`Locus.n_stars`)
     fits_psf : True where stars are fitted as well
     """
     flags = np.asarray(table["flags"], np.int64)[is_light]
-    nebulous, large, trail, n_merged = (
+    nebulous, large, trail, n_merged, n_blended = (
         int(np.count_nonzero(flags & int(flag)))
-        for flag in (Flag.NEBULOUS, Flag.IN_LARGE_OBJECT, Flag.TRAIL, Flag.UNLISTED_PEAK)
-    )
+        for flag in (
+            Flag.NEBULOUS, Flag.IN_LARGE_OBJECT, Flag.TRAIL, Flag.UNLISTED_PEAK, Flag.BLENDED,
+        )
+    )  # fmt: skip
     is_finite = np.isfinite(structure.scatter)
     rough = int((structure.scatter[is_finite] > NEBULOUS_SIGMA).sum())
     n_valid = max(int(np.count_nonzero(image.valid)), 1)
@@ -340,6 +359,8 @@ def judge(
         min(100.0, 100.0 * int(np.count_nonzero(structure.large)) * CELL_PX**2 / n_valid),
         cover,
         n_merged,
+        n_blended,
+        n_isolated,
         fits_psf,
     )
 
