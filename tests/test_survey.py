@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from bycatch.catalogs.object_columns import EPOCHS, GROUP_IMAGES, IN_FILTER, OBJ
 from bycatch.catalogs.survey_columns import TABLES
 from bycatch.catalogs.tables import make_table, read_table, write_table
 from bycatch.errors import SettingsError
-from bycatch.products.group_state import GroupState, group_folder, write_group
+from bycatch.products.group_state import GroupState, group_folder, read_group, write_group
 from bycatch.stages.objects.identity import healpix_ids
 from bycatch.survey.build import build_survey
 from bycatch.survey.hats import catalog_folder, leaf_path, margin_folder, read_leaf
@@ -64,6 +65,7 @@ def put_group(out, name, ra, dec, *, filters=("F606W",), images=1, seed=1):
     filled |= {
         "object_id": ids[rows],
         "image": np.repeat(labels, n),
+        "exposure": np.full(n * images, ""),
         "flux_4_apcor": rng.uniform(1e-19, 1e-17, n * images),
     }
     folder = group_folder(out, name)
@@ -492,6 +494,26 @@ def test_a_light_curve_is_an_object_in_all_images(survey):
         assert len(tables.light_curve(12345)) == 0
         with pytest.raises(SettingsError, match="no HEALPix cell"):
             tables.light_curve(-1)
+
+
+def test_a_light_curve_has_exposures_instead_of_their_image(tmp_path):
+    """An image with two exposures, and one without."""
+    put_group(tmp_path / "out", "J1", [10.0], [20.0], images=4)  # four rows
+    path = group_folder(tmp_path / "out", "J1") / "J1_epochs.parquet"
+    epochs = read_table(path)
+    first, last = epochs["image"][0], epochs["image"][3]
+    epochs["image"] = [first, first, first, last]
+    epochs["exposure"] = ["", "j1q", "j2q", ""]
+    write_table(epochs, path, "parquet")
+    state = read_group(tmp_path / "out", "J1")
+    write_group(
+        tmp_path / "out", replace(state, outputs=state.outputs | {path.name: proof_of(path)})
+    )
+    build_survey([tmp_path / "out"], tmp_path / "survey")
+    with open_survey(tmp_path / "survey") as survey:
+        curve = survey.light_curve(epochs["object_id"][0])
+    assert sorted(curve["exposure"].tolist()) == ["", "j1q", "j2q"]
+    assert curve["image"][np.asarray(curve["exposure"]) == ""].tolist() == [last]
 
 
 @pytest.mark.parametrize("form", ["table", "coordinates"])

@@ -19,6 +19,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from bycatch.arrays import Ints
+from bycatch.catalogs.object_columns import looks
 from bycatch.catalogs.survey_columns import TABLES, read_first
 from bycatch.errors import SettingsError
 from bycatch.stages.objects.identity import ORDER, healpix_ids
@@ -230,7 +231,9 @@ class Survey:
         )
 
     def light_curve(self, object_id: int) -> Table:
-        """Return an object in all images that cover it and in their exposures, by filter and time.
+        """Return an object over its exposures, or images where they were not at hand.
+
+        Sorted by filter and time.
 
         Parameters
         ----------
@@ -249,14 +252,15 @@ class Survey:
         rows = rows.filter(np.asarray(rows["object_id"]) == number)
         order = [(name, "ascending") for name in ("filter", "mjd", "image", "exposure")]
         if len(rows):
-            return self._table_of(rows.sort_by(order), ["epoch"])
-        # It has moved by more.
-        names = self._names("epoch", None)
-        return self._answer(
-            f"SELECT {names} FROM epoch WHERE object_id = {number} ORDER BY filter, mjd, image, "
-            "exposure",
-            ["epoch"],
-        )
+            table = self._table_of(rows.sort_by(order), ["epoch"])
+        else:  # it has moved by more
+            names = self._names("epoch", None)
+            table = self._answer(
+                f"SELECT {names} FROM epoch WHERE object_id = {number} "
+                "ORDER BY filter, mjd, image, exposure",
+                ["epoch"],
+            )
+        return table[looks(table["image"], table["exposure"])]
 
     def crossmatch(
         self,
