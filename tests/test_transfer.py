@@ -1,4 +1,4 @@
-"""Losses of charge transfer are told by the trails that they leave."""
+"""Losses of charge transfer show in the trails that they leave."""
 
 import numpy as np
 import pytest
@@ -6,30 +6,44 @@ import pytest
 from bycatch.images.drc import read_drc
 from bycatch.settings import Settings, SimulateSettings
 from bycatch.simulate import simulate_visit, write_visit
-from bycatch.stages import detect
+from bycatch.stages import detect, measure
 from bycatch.stages.measure import transfer
 
 
-def told(folder, loss_percent, seed):
-    """What a single exposure of a small frame tells."""
+def searched(folder, **changes):
+    """A single exposure of a small frame, and its detections."""
     settings = SimulateSettings(
-        filters=("F606W",), n_exposures=(1,), cte_loss_percent=loss_percent, seed=seed,
-        stars_per_arcmin2=300.0,
-    )  # fmt: skip
-    files = write_visit(simulate_visit(settings), folder)
-    image = read_drc(files.images[0])
-    detection = detect.run(image, Settings.load(preset="deep").detect)
+        filters=("F606W",), n_exposures=(1,), stars_per_arcmin2=300.0, seed=3, **changes
+    )
+    image = read_drc(write_visit(simulate_visit(settings), folder).images[0])
+    return image, detect.run(image, Settings.load(preset="deep").detect)
+
+
+def transfer_in(image, detection):
+    """The loss that all its detections show."""
     columns = (np.asarray(detection.sources[name], float) for name in ("x", "y", "flux"))
     return transfer.transfer_of(image, detection.segmentation, *columns)
 
 
 def test_a_loss_is_reported_and_none_is_not(tmp_path):
-    lossy, plain = (told(tmp_path / str(loss), loss, 3) for loss in (10.0, 0.0))
+    lossy, plain = (
+        transfer_in(*searched(tmp_path / str(loss), cte_loss_percent=loss)) for loss in (10.0, 0.0)
+    )
     assert lossy.loss_percent == pytest.approx(10.0, abs=3.5 * lossy.err_percent)
     assert "charge transfer" in " ".join(lossy.warnings())
     assert abs(plain.loss_percent) < 3.5 * plain.err_percent
     assert not plain.warnings()
     assert plain.summary()["cte_n_sources"] > transfer.LEAST_ROWS
+
+
+def test_knots_of_a_nebula_have_no_say(tmp_path):
+    image, detection = searched(tmp_path, nebula_percent=60.0)
+    x, y, ids = (np.asarray(detection.sources[name]) for name in ("x", "y", "id"))
+    result = measure.run(
+        image, measure.Targets(x, y, ids), pixels=measure.Pixels(None, detection.segmentation)
+    )
+    every = transfer_in(image, detection).summary()["cte_n_sources"]
+    assert result.transfer.summary()["cte_n_sources"] < 0.5 * every
 
 
 def test_without_segments_or_with_few_sources_nothing_is_measured(as_image):

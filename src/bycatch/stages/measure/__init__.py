@@ -10,9 +10,10 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.photometry_columns import PHOT
+from bycatch.catalogs.sky_parts import parts_of_sky
 from bycatch.catalogs.tables import make_table
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.skylevel import labels_nearby
@@ -141,8 +142,7 @@ def run(
             n_isolated=classes.locus.n_stars,
             fits_psf=pixels.star_energy is not None,
         ),
-        # Cosmic rays leave the same trails, and are many in single exposures.
-        transfer=transfer.transfer_of(image, pixels.segmentation, phot.x, phot.y, _near_rate(phot)),
+        transfer=_transfer(image, phot, pixels, np.asarray(table["flags"])),
         has_psf=pixels.star_energy is not None,
         star_level=sums.star_level,
     )
@@ -245,6 +245,19 @@ def _positions(
         reference=field.reference,
         settings=settings,
         epoch_spread_yr=image.meta.epoch_spread_yr,
+    )
+
+
+def _transfer(image: DrcImage, phot: Photometry, pixels: Pixels, flags: Ints) -> transfer.Transfer:
+    """Return the loss of charge transfer that the trails of all sources show.
+
+    Cosmic rays leave the same trails, and are many in single exposures; knots of nebulae have
+    slopes of their own.
+    """
+    which = ~parts_of_sky(flags)
+    rate = _near_rate(phot)
+    return transfer.transfer_of(
+        image, pixels.segmentation, phot.x[which], phot.y[which], rate[which]
     )
 
 
