@@ -33,6 +33,7 @@ STATED = [
     ("method.md", "it counts as {:g} at least", totals.LEAST_REACH),
     ("method.md", "Profiles of index {:g} and {:g} differ", totals.SERSIC_SPREAD),
     ("method.md", "that has less than {:g}", flagging.SPIKE_FACTOR),
+    ("method.md", "flagged below S/N {:g} only", flagging.SPIKE_POINT_SNR),
     ("method.md", "which at least {:.0f} % of the rows (10 or", 100 * sky_parts.NEBULOUS_SHARE),
     ("method.md", "which at least 15 % of the rows ({} or", sky_parts.LEAST_NEBULOUS),
     ("method.md", "images where {:.0f} % of the rows hide", 100 * sky_parts.MERGED_SHARE),

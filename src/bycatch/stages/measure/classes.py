@@ -90,10 +90,11 @@ def classify(
     light = _star_light(image, phot, wcs, field.reference, flaws.saturated)
     blend_share, is_blended, has_peak = _blends(image, phot, pixels, flaws.saturated, settings)
     conditions = flagging.frame_flags(image, phot, settings)
-    conditions |= flagging.light_flags(phot, flaws, light, is_blended, has_peak)
+    conditions |= flagging.light_flags(flaws, light, is_blended, has_peak)
     conditions[Flag.PIECE] = targets.may_be_piece
     clean = ~(cosmic_ray | flaws.hot_pixel | conditions[Flag.EDGE])
     points = _points(image, phot, targets, pixels, flaws.saturated, clean, in_gaia)
+    conditions[Flag.SPIKE_PIECE] = flagging.is_spike_piece(phot, light, points.p_star)
     # Where dithers spread a full pixel over its neighbours, the core is flat, but none of it full.
     may_be_full = phot.exposures.peak_rate > FLAT_SHARE * image.meta.saturation_rate
     conditions[Flag.SATURATED] |= may_be_full & stellarity.is_flat(

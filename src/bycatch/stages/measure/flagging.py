@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.arrays import Bools
+from bycatch.arrays import Bools, Floats
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.object_classes import POINT
 from bycatch.images.drc import DrcImage
@@ -24,6 +24,9 @@ REJECTED_SHARE = 0.03
 SPIKE_FACTOR = 1.8
 """Pieces of spikes have 0.3 to 1.6 times the light that their ridge has by prediction in the
 smallest aperture, objects on spikes 2.1 times and more (98 % each, benchmarks/families.py)."""
+SPIKE_POINT_SNR = 6.0
+"""Pieces that look like points have a lower S/N in the smallest aperture (98 %); in crowds there
+are stars on spikes above it."""
 OTHERS_SHARE = 0.1
 """Of a Kron ellipse: of simulated galaxies of 0.6 to 1.5 arcsec with more of it in other segments
 two fifths lose more than 0.4 mag, with less of it one in ten."""
@@ -70,19 +73,16 @@ def frame_flags(image: DrcImage, phot: Photometry, settings: MeasureSettings) ->
 
 
 def light_flags(
-    phot: Photometry, defects: Defects, light: StarLight, is_blended: Bools, has_peak: Bools
+    defects: Defects, light: StarLight, is_blended: Bools, has_peak: Bools
 ) -> dict[Flag, Bools]:
     """Return what defects, bright stars and neighbours do to each source, by flag.
 
     Parameters
     ----------
-    phot : Photometry of N sources
-    defects : Defects of them
+    defects : Defects of N sources
     light : StarLight at them
     is_blended, has_peak : (N,) bool
     """
-    with np.errstate(invalid="ignore"):
-        is_piece = phot.net[:, 0] < SPIKE_FACTOR * light.spike_rate * phot.areas[:, 0]
     return {
         Flag.BLENDED: is_blended,
         Flag.UNLISTED_PEAK: has_peak,
@@ -90,9 +90,26 @@ def light_flags(
         Flag.HOT_PIXEL: defects.hot_pixel,
         Flag.BAD_COLUMN: defects.bad_column,
         Flag.SPIKE: light.spike,
-        Flag.SPIKE_PIECE: light.spike & is_piece,
         Flag.HALO: light.halo,
     }
+
+
+def is_spike_piece(phot: Photometry, light: StarLight, p_star: Floats) -> Bools:
+    """Return which sources are likely pieces of spikes, (N,): no brighter than the spike there.
+
+    Pieces of spikes are no points, unless noise makes them look so.
+
+    Parameters
+    ----------
+    phot : Photometry of N sources
+    light : StarLight at them
+    p_star : (N,) float, 0 to 1
+    """
+    net, area = phot.net[:, 0], phot.areas[:, 0]
+    with np.errstate(invalid="ignore"):
+        is_faint = net < SPIKE_POINT_SNR * phot.correlation * phot.sky.std * np.sqrt(area)
+        is_piece = net < SPIKE_FACTOR * light.spike_rate * area
+        return np.asarray(light.spike & is_piece & (is_faint | ~(p_star >= POINT)), np.bool_)
 
 
 def total_flags(
