@@ -190,6 +190,52 @@ def draw_accuracy(out: Path, path: Path) -> None:
     shrink(path)
 
 
+def draw_steps(axes: Axes) -> None:
+    """Draw the seconds of the steps at the preset deep, with those of library calls."""
+    rows = [
+        (what.split(",")[0].split(" (")[0], float(s), float(libraries))
+        for preset, what, s, libraries, _ in rows_below("speed_tables.md", "| preset | what | s |")
+        if preset == "deep" and libraries
+    ]
+    names, own, theirs = zip(*rows, strict=True)
+    place = np.arange(len(rows))
+    axes.bar(place - 0.2, own, 0.4, label="bycatch")
+    axes.bar(place + 0.2, theirs, 0.4, label="library calls")
+    axes.set_xticks(
+        place, [name.replace("a further image in a running process", "all") for name in names]
+    )
+    axes.set(yscale="log", ylabel="time for 4300 x 4300 px [s]", ylim=(0.1, 100))
+    axes.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    axes.legend(fontsize=8, loc="upper left")
+
+
+def draw_growth(axes: Axes) -> None:
+    """Draw the seconds of the chain against the pixels and against the sources."""
+    header = "| growing | side, px |"
+    for growing, marker in (("pixels and sources", "o"), ("sources", "s")):
+        points = [
+            (float(found), float(seconds))
+            for name, _, _, found, *_, seconds, _ in rows_below("speed_tables.md", header)
+            if name == growing
+        ]
+        axes.loglog(*np.array(points).T, marker + "-", ms=4, lw=1, label=f"growing: {growing}")
+    axes.set(xlabel="sources found", ylabel="time of all steps [s]")
+    axes.set_xticks([300, 1000, 3000, 10000, 30000], ["300", "1000", "3000", "10,000", "30,000"])
+    axes.set_yticks([0.5, 1, 2, 5], ["0.5", "1", "2", "5"])
+    axes.minorticks_off()
+    axes.legend(fontsize=8)
+
+
+def draw_performance(path: Path) -> None:
+    """Draw the two panels of the page on performance."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_steps(left)
+    draw_growth(right)
+    figure.savefig(path, dpi=100)
+    shrink(path)
+
+
 def main() -> None:
     """Make all pictures."""
     mpl.rcParams["axes.unicode_minus"] = False
@@ -200,6 +246,7 @@ def main() -> None:
     photograph_report(out / "report.html", IMAGES / "report.png")
     draw_colour_magnitude(out, IMAGES / "cmd.png")
     draw_accuracy(out, IMAGES / "accuracy.png")
+    draw_performance(IMAGES / "performance.png")
 
 
 if __name__ == "__main__":
