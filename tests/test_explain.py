@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 
 from bycatch import read_table
+from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import write_table
 from bycatch.errors import MissingProduct, SettingsError
 from bycatch.pipeline.case import distance_words
@@ -35,6 +36,28 @@ def test_a_row_of_the_catalog(finished):
     assert result.source_id > 0
     assert "0.50 px away" in result.sentences[0]
     assert "cr_flag 0" in " ".join(result.sentences)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (Flag.LIKELY_COSMIC_RAY, "a likely cosmic ray"),
+        (Flag.SPIKE | Flag.SPIKE_PIECE, "a nebula, a trail or a spike"),
+        (0, "finalize.clean_min_snr"),
+    ],
+)
+def test_a_row_that_is_not_clean_says_why(done, flags, reason):
+    (path,) = done.rglob(f"{ROOT}_cat.ecsv")
+    table = read_table(path)
+    table["flags"][0] = int(flags)
+    write_table(table, path)
+    write_table(table[1:], path.with_name(f"{ROOT}_cat_clean.ecsv"))
+    text = " ".join(one(done, table["x_center"][0], table["y_center"][0]).sentences)
+    assert "not in the clean table" in text
+    assert reason in text
+    assert "clean table" not in " ".join(
+        one(done, table["x_center"][1], table["y_center"][1]).sentences
+    )
 
 
 @pytest.mark.parametrize(("x", "y"), [(-3, 20), (20, 1e6), (239.6, 4)])

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.catalogs.flags import FLAGS
+from bycatch.catalogs.flags import FLAGS, Flag
+from bycatch.catalogs.sky_parts import parts_of_sky
 from bycatch.errors import SettingsError
 from bycatch.pipeline.case import Case, distance_words
 from bycatch.products import (
@@ -284,6 +285,21 @@ def _catalog_words(case: Case, row: Row, distance: float) -> Iterator[str]:
         yield f"Numbers: {', '.join(numbers)}."
     if int(row["cr_flag"]) == 1:
         yield "It is not in the tables without cosmic rays (_noCRs)."
+    clean = case.table("cat_clean")
+    if clean is not None and "id" in row.colnames and row["id"] not in clean["id"]:
+        yield f"It is not in the clean table (_clean): {_not_clean(row, flags)}."
+
+
+def _not_clean(row: Row, flags: int) -> str:
+    """Return why a row of the catalog is not in the clean table."""
+    if flags & Flag.LIKELY_COSMIC_RAY:
+        return "it is a likely cosmic ray"
+    if parts_of_sky(np.asarray(row.table["flags"], np.int64))[row.index]:
+        return "it is more likely a part of a nebula, a trail or a spike than a source"
+    return (
+        "its light in the smallest aperture or of its PSF fit is too uncertain "
+        "(finalize.clean_min_snr, psf.n_sigma), or the PSF left it of another source"
+    )
 
 
 def _merged_words(case: Case, label: int, x: float, y: float) -> Iterator[str]:
