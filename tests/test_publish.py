@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 import warnings
 from pathlib import Path
 from urllib.parse import unquote
@@ -287,6 +288,7 @@ def listener(library, answers):
         got.append((mtype, words["url"].removeprefix("file://")))
         wrong = {"samp.status": "samp.error", "samp.error": {"samp.errortxt": answers[mtype]}}
         done = {"samp.status": "samp.ok", "samp.result": {}}
+        time.sleep(0.2)  # astropy's hub loses an answer that is there before it waits for it
         client.reply(message_id, wrong if answers[mtype] else done)
 
     for mtype in answers:

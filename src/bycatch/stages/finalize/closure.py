@@ -28,7 +28,7 @@ SPOILED = (
     | Flag.FIT_FAILED | Flag.FIT_PINNED | Flag.BLENDED | Flag.SATURATED | Flag.EXTENDED
     | Flag.SPIKE | Flag.HALO | Flag.HOT_PIXEL | Flag.BAD_COLUMN | Flag.LIKELY_COSMIC_RAY
     | Flag.UNLISTED_PEAK | Flag.NEBULOUS | Flag.IN_LARGE_OBJECT | Flag.TRAIL | Flag.PIECE
-    | Flag.FOUND_IN_RESIDUAL | Flag.PSF_MISFIT | Flag.CORE_REJECTED
+    | Flag.FOUND_IN_RESIDUAL | Flag.PSF_MISFIT | Flag.CORE_REJECTED | Flag.SPIKE_PIECE
 )  # fmt: skip
 MAX_ERROR = 0.03
 """Largest relative error of the flux in the reference aperture."""
