@@ -223,6 +223,8 @@ def print_all_colours(found: list[Verdict]) -> None:
     print(head("of", "S/N", "colours", "median, mmag", "pulls", "beyond 3 sigma, %", n_words=2))
     for kind in ("stars", "galaxies"):
         parts = [part[2:] for one in found for part in pulls(one) if part[1] == kind]
+        if not parts:  # images of one filter
+            continue
         pull, off, snr = (np.concatenate(values) for values in zip(*parts, strict=True))
         for low, high in pairwise(COLOUR_SNR):
             here = (snr >= low) & (snr < high)

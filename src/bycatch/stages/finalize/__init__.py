@@ -73,8 +73,8 @@ class FinalizeResult:
         """Return which rows are sources: no likely cosmic rays, and with light of their own, (N,).
 
         What cannot be measured (a full core) is not held against a row.  What the PSF leaves of
-        stars and galaxies is a source only if it looks like a star, and so is what lies on a trail
-        or, in a nebulous image, on nebulosity.
+        stars and galaxies is a source only if it looks like a star.  Parts of nebulae, trails and
+        spikes (`parts_of_sky`) are none.
 
         Parameters
         ----------

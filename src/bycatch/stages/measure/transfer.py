@@ -96,7 +96,7 @@ def transfer_of(
     image : DrcImage
         Drizzled along the detector, with both chips: else there is no result.
     segmentation : (ny, nx) int, or None
-    x, y, rate : (N,) positions and e/s of all that was detected, cosmic rays too
+    x, y, rate : (N,) positions and e/s of what was detected, cosmic rays too, parts of the sky not
     """
     meta = image.meta
     late = not meta.is_cte_corrected and meta.detector == "WFC" and meta.mjd_mid > LATE_MJD

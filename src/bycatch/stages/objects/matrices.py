@@ -68,7 +68,7 @@ class Matrices:
 
     @cached_property
     def parts_of_sky(self) -> Bools:
-        """(N, M) bool; where an image takes an object for a part of nebulosity or of a trail."""
+        """(N, M) bool; where an image takes an object for a part of its sky (`sky_parts`)."""
         are_parts = [parts_of_sky(self.flags[:, k]) for k in range(len(self.images))]
         return np.column_stack(are_parts) if are_parts else np.zeros((self.n, 0), dtype=bool)
 
