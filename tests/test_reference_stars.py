@@ -153,3 +153,13 @@ def test_stars_that_are_there_are_not_looked_at_again(field, tmp_path, monkeypat
     first = stars_of(folder, services)
     monkeypatch.setattr(reference, "field_cone", lambda *_: pytest.fail("it was looked at"))
     assert stars_of(folder, services).key == first.key
+
+
+def test_stars_that_a_killed_run_took_no_note_of_are_the_fields(field, tmp_path):
+    folder, _ = field
+    services = Answering(settings(tmp_path))
+    first = stars_of(folder, services)
+    again = FieldFolder(folder.out, FieldState("jabc_01"))  # as before the run
+    assert stars_of(again, services).key == first.key
+    assert again.state == folder.state
+    assert len(services.asked) == 1

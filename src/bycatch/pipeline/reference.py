@@ -149,6 +149,8 @@ def reference_stars(
         _write(field_stars, folder, settings, source)
         origin = field_stars.stars.origin
         logger.info("%s: %d Gaia stars from %s", folder.path.name, len(field_stars.stars), origin)
+    elif STARS not in folder.state.products:  # a run was killed before it could take note of them
+        folder.remember(folder.path / STARS)
     stars_on_disk = _stored_stars(folder)
     if stars_on_disk is not None and stars_on_disk.serves(cone, source, settings):
         folder.state.stars_key = key
