@@ -276,14 +276,41 @@ def test_one_chip_can_be_shifted_alone():
 def test_knots_take_their_share_of_the_light_and_are_no_objects():
     settings = small(galaxy_knot_percent=30.0, stars_per_arcmin2=50.0)
     scene = make_scene(settings)
-    shown, share = with_knots(settings, scene)
+    shown, share, whose = with_knots(settings, scene)
     n = int((~scene.is_star).sum())
     assert n > 3
     assert len(shown.u) == len(scene.u) + KNOTS_PER_GALAXY * n
     light = share * 10 ** (-0.4 * shown.mag)
     assert light.sum() == pytest.approx((10 ** (-0.4 * scene.mag)).sum())
+    of_objects = np.bincount(whose, weights=light, minlength=len(scene.u))
+    assert_allclose(of_objects, 10 ** (-0.4 * scene.mag))
     image = simulate_visit(settings).images[0]
     assert len(image.truth) == len(scene.u)
+
+
+@pytest.mark.parametrize("filter_name", ["F435W", "F814W"])
+def test_light_of_knots_is_in_the_truth_in_each_filter(filter_name):
+    """Knots are blue: with half of the light they change a galaxy's magnitude by 0.08 and more."""
+    settings = small(
+        filters=(filter_name,), stars_per_arcmin2=0.0, galaxies_per_arcmin2=60.0,
+        n_columns=600, n_rows=300,
+    )  # fmt: skip
+    smooth, knotty = (
+        simulate_visit(settings.replace(galaxy_knot_percent=percent)).images[0]
+        for percent in (0.0, 50.0)
+    )
+    truth = smooth.truth
+    rows, columns = np.indices(smooth.model.shape)
+    for k in np.argsort(truth["mag"]):  # the brightest one that lies on a chip
+        near = np.hypot(columns - truth["x"][k], rows - truth["y"][k]) < 40
+        if near.sum() > 5000 and np.all(smooth.wht[near] > 0):
+            break
+    found = [image.model[near].sum() / image.truth["rate"][k] for image in (smooth, knotty)]
+    assert found[1] == pytest.approx(found[0], abs=0.02)
+    change_mag = knotty.truth["mag"][k] - truth["mag"][k]
+    assert abs(change_mag) > 0.07
+    rate_ratio = knotty.truth["rate"][k] / truth["rate"][k]
+    assert change_mag == pytest.approx(-2.5 * np.log10(rate_ratio))
 
 
 def test_large_galaxies_are_in_the_truth_and_reach_far():

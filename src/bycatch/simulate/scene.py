@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bycatch.arrays import Bools, Floats
+from bycatch.arrays import Bools, Floats, Ints
 from bycatch.settings import SimulateSettings
 from bycatch.simulate.geometry import detector_of, dithers_arcsec, outline
 
@@ -130,16 +130,18 @@ def _large_galaxies(settings: SimulateSettings, low: Floats, high: Floats) -> Sc
     )
 
 
-def with_knots(settings: SimulateSettings, scene: Scene) -> tuple[Scene, Floats]:
-    """Return the scene with star-like knots in its galaxies, and each object's share of light.
+def with_knots(settings: SimulateSettings, scene: Scene) -> tuple[Scene, Floats, Ints]:
+    """Return the scene with star-like knots in its galaxies, shares of light, and whose it is.
 
     A galaxy gives ``simulate.galaxy_knot_percent`` of its light (at the scene's wavelength) to
-    `KNOTS_PER_GALAXY` knots within about its half-light radius.  Knots come after the objects.
+    `KNOTS_PER_GALAXY` knots within about its half-light radius.  Knots come after the objects;
+    their light is their galaxy's, which is bluer by it.
     """
+    own = np.arange(scene.u.size)
     share = settings.galaxy_knot_percent / 100.0
     galaxies = np.flatnonzero(~scene.is_star)
     if share == 0 or not galaxies.size:
-        return scene, np.ones(scene.u.size)
+        return scene, np.ones(scene.u.size), own
     random = random_stream(settings, "knots")
     host = np.repeat(galaxies, KNOTS_PER_GALAXY)
     n = host.size
@@ -161,7 +163,7 @@ def with_knots(settings: SimulateSettings, scene: Scene) -> tuple[Scene, Floats]
         mag=knots.mag - 2.5 * np.log10(share * parts.ravel()),
     )
     shares = np.concatenate([np.where(scene.is_star, 1.0, 1.0 - share), np.ones(n)])
-    return join_scenes(scene, knots), shares
+    return join_scenes(scene, knots), shares, np.concatenate([own, host])
 
 
 def join_scenes(first: Scene, second: Scene) -> Scene:

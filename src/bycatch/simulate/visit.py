@@ -163,14 +163,17 @@ class _Setup:
 
 def _simulate_image(settings: SimulateSettings, scene: Scene, index: int) -> SimulatedImage:
     name, n = settings.filters[index], settings.n_exposures[index]
-    mag, rates = true_rates(scene, name)
     grid = output_grid(settings, n)
-    scene_with_knots, shares = with_knots(settings, scene)
+    scene_with_knots, shares, whose = with_knots(settings, scene)
+    shown_rates = true_rates(scene_with_knots, name)[1] * shares
+    mag, smooth_rates = true_rates(scene, name)
+    rates = np.bincount(whose, shown_rates, mag.size).astype(float)
+    mag = mag - 2.5 * np.log10(rates / smooth_rates)
     setup = _Setup(
         settings,
         detector_of(settings),
         _displaced_scene(settings, scene_with_knots),
-        true_rates(scene_with_knots, name)[1] * shares,
+        shown_rates,
         name,
         index,
         dithers_arcsec(settings, n),
