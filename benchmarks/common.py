@@ -14,10 +14,16 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
 from bycatch.system.memory import forget_peak, free_at_once
 
 T = TypeVar("T")
 POLL_S = 0.02
+NEAR_ARCSEC, NEAR_MAG = 0.8, 2.5
+"""An object with another one this near, and no fainter than by so much, is not alone."""
 
 
 # ---- clocks and memory ------------------------------------------------------------------------
@@ -86,6 +92,18 @@ def command(*words: object, variables: dict[str, str] | None = None) -> CommandC
 def source_extractor() -> str | None:
     """Return the program, under one of its names; None where it is not installed."""
     return shutil.which("source-extractor") or shutil.which("sex")
+
+
+# ---- truth ----------------------------------------------------------------------------------
+
+
+def is_alone(mag: NDArray[np.float64], places_arcsec: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which true objects have none near that matters; (N,), (N, 2)."""
+    alone = np.ones(len(mag), dtype=bool)
+    for i, j in cKDTree(places_arcsec).query_pairs(NEAR_ARCSEC):
+        alone[i] &= mag[j] > mag[i] + NEAR_MAG
+        alone[j] &= mag[i] > mag[j] + NEAR_MAG
+    return alone
 
 
 # ---- Markdown ---------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from common import command, head, row
+from common import command, head, is_alone, row
 from families import CONFIRMING, GROUPS, settings_of
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -49,8 +49,6 @@ Ints = NDArray[np.int64]
 
 RECIPES = ("epochs", "mixed", "dense")
 SAME_ARCSEC = 0.15
-NEAR_ARCSEC, NEAR_MAG = 0.8, 2.5
-"""An object with another one this near, and no fainter than by so much, is not alone."""
 BLANK_ARCSEC = 0.9
 """From all true objects, and from one another; twice as far from those brighter than 22 mag."""
 LIMIT_MAG = 0.75
@@ -226,7 +224,11 @@ def judged(name: str, folder: Path, out: Path) -> Verdict:
     return Verdict(
         name, objects, epochs, images, read_table(folder / "before.ecsv"), sky,
         Table.read(folder / "list.ecsv"), true, row_of, dict(shown), nearest,
-        _alone(sky, to_plane), own,
+        is_alone(
+            np.asarray(sky[next(n for n in sky.colnames if n.startswith("mag_"))]),
+            to_plane(sky["ra"], sky["dec"]),
+        ),
+        own,
     )  # fmt: skip
 
 
@@ -282,17 +284,6 @@ def _nearest(objects: Table, sky: Table, to_plane: Callable[..., Floats]) -> Int
     pick = away.argmin(axis=1)
     rows = np.arange(len(k))
     return np.where(away[rows, pick] < SAME_ARCSEC, there[k[rows, pick]], -1)
-
-
-def _alone(sky: Table, to_plane: Callable[..., Floats]) -> Bools:
-    """Return which true objects have none near that matters."""
-    mag = np.asarray(sky[next(n for n in sky.colnames if n.startswith("mag_"))])
-    at = to_plane(sky["ra"], sky["dec"])
-    alone = np.ones(len(sky), dtype=bool)
-    for i, j in cKDTree(at).query_pairs(NEAR_ARCSEC):
-        alone[i] &= mag[j] > mag[i] + NEAR_MAG
-        alone[j] &= mag[i] > mag[j] + NEAR_MAG
-    return alone
 
 
 # ---- figures ------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from common import command, head, row
+from common import command, head, is_alone, row
 from families import CONFIRMING, TRAINING, visit_folder
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -34,6 +34,7 @@ from bycatch.robust import MEDIAN_ERROR, robust_sigma
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 RECIPES = ("silicon", "stack", "skirts", "clean", "galaxies")
 SAME_ARCSEC, STAR_ARCSEC, BRIGHT_MAG = 0.15, 1.5, 22.0
@@ -118,23 +119,39 @@ def print_clean(found: list[Verdict]) -> None:
     names = [f"S/N {a:g} to {b:g}" for a, b in pairwise(SNR_EDGES)]
     lost_names = ("stars lost, %", "galaxies lost, %", "lost of those that two images detect, %")
     print(head("visit", "objects", *names, *lost_names, n_words=1))
-    for one in found:
-        clean, snr = one.p_real >= 0.5, one.snr
-        cells = []
-        for a, b in pairwise(SNR_EDGES):
-            here = clean & (snr >= a) & (snr < b)
-            n = max(int(here.sum()), 1)
-            shares = (100 * (here & which).sum() / n for which in (one.real, one.part))
-            real, part = shares
-            false = max(100 - real - part, 0) if here.any() else 0
-            cells.append(f"{real:.0f} / {part:.0f} / {false:.0f} of {here.sum()}")
-        star = np.asarray(one.truth["star"], bool)[one.nearest]
-        several = np.asarray(one.objects["n_detected"]) > 1
-        lost = [
-            100 * (one.real & ~clean & which).sum() / max((one.real & which).sum(), 1)
-            for which in (star, ~star, several)
+    counts = [_counts(one) for one in found]
+    for one, (kinds, lost) in zip(found, counts, strict=True):
+        _print_counts(one.name, kinds, lost)
+    if len(found) > 1:
+        _print_counts("all", *(np.sum(values, axis=0) for values in zip(*counts, strict=True)))
+
+
+def _counts(one: Verdict) -> tuple[Ints, Ints]:
+    """Return (real, part, false) by S/N, and (lost, real): stars, galaxies, what two detect."""
+    clean, snr = one.p_real >= 0.5, one.snr
+    kinds = [
+        [
+            np.count_nonzero(clean & (snr >= a) & (snr < b) & which)
+            for which in (one.real, one.part, ~one.real & ~one.part)
         ]
-        print(row(one.name, int(clean.sum()), *cells, *(f"{v:.1f}" for v in lost)))
+        for a, b in pairwise(SNR_EDGES)
+    ]
+    star = np.asarray(one.truth["star"], bool)[one.nearest]
+    several = np.asarray(one.objects["n_detected"]) > 1
+    lost = [
+        [np.count_nonzero(one.real & ~clean & which), np.count_nonzero(one.real & which)]
+        for which in (star, ~star, several)
+    ]
+    return np.array(kinds), np.array(lost)
+
+
+def _print_counts(name: str, kinds: Ints, lost: Ints) -> None:
+    cells = []
+    for by_kind in kinds:
+        n = int(by_kind.sum())
+        cells.append(" / ".join(f"{100 * k / max(n, 1):.0f}" for k in by_kind) + f" of {n}")
+    lost_percent = (f"{100 * k / max(n, 1):.1f}" for k, n in lost)
+    print(row(name, int(kinds.sum()), *cells, *lost_percent))
 
 
 def print_reliability(found: list[Verdict]) -> None:
@@ -177,11 +194,12 @@ def print_joins(found: list[Verdict]) -> None:
 
 
 def pulls(one: Verdict) -> Iterator[tuple[str, str, Floats, Floats, Floats]]:
-    """Give the pulls of colours, their errors and S/N, of isolated stars and of galaxies."""
+    """Give the pulls of colours, their errors and S/N, of stars and galaxies that are alone."""
     objects, truth = one.objects, one.truth
+    alone = is_alone(np.asarray(truth["best"], float), _plane(truth)(truth))
     star = np.asarray(truth["star"], bool)[one.nearest]
     is_blend = (np.asarray(objects["flags"]) & int(Flag.BLENDED)) != 0
-    good = one.real & (one.p_real >= 0.5) & ~is_blend
+    good = one.real & (one.p_real >= 0.5) & ~is_blend & alone[one.nearest]
     for name in [n for n in objects.colnames if n.startswith("colour_F")]:
         _, f, g = name.split("_")
         true = np.asarray(truth[f"mag_{f}"] - truth[f"mag_{g}"], float)[one.nearest]
@@ -260,7 +278,11 @@ def main() -> int:
             out = Path(folder) / f"out{k}"
             gaia = place / "gaia.ecsv"
             command("run", place / "raw", "-o", out, "--gaia", gaia, "--preset", "deep", "-q")
-            found.append(judged(name, out, place / "truth"))
+            verdict = judged(name, out, place / "truth")
+            if not np.isin(np.ma.filled(verdict.objects["grade"], ""), list("ABCD")).any():
+                print(f"{name}: left out, not on the frame of Gaia", flush=True)
+                continue
+            found.append(verdict)
     print_clean(found)
     print_reliability(found)
     print_joins(found)
