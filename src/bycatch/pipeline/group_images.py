@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from bycatch import photcal
 from bycatch.arrays import Bools, Floats, Ints
+from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.object_classes import POINT
 from bycatch.catalogs.tables import floats
 from bycatch.kernels.exposures import mask_shares
@@ -52,6 +53,7 @@ class GroupImage:
     sources : the detections that go into the list (source_columns.SOURCES)
     source_ids : (N,) their numbers in the image's own catalog; 0: not in it
     ellipses : (N,) of their total fluxes there; NaN of points
+    is_blended : (N,) where much of these ellipses is of others
     is_cosmic_ray : (N,) where the image alone is all but sure of it
     """
 
@@ -62,6 +64,7 @@ class GroupImage:
     sources: Table
     source_ids: Ints
     ellipses: SkyEllipses
+    is_blended: Bools
     is_cosmic_ray: Bools
 
     @property
@@ -111,7 +114,7 @@ def search_image(
         detection = detect.run(image, detect_settings, sky, with_reach=False)
         sources, bench.__dict__["segmentation"] = detection.sources, detection.segmentation
         share = mask_shares(bench.segmentation, bench.cr_mask, sources["id"])
-    ids, p_cr, ellipses = _in_own_catalog(bench, sources, image.scale_arcsec)
+    ids, p_cr, ellipses, is_blended = _in_own_catalog(bench, sources, image.scale_arcsec)
     on_mask = (share > MASK_SHARE) & (np.asarray(sources["n_exp"]) <= 1)
     if combination is not None and sky is not None:
         zeropoint = photcal.ab_zeropoint(image.meta.photflam, image.meta.photplam)
@@ -126,7 +129,7 @@ def search_image(
     _ = bench.coverage  # while the pixels are in memory
     result = GroupImage(
         bench, image.meta, image.scale_arcsec, frame, sources, ids, ellipses,
-        np.where(np.isfinite(p_cr), p_cr >= SURE_CR, on_mask),
+        is_blended, np.where(np.isfinite(p_cr), p_cr >= SURE_CR, on_mask),
     )  # fmt: skip
     if not is_alone:
         bench.put_aside()
@@ -135,11 +138,13 @@ def search_image(
 
 def _in_own_catalog(
     bench: Workbench, sources: Table, scale_arcsec: float
-) -> tuple[Ints, Floats, SkyEllipses]:
-    """Return numbers in the image's own catalog (0: not in it), p_cr and ellipses."""
+) -> tuple[Ints, Floats, SkyEllipses, Bools]:
+    """Return numbers in the image's own catalog (0: not in it), p_cr, ellipses, what they hold."""
     ids, p_cr = np.zeros(len(sources), dtype=np.int64), np.full(len(sources), np.nan)
     shape = {name: np.full(len(sources), np.nan) for name in SHAPE}
-    catalog = bench.catalog_with("id", "x_center", "y_center", "p_cr", "p_star", *SHAPE)
+    is_blended = np.zeros(len(sources), dtype=bool)
+    names = ("id", "x_center", "y_center", "p_cr", "p_star", "flags", *SHAPE)
+    catalog = bench.catalog_with(*names)
     if len(catalog) and len(sources):
         own = np.column_stack([floats(catalog, "x_center"), floats(catalog, "y_center")])
         is_finite = np.isfinite(own).all(axis=1)
@@ -150,11 +155,12 @@ def _in_own_catalog(
         row = np.flatnonzero(is_finite)[np.asarray(row)[near]]
         ids[near] = np.asarray(catalog["id"])[row]
         p_cr[near] = floats(catalog, "p_cr")[row]
+        is_blended[near] = (np.asarray(catalog["flags"])[row] & int(Flag.TOTAL_BLENDED)) != 0
         with np.errstate(invalid="ignore"):
             is_extended = floats(catalog, "p_star")[row] < POINT
         for name, values in shape.items():
             values[near] = np.where(is_extended, floats(catalog, name)[row], np.nan)
-    return ids, p_cr, SkyEllipses.of_kron(**shape, scale_arcsec=scale_arcsec)
+    return ids, p_cr, SkyEllipses.of_kron(**shape, scale_arcsec=scale_arcsec), is_blended
 
 
 def detections_of(image: GroupImage) -> ImageDetections:
@@ -184,6 +190,7 @@ def detections_of(image: GroupImage) -> ImageDetections:
         image.is_cosmic_ray,
         image.source_ids,
         image.ellipses,
+        image.is_blended,
         1000.0 * floor_px * scale_arcsec,
     )
 

@@ -46,6 +46,7 @@ class ImageDetections:
     is_cosmic_ray : (N,) bool; where the image alone is all but sure of it
     source_id : (N,) int, numbers in the image's own catalog; 0: not in it
     ellipses : of its total fluxes; NaN of points, and where its catalog has none
+    is_blended : (N,) bool; these ellipses hold much of what is not the source (flag total_blended)
     floor_mas : error of the centres of bright stars, which is part of ``err_mas``
     """
 
@@ -61,6 +62,7 @@ class ImageDetections:
     is_cosmic_ray: Bools
     source_id: Ints
     ellipses: SkyEllipses
+    is_blended: Bools
     floor_mas: float = 0.0
 
 
