@@ -271,6 +271,37 @@ def test_cosmic_rays_and_neighbours_do_not_change_the_colour():
     assert np.percentile(np.abs(error), 90) < 0.02
 
 
+@pytest.mark.parametrize(("dx", "dy"), [(2, 1), (-1, 2), (0, -2), (2, 2)])
+def test_light_on_one_side_in_one_filter_is_in_the_error_of_the_colour(dx, dy):
+    """As a cosmic ray that no mask knows; what both filters show there changes nothing."""
+    scene = Galaxies(flux=(50.0, 80.0), n_stars=0, n_side=5)
+    shots = [
+        Shot(scene, SHARP, 0.0, noise=0.005),
+        Shot(scene, SHARP, 0.0, colour=1.5, noise=0.005),
+    ]
+    hit = np.arange(0, scene.n_side**2, 2)
+    for i, place in enumerate(zip(shots[0].y, shots[0].x, strict=True)):
+        row, column = np.round(place).astype(int) + np.array([dy, dx])
+        both = 0.2 * scene.total[i]
+        extra = both if i in hit else 0.0
+        shots[0].model[row, column] += both + extra
+        shots[1].model[row, column] += 1.5 * both
+    flux, err, sides = in_filters(fluxes_of(shots), [[0], [1]])
+    colour, error = colours(flux, err, sides)
+    _, plain = colours(flux, err, np.zeros_like(sides))
+    off = np.abs(colour[:, 0] - TRUE_COLOUR)
+    rest = np.setdiff1d(np.arange(len(off)), hit)
+    assert np.all(off[hit] > 5 * plain[hit, 0])
+    assert np.all(off[hit] < 2 * error[hit, 0])
+    np.testing.assert_array_equal(error[rest], plain[rest])
+
+
+def test_sides_of_faint_objects_are_not_compared():
+    scene = Galaxies(flux=(0.01, 0.02), n_stars=0, n_side=3)
+    result = fluxes_of([Shot(scene, SHARP, 0.0, noise=0.01)])
+    assert np.all(result.sides == 0)
+
+
 def test_an_image_without_half_of_an_ellipse_does_not_spoil_the_others():
     scene = Galaxies(n_side=4, n_stars=4)
     shots = [Shot(scene, SHARP, 0.0), Shot(scene, BROAD, 0.0), Shot(scene, BROAD, 0.0)]
@@ -313,12 +344,16 @@ def test_the_sum_of_pixels_is_kept_whatever_the_grid():
 def test_images_of_one_filter_are_averaged_before_the_colour():
     flux = np.array([[1.0, 3.0, 4.0], [1.0, np.nan, -1.0]])
     err = np.array([[0.1, 0.2, 0.4], [0.1, np.nan, 0.1]])
-    result = EllipseFluxes(flux, err, err, np.zeros(2))
-    mean, error = in_filters(result, [[0, 1], [2]])
+    sides = np.zeros((2, 3, 4))
+    sides[0, :, 1] = 0.1, -0.3, 0.4
+    result = EllipseFluxes(flux, err, err, np.zeros(2), sides)
+    mean, error, of_sides = in_filters(result, [[0, 1], [2]])
+    np.testing.assert_allclose(of_sides[0, :, 1], [(10 - 7.5) / (100 + 75), 0.1])
+    assert np.all(of_sides[:, :, [0, 2, 3]] == 0)
     np.testing.assert_allclose(mean[0], [(1 / 0.01 + 3 / 0.04) / 125, 4.0])
     np.testing.assert_allclose(error[0], [125**-0.5, 0.4])
     np.testing.assert_allclose(mean[1], [1.0, -1.0])
-    colour, colour_error = colours(mean, error)
+    colour, colour_error = colours(mean, error, of_sides)
     assert colour[0, 0] == pytest.approx(-2.5 * np.log10(mean[0, 0] / 4.0))
     assert colour_error[0, 0] == pytest.approx(1.0857 * np.hypot(125**-0.5 / 1.4, 0.1), rel=1e-4)
     assert np.isnan([colour[1, 0], colour_error[1, 0]]).all()

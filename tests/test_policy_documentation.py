@@ -17,7 +17,7 @@ from bycatch.stages.detect import centres, hits
 from bycatch.stages.finalize import apcor, prior, starfit, totals
 from bycatch.stages.measure import cosmics, flagging, transfer
 from bycatch.stages.measure.photometry import CORE_PX
-from bycatch.stages.objects import listing
+from bycatch.stages.objects import homogenised, listing
 from bycatch.stages.psf import build, choice, fit, model, noise, table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -31,6 +31,7 @@ SCATTER, CURVE_ERROR = (
 # A phrase of a page, in which {} stands for the value of a setting as the page writes it.
 STATED = [
     ("objects.md", "one ellipse on the sky ({:g} Kron radii", 2.5 * listing.COLOUR_SHARE),
+    ("objects.md", "differ in colour by more than {:g} sigma", homogenised.UNEVEN_SIGMA),
     ("objects.md", "the ellipse is of {:g} Kron radii", 2.5 * listing.BLENDED_SHARE),
     ("method.md", "a Sersic profile of index {:g} would have", totals.SERSIC_INDEX),
     ("method.md", "it counts as {:g} at least", totals.LEAST_REACH),

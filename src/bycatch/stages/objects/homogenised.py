@@ -27,6 +27,15 @@ from bycatch.stages.objects.stamps import SkyEllipses, Stamps
 
 MOST_MASKED = 0.5
 """An image that has less than half of an ellipse does not measure it, nor spoil it for others."""
+UNEVEN_SIGMA = 3.0
+"""Where the colours of two sides of an object differ by so many errors, its colour is as uncertain:
+a cosmic ray, or the light of another, lies on one side.  In training visits of single exposures 14
+of 16 colours at S/N above 20 that were off by 3 errors were found so, in stacks 1 of 7; of right
+ones 1 %."""
+SIDES_SNR = 15.0
+"""Below it in all images sides are not compared: noise is more."""
+N_SIDES = 4
+"""Ways of dividing an ellipse in two."""
 CHUNK = 1 << 21
 """Steps of stamps that are worked on at once, over all images."""
 
@@ -41,12 +50,15 @@ class EllipseFluxes:
     sky_err : (N, M) float; the error without photon noise of the object
     masked_share : (N,) float; share of the ellipse that is left out in all images; NaN of objects
         that none measures
+    sides : (N, M, 4) float; light of one side of the ellipse less that of the other, in four ways,
+        microjansky; 0 of faint objects
     """
 
     flux: Floats
     err: Floats
     sky_err: Floats
     masked_share: Floats
+    sides: Floats
 
 
 def ellipse_fluxes(
@@ -65,9 +77,9 @@ def ellipse_fluxes(
     """
     n_objects, n_images = len(ellipses.pa_deg), len(images)
     flux, err, sky_err = (np.full((n_objects, n_images), np.nan) for _ in range(3))
-    share = np.full(n_objects, np.nan)
+    share, sides = np.full(n_objects, np.nan), np.zeros((n_objects, n_images, N_SIDES))
     if not images:
-        return EllipseFluxes(flux, err, sky_err, share)
+        return EllipseFluxes(flux, err, sky_err, share, sides)
     step = images[0].step_arcsec
     index = np.full((n_images, n_objects), -1)
     for k, image in enumerate(images):
@@ -109,11 +121,32 @@ def ellipse_fluxes(
                 matching.kernels[k], images[k],
             )  # fmt: skip
             err[at] = np.sqrt(sky_err[at] ** 2 + photons)
+        bright = np.flatnonzero((flux[rows] > SIDES_SNR * err[rows]).any(axis=1))
+        signs = _signs(ellipses, rows[bright], h)
+        for k, one in stamps_of.items():
+            here, own, of_bright = np.intersect1d(one.here, bright, return_indices=True)
+            light = one.without(others[one.here])[own] * weights[here]
+            sides[rows[here], k] = np.einsum("bij,sbij->bs", light, signs[:, of_bright])
         share[rows[has_flux]] = 1.0 - area_left[has_flux] / area[has_flux]
     nothing = share >= 1.0
     for values in (flux, err, sky_err):
         values[nothing] = np.nan
-    return EllipseFluxes(flux, err, sky_err, share)
+    return EllipseFluxes(flux, err, sky_err, share, sides)
+
+
+def _signs(ellipses: SkyEllipses, rows: NDArray[np.intp], half: int) -> NDArray[np.float32]:
+    """Return 1 on one side of some ellipses and -1 on the other, (4, B, n, n).
+
+    Divided by the long axis, by the short one, by both (opposite quarters), and between them.
+    """
+    step = np.arange(-half, half + 1)
+    north, east = step[:, np.newaxis], -step
+    angle = np.radians(ellipses.pa_deg[rows])[:, np.newaxis, np.newaxis]
+    along = north * np.cos(angle) + east * np.sin(angle)
+    across = east * np.cos(angle) - north * np.sin(angle)
+    ratio = (ellipses.semiminor_arcsec / ellipses.semimajor_arcsec)[rows]
+    between = ratio[:, np.newaxis, np.newaxis] * np.abs(along) - np.abs(across)
+    return np.sign([across, along, along * across, between]).astype(np.float32)
 
 
 def _chunks(half: Ints, n_images: int) -> Iterator[NDArray[np.intp]]:
@@ -217,10 +250,13 @@ def _gaussian_power(n: int, width: float) -> NDArray[np.float32]:
     return np.asarray(np.exp(-((2.0 * np.pi * width) ** 2) * square), dtype=np.float32)
 
 
-def in_filters(fluxes: EllipseFluxes, filters: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
-    """Return the mean fluxes in filters, and their errors, (N, F) microjansky.
+def in_filters(
+    fluxes: EllipseFluxes, filters: Sequence[Sequence[int]]
+) -> tuple[Floats, Floats, Floats]:
+    """Return the mean fluxes in filters, their errors, and their sides: (N, F) microjansky.
 
-    Weighted by the inverse variance of the sky, which brightness does not sway.
+    Weighted by the inverse variance of the sky, which brightness does not sway.  Sides, (N, F, 4),
+    are fractions of the flux.
 
     Parameters
     ----------
@@ -228,27 +264,35 @@ def in_filters(fluxes: EllipseFluxes, filters: Sequence[Sequence[int]]) -> tuple
     filters : the images of each filter
     """
     flux_and_err = np.full((2, len(fluxes.flux), len(filters)), np.nan)
+    sides = np.full((len(fluxes.flux), len(filters), N_SIDES), np.nan)
     for f, which in enumerate(filters):
         images = list(which)
         flux, err = fluxes.flux[:, images], fluxes.err[:, images]
         weight = np.where(np.isfinite(flux), fluxes.sky_err[:, images] ** -2.0, 0.0)
         total = weight.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            flux_and_err[0, :, f] = np.nansum(weight * flux, axis=1) / total
+            light = np.nansum(weight * flux, axis=1)
+            flux_and_err[0, :, f] = light / total
             flux_and_err[1, :, f] = np.sqrt(np.nansum((weight * err) ** 2, axis=1)) / total
-    return flux_and_err[0], flux_and_err[1]
+            of_sides = (weight[:, :, np.newaxis] * fluxes.sides[:, images]).sum(axis=1)
+            sides[:, f] = of_sides / light[:, np.newaxis]
+    return flux_and_err[0], flux_and_err[1], sides
 
 
-def colours(flux: Floats, err: Floats) -> tuple[Floats, Floats]:
+def colours(flux: Floats, err: Floats, sides: Floats) -> tuple[Floats, Floats]:
     """Return the colours of neighbouring filters and their errors, (N, F - 1) mag.
 
-    NaN where a flux is not positive.
+    NaN where a flux is not positive.  If two sides of an object differ in colour by more than
+    `UNEVEN_SIGMA` errors, that difference is the error.
 
     Parameters
     ----------
-    flux, err : (N, F) of `in_filters`, from blue to red
+    flux, err, sides : (N, F) and (N, F, 4) of `in_filters`, from blue to red
     """
     positive_flux = np.where(flux > 0, flux, np.nan)
     relative = MAG_PER_FRACTION * err / positive_flux
     magnitude = -2.5 * np.log10(positive_flux)
-    return magnitude[:, :-1] - magnitude[:, 1:], np.hypot(relative[:, :-1], relative[:, 1:])
+    error = np.hypot(relative[:, :-1], relative[:, 1:])
+    uneven = MAG_PER_FRACTION * np.abs(sides[:, :-1] - sides[:, 1:]).max(axis=2)
+    error = np.where(uneven > UNEVEN_SIGMA * error, uneven, error)
+    return magnitude[:, :-1] - magnitude[:, 1:], error

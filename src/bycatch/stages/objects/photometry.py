@@ -256,8 +256,8 @@ def _colours(
     groups = [
         [order.index(k) for k in matrices.in_filter(f) if k in order] for f in matrices.filters
     ]
-    flux, err = in_filters(fluxes, groups)
-    colour, random = ellipse_colours(flux, err)
+    flux, err, sides = in_filters(fluxes, groups)
+    colour, random = ellipse_colours(flux, err, sides)
     has_colour = np.isfinite(colour) & (random > 0) & np.isfinite(random)
     has_colour &= (flux[:, :-1] > colours_of.DETECTED_SIGMA * err[:, :-1]) & (
         flux[:, 1:] > colours_of.DETECTED_SIGMA * err[:, 1:]
