@@ -1,21 +1,20 @@
 """PSF photometry against truth, apertures, and photutils' IterativePSFPhotometry.
 
-Fields of stars whose PSF is not the program's own: a pupil with vanes and aberrations
-(`bycatch.simulate.optics`), smeared by drop and output pixel, with a focus that differs from star
-to star (phases, breathing), over the field and with colour, and a jitter.  Noise is correlated as
-drizzling does.  The field is written as a drizzled image and goes through `bycatch.run` with the
-preset crowded; photutils gets the same image, the same PSF (the product of the run), and the same
-detections to begin with.
+Fields of stars whose PSF is not the program's own (`star_fields.py`) are written as drizzled images
+and go through `bycatch.run` with the preset crowded; photutils gets the same images, the same PSFs
+(products of the run), and the same detections to begin with.
 
     python benchmarks/psf.py table --seeds 1 2          # densities: completeness, scatter, bias
     python benchmarks/psf.py pairs --seeds 1            # an equal neighbour at 3 px
+    python benchmarks/psf.py known --seeds 1            # half completeness, neighbours taken away
     python benchmarks/psf.py speed                      # 1,000 to 50,000 stars
     python benchmarks/psf.py peer --seeds 1             # photutils in the same run
     python benchmarks/psf.py fits --seeds 1             # the fits alone, against photutils' alone
+    python benchmarks/psf.py stacks --seeds 1           # simulated stacks of exposures
     python benchmarks/psf.py clean                      # clean catalogs of visits against truth
     python benchmarks/psf.py tuc --shared FOLDER        # the real frame of 47 Tuc, and its peers
 
-Seeds below 100 choose, those from 200 on are for the tables of docs/psf.md.
+Seeds below 100 choose, those from 101 on are for the tables of docs/psf.md.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,32 +33,27 @@ from astropy.io import fits as fits_io
 from astropy.table import QTable, Table
 from families import TRAINING, visit_folder
 from peers import sextractor
-from scipy.ndimage import (
-    convolve1d,
-    gaussian_filter,
-    map_coordinates,
-    spline_filter,
-    uniform_filter,
-)
+from scipy.ndimage import uniform_filter
+from scipy.optimize import minimize
 from scipy.spatial import cKDTree
+from scipy.special import expit
+from star_fields import (
+    EXPTIME_S,
+    PHOTFLAM,
+    SKY_NOISE,
+    Field,
+    Splines,
+    make_field,
+    stars_of,
+    zeropoint,
+)
 
 import bycatch
 from bycatch import Settings, read_table
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage, read_drc
-from bycatch.simulate.optics import SAMPLES_PER_PX, Optics, focal_plane, halo
 from bycatch.testing.scene import drc_hdus
 
-FILTER, PHOTFLAM = "F775W", 9.93e-20
-EXPTIME_S, SKY_RATE, SKY_NOISE = 1500.0, 0.03, 0.006
-SMEAR = np.array([0.1, 0.8, 0.1])
-"""Of the noise, per axis: that of a large area is 1.5 times that of independent pixels, as the
-formula of Casertano et al. (2000) has it for drops as large as the output pixel."""
-STAMP_PX = 40
-OPTICS = Optics(FILTER, 0.17, 0.027, -0.009, 0.45)
-MAGNITUDES = (18.5, 28.0)
-SLOPE = 0.25
-"""Of the logarithm of the number of stars with magnitude."""
 DENSITIES = (10.0, 100.0, 500.0, 1500.0, 5000.0)
 VISITS = (
     ("stars and tracks", 2),
@@ -71,111 +65,6 @@ VISITS = (
 """Of `clean`: recipes of the training family, and seeds, of which those from 100 on confirm."""
 TRUE_MAG = 28.5
 """A row is real if a source of at most this lies within its reach."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field: its stars, and its image's file."""
-
-    x: np.ndarray
-    y: np.ndarray
-    rate: np.ndarray
-    path: Path
-    shape: tuple[int, int]
-
-
-class Splines:
-    """Drizzled PSFs by focus: the light in an output pixel, finely sampled."""
-
-    def __init__(self, jitter_px: float) -> None:
-        self.jitter_px = jitter_px
-        self.by_step: dict[int, tuple[np.ndarray, float]] = {}
-
-    def at(self, step: int) -> tuple[np.ndarray, float]:
-        """Return spline coefficients of a focus, and the share of the light in them."""
-        if step not in self.by_step:
-            light, share = focal_plane(OPTICS, step)
-            for _ in range(2):  # the drop, and the output pixel
-                light = uniform_filter(light, SAMPLES_PER_PX)
-            light = gaussian_filter(light, self.jitter_px * SAMPLES_PER_PX)
-            self.by_step[step] = spline_filter(light, order=3), share
-        return self.by_step[step]
-
-    def stamp(self, dx: np.ndarray, dy: np.ndarray, focus: float) -> np.ndarray:
-        """Return the light of a star of rate 1 at distances (n,) and (m,)."""
-        low = int(np.floor(focus / 0.01))
-        total = np.zeros((len(dy), len(dx)))
-        for step, weight in ((low, low + 1 - focus / 0.01), (low + 1, focus / 0.01 - low)):
-            spline, share = self.at(step)
-            middle = spline.shape[0] // 2
-            place = np.meshgrid(
-                dy * SAMPLES_PER_PX + middle, dx * SAMPLES_PER_PX + middle, indexing="ij"
-            )
-            total += weight * map_coordinates(spline, place, order=3, prefilter=False)
-            total += weight * (1 - share) * halo(OPTICS).stamp(dx, dy, 1.0, 1.0)
-        return total
-
-
-def stars_of(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Return rates of n stars, ever more of them towards the faint end."""
-    low, high = MAGNITUDES
-    share = rng.random(n)
-    span = 10 ** (SLOPE * (high - low)) - 1
-    magnitude = low + np.log10(1 + span * share) / SLOPE
-    return 10 ** (-0.4 * (magnitude - zeropoint()))
-
-
-def zeropoint() -> float:
-    """Return the AB zero point of the field."""
-    from bycatch.photcal import ab_zeropoint
-
-    return ab_zeropoint(PHOTFLAM, 7693.0)
-
-
-def make_field(
-    folder: Path, seed: int, density: float, side: int = 600, pairs: bool = False
-) -> Field:
-    """Make a field of so many stars per square arcmin, or one of pairs of equal stars."""
-    rng = np.random.default_rng(seed)
-    n = round(density * (side * 0.05 / 60) ** 2)
-    if density < 60:  # else there is nothing to count
-        n = 40
-    rate, x, y = stars_of(rng, n), *rng.uniform(0, side - 1, (2, n))
-    if pairs:
-        step = 26
-        place = np.arange(step, side - step, step, dtype=float)
-        x, y = (v.ravel() for v in np.meshgrid(place, place))
-        x, y = x + rng.uniform(-2, 2, len(x)), y + rng.uniform(-2, 2, len(y))
-        rate = 10 ** (-0.4 * (rng.uniform(20, 25.5, len(x)) - zeropoint()))
-        angle = rng.uniform(0, 2 * np.pi, len(x))
-        two = rng.random(len(x)) < 0.6
-        x = np.append(x, (x + 3 * np.cos(angle))[two])
-        y = np.append(y, (y + 3 * np.sin(angle))[two])
-        rate = np.append(rate, rate[two])
-    middle = 0.02 + rng.normal(0, 0.008)
-    tilt = rng.normal(0, 0.008, 2)
-    splines = Splines(jitter_px=rng.uniform(0.0, 0.25))
-    light = np.zeros((side, side))
-    for column, row, flux in zip(x, y, rate, strict=True):
-        # Field, colour and phase move the focus, as they move the width of the core.
-        focus = middle + tilt @ (np.array([column, row]) / side - 0.5) + rng.normal(0, 0.004)
-        reach = STAMP_PX if flux > 5 else 14
-        left, low = (max(round(v) - reach, 0) for v in (column, row))
-        across = np.arange(left, min(round(column) + reach + 1, side), dtype=float)
-        up = np.arange(low, min(round(row) + reach + 1, side), dtype=float)
-        if len(across) and len(up):
-            stamp = splines.stamp(across - column, up - row, focus)
-            light[low : low + len(up), left : left + len(across)] += flux * stamp
-    narrow = float((SMEAR**2).sum())
-    white = rng.normal(size=light.shape) * np.sqrt(
-        (SKY_NOISE / narrow) ** 2 + np.maximum(light, 0) / EXPTIME_S
-    )
-    for axis in (0, 1):
-        white = convolve1d(white, SMEAR, axis=axis, mode="wrap")
-    path = folder / f"jabc{seed % 100:02d}010_drc.fits"
-    hdus = drc_hdus((light + white + SKY_RATE).astype(np.float32), exptime_s=EXPTIME_S)
-    hdus.writeto(path, overwrite=True)
-    return Field(x, y, rate, path, light.shape)
 
 
 def catalog_of(field: Field, preset: str = "crowded") -> tuple[Table, Path, float]:
@@ -247,13 +136,29 @@ def stars_found(field: Field, found: Measurement) -> np.ndarray:
     Stars near edges are left out.
     """
     magnitude = zeropoint() - 2.5 * np.log10(field.rate)
-    inside = (np.minimum(field.x, field.y) > 12) & (
-        np.maximum(field.x, field.y) < field.shape[0] - 13
-    )
     row = matched(field, found)
     ratio = np.where(row >= 0, found.rate[row] / field.rate, np.nan)
     pull = np.where(row >= 0, (found.rate[row] - field.rate) / found.error[row], np.nan)
-    return np.column_stack([magnitude, ratio, pull])[inside]
+    return np.column_stack([magnitude, ratio, pull])[is_inside(field)]
+
+
+def is_inside(field: Field) -> np.ndarray:
+    """Return which stars are not near edges, (N,)."""
+    x, y = field.x, field.y
+    return (np.minimum(x, y) > 12) & (np.maximum(x, y) < field.shape[0] - 13)
+
+
+UNSEEN_PX = 2.4
+"""Within it a star that nobody finds changes the flux of another one."""
+
+
+def without_unseen(field: Field, stars: np.ndarray) -> np.ndarray:
+    """Return those rows of `stars_found` near which no star was missed."""
+    at = np.column_stack([field.x, field.y])[is_inside(field)]
+    missed = ~np.isfinite(stars[:, 1])
+    if not missed.any():
+        return stars
+    return stars[~missed][cKDTree(at[missed]).query(at[~missed])[0] > UNSEEN_PX]
 
 
 def rows_of(stars: np.ndarray) -> dict[float, tuple[int, int, float, float, float]]:
@@ -321,6 +226,9 @@ def table(seeds: list[int], densities: list[float], peer: bool) -> None:
                     stars = stars_found(field, measured(catalog, kind))
                     all_stars.setdefault(kind, []).append(stars)
                     show(kind, rows_of(stars))
+                    if kind == "psf":
+                        rest = without_unseen(field, stars)
+                        all_stars.setdefault("psf, no star missed within 2.4 px", []).append(rest)
                 false = measured(catalog, "psf")
                 near = cKDTree(np.column_stack([field.x, field.y])).query(
                     np.column_stack([false.x, false.y])
@@ -355,11 +263,75 @@ def pairs(seeds: list[int]) -> None:
                 np.column_stack([field.x, field.y]), k=2
             )[0][:, 1]
             for title, which in (("pairs", distance < 5), ("alone", distance > 14)):
-                part = Field(field.x[which], field.y[which], field.rate[which], field.path,
-                             field.shape)  # fmt: skip
+                part = field.part(which)
                 for kind in ("psf", "4"):
                     stars = stars_found(part, measured(catalog, kind))
                     show(f"{title} {kind}, seed {seed}", rows_of(stars))
+
+
+APART_PX = 24.0
+"""Stars so far from one another do not disturb each other's fits."""
+
+
+def known(seeds: list[int], densities: list[float]) -> None:
+    """Print where half of the stars are found, and where they are without others' light.
+
+    What perfect knowledge of the neighbours allows: the chain on the same image, noise of the
+    neighbours' photons included, less the true light of all but a few stars far from one another;
+    so often that each star has its turn.
+    """
+    print("| stars per arcmin2 | of the image | without neighbours | difference |")
+    for density in densities:
+        pairs_of = [found_with_and_without(seed, density) for seed in seeds]
+        magnitude, crowd, alone = (np.concatenate(v) for v in zip(*pairs_of, strict=True))
+        halves = half_completeness(magnitude, crowd), half_completeness(magnitude, alone)
+        rng = np.random.default_rng(1)
+        again = []
+        for _ in range(200):
+            rows = rng.integers(0, len(magnitude), len(magnitude))
+            again.append(half_completeness(magnitude[rows], crowd[rows])
+                         - half_completeness(magnitude[rows], alone[rows]))  # fmt: skip
+        print(f"| {density:g} ({len(magnitude)}) | {halves[0]:.2f} | {halves[1]:.2f} "
+              f"| {halves[0] - halves[1]:+.2f} +- {np.std(again):.2f} |", flush=True)  # fmt: skip
+
+
+def found_with_and_without(seed: int, density: float) -> list[np.ndarray]:
+    """Return of stars: magnitude, whether they are found, and whether without neighbours."""
+    with tempfile.TemporaryDirectory() as folder:
+        field = make_field(Path(folder), seed, density)
+        crowd = stars_found(field, measured(catalog_of(field)[0], "psf"))
+        alone = []
+        for k, which in enumerate(sets_apart(field)):
+            path = Path(folder) / str(k) / field.path.name
+            path.parent.mkdir()
+            part = replace(field.part(which), path=path)
+            part.write(part.light())
+            alone.append(stars_found(part, measured(catalog_of(part)[0], "psf")))
+    rows = np.concatenate(alone)
+    # The sets hold the stars of the field in another order.
+    crowd, rows = crowd[np.argsort(crowd[:, 0])], rows[np.argsort(rows[:, 0])]
+    return [crowd[:, 0], np.isfinite(crowd[:, 1]), np.isfinite(rows[:, 1])]
+
+
+def sets_apart(field: Field) -> list[np.ndarray]:
+    """Return the indices of all stars, in sets whose stars lie apart from one another."""
+    at = np.column_stack([field.x, field.y])
+    near = cKDTree(at).query_ball_point(at, APART_PX)
+    of = np.full(len(at), -1)
+    for k in range(len(at)):
+        taken = {int(of[j]) for j in near[k]}
+        of[k] = next(n for n in range(len(at)) if n not in taken)
+    return [np.flatnonzero(of == n) for n in range(of.max() + 1)]
+
+
+def half_completeness(magnitude: np.ndarray, is_found: np.ndarray) -> float:
+    """Return the magnitude at which a logistic curve through what is found passes a half."""
+
+    def cost(guess: np.ndarray) -> float:
+        share = 0.998 * expit((guess[0] - magnitude) / abs(guess[1])) + 0.001
+        return float(-np.log(np.where(is_found, share, 1.0 - share)).sum())
+
+    return float(minimize(cost, (26.5, 0.3), method="Nelder-Mead").x[0])
 
 
 def speed(numbers: list[int]) -> None:
@@ -480,6 +452,74 @@ def fits_of(seed: int, density: float) -> None:
               f"scatter to 25 mag {100 * width(ratio):.2f} % of {bright.sum()}")  # fmt: skip
 
 
+STACKS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("clean", {"stars_per_arcmin2": 600.0}),
+    ("skirts", {"stars_per_arcmin2": 600.0}),
+    ("crowded", {}),
+)
+"""Of `stacks`: recipes of the training family, and what is changed of them."""
+LONELY_PX = 12.0
+"""An isolated star is so far from all brighter sources, ..."""
+NEAR_PX, FAINTER_MAG = 6.0, 3.0
+"""... and half of it from those that are fainter by up to 3 mag."""
+
+
+def stacks(seeds: list[int]) -> None:
+    """Print bias, scatter and pulls of isolated stars in visits of stacks of exposures."""
+    everything = []
+    for name, changes in STACKS:
+        parts = []
+        for seed in seeds:
+            with tempfile.TemporaryDirectory() as temporary:
+                visit, out = Path(temporary) / "visit", Path(temporary) / "out"
+                recipe = {name: TRAINING[name] | changes}
+                visit_folder(recipe, name, seed, visit)
+                run_crowded(visit, out)
+                parts += [lonely_stars(path, visit) for path in sorted(out.glob("*/*/*_cat.ecsv"))]
+        show(f"{name}, {len(seeds)} seeds", rows_of(np.concatenate(parts)))
+        everything += parts
+    show("all", rows_of(np.concatenate(everything)))
+
+
+def lonely_stars(path: Path, visit: Path) -> np.ndarray:
+    """Return what `stars_found` does of the isolated stars of an image that are not saturated."""
+    root = path.name.removesuffix("_cat.ecsv")
+    truth, catalog = Table.read(visit / "truth" / f"{root}.ecsv"), read_table(path)
+    at = np.column_stack([truth["x"], truth["y"]])
+    mag = np.asarray(truth["mag"], float)
+    near = cKDTree(at).query_ball_point(at, LONELY_PX)
+    distance = [np.hypot(*(at[rows] - at[k]).T) for k, rows in enumerate(near)]
+    lonely = np.array([
+        not ((mag[rows] < mag[k]) | ((away < NEAR_PX) & (mag[rows] < mag[k] + FAINTER_MAG)))[
+            away > 0].any()
+        for k, (rows, away) in enumerate(zip(near, distance, strict=True))
+    ], bool)  # fmt: skip
+    lonely &= np.asarray(truth["star"]) & ~np.asarray(truth["saturated"])
+    lonely &= is_exposed(visit, root, *at.T)
+    good = np.asarray(catalog["flags"]) & int(Flag.SATURATED | Flag.EDGE) == 0
+    names = ("x_psf", "y_psf", "mag_ab_psf", "mag_ab_psf_err")
+    x, y, found, error = (values(catalog, name)[good] for name in names)
+    use = np.isfinite(x) & np.isfinite(found)
+    away, row = cKDTree(np.column_stack([x[use], y[use]])).query(at[lonely])
+    flux = 10 ** (-0.4 * (found[use][row] - mag[lonely]))
+    err = np.log(10) / 2.5 * error[use][row] * flux
+    ratio = np.where((away < 1.0) & (np.abs(np.log(flux)) < np.log(2)), flux, np.nan)
+    return np.column_stack([mag[lonely], ratio, (ratio - 1) / err])
+
+
+def is_exposed(visit: Path, root: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return which places, (N,), the coverage rule keeps."""
+    (path,) = visit.glob(f"raw/**/{root}_drc.fits")
+    rule = Settings().detect
+    share = uniform_filter((read_drc(path).wht > 0).astype(float), rule.coverage_box_px)
+    exposed = share > rule.min_coverage
+    column, row = (np.rint(v).astype(int) for v in (x, y))
+    inside = (row >= 0) & (column >= 0) & (row < exposed.shape[0]) & (column < exposed.shape[1])
+    out = np.zeros(len(x), bool)
+    out[inside] = exposed[row[inside], column[inside]]
+    return out
+
+
 @dataclass
 class CleanCounts:
     """Rows of clean catalogs with and without what is asked of PSF fits, and real ones of both."""
@@ -537,16 +577,21 @@ def clean(shared: Path | None) -> None:
 
 def add_visit(counts: CleanCounts, visit: Path, out: Path, reach_px: float) -> None:
     """Run a visit with the preset crowded, and count the rows of its images."""
-    words = ["objects.enabled=false", "output.report=false"]
-    settings = Settings.load(preset="crowded", assignments=words)
-    inputs = bycatch.Inputs(gaia=visit / "gaia.ecsv")
-    if not bycatch.run([visit / "raw"], out, settings, inputs).all_done:
-        raise SystemExit(f"{visit}: not all images are done")
+    run_crowded(visit, out)
     for path in sorted(out.glob("*/*/*_cat.ecsv")):
         root = path.name.removesuffix("_cat.ecsv")
         clean_rows = read_table(path.with_name(f"{root}_cat_clean.ecsv"))
         truth = Table.read(visit / "truth" / f"{root}.ecsv")
         counts.add(read_table(path), clean_rows, truth, reach_px)
+
+
+def run_crowded(visit: Path, out: Path) -> None:
+    """Run a visit with the preset crowded."""
+    words = ["objects.enabled=false", "output.report=false"]
+    settings = Settings.load(preset="crowded", assignments=words)
+    inputs = bycatch.Inputs(gaia=visit / "gaia.ecsv")
+    if not bycatch.run([visit / "raw"], out, settings, inputs).all_done:
+        raise SystemExit(f"{visit}: not all images are done")
 
 
 TUC_PIECE = (slice(60, 360), slice(60, 360))
@@ -667,10 +712,13 @@ def show_differences(title: str, ours: Measurement, which: np.ndarray, theirs: A
                   f"scatter {width(part):.3f}")  # fmt: skip
 
 
+WHAT = ("table", "pairs", "known", "speed", "peer", "fits", "stacks", "clean", "tuc")
+
+
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["table", "pairs", "speed", "peer", "fits", "clean", "tuc"])
+    parser.add_argument("what", choices=[*WHAT])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--densities", type=float, nargs="+", default=list(DENSITIES))
     parser.add_argument("--stars", type=int, nargs="+", default=[1000, 10_000, 50_000])
@@ -678,6 +726,10 @@ def main() -> int:
     given: Any = parser.parse_args()
     if given.what == "pairs":
         pairs(given.seeds)
+    elif given.what == "known":
+        known(given.seeds, given.densities)
+    elif given.what == "stacks":
+        stacks(given.seeds)
     elif given.what == "speed":
         speed(given.stars)
     elif given.what == "fits":
