@@ -140,7 +140,7 @@ STATED = [
     ("howto.md", "rows below {:g} sigma are gone", SETTINGS.finalize.clean_min_snr),
     ("method.md", "So are rows below {:g} sigma in the", SETTINGS.finalize.clean_min_snr),
     ("method.md", "the PSF flux must have {:g} sigma", SETTINGS.psf.n_sigma),
-    ("psf.md", "Where chi-square exceeds {:g} per pixel", table.USUAL_CHI2),
+    ("psf.md", "Where chi-square exceeds {:g} something", table.USUAL_CHI2),
     ("psf.md", "whose PSF flux is below {:g} sigma", SETTINGS.psf.n_sigma),
     ("glossary.md", "`p_cr` above {:g}. Flag", cosmics.LIKELY),
     ("glossary.md", "`p_real` of {:g} or more", SETTINGS.objects.min_p_real),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from photutils.psf import GriddedPSFModel
 from scipy.ndimage import convolve1d
 
@@ -24,7 +25,7 @@ from bycatch.simulate import recovery
 from bycatch.simulate.completeness import inject_image
 from bycatch.simulate.trial import trial
 from bycatch.stages import psf, star_rows
-from bycatch.stages.finalize.psf_total import PsfScale
+from bycatch.stages.finalize.psf_total import PsfScale, psf_scale
 from bycatch.stages.psf import choice, fit, noise
 from bycatch.stages.psf.model import published_psf
 from bycatch.stages.psf.table import columns_of
@@ -522,17 +523,53 @@ def test_errors_grow_where_something_else_lies_beside_a_star(crowd, found):
     fits = result.fits
     n = len(result.columns["countrate_psf"])
     stars, pixels = result.stars, noise.first_pixels(image, None)
-    unlike = replace(fits, chi2=np.where(np.arange(n) == 0, 6.0, 1.0), lost_core=np.zeros(n, bool))
+    unlike = replace(
+        fits,
+        chi2=np.where(np.arange(n) == 0, 6.25, 1.0),
+        chi2_of_psf=np.zeros(n),
+        lost_core=np.zeros(n, bool),
+    )
     columns = columns_of(stars, unlike, pixels, np.empty(0, int))
     own_errors = {"countrate_psf": fits.flux_err, "x_psf": fits.x_err, "y_psf": fits.y_err}
     for name, own in own_errors.items():
         error = columns[f"{name}_err"]
-        assert error[0] == pytest.approx(2.0 * own[0])
+        assert error[0] == pytest.approx(5.0 * own[0])
         np.testing.assert_array_equal(error[1:], own[1:])
-    # What the PSF leaves of all bright stars is no misfit of one.
-    usual = replace(unlike, chi2=1.0 + (stars.flux / fits.flux_err) ** 2 / 100.0)
+    # What the PSF leaves of all bright stars is no misfit of one, whatever its share is.
+    left = fits.chi2_of_psf
+    usual = replace(unlike, chi2=1.0 + 3.0 * left, chi2_of_psf=left)
     columns = columns_of(stars, usual, pixels, result.psf_rows)
     np.testing.assert_allclose(columns["countrate_psf_err"], fits.flux_err, rtol=1e-12)
+    np.testing.assert_allclose(columns["chi2_psf"], 1.0, rtol=1e-12)
+
+
+def test_chi_square_of_stars_like_those_of_the_psf_is_one(crowd, found):
+    """Of faint ones and of bright ones, of which the PSF leaves more than noise."""
+    _, x, y, _, is_isolated = crowd
+    _, result, _ = found
+    rows, _ = nearest(result, x[is_isolated], y[is_isolated])
+    chi2, left = result.columns["chi2_psf"][rows], result.fits.chi2_of_psf[rows]
+    bright = left > np.median(left)
+    assert np.median(left[bright]) > 3.0 * np.median(left[~bright])
+    for some in (bright, ~bright):
+        assert np.median(chi2[some]) == pytest.approx(1.0, abs=0.25)
+
+
+def test_the_scatter_of_bright_stars_is_not_hidden_by_the_noise_of_faint_ones():
+    rng = np.random.default_rng(3)
+    n = 400
+    noise_share = np.where(np.arange(n) < n // 2, 0.003, 0.018)
+    rate = 100.0 * np.exp(rng.normal(0, np.hypot(noise_share, 0.01)))
+    columns = {"countrate_psf": rate, "countrate_psf_err": noise_share * rate}
+    phot = Table(
+        columns
+        | {"flags": np.zeros(n, int), "crowding": np.zeros(n), "blend_share": np.zeros(n)}
+        | {"p_star": np.ones(n)}
+    )
+    scale = psf_scale(phot, np.full(n, 100.0), np.full(n, 1e-6))
+    assert scale.n_stars == n
+    assert scale.scatter == pytest.approx(0.01, abs=0.0015)
+    assert scale.factor == pytest.approx(1.0, abs=4 * scale.error)
 
 
 def test_fits_expect_of_the_psf_what_it_leaves_of_its_stars(found):

@@ -290,7 +290,8 @@ PSF_FITS = (
     ),
     Column(
         "chi2_psf", "f8", "", "stat.fit.chi2",
-        "mean squared residual of the PSF fit within 4 native px, in units of the noise variance",
+        "mean squared residual of the PSF fit within 4 native px, over that of noise and of what "
+        "the PSF leaves of its own stars",
         nullable=True,
     ),
     Column(

@@ -50,6 +50,10 @@ HIT_SIGMA = 2.5
 stars."""
 
 
+N_SUMS = 7
+"""Of `quality`, before its variances."""
+
+
 class Trust(NamedTuple):
     """How far pixels are believed.
 
@@ -299,10 +303,11 @@ def quality(
 
     Returns
     -------
-    (N, 10) float
+    (N, 11) float
         Number of pixels; sum of squared residuals over noise; of absolute residuals; in the core
-        what there is beyond a star of the PSF's width, own light, and all stars' light; variances
-        of the four sums of `normal_equations`' gradient with correlated noise.
+        what there is beyond a star of the PSF's width, own light, and all stars' light; sum of
+        squared light over noise; variances of the four sums of `normal_equations`' gradient with
+        correlated noise.
     """
     _check_stamps(stamps, column, row)
     rho = plane(correlation, np.float64)
@@ -310,7 +315,7 @@ def quality(
         raise ValueError(f"correlations are (2 L + 1, 2 L + 1), not {rho.shape}")
     if len(flux) != len(stamps) or weights.shape != (len(stamps), *stamps.shape[2:]):
         raise ValueError(f"{len(flux)} fluxes, weights {weights.shape}, stamps {stamps.shape}")
-    out = np.zeros((len(stamps), 6 + N_PARTS))
+    out = np.zeros((len(stamps), N_SUMS + N_PARTS))
     images, (light, wider) = checked_pixels(pixels), points(flux, width)
     core = length_px(core_px)
 
@@ -355,6 +360,7 @@ def _quality(
                 out[k, 0] += 1.0
                 out[k, 1] += r * r / variance
                 out[k, 2] += abs(r)
+                out[k, 6] += light * light / variance
                 if (u - x) ** 2 + (v - y) ** 2 <= core * core:
                     # The stamp's part of the width is times flux already.
                     out[k, 3] += r + width[k] * stamps[k, 3, v, u]
@@ -362,7 +368,7 @@ def _quality(
                     out[k, 5] += light
                 for p in range(N_PARTS):
                     weighted_stamps[p, v, u] = w * np.sqrt(variance) * stamps[k, p, v, u]
-        _variances_of_sums(weighted_stamps, rho, lag, out[k, 6:])
+        _variances_of_sums(weighted_stamps, rho, lag, out[k, N_SUMS:])
 
 
 @compiled

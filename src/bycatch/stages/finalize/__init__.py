@@ -86,6 +86,8 @@ class FinalizeResult:
             has_no_light = floats(self.table, f"snr_{min(self.radii_px):g}") < min_snr
             if "flux_psf" in self.table.colnames:
                 snr = floats(self.table, "flux_psf") / floats(self.table, "flux_psf_err")
+                # Errors have grown with chi-square: here its root counts.
+                snr *= np.sqrt(np.fmax(floats(self.table, "chi2_psf"), 1.0))
                 has_no_light |= snr < min_psf_snr
         is_full = flags & int(Flag.SATURATED) > 0
         is_charge = flags & int(Flag.LIKELY_COSMIC_RAY) > 0

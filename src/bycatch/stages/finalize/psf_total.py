@@ -15,6 +15,7 @@ from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import floats
 from bycatch.photcal import MAG_PER_FRACTION
 from bycatch.robust import robust_sigma
+from bycatch.stages.finalize.closure import excess_scatter
 
 MIN_SNR = 50.0
 MOST_CROWDING = 0.03
@@ -75,7 +76,9 @@ def psf_scale(phot: Table, total: Floats, total_err: Floats) -> PsfScale:
     noise = np.hypot(total_err[good] / total[good], error[good] / rate[good])
     middle = float(np.median(offset))
     width = robust_sigma(offset, middle)
-    scatter = float(np.sqrt(max(width**2 - float(np.median(noise**2)), 0.0)))
+    # In the worse half of the stars it drowns in noise.
+    best = noise <= np.median(noise)
+    scatter = excess_scatter((offset - middle)[best], noise[best])
     own = MEDIAN_ERROR * float(np.hypot(max(width, scatter), np.median(noise))) / np.sqrt(n)
     weight = PRIOR_SIGMA**2 / (PRIOR_SIGMA**2 + own**2)
     return PsfScale(float(np.exp(weight * middle)), float(own * np.sqrt(weight)), scatter, n)

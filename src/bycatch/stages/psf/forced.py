@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from bycatch.arrays import Bools, Floats, Image, Ints
 from bycatch.kernels.psf_fit import (
     LOST,
+    N_SUMS,
     Pixels,
     Stamps,
     Trust,
@@ -240,7 +241,7 @@ def _fit_fluxes(scene: _Scene, model: PsfModel, places: SkyAt) -> _Fit:
         # Of pixels with their noise alone, weighted as they were.
         sky_noise, photon_noise = (
             np.sqrt(np.maximum(variance * part / blocks[:, 0, 0], 0.0))
-            for part in (dark[:, 6], plain[:, 6] - dark[:, 6])
+            for part in (dark[:, N_SUMS], plain[:, N_SUMS] - dark[:, N_SUMS])
         )
         chi2 = with_error[:, 1] / with_error[:, 0]
         width_err = model.width_scatter * np.abs(flux * by_width) / blocks[:, 0, 0]

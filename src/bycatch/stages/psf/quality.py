@@ -8,7 +8,7 @@ import numpy as np
 
 from bycatch.arrays import Bools, Floats, Ints
 from bycatch.kernels.neighbourhood import any_within
-from bycatch.kernels.psf_fit import LOST, Pixels, quality
+from bycatch.kernels.psf_fit import LOST, N_SUMS, Pixels, quality
 from bycatch.kernels.psf_grid import N_PARTS
 from bycatch.kernels.psf_solve import joint_variances
 from bycatch.stages.psf.fit import LEAST_SNR, beside, equations, late_trust
@@ -27,6 +27,7 @@ class Fits:
     ----------
     flux_err, x_err, y_err, width_err : 1 sigma, with the correlation of pixels, and of neighbours
     chi2 : per pixel
+    chi2_of_psf : what the PSF is expected to leave of it
     sharpness : residual in the core over the star's light there: positive if sharper than the PSF
     crowding : light of others in the core over the star's own
     qfit : sum of absolute residuals over the flux
@@ -39,6 +40,7 @@ class Fits:
     y_err: Floats
     width_err: Floats
     chi2: Floats
+    chi2_of_psf: Floats
     sharpness: Floats
     crowding: Floats
     qfit: Floats
@@ -95,7 +97,7 @@ def judge(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) ->
     n = sums[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = np.arange(N_PARTS)
-        factor = sums[:, 6:] / now.blocks[:, parts, parts]
+        factor = sums[:, N_SUMS:] / now.blocks[:, parts, parts]
         # The prior of the width is no noise of pixels.
         factor[:, 3] = np.where(factor[:, 3] > 0, 1.0, np.nan)
         errors = np.sqrt(variance * factor)
@@ -106,6 +108,7 @@ def judge(pixels: Pixels, model: PsfModel, stars: Stars, correlation: Floats) ->
             errors[:, 2],
             errors[:, 3],
             np.where(n > 0, sums[:, 1] / n, np.nan),
+            np.where(n > 0, model.error_share**2 * sums[:, 6] / n, np.nan),
             np.where(own > 0, sums[:, 3] / own, np.nan),
             np.where(own > 0, np.maximum(sums[:, 5] / own - 1.0, 0.0), np.nan),
             np.where(flux > 0, sums[:, 2] / flux, np.nan),
