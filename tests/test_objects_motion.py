@@ -186,5 +186,6 @@ def test_the_error_that_visits_share():
 
     assert epochs.PHASE_MAS == 0.5  # docs/objects.md, as the following
     assert epochs.STRUCK == 0.5
-    assert variability.HIT_SHARE == 0.01
+    assert (variability.HIT_SHARE, variability.HIT_WEIGHT) == (0.01, 50.0)
+    assert (variability.HIT_SIGMA, variability.BRIGHT_SNR) == (3.0, 50.0)
     assert variability.MOST_HIT_SIGMA == 10.0

@@ -60,7 +60,7 @@ from bycatch.version import __version__
 
 logger = logging.getLogger("bycatch")
 
-REVISION = 21
+REVISION = 22
 """To be raised with each change of what the tables of objects hold."""
 
 
