@@ -17,6 +17,7 @@ from bycatch.catalogs.sky_parts import parts_of_sky
 from bycatch.catalogs.tables import make_table
 from bycatch.images.drc import DrcImage
 from bycatch.kernels.skylevel import labels_nearby
+from bycatch.kernels.threads import in_background
 from bycatch.settings import MeasureSettings
 from bycatch.sky.astrometry import expected_chance_matches, sky_positions
 from bycatch.sky.gaia import ReferenceStars
@@ -89,9 +90,17 @@ def run(
     """
     measure_settings, pixels = settings or MeasureSettings(), pixels or Pixels()
     frame, field = frame or SkyFrame(image.wcs), field or FieldContext()
+    masks = pixels.segmentation, pixels.cr_mask
+    # What needs the image alone runs beside the rest, of which not all is spread over the cores.
+    far_later = in_background(level.sky_level, image, *masks)
     sums = _sums(image, targets, measure_settings, pixels)
-    phot, noise = sums.phot, sums.noise
-    far = level.sky_level(image, pixels.segmentation, pixels.cr_mask)
+    phot, noise, far = sums.phot, sums.noise, far_later.result()
+
+    def look_for_structure() -> SkyStructure:
+        typical = noise.model.typical
+        return pixels.structure or trust.sky_structure(image, *masks, typical)
+
+    structure_later = in_background(look_for_structure)
     levels = far.at(targets.x, targets.y)
     levels = np.where(np.isfinite(levels), levels, phot.sky.median)
     total_noise = level.total_noise(
@@ -101,9 +110,7 @@ def run(
     positions = _positions(image, phot, targets, frame, field, measure_settings)
     in_gaia = np.asarray(positions["gaia_source_id"]) != 0
     classes = classify(image, phot, targets, pixels, field, frame.wcs, in_gaia, measure_settings)
-    structure = pixels.structure or trust.sky_structure(
-        image, pixels.segmentation, pixels.cr_mask, noise.model.typical
-    )
+    structure = structure_later.result()
     conditions = _all_conditions(classes, shape, structure, phot, measure_settings)
     table = _table(
         {
