@@ -41,7 +41,7 @@ def row(
     path = write_image(folder, 1, size, n)
     seconds, peak, found = runner.submit(whole_run, path, folder, settings, repeats).result()
     path.unlink()
-    steps = (f"{seconds[step]:.2f}" for step in (*STAGES, "all"))
+    steps = (f"{seconds[step]:.2f}" for step in (*STAGES, "objects", "all"))
     print(common.row(label, size, n, found, *steps, f"{peak:.0f}"), flush=True)
 
 
@@ -95,7 +95,7 @@ def main() -> None:
         first = write_image(folder, 1, 1075)
         runner.submit(whole_run, first, folder, settings, 1).result()
         first.unlink()
-        names = ("growing", "side, px", "sources", "found", *STAGES, "all", "peak, MB")
+        names = ("growing", "side, px", "sources", "found", *STAGES, "objects", "all", "peak, MB")
         print(common.head(*names, n_words=1))
         for size in given.sizes:
             row(

@@ -47,7 +47,9 @@ def timed_runs(
         seconds, report = timed(lambda p=path, o=out: bycatch.run(p, o, settings, inputs))
         if not report.all_done:
             sys.exit(f"{path.name}: {report.images}")
-        runs.append({cost.step: cost.seconds for cost in report.profile()} | {"all": seconds})
+        steps = {cost.step: cost.seconds for cost in report.profile()}
+        steps["objects"] = sum(group.seconds for group in report.groups)
+        runs.append(steps | {"steps": sum(steps[stage] for stage in STAGES), "all": seconds})
     peak = max(cost.peak_mb or 0 for cost in report.profile())
     middle = {name: median(run[name] for run in runs[-repeats:]) for name in runs[0]}
     return middle, peak, len(report.images[0].catalog())
@@ -124,10 +126,15 @@ def compare(
     for stage in STAGES:
         row(f"{stage}, with its reading and writing", seconds[stage], theirs.get(stage))
     row(
-        f"a further image in a running process ({n} sources, {peak:.0f} MB at most; "
-        f"libraries: {their_n} sources)",
-        seconds["all"],
+        f"these steps of a further image ({n} sources; libraries: {their_n} sources)",
+        seconds["steps"],
         sum(theirs.values()) if theirs else None,
+    )
+    row("objects of the image, searched at `deep`", seconds["objects"], None)
+    row(
+        f"a further image in a running process, with objects and page ({peak:.0f} MB at most)",
+        seconds["all"],
+        None,
     )
     alone, further = report(folder / f"out_{preset}_{paths[-1].stem}")
     row("report.html of one image, by `bycatch report`", alone, None)

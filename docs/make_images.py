@@ -202,7 +202,7 @@ def draw_steps(axes: Axes) -> None:
     axes.bar(place - 0.2, own, 0.4, label="bycatch")
     axes.bar(place + 0.2, theirs, 0.4, label="library calls")
     axes.set_xticks(
-        place, [name.replace("a further image in a running process", "all") for name in names]
+        place, [name.replace("these steps of a further image", "all") for name in names]
     )
     axes.set(yscale="log", ylabel="time for 4300 x 4300 px [s]", ylim=(0.1, 100))
     axes.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
