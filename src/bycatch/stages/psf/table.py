@@ -63,7 +63,8 @@ def _chi2(fits: Fits, psf_rows: Ints) -> Floats:
     """Return chi-square in units of what noise, and the PSF of its own stars, leave of a star."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (fits.chi2 - 1.0)[psf_rows] / fits.chi2_of_psf[psf_rows]
-        left = max(float(np.median(share)), 0.0) if len(psf_rows) else 1.0
+        share = share[np.isfinite(share)]
+        left = max(float(np.median(share)), 0.0) if share.size else 1.0
         return fits.chi2 / (1.0 + left * fits.chi2_of_psf)
 
 
