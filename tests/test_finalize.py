@@ -150,9 +150,14 @@ def test_clean_rows_of_psf_fits_are_stars(meta):
     result = finalize.run(phot, RADII, meta, 0.05, ANNULUS)
     result.table["flux_psf"] = np.ma.masked_invalid([2.0, 4.0, np.nan, 6.0, 6.0])
     result.table["flux_psf_err"] = np.ones(5)
+    result.table["chi2_psf"] = np.ma.masked_invalid([0.5, 1.0, np.nan, 1.0, 1.0])
     assert result.clean_rows(3.0, 3.0).tolist() == [False, True, True, True, False]
     assert result.clean_rows(3.0, 5.0).tolist() == [False, False, True, True, False]
     assert result.clean_rows(0.0, 0.0).tolist() == [True, True, True, True, False]
+    # Errors have grown in proportion to chi-square; here its root counts.
+    result.table["chi2_psf"] = np.ma.masked_invalid([2.2, 1.5, np.nan, 1.0, 4.0])
+    assert result.clean_rows(3.0, 3.0).tolist() == [False, True, True, True, False]
+    assert result.clean_rows(3.0, 4.5).tolist() == [False, True, True, True, False]
 
 
 def test_clean_rows_are_no_parts_of_a_trail(meta):

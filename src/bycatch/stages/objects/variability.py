@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 from scipy.spatial import cKDTree
 from scipy.special import chdtrc, chdtri
 
@@ -261,6 +260,8 @@ def probability_of_effect(p_value: Floats) -> Floats:
 
 def _decreasing_density(p_value: Floats) -> Floats:
     """Return the density of all p-values at each one, which falls everywhere; NaN stays."""
+    from scipy.optimize import isotonic_regression
+
     rows = np.flatnonzero(np.isfinite(p_value))
     out = np.full(p_value.shape, np.nan)
     edges, of_edge, n = np.unique(
