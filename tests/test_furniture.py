@@ -210,8 +210,8 @@ FIGURES = [
     ("and {} % of the stars.", r"\| single \| other images \|(?: \S+ \|){4} (\S+) % \|"),
     ("In crowded fields {} to", r"\| crowded \| F814W, 3 \|.* \| (\S+) / \S+ / \S+ \|"),
     ("to {} % of the stars of 24", r"\| crowded \| F475W, 2 \|.* \| (\S+) / \S+ / \S+ \|"),
-    ("{} times less than the same", r"\| classic \| a further image .*\| (\d+) \|"),
-    ("and {} times less", r"\| deep \| a further image .*\| (\d+) \|"),
+    ("{} times less than the same", r"\| classic \| these steps .*\| (\d+) \|"),
+    ("and {} times less", r"\| deep \| these steps .*\| (\d+) \|"),
     ("{} times faster than astroscrappy", r"\| those of the chain \| \S+ \| \S+ \| (\d+) \|"),
 ]
 """A phrase of the paper, and where a table of the documentation has its number."""
