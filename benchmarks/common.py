@@ -106,6 +106,18 @@ def is_alone(mag: NDArray[np.float64], places_arcsec: NDArray[np.float64]) -> ND
     return alone
 
 
+def in_coverage(
+    valid: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return which places, (N,), detection's coverage rule keeps in an image, (ny, nx)."""
+    from bycatch.kernels.exposures import box_fraction  # late: what others measure is memory, too
+    from bycatch.settings import Settings
+
+    rule = Settings().detect
+    on = (x >= 0) & (y >= 0) & (x < valid.shape[1]) & (y < valid.shape[0])
+    return np.asarray(on & (box_fraction(valid, x, y, rule.coverage_box_px) >= rule.min_coverage))
+
+
 # ---- Markdown ---------------------------------------------------------------------------------
 
 

@@ -28,15 +28,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 from astropy.io import fits as fits_io
 from astropy.table import QTable, Table
+from common import in_coverage, is_alone
 from families import TRAINING, visit_folder
 from peers import sextractor
-from scipy.ndimage import uniform_filter
-from scipy.optimize import minimize
 from scipy.spatial import cKDTree
-from scipy.special import expit
 from star_fields import (
     EXPTIME_S,
     PHOTFLAM,
@@ -52,6 +51,7 @@ import bycatch
 from bycatch import Settings, read_table
 from bycatch.catalogs.flags import Flag
 from bycatch.images.drc import DrcImage, read_drc
+from bycatch.simulate.falling_curve import fit_curve
 from bycatch.testing.scene import drc_hdus
 
 DENSITIES = (10.0, 100.0, 500.0, 1500.0, 5000.0)
@@ -280,19 +280,21 @@ def known(seeds: list[int], densities: list[float]) -> None:
     neighbours' photons included, less the true light of all but a few stars far from one another;
     so often that each star has its turn.
     """
-    print("| stars per arcmin2 | of the image | without neighbours | difference |")
+    print(common.head("stars per arcmin2", "of the image", "without neighbours", "difference"))
     for density in densities:
         pairs_of = [found_with_and_without(seed, density) for seed in seeds]
         magnitude, crowd, alone = (np.concatenate(v) for v in zip(*pairs_of, strict=True))
-        halves = half_completeness(magnitude, crowd), half_completeness(magnitude, alone)
         rng = np.random.default_rng(1)
-        again = []
-        for _ in range(200):
-            rows = rng.integers(0, len(magnitude), len(magnitude))
-            again.append(half_completeness(magnitude[rows], crowd[rows])
-                         - half_completeness(magnitude[rows], alone[rows]))  # fmt: skip
-        print(f"| {density:g} ({len(magnitude)}) | {halves[0]:.2f} | {halves[1]:.2f} "
-              f"| {halves[0] - halves[1]:+.2f} +- {np.std(again):.2f} |", flush=True)  # fmt: skip
+        draws = [rng.integers(0, len(magnitude), len(magnitude)) for _ in range(200)]
+        of_image, without = (half_completeness(magnitude, found) for found in (crowd, alone))
+        differences = [
+            half_completeness(magnitude[rows], crowd[rows])
+            - half_completeness(magnitude[rows], alone[rows])
+            for rows in draws
+        ]
+        difference = f"{of_image - without:+.2f} +- {np.nanstd(differences):.2f}"
+        count = f"{density:g} ({len(magnitude)})"
+        print(common.row(count, f"{of_image:.2f}", f"{without:.2f}", difference), flush=True)
 
 
 def found_with_and_without(seed: int, density: float) -> list[np.ndarray]:
@@ -325,13 +327,10 @@ def sets_apart(field: Field) -> list[np.ndarray]:
 
 
 def half_completeness(magnitude: np.ndarray, is_found: np.ndarray) -> float:
-    """Return the magnitude at which a logistic curve through what is found passes a half."""
-
-    def cost(guess: np.ndarray) -> float:
-        share = 0.998 * expit((guess[0] - magnitude) / abs(guess[1])) + 0.001
-        return float(-np.log(np.where(is_found, share, 1.0 - share)).sum())
-
-    return float(minimize(cost, (26.5, 0.3), method="Nelder-Mead").x[0])
+    """Return the magnitude at which half of the stars are found; NaN if it is not known."""
+    curve = fit_curve(magnitude, is_found)
+    limit = curve.limit(0.5)[0] if curve else None
+    return np.nan if limit is None else limit
 
 
 def speed(numbers: list[int]) -> None:
@@ -458,10 +457,7 @@ STACKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("crowded", {}),
 )
 """Of `stacks`: recipes of the training family, and what is changed of them."""
-LONELY_PX = 12.0
-"""An isolated star is so far from all brighter sources, ..."""
-NEAR_PX, FAINTER_MAG = 6.0, 3.0
-"""... and half of it from those that are fainter by up to 3 mag."""
+PX_ARCSEC = 0.05
 
 
 def stacks(seeds: list[int]) -> None:
@@ -487,15 +483,9 @@ def lonely_stars(path: Path, visit: Path) -> np.ndarray:
     truth, catalog = Table.read(visit / "truth" / f"{root}.ecsv"), read_table(path)
     at = np.column_stack([truth["x"], truth["y"]])
     mag = np.asarray(truth["mag"], float)
-    near = cKDTree(at).query_ball_point(at, LONELY_PX)
-    distance = [np.hypot(*(at[rows] - at[k]).T) for k, rows in enumerate(near)]
-    lonely = np.array([
-        not ((mag[rows] < mag[k]) | ((away < NEAR_PX) & (mag[rows] < mag[k] + FAINTER_MAG)))[
-            away > 0].any()
-        for k, (rows, away) in enumerate(zip(near, distance, strict=True))
-    ], bool)  # fmt: skip
+    (image,) = visit.glob(f"raw/**/{root}_drc.fits")
+    lonely = is_alone(mag, at * PX_ARCSEC) & in_coverage(read_drc(image).valid, *at.T)
     lonely &= np.asarray(truth["star"]) & ~np.asarray(truth["saturated"])
-    lonely &= is_exposed(visit, root, *at.T)
     good = np.asarray(catalog["flags"]) & int(Flag.SATURATED | Flag.EDGE) == 0
     names = ("x_psf", "y_psf", "mag_ab_psf", "mag_ab_psf_err")
     x, y, found, error = (values(catalog, name)[good] for name in names)
@@ -505,19 +495,6 @@ def lonely_stars(path: Path, visit: Path) -> np.ndarray:
     err = np.log(10) / 2.5 * error[use][row] * flux
     ratio = np.where((away < 1.0) & (np.abs(np.log(flux)) < np.log(2)), flux, np.nan)
     return np.column_stack([mag[lonely], ratio, (ratio - 1) / err])
-
-
-def is_exposed(visit: Path, root: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return which places, (N,), the coverage rule keeps."""
-    (path,) = visit.glob(f"raw/**/{root}_drc.fits")
-    rule = Settings().detect
-    share = uniform_filter((read_drc(path).wht > 0).astype(float), rule.coverage_box_px)
-    exposed = share > rule.min_coverage
-    column, row = (np.rint(v).astype(int) for v in (x, y))
-    inside = (row >= 0) & (column >= 0) & (row < exposed.shape[0]) & (column < exposed.shape[1])
-    out = np.zeros(len(x), bool)
-    out[inside] = exposed[row[inside], column[inside]]
-    return out
 
 
 @dataclass

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from common import head, row
+from common import head, in_coverage, row
 from families import visit_folder
 from judging import JUDGING, SEEDS
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ from scipy.spatial import KDTree
 import bycatch
 from bycatch.catalogs.flags import Flag
 from bycatch.catalogs.tables import read_table
-from bycatch.kernels.exposures import box_fraction
 from bycatch.kernels.neighbourhood import any_within
 from bycatch.pipeline.assessment import Assessment, assess_visit
 from bycatch.report.overview import overview
@@ -373,10 +372,7 @@ def alone(truth: Table) -> Bools:
 def inside(image: Verdict) -> Bools:
     """Tell which true objects lie where detection's coverage rule leaves rows."""
     valid = np.isfinite(fits.getdata(image.pixels, 1)).astype(bool)
-    rule = Settings.load(preset="deep").detect
-    x, y = (np.asarray(image.comparison.truth[n], float) for n in "xy")
-    on = (x >= 0) & (y >= 0) & (x < valid.shape[1]) & (y < valid.shape[0])
-    return on & (box_fraction(valid, x, y, rule.coverage_box_px) >= rule.min_coverage)
+    return in_coverage(valid, *(np.asarray(image.comparison.truth[n], float) for n in "xy"))
 
 
 def nearest(place: Floats, x: Floats, y: Floats) -> NDArray[np.int64]:
