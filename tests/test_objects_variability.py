@@ -65,10 +65,10 @@ def test_transients():
     flux, err, _ = constant(rng, n=1000, snr=1.0, missing=0.0)
     flux[:20, 3] += 60.0
     flux[20:25, 1] -= 12.0
-    flux[25:45, 2] += 7.0  # what a cosmic ray leaves
+    flux[25:75, 2] += 7.0  # what a cosmic ray leaves, in 1 % of the epochs
     variability_result = variability(flux, err)
     assert (variability_result.p_variable[:25] > 0.95).all()
-    assert (variability_result.p_variable[25:45] < 0.6).all()
+    assert (variability_result.p_variable[25:75] < 0.5).mean() > 0.9
 
 
 @pytest.mark.parametrize(("n_hit", "share"), [(0, 0.0), (60, 0.012)])
