@@ -189,12 +189,16 @@ def test_a_process_that_dies_idle_is_replaced(two):
     assert by_index(two.work(tasks.square, [1, 2, 3])) == {0: 1, 1: 4, 2: 9}
 
 
-def test_random_kills_lose_tasks_but_end_the_work(two, logged):
+def test_random_kills_lose_tasks_but_end_the_work(logged):
+    # Workers of its own, and no kill so late that Dask looks for those that died first (15 s).
+    engine = Dask(n_workers=2, prepare=tasks.prepare)
+    assert list(engine.work(tasks.square, [3])) == [(0, 9)]
     stop = threading.Event()
     victims = []
 
     def kill_some():
-        while not stop.wait(0.5):
+        end_s = time.monotonic() + 6
+        while not stop.wait(0.5) and time.monotonic() < end_s:
             # One that has begun, of which its records tell.
             pids = {record.process for record in list(logged.records)}
             if alive := [number for number in pids if is_there(number)]:
@@ -204,10 +208,11 @@ def test_random_kills_lose_tasks_but_end_the_work(two, logged):
     killer = threading.Thread(target=kill_some)
     killer.start()
     try:
-        outcome = by_index(two.work(tasks.log_and_sleep, [0.1] * 40))
+        outcome = by_index(engine.work(tasks.log_and_sleep, [0.1] * 40))
     finally:
         stop.set()
         killer.join()
+    engine.close()
     assert sorted(outcome) == list(range(40))
     assert all(result == 0.1 or result.reason.endswith("is gone") for result in outcome.values())
     assert 0 < sum(isinstance(result, LostTask) for result in outcome.values()) <= len(victims)

@@ -49,8 +49,10 @@ R = TypeVar("R")
 class Dask:
     """Items as tasks of Dask; what they log arrives here, in this process's handlers.
 
-    A worker that dies costs the tasks that it does: one for each of its threads.  When work on a
-    cluster that was not started here is stopped, its running tasks run to their end.
+    A worker that dies costs the tasks that it does: one for each of its threads.  15 s later Dask
+    looks whether another one took its place, and may end one that begins in that moment: where
+    workers die every second, a task more is lost now and then.  When work on a cluster that was not
+    started here is stopped, its running tasks run to their end.
 
     Parameters
     ----------
