@@ -219,9 +219,9 @@ def draw_growth(axes: Axes) -> None:
             if name == growing
         ]
         axes.loglog(*np.array(points).T, marker + "-", ms=4, lw=1, label=f"growing: {growing}")
-    axes.set(xlabel="sources found", ylabel="time of all steps [s]")
+    axes.set(xlabel="sources found", ylabel="time with objects and page [s]")
     axes.set_xticks([300, 1000, 3000, 10000, 30000], ["300", "1000", "3000", "10,000", "30,000"])
-    axes.set_yticks([0.5, 1, 2, 5], ["0.5", "1", "2", "5"])
+    axes.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     axes.minorticks_off()
     axes.legend(fontsize=8)
 
